@@ -1,0 +1,28 @@
+"""What callers did wrong.
+
+The network never raises: a bad frame is dropped and counted (see :mod:`slirpy.stats`). These exceptions are
+for mistakes of the program or the person that uses slirpy, and their text says what was given, what is
+allowed and what to do.
+"""
+
+__all__ = ["ConfigError", "ForwardError", "LinkError", "SlirpyError", "StateError"]
+
+
+class SlirpyError(Exception):
+    """Base of everything that slirpy raises on purpose."""
+
+
+class ConfigError(SlirpyError, ValueError):
+    """A configuration value that cannot be used."""
+
+
+class ForwardError(SlirpyError):
+    """A port forward that cannot be set up: a malformed rule, a port in use, or no permission."""
+
+
+class LinkError(SlirpyError):
+    """A link that cannot be opened or used."""
+
+
+class StateError(SlirpyError, RuntimeError):
+    """A call at a moment when it makes no sense, such as polling a closed network."""

@@ -1,0 +1,117 @@
+"""Integer counters by name.
+
+Nothing is lost silently: whatever is dropped, refused or evicted counts under a name of its own. The names are
+attributes, so that a misspelt one is a type error and an increment costs no more than an addition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+__all__ = ["Stats"]
+
+
+def _counter(what: str) -> int:
+    """A counter that starts at zero, described for people."""
+    return field(default=0, metadata={"what": what})
+
+
+@dataclass(slots=True)
+class Stats:
+    """Counters of one network since its start. Frames and bytes "in" come from guests, "out" go to them."""
+
+    # ------------------------------------------------------------------------------------------- links
+    frames_in: int = _counter("frames from guests")
+    bytes_in: int = _counter("bytes of frames from guests")
+    frames_out: int = _counter("frames to guests")
+    bytes_out: int = _counter("bytes of frames to guests")
+    drop_link_queue_full: int = _counter("to a guest: the link had no room and its queue was full")
+    drop_link_dead: int = _counter("to a guest: the link refused the frame for good")
+    # ---------------------------------------------------------------------------------------- Ethernet
+    drop_ethernet_short: int = _counter("frame shorter than its Ethernet header")
+    drop_ethernet_type: int = _counter("EtherType that is neither IPv4 nor ARP")
+    drop_ethernet_destination: int = _counter("frame for a MAC address that is not ours")
+    drop_ethernet_source: int = _counter("frame from a multicast MAC address or from one of ours")
+    # --------------------------------------------------------------------------------------------- ARP
+    drop_arp_malformed: int = _counter("ARP packet that is short or not Ethernet and IPv4")
+    drop_neighbor_unresolved: int = _counter("packet for a guest that did not answer ARP in time")
+    drop_neighbor_queue_full: int = _counter("packet for an unresolved guest beyond the bound")
+    neighbor_evicted: int = _counter("neighbour forgotten to make room for another")
+    # -------------------------------------------------------------------------------------------- IPv4
+    drop_ip_header: int = _counter("IPv4 header short, of a wrong version, or lying about its length")
+    drop_ip_checksum: int = _counter("IPv4 header checksum wrong")
+    drop_ip_source: int = _counter("source address that no guest can have")
+    drop_ip_destination: int = _counter("destination that cannot be reached: martian or multicast")
+    drop_ip_protocol: int = _counter("transport protocol that is not supported")
+    drop_ip_ttl: int = _counter("time to live used up")
+    drop_fragment_bad: int = _counter("fragment that overlaps, lies or exceeds 65535 bytes in all")
+    drop_fragment_timeout: int = _counter("fragments whose rest did not come within 30 s")
+    drop_fragment_limit: int = _counter("fragments dropped to bound memory")
+    # -------------------------------------------------------------------------------------------- ICMP
+    drop_icmp_malformed: int = _counter("ICMP message short or with a wrong checksum")
+    drop_icmp_type: int = _counter("ICMP message that is not handled")
+    icmp_echo_replies: int = _counter("echo requests answered")
+    icmp_errors_out: int = _counter("ICMP errors sent to guests")
+    icmp_errors_suppressed: int = _counter("ICMP errors not sent because of the rate limit")
+    # --------------------------------------------------------------------------------------------- UDP
+    drop_udp_malformed: int = _counter("UDP header short or lying about its length")
+    drop_udp_checksum: int = _counter("UDP checksum wrong")
+    drop_udp_unreachable: int = _counter("datagram to where nobody listens or that may not be reached")
+    drop_udp_policy: int = _counter("datagram refused by policy")
+    drop_udp_host_full: int = _counter("datagram that the host's socket had no room for")
+    drop_udp_host_error: int = _counter("datagram that the host's system refused")
+    drop_udp_no_socket: int = _counter("datagram for which the system had no socket")
+    drop_udp_too_long: int = _counter("datagram to a guest longer than IPv4 can carry")
+    udp_flows: int = _counter("UDP flows opened")
+    udp_flows_evicted: int = _counter("UDP flows closed to make room for another")
+    # --------------------------------------------------------------------------------------------- TCP
+    drop_tcp_malformed: int = _counter("TCP header short or lying about its length, or odd flags")
+    drop_tcp_checksum: int = _counter("TCP checksum wrong")
+    drop_tcp_broadcast: int = _counter("TCP segment to a broadcast or multicast address")
+    drop_tcp_unacceptable: int = _counter("segment outside the window, or old")
+    drop_tcp_paws: int = _counter("segment whose timestamp is old (RFC 7323)")
+    drop_tcp_reassembly_full: int = _counter("out-of-order segment beyond the bound")
+    drop_tcp_policy: int = _counter("connection dropped by policy")
+    tcp_resets_out: int = _counter("RST sent to guests")
+    tcp_challenge_acks: int = _counter("challenge ACKs sent (RFC 5961)")
+    tcp_retransmits: int = _counter("segments sent again after a time-out")
+    tcp_fast_retransmits: int = _counter("segments sent again after three duplicate ACKs")
+    tcp_zero_window_probes: int = _counter("probes of a guest's closed window")
+    tcp_out_of_order: int = _counter("segments that came before their turn")
+    tcp_flows: int = _counter("TCP connections started")
+    tcp_flows_refused: int = _counter("TCP connections that the host's side refused")
+    tcp_flows_evicted: int = _counter("TCP connections closed to make room for another")
+    tcp_fastpath: int = _counter("segments handled by the fast path")
+    # ---------------------------------------------------------------------------------------- services
+    dhcp_discover: int = _counter("DHCP DISCOVER received")
+    dhcp_request: int = _counter("DHCP REQUEST received")
+    dhcp_offer: int = _counter("DHCP OFFER sent")
+    dhcp_ack: int = _counter("DHCP ACK sent")
+    dhcp_nak: int = _counter("DHCP NAK sent")
+    drop_dhcp_malformed: int = _counter("DHCP message that cannot be read")
+    drop_dhcp_ignored: int = _counter("DHCP message for another server, or of no use to one")
+    drop_dhcp_pool_empty: int = _counter("DHCP request when all addresses were leased")
+    dns_queries: int = _counter("DNS queries received")
+    dns_answers: int = _counter("DNS answers passed on")
+    dns_servfail: int = _counter("DNS queries answered SERVFAIL because no resolver answered")
+    dns_retries: int = _counter("DNS queries sent to the next resolver after a time-out")
+    drop_dns_malformed: int = _counter("DNS query that cannot be read")
+    drop_dns_mismatch: int = _counter("answer of a resolver that matches no query")
+    drop_dns_limit: int = _counter("DNS query beyond the bound of those in progress")
+
+    def as_dict(self) -> dict[str, int]:
+        """All counters by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def nonzero(self) -> dict[str, int]:
+        """The counters that have counted, by name."""
+        return {name: value for name, value in self.as_dict().items() if value}
+
+    def dropped(self) -> int:
+        """Frames, packets and segments that went nowhere, for whatever reason."""
+        return sum(value for name, value in self.as_dict().items() if name.startswith("drop_"))
+
+    @classmethod
+    def describe(cls) -> dict[str, str]:
+        """What each counter counts."""
+        return {f.name: f.metadata["what"] for f in fields(cls)}
