@@ -64,10 +64,14 @@ class LinkFeatures:
 
 
 class Link(Protocol):
-    """Carries frames to a guest; what it receives it passes to the :class:`LinkSink` that it got at attach."""
+    """Carries frames to a guest; what it receives goes to the :class:`LinkSink` that it got at start."""
 
     @property
     def features(self) -> LinkFeatures: ...
+
+    def start(self, sink: LinkSink, poller: Poller) -> None:
+        """Begin to deliver frames to ``sink``; a link with a descriptor registers it with ``poller``."""
+        ...
 
     def send(self, frames: Sequence[Frame]) -> int:
         """Send frames in order and return how many were taken.
@@ -79,6 +83,28 @@ class Link(Protocol):
 
     def close(self) -> None:
         """Release what the link holds. Harmless when repeated."""
+        ...
+
+
+READ = 1
+"""Readiness to read, as :data:`selectors.EVENT_READ`."""
+WRITE = 2
+"""Readiness to write, as :data:`selectors.EVENT_WRITE`."""
+
+
+class Poller(Protocol):
+    """Tells links and sockets that a descriptor is ready. Level-triggered."""
+
+    def register(self, fd: int, events: int, ready: Callable[[int], None]) -> None:
+        """Call ``ready(mask)`` at each poll at which ``fd`` is ready for some of ``events``."""
+        ...
+
+    def modify(self, fd: int, events: int, ready: Callable[[int], None]) -> None:
+        """Change what is waited for; 0 waits for nothing."""
+        ...
+
+    def unregister(self, fd: int) -> None:
+        """Forget a descriptor, before it is closed."""
         ...
 
 
@@ -208,8 +234,8 @@ class Listener(Protocol):
 class HostNetwork(Protocol):
     """The world outside: the operating system's sockets, or a simulated one.
 
-    Outward calls never raise: failure is reported to the owner, possibly before the call returns. ``listen_tcp``
-    and ``bind_udp`` are called on behalf of the configuration, not of a guest, and raise :class:`OSError`.
+    Outward calls never raise: failure is reported to the owner, possibly before the call returns.
+    ``listen_tcp`` and ``bind_udp`` are called on behalf of the configuration, not of a guest, and raise :class:`OSError`.
     """
 
     def connect_tcp(self, address: bytes, port: int, owner: StreamOwner) -> StreamPeer:
