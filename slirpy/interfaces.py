@@ -162,7 +162,7 @@ class StreamPeer(Protocol):
         ...
 
     def recv(self, limit: int) -> bytes | None:
-        """Up to ``limit`` (at least 1) bytes for the guest; ``b""`` at the end; None if there is nothing now."""
+        """Up to ``limit`` (at least 1) bytes for the guest; ``b""`` at the end, None if nothing is there."""
         ...
 
     def shutdown(self) -> None:
