@@ -235,7 +235,8 @@ class HostNetwork(Protocol):
     """The world outside: the operating system's sockets, or a simulated one.
 
     Outward calls never raise: failure is reported to the owner, possibly before the call returns.
-    ``listen_tcp`` and ``bind_udp`` are called on behalf of the configuration, not of a guest, and raise :class:`OSError`.
+    ``listen_tcp`` and ``bind_udp`` are called on behalf of the configuration, not of a guest, and
+    raise :class:`OSError`.
     """
 
     def connect_tcp(self, address: bytes, port: int, owner: StreamOwner) -> StreamPeer:

@@ -1,0 +1,86 @@
+"""The IPv4 header (RFC 791)."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import NamedTuple
+
+from slirpy.interfaces import Buffer
+from slirpy.wire.checksum import checksum, ones_sum
+
+__all__ = [
+    "DF",
+    "HEADER_LENGTH",
+    "ICMP",
+    "MF",
+    "OFFSET_MASK",
+    "TCP",
+    "UDP",
+    "IPv4Header",
+    "build",
+    "header_ok",
+    "parse",
+]
+
+HEADER_LENGTH = 20
+ICMP = 1
+TCP = 6
+UDP = 17
+DF = 0x4000
+MF = 0x2000
+OFFSET_MASK = 0x1FFF
+
+_HEADER = Struct("!BBHHHBBH4s4s")
+
+
+class IPv4Header(NamedTuple):
+    """The fields of a header that is consistent in itself."""
+
+    header_length: int
+    """Bytes, 20 to 60."""
+    tos: int
+    total_length: int
+    """Bytes of the packet with its header."""
+    ident: int
+    fragment: int
+    """Flags and offset, as they stand in the header."""
+    ttl: int
+    protocol: int
+    source: bytes
+    destination: bytes
+
+
+def parse(packet: Buffer) -> IPv4Header | None:
+    """Read the header at the start of ``packet``; None if it is short or lies about its lengths.
+
+    Bytes after the packet (Ethernet padding) are allowed. The checksum is :func:`header_ok`'s matter.
+    """
+    if len(packet) < HEADER_LENGTH:
+        return None
+    version, tos, total, ident, fragment, ttl, protocol, _, source, destination = _HEADER.unpack_from(packet)
+    header_length = (version & 15) * 4
+    if version >> 4 != 4 or header_length < HEADER_LENGTH or not header_length <= total <= len(packet):
+        return None
+    return IPv4Header(header_length, tos, total, ident, fragment, ttl, protocol, source, destination)
+
+
+def header_ok(packet: Buffer, header_length: int) -> bool:
+    """Whether the header's checksum is right."""
+    return ones_sum(packet[:header_length]) == 0
+
+
+def build(
+    source: bytes,
+    destination: bytes,
+    protocol: int,
+    payload_length: int,
+    *,
+    ident: int = 0,
+    fragment: int = 0,
+    ttl: int = 64,
+    tos: int = 0,
+) -> bytes:
+    """A header of 20 bytes with its checksum, for ``payload_length`` bytes after it."""
+    total = HEADER_LENGTH + payload_length
+    header = _HEADER.pack(0x45, tos, total, ident, fragment, ttl, protocol, 0, source, destination)
+    return header[:10] + checksum(header).to_bytes(2, "big") + header[12:]
