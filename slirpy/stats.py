@@ -85,6 +85,10 @@ class Stats:
     # ---------------------------------------------------------------------------------------- services
     dhcp_discover: int = _counter("DHCP DISCOVER received")
     dhcp_request: int = _counter("DHCP REQUEST received")
+    dhcp_inform: int = _counter("DHCP INFORM received")
+    dhcp_release: int = _counter("DHCP RELEASE received")
+    dhcp_decline: int = _counter("DHCP DECLINE received")
+    dhcp_bootp: int = _counter("BOOTP request answered")
     dhcp_offer: int = _counter("DHCP OFFER sent")
     dhcp_ack: int = _counter("DHCP ACK sent")
     dhcp_nak: int = _counter("DHCP NAK sent")
