@@ -1,0 +1,209 @@
+"""Waiting for descriptors: one callable each, level-triggered.
+
+On Linux this is epoll itself, elsewhere the best that :mod:`selectors` has. Epoll is used without
+:mod:`selectors` for two reasons: a ready descriptor then costs a dict lookup and a call, and epoll can watch a
+descriptor for :data:`HANGUP` alone, which :mod:`selectors` cannot express.
+"""
+
+from __future__ import annotations
+
+import select
+import selectors
+import sys
+import time
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+from slirpy.interfaces import READ, WRITE
+
+__all__ = ["HANGUP", "SelectorPoller"]
+
+HANGUP = 4
+"""An event beside READ and WRITE: the connection was reset, or has ended in both directions.
+
+A descriptor that is registered for HANGUP alone is still told of a reset, although nobody wants to read it or
+to write to it. Only epoll can do that; with other mechanisms the event does not come, and a reset is noticed
+when the descriptor is next read or written.
+"""
+
+Handler: TypeAlias = Callable[[int], None]
+
+_MAX_EVENTS = 1024  # of one wait; the kernel takes turns when more are ready
+
+
+class _Backend(Protocol):
+    """What a :class:`SelectorPoller` needs of the system."""
+
+    masks: tuple[int, ...]
+    """From the bits that ``wait`` reports (modulo 32) to READ, WRITE and HANGUP."""
+
+    def change(self, fd: int, old: int, new: int) -> None: ...
+
+    def wait(self, timeout: float | None) -> list[tuple[int, int]]: ...
+
+    def fileno(self) -> int | None: ...
+
+    def close(self) -> None: ...
+
+
+class _Epoll:
+    __slots__ = ("_epoll",)
+
+    # EPOLLIN is 1, EPOLLOUT 4, EPOLLERR 8, EPOLLHUP 16. The last two come unasked, and mean that
+    # neither reading nor writing would block.
+    masks = tuple(
+        READ | WRITE | HANGUP if bits & 24 else (READ if bits & 1 else 0) | (WRITE if bits & 4 else 0)
+        for bits in range(32)
+    )
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+
+    def change(self, fd: int, old: int, new: int) -> None:
+        bits = (1 if new & READ else 0) | (4 if new & WRITE else 0)
+        if not new:
+            # Not modify(fd, 0): that would go on reporting hang-ups, and poll would spin on them.
+            if old:
+                try:
+                    self._epoll.unregister(fd)
+                except OSError:
+                    pass  # closed before it was unregistered, so the kernel has forgotten it already
+        elif old:
+            self._epoll.modify(fd, bits)
+        else:
+            self._epoll.register(fd, bits)
+
+    def wait(self, timeout: float | None) -> list[tuple[int, int]]:
+        return self._epoll.poll(timeout, _MAX_EVENTS)
+
+    def fileno(self) -> int | None:
+        return self._epoll.fileno()
+
+    def close(self) -> None:
+        self._epoll.close()
+
+
+class _Selector:
+    __slots__ = ("_selector",)
+
+    masks = tuple(range(4)) * 8
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self._selector = selector
+
+    def change(self, fd: int, old: int, new: int) -> None:
+        old &= READ | WRITE
+        new &= READ | WRITE
+        if old == new:
+            return
+        if not new:
+            self._selector.unregister(fd)
+        elif old:
+            self._selector.modify(fd, new)
+        else:
+            self._selector.register(fd, new)
+
+    def wait(self, timeout: float | None) -> list[tuple[int, int]]:
+        if sys.platform == "win32" and timeout is not None and not self._selector.get_map():
+            time.sleep(timeout)  # select() without any socket is an error there
+            return []
+        return [(key.fd, mask) for key, mask in self._selector.select(timeout)]
+
+    def fileno(self) -> int | None:
+        fileno = getattr(self._selector, "fileno", None)
+        return None if fileno is None else int(fileno())
+
+    def close(self) -> None:
+        self._selector.close()
+
+
+class SelectorPoller:
+    """A :class:`slirpy.interfaces.Poller` for one thread.
+
+    Args:
+        selector: what to wait with; None takes the best that the system has.
+    """
+
+    __slots__ = ("_backend", "_entries", "_gone", "_masks", "_wait")
+
+    def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
+        backend: _Backend
+        if selector is not None:
+            backend = _Selector(selector)
+        elif hasattr(select, "epoll"):
+            backend = _Epoll()
+        else:
+            backend = _Selector(selectors.DefaultSelector())
+        self._backend = backend
+        self._wait = backend.wait
+        self._masks = backend.masks
+        self._entries: dict[int, tuple[int, Handler]] = {}
+        self._gone: set[int] = set()
+
+    def register(self, fd: int, events: int, ready: Handler) -> None:
+        """Call ``ready(mask)`` at each poll at which ``fd`` is ready for some of ``events``.
+
+        Raises:
+            ValueError: it is registered already.
+            OSError: the system cannot wait for such a descriptor (a regular file, for example).
+        """
+        if fd in self._entries:
+            raise ValueError(f"descriptor {fd} is registered already; use modify, or unregister it first")
+        self._backend.change(fd, 0, events)
+        self._entries[fd] = (events, ready)
+
+    def modify(self, fd: int, events: int, ready: Handler) -> None:
+        """Change what is waited for; 0 waits for nothing.
+
+        Raises:
+            KeyError: it is not registered.
+        """
+        old = self._entries[fd][0]
+        if old != events:
+            self._backend.change(fd, old, events)
+        self._entries[fd] = (events, ready)
+
+    def unregister(self, fd: int) -> None:
+        """Forget a descriptor, before it is closed.
+
+        Raises:
+            KeyError: it is not registered.
+        """
+        events, _ = self._entries.pop(fd)
+        self._backend.change(fd, events, 0)
+        self._gone.add(fd)
+
+    def poll(self, timeout_seconds: float | None) -> int:
+        """Wait until something is ready, tell it, and return the number of events.
+
+        Args:
+            timeout_seconds: return 0 after this time at the latest; 0 only looks; None waits for ever.
+        """
+        batch = self._wait(timeout_seconds)
+        entries = self._entries
+        masks = self._masks
+        # A handler may unregister a descriptor whose event is still to come in this batch, and the same
+        # number may belong to a new socket by then. The event is not the new one's: it waits for the next poll.
+        gone = self._gone
+        gone.clear()
+        for fd, bits in batch:
+            entry = entries.get(fd)
+            if entry is None or fd in gone:
+                continue
+            events, ready = entry
+            mask = masks[bits & 31] & events
+            if mask:
+                ready(mask)
+        return len(batch)
+
+    def fileno(self) -> int | None:
+        """A descriptor that is readable when something is ready (epoll's or kqueue's own), or None.
+
+        It lets one event loop wait for this poller as for any other descriptor.
+        """
+        return self._backend.fileno()
+
+    def close(self) -> None:
+        """Forget everything; what was registered stays open. Harmless when repeated."""
+        self._entries.clear()
+        self._backend.close()
