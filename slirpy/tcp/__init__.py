@@ -1,0 +1,26 @@
+"""The TCP engine, usable alone: no stack, no sockets, no clock, no threads.
+
+A :class:`~slirpy.tcp.connection.Connection` is driven by segments
+(:func:`~slirpy.tcp.receive.segment_arrives`), by the user's calls (``write``, ``consume``, ``shutdown``,
+``abort``) and by the time (:func:`~slirpy.tcp.output.expire`). It gives back segments
+(:func:`~slirpy.tcp.output.output`) and a deadline.
+
+Receiving records, output decides: nothing but ``output`` ever sends, and it derives what to send from the state.
+"""
+
+from slirpy.tcp.connection import Connection, Settings, State
+from slirpy.tcp.options import TcpOptions
+from slirpy.tcp.output import expire, output
+from slirpy.tcp.receive import Segment, reset_for, segment_arrives
+
+__all__ = [
+    "Connection",
+    "Segment",
+    "Settings",
+    "State",
+    "TcpOptions",
+    "expire",
+    "output",
+    "reset_for",
+    "segment_arrives",
+]

@@ -1,0 +1,398 @@
+"""The transmission control block: the state of one connection, and the user's calls (RFC 9293, section 3.10).
+
+Theory. A connection is two streams that know little of each other, and one state machine that opens and
+closes them. The send side is a buffer whose start is SND.UNA; SND.NXT is a cursor in it. After a time-out
+SND.NXT goes back to SND.UNA and SND.MAX remembers how far we had been, so that acknowledgements of what was
+sent before remain acceptable. SYN and FIN take a sequence number each but no room in the buffer: SYN precedes its
+start, FIN follows its end. The receive side hands over data in order (``rcv_queue``); what the user has not consumed counts
+against the window, and the window's right edge (``rcv_adv``) never moves back.
+
+This module holds state and moves between states. ``receive`` says what a segment changes, ``output`` what is
+to be sent; they and ``core/fastpath.py`` write the fields.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+from dataclasses import dataclass
+
+from slirpy.interfaces import Buffer
+from slirpy.stats import Stats
+from slirpy.tcp.congestion import CongestionControl, Reno
+from slirpy.tcp.options import MAX_WSCALE, TcpOptions
+from slirpy.tcp.reassembly import Reassembly
+from slirpy.tcp.rtt import RtoEstimator
+from slirpy.tcp.sendbuffer import SendBuffer
+from slirpy.tcp.seq import MASK
+from slirpy.wire.tcp import ACK, RST
+
+__all__ = ["SYNCHRONIZED", "TRANSITIONS", "Connection", "Settings", "State", "TimerKind"]
+
+MS = 1_000_000
+SECOND = 1_000 * MS
+
+
+class State(enum.Enum):
+    """The states of RFC 9293, section 3.3.2."""
+
+    CLOSED = "CLOSED"
+    LISTEN = "LISTEN"
+    SYN_SENT = "SYN-SENT"
+    SYN_RECEIVED = "SYN-RECEIVED"
+    ESTABLISHED = "ESTABLISHED"
+    FIN_WAIT_1 = "FIN-WAIT-1"
+    FIN_WAIT_2 = "FIN-WAIT-2"
+    CLOSE_WAIT = "CLOSE-WAIT"
+    CLOSING = "CLOSING"
+    LAST_ACK = "LAST-ACK"
+    TIME_WAIT = "TIME-WAIT"
+
+
+_S = State
+TRANSITIONS: dict[tuple[State, State], str] = {
+    (_S.CLOSED, _S.LISTEN): "passive open",
+    (_S.CLOSED, _S.SYN_SENT): "active open",
+    (_S.LISTEN, _S.SYN_RECEIVED): "SYN",
+    (_S.SYN_SENT, _S.ESTABLISHED): "SYN,ACK",
+    (_S.SYN_SENT, _S.SYN_RECEIVED): "SYN (simultaneous open)",
+    (_S.SYN_RECEIVED, _S.ESTABLISHED): "ACK of our SYN",
+    (_S.ESTABLISHED, _S.FIN_WAIT_1): "shutdown",
+    (_S.ESTABLISHED, _S.CLOSE_WAIT): "FIN",
+    (_S.FIN_WAIT_1, _S.FIN_WAIT_2): "ACK of our FIN",
+    (_S.FIN_WAIT_1, _S.CLOSING): "FIN",
+    (_S.FIN_WAIT_2, _S.TIME_WAIT): "FIN",
+    (_S.CLOSING, _S.TIME_WAIT): "ACK of our FIN",
+    (_S.CLOSE_WAIT, _S.LAST_ACK): "shutdown",
+    **{(state, _S.CLOSED): "reset, abort or time-out" for state in State if state is not State.CLOSED},
+    (_S.LAST_ACK, _S.CLOSED): "ACK of our FIN, reset, abort or time-out",
+    (_S.TIME_WAIT, _S.CLOSED): "2 MSL have passed, or reset",
+}
+"""Every change of state there is, with its cause. Asserted in :meth:`Connection.enter`, drawn in the docs."""
+
+SYNCHRONIZED = frozenset(State) - {State.CLOSED, State.LISTEN, State.SYN_SENT, State.SYN_RECEIVED}
+"""States in which both sides agree on sequence numbers."""
+
+_AFTER_SHUTDOWN = {State.ESTABLISHED: State.FIN_WAIT_1, State.CLOSE_WAIT: State.LAST_ACK}
+
+
+class TimerKind(enum.Enum):
+    """What the connection's one long timer waits for: at most one of these makes sense at a time."""
+
+    NONE = 0
+    RETRANSMIT = 1
+    PERSIST = 2
+    TIME_WAIT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a connection is made with. Times are nanoseconds, sizes bytes."""
+
+    mss: int = 1460
+    """Largest segment that we can receive: the link's MTU less 40."""
+    max_burst: int = 0
+    """Most payload bytes in one emitted piece: more than a segment where the link segments; 0: one segment."""
+    rcv_buffer: int = 1 << 20
+    """Bytes received and not consumed that we keep; bounds the window."""
+    snd_buffer: int = 1 << 20
+    """Bytes written and not acknowledged that we keep."""
+    nodelay: bool = True
+    """Send small segments at once, without Nagle's algorithm (RFC 9293, section 3.7.4)."""
+    delayed_ack: int = 10 * MS
+    """Longest delay of an acknowledgement. RFC 9293 (MUST-58) allows 500 ms; a guest waits for it here."""
+    syn_timeout: int = 75 * SECOND
+    """How long opening is tried."""
+    user_timeout: int = 900 * SECOND
+    """How long data is sent again without any answer; R2 of RFC 9293, section 3.8.3."""
+    time_wait: int = 60 * SECOND
+    """2 MSL. The RFC's MSL of two minutes is for paths through the Internet; this path is one virtual cable."""
+
+    @property
+    def wscale(self) -> int:
+        """The smallest window scale that can express the receive buffer."""
+        shift = 0
+        while shift < MAX_WSCALE and 0xFFFF << shift < self.rcv_buffer:
+            shift += 1
+        return shift
+
+
+class Connection:
+    """One end of a TCP connection.
+
+    Attributes named as in RFC 9293, section 3.3.1, mean what they mean there. Sequence numbers are 0 to 2**32-1;
+    ``snd_wnd`` and ``rcv_wnd`` are bytes, unscaled.
+
+    Args:
+        settings: sizes and times.
+        iss: initial send sequence number (see RFC 6528 for how to choose it).
+        ts_offset: added to the millisecond clock that timestamps carry, 0 to 2**32-1 (RFC 7323, section 5.4).
+        stats: where unusual events are counted.
+    """
+
+    __slots__ = (
+        "ack_now",
+        "cc",
+        "delack_at",
+        "dupacks",
+        "error",
+        "fin_queued",
+        "fin_seq",
+        "in_recovery",
+        "irs",
+        "iss",
+        "last_ack",
+        "mss",
+        "opened_at",
+        "passive",
+        "peer_reset",
+        "probe",
+        "progress_at",
+        "rcv_adv",
+        "rcv_limit",
+        "rcv_nxt",
+        "rcv_pending",
+        "rcv_queue",
+        "rcv_wscale",
+        "reassembly",
+        "recover",
+        "resend_head",
+        "reset",
+        "retries",
+        "rtt",
+        "rtt_seq",
+        "rtt_time",
+        "sack_first",
+        "sack_ok",
+        "settings",
+        "snd_buf",
+        "snd_max",
+        "snd_nxt",
+        "snd_una",
+        "snd_wl1",
+        "snd_wl2",
+        "snd_wnd",
+        "snd_wnd_max",
+        "snd_wscale",
+        "state",
+        "stats",
+        "timer_at",
+        "timer_kind",
+        "ts_offset",
+        "ts_ok",
+        "ts_recent",
+        "wscale_ok",
+    )  # fmt: skip
+
+    def __init__(self, settings: Settings, iss: int, *, ts_offset: int = 0, stats: Stats | None = None) -> None:
+        self.settings = settings
+        self.stats = stats if stats is not None else Stats()
+        self.state = State.CLOSED
+        self.passive = False
+        self.error = 0
+        """Why the connection closed: 0, or ECONNRESET, ECONNREFUSED, ETIMEDOUT, ECONNABORTED of ``errno``."""
+        self.peer_reset = False
+        """The peer sent a RST."""
+        self.reset: tuple[int, int, int] | None = None
+        """A RST that is to be sent: SEQ, ACK and flags. Also a closed connection may owe one."""
+        # Send side.
+        self.iss = self.snd_una = self.snd_nxt = self.snd_max = iss
+        self.snd_wnd = 0
+        self.snd_wnd_max = 0
+        self.snd_wl1 = self.snd_wl2 = 0
+        self.snd_wscale = 0
+        self.snd_buf = SendBuffer()
+        self.fin_queued = False
+        """The user has shut down: FIN follows the last byte of the buffer."""
+        self.mss = 536  # MUST-15: what to assume before the peer says
+        """Most payload bytes in a segment that we send, options subtracted."""
+        self.cc: CongestionControl = Reno(self.mss)
+        self.dupacks = 0
+        self.in_recovery = False
+        self.recover = iss
+        self.resend_head = False
+        """Send the first unacknowledged segment again."""
+        self.probe = False
+        """Probe the peer's closed window."""
+        # Receive side.
+        self.irs = self.rcv_nxt = 0
+        self.rcv_adv = 0
+        """Right edge of the window that we have advertised."""
+        self.rcv_wscale = 0
+        self.rcv_limit = settings.rcv_buffer
+        """Most bytes that the window, as scaled, can offer."""
+        self.last_ack = 0
+        """RCV.NXT in the last segment that we sent."""
+        self.rcv_queue: list[Buffer] = []
+        """Data in order for the user. Views of frames: copy what is kept after the flush (:meth:`own`)."""
+        self.rcv_pending = 0
+        """Bytes in ``rcv_queue``."""
+        self.reassembly = Reassembly()
+        self.sack_first = 0
+        self.fin_seq: int | None = None
+        """Sequence number of the peer's FIN, once seen."""
+        self.ack_now = False
+        # Options.
+        self.sack_ok = self.ts_ok = self.wscale_ok = False
+        self.ts_recent = 0
+        self.ts_offset = ts_offset
+        # Timers.
+        self.rtt = RtoEstimator()
+        self.rtt_seq: int | None = None
+        self.rtt_time = 0
+        self.retries = 0
+        self.opened_at = 0
+        self.progress_at = 0
+        """When the peer last acknowledged something new, or we began to wait for that."""
+        self.timer_kind = TimerKind.NONE
+        self.timer_at = 0
+        self.delack_at = 0
+        """When a delayed acknowledgement is due; 0: none is."""
+
+    # ------------------------------------------------------------------------------------- state
+
+    def enter(self, state: State) -> None:
+        """Change state. The one place that does."""
+        assert (self.state, state) in TRANSITIONS, f"{self.state} -> {state}"
+        self.state = state
+        if state is State.CLOSED:
+            self.snd_buf.clear()
+            self.reassembly.clear()
+            self.timer_kind = TimerKind.NONE
+            self.delack_at = 0
+        elif state is State.TIME_WAIT:
+            self.reassembly.clear()
+            self.delack_at = 0
+
+    def establish(self) -> None:
+        """Both SYNs are acknowledged; a shutdown that waited for this takes effect."""
+        self.enter(State.ESTABLISHED)
+        if self.fin_queued:
+            self.enter(State.FIN_WAIT_1)
+
+    @property
+    def rcv_wnd(self) -> int:
+        """Bytes that we have said we would take, from RCV.NXT on."""
+        return (self.rcv_adv - self.rcv_nxt) & MASK
+
+    @property
+    def flight(self) -> int:
+        """Sequence numbers sent and not acknowledged."""
+        return (self.snd_nxt - self.snd_una) & MASK
+
+    @property
+    def fin_sent(self) -> bool:
+        """Whether SND.NXT is behind our FIN."""
+        return self.fin_queued and (self.snd_nxt - self.snd_una) & MASK > self.snd_buf.length
+
+    @property
+    def fin_received(self) -> bool:
+        """Whether everything that the peer will ever send has arrived."""
+        return self.fin_seq is not None and (self.rcv_nxt - self.fin_seq) & MASK == 1
+
+    def timestamp(self, now: int) -> int:
+        """TSval: milliseconds, from a start of the connection's own."""
+        return (now // MS + self.ts_offset) & MASK
+
+    # -------------------------------------------------------------------------------- user's calls
+
+    def connect(self, now: int) -> None:
+        """Active open: the next ``output`` sends a SYN."""
+        self._open(now)
+        self.enter(State.SYN_SENT)
+
+    def listen(self, now: int) -> None:
+        """Passive open: the next segment may be a SYN."""
+        self._open(now)
+        self.passive = True
+        self.enter(State.LISTEN)
+
+    def _open(self, now: int) -> None:
+        self.opened_at = self.progress_at = now
+        self.rcv_wscale = self.settings.wscale
+        self.rcv_limit = self.settings.rcv_buffer
+
+    def write_room(self) -> int:
+        """How many bytes :meth:`write` should be given now, so that they can be sent at once: 0 or more."""
+        limit = min(self.snd_wnd, self.cc.cwnd, self.settings.snd_buffer)
+        return max(limit - self.snd_buf.length, 0)
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes to be sent. The object is kept, not copied; who writes observes :meth:`write_room`."""
+        if not self.fin_queued and self.state is not State.CLOSED:
+            self.snd_buf.append(data)
+
+    def consume(self, count: int) -> None:
+        """Take the first ``count`` bytes off ``rcv_queue``."""
+        self.rcv_pending -= count
+        if not self.rcv_pending:
+            self.rcv_queue.clear()
+            return
+        queue = self.rcv_queue
+        taken = 0
+        while count >= len(queue[taken]):
+            count -= len(queue[taken])
+            taken += 1
+        del queue[:taken]
+        if count:
+            queue[0] = memoryview(queue[0])[count:]
+
+    def own(self) -> None:
+        """Copy what is left in ``rcv_queue``, because the frames that it lies in are about to be reused."""
+        if self.rcv_queue:
+            self.rcv_queue[:] = [b"".join(self.rcv_queue)]
+
+    def shutdown(self) -> None:
+        """No more data: FIN follows what was written. Repeated calls do nothing.
+
+        Before the connection is established this waits for that. (RFC 9293, section 3.10.4, lets a CLOSE in
+        SYN-SENT delete the connection; that is :meth:`abort`.)
+        """
+        if not self.fin_queued and self.state is not State.CLOSED:
+            self.fin_queued = True
+            if self.state in _AFTER_SHUTDOWN:
+                self.enter(_AFTER_SHUTDOWN[self.state])
+
+    def abort(self, error: int = errno.ECONNABORTED) -> None:
+        """Close at once; where the peer knows of the connection the next ``output`` sends a RST."""
+        known = self.state in SYNCHRONIZED or (self.state is State.SYN_RECEIVED and self.snd_max != self.iss)
+        if known and self.state is not State.TIME_WAIT:
+            # In sequence, and with an ACK, so that every peer accepts it.
+            self.reset = self.snd_nxt, self.rcv_nxt, RST | ACK
+        self.close_with(error)
+
+    def close_with(self, error: int) -> None:
+        """Close without a word, because of ``error``."""
+        if self.state is not State.CLOSED:
+            self.error = error
+            self.enter(State.CLOSED)
+
+    def deadline(self) -> int | None:
+        """When :func:`~slirpy.tcp.output.expire` wants to be called."""
+        if self.timer_kind is TimerKind.NONE:
+            return self.delack_at or None
+        return min(self.delack_at, self.timer_at) if self.delack_at else self.timer_at
+
+    # ---------------------------------------------------------------------------- on both sides
+
+    def take_syn_options(self, options: TcpOptions, window: int) -> None:
+        """Agree on options, from the peer's SYN."""
+        mss = options.mss if options.mss is not None else 536  # MUST-15
+        self.wscale_ok = options.wscale is not None
+        self.snd_wscale = options.wscale or 0
+        if not self.wscale_ok:
+            self.rcv_wscale = 0
+            self.rcv_limit = min(self.rcv_limit, 0xFFFF)
+        self.ts_ok = options.timestamps is not None
+        if options.timestamps is not None:
+            self.ts_recent = options.timestamps[0]
+        self.sack_ok = options.sack_permitted
+        # MUST-16, MUST-67: the peer's limit and ours, less the options in every segment. An MSS that leaves no
+        # room for data would stall the connection: 8 bytes is what RFC 791's smallest datagram leaves.
+        self.mss = max(min(mss, self.settings.mss) - (12 if self.ts_ok else 0), 8)
+        self.cc = Reno(self.mss)
+        self.snd_wnd = self.snd_wnd_max = window  # never scaled in a SYN
+
+    def burst(self) -> int:
+        """Most payload bytes in one emitted piece, a multiple of the MSS."""
+        return max(self.settings.max_burst // self.mss, 1) * self.mss

@@ -1,0 +1,114 @@
+"""TCP options (RFC 9293 section 3.1; RFC 7323 for window scale and timestamps; RFC 2018 for SACK)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from struct import Struct
+from typing import NamedTuple
+
+from slirpy.interfaces import Buffer
+
+__all__ = [
+    "MAX_SACK_BLOCKS",
+    "MAX_WSCALE",
+    "NONE",
+    "TIMESTAMP",
+    "TIMESTAMP_WORD",
+    "TcpOptions",
+    "build",
+    "parse",
+]
+
+END, NOP, MSS, WSCALE, SACK_PERMITTED, SACK, TIMESTAMPS = 0, 1, 2, 3, 4, 5, 8
+MAX_WSCALE = 14
+"""Largest shift; a larger one is taken as this (RFC 7323, section 2.3)."""
+MAX_SACK_BLOCKS = 3
+"""Blocks that fit beside timestamps."""
+
+TIMESTAMP_WORD = 0x0101080A
+"""NOP, NOP, kind 8, length 10: how everyone lays out timestamps (RFC 7323, appendix A)."""
+TIMESTAMP = Struct("!III")
+"""That word, TSval, TSecr: twelve bytes."""
+
+
+class TcpOptions(NamedTuple):
+    """What the options of a segment say; None for what is absent."""
+
+    mss: int | None = None
+    """Bytes, as given."""
+    wscale: int | None = None
+    """Shift count, 0 to 14."""
+    sack_permitted: bool = False
+    timestamps: tuple[int, int] | None = None
+    """TSval and TSecr."""
+    sack: tuple[tuple[int, int], ...] = ()
+    """Left and right edges of received blocks."""
+
+
+NONE = TcpOptions()
+
+
+def parse(data: Buffer) -> TcpOptions:
+    """Read options. Unknown ones are skipped; at one whose length is impossible reading stops (MUST-7)."""
+    if not data:
+        return NONE
+    mss = wscale = timestamps = None
+    permitted = False
+    blocks: list[tuple[int, int]] = []
+    raw = bytes(data)
+    at, end = 0, len(raw)
+    while at < end:
+        kind = raw[at]
+        if kind == END:
+            break
+        if kind == NOP:
+            at += 1
+            continue
+        if at + 1 >= end:
+            break
+        length = raw[at + 1]
+        if length < 2 or at + length > end:
+            break
+        body = raw[at + 2 : at + length]
+        at += length
+        if kind == MSS and length == 4:
+            mss = int.from_bytes(body, "big")
+        elif kind == WSCALE and length == 3:
+            wscale = min(body[0], MAX_WSCALE)
+        elif kind == SACK_PERMITTED and length == 2:
+            permitted = True
+        elif kind == TIMESTAMPS and length == 10:
+            timestamps = (int.from_bytes(body[:4], "big"), int.from_bytes(body[4:], "big"))
+        elif kind == SACK and length % 8 == 2:
+            words = [int.from_bytes(body[i : i + 4], "big") for i in range(0, length - 2, 4)]
+            blocks += zip(words[::2], words[1::2], strict=True)
+    return TcpOptions(mss, wscale, permitted, timestamps, tuple(blocks))
+
+
+def build(
+    *,
+    mss: int | None = None,
+    wscale: int | None = None,
+    sack_permitted: bool = False,
+    timestamps: tuple[int, int] | None = None,
+    sack: Sequence[tuple[int, int]] = (),
+) -> bytes:
+    """Options as bytes, padded to a multiple of four."""
+    out = bytearray()
+    if mss is not None:
+        out += bytes((MSS, 4)) + mss.to_bytes(2, "big")
+    if timestamps is not None:
+        if sack_permitted:  # takes the place of the two NOPs
+            out += bytes((SACK_PERMITTED, 2, TIMESTAMPS, 10))
+        else:
+            out += TIMESTAMP_WORD.to_bytes(4, "big")
+        out += timestamps[0].to_bytes(4, "big") + timestamps[1].to_bytes(4, "big")
+    elif sack_permitted:
+        out += bytes((NOP, NOP, SACK_PERMITTED, 2))
+    if wscale is not None:
+        out += bytes((NOP, WSCALE, 3, wscale))
+    if sack:
+        out += bytes((NOP, NOP, SACK, 2 + 8 * len(sack)))
+        for left, right in sack:
+            out += left.to_bytes(4, "big") + right.to_bytes(4, "big")
+    return bytes(out)

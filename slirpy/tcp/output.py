@@ -1,0 +1,277 @@
+"""What to send now: derived from the state alone.
+
+:func:`output` is called once after a batch of segments and calls; :func:`expire` before it, when a deadline has
+passed. Pieces larger than a segment are emitted where the link cuts them itself (``Settings.max_burst``).
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import TypeAlias
+
+from slirpy.interfaces import Buffer
+from slirpy.tcp.connection import SECOND, SYNCHRONIZED, Connection, State, TimerKind
+from slirpy.tcp.options import MAX_SACK_BLOCKS, TIMESTAMP, TIMESTAMP_WORD, build
+from slirpy.tcp.seq import HALF, MASK
+from slirpy.wire.tcp import ACK, FIN, PSH, SYN
+
+__all__ = ["Emit", "expire", "output"]
+
+Emit: TypeAlias = Callable[[int, int, int, int, bytes, list[Buffer], int], None]
+"""``emit(seq, ack, flags, wnd, options, parts, length)``: send this; ``wnd`` as in the header, ``parts`` hold
+``length`` bytes."""
+
+MAX_PIECES = 16
+"""Pieces to an output, so that one connection cannot keep all others waiting."""
+MAX_PERSIST = 60 * SECOND
+
+_MAY_SEND = frozenset((State.ESTABLISHED, State.CLOSE_WAIT, State.FIN_WAIT_1, State.CLOSING, State.LAST_ACK))
+
+
+def expire(conn: Connection, now: int) -> None:
+    """Act on the deadlines that have passed; ``output`` then sends what is due."""
+    if conn.delack_at and now >= conn.delack_at:
+        conn.ack_now = True
+    if conn.timer_kind is TimerKind.NONE or now < conn.timer_at:
+        return
+    if conn.timer_kind is TimerKind.TIME_WAIT:
+        conn.enter(State.CLOSED)
+        return
+    opening = conn.state not in SYNCHRONIZED
+    limit = conn.settings.syn_timeout if opening else conn.settings.user_timeout
+    since = conn.opened_at if opening else conn.progress_at
+    if now - since >= limit:
+        conn.abort(errno.ETIMEDOUT)
+        return
+    conn.retries += 1
+    conn.rtt.back_off()
+    if conn.timer_kind is TimerKind.PERSIST:
+        conn.probe = True
+    else:
+        _go_back(conn)
+    conn.timer_kind = TimerKind.NONE
+
+
+def _go_back(conn: Connection) -> None:
+    """RFC 6298, (5.4) to (5.6): start again from SND.UNA, with the smallest congestion window."""
+    conn.stats.tcp_retransmits += 1
+    if conn.retries == 1:
+        conn.cc.on_timeout((conn.snd_max - conn.snd_una) & MASK)
+    else:
+        conn.cc.cwnd = conn.mss  # RFC 5681: the threshold is kept for a segment that is lost again
+    conn.rtt_seq = None  # Karn
+    conn.in_recovery = False
+    conn.dupacks = 0
+    conn.recover = conn.snd_max
+    conn.snd_nxt = conn.snd_una
+    conn.snd_buf.rewind()
+
+
+def output(conn: Connection, now: int, emit: Emit) -> bool:
+    """Send what is due; True if there is more that may be sent at once, in the next round."""
+    if conn.reset is not None:
+        (seq, ack, flags), conn.reset = conn.reset, None
+        conn.stats.tcp_resets_out += 1
+        emit(seq, ack, flags, 0, b"", [], 0)
+    state = conn.state
+    if state is State.ESTABLISHED or state in _MAY_SEND:
+        more = _send_data(conn, now, emit)
+    elif state is State.SYN_SENT or state is State.SYN_RECEIVED:
+        _send_syn(conn, now, emit)
+        more = False
+    else:
+        more = False
+    if conn.ack_now and conn.state in SYNCHRONIZED:
+        wnd = _window(conn)
+        emit(conn.snd_nxt, conn.rcv_nxt, ACK, wnd, _options(conn, now, sack=True), [], 0)
+        _acknowledged(conn)
+    elif not conn.delack_at and _window_update_due(conn):
+        emit(conn.snd_nxt, conn.rcv_nxt, ACK, _window(conn), _options(conn, now, sack=True), [], 0)
+        _acknowledged(conn)
+    return more
+
+
+def _send_syn(conn: Connection, now: int, emit: Emit) -> None:
+    if conn.snd_nxt != conn.iss:
+        if conn.ack_now and conn.state is State.SYN_RECEIVED:  # a repeated SYN: our SYN,ACK was lost
+            conn.ack_now = False
+            conn.snd_nxt = conn.iss
+        else:
+            return
+    settings = conn.settings
+    answering = conn.state is State.SYN_RECEIVED
+    flags, ack = (SYN | ACK, conn.rcv_nxt) if answering else (SYN, 0)
+    wscale = conn.rcv_wscale if conn.wscale_ok or not answering else None
+    timestamps = (conn.timestamp(now), conn.ts_recent) if conn.ts_ok or not answering else None
+    options = build(
+        mss=settings.mss,
+        sack_permitted=conn.sack_ok or not answering,
+        timestamps=timestamps,
+        wscale=wscale,
+    )
+    wnd = min(settings.rcv_buffer, 0xFFFF)  # a SYN's window is never scaled
+    emit(conn.iss, ack, flags, wnd, options, [], 0)
+    conn.ack_now = False
+    conn.last_ack = conn.rcv_nxt
+    if answering:
+        conn.rcv_adv = (conn.rcv_nxt + wnd) & MASK
+    if conn.snd_max == conn.iss:
+        conn.rtt_seq, conn.rtt_time = (conn.iss + 1) & MASK, now
+    conn.snd_nxt = conn.snd_max = (conn.iss + 1) & MASK
+    _start_timer(conn, now)
+
+
+def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
+    """Text and FIN, as far as window and congestion window allow."""
+    buf = conn.snd_buf
+    mss = conn.mss
+    if conn.resend_head:
+        conn.resend_head = False
+        _resend_head(conn, now, emit)
+    una = conn.snd_una
+    flight = (conn.snd_nxt - una) & MASK
+    if conn.fin_queued and flight > buf.length:
+        return False  # all sent, FIN included
+    unsent = buf.length - flight
+    if not unsent and not conn.fin_queued:
+        if conn.timer_kind is TimerKind.PERSIST:
+            conn.timer_kind = TimerKind.NONE
+        conn.probe = False
+        return False
+    burst = conn.burst()
+    usable = min(conn.snd_wnd, conn.cc.cwnd) - flight
+    pieces = 0
+    while True:
+        size = min(unsent, usable, burst)
+        last = size == unsent
+        if size < mss and not last:
+            # Sender's silly window avoidance (section 3.8.6.2.1): a full segment, or half of the largest window.
+            if size <= 0 or flight or 2 * size < conn.snd_wnd_max:
+                break
+        elif 0 < size < mss and flight and not conn.settings.nodelay and not conn.fin_queued:
+            break  # Nagle
+        elif size > mss and not last:
+            size -= size % mss
+        fin = last and conn.fin_queued and usable > size
+        if size <= 0 and not fin:
+            break
+        if pieces == MAX_PIECES:
+            return True
+        flags = ACK
+        if last:
+            flags |= PSH
+        if fin:
+            flags |= FIN
+        seq = conn.snd_nxt
+        wnd = _window(conn)
+        emit(
+            seq, conn.rcv_nxt, flags, wnd, _options(conn, now), buf.take(size) if size > 0 else [], max(size, 0)
+        )
+        _acknowledged(conn)
+        pieces += 1
+        sent = max(size, 0) + fin
+        conn.snd_nxt = (seq + sent) & MASK
+        if (conn.snd_nxt - conn.snd_max) & MASK < HALF:
+            if conn.rtt_seq is None and not conn.ts_ok:
+                conn.rtt_seq, conn.rtt_time = conn.snd_nxt, now
+            conn.snd_max = conn.snd_nxt
+        if conn.timer_kind is not TimerKind.RETRANSMIT:
+            _start_timer(conn, now)
+        flight += sent
+        usable -= sent
+        unsent -= size
+        if fin or not (unsent or conn.fin_queued):
+            conn.probe = False
+            return False
+    if not flight:
+        _persist(conn, now, emit)
+    return False
+
+
+def _resend_head(conn: Connection, now: int, emit: Emit) -> None:
+    """Fast retransmit, and the next hole after a partial acknowledgement."""
+    size = min(conn.snd_buf.length, conn.mss, (conn.snd_max - conn.snd_una) & MASK)
+    only_fin = size == 0 and conn.fin_sent
+    if size or only_fin:
+        flags = ACK | (FIN if only_fin else 0)
+        emit(
+            conn.snd_una, conn.rcv_nxt, flags, _window(conn), _options(conn, now), conn.snd_buf.peek(size), size
+        )
+        _acknowledged(conn)
+        conn.rtt_seq = None  # Karn
+        _start_timer(conn, now)
+
+
+def _persist(conn: Connection, now: int, emit: Emit) -> None:
+    """The peer's window is shut and nothing is in flight: ask from time to time (section 3.8.6.1)."""
+    if conn.probe:
+        conn.probe = False
+        conn.stats.tcp_zero_window_probes += 1
+        # One byte that does not fit (or the FIN) makes the peer tell its window; where the window is open but
+        # small, as much as it takes (section 3.8.6.2.1, the override time-out). SND.NXT does not move.
+        size = min(conn.snd_buf.length, max(conn.snd_wnd, 1), conn.mss)
+        flags = ACK if size else ACK | FIN
+        emit(
+            conn.snd_una, conn.rcv_nxt, flags, _window(conn), _options(conn, now), conn.snd_buf.peek(size), size
+        )
+        _acknowledged(conn)
+        beyond = (conn.snd_una + (size or 1)) & MASK
+        if (beyond - conn.snd_max) & MASK < HALF:
+            conn.snd_max = beyond
+    if conn.timer_kind is not TimerKind.PERSIST:
+        if conn.retries == 0:
+            conn.progress_at = now
+        conn.timer_kind = TimerKind.PERSIST
+        conn.timer_at = now + min(conn.rtt.rto, MAX_PERSIST)
+
+
+def _start_timer(conn: Connection, now: int) -> None:
+    if conn.timer_kind is not TimerKind.RETRANSMIT and conn.retries == 0:
+        conn.progress_at = now
+    conn.timer_kind = TimerKind.RETRANSMIT
+    conn.timer_at = now + conn.rtt.rto
+
+
+def _options(conn: Connection, now: int, sack: bool = False) -> bytes:
+    if sack and conn.sack_ok and conn.reassembly:
+        blocks = conn.reassembly.ranges(conn.sack_first)[:MAX_SACK_BLOCKS]
+        timestamps = (conn.timestamp(now), conn.ts_recent) if conn.ts_ok else None
+        return build(timestamps=timestamps, sack=blocks)
+    if conn.ts_ok:
+        return TIMESTAMP.pack(TIMESTAMP_WORD, conn.timestamp(now), conn.ts_recent)
+    return b""
+
+
+def _acknowledged(conn: Connection) -> None:
+    """A segment with RCV.NXT has been sent."""
+    conn.ack_now = False
+    conn.delack_at = 0
+    conn.last_ack = conn.rcv_nxt
+
+
+def _window_growth(conn: Connection) -> int:
+    """How far the right edge of the receive window could move now."""
+    room = conn.rcv_limit - conn.rcv_pending
+    return room - ((conn.rcv_adv - conn.rcv_nxt) & MASK)
+
+
+def _window_update_due(conn: Connection) -> bool:
+    """Receiver's silly window avoidance (section 3.8.6.2.2): tell of room when it is worth a segment."""
+    if conn.state is not State.ESTABLISHED and conn.state not in (State.FIN_WAIT_1, State.FIN_WAIT_2):
+        return False
+    return _window_growth(conn) >= conn.rcv_limit // 2
+
+
+def _window(conn: Connection) -> int:
+    """SEG.WND for the header; the advertised edge moves as far as it says, and never back (SHLD-14)."""
+    growth = _window_growth(conn)
+    if growth >= min(2 * conn.mss, conn.rcv_limit // 2):
+        conn.rcv_adv = (conn.rcv_adv + growth) & MASK
+    scale = conn.rcv_wscale
+    wnd = (conn.rcv_adv - conn.rcv_nxt) & MASK
+    field = (wnd + (1 << scale) - 1) >> scale  # rounded up, so that rounding does not move the edge back
+    if field > 0xFFFF:
+        field = 0xFFFF
+    conn.rcv_adv = (conn.rcv_nxt + (field << scale)) & MASK
+    return field

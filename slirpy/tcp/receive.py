@@ -1,0 +1,388 @@
+"""A segment arrives (RFC 9293, section 3.10.7), in the RFC's order.
+
+Nothing is sent from here: ``ack_now``, ``reset`` and ``resend_head`` tell ``output`` what is due.
+:func:`acknowledge` and :func:`accept_text` are shared with ``core/fastpath.py``, so that the common case and
+the general one cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import NamedTuple
+
+from slirpy.interfaces import Buffer
+from slirpy.tcp.connection import Connection, State, TimerKind
+from slirpy.tcp.options import NONE, TcpOptions
+from slirpy.tcp.seq import HALF, MASK, seq_gt, seq_lt
+from slirpy.wire.tcp import ACK, FIN, RST, SYN
+
+__all__ = ["Segment", "accept_text", "acknowledge", "reset_for", "segment_arrives"]
+
+MS = 1_000_000
+DUPACK_THRESHOLD = 3  # RFC 5681, section 3.2
+
+
+class Segment(NamedTuple):
+    """A segment as the RFC names its parts."""
+
+    seq: int
+    ack: int
+    flags: int
+    wnd: int
+    """As in the header, not scaled."""
+    options: TcpOptions = NONE
+    payload: Buffer = b""
+
+    @property
+    def length(self) -> int:
+        """SEG.LEN: payload, SYN and FIN."""
+        return len(self.payload) + (self.flags & FIN) + (self.flags >> 1 & 1)
+
+
+def reset_for(seg: Segment) -> tuple[int, int, int] | None:
+    """What to answer to a segment that belongs to no connection: SEQ, ACK and flags of a RST, or None.
+
+    RFC 9293, section 3.10.7.1; no reset answers a reset.
+    """
+    if seg.flags & RST:
+        return None
+    if seg.flags & ACK:
+        return seg.ack, 0, RST
+    return 0, (seg.seq + seg.length) & MASK, RST | ACK
+
+
+def segment_arrives(conn: Connection, seg: Segment, now: int) -> None:
+    """Change the state of ``conn`` by a segment. One that belongs to a closed connection is ignored here."""
+    state = conn.state
+    if state is State.LISTEN:
+        _listen(conn, seg, now)
+    elif state is State.SYN_SENT:
+        _syn_sent(conn, seg, now)
+    elif state is not State.CLOSED:
+        _otherwise(conn, seg, now)
+
+
+def _listen(conn: Connection, seg: Segment, now: int) -> None:
+    """Section 3.10.7.2."""
+    if seg.flags & RST:
+        return
+    if seg.flags & ACK:
+        conn.reset = seg.ack, 0, RST
+        return
+    if seg.flags & SYN:
+        _take_syn(conn, seg)
+        conn.enter(State.SYN_RECEIVED)
+        if seg.payload or seg.flags & FIN:
+            # Data with a SYN is legal and rare. It is not acknowledged, so the peer sends it again.
+            conn.stats.drop_tcp_unacceptable += 1
+
+
+def _take_syn(conn: Connection, seg: Segment) -> None:
+    conn.irs = seg.seq
+    conn.rcv_nxt = conn.rcv_adv = conn.last_ack = (seg.seq + 1) & MASK
+    conn.take_syn_options(seg.options, seg.wnd)
+    conn.snd_wl1 = seg.seq
+    conn.snd_wl2 = seg.ack
+
+
+def _syn_sent(conn: Connection, seg: Segment, now: int) -> None:
+    """Section 3.10.7.3."""
+    flags = seg.flags
+    if flags & ACK:
+        acceptable = seg.ack == (conn.iss + 1) & MASK
+        if not acceptable:
+            if not flags & RST:
+                conn.reset = seg.ack, 0, RST
+            return
+        if flags & RST:
+            conn.peer_reset = True
+            conn.close_with(errno.ECONNREFUSED)
+            return
+    elif flags & RST:
+        return
+    if not flags & SYN:
+        return
+    _take_syn(conn, seg)
+    if flags & ACK:
+        if conn.rtt_seq is not None and conn.retries == 0:  # Karn
+            conn.rtt.sample(now - conn.rtt_time)
+        conn.rtt_seq = None
+        conn.rtt.backoff = conn.retries = 0
+        conn.timer_kind = TimerKind.NONE
+        conn.snd_una = conn.snd_nxt = conn.snd_max = seg.ack
+        conn.progress_at = now
+        conn.establish()
+        conn.ack_now = True
+        if seg.payload or flags & FIN:
+            # What came with the SYN is handled as what comes after it.
+            rest = seg._replace(seq=(seg.seq + 1) & MASK, flags=flags & ~SYN)
+            conn.rcv_adv = (conn.rcv_nxt + conn.rcv_limit) & MASK
+            _otherwise(conn, rest, now)
+    else:
+        conn.snd_nxt = conn.snd_una  # so that output sends SYN,ACK
+        conn.enter(State.SYN_RECEIVED)
+
+
+def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
+    """Section 3.10.7.4. ``seg.wnd`` is scaled from here on."""
+    flags, seq, payload = seg.flags, seg.seq, seg.payload
+    stats = conn.stats
+
+    # RFC 7323, section 5.3: PAWS comes before everything else, and spares resets.
+    ts = seg.options.timestamps
+    if conn.ts_ok and not flags & RST:
+        if ts is None:
+            stats.drop_tcp_paws += 1
+            return
+        if (ts[0] - conn.ts_recent) & MASK >= HALF:
+            stats.drop_tcp_paws += 1
+            conn.ack_now = True
+            return
+
+    # First, the sequence number. Edges are distances from RCV.NXT, negative for what is old.
+    wnd = conn.rcv_wnd
+    start = (seq - conn.rcv_nxt) & MASK
+    if start >= HALF:
+        start -= MASK + 1
+    length = seg.length
+    end = start + length
+    if length == 0:
+        acceptable = start == 0 if wnd == 0 else 0 <= start < wnd
+    else:
+        acceptable = wnd > 0 and (0 <= start < wnd or 0 < end <= wnd or (start < 0 and end > wnd))
+    if not acceptable:
+        stats.drop_tcp_unacceptable += 1
+        if flags & RST:
+            return
+        conn.ack_now = True
+        if wnd or start:
+            if conn.state is State.TIME_WAIT and flags & FIN:
+                _restart_time_wait(conn, now)
+            return
+        # A closed window takes no text, but valid ACKs and RSTs (MUST-66).
+        payload = b""
+        flags &= ~FIN
+    # Only what lies in the window is looked at from here on.
+    if start < 0:
+        if flags & SYN:
+            flags &= ~SYN
+            start += 1
+        payload = memoryview(payload)[-start:] if start < 0 else payload
+        start = 0
+        seq = conn.rcv_nxt
+    if len(payload) > wnd - start:
+        payload = memoryview(payload)[: wnd - start]
+        flags &= ~FIN
+
+    # Second, RST. RFC 5961, section 3.2: only the exact number resets, the rest of the window is challenged.
+    if flags & RST:
+        if seq != conn.rcv_nxt:
+            stats.tcp_challenge_acks += 1
+            conn.ack_now = True
+            return
+        conn.peer_reset = True
+        refused = conn.state is State.SYN_RECEIVED and not conn.passive
+        conn.close_with(errno.ECONNREFUSED if refused else errno.ECONNRESET)
+        return
+
+    # Fourth, SYN. RFC 5961, section 4.2: challenged in every synchronized state.
+    if flags & SYN:
+        if conn.state is State.SYN_RECEIVED and conn.passive:
+            conn.close_with(errno.ECONNABORTED)  # back to LISTEN, which is the demultiplexer's here
+            return
+        stats.tcp_challenge_acks += 1
+        conn.ack_now = True
+        return
+
+    # Fifth, ACK.
+    if not flags & ACK:
+        return
+    ack = seg.ack
+    if conn.state is State.SYN_RECEIVED:
+        if not 0 < (ack - conn.snd_una) & MASK <= (conn.snd_max - conn.snd_una) & MASK:
+            conn.reset = ack, 0, RST
+            return
+        conn.establish()
+    if ts is not None and conn.ts_ok and start == 0 and not seq_gt(seg.seq, conn.last_ack):
+        conn.ts_recent = ts[0]  # RFC 7323, section 4.3, (2)
+    echoed = ts[1] if ts is not None and conn.ts_ok else None
+    window = seg.wnd << conn.snd_wscale
+    if not acknowledge(conn, ack, window, seg.seq, len(seg.payload), bool(seg.flags & FIN), echoed, now):
+        return
+    if conn.state is State.CLOSED:
+        return
+
+    # Sixth, URG: urgent data is delivered in its place in the stream, as RFC 6093 asks of new applications.
+    # Seventh, the text.
+    if payload and not conn.fin_received:
+        if start == 0 and not conn.reassembly:
+            accept_text(conn, payload, len(payload), now)
+        else:
+            _out_of_order(conn, seq, payload, now)
+    # Eighth, FIN. It may be seen before the text that it follows.
+    if flags & FIN and conn.fin_seq is None:
+        conn.fin_seq = (seg.seq + length - 1) & MASK
+        conn.ack_now = True
+    if conn.fin_seq == conn.rcv_nxt:
+        _take_fin(conn, now)
+
+
+def _out_of_order(conn: Connection, seq: int, payload: Buffer, now: int) -> None:
+    """Keep early text, deliver what has become contiguous, acknowledge at once (RFC 5681, section 4.2)."""
+    conn.ack_now = True
+    if seq != conn.rcv_nxt:
+        conn.stats.tcp_out_of_order += 1
+    if not conn.reassembly.insert(conn.rcv_nxt, seq, payload):
+        conn.stats.drop_tcp_reassembly_full += 1
+        return
+    conn.sack_first = seq
+    while (data := conn.reassembly.pop(conn.rcv_nxt)) is not None:
+        accept_text(conn, data, len(data), now)
+
+
+def accept_text(conn: Connection, payload: Buffer, length: int, now: int) -> None:
+    """Deliver text at RCV.NXT, inside the window."""
+    conn.rcv_nxt = (conn.rcv_nxt + length) & MASK
+    conn.rcv_queue.append(payload)
+    conn.rcv_pending += length
+    # MUST-59: an ACK at least for every second full-sized segment.
+    if (conn.rcv_nxt - conn.last_ack) & MASK >= 2 * conn.mss:
+        conn.ack_now = True
+    elif not conn.delack_at:
+        conn.delack_at = now + conn.settings.delayed_ack
+
+
+def _take_fin(conn: Connection, now: int) -> None:
+    """RCV.NXT has reached the peer's FIN."""
+    conn.rcv_nxt = (conn.rcv_nxt + 1) & MASK
+    conn.ack_now = True
+    if conn.state is State.ESTABLISHED:
+        conn.enter(State.CLOSE_WAIT)
+    elif conn.state is State.FIN_WAIT_1:
+        conn.enter(State.CLOSING)
+    elif conn.state is State.FIN_WAIT_2:
+        conn.enter(State.TIME_WAIT)
+        _restart_time_wait(conn, now)
+
+
+def _restart_time_wait(conn: Connection, now: int) -> None:
+    conn.timer_kind = TimerKind.TIME_WAIT
+    conn.timer_at = now + conn.settings.time_wait
+
+
+def acknowledge(
+    conn: Connection, ack: int, window: int, seq: int, length: int, fin: bool, echoed: int | None, now: int
+) -> bool:
+    """The ACK field and the window of an acceptable segment; False if the rest of it must not be used.
+
+    Args:
+        window: SEG.WND, scaled.
+        length: bytes of text in the segment, which decide whether an ACK is a duplicate.
+        echoed: TSecr, or None.
+    """
+    una = conn.snd_una
+    acked = (ack - una) & MASK
+    outstanding = (conn.snd_max - una) & MASK
+    if acked > outstanding:
+        if acked < HALF:
+            conn.ack_now = True  # it acknowledges what was never sent: say so, and drop it
+            conn.stats.drop_tcp_unacceptable += 1
+            return False
+        if (una - ack) & MASK > max(conn.snd_wnd_max, 65535):
+            conn.ack_now = True  # RFC 5961, section 5.2: too old to be a late one
+            conn.stats.tcp_challenge_acks += 1
+            return False
+        return True
+    duplicate = False
+    if acked:
+        _new_data_acked(conn, ack, acked, echoed, now)
+    elif outstanding and not length and not fin and window == conn.snd_wnd:
+        duplicate = True
+    # The window: SND.WL1 < SEG.SEQ, or equal and SND.WL2 =< SEG.ACK.
+    newer = (seq - conn.snd_wl1) & MASK
+    if 0 < newer < HALF or (newer == 0 and (ack - conn.snd_wl2) & MASK < HALF):
+        if window != conn.snd_wnd:
+            conn.snd_wnd = window
+            if window > conn.snd_wnd_max:
+                conn.snd_wnd_max = window
+        if conn.timer_kind is TimerKind.PERSIST:
+            conn.progress_at = now  # it answers, so we go on asking (MUST-37)
+            if window:
+                conn.timer_kind = TimerKind.NONE
+                conn.retries = 0
+                conn.rtt.backoff = 0
+        conn.snd_wl1 = seq
+        conn.snd_wl2 = ack
+    if duplicate:
+        _duplicate_ack(conn)
+    return True
+
+
+def _new_data_acked(conn: Connection, ack: int, acked: int, echoed: int | None, now: int) -> None:
+    """SND.UNA moves forward by ``acked``."""
+    # Round-trip time: from the echoed timestamp (RFC 7323, section 4.1), else from the one timed segment.
+    if echoed is not None:
+        rtt = (conn.timestamp(now) - echoed) & MASK
+        if rtt < 1_000_000:  # milliseconds; more is nonsense
+            conn.rtt.sample(rtt * MS)
+    elif conn.rtt_seq is not None and (ack - conn.rtt_seq) & MASK < HALF:
+        conn.rtt.sample(now - conn.rtt_time)
+        conn.rtt_seq = None
+    conn.rtt.backoff = 0
+    conn.retries = 0
+    conn.progress_at = now
+
+    data = acked
+    if conn.snd_una == conn.iss:
+        data -= 1  # the SYN
+    fin_acked = data > conn.snd_buf.length
+    if fin_acked:
+        data -= 1
+    if data:
+        conn.snd_buf.acknowledge(data)
+    conn.snd_una = ack
+    if (conn.snd_nxt - ack) & MASK >= HALF:
+        conn.snd_nxt = ack  # we had gone back, and the peer has more than we thought
+
+    flight = (conn.snd_max - ack) & MASK
+    if conn.in_recovery:
+        if seq_lt(ack, conn.recover):
+            conn.cc.on_partial(acked)
+            conn.resend_head = True
+        else:
+            conn.cc.on_recovered(flight)
+            conn.in_recovery = False
+            conn.dupacks = 0
+    else:
+        conn.dupacks = 0
+        if data:
+            conn.cc.on_ack(data)
+
+    # RFC 6298, (5.2) and (5.3).
+    if flight:
+        conn.timer_kind = TimerKind.RETRANSMIT
+        conn.timer_at = now + conn.rtt.rto
+    elif conn.timer_kind is TimerKind.RETRANSMIT:
+        conn.timer_kind = TimerKind.NONE
+
+    if fin_acked:
+        if conn.state is State.FIN_WAIT_1:
+            conn.enter(State.FIN_WAIT_2)
+        elif conn.state is State.CLOSING:
+            conn.enter(State.TIME_WAIT)
+            _restart_time_wait(conn, now)
+        elif conn.state is State.LAST_ACK:
+            conn.enter(State.CLOSED)
+
+
+def _duplicate_ack(conn: Connection) -> None:
+    """RFC 5681, section 3.2, with the care of RFC 6582 not to begin twice for one loss."""
+    conn.dupacks += 1
+    if conn.in_recovery:
+        conn.cc.on_duplicate()
+    elif conn.dupacks == DUPACK_THRESHOLD and not seq_lt(conn.snd_una, conn.recover):
+        conn.cc.on_loss((conn.snd_max - conn.snd_una) & MASK)
+        conn.in_recovery = True
+        conn.recover = conn.snd_max
+        conn.resend_head = True
+        conn.stats.tcp_fast_retransmits += 1

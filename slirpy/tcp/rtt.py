@@ -1,0 +1,49 @@
+"""Round-trip time and the retransmission time-out (RFC 6298)."""
+
+from __future__ import annotations
+
+__all__ = ["RtoEstimator"]
+
+MS = 1_000_000
+INITIAL_RTO = 1_000 * MS  # (2.1)
+# (2.4) asks for a second at least and allows less to who knows better: the far end of this path is a guest on
+# the same machine, and every system that people run uses 200 ms there.
+MIN_RTO = 200 * MS
+MAX_RTO = 60_000 * MS  # (2.5)
+GRANULARITY = 1 * MS  # of the timestamp clock
+
+
+class RtoEstimator:
+    """SRTT, RTTVAR and RTO, all in nanoseconds. Who takes samples observes Karn's rule (section 3)."""
+
+    __slots__ = ("backoff", "base", "rttvar", "srtt")
+
+    def __init__(self) -> None:
+        self.srtt = 0
+        """Smoothed round-trip time; 0 before the first sample."""
+        self.rttvar = 0
+        self.base = INITIAL_RTO
+        """RTO before back-off."""
+        self.backoff = 0
+        """How often it has been doubled since the last acknowledgement of new data."""
+
+    def sample(self, rtt: int) -> None:
+        """Take a measurement in nanoseconds, (2.2) and (2.3)."""
+        if self.srtt == 0:
+            self.srtt = rtt or 1
+            self.rttvar = rtt >> 1
+        else:
+            self.rttvar += (abs(self.srtt - rtt) - self.rttvar) >> 2
+            self.srtt += (rtt - self.srtt) >> 3
+            self.srtt = self.srtt or 1
+        self.base = min(max(self.srtt + max(GRANULARITY, 4 * self.rttvar), MIN_RTO), MAX_RTO)
+
+    @property
+    def rto(self) -> int:
+        """The time-out to use now, with back-off (5.5)."""
+        return min(self.base << self.backoff, MAX_RTO)
+
+    def back_off(self) -> None:
+        """A time-out has passed."""
+        if self.base << self.backoff < MAX_RTO:
+            self.backoff += 1
