@@ -1,0 +1,114 @@
+"""DHCP options (RFC 2132): bytes <-> a dict or list of codes and values.
+
+dpkt is the codec of the fixed part of a message. Its reading of options knows neither long options, which come
+in several pieces to be joined (RFC 3396), nor options that go on in the ``file`` and ``sname`` fields (option
+overload, RFC 2132 section 9.3), and truncated ones make it raise; so that part is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import dpkt
+from dnslib import DNSLabel
+from dnslib.label import DNSBuffer
+
+__all__ = ["read_message", "search_list", "write_message"]
+
+FIXED = 240
+"""Bytes before the options: the BOOTP fields up to ``file``, and the magic number."""
+MESSAGE_MIN = 300
+"""A BOOTP message is never shorter (RFC 951, RFC 1542 section 2.1); some clients drop what is."""
+PAD = 0
+END = 255
+OVERLOAD = 52
+_FILE = 128
+_SNAME = 64
+_PIECE = 255
+"""Most bytes that one option carries; a longer value goes into several (RFC 3396)."""
+
+
+def read_message(payload: bytes) -> tuple[dpkt.dhcp.DHCP, dict[int, bytes]] | None:
+    """The fixed fields of a message and its options by code, or None if it cannot be read.
+
+    A BOOTP message without the magic number of RFC 1497 has no options. A missing end option is forgiven, an
+    option that goes beyond its field is not.
+    """
+    if len(payload) < FIXED:
+        return None
+    header = dpkt.dhcp.DHCP(payload[:FIXED])
+    header.chaddr = payload[28:44]  # dpkt cuts it to what hln says, and hln may lie
+    options: dict[int, bytes] = {}
+    if header.magic != dpkt.dhcp.DHCP_MAGIC:
+        return header, options
+    if not _read_area(payload[FIXED:], options):
+        return None
+    overload = options.get(OVERLOAD, b"\0")[:1]
+    # RFC 3396 section 5: the pieces of an option are joined in the order options, file, sname.
+    if overload in (b"\1", b"\3") and not _read_area(header.file, options):
+        return None
+    if overload in (b"\2", b"\3") and not _read_area(header.sname, options):
+        return None
+    return header, options
+
+
+def _read_area(area: bytes, options: dict[int, bytes]) -> bool:
+    """Add the options of one field, joining values of equal codes; False if one goes beyond the field."""
+    at = 0
+    while at < len(area):
+        code = area[at]
+        if code == PAD:
+            at += 1
+            continue
+        if code == END:
+            break
+        if at + 2 > len(area) or at + 2 + area[at + 1] > len(area):
+            return False
+        end = at + 2 + area[at + 1]
+        options[code] = options.get(code, b"") + area[at + 2 : end]
+        at = end
+    return True
+
+
+def write_message(header: dpkt.dhcp.DHCP, options: Iterable[tuple[int, bytes]], limit: int) -> bytes:
+    """A message of at least 300 and at most ``limit`` bytes (``limit`` itself being at least 300).
+
+    The options that do not fit go into the ``file`` and then the ``sname`` field, and what does not fit there
+    either is left out: so the important ones come first.
+    """
+    room = [limit - FIXED - 1 - 3, _FILE - 1, _SNAME - 1]  # each less its end option, the first less option 52
+    areas = [bytearray(), bytearray(), bytearray()]
+    for code, value in options:
+        pieces = b"".join(
+            bytes((code, len(piece))) + piece
+            for piece in (value[i : i + _PIECE] for i in range(0, max(len(value), 1), _PIECE))
+        )
+        # All pieces of an option go to one field: so they are joined in their order whatever the client does.
+        for index, area in enumerate(areas):
+            if len(area) + len(pieces) <= room[index]:
+                area += pieces
+                break
+    main, in_file, in_sname = areas
+    if overload := (1 if in_file else 0) | (2 if in_sname else 0):
+        main += bytes((OVERLOAD, 1, overload))
+    if in_file:
+        header.file = bytes(in_file) + bytes((END,))
+    if in_sname:
+        header.sname = bytes(in_sname) + bytes((END,))
+    message: bytes = header.pack_hdr() + bytes(main) + bytes((END,))
+    return message.ljust(MESSAGE_MIN, b"\0")
+
+
+def search_list(names: Iterable[str]) -> bytes:
+    """The value of option 119: domain names with compression inside the option (RFC 3397 section 2).
+
+    Raises:
+        ValueError: a name that DNS cannot carry: not ASCII, a label of 0 or over 63 bytes, over 255 in all.
+    """
+    buffer = DNSBuffer()
+    for name in names:
+        labels = [label.encode("ascii") for label in name.removesuffix(".").split(".")]
+        if not all(1 <= len(label) <= 63 for label in labels) or sum(map(len, labels)) + len(labels) + 1 > 255:
+            raise ValueError(name)
+        buffer.encode_name(DNSLabel(labels))
+    return bytes(buffer.data)

@@ -1,0 +1,111 @@
+"""A virtual network for the tests of services: time is a number, what is sent is a list."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+from random import Random
+from typing import NamedTuple
+
+from slirpy.interfaces import Buffer, Datagram, LinkSink
+from slirpy.stats import Stats
+
+SECOND = 1_000_000_000
+
+
+class Sent(NamedTuple):
+    """One datagram to a guest."""
+
+    source: bytes
+    source_port: int
+    destination: bytes
+    destination_port: int
+    payload: bytes
+    mac: bytes | None
+    sink: LinkSink | None
+
+
+class FakeSink:
+    """A link that is only compared."""
+
+    def input(self, frame: Buffer, checksummed: bool = False) -> None:
+        raise AssertionError("a service puts no frames in")
+
+    def writable(self) -> None:
+        raise AssertionError("a service does not know of room")
+
+
+class FakeTimer:
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+class FakeNetwork:
+    """A ServiceNetwork in virtual time; :meth:`run` is its flush."""
+
+    def __init__(self, seed: int = 1) -> None:
+        self.now = 1_000 * SECOND
+        self.random = Random(seed)
+        self.stats = Stats()
+        self.sent: list[Sent] = []
+        self._timers: list[tuple[int, int, FakeTimer]] = []
+        self._count = itertools.count()
+
+    def send_datagram(
+        self,
+        source: bytes,
+        source_port: int,
+        destination: bytes,
+        destination_port: int,
+        payload: Buffer,
+        *,
+        mac: bytes | None = None,
+        sink: LinkSink | None = None,
+    ) -> None:
+        self.sent.append(Sent(source, source_port, destination, destination_port, bytes(payload), mac, sink))
+
+    def call_at(self, when: int, callback: Callable[[], None]) -> FakeTimer:
+        timer = FakeTimer(callback)
+        heapq.heappush(self._timers, (when, next(self._count), timer))
+        return timer
+
+    def run(self, seconds: float = 0) -> None:
+        """Let time pass, and make the calls that fall due, each at its time."""
+        end = self.now + int(seconds * SECOND)
+        while self._timers and self._timers[0][0] <= end:
+            when, _, timer = heapq.heappop(self._timers)
+            self.now = max(self.now, when)
+            callback, timer.callback = timer.callback, None
+            if callback is not None:
+                callback()
+        self.now = end
+
+    @property
+    def pending(self) -> int:
+        """Timers that are not cancelled."""
+        return sum(timer.callback is not None for _, _, timer in self._timers)
+
+    def take(self) -> list[Sent]:
+        """What was sent since the last call."""
+        sent, self.sent = self.sent, []
+        return sent
+
+
+def datagram(
+    payload: bytes,
+    *,
+    source: bytes = bytes(4),
+    source_port: int = 68,
+    destination: bytes = b"\xff" * 4,
+    destination_port: int = 67,
+    mac: bytes = b"\x02\0\0\0\0\x01",
+    sink: LinkSink | None = None,
+) -> Datagram:
+    """A datagram as a guest sends it, by default one of DHCP."""
+    return Datagram(
+        source, source_port, destination, destination_port, memoryview(payload), mac, sink or FakeSink()
+    )
