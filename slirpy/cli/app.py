@@ -1,0 +1,53 @@
+"""The command group. A subcommand is imported when it is asked for, so that ``slirpy --version`` is quick."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from slirpy._version import __version__
+
+__all__ = ["app"]
+
+COMMANDS = {
+    "run": ("slirpy.cli.run:run", "Run a command whose only network is slirpy (Linux)."),
+    "demo": ("slirpy.cli.demo:demo", "See it work: no privileges, any system, a few seconds."),
+}
+"""Name of each subcommand, where its click command is, and what it does in one line."""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name, and imports one only to run it or to show its help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; None if there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="slirpy %(version)s")
+def app() -> None:
+    """A user-mode TCP/IP stack: a whole network for a guest, carried by ordinary sockets.
+
+    \b
+    Examples:
+      slirpy demo                                    see it work, in seconds
+      slirpy run -- bash                             a shell whose only network is slirpy
+      slirpy run --hostfwd tcp::8080-:80 -- CMD      let the host reach port 80 of CMD
+      slirpy run --help                              all that run can do
+    """

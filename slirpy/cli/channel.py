@@ -1,0 +1,52 @@
+"""Messages between ``slirpy run`` and the first process of the namespaces: small JSON objects, and descriptors."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from typing import Any, TypeAlias
+
+Message: TypeAlias = dict[str, Any]
+_LONGEST = 65536
+
+
+class Channel:
+    """One end of a pair of sockets that keep messages apart. The end of either process ends it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    @staticmethod
+    def pair() -> tuple[Channel, Channel]:
+        """Two connected ends."""
+        left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        return Channel(left), Channel(right)
+
+    def fileno(self) -> int:
+        """The descriptor, to wait for."""
+        return self._sock.fileno()
+
+    def send(self, message: Message, descriptor: int | None = None) -> None:
+        """Send a message, and a descriptor with it. A far end that is gone is no error: receiving tells."""
+        descriptors = [] if descriptor is None else [descriptor]
+        try:
+            socket.send_fds(self._sock, [json.dumps(message).encode()], descriptors)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+
+    def receive(self) -> tuple[Message, int | None] | None:
+        """Wait for a message, and the descriptor that may come with it; None when the far end is gone."""
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._sock, _LONGEST, 1)
+        except ConnectionResetError:
+            return None
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+        if not data:
+            return None
+        return json.loads(data), descriptors[0] if descriptors else None
+
+    def close(self) -> None:
+        """Close this end."""
+        self._sock.close()

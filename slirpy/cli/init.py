@@ -1,0 +1,218 @@
+"""The inside of ``slirpy run``: the first process of the new namespaces, and CMD.
+
+Three processes begin here. The *founder*, forked from slirpy, makes the namespaces, forks and ends. Its
+child is *init*, process 1 of the new PID namespace: when it ends, however that comes, the kernel kills all
+others in the namespace, and it ends when slirpy does, because it asks to be killed then. CMD is init's child.
+
+All stay in slirpy's session and process group. So the terminal treats them as one job: Ctrl-C, Ctrl-\\ and
+Ctrl-Z reach CMD from the terminal, and a shell as CMD can do job control. Signals that somebody sends to slirpy
+alone come to init as messages, and init passes them on.
+
+The conversation, over a :class:`~slirpy.cli.channel.Channel`:
+
+===================  ============================================================
+from inside          to inside
+===================  ============================================================
+``unshared``         ``mapped``: user and group ids are
+``init`` (its pid)   ``adopted``: the founder is reaped, init is slirpy's child
+``tap`` + descriptor ``settings``
+``ready``            ``start``
+``exec`` (errno, 0)  ``signal`` (number), any number of times
+``exit`` (status)
+``error`` (text)     (at any moment up to ``ready``, in place of the others)
+===================  ============================================================
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
+
+from slirpy.cli import guest, linux
+from slirpy.cli.channel import Channel, Message
+from slirpy.errors import LinkError
+
+__all__ = ["found"]
+
+
+def found(channel: Channel, command: Sequence[str], mask: Iterable[int]) -> NoReturn:
+    """Be the founder, in a process just forked; never returns.
+
+    Args:
+        channel: to slirpy.
+        command: CMD and its arguments.
+        mask: the signals that CMD shall have blocked.
+    """
+    try:
+        _found(channel, command, mask)
+    except _Gone:
+        pass
+    except Exception as error:
+        # Whatever it is, the other side tells it: here nobody would catch it, in a copy of the program.
+        channel.send({"error": str(error) or type(error).__name__})
+    finally:
+        os._exit(1)  # nobody asks
+
+
+class _Gone(Exception):
+    """The other side has ended or has given up."""
+
+
+def _expect(channel: Channel, what: str) -> Message:
+    received = channel.receive()
+    if received is None or what not in received[0]:
+        raise _Gone
+    return received[0]
+
+
+def _found(channel: Channel, command: Sequence[str], mask: Iterable[int]) -> None:
+    try:
+        linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWPID)
+    except OSError as error:
+        channel.send({"error": explain_namespaces(error)})
+        raise _Gone from None
+    channel.send({"unshared": True})
+    _expect(channel, "mapped")
+    pid = os.fork()
+    if pid == 0:
+        _init(channel, command, mask)
+    else:
+        channel.send({"init": pid})
+
+
+def _init(channel: Channel, command: Sequence[str], mask: Iterable[int]) -> None:
+    _expect(channel, "adopted")
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    # If slirpy ended before that call, the next receive says so.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        )  # Python's handler would raise in here and in CMD's process
+    _set_up(channel)
+    channel.send({"ready": True})
+    _expect(channel, "start")
+    children = {signal.SIGCHLD}
+    signal.pthread_sigmask(signal.SIG_BLOCK, children)
+    deaths = linux.signal_descriptor(children)
+    pid, error = _spawn(command, mask)
+    channel.send({"exec": error})
+    if error == 0:
+        _supervise(channel, deaths, pid)
+
+
+def _set_up(channel: Channel) -> None:
+    from slirpy.links.tap import open_tap
+
+    try:
+        descriptor, _ = open_tap(guest.TAP)
+    except LinkError as error:
+        channel.send({"error": str(error)})
+        raise _Gone from None
+    channel.send({"tap": True}, descriptor)
+    os.close(descriptor)
+    settings = guest.Settings(*_expect(channel, "settings")["settings"])
+    guest.set_kernel_parameters()
+    _in_helper(channel, lambda: guest.configure_interfaces(settings))
+    warning = guest.private_mounts(settings.dns)
+    if warning is not None:
+        channel.send({"warning": warning})
+
+
+def _in_helper(channel: Channel, work: Callable[[], None]) -> None:
+    """Do ``work`` in a process of its own, because init stays, and what ``work`` imports should not."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        except Exception as error:
+            channel.send({"error": f"cannot configure the network of the namespace: {error}"})
+        finally:
+            os._exit(status)
+    _, result = os.waitpid(pid, 0)
+    if result != 0:
+        raise _Gone
+
+
+def _spawn(command: Sequence[str], mask: Iterable[int]) -> tuple[int, int]:
+    """Start CMD. Returns its process id and 0, or the ``errno`` value that says why it cannot be started."""
+    reader, writer = os.pipe()  # both are closed by exec: its success is seen as the end of the pipe
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for number in (signal.SIGPIPE, signal.SIGXFSZ):
+                signal.signal(number, signal.SIG_DFL)  # Python ignores them, and ignoring is inherited
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            os.execvp(command[0], command)
+        except OSError as error:
+            os.write(writer, str(error.errno).encode())
+        finally:
+            os._exit(127)
+    os.close(writer)
+    failure = os.read(reader, 16)
+    os.close(reader)
+    return pid, int(failure or b"0")
+
+
+def _supervise(channel: Channel, deaths: int, command: int) -> None:
+    """Reap what dies, pass signals on, and return when CMD has ended and its status is told."""
+    poll = select.poll()
+    poll.register(deaths, select.POLLIN)
+    poll.register(channel.fileno(), select.POLLIN)
+    while True:
+        for ready, _ in poll.poll():
+            if ready == deaths:
+                linux.read_signals(deaths)
+                status = _reap(command)
+                if status is not None:
+                    channel.send({"exit": status})
+                    return
+            else:
+                os.kill(command, _expect(channel, "signal")["signal"])
+
+
+def _reap(command: int) -> int | None:
+    """Reap all that have died; the status of CMD as a shell gives it, if it is among them."""
+    status = None
+    while True:
+        try:
+            pid, wait_status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return status
+        if pid == 0:
+            return status
+        if pid == command:
+            code = os.waitstatus_to_exitcode(wait_status)
+            status = code if code >= 0 else 128 - code
+
+
+def explain_namespaces(error: OSError) -> str:
+    """One line about namespaces that cannot be made: why, and which setting allows them."""
+    settings = (
+        ("user.max_user_namespaces", "0", "sudo sysctl user.max_user_namespaces=10000"),
+        ("kernel.unprivileged_userns_clone", "0", "sudo sysctl kernel.unprivileged_userns_clone=1"),
+        (
+            "kernel.apparmor_restrict_unprivileged_userns",
+            "1",
+            "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
+    )
+    for name, forbids, remedy in settings:
+        try:
+            with open("/proc/sys/" + name.replace(".", "/")) as file:
+                value = file.read().strip()
+        except OSError:
+            continue
+        if value == forbids:
+            return (
+                f"cannot make user namespaces: {error.strerror}; {name} is {value}: allow them with `{remedy}`"
+            )
+    names = ", ".join(name for name, _, _ in settings)
+    return (
+        f"cannot make user namespaces: {error.strerror}; the kernel, a container or a security module"
+        f" forbids it: see the sysctls {names}, or run slirpy outside the container"
+    )

@@ -1,0 +1,90 @@
+"""The system calls of Linux that Python 3.11 has no functions for, through ctypes.
+
+Each raises :class:`OSError` with the system's error. Nothing here is imported unless ``slirpy run`` runs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterable
+from struct import Struct
+from typing import NamedTuple
+
+# unshare(2)
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+# mount(2), umount2(2)
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
+MS_BIND, MS_REC, MS_SLAVE = 0x1000, 0x4000, 0x80000
+MNT_DETACH = 2
+# prctl(2)
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+# signalfd(2)
+SFD_NONBLOCK, SFD_CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
+_SIGSET_BYTES = 128
+_SIGNALFD_SIGINFO = Struct("=IiiI112x")  # signal, errno, code, sender's process id
+SI_KERNEL = 0x80
+
+
+class Signal(NamedTuple):
+    """A signal that was read from a signal descriptor."""
+
+    number: int
+    from_kernel: bool
+    """The system sent it, such as for a key on the terminal; it then went to the whole process group."""
+    sender: int
+    """Process id of who sent it, or 0."""
+
+
+def _call(name: str, *arguments: object) -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    result: int = getattr(libc, name)(*arguments)
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return result
+
+
+def unshare(flags: int) -> None:
+    """Give the process namespaces of its own (``CLONE_NEW...``)."""
+    _call("unshare", flags)
+
+
+def prctl(option: int, argument: int) -> None:
+    """Set an attribute of the process."""
+    _call("prctl", option, ctypes.c_ulong(argument), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0))
+
+
+def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
+    """Mount a file system, bind a file, or change how mounts propagate."""
+    texts = [text.encode() or None for text in (source, target, kind)]
+    _call("mount", *texts, ctypes.c_ulong(flags), data.encode() or None)
+
+
+def unmount(target: str, flags: int = 0) -> None:
+    """Take a mount away."""
+    _call("umount2", target.encode(), flags)
+
+
+def signal_descriptor(signals: Iterable[int]) -> int:
+    """A descriptor that is readable when one of ``signals``, which must be blocked, is pending."""
+    buffer = (ctypes.c_char * _SIGSET_BYTES)()
+    _call("sigemptyset", buffer)
+    for number in signals:
+        _call("sigaddset", buffer, number)
+    return _call("signalfd", -1, buffer, SFD_NONBLOCK | SFD_CLOEXEC)
+
+
+def read_signals(descriptor: int) -> list[Signal]:
+    """The signals that are pending at a signal descriptor; it does not block."""
+    try:
+        data = os.read(descriptor, 16 * _SIGNALFD_SIGINFO.size)
+    except BlockingIOError:
+        return []
+    return [
+        Signal(number, code == SI_KERNEL, sender)
+        for number, _, code, sender in _SIGNALFD_SIGINFO.iter_unpack(data)
+    ]

@@ -1,0 +1,166 @@
+"""The outside of ``slirpy run``: makes the namespaces' first process and talks to it (see :mod:`slirpy.cli.init`)."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterable, Sequence
+
+from slirpy.cli import guest, linux
+from slirpy.cli.channel import Channel, Message
+from slirpy.cli.init import explain_namespaces, found
+from slirpy.errors import SlirpyError
+
+__all__ = ["Sandbox", "SandboxError"]
+
+
+class SandboxError(SlirpyError):
+    """The namespaces cannot be made, or not be configured."""
+
+
+class Sandbox:
+    """Namespaces with a TAP interface in them, and CMD.
+
+    Use it as a context manager: at its end every process in the namespaces is dead, and reaped as far as
+    it is ours.
+    """
+
+    def __init__(self, command: Sequence[str], mask: Iterable[int], warn: Callable[[str], None]) -> None:
+        """Make the namespaces. CMD is not started yet.
+
+        Args:
+            command: CMD and its arguments.
+            mask: the signals that CMD shall have blocked.
+            warn: called with a line about what does not work fully.
+
+        Raises:
+            SandboxError: this system does not allow it; the text says what to do.
+        """
+        self._warn = warn
+        self._channel, inner = Channel.pair()
+        linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)  # init becomes our child when the founder ends
+        founder = os.fork()
+        if founder == 0:
+            self._channel.close()
+            found(inner, command, mask)
+        inner.close()
+        self._child: int | None = founder
+        self.tap = -1
+        """Descriptor of the TAP interface; it is the caller's to close."""
+        try:
+            self._expect("unshared")
+            self._map_ids(founder)
+            self._channel.send({"mapped": True})
+            init = int(self._expect("init")[0]["init"])
+            os.waitpid(founder, 0)
+            self._child = init
+            self._channel.send({"adopted": True})
+            descriptor = self._expect("tap")[1]
+            if descriptor is None:
+                raise SandboxError(
+                    "the TAP device was opened but did not arrive: out of descriptors? see `ulimit -n`"
+                )
+            self.tap = descriptor
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when :meth:`finished` has something to say."""
+        return self._channel.fileno()
+
+    def configure(self, settings: guest.Settings) -> None:
+        """Set up addresses, routes and the name server inside.
+
+        Raises:
+            SandboxError: the system refused.
+        """
+        self._channel.send({"settings": settings})
+        self._expect("ready")
+
+    def start(self) -> int:
+        """Start CMD. Returns 0, or the ``errno`` value that says why that failed."""
+        self._channel.send({"start": True})
+        return int(self._expect("exec")[0]["exec"])
+
+    def signal(self, number: int) -> None:
+        """Send a signal to CMD."""
+        self._channel.send({"signal": number})
+
+    def contains(self, pid: int) -> bool:
+        """Whether a process runs in the sandbox."""
+        try:
+            return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink(f"/proc/{self._child}/ns/pid")
+        except OSError:
+            return False
+
+    def finished(self) -> int:
+        """Wait for the end of CMD and return its status as a shell does: 128 + n when signal n killed it."""
+        received = self._channel.receive()
+        if received is not None and "exit" in received[0]:
+            return int(received[0]["exit"])
+        return 128 + signal.SIGKILL  # somebody has killed init, and with it all the others
+
+    def close(self) -> None:
+        """Kill every process in the namespaces and wait until they are dead. Harmless when repeated."""
+        self._channel.close()
+        if self._child is None:
+            return
+        try:
+            os.kill(self._child, signal.SIGKILL)
+            os.waitpid(self._child, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass
+        self._child = None
+
+    def _expect(self, what: str) -> tuple[Message, int | None]:
+        while True:
+            received = self._channel.receive()
+            if received is None:
+                raise SandboxError("the first process of the namespaces was killed; was memory short?")
+            message, descriptor = received
+            if "warning" in message:
+                self._warn(message["warning"])
+            elif what in message:
+                return message, descriptor
+            else:
+                raise SandboxError(message.get("error", f"unexpected message {message}"))
+
+    def _map_ids(self, pid: int) -> None:
+        """Say which users and groups there are in the namespaces.
+
+        For root all that we have ourselves, so that CMD may change to another user; otherwise our own, as root.
+        """
+        try:
+            if os.geteuid() == 0 and self._map_all(pid):
+                return
+            with open(f"/proc/{pid}/setgroups", "w") as file:
+                file.write("deny")  # the kernel wants that before an unprivileged group map
+            _write_map(pid, "uid", f"0 {os.geteuid()} 1")
+            _write_map(pid, "gid", f"0 {os.getegid()} 1")
+        except OSError as error:
+            raise SandboxError(explain_namespaces(error)) from None
+
+    @staticmethod
+    def _map_all(pid: int) -> bool:
+        for kind in ("uid", "gid"):
+            with open(f"/proc/self/{kind}_map") as file:
+                ranges = [line.split() for line in file]
+            try:
+                _write_map(pid, kind, "".join(f"{start} {start} {count}\n" for start, _, count in ranges))
+            except PermissionError:
+                if kind == "gid":
+                    raise
+                return False
+        return True
+
+
+def _write_map(pid: int, kind: str, text: str) -> None:
+    with open(f"/proc/{pid}/{kind}_map", "w") as file:
+        file.write(text)

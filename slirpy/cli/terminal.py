@@ -1,0 +1,93 @@
+"""What ``slirpy run`` owes to the terminal and to who sends it signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from slirpy.cli import linux
+from slirpy.cli.sandbox import Sandbox
+
+__all__ = ["Signals", "Terminal"]
+
+_FORWARDED = (
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGWINCH,
+    signal.SIGCONT,
+)
+_FATAL = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+
+
+class Signals:
+    """Signals as data: from now on they are blocked, and read from a descriptor."""
+
+    def __init__(self) -> None:
+        self.previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
+        """What was blocked before."""
+        self._descriptor = linux.signal_descriptor(_FORWARDED)
+
+    def fileno(self) -> int:
+        """The descriptor, readable when a signal is pending."""
+        return self._descriptor
+
+    def fatal(self) -> int | None:
+        """Read what is pending, and return the first signal that would have ended the program."""
+        for number, _, _ in linux.read_signals(self._descriptor):
+            if number in _FATAL and signal.getsignal(number) is not signal.SIG_IGN:
+                return number
+        return None
+
+    def forward(self, sandbox: Sandbox) -> None:
+        """Pass on to CMD what was sent to us, and only that.
+
+        What the system or a process in the sandbox sends (the only way for the latter is to its process
+        group) goes to the group that we share with CMD, so CMD has got it. The exception is
+        the hang-up of the terminal, which the kernel tells the session's leader alone.
+        """
+        for number, from_kernel, sender in linux.read_signals(self._descriptor):
+            if from_kernel:
+                shared = not (number == signal.SIGHUP and os.getsid(0) == os.getpid())
+            else:
+                shared = bool(sender) and sandbox.contains(sender)
+            if not shared:
+                sandbox.signal(number)
+
+
+class Terminal:
+    """Notes whether we are the terminal's foreground job, to be it again when CMD has ended.
+
+    A shell as CMD makes itself a process group of its own and puts that in the foreground. It cannot
+    undo this at its end, because our group has no number inside its PID namespace; who reads the terminal after
+    us, such as the script that started us, would be stopped.
+    """
+
+    def __init__(self) -> None:
+        self._descriptor = -1
+        try:
+            self._descriptor = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+            self._foreground = os.tcgetpgrp(self._descriptor) == os.getpgrp()
+        except OSError:
+            self._foreground = False  # no terminal
+
+    def restore(self) -> None:
+        """Take the terminal back from a process group that has ended."""
+        if self._foreground:
+            try:
+                os.killpg(os.tcgetpgrp(self._descriptor), 0)
+            except ProcessLookupError:
+                old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+                try:
+                    os.tcsetpgrp(self._descriptor, os.getpgrp())
+                except OSError:
+                    pass  # the terminal is gone
+                signal.pthread_sigmask(signal.SIG_SETMASK, old)
+            except OSError:
+                pass
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
