@@ -1,0 +1,258 @@
+"""A TCP connection of the host, on a real non-blocking socket.
+
+How readiness is handled decides what a busy flow costs:
+
+* **Reading.** READ interest stays on, so that a flow whose owner keeps up needs no system call but ``recv``.
+  Only an owner that was told and does not read (the guest's window is shut) makes it be dropped, once; the next
+  ``recv`` takes it up again.
+* **Writing.** WRITE interest is on only between a short ``send`` and the moment there is room.
+* **A reset** must reach the guest at once, also while its window is shut. So a stream is always watched for
+  :data:`~slirpy.host.poller.HANGUP`, where the system can do that (epoll). Elsewhere a reset that comes while
+  neither READ nor WRITE is wanted is noticed at the next ``send`` or ``recv``.
+
+Data that the socket holds when the reset comes still reaches an owner that is reading; one that is not loses
+it, as with any TCP.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from slirpy.host.addresses import name_of
+from slirpy.host.poller import HANGUP
+from slirpy.interfaces import READ, WRITE, Buffer, StreamOwner
+
+if TYPE_CHECKING:
+    from slirpy.host.sockets import SocketHost
+
+__all__ = ["SocketStream"]
+
+_HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
+_IOV_MAX = 1024  # buffers of one sendmsg; every system takes at least 1024 of them
+# Linger on, for 0 seconds: close sends RST.
+_LINGER_NOTHING = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+_CONNECTING = (errno.EINPROGRESS, errno.EWOULDBLOCK)
+
+
+class SocketStream:
+    """A :class:`~slirpy.interfaces.StreamPeer` on a TCP socket."""
+
+    __slots__ = (
+        "_connecting",
+        "_ended",
+        "_events",
+        "_fd",
+        "_host",
+        "_owner",
+        "_shut",
+        "_sock",
+        "_told",
+        "_wants_room",
+    )
+
+    def __init__(self, host: SocketHost, sock: socket.socket | None, owner: StreamOwner | None) -> None:
+        self._host = host
+        self._sock = sock  # None: closed, aborted or failed
+        self._owner = owner
+        self._fd = -1  # while it is registered with the poller, its descriptor
+        self._events = 0
+        self._connecting = False
+        self._told = False  # the owner knows that there is something to read, and has not read since
+        self._ended = False  # recv has met the end
+        self._shut = False
+        self._wants_room = False  # a send was refused while still connecting
+
+    # --------------------------------------------------------------------------- what the owner calls
+
+    def send(self, buffers: Sequence[Buffer]) -> int:
+        """Hand bytes to the socket; see :meth:`slirpy.interfaces.StreamPeer.send`."""
+        sock = self._sock
+        if sock is None:
+            return 0
+        if self._connecting:
+            self._wants_room = True
+            return 0
+        try:
+            if len(buffers) == 1:
+                sent = sock.send(buffers[0])
+                wanted = len(buffers[0])
+            elif _HAS_SENDMSG:
+                sent = sock.sendmsg(buffers if len(buffers) <= _IOV_MAX else buffers[:_IOV_MAX])
+                wanted = sum(map(len, buffers))
+            else:
+                data = b"".join(buffers)
+                sent = sock.send(data)
+                wanted = len(data)
+        except BlockingIOError:
+            self._watch(self._events | WRITE)
+            return 0
+        except OSError as error:
+            self._fail(error)
+            return 0
+        if sent < wanted:
+            self._watch(self._events | WRITE)
+        return sent
+
+    def recv(self, limit: int) -> bytes | None:
+        """Take bytes from the socket; see :meth:`slirpy.interfaces.StreamPeer.recv`."""
+        if self._ended:
+            return b""
+        sock = self._sock
+        if sock is None or self._connecting:
+            return None
+        self._told = False
+        try:
+            data = sock.recv(limit)
+        except BlockingIOError:
+            data = None
+        except OSError as error:
+            self._fail(error)
+            return None
+        if data == b"":
+            self._ended = True
+            self._watch(self._events & ~READ)
+        elif not self._events & READ:
+            self._watch(self._events | READ | HANGUP)
+        return data
+
+    def shutdown(self) -> None:
+        """Send a FIN after what was sent; see :meth:`slirpy.interfaces.StreamPeer.shutdown`."""
+        self._shut = True
+        if self._sock is not None and not self._connecting:
+            self._shut_down(self._sock)
+
+    def abort(self) -> None:
+        """Close with a RST; see :meth:`slirpy.interfaces.StreamPeer.abort`."""
+        if self._sock is not None:
+            try:
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOTHING)
+            except OSError:
+                pass  # macOS refuses options on a connection that the far side has reset already
+            self._release()
+
+    def close(self) -> None:
+        """Close in good order; see :meth:`slirpy.interfaces.StreamPeer.close`."""
+        self._release()
+
+    # --------------------------------------------------------------------------- what SocketHost calls
+
+    def start_connecting(self, address: bytes, port: int) -> None:
+        """Connect; the owner may be told of success or failure before this returns."""
+        sock = self._sock
+        assert sock is not None
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            error = sock.connect_ex(name_of(address, port))
+            if error in _CONNECTING:
+                self._connecting = True
+                self._watch(WRITE)
+                return
+        except OSError as problem:
+            self._fail(problem)
+            return
+        self._connected(error)
+
+    def start_accepted(self, owner: StreamOwner) -> None:
+        """Hand an accepted stream to its owner, unless it has been closed in the meantime."""
+        if self._sock is not None:
+            self._owner = owner
+            self._watch(self._events | READ | HANGUP)
+
+    # --------------------------------------------------------------------------------------- inside
+
+    def _connected(self, error: int) -> None:
+        """The outcome of connecting is known."""
+        owner = self._owner
+        if owner is None:
+            return
+        if error:
+            self._fail(OSError(error, ""))
+            return
+        self._connecting = False
+        self._watch(READ | HANGUP)
+        if self._shut and self._sock is not None:
+            self._shut_down(self._sock)
+        owner.connected()
+        if self._wants_room and self._sock is not None:
+            owner.writable()
+
+    def _watch(self, events: int) -> None:
+        """Change what the poller waits for. Costs a system call, so only if it does change."""
+        if events == self._events:
+            return
+        sock = self._sock
+        if sock is None:
+            return
+        try:
+            if self._fd < 0:
+                fd = sock.fileno()
+                self._host.poller.register(fd, events, self._ready)
+                self._fd = fd
+            else:
+                self._host.poller.modify(self._fd, events, self._ready)
+        except OSError as error:  # the system's bound on watched descriptors (ENOSPC)
+            self._fail(error)
+            return
+        self._events = events
+
+    def _ready(self, mask: int) -> None:
+        owner = self._owner
+        sock = self._sock
+        if owner is None or sock is None:
+            return
+        if self._connecting:
+            self._connected(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+            return
+        if mask & WRITE:
+            self._watch(self._events & ~WRITE)
+            owner.writable()
+            if self._sock is None:
+                return
+        if mask & READ:
+            if not self._told:
+                self._told = True
+                owner.readable()
+                return  # a reset is found by recv, after the data that came before it
+            self._watch(self._events & ~READ)
+        if mask & HANGUP:
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                self._fail(OSError(error, ""))
+            else:
+                # Both directions have ended. That is told again and again, and only recv has anything to add.
+                self._watch(0)
+
+    @staticmethod
+    def _shut_down(sock: socket.socket) -> None:
+        try:
+            sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # reset already (ENOTCONN); reading or the poller tells it
+
+    def _fail(self, error: OSError) -> None:
+        owner = self._owner
+        self._release()
+        if owner is not None:
+            owner.failed(error.errno or errno.EIO)
+
+    def _release(self) -> None:
+        """Close the socket and cut every reference, so that the memory goes at once."""
+        sock = self._sock
+        if sock is None:
+            return
+        self._sock = None
+        self._owner = None
+        if self._fd >= 0:
+            self._host.poller.unregister(self._fd)
+            self._fd = -1
+        try:
+            sock.close()
+        except OSError:
+            pass  # a reset can be reported by close; the descriptor is gone all the same
+        self._host.released(self)
