@@ -1,0 +1,400 @@
+"""A simulated world outside, in memory and in virtual time: for tests of everything that uses a host network.
+
+Nothing happens by itself. Calls of the stack put events into a queue; :meth:`SimHost.advance` carries out those
+that are due, in the order of their time and then of their making, so that a run with the same seed and the same
+calls is the same, event by event. Example::
+
+    sim = SimHost(random.Random(1), latency_ns=10_000_000)
+    server = sim.serve_tcp(bytes([192, 0, 2, 7]), 80, Echo)
+    stream = sim.connect_tcp(bytes([192, 0, 2, 7]), 80, owner)   # as the stack does it
+    sim.advance(20_000_000)                                       # owner.connected() was called
+    server.connections[0].reset()
+    sim.advance(30_000_000)                                       # owner.failed(errno.ECONNRESET)
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from slirpy.errors import StateError
+from slirpy.host.programs import Echo, Remote, Resetter, SimServer, Sink, Source
+from slirpy.host.simstream import SimListener, SimStream
+from slirpy.host.simudp import Answer, Place, Received, SimDatagram, SimUdpServer
+from slirpy.interfaces import AcceptedStream, Acceptor, DatagramOwner, StreamOwner
+
+__all__ = [
+    "Call",
+    "Echo",
+    "Received",
+    "Remote",
+    "Resetter",
+    "SimDatagram",
+    "SimHost",
+    "SimListener",
+    "SimServer",
+    "SimStream",
+    "SimUdpServer",
+    "Sink",
+    "Source",
+]
+
+_T = TypeVar("_T")
+_Key: TypeAlias = tuple[bytes | None, int | None]
+
+_PORTS = range(49152, 65536)  # RFC 6335: dynamic ports
+_OUTSIDE = (bytes([203, 0, 113, 1]), bytes.fromhex("20010db8000000000000000000000071"))  # for documentation
+
+
+class Call(NamedTuple):
+    """One call of the stack to the outside."""
+
+    time: int
+    """Virtual nanoseconds."""
+    name: str
+    """connect_tcp, listen_tcp, open_udp, bind_udp, send_udp; of a stream: send, shutdown, abort, close."""
+    address: bytes
+    """The far end's, or the one to bind."""
+    port: int
+    detail: int | bytes | None
+    """Bytes taken by ``send``; the payload of ``send_udp``."""
+
+
+class _Fate(NamedTuple):
+    """What becomes of traffic to a destination, in place of arriving."""
+
+    error: int
+    """0: it vanishes."""
+    at_once: bool
+
+
+class SimHost:
+    """A :class:`~slirpy.interfaces.HostNetwork` in memory, and the world that a test programs behind it.
+
+    Args:
+        random: the source of ports and of random faults.
+        latency_ns: time that anything takes one way. May be changed at any time; order is kept.
+        buffer_bytes: how much a stream takes that the far program has not received. At least 1.
+        address, address6: the host's own addresses beside its loopback.
+    """
+
+    def __init__(
+        self,
+        random: Random,
+        *,
+        latency_ns: int = 1_000_000,
+        buffer_bytes: int = 262_144,
+        address: bytes = bytes([192, 0, 2, 1]),
+        address6: bytes = bytes.fromhex("20010db8000000000000000000000001"),
+    ) -> None:
+        self.random = random
+        self.latency_ns = latency_ns
+        self.buffer_bytes = buffer_bytes
+        self.short_sends = 0.0
+        """Probability, 0 to 1, that a ``send`` of the stack takes fewer bytes than there is room for."""
+        self.short_recvs = 0.0
+        """Probability, 0 to 1, that a ``recv`` of the stack gives fewer bytes than it could."""
+        self.send_limits: deque[int] = deque()
+        """The most bytes that the next sends of the stack take, one entry a call; 0 refuses one."""
+        self.udp_errors: deque[int] = deque()
+        """Results of the next UDP sends of the stack, one entry a call; 0 lets one pass."""
+        self.max_sockets: int | None = None
+        """Beyond so many open sockets, new ones fail with EMFILE. Accepted connections are not refused."""
+        self.calls: list[Call] = []
+        """Every call of the stack, in order. May be cleared."""
+        self._own_addresses = (address, address6)
+        self._now = 0
+        self._sequence = itertools.count()
+        self._events: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        # What the stack has open, in the order of opening, so that close() does the same in every run.
+        self._open: dict[SimStream | SimListener | SimDatagram, None] = {}
+        self._tcp: dict[_Key, SimListener] = {}
+        self._udp: dict[_Key, SimDatagram | SimUdpServer] = {}
+        self._fates: dict[_Key, _Fate] = {}
+
+    # ------------------------------------------------------------------------------------------ time
+
+    @property
+    def now(self) -> int:
+        """Virtual nanoseconds: the time of the event that is being carried out, else of the last advance."""
+        return self._now
+
+    def deadline(self) -> int | None:
+        """When the next event is due; None while there is none."""
+        return self._events[0][0] if self._events else None
+
+    def advance(self, now: int) -> None:
+        """Let time pass and carry out what is due.
+
+        Raises:
+            StateError: ``now`` is earlier than before.
+        """
+        if now < self._now:
+            raise StateError(f"advance({now}): time is at {self._now} already and does not go back")
+        events = self._events
+        while events and events[0][0] <= now:
+            when, _, call, args = heapq.heappop(events)
+            self._now = max(when, self._now)
+            call(*args)
+        self._now = now
+
+    def schedule(self, when: int, call: Callable[..., None], *args: Any) -> None:
+        """Carry out ``call(*args)`` at ``when``: for programs that do something later."""
+        heapq.heappush(self._events, (when, next(self._sequence), call, args))
+
+    # ------------------------------------------------------------------------- the world, for tests
+
+    def serve_tcp(
+        self, address: bytes | None, port: int | None, program: Callable[[], Remote] = Remote
+    ) -> SimServer:
+        """Run a TCP server in the outside world.
+
+        Args:
+            address: where; None answers for every address that has no server of its own.
+            port: None answers at every port.
+            program: makes the program for each connection, such as ``Echo`` or ``lambda: Source(data)``.
+
+        Raises:
+            OSError: something listens there already.
+        """
+        server = SimServer(program)
+        server.listener = self._listen(address, port, server.accept, near=False)
+        return server
+
+    def serve_udp(self, address: bytes | None, port: int | None, answer: Answer | None = None) -> SimUdpServer:
+        """Run a UDP server in the outside world; address and port as for :meth:`serve_tcp`.
+
+        Args:
+            answer: called with payload, source address and port; returns the answer, or None for none.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        self._check_free(self._udp, address, port)
+        server = self._udp[address, port] = SimUdpServer(self, (address, port), answer)
+        return server
+
+    def connect(
+        self, address: bytes, port: int, program: Remote | None = None, source: Place | None = None
+    ) -> Remote:
+        """Connect from outside to a listener of the stack, and return the program that does it.
+
+        Its ``error`` is ECONNREFUSED after a round trip if nothing listens.
+        """
+        remote = program or Remote()
+        here = source or (_OUTSIDE[len(address) == 16], self.random.choice(_PORTS))
+        stream = SimStream(self, here, (address, port), self.buffer_bytes, near=False)
+        remote.stream = stream
+        remote.peer = (address, port)
+        stream.own(remote)
+        self.schedule(self._now + self.latency_ns, self._syn, stream)
+        return remote
+
+    def send_udp(self, payload: bytes, address: bytes, port: int, source: Place | None = None) -> None:
+        """Send a datagram from outside to a socket of the stack."""
+        self.carry(payload, source or (_OUTSIDE[len(address) == 16], _PORTS[0]), (address, port))
+
+    def black_hole(self, address: bytes | None = None, port: int | None = None) -> None:
+        """Let everything to a destination vanish, without an answer. None stands for any."""
+        self._fates[address, port] = _Fate(0, at_once=False)
+
+    def unreachable(
+        self,
+        address: bytes | None = None,
+        port: int | None = None,
+        error: int = errno.EHOSTUNREACH,
+        at_once: bool = False,
+    ) -> None:
+        """Let everything to a destination fail with ``error``, after a round trip or within the call itself."""
+        self._fates[address, port] = _Fate(error, at_once)
+
+    def reachable(self, address: bytes | None = None, port: int | None = None) -> None:
+        """Take back :meth:`black_hole` or :meth:`unreachable` with the same arguments."""
+        self._fates.pop((address, port), None)
+
+    # ------------------------------------------------------------------ HostNetwork, for the stack
+
+    def connect_tcp(self, address: bytes, port: int, owner: StreamOwner) -> SimStream:
+        """See :meth:`slirpy.interfaces.HostNetwork.connect_tcp`."""
+        self.record("connect_tcp", (address, port))
+        here = (self.source_for(address), self.random.choice(_PORTS))
+        stream = SimStream(self, here, (address, port), self.buffer_bytes, near=True)
+        stream.own(owner)
+        if self._exhausted():
+            stream.fail(errno.EMFILE)
+            return stream
+        self._open[stream] = None
+        fate = self._find(self._fates, address, port)
+        if fate is None:
+            self.schedule(self._now + self.latency_ns, self._syn, stream)
+        elif fate.at_once:
+            stream.fail(fate.error)
+        elif fate.error:
+            self.schedule(self._now + 2 * self.latency_ns, stream.fail, fate.error)
+        return stream
+
+    def listen_tcp(self, address: bytes, port: int, accept: Acceptor) -> SimListener:
+        """See :meth:`slirpy.interfaces.HostNetwork.listen_tcp`.
+
+        Raises:
+            OSError: the address is in use, or not one of the host.
+        """
+        self.record("listen_tcp", (address, port))
+        self._check_own(address)
+        listener = self._listen(address, port or self._free_port(self._tcp, address), accept, near=True)
+        self._open[listener] = None
+        return listener
+
+    def open_udp(self, owner: DatagramOwner, family: int = 4) -> SimDatagram | None:
+        """See :meth:`slirpy.interfaces.HostNetwork.open_udp`."""
+        anywhere = bytes(4 if family == 4 else 16)
+        self.record("open_udp", (anywhere, 0))
+        return None if self._exhausted() else self._bind(anywhere, 0, owner)
+
+    def bind_udp(self, address: bytes, port: int, owner: DatagramOwner) -> SimDatagram:
+        """See :meth:`slirpy.interfaces.HostNetwork.bind_udp`.
+
+        Raises:
+            OSError: the address is in use, or not one of the host.
+        """
+        self.record("bind_udp", (address, port))
+        self._check_own(address)
+        return self._bind(address, port, owner)
+
+    def close(self) -> None:
+        """Close everything that the stack has open. Harmless when repeated."""
+        for item in tuple(self._open):
+            item.close()
+
+    # ----------------------------------------------------------- for the streams and sockets of the world
+
+    def record(self, name: str, far: Place, detail: int | bytes | None = None) -> None:
+        """Note a call of the stack."""
+        self.calls.append(Call(self._now, name, *far, detail))
+
+    def limit_send(self, room: int) -> int:
+        """How much of ``room`` a send of the stack uses."""
+        if self.send_limits:
+            return min(room, self.send_limits.popleft())
+        if self.short_sends and room and self.random.random() < self.short_sends:
+            return self.random.randrange(room)
+        return room
+
+    def limit_recv(self, limit: int) -> int:
+        """How much a recv of the stack gives at most, at least 1."""
+        if self.short_recvs and self.random.random() < self.short_recvs:
+            return self.random.randint(1, limit)
+        return limit
+
+    def scripted_udp_error(self) -> int:
+        """What the next UDP send of the stack is told in place of being sent, or 0."""
+        return self.udp_errors.popleft() if self.udp_errors else 0
+
+    def source_for(self, destination: bytes) -> bytes:
+        """The host's address towards a destination."""
+        if self._is_loopback(destination):
+            return destination
+        return self._own_addresses[len(destination) == 16]
+
+    def carry(
+        self, payload: bytes, source: Place, destination: Place, sender: SimDatagram | None = None
+    ) -> int:
+        """Let a datagram arrive after the latency, or meet its fate. Returns an errno value at once, or 0."""
+        fate = self._find(self._fates, *destination)
+        if fate is None:
+            self.schedule(self._now + self.latency_ns, self._datagram, payload, source, destination, sender)
+        elif fate.at_once:
+            return fate.error
+        elif fate.error and sender is not None:
+            self.schedule(self._now + 2 * self.latency_ns, sender.refuse, fate.error)
+        return 0
+
+    def released(self, item: Any) -> None:
+        """Forget what was closed."""
+        self._open.pop(item, None)
+        if isinstance(item, SimListener) and self._tcp.get(item.key) is item:
+            del self._tcp[item.key]
+        elif isinstance(item, SimDatagram | SimUdpServer) and self._udp.get(item.key) is item:
+            del self._udp[item.key]
+
+    # ---------------------------------------------------------------------------------------- inside
+
+    def _syn(self, caller: SimStream) -> None:
+        """A connection request arrives."""
+        if not caller.alive:
+            return
+        listener = self._find(self._tcp, *caller.remote)
+        if listener is None:
+            self.schedule(self._now + self.latency_ns, caller.fail, errno.ECONNREFUSED)
+            return
+        stream = SimStream(self, caller.remote, caller.local, self.buffer_bytes, listener.near)
+        if listener.near:
+            self._open[stream] = None
+        stream.join(caller)
+        stream.own(listener.accept(AcceptedStream(stream, *caller.local)))
+
+    def _datagram(self, payload: bytes, source: Place, destination: Place, sender: SimDatagram | None) -> None:
+        """A datagram arrives."""
+        socket = self._find(self._udp, *destination)
+        if socket is not None:
+            socket.deliver(payload, source, destination)
+        elif sender is not None:
+            self.schedule(self._now + self.latency_ns, sender.refuse, errno.ECONNREFUSED)
+
+    def _listen(self, address: bytes | None, port: int | None, accept: Acceptor, near: bool) -> SimListener:
+        self._check_free(self._tcp, address, port)
+        listener = SimListener(self, (address, port), accept, near)
+        self._tcp[address, port] = listener
+        return listener
+
+    def _bind(self, address: bytes, port: int, owner: DatagramOwner) -> SimDatagram:
+        port = port or self._free_port(self._udp, address)
+        self._check_free(self._udp, address, port)
+        socket = SimDatagram(self, (address, port), owner)
+        self._udp[address, port] = socket
+        self._open[socket] = None
+        return socket
+
+    def _exhausted(self) -> bool:
+        return self.max_sockets is not None and len(self._open) >= self.max_sockets
+
+    def _free_port(self, table: dict[_Key, Any], address: bytes) -> int:
+        for _ in _PORTS:
+            port = self.random.choice(_PORTS)
+            if not any(key[1] == port for key in table):
+                return port
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+    def _check_free(self, table: dict[_Key, Any], address: bytes | None, port: int | None) -> None:
+        for other, other_port in table:
+            same = other == address
+            if other and address and len(other) == len(address):
+                same = same or not any(other) or not any(address)  # one is the wildcard
+            if other_port == port and same:
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+    def _check_own(self, address: bytes) -> None:
+        if any(address) and not self._is_loopback(address) and address not in self._own_addresses:
+            raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+
+    @staticmethod
+    def _is_loopback(address: bytes) -> bool:
+        return address[0] == 127 if len(address) == 4 else address == bytes(15) + b"\1"
+
+    @staticmethod
+    def _find(table: dict[_Key, _T], address: bytes, port: int) -> _T | None:
+        """The most special entry for a destination."""
+        anywhere = bytes(len(address))
+        keys: tuple[_Key, ...] = (
+            (address, port), (anywhere, port), (address, None), (None, port), (None, None),
+        )  # fmt: skip
+        for key in keys:
+            if key in table:
+                return table[key]
+        return None

@@ -1,0 +1,113 @@
+"""Simulated UDP sockets, and programs that answer datagrams."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from slirpy.interfaces import Buffer, DatagramOwner
+
+__all__ = ["Answer", "Received", "SimDatagram", "SimUdpServer"]
+
+_PAYLOAD_MAX = 65507  # 65535 less the headers of IPv4 and UDP
+
+Place: TypeAlias = tuple[bytes, int]
+"""An address and a port."""
+
+Answer: TypeAlias = Callable[[bytes, bytes, int], bytes | None]
+"""Called with payload, source address and source port of a datagram; returns what to answer, or None."""
+
+
+class _Sim(Protocol):
+    """What these need of :class:`~slirpy.host.sim.SimHost`."""
+
+    def record(self, name: str, far: Place, detail: int | bytes | None = None) -> None: ...
+
+    def carry(
+        self, payload: bytes, source: Place, destination: Place, sender: SimDatagram | None = None
+    ) -> int: ...
+
+    def scripted_udp_error(self) -> int: ...
+
+    def source_for(self, destination: bytes) -> bytes: ...
+
+    def released(self, item: Any) -> None: ...
+
+
+class Received(NamedTuple):
+    """A datagram that a :class:`SimUdpServer` got."""
+
+    payload: bytes
+    source: Place
+    destination: Place
+
+
+class SimDatagram:
+    """A :class:`~slirpy.interfaces.DatagramPeer` in memory: a socket of the stack."""
+
+    __slots__ = ("_owner", "_sim", "key")
+
+    def __init__(self, sim: _Sim, address: Place, owner: DatagramOwner) -> None:
+        self._sim = sim
+        self.key = address
+        self._owner: DatagramOwner | None = owner
+
+    @property
+    def address(self) -> Place:
+        """The local address and port."""
+        return self.key
+
+    def send(self, payload: Buffer, address: bytes, port: int) -> int:
+        """See :meth:`slirpy.interfaces.DatagramPeer.send`."""
+        if self._owner is None:
+            return errno.EBADF
+        host, own_port = self.key
+        if len(address) != len(host):
+            return errno.EAFNOSUPPORT
+        data = bytes(payload)
+        self._sim.record("send_udp", (address, port), data)
+        if len(data) > _PAYLOAD_MAX:
+            return errno.EMSGSIZE
+        if error := self._sim.scripted_udp_error():
+            return error
+        source = host if any(host) else self._sim.source_for(address)
+        return self._sim.carry(data, (source, own_port), (address, port), self)
+
+    def close(self) -> None:
+        """See :meth:`slirpy.interfaces.DatagramPeer.close`."""
+        if self._owner is not None:
+            self._owner = None
+            self._sim.released(self)
+
+    def deliver(self, payload: bytes, source: Place, destination: Place) -> None:
+        """A datagram has arrived."""
+        if self._owner is not None:
+            self._owner.datagram(payload, *source)
+
+    def refuse(self, error: int) -> None:
+        """An error message about an earlier datagram has arrived."""
+        if self._owner is not None:
+            self._owner.datagram_error(error)
+
+
+class SimUdpServer:
+    """A program of the outside world that gets datagrams and may answer them."""
+
+    def __init__(self, sim: _Sim, key: tuple[bytes | None, int | None], answer: Answer | None) -> None:
+        self._sim = sim
+        self.key = key
+        self._answer = answer
+        self.received: list[Received] = []
+        """All that has come, in order. May be cleared."""
+
+    def deliver(self, payload: bytes, source: Place, destination: Place) -> None:
+        """A datagram has arrived."""
+        self.received.append(Received(payload, source, destination))
+        answer = self._answer(payload, *source) if self._answer is not None else None
+        if answer is not None:
+            self._sim.carry(answer, destination, source)
+
+    def close(self) -> None:
+        """Stop serving. Harmless when repeated."""
+        self._sim.released(self)
