@@ -48,7 +48,7 @@ def found(channel: Channel, command: Sequence[str], mask: Iterable[int]) -> NoRe
     """
     try:
         _found(channel, command, mask)
-    except _Gone:
+    except _GoneError:
         pass
     except Exception as error:
         # Whatever it is, the other side tells it: here nobody would catch it, in a copy of the program.
@@ -57,14 +57,14 @@ def found(channel: Channel, command: Sequence[str], mask: Iterable[int]) -> NoRe
         os._exit(1)  # nobody asks
 
 
-class _Gone(Exception):
+class _GoneError(Exception):
     """The other side has ended or has given up."""
 
 
 def _expect(channel: Channel, what: str) -> Message:
     received = channel.receive()
     if received is None or what not in received[0]:
-        raise _Gone
+        raise _GoneError
     return received[0]
 
 
@@ -73,7 +73,7 @@ def _found(channel: Channel, command: Sequence[str], mask: Iterable[int]) -> Non
         linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWPID)
     except OSError as error:
         channel.send({"error": explain_namespaces(error)})
-        raise _Gone from None
+        raise _GoneError from None
     channel.send({"unshared": True})
     _expect(channel, "mapped")
     pid = os.fork()
@@ -110,7 +110,7 @@ def _set_up(channel: Channel) -> None:
         descriptor, _ = open_tap(guest.TAP)
     except LinkError as error:
         channel.send({"error": str(error)})
-        raise _Gone from None
+        raise _GoneError from None
     channel.send({"tap": True}, descriptor)
     os.close(descriptor)
     settings = guest.Settings(*_expect(channel, "settings")["settings"])
@@ -135,7 +135,7 @@ def _in_helper(channel: Channel, work: Callable[[], None]) -> None:
             os._exit(status)
     _, result = os.waitpid(pid, 0)
     if result != 0:
-        raise _Gone
+        raise _GoneError
 
 
 def _spawn(command: Sequence[str], mask: Iterable[int]) -> tuple[int, int]:
@@ -147,7 +147,7 @@ def _spawn(command: Sequence[str], mask: Iterable[int]) -> tuple[int, int]:
             for number in (signal.SIGPIPE, signal.SIGXFSZ):
                 signal.signal(number, signal.SIG_DFL)  # Python ignores them, and ignoring is inherited
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            os.execvp(command[0], command)
+            os.execvp(command[0], list(command))
         except OSError as error:
             os.write(writer, str(error.errno).encode())
         finally:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from slirpy.cli import guest
 from slirpy.cli.sandbox import Sandbox
@@ -152,8 +153,7 @@ class Session:
         name = self._capture
         assert name is not None
         try:
-            file: BinaryIO = stack.enter_context(open(name, "wb"))
-            capture = CaptureLink(link, file)
+            capture = CaptureLink(link, stack.enter_context(Path(name).open("wb")))  # noqa: SIM115 - the stack closes it
         except OSError as error:
             raise SlirpyError(
                 f'capture file "{name}": cannot be written: {error.strerror}; name a file in a folder of yours'
@@ -198,11 +198,10 @@ def _tell(text: str) -> None:
 
 
 def _tell_forward(forward: HostForward) -> None:
-    guest_address = forward.guest_address or ""
+    host = f"{forward.host_address}:{forward.host_port}"
     print(
-        f"hostfwd {forward.protocol} {forward.host_address}:{forward.host_port} -> {guest_address}:{forward.guest_port}",
+        f"hostfwd {forward.protocol} {host} -> {forward.guest_address or ''}:{forward.guest_port}",
         file=sys.stderr,
-        flush=True,
     )
 
 

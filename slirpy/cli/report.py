@@ -1,0 +1,111 @@
+"""Tables of flows and counters for people, on a terminal of any width or in a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from slirpy.stats import Stats
+
+if TYPE_CHECKING:
+    from slirpy.core.flows import FlowInfo
+
+__all__ = ["amount", "console_for", "counter_table", "flow_table", "print_report"]
+
+MOST_FLOWS = 40
+"""Flows shown at most, those with the most bytes first; a last line counts the others."""
+_WIDE, _NARROW = 100, 64  # columns from which all fields fit, and below which descriptions do not
+_UNLIMITED = 200  # a file has no width; nothing of ours is wider
+
+
+def console_for(file: TextIO) -> Console:
+    """A console for ``file``: as wide as the terminal, or as wide as need be where there is none."""
+    if file.isatty() or "COLUMNS" in os.environ:
+        return Console(file=file, highlight=False, soft_wrap=False)
+    return Console(file=file, highlight=False, width=_UNLIMITED)
+
+
+def amount(count: int) -> str:
+    """Bytes for people: ``999 B``, ``1.0 KiB``, ``12.3 MiB``."""
+    if count < 1024:
+        return f"{count} B"
+    value = float(count)
+    for unit in ("KiB", "MiB", "GiB"):
+        value /= 1024
+        if value < 999.95:
+            return f"{value:.1f} {unit}"
+    return f"{value / 1024:.1f} TiB"
+
+
+def _table(title: str, *columns: tuple[str, bool]) -> Table:
+    """A table with a title at its left; a column is a heading and whether it is a number."""
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for heading, number in columns:
+        table.add_column(heading, justify="right" if number else "left", no_wrap=number, overflow="fold")
+    return table
+
+
+def flow_table(flows: Sequence[FlowInfo], width: int) -> RenderableType:
+    """The table of flows, with as many columns as ``width`` characters have room for.
+
+    Bytes and packets "in" come from the guest, "out" go to it, as in :class:`slirpy.stats.Stats`.
+    """
+    if not flows:
+        return Text("No flows.")
+    wide = width >= _WIDE
+    columns = [
+        ("proto", False),
+        ("state", False),
+        ("guest", False),
+        ("host", False),
+        ("in", True),
+        ("out", True),
+    ]
+    if wide:
+        columns += [("packets in", True), ("packets out", True), ("age", True)]
+    table = _table("Flows", *columns)
+    shown = sorted(flows, key=lambda flow: flow.bytes_in + flow.bytes_out, reverse=True)[:MOST_FLOWS]
+    for flow in shown:
+        cells = [
+            flow.protocol,
+            flow.state,
+            flow.guest,
+            flow.host,
+            amount(flow.bytes_in),
+            amount(flow.bytes_out),
+        ]
+        if wide:
+            cells += [str(flow.packets_in), str(flow.packets_out), f"{flow.age:.1f} s"]
+        table.add_row(*cells)
+    rest = len(flows) - len(shown)
+    return Group(table, Text(f"and {rest} more")) if rest else table
+
+
+def counter_table(stats: Stats, width: int) -> RenderableType:
+    """The table of the counters that have counted, with what they mean if ``width`` has room for it."""
+    counted = stats.nonzero()
+    if not counted:
+        return Text("No counters have counted.")
+    described = width >= _NARROW
+    meaning = stats.describe()
+    table = _table("Counters", ("counter", False), ("count", True), *([("what", False)] if described else []))
+    for name, value in counted.items():
+        table.add_row(name, str(value), *([meaning[name]] if described else []))
+    return table
+
+
+def print_report(flows: Sequence[FlowInfo], stats: Stats, file: TextIO) -> None:
+    """Write the table of flows and the table of counters to ``file``.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    console = console_for(file)
+    console.print(flow_table(flows, console.width))
+    console.print(counter_table(stats, console.width))
