@@ -20,7 +20,7 @@ __all__ = ["amount", "console_for", "counter_table", "flow_table", "print_report
 
 MOST_FLOWS = 40
 """Flows shown at most, those with the most bytes first; a last line counts the others."""
-_WIDE, _NARROW = 100, 64  # columns from which all fields fit, and below which descriptions do not
+_WIDE, _NARROW = 108, 80  # widths from which all fields fit, and below which a line holds no whole flow
 _UNLIMITED = 200  # a file has no width; nothing of ours is wider
 
 
@@ -43,9 +43,16 @@ def amount(count: int) -> str:
     return f"{value / 1024:.1f} TiB"
 
 
-def _table(title: str, *columns: tuple[str, bool]) -> Table:
-    """A table with a title at its left; a column is a heading and whether it is a number."""
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+def _end(address: tuple[object, int] | None) -> str:
+    if address is None:
+        return "any"
+    host, port = address
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+
+
+def _table(*columns: tuple[str, bool]) -> Table:
+    """An empty table; a column is a heading and whether it is a number."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for heading, number in columns:
         table.add_column(heading, justify="right" if number else "left", no_wrap=number, overflow="fold")
     return table
@@ -58,29 +65,22 @@ def flow_table(flows: Sequence[FlowInfo], width: int) -> RenderableType:
     """
     if not flows:
         return Text("No flows.")
-    wide = width >= _WIDE
-    columns = [
-        ("proto", False),
-        ("state", False),
-        ("guest", False),
-        ("host", False),
-        ("in", True),
-        ("out", True),
-    ]
-    if wide:
+    names = [("proto", False), ("state", False), ("guest", False), ("host", False)]
+    if width < _NARROW:
+        names = [("flow", False)]
+    columns = [*names, ("in", True), ("out", True)]
+    if width >= _WIDE:
         columns += [("packets in", True), ("packets out", True), ("age", True)]
-    table = _table("Flows", *columns)
+    table = _table(*columns)
     shown = sorted(flows, key=lambda flow: flow.bytes_in + flow.bytes_out, reverse=True)[:MOST_FLOWS]
     for flow in shown:
-        cells = [
-            flow.protocol,
-            flow.state,
-            flow.guest,
-            flow.host,
-            amount(flow.bytes_in),
-            amount(flow.bytes_out),
-        ]
-        if wide:
+        # The arrow says who began: the guest, or somebody outside through a forward.
+        ends = [_end(flow.guest), f"{'<-' if flow.inbound else '->'}\N{NO-BREAK SPACE}{_end(flow.host)}"]
+        cells = [flow.protocol, flow.state, *ends]
+        if width < _NARROW:
+            cells = ["\n".join([f"{flow.protocol} {flow.state}", *ends])]
+        cells += [amount(flow.bytes_in), amount(flow.bytes_out)]
+        if width >= _WIDE:
             cells += [str(flow.packets_in), str(flow.packets_out), f"{flow.age:.1f} s"]
         table.add_row(*cells)
     rest = len(flows) - len(shown)
@@ -94,7 +94,7 @@ def counter_table(stats: Stats, width: int) -> RenderableType:
         return Text("No counters have counted.")
     described = width >= _NARROW
     meaning = stats.describe()
-    table = _table("Counters", ("counter", False), ("count", True), *([("what", False)] if described else []))
+    table = _table(("counter", False), ("count", True), *([("what", False)] if described else []))
     for name, value in counted.items():
         table.add_row(name, str(value), *([meaning[name]] if described else []))
     return table
@@ -107,5 +107,15 @@ def print_report(flows: Sequence[FlowInfo], stats: Stats, file: TextIO) -> None:
         OSError: the file cannot be written.
     """
     console = console_for(file)
-    console.print(flow_table(flows, console.width))
-    console.print(counter_table(stats, console.width))
+    parts = (
+        Text("Flows", style="bold"),
+        flow_table(flows, console.width),
+        Text("\nCounters", style="bold"),
+        counter_table(stats, console.width),
+    )
+    if file.isatty():
+        console.print(*parts, sep="\n")
+        return
+    with console.capture() as capture:  # the cells of a table are padded: not in a file, please
+        console.print(*parts, sep="\n")
+    file.writelines(line.rstrip() + "\n" for line in capture.get().splitlines())
