@@ -20,7 +20,7 @@ __all__ = ["amount", "console_for", "counter_table", "flow_table", "print_report
 
 MOST_FLOWS = 40
 """Flows shown at most, those with the most bytes first; a last line counts the others."""
-_WIDE, _NARROW = 108, 80  # widths from which all fields fit, and below which a line holds no whole flow
+_WIDE, _NARROW = 114, 80  # widths from which all fields fit, and below which a line holds no whole flow
 _UNLIMITED = 200  # a file has no width; nothing of ours is wider
 
 
@@ -65,7 +65,7 @@ def flow_table(flows: Sequence[FlowInfo], width: int) -> RenderableType:
     """
     if not flows:
         return Text("No flows.")
-    names = [("proto", False), ("state", False), ("guest", False), ("host", False)]
+    names = [("proto", False), ("state", False), ("guest", False), ("", False), ("host", False)]
     if width < _NARROW:
         names = [("flow", False)]
     columns = [*names, ("in", True), ("out", True)]
@@ -75,10 +75,10 @@ def flow_table(flows: Sequence[FlowInfo], width: int) -> RenderableType:
     shown = sorted(flows, key=lambda flow: flow.bytes_in + flow.bytes_out, reverse=True)[:MOST_FLOWS]
     for flow in shown:
         # The arrow says who began: the guest, or somebody outside through a forward.
-        ends = [_end(flow.guest), f"{'<-' if flow.inbound else '->'}\N{NO-BREAK SPACE}{_end(flow.host)}"]
-        cells = [flow.protocol, flow.state, *ends]
+        arrow, guest, host = "<-" if flow.inbound else "->", _end(flow.guest), _end(flow.host)
+        cells = [flow.protocol, flow.state, guest, arrow, host]
         if width < _NARROW:
-            cells = ["\n".join([f"{flow.protocol} {flow.state}", *ends])]
+            cells = [f"{flow.protocol} {flow.state}\n{guest}\n{arrow}{host}"]
         cells += [amount(flow.bytes_in), amount(flow.bytes_out)]
         if width >= _WIDE:
             cells += [str(flow.packets_in), str(flow.packets_out), f"{flow.age:.1f} s"]
