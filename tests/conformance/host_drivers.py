@@ -1,0 +1,315 @@
+"""Drives either host network from a test: the same words for real sockets and for the simulated world.
+
+The host under test is on one side; on the other are *far* programs, which the test steers by hand. For the
+simulation they are its own :class:`~slirpy.host.sim.Remote`; for real sockets :class:`FarSocket` has the same words.
+"""
+
+from __future__ import annotations
+
+import random
+import selectors
+import socket
+import struct
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+from slirpy.host.addresses import family_of, name_of, place_of
+from slirpy.host.poller import SelectorPoller
+from slirpy.host.sim import Remote, SimHost, SimServer
+from slirpy.host.sockets import SocketHost
+from slirpy.interfaces import HostNetwork
+
+Place: TypeAlias = tuple[bytes, int]
+
+LOOPBACK = bytes([127, 0, 0, 1])
+LOOPBACK6 = bytes(15) + b"\1"
+PATIENCE = 10.0  # seconds, or as many virtual ones
+
+
+class Far(Protocol):
+    """A program at the far end of a connection."""
+
+    received: bytearray
+    ended: bool
+    error: int | None
+    paused: bool
+
+    def write(self, data: bytes) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def reset(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Server(Protocol):
+    """A TCP server of the outside world."""
+
+    @property
+    def place(self) -> Place: ...
+
+    @property
+    def connections(self) -> list[Far]: ...
+
+
+class Driver(ABC):
+    """One host network, and the world behind it."""
+
+    host: HostNetwork
+    sees_reset_unasked: bool
+    """Whether a reset is told while the owner neither reads nor wants to write."""
+
+    @abstractmethod
+    def step(self) -> None:
+        """Let something happen, or a little time pass."""
+
+    @abstractmethod
+    def serve(self, address: bytes = LOOPBACK) -> Server: ...
+
+    @abstractmethod
+    def connect(self, place: Place) -> Far: ...
+
+    @abstractmethod
+    def refusing_place(self) -> Place:
+        """Where nobody listens."""
+
+    @abstractmethod
+    def udp_echo(self, address: bytes = LOOPBACK) -> Place: ...
+
+    @abstractmethod
+    def send_udp(self, payload: bytes, place: Place) -> Place:
+        """Send a datagram from outside; returns where from."""
+
+    @abstractmethod
+    def elapsed(self) -> float:
+        """Seconds since some moment."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def wait(self, condition: Callable[[], object], what: str = "") -> None:
+        """Step until the condition holds."""
+        end = self.elapsed() + PATIENCE
+        while not condition():
+            assert self.elapsed() < end, f"waited in vain: {what or condition}"
+            self.step()
+
+
+# ------------------------------------------------------------------------------------------- real sockets
+
+
+class FarSocket:
+    """A far program on a real socket; it moves when it is pumped."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self.received = bytearray()
+        self.ended = False
+        self.error: int | None = None
+        self.paused = False
+        self._queue = bytearray()
+        self._finishing = False
+
+    def write(self, data: bytes) -> None:
+        self._queue += data
+        self.pump()
+
+    def finish(self) -> None:
+        self._finishing = True
+        self.pump()
+
+    def reset(self) -> None:
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    def close(self) -> None:
+        self.sock.close()
+
+    def pump(self) -> None:
+        if self.sock.fileno() < 0 or self.error is not None:
+            return
+        try:
+            self._receive()
+            self._send()
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self.error = error.errno
+
+    def _receive(self) -> None:
+        try:
+            while not self.paused and not self.ended:
+                data = self.sock.recv(1 << 20)
+                self.received += data
+                self.ended = not data
+        except BlockingIOError:
+            pass
+
+    def _send(self) -> None:
+        while self._queue:
+            del self._queue[: self.sock.send(self._queue)]
+        if self._finishing:
+            self._finishing = False
+            self.sock.shutdown(socket.SHUT_WR)
+
+
+class FarServer:
+    """A real listening socket; it accepts when it is pumped."""
+
+    def __init__(self, address: bytes) -> None:
+        self.sock = socket.create_server(name_of(address, 0), family=family_of(address))
+        self.sock.setblocking(False)
+        self.place = place_of(self.sock.getsockname())
+        self.connections: list[Far] = []
+        self.sockets: list[FarSocket] = []
+
+    def pump(self) -> None:
+        try:
+            while True:
+                far = FarSocket(self.sock.accept()[0])
+                self.connections.append(far)
+                self.sockets.append(far)
+        except BlockingIOError:
+            pass
+
+
+class SocketDriver(Driver):
+    """Real sockets on the loopback interface."""
+
+    def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
+        self.poller = SelectorPoller(selector)
+        self.host: SocketHost = SocketHost(self.poller)
+        self.sees_reset_unasked = selector is None
+        self._servers: list[FarServer] = []
+        self._callers: list[FarSocket] = []
+        self._echoes: list[socket.socket] = []
+        self._others: list[socket.socket] = []
+
+    def step(self) -> None:
+        self.poller.poll(0.002)
+        for server in self._servers:
+            server.pump()
+        for far in self._fars():
+            far.pump()
+        for echo in self._echoes:
+            try:
+                payload, name = echo.recvfrom(65535)
+                echo.sendto(payload, name)
+            except BlockingIOError:
+                pass
+
+    def serve(self, address: bytes = LOOPBACK) -> Server:
+        server = FarServer(address)
+        self._servers.append(server)
+        return server
+
+    def connect(self, place: Place) -> Far:
+        # A blocking connect: the kernel completes it without the listener's program.
+        far = FarSocket(socket.create_connection(name_of(*place), timeout=PATIENCE))
+        self._callers.append(far)
+        return far
+
+    def refusing_place(self) -> Place:
+        # A bound socket that does not listen: nobody else can get the port meanwhile.
+        sock = socket.socket()
+        sock.bind(name_of(LOOPBACK, 0))
+        self._others.append(sock)
+        return place_of(sock.getsockname())
+
+    def udp_echo(self, address: bytes = LOOPBACK) -> Place:
+        sock = socket.socket(family_of(address), socket.SOCK_DGRAM)
+        sock.setblocking(False)
+        sock.bind(name_of(address, 0))
+        self._echoes.append(sock)
+        return place_of(sock.getsockname())
+
+    def send_udp(self, payload: bytes, place: Place) -> Place:
+        sock = socket.socket(family_of(place[0]), socket.SOCK_DGRAM)
+        self._others.append(sock)
+        sock.bind(name_of(LOOPBACK, 0))
+        sock.sendto(payload, name_of(*place))
+        return place_of(sock.getsockname())
+
+    def elapsed(self) -> float:
+        return time.monotonic()
+
+    def close(self) -> None:
+        self.host.close()
+        self.poller.close()
+        for far in self._fars():
+            far.close()
+        for sock in (*(server.sock for server in self._servers), *self._echoes, *self._others):
+            sock.close()
+
+    def _fars(self) -> list[FarSocket]:
+        return [*self._callers, *(far for server in self._servers for far in server.sockets)]
+
+
+# -------------------------------------------------------------------------------------------- simulation
+
+
+class _SimServer:
+    def __init__(self, place: Place, server: SimServer) -> None:
+        self.place = place
+        self._server = server
+
+    @property
+    def connections(self) -> list[Far]:
+        return [*self._server.connections]
+
+
+class SimDriver(Driver):
+    """The simulated host; with ``faults`` many sends and receives are cut short."""
+
+    def __init__(self, faults: float = 0.0) -> None:
+        self.sim = SimHost(random.Random(7))
+        self.sim.short_sends = self.sim.short_recvs = faults
+        self.host: SimHost = self.sim
+        self.sees_reset_unasked = True
+        self._port = 1000
+
+    def step(self) -> None:
+        deadline = self.sim.deadline()
+        self.sim.advance(self.sim.now + 10_000_000 if deadline is None else max(deadline, self.sim.now))
+
+    def serve(self, address: bytes = LOOPBACK) -> Server:
+        place = self._place(address)
+        return _SimServer(place, self.sim.serve_tcp(*place, Remote))
+
+    def connect(self, place: Place) -> Far:
+        return self.sim.connect(*place)
+
+    def refusing_place(self) -> Place:
+        return self._place(LOOPBACK)
+
+    def udp_echo(self, address: bytes = LOOPBACK) -> Place:
+        place = self._place(address)
+        self.sim.serve_udp(*place, lambda payload, source, port: payload)
+        return place
+
+    def send_udp(self, payload: bytes, place: Place) -> Place:
+        source = self._place(LOOPBACK)
+        self.sim.send_udp(payload, *place, source=source)
+        return source
+
+    def elapsed(self) -> float:
+        return self.sim.now / 1e9
+
+    def close(self) -> None:
+        self.sim.close()
+
+    def _place(self, address: bytes) -> Place:
+        self._port += 1
+        return address, self._port
+
+
+DRIVERS: dict[str, Callable[[], Driver]] = {
+    "sockets": SocketDriver,
+    "sockets-selectors": lambda: SocketDriver(selectors.SelectSelector()),
+    "sim": SimDriver,
+    "sim-faults": lambda: SimDriver(0.5),
+}

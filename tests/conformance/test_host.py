@@ -1,0 +1,608 @@
+"""What every host network does, on real sockets and in the simulation."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import random
+import weakref
+from collections.abc import Iterator, Sequence
+
+import pytest
+from host_drivers import DRIVERS, LOOPBACK, LOOPBACK6, Driver, Far, Place, Server
+
+from slirpy.interfaces import AcceptedStream, Buffer, StreamPeer
+
+RESETS = (errno.ECONNRESET, errno.EPIPE)
+
+
+@pytest.fixture(params=DRIVERS)
+def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
+    driver = DRIVERS[request.param]()
+    yield driver
+    driver.close()
+
+
+class Owner:
+    """Takes note, as owners do."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.may_read = self.may_write = False
+        self.errors: list[int] = []
+
+    def connected(self) -> None:
+        self.calls.append("connected")
+
+    def readable(self) -> None:
+        self.calls.append("readable")
+        self.may_read = True
+
+    def writable(self) -> None:
+        self.calls.append("writable")
+        self.may_write = True
+
+    def failed(self, error: int) -> None:
+        self.calls.append("failed")
+        self.errors.append(error)
+
+
+class DatagramNotes:
+    def __init__(self) -> None:
+        self.received: list[tuple[bytes, Place]] = []
+        self.errors: list[int] = []
+
+    def datagram(self, payload: bytes, address: bytes, port: int) -> None:
+        self.received.append((payload, (address, port)))
+
+    def datagram_error(self, error: int) -> None:
+        self.errors.append(error)
+
+
+def connect(driver: Driver, server: Server | None = None) -> tuple[StreamPeer, Owner, Far]:
+    """An outward stream and the far end of it."""
+    server = server or driver.serve()
+    count = len(server.connections)
+    owner = Owner()
+    stream = driver.host.connect_tcp(*server.place, owner)
+    driver.wait(lambda: "connected" in owner.calls and len(server.connections) > count, "connect")
+    return stream, owner, server.connections[count]
+
+
+def send_all(driver: Driver, stream: StreamPeer, owner: Owner, data: bytes) -> None:
+    """Send as an owner does: what is refused is offered again once there is room."""
+    rest = memoryview(data)
+    while True:
+        owner.may_write = False
+        sent = stream.send([rest])
+        rest = rest[sent:]
+        if not rest:
+            return
+        driver.wait(lambda: owner.may_write, "writable")
+
+
+def receive(driver: Driver, stream: StreamPeer, owner: Owner, size: int, limit: int = 65536) -> bytes:
+    """Receive as an owner does: only when told, and only once for each time."""
+    data = bytearray()
+    while len(data) < size:
+        driver.wait(lambda: owner.may_read, "readable")
+        owner.may_read = False
+        piece = stream.recv(limit)
+        assert piece is None or 0 < len(piece) <= limit
+        data += piece or b""
+    return bytes(data)
+
+
+def receive_end(driver: Driver, stream: StreamPeer, owner: Owner) -> None:
+    driver.wait(lambda: owner.may_read, "the end")
+    assert stream.recv(10) == b""
+
+
+def fence(driver: Driver) -> None:
+    """Let everything happen that is under way: a whole exchange on another connection comes after it."""
+    stream, owner, far = connect(driver)
+    for _ in range(3):
+        far.write(b"fence")
+        assert receive(driver, stream, owner, 5) == b"fence"
+    stream.abort()
+
+
+# --------------------------------------------------------------------------------------------- connecting
+
+
+def test_connect(driver: Driver) -> None:
+    _, owner, _ = connect(driver)
+    assert owner.calls == ["connected"]
+
+
+def test_connect_ipv6(driver: Driver) -> None:
+    try:
+        server = driver.serve(LOOPBACK6)
+    except OSError:
+        pytest.skip("no IPv6 loopback here")
+    stream, owner, far = connect(driver, server)
+    far.write(b"six")
+    assert receive(driver, stream, owner, 3) == b"six"
+
+
+def test_connect_refused(driver: Driver) -> None:
+    owner = Owner()
+    stream = driver.host.connect_tcp(*driver.refusing_place(), owner)
+    driver.wait(lambda: owner.errors)
+    assert owner.calls == ["failed"]
+    assert owner.errors == [errno.ECONNREFUSED]
+    assert stream.send([b"x"]) == 0
+    assert stream.recv(1) is None
+    stream.shutdown()
+    stream.close()
+    stream.abort()
+    assert owner.calls == ["failed"]
+
+
+def test_calls_while_connecting_wait(driver: Driver) -> None:
+    server = driver.serve()
+    owner = Owner()
+    stream = driver.host.connect_tcp(*server.place, owner)
+    assert stream.recv(1) is None
+    assert stream.send([b"early"]) == 0
+    driver.wait(lambda: owner.may_write, "room after connecting")
+    assert owner.calls == ["connected", "writable"]
+    send_all(driver, stream, owner, b"early")
+    driver.wait(lambda: server.connections[0].received == b"early")
+
+
+def test_shutdown_while_connecting(driver: Driver) -> None:
+    server = driver.serve()
+    owner = Owner()
+    stream = driver.host.connect_tcp(*server.place, owner)
+    stream.shutdown()
+    driver.wait(lambda: server.connections and server.connections[0].ended)
+    server.connections[0].write(b"still")
+    assert receive(driver, stream, owner, 5) == b"still"
+
+
+def test_close_while_connecting(driver: Driver) -> None:
+    owner = Owner()
+    driver.host.connect_tcp(*driver.serve().place, owner).close()
+    refused = Owner()
+    driver.host.connect_tcp(*driver.refusing_place(), refused).abort()
+    fence(driver)
+    assert owner.calls == refused.calls == []
+
+
+# --------------------------------------------------------------------------------------------------- data
+
+
+def test_data_both_ways(driver: Driver) -> None:
+    stream, owner, far = connect(driver)
+    send_all(driver, stream, owner, b"hello")
+    driver.wait(lambda: far.received == b"hello")
+    far.write(b"world")
+    assert receive(driver, stream, owner, 5) == b"world"
+    assert stream.recv(100) is None
+
+
+def test_send_gathers_buffers_of_all_kinds(driver: Driver) -> None:
+    stream, owner, far = connect(driver)
+    pieces: list[Buffer] = [b"ab", bytearray(b"cd"), memoryview(b"xefx")[1:3], b""]
+    sent = stream.send(pieces)
+    send_all(driver, stream, owner, b"abcdef"[sent:])
+    driver.wait(lambda: far.received == b"abcdef")
+
+
+def test_more_buffers_than_one_system_call_takes(driver: Driver) -> None:
+    stream, owner, far = connect(driver)
+    pieces: Sequence[Buffer] = [bytes([n % 251]) for n in range(3000)]
+    sent = 0
+    while sent < 3000:
+        owner.may_write = False
+        sent += stream.send(pieces[sent:])
+        if sent < 3000:
+            driver.wait(lambda: owner.may_write, "writable")
+    driver.wait(lambda: far.received == b"".join(pieces))
+
+
+def test_sent_buffer_may_be_reused(driver: Driver) -> None:
+    stream, _, far = connect(driver)
+    buffer = bytearray(b"first")
+    sent = stream.send([buffer])
+    buffer[:] = b"other"
+    driver.wait(lambda: len(far.received) == sent)
+    assert far.received == b"first"[:sent]
+
+
+def test_large_transfer_out_against_back_pressure(driver: Driver) -> None:
+    stream, owner, far = connect(driver)
+    data = random.Random(1).randbytes(16 << 20)
+    far.paused = True
+    sent = 0
+    owner.may_write = True
+    while owner.may_write:  # until it is full: no room is told while the far side does not read
+        owner.may_write = False
+        while taken := stream.send([memoryview(data)[sent : sent + 65536]]):
+            sent += taken
+        for _ in range(50):
+            driver.step()
+    assert 0 < sent < len(data)
+    far.paused = False
+    driver.wait(lambda: owner.may_write, "room")
+    send_all(driver, stream, owner, data[sent:])
+    stream.shutdown()
+    driver.wait(lambda: far.ended)
+    assert far.received == data
+
+
+def test_large_transfer_in(driver: Driver) -> None:
+    stream, owner, far = connect(driver)
+    data = random.Random(2).randbytes(4 << 20)
+    far.write(data)
+    far.finish()
+    assert receive(driver, stream, owner, len(data)) == data
+    receive_end(driver, stream, owner)
+
+
+def test_slow_owner_is_told_again_and_not_all_the_time(driver: Driver) -> None:
+    stream, owner, far = connect(driver)
+    data = random.Random(3).randbytes(100_000)
+    far.write(data)
+    driver.wait(lambda: owner.may_read)
+    for _ in range(20):  # it does not read: nothing more may be said
+        driver.step()
+    assert owner.calls.count("readable") == 1
+    assert receive(driver, stream, owner, len(data), limit=1000) == data  # each time said again
+
+
+def test_recv_limit(driver: Driver) -> None:
+    stream, owner, far = connect(driver)
+    far.write(b"abc")
+    assert receive(driver, stream, owner, 3, limit=1) == b"abc"
+
+
+# ------------------------------------------------------------------------------------------------ the end
+
+
+def test_end_from_the_far_side_leaves_the_other_direction(driver: Driver) -> None:
+    stream, owner, far = connect(driver)
+    far.write(b"last")
+    far.finish()
+    assert receive(driver, stream, owner, 4) == b"last"
+    receive_end(driver, stream, owner)
+    told = len(owner.calls)
+    fence(driver)
+    assert stream.recv(10) == b""
+    send_all(driver, stream, owner, b"after")
+    driver.wait(lambda: far.received == b"after")
+    assert set(owner.calls[told:]) <= {"writable"}, "the end is told once"
+
+
+def test_end_from_our_side_leaves_the_other_direction(driver: Driver) -> None:
+    stream, owner, far = connect(driver)
+    send_all(driver, stream, owner, b"request")
+    stream.shutdown()
+    driver.wait(lambda: far.ended)
+    assert far.received == b"request"
+    far.write(b"response")
+    assert receive(driver, stream, owner, 8) == b"response"
+    far.finish()
+    receive_end(driver, stream, owner)
+    fence(driver)
+    stream.close()
+    assert owner.errors == []
+
+
+def test_close_delivers_what_was_sent(driver: Driver) -> None:
+    stream, owner, far = connect(driver)
+    send_all(driver, stream, owner, b"bye")
+    stream.close()
+    stream.close()
+    driver.wait(lambda: far.ended)
+    assert far.received == b"bye"
+    assert far.error is None
+
+
+# ------------------------------------------------------------------------------------------------- resets
+
+
+def test_abort_is_a_reset_on_the_far_side(driver: Driver) -> None:
+    stream, owner, far = connect(driver)
+    stream.abort()
+    stream.abort()
+    stream.close()
+    driver.wait(lambda: far.error)
+    assert far.error in RESETS
+    assert owner.calls == ["connected"]
+
+
+def test_reset_while_idle(driver: Driver) -> None:
+    stream, owner, far = connect(driver)
+    far.reset()
+    driver.wait(lambda: owner.may_read or owner.errors)
+    assert stream.recv(10) is None
+    assert owner.errors
+    assert owner.errors[0] in RESETS
+    assert stream.send([b"x"]) == 0
+    assert stream.recv(1) is None
+    stream.close()
+    fence(driver)
+    assert owner.calls.count("failed") == 1
+    assert owner.calls[-1] == "failed"
+
+
+def test_reset_while_the_owner_does_not_read(driver: Driver) -> None:
+    if not driver.sees_reset_unasked:
+        pytest.skip("needs epoll")
+    _, owner, far = connect(driver)
+    far.write(b"unread")
+    driver.wait(lambda: owner.may_read)
+    for _ in range(5):
+        driver.step()
+    far.reset()
+    driver.wait(lambda: owner.errors)
+    assert owner.errors[0] in RESETS
+    assert owner.calls == ["connected", "readable", "failed"]
+
+
+def test_reset_while_the_far_buffer_is_full(driver: Driver) -> None:
+    stream, owner, far = connect(driver)
+    far.paused = True
+    while stream.send([bytes(1 << 20)]):
+        pass
+    far.reset()
+
+    def offer() -> bool:
+        if owner.may_write:
+            owner.may_write = False
+            stream.send([b"more"])
+        return bool(owner.errors)
+
+    driver.wait(offer)
+    assert owner.errors[0] in RESETS
+    assert len(owner.errors) == 1
+
+
+def test_reset_after_the_end_of_both_directions_and_no_spin(driver: Driver) -> None:
+    stream, owner, far = connect(driver)
+    far.finish()
+    receive_end(driver, stream, owner)
+    stream.shutdown()
+    driver.wait(lambda: far.ended)
+    told = list(owner.calls)
+    fence(driver)
+    assert owner.calls == told, "nothing more is said"
+    stream.close()
+
+
+# ---------------------------------------------------------------------------------------------- ownership
+
+
+def test_silence_after_close(driver: Driver) -> None:
+    stream, owner, far = connect(driver)
+    far.write(b"never read")
+    stream.close()
+    far.write(b"more")
+    far.close()
+    fence(driver)
+    assert owner.calls == ["connected"]
+
+
+@pytest.mark.parametrize("way", ["close", "abort", "reset"])
+def test_owner_is_freed_at_once(driver: Driver, way: str) -> None:
+    stream, owner, far = connect(driver)
+    far.write(b"unread")
+    driver.wait(lambda: owner.may_read)
+    freed = weakref.ref(owner)
+    gc.disable()
+    try:
+        if way == "reset":
+            far.reset()
+            while not owner.errors:
+                stream.recv(100)
+                driver.step()
+        else:
+            getattr(stream, way)()
+        owner = Owner()  # ours was the last reference to it
+        assert freed() is None
+    finally:
+        gc.enable()
+
+
+def test_owner_may_close_inside_its_callback(driver: Driver) -> None:
+    class Hasty(Owner):
+        stream: StreamPeer
+
+        def connected(self) -> None:
+            super().connected()
+            self.stream.abort()
+
+    server = driver.serve()
+    owner = Hasty()
+    owner.stream = driver.host.connect_tcp(*server.place, owner)
+    driver.wait(lambda: owner.calls)
+    fence(driver)
+    assert owner.calls == ["connected"]
+
+
+# ---------------------------------------------------------------------------------------------- listening
+
+
+class Acceptor:
+    def __init__(self) -> None:
+        self.accepted: list[AcceptedStream] = []
+        self.owners: list[Owner] = []
+
+    def __call__(self, accepted: AcceptedStream) -> Owner:
+        self.accepted.append(accepted)
+        self.owners.append(Owner())
+        return self.owners[-1]
+
+
+def test_listen_at_a_free_port(driver: Driver) -> None:
+    accept = Acceptor()
+    listener = driver.host.listen_tcp(LOOPBACK, 0, accept)
+    assert listener.address[0] == LOOPBACK
+    assert listener.address[1] > 0
+    far = driver.connect(listener.address)
+    far.write(b"hello")
+    driver.wait(lambda: accept.accepted)
+    stream, address, port = accept.accepted[0]
+    assert len(address) == 4
+    assert 0 < port < 65536
+    assert receive(driver, stream, accept.owners[0], 5) == b"hello"
+    send_all(driver, stream, accept.owners[0], b"back")
+    driver.wait(lambda: far.received == b"back")
+    assert "connected" not in accept.owners[0].calls
+
+
+def test_accepted_connections_outlive_the_listener(driver: Driver) -> None:
+    accept = Acceptor()
+    listener = driver.host.listen_tcp(bytes(4), 0, accept)
+    place = LOOPBACK, listener.address[1]
+    fars = [driver.connect(place) for _ in range(3)]
+    driver.wait(lambda: len(accept.accepted) == 3)
+    listener.close()
+    listener.close()
+    fars[1].write(b"on")
+    streams = [accepted.peer for accepted in accept.accepted]
+    driver.wait(lambda: accept.owners[1].may_read)
+    assert receive(driver, streams[1], accept.owners[1], 2) == b"on"
+    again = driver.host.listen_tcp(*listener.address, accept)
+    again.close()
+
+
+def test_refused_after_the_listener_closed(driver: Driver) -> None:
+    listener = driver.host.listen_tcp(LOOPBACK, 0, Acceptor())
+    listener.close()
+    owner = Owner()
+    driver.host.connect_tcp(*listener.address, owner)
+    driver.wait(lambda: owner.errors)
+    assert owner.errors == [errno.ECONNREFUSED]
+
+
+def test_accept_may_abort(driver: Driver) -> None:
+    owners: list[Owner] = []
+
+    def accept(accepted: AcceptedStream) -> Owner:
+        accepted.peer.abort()
+        owners.append(Owner())
+        return owners[0]
+
+    listener = driver.host.listen_tcp(LOOPBACK, 0, accept)
+    far = driver.connect(listener.address)
+    driver.wait(lambda: far.error)
+    fence(driver)
+    assert owners[0].calls == []
+
+
+def test_connect_to_our_own_listener(driver: Driver) -> None:
+    accept = Acceptor()
+    listener = driver.host.listen_tcp(LOOPBACK, 0, accept)
+    owner = Owner()
+    stream = driver.host.connect_tcp(*listener.address, owner)
+    driver.wait(lambda: owner.calls and accept.accepted)
+    send_all(driver, stream, owner, b"around")
+    assert receive(driver, accept.accepted[0].peer, accept.owners[0], 6) == b"around"
+
+
+def test_listen_errors(driver: Driver) -> None:
+    listener = driver.host.listen_tcp(LOOPBACK, 0, Acceptor())
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - the number is checked below
+        driver.host.listen_tcp(*listener.address, Acceptor())
+    assert caught.value.errno == errno.EADDRINUSE
+    with pytest.raises(OSError) as caught:  # noqa: PT011
+        driver.host.listen_tcp(bytes([198, 51, 100, 1]), 0, Acceptor())
+    assert caught.value.errno == errno.EADDRNOTAVAIL
+
+
+# ---------------------------------------------------------------------------------------------------- UDP
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_udp_echo(driver: Driver, family: int) -> None:
+    try:
+        place = driver.udp_echo(LOOPBACK if family == 4 else LOOPBACK6)
+    except OSError:
+        pytest.skip("no IPv6 loopback here")
+    notes = DatagramNotes()
+    peer = driver.host.open_udp(notes, family)
+    assert peer is not None
+    assert peer.address[0] == bytes(4 if family == 4 else 16)
+    assert peer.address[1] > 0
+    sent: list[Buffer] = [b"one", memoryview(b"-two-")[1:4], bytearray(b""), bytes(9000)]
+    for payload in sent:
+        assert peer.send(payload, *place) == 0
+    driver.wait(lambda: len(notes.received) == 4)
+    assert notes.received == [(bytes(payload), place) for payload in sent]
+
+
+def test_udp_many_at_once(driver: Driver) -> None:
+    place = driver.udp_echo()
+    notes = DatagramNotes()
+    peer = driver.host.open_udp(notes)
+    assert peer is not None
+    for number in range(150):  # more than are read at a time
+        assert peer.send(b"%d" % number, *place) == 0
+    driver.wait(lambda: len(notes.received) == 150)
+    assert [int(payload) for payload, _ in notes.received] == list(range(150))
+
+
+def test_udp_bound(driver: Driver) -> None:
+    notes = DatagramNotes()
+    peer = driver.host.bind_udp(LOOPBACK, 0, notes)
+    assert peer.address[0] == LOOPBACK
+    source = driver.send_udp(b"ping", peer.address)
+    driver.wait(lambda: notes.received)
+    assert notes.received == [(b"ping", source)]
+    with pytest.raises(OSError) as caught:  # noqa: PT011
+        driver.host.bind_udp(*peer.address, notes)
+    assert caught.value.errno == errno.EADDRINUSE
+
+
+def test_udp_send_refusals(driver: Driver) -> None:
+    peer = driver.host.open_udp(DatagramNotes())
+    assert peer is not None
+    place = driver.udp_echo()
+    assert peer.send(bytes(65508), *place) == errno.EMSGSIZE
+    assert peer.send(b"x", LOOPBACK6, 9) == errno.EAFNOSUPPORT
+    peer.close()
+    peer.close()
+    assert peer.send(b"x", *place) == errno.EBADF
+
+
+def test_udp_silence_after_close(driver: Driver) -> None:
+    notes = DatagramNotes()
+    peer = driver.host.bind_udp(LOOPBACK, 0, notes)
+    driver.send_udp(b"late", peer.address)
+    peer.close()
+    fence(driver)
+    assert notes.received == []
+    freed = weakref.ref(notes)
+    del notes
+    assert freed() is None
+
+
+def test_udp_close_inside_the_callback(driver: Driver) -> None:
+    class Hasty(DatagramNotes):
+        def datagram(self, payload: bytes, address: bytes, port: int) -> None:
+            super().datagram(payload, address, port)
+            peer.close()
+
+    notes = Hasty()
+    peer = driver.host.bind_udp(LOOPBACK, 0, notes)
+    driver.send_udp(b"1", peer.address)
+    driver.send_udp(b"2", peer.address)
+    fence(driver)
+    assert len(notes.received) == 1
+
+
+def test_close_of_the_host_closes_everything(driver: Driver) -> None:
+    stream, owner, far = connect(driver)
+    accept = Acceptor()
+    listener = driver.host.listen_tcp(LOOPBACK, 0, accept)
+    driver.host.bind_udp(LOOPBACK, 0, DatagramNotes())
+    driver.host.close()  # type: ignore[attr-defined]
+    driver.wait(lambda: far.ended or far.error)
+    assert stream.send([b"x"]) == 0
+    assert owner.calls == ["connected"]
+    refused = Owner()
+    driver.host.connect_tcp(*listener.address, refused)
+    driver.wait(lambda: refused.errors)
