@@ -37,7 +37,6 @@ def read_message(payload: bytes) -> tuple[dpkt.dhcp.DHCP, dict[int, bytes]] | No
     if len(payload) < FIXED:
         return None
     header = dpkt.dhcp.DHCP(payload[:FIXED])
-    header.chaddr = payload[28:44]  # dpkt cuts it to what hln says, and hln may lie
     options: dict[int, bytes] = {}
     if header.magic != dpkt.dhcp.DHCP_MAGIC:
         return header, options

@@ -295,6 +295,8 @@ def test_decline_by_a_stranger_is_ignored(world: World) -> None:
     world.say(DECLINE, 1, (54, GATEWAY))
     assert world.stats.drop_dhcp_ignored == 2
     assert world.service.first_lease() == first
+    world.say(DECLINE, 1, (50, first), (54, GATEWAY))
+    assert world.service.first_lease() is None
 
 
 def test_bootp_gets_an_address_and_no_dhcp_options(world: World) -> None:
@@ -336,6 +338,12 @@ def test_the_client_identifier_is_known_under_another_mac(world: World) -> None:
     assert world.lease(1, (61, b"\xffabc")) == world.lease(2, (61, b"\xffabc"))
 
 
+def test_an_identifier_is_not_forgotten_when_it_is_left_out_once(world: World) -> None:
+    address = world.lease(1, (61, b"\xffabc"))
+    assert world.lease(1) == address
+    assert world.lease(2, (61, b"\xffabc")) == address
+
+
 def test_two_identifiers_on_one_mac_are_two_clients(world: World) -> None:
     assert world.lease(1, (61, b"\xffabc")) != world.lease(1, (61, b"\xffdef"))
 
@@ -374,6 +382,12 @@ def test_the_pool_goes_to_the_end_and_then_round() -> None:
         world.service.reserve(mac(9))
 
 
+def test_the_pool_goes_past_what_was_asked_for_by_name(world: World) -> None:
+    world.reply(REQUEST, 2, (50, ip("10.0.2.16")))
+    assert [world.lease(n) for n in (1, 3)] == [ip("10.0.2.15"), ip("10.0.2.17")]
+    assert world.lease(2) == ip("10.0.2.16")
+
+
 def test_the_smallest_network_has_one_address() -> None:
     world = World(Config(net="10.0.2.0/30"))  # type: ignore[arg-type]
     assert world.lease(1) == ip("10.0.2.1")
@@ -392,6 +406,27 @@ def test_expired_leases_are_reused_oldest_first() -> None:
     assert world.say(DISCOVER, 12) is None
     world.network.run(20)
     assert [world.lease(n) for n in (12, 13)] == [addresses[3], addresses[0]]
+
+
+def test_a_reserved_address_is_no_obstacle_to_the_reuse_of_others() -> None:
+    world = World(Config(net="10.0.2.0/29", dhcpstart="10.0.2.4"))  # type: ignore[arg-type]
+    reserved = world.service.reserve(mac(7))
+    addresses = [world.lease(n) for n in range(3)]
+    world.network.run(DAY)
+    assert [world.lease(n) for n in range(10, 13)] == addresses
+    assert world.say(DISCOVER, 13) is None
+    assert world.service.first_lease() == reserved
+
+
+def test_a_lease_that_came_back_after_a_gap_is_not_the_oldest(world: World) -> None:
+    world.service.reserve(mac(7))
+    first = world.lease(1)
+    world.network.run(DAY - 1)
+    second = world.lease(2)
+    world.network.run(1)
+    assert world.lease(1) == first
+    world.say(RELEASE, 7, ciaddr=ip("10.0.2.15"))
+    assert world.service.first_lease() == second
 
 
 def test_an_offer_is_held_for_a_minute() -> None:
@@ -553,7 +588,7 @@ def test_options_are_read_from_file_and_sname_and_joined() -> None:
 
 
 def test_without_overload_file_and_sname_are_no_options(world: World) -> None:
-    message = dpkt.dhcp.DHCP(chaddr=mac(1), opts=((53, b"\1"),), file=b"\x3d\x04nono\xff", sname=b"\xff")
+    message = dpkt.dhcp.DHCP(chaddr=mac(1), opts=((53, b"\1"),), file=b"\x3d\x04nono\xff", sname=b"\x3d\x02no")
     world.service.datagram(datagram(bytes(message)))
     assert 61 not in Reply(world.network.take()[0]).options
 
