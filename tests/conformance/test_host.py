@@ -226,6 +226,10 @@ def test_large_transfer_out_against_back_pressure(driver: Driver) -> None:
     assert 0 < sent < len(data)
     far.paused = False
     driver.wait(lambda: owner.may_write, "room")
+    told = owner.calls.count("writable")
+    for _ in range(20):
+        driver.step()
+    assert owner.calls.count("writable") == told, "room is told once for each short send"
     send_all(driver, stream, owner, data[sent:])
     stream.shutdown()
     driver.wait(lambda: far.ended)
@@ -298,6 +302,20 @@ def test_close_delivers_what_was_sent(driver: Driver) -> None:
     driver.wait(lambda: far.ended)
     assert far.received == b"bye"
     assert far.error is None
+
+
+def test_data_for_a_closed_stream_is_answered_by_a_reset(driver: Driver) -> None:
+    stream, _, far = connect(driver)
+    stream.close()
+    driver.wait(lambda: far.ended)
+    far.write(b"nobody is there")
+
+    def far_sees_it() -> bool:
+        far.write(b"more")  # a real socket tells the error when something is sent again
+        return far.error is not None
+
+    driver.wait(far_sees_it)
+    assert far.error in RESETS
 
 
 # ------------------------------------------------------------------------------------------------- resets

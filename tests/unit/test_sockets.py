@@ -1,0 +1,209 @@
+"""What only real sockets can do wrong: spinning, descriptors, memory. The rest is in the conformance suite."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import socket
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from slirpy.host.poller import SelectorPoller
+from slirpy.host.sockets import SocketHost
+from slirpy.interfaces import AcceptedStream, StreamPeer
+
+LOOPBACK = bytes([127, 0, 0, 1])
+
+
+class Owner:
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.errors: list[int] = []
+
+    def connected(self) -> None:
+        self.calls.append("connected")
+
+    def readable(self) -> None:
+        self.calls.append("readable")
+
+    def writable(self) -> None:
+        self.calls.append("writable")
+
+    def failed(self, error: int) -> None:
+        self.errors.append(error)
+
+    def datagram(self, payload: bytes, address: bytes, port: int) -> None:
+        self.calls.append("datagram")
+
+    def datagram_error(self, error: int) -> None:
+        self.errors.append(error)
+
+
+@pytest.fixture
+def poller() -> Iterator[SelectorPoller]:
+    poller = SelectorPoller()
+    yield poller
+    poller.close()
+
+
+@pytest.fixture
+def host(poller: SelectorPoller) -> Iterator[SocketHost]:
+    host = SocketHost(poller)
+    yield host
+    host.close()
+
+
+def wait(poller: SelectorPoller, condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        poller.poll(0.01)
+
+
+def pair(host: SocketHost, poller: SelectorPoller) -> tuple[StreamPeer, Owner, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        owner = Owner()
+        stream = host.connect_tcp(LOOPBACK, server.getsockname()[1], owner)
+        far = server.accept()[0]
+    wait(poller, lambda: owner.calls)
+    return stream, owner, far
+
+
+def quiet(poller: SelectorPoller) -> bool:
+    """Whether polling comes to rest."""
+    return any(poller.poll(0) == 0 and poller.poll(0.02) == 0 for _ in range(5))
+
+
+def test_poller_rests_while_the_owner_does_not_read(host: SocketHost, poller: SelectorPoller) -> None:
+    stream, owner, far = pair(host, poller)
+    far.send(b"unread")
+    far.close()
+    wait(poller, lambda: "readable" in owner.calls)
+    assert quiet(poller)
+    assert stream.recv(100) == b"unread"
+    wait(poller, lambda: owner.calls.count("readable") == 2)
+    assert stream.recv(100) == b""
+    assert quiet(poller)
+
+
+def test_poller_rests_after_both_ends(host: SocketHost, poller: SelectorPoller) -> None:
+    stream, owner, far = pair(host, poller)
+    stream.shutdown()
+    far.shutdown(socket.SHUT_WR)
+    wait(poller, lambda: "readable" in owner.calls)
+    assert quiet(poller), "a hang-up is reported by epoll whether asked for or not"
+    assert stream.recv(100) == b""
+    assert quiet(poller)
+    assert owner.errors == []
+    far.close()
+
+
+def test_busy_stream_costs_no_change_of_interest(
+    host: SocketHost, poller: SelectorPoller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, owner, far = pair(host, poller)
+    changes: list[int] = []
+    modify = SelectorPoller.modify
+
+    def counted(self: SelectorPoller, fd: int, events: int, ready: Callable[[int], None]) -> None:
+        changes.append(events)
+        modify(self, fd, events, ready)
+
+    monkeypatch.setattr(SelectorPoller, "modify", counted)
+    for count in range(1, 50):
+        far.send(b"x" * 100)
+        wait(poller, lambda count=count: owner.calls.count("readable") == count)  # type: ignore[misc]
+        assert stream.recv(65536) == b"x" * 100
+        assert stream.send([b"y" * 100]) == 100
+    assert changes == []
+    far.close()
+
+
+def open_descriptors(limit: int) -> list[int]:
+    """Use up the descriptors below a limit."""
+    taken: list[int] = []
+    try:
+        while len(taken) < limit:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        pass
+    return taken
+
+
+@pytest.fixture
+def few_descriptors() -> Iterator[None]:
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("few_descriptors")
+def test_out_of_descriptors(host: SocketHost, poller: SelectorPoller) -> None:
+    accepted: list[Owner] = []
+
+    def accept(stream: AcceptedStream) -> Owner:
+        accepted.append(Owner())
+        return accepted[-1]
+
+    listener = host.listen_tcp(LOOPBACK, 0, accept)
+    stream, _, far = pair(host, poller)
+    caller = socket.socket()
+    taken = open_descriptors(1000)
+    try:
+        caller.connect(("127.0.0.1", listener.address[1]))
+        owner = Owner()
+        assert host.connect_tcp(LOOPBACK, listener.address[1], owner).recv(1) is None
+        assert owner.errors == [errno.EMFILE]
+        assert host.open_udp(Owner()) is None
+        with pytest.raises(OSError, match="Too many open files"):
+            host.bind_udp(LOOPBACK, 0, Owner())
+        poller.poll(1)
+        assert quiet(poller), "a connection that cannot be accepted must not keep us busy"
+        assert accepted == []
+        stream.close()  # gives a descriptor back
+        wait(poller, lambda: accepted)
+    finally:
+        for fd in taken:
+            os.close(fd)
+        caller.close()
+        far.close()
+
+
+def test_many_idle_streams_take_little_memory(host: SocketHost, poller: SelectorPoller) -> None:
+    count = 400
+    accepted: list[Owner] = []
+    owner = Owner()
+
+    def accept(stream: AcceptedStream) -> Owner:
+        accepted.append(owner)
+        return owner
+
+    listener = host.listen_tcp(LOOPBACK, 0, accept)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(count // 2):
+        host.connect_tcp(*listener.address, owner)
+    wait(poller, lambda: len(accepted) == count // 2 and owner.calls.count("connected") == count // 2)
+    used = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert used / count < 1500, "bytes for each idle stream"
+
+
+def test_release_leaves_no_garbage(host: SocketHost, poller: SelectorPoller) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        stream, owner, far = pair(host, poller)
+        stream.close()
+        far.close()
+        kind = type(stream)
+        del stream, owner
+        assert not [item for item in gc.get_objects() if isinstance(item, kind)]
+    finally:
+        gc.enable()
