@@ -5,8 +5,9 @@ child is *init*, process 1 of the new PID namespace: when it ends, however that 
 others in the namespace, and it ends when slirpy does, because it asks to be killed then. CMD is init's child.
 
 All stay in slirpy's session and process group. So the terminal treats them as one job: Ctrl-C, Ctrl-\\ and
-Ctrl-Z reach CMD from the terminal, and a shell as CMD can do job control. Signals that somebody sends to slirpy
-alone come to init as messages, and init passes them on.
+Ctrl-Z reach CMD from the terminal, and a shell as CMD can do job control. Signals that slirpy gets come to
+init as messages, and init passes on those that somebody sent to slirpy alone. It knows them by not having
+got them itself: what is sent to the group, by the terminal or by a process, comes to init too.
 
 The conversation, over a :class:`~slirpy.cli.channel.Channel`:
 
@@ -28,6 +29,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
@@ -35,7 +37,22 @@ from slirpy.cli import guest, linux
 from slirpy.cli.channel import Channel, Message
 from slirpy.errors import LinkError
 
-__all__ = ["found"]
+__all__ = ["FORWARDED", "explain_namespaces", "found"]
+
+FORWARDED = (
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGWINCH,
+    signal.SIGCONT,
+)
+"""Signals to slirpy that are meant for CMD. They are blocked in slirpy and in init, and read as data."""
+
+_SAME_SIGNAL_SECONDS = 0.5
+_LATE_SIGNAL_SECONDS = 0.005
 
 
 def found(channel: Channel, command: Sequence[str], mask: Iterable[int]) -> NoReturn:
@@ -94,13 +111,13 @@ def _init(channel: Channel, command: Sequence[str], mask: Iterable[int]) -> None
     _set_up(channel)
     channel.send({"ready": True})
     _expect(channel, "start")
-    children = {signal.SIGCHLD}
-    signal.pthread_sigmask(signal.SIG_BLOCK, children)
-    deaths = linux.signal_descriptor(children)
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD, *FORWARDED))
+    signals = linux.signal_descriptor((signal.SIGCHLD, *FORWARDED))
+    linux.read_signals(signals)  # what came before CMD did is slirpy's affair
     pid, error = _spawn(command, mask)
     channel.send({"exec": error})
     if error == 0:
-        _supervise(channel, deaths, pid)
+        _Supervisor(channel, signals, pid).run()
 
 
 def _set_up(channel: Channel) -> None:
@@ -158,36 +175,61 @@ def _spawn(command: Sequence[str], mask: Iterable[int]) -> tuple[int, int]:
     return pid, int(failure or b"0")
 
 
-def _supervise(channel: Channel, deaths: int, command: int) -> None:
-    """Reap what dies, pass signals on, and return when CMD has ended and its status is told."""
-    poll = select.poll()
-    poll.register(deaths, select.POLLIN)
-    poll.register(channel.fileno(), select.POLLIN)
-    while True:
-        for ready, _ in poll.poll():
-            if ready == deaths:
-                linux.read_signals(deaths)
-                status = _reap(command)
-                if status is not None:
-                    channel.send({"exit": status})
-                    return
+class _Supervisor:
+    """What init does as long as CMD runs: reap what dies, and pass signals on."""
+
+    def __init__(self, channel: Channel, signals: int, command: int) -> None:
+        self._channel = channel
+        self._signals = signals
+        self._command = command
+        self._status: int | None = None
+        self._own: dict[int, float] = {}
+        """When init itself got a signal."""
+
+    def run(self) -> None:
+        """Return when CMD has ended and its status is told."""
+        poll = select.poll()
+        poll.register(self._signals, select.POLLIN)
+        poll.register(self._channel.fileno(), select.POLLIN)
+        while self._status is None:
+            for ready, _ in poll.poll():
+                if ready == self._signals:
+                    self._read_signals()
+                else:
+                    self._forward(_expect(self._channel, "signal")["signal"])
+        self._channel.send({"exit": self._status})
+
+    def _read_signals(self) -> None:
+        for number in linux.read_signals(self._signals):
+            if number == signal.SIGCHLD:
+                self._reap()
             else:
-                os.kill(command, _expect(channel, "signal")["signal"])
+                self._own[number] = time.monotonic()
 
+    def _reap(self) -> None:
+        """Reap all that have died; keep the status of CMD, as a shell gives it, if it is among them."""
+        while True:
+            try:
+                pid, wait_status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._command:
+                code = os.waitstatus_to_exitcode(wait_status)
+                self._status = code if code >= 0 else 128 - code
 
-def _reap(command: int) -> int | None:
-    """Reap all that have died; the status of CMD as a shell gives it, if it is among them."""
-    status = None
-    while True:
-        try:
-            pid, wait_status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return status
-        if pid == 0:
-            return status
-        if pid == command:
-            code = os.waitstatus_to_exitcode(wait_status)
-            status = code if code >= 0 else 128 - code
+    def _forward(self, number: int) -> None:
+        """Pass on a signal that slirpy got, unless CMD got it at the same time as a member of our group."""
+        if number not in self._own:  # the kernel goes through a group one by one: it may be a moment late
+            select.select([self._signals], [], [], _LATE_SIGNAL_SECONDS)
+            self._read_signals()
+        if self._status is not None:
+            return
+        got = self._own.pop(number, float("-inf"))
+        to_the_group = time.monotonic() - got < _SAME_SIGNAL_SECONDS
+        if not (to_the_group and os.getpgid(self._command) == os.getpgrp()):
+            os.kill(self._command, number)
 
 
 def explain_namespaces(error: OSError) -> str:

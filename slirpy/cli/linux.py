@@ -9,7 +9,6 @@ import ctypes
 import os
 from collections.abc import Iterable
 from struct import Struct
-from typing import NamedTuple
 
 # unshare(2)
 CLONE_NEWNS = 0x00020000
@@ -25,18 +24,7 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 # signalfd(2)
 SFD_NONBLOCK, SFD_CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
 _SIGSET_BYTES = 128
-_SIGNALFD_SIGINFO = Struct("=IiiI112x")  # signal, errno, code, sender's process id
-SI_KERNEL = 0x80
-
-
-class Signal(NamedTuple):
-    """A signal that was read from a signal descriptor."""
-
-    number: int
-    from_kernel: bool
-    """The system sent it, such as for a key on the terminal; it then went to the whole process group."""
-    sender: int
-    """Process id of who sent it, or 0."""
+_SIGNALFD_SIGINFO = Struct("=I124x")  # the number, and much that nobody needs here
 
 
 def _call(name: str, *arguments: object) -> int:
@@ -78,13 +66,10 @@ def signal_descriptor(signals: Iterable[int]) -> int:
     return _call("signalfd", -1, buffer, SFD_NONBLOCK | SFD_CLOEXEC)
 
 
-def read_signals(descriptor: int) -> list[Signal]:
-    """The signals that are pending at a signal descriptor; it does not block."""
+def read_signals(descriptor: int) -> list[int]:
+    """The numbers of the signals that are pending at a signal descriptor; it does not block."""
     try:
         data = os.read(descriptor, 16 * _SIGNALFD_SIGINFO.size)
     except BlockingIOError:
         return []
-    return [
-        Signal(number, code == SI_KERNEL, sender)
-        for number, _, code, sender in _SIGNALFD_SIGINFO.iter_unpack(data)
-    ]
+    return [number for (number,) in _SIGNALFD_SIGINFO.iter_unpack(data)]

@@ -90,15 +90,8 @@ class Sandbox:
         return int(self._expect("exec")[0]["exec"])
 
     def signal(self, number: int) -> None:
-        """Send a signal to CMD."""
+        """Send a signal to CMD, unless it was sent to the process group that we share with it."""
         self._channel.send({"signal": number})
-
-    def contains(self, pid: int) -> bool:
-        """Whether a process runs in the sandbox."""
-        try:
-            return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink(f"/proc/{self._child}/ns/pid")
-        except OSError:
-            return False
 
     def finished(self) -> int:
         """Wait for the end of CMD and return its status as a shell does: 128 + n when signal n killed it."""

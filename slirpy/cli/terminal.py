@@ -6,20 +6,11 @@ import os
 import signal
 
 from slirpy.cli import linux
+from slirpy.cli.init import FORWARDED
 from slirpy.cli.sandbox import Sandbox
 
 __all__ = ["Signals", "Terminal"]
 
-_FORWARDED = (
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGWINCH,
-    signal.SIGCONT,
-)
 _FATAL = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
 
@@ -27,9 +18,9 @@ class Signals:
     """Signals as data: from now on they are blocked, and read from a descriptor."""
 
     def __init__(self) -> None:
-        self.previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
+        self.previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
         """What was blocked before."""
-        self._descriptor = linux.signal_descriptor(_FORWARDED)
+        self._descriptor = linux.signal_descriptor(FORWARDED)
 
     def fileno(self) -> int:
         """The descriptor, readable when a signal is pending."""
@@ -37,25 +28,15 @@ class Signals:
 
     def fatal(self) -> int | None:
         """Read what is pending, and return the first signal that would have ended the program."""
-        for number, _, _ in linux.read_signals(self._descriptor):
+        for number in linux.read_signals(self._descriptor):
             if number in _FATAL and signal.getsignal(number) is not signal.SIG_IGN:
                 return number
         return None
 
     def forward(self, sandbox: Sandbox) -> None:
-        """Pass on to CMD what was sent to us, and only that.
-
-        What the system or a process in the sandbox sends (the only way for the latter is to its process
-        group) goes to the group that we share with CMD, so CMD has got it. The exception is
-        the hang-up of the terminal, which the kernel tells the session's leader alone.
-        """
-        for number, from_kernel, sender in linux.read_signals(self._descriptor):
-            if from_kernel:
-                shared = not (number == signal.SIGHUP and os.getsid(0) == os.getpid())
-            else:
-                shared = bool(sender) and sandbox.contains(sender)
-            if not shared:
-                sandbox.signal(number)
+        """Read what is pending, and tell the sandbox, which passes on what was sent to us alone."""
+        for number in linux.read_signals(self._descriptor):
+            sandbox.signal(number)
 
 
 class Terminal:

@@ -1,0 +1,254 @@
+"""``slirpy run``: signals and the terminal reach CMD, once; and no process outlives slirpy."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import User, processes_with
+
+pytestmark = pytest.mark.system
+Need = Callable[..., None]
+Eventually = Callable[..., None]
+
+LISTENER = """
+import signal, sys, time
+def told(number, _):
+    print(signal.Signals(number).name, flush=True)
+names = "SIGHUP SIGINT SIGQUIT SIGUSR1 SIGUSR2 SIGWINCH SIGCONT SIGTERM"
+for name in names.split():
+    signal.signal(getattr(signal, name), told)
+print("blocked", len(signal.pthread_sigmask(signal.SIG_BLOCK, [])), flush=True)
+print("pipe", signal.getsignal(signal.SIGPIPE), flush=True)
+while True:
+    time.sleep(60)
+"""
+"""A CMD that says which signals it gets. (Python itself ignores SIGPIPE, so that is no more than a check.)"""
+
+
+def test_signals_sent_to_slirpy_reach_the_command_once(user: User) -> None:
+    with user.start("run", "--", sys.executable, "-c", LISTENER) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "blocked 0\n"
+        process.stdout.readline()
+        for name in ["SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGCONT", "SIGTERM"]:
+            process.send_signal(signal.Signals[name])
+            assert process.stdout.readline() == f"{name}\n"
+        process.kill()
+        assert process.stdout.read() == ""
+
+
+def test_a_signal_that_ends_the_command_is_its_status(user: User) -> None:
+    with user.start("run", "--", "sh", "-c", "echo ready; exec sleep 1000") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        assert process.wait(10) == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize(("inside", "leaves"), [(True, False), (False, False), (False, True)])
+def test_a_signal_to_the_group_reaches_the_command_once(slirpy: User, inside: bool, leaves: bool) -> None:
+    """CMD is in slirpy's group and gets it there, unless it has left the group."""
+    program = (
+        "import os, signal, time\n"
+        f"if {leaves}: os.setsid()\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('got', flush=True))\n"
+        "signal.signal(signal.SIGUSR2, lambda *_: os._exit(5))\n"
+        "print('ready', flush=True)\n"
+        f"if {inside}: os.killpg(0, signal.SIGUSR1)\n"
+        "while True: time.sleep(60)\n"
+    )
+    process = subprocess.Popen(  # in a group of its own, lest the tests get the signal
+        slirpy.argv("run", "--", sys.executable, "-c", program),
+        cwd=slirpy.folder,
+        env=slirpy.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        if not inside:
+            os.killpg(process.pid, signal.SIGUSR1)
+        assert process.stdout.readline() == "got\n"
+        process.send_signal(signal.SIGUSR2)  # comes after whatever would have been forwarded
+        assert process.stdout.read() == ""
+        assert process.wait(10) == 5
+
+
+@pytest.mark.parametrize("victim", ["slirpy", "init"])
+def test_when_slirpy_or_its_init_is_killed_all_processes_end(
+    user: User, eventually: Eventually, victim: str
+) -> None:
+    mark = f"slirpy-test-kill-{os.getpid()}"
+    script = f"setsid sleep 1000 & trap '' TERM INT HUP; echo ready; sleep 1000; : {mark}"
+    with user.start("run", "--", "sh", "-c", script) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        assert len(processes_with(mark)) >= 3  # slirpy, init, the shell
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) == 1
+        os.kill(process.pid if victim == "slirpy" else int(children[0]), signal.SIGKILL)
+        # A child that nobody waits for keeps the pipe open: its end is the end of them all.
+        assert process.stdout.read() == ""
+        assert process.wait(5) == (-signal.SIGKILL if victim == "slirpy" else 128 + signal.SIGKILL)
+    eventually(lambda: not processes_with(mark), "all processes are gone")
+
+
+# --------------------------------------------------------------------------------- terminal
+
+
+class Terminal:
+    """The master's side of a terminal whose session leader is a command."""
+
+    def __init__(self, master: int, process: subprocess.Popen[bytes]) -> None:
+        self.master = master
+        self.process = process
+        self.text = ""
+
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    def expect(self, text: str, seconds: float = 15.0) -> str:
+        """Read until ``text`` comes, and return what came up to its end."""
+        end = time.monotonic() + seconds
+        while text not in self.text:
+            ready, _, _ = select.select([self.master], [], [], max(0.0, end - time.monotonic()))
+            if not ready:
+                pytest.fail(f"{text!r} did not come within {seconds} s; what came: {self.text!r}")
+            try:
+                piece = os.read(self.master, 65536)
+            except OSError:  # EIO: the last process has closed its side
+                piece = b""
+            if not piece:
+                pytest.fail(f"the terminal ended before {text!r}; what came: {self.text!r}")
+            self.text += piece.decode()
+        cut = self.text.index(text) + len(text)
+        seen, self.text = self.text[:cut], self.text[cut:]
+        return seen
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+@contextmanager
+def terminal(user: User, *command: str) -> Iterator[Terminal]:
+    master, slave = os.openpty()
+    process = subprocess.Popen(
+        ["setsid", "--ctty", *command],
+        cwd=user.folder,
+        env=user.environment(PS1="prompt> ", TERM="dumb"),
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+    )
+    os.close(slave)
+    tty = Terminal(master, process)
+    with process:
+        try:
+            yield tty
+        finally:
+            process.kill()
+            if tty.master >= 0:
+                os.close(tty.master)
+
+
+SHELL = ("bash", "--norc", "--noprofile", "-i")
+
+
+def test_a_shell_on_a_terminal(user: User, need: Need) -> None:
+    need("bash", "setsid", "stty")
+    with terminal(user, *user.argv("run", "--", *SHELL)) as tty:
+        tty.expect("prompt> ")
+        tty.resize(33, 121)
+        tty.type("stty size\n")
+        tty.expect("33 121")
+        tty.expect("prompt> ")
+        tty.type("echo begun-$((1+1)); cat\n")
+        tty.expect("begun-2")
+        tty.type("echoed\n")
+        tty.expect("echoed\r\nechoed\r\n")  # the terminal's echo, and cat's
+        tty.type("\x03")
+        tty.expect("prompt> ")
+        tty.type("echo status $?\n")
+        tty.expect("status 130")
+        tty.type("sleep 1000\n")
+        tty.expect("sleep 1000")
+        time.sleep(0.3)  # until it is in the foreground: that cannot be seen from here
+        tty.type("\x1a")
+        tty.expect("Stopped")
+        tty.type("kill %1; exit 9\n")
+        tty.expect("exit")
+        tty.type("exit 9\n")  # bash wants it twice while it has jobs
+        assert tty.process.wait(10) == 9
+
+
+def test_keys_of_the_terminal_reach_the_command_once(slirpy: User, need: Need) -> None:
+    need("setsid")
+    with terminal(slirpy, *slirpy.argv("run", "--", sys.executable, "-c", LISTENER)) as tty:
+        tty.expect("pipe")
+        tty.type("\x03")
+        tty.expect("SIGINT")
+        tty.type("\x1c")
+        assert "SIGINT" not in tty.expect("SIGQUIT")
+        tty.resize(20, 40)
+        assert "SIGQUIT" not in tty.expect("SIGWINCH")
+        tty.process.send_signal(signal.SIGUSR1)  # by another way: comes last
+        assert "SIGWINCH" not in tty.expect("SIGUSR1")
+        tty.process.kill()
+
+
+def test_stop_and_continue_as_any_job(slirpy: User, need: Need) -> None:
+    need("bash", "setsid")
+    with terminal(slirpy, *SHELL) as tty:
+        tty.expect("prompt> ")
+        inner = " ".join(f"'{part}'" for part in slirpy.argv("run", "--", "sh", "-c"))
+        tty.type(f"{inner} 'echo re''ady; read x; echo \"got $x\"'\n")
+        tty.expect("ready")
+        tty.type("\x1a")
+        tty.expect("Stopped")
+        tty.type("fg\n")
+        tty.expect("read x")
+        tty.type("line\n")
+        tty.expect("got line")
+        tty.expect("prompt> ")
+
+
+def test_the_terminal_is_given_back(slirpy: User, need: Need) -> None:
+    """A shell inside takes the terminal for a group of its own; who reads next must not be stopped for it."""
+    need("bash", "setsid")
+    inner = " ".join(f"'{part}'" for part in slirpy.argv("run", "--", *SHELL))
+    with terminal(slirpy, "sh", "-c", f'{inner}; read answer; echo "got $answer"') as tty:
+        tty.expect("prompt> ")
+        tty.type("exit\n")
+        tty.expect("exit\r\n")
+        tty.expect("exit\r\n")
+        tty.type("line\n")
+        tty.expect("got line")
+
+
+def test_when_the_terminal_goes_the_command_gets_its_hangup(
+    slirpy: User, need: Need, eventually: Eventually
+) -> None:
+    need("bash", "setsid")
+    mark = f"slirpy-test-hangup-{os.getpid()}"
+    with terminal(slirpy, *slirpy.argv("run", "--", *SHELL)) as tty:
+        tty.expect("prompt> ")
+        tty.type(f"sh -c 'trap \"touch {slirpy.folder}/hup; exit\" HUP; echo re''ady; sleep 1000; : {mark}'\n")
+        tty.expect("ready")
+        os.close(tty.master)
+        tty.master = -1
+        eventually(lambda: not processes_with(mark), "all processes are gone")
+        assert tty.process.wait(10) in (129, 128 + signal.SIGKILL)
