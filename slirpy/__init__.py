@@ -1,0 +1,39 @@
+"""slirpy: a user-mode TCP/IP stack. A guest's Ethernet frames in, ordinary sockets out.
+
+from slirpy import Config, Slirp
+
+with Slirp(Config(hostfwd=["tcp:127.0.0.1:8080-:80"])) as net:
+    nic = net.attach(on_frame)
+    nic.send(frame)
+    net.poll(timeout=0.05)
+"""
+
+from slirpy._version import __version__
+from slirpy.assembly import Stack
+from slirpy.config import Config, HostForward, Resolver
+from slirpy.core.flows import FlowInfo
+from slirpy.errors import ConfigError, ForwardError, LinkError, SlirpyError, StateError
+from slirpy.interfaces import Action, FlowRequest, LinkFeatures, Verdict
+from slirpy.runtime import Nic, Slirp
+from slirpy.stats import Stats
+
+__all__ = [
+    "Action",
+    "Config",
+    "ConfigError",
+    "FlowInfo",
+    "FlowRequest",
+    "ForwardError",
+    "HostForward",
+    "LinkError",
+    "LinkFeatures",
+    "Nic",
+    "Resolver",
+    "Slirp",
+    "SlirpyError",
+    "Stack",
+    "StateError",
+    "Stats",
+    "Verdict",
+    "__version__",
+]

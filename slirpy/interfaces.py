@@ -123,6 +123,10 @@ class LinkSink(Protocol):
         """The link has room again after a short :meth:`Link.send`."""
         ...
 
+    def lost(self, frames: int) -> None:
+        """So many frames counted as taken by :meth:`Link.send` can never be sent."""
+        ...
+
 
 # --------------------------------------------------------------------------------- HostNetwork, streams
 

@@ -1,0 +1,1 @@
+"""The stack: frames in, frames out, a deadline. No I/O, no clock, no dice."""

@@ -173,13 +173,16 @@ class SelectorPoller:
         self._backend.change(fd, events, 0)
         self._gone.add(fd)
 
-    def poll(self, timeout_seconds: float | None) -> int:
+    def poll(self, timeout_seconds: float | None, before: Callable[[], None] | None = None) -> int:
         """Wait until something is ready, tell it, and return the number of events.
 
         Args:
             timeout_seconds: return 0 after this time at the latest; 0 only looks; None waits for ever.
+            before: called between the waiting and the telling, to sample the time.
         """
         batch = self._wait(timeout_seconds)
+        if before is not None:
+            before()
         entries = self._entries
         masks = self._masks
         # A handler may unregister a descriptor whose event is still to come in this batch, and the same

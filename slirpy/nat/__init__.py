@@ -1,0 +1,1 @@
+"""Guest flow to host flow and back: where each connection and datagram of a guest is carried on."""

@@ -3,9 +3,9 @@
 Theory. A connection is two streams that know little of each other, and one state machine that opens and
 closes them. The send side is a buffer whose start is SND.UNA; SND.NXT is a cursor in it. After a time-out
 SND.NXT goes back to SND.UNA and SND.MAX remembers how far we had been, so that acknowledgements of what was
-sent before remain acceptable. SYN and FIN take a sequence number each but no room in the buffer: SYN precedes its
-start, FIN follows its end. The receive side hands over data in order (``rcv_queue``); what the user has not consumed counts
-against the window, and the window's right edge (``rcv_adv``) never moves back.
+sent before remain acceptable. SYN and FIN take a sequence number each but no room in the buffer: SYN precedes
+its start, FIN follows its end. The receive side hands over data in order (``rcv_queue``); what the user has not
+consumed counts against the window, and the window's right edge (``rcv_adv``) never moves back.
 
 This module holds state and moves between states. ``receive`` says what a segment changes, ``output`` what is
 to be sent; they and ``core/fastpath.py`` write the fields.
@@ -31,6 +31,7 @@ __all__ = ["SYNCHRONIZED", "TRANSITIONS", "Connection", "Settings", "State", "Ti
 
 MS = 1_000_000
 SECOND = 1_000 * MS
+OWNED_PIECES = 64
 
 
 class State(enum.Enum):
@@ -339,8 +340,14 @@ class Connection:
 
     def own(self) -> None:
         """Copy what is left in ``rcv_queue``, because the frames that it lies in are about to be reused."""
-        if self.rcv_queue:
-            self.rcv_queue[:] = [b"".join(self.rcv_queue)]
+        queue = self.rcv_queue
+        if len(queue) > OWNED_PIECES:
+            queue[:] = [b"".join(queue)]  # a thousand one-byte segments must not cost a thousand objects
+            return
+        for i in range(len(queue) - 1, -1, -1):
+            if isinstance(queue[i], bytes):
+                break
+            queue[i] = bytes(queue[i])
 
     def shutdown(self) -> None:
         """No more data: FIN follows what was written. Repeated calls do nothing.
@@ -358,7 +365,7 @@ class Connection:
         known = self.state in SYNCHRONIZED or (self.state is State.SYN_RECEIVED and self.snd_max != self.iss)
         if known and self.state is not State.TIME_WAIT:
             # In sequence, and with an ACK, so that every peer accepts it.
-            self.reset = self.snd_nxt, self.rcv_nxt, RST | ACK
+            self.reset = self.snd_max, self.rcv_nxt, RST | ACK
         self.close_with(error)
 
     def close_with(self, error: int) -> None:

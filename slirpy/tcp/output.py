@@ -82,12 +82,10 @@ def output(conn: Connection, now: int, emit: Emit) -> bool:
         more = False
     else:
         more = False
-    if conn.ack_now and conn.state in SYNCHRONIZED:
-        wnd = _window(conn)
-        emit(conn.snd_nxt, conn.rcv_nxt, ACK, wnd, _options(conn, now, sack=True), [], 0)
-        _acknowledged(conn)
-    elif not conn.delack_at and _window_update_due(conn):
-        emit(conn.snd_nxt, conn.rcv_nxt, ACK, _window(conn), _options(conn, now, sack=True), [], 0)
+    if (conn.ack_now and conn.state in SYNCHRONIZED) or _window_update_due(conn):
+        # With SND.MAX, which is the RFC's SND.NXT: after a time-out ours is an old number, and the peer would
+        # not accept the ACK. Two sides that both go back would never hear each other.
+        emit(conn.snd_max, conn.rcv_nxt, ACK, _window(conn), _options(conn, now, sack=True), [], 0)
         _acknowledged(conn)
     return more
 

@@ -1,0 +1,115 @@
+"""The whole stack, put together: the core below, NAT and services above it.
+
+:class:`Stack` does no I/O, reads no clock and rolls no dice. It is given frames, host events and the time, and gives
+back frames and a deadline, so that the same object serves an emulator, a namespace and a test in virtual time.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from random import Random
+
+from slirpy.config import Config
+from slirpy.core.demux import Arrival
+from slirpy.core.flows import FlowInfo
+from slirpy.core.stack import IPStack
+from slirpy.errors import ForwardError
+from slirpy.interfaces import HostNetwork
+from slirpy.nat.hostfwd import Forwards
+from slirpy.nat.routes import Router
+from slirpy.nat.tcp import NatTcpFlow, TcpNat
+from slirpy.nat.udp import UdpNat
+from slirpy.services.dhcp import DhcpService
+from slirpy.services.dns import DnsService
+from slirpy.services.leases import Lease
+from slirpy.stats import Stats
+from slirpy.tcp import Segment
+
+__all__ = ["Stack"]
+
+_DHCP_PORT = 67
+_DNS_PORT = 53
+_LIMITED_BROADCAST = b"\xff\xff\xff\xff"
+
+
+class Stack(IPStack):
+    """A virtual network: :meth:`input`, :meth:`flush` and :meth:`deadline`.
+
+    Args:
+        config: the network.
+        host: where flows are carried on: :class:`~slirpy.host.sockets.SocketHost` or
+            :class:`~slirpy.host.sim.SimHost`.
+        random: the one source of randomness; give a seeded one to have the same frames twice.
+        now: nanoseconds, the start of time.
+
+    Raises:
+        ForwardError: a rule in ``config.hostfwd`` cannot be set up.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        host: HostNetwork,
+        *,
+        random: Random | None = None,
+        stats: Stats | None = None,
+        now: int = 0,
+    ) -> None:
+        super().__init__(config, random=random or Random(), stats=stats)
+        self.tick(now)
+        router = Router(config)
+        self._tcp = TcpNat(self, host, router)
+        self._udp = UdpNat(self, host, router)
+        self.demux.opener = self
+        self._dhcp = DhcpService(config, self)
+        asked = (config.gateway_address, _LIMITED_BROADCAST, config.broadcast_address)
+        self.bind(asked, _DHCP_PORT, self._dhcp)
+        self._dns = DnsService(config, self, host)
+        self.bind((config.dns_address,), _DNS_PORT, self._dns)
+        self.stream_services[config.dns_address, _DNS_PORT] = self._dns.stream
+        self.forwards = Forwards(host, self._tcp, self._udp, self._forward_target)
+        try:
+            for rule in config.hostfwd:
+                self.forwards.add(rule)
+        except ForwardError:
+            self.forwards.close()  # all or none
+            raise
+
+    def open_tcp(self, arrival: Arrival, key: bytes, seg: Segment) -> None:
+        """A guest's SYN; see :class:`~slirpy.core.demux.Opener`."""
+        self._tcp.open_tcp(arrival, key, seg)
+
+    def input_udp(self, arrival: Arrival, source_port: int, destination_port: int, payload: memoryview) -> None:
+        """A guest's datagram; see :class:`~slirpy.core.demux.Opener`."""
+        self._udp.input_udp(arrival, source_port, destination_port, payload)
+
+    def _forward_target(self) -> bytes:
+        return self._dhcp.first_lease() or self.config.dhcpstart_address
+
+    def flows(self) -> list[FlowInfo]:
+        """What is going on: every TCP and UDP flow."""
+        now = self.now
+        tcp = [flow.info(now) for flow in self.tcp_flows.values() if isinstance(flow, NatTcpFlow)]
+        return tcp + [flow.info(now) for flow in self._udp.flows.values()]
+
+    def leases(self) -> list[Lease]:
+        """The DHCP leases."""
+        return self._dhcp.leases()
+
+    def lease(self, mac: bytes) -> IPv4Address:
+        """The address that DHCP has, or now sets aside, for a MAC address of six bytes.
+
+        Raises:
+            StateError: all addresses are taken.
+        """
+        return IPv4Address(self._dhcp.reserve(mac))
+
+    def close(self) -> None:
+        """End all flows, guests' connections by a RST, and release what belongs to the host. Flushes once."""
+        self.forwards.close()
+        for flow in list(self.tcp_flows.values()):
+            self._tcp.evict(flow)
+        for udp_flow in list(self._udp.flows.values()):
+            self._udp.remove(udp_flow)
+        self._dns.close()
+        self.flush(self.now)

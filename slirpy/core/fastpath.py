@@ -1,0 +1,96 @@
+"""The fast path: a segment of an established connection, in order, with nothing odd about it.
+
+One ``unpack`` reads all headers, one dict lookup finds the flow. Everything that is not exactly the common case
+returns False, having changed nothing, and goes the slow way (``core/ip.py`` and ``tcp/receive.py``). What is common
+to both, :func:`~slirpy.tcp.receive.acknowledge` and :func:`~slirpy.tcp.receive.accept_text`, is called and not
+repeated here. ``tests/sim/test_fastpath.py`` turns this module off and demands identical frames and state.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slirpy.core.tcpflow import TcpFlow
+from slirpy.tcp.connection import State
+from slirpy.tcp.options import TIMESTAMP, TIMESTAMP_WORD
+from slirpy.tcp.receive import accept_text, acknowledge
+from slirpy.tcp.seq import HALF, MASK
+from slirpy.wire.checksum import ones_sum
+from slirpy.wire.ipv4 import MF, OFFSET_MASK
+from slirpy.wire.tcp import ACK, FRAME, PSH
+
+if TYPE_CHECKING:
+    from slirpy.core.port import LinkPort
+    from slirpy.core.stack import IPStack
+
+__all__ = ["tcp_fastpath"]
+
+_unpack = FRAME.unpack_from
+_unpack_timestamp = TIMESTAMP.unpack_from
+_FRAGMENT = MF | OFFSET_MASK
+_ESTABLISHED = State.ESTABLISHED
+
+
+def tcp_fastpath(stack: IPStack, port: LinkPort, frame: memoryview, checksummed: bool) -> bool:
+    """Handle ``frame`` if it is the common case. ``frame`` has at least 54 bytes."""
+    (
+        macs, ethertype, version, _, total, _, fragment, ttl, protocol, _,
+        key, seq, ack, offset, flags, wnd, _, _,
+    ) = _unpack(frame)  # fmt: skip
+    if protocol != 6 or version != 0x45 or ethertype != 0x0800 or fragment & _FRAGMENT or not ttl:
+        return False
+    flow: TcpFlow | None = stack.tcp_flows.get(key)
+    if flow is None or flow.macs != macs or flow.neighbor.port is not port:
+        return False
+    conn = flow.conn
+    # PSH changes nothing for a receiver that delivers at once.
+    if flags & ~PSH != ACK or conn.state is not _ESTABLISHED or seq != conn.rcv_nxt:
+        return False
+    end = 14 + total
+    if end > len(frame):
+        return False
+    echoed: int | None = None
+    if offset == 0x80:
+        start = 66
+        if not conn.ts_ok or end < start:
+            return False
+        word, value, echoed = _unpack_timestamp(frame, 54)
+        if word != TIMESTAMP_WORD or (value - conn.ts_recent) & MASK >= HALF:
+            return False
+    elif offset == 0x50:
+        start = 54
+        value = 0
+        if conn.ts_ok or end < start:
+            return False
+    else:
+        return False
+    length = end - start
+    una = conn.snd_una
+    acked = (ack - una) & MASK
+    window = wnd << conn.snd_wscale
+    if (
+        acked > (conn.snd_max - una) & MASK
+        or length > (conn.rcv_adv - seq) & MASK
+        or conn.reassembly
+        or conn.fin_seq is not None
+        or conn.in_recovery
+        or (not length and not acked and window == conn.snd_wnd)  # a duplicate, or a keep-alive
+    ):
+        return False
+    if ones_sum(frame[14:34]) or not (checksummed or (ones_sum(frame[26:end]) + 6 + end - 34) % 65535 == 0):
+        return False
+    now = stack.now
+    if echoed is not None and (conn.last_ack - seq) & MASK < HALF:
+        conn.ts_recent = value  # RFC 7323, section 4.3, (2)
+    acknowledge(conn, ack, window, seq, length, False, echoed, now)
+    if length:
+        accept_text(conn, frame[start:end], length, now)
+        flow.bytes_in += length
+    flow.packets_in += 1
+    flow.last_activity = now
+    flow.neighbor.seen = now
+    stack.stats.tcp_fastpath += 1
+    if not flow.dirty:
+        flow.dirty = True
+        stack.dirty.append(flow)
+    return True

@@ -1,0 +1,153 @@
+"""Who is on the virtual network: addresses, MAC addresses and links (ARP, RFC 826).
+
+The table learns from ARP and from traffic. We answer for our own addresses and for nothing else, not even for an
+address that nobody has: a guest that probes for a duplicate of its own address must hear silence.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slirpy.interfaces import Frame
+from slirpy.wire import arp, ethernet
+
+if TYPE_CHECKING:
+    from slirpy.core.port import LinkPort
+    from slirpy.core.stack import IPStack
+    from slirpy.core.timers import Alarm
+
+__all__ = ["Neighbor", "Neighbors"]
+
+SECOND = 1_000_000_000
+PENDING_FRAMES = 16
+"""Frames that wait for one neighbour's answer."""
+PENDING_TIME = 1 * SECOND
+AGE = 600 * SECOND
+"""How long an entry is trusted without a word from the neighbour."""
+MAX_NEIGHBORS = 4096
+
+
+class Neighbor:
+    """A guest's address and, once known, where it is."""
+
+    __slots__ = ("address", "alarm", "mac", "pending", "port", "seen")
+
+    def __init__(self, address: bytes) -> None:
+        self.address = address
+        self.mac: bytes | None = None
+        self.port: LinkPort | None = None
+        self.seen = 0
+        self.pending: list[tuple[Frame, int]] = []
+        self.alarm: Alarm | None = None
+
+
+class Neighbors:
+    """The neighbour table, and ARP."""
+
+    def __init__(self, stack: IPStack) -> None:
+        self._stack = stack
+        self._table: dict[bytes, Neighbor] = {}
+
+    def known(self) -> list[Neighbor]:
+        """Neighbours whose MAC address is known."""
+        return [n for n in self._table.values() if n.mac is not None]
+
+    def learn(self, address: bytes, mac: bytes, port: LinkPort) -> Neighbor:
+        """``address`` was just seen at ``mac`` behind ``port``."""
+        neighbor = self.get(address)
+        neighbor.seen = self._stack.now
+        if neighbor.mac != mac or neighbor.port is not port:
+            neighbor.mac, neighbor.port = mac, port
+        if neighbor.pending:
+            self._release(neighbor)
+        return neighbor
+
+    def get(self, address: bytes) -> Neighbor:
+        """The entry for an address of the network, made if need be."""
+        neighbor = self._table.get(address)
+        if neighbor is None:
+            if len(self._table) >= MAX_NEIGHBORS:
+                self._evict()
+            neighbor = self._table[address] = Neighbor(address)
+        return neighbor
+
+    def _evict(self) -> None:
+        """Forget the one that was silent for longest. Flows keep their entry, and go on."""
+        oldest = min(self._table.values(), key=lambda n: n.seen)
+        if oldest.alarm is not None:
+            oldest.alarm.cancel()
+        del self._table[oldest.address]
+        self._stack.stats.neighbor_evicted += 1
+
+    def send(self, neighbor: Neighbor, frame: Frame, length: int) -> None:
+        """Send a frame whose first part begins with an Ethernet header; its destination is filled in here."""
+        stack = self._stack
+        if neighbor.mac is not None and neighbor.port is not None:
+            if stack.now - neighbor.seen > AGE and neighbor.alarm is None:
+                self._ask(neighbor)  # meanwhile what we know is used
+            neighbor.port.push(_addressed(frame, neighbor.mac), length)
+            return
+        if len(neighbor.pending) >= PENDING_FRAMES:
+            stack.stats.drop_neighbor_queue_full += 1
+            return
+        parts = (b"".join(frame.parts),)  # it may wait for longer than its buffers last
+        neighbor.pending.append((frame._replace(parts=parts), length))
+        if neighbor.alarm is None:
+            self._ask(neighbor)
+
+    def _ask(self, neighbor: Neighbor) -> None:
+        stack = self._stack
+        config = stack.config
+        mac = ethernet.virtual_mac(config.gateway_address)
+        request = arp.ArpPacket(arp.REQUEST, mac, config.gateway_address, bytes(6), neighbor.address)
+        for port in stack.ports:
+            self._transmit(port, ethernet.BROADCAST, request)
+        neighbor.alarm = stack.timers.call_at(stack.now + PENDING_TIME, lambda: self._give_up(neighbor))
+
+    def _give_up(self, neighbor: Neighbor) -> None:
+        stack = self._stack
+        neighbor.alarm = None
+        stack.stats.drop_neighbor_unresolved += len(neighbor.pending)
+        neighbor.pending.clear()
+        if neighbor.mac is None and self._table.get(neighbor.address) is neighbor:
+            del self._table[neighbor.address]
+
+    def _release(self, neighbor: Neighbor) -> None:
+        assert neighbor.mac is not None
+        assert neighbor.port is not None
+        if neighbor.alarm is not None:
+            neighbor.alarm.cancel()
+            neighbor.alarm = None
+        pending, neighbor.pending = neighbor.pending, []
+        for frame, length in pending:
+            neighbor.port.push(_addressed(frame, neighbor.mac), length)
+
+    def input(self, port: LinkPort, payload: memoryview, mac: bytes) -> None:
+        """An ARP packet, from ``mac``."""
+        stack = self._stack
+        packet = arp.parse(payload)
+        if packet is None:
+            stack.stats.drop_arp_malformed += 1
+            return
+        # A sender of 0.0.0.0 probes (RFC 5227) and has no address yet; one with ours is mistaken.
+        if packet.sender in stack.local_addresses:
+            stack.stats.drop_ip_source += 1
+            return
+        if stack.config.contains(packet.sender) and packet.sender_mac == mac:
+            self.learn(packet.sender, mac, port)
+        if packet.operation == arp.REQUEST and packet.target in stack.local_addresses:
+            ours = ethernet.virtual_mac(packet.target)
+            reply = arp.ArpPacket(arp.REPLY, ours, packet.target, packet.sender_mac, packet.sender)
+            self._transmit(port, mac, reply)
+
+    def _transmit(self, port: LinkPort, destination: bytes, packet: arp.ArpPacket) -> None:
+        header = destination + packet.sender_mac + b"\x08\x06"
+        frame = (header + arp.build(packet)).ljust(ethernet.MIN_LENGTH, b"\0")
+        port.push(Frame((frame,)), len(frame))
+
+
+def _addressed(frame: Frame, mac: bytes) -> Frame:
+    first = frame.parts[0]
+    if first[:6] == mac:
+        return frame
+    return frame._replace(parts=(mac + bytes(first[6:]), *frame.parts[1:]))

@@ -1,0 +1,272 @@
+"""The stack below the NAT: links, Ethernet, ARP, IPv4, and who gets what.
+
+``input`` takes a frame and records what it changes; ``flush`` sends everything that follows from what was recorded;
+``deadline`` tells when ``flush`` is due by itself. Between them host sockets and services may mark flows. The time
+moves when :meth:`IPStack.tick` or :meth:`IPStack.flush` says so, and at no other moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+from slirpy.config import Config
+from slirpy.core.demux import Arrival, Demux
+from slirpy.core.fastpath import tcp_fastpath
+from slirpy.core.fragments import Fragments
+from slirpy.core.icmp import Icmp
+from slirpy.core.neighbor import Neighbor, Neighbors
+from slirpy.core.port import LinkPort
+from slirpy.core.tcpflow import TcpFlow
+from slirpy.core.timers import Timers
+from slirpy.interfaces import (
+    Buffer,
+    Frame,
+    Link,
+    LinkSink,
+    Poller,
+    Service,
+    StreamOwner,
+    StreamPeer,
+    Timer,
+)
+from slirpy.stats import Stats
+from slirpy.wire import ethernet, icmp, ipv4, udp
+
+__all__ = ["IPStack", "StreamService"]
+
+_LIMITED_BROADCAST = b"\xff\xff\xff\xff"
+_UNSPECIFIED = b"\0\0\0\0"
+_MIN_FAST = 54
+
+StreamService = Callable[[StreamOwner], StreamPeer]
+"""Makes the far end of a guest's TCP connection to a (address, port) of the virtual network."""
+
+
+class IPStack:
+    """See the module's text. Services and NAT are installed by ``slirpy/assembly.py``.
+
+    Attributes:
+        now: nanoseconds of the present batch.
+        fastpath: whether ``core/fastpath.py`` is used; the tests turn it off.
+    """
+
+    def __init__(self, config: Config, *, random: Random, stats: Stats | None = None) -> None:
+        self.config = config
+        self.random = random
+        self.stats = stats if stats is not None else Stats()
+        self.now = 0
+        self.fastpath = True
+        self.timers = Timers()
+        self.ports: list[LinkPort] = []
+        self.dirty: list[TcpFlow] = []
+        self.tcp_flows: dict[bytes, TcpFlow] = {}
+        self.services: dict[tuple[bytes, int], Service] = {}
+        self.stream_services: dict[tuple[bytes, int], StreamService] = {}
+        self.local_addresses = frozenset((config.gateway_address, config.dns_address))
+        self._local_macs = frozenset(ethernet.virtual_mac(a) for a in self.local_addresses)
+        self._gateway_mac = ethernet.virtual_mac(config.gateway_address)
+        self._ident = random.getrandbits(16)
+        self.neighbors = Neighbors(self)
+        self.icmp = Icmp(self)
+        self.demux = Demux(self)
+        self._fragments = Fragments(self)
+
+    # ------------------------------------------------------------------------------------- links
+
+    def attach(self, link: Link, poller: Poller) -> LinkPort:
+        """Connect a link; its features are read now."""
+        port = LinkPort(self, link)
+        self.ports.append(port)
+        link.start(port, poller)
+        return port
+
+    def detach(self, port: LinkPort) -> None:
+        """Disconnect a link and close it. Its flows stay, and go on if their guest appears elsewhere."""
+        if port in self.ports:
+            self.ports.remove(port)
+            port.link.close()
+
+    # --------------------------------------------------------------------------- the life of a batch
+
+    def tick(self, now: int) -> None:
+        """Set the time for what is recorded from here on."""
+        self.now = now
+
+    def flush(self, now: int) -> None:
+        """Send everything that is due at ``now``."""
+        self.now = now
+        self.timers.run(now)
+        # Flows that are marked while this runs have their turn in the next round: deadline() says "now".
+        dirty, self.dirty = self.dirty, []
+        for flow in dirty:
+            flow.dirty = False
+            flow.service(now)
+        for port in self.ports:
+            port.flush()
+
+    def deadline(self) -> int | None:
+        """When :meth:`flush` is due, in nanoseconds; may be past; None: not before something happens."""
+        return self.now if self.dirty else self.timers.deadline()
+
+    # ---------------------------------------------------------------------------------- frames in
+
+    def input(self, port: LinkPort, frame: Buffer, checksummed: bool = False) -> None:
+        """Take one Ethernet frame from a guest; it must stay unchanged until the next flush has returned."""
+        stats = self.stats
+        view = memoryview(frame)
+        stats.frames_in += 1
+        stats.bytes_in += len(view)
+        if len(view) >= _MIN_FAST and self.fastpath and tcp_fastpath(self, port, view, checksummed):
+            return
+        if len(view) < ethernet.HEADER_LENGTH:
+            stats.drop_ethernet_short += 1
+            return
+        macs = bytes(view[:12])
+        kind = view[12] << 8 | view[13]
+        if kind not in (ethernet.TYPE_IPV4, ethernet.TYPE_ARP):
+            stats.drop_ethernet_type += 1
+        elif ethernet.is_multicast(macs[6:]) or macs[6:] in self._local_macs:
+            stats.drop_ethernet_source += 1
+        elif macs[:6] not in self._local_macs and macs[:6] != ethernet.BROADCAST:
+            stats.drop_ethernet_destination += 1
+        elif kind == ethernet.TYPE_ARP:
+            self.neighbors.input(port, view[ethernet.HEADER_LENGTH :], macs[6:])
+        else:
+            self._input_ip(port, macs, view[ethernet.HEADER_LENGTH :], checksummed)
+
+    def _input_ip(self, port: LinkPort, macs: bytes, packet: memoryview, checksummed: bool) -> None:
+        stats = self.stats
+        header = ipv4.parse(packet)
+        if header is None:
+            stats.drop_ip_header += 1
+            return
+        if not ipv4.header_ok(packet, header.header_length):
+            stats.drop_ip_checksum += 1
+            return
+        if not header.ttl:
+            stats.drop_ip_ttl += 1
+            return
+        packet = packet[: header.total_length]
+        source = header.source
+        if source == _UNSPECIFIED:
+            neighbor = Neighbor(source)  # a guest that asks for an address
+        elif self._may_be_guest(source):
+            neighbor = self.neighbors.learn(source, macs[6:], port)
+        else:
+            stats.drop_ip_source += 1
+            return
+        if header.fragment & (ipv4.MF | ipv4.OFFSET_MASK):
+            whole = self._fragments.insert(header, packet)
+            whole_header = whole and ipv4.parse(whole)
+            if not whole or not whole_header:
+                return
+            packet, header = whole, whole_header
+            checksummed = False
+        arrival = Arrival(port, neighbor, macs, header, packet, checksummed)
+        if header.protocol == ipv4.TCP:
+            self.demux.input_tcp(arrival)
+        elif header.protocol == ipv4.UDP:
+            self.demux.input_udp(arrival)
+        elif header.protocol == ipv4.ICMP:
+            self.icmp.input(neighbor, header, packet)
+        else:
+            stats.drop_ip_protocol += 1
+            self.icmp.error(neighbor, packet, icmp.UNREACHABLE, 2)  # protocol unreachable
+
+    def _may_be_guest(self, address: bytes) -> bool:
+        config = self.config
+        return (
+            config.contains(address)
+            and address not in self.local_addresses
+            and address not in (config.broadcast_address, config.network_address)
+        )
+
+    def is_broadcast(self, address: bytes) -> bool:
+        """Whether an address means everyone on the virtual network, or a multicast group."""
+        return (
+            address == _LIMITED_BROADCAST
+            or address == self.config.broadcast_address
+            or 0xE0 <= address[0] <= 0xEF
+        )
+
+    # ---------------------------------------------------------------------------------- packets out
+
+    def mac_for(self, source: bytes) -> bytes:
+        """The MAC address that packets from ``source`` carry: its own, or the gateway's for the world."""
+        return ethernet.virtual_mac(source) if source in self.local_addresses else self._gateway_mac
+
+    def send_ip(
+        self,
+        neighbor: Neighbor,
+        source: bytes,
+        destination: bytes,
+        protocol: int,
+        payload: Buffer,
+        *,
+        ttl: int = 64,
+        mac: bytes | None = None,
+        port: LinkPort | None = None,
+    ) -> None:
+        """Send a packet to a guest, in fragments if it is larger than the link's MTU.
+
+        With ``mac`` and ``port`` it goes there, whatever the neighbour table says.
+        """
+        out = port or neighbor.port
+        mtu = out.mtu if out is not None else self.config.mtu
+        ethernet_header = (mac or neighbor.mac or ethernet.BROADCAST) + self.mac_for(source) + b"\x08\x00"
+        step = (mtu - ipv4.HEADER_LENGTH) & ~7
+        length = len(payload)
+        whole = length <= mtu - ipv4.HEADER_LENGTH
+        ident = 0
+        if not whole:
+            self._ident = ident = (self._ident + 1) & 0xFFFF
+        for offset in range(0, length, step) if not whole else (0,):
+            piece = payload if whole else memoryview(payload)[offset : offset + step]
+            more = offset + len(piece) < length
+            fragment = 0 if whole else offset >> 3 | (ipv4.MF if more else 0)
+            header = ipv4.build(
+                source, destination, protocol, len(piece), ident=ident, fragment=fragment, ttl=ttl
+            )
+            frame = b"".join((ethernet_header, header, piece))
+            self._send_frame(neighbor, Frame((frame.ljust(ethernet.MIN_LENGTH, b"\0"),)), len(frame), mac, port)
+
+    def _send_frame(
+        self, neighbor: Neighbor, frame: Frame, length: int, mac: bytes | None, port: LinkPort | None
+    ) -> None:
+        length = max(length, ethernet.MIN_LENGTH)
+        if mac is not None and port is not None:
+            port.push(frame, length)
+        else:
+            self.neighbors.send(neighbor, frame, length)
+
+    def send_datagram(
+        self,
+        source: bytes,
+        source_port: int,
+        destination: bytes,
+        destination_port: int,
+        payload: Buffer,
+        *,
+        mac: bytes | None = None,
+        sink: LinkSink | None = None,
+    ) -> None:
+        """Send a UDP datagram to a guest; see :class:`~slirpy.interfaces.ServiceNetwork`."""
+        if len(payload) > udp.MAX_PAYLOAD:
+            self.stats.drop_udp_too_long += 1
+            return
+        header = udp.build(source, source_port, destination, destination_port, payload)
+        port = sink if isinstance(sink, LinkPort) else None
+        neighbor = Neighbor(destination) if mac is not None and port else self.neighbors.get(destination)
+        self.send_ip(neighbor, source, destination, ipv4.UDP, b"".join((header, payload)), mac=mac, port=port)
+
+    # -------------------------------------------------------------------------- for NAT and services
+
+    def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
+        """Call ``callback`` at the first flush at or after ``when``."""
+        return self.timers.call_at(when, callback)
+
+    def bind(self, addresses: Sequence[bytes], port: int, service: Service) -> None:
+        """Let ``service`` answer datagrams to a port of some addresses of the virtual network."""
+        for address in addresses:
+            self.services[address, port] = service

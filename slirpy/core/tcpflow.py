@@ -1,0 +1,144 @@
+"""A TCP connection's place in the stack: its flow key, its neighbour, and the frames that it is made of.
+
+What a connection is for, that is the far end of it, is the business of ``nat/tcp.py``, which derives from this.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import TYPE_CHECKING
+
+from slirpy.core.timers import Alarm
+from slirpy.interfaces import Buffer, Frame
+from slirpy.tcp import Connection, Segment, expire, output, segment_arrives
+from slirpy.wire import ethernet, ipv4
+from slirpy.wire.checksum import ones_sum
+from slirpy.wire.tcp import FRAME
+
+if TYPE_CHECKING:
+    from slirpy.core.demux import Arrival
+    from slirpy.core.neighbor import Neighbor
+    from slirpy.core.stack import IPStack
+
+__all__ = ["TcpFlow"]
+
+_CSUM_START = ethernet.HEADER_LENGTH + ipv4.HEADER_LENGTH
+_CSUM_OFFSET = 16
+_TTL = 64
+_CONSTANT_WORDS = 0x4500 + ipv4.DF + (_TTL << 8 | ipv4.TCP)
+
+
+class TcpFlow(abc.ABC):
+    """One connection of a guest.
+
+    Attributes:
+        key: source, source port, destination, destination port as the **guest's** segments carry them: addresses
+            first, then ports, as they lie in the header.
+        conn: the engine's connection; we are the guest's peer.
+        macs: destination and source MAC of the guest's frames; the fast path takes no others.
+    """
+
+    __slots__ = (
+        "_addresses", "_alarm", "_base", "_reverse_key", "_virtual_mac", "bytes_in", "bytes_out", "conn", "dirty",
+        "key", "last_activity", "macs", "neighbor", "packets_in", "packets_out", "stack", "started",
+    )  # fmt: skip
+
+    def __init__(self, stack: IPStack, key: bytes, neighbor: Neighbor, conn: Connection) -> None:
+        self.stack = stack
+        self.key = key
+        self.neighbor = neighbor
+        self.conn = conn
+        guest, far, ports = key[:4], key[4:8], key[8:]
+        self._virtual_mac = stack.mac_for(far)
+        self.macs = self._virtual_mac + (neighbor.mac or bytes(6))
+        self._reverse_key = far + guest + ports[2:] + ports[:2]
+        self._addresses = ones_sum(key[:8])
+        self._base = self._addresses + _CONSTANT_WORDS
+        self._alarm = Alarm(stack.timers, self.mark)
+        self.dirty = False
+        self.started = self.last_activity = stack.now
+        self.bytes_in = self.bytes_out = self.packets_in = self.packets_out = 0
+
+    @abc.abstractmethod
+    def service(self, now: int) -> None:
+        """Carry on with everything that is due; called once a flush if marked."""
+
+    def mark(self) -> None:
+        """Ask for :meth:`service` at the next flush."""
+        if not self.dirty:
+            self.dirty = True
+            self.stack.dirty.append(self)
+
+    def input(self, seg: Segment, arrival: Arrival) -> None:
+        """A segment of this connection, by the slow path."""
+        self.macs = arrival.macs
+        self.packets_in += 1
+        self.bytes_in += len(seg.payload)
+        self.last_activity = self.stack.now
+        segment_arrives(self.conn, seg, self.stack.now)
+        self.mark()
+
+    def output(self, now: int) -> None:
+        """Let the connection send what is due, unless the link has no room: then later."""
+        port = self.neighbor.port
+        if port is not None and port.blocked:
+            port.wait(self)
+            return
+        conn = self.conn
+        if conn.deadline() is not None:
+            expire(conn, now)
+        if output(conn, now, self.emit):
+            self.mark()
+        self._alarm.set(conn.deadline())
+
+    def emit(
+        self, seq: int, ack: int, flags: int, wnd: int, options: bytes, parts: list[Buffer], length: int
+    ) -> None:
+        """Make a frame of a segment, or of several that the link cuts."""
+        neighbor = self.neighbor
+        port = neighbor.port
+        header_length = 20 + len(options)
+        segment_length = header_length + length
+        total = 20 + segment_length
+        pseudo = self._addresses + ipv4.TCP + segment_length
+        offload = port is not None and port.checksum_offload
+        header = FRAME.pack(
+            (neighbor.mac or ethernet.BROADCAST) + self._virtual_mac,
+            ethernet.TYPE_IPV4,
+            0x45,
+            0,
+            total,
+            # DF and an identification of zero: an atomic datagram needs none (RFC 6864, section 4.1).
+            0,
+            ipv4.DF,
+            _TTL,
+            ipv4.TCP,
+            -(self._base + total) % 65535,
+            self._reverse_key,
+            seq,
+            ack,
+            header_length << 2,
+            flags,
+            wnd,
+            pseudo % 65535 if offload else 0,
+            0,
+        )
+        self.packets_out += 1
+        self.bytes_out += length
+        if offload and port is not None:
+            gso = self.conn.mss if length > self.conn.mss else 0
+            frame = Frame((header + options, *parts), gso, _CSUM_START, _CSUM_OFFSET)
+            port.push(frame, total + ethernet.HEADER_LENGTH)
+            return
+        segment = b"".join((header[_CSUM_START:], options, *parts))
+        value = -(ones_sum(segment) + pseudo) % 65535
+        front = header[:_CSUM_START]
+        frame = Frame((front + segment[:_CSUM_OFFSET] + value.to_bytes(2, "big"), memoryview(segment)[18:]))
+        if port is not None and neighbor.mac is not None:
+            port.push(frame, total + ethernet.HEADER_LENGTH)
+        else:
+            self.stack.neighbors.send(neighbor, frame, total + ethernet.HEADER_LENGTH)
+
+    def release(self) -> None:
+        """The flow is over: cut what would keep it alive."""
+        self._alarm.cancel()

@@ -1,0 +1,36 @@
+"""The link to a guest in the same process: a function that takes frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
+
+__all__ = ["CallbackLink"]
+
+
+class CallbackLink:
+    """Calls ``on_frame`` with each frame for the guest, as ``bytes``.
+
+    What ``on_frame`` raises goes to whoever called ``poll`` or ``send``.
+    """
+
+    def __init__(self, on_frame: Callable[[bytes], object], features: LinkFeatures | None = None) -> None:
+        self.features = features or LinkFeatures()
+        self._on_frame = on_frame
+        self._closed = False
+
+    def start(self, sink: LinkSink, poller: Poller) -> None:
+        """Nothing to wait for: the guest's frames come by ``Nic.send``."""
+
+    def send(self, frames: Sequence[Frame]) -> int:
+        """Hand over all of them."""
+        if not self._closed:
+            on_frame = self._on_frame
+            for frame in frames:
+                on_frame(b"".join(frame.parts))
+        return len(frames)
+
+    def close(self) -> None:
+        """No more calls."""
+        self._closed = True

@@ -1,0 +1,75 @@
+"""Where an address of the guest's world lies in the host's.
+
+The gateway is the host's loopback, by whatever name a guest calls it. Any other address of the virtual network that
+is not a guest's leads nowhere. What is outside of it is outside.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+from slirpy.config import Config
+from slirpy.interfaces import Action, FlowRequest
+
+__all__ = ["LOOPBACK", "Refusal", "Route", "Router"]
+
+LOOPBACK = b"\x7f\0\0\x01"
+_LIMITED_BROADCAST = b"\xff\xff\xff\xff"
+
+
+class Refusal(enum.Enum):
+    """Why a flow may not be."""
+
+    NET_UNREACHABLE = "net unreachable"
+    HOST_UNREACHABLE = "host unreachable"
+    PORT_UNREACHABLE = "port unreachable"
+    PROHIBITED = "administratively prohibited"
+    DROP = "dropped"
+    MARTIAN = "no such destination"
+
+
+class Route(NamedTuple):
+    """Where a flow leads."""
+
+    address: bytes
+    port: int
+
+
+class Router:
+    """Decides where a new flow goes, or why it does not."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def route(self, request: FlowRequest) -> Route | Refusal:
+        """The host address and port for a flow that is for no virtual service."""
+        config = self._config
+        refusal, address = self._lookup(request.destination)
+        if refusal is not None:
+            return refusal
+        if config.policy is not None:
+            verdict = config.policy(request)
+            if verdict.action is Action.DROP:
+                return Refusal.DROP
+            if verdict.action is Action.REJECT:
+                return Refusal.PROHIBITED
+            if verdict.redirect is not None:
+                return Route(*verdict.redirect)
+        return Route(address, request.destination_port)
+
+    def _lookup(self, destination: bytes) -> tuple[Refusal | None, bytes]:
+        config = self._config
+        if destination in (config.gateway_address, config.broadcast_address, _LIMITED_BROADCAST):
+            return (None if config.host_loopback else Refusal.NET_UNREACHABLE), LOOPBACK
+        if destination == config.dns_address:
+            return Refusal.PORT_UNREACHABLE, destination
+        if config.contains(destination):
+            return Refusal.HOST_UNREACHABLE, destination
+        if len(destination) == 4 and (destination[0] in (0, 127) or destination[0] >= 224):
+            return Refusal.MARTIAN, destination  # "this network", loopback on a wire, multicast, reserved
+        return None, destination
+
+    def source_seen(self, address: bytes) -> bytes:
+        """How a guest sees a host address: loopback shows as the gateway."""
+        return self._config.gateway_address if address[0] == 127 and len(address) == 4 else address

@@ -1,0 +1,388 @@
+"""TCP flows: a guest's connection on one side, a :class:`~slirpy.interfaces.StreamPeer` on the other.
+
+Outward, the guest's SYN is held until the far side has answered: a connection that the guest sees is one that
+exists. Inward (hostfwd) the far side is there first and we open the connection to the guest.
+
+The two directions are pumps with back-pressure on both ends. Guest to host: what the peer does not take stays in the
+connection's queue and closes the window. Host to guest: no more is read from the peer than the guest's window and the
+congestion window take at once; what is read is the retransmission buffer.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from slirpy.core.demux import Arrival
+from slirpy.core.flows import FlowInfo
+from slirpy.core.stack import IPStack
+from slirpy.core.tcpflow import TcpFlow
+from slirpy.interfaces import FlowRequest, HostNetwork, IPProtocol, StreamPeer
+from slirpy.nat.limits import Evictor
+from slirpy.nat.routes import Refusal, Route, Router
+from slirpy.tcp import Connection, Segment, Settings, State
+from slirpy.tcp.connection import SYNCHRONIZED
+from slirpy.tcp.seq import MASK, seq_gt
+from slirpy.wire import icmp
+from slirpy.wire.tcp import ACK, RST, SYN
+
+if TYPE_CHECKING:
+    from slirpy.core.neighbor import Neighbor
+    from slirpy.core.port import LinkPort
+
+__all__ = ["NatTcpFlow", "TcpNat"]
+
+SECOND = 1_000_000_000
+CONNECT_TIMEOUT = 75 * SECOND
+READ_SIZE = 1 << 16
+"""Bytes read from a peer at a time, about; whole bursts where the link segments."""
+READS = 8
+"""Reads for one flow in one flush."""
+MAX_FLOWS = 32768
+MAX_BURST = 65535 - 40 - 12
+"""Most payload in one IPv4 packet beside headers and timestamps."""
+_MAY_READ = (State.ESTABLISHED, State.CLOSE_WAIT)
+
+_UNREACHABLE = {
+    errno.ENETUNREACH: icmp.NET_UNREACHABLE,
+    errno.ENETDOWN: icmp.NET_UNREACHABLE,
+    errno.EHOSTUNREACH: icmp.HOST_UNREACHABLE,
+    errno.EHOSTDOWN: icmp.HOST_UNREACHABLE,
+    errno.EACCES: icmp.ADMIN_PROHIBITED,
+    errno.EPERM: icmp.ADMIN_PROHIBITED,
+}
+
+
+class NatTcpFlow(TcpFlow):
+    """One connection; also the :class:`~slirpy.interfaces.StreamOwner` of its peer."""
+
+    __slots__ = ("_arrival", "_nat", "_syn", "connecting", "inbound", "peer", "peer_error", "read_ready", "shut",
+                 "write_blocked")  # fmt: skip
+
+    def __init__(self, nat: TcpNat, key: bytes, neighbor: Neighbor, conn: Connection, *, inbound: bool) -> None:
+        super().__init__(nat.stack, key, neighbor, conn)
+        self._nat = nat
+        self._arrival: Arrival | None = None  # the SYN, while it may still have to be refused
+        self._syn: Segment | None = None
+        self.peer: StreamPeer | None = None
+        self.inbound = inbound
+        self.connecting = not inbound
+        self.peer_error = 0
+        self.read_ready = inbound
+        self.write_blocked = False
+        self.shut = False
+        """The guest's end of data has been passed on."""
+
+    def hold(self, arrival: Arrival, syn: Segment) -> None:
+        """Keep what is needed to refuse the connection later."""
+        packet = memoryview(bytes(arrival.packet[:60]))
+        self._arrival = arrival._replace(packet=packet)
+        self._syn = syn._replace(payload=b"")
+
+    # --------------------------------------------------------------------- StreamOwner: take note
+
+    def connected(self) -> None:
+        """The far side has answered."""
+        self.connecting = False
+        self._syn = self._arrival = None
+        self.mark()
+
+    def readable(self) -> None:
+        """The peer has data, or its end."""
+        self.read_ready = True
+        self.mark()
+
+    def writable(self) -> None:
+        """The peer takes data again."""
+        self.write_blocked = False
+        self.mark()
+
+    def failed(self, error: int) -> None:
+        """The peer is dead."""
+        self.peer_error = error
+        self.mark()
+
+    # ------------------------------------------------------------------------------------ service
+
+    def service(self, now: int) -> None:
+        """Both pumps, then what the connection has to send."""
+        conn = self.conn
+        if self.connecting:
+            self._while_connecting(now)
+            return
+        if self.peer_error:
+            self._peer_failed()
+        if conn.rcv_pending:
+            self._to_peer()
+        if conn.peer_reset:
+            self._abort_peer()
+        elif conn.fin_received and not self.shut and not conn.rcv_pending and self.peer is not None:
+            self.shut = True
+            self.peer.shutdown()
+        if self.read_ready:
+            self._from_peer()
+        self.output(now)
+        if conn.rcv_queue:
+            conn.own()
+        if conn.state is State.CLOSED or conn.state is State.TIME_WAIT:
+            self._closed()
+
+    def _while_connecting(self, now: int) -> None:
+        """The SYN,ACK is held back; the guest may give up, the far side may refuse, time may run out."""
+        conn = self.conn
+        error = self.peer_error
+        if not error and conn.state is not State.SYN_RECEIVED:
+            error = errno.ECONNABORTED  # a RST, or a SYN of another connection
+            self._syn = None
+        if not error and now - self.started >= CONNECT_TIMEOUT:
+            error = errno.ETIMEDOUT
+        if not error:
+            conn.ack_now = False  # repeated SYNs are not answered
+            self._alarm.set(self.started + CONNECT_TIMEOUT)
+            return
+        if self._syn is not None and self._arrival is not None:
+            self._nat.refuse(self._arrival, self.key, self._syn, error)
+        conn.close_with(error)
+        self._abort_peer()
+        self._nat.remove(self)
+
+    def _to_peer(self) -> None:
+        conn = self.conn
+        if self.peer is None:
+            conn.consume(conn.rcv_pending)
+        elif not self.write_blocked:
+            taken = self.peer.send(conn.rcv_queue)
+            if taken:
+                conn.consume(taken)
+            if conn.rcv_pending:
+                self.write_blocked = True
+
+    def _from_peer(self) -> None:
+        conn = self.conn
+        peer = self.peer
+        if peer is None or conn.fin_queued or conn.state not in _MAY_READ:
+            return
+        burst = conn.burst()
+        size = max(READ_SIZE // burst, 1) * burst
+        # Small windows are not filled with crumbs: half of what the guest ever offered, or a full segment.
+        least = min(conn.mss, max(conn.snd_wnd_max // 2, 1))
+        for _ in range(READS):
+            room = conn.write_room()
+            if room < least and (conn.snd_buf.length or not room):
+                return
+            data = peer.recv(min(room, size))
+            if data is None:
+                self.read_ready = False
+                return
+            if not data:
+                self.read_ready = False
+                conn.shutdown()
+                return
+            conn.write(data)
+        self.mark()  # there may be more, and nobody will say so again
+
+    def _peer_failed(self) -> None:
+        """A reset of the far side becomes one of ours."""
+        self.read_ready = False
+        if self.peer is not None:
+            self.peer.close()
+            self.peer = None
+        if self.conn.state is not State.TIME_WAIT:
+            self.conn.abort(self.peer_error)
+
+    def _abort_peer(self) -> None:
+        if self.peer is not None:
+            self.peer.abort()
+            self.peer = None
+
+    def _closed(self) -> None:
+        """Let go of the peer once it has everything, and of the flow once the connection is closed."""
+        conn = self.conn
+        if conn.error:
+            self._abort_peer()
+        elif conn.rcv_pending:
+            return  # the guest is done, the peer has yet to take what it sent
+        elif self.peer is not None:
+            self.peer.close()
+            self.peer = None
+        if conn.state is State.CLOSED:
+            self._nat.remove(self)
+
+    def input(self, seg: Segment, arrival: Arrival) -> None:
+        """A segment; a SYN may be the first of a new connection between the same ports."""
+        conn = self.conn
+        if (
+            conn.state is State.TIME_WAIT
+            and seg.flags & (SYN | ACK | RST) == SYN
+            and (seq_gt(seg.seq, conn.rcv_nxt) or _newer_timestamp(conn, seg))
+        ):
+            # RFC 9293, section 3.10.7.4 (SYN bit, TIME-WAIT), and RFC 6191: a SYN beyond the old numbers.
+            self._nat.remove(self)
+            self._nat.open_tcp(arrival, self.key, seg)
+            return
+        opening = conn.state not in SYNCHRONIZED
+        super().input(seg, arrival)
+        if opening and conn.state in SYNCHRONIZED:
+            conn.settings = self._nat.settings(arrival.port)  # where the guest is may be news
+
+    def info(self, now: int) -> FlowInfo:
+        """What is known of this flow."""
+        key = self.key
+        return FlowInfo(
+            protocol="tcp",
+            state="CONNECTING" if self.connecting else self.conn.state.value,
+            guest=(ip_address(key[:4]), int.from_bytes(key[8:10], "big")),
+            host=(ip_address(key[4:8]), int.from_bytes(key[10:12], "big")),
+            inbound=self.inbound,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            packets_in=self.packets_in,
+            packets_out=self.packets_out,
+            queued_in=self.conn.rcv_pending,
+            queued_out=self.conn.snd_buf.length,
+            age=(now - self.started) / SECOND,
+            idle=(now - self.last_activity) / SECOND,
+        )
+
+    def release(self) -> None:
+        """Cut every reference that leads back here."""
+        super().release()
+        self.peer = self._arrival = self._syn = None
+
+
+def _newer_timestamp(conn: Connection, seg: Segment) -> bool:
+    ts = seg.options.timestamps
+    return conn.ts_ok and ts is not None and seq_gt(ts[0], conn.ts_recent)
+
+
+class TcpNat:
+    """Opens, finds and ends TCP flows."""
+
+    def __init__(self, stack: IPStack, host: HostNetwork, router: Router) -> None:
+        self.stack = stack
+        self.host = host
+        self._router = router
+        self._secret = stack.random.randbytes(16)
+        self._evictor: Evictor[TcpFlow] = Evictor(stack.tcp_flows, MAX_FLOWS)
+        self._settings: dict[tuple[int, int], Settings] = {}
+
+    # ------------------------------------------------------------------------------------- outward
+
+    def open_tcp(self, arrival: Arrival, key: bytes, seg: Segment) -> None:
+        """A guest's SYN that belongs to no flow."""
+        stack = self.stack
+        destination, port = key[4:8], int.from_bytes(key[10:12], "big")
+        service = stack.stream_services.get((destination, port))
+        route: Route | Refusal | None = None
+        if service is None:
+            source_port = int.from_bytes(key[8:10], "big")
+            request = FlowRequest(IPProtocol.TCP, key[:4], source_port, destination, port)
+            route = self._router.route(request)
+            if isinstance(route, Refusal):
+                self._refuse_route(arrival, key, seg, route)
+                return
+        flow = self._new_flow(key, arrival.neighbor, arrival.port, inbound=False)
+        flow.conn.listen(stack.now)
+        flow.input(seg, arrival)
+        flow.hold(arrival, seg)
+        if service is not None:
+            flow.connecting = False
+            flow.peer = service(flow)
+        elif route is not None:
+            flow.peer = self.host.connect_tcp(route.address, route.port, flow)
+
+    def _refuse_route(self, arrival: Arrival, key: bytes, seg: Segment, refusal: Refusal) -> None:
+        stack = self.stack
+        demux = stack.demux
+        if refusal is Refusal.DROP:
+            stack.stats.drop_tcp_policy += 1
+        elif refusal is Refusal.MARTIAN:
+            stack.stats.drop_ip_destination += 1
+        else:
+            stack.stats.tcp_flows_refused += 1
+            if refusal is Refusal.NET_UNREACHABLE:
+                demux.unreachable(arrival, icmp.NET_UNREACHABLE)
+            elif refusal is Refusal.HOST_UNREACHABLE:
+                demux.unreachable(arrival, icmp.HOST_UNREACHABLE)
+            else:
+                demux.refuse_tcp(arrival.neighbor, key, seg)
+
+    def refuse(self, arrival: Arrival, key: bytes, seg: Segment, error: int) -> None:
+        """The host's side refused: say so as the network would."""
+        stack = self.stack
+        stack.stats.tcp_flows_refused += 1
+        if error in _UNREACHABLE:
+            stack.demux.unreachable(arrival, _UNREACHABLE[error])
+        elif error != errno.ETIMEDOUT:
+            stack.demux.refuse_tcp(arrival.neighbor, key, seg)
+
+    # -------------------------------------------------------------------------------------- inward
+
+    def open_inbound(
+        self, peer: StreamPeer, address: bytes, port: int, guest: bytes, guest_port: int
+    ) -> NatTcpFlow:
+        """Carry a connection that came from outside to a guest's port.
+
+        ``address`` and ``port`` are the far side's; the guest sees them, loopback as the gateway.
+        """
+        stack = self.stack
+        source = self._router.source_seen(address)
+        prefix = guest + source + guest_port.to_bytes(2, "big")
+        key = prefix + port.to_bytes(2, "big")
+        while key in stack.tcp_flows:  # two hosts' loopbacks look alike to the guest: another port will do
+            port = stack.random.randrange(1024, 65536)
+            key = prefix + port.to_bytes(2, "big")
+        neighbor = stack.neighbors.get(guest)
+        link_port = neighbor.port or (stack.ports[0] if len(stack.ports) == 1 else None)
+        flow = self._new_flow(key, neighbor, link_port, inbound=True)
+        flow.peer = peer
+        flow.conn.connect(stack.now)
+        flow.mark()
+        return flow
+
+    # ---------------------------------------------------------------------------------------- both
+
+    def _new_flow(self, key: bytes, neighbor: Neighbor, port: LinkPort | None, *, inbound: bool) -> NatTcpFlow:
+        stack = self.stack
+        victim = self._evictor.victim()
+        if victim is not None:
+            stack.stats.tcp_flows_evicted += 1
+            self.evict(victim)
+        conn = Connection(
+            self.settings(port),
+            self._initial_sequence(key),
+            ts_offset=stack.random.getrandbits(32),
+            stats=stack.stats,
+        )
+        flow = NatTcpFlow(self, key, neighbor, conn, inbound=inbound)
+        stack.tcp_flows[key] = flow
+        stack.stats.tcp_flows += 1
+        return flow
+
+    def _initial_sequence(self, key: bytes) -> int:
+        """RFC 6528: a clock of 4 us ticks plus a keyed hash of the addresses and ports."""
+        digest = hashlib.blake2s(key, key=self._secret, digest_size=4).digest()
+        return (self.stack.now // 4000 + int.from_bytes(digest, "big")) & MASK
+
+    def settings(self, port: LinkPort | None) -> Settings:
+        """Sizes for connections through a link."""
+        mtu = port.mtu if port is not None else self.stack.config.mtu
+        burst = MAX_BURST if port is not None and port.segmentation_offload else 0
+        cached = self._settings.get((mtu, burst))
+        if cached is None:
+            cached = self._settings[mtu, burst] = Settings(mss=mtu - 40, max_burst=burst)
+        return cached
+
+    def evict(self, flow: TcpFlow) -> None:
+        """End a flow from our side, with resets both ways."""
+        flow.conn.abort(errno.ECONNABORTED)
+        flow.service(self.stack.now)
+        self.remove(flow)
+
+    def remove(self, flow: TcpFlow) -> None:
+        """Forget a flow."""
+        if self.stack.tcp_flows.get(flow.key) is flow:
+            del self.stack.tcp_flows[flow.key]
+        flow.release()

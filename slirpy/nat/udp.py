@@ -1,0 +1,233 @@
+"""UDP flows: one host socket for each address and port of a guest.
+
+The mapping is endpoint-independent, and so is the filter (RFC 4787, REQ-1 and REQ-8): whoever learns of the host's
+port may answer, as games and telephony need it.
+"""
+
+from __future__ import annotations
+
+import errno
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from slirpy.core.demux import Arrival
+from slirpy.core.flows import FlowInfo
+from slirpy.core.timers import Alarm
+from slirpy.interfaces import DatagramPeer, FlowRequest, HostNetwork, IPProtocol
+from slirpy.nat.limits import Evictor
+from slirpy.nat.routes import Refusal, Router
+from slirpy.wire import icmp
+
+if TYPE_CHECKING:
+    from slirpy.core.stack import IPStack
+
+__all__ = ["UdpFlow", "UdpNat"]
+
+SECOND = 1_000_000_000
+IDLE_TIMEOUT = 240 * SECOND
+"""RFC 4787, REQ-5, asks for two minutes at least."""
+MAX_FLOWS = 4096
+"""Each costs a descriptor of the host's."""
+MAX_ROUTES = 1024
+"""Destinations of one flow whose routes are remembered."""
+_CODES = {
+    Refusal.NET_UNREACHABLE: icmp.NET_UNREACHABLE,
+    Refusal.HOST_UNREACHABLE: icmp.HOST_UNREACHABLE,
+    Refusal.PORT_UNREACHABLE: icmp.PORT_UNREACHABLE,
+    Refusal.PROHIBITED: icmp.ADMIN_PROHIBITED,
+}
+
+
+class UdpFlow:
+    """A guest's (address, port), and the socket that stands for it. Owner of that socket."""
+
+    __slots__ = ("_alarm", "_nat", "_seen", "_targets", "bytes_in", "bytes_out", "guest", "guest_port", "inbound",
+                 "key", "last_activity", "packets_in", "packets_out", "peer", "started")  # fmt: skip
+
+    def __init__(self, nat: UdpNat, guest: bytes, guest_port: int, *, inbound: bool = False) -> None:
+        now = nat.stack.now
+        self._nat = nat
+        self.guest = guest
+        self.guest_port = guest_port
+        self.key = guest + guest_port.to_bytes(2, "big")
+        self.inbound = inbound
+        self.peer: DatagramPeer | None = None
+        self.started = self.last_activity = now
+        self.bytes_in = self.bytes_out = self.packets_in = self.packets_out = 0
+        # By what the guest calls it: the socket to use (None: our own) and the real address and port.
+        self._targets: dict[tuple[bytes, int], tuple[DatagramPeer | None, bytes, int]] = {}
+        # The other way, where a policy made the two differ.
+        self._seen: dict[tuple[bytes, int], tuple[bytes, int]] = {}
+        self._alarm = Alarm(nat.stack.timers, self._check_idle)
+        self._alarm.set(now + IDLE_TIMEOUT)
+
+    def _check_idle(self) -> None:
+        idle_at = self.last_activity + IDLE_TIMEOUT
+        if self._nat.stack.now >= idle_at:
+            self._nat.remove(self)
+        else:
+            self._alarm.set(idle_at)
+
+    def send(self, arrival: Arrival, destination_port: int, payload: memoryview) -> None:
+        """Carry a guest's datagram on."""
+        destination = arrival.header.destination, destination_port
+        target = self._targets.get(destination) or self._route(arrival, destination)
+        if target is None:
+            return
+        via, address, port = target
+        peer = via or self.peer or self._nat.open_socket(self)
+        if peer is None:
+            return
+        stack = self._nat.stack
+        self.last_activity = stack.now
+        self.packets_in += 1
+        self.bytes_in += len(payload)
+        error = peer.send(payload, address, port)
+        if error in (errno.EAGAIN, errno.ENOBUFS):
+            stack.stats.drop_udp_host_full += 1
+        elif error:
+            stack.stats.drop_udp_host_error += 1
+            if error in _ERROR_CODES:
+                stack.demux.unreachable(arrival, _ERROR_CODES[error])
+
+    def _route(
+        self, arrival: Arrival, destination: tuple[bytes, int]
+    ) -> tuple[DatagramPeer | None, bytes, int] | None:
+        request = FlowRequest(IPProtocol.UDP, self.guest, self.guest_port, *destination)
+        route = self._nat.router.route(request)
+        if isinstance(route, Refusal):
+            self._nat.refuse(arrival, route)
+            return None
+        target = None, route.address, route.port
+        self._remember(destination, target)
+        plain = self._nat.router.source_seen(route.address), route.port
+        if plain != destination and not self._nat.stack.is_broadcast(destination[0]):
+            # A policy sent it elsewhere: answers must come from where the guest had sent to.
+            self._seen[route.address, route.port] = destination
+        return target
+
+    def _remember(self, seen: tuple[bytes, int], target: tuple[DatagramPeer | None, bytes, int]) -> None:
+        if len(self._targets) >= MAX_ROUTES:
+            self._targets.clear()
+            self._seen.clear()
+        self._targets[seen] = target
+
+    def datagram(self, payload: bytes, address: bytes, port: int) -> None:
+        """The host's socket has received something for the guest."""
+        seen = self._seen.get((address, port)) or (self._nat.router.source_seen(address), port)
+        self._to_guest(seen, payload)
+
+    def forwarded(self, via: DatagramPeer, payload: bytes, address: bytes, port: int) -> None:
+        """The socket of a forward has received something for the guest; answers go back through it."""
+        seen = self._nat.router.source_seen(address), port
+        if self._targets.get(seen) != (via, address, port):
+            self._remember(seen, (via, address, port))
+        self._to_guest(seen, payload)
+
+    def _to_guest(self, seen: tuple[bytes, int], payload: bytes) -> None:
+        stack = self._nat.stack
+        self.last_activity = stack.now
+        self.packets_out += 1
+        self.bytes_out += len(payload)
+        stack.send_datagram(*seen, self.guest, self.guest_port, payload)
+
+    def datagram_error(self, error: int) -> None:
+        """An earlier datagram was refused; the system does not say which."""
+        self._nat.stack.stats.drop_udp_host_error += 1
+
+    def info(self, now: int) -> FlowInfo:
+        """What is known of this flow."""
+        return FlowInfo(
+            protocol="udp",
+            state="OPEN",
+            guest=(ip_address(self.guest), self.guest_port),
+            host=None,
+            inbound=self.inbound,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            packets_in=self.packets_in,
+            packets_out=self.packets_out,
+            queued_in=0,
+            queued_out=0,
+            age=(now - self.started) / SECOND,
+            idle=(now - self.last_activity) / SECOND,
+        )
+
+    def close(self) -> None:
+        """Release the socket and the timer."""
+        self._alarm.cancel()
+        if self.peer is not None:
+            self.peer.close()
+            self.peer = None
+
+
+_ERROR_CODES = {
+    errno.ENETUNREACH: icmp.NET_UNREACHABLE,
+    errno.EHOSTUNREACH: icmp.HOST_UNREACHABLE,
+    errno.EACCES: icmp.ADMIN_PROHIBITED,
+    errno.EPERM: icmp.ADMIN_PROHIBITED,
+}
+
+
+class UdpNat:
+    """Opens, finds and ends UDP flows."""
+
+    def __init__(self, stack: IPStack, host: HostNetwork, router: Router) -> None:
+        self.stack = stack
+        self.router = router
+        self.flows: dict[bytes, UdpFlow] = {}
+        self._host = host
+        self._evictor = Evictor(self.flows, MAX_FLOWS)
+
+    def input_udp(self, arrival: Arrival, source_port: int, destination_port: int, payload: memoryview) -> None:
+        """A guest's datagram that no service takes."""
+        source = arrival.header.source
+        flow = self.flows.get(source + source_port.to_bytes(2, "big"))
+        if flow is None:
+            flow = self.open(source, source_port)
+        flow.send(arrival, destination_port, payload)
+
+    def open(self, guest: bytes, port: int, *, inbound: bool = False) -> UdpFlow:
+        """A new flow; its socket is opened when the guest first sends."""
+        victim = self._evictor.victim()
+        if victim is not None:
+            self.stack.stats.udp_flows_evicted += 1
+            self.remove(victim)
+        flow = self.flows[guest + port.to_bytes(2, "big")] = UdpFlow(self, guest, port, inbound=inbound)
+        self.stack.stats.udp_flows += 1
+        return flow
+
+    def open_socket(self, flow: UdpFlow) -> DatagramPeer | None:
+        """Give a flow a socket of its own; None, counted, if the system has none."""
+        flow.peer = self._host.open_udp(flow)
+        if flow.peer is None:
+            self.stack.stats.drop_udp_no_socket += 1
+        return flow.peer
+
+    def forwarded(
+        self, via: DatagramPeer, guest: bytes, guest_port: int, payload: bytes, address: bytes, port: int
+    ) -> None:
+        """A datagram from outside, through the socket of a forward."""
+        flow = self.flows.get(guest + guest_port.to_bytes(2, "big"))
+        if flow is None:
+            flow = self.open(guest, guest_port, inbound=True)
+        flow.forwarded(via, payload, address, port)
+
+    def refuse(self, arrival: Arrival, refusal: Refusal) -> None:
+        """Say that a datagram may not pass, or say nothing."""
+        stats = self.stack.stats
+        if refusal is Refusal.DROP:
+            stats.drop_udp_policy += 1
+        elif refusal is Refusal.MARTIAN:
+            stats.drop_ip_destination += 1
+        else:
+            if refusal is Refusal.PROHIBITED:
+                stats.drop_udp_policy += 1
+            else:
+                stats.drop_udp_unreachable += 1
+            self.stack.demux.unreachable(arrival, _CODES[refusal])
+
+    def remove(self, flow: UdpFlow) -> None:
+        """End a flow."""
+        self.flows.pop(flow.key, None)
+        flow.close()
