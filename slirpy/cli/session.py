@@ -106,6 +106,7 @@ class Session:
         from slirpy import Slirp
         from slirpy.links.tap import TapLink
 
+        _allow_descriptors()
         config = self._config
         with ExitStack() as stack:
             link: Link = TapLink(sandbox.tap, config.mtu)
@@ -172,6 +173,14 @@ class Session:
             print_report(flows, net.stats, sys.stderr)
         except BrokenPipeError:
             pass
+
+
+def _allow_descriptors() -> None:
+    """Take as many descriptors as the system gives: each flow has a socket. CMD keeps the limit that it had."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _drain(net: Slirp) -> None:

@@ -83,6 +83,11 @@ class CaptureLink:
         assert self._sink is not None
         self._sink.writable()
 
+    def lost(self, frames: int) -> None:
+        """Pass on that frames were lost; they are in the file all the same."""
+        assert self._sink is not None
+        self._sink.lost(frames)
+
     def _record(self, frames: Sequence[Sequence[Buffer]]) -> None:
         if self._writer is None:
             return

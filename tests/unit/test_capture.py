@@ -46,12 +46,16 @@ class Sink:
     def __init__(self) -> None:
         self.frames: list[tuple[bytes, bool]] = []
         self.writables = 0
+        self.losses = 0
 
     def input(self, frame: Buffer, checksummed: bool = False) -> None:
         self.frames.append((bytes(frame), checksummed))
 
     def writable(self) -> None:
         self.writables += 1
+
+    def lost(self, frames: int) -> None:
+        self.losses += frames
 
 
 class NoPoller:
@@ -108,7 +112,8 @@ def test_both_directions_are_captured_and_passed_on() -> None:
     assert link.send([Frame((FRAME[:20], FRAME[20:])), Frame((b"x" * 70,))]) == 2
     inner.sink.writable()
     assert sink.frames == [(FRAME, True), (FRAME[::-1], False)]
-    assert sink.writables == 1
+    inner.sink.lost(3)
+    assert (sink.writables, sink.losses) == (1, 3)
     assert inner.sent == [FRAME, b"x" * 70]
     assert [frame for _, frame in read(file.getvalue())] == [FRAME, FRAME[::-1], FRAME, b"x" * 70]
     assert [stamp for stamp, _ in read(file.getvalue())] == [
