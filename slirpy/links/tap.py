@@ -1,9 +1,9 @@
 """The Linux TAP link, with virtio-net headers, checksum and segmentation offload.
 
-Each frame on the descriptor has a header before it (``struct virtio_net_hdr`` of the Virtio 1.2 specification, section
-5.1.6), by which the guest's kernel and we leave work to each other: neither computes checksums on a path that lies in
-one machine's memory, and TCP data crosses in pieces of up to 64 KiB instead of 1500 bytes. This is where most of the
-speed comes from.
+Each frame on the descriptor has a header before it (``struct virtio_net_hdr`` of the Virtio 1.2 specification,
+section 5.1.6), by which the guest's kernel and we leave work to each other: neither computes checksums on a path
+that lies in one machine's memory, and TCP data crosses in pieces of up to 64 KiB instead of 1500 bytes. This is
+where most of the speed comes from.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def open_tap(name: str) -> tuple[int, str]:
         raise LinkError("/dev/net/tun does not exist; load the module with: sudo modprobe tun") from None
     except OSError as error:
         raise LinkError(
-            f"cannot open /dev/net/tun: {os.strerror(error.errno).lower()}; allow it with: sudo chmod 666 /dev/net/tun"
+            f"cannot open /dev/net/tun: {_reason(error)}; allow it with: sudo chmod 666 /dev/net/tun"
         ) from None
     try:
         request = struct.pack("16sH22x", name.encode(), _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR)
@@ -69,10 +69,13 @@ def open_tap(name: str) -> tuple[int, str]:
         advice = {
             errno.EPERM: "; it takes CAP_NET_ADMIN in this network namespace",
             errno.EBUSY: "; it is in use, choose another name",
-        }.get(error.errno, "")
-        reason = os.strerror(error.errno).lower()
-        raise LinkError(f'cannot set up the TAP interface "{name}": {reason}{advice}') from None
+        }.get(error.errno or 0, "")
+        raise LinkError(f'cannot set up the TAP interface "{name}": {_reason(error)}{advice}') from None
     return fd, given[:16].rstrip(b"\0").decode()
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno or 0).lower()
 
 
 class TapLink:

@@ -275,7 +275,7 @@ class TcpNat:
         stack = self.stack
         destination, port = key[4:8], int.from_bytes(key[10:12], "big")
         service = stack.stream_services.get((destination, port))
-        route: Route | Refusal | None = None
+        target: Route | None = None
         if service is None:
             source_port = int.from_bytes(key[8:10], "big")
             request = FlowRequest(IPProtocol.TCP, key[:4], source_port, destination, port)
@@ -283,6 +283,7 @@ class TcpNat:
             if isinstance(route, Refusal):
                 self._refuse_route(arrival, key, seg, route)
                 return
+            target = route
         flow = self._new_flow(key, arrival.neighbor, arrival.port, inbound=False)
         flow.conn.listen(stack.now)
         flow.input(seg, arrival)
@@ -290,8 +291,8 @@ class TcpNat:
         if service is not None:
             flow.connecting = False
             flow.peer = service(flow)
-        elif route is not None:
-            flow.peer = self.host.connect_tcp(route.address, route.port, flow)
+        elif target is not None:
+            flow.peer = self.host.connect_tcp(target.address, target.port, flow)
 
     def _refuse_route(self, arrival: Arrival, key: bytes, seg: Segment, refusal: Refusal) -> None:
         stack = self.stack
