@@ -56,7 +56,9 @@ class Resolver:
         packed: bytes = reply.pack()
         room = max([512, *(rr.rclass for rr in query.ar if rr.rtype == QTYPE.OPT)])
         if transport == "udp" and len(packed) > room:
-            packed = reply.truncate().pack()
+            reply = query.reply()
+            reply.header.tc = 1
+            packed = reply.pack()
         return packed
 
     def _serve_udp(self) -> None:
