@@ -170,7 +170,7 @@ def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
         pieces += 1
         sent = max(size, 0) + fin
         conn.snd_nxt = (seq + sent) & MASK
-        if (conn.snd_nxt - conn.snd_max) & MASK < HALF:
+        if 0 < (conn.snd_nxt - conn.snd_max) & MASK < HALF:  # never sent before
             if conn.rtt_seq is None and not conn.ts_ok:
                 conn.rtt_seq, conn.rtt_time = conn.snd_nxt, now
             conn.snd_max = conn.snd_nxt
@@ -258,6 +258,8 @@ def _window_update_due(conn: Connection) -> bool:
     """Receiver's silly window avoidance (section 3.8.6.2.2): tell of room when it is worth a segment."""
     if conn.state is not State.ESTABLISHED and conn.state not in (State.FIN_WAIT_1, State.FIN_WAIT_2):
         return False
+    if (conn.rcv_nxt - conn.irs) & MASK == 1:
+        return False  # the SYN,ACK offered what its 16 bits can say; the rest rides on the first ACK of data
     return _window_growth(conn) >= conn.rcv_limit // 2
 
 

@@ -245,8 +245,8 @@ def accept_text(conn: Connection, payload: Buffer, length: int, now: int) -> Non
     conn.rcv_nxt = (conn.rcv_nxt + length) & MASK
     conn.rcv_queue.append(payload)
     conn.rcv_pending += length
-    # MUST-59: an ACK at least for every second full-sized segment.
-    if (conn.rcv_nxt - conn.last_ack) & MASK >= 2 * conn.mss:
+    # MUST-59: an ACK at least for every second full-sized segment. And at once when the window is used up.
+    if (conn.rcv_nxt - conn.last_ack) & MASK >= 2 * conn.mss or conn.rcv_nxt == conn.rcv_adv:
         conn.ack_now = True
     elif not conn.delack_at:
         conn.delack_at = now + conn.settings.delayed_ack
@@ -297,7 +297,7 @@ def acknowledge(
     if acked:
         _new_data_acked(conn, ack, acked, echoed, now)
     elif outstanding and not length and not fin and window == conn.snd_wnd:
-        duplicate = True
+        duplicate = conn.timer_kind is not TimerKind.PERSIST  # answers to probes repeat themselves
     # The window: SND.WL1 < SEG.SEQ, or equal and SND.WL2 =< SEG.ACK.
     newer = (seq - conn.snd_wl1) & MASK
     if 0 < newer < HALF or (newer == 0 and (ack - conn.snd_wl2) & MASK < HALF):
@@ -323,7 +323,7 @@ def _new_data_acked(conn: Connection, ack: int, acked: int, echoed: int | None, 
     # Round-trip time: from the echoed timestamp (RFC 7323, section 4.1), else from the one timed segment.
     if echoed is not None:
         rtt = (conn.timestamp(now) - echoed) & MASK
-        if rtt < 1_000_000:  # milliseconds; more is nonsense
+        if rtt * MS <= now - conn.opened_at + MS:  # it cannot have taken longer than the connection has lived
             conn.rtt.sample(rtt * MS)
     elif conn.rtt_seq is not None and (ack - conn.rtt_seq) & MASK < HALF:
         conn.rtt.sample(now - conn.rtt_time)
