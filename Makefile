@@ -1,0 +1,65 @@
+# The targets set up by themselves: on a fresh clone `make demo` and `make test` are enough.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test stress bench lint format types docs clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Candidates, best first; PYTHON=... puts one of your own before them.
+PYTHONS := $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11
+SUITABLE := import sys, ensurepip, venv; sys.exit(sys.implementation.name != "cpython" or sys.version_info < (3, 11))
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+setup: $(READY) ## make .venv with everything
+
+# pip runs again only when pyproject.toml has changed. A .venv whose Python is gone, or that was moved here from
+# elsewhere, is made anew.
+$(READY): pyproject.toml
+	@if ! $(BIN)/python -c '' 2>/dev/null || ! $(BIN)/pip --version >/dev/null 2>&1; then \
+		for python in $(PYTHONS); do \
+			if "$$python" -c '$(SUITABLE)' >/dev/null 2>&1; then found=$$python; break; fi; \
+		done; \
+		if [ -z "$${found:-}" ]; then \
+			echo "slirpy needs CPython 3.11 or newer with its venv module (Debian, Ubuntu: apt-get install" \
+				"python3-venv); found none among: $(strip $(PYTHONS)); name one with: make PYTHON=/path/to/python3" >&2; \
+			exit 1; \
+		fi; \
+		echo "slirpy: making $(VENV) with $$("$$found" --version)"; \
+		"$$found" -m venv --clear $(VENV) || exit 1; \
+	fi
+	@echo "slirpy: installing what pyproject.toml names into $(VENV)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(READY) ## see it work; no privileges needed
+	@$(BIN)/slirpy demo
+
+test: $(READY) ## all tests but the long ones; a few minutes
+	@$(BIN)/python -m pytest -q -m "not stress"
+
+stress: $(READY) ## the long tests
+	@$(BIN)/python -m pytest -q -m stress -o faulthandler_timeout=7200
+
+bench: $(READY) ## measure the figures of README.md again (Linux, root, iperf3, slirp4netns)
+	@$(BIN)/python -m benchmarks
+
+lint: $(READY) ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(READY) ## let ruff repair what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: $(READY) ## mypy, strict
+	@$(BIN)/mypy
+
+docs: $(READY) ## build the documentation into site/
+	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet --strict
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) site build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,175 @@
+"""Imports go one way, load little, and load everywhere."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "slirpy"
+
+# From a part of the package to the parts that it may import; every part may import itself. "slirpy" is the package's
+# own __init__.py, the public API.
+BASE = {"errors", "stats", "interfaces", "config"}
+WIRE = BASE | {"wire"}
+CORE = WIRE | {"tcp", "core"}
+ALLOWED: dict[str, set[str]] = {
+    "_version": set(),
+    "errors": set(),
+    "stats": set(),
+    "interfaces": {"stats"},
+    "config": {"errors", "interfaces"},
+    "wire": BASE,
+    "tcp": WIRE,
+    "core": WIRE | {"tcp"},
+    "nat": CORE,
+    "services": CORE,
+    "links": WIRE,
+    "host": WIRE,
+    "assembly": CORE | {"nat", "services"},
+    "runtime": CORE | {"nat", "services", "assembly", "links", "host"},
+    "slirpy": CORE | {"assembly", "runtime", "_version"},
+}
+ALLOWED["testing"] = set(ALLOWED)
+ALLOWED["cli"] = set(ALLOWED)
+ALLOWED["__main__"] = {"cli"}
+
+
+def sources() -> Iterator[tuple[str, str]]:
+    """Name and text of every module of the package."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path.read_text()
+
+
+def part(module: str) -> str:
+    """``slirpy.tcp.seq`` belongs to ``tcp``."""
+    return (module.split(".") + ["slirpy"])[1] if "." in module else "slirpy"
+
+
+def imported(text: str) -> Iterator[tuple[int, str]]:
+    """Line and module of every import, wherever it stands, also for type checkers only."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import"
+            for alias in node.names:
+                # `from slirpy import config` names a module; `from slirpy import Config` a name of the public API.
+                inner = f"{node.module}.{alias.name}"
+                is_module = node.module == "slirpy" and alias.name in ALLOWED
+                yield node.lineno, inner if is_module else node.module or ""
+
+
+def wrong_arrows(module: str, text: str) -> list[str]:
+    """The imports of a module that point the wrong way."""
+    own = part(module)
+    return [
+        f"{module}:{line} imports {target}: {own} may know {', '.join(sorted(ALLOWED[own])) or 'nothing'}"
+        for line, target in imported(text)
+        if target.split(".")[0] == "slirpy" and part(target) != own and part(target) not in ALLOWED[own]
+    ]
+
+
+def test_imports_go_one_way() -> None:
+    found = [wrong for module, text in sources() for wrong in wrong_arrows(module, text)]
+    assert not found, "\n".join(found)
+
+
+def test_every_part_has_its_place() -> None:
+    assert {part(module) for module, _ in sources()} <= set(ALLOWED)
+    assert len(list(sources())) > 40
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("slirpy.wire.udp", "from slirpy.core.stack import IPStack"),
+        ("slirpy.tcp.receive", "import slirpy.nat.tcp"),
+        ("slirpy.core.stack", "from slirpy import Config"),
+        ("slirpy.core.stack", "def later():\n    from slirpy.services.dns import DnsService"),
+        ("slirpy.core.port", "if TYPE_CHECKING:\n    from slirpy.nat.tcp import TcpNat"),
+        ("slirpy.links.tap", "from slirpy.core.port import LinkPort"),
+        ("slirpy.host.sim", "from slirpy import runtime"),
+        ("slirpy.nat.udp", "from slirpy.services.dhcp import DhcpService"),
+        ("slirpy.testing.clock", "from slirpy.cli import report"),
+        ("slirpy.stats", "from slirpy.interfaces import Buffer"),
+        ("slirpy", "from slirpy.cli.main import main"),
+    ],
+)
+def test_an_arrow_the_other_way_is_seen(module: str, text: str) -> None:
+    assert len(wrong_arrows(module, text)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("slirpy.tcp.receive", "from slirpy.wire.tcp import ACK\nimport struct"),
+        ("slirpy.tcp.receive", "from slirpy.tcp.seq import MASK"),
+        ("slirpy.cli.run", "from slirpy import Slirp\nfrom slirpy.cli import guest"),
+    ],
+)
+def test_an_arrow_the_right_way_is_not(module: str, text: str) -> None:
+    assert wrong_arrows(module, text) == []
+
+
+def run_python(code: str) -> str:
+    """What a fresh interpreter prints."""
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=PACKAGE.parent,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+# What Windows or macOS do not have. Modules of the standard library that choose their form by sys.platform are
+# imported before it lies.
+ELSEWHERE = """
+import asyncio, ctypes, selectors, subprocess, tempfile, uuid, pathlib, os, select, signal, socket, sys
+for name in ("fcntl", "termios", "tty", "pty", "pwd", "grp", "resource", "syslog", "spwd", "crypt", "nis", "curses"):
+    sys.modules[name] = None
+for module, names in (
+    (select, "epoll poll kqueue EPOLLIN"),
+    (os, "fork readv writev sched_setaffinity geteuid getuid getgid unshare setns memfd_create mkfifo openpty"),
+    (socket, "AF_UNIX AF_NETLINK AF_PACKET AF_VSOCK SO_REUSEPORT SO_BINDTODEVICE SCM_RIGHTS send_fds recv_fds"),
+    (signal, "SIGKILL SIGHUP SIGCHLD SIGUSR1 SIGWINCH pthread_sigmask set_wakeup_fd sigwait"),
+):
+    for name in names.split():
+        module.__dict__.pop(name, None)
+sys.platform = {platform!r}
+import importlib
+for name in {modules!r}:
+    importlib.import_module(name)
+print(len([name for name in sys.modules if name.split(".")[0] == "slirpy"]))
+"""
+
+
+@pytest.mark.parametrize("platform", ["win32", "darwin"])
+def test_it_can_be_imported_where_linux_is_not(platform: str) -> None:
+    modules = [module for module, _ in sources() if part(module) not in ("cli", "__main__")]
+    assert "slirpy.links.tap" in modules
+    assert int(run_python(ELSEWHERE.format(platform=platform, modules=modules))) >= len(modules)
+
+
+def test_the_hidden_modules_are_hidden() -> None:
+    code = ELSEWHERE.format(platform="win32", modules=[]) + (
+        "try:\n    import fcntl\nexcept ImportError:\n    print('hidden', hasattr(select, 'epoll'))"
+    )
+    assert run_python(code).split()[1:] == ["hidden", "False"]
+
+
+def test_importing_slirpy_loads_little() -> None:
+    """Start-up time and memory: an emulator that embeds slirpy pays for what it uses."""
+    loaded = set(run_python("import slirpy, sys; print(*sys.modules)").split())
+    assert "slirpy.runtime" in loaded
+    assert not loaded & {"click", "rich", "pyroute2", "hypothesis", "asyncio", "pytest", "slirpy.cli"}
