@@ -1,0 +1,142 @@
+"""One end of the traffic: a small program that does what it is told on standard input, a JSON object a line.
+
+It runs on the host (servers) and inside the guests' namespaces (clients), with the standard library alone and
+without the rest of these files, because a guest may not be able to read them: ``harness.py`` hands over its text.
+Every answer is a JSON object; a failure is ``{"error": text}``. It ends with its standard input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import selectors
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+PATIENCE = 20
+"""Seconds that one socket operation may take."""
+_BLOCK = bytes(1 << 18)
+_idle: list[socket.socket] = []
+
+
+def run(argv: list[str], timeout: float) -> dict[str, Any]:
+    """Run a program; answers its status and its output."""
+    done = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
+    )
+    return {"status": done.returncode, "output": done.stdout, "errors": done.stderr}
+
+
+def connect(address: str, port: int) -> socket.socket:
+    """A connection on which the kernel bounds every wait, which costs no system call of its own."""
+    sock = socket.socket()
+    limit = struct.pack("ll", PATIENCE, 0)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.connect((address, port))
+    return sock
+
+
+def exchange(sock: socket.socket) -> None:
+    """One byte there and back."""
+    sock.send(b"x")
+    if not sock.recv(1):
+        raise ConnectionError("the echo server closed the connection")
+
+
+def idle(address: str, port: int, count: int) -> dict[str, Any]:
+    """Open connections, use each once, and keep them."""
+    for _ in range(count):
+        sock = connect(address, port)
+        _idle.append(sock)
+        exchange(sock)
+    return {"open": len(_idle)}
+
+
+def round_trips(address: str, port: int, seconds: float) -> dict[str, Any]:
+    """One-byte round trips over one connection."""
+    with connect(address, port) as sock:
+        exchange(sock)
+        count = 0
+        start = time.monotonic()
+        end = start + seconds
+        while (now := time.monotonic()) < end:
+            exchange(sock)
+            count += 1
+        return {"count": count, "seconds": now - start}
+
+
+def connects(address: str, port: int, count: int) -> dict[str, Any]:
+    """Connect, exchange a byte and close, again and again: a count, since each leaves a TIME-WAIT behind."""
+    start = time.monotonic()
+    for _ in range(count):
+        with connect(address, port) as sock:
+            exchange(sock)
+    return {"count": count, "seconds": time.monotonic() - start}
+
+
+def serve(kind: str) -> dict[str, Any]:
+    """Serve on 127.0.0.1 from now on: "echo", "sink" (takes everything) or "source" (sends without end)."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    threading.Thread(target=_serve, args=(listener, kind), daemon=True).start()
+    return {"port": listener.getsockname()[1]}
+
+
+def _serve(listener: socket.socket, kind: str) -> None:
+    selector = selectors.DefaultSelector()
+    selector.register(listener, selectors.EVENT_READ)
+    room = bytearray(1 << 20)
+    while True:
+        for key, _ in selector.select():
+            sock = key.fileobj
+            assert isinstance(sock, socket.socket)
+            if sock is listener:
+                accepted, _ = listener.accept()
+                accepted.setblocking(False)
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                selector.register(accepted, selectors.EVENT_WRITE if kind == "source" else selectors.EVENT_READ)
+                continue
+            try:
+                moved = sock.send(_BLOCK) if kind == "source" else sock.recv_into(room)
+                if kind == "echo" and moved:
+                    sock.send(room[:moved])
+            except BlockingIOError:
+                continue
+            except OSError:
+                moved = 0
+            if not moved:
+                selector.unregister(sock)
+                sock.close()
+
+
+_COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {
+    "run": run,
+    "idle": idle,
+    "round_trips": round_trips,
+    "connects": connects,
+    "serve": serve,
+}
+
+
+def main() -> None:
+    """Obey, line by line."""
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        command = json.loads(line)
+        try:
+            answer = _COMMANDS[command.pop("do")](**command)
+        except (OSError, subprocess.SubprocessError) as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        main()

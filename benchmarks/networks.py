@@ -1,0 +1,121 @@
+"""Guests: network namespaces whose only network is slirpy, or one of its peers."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from harness import ENDPOINT, START_SECONDS, BenchmarkError, Endpoint, Process
+
+__all__ = ["NETWORKS", "Network", "missing"]
+
+NOBODY = "65534"
+SYSTEM_PYTHON = "/usr/bin/python3"
+
+# pasta refuses to run as root. As root, then, as nobody, in a mount namespace of its own with a /dev/net/tun
+# that everybody may open. Nothing of this is seen outside.
+_AS_NOBODY = f"""
+set -e
+mount -t tmpfs tmpfs /dev/net
+mknod -m 666 /dev/net/tun c 10 200
+exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups "$@"
+"""
+
+
+class Network:
+    """A guest with its network.
+
+    Attributes:
+        name: ``slirpy``, ``slirp4netns`` or ``pasta``.
+        guest: what runs inside.
+        pid: the process that carries the traffic.
+    """
+
+    def __init__(self, name: str, guest: Endpoint, carrier: Process) -> None:
+        self.name = name
+        self.guest = guest
+        self.pid = carrier.pid
+        self._carrier = carrier
+
+    def close(self) -> None:
+        """End both."""
+        self.guest.close()
+        if self._carrier is not self.guest.process:
+            self._carrier.stop()
+
+    def __enter__(self) -> Network:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _slirpy(mtu: int) -> Network:
+    argv = [sys.executable, "-m", "slirpy", "run", "--mtu", str(mtu), "--"]
+    process = Process([*argv, sys.executable, "-c", ENDPOINT])
+    return Network("slirpy", Endpoint(process), process)
+
+
+def _slirp4netns(mtu: int) -> Network:
+    root = os.geteuid() == 0
+    unshare = ["unshare", "-n"] if root else ["unshare", "-r", "-n"]
+    guest = Endpoint(Process([*unshare, sys.executable, "-c", ENDPOINT]))  # unshare becomes it: one pid
+    pid = guest.process.pid
+    ready, told = os.pipe()
+    try:
+        argv = ["slirp4netns", "--configure", f"--mtu={mtu}", f"--ready-fd={told}"]
+        if not root:
+            argv.append(f"--userns-path=/proc/{pid}/ns/user")
+        try:
+            carrier = Process([*argv, str(pid), "tap0"], pass_fds=[told])
+        except BenchmarkError:
+            guest.close()
+            raise
+        os.close(told)
+        told = -1
+        network = Network("slirp4netns", guest, carrier)
+        if not select.select([ready], [], [], START_SECONDS)[0] or not os.read(ready, 1):
+            why = carrier.complaints()
+            network.close()
+            raise BenchmarkError(f"slirp4netns did not start: {why}")
+        return network
+    finally:
+        os.close(ready)
+        if told >= 0:
+            os.close(told)
+
+
+def _pasta(mtu: int) -> Network:
+    options = "-q -f -4 -a 10.0.2.15 -n 24 -g 10.0.2.2 -I tap0 --config-net -t none -u none -T none -U none"
+    argv = ["pasta", *options.split(), "-m", str(mtu), "--", SYSTEM_PYTHON, "-c", ENDPOINT]
+    if os.geteuid() == 0:
+        argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _AS_NOBODY, "sh", *argv]
+    process = Process(argv)
+    return Network("pasta", Endpoint(process), process)
+
+
+NETWORKS: dict[str, Callable[[int], Network]] = {
+    "slirpy": _slirpy,
+    "slirp4netns": _slirp4netns,
+    "pasta": _pasta,
+}
+"""Each takes the guest's MTU and starts a :class:`Network`."""
+
+
+def missing(name: str) -> str | None:
+    """Why a network cannot be had on this machine, or None."""
+    if sys.platform != "linux":
+        return "needs Linux"
+    for tool in {"slirpy": (), "slirp4netns": ("unshare", "slirp4netns"), "pasta": ("pasta", "setpriv")}[name]:
+        if shutil.which(tool) is None:
+            return f"needs {tool}"
+    if name == "pasta" and not Path(SYSTEM_PYTHON).exists():
+        return f"needs {SYSTEM_PYTHON}, for a user who may not read ours"
+    return None

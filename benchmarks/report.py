@@ -1,0 +1,185 @@
+"""Results: medians, tables in Markdown, JSON, and the facts about the machine that they are worthless without."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from harness import BenchmarkError, raise_limits
+
+__all__ = ["Bar", "Report", "common_options", "facts", "main", "median", "ratio"]
+
+
+@dataclass
+class Bar:
+    """A promise, and what was measured."""
+
+    what: str
+    value: float
+    limit: float
+    at_least: bool
+    """Whether ``limit`` is the least or the most."""
+    unit: str = ""
+
+    @property
+    def held(self) -> bool:
+        """Whether the promise is kept."""
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+    def line(self) -> str:
+        """As an item of a Markdown list."""
+        sign, verdict = "at least" if self.at_least else "at most", "held" if self.held else "**missed**"
+        return f"- {self.what}: {self.value:.1f}{self.unit}, bar {sign} {self.limit:g}{self.unit}: {verdict}"
+
+
+@dataclass
+class Report:
+    """What one benchmark has found."""
+
+    title: str
+    note: str
+    """What the figures are, in a sentence or two."""
+    columns: Sequence[str]
+    rows: list[Sequence[str]] = field(default_factory=list)
+    bars: list[Bar] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    """What was left out, and why."""
+    samples: dict[str, list[float]] = field(default_factory=dict)
+    """Every single measurement, by what it is of."""
+
+    def sample(self, what: str, value: float) -> None:
+        """Keep one measurement."""
+        self.samples.setdefault(what, []).append(value)
+
+    def median(self, what: str) -> float | None:
+        """The median of what was kept under a name; None without any."""
+        return median(self.samples.get(what, []))
+
+    def markdown(self) -> str:
+        """Heading, note, table, bars and remarks."""
+        lines = [f"## {self.title}", "", self.note, ""]
+        lines += ["| " + " | ".join(self.columns) + " |", "|" + "---|" * len(self.columns)]
+        lines += ["| " + " | ".join(row) + " |" for row in self.rows]
+        if self.bars:
+            lines += ["", *(bar.line() for bar in self.bars)]
+        if self.remarks:
+            lines += ["", *(f"- {remark}" for remark in self.remarks)]
+        return "\n".join(lines) + "\n"
+
+
+def median(values: Sequence[float]) -> float | None:
+    """The median, or None of nothing."""
+    return statistics.median(values) if values else None
+
+
+def show(value: float | None, digits: int = 2) -> str:
+    """A number for a table; a dash for none."""
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def ratio(ours: float | None, theirs: float | None) -> str:
+    """How many times theirs ours is."""
+    return "-" if ours is None or not theirs else f"{ours / theirs:.2f}x"
+
+
+def _first_line(*argv: str) -> str | None:
+    if shutil.which(argv[0]) is None:
+        return None
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
+    lines = (done.stdout or done.stderr).splitlines()
+    return lines[0].strip() if lines else None
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _version() -> str:
+    from slirpy import __version__
+
+    revision = None
+    if shutil.which("git") is not None:
+        repository = str(Path(__file__).parent)
+        revision = _first_line("git", "-C", repository, "describe", "--always", "--dirty")
+    return __version__ + (f" ({revision})" if revision else "")
+
+
+def facts() -> dict[str, str]:
+    """The machine, and the versions of all that took part."""
+    load = "{:.2f} {:.2f} {:.2f}".format(*os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
+    found = {
+        "slirpy": _version(),
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        "processor": f"{_processor()}, {os.cpu_count()} cores",
+        "system": f"{platform.system()} {platform.release()}",
+        "load before": load,
+    }
+    for tool in ("slirp4netns", "pasta", "iperf3"):
+        found[tool] = _first_line(tool, "--version") or "not installed"
+    return found
+
+
+def common_options(parser: argparse.ArgumentParser) -> None:
+    """``--json``."""
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write every measurement to FILE too")
+
+
+def positive(text: str) -> float:
+    """An option's value: a number above 0."""
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def count(text: str) -> int:
+    """An option's value: a whole number above 0."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def write_json(path: Path, reports: Sequence[Report], machine: Mapping[str, str]) -> None:
+    """All facts, rows, bars and measurements."""
+    path.write_text(json.dumps({"facts": machine, "reports": [asdict(r) for r in reports]}, indent=1) + "\n")
+
+
+def main(
+    description: str | None,
+    options: Callable[[argparse.ArgumentParser], None],
+    measure: Callable[[argparse.Namespace], Report],
+) -> None:
+    """The body of each benchmark's command line."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    options(parser)
+    common_options(parser)
+    arguments = parser.parse_args()
+    raise_limits()
+    machine = facts()
+    try:
+        report = measure(arguments)
+    except BenchmarkError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    print(report.markdown())
+    print("; ".join(f"{name} {value}" for name, value in machine.items()))
+    if arguments.json is not None:
+        write_json(arguments.json, [report], machine)

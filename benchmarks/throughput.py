@@ -1,0 +1,95 @@
+"""iperf3 between a namespace and the host's loopback: slirpy, slirp4netns and pasta in turns."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import ExitStack
+
+from harness import BenchmarkError, Iperf, cpu_seconds
+from networks import NETWORKS, Network, missing
+from report import Bar, Report, count, main, positive, ratio, show
+
+GIB = 1 << 30
+DIRECTIONS = {"guest to host": (), "host to guest": ("-R",)}
+BARS = {"guest to host": 4.0, "host to guest": 2.0}
+"""At MTU 1500 with one connection: at least so many times slirp4netns."""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """What can be chosen."""
+    parser.add_argument("--seconds", type=positive, default=2.5, help="length of each measurement")
+    parser.add_argument("--rounds", type=count, default=5, help="measurements of each kind")
+    parser.add_argument("--mtu", type=count, nargs="+", default=[1500], help="of the guest: 1500, 65520, ...")
+    parser.add_argument("--parallel", type=count, nargs="+", default=[1, 4], help="connections at a time")
+    parser.add_argument(
+        "--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), help="what to compare"
+    )
+
+
+def measure(arguments: argparse.Namespace) -> Report:
+    """Run it all."""
+    report = Report(
+        "Throughput",
+        f"iperf3, TCP, medians of {arguments.rounds} runs of {arguments.seconds:g} s in turns."
+        " CPU is that of the network process alone, in seconds to a GiB.",
+        ["MTU", "direction", "connections", "network", "Gbit/s", "slirpy is", "CPU s/GiB"],
+    )
+    for mtu in arguments.mtu:
+        with ExitStack() as stack:
+            networks = _start(arguments.networks, mtu, stack, report)
+            for parallel in arguments.parallel:
+                for direction in DIRECTIONS:
+                    _measure(report, networks, mtu, parallel, direction, arguments)
+    return report
+
+
+def _start(names: list[str], mtu: int, stack: ExitStack, report: Report) -> list[Network]:
+    networks = []
+    for name in names:
+        lacking = missing(name)
+        try:
+            if lacking is not None:
+                raise BenchmarkError(lacking)
+            networks.append(stack.enter_context(NETWORKS[name](mtu)))
+        except BenchmarkError as error:
+            if name == "slirpy":
+                raise
+            report.remarks.append(f"{name} at MTU {mtu} was left out: {error}")
+    return networks
+
+
+def _measure(
+    report: Report,
+    networks: list[Network],
+    mtu: int,
+    parallel: int,
+    direction: str,
+    arguments: argparse.Namespace,
+) -> None:
+    case = f"mtu={mtu} {direction} x{parallel}"
+    seconds = arguments.seconds
+    flags = (*DIRECTIONS[direction], "-P", str(parallel), "-t", f"{seconds:g}")
+    for _ in range(arguments.rounds):
+        for network in networks:
+            with Iperf() as server:
+                before = cpu_seconds(network.pid)
+                rate, moved = server.client(network.guest, seconds, *flags)
+                used = cpu_seconds(network.pid) - before
+            report.sample(f"{case} {network.name} Gbit/s", rate / 1e9)
+            if moved:
+                report.sample(f"{case} {network.name} CPU s/GiB", used * GIB / moved)
+    ours = report.median(f"{case} slirpy Gbit/s")
+    for network in networks:
+        rate_median = report.median(f"{case} {network.name} Gbit/s")
+        cpu_median = report.median(f"{case} {network.name} CPU s/GiB")
+        times = "" if network.name == "slirpy" else ratio(ours, rate_median)
+        report.rows.append(
+            (str(mtu), direction, str(parallel), network.name, show(rate_median), times, show(cpu_median))
+        )
+        if network.name == "slirp4netns" and mtu == 1500 and parallel == 1 and ours and rate_median:
+            what = f"{direction} at MTU 1500, times slirp4netns"
+            report.bars.append(Bar(what, ours / rate_median, BARS[direction], at_least=True, unit="x"))
+
+
+if __name__ == "__main__":
+    main(__doc__, options, measure)
