@@ -48,7 +48,7 @@ def sources() -> Iterator[tuple[str, str]]:
 
 def part(module: str) -> str:
     """``slirpy.tcp.seq`` belongs to ``tcp``."""
-    return (module.split(".") + ["slirpy"])[1] if "." in module else "slirpy"
+    return module.split(".")[1] if "." in module else module
 
 
 def imported(text: str) -> Iterator[tuple[int, str]]:

@@ -1,0 +1,294 @@
+"""The configuration: defaults, what is refused and with what words, and QEMU's option strings."""
+
+from __future__ import annotations
+
+import dataclasses
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import pytest
+
+from slirpy import Action, Config, ConfigError, ForwardError, HostForward, Resolver, SlirpyError, Verdict
+from slirpy.config import parse_hostfwd, parse_resolver
+
+A = IPv4Address
+
+
+def refusal(error: type[SlirpyError], **arguments: Any) -> str:
+    with pytest.raises(error) as caught:
+        Config(**arguments)
+    return str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------ addresses
+
+
+def test_defaults_are_those_of_qemu() -> None:
+    config = Config()
+    assert config.net == IPv4Network("10.0.2.0/24")
+    assert (config.host, config.dns, config.dhcpstart) == (A("10.0.2.2"), A("10.0.2.3"), A("10.0.2.15"))
+    assert config.mtu == 1500
+    assert config.host_loopback
+    assert config.hostfwd == ()
+    assert config.resolvers is None
+
+
+@pytest.mark.parametrize(
+    ("net", "host", "dns", "dhcpstart"),
+    [
+        ("192.168.7.0/24", "192.168.7.2", "192.168.7.3", "192.168.7.15"),
+        ("172.16.0.0/12", "172.16.0.2", "172.16.0.3", "172.16.0.15"),
+        ("16.0.0.0/4", "16.0.0.2", "16.0.0.3", "16.0.0.15"),
+        ("10.0.2.16/28", "10.0.2.18", "10.0.2.19", "10.0.2.17"),  # .31 is the broadcast address
+        ("10.0.2.8/29", "10.0.2.10", "10.0.2.11", "10.0.2.9"),
+        ("10.0.2.4/30", "10.0.2.6", "10.0.2.6", "10.0.2.5"),  # gateway and DNS share one
+    ],
+)
+def test_everything_follows_from_net(net: str, host: str, dns: str, dhcpstart: str) -> None:
+    config = Config(net=net)  # type: ignore[arg-type]
+    assert (config.host, config.dns, config.dhcpstart) == (A(host), A(dns), A(dhcpstart))
+
+
+def test_a_30_network_has_room_for_one_guest_and_no_more() -> None:
+    text = refusal(ConfigError, net="10.0.2.4/30", host="10.0.2.5", dns="10.0.2.6")
+    assert text == "net 10.0.2.4/30 has no room for gateway, DNS server and a guest; use a larger one"
+    config = Config(net="10.0.2.4/30", host="10.0.2.5")  # type: ignore[arg-type]
+    assert (config.dns, config.dhcpstart) == (A("10.0.2.5"), A("10.0.2.6"))
+
+
+def test_host_bits_of_net_are_ignored() -> None:
+    assert Config(net="10.1.2.3/16").net == IPv4Network("10.1.0.0/16")  # type: ignore[arg-type]
+
+
+def test_defaults_step_aside() -> None:
+    config = Config(host="10.0.2.3")  # type: ignore[arg-type]
+    assert config.dns == A("10.0.2.1")
+    config = Config(host="10.0.2.15")  # type: ignore[arg-type]
+    assert config.dhcpstart == A("10.0.2.1")
+
+
+def test_addresses_as_bytes() -> None:
+    config = Config()
+    assert config.network_address == bytes([10, 0, 2, 0])
+    assert config.netmask == bytes([255, 255, 255, 0])
+    assert config.broadcast_address == bytes([10, 0, 2, 255])
+    assert config.gateway_address == bytes([10, 0, 2, 2])
+    assert config.dns_address == bytes([10, 0, 2, 3])
+    assert config.dhcpstart_address == bytes([10, 0, 2, 15])
+    assert config.contains(bytes([10, 0, 2, 255]))
+    assert not config.contains(bytes([10, 0, 3, 0]))
+
+
+def test_it_is_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().mtu = 9000  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("mtu", [68, 1500, 65521])
+def test_mtu_bounds_are_inside(mtu: int) -> None:
+    assert Config(mtu=mtu).mtu == mtu
+
+
+def test_policy_is_kept() -> None:
+    def policy(_: object) -> Verdict:
+        return Verdict(Action.ALLOW)
+
+    assert Config(policy=policy).policy is policy
+
+
+# ---------------------------------------------------------------------- every refusal, word for word
+
+NETWORK = "is not an IPv4 network; write for example 10.0.2.0/24"
+INSIDE = "is not an address of 10.0.2.0/24; choose one from 10.0.2.1 to 10.0.2.254"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"net": "10.0.2"}, f'net "10.0.2" {NETWORK}'),
+        ({"net": "10.0.2.0/33"}, f'net "10.0.2.0/33" {NETWORK}'),
+        ({"net": "fec0::/64"}, f'net "fec0::/64" {NETWORK}'),
+        ({"net": ""}, f'net "" {NETWORK}'),
+        *(
+            ({"net": net}, f"net {net}: the prefix must be from /4 to /30, so that it holds guests and servers")
+            for net in ("10.0.2.0/31", "10.0.2.1/32", "32.0.0.0/3", "0.0.0.0/0")
+        ),
+        *(
+            ({"net": net}, f"net {net} is a loopback or multicast network; choose one such as 10.0.2.0/24")
+            for net in ("127.0.0.0/8", "127.0.1.0/24", "224.0.0.0/4", "239.1.2.0/24")
+        ),
+        ({"host": "10.0.3.2"}, f"host 10.0.3.2 {INSIDE}"),
+        ({"host": "10.0.2.0"}, f"host 10.0.2.0 {INSIDE}"),
+        ({"host": "10.0.2.255"}, f"host 10.0.2.255 {INSIDE}"),
+        ({"host": "gateway"}, 'host "gateway" is not an IPv4 address, such as 10.0.2.2'),
+        ({"dns": "8.8.8.8"}, f"dns 8.8.8.8 {INSIDE}"),
+        ({"dns": "::1"}, 'dns "::1" is not an IPv4 address, such as 10.0.2.2'),
+        ({"dhcpstart": "10.0.3.15"}, f"dhcpstart 10.0.3.15 {INSIDE}"),
+        ({"dhcpstart": "10.0.2.2"}, "dhcpstart 10.0.2.2 is the host address; choose another"),
+        ({"dhcpstart": "10.0.2.3"}, "dhcpstart 10.0.2.3 is the dns address; choose another"),
+        ({"mtu": 67}, "mtu 67 is not a number from 68 to 65521"),
+        ({"mtu": 65522}, "mtu 65522 is not a number from 68 to 65521"),
+        ({"mtu": "1500"}, "mtu '1500' is not a number from 68 to 65521"),
+        ({"mtu": 1500.0}, "mtu 1500.0 is not a number from 68 to 65521"),
+        ({"hostfwd": "tcp::80-:80"}, "hostfwd must be a list, such as hostfwd=[...]; given was 'tcp::80-:80'"),
+        (
+            {"dnssearch": "example.org"},
+            "dnssearch must be a list, such as dnssearch=[...]; given was 'example.org'",
+        ),
+        ({"resolvers": 53}, "resolvers must be a list, such as resolvers=[...]; given was 53"),
+        *(
+            (
+                {"resolvers": [given]},
+                f'resolver "{given}" is not ADDR[:PORT]; write for example 127.0.0.53 or 127.0.0.1:5353',
+            )
+            for given in ("dns.example", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:x", "[::1]:x", "[127", "")
+        ),
+    ],
+)
+def test_what_is_refused(arguments: dict[str, Any], text: str) -> None:
+    assert refusal(ConfigError, **arguments) == text
+
+
+def test_a_config_error_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="prefix must be"):
+        Config(net="10.0.0.0/31")  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------------------------------- hostfwd
+
+
+@pytest.mark.parametrize(
+    ("rule", "forward"),
+    [
+        ("tcp:127.0.0.1:8080-:80", HostForward("tcp", A("127.0.0.1"), 8080, None, 80)),
+        ("::2222-:22", HostForward("tcp", A("127.0.0.1"), 2222, None, 22)),
+        ("udp::53-10.0.2.16:5353", HostForward("udp", A("127.0.0.1"), 53, A("10.0.2.16"), 5353)),
+        ("tcp:0.0.0.0:0-:65535", HostForward("tcp", A("0.0.0.0"), 0, None, 65535)),
+    ],
+)
+def test_rules(rule: str, forward: HostForward) -> None:
+    assert parse_hostfwd(rule) == forward
+    assert parse_hostfwd(str(forward)) == forward  # what is shown can be typed again
+    assert Config(hostfwd=[rule]).hostfwd == (forward,)  # type: ignore[list-item]
+    assert Config(hostfwd=[forward]).hostfwd == (forward,)
+
+
+HOW = "write [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, such as tcp:127.0.0.1:8080-:80"
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        ("", f"malformed; {HOW}"),
+        ("8080:80", f"malformed; {HOW}"),
+        ("tcp::8080:80", f"malformed; {HOW}"),
+        ("tcp::8080-80", f"malformed; {HOW}"),
+        ("tcp:::8080-:80", f"malformed; {HOW}"),
+        ("sctp::8080-:80", f'protocol "sctp" is neither tcp nor udp; {HOW}'),
+        ("TCP::8080-:80", f'protocol "TCP" is neither tcp nor udp; {HOW}'),
+        ("tcp:localhost:8080-:80", 'host address "localhost" is not an IPv4 address'),
+        ("tcp::8080-guest:80", 'guest address "guest" is not an IPv4 address'),
+        ("tcp::-:80", 'host port "" is not a number from 0 to 65535'),
+        ("tcp::65536-:80", 'host port "65536" is not a number from 0 to 65535'),
+        ("tcp::http-:80", 'host port "http" is not a number from 0 to 65535'),
+        ("tcp::٣-:80", 'host port "٣" is not a number from 0 to 65535'),
+        ("tcp::8080-:0", 'guest port "0" is not a number from 1 to 65535'),
+        ("tcp::8080-:", 'guest port "" is not a number from 1 to 65535'),
+        ("tcp::8080-:+80", 'guest port "+80" is not a number from 1 to 65535'),
+        ("tcp::8080-:80\n", 'guest port "80\n" is not a number from 1 to 65535'),
+    ],
+)
+def test_rules_that_are_refused(rule: str, text: str) -> None:
+    assert refusal(ForwardError, hostfwd=[rule]) == f'hostfwd "{rule}": {text}'
+
+
+# ------------------------------------------------------------------------------------------ resolvers
+
+
+@pytest.mark.parametrize(
+    ("text", "resolver", "shown"),
+    [
+        ("127.0.0.53", Resolver(bytes([127, 0, 0, 53])), "127.0.0.53:53"),
+        ("127.0.0.1:5353", Resolver(bytes([127, 0, 0, 1]), 5353), "127.0.0.1:5353"),
+        ("::1", Resolver(bytes(15) + b"\1"), "[::1]:53"),
+        ("[::1]", Resolver(bytes(15) + b"\1"), "[::1]:53"),
+        ("[::1]:5353", Resolver(bytes(15) + b"\1", 5353), "[::1]:5353"),
+    ],
+)
+def test_resolvers(text: str, resolver: Resolver, shown: str) -> None:
+    assert parse_resolver(text) == resolver
+    assert str(resolver) == shown
+    assert parse_resolver(shown) == resolver
+    assert Config(resolvers=[text]).resolvers == (resolver,)  # type: ignore[list-item]
+
+
+# -------------------------------------------------------------------------------------- QEMU's strings
+
+
+def test_from_qemu() -> None:
+    config = Config.from_qemu(
+        "user,id=n0,net=192.168.7.0/24,host=192.168.7.1,dns=192.168.7.4,dhcpstart=192.168.7.50,hostname=guest,"
+        "domainname=example.org,dnssearch=a.example,dnssearch=b.example,ipv4=on,ipv6=off,"
+        "hostfwd=tcp::2222-:22,hostfwd=udp:127.0.0.1:5353-192.168.7.50:53",
+        mtu=9000,
+    )
+    assert config == Config(
+        net=IPv4Network("192.168.7.0/24"),
+        host=A("192.168.7.1"),
+        dns=A("192.168.7.4"),
+        dhcpstart=A("192.168.7.50"),
+        hostname="guest",
+        domainname="example.org",
+        dnssearch=["a.example", "b.example"],
+        hostfwd=[parse_hostfwd("tcp::2222-:22"), parse_hostfwd("udp:127.0.0.1:5353-192.168.7.50:53")],
+        mtu=9000,
+    )
+
+
+@pytest.mark.parametrize("options", ["user", "", "user,", "ipv6=off"])
+def test_from_qemu_with_nothing(options: str) -> None:
+    assert Config.from_qemu(options) == Config()
+
+
+def test_a_doubled_comma_is_one() -> None:
+    assert Config.from_qemu("user,hostname=a,,b,domainname=c").hostname == "a,b"
+
+
+NOT_YET = (
+    "restrict=on", "tftp=/srv", "tftp-server-name=t", "bootfile=pxe", "smb=/srv", "smbserver=10.0.2.4",
+    "guestfwd=tcp:10.0.2.9:80-cmd:cat", "ipv4=off", "ipv6=on", "ipv6-net=fec0::/64", "ipv6-host=fec0::2",
+    "ipv6-prefix=fec0::", "ipv6-prefixlen=64", "ipv6-dns=fec0::3",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("item", NOT_YET)
+def test_what_is_known_but_not_built_says_so(item: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Config.from_qemu(f"user,{item}")
+    key = item.partition("=")[0]
+    assert str(caught.value) == f'"{item}": the option {key} is known but not built yet; leave it out'
+
+
+@pytest.mark.parametrize(
+    ("item", "key", "hint"),
+    [
+        ("hostfw=tcp::80-:80", "hostfw", "did you mean hostfwd?"),
+        ("dhcp-start=10.0.2.9", "dhcp-start", "did you mean dhcpstart?"),
+        ("domain=x", "domain", "did you mean domainname?"),
+        ("restict=on", "restict", "did you mean restrict?"),
+        ("network=10.0.0.0/8", "network", "did you mean net?"),
+        ("zzzz=1", "zzzz", "known are net, host, dns, dhcpstart, hostname, domainname"),
+        ("user=1", "user", "known are net, host, dns, dhcpstart, hostname, domainname"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest(item: str, key: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Config.from_qemu(item)
+    assert str(caught.value) == f'"{item}": unknown option "{key}"; {hint}'
+
+
+def test_bad_values_in_qemus_string() -> None:
+    with pytest.raises(ConfigError, match=r'^net "10\." is not an IPv4 network'):
+        Config.from_qemu("user,net=10.")
+    with pytest.raises(ForwardError, match="malformed"):
+        Config.from_qemu("user,hostfwd=80")
