@@ -76,6 +76,9 @@ class Neighbors:
         oldest = min(self._table.values(), key=lambda n: n.seen)
         if oldest.alarm is not None:
             oldest.alarm.cancel()
+            oldest.alarm = None
+        self._stack.stats.drop_neighbor_unresolved += len(oldest.pending)
+        oldest.pending.clear()
         del self._table[oldest.address]
         self._stack.stats.neighbor_evicted += 1
 
@@ -87,6 +90,12 @@ class Neighbors:
                 self._ask(neighbor)  # meanwhile what we know is used
             neighbor.port.push(_addressed(frame, neighbor.mac), length)
             return
+        entry = self.get(neighbor.address)
+        if entry is not neighbor:  # a flow's entry that was given up; the answer will be for the new one
+            if entry.mac is not None:
+                self.send(entry, frame, length)
+                return
+            neighbor = entry
         if len(neighbor.pending) >= PENDING_FRAMES:
             stack.stats.drop_neighbor_queue_full += 1
             return

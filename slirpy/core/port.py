@@ -30,6 +30,7 @@ class LinkPort:
         "_waiters",
         "blocked",
         "checksum_offload",
+        "closed",
         "link",
         "mtu",
         "segmentation_offload",
@@ -46,8 +47,10 @@ class LinkPort:
         self.segmentation_offload = features.checksum_offload and features.segmentation_offload
         self.blocked = False
         """The link has no room; TCP waits."""
+        self.closed = False
+        """The link was taken out; neighbours may still be remembered behind it."""
         self._out: list[Frame] = []
-        self._waiters: list[Waiter] = []
+        self._waiters: dict[Waiter, None] = {}  # each once, however often it asks
 
     def input(self, frame: Buffer, checksummed: bool = False) -> None:
         """A frame from the guest."""
@@ -56,6 +59,9 @@ class LinkPort:
     def push(self, frame: Frame, length: int) -> None:
         """Queue a frame of ``length`` bytes for the next :meth:`flush`."""
         stats = self.stack.stats
+        if self.closed:
+            stats.drop_link_dead += 1
+            return
         if self.blocked and len(self._out) >= QUEUE_LIMIT:
             stats.drop_link_queue_full += 1
             return
@@ -65,7 +71,7 @@ class LinkPort:
 
     def wait(self, waiter: Waiter) -> None:
         """Mark ``waiter`` when there is room again."""
-        self._waiters.append(waiter)
+        self._waiters[waiter] = None
 
     def flush(self) -> None:
         """Hand to the link what is queued."""
@@ -81,9 +87,17 @@ class LinkPort:
     def writable(self) -> None:
         """The link has room again."""
         self.blocked = False
-        waiters, self._waiters = self._waiters, []
+        waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
             waiter.mark()
+
+    def close(self) -> None:
+        """The link is taken out: what waits for it will never be sent."""
+        self.closed = True
+        self.lost(len(self._out))
+        self._out = []
+        self.writable()  # connections go on, if only to their time-out
+        self.link.close()
 
     def lost(self, frames: int) -> None:
         """Frames that the link could not send at all."""

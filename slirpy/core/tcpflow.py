@@ -72,6 +72,7 @@ class TcpFlow(abc.ABC):
     def input(self, seg: Segment, arrival: Arrival) -> None:
         """A segment of this connection, by the slow path."""
         self.macs = arrival.macs
+        self.neighbor = arrival.neighbor  # the old entry may have been forgotten, and the guest have moved
         self.packets_in += 1
         self.bytes_in += len(seg.payload)
         self.last_activity = self.stack.now
