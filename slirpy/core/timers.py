@@ -13,6 +13,9 @@ from itertools import count
 
 __all__ = ["Alarm", "Timers"]
 
+SWEEP = 1024
+"""Entries below which it is not worth looking for those that do not count."""
+
 
 class Alarm:
     """One deadline that may be moved, with what to call then."""
@@ -35,8 +38,12 @@ class Alarm:
 
     def cancel(self) -> None:
         """Never call again, and let go of the callback."""
-        self.when = None
+        self.when = self._entry = None
         self._callback = None
+
+    def counts(self, entry: int) -> bool:
+        """Whether the heap entry made for ``entry`` is the one that counts."""
+        return entry == self._entry
 
     def ring(self, entry: int, now: int) -> None:
         """The heap entry made for ``entry`` has come up."""
@@ -56,11 +63,12 @@ class Alarm:
 class Timers:
     """All alarms of one stack."""
 
-    __slots__ = ("_count", "_heap")
+    __slots__ = ("_count", "_heap", "_limit")
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Alarm]] = []
         self._count = count()
+        self._limit = SWEEP
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Alarm:
         """Call ``callback`` once, at the first :meth:`run` at or after ``when``."""
@@ -71,6 +79,15 @@ class Timers:
     def push(self, when: int, alarm: Alarm) -> None:
         """For :class:`Alarm`."""
         heapq.heappush(self._heap, (when, next(self._count), alarm))
+        if len(self._heap) > self._limit:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Throw out entries that no longer count. It waits until they may be half of all, so it costs little."""
+        live = {entry[2]: entry for entry in self._heap if entry[2].counts(entry[0])}
+        self._heap[:] = live.values()
+        heapq.heapify(self._heap)
+        self._limit = max(2 * len(live), SWEEP)
 
     def deadline(self) -> int | None:
         """When :meth:`run` should be called: not later than the first alarm, perhaps earlier."""
