@@ -45,15 +45,14 @@ class Icmp:
         stack.stats.icmp_echo_replies += 1
         stack.send_ip(neighbor, header.destination, header.source, ipv4.ICMP, reply, ttl=TTL)
 
-    def error(self, neighbor: Neighbor, packet: Buffer, kind: int, code: int) -> None:
-        """Tell a guest that its packet went nowhere; ``packet`` starts with its IPv4 header.
+    def error(self, neighbor: Neighbor, header: ipv4.IPv4Header, packet: Buffer, kind: int, code: int) -> None:
+        """Tell a guest that its packet went nowhere; ``packet`` is what is left of it, from its header on.
 
         Comes from the gateway. Nothing is said about ICMP errors, later fragments and broadcasts (RFC 1122,
         section 3.2.2), and not more often than :data:`RATE` allows.
         """
         stack = self._stack
-        header = ipv4.parse(packet)
-        if header is None or header.fragment & ipv4.OFFSET_MASK or stack.is_broadcast(header.destination):
+        if header.fragment & ipv4.OFFSET_MASK or stack.is_broadcast(header.destination):
             return
         if header.protocol == ipv4.ICMP and packet[header.header_length] not in (
             icmp.ECHO_REQUEST,

@@ -85,7 +85,7 @@ class IPStack:
         """Disconnect a link and close it. Its flows stay, and go on if their guest appears elsewhere."""
         if port in self.ports:
             self.ports.remove(port)
-            port.link.close()
+            port.close()
 
     # --------------------------------------------------------------------------- the life of a batch
 
@@ -149,7 +149,7 @@ class IPStack:
             return
         packet = packet[: header.total_length]
         source = header.source
-        if source == _UNSPECIFIED:
+        if source == _UNSPECIFIED and header.protocol == ipv4.UDP:
             neighbor = Neighbor(source)  # a guest that asks for an address
         elif self._may_be_guest(source):
             neighbor = self.neighbors.learn(source, macs[6:], port)
@@ -172,7 +172,7 @@ class IPStack:
             self.icmp.input(neighbor, header, packet)
         else:
             stats.drop_ip_protocol += 1
-            self.icmp.error(neighbor, packet, icmp.UNREACHABLE, 2)  # protocol unreachable
+            self.icmp.error(neighbor, header, packet, icmp.UNREACHABLE, 2)  # protocol unreachable
 
     def _may_be_guest(self, address: bytes) -> bool:
         config = self.config

@@ -26,7 +26,7 @@ from slirpy.tcp import Connection, Segment, Settings, State
 from slirpy.tcp.connection import SYNCHRONIZED
 from slirpy.tcp.seq import MASK, seq_gt
 from slirpy.wire import icmp
-from slirpy.wire.tcp import ACK, RST, SYN
+from slirpy.wire.tcp import ACK, HEADER_LENGTH, RST, SYN
 
 if TYPE_CHECKING:
     from slirpy.core.neighbor import Neighbor
@@ -77,7 +77,7 @@ class NatTcpFlow(TcpFlow):
 
     def hold(self, arrival: Arrival, syn: Segment) -> None:
         """Keep what is needed to refuse the connection later."""
-        packet = memoryview(bytes(arrival.packet[:60]))
+        packet = memoryview(bytes(arrival.packet[: arrival.header.header_length + HEADER_LENGTH]))
         self._arrival = arrival._replace(packet=packet)
         self._syn = syn._replace(payload=b"")
 
