@@ -1,0 +1,234 @@
+"""Reassembly: any order, no overlaps, bounded in bytes, pieces and time."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from harness import GATEWAY, GUEST, WORLD, Net, eth, icmp_echo, ip, ipv4, udp_segment
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slirpy.core import fragments as module
+
+MF = 0x2000
+
+
+def pieces(
+    whole: bytes, cuts: list[int], *, destination: bytes = WORLD, ident: int = 77, proto: int = 17
+) -> list[bytes]:
+    """Fragments of an IP payload, cut at multiples of eight."""
+    edges = [0, *[cut * 8 for cut in cuts], len(whole)]
+    out = []
+    for start, end in itertools.pairwise(edges):
+        more = MF if end < len(whole) else 0
+        packet = ipv4(proto, whole[start:end], destination=destination, ident=ident, fragment=start // 8 | more)
+        out.append(eth(packet))
+    return out
+
+
+def held(net: Net) -> int:
+    return len(net.stack._fragments._partial)
+
+
+def quiet(net: Net) -> bool:
+    return held(net) == 0 and net.stack._fragments._cost == 0
+
+
+def carried(net: Net) -> list[bytes]:
+    return [call.detail for call in net.calls("send_udp")]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+def test_every_order(order: tuple[int, ...]) -> None:
+    net = Net()
+    payload = bytes(range(256)) * 8
+    parts = pieces(udp_segment(payload, 5000, 9), [30, 100, 200])
+    for number in order:
+        assert carried(net) == []
+        net.send(parts[number])
+    assert carried(net) == [payload]
+    assert quiet(net)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_cut_any_order_with_repeats(data: st.DataObject) -> None:
+    net = Net()
+    size = data.draw(st.integers(9, 4000))
+    payload = bytes(i * 7 & 255 for i in range(size))
+    whole = udp_segment(payload, 5000, 9)
+    cuts = sorted(data.draw(st.sets(st.integers(1, (len(whole) - 1) // 8), min_size=1, max_size=12)))
+    parts = data.draw(st.permutations(pieces(whole, cuts)))
+    last = parts[-1]
+    for part in parts[:-1]:
+        net.send(part, part)
+    assert carried(net) == []
+    net.send(last)
+    assert carried(net) == [payload]
+    assert net.stats.dropped() == 0
+    assert quiet(net)
+
+
+def test_largest_datagram() -> None:
+    net = Net()
+    payload = bytes(65507)
+    net.send(*pieces(udp_segment(payload, 5000, 9), list(range(185, 8189, 185))))
+    assert carried(net) == [payload]
+
+
+def test_an_echo_in_fragments_is_answered_in_fragments() -> None:
+    net = Net()
+    message = icmp_echo(bytes(5000))
+    net.send(*reversed(pieces(message, [185, 370, 555], destination=GATEWAY, proto=1)))
+    frames = net.take()
+    offsets = [int.from_bytes(bytes(f.data)[6:8], "big") for f in frames]
+    assert offsets == [MF, MF | 185, MF | 370, 555]
+    assert len({f.data.id for f in frames}) == 1
+    body = b"".join(bytes(f.data)[20 : int.from_bytes(bytes(f.data)[2:4], "big")] for f in frames)
+    assert body[4:] == message[4:]
+
+
+def test_packets_are_kept_apart_by_source_destination_protocol_and_number() -> None:
+    net = Net()
+    whole = udp_segment(bytes(100), 5000, 9)
+    first, _ = pieces(whole, [8])
+    for other in (
+        pieces(whole, [8], ident=78)[1],
+        pieces(whole, [8], destination=ip("198.51.100.8"))[1],
+        pieces(whole, [8], proto=6)[1],
+        eth(ipv4(17, whole[64:], source=ip("10.0.2.16"), ident=77, fragment=8)),
+    ):
+        net.send(other)
+    net.send(first)
+    assert carried(net) == []
+    assert held(net) == 5
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        (56, 64, True),  # the tail of what is there
+        (0, 72, True),  # covers it
+        (8, 16, True),  # inside
+        (0, 64, True),  # the same place, other bytes
+        (40, 48, False),  # an end before what is there
+    ],
+)
+def test_overlaps_end_the_packet(bad: tuple[int, int, bool]) -> None:
+    net = Net()
+    whole = udp_segment(bytes(120), 5000, 9)
+    first, second = pieces(whole, [8])
+    start, end, more = bad
+    net.send(first)
+    net.send(eth(ipv4(17, b"\xaa" * (end - start), ident=77, fragment=start // 8 | (MF if more else 0))))
+    assert quiet(net)
+    assert net.stats.drop_fragment_bad == 2
+    net.send(second)
+    assert carried(net) == []
+
+
+def test_beyond_the_end_and_two_ends() -> None:
+    for fragment in (20, 20 | MF, 8):
+        net = Net()
+        whole = udp_segment(bytes(120), 5000, 9)
+        net.send(pieces(whole, [8])[1])
+        net.send(eth(ipv4(17, bytes(16), ident=77, fragment=fragment)))
+        assert quiet(net)
+        assert net.stats.drop_fragment_bad == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "fragment"),
+    [
+        (0, MF),
+        (0, 8),
+        (7, MF),  # not a multiple of eight
+        (65, MF | 5),
+        (8, 0x1FFF),  # 65528 + 8 + header
+        (24, 8188),
+        (16, 8189 | MF),
+    ],
+)
+def test_impossible_fragments(size: int, fragment: int) -> None:
+    net = Net()
+    net.send(eth(ipv4(17, bytes(size), ident=77, fragment=fragment)))
+    assert net.stats.drop_fragment_bad == 1
+    assert quiet(net)
+
+
+def test_thirty_seconds() -> None:
+    net = Net()
+    first, second, third = pieces(udp_segment(bytes(120), 5000, 9), [4, 8])
+    net.send(first)
+    net.run(20)
+    net.send(second)
+    net.run(9.9)
+    assert held(net) == 1
+    net.run(0.2)
+    assert quiet(net)
+    assert net.stats.drop_fragment_timeout == 2
+    net.send(third)
+    assert carried(net) == []
+
+
+def test_memory_is_bounded_and_the_oldest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_BYTES", 10_000)
+    net = Net()
+    for ident in range(100):
+        net.send(eth(ipv4(17, bytes(1000), ident=ident, fragment=MF)))
+        assert net.stack._fragments._cost <= 10_000
+    assert held(net) == 8
+    assert net.stats.drop_fragment_limit == 92
+    whole = udp_segment(bytes(1500), 5000, 9)
+    net.send(*pieces(whole, [125], ident=200))
+    assert carried(net) == [bytes(1500)]
+
+
+def test_small_fragments_count_for_what_they_cost() -> None:
+    net = Net()
+    for ident in range(20_000):
+        net.send(eth(ipv4(17, bytes(8), ident=ident, fragment=MF)))
+    assert held(net) <= (1 << 20) // 128
+    assert net.stats.drop_fragment_limit == 20_000 - held(net)
+
+
+def test_pieces_of_one_packet_are_bounded() -> None:
+    net = Net()
+    for number in range(1100):
+        net.send(eth(ipv4(17, bytes(8), ident=77, fragment=MF | (number * 2))))
+    assert net.stats.drop_fragment_limit == 1025
+    assert held(net) == 1  # what came after began anew
+
+
+def test_alarms_of_finished_packets_do_not_pile_up() -> None:
+    net = Net()
+    for ident in range(5000):
+        whole = udp_segment(bytes(20), 5000, 9)
+        net.send(*pieces(whole, [2], ident=ident))
+    assert quiet(net)
+    assert net.timer() <= 1025
+    assert len(carried(net)) == 5000
+
+
+def test_the_checksum_of_the_whole_is_checked_even_when_the_link_vouches_for_each() -> None:
+    net = Net(checksummed=True)
+    whole = bytearray(udp_segment(bytes(120), 5000, 9))
+    whole[100] ^= 1
+    net.send(*pieces(bytes(whole), [8]))
+    assert carried(net) == []
+    assert net.stats.drop_udp_checksum == 1
+
+
+def test_options_of_the_first_fragment_count() -> None:
+    net = Net()
+    whole = udp_segment(b"z" * 100, 5000, 9)
+    net.send(eth(ipv4(17, whole[64:], ident=5, fragment=8)))
+    net.send(eth(ipv4(17, whole[:64], ident=5, fragment=MF, options=b"\1\1\1\0")))
+    assert carried(net) == [b"z" * 100]
+
+
+def test_guest_is_learnt_from_fragments() -> None:
+    net = Net()
+    net.send(eth(ipv4(17, bytes(8), ident=5, fragment=MF)))
+    assert [n.address for n in net.stack.neighbors.known()] == [GUEST]
