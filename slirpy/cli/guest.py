@@ -11,7 +11,14 @@ from typing import NamedTuple
 
 from slirpy.cli import linux
 
-__all__ = ["TAP", "Settings", "configure_interfaces", "private_mounts", "set_kernel_parameters"]
+__all__ = [
+    "TAP",
+    "Settings",
+    "configure_interfaces",
+    "keep_mounts_private",
+    "private_mounts",
+    "set_kernel_parameters",
+]
 
 TAP = "tap0"
 MAC = bytes.fromhex("525400123456")  # QEMU's first guest has it too
@@ -70,6 +77,16 @@ def _write(path: str, *values: str) -> None:
             continue
 
 
+def keep_mounts_private() -> None:
+    """Let no mount of ours be seen outside: the first thing that needs the rights that a namespace gives.
+
+    Raises:
+        OSError: the namespaces were made, but a security module leaves no rights in them.
+    """
+    # A slave: what we mount stays here, what the host unmounts goes away here too, so we keep no disk busy.
+    linux.mount("none", "/", flags=linux.MS_REC | linux.MS_SLAVE)
+
+
 def private_mounts(dns: str) -> str | None:
     """Give the mount namespace its own /proc and /etc/resolv.conf.
 
@@ -82,8 +99,6 @@ def private_mounts(dns: str) -> str | None:
     Raises:
         OSError: a mount was refused.
     """
-    # A slave: what we mount stays here, what the host unmounts goes away here too, so we keep no disk busy.
-    linux.mount("none", "/", flags=linux.MS_REC | linux.MS_SLAVE)
     try:
         linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
     except OSError:

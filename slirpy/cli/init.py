@@ -124,6 +124,11 @@ def _set_up(channel: Channel) -> None:
     from slirpy.links.tap import open_tap
 
     try:
+        guest.keep_mounts_private()
+    except OSError as error:
+        channel.send({"error": explain_namespaces(error)})
+        raise _GoneError from None
+    try:
         descriptor, _ = open_tap(guest.TAP)
     except LinkError as error:
         channel.send({"error": str(error)})
@@ -133,7 +138,11 @@ def _set_up(channel: Channel) -> None:
     settings = guest.Settings(*_expect(channel, "settings")["settings"])
     guest.set_kernel_parameters()
     _in_helper(channel, lambda: guest.configure_interfaces(settings))
-    warning = guest.private_mounts(settings.dns)
+    try:
+        warning = guest.private_mounts(settings.dns)
+    except OSError as error:
+        channel.send({"error": f"cannot replace /etc/resolv.conf in the namespace: {error.strerror}"})
+        raise _GoneError from None
     if warning is not None:
         channel.send({"warning": warning})
 

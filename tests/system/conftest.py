@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,8 @@ from webserver import WebServer
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOBODY = 65534
 TIMEOUT = 60.0
+LONGEST = 600 if os.environ.get("CI") or os.environ.get("SLIRPY_FULL") else 90
+"""Seconds for one test at most."""
 
 
 def missing(what: str) -> None:
@@ -26,6 +29,20 @@ def missing(what: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(f"{what} (CI is set, so this may not be skipped)")
     pytest.skip(what)
+
+
+@pytest.fixture(autouse=True)
+def bounded() -> Iterator[None]:
+    """No test waits for ever, wherever it waits."""
+
+    def ring(*_: object) -> None:
+        raise TimeoutError(f"the test took more than {LONGEST} s")
+
+    old = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(LONGEST)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, old)
 
 
 @pytest.fixture(scope="session")
@@ -131,8 +148,11 @@ class User:
         )
 
     @contextmanager
-    def start(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-        """Start ``slirpy``; it is killed at the end, should it still run. Its pid is slirpy's own."""
+    def start(self, *arguments: str, group: int | None = None) -> Iterator[subprocess.Popen[str]]:
+        """Start ``slirpy``; it is killed at the end, should it still run. Its pid is slirpy's own.
+
+        With ``group`` 0 it is in a process group of its own.
+        """
         process = subprocess.Popen(
             self.argv(*arguments),
             cwd=self.folder,
@@ -142,6 +162,7 @@ class User:
             stderr=subprocess.PIPE,
             text=True,
             bufsize=1,
+            process_group=group,
         )
         with process:
             try:

@@ -17,6 +17,7 @@ from webserver import WebServer
 
 pytestmark = pytest.mark.system
 Need = Callable[..., None]
+needs_root = pytest.mark.skipif(sys.platform == "linux" and os.geteuid() != 0, reason="needs root")
 
 
 # -------------------------------------------------------------------------- what CMD finds
@@ -59,6 +60,13 @@ def test_a_command_is_root_inside_and_the_user_outside(user: User, folder: Path)
     assert result.stdout.split() == ["0", "0"], result.stderr
     expected = 65534 if user.name == "nobody" and os.geteuid() == 0 else os.geteuid()
     assert (folder / "made").stat().st_uid == expected
+
+
+@needs_root
+def test_a_command_of_root_may_change_to_another_user(slirpy: User, need: Need) -> None:
+    need("setpriv")
+    result = slirpy.run("run", "setpriv", "--reuid=1234", "--regid=1235", "--groups=1236,1237", "id")
+    assert re.search(r"uid=1234 gid=1235 groups=1235,1236,1237", result.stdout), result.stderr
 
 
 def test_options_after_the_command_are_the_command_s(slirpy: User) -> None:
@@ -258,9 +266,6 @@ def in_mounts(user: User, script: str) -> subprocess.CompletedProcess[str]:
         timeout=30,
         check=False,
     )
-
-
-needs_root = pytest.mark.skipif(sys.platform == "linux" and os.geteuid() != 0, reason="needs root")
 
 
 @needs_root
