@@ -1,0 +1,80 @@
+"""DNS lookups of a :class:`~slirpy.testing.guest.Guest`, over UDP (RFC 1035)."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+import dnslib
+
+from slirpy.testing.guest_udp import Message
+
+if TYPE_CHECKING:
+    from slirpy.testing.guest import Guest
+
+__all__ = ["Lookup"]
+
+SECOND = 1_000_000_000
+TIMEOUT = 5 * SECOND  # what resolv.conf(5) has as its default
+TRIES = 2
+
+
+class Lookup:
+    """A question to a DNS server, and its answer."""
+
+    def __init__(self, guest: Guest, name: str, kind: str, server: bytes, port: int) -> None:
+        self._guest = guest
+        self._server = server
+        self._port = port
+        self._socket = guest.udp()
+        self._socket.on_message = self._answered
+        self._id = guest.random.getrandbits(16)
+        question = dnslib.DNSRecord.question(name, kind)
+        question.header.id = self._id
+        self._message: bytes = question.pack()
+        self.sent_at = guest.now
+        """Nanoseconds."""
+        self.done = False
+        """An answer has come, or the last time-out has passed."""
+        self.answered_at: int | None = None
+        """Nanoseconds; None without an answer."""
+        self.rcode: str | None = None
+        """Such as ``"NOERROR"`` or ``"SERVFAIL"``; None without an answer."""
+        self.truncated = False
+        """The answer did not fit (TC)."""
+        self.answers: list[str] = []
+        """The data of the answer's records of the kind that was asked for, as text."""
+        self.message = b""
+        """The answer as it came."""
+        self._kind = kind
+        self._ask(TRIES)
+
+    def _ask(self, tries: int) -> None:
+        if self.done:
+            return
+        if not tries:
+            self._end()
+            return
+        self._socket.send(self._message, self._server, self._port)
+        self._guest.timers.call_at(self._guest.now + TIMEOUT, lambda: self._ask(tries - 1))
+
+    def _answered(self, message: Message) -> None:
+        if (message.address, message.port) != (IPv4Address(self._server), self._port):
+            return
+        try:
+            answer = dnslib.DNSRecord.parse(message.payload)
+        except dnslib.DNSError:
+            self._guest.counters.malformed += 1
+            return
+        if answer.header.id != self._id or not answer.header.qr:
+            return
+        self.message = message.payload
+        self.answered_at = self._guest.now
+        self.rcode = dnslib.RCODE[answer.header.rcode]
+        self.truncated = bool(answer.header.tc)
+        self.answers = [str(record.rdata) for record in answer.rr if dnslib.QTYPE[record.rtype] == self._kind]
+        self._end()
+
+    def _end(self) -> None:
+        self.done = True
+        self._socket.close()

@@ -1,0 +1,286 @@
+"""TCP of a :class:`~slirpy.testing.guest.Guest`: streams on the engine of :mod:`slirpy.tcp`.
+
+The engine is the same that the stack uses for its end; what lies around it (frames, demultiplexing, checksums) is
+this module's own. Where the two ends must not share a mistake, drive the stack with packets from elsewhere.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+from slirpy.core.timers import Alarm
+from slirpy.errors import StateError
+from slirpy.interfaces import Buffer
+from slirpy.tcp import Connection, Segment, Settings, State, expire, output, reset_for, segment_arrives
+from slirpy.tcp import options as tcp_options
+from slirpy.tcp.connection import SYNCHRONIZED
+from slirpy.wire import ipv4, tcp
+from slirpy.wire.checksum import checksum, ones_sum
+
+if TYPE_CHECKING:
+    from slirpy.testing.guest import Guest
+
+__all__ = ["GuestListener", "GuestStream", "TcpHost"]
+
+_HEADERS = ipv4.HEADER_LENGTH + tcp.HEADER_LENGTH
+
+
+class GuestStream:
+    """One TCP connection of a guest.
+
+    Attributes:
+        conn: the engine's connection, to look at.
+        address, port: the far end.
+        local_port: the guest's port.
+        received: what has come and was not read.
+        count: bytes that have come in all.
+        paused: while true, what comes stays in the engine, and the window that we offer shrinks; see :meth:`resume`.
+    """
+
+    __slots__ = (
+        "_alarm", "_host", "_key", "_listener", "address", "conn", "count", "local_port", "on_data", "paused", "port",
+        "received",
+    )  # fmt: skip
+
+    def __init__(
+        self, host: TcpHost, key: bytes, conn: Connection, listener: GuestListener | None = None
+    ) -> None:
+        self._host = host
+        self._key = key  # source, destination and ports as in the segments that come
+        self._listener = listener
+        self._alarm = Alarm(host.guest.timers, lambda: host.mark(self))
+        self.conn = conn
+        self.address = IPv4Address(key[:4])
+        self.port = int.from_bytes(key[8:10], "big")
+        self.local_port = int.from_bytes(key[10:12], "big")
+        self.received = bytearray()
+        self.count = 0
+        self.paused = False
+        self.on_data: Callable[[GuestStream], None] | None = None
+        """Called when something was added to ``received``, or when the end has come."""
+
+    # ------------------------------------------------------------------------------------ looking at it
+
+    @property
+    def state(self) -> State:
+        """The state of RFC 9293, section 3.3.2."""
+        return self.conn.state
+
+    @property
+    def established(self) -> bool:
+        """Whether the connection exists, or has existed."""
+        return self.conn.state in SYNCHRONIZED or (self.conn.state is State.CLOSED and bool(self.conn.irs))
+
+    @property
+    def eof(self) -> bool:
+        """The far side has ended its direction, and everything before that is in ``received`` or was read."""
+        return self.conn.fin_received and not self.conn.rcv_pending
+
+    @property
+    def error(self) -> int:
+        """Why the connection died: 0, or an ``errno`` value, such as ECONNREFUSED or ECONNRESET."""
+        return self.conn.error
+
+    @property
+    def closed(self) -> bool:
+        """Both directions are done, or the connection died."""
+        return self.conn.state in (State.CLOSED, State.TIME_WAIT)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes written that the far side has not acknowledged."""
+        return self.conn.snd_buf.length
+
+    # ------------------------------------------------------------------------------------ what it can do
+
+    def write(self, data: Buffer) -> None:
+        """Send, as soon as the far side's window allows; nothing bounds what waits here.
+
+        Raises:
+            StateError: after :meth:`shutdown`, or on a dead connection.
+        """
+        if self.conn.fin_queued or self.conn.state is State.CLOSED:
+            raise StateError(
+                f"this stream ({self.conn.state.value}) takes no more data: it was shut down or is dead"
+            )
+        if data:
+            self.conn.write(bytes(data))
+            self._now()
+
+    def read(self) -> bytes:
+        """Take everything out of ``received``."""
+        data = bytes(self.received)
+        self.received.clear()
+        return data
+
+    def shutdown(self) -> None:
+        """End our direction, after all that was written. The other stays open."""
+        self.conn.shutdown()
+        self._now()
+
+    def abort(self) -> None:
+        """Reset the connection."""
+        self.conn.abort(errno.ECONNABORTED)
+        self._now()
+
+    def resume(self) -> None:
+        """End a pause."""
+        self.paused = False
+        self._now()
+
+    def _now(self) -> None:
+        self._host.mark(self)
+        self._host.guest.flush()
+
+    # ------------------------------------------------------------------------------------------- inside
+
+    def service(self) -> None:
+        """Take what came, send what is due."""
+        conn, now = self.conn, self._host.guest.now
+        ended = self.eof
+        count = conn.rcv_pending
+        if count and not self.paused:
+            for piece in conn.rcv_queue:
+                self.received += piece
+            self.count += count
+            conn.consume(count)
+        if conn.deadline() is not None:
+            expire(conn, now)
+        if output(conn, now, self._emit):
+            self._host.mark(self)
+        self._alarm.set(conn.deadline())
+        if conn.rcv_queue:
+            conn.own()
+        if self._listener is not None and conn.state in SYNCHRONIZED:
+            self._listener.accepted.append(self)
+            self._listener = None
+        if conn.state is State.CLOSED:
+            self._host.forget(self._key, self)
+            self._alarm.cancel()
+        if self.on_data is not None and ((count and not self.paused) or (conn.fin_received and not ended)):
+            self.on_data(self)
+
+    def _emit(
+        self, seq: int, ack: int, flags: int, wnd: int, options: bytes, parts: list[Buffer], length: int
+    ) -> None:
+        key = self._key
+        self._host.send(key, tcp.HEADER.pack(
+            self.local_port, self.port, seq, ack, (tcp.HEADER_LENGTH + len(options)) << 2, flags, wnd, 0, 0
+        ) + options, parts)  # fmt: skip
+
+
+class GuestListener:
+    """A listening port of a guest."""
+
+    def __init__(self, host: TcpHost, port: int) -> None:
+        self._host = host
+        self.port = port
+        self.accepted: list[GuestStream] = []
+        """Streams that were established, in order. May be changed."""
+
+    def close(self) -> None:
+        """Listen no more; streams stay. Harmless when repeated."""
+        self._host.listeners.pop(self.port, None)
+
+
+class TcpHost:
+    """All TCP connections of a guest."""
+
+    def __init__(self, guest: Guest) -> None:
+        self.guest = guest
+        self.listeners: dict[int, GuestListener] = {}
+        self.streams: dict[bytes, GuestStream] = {}
+        """Those that are not closed, by source, destination and ports of the segments that come."""
+        self._marked: dict[GuestStream, None] = {}
+
+    def connect(self, address: bytes, port: int, rcv_buffer: int) -> GuestStream:
+        """Start a connection from a free port."""
+        prefix = address + self.guest.own_address() + port.to_bytes(2, "big")
+        while (key := prefix + self.guest.random.randrange(49152, 65536).to_bytes(2, "big")) in self.streams:
+            pass
+        stream = self._open(key, rcv_buffer)
+        stream.conn.connect(self.guest.now)
+        self.mark(stream)
+        return stream
+
+    def listen(self, port: int) -> GuestListener:
+        """Take a port."""
+        if port in self.listeners:
+            raise StateError(f"TCP port {port} of this guest is in use; close that listener first")
+        listener = self.listeners[port] = GuestListener(self, port)
+        return listener
+
+    def _open(
+        self, key: bytes, rcv_buffer: int = 1 << 20, listener: GuestListener | None = None
+    ) -> GuestStream:
+        random = self.guest.random
+        settings = Settings(mss=self.guest.mtu - _HEADERS, rcv_buffer=rcv_buffer)
+        conn = Connection(settings, random.getrandbits(32), ts_offset=random.getrandbits(32))
+        stream = self.streams[key] = GuestStream(self, key, conn, listener)
+        return stream
+
+    def mark(self, stream: GuestStream) -> None:
+        """Ask for ``stream`` to be served."""
+        self._marked[stream] = None
+
+    def service(self) -> bool:
+        """Serve what is marked; False if nothing was."""
+        if not self._marked:
+            return False
+        marked, self._marked = self._marked, {}
+        for stream in marked:
+            stream.service()
+        return True
+
+    def forget(self, key: bytes, stream: GuestStream) -> None:
+        """A connection is closed."""
+        if self.streams.get(key) is stream:
+            del self.streams[key]
+
+    def input(self, header: ipv4.IPv4Header, packet: memoryview) -> None:
+        """A segment; its checksum is right."""
+        guest = self.guest
+        start = header.header_length
+        if header.total_length < start + tcp.HEADER_LENGTH:
+            guest.counters.malformed += 1
+            return
+        _, port, seq, ack, offset, flags, wnd, _, _ = tcp.HEADER.unpack_from(packet, start)
+        data = start + (offset >> 4) * 4
+        if not start + tcp.HEADER_LENGTH <= data <= header.total_length:
+            guest.counters.malformed += 1
+            return
+        options = tcp_options.parse(packet[start + tcp.HEADER_LENGTH : data])
+        segment = Segment(seq, ack, flags, wnd, options, packet[data:])
+        key = header.source + header.destination + bytes(packet[start : start + 4])
+        stream = self.streams.get(key)
+        if stream is None and port in self.listeners and flags & (tcp.SYN | tcp.ACK | tcp.RST) == tcp.SYN:
+            stream = self._open(key, listener=self.listeners[port])
+            stream.conn.listen(guest.now)
+        if stream is not None:
+            segment_arrives(stream.conn, segment, guest.now)
+            self.mark(stream)
+            return
+        guest.counters.unhandled += 1
+        answer = reset_for(segment)
+        if answer is not None and guest.ip is not None:
+            number, ack, flags = answer
+            ports = int.from_bytes(key[10:12], "big"), int.from_bytes(key[8:10], "big")
+            self.send(key, tcp.HEADER.pack(*ports, number, ack, tcp.HEADER_LENGTH << 2, flags, 0, 0, 0), [])
+
+    def send(self, key: bytes, header: bytes, parts: list[Buffer]) -> None:
+        """Send a segment back to where those of ``key`` come from; ``header`` has no checksum yet."""
+        far, own = key[:4], key[4:8]
+        segment = b"".join((header, *parts))
+        value = checksum(segment, ones_sum(key[:8]) + ipv4.TCP + len(segment))
+        segment = b"".join((segment[:16], value.to_bytes(2, "big"), memoryview(segment)[18:]))
+        self.guest.send_packet(far, ipv4.build(own, far, ipv4.TCP, len(segment), fragment=ipv4.DF) + segment)
+
+    def error(self, key: bytes, number: int) -> None:
+        """An ICMP error about a segment of a connection; it ends one that is being opened (RFC 5461, section 4)."""
+        stream = self.streams.get(key)
+        if stream is not None and stream.conn.state is State.SYN_SENT:
+            stream.conn.close_with(number)
+            self.mark(stream)

@@ -1,0 +1,106 @@
+"""UDP of a :class:`~slirpy.testing.guest.Guest` (RFC 768)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, NamedTuple
+
+from slirpy.errors import StateError
+from slirpy.wire import ipv4, udp
+
+if TYPE_CHECKING:
+    from slirpy.testing.guest import Guest
+
+__all__ = ["Message", "UdpHost", "UdpSocket"]
+
+
+class Message(NamedTuple):
+    """A datagram that a guest received."""
+
+    payload: bytes
+    address: IPv4Address
+    """Of who sent it."""
+    port: int
+
+
+class UdpSocket:
+    """A bound port of a guest."""
+
+    def __init__(self, host: UdpHost, port: int) -> None:
+        self._host = host
+        self.port = port
+        self.received: list[Message] = []
+        """All that has come, in order. May be cleared."""
+        self.errors: list[int] = []
+        """``errno`` values of ICMP errors about datagrams of this socket."""
+        self.on_message: Callable[[Message], None] | None = None
+        """Called with each datagram, after it was added to ``received``."""
+
+    def send(self, payload: bytes, address: str | bytes | IPv4Address, port: int) -> None:
+        """Send one datagram of at most 65507 bytes, in fragments if it is larger than the MTU.
+
+        Raises:
+            StateError: the guest has no address, or the payload is too long.
+        """
+        guest = self._host.guest
+        if len(payload) > udp.MAX_PAYLOAD:
+            raise StateError(f"{len(payload)} bytes do not fit a datagram; send at most {udp.MAX_PAYLOAD}")
+        destination = IPv4Address(address).packed
+        header = udp.build(guest.own_address(), self.port, destination, port, payload)
+        guest.send_ip(destination, ipv4.UDP, header + payload)
+        guest.flush()
+
+    def close(self) -> None:
+        """Give the port back. Harmless when repeated."""
+        self._host.close(self)
+
+
+class UdpHost:
+    """All UDP sockets of a guest."""
+
+    def __init__(self, guest: Guest) -> None:
+        self.guest = guest
+        self._sockets: dict[int, UdpSocket] = {}
+
+    def open(self, port: int) -> UdpSocket:
+        """Bind a port; 0 takes a free one."""
+        while not port:
+            candidate = self.guest.random.randrange(49152, 65536)
+            port = 0 if candidate in self._sockets else candidate
+        if port in self._sockets:
+            raise StateError(f"UDP port {port} of this guest is in use; close that socket, or take port 0")
+        socket = self._sockets[port] = UdpSocket(self, port)
+        return socket
+
+    def close(self, socket: UdpSocket) -> None:
+        """Forget a socket."""
+        if self._sockets.get(socket.port) is socket:
+            del self._sockets[socket.port]
+
+    def input(self, header: ipv4.IPv4Header, packet: memoryview) -> None:
+        """A datagram; its checksum is right."""
+        guest = self.guest
+        start = header.header_length
+        if header.total_length < start + udp.HEADER_LENGTH:
+            guest.counters.malformed += 1
+            return
+        source_port, port, length, _ = udp.HEADER.unpack_from(packet, start)
+        if not udp.HEADER_LENGTH <= length <= header.total_length - start:
+            guest.counters.malformed += 1
+            return
+        socket = self._sockets.get(port)
+        if socket is None:
+            guest.counters.unhandled += 1
+            guest.icmp.port_unreachable(header, packet)
+            return
+        payload = bytes(packet[start + udp.HEADER_LENGTH : start + length])
+        message = Message(payload, IPv4Address(header.source), source_port)
+        socket.received.append(message)
+        if socket.on_message is not None:
+            socket.on_message(message)
+
+    def error(self, port: int, number: int) -> None:
+        """An ICMP error about a datagram from ``port``."""
+        if port in self._sockets:
+            self._sockets[port].errors.append(number)

@@ -1,0 +1,263 @@
+"""A whole network in virtual time: the stack, a simulated host behind it, and guests in front of it.
+
+Nothing waits and nothing is left to chance: with the same seed and the same calls every run is the same, frame by
+frame. Example::
+
+    net = VirtualNetwork(seed=1)
+    net.host.serve_tcp(bytes([192, 0, 2, 7]), 7, Echo)
+    net.lease()                                        # DHCP
+    stream = net.guest.connect("192.0.2.7", 7)
+    stream.write(b"hello")
+    net.run_until(lambda: stream.received == b"hello")
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import NamedTuple
+
+from slirpy.assembly import Stack
+from slirpy.config import Config, Resolver
+from slirpy.core.port import LinkPort
+from slirpy.host.sim import SimHost
+from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
+from slirpy.testing.guest import DEFAULT_MAC, Guest
+from slirpy.testing.guest_dhcp import DhcpLease
+from slirpy.testing.ladder import ladder
+
+__all__ = ["Captured", "Fault", "UnmetError", "VirtualNetwork"]
+
+SECOND = 1_000_000_000
+_ROUNDS = 100_000
+_SHOWN = 24
+_RESOLVER = Resolver(bytes((192, 0, 2, 53)))
+
+
+class Captured(NamedTuple):
+    """A frame that was sent."""
+
+    time: int
+    """Virtual nanoseconds when it was sent."""
+    direction: str
+    """``"in"``: from a guest; ``"out"``: to a guest. As in :class:`slirpy.stats.Stats`."""
+    frame: bytes
+
+
+Fault = Callable[[str, bytes], int | None]
+"""Called with direction and frame of each frame that is sent: nanoseconds to delay it by (more than others: out of
+order), or None to lose it."""
+
+
+class UnmetError(AssertionError):
+    """What :meth:`VirtualNetwork.run_until` waited for did not come; the text says how far things were."""
+
+
+class _MemoryLink:
+    """The cable between the stack and one guest."""
+
+    def __init__(self, net: VirtualNetwork, mtu: int | None) -> None:
+        self.features = LinkFeatures(mtu=mtu)
+        self._net = net
+        self.guest: Guest | None = None
+
+    def start(self, sink: LinkSink, poller: Poller) -> None:
+        """Nothing to do: the network delivers."""
+
+    def send(self, frames: Sequence[Frame]) -> int:
+        """Take all of them."""
+        guest = self.guest
+        assert guest is not None
+        for frame in frames:
+            self._net.carry("out", b"".join(frame.parts), guest.input)
+        return len(frames)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class _NoPoller:
+    """There are no descriptors in virtual time."""
+
+    def register(self, fd: int, events: int, ready: Callable[[int], None]) -> None: ...
+
+    def modify(self, fd: int, events: int, ready: Callable[[int], None]) -> None: ...
+
+    def unregister(self, fd: int) -> None: ...
+
+
+class VirtualNetwork:
+    """See the module's text.
+
+    Args:
+        config: of the stack; the default is 10.0.2.0/24, with a resolver at 192.0.2.53 that does not exist until
+            ``host.serve_udp`` makes it.
+        seed: of everything random: stack, host and guests have a generator each.
+        fastpath: whether the stack may use its fast path.
+        latency_ns: what anything takes one way between the stack and the programs of the outside world.
+        link_latency_ns: what a frame takes between a guest and the stack.
+        mtu: of the first guest; None: the network's.
+
+    Attributes:
+        now: virtual nanoseconds since the start.
+        stack, host, guest, guests: the parts; ``guest`` is the first of ``guests``.
+        fault: loses and delays frames; see :data:`Fault`.
+        transcript: every frame that was sent, both ways, lost ones too.
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        seed: int = 0,
+        fastpath: bool = True,
+        latency_ns: int = 1_000_000,
+        link_latency_ns: int = 0,
+        mtu: int | None = None,
+    ) -> None:
+        self.config = config if config is not None else Config(resolvers=[_RESOLVER])
+        self.now = 0
+        self.link_latency_ns = link_latency_ns
+        self.fault: Fault | None = None
+        self.transcript: list[Captured] = []
+        self._random = Random(seed)
+        self._queue: list[tuple[int, int, Callable[[bytes], None], bytes]] = []
+        self._sequence = itertools.count()
+        self.host = SimHost(self._generator(), latency_ns=latency_ns)
+        self.stack = Stack(self.config, self.host, random=self._generator())
+        self.stack.fastpath = fastpath
+        self.guests: list[Guest] = []
+        self._ports: list[LinkPort] = []
+        self.guest = self.add_guest(mtu=mtu)
+
+    def _generator(self) -> Random:
+        return Random(self._random.getrandbits(64))
+
+    def add_guest(self, *, mac: bytes | None = None, mtu: int | None = None) -> Guest:
+        """Plug in another guest.
+
+        Args:
+            mac: six bytes; None: QEMU's default, the last byte counted up for each guest.
+            mtu: largest IP packet in bytes; None: the network's.
+        """
+        link = _MemoryLink(self, mtu)
+        port = self.stack.attach(link, _NoPoller())
+
+        def to_stack(frame: bytes) -> None:
+            self.stack.input(port, frame)
+
+        number = len(self.guests)
+        guest = link.guest = Guest(
+            lambda frame: self.carry("in", frame, to_stack),
+            random=self._generator(),
+            now=self.now,
+            mac=mac or DEFAULT_MAC[:5] + bytes((DEFAULT_MAC[5] + number & 0xFF,)),
+            mtu=port.mtu,
+            hostname=f"guest{number}",
+        )
+        self.guests.append(guest)
+        self._ports.append(port)
+        return guest
+
+    # ------------------------------------------------------------------------------------------ time
+
+    def run(self, duration: int) -> None:
+        """Let ``duration`` nanoseconds pass."""
+        self._go(self.now + duration, lambda: False)
+
+    def run_until(self, predicate: Callable[[], object], limit: int = 60 * SECOND) -> None:
+        """Let time pass until ``predicate()`` is true; it is asked after each event.
+
+        Args:
+            limit: most nanoseconds that may pass.
+
+        Raises:
+            UnmetError: the limit has passed.
+        """
+        if not self._go(self.now + limit, predicate):
+            raise UnmetError(f"not within {limit / SECOND:g} s of virtual time\n{self.summary()}")
+
+    def lease(self, guest: Guest | None = None) -> DhcpLease:
+        """Get an address for a guest (the first one if None) by DHCP.
+
+        Raises:
+            UnmetError: there was none within a minute.
+        """
+        client = (guest or self.guest).dhcp()
+        self.run_until(lambda: client.bound)
+        assert client.lease is not None
+        return client.lease
+
+    def _go(self, end: int, predicate: Callable[[], object]) -> bool:
+        """Go from event to event; whether the predicate became true."""
+        at, rounds = self.now, 0
+        while True:
+            self._round()
+            if predicate():
+                return True
+            following = self._following()
+            if following is None or following > end:
+                break
+            if following > at:
+                at, rounds = following, 0
+            rounds += 1
+            if rounds > _ROUNDS:
+                raise UnmetError(f"something goes round and round at {at} ns\n{self.summary()}")
+            self.now = at
+        self.now = end
+        self._round()
+        return bool(predicate())
+
+    def _following(self) -> int | None:
+        """When something is due, not before now; None: never."""
+        deadlines = [self.host.deadline(), self.stack.deadline(), *(guest.deadline() for guest in self.guests)]
+        if self._queue:
+            deadlines.append(self._queue[0][0])
+        due = [deadline for deadline in deadlines if deadline is not None]
+        return max(min(due), self.now) if due else None
+
+    def _round(self) -> None:
+        """Everything that is due now, as a runtime does it: events first, then one flush."""
+        now = self.now
+        self.stack.tick(now)
+        self.host.advance(now)
+        for guest in self.guests:
+            guest.now = now
+        queue = self._queue
+        while queue and queue[0][0] <= now:
+            _, _, deliver, frame = heapq.heappop(queue)
+            deliver(frame)
+        self.stack.flush(now)
+        for guest in self.guests:
+            guest.advance(now)
+
+    def carry(self, direction: str, frame: bytes, deliver: Callable[[bytes], None]) -> None:
+        """A frame is sent: for links and guests."""
+        now = max(self.now, self.stack.now)
+        self.transcript.append(Captured(now, direction, frame))
+        delay = 0 if self.fault is None else self.fault(direction, frame)
+        if delay is not None:
+            when = now + self.link_latency_ns + delay
+            heapq.heappush(self._queue, (when, next(self._sequence), deliver, frame))
+
+    # ---------------------------------------------------------------------------------- for people
+
+    def summary(self) -> str:
+        """How things are, in a few lines: for the messages of failed tests."""
+        lines = [f"at {self.now / SECOND:.6f} s: {len(self.transcript)} frames"]
+        for guest in self.guests:
+            lines.append(f"guest {guest.mac.hex(':')} {guest.address or 'without address'}: {guest.counters}")
+            lines += [
+                f"  {stream.state.value} :{stream.local_port} - {stream.address}:{stream.port}:"
+                f" {stream.count} bytes received, {stream.unsent} unacknowledged"
+                for stream in guest.tcp.streams.values()
+            ]
+        lines += [f"stack: {flow}" for flow in self.stack.flows()]
+        counters = ", ".join(f"{name} {value}" for name, value in self.stack.stats.nonzero().items())
+        lines.append(f"stack counters: {counters or 'none'}")
+        recent = self.transcript[-_SHOWN:]
+        if recent:
+            lines += [f"the last {len(recent)} frames:", ladder(recent, width=110)]
+        return "\n".join(lines)
