@@ -1,7 +1,7 @@
 """One end of the traffic: a small program that does what it is told on standard input, a JSON object a line.
 
 It runs on the host (servers) and inside the guests' namespaces (clients), with the standard library alone and
-without the rest of these files, because a guest may not be able to read them: ``harness.py`` hands over its text.
+without the rest of these files, because a guest may not be able to read them: ``processes.py`` hands over its text.
 Every answer is a JSON object; a failure is ``{"error": text}``. It ends with its standard input.
 """
 

@@ -6,8 +6,8 @@ import argparse
 from contextlib import ExitStack
 from typing import Any
 
-from harness import Endpoint
 from networks import NETWORKS, missing
+from processes import Endpoint
 from report import Report, count, main, positive, ratio, show
 
 NAMES = ("slirpy", "slirp4netns")

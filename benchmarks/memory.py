@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from harness import Endpoint, Iperf, memory_kib
 from networks import NETWORKS, Network, missing
+from processes import Endpoint, Iperf, memory_kib
 from report import Bar, Report, count, main, ratio, show
 
 MIB = 1024  # in KiB

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from harness import ENDPOINT, START_SECONDS, BenchmarkError, Endpoint, Process
+from processes import ENDPOINT, START_SECONDS, BenchmarkError, Endpoint, Process
 
 __all__ = ["NETWORKS", "Network", "missing"]
 

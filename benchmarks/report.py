@@ -14,9 +14,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from harness import BenchmarkError, raise_limits
+from processes import BenchmarkError, raise_limits
 
-__all__ = ["Bar", "Report", "common_options", "facts", "main", "median", "ratio"]
+__all__ = [
+    "Bar",
+    "Report",
+    "common_options",
+    "count",
+    "facts",
+    "main",
+    "positive",
+    "ratio",
+    "show",
+    "write_json",
+]
 
 
 @dataclass

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from contextlib import ExitStack
 
-from harness import BenchmarkError, Iperf, cpu_seconds
 from networks import NETWORKS, Network, missing
+from processes import BenchmarkError, Iperf, cpu_seconds
 from report import Bar, Report, count, main, positive, ratio, show
 
 GIB = 1 << 30

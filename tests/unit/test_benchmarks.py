@@ -1,0 +1,47 @@
+"""The benchmarks start and explain themselves. They are never timed here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+PROGRAMS = ("throughput", "memory", "latency", "embedded", "run_all")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the benchmarks are for Unix")
+@pytest.mark.parametrize("name", [*PROGRAMS, "__main__"])
+def test_help(name: str) -> None:
+    """``--help`` names the options, on standard output."""
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / f"{name}.py"), "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--json FILE" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the benchmarks are for Unix")
+def test_a_mistake_in_the_options_is_told() -> None:
+    """Nothing is measured with options that make no sense."""
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "throughput.py"), "--seconds", "-1"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "-1 is not above 0" in done.stderr
+
+
+def test_every_benchmark_is_told_of() -> None:
+    """The README of the benchmarks names each program."""
+    text = (BENCHMARKS / "README.md").read_text()
+    assert [name for name in PROGRAMS if f"{name}.py" not in text] == []
