@@ -15,7 +15,7 @@ from slirpy.core.flows import FlowInfo
 from slirpy.core.timers import Alarm
 from slirpy.interfaces import DatagramPeer, FlowRequest, HostNetwork, IPProtocol
 from slirpy.nat.limits import Evictor
-from slirpy.nat.routes import Refusal, Router
+from slirpy.nat.routes import Refusal, Route, Router
 from slirpy.wire import icmp
 
 if TYPE_CHECKING:
@@ -71,9 +71,12 @@ class UdpFlow:
     def send(self, arrival: Arrival, destination_port: int, payload: memoryview) -> None:
         """Carry a guest's datagram on."""
         destination = arrival.header.destination, destination_port
-        target = self._targets.get(destination) or self._route(arrival, destination)
+        target = self._targets.get(destination)
         if target is None:
-            return
+            route = self._nat.route(arrival, self.guest_port, destination)
+            if route is None:
+                return
+            target = self.lead(destination, route)
         via, address, port = target
         peer = via or self.peer or self._nat.open_socket(self)
         if peer is None:
@@ -90,14 +93,8 @@ class UdpFlow:
             if error in _ERROR_CODES:
                 stack.demux.unreachable(arrival, _ERROR_CODES[error])
 
-    def _route(
-        self, arrival: Arrival, destination: tuple[bytes, int]
-    ) -> tuple[DatagramPeer | None, bytes, int] | None:
-        request = FlowRequest(IPProtocol.UDP, self.guest, self.guest_port, *destination)
-        route = self._nat.router.route(request)
-        if isinstance(route, Refusal):
-            self._nat.refuse(arrival, route)
-            return None
+    def lead(self, destination: tuple[bytes, int], route: Route) -> tuple[DatagramPeer | None, bytes, int]:
+        """From now on what the guest calls ``destination`` leads to ``route``."""
         target = None, route.address, route.port
         self._remember(destination, target)
         plain = self._nat.router.source_seen(route.address), route.port
@@ -184,7 +181,13 @@ class UdpNat:
         source = arrival.header.source
         flow = self.flows.get(source + source_port.to_bytes(2, "big"))
         if flow is None:
+            # Where it leads comes first: what is refused must not push out a flow that works.
+            destination = arrival.header.destination, destination_port
+            route = self.route(arrival, source_port, destination)
+            if route is None:
+                return
             flow = self.open(source, source_port)
+            flow.lead(destination, route)
         flow.send(arrival, destination_port, payload)
 
     def open(self, guest: bytes, port: int, *, inbound: bool = False) -> UdpFlow:
@@ -212,6 +215,15 @@ class UdpNat:
         if flow is None:
             flow = self.open(guest, guest_port, inbound=True)
         flow.forwarded(via, payload, address, port)
+
+    def route(self, arrival: Arrival, source_port: int, destination: tuple[bytes, int]) -> Route | None:
+        """Where a datagram to a new destination leads; None if it was refused."""
+        request = FlowRequest(IPProtocol.UDP, arrival.header.source, source_port, *destination)
+        route = self.router.route(request)
+        if isinstance(route, Refusal):
+            self.refuse(arrival, route)
+            return None
+        return route
 
     def refuse(self, arrival: Arrival, refusal: Refusal) -> None:
         """Say that a datagram may not pass, or say nothing."""
