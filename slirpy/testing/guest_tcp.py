@@ -41,8 +41,8 @@ class GuestStream:
     """
 
     __slots__ = (
-        "_alarm", "_host", "_key", "_listener", "address", "conn", "count", "local_port", "on_data", "paused", "port",
-        "received",
+        "_alarm", "_host", "_key", "_listener", "address", "conn", "count", "established", "local_port",
+        "on_data", "paused", "port", "received",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +59,8 @@ class GuestStream:
         self.received = bytearray()
         self.count = 0
         self.paused = False
+        self.established = False
+        """Whether the connection exists, or has existed."""
         self.on_data: Callable[[GuestStream], None] | None = None
         """Called when something was added to ``received``, or when the end has come."""
 
@@ -68,11 +70,6 @@ class GuestStream:
     def state(self) -> State:
         """The state of RFC 9293, section 3.3.2."""
         return self.conn.state
-
-    @property
-    def established(self) -> bool:
-        """Whether the connection exists, or has existed."""
-        return self.conn.state in SYNCHRONIZED or (self.conn.state is State.CLOSED and bool(self.conn.irs))
 
     @property
     def eof(self) -> bool:
@@ -137,6 +134,17 @@ class GuestStream:
 
     # ------------------------------------------------------------------------------------------- inside
 
+    def input(self, segment: Segment) -> None:
+        """A segment of this connection."""
+        conn = self.conn
+        segment_arrives(conn, segment, self._host.guest.now)
+        if not self.established and conn.state in SYNCHRONIZED:
+            self.established = True
+            if self._listener is not None:
+                self._listener.accepted.append(self)
+                self._listener = None
+        self._host.mark(self)
+
     def service(self) -> None:
         """Take what came, send what is due."""
         conn, now = self.conn, self._host.guest.now
@@ -154,9 +162,6 @@ class GuestStream:
         self._alarm.set(conn.deadline())
         if conn.rcv_queue:
             conn.own()
-        if self._listener is not None and conn.state in SYNCHRONIZED:
-            self._listener.accepted.append(self)
-            self._listener = None
         if conn.state is State.CLOSED:
             self._host.forget(self._key, self)
             self._alarm.cancel()
@@ -260,8 +265,7 @@ class TcpHost:
             stream = self._open(key, listener=self.listeners[port])
             stream.conn.listen(guest.now)
         if stream is not None:
-            segment_arrives(stream.conn, segment, guest.now)
-            self.mark(stream)
+            stream.input(segment)
             return
         guest.counters.unhandled += 1
         answer = reset_for(segment)

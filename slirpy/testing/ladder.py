@@ -67,6 +67,7 @@ def ladder(
     *,
     width: int = 80,
     limit: int | None = None,
+    omitted: tuple[int, int] | None = None,
     ascii_only: bool = False,
 ) -> str:
     """Draw frames as text.
@@ -76,7 +77,8 @@ def ladder(
         left, right: the two poles. Default: the ends of the first SYN's connection with the one that opens it at
             the left, or without a SYN the hosts of the first IPv4 packet.
         width: characters in a line, 40 or more.
-        limit: most packets to draw; of more the middle is left out.
+        limit: most packets to draw, 2 or more; of more the middle is left out.
+        omitted: for a caller that has left out the middle itself: after how many packets, and how many.
         ascii_only: draw with ASCII characters only.
 
     Returns:
@@ -95,16 +97,21 @@ def ladder(
     ]
     if not chosen:
         return f"no packets between {_name(first)} and {_name(second)}"
-    return _Drawing(chosen, first, second, max(width, _NARROWEST), _ASCII if ascii_only else _UNICODE).text(
-        limit
-    )
+    if omitted is None and limit is not None and len(chosen) > limit:
+        omitted = limit - limit // 2, len(chosen) - limit
+        after = len(chosen) - limit // 2
+    elif omitted is not None:
+        after = omitted[0]
+    else:
+        omitted, after = (len(chosen), 0), len(chosen)
+    drawing = _Drawing(chosen, first, second, max(width, _NARROWEST), _ASCII if ascii_only else _UNICODE)
+    return drawing.text(chosen[: omitted[0]], omitted[1], chosen[after:])
 
 
 class _Drawing:
     def __init__(self, packets: list[_Packet], left: _Place, right: _Place, width: int, style: _Style) -> None:
         self._left = left
         self._style = style
-        self._packets = packets
         self._ports = not left[1] or not right[1]
         self._start = packets[0].time
         self._bases: dict[tuple[_Place, _Place], int] = {}
@@ -121,14 +128,8 @@ class _Drawing:
         space = max(self._room + 2 - len(names[0]) - len(names[1]), 1)
         self._lines = [f"{'time':>{self._column}}  {names[0]}{' ' * space}{names[1]}"]
 
-    def text(self, limit: int | None) -> str:
-        """All lines."""
-        packets = self._packets
-        hidden = len(packets) - limit if limit is not None else 0
-        if limit is None or hidden <= 0:
-            head, tail = packets, []
-        else:
-            head, tail = packets[: limit - limit // 2], packets[len(packets) - limit // 2 :]
+    def text(self, head: list[_Packet], hidden: int, tail: list[_Packet]) -> str:
+        """All lines: some packets, how many are not shown, some more."""
         for packet in head:
             self._draw(packet)
         if hidden > 0:
