@@ -1,0 +1,166 @@
+"""What the documentation takes from the code when it is built, so that the two cannot drift apart.
+
+A line ``<!-- generated: NAME -->`` in a page is replaced by what the function of that name in :data:`GENERATED`
+returns, as Markdown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+
+import click
+
+from slirpy import config
+from slirpy.cli.app import COMMANDS, app
+from slirpy.stats import Stats
+from slirpy.tcp.connection import TRANSITIONS, Settings, State
+
+MARKER = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
+ROLE = re.compile(r":(?:class|func|meth|data|mod|attr|exc):<code>~?([\w.]+)</code>")
+WIDTH = 100
+
+
+def cli() -> str:
+    """The help text of the program and of each subcommand."""
+    root = click.Context(app, info_name="slirpy", terminal_width=WIDTH, max_content_width=WIDTH)
+    texts = {"slirpy": app.get_help(root)}
+    for name in COMMANDS:
+        command = app.get_command(root, name)
+        assert command is not None
+        context = click.Context(
+            command, info_name=name, parent=root, terminal_width=WIDTH, max_content_width=WIDTH
+        )
+        texts[f"slirpy {name}"] = command.get_help(context)
+    return "\n\n".join(f"## {name}\n\n```text\n{text}\n```" for name, text in texts.items())
+
+
+def counters() -> str:
+    """A table of all counters."""
+    rows = (f"| `{name}` | {text} |" for name, text in Stats.describe().items())
+    return "\n".join(["| counter | what it counts |", "|---|---|", *rows])
+
+
+def qemu_keys() -> str:
+    """Which keys of QEMU's option string are understood."""
+    known = ", ".join(f"`{key}`" for key in (*config._QEMU_KEYS, "hostfwd", "dnssearch"))
+    not_yet = ", ".join(f"`{key}`" for key in config._QEMU_NOT_YET)
+    return f"Understood: {known} (the last two may repeat).\n\nKnown, but not built yet: {not_yet}."
+
+
+def tcp_settings() -> str:
+    """The sizes and times of connections."""
+    values = Settings()
+    times = ("delayed_ack", "syn_timeout", "user_timeout", "time_wait")
+    rows = [f"| `{name}` | {getattr(values, name) / 1e9:g} s |" for name in times]
+    rows += [f"| `{name}` | {getattr(values, name) // 1024} KiB |" for name in ("rcv_buffer", "snd_buffer")]
+    return "\n".join(["| setting | value |", "|---|---|", *rows])
+
+
+# ------------------------------------------------------------------------------- the state diagram
+
+_S = State
+END = "end"
+"""CLOSED is drawn twice, at the start and at the end, so that no arrow crosses another."""
+PLACES: dict[State | str, tuple[int, int]] = {
+    _S.CLOSED: (400, 30),
+    _S.LISTEN: (170, 120),
+    _S.SYN_SENT: (630, 120),
+    _S.SYN_RECEIVED: (170, 230),
+    _S.ESTABLISHED: (630, 230),
+    _S.FIN_WAIT_1: (170, 340),
+    _S.CLOSE_WAIT: (630, 340),
+    _S.FIN_WAIT_2: (80, 450),
+    _S.CLOSING: (330, 450),
+    _S.LAST_ACK: (630, 450),
+    _S.TIME_WAIT: (205, 550),
+    END: (630, 550),
+}
+HALF_WIDTH, HALF_HEIGHT = 66, 17
+ALWAYS = "reset, abort or time-out"
+"""The cause that leads from every state to CLOSED; said once below the diagram."""
+
+
+def _drawn() -> dict[tuple[State | str, State | str], str]:
+    """The transitions that have an arrow."""
+    arrows: dict[tuple[State | str, State | str], str] = {}
+    for (old, new), cause in TRANSITIONS.items():
+        if new is State.CLOSED and cause == ALWAYS:
+            continue
+        arrows[old, END if new is State.CLOSED else new] = cause.removesuffix(", " + ALWAYS)
+    return arrows
+
+
+def _border(start: tuple[int, int], end: tuple[int, int]) -> tuple[float, float]:
+    """Where the line from the middle of the box at ``start`` to ``end`` leaves the box."""
+    dx, dy = end[0] - start[0], end[1] - start[1]
+    scale = min(
+        HALF_WIDTH / abs(dx) if dx else float("inf"), (HALF_HEIGHT + 2) / abs(dy) if dy else float("inf")
+    )
+    return start[0] + dx * scale, start[1] + dy * scale
+
+
+def tcp_states() -> str:
+    """The state diagram, drawn from the table that the engine asserts, and the table itself."""
+    svg = [
+        '<svg viewBox="0 0 740 580" role="img" aria-label="TCP state diagram" style="max-width: 46rem; width: 100%"'
+        ' font-family="sans-serif" font-size="13" text-anchor="middle" fill="currentColor">',
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
+        '<path d="M0 0L8 4L0 8z"/></marker></defs>',
+    ]
+    for (old, new), cause in _drawn().items():
+        a, b = PLACES[old], PLACES[new]
+        (x1, y1), (x2, y2) = _border(a, b), _border(b, a)
+        x, y = (x1 + x2) / 2, (y1 + y2) / 2
+        width = len(cause) * 6.4 + 8
+        svg.append(
+            f'<path d="M{x1:.0f} {y1:.0f}L{x2:.0f} {y2:.0f}" stroke="currentColor" marker-end="url(#tip)"/>'
+            f'<rect x="{x - width / 2:.0f}" y="{y - 10:.0f}" width="{width:.0f}" height="20"'
+            ' style="fill: var(--md-default-bg-color, white)"/>'
+            f'<text x="{x:.0f}" y="{y + 4:.0f}">{escape(cause)}</text>'
+        )
+    for state, (x, y) in PLACES.items():
+        name = State.CLOSED.value if isinstance(state, str) else state.value
+        svg.append(
+            f'<rect x="{x - HALF_WIDTH}" y="{y - HALF_HEIGHT}" width="{2 * HALF_WIDTH}" height="{2 * HALF_HEIGHT}"'
+            ' rx="6" fill="none" stroke="currentColor" stroke-width="1.5"/>'
+            f'<text x="{x}" y="{y + 5}" font-weight="bold">{name}</text>'
+        )
+    rows = [f"| {old.value} | {new.value} | {cause} |" for (old, new), cause in TRANSITIONS.items()]
+    caption = f"From every state but CLOSED, {ALWAYS} leads to CLOSED; these arrows are left out."
+    table = "\n".join(["| from | to | cause |", "|---|---|---|", *rows])
+    return "\n".join([*svg, "</svg>", "", caption, "", table])
+
+
+def changelog() -> str:
+    """The file of that name."""
+    return (Path(__file__).parents[1] / "CHANGELOG.md").read_text()
+
+
+GENERATED: dict[str, Callable[[], str]] = {
+    "changelog": changelog,
+    "cli": cli,
+    "counters": counters,
+    "qemu-keys": qemu_keys,
+    "tcp-settings": tcp_settings,
+    "tcp-states": tcp_states,
+}
+
+
+# --------------------------------------------------------------------------------- called by MkDocs
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Fill in what is generated.
+
+    Raises:
+        KeyError: a marker names something that is not generated.
+    """
+    return MARKER.sub(lambda match: GENERATED[match[1]](), markdown)
+
+
+def on_page_content(html: str, **_: object) -> str:
+    """Docstrings have the roles of reStructuredText, for editors; a page shows the last name alone."""
+    return ROLE.sub(lambda match: f"<code>{match[1].rpartition('.')[2]}</code>", html)
