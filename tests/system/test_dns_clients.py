@@ -134,4 +134,4 @@ def test_without_a_resolver_the_answer_is_prompt(slirpy: User, need: Need) -> No
         "run", "--dns", f"127.0.0.1:{port}", "--", "dig", "+tries=1", "+time=20", NAME, "@10.0.2.3"
     )
     assert "status: SERVFAIL" in result.stdout, result.stdout
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 15  # and not dig's own 20

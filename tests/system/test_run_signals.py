@@ -98,10 +98,15 @@ def test_when_slirpy_or_its_init_is_killed_all_processes_end(
     user: User, eventually: Eventually, victim: str
 ) -> None:
     mark = f"slirpy-test-kill-{os.getpid()}"
-    script = f"setsid sleep 1000 & trap '' TERM INT HUP; echo ready; sleep 1000; : {mark}"
+    script = (
+        "setsid sleep 1000 & trap '' TERM INT HUP; trap 'echo here' USR1; echo ready;"
+        f" while :; do sleep 1000 & wait $!; done; : {mark}"
+    )
     with user.start("run", "--", "sh", "-c", script) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGUSR1)
+        assert process.stdout.readline() == "here\n"  # so slirpy is in its loop
         assert len(processes_with(mark)) >= 3  # slirpy, init, the shell
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         assert len(children) == 1
@@ -173,7 +178,7 @@ def terminal(user: User, *command: str) -> Iterator[Terminal]:
 SHELL = ("bash", "--norc", "--noprofile", "-i")
 
 
-def test_a_shell_on_a_terminal(user: User, need: Need) -> None:
+def test_a_shell_on_a_terminal(user: User, need: Need, eventually: Eventually) -> None:
     need("bash", "setsid", "stty")
     with terminal(user, *user.argv("run", "--", *SHELL)) as tty:
         tty.expect("prompt> ")
@@ -189,11 +194,13 @@ def test_a_shell_on_a_terminal(user: User, need: Need) -> None:
         tty.expect("prompt> ")
         tty.type("echo status $?\n")
         tty.expect("status 130")
+        tty.expect("prompt> ")
+        shell = os.tcgetpgrp(tty.master)
         tty.type("sleep 1000\n")
-        tty.expect("sleep 1000")
-        time.sleep(0.3)  # until it is in the foreground: that cannot be seen from here
+        eventually(lambda: os.tcgetpgrp(tty.master) != shell, "sleep is in the foreground")
         tty.type("\x1a")
         tty.expect("Stopped")
+        tty.expect("prompt> ")
         tty.type("kill %1; exit 9\n")
         tty.expect("exit")
         tty.type("exit 9\n")  # bash wants it twice while it has jobs
@@ -224,6 +231,7 @@ def test_stop_and_continue_as_any_job(slirpy: User, need: Need) -> None:
         tty.expect("ready")
         tty.type("\x1a")
         tty.expect("Stopped")
+        tty.expect("prompt> ")
         tty.type("fg\n")
         tty.expect("read x")
         tty.type("line\n")
