@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -23,16 +24,19 @@ ROLE = re.compile(r":(?:class|func|meth|data|mod|attr|exc):<code>~?([\w.]+)</cod
 WIDTH = 100
 
 
+def _context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
+    settings: dict[str, Any] = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
+    return click.Context(command, info_name=name, parent=parent, **settings)
+
+
 def cli() -> str:
     """The help text of the program and of each subcommand."""
-    root = click.Context(app, info_name="slirpy", terminal_width=WIDTH, max_content_width=WIDTH)
+    root = _context(app, "slirpy", None)
     texts = {"slirpy": app.get_help(root)}
     for name in COMMANDS:
         command = app.get_command(root, name)
         assert command is not None
-        context = click.Context(
-            command, info_name=name, parent=root, terminal_width=WIDTH, max_content_width=WIDTH
-        )
+        context = _context(command, name, root)
         texts[f"slirpy {name}"] = command.get_help(context)
     return "\n\n".join(f"## {name}\n\n```text\n{text}\n```" for name, text in texts.items())
 
