@@ -118,6 +118,7 @@ def _send_syn(conn: Connection, now: int, emit: Emit) -> None:
         conn.rtt_seq, conn.rtt_time = (conn.iss + 1) & MASK, now
     conn.snd_nxt = conn.snd_max = (conn.iss + 1) & MASK
     _start_timer(conn, now)
+    conn.timer_at = min(conn.timer_at, conn.opened_at + settings.syn_timeout)  # not at the next doubling after it
 
 
 def _send_data(conn: Connection, now: int, emit: Emit) -> bool:

@@ -71,6 +71,16 @@ def test_simultaneous_open() -> None:
     s.recv("A", 1, 1).silence().state(State.ESTABLISHED)
 
 
+def test_simultaneous_open_with_the_peers_syn_ack() -> None:
+    s = Script()
+    s.conn.connect(s.now)
+    s.flush()
+    s.send("S", 0)
+    s.recv("S", 0, mss=1000)
+    s.send("SA", 0, 1)
+    s.recv("SA", 0, 1).silence().state(State.ESTABLISHED)
+
+
 def test_syn_is_repeated_with_back_off_and_given_up() -> None:
     s = Script(Settings(syn_timeout=10 * SECOND))
     s.conn.connect(s.now)
@@ -88,7 +98,7 @@ def test_syn_is_repeated_with_back_off_and_given_up() -> None:
             times.append((s.now - start) // SECOND)
     assert times == [1, 3, 7]
     assert s.conn.error == errno.ETIMEDOUT
-    assert s.now - start == 15 * SECOND  # the first expiry after ten
+    assert s.now - start == 10 * SECOND  # not at the next doubling after it
     s.silence()
 
 
@@ -212,6 +222,26 @@ def test_out_of_order_data_waits_and_is_acknowledged_at_once() -> None:
     s.send("A", 1, 26)
     assert s.read() == b"A" * 10 + b"BBBBB" + b"CCCCC" + b"DDDDD"
     s.silence()
+
+
+def test_text_in_its_turn_is_taken_even_when_the_queue_is_full() -> None:
+    s = passive()
+    for i in range(300):
+        s.recv("A", 11 + 2 * i, 1, data=b"x")
+    assert s.conn.stats.drop_tcp_reassembly_full == 300 - 256
+    s.out.clear()
+    s.recv("A", 1, 1, data=b"A" * 10)
+    s.send("A", 1, 12)
+    assert s.read() == b"A" * 10 + b"x"
+
+
+def test_a_window_update_that_is_lost_is_asked_for() -> None:
+    s = passive(wnd=10)
+    assert s.conn.write_room() == s.conn.mss  # a segment, so that there is something to probe with
+    s.recv("A", 1, 1, wnd=0)
+    s.write(bytes(5)).silence()
+    s.wait(200 * MS)
+    s.send("A", 1)
 
 
 def test_old_data_is_answered_by_an_ack_and_not_delivered_twice() -> None:
@@ -401,7 +431,7 @@ def test_timestamps_measure_every_round_trip() -> None:
     assert sent.options.timestamps is not None
     s.wait(80 * MS)
     s.recv("A", 1, 2, timestamps=(2, sent.options.timestamps[0]))
-    assert 5 * MS < s.conn.rtt.srtt < 80 * MS  # 1/8 of it, on top of the handshake's
+    assert s.conn.rtt.srtt == 80 * MS
 
 
 def test_zero_window_is_probed_until_it_opens() -> None:
