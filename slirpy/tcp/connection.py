@@ -314,9 +314,14 @@ class Connection:
         self.rcv_limit = self.settings.rcv_buffer
 
     def write_room(self) -> int:
-        """How many bytes :meth:`write` should be given now, so that they can be sent at once: 0 or more."""
+        """How many bytes :meth:`write` should be given now: what can be sent at once, 0 or more.
+
+        With nothing queued it is a segment at least, whatever the windows say: a closed window is probed only
+        while there is something to send, and the peer's word that it has opened may get lost.
+        """
         limit = min(self.snd_wnd, self.cc.cwnd, self.settings.snd_buffer)
-        return max(limit - self.snd_buf.length, 0)
+        queued = self.snd_buf.length
+        return max(limit - queued, 0) if queued else max(limit, self.mss)
 
     def write(self, data: bytes) -> None:
         """Queue bytes to be sent. The object is kept, not copied; who writes observes :meth:`write_room`."""

@@ -269,10 +269,6 @@ def _window(conn: Connection) -> int:
     growth = _window_growth(conn)
     if growth >= min(2 * conn.mss, conn.rcv_limit // 2):
         conn.rcv_adv = (conn.rcv_adv + growth) & MASK
-    scale = conn.rcv_wscale
-    wnd = (conn.rcv_adv - conn.rcv_nxt) & MASK
-    field = (wnd + (1 << scale) - 1) >> scale  # rounded up, so that rounding does not move the edge back
-    if field > 0xFFFF:
-        field = 0xFFFF
-    conn.rcv_adv = (conn.rcv_nxt + (field << scale)) & MASK
-    return field
+    # Rounded down: what was promised before is still taken (RFC 7323, section 2.4), and the edge stays. Rounded up, it
+    # would move on with every ACK, and a peer that sends byte by byte would never see the window close.
+    return min(((conn.rcv_adv - conn.rcv_nxt) & MASK) >> conn.rcv_wscale, 0xFFFF)

@@ -1,7 +1,7 @@
 """Data that came before its turn (RFC 9293, section 3.10.7.4, seventh).
 
 Blocks are disjoint and sorted. Positions are sequence numbers; all of them lie within one receive window, so
-distances from RCV.NXT order them. What overlaps is kept once: the first copy wins.
+distances from RCV.NXT order them. What overlaps in the queue is kept once: the first copy wins.
 """
 
 from __future__ import annotations

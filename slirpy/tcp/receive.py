@@ -124,7 +124,11 @@ def _syn_sent(conn: Connection, seg: Segment, now: int) -> None:
 
 
 def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
-    """Section 3.10.7.4. ``seg.wnd`` is scaled from here on."""
+    """Section 3.10.7.4."""
+    if conn.state is State.SYN_RECEIVED and not conn.passive and seg.seq == conn.irs and seg.flags & ACK:
+        # The SYN,ACK of a simultaneous open. By the letter of the RFC its number is an old one, and the two sides
+        # would answer each other's for ever; what it acknowledges is what it came for.
+        seg = seg._replace(seq=conn.rcv_nxt, flags=seg.flags & ~SYN)
     flags, seq, payload = seg.flags, seg.seq, seg.payload
     stats = conn.stats
 
@@ -215,10 +219,10 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
     # Sixth, URG: urgent data is delivered in its place in the stream, as RFC 6093 asks of new applications.
     # Seventh, the text.
     if payload and not conn.fin_received:
-        if start == 0 and not conn.reassembly:
+        if start == 0:
             accept_text(conn, payload, len(payload), now)
-        else:
-            _out_of_order(conn, seq, payload, now)
+        if start or conn.reassembly:
+            _reassemble(conn, seq, payload if start else b"", now)
     # Eighth, FIN. It may be seen before the text that it follows.
     if flags & FIN and conn.fin_seq is None:
         conn.fin_seq = (seg.seq + length - 1) & MASK
@@ -227,15 +231,17 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
         _take_fin(conn, now)
 
 
-def _out_of_order(conn: Connection, seq: int, payload: Buffer, now: int) -> None:
-    """Keep early text, deliver what has become contiguous, acknowledge at once (RFC 5681, section 4.2)."""
+def _reassemble(conn: Connection, seq: int, early: Buffer, now: int) -> None:
+    """Keep early text, deliver what has become contiguous, acknowledge at once (RFC 5681, section 4.2).
+
+    Text in its turn never comes here: it must be taken even when the queue has no place for another piece.
+    """
     conn.ack_now = True
-    if seq != conn.rcv_nxt:
+    if early:
         conn.stats.tcp_out_of_order += 1
-    if not conn.reassembly.insert(conn.rcv_nxt, seq, payload):
-        conn.stats.drop_tcp_reassembly_full += 1
-        return
-    conn.sack_first = seq
+        conn.sack_first = seq
+        if not conn.reassembly.insert(conn.rcv_nxt, seq, early):
+            conn.stats.drop_tcp_reassembly_full += 1
     while (data := conn.reassembly.pop(conn.rcv_nxt)) is not None:
         accept_text(conn, data, len(data), now)
 

@@ -8,7 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from slirpy.interfaces import Buffer
-from slirpy.tcp import Connection, Segment, Settings, State, TcpOptions, expire, options, output, segment_arrives
+from slirpy.tcp import (
+    Connection,
+    Segment,
+    Settings,
+    State,
+    TcpOptions,
+    expire,
+    options,
+    output,
+    segment_arrives,
+)
 from slirpy.tcp.seq import MASK
 from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN
 
@@ -66,7 +76,14 @@ class Script:
             pass
 
     def recv(
-        self, flags: str, seq: int, ack: int = 0, wnd: int = 65535, data: bytes = b"", *, flush: bool = True,
+        self,
+        flags: str,
+        seq: int,
+        ack: int = 0,
+        wnd: int = 65535,
+        data: bytes = b"",
+        *,
+        flush: bool = True,
         **opts: object,
     ) -> Script:
         """The peer sends a segment."""
@@ -83,7 +100,9 @@ class Script:
             self.flush()
         return self
 
-    def send(self, flags: str, seq: int | None = None, ack: int | None = None, data: bytes | None = None) -> Sent:
+    def send(
+        self, flags: str, seq: int | None = None, ack: int | None = None, data: bytes | None = None
+    ) -> Sent:
         """It has sent this, next; what is None is not looked at."""
         assert self.out, f"expected {flags}, but nothing was sent; {self.conn.state}"
         sent = self.out.pop(0)

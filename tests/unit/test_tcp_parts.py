@@ -1,0 +1,210 @@
+"""The engine's parts, each against a model that is too simple to be wrong."""
+
+from __future__ import annotations
+
+import dpkt
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slirpy.tcp import options
+from slirpy.tcp.congestion import Reno
+from slirpy.tcp.reassembly import MAX_BLOCKS, Reassembly
+from slirpy.tcp.rtt import MAX_RTO, MIN_RTO, MS, RtoEstimator
+from slirpy.tcp.sendbuffer import SendBuffer
+from slirpy.tcp.seq import MASK, seq_ge, seq_gt, seq_le, seq_lt
+
+u32 = st.integers(0, MASK)
+
+
+@given(u32, st.integers(1, 0x7FFFFFFF))
+def test_sequence_numbers_are_ordered_across_the_wrap(a: int, distance: int) -> None:
+    b = (a + distance) & MASK
+    assert seq_lt(a, b)
+    assert seq_le(a, b)
+    assert seq_gt(b, a)
+    assert seq_ge(b, a)
+    assert not seq_lt(b, a)
+    assert not seq_le(b, a)
+    assert not seq_gt(a, b)
+    assert not seq_ge(a, b)
+    assert seq_le(a, a)
+    assert seq_ge(a, a)
+    assert not seq_lt(a, a)
+    assert not seq_gt(a, a)
+
+
+# ------------------------------------------------------------------------------------------ options
+
+
+@given(
+    st.none() | st.integers(0, 65535),
+    st.none() | st.integers(0, 14),
+    st.booleans(),
+    st.none() | st.tuples(u32, u32),
+)
+def test_options_come_back_and_dpkt_agrees(
+    mss: int | None, wscale: int | None, permitted: bool, timestamps: tuple[int, int] | None
+) -> None:
+    data = options.build(mss=mss, wscale=wscale, sack_permitted=permitted, timestamps=timestamps)
+    assert len(data) % 4 == 0
+    assert options.parse(data) == options.TcpOptions(mss, wscale, permitted, timestamps)
+    judged = dict(dpkt.tcp.parse_opts(data))
+    assert judged.get(dpkt.tcp.TCP_OPT_MSS) == (None if mss is None else mss.to_bytes(2, "big"))
+    assert judged.get(dpkt.tcp.TCP_OPT_WSCALE) == (None if wscale is None else bytes([wscale]))
+    assert (dpkt.tcp.TCP_OPT_SACKOK in judged) == permitted
+    assert (dpkt.tcp.TCP_OPT_TIMESTAMP in judged) == (timestamps is not None)
+
+
+@given(st.lists(st.tuples(u32, u32), min_size=1, max_size=3), st.tuples(u32, u32))
+def test_sack_blocks_come_back(blocks: list[tuple[int, int]], timestamps: tuple[int, int]) -> None:
+    data = options.build(timestamps=timestamps, sack=blocks)
+    assert len(data) <= 40
+    assert options.parse(data) == options.TcpOptions(timestamps=timestamps, sack=tuple(blocks))
+
+
+@given(st.binary(max_size=44))
+def test_any_bytes_are_options_of_some_kind(data: bytes) -> None:
+    parsed = options.parse(data)
+    assert parsed.wscale is None or 0 <= parsed.wscale <= 14
+
+
+def test_impossible_lengths_end_the_options() -> None:
+    assert options.parse(b"\x02\x00\x05\xb4") == options.NONE
+    assert options.parse(b"\x02\x04\x05") == options.NONE
+    assert options.parse(b"\x02") == options.NONE
+    assert options.parse(b"\x01\x00\x02\x04\x05\xb4") == options.NONE
+    assert options.parse(b"\xfe\x04zz\x02\x04\x05\xb4").mss == 1460  # unknown ones are skipped
+    assert options.parse(b"\x03\x03\xff").wscale == 14
+
+
+# -------------------------------------------------------------------------------------- send buffer
+
+
+@given(st.data())
+def test_send_buffer_is_a_slice_of_what_was_written(data: st.DataObject) -> None:
+    buf = SendBuffer()
+    written = b""
+    acked = sent = 0
+    for _ in range(data.draw(st.integers(1, 40))):
+        action = data.draw(st.sampled_from(["append", "take", "ack", "rewind", "peek"]))
+        if action == "append":
+            size = data.draw(st.sampled_from([0, 1, 7, 1000, 5000]))
+            chunk = bytes((len(written) + i) & 0xFF for i in range(size))
+            if chunk:
+                buf.append(chunk)
+                written += chunk
+        elif action == "take":
+            count = data.draw(st.integers(0, len(written) - sent))
+            assert b"".join(buf.take(count)) == written[sent : sent + count]
+            sent += count
+        elif action == "ack":
+            count = data.draw(st.integers(0, len(written) - acked))
+            buf.acknowledge(count)
+            acked += count
+            sent = max(sent, acked)
+        elif action == "rewind":
+            buf.rewind()
+            sent = acked
+        else:
+            count = data.draw(st.integers(0, len(written) - acked))
+            assert b"".join(buf.peek(count)) == written[acked : acked + count]
+        assert buf.length == len(written) - acked
+        assert buf.sent == sent - acked
+
+
+def test_send_buffer_slices_without_copies() -> None:
+    buf = SendBuffer()
+    chunk = bytes(100_000)
+    buf.append(chunk)
+    (part,) = buf.take(100_000)
+    assert part is chunk
+    buf.rewind()
+    (part,) = buf.take(1000)
+    assert isinstance(part, memoryview)
+    assert part.obj is chunk
+
+
+# --------------------------------------------------------------------------------------- reassembly
+
+
+@given(u32, st.lists(st.tuples(st.integers(0, 300), st.integers(1, 80)), max_size=30))
+def test_reassembly_is_a_set_of_bytes(start: int, pieces: list[tuple[int, int]]) -> None:
+    content = bytes(i & 0xFF for i in range(400))
+    queue = Reassembly()
+    have: set[int] = set()
+    for offset, length in pieces:
+        assert queue.insert(start, (start + offset) & MASK, memoryview(content)[offset : offset + length])
+        have.update(range(offset, offset + length))
+        assert queue.size == len(have)
+    ranges = [((a - start) & MASK, (b - start) & MASK) for a, b in queue.ranges(start)]
+    assert sorted(i for a, b in ranges for i in range(a, b)) == sorted(have)
+    assert all(b not in have for _, b in ranges), "ranges are as long as they can be"
+    got = b""
+    while (data := queue.pop((start + len(got)) & MASK)) is not None:
+        got += data
+    run = next(i for i in range(401) if i not in have)
+    assert got == content[:run]
+    assert queue.size == len(have) - run
+
+
+def test_reassembly_has_a_bound() -> None:
+    queue = Reassembly()
+    for i in range(MAX_BLOCKS):
+        assert queue.insert(0, 10 + 2 * i, b"x")
+    assert not queue.insert(0, 10 + 2 * MAX_BLOCKS, b"x")
+    assert queue.insert(0, 10, b"x"), "what is there already needs no room"
+    assert queue.size == MAX_BLOCKS
+
+
+def test_the_first_copy_of_a_byte_wins() -> None:
+    queue = Reassembly()
+    queue.insert(0, 5, b"first")
+    queue.insert(0, 3, b"XXXXXXXXX")
+    assert queue.pop(3) == b"XX"
+    assert queue.pop(5) == b"first"
+    assert queue.pop(10) == b"XX"
+
+
+# ------------------------------------------------------------------------------------ rtt, congestion
+
+
+def test_rto_by_the_rfcs_arithmetic() -> None:
+    rtt = RtoEstimator()
+    assert rtt.rto == 1000 * MS
+    rtt.sample(800 * MS)
+    assert (rtt.srtt, rtt.rttvar, rtt.rto) == (800 * MS, 400 * MS, 2400 * MS)
+    rtt.sample(400 * MS)
+    assert (rtt.srtt, rtt.rttvar) == (750 * MS, 400 * MS)
+    rtt.back_off()
+    assert rtt.rto == 2 * (750 + 1600) * MS
+    for _ in range(100):
+        rtt.back_off()
+    assert rtt.rto == MAX_RTO
+
+
+@given(st.lists(st.integers(0, 10**12), max_size=50))
+def test_rto_stays_within_its_bounds(samples: list[int]) -> None:
+    rtt = RtoEstimator()
+    for sample in samples:
+        rtt.sample(sample)
+        assert MIN_RTO <= rtt.rto <= MAX_RTO
+
+
+def test_reno() -> None:
+    cc = Reno(1000)
+    assert cc.cwnd == 10_000  # RFC 6928: ten segments of this size
+    assert Reno(1460).cwnd == 14_600
+    assert Reno(65_000).cwnd == 130_000
+    cc.on_ack(3000)
+    assert cc.cwnd == 13_000
+    cc.on_loss(12_000)
+    assert (cc.ssthresh, cc.cwnd) == (6000, 9000)
+    cc.on_duplicate()
+    assert cc.cwnd == 10_000
+    cc.on_recovered(5000)
+    assert cc.cwnd == 6000
+    for _ in range(6):
+        cc.on_ack(1000)
+    assert 6900 <= cc.cwnd <= 7100  # a segment a round trip
+    cc.on_timeout(7000)
+    assert (cc.ssthresh, cc.cwnd) == (3500, 1000)
