@@ -118,7 +118,9 @@ def _send_syn(conn: Connection, now: int, emit: Emit) -> None:
         conn.rtt_seq, conn.rtt_time = (conn.iss + 1) & MASK, now
     conn.snd_nxt = conn.snd_max = (conn.iss + 1) & MASK
     _start_timer(conn, now)
-    conn.timer_at = min(conn.timer_at, conn.opened_at + settings.syn_timeout)  # not at the next doubling after it
+    conn.timer_at = min(
+        conn.timer_at, conn.opened_at + settings.syn_timeout
+    )  # not at the next doubling after it
 
 
 def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
@@ -260,7 +262,7 @@ def _window_update_due(conn: Connection) -> bool:
     if conn.state is not State.ESTABLISHED and conn.state not in (State.FIN_WAIT_1, State.FIN_WAIT_2):
         return False
     if (conn.rcv_nxt - conn.irs) & MASK == 1:
-        return False  # the SYN,ACK offered what its 16 bits can say; the rest rides on the first ACK of data
+        return False  # what the 16 bits of a SYN could not say rides on the first ACK of data
     return _window_growth(conn) >= conn.rcv_limit // 2
 
 
@@ -269,6 +271,6 @@ def _window(conn: Connection) -> int:
     growth = _window_growth(conn)
     if growth >= min(2 * conn.mss, conn.rcv_limit // 2):
         conn.rcv_adv = (conn.rcv_adv + growth) & MASK
-    # Rounded down: what was promised before is still taken (RFC 7323, section 2.4), and the edge stays. Rounded up, it
-    # would move on with every ACK, and a peer that sends byte by byte would never see the window close.
+    # Rounded down: what was promised before is still taken (RFC 7323, section 2.4), and the edge stays. Rounded
+    # up, it would move on with every ACK, and a peer that sends byte by byte would never see the window close.
     return min(((conn.rcv_adv - conn.rcv_nxt) & MASK) >> conn.rcv_wscale, 0xFFFF)

@@ -6,6 +6,7 @@ Sequence numbers are relative: ours to ``ISS``, the peer's to ``IRS``, so that 0
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from slirpy.interfaces import Buffer
 from slirpy.tcp import (
@@ -84,7 +85,7 @@ class Script:
         data: bytes = b"",
         *,
         flush: bool = True,
-        **opts: object,
+        **opts: Any,
     ) -> Script:
         """The peer sends a segment."""
         seg = Segment(
@@ -92,7 +93,7 @@ class Script:
             (self.iss + ack) & MASK if "A" in flags else 0,
             flag_bits(flags),
             wnd,
-            TcpOptions(**opts),  # type: ignore[arg-type]
+            TcpOptions(**opts),
             memoryview(data),
         )
         segment_arrives(self.conn, seg, self.now)
@@ -150,7 +151,7 @@ class Script:
         return self
 
 
-def passive(settings: Settings | None = None, *, wnd: int = 65535, mss: int = 1460, **opts: object) -> Script:
+def passive(settings: Settings | None = None, *, wnd: int = 65535, mss: int = 1460, **opts: Any) -> Script:
     """Established by the peer's SYN."""
     s = Script(settings)
     s.conn.listen(s.now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+from collections.abc import Callable
 
 import pytest
 from tcp_script import MS, SECOND, Script, active, passive
@@ -218,7 +219,7 @@ def test_out_of_order_data_waits_and_is_acknowledged_at_once() -> None:
     assert relative == [(21, 26), (11, 16)]  # the newest first
     s.recv("A", 1, 1, data=b"A" * 10)
     s.send("A", 1, 16)
-    s.recv("A", 14, 1, data=b"bbCCCCCdddd")  # overlaps on both sides
+    s.recv("A", 14, 1, data=b"BBCCCCCDDDDD")  # overlaps on both sides
     s.send("A", 1, 26)
     assert s.read() == b"A" * 10 + b"BBBBB" + b"CCCCC" + b"DDDDD"
     s.silence()
@@ -394,7 +395,7 @@ def test_three_duplicates_make_one_fast_retransmission() -> None:
     s.recv("A", 1, 1)
     s.send("A", 1)
     s.recv("A", 1, 1).silence()
-    assert s.conn.in_recovery
+    assert (s.conn.in_recovery, s.conn.recover) == (True, s.conn.snd_max)
     # A partial acknowledgement names the next hole (RFC 6582).
     s.recv("A", 1, 1 + 2 * MSS)
     s.send("A", 1 + 2 * MSS)
@@ -646,18 +647,18 @@ def test_paws_drops_old_timestamps() -> None:
 
 def test_states_and_flags_exhaustively() -> None:
     """Every state x every combination of flags x numbers around the edges: no exception, no change off the table."""
-    builders = {
-        State.LISTEN: lambda: _listening(),
-        State.SYN_SENT: lambda: _syn_sent(),
-        State.SYN_RECEIVED: lambda: _syn_received(),
-        State.ESTABLISHED: lambda: passive(),
+    builders: dict[State, Callable[[], Script]] = {
+        State.LISTEN: _listening,
+        State.SYN_SENT: _syn_sent,
+        State.SYN_RECEIVED: _syn_received,
+        State.ESTABLISHED: passive,
         State.FIN_WAIT_1: lambda: passive().shutdown(),
         State.FIN_WAIT_2: lambda: passive().shutdown().recv("A", 1, 2),
         State.CLOSING: lambda: passive().shutdown().recv("FA", 1, 1),
         State.TIME_WAIT: lambda: passive().shutdown().recv("A", 1, 2).recv("FA", 1, 2),
         State.CLOSE_WAIT: lambda: passive().recv("FA", 1, 1),
         State.LAST_ACK: lambda: passive().recv("FA", 1, 1).shutdown(),
-        State.CLOSED: lambda: Script(),
+        State.CLOSED: Script,
     }
     flag_sets = ["".join(c) for n in range(5) for c in itertools.combinations("SAFR", n)]
     seen: set[tuple[State, State]] = set()
