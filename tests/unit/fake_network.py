@@ -35,6 +35,9 @@ class FakeSink:
     def writable(self) -> None:
         raise AssertionError("a service does not know of room")
 
+    def lost(self, frames: int) -> None:
+        raise AssertionError("a service loses no frames")
+
 
 class FakeTimer:
     def __init__(self, callback: Callable[[], None]) -> None:
