@@ -1,0 +1,424 @@
+"""The fast path against the slow one: the same traffic into two stacks gives the same frames and the same state."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import dpkt
+import pytest
+from harness import (
+    ACK,
+    FIN,
+    PSH,
+    RST,
+    SYN,
+    URG,
+    WORLD,
+    Net,
+    Peer,
+    arp,
+    config,
+    echo,
+    options,
+    rfc1071,
+    transport_sum,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from slirpy.host.sim import Remote
+from slirpy.interfaces import LinkFeatures
+from slirpy.nat.tcp import NatTcpFlow
+from slirpy.tcp.sendbuffer import SendBuffer
+
+OFFLOAD = LinkFeatures(checksum_offload=True, segmentation_offload=True)
+CHECKSUM = LinkFeatures(checksum_offload=True)
+
+
+def slots(thing: object) -> list[str]:
+    return [name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())]
+
+
+def plain(value: object) -> object:
+    """A value that can be compared between two stacks."""
+    if isinstance(value, bytearray | memoryview | bytes):
+        return bytes(value)
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, SendBuffer):
+        return value.length, value.sent, b"".join(map(bytes, value.peek(value.length)))
+    if hasattr(type(value), "__slots__") and not isinstance(value, int | str):
+        return {name: plain(getattr(value, name)) for name in slots(value)}
+    return value
+
+
+_OBJECTS = {"stats", "settings", "stack", "neighbor", "peer", "_nat", "_arrival", "_alarm", "conn"}
+
+
+def flow_state(flow: Any) -> dict[str, object]:
+    state = {name: plain(getattr(flow, name)) for name in slots(flow) if name not in _OBJECTS}
+    conn = {name: plain(getattr(flow.conn, name)) for name in slots(flow.conn) if name not in _OBJECTS}
+    conn["rcv_queue"] = b"".join(map(bytes, flow.conn.rcv_queue))
+    return {
+        **state,
+        "conn": conn,
+        "deadline": flow._alarm.when,
+        "peer": flow.peer is None,
+        "neighbor": (flow.neighbor.address, flow.neighbor.mac, flow.neighbor.seen),
+    }
+
+
+class Twins:
+    """Two networks that differ in the fast path alone. Everything is done to both, and compared."""
+
+    def __init__(
+        self, features: LinkFeatures | None = None, ts: int | None = None, mtu: int = 1500, seed: int = 1
+    ) -> None:
+        self.nets = [
+            Net(config(mtu=mtu), features=features, fastpath=fast, seed=seed) for fast in (True, False)
+        ]
+        self.servers = [net.host.serve_tcp(WORLD, 80, Remote) for net in self.nets]
+        self.peers = [Peer(net, ts=ts) for net in self.nets]
+        self.frames = 0
+        for net in self.nets:
+            net.checksummed = features is not None
+
+    @property
+    def peer(self) -> Peer:
+        return self.peers[0]
+
+    def open(self, opts: bytes | None = None) -> None:
+        for peer in self.peers:
+            peer.open(opts)
+            peer.net.run(0.01)
+        self.compare()
+
+    def each(self, what: Any) -> None:
+        """Do something to either network: ``what(peer, far program)``."""
+        for peer, server in zip(self.peers, self.servers, strict=True):
+            what(peer, server.connections[0])
+        self.compare()
+
+    def send(self, flags: int, data: bytes = b"", **more: Any) -> None:
+        self.each(lambda peer, far: peer.send(flags, data, **more))
+
+    def batch(self, frames: Any) -> None:
+        """Frames in one batch: ``frames(peer)`` makes them."""
+        self.each(lambda peer, far: peer.net.send(*frames(peer)))
+
+    def run(self, seconds: float) -> None:
+        self.each(lambda peer, far: peer.net.run(seconds))
+
+    def receive(self) -> None:
+        """Both take what has come."""
+        for peer in self.peers:
+            _receive(peer)
+        a, b = self.peers
+        assert (a.ack, a.echo) == (b.ack, b.echo)
+
+    def compare(self) -> None:
+        fast, slow = self.nets
+        assert [(f.parts, *f[1:]) for f in fast.wire.sent] == [(f.parts, *f[1:]) for f in slow.wire.sent]
+        assert fast.host.calls == slow.host.calls
+        ours, theirs = fast.stack.tcp_flows, slow.stack.tcp_flows
+        assert list(ours) == list(theirs)
+        for key in ours:
+            assert isinstance(ours[key], NatTcpFlow)
+            assert flow_state(ours[key]) == flow_state(theirs[key])
+        counted, judged = fast.stats.as_dict(), slow.stats.as_dict()
+        assert judged.pop("tcp_fastpath") == 0
+        self.frames = counted.pop("tcp_fastpath")
+        assert counted == judged
+        assert fast.stack.deadline() == slow.stack.deadline()
+        for a, b in zip(*(server.connections for server in self.servers), strict=True):
+            assert (a.received, a.ended, a.error, a.unsent) == (b.received, b.ended, b.error, b.unsent)
+
+    def drain(self) -> None:
+        """The guest acknowledges until nothing comes any more."""
+        for _ in range(200):
+            before = self.peer.ack
+            self.receive()
+            if self.peer.ack == before:
+                return
+            self.send(ACK)
+            self.run(0.01)
+
+
+def _receive(peer: Peer) -> None:
+    """Take what has come, whatever it is, and note what to acknowledge of this connection."""
+    for frame in peer.net.take():
+        if frame.type != 0x800 or frame.data.p != 6 or frame.data.data.dport != peer.sport:
+            continue
+        tcp = frame.data.data
+        if tcp.seq == peer.ack:
+            peer.ack = (peer.ack + len(tcp.data) + (tcp.flags & FIN)) & 0xFFFFFFFF
+        for kind, value in dpkt.tcp.parse_opts(tcp.opts):
+            if kind == 8:
+                peer.echo = int.from_bytes(value[:4], "big")
+
+
+VARIANTS = [
+    pytest.param(None, None, id="plain"),
+    pytest.param(None, 1000, id="timestamps"),
+    pytest.param(CHECKSUM, None, id="checksums"),
+    pytest.param(OFFLOAD, None, id="offload"),
+    pytest.param(OFFLOAD, 1000, id="offload, timestamps"),
+]
+variants = pytest.mark.parametrize(("features", "ts"), VARIANTS)
+
+
+@variants
+def test_bulk_from_the_guest(features: LinkFeatures | None, ts: int | None) -> None:
+    twins = Twins(features, ts)
+    twins.open()
+    for n in range(60):
+        twins.send(ACK | (PSH if n % 7 == 0 else 0), bytes([n]) * 1400)
+        if n % 5 == 0:
+            twins.run(0.003)
+            twins.receive()
+    twins.run(1)
+    assert twins.frames >= 60
+    assert len(twins.servers[0].connections[0].received) == 60 * 1400
+
+
+@variants
+def test_bulk_to_the_guest(features: LinkFeatures | None, ts: int | None) -> None:
+    twins = Twins(features, ts)
+    twins.open()
+    twins.each(lambda peer, far: far.write(bytes(range(256)) * 2000))
+    twins.run(0.01)
+    twins.drain()
+    assert twins.frames >= 5
+
+
+@variants
+def test_large_batches(features: LinkFeatures | None, ts: int | None) -> None:
+    twins = Twins(features, ts, mtu=65521)
+    twins.open(options(mss=65481, ts=None if ts is None else (ts, 0)))
+    size = 60_000
+    for count in (1, 5, 5, 5):  # the first window is the SYN's, of 64 KiB
+        base = twins.peer.seq
+        twins.batch(
+            lambda peer, base=base, count=count: [
+                peer.frame(ACK, bytes(size), seq=base + i * size) for i in range(count)
+            ]
+        )
+        for peer in twins.peers:
+            peer.seq += count * size
+        twins.run(0.1)
+        twins.receive()
+    assert twins.frames >= 16
+
+
+ODD: dict[str, Any] = {
+    "duplicate": lambda p: [p.frame(ACK, b"x" * 100, seq=p.seq - 100)],
+    "half old": lambda p: [p.frame(ACK, b"x" * 100, seq=p.seq - 50)],
+    "out of order": lambda p: [p.frame(ACK, b"x" * 100, seq=p.seq + 100), p.frame(ACK, b"y" * 100)],
+    "hole stays": lambda p: [p.frame(ACK, b"x" * 100, seq=p.seq + 100), p.frame(ACK, b"y" * 50)],
+    "beyond the window": lambda p: [p.frame(ACK, b"x" * 100, seq=p.seq + (1 << 21))],
+    "overlong": lambda p: [p.frame(ACK, b"x" * 1400, seq=p.seq + 65535 - 700)],
+    "window update": lambda p: [p.frame(ACK, wnd=1000), p.frame(ACK, wnd=2000)],
+    "zero window": lambda p: [p.frame(ACK, wnd=0)],
+    "window with data": lambda p: [p.frame(ACK, b"abc", wnd=7)],
+    "duplicate acks": lambda p: [p.frame(ACK)] * 5,
+    "ack of the future": lambda p: [p.frame(ACK, b"data", ack=p.ack + 1000)],
+    "ack of the past": lambda p: [p.frame(ACK, b"data", ack=p.ack - 1)],
+    "ack of long ago": lambda p: [p.frame(ACK, b"data", ack=p.ack - 100_000_000)],
+    "no ack": lambda p: [p.frame(0, b"data"), p.frame(PSH, b"data")],
+    "urgent": lambda p: [p.frame(ACK | URG, b"data", urg=2)],
+    "fin": lambda p: [p.frame(FIN | ACK, b"last")],
+    "fin early": lambda p: [p.frame(FIN | ACK, b"last", seq=p.seq + 4), p.frame(ACK, b"but 1")],
+    "fin, then data": lambda p: [p.frame(FIN | ACK), p.frame(ACK, b"after", seq=p.seq + 1)],
+    "rst": lambda p: [p.frame(RST), p.frame(ACK, b"after")],
+    "rst in the window": lambda p: [p.frame(RST, seq=p.seq + 10), p.frame(ACK, b"after")],
+    "syn": lambda p: [p.frame(SYN, opts=options()), p.frame(ACK, b"after")],
+    "syn,ack": lambda p: [p.frame(SYN | ACK), p.frame(ACK, b"after")],
+    "other options": lambda p: [p.frame(ACK, b"data", opts=b"\1\1\1\1")],
+    "sack": lambda p: [p.frame(ACK, b"data", opts=b"\1\1\5\x0a" + bytes(8))],
+    "no timestamps": lambda p: [p.frame(ACK, b"data", opts=b"")],
+    "odd layout": lambda p: [p.frame(ACK, b"data", opts=b"\x08\x0a" + bytes(8) + b"\1\1")],
+    "old timestamp": lambda p: [p.frame(ACK, b"data", opts=b"\1\1\x08\x0a" + (5).to_bytes(4, "big") + bytes(4))],
+    "unasked timestamp": lambda p: [
+        p.frame(ACK, b"data", opts=b"\1\1\x08\x0a" + (5000).to_bytes(4, "big") + bytes(4))
+    ],
+    "ip options": lambda p: [p.frame(ACK, b"data", ip_options=b"\1\1\1\0")],
+    "empty": lambda p: [p.frame(ACK)],
+    "push alone": lambda p: [p.frame(ACK | PSH)],
+    "keep-alive": lambda p: [p.frame(ACK, seq=p.seq - 1), p.frame(ACK, b"\0", seq=p.seq - 1)],
+    "all flags": lambda p: [p.frame(255, b"data")],
+    "ece, cwr": lambda p: [p.frame(ACK | 64, b"data"), p.frame(ACK | 128, b"more", seq=p.seq + 4)],
+    "two then a hole": lambda p: [
+        p.frame(ACK, b"1"), p.frame(ACK, b"3", seq=p.seq + 2), p.frame(ACK, b"23", seq=p.seq + 1)
+    ],
+    "other flow's port": lambda p: [p.frame(ACK, b"data")[:36] + b"\0\x51" + p.frame(ACK, b"data")[38:]],
+    "broadcast": lambda p: [p.frame(ACK, b"data", to=b"\xff" * 6)],
+    "to the DNS server's MAC": lambda p: [
+        p.frame(ACK, b"data", to=bytes.fromhex("52550a000203")), p.frame(ACK, b"dataX")
+    ],
+    "not for us": lambda p: [p.frame(ACK, b"data", to=b"\2\2\2\2\2\2")],
+    "from elsewhere": lambda p: [
+        p.frame(ACK, b"data")[:6] + b"\2\2\2\2\2\3" + p.frame(ACK, b"data")[12:], p.frame(ACK, b"data more")
+    ],
+    "cut short": lambda p: [p.frame(ACK, b"data" * 20)[:-7], p.frame(ACK, b"data" * 20)[:60], p.frame(ACK)[:50]],
+    "trailer": lambda p: [p.frame(ACK, b"data" * 20) + b"trailer"],
+    "bad sum": lambda p: [p.frame(ACK, b"data" * 20)[:-1] + b"!"],
+    "bad ip sum": lambda p: [p.frame(ACK, b"data")[:24] + b"\xaa\xbb" + p.frame(ACK, b"data")[26:]],
+    "no ttl": lambda p: [_ip_byte(p.frame(ACK, b"data"), 8, 0)],
+    "a fragment": lambda p: [_ip_byte(p.frame(ACK, b"data"), 6, 0x20)],
+    "don't fragment": lambda p: [_ip_byte(p.frame(ACK, b"data"), 6, 0x40)],
+    "reserved bit": lambda p: [_ip_byte(p.frame(ACK, b"data"), 6, 0x80)],
+    "tos": lambda p: [_ip_byte(p.frame(ACK, b"data"), 1, 0xB8)],
+    "total too small": lambda p: [_ip_byte(p.frame(ACK, b"data"), 3, 39), _ip_byte(p.frame(ACK, b"data"), 3, 41)],
+    "offset lies": lambda p: [
+        _tcp_byte(p.frame(ACK, b"data" * 9), 12, n) for n in (0x00, 0x40, 0x60, 0x80, 0xF0, 0x51)
+    ],
+    "not ip": lambda p: [p.frame(ACK, b"data")[:12] + b"\x86\xdd" + p.frame(ACK, b"data")[14:]],
+    "new card": lambda p: [arp(1, sender_mac=b"\2\2\2\2\2\3"), p.frame(ACK, b"data"), echo()],
+}  # fmt: skip
+
+
+def _ip_byte(frame: bytes, at: int, value: int) -> bytes:
+    """The frame with one byte of its IP header changed, and that header's sum made right."""
+    header = bytearray(frame[14:34])
+    header[at] = value
+    header[10:12] = b"\0\0"
+    header[10:12] = rfc1071(bytes(header)).to_bytes(2, "big")
+    return frame[:14] + bytes(header) + frame[34:]
+
+
+def _tcp_byte(frame: bytes, at: int, value: int) -> bytes:
+    out = bytearray(frame)
+    out[34 + at] = value
+    out[50:52] = b"\0\0"
+    out[50:52] = transport_sum(bytes(out[14:])).to_bytes(2, "big")
+    return bytes(out)
+
+
+@pytest.mark.parametrize(("features", "ts"), [VARIANTS[0], VARIANTS[1], VARIANTS[4]])
+@pytest.mark.parametrize("loaded", [False, True])
+@pytest.mark.parametrize("case", ODD)
+def test_odd_segments(case: str, loaded: bool, features: LinkFeatures | None, ts: int | None) -> None:
+    twins = Twins(features, ts)
+    twins.open()
+    twins.send(ACK | PSH, b"begin" * 30)
+    if loaded:  # data in flight to the guest
+        twins.each(lambda peer, far: far.write(bytes(30_000)))
+        twins.run(0.01)
+    twins.batch(ODD[case])
+    twins.receive()
+    twins.batch(lambda p: [p.frame(ACK, b"then this", seq=p.seq + 4)])
+    twins.run(0.5)
+    twins.receive()
+    twins.send(ACK | PSH, b"and that" * 20)
+    twins.run(0.5)
+    twins.each(lambda peer, far: far.finish())
+    twins.run(0.5)
+    twins.receive()
+    twins.send(FIN | ACK)
+    twins.run(100)
+
+
+@variants
+def test_zero_window_and_probes(features: LinkFeatures | None, ts: int | None) -> None:
+    twins = Twins(features, ts)
+    twins.open()
+    twins.send(ACK, wnd=0)
+    twins.each(lambda peer, far: far.write(b"w" * 5000))
+    for _ in range(5):
+        twins.run(3)
+        twins.send(ACK, b"still here", wnd=0)
+    for wnd in (1, 100, 1000, 65535):
+        twins.receive()
+        twins.send(ACK, wnd=wnd)
+        twins.run(0.3)
+    twins.drain()
+
+
+@variants
+def test_a_slow_far_end(features: LinkFeatures | None, ts: int | None) -> None:
+    twins = Twins(features, ts)
+    twins.open()
+    twins.each(lambda peer, far: setattr(far, "paused", True))
+    for _ in range(30):  # more than the window, in the end
+        twins.batch(lambda p: [p.frame(ACK, bytes(1400), seq=p.seq + i * 1400) for i in range(40)])
+        for peer in twins.peers:
+            peer.seq += 40 * 1400
+        twins.run(0.01)
+        twins.receive()
+    assert twins.nets[0].stats.drop_tcp_unacceptable > 0
+    twins.run(1)
+    twins.each(lambda peer, far: setattr(far, "paused", False))
+    twins.run(1)
+
+
+# ---------------------------------------------------------------------------------------------- made by Hypothesis
+
+STEP = st.one_of(
+    st.tuples(
+        st.just("segment"),
+        st.sampled_from([ACK, ACK | PSH, ACK, ACK | PSH, FIN | ACK, RST, RST | ACK, SYN, 0, ACK | URG]),
+        st.integers(0, 1400),
+        st.sampled_from([0, 0, 0, 0, -1, 1, 100, -100, 1400, 60_000, -70_000, 1 << 31]),
+        st.sampled_from([0, 0, 0, 0, -1, 1, -1000, 1 << 31]),
+        st.sampled_from([65535, 65535, 0, 1, 3000]),
+    ),
+    st.tuples(st.just("receive")),
+    st.tuples(st.just("run"), st.sampled_from([0.0, 0.0005, 0.002, 0.02, 0.3, 5.0])),
+    st.tuples(st.just("write"), st.integers(1, 20_000)),
+    st.tuples(st.just("finish")),
+    st.tuples(st.just("pause"), st.booleans()),
+    st.tuples(st.just("tick"), st.integers(-5, 500)),
+    st.tuples(st.just("room"), st.none() | st.integers(0, 3)),
+    st.tuples(st.just("odd"), st.sampled_from(sorted(ODD))),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.sampled_from([None, CHECKSUM, OFFLOAD]),
+    st.booleans(),
+    st.sampled_from([0, 3]),
+    st.lists(STEP, max_size=40),
+)
+def test_any_traffic(features: LinkFeatures | None, ts: bool, short: int, steps: list[tuple[Any, ...]]) -> None:
+    twins = Twins(features, 1000 if ts else None)
+    for net in twins.nets:
+        net.host.random = Random(9)
+        net.host.short_sends = net.host.short_recvs = short / 10
+    twins.open()
+    for step, *arguments in steps:
+        if step == "segment":
+            flags, length, seq, ack, wnd = arguments
+            data = (b"%d" % length * 400)[:length] if not flags & (SYN | RST) else b""
+            peer = twins.peer
+            more = {"seq": peer.seq + seq} if seq else {}
+            twins.send(flags, data, ack=peer.ack + ack, wnd=wnd, **more)
+        elif step == "receive":
+            twins.receive()
+        elif step == "run":
+            twins.run(arguments[0])
+        elif step == "write":
+            twins.each(lambda peer, far, size=arguments[0]: far.write(bytes(size)))
+        elif step == "finish":
+            twins.each(lambda peer, far: far.finish())
+        elif step == "pause":
+            twins.each(lambda peer, far, value=arguments[0]: setattr(far, "paused", value))
+        elif step == "tick" and ts:
+            for peer in twins.peers:
+                peer.ts = (peer.ts or 0) + arguments[0]
+        elif step == "room":
+            twins.each(lambda peer, far, room=arguments[0]: peer.net.wire.give(room))
+        elif step == "odd":
+            twins.batch(ODD[arguments[0]])
+    twins.each(lambda peer, far: peer.net.wire.give(None))
+    twins.run(200)
+
+
+def test_the_fast_path_is_taken() -> None:
+    """Else everything above compares the slow path with itself."""
+    twins = Twins(ts=1)
+    twins.open()
+    before = twins.frames
+    twins.send(ACK | PSH, b"data")
+    assert twins.frames == before + 1
