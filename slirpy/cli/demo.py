@@ -115,7 +115,7 @@ class _Demo:
         lease = client.lease
         assert lease is not None
         servers = ", ".join(map(str, lease.dns))
-        self.say("DHCP", f"{lease.address}/{lease.prefix} for {lease.seconds // 3600} hours; "
+        self.say("DHCP", f"{lease.address}/{lease.prefix} for {lease.seconds // 3600} h; "
                          f"router {lease.router}, DNS {servers}, MTU {lease.mtu}")  # fmt: skip
 
     def ping(self) -> None:
@@ -140,7 +140,7 @@ class _Demo:
             raise _StepError(f"{NAME} was not found: {lookup.rcode or 'no answer'}")
         address = lookup.answers[0]
         took = (lookup.answered_at - lookup.sent_at) / _MS
-        self.say("DNS", f"{NAME} is {address}; {took:.1f} ms by way of a resolver at {LOOPBACK}:{port}")
+        self.say("DNS", f"{NAME} is {address}, says {LOOPBACK}:{port} after {took:.1f} ms")
         return address
 
     def download(self, address: str, port: int, size: int, digest: str) -> None:
@@ -152,7 +152,7 @@ class _Demo:
         if stream.error:
             raise _StepError(f"connection to {address}:{port}: {os.strerror(stream.error)}")
         path = f"http://{NAME}:{port}/"
-        self.say("TCP", f"connected to {address}:{port}, which is {LOOPBACK}:{port} for the host")
+        self.say("TCP", f"connected to {address}:{port}, on the host {LOOPBACK}:{port}")
         stream.write(f"GET / HTTP/1.1\r\nHost: {NAME}:{port}\r\nConnection: close\r\n\r\n".encode("ascii"))
         self._until("no HTTP response", lambda: b"\r\n\r\n" in stream.received or stream.closed)
         head, _, body = stream.read().partition(b"\r\n\r\n")
@@ -225,8 +225,8 @@ class _Demo:
                 f"the guest got {seen.bad_checksum} bad checksums and {seen.malformed} malformed frames"
             )
         self._console.print()
-        self.say("done", f"{seen.frames_in} frames to the guest and {seen.frames_out} from it; "
-                         "every checksum was right", "bold green")  # fmt: skip
+        frames = f"{seen.frames_in} frames to the guest, {seen.frames_out} from it"
+        self.say("done", f"{frames}; every checksum right", "bold green")
 
 
 def _content_length(head: bytes) -> int:

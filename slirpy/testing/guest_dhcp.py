@@ -130,8 +130,11 @@ class DhcpClient:
         elif lease is not None:
             to = lease.server.packed if self.state == "RENEWING" else _EVERYWHERE
             self._send(REQUEST, options, ciaddr=lease.address.packed, destination=to)
-        jitter = guest.random.randrange(-SECOND, SECOND)
-        self._alarm.set(guest.now + self._retry + jitter)
+        again = guest.now + self._retry + guest.random.randrange(-SECOND, SECOND)
+        if lease is not None:
+            limit = self._time(lease, 59, 7) if self.state == "RENEWING" else lease.seconds * SECOND
+            again = min(again, lease.granted_at + limit)
+        self._alarm.set(again)
         self._retry = min(2 * self._retry, LAST_RETRY)
 
     def _due(self) -> None:

@@ -41,7 +41,7 @@ class GuestStream:
     """
 
     __slots__ = (
-        "_alarm", "_host", "_key", "_listener", "address", "conn", "count", "established", "local_port",
+        "_alarm", "_ended", "_host", "_key", "_listener", "address", "conn", "count", "established", "local_port",
         "on_data", "paused", "port", "received",
     )  # fmt: skip
 
@@ -51,6 +51,7 @@ class GuestStream:
         self._host = host
         self._key = key  # source, destination and ports as in the segments that come
         self._listener = listener
+        self._ended = False  # on_data has been told of the end
         self._alarm = Alarm(host.guest.timers, lambda: host.mark(self))
         self.conn = conn
         self.address = IPv4Address(key[:4])
@@ -148,7 +149,6 @@ class GuestStream:
     def service(self) -> None:
         """Take what came, send what is due."""
         conn, now = self.conn, self._host.guest.now
-        ended = self.eof
         count = conn.rcv_pending
         if count and not self.paused:
             for piece in conn.rcv_queue:
@@ -165,7 +165,9 @@ class GuestStream:
         if conn.state is State.CLOSED:
             self._host.forget(self._key, self)
             self._alarm.cancel()
-        if self.on_data is not None and ((count and not self.paused) or (conn.fin_received and not ended)):
+        ends = self.eof and not self._ended
+        self._ended = self._ended or ends
+        if self.on_data is not None and (ends or (count and not self.paused)):
             self.on_data(self)
 
     def _emit(

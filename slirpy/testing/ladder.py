@@ -27,11 +27,12 @@ Timed: TypeAlias = tuple[int, str, bytes]
 :attr:`VirtualNetwork.transcript <slirpy.testing.network.VirtualNetwork>`."""
 
 Host: TypeAlias = str
-"""An address, ``"10.0.2.15"``, or an address and a port, ``"10.0.2.15:80"``."""
+"""An address, ``"10.0.2.15"``, an address and a port, ``"10.0.2.15:80"``, or ``"*"`` for everyone."""
 
 _Place: TypeAlias = tuple[bytes, int]
+_EVERYONE: _Place = b"", 0
 _MS = 1_000_000
-_NARROWEST = 40
+_NARROWEST = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def ladder(
         frames: in the order of time; what is not IPv4, or not between the two, is left out.
         left, right: the two poles. Default: the ends of the first SYN's connection with the one that opens it at
             the left, or without a SYN the hosts of the first IPv4 packet.
-        width: characters in a line, 40 or more.
+        width: characters in a line, 60 or more.
         limit: most packets to draw, 2 or more; of more the middle is left out.
         omitted: for a caller that has left out the middle itself: after how many packets, and how many.
         ascii_only: draw with ASCII characters only.
@@ -113,6 +114,7 @@ class _Drawing:
         self._left = left
         self._style = style
         self._ports = not left[1] or not right[1]
+        self._everyone = _EVERYONE in (left, right)
         self._start = packets[0].time
         self._bases: dict[tuple[_Place, _Place], int] = {}
         for packet in packets:
@@ -142,6 +144,8 @@ class _Drawing:
     def _draw(self, packet: _Packet) -> None:
         style = self._style
         label = self._label(packet)
+        if self._everyone:
+            label = f"{IPv4Address(packet.source[0])} > {IPv4Address(packet.destination[0])} {label}"
         most = self._room - 6
         if len(label) > most:
             label = label[: most - 2] + ".."
@@ -184,15 +188,19 @@ def _relative(number: int, base: int) -> int:
 
 
 def _is(place: _Place, wanted: _Place) -> bool:
-    return place[0] == wanted[0] and wanted[1] in (0, place[1])
+    return wanted == _EVERYONE or (place[0] == wanted[0] and wanted[1] in (0, place[1]))
 
 
 def _name(place: _Place) -> str:
+    if place == _EVERYONE:
+        return "everyone"
     address, port = place
     return f"{IPv4Address(address)}:{port}" if port else str(IPv4Address(address))
 
 
 def _place(host: Host) -> _Place:
+    if host == "*":
+        return _EVERYONE
     address, _, port = host.partition(":")
     return IPv4Address(address).packed, int(port or 0)
 

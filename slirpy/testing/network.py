@@ -259,5 +259,6 @@ class VirtualNetwork:
         lines.append(f"stack counters: {counters or 'none'}")
         recent = self.transcript[-_SHOWN:]
         if recent:
-            lines += [f"the last {len(recent)} frames:", ladder(recent, width=110)]
+            left = "*" if self.guest.address is None else str(self.guest.address)
+            lines += [f"the last {len(recent)} frames:", ladder(recent, left, "*", width=110)]
         return "\n".join(lines)
