@@ -26,12 +26,24 @@ class Resolver:
 
     def __init__(self) -> None:
         self.queries: list[tuple[str, str, str]] = []
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._udp.bind(("127.0.0.1", 0))
-        self.port = self._udp.getsockname()[1]
-        self._tcp = socket.create_server(("127.0.0.1", self.port))
+        self._tcp, self._udp = self._bind()
+        self.port: int = self._tcp.getsockname()[1]
         for serve in (self._serve_udp, self._serve_tcp):
             threading.Thread(target=serve, daemon=True).start()
+
+    @staticmethod
+    def _bind() -> tuple[socket.socket, socket.socket]:
+        """The same free port for both; another when somebody has the one of UDP."""
+        while True:
+            tcp = socket.create_server(("127.0.0.1", 0))
+            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            try:
+                udp.bind(tcp.getsockname())
+            except OSError:
+                tcp.close()
+                udp.close()
+            else:
+                return tcp, udp
 
     def close(self) -> None:
         for sock in (self._udp, self._tcp):
