@@ -195,9 +195,9 @@ def test_a_shell_on_a_terminal(user: User, need: Need, eventually: Eventually) -
         tty.type("echo status $?\n")
         tty.expect("status 130")
         tty.expect("prompt> ")
-        shell = os.tcgetpgrp(tty.master)
-        tty.type("sleep 1000\n")
-        eventually(lambda: os.tcgetpgrp(tty.master) != shell, "sleep is in the foreground")
+        seconds = 100_000 + os.getpid()  # a number that only this sleep has
+        tty.type(f"sleep {seconds}\n")
+        eventually(lambda: processes_with(f"sleep\0{seconds}"), "sleep runs, so it takes signals as it should")
         tty.type("\x1a")
         tty.expect("Stopped")
         tty.expect("prompt> ")
