@@ -73,6 +73,10 @@ class LinkPort:
         """Mark ``waiter`` when there is room again."""
         self._waiters[waiter] = None
 
+    def forget(self, waiter: Waiter) -> None:
+        """``waiter`` waits no more: else what is over would be kept for as long as the link has no room."""
+        self._waiters.pop(waiter, None)
+
     def flush(self) -> None:
         """Hand to the link what is queued."""
         out = self._out

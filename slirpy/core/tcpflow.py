@@ -82,10 +82,11 @@ class TcpFlow(abc.ABC):
     def output(self, now: int) -> None:
         """Let the connection send what is due, unless the link has no room: then later."""
         port = self.neighbor.port
-        if port is not None and port.blocked:
+        conn = self.conn
+        # A reset may be the last that is heard of a connection: it goes to the link's queue, which is bounded.
+        if port is not None and port.blocked and conn.reset is None:
             port.wait(self)
             return
-        conn = self.conn
         if conn.deadline() is not None:
             expire(conn, now)
         if output(conn, now, self.emit):
@@ -143,3 +144,5 @@ class TcpFlow(abc.ABC):
     def release(self) -> None:
         """The flow is over: cut what would keep it alive."""
         self._alarm.cancel()
+        for port in self.stack.ports:
+            port.forget(self)
