@@ -202,6 +202,35 @@ def test_order_is_kept_over_short_counts() -> None:
     assert seen == sorted(seen)
 
 
+def test_ended_connections_are_not_kept_by_a_blocked_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp_module, "MAX_FLOWS", 10)
+    net = Net()
+    net.host.serve_tcp(WORLD, 80)
+    net.wire.room = 0
+    net.send(echo())  # the link is full
+    for n in range(200):
+        Peer(net, sport=10000 + n).send(SYN, opts=options())
+        net.run(0.01)
+    assert len(net.port._waiters) <= 10
+    net.wire.give(None)
+    net.run(0.01)
+    assert len(net.port._waiters) == 0
+
+
+def test_a_reset_passes_a_blocked_link() -> None:
+    net = Net()
+    peer, program = far(net)
+    net.wire.room = 0
+    net.send(echo())
+    program.reset()
+    net.run(0.1)
+    assert net.stack.flows() == []
+    net.wire.give(None)
+    net.run(0.01)
+    assert net.take()[-1].data.data.flags & RST
+    assert peer.ack
+
+
 def test_two_links_do_not_wait_for_each_other() -> None:
     net = Net()
     second = net.attach()

@@ -1,0 +1,422 @@
+"""Truncated, lying and random frames: no exception, no growth, and every drop has a name.
+
+``make test`` runs 100,000 frames. ``SLIRPY_FUZZ_FRAMES=10000000 pytest -m stress tests/property/test_fuzz.py`` runs
+that many; ``SLIRPY_FUZZ_SEED`` chooses others.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import tracemalloc
+from collections.abc import Callable
+from random import Random
+
+import dpkt
+import pytest
+from harness import (
+    ACK,
+    BROADCAST,
+    DNS,
+    DNS_MAC,
+    FIN,
+    GATEWAY,
+    GUEST,
+    GUEST_MAC,
+    PSH,
+    RST,
+    SYN,
+    WORLD,
+    Net,
+    Peer,
+    arp,
+    config,
+    echo,
+    eth,
+    icmp_echo,
+    ip,
+    ipv4,
+    options,
+    rfc1071,
+    transport_sum,
+    udp,
+    udp_segment,
+)
+
+from slirpy.core import fragments as fragments_module
+from slirpy.core import neighbor as neighbor_module
+from slirpy.host.sim import Echo
+from slirpy.interfaces import LinkFeatures
+from slirpy.nat import tcp as tcp_module
+from slirpy.nat import udp as udp_module
+
+SEED = int(os.environ.get("SLIRPY_FUZZ_SEED", "20240229"))
+FRAMES = 100_000
+STRESS_FRAMES = int(os.environ.get("SLIRPY_FUZZ_FRAMES", "10000000"))
+BATCH = 16
+MAX_FLOWS = 64
+"""Small tables are full soon, and stay so: growth would be seen."""
+
+Maker = Callable[[], bytes]
+
+
+class Guest:
+    """Makes frames that are valid, or nearly so, for a network in whatever state it has come to."""
+
+    def __init__(self, net: Net, random: Random) -> None:
+        self.net = net
+        self.random = random
+        self.peers = [self._peer(n) for n in range(40)]
+        self.kinds: list[tuple[Maker, int]] = [
+            (self.tcp, 50), (self.udp, 12), (self.icmp, 6), (self.arp, 8), (self.dhcp, 10), (self.dns, 6),
+            (self.fragment, 10), (self.odd_ip, 4), (self.noise, 4),
+        ]  # fmt: skip
+        self.pool = self._pool()
+
+    def _peer(self, n: int) -> Peer:
+        address, port = (WORLD, 80) if n % 4 else (GATEWAY, 8000 + n) if n % 8 else (DNS, 53)
+        ts = 1000 if n % 3 == 0 else None
+        return Peer(self.net, port, address=address, sport=20000 + n, ts=ts, seq=self.random.getrandbits(32))
+
+    def _pool(self) -> list[bytes]:
+        """Frames that do not depend on the state are made once: building them is what costs."""
+        return [maker() for maker, weight in self.kinds if maker != self.tcp for _ in range(weight * 12)]
+
+    def frame(self) -> bytes:
+        """The next frame: half of them are damaged."""
+        random = self.random
+        frame = self.tcp() if random.random() < 0.4 else random.choice(self.pool)
+        chance = random.random()
+        return frame if chance < 0.5 else self.damage(frame, fix=chance < 0.75)
+
+    # ------------------------------------------------------------------------------------- valid ones
+
+    def tcp(self) -> bytes:
+        random = self.random
+        peer = random.choice(self.peers)
+        flow = self.net.stack.tcp_flows.get(peer.key)
+        flags = random.choice(
+            (ACK, ACK, ACK | PSH, ACK | PSH, FIN | ACK, SYN, RST, SYN | ACK, 0, 255, RST | ACK)
+        )
+        if flow is None:
+            if random.random() < 0.8:
+                flags = SYN
+        elif random.random() < 0.9:  # what the connection expects, or almost
+            conn = flow.conn
+            peer.seq = conn.rcv_nxt if random.random() < 0.8 else conn.rcv_nxt + random.randrange(-2000, 70_000)
+            peer.ack = conn.snd_max if random.random() < 0.8 else conn.snd_una + random.randrange(-2000, 2000)
+            if flags & (SYN | RST) and random.random() < 0.8:
+                flags = ACK
+        else:
+            peer.seq, peer.ack = random.getrandbits(32), random.getrandbits(32)
+        if peer.ts is not None:
+            peer.ts += random.randrange(2)
+        data = bytes(random.choice((0, 0, 1, 3, 100, 1400))) if not flags & SYN else b""
+        opts = (
+            options(random.choice((None, 0, 8, 536, 1460)), ts=None if peer.ts is None else (peer.ts, 0))
+            if flags & SYN
+            else None
+        )
+        wnd = random.choice((0, 1, 500, 65535, 65535))
+        return peer.frame(flags, data, seq=peer.seq, ack=peer.ack, wnd=wnd, opts=opts)
+
+    def _destination(self) -> bytes:
+        known = (WORLD, WORLD, GATEWAY, DNS, ip("10.0.2.255"), BROADCAST[:4], ip("224.0.0.1"), ip("10.0.2.99"))
+        return self.random.choice(known) if self.random.random() < 0.9 else self.random.randbytes(4)
+
+    def udp(self) -> bytes:
+        random = self.random
+        port = random.choice((9, 53, 67, 69, random.randrange(65536)))
+        data = random.randbytes(random.choice((0, 1, 20, 1400)))
+        return udp(data, sport=random.randrange(65536), dport=port, destination=self._destination())
+
+    def icmp(self) -> bytes:
+        if self.random.random() < 0.5:
+            return echo(self.random.randbytes(self.random.randrange(100)))
+        kind, code = self.random.randrange(20), self.random.randrange(16)
+        message = bytes((kind, code, 0, 0)) + self.random.randbytes(4) + ipv4(6, bytes(20))
+        message = message[:2] + rfc1071(message).to_bytes(2, "big") + message[4:]
+        return eth(ipv4(1, message, destination=self._destination()))
+
+    def arp(self) -> bytes:
+        random = self.random
+        sender = ip(f"10.0.2.{random.randrange(256)}")
+        mac = b"\2" + random.randbytes(5) if random.random() < 0.5 else GUEST_MAC
+        return arp(random.randrange(4), sender=sender, sender_mac=mac, target=self._destination())
+
+    def dhcp(self) -> bytes:
+        random = self.random
+        mac = b"\2" + random.randbytes(5)
+        opts = [(53, bytes((random.randrange(10),)))]
+        opts += random.sample(
+            [(50, ip(f"10.0.2.{random.randrange(256)}")), (54, GATEWAY), (55, random.randbytes(9)), (61, b"\1" + mac),
+             (57, b"\2\x40"), (12, b"name"), (82, random.randbytes(8)), (51, b"\0\0\0\1")], random.randrange(6)
+        )  # fmt: skip
+        message = dpkt.dhcp.DHCP(
+            op=random.choice((1, 1, 2)), chaddr=mac, opts=tuple(opts), xid=random.getrandbits(32)
+        )
+        raw = bytes(message)
+        if random.random() < 0.3:
+            raw = raw[:240] + random.randbytes(random.randrange(80))
+        segment = udp_segment(raw, 68, 67, bytes(4), b"\xff" * 4)
+        return eth(
+            ipv4(17, segment, source=bytes(4), destination=b"\xff" * 4), source=mac, destination=BROADCAST
+        )
+
+    def dns(self) -> bytes:
+        random = self.random
+        query = dpkt.dns.DNS(id=random.getrandbits(16), qd=[dpkt.dns.DNS.Q(name="example.org", type=1)])
+        raw = bytes(query)
+        if random.random() < 0.5:
+            raw = raw[:12] + random.randbytes(random.randrange(60))
+        return udp(raw, sport=random.randrange(65536), dport=53, destination=DNS, to=DNS_MAC)
+
+    def fragment(self) -> bytes:
+        random = self.random
+        body = udp_segment(random.randbytes(random.choice((8, 64, 1000))), 7, 9)
+        offset = random.choice((0, 0, 1, 2, 8, 126, random.randrange(8192)))
+        more = random.choice((0, 0x2000, 0x2000))
+        body = body[: len(body) & ~7] if random.random() < 0.9 else body
+        protocol = random.choice((17, 17, 6, 1))
+        return eth(ipv4(protocol, body, ident=random.randrange(200), fragment=offset | more))
+
+    def odd_ip(self) -> bytes:
+        random = self.random
+        return eth(
+            ipv4(
+                random.randrange(256),
+                random.randbytes(random.randrange(60)),
+                source=random.choice(
+                    (GUEST, bytes(4), random.randbytes(4), ip(f"10.0.2.{random.randrange(256)}"))
+                ),
+                destination=self._destination(),
+                ttl=random.choice((0, 1, 64, 255)),
+                options=random.randbytes(4 * random.randrange(11)),
+            )
+        )
+
+    def noise(self) -> bytes:
+        random = self.random
+        data = random.randbytes(random.choice((0, 1, 13, 14, 33, 34, 53, 54, 60, 66, 200, 1514)))
+        if random.random() < 0.7:
+            head = random.choice((b"\x08\x00", b"\x08\x06", b"\x08\x00\x45"))
+            data = random.choice((BROADCAST, bytes.fromhex("52550a000202"))) + GUEST_MAC + head + data
+        return data
+
+    # ----------------------------------------------------------------------------------------- damage
+
+    def damage(self, frame: bytes, fix: bool) -> bytes:
+        """Cut, stretch or change a frame; with ``fix`` its checksums are made right again, so that it goes deep."""
+        random = self.random
+        how = random.randrange(5)
+        out = bytearray(frame)
+        if how == 0:
+            del out[random.randrange(len(out) + 1) :]
+        elif how == 1:
+            out += random.randbytes(random.randrange(1, 40))
+        elif how == 2 and len(out) > 60:
+            at = random.randrange(14, len(out))
+            del out[at : at + random.randrange(1, 9)]
+        else:
+            for _ in range(random.choice((1, 1, 2, 5))):
+                if out:  # mostly in the headers, mostly values that matter
+                    at = random.randrange(min(len(out), random.choice((34, 54, 80, 2000))))
+                    out[at] = random.choice(
+                        (0, 0xFF, 0x80, out[at] ^ 1 << random.randrange(8), random.randrange(256))
+                    )
+        if fix and len(out) >= 34 and out[12:14] == b"\x08\x00":
+            size = (out[14] & 15) * 4
+            if 20 <= size <= len(out) - 14:
+                out[24:26] = b"\0\0"
+                out[24:26] = rfc1071(bytes(out[14 : 14 + size])).to_bytes(2, "big")
+                where = {6: 16, 17: 6, 1: 2}.get(out[23])
+                total = min(int.from_bytes(out[16:18], "big"), len(out) - 14)
+                if where is not None and total >= size + where + 2:
+                    at = 14 + size + where
+                    out[at : at + 2] = b"\0\0"
+                    packet = bytes(out[14 : 14 + total])
+                    packet = packet[:2] + total.to_bytes(2, "big") + packet[4:]
+                    value = transport_sum(packet) if out[23] != 1 else rfc1071(packet[size:])
+                    out[at : at + 2] = value.to_bytes(2, "big")
+        return bytes(out)
+
+
+def network(random: Random, checksummed: bool) -> Net:
+    features = LinkFeatures(checksum_offload=True, segmentation_offload=True) if checksummed else None
+    rules = ["tcp:127.0.0.1:7001-:80", "udp:127.0.0.1:7002-:7000"]
+    net = Net(
+        config(hostfwd=rules, resolvers=["192.0.2.53"]), features=features, checksummed=checksummed,
+        seed=random.getrandbits(30),
+    )  # fmt: skip
+    net.host.serve_tcp(WORLD, 80, Echo)
+    net.host.serve_tcp(ip("127.0.0.1"), None, Echo)
+    net.host.serve_udp(None, 9, lambda payload, *_: payload * 3)
+    net.host.black_hole(ip("127.0.0.1"), 8009)
+    net.host.short_sends = net.host.short_recvs = 0.1
+    return net
+
+
+def bounded(net: Net) -> None:
+    """Every table is within its bound."""
+    stack = net.stack
+    assert len(stack.tcp_flows) <= MAX_FLOWS
+    assert len(stack._udp.flows) <= MAX_FLOWS
+    assert len(stack.neighbors._table) <= neighbor_module.MAX_NEIGHBORS
+    assert stack._fragments._cost <= fragments_module.MAX_BYTES
+    assert net.timer() <= 3 * 1024
+    assert len(net.port._waiters) <= MAX_FLOWS
+    assert len(stack.leases()) <= 256
+    assert len(net.host._open) <= 2 * MAX_FLOWS + 1200  # and DNS queries under way
+    for neighbor in stack.neighbors._table.values():
+        assert len(neighbor.pending) <= neighbor_module.PENDING_FRAMES
+
+
+def run(net: Net, guest: Guest, frames: int) -> None:
+    """Feed so many frames, in batches, with time passing and the outside at work."""
+    random = guest.random
+    done = 0
+    while done < frames:
+        count = min(BATCH, frames - done)
+        net.send(*[guest.frame() for _ in range(count)])
+        done += count
+        chance = random.random()
+        if chance < 0.05:
+            net.run(random.choice((0.001, 0.05, 0.5, 3.0, 40.0)))
+        elif chance < 0.10:
+            net.host.send_udp(b"in", ip("127.0.0.1"), 7002, (WORLD, random.randrange(1, 65536)))
+            net.host.connect(ip("127.0.0.1"), 7001)
+        elif chance < 0.12:
+            net.wire.give(random.choice((None, None, 0, 5)))
+        if chance < 0.3:
+            net.raw()  # also proves that what was left to the link is consistent
+            net.host.calls.clear()
+        if chance < 0.01:
+            bounded(net)
+    bounded(net)
+
+
+def fuzz(frames: int, checksummed: bool, monkeypatch: pytest.MonkeyPatch) -> Net:
+    monkeypatch.setattr(tcp_module, "MAX_FLOWS", MAX_FLOWS)
+    monkeypatch.setattr(udp_module, "MAX_FLOWS", MAX_FLOWS)
+    monkeypatch.setattr(neighbor_module, "MAX_NEIGHBORS", 100)
+    monkeypatch.setattr(fragments_module, "MAX_BYTES", 1 << 16)
+    random = Random(SEED + checksummed)
+    net = network(random, checksummed)
+    guest = Guest(net, random)
+    half = frames // 2
+
+    def objects() -> int:
+        net.wire.give(None)
+        net.run(0.1)
+        net.raw()
+        net.host.calls.clear()
+        gc.collect()
+        return len(gc.get_objects())
+
+    run(net, guest, half)
+    before = objects()
+    run(net, guest, frames - half)
+    after = objects()
+    assert net.stats.frames_in == frames
+    # Tables are full at either moment; what is in them differs by chance, and is bounded.
+    assert abs(after - before) < 15_000, (before, after)
+    return net
+
+
+def check_counted(net: Net) -> None:
+    """All kinds of frames came, and went where they should."""
+    counted = net.stats.nonzero()
+    for name in (
+        "drop_ethernet_short", "drop_ethernet_type", "drop_ethernet_destination", "drop_ethernet_source",
+        "drop_arp_malformed", "drop_ip_header", "drop_ip_checksum", "drop_ip_source", "drop_ip_destination",
+        "drop_ip_protocol", "drop_ip_ttl", "drop_fragment_bad", "drop_icmp_malformed", "drop_icmp_type",
+        "drop_udp_malformed", "drop_udp_unreachable", "drop_tcp_malformed", "drop_tcp_unacceptable",
+        "drop_dhcp_malformed", "drop_dns_malformed", "icmp_echo_replies", "icmp_errors_out", "udp_flows",
+        "udp_flows_evicted", "tcp_flows", "tcp_flows_refused", "tcp_resets_out", "tcp_fastpath", "tcp_out_of_order",
+        "tcp_challenge_acks", "tcp_retransmits", "dhcp_ack", "dns_queries", "neighbor_evicted",
+    ):  # fmt: skip
+        assert counted.get(name), name
+    assert net.stats.dropped() > net.stats.frames_in // 5
+
+
+@pytest.mark.parametrize("checksummed", [False, True])
+def test_hostile_frames(checksummed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = fuzz(FRAMES // 2, checksummed, monkeypatch)
+    check_counted(net)
+    # And it still works, for a guest that behaves.
+    net.wire.give(None)
+    net.run(700)
+    net.raw()
+    net.send(eth(ipv4(1, icmp_echo(b"well?"), destination=GATEWAY)))
+    assert bytes(net.one().data.data.data.data) == b"well?"
+    peer = Peer(net, sport=60000)
+    net.host.short_sends = net.host.short_recvs = 0.0
+    peer.open()
+    peer.send(ACK | PSH, b"hello")
+    net.run(1)
+    assert peer.drain() == b"hello"
+    net.stack.close()
+    assert net.stack.tcp_flows == {}
+    net.run(700)
+    assert net.timer() == 0
+    assert [item for item in net.host._open if not hasattr(item, "accept")] == []
+
+
+def test_the_same_seed_gives_the_same_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stack takes no chance but from its generator: byte for byte, twice."""
+
+    def once() -> list[bytes]:
+        random = Random(7)
+        net = network(random, checksummed=False)
+        guest = Guest(net, random)
+        out = []
+        for _ in range(150):
+            net.send(*[guest.frame() for _ in range(BATCH)])
+            net.run(random.choice((0.0, 0.01, 1.0)))
+            out += net.raw()
+        return out
+
+    first = once()
+    assert len(first) > 1000
+    assert first == once()
+
+
+def test_every_frame_has_one_fate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each single frame it can be said what became of it: a counter, a call, or a table that knows it."""
+    random = Random(SEED)
+    net = network(random, checksummed=False)
+    guest = Guest(net, random)
+    silent = 0
+    for _ in range(4000):
+        frame = guest.frame()
+        before = net.stats.as_dict()
+        calls, sent = len(net.host.calls), len(net.wire.sent)
+        held = net.stack._fragments._cost
+        net.send(frame)
+        after = net.stats.as_dict()
+        changed = {n for n in after if after[n] != before[n]} - {"frames_in", "bytes_in"}
+        if (
+            changed
+            or len(net.host.calls) > calls
+            or len(net.wire.sent) > sent
+            or net.stack._fragments._cost != held
+        ):
+            continue
+        silent += 1
+        # What is left: ARP that asks nothing of us, and TCP segments that a connection took without a word.
+        kind = frame[12:14]
+        tcp = kind == b"\x08\x00" and frame[23] == 6
+        repeated = kind == b"\x08\x00" and bool(int.from_bytes(frame[20:22], "big") & 0x3FFF)
+        assert kind == b"\x08\x06" or tcp or repeated, frame.hex()
+    assert silent < 1200
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("checksummed", [False, True])
+def test_hostile_frames_for_long(checksummed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracemalloc.start(1) if STRESS_FRAMES <= 200_000 else None
+    try:
+        net = fuzz(STRESS_FRAMES // 2, checksummed, monkeypatch)
+    finally:
+        tracemalloc.stop()
+    check_counted(net)
