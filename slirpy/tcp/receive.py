@@ -184,6 +184,9 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
             stats.tcp_challenge_acks += 1
             conn.ack_now = True
             return
+        if conn.state is State.TIME_WAIT:
+            conn.close_with(0)  # no failure: both streams are complete, it answers a late duplicate of ours
+            return
         conn.peer_reset = True
         refused = conn.state is State.SYN_RECEIVED and not conn.passive
         conn.close_with(errno.ECONNREFUSED if refused else errno.ECONNRESET)

@@ -391,3 +391,24 @@ def test_the_window_closes_for_a_peer_that_sends_byte_by_byte() -> None:
         expire(conn, number + 1)
     assert conn.rcv_pending == 66_000
     assert windows[-1] == 0
+
+
+def test_a_reset_in_time_wait_is_no_failure() -> None:
+    net = ready(link_latency_ns=MS)
+    stream, server = connected(net)
+    stream.shutdown()
+    net.run_until(lambda: server.ended)
+    delayed: list[bytes] = []
+
+    def fault(direction: str, frame: bytes) -> int | None:
+        if direction == "in" and not delayed:
+            delayed.append(frame)
+            return SECOND  # comes when the stack has forgotten the connection, and is answered by RST
+        return 0
+
+    net.fault = fault
+    server.write(b"last words")
+    server.finish()
+    net.run(5 * SECOND)
+    assert net.stack.stats.tcp_resets_out == 1
+    assert (stream.read(), stream.eof, stream.error, stream.state) == (b"last words", True, 0, State.CLOSED)
