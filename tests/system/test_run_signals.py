@@ -222,16 +222,27 @@ def test_keys_of_the_terminal_reach_the_command_once(slirpy: User, need: Need) -
         tty.process.kill()
 
 
-def test_stop_and_continue_as_any_job(slirpy: User, need: Need) -> None:
+def stopped(pid: int) -> bool:
+    """Whether a process is stopped by a signal."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except OSError:
+        return False
+
+
+def test_stop_and_continue_as_any_job(slirpy: User, need: Need, eventually: Eventually) -> None:
     need("bash", "setsid")
+    mark = f"slirpy-test-job-{os.getpid()}"
     with terminal(slirpy, *SHELL) as tty:
         tty.expect("prompt> ")
         inner = " ".join(f"'{part}'" for part in slirpy.argv("run", "--", "sh", "-c"))
-        tty.type(f"{inner} 'echo re''ady; read x; echo \"got $x\"'\n")
+        tty.type(f"{inner} 'echo re''ady; read x; echo \"got $x\"; : {mark}'\n")
         tty.expect("ready")
         tty.type("\x1a")
         tty.expect("Stopped")
         tty.expect("prompt> ")
+        # slirpy and CMD; init never stops. Until CMD has, it might take what is typed next.
+        eventually(lambda: sum(map(stopped, processes_with(mark))) == 2, "both are stopped")
         tty.type("fg\n")
         tty.expect("read x")
         tty.type("line\n")
