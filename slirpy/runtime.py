@@ -81,7 +81,7 @@ class Slirp:
         self._host = SocketHost(self._poller)
         self._inbox: list[tuple[LinkPort, bytes, bool]] = []
         self._busy = False
-        self._closed = False
+        self._closed = self._closing = False
         try:
             self._stack = Stack(self.config, self._host, random=random or SystemRandom(), now=clock())
         except BaseException:
@@ -140,6 +140,8 @@ class Slirp:
         self._stack.tick(self._clock())
 
     def _input(self, port: LinkPort, frame: Buffer, checksummed: bool) -> None:
+        if self._closing:
+            return  # the guest's answer to the last frames that it gets
         self._check_open()
         if port not in self._stack.ports:
             raise StateError("this network card has been taken out; attach another")
@@ -155,6 +157,9 @@ class Slirp:
         """Flush, and handle what the guest sent from within ``on_frame``, a bounded number of times."""
         stack = self._stack
         for _ in range(ROUNDS):
+            inbox, self._inbox = self._inbox, []
+            for port, frame, checksummed in inbox:
+                stack.input(port, frame, checksummed)
             self._busy = True
             try:
                 stack.flush(self._clock())
@@ -162,9 +167,6 @@ class Slirp:
                 self._busy = False
             if not self._inbox:
                 return
-            inbox, self._inbox = self._inbox, []
-            for port, frame, checksummed in inbox:
-                stack.input(port, frame, checksummed)
 
     def deadline(self) -> float | None:
         """Seconds until :meth:`poll` is due, 0 or more, if nothing happens before; None: never."""
@@ -232,13 +234,16 @@ class Slirp:
         """Reset all connections, on both sides, and release everything. Harmless when repeated."""
         if self._closed:
             return
-        self._closed = True
-        self._busy = True
-        self._stack.close()
-        for port in list(self._stack.ports):
-            self._stack.detach(port)
-        self._host.close()
-        self._poller.close()
+        self._closed = self._closing = True
+        try:
+            self._stack.close()
+        finally:
+            self._closing = False
+            self._inbox.clear()
+            for port in list(self._stack.ports):
+                self._stack.detach(port)
+            self._host.close()
+            self._poller.close()
 
     def __enter__(self) -> Slirp:
         return self

@@ -12,25 +12,34 @@ __all__ = ["CallbackLink"]
 class CallbackLink:
     """Calls ``on_frame`` with each frame for the guest, as ``bytes``.
 
-    What ``on_frame`` raises goes to whoever called ``poll`` or ``send``.
+    What ``on_frame`` raises goes to whoever called ``poll`` or ``send``; the other frames of that batch are lost.
     """
 
     def __init__(self, on_frame: Callable[[bytes], object], features: LinkFeatures | None = None) -> None:
         self.features = features or LinkFeatures()
         self._on_frame = on_frame
         self._closed = False
+        self._sink: LinkSink | None = None
 
     def start(self, sink: LinkSink, poller: Poller) -> None:
         """Nothing to wait for: the guest's frames come by ``Nic.send``."""
+        self._sink = sink
 
     def send(self, frames: Sequence[Frame]) -> int:
         """Hand over all of them."""
         if not self._closed:
             on_frame = self._on_frame
-            for frame in frames:
-                on_frame(b"".join(frame.parts))
+            called = 0
+            try:
+                for frame in frames:
+                    called += 1
+                    on_frame(b"".join(frame.parts))
+            finally:
+                if called < len(frames) and self._sink is not None:
+                    self._sink.lost(len(frames) - called)
         return len(frames)
 
     def close(self) -> None:
         """No more calls."""
         self._closed = True
+        self._sink = None
