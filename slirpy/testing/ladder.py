@@ -6,7 +6,7 @@
     0.000 ms  │── SYN seq=0 mss=1460 wscale=5 sackOK TS ──────────────────►│
     2.000 ms  │◄──────── SYN,ACK seq=0 ack=1 mss=1460 wscale=5 sackOK TS ──│
 
-Sequence numbers count from each side's SYN, or from the first number that is seen of it.
+Sequence numbers count from each side's latest SYN, or from the first number that is seen of it.
 """
 
 from __future__ import annotations
@@ -118,11 +118,8 @@ class _Drawing:
         self._start = packets[0].time
         self._bases: dict[tuple[_Place, _Place], int] = {}
         for packet in packets:
-            if packet.tcp is None:
-                continue
-            ends = packet.source, packet.destination
-            if ends not in self._bases or packet.tcp[2] & tcp.SYN:
-                self._bases[ends] = packet.tcp[0]
+            if packet.tcp is not None:
+                packet.label = self._tcp_label(packet, *packet.tcp)
         times = [f"{(packet.time - self._start) / _MS:.3f} ms" for packet in packets]
         self._column = max(len("time"), *map(len, times))
         self._room = width - self._column - 4  # two spaces, two poles
@@ -143,7 +140,7 @@ class _Drawing:
 
     def _draw(self, packet: _Packet) -> None:
         style = self._style
-        label = self._label(packet)
+        label = packet.label
         if self._everyone:
             label = f"{IPv4Address(packet.source[0])} > {IPv4Address(packet.destination[0])} {label}"
         most = self._room - 6
@@ -157,13 +154,23 @@ class _Drawing:
         time = f"{(packet.time - self._start) / _MS:.3f} ms"
         self._lines.append(f"{time:>{self._column}}  {style.pole}{arrow}{style.pole}")
 
-    def _label(self, packet: _Packet) -> str:
-        if packet.tcp is None:
-            return packet.label
-        seq, ack, flags, wnd, length, options = packet.tcp
+    def _tcp_label(
+        self,
+        packet: _Packet,
+        seq: int,
+        ack: int,
+        flags: int,
+        wnd: int,
+        length: int,
+        options: tcp_options.TcpOptions,
+    ) -> str:
+        """What a segment says; packets are labelled in their order, because each SYN begins the counting anew."""
         ends = packet.source, packet.destination
+        if flags & tcp.SYN:
+            self._bases[ends] = seq
+        base = self._bases.setdefault(ends, seq)
         words = [f"{packet.source[1]} > {packet.destination[1]}"] if self._ports else []
-        words += [tcp.flag_names(flags), f"seq={_relative(seq, self._bases[ends])}"]
+        words += [tcp.flag_names(flags), f"seq={_relative(seq, base)}"]
         if flags & tcp.ACK:
             words.append(f"ack={_relative(ack, self._bases.get(ends[::-1], ack - 1))}")
         if length:

@@ -50,6 +50,7 @@ def parsed(captured: Captured) -> dpkt.ethernet.Ethernet:
 
 def test_dhcp_gets_everything_from_the_configuration() -> None:
     net = VirtualNetwork(Config(net="192.168.7.0/25", mtu=1400, hostname="box"))  # type: ignore[arg-type]
+    net.guest.mtu = 1500  # what its card can do
     lease = net.lease()
     assert (str(lease.address), lease.prefix) == ("192.168.7.15", 25)
     assert (str(lease.router), [str(server) for server in lease.dns]) == ("192.168.7.2", ["192.168.7.3"])
@@ -113,6 +114,11 @@ def test_dhcp_starts_over_when_nobody_renews_the_lease() -> None:
     net.run(24 * HOUR + SECOND)
     assert client.state == "SELECTING"
     assert net.guest.address is None
+    requests = [
+        time for time, _, frame in net.transcript if frame[23:24] == b"\x11" and frame[36:38] == b"\0\x43"
+    ]
+    assert len([time for time in requests if 12 * HOUR <= time < 21 * HOUR]) > 100  # to the server
+    assert len([time for time in requests if 21 * HOUR <= time < 24 * HOUR]) > 100  # to everyone
     net.fault = None
     net.run_until(lambda: client.bound, limit=120 * SECOND)
 
@@ -353,6 +359,16 @@ def test_a_wrong_byte_is_counted(at: int, counter: str) -> None:
     guest.input(bytes(frame))
     assert len(socket.received) == 1
     assert getattr(guest.counters, counter) == 1
+
+
+def test_a_damaged_ping_is_not_answered() -> None:
+    sent: list[bytes] = []
+    guest = Guest(sent.append, random=Random(1))
+    guest.configure("10.0.2.15", 24)
+    message = icmp.build(icmp.ECHO_REQUEST, 0, 0x00070001, b"hello")
+    packet = ipv4.build(bytes((10, 0, 2, 9)), bytes((10, 0, 2, 15)), ipv4.ICMP, len(message)) + message
+    guest.input(DEFAULT_MAC + GATEWAY_MAC + b"\x08\x00" + packet[:-1] + b"0")
+    assert (sent, guest.counters.bad_checksum) == ([], 1)
 
 
 def test_random_frames_never_raise() -> None:

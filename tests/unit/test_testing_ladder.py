@@ -139,3 +139,18 @@ def test_everyone() -> None:
 def test_nothing_to_draw(frame: bytes) -> None:
     assert ladder([(0, "", frame)]) == "no IPv4 packets"
     assert ladder(CONVERSATION, "10.9.9.9", "10.0.2.15") == "no packets between 10.9.9.9 and 10.0.2.15"
+
+
+def test_a_new_connection_between_the_same_ports_counts_anew() -> None:
+    again = [segment(2000, GUEST, WEB, 70000, 0, SYN), segment(2001, WEB, GUEST, 90000, 70001, SYN | ACK),
+             segment(2002, GUEST, WEB, 70001, 90001, ACK)]  # fmt: skip
+    lines = ladder([*CONVERSATION, *again]).splitlines()
+    assert lines[1].split()[3:5] == ["SYN", "seq=0"]
+    assert [" ".join(line.split()[3:-1]) for line in lines[-3::2]] == ["SYN seq=0", "ACK seq=1 ack=1"]
+    assert "SYN,ACK seq=0 ack=1" in lines[-2]
+
+
+def test_without_a_syn_the_first_number_is_zero() -> None:
+    lines = ladder(CONVERSATION[3:6], "10.0.2.15:49152", "192.0.2.7:80").splitlines()
+    assert "PSH,ACK seq=0 ack=1 len=100" in lines[1]
+    assert "ACK seq=0 ack=100 win=0" in lines[2]
