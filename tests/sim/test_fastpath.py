@@ -273,9 +273,22 @@ ODD: dict[str, Any] = {
     "offset lies": lambda p: [
         _tcp_byte(p.frame(ACK, b"data" * 9), 12, n) for n in (0x00, 0x40, 0x60, 0x80, 0xF0, 0x51)
     ],
+    "timestamps rise in a batch": lambda p: [
+        p.frame(ACK, b"%d" % n, seq=p.seq + n, opts=_stamp(p, n)) for n in range(4)
+    ],
+    "other layout of timestamps": lambda p: [p.frame(ACK, b"data", opts=_stamp(p, 1)[2:] + b"\1\1")],
+    "what looks like timestamps": lambda p: [p.frame(ACK, b"data", opts=b"\1\1\5\x0a" + _stamp(p, 1)[4:])],
+    "bare fin early": lambda p: [p.frame(FIN | ACK, seq=p.seq + 5), p.frame(ACK, b"but 1")],
+    "version": lambda p: [_ip_byte(p.frame(ACK, b"data"), 0, n) for n in (0x44, 0x46, 0x55, 0x65)],
     "not ip": lambda p: [p.frame(ACK, b"data")[:12] + b"\x86\xdd" + p.frame(ACK, b"data")[14:]],
     "new card": lambda p: [arp(1, sender_mac=b"\2\2\2\2\2\3"), p.frame(ACK, b"data"), echo()],
 }  # fmt: skip
+
+
+def _stamp(peer: Peer, later: int) -> bytes:
+    """Timestamps in their usual place, some milliseconds later."""
+    value = ((peer.ts or 0) + later).to_bytes(4, "big")
+    return b"\1\1\x08\x0a" + value + peer.echo.to_bytes(4, "big")
 
 
 def _ip_byte(frame: bytes, at: int, value: int) -> bytes:
@@ -413,6 +426,21 @@ def test_any_traffic(features: LinkFeatures | None, ts: bool, short: int, steps:
             twins.batch(ODD[arguments[0]])
     twins.each(lambda peer, far: peer.net.wire.give(None))
     twins.run(200)
+
+
+def test_a_guest_that_moves_to_another_link() -> None:
+    twins = Twins()
+    twins.open()
+    wires = [net.attach() for net in twins.nets]
+    for peer, wire in zip(twins.peers, wires, strict=True):
+        peer.net.send(peer.frame(ACK | PSH, b"here now"), wire=wire)
+        peer.seq += 8
+    twins.compare()
+    twins.each(lambda peer, far: far.write(b"there you are"))
+    twins.run(0.1)
+    for peer, wire in zip(twins.peers, wires, strict=True):
+        peer.net.silence()
+        assert b"there you are" in b"".join(peer.net.raw(wire))
 
 
 def test_the_fast_path_is_taken() -> None:
