@@ -109,6 +109,7 @@ def test_dhcp_tries_again_when_messages_are_lost() -> None:
 
 def test_dhcp_starts_over_when_nobody_renews_the_lease() -> None:
     net = ready()
+    resolved(net)
     client = net.guest.dhcp()
     net.fault = lambda direction, frame: None
     net.run(24 * HOUR + SECOND)
