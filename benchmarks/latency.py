@@ -6,8 +6,8 @@ import argparse
 from contextlib import ExitStack
 from typing import Any
 
-from networks import NETWORKS, missing
-from processes import Endpoint
+from networks import NETWORKS, Network, missing
+from processes import Endpoint, cpu_seconds
 from report import Report, count, main, positive, ratio, show
 
 NAMES = ("slirpy", "slirp4netns")
@@ -23,42 +23,55 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(arguments: argparse.Namespace) -> Report:
-    """Run it all."""
+    """Run it all. Networks with and without idle connections are there side by side, and take turns too."""
     report = Report(
         "Latency",
-        f"A second, medians of {arguments.rounds} runs in turns, guest MTU 1500. A round trip is one byte to an echo"
-        " server on the host's loopback and back; a short connection is connect, one round trip, close.",
-        ["what", "idle connections", "slirpy", "slirp4netns", "slirpy is"],
+        f"Medians of {arguments.rounds} runs in turns, guest MTU 1500. A round trip is one byte to an echo server on"
+        " the host's loopback and back; a short connection is connect, one round trip, close. CPU is that of the network"
+        " process alone, for each of them.",
+        ["what", "idle connections", "network", "a second", "slirpy is", "CPU us"],
     )
     work: dict[str, tuple[str, dict[str, Any]]] = {
         "round trips": ("round_trips", {"seconds": arguments.seconds}),
         "short connections": ("connects", {"count": arguments.connects}),
     }
     with ExitStack() as stack:
-        networks = []
+        server = stack.enter_context(Endpoint())
+        networks: list[tuple[int, Network]] = []
         for name in NAMES:
             lacking = missing(name)
-            if lacking is None:
-                networks.append(stack.enter_context(NETWORKS[name](1500)))
-            else:
+            if lacking is not None:
                 report.remarks.append(f"{name} was left out: {lacking}")
-        for idle in (0, arguments.idle):
-            server = stack.enter_context(Endpoint())
-            for network in networks:
-                if idle:
-                    port = server.ask("serve", kind="echo")["port"]
-                    network.guest.ask("idle", PATIENCE, address="10.0.2.2", port=port, count=idle)
-            for what, (command, details) in work.items():
-                for _ in range(arguments.rounds):
-                    for network in networks:
-                        # A new port each time: what is in TIME-WAIT belongs to another one.
-                        place = {"address": "10.0.2.2", "port": server.ask("serve", kind="echo")["port"]}
-                        answer = network.guest.ask(command, PATIENCE, **place, **details)
-                        rate = answer["count"] / answer["seconds"]
-                        report.sample(f"{what}, {idle} idle: {network.name}", rate)
-                ours, theirs = (report.median(f"{what}, {idle} idle: {name}") for name in NAMES)
-                report.rows.append((what, f"{idle:,}", show(ours, 0), show(theirs, 0), ratio(ours, theirs)))
+                continue
+            for idle in (0, arguments.idle):
+                network = stack.enter_context(NETWORKS[name](1500))
+                networks.append((idle, network))
+                port = server.ask("serve", kind="echo")["port"]
+                network.guest.ask("idle", PATIENCE, address="10.0.2.2", port=port, count=idle)
+        for what, (command, details) in work.items():
+            for _ in range(arguments.rounds):
+                for idle, network in networks:
+                    _measure(report, f"{what}, {idle} idle, {network.name}", network, server, command, details)
+            for idle in (0, arguments.idle):
+                ours = report.median(f"{what}, {idle} idle, slirpy: a second")
+                for name in NAMES:
+                    rate = report.median(f"{what}, {idle} idle, {name}: a second")
+                    cpu = report.median(f"{what}, {idle} idle, {name}: CPU us")
+                    times = "" if name == "slirpy" else ratio(ours, rate)
+                    report.rows.append((what, f"{idle:,}", name, show(rate, 0), times, show(cpu, 1)))
     return report
+
+
+def _measure(
+    report: Report, case: str, network: Network, server: Endpoint, command: str, details: dict[str, Any]
+) -> None:
+    # A new port each time: what is in TIME-WAIT belongs to another one.
+    port = server.ask("serve", kind="echo")["port"]
+    before = cpu_seconds(network.pid)
+    answer = network.guest.ask(command, PATIENCE, address="10.0.2.2", port=port, **details)
+    used = cpu_seconds(network.pid) - before
+    report.sample(f"{case}: a second", answer["count"] / answer["seconds"])
+    report.sample(f"{case}: CPU us", used * 1e6 / answer["count"])
 
 
 if __name__ == "__main__":
