@@ -27,8 +27,8 @@ def measure(arguments: argparse.Namespace) -> Report:
     report = Report(
         "Latency",
         f"Medians of {arguments.rounds} runs in turns, guest MTU 1500. A round trip is one byte to an echo server on"
-        " the host's loopback and back; a short connection is connect, one round trip, close. CPU is that of the network"
-        " process alone, for each of them.",
+        " the host's loopback and back; a short connection is connect, one round trip, close. CPU is that of the"
+        " network process alone, for each of them.",
         ["what", "idle connections", "network", "a second", "slirpy is", "CPU us"],
     )
     work: dict[str, tuple[str, dict[str, Any]]] = {
