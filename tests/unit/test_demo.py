@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -87,6 +87,7 @@ def test_as_a_program_without_warnings_and_in_plain_ascii() -> None:
 
 
 def test_on_a_terminal() -> None:
+    pty = pytest.importorskip("pty")
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "slirpy", "demo", "--size", "1"],
@@ -183,7 +184,7 @@ def test_nothing_listens(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_port_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: object) -> None:
-        raise OSError(98, "Address already in use")
+        raise OSError(errno.EADDRINUSE, "Address already in use")
 
     monkeypatch.setattr(demo_servers.WebServer, "server_bind", refuse)
     assert "127.0.0.1: Address already in use" in failure(monkeypatch)

@@ -327,6 +327,52 @@ def test_dns_lookup_asks_again_and_gives_up() -> None:
     assert [captured.time for captured in net.transcript] == [0, 5 * SECOND]
 
 
+def from_far(source: bytes, protocol: int, body: bytes) -> bytes:
+    """A frame to the guest 10.0.2.15."""
+    packet = ipv4.build(source, bytes((10, 0, 2, 15)), protocol, len(body)) + body
+    return DEFAULT_MAC + GATEWAY_MAC + b"\x08\x00" + packet
+
+
+def test_dns_answers_that_fit_no_question_are_dropped() -> None:
+    sent: list[bytes] = []
+    guest = Guest(sent.append, random=Random(1))
+    server, other = bytes((10, 0, 2, 3)), bytes((10, 0, 2, 4))
+    guest.configure("10.0.2.15", 24, dns=server)
+    guest.arp.macs[server] = GATEWAY_MAC
+    lookup = guest.resolve("a.test")
+    asked = dpkt.ethernet.Ethernet(sent[0]).data.data
+    question = dnslib.DNSRecord.parse(asked.data)
+
+    def answer(message: dnslib.DNSRecord, source: bytes = server, port: int = 53) -> None:
+        payload = bytes(message.pack())
+        body = udp.build(source, port, bytes((10, 0, 2, 15)), asked.sport, payload) + payload
+        guest.input(from_far(source, ipv4.UDP, body))
+
+    good = question.reply()
+    good.add_answer(*dnslib.RR.fromZone("a.test 60 A 192.0.2.7"))
+    wrong = dnslib.DNSRecord.parse(good.pack())
+    wrong.header.id ^= 1
+    answer(wrong)
+    answer(question)
+    answer(good, source=other)
+    answer(good, port=54)
+    assert not lookup.done
+    answer(good)
+    assert (lookup.done, lookup.answers) == (True, ["192.0.2.7"])
+
+
+def test_icmp_errors_do_not_end_what_is_established() -> None:
+    net = ready()
+    net.host.serve_tcp(SERVER, 80)
+    stream = net.guest.connect("192.0.2.7", 80)
+    net.run_until(lambda: stream.established)
+    last = next(frame for _, direction, frame in reversed(net.transcript) if direction == "in")
+    message = icmp.build(icmp.UNREACHABLE, icmp.HOST_UNREACHABLE, 0, last[14:])
+    net.guest.input(from_far(bytes((10, 0, 2, 2)), ipv4.ICMP, message))
+    assert [error.code for error in net.guest.icmp_errors] == [icmp.HOST_UNREACHABLE]
+    assert (stream.closed, stream.error) == (False, 0)
+
+
 def test_dns_without_a_server_is_the_callers_mistake() -> None:
     guest = Guest(lambda frame: None, random=Random(1))
     guest.configure("10.0.2.15", 24)
