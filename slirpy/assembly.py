@@ -17,7 +17,7 @@ from slirpy.errors import ForwardError
 from slirpy.interfaces import HostNetwork
 from slirpy.nat.hostfwd import Forwards
 from slirpy.nat.routes import Router
-from slirpy.nat.tcp import NatTcpFlow, TcpNat
+from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
 from slirpy.services.dhcp import DhcpService
 from slirpy.services.dns import DnsService
@@ -89,7 +89,7 @@ class Stack(IPStack):
     def flows(self) -> list[FlowInfo]:
         """What is going on: every TCP and UDP flow."""
         now = self.now
-        tcp = [flow.info(now) for flow in self.tcp_flows.values() if isinstance(flow, NatTcpFlow)]
+        tcp = [flow.info(now) for flow in self.tcp_flows.values()]
         return tcp + [flow.info(now) for flow in self._udp.flows.values()]
 
     def leases(self) -> list[Lease]:

@@ -190,6 +190,10 @@ class Slirp:
         """Every flow: a snapshot."""
         return self._stack.flows()
 
+    def closed_flows(self) -> list[FlowInfo]:
+        """The last flows that ended, at most 256, the latest last; ``state`` tells how."""
+        return list(self._stack.closed_flows)
+
     def leases(self) -> list[Lease]:
         """The DHCP leases: a snapshot."""
         return self._stack.leases()

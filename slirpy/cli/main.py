@@ -22,13 +22,25 @@ def main() -> NoReturn:
     The exit status is 0, or 2 after a mistake that is told in one line, or what the subcommand says.
     """
     try:
+        import click
+
         from slirpy.cli.app import app
     except ModuleNotFoundError as error:
         if error.name != "click":
             raise
         fail("the command line needs more than the library does: pip install 'slirpy[cli]'")
     try:
-        app(prog_name="slirpy")
+        status = app(prog_name="slirpy", standalone_mode=False)
+    except click.UsageError as error:
+        if error.format_message().startswith("Usage:"):  # no command at all is answered by the whole help
+            error.show()
+            raise SystemExit(2) from None
+        command = error.ctx.command_path if error.ctx else "slirpy"
+        fail(f"{error.format_message().rstrip('.')}; see {command} --help")
+    except click.ClickException as error:
+        fail(error.format_message())
+    except click.Abort:
+        fail("interrupted", 130)
     except SlirpyError as error:
         fail(str(error))
-    raise SystemExit(0)
+    raise SystemExit(status if isinstance(status, int) else 0)

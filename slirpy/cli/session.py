@@ -19,7 +19,6 @@ from slirpy.interfaces import READ, Frame, Link, LinkFeatures, LinkSink, Poller
 
 if TYPE_CHECKING:
     from slirpy import Slirp
-    from slirpy.core.flows import FlowInfo
 
 __all__ = ["Session"]
 
@@ -141,11 +140,10 @@ class Session:
             net.attach_link(watch)
             while self._status is None:
                 net.poll(1.0)
-            flows = net.flows()
             sandbox.close()  # kills what CMD has left in the background, which ends its connections
             _drain(net)
             if self._stats:
-                self._report(net, flows)
+                self._report(net)
             return self._status, 0
 
     def _capturing(self, link: Link, stack: ExitStack) -> Link:
@@ -166,11 +164,11 @@ class Session:
         watch.unwatch(sandbox.fileno())
         self._status = sandbox.finished()
 
-    def _report(self, net: Slirp, flows: Sequence[FlowInfo]) -> None:
+    def _report(self, net: Slirp) -> None:
         from slirpy.cli.report import print_report
 
         try:
-            print_report(flows, net.stats, sys.stderr)
+            print_report([*net.closed_flows(), *net.flows()], net.stats, sys.stderr)
         except BrokenPipeError:
             pass
 

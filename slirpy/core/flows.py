@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-__all__ = ["FlowInfo"]
+__all__ = ["ENDS", "FlowInfo", "ending"]
+
+ENDS = ("CLOSED", "REFUSED", "RESET", "TIMED-OUT", "UNREACHABLE", "ABORTED")
+"""How flows end. CLOSED is the orderly end of TCP, and the idle time-out of UDP."""
+
+_BY_ERROR = {
+    0: "CLOSED",
+    errno.ECONNREFUSED: "REFUSED",
+    errno.ECONNRESET: "RESET",
+    errno.EPIPE: "RESET",
+    errno.ETIMEDOUT: "TIMED-OUT",
+    errno.ENETUNREACH: "UNREACHABLE",
+    errno.EHOSTUNREACH: "UNREACHABLE",
+}
+
+
+def ending(error: int) -> str:
+    """The word of :data:`ENDS` for an ``errno`` value; 0 is an orderly end."""
+    return _BY_ERROR.get(error, "ABORTED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +34,10 @@ class FlowInfo:
     protocol: str
     """``"tcp"`` or ``"udp"``."""
     state: str
-    """For TCP the state of RFC 9293 (guest's side), or ``"CONNECTING"``; for UDP ``"OPEN"``."""
+    """For TCP the state of RFC 9293 (of our side), or ``"CONNECTING"``; for UDP ``"OPEN"``.
+
+    Of a flow that is over: how it ended, one of :data:`ENDS`.
+    """
     guest: tuple[IPv4Address | IPv6Address, int]
     """The guest's address and port."""
     host: tuple[IPv4Address | IPv6Address, int] | None

@@ -7,12 +7,14 @@ moves when :meth:`IPStack.tick` or :meth:`IPStack.flush` says so, and at no othe
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
 
 from slirpy.config import Config
 from slirpy.core.demux import Arrival, Demux
 from slirpy.core.fastpath import tcp_fastpath
+from slirpy.core.flows import FlowInfo
 from slirpy.core.fragments import Fragments
 from slirpy.core.icmp import Icmp
 from slirpy.core.neighbor import Neighbor, Neighbors
@@ -38,6 +40,8 @@ __all__ = ["IPStack", "StreamService"]
 _LIMITED_BROADCAST = b"\xff\xff\xff\xff"
 _UNSPECIFIED = b"\0\0\0\0"
 _MIN_FAST = 54
+HISTORY = 256
+"""Flows that are over and still told of."""
 
 StreamService = Callable[[StreamOwner], StreamPeer]
 """Makes the far end of a guest's TCP connection to a (address, port) of the virtual network."""
@@ -49,6 +53,7 @@ class IPStack:
     Attributes:
         now: nanoseconds of the present batch.
         fastpath: whether ``core/fastpath.py`` is used; the tests turn it off.
+        closed_flows: the last flows that ended, the latest last.
     """
 
     def __init__(self, config: Config, *, random: Random, stats: Stats | None = None) -> None:
@@ -61,6 +66,7 @@ class IPStack:
         self.ports: list[LinkPort] = []
         self.dirty: list[TcpFlow] = []
         self.tcp_flows: dict[bytes, TcpFlow] = {}
+        self.closed_flows: deque[FlowInfo] = deque(maxlen=HISTORY)
         self.services: dict[tuple[bytes, int], Service] = {}
         self.stream_services: dict[tuple[bytes, int], StreamService] = {}
         self.local_addresses = frozenset((config.gateway_address, config.dns_address))

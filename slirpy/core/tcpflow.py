@@ -17,6 +17,7 @@ from slirpy.wire.tcp import FRAME
 
 if TYPE_CHECKING:
     from slirpy.core.demux import Arrival
+    from slirpy.core.flows import FlowInfo
     from slirpy.core.neighbor import Neighbor
     from slirpy.core.stack import IPStack
 
@@ -62,6 +63,10 @@ class TcpFlow(abc.ABC):
     @abc.abstractmethod
     def service(self, now: int) -> None:
         """Carry on with everything that is due; called once a flush if marked."""
+
+    @abc.abstractmethod
+    def info(self, now: int, end: str | None = None) -> FlowInfo:
+        """A snapshot for people and programs; ``end`` tells how it ended, if it has."""
 
     def mark(self) -> None:
         """Ask for :meth:`service` at the next flush."""

@@ -16,6 +16,11 @@ __all__ = ["SocketDatagram", "SocketHost", "SocketListener", "SocketStream"]
 _BATCH = 64  # connections or datagrams taken from one socket before others have their turn
 _BACKLOG = 1024
 _DATAGRAM_MAX = 65535
+# <linux/in.h> and <linux/in6.h>: queue what routers and hosts say about our datagrams. Without it a socket that
+# is not connected never hears of a refusal.
+_IP_RECVERR, _IPV6_RECVERR = 11, 25
+_ERROR_KINDS = ((0, _IP_RECVERR), (41, _IPV6_RECVERR))
+_ERROR_ROOM = 256
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -105,14 +110,21 @@ class SocketDatagram:
             return errno.EBADF
         if len(address) != self._size:
             return errno.EAFNOSUPPORT
+        name = name_of(address, port)
         try:
-            sock.sendto(payload, name_of(address, port))
-        except OSError as error:
-            return error.errno or errno.EIO
+            sock.sendto(payload, name)
+        except BlockingIOError:
+            return errno.EAGAIN
+        except OSError:
+            # It may be about an earlier datagram, and told only once: this one has not been tried yet then.
+            try:
+                sock.sendto(payload, name)
+            except OSError as error:
+                return error.errno or errno.EIO
         return 0
 
     def _ready(self, mask: int) -> None:
-        for _ in range(_BATCH):
+        for count in range(_BATCH):
             sock = self._sock
             owner = self._owner
             if sock is None or owner is None:
@@ -120,11 +132,31 @@ class SocketDatagram:
             try:
                 payload, name = sock.recvfrom(_DATAGRAM_MAX)
             except BlockingIOError:
+                if not count:  # woken for nothing: then it was for an error
+                    self._read_errors()
                 return
             except OSError as error:
-                owner.datagram_error(error.errno or errno.EIO)
+                if not self._read_errors():
+                    owner.datagram_error(error.errno or errno.EIO)
                 continue
             owner.datagram(payload, *place_of(name))
+
+    def _read_errors(self) -> bool:
+        """Tell the owner what the system has queued about earlier datagrams; False if there is no such queue."""
+        sock = self._sock
+        if sys.platform != "linux" or sock is None:
+            return False
+        told = False
+        for _ in range(_BATCH):
+            try:
+                _, ancillary, _, _ = sock.recvmsg(0, _ERROR_ROOM, socket.MSG_ERRQUEUE)
+            except OSError:
+                break
+            for level, kind, data in ancillary:
+                if (level, kind) in _ERROR_KINDS and len(data) >= 4 and self._owner is not None:
+                    told = True
+                    self._owner.datagram_error(int.from_bytes(data[:4], sys.byteorder))
+        return told
 
     def close(self) -> None:
         """Release the socket; see :meth:`slirpy.interfaces.DatagramPeer.close`."""
@@ -206,6 +238,9 @@ class SocketHost:
         sock = socket.socket(family_of(address), socket.SOCK_DGRAM)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            if sys.platform == "linux":
+                level, option = _ERROR_KINDS[sock.family == socket.AF_INET6]
+                sock.setsockopt(level, option, 1)
             self._bind(sock, address, port)
             peer = SocketDatagram(self, sock, owner)
         except BaseException:

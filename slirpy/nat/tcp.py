@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from slirpy.core.demux import Arrival
-from slirpy.core.flows import FlowInfo
+from slirpy.core.flows import FlowInfo, ending
 from slirpy.core.stack import IPStack
 from slirpy.core.tcpflow import TcpFlow
 from slirpy.interfaces import FlowRequest, HostNetwork, IPProtocol, StreamPeer
@@ -227,12 +227,12 @@ class NatTcpFlow(TcpFlow):
         if opening and conn.state in SYNCHRONIZED:
             conn.settings = self._nat.settings(arrival.port)  # where the guest is may be news
 
-    def info(self, now: int) -> FlowInfo:
-        """What is known of this flow."""
+    def info(self, now: int, end: str | None = None) -> FlowInfo:
+        """What is known of this flow; ``end`` tells how it ended, if it has."""
         key = self.key
         return FlowInfo(
             protocol="tcp",
-            state="CONNECTING" if self.connecting else self.conn.state.value,
+            state=end or ("CONNECTING" if self.connecting else self.conn.state.value),
             guest=(ip_address(key[:4]), int.from_bytes(key[8:10], "big")),
             host=(ip_address(key[4:8]), int.from_bytes(key[10:12], "big")),
             inbound=self.inbound,
@@ -383,7 +383,9 @@ class TcpNat:
         self.remove(flow)
 
     def remove(self, flow: TcpFlow) -> None:
-        """Forget a flow."""
-        if self.stack.tcp_flows.get(flow.key) is flow:
-            del self.stack.tcp_flows[flow.key]
+        """Forget a flow, but for a line of history."""
+        stack = self.stack
+        if stack.tcp_flows.get(flow.key) is flow:
+            del stack.tcp_flows[flow.key]
+            stack.closed_flows.append(flow.info(stack.now, ending(flow.conn.error)))
         flow.release()

@@ -132,11 +132,11 @@ class UdpFlow:
         """An earlier datagram was refused; the system does not say which."""
         self._nat.stack.stats.drop_udp_host_error += 1
 
-    def info(self, now: int) -> FlowInfo:
+    def info(self, now: int, state: str = "OPEN") -> FlowInfo:
         """What is known of this flow."""
         return FlowInfo(
             protocol="udp",
-            state="OPEN",
+            state=state,
             guest=(ip_address(self.guest), self.guest_port),
             host=None,
             inbound=self.inbound,
@@ -240,6 +240,7 @@ class UdpNat:
             self.stack.demux.unreachable(arrival, _CODES[refusal])
 
     def remove(self, flow: UdpFlow) -> None:
-        """End a flow."""
-        self.flows.pop(flow.key, None)
+        """End a flow; a line of history stays."""
+        if self.flows.pop(flow.key, None) is not None:
+            self.stack.closed_flows.append(flow.info(self.stack.now, "CLOSED"))
         flow.close()

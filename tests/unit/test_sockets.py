@@ -6,6 +6,7 @@ import errno
 import gc
 import os
 import socket
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -207,3 +208,37 @@ def test_release_leaves_no_garbage(host: SocketHost, poller: SelectorPoller) -> 
         assert not [item for item in gc.get_objects() if isinstance(item, kind)]
     finally:
         gc.enable()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not queue errors of unconnected sockets")
+def test_a_refused_datagram_is_told_once_and_does_not_take_the_next_one_along() -> None:
+    poller = SelectorPoller()
+    host = SocketHost(poller)
+    errors: list[int] = []
+
+    class Owner:
+        def datagram(self, payload: bytes, address: bytes, port: int) -> None:
+            raise AssertionError("nobody answers")
+
+        def datagram_error(self, error: int) -> None:
+            errors.append(error)
+
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as alive,
+    ):
+        for sock in (closed, alive):
+            sock.bind(("127.0.0.1", 0))
+        dead, port = closed.getsockname()[1], alive.getsockname()[1]
+        closed.close()
+        peer = host.open_udp(Owner())
+        assert peer is not None
+        for _ in range(2):
+            assert peer.send(b"to nobody", b"\x7f\0\0\1", dead) == 0
+            assert peer.send(b"to somebody", b"\x7f\0\0\1", port) == 0
+            assert alive.recvfrom(100)[0] == b"to somebody"
+    while len(errors) < 2 and poller.poll(5):
+        pass
+    assert errors == [errno.ECONNREFUSED] * 2
+    assert poller.poll(0) == 0, "the error must not be reported again and again"
+    host.close()
