@@ -29,7 +29,7 @@ def test_an_orderly_end_with_its_bytes() -> None:
     net.host.serve_tcp(SERVER, 7, Echo)
     stream = net.guest.connect("192.0.2.7", 7)
     stream.write(b"hello")
-    net.run_until(lambda: stream.read())
+    net.run_until(stream.read)
     stream.shutdown()
     net.run_until(lambda: net.stack.closed_flows, 200 * SECOND)
     (flow,) = net.stack.closed_flows
@@ -50,7 +50,7 @@ def test_other_ends(who: str) -> None:
     stream = net.guest.connect("192.0.2.7", 7)
     stream.write(b"hello")
     if who == "guest":
-        net.run_until(lambda: stream.read())
+        net.run_until(stream.read)
         stream.abort()
     net.run_until(lambda: net.stack.closed_flows, 200 * SECOND)
     expected = {"nobody": "REFUSED", "black hole": "TIMED-OUT", "resetter": "RESET", "guest": "RESET"}
