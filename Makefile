@@ -15,10 +15,14 @@ help: ## list the targets
 
 setup: $(READY) ## make .venv with everything
 
-# pip runs again only when pyproject.toml has changed. A .venv whose Python is gone, or that was moved here from
-# elsewhere, is made anew.
+# pip runs again only when pyproject.toml has changed. A .venv whose Python is gone, or that came here with a moved or
+# copied folder (its programs name the old one), is made anew. The file says where it was made.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(shell pwd -P))
+.PHONY: $(READY)
+endif
 $(READY): pyproject.toml
-	@if ! $(BIN)/python -c '' 2>/dev/null || ! $(BIN)/pip --version >/dev/null 2>&1; then \
+	@if [ -s $@ ] && [ "$$(cat $@)" != "$$(pwd -P)" ] || ! $(BIN)/python -c '' 2>/dev/null \
+		|| ! $(BIN)/pip --version >/dev/null 2>&1; then \
 		for python in $(PYTHONS); do \
 			if "$$python" -c '$(SUITABLE)' >/dev/null 2>&1; then found=$$python; break; fi; \
 		done; \
@@ -32,7 +36,7 @@ $(READY): pyproject.toml
 	fi
 	@echo "slirpy: installing what pyproject.toml names into $(VENV)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@
+	@pwd -P >$@
 
 demo: $(READY) ## see it work; no privileges needed
 	@$(BIN)/slirpy demo
