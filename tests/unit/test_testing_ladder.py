@@ -154,3 +154,8 @@ def test_without_a_syn_the_first_number_is_zero() -> None:
     lines = ladder(CONVERSATION[3:6], "10.0.2.15:49152", "192.0.2.7:80").splitlines()
     assert "PSH,ACK seq=0 ack=1 len=100" in lines[1]
     assert "ACK seq=0 ack=100 win=0" in lines[2]
+
+
+def test_numbers_before_the_first_are_negative() -> None:
+    lines = ladder([*CONVERSATION[:4], segment(5, GUEST, WEB, A - 7, B + 1, ACK)]).splitlines()
+    assert "ACK seq=-7 ack=1" in lines[5]
