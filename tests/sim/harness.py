@@ -18,7 +18,7 @@ import dpkt
 from slirpy.assembly import Stack
 from slirpy.config import Config
 from slirpy.core.port import LinkPort
-from slirpy.host.sim import SimHost
+from slirpy.host.sim import SimHost, SimServer
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
 from slirpy.tcp import Connection
 
@@ -285,6 +285,8 @@ class Net:
         self.checksummed = checksummed
         self.wire = link or Wire(features)
         self.port: LinkPort = self.stack.attach(self.wire, NoPoller())
+        self.servers: list[SimServer] = []
+        """Servers of the outside world, for tests that want to find them here."""
         self._ports: dict[Wire, LinkPort] = {self.wire: self.port}
 
     @property
