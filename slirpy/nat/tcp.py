@@ -378,7 +378,10 @@ class TcpNat:
 
     def evict(self, flow: TcpFlow) -> None:
         """End a flow from our side, with resets both ways."""
-        flow.conn.abort(errno.ECONNABORTED)
+        if isinstance(flow, NatTcpFlow) and flow.connecting:
+            flow.failed(errno.ECONNABORTED)  # the guest waits for an answer to its SYN
+        else:
+            flow.conn.abort(errno.ECONNABORTED)
         flow.service(self.stack.now)
         self.remove(flow)
 

@@ -631,6 +631,16 @@ def test_close_resets_everything(net: Net) -> None:
     assert peer.ack
 
 
+def test_close_tells_those_that_still_connect(net: Net) -> None:
+    net.host.black_hole(WORLD)
+    peer = Peer(net)
+    peer.send(SYN, opts=options())
+    net.stack.close()
+    answer = peer.one(RST | ACK)
+    assert (answer.seq, answer.ack) == (0, peer.seq)
+    assert len(net.host._open) == 0
+
+
 def flow_objects() -> list[object]:
     return [o for o in gc.get_objects() if isinstance(o, NatTcpFlow)]
 
