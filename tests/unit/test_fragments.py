@@ -129,13 +129,21 @@ def test_overlaps_end_the_packet(bad: tuple[int, int, bool]) -> None:
 
 
 def test_beyond_the_end_and_two_ends() -> None:
-    for fragment in (20, 20 | MF, 8):
+    for fragment in (20, 20 | MF, 8, 2):
         net = Net()
         whole = udp_segment(bytes(120), 5000, 9)
         net.send(pieces(whole, [8])[1])
         net.send(eth(ipv4(17, bytes(16), ident=77, fragment=fragment)))
         assert quiet(net)
         assert net.stats.drop_fragment_bad == 2
+
+
+def test_an_end_before_what_is_there() -> None:
+    net = Net()
+    net.send(eth(ipv4(17, bytes(64), ident=77, fragment=8 | MF)))
+    net.send(eth(ipv4(17, bytes(16), ident=77, fragment=2)))
+    assert quiet(net)
+    assert net.stats.drop_fragment_bad == 2
 
 
 @pytest.mark.parametrize(
