@@ -30,6 +30,7 @@ from harness import (
 from slirpy.config import parse_hostfwd
 from slirpy.errors import ForwardError
 from slirpy.host.sim import Remote
+from slirpy.interfaces import LinkFeatures
 
 LOOPBACK = ip("127.0.0.1")
 CLIENT = (ip("203.0.113.8"), 6000)
@@ -303,7 +304,7 @@ def test_the_guest_opens_at_the_same_time() -> None:
 
 def test_settings_follow_the_link_that_the_guest_is_behind() -> None:
     net = forwarding(up=False)
-    second = net.attach(features=None)
+    second = net.attach(LinkFeatures(checksum_offload=True, segmentation_offload=True))
     client = connect(net)
     net.take()
     net.take(second)
@@ -315,6 +316,7 @@ def test_settings_follow_the_link_that_the_guest_is_behind() -> None:
     client.write(b"x" * 5000)
     net.run(0.05)
     net.silence()
+    assert max(frame.gso_size for frame in second.sent) == 1460
     assert sum(len(f.data.data.data) for f in net.take(second)) == 5000
 
 

@@ -506,6 +506,51 @@ def test_both_end_at_once(net: Net) -> None:
     assert far.error is None
 
 
+def test_the_guest_is_done_before_the_host_has_taken_all(net: Net) -> None:
+    net.host.buffer_bytes = 1000
+    peer, far = opened(net)
+    far.paused = True
+    far.finish()
+    net.run(0.05)
+    peer.receive()
+    data = Random(8).randbytes(20_000)
+    for offset in range(0, len(data), 1000):
+        peer.send(ACK, data[offset : offset + 1000])
+    peer.send(FIN | ACK)
+    peer.take()
+    net.run(100)  # the guest has forgotten it all
+    assert not far.ended
+    far.paused = False
+    net.run(5)
+    assert bytes(far.received) == data
+    assert far.ended
+    assert far.error is None
+    assert net.stack.flows() == []
+    assert len(net.host._open) == 0
+
+
+def test_the_same_with_the_guest_ending_first(net: Net) -> None:
+    net.host.buffer_bytes = 1000
+    peer, far = opened(net)
+    far.paused = True
+    data = Random(8).randbytes(20_000)
+    for offset in range(0, len(data), 1000):
+        peer.send(ACK, data[offset : offset + 1000])
+    peer.send(FIN | ACK)
+    peer.take()
+    far.finish()
+    net.run(0.05)
+    peer.receive()
+    peer.send(ACK)
+    net.run(100)
+    far.paused = False
+    net.run(5)
+    assert bytes(far.received) == data
+    assert far.ended
+    assert net.stack.flows() == []
+    assert len(net.host._open) == 0
+
+
 def test_a_guest_s_reset_is_a_reset_at_the_host(net: Net) -> None:
     peer, far = opened(net)
     peer.send(ACK | PSH, b"x")

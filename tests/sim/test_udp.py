@@ -270,6 +270,15 @@ def test_large_answers_are_fragmented(mtu: int, size: int) -> None:
     assert body == udp_segment(payload, 9, 5000, WORLD, GUEST)
 
 
+@pytest.mark.parametrize("mtu", [68, 575, 576, 577, 1500])
+def test_exactly_the_mtu_is_not_fragmented(mtu: int) -> None:
+    net = Net(config(mtu=mtu))
+    net.host.serve_udp(WORLD, 9, lambda *_: bytes(mtu - 28))
+    net.send(udp(b"x"))
+    net.run(0.01)
+    assert net.one().data.len == mtu
+
+
 def test_idents_differ(net: Net) -> None:
     net.host.serve_udp(WORLD, 9, lambda *_: bytes(3000))
     for _ in range(3):
