@@ -63,6 +63,7 @@ types: $(READY) ## mypy, strict
 
 docs: $(READY) ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet --strict
+	@echo "built: site/index.html"
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) site build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
