@@ -17,7 +17,8 @@ import click
 from slirpy import config
 from slirpy.cli.app import COMMANDS, app
 from slirpy.stats import Stats
-from slirpy.tcp.connection import TRANSITIONS, Settings, State
+from slirpy.tcp.connection import Settings
+from slirpy.tcp.states import TRANSITIONS, State
 
 MARKER = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
 ROLE = re.compile(r":(?:class|func|meth|data|mod|attr|exc):<code>~?([\w.]+)</code>")

@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slirpy.core.tcpflow import TcpFlow
-from slirpy.tcp.connection import State
 from slirpy.tcp.options import TIMESTAMP, TIMESTAMP_WORD
 from slirpy.tcp.receive import accept_text, acknowledge
 from slirpy.tcp.seq import HALF, MASK
+from slirpy.tcp.states import ESTABLISHED
 from slirpy.wire.checksum import ones_sum
 from slirpy.wire.ipv4 import MF, OFFSET_MASK
 from slirpy.wire.tcp import ACK, FRAME, PSH
@@ -28,7 +28,6 @@ __all__ = ["tcp_fastpath"]
 _unpack = FRAME.unpack_from
 _unpack_timestamp = TIMESTAMP.unpack_from
 _FRAGMENT = MF | OFFSET_MASK
-_ESTABLISHED = State.ESTABLISHED
 
 
 def tcp_fastpath(stack: IPStack, port: LinkPort, frame: memoryview, checksummed: bool) -> bool:
@@ -44,7 +43,7 @@ def tcp_fastpath(stack: IPStack, port: LinkPort, frame: memoryview, checksummed:
         return False
     conn = flow.conn
     # PSH changes nothing for a receiver that delivers at once.
-    if flags & ~PSH != ACK or conn.state is not _ESTABLISHED or seq != conn.rcv_nxt:
+    if flags & ~PSH != ACK or conn.state is not ESTABLISHED or seq != conn.rcv_nxt:
         return False
     end = 14 + total
     if end > len(frame):

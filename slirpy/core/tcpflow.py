@@ -40,8 +40,8 @@ class TcpFlow(abc.ABC):
     """
 
     __slots__ = (
-        "_addresses", "_alarm", "_base", "_reverse_key", "_virtual_mac", "bytes_in", "bytes_out", "conn", "dirty",
-        "key", "last_activity", "macs", "neighbor", "packets_in", "packets_out", "stack", "started",
+        "_addresses", "_alarm", "_base", "_ports", "_reverse_key", "_virtual_mac", "bytes_in", "bytes_out", "conn",
+        "dirty", "key", "last_activity", "macs", "neighbor", "packets_in", "packets_out", "stack", "started",
     )  # fmt: skip
 
     def __init__(self, stack: IPStack, key: bytes, neighbor: Neighbor, conn: Connection) -> None:
@@ -54,6 +54,7 @@ class TcpFlow(abc.ABC):
         self.macs = self._virtual_mac + (neighbor.mac or bytes(6))
         self._reverse_key = far + guest + ports[2:] + ports[:2]
         self._addresses = ones_sum(key[:8])
+        self._ports = ones_sum(ports)
         self._base = self._addresses + _CONSTANT_WORDS
         self._alarm = Alarm(stack.timers, self.mark)
         self.dirty = False
@@ -92,7 +93,8 @@ class TcpFlow(abc.ABC):
         if port is not None and port.blocked and conn.reset is None:
             port.wait(self)
             return
-        if conn.deadline() is not None:
+        deadline = conn.deadline()
+        if deadline is not None and deadline <= now:
             expire(conn, now)
         if output(conn, now, self.emit):
             self.mark()
@@ -107,8 +109,18 @@ class TcpFlow(abc.ABC):
         header_length = 20 + len(options)
         segment_length = header_length + length
         total = 20 + segment_length
-        pseudo = self._addresses + ipv4.TCP + segment_length
+        checksum = self._addresses + ipv4.TCP + segment_length  # of the pseudo-header
         offload = port is not None and port.checksum_offload
+        if not offload:
+            # The header's words by arithmetic: numbers of 32 bits are the sum of their halves, modulo 65535.
+            if len(parts) > 1:
+                parts = [b"".join(parts)]
+            checksum += self._ports + seq + ack + (header_length << 10) + flags + wnd
+            if options:
+                checksum += ones_sum(options)
+            if parts:
+                checksum += ones_sum(parts[0])
+            checksum = -checksum
         header = FRAME.pack(
             (neighbor.mac or ethernet.BROADCAST) + self._virtual_mac,
             ethernet.TYPE_IPV4,
@@ -127,24 +139,21 @@ class TcpFlow(abc.ABC):
             header_length << 2,
             flags,
             wnd,
-            pseudo % 65535 if offload else 0,
+            checksum % 65535,
             0,
         )
         self.packets_out += 1
         self.bytes_out += length
-        if offload and port is not None:
+        total += ethernet.HEADER_LENGTH
+        if offload:
             gso = self.conn.mss if length > self.conn.mss else 0
             frame = Frame((header + options, *parts), gso, _CSUM_START, _CSUM_OFFSET)
-            port.push(frame, total + ethernet.HEADER_LENGTH)
-            return
-        segment = b"".join((header[_CSUM_START:], options, *parts))
-        value = -(ones_sum(segment) + pseudo) % 65535
-        front = header[:_CSUM_START]
-        frame = Frame((front + segment[:_CSUM_OFFSET] + value.to_bytes(2, "big"), memoryview(segment)[18:]))
-        if port is not None and neighbor.mac is not None:
-            port.push(frame, total + ethernet.HEADER_LENGTH)
         else:
-            self.stack.neighbors.send(neighbor, frame, total + ethernet.HEADER_LENGTH)
+            frame = Frame((header + options, *parts))
+        if port is not None and neighbor.mac is not None:
+            port.push(frame, total)
+        else:
+            self.stack.neighbors.send(neighbor, frame, total)
 
     def release(self) -> None:
         """The flow is over: cut what would keep it alive."""

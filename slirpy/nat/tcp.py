@@ -22,9 +22,9 @@ from slirpy.core.tcpflow import TcpFlow
 from slirpy.interfaces import FlowRequest, HostNetwork, IPProtocol, StreamPeer
 from slirpy.nat.limits import Evictor
 from slirpy.nat.routes import Refusal, Route, Router
-from slirpy.tcp import Connection, Segment, Settings, State
-from slirpy.tcp.connection import SYNCHRONIZED
+from slirpy.tcp import Connection, Segment, Settings
 from slirpy.tcp.seq import MASK, seq_gt
+from slirpy.tcp.states import CLOSE_WAIT, CLOSED, ESTABLISHED, SYN_RECEIVED, SYNCHRONIZED, TIME_WAIT
 from slirpy.wire import icmp
 from slirpy.wire.tcp import ACK, HEADER_LENGTH, RST, SYN
 
@@ -43,7 +43,7 @@ READS = 8
 MAX_FLOWS = 32768
 MAX_BURST = 65535 - 40 - 12
 """Most payload in one IPv4 packet beside headers and timestamps."""
-_MAY_READ = (State.ESTABLISHED, State.CLOSE_WAIT)
+_MAY_READ = (ESTABLISHED, CLOSE_WAIT)
 
 _UNREACHABLE = {
     errno.ENETUNREACH: icmp.NET_UNREACHABLE,
@@ -126,14 +126,14 @@ class NatTcpFlow(TcpFlow):
         self.output(now)
         if conn.rcv_queue:
             conn.own()
-        if conn.state is State.CLOSED or conn.state is State.TIME_WAIT:
+        if conn.state is CLOSED or conn.state is TIME_WAIT:
             self._closed()
 
     def _while_connecting(self, now: int) -> None:
         """The SYN,ACK is held back; the guest may give up, the far side may refuse, time may run out."""
         conn = self.conn
         error = self.peer_error
-        if not error and conn.state is not State.SYN_RECEIVED:
+        if not error and conn.state is not SYN_RECEIVED:
             error = errno.ECONNABORTED  # a RST, or a SYN of another connection
             self._syn = None
         if not error and now - self.started >= CONNECT_TIMEOUT:
@@ -172,7 +172,8 @@ class NatTcpFlow(TcpFlow):
             room = conn.write_room()
             if room < least and (conn.snd_buf.length or not room):
                 return
-            data = peer.recv(min(room, size))
+            limit = min(room, size)
+            data = peer.recv(limit)
             if data is None:
                 self.read_ready = False
                 return
@@ -181,6 +182,9 @@ class NatTcpFlow(TcpFlow):
                 conn.shutdown()
                 return
             conn.write(data)
+            if len(data) < limit:
+                self.read_ready = False  # that was all; the peer says so when there is more
+                return
         self.mark()  # there may be more, and nobody will say so again
 
     def _peer_failed(self) -> None:
@@ -189,7 +193,7 @@ class NatTcpFlow(TcpFlow):
         if self.peer is not None:
             self.peer.close()
             self.peer = None
-        if self.conn.state is not State.TIME_WAIT:
+        if self.conn.state is not TIME_WAIT:
             self.conn.abort(self.peer_error)
 
     def _abort_peer(self) -> None:
@@ -207,14 +211,14 @@ class NatTcpFlow(TcpFlow):
         elif self.peer is not None:
             self.peer.close()
             self.peer = None
-        if conn.state is State.CLOSED:
+        if conn.state is CLOSED:
             self._nat.remove(self)
 
     def input(self, seg: Segment, arrival: Arrival) -> None:
         """A segment; a SYN may be the first of a new connection between the same ports."""
         conn = self.conn
         if (
-            conn.state is State.TIME_WAIT
+            conn.state is TIME_WAIT
             and seg.flags & (SYN | ACK | RST) == SYN
             and (seq_gt(seg.seq, conn.rcv_nxt) or _newer_timestamp(conn, seg))
         ):
@@ -351,21 +355,21 @@ class TcpNat:
         if victim is not None:
             stack.stats.tcp_flows_evicted += 1
             self.evict(victim)
-        conn = Connection(
-            self.settings(port),
-            self._initial_sequence(key),
-            ts_offset=stack.random.getrandbits(32),
-            stats=stack.stats,
-        )
+        iss, ts_offset = self._initial_numbers(key)
+        conn = Connection(self.settings(port), iss, ts_offset=ts_offset, stats=stack.stats)
         flow = NatTcpFlow(self, key, neighbor, conn, inbound=inbound)
         stack.tcp_flows[key] = flow
         stack.stats.tcp_flows += 1
         return flow
 
-    def _initial_sequence(self, key: bytes) -> int:
-        """RFC 6528: a clock of 4 us ticks plus a keyed hash of the addresses and ports."""
-        digest = hashlib.blake2s(key, key=self._secret, digest_size=4).digest()
-        return (self.stack.now // 4000 + int.from_bytes(digest, "big")) & MASK
+    def _initial_numbers(self, key: bytes) -> tuple[int, int]:
+        """ISS and start of the timestamps for a connection, unpredictable to all but its ends.
+
+        RFC 6528: a clock of 4 us ticks plus a keyed hash of the addresses and ports; RFC 7323, section 5.4.
+        """
+        digest = hashlib.blake2s(key, key=self._secret, digest_size=8).digest()
+        iss = (self.stack.now // 4000 + int.from_bytes(digest[:4], "big")) & MASK
+        return iss, int.from_bytes(digest[4:], "big")
 
     def settings(self, port: LinkPort | None) -> Settings:
         """Sizes for connections through a link."""

@@ -8,10 +8,11 @@ A :class:`~slirpy.tcp.connection.Connection` is driven by segments
 Receiving records, output decides: nothing but ``output`` ever sends, and it derives what to send from the state.
 """
 
-from slirpy.tcp.connection import Connection, Settings, State
+from slirpy.tcp.connection import Connection, Settings
 from slirpy.tcp.options import TcpOptions
 from slirpy.tcp.output import expire, output
 from slirpy.tcp.receive import Segment, reset_for, segment_arrives
+from slirpy.tcp.states import State
 
 __all__ = [
     "Connection",

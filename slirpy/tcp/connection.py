@@ -13,7 +13,6 @@ to be sent; they and ``core/fastpath.py`` write the fields.
 
 from __future__ import annotations
 
-import enum
 import errno
 from dataclasses import dataclass
 
@@ -25,65 +24,31 @@ from slirpy.tcp.reassembly import Reassembly
 from slirpy.tcp.rtt import RtoEstimator
 from slirpy.tcp.sendbuffer import SendBuffer
 from slirpy.tcp.seq import MASK
+from slirpy.tcp.states import (
+    CLOSE_WAIT,
+    CLOSED,
+    ESTABLISHED,
+    FIN_WAIT_1,
+    LAST_ACK,
+    LISTEN,
+    NO_TIMER,
+    SYN_RECEIVED,
+    SYN_SENT,
+    SYNCHRONIZED,
+    TIME_WAIT,
+    TRANSITIONS,
+    State,
+)
 from slirpy.wire.tcp import ACK, RST
 
-__all__ = ["SYNCHRONIZED", "TRANSITIONS", "Connection", "Settings", "State", "TimerKind"]
+__all__ = ["Connection", "Settings"]
 
 MS = 1_000_000
 SECOND = 1_000 * MS
 OWNED_PIECES = 64
+"""Pieces of received data that are kept apart when they have to be copied."""
 
-
-class State(enum.Enum):
-    """The states of RFC 9293, section 3.3.2."""
-
-    CLOSED = "CLOSED"
-    LISTEN = "LISTEN"
-    SYN_SENT = "SYN-SENT"
-    SYN_RECEIVED = "SYN-RECEIVED"
-    ESTABLISHED = "ESTABLISHED"
-    FIN_WAIT_1 = "FIN-WAIT-1"
-    FIN_WAIT_2 = "FIN-WAIT-2"
-    CLOSE_WAIT = "CLOSE-WAIT"
-    CLOSING = "CLOSING"
-    LAST_ACK = "LAST-ACK"
-    TIME_WAIT = "TIME-WAIT"
-
-
-_S = State
-TRANSITIONS: dict[tuple[State, State], str] = {
-    (_S.CLOSED, _S.LISTEN): "passive open",
-    (_S.CLOSED, _S.SYN_SENT): "active open",
-    (_S.LISTEN, _S.SYN_RECEIVED): "SYN",
-    (_S.SYN_SENT, _S.ESTABLISHED): "SYN,ACK",
-    (_S.SYN_SENT, _S.SYN_RECEIVED): "SYN (simultaneous open)",
-    (_S.SYN_RECEIVED, _S.ESTABLISHED): "ACK of our SYN",
-    (_S.ESTABLISHED, _S.FIN_WAIT_1): "shutdown",
-    (_S.ESTABLISHED, _S.CLOSE_WAIT): "FIN",
-    (_S.FIN_WAIT_1, _S.FIN_WAIT_2): "ACK of our FIN",
-    (_S.FIN_WAIT_1, _S.CLOSING): "FIN",
-    (_S.FIN_WAIT_2, _S.TIME_WAIT): "FIN",
-    (_S.CLOSING, _S.TIME_WAIT): "ACK of our FIN",
-    (_S.CLOSE_WAIT, _S.LAST_ACK): "shutdown",
-    **{(state, _S.CLOSED): "reset, abort or time-out" for state in State if state is not State.CLOSED},
-    (_S.LAST_ACK, _S.CLOSED): "ACK of our FIN, reset, abort or time-out",
-    (_S.TIME_WAIT, _S.CLOSED): "2 MSL have passed, or reset",
-}
-"""Every change of state there is, with its cause. Asserted in :meth:`Connection.enter`, drawn in the docs."""
-
-SYNCHRONIZED = frozenset(State) - {State.CLOSED, State.LISTEN, State.SYN_SENT, State.SYN_RECEIVED}
-"""States in which both sides agree on sequence numbers."""
-
-_AFTER_SHUTDOWN = {State.ESTABLISHED: State.FIN_WAIT_1, State.CLOSE_WAIT: State.LAST_ACK}
-
-
-class TimerKind(enum.Enum):
-    """What the connection's one long timer waits for: at most one of these makes sense at a time."""
-
-    NONE = 0
-    RETRANSMIT = 1
-    PERSIST = 2
-    TIME_WAIT = 3
+_AFTER_SHUTDOWN = {ESTABLISHED: FIN_WAIT_1, CLOSE_WAIT: LAST_ACK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +153,7 @@ class Connection:
     def __init__(self, settings: Settings, iss: int, *, ts_offset: int = 0, stats: Stats | None = None) -> None:
         self.settings = settings
         self.stats = stats if stats is not None else Stats()
-        self.state = State.CLOSED
+        self.state = CLOSED
         self.passive = False
         self.error = 0
         """Why the connection closed: 0, or ECONNRESET, ECONNREFUSED, ETIMEDOUT, ECONNABORTED of ``errno``."""
@@ -245,7 +210,7 @@ class Connection:
         self.opened_at = 0
         self.progress_at = 0
         """When the peer last acknowledged something new, or we began to wait for that."""
-        self.timer_kind = TimerKind.NONE
+        self.timer_kind = NO_TIMER
         self.timer_at = 0
         self.delack_at = 0
         """When a delayed acknowledgement is due; 0: none is."""
@@ -256,20 +221,20 @@ class Connection:
         """Change state. The one place that does."""
         assert (self.state, state) in TRANSITIONS, f"{self.state} -> {state}"
         self.state = state
-        if state is State.CLOSED:
+        if state is CLOSED:
             self.snd_buf.clear()
             self.reassembly.clear()
-            self.timer_kind = TimerKind.NONE
+            self.timer_kind = NO_TIMER
             self.delack_at = 0
-        elif state is State.TIME_WAIT:
+        elif state is TIME_WAIT:
             self.reassembly.clear()
             self.delack_at = 0
 
     def establish(self) -> None:
         """Both SYNs are acknowledged; a shutdown that waited for this takes effect."""
-        self.enter(State.ESTABLISHED)
+        self.enter(ESTABLISHED)
         if self.fin_queued:
-            self.enter(State.FIN_WAIT_1)
+            self.enter(FIN_WAIT_1)
 
     @property
     def rcv_wnd(self) -> int:
@@ -300,13 +265,13 @@ class Connection:
     def connect(self, now: int) -> None:
         """Active open: the next ``output`` sends a SYN."""
         self._open(now)
-        self.enter(State.SYN_SENT)
+        self.enter(SYN_SENT)
 
     def listen(self, now: int) -> None:
         """Passive open: the next segment may be a SYN."""
         self._open(now)
         self.passive = True
-        self.enter(State.LISTEN)
+        self.enter(LISTEN)
 
     def _open(self, now: int) -> None:
         self.opened_at = self.progress_at = now
@@ -325,7 +290,7 @@ class Connection:
 
     def write(self, data: bytes) -> None:
         """Queue bytes to be sent. The object is kept, not copied; who writes observes :meth:`write_room`."""
-        if not self.fin_queued and self.state is not State.CLOSED:
+        if not self.fin_queued and self.state is not CLOSED:
             self.snd_buf.append(data)
 
     def consume(self, count: int) -> None:
@@ -360,28 +325,28 @@ class Connection:
         Before the connection is established this waits for that. (RFC 9293, section 3.10.4, lets a CLOSE in
         SYN-SENT delete the connection; that is :meth:`abort`.)
         """
-        if not self.fin_queued and self.state is not State.CLOSED:
+        if not self.fin_queued and self.state is not CLOSED:
             self.fin_queued = True
             if self.state in _AFTER_SHUTDOWN:
                 self.enter(_AFTER_SHUTDOWN[self.state])
 
     def abort(self, error: int = errno.ECONNABORTED) -> None:
         """Close at once; where the peer knows of the connection the next ``output`` sends a RST."""
-        known = self.state in SYNCHRONIZED or (self.state is State.SYN_RECEIVED and self.snd_max != self.iss)
-        if known and self.state is not State.TIME_WAIT:
+        known = self.state in SYNCHRONIZED or (self.state is SYN_RECEIVED and self.snd_max != self.iss)
+        if known and self.state is not TIME_WAIT:
             # In sequence, and with an ACK, so that every peer accepts it.
             self.reset = self.snd_max, self.rcv_nxt, RST | ACK
         self.close_with(error)
 
     def close_with(self, error: int) -> None:
         """Close without a word, because of ``error``."""
-        if self.state is not State.CLOSED:
+        if self.state is not CLOSED:
             self.error = error
-            self.enter(State.CLOSED)
+            self.enter(CLOSED)
 
     def deadline(self) -> int | None:
         """When :func:`~slirpy.tcp.output.expire` wants to be called."""
-        if self.timer_kind is TimerKind.NONE:
+        if self.timer_kind is NO_TIMER:
             return self.delack_at or None
         return min(self.delack_at, self.timer_at) if self.delack_at else self.timer_at
 

@@ -11,9 +11,25 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from slirpy.interfaces import Buffer
-from slirpy.tcp.connection import SECOND, SYNCHRONIZED, Connection, State, TimerKind
+from slirpy.tcp.connection import SECOND, Connection
 from slirpy.tcp.options import MAX_SACK_BLOCKS, TIMESTAMP, TIMESTAMP_WORD, build
 from slirpy.tcp.seq import HALF, MASK
+from slirpy.tcp.states import (
+    CLOSE_WAIT,
+    CLOSED,
+    CLOSING,
+    ESTABLISHED,
+    FIN_WAIT_1,
+    FIN_WAIT_2,
+    LAST_ACK,
+    NO_TIMER,
+    PERSIST,
+    RETRANSMIT,
+    SYN_RECEIVED,
+    SYN_SENT,
+    SYNCHRONIZED,
+    TIME_WAIT_TIMER,
+)
 from slirpy.wire.tcp import ACK, FIN, PSH, SYN
 
 __all__ = ["Emit", "expire", "output"]
@@ -26,17 +42,17 @@ MAX_PIECES = 16
 """Pieces to an output, so that one connection cannot keep all others waiting."""
 MAX_PERSIST = 60 * SECOND
 
-_MAY_SEND = frozenset((State.ESTABLISHED, State.CLOSE_WAIT, State.FIN_WAIT_1, State.CLOSING, State.LAST_ACK))
+_MAY_SEND = frozenset((ESTABLISHED, CLOSE_WAIT, FIN_WAIT_1, CLOSING, LAST_ACK))
 
 
 def expire(conn: Connection, now: int) -> None:
     """Act on the deadlines that have passed; ``output`` then sends what is due."""
     if conn.delack_at and now >= conn.delack_at:
         conn.ack_now = True
-    if conn.timer_kind is TimerKind.NONE or now < conn.timer_at:
+    if conn.timer_kind is NO_TIMER or now < conn.timer_at:
         return
-    if conn.timer_kind is TimerKind.TIME_WAIT:
-        conn.enter(State.CLOSED)
+    if conn.timer_kind is TIME_WAIT_TIMER:
+        conn.enter(CLOSED)
         return
     opening = conn.state not in SYNCHRONIZED
     limit = conn.settings.syn_timeout if opening else conn.settings.user_timeout
@@ -46,11 +62,11 @@ def expire(conn: Connection, now: int) -> None:
         return
     conn.retries += 1
     conn.rtt.back_off()
-    if conn.timer_kind is TimerKind.PERSIST:
+    if conn.timer_kind is PERSIST:
         conn.probe = True
     else:
         _go_back(conn)
-    conn.timer_kind = TimerKind.NONE
+    conn.timer_kind = NO_TIMER
 
 
 def _go_back(conn: Connection) -> None:
@@ -75,9 +91,9 @@ def output(conn: Connection, now: int, emit: Emit) -> bool:
         conn.stats.tcp_resets_out += 1
         emit(seq, ack, flags, 0, b"", [], 0)
     state = conn.state
-    if state is State.ESTABLISHED or state in _MAY_SEND:
+    if state is ESTABLISHED or state in _MAY_SEND:
         more = _send_data(conn, now, emit)
-    elif state is State.SYN_SENT or state is State.SYN_RECEIVED:
+    elif state is SYN_SENT or state is SYN_RECEIVED:
         _send_syn(conn, now, emit)
         more = False
     else:
@@ -92,13 +108,13 @@ def output(conn: Connection, now: int, emit: Emit) -> bool:
 
 def _send_syn(conn: Connection, now: int, emit: Emit) -> None:
     if conn.snd_nxt != conn.iss:
-        if conn.ack_now and conn.state is State.SYN_RECEIVED:  # a repeated SYN: our SYN,ACK was lost
+        if conn.ack_now and conn.state is SYN_RECEIVED:  # a repeated SYN: our SYN,ACK was lost
             conn.ack_now = False
             conn.snd_nxt = conn.iss
         else:
             return
     settings = conn.settings
-    answering = conn.state is State.SYN_RECEIVED
+    answering = conn.state is SYN_RECEIVED
     flags, ack = (SYN | ACK, conn.rcv_nxt) if answering else (SYN, 0)
     wscale = conn.rcv_wscale if conn.wscale_ok or not answering else None
     timestamps = (conn.timestamp(now), conn.ts_recent) if conn.ts_ok or not answering else None
@@ -136,13 +152,14 @@ def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
         return False  # all sent, FIN included
     unsent = buf.length - flight
     if not unsent and not conn.fin_queued:
-        if conn.timer_kind is TimerKind.PERSIST:
-            conn.timer_kind = TimerKind.NONE
+        if conn.timer_kind is PERSIST:
+            conn.timer_kind = NO_TIMER
         conn.probe = False
         return False
     burst = conn.burst()
     usable = min(conn.snd_wnd, conn.cc.cwnd) - flight
-    pieces = 0
+    pieces = ack = wnd = 0
+    options = b""
     while True:
         size = min(unsent, usable, burst)
         last = size == unsent
@@ -160,24 +177,27 @@ def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
         if pieces == MAX_PIECES:
             return True
         flags = ACK
-        if last:
+        if last and size > 0:
             flags |= PSH
         if fin:
             flags |= FIN
+        if not pieces:  # these are the same for all pieces
+            ack, wnd, options = conn.rcv_nxt, _window(conn), _options(conn, now)
+            _acknowledged(conn)
         seq = conn.snd_nxt
-        wnd = _window(conn)
-        emit(
-            seq, conn.rcv_nxt, flags, wnd, _options(conn, now), buf.take(size) if size > 0 else [], max(size, 0)
-        )
-        _acknowledged(conn)
+        if size > 0:
+            emit(seq, ack, flags, wnd, options, buf.take(size), size)
+        else:
+            size = 0
+            emit(seq, ack, flags, wnd, options, [], 0)
         pieces += 1
-        sent = max(size, 0) + fin
+        sent = size + fin
         conn.snd_nxt = (seq + sent) & MASK
         if 0 < (conn.snd_nxt - conn.snd_max) & MASK < HALF:  # never sent before
             if conn.rtt_seq is None and not conn.ts_ok:
                 conn.rtt_seq, conn.rtt_time = conn.snd_nxt, now
             conn.snd_max = conn.snd_nxt
-        if conn.timer_kind is not TimerKind.RETRANSMIT:
+        if conn.timer_kind is not RETRANSMIT:
             _start_timer(conn, now)
         flight += sent
         usable -= sent
@@ -220,17 +240,17 @@ def _persist(conn: Connection, now: int, emit: Emit) -> None:
         beyond = (conn.snd_una + (size or 1)) & MASK
         if (beyond - conn.snd_max) & MASK < HALF:
             conn.snd_max = beyond
-    if conn.timer_kind is not TimerKind.PERSIST:
+    if conn.timer_kind is not PERSIST:
         if conn.retries == 0:
             conn.progress_at = now
-        conn.timer_kind = TimerKind.PERSIST
+        conn.timer_kind = PERSIST
         conn.timer_at = now + min(conn.rtt.rto, MAX_PERSIST)
 
 
 def _start_timer(conn: Connection, now: int) -> None:
-    if conn.timer_kind is not TimerKind.RETRANSMIT and conn.retries == 0:
+    if conn.timer_kind is not RETRANSMIT and conn.retries == 0:
         conn.progress_at = now
-    conn.timer_kind = TimerKind.RETRANSMIT
+    conn.timer_kind = RETRANSMIT
     conn.timer_at = now + conn.rtt.rto
 
 
@@ -259,7 +279,7 @@ def _window_growth(conn: Connection) -> int:
 
 def _window_update_due(conn: Connection) -> bool:
     """Receiver's silly window avoidance (section 3.8.6.2.2): tell of room when it is worth a segment."""
-    if conn.state is not State.ESTABLISHED and conn.state not in (State.FIN_WAIT_1, State.FIN_WAIT_2):
+    if conn.state is not ESTABLISHED and conn.state not in (FIN_WAIT_1, FIN_WAIT_2):
         return False
     if (conn.rcv_nxt - conn.irs) & MASK == 1:
         return False  # what the 16 bits of a SYN could not say rides on the first ACK of data

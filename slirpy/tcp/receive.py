@@ -11,9 +11,26 @@ import errno
 from typing import NamedTuple
 
 from slirpy.interfaces import Buffer
-from slirpy.tcp.connection import Connection, State, TimerKind
+from slirpy.tcp.connection import Connection
 from slirpy.tcp.options import NONE, TcpOptions
 from slirpy.tcp.seq import HALF, MASK, seq_gt, seq_lt
+from slirpy.tcp.states import (
+    CLOSE_WAIT,
+    CLOSED,
+    CLOSING,
+    ESTABLISHED,
+    FIN_WAIT_1,
+    FIN_WAIT_2,
+    LAST_ACK,
+    LISTEN,
+    NO_TIMER,
+    PERSIST,
+    RETRANSMIT,
+    SYN_RECEIVED,
+    SYN_SENT,
+    TIME_WAIT,
+    TIME_WAIT_TIMER,
+)
 from slirpy.wire.tcp import ACK, FIN, RST, SYN
 
 __all__ = ["Segment", "accept_text", "acknowledge", "reset_for", "segment_arrives"]
@@ -54,11 +71,11 @@ def reset_for(seg: Segment) -> tuple[int, int, int] | None:
 def segment_arrives(conn: Connection, seg: Segment, now: int) -> None:
     """Change the state of ``conn`` by a segment. One that belongs to a closed connection is ignored here."""
     state = conn.state
-    if state is State.LISTEN:
+    if state is LISTEN:
         _listen(conn, seg, now)
-    elif state is State.SYN_SENT:
+    elif state is SYN_SENT:
         _syn_sent(conn, seg, now)
-    elif state is not State.CLOSED:
+    elif state is not CLOSED:
         _otherwise(conn, seg, now)
 
 
@@ -71,7 +88,7 @@ def _listen(conn: Connection, seg: Segment, now: int) -> None:
         return
     if seg.flags & SYN:
         _take_syn(conn, seg)
-        conn.enter(State.SYN_RECEIVED)
+        conn.enter(SYN_RECEIVED)
         if seg.payload or seg.flags & FIN:
             # Data with a SYN is legal and rare. It is not acknowledged, so the peer sends it again.
             conn.stats.drop_tcp_unacceptable += 1
@@ -108,7 +125,7 @@ def _syn_sent(conn: Connection, seg: Segment, now: int) -> None:
             conn.rtt.sample(now - conn.rtt_time)
         conn.rtt_seq = None
         conn.rtt.backoff = conn.retries = 0
-        conn.timer_kind = TimerKind.NONE
+        conn.timer_kind = NO_TIMER
         conn.snd_una = conn.snd_nxt = conn.snd_max = seg.ack
         conn.progress_at = now
         conn.establish()
@@ -120,12 +137,12 @@ def _syn_sent(conn: Connection, seg: Segment, now: int) -> None:
             _otherwise(conn, rest, now)
     else:
         conn.snd_nxt = conn.snd_una  # so that output sends SYN,ACK
-        conn.enter(State.SYN_RECEIVED)
+        conn.enter(SYN_RECEIVED)
 
 
 def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
     """Section 3.10.7.4."""
-    if conn.state is State.SYN_RECEIVED and not conn.passive and seg.seq == conn.irs and seg.flags & ACK:
+    if conn.state is SYN_RECEIVED and not conn.passive and seg.seq == conn.irs and seg.flags & ACK:
         # The SYN,ACK of a simultaneous open. By the letter of the RFC its number is an old one, and the two sides
         # would answer each other's for ever; what it acknowledges is what it came for.
         seg = seg._replace(seq=conn.rcv_nxt, flags=seg.flags & ~SYN)
@@ -160,7 +177,7 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
             return
         conn.ack_now = True
         if wnd or start:
-            if conn.state is State.TIME_WAIT and flags & FIN:
+            if conn.state is TIME_WAIT and flags & FIN:
                 _restart_time_wait(conn, now)
             return
         # A closed window takes no text, but valid ACKs and RSTs (MUST-66).
@@ -184,17 +201,17 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
             stats.tcp_challenge_acks += 1
             conn.ack_now = True
             return
-        if conn.state is State.TIME_WAIT:
+        if conn.state is TIME_WAIT:
             conn.close_with(0)  # no failure: both streams are complete, it answers a late duplicate of ours
             return
         conn.peer_reset = True
-        refused = conn.state is State.SYN_RECEIVED and not conn.passive
+        refused = conn.state is SYN_RECEIVED and not conn.passive
         conn.close_with(errno.ECONNREFUSED if refused else errno.ECONNRESET)
         return
 
     # Fourth, SYN. RFC 5961, section 4.2: challenged in every synchronized state.
     if flags & SYN:
-        if conn.state is State.SYN_RECEIVED and conn.passive:
+        if conn.state is SYN_RECEIVED and conn.passive:
             conn.close_with(errno.ECONNABORTED)  # back to LISTEN, which is the demultiplexer's here
             return
         stats.tcp_challenge_acks += 1
@@ -205,7 +222,7 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
     if not flags & ACK:
         return
     ack = seg.ack
-    if conn.state is State.SYN_RECEIVED:
+    if conn.state is SYN_RECEIVED:
         if not 0 < (ack - conn.snd_una) & MASK <= (conn.snd_max - conn.snd_una) & MASK:
             conn.reset = ack, 0, RST
             return
@@ -216,7 +233,7 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
     window = seg.wnd << conn.snd_wscale
     if not acknowledge(conn, ack, window, seg.seq, len(seg.payload), bool(seg.flags & FIN), echoed, now):
         return
-    if conn.state is State.CLOSED:
+    if conn.state is CLOSED:
         return
 
     # Sixth, URG: urgent data is delivered in its place in the stream, as RFC 6093 asks of new applications.
@@ -265,17 +282,17 @@ def _take_fin(conn: Connection, now: int) -> None:
     """RCV.NXT has reached the peer's FIN."""
     conn.rcv_nxt = (conn.rcv_nxt + 1) & MASK
     conn.ack_now = True
-    if conn.state is State.ESTABLISHED:
-        conn.enter(State.CLOSE_WAIT)
-    elif conn.state is State.FIN_WAIT_1:
-        conn.enter(State.CLOSING)
-    elif conn.state is State.FIN_WAIT_2:
-        conn.enter(State.TIME_WAIT)
+    if conn.state is ESTABLISHED:
+        conn.enter(CLOSE_WAIT)
+    elif conn.state is FIN_WAIT_1:
+        conn.enter(CLOSING)
+    elif conn.state is FIN_WAIT_2:
+        conn.enter(TIME_WAIT)
         _restart_time_wait(conn, now)
 
 
 def _restart_time_wait(conn: Connection, now: int) -> None:
-    conn.timer_kind = TimerKind.TIME_WAIT
+    conn.timer_kind = TIME_WAIT_TIMER
     conn.timer_at = now + conn.settings.time_wait
 
 
@@ -306,7 +323,7 @@ def acknowledge(
     if acked:
         _new_data_acked(conn, ack, acked, echoed, now)
     elif outstanding and not length and not fin and window == conn.snd_wnd:
-        duplicate = conn.timer_kind is not TimerKind.PERSIST  # answers to probes repeat themselves
+        duplicate = conn.timer_kind is not PERSIST  # answers to probes repeat themselves
     # The window: SND.WL1 < SEG.SEQ, or equal and SND.WL2 =< SEG.ACK.
     newer = (seq - conn.snd_wl1) & MASK
     if 0 < newer < HALF or (newer == 0 and (ack - conn.snd_wl2) & MASK < HALF):
@@ -314,10 +331,10 @@ def acknowledge(
             conn.snd_wnd = window
             if window > conn.snd_wnd_max:
                 conn.snd_wnd_max = window
-        if conn.timer_kind is TimerKind.PERSIST:
+        if conn.timer_kind is PERSIST:
             conn.progress_at = now  # it answers, so we go on asking (MUST-37)
             if window:
-                conn.timer_kind = TimerKind.NONE
+                conn.timer_kind = NO_TIMER
                 conn.retries = 0
                 conn.rtt.backoff = 0
         conn.snd_wl1 = seq
@@ -369,19 +386,19 @@ def _new_data_acked(conn: Connection, ack: int, acked: int, echoed: int | None, 
 
     # RFC 6298, (5.2) and (5.3).
     if flight:
-        conn.timer_kind = TimerKind.RETRANSMIT
+        conn.timer_kind = RETRANSMIT
         conn.timer_at = now + conn.rtt.rto
-    elif conn.timer_kind is TimerKind.RETRANSMIT:
-        conn.timer_kind = TimerKind.NONE
+    elif conn.timer_kind is RETRANSMIT:
+        conn.timer_kind = NO_TIMER
 
     if fin_acked:
-        if conn.state is State.FIN_WAIT_1:
-            conn.enter(State.FIN_WAIT_2)
-        elif conn.state is State.CLOSING:
-            conn.enter(State.TIME_WAIT)
+        if conn.state is FIN_WAIT_1:
+            conn.enter(FIN_WAIT_2)
+        elif conn.state is CLOSING:
+            conn.enter(TIME_WAIT)
             _restart_time_wait(conn, now)
-        elif conn.state is State.LAST_ACK:
-            conn.enter(State.CLOSED)
+        elif conn.state is LAST_ACK:
+            conn.enter(CLOSED)
 
 
 def _duplicate_ack(conn: Connection) -> None:

@@ -16,7 +16,7 @@ from slirpy.errors import StateError
 from slirpy.interfaces import Buffer
 from slirpy.tcp import Connection, Segment, Settings, State, expire, output, reset_for, segment_arrives
 from slirpy.tcp import options as tcp_options
-from slirpy.tcp.connection import SYNCHRONIZED
+from slirpy.tcp.states import SYNCHRONIZED
 from slirpy.wire import ipv4, tcp
 from slirpy.wire.checksum import checksum, ones_sum
 

@@ -17,7 +17,7 @@ import pytest
 
 from slirpy import Config, ConfigError, Stats
 from slirpy.cli.app import COMMANDS, app
-from slirpy.tcp.connection import TRANSITIONS, State
+from slirpy.tcp.states import TRANSITIONS, State
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")])

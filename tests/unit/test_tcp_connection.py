@@ -10,8 +10,9 @@ import pytest
 from tcp_script import MS, SECOND, Script, active, passive
 
 from slirpy.tcp import Settings, State, reset_for
-from slirpy.tcp.connection import TRANSITIONS, Connection
+from slirpy.tcp.connection import Connection
 from slirpy.tcp.receive import Segment
+from slirpy.tcp.states import TRANSITIONS
 from slirpy.wire.tcp import ACK, FIN, RST, SYN
 
 MSS = 1460
@@ -485,7 +486,7 @@ def test_we_close_first() -> None:
     s.write(b"bye")
     s.send("PA", 1)
     s.shutdown()
-    s.send("FPA", 4, 1, b"")
+    s.send("FA", 4, 1, b"")
     s.state(State.FIN_WAIT_1)
     s.recv("A", 1, 5).silence().state(State.FIN_WAIT_2)
     s.recv("A", 1, 5, data=b"x" * 2 * MSS)  # half-close: the other half goes on
