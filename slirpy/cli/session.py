@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slirpy.cli import guest
+from slirpy.cli.linux import keep_heap
 from slirpy.cli.sandbox import Sandbox
 from slirpy.cli.terminal import Signals, Terminal
 from slirpy.config import Config, HostForward
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
+HEAP_BYTES = 8 << 20
+"""Free memory that is kept rather than given back to the system."""
 DRAIN_SECONDS = 5.0
 """How long data that CMD has sent may still take to its destination after CMD's end."""
 DRAIN_IDLE_SECONDS = 0.25
@@ -106,6 +109,7 @@ class Session:
         from slirpy.links.tap import TapLink
 
         _allow_descriptors()
+        keep_heap(HEAP_BYTES)
         config = self._config
         with ExitStack() as stack:
             link: Link = TapLink(sandbox.tap, config.mtu)
