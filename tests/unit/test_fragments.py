@@ -138,6 +138,14 @@ def test_beyond_the_end_and_two_ends() -> None:
         assert net.stats.drop_fragment_bad == 2
 
 
+def test_a_second_end_that_agrees_with_nothing() -> None:
+    net = Net()
+    net.send(eth(ipv4(17, bytes(8), ident=77, fragment=20)))
+    net.send(eth(ipv4(17, bytes(8), ident=77, fragment=4)))  # no overlap, yet it says that it is the last
+    assert quiet(net)
+    assert net.stats.drop_fragment_bad == 2
+
+
 def test_an_end_before_what_is_there() -> None:
     net = Net()
     net.send(eth(ipv4(17, bytes(64), ident=77, fragment=8 | MF)))

@@ -308,6 +308,14 @@ def test_poll_wakes_for_a_timer(guest: Guest) -> None:
         assert 0.5 < time.monotonic() - start < 3
 
 
+def test_poll_does_not_wait_longer_than_asked_for_a_timer(guest: Guest) -> None:
+    guest.nic.send(udp(b"x", destination=GATEWAY))  # its idle time-out is in four minutes
+    start = time.monotonic()
+    guest.net.poll(0.05)
+    guest.net.poll(0.05)
+    assert time.monotonic() - start < 5
+
+
 def test_poll_wakes_for_a_socket(guest: Guest, server: socket.socket) -> None:
     _, accepted = connect(guest, server)
     with closing(accepted):

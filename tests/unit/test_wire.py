@@ -274,6 +274,9 @@ def test_options_never_raise_and_agree_with_dpkt(raw: bytes) -> None:
     judged = dpkt.tcp.parse_opts(raw)
     if None in judged:
         return  # dpkt found it malformed; the next test says what we make of that
+    rebuilt = b"".join(bytes((k,)) + (bytes((2 + len(v),)) if k > 1 else b"") + v for k, v in judged)
+    if rebuilt != raw[: len(rebuilt)]:
+        return  # an option that is cut off, which dpkt takes for a shorter one
     sizes = {2: 2, 3: 1, 8: 8}
     found: dict[int, bytes] = {}
     for kind, value in judged:
