@@ -743,3 +743,13 @@ def test_flow_table(net: Net) -> None:
     assert flow.queued_out == 50
     assert 3.0 < flow.age < 3.1
     assert peer.guest == GUEST
+
+
+def test_segmentation_without_checksums_is_no_offload() -> None:
+    """Who cuts a frame has to complete checksums, so a link that says it only cuts gets whole segments."""
+    net = Net(features=LinkFeatures(segmentation_offload=True))
+    peer, far = opened(net)
+    far.write(bytes(10_000))
+    net.run(0.05)
+    assert {(f.gso_size, f.csum_start) for f in net.wire.sent} == {(0, 0)}
+    assert len(peer.drain()) == 10_000
