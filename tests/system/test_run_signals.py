@@ -36,8 +36,10 @@ while True:
 
 
 def test_the_command_begins_with_no_signal_blocked_or_ignored(slirpy: User) -> None:
-    result = slirpy.run("run", "grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status")
-    assert result.stdout.split() == ["SigBlk:", "0" * 16, "SigIgn:", "0" * 16]
+    """But for what was so before: make, for one, starts programs with the C library's own signals ignored."""
+    command = ["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"]
+    without = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert slirpy.run("run", *command).stdout == without.stdout
 
 
 def test_an_ignored_signal_stays_ignored(slirpy: User) -> None:

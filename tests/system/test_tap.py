@@ -259,7 +259,9 @@ def test_tcp(mtu: int, offloads: bool, ours: bool) -> None:
         stats, link = ns.net.stats, ns.link
         assert stats.drop_tcp_checksum == 0
         assert stats.drop_link_dead == 0
-        assert stats.dropped() <= stats.frames_in // 100, stats.nonzero()
+        # The kernel looks for IPv6 routers when it likes; and on a busy machine it may send a segment again.
+        dropped = stats.dropped() - stats.drop_ethernet_type
+        assert dropped <= max(stats.frames_in // 100, 10), stats.nonzero()
         if offloads:
             assert link.vouched == link.tcp_in
             assert link.longest_in > min(2 * mtu, 60_000)
