@@ -10,8 +10,8 @@ import difflib
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -130,66 +130,87 @@ def _ipv4(what: str, text: str | IPv4Address) -> IPv4Address:
         raise ConfigError(f'{what} "{text}" is not an IPv4 address, such as 10.0.2.2') from None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Config:
     """The virtual network: its addresses, what it tells guests, and what it lets through.
 
-    All arguments have defaults that work. Text is accepted where an address or a rule is wanted.
+    All arguments are given by name and have defaults that work. Text is accepted where an address or a rule is
+    wanted; the attributes are what it was read as.
 
     Raises:
         ConfigError: a value that cannot be used; the text says what is allowed.
         ForwardError: a rule in ``hostfwd`` that cannot be read.
     """
 
-    net: IPv4Network = field(default_factory=lambda: IPv4Network("10.0.2.0/24"))
+    net: IPv4Network
     """The virtual network, ``/4`` to ``/30``. Host bits are ignored, as QEMU ignores them."""
-    host: IPv4Address | None = None
+    host: IPv4Address
     """The gateway, alias of the host's loopback. Default: the second address (10.0.2.2)."""
-    dns: IPv4Address | None = None
+    dns: IPv4Address
     """The virtual DNS server. Default: the third address (10.0.2.3); in a /30 the gateway's own."""
-    dhcpstart: IPv4Address | None = None
+    dhcpstart: IPv4Address
     """The first address that DHCP gives out. Default: the 15th (10.0.2.15), or the first that is free."""
-    mtu: int = 1500
+    mtu: int
     """Largest IP packet in bytes on the guest's network, 68 to 65521; told to guests by DHCP."""
-    hostname: str | None = None
+    hostname: str | None
     """Name that DHCP gives to guests."""
-    domainname: str | None = None
+    domainname: str | None
     """Domain that DHCP gives to guests."""
-    dnssearch: Sequence[str] = ()
+    dnssearch: tuple[str, ...]
     """DNS search list that DHCP gives to guests."""
-    hostfwd: Sequence[HostForward] = ()
+    hostfwd: tuple[HostForward, ...]
     """Ports of the host that lead to guests; rules as :func:`parse_hostfwd` reads them, or parsed."""
-    resolvers: Sequence[Resolver] | None = None
+    resolvers: tuple[Resolver, ...] | None
     """DNS servers to forward to, ``ADDR[:PORT]`` each. Default: those of the host's resolv.conf."""
-    host_loopback: bool = True
+    host_loopback: bool
     """Whether the gateway's address leads to the host's 127.0.0.1."""
-    policy: Policy | None = None
+    policy: Policy | None
     """Asked once for each new flow; None allows all."""
 
-    def __post_init__(self) -> None:
-        put = self._put
-        put("net", self._network(self.net))
-        put("host", self._inside("host", self.host, 2))
-        if self.dns is None and self.net.prefixlen == 30:
-            put("dns", self.host)  # the other of the two addresses is the guest's
-        put("dns", self._inside("dns", self.dns, 3))
-        put("dhcpstart", self._inside("dhcpstart", self.dhcpstart, 15))
-        if self.dhcpstart in (self.host, self.dns):
-            raise ConfigError(
-                f"dhcpstart {self.dhcpstart} is the {'host' if self.dhcpstart == self.host else 'dns'}"
-                " address; choose another"
+    def __init__(
+        self,
+        *,
+        net: IPv4Network | str = "10.0.2.0/24",
+        host: IPv4Address | str | None = None,
+        dns: IPv4Address | str | None = None,
+        dhcpstart: IPv4Address | str | None = None,
+        mtu: int = 1500,
+        hostname: str | None = None,
+        domainname: str | None = None,
+        dnssearch: Sequence[str] = (),
+        hostfwd: Sequence[HostForward | str] = (),
+        resolvers: Sequence[Resolver | str] | None = None,
+        host_loopback: bool = True,
+        policy: Policy | None = None,
+    ) -> None:
+        put = partial(object.__setattr__, self)  # the way round "frozen"
+        network = self._network(net)
+        put("net", network)
+        gateway = self._inside("host", host, 2)
+        put("host", gateway)
+        if dns is None and network.prefixlen == 30:
+            dns = gateway  # the other of the two addresses is the guest's
+        put("dns", self._inside("dns", dns, 3, gateway))
+        put("dhcpstart", self._inside("dhcpstart", dhcpstart, 15, gateway, self.dns))
+        if self.dhcpstart in (gateway, self.dns):
+            other = "host" if self.dhcpstart == gateway else "dns"
+            raise ConfigError(f"dhcpstart {self.dhcpstart} is the {other} address; choose another")
+        if not isinstance(mtu, int) or not MTU_MIN <= mtu <= MTU_MAX:
+            raise ConfigError(f"mtu {mtu!r} is not a number from {MTU_MIN} to {MTU_MAX}")
+        put("mtu", mtu)
+        put("hostname", hostname)
+        put("domainname", domainname)
+        put("dnssearch", tuple(_sequence("dnssearch", dnssearch)))
+        rules = _sequence("hostfwd", hostfwd)
+        put("hostfwd", tuple(parse_hostfwd(rule) if isinstance(rule, str) else rule for rule in rules))
+        if resolvers is not None:
+            servers = _sequence("resolvers", resolvers)
+            resolvers = tuple(
+                parse_resolver(server) if isinstance(server, str) else server for server in servers
             )
-        if not isinstance(self.mtu, int) or not MTU_MIN <= self.mtu <= MTU_MAX:
-            raise ConfigError(f"mtu {self.mtu!r} is not a number from {MTU_MIN} to {MTU_MAX}")
-        put("dnssearch", tuple(_sequence("dnssearch", self.dnssearch)))
-        rules: Iterable[HostForward | str] = _sequence("hostfwd", self.hostfwd)
-        put("hostfwd", tuple(parse_hostfwd(r) if isinstance(r, str) else r for r in rules))
-        if self.resolvers is not None:
-            texts: Iterable[Resolver | str] = _sequence("resolvers", self.resolvers)
-            put("resolvers", tuple(parse_resolver(t) if isinstance(t, str) else t for t in texts))
-
-    def _put(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
+        put("resolvers", resolvers)
+        put("host_loopback", host_loopback)
+        put("policy", policy)
 
     @staticmethod
     def _network(value: IPv4Network | str) -> IPv4Network:
@@ -205,28 +226,27 @@ class Config:
             raise ConfigError(f"net {net} is a loopback or multicast network; choose one such as 10.0.2.0/24")
         return net
 
-    def _inside(self, what: str, value: IPv4Address | str | None, offset: int) -> IPv4Address:
-        """``value`` as an address of the network that a host may have, or the default at ``offset``."""
+    def _inside(
+        self, what: str, value: IPv4Address | str | None, offset: int, *taken: IPv4Address
+    ) -> IPv4Address:
+        """``value`` as an address of the network that a host may have; by default the one at ``offset``.
+
+        If that is taken, or the network is too small for it, it is the first that is free.
+        """
         net = self.net
         if value is None:
-            return self._default(offset)
+            if offset < net.num_addresses - 1 and net[offset] not in taken:
+                return net[offset]
+            for free in net.hosts():
+                if free not in taken:
+                    return free
+            raise ConfigError(f"net {net} has no room for gateway, DNS server and a guest; use a larger one")
         address = _ipv4(what, value)
         if address not in net or address in (net.network_address, net.broadcast_address):
             raise ConfigError(
                 f"{what} {address} is not an address of {net}; choose one from {net[1]} to {net[-2]}"
             )
         return address
-
-    def _default(self, offset: int) -> IPv4Address:
-        """The address at ``offset``; in a network too small for that, the first that is still free."""
-        net = self.net
-        taken = (self.host, self.dns)
-        if offset < net.num_addresses - 1 and net[offset] not in taken:
-            return net[offset]
-        for address in net.hosts():
-            if address not in taken:
-                return address
-        raise ConfigError(f"net {net} has no room for gateway, DNS server and a guest; use a larger one")
 
     # ------------------------------------------------------------------------ addresses as bytes
 
@@ -248,19 +268,16 @@ class Config:
     @cached_property
     def gateway_address(self) -> bytes:
         """The gateway, four bytes."""
-        assert self.host is not None
         return self.host.packed
 
     @cached_property
     def dns_address(self) -> bytes:
         """The DNS server, four bytes."""
-        assert self.dns is not None
         return self.dns.packed
 
     @cached_property
     def dhcpstart_address(self) -> bytes:
         """The first address of the DHCP pool, four bytes."""
-        assert self.dhcpstart is not None
         return self.dhcpstart.packed
 
     def contains(self, address: bytes) -> bool:

@@ -148,7 +148,7 @@ class Namespace:
         self.run("ip", "address", "add", "10.0.2.15/24", "dev", "tap0")
         self.run("ip", "link", "set", "tap0", "up")
         self.run("ip", "route", "add", "default", "via", "10.0.2.2")
-        self.net = Slirp(Config(mtu=mtu, hostfwd=hostfwd, resolvers=[]))  # type: ignore[arg-type]
+        self.net = Slirp(Config(mtu=mtu, hostfwd=hostfwd, resolvers=[]))
         self.net.attach_link(self.link)
         self.error: BaseException | None = None
         self._stop = False

@@ -45,25 +45,25 @@ def test_defaults_are_those_of_qemu() -> None:
     ],
 )
 def test_everything_follows_from_net(net: str, host: str, dns: str, dhcpstart: str) -> None:
-    config = Config(net=net)  # type: ignore[arg-type]
+    config = Config(net=net)
     assert (config.host, config.dns, config.dhcpstart) == (A(host), A(dns), A(dhcpstart))
 
 
 def test_a_30_network_has_room_for_one_guest_and_no_more() -> None:
     text = refusal(ConfigError, net="10.0.2.4/30", host="10.0.2.5", dns="10.0.2.6")
     assert text == "net 10.0.2.4/30 has no room for gateway, DNS server and a guest; use a larger one"
-    config = Config(net="10.0.2.4/30", host="10.0.2.5")  # type: ignore[arg-type]
+    config = Config(net="10.0.2.4/30", host="10.0.2.5")
     assert (config.dns, config.dhcpstart) == (A("10.0.2.5"), A("10.0.2.6"))
 
 
 def test_host_bits_of_net_are_ignored() -> None:
-    assert Config(net="10.1.2.3/16").net == IPv4Network("10.1.0.0/16")  # type: ignore[arg-type]
+    assert Config(net="10.1.2.3/16").net == IPv4Network("10.1.0.0/16")
 
 
 def test_defaults_step_aside() -> None:
-    config = Config(host="10.0.2.3")  # type: ignore[arg-type]
+    config = Config(host="10.0.2.3")
     assert config.dns == A("10.0.2.1")
-    config = Config(host="10.0.2.15")  # type: ignore[arg-type]
+    config = Config(host="10.0.2.15")
     assert config.dhcpstart == A("10.0.2.1")
 
 
@@ -151,7 +151,7 @@ def test_what_is_refused(arguments: dict[str, Any], text: str) -> None:
 
 def test_a_config_error_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="prefix must be"):
-        Config(net="10.0.0.0/31")  # type: ignore[arg-type]
+        Config(net="10.0.0.0/31")
 
 
 # ------------------------------------------------------------------------------------------- hostfwd
@@ -169,7 +169,7 @@ def test_a_config_error_is_a_value_error() -> None:
 def test_rules(rule: str, forward: HostForward) -> None:
     assert parse_hostfwd(rule) == forward
     assert parse_hostfwd(str(forward)) == forward  # what is shown can be typed again
-    assert Config(hostfwd=[rule]).hostfwd == (forward,)  # type: ignore[list-item]
+    assert Config(hostfwd=[rule]).hostfwd == (forward,)
     assert Config(hostfwd=[forward]).hostfwd == (forward,)
 
 
@@ -219,7 +219,7 @@ def test_resolvers(text: str, resolver: Resolver, shown: str) -> None:
     assert parse_resolver(text) == resolver
     assert str(resolver) == shown
     assert parse_resolver(shown) == resolver
-    assert Config(resolvers=[text]).resolvers == (resolver,)  # type: ignore[list-item]
+    assert Config(resolvers=[text]).resolvers == (resolver,)
 
 
 # -------------------------------------------------------------------------------------- QEMU's strings

@@ -138,7 +138,7 @@ def test_a_reply_has_the_fields_that_the_rfc_wants(world: World) -> None:
 
 
 def test_the_options_and_their_values() -> None:
-    config = Config(hostname="guest", domainname="example.test", mtu=9000, net="10.1.0.0/16")  # type: ignore[arg-type]
+    config = Config(hostname="guest", domainname="example.test", mtu=9000, net="10.1.0.0/16")
     offer = World(config).reply(DISCOVER)
     assert offer.options == {
         1: ip("255.255.0.0"),
@@ -372,7 +372,7 @@ def test_the_host_name_is_kept_if_it_is_one(world: World) -> None:
 
 
 def test_the_pool_goes_to_the_end_and_then_round() -> None:
-    world = World(Config(net="10.0.2.0/29", dhcpstart="10.0.2.5"))  # type: ignore[arg-type]
+    world = World(Config(net="10.0.2.0/29", dhcpstart="10.0.2.5"))
     assert [world.lease(n) for n in range(4)] == [ip(f"10.0.2.{n}") for n in (5, 6, 1, 4)]
     assert world.say(DISCOVER, 9) is None
     assert world.stats.drop_dhcp_pool_empty == 1
@@ -389,13 +389,13 @@ def test_the_pool_goes_past_what_was_asked_for_by_name(world: World) -> None:
 
 
 def test_the_smallest_network_has_one_address() -> None:
-    world = World(Config(net="10.0.2.0/30"))  # type: ignore[arg-type]
+    world = World(Config(net="10.0.2.0/30"))
     assert world.lease(1) == ip("10.0.2.1")
     assert world.say(DISCOVER, 2) is None
 
 
 def test_expired_leases_are_reused_oldest_first() -> None:
-    world = World(Config(net="10.0.2.0/29", dhcpstart="10.0.2.4"))  # type: ignore[arg-type]
+    world = World(Config(net="10.0.2.0/29", dhcpstart="10.0.2.4"))
     addresses = []
     for client in range(4):
         addresses.append(world.lease(client))
@@ -409,7 +409,7 @@ def test_expired_leases_are_reused_oldest_first() -> None:
 
 
 def test_a_reserved_address_is_no_obstacle_to_the_reuse_of_others() -> None:
-    world = World(Config(net="10.0.2.0/29", dhcpstart="10.0.2.4"))  # type: ignore[arg-type]
+    world = World(Config(net="10.0.2.0/29", dhcpstart="10.0.2.4"))
     reserved = world.service.reserve(mac(7))
     addresses = [world.lease(n) for n in range(3)]
     world.network.run(DAY)
@@ -430,7 +430,7 @@ def test_a_lease_that_came_back_after_a_gap_is_not_the_oldest(world: World) -> N
 
 
 def test_an_offer_is_held_for_a_minute() -> None:
-    world = World(Config(net="10.0.2.0/30"))  # type: ignore[arg-type]
+    world = World(Config(net="10.0.2.0/30"))
     world.reply(DISCOVER, 1)
     assert world.say(DISCOVER, 2) is None
     world.network.run(60)
@@ -446,7 +446,7 @@ def test_a_discover_does_not_shorten_a_lease(world: World) -> None:
 
 
 def test_a_huge_network_costs_nothing_and_its_table_is_bounded() -> None:
-    config = Config(net="16.0.0.0/4")  # type: ignore[arg-type]
+    config = Config(net="16.0.0.0/4")
     table = LeaseTable(config, limit=3)
     for number in range(3):
         assert table.bind(Client(mac(number)), None, 0) is not None
@@ -459,7 +459,7 @@ def test_a_huge_network_costs_nothing_and_its_table_is_bounded() -> None:
 
 
 def test_discovers_from_random_macs_stay_within_the_bound() -> None:
-    world = World(Config(net="10.0.0.0/8"))  # type: ignore[arg-type]
+    world = World(Config(net="10.0.0.0/8"))
     table = world.service._table
     table._limit = 500
     for client in range(2_000):
@@ -474,7 +474,7 @@ def test_discovers_from_random_macs_stay_within_the_bound() -> None:
 
 
 def test_leaving_does_not_leak_identities() -> None:
-    table = LeaseTable(Config(net="10.0.2.0/30"))  # type: ignore[arg-type]
+    table = LeaseTable(Config(net="10.0.2.0/30"))
     for number in range(100):
         client = Client(mac(number), b"\xff" + mac(number))
         lease = table.bind(client, None, number * 2 * DAY * SECOND)
@@ -666,7 +666,7 @@ def messages(draw: st.DrawFn) -> bytes:
 
 @given(st.lists(st.tuples(messages() | st.binary(max_size=600), st.integers(0, 90_000)), max_size=12))
 def test_garbage_raises_nothing_and_each_message_counts(batch: list[tuple[bytes, int]]) -> None:
-    world = World(Config(net="10.0.2.8/29", dhcpstart="10.0.2.14"))  # type: ignore[arg-type]
+    world = World(Config(net="10.0.2.8/29", dhcpstart="10.0.2.14"))
     for payload, seconds in batch:
         before = sum(world.stats.as_dict().values())
         world.service.datagram(datagram(payload))

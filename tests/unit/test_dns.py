@@ -47,7 +47,7 @@ class World:
         self.network = FakeNetwork()
         self.host = FakeHost()
         self.sink = FakeSink()
-        config = Config(resolvers=resolvers)  # type: ignore[arg-type]
+        config = Config(resolvers=resolvers)
         self.service = DnsService(config, self.network, self.host)
         self.stats = self.network.stats
 
@@ -633,7 +633,7 @@ def test_resolv_conf_is_read_again_when_it_changes(tmp_path: Path) -> None:
 def test_resolvers_of_the_configuration_go_before_the_file(tmp_path: Path) -> None:
     path = tmp_path / "resolv.conf"
     path.write_text("nameserver 127.0.0.9\n")
-    config = Config(resolvers=["10.0.2.3", "127.0.0.1:5353"])  # type: ignore[list-item]
+    config = Config(resolvers=["10.0.2.3", "127.0.0.1:5353"])
     servers = ResolverList(config, FakeNetwork(), str(path))
     assert servers.current() == (Resolver(bytes((127, 0, 0, 1)), 5353),)
     assert ResolverList(Config(resolvers=()), FakeNetwork(), str(path)).current() == ()

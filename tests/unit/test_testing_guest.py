@@ -49,7 +49,7 @@ def parsed(captured: Captured) -> dpkt.ethernet.Ethernet:
 
 
 def test_dhcp_gets_everything_from_the_configuration() -> None:
-    net = VirtualNetwork(Config(net="192.168.7.0/25", mtu=1400, hostname="box"))  # type: ignore[arg-type]
+    net = VirtualNetwork(Config(net="192.168.7.0/25", mtu=1400, hostname="box"))
     net.guest.mtu = 1500  # what its card can do
     lease = net.lease()
     assert (str(lease.address), lease.prefix) == ("192.168.7.15", 25)
