@@ -38,7 +38,7 @@ SECOND = 1_000_000_000
 CONNECT_TIMEOUT = 75 * SECOND
 READ_SIZE = 1 << 16
 """Bytes read from a peer at a time, about; whole bursts where the link segments."""
-READS = 8
+READS = 16
 """Reads for one flow in one flush."""
 MAX_FLOWS = 32768
 MAX_BURST = 65535 - 40 - 12
