@@ -280,10 +280,16 @@ class Config:
         """The first address of the DHCP pool, four bytes."""
         return self.dhcpstart.packed
 
+    @cached_property
+    def _prefix(self) -> tuple[int, int]:
+        """How far to shift an address so that its network is left, and that network."""
+        shift = 32 - self.net.prefixlen
+        return shift, int(self.net.network_address) >> shift
+
     def contains(self, address: bytes) -> bool:
         """Whether four bytes are an address of the virtual network."""
-        mask = int.from_bytes(self.netmask, "big")
-        return int.from_bytes(address, "big") & mask == int.from_bytes(self.network_address, "big")
+        shift, network = self._prefix
+        return int.from_bytes(address, "big") >> shift == network
 
     # ------------------------------------------------------------------------ QEMU's option strings
 
