@@ -127,6 +127,23 @@ class LinkSink(Protocol):
         """So many frames counted as taken by :meth:`Link.send` can never be sent."""
         ...
 
+    @property
+    def now(self) -> int:
+        """Monotonic nanoseconds of the present batch."""
+        ...
+
+    @property
+    def stats(self) -> Stats:
+        """Where a link counts what went wrong on its carrier."""
+        ...
+
+    def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
+        """Call ``callback`` at the first flush at or after ``when``: for links that hold frames back.
+
+        It may call :meth:`input`, whose consequences are sent by the same flush. A link cancels at its close.
+        """
+        ...
+
 
 # --------------------------------------------------------------------------------- HostNetwork, streams
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from slirpy.interfaces import Buffer, Frame, Link
+from slirpy.interfaces import Buffer, Frame, Link, Timer
+from slirpy.stats import Stats
 
 if TYPE_CHECKING:
     from slirpy.core.stack import IPStack
@@ -106,3 +108,17 @@ class LinkPort:
     def lost(self, frames: int) -> None:
         """Frames that the link could not send at all."""
         self.stack.stats.drop_link_dead += frames
+
+    @property
+    def now(self) -> int:
+        """The stack's time."""
+        return self.stack.now
+
+    @property
+    def stats(self) -> Stats:
+        """The stack's counters."""
+        return self.stack.stats
+
+    def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
+        """A timer of the stack, for a link that holds frames back."""
+        return self.stack.call_at(when, callback)

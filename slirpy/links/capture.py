@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
-from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, LinkSink, Poller
+from slirpy.interfaces import Buffer, Frame, Link
+from slirpy.links.middleware import Middleware
 from slirpy.wire.pcap import PcapWriter
 
 __all__ = ["CaptureLink"]
 
 
-class CaptureLink:
+class CaptureLink(Middleware):
     """Passes frames on between ``inner`` and the stack, and writes each of them to ``file``.
 
     A frame to the guest is written when ``inner`` has taken it. The file is whole after each batch, so it can
@@ -26,7 +27,7 @@ class CaptureLink:
     on, and :attr:`error` says why.
     """
 
-    __slots__ = ("_clock", "_inner", "_sink", "_writer", "error")
+    __slots__ = ("_clock", "_writer", "error")
 
     error: OSError | None
     """What ended the capture early, if anything did."""
@@ -42,22 +43,11 @@ class CaptureLink:
         Raises:
             OSError: the file cannot be written.
         """
-        self._inner = inner
+        super().__init__(inner)
         self._clock = clock
         self.error = None
-        self._sink: LinkSink | None = None
         self._writer: PcapWriter | None = PcapWriter(file)
         self._writer.flush()
-
-    @property
-    def features(self) -> LinkFeatures:
-        """Those of the inner link."""
-        return self._inner.features
-
-    def start(self, sink: LinkSink, poller: Poller) -> None:
-        """Deliver the inner link's frames to ``sink``."""
-        self._sink = sink
-        self._inner.start(self, poller)
 
     def send(self, frames: Sequence[Frame]) -> int:
         """Send frames by the inner link, and write those that it took."""
@@ -67,26 +57,13 @@ class CaptureLink:
 
     def close(self) -> None:
         """Close the inner link and end the capture. Harmless when repeated."""
-        self._inner.close()
+        super().close()
         self._writer = None
-
-    # ------------------------------------------------------------- the side that the inner link sees
 
     def input(self, frame: Buffer, checksummed: bool = False) -> None:
         """Write a frame from the guest and pass it on."""
         self._record([(frame,)])
-        assert self._sink is not None
-        self._sink.input(frame, checksummed)
-
-    def writable(self) -> None:
-        """Pass on that there is room."""
-        assert self._sink is not None
-        self._sink.writable()
-
-    def lost(self, frames: int) -> None:
-        """Pass on that frames were lost; they are in the file all the same."""
-        assert self._sink is not None
-        self._sink.lost(frames)
+        super().input(frame, checksummed)
 
     def _record(self, frames: Sequence[Sequence[Buffer]]) -> None:
         if self._writer is None:

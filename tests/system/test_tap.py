@@ -18,7 +18,8 @@ import pytest
 
 from slirpy import Config, LinkFeatures, Slirp
 from slirpy.errors import LinkError
-from slirpy.interfaces import Buffer, Frame, LinkSink, Poller
+from slirpy.interfaces import Buffer, Frame
+from slirpy.links.middleware import Middleware
 from slirpy.links.tap import TapLink, open_tap
 
 pytestmark = [
@@ -86,42 +87,29 @@ def digest(data: bytes | bytearray) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-class Watch:
+class Watch(Middleware):
     """A link around a TAP link that notes what crosses, and may claim to be able to do less."""
 
     def __init__(self, inner: TapLink, features: LinkFeatures) -> None:
-        self.inner = inner
-        self.features = features
+        super().__init__(inner)
+        self._features = features
         self.longest_in = self.longest_out = self.vouched = self.tcp_in = 0
-        self._sink: LinkSink | None = None
 
-    def start(self, sink: LinkSink, poller: Poller) -> None:
-        self._sink = sink
-        self.inner.start(self, poller)
+    @property
+    def features(self) -> LinkFeatures:
+        return self._features
 
     def send(self, frames: Sequence[Frame]) -> int:
         for frame in frames:
             self.longest_out = max(self.longest_out, sum(map(len, frame.parts)))
-        return self.inner.send(frames)
-
-    def close(self) -> None:
-        self.inner.close()
+        return super().send(frames)
 
     def input(self, frame: Buffer, checksummed: bool = False) -> None:
-        assert self._sink is not None
         if len(frame) > 34 and frame[12:14] == b"\x08\x00" and frame[23] == 6:
             self.tcp_in += 1
             self.vouched += checksummed
             self.longest_in = max(self.longest_in, len(frame))
-        self._sink.input(frame, checksummed)
-
-    def writable(self) -> None:
-        assert self._sink is not None
-        self._sink.writable()
-
-    def lost(self, frames: int) -> None:
-        assert self._sink is not None
-        self._sink.lost(frames)
+        super().input(frame, checksummed)
 
 
 class Namespace:

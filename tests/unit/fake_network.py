@@ -8,7 +8,7 @@ from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
-from slirpy.interfaces import Buffer, Datagram, LinkSink
+from slirpy.interfaces import Buffer, Datagram, LinkSink, Timer
 from slirpy.stats import Stats
 
 SECOND = 1_000_000_000
@@ -37,6 +37,17 @@ class FakeSink:
 
     def lost(self, frames: int) -> None:
         raise AssertionError("a service loses no frames")
+
+    @property
+    def now(self) -> int:
+        raise AssertionError("a service asks its network for the time")
+
+    @property
+    def stats(self) -> Stats:
+        raise AssertionError("a service has its counters from its network")
+
+    def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
+        raise AssertionError("a service has its timers from its network")
 
 
 class FakeTimer:

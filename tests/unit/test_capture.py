@@ -11,8 +11,9 @@ from typing import BinaryIO
 import dpkt
 import pytest
 
-from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, LinkSink, Poller
+from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, LinkSink, Poller, Timer
 from slirpy.links.capture import CaptureLink
+from slirpy.stats import Stats
 from slirpy.wire.pcap import SNAPLEN, PcapWriter
 
 FRAME = bytes(range(60))
@@ -56,6 +57,12 @@ class Sink:
 
     def lost(self, frames: int) -> None:
         self.losses += frames
+
+    now = 0
+    stats = Stats()
+
+    def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
+        raise AssertionError("a capture needs no timer")
 
 
 class NoPoller:

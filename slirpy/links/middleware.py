@@ -1,0 +1,100 @@
+"""What links around links share: everything is passed on, and a subclass changes what it is there for.
+
+A middleware is a :class:`~slirpy.interfaces.Link` towards the stack and a :class:`~slirpy.interfaces.LinkSink`
+towards the link that it wraps, so middlewares wrap each other too. The order matters: ``CaptureLink(FaultLink(tap))``
+writes what the stack sends and what has come through the faults, ``FaultLink(CaptureLink(tap))`` what the guest
+sends and receives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from slirpy.errors import StateError
+from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, LinkSink, Poller, Timer
+from slirpy.stats import Stats
+
+__all__ = ["Middleware"]
+
+
+class Middleware:
+    """Passes frames on between ``inner`` and the stack. For subclasses.
+
+    Args:
+        inner: the link that carries the frames; it is started and closed with this one.
+    """
+
+    __slots__ = ("_inner", "_sink")
+
+    def __init__(self, inner: Link) -> None:
+        self._inner = inner
+        self._sink: LinkSink | None = None
+
+    # ------------------------------------------------------------------- a link, as the stack sees it
+
+    @property
+    def features(self) -> LinkFeatures:
+        """Those of the inner link."""
+        return self._inner.features
+
+    def start(self, sink: LinkSink, poller: Poller) -> None:
+        """Deliver the inner link's frames to ``sink``."""
+        self._sink = sink
+        self._inner.start(self, poller)
+
+    def send(self, frames: Sequence[Frame]) -> int:
+        """Send by the inner link."""
+        return self._inner.send(frames)
+
+    def close(self) -> None:
+        """Close the inner link; nothing is delivered any more. Harmless when repeated."""
+        self._inner.close()
+        self._sink = None
+
+    # --------------------------------------------------------------- a sink, as the inner link sees it
+
+    def input(self, frame: Buffer, checksummed: bool = False) -> None:
+        """Pass on a frame from the guest."""
+        if self._sink is not None:
+            self._sink.input(frame, checksummed)
+
+    def writable(self) -> None:
+        """Pass on that the inner link has room again."""
+        if self._sink is not None:
+            self._sink.writable()
+
+    def lost(self, frames: int) -> None:
+        """Pass on that frames were lost."""
+        if self._sink is not None:
+            self._sink.lost(frames)
+
+    @property
+    def now(self) -> int:
+        """The stack's time, in nanoseconds.
+
+        Raises:
+            StateError: the link was not started, or is closed.
+        """
+        return self._started().now
+
+    @property
+    def stats(self) -> Stats:
+        """The stack's counters.
+
+        Raises:
+            StateError: the link was not started, or is closed.
+        """
+        return self._started().stats
+
+    def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
+        """A timer of the stack.
+
+        Raises:
+            StateError: the link was not started, or is closed.
+        """
+        return self._started().call_at(when, callback)
+
+    def _started(self) -> LinkSink:
+        if self._sink is None:
+            raise StateError("a link has time and counters from start to close; attach it to a network first")
+        return self._sink
