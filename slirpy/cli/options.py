@@ -1,0 +1,88 @@
+"""Options that several commands share: the virtual network, and what is told about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from slirpy.config import MTU_MAX, MTU_MIN, Config
+
+__all__ = ["CONTEXT", "network_config", "network_options", "report_options"]
+
+_F = TypeVar("_F", bound=Callable[..., object])
+
+CONTEXT: dict[str, Any] = {"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]}
+"""Settings of a command that takes another command line: the options after its first word are not ours."""
+
+
+def network_options(to: str, mtu: str = "[default: 1500]") -> Callable[[_F], _F]:
+    """The options of the virtual network, for :func:`network_config`.
+
+    Args:
+        to: who is the guest, for the help text.
+        mtu: the end of the help text of ``--mtu``.
+    """
+    options = (
+        click.option("--net", metavar="CIDR", help="The virtual network.  [default: 10.0.2.0/24]"),
+        click.option(
+            "--host", metavar="ADDR", help="The gateway, alias of the host's 127.0.0.1.  [default: 10.0.2.2]"
+        ),
+        click.option(
+            "--mtu",
+            type=int,
+            metavar="N",
+            help=f"Largest IP packet in bytes, {MTU_MIN} to {MTU_MAX}.  {mtu}",
+        ),
+        click.option(
+            "--hostfwd",
+            multiple=True,
+            metavar="RULE",
+            help=f"Lead a port of the host to {to}: [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport. An empty"
+            " hostaddr is 127.0.0.1; hostport 0 takes a free port and tells it. May be repeated.",
+        ),
+        click.option(
+            "--dns",
+            multiple=True,
+            metavar="ADDR[:PORT]",
+            help="Forward DNS queries to this server.  [default: those of /etc/resolv.conf]  May be repeated.",
+        ),
+        click.option(
+            "--no-host-loopback", is_flag=True, help="Do not let the gateway lead to the host's 127.0.0.1."
+        ),
+    )
+    return _all_of(*options)
+
+
+def report_options() -> Callable[[_F], _F]:
+    """``--capture`` and ``--stats``."""
+    return _all_of(
+        click.option("--capture", metavar="FILE", help="Write all frames to FILE, in pcap format."),
+        click.option("--stats", is_flag=True, help="Show flows and counters at the end, on standard error."),
+    )
+
+
+def _all_of(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
+    def decorate(function: _F) -> _F:
+        for option in reversed(options):  # click lists them from the last that was added
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def network_config(given: Mapping[str, Any], **defaults: Any) -> Config:
+    """The network that the values of :func:`network_options` describe.
+
+    Args:
+        given: value of each option by its name.
+        defaults: arguments of :class:`Config` for what was not given.
+
+    Raises:
+        ConfigError, ForwardError: a value that cannot be used.
+    """
+    values = {name: given[name] for name in ("net", "host", "mtu", "hostfwd")}
+    values["resolvers"] = given["dns"] or None
+    values = defaults | {name: value for name, value in values.items() if value is not None}
+    return Config(host_loopback=not given["no_host_loopback"], **values)
