@@ -1,4 +1,4 @@
-"""Capture: a link around a link, which writes what crosses it to a pcap file.
+"""Capture: a link around a link, which writes what crosses it for Wireshark and its like.
 
 The file shows what the link carries, as tcpdump does on a network card. With offloads that differs from what
 is on a wire: a TCP frame may be up to 64 KiB long and stand for many segments, and the transport checksum
@@ -10,69 +10,110 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import BinaryIO
 
-from slirpy.interfaces import Buffer, Frame, Link
+from slirpy.errors import StateError
+from slirpy.interfaces import Buffer, Frame, Link, LinkSink, Poller
 from slirpy.links.middleware import Middleware
-from slirpy.wire.pcap import PcapWriter
+from slirpy.links.recorder import Recorder, Target
 
 __all__ = ["CaptureLink"]
 
 
 class CaptureLink(Middleware):
-    """Passes frames on between ``inner`` and the stack, and writes each of them to ``file``.
+    """Passes frames on between ``inner`` and the stack, and writes each of them while a capture is running.
 
     A frame to the guest is written when ``inner`` has taken it. The file is whole after each batch, so it can
     be opened while the network runs. Should writing fail (a full disk), the capture ends, the network goes
     on, and :attr:`error` says why.
     """
 
-    __slots__ = ("_clock", "_writer", "error")
+    __slots__ = ("_poller", "_recorder")
 
-    error: OSError | None
-    """What ended the capture early, if anything did."""
-
-    def __init__(self, inner: Link, file: BinaryIO, clock: Callable[[], int] = time.time_ns) -> None:
-        """Begin a capture file.
+    def __init__(
+        self, inner: Link, target: Target | None = None, clock: Callable[[], int] = time.time_ns
+    ) -> None:
+        """Wrap a link, and begin a capture if there is a target.
 
         Args:
             inner: the link that carries the frames; closed with this one.
-            file: opened for writing in binary mode; it stays the caller's to close, after :meth:`close`.
+            target: as :meth:`start_capture` takes it; None: begin later.
             clock: gives the time of a frame, in nanoseconds since 1970.
 
         Raises:
-            OSError: the file cannot be written.
+            LinkError: the file cannot be written.
+            OSError: the file object cannot be written.
         """
         super().__init__(inner)
-        self._clock = clock
-        self.error = None
-        self._writer: PcapWriter | None = PcapWriter(file)
-        self._writer.flush()
+        self._poller: Poller | None = None
+        self._recorder: Recorder | None = None
+        if target is not None:
+            self.start_capture(target, clock=clock)
+
+    def start_capture(
+        self,
+        target: Target | Recorder,
+        *,
+        file_format: str | None = None,
+        max_bytes: int | None = None,
+        max_files: int = 2,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> Recorder:
+        """Write what crosses from now on; for the arguments see :class:`~slirpy.links.recorder.Recorder`.
+
+        Returns:
+            The recorder, whose ``frames``, ``dropped`` and ``error`` tell how it goes.
+
+        Raises:
+            StateError: a capture is running.
+            ConfigError: an argument that cannot be used.
+            LinkError: the file cannot be written.
+            OSError: the file object cannot be written.
+        """
+        if self._recorder is not None and self._recorder.error is None:
+            raise StateError("a capture is running on this link; call stop_capture() first")
+        if not isinstance(target, Recorder):
+            target = Recorder(
+                target, file_format=file_format, max_bytes=max_bytes, max_files=max_files, clock=clock
+            )
+        self._recorder = target
+        if self._poller is not None:
+            target.start(self._poller)
+        return target
+
+    def stop_capture(self) -> Recorder | None:
+        """End the capture; the network goes on. Returns its recorder, or None if there is no capture."""
+        recorder, self._recorder = self._recorder, None
+        if recorder is not None:
+            recorder.close()
+        return recorder
+
+    @property
+    def error(self) -> OSError | None:
+        """What ended the capture early, if anything did."""
+        return None if self._recorder is None else self._recorder.error
+
+    def start(self, sink: LinkSink, poller: Poller) -> None:
+        """Deliver the inner link's frames to ``sink``."""
+        self._poller = poller
+        if self._recorder is not None:
+            self._recorder.start(poller)
+        super().start(sink, poller)
 
     def send(self, frames: Sequence[Frame]) -> int:
         """Send frames by the inner link, and write those that it took."""
         taken = self._inner.send(frames)
-        self._record([frame.parts for frame in frames[:taken]])
+        if self._recorder is not None:
+            self._recorder.record([frame.parts for frame in frames[:taken]], inbound=False)
         return taken
 
     def close(self) -> None:
         """Close the inner link and end the capture. Harmless when repeated."""
         super().close()
-        self._writer = None
+        if self._recorder is not None:
+            self._recorder.close()  # it stays, for error
 
     def input(self, frame: Buffer, checksummed: bool = False) -> None:
         """Write a frame from the guest and pass it on."""
-        self._record([(frame,)])
+        if self._recorder is not None:
+            self._recorder.record(((frame,),), inbound=True)
         super().input(frame, checksummed)
-
-    def _record(self, frames: Sequence[Sequence[Buffer]]) -> None:
-        if self._writer is None:
-            return
-        now = self._clock()
-        try:
-            for parts in frames:
-                self._writer.write(now, *parts)
-            self._writer.flush()
-        except OSError as error:
-            self.error = error
-            self._writer = None

@@ -1,20 +1,20 @@
 """Capture files: the classic pcap format (draft-ietf-opsawg-pcap), with nanoseconds.
 
-Only writing: :class:`PcapWriter` is what :class:`slirpy.links.capture.CaptureLink` needs. To read such a file,
-``dpkt.pcap.Reader``, tcpdump and Wireshark are at hand.
+Only writing: this is what :class:`slirpy.links.recorder.Recorder` needs. To read such a file, ``dpkt.pcap.Reader``,
+tcpdump and Wireshark are at hand.
 
 A file is one header of 24 bytes, then for each frame a header of 16 bytes and the frame. All fields are
-little-endian here; readers find out by the magic number.
+little-endian here; readers find out by the magic number. ``slirpy.wire.pcapng`` has the same two functions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from struct import Struct
-from typing import BinaryIO
 
 from slirpy.interfaces import Buffer
 
-__all__ = ["LINKTYPE_ETHERNET", "SNAPLEN", "PcapWriter"]
+__all__ = ["LINKTYPE_ETHERNET", "SNAPLEN", "header", "record"]
 
 MAGIC_NANOSECONDS = 0xA1B23C4D
 LINKTYPE_ETHERNET = 1
@@ -26,40 +26,20 @@ _RECORD_HEADER = Struct("<IIII")  # seconds, nanoseconds, captured length, origi
 _SECOND = 1_000_000_000
 
 
-class PcapWriter:
-    """Writes Ethernet frames to a binary file, which stays the caller's to close."""
+def header() -> bytes:
+    """What a file begins with."""
+    return _FILE_HEADER.pack(MAGIC_NANOSECONDS, 2, 4, 0, 0, SNAPLEN, LINKTYPE_ETHERNET)
 
-    __slots__ = ("_file",)
 
-    def __init__(self, file: BinaryIO) -> None:
-        """Write the file header.
+def record(time: int, parts: Sequence[Buffer], inbound: bool) -> bytes:
+    """One frame.
 
-        Raises:
-            OSError: the file cannot be written.
-        """
-        self._file = file
-        file.write(_FILE_HEADER.pack(MAGIC_NANOSECONDS, 2, 4, 0, 0, SNAPLEN, LINKTYPE_ETHERNET))
-
-    def write(self, time: int, *parts: Buffer) -> None:
-        """Append one frame, given in pieces.
-
-        Args:
-            time: nanoseconds since 1970, UTC; from 0 to the year 2106.
-            parts: what makes up the frame, without the frame check sequence.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
-        frame = parts[0] if len(parts) == 1 else b"".join(parts)
-        length = len(frame)
-        seconds, nanoseconds = divmod(time, _SECOND)
-        self._file.write(_RECORD_HEADER.pack(seconds, nanoseconds, min(length, SNAPLEN), length))
-        self._file.write(frame if length <= SNAPLEN else frame[:SNAPLEN])
-
-    def flush(self) -> None:
-        """Hand what was written to the system, so that readers see whole records.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
-        self._file.flush()
+    Args:
+        time: nanoseconds since 1970, UTC; from 0 to the year 2106.
+        parts: what makes up the frame, without the frame check sequence.
+        inbound: whether it came from the guest; this format has no place for it.
+    """
+    frame = b"".join(parts)
+    length = len(frame)
+    seconds, nanoseconds = divmod(time, _SECOND)
+    return _RECORD_HEADER.pack(seconds, nanoseconds, min(length, SNAPLEN), length) + frame[:SNAPLEN]

@@ -1,0 +1,78 @@
+"""Capture files: the pcapng format (draft-ietf-opsawg-pcapng), with nanoseconds and directions.
+
+Only writing, as in ``slirpy.wire.pcap``, which has the same two functions. A file is a section header, one interface
+description, and for each frame an enhanced packet block, whose flags say which way it went.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from struct import Struct
+
+from slirpy.interfaces import Buffer
+from slirpy.wire.pcap import LINKTYPE_ETHERNET, SNAPLEN
+
+__all__ = ["header", "record"]
+
+_SECTION_HEADER, _INTERFACE_DESCRIPTION, _ENHANCED_PACKET = 0x0A0D0D0A, 1, 6
+_BYTE_ORDER = 0x1A2B3C4D
+_NANOSECONDS = 9
+# Options, draft sections 3.5, 4.1, 4.2 and 4.3: code, length, value padded to 32 bits.
+_END, _SHB_USERAPPL, _IF_NAME, _IF_TSRESOL, _EPB_FLAGS = 0, 4, 2, 9, 2
+_INBOUND, _OUTBOUND = 1, 2
+_NAME = b"slirpy"
+
+_BLOCK = Struct("<II")  # type, total length
+_LENGTH = Struct("<I")
+_OPTION = Struct("<HH")
+_SECTION = Struct("<IHHq")  # byte order, major, minor, section length: -1 for not known
+_INTERFACE = Struct("<HHI")  # link type, reserved, snaplen
+_PACKET = Struct(
+    "<IIIIIII"
+)  # type, total length, interface, time (upper, lower half), captured, original length
+_PACKET_END = Struct("<HHIHHI")  # flags option, end of options, total length
+
+
+def _option(code: int, value: bytes) -> bytes:
+    return _OPTION.pack(code, len(value)) + value + bytes(-len(value) % 4)
+
+
+def _block(kind: int, body: bytes) -> bytes:
+    length = _LENGTH.pack(_BLOCK.size + len(body) + _LENGTH.size)
+    return _LENGTH.pack(kind) + length + body + length
+
+
+def header() -> bytes:
+    """What a file begins with: the section and its only interface."""
+    end = _option(_END, b"")
+    section = _SECTION.pack(_BYTE_ORDER, 1, 0, -1) + _option(_SHB_USERAPPL, _NAME) + end
+    interface = (
+        _INTERFACE.pack(LINKTYPE_ETHERNET, 0, SNAPLEN)
+        + _option(_IF_NAME, _NAME)
+        + _option(_IF_TSRESOL, bytes((_NANOSECONDS,)))
+        + end
+    )
+    return _block(_SECTION_HEADER, section) + _block(_INTERFACE_DESCRIPTION, interface)
+
+
+def record(time: int, parts: Sequence[Buffer], inbound: bool) -> bytes:
+    """One frame.
+
+    Args:
+        time: nanoseconds since 1970, UTC; from 0 to the year 2554.
+        parts: what makes up the frame, without the frame check sequence.
+        inbound: whether it came from the guest, as ``frames_in`` counts it in :class:`slirpy.stats.Stats`.
+    """
+    frame = b"".join(parts)
+    length = len(frame)
+    captured = min(length, SNAPLEN)
+    padding = -captured % 4
+    total = _PACKET.size + captured + padding + _PACKET_END.size
+    return b"".join(
+        (
+            _PACKET.pack(_ENHANCED_PACKET, total, 0, time >> 32, time & 0xFFFFFFFF, captured, length),
+            frame[:SNAPLEN],
+            bytes(padding),
+            _PACKET_END.pack(_EPB_FLAGS, 4, _INBOUND if inbound else _OUTBOUND, _END, 0, total),
+        )
+    )
