@@ -52,6 +52,10 @@ class Neighbors:
         """Neighbours whose MAC address is known."""
         return [n for n in self._table.values() if n.mac is not None]
 
+    def heard(self, mac: bytes, port: LinkPort) -> int:
+        """When any neighbour at ``mac`` behind ``port`` was last heard, in nanoseconds; 0: never."""
+        return max((n.seen for n in self._table.values() if n.mac == mac and n.port is port), default=0)
+
     def learn(self, address: bytes, mac: bytes, port: LinkPort) -> Neighbor:
         """``address`` was just seen at ``mac`` behind ``port``."""
         neighbor = self.get(address)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from slirpy.interfaces import Buffer, Frame, Link, Timer
 from slirpy.stats import Stats
 
-if TYPE_CHECKING:
-    from slirpy.core.stack import IPStack
-
-__all__ = ["LinkPort"]
+__all__ = ["LinkPort", "PortOwner"]
 
 QUEUE_LIMIT = 1024
 """Frames that wait for a link that has no room."""
+QUEUE_BYTES = 4 << 20
+"""Bytes of frames from other guests among them: those are copies."""
 
 
 class Waiter(Protocol):
@@ -24,11 +23,31 @@ class Waiter(Protocol):
         """Ask to be served at the next flush."""
 
 
+class PortOwner(Protocol):
+    """What a port belongs to: a stack, or a switch without one."""
+
+    stats: Stats
+    now: int
+
+    def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
+        """Call ``callback`` at the first flush at or after ``when``."""
+
+    def input(self, port: LinkPort, frame: Buffer, checksummed: bool = False) -> None:
+        """Take one frame from a guest; it stays unchanged until the next flush has returned."""
+
+
 class LinkPort:
-    """The stack's side of one link: a bounded queue outward, and :class:`~slirpy.interfaces.LinkSink` inward."""
+    """The stack's side of one link: a bounded queue outward, and :class:`~slirpy.interfaces.LinkSink` inward.
+
+    Args:
+        mtu: largest IP packet in bytes that may be sent.
+    """
 
     __slots__ = (
+        "_borrowed",
         "_out",
+        "_owned",
+        "_owner",
         "_waiters",
         "blocked",
         "checksum_offload",
@@ -36,14 +55,13 @@ class LinkPort:
         "link",
         "mtu",
         "segmentation_offload",
-        "stack",
     )
 
-    def __init__(self, stack: IPStack, link: Link) -> None:
+    def __init__(self, owner: PortOwner, link: Link, mtu: int) -> None:
         features = link.features
-        self.stack = stack
+        self._owner = owner
         self.link = link
-        self.mtu = min(features.mtu or stack.config.mtu, stack.config.mtu)
+        self.mtu = mtu
         """Largest IP packet in bytes."""
         self.checksum_offload = features.checksum_offload
         self.segmentation_offload = features.checksum_offload and features.segmentation_offload
@@ -52,15 +70,17 @@ class LinkPort:
         self.closed = False
         """The link was taken out; neighbours may still be remembered behind it."""
         self._out: list[Frame] = []
+        self._borrowed = False  # some of them are views of buffers that last until the flush
+        self._owned = 0  # bytes that were copied
         self._waiters: dict[Waiter, None] = {}  # each once, however often it asks
 
     def input(self, frame: Buffer, checksummed: bool = False) -> None:
         """A frame from the guest."""
-        self.stack.input(self, frame, checksummed)
+        self._owner.input(self, frame, checksummed)
 
     def push(self, frame: Frame, length: int) -> None:
         """Queue a frame of ``length`` bytes for the next :meth:`flush`."""
-        stats = self.stack.stats
+        stats = self._owner.stats
         if self.closed:
             stats.drop_link_dead += 1
             return
@@ -70,6 +90,23 @@ class LinkPort:
         stats.frames_out += 1
         stats.bytes_out += length
         self._out.append(frame)
+
+    def forward(self, frame: Frame, length: int) -> None:
+        """Queue a frame from another guest, whose parts stay unchanged until the next :meth:`flush` only."""
+        if self.blocked and not self.closed:
+            if self._owned + length > QUEUE_BYTES:
+                self._owner.stats.drop_link_queue_full += 1
+                return
+            frame = self._own(frame)
+        else:
+            self._borrowed = True
+        self.push(frame, length)
+
+    def _own(self, frame: Frame) -> Frame:
+        """The frame in memory of its own. Parts stay apart: where the headers end tells links something."""
+        parts = tuple(map(bytes, frame.parts))  # costs nothing for what is bytes already
+        self._owned += sum(map(len, parts))
+        return frame._replace(parts=parts)
 
     def wait(self, waiter: Waiter) -> None:
         """Mark ``waiter`` when there is room again."""
@@ -86,8 +123,11 @@ class LinkPort:
             return
         self._out = []
         sent = self.link.send(out)
+        borrowed, self._borrowed = self._borrowed, False
+        self._owned = 0
         if sent < len(out):
-            self._out = out[sent:] + self._out
+            rest = out[sent:]
+            self._out = (list(map(self._own, rest)) if borrowed else rest) + self._out
             self.blocked = True
 
     def writable(self) -> None:
@@ -107,18 +147,18 @@ class LinkPort:
 
     def lost(self, frames: int) -> None:
         """Frames that the link could not send at all."""
-        self.stack.stats.drop_link_dead += frames
+        self._owner.stats.drop_link_dead += frames
 
     @property
     def now(self) -> int:
         """The stack's time."""
-        return self.stack.now
+        return self._owner.now
 
     @property
     def stats(self) -> Stats:
         """The stack's counters."""
-        return self.stack.stats
+        return self._owner.stats
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
         """A timer of the stack, for a link that holds frames back."""
-        return self.stack.call_at(when, callback)
+        return self._owner.call_at(when, callback)

@@ -19,6 +19,7 @@ from slirpy.core.fragments import Fragments
 from slirpy.core.icmp import Icmp
 from slirpy.core.neighbor import Neighbor, Neighbors
 from slirpy.core.port import LinkPort
+from slirpy.core.switch import Switch
 from slirpy.core.tcpflow import TcpFlow
 from slirpy.core.timers import Timers
 from slirpy.interfaces import (
@@ -53,6 +54,7 @@ class IPStack:
     Attributes:
         now: nanoseconds of the present batch.
         fastpath: whether ``core/fastpath.py`` is used; the tests turn it off.
+        switch: between the ports, when there are several.
         closed_flows: the last flows that ended, the latest last.
     """
 
@@ -74,6 +76,7 @@ class IPStack:
         self._gateway_mac = ethernet.virtual_mac(config.gateway_address)
         self._ident = random.getrandbits(16)
         self.neighbors = Neighbors(self)
+        self.switch = Switch(self.stats, self._local_macs, self.neighbors.heard)
         self.icmp = Icmp(self)
         self.demux = Demux(self)
         self._fragments = Fragments(self)
@@ -82,8 +85,14 @@ class IPStack:
 
     def attach(self, link: Link, poller: Poller) -> LinkPort:
         """Connect a link; its features are read now."""
-        port = LinkPort(self, link)
+        mtu = self.config.mtu
+        port = LinkPort(self, link, min(link.features.mtu or mtu, mtu))
         self.ports.append(port)
+        self.switch.plug(port, self.now)
+        if len(self.ports) == 2:  # until now the switch was not asked; it starts with what is known
+            for neighbor in self.neighbors.known():
+                if neighbor.mac is not None and neighbor.port is self.ports[0]:
+                    self.switch.learn(neighbor.mac, neighbor.port, neighbor.seen)
         link.start(port, poller)
         return port
 
@@ -91,6 +100,7 @@ class IPStack:
         """Disconnect a link and close it. Its flows stay, and go on if their guest appears elsewhere."""
         if port in self.ports:
             self.ports.remove(port)
+            self.switch.unplug(port)
             port.close()
 
     # --------------------------------------------------------------------------- the life of a batch
@@ -127,6 +137,8 @@ class IPStack:
             return
         if len(view) < ethernet.HEADER_LENGTH:
             stats.drop_ethernet_short += 1
+            return
+        if len(self.ports) > 1 and not self.switch.forward(port, view, checksummed, self.now):
             return
         macs = bytes(view[:12])
         kind = view[12] << 8 | view[13]

@@ -432,6 +432,7 @@ def test_a_guest_that_moves_to_another_link() -> None:
     twins = Twins()
     twins.open()
     wires = [net.attach() for net in twins.nets]
+    twins.run(4)  # at once it would be somebody else who takes its place
     for peer, wire in zip(twins.peers, wires, strict=True):
         peer.net.send(peer.frame(ACK | PSH, b"here now"), wire=wire)
         peer.seq += 8

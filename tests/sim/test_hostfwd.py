@@ -10,6 +10,7 @@ from harness import (
     ACK,
     FIN,
     GATEWAY,
+    GATEWAY_MAC,
     GUEST,
     GUEST_MAC,
     PSH,
@@ -308,7 +309,7 @@ def test_settings_follow_the_link_that_the_guest_is_behind() -> None:
     client = connect(net)
     net.take()
     net.take(second)
-    net.send(arp(2), wire=second)
+    net.send(arp(2, to=GATEWAY_MAC), wire=second)
     (frame,) = net.take(second)
     peer = Peer(net, CLIENT[1], address=CLIENT[0], sport=80)
     peer.ack = frame.data.data.seq + 1

@@ -1,0 +1,300 @@
+"""Several guests on one network: a learning switch between ports, or a hub.
+
+:class:`Switch` decides where a frame goes. :class:`~slirpy.core.stack.IPStack` asks it about each frame that its fast
+path does not take, as soon as there is more than one port, and is then one more port of it.
+:class:`~slirpy.core.switchnet.SwitchNetwork` is a network of ports alone.
+
+**Learning.** The table says behind which port a MAC address is. A frame to a known address goes to that port only,
+all others are flooded. An entry is good for :data:`AGE` after the last frame. Each port has room for
+:data:`PORT_MACS` addresses and loses its own oldest, so a guest that invents addresses pushes out nobody else's.
+
+**Spoofing.** A frame is dropped if its source is a virtual host's address, or an address that was heard behind
+another port within :data:`HOLD`. After such a silence it may move, because guests do. Where it was first is its home
+for as long as it was heard there within :data:`AGE`: from there it may come back at once. So who takes an address of
+a silent guest loses it with that guest's next word, and an address moves at most twice in a :data:`HOLD`.
+
+**Loops.** Ethernet has no hop count, so a frame in a loop of switches would go round for ever, and multiply. Three
+things bound it: what is flooded is remembered for a second by its hash, and is dropped when it comes again **by
+another port** (a sender that repeats itself does so by the same one); sources that seem to jump between ports are
+dropped as above; and each port has a token bucket for what it may have flooded.
+
+Buffers are reused after the flush. Frames are handed through as views, and copied only where a port has no room
+(:meth:`~slirpy.core.port.LinkPort.forward`).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+
+from slirpy.core import offload
+from slirpy.core.port import LinkPort
+from slirpy.interfaces import Frame
+from slirpy.stats import Stats
+from slirpy.wire import ethernet, ipv4, tcp
+
+__all__ = ["AGE", "HOLD", "PORT_MACS", "Switch"]
+
+SECOND = 1_000_000_000
+AGE = 300 * SECOND
+"""How long a MAC address is remembered after its last frame (IEEE 802.1D, table 7-5)."""
+HOLD = 3 * SECOND
+"""How long a MAC address must have been silent before it may be heard behind another port."""
+PORT_MACS = 1024
+"""MAC addresses behind one port."""
+FLOOD_RATE = 4000
+"""Frames a second that one port may have flooded, in the long run."""
+FLOOD_BURST = 1000
+"""Frames that it may have flooded at once."""
+REPEAT_TIME = SECOND
+"""How long a flooded frame is remembered, at least half of it and if there are not too many."""
+REPEAT_FRAMES = 4096
+_REFRESH = SECOND
+"""The order of a port's addresses by age is this exact."""
+_PADDING = bytes(ethernet.MIN_LENGTH)
+_TOKEN = SECOND // FLOOD_RATE
+
+
+class _Entry:
+    """Where a MAC address is."""
+
+    __slots__ = ("home", "home_seen", "port", "seen")
+
+    def __init__(self, port: LinkPort, now: int) -> None:
+        self.port = self.home = port
+        self.seen = self.home_seen = now
+
+
+class _Plug:
+    """What the switch knows of a port."""
+
+    __slots__ = ("credit", "credited", "macs")
+
+    def __init__(self, now: int) -> None:
+        self.macs: OrderedDict[bytes, _Entry] = OrderedDict()  # the one silent for longest first
+        self.credit = FLOOD_BURST * _TOKEN  # nanoseconds; a frame costs _TOKEN
+        self.credited = now
+
+    def take(self, now: int) -> bool:
+        """Whether one more frame may be flooded."""
+        credit = min(self.credit + now - self.credited, FLOOD_BURST * _TOKEN)
+        self.credited = now
+        allowed = credit >= _TOKEN
+        self.credit = credit - _TOKEN if allowed else credit
+        return allowed
+
+
+class _Recent:
+    """Hashes of frames that were flooded lately, in two generations, and the ports that they came from."""
+
+    __slots__ = ("_new", "_old", "_since")
+
+    def __init__(self) -> None:
+        self._new: dict[int, LinkPort] = {}
+        self._old: dict[int, LinkPort] = {}
+        self._since = 0
+
+    def elsewhere(self, key: int, port: LinkPort, now: int) -> bool:
+        """Whether that frame came from another port lately."""
+        age = now - self._since
+        if age >= REPEAT_TIME // 2 or len(self._new) >= REPEAT_FRAMES // 2:
+            self._old = self._new if age < REPEAT_TIME else {}
+            self._new = {}
+            self._since = now
+        return (self._new.get(key) or self._old.get(key) or port) is not port
+
+    def note(self, key: int, port: LinkPort) -> None:
+        """It came from there."""
+        self._new[key] = port
+
+
+class Switch:
+    """Frames between ports; see the module's text.
+
+    Args:
+        stats: where it counts.
+        local: MAC addresses of virtual hosts, which no guest may have.
+        heard: when somebody else last heard a MAC address behind a port, in nanoseconds, or 0: the stack's
+            fast path keeps its frames to itself.
+        hub: flood everything, as QEMU's hub does, and learn nothing; may be changed at any time.
+    """
+
+    def __init__(
+        self,
+        stats: Stats,
+        local: AbstractSet[bytes] = frozenset(),
+        heard: Callable[[bytes, LinkPort], int] = lambda mac, port: 0,
+        *,
+        hub: bool = False,
+    ) -> None:
+        self.hub = hub
+        self._stats = stats
+        self._heard = heard
+        self._local = local
+        self._plugs: dict[LinkPort, _Plug] = {}
+        self._table: dict[bytes, _Entry] = {}
+        self._recent = _Recent()
+
+    # ------------------------------------------------------------------------------------- ports, table
+
+    def plug(self, port: LinkPort, now: int) -> None:
+        """A port more."""
+        self._plugs[port] = _Plug(now)
+
+    def unplug(self, port: LinkPort) -> None:
+        """A port less: the addresses behind it may appear elsewhere at once."""
+        plug = self._plugs.pop(port)
+        for mac in plug.macs:
+            del self._table[mac]
+        for entry in self._table.values():
+            if entry.home is port:
+                entry.home = entry.port
+                entry.home_seen = entry.seen
+
+    def lookup(self, mac: bytes, now: int) -> LinkPort | None:
+        """The port behind which a MAC address is; None: unknown."""
+        entry = self._table.get(mac)
+        return entry.port if entry is not None and now - entry.seen <= AGE else None
+
+    def __len__(self) -> int:
+        """Entries of the table."""
+        return len(self._table)
+
+    def learn(self, mac: bytes, port: LinkPort, now: int) -> bool:
+        """A frame from ``mac`` came by ``port``; False: it may not, and is not to be believed."""
+        entry = self._table.get(mac)
+        if entry is None:
+            self._enter(mac, port, now)
+        elif entry.port is port:
+            if now - entry.seen >= _REFRESH:
+                self._plugs[port].macs.move_to_end(mac)
+            entry.seen = now
+            if entry.home is port or now - entry.home_seen > AGE:
+                entry.home, entry.home_seen = port, now
+        elif self._may_move(mac, entry, port, now):
+            self._move(mac, entry, port, now)
+        else:
+            self._stats.drop_switch_spoofed += 1
+            return False
+        return True
+
+    def _may_move(self, mac: bytes, entry: _Entry, port: LinkPort, now: int) -> bool:
+        if entry.home is port and now - entry.home_seen <= AGE:
+            return True
+        if now - entry.seen > HOLD:
+            entry.seen = max(entry.seen, self._heard(mac, entry.port))
+            if entry.home is entry.port:
+                entry.home_seen = entry.seen
+        return now - entry.seen > HOLD
+
+    def _enter(self, mac: bytes, port: LinkPort, now: int) -> None:
+        macs = self._plugs[port].macs
+        if len(macs) >= PORT_MACS:
+            oldest, _ = macs.popitem(last=False)
+            del self._table[oldest]
+            self._stats.switch_macs_evicted += 1
+        self._table[mac] = macs[mac] = _Entry(port, now)
+
+    def _move(self, mac: bytes, entry: _Entry, port: LinkPort, now: int) -> None:
+        self._stats.switch_macs_moved += 1
+        home, home_seen = entry.home, entry.home_seen
+        del self._plugs[entry.port].macs[mac]
+        del self._table[mac]
+        self._enter(mac, port, now)
+        if home is not port and now - home_seen <= AGE:
+            moved = self._table[mac]
+            moved.home, moved.home_seen = home, home_seen
+
+    # ------------------------------------------------------------------------------------------- frames
+
+    def forward(self, port: LinkPort, view: memoryview, checksummed: bool, now: int) -> bool:
+        """Send a frame of at least 14 bytes that came by ``port`` on to where it belongs.
+
+        ``view`` must stay unchanged until the ports have been flushed.
+
+        Returns:
+            Whether a stack at this switch has to take it too: it is for a virtual host, or for everyone.
+        """
+        stats = self._stats
+        destination, source = bytes(view[:6]), bytes(view[6:12])
+        if source[0] & 1 or source in self._local:
+            stats.drop_ethernet_source += 1
+            return False
+        if destination in self._local:
+            return self.hub or self.learn(source, port, now)
+        group = destination[0] & 1
+        out = None if group or self.hub else self.lookup(destination, now)
+        if out is not None:
+            if not self.learn(source, port, now):
+                return False
+            if out is not port:
+                stats.switch_forwarded += 1
+                self._send((out,), view, checksummed)
+            return False  # else the two are behind the same port, and have heard each other
+        key = hash(view.tobytes().ljust(ethernet.MIN_LENGTH, b"\0"))
+        if self._recent.elsewhere(key, port, now):
+            stats.drop_switch_duplicate += 1
+            return False
+        if not self.hub and not self.learn(source, port, now):
+            return False
+        if (group or not self.hub) and not self._plugs[port].take(now):
+            stats.drop_switch_storm += 1
+            return False
+        self._recent.note(key, port)
+        stats.switch_flooded += 1
+        self._send([other for other in self._plugs if other is not port], view, checksummed)
+        return bool(group)
+
+    def _send(self, ports: list[LinkPort] | tuple[LinkPort], view: memoryview, checksummed: bool) -> None:
+        """Queue a frame at each of the ports, in the form that each can take."""
+        length = len(view)
+        where: offload.Layout | None = None
+        looked = sound = False
+        for port in ports:
+            # Frames that are longer because of a VLAN tag are looked at more closely below.
+            if not checksummed and length <= port.mtu + ethernet.HEADER_LENGTH:
+                self._plain(port, view)
+                continue
+            if not looked:
+                looked, where = True, offload.layout(view)
+                sound = checksummed
+            if length <= offload.frame_limit(view, port.mtu):
+                if where is None or not checksummed:
+                    self._plain(port, view)
+                elif port.checksum_offload:
+                    port.forward(offload.partial(view, where), max(where.end, ethernet.MIN_LENGTH))
+                else:
+                    for frame in offload.segments(view, where, length):
+                        port.forward(frame, where.end)
+                continue
+            size = 0 if where is None else port.mtu - (where.data - where.ip)
+            if (
+                where is None
+                or where.protocol != ipv4.TCP
+                or view[where.transport + 13] & (tcp.SYN | tcp.RST)
+                or size <= 0
+            ):
+                self._stats.drop_switch_too_long += 1
+                continue
+            if not sound:  # what is cut gets new checksums, which must not hide a wrong one
+                if not offload.sum_ok(view, where):
+                    self._stats.drop_tcp_checksum += 1
+                    return
+                sound = True
+            self._cut(port, view, where, size)
+
+    def _plain(self, port: LinkPort, view: memoryview) -> None:
+        length = len(view)
+        if length < ethernet.MIN_LENGTH:
+            port.forward(Frame((view, _PADDING[length:])), ethernet.MIN_LENGTH)
+        else:
+            port.forward(Frame((view,)), length)
+
+    def _cut(self, port: LinkPort, view: memoryview, where: offload.Layout, size: int) -> None:
+        """Send a large TCP segment in pieces, or let the port make them."""
+        if port.segmentation_offload and where.version == 4 and where.ip == ethernet.HEADER_LENGTH:
+            port.forward(offload.partial(view, where, size), where.end)
+            return
+        for frame in offload.segments(view, where, size):
+            port.forward(frame, sum(map(len, frame.parts)))
