@@ -68,7 +68,7 @@ ip addr add "$ip/$mask" dev eth0
 for server in $dns; do echo "nameserver $server"; done >/etc/resolv.conf
 echo "leased $ip router ${router:-none} dns ${dns:-none} mtu ${mtu:-none}"
 """
-DHCP = "udhcpc -s /lease -i eth0 -q -n -f -t 8 -T 1 2>/dev/null || echo 'no lease'"
+DHCP = "udhcpc -s /lease -i eth0 -q -n -f -O mtu -t 8 -T 1 2>/dev/null || echo 'no lease'"
 
 
 class MissingError(Exception):

@@ -1,0 +1,171 @@
+"""``slirpy qemu``: QEMU with its network card already connected to slirpy.
+
+QEMU inherits one end of a socket pair as a descriptor: there is no path or port that somebody else could connect to,
+nothing to clean up, and each of the two sees the other's end at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from slirpy.cli.main import fail
+from slirpy.cli.options import CONTEXT, network_config, network_options, report_options
+
+if TYPE_CHECKING:
+    from slirpy.config import Config
+
+__all__ = ["card_arguments", "has_own_card", "qemu"]
+
+LARGE_MTU = 65520
+"""The largest multiple of 16 that a frame of 64 KiB has room for; other programs of this kind use it too."""
+PLAIN_MTU = 1500
+NETDEV = "slirpy0"
+FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+
+EXAMPLES = """
+\b
+Examples:
+  slirpy qemu -- qemu-system-x86_64 -m 1G -nographic disk.qcow2
+  slirpy qemu --hostfwd tcp::2222-:22 -- qemu-system-x86_64 -m 1G disk.qcow2
+  slirpy qemu --mtu 1500 -- qemu-system-aarch64 -M virt -cpu max disk.qcow2
+  slirpy qemu --capture out.pcap --stats -- qemu-system-x86_64 disk.qcow2
+  slirpy qemu -- qemu-system-x86_64 -device e1000,netdev=slirpy0 disk.qcow2    a card of your choice
+"""
+
+
+@click.command(context_settings=CONTEXT, epilog=EXAMPLES)
+@network_options("the guest", mtu=f"[default: {LARGE_MTU}, or {PLAIN_MTU} with a card of your own]")
+@click.option("--mac", metavar="MAC", help="The card's address.  [default: QEMU's choice]")
+@report_options()
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] QEMU [ARG]...")
+def qemu(mac: str | None, capture: str | None, stats: bool, command: Sequence[str], **network: Any) -> None:
+    """Run QEMU with slirpy as its network.
+
+    QEMU is started with your arguments and a virtio card that is connected to slirpy; it needs QEMU 7.2 or newer. The
+    card tells the guest an MTU of 65520: no cable limits frames here, and large ones cost the least. If an
+    argument of yours uses the netdev slirpy0, that is the card, and no other is added. The exit
+    status is QEMU's; 127 if QEMU is not found, 126 if it cannot be executed, 2 for a mistake in the options.
+    """
+    own = has_own_card(command)
+    config = network_config(network, mtu=PLAIN_MTU if own else LARGE_MTU)
+    if mac is not None:
+        if own:
+            fail(f"--mac {mac}: the card is one of your own; give it mac={mac} there")
+        if not re.fullmatch(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", mac) or int(mac[:2], 16) & 1:
+            fail(f'--mac "{mac}" is not the address of a card; write for example 52:54:00:12:34:57')
+    if sys.platform == "win32":
+        fail("qemu needs descriptors that a child inherits, which Windows has not; see `slirpy listen tcp:...`")
+    raise SystemExit(_run(config, command, mac, capture, stats))
+
+
+def has_own_card(command: Sequence[str]) -> bool:
+    """Whether the command line has a card for our netdev already."""
+    return any(f"netdev={NETDEV}" in argument.split(",") for argument in command)
+
+
+def card_arguments(command: Sequence[str], descriptor: int, mtu: int, mac: str | None = None) -> list[str]:
+    """QEMU's command line with the card added.
+
+    Args:
+        command: QEMU and its arguments.
+        descriptor: a connected stream socket that QEMU inherits.
+        mtu: that the card tells the guest; 1500 is not told, because it is anybody's default.
+        mac: address of the card; None: QEMU's choice.
+    """
+    # Read last by QEMU, the order does not matter: a device may come before its netdev.
+    netdev = f"stream,id={NETDEV},addr.type=fd,addr.str={descriptor}"
+    arguments = [*command, "-netdev", netdev]
+    if not has_own_card(command):
+        card = f"virtio-net-pci,netdev={NETDEV}"
+        if mtu != PLAIN_MTU:
+            card += f",host_mtu={mtu}"
+        if mac is not None:
+            card += f",mac={mac}"
+        arguments += ["-device", card]
+    return arguments
+
+
+def _run(config: Config, command: Sequence[str], mac: str | None, capture: str | None, stats: bool) -> int:
+    """Run QEMU to its end and return its status as a shell does: 128 + n when signal n killed it."""
+    from slirpy import Slirp
+    from slirpy.cli import serving
+    from slirpy.interfaces import Link
+    from slirpy.links.stream import StreamLink
+
+    caught = [getattr(signal, name) for name in FORWARDED]
+    with ExitStack() as stack:
+        ours, theirs = socket.socketpair()
+        stack.callback(theirs.close)
+        link: Link = StreamLink(ours)
+        if capture is not None:
+            link = serving.capturing(link, capture, stack)
+        stack.callback(link.close)
+        net = stack.enter_context(Slirp(config))
+        signals = stack.enter_context(serving.CaughtSignals([*caught, signal.SIGCHLD]))
+        process = _start(card_arguments(command, theirs.fileno(), config.mtu, mac), theirs.fileno())
+        stack.callback(_end, process)
+        theirs.close()  # so that each side sees the other's end
+        serving.allow_descriptors()
+        serving.keep_heap()
+        serving.tell_forwards(net)
+
+        def woken(_: int) -> None:
+            for number in signals.take():
+                if number != signal.SIGCHLD:
+                    process.send_signal(number)
+
+        net.attach_link(serving.WatchedLink(link, {signals.fileno(): woken}))
+        while process.poll() is None:
+            net.poll(1.0)
+        serving.drain(net)
+        if stats:
+            serving.report(net)
+        status = process.returncode
+        return status if status >= 0 else 128 - status
+
+
+def _start(argv: Sequence[str], descriptor: int) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(argv, pass_fds=(descriptor,), preexec_fn=_die_with_parent())  # noqa: PLW1509 - there is no other thread
+    except OSError as error:
+        missing = error.errno == errno.ENOENT
+        why = "not found" if missing else os.strerror(error.errno or 0).lower()
+        fail(f"{argv[0]}: {why}", 127 if missing else 126)
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """For the child: end when slirpy is killed, as a machine without a network is of no use. Linux only."""
+    if sys.platform != "linux":
+        return None
+    from slirpy.cli import linux
+
+    parent = os.getpid()
+
+    def ask() -> None:
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)  # it was killed before we could ask
+
+    return ask
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """After a mistake of ours: do not leave QEMU behind."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,205 @@
+"""What the commands that carry a guest's network on have in common: waiting, signals, telling, capturing."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from slirpy.errors import SlirpyError
+from slirpy.interfaces import READ, Frame, Link, LinkFeatures, LinkSink, Poller
+
+if TYPE_CHECKING:
+    from slirpy import Slirp
+
+__all__ = [
+    "CaughtSignals",
+    "WatchedLink",
+    "allow_descriptors",
+    "capturing",
+    "drain",
+    "keep_heap",
+    "report",
+    "tell",
+    "tell_forwards",
+]
+
+HEAP_BYTES = 8 << 20
+"""Free memory that is kept rather than given back to the system."""
+DRAIN_SECONDS = 5.0
+"""How long data that CMD has sent may still take to its destination after CMD's end."""
+DRAIN_IDLE_SECONDS = 0.25
+"""It takes no longer once nothing has moved for this time."""
+
+
+class WatchedLink:
+    """A link that also waits for descriptors of ours, so that there is one place where the program waits."""
+
+    def __init__(self, inner: Link, watch: dict[int, Callable[[int], None]]) -> None:
+        self._inner = inner
+        self._watch = watch
+        self._poller: Poller | None = None
+
+    @property
+    def features(self) -> LinkFeatures:
+        """Those of the inner link."""
+        return self._inner.features
+
+    def start(self, sink: LinkSink, poller: Poller) -> None:
+        """Start the inner link, and to watch."""
+        self._inner.start(sink, poller)
+        self._poller = poller
+        for descriptor, ready in self._watch.items():
+            poller.register(descriptor, READ, ready)
+
+    def send(self, frames: Sequence[Frame]) -> int:
+        """Send by the inner link."""
+        return self._inner.send(frames)
+
+    def unwatch(self, descriptor: int) -> None:
+        """Do not wait for a descriptor any more."""
+        if self._watch.pop(descriptor, None) is not None and self._poller is not None:
+            self._poller.unregister(descriptor)
+
+    def close(self) -> None:
+        """Close the inner link and stop to watch."""
+        for descriptor in list(self._watch):
+            self.unwatch(descriptor)
+        self._inner.close()
+
+
+class CaughtSignals:
+    """Signals as data, on every Unix: while the context lasts they are read from a descriptor.
+
+    Args:
+        numbers: which; one that is ignored stays so.
+    """
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        self._read, self._write = socket.socketpair()
+        self._read.setblocking(False)
+        self._write.setblocking(False)
+        self._descriptor = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
+        self._before = {
+            number: signal.signal(number, _nothing)
+            for number in numbers
+            if signal.getsignal(number) is not signal.SIG_IGN
+        }
+
+    def fileno(self) -> int:
+        """The descriptor, readable when a signal has come."""
+        return self._read.fileno()
+
+    def take(self) -> bytes:
+        """The numbers of the signals that have come since the last call, a byte each."""
+        try:
+            return self._read.recv(256)
+        except BlockingIOError:
+            return b""
+
+    def __enter__(self) -> CaughtSignals:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._descriptor)
+        self._read.close()
+        self._write.close()
+
+
+def _nothing(*_: object) -> None:
+    """A handler: what is to be done is done by who reads the descriptor."""
+
+
+def capturing(link: Link, name: str, stack: ExitStack) -> Link:
+    """Wrap a link, so that all its frames go to a file, until ``stack`` ends.
+
+    Raises:
+        SlirpyError: the file cannot be written.
+    """
+    from slirpy.links.capture import CaptureLink
+
+    try:
+        capture = CaptureLink(link, stack.enter_context(Path(name).open("wb")))  # noqa: SIM115 - the stack closes it
+    except OSError as error:
+        raise SlirpyError(
+            f'capture file "{name}": cannot be written: {error.strerror}; name a file in a folder of yours'
+        ) from None
+    stack.callback(partial(_tell_capture, name, capture))
+    return capture
+
+
+def _tell_capture(name: str, capture: object) -> None:
+    error = getattr(capture, "error", None)
+    if error is not None:
+        tell(f'capture file "{name}": ended early: {error.strerror}')
+
+
+def allow_descriptors() -> None:
+    """Take as many descriptors as the system gives: each flow has a socket. Children keep the limit they had."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def keep_heap() -> None:
+    """Have the allocator keep the memory of large frames, where we know how (Linux)."""
+    if sys.platform == "linux":
+        from slirpy.cli import linux
+
+        linux.keep_heap(HEAP_BYTES)
+
+
+def tell(text: str) -> None:
+    """One line of ours for people."""
+    print("slirpy:", text, file=sys.stderr)
+
+
+def tell_forwards(net: Slirp) -> None:
+    """Say which host ports were taken for the rules that left it open."""
+    for rule, forward in zip(net.config.hostfwd, net.forwards(), strict=True):
+        if rule.host_port == 0:
+            host = f"{forward.host_address}:{forward.host_port}"
+            guest = f"{forward.guest_address or ''}:{forward.guest_port}"
+            print(f"hostfwd {forward.protocol} {host} -> {guest}", file=sys.stderr)
+
+
+def report(net: Slirp) -> None:
+    """Show flows and counters on standard error."""
+    from slirpy.cli.report import print_report
+
+    try:
+        print_report([*net.closed_flows(), *net.flows()], net.stats, sys.stderr)
+    except BrokenPipeError:
+        pass
+
+
+def drain(net: Slirp) -> None:
+    """Let data that is under way arrive: processes that have ended may have left some in the guest's kernel.
+
+    The guest's network of ``slirpy run`` lives on without its processes, as long as our descriptor of the TAP device
+    does; from QEMU there may be frames that it sent before its end.
+    """
+    stats = net.stats
+    moved, since = -1, 0.0
+    end = time.monotonic() + DRAIN_SECONDS
+    while (now := time.monotonic()) < end and any(
+        flow.protocol == "tcp" and flow.state != "TIME-WAIT" for flow in net.flows()
+    ):
+        total = stats.bytes_in + stats.bytes_out
+        if total != moved:
+            moved, since = total, now
+        elif now - since > DRAIN_IDLE_SECONDS:
+            return
+        net.poll(0.05)

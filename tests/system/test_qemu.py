@@ -1,0 +1,222 @@
+"""Real guests: a Linux kernel in QEMU, whose only network is slirpy, over each of QEMU's transports."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, missing
+from qemu import DHCP, QEMU, Guest, MissingError, boot_files, machine
+from test_dns_clients import ADDRESS, NAME, Resolver
+from webserver import WebServer, digest
+
+pytestmark = pytest.mark.system
+
+FULL = bool(os.environ.get("CI") or os.environ.get("SLIRPY_FULL"))
+SIZE = (200 if FULL else 20) << 20
+READY = "@@@ listening"
+SLOW = 300.0 if FULL else 60.0
+
+# What the guest serves to the host: the file that it has, and a page that ends the script.
+SERVE = r"""
+mkdir -p /www/cgi-bin; printf '#!/bin/sh\ntouch /done\necho; echo bye\n' >/www/cgi-bin/done
+chmod +x /www/cgi-bin/done; ln -s /f /www/f; httpd -p 80 -h /www
+"""
+DONE = "n=0; while [ ! -e /done ] && [ $n -lt 600 ]; do sleep 0.1; n=$((n+1)); done\n"
+
+
+def everything(port: int) -> str:
+    """Lease, ping, DNS, HTTP, bulk both ways, a server in the guest."""
+    url = f"http://10.0.2.2:{port}"
+    return f"""{DHCP}
+echo "mtu of card $(cat /sys/class/net/eth0/mtu)"
+echo "pings $(ping -c 3 -i 0.2 -W 2 10.0.2.2 | grep -c 'bytes from')"
+echo "name $(nslookup {NAME} 10.0.2.3 2>&1 | tail -n 3 | grep Address)"
+echo "http $(wget -q -O - {url}/)"
+wget -q -O /f {url}/bytes/{SIZE}; echo "down $(sha256sum </f)"
+head='PUT /x HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: {SIZE}\\r\\nConnection: close\\r\\n\\r\\n'
+echo "up $( (printf "$head"; cat /f) | nc 10.0.2.2 {port} | tail -n 1)"
+{SERVE}echo; echo "{READY}"
+{DONE}"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def there() -> None:
+    """Skip all of this on a machine without QEMU or a kernel; under CI that is a failure."""
+    try:
+        boot_files()
+    except MissingError as error:
+        missing(str(error))
+
+
+@pytest.fixture
+def resolver() -> Iterator[Resolver]:
+    server = Resolver()
+    yield server
+    server.close()
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+class Listening:
+    """``slirpy listen`` in a process of its own."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "slirpy", "listen", *arguments],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self.card = shlex.split(self._process.stdout.readline())
+        """QEMU's arguments, as they were told."""
+        self.forward = 0
+        if "--hostfwd" in arguments:
+            assert self._process.stderr is not None
+            line = self._process.stderr.readline()
+            self.forward = int(re.findall(r":(\d+) ->", line)[0])
+
+    def end(self) -> str:
+        """End it as Ctrl-C does, and return what is left of its standard error."""
+        self._process.send_signal(signal.SIGINT)
+        _, errors = self._process.communicate(timeout=20)
+        assert self._process.returncode == 130, errors
+        return errors
+
+    def __enter__(self) -> Listening:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def fetch(port: int, path: str) -> bytes:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=SLOW) as answer:
+        data: bytes = answer.read()
+    return data
+
+
+def check_everything(guest: Guest, forward: int, mtu: int) -> None:
+    """Be the host's part of :func:`everything`, and judge what the guest said."""
+    guest.wait_for(READY, SLOW)
+    assert hashlib.sha256(fetch(forward, "/f")).hexdigest() == digest(SIZE)
+    assert fetch(forward, "/cgi-bin/done") == b"bye\n"
+    boot = guest.finish()
+    assert boot.status == 0
+    assert boot.after("leased").startswith("10.0.2.15 router 10.0.2.2 dns 10.0.2.3")
+    assert boot.after("mtu of card") == str(mtu)
+    assert boot.after("pings") == "3"
+    assert boot.after("name").split()[-1] == ADDRESS
+    assert boot.after("http") == "hello from the server"
+    assert boot.after("down").split()[0] == digest(SIZE)
+    assert boot.after("up") == digest(SIZE)
+
+
+@pytest.mark.parametrize("transport", ["unix", "tcp", "socket"])
+def test_a_guest_does_everything(transport: str, folder: Path, web: WebServer, resolver: Resolver) -> None:
+    address = f"unix:{folder}/net.sock" if transport == "unix" else "tcp:127.0.0.1:0"
+    dns = f"127.0.0.1:{resolver.port}"
+    with Listening("--hostfwd", "tcp::0-:80", "--dns", dns, address) as slirpy:
+        card = slirpy.card
+        if transport == "socket":  # QEMU's older word for the same framing
+            port = re.findall(r"addr\.port=(\d+)", " ".join(card))[0]
+            card = ["-netdev", f"socket,id=n,connect=127.0.0.1:{port}", "-device", "virtio-net-pci,netdev=n"]
+        with Guest([QEMU, *machine(everything(web.port)), *card]) as guest:
+            check_everything(guest, slirpy.forward, 1500)
+        assert slirpy.end() == ""
+
+
+def test_a_guest_that_reboots_keeps_its_address(folder: Path) -> None:
+    """The second boot asks for no address in particular; a guest with another card came in between."""
+    script = f"{DHCP}\nreboot -f\n"
+    with Listening("--stats", f"unix:{folder}/net.sock") as slirpy:
+        with Guest([QEMU, *machine(script, reboots=True), *slirpy.card]) as guest:
+            guest.wait_for("leased", times=1)
+            other = [QEMU, *machine(DHCP), *slirpy.card[:-1], slirpy.card[-1] + ",mac=52:54:00:12:34:99"]
+            with Guest(other) as second:
+                assert second.finish().after("leased").startswith("10.0.2.16 ")
+            guest.wait_for("leased", times=2)
+            first, again = guest.boots()[:2]
+            assert first.after("leased") == again.after("leased")
+            assert first.after("leased").startswith("10.0.2.15 ")
+        assert "dhcp_ack" in slirpy.end()
+
+
+# ------------------------------------------------------------------------------------- slirpy qemu
+
+
+def qemu_command(*options: str, script: str, more: Sequence[str] = ()) -> list[str]:
+    return [sys.executable, "-m", "slirpy", "qemu", *options, "--", QEMU, *machine(script), *more]
+
+
+def test_slirpy_qemu_connects_the_card_and_ends_with_qemu(web: WebServer, resolver: Resolver) -> None:
+    """The guest has the large MTU from its card; QEMU's terminal is ours."""
+    options = ["--hostfwd", "tcp::0-:80", "--dns", f"127.0.0.1:{resolver.port}"]
+    argv = qemu_command(*options, script=everything(web.port))
+    with Guest(argv, environment=environment()) as guest:
+        guest.wait_for(READY, SLOW)
+        forward = int(re.findall(r":(\d+) ->", guest.errors)[0])
+        check_everything(guest, forward, 65520)
+        assert guest.status == 0
+
+
+@contextmanager
+def started(*options: str, more: Sequence[str] = ()) -> Iterator[Guest]:
+    """``slirpy qemu`` with a guest that has a lease and then waits."""
+    argv = qemu_command(*options, script=f"{DHCP}\nip link show eth0\necho waiting\nsleep 100\n", more=more)
+    with Guest(argv, environment=environment()) as guest:
+        guest.wait_for("waiting")
+        yield guest
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_signals_reach_qemu_and_its_status_is_ours() -> None:
+    """QEMU ends by itself at SIGTERM, with status 0. The MTU and the address of the card are as we asked."""
+    with started("--mtu", "1500", "--mac", "52:54:00:aa:bb:cc") as guest:
+        os.kill(guest.pid, signal.SIGTERM)
+        boot = guest.finish(20)
+        assert guest.status == 0
+        assert " mtu 1500 " in boot.output
+        assert "52:54:00:aa:bb:cc" in boot.output
+        assert "leased 10.0.2.15" in boot.output
+
+
+def test_qemu_killed_is_told_as_a_shell_does_it() -> None:
+    card = ["-device", "virtio-net-pci,netdev=slirpy0,mac=52:54:00:aa:bb:dd"]
+    with started(more=card) as guest:
+        (child,) = children(guest.pid)
+        os.kill(child, signal.SIGKILL)
+        boot = guest.finish(20)
+        assert guest.status == 128 + signal.SIGKILL
+        assert boot.output.count("52:54:00:aa:bb:dd") == 1
+        assert " mtu 1500 " in boot.output  # a card of one's own has its own ideas
+
+
+def test_slirpy_killed_takes_qemu_with_it() -> None:
+    with started() as guest:
+        (child,) = children(guest.pid)
+        os.kill(guest.pid, signal.SIGKILL)
+        end = time.monotonic() + 10
+        while Path(f"/proc/{child}").exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        assert not Path(f"/proc/{child}").exists()
