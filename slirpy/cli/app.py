@@ -13,6 +13,10 @@ __all__ = ["app"]
 COMMANDS = {
     "run": ("slirpy.cli.run:run", "Run a command whose only network is slirpy (Linux)."),
     "qemu": ("slirpy.cli.qemu:qemu", "Run QEMU with its network card already connected to slirpy."),
+    "listen": (
+        "slirpy.cli.listen:listen",
+        "Serve guests that connect, such as QEMU's: by a unix or TCP socket.",
+    ),
     "demo": ("slirpy.cli.demo:demo", "See it work: no privileges, any system, a few seconds."),
 }
 """Name of each subcommand, where its click command is, and what it does in one line."""

@@ -9,7 +9,7 @@ import click
 
 from slirpy.config import MTU_MAX, MTU_MIN, Config
 
-__all__ = ["CONTEXT", "network_config", "network_options", "report_options"]
+__all__ = ["CONTEXT", "network_config", "network_options", "report_options", "stats_option"]
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -57,10 +57,13 @@ def network_options(to: str, mtu: str = "[default: 1500]") -> Callable[[_F], _F]
 
 def report_options() -> Callable[[_F], _F]:
     """``--capture`` and ``--stats``."""
-    return _all_of(
-        click.option("--capture", metavar="FILE", help="Write all frames to FILE, in pcap format."),
-        click.option("--stats", is_flag=True, help="Show flows and counters at the end, on standard error."),
-    )
+    capture = click.option("--capture", metavar="FILE", help="Write all frames to FILE, in pcap format.")
+    return _all_of(capture, stats_option())
+
+
+def stats_option() -> Callable[[_F], _F]:
+    """``--stats``."""
+    return click.option("--stats", is_flag=True, help="Show flows and counters at the end, on standard error.")
 
 
 def _all_of(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:

@@ -1,0 +1,119 @@
+"""``slirpy listen``: a network for guests that connect, such as those of QEMU."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from slirpy.cli.options import CONTEXT, network_config, network_options, stats_option
+
+if TYPE_CHECKING:
+    from slirpy import Config, Slirp
+    from slirpy.links.endpoint import Endpoint
+    from slirpy.links.stream import StreamLink
+
+__all__ = ["listen", "qemu_arguments"]
+
+ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
+PLAIN_MTU = 1500
+
+EXAMPLES = """
+\b
+Examples:
+  slirpy listen unix:/tmp/net.sock
+  slirpy listen tcp:127.0.0.1:1234
+  slirpy listen --hostfwd tcp::2222-:22 --mtu 65520 unix:/tmp/net.sock
+  slirpy listen unix:/tmp/net.sock tcp:127.0.0.1:0      two doors to one network; a free port, told
+\b
+  qemu-system-x86_64 ... -netdev stream,id=slirpy0,addr.type=unix,addr.path=/tmp/net.sock \\
+    -device virtio-net-pci,netdev=slirpy0
+"""
+
+
+@click.command(context_settings=CONTEXT, epilog=EXAMPLES)
+@network_options("the first guest")
+@stats_option()
+@click.argument("addresses", nargs=-1, required=True, metavar="ADDRESS...")
+def listen(stats: bool, addresses: Sequence[str], **network: Any) -> None:
+    """Serve guests that connect to ADDRESS: one network for all of them.
+
+    ADDRESS is unix:PATH or tcp:HOST:PORT; port 0 takes a free one. QEMU's arguments for a guest are written to
+    standard output, a line for each address. Whoever can connect has the network: keep TCP to 127.0.0.1, or
+    a unix socket in a folder of yours. A guest that reboots or connects again keeps its address. It ends with
+    Ctrl-C, or SIGTERM; the exit status is 128 and the signal's number, or 2 for a mistake in the options.
+    """
+    from slirpy.links.endpoint import parse_endpoint
+
+    config = network_config(network)
+    raise SystemExit(_serve(config, [parse_endpoint(address) for address in addresses], stats))
+
+
+def qemu_arguments(endpoint: Endpoint, mtu: int) -> list[str]:
+    """What connects a card of QEMU to a listener.
+
+    Args:
+        endpoint: where it listens.
+        mtu: that the card tells the guest; 1500 is not told, because it is anybody's default.
+    """
+    card = "virtio-net-pci,netdev=slirpy0" + (f",host_mtu={mtu}" if mtu != PLAIN_MTU else "")
+    return ["-netdev", f"stream,id=slirpy0,{endpoint.qemu()}", "-device", card]
+
+
+def _serve(config: Config, endpoints: Sequence[Endpoint], stats: bool) -> int:
+    """Serve until a signal ends it; returns the exit status."""
+    from slirpy import Slirp
+    from slirpy.cli import serving
+    from slirpy.host.poller import SelectorPoller
+    from slirpy.interfaces import READ
+    from slirpy.links.listener import StreamListener
+
+    with ExitStack() as stack:
+        signals = stack.enter_context(
+            serving.CaughtSignals(getattr(signal, name) for name in ENDING if hasattr(signal, name))
+        )
+        if sys.platform != "win32":
+            serving.allow_descriptors()
+        serving.keep_heap()
+        net = stack.enter_context(Slirp(config))
+        # Guests come and go while the network is not polled; so this poller is around the network's own.
+        door = SelectorPoller()
+        stack.callback(door.close)
+        ended: list[int] = []
+        door.register(signals.fileno(), READ, lambda _: ended.extend(signals.take()))
+        for endpoint in endpoints:
+            listener = StreamListener(endpoint, lambda link: _welcome(net, link))
+            stack.callback(listener.close)
+            listener.start(door, net.stats)
+            print(shlex.join(qemu_arguments(listener.address, config.mtu)), flush=True)
+        serving.tell_forwards(net)
+        inner = net.fileno()
+        if inner is not None:
+            door.register(inner, READ, lambda _: None)
+        while not ended:
+            due = net.deadline()
+            if inner is None:  # a system whose waiting cannot be nested
+                door.poll(0.0)
+                net.poll(0.05)
+            else:
+                door.poll(due)
+                net.poll(0.0)
+        if stats:
+            serving.report(net)
+        return 128 + ended[0]
+
+
+def _welcome(net: Slirp, link: StreamLink) -> None:
+    """A guest has connected: it stays until it goes."""
+    attachment = net.attach_link(link)
+
+    def state(there: bool) -> None:
+        if not there:
+            attachment.close()
+
+    link.on_state = state
