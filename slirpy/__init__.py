@@ -14,11 +14,12 @@ from slirpy.config import Config, HostForward, Resolver
 from slirpy.core.flows import FlowInfo
 from slirpy.errors import ConfigError, ForwardError, LinkError, SlirpyError, StateError
 from slirpy.interfaces import Action, FlowRequest, LinkFeatures, Verdict
-from slirpy.runtime import Nic, Slirp
+from slirpy.runtime import Attachment, Nic, Slirp
 from slirpy.stats import Stats
 
 __all__ = [
     "Action",
+    "Attachment",
     "Config",
     "ConfigError",
     "FlowInfo",

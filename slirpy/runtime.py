@@ -1,18 +1,23 @@
-"""Slirp: the stack, the operating system's sockets, links and a clock, driven by whoever calls ``poll``."""
+"""Slirp: the stack, the operating system's sockets, links and a clock, and who drives them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from ipaddress import IPv4Address
 from random import Random, SystemRandom
+from threading import get_ident
 from types import TracebackType
+from typing import TypeVar
 
 from slirpy.assembly import Stack
 from slirpy.config import Config, HostForward, parse_hostfwd
 from slirpy.core.flows import FlowInfo
 from slirpy.core.port import LinkPort
 from slirpy.errors import StateError
+from slirpy.host.drivers import LoopDriver, ThreadDriver, through_loop
+from slirpy.host.mailbox import LIMIT, Mailbox
 from slirpy.host.poller import SelectorPoller
 from slirpy.host.sockets import SocketHost
 from slirpy.interfaces import Buffer, Link, LinkFeatures
@@ -20,44 +25,107 @@ from slirpy.links.callback import CallbackLink
 from slirpy.services.leases import Lease
 from slirpy.stats import Stats
 
-__all__ = ["Nic", "Slirp"]
+__all__ = ["Attachment", "Nic", "Slirp"]
 
 SECOND = 1_000_000_000
 ROUNDS = 64
 """How often one call goes round when a guest answers frames from within ``on_frame``."""
+BUDGET = 1024
+"""Frames of such answers after which the rest waits for the next call."""
+
+_T = TypeVar("_T")
 
 
-class Nic:
-    """A guest's network card, as :meth:`Slirp.attach` returns it."""
+class Attachment:
+    """A link that is plugged in, as :meth:`Slirp.attach_link` returns it."""
+
+    __slots__ = ("_net", "_port", "link")
 
     def __init__(self, net: Slirp, port: LinkPort) -> None:
         self._net = net
         self._port = port
+        self.link = port.link
+        """The link that was given."""
 
-    def send(self, frame: Buffer, *, checksummed: bool = False) -> None:
+    @property
+    def mtu(self) -> int:
+        """Largest IP packet in bytes: the smaller of the link's and the network's."""
+        return self._port.mtu
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was taken out."""
+        return self._port.closed
+
+    def close(self) -> None:
+        """Take the link out and close it. Harmless when repeated, and after the network's end.
+
+        Flows of the guest behind it stay, and go on if it appears elsewhere.
+        """
+        if not self._port.closed:
+            self._net._call(partial(self._net._stack.detach, self._port))
+
+
+class Nic(Attachment):
+    """A guest's network card, as :meth:`Slirp.attach` returns it."""
+
+    __slots__ = ("_card",)
+
+    def __init__(self, net: Slirp, port: LinkPort, card: CallbackLink) -> None:
+        super().__init__(net, port)
+        self._card = card
+
+    def send(self, frame: Buffer, *, checksummed: bool = False) -> bool:
         """Take one Ethernet frame (without check sequence) from the guest.
 
-        The frame is used before the call returns; frames for the guest may come during it. From within ``on_frame``
-        it is copied, and handled when that has returned.
+        The frame is used before the call returns; frames for the guest may come during it. From within ``on_frame``,
+        and from another thread than the one that drives the network, it is copied and handled a little later.
 
         Args:
             frame: any contiguous bytes-like object. What is wrong with it is counted in ``net.stats``.
             checksummed: its transport checksum need not be checked.
 
-        Raises:
-            StateError: the network is closed, or this card was detached.
-        """
-        self._net._input(self._port, frame, checksummed)
+        Returns:
+            False if 1024 frames wait already, so that this one was dropped (``drop_nic_queue_full``). This cannot
+            happen to frames that are handled at once.
 
-    def close(self) -> None:
-        """Take the card out. Harmless when repeated."""
-        self._net._stack.detach(self._port)
+        Raises:
+            StateError: the network is closed, or this card was taken out.
+        """
+        return self._net._input(self, (memoryview(frame).cast("B"),), checksummed) == 1
+
+    def send_many(self, frames: Iterable[Buffer], *, checksummed: bool = False) -> int:
+        """Take several frames in order, as :meth:`send` does one, and answer once: with one acknowledgement for all.
+
+        This costs less for each frame than :meth:`send` does.
+
+        Args:
+            frames: each in a buffer of its own; none of them may change before the call returns.
+            checksummed: their transport checksums need no check.
+
+        Returns:
+            How many were taken, from the first on; see :meth:`send`.
+
+        Raises:
+            StateError: the network is closed, or this card was taken out.
+        """
+        return self._net._input(self, [memoryview(frame).cast("B") for frame in frames], checksummed)
 
 
 class Slirp:
     """A virtual network that ordinary sockets carry on.
 
-    Use it as a context manager, or call :meth:`close`. All calls come from one thread.
+    Use it as a context manager, or call :meth:`close`. There are four ways to drive it; the calls that are named are
+    all that the way needs:
+
+    - :meth:`poll` in a loop of your own;
+    - :meth:`fileno` and :meth:`deadline` in somebody else's loop, and :meth:`poll` when they say so;
+    - :meth:`start`, and a thread in the background does it;
+    - ``async with``, and the running event loop of :mod:`asyncio` does it.
+
+    In the first two all calls come from one thread. In the last two they may come from any thread: the network
+    belongs to the thread that drives it, frames from others wait in a queue, and other calls are made by that thread
+    while the caller waits. ``on_frame`` is always called by the thread that drives the network.
 
     Args:
         config: see :class:`Config`; the default is QEMU's 10.0.2.0/24.
@@ -79,9 +147,15 @@ class Slirp:
         self._clock = clock
         self._poller = SelectorPoller()
         self._host = SocketHost(self._poller)
-        self._inbox: list[tuple[LinkPort, bytes, bool]] = []
-        self._busy = False
+        self._nics: list[Nic] = []
+        self._inbox: list[Callable[[], object]] = []
+        self._busy = self._interrupted = False
         self._closed = self._closing = False
+        self._mailbox: Mailbox | None = None
+        self._thread: ThreadDriver | None = None
+        self._loop: LoopDriver | None = None
+        self._through: Callable[[Callable[[bytes], object]], Callable[[bytes], object]] | None = None
+        self._failure: BaseException | None = None
         try:
             self._stack = Stack(self.config, self._host, random=random or SystemRandom(), now=clock())
         except BaseException:
@@ -91,47 +165,75 @@ class Slirp:
 
     # ---------------------------------------------------------------------------------------- links
 
-    def attach(self, on_frame: Callable[[bytes], object], *, features: LinkFeatures | None = None) -> Nic:
+    def attach(
+        self,
+        on_frame: Callable[[bytes], object],
+        *,
+        features: LinkFeatures | None = None,
+        wrap: Callable[[Link], Link] | None = None,
+    ) -> Nic:
         """Plug in a guest of this process.
 
         Args:
             on_frame: called with each Ethernet frame for the guest, during ``poll`` and ``Nic.send``.
             features: what the guest can do without: with ``checksum_offload`` transport checksums are partial both
                 ways, with ``segmentation_offload`` too TCP frames have up to 65535 bytes of IP packet.
+            wrap: puts a link around the guest's, such as a capture:
+                ``net.attach(on_frame, wrap=lambda link: CaptureLink(link, file))``. Both directions pass through it.
 
         Returns:
             The card, whose ``send`` takes the guest's frames.
         """
-        return Nic(self, self.attach_link(CallbackLink(on_frame, features)))
 
-    def attach_link(self, link: Link) -> LinkPort:
-        """Plug in a link, such as a TAP interface; it is closed with the network."""
+        def plug() -> Nic:
+            card = CallbackLink(on_frame if self._through is None else self._through(on_frame), features)
+            nic = Nic(self, self._stack.attach(card if wrap is None else wrap(card), self._poller), card)
+            self._nics = [nic, *(other for other in self._nics if not other.closed)]
+            return nic
+
         self._check_open()
-        return self._stack.attach(link, self._poller)
+        return self._call(plug)
+
+    def attach_link(self, link: Link) -> Attachment:
+        """Plug in a link, such as a TAP interface.
+
+        It is closed with the network, or before by the ``close`` of what is returned.
+        """
+        self._check_open()
+        return self._call(lambda: Attachment(self, self._stack.attach(link, self._poller)))
 
     # ----------------------------------------------------------------------------------------- time
 
     def poll(self, timeout: float = 0.0) -> None:
         """Carry sockets, links and timers on; returns when something was done, or after ``timeout`` seconds.
 
+        What is done in one call is bounded, however much there is: with ``timeout=0`` it takes a few milliseconds at
+        most, and :meth:`deadline` is 0 if work is left.
+
         Args:
             timeout: seconds to wait for something to do, 0 or more.
 
         Raises:
-            StateError: the network is closed, or the call comes from within ``on_frame``.
+            StateError: the network is closed, another thread polls it, or the call comes from within ``on_frame``.
         """
         self._check_open()
-        if self._busy:
+        if self._busy and not self._foreign():
             raise StateError("poll() was called from within on_frame; return from there first")
-        stack = self._stack
-        deadline = stack.deadline()
-        if self._inbox:
-            timeout = 0.0
-        elif deadline is not None:
-            timeout = min(timeout, max(deadline - self._clock(), 0) / SECOND)
+        if self._thread is not None or self._foreign():
+            raise StateError("another thread polls this network already: that of start(), or of an event loop")
+        self._poll(timeout)
+
+    def _poll(self, timeout: float | None) -> None:
+        due = self._deadline()
+        if due is not None:
+            timeout = due if timeout is None else min(timeout, due)
         self._busy = True
         try:
             self._poller.poll(timeout, before=self._tick)
+        except BaseException:
+            if self._loop is not None:
+                self._loop.arm()
+            raise
         finally:
             self._busy = False
         self._run()
@@ -139,45 +241,177 @@ class Slirp:
     def _tick(self) -> None:
         self._stack.tick(self._clock())
 
-    def _input(self, port: LinkPort, frame: Buffer, checksummed: bool) -> None:
+    def _input(self, nic: Nic, views: Sequence[memoryview], checksummed: bool) -> int:
+        mailbox = self._mailbox
+        if mailbox is not None and mailbox.owner != get_ident():
+            self._check_usable(nic)
+            self._raise_failure()
+            return mailbox.offer([partial(self._deliver, nic, bytes(view), checksummed) for view in views])
         if self._closing:
-            return  # the guest's answer to the last frames that it gets
-        self._check_open()
-        if port not in self._stack.ports:
-            raise StateError("this network card has been taken out; attach another")
-        view = memoryview(frame).cast("B")
+            return len(views)  # the guest's answer to the last frames that it gets
+        self._check_usable(nic)
         if self._busy:
-            self._inbox.append((port, bytes(view), checksummed))
-            return
+            taken = min(len(views), max(LIMIT - len(self._inbox), 0))
+            self._inbox += [partial(self._deliver, nic, bytes(view), checksummed) for view in views[:taken]]
+            self._refused(len(views) - taken)
+            return taken
         self._tick()
-        self._stack.input(port, view, checksummed)
-        self._run()
+        sink = nic._card.sink
+        if sink is not None:
+            try:
+                for view in views:
+                    sink.input(view, checksummed)
+            finally:
+                self._run()  # in any case before the caller may use the buffers again
+        return len(views)
+
+    def _deliver(self, nic: Nic, frame: bytes, checksummed: bool) -> None:
+        sink = nic._card.sink
+        if sink is None:
+            self._stack.stats.drop_nic_closed += 1
+        else:
+            sink.input(frame, checksummed)
+
+    def _refused(self, frames: int) -> None:
+        self._stack.stats.drop_nic_queue_full += frames
 
     def _run(self) -> None:
         """Flush, and handle what the guest sent from within ``on_frame``, a bounded number of times."""
         stack = self._stack
-        for _ in range(ROUNDS):
-            inbox, self._inbox = self._inbox, []
-            for port, frame, checksummed in inbox:
-                stack.input(port, frame, checksummed)
-            self._busy = True
-            try:
-                stack.flush(self._clock())
-            finally:
-                self._busy = False
-            if not self._inbox:
-                return
+        handled = 0
+        self._interrupted = True  # if on_frame raises, other links' frames still wait for their flush
+        try:
+            for _ in range(ROUNDS):
+                inbox, self._inbox = self._inbox, []
+                for note in inbox:
+                    note()
+                handled += len(inbox)
+                self._busy = True
+                try:
+                    stack.flush(self._clock())
+                finally:
+                    self._busy = False
+                if not self._inbox or handled >= BUDGET:
+                    break
+            self._interrupted = False
+        finally:
+            if self._loop is not None:
+                self._loop.arm()
 
-    def deadline(self) -> float | None:
-        """Seconds until :meth:`poll` is due, 0 or more, if nothing happens before; None: never."""
+    def _deadline(self) -> float | None:
         deadline = self._stack.deadline()
-        if self._inbox:
+        if self._inbox or self._interrupted:
             return 0.0
         return None if deadline is None else max(deadline - self._clock(), 0) / SECOND
 
+    def deadline(self) -> float | None:
+        """Seconds until :meth:`poll` is due, 0 or more, if nothing happens before; None: never.
+
+        It changes with each call of :meth:`poll` and :meth:`Nic.send`: ask again before each wait.
+        """
+        return self._call(self._deadline)
+
     def fileno(self) -> int | None:
-        """A descriptor that is readable when there is work for :meth:`poll`; None where the system has none."""
+        """A descriptor that is readable when there is work for :meth:`poll`; None where the system has none.
+
+        It is epoll's (Linux) or kqueue's (macOS, BSD), and stays the same until :meth:`close`. Windows has none. It
+        does not become readable because of :meth:`deadline`.
+        """
         return self._poller.fileno()
+
+    # ------------------------------------------------------------------------- threads and event loops
+
+    def start(self) -> None:
+        """Poll in a background thread, a daemon, until :meth:`stop` or :meth:`close`.
+
+        ``on_frame`` is called in that thread. It may call anything but :meth:`poll`, and must not wait for a lock
+        whose holder waits for a call of this network (``Nic.send`` never waits). What it raises does not end the
+        thread: the first such exception is raised by the next call from another thread, or by :meth:`stop`.
+
+        Raises:
+            StateError: the network is closed or driven already, or the call comes from within ``on_frame``.
+        """
+        self._check_open()
+        if self._busy or self._mailbox is not None:
+            raise StateError("this network is driven already; call stop() first, and not from within on_frame")
+        self._mailbox = Mailbox(self._poller, self._refused)
+        self._thread = ThreadDriver(self._poll, self._mailbox, self._failed)
+
+    def stop(self) -> None:
+        """End the background thread, after what was sent before. Harmless when repeated, or when there is none.
+
+        From within ``on_frame`` it only asks for the end; call it again from outside before you poll yourself. After
+        that, all calls have to come from one thread again.
+
+        Raises:
+            BaseException: what ``on_frame`` raised in that thread, if no other call has told; the thread has ended.
+        """
+        thread, mailbox = self._thread, self._mailbox
+        if thread is None or mailbox is None:
+            return
+        if not mailbox.foreign():
+            thread.halt()
+            return
+        try:
+            mailbox.call(thread.halt)
+        except StateError:
+            pass  # it has ended already
+        thread.join()
+        self._thread = self._mailbox = None
+        self._raise_failure()
+
+    def _failed(self, error: BaseException) -> None:
+        if self._failure is None and not self._closed:
+            self._failure = error
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _foreign(self) -> bool:
+        """Whether somebody drives the network in another thread."""
+        mailbox = self._mailbox
+        return mailbox is not None and mailbox.foreign()
+
+    def _call(self, function: Callable[[], _T]) -> _T:
+        """Call ``function`` in the thread to which the network belongs."""
+        mailbox = self._mailbox
+        if mailbox is not None and mailbox.foreign() and not self._closed:
+            self._raise_failure()
+            return mailbox.call(function)
+        try:
+            return function()
+        finally:
+            if self._loop is not None and not self._busy:
+                self._loop.arm()  # what was done may have moved the deadline
+
+    async def __aenter__(self) -> Slirp:
+        """Let the running event loop drive the network, until the end of the ``async with``, which closes it.
+
+        What ``on_frame`` raises goes to the loop's exception handler. For a loop that cannot wait for descriptors
+        (that of Windows) a background thread does it, and ``on_frame`` is called in the loop all the same.
+        """
+        self._check_open()
+        if self._busy or self._mailbox is not None:
+            raise StateError("this network is driven already; call stop() first, and not from within on_frame")
+        descriptor = self.fileno()
+        try:
+            if descriptor is None:
+                raise NotImplementedError
+            self._loop = LoopDriver(self._poll, self._deadline, descriptor)
+            self._mailbox = Mailbox(self._poller, self._refused, get_ident())
+        except NotImplementedError:
+            self._through = through_loop()
+            for nic in self._nics:
+                nic._card.on_frame = self._through(nic._card.on_frame)
+            self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     # -------------------------------------------------------------------------------- what is going on
 
@@ -188,15 +422,15 @@ class Slirp:
 
     def flows(self) -> list[FlowInfo]:
         """Every flow: a snapshot."""
-        return self._stack.flows()
+        return self._call(self._stack.flows)
 
     def closed_flows(self) -> list[FlowInfo]:
         """The last flows that ended, at most 256, the latest last; ``state`` tells how."""
-        return list(self._stack.closed_flows)
+        return self._call(lambda: list(self._stack.closed_flows))
 
     def leases(self) -> list[Lease]:
         """The DHCP leases: a snapshot."""
-        return self._stack.leases()
+        return self._call(self._stack.leases)
 
     def lease(self, mac: bytes) -> IPv4Address:
         """The address that DHCP has, or from now on has, for a MAC address of six bytes.
@@ -204,13 +438,13 @@ class Slirp:
         Raises:
             StateError: all addresses are taken.
         """
-        return self._stack.lease(mac)
+        return self._call(partial(self._stack.lease, mac))
 
     # -------------------------------------------------------------------------------------- forwards
 
     def forwards(self) -> list[HostForward]:
         """The port forwards that are active, with the host ports that were chosen."""
-        return self._stack.forwards.active()
+        return self._call(self._stack.forwards.active)
 
     def add_hostfwd(self, rule: str | HostForward) -> HostForward:
         """Start to forward a port of the host; returns the rule with the port that was chosen where it had 0.
@@ -218,7 +452,8 @@ class Slirp:
         Raises:
             ForwardError: the rule is malformed, or the port cannot be had.
         """
-        return self._stack.forwards.add(parse_hostfwd(rule) if isinstance(rule, str) else rule)
+        forward = parse_hostfwd(rule) if isinstance(rule, str) else rule
+        return self._call(partial(self._stack.forwards.add, forward))
 
     def remove_hostfwd(self, rule: str | HostForward) -> None:
         """Stop to forward; connections stay open.
@@ -226,7 +461,8 @@ class Slirp:
         Raises:
             ForwardError: there is no such forward.
         """
-        self._stack.forwards.remove(parse_hostfwd(rule) if isinstance(rule, str) else rule)
+        forward = parse_hostfwd(rule) if isinstance(rule, str) else rule
+        self._call(partial(self._stack.forwards.remove, forward))
 
     # ------------------------------------------------------------------------------------------ end
 
@@ -234,10 +470,29 @@ class Slirp:
         if self._closed:
             raise StateError("this network is closed; make another Slirp")
 
+    def _check_usable(self, nic: Nic) -> None:
+        self._check_open()
+        if nic.closed:
+            raise StateError("this network card has been taken out; attach another")
+
     def close(self) -> None:
-        """Reset all connections, on both sides, and release everything. Harmless when repeated."""
+        """Stop, reset all connections on both sides, and release everything. Harmless when repeated.
+
+        Raises:
+            StateError: an event loop drives the network in another thread; close it there.
+            BaseException: as :meth:`stop`; the network is closed all the same.
+        """
         if self._closed:
             return
+        if self._loop is not None and self._foreign() and self._loop.running:
+            raise StateError("an event loop drives this network; close it in the loop's thread")
+        try:
+            if self._thread is not None:
+                self.stop()
+        finally:
+            self._shut()
+
+    def _shut(self) -> None:
         self._closed = self._closing = True
         try:
             self._stack.close()
@@ -246,6 +501,12 @@ class Slirp:
             self._inbox.clear()
             for port in list(self._stack.ports):
                 self._stack.detach(port)
+            self._nics.clear()
+            if self._loop is not None:
+                self._loop.close()
+                self._loop = None
+            if self._mailbox is not None:
+                self._mailbox.close()
             self._host.close()
             self._poller.close()
 

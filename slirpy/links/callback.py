@@ -17,29 +17,30 @@ class CallbackLink:
 
     def __init__(self, on_frame: Callable[[bytes], object], features: LinkFeatures | None = None) -> None:
         self.features = features or LinkFeatures()
-        self._on_frame = on_frame
+        self.on_frame = on_frame
         self._closed = False
-        self._sink: LinkSink | None = None
+        self.sink: LinkSink | None = None
+        """Where the guest's frames go, from start to close: to the stack, or to a link around this one."""
 
     def start(self, sink: LinkSink, poller: Poller) -> None:
-        """Nothing to wait for: the guest's frames come by ``Nic.send``."""
-        self._sink = sink
+        """Nothing to wait for: the guest's frames come by ``Nic.send``, which gives them to ``sink``."""
+        self.sink = sink
 
     def send(self, frames: Sequence[Frame]) -> int:
         """Hand over all of them."""
         if not self._closed:
-            on_frame = self._on_frame
+            on_frame = self.on_frame
             called = 0
             try:
                 for frame in frames:
                     called += 1
                     on_frame(b"".join(frame.parts))
             finally:
-                if called < len(frames) and self._sink is not None:
-                    self._sink.lost(len(frames) - called)
+                if called < len(frames) and self.sink is not None:
+                    self.sink.lost(len(frames) - called)
         return len(frames)
 
     def close(self) -> None:
         """No more calls."""
         self._closed = True
-        self._sink = None
+        self.sink = None

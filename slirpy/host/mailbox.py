@@ -1,0 +1,155 @@
+"""What other threads want of a network: frames and calls, taken in order by the one thread that drives it.
+
+The network has no lock. While a thread or an event loop drives it, it belongs to that thread; another thread leaves
+a note here and wakes it, and waits for the outcome if there is one. A lock around the network would do for epoll, but
+not for ``select``, which does not see what is registered while it waits; and each batch would have to take it.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from slirpy.errors import StateError
+from slirpy.interfaces import READ, Poller
+
+__all__ = ["LIMIT", "Mailbox"]
+
+LIMIT = 1024
+"""Frames that may wait."""
+_BATCH = 256  # notes handled before sockets and timers have their turn
+
+_T = TypeVar("_T")
+
+
+class _Call:
+    """A call for which another thread waits."""
+
+    __slots__ = ("done", "error", "function")
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self.function = function
+        self.done = threading.Event()
+        self.error: BaseException | None = None
+
+    def __call__(self) -> None:
+        try:
+            self.function()
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.done.set()
+
+
+class Mailbox:
+    """A bounded queue of notes, with a socket that wakes the poller of the thread that reads them.
+
+    Args:
+        poller: of the driving thread; :meth:`close` leaves it as it was.
+        refused: called in that thread with the number of notes that found no room.
+
+    Attributes:
+        owner: the identity of the driving thread, as :func:`threading.get_ident` has it; None until it runs.
+    """
+
+    __slots__ = (
+        "_closed",
+        "_lock",
+        "_notes",
+        "_poller",
+        "_receiver",
+        "_refused",
+        "_sender",
+        "_signaled",
+        "_tell_refused",
+        "owner",
+    )
+
+    def __init__(self, poller: Poller, refused: Callable[[int], None], owner: int | None = None) -> None:
+        self.owner = owner
+        self._poller = poller
+        self._tell_refused = refused
+        self._lock = threading.Lock()
+        self._notes: deque[Callable[[], object]] = deque()
+        self._signaled = self._closed = False
+        self._refused = 0
+        self._receiver, self._sender = socket.socketpair()
+        self._receiver.setblocking(False)
+        poller.register(self._receiver.fileno(), READ, self._ready)
+
+    def foreign(self) -> bool:
+        """Whether the caller is another thread than the one that reads the notes."""
+        return self.owner != threading.get_ident()
+
+    def offer(self, notes: Sequence[Callable[[], object]]) -> int:
+        """Leave notes without waiting, as many as there is room for; returns how many those are."""
+        with self._lock:
+            room = 0 if self._closed else max(LIMIT - len(self._notes), 0)
+            taken = min(room, len(notes))
+            self._refused += len(notes) - taken
+            if taken:
+                self._notes.extend(notes[:taken])
+                self._signal()
+        return taken
+
+    def call(self, function: Callable[[], _T]) -> _T:
+        """Have ``function`` called by the driving thread, and wait for what it returns or raises.
+
+        Raises:
+            StateError: nobody drives the network any more.
+        """
+        result: list[_T] = []
+        call = _Call(lambda: result.append(function()))
+        with self._lock:
+            if self._closed:
+                raise _stopped()
+            self._notes.append(call)  # no bound: each thread waits for one
+            self._signal()
+        call.done.wait()
+        if call.error is not None:
+            raise call.error
+        return result[0]
+
+    def _signal(self) -> None:
+        """Wake the reader; at most one byte is ever under way, so this cannot block."""
+        if not self._signaled:
+            self._signaled = True
+            self._sender.send(b"\0")
+
+    def _ready(self, mask: int) -> None:
+        notes = self._notes
+        for _ in range(_BATCH):
+            if not notes or self._closed:
+                break
+            notes.popleft()()
+        with self._lock:
+            if not notes and self._signaled and not self._closed:  # else the socket stays readable
+                self._signaled = False
+                self._receiver.recv(1)
+            refused, self._refused = self._refused, 0
+        if refused:
+            self._tell_refused(refused)
+
+    def close(self) -> None:
+        """Take no more notes, and tell those who wait. Harmless when repeated."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._poller.unregister(self._receiver.fileno())
+        self._receiver.close()
+        self._sender.close()
+        while self._notes:
+            note = self._notes.popleft()
+            if isinstance(note, _Call):
+                note.error = _stopped()
+                note.done.set()
+
+
+def _stopped() -> StateError:
+    return StateError(
+        "the network was stopped or closed while another thread used it; end that thread's use first"
+    )
