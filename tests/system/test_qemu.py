@@ -7,11 +7,13 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +22,12 @@ from conftest import REPOSITORY, missing
 from qemu import DHCP, QEMU, Guest, MissingError, boot_files, machine
 from test_dns_clients import ADDRESS, NAME, Resolver
 from webserver import WebServer, digest
+
+from slirpy import Config, Slirp
+from slirpy.interfaces import Link
+from slirpy.links.dgram import DgramLink
+from slirpy.links.endpoint import inet, unix
+from slirpy.links.stream import StreamLink
 
 pytestmark = pytest.mark.system
 
@@ -141,6 +149,79 @@ def test_a_guest_does_everything(transport: str, folder: Path, web: WebServer, r
         with Guest([QEMU, *machine(everything(web.port)), *card]) as guest:
             check_everything(guest, slirpy.forward, 1500)
         assert slirpy.end() == ""
+
+
+CARD = ["-device", "virtio-net-pci,netdev=n"]
+
+
+def free_port(kind: int) -> int:
+    with socket.socket(socket.AF_INET, kind) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+    return port
+
+
+def dgram_unix(folder: Path) -> tuple[Link, str]:
+    ends = [f"{folder}/{name}" for name in ("slirpy", "guest")]
+    link = DgramLink.open(unix(ends[0]), unix(ends[1]))
+    return link, f"dgram,id=n,local.type=unix,local.path={ends[1]},remote.type=unix,remote.path={ends[0]}"
+
+
+def dgram_inet(_: Path) -> tuple[Link, str]:
+    ours, theirs = (inet("127.0.0.1", free_port(socket.SOCK_DGRAM)) for _ in range(2))
+    return DgramLink.open(ours, theirs), f"dgram,id=n,{theirs.qemu('local')},{ours.qemu('remote')}"
+
+
+def socket_udp(_: Path) -> tuple[Link, str]:
+    ours, theirs = (inet("127.0.0.1", free_port(socket.SOCK_DGRAM)) for _ in range(2))
+    return DgramLink.open(ours, theirs), f"socket,id=n,udp={ours},localaddr={theirs}"
+
+
+def socket_listen(_: Path) -> tuple[Link, str]:
+    place = inet("127.0.0.1", free_port(socket.SOCK_STREAM))
+    return StreamLink.connect(place, reconnect=0.2), f"socket,id=n,listen={place}"
+
+
+def stream_server(folder: Path) -> tuple[Link, str]:
+    place = unix(f"{folder}/guest")
+    return StreamLink.connect(place, reconnect=0.2), f"stream,id=n,server=on,{place.qemu()}"
+
+
+full_only = pytest.mark.skipif(not FULL, reason="one boot more; set SLIRPY_FULL=1")
+
+
+@pytest.mark.parametrize(
+    "transport",
+    [
+        dgram_unix,
+        pytest.param(dgram_inet, marks=full_only),
+        pytest.param(socket_udp, marks=full_only),
+        pytest.param(socket_listen, marks=full_only),
+        pytest.param(stream_server, marks=full_only),
+    ],
+)
+def test_a_guest_does_everything_on_a_link(
+    transport: Callable[[Path], tuple[Link, str]], folder: Path, web: WebServer, resolver: Resolver
+) -> None:
+    """The transports that have no command of their own, on the public API."""
+    link, netdev = transport(folder)
+    config = Config(hostfwd=["tcp::0-:80"], resolvers=[f"127.0.0.1:{resolver.port}"])
+    with Slirp(config) as net:
+        net.attach_link(link)
+        over = threading.Event()
+
+        def carry_on() -> None:
+            while not over.is_set():
+                net.poll(0.05)
+
+        thread = threading.Thread(target=carry_on)
+        thread.start()
+        try:
+            with Guest([QEMU, *machine(everything(web.port)), "-netdev", netdev, *CARD]) as guest:
+                check_everything(guest, net.forwards()[0].host_port, 1500)
+        finally:
+            over.set()
+            thread.join()
 
 
 def test_a_guest_that_reboots_keeps_its_address(folder: Path) -> None:
