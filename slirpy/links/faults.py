@@ -1,0 +1,335 @@
+"""Faults: a link around a link, on which frames are lost, late, out of order, doubled and damaged, or just slow.
+
+A frame meets them in this order, each direction for itself: loss; duplication; damage; the rate, a token bucket with
+a bounded queue before it; the delay with its jitter; reordering. Chances come from an injected generator and time
+from the stack's, so that a run in virtual time repeats to the byte.
+
+Frames that are not held go on in the same call, without a copy.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from random import Random
+from typing import Generic, TypeVar
+
+from slirpy.errors import ConfigError
+from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, Timer
+from slirpy.links.damage import Received, damage_received, damage_sent
+from slirpy.links.middleware import Middleware
+
+__all__ = ["FaultCounters", "FaultLink", "Faults"]
+
+SECOND = 1_000_000_000
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """What may happen to frames that go one way. Chances are from 0.0 to 1.0, times are nanoseconds.
+
+    Raises:
+        ConfigError: a value out of its range.
+    """
+
+    loss: float = 0.0
+    """Chance to be lost."""
+    duplicate: float = 0.0
+    """Chance to arrive twice."""
+    corrupt: float = 0.0
+    """Chance that one bit is wrong."""
+    delay: int = 0
+    """What each frame takes."""
+    jitter: int = 0
+    """What a frame takes at most beyond ``delay``; it does not change the order."""
+    reorder: float = 0.0
+    """Chance to be held back, so that others overtake it."""
+    reorder_delay: int = 10_000_000
+    """For how long it is held back then."""
+    rate: int | None = None
+    """Bits a second."""
+    burst: int = 65549
+    """Bytes that go through at once after a pause, with ``rate``."""
+    queue: int = 262_144
+    """Bytes that may wait for their turn, with ``rate``; a frame beyond is dropped."""
+    limit: int = 1000
+    """Frames that may be held, for whatever reason; a frame beyond is dropped."""
+
+    def __post_init__(self) -> None:
+        for name in ("loss", "duplicate", "corrupt", "reorder"):
+            value = getattr(self, name)
+            if not 0.0 <= value <= 1.0:
+                raise ConfigError(f"{name} {value!r}: a chance is from 0.0 to 1.0; 0.01 is one in a hundred")
+        for name in ("delay", "jitter", "reorder_delay", "queue"):
+            value = getattr(self, name)
+            if value < 0:
+                raise ConfigError(f"{name} {value!r}: must not be negative; times are in nanoseconds")
+        for name in ("burst", "limit"):
+            value = getattr(self, name)
+            if value < 1:
+                raise ConfigError(f"{name} {value!r}: must be 1 or more")
+        if self.rate is not None and self.rate < 1:
+            raise ConfigError(f"rate {self.rate!r}: must be 1 or more bits a second; None is without a bound")
+
+
+NONE = Faults()
+
+
+@dataclass(slots=True)
+class FaultCounters:
+    """What has happened to the frames of one direction."""
+
+    frames: int = 0
+    """Came."""
+    lost: int = 0
+    duplicated: int = 0
+    corrupted: int = 0
+    delayed: int = 0
+    """Were held for some time, for whatever reason."""
+    reordered: int = 0
+    dropped: int = 0
+    """Had no room: in the queue before the rate, or beyond ``limit``."""
+
+    def __str__(self) -> str:
+        return ", ".join(f"{field.name} {getattr(self, field.name)}" for field in fields(self))
+
+
+class _Direction(Generic[_T]):
+    """One direction: decides about each frame, and holds those whose time has not come."""
+
+    def __init__(
+        self,
+        random: Random,
+        damage: Callable[[_T], _T],
+        keep: Callable[[_T], _T],
+        release: Callable[[list[_T]], None],
+    ) -> None:
+        self.faults = NONE
+        self.counters = FaultCounters()
+        self._random = random
+        self._damage = damage
+        self._keep = keep
+        self._release = release
+        self._held: list[tuple[int, int, _T]] = []
+        self._number = 0
+        self._last = 0  # when the last frame that keeps its place leaves
+        self._free = 0  # when the rate allows the next byte, were there no burst
+        self._timer: Timer | None = None
+        self._timer_at = 0
+
+    def put(self, frame: _T, length: int, now: int) -> list[_T]:
+        """Take a frame; returns what goes on at once: nothing, the frame, or two."""
+        faults, counters, chance = self.faults, self.counters, self._random.random
+        counters.frames += 1
+        if faults.loss and chance() < faults.loss:
+            counters.lost += 1
+            return []
+        copies = [frame]
+        if faults.duplicate and chance() < faults.duplicate:
+            counters.duplicated += 1
+            copies.append(frame)
+        at_once = []
+        for copy in copies:
+            if faults.corrupt and chance() < faults.corrupt:
+                counters.corrupted += 1
+                copy = self._damage(copy)
+            when = self._when(length, now)
+            if when is None or (when > now and len(self._held) >= faults.limit):
+                counters.dropped += 1
+            elif when > now:
+                counters.delayed += 1
+                self._number += 1
+                heapq.heappush(self._held, (when, self._number, self._keep(copy)))
+            else:
+                at_once.append(copy)
+        return at_once
+
+    def _when(self, length: int, now: int) -> int | None:
+        """When a frame leaves; None: the queue before the rate has no room."""
+        faults, random = self.faults, self._random
+        when = now
+        if faults.rate is not None:
+            # A token bucket as the theoretical arrival time of ATM's GCRA: one number instead of two.
+            free = max(self._free, now - faults.burst * 8 * SECOND // faults.rate)
+            free += length * 8 * SECOND // faults.rate
+            if free > now and (free - now) * faults.rate // (8 * SECOND) > faults.queue:
+                return None
+            self._free = free
+            when = max(now, free)
+        when += faults.delay
+        if faults.jitter:
+            when += random.randrange(faults.jitter + 1)
+        if faults.reorder and random.random() < faults.reorder:
+            self.counters.reordered += 1
+            return when + faults.reorder_delay
+        self._last = when = max(when, self._last)
+        return when
+
+    def due(self, now: int) -> list[_T]:
+        """Take out the frames whose time has come."""
+        held = self._held
+        frames = []
+        while held and held[0][0] <= now:
+            frames.append(heapq.heappop(held)[2])
+        return frames
+
+    def arm(self, call_at: Callable[[int, Callable[[], None]], Timer], now: Callable[[], int]) -> None:
+        """Have a timer for the first held frame."""
+        if not self._held:
+            return
+        when = self._held[0][0]
+        if self._timer is not None:
+            if self._timer_at <= when:
+                return
+            self._timer.cancel()
+
+        def ring() -> None:
+            self._timer = None
+            self._release(self.due(now()))
+            self.arm(call_at, now)
+
+        self._timer, self._timer_at = call_at(when, ring), when
+
+    def clear(self) -> int:
+        """Forget what is held, and say how much that was."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        held = len(self._held)
+        self._held.clear()
+        return held
+
+
+class FaultLink(Middleware):
+    """Does to the frames of ``inner`` what ``to_guest`` and ``from_guest`` say; both may be set at any time.
+
+    Segmentation offload is not passed on: what is lost to the guest is a segment, not 64 KiB. What comes from
+    a TAP interface may still be that long. A damaged frame goes on with its real checksum, also where the link
+    works with partial ones, so that it is recognized.
+
+    Args:
+        inner: the link that carries the frames; closed with this one.
+        random: source of all chances; give a seeded one to have the same faults twice.
+        to_guest: faults of what the stack sends.
+        from_guest: faults of what the guest sends.
+    """
+
+    __slots__ = ("_backlog", "_blocked", "_from_guest", "_to_guest")
+
+    def __init__(
+        self, inner: Link, random: Random, *, to_guest: Faults = NONE, from_guest: Faults = NONE
+    ) -> None:
+        super().__init__(inner)
+        # A generator each: what happens one way does not depend on what goes the other way.
+        there, back = Random(random.getrandbits(64)), Random(random.getrandbits(64))
+        self._to_guest = _Direction[Frame](there, lambda f: damage_sent(f, there), _keep_sent, self._transmit)
+        self._from_guest = _Direction[Received](
+            back, lambda f: damage_received(f, back), _keep_received, self._deliver
+        )
+        self.to_guest = to_guest
+        self.from_guest = from_guest
+        self._backlog: list[Frame] = []  # what the inner link had no room for
+        self._blocked = False
+
+    @property
+    def features(self) -> LinkFeatures:
+        """Those of the inner link, without segmentation offload."""
+        features = self._inner.features
+        return LinkFeatures(mtu=features.mtu, checksum_offload=features.checksum_offload)
+
+    @property
+    def to_guest(self) -> Faults:
+        """Faults of what the stack sends."""
+        return self._to_guest.faults
+
+    @to_guest.setter
+    def to_guest(self, faults: Faults) -> None:
+        self._to_guest.faults = faults
+
+    @property
+    def from_guest(self) -> Faults:
+        """Faults of what the guest sends."""
+        return self._from_guest.faults
+
+    @from_guest.setter
+    def from_guest(self, faults: Faults) -> None:
+        self._from_guest.faults = faults
+
+    @property
+    def to_guest_counters(self) -> FaultCounters:
+        """What has happened to the frames that the stack sent."""
+        return self._to_guest.counters
+
+    @property
+    def from_guest_counters(self) -> FaultCounters:
+        """What has happened to the frames that the guest sent."""
+        return self._from_guest.counters
+
+    def send(self, frames: Sequence[Frame]) -> int:
+        """Take all frames, or none while the inner link has no room for earlier ones."""
+        if self._backlog:
+            self._blocked = True
+            return 0
+        now = self.now
+        direction = self._to_guest
+        out = direction.due(now)
+        for frame in frames:
+            out += direction.put(frame, sum(map(len, frame.parts)), now)
+        self._transmit(out)
+        direction.arm(self.call_at, self._time)
+        return len(frames)
+
+    def input(self, frame: Buffer, checksummed: bool = False) -> None:
+        """Take a frame from the guest."""
+        if self._sink is None:
+            return
+        now = self.now
+        direction = self._from_guest
+        arrived = direction.due(now)
+        arrived += direction.put((frame, checksummed), len(frame), now)
+        self._deliver(arrived)
+        direction.arm(self.call_at, self._time)
+
+    def writable(self) -> None:
+        """Send what waits for the inner link, and tell the stack if nothing waits any more."""
+        backlog, self._backlog = self._backlog, []
+        self._transmit(backlog)
+        if not self._backlog and self._blocked:
+            self._blocked = False
+            super().writable()
+
+    def close(self) -> None:
+        """Forget what is held, and close the inner link. Harmless when repeated."""
+        self._from_guest.clear()
+        held = self._to_guest.clear() + len(self._backlog)
+        self._backlog = []
+        if held:
+            self.lost(held)
+        super().close()
+
+    def _time(self) -> int:
+        return self.now
+
+    def _transmit(self, frames: list[Frame]) -> None:
+        if self._backlog:
+            room = max(self.to_guest.limit - len(self._backlog), 0)
+            self._to_guest.counters.dropped += max(len(frames) - room, 0)
+            self._backlog += map(_keep_sent, frames[:room])
+        elif frames:
+            taken = self._inner.send(frames)
+            self._backlog = [_keep_sent(frame) for frame in frames[taken:]]
+
+    def _deliver(self, frames: list[Received]) -> None:
+        if self._sink is not None:
+            for frame, checksummed in frames:
+                self._sink.input(frame, checksummed)
+
+
+def _keep_sent(frame: Frame) -> Frame:
+    return frame._replace(parts=(b"".join(frame.parts),))
+
+
+def _keep_received(received: Received) -> Received:
+    return bytes(received[0]), received[1]

@@ -1,0 +1,87 @@
+"""Trace: a link around a link, which tells of each frame in one line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TextIO
+
+from slirpy.interfaces import Buffer, Frame, Link
+from slirpy.links.middleware import Middleware
+from slirpy.wire.describe import describe
+
+__all__ = ["TraceLink", "wall_time"]
+
+SECOND = 1_000_000_000
+
+
+def wall_time(now: int) -> str:
+    """Nanoseconds since 1970 as the local time of day, to the microsecond."""
+    seconds, rest = divmod(now, SECOND)
+    return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{rest // 1000:06d}"
+
+
+class TraceLink(Middleware):
+    """Passes frames on between ``inner`` and the stack, and tells of each in a line like ::
+
+        13:05:01.123456 in  IP 10.0.2.15.40312 > 10.0.2.2.80: Flags [S], seq 7, win 64240, options [mss 1460]
+
+    ``in`` is from the guest, ``out`` to it. A line to the guest comes when ``inner`` has taken the frame. What the
+    frame says is shown without control characters, so a line is safe for a terminal.
+
+    Args:
+        inner: the link that carries the frames; closed with this one.
+        out: called with each line, without its end; or a text file, which stays the caller's. If the file cannot be
+            written, the trace ends and the network goes on; :attr:`error` says why. What a callable raises is its own
+            matter.
+        clock: gives the time of a frame in nanoseconds since 1970; None: the stack's time, as seconds.
+    """
+
+    __slots__ = ("_clock", "_file", "_out", "error")
+
+    error: OSError | ValueError | None
+    """What ended the trace early, if anything did: ValueError is what a closed file gives."""
+
+    def __init__(
+        self, inner: Link, out: Callable[[str], object] | TextIO, clock: Callable[[], int] | None = time.time_ns
+    ) -> None:
+        super().__init__(inner)
+        self._clock = clock
+        self._file: TextIO | None = None
+        self._out: Callable[[str], object] | None = None
+        if callable(out):
+            self._out = out
+        else:
+            self._file = out
+        self.error = None
+
+    def send(self, frames: Sequence[Frame]) -> int:
+        """Send frames by the inner link, and tell of those that it took."""
+        taken = self._inner.send(frames)
+        if self._out is not None or self._file is not None:
+            self._tell("out", [b"".join(frame.parts) for frame in frames[:taken]])
+        return taken
+
+    def input(self, frame: Buffer, checksummed: bool = False) -> None:
+        """Tell of a frame from the guest and pass it on."""
+        if self._out is not None or self._file is not None:
+            self._tell("in ", (frame,))
+        super().input(frame, checksummed)
+
+    def _tell(self, direction: str, frames: Sequence[Buffer]) -> None:
+        if self._clock is not None:
+            now = wall_time(self._clock())
+        else:
+            seconds, rest = divmod(self.now, SECOND)
+            now = f"{seconds}.{rest // 1000:06d}"
+        lines = [f"{now} {direction} {describe(frame)}" for frame in frames]
+        if self._out is not None:
+            for line in lines:
+                self._out(line)
+        elif self._file is not None and lines:
+            try:
+                self._file.write("\n".join(lines) + "\n")
+                self._file.flush()
+            except (OSError, ValueError) as error:
+                self.error = error
+                self._file = None
