@@ -254,19 +254,19 @@ class Switch:
         for port in ports:
             # Frames that are longer because of a VLAN tag are looked at more closely below.
             if not checksummed and length <= port.mtu + ethernet.HEADER_LENGTH:
-                self._plain(port, view)
+                _queue(port, Frame((view,)))
                 continue
             if not looked:
                 looked, where = True, offload.layout(view)
                 sound = checksummed
             if length <= offload.frame_limit(view, port.mtu):
                 if where is None or not checksummed:
-                    self._plain(port, view)
+                    _queue(port, Frame((view,)))
                 elif port.checksum_offload:
-                    port.forward(offload.partial(view, where), max(where.end, ethernet.MIN_LENGTH))
+                    _queue(port, offload.partial(view, where))
                 else:
                     for frame in offload.segments(view, where, length):
-                        port.forward(frame, where.end)
+                        _queue(port, frame)
                 continue
             size = 0 if where is None else port.mtu - (where.data - where.ip)
             if (
@@ -282,19 +282,17 @@ class Switch:
                     self._stats.drop_tcp_checksum += 1
                     return
                 sound = True
-            self._cut(port, view, where, size)
+            if port.segmentation_offload and where.version == 4 and where.ip == ethernet.HEADER_LENGTH:
+                _queue(port, offload.partial(view, where, size))
+            else:
+                for frame in offload.segments(view, where, size):
+                    _queue(port, frame)
 
-    def _plain(self, port: LinkPort, view: memoryview) -> None:
-        length = len(view)
-        if length < ethernet.MIN_LENGTH:
-            port.forward(Frame((view, _PADDING[length:])), ethernet.MIN_LENGTH)
-        else:
-            port.forward(Frame((view,)), length)
 
-    def _cut(self, port: LinkPort, view: memoryview, where: offload.Layout, size: int) -> None:
-        """Send a large TCP segment in pieces, or let the port make them."""
-        if port.segmentation_offload and where.version == 4 and where.ip == ethernet.HEADER_LENGTH:
-            port.forward(offload.partial(view, where, size), where.end)
-            return
-        for frame in offload.segments(view, where, size):
-            port.forward(frame, sum(map(len, frame.parts)))
+def _queue(port: LinkPort, frame: Frame) -> None:
+    """Hand a frame to a port, padded if it is short. Where a checksum is to come, the link knows best."""
+    length = sum(map(len, frame.parts))
+    if length < ethernet.MIN_LENGTH and not frame.csum_start:
+        frame = Frame((*frame.parts, _PADDING[length:]))
+        length = ethernet.MIN_LENGTH
+    port.forward(frame, length)
