@@ -1,0 +1,69 @@
+"""A listening stream socket."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+from slirpy.links.endpoint import Endpoint
+from slirpy.stats import Stats
+
+__all__ = ["Door", "tune"]
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE)
+
+
+class Door:
+    """A listening socket, and what it takes never to spin on a connection that cannot be accepted."""
+
+    __slots__ = ("_inode", "_spare", "endpoint", "sock")
+
+    def __init__(self, sock: socket.socket, endpoint: Endpoint | None) -> None:
+        self.sock = sock
+        self.endpoint = endpoint
+        self._inode = endpoint.inode() if endpoint is not None else None
+        self._spare = os.open(os.devnull, os.O_RDONLY)
+
+    def accept(self, stats: Stats) -> socket.socket | None:
+        """The next connection, non-blocking; None if none waits."""
+        try:
+            sock, _ = self.sock.accept()
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                stats.link_connect_failures += 1
+                self._turn_away()
+            return None
+        return tune(sock)
+
+    def _turn_away(self) -> None:
+        """No descriptor is left: the spare one serves to accept the connection, and to end it."""
+        os.close(self._spare)
+        try:
+            self.sock.accept()[0].close()
+        except OSError:
+            pass
+        self._spare = os.open(os.devnull, os.O_RDONLY)
+
+    def close(self) -> None:
+        self.sock.close()
+        os.close(self._spare)
+        if self.endpoint is not None:
+            self.endpoint.remove(self._inode)
+
+    def place(self) -> Endpoint:
+        """Where it listens, with the port that was chosen where 0 was asked for."""
+        if self.endpoint is not None and self.endpoint.path is not None:
+            return self.endpoint
+        return Endpoint(int(self.sock.family), self.sock.getsockname())
+
+
+def tune(sock: socket.socket) -> socket.socket:
+    """Make a connection as a link wants it, and return it."""
+    sock.setblocking(False)
+    if sock.family != getattr(socket, "AF_UNIX", None):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # we batch, better than Nagle could
+        sock.setsockopt(
+            socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1
+        )  # a host that vanished must not keep its place
+    return sock

@@ -1,0 +1,199 @@
+"""Where a socket link listens or connects: a TCP or UDP address, or the path of a unix socket."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+import stat
+from dataclasses import dataclass
+from typing import Any
+
+from slirpy.errors import LinkError
+
+__all__ = ["Endpoint", "adopt", "inet", "parse_endpoint", "reason", "unix"]
+
+_PATH_LIMIT = 103  # bytes that sun_path holds on every system, without the final zero
+_ADDRESS = re.compile(r"(?:\[(?P<six>[^]]*)\]|(?P<host>[^:]*)):(?P<port>[0-9]+)\Z", re.ASCII)
+_HELP = "write unix:PATH, tcp:HOST:PORT or tcp:[ADDRESS6]:PORT"
+_BACKLOG = 16
+
+
+def reason(error: OSError) -> str:
+    """What the system says about an error, in its own words."""
+    return os.strerror(error.errno).lower() if error.errno else str(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An address for :mod:`slirpy.links.stream` and :mod:`slirpy.links.dgram`."""
+
+    family: int
+    """``socket.AF_INET``, ``AF_INET6`` or ``AF_UNIX``."""
+    address: Any
+    """As the ``socket`` module wants it: (host, port), with two more fields for IPv6, or a path."""
+
+    @property
+    def path(self) -> str | None:
+        """The path of a unix socket."""
+        return self.address if isinstance(self.address, str) else None
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
+        host, port = self.address[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def qemu(self, prefix: str = "addr") -> str:
+        """The same in QEMU's words, such as ``addr.type=unix,addr.path=/tmp/net.sock``."""
+        if self.path is not None:
+            return f"{prefix}.type=unix,{prefix}.path={self.path.replace(',', ',,')}"
+        host, port = self.address[:2]
+        return f"{prefix}.type=inet,{prefix}.host={host},{prefix}.port={port}"
+
+    def open(self, kind: int) -> socket.socket:
+        """A new non-blocking socket of ``kind`` for this family.
+
+        Raises:
+            LinkError: the system has none left, or not of this family.
+        """
+        try:
+            sock = socket.socket(self.family, kind)
+        except OSError as error:
+            raise LinkError(f"cannot open a socket for {self}: {reason(error)}") from None
+        sock.setblocking(False)
+        return sock
+
+    def bind(self, kind: int) -> socket.socket:
+        """A new socket of ``kind``, bound here; one of streams listens.
+
+        A unix socket that nobody uses any more is replaced.
+
+        Raises:
+            LinkError: the address is in use, or cannot be had.
+        """
+        sock = self.open(kind)
+        try:
+            if self.path is not None:
+                self._bind_unix(sock, kind)
+            else:
+                if kind == socket.SOCK_STREAM and os.name == "posix":
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind(self.address)
+            if kind == socket.SOCK_STREAM:
+                sock.listen(_BACKLOG)
+        except OSError as error:
+            sock.close()
+            advice = {
+                errno.EADDRINUSE: "; end the program that uses it, or choose another",
+                errno.EADDRNOTAVAIL: "; this host does not have the address",
+                errno.ENOENT: "; the directory does not exist",
+                errno.EACCES: "; choose one where this user may",
+            }.get(error.errno or 0, "")
+            raise LinkError(f"cannot listen on {self}: {reason(error)}{advice}") from None
+        except LinkError:
+            sock.close()
+            raise
+        return sock
+
+    def _bind_unix(self, sock: socket.socket, kind: int) -> None:
+        path = self.address
+        try:
+            sock.bind(path)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            if not stat.S_ISSOCK(os.lstat(path).st_mode):
+                raise LinkError(
+                    f"cannot listen on {self}: it exists and is no socket; choose another"
+                ) from None
+            with self.open(kind) as probe:
+                if probe.connect_ex(path) != errno.ECONNREFUSED:
+                    raise  # somebody listens, or what is there is not ours to judge
+            os.unlink(path)
+            sock.bind(path)
+
+    def inode(self) -> int | None:
+        """What the path of a unix socket leads to now; for :meth:`remove`."""
+        if self.path is None:
+            return None
+        try:
+            return os.lstat(self.path).st_ino
+        except OSError:
+            return None
+
+    def remove(self, inode: int | None) -> None:
+        """Remove the path of a unix socket, unless another took its place."""
+        if self.path is not None and inode is not None and self.inode() == inode:
+            try:
+                os.unlink(self.path)
+            except OSError:
+                pass
+
+
+def unix(path: str) -> Endpoint:
+    """A unix socket.
+
+    Raises:
+        LinkError: the path is empty or longer than 103 bytes, or the system has no such sockets.
+    """
+    if not hasattr(socket, "AF_UNIX"):
+        raise LinkError(f'unix socket "{path}": this system has none; use TCP')
+    if not path or "\0" in path or len(os.fsencode(path)) > _PATH_LIMIT:
+        raise LinkError(
+            f'the unix socket path "{path}" must have 1 to {_PATH_LIMIT} bytes; choose a shorter one'
+        )
+    return Endpoint(socket.AF_UNIX, path)
+
+
+def inet(host: str, port: int, kind: int = socket.SOCK_STREAM) -> Endpoint:
+    """A TCP or UDP address; an empty host is 127.0.0.1. A name is looked up now.
+
+    Raises:
+        LinkError: the host has no address, or the port is not a number from 0 to 65535.
+    """
+    if not 0 <= port <= 65535:
+        raise LinkError(f"port {port} is not a number from 0 to 65535")
+    try:
+        found = socket.getaddrinfo(host or "127.0.0.1", port, type=kind)
+    except (OSError, UnicodeError) as error:
+        raise LinkError(f'host "{host}" has no address: {error}; write a numeric one') from None
+    family, _, _, _, address = found[0]
+    return Endpoint(int(family), address)
+
+
+def parse_endpoint(text: str, kind: int = socket.SOCK_STREAM) -> Endpoint:
+    """Read ``unix:PATH``, ``tcp:HOST:PORT`` or ``HOST:PORT``; an IPv6 address stands in brackets.
+
+    Raises:
+        LinkError: it is none of them.
+    """
+    if text.startswith("unix:"):
+        return unix(text[5:])
+    match = _ADDRESS.match(text.removeprefix("tcp:"))
+    if match is None:
+        raise LinkError(f'"{text}" is not an address; {_HELP}')
+    return inet(match["six"] or match["host"] or "", int(match["port"]), kind)
+
+
+def adopt(fd: int, kind: int) -> socket.socket:
+    """A socket that was inherited or passed, by its descriptor, which belongs to the result from here on.
+
+    Raises:
+        LinkError: it is no open socket of ``kind``; the descriptor is left alone.
+    """
+    word = "stream" if kind == socket.SOCK_STREAM else "datagram"
+    help_text = f"pass a {word} socket, and keep it open across exec"
+    try:
+        os.fstat(fd)  # negative and closed descriptors, and Python's own checks of sockets, in one place
+        sock = socket.socket(fileno=fd)
+    except (OSError, OverflowError, ValueError, TypeError) as error:
+        detail = reason(error) if isinstance(error, OSError) else str(error)
+        raise LinkError(f"descriptor {fd!r} cannot be used: {detail}; {help_text}") from None
+    if sock.type != kind:
+        sock.detach()
+        raise LinkError(f"descriptor {fd} is not a {word} socket; {help_text}")
+    sock.setblocking(False)
+    sock.set_inheritable(False)
+    return sock

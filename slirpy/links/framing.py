@@ -1,0 +1,168 @@
+"""Frames on a byte stream as QEMU has them: 32 bits of length, the most significant byte first, and the frame.
+
+What arrives is read into one large buffer that lives as long as the connection, and frames are handed on as views of
+it, without a copy. They are good until the flush after this poll; the next read, which is at the next poll, uses the
+buffer again. What leaves goes to the kernel many frames at a time.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from slirpy.interfaces import Buffer, Frame, LinkSink
+
+__all__ = ["LONGEST", "SHORTEST", "FrameStream"]
+
+SHORTEST = 14
+"""Bytes of an Ethernet header: no frame is shorter."""
+LONGEST = 69632
+"""QEMU's bound (4096 + 65536); whoever announces more has lost step, or never was in step."""
+
+_LENGTH = struct.Struct("!I")
+_ROOM = 256 * 1024
+_HALF = _ROOM // 2  # more than the longest frame with its length
+_HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
+_IOV_MAX = 1024  # buffers of one sendmsg; every system takes at least 1024 of them
+
+
+class FrameStream:
+    """One connection.
+
+    Attributes:
+        blocked: the kernel has no room; :meth:`resume` is to be called when it has.
+        broken: nothing can be sent any more. Reading will tell the same.
+    """
+
+    __slots__ = ("_buffer", "_end", "_rest", "_start", "_view", "blocked", "broken", "sock")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.blocked = self.broken = False
+        self._buffer = bytearray(_ROOM)
+        self._view = memoryview(self._buffer)
+        self._start = self._end = 0  # the part of a frame that has come
+        self._rest = b""  # of a frame that the kernel took a part of
+
+    def receive(self, sink: LinkSink) -> bool:
+        """Read once and hand on all whole frames; False when the connection is over, for whatever reason."""
+        view, start, end = self._view, self._start, self._end
+        if start == end:
+            start = end = 0
+        elif end > _HALF:
+            # Not at each read: of a frame that comes byte by byte all would be moved for each.
+            view[: end - start] = view[start:end]
+            start, end = 0, end - start
+        try:
+            count = self.sock.recv_into(view[end:])
+        except (BlockingIOError, InterruptedError):
+            self._start, self._end = start, end
+            return True
+        except OSError:
+            count = 0
+        if not count:
+            if end > start or self._rest:
+                sink.stats.drop_link_truncated += 1
+            return False
+        end += count
+        buffer, unpack, put = self._buffer, _LENGTH.unpack_from, sink.input
+        while end - start >= 4:
+            (length,) = unpack(buffer, start)
+            if not SHORTEST <= length <= LONGEST:
+                sink.stats.drop_link_framing += 1
+                return False
+            stop = start + 4 + length
+            if stop > end:
+                break
+            put(view[start + 4 : stop])
+            start = stop
+        self._start, self._end = start, end
+        return True
+
+    def send(self, frames: Sequence[Frame], sink: LinkSink) -> int:
+        """Send as many as the kernel takes, and return the count; a frame that it took a part of is taken.
+
+        Not while ``blocked``.
+        """
+        pack = _LENGTH.pack
+        buffers: list[Buffer] = []
+        firsts: list[int] = []  # where in buffers each frame begins
+        ends: list[int] = []  # where in the stream each ends
+        total = taken = 0
+        for frame in frames:
+            parts = frame[0]
+            length = sum(map(len, parts))
+            if len(buffers) + len(parts) >= _IOV_MAX or length > LONGEST:
+                if buffers:
+                    taken += self._write(buffers, firsts, ends, sink)
+                    if self.blocked:
+                        return taken
+                    buffers, firsts, ends, total = [], [], [], 0
+                if length > LONGEST:
+                    sink.lost(1)  # the far side would close the connection
+                    taken += 1
+                    continue
+                if len(parts) >= _IOV_MAX:
+                    parts = (b"".join(parts),)
+            firsts.append(len(buffers))
+            buffers.append(pack(length))
+            buffers += parts
+            total += length + 4
+            ends.append(total)
+        if ends:
+            taken += self._write(buffers, firsts, ends, sink)
+        return taken
+
+    def _write(self, buffers: list[Buffer], firsts: list[int], ends: list[int], sink: LinkSink) -> int:
+        if self.broken:
+            sink.lost(len(ends))
+            return len(ends)
+        total = ends[-1]
+        try:
+            sent = self.sock.sendmsg(buffers) if _HAS_SENDMSG else self.sock.send(b"".join(buffers))
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self._fail()
+            sink.lost(len(ends))
+            return len(ends)
+        if sent == total:
+            return len(ends)
+        self.blocked = True
+        taken = bisect_right(ends, sent)
+        over = sent - (ends[taken - 1] if taken else 0)
+        if over:
+            # The parts may change after this call: keep a copy of what is left of the frame that was cut.
+            stop = firsts[taken + 1] if taken + 1 < len(firsts) else len(buffers)
+            self._rest = b"".join(buffers[firsts[taken] : stop])[over:]
+            taken += 1
+        return taken
+
+    def resume(self) -> bool:
+        """There may be room again; returns whether there is room for more than what was cut."""
+        if self._rest:
+            try:
+                sent = self.sock.send(self._rest)
+            except (BlockingIOError, InterruptedError):
+                return False
+            except OSError:
+                self._fail()
+                return True
+            self._rest = self._rest[sent:]
+        self.blocked = bool(self._rest)
+        return not self.blocked
+
+    def _fail(self) -> None:
+        """Nothing goes out any more. The connection is ended by the reading side alone, at the next poll."""
+        self.broken = True
+        self.blocked = False
+        try:
+            self.sock.shutdown(socket.SHUT_RDWR)  # so that there is an end to read
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        """Close the socket; views that were handed on stay good."""
+        self.sock.close()

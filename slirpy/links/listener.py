@@ -1,0 +1,97 @@
+"""Many guests at one address, as ``slirpy listen`` serves them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+from slirpy.interfaces import READ, Poller
+from slirpy.links.door import Door
+from slirpy.links.endpoint import Endpoint, adopt
+from slirpy.links.stream import StreamLink
+from slirpy.stats import Stats
+
+__all__ = ["StreamListener"]
+
+_ACCEPTS = 64  # connections that one poll accepts
+
+
+class StreamListener:
+    """Many guests at one address, each with a :class:`StreamLink` of its own.
+
+    Args:
+        endpoint: where to listen; an ``int`` is the descriptor of a listening socket, which is taken over.
+        accept: called with each new guest's link, not yet started: attach it. Its ``on_state(False)`` tells when the
+            guest has gone; then take it out.
+        limit: guests at a time; more have to wait.
+
+    Raises:
+        LinkError: the address is in use, or cannot be had.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint | int, accept: Callable[[StreamLink], object], *, limit: int = 256
+    ) -> None:
+        if isinstance(endpoint, Endpoint):
+            self._door = Door(endpoint.bind(socket.SOCK_STREAM), endpoint)
+        else:
+            self._door = Door(adopt(endpoint, socket.SOCK_STREAM), None)
+        self._accept = accept
+        self._limit = limit
+        self._guests: set[_Guest] = set()
+        self._poller: Poller | None = None
+        self._stats: Stats | None = None
+        self._closed = False
+
+    @property
+    def address(self) -> Endpoint:
+        """Where it listens, with the port that was chosen where 0 was asked for."""
+        return self._door.place()
+
+    def start(self, poller: Poller, stats: Stats) -> None:
+        """Begin to accept guests, at each poll."""
+        self._poller, self._stats = poller, stats
+        poller.register(self._door.sock.fileno(), READ, self._knock)
+
+    def _knock(self, mask: int) -> None:
+        for _ in range(_ACCEPTS):
+            if self._poller is None or self._stats is None:
+                return  # closed by the one who was told
+            if len(self._guests) >= self._limit:
+                self._poller.modify(self._door.sock.fileno(), 0, self._knock)
+                return
+            sock = self._door.accept(self._stats)
+            if sock is None:
+                return
+            guest = _Guest(sock, self._gone)
+            self._guests.add(guest)
+            self._accept(guest)
+
+    def _gone(self, guest: _Guest) -> None:
+        self._guests.discard(guest)
+        if self._poller is not None:
+            self._poller.modify(self._door.sock.fileno(), READ, self._knock)
+
+    def close(self) -> None:
+        """Accept no more; guests that are there stay. Harmless when repeated."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._poller is not None:
+            self._poller.unregister(self._door.sock.fileno())
+            self._poller = None
+        self._door.close()
+
+
+class _Guest(StreamLink):
+    """A link that tells its listener of its end."""
+
+    def __init__(self, sock: socket.socket, gone: Callable[[_Guest], None]) -> None:
+        super().__init__(sock)
+        self._gone: Callable[[_Guest], None] | None = gone
+
+    def close(self) -> None:
+        super().close()
+        gone, self._gone = self._gone, None
+        if gone is not None:
+            gone(self)

@@ -1,0 +1,288 @@
+"""QEMU's ``stream`` transport: frames over a TCP or unix connection, made, awaited or inherited.
+
+A link serves one guest at a time. When its connection ends, a listening link waits for the next, a connecting link
+that was told to tries again, and any other is over. Frames for a guest that is not there are dropped, as on a cable
+that leads nowhere. :mod:`slirpy.links.listener` serves many guests at one address.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from slirpy.errors import LinkError
+from slirpy.interfaces import READ, WRITE, Frame, LinkFeatures, LinkSink, Poller, Timer
+from slirpy.links.door import Door, tune
+from slirpy.links.endpoint import Endpoint, adopt, reason
+from slirpy.links.framing import FrameStream
+from slirpy.links.options import Options
+
+__all__ = ["StreamLink", "stream_netdev"]
+
+_UNDERWAY = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
+
+
+class StreamLink:
+    """Frames over a connection. Made by :meth:`connect`, :meth:`listen`, :meth:`from_fd`, or of a connected socket.
+
+    Attributes:
+        features: none; the far side wants complete frames.
+        on_state: called with True when a connection has been made, with False when it has ended; not by ``close``.
+    """
+
+    features: LinkFeatures
+    on_state: Callable[[bool], object] | None
+
+    def __init__(self, sock: socket.socket | None = None) -> None:
+        self.features = LinkFeatures()
+        self.on_state = None
+        self._stream = FrameStream(tune(sock)) if sock is not None else None
+        self._connecting = False
+        self._waiting = False  # for room
+        self._door: Door | None = None
+        self._target: Endpoint | None = None
+        self._interval = 0
+        self._timer: Timer | None = None
+        self._sink: LinkSink | None = None
+        self._poller: Poller | None = None
+        self._closed = False
+
+    @classmethod
+    def connect(cls, target: Endpoint, *, reconnect: float = 0.0) -> StreamLink:
+        """A link that connects.
+
+        Args:
+            target: where somebody listens.
+            reconnect: seconds between attempts, also after a connection has ended; 0: there is one attempt.
+
+        Raises:
+            LinkError: it is known at once that nobody listens there, and ``reconnect`` is 0.
+        """
+        if reconnect < 0:
+            raise LinkError(f"reconnect {reconnect} is negative; give seconds, or 0 for a single attempt")
+        link = cls()
+        link._target = target
+        link._interval = round(reconnect * 1e9)
+        error = link._dial(target)
+        if error and not link._interval:
+            raise LinkError(
+                f"cannot connect to {target}: {os.strerror(error).lower()}; start what listens there first, "
+                "or set reconnect"
+            )
+        return link
+
+    @classmethod
+    def listen(cls, endpoint: Endpoint) -> StreamLink:
+        """A link that waits for a guest, and for the next when that is gone; others wait meanwhile.
+
+        Raises:
+            LinkError: the address is in use, or cannot be had.
+        """
+        link = cls()
+        link._door = Door(endpoint.bind(socket.SOCK_STREAM), endpoint)
+        return link
+
+    @classmethod
+    def from_fd(cls, fd: int) -> StreamLink:
+        """A link on an inherited stream socket, connected or listening, which it takes over.
+
+        Raises:
+            LinkError: the descriptor is no such socket.
+        """
+        sock = adopt(fd, socket.SOCK_STREAM)
+        try:
+            if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                link = cls()
+                link._door = Door(sock, None)
+                return link
+            sock.getpeername()
+        except OSError as error:
+            sock.detach()
+            raise LinkError(f"descriptor {fd}: {reason(error)}; pass a connected or listening socket") from None
+        return cls(sock)
+
+    @property
+    def connected(self) -> bool:
+        """Whether a guest is there."""
+        return self._stream is not None and not self._connecting
+
+    @property
+    def address(self) -> Endpoint | None:
+        """Where the link listens, or None."""
+        return None if self._door is None else self._door.place()
+
+    # ---------------------------------------------------------------------------- as a Link
+
+    def start(self, sink: LinkSink, poller: Poller) -> None:
+        """Deliver what the guest sends."""
+        self._sink, self._poller = sink, poller
+        if self._stream is not None:
+            self._watch(self._stream)
+        elif self._door is not None:
+            poller.register(self._door.sock.fileno(), READ, self._knock)
+        else:
+            self._again()
+
+    def send(self, frames: Sequence[Frame]) -> int:
+        """Send many frames by one system call; frames for nobody are dropped."""
+        sink, stream = self._sink, self._stream
+        if sink is None or stream is None or self._connecting:
+            if sink is not None:
+                sink.lost(len(frames))
+            return len(frames)
+        if self._waiting:
+            return 0
+        taken = stream.send(frames, sink)
+        if stream.blocked and self._poller is not None:
+            self._waiting = True
+            self._poller.modify(stream.sock.fileno(), READ | WRITE, self._ready)
+        return taken
+
+    def close(self) -> None:
+        """Close the connection, and remove the path of a unix socket that was listened on."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        watched = self._door if self._stream is None else None
+        if watched is not None and self._poller is not None:
+            self._poller.unregister(watched.sock.fileno())
+        self._hang_up()
+        if self._door is not None:
+            self._door.close()
+            self._door = None
+        self._sink = self._poller = self.on_state = None
+
+    # ------------------------------------------------------------------- connections come and go
+
+    def _watch(self, stream: FrameStream) -> None:
+        assert self._poller is not None
+        assert self._sink is not None
+        self._poller.register(stream.sock.fileno(), WRITE if self._connecting else READ, self._ready)
+        if not self._connecting:
+            self._sink.stats.link_connections += 1
+            self._tell(True)
+
+    def _tell(self, there: bool) -> None:
+        if self.on_state is not None:
+            self.on_state(there)
+
+    def _dial(self, target: Endpoint) -> int:
+        """Begin to connect; the ``errno`` of a failure, or 0."""
+        try:
+            sock = target.open(socket.SOCK_STREAM)
+        except LinkError:
+            return errno.EMFILE
+        if sock.family != getattr(socket, "AF_UNIX", None):
+            tune(sock)
+        error = sock.connect_ex(target.address)
+        # A unix socket whose listener has no room says EAGAIN: that attempt is over, not under way.
+        if error not in _UNDERWAY or (error and target.path is not None):
+            sock.close()
+            return error
+        self._stream = FrameStream(sock)
+        self._connecting = error != 0
+        return 0
+
+    def _again(self) -> None:
+        """Try later, if the link is one that does."""
+        assert self._sink is not None
+        if self._interval:
+            self._timer = self._sink.call_at(self._sink.now + self._interval, self._retry)
+
+    def _retry(self) -> None:
+        self._timer = None
+        assert self._sink is not None
+        assert self._target is not None
+        if self._dial(self._target):
+            self._sink.stats.link_connect_failures += 1
+            self._again()
+        elif self._stream is not None:
+            self._watch(self._stream)
+
+    def _knock(self, mask: int) -> None:
+        """Somebody connects to the listening socket. It is not watched again before that one is gone."""
+        assert self._door is not None
+        assert self._poller is not None
+        assert self._sink is not None
+        sock = self._door.accept(self._sink.stats)
+        if sock is not None:
+            self._poller.unregister(self._door.sock.fileno())
+            self._stream = FrameStream(sock)
+            self._watch(self._stream)
+
+    def _ready(self, mask: int) -> None:
+        stream, sink, poller = self._stream, self._sink, self._poller
+        if stream is None or sink is None or poller is None:
+            return
+        if self._connecting:
+            self._dialled(stream, sink, poller)
+            return
+        if mask & WRITE and self._waiting and stream.resume():
+            self._waiting = False
+            poller.modify(stream.sock.fileno(), READ, self._ready)
+            sink.writable()
+        if mask & READ and not stream.receive(sink) and self._stream is stream:
+            sink.stats.link_disconnects += 1
+            self._over()
+            self._tell(False)
+
+    def _dialled(self, stream: FrameStream, sink: LinkSink, poller: Poller) -> None:
+        """The attempt to connect has ended, one way or the other."""
+        self._connecting = False
+        if stream.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            sink.stats.link_connect_failures += 1
+            self._over()
+            if not self._interval:
+                self._tell(False)
+        else:
+            poller.modify(stream.sock.fileno(), READ, self._ready)
+            sink.stats.link_connections += 1
+            self._tell(True)
+
+    def _hang_up(self) -> None:
+        if self._stream is not None:
+            if self._poller is not None:
+                self._poller.unregister(self._stream.sock.fileno())
+            self._stream.close()
+            self._stream = None
+            self._connecting = False
+
+    def _over(self) -> None:
+        """The connection has ended: wait for another, if the link is one that does."""
+        self._hang_up()
+        assert self._sink is not None
+        assert self._poller is not None
+        if self._door is not None:
+            self._poller.register(self._door.sock.fileno(), READ, self._knock)
+        else:
+            self._again()
+        if self._waiting:
+            self._waiting = False
+            self._sink.writable()  # what waits is dropped from here on, and does not wait for ever
+
+
+def stream_netdev(options: Options) -> Callable[[], StreamLink]:
+    """Read ``stream,...``; see :mod:`slirpy.links.table`."""
+    options.allow(
+        *("server", "reconnect", "reconnect-ms"),
+        *("addr.type", "addr.host", "addr.port", "addr.path", "addr.str"),
+    )
+    server = options.flag("server")
+    seconds = options.number("reconnect", 0, 86400, 0)
+    milliseconds = options.number("reconnect-ms", 0, 86_400_000, 0)
+    place = options.place("addr", socket.SOCK_STREAM)
+    options.done()
+    if seconds and milliseconds:
+        raise options.error("reconnect and reconnect-ms say the same; give one of them")
+    again = seconds or milliseconds / 1000
+    if again and (server or isinstance(place, int)):
+        raise options.error("reconnect is for links that connect; leave it out")
+    if isinstance(place, int):
+        return partial(StreamLink.from_fd, place)
+    return partial(StreamLink.listen, place) if server else partial(StreamLink.connect, place, reconnect=again)

@@ -1,0 +1,70 @@
+"""The carriers by the names that QEMU's ``-netdev`` has for them.
+
+To add one: a file with the link and a function that reads its options, a line in :data:`CARRIERS`, and a line in
+``tests/conformance/test_links.py``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from slirpy.errors import ConfigError
+from slirpy.interfaces import Link
+from slirpy.links.dgram import dgram_netdev
+from slirpy.links.options import Options
+from slirpy.links.socketdev import socket_netdev
+from slirpy.links.stream import stream_netdev
+from slirpy.links.tapdev import tap_netdev
+
+__all__ = ["CARRIERS", "LinkOptions", "parse_netdev"]
+
+CARRIERS: dict[str, Callable[[Options], Callable[[], Link]]] = {
+    "stream": stream_netdev,
+    "dgram": dgram_netdev,
+    "socket": socket_netdev,
+    "tap": tap_netdev,
+}
+"""From a carrier's name to what reads its options, and returns what opens the link."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOptions:
+    """A link that is described and not yet open."""
+
+    carrier: str
+    """Its name in :data:`CARRIERS`."""
+    text: str
+    """What it was read from."""
+    open: Callable[[], Link]
+    """Open it. Raises :class:`~slirpy.errors.LinkError` when that cannot be done."""
+
+
+def parse_netdev(text: str) -> LinkOptions:
+    """Read the value of a ``-netdev`` as QEMU has it. Nothing is opened yet; host names are looked up.
+
+    ========== ====================================================================================
+    ``stream`` ``addr.type=inet,addr.host=,addr.port=``, ``addr.type=unix,addr.path=`` or
+               ``addr.type=fd,addr.str=``; ``server=on``; ``reconnect=`` or ``reconnect-ms=``
+    ``dgram``  ``local.`` and ``remote.`` with ``type=inet,host=,port=`` or ``type=unix,path=``;
+               ``local.type=fd,local.str=``; a multicast group as ``remote.host``
+    ``socket`` one of ``listen=``, ``connect=``, ``udp=`` with ``localaddr=``, ``mcast=``, ``fd=``
+    ``tap``    ``ifname=`` or ``fd=``
+    ========== ====================================================================================
+
+    Args:
+        text: for example ``stream,server=on,addr.type=unix,addr.path=/tmp/net.sock``. A comma inside a value is
+            written twice. ``id`` is ignored.
+
+    Raises:
+        ConfigError: an unknown carrier or option (the nearest is named), or a bad value.
+        LinkError: an address that cannot be used.
+    """
+    options = Options(text)
+    read = CARRIERS.get(options.carrier)
+    if read is None:
+        near = difflib.get_close_matches(options.carrier, CARRIERS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(CARRIERS)}"
+        raise ConfigError(f'netdev "{text}": unknown carrier "{options.carrier}"; {hint}')
+    return LinkOptions(options.carrier, text, read(options))
