@@ -671,7 +671,7 @@ def test_asyncio_excludes_a_thread() -> None:
 
     asyncio.run(main())
 
-    """`Nic.send` in a started network gives a middleware a frame of its own, to keep."""
+# ---------------------------------------------------------------------------------------------------- several at once
 
 
 def test_several_networks_each_with_a_thread(echo_server: int) -> None:
@@ -690,7 +690,7 @@ def test_several_networks_each_with_a_thread(echo_server: int) -> None:
 
 
 def test_frames_of_a_link_are_what_the_interface_says(net: Slirp) -> None:
-    """``Nic.send`` in a started network reaches a middleware as a frame of its own, to keep."""
+    """``Nic.send`` in a started network gives a middleware a frame of its own, to keep."""
     kept: list[Any] = []
 
     class Keep(Middleware):

@@ -1,0 +1,43 @@
+"""The examples do what they say, quickly. ``test_docs.py`` runs them too, and sees that they stay on this machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+LIMIT = 30.0
+"""Seconds. Each takes less than one; the machine may be busy."""
+
+SAYS = {
+    "embed.py": "the server got b'how late is it?' and the guest b'late'",
+    "toy_emulator.py": "the guest's console: hello, guest!",
+    "virtual_time.py": "sent again: 1",
+    "with_asyncio.py": "GUEST 20 WAS HERE\nGUEST 21 WAS HERE\n",
+    "with_selectors.py": "the guest received b'HELLO'",
+    "with_thread.py": "10.0.2.23 sent 8 bytes and received 17",
+    "with_trio.py": "HELLO FROM A GUEST",
+    "wsgi_in_the_network.py": "HTTP/1.0 200 OK\nyou asked for /a/page",
+}
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_example(name: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-W", "error", name],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        cwd=EXAMPLES,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert SAYS.get(name, "") in result.stdout
+
+
+def test_none_is_missing() -> None:
+    assert all((EXAMPLES / name).exists() for name in SAYS)
