@@ -1,0 +1,304 @@
+"""Guests on one switch for real: namespaces with TAP interfaces reach each other, the gateway and the host."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from random import Random
+
+import pytest
+
+from slirpy import Config, LinkFeatures, Slirp
+from slirpy.interfaces import Frame, Link, LinkSink, Poller
+from slirpy.links.tap import TapLink, open_tap
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs root on Linux"),
+]
+
+SIZE = 16 << 20
+SECONDS = 60
+CLONE_NEWNET = 0x40000000
+MACS = [f"52:54:00:00:00:{number:02x}" for number in (10, 11)]
+ADDRESSES = ["10.0.2.15", "10.0.2.16"]
+
+# Takes everything, answers with its digest and then as much again, of another seed.
+SERVER = """
+import hashlib, random, socket, sys
+family, size = socket.AF_INET6 if sys.argv[1] == "6" else socket.AF_INET, int(sys.argv[2])
+with socket.socket(family) as l:
+    l.bind(("", 8000)); l.listen(); l.settimeout(50)
+    print("ready", flush=True)
+    s, _ = l.accept()
+    s.settimeout(50)
+    h = hashlib.sha256()
+    while data := s.recv(1 << 20):
+        h.update(data)
+    s.sendall(random.Random(2).randbytes(size))
+    s.close()
+    print(h.hexdigest())
+"""
+CLIENT = """
+import hashlib, random, socket, sys
+host, port, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+*_, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+s.settimeout(50)
+s.connect(where)
+s.sendall(random.Random(1).randbytes(size))
+s.shutdown(socket.SHUT_WR)
+h = hashlib.sha256()
+while data := s.recv(1 << 20):
+    h.update(data)
+print(h.hexdigest())
+"""
+UDP = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(10)
+if sys.argv[1] == "serve":
+    s.bind(("", 8001))
+    print("ready", flush=True)
+    for _ in range(4):
+        data, source = s.recvfrom(70000)
+        s.sendto(data[::-1], source)
+else:
+    for size in (0, 1, 1472, 20000):
+        data = bytes(i * 13 & 255 for i in range(size))
+        s.sendto(data, (sys.argv[1], 8001))
+        assert s.recv(70000) == data[::-1], size
+    print("equal")
+"""
+
+
+class Plain:
+    """A TAP link that does not say what it can do, and sees to it that nobody relies on it."""
+
+    def __init__(self, inner: TapLink) -> None:
+        self.features = LinkFeatures(mtu=inner.features.mtu)
+        self.inner = inner
+
+    def start(self, sink: LinkSink, poller: Poller) -> None:
+        self.inner.start(sink, poller)
+
+    def send(self, frames: Sequence[Frame]) -> int:
+        assert all(not frame.gso_size and not frame.csum_start for frame in frames)
+        return self.inner.send(frames)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+class Guest:
+    """A network namespace with a TAP interface in it."""
+
+    def __init__(self, number: int) -> None:
+        self.address, self.mac = ADDRESSES[number], MACS[number]
+        self._holder = subprocess.Popen(
+            ["unshare", "--net", "sh", "-c", "echo ready; read end"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._holder.stdout is not None
+        self._holder.stdout.readline()
+        self._path = f"/proc/{self._holder.pid}/ns/net"
+        self.fd = self._open_tap()
+        self.run("ip", "link", "set", "lo", "up")
+
+    def _open_tap(self) -> int:
+        result: list[int] = []
+
+        def inside() -> None:
+            libc = ctypes.CDLL(None, use_errno=True)
+            with open(self._path) as namespace:
+                assert libc.setns(namespace.fileno(), CLONE_NEWNET) == 0
+            result.append(open_tap("tap0")[0])
+
+        thread = threading.Thread(target=inside)
+        thread.start()
+        thread.join()
+        return result[0]
+
+    def up(self, mtu: int, offloads: bool) -> None:
+        """Set the interface up."""
+        self.run("ip", "link", "set", "tap0", "address", self.mac, "mtu", str(mtu))
+        if not offloads:
+            self.run(
+                "ethtool", "-K", "tap0", "tx", "off", "sg", "off", "tso", "off", "gso", "off", "gro", "off"
+            )
+        self.run("ip", "address", "add", f"{self.address}/24", "dev", "tap0")
+        self.run("ip", "link", "set", "tap0", "up")
+        self.run("ip", "-6", "address", "add", self.six, "dev", "tap0", "nodad")
+
+    @property
+    def six(self) -> str:
+        return f"fd00::{self.address.rpartition('.')[2]}/64"
+
+    def command(self, *argv: str) -> list[str]:
+        return ["nsenter", f"--net={self._path}", *argv]
+
+    def run(self, *argv: str) -> str:
+        """The output of a command in the namespace, which must succeed."""
+        done = subprocess.run(self.command(*argv), capture_output=True, text=True, timeout=SECONDS, check=False)
+        assert done.returncode == 0, (argv, done.stdout, done.stderr)
+        return done.stdout
+
+    @contextmanager
+    def serving(self, script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """A program that has printed "ready"."""
+        argv = self.command(sys.executable, "-c", script, *arguments)
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "ready\n"
+                yield process
+            except BaseException:
+                process.kill()
+                raise
+
+    def close(self) -> None:
+        self._holder.communicate(b"\n")
+
+
+class Pair:
+    """Two guests on one network, which a thread serves."""
+
+    def __init__(self, stack: ExitStack, mtu: int = 1500, offloads: bool = True, plain: bool = False) -> None:
+        self.guests = []
+        self.net = stack.enter_context(Slirp(Config(mtu=mtu, resolvers=[])))
+        for number in range(2):
+            guest = Guest(number)
+            stack.callback(guest.close)
+            guest.up(mtu, offloads)
+            link = TapLink(guest.fd, mtu)
+            whole: Link = Plain(link) if plain and number else link
+            self.net.attach_link(whole)
+            self.guests.append(guest)
+        self._stop = False
+        self.error: BaseException | None = None
+        thread = threading.Thread(target=self._serve)
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(setattr, self, "_stop", True)
+
+    def _serve(self) -> None:
+        try:
+            while not self._stop:
+                self.net.poll(0.05)
+        except BaseException as error:
+            self.error = error
+
+
+@contextmanager
+def pair(mtu: int = 1500, *, offloads: bool = True, plain: bool = False) -> Iterator[Pair]:
+    """``offloads``: the kernels'; ``plain``: the second guest's link has none."""
+    with ExitStack() as stack:
+        made = Pair(stack, mtu, offloads, plain)
+        yield made
+    assert made.error is None
+
+
+@pytest.fixture(autouse=True)
+def tools(need: Callable[..., None]) -> None:
+    need("ip", "ethtool", "nsenter", "unshare", "ping")
+
+
+def digest(seed: int) -> str:
+    return hashlib.sha256(Random(seed).randbytes(SIZE)).hexdigest()
+
+
+def between(client: Guest, server: Guest, family: str = "4") -> None:
+    """Many bytes both ways, equal to the last."""
+    host = server.address if family == "4" else server.six.partition("/")[0]
+    with server.serving(SERVER, family, str(SIZE)) as process:
+        assert client.run(sys.executable, "-c", CLIENT, host, "8000", str(SIZE)) == digest(2) + "\n"
+        assert process.stdout is not None
+        assert process.stdout.readline() == digest(1) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("mtu", "offloads", "plain"),
+    [
+        pytest.param(1500, True, False, id="offloads"),
+        pytest.param(1500, True, True, id="one link without"),
+        pytest.param(1500, False, False, id="kernels without"),
+        pytest.param(9000, True, True, id="large MTU, one link without"),
+    ],
+)
+def test_tcp_between_guests(mtu: int, offloads: bool, plain: bool) -> None:
+    with pair(mtu, offloads=offloads, plain=plain) as made:
+        one, two = made.guests
+        between(one, two)
+        between(two, one)
+        between(one, two, "6")
+        stats = made.net.stats
+        assert stats.switch_forwarded > 100
+        wrong = {name: value for name, value in stats.nonzero().items() if name.startswith("drop_")}
+        # The stack has no use for IPv6; the kernels look for routers with it.
+        assert wrong.keys() <= {"drop_ethernet_type"}, wrong
+        if offloads:
+            assert stats.bytes_in / stats.frames_in > 2500  # they were large
+
+
+def test_ping_and_udp() -> None:
+    with pair(plain=True) as made:
+        one, two = made.guests
+        for guest, other in ((one, two), (two, one)):
+            for address in (other.address, "10.0.2.2"):
+                for size in (0, 56, 20_000):
+                    told = guest.run("ping", "-n", "-c", "3", "-i", "0.02", "-W", "5", "-s", str(size), address)
+                    assert " 0% packet loss" in told, told
+        for client, server in ((one, two), (two, one)):
+            with server.serving(UDP, "serve"):
+                assert client.run(sys.executable, "-c", UDP, server.address) == "equal\n"
+
+
+def test_guests_use_the_host_and_each_other_at_once() -> None:
+    with pair() as made, socket.create_server(("127.0.0.1", 0)) as server:
+        one, two = made.guests
+        got: list[str] = []
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                received = hashlib.sha256()
+                while data := connection.recv(1 << 20):
+                    received.update(data)
+                got.append(received.hexdigest())
+                connection.sendall(Random(2).randbytes(SIZE))
+
+        server.settimeout(SECONDS)
+        thread = threading.Thread(target=serve)
+        thread.start()
+        port = str(server.getsockname()[1])
+        argv = one.command(sys.executable, "-c", CLIENT, "10.0.2.2", port, str(SIZE))
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as outward:
+            between(two, one)
+            assert outward.communicate(timeout=SECONDS)[0] == digest(2) + "\n"
+        thread.join()
+        assert got == [digest(1)]
+
+
+def test_iperf3_between_guests(need: Callable[..., None], eventually: Callable[..., None]) -> None:
+    need("iperf3", "ss")
+    with pair() as made:
+        one, two = made.guests
+        with subprocess.Popen(
+            two.command("iperf3", "--server", "--one-off"), stdout=subprocess.DEVNULL
+        ) as server:
+            try:
+                argv = one.command("iperf3", "--client", two.address, "--time", "1")
+                eventually(lambda: two.run("ss", "--no-header", "--listening", "--tcp"), "iperf3 listens")
+                done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+                assert "iperf Done" in done.stdout, done
+                server.wait(10)
+            finally:
+                server.kill()
