@@ -25,32 +25,51 @@ _NEEDS_CSUM, _DATA_VALID = 1, 2
 _GSO_NONE, _GSO_TCPV4 = 0, 1
 
 # <linux/if_tun.h>
-_TUNSETIFF, _TUNSETOFFLOAD, _TUNSETVNETHDRSZ = 0x400454CA, 0x400454D0, 0x400454D8
-_IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
+_TUNSETIFF, _TUNGETIFF, _TUNSETOFFLOAD = 0x400454CA, 0x800454D2, 0x400454D0
+_TUNGETVNETHDRSZ, _TUNSETVNETHDRSZ = 0x800454D7, 0x400454D8
+_IFF_TAP, _IFF_MULTI_QUEUE, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x0100, 0x1000, 0x4000
 _TUN_F_CSUM, _TUN_F_TSO4, _TUN_F_TSO6, _TUN_F_TSO_ECN = 1, 2, 4, 8
+_OFFLOADS = _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6 | _TUN_F_TSO_ECN
+_NAME_LENGTH = 15
 
 _BATCH = 16
 """Frames read at a time: a MiB at most, which the processor's cache holds until the flush."""
 _FRAME_ROOM = 65535 + 14 + 4
-_PLAIN = bytes(_VNET.size)
 
 
-def open_tap(name: str) -> tuple[int, str]:
-    """Make, or open, a TAP interface in the current network namespace, with all offloads on.
+def open_tap(name: str, *, existing: bool = False, offloads: bool = True) -> tuple[int, str]:
+    """Make, or open, a TAP interface in the current network namespace.
+
+    An interface that somebody else made (``ip tuntap add tap0 mode tap user me``) takes no privileges if it is its
+    user who opens it; addresses and state stay as they are.
 
     Args:
         name: of the interface, up to 15 characters; it may contain ``%d`` for the first free number.
+        existing: do not make one; an error if there is none of this name.
+        offloads: have checksums and segmentation left to each other, which is where the speed comes from; False
+            for an interface whose frames have to be as on a wire.
 
     Returns:
-        The descriptor, non-blocking, and the interface's name. The interface is down, and goes with the descriptor.
+        The descriptor, non-blocking, for :class:`TapLink`, and the interface's name. An interface that was made by
+        this call is down, and goes with the descriptor.
 
     Raises:
-        LinkError: there is no ``/dev/net/tun``, or no right to use it; the text says what to do.
+        LinkError: there is no ``/dev/net/tun``, no right to use it, or no such interface; the text says what to do.
     """
     if sys.platform != "linux":
         raise LinkError(f"TAP links need Linux; this is {sys.platform}")
     import fcntl
+    import socket
 
+    if not 0 < len(name.encode()) <= _NAME_LENGTH:
+        raise LinkError(f'TAP interface "{name}": a name has 1 to {_NAME_LENGTH} characters, such as tap0')
+    if existing:
+        try:
+            socket.if_nametoindex(name)
+        except OSError:
+            raise LinkError(
+                f'there is no interface "{name}" here; make it with: sudo ip tuntap add {name} mode tap user $USER'
+            ) from None
     try:
         fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -59,19 +78,66 @@ def open_tap(name: str) -> tuple[int, str]:
         raise LinkError(
             f"cannot open /dev/net/tun: {_reason(error)}; allow it with: sudo chmod 666 /dev/net/tun"
         ) from None
+    flags = _IFF_TAP | _IFF_NO_PI | (_IFF_VNET_HDR if offloads else 0)
     try:
-        request = struct.pack("16sH22x", name.encode(), _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR)
-        given = fcntl.ioctl(fd, _TUNSETIFF, request)
-        fcntl.ioctl(fd, _TUNSETVNETHDRSZ, struct.pack("i", _VNET.size))
-        fcntl.ioctl(fd, _TUNSETOFFLOAD, _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6 | _TUN_F_TSO_ECN)
+        try:
+            given = fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            # One that was made for several queues is opened as such, or not at all.
+            request = struct.pack("16sH22x", name.encode(), flags | _IFF_MULTI_QUEUE)
+            given = fcntl.ioctl(fd, _TUNSETIFF, request)
+        if offloads:
+            fcntl.ioctl(fd, _TUNSETVNETHDRSZ, struct.pack("i", _VNET.size))
     except OSError as error:
         os.close(fd)
         advice = {
-            errno.EPERM: "; it takes CAP_NET_ADMIN in this network namespace",
+            errno.EPERM: "; it takes CAP_NET_ADMIN in this network namespace, or an interface made for this user",
             errno.EBUSY: "; it is in use, choose another name",
+            errno.EINVAL: "; there is one of this name that is no TAP interface, choose another",
         }.get(error.errno or 0, "")
         raise LinkError(f'cannot set up the TAP interface "{name}": {_reason(error)}{advice}') from None
     return fd, given[:16].rstrip(b"\0").decode()
+
+
+def _probe(fd: int) -> tuple[int, bool]:
+    """What is before each frame on a descriptor, and whether it can do offloads, which are then turned on.
+
+    Returns:
+        The size of the virtio-net header, 0 for none; and whether checksums and segmentation are left to each other.
+
+    Raises:
+        LinkError: it is not the descriptor of a TAP interface, or one that cannot be used.
+    """
+    if sys.platform != "linux":
+        raise LinkError(f"TAP links need Linux; this is {sys.platform}")
+    import fcntl
+
+    try:
+        name, flags = struct.unpack("16sH22x", fcntl.ioctl(fd, _TUNGETIFF, bytes(40)))
+    except OSError as error:
+        raise LinkError(
+            f"descriptor {fd} is not that of a TAP interface: {_reason(error)}; get one from open_tap()"
+        ) from None
+    if not flags & _IFF_TAP:
+        shown = name.rstrip(b"\0").decode(errors="replace")
+        raise LinkError(
+            f"descriptor {fd} ({shown}) is that of a TUN interface, without Ethernet; open it with IFF_TAP | IFF_NO_PI"
+        )
+    os.set_blocking(fd, False)
+    if not flags & _IFF_VNET_HDR:
+        try:
+            fcntl.ioctl(fd, _TUNSETOFFLOAD, 0)  # who had the interface before us may have left them on
+        except OSError:
+            pass  # such an interface has none
+        return 0, False
+    (size,) = struct.unpack("i", fcntl.ioctl(fd, _TUNGETVNETHDRSZ, bytes(4)))
+    try:
+        fcntl.ioctl(fd, _TUNSETOFFLOAD, _OFFLOADS)
+    except OSError:
+        return size, False
+    return size, True
 
 
 def _reason(error: OSError) -> str:
@@ -79,18 +145,27 @@ def _reason(error: OSError) -> str:
 
 
 class TapLink:
-    """A descriptor as :func:`open_tap` returns it, as a link. Takes it over.
+    """A descriptor as a link: from :func:`open_tap`, or from whoever has opened a TAP interface for us.
+
+    The kernel is asked whether there is a header before each frame, how long it is, and what offloads there are.
 
     Args:
+        fd: the descriptor, opened with IFF_TAP and IFF_NO_PI (about the latter the kernel cannot be asked); it is
+            taken over, and made non-blocking.
         mtu: of the interface; None: the network's.
+
+    Raises:
+        LinkError: it is not the descriptor of a TAP interface that can be used; it stays open.
     """
 
     features: LinkFeatures
 
     def __init__(self, fd: int, mtu: int | None = None) -> None:
-        self.features = LinkFeatures(mtu=mtu, checksum_offload=True, segmentation_offload=True)
+        size, offloads = _probe(fd)
+        self.features = LinkFeatures(mtu=mtu, checksum_offload=offloads, segmentation_offload=offloads)
         self._fd = fd
-        self._header = bytearray(_VNET.size)
+        self._header = bytearray(size)
+        self._plain = bytes(size)
         self._pool = [memoryview(bytearray(_FRAME_ROOM)) for _ in range(_BATCH)]
         self._sink: LinkSink | None = None
         self._poller: Poller | None = None
@@ -116,10 +191,10 @@ class TapLink:
         sink, fd, header = self._sink, self._fd, self._header
         if sink is None:
             return
-        readv = os.readv
+        readv, size = os.readv, len(header)
         for buffer in self._pool:
             try:
-                length = readv(fd, (header, buffer)) - _VNET.size
+                length = readv(fd, (header, buffer)) - size
             except BlockingIOError:
                 return
             except InterruptedError:
@@ -129,14 +204,14 @@ class TapLink:
                 return
             if length > 0:
                 # NEEDS_CSUM: the sum is left to us, and we need none. DATA_VALID: the kernel has checked it.
-                sink.input(buffer[:length], header[0] & (_NEEDS_CSUM | _DATA_VALID) != 0)
+                sink.input(buffer[:length], bool(size and header[0] & (_NEEDS_CSUM | _DATA_VALID)))
 
     def send(self, frames: Sequence[Frame]) -> int:
         """Write each frame; the kernel takes one at a time."""
-        fd, writev = self._fd, os.writev
+        fd, writev, plain = self._fd, os.writev, self._plain
         for sent, (parts, gso_size, csum_start, csum_offset) in enumerate(frames):
             if not csum_start:
-                header = _PLAIN
+                header = plain
             else:
                 key = (gso_size, len(parts[0]), csum_start, csum_offset)
                 header = self._headers.get(key) or self._make_header(key)
@@ -156,6 +231,9 @@ class TapLink:
             self._headers.clear()
         kind = _GSO_TCPV4 if gso_size else _GSO_NONE
         packed = _VNET.pack(_NEEDS_CSUM, kind, header_length, gso_size, csum_start, csum_offset)
+        packed = packed.ljust(
+            len(self._plain), b"\0"
+        )  # the header may be the longer one, with a count of buffers
         self._headers[key] = packed
         return packed
 
@@ -170,7 +248,7 @@ class TapLink:
             self._poller = None
 
     def close(self) -> None:
-        """Close the descriptor, and with it the interface."""
+        """Close the descriptor, and with it an interface that was made for it."""
         if self._fd >= 0:
             self._stop()
             os.close(self._fd)
