@@ -11,6 +11,7 @@ import embedded
 import latency
 import memory
 import throughput
+import vm
 from processes import BenchmarkError, raise_limits
 from report import Report, common_options, facts, write_json
 
@@ -19,6 +20,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "memory": memory,
     "latency": latency,
     "embedded": embedded,
+    "vm": vm,
 }
 ARGUMENTS = {"throughput": ["--mtu", "1500", "65520"]}
 QUICK = {
@@ -26,6 +28,7 @@ QUICK = {
     "memory": ["--rounds", "1", "--mib", "256"],
     "latency": ["--seconds", "0.5", "--connects", "300", "--rounds", "3"],
     "embedded": ["--rounds", "3", "--mib", "16"],
+    "vm": ["--rounds", "1", "--seconds", "2"],
 }
 
 
