@@ -243,27 +243,36 @@ class Slirp:
 
     def _input(self, nic: Nic, views: Sequence[memoryview], checksummed: bool) -> int:
         mailbox = self._mailbox
-        if mailbox is not None and mailbox.owner != get_ident():
-            self._check_usable(nic)
-            self._raise_failure()
-            return mailbox.offer([partial(self._deliver, nic, bytes(view), checksummed) for view in views])
-        if self._closing:
-            return len(views)  # the guest's answer to the last frames that it gets
-        self._check_usable(nic)
-        if self._busy:
-            taken = min(len(views), max(LIMIT - len(self._inbox), 0))
-            self._inbox += [partial(self._deliver, nic, bytes(view), checksummed) for view in views[:taken]]
-            self._refused(len(views) - taken)
-            return taken
-        self._tick()
+        if self._busy or self._closed or mailbox is not None:
+            if mailbox is None or mailbox.owner == get_ident():
+                if self._closing:
+                    return len(views)  # the guest's answer to the last frames that it gets
+                if self._busy:
+                    return self._keep(nic, views, checksummed)
+            else:
+                self._check_usable(nic)
+                self._raise_failure()
+                return mailbox.offer([partial(self._deliver, nic, bytes(view), checksummed) for view in views])
         sink = nic._card.sink
-        if sink is not None:
-            try:
-                for view in views:
-                    sink.input(view, checksummed)
-            finally:
-                self._run()  # in any case before the caller may use the buffers again
+        if sink is None:
+            self._check_usable(nic)
+            self._stack.stats.drop_nic_closed += len(views)  # a link around it has closed it
+            return len(views)
+        self._stack.tick(self._clock())
+        try:
+            for view in views:
+                sink.input(view, checksummed)
+        finally:
+            self._run()  # in any case before the caller may use the buffers again
         return len(views)
+
+    def _keep(self, nic: Nic, views: Sequence[memoryview], checksummed: bool) -> int:
+        """Frames that come from within ``on_frame``: their turn is after it."""
+        self._check_usable(nic)
+        taken = min(len(views), max(LIMIT - len(self._inbox), 0))
+        self._inbox += [partial(self._deliver, nic, bytes(view), checksummed) for view in views[:taken]]
+        self._refused(len(views) - taken)
+        return taken
 
     def _deliver(self, nic: Nic, frame: bytes, checksummed: bool) -> None:
         sink = nic._card.sink
@@ -278,23 +287,24 @@ class Slirp:
     def _run(self) -> None:
         """Flush, and handle what the guest sent from within ``on_frame``, a bounded number of times."""
         stack = self._stack
-        handled = 0
-        self._interrupted = True  # if on_frame raises, other links' frames still wait for their flush
+        rounds = handled = 0
         try:
-            for _ in range(ROUNDS):
-                inbox, self._inbox = self._inbox, []
-                for note in inbox:
-                    note()
-                handled += len(inbox)
-                self._busy = True
-                try:
-                    stack.flush(self._clock())
-                finally:
-                    self._busy = False
-                if not self._inbox or handled >= BUDGET:
-                    break
-            self._interrupted = False
+            while True:
+                if self._inbox:
+                    inbox, self._inbox = self._inbox, []
+                    for note in inbox:
+                        note()
+                    handled += len(inbox)
+                self._busy = self._interrupted = True
+                stack.flush(self._clock())
+                self._busy = self._interrupted = False
+                rounds += 1
+                if not self._inbox or handled >= BUDGET or rounds >= ROUNDS:
+                    return
         finally:
+            self._busy = (
+                False  # if on_frame raised, other links' frames still wait: that is what _interrupted says
+            )
             if self._loop is not None:
                 self._loop.arm()
 
