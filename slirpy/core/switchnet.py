@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from slirpy.core.flows import FlowInfo
 from slirpy.core.port import LinkPort
 from slirpy.core.switch import Switch
 from slirpy.core.timers import Timers
@@ -84,6 +85,10 @@ class SwitchNetwork:
         self._timers.run(now)
         for port in self.ports:
             port.flush()
+
+    def flows(self) -> list[FlowInfo]:
+        """None: a switch knows of no flows."""
+        return []
 
     def close(self) -> None:
         """Detach all."""

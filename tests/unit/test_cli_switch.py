@@ -1,0 +1,161 @@
+"""``slirpy switch`` as a process: guests behind sockets, as QEMU would be, with slirpy's own port and without."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from slirpy.testing.guest import Guest
+
+pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs unix sockets")
+
+SECONDS = 20.0
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path: that of a unix socket may have 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="slirpy-") as name:
+        yield Path(name)
+
+
+@contextmanager
+def switch(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The command, once it has said that it is ready."""
+    argv = [sys.executable, "-m", "slirpy", "switch", *arguments]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if line.endswith("ports are joined\n"):
+                    break
+            else:
+                pytest.fail(f"ended with {process.wait()}")
+            yield process
+        finally:
+            process.kill()
+
+
+def listening(path: Path) -> str:
+    return f"stream,server=on,addr.type=unix,addr.path={path}"
+
+
+class Machine:
+    """A guest in Python at the end of a unix stream, with QEMU's framing."""
+
+    def __init__(self, path: Path, number: int) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(str(path))
+        self._buffer = b""
+        mac = bytes((0x52, 0x54, 0, 0, 0, number))
+        self.guest = Guest(self._send, random=Random(number), now=time.monotonic_ns(), mac=mac)
+
+    def _send(self, frame: bytes) -> None:
+        self.sock.sendall(len(frame).to_bytes(4, "big") + frame)
+
+    def read(self) -> None:
+        data = self.sock.recv(1 << 16)
+        assert data, "the switch has hung up"
+        self._buffer += data
+        while len(self._buffer) >= 4:
+            end = 4 + int.from_bytes(self._buffer[:4], "big")
+            if len(self._buffer) < end:
+                return
+            frame, self._buffer = self._buffer[4:end], self._buffer[end:]
+            self.guest.input(frame, time.monotonic_ns())
+
+
+@contextmanager
+def machines(*paths: Path) -> Iterator[list[Machine]]:
+    with ExitStack() as stack:
+        made = [Machine(path, number + 1) for number, path in enumerate(paths)]
+        for machine in made:
+            stack.callback(machine.sock.close)
+        yield made
+
+
+def until(made: list[Machine], done: Callable[[], object]) -> None:
+    """Carry the guests on until ``done()``."""
+    end = time.monotonic() + SECONDS
+    while not done():
+        assert time.monotonic() < end, [machine.guest.counters for machine in made]
+        ready, _, _ = select.select([machine.sock for machine in made], [], [], 0.02)
+        for machine in made:
+            if machine.sock in ready:
+                machine.read()
+            machine.guest.advance(time.monotonic_ns())
+
+
+def meet(made: list[Machine]) -> None:
+    """All of them ping each other."""
+    pings = [
+        a.guest.ping(b.guest.address) for a in made for b in made if a is not b and b.guest.address is not None
+    ]
+    assert pings
+    until(made, lambda: all(ping.reply == ping.payload for ping in pings))
+
+
+def test_guests_with_slirpys_own_port(folder: Path) -> None:
+    paths = [folder / "one", folder / "two"]
+    with switch(
+        "-netdev", "user,net=10.9.0.0/24", *(f"--netdev={listening(path)}" for path in paths)
+    ) as process:
+        with machines(*paths) as made:
+            clients = [machine.guest.dhcp() for machine in made]
+            until(made, lambda: all(client.bound for client in clients))
+            addresses = {str(machine.guest.address) for machine in made}
+            assert addresses == {"10.9.0.15", "10.9.0.16"}
+            meet(made)
+            pings = [machine.guest.ping("10.9.0.2") for machine in made]
+            until(made, lambda: all(ping.reply for ping in pings))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 128 + signal.SIGTERM
+    assert not any(path.exists() for path in paths)
+
+
+@pytest.mark.parametrize("hub", [[], ["--hub"]])
+def test_two_switches_joined_by_a_stream(folder: Path, hub: list[str]) -> None:
+    one, two, between = folder / "one", folder / "two", folder / "between"
+    join = f"stream,addr.type=unix,addr.path={between},reconnect=1"
+    with (
+        switch(*hub, "-netdev", listening(one), "-netdev", listening(between)),
+        switch(*hub, "-netdev", listening(two), "-netdev", join, "--stats") as second,
+        machines(one, two) as made,
+    ):
+        for number, machine in enumerate(made):
+            machine.guest.configure(f"10.0.2.{number + 1}", 24)
+        meet(made)
+        second.send_signal(signal.SIGINT)
+        assert second.wait(10) == 128 + signal.SIGINT
+        assert second.stderr is not None
+        assert ("switch_flooded" if hub else "switch_forwarded") in second.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["-netdev", "user"], "two ports or more"),
+        (["-netdev", "user", "-netdev", "user,net=10.0.3.0/24"], "only one port may be user"),
+        (["-netdev", "user,nte=1", "-netdev", "socket,connect=127.0.0.1:1"], "did you mean net"),
+        (["-netdev", "user", "-netdev", "strem,a=b"], "did you mean stream"),
+        ([], "netdev"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(arguments: list[str], text: str) -> None:
+    argv = [sys.executable, "-m", "slirpy", "switch", *arguments]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=SECONDS, check=False, env=os.environ)
+    assert done.returncode == 2
+    assert text in done.stderr
+    assert done.stderr.count("\n") == 1
