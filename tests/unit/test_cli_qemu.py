@@ -28,7 +28,7 @@ GATEWAY, GUEST = bytes((10, 0, 2, 2)), bytes((10, 0, 2, 15))
 
 WHO_HAS = b"\xff" * 6 + MAC + b"\x08\x06" + arp.build(arp.ArpPacket(arp.REQUEST, MAC, GUEST, bytes(6), GATEWAY))
 
-# Prints its arguments, asks who has the gateway's address, prints the first frame that comes, and does as it was told.
+# Prints its arguments, asks who has the gateway, prints the first frame that comes, and does as it was told.
 FAKE_QEMU = f"""
 import os, re, signal, socket, sys, time
 print(*sys.argv[1:], flush=True)
