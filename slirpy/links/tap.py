@@ -123,7 +123,7 @@ def _probe(fd: int) -> tuple[int, bool]:
     if not flags & _IFF_TAP:
         shown = name.rstrip(b"\0").decode(errors="replace")
         raise LinkError(
-            f"descriptor {fd} ({shown}) is that of a TUN interface, without Ethernet; open it with IFF_TAP | IFF_NO_PI"
+            f"descriptor {fd} ({shown}) is that of a TUN interface, without Ethernet; open it with IFF_TAP"
         )
     os.set_blocking(fd, False)
     if not flags & _IFF_VNET_HDR:

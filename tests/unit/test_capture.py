@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import io
+import os
+import threading
+import time
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import dpkt
 import pytest
 
+from slirpy.errors import ConfigError, LinkError, StateError
+from slirpy.host.poller import SelectorPoller
 from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, LinkSink, Poller, Timer
 from slirpy.links.capture import CaptureLink
+from slirpy.links.recorder import Recorder
 from slirpy.stats import Stats
-from slirpy.wire import pcap
+from slirpy.wire import pcap, pcapng
 
 FRAME = bytes(range(60))
 
@@ -182,3 +188,246 @@ def test_a_file_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
     path.touch()
     with open(path, "rb") as file, pytest.raises(OSError, match="write"):
         CaptureLink(FakeLink(), file)
+
+
+# ------------------------------------------------------------------------------------ start, stop, formats
+
+
+def started(link: CaptureLink) -> SelectorPoller:
+    poller = SelectorPoller()
+    link.start(Sink(), poller)
+    return poller
+
+
+def test_a_capture_is_started_and_stopped_while_the_network_runs(tmp_path: Path) -> None:
+    inner = FakeLink()
+    link = CaptureLink(inner)
+    started(link).close()
+    link.send([Frame((b"before" * 10,))])
+    first = link.start_capture(tmp_path / "one.pcap")
+    link.send([Frame((FRAME,))])
+    with pytest.raises(StateError, match="stop_capture"):
+        link.start_capture(tmp_path / "two.pcap")
+    assert link.stop_capture() is first
+    assert link.stop_capture() is None
+    link.send([Frame((b"between",))])
+    link.start_capture(tmp_path / "two.pcapng")
+    link.input(FRAME[::-1])
+    link.close()
+    assert len(inner.sent) == 3
+    assert [frame for _, frame in read((tmp_path / "one.pcap").read_bytes())] == [FRAME]
+    assert [f for _, f in dpkt.pcapng.Reader(io.BytesIO((tmp_path / "two.pcapng").read_bytes()))] == [
+        FRAME[::-1]
+    ]
+    assert (first.frames, first.dropped, first.error) == (1, 0, None)
+
+
+def test_the_format_is_that_of_the_argument_before_that_of_the_name(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    link = CaptureLink(FakeLink())
+    link.start_capture(file, file_format="pcapng")
+    assert file.getvalue() == pcapng.header()
+    link.stop_capture()
+    link.start_capture(tmp_path / "x.pcapng", file_format="pcap")
+    assert (tmp_path / "x.pcapng").read_bytes() == pcap.header()
+    link.close()
+
+
+def test_files_in_turn_are_bounded_in_size_and_number(tmp_path: Path) -> None:
+    link = CaptureLink(FakeLink())
+    link.start_capture(tmp_path / "out.pcap", max_bytes=24 + 3 * 76, max_files=3)
+    for number in range(20):
+        link.send([Frame((bytes([number]) * 60,))])
+    link.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.1.pcap", "out.2.pcap", "out.pcap"]
+    numbers = {p.name: [f[0] for _, f in read(p.read_bytes())] for p in tmp_path.iterdir()}
+    assert numbers == {"out.pcap": [18, 19], "out.1.pcap": [15, 16, 17], "out.2.pcap": [12, 13, 14]}
+
+
+def test_a_batch_larger_than_a_file_and_a_frame_larger_than_one(tmp_path: Path) -> None:
+    link = CaptureLink(FakeLink())
+    link.start_capture(tmp_path / "out.pcapng", max_bytes=100, max_files=2)
+    link.send([Frame((bytes([number]) * 200,)) for number in range(3)])
+    link.close()
+    kept = [
+        [f[0] for _, f in dpkt.pcapng.Reader(io.BytesIO((tmp_path / n).read_bytes()))]
+        for n in ("out.1.pcapng", "out.pcapng")
+    ]
+    assert kept == [[1], [2]]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"file_format": "cap"}, "the formats are pcap, pcapng"),
+        ({"max_bytes": 0}, "must be 1 or more"),
+        ({"max_bytes": 5, "max_files": 0}, "must be 1 or more"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_told(tmp_path: Path, given: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        Recorder(tmp_path / "x", **given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_a_named_file_can_be_followed_by_another() -> None:
+    with pytest.raises(ConfigError, match="give one in place of an open file"):
+        Recorder(io.BytesIO(), max_bytes=1000)
+
+
+def test_a_folder_that_does_not_exist_is_told(tmp_path: Path) -> None:
+    with pytest.raises(LinkError, match="cannot be written: No such file or directory; name a file in"):
+        Recorder(tmp_path / "no" / "x.pcap")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_device_is_told() -> None:
+    with pytest.raises(LinkError, match="No space left on device"):
+        Recorder("/dev/full")
+
+
+def test_a_failed_write_leaves_whole_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills up in the middle of a record: what is there stays readable."""
+    recorder = Recorder(tmp_path / "x.pcap")
+    recorder.record([(FRAME,)], inbound=True)
+    write, calls = os.write, []
+
+    def half(fd: int, data: bytes) -> int:
+        calls.append(fd)
+        if len(calls) > 1:
+            raise OSError(28, "No space left on device")
+        return write(fd, data[: len(data) // 2])
+
+    monkeypatch.setattr(os, "write", half)
+    recorder.record([(FRAME,)] * 5, inbound=True)
+    monkeypatch.undo()
+    recorder.record([(FRAME,)], inbound=True)
+    recorder.close()
+    assert len(read((tmp_path / "x.pcap").read_bytes())) == 1
+    assert recorder.error is not None
+    assert (recorder.frames, recorder.error.errno) == (1, 28)
+
+
+# ------------------------------------------------------------------------------------------- pipes
+
+fifos = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+
+
+def drain(fd: int) -> bytes:
+    """What a pipe holds just now."""
+    os.set_blocking(fd, False)
+    data = b""
+    try:
+        while piece := os.read(fd, 1 << 20):
+            data += piece
+    except BlockingIOError:
+        pass
+    return data
+
+
+@fifos
+def test_a_reader_of_a_pipe_that_is_slow_loses_whole_frames_only_and_blocks_nothing() -> None:
+    reading, writing = os.pipe()
+    link = CaptureLink(FakeLink(10**6))
+    poller = started(link)
+    recorder = link.start_capture(writing)
+    for number in range(5000):
+        link.send([Frame((number.to_bytes(2, "big") * 1000,))])  # 10 MB, and the backlog holds 4 MiB
+    assert recorder.dropped > 1000
+    assert recorder.error is None
+    got = b""
+    while piece := drain(reading):
+        got += piece
+        poller.poll(0)
+    assert poller.poll(0) == 0  # nothing is waited for any more
+    link.send([Frame((b"\xff" * 60,))])
+    got += drain(reading)
+    numbers = [int.from_bytes(frame[:2], "big") for _, frame in read(got)]
+    assert numbers == [*range(recorder.frames - 1), 0xFFFF]
+    link.close()
+    os.close(reading)
+    poller.close()
+
+
+@fifos
+def test_a_reader_that_goes_away_ends_the_capture_and_nothing_else() -> None:
+    reading, writing = os.pipe()
+    inner = FakeLink()
+    link = CaptureLink(inner)
+    poller = started(link)
+    recorder = link.start_capture(writing)
+    os.close(reading)
+    for _ in range(3):
+        assert link.send([Frame((FRAME,))]) == 1
+    assert len(inner.sent) == 3
+    assert isinstance(link.error, BrokenPipeError)
+    assert recorder.frames == 0
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(writing)
+    link.close()
+    poller.close()
+
+
+@fifos
+def test_a_reader_that_goes_away_while_it_is_waited_for() -> None:
+    reading, writing = os.pipe()
+    link = CaptureLink(FakeLink())
+    poller = started(link)
+    link.start_capture(writing)
+    link.send([Frame((bytes(100_000),))] * 3)
+    os.close(reading)
+    poller.poll(1)
+    assert isinstance(link.error, BrokenPipeError)
+    assert poller.poll(0) == 0
+    link.close()
+    poller.close()
+
+
+@fifos
+def test_readers_of_a_named_pipe_come_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1]
+    monkeypatch.setattr(time, "monotonic_ns", lambda: now[0])
+    path = tmp_path / "live"
+    os.mkfifo(path)
+    inner = FakeLink()
+    link = CaptureLink(inner)
+    poller = started(link)
+    recorder = link.start_capture(path)
+    link.send([Frame((b"nobody reads",))])
+    for number in range(2):
+        reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        now[0] += 1_000_000_000
+        link.send([Frame((bytes([number]) * 60,))])
+        assert [frame for _, frame in read(drain(reading))] == [bytes([number]) * 60]
+        os.close(reading)
+        link.send([Frame((b"nobody reads",))])
+    assert link.error is None
+    assert len(inner.sent) == 5
+    assert recorder.dropped >= 1
+    link.close()
+    poller.close()
+
+
+@fifos
+def test_the_end_waits_a_moment_for_the_reader() -> None:
+    reading, writing = os.pipe()
+    recorder = Recorder(writing)
+    recorder.record([(bytes(200_000),)] * 2, inbound=True)
+    got: list[bytes] = []
+
+    def late() -> None:
+        with open(reading, "rb") as file:
+            got.append(file.read())
+
+    thread = threading.Thread(target=late)
+    thread.start()
+    recorder.close()
+    thread.join()
+    assert [len(frame) for _, frame in read(got[0])] == [200_000] * 2
+
+
+def test_a_descriptor_that_is_none_is_told() -> None:
+    with pytest.raises(
+        LinkError, match="descriptor 99999: bad file descriptor; give the writing end of a pipe"
+    ):
+        Recorder(99999)
