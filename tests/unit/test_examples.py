@@ -14,6 +14,7 @@ LIMIT = 30.0
 
 SAYS = {
     "embed.py": "the server got b'how late is it?' and the guest b'late'",
+    "guests_on_a_switch.py": "over TCP: hello from the guest next door",
     "toy_emulator.py": "the guest's console: hello, guest!",
     "virtual_time.py": "sent again: 1",
     "with_asyncio.py": "GUEST 20 WAS HERE\nGUEST 21 WAS HERE\n",
