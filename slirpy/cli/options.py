@@ -57,7 +57,13 @@ def network_options(to: str, mtu: str = "[default: 1500]") -> Callable[[_F], _F]
 
 def report_options() -> Callable[[_F], _F]:
     """``--capture`` and ``--stats``."""
-    capture = click.option("--capture", metavar="FILE", help="Write all frames to FILE, in pcap format.")
+    capture = click.option(
+        "--capture",
+        metavar="FILE",
+        help="Write all frames to FILE, for Wireshark; pcapng if it ends so, else pcap. A named pipe is never waited"
+        " for; - is standard output. After FILE may follow ,format=pcap|pcapng and ,max=10M,files=5: that many files"
+        " of that size in turn.",
+    )
     return _all_of(capture, stats_option())
 
 

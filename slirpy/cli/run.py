@@ -25,14 +25,17 @@ Examples:
   slirpy run --net 192.168.7.0/24 --mtu 9000 -- ip addr
   slirpy run --dns 9.9.9.9 --dns 127.0.0.1:5353 -- getent hosts example.org
   slirpy run --capture out.pcap --stats -- curl -s http://example.org/
+  slirpy run --capture - -- bash | wireshark -k -i -
+  slirpy run --trace - -- curl -s http://example.org/
 """
 
 
 @click.command(context_settings=CONTEXT, epilog=EXAMPLES)
 @network_options("CMD")
 @report_options()
+@click.option("--trace", metavar="FILE", help="Write a line for each frame to FILE; - is standard error.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[--] [CMD [ARG]...]")
-def run(capture: str | None, stats: bool, command: Sequence[str], **network: Any) -> None:
+def run(capture: str | None, stats: bool, trace: str | None, command: Sequence[str], **network: Any) -> None:
     """Run CMD with slirpy as its only network.
 
     CMD runs in new user, network, mount and process namespaces: no root is needed where the system allows user
@@ -46,7 +49,7 @@ def run(capture: str | None, stats: bool, command: Sequence[str], **network: Any
     command = command or (os.environ.get("SHELL") or "/bin/sh",)
     from slirpy.cli.session import Session
 
-    status, error = Session(config, command, capture=capture, stats=stats).run()
+    status, error = Session(config, command, capture=capture, trace=trace, stats=stats).run()
     if error:
         why = "not found" if error == errno.ENOENT else os.strerror(error).lower()
         fail(f"{command[0]}: {why}", 127 if error == errno.ENOENT else 126)

@@ -8,16 +8,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from slirpy.errors import SlirpyError
 from slirpy.interfaces import READ, Frame, Link, LinkFeatures, LinkSink, Poller
 
 if TYPE_CHECKING:
     from slirpy import Slirp
+    from slirpy.links.recorder import Recorder
 
 __all__ = [
     "CaughtSignals",
@@ -121,28 +119,32 @@ def _nothing(*_: object) -> None:
     """A handler: what is to be done is done by who reads the descriptor."""
 
 
-def capturing(link: Link, name: str, stack: ExitStack) -> Link:
-    """Wrap a link, so that all its frames go to a file, until ``stack`` ends.
+def capturing(link: Link, text: str, stack: ExitStack, output: int | None = None) -> Link:
+    """Wrap a link, so that all its frames are captured until ``stack`` ends.
+
+    Args:
+        text: the value of ``--capture``.
+        output: standard output, if it was taken for the capture already.
 
     Raises:
-        SlirpyError: the file cannot be written.
+        SlirpyError: a value that cannot be used, or the file cannot be written.
     """
+    from slirpy.cli.capture import open_recorder
     from slirpy.links.capture import CaptureLink
 
-    try:
-        capture = CaptureLink(link, stack.enter_context(Path(name).open("wb")))  # noqa: SIM115 - the stack closes it
-    except OSError as error:
-        raise SlirpyError(
-            f'capture file "{name}": cannot be written: {error.strerror}; name a file in a folder of yours'
-        ) from None
-    stack.callback(partial(_tell_capture, name, capture))
+    recorder = open_recorder(text, output)
+    stack.callback(_tell_capture, text, recorder)
+    stack.callback(recorder.close)
+    capture = CaptureLink(link)
+    capture.start_capture(recorder)
     return capture
 
 
-def _tell_capture(name: str, capture: object) -> None:
-    error = getattr(capture, "error", None)
-    if error is not None:
-        tell(f'capture file "{name}": ended early: {error.strerror}')
+def _tell_capture(text: str, recorder: Recorder) -> None:
+    if recorder.error is not None:
+        tell(f'capture file "{text}": ended early: {recorder.error.strerror}')
+    elif recorder.dropped:
+        tell(f'capture "{text}": {recorder.dropped} frames are not in it: its reader was away, or too slow')
 
 
 def allow_descriptors() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from slirpy.cli import guest
+from slirpy.cli.capture import STANDARD, own_standard_output, parse_capture, tracing
 from slirpy.cli.sandbox import Sandbox
 from slirpy.cli.serving import (
     WatchedLink,
@@ -30,16 +31,25 @@ class Session:
     Args:
         config: the virtual network.
         command: CMD and its arguments.
-        capture: name of a file for all frames, in pcap format.
+        capture: where to write all frames, as :func:`~slirpy.cli.capture.parse_capture` takes it.
+        trace: name of a file for a line of each frame; ``-`` is standard error.
         stats: whether to show flows and counters at the end.
     """
 
     def __init__(
-        self, config: Config, command: Sequence[str], *, capture: str | None = None, stats: bool = False
+        self,
+        config: Config,
+        command: Sequence[str],
+        *,
+        capture: str | None = None,
+        trace: str | None = None,
+        stats: bool = False,
     ) -> None:
         self._config = config
         self._command = command
         self._capture = capture
+        self._trace = trace
+        self._output: int | None = None
         self._stats = stats
         self._status: int | None = None
 
@@ -52,6 +62,8 @@ class Session:
         Raises:
             SlirpyError: a namespace, the TAP device, a port or the capture file cannot be had.
         """
+        if self._capture is not None and parse_capture(self._capture).name == STANDARD:
+            self._output = own_standard_output()  # before CMD could have it
         terminal = Terminal()
         signals = Signals()
         try:
@@ -71,7 +83,9 @@ class Session:
         with ExitStack() as stack:
             link: Link = TapLink(sandbox.tap, config.mtu)
             if self._capture is not None:
-                link = capturing(link, self._capture, stack)
+                link = capturing(link, self._capture, stack, self._output)
+            if self._trace is not None:
+                link = tracing(link, self._trace, stack)
             net = stack.enter_context(Slirp(config))
             watch = WatchedLink(
                 link,

@@ -1,0 +1,111 @@
+"""``--capture`` and ``--trace``: what people write, as recorders and links."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, NamedTuple
+
+from slirpy.errors import ConfigError, LinkError
+
+if TYPE_CHECKING:
+    from slirpy.interfaces import Link
+    from slirpy.links.recorder import Recorder
+
+__all__ = ["STANDARD", "CaptureOption", "open_recorder", "own_standard_output", "parse_capture", "tracing"]
+
+STANDARD = "-"
+_OPTIONS = re.compile(r",(format|max|files)=([^,]*)")
+_SIZE = re.compile(r"([1-9][0-9]*)([kMG]?)")
+_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
+
+
+class CaptureOption(NamedTuple):
+    """The parts of ``FILE[,format=pcap|pcapng][,max=SIZE][,files=N]``."""
+
+    name: str
+    file_format: str | None = None
+    max_bytes: int | None = None
+    max_files: int = 2
+
+
+def parse_capture(text: str) -> CaptureOption:
+    """Read the value of ``--capture``; a comma is part of the name unless one of the keys follows it.
+
+    Raises:
+        ConfigError: a value that cannot be used.
+    """
+    start = found.start() if (found := _OPTIONS.search(text)) else len(text)
+    option = CaptureOption(text[:start])
+    rest = text[start:]
+    while match := _OPTIONS.match(rest):
+        key, value = match.groups()
+        rest = rest[match.end() :]
+        if key == "format":
+            option = option._replace(file_format=value)
+        elif key == "max" and (size := _SIZE.fullmatch(value)):
+            option = option._replace(max_bytes=int(size[1]) * _UNITS[size[2]])
+        elif key == "files" and (size := _SIZE.fullmatch(value)) and not size[2]:
+            option = option._replace(max_files=int(value))
+        else:
+            raise ConfigError(f'capture "{text}": {key}={value}: must be a number such as 5, or 10M for max')
+    if rest or not option.name:
+        raise ConfigError(f'capture "{text}": must be FILE[,format=pcap|pcapng][,max=SIZE][,files=N]')
+    return option
+
+
+def own_standard_output() -> int:
+    """Take standard output for ourselves; what others write to it from now on goes to standard error.
+
+    Raises:
+        ConfigError: it is a terminal.
+    """
+    if os.isatty(1):
+        raise ConfigError(
+            "capture to standard output, which is a terminal; lead it to a program: | wireshark -k -i -"
+        )
+    descriptor = os.dup(1)
+    os.dup2(2, 1)
+    return descriptor
+
+
+def open_recorder(text: str, output: int | None = None) -> Recorder:
+    """Begin a capture.
+
+    Args:
+        text: as :func:`parse_capture` takes it; the name ``-`` is standard output.
+        output: what :func:`own_standard_output` has returned, if it was called already.
+
+    Raises:
+        SlirpyError: a value that cannot be used, or the file cannot be written.
+    """
+    from slirpy.links.recorder import Recorder
+
+    option = parse_capture(text)
+    target: str | int = option.name
+    if option.name == STANDARD:
+        target = own_standard_output() if output is None else output
+    return Recorder(
+        target, file_format=option.file_format, max_bytes=option.max_bytes, max_files=option.max_files
+    )
+
+
+def tracing(link: Link, name: str, stack: ExitStack) -> Link:
+    """Wrap a link, so that each frame gives a line in a file; ``-`` is standard error.
+
+    Raises:
+        LinkError: the file cannot be written.
+    """
+    from slirpy.links.trace import TraceLink
+
+    if name == STANDARD:
+        return TraceLink(link, sys.stderr)
+    try:
+        return TraceLink(link, stack.enter_context(open(name, "w", encoding="utf-8")))
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        raise LinkError(
+            f'trace file "{name}": cannot be written: {why}; name a file in a folder of yours'
+        ) from None
