@@ -23,6 +23,7 @@ __all__ = ["DgramLink", "dgram_netdev", "is_multicast", "multicast"]
 _LONGEST = 69632  # QEMU's bound of a frame
 _ROOM = 256 * 1024
 _BATCH = 64  # frames of one poll
+_KERNEL_ROOM = 1 << 20  # asked for; the system gives what it allows. What does not fit there is lost
 _NOT_OURS = -1
 _FULL = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 _GONE = (errno.ECONNREFUSED, errno.ENOTCONN, errno.EDESTADDRREQ, errno.ENOENT, errno.ECONNRESET)
@@ -51,6 +52,8 @@ class DgramLink:
             remote: to connect to, now, and again when it has refused.
         """
         sock.setblocking(False)
+        for room in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            sock.setsockopt(socket.SOL_SOCKET, room, _KERNEL_ROOM)
         self.features = LinkFeatures()
         self._sock: socket.socket | None = sock
         self._out = sock
