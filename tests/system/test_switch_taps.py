@@ -151,6 +151,11 @@ class Guest:
         assert done.returncode == 0, (argv, done.stdout, done.stderr)
         return done.stdout
 
+    def fetch(self, url: str) -> bytes:
+        """What an HTTP server sends to the namespace."""
+        argv = self.command("curl", "-sSf", "--max-time", "50", url)
+        return subprocess.run(argv, stdout=subprocess.PIPE, timeout=SECONDS, check=True).stdout
+
     @contextmanager
     def serving(self, script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """A program that has printed "ready"."""
