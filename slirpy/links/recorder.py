@@ -347,7 +347,7 @@ def _nonblocking(fd: int) -> int:
             return fd
         try:
             own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:  # no /proc here
+        except OSError:  # no /proc here, or somebody else's pipe
             os.set_blocking(fd, False)
             return fd
     except OSError as error:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import dpkt
 import pytest
 
+from slirpy.cli.capture import CaptureOption, parse_capture
 from slirpy.errors import ConfigError, LinkError, StateError
 from slirpy.host.poller import SelectorPoller
 from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, LinkSink, Poller, Timer
@@ -431,3 +432,27 @@ def test_a_descriptor_that_is_none_is_told() -> None:
         LinkError, match="descriptor 99999: bad file descriptor; give the writing end of a pipe"
     ):
         Recorder(99999)
+
+
+# ------------------------------------------------------------------------------------ the command's option
+
+
+@pytest.mark.parametrize(
+    ("text", "option"),
+    [
+        ("out.pcap", CaptureOption("out.pcap")),
+        ("-", CaptureOption("-")),
+        ("a,b=c.pcap", CaptureOption("a,b=c.pcap")),
+        ("x,format=pcapng", CaptureOption("x", "pcapng")),
+        ("x,max=10M,files=5", CaptureOption("x", None, 10_000_000, 5)),
+        ("x,files=3,max=7", CaptureOption("x", None, 7, 3)),
+    ],
+)
+def test_the_option_of_the_command(text: str, option: CaptureOption) -> None:
+    assert parse_capture(text) == option
+
+
+@pytest.mark.parametrize("text", ["", ",max=5", "x,max=0", "x,max=M", "x,files=2k", "x,max=5,other=3"])
+def test_an_option_that_cannot_be_read_is_told(text: str) -> None:
+    with pytest.raises(ConfigError, match=f'^capture "{text}": .*must be'):
+        parse_capture(text)

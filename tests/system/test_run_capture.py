@@ -1,0 +1,73 @@
+"""``slirpy run``: a capture read live through a pipe, files in turn, and the trace."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import User
+
+pytestmark = pytest.mark.system
+Need = Callable[..., None]
+PING = "ping -n -c 3 -i 0.05 -W 5 10.0.2.2"
+
+
+def shell(slirpy: User, line: str) -> subprocess.CompletedProcess[str]:
+    """Run a shell command line in which "$@" stands for ``slirpy``."""
+    return subprocess.run(
+        ["sh", "-c", line, "sh", *slirpy.argv()],
+        cwd=slirpy.folder,
+        env=slirpy.environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_standard_output_is_the_capture_and_the_commands_goes_to_standard_error(
+    slirpy: User, need: Need
+) -> None:
+    need("tshark", "ping")
+    result = shell(slirpy, f'"$@" run --capture -,format=pcapng -- {PING} | tshark -r - -T fields -e icmp.type')
+    assert [line for line in result.stdout.splitlines() if line] == ["8", "0"] * 3, result.stderr
+    assert "3 received" in result.stderr
+
+
+def test_a_reader_that_goes_away_does_not_end_the_network(slirpy: User, need: Need) -> None:
+    need("ping")
+    result = shell(slirpy, f'"$@" run --capture - -- {PING} | head -c 24 | wc -c')
+    assert result.stdout.strip() == "24"
+    assert "3 received" in result.stderr
+    assert 'capture file "-": ended early: Broken pipe' in result.stderr
+
+
+def test_a_named_pipe_may_have_no_reader(slirpy: User, need: Need, folder: Path) -> None:
+    need("ping")
+    os.mkfifo(folder / "live")
+    os.chmod(folder / "live", 0o666)
+    result = slirpy.run("run", "--capture", "live", "--", *PING.split())
+    assert "3 received" in result.stdout, result.stderr
+    assert re.search(r'capture "live": \d+ frames are not in it', result.stderr)
+
+
+def test_files_in_turn_and_the_trace(slirpy: User, need: Need, folder: Path) -> None:
+    need("ping")
+    result = slirpy.run("run", "--capture", "x.pcap,max=300,files=3", "--trace", "-", "--", *PING.split())
+    assert result.returncode == 0, result.stderr
+    assert sorted(path.name for path in folder.glob("x*.pcap")) == ["x.1.pcap", "x.2.pcap", "x.pcap"]
+    assert all(path.stat().st_size <= 300 for path in folder.glob("x*.pcap"))
+    assert re.search(
+        r"^[\d:.]{15} in  ARP, Request who-has 10\.0\.2\.2 tell 10\.0\.2\.15$", result.stderr, re.M
+    )
+    assert len(re.findall(r" out IP 10\.0\.2\.2 > 10\.0\.2\.15: ICMP echo reply, ", result.stderr)) == 3
+
+
+def test_a_trace_file_that_cannot_be_written_is_one_line(slirpy: User) -> None:
+    result = slirpy.run("run", "--trace", "/no/such/folder/x", "--", "echo", "started")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert re.fullmatch(r'slirpy: trace file "/no/such/folder/x": cannot be written: .*\n', result.stderr)
