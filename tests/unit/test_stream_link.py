@@ -264,17 +264,54 @@ def test_a_stalled_guest_is_bounded_and_blocks_nobody(world: World) -> None:
     other.sock.close()
 
 
-def test_a_stalled_guest_that_goes_lets_the_stack_go_on(world: World) -> None:
+@pytest.mark.parametrize("lies", [False, True])
+def test_a_stalled_guest_that_goes_lets_the_stack_go_on(world: World, lies: bool) -> None:
     _, guest, port = pair(world)
     while not port.blocked:
         for _ in range(100):
             port.push(Frame((b"p" * 1514,)), 1514)
         world.step()
-    guest.sock.close()
+    if lies:
+        guest.send(b"\xff" * 4)
+    else:
+        guest.sock.close()
     world.until(lambda: not port.blocked)
     world.step()
+    assert world.stack.stats.link_disconnects == 1
     assert world.stack.stats.drop_link_dead > 0
     assert world.stack.stats.drop_link_truncated <= 1
+
+
+def test_frames_longer_than_the_buffer_of_the_socket(world: World) -> None:
+    ours, theirs = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    port = world.attach(StreamLink(ours))
+    guest = Guest(world, theirs)
+    frames = [Random(length).randbytes(length) for length in (60_000, 14, 69_632, 1514)]
+    for frame in frames:
+        port.push(Frame((frame,)), len(frame))
+    world.until(lambda: guest.read() or len(guest.data) >= sum(map(len, frames)) + 16)
+    assert guest.data == framed(*frames)
+
+
+def test_nothing_overtakes_the_rest_of_a_cut_frame(world: World) -> None:
+    link, guest, _ = pair(world)
+    frames = [Random(number).randbytes(40_000) for number in range(40)]
+    taken = link.send([Frame((frame,)) for frame in frames])
+    assert 0 < taken < 40
+    guest.read()  # now there is room, of which the link has not been told
+    assert link.send([Frame((b"overtaker",))]) == 0
+    world.until(lambda: guest.read() or len(guest.data) >= taken * 40_004)
+    assert guest.data == framed(*frames[:taken])
+
+
+def test_a_guest_that_will_not_read_any_more(guest: Guest) -> None:
+    """It has closed one direction. There is no network in the other alone."""
+    assert guest.answered()
+    guest.sock.shutdown(socket.SHUT_RD)
+    guest.world.stack.ports[0].push(Frame((b"x" * 60,)), 60)
+    guest.world.until(lambda: guest.world.stack.stats.link_disconnects)
+    assert guest.world.stack.stats.drop_link_dead == 1
 
 
 def test_frames_of_very_many_parts(guest: Guest) -> None:
@@ -449,6 +486,25 @@ def test_a_single_attempt_that_fails_later_is_counted(world: World) -> None:
     world.until(lambda: world.stack.stats.link_connect_failures)
     assert states == [False]
     assert not link.connected
+
+
+def test_a_listener_that_has_no_room_is_an_attempt_that_failed(tmp_path: Path) -> None:
+    place = unix(str(tmp_path / "s"))
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen(0)
+        first.connect(str(tmp_path / "s"))
+        with pytest.raises(LinkError, match="temporarily unavailable"):
+            StreamLink.connect(place)
+
+
+def test_closing_a_link_that_waits_to_try_again(world: World, tmp_path: Path) -> None:
+    link = StreamLink.connect(unix(str(tmp_path / "nobody")), reconnect=5)
+    port = world.attach(link)
+    world.stack.detach(port)
+    world.ahead += 10_000_000_000
+    world.step()
+    assert world.stack.stats.link_connect_failures == 0
 
 
 def test_reconnect_is_not_negative() -> None:
