@@ -219,6 +219,22 @@ def test_an_oversized_datagram_is_dropped(sink: Sink) -> None:
     theirs.close()
 
 
+def test_more_than_one_poll_has_room_for(sink: Sink) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    theirs.setblocking(False)
+    link = DgramLink.from_fd(ours.detach())
+    sink.start(link)
+    for number in range(5):
+        theirs.send(frame(number, 69_000))
+    sink.step()
+    assert len(sink.frames) < 5
+    sink.until(lambda: len(sink.frames) == 5)
+    assert sink.frames == [frame(number, 69_000) for number in range(5)]
+    link.close()
+    theirs.close()
+
+
 def test_descriptors_that_are_none() -> None:
     with pytest.raises(LinkError, match="descriptor 9999 cannot be used: bad file descriptor; pass a datagram"):
         DgramLink.from_fd(9999)
