@@ -269,6 +269,8 @@ class FaultLink(Middleware):
 
     def send(self, frames: Sequence[Frame]) -> int:
         """Take all frames, or none while the inner link has no room for earlier ones."""
+        if self._sink is None:
+            return self._inner.send(frames)  # a closed link takes and drops them
         if self._backlog:
             self._blocked = True
             return 0

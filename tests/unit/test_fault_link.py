@@ -352,7 +352,7 @@ def test_close_forgets_what_is_held_and_says_so() -> None:
 def test_a_link_that_was_not_started_has_no_time() -> None:
     link = FaultLink(Bench(), Random(1))
     with pytest.raises(StateError, match="attach it"):
-        link.send([Frame((b"x",))])
+        link.call_at(0, lambda: None)
 
 
 @pytest.mark.parametrize(
