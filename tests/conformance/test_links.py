@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -135,8 +135,19 @@ def callback(sink: LinkSink) -> LinkUnderTest:
     return LinkUnderTest(CallbackLink(peer.frames.append), peer, blocks=False)
 
 
+FOLDER: list[str] = []
+
+
+@pytest.fixture(autouse=True, scope="module")
+def folder() -> Iterator[None]:
+    """One with a short name, as the paths of sockets have to be."""
+    with tempfile.TemporaryDirectory(prefix="slirpy-test-") as name:
+        FOLDER.append(name)
+        yield
+
+
 def path(name: str) -> str:
-    return str(Path(tempfile.mkdtemp(prefix="slirpy-test-")) / name)
+    return str(Path(tempfile.mkdtemp(dir=FOLDER[-1])) / name)
 
 
 def connected(place: Endpoint) -> socket.socket:

@@ -107,6 +107,8 @@ class Guest:
             except BlockingIOError:
                 self.world.step()
                 assert time.monotonic() < end
+            except (BrokenPipeError, ConnectionResetError):
+                return  # the link has had enough
 
     def read(self) -> bool:
         """Read what is there; whether the connection has ended."""
@@ -224,6 +226,26 @@ def test_frames_that_lie_across_reads_stay_whole(world: World) -> None:
     assert seen == frames
     link.close()
     theirs.close()
+
+
+def test_whatever_a_guest_sends_the_others_notice_nothing(world: World) -> None:
+    random = Random(3)
+    _, other, _ = pair(world)
+    for number in range(100):
+        _, guest, port = pair(world)
+        for _ in range(random.randrange(1, 5)):
+            length = random.choice((0, 13, 14, 60, 1514, 69_632, 69_633, 2**32 - 1, random.getrandbits(32)))
+            guest.send(struct.pack("!I", length) + random.randbytes(random.choice((0, 1, length % 70_000))))
+            world.step()
+            if guest.read():
+                break
+        guest.sock.close()
+        world.until(lambda n=number: world.stack.stats.link_disconnects == n + 1)  # type: ignore[misc]
+        world.stack.detach(port)
+    stats = world.stack.stats
+    assert stats.drop_link_framing > 20
+    assert stats.drop_link_truncated > 20
+    assert other.answered()
 
 
 @pytest.mark.parametrize("cut", [1, 4, 20])
