@@ -356,19 +356,24 @@ class Slirp:
         Raises:
             BaseException: what ``on_frame`` raised in that thread, if no other call has told; the thread has ended.
         """
+        if self._end_thread():
+            self._thread = self._mailbox = None
+            self._raise_failure()
+
+    def _end_thread(self) -> bool:
+        """Whether the background thread has ended. Its mailbox stays, closed, and refuses what others want."""
         thread, mailbox = self._thread, self._mailbox
         if thread is None or mailbox is None:
-            return
+            return False
         if not mailbox.foreign():
             thread.halt()
-            return
+            return False
         try:
             mailbox.call(thread.halt)
         except StateError:
             pass  # it has ended already
         thread.join()
-        self._thread = self._mailbox = None
-        self._raise_failure()
+        return True
 
     def _failed(self, error: BaseException) -> None:
         if self._failure is None and not self._closed:
@@ -387,7 +392,7 @@ class Slirp:
     def _call(self, function: Callable[[], _T]) -> _T:
         """Call ``function`` in the thread to which the network belongs."""
         mailbox = self._mailbox
-        if mailbox is not None and mailbox.foreign() and not self._closed:
+        if mailbox is not None and mailbox.foreign():
             self._raise_failure()
             return mailbox.call(function)
         try:
@@ -496,13 +501,16 @@ class Slirp:
             return
         if self._loop is not None and self._foreign() and self._loop.running:
             raise StateError("an event loop drives this network; close it in the loop's thread")
+        ended = self._end_thread()
         try:
-            if self._thread is not None:
-                self.stop()
-        finally:
             self._shut()
+        finally:
+            if ended:
+                self._raise_failure()
 
     def _shut(self) -> None:
+        if self._closed:
+            return  # another thread was faster
         self._closed = self._closing = True
         try:
             self._stack.close()
@@ -519,6 +527,7 @@ class Slirp:
                 self._mailbox.close()
             self._host.close()
             self._poller.close()
+            self._thread = self._mailbox = None
 
     def __enter__(self) -> Slirp:
         return self

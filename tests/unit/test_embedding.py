@@ -16,7 +16,7 @@ from harness import GATEWAY, GATEWAY_MAC, GUEST, GUEST_MAC, ip
 
 from slirpy import Attachment, Config, ForwardError, Slirp, StateError
 from slirpy.host import mailbox
-from slirpy.interfaces import Frame, Link
+from slirpy.interfaces import READ, Frame, Link, LinkSink, Poller
 from slirpy.links.callback import CallbackLink
 from slirpy.links.middleware import Middleware
 from slirpy.testing import Guest
@@ -478,8 +478,9 @@ def test_close_under_fire() -> None:
 
     def use(call: Callable[[], object]) -> None:
         try:
-            while True:
+            while not net._closed:
                 call()
+            nic.send(ping(b"too late"))
         except BaseException as error:
             ends.append(error)
 
@@ -505,10 +506,11 @@ def test_the_thread_sleeps(net: Slirp, monkeypatch: pytest.MonkeyPatch) -> None:
         poll(timeout)
 
     monkeypatch.setattr(net, "_poll", counting)
-    net.attach(lambda frame: None).send(ping(b""))
+    nic = net.attach(lambda frame: None)
     net.start()
+    nic.send(ping(b""))
     time.sleep(0.3)
-    assert polls <= 2
+    assert polls <= 3
 
 
 # ------------------------------------------------------------------------------------------------------------ asyncio
@@ -535,7 +537,12 @@ def test_asyncio(runner: asyncio.Runner, echo_server: int, source: tuple[int, in
         mine = threading.get_ident()
         net = Slirp(Config())
         early: asyncio.Queue[bytes] = asyncio.Queue()
-        before = net.attach(early.put_nowait)  # before the loop has it
+
+        def early_frame(frame: bytes) -> None:
+            assert threading.get_ident() == mine
+            early.put_nowait(frame)
+
+        before = net.attach(early_frame)  # before the loop has it
         async with net as entered:
             assert entered is net
             before.send(datagram(echo_server, b"hello"))
@@ -582,7 +589,7 @@ def test_asyncio_serves_timers(runner: asyncio.Runner) -> None:
 
         async with Slirp(Config()) as net:
             nic = net.attach(on_frame)
-            nic.send(ping(b""))  # it is known where the guest is
+            nic.send(datagram(9, b"a flow that is forgotten later than the SYN is said again"))
             rule = net.add_hostfwd("tcp:127.0.0.1:0-10.0.2.15:80")
             with socket.create_connection(("127.0.0.1", rule.host_port), SECONDS):
                 await asyncio.wait_for(again.wait(), SECONDS)
@@ -590,6 +597,74 @@ def test_asyncio_serves_timers(runner: asyncio.Runner) -> None:
 
     first, second = runner.run(main())
     assert 0.15 < second - first < 4
+
+
+class Clock(Middleware):
+    """A link that says when its timers ring, the first of them set at its start."""
+
+    def __init__(self, inner: Link, ring: Callable[[], object], rounds: int) -> None:
+        super().__init__(inner)
+        self.ring = ring
+        self.rounds = rounds
+
+    def start(self, sink: LinkSink, poller: Poller) -> None:
+        super().start(sink, poller)
+        self.wind()
+
+    def wind(self) -> None:
+        self.call_at(self.now + 20_000_000, self.rung)
+
+    def rung(self) -> None:
+        self.rounds -= 1
+        if self.rounds:
+            self.wind()
+        else:
+            self.ring()
+
+
+def test_asyncio_serves_one_timer_after_the_other(runner: asyncio.Runner) -> None:
+    """Also those that a call has set."""
+
+    async def main() -> None:
+        done = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        async with Slirp(Config()) as net:
+            await asyncio.sleep(0.01)
+            ring = lambda: loop.call_soon_threadsafe(done.set)  # noqa: E731
+            net.attach(lambda frame: None, wrap=lambda link: Clock(link, ring, 3))
+            await asyncio.wait_for(done.wait(), SECONDS)
+
+    runner.run(main())
+
+
+def test_asyncio_serves_timers_after_an_error(runner: asyncio.Runner) -> None:
+    """A link that fails while it reads, after it has set a timer."""
+    near, far = socket.socketpair()
+
+    class Failing(Clock):
+        def start(self, sink: LinkSink, poller: Poller) -> None:
+            Middleware.start(self, sink, poller)
+            poller.register(near.fileno(), READ, self.ready)
+
+        def ready(self, mask: int) -> None:
+            near.recv(1)
+            self.wind()
+            raise ZeroDivisionError
+
+    async def main() -> None:
+        done = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: None)
+        net = Slirp(Config())
+        async with net:
+            ring = lambda: loop.call_soon_threadsafe(done.set)  # noqa: E731
+            net.attach(lambda frame: None, wrap=lambda link: Failing(link, ring, 1))
+            far.send(b"x")
+            await asyncio.wait_for(done.wait(), SECONDS)
+            net._failure = None  # the thread would tell at the end
+
+    with near, far:
+        runner.run(main())
 
 
 def test_asyncio_takes_frames_of_other_threads(runner: asyncio.Runner) -> None:
@@ -670,6 +745,7 @@ def test_asyncio_excludes_a_thread() -> None:
             await net.__aenter__()
 
     asyncio.run(main())
+
 
 # ---------------------------------------------------------------------------------------------------- several at once
 
