@@ -113,6 +113,7 @@ def _run(config: Config, command: Sequence[str], mac: str | None, capture: str |
         stack.callback(link.close)
         net = stack.enter_context(Slirp(config))
         signals = stack.enter_context(serving.CaughtSignals([*caught, signal.SIGCHLD]))
+        terminal = _terminal()
         process = _start(card_arguments(command, theirs.fileno(), config.mtu, mac), theirs.fileno())
         stack.callback(_end, process)
         theirs.close()  # so that each side sees the other's end
@@ -132,7 +133,10 @@ def _run(config: Config, command: Sequence[str], mac: str | None, capture: str |
         if stats:
             serving.report(net)
         status = process.returncode
-        return status if status >= 0 else 128 - status
+        if status >= 0:
+            return status
+        terminal()  # which QEMU could not put in order by itself
+        return 128 - status
 
 
 def _start(argv: Sequence[str], descriptor: int) -> subprocess.Popen[bytes]:
@@ -142,6 +146,27 @@ def _start(argv: Sequence[str], descriptor: int) -> subprocess.Popen[bytes]:
         missing = error.errno == errno.ENOENT
         why = "not found" if missing else os.strerror(error.errno or 0).lower()
         fail(f"{argv[0]}: {why}", 127 if missing else 126)
+
+
+def _terminal() -> Callable[[], None]:
+    """Note how the terminal is set; returns what sets it so again."""
+    import termios
+
+    try:
+        before = termios.tcgetattr(0)
+    except termios.error:
+        return lambda: None  # standard input is none
+
+    def restore() -> None:
+        # Without this, to set the terminal from the background would stop us.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+        try:
+            termios.tcsetattr(0, termios.TCSADRAIN, before)
+        except termios.error:
+            pass  # it is gone
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    return restore
 
 
 def _die_with_parent() -> Callable[[], None] | None:

@@ -62,9 +62,15 @@ def run(*argv: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def started(*argv: str) -> Iterator[subprocess.Popen[str]]:
+def started(*argv: str, stdin: int | None = None) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        argv, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+        argv,
+        env=environment(),
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        bufsize=1,
     )
     with process:
         try:
@@ -127,6 +133,27 @@ def test_qemu_killed_by_a_signal_is_told_as_a_shell_does() -> None:
             pass
         process.terminate()
         assert process.wait(20) == 128 + signal.SIGTERM
+
+
+def test_the_terminal_is_qemu_s_and_is_put_in_order_after_it() -> None:
+    """A QEMU that was killed leaves the terminal raw: without echo, and with staircases for lines."""
+    import pty
+    import termios
+
+    ours, theirs = pty.openpty()
+    raw = "import os, tty; tty.setraw(0); print(1, flush=True); os.read(0, 1); os.kill(os.getpid(), 9)"
+    try:
+        before = termios.tcgetattr(theirs)
+        argv = [*SLIRPY, "qemu", "--", sys.executable, "-c", raw]
+        with started(*argv, stdin=theirs) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "1\n"  # from here on it is raw
+            os.write(ours, b"x")  # no end of line: only a raw terminal hands it over
+            assert process.wait(20) == 128 + signal.SIGKILL
+        assert termios.tcgetattr(theirs) == before
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_capture_and_stats(tmp_path: Path) -> None:
