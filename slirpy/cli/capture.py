@@ -60,13 +60,18 @@ def own_standard_output() -> int:
     """Take standard output for ourselves; what others write to it from now on goes to standard error.
 
     Raises:
-        ConfigError: it is a terminal.
+        ConfigError: it is a terminal, or closed.
     """
     if os.isatty(1):
         raise ConfigError(
             "capture to standard output, which is a terminal; lead it to a program: | wireshark -k -i -"
         )
-    descriptor = os.dup(1)
+    try:
+        descriptor = os.dup(1)
+    except OSError:
+        raise ConfigError(
+            "capture to standard output, which is closed; lead it to a file or a program"
+        ) from None
     os.dup2(2, 1)
     return descriptor
 
