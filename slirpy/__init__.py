@@ -14,7 +14,8 @@ from slirpy.config import Config, HostForward, Resolver
 from slirpy.core.flows import FlowInfo
 from slirpy.errors import ConfigError, ForwardError, LinkError, SlirpyError, StateError
 from slirpy.interfaces import Action, FlowRequest, LinkFeatures, Verdict
-from slirpy.runtime import Attachment, Nic, Slirp
+from slirpy.nic import Attachment, Nic
+from slirpy.runtime import Slirp
 from slirpy.stats import Stats
 
 __all__ = [

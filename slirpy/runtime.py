@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from ipaddress import IPv4Address
 from random import Random, SystemRandom
@@ -20,12 +20,13 @@ from slirpy.host.drivers import LoopDriver, ThreadDriver, through_loop
 from slirpy.host.mailbox import LIMIT, Mailbox
 from slirpy.host.poller import SelectorPoller
 from slirpy.host.sockets import SocketHost
-from slirpy.interfaces import Buffer, Link, LinkFeatures
+from slirpy.interfaces import Link, LinkFeatures
 from slirpy.links.callback import CallbackLink
+from slirpy.nic import Attachment, Nic
 from slirpy.services.leases import Lease
 from slirpy.stats import Stats
 
-__all__ = ["Attachment", "Nic", "Slirp"]
+__all__ = ["Slirp"]
 
 SECOND = 1_000_000_000
 ROUNDS = 64
@@ -34,82 +35,6 @@ BUDGET = 1024
 """Frames of such answers after which the rest waits for the next call."""
 
 _T = TypeVar("_T")
-
-
-class Attachment:
-    """A link that is plugged in, as :meth:`Slirp.attach_link` returns it."""
-
-    __slots__ = ("_net", "_port", "link")
-
-    def __init__(self, net: Slirp, port: LinkPort) -> None:
-        self._net = net
-        self._port = port
-        self.link = port.link
-        """The link that was given."""
-
-    @property
-    def mtu(self) -> int:
-        """Largest IP packet in bytes: the smaller of the link's and the network's."""
-        return self._port.mtu
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was taken out."""
-        return self._port.closed
-
-    def close(self) -> None:
-        """Take the link out and close it. Harmless when repeated, and after the network's end.
-
-        Flows of the guest behind it stay, and go on if it appears elsewhere.
-        """
-        if not self._port.closed:
-            self._net._call(partial(self._net._stack.detach, self._port))
-
-
-class Nic(Attachment):
-    """A guest's network card, as :meth:`Slirp.attach` returns it."""
-
-    __slots__ = ("_card",)
-
-    def __init__(self, net: Slirp, port: LinkPort, card: CallbackLink) -> None:
-        super().__init__(net, port)
-        self._card = card
-
-    def send(self, frame: Buffer, *, checksummed: bool = False) -> bool:
-        """Take one Ethernet frame (without check sequence) from the guest.
-
-        The frame is used before the call returns; frames for the guest may come during it. From within ``on_frame``,
-        and from another thread than the one that drives the network, it is copied and handled a little later.
-
-        Args:
-            frame: any contiguous bytes-like object. What is wrong with it is counted in ``net.stats``.
-            checksummed: its transport checksum need not be checked.
-
-        Returns:
-            False if 1024 frames wait already, so that this one was dropped (``drop_nic_queue_full``). This cannot
-            happen to frames that are handled at once.
-
-        Raises:
-            StateError: the network is closed, or this card was taken out.
-        """
-        return self._net._input(self, (memoryview(frame).cast("B"),), checksummed) == 1
-
-    def send_many(self, frames: Iterable[Buffer], *, checksummed: bool = False) -> int:
-        """Take several frames in order, as :meth:`send` does one, and answer once: with one acknowledgement for all.
-
-        This costs less for each frame than :meth:`send` does.
-
-        Args:
-            frames: each in a buffer of its own; none of them may change before the call returns.
-            checksummed: their transport checksums need no check.
-
-        Returns:
-            How many were taken, from the first on; see :meth:`send`.
-
-        Raises:
-            StateError: the network is closed, or this card was taken out.
-        """
-        return self._net._input(self, [memoryview(frame).cast("B") for frame in frames], checksummed)
 
 
 class Slirp:
@@ -187,7 +112,8 @@ class Slirp:
 
         def plug() -> Nic:
             card = CallbackLink(on_frame if self._through is None else self._through(on_frame), features)
-            nic = Nic(self, self._stack.attach(card if wrap is None else wrap(card), self._poller), card)
+            port = self._stack.attach(card if wrap is None else wrap(card), self._poller)
+            nic = Nic(port, self._detach, card, self._input)
             self._nics = [nic, *(other for other in self._nics if not other.closed)]
             return nic
 
@@ -200,7 +126,10 @@ class Slirp:
         It is closed with the network, or before by the ``close`` of what is returned.
         """
         self._check_open()
-        return self._call(lambda: Attachment(self, self._stack.attach(link, self._poller)))
+        return self._call(lambda: Attachment(self._stack.attach(link, self._poller), self._detach))
+
+    def _detach(self, port: LinkPort) -> None:
+        self._call(partial(self._stack.detach, port))
 
     # ----------------------------------------------------------------------------------------- time
 
@@ -253,7 +182,7 @@ class Slirp:
                 self._check_usable(nic)
                 self._raise_failure()
                 return mailbox.offer([partial(self._deliver, nic, bytes(view), checksummed) for view in views])
-        sink = nic._card.sink
+        sink = nic.card.sink
         if sink is None:
             self._check_usable(nic)
             self._stack.stats.drop_nic_closed += len(views)  # a link around it has closed it
@@ -275,7 +204,7 @@ class Slirp:
         return taken
 
     def _deliver(self, nic: Nic, frame: bytes, checksummed: bool) -> None:
-        sink = nic._card.sink
+        sink = nic.card.sink
         if sink is None:
             self._stack.stats.drop_nic_closed += 1
         else:
@@ -419,7 +348,7 @@ class Slirp:
         except NotImplementedError:
             self._through = through_loop()
             for nic in self._nics:
-                nic._card.on_frame = self._through(nic._card.on_frame)
+                nic.card.on_frame = self._through(nic.card.on_frame)
             self.start()
         return self
 

@@ -31,8 +31,9 @@ ALLOWED: dict[str, set[str]] = {
     "links": WIRE,
     "host": WIRE,
     "assembly": CORE | {"nat", "services"},
-    "runtime": CORE | {"nat", "services", "assembly", "links", "host"},
-    "slirpy": CORE | {"assembly", "runtime", "_version"},
+    "nic": CORE | {"links"},
+    "runtime": CORE | {"nat", "services", "assembly", "links", "host", "nic"},
+    "slirpy": CORE | {"assembly", "nic", "runtime", "_version"},
 }
 ALLOWED["testing"] = set(ALLOWED)
 ALLOWED["cli"] = set(ALLOWED)

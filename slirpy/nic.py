@@ -1,0 +1,97 @@
+"""What is plugged into a network, as its owner holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
+
+from slirpy.core.port import LinkPort
+from slirpy.interfaces import Buffer
+from slirpy.links.callback import CallbackLink
+
+Detach: TypeAlias = Callable[[LinkPort], None]
+"""Takes a link out of its network."""
+
+__all__ = ["Attachment", "Nic"]
+
+
+class Attachment:
+    """A link that is plugged in, as :meth:`Slirp.attach_link` returns it."""
+
+    __slots__ = ("_detach", "_port", "link")
+
+    def __init__(self, port: LinkPort, detach: Detach) -> None:
+        self._detach = detach
+        self._port = port
+        self.link = port.link
+        """The link that was given."""
+
+    @property
+    def mtu(self) -> int:
+        """Largest IP packet in bytes: the smaller of the link's and the network's."""
+        return self._port.mtu
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was taken out."""
+        return self._port.closed
+
+    def close(self) -> None:
+        """Take the link out and close it. Harmless when repeated, and after the network's end.
+
+        Flows of the guest behind it stay, and go on if it appears elsewhere.
+        """
+        if not self._port.closed:
+            self._detach(self._port)
+
+
+class Nic(Attachment):
+    """A guest's network card, as :meth:`Slirp.attach` returns it."""
+
+    __slots__ = ("_take", "card")
+
+    def __init__(self, port: LinkPort, detach: Detach, card: CallbackLink, take: Take) -> None:
+        super().__init__(port, detach)
+        self.card = card
+        """The innermost link, which knows the guest."""
+        self._take = take
+
+    def send(self, frame: Buffer, *, checksummed: bool = False) -> bool:
+        """Take one Ethernet frame (without check sequence) from the guest.
+
+        The frame is used before the call returns; frames for the guest may come during it. From within ``on_frame``,
+        and from another thread than the one that drives the network, it is copied and handled a little later.
+
+        Args:
+            frame: any contiguous bytes-like object. What is wrong with it is counted in ``net.stats``.
+            checksummed: its transport checksum need not be checked.
+
+        Returns:
+            False if 1024 frames wait already, so that this one was dropped (``drop_nic_queue_full``). This cannot
+            happen to frames that are handled at once.
+
+        Raises:
+            StateError: the network is closed, or this card was taken out.
+        """
+        return self._take(self, (memoryview(frame).cast("B"),), checksummed) == 1
+
+    def send_many(self, frames: Iterable[Buffer], *, checksummed: bool = False) -> int:
+        """Take several frames in order, as :meth:`send` does one, and answer once: with one acknowledgement for all.
+
+        This costs less for each frame than :meth:`send` does.
+
+        Args:
+            frames: each in a buffer of its own; none of them may change before the call returns.
+            checksummed: their transport checksums need no check.
+
+        Returns:
+            How many were taken, from the first on; see :meth:`send`.
+
+        Raises:
+            StateError: the network is closed, or this card was taken out.
+        """
+        return self._take(self, [memoryview(frame).cast("B") for frame in frames], checksummed)
+
+
+Take: TypeAlias = Callable[[Nic, Sequence[memoryview], bool], int]
+"""Takes a card's frames, in the way that suits who drives the network; returns how many."""
