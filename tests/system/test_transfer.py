@@ -90,7 +90,7 @@ def test_four_downloads_and_four_uploads_in_parallel(
         file.write(whole.read(part))
     url = f"http://10.0.2.2:{web.port}"
     down = f"(curl -sf {url}/bytes/{part} | sha256sum | cut -c 1-64) &"
-    up = f"(curl -sf -T {smaller} {url}/ && echo) &"
+    up = f'(sum=$(curl -sf -T {smaller} {url}/) && echo "$sum") &'  # a line at a time: there are eight of us
     try:
         told = transfer(slirpy, f"{down * 4} {up * 4} wait", answers=8)
     finally:
