@@ -9,6 +9,7 @@ their own callbacks, and a host that reports before its call has returned needs 
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -27,7 +28,7 @@ Done: TypeAlias = Callable[["Forwarded", bytes | None], None]
 """Called once with the answer under the guest's identifier, or None if no server gave one."""
 
 
-class Forwarded:
+class Forwarded(abc.ABC):
     """What asking over UDP and over TCP have in common."""
 
     __slots__ = ("_acting", "_done", "_host", "_id", "_network", "_plan", "_server", "_timer", "query")
@@ -99,17 +100,17 @@ class Forwarded:
         self._timer = self._acting = None
         self._close()
 
+    @abc.abstractmethod
     def _open(self, server: Resolver) -> bool:
         """Send the query; False if that failed at once."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _act(self) -> None:
         """Look at what was noted."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _close(self) -> None:
         """Release the socket and what was noted."""
-        raise NotImplementedError
 
 
 class UdpForwarded(Forwarded):
