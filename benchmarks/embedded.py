@@ -114,7 +114,10 @@ class Source(Sink):
 
 
 class FreeHost(SimHost):
-    """A host network whose connections cost nothing."""
+    """A host network whose connections cost nothing.
+
+    It returns a peer of its own where the simulation promises one of the simulation's, hence the ignored override.
+    """
 
     def __init__(self, peer: StreamPeer) -> None:
         super().__init__(Random(1))

@@ -342,7 +342,7 @@ class Slirp:
         descriptor = self.fileno()
         try:
             if descriptor is None:
-                raise NotImplementedError
+                raise NotImplementedError  # what asyncio's loops raise that cannot wait for a descriptor
             self._loop = LoopDriver(self._poll, self._deadline, descriptor)
             self._mailbox = Mailbox(self._poller, self._refused, get_ident())
         except NotImplementedError:

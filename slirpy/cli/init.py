@@ -156,6 +156,7 @@ def _in_helper(channel: Channel, work: Callable[[], None]) -> None:
             work()
             status = 0
         except Exception as error:
+            # pyroute2 has errors of its own, and this copy of the program must not go on with the caller's code.
             channel.send({"error": f"cannot configure the network of the namespace: {error}"})
         finally:
             os._exit(status)

@@ -89,7 +89,7 @@ class DgramPeer:
             if self._to is None:
                 self._sock.send(frame)
             else:
-                self._sock.sendto(frame, self._to)  # type: ignore[call-overload]
+                self._sock.sendto(frame, self._to)  # type: ignore[call-overload] # path or (host, port)
         except BlockingIOError:
             return False
         return True

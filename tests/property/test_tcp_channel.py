@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from slirpy.interfaces import Buffer
 from slirpy.tcp import Connection, Segment, Settings, State, expire, options, output, segment_arrives
+from slirpy.tcp.output import Emit
 from slirpy.tcp.seq import HALF, MASK
 
 MS = 1_000_000
@@ -111,7 +112,7 @@ def test_everything_arrives(
     count = itertools.count()
     wire: list[tuple[int, int, int, Segment]] = []  # arrival, order, whom to, what
 
-    def emitter(to: int) -> object:
+    def emitter(to: int) -> Emit:
         sender = ends[1 - to].conn
 
         def emit(
@@ -139,7 +140,7 @@ def test_everything_arrives(
             end.user()
             expire(end.conn, now)
             edge = (end.conn.snd_una + max(end.conn.snd_wnd, end.conn.snd_wnd_max, 1)) & MASK
-            while output(end.conn, now, emitters[i]):  # type: ignore[arg-type]
+            while output(end.conn, now, emitters[i]):
                 pass
             check(end, ends[1 - i], edge)
         if all(e.conn.state in (State.CLOSED, State.TIME_WAIT) and not e.conn.rcv_pending for e in ends):
