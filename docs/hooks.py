@@ -14,8 +14,8 @@ from typing import Any
 
 import click
 
-from slirpy import config
 from slirpy.cli.app import COMMANDS, app
+from slirpy.rules import qemu
 from slirpy.stats import Stats
 from slirpy.tcp.connection import Settings
 from slirpy.tcp.states import TRANSITIONS, State
@@ -50,8 +50,8 @@ def counters() -> str:
 
 def qemu_keys() -> str:
     """Which keys of QEMU's option string are understood."""
-    known = ", ".join(f"`{key}`" for key in (*config._QEMU_KEYS, "hostfwd", "dnssearch"))
-    not_yet = ", ".join(f"`{key}`" for key in config._QEMU_NOT_YET)
+    known = ", ".join(f"`{key}`" for key in (*qemu.KEYS, *qemu.REPEATED))
+    not_yet = ", ".join(f"`{key}`" for key in qemu.NOT_YET)
     return f"Understood: {known} (the last two may repeat).\n\nKnown, but not built yet: {not_yet}."
 
 

@@ -10,11 +10,13 @@ with Slirp(Config(hostfwd=["tcp:127.0.0.1:8080-:80"])) as net:
 
 from slirpy._version import __version__
 from slirpy.assembly import Stack
-from slirpy.config import Config, HostForward, Resolver
+from slirpy.config import Config
 from slirpy.core.flows import FlowInfo
 from slirpy.errors import ConfigError, ForwardError, LinkError, SlirpyError, StateError
 from slirpy.interfaces import Action, FlowRequest, LinkFeatures, Verdict
 from slirpy.nic import Attachment, Nic
+from slirpy.rules.hostfwd import HostForward
+from slirpy.rules.resolver import Resolver
 from slirpy.runtime import Slirp
 from slirpy.stats import Stats
 

@@ -6,121 +6,22 @@ addresses are ``bytes``; the properties that end in ``_address`` give them so.
 
 from __future__ import annotations
 
-import difflib
-import ipaddress
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from slirpy.errors import ConfigError, ForwardError
+from slirpy.errors import ConfigError
 from slirpy.interfaces import Policy
+from slirpy.rules.hostfwd import HostForward, parse_hostfwd
+from slirpy.rules.qemu import read_qemu
+from slirpy.rules.resolver import Resolver, parse_resolver
 
-__all__ = ["Config", "HostForward", "Resolver", "parse_hostfwd", "parse_resolver"]
+__all__ = ["Config"]
 
 MTU_MIN = 68  # RFC 791: every link carries 68 bytes
 MTU_MAX = 65521  # 65535 less the Ethernet header, as QEMU has it
-
-
-@dataclass(frozen=True, slots=True)
-class HostForward:
-    """A port of the host that leads to a guest."""
-
-    protocol: str
-    """``"tcp"`` or ``"udp"``."""
-    host_address: IPv4Address
-    host_port: int
-    """0 to 65535; 0 takes a free port."""
-    guest_address: IPv4Address | None
-    """None: the address of the first lease, else ``dhcpstart``."""
-    guest_port: int
-
-    def __str__(self) -> str:
-        guest = self.guest_address or ""
-        return f"{self.protocol}:{self.host_address}:{self.host_port}-{guest}:{self.guest_port}"
-
-
-@dataclass(frozen=True, slots=True)
-class Resolver:
-    """A DNS server of the host's side."""
-
-    address: bytes
-    """Four or sixteen bytes."""
-    port: int = 53
-
-    def __str__(self) -> str:
-        host = ipaddress.ip_address(self.address)
-        return f"[{host}]:{self.port}" if host.version == 6 else f"{host}:{self.port}"
-
-
-_HOSTFWD = re.compile(
-    r"(?P<protocol>[^:]*):(?P<host>[^:]*):(?P<hport>[^:\-]*)-(?P<guest>[^:]*):(?P<gport>[^:]*)\Z"
-)
-_HOSTFWD_HELP = "write [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, such as tcp:127.0.0.1:8080-:80"
-
-
-def parse_hostfwd(rule: str) -> HostForward:
-    """Read a rule ``[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport``.
-
-    An empty protocol is tcp. An empty host address is 127.0.0.1 (QEMU listens on every interface there;
-    ask for ``0.0.0.0`` to have that). Host port 0 takes a free one.
-
-    Raises:
-        ForwardError: the rule cannot be read; the text names the part.
-    """
-    match = _HOSTFWD.match(rule)
-    if match is None:
-        raise ForwardError(f'hostfwd "{rule}": malformed; {_HOSTFWD_HELP}')
-    protocol = match["protocol"] or "tcp"
-    if protocol not in ("tcp", "udp"):
-        raise ForwardError(f'hostfwd "{rule}": protocol "{protocol}" is neither tcp nor udp; {_HOSTFWD_HELP}')
-    return HostForward(
-        protocol,
-        _rule_address(rule, "host address", match["host"]) or IPv4Address("127.0.0.1"),
-        _rule_port(rule, "host port", match["hport"], lowest=0),
-        _rule_address(rule, "guest address", match["guest"]),
-        _rule_port(rule, "guest port", match["gport"], lowest=1),
-    )
-
-
-def _rule_address(rule: str, what: str, text: str) -> IPv4Address | None:
-    if not text:
-        return None
-    try:
-        return IPv4Address(text)
-    except ValueError:
-        raise ForwardError(f'hostfwd "{rule}": {what} "{text}" is not an IPv4 address') from None
-
-
-def _rule_port(rule: str, what: str, text: str, lowest: int) -> int:
-    if not (text.isascii() and text.isdigit() and lowest <= int(text) <= 65535):
-        raise ForwardError(f'hostfwd "{rule}": {what} "{text}" is not a number from {lowest} to 65535')
-    return int(text)
-
-
-def parse_resolver(text: str) -> Resolver:
-    """Read ``ADDR``, ``ADDR:PORT``, or ``[ADDR6]:PORT``.
-
-    Raises:
-        ConfigError: it is none of them.
-    """
-    host, port = text, "53"
-    if bracketed := re.fullmatch(r"\[([^]]*)\](?::(.*))?", text):
-        host, port = bracketed[1], bracketed[2] or "53"
-    elif text.count(":") == 1:
-        host, port = text.split(":")
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-        number = int(port)
-        if not 1 <= number <= 65535:
-            raise ValueError
-    except ValueError:
-        raise ConfigError(
-            f'resolver "{text}" is not ADDR[:PORT]; write for example 127.0.0.53 or 127.0.0.1:5353'
-        ) from None
-    return Resolver(address.packed, number)
 
 
 def _ipv4(what: str, text: str | IPv4Address) -> IPv4Address:
@@ -306,40 +207,7 @@ class Config:
             ConfigError: an unknown key (the nearest is named), one that is not built yet, or a bad value.
             ForwardError: a malformed ``hostfwd``.
         """
-        given: dict[str, Any] = dict(more)
-        repeated: dict[str, list[str]] = {"hostfwd": [], "dnssearch": []}
-        for number, item in enumerate(_split_qemu(options)):
-            key, equals, value = item.partition("=")
-            if not equals and number == 0 and key == "user":
-                continue
-            if key in ("id", "ipv6") and (key == "id" or value == "off"):
-                continue  # a name for QEMU's own use; and what we do anyway
-            if key == "ipv4" and value == "on":
-                continue
-            if key in repeated:
-                repeated[key].append(value)
-            elif key in _QEMU_KEYS:
-                given[key] = value
-            elif key in _QEMU_NOT_YET:
-                raise ConfigError(f'"{item}": the option {key} is known but not built yet; leave it out')
-            else:
-                near = difflib.get_close_matches(key, [*_QEMU_KEYS, *repeated, *_QEMU_NOT_YET], 1)
-                hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(_QEMU_KEYS)}"
-                raise ConfigError(f'"{item}": unknown option "{key}"{hint}')
-        given.update({key: values for key, values in repeated.items() if values})
-        return cls(**given)
-
-
-_QEMU_KEYS = ("net", "host", "dns", "dhcpstart", "hostname", "domainname")
-_QEMU_NOT_YET = (
-    "restrict", "tftp", "tftp-server-name", "bootfile", "smb", "smbserver", "guestfwd", "ipv4", "ipv6",
-    "ipv6-net", "ipv6-host", "ipv6-prefix", "ipv6-prefixlen", "ipv6-dns",
-)  # fmt: skip
-
-
-def _split_qemu(options: str) -> list[str]:
-    """Split at single commas; a doubled comma stands for one."""
-    return [part.replace("\0", ",") for part in options.replace(",,", "\0").split(",") if part]
+        return cls(**{**more, **read_qemu(options)})
 
 
 def _sequence(what: str, value: Any) -> Any:

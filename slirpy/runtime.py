@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from slirpy.assembly import Stack
-from slirpy.config import Config, HostForward, parse_hostfwd
+from slirpy.config import Config
 from slirpy.core.flows import FlowInfo
 from slirpy.core.port import LinkPort
 from slirpy.errors import StateError
@@ -23,6 +23,7 @@ from slirpy.host.sockets import SocketHost
 from slirpy.interfaces import Link, LinkFeatures
 from slirpy.links.callback import CallbackLink
 from slirpy.nic import Attachment, Nic
+from slirpy.rules.hostfwd import HostForward, parse_hostfwd
 from slirpy.services.leases import Lease
 from slirpy.stats import Stats
 

@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
-from slirpy.config import HostForward
 from slirpy.errors import ForwardError
 from slirpy.interfaces import AcceptedStream, DatagramPeer, HostNetwork, Listener, StreamOwner
 from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
+from slirpy.rules.hostfwd import HostForward
 
 __all__ = ["Forwards"]
 

@@ -13,8 +13,8 @@ import abc
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from slirpy.config import Resolver
 from slirpy.interfaces import DatagramPeer, HostNetwork, ServiceNetwork, StreamPeer, Timer
+from slirpy.rules.resolver import Resolver
 from slirpy.services.dns_message import Query
 
 __all__ = ["ROUNDS", "TIMEOUT", "Done", "Forwarded", "TcpForwarded", "UdpForwarded"]

@@ -6,8 +6,9 @@ import ipaddress
 import os
 from collections.abc import Sequence
 
-from slirpy.config import Config, Resolver
+from slirpy.config import Config
 from slirpy.interfaces import ServiceNetwork
+from slirpy.rules.resolver import Resolver
 
 __all__ = ["ResolverList", "read_resolv_conf"]
 

@@ -20,10 +20,11 @@ from random import Random
 from typing import NamedTuple
 
 from slirpy.assembly import Stack
-from slirpy.config import Config, Resolver
+from slirpy.config import Config
 from slirpy.core.port import LinkPort
 from slirpy.host.sim import SimHost
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
+from slirpy.rules.resolver import Resolver
 from slirpy.testing.guest import DEFAULT_MAC, Guest
 from slirpy.testing.guest_dhcp import DhcpLease
 from slirpy.testing.ladder import ladder

@@ -18,8 +18,9 @@ import dnslib
 import pytest
 
 from slirpy import Config
-from slirpy.config import parse_hostfwd, parse_resolver
 from slirpy.host.programs import Echo, Resetter, Sink, Source
+from slirpy.rules.hostfwd import parse_hostfwd
+from slirpy.rules.resolver import parse_resolver
 from slirpy.testing import Captured, VirtualNetwork
 
 SECOND = 1_000_000_000

@@ -27,12 +27,12 @@ from harness import (
     udp,
 )
 
-from slirpy.config import parse_hostfwd
 from slirpy.core.port import QUEUE_BYTES, QUEUE_LIMIT
 from slirpy.core.switch import AGE, FLOOD_BURST, FLOOD_RATE, HOLD, PORT_MACS
 from slirpy.core.switchnet import SwitchNetwork
 from slirpy.host.sim import Echo
 from slirpy.interfaces import LinkFeatures
+from slirpy.rules.hostfwd import parse_hostfwd
 from slirpy.testing import VirtualNetwork
 from slirpy.testing.guest import Guest
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from slirpy import Action, Config, ConfigError, ForwardError, HostForward, Resolver, SlirpyError, Verdict
-from slirpy.config import parse_hostfwd, parse_resolver
+from slirpy.rules.hostfwd import parse_hostfwd
+from slirpy.rules.resolver import parse_resolver
 
 A = IPv4Address
 

@@ -13,8 +13,9 @@ from fake_network import SECOND, FakeNetwork, FakeSink, datagram
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slirpy.config import Config, Resolver
+from slirpy.config import Config
 from slirpy.interfaces import Datagram, StreamPeer
+from slirpy.rules.resolver import Resolver
 from slirpy.services.dns import DnsService
 from slirpy.services.dns_message import read_query
 from slirpy.services.resolvers import ResolverList, read_resolv_conf

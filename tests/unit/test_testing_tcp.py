@@ -9,9 +9,9 @@ from random import Random
 import pytest
 
 from slirpy import Config, StateError
-from slirpy.config import parse_hostfwd
 from slirpy.host.programs import Echo, Remote, Resetter, Sink, Source
 from slirpy.interfaces import Action, FlowRequest, Verdict
+from slirpy.rules.hostfwd import parse_hostfwd
 from slirpy.tcp import Connection, Segment, Settings, State, TcpOptions, expire, output, segment_arrives
 from slirpy.testing import Guest, VirtualNetwork
 from slirpy.testing.guest_tcp import GuestStream
