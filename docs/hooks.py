@@ -6,11 +6,12 @@ returns, as Markdown.
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -23,6 +24,7 @@ from slirpy.tcp.states import TRANSITIONS, State
 MARKER = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
 ROLE = re.compile(r":(?:class|func|meth|data|mod|attr|exc):<code>~?([\w.]+)</code>")
 WIDTH = 100
+SYSTEM_TESTS = Path(__file__).parents[1] / "tests" / "system"
 
 
 def _context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
@@ -62,6 +64,69 @@ def tcp_settings() -> str:
     rows = [f"| `{name}` | {getattr(values, name) / 1e9:g} s |" for name in times]
     rows += [f"| `{name}` | {getattr(values, name) // 1024} KiB |" for name in ("rcv_buffer", "snd_buffer")]
     return "\n".join(["| setting | value |", "|---|---|", *rows])
+
+
+# ------------------------------------------------------------------- which client was tried with what
+
+
+class Tried(NamedTuple):
+    """What one ``pytest.mark.client("dhclient", "lease", "renew")`` says."""
+
+    service: str
+    client: str
+    feature: str
+    where: str
+    """File and test."""
+
+
+def tried(folder: Path = SYSTEM_TESTS) -> Iterator[Tried]:
+    """What the markers of all system tests say, in the order of files and lines.
+
+    Raises:
+        ValueError: a marker without a client and a feature, or one that is not plain text.
+    """
+    for path in sorted(folder.glob("test_*.py")):
+        for node in ast.parse(path.read_text()).body:
+            inside = f"{path.name}: {node.name}" if hasattr(node, "name") else path.name
+            for call in ast.walk(node):
+                if isinstance(call, ast.Call) and ast.unparse(call.func) == "pytest.mark.client":
+                    yield from _marker(call, path, inside)
+
+
+def _marker(call: ast.Call, path: Path, inside: str) -> Iterator[Tried]:
+    try:
+        client, *features = map(ast.literal_eval, call.args)
+        more = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+        service = more.pop("service", path.stem.split("_")[1].upper())
+        if more or not features or not all(isinstance(text, str) for text in (client, service, *features)):
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            f'{path.name}:{call.lineno}: write pytest.mark.client("CLIENT", "FEATURE", ...), in plain text'
+        ) from None
+    for feature in features:
+        yield Tried(service, client, feature, inside)
+
+
+def clients(folder: Path = SYSTEM_TESTS) -> str:
+    """For each service a table of clients and features, from the markers of the tests that tried them."""
+    tables: dict[str, dict[str, dict[str, list[str]]]] = {}
+    for service, client, feature, where in tried(folder):
+        tests = tables.setdefault(service, {}).setdefault(feature, {}).setdefault(client, [])
+        if where not in tests:
+            tests.append(where)
+    out = []
+    for service, features in sorted(tables.items()):
+        names = sorted({client for row in features.values() for client in row})
+        out += [f"## {service}", "", f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+        for feature, row in features.items():
+            cells = (
+                f'<abbr title="{escape("; ".join(row[name]))}">yes</abbr>' if name in row else ""
+                for name in names
+            )
+            out.append(f"| {feature} | {' | '.join(cells)} |")
+        out.append("")
+    return "\n".join(out)
 
 
 # ------------------------------------------------------------------------------- the state diagram
@@ -147,6 +212,7 @@ def changelog() -> str:
 GENERATED: dict[str, Callable[[], str]] = {
     "changelog": changelog,
     "cli": cli,
+    "clients": clients,
     "counters": counters,
     "qemu-keys": qemu_keys,
     "tcp-settings": tcp_settings,

@@ -57,6 +57,7 @@ def counter(stderr: str, name: str) -> int:
     return int(match[1]) if match else 0
 
 
+@pytest.mark.client("udhcpc", "lease", "renewal", "MTU")
 def test_udhcpc_leases_and_renews(user: User, need: Need, folder: Path) -> None:
     need("udhcpc", "ip")
     hook = script(folder, "udhcpc-script", UDHCPC_SCRIPT)
@@ -82,6 +83,7 @@ def test_udhcpc_leases_and_renews(user: User, need: Need, folder: Path) -> None:
     assert counter(result.stderr, "dhcp_nak") == 0
 
 
+@pytest.mark.client("dhclient", "lease", "renewal", "MTU", "same address after a restart")
 def test_dhclient_leases_renews_and_comes_back(user: User, need: Need, folder: Path) -> None:
     need("dhclient", "ip")
     hook = script(folder, "dhclient-script", DHCLIENT_SCRIPT)
