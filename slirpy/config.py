@@ -182,6 +182,11 @@ class Config:
         return self.dhcpstart.packed
 
     @cached_property
+    def server_addresses(self) -> frozenset[bytes]:
+        """The addresses of all virtual hosts, four bytes each: no guest gets one of them."""
+        return frozenset((self.gateway_address, self.dns_address))
+
+    @cached_property
     def _prefix(self) -> tuple[int, int]:
         """How far to shift an address so that its network is left, and that network."""
         shift = 32 - self.net.prefixlen

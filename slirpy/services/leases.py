@@ -97,7 +97,9 @@ class LeaseTable:
         self._low = int.from_bytes(config.network_address, "big") + 1
         self._size = int.from_bytes(config.broadcast_address, "big") - self._low
         self._start = int.from_bytes(config.dhcpstart_address, "big") - self._low
-        self._servers = {config.gateway_address, config.dns_address}
+        self._servers = config.server_addresses
+        self._free = self._size - sum(map(config.contains, self._servers))
+        """Addresses that may be leased at all."""
         self._cursor = 0
         """How far the pool was searched for addresses that nobody has had."""
         self._by_address: dict[bytes, Lease] = {}
@@ -226,7 +228,7 @@ class LeaseTable:
 
     def _fresh(self) -> bytes | None:
         """The next address of the pool that is not in the table."""
-        if len(self._by_address) >= self._size - len(self._servers):
+        if len(self._by_address) >= self._free:
             return None
         while True:
             offset = (self._start + self._cursor) % self._size
