@@ -164,16 +164,14 @@ class NatTcpFlow(TcpFlow):
         peer = self.peer
         if peer is None or conn.fin_queued or conn.state not in _MAY_READ:
             return
+        if conn.write_room() < READ_SIZE // 2:
+            return  # less than any size below; most acknowledgements end here
         burst = conn.burst()
         size = max(READ_SIZE // burst, 1) * burst
-        # Small windows are not filled with crumbs: half of what the guest ever offered, or a full segment.
-        least = min(conn.mss, max(conn.snd_wnd_max // 2, 1))
         for _ in range(READS):
-            room = conn.write_room()
-            if room < least and (conn.snd_buf.length or not room):
+            if conn.write_room() < size:
                 return
-            limit = min(room, size)
-            data = peer.recv(limit)
+            data = peer.recv(size)
             if data is None:
                 self.read_ready = False
                 return
@@ -182,7 +180,7 @@ class NatTcpFlow(TcpFlow):
                 conn.shutdown()
                 return
             conn.write(data)
-            if len(data) < limit:
+            if len(data) < size:
                 self.read_ready = False  # that was all; the peer says so when there is more
                 return
         self.mark()  # there may be more, and nobody will say so again

@@ -45,6 +45,9 @@ __all__ = ["Connection", "Settings"]
 
 MS = 1_000_000
 SECOND = 1_000 * MS
+READ_AHEAD = 1 << 16
+"""Bytes that may be queued beyond what the windows let out. Every ACK opens them by a segment or two; with this, data
+is read in large pieces all the same."""
 OWNED_PIECES = 64
 """Pieces of received data that are kept apart when they have to be copied."""
 
@@ -279,14 +282,13 @@ class Connection:
         self.rcv_limit = self.settings.rcv_buffer
 
     def write_room(self) -> int:
-        """How many bytes :meth:`write` should be given now: what can be sent at once, 0 or more.
+        """How many bytes :meth:`write` may be given now: what can be sent at once, and some that lie ready.
 
-        With nothing queued it is a segment at least, whatever the windows say: a closed window is probed only
-        while there is something to send, and the peer's word that it has opened may get lost.
+        A little is taken whatever the windows say: a closed window is probed only while there is something to
+        send, and the peer's word that it has opened may get lost.
         """
         limit = min(self.snd_wnd, self.cc.cwnd, self.settings.snd_buffer)
-        queued = self.snd_buf.length
-        return max(limit - queued, 0) if queued else max(limit, self.mss)
+        return max(limit + READ_AHEAD - self.snd_buf.length, 0)
 
     def write(self, data: bytes) -> None:
         """Queue bytes to be sent. The object is kept, not copied; who writes observes :meth:`write_room`."""

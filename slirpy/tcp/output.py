@@ -161,7 +161,9 @@ def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
     pieces = ack = wnd = 0
     options = b""
     while True:
-        size = min(unsent, usable, burst)
+        size = unsent if unsent < burst else burst
+        if size > usable:
+            size = usable
         last = size == unsent
         if size < mss and not last:
             # Sender's silly window avoidance (section 3.8.6.2.1): a full segment, or half of the largest window.
@@ -279,11 +281,12 @@ def _window_growth(conn: Connection) -> int:
 
 def _window_update_due(conn: Connection) -> bool:
     """Receiver's silly window avoidance (section 3.8.6.2.2): tell of room when it is worth a segment."""
+    if _window_growth(conn) < conn.rcv_limit >> 1:
+        return False
     if conn.state is not ESTABLISHED and conn.state not in (FIN_WAIT_1, FIN_WAIT_2):
         return False
-    if (conn.rcv_nxt - conn.irs) & MASK == 1:
-        return False  # what the 16 bits of a SYN could not say rides on the first ACK of data
-    return _window_growth(conn) >= conn.rcv_limit // 2
+    # What the 16 bits of a SYN could not say rides on the first ACK of data.
+    return (conn.rcv_nxt - conn.irs) & MASK != 1
 
 
 def _window(conn: Connection) -> int:

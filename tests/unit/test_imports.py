@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "slirpy"
 
 # From a part of the package to the parts that it may import; every part may import itself. "slirpy" is the package's
 # own __init__.py, the public API.
-BASE = {"errors", "stats", "interfaces", "config"}
+BASE = {"rules", "errors", "stats", "interfaces", "config"}
 WIRE = BASE | {"wire"}
 CORE = WIRE | {"tcp", "core"}
 ALLOWED: dict[str, set[str]] = {
@@ -22,7 +22,8 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "stats": set(),
     "interfaces": {"stats"},
-    "config": {"errors", "interfaces"},
+    "rules": {"errors", "interfaces"},
+    "config": {"errors", "interfaces", "rules"},
     "wire": BASE,
     "tcp": WIRE,
     "core": WIRE | {"tcp"},
