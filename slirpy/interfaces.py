@@ -60,7 +60,7 @@ class LinkFeatures:
     checksum_offload: bool = False
     """The link accepts frames with partial checksums (see :class:`Frame`)."""
     segmentation_offload: bool = False
-    """The link accepts TCP frames up to 65535 bytes of IP packet with ``gso_size`` set."""
+    """The link accepts TCP frames, IPv4 and IPv6, up to 65535 bytes of IP packet with ``gso_size`` set."""
 
 
 class Link(Protocol):
@@ -111,11 +111,12 @@ class Poller(Protocol):
 class LinkSink(Protocol):
     """The stack's side of a link."""
 
-    def input(self, frame: Buffer, checksummed: bool = False) -> None:
+    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
         """Take one frame from the guest; it must stay unchanged until the next flush has returned.
 
         ``checksummed`` says that the transport checksum needs no check, because the frame never left this
-        machine's memory or because the link checked it.
+        machine's memory or because the link checked it. ``gso_size`` says that the frame stands for TCP segments
+        with so many bytes of payload each, as the guest would have cut it; 0: it stands for itself.
         """
         ...
 

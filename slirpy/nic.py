@@ -56,7 +56,7 @@ class Nic(Attachment):
         """The innermost link, which knows the guest."""
         self._take = take
 
-    def send(self, frame: Buffer, *, checksummed: bool = False) -> bool:
+    def send(self, frame: Buffer, *, checksummed: bool = False, gso_size: int = 0) -> bool:
         """Take one Ethernet frame (without check sequence) from the guest.
 
         The frame is used before the call returns; frames for the guest may come during it. From within ``on_frame``,
@@ -65,6 +65,8 @@ class Nic(Attachment):
         Args:
             frame: any contiguous bytes-like object. What is wrong with it is counted in ``net.stats``.
             checksummed: its transport checksum need not be checked.
+            gso_size: of a large TCP frame, as in a virtio-net header: bytes of payload to which it is cut on its way
+                to other guests. The network itself does not need it. 0: it is cut to their MTU.
 
         Returns:
             False if 1024 frames wait already, so that this one was dropped (``drop_nic_queue_full``). This cannot
@@ -73,9 +75,9 @@ class Nic(Attachment):
         Raises:
             StateError: the network is closed, or this card was taken out.
         """
-        return self._take(self, (memoryview(frame).cast("B"),), checksummed) == 1
+        return self._take(self, (memoryview(frame).cast("B"),), checksummed, gso_size) == 1
 
-    def send_many(self, frames: Iterable[Buffer], *, checksummed: bool = False) -> int:
+    def send_many(self, frames: Iterable[Buffer], *, checksummed: bool = False, gso_size: int = 0) -> int:
         """Take several frames in order, as :meth:`send` does one, and answer once: with one acknowledgement for all.
 
         This costs less for each frame than :meth:`send` does.
@@ -83,6 +85,7 @@ class Nic(Attachment):
         Args:
             frames: each in a buffer of its own; none of them may change before the call returns.
             checksummed: their transport checksums need no check.
+            gso_size: of those that are larger; see :meth:`send`.
 
         Returns:
             How many were taken, from the first on; see :meth:`send`.
@@ -90,8 +93,8 @@ class Nic(Attachment):
         Raises:
             StateError: the network is closed, or this card was taken out.
         """
-        return self._take(self, [memoryview(frame).cast("B") for frame in frames], checksummed)
+        return self._take(self, [memoryview(frame).cast("B") for frame in frames], checksummed, gso_size)
 
 
-Take: TypeAlias = Callable[[Nic, Sequence[memoryview], bool], int]
+Take: TypeAlias = Callable[[Nic, Sequence[memoryview], bool, int], int]
 """Takes a card's frames, in the way that suits who drives the network; returns how many."""

@@ -171,18 +171,19 @@ class Slirp:
     def _tick(self) -> None:
         self._stack.tick(self._clock())
 
-    def _input(self, nic: Nic, views: Sequence[memoryview], checksummed: bool) -> int:
+    def _input(self, nic: Nic, views: Sequence[memoryview], checksummed: bool, gso_size: int) -> int:
         mailbox = self._mailbox
         if self._busy or self._closed or mailbox is not None:
             if mailbox is None or mailbox.owner == get_ident():
                 if self._closing:
                     return len(views)  # the guest's answer to the last frames that it gets
                 if self._busy:
-                    return self._keep(nic, views, checksummed)
+                    return self._keep(nic, views, checksummed, gso_size)
             else:
                 self._check_usable(nic)
                 self._raise_failure()
-                return mailbox.offer([partial(self._deliver, nic, bytes(view), checksummed) for view in views])
+                deliver = partial(self._deliver, nic, checksummed, gso_size)
+                return mailbox.offer([partial(deliver, bytes(view)) for view in views])
         sink = nic.card.sink
         if sink is None:
             self._check_usable(nic)
@@ -191,25 +192,26 @@ class Slirp:
         self._stack.tick(self._clock())
         try:
             for view in views:
-                sink.input(view, checksummed)
+                sink.input(view, checksummed, gso_size)
         finally:
             self._run()  # in any case before the caller may use the buffers again
         return len(views)
 
-    def _keep(self, nic: Nic, views: Sequence[memoryview], checksummed: bool) -> int:
+    def _keep(self, nic: Nic, views: Sequence[memoryview], checksummed: bool, gso_size: int) -> int:
         """Frames that come from within ``on_frame``: their turn is after it."""
         self._check_usable(nic)
         taken = min(len(views), max(LIMIT - len(self._inbox), 0))
-        self._inbox += [partial(self._deliver, nic, bytes(view), checksummed) for view in views[:taken]]
+        deliver = partial(self._deliver, nic, checksummed, gso_size)
+        self._inbox += [partial(deliver, bytes(view)) for view in views[:taken]]
         self._refused(len(views) - taken)
         return taken
 
-    def _deliver(self, nic: Nic, frame: bytes, checksummed: bool) -> None:
+    def _deliver(self, nic: Nic, checksummed: bool, gso_size: int, frame: bytes) -> None:
         sink = nic.card.sink
         if sink is None:
             self._stack.stats.drop_nic_closed += 1
         else:
-            sink.input(frame, checksummed)
+            sink.input(frame, checksummed, gso_size)
 
     def _refused(self, frames: int) -> None:
         self._stack.stats.drop_nic_queue_full += frames

@@ -4,9 +4,9 @@ A frame from a TAP interface may have a checksum field that holds the sum of the
 segment of up to 64 KiB, because between two cards that can do that nobody needs more. When such a frame leaves by a
 port that cannot, the work is done here; when it leaves by one that can, it is described as :class:`Frame` wants it.
 
-How a frame was to be cut is not told on the way in, so it is cut to the MTU of the port by which it leaves. IPv4 and
-IPv6, with VLAN tags (IEEE 802.1Q) or without. A large IPv6 segment is always cut here: a :class:`Frame` with
-``gso_size`` is IPv4.
+Such a frame is cut as its sender would have cut it, to the segment size that came with it (``gso_size``), which is
+the connection's; and to less where the port by which it leaves has a smaller MTU. What came without a segment size is
+cut to that MTU alone. IPv4 and IPv6, with VLAN tags (IEEE 802.1Q) or without; a frame with a tag is always cut here.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ class Layout(NamedTuple):
     """Of the packet; padding may follow."""
     pseudo: int
     """The ones' complement sum of the pseudo-header without its length."""
+    cuttable: bool
+    """Whether it is TCP that may be cut: neither SYN nor RST."""
 
     @property
     def checksum_offset(self) -> int:
@@ -92,15 +94,17 @@ def layout(view: memoryview) -> Layout | None:
         return None
     if protocol not in _CHECKSUM_AT or end > len(view):
         return None
+    cuttable = False
     if protocol == ipv4.TCP:
         if transport + tcp.HEADER_LENGTH > end or view[transport + 12] >> 4 < 5:
             return None
         data = transport + (view[transport + 12] >> 4) * 4
+        cuttable = not view[transport + 13] & (tcp.SYN | tcp.RST)
     else:
         data = transport + 8
     if data > end:
         return None
-    return Layout(start, version, protocol, transport, data, end, ones_sum(addresses) + protocol)
+    return Layout(start, version, protocol, transport, data, end, ones_sum(addresses) + protocol, cuttable)
 
 
 def sum_ok(view: memoryview, where: Layout) -> bool:

@@ -32,7 +32,7 @@ class PortOwner(Protocol):
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
         """Call ``callback`` at the first flush at or after ``when``."""
 
-    def input(self, port: LinkPort, frame: Buffer, checksummed: bool = False) -> None:
+    def input(self, port: LinkPort, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
         """Take one frame from a guest; it stays unchanged until the next flush has returned."""
 
 
@@ -74,9 +74,9 @@ class LinkPort:
         self._owned = 0  # bytes that were copied
         self._waiters: dict[Waiter, None] = {}  # each once, however often it asks
 
-    def input(self, frame: Buffer, checksummed: bool = False) -> None:
+    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
         """A frame from the guest."""
-        self._owner.input(self, frame, checksummed)
+        self._owner.input(self, frame, checksummed, gso_size)
 
     def push(self, frame: Frame, length: int) -> None:
         """Queue a frame of ``length`` bytes for the next :meth:`flush`."""

@@ -127,7 +127,7 @@ class IPStack:
 
     # ---------------------------------------------------------------------------------- frames in
 
-    def input(self, port: LinkPort, frame: Buffer, checksummed: bool = False) -> None:
+    def input(self, port: LinkPort, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
         """Take one Ethernet frame from a guest; it must stay unchanged until the next flush has returned."""
         stats = self.stats
         view = memoryview(frame)
@@ -138,7 +138,7 @@ class IPStack:
         if len(view) < ethernet.HEADER_LENGTH:
             stats.drop_ethernet_short += 1
             return
-        if len(self.ports) > 1 and not self.switch.forward(port, view, checksummed, self.now):
+        if len(self.ports) > 1 and not self.switch.forward(port, view, checksummed, self.now, gso_size):
             return
         macs = bytes(view[:12])
         kind = view[12] << 8 | view[13]

@@ -32,7 +32,7 @@ from slirpy.core import offload
 from slirpy.core.port import LinkPort
 from slirpy.interfaces import Frame
 from slirpy.stats import Stats
-from slirpy.wire import ethernet, ipv4, tcp
+from slirpy.wire import ethernet, tcp
 
 __all__ = ["AGE", "HOLD", "PORT_MACS", "Switch"]
 
@@ -50,6 +50,9 @@ FLOOD_BURST = 1000
 REPEAT_TIME = SECOND
 """How long a flooded frame is remembered, at least half of it and if there are not too many."""
 REPEAT_FRAMES = 4096
+SMALLEST_SEGMENT = 128
+"""Bytes of payload to which frames are cut at least, whatever the sender of a large one says: it could lie, and have
+one frame make tens of thousands. No network that is in use has a smaller maximum segment."""
 _REFRESH = SECOND
 """The order of a port's addresses by age is this exact."""
 _PADDING = bytes(ethernet.MIN_LENGTH)
@@ -208,10 +211,11 @@ class Switch:
 
     # ------------------------------------------------------------------------------------------- frames
 
-    def forward(self, port: LinkPort, view: memoryview, checksummed: bool, now: int) -> bool:
+    def forward(self, port: LinkPort, view: memoryview, checksummed: bool, now: int, gso_size: int = 0) -> bool:
         """Send a frame of at least 14 bytes that came by ``port`` on to where it belongs.
 
-        ``view`` must stay unchanged until the ports have been flushed.
+        ``view`` must stay unchanged until the ports have been flushed. ``checksummed`` and ``gso_size`` are those of
+        :meth:`slirpy.interfaces.LinkSink.input`.
 
         Returns:
             Whether a stack at this switch has to take it too: it is for a virtual host, or for everyone.
@@ -230,7 +234,7 @@ class Switch:
                 return False
             if out is not port:
                 stats.switch_forwarded += 1
-                self._send((out,), view, checksummed)
+                self._send((out,), view, checksummed, gso_size)
             return False  # else the two are behind the same port, and have heard each other
         key = hash(view.tobytes().ljust(ethernet.MIN_LENGTH, b"\0"))
         if self._recent.elsewhere(key, port, now):
@@ -243,23 +247,27 @@ class Switch:
             return False
         self._recent.note(key, port)
         stats.switch_flooded += 1
-        self._send([other for other in self._plugs if other is not port], view, checksummed)
+        self._send([other for other in self._plugs if other is not port], view, checksummed, gso_size)
         return bool(group)
 
-    def _send(self, ports: list[LinkPort] | tuple[LinkPort], view: memoryview, checksummed: bool) -> None:
+    def _send(
+        self, ports: list[LinkPort] | tuple[LinkPort], view: memoryview, checksummed: bool, gso_size: int
+    ) -> None:
         """Queue a frame at each of the ports, in the form that each can take."""
         length = len(view)
+        plain = not checksummed and not gso_size
         where: offload.Layout | None = None
         looked = sound = False
         for port in ports:
             # Frames that are longer because of a VLAN tag are looked at more closely below.
-            if not checksummed and length <= port.mtu + ethernet.HEADER_LENGTH:
+            if plain and length <= port.mtu + ethernet.HEADER_LENGTH:
                 _queue(port, Frame((view,)))
                 continue
             if not looked:
                 looked, where = True, offload.layout(view)
                 sound = checksummed
-            if length <= offload.frame_limit(view, port.mtu):
+            large = gso_size and where is not None and where.cuttable and where.end - where.data > gso_size
+            if not large and length <= offload.frame_limit(view, port.mtu):
                 if where is None or not checksummed:
                     _queue(port, Frame((view,)))
                 elif port.checksum_offload:
@@ -269,20 +277,19 @@ class Switch:
                         _queue(port, frame)
                 continue
             size = 0 if where is None else port.mtu - (where.data - where.ip)
-            if (
-                where is None
-                or where.protocol != ipv4.TCP
-                or view[where.transport + 13] & (tcp.SYN | tcp.RST)
-                or size <= 0
-            ):
+            if where is None or not where.cuttable or size <= 0:
                 self._stats.drop_switch_too_long += 1
                 continue
+            if large:
+                size = min(size, max(gso_size, SMALLEST_SEGMENT))
             if not sound:  # what is cut gets new checksums, which must not hide a wrong one
                 if not offload.sum_ok(view, where):
                     self._stats.drop_tcp_checksum += 1
                     return
                 sound = True
-            if port.segmentation_offload and where.version == 4 and where.ip == ethernet.HEADER_LENGTH:
+            # CWR is the first segment's alone, which a link is not told.
+            whole = where.ip == ethernet.HEADER_LENGTH and not view[where.transport + 13] & tcp.CWR
+            if port.segmentation_offload and whole:
                 _queue(port, offload.partial(view, where, size))
             else:
                 for frame in offload.segments(view, where, size):

@@ -61,7 +61,7 @@ class SwitchNetwork:
         """Set the time, in nanoseconds."""
         self.now = now
 
-    def input(self, port: LinkPort, frame: Buffer, checksummed: bool = False) -> None:
+    def input(self, port: LinkPort, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
         """Take one frame from a guest; it must stay unchanged until the next flush has returned."""
         view = memoryview(frame)
         self.stats.frames_in += 1
@@ -69,7 +69,7 @@ class SwitchNetwork:
         if len(view) < ethernet.HEADER_LENGTH:
             self.stats.drop_ethernet_short += 1
         elif not port.closed:
-            self.switch.forward(port, view, checksummed, self.now)
+            self.switch.forward(port, view, checksummed, self.now, gso_size)
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
         """Call ``callback`` at the first flush at or after ``when``."""

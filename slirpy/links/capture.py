@@ -112,8 +112,8 @@ class CaptureLink(Middleware):
         if self._recorder is not None:
             self._recorder.close()  # it stays, for error
 
-    def input(self, frame: Buffer, checksummed: bool = False) -> None:
+    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
         """Write a frame from the guest and pass it on."""
         if self._recorder is not None:
             self._recorder.record(((frame,),), inbound=True)
-        super().input(frame, checksummed)
+        super().input(frame, checksummed, gso_size)

@@ -14,8 +14,8 @@ from slirpy.wire.checksum import checksum, ones_sum
 
 __all__ = ["Received", "damage_received", "damage_sent"]
 
-Received: TypeAlias = tuple[Buffer, bool]
-"""A frame from the guest, and whether its transport checksum needs no check."""
+Received: TypeAlias = tuple[Buffer, bool, int]
+"""What :meth:`slirpy.interfaces.LinkSink.input` takes: a frame, whether it needs no check, and ``gso_size``."""
 
 _MIN_PACKET = 34
 _CHECKSUM_AT = {6: 16, 17: 6}
@@ -42,12 +42,12 @@ def damage_sent(frame: Frame, random: Random) -> Frame:
 
 def damage_received(received: Received, random: Random) -> Received:
     """A frame with one bit wrong, whose checksum is to be checked; it may have been partial before."""
-    frame, checksummed = received
+    frame, checksummed, gso_size = received
     data = bytearray(frame)
     if checksummed:
         _complete(data)
     _flip(data, random)
-    return bytes(data), False
+    return bytes(data), False, gso_size
 
 
 def _complete(data: bytearray) -> None:

@@ -283,14 +283,14 @@ class FaultLink(Middleware):
         direction.arm(self.call_at, self._time)
         return len(frames)
 
-    def input(self, frame: Buffer, checksummed: bool = False) -> None:
+    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
         """Take a frame from the guest."""
         if self._sink is None:
             return
         now = self.now
         direction = self._from_guest
         arrived = direction.due(now)
-        arrived += direction.put((frame, checksummed), len(frame), now)
+        arrived += direction.put((frame, checksummed, gso_size), len(frame), now)
         self._deliver(arrived)
         direction.arm(self.call_at, self._time)
 
@@ -325,8 +325,8 @@ class FaultLink(Middleware):
 
     def _deliver(self, frames: list[Received]) -> None:
         if self._sink is not None:
-            for frame, checksummed in frames:
-                self._sink.input(frame, checksummed)
+            for frame, checksummed, gso_size in frames:
+                self._sink.input(frame, checksummed, gso_size)
 
 
 def _keep_sent(frame: Frame) -> Frame:
@@ -334,4 +334,4 @@ def _keep_sent(frame: Frame) -> Frame:
 
 
 def _keep_received(received: Received) -> Received:
-    return bytes(received[0]), received[1]
+    return bytes(received[0]), *received[1:]

@@ -21,8 +21,9 @@ __all__ = ["TapLink", "open_tap"]
 
 _VNET = struct.Struct("=BBHHHH")
 """Flags, segmentation type, header length, segment size, checksum start and offset; in the machine's byte order."""
+_unpack_gso_size = struct.Struct("=H").unpack_from
 _NEEDS_CSUM, _DATA_VALID = 1, 2
-_GSO_NONE, _GSO_TCPV4 = 0, 1
+_GSO_NONE, _GSO_TCPV4, _GSO_TCPV6 = 0, 1, 4
 
 # <linux/if_tun.h>
 _TUNSETIFF, _TUNGETIFF, _TUNSETOFFLOAD = 0x400454CA, 0x800454D2, 0x400454D0
@@ -31,6 +32,7 @@ _IFF_TAP, _IFF_MULTI_QUEUE, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x0100, 0x1000, 
 _TUN_F_CSUM, _TUN_F_TSO4, _TUN_F_TSO6, _TUN_F_TSO_ECN = 1, 2, 4, 8
 _OFFLOADS = _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6 | _TUN_F_TSO_ECN
 _NAME_LENGTH = 15
+_ETHERTYPE_IPV6 = 0x86  # the first byte of it
 
 _BATCH = 16
 """Frames read at a time: a MiB at most, which the processor's cache holds until the flush."""
@@ -170,7 +172,7 @@ class TapLink:
         self._sink: LinkSink | None = None
         self._poller: Poller | None = None
         self._waiting = False
-        self._headers: dict[tuple[int, int, int, int], bytes] = {}
+        self._headers: dict[tuple[int, int, int, int, int], bytes] = {}
 
     def start(self, sink: LinkSink, poller: Poller) -> None:
         """Deliver what the guest sends."""
@@ -204,7 +206,9 @@ class TapLink:
                 return
             if length > 0:
                 # NEEDS_CSUM: the sum is left to us, and we need none. DATA_VALID: the kernel has checked it.
-                sink.input(buffer[:length], bool(size and header[0] & (_NEEDS_CSUM | _DATA_VALID)))
+                checksummed = bool(size and header[0] & (_NEEDS_CSUM | _DATA_VALID))
+                gso_size = _unpack_gso_size(header, 4)[0] if size and header[1] else 0
+                sink.input(buffer[:length], checksummed, gso_size)
 
     def send(self, frames: Sequence[Frame]) -> int:
         """Write each frame; the kernel takes one at a time."""
@@ -213,7 +217,8 @@ class TapLink:
             if not csum_start:
                 header = plain
             else:
-                key = (gso_size, len(parts[0]), csum_start, csum_offset)
+                # The first byte of the EtherType tells IPv6 (0x86) from IPv4 (0x08).
+                key = (gso_size, len(parts[0]), csum_start, csum_offset, parts[0][12])
                 header = self._headers.get(key) or self._make_header(key)
             try:
                 writev(fd, (header, *parts))
@@ -225,11 +230,13 @@ class TapLink:
                     self._sink.lost(1)
         return len(frames)
 
-    def _make_header(self, key: tuple[int, int, int, int]) -> bytes:
-        gso_size, header_length, csum_start, csum_offset = key
+    def _make_header(self, key: tuple[int, int, int, int, int]) -> bytes:
+        gso_size, header_length, csum_start, csum_offset, ethertype = key
         if len(self._headers) > 256:
             self._headers.clear()
-        kind = _GSO_TCPV4 if gso_size else _GSO_NONE
+        kind = _GSO_NONE
+        if gso_size:
+            kind = _GSO_TCPV6 if ethertype == _ETHERTYPE_IPV6 else _GSO_TCPV4
         packed = _VNET.pack(_NEEDS_CSUM, kind, header_length, gso_size, csum_start, csum_offset)
         packed = packed.ljust(
             len(self._plain), b"\0"

@@ -115,7 +115,7 @@ class _Bench:
 
     # ------------------------------------------------------------------------------- as a LinkSink
 
-    def input(self, frame: Buffer, checksummed: bool = False) -> None:
+    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
         self._fresh.append(memoryview(frame))
 
     def writable(self) -> None:

@@ -64,7 +64,7 @@ class Sink:
     def now(self) -> int:
         return time.monotonic_ns()
 
-    def input(self, frame: Buffer, checksummed: bool = False) -> None:
+    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
         self.frames.append(bytes(frame))
 
     def writable(self) -> None:

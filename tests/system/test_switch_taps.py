@@ -85,12 +85,14 @@ class Plain:
     def __init__(self, inner: TapLink) -> None:
         self.features = LinkFeatures(mtu=inner.features.mtu)
         self.inner = inner
+        self.longest = 0
 
     def start(self, sink: LinkSink, poller: Poller) -> None:
         self.inner.start(sink, poller)
 
     def send(self, frames: Sequence[Frame]) -> int:
         assert all(not frame.gso_size and not frame.csum_start for frame in frames)
+        self.longest = max(self.longest, *(sum(map(len, frame.parts)) for frame in frames))
         return self.inner.send(frames)
 
     def close(self) -> None:
@@ -178,6 +180,7 @@ class Pair:
 
     def __init__(self, stack: ExitStack, mtu: int = 1500, offloads: bool = True, plain: bool = False) -> None:
         self.guests = []
+        self.links: list[Link] = []
         self.net = stack.enter_context(Slirp(Config(mtu=mtu, resolvers=[])))
         for number in range(2):
             guest = Guest(number)
@@ -186,6 +189,7 @@ class Pair:
             link = TapLink(guest.fd, mtu)
             whole: Link = Plain(link) if plain and number else link
             self.net.attach_link(whole)
+            self.links.append(whole)
             self.guests.append(guest)
         self._stop = False
         self.error: BaseException | None = None
@@ -251,6 +255,28 @@ def test_tcp_between_guests(mtu: int, offloads: bool, plain: bool) -> None:
         assert wrong.keys() <= {"drop_ethernet_type"}, wrong
         if offloads:
             assert stats.bytes_in / stats.frames_in > 2500  # they were large
+
+
+@pytest.mark.parametrize(("family", "headers"), [("4", 54), ("6", 74)])
+@pytest.mark.parametrize("plain", [True, False], ids=["cut by us", "cut by the kernel"])
+def test_large_segments_are_cut_to_what_the_connection_agreed_on(
+    family: str, headers: int, plain: bool
+) -> None:
+    """Not to the MTU of 9000 that both sides have: each said that it takes 1000 bytes."""
+    with pair(9000, plain=plain) as made:
+        one, two = made.guests
+        for guest in (one, two):
+            to, route = ["dev", "tap0", "advmss", "1000"], ["route", "add", "metric", "1"]
+            guest.run("ip", *route, "10.0.2.0/25", *to, "src", guest.address)
+            guest.run("ip", "-6", *route, "fd00::/64", *to)
+        between(one, two, family)
+        stats = made.net.stats
+        assert stats.bytes_in / stats.frames_in > 2500  # they were large
+        last = made.links[1]
+        if isinstance(last, Plain):
+            assert 1000 < last.longest <= 1000 + headers
+        else:
+            assert stats.bytes_out / stats.frames_out > 2500
 
 
 def test_ping_and_udp() -> None:

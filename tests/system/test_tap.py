@@ -104,12 +104,12 @@ class Watch(Middleware):
             self.longest_out = max(self.longest_out, sum(map(len, frame.parts)))
         return super().send(frames)
 
-    def input(self, frame: Buffer, checksummed: bool = False) -> None:
+    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
         if len(frame) > 34 and frame[12:14] == b"\x08\x00" and frame[23] == 6:
             self.tcp_in += 1
             self.vouched += checksummed
             self.longest_in = max(self.longest_in, len(frame))
-        super().input(frame, checksummed)
+        super().input(frame, checksummed, gso_size)
 
 
 class Namespace:

@@ -29,7 +29,7 @@ class Sent(NamedTuple):
 class FakeSink:
     """A link that is only compared."""
 
-    def input(self, frame: Buffer, checksummed: bool = False) -> None:
+    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
         raise AssertionError("a service puts no frames in")
 
     def writable(self) -> None:

@@ -56,7 +56,7 @@ class Sink:
         self.writables = 0
         self.losses = 0
 
-    def input(self, frame: Buffer, checksummed: bool = False) -> None:
+    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
         self.frames.append((bytes(frame), checksummed))
 
     def writable(self) -> None:

@@ -35,7 +35,7 @@ class Sink:
         self.rooms = 0
         self._held: list[Buffer] = []
 
-    def input(self, frame: Buffer, checksummed: bool = False) -> None:
+    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
         self._held.append(frame)
 
     def writable(self) -> None:

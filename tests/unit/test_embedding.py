@@ -96,9 +96,9 @@ def source() -> Iterator[tuple[int, int]]:
 
 def test_both_directions_pass_through_what_is_wrapped_around_a_guest(net: Slirp) -> None:
     class Watch(Middleware):
-        def input(self, frame: Any, checksummed: bool = False) -> None:
+        def input(self, frame: Any, checksummed: bool = False, gso_size: int = 0) -> None:
             seen.append(bytes(frame))
-            super().input(frame, checksummed)
+            super().input(frame, checksummed, gso_size)
 
         def send(self, frames: Any) -> int:
             seen.extend(b"".join(frame.parts) for frame in frames)
@@ -113,7 +113,7 @@ def test_both_directions_pass_through_what_is_wrapped_around_a_guest(net: Slirp)
 
 def test_a_middleware_may_swallow(net: Slirp) -> None:
     class Deaf(Middleware):
-        def input(self, frame: Any, checksummed: bool = False) -> None: ...
+        def input(self, frame: Any, checksummed: bool = False, gso_size: int = 0) -> None: ...
 
     frames: list[bytes] = []
     assert net.attach(frames.append, wrap=Deaf).send(ping(b""))
@@ -282,7 +282,7 @@ def test_what_on_frame_interrupted_is_due_at_once(net: Slirp) -> None:
     for nic, guest, mac in ((a, GUEST, GUEST_MAC), (b, ip("10.0.2.16"), b"\x52\x54\0\0\0\x16")):
         header = ipv4.build(guest, GATEWAY, ipv4.ICMP, 8)
         frame = GATEWAY_MAC + mac + b"\x08\x00" + header + icmp.build(icmp.ECHO_REQUEST, 0, 1, b"")
-        net._inbox.append(lambda nic=nic, frame=frame: net._deliver(nic, frame, False))  # type: ignore[misc]
+        net._inbox.append(lambda nic=nic, frame=frame: net._deliver(nic, False, 0, frame))  # type: ignore[misc]
     with pytest.raises(ZeroDivisionError):
         net.poll(0)
     fail = False
@@ -770,7 +770,7 @@ def test_frames_of_a_link_are_what_the_interface_says(net: Slirp) -> None:
     kept: list[Any] = []
 
     class Keep(Middleware):
-        def input(self, frame: Any, checksummed: bool = False) -> None:
+        def input(self, frame: Any, checksummed: bool = False, gso_size: int = 0) -> None:
             kept.append(frame)
 
         def send(self, frames: Sequence[Frame]) -> int:

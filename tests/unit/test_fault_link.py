@@ -104,7 +104,7 @@ class _Sink:
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
         return self.bench.call_at(when, callback)
 
-    def input(self, frame: Buffer, checksummed: bool = False) -> None:
+    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
         self.bench.to_stack.append((self.bench.now, bytes(frame), checksummed))
 
     def writable(self) -> None:

@@ -104,7 +104,7 @@ class _Wire:
 
 
 def through(
-    data: bytes, out: LinkFeatures, *, mtu: int = 1500, checksummed: bool = True
+    data: bytes, out: LinkFeatures, *, mtu: int = 1500, checksummed: bool = True, gso_size: int = 0
 ) -> tuple[list[Frame], SwitchNetwork]:
     """What comes out of a port with some features when ``data`` comes in by another."""
     net = SwitchNetwork(mtu=mtu)
@@ -112,7 +112,7 @@ def through(
     for wire in wires:
         net.attach(wire, None)  # type: ignore[arg-type]
     buffer = bytearray(data)
-    wires[0].sink.input(buffer, checksummed)
+    wires[0].sink.input(buffer, checksummed, gso_size)
     net.flush(0)
     assert bytes(buffer) == data  # the stack and other ports have it as it came
     assert wires[0].sent == []
@@ -225,6 +225,52 @@ def test_a_port_that_cuts_is_told_how(options: bytes, partial: bool) -> None:
     assert len(frame.parts[0]) == 54 + len(options)
     pieces = segments(frame._replace(parts=(b"".join(frame.parts),)))  # as a link would; checks the fields
     assert b"".join(judge(piece, 1500).data for piece in pieces) == payload
+
+
+@pytest.mark.parametrize("more", KINDS)
+@pytest.mark.parametrize("partial", [True, False])
+@pytest.mark.parametrize("mtu", [1500, 9000, 65521])
+def test_a_large_segment_is_cut_as_its_sender_would(more: dict[str, Any], partial: bool, mtu: int) -> None:
+    """To the connection's segment size, however large the packets are that the port takes."""
+    payload = Random(1).randbytes(20_001)
+    data = tcp(payload, partial=partial, ident=0, **more)
+    frames, net = through(data, LinkFeatures(), mtu=mtu, checksummed=partial, gso_size=1000)
+    parts = [judge(frame, mtu) for frame in whole(frames)]
+    assert [len(part.data) for part in parts] == [1000] * 20 + [1]
+    assert b"".join(part.data for part in parts) == payload
+    assert net.stats.dropped() == 0
+
+
+@pytest.mark.parametrize(("gso_size", "mtu", "cut"), [(1400, 1500, 1400), (1448, 1280, 1240), (1, 1500, 128)])
+def test_the_smaller_of_segment_size_and_mtu_counts(gso_size: int, mtu: int, cut: int) -> None:
+    """And who asks for one-byte segments gets larger ones: a frame must not become tens of thousands."""
+    frames, _ = through(tcp(bytes(20_000)), LinkFeatures(), mtu=mtu, gso_size=gso_size)
+    assert {len(judge(data, mtu).data) for data in whole(frames)[:-1]} == {cut}
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("mtu", [1500, 65521])
+def test_a_port_that_cuts_is_told_the_segment_size(version: int, mtu: int) -> None:
+    payload = Random(1).randbytes(30_000)
+    (frame,), _ = through(tcp(payload, version=version), FULL, mtu=mtu, gso_size=1300)
+    header = 54 if version == 4 else 74
+    assert (frame.gso_size, frame.csum_start, frame.csum_offset) == (1300, header - 20, 16)
+    assert [len(part) for part in frame.parts] == [header, 30_000]
+    assert frame.parts[1] == payload
+    field = int.from_bytes(bytes(frame.parts[0])[header - 4 : header - 2], "big")
+    assert (field - (rfc1071(pseudo(version, 6, 30_020)) ^ 0xFFFF)) % 65535 == 0
+
+
+def test_a_port_that_cuts_does_not_learn_of_cwr() -> None:
+    frames, _ = through(tcp(bytes(5000), flags=CWR | ACK), FULL, gso_size=1000)
+    assert [judge(data, 1500).flags & CWR for data in whole(frames)] == [CWR, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("data", [tcp(bytes(1000)), tcp(bytes(1400), flags=SYN), udp(bytes(1400))])
+def test_a_segment_size_means_nothing_to_what_is_not_cut(data: bytes) -> None:
+    frames, _ = through(data, LinkFeatures(), gso_size=1000)
+    assert len(whole(frames)) == 1
+    judge(whole(frames)[0], 1500)
 
 
 def test_a_port_with_checksum_offload_alone_gets_segments() -> None:

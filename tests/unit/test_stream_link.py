@@ -201,7 +201,7 @@ def test_frames_that_lie_across_reads_stay_whole(world: World) -> None:
         stats = world.stack.stats
         call_at = world.stack.call_at
 
-        def input(self, frame: Buffer, checksummed: bool = False) -> None:
+        def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
             held.append(memoryview(frame))
 
         def writable(self) -> None:
