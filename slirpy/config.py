@@ -6,14 +6,27 @@ addresses are ``bytes``; the properties that end in ``_address`` give them so.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from typing import Any
 
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Policy
+from slirpy.rules.dhcp import (
+    BootFile,
+    GuestRoute,
+    LeasePolicy,
+    StaticLease,
+    check_lease_time,
+    check_static_leases,
+    check_text,
+    parse_lease,
+    parse_route,
+)
 from slirpy.rules.hostfwd import HostForward, parse_hostfwd
 from slirpy.rules.qemu import read_qemu
 from slirpy.rules.resolver import Resolver, parse_resolver
@@ -59,6 +72,20 @@ class Config:
     """Domain that DHCP gives to guests."""
     dnssearch: tuple[str, ...]
     """DNS search list that DHCP gives to guests."""
+    bootfile: str | BootFile | None
+    """Boot file that DHCP names: a path for TFTP, an http URL for HTTP boot, or a function that chooses."""
+    tftp_server_name: str | None
+    """TFTP server that DHCP names; an address is told as the next server too. Default: the gateway's address."""
+    static_leases: tuple[StaticLease, ...]
+    """Addresses that are one client's only; rules as :func:`parse_lease` reads them, or parsed."""
+    routes: tuple[GuestRoute, ...]
+    """Routes that DHCP gives to guests beside the default route; as :func:`parse_route` reads them, or parsed."""
+    lease_time: int
+    """Seconds that a lease lasts, 2 to 4294967295, which means for ever. Default: a day."""
+    lease_file: Path | None
+    """Where leases are kept across restarts. Default: nowhere."""
+    lease_policy: LeasePolicy | None
+    """Asked about each DHCP request for an address or for parameters; None answers all alike."""
     hostfwd: tuple[HostForward, ...]
     """Ports of the host that lead to guests; rules as :func:`parse_hostfwd` reads them, or parsed."""
     resolvers: tuple[Resolver, ...] | None
@@ -79,6 +106,13 @@ class Config:
         hostname: str | None = None,
         domainname: str | None = None,
         dnssearch: Sequence[str] = (),
+        bootfile: str | BootFile | None = None,
+        tftp_server_name: str | None = None,
+        static_leases: Sequence[StaticLease | str] = (),
+        routes: Sequence[GuestRoute | str] = (),
+        lease_time: int = 86_400,
+        lease_file: str | os.PathLike[str] | None = None,
+        lease_policy: LeasePolicy | None = None,
         hostfwd: Sequence[HostForward | str] = (),
         resolvers: Sequence[Resolver | str] | None = None,
         host_loopback: bool = True,
@@ -102,6 +136,19 @@ class Config:
         put("hostname", hostname)
         put("domainname", domainname)
         put("dnssearch", tuple(_sequence("dnssearch", dnssearch)))
+        if not callable(bootfile):
+            check_text("bootfile", bootfile)
+        put("bootfile", bootfile or None)
+        check_text("tftp_server_name", tftp_server_name)
+        put("tftp_server_name", tftp_server_name or None)
+        leases = _sequence("static_leases", static_leases)
+        put("static_leases", tuple(parse_lease(rule) if isinstance(rule, str) else rule for rule in leases))
+        ways = _sequence("routes", routes)
+        put("routes", tuple(parse_route(rule) if isinstance(rule, str) else rule for rule in ways))
+        check_lease_time(lease_time)
+        put("lease_time", lease_time)
+        put("lease_file", None if lease_file is None else Path(lease_file))
+        put("lease_policy", lease_policy)
         rules = _sequence("hostfwd", hostfwd)
         put("hostfwd", tuple(parse_hostfwd(rule) if isinstance(rule, str) else rule for rule in rules))
         if resolvers is not None:
@@ -112,6 +159,7 @@ class Config:
         put("resolvers", resolvers)
         put("host_loopback", host_loopback)
         put("policy", policy)
+        check_static_leases(self.static_leases, network, self.server_addresses)  # which want all that is above
 
     @staticmethod
     def _network(value: IPv4Network | str) -> IPv4Network:
