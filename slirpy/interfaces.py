@@ -376,12 +376,15 @@ class FlowRequest(NamedTuple):
     """A flow that a guest wants to start."""
 
     protocol: int
-    """IP protocol number: 6 for TCP, 17 for UDP."""
+    """IP protocol number: 6 for TCP, 17 for UDP, 1 for ICMP echo, whose destination port is 0."""
     source: bytes
     source_port: int
     destination: bytes
-    """As the guest names it: the gateway's address stands for the host's loopback."""
+    """As the guest names it: the gateway's address stands for the host's loopback, also where the guest has said
+    broadcast, which leads there too."""
     destination_port: int
+    host: bool = False
+    """It leads to the host's loopback."""
 
 
 class Action(enum.Enum):
@@ -400,7 +403,12 @@ class Verdict(NamedTuple):
     action: Action
     redirect: tuple[bytes, int] | None = None
     """With ALLOW: the host address and port to use in place of the destination."""
+    reason: str = ""
+    """Why it is refused, in a few words, for who reads about it."""
 
 
 Policy: TypeAlias = Callable[[FlowRequest], Verdict]
 """Asked once for each new flow to the host or beyond it."""
+
+Refused: TypeAlias = Callable[[FlowRequest, Verdict], object]
+"""Told of each flow that a policy or ``restrict`` has refused; of UDP, of each datagram."""
