@@ -200,14 +200,39 @@ class StreamPeer(Protocol):
         ...
 
 
+class IcmpReport(NamedTuple):
+    """What a router or the far host said by ICMP about a packet that went out (RFC 792)."""
+
+    error: int
+    """The ``errno`` value that the system makes of it."""
+    kind: int
+    """Type of the message: 3 destination unreachable, 11 time exceeded, 12 parameter problem, ..."""
+    code: int
+    info: int
+    """The second word of its header: the next hop's MTU with type 3, code 4 (RFC 1191); often 0."""
+    offender: bytes
+    """Who said it."""
+    address: bytes
+    """Where the packet was to go."""
+    port: int
+    """Its destination port; 0 for ICMP."""
+    quoted: bytes
+    """Its payload behind the UDP or ICMP header, as far as it was quoted, 548 bytes at most."""
+    ttl: int = 0
+    """Time to live that was left to the report; 0: not known."""
+
+
 class DatagramOwner(Protocol):
     """Who uses a :class:`DatagramPeer`."""
 
     def datagram(self, payload: bytes, address: bytes, port: int) -> None:
         """A datagram came from ``address``:``port``. ``payload`` is the owner's to keep."""
 
-    def datagram_error(self, error: int) -> None:
-        """The system reported an ``errno`` value for an earlier datagram, such as ECONNREFUSED."""
+    def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
+        """The system reported an ``errno`` value for an earlier datagram, such as ECONNREFUSED.
+
+        ``report`` tells about which, and who said so, where the system tells that.
+        """
 
 
 class DatagramPeer(Protocol):
@@ -218,8 +243,48 @@ class DatagramPeer(Protocol):
         """The local address and port that it is bound to."""
         ...
 
-    def send(self, payload: Buffer, address: bytes, port: int) -> int:
-        """Send one datagram. Returns 0 or the ``errno`` value of the refusal; a full buffer is EAGAIN."""
+    @property
+    def mtu(self) -> int:
+        """After a ``send`` that was refused with EMSGSIZE: the MTU that it would have had to fit; 0: not known."""
+        ...
+
+    def send(self, payload: Buffer, address: bytes, port: int, ttl: int = 0, whole: bool | None = None) -> int:
+        """Send one datagram. Returns 0 or the ``errno`` value of the refusal; a full buffer is EAGAIN.
+
+        Args:
+            ttl: time to live, 1 to 255; 0 is what was last used, or the system's.
+            whole: True forbids to fragment it, here and on the way (DF); False allows it; None is what was last
+                used, or what the system likes.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the socket. Harmless when repeated."""
+        ...
+
+
+class PingOwner(Protocol):
+    """Who uses a :class:`PingPeer`."""
+
+    def echo_reply(self, sequence: int, payload: bytes, address: bytes, ttl: int) -> None:
+        """``address`` has answered; ``ttl`` is the time to live that was left to the answer, 0 if not known."""
+
+    def echo_error(self, sequence: int, report: IcmpReport) -> None:
+        """Somebody reported what became of the echo request with this sequence number."""
+
+
+class PingPeer(Protocol):
+    """A socket of the host for ICMP echo."""
+
+    @property
+    def mtu(self) -> int:
+        """As :attr:`DatagramPeer.mtu`."""
+        ...
+
+    def send(
+        self, sequence: int, payload: Buffer, address: bytes, ttl: int = 0, whole: bool | None = None
+    ) -> int:
+        """Send one echo request, as :meth:`DatagramPeer.send` does. The identifier is the socket's own."""
         ...
 
     def close(self) -> None:
@@ -285,6 +350,13 @@ class HostNetwork(Protocol):
 
         Raises:
             OSError: the address cannot be bound.
+        """
+        ...
+
+    def open_ping(self, owner: PingOwner) -> PingPeer | int:
+        """A socket for ICMP echo requests to IPv4 addresses, or the ``errno`` value of the refusal.
+
+        EACCES: not allowed to this user; EPROTONOSUPPORT: not on this system.
         """
         ...
 
@@ -376,9 +448,10 @@ class FlowRequest(NamedTuple):
     """A flow that a guest wants to start."""
 
     protocol: int
-    """IP protocol number: 6 for TCP, 17 for UDP, 1 for ICMP echo, whose destination port is 0."""
+    """IP protocol number: 6 for TCP, 17 for UDP, 1 for ICMP echo."""
     source: bytes
     source_port: int
+    """For ICMP the identifier of the echo requests; their destination port is 0."""
     destination: bytes
     """As the guest names it: the gateway's address stands for the host's loopback, also where the guest has said
     broadcast, which leads there too."""

@@ -19,15 +19,16 @@ import heapq
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from slirpy.errors import StateError
 from slirpy.host.programs import Echo, Remote, Resetter, SimServer, Sink, Source
+from slirpy.host.simpath import DIRECT, PLAIN, Path, Shape, SimPing, obstacle, refusal, report_of
 from slirpy.host.simstream import SimListener, SimStream
 from slirpy.host.simudp import Answer, Place, Received, SimDatagram, SimUdpServer
-from slirpy.interfaces import AcceptedStream, Acceptor, DatagramOwner, StreamOwner
+from slirpy.interfaces import AcceptedStream, Acceptor, DatagramOwner, IcmpReport, PingOwner, StreamOwner
 
 __all__ = [
     "Call",
@@ -58,12 +59,14 @@ class Call(NamedTuple):
     time: int
     """Virtual nanoseconds."""
     name: str
-    """connect_tcp, listen_tcp, open_udp, bind_udp, send_udp; of a stream: send, shutdown, abort, close."""
+    """connect_tcp, listen_tcp, open_udp, bind_udp, send_udp, open_ping, send_ping; of a stream: send, shutdown,
+    abort, close."""
     address: bytes
     """The far end's, or the one to bind."""
     port: int
+    """Of ``send_ping``: the sequence number."""
     detail: int | bytes | None
-    """Bytes taken by ``send``; the payload of ``send_udp``."""
+    """Bytes taken by ``send``; the payload of ``send_udp`` and ``send_ping``."""
 
 
 class _Fate(NamedTuple):
@@ -104,6 +107,8 @@ class SimHost:
         """The most bytes that the next sends of the stack take, one entry a call; 0 refuses one."""
         self.udp_errors: deque[int] = deque()
         """Results of the next UDP sends of the stack, one entry a call; 0 lets one pass."""
+        self.ping_refusal = 0
+        """The ``errno`` value by which :meth:`open_ping` is refused, such as EACCES; 0: it is not."""
         self.max_sockets: int | None = None
         """Beyond so many open sockets, new ones fail with EMFILE. Accepted connections are not refused."""
         self.calls: list[Call] = []
@@ -113,10 +118,12 @@ class SimHost:
         self._sequence = itertools.count()
         self._events: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         # What the stack has open, in the order of opening, so that close() does the same in every run.
-        self._open: dict[SimStream | SimListener | SimDatagram, None] = {}
+        self._open: dict[SimStream | SimListener | SimDatagram | SimPing, None] = {}
         self._tcp: dict[_Key, SimListener] = {}
         self._udp: dict[_Key, SimDatagram | SimUdpServer] = {}
         self._fates: dict[_Key, _Fate] = {}
+        self._pingable: set[bytes | None] = set()
+        self._paths: dict[bytes | None, Path] = {}
 
     # ------------------------------------------------------------------------------------------ time
 
@@ -200,6 +207,19 @@ class SimHost:
         """Send a datagram from outside to a socket of the stack."""
         self.carry(payload, source or (_OUTSIDE[len(address) == 16], _PORTS[0]), (address, port))
 
+    def answer_ping(self, address: bytes | None = None) -> None:
+        """Let an address of the outside world answer echo requests; None: every one."""
+        self._pingable.add(address)
+
+    def path(self, address: bytes | None, hops: Sequence[bytes] = (), mtu: int = 65535) -> None:
+        """Put routers between the host and an address, None: all that have no path of their own.
+
+        Args:
+            hops: the routers' addresses, the nearest first. Each takes one off the time to live.
+            mtu: of the link behind the last of them; what is longer and may not be fragmented is refused there.
+        """
+        self._paths[address] = Path(tuple(hops), mtu)
+
     def black_hole(self, address: bytes | None = None, port: int | None = None) -> None:
         """Let everything to a destination vanish, without an answer. None stands for any."""
         self._fates[address, port] = _Fate(0, at_once=False)
@@ -267,6 +287,15 @@ class SimHost:
         self._check_own(address)
         return self._bind(address, port, owner)
 
+    def open_ping(self, owner: PingOwner) -> SimPing | int:
+        """See :meth:`slirpy.interfaces.HostNetwork.open_ping`."""
+        self.record("open_ping", (bytes(4), 0))
+        if self.ping_refusal or self._exhausted():
+            return self.ping_refusal or errno.EMFILE
+        peer = SimPing(self, owner)
+        self._open[peer] = None
+        return peer
+
     def close(self) -> None:
         """Close everything that the stack has open. Harmless when repeated."""
         for item in tuple(self._open):
@@ -303,17 +332,62 @@ class SimHost:
         return self._own_addresses[len(destination) == 16]
 
     def carry(
-        self, payload: bytes, source: Place, destination: Place, sender: SimDatagram | None = None
+        self,
+        payload: bytes,
+        source: Place,
+        destination: Place,
+        sender: SimDatagram | None = None,
+        shape: Shape = PLAIN,
     ) -> int:
         """Let a datagram arrive after the latency, or meet its fate. Returns an errno value at once, or 0."""
+        met = obstacle(self._path(destination[0]), shape, len(payload)) if sender is not None else None
         fate = self._find(self._fates, *destination)
-        if fate is None:
-            self.schedule(self._now + self.latency_ns, self._datagram, payload, source, destination, sender)
+        if met is not None and sender is not None:
+            if met.offender is None:
+                sender.mtu = met.info
+                return met.error
+            told = report_of(met, destination, payload)
+            self.schedule(self._now + 2 * self.latency_ns, sender.refuse, met.error, told)
+        elif fate is None:
+            self.schedule(
+                self._now + self.latency_ns, self._datagram, payload, source, destination, sender, shape
+            )
         elif fate.at_once:
             return fate.error
         elif fate.error and sender is not None:
-            self.schedule(self._now + 2 * self.latency_ns, sender.refuse, fate.error)
+            report = refusal(self._path(destination[0]), fate.error, destination, payload)
+            self.schedule(self._now + 2 * self.latency_ns, sender.refuse, fate.error, report)
         return 0
+
+    def echo(self, sender: SimPing, sequence: int, payload: bytes, address: bytes, shape: Shape) -> int:
+        """Let an echo request find its answer after a round trip, or meet its fate."""
+        path = self._path(address)
+        met = obstacle(path, shape, len(payload))
+        fate = self._find(self._fates, address, 0)
+        back = self._now + 2 * self.latency_ns
+        report: IcmpReport | None = None
+        if met is not None:
+            if met.offender is None:
+                sender.mtu = met.info
+                return met.error
+            report = report_of(met, (address, 0), payload)
+        elif fate is not None:
+            if fate.at_once:
+                return fate.error
+            report = refusal(path, fate.error, (address, 0), payload)
+        elif self._is_loopback(address) or not self._pingable.isdisjoint((address, None)):
+            ttl = 64 - len(path.hops)
+            self.schedule(back, sender.tell, lambda owner: owner.echo_reply(sequence, payload, address, ttl))
+        if report is not None:
+            told = report
+            self.schedule(back, sender.tell, lambda owner: owner.echo_error(sequence, told))
+        return 0
+
+    def report(self, report: IcmpReport) -> None:
+        """Let every open UDP socket of the stack hear of ``report``, whatever it is about: for tests."""
+        for item in tuple(self._open):
+            if isinstance(item, SimDatagram):
+                item.refuse(report.error, report)
 
     def released(self, item: Any) -> None:
         """Forget what was closed."""
@@ -339,13 +413,19 @@ class SimHost:
         stream.join(caller)
         stream.own(listener.accept(AcceptedStream(stream, *caller.local)))
 
-    def _datagram(self, payload: bytes, source: Place, destination: Place, sender: SimDatagram | None) -> None:
+    def _datagram(
+        self, payload: bytes, source: Place, destination: Place, sender: SimDatagram | None, shape: Shape
+    ) -> None:
         """A datagram arrives."""
         socket = self._find(self._udp, *destination)
         if socket is not None:
-            socket.deliver(payload, source, destination)
+            socket.deliver(payload, source, destination, shape)
         elif sender is not None:
-            self.schedule(self._now + self.latency_ns, sender.refuse, errno.ECONNREFUSED)
+            report = refusal(self._path(destination[0]), errno.ECONNREFUSED, destination, payload)
+            self.schedule(self._now + self.latency_ns, sender.refuse, errno.ECONNREFUSED, report)
+
+    def _path(self, address: bytes) -> Path:
+        return self._paths.get(address) or self._paths.get(None) or DIRECT
 
     def _listen(self, address: bytes | None, port: int | None, accept: Acceptor, near: bool) -> SimListener:
         self._check_free(self._tcp, address, port)

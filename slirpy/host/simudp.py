@@ -6,7 +6,8 @@ import errno
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from slirpy.interfaces import Buffer, DatagramOwner
+from slirpy.host.simpath import PLAIN, Shape, shaped
+from slirpy.interfaces import Buffer, DatagramOwner, IcmpReport
 
 __all__ = ["Answer", "Received", "SimDatagram", "SimUdpServer"]
 
@@ -25,7 +26,12 @@ class _Sim(Protocol):
     def record(self, name: str, far: Place, detail: int | bytes | None = None) -> None: ...
 
     def carry(
-        self, payload: bytes, source: Place, destination: Place, sender: SimDatagram | None = None
+        self,
+        payload: bytes,
+        source: Place,
+        destination: Place,
+        sender: SimDatagram | None = None,
+        shape: Shape = ...,
     ) -> int: ...
 
     def scripted_udp_error(self) -> int: ...
@@ -41,24 +47,28 @@ class Received(NamedTuple):
     payload: bytes
     source: Place
     destination: Place
+    shape: Shape
+    """TTL and DF that it was sent with."""
 
 
 class SimDatagram:
     """A :class:`~slirpy.interfaces.DatagramPeer` in memory: a socket of the stack."""
 
-    __slots__ = ("_owner", "_sim", "key")
+    __slots__ = ("_owner", "_shape", "_sim", "key", "mtu")
 
     def __init__(self, sim: _Sim, address: Place, owner: DatagramOwner) -> None:
         self._sim = sim
         self.key = address
         self._owner: DatagramOwner | None = owner
+        self._shape = PLAIN
+        self.mtu = 0
 
     @property
     def address(self) -> Place:
         """The local address and port."""
         return self.key
 
-    def send(self, payload: Buffer, address: bytes, port: int) -> int:
+    def send(self, payload: Buffer, address: bytes, port: int, ttl: int = 0, whole: bool | None = None) -> int:
         """See :meth:`slirpy.interfaces.DatagramPeer.send`."""
         if self._owner is None:
             return errno.EBADF
@@ -71,8 +81,9 @@ class SimDatagram:
             return errno.EMSGSIZE
         if error := self._sim.scripted_udp_error():
             return error
+        self._shape = shaped(self._shape, ttl, whole)
         source = host if any(host) else self._sim.source_for(address)
-        return self._sim.carry(data, (source, own_port), (address, port), self)
+        return self._sim.carry(data, (source, own_port), (address, port), self, self._shape)
 
     def close(self) -> None:
         """See :meth:`slirpy.interfaces.DatagramPeer.close`."""
@@ -80,15 +91,15 @@ class SimDatagram:
             self._owner = None
             self._sim.released(self)
 
-    def deliver(self, payload: bytes, source: Place, destination: Place) -> None:
+    def deliver(self, payload: bytes, source: Place, destination: Place, shape: Shape) -> None:
         """A datagram has arrived."""
         if self._owner is not None:
             self._owner.datagram(payload, *source)
 
-    def refuse(self, error: int) -> None:
+    def refuse(self, error: int, report: IcmpReport | None = None) -> None:
         """An error message about an earlier datagram has arrived."""
         if self._owner is not None:
-            self._owner.datagram_error(error)
+            self._owner.datagram_error(error, report)
 
 
 class SimUdpServer:
@@ -101,9 +112,9 @@ class SimUdpServer:
         self.received: list[Received] = []
         """All that has come, in order. May be cleared."""
 
-    def deliver(self, payload: bytes, source: Place, destination: Place) -> None:
+    def deliver(self, payload: bytes, source: Place, destination: Place, shape: Shape) -> None:
         """A datagram has arrived."""
-        self.received.append(Received(payload, source, destination))
+        self.received.append(Received(payload, source, destination, shape))
         answer = self._answer(payload, *source) if self._answer is not None else None
         if answer is not None:
             self._sim.carry(answer, destination, source)

@@ -8,19 +8,16 @@ import sys
 from typing import TypeAlias
 
 from slirpy.host.addresses import family_of, name_of, place_of
+from slirpy.host.ipoptions import hear_errors
+from slirpy.host.ping import SocketPing, open_ping
+from slirpy.host.socketdatagram import PacketSocket, SocketDatagram
 from slirpy.host.socketstream import SocketStream
-from slirpy.interfaces import READ, AcceptedStream, Acceptor, Buffer, DatagramOwner, Poller, StreamOwner
+from slirpy.interfaces import READ, AcceptedStream, Acceptor, DatagramOwner, PingOwner, Poller, StreamOwner
 
-__all__ = ["SocketDatagram", "SocketHost", "SocketListener", "SocketStream"]
+__all__ = ["SocketDatagram", "SocketHost", "SocketListener", "SocketPing", "SocketStream"]
 
-_BATCH = 64  # connections or datagrams taken from one socket before others have their turn
+_BATCH = 64  # connections taken from one listener before others have their turn
 _BACKLOG = 1024
-_DATAGRAM_MAX = 65535
-# <linux/in.h> and <linux/in6.h>: queue what routers and hosts say about our datagrams. Without it a socket that
-# is not connected never hears of a refusal.
-_IP_RECVERR, _IPV6_RECVERR = 11, 25
-_ERROR_KINDS = ((0, _IP_RECVERR), (41, _IPV6_RECVERR))
-_ERROR_ROOM = 256
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -85,92 +82,7 @@ class SocketListener:
         self._host.released(self)
 
 
-class SocketDatagram:
-    """A :class:`~slirpy.interfaces.DatagramPeer` on a UDP socket."""
-
-    __slots__ = ("_address", "_host", "_owner", "_size", "_sock")
-
-    def __init__(self, host: SocketHost, sock: socket.socket, owner: DatagramOwner) -> None:
-        self._host = host
-        self._sock: socket.socket | None = sock
-        self._owner: DatagramOwner | None = owner
-        self._address = place_of(sock.getsockname())
-        self._size = len(self._address[0])
-        host.poller.register(sock.fileno(), READ, self._ready)
-
-    @property
-    def address(self) -> tuple[bytes, int]:
-        """The local address and port."""
-        return self._address
-
-    def send(self, payload: Buffer, address: bytes, port: int) -> int:
-        """Send one datagram; see :meth:`slirpy.interfaces.DatagramPeer.send`."""
-        sock = self._sock
-        if sock is None:
-            return errno.EBADF
-        if len(address) != self._size:
-            return errno.EAFNOSUPPORT
-        name = name_of(address, port)
-        try:
-            sock.sendto(payload, name)
-        except BlockingIOError:
-            return errno.EAGAIN
-        except OSError:
-            # It may be about an earlier datagram, and told only once: this one has not been tried yet then.
-            try:
-                sock.sendto(payload, name)
-            except OSError as error:
-                return error.errno or errno.EIO
-        return 0
-
-    def _ready(self, mask: int) -> None:
-        for count in range(_BATCH):
-            sock = self._sock
-            owner = self._owner
-            if sock is None or owner is None:
-                return
-            try:
-                payload, name = sock.recvfrom(_DATAGRAM_MAX)
-            except BlockingIOError:
-                if not count:  # woken for nothing: then it was for an error
-                    self._read_errors()
-                return
-            except OSError as error:
-                if not self._read_errors():
-                    owner.datagram_error(error.errno or errno.EIO)
-                continue
-            owner.datagram(payload, *place_of(name))
-
-    def _read_errors(self) -> bool:
-        """Tell the owner what the system has queued about earlier datagrams; False if there is no such queue."""
-        sock = self._sock
-        if sys.platform != "linux" or sock is None:
-            return False
-        told = False
-        for _ in range(_BATCH):
-            try:
-                _, ancillary, _, _ = sock.recvmsg(0, _ERROR_ROOM, socket.MSG_ERRQUEUE)
-            except OSError:
-                break
-            for level, kind, data in ancillary:
-                if (level, kind) in _ERROR_KINDS and len(data) >= 4 and self._owner is not None:
-                    told = True
-                    self._owner.datagram_error(int.from_bytes(data[:4], sys.byteorder))
-        return told
-
-    def close(self) -> None:
-        """Release the socket; see :meth:`slirpy.interfaces.DatagramPeer.close`."""
-        sock = self._sock
-        if sock is None:
-            return
-        self._sock = None
-        self._owner = None
-        self._host.poller.unregister(sock.fileno())
-        sock.close()
-        self._host.released(self)
-
-
-_Open: TypeAlias = SocketStream | SocketListener | SocketDatagram
+_Open: TypeAlias = SocketStream | SocketListener | PacketSocket
 
 
 class SocketHost:
@@ -238,15 +150,20 @@ class SocketHost:
         sock = socket.socket(family_of(address), socket.SOCK_DGRAM)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-            if sys.platform == "linux":
-                level, option = _ERROR_KINDS[sock.family == socket.AF_INET6]
-                sock.setsockopt(level, option, 1)
+            hear_errors(sock)
             self._bind(sock, address, port)
             peer = SocketDatagram(self, sock, owner)
         except BaseException:
             sock.close()
             raise
         self.opened(peer)
+        return peer
+
+    def open_ping(self, owner: PingOwner) -> SocketPing | int:
+        """A socket for ICMP echo; see :meth:`slirpy.interfaces.HostNetwork.open_ping`."""
+        peer = open_ping(self, owner)
+        if not isinstance(peer, int):
+            self.opened(peer)
         return peer
 
     def close(self) -> None:

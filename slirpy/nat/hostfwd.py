@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from slirpy.errors import ForwardError
-from slirpy.interfaces import AcceptedStream, DatagramPeer, HostNetwork, Listener, StreamOwner
+from slirpy.interfaces import AcceptedStream, DatagramPeer, HostNetwork, IcmpReport, Listener, StreamOwner
 from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
 from slirpy.rules.hostfwd import HostForward
@@ -106,7 +106,7 @@ class _UdpForward:
         forwards, rule = self._forwards, self._rule
         forwards.udp.forwarded(self._socket, forwards.guest(rule), rule.guest_port, payload, address, port)
 
-    def datagram_error(self, error: int) -> None:
+    def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
         """An answer of the guest's was refused by whoever had asked."""
         self._forwards.udp.stack.stats.drop_udp_host_error += 1
 

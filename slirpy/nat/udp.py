@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from slirpy.core.demux import Arrival
 from slirpy.core.flows import FlowInfo
 from slirpy.core.timers import Alarm
-from slirpy.interfaces import DatagramPeer, FlowRequest, HostNetwork, IPProtocol
+from slirpy.interfaces import DatagramPeer, FlowRequest, HostNetwork, IcmpReport, IPProtocol
 from slirpy.nat.limits import Evictor
 from slirpy.nat.routes import Refusal, Route, Router
 from slirpy.wire import icmp
@@ -128,7 +128,7 @@ class UdpFlow:
         self.bytes_out += len(payload)
         stack.send_datagram(*seen, self.guest, self.guest_port, payload)
 
-    def datagram_error(self, error: int) -> None:
+    def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
         """An earlier datagram was refused; the system does not say which."""
         self._nat.stack.stats.drop_udp_host_error += 1
 

@@ -13,7 +13,7 @@ import abc
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from slirpy.interfaces import DatagramPeer, HostNetwork, ServiceNetwork, StreamPeer, Timer
+from slirpy.interfaces import DatagramPeer, HostNetwork, IcmpReport, ServiceNetwork, StreamPeer, Timer
 from slirpy.rules.resolver import Resolver
 from slirpy.services.dns_message import Query
 
@@ -145,7 +145,7 @@ class UdpForwarded(Forwarded):
         else:
             self._network.stats.drop_dns_mismatch += 1
 
-    def datagram_error(self, error: int) -> None:
+    def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
         """The server refused."""
         self._failed = True
         self._note()

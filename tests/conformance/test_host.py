@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from host_drivers import DRIVERS, LOOPBACK, LOOPBACK6, Driver, Far, Place, Server
 
-from slirpy.interfaces import AcceptedStream, Buffer, StreamPeer
+from slirpy.interfaces import AcceptedStream, Buffer, IcmpReport, StreamPeer
 
 RESETS = (errno.ECONNRESET, errno.EPIPE)
 
@@ -55,7 +55,7 @@ class DatagramNotes:
     def datagram(self, payload: bytes, address: bytes, port: int) -> None:
         self.received.append((payload, (address, port)))
 
-    def datagram_error(self, error: int) -> None:
+    def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
         self.errors.append(error)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 
-from slirpy.interfaces import Acceptor, Buffer, DatagramOwner, Listener, StreamOwner
+from slirpy.interfaces import Acceptor, Buffer, DatagramOwner, Listener, PingOwner, PingPeer, StreamOwner
 
 
 class FakeUdp:
@@ -15,6 +15,7 @@ class FakeUdp:
         self.owner = owner
         self.family = family
         self.error = error
+        self.mtu = 0
         self.sent: list[tuple[bytes, bytes, int]] = []
         self.closed = False
 
@@ -22,7 +23,7 @@ class FakeUdp:
     def address(self) -> tuple[bytes, int]:
         return bytes(4), 40000
 
-    def send(self, payload: Buffer, address: bytes, port: int) -> int:
+    def send(self, payload: Buffer, address: bytes, port: int, ttl: int = 0, whole: bool | None = None) -> int:
         assert not self.closed
         self.sent.append((bytes(payload), address, port))
         return self.error
@@ -106,6 +107,9 @@ class FakeHost:
 
     def bind_udp(self, address: bytes, port: int, owner: DatagramOwner) -> FakeUdp:
         raise OSError(errno.EACCES, "a service does not bind")
+
+    def open_ping(self, owner: PingOwner) -> PingPeer | int:
+        return errno.EACCES  # a service does not ping
 
     def open_sockets(self) -> int:
         """How many are not closed."""

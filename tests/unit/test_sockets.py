@@ -15,7 +15,7 @@ import pytest
 
 from slirpy.host.poller import SelectorPoller
 from slirpy.host.sockets import SocketHost
-from slirpy.interfaces import AcceptedStream, StreamPeer
+from slirpy.interfaces import AcceptedStream, IcmpReport, StreamPeer
 
 LOOPBACK = bytes([127, 0, 0, 1])
 
@@ -40,7 +40,7 @@ class Owner:
     def datagram(self, payload: bytes, address: bytes, port: int) -> None:
         self.calls.append("datagram")
 
-    def datagram_error(self, error: int) -> None:
+    def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
         self.errors.append(error)
 
 
@@ -220,7 +220,7 @@ def test_a_refused_datagram_is_told_once_and_does_not_take_the_next_one_along() 
         def datagram(self, payload: bytes, address: bytes, port: int) -> None:
             raise AssertionError("nobody answers")
 
-        def datagram_error(self, error: int) -> None:
+        def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
             errors.append(error)
 
     with (

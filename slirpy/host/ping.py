@@ -1,0 +1,80 @@
+"""ICMP echo through the ping sockets of Linux: no privileges, as far as ``net.ipv4.ping_group_range`` lets us.
+
+The kernel chooses the identifier, computes the checksum, and hands over the replies to our own requests only; see
+icmp(7).
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from slirpy.host.addresses import name_of, place_of
+from slirpy.host.ipoptions import hear_errors, hear_ttl, ttl_of
+from slirpy.host.socketdatagram import PacketSocket
+from slirpy.interfaces import Buffer, IcmpReport, PingOwner
+
+if TYPE_CHECKING:
+    from slirpy.host.sockets import SocketHost
+
+__all__ = ["SocketPing", "open_ping"]
+
+_ECHO = Struct("!BBHHH")  # type, code, checksum, identifier, sequence number
+_REQUEST, _REPLY = 8, 0
+_MESSAGE_MAX = 65535
+_ROOM = 64
+
+
+class SocketPing(PacketSocket):
+    """A :class:`~slirpy.interfaces.PingPeer` on a ping socket."""
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, host: SocketHost, sock: socket.socket, owner: PingOwner) -> None:
+        self._owner: PingOwner | None = owner
+        super().__init__(host, sock)
+
+    def send(
+        self, sequence: int, payload: Buffer, address: bytes, ttl: int = 0, whole: bool | None = None
+    ) -> int:
+        """Send one echo request; see :meth:`slirpy.interfaces.PingPeer.send`."""
+        message = _ECHO.pack(_REQUEST, 0, 0, 0, sequence) + payload
+        return self._transmit(message, name_of(address, 0), ttl, whole)
+
+    def _receive(self, sock: socket.socket) -> None:
+        message, ancillary, _, name = sock.recvmsg(_MESSAGE_MAX, _ROOM)
+        if self._owner is not None and len(message) >= _ECHO.size and message[0] == _REPLY:
+            sequence = int.from_bytes(message[6:8], "big")
+            self._owner.echo_reply(sequence, message[_ECHO.size :], place_of(name)[0], ttl_of(ancillary))
+
+    def _failed(self, error: int, report: IcmpReport | None) -> None:
+        # The system quotes our message from its ICMP header on. Who is told nothing of the kind cannot use it.
+        if self._owner is not None and report is not None and len(report.quoted) >= _ECHO.size:
+            sequence = int.from_bytes(report.quoted[6:8], "big")
+            self._owner.echo_error(sequence, report._replace(port=0, quoted=report.quoted[_ECHO.size :]))
+
+    def close(self) -> None:
+        """Release the socket; see :meth:`slirpy.interfaces.PingPeer.close`."""
+        super().close()
+        self._owner = None
+
+
+def open_ping(host: SocketHost, owner: PingOwner) -> SocketPing | int:
+    """A ping socket, or the ``errno`` value of the refusal; see :meth:`slirpy.interfaces.HostNetwork.open_ping`."""
+    if sys.platform != "linux":
+        return errno.EPROTONOSUPPORT
+    try:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
+    except OSError as error:
+        return error.errno or errno.EIO
+    try:
+        sock.setblocking(False)
+        hear_errors(sock)
+        hear_ttl(sock)
+        return SocketPing(host, sock, owner)
+    except OSError as error:
+        sock.close()
+        return error.errno or errno.EIO

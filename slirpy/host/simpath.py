@@ -1,0 +1,151 @@
+"""The way of a packet through the simulated world: routers that count down its time to live, and a bottleneck.
+
+:class:`Shape` is what a packet's header says about that, :class:`Path` what lies on the way, and :func:`obstacle`
+what comes of the two. :class:`SimPing` is the socket for echo requests.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from slirpy.interfaces import Buffer, IcmpReport, PingOwner
+
+__all__ = [
+    "DIRECT",
+    "PLAIN",
+    "Obstacle",
+    "Path",
+    "Shape",
+    "SimPing",
+    "obstacle",
+    "refusal",
+    "report_of",
+    "shaped",
+]
+
+QUOTE = 548
+_HEADERS = 28
+_UNREACHABLE, _TIME_EXCEEDED = 3, 11
+_FRAGMENTATION_NEEDED = 4
+_CODES = {errno.ENETUNREACH: 0, errno.EHOSTUNREACH: 1, errno.ECONNREFUSED: 3, errno.EACCES: 13}
+
+
+class Shape(NamedTuple):
+    """What a packet's header says beside its addresses."""
+
+    ttl: int = 64
+    whole: bool = False
+    """DF is set."""
+
+
+PLAIN = Shape()
+
+
+class Path(NamedTuple):
+    """What lies between the host and a destination."""
+
+    hops: tuple[bytes, ...] = ()
+    """Addresses of the routers, nearest first."""
+    mtu: int = 65535
+    """Of the link behind the last router; without a router, of the host's own link."""
+
+
+DIRECT = Path()
+
+
+class Obstacle(NamedTuple):
+    """Why a packet does not arrive. Without an offender the host itself refused it."""
+
+    error: int
+    kind: int
+    code: int
+    info: int
+    offender: bytes | None
+    ttl: int
+
+
+def obstacle(path: Path, shape: Shape, length: int) -> Obstacle | None:
+    """What becomes of a packet with ``length`` bytes of payload behind UDP's or ICMP's header; None: it arrives."""
+    hops = len(path.hops)
+    if shape.ttl <= hops:
+        offender = path.hops[shape.ttl - 1]
+        return Obstacle(errno.EHOSTUNREACH, _TIME_EXCEEDED, 0, 0, offender, 256 - shape.ttl)
+    if length + _HEADERS > path.mtu and shape.whole:
+        offender_or_none = path.hops[-1] if hops else None
+        return Obstacle(
+            errno.EMSGSIZE, _UNREACHABLE, _FRAGMENTATION_NEEDED, path.mtu, offender_or_none, 256 - hops
+        )
+    return None
+
+
+def report_of(met: Obstacle, destination: tuple[bytes, int], payload: bytes) -> IcmpReport:
+    """What a router reports about a packet that it met an obstacle with."""
+    offender = met.offender or bytes(len(destination[0]))
+    return IcmpReport(met.error, met.kind, met.code, met.info, offender, *destination, payload[:QUOTE], met.ttl)
+
+
+def refusal(path: Path, error: int, destination: tuple[bytes, int], payload: bytes) -> IcmpReport | None:
+    """What is reported of a packet that fails with ``error``; None for errors that are no news by ICMP.
+
+    The far host refuses a port; it is the last router that says that there is no such host or network.
+    """
+    code = _CODES.get(error)
+    if code is None:
+        return None
+    hops = path.hops
+    offender = hops[-1] if hops and error != errno.ECONNREFUSED else destination[0]
+    ttl = 64 - len(hops)
+    return IcmpReport(error, _UNREACHABLE, code, 0, offender, *destination, payload[:QUOTE], ttl)
+
+
+class _Sim(Protocol):
+    """What a :class:`SimPing` needs of :class:`~slirpy.host.sim.SimHost`."""
+
+    def record(self, name: str, far: tuple[bytes, int], detail: int | bytes | None = None) -> None: ...
+
+    def echo(self, sender: SimPing, sequence: int, payload: bytes, address: bytes, shape: Shape) -> int: ...
+
+    def released(self, item: Any) -> None: ...
+
+
+class SimPing:
+    """A :class:`~slirpy.interfaces.PingPeer` in memory."""
+
+    __slots__ = ("_owner", "_shape", "_sim", "mtu")
+
+    def __init__(self, sim: _Sim, owner: PingOwner) -> None:
+        self._sim = sim
+        self._owner: PingOwner | None = owner
+        self._shape = PLAIN
+        self.mtu = 0
+
+    def send(
+        self, sequence: int, payload: Buffer, address: bytes, ttl: int = 0, whole: bool | None = None
+    ) -> int:
+        """See :meth:`slirpy.interfaces.PingPeer.send`."""
+        if self._owner is None:
+            return errno.EBADF
+        if len(address) != 4:
+            return errno.EAFNOSUPPORT
+        self._shape = shaped(self._shape, ttl, whole)
+        data = bytes(payload)
+        self._sim.record("send_ping", (address, sequence), data)
+        return self._sim.echo(self, sequence, data, address, self._shape)
+
+    def tell(self, call: Callable[[PingOwner], None]) -> None:
+        """Something has come for the owner, if there still is one."""
+        if self._owner is not None:
+            call(self._owner)
+
+    def close(self) -> None:
+        """See :meth:`slirpy.interfaces.PingPeer.close`."""
+        if self._owner is not None:
+            self._owner = None
+            self._sim.released(self)
+
+
+def shaped(before: Shape, ttl: int, whole: bool | None) -> Shape:
+    """What a send's arguments make of the shape of the packet before."""
+    return Shape(ttl or before.ttl, before.whole if whole is None else whole)

@@ -1,0 +1,155 @@
+"""Sockets that send and receive packets one by one: UDP, and what :mod:`slirpy.host.ping` adds."""
+
+from __future__ import annotations
+
+import abc
+import errno
+import socket
+from typing import TYPE_CHECKING
+
+from slirpy.host.addresses import name_of, place_of
+from slirpy.host.ipoptions import hear_ttl, queued_errors, set_ttl, set_whole
+from slirpy.interfaces import READ, Buffer, DatagramOwner, IcmpReport
+
+if TYPE_CHECKING:
+    from slirpy.host.sockets import SocketHost
+
+__all__ = ["PacketSocket", "SocketDatagram"]
+
+_BATCH = 64  # packets taken from one socket before others have their turn
+_DATAGRAM_MAX = 65535
+
+
+class PacketSocket(abc.ABC):
+    """What UDP sockets and ping sockets have in common."""
+
+    __slots__ = ("_host", "_sock", "_ttl", "_whole", "mtu")
+
+    def __init__(self, host: SocketHost, sock: socket.socket) -> None:
+        self._host = host
+        self._sock: socket.socket | None = sock
+        self._ttl = 0
+        self._whole: bool | None = None
+        self.mtu = 0
+        """See :attr:`slirpy.interfaces.DatagramPeer.mtu`."""
+        host.poller.register(sock.fileno(), READ, self._ready)
+
+    def _transmit(self, payload: Buffer, name: tuple[str, int], ttl: int = 0, whole: bool | None = None) -> int:
+        sock = self._sock
+        if sock is None:
+            return errno.EBADF
+        if (ttl and ttl != self._ttl) or (whole is not None and whole is not self._whole):
+            self._shape(sock, ttl, whole)
+        try:
+            sock.sendto(payload, name)
+        except BlockingIOError:
+            return errno.EAGAIN
+        except OSError:
+            # It may be about an earlier packet, and told only once: this one has not been tried yet then.
+            try:
+                sock.sendto(payload, name)
+            except OSError as error:
+                if error.errno == errno.EMSGSIZE:
+                    self.mtu = 0
+                    self._read_errors()  # which tell the MTU
+                return error.errno or errno.EIO
+        return 0
+
+    def _shape(self, sock: socket.socket, ttl: int, whole: bool | None) -> None:
+        """Change what the next packets' headers say; what a system cannot do it does not do."""
+        try:
+            if ttl and ttl != self._ttl:
+                if not self._ttl:
+                    hear_ttl(sock)  # who counts hops also wants to know those of the way back
+                set_ttl(sock, ttl)
+                self._ttl = ttl
+            if whole is not None and whole is not self._whole:
+                set_whole(sock, whole)
+                self._whole = whole
+        except OSError:
+            self._ttl, self._whole = ttl or self._ttl, whole
+
+    def _ready(self, mask: int) -> None:
+        for count in range(_BATCH):
+            sock = self._sock
+            if sock is None:
+                return
+            try:
+                self._receive(sock)
+            except BlockingIOError:
+                if not count:  # woken for nothing: then it was for an error
+                    self._read_errors()
+                return
+            except OSError as error:
+                if not self._read_errors():
+                    self._failed(error.errno or errno.EIO, None)
+
+    def _read_errors(self) -> bool:
+        """Tell the owner what the system has queued about earlier packets; False if nothing was."""
+        told = False
+        sock = self._sock
+        if sock is not None:
+            for error, report, mtu in queued_errors(sock):
+                told = True
+                if mtu:
+                    self.mtu = mtu
+                else:
+                    self._failed(error, report)
+                if self._sock is None:
+                    break
+        return told
+
+    @abc.abstractmethod
+    def _receive(self, sock: socket.socket) -> None:
+        """Take one packet and hand it to the owner."""
+
+    @abc.abstractmethod
+    def _failed(self, error: int, report: IcmpReport | None) -> None:
+        """Tell the owner of an error."""
+
+    def close(self) -> None:
+        """Release the socket; see :meth:`slirpy.interfaces.DatagramPeer.close`."""
+        sock = self._sock
+        if sock is None:
+            return
+        self._sock = None
+        self._host.poller.unregister(sock.fileno())
+        sock.close()
+        self._host.released(self)
+
+
+class SocketDatagram(PacketSocket):
+    """A :class:`~slirpy.interfaces.DatagramPeer` on a UDP socket."""
+
+    __slots__ = ("_address", "_owner", "_size")
+
+    def __init__(self, host: SocketHost, sock: socket.socket, owner: DatagramOwner) -> None:
+        self._owner: DatagramOwner | None = owner
+        self._address = place_of(sock.getsockname())
+        self._size = len(self._address[0])
+        super().__init__(host, sock)
+
+    @property
+    def address(self) -> tuple[bytes, int]:
+        """The local address and port."""
+        return self._address
+
+    def send(self, payload: Buffer, address: bytes, port: int, ttl: int = 0, whole: bool | None = None) -> int:
+        """Send one datagram; see :meth:`slirpy.interfaces.DatagramPeer.send`."""
+        if len(address) != self._size:
+            return errno.EAFNOSUPPORT if self._sock is not None else errno.EBADF
+        return self._transmit(payload, name_of(address, port), ttl, whole)
+
+    def _receive(self, sock: socket.socket) -> None:
+        payload, name = sock.recvfrom(_DATAGRAM_MAX)
+        if self._owner is not None:
+            self._owner.datagram(payload, *place_of(name))
+
+    def _failed(self, error: int, report: IcmpReport | None) -> None:
+        if self._owner is not None:
+            self._owner.datagram_error(error, report)
+
+    def close(self) -> None:
+        """Release the socket; see :meth:`slirpy.interfaces.DatagramPeer.close`."""
+        super().close()
+        self._owner = None
