@@ -27,10 +27,15 @@ class CaptureLink(Middleware):
     on, and :attr:`error` says why.
     """
 
-    __slots__ = ("_poller", "_recorder")
+    __slots__ = ("_interface", "_name", "_own", "_poller", "_recorder")
 
     def __init__(
-        self, inner: Link, target: Target | None = None, clock: Callable[[], int] = time.time_ns
+        self,
+        inner: Link,
+        target: Target | Recorder | None = None,
+        clock: Callable[[], int] = time.time_ns,
+        *,
+        name: str = "slirpy",
     ) -> None:
         """Wrap a link, and begin a capture if there is a target.
 
@@ -38,6 +43,7 @@ class CaptureLink(Middleware):
             inner: the link that carries the frames; closed with this one.
             target: as :meth:`start_capture` takes it; None: begin later.
             clock: gives the time of a frame, in nanoseconds since 1970.
+            name: of the interface in a pcapng file, which tells several links apart that share a recorder.
 
         Raises:
             LinkError: the file cannot be written.
@@ -46,6 +52,9 @@ class CaptureLink(Middleware):
         super().__init__(inner)
         self._poller: Poller | None = None
         self._recorder: Recorder | None = None
+        self._name = name
+        self._interface = 0
+        self._own = False
         if target is not None:
             self.start_capture(target, clock=clock)
 
@@ -60,6 +69,8 @@ class CaptureLink(Middleware):
     ) -> Recorder:
         """Write what crosses from now on; for the arguments see :class:`~slirpy.links.recorder.Recorder`.
 
+        A recorder may be given in place of them. It may serve several links, and stays the caller's to close.
+
         Returns:
             The recorder, whose ``frames``, ``dropped`` and ``error`` tell how it goes.
 
@@ -71,11 +82,13 @@ class CaptureLink(Middleware):
         """
         if self._recorder is not None and self._recorder.error is None:
             raise StateError("a capture is running on this link; call stop_capture() first")
+        self._own = not isinstance(target, Recorder)
         if not isinstance(target, Recorder):
             target = Recorder(
                 target, file_format=file_format, max_bytes=max_bytes, max_files=max_files, clock=clock
             )
         self._recorder = target
+        self._interface = target.interface(self._name)
         if self._poller is not None:
             target.start(self._poller)
         return target
@@ -83,7 +96,7 @@ class CaptureLink(Middleware):
     def stop_capture(self) -> Recorder | None:
         """End the capture; the network goes on. Returns its recorder, or None if there is no capture."""
         recorder, self._recorder = self._recorder, None
-        if recorder is not None:
+        if recorder is not None and self._own:
             recorder.close()
         return recorder
 
@@ -103,17 +116,17 @@ class CaptureLink(Middleware):
         """Send frames by the inner link, and write those that it took."""
         taken = self._inner.send(frames)
         if self._recorder is not None:
-            self._recorder.record([frame.parts for frame in frames[:taken]], inbound=False)
+            self._recorder.record([frame.parts for frame in frames[:taken]], False, self._interface)
         return taken
 
     def close(self) -> None:
         """Close the inner link and end the capture. Harmless when repeated."""
         super().close()
-        if self._recorder is not None:
+        if self._recorder is not None and self._own:
             self._recorder.close()  # it stays, for error
 
     def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
         """Write a frame from the guest and pass it on."""
         if self._recorder is not None:
-            self._recorder.record(((frame,),), inbound=True)
+            self._recorder.record(((frame,),), True, self._interface)
         super().input(frame, checksummed, gso_size)

@@ -35,18 +35,25 @@ class TraceLink(Middleware):
             written, the trace ends and the network goes on; :attr:`error` says why. What a callable raises is its own
             matter.
         clock: gives the time of a frame in nanoseconds since 1970; None: the stack's time, as seconds.
+        name: stands in each line before the direction, to tell several links apart.
     """
 
-    __slots__ = ("_clock", "_file", "_out", "error")
+    __slots__ = ("_clock", "_file", "_name", "_out", "error")
 
     error: OSError | ValueError | None
     """What ended the trace early, if anything did: ValueError is what a closed file gives."""
 
     def __init__(
-        self, inner: Link, out: Callable[[str], object] | TextIO, clock: Callable[[], int] | None = time.time_ns
+        self,
+        inner: Link,
+        out: Callable[[str], object] | TextIO,
+        clock: Callable[[], int] | None = time.time_ns,
+        *,
+        name: str = "",
     ) -> None:
         super().__init__(inner)
         self._clock = clock
+        self._name = f" {name}" if name else ""
         self._file: TextIO | None = None
         self._out: Callable[[str], object] | None = None
         if callable(out):
@@ -74,7 +81,7 @@ class TraceLink(Middleware):
         else:
             seconds, rest = divmod(self.now, SECOND)
             now = f"{seconds}.{rest // 1000:06d}"
-        lines = [f"{now} {direction} {describe(frame)}" for frame in frames]
+        lines = [f"{now}{self._name} {direction} {describe(frame)}" for frame in frames]
         if self._out is not None:
             for line in lines:
                 self._out(line)

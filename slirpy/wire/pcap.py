@@ -4,7 +4,7 @@ Only writing: this is what :class:`slirpy.links.recorder.Recorder` needs. To rea
 tcpdump and Wireshark are at hand.
 
 A file is one header of 24 bytes, then for each frame a header of 16 bytes and the frame. All fields are
-little-endian here; readers find out by the magic number. ``slirpy.wire.pcapng`` has the same two functions.
+little-endian here; readers find out by the magic number. ``slirpy.wire.pcapng`` has the same functions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from struct import Struct
 
 from slirpy.interfaces import Buffer
 
-__all__ = ["LINKTYPE_ETHERNET", "SNAPLEN", "header", "record"]
+__all__ = ["LINKTYPE_ETHERNET", "SNAPLEN", "header", "interface", "record"]
 
 MAGIC_NANOSECONDS = 0xA1B23C4D
 LINKTYPE_ETHERNET = 1
@@ -26,18 +26,24 @@ _RECORD_HEADER = Struct("<IIII")  # seconds, nanoseconds, captured length, origi
 _SECOND = 1_000_000_000
 
 
-def header() -> bytes:
-    """What a file begins with."""
+def header(interfaces: Sequence[str] = ()) -> bytes:
+    """What a file begins with; this format has no place for interfaces."""
     return _FILE_HEADER.pack(MAGIC_NANOSECONDS, 2, 4, 0, 0, SNAPLEN, LINKTYPE_ETHERNET)
 
 
-def record(time: int, parts: Sequence[Buffer], inbound: bool) -> bytes:
+def interface(name: str) -> bytes:
+    """Nothing."""
+    return b""
+
+
+def record(time: int, parts: Sequence[Buffer], inbound: bool, interface: int = 0) -> bytes:
     """One frame.
 
     Args:
         time: nanoseconds since 1970, UTC; from 0 to the year 2106.
         parts: what makes up the frame, without the frame check sequence.
         inbound: whether it came from the guest; this format has no place for it.
+        interface: where it crossed; no place either.
     """
     frame = b"".join(parts)
     length = len(frame)

@@ -1,7 +1,8 @@
 """Capture files: the pcapng format (draft-ietf-opsawg-pcapng), with nanoseconds and directions.
 
-Only writing, as in ``slirpy.wire.pcap``, which has the same two functions. A file is a section header, one interface
-description, and for each frame an enhanced packet block, whose flags say which way it went.
+Only writing, as in ``slirpy.wire.pcap``, which has the same functions. A file is a section header, interface
+descriptions, and for each frame an enhanced packet block, whose flags say which way it went. An interface is
+described before the first frame that crosses it, which may be at any time; they are numbered in that order.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from struct import Struct
 from slirpy.interfaces import Buffer
 from slirpy.wire.pcap import LINKTYPE_ETHERNET, SNAPLEN
 
-__all__ = ["header", "record"]
+__all__ = ["header", "interface", "record"]
 
 _SECTION_HEADER, _INTERFACE_DESCRIPTION, _ENHANCED_PACKET = 0x0A0D0D0A, 1, 6
 _BYTE_ORDER = 0x1A2B3C4D
@@ -21,6 +22,7 @@ _NANOSECONDS = 9
 _END, _SHB_USERAPPL, _IF_NAME, _IF_TSRESOL, _EPB_FLAGS = 0, 4, 2, 9, 2
 _INBOUND, _OUTBOUND = 1, 2
 _NAME = b"slirpy"
+_LONGEST_NAME = 1024
 
 _BLOCK = Struct("<II")  # type, total length
 _LENGTH = Struct("<I")
@@ -42,26 +44,31 @@ def _block(kind: int, body: bytes) -> bytes:
     return _LENGTH.pack(kind) + length + body + length
 
 
-def header() -> bytes:
-    """What a file begins with: the section and its only interface."""
-    end = _option(_END, b"")
-    section = _SECTION.pack(_BYTE_ORDER, 1, 0, -1) + _option(_SHB_USERAPPL, _NAME) + end
-    interface = (
+def header(interfaces: Sequence[str] = ()) -> bytes:
+    """What a file begins with: the section, and interfaces of these names."""
+    section = _SECTION.pack(_BYTE_ORDER, 1, 0, -1) + _option(_SHB_USERAPPL, _NAME) + _option(_END, b"")
+    return _block(_SECTION_HEADER, section) + b"".join(map(interface, interfaces))
+
+
+def interface(name: str) -> bytes:
+    """Describes one more interface."""
+    described = (
         _INTERFACE.pack(LINKTYPE_ETHERNET, 0, SNAPLEN)
-        + _option(_IF_NAME, _NAME)
+        + _option(_IF_NAME, name.encode(errors="replace")[:_LONGEST_NAME])
         + _option(_IF_TSRESOL, bytes((_NANOSECONDS,)))
-        + end
+        + _option(_END, b"")
     )
-    return _block(_SECTION_HEADER, section) + _block(_INTERFACE_DESCRIPTION, interface)
+    return _block(_INTERFACE_DESCRIPTION, described)
 
 
-def record(time: int, parts: Sequence[Buffer], inbound: bool) -> bytes:
+def record(time: int, parts: Sequence[Buffer], inbound: bool, interface: int = 0) -> bytes:
     """One frame.
 
     Args:
         time: nanoseconds since 1970, UTC; from 0 to the year 2554.
         parts: what makes up the frame, without the frame check sequence.
         inbound: whether it came from the guest, as ``frames_in`` counts it in :class:`slirpy.stats.Stats`.
+        interface: number of the interface that it crossed.
     """
     frame = b"".join(parts)
     length = len(frame)
@@ -70,7 +77,7 @@ def record(time: int, parts: Sequence[Buffer], inbound: bool) -> bytes:
     total = _PACKET.size + captured + padding + _PACKET_END.size
     return b"".join(
         (
-            _PACKET.pack(_ENHANCED_PACKET, total, 0, time >> 32, time & 0xFFFFFFFF, captured, length),
+            _PACKET.pack(_ENHANCED_PACKET, total, interface, time >> 32, time & 0xFFFFFFFF, captured, length),
             frame[:SNAPLEN],
             bytes(padding),
             _PACKET_END.pack(_EPB_FLAGS, 4, _INBOUND if inbound else _OUTBOUND, _END, 0, total),

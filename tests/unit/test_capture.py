@@ -227,7 +227,7 @@ def test_the_format_is_that_of_the_argument_before_that_of_the_name(tmp_path: Pa
     file = io.BytesIO()
     link = CaptureLink(FakeLink())
     link.start_capture(file, file_format="pcapng")
-    assert file.getvalue() == pcapng.header()
+    assert file.getvalue() == pcapng.header(["slirpy"])
     link.stop_capture()
     link.start_capture(tmp_path / "x.pcapng", file_format="pcap")
     assert (tmp_path / "x.pcapng").read_bytes() == pcap.header()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
+import struct
 import subprocess
+import time
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import pytest
 from slirpy.interfaces import Frame
 from slirpy.links.callback import CallbackLink
 from slirpy.links.capture import CaptureLink
+from slirpy.links.recorder import Recorder
 from slirpy.wire import pcap, pcapng
 
 FRAME = bytes(range(60))
@@ -34,7 +38,7 @@ def blocks(data: bytes) -> list[tuple[int, bytes]]:
 
 def test_dpkt_reads_frames_of_every_length_and_their_nanoseconds() -> None:
     frames = [(TIME + n, bytes([n]) * n) for n in range(1, 80)]
-    data = pcapng.header() + b"".join(pcapng.record(when, (frame,), True) for when, frame in frames)
+    data = pcapng.header(["slirpy"]) + b"".join(pcapng.record(when, (frame,), True) for when, frame in frames)
     reader = dpkt.pcapng.Reader(io.BytesIO(data))
     assert (reader.datalink(), reader.snaplen) == (dpkt.pcap.DLT_EN10MB, 262144)
     read = list(reader)
@@ -44,7 +48,7 @@ def test_dpkt_reads_frames_of_every_length_and_their_nanoseconds() -> None:
 
 
 def test_the_blocks_are_those_of_the_draft() -> None:
-    data = pcapng.header() + pcapng.record(TIME, (FRAME[:10], memoryview(FRAME)[10:]), True)
+    data = pcapng.header(["slirpy"]) + pcapng.record(TIME, (FRAME[:10], memoryview(FRAME)[10:]), True)
     (section, _), (interface, described), (packet, body) = blocks(data)
     assert (section, interface, packet) == (0x0A0D0D0A, 1, 6)
     assert described[:8] == bytes.fromhex("0100 0000 00000400")
@@ -89,3 +93,92 @@ def test_tshark_reads_what_a_link_has_captured(tmp_path: Path, suffix: str) -> N
     assert [row[1] for row in rows] == ["60", "180", "120"]
     directions = [int(row[2], 16) for row in rows if row[2]]
     assert directions == ([2, 2, 1] if suffix == "pcapng" else [])
+
+
+# ------------------------------------------------------------------------------------------- several interfaces
+
+
+def named(data: bytes) -> tuple[list[str], list[tuple[str, bytes]]]:
+    """The names of the interfaces, and of each frame the interface and itself, as the draft has them."""
+    names: list[str] = []
+    frames: list[tuple[str, bytes]] = []
+    for kind, body in blocks(data):
+        if kind == 1:
+            code, length = struct.unpack_from("<HH", body, 8)
+            assert code == 2
+            names.append(body[12 : 12 + length].decode())
+        elif kind == 6:
+            number, _, _, captured = struct.unpack_from("<IIII", body)
+            frames.append((names[number], body[20 : 20 + captured]))
+    return names, frames
+
+
+def test_links_that_share_a_recorder_are_told_apart() -> None:
+    file = io.BytesIO()
+    recorder = Recorder(file, file_format="pcapng")
+    links = [CaptureLink(CallbackLink(lambda frame: None), recorder, name=name) for name in ("one", "two")]
+    links[1].send([Frame((FRAME,))])
+    links[0].input(FRAME * 2)
+    links[0].close()  # the recorder is not its own
+    third = CaptureLink(CallbackLink(lambda frame: None), name="three")
+    third.start_capture(recorder)
+    again = CaptureLink(CallbackLink(lambda frame: None), recorder, name="one")
+    for link in (third, again, links[1]):
+        link.send([Frame((FRAME[:20],))])
+    third.stop_capture()
+    recorder.close()
+    assert named(file.getvalue()) == (
+        ["one", "two", "three"],
+        [("two", FRAME), ("one", FRAME * 2), *((name, FRAME[:20]) for name in ("three", "one", "two"))],
+    )
+
+
+def test_each_of_the_files_in_turn_describes_all_interfaces(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "x.pcapng", max_bytes=400, max_files=2)
+    links = [CaptureLink(CallbackLink(lambda frame: None), recorder, name=name) for name in ("one", "two")]
+    for number in range(10):
+        links[number % 2].input(FRAME)
+    recorder.close()
+    latest, before = (named((tmp_path / name).read_bytes()) for name in ("x.pcapng", "x.1.pcapng"))
+    assert latest[0] == before[0] == ["one", "two"]
+    assert (
+        before[1] + latest[1]
+        == [(("one", "two")[n % 2], FRAME) for n in range(10)][-len(before[1] + latest[1]) :]
+    )
+
+
+def test_who_reads_a_named_pipe_later_learns_of_all_interfaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 10**9
+    monkeypatch.setattr(time, "monotonic_ns", lambda: now)
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    recorder = Recorder(path, file_format="pcapng")
+    links = [CaptureLink(CallbackLink(lambda frame: None), recorder, name=name) for name in ("one", "two")]
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    now += 10**9
+    links[1].input(FRAME)
+    links.append(CaptureLink(CallbackLink(lambda frame: None), recorder, name="three"))
+    links[2].input(FRAME)
+    assert named(os.read(reader, 65536)) == (["one", "two", "three"], [("two", FRAME), ("three", FRAME)])
+    os.close(reader)
+    recorder.close()
+
+
+def test_a_full_disk_when_an_interface_is_described(tmp_path: Path) -> None:
+    class Full(io.BytesIO):
+        full = False
+
+        def write(self, data: object) -> int:
+            if self.full:
+                raise OSError(28, "No space left on device")
+            return 0
+
+    file = Full()
+    recorder = Recorder(file, file_format="pcapng")
+    file.full = True
+    link = CaptureLink(CallbackLink(lambda frame: None), recorder)
+    link.input(FRAME)
+    assert recorder.error is not None
+    assert recorder.frames == 0

@@ -1,0 +1,275 @@
+"""What captures are written to: a file, files in turn, a file object, a pipe.
+
+A file is written without a buffer of ours, whole records in one call: who opens it sees every frame of the
+batches that are over, and nothing is lost with the process. A pipe is never waited for: its reader (Wireshark, say)
+may be slow, go away and, with a named pipe, come back; the network notices none of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import stat
+import time
+from collections.abc import Callable
+from io import IOBase
+from pathlib import Path
+from typing import BinaryIO, Protocol, TypeAlias
+
+from slirpy.errors import LinkError
+from slirpy.interfaces import WRITE, Poller
+
+__all__ = ["FileOutput", "NamedFile", "Output", "Pipe", "is_fifo"]
+
+Header: TypeAlias = Callable[[], bytes]
+"""Gives what a file begins with: what has been described until then is in it."""
+
+BACKLOG = 4 << 20
+"""Bytes that wait for the reader of a pipe; what is more is dropped."""
+READER_EVERY = 100_000_000
+"""Nanoseconds between two looks whether a named pipe has a reader."""
+LAST_WAIT = 1.0
+"""Seconds that the reader of a pipe has at the end, to take what waits."""
+
+
+class Output(Protocol):
+    def write(self, records: list[bytes]) -> int:
+        """Write whole records, and return how many were dropped."""
+        ...
+
+    def describe(self, block: bytes) -> None:
+        """Write something that every record from here on needs; what begins later has it in its header."""
+        ...
+
+    def close(self) -> None: ...
+
+    def abandon(self) -> None:
+        """Close after a failure."""
+        ...
+
+
+class FileOutput:
+    """A file of the caller's."""
+
+    def __init__(self, header: Header, file: BinaryIO | IOBase) -> None:
+        self._file: BinaryIO = file  # type: ignore[assignment] # IOBase has no write() for type checkers
+        self.describe(header())
+
+    def write(self, records: list[bytes]) -> int:
+        self.describe(b"".join(records))
+        return 0
+
+    def describe(self, block: bytes) -> None:
+        self._file.write(block)
+        self._file.flush()
+
+    def close(self) -> None:
+        """It stays the caller's."""
+
+    abandon = close
+
+
+class NamedFile:
+    """A file, or several in turn."""
+
+    def __init__(self, header: Header, path: Path, max_bytes: int | None, max_files: int) -> None:
+        self._header = header
+        self._path = path
+        self._max_bytes = max_bytes
+        self._max_files = max_files
+        self._fd = -1
+        self._size = self._begun = 0
+        try:
+            self._open()
+        except OSError as error:
+            self.abandon()
+            raise cannot_write(path, error) from None
+
+    def _open(self) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        self._fd = os.open(self._path, flags, 0o666)
+        self._size = 0
+        self._begun = 0
+        self.describe(self._header())
+
+    def write(self, records: list[bytes]) -> int:
+        if self._max_bytes is None:
+            self._append(b"".join(records))
+            return 0
+        for record in records:
+            if self._size + len(record) > self._max_bytes and self._size > self._begun:
+                self._rotate()
+            self._append(record)
+        return 0
+
+    def describe(self, block: bytes) -> None:
+        if self._begun == self._size:
+            self._begun += len(block)
+        self._append(block)
+
+    def _append(self, data: bytes) -> None:
+        """Write all of it, or leave the file as it was: a reader never meets half a record."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except OSError:
+            try:
+                os.ftruncate(self._fd, self._size)
+            except OSError:
+                pass  # a device
+            raise
+        self._size += len(data)
+
+    def _rotate(self) -> None:
+        os.close(self._fd)
+        self._fd = -1
+        for number in range(self._max_files - 1, 0, -1):
+            older = self._numbered(number - 1)
+            if older.exists():
+                older.replace(self._numbered(number))
+        self._open()
+
+    def _numbered(self, number: int) -> Path:
+        return self._path.with_suffix(f".{number}{self._path.suffix}") if number else self._path
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    abandon = close
+
+
+class Pipe:
+    """A pipe that is never waited for; a named one may have one reader after the other."""
+
+    def __init__(
+        self, header: Header, failed: Callable[[OSError], None], *, fd: int = -1, path: Path | None = None
+    ) -> None:
+        self.poller: Poller | None = None
+        self._header = header
+        self._failed = failed
+        self._path = path
+        self._fd = fd
+        self._backlog = bytearray()
+        self._waiting = False
+        self._looked = 0
+        if path is None:
+            self._fd = _nonblocking(fd)
+            self._begin()
+            return
+        try:
+            self._look()
+        except OSError as error:
+            raise cannot_write(path, error) from None
+
+    def _begin(self) -> None:
+        self._backlog[:] = self._header()
+        self._drain()
+
+    def _look(self) -> None:
+        """Open a named pipe if somebody reads it."""
+        now = time.monotonic_ns()
+        if self._looked and now - self._looked < READER_EVERY:
+            return
+        self._looked = now
+        assert self._path is not None
+        try:
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # which says: no reader yet
+                raise
+            return
+        self._begin()
+
+    def write(self, records: list[bytes]) -> int:
+        if self._fd < 0:
+            self._look()
+        if self._fd < 0:
+            return len(records)
+        dropped = 0
+        for record in records:
+            if len(self._backlog) + len(record) > BACKLOG:
+                dropped += 1
+            else:
+                self._backlog += record
+        if not self._waiting:
+            self._drain()
+        return dropped
+
+    def describe(self, block: bytes) -> None:
+        if self._fd >= 0:  # else it will be in the header
+            self._backlog += block
+            if not self._waiting:
+                self._drain()
+
+    def _drain(self) -> None:
+        try:
+            while self._backlog:
+                del self._backlog[: os.write(self._fd, self._backlog)]
+        except BlockingIOError:
+            if self.poller is not None and not self._waiting:
+                self._waiting = True
+                self.poller.register(self._fd, WRITE, self._ready)
+            return
+        except OSError as error:
+            self.abandon()
+            if self._path is None:
+                self._failed(error)
+            return
+        self._unwait()
+
+    def _ready(self, mask: int) -> None:
+        self._drain()
+
+    def _unwait(self) -> None:
+        if self._waiting and self.poller is not None:
+            self.poller.unregister(self._fd)
+        self._waiting = False
+
+    def close(self) -> None:
+        end = time.monotonic() + LAST_WAIT
+        while self._backlog and self._fd >= 0 and (left := end - time.monotonic()) > 0:
+            if select.select([], [self._fd], [], left)[1]:
+                self._drain()
+        self.abandon()
+
+    def abandon(self) -> None:
+        self._unwait()
+        self._backlog.clear()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def is_fifo(name: str | os.PathLike[str]) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(name).st_mode)
+    except OSError:
+        return False  # opening it will tell
+
+
+def _nonblocking(fd: int) -> int:
+    """The descriptor of a pipe as one that does not block, for us alone: others may hold the same pipe."""
+    try:
+        if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                os.set_blocking(fd, False)
+            return fd
+        try:
+            own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:  # no /proc here, or somebody else's pipe
+            os.set_blocking(fd, False)
+            return fd
+    except OSError as error:
+        why = os.strerror(error.errno or 0).lower()
+        raise LinkError(f"capture to descriptor {fd}: {why}; give the writing end of a pipe") from None
+    os.close(fd)
+    return own
+
+
+def cannot_write(path: Path, error: OSError) -> LinkError:
+    why = os.strerror(error.errno or 0)
+    return LinkError(f'capture file "{path}": cannot be written: {why}; name a file in a folder of yours')
