@@ -52,7 +52,7 @@ def counters() -> str:
 
 def qemu_keys() -> str:
     """Which keys of QEMU's option string are understood."""
-    known = ", ".join(f"`{key}`" for key in (*qemu.KEYS, *qemu.REPEATED))
+    known = ", ".join(f"`{key}`" for key in (*qemu.KEYS, *qemu.SWITCHES, *qemu.REPEATED))
     not_yet = ", ".join(f"`{key}`" for key in qemu.NOT_YET)
     return f"Understood: {known} (the last two may repeat).\n\nKnown, but not built yet: {not_yet}."
 

@@ -16,6 +16,8 @@ from slirpy.errors import ConfigError, ForwardError, LinkError, SlirpyError, Sta
 from slirpy.interfaces import Action, FlowRequest, LinkFeatures, Verdict
 from slirpy.nic import Attachment, Nic
 from slirpy.rules.hostfwd import HostForward
+from slirpy.rules.outbound import Outbound
+from slirpy.rules.policy import Rule, RulePolicy
 from slirpy.rules.resolver import Resolver
 from slirpy.runtime import Slirp
 from slirpy.stats import Stats
@@ -32,7 +34,10 @@ __all__ = [
     "LinkError",
     "LinkFeatures",
     "Nic",
+    "Outbound",
     "Resolver",
+    "Rule",
+    "RulePolicy",
     "Slirp",
     "SlirpyError",
     "Stack",

@@ -65,8 +65,9 @@ class Stack(IPStack):
         asked = (config.gateway_address, _LIMITED_BROADCAST, config.broadcast_address)
         self.bind(asked, _DHCP_PORT, self._dhcp)
         self._dns = DnsService(config, self, host)
-        self.bind((config.dns_address,), _DNS_PORT, self._dns)
-        self.stream_services[config.dns_address, _DNS_PORT] = self._dns.stream
+        if not config.restrict:  # what is asked there leaves this machine
+            self.bind((config.dns_address,), _DNS_PORT, self._dns)
+            self.stream_services[config.dns_address, _DNS_PORT] = self._dns.stream
         self.forwards = Forwards(host, self._tcp, self._udp, self._forward_target)
         try:
             for rule in config.hostfwd:

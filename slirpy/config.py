@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from slirpy.errors import ConfigError
-from slirpy.interfaces import Policy
+from slirpy.interfaces import Policy, Refused
 from slirpy.rules.dhcp import (
     BootFile,
     GuestRoute,
@@ -28,6 +28,8 @@ from slirpy.rules.dhcp import (
     parse_route,
 )
 from slirpy.rules.hostfwd import HostForward, parse_hostfwd
+from slirpy.rules.outbound import Outbound, parse_outbound
+from slirpy.rules.policy import Rule, RulePolicy
 from slirpy.rules.qemu import read_qemu
 from slirpy.rules.resolver import Resolver, parse_resolver
 
@@ -92,8 +94,14 @@ class Config:
     """DNS servers to forward to, ``ADDR[:PORT]`` each. Default: those of the host's resolv.conf."""
     host_loopback: bool
     """Whether the gateway's address leads to the host's 127.0.0.1."""
+    restrict: bool
+    """Whether guests are shut in: they reach what is inside the network, and answer what is forwarded to them."""
+    outbound: Outbound | None
+    """Source address and interface of sockets that go outward, as :func:`parse_outbound` reads them, or parsed."""
     policy: Policy | None
-    """Asked once for each new flow; None allows all."""
+    """Asked once for each new flow; None allows all. A list of rules makes a :class:`RulePolicy` of them."""
+    on_refused: Refused | None
+    """Told of each flow that ``policy`` or ``restrict`` has refused; of UDP, of each datagram."""
 
     def __init__(
         self,
@@ -116,7 +124,10 @@ class Config:
         hostfwd: Sequence[HostForward | str] = (),
         resolvers: Sequence[Resolver | str] | None = None,
         host_loopback: bool = True,
-        policy: Policy | None = None,
+        restrict: bool = False,
+        outbound: Outbound | str | None = None,
+        policy: Policy | Sequence[Rule | str] | None = None,
+        on_refused: Refused | None = None,
     ) -> None:
         put = partial(object.__setattr__, self)  # the way round "frozen"
         network = self._network(net)
@@ -158,8 +169,25 @@ class Config:
             )
         put("resolvers", resolvers)
         put("host_loopback", host_loopback)
+        if not isinstance(restrict, bool):
+            raise ConfigError(f"restrict is True or False; given was {restrict!r}")
+        put("restrict", restrict)
+        put("outbound", parse_outbound(outbound) if isinstance(outbound, str) else outbound)
+        if policy is not None and not callable(policy):
+            policy = RulePolicy(_sequence("policy", policy))
         put("policy", policy)
+        self._check_redirects()
+        put("on_refused", on_refused)
         check_static_leases(self.static_leases, network, self.server_addresses)  # which want all that is above
+
+    def _check_redirects(self) -> None:
+        """A target lies in the host's world, where the addresses of this network mean something else, or nothing."""
+        for rule in self.policy.rules if isinstance(self.policy, RulePolicy) else ():
+            if rule.redirect is not None and len(rule.redirect[0]) == 4 and self.contains(rule.redirect[0]):
+                raise ConfigError(
+                    f'rule "{rule}": its target is in the virtual network, not in the host\'s world; write host for'
+                    " the host's loopback"
+                )
 
     @staticmethod
     def _network(value: IPv4Network | str) -> IPv4Network:

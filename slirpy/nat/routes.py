@@ -10,12 +10,13 @@ import enum
 from typing import NamedTuple
 
 from slirpy.config import Config
-from slirpy.interfaces import Action, FlowRequest
+from slirpy.interfaces import Action, FlowRequest, Verdict
 
 __all__ = ["LOOPBACK", "Refusal", "Route", "Router"]
 
 LOOPBACK = b"\x7f\0\0\x01"
 _LIMITED_BROADCAST = b"\xff\xff\xff\xff"
+_RESTRICTED = Verdict(Action.REJECT, reason="restrict")
 
 
 class Refusal(enum.Enum):
@@ -46,17 +47,28 @@ class Router:
         """The host address and port for a flow that is for no virtual service."""
         config = self._config
         refusal, address = self._lookup(request.destination)
+        if refusal is Refusal.MARTIAN:
+            return refusal  # nobody's, and nobody need hear of it
+        if config.restrict:
+            return self._refuse(request, _RESTRICTED)
         if refusal is not None:
             return refusal
         if config.policy is not None:
+            if (
+                address is LOOPBACK
+            ):  # by its one name, or a rule about the gateway would not hold for broadcasts
+                request = request._replace(destination=config.gateway_address, host=True)
             verdict = config.policy(request)
-            if verdict.action is Action.DROP:
-                return Refusal.DROP
-            if verdict.action is Action.REJECT:
-                return Refusal.PROHIBITED
+            if verdict.action is not Action.ALLOW:
+                return self._refuse(request, verdict)
             if verdict.redirect is not None:
                 return Route(*verdict.redirect)
         return Route(address, request.destination_port)
+
+    def _refuse(self, request: FlowRequest, verdict: Verdict) -> Refusal:
+        if self._config.on_refused is not None:
+            self._config.on_refused(request, verdict)
+        return Refusal.DROP if verdict.action is Action.DROP else Refusal.PROHIBITED
 
     def _lookup(self, destination: bytes) -> tuple[Refusal | None, bytes]:
         config = self._config

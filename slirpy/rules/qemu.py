@@ -7,17 +7,22 @@ from typing import Any
 
 from slirpy.errors import ConfigError
 
-__all__ = ["KEYS", "NOT_YET", "REPEATED", "read_qemu"]
+__all__ = ["KEYS", "NOT_YET", "REPEATED", "SWITCHES", "read_qemu"]
 
 KEYS = {name: name for name in ("net", "host", "dns", "dhcpstart", "hostname", "domainname")}
 """QEMU's keys with one value, and which argument of :class:`slirpy.Config` each is."""
 REPEATED = {name: name for name in ("hostfwd", "dnssearch")}
 """Keys that may be given several times."""
+SWITCHES = {name: name for name in ("restrict",)}
+"""Keys that are on or off."""
 NOT_YET = (
-    "restrict", "tftp", "tftp-server-name", "bootfile", "smb", "smbserver", "guestfwd", "ipv4", "ipv6",
+    "tftp", "tftp-server-name", "bootfile", "smb", "smbserver", "guestfwd", "ipv4", "ipv6",
     "ipv6-net", "ipv6-host", "ipv6-prefix", "ipv6-prefixlen", "ipv6-dns",
 )  # fmt: skip
 """Keys of QEMU's that slirpy does not serve."""
+
+_ON = ("on", "yes", "true", "y")
+_OFF = ("off", "no", "false", "n")
 
 
 def read_qemu(options: str) -> dict[str, Any]:
@@ -39,13 +44,22 @@ def read_qemu(options: str) -> dict[str, Any]:
             given.setdefault(REPEATED[key], []).append(value)
         elif key in KEYS:
             given[KEYS[key]] = value
+        elif key in SWITCHES:
+            given[SWITCHES[key]] = _switch(item, value if equals else "on")
         elif key in NOT_YET:
             raise ConfigError(f'"{item}": the option {key} is known but not built yet; leave it out')
         else:
-            near = difflib.get_close_matches(key, [*KEYS, *REPEATED, *NOT_YET], 1)
+            near = difflib.get_close_matches(key, [*KEYS, *SWITCHES, *REPEATED, *NOT_YET], 1)
             hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(KEYS)}"
             raise ConfigError(f'"{item}": unknown option "{key}"{hint}')
     return given
+
+
+def _switch(item: str, value: str) -> bool:
+    """A value as QEMU writes it."""
+    if value not in _ON and value not in _OFF:
+        raise ConfigError(f'"{item}": "{value}" is neither on nor off')
+    return value in _ON
 
 
 def _split(options: str) -> list[str]:

@@ -256,7 +256,7 @@ def test_a_doubled_comma_is_one() -> None:
 
 
 NOT_YET = (
-    "restrict=on", "tftp=/srv", "tftp-server-name=t", "bootfile=pxe", "smb=/srv", "smbserver=10.0.2.4",
+    "tftp=/srv", "tftp-server-name=t", "bootfile=pxe", "smb=/srv", "smbserver=10.0.2.4",
     "guestfwd=tcp:10.0.2.9:80-cmd:cat", "ipv4=off", "ipv6=on", "ipv6-net=fec0::/64", "ipv6-host=fec0::2",
     "ipv6-prefix=fec0::", "ipv6-prefixlen=64", "ipv6-dns=fec0::3",
 )  # fmt: skip

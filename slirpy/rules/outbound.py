@@ -1,0 +1,66 @@
+"""By which address and interface sockets go outward."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from slirpy.errors import ConfigError
+
+__all__ = ["Outbound", "parse_outbound"]
+
+_NAME_MAX = 15  # IFNAMSIZ of every system with such names, less the NUL
+_HELP = "write an address of this host, the name of an interface, or both: 192.0.2.1,eth0"
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """The source of what goes outward. The host's loopback is reached as ever."""
+
+    address: bytes | None = None
+    """Source address of IPv4, four bytes; None: the system chooses."""
+    address6: bytes | None = None
+    """Source address of IPv6, sixteen bytes; None: the system chooses."""
+    interface: str | None = None
+    """Interface by which packets leave and come; None: as the system routes them."""
+
+    def source(self, size: int) -> bytes | None:
+        """The source address for destinations of ``size`` bytes."""
+        return self.address if size == 4 else self.address6
+
+    def __str__(self) -> str:
+        addresses = [str(ip_address(a)) for a in (self.address, self.address6) if a is not None]
+        return ",".join(addresses + ([self.interface] if self.interface else []))
+
+
+def parse_outbound(text: str) -> Outbound:
+    """Read ``ADDRESS``, ``INTERFACE``, or several with commas: one IPv4 address, one IPv6 address, one interface.
+
+    Raises:
+        ConfigError: it is none of them. Whether this host has them is seen when the network starts.
+    """
+    parts: dict[str, bytes | str] = {}
+    for part in text.split(","):
+        kind, value = _part(text, part.strip())
+        if kind in parts:
+            raise ConfigError(f'outbound "{text}": "{part}" is one {kind} too many; {_HELP}')
+        parts[kind] = value
+    four, six, name = parts.get("IPv4 address"), parts.get("IPv6 address"), parts.get("interface")
+    return Outbound(
+        four if isinstance(four, bytes) else None,
+        six if isinstance(six, bytes) else None,
+        name if isinstance(name, str) else None,
+    )
+
+
+def _part(text: str, part: str) -> tuple[str, bytes | str]:
+    try:
+        address = ip_address(part)
+    except ValueError:
+        if not re.fullmatch(rf"[^\s/:,]{{1,{_NAME_MAX}}}", part) or re.fullmatch(r"[0-9.]+", part):
+            raise ConfigError(f'outbound "{text}": "{part}" is no address and no interface; {_HELP}') from None
+        return "interface", part
+    if address.is_unspecified or address.is_multicast or address.is_loopback:
+        raise ConfigError(f'outbound "{text}": nothing goes out from {address}; {_HELP}')
+    return f"IPv{address.version} address", address.packed
