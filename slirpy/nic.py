@@ -8,11 +8,13 @@ from typing import TypeAlias
 from slirpy.core.port import LinkPort
 from slirpy.interfaces import Buffer
 from slirpy.links.callback import CallbackLink
+from slirpy.links.endpoint import Endpoint
+from slirpy.links.listener import StreamListener
 
 Detach: TypeAlias = Callable[[LinkPort], None]
 """Takes a link out of its network."""
 
-__all__ = ["Attachment", "Nic"]
+__all__ = ["Attachment", "Nic", "Serving"]
 
 
 class Attachment:
@@ -43,6 +45,31 @@ class Attachment:
         """
         if not self._port.closed:
             self._detach(self._port)
+
+
+class Serving:
+    """An address at which guests connect, as :meth:`Slirp.serve` returns it."""
+
+    __slots__ = ("_close", "_listener")
+
+    def __init__(self, listener: StreamListener, close: Callable[[], None]) -> None:
+        self._listener = listener
+        self._close = close
+
+    @property
+    def address(self) -> Endpoint:
+        """Where it listens, with the port that was chosen where 0 was asked for."""
+        return self._listener.address
+
+    @property
+    def guests(self) -> int:
+        """How many are connected."""
+        return self._listener.guests
+
+    def close(self) -> None:
+        """Accept no more guests; those that are there stay. Harmless when repeated, and after the network's end."""
+        if not self._listener.closed:
+            self._close()
 
 
 class Nic(Attachment):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,14 +16,19 @@ from slirpy.assembly import Stack
 from slirpy.config import Config
 from slirpy.core.flows import FlowInfo
 from slirpy.core.port import LinkPort
-from slirpy.errors import StateError
+from slirpy.errors import ConfigError, StateError
 from slirpy.host.drivers import LoopDriver, ThreadDriver, through_loop
+from slirpy.host.local import LocalTargets
 from slirpy.host.mailbox import LIMIT, Mailbox
 from slirpy.host.poller import SelectorPoller
 from slirpy.host.sockets import SocketHost
-from slirpy.interfaces import Link, LinkFeatures
+from slirpy.interfaces import READ, WRITE, Link, LinkFeatures
 from slirpy.links.callback import CallbackLink
-from slirpy.nic import Attachment, Nic
+from slirpy.links.endpoint import Endpoint, parse_endpoint
+from slirpy.links.listener import StreamListener
+from slirpy.links.stream import StreamLink
+from slirpy.nic import Attachment, Nic, Serving
+from slirpy.rules.guestfwd import Command, GuestForward, make_guestfwd
 from slirpy.rules.hostfwd import HostForward, parse_hostfwd
 from slirpy.services.leases import Lease
 from slirpy.stats import Stats
@@ -74,6 +80,8 @@ class Slirp:
         self._poller = SelectorPoller()
         self._host = SocketHost(self._poller)
         self._nics: list[Nic] = []
+        self._listeners: list[StreamListener] = []
+        self._watched: set[int] = set()
         self._inbox: list[Callable[[], object]] = []
         self._busy = self._interrupted = False
         self._closed = self._closing = False
@@ -131,6 +139,93 @@ class Slirp:
 
     def _detach(self, port: LinkPort) -> None:
         self._call(partial(self._stack.detach, port))
+
+    def serve(
+        self, at: str | Endpoint | int, *, wrap: Callable[[Link], Link] | None = None, limit: int = 256
+    ) -> Serving:
+        """Let guests connect, such as those of QEMU with ``-netdev stream``, and take each out when it goes.
+
+        One that comes again gets the address that it had, and its connections go on.
+
+        Args:
+            at: ``unix:PATH``, ``tcp:HOST:PORT`` (port 0 takes a free one), or the descriptor of a listening socket,
+                which is taken over. Whoever can connect is on the network: keep to 127.0.0.1, or to a unix socket
+                in a folder of yours.
+            wrap: puts a link around each guest's, as in :meth:`attach`.
+            limit: guests at a time; more wait until one goes.
+
+        Returns:
+            Where it listens, and what ends it.
+
+        Raises:
+            LinkError: the address is in use, or cannot be had.
+        """
+
+        def welcome(link: StreamLink) -> None:
+            attachment = self.attach_link(link if wrap is None else wrap(link))
+            link.on_state = lambda there: None if there else attachment.close()
+
+        def listen() -> Serving:
+            listener = StreamListener(parse_endpoint(at) if isinstance(at, str) else at, welcome, limit=limit)
+            listener.start(self._poller, self.stats)
+            self._listeners = [listener, *(other for other in self._listeners if not other.closed)]
+            return Serving(listener, lambda: self._call(listener.close))
+
+        self._check_open()
+        return self._call(listen)
+
+    # ------------------------------------------------------------------------------ your descriptors
+
+    def watch(self, fd: int, ready: Callable[[int], object], events: int = READ) -> None:
+        """Wait for a descriptor of yours together with those of the network.
+
+        So a program with few things of its own to wait for needs no other loop, however the network is driven.
+        ``ready`` is called during each poll at which the descriptor is ready, by the thread that drives the network:
+        read what is there. It may send frames, plug in links, and call ``unwatch``. What it raises goes where
+        exceptions of ``on_frame`` go.
+
+        Args:
+            fd: of a socket, pipe or terminal; on Windows of a socket. It stays yours.
+            ready: called with the events that are there.
+            events: ``selectors.EVENT_READ``, ``selectors.EVENT_WRITE``, or both together.
+
+        Raises:
+            ConfigError: there is no such descriptor, or it cannot be waited for (a regular file).
+            StateError: it is watched already, or the network is closed.
+        """
+        if not isinstance(fd, int) or fd < 0:
+            raise ConfigError(f"descriptor {fd!r} cannot be watched: give a number, such as sock.fileno()")
+        if not events or events & ~(READ | WRITE):
+            raise ConfigError(f"events {events!r}: give selectors.EVENT_READ, EVENT_WRITE, or both")
+
+        def tell(mask: int) -> None:
+            ready(mask)
+
+        def register() -> None:
+            try:
+                self._poller.register(fd, events, tell)
+            except ValueError:
+                raise StateError(f"descriptor {fd} is watched already; call unwatch({fd}) first") from None
+            except OSError as error:
+                why = os.strerror(error.errno or 0).lower()
+                raise ConfigError(
+                    f"descriptor {fd} cannot be watched: {why}; give that of an open socket or pipe"
+                ) from None
+            self._watched.add(fd)
+
+        self._check_open()
+        self._call(register)
+
+    def unwatch(self, fd: int) -> None:
+        """Wait for a descriptor no more; before it is closed. Harmless when it is not watched."""
+
+        def unregister() -> None:
+            if fd in self._watched:
+                self._watched.remove(fd)
+                self._poller.unregister(fd)
+
+        if not self._closed:
+            self._call(unregister)
 
     # ----------------------------------------------------------------------------------------- time
 
@@ -452,6 +547,10 @@ class Slirp:
             for port in list(self._stack.ports):
                 self._stack.detach(port)
             self._nics.clear()
+            for listener in self._listeners:
+                listener.close()
+            self._listeners.clear()
+            self._watched.clear()
             if self._loop is not None:
                 self._loop.close()
                 self._loop = None

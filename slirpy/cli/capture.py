@@ -6,15 +6,17 @@ import os
 import re
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
+from slirpy.cli.serving import tell
 from slirpy.errors import ConfigError, LinkError
 
 if TYPE_CHECKING:
     from slirpy.interfaces import Link
     from slirpy.links.recorder import Recorder
 
-__all__ = ["STANDARD", "CaptureOption", "open_recorder", "own_standard_output", "parse_capture", "tracing"]
+__all__ = ["STANDARD", "CaptureOption", "FrameLog", "open_recorder", "own_standard_output", "parse_capture"]
 
 STANDARD = "-"
 _OPTIONS = re.compile(r",(format|max|files)=([^,]*)")
@@ -97,20 +99,90 @@ def open_recorder(text: str, output: int | None = None) -> Recorder:
     )
 
 
-def tracing(link: Link, name: str, stack: ExitStack) -> Link:
-    """Wrap a link, so that each frame gives a line in a file; ``-`` is standard error.
+def open_trace(name: str, stack: ExitStack) -> TextIO:
+    """The file of a trace, until ``stack`` ends; ``-`` is standard error.
 
     Raises:
         LinkError: the file cannot be written.
     """
-    from slirpy.links.trace import TraceLink
-
     if name == STANDARD:
-        return TraceLink(link, sys.stderr)
+        return sys.stderr
     try:
-        return TraceLink(link, stack.enter_context(open(name, "w", encoding="utf-8")))
+        return stack.enter_context(open(name, "w", encoding="utf-8"))
     except OSError as error:
         why = os.strerror(error.errno or 0)
         raise LinkError(
             f'trace file "{name}": cannot be written: {why}; name a file in a folder of yours'
         ) from None
+
+
+class FrameLog:
+    """What ``--capture`` and ``--trace`` want of a command, around each of its links.
+
+    All links write to the same file. In pcapng each is an interface with its name, and in the trace a name.
+
+    Args:
+        capture: value of ``--capture``, or None.
+        trace: name of a file, ``-``, or None.
+        stack: at whose end the files are closed.
+        several: whether there may be several links, so that a line of the trace has to name its own.
+        output: what :func:`own_standard_output` has returned, if it was called already.
+
+    Raises:
+        SlirpyError: a value that cannot be used, or a file cannot be written.
+    """
+
+    def __init__(
+        self,
+        capture: str | None,
+        trace: str | None,
+        stack: ExitStack,
+        *,
+        several: bool = False,
+        output: int | None = None,
+    ) -> None:
+        self._several = several
+        self._numbers: set[int] = set()
+        self._recorder: Recorder | None = None
+        self._trace: TextIO | None = None
+        if capture is not None:
+            self._recorder = open_recorder(capture, output)
+            stack.callback(_tell_end, capture, self._recorder)
+            stack.callback(self._recorder.close)
+        if trace is not None:
+            self._trace = open_trace(trace, stack)
+
+    def wrap(self, link: Link, name: str) -> Link:
+        """Have all frames of a link in the files, under a name."""
+        from slirpy.links.capture import CaptureLink
+        from slirpy.links.trace import TraceLink
+
+        if self._recorder is not None:
+            link = CaptureLink(link, self._recorder, name=name)
+        if self._trace is not None:
+            link = TraceLink(link, self._trace, name=name if self._several else "")
+        return link
+
+    def number(self, link: Link) -> Link:
+        """The same for guests that come and go: the names are guest1, guest2, and so on, the first that is free."""
+        from slirpy.links.middleware import Middleware
+
+        if self._recorder is None and self._trace is None:
+            return link
+        numbers = self._numbers
+        number = next(n for n in count(1) if n not in numbers)
+        numbers.add(number)
+
+        class Numbered(Middleware):
+            def close(self) -> None:
+                super().close()
+                numbers.discard(number)
+
+        return Numbered(self.wrap(link, f"guest{number}"))
+
+
+def _tell_end(text: str, recorder: Recorder) -> None:
+    if recorder.error is not None:
+        tell(f'capture file "{text}": ended early: {recorder.error.strerror}')
+    elif recorder.dropped:
+        tell(f'capture "{text}": {recorder.dropped} frames are not in it: its reader was away, or too slow')

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slirpy.cli.options import CONTEXT, network_config, network_options, stats_option
+from slirpy.cli.options import CONTEXT, network_config, network_options, report_options
 
 if TYPE_CHECKING:
-    from slirpy import Config, Slirp
+    from slirpy import Config
     from slirpy.links.endpoint import Endpoint
-    from slirpy.links.stream import StreamLink
 
 __all__ = ["listen", "qemu_arguments"]
 
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 PLAIN_MTU = 1500
+LONGEST_WAIT = 60.0  # seconds
 
 EXAMPLES = """
 \b
@@ -30,6 +30,7 @@ Examples:
   slirpy listen tcp:127.0.0.1:1234
   slirpy listen --hostfwd tcp::2222-:22 --mtu 65520 unix:/tmp/net.sock
   slirpy listen unix:/tmp/net.sock tcp:127.0.0.1:0      two doors to one network; a free port, told
+  slirpy listen --capture out.pcapng unix:/tmp/net.sock    frames of all guests, each an interface
 \b
   qemu-system-x86_64 ... -netdev stream,id=slirpy0,addr.type=unix,addr.path=/tmp/net.sock \\
     -device virtio-net-pci,netdev=slirpy0
@@ -38,9 +39,11 @@ Examples:
 
 @click.command(context_settings=CONTEXT, epilog=EXAMPLES)
 @network_options("the first guest")
-@stats_option()
+@report_options()
 @click.argument("addresses", nargs=-1, required=True, metavar="ADDRESS...")
-def listen(stats: bool, addresses: Sequence[str], **network: Any) -> None:
+def listen(
+    capture: str | None, trace: str | None, stats: bool, addresses: Sequence[str], **network: Any
+) -> None:
     """Serve guests that connect to ADDRESS: one network for all of them.
 
     ADDRESS is unix:PATH or tcp:HOST:PORT; port 0 takes a free one. QEMU's arguments for a guest are written to
@@ -51,7 +54,7 @@ def listen(stats: bool, addresses: Sequence[str], **network: Any) -> None:
     from slirpy.links.endpoint import parse_endpoint
 
     config = network_config(network)
-    raise SystemExit(_serve(config, [parse_endpoint(address) for address in addresses], stats))
+    raise SystemExit(_serve(config, [parse_endpoint(address) for address in addresses], capture, trace, stats))
 
 
 def qemu_arguments(endpoint: Endpoint, mtu: int) -> list[str]:
@@ -65,13 +68,13 @@ def qemu_arguments(endpoint: Endpoint, mtu: int) -> list[str]:
     return ["-netdev", f"stream,id=slirpy0,{endpoint.qemu()}", "-device", card]
 
 
-def _serve(config: Config, endpoints: Sequence[Endpoint], stats: bool) -> int:
+def _serve(
+    config: Config, endpoints: Sequence[Endpoint], capture: str | None, trace: str | None, stats: bool
+) -> int:
     """Serve until a signal ends it; returns the exit status."""
     from slirpy import Slirp
     from slirpy.cli import serving
-    from slirpy.host.poller import SelectorPoller
-    from slirpy.interfaces import READ
-    from slirpy.links.listener import StreamListener
+    from slirpy.cli.capture import FrameLog
 
     with ExitStack() as stack:
         signals = stack.enter_context(
@@ -80,40 +83,16 @@ def _serve(config: Config, endpoints: Sequence[Endpoint], stats: bool) -> int:
         if sys.platform != "win32":
             serving.allow_descriptors()
         serving.keep_heap()
+        log = FrameLog(capture, trace, stack, several=True)
         net = stack.enter_context(Slirp(config))
-        # Guests come and go while the network is not polled; so this poller is around the network's own.
-        door = SelectorPoller()
-        stack.callback(door.close)
         ended: list[int] = []
-        door.register(signals.fileno(), READ, lambda _: ended.extend(signals.take()))
+        net.watch(signals.fileno(), lambda _: ended.extend(signals.take()))
         for endpoint in endpoints:
-            listener = StreamListener(endpoint, lambda link: _welcome(net, link))
-            stack.callback(listener.close)
-            listener.start(door, net.stats)
-            print(shlex.join(qemu_arguments(listener.address, config.mtu)), flush=True)
+            door = net.serve(endpoint, wrap=log.number)
+            print(shlex.join(qemu_arguments(door.address, config.mtu)), flush=True)
         serving.tell_forwards(net)
-        inner = net.fileno()
-        if inner is not None:
-            door.register(inner, READ, lambda _: None)
         while not ended:
-            due = net.deadline()
-            if inner is None:  # a system whose waiting cannot be nested
-                door.poll(0.0)
-                net.poll(0.05)
-            else:
-                door.poll(due)
-                net.poll(0.0)
+            net.poll(LONGEST_WAIT)
         if stats:
             serving.report(net)
         return 128 + ended[0]
-
-
-def _welcome(net: Slirp, link: StreamLink) -> None:
-    """A guest has connected: it stays until it goes."""
-    attachment = net.attach_link(link)
-
-    def state(there: bool) -> None:
-        if not there:
-            attachment.close()
-
-    link.on_state = state

@@ -9,7 +9,7 @@ import click
 
 from slirpy.config import MTU_MAX, MTU_MIN, Config
 
-__all__ = ["CONTEXT", "network_config", "network_options", "report_options", "stats_option"]
+__all__ = ["CONTEXT", "network_config", "network_options", "report_options"]
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -56,7 +56,7 @@ def network_options(to: str, mtu: str = "[default: 1500]") -> Callable[[_F], _F]
 
 
 def report_options() -> Callable[[_F], _F]:
-    """``--capture`` and ``--stats``."""
+    """``--capture``, ``--trace`` and ``--stats``."""
     capture = click.option(
         "--capture",
         metavar="FILE",
@@ -64,12 +64,11 @@ def report_options() -> Callable[[_F], _F]:
         " for; - is standard output. After FILE may follow ,format=pcap|pcapng and ,max=10M,files=5: that many files"
         " of that size in turn.",
     )
-    return _all_of(capture, stats_option())
-
-
-def stats_option() -> Callable[[_F], _F]:
-    """``--stats``."""
-    return click.option("--stats", is_flag=True, help="Show flows and counters at the end, on standard error.")
+    trace = click.option(
+        "--trace", metavar="FILE", help="Write a line for each frame to FILE; - is standard error."
+    )
+    stats = click.option("--stats", is_flag=True, help="Show flows and counters at the end, on standard error.")
+    return _all_of(capture, trace, stats)
 
 
 def _all_of(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:

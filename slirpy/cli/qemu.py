@@ -49,7 +49,14 @@ Examples:
 @click.option("--mac", metavar="MAC", help="The card's address.  [default: QEMU's choice]")
 @report_options()
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] QEMU [ARG]...")
-def qemu(mac: str | None, capture: str | None, stats: bool, command: Sequence[str], **network: Any) -> None:
+def qemu(
+    mac: str | None,
+    capture: str | None,
+    trace: str | None,
+    stats: bool,
+    command: Sequence[str],
+    **network: Any,
+) -> None:
     """Run QEMU with slirpy as its network.
 
     QEMU is started with your arguments and a virtio card that is connected to slirpy; it needs QEMU 7.2 or newer. The
@@ -66,7 +73,7 @@ def qemu(mac: str | None, capture: str | None, stats: bool, command: Sequence[st
             fail(f'--mac "{mac}" is not the address of a card; write for example 52:54:00:12:34:57')
     if sys.platform == "win32":
         fail("qemu needs descriptors that a child inherits, which Windows has not; see `slirpy listen tcp:...`")
-    raise SystemExit(_run(config, command, mac, capture, stats))
+    raise SystemExit(_run(config, command, mac, capture, trace, stats))
 
 
 def has_own_card(command: Sequence[str]) -> bool:
@@ -96,20 +103,20 @@ def card_arguments(command: Sequence[str], descriptor: int, mtu: int, mac: str |
     return arguments
 
 
-def _run(config: Config, command: Sequence[str], mac: str | None, capture: str | None, stats: bool) -> int:
+def _run(
+    config: Config, command: Sequence[str], mac: str | None, capture: str | None, trace: str | None, stats: bool
+) -> int:
     """Run QEMU to its end and return its status as a shell does: 128 + n when signal n killed it."""
     from slirpy import Slirp
     from slirpy.cli import serving
-    from slirpy.interfaces import Link
+    from slirpy.cli.capture import FrameLog
     from slirpy.links.stream import StreamLink
 
     caught = [getattr(signal, name) for name in FORWARDED]
     with ExitStack() as stack:
         ours, theirs = socket.socketpair()
         stack.callback(theirs.close)
-        link: Link = StreamLink(ours)
-        if capture is not None:
-            link = serving.capturing(link, capture, stack)
+        link = FrameLog(capture, trace, stack).wrap(StreamLink(ours), NETDEV)
         stack.callback(link.close)
         net = stack.enter_context(Slirp(config))
         signals = stack.enter_context(serving.CaughtSignals([*caught, signal.SIGCHLD]))
@@ -126,7 +133,8 @@ def _run(config: Config, command: Sequence[str], mac: str | None, capture: str |
                 if number != signal.SIGCHLD:
                     process.send_signal(number)
 
-        net.attach_link(serving.WatchedLink(link, {signals.fileno(): woken}))
+        net.watch(signals.fileno(), woken)
+        net.attach_link(link)
         while process.poll() is None:
             net.poll(1.0)
         serving.drain(net)

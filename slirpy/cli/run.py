@@ -33,7 +33,6 @@ Examples:
 @click.command(context_settings=CONTEXT, epilog=EXAMPLES)
 @network_options("CMD")
 @report_options()
-@click.option("--trace", metavar="FILE", help="Write a line for each frame to FILE; - is standard error.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[--] [CMD [ARG]...]")
 def run(capture: str | None, stats: bool, trace: str | None, command: Sequence[str], **network: Any) -> None:
     """Run CMD with slirpy as its only network.

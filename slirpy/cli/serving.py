@@ -1,4 +1,4 @@
-"""What the commands that carry a guest's network on have in common: waiting, signals, telling, capturing."""
+"""What the commands that carry a guest's network on have in common: waiting, signals, telling."""
 
 from __future__ import annotations
 
@@ -6,22 +6,16 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from slirpy.interfaces import READ, Frame, Link, LinkFeatures, LinkSink, Poller
-
 if TYPE_CHECKING:
     from slirpy import Slirp
-    from slirpy.links.recorder import Recorder
 
 __all__ = [
     "CaughtSignals",
-    "WatchedLink",
     "allow_descriptors",
-    "capturing",
     "drain",
     "keep_heap",
     "report",
@@ -35,42 +29,6 @@ DRAIN_SECONDS = 5.0
 """How long data that CMD has sent may still take to its destination after CMD's end."""
 DRAIN_IDLE_SECONDS = 0.25
 """It takes no longer once nothing has moved for this time."""
-
-
-class WatchedLink:
-    """A link that also waits for descriptors of ours, so that there is one place where the program waits."""
-
-    def __init__(self, inner: Link, watch: dict[int, Callable[[int], None]]) -> None:
-        self._inner = inner
-        self._watch = watch
-        self._poller: Poller | None = None
-
-    @property
-    def features(self) -> LinkFeatures:
-        """Those of the inner link."""
-        return self._inner.features
-
-    def start(self, sink: LinkSink, poller: Poller) -> None:
-        """Start the inner link, and to watch."""
-        self._inner.start(sink, poller)
-        self._poller = poller
-        for descriptor, ready in self._watch.items():
-            poller.register(descriptor, READ, ready)
-
-    def send(self, frames: Sequence[Frame]) -> int:
-        """Send by the inner link."""
-        return self._inner.send(frames)
-
-    def unwatch(self, descriptor: int) -> None:
-        """Do not wait for a descriptor any more."""
-        if self._watch.pop(descriptor, None) is not None and self._poller is not None:
-            self._poller.unregister(descriptor)
-
-    def close(self) -> None:
-        """Close the inner link and stop to watch."""
-        for descriptor in list(self._watch):
-            self.unwatch(descriptor)
-        self._inner.close()
 
 
 class CaughtSignals:
@@ -117,34 +75,6 @@ class CaughtSignals:
 
 def _nothing(*_: object) -> None:
     """A handler: what is to be done is done by who reads the descriptor."""
-
-
-def capturing(link: Link, text: str, stack: ExitStack, output: int | None = None) -> Link:
-    """Wrap a link, so that all its frames are captured until ``stack`` ends.
-
-    Args:
-        text: the value of ``--capture``.
-        output: standard output, if it was taken for the capture already.
-
-    Raises:
-        SlirpyError: a value that cannot be used, or the file cannot be written.
-    """
-    from slirpy.cli.capture import open_recorder
-    from slirpy.links.capture import CaptureLink
-
-    recorder = open_recorder(text, output)
-    stack.callback(_tell_capture, text, recorder)
-    stack.callback(recorder.close)
-    capture = CaptureLink(link)
-    capture.start_capture(recorder)
-    return capture
-
-
-def _tell_capture(text: str, recorder: Recorder) -> None:
-    if recorder.error is not None:
-        tell(f'capture file "{text}": ended early: {recorder.error.strerror}')
-    elif recorder.dropped:
-        tell(f'capture "{text}": {recorder.dropped} frames are not in it: its reader was away, or too slow')
 
 
 def allow_descriptors() -> None:

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from slirpy.cli import guest
-from slirpy.cli.capture import STANDARD, own_standard_output, parse_capture, tracing
+from slirpy.cli.capture import STANDARD, FrameLog, own_standard_output, parse_capture
 from slirpy.cli.sandbox import Sandbox
-from slirpy.cli.serving import (
-    WatchedLink,
-    allow_descriptors,
-    capturing,
-    drain,
-    keep_heap,
-    report,
-    tell,
-    tell_forwards,
-)
+from slirpy.cli.serving import allow_descriptors, drain, keep_heap, report, tell, tell_forwards
 from slirpy.cli.terminal import Signals, Terminal
 from slirpy.config import Config
-from slirpy.interfaces import Link
+
+if TYPE_CHECKING:
+    from slirpy import Slirp
 
 __all__ = ["Session"]
 
@@ -81,19 +75,9 @@ class Session:
         keep_heap()
         config = self._config
         with ExitStack() as stack:
-            link: Link = TapLink(sandbox.tap, config.mtu)
-            if self._capture is not None:
-                link = capturing(link, self._capture, stack, self._output)
-            if self._trace is not None:
-                link = tracing(link, self._trace, stack)
+            log = FrameLog(self._capture, self._trace, stack, output=self._output)
+            link = log.wrap(TapLink(sandbox.tap, config.mtu), "tap0")
             net = stack.enter_context(Slirp(config))
-            watch = WatchedLink(
-                link,
-                {
-                    signals.fileno(): lambda _: signals.forward(sandbox),
-                    sandbox.fileno(): lambda _: self._ended(sandbox, watch),
-                },
-            )
             address = net.lease(guest.MAC)
             tell_forwards(net)
             sandbox.configure(
@@ -110,7 +94,9 @@ class Session:
                 return 128 + number, 0
             if error := sandbox.start():
                 return 0, error
-            net.attach_link(watch)
+            net.attach_link(link)
+            net.watch(signals.fileno(), lambda _: signals.forward(sandbox))
+            net.watch(sandbox.fileno(), lambda _: self._ended(sandbox, net))
             while self._status is None:
                 net.poll(1.0)
             sandbox.close()  # kills what CMD has left in the background, which ends its connections
@@ -119,6 +105,6 @@ class Session:
                 report(net)
             return self._status, 0
 
-    def _ended(self, sandbox: Sandbox, watch: WatchedLink) -> None:
-        watch.unwatch(sandbox.fileno())
+    def _ended(self, sandbox: Sandbox, net: Slirp) -> None:
+        net.unwatch(sandbox.fileno())
         self._status = sandbox.finished()

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slirpy.cli.options import stats_option
+from slirpy.cli.options import report_options
 
 if TYPE_CHECKING:
     from slirpy.assembly import Stack
+    from slirpy.cli.capture import FrameLog
     from slirpy.core.switchnet import SwitchNetwork
     from slirpy.host.poller import SelectorPoller
     from slirpy.links.table import LinkOptions
@@ -57,14 +58,17 @@ Two switches joined, each with its guests:
     "--mtu", type=click.IntRange(68, 65521), default=1500, show_default=True, metavar="N",
     help="Largest IP packet in bytes that guests take.",
 )  # fmt: skip
-@stats_option()
-def switch(ports: Sequence[str], hub: bool, mtu: int, stats: bool) -> None:
+@report_options()
+def switch(
+    ports: Sequence[str], hub: bool, mtu: int, capture: str | None, trace: str | None, stats: bool
+) -> None:
     """Join ports to one network: guests of QEMU, TAP interfaces, other switches, and slirpy's own (user).
 
     A frame goes to where its destination was last heard, and to all ports if that is not known. At most one port
     is user: the gateway, DHCP, DNS and the way to the outside. It ends with Ctrl-C, or SIGTERM; the exit status
     is 128 and the signal's number, or 2 for a mistake in the options.
     """
+    from slirpy.cli.capture import FrameLog
     from slirpy.links.table import parse_netdev
 
     users = [text for text in ports if text.partition(",")[0] == "user"]
@@ -73,10 +77,14 @@ def switch(ports: Sequence[str], hub: bool, mtu: int, stats: bool) -> None:
     if len(ports) < 2:
         raise click.UsageError("a switch takes two ports or more; repeat -netdev")
     links = [parse_netdev(text) for text in ports if text not in users]
-    raise SystemExit(_serve(users[0] if users else None, links, hub, mtu, stats))
+    with ExitStack() as stack:
+        log = FrameLog(capture, trace, stack, several=True)
+        raise SystemExit(_serve(users[0] if users else None, links, hub, mtu, log, stats))
 
 
-def _serve(user: str | None, links: Sequence[LinkOptions], hub: bool, mtu: int, stats: bool) -> int:
+def _serve(
+    user: str | None, links: Sequence[LinkOptions], hub: bool, mtu: int, log: FrameLog, stats: bool
+) -> int:
     """Carry frames until a signal ends it; returns the exit status."""
     from slirpy.cli import serving
     from slirpy.cli.report import print_report
@@ -94,8 +102,9 @@ def _serve(user: str | None, links: Sequence[LinkOptions], hub: bool, mtu: int, 
         stack.callback(poller.close)
         network = _network(user, poller, mtu, stack)
         network.switch.hub = hub
-        for options in links:
-            network.attach(options.open(), poller)
+        for number, options in enumerate(links):
+            name = options.name or f"{options.carrier}{number}"
+            network.attach(log.wrap(options.open(), name), poller)
         ended: list[int] = []
         poller.register(signals.fileno(), READ, lambda _: ended.extend(signals.take()))
         stack.callback(poller.unregister, signals.fileno())

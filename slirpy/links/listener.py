@@ -41,7 +41,13 @@ class StreamListener:
         self._guests: set[_Guest] = set()
         self._poller: Poller | None = None
         self._stats: Stats | None = None
-        self._closed = False
+        self.closed = False
+        """Whether it accepts no more."""
+
+    @property
+    def guests(self) -> int:
+        """How many are connected."""
+        return len(self._guests)
 
     @property
     def address(self) -> Endpoint:
@@ -74,9 +80,9 @@ class StreamListener:
 
     def close(self) -> None:
         """Accept no more; guests that are there stay. Harmless when repeated."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self.closed = True
         if self._poller is not None:
             self._poller.unregister(self._door.sock.fileno())
             self._poller = None

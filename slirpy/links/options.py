@@ -20,7 +20,7 @@ class Options:
     """The options of one carrier: :meth:`allow` names them, each is taken once, and :meth:`done` ends it."""
 
     def __init__(self, text: str) -> None:
-        """Read ``CARRIER,KEY=VALUE,...``; ``id``, a name for QEMU's own use, is ignored.
+        """Read ``CARRIER,KEY=VALUE,...``; ``id``, which may be given with each, is the ``name``.
 
         Raises:
             ConfigError: an option without a value, or one that is given twice.
@@ -35,7 +35,7 @@ class Options:
             if key in self._values:
                 raise self.error(f"{key} is given twice")
             self._values[key] = value
-        self._values.pop("id", None)
+        self.name = self._values.pop("id", "")
 
     def error(self, what: str) -> ConfigError:
         """A mistake in these options, to be raised."""

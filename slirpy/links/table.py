@@ -39,6 +39,8 @@ class LinkOptions:
     """What it was read from."""
     open: Callable[[], Link]
     """Open it. Raises :class:`~slirpy.errors.LinkError` when that cannot be done."""
+    name: str = ""
+    """Its ``id``, if one was given."""
 
 
 def parse_netdev(text: str) -> LinkOptions:
@@ -55,7 +57,7 @@ def parse_netdev(text: str) -> LinkOptions:
 
     Args:
         text: for example ``stream,server=on,addr.type=unix,addr.path=/tmp/net.sock``. A comma inside a value is
-            written twice. ``id`` is ignored.
+            written twice. ``id`` is a name for people.
 
     Raises:
         ConfigError: an unknown carrier or option (the nearest is named), or a bad value.
@@ -67,4 +69,4 @@ def parse_netdev(text: str) -> LinkOptions:
         near = difflib.get_close_matches(options.carrier, CARRIERS, 1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(CARRIERS)}"
         raise ConfigError(f'netdev "{text}": unknown carrier "{options.carrier}"; {hint}')
-    return LinkOptions(options.carrier, text, read(options))
+    return LinkOptions(options.carrier, text, read(options), options.name)
