@@ -21,6 +21,7 @@ from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
 from slirpy.services.dhcp import DhcpService
 from slirpy.services.dns import DnsService
+from slirpy.services.lease_keeper import LeaseStore
 from slirpy.services.leases import Lease
 from slirpy.stats import Stats
 from slirpy.tcp import Segment
@@ -41,6 +42,7 @@ class Stack(IPStack):
             :class:`~slirpy.host.sim.SimHost`.
         random: the one source of randomness; give a seeded one to have the same frames twice.
         now: nanoseconds, the start of time.
+        lease_store: where DHCP leases are kept across restarts; None: nowhere.
 
     Raises:
         ForwardError: a rule in ``config.hostfwd`` cannot be set up.
@@ -54,6 +56,7 @@ class Stack(IPStack):
         random: Random | None = None,
         stats: Stats | None = None,
         now: int = 0,
+        lease_store: LeaseStore | None = None,
     ) -> None:
         super().__init__(config, random=random or Random(), stats=stats)
         self.tick(now)
@@ -61,7 +64,7 @@ class Stack(IPStack):
         self._tcp = TcpNat(self, host, router)
         self._udp = UdpNat(self, host, router)
         self.demux.opener = self
-        self._dhcp = DhcpService(config, self)
+        self._dhcp = DhcpService(config, self, lease_store)
         asked = (config.gateway_address, _LIMITED_BROADCAST, config.broadcast_address)
         self.bind(asked, _DHCP_PORT, self._dhcp)
         self._dns = DnsService(config, self, host)
@@ -113,4 +116,5 @@ class Stack(IPStack):
         for udp_flow in list(self._udp.flows.values()):
             self._udp.remove(udp_flow)
         self._dns.close()
+        self._dhcp.close()
         self.flush(self.now)

@@ -30,6 +30,7 @@ from slirpy.links.stream import StreamLink
 from slirpy.nic import Attachment, Nic, Serving
 from slirpy.rules.guestfwd import Command, GuestForward, make_guestfwd
 from slirpy.rules.hostfwd import HostForward, parse_hostfwd
+from slirpy.services.lease_file import LeaseFile
 from slirpy.services.leases import Lease
 from slirpy.stats import Stats
 
@@ -63,6 +64,7 @@ class Slirp:
         config: see :class:`Config`; the default is QEMU's 10.0.2.0/24.
         random: source of sequence numbers and the like; the default is the system's.
         clock: monotonic nanoseconds.
+        wall_clock: nanoseconds since 1970 (UTC), for the times in ``config.lease_file``.
 
     Raises:
         ForwardError: a rule in ``config.hostfwd`` cannot be set up.
@@ -74,6 +76,7 @@ class Slirp:
         *,
         random: Random | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
+        wall_clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.config = config if config is not None else Config()
         self._clock = clock
@@ -91,7 +94,14 @@ class Slirp:
         self._through: Callable[[Callable[[bytes], object]], Callable[[bytes], object]] | None = None
         self._failure: BaseException | None = None
         try:
-            self._stack = Stack(self.config, self._host, random=random or SystemRandom(), now=clock())
+            file = self.config.lease_file
+            self._stack = Stack(
+                self.config,
+                self._host,
+                random=random or SystemRandom(),
+                now=clock(),
+                lease_store=None if file is None else LeaseFile(file, wall_clock),
+            )
         except BaseException:
             self._host.close()
             self._poller.close()

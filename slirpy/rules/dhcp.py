@@ -179,7 +179,7 @@ class DhcpRequest(NamedTuple):
     user_class: bytes
     """Option 77 as it came, such as ``b"iPXE"``; empty if there is none."""
     architecture: int | None
-    """Option 93, the first (RFC 4578): 0 a BIOS; 7 and 9 UEFI on x86-64, 16 the same by HTTP; 11 UEFI on 64-bit ARM."""
+    """Option 93, its first (RFC 4578): 0 is a BIOS; 7, 9 UEFI on x86-64; 16 the same by HTTP; 11 UEFI on ARM64."""
     requested: IPv4Address | None
     """The address that it asks for or has."""
     options: Mapping[int, bytes]

@@ -72,10 +72,12 @@ def _read_area(area: bytes, options: dict[int, bytes]) -> bool:
 def write_message(header: dpkt.dhcp.DHCP, options: Iterable[tuple[int, bytes]], limit: int) -> bytes:
     """A message of at least 300 and at most ``limit`` bytes (``limit`` itself being at least 300).
 
-    The options that do not fit go into the ``file`` and then the ``sname`` field, and what does not fit there
-    either is left out: so the important ones come first.
+    The options that do not fit go on in the ``file`` field, if the header has no boot file, and then in ``sname``,
+    whose name is given up for it; option 66 says the same. What does not fit there either is left out: so the
+    important ones come first.
     """
-    room = [limit - FIXED - 1 - 3, _FILE - 1, _SNAME - 1]  # each less its end option, the first less option 52
+    # Each less its end option, the first less option 52.
+    room = [limit - FIXED - 1 - 3, 0 if header.file.strip(b"\0") else _FILE - 1, _SNAME - 1]
     areas = [bytearray(), bytearray(), bytearray()]
     for code, value in options:
         pieces = b"".join(

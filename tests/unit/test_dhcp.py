@@ -455,7 +455,7 @@ def test_a_huge_network_costs_nothing_and_its_table_is_bounded() -> None:
     lease = table.bind(Client(mac(9)), ip("17.0.0.1"), DAY * SECOND)
     assert lease is not None
     assert len(table) == 3
-    assert table.find(Client(mac(0))) is None  # the oldest went
+    assert table._index.find(Client(mac(0))) is None  # the oldest went
 
 
 def test_discovers_from_random_macs_stay_within_the_bound() -> None:
@@ -465,12 +465,13 @@ def test_discovers_from_random_macs_stay_within_the_bound() -> None:
     for client in range(2_000):
         world.say(DISCOVER, client)
     assert len(table) == 500
-    assert len(table._by_mac) == 500
+    assert len(table._index) == 500
     assert world.stats.drop_dhcp_pool_empty == 1_500
     world.network.run(60)
     for client in range(2_000, 2_100):
         world.reply(DISCOVER, client)
-    assert len(table) == len(table._by_mac) == 500
+    assert len(table) == len(table._index) == 500
+    assert len(table._heap) <= 1_064
 
 
 def test_leaving_does_not_leak_identities() -> None:
@@ -479,7 +480,9 @@ def test_leaving_does_not_leak_identities() -> None:
         client = Client(mac(number), b"\xff" + mac(number))
         lease = table.bind(client, None, number * 2 * DAY * SECOND)
         assert lease is not None
-    assert len(table) == len(table._by_mac) == len(table._by_id) == len(table._bound) == 1
+    assert len(table) == len(table._bound) == 1
+    assert len(table._index) == 2
+    assert len(table._heap) <= 66
 
 
 # -------------------------------------------------------------------------------------- for the others

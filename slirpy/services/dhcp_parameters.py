@@ -1,0 +1,119 @@
+"""What guests are told: the options of a reply, in an order, and the boot file.
+
+The gateway is told twice if there are classless routes, because a client that reads those ignores option 3
+(RFC 3442). The boot file goes into option 67 and, if it has room there, into the header's ``file``, because there are
+firmwares that read only one of them; the name of the TFTP server likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network
+from typing import NamedTuple
+
+from slirpy.config import Config
+from slirpy.errors import ConfigError
+from slirpy.rules.dhcp import DhcpAnswer, DhcpRequest, GuestRoute, check_text
+from slirpy.services import dhcp_message as m
+from slirpy.services.dhcp_options import search_list
+
+__all__ = ["Parameters", "Told", "classless_routes"]
+
+HTTP_CLIENT = b"HTTPClient"
+"""What the firmware of UEFI wants to hear in option 60 before it boots by HTTP (UEFI 2.10, section 24.7.3)."""
+
+
+class Told(NamedTuple):
+    """What one client is told."""
+
+    options: list[tuple[int, bytes]]
+    """The most important first."""
+    next_server: bytes
+    """``siaddr``, four bytes."""
+    server_name: bytes
+    """``sname``, empty if there is none."""
+    boot_file: bytes
+    """``file``, empty if there is none."""
+
+
+class Parameters:
+    """The options that a configuration gives."""
+
+    def __init__(self, config: Config) -> None:
+        """Check and write all that is the same for all clients.
+
+        Raises:
+            ConfigError: a host name, domain or search list that DHCP cannot carry.
+        """
+        self._config = config
+        gateway = config.gateway_address
+        options = [(m.SUBNET_MASK, config.netmask)]
+        if not config.restrict:  # else there is nothing beyond the gateway, and no names, as QEMU has it
+            options += [(m.ROUTER, gateway), (m.DNS_SERVER, config.dns_address)]
+        options += [(m.BROADCAST, config.broadcast_address), (m.MTU, config.mtu.to_bytes(2, "big"))]
+        if config.routes and not config.restrict:
+            options.append((m.CLASSLESS_ROUTES, classless_routes(config.routes, gateway)))
+        for code, what, text in (
+            (m.HOSTNAME, "hostname", config.hostname),
+            (m.DOMAIN, "domainname", config.domainname),
+        ):
+            if text:
+                check_text(what, text)
+                options.append((code, text.encode("ascii")))
+        if config.dnssearch:
+            try:
+                options.append((m.DOMAIN_SEARCH, search_list(config.dnssearch)))
+            except ValueError as error:
+                raise ConfigError(
+                    f"dnssearch {error}: a domain name has ASCII labels of 1 to 63 bytes, and 255 in all"
+                ) from None
+        self._options = dict(options)
+
+    def told(self, request: DhcpRequest, answer: DhcpAnswer) -> Told:
+        """What a client is told, as the configuration has it and the policy's answer changes it.
+
+        Raises:
+            ConfigError: ``Config.bootfile`` is a function, and what it gave cannot be told.
+        """
+        config = self._config
+        bootfile = answer.bootfile
+        if bootfile is None:
+            bootfile = config.bootfile(request) if callable(config.bootfile) else config.bootfile
+            check_text("bootfile", bootfile)
+        server = config.tftp_server_name if answer.tftp_server_name is None else answer.tftp_server_name
+        options: dict[int, bytes | None] = {**self._options}
+        if answer.hostname:
+            options[m.HOSTNAME] = answer.hostname.encode("ascii")
+        if server:
+            options[m.TFTP_SERVER] = server.encode("ascii")
+        if bootfile:
+            options[m.BOOT_FILE] = bootfile.encode("ascii")
+            if bootfile.startswith(("http://", "https://")):
+                options[m.VENDOR_CLASS] = HTTP_CLIENT
+        options |= answer.options
+        return Told(
+            [(code, value) for code, value in options.items() if value is not None],
+            _address(server) or config.gateway_address,
+            (server or "").encode("ascii"),
+            (bootfile or "").encode("ascii"),
+        )
+
+
+def _address(server: str | None) -> bytes | None:
+    """A server's name that is an address."""
+    try:
+        return IPv4Address(server or "").packed
+    except ValueError:
+        return None
+
+
+def classless_routes(routes: Iterable[GuestRoute], gateway: bytes) -> bytes:
+    """The value of option 121 (RFC 3442): the routes, and the default one if none of them is it."""
+    default = GuestRoute(IPv4Network("0.0.0.0/0"))
+    ways = {route.network: route for route in (default, *routes)}
+    out = b""
+    for network, way in ways.items():
+        significant = -(-network.prefixlen // 8)
+        out += bytes((network.prefixlen,)) + network.network_address.packed[:significant]
+        out += gateway if way.gateway is None else way.gateway.packed
+    return out

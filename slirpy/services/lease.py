@@ -1,0 +1,57 @@
+"""What a lease is, and who has one."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+__all__ = ["FOREVER", "Client", "Lease", "LeaseState"]
+
+FOREVER = (1 << 63) - 1
+"""``Lease.expires`` of a lease that does not expire."""
+
+
+class LeaseState(enum.Enum):
+    """What an address in the table is."""
+
+    OFFERED = "offered"
+    """Held for a client that has not asked for it yet: a minute."""
+    BOUND = "bound"
+    """Acknowledged: for as long as the client was told."""
+    RELEASED = "released"
+    """Given back; kept for its client's return only."""
+    DECLINED = "declined"
+    """A client found it in use by somebody else (RFC 2131 section 4.4.4): nobody gets it for ten minutes."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """An address and who has it."""
+
+    address: bytes
+    """Four bytes."""
+    mac: bytes
+    """Six bytes; of a declined address, who declined it."""
+    client_id: bytes | None
+    """Option 61, unless the client sent none or just its MAC address."""
+    hostname: str | None
+    """What the client was told to be called, else option 12 as it sent it: ASCII letters, digits, ``-_.``"""
+    expires: int
+    """Monotonic nanoseconds."""
+    state: LeaseState
+    firmware: bool = False
+    """It was a boot firmware that asked last (see the theory in ``lease_index.py``)."""
+    seconds: int = 0
+    """For how long it was given the last time; 4294967295: for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who asks."""
+
+    mac: bytes
+    client_id: bytes | None = None
+    hostname: str | None = None
+    firmware: bool = False
+    fixed: bytes | None = None
+    """The only address that it may have, if a rule or the lease policy says so; four bytes."""
