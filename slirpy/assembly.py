@@ -23,6 +23,7 @@ from slirpy.services.dhcp import DhcpService
 from slirpy.services.dns import DnsService
 from slirpy.services.lease_keeper import LeaseStore
 from slirpy.services.leases import Lease
+from slirpy.services.tftp import TftpService
 from slirpy.stats import Stats
 from slirpy.tcp import Segment
 
@@ -30,6 +31,7 @@ __all__ = ["Stack"]
 
 _DHCP_PORT = 67
 _DNS_PORT = 53
+_TFTP_PORT = 69
 _LIMITED_BROADCAST = b"\xff\xff\xff\xff"
 
 
@@ -71,6 +73,9 @@ class Stack(IPStack):
         if not config.restrict:  # what is asked there leaves this machine
             self.bind((config.dns_address,), _DNS_PORT, self._dns)
             self.stream_services[config.dns_address, _DNS_PORT] = self._dns.stream
+        self._tftp = TftpService(config, self) if config.tftp is not None else None
+        if self._tftp is not None:
+            self.bind((config.gateway_address,), _TFTP_PORT, self._tftp)
         self.forwards = Forwards(host, self._tcp, self._udp, self._forward_target)
         try:
             for rule in config.hostfwd:
@@ -116,5 +121,7 @@ class Stack(IPStack):
         for udp_flow in list(self._udp.flows.values()):
             self._udp.remove(udp_flow)
         self._dns.close()
+        if self._tftp is not None:
+            self._tftp.close()
         self._dhcp.close()
         self.flush(self.now)

@@ -32,6 +32,7 @@ from slirpy.rules.outbound import Outbound, parse_outbound
 from slirpy.rules.policy import Rule, RulePolicy
 from slirpy.rules.qemu import read_qemu
 from slirpy.rules.resolver import Resolver, parse_resolver
+from slirpy.rules.tftp import TftpSource, check_tftp
 
 __all__ = ["Config"]
 
@@ -92,6 +93,12 @@ class Config:
     """Ports of the host that lead to guests; rules as :func:`parse_hostfwd` reads them, or parsed."""
     resolvers: tuple[Resolver, ...] | None
     """DNS servers to forward to, ``ADDR[:PORT]`` each. Default: those of the host's resolv.conf."""
+    tftp: Path | TftpSource | None
+    """What guests read by TFTP from the gateway: a folder, or a callable that gives the content for a name."""
+    tftp_write: bool
+    """Whether guests may write to the folder ``tftp``, and replace what is there."""
+    tftp_single_port: bool
+    """Whether TFTP answers from port 69 only, as QEMU does, for guests behind a firewall or a NAT of their own."""
     host_loopback: bool
     """Whether the gateway's address leads to the host's 127.0.0.1."""
     restrict: bool
@@ -115,6 +122,9 @@ class Config:
         domainname: str | None = None,
         dnssearch: Sequence[str] = (),
         bootfile: str | BootFile | None = None,
+        tftp: str | os.PathLike[str] | TftpSource | None = None,
+        tftp_write: bool = False,
+        tftp_single_port: bool = False,
         tftp_server_name: str | None = None,
         static_leases: Sequence[StaticLease | str] = (),
         routes: Sequence[GuestRoute | str] = (),
@@ -150,6 +160,9 @@ class Config:
         if not callable(bootfile):
             check_text("bootfile", bootfile)
         put("bootfile", bootfile or None)
+        put("tftp", check_tftp(tftp, tftp_write))
+        put("tftp_write", tftp_write)
+        put("tftp_single_port", tftp_single_port)
         check_text("tftp_server_name", tftp_server_name)
         put("tftp_server_name", tftp_server_name or None)
         leases = _sequence("static_leases", static_leases)

@@ -432,6 +432,17 @@ class ServiceNetwork(Protocol):
         """Call ``callback`` at the first flush at or after ``when``."""
         ...
 
+    def open_port(self, address: bytes, guest: bytes, guest_port: int, service: Service) -> int:
+        """Take a port, 49152 to 65535, of a virtual address for a conversation with one port of one guest.
+
+        What others send to it goes where it would go without: most ports of the gateway lead to the host.
+        """
+        ...
+
+    def close_port(self, address: bytes, port: int, guest: bytes, guest_port: int) -> None:
+        """Give back what :meth:`open_port` has taken."""
+        ...
+
 
 # ---------------------------------------------------------------------------------------------- Policy
 

@@ -123,6 +123,18 @@ class Stats:
     drop_dns_malformed: int = _counter("DNS query that cannot be read")
     drop_dns_mismatch: int = _counter("answer of a resolver that matches no query")
     drop_dns_limit: int = _counter("DNS query beyond the bound of those in progress")
+    tftp_reads: int = _counter("TFTP read requests granted")
+    tftp_writes: int = _counter("TFTP write requests granted")
+    tftp_done: int = _counter("TFTP transfers that came to their end")
+    tftp_refused: int = _counter("TFTP requests answered by an error")
+    tftp_aborted: int = _counter("TFTP transfers that the guest ended by an error")
+    tftp_failed: int = _counter("TFTP transfers ended because their file could not be read or written")
+    tftp_timeouts: int = _counter("TFTP transfers given up because the guest was silent")
+    tftp_evicted: int = _counter("TFTP transfers ended to make room for another")
+    tftp_retransmits: int = _counter("TFTP packets sent again")
+    drop_tftp_malformed: int = _counter("TFTP packet that cannot be read or breaks the rules")
+    drop_tftp_unknown: int = _counter("TFTP packet that belongs to no transfer")
+    drop_tftp_duplicate: int = _counter("TFTP block or acknowledgement that came again or out of turn")
 
     def as_dict(self) -> dict[str, int]:
         """All counters by name."""

@@ -48,6 +48,13 @@ def network_options(to: str, mtu: str = "[default: 1500]") -> Callable[[_F], _F]
             metavar="ADDR[:PORT]",
             help="Forward DNS queries to this server.  [default: those of /etc/resolv.conf]  May be repeated.",
         ),
+        click.option("--tftp", metavar="DIR", help="Let guests read the files of DIR by TFTP from the gateway."),
+        click.option("--tftp-write", is_flag=True, help="Let them write there too."),
+        click.option(
+            "--tftp-single-port",
+            is_flag=True,
+            help="Answer TFTP from port 69 only, as QEMU does: for guests behind a firewall or NAT of their own.",
+        ),
         click.option(
             "--no-host-loopback", is_flag=True, help="Do not let the gateway lead to the host's 127.0.0.1."
         ),
@@ -91,6 +98,7 @@ def network_config(given: Mapping[str, Any], **defaults: Any) -> Config:
         ConfigError, ForwardError: a value that cannot be used.
     """
     values = {name: given[name] for name in ("net", "host", "mtu", "hostfwd")}
+    values |= {name: given[name] for name in ("tftp", "tftp_write", "tftp_single_port")}
     values["resolvers"] = given["dns"] or None
     values = defaults | {name: value for name, value in values.items() if value is not None}
     return Config(host_loopback=not given["no_host_loopback"], **values)

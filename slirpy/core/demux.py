@@ -70,6 +70,10 @@ class Demux:
             return
         payload = packet[start + udp.HEADER_LENGTH : end]
         service = stack.services.get((header.destination, destination_port))
+        if service is None and stack.conversations:
+            service = stack.conversations.get(
+                (header.destination, destination_port, header.source, source_port)
+            )
         if service is not None:
             service.datagram(
                 Datagram(

@@ -56,6 +56,8 @@ class IPStack:
         fastpath: whether ``core/fastpath.py`` is used; the tests turn it off.
         switch: between the ports, when there are several.
         closed_flows: the last flows that ended, the latest last.
+        services: who answers datagrams to an address and port of ours.
+        conversations: the same, from one guest's address and port only.
     """
 
     def __init__(self, config: Config, *, random: Random, stats: Stats | None = None) -> None:
@@ -70,6 +72,7 @@ class IPStack:
         self.tcp_flows: dict[bytes, TcpFlow] = {}
         self.closed_flows: deque[FlowInfo] = deque(maxlen=HISTORY)
         self.services: dict[tuple[bytes, int], Service] = {}
+        self.conversations: dict[tuple[bytes, int, bytes, int], Service] = {}
         self.stream_services: dict[tuple[bytes, int], StreamService] = {}
         self.local_addresses = frozenset((config.gateway_address, config.dns_address))
         self._local_macs = frozenset(ethernet.virtual_mac(a) for a in self.local_addresses)
@@ -288,3 +291,16 @@ class IPStack:
         """Let ``service`` answer datagrams to a port of some addresses of the virtual network."""
         for address in addresses:
             self.services[address, port] = service
+
+    def open_port(self, address: bytes, guest: bytes, guest_port: int, service: Service) -> int:
+        """See :class:`~slirpy.interfaces.ServiceNetwork`."""
+        while True:  # a service has far fewer conversations with a guest's port than there are ports
+            port = self.random.randrange(49152, 65536)
+            key = address, port, guest, guest_port
+            if (address, port) not in self.services and key not in self.conversations:
+                self.conversations[key] = service
+                return port
+
+    def close_port(self, address: bytes, port: int, guest: bytes, guest_port: int) -> None:
+        """See :class:`~slirpy.interfaces.ServiceNetwork`."""
+        del self.conversations[address, port, guest, guest_port]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
-from slirpy.interfaces import Buffer, Datagram, LinkSink, Timer
+from slirpy.interfaces import Buffer, Datagram, LinkSink, Service, Timer
 from slirpy.stats import Stats
 
 SECOND = 1_000_000_000
@@ -66,6 +66,7 @@ class FakeNetwork:
         self.random = Random(seed)
         self.stats = Stats()
         self.sent: list[Sent] = []
+        self.conversations: dict[tuple[bytes, int, bytes, int], Service] = {}
         self._timers: list[tuple[int, int, FakeTimer]] = []
         self._count = itertools.count()
 
@@ -86,6 +87,14 @@ class FakeNetwork:
         timer = FakeTimer(callback)
         heapq.heappush(self._timers, (when, next(self._count), timer))
         return timer
+
+    def open_port(self, address: bytes, guest: bytes, guest_port: int, service: Service) -> int:
+        port = 49152 + next(self._count)
+        self.conversations[address, port, guest, guest_port] = service
+        return port
+
+    def close_port(self, address: bytes, port: int, guest: bytes, guest_port: int) -> None:
+        del self.conversations[address, port, guest, guest_port]
 
     def run(self, seconds: float = 0) -> None:
         """Let time pass, and make the calls that fall due, each at its time."""

@@ -1,0 +1,53 @@
+"""What guests read over TFTP: a folder of the host, or a Python callable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+from slirpy.errors import ConfigError
+
+__all__ = ["TftpSource", "check_tftp"]
+
+TftpSource: TypeAlias = Callable[[str], bytes | BinaryIO | None]
+"""Called with a name as the guest sent it; gives the content, a binary file, or None for "no such file".
+
+The file is read from where it stands, in pieces, while the network waits, and closed at the end of the transfer. The
+callable may raise :class:`FileNotFoundError`, :class:`PermissionError` or another :class:`OSError`; the guest hears
+of it as of a file that is missing, not allowed or broken.
+"""
+
+
+def check_tftp(
+    given: str | os.PathLike[str] | TftpSource | None, write: bool = False
+) -> Path | TftpSource | None:
+    """A folder as an absolute path, once it is sure that it can be served; a callable as it is.
+
+    Args:
+        given: the folder, a callable, or None for no TFTP.
+        write: whether guests may write.
+
+    Raises:
+        ConfigError: the folder is missing, is none, or may not be read, or written if that is wanted; or it is
+            neither a folder nor a callable.
+    """
+    if given is None or callable(given):
+        if write:
+            raise ConfigError(
+                "tftp_write needs a folder to write to; give one as tftp"
+                + (", such as tftp=/srv/tftp" if given is None else " instead of a callable")
+            )
+        return given
+    if not isinstance(given, str | os.PathLike) or not os.fspath(given):
+        raise ConfigError(f"tftp {given!r} is neither a folder nor a callable; give for example /srv/tftp")
+    folder = Path(os.path.abspath(given))
+    if not folder.exists():
+        raise ConfigError(f'tftp "{folder}" does not exist; make it with: mkdir {folder}')
+    if not folder.is_dir():
+        raise ConfigError(f'tftp "{folder}" is not a folder; give the one that the files lie in')
+    for right, flag in (("read", os.R_OK | os.X_OK), *((("written to", os.W_OK),) if write else ())):
+        if not os.access(folder, flag):
+            raise ConfigError(f'tftp "{folder}" may not be {right} by this user; change its mode or its owner')
+    return folder

@@ -1,0 +1,84 @@
+"""The options of TFTP: blksize (RFC 2348), tsize and timeout (RFC 2349), windowsize (RFC 7440).
+
+An option that is unknown, malformed or out of its range is left out of the answer, and then does not hold
+(RFC 2347). A guest may ask for blocks that do not fit a packet: it then gets them in fragments, since who asks for
+them can put them together. A window is bounded, so that it fits the queue of a link and the memory that there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+__all__ = ["Terms", "negotiate"]
+
+SECOND = 1_000_000_000
+DEFAULT_BLOCK = 512
+BLOCK_MIN, BLOCK_MAX = 8, 65464
+WINDOW_MAX = 65535
+WINDOW_FRAMES = 768
+"""Frames that one window may be: what a link has no room for waits in a queue of 1024."""
+TSIZE_MAX = (1 << 63) - 1
+
+
+class Terms(NamedTuple):
+    """What a guest and we have agreed upon."""
+
+    block: int
+    """Bytes of a full block."""
+    window: int
+    """Blocks to an acknowledgement."""
+    timeout: int | None
+    """Nanoseconds until a block is sent again, if the guest has said so."""
+    size: int | None
+    """Bytes that a guest wants to write, if it has said so."""
+    accepted: dict[str, str]
+    """The options for our OACK; without any there is none."""
+
+
+def _number(text: str | None, low: int, high: int) -> int | None:
+    if text is None or not text.isascii() or not text.isdigit() or len(text) > 20:
+        return None
+    number = int(text)
+    return number if low <= number <= high else None
+
+
+def negotiate(
+    options: Mapping[str, str], *, mtu: int, window_bytes: int, size: int | None, write: bool
+) -> Terms:
+    """Decide upon a request's options.
+
+    Args:
+        options: as the guest asks for them, names in small letters.
+        mtu: largest IP packet in bytes on the way to the guest.
+        window_bytes: bytes that one window may have; one block it may always have.
+        size: of the file that is read, in bytes; None if that is not known.
+        write: the guest writes.
+    """
+    accepted: dict[str, str] = {}
+    block = DEFAULT_BLOCK
+    asked = _number(options.get("blksize"), BLOCK_MIN, TSIZE_MAX)
+    if asked is not None:
+        block = min(asked, BLOCK_MAX)
+        accepted["blksize"] = str(block)
+    timeout = _number(options.get("timeout"), 1, 255)
+    if timeout is not None:
+        accepted["timeout"] = str(timeout)
+    announced = _number(options.get("tsize"), 0, TSIZE_MAX)
+    if announced is not None:
+        if write:
+            accepted["tsize"] = str(announced)
+        elif size is not None:
+            accepted["tsize"] = str(size)
+    window = _number(options.get("windowsize"), 1, WINDOW_MAX)
+    if window is not None:
+        frames = -(-(block + 12) // ((mtu - 20) & ~7))  # UDP's header and ours are in the first of them
+        window = max(1, min(window, window_bytes // block, WINDOW_FRAMES // frames))
+        accepted["windowsize"] = str(window)
+    return Terms(
+        block,
+        window or 1,
+        None if timeout is None else timeout * SECOND,
+        announced if write else None,
+        accepted,
+    )

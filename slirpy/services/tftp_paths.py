@@ -1,0 +1,150 @@
+"""From a name that a guest sends to a place inside the folder, and to none outside of it.
+
+Where the system can open relative to a descriptor (Linux, macOS), the name is walked part by part, each folder by its
+descriptor and no link followed by the system: a link is read, and its parts are walked too, so one that stays inside
+is followed, and one that leads out is refused, whatever somebody changes meanwhile. Elsewhere (Windows) the real
+path is compared with the folder's, which holds as long as nobody changes the folder at that moment.
+
+A name that begins with a slash counts from the folder, as with QEMU and with servers in a chroot. Names that mean
+something else on some system (backslashes, drives, devices) are refused on all of them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+from slirpy.services.tftp_message import Code, RefusalError
+
+__all__ = ["PARTIAL", "Place", "refusal", "resolve"]
+
+MAX_NAME = 512
+LINKS_MAX = 40
+PARTIAL = ".slirpy-tftp-"
+"""What the names of files begin with that are being written."""
+BY_DESCRIPTOR = {os.open, os.stat, os.readlink, os.rename, os.unlink} <= os.supports_dir_fd
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_PATH", 0) | getattr(os, "O_NOFOLLOW", 0)
+_DRIVE = re.compile(r"[A-Za-z]:")
+_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9]|conin\$|conout\$) *(\..*)?", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class Place(NamedTuple):
+    """Where a file is, or is to be."""
+
+    folder: int | None
+    """Descriptor of the folder, to be closed by who asked; None: the path is a whole one."""
+    path: str
+    """Name in that folder; it may be missing, but it is no link."""
+
+    def close(self) -> None:
+        """Release the descriptor."""
+        if self.folder is not None:
+            os.close(self.folder)
+
+
+def refusal(problem: OSError) -> RefusalError:
+    """What a guest hears of a failed system call."""
+    if problem.errno in (errno.ENOENT, errno.ENOTDIR):
+        return RefusalError(Code.NOT_FOUND, "file not found")
+    if problem.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        return RefusalError(Code.FULL, "disk full")
+    if problem.errno in (errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM):
+        return RefusalError(Code.UNDEFINED, os.strerror(problem.errno).lower())
+    return RefusalError(Code.ACCESS, "access violation")
+
+
+def _parts(name: str) -> list[str]:
+    """The parts of a name.
+
+    Raises:
+        RefusalError: it is none that may be asked for.
+    """
+    if len(name) > MAX_NAME:
+        raise RefusalError(Code.ACCESS, f"a name has at most {MAX_NAME} characters")
+    if "\\" in name or _CONTROL.search(name) or _DRIVE.match(name.lstrip("/")):
+        raise RefusalError(Code.ACCESS, "the name has characters that may not be")
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    for part in parts:
+        # Windows takes dots and spaces off the end of a name, so ".. " would be ".." there.
+        if not part.rstrip(" .") or _DEVICE.fullmatch(part) or part.startswith(PARTIAL):
+            raise RefusalError(Code.ACCESS, "access violation")
+        if os.name == "nt" and ":" in part:
+            raise RefusalError(Code.ACCESS, "access violation")
+    if not parts:
+        raise RefusalError(Code.ACCESS, "the name is that of a folder")
+    return parts
+
+
+def resolve(root: Path, name: str) -> Place:
+    """Where ``name`` is in the folder ``root``; the folders on the way exist.
+
+    Raises:
+        RefusalError: it is not inside, or not there.
+    """
+    parts = _parts(name)
+    try:
+        return _walk(root, parts) if BY_DESCRIPTOR else _compare(root, parts)
+    except OSError as problem:
+        raise refusal(problem) from None
+
+
+def _walk(root: Path, parts: list[str]) -> Place:
+    folders = [os.open(root, _FOLDER)]
+    todo = parts[::-1]
+    links = 0
+    try:
+        while todo:
+            part = todo.pop()
+            if part == "..":  # of a link
+                if len(folders) == 1:
+                    raise RefusalError(Code.ACCESS, "access violation")
+                os.close(folders.pop())
+                continue
+            here = folders[-1]
+            try:
+                mode = os.stat(part, dir_fd=here, follow_symlinks=False).st_mode
+            except FileNotFoundError:
+                if todo:
+                    raise
+                mode = 0
+            if stat.S_ISLNK(mode):
+                links += 1
+                target = os.readlink(part, dir_fd=here)
+                if links > LINKS_MAX:
+                    raise RefusalError(Code.ACCESS, "access violation")
+                if os.path.isabs(target):
+                    target = _inside(root, target)
+                    while len(folders) > 1:
+                        os.close(folders.pop())
+                todo += [step for step in reversed(target.split("/")) if step not in ("", ".")]
+            elif todo:
+                folders.append(os.open(part, _FOLDER, dir_fd=here))
+            else:
+                return Place(folders.pop(), part)
+        raise RefusalError(Code.ACCESS, "the name is that of a folder")  # by a link
+    finally:
+        for folder in folders:
+            os.close(folder)
+
+
+def _inside(root: Path, target: str) -> str:
+    """The target of an absolute link as a path from ``root`` on."""
+    for base in (str(root), os.path.realpath(root)):
+        if target.startswith(base.rstrip("/") + "/"):
+            return target[len(base.rstrip("/")) :]
+    raise RefusalError(Code.ACCESS, "access violation")
+
+
+def _compare(root: Path, parts: list[str]) -> Place:
+    base = os.path.realpath(root)
+    path = os.path.realpath(os.path.join(base, *parts))
+    if os.path.commonpath((base, path)) != base:
+        raise RefusalError(Code.ACCESS, "access violation")
+    if not os.path.isdir(os.path.dirname(path)):
+        raise RefusalError(Code.NOT_FOUND, "file not found")
+    return Place(None, path)
