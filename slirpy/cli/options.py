@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from slirpy.cli.dhcp import dhcp_options, dhcp_values
 from slirpy.config import MTU_MAX, MTU_MIN, Config
 
 __all__ = ["CONTEXT", "network_config", "network_options", "report_options"]
@@ -55,6 +56,7 @@ def network_options(to: str, mtu: str = "[default: 1500]") -> Callable[[_F], _F]
             is_flag=True,
             help="Answer TFTP from port 69 only, as QEMU does: for guests behind a firewall or NAT of their own.",
         ),
+        *dhcp_options(),
         click.option(
             "--no-host-loopback", is_flag=True, help="Do not let the gateway lead to the host's 127.0.0.1."
         ),
@@ -99,6 +101,7 @@ def network_config(given: Mapping[str, Any], **defaults: Any) -> Config:
     """
     values = {name: given[name] for name in ("net", "host", "mtu", "hostfwd")}
     values |= {name: given[name] for name in ("tftp", "tftp_write", "tftp_single_port")}
+    values |= dhcp_values(given)
     values["resolvers"] = given["dns"] or None
     values = defaults | {name: value for name, value in values.items() if value is not None}
     return Config(host_loopback=not given["no_host_loopback"], **values)
