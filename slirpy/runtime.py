@@ -20,6 +20,7 @@ from slirpy.errors import ConfigError, StateError
 from slirpy.host.drivers import LoopDriver, ThreadDriver, through_loop
 from slirpy.host.local import LocalTargets
 from slirpy.host.mailbox import LIMIT, Mailbox
+from slirpy.host.outbound import Source
 from slirpy.host.poller import SelectorPoller
 from slirpy.host.sockets import SocketHost
 from slirpy.interfaces import READ, WRITE, Link, LinkFeatures
@@ -80,8 +81,9 @@ class Slirp:
     ) -> None:
         self.config = config if config is not None else Config()
         self._clock = clock
+        source = None if self.config.outbound is None else Source(self.config.outbound)
         self._poller = SelectorPoller()
-        self._host = SocketHost(self._poller)
+        self._host = SocketHost(self._poller, source)
         self._nics: list[Nic] = []
         self._listeners: list[StreamListener] = []
         self._watched: set[int] = set()

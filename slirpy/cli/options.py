@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from slirpy.cli.dhcp import dhcp_options, dhcp_values
+from slirpy.cli.policy import RefusedFlows, policy_of, policy_options
 from slirpy.config import MTU_MAX, MTU_MIN, Config
 
 __all__ = ["CONTEXT", "network_config", "network_options", "report_options"]
@@ -60,6 +61,17 @@ def network_options(to: str, mtu: str = "[default: 1500]") -> Callable[[_F], _F]
         click.option(
             "--no-host-loopback", is_flag=True, help="Do not let the gateway lead to the host's 127.0.0.1."
         ),
+        *policy_options(),
+        click.option(
+            "--restrict",
+            is_flag=True,
+            help="Shut the guest in: it reaches what is inside the network, and answers what --hostfwd lets in.",
+        ),
+        click.option(
+            "--outbound",
+            metavar="ADDR|IFNAME",
+            help="Source address or interface of what goes outward; both with a comma.  [default: the system's]",
+        ),
     )
     return _all_of(*options)
 
@@ -99,9 +111,23 @@ def network_config(given: Mapping[str, Any], **defaults: Any) -> Config:
     Raises:
         ConfigError, ForwardError: a value that cannot be used.
     """
-    values = {name: given[name] for name in ("net", "host", "mtu", "hostfwd")}
+    values = {name: given[name] for name in ("net", "host", "mtu", "hostfwd", "restrict", "outbound")}
     values |= {name: given[name] for name in ("tftp", "tftp_write", "tftp_single_port")}
     values |= dhcp_values(given)
     values["resolvers"] = given["dns"] or None
+    values["policy"] = policy_of(given["rules"])
+    if values["policy"] or given["restrict"]:
+        values["on_refused"] = _tell_refused()
     values = defaults | {name: value for name, value in values.items() if value is not None}
     return Config(host_loopback=not given["no_host_loopback"], **values)
+
+
+def _tell_refused() -> RefusedFlows:
+    """Lines on standard error, until the command ends."""
+    from slirpy.cli.serving import tell
+
+    refused = RefusedFlows(tell)
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.call_on_close(refused.close)
+    return refused

@@ -18,6 +18,7 @@ from slirpy.host.socketdatagram import PacketSocket
 from slirpy.interfaces import Buffer, IcmpReport, PingOwner
 
 if TYPE_CHECKING:
+    from slirpy.host.outbound import Source
     from slirpy.host.sockets import SocketHost
 
 __all__ = ["SocketPing", "open_ping"]
@@ -26,6 +27,7 @@ _ECHO = Struct("!BBHHH")  # type, code, checksum, identifier, sequence number
 _REQUEST, _REPLY = 8, 0
 _MESSAGE_MAX = 65535
 _ROOM = 64
+_ANYWHERE = bytes(4)
 
 
 class SocketPing(PacketSocket):
@@ -62,7 +64,7 @@ class SocketPing(PacketSocket):
         self._owner = None
 
 
-def open_ping(host: SocketHost, owner: PingOwner) -> SocketPing | int:
+def open_ping(host: SocketHost, owner: PingOwner, source: Source | None = None) -> SocketPing | int:
     """A ping socket, or the ``errno`` value of the refusal; see :meth:`slirpy.interfaces.HostNetwork.open_ping`."""
     if sys.platform != "linux":
         return errno.EPROTONOSUPPORT
@@ -74,6 +76,8 @@ def open_ping(host: SocketHost, owner: PingOwner) -> SocketPing | int:
         sock.setblocking(False)
         hear_errors(sock)
         hear_ttl(sock)
+        if source is not None:
+            source.bind(sock, _ANYWHERE)
         return SocketPing(host, sock, owner)
     except OSError as error:
         sock.close()

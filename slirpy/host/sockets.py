@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from slirpy.host.addresses import family_of, name_of, place_of
 from slirpy.host.ipoptions import hear_errors
+from slirpy.host.outbound import OutboundDatagram, Source
 from slirpy.host.ping import SocketPing, open_ping
 from slirpy.host.socketdatagram import PacketSocket, SocketDatagram
 from slirpy.host.socketstream import SocketStream
@@ -90,12 +91,14 @@ class SocketHost:
 
     Args:
         poller: tells when sockets are ready; must be polled for anything to happen.
+        source: where sockets go out from; None: as the system likes.
     """
 
-    __slots__ = ("_open", "paused", "poller")
+    __slots__ = ("_open", "_source", "paused", "poller")
 
-    def __init__(self, poller: Poller) -> None:
+    def __init__(self, poller: Poller, source: Source | None = None) -> None:
         self.poller = poller
+        self._source = source
         self._open: set[_Open] = set()
         self.paused: set[SocketListener] = set()
         """Listeners that had no descriptor for a connection. They go on when one of our sockets has closed or
@@ -108,6 +111,13 @@ class SocketHost:
         except OSError as error:
             owner.failed(error.errno or errno.EIO)
             return SocketStream(self, None, None)
+        if self._source is not None:
+            try:
+                self._source.bind(sock, address)
+            except OSError as error:
+                sock.close()
+                owner.failed(error.errno or errno.EIO)
+                return SocketStream(self, None, None)
         stream = SocketStream(self, sock, owner)
         self.opened(stream)
         stream.start_connecting(address, port)
@@ -134,10 +144,15 @@ class SocketHost:
         self.opened(listener)
         return listener
 
-    def open_udp(self, owner: DatagramOwner, family: int = 4) -> SocketDatagram | None:
+    def open_udp(self, owner: DatagramOwner, family: int = 4) -> SocketDatagram | OutboundDatagram | None:
         """A socket for outward datagrams; see :meth:`slirpy.interfaces.HostNetwork.open_udp`."""
+        anywhere = bytes(4 if family == 4 else 16)
+        source = self._source
         try:
-            return self.bind_udp(bytes(4 if family == 4 else 16), 0, owner)
+            if source is None:
+                return self.bind_udp(anywhere, 0, owner)
+            here = source.outbound.source(len(anywhere)) or anywhere
+            return OutboundDatagram(self, self._open_udp(here, 0, owner, source), owner)
         except OSError:
             return None
 
@@ -147,8 +162,15 @@ class SocketHost:
         Raises:
             OSError: the address cannot be bound.
         """
+        return self._open_udp(address, port, owner, None)
+
+    def _open_udp(
+        self, address: bytes, port: int, owner: DatagramOwner, source: Source | None
+    ) -> SocketDatagram:
         sock = socket.socket(family_of(address), socket.SOCK_DGRAM)
         try:
+            if source is not None:
+                source.to_interface(sock)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             hear_errors(sock)
             self._bind(sock, address, port)
@@ -161,7 +183,7 @@ class SocketHost:
 
     def open_ping(self, owner: PingOwner) -> SocketPing | int:
         """A socket for ICMP echo; see :meth:`slirpy.interfaces.HostNetwork.open_ping`."""
-        peer = open_ping(self, owner)
+        peer = open_ping(self, owner, self._source)
         if not isinstance(peer, int):
             self.opened(peer)
         return peer

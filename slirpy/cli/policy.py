@@ -1,0 +1,169 @@
+"""Options that say what guests may reach, and the lines that tell what they were refused."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from slirpy.errors import ConfigError
+from slirpy.interfaces import Action, FlowRequest, IPProtocol, Verdict
+from slirpy.rules.policy import Rule, RulePolicy, parse_rule
+
+if TYPE_CHECKING:
+    from click.parser import _OptionParser, _ParsingState
+
+__all__ = ["RefusedFlows", "policy_of", "policy_options"]
+
+REPEAT_SECONDS = 30.0
+"""So long a flow that was told of is not told of again."""
+BURST = 20
+"""Lines at once."""
+LINES_A_SECOND = 2.0
+"""And after them."""
+REMEMBERED = 1024
+"""Flows that were told of; a guest that tries more has the oldest forgotten."""
+
+
+class RuleOption(click.Option):
+    """An option for a rule. All of them make up one list, ``rules``, in the order of the command line.
+
+    Each entry is the word of the option and its value: ``"allow 203.0.113.0/24:443"``. Click has the order of
+    the values of one option only; so the options share a list, and each adds its word on the way there.
+    """
+
+    def add_to_parser(self, parser: _OptionParser, ctx: click.Context) -> None:
+        """See :meth:`click.Option.add_to_parser`."""
+        super().add_to_parser(parser, ctx)
+        word = self.opts[0].removeprefix("--")
+        option = parser._long_opt[self.opts[0]]  # one object for all names
+        plain = option.process
+
+        def process(value: Any, state: _ParsingState) -> None:
+            plain(f"{word} {value}", state)
+
+        option.process = process  # type: ignore[method-assign]
+
+
+def policy_options() -> Sequence[Callable[[Any], Any]]:
+    """The options, for :func:`policy_of`."""
+
+    def rule(*names: str, metavar: str = "RULE", text: str) -> Callable[[Any], Any]:
+        return click.option(*names, "rules", cls=RuleOption, multiple=True, metavar=metavar, help=text)
+
+    return (
+        rule(
+            "--allow",
+            text="Let this through, and refuse what no rule allows. RULE is [tcp:|udp:|icmp:]DESTINATION[:PORTS], as"
+            " the guest names it: a network, or any, host (the gateway: the host's 127.0.0.1), private, link-local,"
+            " metadata. PORTS: 80,443,8000-8010. The first rule that matches decides.",
+        ),
+        rule("--deny", "--reject", text="Refuse this audibly."),
+        rule("--drop", text="Refuse this silently."),
+        rule(
+            "--redirect",
+            metavar="RULE=ADDR[:PORT]",
+            text="Lead this elsewhere, such as tcp:any:80=127.0.0.1:8080, as the host names it.",
+        ),
+        click.option(
+            "--deny-private",
+            "rules",
+            is_flag=True,
+            multiple=True,
+            flag_value="deny private",
+            help="The same as --deny private.",
+        ),
+        rule("--policy", metavar="FILE", text="Rules from a TOML file, in the place of this option."),
+    )
+
+
+def policy_of(rules: Sequence[str]) -> RulePolicy | None:
+    """The policy that the options describe.
+
+    Args:
+        rules: as :class:`RuleOption` makes them.
+
+    Raises:
+        ConfigError: one that cannot be read.
+    """
+    found: list[Rule] = []
+    default = Action.ALLOW
+    files = 0
+    for text in rules:
+        word, _, value = text.partition(" ")
+        if word == "policy":
+            policy = RulePolicy.from_file(value)
+            found += policy.rules
+            default = policy.default
+            files += 1
+        else:
+            found.append(parse_rule(text))
+    if files > 1:
+        raise ConfigError("--policy was given more than once; there is one list of rules and one default")
+    if any(text.startswith("allow ") for text in rules):
+        default = Action.REJECT
+    return RulePolicy(found, default) if rules else None
+
+
+class RefusedFlows:
+    """Tells people of flows that were refused: one line each, but not again and again, and not too many.
+
+    Args:
+        tell: takes a line.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._tell = tell
+        self._clock = clock
+        self._told: dict[tuple[object, ...], tuple[float, int]] = {}
+        """When a flow was told of, and how often it was refused since."""
+        self._lines = float(BURST)
+        self._filled = clock()
+        self._untold = 0
+
+    def __call__(self, request: FlowRequest, verdict: Verdict) -> None:
+        """A flow was refused; a :data:`~slirpy.interfaces.Refused`."""
+        now = self._clock()
+        key = (*request._replace(source_port=0), verdict)
+        when, again = self._told.get(key, (None, 0))
+        if when is not None and now - when < REPEAT_SECONDS:
+            self._told[key] = when, again + 1
+            return
+        self._lines = min(self._lines + (now - self._filled) * LINES_A_SECOND, BURST)
+        self._filled = now
+        if self._lines < 1:
+            self._untold += 1
+            return
+        self._lines -= 1
+        self._told.pop(key, None)
+        if len(self._told) >= REMEMBERED:
+            del self._told[next(iter(self._told))]
+        self._told[key] = now, 0
+        self._say(_line(request, verdict) + (f"; {again} times more since" if again else ""))
+
+    def close(self) -> None:
+        """The end: tell how much was not told."""
+        if self._untold:
+            self._say(f"{self._untold} more flows were refused and not told")
+            self._untold = 0
+
+    def _say(self, line: str) -> None:
+        with suppress(OSError):  # nobody reads it, which must not stop the network
+            self._tell(line)
+
+
+def _line(request: FlowRequest, verdict: Verdict) -> str:
+    protocol = IPProtocol(request.protocol)
+    where = str(ip_address(request.destination))
+    if protocol is not IPProtocol.ICMP:
+        where = (
+            f"[{where}]:{request.destination_port}" if ":" in where else f"{where}:{request.destination_port}"
+        )
+    verb = "dropped" if verdict.action is Action.DROP else "refused"
+    reason = f" ({verdict.reason})" if verdict.reason else ""
+    return f"{verb} {protocol.name.lower()} {ip_address(request.source)} -> {where}{reason}"

@@ -1,0 +1,164 @@
+"""Sockets that go outward by a chosen address or interface.
+
+The host's loopback is not outward: what goes there has neither. TCP knows its destination before it has a socket. One
+UDP socket serves all destinations of a guest's port, and one of these may be the loopback, which a socket that is
+bound to another interface does not reach; so there :class:`OutboundDatagram` has a second socket for it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from slirpy.errors import ConfigError
+from slirpy.host.addresses import name_of
+from slirpy.interfaces import Buffer, DatagramOwner
+from slirpy.rules.outbound import Outbound
+
+if TYPE_CHECKING:
+    from slirpy.host.socketdatagram import SocketDatagram
+    from slirpy.host.sockets import SocketHost
+
+__all__ = ["OutboundDatagram", "Source", "is_loopback"]
+
+# <linux/in.h>: with it, binding to an address does not take a port away from all other destinations.
+_IP_BIND_ADDRESS_NO_PORT = 24
+# <netinet/in.h> and <netinet6/in6.h> of macOS, which Python does not name.
+_IP_BOUND_IF, _IPV6_BOUND_IF, _IPPROTO_IPV6 = 25, 125, 41
+
+
+def is_loopback(address: bytes) -> bool:
+    """Whether an address is this machine's loopback."""
+    return address[0] == 127 if len(address) == 4 else address == bytes(15) + b"\1"
+
+
+class Source:
+    """Where sockets go out from.
+
+    Raises:
+        ConfigError: this host does not have what ``outbound`` names, or does not allow it.
+    """
+
+    __slots__ = ("outbound",)
+
+    def __init__(self, outbound: Outbound) -> None:
+        self.outbound = outbound
+        name = outbound.interface
+        if name is not None:
+            if sys.platform not in ("linux", "darwin"):
+                raise self._error("sockets cannot be bound to an interface on this system; give its address")
+            known = [known for _, known in socket.if_nameindex()]
+            if name not in known:
+                raise self._error(f'no interface "{name}"; there are {", ".join(known)}')
+        families = {4: socket.AF_INET, 16: socket.AF_INET6}
+        for size, family in families.items():
+            if size == 16 and outbound.address6 is None:
+                continue  # IPv6 may be turned off
+            with socket.socket(family, socket.SOCK_DGRAM) as sock:
+                self._try(sock, size)
+
+    def _try(self, sock: socket.socket, size: int) -> None:
+        try:
+            self.to_interface(sock)
+        except OSError as error:
+            why = os.strerror(error.errno or 0).lower()
+            raise self._error(
+                f'the system does not let us bind to interface "{self.outbound.interface}": {why}; give its address'
+            ) from None
+        address = self.outbound.source(size)
+        if address is None:
+            return
+        try:
+            sock.bind(name_of(address, 0))
+        except OSError as error:
+            host, _ = name_of(address, 0)
+            missing = error.errno == errno.EADDRNOTAVAIL
+            why = "is no address of this host" if missing else os.strerror(error.errno or 0).lower()
+            raise self._error(f"{host} {why}") from None
+
+    def _error(self, text: str) -> ConfigError:
+        return ConfigError(f'outbound "{self.outbound}": {text}')
+
+    def to_interface(self, sock: socket.socket) -> None:
+        """Have a socket use the interface, if one was chosen.
+
+        Raises:
+            OSError: it is gone, or that is not allowed.
+        """
+        name = self.outbound.interface
+        if name is None:
+            return
+        if sys.platform == "linux":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name.encode() + b"\0")
+        elif sys.platform == "darwin":
+            index = socket.if_nametoindex(name)
+            if sock.family == socket.AF_INET6:
+                sock.setsockopt(_IPPROTO_IPV6, _IPV6_BOUND_IF, index)
+            else:
+                sock.setsockopt(socket.IPPROTO_IP, _IP_BOUND_IF, index)
+
+    def bind(self, sock: socket.socket, destination: bytes) -> None:
+        """Prepare a socket that will connect to ``destination``, or send there only.
+
+        Raises:
+            OSError: the address or the interface is gone.
+        """
+        if is_loopback(destination):
+            return
+        self.to_interface(sock)
+        address = self.outbound.source(len(destination))
+        if address is None:
+            return
+        if sys.platform == "linux" and sock.type == socket.SOCK_STREAM:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+        sock.bind(name_of(address, 0))
+
+
+class OutboundDatagram:
+    """A :class:`~slirpy.interfaces.DatagramPeer` of two sockets: one goes outward, one to the loopback.
+
+    Args:
+        outward: bound as the source says.
+    """
+
+    __slots__ = ("_host", "_last", "_loop", "_outward", "_owner")
+
+    def __init__(self, host: SocketHost, outward: SocketDatagram, owner: DatagramOwner) -> None:
+        self._host = host
+        self._owner: DatagramOwner | None = owner
+        self._outward = self._last = outward
+        self._loop: SocketDatagram | None = None
+
+    @property
+    def address(self) -> tuple[bytes, int]:
+        """The local address and port outward."""
+        return self._outward.address
+
+    @property
+    def mtu(self) -> int:
+        """See :attr:`slirpy.interfaces.DatagramPeer.mtu`."""
+        return self._last.mtu
+
+    def send(self, payload: Buffer, address: bytes, port: int, ttl: int = 0, whole: bool | None = None) -> int:
+        """Send one datagram; see :meth:`slirpy.interfaces.DatagramPeer.send`."""
+        self._last = self._outward
+        if is_loopback(address):
+            if self._loop is None:
+                if self._owner is None:
+                    return errno.EBADF
+                try:
+                    self._loop = self._host.bind_udp(bytes(len(address)), 0, self._owner)
+                except OSError as error:
+                    return error.errno or errno.EIO
+            self._last = self._loop
+        return self._last.send(payload, address, port, ttl, whole)
+
+    def close(self) -> None:
+        """Release both; see :meth:`slirpy.interfaces.DatagramPeer.close`."""
+        self._owner = None
+        self._outward.close()
+        if self._loop is not None:
+            self._loop.close()
