@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
@@ -209,11 +210,28 @@ def changelog() -> str:
     return (Path(__file__).parents[1] / "CHANGELOG.md").read_text()
 
 
+def libslirp() -> str:
+    """What differs from libslirp, a table for each area; ``tests/system/test_oracle.py`` proves it."""
+    with (Path(__file__).parent / "reference" / "libslirp.toml").open("rb") as file:
+        areas = tomllib.load(file)
+    parts = []
+    for name, area in areas.items():
+        parts += [f"## {area['title']}", f"Compared: {area['compared'].strip()}"]
+        rows = ["| | libslirp | slirpy | reason |", "|---|---|---|---|"]
+        for key, entry in area["difference"].items():
+            untested = f" (Not compared: {entry['untested']}.)" if "untested" in entry else ""
+            cells = (f"`{name}.{key}`", entry["libslirp"], entry["slirpy"], entry["reason"] + untested)
+            rows.append(f"| {' | '.join(cells)} |")
+        parts.append("\n".join(rows))
+    return "\n\n".join(parts)
+
+
 GENERATED: dict[str, Callable[[], str]] = {
     "changelog": changelog,
     "cli": cli,
     "clients": clients,
     "counters": counters,
+    "libslirp": libslirp,
     "qemu-keys": qemu_keys,
     "tcp-settings": tcp_settings,
     "tcp-states": tcp_states,

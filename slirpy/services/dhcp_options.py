@@ -69,15 +69,22 @@ def _read_area(area: bytes, options: dict[int, bytes]) -> bool:
     return True
 
 
-def write_message(header: dpkt.dhcp.DHCP, options: Iterable[tuple[int, bytes]], limit: int) -> bytes:
+def write_message(
+    header: dpkt.dhcp.DHCP, options: Iterable[tuple[int, bytes]], limit: int, *, overload: bool = True
+) -> bytes:
     """A message of at least 300 and at most ``limit`` bytes (``limit`` itself being at least 300).
 
     The options that do not fit go on in the ``file`` field, if the header has no boot file, and then in ``sname``,
     whose name is given up for it; option 66 says the same. What does not fit there either is left out: so the
     important ones come first.
+
+    Without ``overload`` both fields stay what they are: a client of BOOTP knows nothing of option 52, and would take
+    the one for the name of a boot file.
     """
     # Each less its end option, the first less option 52.
     room = [limit - FIXED - 1 - 3, 0 if header.file.strip(b"\0") else _FILE - 1, _SNAME - 1]
+    if not overload:
+        room = [limit - FIXED - 1, 0, 0]
     areas = [bytearray(), bytearray(), bytearray()]
     for code, value in options:
         pieces = b"".join(
@@ -90,8 +97,8 @@ def write_message(header: dpkt.dhcp.DHCP, options: Iterable[tuple[int, bytes]], 
                 area += pieces
                 break
     main, in_file, in_sname = areas
-    if overload := (1 if in_file else 0) | (2 if in_sname else 0):
-        main += bytes((OVERLOAD, 1, overload))
+    if in_file or in_sname:
+        main += bytes((OVERLOAD, 1, (1 if in_file else 0) | (2 if in_sname else 0)))
     if in_file:
         header.file = bytes(in_file) + bytes((END,))
     if in_sname:

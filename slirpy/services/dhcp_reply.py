@@ -38,7 +38,7 @@ def build_reply(
     if len(told.server_name) < _SNAME:
         header.sname = told.server_name
     if kind is None:
-        return write_message(header, told.options, MESSAGE_MIN)
+        return write_message(header, told.options, MESSAGE_MIN, overload=False)
     options = _first(message, kind, server)
     if seconds is not None:
         times = [(m.LEASE_TIME, seconds)]

@@ -1,0 +1,150 @@
+"""Run scripts against both networks, compare what came out field by field, and hold it against the table.
+
+The table is ``docs/reference/libslirp.toml``, from which the page of that name is made. A difference that it does not
+have is an error, and so is a row of it that does not occur any more.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TypeAlias
+
+from oracle import Libslirp, Network, Slirpy, Talk
+from oracle_decode import Seen
+
+__all__ = ["TABLE", "Found", "Listed", "Row", "Script", "differences", "explain", "read_table"]
+
+TABLE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "libslirp.toml"
+NOTHING = "nothing"
+"""Stands for a field that is not there, or a frame that did not come."""
+
+Play: TypeAlias = Callable[[Talk], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What is played, and on which network."""
+
+    name: str
+    play: Play
+    options: str = ""
+    """As QEMU's ``-netdev user`` has them; both get the same."""
+    isolated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One difference that was seen."""
+
+    at: str
+    """``SCRIPT.STEP``."""
+    frame: str
+    """Kind of frame."""
+    field: str
+    """Name of the field; ``frame`` if the whole frame is there on one side only."""
+    libslirp: str
+    slirpy: str
+
+    def __str__(self) -> str:
+        return f"{self.at}: {self.frame}: {self.field}: libslirp {self.libslirp!r}, slirpy {self.slirpy!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One pattern of a listed difference; each part as :func:`fnmatch.fnmatchcase` has it, several split at ``|``."""
+
+    at: str = "*"
+    frame: str = "*"
+    field: str = "*"
+    libslirp: str = "*"
+    slirpy: str = "*"
+
+    def covers(self, found: Found) -> bool:
+        """Whether it tells of this difference."""
+        return all(
+            any(fnmatchcase(getattr(found, part), one) for one in getattr(self, part).split("|"))
+            for part in ("at", "frame", "field", "libslirp", "slirpy")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One difference of the table."""
+
+    name: str
+    """``AREA.IDENTIFIER``."""
+    rows: tuple[Row, ...]
+    untested: str | None
+    """Why it cannot be seen by playing a script to both."""
+
+
+def read_table(path: Path = TABLE) -> list[Listed]:
+    """The table."""
+    with path.open("rb") as file:
+        table = tomllib.load(file)
+    return [
+        Listed(f"{area}.{name}", tuple(Row(**row) for row in entry.get("seen", ())), entry.get("untested"))
+        for area, what in table.items()
+        for name, entry in what["difference"].items()
+    ]
+
+
+def differences(script: Script) -> list[Found]:
+    """Play a script on both, and compare."""
+    return list(_compare(script.name, _played(script, Libslirp), _played(script, Slirpy)))
+
+
+def _played(script: Script, network: Callable[[str, bool], Network]) -> dict[str, list[Seen]]:
+    net = network(script.options, script.isolated)
+    try:
+        talk = Talk(net, script.options)
+        script.play(talk)
+    finally:
+        net.close()
+    return talk.record
+
+
+def _compare(script: str, theirs: dict[str, list[Seen]], ours: dict[str, list[Seen]]) -> Iterator[Found]:
+    assert list(theirs) == list(ours), "a script must have the same steps on both networks"
+    for step, left in theirs.items():
+        at = f"{script}.{step}"
+        for one, other in _paired(left, ours[step]):
+            if one is None or other is None:
+                there = one or other
+                assert there is not None
+                has = (there.kind, NOTHING) if one is not None else (NOTHING, there.kind)
+                yield Found(at, there.kind, "frame", *has)
+                continue
+            for name in dict.fromkeys((*one.fields, *other.fields)):
+                values = one.fields.get(name, NOTHING), other.fields.get(name, NOTHING)
+                if values[0] != values[1]:
+                    yield Found(at, one.kind, name, *values)
+
+
+def _paired(left: list[Seen], right: list[Seen]) -> Iterator[tuple[Seen | None, Seen | None]]:
+    """Frames of the same kind beside each other, in their order."""
+    kinds = [seen.kind for seen in left], [seen.kind for seen in right]
+    for _, i1, i2, j1, j2 in SequenceMatcher(None, *kinds, autojunk=False).get_opcodes():
+        if kinds[0][i1:i2] == kinds[1][j1:j2]:
+            yield from zip(left[i1:i2], right[j1:j2], strict=True)
+        else:
+            yield from ((one, None) for one in left[i1:i2])
+            yield from ((None, one) for one in right[j1:j2])
+
+
+def explain(found: list[Found], rows: Iterable[Row]) -> tuple[list[str], set[Row]]:
+    """What no row tells of, and the rows that tell of something."""
+    rows = list(rows)
+    unlisted = []
+    used: set[Row] = set()
+    for one in found:
+        telling = {row for row in rows if row.covers(one)}
+        if not telling:
+            unlisted.append(str(one))
+        used |= telling
+    return unlisted, used

@@ -1,0 +1,278 @@
+"""Frames as named fields, so that two networks can be compared field by field. dpkt reads, our codecs judge nothing.
+
+All values are text. What is legitimately random is told in relation to something: sequence numbers to the first of
+their flow, ports of the host by the name that a script gave them. IP identifications are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+import dpkt
+
+__all__ = ["Decoder", "Seen", "merge_streams"]
+
+_FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")
+_DHCP_KINDS = ("?", "DISCOVER", "OFFER", "REQUEST", "DECLINE", "ACK", "NAK", "RELEASE", "INFORM")
+_SECONDS = (51, 58, 59)
+_ADDRESSES = (1, 3, 6, 28, 50, 54)
+_TEXTS = (12, 15, 56, 60, 66, 67)
+_TFTP = ("?", "RRQ", "WRQ", "DATA", "ACK", "ERROR", "OACK")
+DIGEST = 24
+"""A payload up to this length is shown; a longer one by its digest."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """One frame, or one thing that was seen at the host."""
+
+    kind: str
+    """What it is, such as ``"dhcp OFFER"`` or ``"tcp SYN,ACK"``; frames of one kind are compared."""
+    fields: dict[str, str]
+    raw: bytes = b""
+    stream: tuple[str, int, bytes] | None = field(default=None, compare=False)
+    """For a TCP segment: its flow, its relative sequence number, its text."""
+
+
+def address(value: bytes | int) -> str:
+    """Dotted."""
+    return str(IPv4Address(value))
+
+
+def mac(value: bytes) -> str:
+    """With colons."""
+    return value.hex(":")
+
+
+def text(data: bytes) -> str:
+    """Some bytes, short."""
+    if len(data) > DIGEST:
+        return f"{len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()[:12]}"
+    return ascii(data)[2:-1] if data else "nothing"
+
+
+class Decoder:
+    """Reads the frames of one run: knows its flows' first sequence numbers, and the names of its ports."""
+
+    def __init__(self) -> None:
+        self.ports: dict[int, str] = {}
+        self._isn: dict[bytes, int] = {}
+
+    def port(self, number: int) -> str:
+        """A port's name, if it has one."""
+        return self.ports.get(number, str(number))
+
+    def names(self, row: str) -> str:
+        """Text with ports at the ends of words, with their names in place of them."""
+        return re.sub(r":(\d+)\b", lambda match: f":{self.port(int(match[1]))}", row)
+
+    def watch(self, frame: bytes) -> None:
+        """Take note of a frame that the guest sends: its SYN has a first sequence number too."""
+        if len(frame) >= 54 and frame[12:14] == b"\x08\x00" and frame[23] == 6 and frame[47] & 2:
+            self._isn[frame[26:38]] = int.from_bytes(frame[38:42], "big")
+
+    def decode(self, frame: bytes) -> Seen:
+        """All fields of a frame."""
+        fields = {"eth.dst": mac(frame[:6]), "eth.src": mac(frame[6:12])}
+        kind = int.from_bytes(frame[12:14], "big")
+        if kind == 0x0806:
+            name, used = self._arp(frame[14:], fields), 42
+        elif kind == 0x0800:
+            packet = dpkt.ip.IP(frame[14:])
+            self.watch(frame)
+            name, used = self._ip(packet, bytes(frame[14 : 14 + packet.len]), fields), 14 + packet.len
+        else:
+            name, used = f"ethertype {kind:#06x}", len(frame)
+        if len(frame) > used:
+            fields["eth.padded to"] = str(len(frame))
+        seen = Seen(name, fields, frame)
+        if name.startswith("tcp"):
+            seen.stream = self._stream(frame, fields)
+        return seen
+
+    @staticmethod
+    def _arp(data: bytes, fields: dict[str, str]) -> str:
+        packet = dpkt.arp.ARP(data)
+        fields["arp.sender"] = f"{mac(packet.sha)} {address(packet.spa)}"
+        fields["arp.target"] = f"{mac(packet.tha)} {address(packet.tpa)}"
+        return {1: "arp request", 2: "arp reply"}[packet.op]
+
+    def _ip(self, packet: dpkt.ip.IP, raw: bytes, fields: dict[str, str]) -> str:
+        flags = int.from_bytes(raw[6:8], "big")
+        fields["ip.src"], fields["ip.dst"] = address(packet.src), address(packet.dst)
+        fields["ip.ttl"], fields["ip.tos"] = str(packet.ttl), f"{packet.tos:#04x}"
+        fields["ip.df"] = "set" if flags & 0x4000 else "clear"
+        fields["ip.checksum"] = "right" if dpkt.in_cksum(raw[: packet.hl * 4]) == 0 else "wrong"
+        body = raw[packet.hl * 4 :]
+        if flags & 0x3FFF:
+            offset = (flags & 0x1FFF) * 8
+            fields["ip.fragment"] = f"{offset} to {offset + len(body)}{', more' if flags & 0x2000 else ''}"
+            return f"fragment at {offset}"
+        fields["ip.len"] = str(packet.len)
+        if packet.p == 1:
+            return self._icmp(body, fields)
+        pseudo = raw[12:20] + bytes((0, packet.p)) + len(body).to_bytes(2, "big")
+        right = dpkt.in_cksum(pseudo + body) == 0
+        if packet.p == 17:
+            checksum = "right" if right else "wrong"
+            fields["udp.checksum"] = "none" if body[6:8] == b"\0\0" else checksum
+            return self._udp(body, fields)
+        if packet.p == 6:
+            fields["tcp.checksum"] = "right" if right else "wrong"
+            return self._tcp(raw[12:20], body, fields)
+        return f"ip protocol {packet.p}"
+
+    def _icmp(self, body: bytes, fields: dict[str, str]) -> str:
+        kind, code = body[0], body[1]
+        fields["icmp.checksum"] = "right" if dpkt.in_cksum(body) == 0 else "wrong"
+        if kind in (0, 8):
+            fields["icmp.id"], fields["icmp.seq"] = (
+                str(int.from_bytes(body[i : i + 2], "big")) for i in (4, 6)
+            )
+            fields["icmp.data"] = text(body[8:])
+            return f"icmp echo {'request' if kind else 'reply'}"
+        fields["icmp.rest"] = body[4:8].hex()
+        quoted = body[8:]
+        header = quoted[: (quoted[0] & 15) * 4]
+        fields["icmp.quoted header"] = (
+            f"{address(header[12:16])} > {address(header[16:20])} protocol {header[9]}"
+        )
+        fields["icmp.quoted ttl"] = str(header[8])
+        fields["icmp.quoted length field"] = str(int.from_bytes(header[2:4], "big"))
+        fields["icmp.quoted checksum"] = "right" if dpkt.in_cksum(header) == 0 else "wrong"
+        ports = (int.from_bytes(quoted[len(header) + i : len(header) + i + 2], "big") for i in (0, 2))
+        fields["icmp.quoted ports"] = " > ".join(map(self.port, ports)) if header[9] in (6, 17) else "none"
+        fields["icmp.quoted bytes"] = str(len(quoted))
+        return f"icmp {kind}/{code}"
+
+    def _udp(self, body: bytes, fields: dict[str, str]) -> str:
+        source, destination = int.from_bytes(body[:2], "big"), int.from_bytes(body[2:4], "big")
+        fields["udp.sport"], fields["udp.dport"] = self.port(source), self.port(destination)
+        if (source, destination) == (67, 68):
+            return self._dhcp(body[8:], fields)
+        if source == 69:
+            return self._tftp(body[8:], fields)
+        fields["udp.data"] = text(body[8:])
+        return "udp"
+
+    @staticmethod
+    def _tftp(data: bytes, fields: dict[str, str]) -> str:
+        code = int.from_bytes(data[:2], "big")
+        if code == 6:
+            words = data[2:].split(b"\0")
+            for name, value in zip(words[::2], words[1::2], strict=False):
+                fields[f"tftp.{name.decode('ascii', 'replace').lower()}"] = value.decode("ascii", "replace")
+            fields["tftp.order"] = " ".join(word.decode("ascii", "replace") for word in words[:-1:2])
+        else:
+            fields["tftp.error" if code == 5 else "tftp.block"] = str(int.from_bytes(data[2:4], "big"))
+            fields["tftp.text" if code == 5 else "tftp.data"] = text(data[4:])
+        return f"tftp {_TFTP[code] if code < len(_TFTP) else code}"
+
+    @staticmethod
+    def _dhcp(data: bytes, fields: dict[str, str]) -> str:
+        message = dpkt.dhcp.DHCP(data)
+        fields["dhcp.op"], fields["dhcp.xid"] = str(message.op), f"{message.xid:#x}"
+        fields["dhcp.hops"], fields["dhcp.secs"] = str(message.hops), str(message.secs)
+        fields["dhcp.flags"] = f"{message.flags:#06x}"
+        for name in ("ciaddr", "yiaddr", "siaddr", "giaddr"):
+            fields[f"dhcp.{name}"] = address(getattr(message, name))
+        fields["dhcp.chaddr"] = mac(message.chaddr[:6])
+        fields["dhcp.sname"] = text(message.sname.rstrip(b"\0"))
+        fields["dhcp.file"] = text(message.file.rstrip(b"\0"))
+        fields["dhcp.length"] = str(len(data))
+        kind = 5  # a reply of BOOTP has none; it is compared with an ACK
+        for code, value in _options(data[240:]):
+            if code == 53:
+                kind = value[0]
+                fields["dhcp.option 53"] = _DHCP_KINDS[kind]
+            elif code in _SECONDS:
+                fields[f"dhcp.option {code}"] = f"{int.from_bytes(value, 'big')} s"
+            elif code in _ADDRESSES:
+                parts = (value[i : i + 4] for i in range(0, len(value), 4))
+                fields[f"dhcp.option {code}"] = " ".join(map(address, parts))
+            elif code == 26:
+                fields["dhcp.option 26"] = str(int.from_bytes(value, "big"))
+            else:
+                fields[f"dhcp.option {code}"] = text(value) if code in _TEXTS else value.hex()
+        return f"dhcp {_DHCP_KINDS[kind]}"
+
+    def _tcp(self, addresses: bytes, body: bytes, fields: dict[str, str]) -> str:
+        segment = dpkt.tcp.TCP(body)
+        flags = [name for bit, name in enumerate(_FLAGS) if body[13] >> bit & 1]
+        fields["tcp.sport"], fields["tcp.dport"] = self.port(segment.sport), self.port(segment.dport)
+        mine = addresses + body[:4]
+        theirs = addresses[4:] + addresses[:4] + body[2:4] + body[:2]
+        fields["tcp.seq"] = str((segment.seq - self._isn.get(mine, 0)) % 2**32)
+        fields["tcp.ack"] = str((segment.ack - self._isn.get(theirs, 0)) % 2**32) if "ACK" in flags else "none"
+        fields["tcp.flags"] = ",".join(flags)
+        fields["tcp.urgent"] = str(segment.urp)
+        if "SYN" in flags or "RST" in flags:
+            fields["tcp.window"] = str(segment.win)
+        for code, value in dpkt.tcp.parse_opts(segment.opts):
+            if code == 8:
+                fields["tcp.option 8"] = f"echoes {int.from_bytes(value[4:], 'big')}"
+            elif code > 1:
+                fields[f"tcp.option {code}"] = str(int.from_bytes(value, "big")) if value else "present"
+        event = [name for name in ("SYN", "FIN", "RST") if name in flags]
+        return f"tcp {event[0]}" if event else "tcp"
+
+    def _stream(self, frame: bytes, fields: dict[str, str]) -> tuple[str, int, bytes]:
+        start = 14 + (frame[14] & 15) * 4
+        end = 14 + int.from_bytes(frame[16:18], "big")
+        flow = f"{fields['ip.src']}:{fields['tcp.sport']} > {fields['ip.dst']}:{fields['tcp.dport']}"
+        return flow, int(fields["tcp.seq"]), frame[start + (frame[start + 12] >> 4) * 4 : end]
+
+
+def _options(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """DHCP options; a value in several pieces is joined (RFC 3396)."""
+    joined: dict[int, bytes] = {}
+    while data and data[0] != 255:
+        if data[0] == 0:
+            data = data[1:]
+        else:
+            joined[data[0]] = joined.get(data[0], b"") + data[2 : 2 + data[1]]
+            data = data[2 + data[1] :]
+    yield from joined.items()
+
+
+def merge_streams(seen: list[Seen]) -> list[Seen]:
+    """How a stream is cut, and how often it is acknowledged, is a matter of timing: one ``tcp`` for each flow.
+
+    It tells what was sent, in which segment size at most, and how far was acknowledged at the end. Segments with SYN,
+    FIN or RST stay as they are, but for the data of a FIN.
+    """
+    merged: list[Seen] = []
+    streams: dict[str, Seen] = {}
+    texts: dict[str, dict[int, bytes]] = {}
+    for one in seen:
+        if one.stream is None or one.kind in ("tcp SYN", "tcp RST"):
+            merged.append(one)
+            continue
+        flow, seq, data = one.stream
+        stream = streams.get(flow)
+        if one.kind == "tcp" or data:
+            if stream is None:
+                skip = ("tcp.seq", "tcp.flags", "tcp.window", "ip.len", "eth.padded to")
+                fields = {name: value for name, value in one.fields.items() if name not in skip}
+                stream = streams[flow] = Seen("tcp", fields)
+                texts[flow] = {}
+                merged.append(stream)
+            if data:
+                texts[flow][seq] = data
+        if one.kind == "tcp FIN":
+            fin = {name: value for name, value in one.fields.items() if name not in ("tcp.flags", "ip.len")}
+            fin["tcp.seq"] = str((seq + len(data)) % 2**32)
+            merged.append(Seen("tcp FIN", fin))
+        if stream is not None:
+            stream.fields["tcp.ack"] = one.fields["tcp.ack"]
+            stream.fields["tcp.urgent"] = max(stream.fields["tcp.urgent"], one.fields["tcp.urgent"])
+    for flow, stream in streams.items():
+        pieces = texts[flow]
+        stream.fields["tcp.data"] = text(b"".join(data for _, data in sorted(pieces.items())))
+        stream.fields["tcp.starts at"] = str(min(pieces, default=0))
+        stream.fields["tcp.largest segment"] = str(max(map(len, pieces.values()), default=0))
+    return merged

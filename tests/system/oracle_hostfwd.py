@@ -1,0 +1,96 @@
+"""Scripts for both networks: ports of the host that lead to the guest, over TCP."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from oracle import GATEWAY, Talk
+from oracle_compare import Script
+from oracle_frames import ACK, FIN, PSH, ROUTER, RST, SYN, TcpEnd, arp_frame, hello
+from oracle_tcp import LOOPBACK, MSS_536, PATIENCE, SHORT, got, until_bytes
+from oracle_udp import closed_port
+
+from slirpy.wire import arp
+
+GUEST_PORT = 22
+
+
+@contextmanager
+def forward(talk: Talk) -> Iterator[tuple[str, socket.socket, TcpEnd]]:
+    """A forward to the guest: its rule, a client of the host that connects to it, and the guest's end of that."""
+    port = closed_port(talk, socket.SOCK_STREAM)
+    rule = f"tcp:{LOOPBACK}:{port}"
+    talk.net.forward(f"{rule}-:{GUEST_PORT}")
+    with socket.socket() as sock:
+        sock.bind((LOOPBACK, 0))
+        client = sock.getsockname()[1]
+        talk.decoder.ports[port], talk.decoder.ports[client] = "forward", "client"
+        sock.settimeout(PATIENCE)
+        sock.connect((LOOPBACK, port))
+        yield rule, sock, TcpEnd(talk, GUEST_PORT, client)
+
+
+def inward(talk: Talk) -> None:
+    """A connection from the host, data both ways, the guest ends first."""
+    hello(talk)
+    with forward(talk) as (rule, sock, guest):
+        guest.took(talk.listen("syn", until=1))
+        guest.step("syn-ack", SYN | ACK, options=MSS_536, until="tcp")
+        sock.sendall(bytes(range(250)) * 8)
+        guest.took(talk.listen("down", until=until_bytes(1900)))
+        guest.step("down-ack", ACK)
+        guest.step("up", ACK | PSH, b"hello, host", until="tcp")
+        got(talk, sock, 11)
+        talk.net.unforward(rule)
+        port = int(rule.rpartition(":")[2])
+        with socket.socket() as late:
+            talk.note("host", after_removal=errno.errorcode.get(late.connect_ex((LOOPBACK, port)), "connected"))
+        guest.step("up-after-removal", ACK | PSH, b"still here", until="tcp")
+        got(talk, sock, 10)
+        guest.step("fin", FIN | ACK, until="tcp")
+        got(talk, sock)
+        sock.close()
+        guest.took(talk.listen("their-fin", until=1))
+        guest.step("last-ack", ACK)
+
+
+def refused(talk: Talk) -> None:
+    """The guest has no such server."""
+    hello(talk)
+    with forward(talk) as (_, sock, guest):
+        guest.took(talk.listen("syn", until=1))
+        guest.step("reset", RST | ACK)
+        got(talk, sock)
+
+
+def client_leaves(talk: Talk) -> None:
+    """The client goes before the guest has answered."""
+    hello(talk)
+    with forward(talk) as (_, sock, guest):
+        guest.took(talk.listen("syn", until=1))
+        sock.close()
+        talk.listen("gone", until=1, within=SHORT)
+        guest.step("syn-ack", SYN | ACK, options=MSS_536, until="tcp FIN")
+        guest.step("ack", FIN | ACK)
+
+
+def early(talk: Talk) -> None:
+    """The guest has not said a word yet."""
+    with forward(talk) as (_, sock, guest):
+        talk.listen("question", until=1)
+        answer = arp_frame(GATEWAY, operation=arp.REPLY, target_mac=ROUTER, to=ROUTER)
+        guest.took(talk.step("answer", answer, until=1))
+        guest.step("syn-ack", SYN | ACK, options=MSS_536, until="tcp")
+        guest.step("up", ACK | PSH, b"hello, host", until="tcp")
+        got(talk, sock, 11)
+
+
+SCRIPTS = [
+    Script("hostfwd-inward", inward),
+    Script("hostfwd-refused", refused),
+    Script("hostfwd-client-leaves", client_leaves),
+    Script("hostfwd-early", early),
+]
