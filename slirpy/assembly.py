@@ -22,7 +22,7 @@ from slirpy.nat.udp import UdpNat
 from slirpy.services.dhcp import DhcpService
 from slirpy.services.dns import DnsService
 from slirpy.services.lease_keeper import LeaseStore
-from slirpy.services.leases import Lease
+from slirpy.services.leases import Lease, LeaseState
 from slirpy.services.tftp import TftpService
 from slirpy.stats import Stats
 from slirpy.tcp import Segment
@@ -69,7 +69,7 @@ class Stack(IPStack):
         self._dhcp = DhcpService(config, self, lease_store)
         asked = (config.gateway_address, _LIMITED_BROADCAST, config.broadcast_address)
         self.bind(asked, _DHCP_PORT, self._dhcp)
-        self._dns = DnsService(config, self, host)
+        self._dns = DnsService(config, self, host, leases=self._guest_names)
         if not config.restrict:  # what is asked there leaves this machine
             self.bind((config.dns_address,), _DNS_PORT, self._dns)
             self.stream_services[config.dns_address, _DNS_PORT] = self._dns.stream
@@ -102,6 +102,11 @@ class Stack(IPStack):
         return tcp + [flow.info(now) for flow in self._udp.flows.values()]
 
     def leases(self) -> list[Lease]:
+    def _guest_names(self) -> list[tuple[str, bytes]]:
+        """For the DNS server: host name and address of each guest."""
+        leases = self._dhcp.leases()
+        return [(item.hostname, item.address) for item in leases if item.hostname and item.state is LeaseState.BOUND]
+
         """The DHCP leases."""
         return self._dhcp.leases()
 

@@ -27,6 +27,7 @@ from slirpy.rules.dhcp import (
     parse_lease,
     parse_route,
 )
+from slirpy.rules.dnsrecord import DnsAnswerer, DnsRecord, parse_dns_record
 from slirpy.rules.hostfwd import HostForward, parse_hostfwd
 from slirpy.rules.outbound import Outbound, parse_outbound
 from slirpy.rules.policy import Rule, RulePolicy
@@ -37,6 +38,8 @@ from slirpy.rules.tftp import TftpSource, check_tftp
 __all__ = ["Config"]
 
 MTU_MIN = 68  # RFC 791: every link carries 68 bytes
+DNS_MODES = ("auto", "forward", "system")
+DNS_CACHE_MAX = 1_000_000
 MTU_MAX = 65521  # 65535 less the Ethernet header, as QEMU has it
 
 
@@ -107,6 +110,19 @@ class Config:
     """Source address and interface of sockets that go outward, as :func:`parse_outbound` reads them, or parsed."""
     policy: Policy | None
     """Asked once for each new flow; None allows all. A list of rules makes a :class:`RulePolicy` of them."""
+    dns_records: tuple[DnsRecord, ...]
+    """Names that guests are told; text as :func:`parse_dns_record` reads it, or parsed."""
+    dns_answer: DnsAnswerer | None
+    """Asked for each name before all else; None asks nobody."""
+    dns_cache: int
+    """Most answers that are kept, 0 to 1000000; 0 keeps none."""
+    dns_mode: str
+    """Who is asked for names outside: ``"forward"``, the DNS servers; ``"system"``, the host's own resolver library
+    for IPv4 and IPv6 addresses, and the servers for all else; ``"auto"``, the servers, or the library if
+    ``resolvers`` is not given and the host's resolv.conf names no server."""
+    dns_mix_case: bool
+    """Whether names go out in a random mix of upper and lower case, which makes answers harder to forge. A server
+    that does not repeat it is not heard."""
     on_refused: Refused | None
     """Told of each flow that ``policy`` or ``restrict`` has refused; of UDP, of each datagram."""
 
@@ -144,6 +160,11 @@ class Config:
         put("net", network)
         gateway = self._inside("host", host, 2)
         put("host", gateway)
+        dns_records: Sequence[DnsRecord | str] = (),
+        dns_answer: DnsAnswerer | None = None,
+        dns_cache: int = 1000,
+        dns_mode: str = "auto",
+        dns_mix_case: bool = False,
         if dns is None and network.prefixlen == 30:
             dns = gateway  # the other of the two addresses is the guest's
         put("dns", self._inside("dns", dns, 3, gateway))
@@ -201,6 +222,16 @@ class Config:
                     f'rule "{rule}": its target is in the virtual network, not in the host\'s world; write host for'
                     " the host's loopback"
                 )
+        records = _sequence("dns_records", dns_records)
+        put("dns_records", tuple(parse_dns_record(item) if isinstance(item, str) else item for item in records))
+        put("dns_answer", dns_answer)
+        if not isinstance(dns_cache, int) or not 0 <= dns_cache <= DNS_CACHE_MAX:
+            raise ConfigError(f"dns_cache {dns_cache!r} is not a number of answers from 0 to {DNS_CACHE_MAX}")
+        put("dns_cache", dns_cache)
+        if dns_mode not in DNS_MODES:
+            raise ConfigError(f"dns_mode {dns_mode!r} is none of {', '.join(DNS_MODES)}")
+        put("dns_mode", dns_mode)
+        put("dns_mix_case", bool(dns_mix_case))
 
     @staticmethod
     def _network(value: IPv4Network | str) -> IPv4Network:

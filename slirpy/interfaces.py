@@ -318,6 +318,15 @@ class Listener(Protocol):
         ...
 
 
+class NameAnswer(NamedTuple):
+    """What the host's own resolver library says about a name."""
+
+    addresses: tuple[bytes, ...]
+    """IPv4 and IPv6 addresses, four or sixteen bytes each, in its order."""
+    exists: bool | None
+    """Whether there is such a name; None: that cannot be told now."""
+
+
 class HostNetwork(Protocol):
     """The world outside: the operating system's sockets, or a simulated one.
 
@@ -357,6 +366,15 @@ class HostNetwork(Protocol):
         """A socket for ICMP echo requests to IPv4 addresses, or the ``errno`` value of the refusal.
 
         EACCES: not allowed to this user; EPROTONOSUPPORT: not on this system.
+        """
+        ...
+
+    def lookup(self, name: str, done: Callable[[NameAnswer], None]) -> bool:
+        """Ask the host's own resolver library for the addresses of a name.
+
+        The name has ASCII letters, digits, ``-``, ``_`` and dots. Returns False if too many lookups are under way.
+        Else ``done`` is called once, later, in the thread that drives the network; or never, if the host network is
+        closed before.
         """
         ...
 

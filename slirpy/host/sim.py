@@ -28,7 +28,15 @@ from slirpy.host.programs import Echo, Remote, Resetter, SimServer, Sink, Source
 from slirpy.host.simpath import DIRECT, PLAIN, Path, Shape, SimPing, obstacle, refusal, report_of
 from slirpy.host.simstream import SimListener, SimStream
 from slirpy.host.simudp import Answer, Place, Received, SimDatagram, SimUdpServer
-from slirpy.interfaces import AcceptedStream, Acceptor, DatagramOwner, IcmpReport, PingOwner, StreamOwner
+from slirpy.interfaces import (
+    AcceptedStream,
+    Acceptor,
+    DatagramOwner,
+    IcmpReport,
+    NameAnswer,
+    PingOwner,
+    StreamOwner,
+)
 
 __all__ = [
     "Call",
@@ -109,6 +117,8 @@ class SimHost:
         """Results of the next UDP sends of the stack, one entry a call; 0 lets one pass."""
         self.ping_refusal = 0
         """The ``errno`` value by which :meth:`open_ping` is refused, such as EACCES; 0: it is not."""
+        self.names: dict[str, Sequence[bytes] | None] = {}
+        """What the host's resolver library finds, by name in lower case; None: it cannot tell."""
         self.max_sockets: int | None = None
         """Beyond so many open sockets, new ones fail with EMFILE. Accepted connections are not refused."""
         self.calls: list[Call] = []
@@ -295,6 +305,14 @@ class SimHost:
         peer = SimPing(self, owner)
         self._open[peer] = None
         return peer
+
+    def lookup(self, name: str, done: Callable[[NameAnswer], None]) -> bool:
+        """See :meth:`slirpy.interfaces.HostNetwork.lookup`; the answer takes a round trip."""
+        self.record("lookup", (b"", 0), name.encode())
+        found = self.names.get(name.lower(), ())
+        answer = NameAnswer(tuple(found or ()), None if found is None else name.lower() in self.names)
+        self.schedule(self._now + 2 * self.latency_ns, done, answer)
+        return True
 
     def close(self) -> None:
         """Close everything that the stack has open. Harmless when repeated."""

@@ -10,10 +10,20 @@ from typing import TypeAlias
 from slirpy.host.addresses import family_of, name_of, place_of
 from slirpy.host.ipoptions import hear_errors
 from slirpy.host.outbound import OutboundDatagram, Source
+from slirpy.host.lookups import Lookups
 from slirpy.host.ping import SocketPing, open_ping
 from slirpy.host.socketdatagram import PacketSocket, SocketDatagram
 from slirpy.host.socketstream import SocketStream
-from slirpy.interfaces import READ, AcceptedStream, Acceptor, DatagramOwner, PingOwner, Poller, StreamOwner
+from slirpy.interfaces import (
+    READ,
+    AcceptedStream,
+    Acceptor,
+    DatagramOwner,
+    NameAnswer,
+    PingOwner,
+    Poller,
+    StreamOwner,
+)
 
 __all__ = ["SocketDatagram", "SocketHost", "SocketListener", "SocketPing", "SocketStream"]
 
@@ -94,12 +104,13 @@ class SocketHost:
         source: where sockets go out from; None: as the system likes.
     """
 
-    __slots__ = ("_open", "_source", "paused", "poller")
+    __slots__ = ("_lookups", "_open", "_source", "paused", "poller")
 
     def __init__(self, poller: Poller, source: Source | None = None) -> None:
         self.poller = poller
         self._source = source
         self._open: set[_Open] = set()
+        self._lookups = Lookups(poller)
         self.paused: set[SocketListener] = set()
         """Listeners that had no descriptor for a connection. They go on when one of our sockets has closed or
         opened, since either shows that there is a descriptor to be had."""
@@ -189,8 +200,13 @@ class SocketHost:
         return peer
 
     def close(self) -> None:
+    def lookup(self, name: str, done: Callable[[NameAnswer], None]) -> bool:
+        """Ask the host's resolver library; see :meth:`slirpy.interfaces.HostNetwork.lookup`."""
+        return self._lookups.start(name, done)
+
         """Close everything that is open. Harmless when repeated."""
         for item in tuple(self._open):
+        self._lookups.close()
             item.close()
 
     # -------------------------------------------------------------- for the sockets of this module

@@ -1,7 +1,7 @@
-"""The DNS server of the virtual network: it forwards what guests ask to the resolvers of the host.
+"""The DNS server of the virtual network. It answers local names itself, and the rest from its cache, or from outside.
 
-Messages pass through as they are, under another identifier. Only where no resolver answers the server speaks for
-itself, since a guest that gets no answer waits for many seconds, and a guest that gets SERVFAIL does not.
+Messages from outside pass through as they are, under another identifier. Only where no resolver answers the server
+speaks for itself, since a guest that gets no answer waits for many seconds, and a guest that gets SERVFAIL does not.
 
 A query in progress costs a socket of the host for a few seconds. Their number is bounded, over all and for each
 guest; beyond it the new one is dropped and the guest asks again, because those under way are closer to their
@@ -10,23 +10,31 @@ answers, and they make room by themselves.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from slirpy.config import Config
 from slirpy.interfaces import Datagram, HostNetwork, LinkSink, ServiceNetwork, StreamOwner, StreamPeer
-from slirpy.services.dns_message import FORMERR, SERVFAIL, Query, read_query
+from slirpy.services.dns_cache import DnsCache
+from slirpy.services.dns_local import Alias, Leases, LocalNames, with_alias
+from slirpy.services.dns_message import FORMERR, NOTIMP, SERVFAIL, Query, fitted, make_query, read_query
+from slirpy.services.dns_servers import Servers
+from slirpy.services.dns_shared import SharedQueries
+from slirpy.services.dns_system import SystemLookup, may_look_up
 from slirpy.services.dns_tcp import DnsStream
-from slirpy.services.dns_upstream import Done, Forwarded, TcpForwarded, UdpForwarded
+from slirpy.services.dns_upstream import Answer, Done, Forwarded, Pending
 from slirpy.services.resolvers import RESOLV_CONF, ResolverList
 
 __all__ = ["DnsService"]
 
 PORT = 53
-QUERIES_MAX = 512
-"""Queries in progress over UDP, and as many over TCP."""
-QUERIES_OF_GUEST_MAX = 128
+QUERIES_MAX = 1024
+"""Queries in progress over UDP."""
+QUERIES_OF_GUEST_MAX = 512
 """Of one guest address, over UDP."""
+TCP_QUERIES_MAX = 512
+"""Queries in progress over TCP."""
 
 
 class _Guest(NamedTuple):
@@ -39,7 +47,7 @@ class _Guest(NamedTuple):
 
 
 class _Key(NamedTuple):
-    """What makes a query the same as another one."""
+    """What makes a query the same as another one of the same guest."""
 
     address: bytes
     port: int
@@ -47,33 +55,57 @@ class _Key(NamedTuple):
     question: bytes
 
 
+def _no_leases() -> Iterable[tuple[str, bytes]]:
+    return ()
+
+
 class DnsService:
     """A :class:`~slirpy.interfaces.Service` for UDP port 53, and :meth:`stream` for TCP port 53."""
 
     def __init__(
-        self, config: Config, network: ServiceNetwork, host: HostNetwork, resolv_conf: str = RESOLV_CONF
+        self,
+        config: Config,
+        network: ServiceNetwork,
+        host: HostNetwork,
+        resolv_conf: str = RESOLV_CONF,
+        leases: Leases = _no_leases,
     ) -> None:
-        """``resolv_conf`` is the file that names the resolvers, unless ``config.resolvers`` does."""
+        """Set up the server.
+
+        Args:
+            config: with the options of DNS.
+            network: where the guests are.
+            host: where the resolvers are.
+            resolv_conf: the file that names the resolvers, unless ``config.resolvers`` does.
+            leases: gives the names of guests.
+        """
+        self._config = config
         self._address = config.dns_address
         self._network = network
         self._host = host
         self._resolvers = ResolverList(config, network, resolv_conf)
-        self._asked: dict[_Key, Forwarded] = {}
+        self._udp_servers = Servers(network.stats)
+        self._tcp_servers = Servers(network.stats)  # a server may answer here and not there
+        self._local = LocalNames(config, leases)
+        self._cache = DnsCache(config.dns_cache, network.stats)
+        self._shared = SharedQueries()
+        self._asked: dict[_Key, Pending] = {}
         self._of_guest: dict[bytes, int] = {}
-        self._asked_by_tcp: set[Forwarded] = set()
+        self._asked_by_tcp: set[Pending] = set()
 
     def close(self) -> None:
         """Give up all queries and release their sockets."""
-        for forwarded in (*self._asked.values(), *self._asked_by_tcp):
-            forwarded.cancel()
+        for pending in (*self._asked.values(), *self._asked_by_tcp):
+            pending.cancel()
         self._asked.clear()
         self._of_guest.clear()
         self._asked_by_tcp.clear()
+        self._cache.clear()
 
     # ------------------------------------------------------------------------------------------- UDP
 
     def datagram(self, datagram: Datagram) -> None:
-        """Take a query of a guest, and forward or answer it."""
+        """Take a query of a guest, and answer it now or later."""
         stats = self._network.stats
         stats.dns_queries += 1
         query = read_query(bytes(datagram.payload))
@@ -83,7 +115,7 @@ class DnsService:
         guest = _Guest(datagram.source, datagram.source_port, datagram.mac, datagram.sink)
         if query.malformed:
             stats.drop_dns_malformed += 1
-            self._reply(guest, query.error(FORMERR))
+            self._reply(guest, query.reply(FORMERR))
             return
         key = _Key(guest.address, guest.port, query.id, query.question)
         if key in self._asked:
@@ -92,26 +124,30 @@ class DnsService:
         if len(self._asked) >= QUERIES_MAX or count >= QUERIES_OF_GUEST_MAX:
             stats.drop_dns_limit += 1
             return
-        forwarded = UdpForwarded(
-            self._network, self._host, self._resolvers.current(), query, partial(self._answered, key, guest)
-        )
-        self._asked[key] = forwarded
+        answer = self._resolve(query, guest.address, partial(self._answered, key, guest, query), tcp=False)
+        if isinstance(answer, bytes):
+            self._reply_fitted(guest, query, answer)
+            return
+        self._asked[key] = answer
         self._of_guest[guest.address] = count + 1
-        forwarded.start()
+        answer.start()
 
-    def _answered(self, key: _Key, guest: _Guest, forwarded: Forwarded, answer: bytes | None) -> None:
+    def _answered(
+        self, key: _Key, guest: _Guest, query: Query, pending: Pending, answer: Answer | None
+    ) -> None:
         del self._asked[key]
         count = self._of_guest[key.address] - 1
         if count:
             self._of_guest[key.address] = count
         else:
             del self._of_guest[key.address]
-        if answer is None:
-            self._network.stats.dns_servfail += 1
-            answer = forwarded.query.error(SERVFAIL)
-        else:
-            self._network.stats.dns_answers += 1
-        self._reply(guest, answer)
+        self._reply_fitted(guest, query, self._message(query, answer))
+
+    def _reply_fitted(self, guest: _Guest, query: Query, message: bytes) -> None:
+        fitting = fitted(query, message)
+        if fitting is not message:
+            self._network.stats.dns_truncated += 1
+        self._reply(guest, fitting)
 
     def _reply(self, guest: _Guest, message: bytes) -> None:
         self._network.send_datagram(
@@ -120,18 +156,96 @@ class DnsService:
 
     # ------------------------------------------------------------------------------------------- TCP
 
-    def stream(self, owner: StreamOwner) -> StreamPeer:
+    def stream(self, owner: StreamOwner, guest: bytes = bytes(4)) -> StreamPeer:
         """The far end of a guest's connection to port 53. ``owner`` is connected before this returns."""
-        return DnsStream(self._network, self, owner)
+        return DnsStream(self._network, self, owner, guest)
 
-    def ask(self, query: Query, done: Done) -> Forwarded | None:
-        """Forward a query of a connection; see :class:`~slirpy.services.dns_tcp.Asker`."""
-        if len(self._asked_by_tcp) >= QUERIES_MAX:
+    def ask(self, query: Query, guest: bytes, done: Done) -> bytes | Pending | None:
+        """Answer a query of a connection; see :class:`~slirpy.services.dns_tcp.Asker`."""
+        if len(self._asked_by_tcp) >= TCP_QUERIES_MAX:
             return None
-        forwarded = TcpForwarded(self._network, self._host, self._resolvers.current(), query, done)
-        self._asked_by_tcp.add(forwarded)
-        return forwarded
+        answer = self._resolve(query, guest, done, tcp=True)
+        if not isinstance(answer, bytes):
+            self._asked_by_tcp.add(answer)
+        return answer
 
-    def forget(self, forwarded: Forwarded) -> None:
+    def forget(self, pending: Pending) -> None:
         """A query of a connection is done or cancelled."""
-        self._asked_by_tcp.discard(forwarded)
+        self._asked_by_tcp.discard(pending)
+
+    # ----------------------------------------------------------------------------------------- both
+
+    def _message(self, query: Query, answer: Answer | None) -> bytes:
+        if answer is None:
+            self._network.stats.dns_servfail += 1
+            return query.reply(SERVFAIL)
+        self._network.stats.dns_answers += 1
+        return answer.message
+
+    def _resolve(self, query: Query, guest: bytes, done: Done, *, tcp: bool) -> bytes | Pending:
+        """The answer, or what brings it when it is started."""
+        if query.plain:
+            try:
+                said = self._local.answer(query, guest, self._network.now)
+            except Exception as error:  # of a function of the program: it is told where it can do no harm
+                self._network.call_at(self._network.now, partial(_throw, error))
+                said = query.reply(SERVFAIL)
+            if isinstance(said, bytes):
+                self._network.stats.dns_local += 1
+                return said
+            if said is not None:
+                return self._resolve_alias(query, said, done, tcp=tcp)
+        return self._outside(query, done, tcp=tcp)
+
+    def _resolve_alias(self, query: Query, alias: Alias, done: Done, *, tcp: bool) -> bytes | Pending:
+        """An answer in two parts: the alias, and what it stands for."""
+
+        def joined(answer: Answer | None) -> Answer | None:
+            message = None if answer is None else with_alias(query, alias, answer.message)
+            return None if message is None else Answer(message, None)
+
+        answer = self._outside(
+            make_query(query, alias.target), lambda pending, found: done(pending, joined(found)), tcp=tcp
+        )
+        if isinstance(answer, bytes):
+            return self._message(query, joined(Answer(answer, None)))
+        return answer
+
+    def _outside(self, query: Query, done: Done, *, tcp: bool) -> bytes | Pending:
+        """The answer to a name that is none of ours, or what brings it when it is started."""
+        network = self._network
+        current = self._resolvers.current()
+        servers = self._tcp_servers if tcp else self._udp_servers
+        if servers.update(current):
+            self._cache.clear()  # the world may look different to other servers
+        cached = self._cache.get(query, network.now)
+        if cached is not None:
+            network.stats.dns_cache_hits += 1
+            return cached
+        by_system = self._config.dns_mode == "system" or (
+            self._config.dns_mode == "auto" and self._config.resolvers is None and not current
+        )
+        if by_system and not may_look_up(query):
+            if not current:
+                return query.reply(NOTIMP)
+            by_system = False
+
+        def make(told: Done) -> Pending:
+            def keep(pending: Pending, answer: Answer | None) -> None:
+                if answer is not None and answer.records is not None:
+                    self._cache.put(query, answer.message, answer.records, network.now)
+                told(pending, answer)
+
+            if by_system:
+                return SystemLookup(network, self._host, query, keep)
+            mix = self._config.dns_mix_case
+            return Forwarded(network, self._host, servers, query, keep, tcp=tcp, mix=mix)
+
+        pending, new = self._shared.join(bytes((tcp,)) + query.same, query, done, make)
+        if not new:
+            network.stats.dns_joined += 1
+        return pending
+
+
+def _throw(error: Exception) -> NoReturn:
+    raise error

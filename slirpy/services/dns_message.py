@@ -1,4 +1,4 @@
-"""As much of DNS messages (RFC 1035) as a forwarder needs: the header and the question.
+"""As much of DNS queries (RFC 1035) as a forwarder needs: the header, the question, and EDNS (RFC 6891).
 
 All else passes through byte for byte, so that whatever is in it works, also what nobody has thought of yet.
 """
@@ -7,20 +7,55 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
-__all__ = ["FORMERR", "SERVFAIL", "Query", "read_query"]
+__all__ = [
+    "FORMERR",
+    "NOTIMP",
+    "NXDOMAIN",
+    "REFUSED",
+    "SERVFAIL",
+    "Edns",
+    "Query",
+    "fitted",
+    "make_query",
+    "read_query",
+]
 
 HEADER = 12
-FORMERR = 1
-SERVFAIL = 2
+FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = 1, 2, 3, 4, 5
+NAME_MAX = 255
+LABEL_MAX = 63
+ROOM_MIN = 512
+"""What every client takes over UDP (RFC 1035 section 4.2.1)."""
+ROOM_TCP = 65_535
 _RESPONSE = 0x8000
 _OPCODE = 0x7800
+_AUTHORITATIVE = 0x0400
+_TRUNCATED = 0x0200
 _RECURSION_DESIRED = 0x0100
-_CHECKING_DISABLED = 0x0010
 _RECURSION_AVAILABLE = 0x0080
-_NAME_MAX = 255
+_AUTHENTIC = 0x0020
+_CHECKING_DISABLED = 0x0010
 _OPT_SIZE = 1232
 """UDP size that our own answers advertise: what the DNS flag day of 2020 agreed on."""
+_DNSSEC_OK = 0x8000
+_HARMLESS = frozenset((10, 11, 12))
+"""EDNS options that do not change what is answered: cookie, keep-alive, padding (RFC 7873, 7828, 7830)."""
+_META = frozenset((0, 41, *range(128, 256)))
+"""Types that are questions only, such as AXFR and ANY, or belong to one message (RFC 6895 section 3.1)."""
+_IN = b"\0\1"
+
+
+class Edns(NamedTuple):
+    """What the OPT record of a query says."""
+
+    room: int
+    """Bytes of UDP payload that the client takes, 512 or more."""
+    dnssec: bool
+    """The DO bit (RFC 3225)."""
+    harmless: bool
+    """There is no option that would change the answer, such as the client's network (RFC 7871)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +65,10 @@ class Query:
     message: bytes
     question: bytes
     """Name, type and class as they stand in the message; empty if it is malformed."""
+    plain: bool = False
+    """An ordinary query of one question, with nothing behind it but EDNS."""
+    edns: Edns | None = None
+    """Of a plain query."""
 
     @property
     def id(self) -> int:
@@ -41,14 +80,62 @@ class Query:
         """Whether it has not exactly one question: the answer to it is FORMERR (RFC 9619)."""
         return not self.question
 
-    def with_id(self, identifier: int) -> bytes:
-        """The message under another identifier."""
-        return identifier.to_bytes(2, "big") + self.message[2:]
+    @property
+    def name(self) -> bytes:
+        """The name in wire format and lower case. Lengths of labels are below the letters, so they stay."""
+        return self.question[:-4].lower()
 
-    def answered_by(self, answer: bytes, identifier: int) -> bool:
+    @property
+    def qtype(self) -> int:
+        """The type that is asked for."""
+        return int.from_bytes(self.question[-4:-2], "big")
+
+    @property
+    def internet(self) -> bool:
+        """Whether the class is IN."""
+        return self.question[-2:] == _IN
+
+    @property
+    def same(self) -> bytes:
+        """Equal for queries to which the same answer would come: all but the identifier and the name's case."""
+        end = HEADER + len(self.question)
+        return self.message[2:HEADER] + self.name + self.message[end - 4 :]
+
+    @property
+    def cache_key(self) -> bytes | None:
+        """Equal for queries that one answer in the cache serves; None if it may serve none.
+
+        Beside the question count the bits RD, AD and CD (RFC 6840 sections 5.7 and 5.9), and DO (RFC 3225).
+        """
+        if not self.plain or self.qtype in _META:
+            return None
+        edns = self.edns
+        if edns is not None and not edns.harmless:
+            return None
+        flags = self.message[2] & 1 | self.message[3] & (_AUTHENTIC | _CHECKING_DISABLED)
+        return bytes((flags | (edns is not None and edns.dnssec) << 1,)) + self.name + self.question[-4:]
+
+    @property
+    def room(self) -> int:
+        """Bytes that the client takes over UDP."""
+        return ROOM_MIN if self.edns is None else self.edns.room
+
+    def upstream(self, identifier: int, question: bytes) -> bytes:
+        """The message under another identifier, and with the question in another case."""
+        return b"".join(
+            (
+                identifier.to_bytes(2, "big"),
+                self.message[2:HEADER],
+                question,
+                self.message[HEADER + len(question) :],
+            )
+        )
+
+    def answered_by(self, answer: bytes, identifier: int, question: bytes | None = None) -> bool:
         """Whether a message answers this query, sent under ``identifier`` (RFC 5452 section 9.1).
 
-        The question must be repeated in it, in whatever case; only an error may leave it out.
+        The question must be repeated in it, in whatever case; only an error may leave it out. With ``question`` the
+        case must be that of it too.
         """
         if len(answer) < HEADER:
             return False
@@ -59,31 +146,48 @@ class Query:
         if questions == 0:
             return bool(flags & 0x000F)
         theirs = answer[HEADER : HEADER + len(self.question)]
-        # Lengths of labels are below the letters, so the whole of the name can be compared without case.
-        return (
-            questions == 1
-            and theirs[-4:] == self.question[-4:]
-            and theirs[:-4].lower() == self.question[:-4].lower()
-        )
+        if questions != 1 or theirs[-4:] != self.question[-4:]:
+            return False
+        return theirs == question if question is not None else theirs[:-4].lower() == self.name
 
-    def error(self, code: int) -> bytes:
-        """Our own answer: a response code, and nothing found."""
+    def mine(self, answer: bytes) -> bytes:
+        """An answer to the same question under our identifier, and with the question as it was asked."""
+        if answer[4:6] == b"\0\0":
+            return self.message[:2] + answer[2:]
+        end = HEADER + len(self.question)
+        return b"".join((self.message[:2], answer[2:HEADER], self.question, answer[end:]))
+
+    def opt(self) -> bytes:
+        """The OPT record of an answer, if the query had one (RFC 6891 section 6.1.1); else nothing."""
+        if self.edns is None:
+            return b""
+        return b"\0\0\x29" + struct.pack(">HIH", _OPT_SIZE, _DNSSEC_OK if self.edns.dnssec else 0, 0)
+
+    def reply(self, code: int, records: bytes = b"", count: int = 0, *, authoritative: bool = False) -> bytes:
+        """An answer of our own.
+
+        Args:
+            code: the response code, 0 to 15.
+            records: the answer section in wire format.
+            count: number of records in it.
+            authoritative: whether we are the source of it.
+        """
         flags = int.from_bytes(self.message[2:4], "big") & (_OPCODE | _RECURSION_DESIRED | _CHECKING_DISABLED)
-        at = HEADER + len(self.question)
-        opt = b""
-        if self.question and self.message[at : at + 3] == b"\0\0\x29":
-            # Whoever sends EDNS is to be answered with EDNS (RFC 6891 section 6.1.1).
-            opt = b"\0\0\x29" + struct.pack(">HIH", _OPT_SIZE, 0, 0)
-        header = struct.pack(
-            ">6H",
-            self.id,
-            _RESPONSE | _RECURSION_AVAILABLE | flags | code,
-            1 if self.question else 0,
-            0,
-            0,
-            1 if opt else 0,
-        )
-        return header + self.question + opt
+        flags |= _RESPONSE | _RECURSION_AVAILABLE | code | (_AUTHORITATIVE if authoritative else 0)
+        opt = self.opt()
+        header = struct.pack(">6H", self.id, flags, 1 if self.question else 0, count, 0, 1 if opt else 0)
+        return b"".join((header, self.question, records, opt))
+
+    def truncated(self) -> bytes:
+        """An answer that says: ask again over TCP."""
+        message = bytearray(self.reply(0))
+        message[2] |= _TRUNCATED >> 8
+        return bytes(message)
+
+
+def fitted(query: Query, answer: bytes) -> bytes:
+    """An answer as it may go over UDP: if the client has no room for it, it says so (TC, RFC 2181 section 9)."""
+    return answer if len(answer) <= query.room else query.truncated()
 
 
 def read_query(message: bytes) -> Query | None:
@@ -94,7 +198,22 @@ def read_query(message: bytes) -> Query | None:
     if len(message) < HEADER or message[2] & 0x80:
         return None
     end = _question_end(message) if message[4:6] == b"\0\1" else HEADER
-    return Query(message, message[HEADER:end])
+    question = message[HEADER:end]
+    if not question or message[2] & _OPCODE >> 8 or any(message[6:10]):
+        return Query(message, question)
+    extra = int.from_bytes(message[10:12], "big")
+    if not extra:
+        return Query(message, question, end == len(message))
+    edns = _read_opt(message, end) if extra == 1 else None
+    return Query(message, question, edns is not None, edns)
+
+
+def make_query(like: Query, name: bytes) -> Query:
+    """A query for another name in wire format, and all else as in ``like``, which is plain."""
+    tail = like.question[-4:]
+    rest = like.message[HEADER + len(like.question) :]
+    message = like.message[:HEADER] + name + tail + rest
+    return Query(message, name + tail, True, like.edns)
 
 
 def _question_end(message: bytes) -> int:
@@ -102,9 +221,27 @@ def _question_end(message: bytes) -> int:
     at = HEADER
     while at < len(message):
         length = message[at]
-        if length > 63:
+        if length > LABEL_MAX:
             return HEADER  # a pointer, with nothing before it to point to, or a type of label that never came
         at += 1 + length
         if length == 0:
-            return at + 4 if at + 4 <= len(message) and at - HEADER <= _NAME_MAX else HEADER
+            return at + 4 if at + 4 <= len(message) and at - HEADER <= NAME_MAX else HEADER
     return HEADER
+
+
+def _read_opt(message: bytes, at: int) -> Edns | None:
+    """The OPT record at the end of a query, None if there is something else, or another version of EDNS."""
+    if message[at : at + 3] != b"\0\0\x29" or at + 11 > len(message):
+        return None
+    room, _, version, flags, length = struct.unpack_from(">HBBHH", message, at + 3)
+    at += 11
+    if version or at + length != len(message):
+        return None
+    harmless = True
+    while at < len(message):
+        if at + 4 > len(message):
+            return None
+        code, length = struct.unpack_from(">HH", message, at)
+        harmless = harmless and code in _HARMLESS
+        at += 4 + length
+    return Edns(max(room, ROOM_MIN), bool(flags & _DNSSEC_OK), harmless) if at == len(message) else None

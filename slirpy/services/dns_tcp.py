@@ -14,7 +14,7 @@ from typing import Protocol
 
 from slirpy.interfaces import Buffer, ServiceNetwork, StreamOwner, Timer
 from slirpy.services.dns_message import FORMERR, SERVFAIL, Query, read_query
-from slirpy.services.dns_upstream import Done, Forwarded
+from slirpy.services.dns_upstream import Answer, Done, Pending
 
 __all__ = ["Asker", "DnsStream"]
 
@@ -27,11 +27,11 @@ _INPUT_MAX = 2 + 65_535
 class Asker(Protocol):
     """Who forwards the queries, and bounds their number over all connections."""
 
-    def ask(self, query: Query, done: Done) -> Forwarded | None:
-        """A forwarding, to be started by the caller; None beyond the bound."""
+    def ask(self, query: Query, guest: bytes, done: Done) -> bytes | Pending | None:
+        """The answer, or what brings it, to be started by the caller; None beyond the bound."""
         ...
 
-    def forget(self, forwarded: Forwarded) -> None:
+    def forget(self, pending: Pending) -> None:
         """It is done or cancelled."""
         ...
 
@@ -43,6 +43,7 @@ class DnsStream:
         "_answers",
         "_asker",
         "_ended",
+        "_guest",
         "_input",
         "_last",
         "_network",
@@ -53,14 +54,15 @@ class DnsStream:
         "_waiting",
     )
 
-    def __init__(self, network: ServiceNetwork, asker: Asker, owner: StreamOwner) -> None:
-        """Tells ``owner`` at once that it is connected."""
+    def __init__(self, network: ServiceNetwork, asker: Asker, owner: StreamOwner, guest: bytes) -> None:
+        """Tells ``owner`` at once that it is connected; ``guest`` is the address of who asks."""
         self._network = network
+        self._guest = guest
         self._asker = asker
         self._owner: StreamOwner | None = owner
         self._input = bytearray()
         self._answers: deque[bytes] = deque()
-        self._waiting: set[Forwarded] = set()
+        self._waiting: set[Pending] = set()
         self._refused = False
         """A send was short, so the guest waits to hear of room."""
         self._shut = False
@@ -126,9 +128,9 @@ class DnsStream:
             self._timer.cancel()
             self._timer = None
         while self._waiting:
-            forwarded = self._waiting.pop()
-            forwarded.cancel()
-            self._asker.forget(forwarded)
+            pending = self._waiting.pop()
+            pending.cancel()
+            self._asker.forget(pending)
         self._answers.clear()
         self._input.clear()
 
@@ -171,26 +173,29 @@ class DnsStream:
             return
         if query.malformed:
             stats.drop_dns_malformed += 1
-            self._put(query.error(FORMERR))
+            self._put(query.reply(FORMERR))
             return
-        forwarded = self._asker.ask(query, self._answered)
-        if forwarded is None:
+        answer = self._asker.ask(query, self._guest, self._answered)
+        if answer is None:
             stats.drop_dns_limit += 1
-            self._put(query.error(SERVFAIL))
+            answer = query.reply(SERVFAIL)
+        if isinstance(answer, bytes):
+            self._put(answer)
             return
-        self._waiting.add(forwarded)
-        forwarded.start()
+        self._waiting.add(answer)
+        answer.start()
 
-    def _answered(self, forwarded: Forwarded, answer: bytes | None) -> None:
-        self._waiting.discard(forwarded)
-        self._asker.forget(forwarded)
+    def _answered(self, pending: Pending, answer: Answer | None) -> None:
+        self._waiting.discard(pending)
+        self._asker.forget(pending)
         if answer is None:
             self._network.stats.dns_servfail += 1
-            answer = forwarded.query.error(SERVFAIL)
+            message = pending.query.reply(SERVFAIL)
         else:
             self._network.stats.dns_answers += 1
+            message = answer.message
         self._last = self._network.now
-        self._put(answer)
+        self._put(message)
 
     def _put(self, answer: bytes) -> None:
         self._answers.append(len(answer).to_bytes(2, "big") + answer)

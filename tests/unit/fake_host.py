@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from slirpy.interfaces import Acceptor, Buffer, DatagramOwner, Listener, PingOwner, PingPeer, StreamOwner
+from slirpy.interfaces import (
+    Acceptor,
+    Buffer,
+    DatagramOwner,
+    Listener,
+    NameAnswer,
+    PingOwner,
+    PingPeer,
+    StreamOwner,
+)
 
 
 class FakeUdp:
@@ -86,6 +95,8 @@ class FakeHost:
         self.tcp_error = 0
         self.connects = True
         self.sockets = 1 << 20
+        self.lookups: list[tuple[str, Callable[[NameAnswer], None]]] = []
+        self.lookups_refused = False
 
     def open_udp(self, owner: DatagramOwner, family: int = 4) -> FakeUdp | None:
         if len(self.udp) >= self.sockets:
@@ -110,6 +121,12 @@ class FakeHost:
 
     def open_ping(self, owner: PingOwner) -> PingPeer | int:
         return errno.EACCES  # a service does not ping
+
+    def lookup(self, name: str, done: Callable[[NameAnswer], None]) -> bool:
+        if self.lookups_refused:
+            return False
+        self.lookups.append((name, done))
+        return True
 
     def open_sockets(self) -> int:
         """How many are not closed."""

@@ -1,0 +1,254 @@
+"""Names that the virtual network answers itself.
+
+In this order: what the function of the configuration says; its records; the names of the gateway and of guests with
+a lease, and the addresses of the virtual network, which nobody outside could know (as RFC 6303 has it for private
+networks); the records with a wildcard; ``localhost`` (RFC 6761 section 6.3).
+
+Gateway and guests have their names bare, below ``internal``, and below the domain of the configuration. A guest
+chooses its own name, so the name has no dots, is none that programs look for by themselves, and replaces no other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import IPv4Address
+from typing import NamedTuple, TypeAlias
+
+from slirpy.config import Config
+from slirpy.rules.dnsrecord import DnsRecord, DnsReply, name_from_wire, name_to_wire
+from slirpy.services.dns_message import NXDOMAIN, SERVFAIL, Query
+from slirpy.services.dns_question import as_record, question_of
+
+__all__ = ["Alias", "Leases", "LocalNames", "with_alias"]
+
+A, CNAME, PTR, AAAA, ANY = 1, 5, 12, 28, 255
+TYPE_NUMBERS = {
+    "A": A, "NS": 2, "CNAME": CNAME, "PTR": PTR, "MX": 15, "TXT": 16, "AAAA": AAAA, "SRV": 33, "HTTPS": 65,
+    "CAA": 257,
+}  # fmt: skip
+LIVE_TTL = 30
+"""Seconds, of what may change."""
+CHAIN_MAX = 8
+LEASES_AT_ONCE = 64
+"""So many leases are looked at for each question; more of them once a second."""
+_SECOND = 1_000_000_000
+_HERE = b"\xc0\x0c"
+"""A pointer to the question's name."""
+_INTERNAL = "internal"
+_REVERSE = b"\x07in-addr\x04arpa\0"
+_LOCALHOST = b"\x09localhost\0"
+_TAKEN = frozenset(("gateway", "host", "localhost", "wpad", "isatap", "_gateway"))
+"""Names that no guest gets; programs trust who is called WPAD or ISATAP."""
+_HOSTNAME = re.compile(r"[a-z0-9_-]{1,63}")
+
+Leases: TypeAlias = Callable[[], Iterable[tuple[str, bytes]]]
+"""Host name and address of each guest that has a lease, the oldest first."""
+
+
+class _Entry(NamedTuple):
+    """One record of a name."""
+
+    kind: int
+    ttl: int
+    data: bytes
+
+
+_Table: TypeAlias = Mapping[bytes, list[_Entry]]
+
+
+class Alias(NamedTuple):
+    """A name of ours that is another name for one outside."""
+
+    target: bytes
+    """In wire format."""
+    records: bytes
+    """The answer section so far."""
+    size: int
+    """Number of records in it."""
+
+
+class LocalNames:
+    """See the module's text."""
+
+    def __init__(self, config: Config, leases: Leases) -> None:
+        self._config = config
+        self._leases = leases
+        self._exact: dict[bytes, list[_Entry]] = {}
+        self._wild: dict[bytes, list[_Entry]] = {}
+        self._domains = tuple(dict.fromkeys(("", _INTERNAL, *_domain(config))))
+        self._suffixes = tuple(name_to_wire(domain) if domain else b"\0" for domain in self._domains)
+        self._guests: dict[str, bytes] = {}
+        self._next_look = 0
+        for name in ("gateway", "host"):
+            for domain in self._domains:
+                self._put(self._exact, _join(name, domain), _Entry(A, LIVE_TTL, config.gateway_address))
+        for record in config.dns_records:
+            self._add(record)
+        pointer = _Entry(PTR, LIVE_TTL, _join("gateway", self._domains[-1]))
+        self._put(self._exact, _reverse_name(config.gateway_address), pointer)
+
+    @staticmethod
+    def _put(table: dict[bytes, list[_Entry]], name: bytes, entry: _Entry) -> None:
+        table.setdefault(name, []).append(entry)
+
+    def _add(self, record: DnsRecord) -> None:
+        entry = _Entry(TYPE_NUMBERS[record.type], record.ttl, record.data())
+        wild = record.name.startswith("*.")
+        name = name_to_wire(record.name.removeprefix("*."))
+        self._put(self._wild if wild else self._exact, name, entry)
+        if record.type == "A" and not wild:
+            self._put(self._exact, _reverse_name(entry.data), _Entry(PTR, record.ttl, name))
+        elif record.type == "AAAA" and not wild:
+            self._put(self._exact, _reverse_name6(entry.data), _Entry(PTR, record.ttl, name))
+
+    # ------------------------------------------------------------------------------------- answers
+
+    def answer(self, query: Query, guest: bytes, now: int) -> bytes | Alias | None:
+        """The answer to a query of a guest, or the name outside to ask for; None if the name is none of ours.
+
+        Args:
+            query: one that is plain.
+            guest: address of who asks.
+            now: nanoseconds.
+
+        Raises:
+            Exception: what the configuration's function raises, or a ConfigError about what it returns.
+        """
+        if not query.internet:
+            return None
+        own: dict[bytes, list[_Entry]] = {}
+        if self._config.dns_answer is not None:
+            question = question_of(query, guest)
+            said = self._config.dns_answer(question)
+            if isinstance(said, DnsReply):
+                return query.reply(said.value, authoritative=True)
+            if said is not None:
+                own[query.name] = []
+                for item in said:
+                    record = as_record(item, question)
+                    entry = _Entry(TYPE_NUMBERS[record.type], record.ttl, record.data())
+                    self._put(own, name_to_wire(record.name), entry)
+        return self._follow(query, own, now)
+
+    def _follow(self, query: Query, own: _Table, now: int) -> bytes | Alias | None:
+        """Go from alias to alias, until there is an answer or a name that is none of ours."""
+        name, owner, kind = query.name, _HERE, query.qtype
+        records, count = b"", 0
+        for _ in range(CHAIN_MAX):
+            entries = own.get(name)
+            if entries is None:
+                entries = self._find(name, now)
+            if entries is None:
+                return Alias(name, records, count) if count else None
+            if entries is _NOWHERE:
+                return query.reply(NXDOMAIN, records, count, authoritative=True)
+            found = [entry for entry in entries if kind in (entry.kind, ANY)]
+            alias = next((entry for entry in entries if entry.kind == CNAME), None)
+            for entry in found or ([alias] if alias else []):
+                records += _record(owner, entry)
+                count += 1
+            if found or alias is None:
+                return query.reply(0, records, count, authoritative=True)
+            name, owner = alias.data, alias.data
+        return query.reply(SERVFAIL)
+
+    def _find(self, name: bytes, now: int) -> list[_Entry] | None:
+        """The records of a name; None if it is none of ours."""
+        entries = self._exact.get(name)
+        if entries is None:
+            entries = self._of_guest(name, now)
+        at = 0
+        while entries is None and self._wild and name[at]:
+            at += 1 + name[at]
+            entries = self._wild.get(name[at:])
+        if entries is None and name.endswith(_LOCALHOST):
+            entries = [_Entry(A, LIVE_TTL, b"\x7f\0\0\1"), _Entry(AAAA, LIVE_TTL, bytes(15) + b"\1")]
+        return entries
+
+    def _of_guest(self, name: bytes, now: int) -> list[_Entry] | None:
+        """The name or the reverse name of a guest."""
+        if name.endswith(_REVERSE):
+            return self._of_address(name, now)
+        label = name[1 : 1 + name[0]]
+        if name[1 + len(label) :] not in self._suffixes:
+            return None
+        address = self._known_guests(now).get(label.decode("latin-1"))
+        return None if address is None else [_Entry(A, LIVE_TTL, address)]
+
+    def _of_address(self, name: bytes, now: int) -> list[_Entry] | None:
+        parts = name_from_wire(name).split(".")[:-2]
+        try:
+            address = IPv4Address(".".join(reversed(parts))).packed
+        except ValueError:
+            return None
+        if not self._config.contains(address):
+            return None
+        for label, place in self._known_guests(now).items():
+            if place == address:
+                return [_Entry(PTR, LIVE_TTL, _join(label, self._domains[-1]))]
+        return _NOWHERE
+
+    def _known_guests(self, now: int) -> Mapping[str, bytes]:
+        """Addresses by host name."""
+        if len(self._guests) <= LEASES_AT_ONCE or now >= self._next_look:
+            self._next_look = now + _SECOND
+            guests: dict[str, bytes] = {}
+            self._guests = guests
+            for name, address in self._leases():
+                label = name.partition(".")[0].lower()
+                if label not in _TAKEN and _HOSTNAME.fullmatch(label):
+                    guests.setdefault(label, address)
+        return self._guests
+
+
+_NOWHERE: list[_Entry] = []
+"""There is no such name, in a part of the tree that is ours."""
+
+
+def _domain(config: Config) -> tuple[str, ...]:
+    domain = (config.domainname or "").lower().strip(".")
+    try:
+        name_to_wire(f"{'x' * 63}.{domain}")
+    except ValueError:
+        return ()  # none, or such as DHCP carries, but not DNS
+    return (domain,)
+
+
+def _join(label: str, domain: str) -> bytes:
+    return name_to_wire(f"{label}.{domain}" if domain else label)
+
+
+def _reverse_name(address: bytes) -> bytes:
+    return name_to_wire(IPv4Address(address).reverse_pointer)
+
+
+def _reverse_name6(address: bytes) -> bytes:
+    return name_to_wire(".".join(reversed(address.hex())) + ".ip6.arpa")
+
+
+def _record(owner: bytes, entry: _Entry) -> bytes:
+    """A record in wire format."""
+    head = entry.kind.to_bytes(2, "big") + b"\0\1" + entry.ttl.to_bytes(4, "big")
+    return b"".join((owner, head, len(entry.data).to_bytes(2, "big"), entry.data))
+
+
+def with_alias(query: Query, alias: Alias, answer: bytes) -> bytes | None:
+    """What a guest is told who asked for an alias: the alias, and the answer for what it stands for.
+
+    Returns:
+        The message, or None if the answer cannot be read.
+    """
+    from dnslib import DNSRecord
+
+    try:
+        whole = DNSRecord.parse(query.reply(answer[3] & 0x0F, alias.records, alias.size))
+        theirs = DNSRecord.parse(answer)
+        whole.add_answer(*theirs.rr)
+        whole.add_auth(*(record for record in theirs.auth if record.rtype == 6))
+        if theirs.header.tc:
+            whole.header.tc = 1
+        packed: bytes = whole.pack()
+    except Exception:  # dnslib complains in many ways, and this came from outside
+        return None
+    return query.mine(packed)

@@ -1,0 +1,44 @@
+"""Questions and records as a function of the configuration sees and gives them."""
+
+from __future__ import annotations
+
+import ipaddress
+from ipaddress import IPv4Address
+
+from slirpy.errors import ConfigError
+from slirpy.rules.dnsrecord import DnsQuestion, DnsRecord, name_from_wire, parse_dns_record
+from slirpy.services.dns_message import Query
+
+__all__ = ["as_record", "question_of"]
+
+LIVE_TTL = 30
+
+
+def question_of(query: Query, guest: bytes) -> DnsQuestion:
+    """What a guest asks."""
+    from dnslib import QTYPE
+
+    try:
+        kind = str(QTYPE[query.qtype])
+    except Exception:  # dnslib's own, for a type that it does not know
+        kind = f"TYPE{query.qtype}"
+    return DnsQuestion(name_from_wire(query.name), kind, IPv4Address(guest))
+
+
+def as_record(item: object, question: DnsQuestion) -> DnsRecord:
+    """A record as :data:`~slirpy.rules.dnsrecord.DnsAnswerer` may give it.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if isinstance(item, DnsRecord):
+        return item
+    if not isinstance(item, str):
+        raise ConfigError(
+            f"dns_answer gave {item!r} for {question.name}; it may give records, their text, addresses, or None"
+        )
+    try:
+        version = ipaddress.ip_address(item).version
+    except ValueError:
+        return parse_dns_record(item)
+    return DnsRecord(question.name, "A" if version == 4 else "AAAA", item, LIVE_TTL)
