@@ -14,7 +14,7 @@ from slirpy.config import Config
 from slirpy.core.flows import FlowInfo
 from slirpy.errors import ConfigError, ForwardError, LinkError, SlirpyError, StateError
 from slirpy.interfaces import Action, FlowRequest, LinkFeatures, Verdict
-from slirpy.nic import Attachment, Nic
+from slirpy.nic import Attachment, Nic, Serving
 from slirpy.rules.hostfwd import HostForward
 from slirpy.rules.outbound import Outbound
 from slirpy.rules.policy import Rule, RulePolicy
@@ -38,6 +38,7 @@ __all__ = [
     "Resolver",
     "Rule",
     "RulePolicy",
+    "Serving",
     "Slirp",
     "SlirpyError",
     "Stack",

@@ -66,6 +66,15 @@ class Neighbors:
             self._release(neighbor)
         return neighbor
 
+    def lost(self, port: LinkPort) -> None:
+        """``port`` was taken out. Who was behind it is asked for when there is something to send, behind any port.
+
+        It may be back and say nothing of its own accord: a guest that downloads waits for us.
+        """
+        for neighbor in self._table.values():
+            if neighbor.port is port:
+                neighbor.port = None
+
     def get(self, address: bytes) -> Neighbor:
         """The entry for an address of the network, made if need be."""
         neighbor = self._table.get(address)

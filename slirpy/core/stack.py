@@ -104,6 +104,7 @@ class IPStack:
         if port in self.ports:
             self.ports.remove(port)
             self.switch.unplug(port)
+            self.neighbors.lost(port)
             port.close()
 
     # --------------------------------------------------------------------------- the life of a batch
