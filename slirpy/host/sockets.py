@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import socket
 import sys
+from collections.abc import Callable
 from typing import TypeAlias
 
 from slirpy.host.addresses import family_of, name_of, place_of
 from slirpy.host.ipoptions import hear_errors
-from slirpy.host.outbound import OutboundDatagram, Source
 from slirpy.host.lookups import Lookups
+from slirpy.host.outbound import OutboundDatagram, Source
 from slirpy.host.ping import SocketPing, open_ping
 from slirpy.host.socketdatagram import PacketSocket, SocketDatagram
 from slirpy.host.socketstream import SocketStream
@@ -109,8 +110,8 @@ class SocketHost:
     def __init__(self, poller: Poller, source: Source | None = None) -> None:
         self.poller = poller
         self._source = source
-        self._open: set[_Open] = set()
         self._lookups = Lookups(poller)
+        self._open: set[_Open] = set()
         self.paused: set[SocketListener] = set()
         """Listeners that had no descriptor for a connection. They go on when one of our sockets has closed or
         opened, since either shows that there is a descriptor to be had."""
@@ -199,14 +200,14 @@ class SocketHost:
             self.opened(peer)
         return peer
 
-    def close(self) -> None:
     def lookup(self, name: str, done: Callable[[NameAnswer], None]) -> bool:
         """Ask the host's resolver library; see :meth:`slirpy.interfaces.HostNetwork.lookup`."""
         return self._lookups.start(name, done)
 
+    def close(self) -> None:
         """Close everything that is open. Harmless when repeated."""
-        for item in tuple(self._open):
         self._lookups.close()
+        for item in tuple(self._open):
             item.close()
 
     # -------------------------------------------------------------- for the sockets of this module
