@@ -15,6 +15,7 @@ from slirpy.core.flows import FlowInfo
 from slirpy.errors import ConfigError, ForwardError, LinkError, SlirpyError, StateError
 from slirpy.interfaces import Action, FlowRequest, LinkFeatures, Verdict
 from slirpy.nic import Attachment, Nic, Serving
+from slirpy.rules.guestfwd import Command, GuestForward, Peers, TcpTarget, UnixTarget
 from slirpy.rules.hostfwd import HostForward
 from slirpy.rules.outbound import Outbound
 from slirpy.rules.policy import Rule, RulePolicy
@@ -25,16 +26,19 @@ from slirpy.stats import Stats
 __all__ = [
     "Action",
     "Attachment",
+    "Command",
     "Config",
     "ConfigError",
     "FlowInfo",
     "FlowRequest",
     "ForwardError",
+    "GuestForward",
     "HostForward",
     "LinkError",
     "LinkFeatures",
     "Nic",
     "Outbound",
+    "Peers",
     "Resolver",
     "Rule",
     "RulePolicy",
@@ -44,6 +48,8 @@ __all__ = [
     "Stack",
     "StateError",
     "Stats",
+    "TcpTarget",
+    "UnixTarget",
     "Verdict",
     "__version__",
 ]

@@ -21,6 +21,7 @@ from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
 from slirpy.services.dhcp import DhcpService
 from slirpy.services.dns import DnsService
+from slirpy.services.guestfwd import GuestForwards, Openers
 from slirpy.services.lease_keeper import LeaseStore
 from slirpy.services.leases import Lease, LeaseState
 from slirpy.services.tftp import TftpService
@@ -45,8 +46,10 @@ class Stack(IPStack):
         random: the one source of randomness; give a seeded one to have the same frames twice.
         now: nanoseconds, the start of time.
         lease_store: where DHCP leases are kept across restarts; None: nowhere.
+        openers: what makes streams to commands, Unix sockets and functions, which ``config.guestfwd`` may name.
 
     Raises:
+        ConfigError: a rule in ``config.guestfwd`` cannot work.
         ForwardError: a rule in ``config.hostfwd`` cannot be set up.
     """
 
@@ -59,6 +62,7 @@ class Stack(IPStack):
         stats: Stats | None = None,
         now: int = 0,
         lease_store: LeaseStore | None = None,
+        openers: Openers | None = None,
     ) -> None:
         super().__init__(config, random=random or Random(), stats=stats)
         self.tick(now)
@@ -72,7 +76,10 @@ class Stack(IPStack):
         self._dns = DnsService(config, self, host, leases=self._guest_names)
         if not config.restrict:  # what is asked there leaves this machine
             self.bind((config.dns_address,), _DNS_PORT, self._dns)
-            self.stream_services[config.dns_address, _DNS_PORT] = self._dns.stream
+            self.stream_services[config.dns_address, _DNS_PORT] = lambda owner, flow: self._dns.stream(owner)
+        self.guest_forwards = GuestForwards(self, host, openers, self._dhcp.exclude)
+        for target in config.guestfwd:
+            self.guest_forwards.add(target)
         self._tftp = TftpService(config, self) if config.tftp is not None else None
         if self._tftp is not None:
             self.bind((config.gateway_address,), _TFTP_PORT, self._tftp)
@@ -95,6 +102,11 @@ class Stack(IPStack):
     def _forward_target(self) -> bytes:
         return self._dhcp.first_lease() or self.config.dhcpstart_address
 
+    def _guest_names(self) -> list[tuple[str, bytes]]:
+        """For the DNS server: host name and address of each guest."""
+        leases = self._dhcp.leases()
+        return [(item.hostname, item.address) for item in leases if item.hostname and item.state is LeaseState.BOUND]
+
     def flows(self) -> list[FlowInfo]:
         """What is going on: every TCP and UDP flow."""
         now = self.now
@@ -102,11 +114,6 @@ class Stack(IPStack):
         return tcp + [flow.info(now) for flow in self._udp.flows.values()]
 
     def leases(self) -> list[Lease]:
-    def _guest_names(self) -> list[tuple[str, bytes]]:
-        """For the DNS server: host name and address of each guest."""
-        leases = self._dhcp.leases()
-        return [(item.hostname, item.address) for item in leases if item.hostname and item.state is LeaseState.BOUND]
-
         """The DHCP leases."""
         return self._dhcp.leases()
 
@@ -126,7 +133,7 @@ class Stack(IPStack):
         for udp_flow in list(self._udp.flows.values()):
             self._udp.remove(udp_flow)
         self._dns.close()
+        self._dhcp.close()
         if self._tftp is not None:
             self._tftp.close()
-        self._dhcp.close()
         self.flush(self.now)

@@ -28,6 +28,7 @@ from slirpy.rules.dhcp import (
     parse_route,
 )
 from slirpy.rules.dnsrecord import DnsAnswerer, DnsRecord, parse_dns_record
+from slirpy.rules.guestfwd import GuestForward, make_guestfwd
 from slirpy.rules.hostfwd import HostForward, parse_hostfwd
 from slirpy.rules.outbound import Outbound, parse_outbound
 from slirpy.rules.policy import Rule, RulePolicy
@@ -37,9 +38,9 @@ from slirpy.rules.tftp import TftpSource, check_tftp
 
 __all__ = ["Config"]
 
-MTU_MIN = 68  # RFC 791: every link carries 68 bytes
 DNS_MODES = ("auto", "forward", "system")
 DNS_CACHE_MAX = 1_000_000
+MTU_MIN = 68  # RFC 791: every link carries 68 bytes
 MTU_MAX = 65521  # 65535 less the Ethernet header, as QEMU has it
 
 
@@ -94,6 +95,13 @@ class Config:
     """Asked about each DHCP request for an address or for parameters; None answers all alike."""
     hostfwd: tuple[HostForward, ...]
     """Ports of the host that lead to guests; rules as :func:`parse_hostfwd` reads them, or parsed."""
+    guestfwd: tuple[GuestForward, ...]
+    """Addresses at which something of the host's answers; rules as :func:`parse_guestfwd` reads them, or with targets
+    that only Python has."""
+    smb: Path | None
+    """A folder of the host that guests find as the share ``qemu`` of an SMB server; needs Samba's ``smbd``."""
+    smbserver: IPv4Address | None
+    """The SMB server, if there is one. Default: the fourth address (10.0.2.4)."""
     resolvers: tuple[Resolver, ...] | None
     """DNS servers to forward to, ``ADDR[:PORT]`` each. Default: those of the host's resolv.conf."""
     tftp: Path | TftpSource | None
@@ -102,14 +110,6 @@ class Config:
     """Whether guests may write to the folder ``tftp``, and replace what is there."""
     tftp_single_port: bool
     """Whether TFTP answers from port 69 only, as QEMU does, for guests behind a firewall or a NAT of their own."""
-    host_loopback: bool
-    """Whether the gateway's address leads to the host's 127.0.0.1."""
-    restrict: bool
-    """Whether guests are shut in: they reach what is inside the network, and answer what is forwarded to them."""
-    outbound: Outbound | None
-    """Source address and interface of sockets that go outward, as :func:`parse_outbound` reads them, or parsed."""
-    policy: Policy | None
-    """Asked once for each new flow; None allows all. A list of rules makes a :class:`RulePolicy` of them."""
     dns_records: tuple[DnsRecord, ...]
     """Names that guests are told; text as :func:`parse_dns_record` reads it, or parsed."""
     dns_answer: DnsAnswerer | None
@@ -123,6 +123,14 @@ class Config:
     dns_mix_case: bool
     """Whether names go out in a random mix of upper and lower case, which makes answers harder to forge. A server
     that does not repeat it is not heard."""
+    host_loopback: bool
+    """Whether the gateway's address leads to the host's 127.0.0.1."""
+    restrict: bool
+    """Whether guests are shut in: they reach what is inside the network, and answer what is forwarded to them."""
+    outbound: Outbound | None
+    """Source address and interface of sockets that go outward, as :func:`parse_outbound` reads them, or parsed."""
+    policy: Policy | None
+    """Asked once for each new flow; None allows all. A list of rules makes a :class:`RulePolicy` of them."""
     on_refused: Refused | None
     """Told of each flow that ``policy`` or ``restrict`` has refused; of UDP, of each datagram."""
 
@@ -148,7 +156,15 @@ class Config:
         lease_file: str | os.PathLike[str] | None = None,
         lease_policy: LeasePolicy | None = None,
         hostfwd: Sequence[HostForward | str] = (),
+        guestfwd: Sequence[GuestForward | str] = (),
+        smb: str | os.PathLike[str] | None = None,
+        smbserver: IPv4Address | str | None = None,
         resolvers: Sequence[Resolver | str] | None = None,
+        dns_records: Sequence[DnsRecord | str] = (),
+        dns_answer: DnsAnswerer | None = None,
+        dns_cache: int = 1000,
+        dns_mode: str = "auto",
+        dns_mix_case: bool = False,
         host_loopback: bool = True,
         restrict: bool = False,
         outbound: Outbound | str | None = None,
@@ -160,18 +176,22 @@ class Config:
         put("net", network)
         gateway = self._inside("host", host, 2)
         put("host", gateway)
-        dns_records: Sequence[DnsRecord | str] = (),
-        dns_answer: DnsAnswerer | None = None,
-        dns_cache: int = 1000,
-        dns_mode: str = "auto",
-        dns_mix_case: bool = False,
         if dns is None and network.prefixlen == 30:
             dns = gateway  # the other of the two addresses is the guest's
         put("dns", self._inside("dns", dns, 3, gateway))
-        put("dhcpstart", self._inside("dhcpstart", dhcpstart, 15, gateway, self.dns))
-        if self.dhcpstart in (gateway, self.dns):
-            other = "host" if self.dhcpstart == gateway else "dns"
-            raise ConfigError(f"dhcpstart {self.dhcpstart} is the {other} address; choose another")
+        put("guestfwd", tuple(make_guestfwd(rule) for rule in _sequence("guestfwd", guestfwd)))
+        put("smb", None if smb is None else Path(smb))
+        if smb is not None:
+            smbserver = self._inside("smbserver", smbserver, 4, gateway, self.dns)
+        elif smbserver is not None:
+            raise ConfigError(f"smbserver {smbserver}: there is no SMB server without smb=DIR")
+        put("smbserver", smbserver)
+        servers = {IPv4Address(address): "a server's" for address in self.server_addresses}
+        servers |= {self.dns: "the dns", gateway: "the host"}
+        put("dhcpstart", self._inside("dhcpstart", dhcpstart, 15, *servers))
+        if self.dhcpstart in servers:
+            other = servers[self.dhcpstart]
+            raise ConfigError(f"dhcpstart {self.dhcpstart} is {other} address; choose another")
         if not isinstance(mtu, int) or not MTU_MIN <= mtu <= MTU_MAX:
             raise ConfigError(f"mtu {mtu!r} is not a number from {MTU_MIN} to {MTU_MAX}")
         put("mtu", mtu)
@@ -202,6 +222,16 @@ class Config:
                 parse_resolver(server) if isinstance(server, str) else server for server in servers
             )
         put("resolvers", resolvers)
+        records = _sequence("dns_records", dns_records)
+        put("dns_records", tuple(parse_dns_record(item) if isinstance(item, str) else item for item in records))
+        put("dns_answer", dns_answer)
+        if not isinstance(dns_cache, int) or not 0 <= dns_cache <= DNS_CACHE_MAX:
+            raise ConfigError(f"dns_cache {dns_cache!r} is not a number of answers from 0 to {DNS_CACHE_MAX}")
+        put("dns_cache", dns_cache)
+        if dns_mode not in DNS_MODES:
+            raise ConfigError(f"dns_mode {dns_mode!r} is none of {', '.join(DNS_MODES)}")
+        put("dns_mode", dns_mode)
+        put("dns_mix_case", bool(dns_mix_case))
         put("host_loopback", host_loopback)
         if not isinstance(restrict, bool):
             raise ConfigError(f"restrict is True or False; given was {restrict!r}")
@@ -222,16 +252,6 @@ class Config:
                     f'rule "{rule}": its target is in the virtual network, not in the host\'s world; write host for'
                     " the host's loopback"
                 )
-        records = _sequence("dns_records", dns_records)
-        put("dns_records", tuple(parse_dns_record(item) if isinstance(item, str) else item for item in records))
-        put("dns_answer", dns_answer)
-        if not isinstance(dns_cache, int) or not 0 <= dns_cache <= DNS_CACHE_MAX:
-            raise ConfigError(f"dns_cache {dns_cache!r} is not a number of answers from 0 to {DNS_CACHE_MAX}")
-        put("dns_cache", dns_cache)
-        if dns_mode not in DNS_MODES:
-            raise ConfigError(f"dns_mode {dns_mode!r} is none of {', '.join(DNS_MODES)}")
-        put("dns_mode", dns_mode)
-        put("dns_mix_case", bool(dns_mix_case))
 
     @staticmethod
     def _network(value: IPv4Network | str) -> IPv4Network:
@@ -304,7 +324,9 @@ class Config:
     @cached_property
     def server_addresses(self) -> frozenset[bytes]:
         """The addresses of all virtual hosts, four bytes each: no guest gets one of them."""
-        return frozenset((self.gateway_address, self.dns_address))
+        named = (*(rule.server for rule in self.guestfwd), self.smbserver)
+        inside = {server.packed for server in named if server is not None and server in self.net}
+        return frozenset((self.gateway_address, self.dns_address, *inside))
 
     @cached_property
     def _prefix(self) -> tuple[int, int]:

@@ -514,3 +514,11 @@ Policy: TypeAlias = Callable[[FlowRequest], Verdict]
 
 Refused: TypeAlias = Callable[[FlowRequest, Verdict], object]
 """Told of each flow that a policy or ``restrict`` has refused; of UDP, of each datagram."""
+
+# ------------------------------------------------------------------------------- streams of the virtual network
+
+StreamService: TypeAlias = Callable[[StreamOwner, FlowRequest], StreamPeer]
+"""Makes the far end of a guest's TCP connection to an address and port of the virtual network.
+
+It tells the owner that the far end is connected or has failed, now or later; until then the guest's SYN waits.
+"""

@@ -10,14 +10,14 @@ from ipaddress import IPv4Address
 from random import Random, SystemRandom
 from threading import get_ident
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from slirpy.assembly import Stack
 from slirpy.config import Config
 from slirpy.core.flows import FlowInfo
 from slirpy.core.port import LinkPort
 from slirpy.errors import ConfigError, StateError
-from slirpy.host.drivers import LoopDriver, ThreadDriver, through_loop
+from slirpy.host.drivers import LoopDriver, ThreadDriver, running_loop, through_loop
 from slirpy.host.local import LocalTargets
 from slirpy.host.mailbox import LIMIT, Mailbox
 from slirpy.host.outbound import Source
@@ -29,7 +29,7 @@ from slirpy.links.endpoint import Endpoint, parse_endpoint
 from slirpy.links.listener import StreamListener
 from slirpy.links.stream import StreamLink
 from slirpy.nic import Attachment, Nic, Serving
-from slirpy.rules.guestfwd import Command, GuestForward, make_guestfwd
+from slirpy.rules.guestfwd import GuestForward, make_guestfwd
 from slirpy.rules.hostfwd import HostForward, parse_hostfwd
 from slirpy.services.lease_file import LeaseFile
 from slirpy.services.leases import Lease
@@ -68,6 +68,7 @@ class Slirp:
         wall_clock: nanoseconds since 1970 (UTC), for the times in ``config.lease_file``.
 
     Raises:
+        ConfigError: what ``config.guestfwd`` or ``config.smb`` names cannot work on this machine.
         ForwardError: a rule in ``config.hostfwd`` cannot be set up.
     """
 
@@ -95,6 +96,7 @@ class Slirp:
         self._loop: LoopDriver | None = None
         self._through: Callable[[Callable[[bytes], object]], Callable[[bytes], object]] | None = None
         self._failure: BaseException | None = None
+        self._local = LocalTargets(self._host)
         try:
             file = self.config.lease_file
             self._stack = Stack(
@@ -102,9 +104,12 @@ class Slirp:
                 self._host,
                 random=random or SystemRandom(),
                 now=clock(),
+                openers=self._local,
                 lease_store=None if file is None else LeaseFile(file, wall_clock),
             )
+            self._serve_smb()
         except BaseException:
+            self._local.close()
             self._host.close()
             self._poller.close()
             raise
@@ -454,9 +459,11 @@ class Slirp:
             if descriptor is None:
                 raise NotImplementedError  # what asyncio's loops raise that cannot wait for a descriptor
             self._loop = LoopDriver(self._poll, self._deadline, descriptor)
+            self._local.loop = self._loop.loop
             self._mailbox = Mailbox(self._poller, self._refused, get_ident())
         except NotImplementedError:
             self._through = through_loop()
+            self._local.loop = running_loop()
             for nic in self._nics:
                 nic.card.on_frame = self._through(nic.card.on_frame)
             self.start()
@@ -518,6 +525,54 @@ class Slirp:
         forward = parse_hostfwd(rule) if isinstance(rule, str) else rule
         self._call(partial(self._stack.forwards.remove, forward))
 
+    def guest_forwards(self) -> list[GuestForward]:
+        """What answers at addresses of the virtual network: the rules that hold."""
+        return self._call(self._stack.guest_forwards.active)
+
+    def add_guestfwd(self, rule: str | GuestForward) -> GuestForward:
+        """Let something answer guests at an address and port from now on; returns the rule as it was read.
+
+        Raises:
+            ConfigError: the rule is malformed, something answers there already, a guest has the address, or the
+                target cannot work.
+        """
+        forward = make_guestfwd(rule)
+        self._call(partial(self._stack.guest_forwards.add, forward))
+        return forward
+
+    def remove_guestfwd(self, rule: str | GuestForward) -> None:
+        """Let nothing answer there any more; connections stay open, and no guest gets the address.
+
+        Raises:
+            ConfigError: there is no rule with this server and port.
+        """
+        forward = make_guestfwd(rule)
+        self._call(partial(self._stack.guest_forwards.remove, forward))
+
+    def mount(self, application: Any, server: str | IPv4Address, port: int = 80) -> GuestForward:
+        """Let a web application answer guests at an address and port; it listens nowhere else.
+
+        Needs ``pip install 'slirpy[web]'``. Like :meth:`add_guestfwd` with
+        :func:`slirpy.web.wsgi` or :func:`slirpy.web.asgi`, whichever the application looks like.
+
+        Args:
+            application: WSGI (PEP 3333) or ASGI 3.
+            server: an address of the virtual network that is no guest's, or any outside of it.
+
+        Raises:
+            ConfigError: as :meth:`add_guestfwd`; h11 is not installed.
+        """
+        from slirpy.web import handler_for
+
+        return self.add_guestfwd(GuestForward(IPv4Address(server), port, handler_for(application)))
+
+    def _serve_smb(self) -> None:
+        if self.config.smb is not None:
+            command = self._local.smb(self.config.smb)
+            for port in (139, 445):
+                forward = GuestForward(self.config.smbserver, port, command)
+                self._stack.guest_forwards.add(forward, listed=False)
+
     # ------------------------------------------------------------------------------------------ end
 
     def _check_open(self) -> None:
@@ -568,6 +623,7 @@ class Slirp:
                 self._loop = None
             if self._mailbox is not None:
                 self._mailbox.close()
+            self._local.close()
             self._host.close()
             self._poller.close()
             self._thread = self._mailbox = None

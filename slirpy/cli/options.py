@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import click
 
 from slirpy.cli.dhcp import dhcp_options, dhcp_values
+from slirpy.cli.dns import dns_options, dns_values
+from slirpy.cli.guestfwd import guestfwd_options, guestfwd_values
 from slirpy.cli.policy import RefusedFlows, policy_of, policy_options
 from slirpy.config import MTU_MAX, MTU_MIN, Config
 
@@ -44,13 +46,11 @@ def network_options(to: str, mtu: str = "[default: 1500]") -> Callable[[_F], _F]
             help=f"Lead a port of the host to {to}: [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport. An empty"
             " hostaddr is 127.0.0.1; hostport 0 takes a free port and tells it. May be repeated.",
         ),
+        *guestfwd_options(),
+        *dns_options(),
         click.option(
-            "--dns",
-            multiple=True,
-            metavar="ADDR[:PORT]",
-            help="Forward DNS queries to this server.  [default: those of /etc/resolv.conf]  May be repeated.",
+            "--tftp", metavar="DIR", help="Let guests read the files of DIR by TFTP from the gateway."
         ),
-        click.option("--tftp", metavar="DIR", help="Let guests read the files of DIR by TFTP from the gateway."),
         click.option("--tftp-write", is_flag=True, help="Let them write there too."),
         click.option(
             "--tftp-single-port",
@@ -114,7 +114,8 @@ def network_config(given: Mapping[str, Any], **defaults: Any) -> Config:
     values = {name: given[name] for name in ("net", "host", "mtu", "hostfwd", "restrict", "outbound")}
     values |= {name: given[name] for name in ("tftp", "tftp_write", "tftp_single_port")}
     values |= dhcp_values(given)
-    values["resolvers"] = given["dns"] or None
+    values |= guestfwd_values(given)
+    values |= dns_values(given)
     values["policy"] = policy_of(given["rules"])
     if values["policy"] or given["restrict"]:
         values["on_refused"] = _tell_refused()

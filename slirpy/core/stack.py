@@ -29,23 +29,19 @@ from slirpy.interfaces import (
     LinkSink,
     Poller,
     Service,
-    StreamOwner,
-    StreamPeer,
+    StreamService,
     Timer,
 )
 from slirpy.stats import Stats
 from slirpy.wire import ethernet, icmp, ipv4, udp
 
-__all__ = ["IPStack", "StreamService"]
+__all__ = ["IPStack"]
 
 _LIMITED_BROADCAST = b"\xff\xff\xff\xff"
 _UNSPECIFIED = b"\0\0\0\0"
 _MIN_FAST = 54
 HISTORY = 256
 """Flows that are over and still told of."""
-
-StreamService = Callable[[StreamOwner], StreamPeer]
-"""Makes the far end of a guest's TCP connection to a (address, port) of the virtual network."""
 
 
 class IPStack:
@@ -58,6 +54,7 @@ class IPStack:
         closed_flows: the last flows that ended, the latest last.
         services: who answers datagrams to an address and port of ours.
         conversations: the same, from one guest's address and port only.
+        stream_services: who takes guests' TCP connections, by address and port; None stands for any.
     """
 
     def __init__(self, config: Config, *, random: Random, stats: Stats | None = None) -> None:
@@ -73,9 +70,9 @@ class IPStack:
         self.closed_flows: deque[FlowInfo] = deque(maxlen=HISTORY)
         self.services: dict[tuple[bytes, int], Service] = {}
         self.conversations: dict[tuple[bytes, int, bytes, int], Service] = {}
-        self.stream_services: dict[tuple[bytes, int], StreamService] = {}
-        self.local_addresses = frozenset((config.gateway_address, config.dns_address))
-        self._local_macs = frozenset(ethernet.virtual_mac(a) for a in self.local_addresses)
+        self.stream_services: dict[tuple[bytes | None, int | None], StreamService] = {}
+        self.local_addresses = set(config.server_addresses)
+        self._local_macs = {ethernet.virtual_mac(a) for a in self.local_addresses}
         self._gateway_mac = ethernet.virtual_mac(config.gateway_address)
         self._ident = random.getrandbits(16)
         self.neighbors = Neighbors(self)
@@ -305,3 +302,16 @@ class IPStack:
     def close_port(self, address: bytes, port: int, guest: bytes, guest_port: int) -> None:
         """See :class:`~slirpy.interfaces.ServiceNetwork`."""
         del self.conversations[address, port, guest, guest_port]
+
+    def add_local(self, address: bytes) -> None:
+        """Let one more address of the virtual network be ours: it answers ARP and ping."""
+        self.local_addresses.add(address)
+        self._local_macs.add(ethernet.virtual_mac(address))
+
+    def stream_service(self, address: bytes, port: int) -> StreamService | None:
+        """Who takes guests' TCP connections to an address and port, the most special one; None in a key is any."""
+        services = self.stream_services
+        for key in ((address, port), (address, None), (None, port), (None, None)):
+            if key in services:
+                return services[key]
+        return None

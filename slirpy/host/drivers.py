@@ -14,7 +14,7 @@ from slirpy.host.mailbox import Mailbox
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["LoopDriver", "ThreadDriver", "through_loop"]
+__all__ = ["LoopDriver", "ThreadDriver", "running_loop", "through_loop"]
 
 
 Poll: TypeAlias = Callable[[float | None], None]
@@ -90,6 +90,11 @@ class LoopDriver:
         self._poll(0.0)
 
     @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop."""
+        return self._loop
+
+    @property
     def running(self) -> bool:
         """Whether the loop runs."""
         return self._loop.is_running()
@@ -117,6 +122,13 @@ class LoopDriver:
             self._timer = None
         if not self._loop.is_closed():
             self._loop.remove_reader(self._descriptor)
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The running event loop."""
+    import asyncio
+
+    return asyncio.get_running_loop()
 
 
 def through_loop() -> Callable[[OnFrame], OnFrame]:

@@ -276,11 +276,11 @@ class TcpNat:
         """A guest's SYN that belongs to no flow."""
         stack = self.stack
         destination, port = key[4:8], int.from_bytes(key[10:12], "big")
-        service = stack.stream_services.get((destination, port))
+        service = stack.stream_service(destination, port)
         target: Route | None = None
+        source_port = int.from_bytes(key[8:10], "big")
+        request = FlowRequest(IPProtocol.TCP, key[:4], source_port, destination, port)
         if service is None:
-            source_port = int.from_bytes(key[8:10], "big")
-            request = FlowRequest(IPProtocol.TCP, key[:4], source_port, destination, port)
             route = self._router.route(request)
             if isinstance(route, Refusal):
                 self._refuse_route(arrival, key, seg, route)
@@ -291,8 +291,7 @@ class TcpNat:
         flow.input(seg, arrival)
         flow.hold(arrival, seg)
         if service is not None:
-            flow.connecting = False
-            flow.peer = service(flow)
+            flow.peer = service(flow, request)
         elif target is not None:
             flow.peer = self.host.connect_tcp(target.address, target.port, flow)
 

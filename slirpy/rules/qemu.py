@@ -10,15 +10,14 @@ from slirpy.errors import ConfigError
 __all__ = ["KEYS", "NOT_YET", "REPEATED", "SWITCHES", "read_qemu"]
 
 KEYS = {name: name for name in ("net", "host", "dns", "dhcpstart", "hostname", "domainname", "tftp")}
-KEYS |= {"bootfile": "bootfile", "tftp-server-name": "tftp_server_name"}
+KEYS |= {"bootfile": "bootfile", "tftp-server-name": "tftp_server_name", "smb": "smb", "smbserver": "smbserver"}
 """QEMU's keys with one value, and which argument of :class:`slirpy.Config` each is."""
-REPEATED = {name: name for name in ("hostfwd", "dnssearch")}
+REPEATED = {name: name for name in ("hostfwd", "guestfwd", "dnssearch")}
 """Keys that may be given several times."""
 SWITCHES = {name: name for name in ("restrict",)}
 """Keys that are on or off."""
 NOT_YET = (
-    "smb", "smbserver", "guestfwd", "ipv4", "ipv6",
-    "ipv6-net", "ipv6-host", "ipv6-prefix", "ipv6-prefixlen", "ipv6-dns",
+    "ipv4", "ipv6", "ipv6-net", "ipv6-host", "ipv6-prefix", "ipv6-prefixlen", "ipv6-dns",
 )  # fmt: skip
 """Keys of QEMU's that slirpy does not serve."""
 

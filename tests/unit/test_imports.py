@@ -33,7 +33,8 @@ ALLOWED: dict[str, set[str]] = {
     "host": WIRE,
     "assembly": CORE | {"nat", "services"},
     "nic": CORE | {"links"},
-    "runtime": CORE | {"nat", "services", "assembly", "links", "host", "nic"},
+    "web": {"errors", "interfaces"},
+    "runtime": CORE | {"nat", "services", "assembly", "links", "host", "nic", "web"},
     "slirpy": CORE | {"assembly", "nic", "runtime", "_version"},
 }
 ALLOWED["testing"] = set(ALLOWED)

@@ -1,0 +1,286 @@
+"""Streams to far ends on this machine that are no TCP servers: socket pairs and Unix sockets.
+
+A :class:`FarStream` is one end of a pair; a program, a thread or a task of this process has the other (a
+:class:`Job`). How many jobs run at a time is bounded by their :class:`Jobs`. A connection beyond the bound waits for
+its turn with the guest's SYN unanswered. So a guest that opens a thousand sees some of them open late, and the host
+has no more processes for it.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Protocol
+
+from slirpy.host.socketstream import SocketStream
+from slirpy.interfaces import ServiceNetwork, StreamOwner, Timer
+
+if TYPE_CHECKING:
+    from slirpy.host.sockets import SocketHost
+
+__all__ = ["FarStream", "Job", "Jobs", "UnixStream", "tcp_pair"]
+
+_MILLISECOND = 1_000_000
+_LOOK = 500 * _MILLISECOND
+"""How often jobs that run are asked whether they have ended."""
+_LOOK_SOON = 20 * _MILLISECOND
+"""The same while connections wait for their turn, and when one has ended."""
+CLOSE_SECONDS = 1.0
+"""How long all jobs together have to end when the network closes."""
+WAITING_MAX = 1024
+"""Connections that may wait for their turn."""
+_AGAIN = 20 * _MILLISECOND
+_BUSY_MAX = 5_000 * _MILLISECOND
+"""How long a Unix socket's server may have no room for one more connection."""
+
+
+class Job(Protocol):
+    """What has the other end of a pair."""
+
+    tcp: bool
+    """It wants a TCP socket of the loopback."""
+    failed: bool
+    """It went wrong, so that the end of its data is no good end. Known before its socket closes, if at all."""
+    broken: bool
+    """It went wrong by itself; known when it has ended."""
+
+    def start(self, sock: socket.socket) -> None:
+        """Take over the other end, also when it fails.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        ...
+
+    def hang_up(self, reset: bool, now: int) -> None:
+        """The connection is over; with ``reset`` not in good order."""
+        ...
+
+    def ended(self, now: int) -> bool:
+        """Whether everything of it has ended; asked now and then, with nanoseconds."""
+        ...
+
+    def kill(self, until: float) -> None:
+        """The network is closed, and :meth:`hang_up` was called: be gone at ``until`` of :func:`time.monotonic`."""
+        ...
+
+
+class Jobs:
+    """The jobs of one kind.
+
+    Args:
+        network: its clock drives the looking after jobs.
+        limit: how many run at a time.
+    """
+
+    def __init__(self, network: ServiceNetwork, limit: int) -> None:
+        self._network = network
+        self._limit = limit
+        self._running: list[Job] = []
+        self._waiting: OrderedDict[FarStream, None] = OrderedDict()
+        self._timer: Timer | None = None
+        self._look = 0
+
+    def enter(self, stream: FarStream) -> None:
+        """Start the job of a stream, at once or when it is its turn; beyond the bound the stream fails."""
+        self.collect()
+        if len(self._running) < self._limit and not self._waiting:
+            self._begin(stream)
+        elif len(self._waiting) < WAITING_MAX:
+            self._waiting[stream] = None
+        else:
+            self._network.stats.guestfwd_refused += 1
+            stream.fail(errno.ECONNREFUSED)
+        self._watch()
+
+    def leave(self, stream: FarStream, reset: bool) -> None:
+        """A stream is over."""
+        if stream in self._waiting:
+            del self._waiting[stream]
+        else:
+            stream.job.hang_up(reset, self._network.now)
+        self._watch(soon=True)
+
+    def collect(self) -> None:
+        """Forget the jobs that have ended, and start those whose turn it is."""
+        now = self._network.now
+        running, self._running = self._running, []
+        for job in running:
+            if job.ended(now):
+                self._network.stats.guestfwd_broken += job.broken
+            else:
+                self._running.append(job)
+        while self._waiting and len(self._running) < self._limit:
+            self._begin(self._waiting.popitem(last=False)[0])
+
+    def _begin(self, stream: FarStream) -> None:
+        if stream.begin():
+            self._running.append(stream.job)
+
+    def _watch(self, soon: bool = False) -> None:
+        if not self._running and not self._waiting:
+            return
+        due = self._network.now + (_LOOK_SOON if self._waiting or soon else _LOOK)
+        if self._timer is not None:
+            if self._look <= due:
+                return
+            self._timer.cancel()
+        self._look = due
+        self._timer = self._network.call_at(due, self._alarm)
+
+    def _alarm(self) -> None:
+        self._timer = None
+        self.collect()
+        self._watch()
+
+    def close(self) -> None:
+        """End all jobs. Their streams are closed already."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._waiting.clear()
+        until = time.monotonic() + CLOSE_SECONDS
+        for job in self._running:
+            job.hang_up(True, self._network.now)
+        for job in self._running:
+            job.kill(until)
+        self._running.clear()
+
+
+class FarStream(SocketStream):
+    """One end of a pair whose other end a job has; a :class:`~slirpy.interfaces.StreamPeer`."""
+
+    __slots__ = ("_jobs", "_reset", "job")
+
+    def __init__(self, host: SocketHost, owner: StreamOwner, jobs: Jobs, job: Job) -> None:
+        super().__init__(host, None, owner)
+        self._jobs: Jobs | None = jobs
+        self._reset = False
+        self.job = job
+        jobs.enter(self)
+
+    def begin(self) -> bool:
+        """Make the pair and start the job; False if that fails, which the owner is told."""
+        owner = self._owner
+        assert owner is not None
+        try:
+            ours, theirs = tcp_pair() if self.job.tcp else socket.socketpair()
+        except OSError as error:
+            self.fail(error.errno or errno.EIO)
+            return False
+        try:
+            self.job.start(theirs)
+        except OSError:
+            theirs.close()
+            ours.close()
+            self.fail(errno.ECONNREFUSED)
+            return False
+        ours.setblocking(False)
+        self._sock = ours
+        self._host.opened(self)
+        if self._shut:
+            self._shut_down(ours)
+        self.start_accepted(owner)
+        owner.connected()
+        return True
+
+    def fail(self, error: int) -> None:
+        """There will be no connection."""
+        owner, self._owner, self._jobs = self._owner, None, None
+        if owner is not None:
+            owner.failed(error)
+
+    def recv(self, limit: int) -> bytes | None:
+        """As any; but the end of what a failed job has written is no good end."""
+        data = super().recv(limit)
+        if data == b"" and self.job.failed and self._sock is not None:
+            self._fail(OSError(errno.ECONNRESET, ""))
+            return None
+        return data
+
+    def abort(self) -> None:
+        """The guest has reset the connection."""
+        self._reset = True
+        super().abort()
+        self._leave()  # it may never have begun
+
+    def close(self) -> None:
+        """Both directions are done."""
+        super().close()
+        self._leave()
+
+    def _release(self) -> None:
+        super()._release()
+        self._leave()
+
+    def _leave(self) -> None:
+        jobs, self._jobs = self._jobs, None
+        if jobs is not None:
+            self._owner = None
+            jobs.leave(self, self._reset)
+
+
+class UnixStream(SocketStream):
+    """A connection to a Unix socket of the host."""
+
+    __slots__ = ("_again", "_network", "_until")
+
+    def __init__(
+        self, host: SocketHost, sock: socket.socket, owner: StreamOwner, network: ServiceNetwork
+    ) -> None:
+        super().__init__(host, sock, owner)
+        host.opened(self)
+        sock.setblocking(False)
+        self._network = network
+        self._until = network.now + _BUSY_MAX
+        self._again: Timer | None = None
+        self._connecting = True
+
+    def start(self, path: str) -> None:
+        """Connect; such a socket says at once whether it can. While its queue is full (EAGAIN) we ask again."""
+        sock = self._sock
+        self._again = None
+        if sock is None:
+            return
+        try:
+            error = sock.connect_ex(path)
+        except OSError as problem:  # a path that is too long
+            error = problem.errno or errno.EINVAL
+        if error == errno.EAGAIN and self._network.now < self._until:
+            self._again = self._network.call_at(self._network.now + _AGAIN, lambda: self.start(path))
+        else:
+            self._connected(error)
+
+    def _release(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        super()._release()
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected TCP sockets of the loopback. Nobody else can be at the other end.
+
+    Raises:
+        OSError: the system has no more.
+    """
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        ours = socket.create_connection(listener.getsockname())
+        try:
+            listener.settimeout(1.0)
+            while True:
+                theirs, name = listener.accept()
+                if name == ours.getsockname():
+                    break
+                theirs.close()  # somebody was quicker to connect to this port
+        except BaseException:
+            ours.close()
+            raise
+    for sock in (ours, theirs):
+        sock.settimeout(None)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return ours, theirs

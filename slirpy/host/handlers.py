@@ -1,0 +1,209 @@
+"""Functions of this process as far ends: in a thread each, or as tasks of an event loop."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from slirpy.interfaces import FlowRequest
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["TASKS", "THREADS", "BackgroundLoop", "TaskJob", "ThreadJob"]
+
+THREADS = 64
+"""Threads at a time, for all rules together."""
+TASKS = 1024
+"""Tasks at a time, for all rules together."""
+
+ThreadHandler: TypeAlias = Callable[[socket.socket, FlowRequest], object]
+TaskHandler: TypeAlias = Callable[["asyncio.StreamReader", "asyncio.StreamWriter"], Awaitable[object]]
+
+
+class ThreadJob:
+    """``handler(connection, flow)`` in a daemon thread of its own; a :class:`~slirpy.host.farstream.Job`.
+
+    The socket is closed when the handler returns. What it raises goes to :func:`threading.excepthook`, and the
+    guest's connection is reset.
+    """
+
+    __slots__ = ("_flow", "_handler", "_thread", "broken", "failed", "tcp")
+
+    def __init__(self, handler: ThreadHandler, flow: FlowRequest) -> None:
+        self._handler = handler
+        self._flow = flow
+        self._thread: threading.Thread | None = None
+        self.tcp = self.failed = self.broken = False
+
+    def start(self, sock: socket.socket) -> None:
+        """See :meth:`slirpy.host.farstream.Job.start`."""
+        self._thread = threading.Thread(target=self._run, args=(sock,), name="slirpy-guestfwd", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # the system's bound
+            raise OSError(*error.args) from None
+
+    def _run(self, sock: socket.socket) -> None:
+        with sock:
+            try:
+                self._handler(sock, self._flow)
+            except (BrokenPipeError, ConnectionResetError):
+                self.failed = True  # the guest has gone, which is no news
+            except Exception:
+                self.failed = True
+                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+
+    def hang_up(self, reset: bool, now: int) -> None:
+        """It reads the end, or its writes fail; nothing else can end a thread."""
+
+    def ended(self, now: int) -> bool:
+        """Whether the handler has returned."""
+        return self._thread is None or not self._thread.is_alive()
+
+    def kill(self, until: float) -> None:
+        """A handler that does not notice is left behind."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(max(until - time.monotonic(), 0))
+
+
+class TaskJob:
+    """``await handler(reader, writer)`` in an event loop; a :class:`~slirpy.host.farstream.Job`.
+
+    What is written is sent, and the connection closed, when the handler returns. What it raises goes to the loop's
+    exception handler, and the guest's connection is reset. When the guest resets it, or the network is closed, the
+    task is cancelled.
+    """
+
+    __slots__ = ("_ended", "_flow", "_handler", "_loop", "_task", "broken", "failed", "tcp")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, handler: TaskHandler, flow: FlowRequest) -> None:
+        self._loop = loop
+        self._handler = handler
+        self._flow = flow
+        self._task: asyncio.Task[None] | None = None
+        self._ended = False
+        self.tcp = self.failed = self.broken = False
+
+    def start(self, sock: socket.socket) -> None:
+        """See :meth:`slirpy.host.farstream.Job.start`."""
+        sock.setblocking(False)
+        try:
+            self._loop.call_soon_threadsafe(self._begin, sock)
+        except RuntimeError as error:  # the loop is closed
+            raise OSError(*error.args) from None
+
+    def _begin(self, sock: socket.socket) -> None:
+        if self._ended:
+            sock.close()
+        else:
+            self._task = self._loop.create_task(self._run(sock), name="slirpy-guestfwd")
+
+    async def _run(self, sock: socket.socket) -> None:
+        import asyncio
+
+        reader = asyncio.StreamReader(loop=self._loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=self._loop)
+        writer: asyncio.StreamWriter | None = None
+        try:
+            transport, _ = await self._loop.create_connection(lambda: protocol, sock=sock)
+            writer = asyncio.StreamWriter(_Named(transport, self._flow), protocol, reader, self._loop)  # type: ignore[arg-type]
+            await self._handler(reader, writer)
+            writer.close()
+            await writer.wait_closed()
+        except (BrokenPipeError, ConnectionResetError):
+            self.failed = True  # the guest has gone, which is no news
+        except Exception as error:
+            self.failed = True
+            self._loop.call_exception_handler({
+                "message": f"handler of a connection to {ip_address(self._flow.destination)} has failed",
+                "exception": error,
+                "task": self._task,
+            })  # fmt: skip
+        finally:
+            self.failed = self.failed or sys.exc_info()[0] is not None  # cancelled
+            if writer is None:
+                sock.close()
+            else:
+                writer.transport.abort()
+            self._ended = True
+
+    def hang_up(self, reset: bool, now: int) -> None:
+        """A task that is not asked to end reads the end of the data, or its ``drain`` fails."""
+        if reset:
+            self._cancel()
+
+    def _cancel(self) -> None:
+        def cancel() -> None:
+            if self._task is None:
+                self._ended = True
+            else:
+                self._task.cancel()
+
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(cancel)
+
+    def ended(self, now: int) -> bool:
+        """Whether the task has."""
+        return self._ended or self._loop.is_closed()
+
+    def kill(self, until: float) -> None:
+        """The task was cancelled; it ends when its loop has time for it."""
+
+
+class _Named:
+    """A transport that tells the guest's names of the two ends, as one of a real server does."""
+
+    __slots__ = ("_flow", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, flow: FlowRequest) -> None:
+        self._transport = transport
+        self._flow = flow
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        flow = self._flow
+        if name == "peername":
+            return str(ip_address(flow.source)), flow.source_port
+        if name == "sockname":
+            return str(ip_address(flow.destination)), flow.destination_port
+        return self._transport.get_extra_info(name, default)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class BackgroundLoop:
+    """An event loop in a daemon thread, for networks that no event loop drives."""
+
+    def __init__(self) -> None:
+        import asyncio
+
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="slirpy-asyncio", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        import asyncio
+
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+            tasks = asyncio.all_tasks(self.loop)
+            for task in tasks:
+                task.cancel()
+            self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        finally:
+            self.loop.close()
+
+    def close(self, seconds: float = 1.0) -> None:
+        """Cancel all tasks and end the thread; one that does not end in time is left behind."""
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+        if self._thread is not threading.current_thread():
+            self._thread.join(seconds)

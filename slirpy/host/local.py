@@ -1,0 +1,134 @@
+"""Far ends on this machine for guests' connections to addresses of the virtual network (guestfwd)."""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slirpy.errors import ConfigError
+from slirpy.host.farstream import FarStream, Jobs, UnixStream
+from slirpy.host.handlers import TASKS, THREADS, BackgroundLoop, TaskJob, ThreadJob
+from slirpy.host.process import PROCESSES, Process, find_program
+from slirpy.host.socketstream import SocketStream
+from slirpy.interfaces import ServiceNetwork, StreamOwner, StreamPeer, StreamService
+from slirpy.rules.guestfwd import Command, Peers, TcpTarget, UnixTarget
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from slirpy.host.smb import SmbServer
+    from slirpy.host.sockets import SocketHost
+
+__all__ = ["LocalTargets"]
+
+
+class LocalTargets:
+    """Commands, Unix sockets and functions of this process.
+
+    Args:
+        host: of the network; its poller tells when there is something to do.
+
+    Attributes:
+        loop: the event loop that drives the network; None: coroutine functions run in a loop in the background.
+    """
+
+    def __init__(self, host: SocketHost) -> None:
+        self._host = host
+        self._jobs: dict[type[Any], Jobs] = {}
+        self._background: BackgroundLoop | None = None
+        self._smb: SmbServer | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def opener(self, target: Any, network: ServiceNetwork, what: str) -> StreamService:
+        """What opens a connection to a target: ``opener(owner, flow)`` returns its stream.
+
+        Args:
+            target: as :attr:`slirpy.rules.guestfwd.GuestForward.target`, but none that needs no help of ours.
+            network: its clock drives the looking after programs and threads.
+            what: begins the text of an error.
+
+        Raises:
+            ConfigError: it is known already that it cannot work.
+        """
+        host = self._host
+        if isinstance(target, Command):
+            path = find_program(target.argv[0], what)
+            jobs = self._pool(Process, network, PROCESSES)
+            return lambda owner, flow: FarStream(host, owner, jobs, Process(target, path))
+        if isinstance(target, UnixTarget):
+            self._check_unix(target.path, what)
+            return lambda owner, flow: self._unix(target.path, owner, network)
+        assert callable(target)
+        assert not isinstance(target, TcpTarget | Peers)
+        if is_coroutine_function(target):
+            jobs = self._pool(TaskJob, network, TASKS)
+            return lambda owner, flow: FarStream(host, owner, jobs, TaskJob(self._get_loop(), target, flow))
+        jobs = self._pool(ThreadJob, network, THREADS)
+        return lambda owner, flow: FarStream(host, owner, jobs, ThreadJob(target, flow))
+
+    def smb(self, share: Path) -> Command:
+        """Start to serve a folder; returns what is at the end of each connection to the SMB server.
+
+        Raises:
+            ConfigError: the folder cannot be used, there is no ``smbd``, or it does not answer.
+        """
+        from slirpy.host.smb import SmbServer
+
+        self._smb = SmbServer(share)
+        return self._smb.command
+
+    def _pool(self, kind: type[Any], network: ServiceNetwork, limit: int) -> Jobs:
+        if kind not in self._jobs:
+            self._jobs[kind] = Jobs(network, limit)
+        return self._jobs[kind]
+
+    def _get_loop(self) -> asyncio.AbstractEventLoop:
+        if self.loop is not None:
+            return self.loop
+        if self._background is None:
+            self._background = BackgroundLoop()
+        return self._background.loop
+
+    @staticmethod
+    def _check_unix(path: str, what: str) -> None:
+        if not hasattr(socket, "AF_UNIX"):
+            raise ConfigError(f"{what}: this system has no Unix sockets; use tcp:host:port")
+        if len(os.fsencode(path)) > 107:
+            raise ConfigError(
+                f'{what}: the path "{path}" is longer than the 107 bytes that a Unix socket may have'
+            )
+        if not os.path.isabs(path):
+            raise ConfigError(f'{what}: the path "{path}" is not absolute; write unix:{os.path.abspath(path)}')
+
+    def _unix(self, path: str, owner: StreamOwner, network: ServiceNetwork) -> StreamPeer:
+        try:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:
+            owner.failed(error.errno or errno.EIO)
+            return SocketStream(self._host, None, None)
+        stream = UnixStream(self._host, sock, owner, network)
+        stream.start(path)
+        return stream
+
+    def close(self) -> None:
+        """End all programs and tasks. Harmless when repeated."""
+        for jobs in self._jobs.values():
+            jobs.close()
+        self._jobs.clear()
+        if self._background is not None:
+            self._background.close()
+            self._background = None
+        if self._smb is not None:
+            self._smb.close()
+            self._smb = None
+
+
+def is_coroutine_function(function: Any) -> bool:
+    """Whether calling it gives something to await: a coroutine function, or an object whose ``__call__`` is one."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - not whether, but what is called
+    )

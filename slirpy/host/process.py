@@ -1,0 +1,132 @@
+"""A program of the host as the far end of a connection, as inetd would start it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import time
+from typing import Any
+
+from slirpy.errors import ConfigError
+from slirpy.rules.guestfwd import Command
+
+__all__ = ["PROCESSES", "Process", "find_program"]
+
+PROCESSES = 64
+"""Programs that run at a time, of all rules together."""
+_SECOND = 1_000_000_000
+TERM_GRACE = 2 * _SECOND
+"""From SIGTERM to SIGKILL."""
+END_GRACE = 10 * _SECOND
+"""How long a program may go on when its connection has ended in good order."""
+_KILL_SECONDS = 1.0
+_DEFAULT = tuple(getattr(signal, name) for name in ("SIGPIPE", "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGCHLD")
+                 if hasattr(signal, name))  # fmt: skip
+
+
+def find_program(name: str, what: str) -> str:
+    """The path of a program; also in the folders of system programs, which are not in everybody's ``PATH``.
+
+    Raises:
+        ConfigError: there is none, or this system cannot run it as it must be; ``what`` begins the text.
+    """
+    import shutil
+
+    if not hasattr(os, "posix_spawn"):
+        raise ConfigError(f"{what}: programs at the end of a connection need a Unix system; use tcp:host:port")
+    folders = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
+    path = shutil.which(name, path=folders)
+    if path is None:
+        why = "is not executable" if os.path.exists(name) else "is not installed, or not in PATH"
+        raise ConfigError(f'{what}: the program "{name}" {why}')
+    return os.path.abspath(path)
+
+
+class Process:
+    """One run of a program; a :class:`~slirpy.host.farstream.Job`.
+
+    It has the connection as standard input and output, a process group of its own, all signals as they are by
+    default, and no other descriptor of ours but standard error.
+    """
+
+    __slots__ = ("_asked", "_command", "_path", "_pid", "_until", "broken", "failed", "tcp")
+
+    def __init__(self, command: Command, path: str) -> None:
+        self._command = command
+        self._path = path
+        self._pid: int | None = None
+        self._until: int | None = None
+        self._asked = False
+        self.tcp = command.tcp
+        self.failed = self.broken = False
+
+    def start(self, sock: socket.socket) -> None:
+        """See :meth:`slirpy.host.farstream.Job.start`."""
+        fd = sock.fileno()
+        if fd < 2:
+            # Ours are closed, and this one has their number: it would stay close-on-exec.
+            raise OSError(errno.EBADF, "standard input or output is closed")
+        actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, fd, 1)]
+        if self._command.quiet:
+            actions.append((os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0))
+        # Not subprocess, which leaves blocked in the child what is blocked here, as signals are in `slirpy run`.
+        self._pid = os.posix_spawn(
+            self._path,
+            self._command.argv,
+            os.environ,
+            file_actions=actions,
+            setpgroup=0,
+            setsigmask=(),
+            setsigdef=_DEFAULT,
+        )
+        sock.close()
+
+    def hang_up(self, reset: bool, now: int) -> None:
+        """See :meth:`slirpy.host.farstream.Job.hang_up`."""
+        self._until = now if reset else now + END_GRACE
+        if reset:
+            self.ended(now)
+
+    def ended(self, now: int) -> bool:
+        """Whether it was reaped. When its time is over it is told to end, and then made to."""
+        if self._reap():
+            return True
+        if self._until is not None and now >= self._until:
+            self._signal(signal.SIGKILL if self._asked else signal.SIGTERM)
+            self._asked = True
+            self._until = now + TERM_GRACE
+        return False
+
+    def kill(self, until: float) -> None:
+        """See :meth:`slirpy.host.farstream.Job.kill`."""
+        while not self._reap():
+            if time.monotonic() >= until:
+                self._signal(signal.SIGKILL)
+                self._asked = True
+                until = time.monotonic() + _KILL_SECONDS
+            time.sleep(0.002)
+
+    def _reap(self) -> bool:
+        if self._pid is None:
+            return True
+        try:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+        except ChildProcessError:
+            pid, status = (
+                self._pid,
+                0,
+            )  # the program that we are part of waits for all children, or ignores them
+        if not pid:
+            return False
+        self._pid = None
+        self.broken = status != 0 and not self._asked and not self._command.quiet
+        return True
+
+    def _signal(self, number: int) -> None:
+        if self._pid is not None:
+            try:
+                os.killpg(self._pid, number)
+            except (ProcessLookupError, PermissionError):
+                pass

@@ -1,0 +1,216 @@
+"""Rules for addresses of the virtual network at which something of the host's answers."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, ip_address
+from typing import TypeAlias
+
+from slirpy.errors import ConfigError
+from slirpy.interfaces import FlowRequest, StreamOwner, StreamPeer
+
+__all__ = [
+    "Command",
+    "GuestForward",
+    "Peers",
+    "Target",
+    "TcpTarget",
+    "UnixTarget",
+    "make_guestfwd",
+    "parse_guestfwd",
+    "parse_target",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program that is started for each connection, whose standard input and output are the connection."""
+
+    argv: tuple[str, ...]
+    """The program and its arguments; no shell looks at them."""
+    tcp: bool = False
+    """Give it a TCP socket of the host's loopback, for programs that take no other; else one without a name."""
+    quiet: bool = False
+    """Its standard error goes nowhere, instead of to ours."""
+
+    def __str__(self) -> str:
+        return f"cmd:{shlex.join(self.argv)}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnixTarget:
+    """A listening Unix socket of the host."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class TcpTarget:
+    """A listening TCP socket, anywhere that the host reaches."""
+
+    address: bytes
+    """Four or sixteen bytes."""
+    port: int
+
+    def __str__(self) -> str:
+        host = ip_address(self.address)
+        return f"tcp:[{host}]:{self.port}" if host.version == 6 else f"tcp:{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """A function of yours that makes the far end of each connection, for programs that want no socket between.
+
+    It is called with the :class:`~slirpy.interfaces.StreamOwner`, whom it has to tell that the far end is connected,
+    and with what the guest asked for. It works in virtual time too, and must not block.
+    """
+
+    open: Callable[[StreamOwner, FlowRequest], StreamPeer]
+
+    def __str__(self) -> str:
+        return f"peers:{_name(self.open)}"
+
+
+Target: TypeAlias = Command | UnixTarget | TcpTarget | Peers | Callable[..., Awaitable[None] | None]
+"""What may stand at the far end; see :class:`GuestForward`."""
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class GuestForward:
+    """An address and port that guests reach, and what answers there.
+
+    Raises:
+        ConfigError: one of the three that cannot be.
+    """
+
+    server: IPv4Address | None
+    """An address of the virtual network that is no guest's, or any address outside of it; None: every address
+    outside of it, the gateway and the other servers."""
+    port: int | None
+    """1 to 65535; None: every port."""
+    target: Target
+    """What answers:
+
+    - a :class:`Command`, :class:`UnixTarget` or :class:`TcpTarget`, or their text: ``cmd:COMMAND``, ``unix:/path``,
+      ``tcp:host:port``;
+    - a coroutine function ``async def handler(reader, writer)``, as :func:`asyncio.start_server` takes it. It runs in
+      the event loop that drives the network, or in a loop of slirpy's own, in a background thread, if none does;
+    - any other callable ``handler(connection, flow)``, called in a thread of its own with a blocking
+      :class:`socket.socket` and the :class:`~slirpy.interfaces.FlowRequest`;
+    - :class:`Peers`.
+    """
+
+    def __init__(self, server: IPv4Address | str | None, port: int | None, target: Target | str) -> None:
+        where = f"guestfwd {'*' if server is None else server}:{'*' if port is None else port}"
+        if server is not None:
+            try:
+                server = IPv4Address(server)
+            except ValueError:
+                raise ConfigError(f'{where}: server "{server}" is not an IPv4 address') from None
+        if port is not None and not (isinstance(port, int) and 1 <= port <= 65535):
+            raise ConfigError(f"{where}: port {port!r} is not a number from 1 to 65535, or None for every port")
+        if isinstance(target, str):
+            target = parse_target(target, where)
+        elif not isinstance(target, Command | UnixTarget | TcpTarget | Peers) and not callable(target):
+            raise ConfigError(f"{where}: {target!r} can be no target; see GuestForward.target")
+        for name, value in (("server", server), ("port", port), ("target", target)):
+            object.__setattr__(self, name, value)
+
+    def __str__(self) -> str:
+        target = self.target
+        told = str(target) if isinstance(target, Command | UnixTarget | TcpTarget | Peers) else _name(target)
+        return f"tcp:{self.server or '*'}:{self.port or '*'}-{told}"
+
+
+_HELP = (
+    "write [tcp]:server:port-TARGET with TARGET cmd:COMMAND, unix:/path or tcp:host:port,"
+    " such as tcp:10.0.2.100:80-tcp:127.0.0.1:8080; * stands for every server or port"
+)
+
+
+def parse_guestfwd(rule: str) -> GuestForward:
+    """Read a rule ``[tcp]:server:port-TARGET``.
+
+    Raises:
+        ConfigError: the rule cannot be read; the text names the part.
+    """
+    left, dash, target = rule.partition("-")
+    parts = left.split(":")
+    if not dash or len(parts) != 3:
+        raise ConfigError(f'guestfwd "{rule}": malformed; {_HELP}')
+    protocol, server, port = parts
+    if protocol not in ("", "tcp"):
+        raise ConfigError(f'guestfwd "{rule}": protocol "{protocol}" is not tcp; {_HELP}')
+    return GuestForward(_server(rule, server), _port(rule, port), parse_target(target, f'guestfwd "{rule}"'))
+
+
+def _server(rule: str, text: str) -> IPv4Address | None:
+    if text == "*":
+        return None
+    try:
+        return IPv4Address(text)
+    except ValueError:
+        raise ConfigError(f'guestfwd "{rule}": server "{text}" is not an IPv4 address or *; {_HELP}') from None
+
+
+def _port(rule: str, text: str) -> int | None:
+    if text == "*":
+        return None
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
+        raise ConfigError(f'guestfwd "{rule}": port "{text}" is not a number from 1 to 65535 or *')
+    return int(text)
+
+
+def parse_target(text: str, where: str) -> Command | UnixTarget | TcpTarget:
+    """Read ``cmd:COMMAND``, ``unix:/path`` or ``tcp:host:port``.
+
+    Args:
+        where: begins the text of an error.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
+    kind, _, rest = text.partition(":")
+    if kind == "cmd":
+        try:
+            argv = tuple(shlex.split(rest))
+        except ValueError as error:
+            raise ConfigError(f"{where}: the command cannot be read: {str(error).lower()}") from None
+        if not argv:
+            raise ConfigError(f"{where}: there is no command after cmd:")
+        return Command(argv)
+    if kind == "unix" and rest:
+        return UnixTarget(rest)
+    if kind == "tcp":
+        host, _, port = rest.rpartition(":")
+        host = "127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]")
+        try:
+            address = ip_address(host.partition("%")[0]).packed
+        except ValueError:
+            raise ConfigError(f'{where}: "{rest}" is not host:port with an IP address as host') from None
+        if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+            raise ConfigError(f'{where}: port "{port}" of the target is not a number from 1 to 65535')
+        return TcpTarget(address, int(port))
+    raise ConfigError(f'{where}: target "{text}" is none of cmd:COMMAND, unix:/path, tcp:host:port')
+
+
+def make_guestfwd(rule: object) -> GuestForward:
+    """A rule as :class:`slirpy.Config` takes it: text, or made already.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    if isinstance(rule, str):
+        return parse_guestfwd(rule)
+    if not isinstance(rule, GuestForward):
+        raise ConfigError(f"guestfwd {rule!r} is neither text nor a GuestForward; {_HELP}")
+    return rule
+
+
+def _name(function: object) -> str:
+    return getattr(function, "__qualname__", type(function).__qualname__)

@@ -1,0 +1,163 @@
+"""Addresses and ports of the virtual network at which something of the host's answers (guestfwd).
+
+Two kinds of target need no help of the system: a TCP address behind the host network, and a function that makes
+streams. These work in virtual time too. For the others, somebody is asked.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from typing import Protocol
+
+from slirpy.core.stack import IPStack
+from slirpy.errors import ConfigError
+from slirpy.interfaces import (
+    FlowRequest,
+    HostNetwork,
+    ServiceNetwork,
+    StreamOwner,
+    StreamPeer,
+    StreamService,
+)
+from slirpy.rules.guestfwd import GuestForward, Peers, Target, TcpTarget
+from slirpy.stats import Stats
+
+__all__ = ["GuestForwards", "Openers"]
+
+
+class Openers(Protocol):
+    """Makes streams to commands, Unix sockets and functions: ``host/local.py``."""
+
+    def opener(self, target: Target, network: ServiceNetwork, what: str) -> StreamService:
+        """What opens a connection to a target.
+
+        Raises:
+            ConfigError: it is known already that it cannot work; ``what`` begins the text.
+        """
+        ...
+
+
+class _Counted:
+    """A stream's owner, which counts what becomes of the stream."""
+
+    __slots__ = ("_open", "_owner", "_stats")
+
+    def __init__(self, owner: StreamOwner, stats: Stats) -> None:
+        self._owner = owner
+        self._stats = stats
+        self._open = False
+
+    def connected(self) -> None:
+        self._open = True
+        self._owner.connected()
+
+    def readable(self) -> None:
+        self._owner.readable()
+
+    def writable(self) -> None:
+        self._owner.writable()
+
+    def failed(self, error: int) -> None:
+        if self._open:
+            self._stats.guestfwd_broken += 1
+        else:
+            self._stats.guestfwd_failed += 1
+            if error == errno.ENOENT:
+                error = errno.ECONNREFUSED  # a Unix socket that is not there: nobody listens
+        self._owner.failed(error)
+
+
+class GuestForwards:
+    """The rules that hold.
+
+    Args:
+        stack: whose addresses they are about.
+        host: where TCP targets are.
+        openers: for all other targets; None: there may be none.
+        reserve: called with each new address of the virtual network, so that no guest gets it.
+    """
+
+    def __init__(
+        self,
+        stack: IPStack,
+        host: HostNetwork,
+        openers: Openers | None,
+        reserve: Callable[[bytes], None],
+    ) -> None:
+        self._stack = stack
+        self._host = host
+        self._openers = openers
+        self._reserve = reserve
+        self._rules: dict[tuple[bytes | None, int | None], GuestForward] = {}
+
+    def active(self) -> list[GuestForward]:
+        """The rules, in the order in which they came."""
+        return list(self._rules.values())
+
+    def add(self, rule: GuestForward, *, listed: bool = True) -> None:
+        """Let a rule hold for connections from now on.
+
+        Args:
+            listed: whether :meth:`active` tells of it.
+
+        Raises:
+            ConfigError: the address cannot be, something answers there already, or the target cannot work.
+        """
+        stack, config = self._stack, self._stack.config
+        key = (None if rule.server is None else rule.server.packed, rule.port)
+        where = f"guestfwd {rule.server or '*'}:{rule.port or '*'}"
+        if key in stack.stream_services:
+            raise ConfigError(f"{where}: something answers there already; remove that first, or choose another")
+        service = self._counted(self._opener(rule.target, where))
+        if rule.server is not None:
+            check_server(rule.server, where, config.net.network_address, config.net.broadcast_address)
+            if config.contains(rule.server.packed) and rule.server.packed not in stack.local_addresses:
+                self._reserve(rule.server.packed)
+                stack.add_local(rule.server.packed)
+        stack.stream_services[key] = service
+        if listed:
+            self._rules[key] = rule
+
+    def remove(self, rule: GuestForward) -> None:
+        """End a rule; connections that are open stay, and so does the server's address.
+
+        Raises:
+            ConfigError: there is no such rule.
+        """
+        key = (None if rule.server is None else rule.server.packed, rule.port)
+        if key not in self._rules:
+            raise ConfigError(f"guestfwd {rule.server or '*'}:{rule.port or '*'}: there is no such rule")
+        del self._rules[key], self._stack.stream_services[key]
+
+    def _opener(self, target: Target, where: str) -> StreamService:
+        if isinstance(target, TcpTarget):
+            host, address, port = self._host, target.address, target.port
+            return lambda owner, flow: host.connect_tcp(address, port, owner)
+        if isinstance(target, Peers):
+            return target.open
+        if self._openers is None:
+            raise ConfigError(
+                f"{where}: in virtual time a target can be tcp:host:port or Peers, and nothing else"
+            )
+        return self._openers.opener(target, self._stack, where)
+
+    def _counted(self, service: StreamService) -> StreamService:
+        stats = self._stack.stats
+
+        def opener(owner: StreamOwner, flow: FlowRequest) -> StreamPeer:
+            stats.guestfwd_flows += 1
+            return service(_Counted(owner, stats), flow)
+
+        return opener
+
+
+def check_server(server: IPv4Address, where: str, *taken: IPv4Address) -> None:
+    """Whether an address can be one of ours.
+
+    Raises:
+        ConfigError: it means everyone, nobody, or the guest itself.
+    """
+    if server in taken or server.is_multicast or server.is_loopback or int(server) >> 24 in (0, 255):
+        raise ConfigError(f"{where}: {server} is no address that a server can have")

@@ -1,0 +1,51 @@
+"""Web applications of Python inside the virtual network: guests reach them, and they listen nowhere.
+
+:func:`wsgi` and :func:`asgi` make of an application what a :class:`~slirpy.rules.guestfwd.GuestForward` takes as its
+target; :meth:`slirpy.Slirp.mount` does both. HTTP/1.1 is read and written by the library h11.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from slirpy.errors import ConfigError
+
+try:
+    from slirpy.web.asgi import Application, AsgiHandler
+    from slirpy.web.wsgi import WsgiHandler
+except ModuleNotFoundError as _error:
+    if _error.name != "h11":
+        raise
+    raise ConfigError("web applications need the library h11: pip install 'slirpy[web]'") from None
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+__all__ = ["asgi", "handler_for", "wsgi"]
+
+
+def wsgi(application: WSGIApplication) -> WsgiHandler:
+    """A target that serves a WSGI application (PEP 3333), each connection in a thread."""
+    return WsgiHandler(application)
+
+
+def asgi(application: Application) -> AsgiHandler:
+    """A target that serves an ASGI application (version 3, HTTP and lifespan) in an event loop."""
+    return AsgiHandler(application)
+
+
+def handler_for(application: Any) -> Any:
+    """The target for an application: ASGI if it is, or its ``__call__``, a coroutine function; else WSGI.
+
+    Raises:
+        ConfigError: it is not callable.
+    """
+    if not callable(application):
+        raise ConfigError(
+            f"{application!r} is no web application: neither WSGI nor ASGI, since it is not callable"
+        )
+    call = getattr(application, "__call__", None)  # noqa: B004 - not whether, but what
+    if inspect.iscoroutinefunction(application) or inspect.iscoroutinefunction(call):
+        return asgi(application)
+    return wsgi(application)
