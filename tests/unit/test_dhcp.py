@@ -4,101 +4,35 @@ from __future__ import annotations
 
 import dpkt
 import pytest
+from dhcp_world import (
+    ACK,
+    DAY,
+    DECLINE,
+    DISCOVER,
+    EVERY_MAC,
+    EVERYWHERE,
+    GATEWAY,
+    INFORM,
+    NAK,
+    OFFER,
+    RELEASE,
+    REQUEST,
+    Reply,
+    World,
+    ip,
+    mac,
+)
 from dnslib.label import DNSBuffer
-from fake_network import SECOND, FakeNetwork, FakeSink, Sent, datagram
+from fake_network import SECOND, FakeNetwork, datagram
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slirpy.config import Config
 from slirpy.errors import ConfigError, StateError
+from slirpy.rules.dhcp import DhcpAnswer, DhcpRequest
 from slirpy.services.dhcp import DhcpService, LeaseState
 from slirpy.services.dhcp_options import read_message
 from slirpy.services.leases import Client, LeaseTable
-
-DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE, INFORM = range(1, 9)
-GATEWAY = bytes((10, 0, 2, 2))
-EVERYWHERE = b"\xff" * 4
-EVERY_MAC = b"\xff" * 6
-DAY = 86_400
-
-
-def ip(text: str) -> bytes:
-    return bytes(map(int, text.split(".")))
-
-
-def mac(number: int) -> bytes:
-    return b"\x52\x54" + number.to_bytes(4, "big")
-
-
-class Reply:
-    """One datagram of the server, as dpkt reads it."""
-
-    def __init__(self, sent: Sent) -> None:
-        self.sent = sent
-        self.header = dpkt.dhcp.DHCP(sent.payload)
-        self.options: dict[int, bytes] = {}
-        for code, value in self.header.opts:
-            self.options[code] = self.options.get(code, b"") + value
-        self.order = [code for code, _ in self.header.opts]
-
-    @property
-    def kind(self) -> int:
-        return self.options[53][0]
-
-    @property
-    def yiaddr(self) -> bytes:
-        value: int = self.header.yiaddr
-        return value.to_bytes(4, "big")
-
-
-class World:
-    """A server and what clients say to it."""
-
-    def __init__(self, config: Config | None = None) -> None:
-        self.network = FakeNetwork()
-        self.service = DhcpService(config or Config(), self.network)
-        self.stats = self.network.stats
-        self.sink = FakeSink()
-
-    def say(
-        self,
-        kind: int | None,
-        client: int = 1,
-        *options: tuple[int, bytes],
-        ciaddr: bytes = bytes(4),
-        flags: int = 0,
-        source: bytes = bytes(4),
-        **fields: int,
-    ) -> Reply | None:
-        """Send a message; the reply, or None if there is none."""
-        message = dpkt.dhcp.DHCP(
-            xid=0x1234,
-            chaddr=mac(client),
-            ciaddr=int.from_bytes(ciaddr, "big"),
-            flags=flags,
-            opts=[] if kind is None else [(53, bytes((kind,))), *options],
-            **fields,
-        )
-        message.data = b"" if kind is not None else b"\xff".ljust(60, b"\0")
-        self.service.datagram(datagram(bytes(message), mac=mac(client), sink=self.sink, source=source))
-        sent = self.network.take()
-        assert len(sent) <= 1
-        return Reply(sent[0]) if sent else None
-
-    def reply(self, kind: int | None, client: int = 1, *options: tuple[int, bytes], **more: object) -> Reply:
-        reply = self.say(kind, client, *options, **more)  # type: ignore[arg-type]
-        assert reply is not None
-        return reply
-
-    def lease(self, client: int = 1, *options: tuple[int, bytes]) -> bytes:
-        """DISCOVER and REQUEST, as clients do; the address."""
-        offer = self.reply(DISCOVER, client, *options)
-        assert offer.kind == OFFER
-        others = [option for option in options if option[0] != 50]
-        ack = self.reply(REQUEST, client, (50, offer.yiaddr), (54, GATEWAY), *others)
-        assert ack.kind == ACK
-        assert ack.yiaddr == offer.yiaddr
-        return ack.yiaddr
 
 
 @pytest.fixture
@@ -680,3 +614,35 @@ def test_garbage_raises_nothing_and_each_message_counts(batch: list[tuple[bytes,
         assert len(set(holders)) == len(holders)
         assert not {ip("10.0.2.8"), ip("10.0.2.10"), ip("10.0.2.11"), ip("10.0.2.15")} & set(holders)
         world.network.run(seconds)
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """What a client may well send, as dpkt writes it, with some bytes changed, lost or put in."""
+    options = [
+        (53, bytes((draw(st.integers(1, 8)),))), (50, ip("10.0.2.14")), (54, GATEWAY), (55, bytes(range(1, 122))),
+        (57, b"\5\xdc"), (60, b"PXEClient:Arch:00007:UNDI:003001"), (61, b"\xff" + bytes(18)), (82, b"\1\4port"),
+        (93, b"\0\7"), (97, b"\0" + bytes(16)),
+    ]  # fmt: skip
+    chosen = draw(st.lists(st.sampled_from(options), unique=True).map(tuple))
+    message = bytearray(bytes(dpkt.dhcp.DHCP(chaddr=mac(draw(st.integers(0, 3))), opts=(options[0], *chosen))))
+    for _ in range(draw(st.integers(1, 6))):
+        at = draw(st.integers(0, len(message) - 1) | st.integers(236, len(message) - 1))
+        piece = draw(st.binary(max_size=3))
+        message[at : at + draw(st.integers(0, 3))] = piece
+    return bytes(message)
+
+
+@given(st.lists(damaged(), min_size=1, max_size=6), st.binary(max_size=40))
+def test_damaged_messages_raise_nothing_and_count(batch: list[bytes], told: bytes) -> None:
+    def policy(request: DhcpRequest) -> DhcpAnswer | None:
+        return DhcpAnswer(options={43: told}) if request.kind == "discover" else None
+
+    world = World(Config(net="10.0.2.8/29", dhcpstart="10.0.2.14", lease_policy=policy, bootfile="x" * 90))
+    for payload in batch:
+        before = sum(world.stats.as_dict().values())
+        world.service.datagram(datagram(payload))
+        assert sum(world.stats.as_dict().values()) > before
+        for sent in world.network.take():
+            assert read_message(sent.payload) is not None
+            assert Reply(sent).header.op == 2
