@@ -40,8 +40,8 @@ def dns_options() -> tuple[Option, ...]:
         click.option(
             "--dns-mode",
             metavar="MODE",
-            help=f"Who is asked for names, {', '.join(DNS_MODES)}: forward asks DNS servers; system asks the host's own"
-            " resolver library for addresses; auto does so where no server is known.  [default: auto]",
+            help=f"Who is asked for names, {', '.join(DNS_MODES)}: forward asks DNS servers; system asks the host's"
+            " own resolver library for addresses; auto does so where no server is known.  [default: auto]",
         ),
         click.option(
             "--dns-mix-case",

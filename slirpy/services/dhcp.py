@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from slirpy.config import Config
 from slirpy.errors import ConfigError, StateError
 from slirpy.interfaces import Datagram, ServiceNetwork
-from slirpy.rules.dhcp import LEASE_TIME_FOREVER, DhcpAnswer, DhcpRequest
+from slirpy.rules.dhcp import DhcpAnswer, DhcpRequest
 from slirpy.services import dhcp_message as m
 from slirpy.services.dhcp_message import ACK, NAK, NOWHERE, OFFER, Message, read_request
 from slirpy.services.dhcp_parameters import Parameters
@@ -77,7 +77,7 @@ class DhcpService:
         now = self._network.now
         rule = self._table.static(mac, None, now)
         client = Client(mac) if rule is None else Client(mac, hostname=rule.hostname, fixed=rule.address.packed)
-        lease = self._table.bind(client, None, now, LEASE_TIME_FOREVER)
+        lease = self._table.bind(client, None, now, reserve=True)
         if lease is None:
             raise StateError(f"no free address in {self._config.net} for {mac.hex(':')}; use a larger network")
         self._keep()

@@ -43,6 +43,8 @@ class Lease:
     """It was a boot firmware that asked last (see the theory in ``lease_index.py``)."""
     seconds: int = 0
     """For how long it was given the last time; 4294967295: for ever."""
+    reserved: bool = False
+    """Bound for as long as the program runs, by :meth:`slirpy.Slirp.lease`, whether or not DHCP was spoken."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ class LeaseKeeper:
         try:
             leases, lost = store.load(now)
             lost += table.restore(leases, now)
-            store.save(table.kept(), now)  # if it cannot, better now than when the first lease is to be kept
+            store.save(table.kept(now), now)  # if it cannot, better now than when the first lease is to be kept
         except OSError as error:
             raise ConfigError(
                 f"lease_file {error.filename}: {error.strerror}; name a file to write to"
@@ -76,7 +76,7 @@ class LeaseKeeper:
         self._timer = None
         self._not_before = now + _SECOND + len(self._table) * _MS
         try:
-            self._store.save(self._table.kept(), now)
+            self._store.save(self._table.kept(now), now)
             self._saved = self._table.changes
         except OSError:  # a full disk; the guests cannot help it
             self._network.stats.dhcp_save_failures += 1

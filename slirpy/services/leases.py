@@ -136,18 +136,24 @@ class LeaseTable:
             self._become(lease, client, LeaseState.OFFERED, now)
         return lease
 
-    def bind(self, client: Client, address: bytes | None, now: int, seconds: int | None = None) -> Lease | None:
+    def bind(
+        self,
+        client: Client,
+        address: bytes | None,
+        now: int,
+        seconds: int | None = None,
+        *,
+        reserve: bool = False,
+    ) -> Lease | None:
         """Give a client an address, which must be :meth:`available` to it; None lets the table choose.
 
-        What the client had before becomes free. It is for ``seconds``, by default the configured ones. Returns
-        None if there is no room for it.
+        What the client had before becomes free. It is for ``seconds``, by default the configured ones; what is
+        or was reserved is for ever all the same. Returns None if there is no room for it.
         """
         lease = self._choose(client, None, now) if address is None else self._take(client, address, now)
         if lease is not None:
-            if seconds is None:
-                reserved = lease.state is LeaseState.BOUND and lease.expires == FOREVER  # and stays so
-                seconds = LEASE_TIME_FOREVER if reserved else self._config.lease_time
-            self._become(lease, client, LeaseState.BOUND, now, seconds)
+            lease.reserved |= reserve
+            self._become(lease, client, LeaseState.BOUND, now, seconds or self._config.lease_time)
         return lease
 
     def release(self, client: Client, address: bytes, now: int) -> bool:
@@ -187,11 +193,16 @@ class LeaseTable:
 
     # -------------------------------------------------------------------------------------- keep, restore
 
-    def kept(self) -> list[Lease]:
-        """Copies of all entries but offers, those that are bound first, in the order of :meth:`first`."""
+    def kept(self, now: int) -> list[Lease]:
+        """Copies of all entries but offers, those that are bound first, in the order of :meth:`first`.
+
+        What was reserved ends now: who wants it again will say so, and its MAC address may be another then.
+        """
         rest = (lease for lease in self._by_address.values() if lease.address not in self._bound)
         kept = (lease for lease in (*self._bound.values(), *rest) if lease.state is not LeaseState.OFFERED)
-        return [replace(lease) for lease in kept]
+        return [
+            replace(lease, reserved=False, expires=now) if lease.reserved else replace(lease) for lease in kept
+        ]
 
     def restore(self, leases: Iterable[Lease], now: int) -> int:
         """Take over what :meth:`kept` gave; returns how many could not be: no room, or not of this network."""
@@ -289,8 +300,10 @@ class LeaseTable:
         if state is LeaseState.BOUND:
             lease.seconds = seconds
         else:
+            lease.reserved = False
             seconds = _SECONDS[state]
-        lease.expires = FOREVER if seconds == LEASE_TIME_FOREVER else now + seconds * _SECOND
+        forever = lease.reserved or seconds == LEASE_TIME_FOREVER
+        lease.expires = FOREVER if forever else now + seconds * _SECOND
         self._index.link(lease, now, ruled=lease.address in self._static)
         if state is LeaseState.BOUND:
             self._bound.setdefault(address, lease)

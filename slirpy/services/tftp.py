@@ -33,7 +33,9 @@ from slirpy.services.tftp_message import (
 )
 from slirpy.services.tftp_netascii import NetasciiSink, NetasciiSource
 from slirpy.services.tftp_options import Terms, negotiate
-from slirpy.services.tftp_transfer import SECOND, Reading, Transfer, Writing
+from slirpy.services.tftp_reading import Reading
+from slirpy.services.tftp_transfer import SECOND, Transfer
+from slirpy.services.tftp_writing import Writing
 from slirpy.stats import Stats
 
 __all__ = ["PORT", "TftpService"]
@@ -146,22 +148,20 @@ class TftpService:
         request = read_request(payload)
         if request.mode not in ("octet", "netascii"):
             raise RefusalError(Code.ILLEGAL, "the mode must be octet or netascii")
-        source = sink = None
-        if request.write:
-            sink = self._open_sink(request)
-        else:
-            source = self._open_source(request)
-        file = source or sink
-        assert file is not None
+        source = None if request.write else self._open_source(request)
+        sink = None
         try:
-            self._make_room(guest)
             terms = self._negotiate(request, source)
-            port = PORT
-            if not self._single_port:
-                port = self._network.open_port(self._address, guest, guest_port, self)
+            if source is None:
+                sink = self._open_sink(request, terms.size)
         except RefusalError:
-            file.close()
+            if source is not None:
+                source.close()
             raise
+        self._make_room(guest)
+        port = PORT
+        if not self._single_port:
+            port = self._network.open_port(self._address, guest, guest_port, self)
         if source is not None:
             self._network.stats.tftp_reads += 1
             return Reading(self, guest, guest_port, port, payload, terms, source)
@@ -177,10 +177,10 @@ class TftpService:
             source = open_callable(self._source, request.name)
         return NetasciiSource(source) if request.mode == "netascii" else source
 
-    def _open_sink(self, request: Request) -> Sink:
+    def _open_sink(self, request: Request, size: int | None) -> Sink:
         if not self._write or not isinstance(self._source, Path):
             raise RefusalError(Code.ACCESS, "writing is not allowed")
-        sink = open_write(self._source, request.name, self._network.random)
+        sink = open_write(self._source, request.name, self._network.random, size)
         return NetasciiSink(sink) if request.mode == "netascii" else sink
 
     def _negotiate(self, request: Request, source: Source | None) -> Terms:

@@ -11,7 +11,7 @@ import os
 import stat
 from pathlib import Path
 from random import Random
-from typing import BinaryIO, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from slirpy.rules.tftp import TftpSource
 from slirpy.services.tftp_message import Code, RefusalError
@@ -166,12 +166,23 @@ class _FileSink:
         self._place = Place(None, "")
 
 
-def open_write(root: Path, name: str, random: Random) -> Sink:
+def open_write(root: Path, name: str, random: Random, size: int | None = None) -> Sink:
     """Begin a file of a folder; one of that name is replaced at the end.
 
+    Args:
+        root: the folder.
+        name: as the guest sent it.
+        random: for the name that it has until it is complete.
+        size: bytes that it is going to have, if the guest has said so (RFC 2349).
+
     Raises:
-        RefusalError: the name is not inside, or what has it is no file or may not be written.
+        RefusalError: the name is not inside, or what has it is no file or may not be written, or there is no room.
     """
+    if size is not None:
+        from shutil import disk_usage
+
+        if size > disk_usage(root).free:
+            raise RefusalError(Code.FULL, "disk full")
     place = resolve(root, name)
     sink = None
     try:
@@ -210,22 +221,30 @@ class _BytesSource:
         self._view = memoryview(b"")
 
 
+@runtime_checkable
+class _Readable(Protocol):
+    """What is used of a file object; where it can also tell and seek, its size is known."""
+
+    def read(self, size: int, /) -> bytes: ...
+    def close(self) -> None: ...
+
+
 class _ObjectSource:
     """A binary file object of the caller's. What goes wrong in it is the caller's, and ends the transfer only."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file: BinaryIO | None = file
+    def __init__(self, file: _Readable) -> None:
+        self._file: _Readable | None = file
         self.size = self._rest(file)
 
     @staticmethod
-    def _rest(file: BinaryIO) -> int | None:
+    def _rest(file: Any) -> int | None:
         try:
             here = file.tell()
             end = file.seek(0, os.SEEK_END)
             file.seek(here)
         except (OSError, ValueError, AttributeError):
             return None  # it cannot be told for a pipe, or for an object that only has read()
-        return end - here
+        return int(end - here)
 
     def read(self, limit: int) -> bytes:
         assert self._file is not None
@@ -274,7 +293,7 @@ def open_callable(serve: TftpSource, name: str) -> Source:
         raise RefusalError(Code.NOT_FOUND, "file not found")
     if isinstance(found, bytes | bytearray | memoryview):
         return _BytesSource(bytes(found))
-    if not hasattr(found, "read"):
+    if not isinstance(found, _Readable):
         import logging
 
         logging.getLogger("slirpy.tftp").error(

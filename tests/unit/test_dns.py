@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from dnslib import EDNS0, QTYPE, RCODE, RR, A, DNSQuestion, DNSRecord
-from fake_host import FakeHost, FakeTcp, FakeUdp
-from fake_network import SECOND, FakeNetwork, FakeSink, datagram
+from dns_world import FIRST, GUEST, SECOND_SERVER, World, answer_to, ask
+from fake_host import FakeTcp
+from fake_network import SECOND, FakeNetwork
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,72 +20,6 @@ from slirpy.rules.resolver import Resolver
 from slirpy.services.dns import DnsService
 from slirpy.services.dns_message import read_query
 from slirpy.services.resolvers import ResolverList, read_resolv_conf
-
-DNS = bytes((10, 0, 2, 3))
-GUEST = bytes((10, 0, 2, 15))
-MAC = b"\x52\x54\0\0\0\x01"
-FIRST = bytes((127, 0, 0, 53))
-SECOND_SERVER = bytes((127, 0, 0, 54))
-
-
-def ask(name: str = "example.test", identifier: int = 7, qtype: str = "A") -> DNSRecord:
-    record = DNSRecord.question(name, qtype)
-    record.header.id = identifier
-    return record
-
-
-def answer_to(query: bytes, address: str = "192.0.2.1") -> bytes:
-    """What a resolver says to a query."""
-    record = DNSRecord.parse(query)
-    reply = record.reply()
-    reply.add_answer(RR(record.q.qname, QTYPE.A, rdata=A(address), ttl=60))
-    return bytes(reply.pack())
-
-
-class World:
-    """A DNS server between a guest and two resolvers."""
-
-    def __init__(self, resolvers: tuple[str, ...] = ("127.0.0.53", "127.0.0.54:5353")) -> None:
-        self.network = FakeNetwork()
-        self.host = FakeHost()
-        self.sink = FakeSink()
-        config = Config(resolvers=resolvers)
-        self.service = DnsService(config, self.network, self.host)
-        self.stats = self.network.stats
-
-    def guest(self, message: bytes, source: bytes = GUEST, port: int = 5000) -> Datagram:
-        return datagram(
-            message,
-            source=source,
-            source_port=port,
-            destination=DNS,
-            destination_port=53,
-            mac=MAC,
-            sink=self.sink,
-        )
-
-    def say(self, message: bytes, source: bytes = GUEST, port: int = 5000) -> None:
-        buffer = bytearray(message)
-        self.service.datagram(self.guest(message, source, port)._replace(payload=memoryview(buffer)))
-        buffer[:] = bytes(len(buffer))  # it is valid during the call only
-
-    def heard(self) -> DNSRecord:
-        """The one message that went to the guest."""
-        self.network.run()
-        (sent,) = self.network.take()
-        assert sent[:4] == (DNS, 53, GUEST, 5000)
-        assert (sent.mac, sent.sink) == (MAC, self.sink)
-        return DNSRecord.parse(sent.payload)
-
-    @property
-    def socket(self) -> FakeUdp:
-        """The newest one."""
-        return self.host.udp[-1]
-
-    def upstream(self) -> bytes:
-        """The last query that went to a resolver."""
-        return self.socket.sent[-1][0]
-
 
 @pytest.fixture
 def world() -> World:

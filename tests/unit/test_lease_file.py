@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from slirpy.config import Config
 from slirpy.errors import ConfigError
-from slirpy.services.lease import FOREVER, LeaseState
+from slirpy.services.lease import LeaseState
 from slirpy.services.lease_file import LeaseFile
 
 MIDNIGHT = 1_767_225_600  # 2026-01-01
@@ -106,7 +106,7 @@ def test_a_lease_that_expired_meanwhile_is_kept_for_its_client(machine: Machine)
     assert again.lease(10) == addresses[0]
 
 
-def test_what_was_declined_or_reserved_stays_so(machine: Machine) -> None:
+def test_what_was_declined_stays_so_and_what_was_reserved_does_not(machine: Machine) -> None:
     world = machine.boot()
     declined = world.lease(1)
     world.say(DECLINE, 1, (50, declined), (54, GATEWAY))
@@ -118,9 +118,9 @@ def test_what_was_declined_or_reserved_stays_so(machine: Machine) -> None:
     states = {lease.address: (lease.state, lease.expires) for lease in again.service.leases()}
     assert states == {
         declined: (LeaseState.DECLINED, again.network.now + 400 * SECOND),
-        reserved: (LeaseState.BOUND, FOREVER),
     }
     assert again.lease(1) not in (declined, reserved)
+    assert again.lease(2) == reserved  # it is for this client's return, if nobody needs it more
 
 
 def test_a_clock_that_was_set_back_makes_no_lease_longer(machine: Machine) -> None:
@@ -275,3 +275,12 @@ def test_a_link_stays_one_and_a_new_file_takes_the_place_at_once(machine: Machin
     assert real.stat().st_ino != before
     assert len(machine.entries()) == 1
     assert stat.S_IMODE(real.stat().st_mode) == 0o600
+
+
+def test_a_lease_for_ever_is_one_after_a_restart(machine: Machine) -> None:
+    world = machine.boot(lease_time=0xFFFFFFFF)
+    address = world.lease()
+    world.service.close()
+    assert machine.entries()[0]["expires"] is None
+    machine.calendar += 10_000 * DAY * SECOND
+    assert machine.boot().service.first_lease() == address

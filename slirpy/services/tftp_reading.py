@@ -1,0 +1,165 @@
+"""A guest reads: blocks go out in windows (RFC 7440), of which one block is the smallest and RFC 1350 itself.
+
+An option acknowledgement is block 0: acknowledged before the first block is sent, and sent again like it.
+
+An acknowledgement that comes twice is never a reason to send again while the window is one block: that would be the
+sorcerer's apprentice (RFC 1123, section 4.2.3.1). With larger windows it is how the guest says that the first block
+of the window is missing (RFC 7440, section 4), so it counts once for each window.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from slirpy.services.tftp_files import Source
+from slirpy.services.tftp_message import ACK, DATA, HEADER, RefusalError, oack
+from slirpy.services.tftp_options import Terms
+from slirpy.services.tftp_transfer import PACKET_COST, RTO_MAX, RTO_MIN, Transfer, TransferOwner
+
+__all__ = ["Reading"]
+
+PIECE = 65536
+"""Bytes read from a file at a time."""
+
+
+class Reading(Transfer):
+    """The guest reads: we send blocks."""
+
+    def __init__(
+        self,
+        owner: TransferOwner,
+        guest: bytes,
+        guest_port: int,
+        port: int,
+        request: bytes,
+        terms: Terms,
+        source: Source,
+    ) -> None:
+        super().__init__(owner, guest, guest_port, port, request, terms)
+        self._source = source
+        self._rest = b""  # of what was read, not cut into blocks yet
+        self._packets: deque[bytes] = deque()  # from _una on
+        self._una = 1  # the first block that is not acknowledged
+        self._nxt = 1  # the next to be sent
+        self._top = 1  # the next that was never sent
+        self._last: int | None = None  # the block that ends the file, once it was read
+        self._sent_at = 0  # when the first block of this window was sent
+        self._timed: int | None = None  # a block that was sent once, at _timed_at
+        self._timed_at = 0
+        self._repeated = 0  # block whose acknowledgement has caused a window to be sent again
+        if terms.accepted:
+            self._packets.append(oack(terms.accepted))
+            self._una = self._nxt = self._top = 0
+
+    def _limit(self) -> int:
+        """The first block beyond the window."""
+        una = self._una
+        if not una:
+            return 1
+        limit = una + self._window
+        return limit if self._last is None else min(limit, self._last + 1)
+
+    def turn(self, budget: int) -> int:
+        owner, packets = self._owner, self._packets
+        sent = 0
+        try:
+            while not self.done and sent < budget and self._nxt < self._limit():
+                nxt = self._nxt
+                at = nxt - self._una
+                if at == len(packets):
+                    self._read()
+                packet = packets[at]
+                if nxt == self._una:
+                    self._sent_at = owner.now
+                self._nxt = nxt + 1
+                if nxt < self._top:
+                    self._stats.tftp_retransmits += 1
+                    if nxt == self._timed:
+                        self._timed = None  # its time would tell nothing (Karn)
+                else:
+                    self._top = nxt + 1
+                    if self._timed is None:
+                        self._timed, self._timed_at = nxt, owner.now
+                owner.transmit(self, packet)
+                sent += len(packet) + PACKET_COST
+        except RefusalError as why:
+            self._stats.tftp_failed += 1
+            self.fail(why)
+            return sent
+        if sent:
+            self._wait()
+            if self._nxt < self._limit():
+                owner.enqueue(self)
+        return sent
+
+    def _read(self) -> None:
+        """Add the next block."""
+        block = self._block
+        rest = self._rest
+        if len(rest) < block:
+            rest += self._source.read(max(PIECE // block, 1) * block)
+        number = self._una + len(self._packets)
+        self._packets.append(HEADER.pack(DATA, number & 0xFFFF) + rest[:block])
+        if len(rest) < block:
+            self._last = number
+        self._rest = rest[block:]
+
+    def block(self, opcode: int, number: int, payload: memoryview) -> None:
+        stats = self._stats
+        if self.done or opcode != ACK:
+            stats.drop_tftp_duplicate += 1
+            return
+        self.answered = True
+        una = self._una
+        count = (number - una + 1) & 0xFFFF
+        if not count or count > self._top - una:
+            if not count and self._is_gap():
+                self._repeated = una
+                self._nxt = una
+                self._owner.enqueue(self)
+            else:
+                stats.drop_tftp_duplicate += 1
+            return
+        self._progress()
+        for _ in range(count):
+            self._packets.popleft()
+        una += count
+        self._una = una
+        if self._timed is not None and self._timed < una:
+            rtt = self._owner.now - self._timed_at
+            self._rto = min(max(4 * rtt, RTO_MIN), RTO_MAX)
+            self._timed = None
+        if self._last is not None and una > self._last:
+            stats.tftp_done += 1
+            self.finish()
+            return
+        if una < self._nxt:  # a gap: what was sent beyond it has to be sent again (RFC 7440, section 4)
+            self._repeated = una
+        self._nxt = una
+        self._owner.enqueue(self)
+
+    def _is_gap(self) -> bool:
+        """Whether an acknowledgement that came before says that the first block of the window is missing.
+
+        One that comes in the moment in which the window was sent was under way before it.
+        """
+        una = self._una
+        return (
+            self._window > 1
+            and una > 0
+            and self._nxt > una
+            and self._repeated != una
+            and self._owner.now > self._sent_at
+        )
+
+    def again(self) -> None:
+        self._nxt = self._una
+        self._owner.enqueue(self)
+
+    def release(self) -> None:
+        self._packets.clear()
+        self._rest = b""
+        try:
+            self._source.close()
+        except RefusalError:
+            self._stats.tftp_failed += 1

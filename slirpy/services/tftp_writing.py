@@ -1,0 +1,92 @@
+"""A guest writes: its blocks are acknowledged, one by one or window by window (RFC 7440)."""
+
+from __future__ import annotations
+
+from slirpy.services.tftp_files import Sink
+from slirpy.services.tftp_message import ACK, DATA, HEADER, Code, RefusalError, oack
+from slirpy.services.tftp_options import Terms
+from slirpy.services.tftp_transfer import PACKET_COST, Transfer, TransferOwner
+
+__all__ = ["Writing"]
+
+
+class Writing(Transfer):
+    """The guest writes: we acknowledge blocks."""
+
+    def __init__(
+        self,
+        owner: TransferOwner,
+        guest: bytes,
+        guest_port: int,
+        port: int,
+        request: bytes,
+        terms: Terms,
+        sink: Sink,
+    ) -> None:
+        super().__init__(owner, guest, guest_port, port, request, terms)
+        self._sink = sink
+        self._next = 1  # the block that is awaited
+        self._missing = self._window  # blocks until the next acknowledgement
+        self._acknowledged = -1  # the last block that was acknowledged, and when
+        self._acknowledged_at = 0
+        self._oack = oack(terms.accepted) if terms.accepted else None
+        self._complete = False
+
+    def turn(self, budget: int) -> int:
+        """Acknowledge what has come; the first time, the request."""
+        if self.done and not self._complete:
+            return 0
+        last = self._next - 1
+        if self._acknowledged == last:
+            self._stats.tftp_retransmits += 1
+        packet = self._oack if self._oack and not last else HEADER.pack(ACK, last & 0xFFFF)
+        self._acknowledged, self._acknowledged_at = last, self._owner.now
+        self._missing = self._window
+        self._owner.transmit(self, packet)
+        if not self.done:
+            self._wait()
+        return len(packet) + PACKET_COST
+
+    def again(self) -> None:
+        self._owner.enqueue(self)
+
+    def block(self, opcode: int, number: int, payload: memoryview) -> None:
+        if opcode != DATA:
+            self._stats.drop_tftp_duplicate += 1
+            return
+        self.answered = True
+        ahead = (number - self._next) & 0xFFFF
+        if ahead or self.done:
+            self._stats.drop_tftp_duplicate += 1
+            # Ahead: something before it was lost. Behind: our acknowledgement was. The guest hears what we have, once
+            # for all such packets that come at a time.
+            if (self._acknowledged, self._acknowledged_at) != (self._next - 1, self._owner.now):
+                self._owner.enqueue(self)
+            return
+        if len(payload) > self._block:
+            self._stats.drop_tftp_malformed += 1
+            self.fail(RefusalError(Code.ILLEGAL, f"a block has at most {self._block} bytes"))
+            return
+        try:
+            self._sink.write(bytes(payload))
+            if len(payload) < self._block:
+                self._sink.commit()
+        except RefusalError as why:
+            self._stats.tftp_failed += 1
+            self.fail(why)
+            return
+        self._progress()
+        self._next += 1
+        self._missing -= 1
+        if len(payload) < self._block:
+            self._stats.tftp_done += 1
+            self._complete = True
+            self.finish()
+            self._owner.enqueue(self)
+        elif not self._missing:
+            self._owner.enqueue(self)
+        else:
+            self._wait()
+
+    def release(self) -> None:
+        self._sink.close()
