@@ -54,9 +54,8 @@ class Router:
         if refusal is not None:
             return refusal
         if config.policy is not None:
-            if (
-                address is LOOPBACK
-            ):  # by its one name, or a rule about the gateway would not hold for broadcasts
+            if address is LOOPBACK:
+                # By its one name, or a rule about the gateway would not hold for broadcasts.
                 request = request._replace(destination=config.gateway_address, host=True)
             verdict = config.policy(request)
             if verdict.action is not Action.ALLOW:
