@@ -144,7 +144,7 @@ class RefusedFlows:
         if len(self._told) >= REMEMBERED:
             del self._told[next(iter(self._told))]
         self._told[key] = now, 0
-        self._say(_line(request, verdict) + (f"; {again} times more since" if again else ""))
+        self._say(_line(request, verdict) + (f"; {again} times more before that" if again else ""))
 
     def close(self) -> None:
         """The end: tell how much was not told."""
