@@ -16,6 +16,7 @@ from slirpy.core.stack import IPStack
 from slirpy.errors import ForwardError
 from slirpy.interfaces import HostNetwork
 from slirpy.nat.hostfwd import Forwards
+from slirpy.nat.icmp import IcmpNat
 from slirpy.nat.routes import Router
 from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
@@ -69,6 +70,8 @@ class Stack(IPStack):
         router = Router(config)
         self._tcp = TcpNat(self, host, router)
         self._udp = UdpNat(self, host, router)
+        self._ping = IcmpNat(self, host, router, self._udp)
+        self.icmp.opener = self._ping
         self.demux.opener = self
         self._dhcp = DhcpService(config, self, lease_store)
         asked = (config.gateway_address, _LIMITED_BROADCAST, config.broadcast_address)
@@ -108,10 +111,11 @@ class Stack(IPStack):
         return [(item.hostname, item.address) for item in leases if item.hostname and item.state is LeaseState.BOUND]
 
     def flows(self) -> list[FlowInfo]:
-        """What is going on: every TCP and UDP flow."""
+        """What is going on: every TCP, UDP and ICMP echo flow."""
         now = self.now
         tcp = [flow.info(now) for flow in self.tcp_flows.values()]
-        return tcp + [flow.info(now) for flow in self._udp.flows.values()]
+        udp = [flow.info(now) for flow in self._udp.flows.values()]
+        return tcp + udp + [flow.info(now) for flow in self._ping.flows.values()]
 
     def leases(self) -> list[Lease]:
         """The DHCP leases."""
@@ -132,6 +136,8 @@ class Stack(IPStack):
             self._tcp.evict(flow)
         for udp_flow in list(self._udp.flows.values()):
             self._udp.remove(udp_flow)
+        for echo_flow in list(self._ping.flows.values()):
+            self._ping.remove(echo_flow)
         self._dns.close()
         self._dhcp.close()
         if self._tftp is not None:

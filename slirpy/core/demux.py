@@ -138,4 +138,4 @@ class Demux:
 
     def unreachable(self, arrival: Arrival, code: int) -> None:
         """Answer a packet by ICMP destination unreachable."""
-        self._stack.icmp.error(arrival.neighbor, arrival.header, arrival.packet, icmp.UNREACHABLE, code)
+        self._stack.icmp.error(arrival, icmp.UNREACHABLE, code)

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address
 __all__ = ["ENDS", "FlowInfo", "ending"]
 
 ENDS = ("CLOSED", "REFUSED", "RESET", "TIMED-OUT", "UNREACHABLE", "ABORTED")
-"""How flows end. CLOSED is the orderly end of TCP, and the idle time-out of UDP."""
+"""How flows end. CLOSED is the orderly end of TCP, and the idle time-out of UDP and ICMP."""
 
 _BY_ERROR = {
     0: "CLOSED",
@@ -32,16 +32,16 @@ class FlowInfo:
     """A snapshot of one flow."""
 
     protocol: str
-    """``"tcp"`` or ``"udp"``."""
+    """``"tcp"``, ``"udp"``, or ``"icmp"`` for echo requests."""
     state: str
-    """For TCP the state of RFC 9293 (of our side), or ``"CONNECTING"``; for UDP ``"OPEN"``.
+    """For TCP the state of RFC 9293 (of our side), or ``"CONNECTING"``; for UDP and ICMP ``"OPEN"``.
 
     Of a flow that is over: how it ended, one of :data:`ENDS`.
     """
     guest: tuple[IPv4Address | IPv6Address, int]
-    """The guest's address and port."""
+    """The guest's address and port; for ICMP the identifier in place of a port."""
     host: tuple[IPv4Address | IPv6Address, int] | None
-    """The other end as the guest names it; None for UDP, where one socket serves all of them."""
+    """The other end as the guest names it; None for UDP and ICMP, where one socket serves all of them."""
     inbound: bool
     """Started from outside, through a forward."""
     bytes_in: int

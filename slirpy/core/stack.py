@@ -175,23 +175,21 @@ class IPStack:
         else:
             stats.drop_ip_source += 1
             return
-        if header.fragment & (ipv4.MF | ipv4.OFFSET_MASK):
-            whole = self._fragments.insert(header, packet)
-            whole_header = whole and ipv4.parse(whole)
-            if not whole or not whole_header:
-                return
-            packet, header = whole, whole_header
-            checksummed = False
         arrival = Arrival(port, neighbor, macs, header, packet, checksummed)
+        if header.fragment & (ipv4.MF | ipv4.OFFSET_MASK):
+            whole = self._fragments.insert(arrival)
+            if whole is None:
+                return
+            arrival = whole
         if header.protocol == ipv4.TCP:
             self.demux.input_tcp(arrival)
         elif header.protocol == ipv4.UDP:
             self.demux.input_udp(arrival)
         elif header.protocol == ipv4.ICMP:
-            self.icmp.input(neighbor, header, packet)
+            self.icmp.input(arrival)
         else:
             stats.drop_ip_protocol += 1
-            self.icmp.error(neighbor, header, packet, icmp.UNREACHABLE, 2)  # protocol unreachable
+            self.icmp.error(arrival, icmp.UNREACHABLE, icmp.PROTOCOL_UNREACHABLE)
 
     def _may_be_guest(self, address: bytes) -> bool:
         config = self.config

@@ -107,8 +107,9 @@ class _UdpForward:
         forwards.udp.forwarded(self._socket, forwards.guest(rule), rule.guest_port, payload, address, port)
 
     def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
-        """An answer of the guest's was refused by whoever had asked."""
-        self._forwards.udp.stack.stats.drop_udp_host_error += 1
+        """An answer of the guest's was refused: here, on its way, or by whoever had asked."""
+        forwards, rule = self._forwards, self._rule
+        forwards.udp.forward_error(forwards.guest(rule), rule.guest_port, error, report)
 
     def close(self) -> None:
         """Release the socket."""

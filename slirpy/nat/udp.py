@@ -15,8 +15,9 @@ from slirpy.core.flows import FlowInfo
 from slirpy.core.timers import Alarm
 from slirpy.interfaces import DatagramPeer, FlowRequest, HostNetwork, IcmpReport, IPProtocol
 from slirpy.nat.limits import Evictor
+from slirpy.nat.reports import REFUSAL_CODES, out_of_time, relay, sent_udp, tell_errno
 from slirpy.nat.routes import Refusal, Route, Router
-from slirpy.wire import icmp
+from slirpy.wire import icmp, ipv4
 
 if TYPE_CHECKING:
     from slirpy.core.stack import IPStack
@@ -30,12 +31,6 @@ MAX_FLOWS = 4096
 """Each costs a descriptor of the host's."""
 MAX_ROUTES = 1024
 """Destinations of one flow whose routes are remembered."""
-_CODES = {
-    Refusal.NET_UNREACHABLE: icmp.NET_UNREACHABLE,
-    Refusal.HOST_UNREACHABLE: icmp.HOST_UNREACHABLE,
-    Refusal.PORT_UNREACHABLE: icmp.PORT_UNREACHABLE,
-    Refusal.PROHIBITED: icmp.ADMIN_PROHIBITED,
-}
 
 
 class UdpFlow:
@@ -78,20 +73,26 @@ class UdpFlow:
                 return
             target = self.lead(destination, route)
         via, address, port = target
+        stack = self._nat.stack
+        header = arrival.header
+        ttl = header.ttl - 1
+        if not ttl:
+            if address[0] != 127:
+                out_of_time(stack, arrival)
+                return
+            ttl = 1  # the gateway is there: nobody has to carry it on
         peer = via or self.peer or self._nat.open_socket(self)
         if peer is None:
             return
-        stack = self._nat.stack
         self.last_activity = stack.now
         self.packets_in += 1
         self.bytes_in += len(payload)
-        error = peer.send(payload, address, port)
+        error = peer.send(payload, address, port, ttl, bool(header.fragment & ipv4.DF))
         if error in (errno.EAGAIN, errno.ENOBUFS):
             stack.stats.drop_udp_host_full += 1
         elif error:
             stack.stats.drop_udp_host_error += 1
-            if error in _ERROR_CODES:
-                stack.demux.unreachable(arrival, _ERROR_CODES[error])
+            tell_errno(stack, arrival, error, peer.mtu)
 
     def lead(self, destination: tuple[bytes, int], route: Route) -> tuple[DatagramPeer | None, bytes, int]:
         """From now on what the guest calls ``destination`` leads to ``route``."""
@@ -129,8 +130,19 @@ class UdpFlow:
         stack.send_datagram(*seen, self.guest, self.guest_port, payload)
 
     def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
-        """An earlier datagram was refused; the system does not say which."""
-        self._nat.stack.stats.drop_udp_host_error += 1
+        """An earlier datagram was refused: here, on its way, or where it went."""
+        nat = self._nat
+        stats = nat.stack.stats
+        stats.drop_udp_host_error += 1
+        if report is None:
+            return
+        place = report.address, report.port
+        seen = self._seen.get(place) or (nat.router.source_seen(report.address), report.port)
+        if seen not in self._targets:  # nor is there anything to say about what was sent to everyone
+            stats.drop_icmp_unasked += 1
+            return
+        packet = sent_udp(self.guest, self.guest_port, seen, report)
+        relay(nat.stack, nat.router, report, self.guest, seen[0], packet)
 
     def info(self, now: int, state: str = "OPEN") -> FlowInfo:
         """What is known of this flow."""
@@ -156,14 +168,6 @@ class UdpFlow:
         if self.peer is not None:
             self.peer.close()
             self.peer = None
-
-
-_ERROR_CODES = {
-    errno.ENETUNREACH: icmp.NET_UNREACHABLE,
-    errno.EHOSTUNREACH: icmp.HOST_UNREACHABLE,
-    errno.EACCES: icmp.ADMIN_PROHIBITED,
-    errno.EPERM: icmp.ADMIN_PROHIBITED,
-}
 
 
 class UdpNat:
@@ -216,6 +220,14 @@ class UdpNat:
             flow = self.open(guest, guest_port, inbound=True)
         flow.forwarded(via, payload, address, port)
 
+    def forward_error(self, guest: bytes, guest_port: int, error: int, report: IcmpReport | None) -> None:
+        """What became of a datagram that went out through the socket of a forward."""
+        flow = self.flows.get(guest + guest_port.to_bytes(2, "big"))
+        if flow is not None:
+            flow.datagram_error(error, report)
+        else:
+            self.stack.stats.drop_udp_host_error += 1
+
     def route(self, arrival: Arrival, source_port: int, destination: tuple[bytes, int]) -> Route | None:
         """Where a datagram to a new destination leads; None if it was refused."""
         request = FlowRequest(IPProtocol.UDP, arrival.header.source, source_port, *destination)
@@ -237,7 +249,19 @@ class UdpNat:
                 stats.drop_udp_policy += 1
             else:
                 stats.drop_udp_unreachable += 1
-            self.stack.demux.unreachable(arrival, _CODES[refusal])
+            self.stack.demux.unreachable(arrival, REFUSAL_CODES[refusal])
+
+    def guest_error(self, key: bytes, kind: int, code: int) -> bool:
+        """A guest says by ICMP that it could not use a datagram to its (address, port); False if there is no flow.
+
+        Where nobody listens any more, the host's socket goes: the host's system then says so to who sends there.
+        """
+        flow = self.flows.get(key)
+        if flow is None:
+            return False
+        if (kind, code) == (icmp.UNREACHABLE, icmp.PORT_UNREACHABLE) and flow.peer is not None:
+            self.remove(flow)
+        return True
 
     def remove(self, flow: UdpFlow) -> None:
         """End a flow; a line of history stays."""

@@ -14,6 +14,8 @@ class CongestionControl(Protocol):
     """Told what happens, it keeps ``cwnd`` in bytes."""
 
     cwnd: int
+    mss: int
+    """Bytes in a full segment; becomes less when the path turns out to carry less."""
 
     def on_ack(self, acked: int) -> None:
         """``acked`` bytes of new data were acknowledged, outside recovery."""

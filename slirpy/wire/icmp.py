@@ -1,30 +1,80 @@
-"""ICMP messages (RFC 792): echo, and the errors that we send."""
+"""ICMP messages (RFC 792): echo, and errors with the packets that they quote."""
 
 from __future__ import annotations
 
 from struct import Struct
+from typing import NamedTuple
 
 from slirpy.interfaces import Buffer
+from slirpy.wire import ipv4
 from slirpy.wire.checksum import checksum
 
-__all__ = ["ADMIN_PROHIBITED", "ECHO_REPLY", "ECHO_REQUEST", "HEADER_LENGTH", "HOST_UNREACHABLE",
-    "NET_UNREACHABLE",    "PORT_UNREACHABLE", "TIME_EXCEEDED", "UNREACHABLE", "build"]  # fmt: skip
+__all__ = [
+    "ADMIN_PROHIBITED",
+    "ECHO_REPLY",
+    "ECHO_REQUEST",
+    "ERRORS",
+    "FRAGMENTATION_NEEDED",
+    "HEADER_LENGTH",
+    "HOST_UNREACHABLE",
+    "NET_UNREACHABLE",
+    "PORT_UNREACHABLE",
+    "PROTOCOL_UNREACHABLE",
+    "REASSEMBLY_TIME",
+    "TIME_EXCEEDED",
+    "UNREACHABLE",
+    "Quote",
+    "build",
+    "read_quote",
+]
 
 HEADER_LENGTH = 8
 ECHO_REPLY = 0
 UNREACHABLE = 3
 ECHO_REQUEST = 8
 TIME_EXCEEDED = 11
+ERRORS = frozenset((UNREACHABLE, 4, 5, TIME_EXCEEDED, 12))
+"""Types that are errors, of which no error is ever made (RFC 1122, section 3.2.2)."""
 
 NET_UNREACHABLE = 0
 HOST_UNREACHABLE = 1
+PROTOCOL_UNREACHABLE = 2
 PORT_UNREACHABLE = 3
+FRAGMENTATION_NEEDED = 4
 ADMIN_PROHIBITED = 13
+REASSEMBLY_TIME = 1
+"""Code of :data:`TIME_EXCEEDED`: not all fragments came."""
 
 _HEADER = Struct("!BBHI")
+_QUOTED = Struct("!BxHHHBBxx4s4s")
 
 
 def build(kind: int, code: int, rest: int, payload: Buffer) -> bytes:
     """A whole message with its checksum; ``rest`` is the header's second word."""
     message = _HEADER.pack(kind, code, 0, rest) + payload
     return message[:2] + checksum(message).to_bytes(2, "big") + message[4:]
+
+
+class Quote(NamedTuple):
+    """The packet that an error is about, as far as it is quoted."""
+
+    total_length: int
+    """Bytes that the packet had."""
+    fragment: int
+    """Flags and offset, as they stand in its header."""
+    protocol: int
+    source: bytes
+    destination: bytes
+    transport: bytes
+    """What follows its header: 8 bytes at least."""
+
+
+def read_quote(quoted: Buffer) -> Quote | None:
+    """Read what an error quotes: an IPv4 header and 8 bytes more, which RFC 792 asks for; None if it is less."""
+    if len(quoted) < ipv4.HEADER_LENGTH:
+        return None
+    version, total, _, fragment, _, protocol, source, destination = _QUOTED.unpack_from(quoted)
+    start = (version & 15) * 4
+    if version >> 4 != 4 or start < ipv4.HEADER_LENGTH or len(quoted) < start + 8:
+        return None
+    return Quote(total, fragment, protocol, source, destination, bytes(quoted[start:]))

@@ -75,7 +75,7 @@ def test_malformed(net: Net) -> None:
     assert net.stats.drop_icmp_malformed == 4
 
 
-@pytest.mark.parametrize("kind", [0, 3, 4, 5, 11, 12, 13, 17, 42, 255])
+@pytest.mark.parametrize("kind", [0, 13, 17, 42, 255])
 def test_nothing_answers_other_messages(net: Net, kind: int) -> None:
     body = bytes((kind, 0, 0, 0)) + bytes(36)
     body = body[:2] + rfc1071(body).to_bytes(2, "big") + body[4:]

@@ -94,6 +94,7 @@ def test_mapping_is_endpoint_independent(net: Net) -> None:
 
 
 def test_anyone_may_answer(net: Net) -> None:
+    net.host.black_hole(WORLD)
     net.send(udp(b"x"))
     outside(net, b"stranger", (ip("203.0.113.99"), 4444))
     assert datagrams(net) == [(ip("203.0.113.99"), 4444, 5000, b"stranger")]
@@ -223,7 +224,7 @@ def test_the_system_refuses(net: Net, error: int, code: int) -> None:
 
 
 def test_a_full_socket_is_counted_and_silent(net: Net) -> None:
-    net.host.udp_errors += [errno.EAGAIN, errno.ENOBUFS, errno.EMSGSIZE]
+    net.host.udp_errors += [errno.EAGAIN, errno.ENOBUFS, errno.EINVAL]
     net.send(udp(b"1"), udp(b"2"), udp(b"3"))
     net.silence()
     assert (net.stats.drop_udp_host_full, net.stats.drop_udp_host_error) == (2, 1)
@@ -319,6 +320,7 @@ def test_what_is_refused_opens_no_flow(net: Net) -> None:
 
 def test_a_guest_that_moved_gets_its_answers() -> None:
     net = Net()
+    net.host.black_hole(WORLD)
     net.send(udp(b"x"))
     other = bytes.fromhex("52540000cafe")
     net.send(arp(2, sender_mac=other))

@@ -28,7 +28,7 @@ def pieces(
 
 
 def held(net: Net) -> int:
-    return len(net.stack._fragments._partial)
+    return len(net.stack._fragments)
 
 
 def quiet(net: Net) -> bool:
@@ -189,13 +189,13 @@ def test_thirty_seconds() -> None:
 
 
 def test_memory_is_bounded_and_the_oldest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(module, "LINK_BYTES", 20_000)
     net = Net()
     for ident in range(100):
         net.send(eth(ipv4(17, bytes(1000), ident=ident, fragment=MF)))
-        assert net.stack._fragments._cost <= 10_000
-    assert held(net) == 8
-    assert net.stats.drop_fragment_limit == 92
+        assert net.stack._fragments._cost <= 20_000
+    assert held(net) == 20_000 // (1000 + module.PIECE_COST + module.PACKET_COST) == 9
+    assert net.stats.drop_fragment_limit == 91
     whole = udp_segment(bytes(1500), 5000, 9)
     net.send(*pieces(whole, [125], ident=200))
     assert carried(net) == [bytes(1500)]
@@ -205,15 +205,15 @@ def test_small_fragments_count_for_what_they_cost() -> None:
     net = Net()
     for ident in range(20_000):
         net.send(eth(ipv4(17, bytes(8), ident=ident, fragment=MF)))
-    assert held(net) <= (1 << 20) // 128
+    assert held(net) == (1 << 20) // (8 + module.PIECE_COST + module.PACKET_COST)
     assert net.stats.drop_fragment_limit == 20_000 - held(net)
 
 
 def test_pieces_of_one_packet_are_bounded() -> None:
     net = Net()
-    for number in range(1100):
+    for number in range(1400):
         net.send(eth(ipv4(17, bytes(8), ident=77, fragment=MF | (number * 2))))
-    assert net.stats.drop_fragment_limit == 1025
+    assert net.stats.drop_fragment_limit == 1367
     assert held(net) == 1  # what came after began anew
 
 

@@ -1,0 +1,260 @@
+"""ICMP echo outward, and what guests say by ICMP about packets that they got.
+
+Echo requests go out through ping sockets of the host's, one for each address and identifier of a guest. The host's
+system gives them an identifier of its own; the guest gets the answer under the one that it chose (RFC 5508, section
+3.1). Where the system refuses such sockets nothing is forged: the guest is told that it is prohibited.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from slirpy.core.demux import Arrival
+from slirpy.core.flows import FlowInfo
+from slirpy.core.timers import Alarm
+from slirpy.interfaces import FlowRequest, HostNetwork, IcmpReport, IPProtocol, PingPeer
+from slirpy.nat.limits import Evictor
+from slirpy.nat.reports import REFUSAL_CODES, out_of_time, relay, sent_echo, tell_errno
+from slirpy.nat.routes import Refusal, Router
+from slirpy.tcp.pathmtu import refused_by_icmp, too_big
+from slirpy.wire import icmp, ipv4
+
+if TYPE_CHECKING:
+    from slirpy.core.stack import IPStack
+    from slirpy.nat.udp import UdpNat
+
+__all__ = ["IcmpFlow", "IcmpNat"]
+
+SECOND = 1_000_000_000
+IDLE_TIMEOUT = 60 * SECOND
+"""RFC 5508, REQ-2, asks for a minute at least."""
+MAX_FLOWS = 1024
+"""Each costs a descriptor of the host's."""
+MAX_ROUTES = 1024
+"""Destinations of one flow."""
+_REFUSALS = (errno.EACCES, errno.EPERM, errno.EPROTONOSUPPORT)
+_ADVICE = (
+    "slirpy: guests cannot ping beyond the gateway, because the system gives this process no ping socket (%s); "
+    'to allow it to all users: sysctl -w net.ipv4.ping_group_range="0 2147483647"'
+)
+_log = logging.getLogger("slirpy")
+
+
+class IcmpFlow:
+    """A guest's (address, identifier), and the ping socket that stands for it. Owner of that socket."""
+
+    __slots__ = ("_alarm", "_nat", "_routes", "_seen", "bytes_in", "bytes_out", "guest", "identifier", "key",
+                 "last_activity", "packets_in", "packets_out", "peer", "started")  # fmt: skip
+
+    def __init__(self, nat: IcmpNat, guest: bytes, identifier: int) -> None:
+        now = nat.stack.now
+        self._nat = nat
+        self.guest = guest
+        self.identifier = identifier
+        self.key = guest + identifier.to_bytes(2, "big")
+        self.peer: PingPeer | None = None
+        self.started = self.last_activity = now
+        self.bytes_in = self.bytes_out = self.packets_in = self.packets_out = 0
+        self._routes: dict[bytes, bytes] = {}  # the real address, by what the guest calls it
+        self._seen: dict[bytes, bytes] = {}  # the other way
+        self._alarm = Alarm(nat.stack.timers, self._check_idle)
+        self._alarm.set(now + IDLE_TIMEOUT)
+
+    def _check_idle(self) -> None:
+        idle_at = self.last_activity + IDLE_TIMEOUT
+        if self._nat.stack.now >= idle_at:
+            self._nat.remove(self)
+        else:
+            self._alarm.set(idle_at)
+
+    def route(self, destination: bytes) -> bytes | None:
+        """Where requests to ``destination`` go; None: not asked yet."""
+        return self._routes.get(destination)
+
+    def lead(self, destination: bytes, address: bytes) -> None:
+        """From now on requests to ``destination`` go to ``address``."""
+        if len(self._routes) >= MAX_ROUTES:
+            self._routes.clear()
+            self._seen.clear()
+        self._routes[destination] = address
+        self._seen[address] = destination
+
+    def send(
+        self, arrival: Arrival, peer: PingPeer, address: bytes, sequence: int, payload: memoryview
+    ) -> None:
+        """Carry a guest's echo request on."""
+        stack = self._nat.stack
+        header = arrival.header
+        self.last_activity = stack.now
+        self.packets_in += 1
+        self.bytes_in += len(payload)
+        error = peer.send(sequence, payload, address, header.ttl - 1, bool(header.fragment & ipv4.DF))
+        if error in (errno.EAGAIN, errno.ENOBUFS):
+            stack.stats.drop_icmp_host_full += 1
+        elif error:
+            stack.stats.drop_icmp_host_error += 1
+            tell_errno(stack, arrival, error, peer.mtu)
+
+    def echo_reply(self, sequence: int, payload: bytes, address: bytes, ttl: int) -> None:
+        """An answer for the guest; only from whom it had asked."""
+        stack = self._nat.stack
+        seen = self._seen.get(address)
+        if seen is None:
+            stack.stats.drop_icmp_unasked += 1
+            return
+        self.last_activity = stack.now
+        self.packets_out += 1
+        self.bytes_out += len(payload)
+        message = icmp.build(icmp.ECHO_REPLY, 0, self.identifier << 16 | sequence, payload)
+        neighbor = stack.neighbors.get(self.guest)
+        stack.send_ip(neighbor, seen, self.guest, ipv4.ICMP, message, ttl=max(ttl - 1, 1) if ttl else 64)
+
+    def echo_error(self, sequence: int, report: IcmpReport) -> None:
+        """Somebody on the way reported what became of a request."""
+        nat = self._nat
+        seen = self._seen.get(report.address)
+        if seen is None:
+            nat.stack.stats.drop_icmp_unasked += 1
+            return
+        nat.stack.stats.drop_icmp_host_error += 1
+        packet = sent_echo(self.guest, self.identifier, sequence, seen, report)
+        relay(nat.stack, nat.router, report, self.guest, seen, packet)
+
+    def info(self, now: int, state: str = "OPEN") -> FlowInfo:
+        """What is known of this flow."""
+        return FlowInfo(
+            protocol="icmp",
+            state=state,
+            guest=(ip_address(self.guest), self.identifier),
+            host=None,
+            inbound=False,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            packets_in=self.packets_in,
+            packets_out=self.packets_out,
+            queued_in=0,
+            queued_out=0,
+            age=(now - self.started) / SECOND,
+            idle=(now - self.last_activity) / SECOND,
+        )
+
+    def close(self) -> None:
+        """Release the socket and the timer."""
+        self._alarm.cancel()
+        if self.peer is not None:
+            self.peer.close()
+            self.peer = None
+
+
+class IcmpNat:
+    """Opens, finds and ends echo flows; see :class:`~slirpy.core.icmp.IcmpOpener`."""
+
+    def __init__(self, stack: IPStack, host: HostNetwork, router: Router, udp: UdpNat) -> None:
+        self.stack = stack
+        self.router = router
+        self.flows: dict[bytes, IcmpFlow] = {}
+        self._host = host
+        self._udp = udp
+        self._evictor = Evictor(self.flows, MAX_FLOWS)
+        self._advised = False
+
+    def input_echo(self, arrival: Arrival, identifier: int, sequence: int, payload: memoryview) -> None:
+        """A guest's echo request to the outside."""
+        header = arrival.header
+        flow = self.flows.get(header.source + identifier.to_bytes(2, "big"))
+        address = flow.route(header.destination) if flow is not None else None
+        if address is None:
+            address = self._route(arrival, identifier)
+            if address is None:
+                return
+        if header.ttl == 1:
+            out_of_time(self.stack, arrival)
+            return
+        if flow is None or flow.peer is None:
+            flow = self._open(arrival, identifier)
+            if flow is None:
+                return
+        if flow.route(header.destination) is None:
+            flow.lead(header.destination, address)
+        if flow.peer is not None:
+            flow.send(arrival, flow.peer, address, sequence, payload)
+
+    def _route(self, arrival: Arrival, identifier: int) -> bytes | None:
+        """The real address of a destination that a flow has not asked yet; None if it was refused."""
+        stats = self.stack.stats
+        request = FlowRequest(IPProtocol.ICMP, arrival.header.source, identifier, arrival.header.destination, 0)
+        route = self.router.route(request)
+        if not isinstance(route, Refusal):
+            return route.address
+        if route is Refusal.MARTIAN:
+            stats.drop_ip_destination += 1
+        elif route is Refusal.DROP:
+            stats.drop_icmp_policy += 1
+        else:
+            if route is Refusal.PROHIBITED:
+                stats.drop_icmp_policy += 1
+            else:
+                stats.drop_icmp_unreachable += 1
+            self.stack.demux.unreachable(arrival, REFUSAL_CODES[route])
+        return None
+
+    def _open(self, arrival: Arrival, identifier: int) -> IcmpFlow | None:
+        """A new flow with its socket; None, with the guest told, if the system gives none."""
+        stack = self.stack
+        victim = self._evictor.victim()
+        if victim is not None:
+            stack.stats.icmp_flows_evicted += 1
+            self.remove(victim)
+        flow = IcmpFlow(self, arrival.header.source, identifier)
+        peer = self._host.open_ping(flow)
+        if isinstance(peer, int):
+            flow.close()
+            self._refused(arrival, peer)
+            return None
+        flow.peer = peer
+        self.flows[flow.key] = flow
+        stack.stats.icmp_flows += 1
+        return flow
+
+    def _refused(self, arrival: Arrival, error: int) -> None:
+        stack = self.stack
+        if error not in _REFUSALS:
+            stack.stats.drop_icmp_no_socket += 1
+            return
+        stack.stats.drop_icmp_refused += 1
+        if not self._advised:
+            self._advised = True
+            _log.warning(_ADVICE, errno.errorcode.get(error, str(error)))
+        stack.demux.unreachable(arrival, icmp.ADMIN_PROHIBITED)
+
+    def input_error(self, arrival: Arrival, kind: int, code: int, info: int, quote: icmp.Quote) -> bool:
+        """A guest says what became of a packet from us; see :class:`~slirpy.core.icmp.IcmpOpener`."""
+        if quote.fragment & ipv4.OFFSET_MASK:
+            return False  # what it quotes is no transport header
+        first, second = quote.transport[:2], quote.transport[2:4]
+        if quote.protocol == ipv4.UDP:
+            return self._udp.guest_error(quote.destination + second, kind, code)
+        if quote.protocol == ipv4.ICMP:
+            known = quote.source in self.stack.local_addresses
+            return known or quote.destination + quote.transport[4:6] in self.flows
+        if quote.protocol != ipv4.TCP:
+            return False
+        flow = self.stack.tcp_flows.get(quote.destination + quote.source + second + first)
+        if flow is None:
+            return False
+        conn, seq = flow.conn, int.from_bytes(quote.transport[4:8], "big")
+        if (kind, code) == (icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED):
+            taken = too_big(conn, seq, info & 0xFFFF, quote.total_length)
+        else:
+            taken = refused_by_icmp(conn, seq, kind, code)
+        flow.mark()
+        return taken
+
+    def remove(self, flow: IcmpFlow) -> None:
+        """End a flow; a line of history stays."""
+        if self.flows.pop(flow.key, None) is not None:
+            self.stack.closed_flows.append(flow.info(self.stack.now, "CLOSED"))
+        flow.close()

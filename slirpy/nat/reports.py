@@ -1,0 +1,97 @@
+"""What the host's side says about a guest's packets, told to the guest as ICMP.
+
+A report from outside quotes what our socket had sent. The guest is told about what it had sent itself: its own
+address, port or identifier, and the destination as it knows it, so that its system finds the program that is
+concerned. The fields that nobody remembers (the identification; the length of what was quoted in part) are those of a
+packet that consists of the quoted part.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from slirpy.interfaces import IcmpReport
+from slirpy.nat.routes import Refusal
+from slirpy.wire import icmp, ipv4, udp
+
+if TYPE_CHECKING:
+    from slirpy.core.demux import Arrival
+    from slirpy.core.stack import IPStack
+    from slirpy.nat.routes import Router
+
+__all__ = ["REFUSAL_CODES", "out_of_time", "relay", "sent_echo", "sent_udp", "tell_errno"]
+
+REFUSAL_CODES = {
+    Refusal.NET_UNREACHABLE: icmp.NET_UNREACHABLE,
+    Refusal.HOST_UNREACHABLE: icmp.HOST_UNREACHABLE,
+    Refusal.PORT_UNREACHABLE: icmp.PORT_UNREACHABLE,
+    Refusal.PROHIBITED: icmp.ADMIN_PROHIBITED,
+}
+"""What a guest is told when a packet may not go where it wants to."""
+_ERRNO_CODES = {
+    errno.ENETUNREACH: icmp.NET_UNREACHABLE,
+    errno.EHOSTUNREACH: icmp.HOST_UNREACHABLE,
+    errno.EACCES: icmp.ADMIN_PROHIBITED,
+    errno.EPERM: icmp.ADMIN_PROHIBITED,
+}
+_RELAYED = (icmp.UNREACHABLE, icmp.TIME_EXCEEDED)
+_LEAST_MTU = 68
+
+
+def tell_errno(stack: IPStack, arrival: Arrival, error: int, mtu: int) -> None:
+    """The host's system refused a packet: say so as the gateway would. Nothing is said of what is its own trouble.
+
+    ``mtu`` is what the packet would have had to fit, if ``error`` is EMSGSIZE; 0: not known (RFC 1191, section 3).
+    """
+    if error == errno.EMSGSIZE:
+        stack.icmp.error(arrival, icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, mtu & 0xFFFF)
+    elif error in _ERRNO_CODES:
+        stack.icmp.error(arrival, icmp.UNREACHABLE, _ERRNO_CODES[error])
+
+
+def out_of_time(stack: IPStack, arrival: Arrival) -> None:
+    """The gateway is the first router on the way: a packet may end at it (RFC 1812, section 5.3.1)."""
+    stack.stats.drop_ip_ttl += 1
+    stack.icmp.error(arrival, icmp.TIME_EXCEEDED, 0)
+
+
+def sent_udp(guest: bytes, guest_port: int, seen: tuple[bytes, int], report: IcmpReport) -> bytes:
+    """The datagram that a report is about, as the guest sent it to ``seen``."""
+    payload = report.quoted
+    segment = udp.build(guest, guest_port, *seen, payload) + payload
+    return _packet(guest, seen[0], ipv4.UDP, segment, report)
+
+
+def sent_echo(guest: bytes, identifier: int, sequence: int, seen: bytes, report: IcmpReport) -> bytes:
+    """The echo request that a report is about, as the guest sent it to ``seen``."""
+    message = icmp.build(icmp.ECHO_REQUEST, 0, identifier << 16 | sequence, report.quoted)
+    return _packet(guest, seen, ipv4.ICMP, message, report)
+
+
+def _packet(guest: bytes, seen: bytes, protocol: int, payload: bytes, report: IcmpReport) -> bytes:
+    too_long = (report.kind, report.code) == (icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED)
+    ttl = 1 if report.kind == icmp.TIME_EXCEEDED else 64  # as it would have been where it ended, about
+    header = ipv4.build(guest, seen, protocol, len(payload), ttl=ttl, fragment=ipv4.DF if too_long else 0)
+    return header + payload
+
+
+def relay(stack: IPStack, router: Router, report: IcmpReport, guest: bytes, seen: bytes, packet: bytes) -> bool:
+    """Tell a guest what was reported about ``packet``, which it had sent to ``seen``; False if it is no news to it.
+
+    It comes from who said it, unless that is the host (which is the gateway) or goes by a guest's address.
+    """
+    if report.kind not in _RELAYED:
+        return False  # source quench is deprecated (RFC 6633), redirects are for the host alone
+    rest = 0
+    if (report.kind, report.code) == (icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED):
+        if not _LEAST_MTU <= report.info <= 0xFFFF:
+            return False
+        rest = report.info
+    source = seen if report.offender == report.address else router.source_seen(report.offender)
+    config = stack.config
+    if not any(source) or (config.contains(source) and source != seen):
+        source = config.gateway_address
+    ttl = max(report.ttl - 1, 1) if report.ttl else 64
+    stack.icmp.relay(guest, source, report.kind, report.code, rest, packet, ttl)
+    return True
