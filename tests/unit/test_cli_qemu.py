@@ -156,11 +156,13 @@ def test_the_terminal_is_qemu_s_and_is_put_in_order_after_it() -> None:
         os.close(theirs)
 
 
-def test_capture_and_stats(tmp_path: Path) -> None:
+def test_capture_trace_and_stats(tmp_path: Path) -> None:
     file = tmp_path / "out.pcap"
-    result = run(*qemu("--capture", str(file), "--stats", does="exit 0"))
+    result = run(*qemu("--capture", str(file), "--trace", "-", "--stats", does="exit 0"))
     assert result.returncode == 0
     assert "frames_in" in result.stderr
+    assert re.search(r"^[\d:.]+ in  ARP, Request who-has 10.0.2.2 tell 10.0.2.15$", result.stderr, re.MULTILINE)
+    assert re.search(r"^[\d:.]+ out ARP, Reply 10.0.2.2 is-at", result.stderr, re.MULTILINE)
     assert WHO_HAS in file.read_bytes()
 
 
@@ -172,6 +174,7 @@ def test_capture_and_stats(tmp_path: Path) -> None:
         (["--mac", "52:54:00:00:00:01", "--", "true", "e1000,netdev=slirpy0"], 2, "one of your own"),
         (["--mtu", "70000", "--", "true"], 2, "is not a number from 68 to 65521"),
         (["--capture", "/nowhere/file", "--", "true"], 2, "cannot be written"),
+        (["--trace", "/nowhere/file", "--", "true"], 2, "cannot be written"),
         (["--hostfwd", "tcp:80", "--", "true"], 2, "malformed"),
         ([], 2, "Missing argument"),
         (["--", "/nowhere/qemu"], 127, "/nowhere/qemu: not found"),
@@ -224,6 +227,57 @@ def test_listen_serves_guests_at_each_address(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def ask(sock: socket.socket, number: int) -> None:
+    """Ask who has the gateway, as one of several guests, and wait for the answer."""
+    mac, address = MAC[:5] + bytes((number,)), bytes((10, 0, 2, 20 + number))
+    question = arp.build(arp.ArpPacket(arp.REQUEST, mac, address, bytes(6), GATEWAY))
+    frame = b"\xff" * 6 + mac + b"\x08\x06" + question
+    sock.sendall(len(frame).to_bytes(4, "big") + frame)
+    with sock.makefile("rb") as file:
+        while not is_gateway(file.read(int.from_bytes(file.read(4), "big"))):
+            pass
+
+
+def test_listen_captures_and_traces_each_guest(tmp_path: Path) -> None:
+    """A guest that comes when another has gone takes its place, so that the file does not grow with each."""
+    path, capture, trace = (tmp_path / name for name in ("s", "out.pcapng", "trace"))
+    with started(
+        *SLIRPY, "listen", f"--capture={capture}", f"--trace={trace}", "--stats", f"unix:{path}"
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
+            for number, sock in enumerate((first, second), 1):
+                sock.settimeout(20)
+                sock.connect(str(path))
+                ask(sock, number)
+            first.close()
+            ask(second, 2)  # the end of the first has been seen when this is answered, or with the next
+            with socket.socket(socket.AF_UNIX) as third:
+                third.settimeout(20)
+                third.connect(str(path))
+                ask(third, 3)
+        process.terminate()
+        assert process.wait(20) == 128 + signal.SIGTERM
+        assert re.search(r"link_connections +3\b", process.stderr.read())
+    data = capture.read_bytes()
+    assert [name in data for name in (b"guest1", b"guest2", b"guest3")] == [True, True, False]
+    lines = trace.read_text().splitlines()
+    for guest, address in (("guest1", 21), ("guest2", 22), ("guest1", 23)):
+        assert any(re.search(rf" {guest} in  ARP, .* tell 10\.0\.2\.{address}$", line) for line in lines), lines
+
+
+def test_listen_captures_to_standard_output_and_tells_its_arguments_elsewhere(tmp_path: Path) -> None:
+    with started(*SLIRPY, "listen", "--capture", "-", f"unix:{tmp_path}/s") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("-netdev stream")
+        process.terminate()
+        assert process.wait(20) == 128 + signal.SIGTERM
+        assert os.read(process.stdout.fileno(), 4) == bytes.fromhex("4d3cb2a1")
+
+
 def test_listen_sleeps_while_nothing_happens() -> None:
     with started(*SLIRPY, "listen", "tcp:127.0.0.1:0") as process:
         assert process.stdout is not None
@@ -258,6 +312,9 @@ def test_listen_tells_a_large_mtu() -> None:
         (["unix:/etc/passwd"], "is no socket"),
         (["tcp:127.0.0.1:70000"], "is not a number from 0 to 65535"),
         (["--mtu", "1", "tcp:127.0.0.1:0"], "is not a number from 68 to 65521"),
+        (["--capture", "/nowhere/file", "tcp:127.0.0.1:0"], "cannot be written"),
+        (["--capture", "x,format=jpeg", "tcp:127.0.0.1:0"], "format"),
+        (["--trace", "/nowhere/file", "tcp:127.0.0.1:0"], "cannot be written"),
         ([], "Missing argument"),
     ],
 )

@@ -125,6 +125,26 @@ def test_guests_with_slirpys_own_port(folder: Path) -> None:
     assert not any(path.exists() for path in paths)
 
 
+def test_capture_and_trace_name_the_ports(folder: Path) -> None:
+    one, two, capture, trace = (folder / name for name in ("one", "two", "out.pcapng", "trace"))
+    named = listening(one).replace("stream,", "stream,id=left,")
+    options = [f"--capture={capture}", f"--trace={trace}", "-netdev", "user", "-netdev", named]
+    with switch(*options, "-netdev", listening(two)) as process:
+        with machines(one, two) as made:
+            for number, machine in enumerate(made):
+                machine.guest.configure(f"10.0.2.{number + 21}", 24)
+            ping = made[0].guest.ping("10.0.2.22")
+            until(made, lambda: ping.reply)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 128 + signal.SIGTERM
+    data = capture.read_bytes()
+    assert b"left" in data
+    assert b"stream1" in data
+    assert data.count(ping.payload) == 4  # question and answer, each in at one port and out at the other
+    lines = [line.split(" ", 1)[1] for line in trace.read_text().splitlines() if "ICMP" in line]
+    assert [line[:12].rstrip() for line in lines] == ["left in  IP", "stream1 out", "stream1 in", "left out IP"]
+
+
 @pytest.mark.parametrize("hub", [[], ["--hub"]])
 def test_two_switches_joined_by_a_stream(folder: Path, hub: list[str]) -> None:
     one, two, between = folder / "one", folder / "two", folder / "between"
