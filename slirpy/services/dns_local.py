@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeAlias
 from slirpy.config import Config
 from slirpy.rules.dnsrecord import DnsRecord, DnsReply, name_from_wire, name_to_wire
 from slirpy.services.dns_message import NXDOMAIN, SERVFAIL, Query
-from slirpy.services.dns_question import as_record, question_of
+from slirpy.services.dns_question import as_record, as_sequence, question_of
 
 __all__ = ["Alias", "Leases", "LocalNames", "with_alias"]
 
@@ -125,7 +125,7 @@ class LocalNames:
                 return query.reply(said.value, authoritative=True)
             if said is not None:
                 own[query.name] = []
-                for item in said:
+                for item in as_sequence(said, question):
                     record = as_record(item, question)
                     entry = _Entry(TYPE_NUMBERS[record.type], record.ttl, record.data())
                     self._put(own, name_to_wire(record.name), entry)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from ipaddress import IPv4Address
 
 from slirpy.errors import ConfigError
 from slirpy.rules.dnsrecord import DnsQuestion, DnsRecord, name_from_wire, parse_dns_record
 from slirpy.services.dns_message import Query
 
-__all__ = ["as_record", "question_of"]
+__all__ = ["as_record", "as_sequence", "question_of"]
 
 LIVE_TTL = 30
 
@@ -25,6 +26,19 @@ def question_of(query: Query, guest: bytes) -> DnsQuestion:
     return DnsQuestion(name_from_wire(query.name), kind, IPv4Address(guest))
 
 
+def as_sequence(said: object, question: DnsQuestion) -> Sequence[object]:
+    """Several records as :data:`~slirpy.rules.dnsrecord.DnsAnswerer` may give them.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if isinstance(said, str) or not isinstance(said, Sequence):
+        raise ConfigError(
+            f"dns_answer gave {said!r} for {question.name}; it may give a list of records, a DnsReply, or None"
+        )
+    return said
+
+
 def as_record(item: object, question: DnsQuestion) -> DnsRecord:
     """A record as :data:`~slirpy.rules.dnsrecord.DnsAnswerer` may give it.
 
@@ -35,7 +49,7 @@ def as_record(item: object, question: DnsQuestion) -> DnsRecord:
         return item
     if not isinstance(item, str):
         raise ConfigError(
-            f"dns_answer gave {item!r} for {question.name}; it may give records, their text, addresses, or None"
+            f"dns_answer gave a list with {item!r} for {question.name}; it may have records, their text, addresses"
         )
     try:
         version = ipaddress.ip_address(item).version

@@ -75,7 +75,7 @@ class Server:
 
     def silent_since(self, since: int) -> bool:
         """Whether it has said nothing since then."""
-        return self._heard is None or self._heard < since
+        return self._heard is None or self._heard <= since
 
     def dead(self, now: int) -> bool:
         """Whether many wait for it in vain."""

@@ -7,19 +7,20 @@ import os
 from pathlib import Path
 
 import pytest
-from dnslib import EDNS0, QTYPE, RCODE, RR, A, DNSQuestion, DNSRecord
-from dns_world import FIRST, GUEST, SECOND_SERVER, World, answer_to, ask
+from dns_world import FIRST, SECOND_SERVER, World, answer_to, ask
+from dnslib import EDNS0, QTYPE, RCODE, DNSQuestion, DNSRecord
 from fake_host import FakeTcp
 from fake_network import SECOND, FakeNetwork
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slirpy.config import Config
-from slirpy.interfaces import Datagram, StreamPeer
+from slirpy.interfaces import StreamPeer
 from slirpy.rules.resolver import Resolver
 from slirpy.services.dns import DnsService
 from slirpy.services.dns_message import read_query
 from slirpy.services.resolvers import ResolverList, read_resolv_conf
+
 
 @pytest.fixture
 def world() -> World:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from dnslib import EDNS0, NS, QTYPE, RCODE, RR, SOA, A, DNSRecord, EDNSOption
 from dns_world import FIRST, World, answer_to, ask
+from dnslib import EDNS0, NS, QTYPE, RCODE, RR, SOA, A, DNSRecord, EDNSOption
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -298,7 +298,11 @@ def test_what_dnslib_writes_is_read(names: list[str], cut: int) -> None:
 PARTS = [answer_to(ask().pack())[len(HEAD) :], negative(ask().pack())[len(HEAD) :]]
 
 
-@given(st.sampled_from([b"", *PARTS]), st.binary(max_size=60), st.lists(st.tuples(st.integers(0), st.integers(0, 255))))
+@given(
+    st.sampled_from([b"", *PARTS]),
+    st.binary(max_size=60),
+    st.lists(st.tuples(st.integers(0), st.integers(0, 255))),
+)
 def test_damaged_answers_raise_nothing(part: bytes, tail: bytes, damage: list[tuple[int, int]]) -> None:
     whole = bytearray(HEAD + part + tail)
     for at, value in damage[:5]:
