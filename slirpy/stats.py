@@ -155,9 +155,9 @@ class Stats:
     drop_tftp_unknown: int = _counter("TFTP packet that belongs to no transfer")
     drop_tftp_duplicate: int = _counter("TFTP block or acknowledgement that came again or out of turn")
     guestfwd_flows: int = _counter("connections to targets of guestfwd, and to the SMB server")
-    guestfwd_failed: int = _counter("those whose target could not be reached or started, or was busy for too long")
-    guestfwd_refused: int = _counter("those beyond the bound of programs, threads or tasks, and of those that wait")
-    guestfwd_broken: int = _counter("targets that died: programs that failed, handlers that raised, streams reset")
+    guestfwd_failed: int = _counter("those whose target could not be reached or started")
+    guestfwd_refused: int = _counter("those beyond the bound of programs, threads or tasks")
+    guestfwd_broken: int = _counter("targets that died, or failed: programs, handlers, streams")
 
     def as_dict(self) -> dict[str, int]:
         """All counters by name."""

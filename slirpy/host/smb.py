@@ -49,15 +49,13 @@ log file = {folder}/log/log.smbd
 max log size = 1000
 security = user
 map to guest = Bad User
-guest account = {user}
+guest account = {guest}
 restrict anonymous = 0
 load printers = no
 printing = bsd
 printcap name = /dev/null
 disable spoolss = yes
 usershare max shares = 0
-disable netbios = no
-wins support = no
 dns proxy = no
 
 [{share}]
@@ -148,7 +146,11 @@ class SmbServer:
         (folder / "ncalrpc").chmod(0o755)  # which Samba insists on, whatever the umask
         (folder / "ncalrpc" / "np").mkdir(mode=0o700)
         (folder / "share").symlink_to(share)  # so that no name needs to be written as Samba would read it
-        text = _CONFIGURATION.format(folder=folder, user=user, share=SHARE)
+        # In folders that it makes, the guest account has not the rights of their owner, as a curiosity of Samba's; so
+        # it is not ours. Nothing is done under its name: that is what "force user" says.
+        others = [entry.pw_name for entry in pwd.getpwall() if entry.pw_name != user]
+        guest = "nobody" if "nobody" in others else (others or [user])[0]
+        text = _CONFIGURATION.format(folder=folder, user=user, guest=guest, share=SHARE)
         (folder / "smb.conf").write_text(text)
 
     def _try(self, path: str, what: str) -> None:
