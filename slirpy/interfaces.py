@@ -61,6 +61,8 @@ class LinkFeatures:
     """The link accepts frames with partial checksums (see :class:`Frame`)."""
     segmentation_offload: bool = False
     """The link accepts TCP frames, IPv4 and IPv6, up to 65535 bytes of IP packet with ``gso_size`` set."""
+    udp_segmentation_offload: bool = False
+    """The same for UDP: many datagrams of ``gso_size`` bytes, the last perhaps shorter, under one header."""
 
 
 class Link(Protocol):
@@ -255,6 +257,15 @@ class DatagramPeer(Protocol):
             ttl: time to live, 1 to 255; 0 is what was last used, or the system's.
             whole: True forbids to fragment it, here and on the way (DF); False allows it; None is what was last
                 used, or what the system likes.
+        """
+        ...
+
+    def send_many(
+        self, payloads: Sequence[Buffer], address: bytes, port: int, ttl: int = 0, whole: bool | None = None
+    ) -> tuple[int, int]:
+        """Send datagrams in order, as :meth:`send` does, until one is refused.
+
+        Returns how many were sent, and the ``errno`` value of the refusal, or 0.
         """
         ...
 

@@ -111,6 +111,7 @@ class Stats:
     tcp_flows_refused: int = _counter("TCP connections that the host's side refused")
     tcp_flows_evicted: int = _counter("TCP connections closed to make room for another")
     tcp_fastpath: int = _counter("segments handled by the fast path")
+    udp_fastpath: int = _counter("datagrams of guests handled by the fast path")
     # ---------------------------------------------------------------------------------------- services
     dhcp_discover: int = _counter("DHCP DISCOVER received")
     dhcp_request: int = _counter("DHCP REQUEST received")

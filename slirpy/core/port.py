@@ -55,6 +55,7 @@ class LinkPort:
         "link",
         "mtu",
         "segmentation_offload",
+        "udp_segmentation_offload",
     )
 
     def __init__(self, owner: PortOwner, link: Link, mtu: int) -> None:
@@ -65,6 +66,7 @@ class LinkPort:
         """Largest IP packet in bytes."""
         self.checksum_offload = features.checksum_offload
         self.segmentation_offload = features.checksum_offload and features.segmentation_offload
+        self.udp_segmentation_offload = features.checksum_offload and features.udp_segmentation_offload
         self.blocked = False
         """The link has no room; TCP waits."""
         self.closed = False

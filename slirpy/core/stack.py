@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import Protocol
 
 from slirpy.config import Config
 from slirpy.core.demux import Arrival, Demux
@@ -22,6 +23,8 @@ from slirpy.core.port import LinkPort
 from slirpy.core.switch import Switch
 from slirpy.core.tcpflow import TcpFlow
 from slirpy.core.timers import Timers
+from slirpy.core.udpout import send_datagrams
+from slirpy.core.udppath import UdpPath, udp_fastpath
 from slirpy.interfaces import (
     Buffer,
     Frame,
@@ -42,6 +45,15 @@ _UNSPECIFIED = b"\0\0\0\0"
 _MIN_FAST = 54
 HISTORY = 256
 """Flows that are over and still told of."""
+
+
+class Marked(Protocol):
+    """A flow that has asked for its turn at the next flush."""
+
+    dirty: bool
+
+    def service(self, now: int) -> None:
+        """Carry on with everything that is due."""
 
 
 class IPStack:
@@ -65,8 +77,9 @@ class IPStack:
         self.fastpath = True
         self.timers = Timers()
         self.ports: list[LinkPort] = []
-        self.dirty: list[TcpFlow] = []
+        self.dirty: list[Marked] = []
         self.tcp_flows: dict[bytes, TcpFlow] = {}
+        self.udp_paths: dict[bytes, UdpPath] = {}
         self.closed_flows: deque[FlowInfo] = deque(maxlen=HISTORY)
         self.services: dict[tuple[bytes, int], Service] = {}
         self.conversations: dict[tuple[bytes, int, bytes, int], Service] = {}
@@ -134,8 +147,12 @@ class IPStack:
         view = memoryview(frame)
         stats.frames_in += 1
         stats.bytes_in += len(view)
-        if len(view) >= _MIN_FAST and self.fastpath and tcp_fastpath(self, port, view, checksummed):
-            return
+        if len(view) >= _MIN_FAST and self.fastpath:
+            if view[23] == ipv4.TCP:
+                if tcp_fastpath(self, port, view, checksummed):
+                    return
+            elif udp_fastpath(self, port, view, checksummed):
+                return
         if len(view) < ethernet.HEADER_LENGTH:
             stats.drop_ethernet_short += 1
             return
@@ -276,6 +293,17 @@ class IPStack:
         port = sink if isinstance(sink, LinkPort) else None
         neighbor = Neighbor(destination) if mac is not None and port else self.neighbors.get(destination)
         self.send_ip(neighbor, source, destination, ipv4.UDP, b"".join((header, payload)), mac=mac, port=port)
+
+    def send_datagrams(
+        self,
+        source: bytes,
+        source_port: int,
+        destination: bytes,
+        destination_port: int,
+        payloads: Sequence[Buffer],
+    ) -> None:
+        """Send several UDP datagrams to a guest, which a link may take as one large frame."""
+        send_datagrams(self, source, source_port, destination, destination_port, payloads)
 
     # -------------------------------------------------------------------------- for NAT and services
 

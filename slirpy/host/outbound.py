@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from slirpy.errors import ConfigError
@@ -144,6 +145,18 @@ class OutboundDatagram:
 
     def send(self, payload: Buffer, address: bytes, port: int, ttl: int = 0, whole: bool | None = None) -> int:
         """Send one datagram; see :meth:`slirpy.interfaces.DatagramPeer.send`."""
+        return self._choose(address) or self._last.send(payload, address, port, ttl, whole)
+
+    def send_many(
+        self, payloads: Sequence[Buffer], address: bytes, port: int, ttl: int = 0, whole: bool | None = None
+    ) -> tuple[int, int]:
+        """Send datagrams in order; see :meth:`slirpy.interfaces.DatagramPeer.send_many`."""
+        if error := self._choose(address):
+            return 0, error
+        return self._last.send_many(payloads, address, port, ttl, whole)
+
+    def _choose(self, address: bytes) -> int:
+        """Have ``_last`` be the socket for a destination; an ``errno`` value if there is none, else 0."""
         self._last = self._outward
         if is_loopback(address):
             if self._loop is None:
@@ -154,7 +167,7 @@ class OutboundDatagram:
                 except OSError as error:
                     return error.errno or errno.EIO
             self._last = self._loop
-        return self._last.send(payload, address, port, ttl, whole)
+        return 0
 
     def close(self) -> None:
         """Release both; see :meth:`slirpy.interfaces.DatagramPeer.close`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from slirpy.host.simpath import PLAIN, Shape, shaped
@@ -84,6 +84,15 @@ class SimDatagram:
         self._shape = shaped(self._shape, ttl, whole)
         source = host if any(host) else self._sim.source_for(address)
         return self._sim.carry(data, (source, own_port), (address, port), self, self._shape)
+
+    def send_many(
+        self, payloads: Sequence[Buffer], address: bytes, port: int, ttl: int = 0, whole: bool | None = None
+    ) -> tuple[int, int]:
+        """See :meth:`slirpy.interfaces.DatagramPeer.send_many`."""
+        for sent, payload in enumerate(payloads):
+            if error := self.send(payload, address, port, ttl, whole):
+                return sent, error
+        return len(payloads), 0
 
     def close(self) -> None:
         """See :meth:`slirpy.interfaces.DatagramPeer.close`."""

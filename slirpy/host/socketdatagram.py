@@ -5,19 +5,27 @@ from __future__ import annotations
 import abc
 import errno
 import socket
+import sys
+from collections.abc import Sequence
+from struct import Struct
 from typing import TYPE_CHECKING
 
 from slirpy.host.addresses import name_of, place_of
 from slirpy.host.ipoptions import hear_ttl, queued_errors, set_ttl, set_whole
 from slirpy.interfaces import READ, Buffer, DatagramOwner, IcmpReport
+from slirpy.wire.udp import run_length
 
 if TYPE_CHECKING:
     from slirpy.host.sockets import SocketHost
 
 __all__ = ["PacketSocket", "SocketDatagram"]
 
-_BATCH = 64  # packets taken from one socket before others have their turn
+_BATCH = 128  # packets taken from one socket before others have their turn
 _DATAGRAM_MAX = 65535
+# <linux/udp.h>: the system cuts one large datagram into many, which is quicker than many calls.
+_SOL_UDP, _UDP_SEGMENT = 17, 103
+_UINT16 = Struct("=H")
+_can_segment = sys.platform == "linux"
 
 
 class PacketSocket(abc.ABC):
@@ -53,6 +61,23 @@ class PacketSocket(abc.ABC):
                     self.mtu = 0
                     self._read_errors()  # which tell the MTU
                 return error.errno or errno.EIO
+        return 0
+
+    def _transmit_run(
+        self, payloads: Sequence[Buffer], name: tuple[str, int], ttl: int, whole: bool | None
+    ) -> int | None:
+        """Send several datagrams of one size by one call; None if this system or this path cannot."""
+        sock = self._sock
+        if sock is None or not _can_segment:
+            return None
+        if (ttl and ttl != self._ttl) or (whole is not None and whole is not self._whole):
+            self._shape(sock, ttl, whole)
+        try:
+            sock.sendmsg(payloads, [(_SOL_UDP, _UDP_SEGMENT, _UINT16.pack(len(payloads[0])))], 0, name)
+        except BlockingIOError:
+            return errno.EAGAIN
+        except OSError:
+            return None  # too long for the path, or about an earlier packet: one by one it will be known
         return 0
 
     def _shape(self, sock: socket.socket, ttl: int, whole: bool | None) -> None:
@@ -121,12 +146,14 @@ class PacketSocket(abc.ABC):
 class SocketDatagram(PacketSocket):
     """A :class:`~slirpy.interfaces.DatagramPeer` on a UDP socket."""
 
-    __slots__ = ("_address", "_owner", "_size")
+    __slots__ = ("_address", "_name", "_owner", "_place", "_size")
 
     def __init__(self, host: SocketHost, sock: socket.socket, owner: DatagramOwner) -> None:
         self._owner: DatagramOwner | None = owner
         self._address = place_of(sock.getsockname())
         self._size = len(self._address[0])
+        self._name: object = None
+        self._place = b"", 0
         super().__init__(host, sock)
 
     @property
@@ -140,10 +167,35 @@ class SocketDatagram(PacketSocket):
             return errno.EAFNOSUPPORT if self._sock is not None else errno.EBADF
         return self._transmit(payload, name_of(address, port), ttl, whole)
 
+    def send_many(
+        self, payloads: Sequence[Buffer], address: bytes, port: int, ttl: int = 0, whole: bool | None = None
+    ) -> tuple[int, int]:
+        """Send datagrams in order; see :meth:`slirpy.interfaces.DatagramPeer.send_many`."""
+        if len(address) != self._size:
+            return 0, errno.EAFNOSUPPORT if self._sock is not None else errno.EBADF
+        name = name_of(address, port)
+        sent = 0
+        while sent < len(payloads):
+            count = run_length(payloads, sent)
+            error = self._transmit_run(payloads[sent : sent + count], name, ttl, whole) if count > 1 else None
+            if error is None:
+                for payload in payloads[sent : sent + count]:
+                    error = self._transmit(payload, name, ttl, whole)
+                    if error:
+                        return sent, error
+                    sent += 1
+            elif error:
+                return sent, error
+            else:
+                sent += count
+        return sent, 0
+
     def _receive(self, sock: socket.socket) -> None:
         payload, name = sock.recvfrom(_DATAGRAM_MAX)
+        if name != self._name:  # mostly one and the same far side speaks
+            self._name, self._place = name, place_of(name)
         if self._owner is not None:
-            self._owner.datagram(payload, *place_of(name))
+            self._owner.datagram(payload, *self._place)
 
     def _failed(self, error: int, report: IcmpReport | None) -> None:
         if self._owner is not None:

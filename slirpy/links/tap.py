@@ -23,20 +23,23 @@ _VNET = struct.Struct("=BBHHHH")
 """Flags, segmentation type, header length, segment size, checksum start and offset; in the machine's byte order."""
 _unpack_gso_size = struct.Struct("=H").unpack_from
 _NEEDS_CSUM, _DATA_VALID = 1, 2
-_GSO_NONE, _GSO_TCPV4, _GSO_TCPV6 = 0, 1, 4
+_GSO_NONE, _GSO_TCPV4, _GSO_TCPV6, _GSO_UDP_L4 = 0, 1, 4, 5
 
 # <linux/if_tun.h>
 _TUNSETIFF, _TUNGETIFF, _TUNSETOFFLOAD = 0x400454CA, 0x800454D2, 0x400454D0
 _TUNGETVNETHDRSZ, _TUNSETVNETHDRSZ = 0x800454D7, 0x400454D8
 _IFF_TAP, _IFF_MULTI_QUEUE, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x0100, 0x1000, 0x4000
-_TUN_F_CSUM, _TUN_F_TSO4, _TUN_F_TSO6, _TUN_F_TSO_ECN = 1, 2, 4, 8
+_TUN_F_CSUM, _TUN_F_TSO4, _TUN_F_TSO6, _TUN_F_TSO_ECN, _TUN_F_USO = 1, 2, 4, 8, 0x60
 _OFFLOADS = _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6 | _TUN_F_TSO_ECN
 _NAME_LENGTH = 15
+_UDP_CSUM_OFFSET = 6
 _ETHERTYPE_IPV6 = 0x86  # the first byte of it
 
-_BATCH = 16
-"""Frames read at a time: a MiB at most, which the processor's cache holds until the flush."""
 _FRAME_ROOM = 65535 + 14 + 4
+_ARENA = 16 * _FRAME_ROOM
+"""What is read at a time, a MiB, which the processor's cache holds until the flush."""
+_BATCH = 64
+"""Frames read at a time, if they are small."""
 
 
 def open_tap(name: str, *, existing: bool = False, offloads: bool = True) -> tuple[int, str]:
@@ -103,11 +106,12 @@ def open_tap(name: str, *, existing: bool = False, offloads: bool = True) -> tup
     return fd, given[:16].rstrip(b"\0").decode()
 
 
-def _probe(fd: int) -> tuple[int, bool]:
+def _probe(fd: int) -> tuple[int, bool, bool]:
     """What is before each frame on a descriptor, and whether it can do offloads, which are then turned on.
 
     Returns:
-        The size of the virtio-net header, 0 for none; and whether checksums and segmentation are left to each other.
+        The size of the virtio-net header, 0 for none; whether checksums and segmentation are left to each other; and
+        whether the kernel also cuts UDP for us.
 
     Raises:
         LinkError: it is not the descriptor of a TAP interface, or one that cannot be used.
@@ -133,13 +137,19 @@ def _probe(fd: int) -> tuple[int, bool]:
             fcntl.ioctl(fd, _TUNSETOFFLOAD, 0)  # who had the interface before us may have left them on
         except OSError:
             pass  # such an interface has none
-        return 0, False
+        return 0, False, False
     (size,) = struct.unpack("i", fcntl.ioctl(fd, _TUNGETVNETHDRSZ, bytes(4)))
+    cuts_udp = True
+    try:
+        # Only to see whether the kernel (6.2 and newer) knows of it: what it takes needs no consent of ours.
+        fcntl.ioctl(fd, _TUNSETOFFLOAD, _OFFLOADS | _TUN_F_USO)
+    except OSError:
+        cuts_udp = False
     try:
         fcntl.ioctl(fd, _TUNSETOFFLOAD, _OFFLOADS)
     except OSError:
-        return size, False
-    return size, True
+        return size, False, False
+    return size, True, cuts_udp
 
 
 def _reason(error: OSError) -> str:
@@ -163,12 +173,17 @@ class TapLink:
     features: LinkFeatures
 
     def __init__(self, fd: int, mtu: int | None = None) -> None:
-        size, offloads = _probe(fd)
-        self.features = LinkFeatures(mtu=mtu, checksum_offload=offloads, segmentation_offload=offloads)
+        size, offloads, cuts_udp = _probe(fd)
+        self.features = LinkFeatures(
+            mtu=mtu,
+            checksum_offload=offloads,
+            segmentation_offload=offloads,
+            udp_segmentation_offload=cuts_udp,
+        )
         self._fd = fd
         self._header = bytearray(size)
         self._plain = bytes(size)
-        self._pool = [memoryview(bytearray(_FRAME_ROOM)) for _ in range(_BATCH)]
+        self._arena = memoryview(bytearray(_ARENA))
         self._sink: LinkSink | None = None
         self._poller: Poller | None = None
         self._waiting = False
@@ -189,14 +204,17 @@ class TapLink:
             self._read()
 
     def _read(self) -> None:
-        """Read a batch; the buffers are used again after the flush that follows it."""
+        """Read a batch; its memory is used again after the flush that follows it."""
         sink, fd, header = self._sink, self._fd, self._header
         if sink is None:
             return
         readv, size = os.readv, len(header)
-        for buffer in self._pool:
+        arena, start = self._arena, 0
+        for _ in range(_BATCH):
+            if start > _ARENA - _FRAME_ROOM:
+                return
             try:
-                length = readv(fd, (header, buffer)) - size
+                length = readv(fd, (header, arena[start : start + _FRAME_ROOM])) - size
             except BlockingIOError:
                 return
             except InterruptedError:
@@ -208,7 +226,8 @@ class TapLink:
                 # NEEDS_CSUM: the sum is left to us, and we need none. DATA_VALID: the kernel has checked it.
                 checksummed = bool(size and header[0] & (_NEEDS_CSUM | _DATA_VALID))
                 gso_size = _unpack_gso_size(header, 4)[0] if size and header[1] else 0
-                sink.input(buffer[:length], checksummed, gso_size)
+                sink.input(arena[start : start + length], checksummed, gso_size)
+                start += length
 
     def send(self, frames: Sequence[Frame]) -> int:
         """Write each frame; the kernel takes one at a time."""
@@ -235,7 +254,9 @@ class TapLink:
         if len(self._headers) > 256:
             self._headers.clear()
         kind = _GSO_NONE
-        if gso_size:
+        if gso_size and csum_offset == _UDP_CSUM_OFFSET:
+            kind = _GSO_UDP_L4
+        elif gso_size:
             kind = _GSO_TCPV6 if ethertype == _ETHERTYPE_IPV6 else _GSO_TCPV4
         packed = _VNET.pack(_NEEDS_CSUM, kind, header_length, gso_size, csum_start, csum_offset)
         packed = packed.ljust(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from slirpy.core.demux import Arrival
 from slirpy.core.flows import FlowInfo
 from slirpy.core.timers import Alarm
+from slirpy.core.udppath import UdpPath
 from slirpy.interfaces import DatagramPeer, FlowRequest, HostNetwork, IcmpReport, IPProtocol
 from slirpy.nat.limits import Evictor
 from slirpy.nat.reports import REFUSAL_CODES, out_of_time, relay, sent_udp, tell_errno
@@ -29,6 +30,8 @@ IDLE_TIMEOUT = 240 * SECOND
 """RFC 4787, REQ-5, asks for two minutes at least."""
 MAX_FLOWS = 4096
 """Each costs a descriptor of the host's."""
+MAX_PATHS = 64
+"""Destinations of one flow that have a fast path."""
 MAX_ROUTES = 1024
 """Destinations of one flow whose routes are remembered."""
 
@@ -36,8 +39,9 @@ MAX_ROUTES = 1024
 class UdpFlow:
     """A guest's (address, port), and the socket that stands for it. Owner of that socket."""
 
-    __slots__ = ("_alarm", "_nat", "_seen", "_targets", "bytes_in", "bytes_out", "guest", "guest_port", "inbound",
-                 "key", "last_activity", "packets_in", "packets_out", "peer", "started")  # fmt: skip
+    __slots__ = ("_alarm", "_came", "_nat", "_paths", "_seen", "_targets", "_waiting", "bytes_in", "bytes_out",
+                 "dirty", "guest", "guest_port", "inbound", "key", "last_activity", "packets_in", "packets_out",
+                 "path", "peer", "pending", "started")  # fmt: skip
 
     def __init__(self, nat: UdpNat, guest: bytes, guest_port: int, *, inbound: bool = False) -> None:
         now = nat.stack.now
@@ -53,6 +57,14 @@ class UdpFlow:
         self._targets: dict[tuple[bytes, int], tuple[DatagramPeer | None, bytes, int]] = {}
         # The other way, where a policy made the two differ.
         self._seen: dict[tuple[bytes, int], tuple[bytes, int]] = {}
+        self.dirty = False
+        # From the guest, by the fast path: see :class:`~slirpy.core.udppath.UdpSender`.
+        self.pending: list[memoryview] = []
+        self.path: UdpPath | None = None
+        self._paths: list[UdpPath] = []
+        # To the guest: payloads of this batch, and whom they came from, as the guest sees it.
+        self._waiting: list[bytes] = []
+        self._came: tuple[bytes, int] | None = None
         self._alarm = Alarm(nat.stack.timers, self._check_idle)
         self._alarm.set(now + IDLE_TIMEOUT)
 
@@ -72,6 +84,7 @@ class UdpFlow:
             if route is None:
                 return
             target = self.lead(destination, route)
+        self.send_pending()  # a flow's datagrams stay in order
         via, address, port = target
         stack = self._nat.stack
         header = arrival.header
@@ -93,6 +106,71 @@ class UdpFlow:
         elif error:
             stack.stats.drop_udp_host_error += 1
             tell_errno(stack, arrival, error, peer.mtu)
+        else:
+            self._lay_path(arrival, (peer, address, port), ttl)
+
+    # ------------------------------------------------------------------------- the fast path's side
+
+    def _lay_path(self, arrival: Arrival, target: tuple[DatagramPeer, bytes, int], ttl: int) -> None:
+        """The next datagrams like this one need not come here."""
+        header, paths = arrival.header, self._nat.stack.udp_paths
+        if header.header_length != ipv4.HEADER_LENGTH or header.fragment & (ipv4.MF | ipv4.OFFSET_MASK):
+            return
+        key = bytes(arrival.packet[12:24])
+        shape = header.ttl, header.fragment, ttl
+        old = paths.get(key)
+        if old is None:
+            if len(self._paths) >= MAX_PATHS:
+                self._forget_paths()
+        else:
+            self._paths.remove(old)
+        path = paths[key] = UdpPath(key, arrival.macs, arrival.neighbor, shape, self, target)
+        self._paths.append(path)
+
+    def _forget_paths(self) -> None:
+        """What comes next goes the slow way again."""
+        self.send_pending()
+        paths = self._nat.stack.udp_paths
+        for path in self._paths:
+            del paths[path.key]
+        self._paths.clear()
+        self.path = None
+
+    def mark(self) -> None:
+        """Ask for :meth:`service` at the next flush."""
+        if not self.dirty:
+            self.dirty = True
+            self._nat.stack.dirty.append(self)
+
+    def service(self, now: int) -> None:
+        """Carry on, both ways, what waits for the flush."""
+        self.send_pending()
+        self._deliver()
+
+    def send_pending(self) -> None:
+        """Send what the fast path has left for the flush."""
+        path = self.path
+        if not self.pending or path is None:
+            return
+        payloads, self.pending = self.pending, []
+        stats = self._nat.stack.stats
+        self.last_activity = self._nat.stack.now
+        self.packets_in += len(payloads)
+        self.bytes_in += sum(map(len, payloads))
+        while payloads:
+            sent, error = path.peer.send_many(
+                payloads, path.address, path.port, path.onward_ttl, bool(path.fragment & ipv4.DF)
+            )
+            if not error:
+                return
+            if error in (errno.EAGAIN, errno.ENOBUFS):
+                stats.drop_udp_host_full += len(payloads) - sent
+                return
+            stats.drop_udp_host_error += 1
+            self._forget_paths()  # the next one goes the slow way, which tells the guest why
+            payloads = payloads[sent + 1 :]
+
+    # -----------------------------------------------------------------------------------------------
 
     def lead(self, destination: tuple[bytes, int], route: Route) -> tuple[DatagramPeer | None, bytes, int]:
         """From now on what the guest calls ``destination`` leads to ``route``."""
@@ -108,6 +186,7 @@ class UdpFlow:
         if len(self._targets) >= MAX_ROUTES:
             self._targets.clear()
             self._seen.clear()
+        self._forget_paths()
         self._targets[seen] = target
 
     def datagram(self, payload: bytes, address: bytes, port: int) -> None:
@@ -123,11 +202,22 @@ class UdpFlow:
         self._to_guest(seen, payload)
 
     def _to_guest(self, seen: tuple[bytes, int], payload: bytes) -> None:
+        if seen != self._came:
+            self._deliver()
+            self._came = seen
+        self._waiting.append(payload)
+        self.mark()
+
+    def _deliver(self) -> None:
+        """Send to the guest what has come for it since the last flush."""
+        if not self._waiting or self._came is None:
+            return
+        payloads, self._waiting = self._waiting, []
         stack = self._nat.stack
         self.last_activity = stack.now
-        self.packets_out += 1
-        self.bytes_out += len(payload)
-        stack.send_datagram(*seen, self.guest, self.guest_port, payload)
+        self.packets_out += len(payloads)
+        self.bytes_out += sum(map(len, payloads))
+        stack.send_datagrams(*self._came, self.guest, self.guest_port, payloads)
 
     def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
         """An earlier datagram was refused: here, on its way, or where it went."""
@@ -164,6 +254,9 @@ class UdpFlow:
 
     def close(self) -> None:
         """Release the socket and the timer."""
+        self.send_pending()
+        self._deliver()
+        self._forget_paths()
         self._alarm.cancel()
         if self.peer is not None:
             self.peer.close()

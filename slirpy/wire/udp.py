@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from struct import Struct
 
 from slirpy.interfaces import Buffer
 from slirpy.wire.checksum import checksum, ones_sum
 
-__all__ = ["HEADER", "HEADER_LENGTH", "MAX_PAYLOAD", "build"]
+__all__ = ["HEADER", "HEADER_LENGTH", "MAX_PAYLOAD", "build", "run_length"]
 
 HEADER_LENGTH = 8
 MAX_PAYLOAD = 65535 - 20 - HEADER_LENGTH
 """Most bytes that a datagram in an IPv4 packet without options can carry."""
 HEADER = Struct("!HHHH")
 """Source port, destination port, length, checksum."""
+
+
+_RUN = 64
+_RUN_BYTES = 65000  # with headers it is still an IP packet
+
+
+def run_length(payloads: Sequence[Buffer], start: int) -> int:
+    """How many datagrams from ``start`` on may be one large one that is cut later.
+
+    They are of one size, which is not 0; the last may be shorter. No more than 64, which is what Linux takes, and
+    no more than fit into an IP packet.
+    """
+    size = total = len(payloads[start])
+    count = 1
+    for index in range(start + 1, min(start + _RUN, len(payloads)) if size else 0):
+        length = len(payloads[index])
+        total += length
+        if not 0 < length <= size or total > _RUN_BYTES:
+            break
+        count += 1
+        if length < size:
+            break
+    return count
 
 
 def build(source: bytes, source_port: int, destination: bytes, destination_port: int, payload: Buffer) -> bytes:

@@ -565,6 +565,41 @@ def test_udp_many_at_once(driver: Driver) -> None:
     assert [int(payload) for payload, _ in notes.received] == list(range(150))
 
 
+def _wait_for(driver: Driver, notes: DatagramNotes, expected: list[tuple[bytes, Place]]) -> None:
+    driver.wait(lambda: len(notes.received) == len(expected))
+    assert notes.received == expected
+
+
+def test_udp_many_by_one_call(driver: Driver) -> None:
+    place = driver.udp_echo()
+    notes = DatagramNotes()
+    peer = driver.host.open_udp(notes)
+    assert peer is not None
+    # Runs of one size with a shorter one at the end, longer ones, empty ones, more than one call takes.
+    sizes = [100] * 70 + [99, 100, 100, 0, 0, 7] + [1400] * 50 + [1401, 1, 9000, 9000] + [20000] * 4
+    payloads = [bytes([number & 0xFF]) * size for number, size in enumerate(sizes)]
+    expected: list[tuple[bytes, Place]] = []
+    for start in range(0, len(payloads), 40):  # in parts, so that no buffer of the system's overflows
+        part = payloads[start : start + 40]
+        assert peer.send_many([memoryview(payload) for payload in part], *place) == (len(part), 0)
+        expected += [(payload, place) for payload in part]
+        _wait_for(driver, notes, expected)
+    assert peer.send_many([], *place) == (0, 0)
+
+
+def test_udp_many_until_one_is_refused(driver: Driver) -> None:
+    place = driver.udp_echo()
+    notes = DatagramNotes()
+    peer = driver.host.open_udp(notes)
+    assert peer is not None
+    assert peer.send_many([b"one", b"two", bytes(65508), b"never"], *place) == (2, errno.EMSGSIZE)
+    driver.wait(lambda: len(notes.received) == 2)
+    assert [payload for payload, _ in notes.received] == [b"one", b"two"]
+    assert peer.send_many([b"x", b"y"], LOOPBACK6, 9) == (0, errno.EAFNOSUPPORT)
+    peer.close()
+    assert peer.send_many([b"x", b"y"], *place) == (0, errno.EBADF)
+
+
 def test_udp_bound(driver: Driver) -> None:
     notes = DatagramNotes()
     peer = driver.host.bind_udp(LOOPBACK, 0, notes)

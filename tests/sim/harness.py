@@ -116,7 +116,9 @@ def segments(frame: Frame) -> list[bytes]:
         assert not frame.gso_size
         return [whole]
     at = frame.csum_start + frame.csum_offset
-    assert (frame.csum_start, frame.csum_offset) == (34, 16), "only TCP frames are left unfinished"
+    assert (frame.csum_start, frame.csum_offset) in ((34, 16), (34, 6)), "neither TCP nor UDP"
+    if frame.csum_offset == 6:
+        return datagrams(frame, whole)
     pseudo = whole[26:34] + struct.pack("!HH", whole[23], len(whole) - 34)
     assert whole[at : at + 2] == (rfc1071(pseudo) ^ 0xFFFF).to_bytes(2, "big") or rfc1071(pseudo) in (0, 0xFFFF)
     start = 34 + (whole[46] >> 4) * 4
@@ -139,6 +141,29 @@ def segments(frame: Frame) -> list[bytes]:
         part = bytes(header[14:]) + piece
         header[50:52] = transport_sum(part).to_bytes(2, "big")
         out.append(bytes(header) + piece)
+    return out
+
+
+def datagrams(frame: Frame, whole: bytes) -> list[bytes]:
+    """The UDP datagrams that a kernel makes of one large frame."""
+    length = int.from_bytes(whole[38:40], "big")
+    assert whole[23] == 17
+    assert len(whole) == 34 + length == 14 + int.from_bytes(whole[16:18], "big")
+    pseudo = whole[26:34] + struct.pack("!HH", 17, length)
+    assert whole[40:42] == (rfc1071(pseudo) ^ 0xFFFF).to_bytes(2, "big") or rfc1071(pseudo) in (0, 0xFFFF)
+    data = whole[42:]
+    step = frame.gso_size or len(data)
+    if frame.gso_size:
+        assert step < len(data) <= 64 * step
+    out = []
+    for offset in range(0, len(data), step):
+        sport, dport = struct.unpack("!HH", whole[34:38])
+        segment = udp_segment(data[offset : offset + step], sport, dport, whole[26:30], whole[30:34])
+        header = bytearray(whole[14:34])
+        header[2:4] = (20 + len(segment)).to_bytes(2, "big")
+        header[10:12] = b"\0\0"
+        header[10:12] = rfc1071(bytes(header)).to_bytes(2, "big")
+        out.append((whole[:14] + bytes(header) + segment).ljust(60, b"\0"))
     return out
 
 

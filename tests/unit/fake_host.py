@@ -37,6 +37,14 @@ class FakeUdp:
         self.sent.append((bytes(payload), address, port))
         return self.error
 
+    def send_many(
+        self, payloads: Sequence[Buffer], address: bytes, port: int, ttl: int = 0, whole: bool | None = None
+    ) -> tuple[int, int]:
+        for sent, payload in enumerate(payloads):
+            if error := self.send(payload, address, port, ttl, whole):
+                return sent, error
+        return len(payloads), 0
+
     def close(self) -> None:
         self.closed = True
 

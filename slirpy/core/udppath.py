@@ -1,0 +1,106 @@
+"""The fast path of UDP: a datagram of a flow that goes where the one before it went, in the same manner.
+
+One ``unpack`` reads all headers, one dict lookup finds the :class:`UdpPath`. What is not exactly the common case
+returns False, having changed nothing, and goes the slow way (``core/demux.py`` and ``nat/udp.py``), which lays the
+paths. Datagrams of one batch wait for the flush, so that the host's system can take many of them by one call.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Protocol
+
+from slirpy.interfaces import DatagramPeer
+from slirpy.wire.checksum import ones_sum
+from slirpy.wire.ipv4 import UDP
+
+if TYPE_CHECKING:
+    from slirpy.core.neighbor import Neighbor
+    from slirpy.core.port import LinkPort
+    from slirpy.core.stack import IPStack
+
+__all__ = ["HEADERS_LENGTH", "UdpPath", "UdpSender", "udp_fastpath"]
+
+HEADERS_LENGTH = 42
+"""Ethernet, IPv4 without options, UDP."""
+# MACs, EtherType; version, TOS, total length, identification, fragment, TTL, protocol, checksum, addresses and
+# ports; length, checksum.
+_unpack = Struct("!12sHBBHHHBBH12sHH").unpack_from
+
+
+class UdpSender(Protocol):
+    """A flow, as far as the fast path knows it."""
+
+    dirty: bool
+    """Its turn at the next flush is asked for."""
+    pending: list[memoryview]
+    """Payloads of this batch that wait for the flush, all for ``path``."""
+    path: UdpPath | None
+
+    def mark(self) -> None:
+        """Ask to be served at the next flush."""
+
+    def send_pending(self) -> None:
+        """Send what waits."""
+
+
+class UdpPath:
+    """How datagrams from one address and port of a guest to one destination have been carried on.
+
+    Attributes:
+        key: source, source port, destination, destination port as they lie in the guest's headers.
+        macs: destination and source MAC address of the guest's frames.
+        ttl: time to live, as the guest sends it.
+        fragment: the IPv4 header's field with DF, as the guest sends it.
+        onward_ttl: time to live beyond us.
+        peer: the host's socket.
+        address: of the far side, as the host knows it; and ``port``.
+    """
+
+    __slots__ = ("address", "flow", "fragment", "key", "macs", "neighbor", "onward_ttl", "peer", "port",
+                 "ttl")  # fmt: skip
+
+    def __init__(
+        self,
+        key: bytes,
+        macs: bytes,
+        neighbor: Neighbor,
+        shape: tuple[int, int, int],
+        flow: UdpSender,
+        target: tuple[DatagramPeer, bytes, int],
+    ) -> None:
+        """``shape`` is ``ttl``, ``fragment`` and ``onward_ttl``, ``target`` is ``peer``, ``address`` and ``port``."""
+        self.key = key
+        self.macs = macs
+        self.neighbor = neighbor
+        self.ttl, self.fragment, self.onward_ttl = shape
+        self.flow = flow
+        self.peer, self.address, self.port = target
+
+
+def udp_fastpath(stack: IPStack, port: LinkPort, frame: memoryview, checksummed: bool) -> bool:
+    """Handle ``frame`` if it is the common case. ``frame`` has at least 42 bytes."""
+    macs, ethertype, version, _, total, _, fragment, ttl, protocol, _, key, length, field = _unpack(frame)
+    if protocol != UDP or version != 0x45 or ethertype != 0x0800:
+        return False
+    path: UdpPath | None = stack.udp_paths.get(key)
+    if path is None or path.ttl != ttl or path.fragment != fragment:
+        return False
+    neighbor = path.neighbor
+    if path.macs != macs or neighbor.port is not port or total != length + 20:
+        return False
+    end = 34 + length
+    if length < 8 or end > len(frame) or ones_sum(frame[14:34]):
+        return False
+    if field and not checksummed and (ones_sum(frame[26:end]) + UDP + length) % 65535:
+        return False
+    flow = path.flow
+    if flow.path is not path:
+        flow.send_pending()  # a flow's datagrams stay in order, whoever they are for
+        flow.path = path
+    flow.pending.append(frame[HEADERS_LENGTH:end])
+    if not flow.dirty:
+        flow.mark()
+    neighbor.seen = stack.now
+    stack.stats.udp_fastpath += 1
+    return True

@@ -1,0 +1,250 @@
+"""The fast path of UDP against the slow one, and large frames of many datagrams against single ones."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from random import Random
+
+import pytest
+from harness import GATEWAY_MAC, GUEST, GUEST_MAC, WORLD, Net, config, eth, ip, ipv4, udp, udp_segment
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slirpy.interfaces import LinkFeatures
+from slirpy.wire.ipv4 import DF
+from slirpy.wire.udp import run_length
+
+CHECKSUM = LinkFeatures(checksum_offload=True)
+LARGE = LinkFeatures(checksum_offload=True, udp_segmentation_offload=True)
+OTHER = ip("198.51.100.9")
+
+
+def datagram(size: int, number: int = 0, *, ttl: int = 64, fragment: int = 0, dport: int = 9, sport: int = 5000,
+             destination: bytes = WORLD) -> bytes:  # fmt: skip
+    """One that can be told from others by its number."""
+    payload = bytes([number & 0xFF]) * size
+    segment = udp_segment(payload, sport, dport, GUEST, destination)
+    return eth(ipv4(17, segment, destination=destination, ttl=ttl, fragment=fragment))
+
+
+class Twins:
+    """Two networks that differ in the fast path alone."""
+
+    def __init__(self) -> None:
+        self.nets = [Net(config(), fastpath=fast) for fast in (True, False)]
+        for net in self.nets:
+            net.know()
+            for address in (WORLD, OTHER):
+                net.host.serve_udp(address, None, lambda payload, source, port: payload[:700])
+
+    def send(self, *frames: bytes) -> None:
+        for net in self.nets:
+            net.send(*frames)
+        self.compare()
+
+    def compare(self) -> None:
+        fast, slow = self.nets
+        assert fast.host.calls == slow.host.calls
+        assert [f.parts for f in fast.wire.sent] == [f.parts for f in slow.wire.sent]
+        counted, judged = fast.stats.as_dict(), slow.stats.as_dict()
+        assert judged.pop("udp_fastpath") == 0
+        counted.pop("udp_fastpath")
+        assert counted == judged
+        assert fast.stack.flows() == slow.stack.flows()
+
+    def run(self, seconds: float) -> None:
+        for net in self.nets:
+            net.run(seconds)
+        self.compare()
+
+    @property
+    def fast(self) -> int:
+        count: int = self.nets[0].stats.udp_fastpath
+        return count
+
+
+def test_the_second_datagram_goes_the_fast_way() -> None:
+    twins = Twins()
+    twins.send(datagram(100))
+    assert twins.fast == 0
+    twins.send(*(datagram(100, number) for number in range(1, 40)))
+    twins.run(0.1)
+    assert twins.fast == 39
+    sent = [call for call in twins.nets[0].host.calls if call.name == "send_udp"]
+    assert len(sent) == 40
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        datagram(100, ttl=63),
+        datagram(100, fragment=DF),
+        datagram(100, fragment=0x2000),
+        datagram(100, fragment=5),
+        datagram(100, ttl=0),
+        eth(ipv4(17, udp_segment(b"x", 5000, 9), options=b"\1\1\1\0")),
+        udp(b"no checksum", nosum=True),
+        datagram(100)[:80],
+        datagram(100)[:-1] + b"!",
+        datagram(100)[:24] + b"\0\0" + datagram(100)[26:],
+        eth(ipv4(17, udp_segment(bytes(100), 5000, 9)), source=bytes.fromhex("525400000099")),
+        eth(ipv4(17, udp_segment(bytes(100), 5000, 9)), destination=b"\xff" * 6),
+        eth(ipv4(17, udp_segment(bytes(100), 5000, 9)[:4] + b"\0\4" + bytes(102))),
+        eth(ipv4(17, udp_segment(bytes(100), 5000, 9)[:4] + b"\0\x20" + bytes(102))),
+        datagram(100) + b"padding",
+        datagram(0),
+    ],
+    ids=[
+        *("ttl", "df", "first-fragment", "last-fragment", "ttl0", "options", "nosum", "cut", "checksum"),
+        *("header-checksum", "mac", "broadcast", "short", "shorter", "padding", "empty"),
+    ],
+)
+def test_what_is_odd_is_judged_by_the_slow_way(odd: bytes) -> None:
+    twins = Twins()
+    twins.send(datagram(100), datagram(100, 1))
+    twins.send(datagram(100, 2), odd, datagram(100, 3), odd)
+    twins.run(0.1)
+    twins.send(datagram(100, 4))
+    twins.run(0.1)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.randoms(use_true_random=False))
+def test_any_traffic(random: Random) -> None:
+    twins = Twins()
+    for _ in range(8):
+        frames = []
+        sport = random.choice((5000, 5000, 5001))  # one in a batch: order holds within a flow only
+        for number in range(random.randrange(12)):
+            frame = bytearray(
+                datagram(
+                    random.choice((0, 1, 17, 18, 100, 100, 1400, 1472)),
+                    number,
+                    ttl=random.choice((64, 64, 64, 1, 2)),
+                    fragment=random.choice((0, 0, 0, DF)),
+                    dport=random.choice((9, 9, 9, 10)),
+                    sport=sport,
+                    destination=random.choice((WORLD, WORLD, OTHER)),
+                )
+            )
+            if random.random() < 0.1:
+                frame[random.randrange(len(frame))] ^= 1 << random.randrange(8)
+            frames.append(bytes(frame))
+        twins.send(*frames)
+        twins.run(random.choice((0, 0.001, 0.1, 300)))
+
+
+def test_a_refusal_in_a_batch_is_counted_and_the_rest_is_sent() -> None:
+    net = Net()
+    net.know()
+    net.host.serve_udp(WORLD, 9)
+    net.send(datagram(10), datagram(10, 1))
+    net.host.udp_errors.append(errno.ENETUNREACH)
+    net.send(*(datagram(10, number) for number in range(2, 6)))
+    assert net.stats.drop_udp_host_error == 1
+    assert [call.detail for call in net.host.calls if call.name == "send_udp"][-1] == b"\5" * 10
+    net.host.udp_errors.append(errno.ENETUNREACH)
+    net.take()
+    net.send(datagram(10))  # the slow way, which tells the guest
+    assert net.one().data.data.type == 3
+
+
+def test_a_full_socket_drops_the_rest_of_the_batch() -> None:
+    net = Net()
+    net.know()
+    net.host.serve_udp(WORLD, 9)
+    net.send(datagram(10), datagram(10, 1))
+    net.host.udp_errors.append(errno.EAGAIN)
+    net.send(*(datagram(10, number) for number in range(2, 6)))
+    assert (net.stats.drop_udp_host_full, net.stats.drop_udp_host_error) == (4, 0)
+
+
+def test_a_flow_that_ends_leaves_no_path() -> None:
+    net = Net()
+    net.know()
+    net.host.serve_udp(WORLD, None)
+    net.send(*(datagram(10, dport=port) for port in range(1, 200)))
+    assert 0 < len(net.stack.udp_paths) <= 64
+    net.run(600)
+    assert not net.stack.flows()
+    assert not net.stack.udp_paths
+
+
+# ------------------------------------------------------------------------------------ to the guest
+
+
+SIZES = [1400] * 50 + [1399, 1400, 1400, 0, 3, 18, 18, 18, 5000, 5000, 1473] + [700] * 100 + [1, 1]
+
+
+@pytest.mark.parametrize("features", [None, CHECKSUM, LARGE], ids=["plain", "checksums", "large"])
+def test_datagrams_to_the_guest_are_the_same_on_every_link(features: LinkFeatures | None) -> None:
+    def sent(features: LinkFeatures | None, deliver: Callable[[Net], None]) -> list[bytes]:
+        net = Net(features=features)
+        net.know()
+        net.host.serve_udp(WORLD, 9)
+        net.send(datagram(10))
+        deliver(net)
+        net.stack.flush(net.now)
+        assert net.stats.bytes_out > sum(SIZES)
+        whole = net.raw()
+        return [frame for frame in whole if frame[23] == 17]
+
+    def all_at_once(net: Net) -> None:
+        (flow,) = net.stack._udp.flows.values()
+        for number, size in enumerate(SIZES):
+            flow.datagram(bytes([number]) * size, WORLD, 9)
+
+    def one_by_one(net: Net) -> None:
+        for number, size in enumerate(SIZES):
+            net.stack.send_datagram(WORLD, 9, GUEST, 5000, bytes([number]) * size)
+
+    frames = sent(features, all_at_once)
+    judged = sent(None, one_by_one)
+    fragments = [frame for frame in frames if int.from_bytes(frame[20:22], "big") & 0x3FFF]
+    assert [f for f in frames if f not in fragments] == [
+        f for f in judged if not int.from_bytes(f[20:22], "big") & 0x3FFF
+    ]
+    assert len(fragments) == len(judged) - (len(frames) - len(fragments)) > 4
+
+
+def test_a_link_that_cuts_gets_few_frames() -> None:
+    net = Net(features=LARGE)
+    net.know()
+    net.host.serve_udp(WORLD, 9)
+    net.send(datagram(10))
+    (flow,) = net.stack._udp.flows.values()
+    for _ in range(100):
+        flow.datagram(bytes(1400), WORLD, 9)
+    flow.datagram(b"from elsewhere" * 2, OTHER, 9)
+    flow.datagram(bytes(1400), WORLD, 9)
+    net.stack.flush(net.now)
+    sizes = [(frame.gso_size, len(b"".join(frame.parts))) for frame in net.wire.sent]
+    assert sizes == [(1400, 42 + 46 * 1400), (1400, 42 + 46 * 1400), (1400, 42 + 8 * 1400), (0, 70), (0, 1442)]
+
+
+def test_before_the_guest_is_known_datagrams_wait() -> None:
+    net = Net(features=LARGE)
+    net.stack.send_datagrams(WORLD, 9, GUEST, 5000, [bytes(100)] * 3)
+    net.stack.flush(net.now)
+    net.wire.sent.clear()
+    net.send(eth(ipv4(17, udp_segment(b"x", 5000, 9)), source=GUEST_MAC, destination=GATEWAY_MAC))
+    assert len([frame for frame in net.take() if frame.type == 0x800 and frame.data.p == 17]) == 3
+
+
+@given(st.lists(st.integers(0, 3000), min_size=1, max_size=200))
+def test_runs(sizes: list[int]) -> None:
+    payloads = [bytes(size) for size in sizes]
+    index = 0
+    while index < len(payloads):
+        count = run_length(payloads, index)
+        run = sizes[index : index + count]
+        assert 1 <= count == len(run) <= 64
+        if count > 1:
+            assert set(run[:-1]) == {run[0]}
+            assert 0 < run[-1] <= run[0]
+            assert sum(run) <= 65000
+        if index + count < len(sizes) and count < 64 and run[-1] == run[0]:  # why it has ended
+            follows = sizes[index + count]
+            assert not run[0] or not 0 < follows <= run[0] or sum(run) + follows > 65000
+        index += count
