@@ -1,0 +1,261 @@
+"""``slirpy run`` on a host with routers before it: ping, traceroute, tracepath, path MTU, refusals from far away.
+
+Everything happens in network namespaces of the test's own. slirpy's process is in ``home``; three links away, behind
+two routers, is ``far``; the link between the routers has an MTU of 1400. No route leads anywhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from conftest import User
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs root, on Linux"),
+]
+Need = Callable[..., None]
+
+NAMES = ("home", "near", "next", "far")
+LINKS = (("home", "near", "198.51.100"), ("near", "next", "203.0.113"), ("next", "far", "192.0.2"))
+SMALL = ("near", "next")
+MTU = 1400
+FAR, NEAR, NEXT = "192.0.2.2", "198.51.100.2", "203.0.113.2"
+NOWHERE = "198.18.0.1"  # no route of home's leads there
+PING_RANGE = "/proc/sys/net/ipv4/ping_group_range"
+
+SERVERS = """
+import socket, selectors
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); udp.bind(("", 7))
+tcp = socket.create_server(("", 9))
+chooser = selectors.DefaultSelector()
+chooser.register(udp, 1); chooser.register(tcp, 1)
+print("ready", flush=True)
+while True:
+    for key, _ in chooser.select():
+        if key.fileobj is udp:
+            data, name = udp.recvfrom(65535)
+            udp.sendto(data, name)
+        else:
+            with tcp.accept()[0] as sock:
+                total = 0
+                while data := sock.recv(65536):
+                    total += len(data)
+                sock.sendall(b"%d " % total + bytes(200_000))
+"""
+
+
+class World:
+    """The namespaces. Each lives as long as a process of its own, so nothing is left behind."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.pids: dict[str, int] = {}
+        for name in NAMES:
+            holder = subprocess.Popen(["unshare", "--net", "sleep", "600"])
+            stack.callback(holder.wait)
+            stack.callback(holder.kill)
+            self.pids[name] = holder.pid
+        end = time.monotonic() + 10
+        ours = os.readlink("/proc/self/ns/net")
+        while any(os.readlink(f"/proc/{pid}/ns/net") == ours for pid in self.pids.values()):
+            assert time.monotonic() < end, "unshare did not come to its point"
+            time.sleep(0.005)
+        for name in NAMES:
+            # Errors of the kernel's are not held back, for the test counts them; ping sockets are for all.
+            self.sh(name, f"echo 0 > /proc/sys/net/ipv4/icmp_ratelimit; echo 0 2147483647 > {PING_RANGE}")
+            self.sh(name, "echo 1 > /proc/sys/net/ipv4/ip_forward; ip link set lo up")
+        for left, right, net in LINKS:
+            mtu = MTU if (left, right) == SMALL else 1500
+            self.sh(left, f"ip link add to-{right} mtu {mtu} type veth "
+                          f"peer name to-{left} mtu {mtu} netns {self.pids[right]}")  # fmt: skip
+            for name, other, host in ((left, right, 1), (right, left, 2)):
+                self.sh(name, f"ip addr add {net}.{host}/24 dev to-{other}; ip link set to-{other} up")
+        self.sh("home", f"ip route add 203.0.113.0/24 via {NEAR}; ip route add 192.0.2.0/24 via {NEAR}")
+        self.sh("near", f"ip route add 192.0.2.0/24 via {NEXT}")
+        self.sh("next", "ip route add 198.51.100.0/24 via 203.0.113.1")
+        self.sh("far", "ip route add 203.0.113.0/24 via 192.0.2.1; ip route add 198.51.100.0/24 via 192.0.2.1")
+        servers = subprocess.Popen(
+            [*self.inside("far"), sys.executable, "-c", SERVERS], stdout=subprocess.PIPE, text=True
+        )
+        stack.callback(servers.wait)
+        stack.callback(servers.kill)
+        assert servers.stdout is not None
+        stack.callback(servers.stdout.close)
+        assert servers.stdout.readline() == "ready\n"
+
+    def inside(self, name: str) -> list[str]:
+        """What to put before a command line, to run it in a namespace."""
+        return ["nsenter", f"--net=/proc/{self.pids[name]}/ns/net", "--"]
+
+    def sh(self, name: str, script: str) -> str:
+        """Run a shell script in a namespace."""
+        done = subprocess.run(
+            [*self.inside(name), "sh", "-ec", script], capture_output=True, text=True, timeout=20, check=False
+        )
+        assert done.returncode == 0, (name, script, done.stderr)
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with ExitStack() as stack:
+        yield World(stack)
+
+
+@pytest.fixture
+def guest(world: World, slirpy: User, need: Need) -> Callable[..., str]:
+    """Run a shell script as a guest of a slirpy in ``home``; gives what it writes."""
+    need("ip", "ping", "traceroute", "tracepath", "nsenter", "unshare")
+
+    def run(script: str, *options: str, stderr: str = "") -> str:
+        command = slirpy.argv("run", "--dns", "127.0.0.1:9", *options, "--", "sh", "-c", script)
+        done = subprocess.run(
+            [*world.inside("home"), *command],
+            cwd=slirpy.folder,
+            env=slirpy.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stderr == stderr, done.stdout
+        return done.stdout
+
+    return run
+
+
+def python(script: str) -> str:
+    """A shell command that runs Python."""
+    return f"{sys.executable} - <<'END'\n{textwrap.dedent(script)}\nEND\n"
+
+
+def hops(output: str) -> list[str]:
+    """The addresses of a traceroute, in order."""
+    return re.findall(r"^ *\d+ +(\S+)", output, re.MULTILINE)
+
+
+@pytest.mark.parametrize("method", ["", "-U", "-I", "-I -N 1"])
+def test_traceroute(guest: Callable[..., str], method: str) -> None:
+    out = guest(f"traceroute -n -q 2 -w 3 -m 8 {method} {FAR}")
+    assert hops(out) == ["10.0.2.2", NEAR, NEXT, FAR], out
+    assert "*" not in out
+
+
+def test_traceroute_to_the_gateway_is_one_hop(guest: Callable[..., str]) -> None:
+    out = guest("traceroute -n -q 1 -w 3 -m 3 10.0.2.2; traceroute -n -q 1 -w 3 -m 3 -I 10.0.2.2")
+    assert hops(out) == ["10.0.2.2"] * 2, out
+
+
+def test_tracepath_finds_the_hops_and_the_mtu(guest: Callable[..., str]) -> None:
+    out = guest(f"tracepath -n -m 8 {FAR}")
+    assert re.search(r"Resume: pmtu 1400 hops 4 back 4", out), out
+    found = dict(re.findall(r"^ *(\d+): +([\d.]+) +[\d.]+ms", out, re.MULTILINE))
+    assert found == {"1": "10.0.2.2", "2": NEAR, "3": NEXT, "4": FAR}, out
+    assert f"{NEAR} " in out.split("pmtu 1400")[0].splitlines()[-1], out
+    assert "asymm" not in out
+
+
+def test_ping(guest: Callable[..., str]) -> None:
+    out = guest(
+        f"ping -n -c 3 -i 0.05 -W 5 {FAR}; ping -n -c 1 -W 5 -M dont -s 4000 {FAR};"
+        f"ping -n -c 1 -W 5 -t 2 {FAR}; ping -n -c 1 -W 5 -t 1 {FAR}; ping -n -c 1 -W 5 -M do -s 1450 {FAR};"
+        f"ping -n -c 1 -W 5 {NOWHERE}"
+    )
+    assert "3 packets transmitted, 3 received, 0% packet loss" in out, out
+    assert len(re.findall(rf"^64 bytes from {FAR}: icmp_seq=[123] ttl=61 ", out, re.MULTILINE)) == 3
+    assert re.search(rf"^4008 bytes from {FAR}: icmp_seq=1 ttl=61 ", out, re.MULTILINE), out
+    assert f"From {NEAR} icmp_seq=1 Time to live exceeded" in out
+    assert "From 10.0.2.2 icmp_seq=1 Time to live exceeded" in out
+    assert f"From {NEAR} icmp_seq=1 Frag needed and DF set (mtu = 1400)" in out
+    assert "From 10.0.2.2 icmp_seq=1 Destination Net Unreachable" in out
+
+
+def test_ping_where_the_system_gives_no_ping_socket(world: World, guest: Callable[..., str]) -> None:
+    world.sh("home", f"echo 1 0 > {PING_RANGE}")
+    try:
+        out = guest(
+            f"ping -n -c 2 -i 0.05 -W 5 {FAR}; ping -n -c 1 -W 5 10.0.2.2",
+            stderr="slirpy: guests cannot ping beyond the gateway, because the system gives this process no ping "
+            'socket (EACCES); to allow it to all users: sysctl -w net.ipv4.ping_group_range="0 2147483647"\n',
+        )
+    finally:
+        world.sh("home", f"echo 0 2147483647 > {PING_RANGE}")
+    assert "From 10.0.2.2 icmp_seq=2 Packet filtered" in out, out
+    assert "64 bytes from 10.0.2.2: icmp_seq=1 ttl=255" in out
+    assert "64 bytes from 192" not in out
+
+
+def test_udp_and_tcp_to_a_host_far_away(world: World, guest: Callable[..., str]) -> None:
+    script = f"""
+        import json, select, socket, time
+        FAR = "{FAR}"
+        found = {{}}
+        IP_MTU_DISCOVER, DO, IP_MTU = 10, 2, 14
+
+        def udp(port):
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sock.settimeout(10)
+            sock.connect((FAR, port))
+            return sock
+
+        sock = udp(7)
+        sock.send(b"hello")
+        found["echo"] = sock.recv(100).decode()
+        sock.send(bytes(20_000))  # in fragments all the way, both ways
+        found["large"] = len(sock.recv(65535))
+
+        sock = udp(8)
+        sock.send(b"anyone?")
+        try:
+            sock.recv(100)
+        except ConnectionRefusedError as error:
+            found["closed"] = "refused"
+
+        sock = udp(7)
+        sock.setsockopt(0, IP_MTU_DISCOVER, DO)
+        sizes = []
+        size = 1472
+        for attempt in range(20):
+            try:
+                sock.send(bytes(size))
+                sizes.append(size)
+                ready, _, _ = select.select([sock], [], [], 2)
+                if ready:
+                    found["fits"] = len(sock.recv(2000))
+                    break
+            except OSError:
+                found["mtu"] = sock.getsockopt(0, IP_MTU)
+                size = found["mtu"] - 28
+        found["sizes"] = sizes
+
+        with socket.create_connection((FAR, 9), timeout=20) as tcp:
+            tcp.sendall(bytes(300_000))
+            tcp.shutdown(socket.SHUT_WR)
+            data = b""
+            while piece := tcp.recv(65536):
+                data += piece
+        found["tcp"] = [int(data[:6]), len(data) - 7]
+        print(json.dumps(found))
+    """
+    world.sh("home", "ip route flush cache")
+    found = json.loads(guest(python(script)))
+    assert found == {
+        "echo": "hello",
+        "large": 20_000,
+        "closed": "refused",
+        "mtu": MTU,
+        "sizes": [1472, MTU - 28],
+        "fits": MTU - 28,
+        "tcp": [300_000, 200_000],
+    }
+    assert "mtu 1400" in world.sh("home", f"ip route get {FAR}")
