@@ -30,6 +30,7 @@ NARROW = ["allow tcp:198.51.100.7:22", "allow udp:198.51.100.0/28"]
 SIX = ["allow [2001:db8::/32]:443", "allow tcp:[2001:db9::7]", "deny any"]
 ORDER = ["allow 10.9.9.9:80", "deny private", "allow any"]
 WIDE = ["allow 10.0.0.0/8"]
+ALL = ["redirect any=192.0.2.1"]
 EXACT = ["allow tcp:10.0.2.2:22"]
 
 TABLE: list[tuple[list[str], str, str]] = [
@@ -108,6 +109,10 @@ TABLE: list[tuple[list[str], str, str]] = [
     (WIDE, "tcp 10.0.2.2:9", "allow"),  # as it is written: the network holds the gateway
     (EXACT, "tcp 10.0.2.2:22", "allow"),
     (EXACT, "tcp 10.0.2.2:23", "reject"),
+    (ALL, "tcp 198.51.100.7:80", "192.0.2.1:80"),
+    (ALL, "udp 198.51.100.7:1", "192.0.2.1:1"),
+    (ALL, "icmp 198.51.100.7", "192.0.2.1:0"),
+    (CLOUD, "icmp 169.254.169.254", "drop"),
     ([], "tcp 198.51.100.7:80", "reject"),
     ([], "udp 10.0.2.2:80", "reject"),
 ]

@@ -28,6 +28,7 @@ from harness import (
     ip,
     ipv4,
     options,
+    rfc1071,
     udp,
     udp_segment,
     unreachable,
@@ -60,9 +61,9 @@ def outward(net: Net) -> list[tuple[int, bytes, int]]:
 FRAMES = [
     (rules, asked, expected)
     for rules, asked, expected in TABLE
-    if "[" not in asked and not asked.startswith("icmp")  # frames of IPv4, and what goes outward so far
-    if asked
-    not in ("tcp 10.0.2.3:8000", "udp 255.255.255.254:65535")  # nobody, and nowhere, whatever the rules
+    if "[" not in asked  # frames of IPv4
+    # Nobody is there, whatever the rules; it leads nowhere; the gateway itself answers.
+    if asked not in ("tcp 10.0.2.3:8000", "udp 255.255.255.254:65535", "icmp 10.0.2.2")
 ]
 
 
@@ -75,12 +76,14 @@ def test_table(rules: list[str], asked: str, expected: str) -> None:
     told: list[tuple[FlowRequest, Verdict]] = []
     net = Net(config(policy=rules, on_refused=lambda request, verdict: told.append((request, verdict))))
     request = flow(asked)
-    tcp = request.protocol == IPProtocol.TCP
+    tcp, ping = request.protocol == IPProtocol.TCP, request.protocol == IPProtocol.ICMP
     peer = Peer(net, request.destination_port, address=request.destination)
     if tcp:
         peer.send(SYN, opts=options())
     else:
         frame = udp(b"x", sport=40000, dport=request.destination_port, destination=request.destination)
+        if ping:
+            frame = echo(b"x", to=request.destination, ident=40000)
         net.send(frame)
     real = LOOPBACK if request.destination == GATEWAY else request.destination
     there = (request.protocol, real, request.destination_port)
@@ -94,14 +97,14 @@ def test_table(rules: list[str], asked: str, expected: str) -> None:
         assert [(r, v.action.value) for r, v in told] == [(request, expected)]
         if expected == "drop":
             net.silence()
-            assert net.stats.drop_tcp_policy + net.stats.drop_udp_policy == 1
+            assert net.stats.drop_tcp_policy + net.stats.drop_udp_policy + net.stats.drop_icmp_policy == 1
         elif tcp:
             answer = peer.one(RST | ACK)
             assert (answer.seq, answer.ack) == (0, peer.seq)
             assert net.stats.tcp_flows_refused == 1
         else:
             assert unreachable(net.one(), 13) == frame[14 : 14 + 29]
-            assert net.stats.drop_udp_policy == 1
+            assert (net.stats.drop_udp_policy, net.stats.drop_icmp_policy) == (not ping, ping)
         return
     assert told == []
     net.silence()  # neither a refusal nor an answer yet
@@ -207,8 +210,10 @@ def test_restrict_refuses_what_is_not_inside() -> None:
         net.send(udp(b"x", dport=53, destination=address))
         unreachable(net.one(), 13)
         assert told[-2:] == [address, address]
-    for address in ("255.255.255.255", "10.0.2.255", "224.0.0.251"):
-        net.send(udp(b"x", dport=53, destination=ip(address)))
+    net.send(echo(to=WORLD))
+    unreachable(net.one(), 13)
+    for name in ("255.255.255.255", "10.0.2.255", "224.0.0.251"):
+        net.send(udp(b"x", dport=53, destination=ip(name)))
     net.silence()
     assert net.host.calls == []
 
@@ -367,7 +372,8 @@ def packet(draw: st.DrawFn) -> tuple[str, str, int, list[bytes]]:
         flags = SYN if kind == "syn" else draw(st.sampled_from((ACK, FIN | ACK, RST, SYN | ACK, SYN | FIN)))
         header = struct.pack("!HHIIBBHHH", sport, port, 1000, 0, 5 << 4, flags, 65535, 0, 0)
         data = header + draw(st.binary(max_size=4))
-        body = data[:16] + checksum(destination, 6, data) + data[18:]
+        value = rfc1071(GUEST + destination + struct.pack("!HH", 6, len(data)) + data)
+        body = data[:16] + value.to_bytes(2, "big") + data[18:]
     elif kind == "udp":
         protocol, number = "udp", 17
         body = udp_segment(draw(st.binary(max_size=40)), sport, port, destination=destination)
@@ -382,18 +388,6 @@ def packet(draw: st.DrawFn) -> tuple[str, str, int, list[bytes]]:
         protocol, number = "none", draw(st.sampled_from((0, 4, 41, 47, 132)))
         body = draw(st.binary(max_size=40))
     return protocol, address, port, fragments(draw, number, body, destination)
-
-
-def checksum(destination: bytes, number: int, data: bytes) -> bytes:
-    pseudo = GUEST + destination + struct.pack("!HH", number, len(data))
-    total = sum(
-        struct.unpack(
-            f"!{(len(pseudo + data) + 1) // 2}H", (pseudo + data).ljust(len(pseudo + data) + 1 & ~1, b"\0")
-        )
-    )
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return (~total & 0xFFFF).to_bytes(2, "big")
 
 
 def fragments(draw: st.DrawFn, number: int, body: bytes, destination: bytes) -> list[bytes]:
@@ -440,8 +434,8 @@ def test_nothing_leaves_that_no_rule_allows(
         target = judge(lines, loopback, protocol, address, port) if protocol != "none" else None
         if target is not None:
             allowed.add((protocol, target[0], 0 if protocol == "icmp" else target[1]))
-    for protocol, address, port in outward(net):
-        assert (IPProtocol(protocol).name.lower(), address, port) in allowed
+    for number, target_address, target_port in outward(net):
+        assert (IPProtocol(number).name.lower(), target_address, target_port) in allowed
     for call in net.host.calls:  # and there is no other way out
         assert call.name in {*OUTWARD, "open_udp", "open_ping", "send", "shutdown", "abort", "close"}
 
