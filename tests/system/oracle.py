@@ -215,8 +215,10 @@ class Slirpy:
 class Talk:
     """One run of a script against one network, and the record of it."""
 
-    def __init__(self, net: Network, options: str = "") -> None:
+    def __init__(self, net: Network, options: str = "", patience: float = 1.0) -> None:
         self.net = net
+        self.patience = patience
+        """All times to wait are multiplied by this: more where the machine is busy."""
         self._config = Config.from_qemu(options)
         self.record: dict[str, list[Seen]] = {}
         """By step: what came out, and what was noted."""
@@ -254,11 +256,11 @@ class Talk:
         self._step = name
         seen: list[Seen] = []
         enough = (lambda all_of: len(all_of) >= until) if isinstance(until, int) else until
-        end = time.monotonic() + within
+        end = time.monotonic() + within * self.patience
         while until and not enough(seen) and (left := end - time.monotonic()) > 0:
             self._take(seen, self.net.receive(left))
         self._settle(seen)
-        while until and self._take(seen, self.net.receive(QUIET)):
+        while until and self._take(seen, self.net.receive(QUIET * self.patience)):
             pass
         self.record.setdefault(name, []).extend(merge_streams(seen))
         return seen

@@ -7,11 +7,14 @@ have is an error, and so is a row of it that does not occur any more.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 from oracle import Libslirp, Network, Slirpy, Talk
@@ -33,8 +36,10 @@ class Script:
     name: str
     play: Play
     options: str = ""
-    """As QEMU's ``-netdev user`` has them; both get the same."""
+    """As QEMU's ``-netdev user`` has them; both get the same. ``{folder}`` is one with ``files``."""
     isolated: bool = False
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """By name; what begins with ``->`` is a symbolic link to the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,10 @@ class Row:
             for part in ("at", "frame", "field", "libslirp", "slirpy")
         )
 
+    def may_cover(self, script: str) -> bool:
+        """Whether it tells of something in this script."""
+        return any(fnmatchcase(script, at.partition(".")[0]) for at in self.at.split("|"))
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:
@@ -94,15 +103,31 @@ def read_table(path: Path = TABLE) -> list[Listed]:
     ]
 
 
-def differences(script: Script) -> list[Found]:
-    """Play a script on both, and compare."""
-    return list(_compare(script.name, _played(script, Libslirp), _played(script, Slirpy)))
+def differences(script: Script, patience: float = 1.0) -> list[Found]:
+    """Play a script on both at the same time, and compare.
+
+    What is not there in time counts as silence: with more patience both get more time, on a busy machine.
+    """
+    with TemporaryDirectory(prefix="slirpy-oracle-") as name:
+        folder = Path(name)
+        for path, content in script.files.items():
+            (folder / path).parent.mkdir(exist_ok=True)
+            if content.startswith(b"->"):
+                (folder / path).symlink_to(content[2:].decode())
+            else:
+                (folder / path).write_bytes(content)
+        options = script.options.format(folder=folder)
+        with ThreadPoolExecutor(2) as threads:
+            theirs, ours = threads.map(partial(_played, script, options, patience), (Libslirp, Slirpy))
+        return list(_compare(script.name, theirs, ours))
 
 
-def _played(script: Script, network: Callable[[str, bool], Network]) -> dict[str, list[Seen]]:
-    net = network(script.options, script.isolated)
+def _played(
+    script: Script, options: str, patience: float, network: Callable[[str, bool], Network]
+) -> dict[str, list[Seen]]:
+    net = network(options, script.isolated)
     try:
-        talk = Talk(net, script.options)
+        talk = Talk(net, options, patience)
         script.play(talk)
     finally:
         net.close()

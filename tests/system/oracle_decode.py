@@ -14,7 +14,7 @@ from ipaddress import IPv4Address
 
 import dpkt
 
-__all__ = ["Decoder", "Seen", "merge_streams"]
+__all__ = ["TFTP_CLIENTS", "Decoder", "Seen", "merge_streams"]
 
 _FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")
 _DHCP_KINDS = ("?", "DISCOVER", "OFFER", "REQUEST", "DECLINE", "ACK", "NAK", "RELEASE", "INFORM")
@@ -22,6 +22,8 @@ _SECONDS = (51, 58, 59)
 _ADDRESSES = (1, 3, 6, 28, 50, 54)
 _TEXTS = (12, 15, 56, 60, 66, 67)
 _TFTP = ("?", "RRQ", "WRQ", "DATA", "ACK", "ERROR", "OACK")
+TFTP_CLIENTS = range(2000, 3000)
+"""What goes to these ports of the guest is TFTP."""
 DIGEST = 24
 """A payload up to this length is shown; a longer one by its digest."""
 
@@ -154,7 +156,9 @@ class Decoder:
         fields["udp.sport"], fields["udp.dport"] = self.port(source), self.port(destination)
         if (source, destination) == (67, 68):
             return self._dhcp(body[8:], fields)
-        if source == 69:
+        if destination in TFTP_CLIENTS:
+            if source != 69:
+                fields["udp.sport"] = "a port of its own"
             return self._tftp(body[8:], fields)
         fields["udp.data"] = text(body[8:])
         return "udp"

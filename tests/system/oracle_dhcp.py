@@ -120,6 +120,7 @@ def elsewhere(talk: Talk) -> None:
 NAMES = (
     "hostname=guest,domainname=lan.example,dnssearch=a.lan.example,dnssearch=lan.example,dnssearch=b.example"
 )
+BOOT = "tftp={folder},bootfile=pxe/boot.0,tftp-server-name=boot.example"
 SCRIPTS = [
     Script("dhcp-lease", lease),
     Script("dhcp-two", two),
@@ -129,6 +130,8 @@ SCRIPTS = [
     Script("dhcp-bootp", bootp),
     Script("dhcp-odd", odd, isolated=True),
     Script("dhcp-names", answer, NAMES),
+    Script("dhcp-boot", answer, BOOT),
+    Script("dhcp-bootfile", answer, "bootfile=boot.0"),
     Script(
         "dhcp-net", elsewhere, "net=192.168.76.0/24,host=192.168.76.1,dns=192.168.76.53,dhcpstart=192.168.76.40"
     ),

@@ -237,7 +237,7 @@ def syn_again(talk: Talk) -> None:
         guest.step("ack", ACK)
         sock, _ = listener.accept()
         with sock:
-            sock.settimeout(SHORT)
+            sock.settimeout(SHORT * talk.patience)
             talk.step("syn-within", guest.segment(SYN, seq=guest.seq + 50), until=1)
             got(talk, sock)
 
@@ -248,7 +248,7 @@ def syn_data(talk: Talk) -> None:
         guest.step("syn-data", SYN, b"early", options=MSS_536, until="tcp SYN")
         sock, _ = listener.accept()
         with sock:
-            sock.settimeout(SHORT)
+            sock.settimeout(SHORT * talk.patience)
             guest.step("ack", ACK)
             got(talk, sock, 5)
             talk.step("again", guest.segment(ACK | PSH, b"early", seq=guest.seq - 5), until=1)
@@ -261,9 +261,9 @@ def windows(talk: Talk) -> None:
         guest.window = 0
         guest.step("shut", ACK)
         sock.sendall(bytes(3000))
-        talk.listen("nothing-yet", until=until_bytes(2), within=SHORT)
+        talk.listen("probe", until=until_bytes(1), within=2.0)
         guest.window = 65535
-        seen = talk.step("open", guest.segment(ACK), until=until_bytes(1440))
+        seen = talk.step("open", guest.segment(ACK), until=until_bytes(1440), within=SHORT)
         guest.took(seen)
         guest.step("rest", ACK, until="tcp")
 
@@ -271,7 +271,7 @@ def windows(talk: Talk) -> None:
 def urgent(talk: Talk) -> None:
     """Urgent data, both ways."""
     with connected(talk) as (guest, sock):
-        sock.settimeout(SHORT)
+        sock.settimeout(SHORT * talk.patience)
         guest.step("up", ACK | PSH | URG, b"ab!", urgent=3, until="tcp")
         got(talk, sock, 2)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,17 +34,24 @@ def program(talk: Talk, name: str = "server") -> Iterator[socket.socket]:
 
 
 def closed_port(talk: Talk, kind: int = socket.SOCK_DGRAM) -> int:
-    """A port of the host where nobody is."""
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind((LOOPBACK, 0))
-        port = int(sock.getsockname()[1])
-    talk.decoder.ports[port] = "closed"
-    return port
+    """A port of the host where nobody is.
+
+    None that a system takes when it may choose, and not the other network's, which is tried at the same time.
+    """
+    while True:
+        port = random.randrange(10000, 30000, 2) + (talk.net.name == "slirpy")
+        with socket.socket(socket.AF_INET, kind) as sock:
+            try:
+                sock.bind((LOOPBACK, port))
+            except OSError:
+                continue
+        talk.decoder.ports[port] = "closed"
+        return port
 
 
-def heard(talk: Talk, sock: socket.socket) -> tuple[str, int] | None:
+def heard(talk: Talk, sock: socket.socket, within: float = 0.03) -> tuple[str, int] | None:
     """What comes to a socket of the host, noted; who sent it."""
-    sock.settimeout(SHORT)
+    sock.settimeout(within * talk.patience)
     try:
         data, sender = sock.recvfrom(65535)
     except TimeoutError:

@@ -14,6 +14,7 @@ import oracle_dhcp
 import oracle_hostfwd
 import oracle_restrict
 import oracle_tcp
+import oracle_tftp
 import oracle_udp
 import pytest
 from oracle import Libslirp
@@ -22,9 +23,10 @@ from oracle_decode import Decoder, Seen, merge_streams
 
 pytestmark = pytest.mark.system
 
-MODULES = (oracle_basics, oracle_dhcp, oracle_udp, oracle_tcp, oracle_hostfwd, oracle_restrict)
+MODULES = (oracle_basics, oracle_dhcp, oracle_udp, oracle_tcp, oracle_hostfwd, oracle_tftp, oracle_restrict)
 SCRIPTS: dict[str, Script] = {script.name: script for module in MODULES for script in module.SCRIPTS}
 TABLE = read_table()
+PATIENCE = 4.0
 ROWS = [row for listed in TABLE for row in listed.rows]
 
 
@@ -37,7 +39,14 @@ def found(need: Callable[..., None]) -> Callable[[str], list[Found]]:
 
 @functools.cache
 def _found(name: str) -> list[Found]:
-    return differences(SCRIPTS[name])
+    found = differences(SCRIPTS[name])
+    return _patiently(name) if explain(found, ROWS)[0] else found
+
+
+@functools.cache
+def _patiently(name: str) -> list[Found]:
+    """Once more: what seemed to be missing may only have been late."""
+    return differences(SCRIPTS[name], PATIENCE)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -48,6 +57,9 @@ def test_every_difference_is_listed(name: str, found: Callable[[str], list[Found
 
 def test_everything_listed_occurs(found: Callable[[str], list[Found]]) -> None:
     _, used = explain([one for name in SCRIPTS for one in found(name)], ROWS)
+    for name in SCRIPTS:
+        if any(row.may_cover(name) for row in ROWS if row not in used):
+            used |= explain(_patiently(name), ROWS)[1]
     gone = [f"{listed.name}: {row}" for listed in TABLE for row in listed.rows if row not in used]
     assert not gone, "\n".join(["does not occur any more; take it out of docs/reference/libslirp.toml:", *gone])
 
