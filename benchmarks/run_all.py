@@ -7,6 +7,7 @@ import sys
 import time
 from types import ModuleType
 
+import dns
 import embedded
 import latency
 import memory
@@ -19,6 +20,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "throughput": throughput,
     "memory": memory,
     "latency": latency,
+    "dns": dns,
     "embedded": embedded,
     "vm": vm,
 }
@@ -27,6 +29,7 @@ QUICK = {
     "throughput": ["--seconds", "1", "--rounds", "3", "--networks", "slirpy", "slirp4netns"],
     "memory": ["--rounds", "1", "--mib", "256"],
     "latency": ["--seconds", "0.5", "--connects", "300", "--rounds", "3"],
+    "dns": ["--rounds", "1"],
     "embedded": ["--rounds", "3", "--mib", "16"],
     "vm": ["--rounds", "1", "--seconds", "2"],
 }

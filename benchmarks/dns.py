@@ -1,0 +1,103 @@
+"""DNS queries a second through slirpy, and how long answers take, from outside and from the cache."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from processes import ENDPOINT, START_SECONDS, BenchmarkError, Endpoint, Process, cpu_seconds
+from report import Bar, Report, count, main, positive, show
+
+TRAFFIC = (Path(__file__).parent / "dns_traffic.py").read_text()
+SERVER = "10.0.2.3"
+NAMES = 100
+"""Different names of the load that the cache answers."""
+BAR_RATE = 2000
+BAR_MILLISECONDS = 10
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """What can be chosen."""
+    parser.add_argument("--rate", type=positive, default=float(BAR_RATE), help="queries a second")
+    parser.add_argument("--seconds", type=positive, default=2.0, help="of a measurement")
+    parser.add_argument("--outstanding", type=count, default=32, help="queries under way in the fastest load")
+    parser.add_argument("--rounds", type=count, default=3, help="measurements of each kind")
+
+
+def measure(arguments: argparse.Namespace) -> Report:
+    """Run it all."""
+    report = Report(
+        "DNS",
+        f"Medians of {arguments.rounds} runs in turns. A program in a namespace asks {SERVER} for addresses over UDP,"
+        " either each time for a new name, which slirpy asks of a resolver on the host's loopback, or for one of"
+        f" {NAMES} names, which its cache has. Evenly spread, a delay counts from the moment when the query was due."
+        " CPU is that of slirpy alone, for each query.",
+        ["names", "queries", "answered a second", "median ms", "99 % ms", "longest ms", "lost", "CPU us"],
+    )
+    if sys.platform != "linux":
+        raise BenchmarkError("needs Linux")
+    loads: dict[tuple[str, str], dict[str, Any]] = {}
+    for names, number in (("new", None), ("cached", NAMES)):
+        spread = {"rate": arguments.rate, "names": number, "outstanding": 10_000}
+        loads[names, f"{arguments.rate:g} a second"] = spread
+        fastest = {"rate": None, "names": number, "outstanding": arguments.outstanding}
+        loads[names, f"{arguments.outstanding} at a time"] = fastest
+    with ExitStack() as stack:
+        resolver = stack.enter_context(Process([sys.executable, "-c", TRAFFIC, "serve"]))
+        port = json.loads(resolver.line(START_SECONDS))["port"]
+        argv = [sys.executable, "-m", "slirpy", "run", "--dns", f"127.0.0.1:{port}", "--"]
+        process = stack.enter_context(Process([*argv, sys.executable, "-c", ENDPOINT]))
+        guest = stack.enter_context(Endpoint(process))
+        first = 0
+        for _ in range(arguments.rounds):
+            for (names, queries), details in loads.items():
+                if names == "new":
+                    first += 1_000_000
+                more = {"seconds": arguments.seconds, "first": first if names == "new" else 0}
+                _measure(report, f"{names}, {queries}", guest, process.pid, details | more)
+    for names, queries in loads:
+        case = f"{names}, {queries}: "
+        values = [
+            report.median(case + what) for what in ("a second", "median", "99 %", "longest", "lost", "CPU")
+        ]
+        digits = (0, 2, 2, 1, 0, 0)
+        report.rows.append((names, queries, *map(show, values, digits)))
+    _bars(report, f"new, {arguments.rate:g} a second: ", arguments.rate)
+    return report
+
+
+def _bars(report: Report, case: str, rate: float) -> None:
+    percentile, lost = report.median(case + "99 %"), report.median(case + "lost")
+    if percentile is not None and lost is not None and rate >= BAR_RATE:
+        what = f"99 % of the answers to new names at {rate:g} queries a second"
+        report.bars.append(Bar(what, percentile, BAR_MILLISECONDS, at_least=False, unit=" ms"))
+        report.bars.append(Bar("lost answers there", lost, 0, at_least=False))
+
+
+def _measure(report: Report, case: str, guest: Endpoint, pid: int, details: dict[str, Any]) -> None:
+    argv = [sys.executable, "-c", TRAFFIC, "load", SERVER, json.dumps(details)]
+    before = cpu_seconds(pid)
+    limit = details["seconds"] + START_SECONDS
+    done = guest.ask("run", limit + 5, argv=argv, timeout=limit)
+    used = cpu_seconds(pid) - before
+    try:
+        result = json.loads(done["output"])
+    except ValueError:
+        raise BenchmarkError(f"the load failed: {done['errors'].strip()[-300:]}") from None
+    delays = result["delays"]
+    if not delays:
+        raise BenchmarkError(f"{case}: no query was answered")
+    report.sample(f"{case}: a second", result["answered"] / result["seconds"])
+    report.sample(f"{case}: median", delays[len(delays) // 2])
+    report.sample(f"{case}: 99 %", delays[len(delays) * 99 // 100])
+    report.sample(f"{case}: longest", delays[-1])
+    report.sample(f"{case}: lost", result["sent"] - result["answered"])
+    report.sample(f"{case}: CPU", used * 1e6 / result["sent"])
+
+
+if __name__ == "__main__":
+    main(__doc__, options, measure)
