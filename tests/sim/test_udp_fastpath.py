@@ -7,7 +7,7 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-from harness import GATEWAY_MAC, GUEST, GUEST_MAC, WORLD, Net, config, eth, ip, ipv4, udp, udp_segment
+from harness import GATEWAY_MAC, GUEST, GUEST_MAC, WORLD, Net, config, eth, ip, ipv4, rfc1071, udp, udp_segment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +26,15 @@ def datagram(size: int, number: int = 0, *, ttl: int = 64, fragment: int = 0, dp
     payload = bytes([number & 0xFF]) * size
     segment = udp_segment(payload, sport, dport, GUEST, destination)
     return eth(ipv4(17, segment, destination=destination, ttl=ttl, fragment=fragment))
+
+
+def changed(at: int, value: int) -> bytes:
+    """One whose IPv4 header has another byte there, and the right checksum."""
+    frame = bytearray(datagram(100))
+    frame[at] = value
+    frame[24:26] = b"\0\0"
+    frame[24:26] = rfc1071(bytes(frame[14:34])).to_bytes(2, "big")
+    return bytes(frame)
 
 
 class Twins:
@@ -94,10 +103,14 @@ def test_the_second_datagram_goes_the_fast_way() -> None:
         eth(ipv4(17, udp_segment(bytes(100), 5000, 9)[:4] + b"\0\x20" + bytes(102))),
         datagram(100) + b"padding",
         datagram(0),
+        changed(23, 136),
+        changed(14, 0x55),
+        datagram(100)[:13] + b"\1" + datagram(100)[14:],
     ],
     ids=[
         *("ttl", "df", "first-fragment", "last-fragment", "ttl0", "options", "nosum", "cut", "checksum"),
         *("header-checksum", "mac", "broadcast", "short", "shorter", "padding", "empty"),
+        *("udp-lite", "version", "ethertype"),
     ],
 )
 def test_what_is_odd_is_judged_by_the_slow_way(odd: bytes) -> None:
