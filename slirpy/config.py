@@ -73,6 +73,8 @@ class Config:
     """The first address that DHCP gives out. Default: the 15th (10.0.2.15), or the first that is free."""
     mtu: int
     """Largest IP packet in bytes on the guest's network, 68 to 65521; told to guests by DHCP."""
+    hub: bool
+    """Whether every guest hears every frame, as on QEMU's hub; else each hears what is for it or for all."""
     hostname: str | None
     """Name that DHCP gives to guests."""
     domainname: str | None
@@ -142,6 +144,7 @@ class Config:
         dns: IPv4Address | str | None = None,
         dhcpstart: IPv4Address | str | None = None,
         mtu: int = 1500,
+        hub: bool = False,
         hostname: str | None = None,
         domainname: str | None = None,
         dnssearch: Sequence[str] = (),
@@ -195,6 +198,9 @@ class Config:
         if not isinstance(mtu, int) or not MTU_MIN <= mtu <= MTU_MAX:
             raise ConfigError(f"mtu {mtu!r} is not a number from {MTU_MIN} to {MTU_MAX}")
         put("mtu", mtu)
+        if not isinstance(hub, bool):
+            raise ConfigError(f"hub is True or False; given was {hub!r}")
+        put("hub", hub)
         put("hostname", hostname)
         put("domainname", domainname)
         put("dnssearch", tuple(_sequence("dnssearch", dnssearch)))

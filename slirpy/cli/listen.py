@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slirpy.cli.options import CONTEXT, network_config, network_options, report_options
+from slirpy.cli.options import CONTEXT, hub_option, network_config, network_options, report_options
 
 if TYPE_CHECKING:
     from slirpy import Config
@@ -39,10 +39,16 @@ Examples:
 
 @click.command(context_settings=CONTEXT, epilog=EXAMPLES)
 @network_options("the first guest")
+@hub_option()
 @report_options()
 @click.argument("addresses", nargs=-1, required=True, metavar="ADDRESS...")
 def listen(
-    capture: str | None, trace: str | None, stats: bool, addresses: Sequence[str], **network: Any
+    hub: bool,
+    capture: str | None,
+    trace: str | None,
+    stats: bool,
+    addresses: Sequence[str],
+    **network: Any,
 ) -> None:
     """Serve guests that connect to ADDRESS: one network for all of them.
 
@@ -53,7 +59,7 @@ def listen(
     """
     from slirpy.links.endpoint import parse_endpoint
 
-    config = network_config(network)
+    config = network_config(network, hub=hub)
     raise SystemExit(_serve(config, [parse_endpoint(address) for address in addresses], capture, trace, stats))
 
 

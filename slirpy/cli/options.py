@@ -13,7 +13,7 @@ from slirpy.cli.guestfwd import guestfwd_options, guestfwd_values
 from slirpy.cli.policy import RefusedFlows, policy_of, policy_options
 from slirpy.config import MTU_MAX, MTU_MIN, Config
 
-__all__ = ["CONTEXT", "network_config", "network_options", "report_options"]
+__all__ = ["CONTEXT", "hub_option", "network_config", "network_options", "report_options"]
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -74,6 +74,13 @@ def network_options(to: str, mtu: str = "[default: 1500]") -> Callable[[_F], _F]
         ),
     )
     return _all_of(*options)
+
+
+def hub_option() -> Callable[[_F], _F]:
+    """``--hub``."""
+    return click.option(
+        "--hub", is_flag=True, help="Let every guest hear every frame, as QEMU's hub does, and learn nothing."
+    )
 
 
 def report_options() -> Callable[[_F], _F]:

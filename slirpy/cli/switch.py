@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slirpy.cli.options import report_options
+from slirpy.cli.options import hub_option, report_options
 
 if TYPE_CHECKING:
     from slirpy.assembly import Stack
@@ -51,9 +51,7 @@ Two switches joined, each with its guests:
     metavar="PORT",
     help="A port, in QEMU's words: user, stream, dgram, socket or tap, with their options. Repeat it.",
 )
-@click.option(
-    "--hub", is_flag=True, help="Send every frame to all ports, as QEMU's hub does, and learn nothing."
-)
+@hub_option()
 @click.option(
     "--mtu", type=click.IntRange(68, 65521), default=1500, show_default=True, metavar="N",
     help="Largest IP packet in bytes that guests take.",
@@ -100,8 +98,7 @@ def _serve(
         serving.keep_heap()
         poller = SelectorPoller()
         stack.callback(poller.close)
-        network = _network(user, poller, mtu, stack)
-        network.switch.hub = hub
+        network = _network(user, poller, mtu, hub, stack)
         for number, options in enumerate(links):
             name = options.name or f"{options.carrier}{number}"
             network.attach(log.wrap(options.open(), name), poller)
@@ -120,13 +117,15 @@ def _serve(
         return 128 + ended[0]
 
 
-def _network(user: str | None, poller: SelectorPoller, mtu: int, stack: ExitStack) -> Stack | SwitchNetwork:
+def _network(
+    user: str | None, poller: SelectorPoller, mtu: int, hub: bool, stack: ExitStack
+) -> Stack | SwitchNetwork:
     """What the ports are attached to: a whole stack, or a switch alone. It ends with ``stack``."""
     now = time.monotonic_ns()
     if user is None:
         from slirpy.core.switchnet import SwitchNetwork
 
-        alone = SwitchNetwork(mtu=mtu, now=now)
+        alone = SwitchNetwork(mtu=mtu, hub=hub, now=now)
         stack.callback(alone.close)
         return alone
     from slirpy.assembly import Stack
@@ -134,7 +133,7 @@ def _network(user: str | None, poller: SelectorPoller, mtu: int, stack: ExitStac
     from slirpy.config import Config
     from slirpy.host.sockets import SocketHost
 
-    config = Config.from_qemu(user, mtu=mtu)
+    config = Config.from_qemu(user, mtu=mtu, hub=hub)
     host = SocketHost(poller)
     stack.callback(host.close)
     made = Stack(config, host, random=SystemRandom(), now=now)

@@ -102,7 +102,7 @@ class LinkPort:
             frame = self._own(frame)
         else:
             self._borrowed = True
-        self.push(frame, length)
+        LinkPort.push(self, frame, length)  # of a hub's port too: others have it already
 
     def _own(self, frame: Frame) -> Frame:
         """The frame in memory of its own. Parts stay apart: where the headers end tells links something."""

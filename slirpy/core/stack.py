@@ -20,7 +20,7 @@ from slirpy.core.fragments import Fragments
 from slirpy.core.icmp import Icmp
 from slirpy.core.neighbor import Neighbor, Neighbors
 from slirpy.core.port import LinkPort
-from slirpy.core.switch import Switch
+from slirpy.core.switch import HubPort, Switch
 from slirpy.core.tcpflow import TcpFlow
 from slirpy.core.timers import Timers
 from slirpy.core.udpout import send_datagrams
@@ -75,6 +75,7 @@ class IPStack:
         self.stats = stats if stats is not None else Stats()
         self.now = 0
         self.fastpath = True
+        self._overheard = config.hub
         self.timers = Timers()
         self.ports: list[LinkPort] = []
         self.dirty: list[Marked] = []
@@ -89,7 +90,7 @@ class IPStack:
         self._gateway_mac = ethernet.virtual_mac(config.gateway_address)
         self._ident = random.getrandbits(16)
         self.neighbors = Neighbors(self)
-        self.switch = Switch(self.stats, self._local_macs, self.neighbors.heard)
+        self.switch = Switch(self.stats, self._local_macs, self.neighbors.heard, hub=config.hub)
         self.icmp = Icmp(self)
         self.demux = Demux(self)
         self._fragments = Fragments(self)
@@ -99,7 +100,8 @@ class IPStack:
     def attach(self, link: Link, poller: Poller) -> LinkPort:
         """Connect a link; its features are read now."""
         mtu = self.config.mtu
-        port = LinkPort(self, link, min(link.features.mtu or mtu, mtu))
+        mtu = min(link.features.mtu or mtu, mtu)
+        port = HubPort(self, link, mtu, self.switch) if self._overheard else LinkPort(self, link, mtu)
         self.ports.append(port)
         self.switch.plug(port, self.now)
         if len(self.ports) == 2:  # until now the switch was not asked; it starts with what is known
@@ -147,7 +149,7 @@ class IPStack:
         view = memoryview(frame)
         stats.frames_in += 1
         stats.bytes_in += len(view)
-        if len(view) >= _MIN_FAST and self.fastpath:
+        if len(view) >= _MIN_FAST and self.fastpath and not self._overheard:  # it keeps its frames to itself
             if view[23] == ipv4.TCP:
                 if tcp_fastpath(self, port, view, checksummed):
                     return

@@ -29,12 +29,12 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
 from slirpy.core import offload
-from slirpy.core.port import LinkPort
-from slirpy.interfaces import Frame
+from slirpy.core.port import LinkPort, PortOwner
+from slirpy.interfaces import Frame, Link
 from slirpy.stats import Stats
 from slirpy.wire import ethernet, tcp
 
-__all__ = ["AGE", "HOLD", "PORT_MACS", "Switch"]
+__all__ = ["AGE", "HOLD", "PORT_MACS", "HubPort", "Switch"]
 
 SECOND = 1_000_000_000
 AGE = 300 * SECOND
@@ -112,6 +112,22 @@ class _Recent:
         self._new[key] = port
 
 
+class HubPort(LinkPort):
+    """A port of a stack on a hub: what the stack sends by it is heard everywhere."""
+
+    __slots__ = ("_switch",)
+
+    def __init__(self, owner: PortOwner, link: Link, mtu: int, switch: Switch) -> None:
+        super().__init__(owner, link, mtu)
+        self._switch = switch
+        self.udp_segmentation_offload = False  # others would have to do it too
+
+    def push(self, frame: Frame, length: int) -> None:
+        """Queue a frame of the stack here, and at all other ports."""
+        super().push(frame, length)
+        self._switch.mirror(self, frame)
+
+
 class Switch:
     """Frames between ports; see the module's text.
 
@@ -120,7 +136,7 @@ class Switch:
         local: MAC addresses of virtual hosts, which no guest may have.
         heard: when somebody else last heard a MAC address behind a port, in nanoseconds, or 0: the stack's
             fast path keeps its frames to itself.
-        hub: flood everything, as QEMU's hub does, and learn nothing; may be changed at any time.
+        hub: flood everything, as QEMU's hub does, and learn nothing.
     """
 
     def __init__(
@@ -225,8 +241,9 @@ class Switch:
         if source[0] & 1 or source in self._local:
             stats.drop_ethernet_source += 1
             return False
-        if destination in self._local:
-            return self.hub or self.learn(source, port, now)
+        local = destination in self._local
+        if local and not self.hub:
+            return self.learn(source, port, now)
         group = destination[0] & 1
         out = None if group or self.hub else self.lookup(destination, now)
         if out is not None:
@@ -248,7 +265,14 @@ class Switch:
         self._recent.note(key, port)
         stats.switch_flooded += 1
         self._send([other for other in self._plugs if other is not port], view, checksummed, gso_size)
-        return bool(group)
+        return local or bool(group)
+
+    def mirror(self, port: LinkPort, frame: Frame) -> None:
+        """A stack has sent a frame to ``port``: all others have it too, but for what it sends to each anyway."""
+        data = memoryview(b"".join(frame.parts))
+        if not data[0] & 1:
+            others = [other for other in self._plugs if other is not port]
+            self._send(others, data, bool(frame.csum_start), frame.gso_size)
 
     def _send(
         self, ports: list[LinkPort] | tuple[LinkPort], view: memoryview, checksummed: bool, gso_size: int

@@ -6,6 +6,7 @@ import hashlib
 from random import Random
 from typing import Any
 
+import dpkt
 import pytest
 from harness import (
     ACK,
@@ -16,7 +17,9 @@ from harness import (
     MS,
     PSH,
     SECOND,
+    SYN,
     Net,
+    NoPoller,
     Wire,
     arp,
     check,
@@ -24,9 +27,11 @@ from harness import (
     ip,
     ipv4,
     rfc1071,
+    segments,
     udp,
 )
 
+from slirpy.config import Config
 from slirpy.core.port import QUEUE_BYTES, QUEUE_LIMIT
 from slirpy.core.switch import AGE, FLOOD_BURST, FLOOD_RATE, HOLD, PORT_MACS
 from slirpy.core.switchnet import SwitchNetwork
@@ -602,15 +607,41 @@ def test_who_talks_to_the_gateway_is_known() -> None:
 
 
 def test_a_stack_on_a_hub() -> None:
-    net = Net()
-    net.stack.switch.hub = True
-    other = net.attach()
-    net.send(arp(1, to=GATEWAY_MAC))
-    assert len(net.take()) == 1  # the gateway answers
-    assert net.raw(other) == []
+    """What the gateway hears and says is heard by everyone, once."""
+    net = Net(Config(hub=True, resolvers=[]))
+    other, third = net.attach(), net.attach()
+    question = arp(1, to=GATEWAY_MAC)
+    net.send(question)
+    (answer,) = net.raw()
+    assert check(answer).data.op == 2
+    for wire in (other, third):
+        assert net.raw(wire) == [question.ljust(60, b"\0"), answer]
     net.send(frame(A, B))
-    assert net.raw(other) == [frame(A, B)]
+    assert net.raw(other) == net.raw(third) == [frame(A, B)]
     assert net.stats.drop_ethernet_destination == 0
+
+
+def test_a_connection_on_a_hub_is_overheard_both_ways() -> None:
+    """Whole, each frame as a link can take it: with checksums and cut, or with both left to the link."""
+    net = guests(2, config=Config(hub=True, resolvers=[]))
+    spies = [
+        Wire(features) for features in (None, LinkFeatures(checksum_offload=True, segmentation_offload=True))
+    ]
+    for spy in spies:
+        net.stack.attach(spy, NoPoller())
+    net.host.serve_tcp(WORLD_SERVER, 7, Echo)
+    stream = net.guest.connect("192.0.2.7", 7)
+    data = Random(5).randbytes(100_000)
+    stream.write(data)
+    net.run_until(lambda: stream.received == data)
+    for spy in spies:
+        packets = [check(piece, 1500).data for frame in spy.sent for piece in segments(frame)]
+        seen = [packet.data for packet in packets if isinstance(packet, dpkt.ip.IP) and packet.p == 6]
+        for ways in ([s for s in seen if s.sport == 7], [s for s in seen if s.dport == 7]):
+            first = next(segment.seq for segment in ways if segment.flags & SYN) + 1
+            parts = {(segment.seq - first) % 2**32: segment.data for segment in ways if segment.data}
+            assert b"".join(parts[offset] for offset in sorted(parts)) == data
+    quiet(net)
 
 
 def test_offloads_end_where_a_link_has_none() -> None:
