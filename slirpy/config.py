@@ -242,11 +242,17 @@ class Config:
         if not isinstance(restrict, bool):
             raise ConfigError(f"restrict is True or False; given was {restrict!r}")
         put("restrict", restrict)
-        put("outbound", parse_outbound(outbound) if isinstance(outbound, str) else outbound)
+        if isinstance(outbound, str):
+            outbound = parse_outbound(outbound)
+        if outbound is not None and not isinstance(outbound, Outbound):
+            raise ConfigError(f"outbound is text or a slirpy.Outbound; given was {outbound!r}")
+        put("outbound", outbound)
         if policy is not None and not callable(policy):
             policy = RulePolicy(_sequence("policy", policy))
         put("policy", policy)
         self._check_redirects()
+        if on_refused is not None and not callable(on_refused):
+            raise ConfigError(f"on_refused is a function of a request and a verdict; given was {on_refused!r}")
         put("on_refused", on_refused)
         check_static_leases(self.static_leases, network, self.server_addresses)  # which want all that is above
 

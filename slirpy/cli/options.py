@@ -33,6 +33,7 @@ def network_options(to: str, mtu: str = "[default: 1500]") -> Callable[[_F], _F]
         click.option(
             "--host", metavar="ADDR", help="The gateway, alias of the host's 127.0.0.1.  [default: 10.0.2.2]"
         ),
+        click.option("--dns-address", metavar="ADDR", help="The virtual DNS server.  [default: 10.0.2.3]"),
         click.option(
             "--mtu",
             type=int,
@@ -123,6 +124,7 @@ def network_config(given: Mapping[str, Any], **defaults: Any) -> Config:
     values |= dhcp_values(given)
     values |= guestfwd_values(given)
     values |= dns_values(given)
+    values["dns"] = given["dns_address"]
     values["policy"] = policy_of(given["rules"])
     if values["policy"] or given["restrict"]:
         values["on_refused"] = _tell_refused()
