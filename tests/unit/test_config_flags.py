@@ -1,0 +1,149 @@
+"""Every argument of Config can be given on the command line, and every key of QEMU's is known."""
+
+from __future__ import annotations
+
+import inspect
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from slirpy import Config, ConfigError, Outbound, RulePolicy
+from slirpy.cli.app import app
+from slirpy.cli.options import network_config
+from slirpy.rules import qemu
+from slirpy.rules.dhcp import parse_lease, parse_route
+from slirpy.rules.dnsrecord import parse_dns_record
+from slirpy.rules.guestfwd import parse_guestfwd
+from slirpy.rules.hostfwd import parse_hostfwd
+from slirpy.rules.resolver import parse_resolver
+
+COMMANDS = ("run", "listen", "qemu")
+ARGUMENTS = [name for name in inspect.signature(Config.__init__).parameters if name != "self"]
+
+FLAGS: dict[str, tuple[list[str], Any]] = {
+    "net": (["--net", "192.168.7.0/24"], IPv4Network("192.168.7.0/24")),
+    "host": (["--host", "10.0.2.9"], IPv4Address("10.0.2.9")),
+    "dns": (["--dns-address", "10.0.2.9"], IPv4Address("10.0.2.9")),
+    "dhcpstart": (["--dhcpstart", "10.0.2.50"], IPv4Address("10.0.2.50")),
+    "mtu": (["--mtu", "9000"], 9000),
+    "hub": (["--hub"], True),
+    "hostname": (["--hostname", "guest"], "guest"),
+    "domainname": (["--domain", "example.test"], "example.test"),
+    "dnssearch": (["--dns-search", "a.test", "--dns-search", "b.test"], ("a.test", "b.test")),
+    "bootfile": (["--bootfile", "pxe.0"], "pxe.0"),
+    "tftp": (["--tftp", "/"], Path("/")),
+    "tftp_write": (["--tftp", "/", "--tftp-write"], True),
+    "tftp_single_port": (["--tftp-single-port"], True),
+    "tftp_server_name": (["--tftp-server-name", "t"], "t"),
+    "static_leases": (["--lease", "52:54:00:00:00:09=10.0.2.9"], (parse_lease("52:54:00:00:00:09=10.0.2.9"),)),
+    "routes": (["--route", "10.9.0.0/16"], (parse_route("10.9.0.0/16"),)),
+    "lease_time": (["--lease-time", "600"], 600),
+    "lease_file": (["--lease-file", "/tmp/leases"], Path("/tmp/leases")),
+    "hostfwd": (["--hostfwd", "tcp::8080-:80"], (parse_hostfwd("tcp::8080-:80"),)),
+    "guestfwd": (["--guestfwd", "tcp:10.0.2.9:80-cmd:cat"], (parse_guestfwd("tcp:10.0.2.9:80-cmd:cat"),)),
+    "smb": (["--smb", "/"], Path("/")),
+    "smbserver": (["--smb", "/", "--smbserver", "10.0.2.9"], IPv4Address("10.0.2.9")),
+    "resolvers": (["--dns", "127.0.0.1:5353"], (parse_resolver("127.0.0.1:5353"),)),
+    "dns_records": (["--dns-record", "web.test=10.0.2.9"], (parse_dns_record("web.test=10.0.2.9"),)),
+    "dns_cache": (["--dns-cache", "7"], 7),
+    "dns_mode": (["--dns-mode", "forward"], "forward"),
+    "dns_mix_case": (["--dns-mix-case"], True),
+    "host_loopback": (["--no-host-loopback"], False),
+    "restrict": (["--restrict"], True),
+    "outbound": (["--outbound", "192.0.2.1"], Outbound(bytes([192, 0, 2, 1]))),
+    "policy": (["--allow", "any:443"], RulePolicy(["allow any:443"])),
+}
+"""Options of the command line that set an argument, and what it is then."""
+
+PYTHON_ONLY = {
+    "lease_policy": "a function",
+    "dns_answer": "a function",
+    "on_refused": "a function; the commands tell by themselves",
+}
+"""Arguments without an option, and why."""
+
+NOT_IN = {
+    "hub": (("run", "qemu"), "there is one guest"),
+}
+"""Options that some commands do not have, and why."""
+
+QEMU_KEYS = (
+    "id", "restrict", "ipv4", "ipv6", "net", "host", "dns", "dhcpstart", "hostname", "domainname", "dnssearch",
+    "tftp", "tftp-server-name", "bootfile", "smb", "smbserver", "hostfwd", "guestfwd", "ipv6-net", "ipv6-host", "ipv6-prefix",
+    "ipv6-prefixlen", "ipv6-dns",
+)  # fmt: skip
+"""Of ``-netdev user`` in QEMU's manual, ``ipv6-prefix`` and ``ipv6-prefixlen`` in its QAPI schema."""
+
+
+def command_of(name: str) -> click.Command:
+    command = app.get_command(click.Context(app), name)
+    assert command is not None
+    return command
+
+
+def given(command: str, *arguments: str) -> Config:
+    """The network that a command line describes."""
+    with command_of(command).make_context(command, [*arguments, "x"]) as context:
+        own = {name: context.params[name] for name in ("hub",) if name in context.params}
+        return network_config(context.params, **own)
+
+
+def test_every_argument_is_in_one_of_the_tables() -> None:
+    assert sorted(ARGUMENTS) == sorted([*FLAGS, *PYTHON_ONLY])
+    assert set(NOT_IN) <= set(FLAGS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("name", FLAGS)
+def test_every_argument_has_its_option(name: str, command: str) -> None:
+    arguments, expected = FLAGS[name]
+    if command in NOT_IN.get(name, ((), ""))[0]:
+        with pytest.raises(click.NoSuchOption):
+            given(command, *arguments)
+        return
+    assert getattr(given(command, *arguments), name) == expected
+    assert getattr(given(command), name) != expected
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_tried_above(command: str) -> None:
+    used = {word for arguments, _ in FLAGS.values() for word in arguments if word.startswith("--")}
+    same = {"--deny", "--reject", "--drop", "--redirect", "--deny-private", "--policy"}  # one list with --allow
+    reports = {"--capture", "--trace", "--stats", "--mac"}  # not about the network
+    for option in command_of(command).params:
+        if isinstance(option, click.Option):
+            assert set(option.opts) & (used | same | reports), option.opts
+
+
+# ------------------------------------------------------------------------------- QEMU's keys
+
+
+def test_every_key_of_qemu_s_is_known() -> None:
+    known = [*qemu.KEYS, *qemu.SWITCHES, *qemu.REPEATED, *qemu.NOT_YET, "id"]
+    assert sorted(known) == sorted(QEMU_KEYS)
+
+
+@pytest.mark.parametrize("key", [*qemu.KEYS, *qemu.SWITCHES, *qemu.REPEATED])
+def test_every_key_sets_an_argument(key: str) -> None:
+    name = {**qemu.KEYS, **qemu.SWITCHES, **qemu.REPEATED}[key]
+    arguments, expected = FLAGS[name]
+    values = [word for word in arguments if not word.startswith("--")] or ["on"]
+    smb = ["smb=/"] if key == "smbserver" else []
+    values = [value for value in values if not smb or value != "/"]
+    config = Config.from_qemu(",".join(["user", *smb, *(f"{key}={value}" for value in values)]))
+    assert getattr(config, name) == expected
+    assert getattr(Config(), name) != expected
+
+
+@pytest.mark.parametrize(
+    ("value", "texts"), [(True, ("on", "yes", "y", "true")), (False, ("off", "no", "n", "false"))]
+)
+def test_switches_are_written_as_in_qemu(value: bool, texts: tuple[str, ...]) -> None:
+    for key, name in qemu.SWITCHES.items():
+        for text in texts:
+            assert getattr(Config.from_qemu(f"user,{key}={text}"), name) is value
+        with pytest.raises(ConfigError, match=f'"{key}=maybe": "maybe" is neither on nor off'):
+            Config.from_qemu(f"user,{key}=maybe")
