@@ -42,7 +42,8 @@ class Client:
         frame = udp_frame(GATEWAY, self.port, self.server if to is None else to, payload)
         seen = self._talk.step(name, frame, until=1 if wait else 0, within=wait or 1.0)
         for one in seen:
-            self.server = int.from_bytes(one.raw[34:36], "big")
+            if one.kind == "fragment at 0" or one.kind.startswith("tftp"):
+                self.server = int.from_bytes(one.raw[34:36], "big")
         return seen
 
     def ask(
