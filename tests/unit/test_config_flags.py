@@ -72,8 +72,8 @@ NOT_IN = {
 
 QEMU_KEYS = (
     "id", "restrict", "ipv4", "ipv6", "net", "host", "dns", "dhcpstart", "hostname", "domainname", "dnssearch",
-    "tftp", "tftp-server-name", "bootfile", "smb", "smbserver", "hostfwd", "guestfwd", "ipv6-net", "ipv6-host", "ipv6-prefix",
-    "ipv6-prefixlen", "ipv6-dns",
+    "tftp", "tftp-server-name", "bootfile", "smb", "smbserver", "hostfwd", "guestfwd", "ipv6-net", "ipv6-host",
+    "ipv6-prefix", "ipv6-prefixlen", "ipv6-dns",
 )  # fmt: skip
 """Of ``-netdev user`` in QEMU's manual, ``ipv6-prefix`` and ``ipv6-prefixlen`` in its QAPI schema."""
 
