@@ -7,6 +7,7 @@ end of the last process in them undoes it; nothing is written to a file system o
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from slirpy.cli import linux
@@ -35,6 +36,8 @@ class Settings(NamedTuple):
     gateway: str
     dns: str
     mtu: int
+    search: Sequence[str] = ()
+    """Domains in which names are looked for."""
 
 
 def configure_interfaces(settings: Settings) -> None:
@@ -87,11 +90,12 @@ def keep_mounts_private() -> None:
     linux.mount("none", "/", flags=linux.MS_REC | linux.MS_SLAVE)
 
 
-def private_mounts(dns: str) -> str | None:
+def private_mounts(dns: str, search: Sequence[str]) -> str | None:
     """Give the mount namespace its own /proc and /etc/resolv.conf.
 
     Args:
         dns: address of the name server.
+        search: domains in which names are looked for.
 
     Returns:
         A warning, if programs will not find the name server by themselves.
@@ -103,7 +107,8 @@ def private_mounts(dns: str) -> str | None:
         linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
     except OSError:
         pass  # inside a container that hides parts of /proc; the old one shows the host's processes, no more
-    return _private_files({"/etc/resolv.conf": f"nameserver {dns}\n"}, dict.fromkeys(_LOOKUP_DAEMONS, ""))
+    text = f"nameserver {dns}\n" + (f"search {' '.join(search)}\n" if search else "")
+    return _private_files({"/etc/resolv.conf": text}, dict.fromkeys(_LOOKUP_DAEMONS, ""))
 
 
 def _private_files(needed: dict[str, str], wanted: dict[str, str]) -> str | None:

@@ -139,7 +139,7 @@ def _set_up(channel: Channel) -> None:
     guest.set_kernel_parameters()
     _in_helper(channel, lambda: guest.configure_interfaces(settings))
     try:
-        warning = guest.private_mounts(settings.dns)
+        warning = guest.private_mounts(settings.dns, settings.search)
     except OSError as error:
         channel.send({"error": f"cannot replace /etc/resolv.conf in the namespace: {error.strerror}"})
         raise _GoneError from None

@@ -88,6 +88,7 @@ class Session:
                     str(config.host),
                     str(config.dns),
                     config.mtu,
+                    config.dnssearch or ((config.domainname,) if config.domainname else ()),
                 )
             )
             if (number := signals.fatal()) is not None:
