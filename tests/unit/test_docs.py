@@ -47,7 +47,7 @@ def guard(event, arguments):
         if not ipaddress.ip_address(arguments[1][0]).is_loopback:
             raise AssertionError(f"{event} to {arguments[1]}, which is not this machine")
 sys.addaudithook(guard)
-path = sys.argv[1]
+path = sys.argv.pop()  # a program sees none
 exec(compile(sys.stdin.read(), path, "exec"), {"__name__": "__main__", "__file__": path})
 """
 
