@@ -77,8 +77,10 @@ class IcmpFlow:
     def lead(self, destination: bytes, address: bytes) -> None:
         """From now on requests to ``destination`` go to ``address``."""
         if len(self._routes) >= MAX_ROUTES:
-            self._routes.clear()
-            self._seen.clear()
+            oldest = next(iter(self._routes))
+            gone = self._routes.pop(oldest)
+            if self._seen.get(gone) == oldest:
+                del self._seen[gone]
         self._routes[destination] = address
         self._seen[address] = destination
 

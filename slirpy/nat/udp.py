@@ -183,9 +183,11 @@ class UdpFlow:
         return target
 
     def _remember(self, seen: tuple[bytes, int], target: tuple[DatagramPeer | None, bytes, int]) -> None:
-        if len(self._targets) >= MAX_ROUTES:
-            self._targets.clear()
-            self._seen.clear()
+        if len(self._targets) >= MAX_ROUTES:  # the oldest goes, so that a port scan hears of what it asked last
+            oldest = next(iter(self._targets))
+            _, address, port = self._targets.pop(oldest)
+            if self._seen.get((address, port)) == oldest:
+                del self._seen[address, port]
         self._forget_paths()
         self._targets[seen] = target
 
