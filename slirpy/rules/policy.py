@@ -219,12 +219,10 @@ def _from_table(found: dict[str, Any]) -> RulePolicy:
 def parse_rule(text: str) -> Rule:
     """Read a rule.
 
-    ========================================== =====================================================================
-    ``allow [PROTOCOL:]DESTINATION[:PORTS]``    lets it through
-    ``deny ...`` or ``reject ...``              refuses it audibly
-    ``drop ...``                                says nothing
-    ``redirect ...=ADDRESS[:PORT]``             leads it to an address of the host's world; without a port to the same
-    ========================================== =====================================================================
+    - ``allow [PROTOCOL:]DESTINATION[:PORTS]`` lets it through;
+    - ``deny ...`` or ``reject ...`` refuses it audibly;
+    - ``drop ...`` says nothing;
+    - ``redirect ...=ADDRESS[:PORT]`` leads it to an address of the host's world; without a port to the same.
 
     PROTOCOL is ``tcp``, ``udp``, ``icmp``, or ``any``, as it is when left out; a protocol alone is all of it.
     DESTINATION is a network or address (IPv6 in brackets), or ``any``, ``host``, ``loopback``, ``private``,

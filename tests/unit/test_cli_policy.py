@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
 import click
@@ -168,3 +170,18 @@ def test_an_output_that_is_closed_does_not_stop_the_network() -> None:
         raise BrokenPipeError
 
     RefusedFlows(tell)(flow("tcp 198.51.100.7:80"), REJECT)
+
+
+# ------------------------------------------------------------------------------- the documentation
+
+
+def test_what_the_documentation_shows_can_be_read(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "howto" / "policy.md").read_text()
+    (table,) = re.findall(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    path = tmp_path / "policy.toml"
+    path.write_text(table)
+    assert len(RulePolicy.from_file(path).rules) == 5
+    lines = re.findall(r"^\$ slirpy run (.*?) -- CMD", text, re.MULTILINE)
+    assert len(lines) >= 8
+    for line in lines:
+        assert given(*shlex.split(line.replace("policy.toml", str(path)))) != given()
