@@ -215,9 +215,10 @@ class DnsService:
         """The answer to a name that is none of ours, or what brings it when it is started."""
         network = self._network
         current = self._resolvers.current()
-        servers = self._tcp_servers if tcp else self._udp_servers
-        if servers.update(current):
+        if self._udp_servers.update(current):
+            self._tcp_servers.update(current)
             self._cache.clear()  # the world may look different to other servers
+        servers = self._tcp_servers if tcp else self._udp_servers
         cached = self._cache.get(query, network.now)
         if cached is not None:
             network.stats.dns_cache_hits += 1

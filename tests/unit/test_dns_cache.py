@@ -7,6 +7,7 @@ from dns_world import FIRST, World, answer_to, ask
 from dnslib import EDNS0, NS, QTYPE, RCODE, RR, SOA, A, DNSRecord, EDNSOption
 from hypothesis import given
 from hypothesis import strategies as st
+from test_dns import connect, fetch, framed, records
 
 from slirpy.services.dns_cache import DnsCache, records_of, time_to_live
 from slirpy.services.dns_message import Query, read_query
@@ -87,6 +88,15 @@ def test_what_makes_a_query_another_one(world: World, other: bytes, same: bool) 
     world.say(other)
     assert (asked(world) == 1) == same
     assert world.stats.dns_cache_hits == same
+
+
+def test_the_cache_serves_udp_and_tcp(world: World) -> None:
+    learn(world, ask().pack())
+    stream, _ = connect(world)
+    stream.send([framed(ask(identifier=9).pack())])
+    (heard,) = records(fetch(stream)[0])
+    assert (heard.header.id, len(heard.rr)) == (9, 1)
+    assert world.host.tcp == []
 
 
 def test_an_answer_has_edns_if_the_query_has(world: World) -> None:
