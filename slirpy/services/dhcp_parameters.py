@@ -51,8 +51,6 @@ class Parameters:
         if not config.restrict:  # else there is nothing beyond the gateway, and no names, as QEMU has it
             options += [(m.ROUTER, gateway), (m.DNS_SERVER, config.dns_address)]
         options += [(m.BROADCAST, config.broadcast_address), (m.MTU, config.mtu.to_bytes(2, "big"))]
-        if config.routes and not config.restrict:
-            options.append((m.CLASSLESS_ROUTES, classless_routes(config.routes, gateway)))
         for code, what, text in (
             (m.HOSTNAME, "hostname", config.hostname),
             (m.DOMAIN, "domainname", config.domainname),
@@ -60,6 +58,8 @@ class Parameters:
             if text:
                 check_text(what, text)
                 options.append((code, text.encode("ascii")))
+        if config.routes and not config.restrict:
+            options.append((m.CLASSLESS_ROUTES, classless_routes(config.routes, gateway)))
         if config.dnssearch:
             try:
                 options.append((m.DOMAIN_SEARCH, search_list(config.dnssearch)))

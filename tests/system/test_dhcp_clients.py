@@ -170,7 +170,7 @@ def test_bootpc_asks_by_bootp_and_udhcpc_declines_what_is_taken(slirpy: User, ne
         "ip link add br0 type bridge; ip link set tap0 master br0; ip link set br0 address 52:54:00:00:00:77 up\n"
         "ip link add veth0 type veth peer name veth1; ip link set veth0 master br0 up; ip link set veth1 up\n"
         "ip addr add 10.0.2.16/32 dev veth1\n"
-        f"udhcpc -f -q -a -t 10 -T 1 -i br0 -s {hook}"
+        f"udhcpc -f -q -a -t 10 -T 1 -A 1 -i br0 -s {hook}"
     )
     result = slirpy.run("run", *SERVER, "--", "sh", "-c", commands)
     assert result.returncode == 0, result.stdout + result.stderr
