@@ -47,8 +47,8 @@ def find_program(name: str, what: str) -> str:
 class Process:
     """One run of a program; a :class:`~slirpy.host.farstream.Job`.
 
-    It has the connection as standard input and output, a process group of its own, all signals as they are by
-    default, and no other descriptor of ours but standard error.
+    It has the connection as standard input and output, a process group of its own and all signals as they are by
+    default. Other descriptors of ours it has as any program that this process starts: standard error, no sockets.
     """
 
     __slots__ = ("_asked", "_command", "_path", "_pid", "_until", "broken", "failed", "tcp")
