@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import gc
 import random
+import sys
 import weakref
 from collections.abc import Iterator, Sequence
 
 import pytest
 from host_drivers import DRIVERS, LOOPBACK, LOOPBACK6, Driver, Far, Place, Server
 
-from slirpy.interfaces import AcceptedStream, Buffer, IcmpReport, StreamPeer
+from slirpy.interfaces import AcceptedStream, Buffer, IcmpReport, PingPeer, StreamPeer
 
 RESETS = (errno.ECONNRESET, errno.EPIPE)
 
@@ -51,12 +52,27 @@ class DatagramNotes:
     def __init__(self) -> None:
         self.received: list[tuple[bytes, Place]] = []
         self.errors: list[int] = []
+        self.reports: list[IcmpReport | None] = []
 
     def datagram(self, payload: bytes, address: bytes, port: int) -> None:
         self.received.append((payload, (address, port)))
 
     def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
         self.errors.append(error)
+        self.reports.append(report)
+
+
+class PingNotes:
+    def __init__(self) -> None:
+        self.replies: list[tuple[int, bytes, bytes]] = []
+        self.errors: list[tuple[int, IcmpReport]] = []
+
+    def echo_reply(self, sequence: int, payload: bytes, address: bytes, ttl: int) -> None:
+        assert 0 <= ttl <= 255
+        self.replies.append((sequence, payload, address))
+
+    def echo_error(self, sequence: int, report: IcmpReport) -> None:
+        self.errors.append((sequence, report))
 
 
 def connect(driver: Driver, server: Server | None = None) -> tuple[StreamPeer, Owner, Far]:
@@ -647,6 +663,67 @@ def test_udp_close_inside_the_callback(driver: Driver) -> None:
     driver.send_udp(b"2", peer.address)
     fence(driver)
     assert len(notes.received) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell who refused")
+def test_udp_refused_by_whom_and_about_what(driver: Driver) -> None:
+    notes = DatagramNotes()
+    peer = driver.host.open_udp(notes)
+    assert peer is not None
+    address, port = driver.refusing_place()
+    assert peer.send(b"nobody there?", address, port, 9, True) == 0
+    driver.wait(lambda: notes.errors)
+    assert notes.errors == [errno.ECONNREFUSED]
+    (report,) = notes.reports
+    assert report is not None
+    assert report[:8] == (errno.ECONNREFUSED, 3, 3, 0, LOOPBACK, address, port, b"nobody there?")
+    assert 0 <= report.ttl <= 255
+
+
+def test_udp_of_every_shape(driver: Driver) -> None:
+    notes = DatagramNotes()
+    place = driver.udp_echo()
+    peer = driver.host.open_udp(notes)
+    assert peer is not None
+    for ttl, whole in ((0, None), (1, True), (255, False), (255, True), (64, None)):
+        assert peer.send(b"%d" % ttl, *place, ttl, whole) == 0
+    driver.wait(lambda: len(notes.received) == 5)
+    assert [int(payload) for payload, _ in notes.received] == [0, 1, 255, 255, 64]
+
+
+def ping_peer(driver: Driver, notes: PingNotes) -> PingPeer:
+    peer = driver.host.open_ping(notes)
+    if isinstance(peer, int):
+        # tests/system/test_paths.py has a network where it may
+        assert peer in (errno.EACCES, errno.EPROTONOSUPPORT)
+        pytest.skip("this system has no ping sockets for this user (net.ipv4.ping_group_range)")
+    return peer
+
+
+def test_ping(driver: Driver) -> None:
+    notes = PingNotes()
+    peer = ping_peer(driver, notes)
+    sent: list[Buffer] = [b"one", b"", memoryview(b"-two-")[1:4], bytearray(8000)]
+    for number, payload in enumerate(sent):
+        assert peer.send(number + 65_532, payload, LOOPBACK, 64, False) == 0
+    driver.wait(lambda: len(notes.replies) == 4)
+    assert notes.replies == [(number + 65_532, bytes(payload), LOOPBACK) for number, payload in enumerate(sent)]
+    assert notes.errors == []
+    peer.close()
+    peer.close()
+    assert peer.send(1, b"x", LOOPBACK) == errno.EBADF
+
+
+def test_ping_silence_after_close(driver: Driver) -> None:
+    notes = PingNotes()
+    peer = ping_peer(driver, notes)
+    assert peer.send(1, b"late", LOOPBACK) == 0
+    peer.close()
+    fence(driver)
+    assert notes.replies == []
+    freed = weakref.ref(notes)
+    del notes
+    assert freed() is None
 
 
 def test_close_of_the_host_closes_everything(driver: Driver) -> None:

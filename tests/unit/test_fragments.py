@@ -3,9 +3,29 @@
 from __future__ import annotations
 
 import itertools
+from random import Random
 
+import dpkt
 import pytest
-from harness import GATEWAY, GUEST, WORLD, Net, eth, icmp_echo, ip, ipv4, udp_segment
+from harness import (
+    BROADCAST,
+    GATEWAY,
+    GATEWAY_MAC,
+    GUEST,
+    SYN,
+    WORLD,
+    Net,
+    Peer,
+    arp,
+    eth,
+    icmp_echo,
+    ip,
+    ipv4,
+    options,
+    rfc1071,
+    udp_segment,
+    unreachable,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -248,3 +268,145 @@ def test_guest_is_learnt_from_fragments() -> None:
     net = Net()
     net.send(eth(ipv4(17, bytes(8), ident=5, fragment=MF)))
     assert [n.address for n in net.stack.neighbors.known()] == [GUEST]
+
+
+# ------------------------------------------------------------------------------------ sizes at the edge
+
+
+def test_the_smallest_mtu_in_any_order() -> None:
+    net = Net()
+    payload = bytes(i * 7 & 255 for i in range(65507))
+    parts = pieces(udp_segment(payload, 5000, 9), list(range(6, 8190, 6)))
+    assert len(parts) == 1365
+    Random(3).shuffle(parts)
+    net.send(*parts)
+    assert carried(net) == [payload]
+    assert net.stats.dropped() == 0
+
+
+def test_a_last_fragment_of_one_byte() -> None:
+    net = Net()
+    whole = udp_segment(bytes(57), 5000, 9)
+    assert len(whole) % 8 == 1
+    net.send(*reversed(pieces(whole, [4, 8])))
+    assert carried(net) == [bytes(57)]
+
+
+def test_fragments_of_one_byte_are_no_fragments() -> None:
+    net = Net()
+    for offset in range(100):
+        net.send(eth(ipv4(17, b"x", ident=77, fragment=MF | offset)))
+    assert net.stats.drop_fragment_bad == 100
+    assert quiet(net)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_tiny_first_fragment_hides_nothing(backwards: bool) -> None:
+    """RFC 1858: the ports alone come first, the flags later. Nothing is looked at before all of it is here."""
+    net = Net()
+    net.host.serve_tcp(WORLD, 80)
+    peer = Peer(net)
+    segment = peer.frame(SYN, opts=options())[34:]
+    parts = pieces(segment, [1, 2, 3], proto=6)
+    net.send(*(reversed(parts) if backwards else parts))
+    net.run(0.01)
+    peer.one(SYN | 16)
+
+
+@pytest.mark.parametrize(("last", "fits"), [(19, True), (20, False)])
+def test_the_first_header_counts_for_the_whole(last: int, fits: bool) -> None:
+    """Later fragments may have shorter headers than the first: together they may still be too long."""
+    net = Net()
+    end = 65456
+    assert 60 + end + 19 == 65535
+    net.send(eth(ipv4(253, bytes(64), ident=5, fragment=MF, options=b"\1" * 40)))
+    for start in range(64, end, 1480):
+        piece = bytes(min(1480, end - start))
+        net.send(eth(ipv4(253, piece, ident=5, fragment=MF | start >> 3)))
+    net.send(eth(ipv4(253, bytes(last), ident=5, fragment=end >> 3)))
+    assert quiet(net)
+    assert (net.stats.drop_ip_protocol, net.stats.drop_fragment_bad) == ((1, 0) if fits else (0, 47))
+
+
+# ----------------------------------------------------------------------------------- what is told of them
+
+
+@pytest.mark.parametrize("length", [20, 40])
+def test_the_whole_has_a_header_that_is_right(length: int) -> None:
+    net = Net()
+    body = bytes(3000)
+    opts = b"\1" * (length - 20)
+    net.send(eth(ipv4(253, body[1480:], ident=5, fragment=185)))
+    net.send(eth(ipv4(253, body[:1480], ident=5, fragment=MF, options=opts)))
+    quoted = unreachable(net.one(), 2)
+    assert len(quoted) == 548
+    assert rfc1071(quoted[:length]) == 0
+    header = dpkt.ip.IP(quoted)
+    assert (header.len, header.mf, header.offset, header.id, header.hl * 4) == (length + 3000, 0, 0, 5, length)
+
+
+def test_who_sent_the_first_of_a_packet_is_told_of_its_end() -> None:
+    """RFC 1122, section 3.3.2."""
+    net = Net()
+    first, second, third = pieces(udp_segment(bytes(120), 5000, 9), [4, 8])
+    net.send(third, first)
+    net.run(29.9)
+    net.silence()
+    net.run(0.2)
+    assert unreachable(net.one(), 1, kind=11) == first[14:66]
+    net.send(second, third)  # without the first
+    net.run(31)
+    net.silence()
+    to_all = ip("255.255.255.255")
+    net.send(eth(ipv4(17, bytes(8), destination=to_all, fragment=MF), destination=BROADCAST))
+    net.run(31)
+    net.silence()
+    assert net.stats.drop_fragment_timeout == 5
+
+
+# ---------------------------------------------------------------------------------- guests among each other
+
+
+OTHER, OTHER_MAC = ip("10.0.2.16"), bytes.fromhex("525400123457")
+
+
+def test_fragments_of_two_links_are_not_put_together() -> None:
+    net = Net()
+    wire = net.attach()
+    first, second = pieces(udp_segment(bytes(120), 5000, 9), [8])
+    net.send(first)
+    net.send(second[:6] + OTHER_MAC + second[12:], wire=wire)  # another guest, in the name of the first
+    assert carried(net) == []
+    assert held(net) == 2
+    net.send(second)
+    assert carried(net) == [bytes(120)]
+
+
+def test_a_flood_pushes_out_nobody_else_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LINK_BYTES", 40_000)
+    monkeypatch.setattr(module, "MAX_BYTES", 60_000)
+    net = Net()
+    wire = net.attach()
+    net.send(arp(2, sender=OTHER, sender_mac=OTHER_MAC, to=GATEWAY_MAC), wire=wire)
+    first, second = pieces(udp_segment(b"other" * 20, 5000, 9), [8])
+    as_other = [frame[:6] + OTHER_MAC + frame[12:] for frame in (first, second)]
+    net.send(as_other[0], wire=wire)
+    for ident in range(200, 400):
+        net.send(eth(ipv4(17, bytes(1000), ident=ident, fragment=MF)))
+    net.send(as_other[1], wire=wire)
+    assert carried(net) == [b"other" * 20]
+    # And when both hold much, it goes by who holds more.
+    for ident in range(200, 300):
+        net.send(eth(ipv4(17, bytes(1000), ident=ident, fragment=MF), source=OTHER_MAC), wire=wire)
+        assert net.stack._fragments._cost <= 60_000
+    shares = [share.cost for share in net.stack._fragments._shares.values()]
+    assert len(shares) == 2
+    assert max(shares) - min(shares) <= 2 * 2152
+
+
+def test_a_guest_that_left_leaves_nothing() -> None:
+    net = Net()
+    net.send(eth(ipv4(17, bytes(8), fragment=MF)))
+    net.stack.detach(net.port)
+    net.run(31)
+    assert quiet(net)
