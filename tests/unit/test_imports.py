@@ -34,7 +34,8 @@ ALLOWED: dict[str, set[str]] = {
     "assembly": CORE | {"nat", "services"},
     "nic": CORE | {"links"},
     "web": {"errors", "interfaces"},
-    "runtime": CORE | {"nat", "services", "assembly", "links", "host", "nic", "web"},
+    "driving": CORE | {"assembly", "links", "host", "nic"},
+    "runtime": CORE | {"nat", "services", "assembly", "links", "host", "nic", "web", "driving"},
     "slirpy": CORE | {"assembly", "nic", "runtime", "_version"},
 }
 ALLOWED["testing"] = set(ALLOWED)
