@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import oracle_basics
 import oracle_dhcp
+import oracle_guestfwd
 import oracle_hostfwd
 import oracle_restrict
 import oracle_tcp
@@ -23,7 +24,16 @@ from oracle_decode import Decoder, Seen, merge_streams
 
 pytestmark = pytest.mark.system
 
-MODULES = (oracle_basics, oracle_dhcp, oracle_udp, oracle_tcp, oracle_hostfwd, oracle_tftp, oracle_restrict)
+MODULES = (
+    oracle_basics,
+    oracle_dhcp,
+    oracle_udp,
+    oracle_tcp,
+    oracle_hostfwd,
+    oracle_guestfwd,
+    oracle_tftp,
+    oracle_restrict,
+)
 SCRIPTS: dict[str, Script] = {script.name: script for module in MODULES for script in module.SCRIPTS}
 TABLE = read_table()
 PATIENCE = 4.0
