@@ -358,6 +358,16 @@ class HostNetwork(Protocol):
         """
         ...
 
+    def listen_unix(self, path: str, accept: Acceptor) -> Listener:
+        """Listen at the path of a unix socket; who connects counts as the loopback's port 0.
+
+        A socket there that nobody uses any more is replaced. The path is removed at the end.
+
+        Raises:
+            OSError: the path cannot be used; :class:`FileExistsError` if it is no socket.
+        """
+        ...
+
     def open_udp(self, owner: DatagramOwner, family: int = 4) -> DatagramPeer | None:
         """A socket for outward datagrams at a random port, for addresses of ``family`` 4 or 6.
 

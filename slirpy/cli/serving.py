@@ -101,7 +101,7 @@ def tell(text: str) -> None:
 def tell_forwards(net: Slirp) -> None:
     """Say which host ports were taken for the rules that left it open."""
     for rule, forward in zip(net.config.hostfwd, net.forwards(), strict=True):
-        if rule.host_port == 0:
+        if rule.host_port == 0 and rule.path is None:
             host = f"{forward.host_address}:{forward.host_port}"
             guest = f"{forward.guest_address or ''}:{forward.guest_port}"
             print(f"hostfwd {forward.protocol} {host} -> {guest}", file=sys.stderr)

@@ -67,8 +67,8 @@ class Call(NamedTuple):
     time: int
     """Virtual nanoseconds."""
     name: str
-    """connect_tcp, listen_tcp, open_udp, bind_udp, send_udp, open_ping, send_ping; of a stream: send, shutdown,
-    abort, close."""
+    """connect_tcp, listen_tcp, listen_unix, open_udp, bind_udp, send_udp, open_ping, send_ping; of a stream: send,
+    shutdown, abort, close."""
     address: bytes
     """The far end's, or the one to bind."""
     port: int
@@ -278,6 +278,19 @@ class SimHost:
         self.record("listen_tcp", (address, port))
         self._check_own(address)
         listener = self._listen(address, port or self._free_port(self._tcp, address), accept, near=True)
+        self._open[listener] = None
+        return listener
+
+    def listen_unix(self, path: str, accept: Acceptor) -> SimListener:
+        """See :meth:`slirpy.interfaces.HostNetwork.listen_unix`. The outside connects to (path as bytes, 0).
+
+        Raises:
+            OSError: the path is in use.
+        """
+        place = path.encode(), 0
+        self.record("listen_unix", place)
+        nobody = bytes((127, 0, 0, 1)), 0
+        listener = self._listen(*place, lambda each: accept(AcceptedStream(each.peer, *nobody)), near=True)
         self._open[listener] = None
         return listener
 

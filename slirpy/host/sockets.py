@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import sys
 from collections.abc import Callable
@@ -25,24 +26,30 @@ from slirpy.interfaces import (
     Poller,
     StreamOwner,
 )
+from slirpy.unixpath import bind_unix, inode_of, remove_unix
 
 __all__ = ["SocketDatagram", "SocketHost", "SocketListener", "SocketPing", "SocketStream"]
 
 _BATCH = 64  # connections taken from one listener before others have their turn
 _BACKLOG = 1024
+_NOBODY = b"\x7f\0\0\1", 0  # who connects to a unix socket has no address
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class SocketListener:
-    """A :class:`~slirpy.interfaces.Listener` on a TCP socket."""
+    """A :class:`~slirpy.interfaces.Listener` on a TCP socket, or on a unix socket at ``path``."""
 
-    __slots__ = ("_accept", "_host", "_sock", "address")
+    __slots__ = ("_accept", "_host", "_inode", "_path", "_sock", "address")
 
-    def __init__(self, host: SocketHost, sock: socket.socket, accept: Acceptor) -> None:
+    def __init__(
+        self, host: SocketHost, sock: socket.socket, accept: Acceptor, path: str | None = None
+    ) -> None:
         self._host = host
         self._sock: socket.socket | None = sock
         self._accept: Acceptor | None = accept
-        self.address: tuple[bytes, int] = place_of(sock.getsockname())
+        self._path = path
+        self._inode = inode_of(path) if path is not None else None
+        self.address: tuple[bytes, int] = place_of(sock.getsockname()) if path is None else _NOBODY
         host.poller.register(sock.fileno(), READ, self._ready)
 
     def _ready(self, mask: int) -> None:
@@ -62,13 +69,14 @@ class SocketListener:
                 continue  # that connection died in the queue (ECONNABORTED, and Linux passes on network errors)
             try:
                 connection.setblocking(False)
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if self._path is None:
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError:  # macOS: it was reset in the queue
                 connection.close()
                 continue
             stream = SocketStream(self._host, connection, None)
             self._host.opened(stream)
-            address, port = place_of(name)
+            address, port = place_of(name) if self._path is None else _NOBODY
             stream.start_accepted(accept(AcceptedStream(stream, address, port)))
 
     def _pause(self, sock: socket.socket) -> None:
@@ -91,6 +99,8 @@ class SocketListener:
         self._host.poller.unregister(sock.fileno())
         self._host.paused.discard(self)
         sock.close()
+        if self._path is not None:
+            remove_unix(self._path, self._inode)
         self._host.released(self)
 
 
@@ -150,6 +160,26 @@ class SocketHost:
             self._bind(sock, address, port)
             sock.listen(_BACKLOG)
             listener = SocketListener(self, sock, accept)
+        except BaseException:
+            sock.close()
+            raise
+        self.opened(listener)
+        return listener
+
+    def listen_unix(self, path: str, accept: Acceptor) -> SocketListener:
+        """Listen at the path of a unix socket; see :meth:`slirpy.interfaces.HostNetwork.listen_unix`.
+
+        Raises:
+            OSError: the path cannot be used.
+        """
+        if not hasattr(socket, "AF_UNIX"):
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            bind_unix(sock, path)
+            sock.listen(_BACKLOG)
+            listener = SocketListener(self, sock, accept, path)
         except BaseException:
             sock.close()
             raise

@@ -6,11 +6,11 @@ import errno
 import os
 import re
 import socket
-import stat
 from dataclasses import dataclass
 from typing import Any
 
 from slirpy.errors import LinkError
+from slirpy.unixpath import bind_unix, inode_of, remove_unix
 
 __all__ = ["Endpoint", "adopt", "inet", "parse_endpoint", "reason", "unix"]
 
@@ -76,13 +76,16 @@ class Endpoint:
         sock = self.open(kind)
         try:
             if self.path is not None:
-                self._bind_unix(sock, kind)
+                bind_unix(sock, self.path)
             else:
                 if kind == socket.SOCK_STREAM and os.name == "posix":
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 sock.bind(self.address)
             if kind == socket.SOCK_STREAM:
                 sock.listen(_BACKLOG)
+        except FileExistsError:
+            sock.close()
+            raise LinkError(f"cannot listen on {self}: it exists and is no socket; choose another") from None
         except OSError as error:
             sock.close()
             advice = {
@@ -92,44 +95,18 @@ class Endpoint:
                 errno.EACCES: "; choose one where this user may",
             }.get(error.errno or 0, "")
             raise LinkError(f"cannot listen on {self}: {reason(error)}{advice}") from None
-        except LinkError:
-            sock.close()
-            raise
         return sock
-
-    def _bind_unix(self, sock: socket.socket, kind: int) -> None:
-        path = self.address
-        try:
-            sock.bind(path)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            if not stat.S_ISSOCK(os.lstat(path).st_mode):
-                raise LinkError(
-                    f"cannot listen on {self}: it exists and is no socket; choose another"
-                ) from None
-            with self.open(kind) as probe:
-                if probe.connect_ex(path) != errno.ECONNREFUSED:
-                    raise  # somebody listens, or what is there is not ours to judge
-            os.unlink(path)
-            sock.bind(path)
 
     def inode(self) -> int | None:
         """What the path of a unix socket leads to now; for :meth:`remove`."""
         if self.path is None:
             return None
-        try:
-            return os.lstat(self.path).st_ino
-        except OSError:
-            return None
+        return inode_of(self.path)
 
     def remove(self, inode: int | None) -> None:
         """Remove the path of a unix socket, unless another took its place."""
-        if self.path is not None and inode is not None and self.inode() == inode:
-            try:
-                os.unlink(self.path)
-            except OSError:
-                pass
+        if self.path is not None:
+            remove_unix(self.path, inode)
 
 
 def unix(path: str) -> Endpoint:

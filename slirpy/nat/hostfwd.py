@@ -6,14 +6,27 @@ import errno
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 from slirpy.errors import ForwardError
-from slirpy.interfaces import AcceptedStream, DatagramPeer, HostNetwork, IcmpReport, Listener, StreamOwner
+from slirpy.interfaces import AcceptedStream, DatagramPeer, HostNetwork, IcmpReport, StreamOwner
 from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
 from slirpy.rules.hostfwd import HostForward
 
 __all__ = ["Forwards"]
+
+
+class _Active(Protocol):
+    """What listens for a rule."""
+
+    @property
+    def address(self) -> tuple[bytes, int]:
+        """Where."""
+        ...
+
+    def close(self) -> None:
+        """No more."""
 
 
 class Forwards:
@@ -28,27 +41,43 @@ class Forwards:
         self._host = host
         self._tcp = tcp
         self._guest_address = guest_address
-        self._active: dict[HostForward, Listener | _UdpForward] = {}
+        self._active: dict[HostForward, list[_Active]] = {}
 
     def add(self, rule: HostForward) -> HostForward:
         """Start to forward; the result has the port that was chosen where the rule has 0.
 
         Raises:
-            ForwardError: the host's address or port cannot be had; the text says why.
+            ForwardError: one of the host's addresses, ports or paths cannot be had; the text says why. Nothing is
+                forwarded then.
         """
-        address = rule.host_address.packed
-        try:
-            active: Listener | _UdpForward
-            if rule.protocol == "tcp":
-                active = self._host.listen_tcp(address, rule.host_port, lambda a: self._accept(rule, a))
-            else:
-                active = _UdpForward(self, rule)
-                active.bind(self._host.bind_udp(address, rule.host_port, active))
-        except OSError as error:
-            raise ForwardError(_explain(rule, error)) from error
-        chosen = replace(rule, host_port=active.address[1])
+        active: list[_Active] = []
+        for index in range(rule.count):
+            try:
+                active.append(self._listen(rule, index))
+            except OSError as error:
+                for each in active:
+                    each.close()
+                raise ForwardError(_explain(rule, index, error)) from error
+        chosen = replace(rule, host_port=active[0].address[1]) if rule.path is None else rule
         self._active[chosen] = active
         return chosen
+
+    def _listen(self, rule: HostForward, index: int) -> _Active:
+        guest_port = rule.guest_port + index
+
+        def accept(accepted: AcceptedStream) -> StreamOwner:
+            return self._tcp.open_inbound(
+                accepted.peer, accepted.address, accepted.port, self.guest(rule), guest_port
+            )
+
+        if rule.path is not None:
+            return self._host.listen_unix(rule.path, accept)
+        address, port = rule.host_address.packed, rule.host_port + index
+        if rule.protocol == "tcp":
+            return self._host.listen_tcp(address, port, accept)
+        forward = _UdpForward(self, rule, guest_port)
+        forward.bind(self._host.bind_udp(address, port, forward))
+        return forward
 
     def remove(self, rule: HostForward) -> None:
         """Stop to forward; open connections stay.
@@ -60,7 +89,8 @@ class Forwards:
         if active is None:
             known = ", ".join(map(str, self._active)) or "none"
             raise ForwardError(f'hostfwd "{rule}": no such forward; active are: {known}')
-        active.close()
+        for each in active:
+            each.close()
 
     def active(self) -> list[HostForward]:
         """The forwards that are active, with the ports that were chosen."""
@@ -69,25 +99,22 @@ class Forwards:
     def close(self) -> None:
         """Stop all."""
         for active in self._active.values():
-            active.close()
+            for each in active:
+                each.close()
         self._active.clear()
 
     def guest(self, rule: HostForward) -> bytes:
         """The guest's address for a rule."""
         return rule.guest_address.packed if rule.guest_address is not None else self._guest_address()
 
-    def _accept(self, rule: HostForward, accepted: AcceptedStream) -> StreamOwner:
-        return self._tcp.open_inbound(
-            accepted.peer, accepted.address, accepted.port, self.guest(rule), rule.guest_port
-        )
-
 
 class _UdpForward:
     """One UDP forward; owner of its socket."""
 
-    def __init__(self, forwards: Forwards, rule: HostForward) -> None:
+    def __init__(self, forwards: Forwards, rule: HostForward, guest_port: int) -> None:
         self._forwards = forwards
         self._rule = rule
+        self._guest_port = guest_port
         self._socket: DatagramPeer | None = None
 
     def bind(self, socket: DatagramPeer) -> None:
@@ -104,12 +131,12 @@ class _UdpForward:
         """From outside to the guest."""
         assert self._socket is not None
         forwards, rule = self._forwards, self._rule
-        forwards.udp.forwarded(self._socket, forwards.guest(rule), rule.guest_port, payload, address, port)
+        forwards.udp.forwarded(self._socket, forwards.guest(rule), self._guest_port, payload, address, port)
 
     def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
         """An answer of the guest's was refused: here, on its way, or by whoever had asked."""
         forwards, rule = self._forwards, self._rule
-        forwards.udp.forward_error(forwards.guest(rule), rule.guest_port, error, report)
+        forwards.udp.forward_error(forwards.guest(rule), self._guest_port, error, report)
 
     def close(self) -> None:
         """Release the socket."""
@@ -117,12 +144,20 @@ class _UdpForward:
             self._socket.close()
 
 
-def _explain(rule: HostForward, error: OSError) -> str:
-    where = f"{rule.host_address}:{rule.host_port}"
+def _explain(rule: HostForward, index: int, error: OSError) -> str:
+    where = rule.path or f"{rule.host_address}:{rule.host_port + index}"
+    if isinstance(error, FileExistsError):
+        return f'hostfwd "{rule}": cannot listen on {where}: it exists and is no socket; choose another path'
     advice = {
-        errno.EADDRINUSE: "choose another port, or 0 to have a free one",
-        errno.EACCES: "ports below 1024 need privileges, try 8080",
+        errno.EADDRINUSE: "choose another port, or 0 to have a free one"
+        if rule.path is None
+        else "choose another",
+        errno.EACCES: "ports below 1024 need privileges, try 8080"
+        if rule.path is None
+        else "choose another folder",
         errno.EADDRNOTAVAIL: "that is no address of this host; use 127.0.0.1 or 0.0.0.0",
+        errno.ENOENT: "the folder does not exist",
+        errno.EAFNOSUPPORT: "this system has no unix sockets",
     }.get(error.errno or 0)
     reason = os.strerror(error.errno).lower() if error.errno else str(error)
     return f'hostfwd "{rule}": cannot listen on {where}: {reason}' + (f"; {advice}" if advice else "")

@@ -327,13 +327,16 @@ class TcpNat:
     ) -> NatTcpFlow:
         """Carry a connection that came from outside to a guest's port.
 
-        ``address`` and ``port`` are the far side's; the guest sees them, loopback as the gateway.
+        ``address`` and ``port`` are the far side's; the guest sees them, loopback as the gateway. For port 0 one is
+        chosen.
         """
         stack = self.stack
         source = self._router.source_seen(address)
         prefix = guest + source + guest_port.to_bytes(2, "big")
         key = prefix + port.to_bytes(2, "big")
-        while key in stack.tcp_flows:  # two hosts' loopbacks look alike to the guest: another port will do
+        while (
+            not port or key in stack.tcp_flows
+        ):  # two hosts' loopbacks look alike to the guest
             port = stack.random.randrange(1024, 65536)
             key = prefix + port.to_bytes(2, "big")
         neighbor = stack.neighbors.get(guest)

@@ -1,7 +1,8 @@
-"""Rules for ports of the host that lead to guests."""
+"""Rules for ports, and unix sockets, of the host that lead to guests."""
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -13,49 +14,91 @@ __all__ = ["HostForward", "parse_hostfwd"]
 
 @dataclass(frozen=True, slots=True)
 class HostForward:
-    """A port of the host that leads to a guest."""
+    """A port of the host that leads to a guest, several ports in a row, or a unix socket."""
 
     protocol: str
-    """``"tcp"`` or ``"udp"``."""
+    """``"tcp"``, ``"udp"`` or ``"unix"``."""
     host_address: IPv4Address
+    """Where to listen; of a unix socket 127.0.0.1, as which the guest sees who connects."""
     host_port: int
-    """0 to 65535; 0 takes a free port."""
+    """0 to 65535; 0 takes a free port, and is what a unix socket has."""
     guest_address: IPv4Address | None
     """None: the address of the first lease, else ``dhcpstart``."""
     guest_port: int
+    path: str | None = None
+    """Of a unix socket."""
+    count: int = 1
+    """How many ports in a row, on both sides: the first of the host's leads to the first of the guest's."""
 
     def __str__(self) -> str:
-        guest = self.guest_address or ""
-        return f"{self.protocol}:{self.host_address}:{self.host_port}-{guest}:{self.guest_port}"
+        guest = f"{self.guest_address or ''}:{_ports(self.guest_port, self.count)}"
+        if self.path is not None:
+            return f"unix:{self.path}-{guest}"
+        return f"{self.protocol}:{self.host_address}:{_ports(self.host_port, self.count)}-{guest}"
+
+
+def _ports(first: int, count: int) -> str:
+    return str(first) if count == 1 else f"{first}-{first + count - 1}"
 
 
 _HOSTFWD = re.compile(
-    r"(?P<protocol>[^:]*):(?P<host>[^:]*):(?P<hport>[^:\-]*)-(?P<guest>[^:]*):(?P<gport>[^:]*)\Z"
+    r"(?P<protocol>[^:]*):(?P<host>[^:]*):(?P<hport>[^:\-]*(?:-[^:.\-]+(?=-))?)-(?P<guest>[^:\-]*):(?P<gport>[^:]*)\Z"
 )
-_HOSTFWD_HELP = "write [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, such as tcp:127.0.0.1:8080-:80"
+_UNIX = re.compile(r"unix:(?P<path>.*)-(?P<guest>[^:\-]*):(?P<gport>[^:\-]*)\Z", re.DOTALL)
+_LOOPBACK = IPv4Address("127.0.0.1")
+_PATH_LIMIT = 103  # bytes that sun_path holds on every system, without the final zero
+_HELP = (
+    "write [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, such as tcp:127.0.0.1:8080-:80,"
+    " or unix:/path-[guestaddr]:guestport"
+)
 
 
 def parse_hostfwd(rule: str) -> HostForward:
-    """Read a rule ``[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport``.
+    """Read a rule ``[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport`` or ``unix:/path-[guestaddr]:guestport``.
 
     An empty protocol is tcp. An empty host address is 127.0.0.1 (QEMU listens on every interface there;
-    ask for ``0.0.0.0`` to have that). Host port 0 takes a free one.
+    ask for ``0.0.0.0`` to have that). Host port 0 takes a free one. Ports may be ranges of one length, such as
+    ``tcp::8000-8010-:9000-9010``; a single guest port is where the guest's range begins.
 
     Raises:
         ForwardError: the rule cannot be read; the text names the part.
     """
+    if rule.startswith("unix:"):
+        return _parse_unix(rule)
     match = _HOSTFWD.match(rule)
     if match is None:
-        raise ForwardError(f'hostfwd "{rule}": malformed; {_HOSTFWD_HELP}')
+        raise ForwardError(f'hostfwd "{rule}": malformed; {_HELP}')
     protocol = match["protocol"] or "tcp"
     if protocol not in ("tcp", "udp"):
-        raise ForwardError(f'hostfwd "{rule}": protocol "{protocol}" is neither tcp nor udp; {_HOSTFWD_HELP}')
+        raise ForwardError(f'hostfwd "{rule}": protocol "{protocol}" is none of tcp, udp and unix; {_HELP}')
+    host_port, count = _rule_ports(rule, "host port", match["hport"], lowest=0)
+    guest_port, guest_count = _rule_ports(rule, "guest port", match["gport"], lowest=1)
+    if guest_count not in (1, count):
+        raise ForwardError(f'hostfwd "{rule}": {count} host ports cannot lead to {guest_count} guest ports')
+    if count > 1 and not host_port:
+        raise ForwardError(f'hostfwd "{rule}": host port 0 takes one free port; a range begins at 1 or above')
+    if guest_port + count > 65536:
+        raise ForwardError(f'hostfwd "{rule}": guest ports {guest_port} and {count - 1} more end above 65535')
     return HostForward(
         protocol,
-        _rule_address(rule, "host address", match["host"]) or IPv4Address("127.0.0.1"),
-        _rule_port(rule, "host port", match["hport"], lowest=0),
+        _rule_address(rule, "host address", match["host"]) or _LOOPBACK,
+        host_port,
         _rule_address(rule, "guest address", match["guest"]),
-        _rule_port(rule, "guest port", match["gport"], lowest=1),
+        guest_port,
+        count=count,
+    )
+
+
+def _parse_unix(rule: str) -> HostForward:
+    match = _UNIX.match(rule)
+    if match is None:
+        raise ForwardError(f'hostfwd "{rule}": malformed; {_HELP}')
+    path = match["path"]
+    if not path or "\0" in path or len(os.fsencode(path)) > _PATH_LIMIT:
+        raise ForwardError(f'hostfwd "{rule}": the path of a unix socket has 1 to {_PATH_LIMIT} bytes')
+    guest_port, count = _rule_ports(rule, "guest port", match["gport"], lowest=1)
+    return HostForward(
+        "unix", _LOOPBACK, 0, _rule_address(rule, "guest address", match["guest"]), guest_port, path, count
     )
 
 
@@ -66,6 +109,15 @@ def _rule_address(rule: str, what: str, text: str) -> IPv4Address | None:
         return IPv4Address(text)
     except ValueError:
         raise ForwardError(f'hostfwd "{rule}": {what} "{text}" is not an IPv4 address') from None
+
+
+def _rule_ports(rule: str, what: str, text: str, lowest: int) -> tuple[int, int]:
+    """The first port, and how many."""
+    first, dash, last = text.partition("-")
+    ports = [_rule_port(rule, what, part, lowest) for part in ((first, last) if dash else (first,))]
+    if ports[-1] < ports[0]:
+        raise ForwardError(f'hostfwd "{rule}": {what}s {text} end before they begin')
+    return ports[0], ports[-1] - ports[0] + 1
 
 
 def _rule_port(rule: str, what: str, text: str, lowest: int) -> int:

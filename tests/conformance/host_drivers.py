@@ -73,6 +73,10 @@ class Driver(ABC):
     def connect(self, place: Place) -> Far: ...
 
     @abstractmethod
+    def connect_unix(self, path: str) -> Far:
+        """Connect to a unix socket of the host's."""
+
+    @abstractmethod
     def refusing_place(self) -> Place:
         """Where nobody listens."""
 
@@ -213,6 +217,14 @@ class SocketDriver(Driver):
         self._callers.append(far)
         return far
 
+    def connect_unix(self, path: str) -> Far:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(PATIENCE)
+        sock.connect(path)
+        far = FarSocket(sock)
+        self._callers.append(far)
+        return far
+
     def refusing_place(self) -> Place:
         # A bound socket that does not listen: nobody else can get the port meanwhile.
         sock = socket.socket()
@@ -282,6 +294,9 @@ class SimDriver(Driver):
 
     def connect(self, place: Place) -> Far:
         return self.sim.connect(*place)
+
+    def connect_unix(self, path: str) -> Far:
+        return self.sim.connect(path.encode(), 0)
 
     def refusing_place(self) -> Place:
         return self._place(LOOPBACK)

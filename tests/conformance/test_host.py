@@ -8,6 +8,7 @@ import random
 import sys
 import weakref
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 from host_drivers import DRIVERS, LOOPBACK, LOOPBACK6, Driver, Far, Place, Server
@@ -487,6 +488,28 @@ def test_listen_at_a_free_port(driver: Driver) -> None:
     send_all(driver, stream, accept.owners[0], b"back")
     driver.wait(lambda: far.received == b"back")
     assert "connected" not in accept.owners[0].calls
+
+
+def test_listen_at_a_path(driver: Driver, tmp_path: Path) -> None:
+    path = f"{tmp_path}/listener"
+    accept = Acceptor()
+    listener = driver.host.listen_unix(path, accept)
+    far = driver.connect_unix(path)
+    far.write(b"hello")
+    driver.wait(lambda: accept.accepted)
+    stream, *place = accept.accepted[0]
+    assert place == [LOOPBACK, 0]
+    assert receive(driver, stream, accept.owners[0], 5) == b"hello"
+    send_all(driver, stream, accept.owners[0], b"back")
+    driver.wait(lambda: far.received == b"back")
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - the number is checked below
+        driver.host.listen_unix(path, accept)
+    assert caught.value.errno == errno.EADDRINUSE
+    listener.close()
+    listener.close()
+    send_all(driver, stream, accept.owners[0], b", on")
+    driver.wait(lambda: far.received == b"back, on")
+    driver.host.listen_unix(path, accept).close()
 
 
 def test_accepted_connections_outlive_the_listener(driver: Driver) -> None:

@@ -334,3 +334,48 @@ def test_reset_both_ways() -> None:
     net.run(0.05)
     assert second.one().flags & RST
     assert net.stack.flows() == []
+
+
+def test_a_range_of_ports_leads_to_a_range() -> None:
+    net = Net(config(hostfwd=["tcp:127.0.0.1:9000-9004-:80-84", "udp:127.0.0.1:9000-9001-:53"]))
+    net.know()
+    for number in range(5):
+        net.host.connect(LOOPBACK, 9000 + number)
+    net.run(0.01)
+    assert [frame.data.data.dport for frame in net.take()] == [80, 81, 82, 83, 84]
+    net.host.send_udp(b"?", LOOPBACK, 9001)
+    net.run(0.01)
+    assert net.one().data.data.dport == 54
+    tcp, udp_rule = net.stack.forwards.active()
+    assert (str(tcp), str(udp_rule)) == ("tcp:127.0.0.1:9000-9004-:80-84", "udp:127.0.0.1:9000-9001-:53-54")
+    net.stack.forwards.remove(tcp)
+    refused = net.host.connect(LOOPBACK, 9004)
+    net.run(0.01)
+    assert refused.error == errno.ECONNREFUSED
+
+
+def test_a_range_is_forwarded_whole_or_not_at_all() -> None:
+    net = Net(config(hostfwd=["tcp:127.0.0.1:9003-:80"]))
+    with pytest.raises(ForwardError, match=r"cannot listen on 127\.0\.0\.1:9003: address already in use"):
+        net.stack.forwards.add(parse_hostfwd("tcp:127.0.0.1:9000-9004-:80"))
+    refused = net.host.connect(LOOPBACK, 9000)
+    net.run(0.01)
+    assert refused.error == errno.ECONNREFUSED
+    assert len(net.stack.forwards.active()) == 1
+
+
+def test_a_unix_socket_leads_to_a_port() -> None:
+    net = Net(config(hostfwd=["unix:/run/web.sock-:80"]))
+    net.know()
+    clients = [net.host.connect(b"/run/web.sock", 0) for _ in range(2)]
+    net.run(0.01)
+    frames = net.take()
+    assert {(frame.data.src, frame.data.data.dport) for frame in frames} == {(GATEWAY, 80)}
+    assert len({frame.data.data.sport for frame in frames}) == 2
+    assert all(frame.data.data.sport >= 1024 for frame in frames)
+    peer = Peer(net, frames[0].data.data.sport, address=GATEWAY, sport=80)
+    peer.ack = frames[0].data.data.seq + 1
+    peer.send(SYN | ACK, opts=options())
+    clients[0].write(b"hello")
+    net.run(0.01)
+    assert peer.drain() == b"hello"

@@ -124,6 +124,9 @@ class FakeHost:
     def listen_tcp(self, address: bytes, port: int, accept: Acceptor) -> Listener:
         raise OSError(errno.EACCES, "a service does not listen")
 
+    def listen_unix(self, path: str, accept: Acceptor) -> Listener:
+        raise OSError(errno.EACCES, "a service does not listen")
+
     def bind_udp(self, address: bytes, port: int, owner: DatagramOwner) -> FakeUdp:
         raise OSError(errno.EACCES, "a service does not bind")
 

@@ -166,6 +166,13 @@ def test_a_config_error_is_a_value_error() -> None:
         ("::2222-:22", HostForward("tcp", A("127.0.0.1"), 2222, None, 22)),
         ("udp::53-10.0.2.16:5353", HostForward("udp", A("127.0.0.1"), 53, A("10.0.2.16"), 5353)),
         ("tcp:0.0.0.0:0-:65535", HostForward("tcp", A("0.0.0.0"), 0, None, 65535)),
+        ("tcp::8000-8010-:9000-9010", HostForward("tcp", A("127.0.0.1"), 8000, None, 9000, count=11)),
+        ("udp::8000-8001-10.0.2.16:1", HostForward("udp", A("127.0.0.1"), 8000, A("10.0.2.16"), 1, count=2)),
+        ("tcp::1-65535-:1", HostForward("tcp", A("127.0.0.1"), 1, None, 1, count=65535)),
+        ("tcp::80-80-:80", HostForward("tcp", A("127.0.0.1"), 80, None, 80)),
+        ("unix:/run/a.sock-:80", HostForward("unix", A("127.0.0.1"), 0, None, 80, "/run/a.sock")),
+        ("unix:/a-b:c-10.0.2.9:80", HostForward("unix", A("127.0.0.1"), 0, A("10.0.2.9"), 80, "/a-b:c")),
+        ("unix:relative-:1", HostForward("unix", A("127.0.0.1"), 0, None, 1, "relative")),
     ],
 )
 def test_rules(rule: str, forward: HostForward) -> None:
@@ -175,7 +182,10 @@ def test_rules(rule: str, forward: HostForward) -> None:
     assert Config(hostfwd=[forward]).hostfwd == (forward,)
 
 
-HOW = "write [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, such as tcp:127.0.0.1:8080-:80"
+HOW = (
+    "write [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, such as tcp:127.0.0.1:8080-:80,"
+    " or unix:/path-[guestaddr]:guestport"
+)
 
 
 @pytest.mark.parametrize(
@@ -186,8 +196,8 @@ HOW = "write [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, such as tcp:12
         ("tcp::8080:80", f"malformed; {HOW}"),
         ("tcp::8080-80", f"malformed; {HOW}"),
         ("tcp:::8080-:80", f"malformed; {HOW}"),
-        ("sctp::8080-:80", f'protocol "sctp" is neither tcp nor udp; {HOW}'),
-        ("TCP::8080-:80", f'protocol "TCP" is neither tcp nor udp; {HOW}'),
+        ("sctp::8080-:80", f'protocol "sctp" is none of tcp, udp and unix; {HOW}'),
+        ("TCP::8080-:80", f'protocol "TCP" is none of tcp, udp and unix; {HOW}'),
         ("tcp:localhost:8080-:80", 'host address "localhost" is not an IPv4 address'),
         ("tcp::8080-guest:80", 'guest address "guest" is not an IPv4 address'),
         ("tcp::-:80", 'host port "" is not a number from 0 to 65535'),
@@ -197,6 +207,20 @@ HOW = "write [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, such as tcp:12
         ("tcp::8080-:0", 'guest port "0" is not a number from 1 to 65535'),
         ("tcp::8080-:", 'guest port "" is not a number from 1 to 65535'),
         ("tcp::8080-:+80", 'guest port "+80" is not a number from 1 to 65535'),
+        ("tcp::8010-8000-:80", "host ports 8010-8000 end before they begin"),
+        ("tcp::8000-8002-:80-81", "3 host ports cannot lead to 2 guest ports"),
+        ("tcp::8000-:80-81", "1 host ports cannot lead to 2 guest ports"),
+        ("tcp::0-5-:80", "host port 0 takes one free port; a range begins at 1 or above"),
+        ("tcp::1-10-:65530", "guest ports 65530 and 9 more end above 65535"),
+        ("tcp::1-65536-:1", 'host port "65536" is not a number from 0 to 65535'),
+        ("tcp::1-x-:1", 'host port "x" is not a number from 0 to 65535'),
+        ("tcp::-5-:1", 'host port "" is not a number from 0 to 65535'),
+        ("unix:/a", f"malformed; {HOW}"),
+        ("unix:-:80", "the path of a unix socket has 1 to 103 bytes"),
+        (f"unix:/{'x' * 103}-:80", "the path of a unix socket has 1 to 103 bytes"),
+        ("unix:/a-:0", 'guest port "0" is not a number from 1 to 65535'),
+        ("unix:/a-:80-81", f"malformed; {HOW}"),
+        ("unix:/a-10.0.2:80", 'guest address "10.0.2" is not an IPv4 address'),
         ("tcp::8080-:80\n", 'guest port "80\n" is not a number from 1 to 65535'),
     ],
 )

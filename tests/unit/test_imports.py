@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "slirpy"
 
 # From a part of the package to the parts that it may import; every part may import itself. "slirpy" is the package's
 # own __init__.py, the public API.
-BASE = {"rules", "errors", "stats", "interfaces", "config"}
+BASE = {"unixpath", "rules", "errors", "stats", "interfaces", "config"}
 WIRE = BASE | {"wire"}
 CORE = WIRE | {"tcp", "core"}
 ALLOWED: dict[str, set[str]] = {
@@ -22,6 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "stats": set(),
     "interfaces": {"stats"},
+    "unixpath": set(),
     "rules": {"errors", "interfaces"},
     "config": {"errors", "interfaces", "rules"},
     "wire": BASE,
