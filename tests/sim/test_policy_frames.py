@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_address, ip_network
 from random import Random
+from typing import Any
 
 import dpkt
 import pytest
@@ -40,6 +41,7 @@ from policies import TABLE, flow
 from slirpy import Config, HostForward
 from slirpy.interfaces import FlowRequest, IPProtocol, Verdict
 from slirpy.rules.policy import WORDS
+from slirpy.testing import VirtualNetwork
 
 LOOPBACK = ip("127.0.0.1")
 OUTWARD = {"connect_tcp": IPProtocol.TCP, "send_udp": IPProtocol.UDP, "send_ping": IPProtocol.ICMP}
@@ -223,6 +225,28 @@ def test_restrict_lets_the_gateway_answer() -> None:
     for address in (GATEWAY, DNS):
         net.send(echo(to=address))
         assert net.one().data.data.type == 0
+
+
+def test_restrict_tells_of_no_way_out() -> None:
+    lease = VirtualNetwork(config(restrict=True)).lease()
+    assert (lease.router, lease.dns) == (None, ())
+
+
+@pytest.mark.parametrize("shut", [{"restrict": True}, {"policy": ["deny any"]}, {"policy": ["drop any"]}])
+def test_what_guestfwd_put_there_is_reached(shut: dict[str, Any]) -> None:
+    net = Net(
+        config(guestfwd=["tcp:10.0.2.9:80-tcp:127.0.0.1:8080", "tcp:203.0.113.9:80-tcp:127.0.0.1:8081"], **shut)
+    )
+    for address, port in (("10.0.2.9", 8080), ("203.0.113.9", 8081)):
+        server = net.host.serve_tcp(LOOPBACK, port)
+        peer = Peer(net, 80, address=ip(address), sport=port)
+        peer.open()
+        peer.send(ACK, b"hello")
+        net.run(0.01)
+        assert bytes(server.connections[0].received) == b"hello"
+        net.take()
+    Peer(net, 81, address=ip("203.0.113.9")).send(SYN, opts=options())
+    assert [port for _, _, port in outward(net)] == [8080, 8081]
 
 
 def restricted(**forward: object) -> tuple[Net, HostForward]:

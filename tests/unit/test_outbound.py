@@ -1,0 +1,225 @@
+"""By which address and interface sockets go outward. Nothing is sent but to the loopback."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+import pytest
+
+from slirpy import Config, ConfigError, Outbound, Slirp
+from slirpy.host.outbound import OutboundDatagram, Source, is_loopback
+from slirpy.host.poller import SelectorPoller
+from slirpy.host.sockets import SocketHost
+from slirpy.interfaces import IcmpReport
+from slirpy.rules.outbound import parse_outbound
+
+LOOPBACK, HERE = bytes([127, 0, 0, 1]), bytes([127, 0, 0, 5])
+WORLD, NOT_HERE = bytes([198, 51, 100, 7]), bytes([192, 0, 2, 77])
+linux = pytest.mark.skipif(sys.platform != "linux", reason="all of 127.0.0.0/8 is there on Linux only")
+
+
+class Owner:
+    """Of a stream or a datagram socket: notes what it is told."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[bytes, bytes, int]] = []
+        self.errors: list[int] = []
+
+    def connected(self) -> None:
+        raise AssertionError
+
+    def readable(self) -> None:
+        raise AssertionError
+
+    def writable(self) -> None:
+        raise AssertionError
+
+    def failed(self, error: int) -> None:
+        self.errors.append(error)
+
+    def datagram(self, payload: bytes, address: bytes, port: int) -> None:
+        self.received.append((payload, address, port))
+
+    def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
+        self.errors.append(error)
+
+
+# ------------------------------------------------------------------------------- what is written
+
+
+@pytest.mark.parametrize(
+    ("text", "outbound"),
+    [
+        ("192.0.2.77", Outbound(NOT_HERE)),
+        ("eth0", Outbound(interface="eth0")),
+        ("192.0.2.77,eth0", Outbound(NOT_HERE, interface="eth0")),
+        ("192.0.2.77,2001:db8::1,wlp3s0", Outbound(NOT_HERE, ip_address("2001:db8::1").packed, "wlp3s0")),
+    ],
+)
+def test_text(text: str, outbound: Outbound) -> None:
+    assert parse_outbound(text) == outbound
+    assert str(outbound) == text
+    assert Config(outbound=text).outbound == Config(outbound=outbound).outbound == outbound
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("", '""'),
+        ("1.2.3", '"1.2.3" is no address and no interface'),
+        ("eth0,", '""'),
+        ("a b", '"a b"'),
+        ("a/b", '"a/b"'),
+        ("sixteen-letters-", '"sixteen-letters-"'),
+        ("eth0,eth1", '"eth1" is one interface too many'),
+        ("192.0.2.1,192.0.2.2", '"192.0.2.2" is one IPv4 address too many'),
+        ("127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "0.0.0.0"),
+        ("224.0.0.1", "224.0.0.1"),
+    ],
+)
+def test_what_is_malformed_names_the_part(text: str, part: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Config(outbound=text)
+    assert str(caught.value).startswith(f'outbound "{text}": ')
+    assert part in str(caught.value)
+
+
+def test_what_is_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"outbound is text or a slirpy\.Outbound"):
+        Config(outbound=7)  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------------------- at the start
+
+
+def test_an_address_of_another_host_is_an_error_at_the_start() -> None:
+    with pytest.raises(
+        ConfigError, match=r'outbound "192\.0\.2\.77": 192\.0\.2\.77 is no address of this host'
+    ):
+        Slirp(Config(outbound="192.0.2.77"))
+
+
+@pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="where interfaces can be chosen")
+def test_an_interface_that_is_not_there_is_an_error_at_the_start() -> None:
+    with pytest.raises(ConfigError, match=r'outbound "nowhere0": no interface "nowhere0"; there are .*lo'):
+        Slirp(Config(outbound="nowhere0"))
+
+
+def test_where_interfaces_cannot_be_chosen_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(ConfigError, match="cannot be bound to an interface on this system; give its address"):
+        Source(Outbound(interface="lo"))
+
+
+@linux
+def test_a_system_that_does_not_allow_it_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "no")
+
+    monkeypatch.setattr(Source, "to_interface", refuse)
+    with pytest.raises(ConfigError, match='bind to interface "lo": operation not permitted; give its address'):
+        Source(Outbound(interface="lo"))
+
+
+# ------------------------------------------------------------------------------- sockets
+
+
+def test_loopback() -> None:
+    assert is_loopback(LOOPBACK)
+    assert is_loopback(HERE)
+    assert is_loopback(bytes(15) + b"\1")
+    assert not is_loopback(WORLD)
+    assert not is_loopback(bytes(15) + b"\2")
+    assert not is_loopback(b"\x7f" + bytes(15))
+
+
+@linux
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_a_socket_is_bound_but_not_to_reach_the_loopback(kind: socket.SocketKind) -> None:
+    source = Source(Outbound(HERE, interface="lo"))
+    option = (socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16)
+    with socket.socket(type=kind) as sock:
+        source.bind(sock, LOOPBACK)
+        assert sock.getsockname() == ("0.0.0.0", 0)
+        assert sock.getsockopt(*option) == b""
+        source.bind(sock, WORLD)
+        host, port = sock.getsockname()
+        assert host == "127.0.0.5"
+        assert (port == 0) == (
+            kind is socket.SOCK_STREAM
+        )  # a port is taken when it connects, for that destination
+        assert sock.getsockopt(*option) == b"lo\0"
+
+
+@pytest.fixture
+def poller() -> Iterator[SelectorPoller]:
+    poller = SelectorPoller()
+    yield poller
+    poller.close()
+
+
+@linux
+def test_datagrams_to_the_loopback_have_a_socket_of_their_own(poller: SelectorPoller) -> None:
+    host = SocketHost(poller, Source(Outbound(HERE)))
+    owner = Owner()
+    peer = host.open_udp(owner)
+    assert isinstance(peer, OutboundDatagram)
+    assert peer.address[0] == HERE
+    with socket.socket(type=socket.SOCK_DGRAM) as far:
+        far.bind(("127.0.0.1", 0))
+        far.settimeout(5)
+        assert peer.send(b"question", LOOPBACK, far.getsockname()[1]) == 0
+        question, place = far.recvfrom(99)
+        assert (question, place[0]) == (b"question", "127.0.0.1")
+        assert place[1] != peer.address[1]
+        far.sendto(b"answer", place)
+        poller.poll(5)
+        far.sendto(b"unasked", ("127.0.0.5", peer.address[1]))
+        poller.poll(5)
+        there = (LOOPBACK, far.getsockname()[1])
+        assert owner.received == [(b"answer", *there), (b"unasked", *there)]
+        assert peer.send(b"again", LOOPBACK, there[1]) == 0
+        assert far.recvfrom(99)[1] == place
+    peer.close()
+    peer.close()
+    assert peer.send(b"x", LOOPBACK, 9) == peer.send(b"x", WORLD, 9) == errno.EBADF
+    assert not host._open
+
+
+@linux
+def test_a_closed_one_opens_nothing(poller: SelectorPoller) -> None:
+    host = SocketHost(poller, Source(Outbound(HERE)))
+    peer = host.open_udp(Owner())
+    assert peer is not None
+    peer.close()
+    assert peer.send(b"x", LOOPBACK, 9) == errno.EBADF
+    assert not host._open
+
+
+@linux
+def test_an_address_that_is_gone_fails_what_is_new(poller: SelectorPoller) -> None:
+    """Before anything is sent."""
+    source = Source(Outbound(HERE))
+    source.outbound = Outbound(NOT_HERE)  # as after `ip addr del`
+    host = SocketHost(poller, source)
+    owner = Owner()
+    host.connect_tcp(WORLD, 80, owner)
+    assert owner.errors == [errno.EADDRNOTAVAIL]
+    assert host.open_udp(owner) is None
+    assert host.open_ping(Pinger()) in (errno.EADDRNOTAVAIL, errno.EACCES)
+    assert not host._open
+
+
+class Pinger:
+    """Owner of a ping socket."""
+
+    def echo_reply(self, sequence: int, payload: bytes, address: bytes, ttl: int) -> None:
+        raise AssertionError
+
+    def echo_error(self, sequence: int, report: IcmpReport) -> None:
+        raise AssertionError
