@@ -15,6 +15,7 @@ from slirpy.core.flows import FlowInfo
 from slirpy.errors import ConfigError, ForwardError, LinkError, SlirpyError, StateError
 from slirpy.interfaces import Action, FlowRequest, LinkFeatures, Verdict
 from slirpy.nic import Attachment, Nic, Serving
+from slirpy.rules.dnsrecord import DnsQuestion, DnsRecord, DnsReply
 from slirpy.rules.guestfwd import Command, GuestForward, Peers, TcpTarget, UnixTarget
 from slirpy.rules.hostfwd import HostForward
 from slirpy.rules.outbound import Outbound
@@ -29,6 +30,9 @@ __all__ = [
     "Command",
     "Config",
     "ConfigError",
+    "DnsQuestion",
+    "DnsRecord",
+    "DnsReply",
     "FlowInfo",
     "FlowRequest",
     "ForwardError",

@@ -79,7 +79,7 @@ class Stack(IPStack):
         self._dns = DnsService(config, self, host, leases=self._guest_names)
         if not config.restrict:  # what is asked there leaves this machine
             self.bind((config.dns_address,), _DNS_PORT, self._dns)
-            self.stream_services[config.dns_address, _DNS_PORT] = lambda owner, flow: self._dns.stream(owner)
+            self.stream_services[config.dns_address, _DNS_PORT] = lambda owner, flow: self._dns.stream(owner, flow.source)
         self.guest_forwards = GuestForwards(self, host, openers, self._dhcp.exclude)
         for target in config.guestfwd:
             self.guest_forwards.add(target)
