@@ -5,20 +5,19 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from random import SystemRandom
 from typing import TYPE_CHECKING
 
 import click
 
 from slirpy.cli.options import hub_option, report_options
+from slirpy.interfaces import READ
 
 if TYPE_CHECKING:
-    from slirpy.assembly import Stack
+    from slirpy import Slirp
     from slirpy.cli.capture import FrameLog
-    from slirpy.core.switchnet import SwitchNetwork
-    from slirpy.host.poller import SelectorPoller
+    from slirpy.interfaces import Link
     from slirpy.links.table import LinkOptions
 
 __all__ = ["switch"]
@@ -80,14 +79,42 @@ def switch(
         raise SystemExit(_serve(users[0] if users else None, links, hub, mtu, log, stats))
 
 
+class _Alone:
+    """A switch without slirpy's own port, driven as a :class:`~slirpy.Slirp` is."""
+
+    def __init__(self, mtu: int, hub: bool) -> None:
+        from slirpy.core.switchnet import SwitchNetwork
+        from slirpy.host.poller import SelectorPoller
+
+        self._poller = SelectorPoller()
+        self._network = SwitchNetwork(mtu=mtu, hub=hub, now=time.monotonic_ns())
+        self.stats = self._network.stats
+
+    def attach_link(self, link: Link) -> None:
+        self._network.attach(link, self._poller)
+
+    def watch(self, fd: int, ready: Callable[[int], None]) -> None:
+        self._poller.register(fd, READ, ready)
+
+    def poll(self, timeout: float) -> None:
+        network, clock = self._network, time.monotonic_ns
+        deadline = network.deadline()
+        if deadline is not None:
+            timeout = min(timeout, max(deadline - clock(), 0) / _SECOND)
+        self._poller.poll(timeout, before=lambda: network.tick(clock()))
+        network.flush(clock())
+
+    def close(self) -> None:
+        self._network.close()
+        self._poller.close()
+
+
 def _serve(
     user: str | None, links: Sequence[LinkOptions], hub: bool, mtu: int, log: FrameLog, stats: bool
 ) -> int:
     """Carry frames until a signal ends it; returns the exit status."""
     from slirpy.cli import serving
     from slirpy.cli.report import print_report
-    from slirpy.host.poller import SelectorPoller
-    from slirpy.interfaces import READ
 
     with ExitStack() as stack:
         signals = stack.enter_context(
@@ -96,54 +123,27 @@ def _serve(
         if sys.platform != "win32":
             serving.allow_descriptors()
         serving.keep_heap()
-        poller = SelectorPoller()
-        stack.callback(poller.close)
-        network = _network(user, poller, mtu, hub, stack)
+        network: Slirp | _Alone
+        if user is None:
+            network = _Alone(mtu, hub)
+        else:
+            from slirpy import Config, Slirp
+
+            network = Slirp(Config.from_qemu(user, mtu=mtu, hub=hub))
+        stack.callback(network.close)
         for number, options in enumerate(links):
             name = options.name or f"{options.carrier}{number}"
-            network.attach(log.wrap(options.open(), name), poller)
+            network.attach_link(log.wrap(options.open(), name))
         ended: list[int] = []
-        poller.register(signals.fileno(), READ, lambda _: ended.extend(signals.take()))
-        stack.callback(poller.unregister, signals.fileno())
+        network.watch(signals.fileno(), lambda _: ended.extend(signals.take()))
+        if not isinstance(network, _Alone):
+            serving.tell_forwards(network)
         serving.tell(f"{len(links) + (user is not None)} ports are joined")
-        clock = time.monotonic_ns
         while not ended:
-            deadline = network.deadline()
-            wait = _LONGEST if deadline is None else max(deadline - clock(), 0) / _SECOND
-            poller.poll(min(wait, _LONGEST), before=lambda: network.tick(clock()))
-            network.flush(clock())
+            network.poll(_LONGEST)
         if stats:
-            print_report(network.flows(), network.stats, sys.stderr)
+            if isinstance(network, _Alone):
+                print_report([], network.stats, sys.stderr)
+            else:
+                serving.report(network)
         return 128 + ended[0]
-
-
-def _network(
-    user: str | None, poller: SelectorPoller, mtu: int, hub: bool, stack: ExitStack
-) -> Stack | SwitchNetwork:
-    """What the ports are attached to: a whole stack, or a switch alone. It ends with ``stack``."""
-    now = time.monotonic_ns()
-    if user is None:
-        from slirpy.core.switchnet import SwitchNetwork
-
-        alone = SwitchNetwork(mtu=mtu, hub=hub, now=now)
-        stack.callback(alone.close)
-        return alone
-    from slirpy.assembly import Stack
-    from slirpy.cli.serving import tell
-    from slirpy.config import Config
-    from slirpy.host.sockets import SocketHost
-
-    config = Config.from_qemu(user, mtu=mtu, hub=hub)
-    host = SocketHost(poller)
-    stack.callback(host.close)
-    made = Stack(config, host, random=SystemRandom(), now=now)
-
-    def detach() -> None:
-        for port in list(made.ports):
-            made.detach(port)
-
-    stack.callback(detach)
-    stack.callback(made.close)  # before that: it sends
-    for forward in made.forwards.active():
-        tell(f"hostfwd {forward}")
-    return made

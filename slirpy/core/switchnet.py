@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from slirpy.core.flows import FlowInfo
 from slirpy.core.port import LinkPort
 from slirpy.core.switch import Switch
 from slirpy.core.timers import Timers
@@ -85,10 +84,6 @@ class SwitchNetwork:
         self._timers.run(now)
         for port in self.ports:
             port.flush()
-
-    def flows(self) -> list[FlowInfo]:
-        """None: a switch knows of no flows."""
-        return []
 
     def close(self) -> None:
         """Detach all."""

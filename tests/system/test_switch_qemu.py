@@ -28,6 +28,7 @@ SERVER, CLIENT = "10.0.2.102", "10.0.2.101"
 SERVE = f"""{DHCP}
 ip addr add {SERVER}/24 dev eth0
 dd if=/dev/urandom of=/f bs=1M count={SIZE >> 20} 2>/dev/null; echo "sum $(sha256sum </f)"
+iperf3 -s -D
 mkdir -p /www/cgi-bin; printf '#!/bin/sh\\ntouch /done\\necho; echo bye\\n' >/www/cgi-bin/done
 chmod +x /www/cgi-bin/done; ln -s /f /www/f; httpd -p 80 -h /www
 echo; echo "{READY}"
@@ -39,6 +40,7 @@ for to in 10.0.2.2 {SERVER}; do
     echo "pings $to $(ping -c 3 -i 0.2 -W 2 $to | grep -c 'bytes from')"
 done
 echo "sum $(wget -q -O - http://{SERVER}/f | sha256sum)"
+for way in "" -R; do echo "iperf3 $way $(iperf3 -c {SERVER} -t 1 $way | grep -c 'iperf Done')"; done
 """
 
 
@@ -67,11 +69,11 @@ def card(path: Path, number: int) -> list[str]:
 
 
 def test_guests_on_two_switches(folder: Path, need: Callable[..., None]) -> None:
-    need("ip", "nsenter", "unshare", "ping", "curl")
+    need("ip", "nsenter", "unshare", "ping", "curl", "iperf3")
     if shutil.which(QEMU) is None:
         missing(f"needs {QEMU}")
     try:
-        boot_files()
+        boot_files("iperf3")
     except MissingError as error:
         missing(str(error))
     one, two, between = folder / "one", folder / "two", folder / "between"
@@ -81,22 +83,25 @@ def test_guests_on_two_switches(folder: Path, need: Callable[..., None]) -> None
         closing(TapGuest(0)) as tap,
         switch("user", listening + str(one), listening + str(between), f"tap,fd={tap.fd}", fds=[tap.fd]),
         switch(listening + str(two), joining),
-        Guest([QEMU, *machine(SERVE), *card(one, 1)]) as server,
+        Guest([QEMU, *machine(SERVE, "iperf3"), *card(one, 1)]) as server,
     ):
         tap.address = "10.0.2.50"
         tap.up(1500, offloads=True)
         server.wait_for(READY)
-        with Guest([QEMU, *machine(FETCH), *card(two, 2)]) as client:
+        with Guest([QEMU, *machine(FETCH, "iperf3"), *card(two, 2)]) as client:
             told = tap.run("ping", "-n", "-c", "3", "-i", "0.1", "-W", "5", SERVER)
             assert " 0% packet loss" in told, told
             got = hashlib.sha256(tap.fetch(f"http://{SERVER}/f")).hexdigest()
             fetched = client.finish()
+        for way in ([], ["-R"]):
+            assert "iperf Done" in tap.run("iperf3", "-c", SERVER, "-t", "1", *way)
         assert tap.fetch(f"http://{SERVER}/cgi-bin/done") == b"bye\n"
         served = server.finish()
     digest = served.after("sum").split()[0]
     assert fetched.after("sum").split()[0] == digest == got
     assert fetched.after("pings 10.0.2.2") == "3"
     assert fetched.after(f"pings {SERVER}") == "3"
+    assert fetched.after("iperf3  ") == fetched.after("iperf3 -R ") == "1"
     leases = {boot.after("leased").split()[0] for boot in (served, fetched)}
     assert len(leases) == 2
     assert all(lease.startswith("10.0.2.1") for lease in leases)

@@ -125,6 +125,23 @@ def test_guests_with_slirpys_own_port(folder: Path) -> None:
     assert not any(path.exists() for path in paths)
 
 
+def test_slirpys_own_port_has_all_options_of_a_network(folder: Path) -> None:
+    """A program of the host at an address of the network, and a port of the host that is told."""
+    path = folder / "one"
+    echo = f"guestfwd=tcp:10.0.2.100:7-cmd:{sys.executable} -c 'print(input()[::-1])'"
+    argv = ["-netdev", f"user,{echo},hostfwd=tcp::0-:80", "-netdev", listening(path)]
+    with switch(*argv, "--stats") as process:
+        with machines(path) as made:
+            made[0].guest.configure("10.0.2.15", 24)
+            stream = made[0].guest.connect("10.0.2.100", 7)
+            stream.write(b"hello\n")
+            until(made, lambda: stream.received == b"olleh\n")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 128 + signal.SIGTERM
+        assert process.stderr is not None
+        assert "guestfwd_flows" in process.stderr.read()
+
+
 def test_capture_and_trace_name_the_ports(folder: Path) -> None:
     one, two, capture, trace = (folder / name for name in ("one", "two", "out.pcapng", "trace"))
     named = listening(one).replace("stream,", "stream,id=left,")
@@ -145,13 +162,23 @@ def test_capture_and_trace_name_the_ports(folder: Path) -> None:
     assert [line[:12].rstrip() for line in lines] == ["left in  IP", "stream1 out", "stream1 in", "left out IP"]
 
 
-@pytest.mark.parametrize("hub", [[], ["--hub"]])
-def test_two_switches_joined_by_a_stream(folder: Path, hub: list[str]) -> None:
-    one, two, between = folder / "one", folder / "two", folder / "between"
-    join = f"stream,addr.type=unix,addr.path={between},reconnect=1"
+STREAM = (
+    "stream,server=on,addr.type=unix,addr.path={folder}/between",
+    "stream,addr.type=unix,addr.path={folder}/between,reconnect=1",
+)
+DGRAM = (
+    "dgram,local.type=unix,local.path={folder}/a,remote.type=unix,remote.path={folder}/b",
+    "dgram,local.type=unix,local.path={folder}/b,remote.type=unix,remote.path={folder}/a",
+)
+
+
+@pytest.mark.parametrize(("hub", "ends"), [([], STREAM), (["--hub"], STREAM), ([], DGRAM)])
+def test_two_switches_joined(folder: Path, hub: list[str], ends: tuple[str, str]) -> None:
+    one, two = folder / "one", folder / "two"
+    left, right = (end.format(folder=folder) for end in ends)
     with (
-        switch(*hub, "-netdev", listening(one), "-netdev", listening(between)),
-        switch(*hub, "-netdev", listening(two), "-netdev", join, "--stats") as second,
+        switch(*hub, "-netdev", listening(one), "-netdev", left),
+        switch(*hub, "-netdev", listening(two), "-netdev", right, "--stats") as second,
         machines(one, two) as made,
     ):
         for number, machine in enumerate(made):
