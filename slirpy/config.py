@@ -134,7 +134,7 @@ class Config:
     policy: Policy | None
     """Asked once for each new flow; None allows all. A list of rules makes a :class:`RulePolicy` of them."""
     on_refused: Refused | None
-    """Told of each flow that ``policy`` or ``restrict`` has refused; of UDP, of each datagram."""
+    """Told of each flow that ``policy``, ``restrict`` or ``host_loopback`` refuses; of UDP, of each datagram."""
 
     def __init__(
         self,

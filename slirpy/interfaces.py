@@ -534,7 +534,7 @@ Policy: TypeAlias = Callable[[FlowRequest], Verdict]
 """Asked once for each new flow to the host or beyond it."""
 
 Refused: TypeAlias = Callable[[FlowRequest, Verdict], object]
-"""Told of each flow that a policy or ``restrict`` has refused; of UDP, of each datagram."""
+"""Told of each flow that was not to be: by a policy, ``restrict`` or ``host_loopback``; of UDP, of each datagram."""
 
 # ------------------------------------------------------------------------------- streams of the virtual network
 

@@ -126,7 +126,7 @@ def network_config(given: Mapping[str, Any], **defaults: Any) -> Config:
     values |= dns_values(given)
     values["dns"] = given["dns_address"]
     values["policy"] = policy_of(given["rules"])
-    if values["policy"] or given["restrict"]:
+    if values["policy"] or given["restrict"] or given["no_host_loopback"]:
         values["on_refused"] = _tell_refused()
     values = defaults | {name: value for name, value in values.items() if value is not None}
     return Config(host_loopback=not given["no_host_loopback"], **values)

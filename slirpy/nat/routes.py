@@ -17,6 +17,7 @@ __all__ = ["LOOPBACK", "Refusal", "Route", "Router"]
 LOOPBACK = b"\x7f\0\0\x01"
 _LIMITED_BROADCAST = b"\xff\xff\xff\xff"
 _RESTRICTED = Verdict(Action.REJECT, reason="restrict")
+_SHUT = Verdict(Action.REJECT, reason="no host loopback")
 
 
 class Refusal(enum.Enum):
@@ -52,6 +53,8 @@ class Router:
         if config.restrict:
             return self._refuse(request, _RESTRICTED)
         if refusal is not None:
+            if refusal is Refusal.NET_UNREACHABLE:
+                self._refuse(request, _SHUT)
             return refusal
         if config.policy is not None:
             if address is LOOPBACK:

@@ -87,7 +87,7 @@ def test_a_mistake_names_the_part(arguments: list[str], part: str) -> None:
 
 
 def test_refusals_are_told_where_there_can_be_some(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["--deny", "any"], ["--restrict"]):
+    for arguments in (["--deny", "any"], ["--restrict"], ["--no-host-loopback"]):
         config = given(*arguments)
         assert config.on_refused is not None
         config.on_refused(flow("tcp 198.51.100.7:80"), REJECT)

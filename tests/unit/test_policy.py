@@ -257,8 +257,11 @@ def test_who_wants_is_told_of_what_is_refused() -> None:
     ]
     told.clear()
     Router(config(policy=["allow any"], on_refused=note)).route(asked)
-    Router(config(host_loopback=False, on_refused=note)).route(flow("tcp 10.0.2.2:80"))
-    assert told == []
+    Router(config(on_refused=note)).route(flow("tcp 10.0.2.77:80"))
+    assert told == []  # an address that nobody has is nothing that was refused
+    shut = Router(config(host_loopback=False, policy=["allow any"], on_refused=note))
+    assert shut.route(flow("tcp 10.0.2.2:80")) is Refusal.NET_UNREACHABLE
+    assert [verdict.reason for _, verdict in told] == ["no host loopback"]
 
 
 # ------------------------------------------------------------------------------- against a second opinion
