@@ -15,6 +15,7 @@ from slirpy.core.flows import FlowInfo
 from slirpy.errors import ConfigError, ForwardError, LinkError, SlirpyError, StateError
 from slirpy.interfaces import Action, FlowRequest, LinkFeatures, Verdict
 from slirpy.nic import Attachment, Nic, Serving
+from slirpy.rules.dhcp import DhcpAnswer, DhcpRequest, GuestRoute, StaticLease
 from slirpy.rules.dnsrecord import DnsQuestion, DnsRecord, DnsReply
 from slirpy.rules.guestfwd import Command, GuestForward, Peers, TcpTarget, UnixTarget
 from slirpy.rules.hostfwd import HostForward
@@ -22,6 +23,7 @@ from slirpy.rules.outbound import Outbound
 from slirpy.rules.policy import Rule, RulePolicy
 from slirpy.rules.resolver import Resolver
 from slirpy.runtime import Slirp
+from slirpy.services.lease import Lease, LeaseState
 from slirpy.stats import Stats
 
 __all__ = [
@@ -30,6 +32,8 @@ __all__ = [
     "Command",
     "Config",
     "ConfigError",
+    "DhcpAnswer",
+    "DhcpRequest",
     "DnsQuestion",
     "DnsRecord",
     "DnsReply",
@@ -37,7 +41,10 @@ __all__ = [
     "FlowRequest",
     "ForwardError",
     "GuestForward",
+    "GuestRoute",
     "HostForward",
+    "Lease",
+    "LeaseState",
     "LinkError",
     "LinkFeatures",
     "Nic",
@@ -51,6 +58,7 @@ __all__ = [
     "SlirpyError",
     "Stack",
     "StateError",
+    "StaticLease",
     "Stats",
     "TcpTarget",
     "UnixTarget",

@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "web": {"errors", "interfaces"},
     "driving": CORE | {"assembly", "links", "host", "nic"},
     "runtime": CORE | {"nat", "services", "assembly", "links", "host", "nic", "web", "driving"},
-    "slirpy": CORE | {"assembly", "nic", "runtime", "_version"},
+    "slirpy": CORE | {"services", "assembly", "nic", "runtime", "_version"},
 }
 ALLOWED["testing"] = set(ALLOWED)
 ALLOWED["cli"] = set(ALLOWED)
