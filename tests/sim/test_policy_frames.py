@@ -411,7 +411,8 @@ def packet(draw: st.DrawFn) -> tuple[str, str, int, list[bytes]]:
     else:
         protocol, number = "none", draw(st.sampled_from((0, 4, 41, 47, 132)))
         body = draw(st.binary(max_size=40))
-    return protocol, address, port, fragments(draw, number, body, destination)
+    times = draw(st.sampled_from((1, 1, 3)))  # what comes again may go another way through the stack
+    return protocol, address, port, fragments(draw, number, body, destination) * times
 
 
 def fragments(draw: st.DrawFn, number: int, body: bytes, destination: bytes) -> list[bytes]:
@@ -441,7 +442,8 @@ def play(plan: Config, packets: list[tuple[str, str, int, list[bytes]]]) -> Net:
     net.host.serve_udp(None, None, lambda payload, address, port: payload)
     net.know()
     for _, _, _, frames in packets:
-        net.send(*frames)
+        for frame in frames:
+            net.send(frame)
         net.run(0.004)
     net.run(1)
     return net

@@ -185,6 +185,8 @@ def test_datagrams_to_the_loopback_have_a_socket_of_their_own(poller: SelectorPo
         assert owner.received == [(b"answer", *there), (b"unasked", *there)]
         assert peer.send(b"again", LOOPBACK, there[1]) == 0
         assert far.recvfrom(99)[1] == place
+        assert peer.send_many([b"1", b"2"], LOOPBACK, there[1]) == (2, 0)
+        assert [far.recvfrom(99) for _ in range(2)] == [(b"1", place), (b"2", place)]
     peer.close()
     peer.close()
     assert peer.send(b"x", LOOPBACK, 9) == peer.send(b"x", WORLD, 9) == errno.EBADF
@@ -198,6 +200,7 @@ def test_a_closed_one_opens_nothing(poller: SelectorPoller) -> None:
     assert peer is not None
     peer.close()
     assert peer.send(b"x", LOOPBACK, 9) == errno.EBADF
+    assert peer.send_many([b"x"], LOOPBACK, 9) == (0, errno.EBADF)
     assert not host._open
 
 
