@@ -55,7 +55,7 @@ def qemu_keys() -> str:
     """Which keys of QEMU's option string are understood."""
     known = ", ".join(f"`{key}`" for key in (*qemu.KEYS, *qemu.SWITCHES, *qemu.REPEATED))
     not_yet = ", ".join(f"`{key}`" for key in qemu.NOT_YET)
-    return f"Understood: {known} (the last two may repeat).\n\nKnown, but not built yet: {not_yet}."
+    return f"Understood: {known} (the last {len(qemu.REPEATED)} may repeat).\n\nKnown, but not built yet: {not_yet}."
 
 
 def tcp_settings() -> str:

@@ -22,7 +22,7 @@ SAYS = {
     "with_selectors.py": "the guest received b'HELLO'",
     "with_thread.py": "10.0.2.23 sent 8 bytes and received 17",
     "with_trio.py": "HELLO FROM A GUEST",
-    "wsgi_in_the_network.py": "HTTP/1.0 200 OK\nyou asked for /a/page",
+    "wsgi_in_the_network.py": "HTTP/1.1 200 OK\nyou asked for /a/page\nHTTP/1.1 200 OK\nand then for /a/page",
 }
 
 
