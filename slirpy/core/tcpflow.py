@@ -25,6 +25,7 @@ __all__ = ["TcpFlow"]
 
 _CSUM_START = ethernet.HEADER_LENGTH + ipv4.HEADER_LENGTH
 _CSUM_OFFSET = 16
+_PADDING = bytes(ethernet.MIN_LENGTH)
 _TTL = 64
 _from_bytes = int.from_bytes
 _new_frame = tuple.__new__  # a third of the time of calling Frame, which every frame would pay
@@ -151,6 +152,9 @@ class TcpFlow(abc.ABC):
             gso = self.conn.mss if length > self.conn.mss else 0
             frame = _new_frame(Frame, ((header + options, *parts), gso, _CSUM_START, _CSUM_OFFSET))
         else:
+            if total < ethernet.MIN_LENGTH:
+                parts = [*parts, _PADDING[total:]]
+                total = ethernet.MIN_LENGTH
             frame = _new_frame(Frame, ((header + options, *parts), 0, 0, 0))
         if port is not None and neighbor.mac is not None:
             port.push(frame, total)
