@@ -15,7 +15,7 @@ from slirpy.host.lookups import Lookups
 from slirpy.host.outbound import OutboundDatagram, Source
 from slirpy.host.ping import SocketPing, open_ping
 from slirpy.host.socketdatagram import PacketSocket, SocketDatagram
-from slirpy.host.socketstream import SocketStream
+from slirpy.host.socketstream import SocketStream, tune
 from slirpy.interfaces import (
     READ,
     AcceptedStream,
@@ -70,7 +70,7 @@ class SocketListener:
             try:
                 connection.setblocking(False)
                 if self._path is None:
-                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    tune(connection)
             except OSError:  # macOS: it was reset in the queue
                 connection.close()
                 continue

@@ -30,13 +30,22 @@ from slirpy.interfaces import READ, WRITE, Buffer, StreamOwner
 if TYPE_CHECKING:
     from slirpy.host.sockets import SocketHost
 
-__all__ = ["SocketStream"]
+__all__ = ["SocketStream", "tune"]
 
 _HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
 _IOV_MAX = 1024  # buffers of one sendmsg; every system takes at least 1024 of them
 # Linger on, for 0 seconds: close sends RST.
 _LINGER_NOTHING = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 _CONNECTING = (errno.EINPROGRESS, errno.EWOULDBLOCK)
+
+
+def tune(sock: socket.socket) -> None:
+    """What every TCP socket of ours has: segments go at once, and urgent bytes stay in their place in the stream.
+
+    Without the latter the system takes an urgent byte out of what ``recv`` gives.
+    """
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 
 
 class SocketStream:
@@ -147,7 +156,7 @@ class SocketStream:
         assert sock is not None
         try:
             sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            tune(sock)
             error = sock.connect_ex(name_of(address, port))
             if error in _CONNECTING:
                 self._connecting = True

@@ -88,9 +88,20 @@ def early(talk: Talk) -> None:
         got(talk, sock, 11)
 
 
+def urgent(talk: Talk) -> None:
+    """An urgent byte from the client."""
+    hello(talk)
+    with forward(talk) as (_, sock, guest):
+        guest.took(talk.listen("syn", until=1))
+        guest.step("syn-ack", SYN | ACK, options=MSS_536, until="tcp")
+        sock.send(b"ab!", socket.MSG_OOB)
+        guest.took(talk.listen("down", until=until_bytes(3)))
+
+
 SCRIPTS = [
     Script("hostfwd-inward", inward),
     Script("hostfwd-refused", refused),
     Script("hostfwd-client-leaves", client_leaves),
     Script("hostfwd-early", early),
+    Script("hostfwd-urgent", urgent),
 ]

@@ -274,6 +274,7 @@ def urgent(talk: Talk) -> None:
         sock.settimeout(SHORT * talk.patience)
         guest.step("up", ACK | PSH | URG, b"ab!", urgent=3, until="tcp")
         got(talk, sock, 2)
+        sock.setblocking(False)  # or it would wait for what is not urgent
         try:
             talk.note("host", urgent=sock.recv(1, socket.MSG_OOB))
         except OSError as error:
