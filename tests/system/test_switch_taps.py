@@ -277,6 +277,9 @@ def test_large_segments_are_cut_to_what_the_connection_agreed_on(
             assert 1000 < last.longest <= 1000 + headers
         else:
             assert stats.bytes_out / stats.frames_out > 2500
+            assert isinstance(last, TapLink)
+            kinds = {header[1] for header in last._headers.values() if header[1]}
+            assert kinds == {1 if family == "4" else 4}  # VIRTIO_NET_HDR_GSO_TCPV4 or _TCPV6
 
 
 def test_ping_and_udp() -> None:
