@@ -172,9 +172,8 @@ class Forwarded:
 
     def _await(self) -> None:
         """All turns are over. Who was asked may still answer, unless somebody has already, or time is up."""
-        rest = self._started + ENOUGH - self._network.now
         live = any(not attempt.over for attempt in self._attempts.values())
-        if live and rest > 0 and self._fallback is None:
+        if live and self._fallback is None:
             self._timer = self._network.call_at(self._started + ENOUGH, self._give_up)
         else:
             self._give_up()

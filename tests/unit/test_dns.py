@@ -149,6 +149,7 @@ def test_servfail_is_prompt_where_nothing_can_be_asked(how: str) -> None:
     assert str(heard.q.qname) == "MiXed.Example.test."
     assert [record.rtype for record in heard.ar] == [QTYPE.OPT]
     assert world.stats.dns_servfail == 1
+    assert world.stats.drop_udp_no_socket == (2 if how == "socket" else 0)
     assert world.host.open_sockets() == world.network.pending == 0
 
 

@@ -278,6 +278,34 @@ def test_names_that_are_none_are_refused(world: World, name: bytes) -> None:
     assert world.stats.drop_dns_bad_answer == 2
 
 
+HERE = len(HEAD) + 12
+GOOD_SOA = b"\1a\0\xc0\x0c" + bytes(20)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "good"),
+    [
+        (QTYPE.CNAME, b"\1a\xc0\x0c", True),
+        (QTYPE.CNAME, b"\xc0" + bytes((HERE,)), False),
+        (QTYPE.CNAME, b"\1a\0\0", False),
+        (QTYPE.PTR, b"\1a\xff\xff", False),
+        (QTYPE.NS, b"", False),
+        (QTYPE.MX, b"\0\1\1a\0", True),
+        (QTYPE.MX, b"\0", False),
+        (QTYPE.SRV, bytes(6) + b"\1a\0", True),
+        (QTYPE.SRV, bytes(6) + b"\3a\0", False),
+        (QTYPE.SOA, GOOD_SOA, True),
+        (QTYPE.SOA, GOOD_SOA + b"\0", False),
+        (QTYPE.SOA, b"\1a\0\xc0" + bytes((HERE + 3,)) + bytes(20), False),
+        (QTYPE.SOA, b"\1a\0", False),
+        (QTYPE.TXT, b"\xc0\xff", True),
+    ],
+)
+def test_names_inside_of_records_are_read_too(kind: int, data: bytes, good: bool) -> None:
+    record = b"\xc0\x0c" + kind.to_bytes(2, "big") + b"\0\1\0\0\0\x3c" + len(data).to_bytes(2, "big") + data
+    assert (read_records(HEAD + record, len(HEAD)) is not None) == good
+
+
 def test_a_chain_of_pointers_is_followed_only_so_far() -> None:
     chain = b"\0" + b"".join((0xC000 + at).to_bytes(2, "big") for at in [12, *range(13, 13 + 2 * 6000, 2)])
     junk = b"\0\0\x0a\0\1\0\0\0\0" + len(chain).to_bytes(2, "big")

@@ -173,11 +173,13 @@ def test_a_server_that_cannot_be_read_is_passed_over(world: World) -> None:
 
 def test_tcp_failing_says_nothing_about_udp(world: World) -> None:
     stream, _ = connect(world)
-    world.host.tcp_error = errno.ECONNREFUSED
     stream.send([framed(ask().pack())])
+    world.host.tcp[0].owner.failed(errno.ECONNREFUSED)
     world.network.run()
-    assert world.stats.dns_servers_failed == 2
+    assert world.stats.dns_servers_failed == 1
     assert resolve(world, "a.test") == FIRST
+    stream.send([framed(ask("b.test").pack())])
+    assert [item.address for item in world.host.tcp] == [FIRST, SECOND_SERVER, SECOND_SERVER]
 
 
 def test_the_case_of_a_name_can_be_mixed() -> None:
