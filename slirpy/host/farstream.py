@@ -12,10 +12,11 @@ import errno
 import socket
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from slirpy.host.socketstream import SocketStream
-from slirpy.interfaces import ServiceNetwork, StreamOwner, Timer
+from slirpy.interfaces import Buffer, ServiceNetwork, StreamOwner, Timer
 
 if TYPE_CHECKING:
     from slirpy.host.sockets import SocketHost
@@ -29,6 +30,8 @@ _LOOK_SOON = 20 * _MILLISECOND
 """The same while connections wait for their turn, and when one has ended."""
 CLOSE_SECONDS = 1.0
 """How long all jobs together have to end when the network closes."""
+THROWN_MAX = 1 << 20
+"""Bytes that a guest may send to a job that has ended, before it is told by a reset."""
 WAITING_MAX = 1024
 """Connections that may wait for their turn."""
 _AGAIN = 20 * _MILLISECOND
@@ -150,14 +153,19 @@ class Jobs:
 
 
 class FarStream(SocketStream):
-    """One end of a pair whose other end a job has; a :class:`~slirpy.interfaces.StreamPeer`."""
+    """One end of a pair whose other end a job has; a :class:`~slirpy.interfaces.StreamPeer`.
 
-    __slots__ = ("_jobs", "_reset", "job")
+    A job may end without having read all. On a socket that is a reset, but it has done its work: what it wrote is an
+    answer to its end, and what the guest goes on to send is thrown away, within a bound.
+    """
+
+    __slots__ = ("_jobs", "_reset", "_thrown", "job")
 
     def __init__(self, host: SocketHost, owner: StreamOwner, jobs: Jobs, job: Job) -> None:
         super().__init__(host, None, owner)
         self._jobs: Jobs | None = jobs
         self._reset = False
+        self._thrown = -1  # bytes, once the job has gone
         self.job = job
         jobs.enter(self)
 
@@ -192,13 +200,35 @@ class FarStream(SocketStream):
         if owner is not None:
             owner.failed(error)
 
+    def send(self, buffers: Sequence[Buffer]) -> int:
+        """As any, while there is somebody to read it."""
+        if self._thrown < 0:
+            sent = super().send(buffers)
+            if self._thrown < 0:
+                return sent
+        length = sum(map(len, buffers))
+        self._thrown += length
+        if self._thrown > THROWN_MAX and self._ended:
+            super()._fail(OSError(errno.EPIPE, ""))
+        return length
+
     def recv(self, limit: int) -> bytes | None:
         """As any; but the end of what a failed job has written is no good end."""
         data = super().recv(limit)
+        if data is None and self._thrown >= 0:
+            data = super().recv(limit)  # a reset is told once, and what there is to read comes after it
         if data == b"" and self.job.failed and self._sock is not None:
-            self._fail(OSError(errno.ECONNRESET, ""))
+            super()._fail(OSError(errno.ECONNRESET, ""))
             return None
         return data
+
+    def _fail(self, error: OSError) -> None:
+        owner = self._owner
+        if error.errno in (errno.EPIPE, errno.ECONNRESET) and owner is not None:
+            self._thrown = max(self._thrown, 0)
+            owner.readable()
+        else:
+            super()._fail(error)
 
     def abort(self) -> None:
         """The guest has reset the connection."""
@@ -268,8 +298,8 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
     """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        listener.listen(1)
-        ours = socket.create_connection(listener.getsockname())
+        listener.listen(16)
+        ours = socket.create_connection(listener.getsockname(), timeout=1.0)
         try:
             listener.settimeout(1.0)
             while True:

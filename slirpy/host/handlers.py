@@ -111,7 +111,9 @@ class TaskJob:
         protocol = asyncio.StreamReaderProtocol(reader, loop=self._loop)
         writer: asyncio.StreamWriter | None = None
         try:
-            transport, _ = await self._loop.create_connection(lambda: protocol, sock=sock)
+            unix = hasattr(socket, "AF_UNIX") and sock.family == socket.AF_UNIX
+            connect = self._loop.create_unix_connection if unix else self._loop.create_connection
+            transport, _ = await connect(lambda: protocol, sock=sock)
             writer = asyncio.StreamWriter(_Named(transport, self._flow), protocol, reader, self._loop)  # type: ignore[arg-type]
             await self._handler(reader, writer)
             writer.close()
