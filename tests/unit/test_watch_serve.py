@@ -307,3 +307,29 @@ def test_a_guest_that_only_listens_is_found_again(net: Slirp, path: str) -> None
         until(net, [far], lambda: len(stream.received) == size, "all of it")
         thread.join()
         far.pull()
+
+
+@pytest.mark.parametrize("hub", [False, True])
+def test_a_hub_lets_guests_hear_what_the_gateway_tells_others(path: str, hub: bool) -> None:
+    with Slirp(Config(resolvers=[], hub=hub)) as net:
+        net.serve(f"unix:{path}")
+        guests = [Far(net, path, number) for number in (1, 2)]
+        one, two = (far.guest for far in guests)
+        for number, guest in enumerate((one, two)):
+            guest.configure(f"10.0.2.{20 + number}", 24)
+            ping = guest.ping("10.0.2.2")
+            until(net, guests, lambda ping=ping: ping.reply, "a ping")  # type: ignore[misc] # a default
+        before = two.counters.frames_in
+        for _ in range(10):
+            ping = one.ping("10.0.2.2")
+            until(net, guests, lambda ping=ping: ping.reply, "a ping")  # type: ignore[misc] # a default
+        ping = two.ping("10.0.2.2")
+        until(net, guests, lambda: ping.reply, "a ping of its own, which is the last that it hears")
+        assert two.counters.frames_in - before == (21 if hub else 1)
+        for far in guests:
+            far.pull()
+
+
+def test_a_hub_is_one_or_not() -> None:
+    with pytest.raises(ConfigError, match="hub is True or False"):
+        Config(hub="yes")  # type: ignore[arg-type] # the mistake
