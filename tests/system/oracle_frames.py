@@ -11,7 +11,7 @@ from oracle_decode import Seen
 from slirpy.wire import arp, ethernet, icmp, ipv4, udp
 from slirpy.wire.checksum import checksum, ones_sum
 
-__all__ = ["TcpEnd", "arp_frame", "dhcp", "fragments", "hello", "ip", "ping", "udp_frame"]
+__all__ = ["TcpEnd", "arp_frame", "dhcp", "fragments", "hello", "ip", "ping", "udp_frame", "udp_packet"]
 
 ROUTER = ethernet.virtual_mac(GATEWAY)
 NOWHERE, EVERYWHERE = bytes(4), b"\xff" * 4

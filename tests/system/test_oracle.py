@@ -18,9 +18,11 @@ import oracle_tcp
 import oracle_tftp
 import oracle_udp
 import pytest
-from oracle import Libslirp
+from oracle import GATEWAY, Libslirp, Slirpy, Talk
 from oracle_compare import Found, Row, Script, differences, explain, read_table
 from oracle_decode import Decoder, Seen, merge_streams
+from oracle_frames import fragments, udp_packet
+from oracle_udp import program
 
 pytestmark = pytest.mark.system
 
@@ -77,6 +79,21 @@ def test_everything_listed_occurs(found: Callable[[str], list[Found]]) -> None:
 def test_what_cannot_be_compared_says_why() -> None:
     for listed in TABLE:
         assert bool(listed.rows) != bool(listed.untested), listed.name
+
+
+def test_the_last_fragment_first() -> None:
+    """libslirp 4.7 would end, and QEMU with it: to slirpy alone."""
+    net = Slirpy()
+    try:
+        talk = Talk(net)
+        with program(talk) as sock:
+            port = sock.getsockname()[1]
+            pieces = fragments(GATEWAY, 17, udp_packet(GATEWAY, 40000, port, bytes(4000)), 1480, ident=1)
+            talk.step("backwards", *reversed(pieces))
+            sock.settimeout(5)
+            assert sock.recv(65535) == bytes(4000)
+    finally:
+        net.close()
 
 
 # ---------------------------------------------------------------------------------- the comparison itself
