@@ -69,7 +69,8 @@ class Slirp(Driven):
         self.config = config if config is not None else Config()
         super().__init__(clock)
         source = None if self.config.outbound is None else Source(self.config.outbound)
-        self._host = SocketHost(self._poller, source)
+        self._sockets = self._poller.group()
+        self._host = SocketHost(self._sockets, source)
         self._listeners: list[StreamListener] = []
         self._local = LocalTargets(self._host)
         try:
@@ -86,6 +87,7 @@ class Slirp(Driven):
         except BaseException:
             self._local.close()
             self._host.close()
+            self._sockets.close()
             self._poller.close()
             raise
 
@@ -271,3 +273,4 @@ class Slirp(Driven):
         self._listeners.clear()
         self._local.close()
         self._host.close()
+        self._sockets.close()

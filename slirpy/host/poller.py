@@ -29,6 +29,7 @@ when the descriptor is next read or written.
 Handler: TypeAlias = Callable[[int], None]
 
 _MAX_EVENTS = 1024  # of one wait; the kernel takes turns when more are ready
+_GROUP_EVENTS = 64
 
 
 class _Backend(Protocol):
@@ -47,7 +48,7 @@ class _Backend(Protocol):
 
 
 class _Epoll:
-    __slots__ = ("_epoll",)
+    __slots__ = ("_epoll", "_limit")
 
     # EPOLLIN is 1, EPOLLOUT 4, EPOLLERR 8, EPOLLHUP 16. The last two come unasked, and mean that
     # neither reading nor writing would block.
@@ -56,8 +57,9 @@ class _Epoll:
         for bits in range(32)
     )
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
         self._epoll = select.epoll()
+        self._limit = limit
 
     def change(self, fd: int, old: int, new: int) -> None:
         bits = (1 if new & READ else 0) | (4 if new & WRITE else 0)
@@ -74,7 +76,7 @@ class _Epoll:
             self._epoll.register(fd, bits)
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
-        return self._epoll.poll(timeout, _MAX_EVENTS)
+        return self._epoll.poll(timeout, self._limit)
 
     def fileno(self) -> int | None:
         return self._epoll.fileno()
@@ -122,16 +124,17 @@ class SelectorPoller:
 
     Args:
         selector: what to wait with; None takes the best that the system has.
+        limit: descriptors to be told of in one poll, where the system can take turns with the others.
     """
 
     __slots__ = ("_backend", "_entries", "_gone", "_masks", "_wait")
 
-    def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
+    def __init__(self, selector: selectors.BaseSelector | None = None, limit: int = _MAX_EVENTS) -> None:
         backend: _Backend
         if selector is not None:
             backend = _Selector(selector)
         elif hasattr(select, "epoll"):
-            backend = _Epoll()
+            backend = _Epoll(limit)
         else:
             backend = _Selector(selectors.DefaultSelector())
         self._backend = backend
@@ -198,6 +201,24 @@ class SelectorPoller:
             if mask:
                 ready(mask)
         return len(batch)
+
+    def group(self) -> SelectorPoller:
+        """A poller within this one, for many descriptors that are not to keep the others waiting.
+
+        Each poll of this one tells at most 64 of the group, and all that is ready beside it: a guest's link has its
+        turn soon, however many sockets are busy. Where the system cannot nest them it is this poller itself. To be
+        closed before this one.
+        """
+        if not hasattr(select, "epoll") or not isinstance(self._backend, _Epoll):
+            return self
+        group = SelectorPoller(limit=_GROUP_EVENTS)
+        fd = group.fileno()
+        assert fd is not None
+        self.register(fd, READ, group._take)
+        return group
+
+    def _take(self, mask: int) -> None:
+        self.poll(0)
 
     def fileno(self) -> int | None:
         """A descriptor that is readable when something is ready (epoll's or kqueue's own), or None.

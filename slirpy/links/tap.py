@@ -38,7 +38,7 @@ _ETHERTYPE_IPV6 = 0x86  # the first byte of it
 _FRAME_ROOM = 65535 + 14 + 4
 _ARENA = 16 * _FRAME_ROOM
 """What is read at a time, a MiB, which the processor's cache holds until the flush."""
-_BATCH = 64
+_BATCH = 512
 """Frames read at a time, if they are small."""
 
 

@@ -7,6 +7,7 @@ import select
 import selectors
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -180,4 +181,58 @@ def test_hangup_alone(pairs: Pairs) -> None:
     poller.modify(near.fileno(), READ, note(masks))
     assert poller.poll(0) == 1
     assert masks == [HANGUP, READ]
+    poller.close()
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="pollers nest with epoll only")
+def test_many_of_a_group_do_not_keep_the_others_waiting() -> None:
+    poller = SelectorPoller()
+    group = poller.group()
+    told: list[int] = []
+    pairs = [socket.socketpair() for _ in range(201)]
+
+    def tell(number: int, mask: int) -> None:
+        told.append(number)
+
+    try:
+        for number, (near, far) in enumerate(pairs):
+            far.send(b"x")
+            where = poller if number == 200 else group
+            where.register(near.fileno(), READ, partial(tell, number))
+        seen: set[int] = set()
+        for _ in range(4):
+            told.clear()
+            poller.poll(0)
+            assert told.count(200) == 1
+            assert len(told) == 65
+            seen.update(told)
+        assert len(seen) == 201  # and within the group each has its turn
+    finally:
+        for pair in pairs:
+            for sock in pair:
+                sock.close()
+        group.close()
+        poller.close()
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="pollers nest with epoll only")
+def test_a_group_wakes_whoever_waits_for_the_poller() -> None:
+    poller = SelectorPoller()
+    group = poller.group()
+    near, far = socket.socketpair()
+    with near, far:
+        group.register(near.fileno(), READ, lambda mask: None)
+        assert poller.poll(0) == 0
+        far.send(b"x")
+        fd = poller.fileno()
+        assert fd is not None
+        assert select.select([fd], [], [], 5)[0]
+        assert poller.poll(5) == 1
+    group.close()
+    poller.close()
+
+
+def test_without_epoll_the_group_is_the_poller_itself() -> None:
+    poller = SelectorPoller(selectors.SelectSelector())
+    assert poller.group() is poller
     poller.close()
