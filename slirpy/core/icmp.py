@@ -60,7 +60,9 @@ class Icmp:
         if kind == icmp.ECHO_REQUEST and header.destination in stack.local_addresses:
             reply = icmp.build(icmp.ECHO_REPLY, 0, rest, message[8:])
             stack.stats.icmp_echo_replies += 1
-            stack.send_ip(arrival.neighbor, header.destination, header.source, ipv4.ICMP, reply, ttl=TTL)
+            to, own = header.source, header.destination
+            # RFC 1349, section 5.1: the reply has the type of service of the request.
+            stack.send_ip(arrival.neighbor, own, to, ipv4.ICMP, reply, ttl=TTL, tos=header.tos)
         elif self.opener is None:
             stack.stats.drop_icmp_type += 1
         elif kind == icmp.ECHO_REQUEST and not code and not stack.is_broadcast(header.destination):

@@ -241,6 +241,7 @@ class IPStack:
         payload: Buffer,
         *,
         ttl: int = 64,
+        tos: int = 0,
         mac: bytes | None = None,
         port: LinkPort | None = None,
     ) -> None:
@@ -262,7 +263,7 @@ class IPStack:
             more = offset + len(piece) < length
             fragment = 0 if whole else offset >> 3 | (ipv4.MF if more else 0)
             header = ipv4.build(
-                source, destination, protocol, len(piece), ident=ident, fragment=fragment, ttl=ttl
+                source, destination, protocol, len(piece), ident=ident, fragment=fragment, ttl=ttl, tos=tos
             )
             frame = b"".join((ethernet_header, header, piece))
             self._send_frame(neighbor, Frame((frame.ljust(ethernet.MIN_LENGTH, b"\0"),)), len(frame), mac, port)
