@@ -5,7 +5,7 @@ speaks for itself, since a guest that gets no answer waits for many seconds, and
 
 A query in progress costs a socket of the host for a few seconds. Their number is bounded, over all and for each
 guest; beyond it the new one is dropped and the guest asks again, because those under way are closer to their
-answers, and they make room by themselves.
+answers, and they make room by themselves. What can be answered at once is always answered.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from slirpy.interfaces import Datagram, HostNetwork, LinkSink, ServiceNetwork, S
 from slirpy.services.dns_cache import DnsCache
 from slirpy.services.dns_local import Alias, Leases, LocalNames, with_alias
 from slirpy.services.dns_message import FORMERR, NOTIMP, SERVFAIL, Query, fitted, make_query, read_query
+from slirpy.services.dns_quota import Quota
 from slirpy.services.dns_servers import Servers
 from slirpy.services.dns_shared import SharedQueries
 from slirpy.services.dns_system import SystemLookup, may_look_up
@@ -35,6 +36,8 @@ QUERIES_OF_GUEST_MAX = 512
 """Of one guest address, over UDP."""
 TCP_QUERIES_MAX = 512
 """Queries in progress over TCP."""
+TCP_QUERIES_OF_GUEST_MAX = 128
+"""Of one guest address, over TCP."""
 
 
 class _Guest(NamedTuple):
@@ -90,16 +93,18 @@ class DnsService:
         self._cache = DnsCache(config.dns_cache, network.stats)
         self._shared = SharedQueries()
         self._asked: dict[_Key, Pending] = {}
-        self._of_guest: dict[bytes, int] = {}
-        self._asked_by_tcp: set[Pending] = set()
+        self._asked_by_tcp: dict[Pending, bytes] = {}
+        self._quota = Quota(QUERIES_MAX, QUERIES_OF_GUEST_MAX)
+        self._tcp_quota = Quota(TCP_QUERIES_MAX, TCP_QUERIES_OF_GUEST_MAX)
 
     def close(self) -> None:
         """Give up all queries and release their sockets."""
         for pending in (*self._asked.values(), *self._asked_by_tcp):
             pending.cancel()
         self._asked.clear()
-        self._of_guest.clear()
         self._asked_by_tcp.clear()
+        self._quota.clear()
+        self._tcp_quota.clear()
         self._cache.clear()
 
     # ------------------------------------------------------------------------------------------- UDP
@@ -120,27 +125,21 @@ class DnsService:
         key = _Key(guest.address, guest.port, query.id, query.question)
         if key in self._asked:
             return  # the guest is impatient; it gets the answer to its first try
-        count = self._of_guest.get(guest.address, 0)
-        if len(self._asked) >= QUERIES_MAX or count >= QUERIES_OF_GUEST_MAX:
-            stats.drop_dns_limit += 1
-            return
         answer = self._resolve(query, guest.address, partial(self._answered, key, guest, query), tcp=False)
         if isinstance(answer, bytes):
             self._reply_fitted(guest, query, answer)
-            return
-        self._asked[key] = answer
-        self._of_guest[guest.address] = count + 1
-        answer.start()
+        elif self._quota.take(guest.address):
+            self._asked[key] = answer
+            answer.start()
+        else:
+            answer.cancel()
+            stats.drop_dns_limit += 1
 
     def _answered(
         self, key: _Key, guest: _Guest, query: Query, pending: Pending, answer: Answer | None
     ) -> None:
         del self._asked[key]
-        count = self._of_guest[key.address] - 1
-        if count:
-            self._of_guest[key.address] = count
-        else:
-            del self._of_guest[key.address]
+        self._quota.give(key.address)
         self._reply_fitted(guest, query, self._message(query, answer))
 
     def _reply_fitted(self, guest: _Guest, query: Query, message: bytes) -> None:
@@ -162,16 +161,20 @@ class DnsService:
 
     def ask(self, query: Query, guest: bytes, done: Done) -> bytes | Pending | None:
         """Answer a query of a connection; see :class:`~slirpy.services.dns_tcp.Asker`."""
-        if len(self._asked_by_tcp) >= TCP_QUERIES_MAX:
-            return None
         answer = self._resolve(query, guest, done, tcp=True)
-        if not isinstance(answer, bytes):
-            self._asked_by_tcp.add(answer)
+        if isinstance(answer, bytes):
+            return answer
+        if not self._tcp_quota.take(guest):
+            answer.cancel()
+            return None
+        self._asked_by_tcp[answer] = guest
         return answer
 
     def forget(self, pending: Pending) -> None:
         """A query of a connection is done or cancelled."""
-        self._asked_by_tcp.discard(pending)
+        guest = self._asked_by_tcp.pop(pending, None)
+        if guest is not None:
+            self._tcp_quota.give(guest)
 
     # ----------------------------------------------------------------------------------------- both
 

@@ -62,7 +62,7 @@ class DnsStream:
         self._owner: StreamOwner | None = owner
         self._input = bytearray()
         self._answers: deque[bytes] = deque()
-        self._waiting: set[Pending] = set()
+        self._waiting: dict[Pending, None] = {}  # in order, so that it ends the same in every run
         self._refused = False
         """A send was short, so the guest waits to hear of room."""
         self._shut = False
@@ -128,7 +128,7 @@ class DnsStream:
             self._timer.cancel()
             self._timer = None
         while self._waiting:
-            pending = self._waiting.pop()
+            pending, _ = self._waiting.popitem()
             pending.cancel()
             self._asker.forget(pending)
         self._answers.clear()
@@ -182,11 +182,11 @@ class DnsStream:
         if isinstance(answer, bytes):
             self._put(answer)
             return
-        self._waiting.add(answer)
+        self._waiting[answer] = None
         answer.start()
 
     def _answered(self, pending: Pending, answer: Answer | None) -> None:
-        self._waiting.discard(pending)
+        self._waiting.pop(pending, None)
         self._asker.forget(pending)
         if answer is None:
             self._network.stats.dns_servfail += 1

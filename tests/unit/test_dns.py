@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from dns_world import FIRST, SECOND_SERVER, World, answer_to, ask
+from dns_world import FIRST, GUEST, SECOND_SERVER, World, answer_to, ask
 from dnslib import EDNS0, QTYPE, RCODE, DNSQuestion, DNSRecord
 from fake_host import FakeTcp
 from fake_network import SECOND, FakeNetwork
@@ -239,7 +239,7 @@ def test_queries_in_progress_are_bounded_for_a_guest_and_in_all(world: World) ->
     world.network.run(8)
     assert len(world.network.take()) == 1024
     assert world.host.open_sockets() == 0
-    assert not world.service._of_guest
+    assert not world.service._quota
     assert not world.service._asked
     assert not world.service._shared
 
@@ -493,7 +493,7 @@ def test_a_guest_that_does_not_read_is_held_back(world: World) -> None:
 
 
 def test_queries_over_tcp_are_bounded_in_all(world: World) -> None:
-    streams = [connect(world)[0] for _ in range(33)]
+    streams = [world.service.stream(Owner(), bytes((10, 0, 2, 20 + one // 7))) for one in range(33)]
     for one, stream in enumerate(streams):
         stream.send([framed(ask(f"name{number}.{one}.test").pack()) for number in range(16)])
     assert len(world.host.tcp) == 512
@@ -501,6 +501,33 @@ def test_queries_over_tcp_are_bounded_in_all(world: World) -> None:
     assert records(fetch(streams[-1])[0])[0].header.rcode == RCODE.SERVFAIL
     streams[0].abort()
     assert world.host.open_sockets() == 496
+
+
+def test_queries_over_tcp_are_bounded_for_a_guest(world: World) -> None:
+    streams = [connect(world)[0] for _ in range(9)]
+    for one, stream in enumerate(streams):
+        stream.send([framed(ask(f"name{number}.{one}.test").pack()) for number in range(16)])
+    assert len(world.host.tcp) == 128
+    assert world.stats.drop_dns_limit == 16
+    other = world.service.stream(Owner(), GUEST)
+    other.send([framed(ask("other.test").pack())])
+    assert len(world.host.tcp) == 129
+    for stream in (*streams, other):
+        stream.abort()
+    assert world.host.open_sockets() == 0
+    assert not world.service._tcp_quota
+
+
+def test_what_is_known_is_answered_beyond_the_bound(world: World) -> None:
+    world.say(ask("known.test").pack())
+    world.socket.owner.datagram(answer_to(world.upstream()), FIRST, 53)
+    assert world.heard().rr
+    for number in range(513):
+        world.say(ask(f"name{number}.test", number).pack())
+    assert world.stats.drop_dns_limit == 1
+    for name in ("known.test", "gateway"):
+        world.say(ask(name).pack())
+        assert world.heard().rr
 
 
 def test_an_idle_connection_is_ended_and_then_broken(world: World) -> None:

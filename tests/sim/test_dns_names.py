@@ -1,0 +1,76 @@
+"""Names in a whole network: guests find each other by their leases; the library answers where no server is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from slirpy import Config, DnsQuestion
+from slirpy.testing import Guest, VirtualNetwork
+
+
+def resolve(
+    net: VirtualNetwork, name: str, kind: str = "A", guest: Guest | None = None
+) -> tuple[str | None, list[str]]:
+    lookup = (guest or net.guest).resolve(name, kind)
+    net.run_until(lambda: lookup.done)
+    return lookup.rcode, lookup.answers
+
+
+def test_guests_find_each_other_by_the_names_of_their_leases() -> None:
+    net = VirtualNetwork(Config(resolvers=[], domainname="corp.test"))
+    other = net.add_guest()
+    net.lease()
+    assert resolve(net, "guest1") == ("SERVFAIL", [])  # it has no lease yet, and there is nobody to ask
+    lease = net.lease(other)
+    for name in ("guest1", "guest1.internal", "Guest1.corp.test"):
+        assert resolve(net, name) == ("NOERROR", [str(lease.address)])
+    assert resolve(net, "guest0.internal", guest=other) == ("NOERROR", ["10.0.2.15"])
+    reverse = lease.address.reverse_pointer
+    assert resolve(net, reverse, "PTR") == ("NOERROR", ["guest1.corp.test."])
+    assert resolve(net, "99.2.0.10.in-addr.arpa", "PTR") == ("NXDOMAIN", [])
+    assert net.stack.stats.dns_local == 6
+
+
+def library() -> VirtualNetwork:
+    """A network whose host has a resolver library and no server."""
+    net = VirtualNetwork(Config(resolvers=[], dns_mode="system"), seed=5)
+    net.host.names = {"name.test": [bytes((192, 0, 2, 1)), bytes(15) + b"\1"], "later.test": None}
+    net.lease()
+    return net
+
+
+def test_the_hosts_library_answers_in_virtual_time() -> None:
+    runs: list[list[object]] = []
+    for _ in range(2):
+        net = library()
+        assert resolve(net, "Name.test") == ("NOERROR", ["192.0.2.1"])
+        assert resolve(net, "name.test", "AAAA") == ("NOERROR", ["::1"])
+        assert resolve(net, "no.test") == ("NXDOMAIN", [])
+        assert resolve(net, "later.test") == ("SERVFAIL", [])
+        assert resolve(net, "name.test", "MX") == ("NOTIMP", [])
+        asked = [call.detail for call in net.host.calls if call.name == "lookup"]
+        assert asked == [b"name.test", b"name.test", b"no.test", b"later.test"]
+        assert resolve(net, "name.test")[1] == ["192.0.2.1"]
+        assert len([call for call in net.host.calls if call.name == "lookup"]) == 4
+        runs.append([*net.transcript, *net.host.calls])
+    assert runs[0] == runs[1]
+
+
+def test_a_function_hears_which_guest_asks() -> None:
+    asked: list[DnsQuestion] = []
+
+    def answer(question: DnsQuestion) -> Sequence[str] | None:
+        asked.append(question)
+        return [str(question.guest)] if question.name == "me.test" else None
+
+    net = VirtualNetwork(Config(resolvers=[], dns_answer=answer))
+    other = net.add_guest()
+    for guest in (net.guest, other):
+        lease = net.lease(guest)
+        assert resolve(net, "me.test", guest=guest) == ("NOERROR", [str(lease.address)])
+    query = b"\0\1\1\0\0\1\0\0\0\0\0\0\2me\4test\0\0\1\0\1"
+    stream = other.connect("10.0.2.3", 53)
+    stream.write(len(query).to_bytes(2, "big") + query)
+    net.run_until(lambda: len(stream.received) > 2)
+    assert bytes(stream.received)[-4:] == lease.address.packed
+    assert [str(question.guest) for question in asked] == ["10.0.2.15", "10.0.2.16", "10.0.2.16"]
