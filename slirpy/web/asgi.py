@@ -12,7 +12,6 @@ import h11
 from slirpy.web.http import (
     HEAD_MAX,
     IDLE_SECONDS,
-    LINGER_SECONDS,
     PIECE,
     GoneError,
     has_body,
@@ -48,11 +47,7 @@ class AsgiHandler:
         await asyncio.shield(self._start())
         try:
             await _Connection(self._application, self._state, reader, writer).run()
-            async with asyncio.timeout(LINGER_SECONDS):
-                writer.write_eof()
-                while await reader.read(PIECE):
-                    pass
-        except (GoneError, TimeoutError):
+        except GoneError:
             pass
 
     def _start(self) -> asyncio.Future[None]:

@@ -11,7 +11,6 @@ import h11
 __all__ = [
     "HEAD_MAX",
     "IDLE_SECONDS",
-    "LINGER_SECONDS",
     "PIECE",
     "GoneError",
     "date",
@@ -27,9 +26,6 @@ HEAD_MAX = 65536
 """Bytes of a request's first line and headers."""
 IDLE_SECONDS = 60.0
 """How long a guest may keep a connection without a request, or without going on with one."""
-
-LINGER_SECONDS = 2.0
-"""How long we read on after our last word, so that what is unread does not turn our end into a reset."""
 
 _HOP_BY_HOP = (b"connection", b"transfer-encoding", b"keep-alive", b"upgrade", b"te", b"trailer")
 

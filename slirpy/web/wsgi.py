@@ -17,7 +17,6 @@ from slirpy.interfaces import FlowRequest
 from slirpy.web.http import (
     HEAD_MAX,
     IDLE_SECONDS,
-    LINGER_SECONDS,
     PIECE,
     GoneError,
     has_body,
@@ -50,11 +49,7 @@ class WsgiHandler:
         connection.settimeout(IDLE_SECONDS)
         try:
             _Connection(self.application, connection, flow).run()
-            connection.settimeout(LINGER_SECONDS)
-            connection.shutdown(socket.SHUT_WR)
-            while connection.recv(PIECE):
-                pass
-        except (GoneError, OSError):
+        except GoneError:
             pass
 
 

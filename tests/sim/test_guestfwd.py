@@ -204,6 +204,9 @@ def test_the_most_special_rule_wins() -> None:
     assert said(net, WORLD, 80) == b"port " + f"{IPv4Address(WORLD)}:80".encode()
     assert said(net, TARGET, 25) == b"address 192.0.2.7:25"
     assert said(net, TARGET, 80) == b"both 192.0.2.7:80"
+    for rule in net.stack.guest_forwards.active()[3:]:
+        net.stack.guest_forwards.remove(rule)
+    assert said(net, TARGET, 80) == b"address 192.0.2.7:80"
     assert said(net, GATEWAY, 22) == b"any 10.0.2.2:22"
     assert not net.calls("connect_tcp")
 
