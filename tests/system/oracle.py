@@ -12,6 +12,7 @@ there is nothing but its loopback interface.
 from __future__ import annotations
 
 import json
+import os
 import queue
 import random
 import re
@@ -43,6 +44,9 @@ WATCHER = bytes.fromhex("5254000000c8")
 """Who asks for the gateway at the end of each step: once he has his answer, so has everybody before him."""
 
 
+_ISOLATED = ("unshare", "--net", *(() if os.geteuid() == 0 else ("--map-root-user",)))
+
+
 class Network(Protocol):
     """One of the two."""
 
@@ -61,7 +65,7 @@ class Network(Protocol):
         """Remove a ``hostfwd``; ``rule`` ends before the guest's part."""
 
     def flows(self) -> list[str]:
-        """Connections, as QEMU tells by ``info usernet``: ``TCP[STATE] SOURCE > DESTINATION``."""
+        """Connections and forwards, as QEMU tells by ``info usernet``: ``TCP[STATE] SOURCE > DESTINATION``."""
 
     def close(self) -> object:
         """End it."""
@@ -78,7 +82,7 @@ class Libslirp:
         netdev = "user,id=u0,ipv6=off" + (f",{options}" if options else "")
         self._process = subprocess.Popen(
             [
-                *(("unshare", "--map-root-user", "--net") if isolated else ()),
+                *(_ISOLATED if isolated else ()),
                 *("qemu-system-x86_64", "-machine", "none", "-display", "none", "-nodefaults"),
                 *("-qmp", f"unix:{qmp},server=on,wait=off"),
                 *("-netdev", netdev, "-netdev", "hubport,hubid=0,id=h0,netdev=u0"),
@@ -206,6 +210,10 @@ class Slirpy:
             f"{flow.protocol.upper()}[{flow.state}] {flow.guest[0]}:{flow.guest[1]} > {flow.host[0]}:{flow.host[1]}"
             for flow in self._net.flows()
             if flow.host is not None
+        ] + [
+            f"{rule.protocol.upper()}[HOST_FORWARD] {rule.host_address}:{rule.host_port}"
+            f" > {rule.guest_address or self._net.config.dhcpstart}:{rule.guest_port}"
+            for rule in self._net.forwards()
         ]
 
     def close(self) -> None:
@@ -264,6 +272,11 @@ class Talk:
             pass
         self.record.setdefault(name, []).extend(merge_streams(seen))
         return seen
+
+    def note_flows(self, state: str) -> None:
+        """Write down what the network tells of connections, or forwards, in a state."""
+        rows = sorted(self.decoder.names(row) for row in self.net.flows() if f"[{state}]" in row)
+        self.note("flows", rows=", ".join(rows) or "none")
 
     def note(self, what: str, **fields: object) -> None:
         """Write down in the present step what was seen elsewhere, as at the host."""

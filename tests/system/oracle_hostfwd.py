@@ -44,7 +44,9 @@ def inward(talk: Talk) -> None:
         guest.step("down-ack", ACK)
         guest.step("up", ACK | PSH, b"hello, host", until="tcp")
         got(talk, sock, 11)
+        talk.note_flows("HOST_FORWARD")
         talk.net.unforward(rule)
+        talk.note_flows("HOST_FORWARD")
         port = int(rule.rpartition(":")[2])
         with socket.socket() as late:
             talk.note("host", after_removal=errno.errorcode.get(late.connect_ex((LOOPBACK, port)), "connected"))

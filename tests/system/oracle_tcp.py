@@ -92,7 +92,7 @@ def exchange(talk: Talk) -> None:
         got(talk, sock, 11)
         sock.sendall(b"hello, guest")
         guest.took(talk.listen("down", until=until_bytes(12)))
-        talk.note("flows", rows=sorted(talk.decoder.names(row) for row in talk.net.flows() if "TCP[EST" in row))
+        talk.note_flows("ESTABLISHED")
         guest.step("down-ack", ACK)
         guest.step("fin", FIN | ACK, until="tcp")
         got(talk, sock)

@@ -174,7 +174,9 @@ def forwarded(talk: Talk) -> None:
         with program(talk, "another") as other:
             other.sendto(b"me too", (LOOPBACK, port))
             talk.listen("another", until=1)
+        talk.note_flows("HOST_FORWARD")
         talk.net.unforward(rule)
+        talk.note_flows("HOST_FORWARD")
         sock.sendto(b"still there?", (LOOPBACK, port))
         talk.listen("removed", until=1, within=SHORT)
 
