@@ -58,7 +58,7 @@ class LocalTargets:
         if isinstance(target, Command):
             path = find_program(target.argv[0], what)
             jobs = self._pool(Process, network, PROCESSES)
-            return lambda owner, flow: FarStream(host, owner, jobs, Process(target, path))
+            return lambda owner, flow: FarStream(host, owner, jobs, Process(target, path, flow))
         if isinstance(target, UnixTarget):
             self._check_unix(target.path, what)
             return lambda owner, flow: self._unix(target.path, owner, network)

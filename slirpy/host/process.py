@@ -7,9 +7,11 @@ import os
 import signal
 import socket
 import time
+from ipaddress import ip_address
 from typing import Any
 
 from slirpy.errors import ConfigError
+from slirpy.interfaces import FlowRequest
 from slirpy.rules.guestfwd import Command
 
 __all__ = ["PROCESSES", "Process", "find_program"]
@@ -51,10 +53,11 @@ class Process:
     default. Other descriptors of ours it has as any program that this process starts: standard error, no sockets.
     """
 
-    __slots__ = ("_asked", "_command", "_path", "_pid", "_until", "broken", "failed", "tcp")
+    __slots__ = ("_asked", "_command", "_flow", "_path", "_pid", "_until", "broken", "failed", "tcp")
 
-    def __init__(self, command: Command, path: str) -> None:
+    def __init__(self, command: Command, path: str, flow: FlowRequest | None = None) -> None:
         self._command = command
+        self._flow = flow
         self._path = path
         self._pid: int | None = None
         self._until: int | None = None
@@ -75,13 +78,26 @@ class Process:
         self._pid = os.posix_spawn(
             self._path,
             self._command.argv,
-            os.environ,
+            os.environ | self._names(),
             file_actions=actions,
             setpgroup=0,
             setsigmask=(),
             setsigdef=_DEFAULT,
         )
         sock.close()
+
+    def _names(self) -> dict[str, str]:
+        """Whose connection it is, by the names of UCSPI, which many programs for inetd and its kind know."""
+        flow = self._flow
+        if flow is None:
+            return {}
+        return {
+            "PROTO": "TCP",
+            "TCPREMOTEIP": str(ip_address(flow.source)),
+            "TCPREMOTEPORT": str(flow.source_port),
+            "TCPLOCALIP": str(ip_address(flow.destination)),
+            "TCPLOCALPORT": str(flow.destination_port),
+        }
 
     def hang_up(self, reset: bool, now: int) -> None:
         """See :meth:`slirpy.host.farstream.Job.hang_up`."""
@@ -101,12 +117,17 @@ class Process:
 
     def kill(self, until: float) -> None:
         """See :meth:`slirpy.host.farstream.Job.kill`."""
+        if not self._wait(until):
+            self._signal(signal.SIGKILL)
+            self._asked = True
+            self._wait(time.monotonic() + _KILL_SECONDS)  # not for ever: the system may hold it
+
+    def _wait(self, until: float) -> bool:
         while not self._reap():
             if time.monotonic() >= until:
-                self._signal(signal.SIGKILL)
-                self._asked = True
-                until = time.monotonic() + _KILL_SECONDS
+                return False
             time.sleep(0.002)
+        return True
 
     def _reap(self) -> bool:
         if self._pid is None:

@@ -62,6 +62,12 @@ def test_a_command_s_arguments_are_read_as_a_shell_does(driven: Driven) -> None:
     assert driven.exchange(SERVER, 7).received == b"two words|a b|$HOME|"
 
 
+def test_a_command_knows_whose_connection_it_is(driven: Driven) -> None:
+    serve(driven, "cmd:printenv PROTO TCPREMOTEIP TCPREMOTEPORT TCPLOCALIP TCPLOCALPORT", server=None)
+    stream = driven.exchange("192.0.2.9", 7)
+    assert stream.received.decode().split() == ["TCP", "10.0.2.15", str(stream.local_port), "192.0.2.9", "7"]
+
+
 def test_a_command_that_ends_first(driven: Driven) -> None:
     serve(driven, "cmd:sh -c 'echo all; exit 3'")
     stream = driven.exchange(SERVER, 7, end=False)

@@ -104,6 +104,25 @@ def gone(pid: int) -> bool:
         return True
 
 
+def test_one_that_dies_takes_nothing_but_its_connection_with_it(temporary: Path, tmp_path: Path) -> None:
+    with Slirp(Config(smb=tmp_path)) as net:
+        driven = Driven(net)
+        before = children()
+        dying, other = driven.connect("10.0.2.4", 445), driven.connect("10.0.2.4", 445)
+        other.write(b"first ")
+        driven.until(lambda: other.received == b"first ")
+        os.kill(min(children() - before), signal.SIGKILL)
+        driven.until(lambda: dying.eof or dying.error)
+        other.write(b"second")
+        driven.until(lambda: other.received == b"first second")
+        assert driven.exchange("10.0.2.4", 445, b"third").received == b"third"
+
+
+def children() -> set[int]:
+    tasks = Path("/proc/self/task").glob("*/children")
+    return {int(pid) for path in tasks for pid in path.read_text().split()}
+
+
 def test_it_is_cleaned_up_after_us_when_we_are_killed(temporary: Path, tmp_path: Path) -> None:
     code = (
         "import sys, tempfile, time; from pathlib import Path; from slirpy.host import smb\n"
