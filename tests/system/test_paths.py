@@ -259,3 +259,71 @@ def test_udp_and_tcp_to_a_host_far_away(world: World, guest: Callable[..., str])
         "tcp": [300_000, 200_000],
     }
     assert "mtu 1400" in world.sh("home", f"ip route get {FAR}")
+
+
+def test_the_mtu_of_the_host_s_own_link(world: World, guest: Callable[..., str]) -> None:
+    script = f"""
+        import select, socket
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.setsockopt(0, 10, 2)  # IP_MTU_DISCOVER, IP_PMTUDISC_DO
+        sock.connect(("{FAR}", 7))
+        sock.send(bytes(1472))
+        select.select([sock], [], [], 5)
+        print("mtu", sock.getsockopt(0, 14))  # IP_MTU
+    """
+    world.sh("home", "ip link set to-near mtu 1300")
+    try:
+        out = guest(f"ping -n -c 1 -W 5 -M do -s 1450 {FAR}") + guest(python(script))
+    finally:
+        world.sh("home", "ip link set to-near mtu 1500; ip route flush cache")
+    assert "From 10.0.2.2 icmp_seq=1 Frag needed and DF set (mtu = 1300)" in out, out
+    assert "mtu 1300" in out
+
+
+def test_a_far_sender_hears_that_nobody_listens_any_more(world: World, guest: Callable[..., str]) -> None:
+    """The guest's kernel refuses a late answer; slirpy's socket goes, and home's kernel refuses the next one."""
+    far = f"""
+        import socket
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind(("{FAR}", 99))
+        print("ready", flush=True)
+        _, name = sock.recvfrom(100)
+        sock.connect(name)
+        sock.settimeout(0.02)
+        while True:
+            try:
+                sock.send(b"still there?")
+                sock.recv(100)
+            except TimeoutError:
+                pass
+            except ConnectionRefusedError:
+                break
+        with socket.create_server(("{FAR}", 98)) as listener:  # tells the guest, while its slirpy still runs
+            listener.accept()
+    """
+    near = f"""
+        import socket, time
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.settimeout(20)
+        sock.sendto(b"hello", ("{FAR}", 99))
+        sock.recv(100)
+        sock.close()
+        for attempt in range(500):
+            try:
+                socket.create_connection(("{FAR}", 98), timeout=5).close()
+            except ConnectionRefusedError:
+                time.sleep(0.02)
+            else:
+                print("far was refused")
+                break
+    """
+    process = subprocess.Popen(
+        [*world.inside("far"), sys.executable, "-c", textwrap.dedent(far)], stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            assert guest(python(near)) == "far was refused\n"
+        finally:
+            process.kill()
