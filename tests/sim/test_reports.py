@@ -35,8 +35,10 @@ from harness import (
     udp_segment,
 )
 
+from slirpy.core.demux import Arrival
 from slirpy.host.sim import Remote, Source
 from slirpy.interfaces import Action, IcmpReport, Verdict
+from slirpy.wire import ipv4 as slirpy_ipv4
 
 ROUTERS = (ip("192.0.2.254"), ip("192.0.2.253"))
 LOOPBACK = ip("127.0.0.1")
@@ -192,6 +194,17 @@ def test_a_redirected_datagram_s_error_is_about_what_was_named() -> None:
     assert net.calls("send_udp")[0].address == other
     quoted = told(net.one(), WORLD, 3, 3)
     assert (quoted.dst, quoted.data.dport) == (WORLD, 33434)
+
+
+def test_redirected_destinations_of_one_flow_are_bounded() -> None:
+    other = ip("198.51.100.8")
+    net = Net(config(policy=lambda request: Verdict(Action.ALLOW, (other, request.destination_port))))
+    net.host.serve_udp(other, None, lambda payload, address, port: payload)
+    for number in range(1500):
+        net.send(datagram(dport=20_000 + number))
+    net.run(0.01)
+    (flow,) = net.stack._udp.flows.values()
+    assert len(flow._targets) == len(flow._seen) == 1024
 
 
 def test_the_answer_through_a_forward_is_refused() -> None:
@@ -458,6 +471,33 @@ def test_no_error_about_an_error(net: Net) -> None:
     for kind in (3, 4, 5, 11, 12):
         net.send(complaint(ipv4(17, bytes(8)), 0, kind=kind, to=ip("10.0.2.77")))
     net.silence()
+
+
+@pytest.mark.parametrize(
+    ("packet", "said"),
+    [
+        (ipv4(1, icmp_echo(b"x")), True),
+        *((ipv4(1, bytes((kind,)) + bytes(39)), False) for kind in (3, 4, 5, 11, 12)),
+        (ipv4(1, b""), False),
+        (ipv4(17, bytes(8)), True),
+        (ipv4(17, bytes(8), fragment=MF), True),
+        (ipv4(17, bytes(8), fragment=1), False),
+        (ipv4(17, bytes(8), fragment=MF | 0x1FFF), False),
+        (ipv4(17, bytes(8), destination=ip("10.0.2.255")), False),
+        (ipv4(17, bytes(8), destination=ip("239.1.1.1")), False),
+    ],
+)
+def test_what_an_error_may_be_about(net: Net, packet: bytes, said: bool) -> None:
+    """RFC 1122, section 3.2.2, asked of the one place that all errors of ours pass."""
+    net.know()
+    header = slirpy_ipv4.parse(packet)
+    assert header is not None
+    neighbor = net.stack.neighbors.get(GUEST)
+    macs = GATEWAY_MAC + GUEST_MAC
+    arrival = Arrival(net.port, neighbor, macs, header, memoryview(packet), checksummed=False)
+    net.stack.icmp.error(arrival, 3, 13)
+    net.run(0)
+    assert len(net.take()) == said
 
 
 def test_sources_that_no_guest_can_have(net: Net) -> None:

@@ -52,7 +52,8 @@ def held(net: Net) -> int:
 
 
 def quiet(net: Net) -> bool:
-    return held(net) == 0 and net.stack._fragments._cost == 0
+    fragments = net.stack._fragments
+    return held(net) == 0 and fragments._cost == 0 and not fragments._shares
 
 
 def carried(net: Net) -> list[bytes]:
