@@ -46,6 +46,7 @@ from slirpy.core import fragments as fragments_module
 from slirpy.core import neighbor as neighbor_module
 from slirpy.host.sim import Echo, SimUdpServer
 from slirpy.interfaces import LinkFeatures
+from slirpy.nat import icmp as icmp_module
 from slirpy.nat import tcp as tcp_module
 from slirpy.nat import udp as udp_module
 
@@ -84,7 +85,8 @@ class Guest:
     def frame(self) -> bytes:
         """The next frame: half of them are damaged."""
         random = self.random
-        frame = self.tcp() if random.random() < 0.4 else random.choice(self.pool)
+        kind = random.random()
+        frame = self.tcp() if kind < 0.4 else self.complaint() if kind < 0.43 else random.choice(self.pool)
         chance = random.random()
         return frame if chance < 0.5 else self.damage(frame, fix=chance < 0.75)
 
@@ -130,12 +132,36 @@ class Guest:
         return udp(data, sport=random.randrange(65536), dport=port, destination=self._destination())
 
     def icmp(self) -> bytes:
-        if self.random.random() < 0.5:
+        chance = self.random.random()
+        if chance < 0.3:
             return echo(self.random.randbytes(self.random.randrange(100)))
+        if chance < 0.7:
+            return echo(b"outward", to=self._destination(), ident=self.random.randrange(200))
         kind, code = self.random.randrange(20), self.random.randrange(16)
         message = bytes((kind, code, 0, 0)) + self.random.randbytes(4) + ipv4(6, bytes(20))
         message = message[:2] + rfc1071(message).to_bytes(2, "big") + message[4:]
         return eth(ipv4(1, message, destination=self._destination()))
+
+    def complaint(self) -> bytes:
+        """An ICMP error about something that the guest got, or almost."""
+        random = self.random
+        flow = self.net.stack.tcp_flows.get(random.choice(self.peers).key)
+        flows = list(self.net.stack._udp.flows.values())
+        if flow is not None and random.random() < 0.7:
+            guest, far, ports = flow.key[:4], flow.key[4:8], flow.key[10:] + flow.key[8:10]
+            seq = (flow.conn.snd_una + random.choice((0, 0, 0, 1, -1, 1000, 100_000))) & 0xFFFFFFFF
+            quoted = ipv4(6, ports + seq.to_bytes(4, "big") + bytes(1400), source=far, destination=guest)
+        elif flows:
+            udp_flow = random.choice(flows)
+            ports = b"\0\x09" + udp_flow.guest_port.to_bytes(2, "big")
+            quoted = ipv4(17, ports + bytes(random.randrange(8)), source=WORLD, destination=udp_flow.guest)
+        else:
+            quoted = random.randbytes(random.randrange(60))
+        kind, code = random.choice(((3, 4), (3, 4), (3, 3), (3, random.randrange(16)), (11, 0)))
+        mtu = random.choice((0, 67, 68, 576, 1000, 1400, 65535))
+        message = bytes((kind, code, 0, 0)) + mtu.to_bytes(4, "big") + quoted
+        message = message[:2] + rfc1071(message).to_bytes(2, "big") + message[4:]
+        return eth(ipv4(1, message, source=quoted[16:20] if len(quoted) >= 20 else GUEST))
 
     def arp(self) -> bytes:
         random = self.random
@@ -250,6 +276,8 @@ def network(random: Random, checksummed: bool) -> Net:
     net.servers = [net.host.serve_tcp(WORLD, 80, Echo), net.host.serve_tcp(ip("127.0.0.1"), None, Echo)]
     net.host.serve_udp(None, 9, lambda payload, *_: payload * 3)
     net.host.black_hole(ip("127.0.0.1"), 8009)
+    net.host.answer_ping(WORLD)
+    net.host.path(None, [ip("192.0.2.254"), ip("192.0.2.253")], mtu=1200)
     net.host.short_sends = net.host.short_recvs = 0.1
     return net
 
@@ -269,12 +297,13 @@ def bounded(net: Net) -> None:
     stack = net.stack
     assert len(stack.tcp_flows) <= MAX_FLOWS
     assert len(stack._udp.flows) <= MAX_FLOWS
+    assert len(stack._ping.flows) <= MAX_FLOWS
     assert len(stack.neighbors._table) <= neighbor_module.MAX_NEIGHBORS
     assert stack._fragments._cost <= fragments_module.MAX_BYTES
     assert net.timer() <= 3 * 1024
     assert len(net.port._waiters) <= MAX_FLOWS
     assert len(stack.leases()) <= 256
-    assert len(net.host._open) <= 2 * MAX_FLOWS + 1200  # and DNS queries under way
+    assert len(net.host._open) <= 3 * MAX_FLOWS + 1200  # and DNS queries under way
     for neighbor in stack.neighbors._table.values():
         assert len(neighbor.pending) <= neighbor_module.PENDING_FRAMES
 
@@ -306,6 +335,7 @@ def run(net: Net, guest: Guest, frames: int) -> None:
 def fuzz(frames: int, checksummed: bool, monkeypatch: pytest.MonkeyPatch) -> Net:
     monkeypatch.setattr(tcp_module, "MAX_FLOWS", MAX_FLOWS)
     monkeypatch.setattr(udp_module, "MAX_FLOWS", MAX_FLOWS)
+    monkeypatch.setattr(icmp_module, "MAX_FLOWS", MAX_FLOWS)
     monkeypatch.setattr(neighbor_module, "MAX_NEIGHBORS", 100)
     monkeypatch.setattr(fragments_module, "MAX_BYTES", 1 << 16)
     random = Random(SEED + checksummed)
@@ -338,6 +368,7 @@ def check_counted(net: Net) -> None:
         "drop_ethernet_short", "drop_ethernet_type", "drop_ethernet_destination", "drop_ethernet_source",
         "drop_arp_malformed", "drop_ip_header", "drop_ip_checksum", "drop_ip_source", "drop_ip_destination",
         "drop_ip_protocol", "drop_ip_ttl", "drop_fragment_bad", "drop_icmp_malformed", "drop_icmp_type",
+        "drop_icmp_unmatched", "icmp_errors_in", "icmp_flows",
         "drop_udp_malformed", "drop_udp_unreachable", "drop_tcp_malformed", "drop_tcp_unacceptable",
         "drop_dhcp_malformed", "drop_dns_malformed", "icmp_echo_replies", "icmp_errors_out", "udp_flows",
         "udp_flows_evicted", "tcp_flows", "tcp_flows_refused", "tcp_resets_out", "tcp_fastpath", "tcp_out_of_order",
