@@ -40,12 +40,13 @@ Examples:
   slirpy qemu --hostfwd tcp::2222-:22 -- qemu-system-x86_64 -m 1G disk.qcow2
   slirpy qemu --mtu 1500 -- qemu-system-aarch64 -M virt -cpu max disk.qcow2
   slirpy qemu --capture out.pcap --stats -- qemu-system-x86_64 disk.qcow2
+  slirpy qemu --tftp /srv/tftp --bootfile boot.ipxe -- qemu-system-x86_64 -boot n
   slirpy qemu -- qemu-system-x86_64 -device e1000,netdev=slirpy0 disk.qcow2    a card of your choice
 """
 
 
 @click.command(context_settings=CONTEXT, epilog=EXAMPLES)
-@network_options("the guest", mtu=f"[default: {LARGE_MTU}, or {PLAIN_MTU} with a card of your own]")
+@network_options("the guest", mtu=f"[default: {LARGE_MTU}; {PLAIN_MTU} with a card of your own or --bootfile]")
 @click.option("--mac", metavar="MAC", help="The card's address.  [default: QEMU's choice]")
 @report_options()
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] QEMU [ARG]...")
@@ -60,12 +61,14 @@ def qemu(
     """Run QEMU with slirpy as its network.
 
     QEMU is started with your arguments and a virtio card that is connected to slirpy; it needs QEMU 7.2 or newer. The
-    card tells the guest an MTU of 65520: no cable limits frames here, and large ones cost the least. If an
-    argument of yours uses the netdev slirpy0, that is the card, and no other is added. The exit
-    status is QEMU's; 127 if QEMU is not found, 126 if it cannot be executed, 2 for a mistake in the options.
+    card tells the guest an MTU of 65520: no cable limits frames here, and large ones cost the least. With --bootfile
+    it does not, for a boot ROM could not cope. If an argument of yours uses the netdev slirpy0, that is the card, and
+    no other is added. The exit status is QEMU's; 127 if QEMU is not found, 126 if it cannot be executed, 2 for a
+    mistake in the options.
     """
     own = has_own_card(command)
-    config = network_config(network, mtu=PLAIN_MTU if own else LARGE_MTU)
+    # A boot ROM has no memory for packets of 64 KiB: with such a card iPXE hears nothing.
+    config = network_config(network, mtu=PLAIN_MTU if own or network["bootfile"] else LARGE_MTU)
     if mac is not None:
         if own:
             fail(f"--mac {mac}: the card is one of your own; give it mac={mac} there")
