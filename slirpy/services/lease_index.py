@@ -54,7 +54,7 @@ class LeaseIndex:
         self._by_mac[lease.mac] = lease
         if lease.client_id is not None:
             self._by_id[lease.client_id] = lease
-        if lease.hostname is not None and _holds(lease, now):
+        if lease.hostname is not None:
             name = lease.hostname.lower()
             other = self._by_name.get(name)
             if other is None or ruled or not _holds(other, now):

@@ -3,8 +3,7 @@
 Nothing is kept for an address that nobody ever had, so a ``/4`` costs as little as a ``/29``. A lease that has
 expired or was released stays in the table, because its client may come back and then gets the same address
 (RFC 2131 section 4.3.1); it is given to another client when that one asks for it by name, or when there is no
-address left that was never used, the oldest first. A heap knows the oldest; an entry of it counts only as long as
-its time is that of the lease.
+address left that was never used, the oldest first.
 
 An address of a static lease is its client's, whoever that shows itself as, and nobody else's even when it is free;
 so it takes no part in all that chooses. Only while it is declined its client is one like all others.
@@ -12,15 +11,14 @@ so it takes no part in all that chooses. Only while it is declined its client is
 
 from __future__ import annotations
 
-import heapq
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import count
 
 from slirpy.config import Config
 from slirpy.rules.dhcp import LEASE_TIME_FOREVER, StaticLease
 from slirpy.services.lease import FOREVER, Client, Lease, LeaseState
+from slirpy.services.lease_expiry import ExpiryHeap
 from slirpy.services.lease_index import LeaseIndex
 
 __all__ = ["Client", "Lease", "LeaseState", "LeaseTable"]
@@ -61,8 +59,7 @@ class LeaseTable:
         self._index = LeaseIndex()
         self._pooled = 0
         """Entries of the table that are not static."""
-        self._heap: list[tuple[int, int, Lease]] = []
-        self._ticket = count()
+        self._expiry = ExpiryHeap(self._by_address, self._static)
         self._bound: OrderedDict[bytes, Lease] = OrderedDict()
         """In the order in which they were bound first, for :meth:`first`."""
         self.changes = 0
@@ -220,7 +217,7 @@ class LeaseTable:
                 self._index.link(lease, now, ruled=lease.address in self._static)
             if lease.state is LeaseState.BOUND and lease.expires > now:
                 self._bound[lease.address] = lease
-            self._schedule(lease)
+            self._expiry.note(lease)
         return refused
 
     # ------------------------------------------------------------------------------------------ inside
@@ -239,7 +236,7 @@ class LeaseTable:
             fresh = self._fresh()
             if fresh is not None:
                 return self._claim(fresh, client, now)
-        oldest = self._oldest_expired(now)
+        oldest = self._expiry.oldest(now)
         return None if oldest is None else self._claim(oldest.address, client, now)
 
     def _take(self, client: Client, address: bytes, now: int) -> Lease | None:
@@ -248,8 +245,6 @@ class LeaseTable:
         if lease is not None and lease.address != address:
             self._forget(lease)
             lease = None
-        if lease is None and address in self._static:
-            lease = self._by_address.get(address)  # its client's, under whatever name
         return lease or self._claim(address, client, now)
 
     def _fresh(self) -> bytes | None:
@@ -263,20 +258,11 @@ class LeaseTable:
             if not (address in self._by_address or address in self._servers or address in self._static):
                 return address
 
-    def _oldest_expired(self, now: int) -> Lease | None:
-        heap = self._heap
-        while heap and heap[0][0] <= now:
-            expires, _, lease = heap[0]
-            if lease.expires == expires and self._by_address.get(lease.address) is lease:
-                return lease
-            heapq.heappop(heap)
-        return None
-
     def _claim(self, address: bytes, client: Client, now: int) -> Lease | None:
         """A new entry for a free address, in place of the expired one there, or of another in a full table."""
         old = self._by_address.get(address)
         if old is None and self._pooled >= self._limit and address not in self._static:
-            old = self._oldest_expired(now)
+            old = self._expiry.oldest(now)
             if old is None:
                 return None
         if old is not None:
@@ -307,22 +293,9 @@ class LeaseTable:
         self._index.link(lease, now, ruled=lease.address in self._static)
         if state is LeaseState.BOUND:
             self._bound.setdefault(address, lease)
-        self._schedule(lease)
+        self._expiry.note(lease)
         if state is not LeaseState.OFFERED:
             self.changes += 1
-
-    def _schedule(self, lease: Lease) -> None:
-        """Take note when it expires, if anybody else may have the address then."""
-        if lease.address in self._static or lease.expires == FOREVER:
-            return
-        heap = self._heap
-        heapq.heappush(heap, (lease.expires, next(self._ticket), lease))
-        if (
-            len(heap) > 2 * self._pooled + 64
-        ):  # most of it is past: times that were put off, leases that are gone
-            entries = (lease for lease in self._by_address.values() if lease.address not in self._static)
-            heap[:] = [(lease.expires, next(self._ticket), lease) for lease in entries]
-            heapq.heapify(heap)
 
     def _add(self, lease: Lease) -> None:
         self._by_address[lease.address] = lease

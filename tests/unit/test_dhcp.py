@@ -405,7 +405,7 @@ def test_discovers_from_random_macs_stay_within_the_bound() -> None:
     for client in range(2_000, 2_100):
         world.reply(DISCOVER, client)
     assert len(table) == len(table._index) == 500
-    assert len(table._heap) <= 1_064
+    assert len(table._expiry) <= 1_064
 
 
 def test_leaving_does_not_leak_identities() -> None:
@@ -416,7 +416,7 @@ def test_leaving_does_not_leak_identities() -> None:
         assert lease is not None
     assert len(table) == len(table._bound) == 1
     assert len(table._index) == 2
-    assert len(table._heap) <= 66
+    assert len(table._expiry) <= 66
 
 
 # -------------------------------------------------------------------------------------- for the others

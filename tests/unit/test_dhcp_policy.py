@@ -52,6 +52,13 @@ def test_a_static_lease_is_its_clients_and_nobody_elses() -> None:
     assert names[ip("10.0.2.50")] == "web"
 
 
+def test_a_static_lease_is_nobody_elses_before_its_client_comes() -> None:
+    world = static(f"{mac(1).hex(':')}=10.0.2.5", net="10.0.2.0/29", dhcpstart="10.0.2.4")
+    assert [world.lease(n) for n in (2, 3, 4)] == [ip(f"10.0.2.{n}") for n in (4, 6, 1)]
+    assert world.say(DISCOVER, 5) is None
+    assert world.lease(1) == ip("10.0.2.5")
+
+
 def test_a_static_lease_is_nobody_elses_when_it_has_expired() -> None:
     world = static(f"{mac(1).hex(':')}=10.0.2.4", net="10.0.2.0/29", dhcpstart="10.0.2.4")
     world.lease(1)
@@ -105,6 +112,7 @@ def test_static_leases_are_reserved_released_and_named_as_others_are() -> None:
     world.say(RELEASE, 1, ciaddr=ip("10.0.2.50"))
     assert world.service.address_of("web") is None
     assert world.service.first_lease() is None
+    assert world.service.leases() == []
     assert world.lease(1) == ip("10.0.2.50")
 
 
@@ -145,6 +153,7 @@ def test_names_of_guests_are_the_first_ones() -> None:
     assert world.service.address_of("box") == second
     world.network.run(DAY)
     assert world.service.address_of("box") is None
+    assert world.lease(4, (12, b"box")) == world.service.address_of("box")
 
 
 def test_a_name_that_a_rule_gives_is_nobody_elses() -> None:
@@ -301,6 +310,9 @@ def test_the_policy_goes_before_the_rules() -> None:
     world = Policy(DhcpAnswer(hostname="other")).world(static_leases=[WEB])
     offer = world.reply(DISCOVER)
     assert (offer.yiaddr, offer.options[12]) == (ip("10.0.2.50"), b"other")
+    world = Policy(DhcpAnswer(address=IPv4Address("10.0.2.70"))).world(static_leases=[WEB])
+    assert world.lease(1) == ip("10.0.2.70")
+    assert world.service.name_of(ip("10.0.2.70")) == "web"
 
 
 def test_what_is_no_answer_is_the_callers_mistake() -> None:
@@ -414,7 +426,7 @@ def test_ten_thousand_clients_take_nothing_from_those_that_are_there() -> None:
     table = world.service._table
     assert len(table) <= 125
     assert len(table._index) <= 2 * 125
-    assert len(table._heap) <= 2 * 125 + 64
+    assert len(table._expiry) <= 2 * 125 + 64
     for client, address in zip((2, 3), mine, strict=True):
         assert world.reply(REQUEST, client, ciaddr=address).kind == ACK
     assert world.lease(1) == ip("10.0.2.50")
