@@ -67,7 +67,8 @@ class Peers:
     """A function of yours that makes the far end of each connection, for programs that want no socket between.
 
     It is called with the :class:`~slirpy.interfaces.StreamOwner`, whom it has to tell that the far end is connected,
-    and with what the guest asked for. It works in virtual time too, and must not block.
+    and with what the guest asked for. It works in virtual time too, and must not block. What it raises comes out of
+    the call that drives the network.
     """
 
     open: Callable[[StreamOwner, FlowRequest], StreamPeer]
@@ -116,7 +117,9 @@ class GuestForward:
             raise ConfigError(f"{where}: port {port!r} is not a number from 1 to 65535, or None for every port")
         if isinstance(target, str):
             target = parse_target(target, where)
-        elif not isinstance(target, Command | UnixTarget | TcpTarget | Peers) and not callable(target):
+        elif isinstance(target, Command | UnixTarget):
+            parse_target(str(target), where)  # what text could not say cannot be
+        elif not isinstance(target, TcpTarget | Peers) and not callable(target):
             raise ConfigError(f"{where}: {target!r} can be no target; see GuestForward.target")
         for name, value in (("server", server), ("port", port), ("target", target)):
             object.__setattr__(self, name, value)
@@ -176,6 +179,8 @@ def parse_target(text: str, where: str) -> Command | UnixTarget | TcpTarget:
         ConfigError: it is none of them.
     """
     kind, _, rest = text.partition(":")
+    if "\0" in text:
+        raise ConfigError(f"{where}: the target has a NUL byte in it, which no program and no path can have")
     if kind == "cmd":
         try:
             argv = tuple(shlex.split(rest))

@@ -70,6 +70,11 @@ def handler(connection: socket.socket, flow: FlowRequest) -> None: ...
         (("10.0.2.100", 70000, handler), "port 70000 is not"),
         (("10.0.2.100", 80, None), "None can be no target"),
         (("10.0.2.100", 80, "cat"), 'target "cat" is none of'),
+        (("10.0.2.100", 80, "cmd:a\0b"), "NUL byte"),
+        (("10.0.2.100", 80, Command(("a", "\0"))), "NUL byte"),
+        (("10.0.2.100", 80, Command(())), "no command"),
+        (("10.0.2.100", 80, UnixTarget("")), "is none of"),
+        (("10.0.2.100", 80, UnixTarget("\0abstract")), "NUL byte"),
     ],
 )
 def test_made_in_python_it_is_checked_too(arguments: tuple[Any, ...], says: str) -> None:
