@@ -11,7 +11,7 @@ with Slirp(Config(hostfwd=["tcp:127.0.0.1:8080-:80"])) as net:
 from slirpy._version import __version__
 from slirpy.assembly import Stack
 from slirpy.config import Config
-from slirpy.core.flows import FlowInfo
+from slirpy.core.flows import FlowInfo, NeighborInfo
 from slirpy.errors import ConfigError, ForwardError, LinkError, SlirpyError, StateError
 from slirpy.interfaces import Action, FlowRequest, LinkFeatures, Verdict
 from slirpy.nic import Attachment, Nic, Serving
@@ -47,6 +47,7 @@ __all__ = [
     "LeaseState",
     "LinkError",
     "LinkFeatures",
+    "NeighborInfo",
     "Nic",
     "Outbound",
     "Peers",

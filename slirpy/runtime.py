@@ -11,7 +11,7 @@ from typing import Any
 
 from slirpy.assembly import Stack
 from slirpy.config import Config
-from slirpy.core.flows import FlowInfo
+from slirpy.core.flows import FlowInfo, NeighborInfo
 from slirpy.core.port import LinkPort
 from slirpy.driving import Driven
 from slirpy.host.local import LocalTargets
@@ -186,6 +186,10 @@ class Slirp(Driven):
     def leases(self) -> list[Lease]:
         """The DHCP leases: a snapshot."""
         return self._call(self._stack.leases)
+
+    def neighbors(self) -> list[NeighborInfo]:
+        """Guests' addresses that were heard, with MAC addresses: the ARP table, a snapshot."""
+        return self._call(self._stack.neighbor_infos)
 
     def lease(self, mac: bytes) -> IPv4Address:
         """The address that DHCP has, or from now on has, for a MAC address of six bytes.

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slirpy.cli.options import CONTEXT, hub_option, network_config, network_options, report_options
+from slirpy.cli.options import CONTEXT, hub_option, network_config, network_options
+from slirpy.cli.reporting import Reporting, report_options
 
 if TYPE_CHECKING:
     from slirpy import Config
@@ -21,7 +22,6 @@ __all__ = ["listen", "qemu_arguments"]
 
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 PLAIN_MTU = 1500
-LONGEST_WAIT = 60.0  # seconds
 
 EXAMPLES = """
 \b
@@ -44,9 +44,7 @@ Examples:
 @click.argument("addresses", nargs=-1, required=True, metavar="ADDRESS...")
 def listen(
     hub: bool,
-    capture: str | None,
-    trace: str | None,
-    stats: bool,
+    reporting: Reporting,
     addresses: Sequence[str],
     **network: Any,
 ) -> None:
@@ -60,7 +58,7 @@ def listen(
     from slirpy.links.endpoint import parse_endpoint
 
     config = network_config(network, hub=hub)
-    raise SystemExit(_serve(config, [parse_endpoint(address) for address in addresses], capture, trace, stats))
+    raise SystemExit(_serve(config, [parse_endpoint(address) for address in addresses], reporting))
 
 
 def qemu_arguments(endpoint: Endpoint, mtu: int) -> list[str]:
@@ -74,9 +72,7 @@ def qemu_arguments(endpoint: Endpoint, mtu: int) -> list[str]:
     return ["-netdev", f"stream,id=slirpy0,{endpoint.qemu()}", "-device", card]
 
 
-def _serve(
-    config: Config, endpoints: Sequence[Endpoint], capture: str | None, trace: str | None, stats: bool
-) -> int:
+def _serve(config: Config, endpoints: Sequence[Endpoint], reporting: Reporting) -> int:
     """Serve until a signal ends it; returns the exit status."""
     from slirpy import Slirp
     from slirpy.cli import serving
@@ -89,7 +85,7 @@ def _serve(
         if sys.platform != "win32":
             serving.allow_descriptors()
         serving.keep_heap()
-        log = FrameLog(capture, trace, stack, several=True)
+        log = FrameLog(reporting.capture, reporting.trace, stack, several=True)
         net = stack.enter_context(Slirp(config))
         ended: list[int] = []
         net.watch(signals.fileno(), lambda _: ended.extend(signals.take()))
@@ -97,8 +93,8 @@ def _serve(
             door = net.serve(endpoint, wrap=log.number)
             print(shlex.join(qemu_arguments(door.address, config.mtu)), flush=True)
         serving.tell_forwards(net)
+        look = reporting.live(net, stack)
         while not ended:
-            net.poll(LONGEST_WAIT)
-        if stats:
-            serving.report(net)
+            net.poll(look())
+        reporting.at_end(net)
         return 128 + ended[0]

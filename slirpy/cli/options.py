@@ -13,7 +13,7 @@ from slirpy.cli.guestfwd import guestfwd_options, guestfwd_values
 from slirpy.cli.policy import RefusedFlows, policy_of, policy_options
 from slirpy.config import MTU_MAX, MTU_MIN, Config
 
-__all__ = ["CONTEXT", "hub_option", "network_config", "network_options", "report_options"]
+__all__ = ["CONTEXT", "hub_option", "network_config", "network_options"]
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -82,22 +82,6 @@ def hub_option() -> Callable[[_F], _F]:
     return click.option(
         "--hub", is_flag=True, help="Let every guest hear every frame, as QEMU's hub does, and learn nothing."
     )
-
-
-def report_options() -> Callable[[_F], _F]:
-    """``--capture``, ``--trace`` and ``--stats``."""
-    capture = click.option(
-        "--capture",
-        metavar="FILE",
-        help="Write all frames to FILE, for Wireshark; pcapng if it ends so, else pcap. A named pipe is never waited"
-        " for; - is standard output. After FILE may follow ,format=pcap|pcapng and ,max=10M,files=5: that many files"
-        " of that size in turn.",
-    )
-    trace = click.option(
-        "--trace", metavar="FILE", help="Write a line for each frame to FILE; - is standard error."
-    )
-    stats = click.option("--stats", is_flag=True, help="Show flows and counters at the end, on standard error.")
-    return _all_of(capture, trace, stats)
 
 
 def _all_of(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slirpy.cli.main import fail
-from slirpy.cli.options import CONTEXT, network_config, network_options, report_options
+from slirpy.cli.options import CONTEXT, network_config, network_options
+from slirpy.cli.reporting import Reporting, report_options
 
 if TYPE_CHECKING:
     from slirpy.config import Config
@@ -52,9 +53,7 @@ Examples:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] QEMU [ARG]...")
 def qemu(
     mac: str | None,
-    capture: str | None,
-    trace: str | None,
-    stats: bool,
+    reporting: Reporting,
     command: Sequence[str],
     **network: Any,
 ) -> None:
@@ -76,7 +75,7 @@ def qemu(
             fail(f'--mac "{mac}" is not the address of a card; write for example 52:54:00:12:34:57')
     if sys.platform == "win32":
         fail("qemu needs descriptors that a child inherits, which Windows has not; see `slirpy listen tcp:...`")
-    raise SystemExit(_run(config, command, mac, capture, trace, stats))
+    raise SystemExit(_run(config, command, mac, reporting))
 
 
 def has_own_card(command: Sequence[str]) -> bool:
@@ -106,9 +105,7 @@ def card_arguments(command: Sequence[str], descriptor: int, mtu: int, mac: str |
     return arguments
 
 
-def _run(
-    config: Config, command: Sequence[str], mac: str | None, capture: str | None, trace: str | None, stats: bool
-) -> int:
+def _run(config: Config, command: Sequence[str], mac: str | None, reporting: Reporting) -> int:
     """Run QEMU to its end and return its status as a shell does: 128 + n when signal n killed it."""
     from slirpy import Slirp
     from slirpy.cli import serving
@@ -119,7 +116,7 @@ def _run(
     with ExitStack() as stack:
         ours, theirs = socket.socketpair()
         stack.callback(theirs.close)
-        link = FrameLog(capture, trace, stack).wrap(StreamLink(ours), NETDEV)
+        link = FrameLog(reporting.capture, reporting.trace, stack).wrap(StreamLink(ours), NETDEV)
         stack.callback(link.close)
         net = stack.enter_context(Slirp(config))
         signals = stack.enter_context(serving.CaughtSignals([*caught, signal.SIGCHLD]))
@@ -138,11 +135,11 @@ def _run(
 
         net.watch(signals.fileno(), woken)
         net.attach_link(link)
+        look = reporting.live(net, stack)
         while process.poll() is None:
-            net.poll(1.0)
+            net.poll(look())
         serving.drain(net)
-        if stats:
-            serving.report(net)
+        reporting.at_end(net)
         status = process.returncode
         if status >= 0:
             return status

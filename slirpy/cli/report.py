@@ -58,10 +58,16 @@ def _table(*columns: tuple[str, bool]) -> Table:
     return table
 
 
-def flow_table(flows: Sequence[FlowInfo], width: int) -> RenderableType:
+def flow_table(
+    flows: Sequence[FlowInfo], width: int, *, most: int = MOST_FLOWS, ranked: bool = False
+) -> RenderableType:
     """The table of flows, with as many columns as ``width`` characters have room for.
 
     Bytes and packets "in" come from the guest, "out" go to it, as in :class:`slirpy.stats.Stats`.
+
+    Args:
+        most: rows at most; a last line counts the others.
+        ranked: the flows are in order; else those with the most bytes come first.
     """
     if not flows:
         return Text("No flows.")
@@ -72,7 +78,9 @@ def flow_table(flows: Sequence[FlowInfo], width: int) -> RenderableType:
     if width >= _WIDE:
         columns += [("packets in", True), ("packets out", True), ("age", True)]
     table = _table(*columns)
-    shown = sorted(flows, key=lambda flow: flow.bytes_in + flow.bytes_out, reverse=True)[:MOST_FLOWS]
+    if not ranked:
+        flows = sorted(flows, key=lambda flow: flow.bytes_in + flow.bytes_out, reverse=True)
+    shown = flows[:most]
     for flow in shown:
         # The arrow says who began: the guest, or somebody outside through a forward.
         arrow, guest, host = "<-" if flow.inbound else "->", _end(flow.guest), _end(flow.host)

@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from slirpy.cli.main import fail
-from slirpy.cli.options import CONTEXT, network_config, network_options, report_options
+from slirpy.cli.options import CONTEXT, network_config, network_options
+from slirpy.cli.reporting import Reporting, report_options
 
 __all__ = ["run"]
 
@@ -34,7 +35,7 @@ Examples:
 @network_options("CMD")
 @report_options()
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[--] [CMD [ARG]...]")
-def run(capture: str | None, stats: bool, trace: str | None, command: Sequence[str], **network: Any) -> None:
+def run(reporting: Reporting, command: Sequence[str], **network: Any) -> None:
     """Run CMD with slirpy as its only network.
 
     CMD runs in new user, network, mount and process namespaces: no root is needed where the system allows user
@@ -48,7 +49,7 @@ def run(capture: str | None, stats: bool, trace: str | None, command: Sequence[s
     command = command or (os.environ.get("SHELL") or "/bin/sh",)
     from slirpy.cli.session import Session
 
-    status, error = Session(config, command, capture=capture, trace=trace, stats=stats).run()
+    status, error = Session(config, command, reporting).run()
     if error:
         why = "not found" if error == errno.ENOENT else os.strerror(error).lower()
         fail(f"{command[0]}: {why}", 127 if error == errno.ENOENT else 126)

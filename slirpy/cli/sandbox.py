@@ -54,7 +54,9 @@ class Sandbox:
             init = int(self._expect("init")[0]["init"])
             os.waitpid(founder, 0)
             self._child = init
-            linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 0)  # orphans of other programs of ours are not our children
+            linux.prctl(
+                linux.PR_SET_CHILD_SUBREAPER, 0
+            )  # orphans of other programs of ours are not our children
             self._channel.send({"adopted": True})
             descriptor = self._expect("tap")[1]
             if descriptor is None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from slirpy.cli import guest
 from slirpy.cli.capture import STANDARD, FrameLog, own_standard_output, parse_capture
+from slirpy.cli.reporting import Reporting
 from slirpy.cli.sandbox import Sandbox
-from slirpy.cli.serving import allow_descriptors, drain, keep_heap, report, tell, tell_forwards
+from slirpy.cli.serving import allow_descriptors, drain, keep_heap, tell, tell_forwards
 from slirpy.cli.terminal import Signals, Terminal
 from slirpy.config import Config
 
@@ -25,26 +26,14 @@ class Session:
     Args:
         config: the virtual network.
         command: CMD and its arguments.
-        capture: where to write all frames, as :func:`~slirpy.cli.capture.parse_capture` takes it.
-        trace: name of a file for a line of each frame; ``-`` is standard error.
-        stats: whether to show flows and counters at the end.
+        reporting: what to tell.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        command: Sequence[str],
-        *,
-        capture: str | None = None,
-        trace: str | None = None,
-        stats: bool = False,
-    ) -> None:
+    def __init__(self, config: Config, command: Sequence[str], reporting: Reporting) -> None:
         self._config = config
         self._command = command
-        self._capture = capture
-        self._trace = trace
+        self._reporting = reporting
         self._output: int | None = None
-        self._stats = stats
         self._status: int | None = None
 
     def run(self) -> tuple[int, int]:
@@ -56,7 +45,8 @@ class Session:
         Raises:
             SlirpyError: a namespace, the TAP device, a port or the capture file cannot be had.
         """
-        if self._capture is not None and parse_capture(self._capture).name == STANDARD:
+        capture = self._reporting.capture
+        if capture is not None and parse_capture(capture).name == STANDARD:
             self._output = own_standard_output()  # before CMD could have it
         terminal = Terminal()
         signals = Signals()
@@ -75,7 +65,7 @@ class Session:
         keep_heap()
         config = self._config
         with ExitStack() as stack:
-            log = FrameLog(self._capture, self._trace, stack, output=self._output)
+            log = FrameLog(self._reporting.capture, self._reporting.trace, stack, output=self._output)
             link = log.wrap(TapLink(sandbox.tap, config.mtu), "tap0")
             net = stack.enter_context(Slirp(config))
             address = net.lease(guest.MAC)
@@ -98,12 +88,12 @@ class Session:
             net.attach_link(link)
             net.watch(signals.fileno(), lambda _: signals.forward(sandbox))
             net.watch(sandbox.fileno(), lambda _: self._ended(sandbox, net))
+            look = self._reporting.live(net, stack)
             while self._status is None:
-                net.poll(1.0)
+                net.poll(look())
             sandbox.close()  # kills what CMD has left in the background, which ends its connections
             drain(net)
-            if self._stats:
-                report(net)
+            self._reporting.at_end(net)
             return self._status, 0
 
     def _ended(self, sandbox: Sandbox, net: Slirp) -> None:

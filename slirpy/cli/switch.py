@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slirpy.cli.options import hub_option, report_options
+from slirpy.cli.options import hub_option
+from slirpy.cli.reporting import Reporting, report_options
 from slirpy.interfaces import READ
 
 if TYPE_CHECKING:
@@ -55,10 +56,8 @@ Two switches joined, each with its guests:
     "--mtu", type=click.IntRange(68, 65521), default=1500, show_default=True, metavar="N",
     help="Largest IP packet in bytes that guests take.",
 )  # fmt: skip
-@report_options()
-def switch(
-    ports: Sequence[str], hub: bool, mtu: int, capture: str | None, trace: str | None, stats: bool
-) -> None:
+@report_options(top=False)
+def switch(ports: Sequence[str], hub: bool, mtu: int, reporting: Reporting) -> None:
     """Join ports to one network: guests of QEMU, TAP interfaces, other switches, and slirpy's own (user).
 
     A frame goes to where its destination was last heard, and to all ports if that is not known. At most one port
@@ -75,8 +74,8 @@ def switch(
         raise click.UsageError("a switch takes two ports or more; repeat -netdev")
     links = [parse_netdev(text) for text in ports if text not in users]
     with ExitStack() as stack:
-        log = FrameLog(capture, trace, stack, several=True)
-        raise SystemExit(_serve(users[0] if users else None, links, hub, mtu, log, stats))
+        log = FrameLog(reporting.capture, reporting.trace, stack, several=True)
+        raise SystemExit(_serve(users[0] if users else None, links, hub, mtu, log, reporting))
 
 
 class _Alone:
@@ -110,7 +109,12 @@ class _Alone:
 
 
 def _serve(
-    user: str | None, links: Sequence[LinkOptions], hub: bool, mtu: int, log: FrameLog, stats: bool
+    user: str | None,
+    links: Sequence[LinkOptions],
+    hub: bool,
+    mtu: int,
+    log: FrameLog,
+    reporting: Reporting,
 ) -> int:
     """Carry frames until a signal ends it; returns the exit status."""
     from slirpy.cli import serving
@@ -141,9 +145,8 @@ def _serve(
         serving.tell(f"{len(links) + (user is not None)} ports are joined")
         while not ended:
             network.poll(_LONGEST)
-        if stats:
-            if isinstance(network, _Alone):
-                print_report([], network.stats, sys.stderr)
-            else:
-                serving.report(network)
+        if not isinstance(network, _Alone):
+            reporting.at_end(network)
+        elif reporting.stats:
+            print_report([], network.stats, sys.stderr)
         return 128 + ended[0]

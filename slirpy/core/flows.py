@@ -1,4 +1,4 @@
-"""What is known of a flow while it lives, for people and programs."""
+"""What is known of flows and guests while they live, for people and programs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-__all__ = ["ENDS", "FlowInfo", "ending"]
+__all__ = ["ENDS", "FlowInfo", "NeighborInfo", "ending"]
 
 ENDS = ("CLOSED", "REFUSED", "RESET", "TIMED-OUT", "UNREACHABLE", "ABORTED")
 """How flows end. CLOSED is the orderly end of TCP, and the idle time-out of UDP and ICMP."""
@@ -58,3 +58,14 @@ class FlowInfo:
     """Seconds since the flow began."""
     idle: float
     """Seconds since anything passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeighborInfo:
+    """A guest's address that was heard, and where: a snapshot of a line of the ARP table."""
+
+    address: IPv4Address
+    mac: bytes
+    """Six bytes."""
+    idle: float
+    """Seconds since it was last heard."""

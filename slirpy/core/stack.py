@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address
 from random import Random
 from typing import Protocol
 
 from slirpy.config import Config
 from slirpy.core.demux import Arrival, Demux
 from slirpy.core.fastpath import tcp_fastpath
-from slirpy.core.flows import FlowInfo
+from slirpy.core.flows import FlowInfo, NeighborInfo
 from slirpy.core.fragments import Fragments
 from slirpy.core.icmp import Icmp
 from slirpy.core.neighbor import Neighbor, Neighbors
@@ -307,6 +308,15 @@ class IPStack:
     ) -> None:
         """Send several UDP datagrams to a guest, which a link may take as one large frame."""
         send_datagrams(self, source, source_port, destination, destination_port, payloads)
+
+    def neighbor_infos(self) -> list[NeighborInfo]:
+        """Guests' addresses, with whoever was heard last first."""
+        heard = sorted(self.neighbors.known(), key=lambda neighbor: neighbor.seen, reverse=True)
+        return [
+            NeighborInfo(IPv4Address(each.address), each.mac, (self.now - each.seen) / 1e9)
+            for each in heard
+            if each.mac is not None
+        ]
 
     # -------------------------------------------------------------------------- for NAT and services
 

@@ -122,7 +122,7 @@ def test_run_elsewhere_than_on_linux_says_so() -> None:
         (["--host", "10.0.3.2"], "is not an address of 10.0.2.0/24"),
         (["--mtu", "67"], "is not a number from 68 to 65521"),
         (["--hostfwd", "tcp:80"], "malformed"),
-        (["--hostfwd", "sctp::80-:80"], "neither tcp nor udp"),
+        (["--hostfwd", "sctp::80-:80"], "is none of tcp, udp and unix"),
         (["--hostfwd", "tcp::80-:65536"], "is not a number from 1 to 65535"),
         (["--dns", "nowhere"], "is not ADDR[:PORT]"),
     ],

@@ -15,6 +15,7 @@ from harness import (
     ACK,
     GATEWAY,
     GUEST,
+    GUEST_MAC,
     MS,
     PSH,
     RST,
@@ -567,3 +568,13 @@ def test_link_is_closed_with_the_network() -> None:
     with Slirp(config()) as net:
         net.attach_link(link)  # type: ignore[arg-type]
     assert link.closed == 1
+
+
+def test_neighbors(net: Slirp, guest: Guest) -> None:
+    assert net.neighbors() == []
+    guest.nic.send(arp(1))
+    other = Guest(net)
+    other.nic.send(arp(1, sender=OTHER, sender_mac=OTHER_MAC))
+    found = net.neighbors()
+    assert [(each.address.packed, each.mac) for each in found] == [(OTHER, OTHER_MAC), (GUEST, GUEST_MAC)]
+    assert all(0 <= each.idle < 60 for each in found)

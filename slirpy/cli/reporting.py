@@ -1,0 +1,83 @@
+"""Options that tell what a network does: capture, trace, statistics, and the live picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from slirpy import Slirp
+
+__all__ = ["LONGEST_WAIT", "Reporting", "report_options"]
+
+LONGEST_WAIT = 60.0
+"""Seconds for which a command waits at most before it looks around."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reporting:
+    """What is told about the network while it runs and at its end: the values of :func:`report_options`."""
+
+    capture: str | None
+    trace: str | None
+    stats: bool
+    top: bool = False
+
+    def live(self, net: Slirp, stack: ExitStack) -> Callable[[], float]:
+        """What the loop that drives ``net`` calls before it waits; it returns the longest time to wait, in seconds.
+
+        Raises:
+            ConfigError: there is no terminal for ``--top``.
+        """
+        if not self.top:
+            return lambda: LONGEST_WAIT
+        from slirpy.cli.top import Top
+
+        return stack.enter_context(Top(net)).look
+
+    def at_end(self, net: Slirp) -> None:
+        """Show flows and counters, if that is wanted."""
+        if self.stats:
+            from slirpy.cli.serving import report
+
+            report(net)
+
+
+def report_options(*, top: bool = True) -> Callable[[Callable[..., object]], Callable[..., object]]:
+    """``--capture``, ``--trace``, ``--stats`` and ``--top``: the command gets them as ``reporting``."""
+    options = [
+        click.option(
+            "--capture",
+            metavar="FILE",
+            help="Write all frames to FILE, for Wireshark; pcapng if it ends so, else pcap. A named pipe is never"
+            " waited for; - is standard output. After FILE may follow ,format=pcap|pcapng and ,max=10M,files=5:"
+            " that many files of that size in turn.",
+        ),
+        click.option(
+            "--trace", metavar="FILE", help="Write a line for each frame to FILE; - is standard error."
+        ),
+        click.option("--stats", is_flag=True, help="Show flows and counters at the end, on standard error."),
+    ]
+    if top:
+        options.append(
+            click.option("--top", is_flag=True, help="Show flows live, on a terminal that is standard error.")
+        )
+
+    def decorate(function: Callable[..., object]) -> Callable[..., object]:
+        @wraps(function)
+        def collected(
+            *arguments: Any, capture: str | None, trace: str | None, stats: bool, top: bool = False, **more: Any
+        ) -> object:
+            return function(*arguments, reporting=Reporting(capture, trace, stats, top), **more)
+
+        decorated: Callable[..., object] = collected
+        for option in reversed(options):  # click lists them from the last that was added
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
