@@ -1,4 +1,4 @@
-"""Streams to far ends on this machine that are no TCP servers: socket pairs and Unix sockets.
+"""Streams to programs, threads and tasks on this machine: socket pairs.
 
 A :class:`FarStream` is one end of a pair; a program, a thread or a task of this process has the other (a
 :class:`Job`). How many jobs run at a time is bounded by their :class:`Jobs`. A connection beyond the bound waits for
@@ -21,7 +21,7 @@ from slirpy.interfaces import Buffer, ServiceNetwork, StreamOwner, Timer
 if TYPE_CHECKING:
     from slirpy.host.sockets import SocketHost
 
-__all__ = ["FarStream", "Job", "Jobs", "UnixStream", "tcp_pair"]
+__all__ = ["FarStream", "Job", "Jobs", "tcp_pair"]
 
 _MILLISECOND = 1_000_000
 _LOOK = 500 * _MILLISECOND
@@ -34,9 +34,6 @@ THROWN_MAX = 1 << 20
 """Bytes that a guest may send to a job that has ended, before it is told by a reset."""
 WAITING_MAX = 1024
 """Connections that may wait for their turn."""
-_AGAIN = 20 * _MILLISECOND
-_BUSY_MAX = 5_000 * _MILLISECOND
-"""How long a Unix socket's server may have no room for one more connection."""
 
 
 class Job(Protocol):
@@ -250,44 +247,6 @@ class FarStream(SocketStream):
         if jobs is not None:
             self._owner = None
             jobs.leave(self, self._reset)
-
-
-class UnixStream(SocketStream):
-    """A connection to a Unix socket of the host."""
-
-    __slots__ = ("_again", "_network", "_until")
-
-    def __init__(
-        self, host: SocketHost, sock: socket.socket, owner: StreamOwner, network: ServiceNetwork
-    ) -> None:
-        super().__init__(host, sock, owner)
-        host.opened(self)
-        sock.setblocking(False)
-        self._network = network
-        self._until = network.now + _BUSY_MAX
-        self._again: Timer | None = None
-        self._connecting = True
-
-    def start(self, path: str) -> None:
-        """Connect; such a socket says at once whether it can. While its queue is full (EAGAIN) we ask again."""
-        sock = self._sock
-        self._again = None
-        if sock is None:
-            return
-        try:
-            error = sock.connect_ex(path)
-        except OSError as problem:  # a path that is too long
-            error = problem.errno or errno.EINVAL
-        if error == errno.EAGAIN and self._network.now < self._until:
-            self._again = self._network.call_at(self._network.now + _AGAIN, lambda: self.start(path))
-        else:
-            self._connected(error)
-
-    def _release(self) -> None:
-        if self._again is not None:
-            self._again.cancel()
-            self._again = None
-        super()._release()
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:

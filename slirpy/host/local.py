@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slirpy.errors import ConfigError
-from slirpy.host.farstream import FarStream, Jobs, UnixStream
+from slirpy.host.farstream import FarStream, Jobs
 from slirpy.host.handlers import TASKS, THREADS, BackgroundLoop, TaskJob, ThreadJob
 from slirpy.host.process import PROCESSES, Process, find_program
 from slirpy.host.socketstream import SocketStream
+from slirpy.host.unixstream import UnixStream
 from slirpy.interfaces import ServiceNetwork, StreamOwner, StreamPeer, StreamService
 from slirpy.rules.guestfwd import Command, Peers, TcpTarget, UnixTarget
 

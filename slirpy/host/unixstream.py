@@ -1,0 +1,58 @@
+"""Connections to Unix sockets of the host."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import TYPE_CHECKING
+
+from slirpy.host.socketstream import SocketStream
+from slirpy.interfaces import ServiceNetwork, StreamOwner, Timer
+
+if TYPE_CHECKING:
+    from slirpy.host.sockets import SocketHost
+
+__all__ = ["UnixStream"]
+
+_AGAIN = 20_000_000
+"""Nanoseconds between tries to connect."""
+BUSY_MAX = 5_000_000_000
+"""How long a server may have no room for one more connection, in nanoseconds."""
+
+
+class UnixStream(SocketStream):
+    """A connection to a Unix socket of the host."""
+
+    __slots__ = ("_again", "_network", "_until")
+
+    def __init__(
+        self, host: SocketHost, sock: socket.socket, owner: StreamOwner, network: ServiceNetwork
+    ) -> None:
+        super().__init__(host, sock, owner)
+        host.opened(self)
+        sock.setblocking(False)
+        self._network = network
+        self._until = network.now + BUSY_MAX
+        self._again: Timer | None = None
+        self._connecting = True
+
+    def start(self, path: str) -> None:
+        """Connect; such a socket says at once whether it can. While its queue is full (EAGAIN) we ask again."""
+        sock = self._sock
+        self._again = None
+        if sock is None:
+            return
+        try:
+            error = sock.connect_ex(path)
+        except OSError as problem:  # a path that is too long
+            error = problem.errno or errno.EINVAL
+        if error == errno.EAGAIN and self._network.now < self._until:
+            self._again = self._network.call_at(self._network.now + _AGAIN, lambda: self.start(path))
+        else:
+            self._connected(error)
+
+    def _release(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        super()._release()
