@@ -28,7 +28,7 @@ from typing import Any, Protocol
 
 from oracle_decode import Decoder, Seen, merge_streams
 
-from slirpy import Config, Slirp
+from slirpy import Action, Config, FlowRequest, Slirp, Verdict
 from slirpy.wire import arp, ethernet
 
 __all__ = ["GATEWAY", "GUEST", "MAC", "Libslirp", "Network", "Slirpy", "Talk"]
@@ -42,9 +42,6 @@ QUIET = 0.015
 """Seconds of silence that end a step in which sockets have a part."""
 WATCHER = bytes.fromhex("5254000000c8")
 """Who asks for the gateway at the end of each step: once he has his answer, so has everybody before him."""
-
-
-_ISOLATED = ("unshare", "--net", *(() if os.geteuid() == 0 else ("--map-root-user",)))
 
 
 class Network(Protocol):
@@ -79,10 +76,11 @@ class Libslirp:
     def __init__(self, options: str = "", isolated: bool = False) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="slirpy-oracle-"))
         net, qmp = self._folder / "net", self._folder / "qmp"
+        alone = ("unshare", "--net") if os.geteuid() == 0 else ("unshare", "--map-root-user", "--net")
         netdev = "user,id=u0,ipv6=off" + (f",{options}" if options else "")
         self._process = subprocess.Popen(
             [
-                *(_ISOLATED if isolated else ()),
+                *(alone if isolated else ()),
                 *("qemu-system-x86_64", "-machine", "none", "-display", "none", "-nodefaults"),
                 *("-qmp", f"unix:{qmp},server=on,wait=off"),
                 *("-netdev", netdev, "-netdev", "hubport,hubid=0,id=h0,netdev=u0"),
@@ -173,6 +171,10 @@ class Libslirp:
         return said.decode()
 
 
+def _inside(request: FlowRequest) -> Verdict:
+    return Verdict(Action.ALLOW if request.host else Action.DROP)
+
+
 class Slirpy:
     """slirpy, with the same options."""
 
@@ -180,10 +182,9 @@ class Slirpy:
 
     def __init__(self, options: str = "", isolated: bool = False) -> None:
         self._queue: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self._net = Slirp(
-            Config.from_qemu(options, resolvers=["127.0.0.1:9"]),  # nobody is there
-            random=random.Random(1),
-        )
+        # Nobody is at that port; and should all else fail, the policy keeps what is sent inside of this machine.
+        config = Config.from_qemu(options, resolvers=["127.0.0.1:9"], policy=_inside)
+        self._net = Slirp(config, random=random.Random(1))
         self._nic = self._net.attach(self._queue.put)
         self._net.start()
 
