@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from oracle_decode import Decoder, Seen, merge_streams
 
@@ -38,10 +38,15 @@ GUEST = bytes((10, 0, 2, 15))
 GATEWAY = bytes((10, 0, 2, 2))
 START = 10.0
 """Seconds that QEMU may take to start, and the host's programs to answer each other."""
+WITHIN = 0.3
+"""Seconds that a step waits for what it awaits."""
 QUIET = 0.015
 """Seconds of silence that end a step in which sockets have a part."""
 WATCHER = bytes.fromhex("5254000000c8")
 """Who asks for the gateway at the end of each step: once he has his answer, so has everybody before him."""
+
+
+Until: TypeAlias = int | Callable[[list[Seen]], bool]
 
 
 class Network(Protocol):
@@ -235,13 +240,7 @@ class Talk:
         self._step = ""
         self._asked = 0
 
-    def step(
-        self,
-        name: str,
-        *frames: bytes,
-        until: int | Callable[[list[Seen]], bool] = 0,
-        within: float = 0.3,
-    ) -> list[Seen]:
+    def step(self, name: str, *frames: bytes, until: Until = 0, within: float = WITHIN) -> list[Seen]:
         """Send frames and write down under ``name`` what comes; returns it, undigested.
 
         Args:
@@ -252,17 +251,23 @@ class Talk:
             within: seconds to wait at most.
         """
         assert name not in self.record
-        self.record[name] = []
+        self._step = name
+        seen = self.exchange(*frames, until=until, within=within)
+        self.record[name] = merge_streams(seen)
+        return seen
+
+    def listen(self, name: str, *, until: Until = 0, within: float = WITHIN) -> list[Seen]:
+        """Go on with a step, after something was done at the host."""
+        self._step = name
+        seen = self.exchange(until=until, within=within)
+        self.record.setdefault(name, []).extend(merge_streams(seen))
+        return seen
+
+    def exchange(self, *frames: bytes, until: Until = 0, within: float = WITHIN) -> list[Seen]:
+        """The same as :meth:`step`, and nothing is written down: for what depends on timing in its parts."""
         for frame in frames:
             self.decoder.watch(frame)
             self.net.send(frame)
-        return self.listen(name, until=until, within=within)
-
-    def listen(
-        self, name: str, *, until: int | Callable[[list[Seen]], bool] = 0, within: float = 0.3
-    ) -> list[Seen]:
-        """Go on with a step, after something was done at the host."""
-        self._step = name
         seen: list[Seen] = []
         enough = (lambda all_of: len(all_of) >= until) if isinstance(until, int) else until
         end = time.monotonic() + within * self.patience
@@ -271,7 +276,6 @@ class Talk:
         self._settle(seen)
         while until and self._take(seen, self.net.receive(QUIET * self.patience)):
             pass
-        self.record.setdefault(name, []).extend(merge_streams(seen))
         return seen
 
     def note_flows(self, state: str) -> None:

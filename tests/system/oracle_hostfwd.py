@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from oracle import GATEWAY, Talk
 from oracle_compare import Script
 from oracle_frames import ACK, FIN, PSH, ROUTER, RST, SYN, TcpEnd, arp_frame, hello
-from oracle_tcp import LOOPBACK, MSS_536, PATIENCE, SHORT, got, until_bytes
+from oracle_tcp import LOOPBACK, MSS_536, PATIENCE, SHORT, got, reset_on_close, until_bytes
 from oracle_udp import closed_port
 
 from slirpy.wire import arp
@@ -90,6 +90,28 @@ def early(talk: Talk) -> None:
         got(talk, sock, 11)
 
 
+def client_resets(talk: Talk) -> None:
+    """A RST from the client of an established connection."""
+    hello(talk)
+    with forward(talk) as (_, sock, guest):
+        guest.took(talk.listen("syn", until=1))
+        guest.step("syn-ack", SYN | ACK, options=MSS_536, until="tcp")
+        reset_on_close(sock)
+        sock.close()
+        talk.listen("reset", until=1)
+        guest.step("afterwards", ACK | PSH, b"hm", until="tcp RST")
+
+
+def guest_resets(talk: Talk) -> None:
+    """A RST from the guest in an established connection."""
+    hello(talk)
+    with forward(talk) as (_, sock, guest):
+        guest.took(talk.listen("syn", until=1))
+        guest.step("syn-ack", SYN | ACK, options=MSS_536, until="tcp")
+        guest.step("reset", RST | ACK)
+        got(talk, sock)
+
+
 def urgent(talk: Talk) -> None:
     """An urgent byte from the client."""
     hello(talk)
@@ -105,5 +127,7 @@ SCRIPTS = [
     Script("hostfwd-refused", refused),
     Script("hostfwd-client-leaves", client_leaves),
     Script("hostfwd-early", early),
+    Script("hostfwd-client-resets", client_resets),
+    Script("hostfwd-guest-resets", guest_resets),
     Script("hostfwd-urgent", urgent),
 ]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from oracle import GUEST, Talk
 from oracle_compare import Script
-from oracle_decode import Seen
+from oracle_decode import Seen, text
 from oracle_frames import ACK, FIN, PSH, RST, SYN, URG, TcpEnd, hello
 from oracle_udp import closed_port
 
@@ -78,6 +78,11 @@ def got(talk: Talk, sock: socket.socket, count: int = 1) -> None:
 def until_bytes(count: int) -> Callable[[list[Seen]], bool]:
     """So many bytes of text have come."""
     return lambda seen: sum(len(one.stream[2]) for one in seen if one.stream is not None) >= count
+
+
+def until_acknowledged(number: bytes) -> Callable[[list[Seen]], bool]:
+    """An acknowledgement of so much has come."""
+    return lambda seen: any(one.raw[42:46] == number for one in seen)
 
 
 def reset_on_close(sock: socket.socket) -> None:
@@ -283,6 +288,30 @@ def urgent(talk: Talk) -> None:
         guest.took(talk.listen("down", until=until_bytes(3)))
 
 
+def much(talk: Talk) -> None:
+    """More than fits a window, both ways."""
+    data = bytes(range(250)) * 800
+    with connected(talk) as (guest, sock):
+        sock.sendall(data)
+        pieces: dict[int, bytes] = {}
+        start = guest.ack
+        while sum(map(len, pieces.values())) < len(data):
+            frames = guest.took(talk.exchange(guest.segment(ACK), until=until_bytes(1)))
+            assert frames, f"{talk.net.name} sends no more"
+            pieces |= {one.stream[1]: one.stream[2] for one in frames if one.stream is not None}
+        whole = b"".join(piece for _, piece in sorted(pieces.items()))
+        talk.step("all", guest.segment(ACK))
+        talk.note("guest", received=text(whole), length=(guest.ack - start) % 2**32)
+        for _ in range(4):
+            segments = [guest.segment(ACK | PSH, data[at : at + 1460]) for at in range(0, 36500, 1460)]
+            end = guest.seq.to_bytes(4, "big")
+            assert talk.exchange(*segments, until=until_acknowledged(end))
+            came = b""
+            while len(came) < 36500:
+                came += sock.recv(65536)
+            talk.note("host", received=text(came))
+
+
 def nobody(talk: Talk) -> None:
     """Addresses that nobody has."""
     hello(talk)
@@ -310,5 +339,6 @@ SCRIPTS = [
     Script("tcp-syn-data", syn_data),
     Script("tcp-windows", windows),
     Script("tcp-urgent", urgent),
+    Script("tcp-much", much),
     Script("tcp-nobody", nobody, isolated=True),
 ]
