@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import User
+from conftest import User, missing
+from qemu import QEMU, Guest, MissingError, machine
 
 pytestmark = pytest.mark.system
 Need = Callable[..., None]
@@ -276,6 +277,44 @@ def test_dhcpcd_does_it_all(slirpy: User, need: Need, folder: Path) -> None:
     assert counter(result.stderr, "dhcp_release") == 1
     assert counter(result.stderr, "dhcp_inform") >= 1
     assert counter(result.stderr, "dhcp_nak") == 0
+
+
+# In the guest; the kernel's command line has room for no more.
+GUEST_SCRIPT = r"""
+cat > /hook <<'X'
+#!/bin/sh
+[ $1 = deconfig ] && ip link set $interface up || ip addr replace $ip/$mask dev $interface
+echo "EV $1 $ip $lease $hostname $domain $search $staticroutes $boot_file $tftp $mtu"
+X
+chmod +x /hook; touch /log
+until_seen() { n=0; until [ $(grep -c "EV $1" /log) -ge $2 ] || [ $((n += 1)) -gt 100 ]; do sleep 0.1; done; }
+udhcpc -s /hook -i eth0 -f -t 20 -T 1 -O search -O staticroutes -O bootfile -O tftp -O mtu > /log 2>&1 & c=$!
+until_seen bound 1; kill -USR1 $c; until_seen renew 1; kill -USR2 $c; until_seen deconfig 2; kill $c; cat /log
+"""
+
+
+@pytest.mark.client("udhcpc in a Linux guest", "lease", "renewal", "release", "MTU", "host name and domain")
+@pytest.mark.client("udhcpc in a Linux guest", "search list", "classless routes", "boot file and TFTP server")
+@pytest.mark.client("udhcpc in a Linux guest", "static lease")
+def test_a_linux_guest_does_it_all(slirpy: User, folder: Path) -> None:
+    try:
+        command = [QEMU, *machine(GUEST_SCRIPT)]
+    except MissingError as error:
+        missing(str(error))
+    file = folder / "leases.json"
+    options = ("--lease", "52:54:00:12:34:56=10.0.2.44,pc", "--lease-file", str(file))
+    argv = slirpy.argv("qemu", *SERVER, *options, "--", *command)
+    with Guest(argv, environment=slirpy.environment()) as guest:
+        output = guest.finish().output
+    told = (
+        "10.0.2.44 5 pc example.test eng.example.test example.test 0.0.0.0/0 10.0.2.2 192.0.2.0/24 10.0.2.9"
+        " pxelinux.0 boot.example.test 1400"
+    )
+    events = [line.strip().removeprefix("EV ") for line in output.splitlines() if line.startswith("EV ")]
+    assert [event.split()[0] for event in events] == ["deconfig", "bound", "renew", "deconfig"], output
+    assert events[1:3] == [f"bound {told}", f"renew {told}"], output
+    (lease,) = json.loads(file.read_text())["leases"]
+    assert (lease["address"], lease["hostname"], lease["state"]) == ("10.0.2.44", "pc", "released")
 
 
 def test_leases_are_kept_in_a_file(user: User, need: Need, folder: Path) -> None:
