@@ -177,7 +177,7 @@ class DnsQuestion(NamedTuple):
     """In lower case, without a dot at the end."""
     type: str
     """Such as ``"A"``; ``"TYPE1234"`` if it has no name."""
-    guest: IPv4Address
+    guest: IPv4Address | IPv6Address
     """Who asks."""
 
 

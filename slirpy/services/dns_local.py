@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeAlias
 from slirpy.config import Config
 from slirpy.rules.dnsrecord import DnsRecord, DnsReply, name_from_wire, name_to_wire
 from slirpy.services.dns_message import NXDOMAIN, SERVFAIL, Query
-from slirpy.services.dns_question import as_record, as_sequence, question_of
+from slirpy.services.dns_question import LIVE_TTL, as_record, as_sequence, question_of
 
 __all__ = ["Alias", "Leases", "LocalNames", "with_alias"]
 
@@ -27,8 +27,6 @@ TYPE_NUMBERS = {
     "A": A, "NS": 2, "CNAME": CNAME, "PTR": PTR, "MX": 15, "TXT": 16, "AAAA": AAAA, "SRV": 33, "HTTPS": 65,
     "CAA": 257,
 }  # fmt: skip
-LIVE_TTL = 30
-"""Seconds, of what may change."""
 CHAIN_MAX = 8
 LEASES_AT_ONCE = 64
 """So many leases are looked at for each question; more of them once a second."""

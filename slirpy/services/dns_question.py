@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
-from ipaddress import IPv4Address
 
 from slirpy.errors import ConfigError
 from slirpy.rules.dnsrecord import DnsQuestion, DnsRecord, name_from_wire, parse_dns_record
 from slirpy.services.dns_message import Query
 
-__all__ = ["as_record", "as_sequence", "question_of"]
+__all__ = ["LIVE_TTL", "as_record", "as_sequence", "question_of"]
 
 LIVE_TTL = 30
+"""Seconds, of what may change."""
 
 
 def question_of(query: Query, guest: bytes) -> DnsQuestion:
@@ -23,7 +23,7 @@ def question_of(query: Query, guest: bytes) -> DnsQuestion:
         kind = str(QTYPE[query.qtype])
     except Exception:  # dnslib's own, for a type that it does not know
         kind = f"TYPE{query.qtype}"
-    return DnsQuestion(name_from_wire(query.name), kind, IPv4Address(guest))
+    return DnsQuestion(name_from_wire(query.name), kind, ipaddress.ip_address(guest))
 
 
 def as_sequence(said: object, question: DnsQuestion) -> Sequence[object]:
