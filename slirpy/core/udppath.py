@@ -50,6 +50,7 @@ class UdpPath:
     Attributes:
         key: source, source port, destination, destination port as they lie in the guest's headers.
         macs: destination and source MAC address of the guest's frames.
+        mac: the latter alone.
         ttl: time to live, as the guest sends it.
         fragment: the IPv4 header's field with DF, as the guest sends it.
         onward_ttl: time to live beyond us.
@@ -57,7 +58,7 @@ class UdpPath:
         address: of the far side, as the host knows it; and ``port``.
     """
 
-    __slots__ = ("address", "flow", "fragment", "key", "macs", "neighbor", "onward_ttl", "peer", "port",
+    __slots__ = ("address", "flow", "fragment", "key", "mac", "macs", "neighbor", "onward_ttl", "peer", "port",
                  "ttl")  # fmt: skip
 
     def __init__(
@@ -72,6 +73,7 @@ class UdpPath:
         """``shape`` is ``ttl``, ``fragment`` and ``onward_ttl``, ``target`` is ``peer``, ``address`` and ``port``."""
         self.key = key
         self.macs = macs
+        self.mac = macs[6:]
         self.neighbor = neighbor
         self.ttl, self.fragment, self.onward_ttl = shape
         self.flow = flow
@@ -87,7 +89,9 @@ def udp_fastpath(stack: IPStack, port: LinkPort, frame: memoryview, checksummed:
     if path is None or path.ttl != ttl or path.fragment != fragment:
         return False
     neighbor = path.neighbor
-    if path.macs != macs or neighbor.port is not port or total != length + 20:
+    if path.macs != macs or neighbor.port is not port or neighbor.mac != macs[6:] or total != length + 20:
+        return False  # the third: somebody else has spoken with this address since
+    if neighbor.mac != path.mac:  # another card has spoken for this address meanwhile; this frame takes it back
         return False
     end = 34 + length
     if length < 8 or end > len(frame) or ones_sum(frame[14:34]):
