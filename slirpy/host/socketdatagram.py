@@ -22,6 +22,7 @@ __all__ = ["PacketSocket", "SocketDatagram"]
 
 _BATCH = 128  # packets taken from one socket before others have their turn
 _DATAGRAM_MAX = 65535
+_ATTEMPTS = 8  # to send a packet while errors about others come in
 # <linux/udp.h>: the system cuts one large datagram into many, which is quicker than many calls.
 _SOL_UDP, _UDP_SEGMENT = 17, 103
 _UINT16 = Struct("=H")
@@ -52,16 +53,34 @@ class PacketSocket(abc.ABC):
             sock.sendto(payload, name)
         except BlockingIOError:
             return errno.EAGAIN
-        except OSError:
-            # It may be about an earlier packet, and told only once: this one has not been tried yet then.
+        except OSError as error:
+            return self._transmit_again(payload, name, error.errno or errno.EIO)
+        return 0
+
+    def _transmit_again(self, payload: Buffer, name: tuple[str, int], error: int) -> int:
+        """Send what was refused: that may have been about an earlier packet, and this one has not been tried then.
+
+        Each error is told once. But while one sends, routers may report the next: then what they said is taken, and
+        it is tried again.
+        """
+        for attempt in range(_ATTEMPTS):
+            if error == errno.EMSGSIZE:
+                self.mtu = 0
+            told = self._read_errors()
+            if (error == errno.EMSGSIZE and self.mtu) or (attempt and not told):
+                break
+            sock = self._sock
+            if sock is None:
+                return errno.EBADF
             try:
                 sock.sendto(payload, name)
-            except OSError as error:
-                if error.errno == errno.EMSGSIZE:
-                    self.mtu = 0
-                    self._read_errors()  # which tell the MTU
-                return error.errno or errno.EIO
-        return 0
+            except BlockingIOError:
+                return errno.EAGAIN
+            except OSError as again:
+                error = again.errno or errno.EIO
+            else:
+                return 0
+        return error
 
     def _transmit_run(
         self, payloads: Sequence[Buffer], name: tuple[str, int], ttl: int, whole: bool | None
