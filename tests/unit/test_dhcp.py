@@ -627,7 +627,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     chosen = draw(st.lists(st.sampled_from(options), unique=True).map(tuple))
     message = bytearray(bytes(dpkt.dhcp.DHCP(chaddr=mac(draw(st.integers(0, 3))), opts=(options[0], *chosen))))
     for _ in range(draw(st.integers(1, 6))):
-        at = draw(st.integers(0, len(message) - 1) | st.integers(236, len(message) - 1))
+        at = draw(st.integers(0, len(message) - 1) | st.integers(min(236, len(message) - 1), len(message) - 1))
         piece = draw(st.binary(max_size=3))
         message[at : at + draw(st.integers(0, 3))] = piece
     return bytes(message)
