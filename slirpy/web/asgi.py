@@ -125,10 +125,11 @@ class _Connection:
                     return
             except h11.RemoteProtocolError as error:
                 if http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-                    await self._say(*plain(error.error_status_hint), h11.EndOfMessage())
+                    await self._say(*plain(error.error_status_hint, self._method))
                 return
             self._ahead = 0
             http.start_next_cycle()
+            self._method = b""
 
     async def _next(self) -> Any:
         while (event := self._http.next_event()) is h11.NEED_DATA:
@@ -165,7 +166,7 @@ class _Connection:
         except Exception as error:
             if self._sent:
                 raise  # half of an answer must not look whole
-            await self._say(*plain(500), h11.EndOfMessage())
+            await self._say(*plain(500, self._method))
             context = {"message": "a web application has failed", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)
 

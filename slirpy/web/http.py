@@ -43,8 +43,8 @@ def reason(status: int) -> bytes:
         return b""
 
 
-def plain(status: int) -> tuple[h11.Response, h11.Data]:
-    """An answer of ours, after which the connection ends."""
+def plain(status: int, method: bytes) -> list[h11.Event]:
+    """An answer of ours, after which the connection ends; to HEAD it has no body."""
     body = f"{status} {reason(status).decode()}\n".encode()
     headers = [
         (b"content-type", b"text/plain"),
@@ -52,7 +52,10 @@ def plain(status: int) -> tuple[h11.Response, h11.Data]:
         (b"connection", b"close"),
         (b"date", date()),
     ]
-    return h11.Response(status_code=status, headers=headers, reason=reason(status)), h11.Data(data=body)
+    events: list[h11.Event] = [h11.Response(status_code=status, headers=headers, reason=reason(status))]
+    if has_body(method, status):
+        events.append(h11.Data(data=body))
+    return [*events, h11.EndOfMessage()]
 
 
 class GoneError(Exception):

@@ -98,9 +98,10 @@ class _Connection:
                     return
             except h11.RemoteProtocolError as error:
                 if http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-                    self._say(*plain(error.error_status_hint), h11.EndOfMessage())
+                    self._say(*plain(error.error_status_hint, self._method))
                 return
             http.start_next_cycle()
+            self._method = b""
 
     def _next(self) -> Any:
         while (event := self._http.next_event()) is h11.NEED_DATA:
@@ -144,7 +145,7 @@ class _Connection:
         except Exception:
             if self._sent:
                 raise  # half of an answer must not look whole
-            self._say(*plain(500), h11.EndOfMessage())
+            self._say(*plain(500, self._method))
             threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
     def _answer(self, result: Iterable[bytes]) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from driven import Driven
 
 from slirpy import Config, ConfigError, FlowRequest, GuestForward, Slirp
 from slirpy.host import farstream, handlers, process, unixstream
+from slirpy.testing import Guest
 
 SERVER = "10.0.2.100"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes by /proc")
@@ -418,10 +420,6 @@ def test_it_runs_in_the_loop_that_drives_the_network() -> None:
 
         async with Slirp(Config(guestfwd=[GuestForward(SERVER, 7, handler)])) as net:
             inbox: asyncio.Queue[bytes] = asyncio.Queue()
-            from random import Random
-
-            from slirpy.testing import Guest
-
             guest = Guest(net.attach(inbox.put_nowait).send, random=Random(1), now=time.monotonic_ns())
             guest.configure("10.0.2.15", 24)
             stream = guest.connect(SERVER, 7)
@@ -432,6 +430,31 @@ def test_it_runs_in_the_loop_that_drives_the_network() -> None:
                     guest.input(await inbox.get(), time.monotonic_ns())
             assert stream.received == b"X 10.0.2.100:7 10.0.2.15"
             assert loops == [asyncio.get_running_loop()]
+
+    asyncio.run(main())
+
+
+def test_tasks_in_the_user_s_loop_end_with_the_network() -> None:
+    async def main() -> None:
+        ended = asyncio.Event()
+
+        async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"here")
+            try:
+                await asyncio.sleep(100)
+            finally:
+                ended.set()
+
+        async with Slirp(Config(guestfwd=[GuestForward(SERVER, 7, handler)])) as net:
+            inbox: asyncio.Queue[bytes] = asyncio.Queue()
+            guest = Guest(net.attach(inbox.put_nowait).send, random=Random(1), now=time.monotonic_ns())
+            guest.configure("10.0.2.15", 24)
+            stream = guest.connect(SERVER, 7)
+            async with asyncio.timeout(10):
+                while not stream.received:
+                    guest.input(await inbox.get(), time.monotonic_ns())
+        async with asyncio.timeout(10):
+            await ended.wait()
 
     asyncio.run(main())
 
