@@ -39,8 +39,11 @@ def tcp_fastpath(stack: IPStack, port: LinkPort, frame: memoryview, checksummed:
     if protocol != 6 or version != 0x45 or ethertype != 0x0800 or fragment & _FRAGMENT or not ttl:
         return False
     flow: TcpFlow | None = stack.tcp_flows.get(key)
-    if flow is None or flow.macs != macs or flow.neighbor.port is not port:
+    if flow is None or flow.macs != macs:
         return False
+    neighbor = flow.neighbor
+    if neighbor.port is not port or neighbor.mac != macs[6:]:
+        return False  # somebody else has spoken with this address since
     conn = flow.conn
     # PSH changes nothing for a receiver that delivers at once.
     if flags & ~PSH != ACK or conn.state is not ESTABLISHED or seq != conn.rcv_nxt:
@@ -87,7 +90,7 @@ def tcp_fastpath(stack: IPStack, port: LinkPort, frame: memoryview, checksummed:
         flow.bytes_in += length
     flow.packets_in += 1
     flow.last_activity = now
-    flow.neighbor.seen = now
+    neighbor.seen = now
     stack.stats.tcp_fastpath += 1
     if not flow.dirty:
         flow.dirty = True

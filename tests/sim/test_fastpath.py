@@ -10,6 +10,8 @@ import pytest
 from harness import (
     ACK,
     FIN,
+    GATEWAY_MAC,
+    GUEST_MAC,
     PSH,
     RST,
     SYN,
@@ -450,4 +452,19 @@ def test_the_fast_path_is_taken() -> None:
     twins.open()
     before = twins.frames
     twins.send(ACK | PSH, b"data")
+    assert twins.frames == before + 1
+
+
+def test_somebody_else_who_speaks_with_the_address_keeps_it_no_longer_than_until_the_next_segment() -> None:
+    twins = Twins()
+    twins.open()
+    twins.send(ACK | PSH, b"one")
+    twins.batch(lambda peer: [arp(2, sender_mac=bytes.fromhex("525400000099"), to=GATEWAY_MAC)])
+    before = twins.frames
+    twins.send(ACK | PSH, b"two")
+    assert twins.frames == before
+    twins.each(lambda peer, far: far.write(b"back"))
+    twins.run(0.1)
+    assert twins.nets[0].wire.sent[-1].parts[0][:6] == GUEST_MAC
+    twins.send(ACK | PSH, b"three")
     assert twins.frames == before + 1

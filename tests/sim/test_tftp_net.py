@@ -228,7 +228,7 @@ def test_a_guest_that_goes_away() -> None:
     net.send(udp(b"\0\1f\0octet\0", dport=69, destination=GATEWAY))
     net.run(120)
     sent = [frame for frame in net.take() if isinstance(frame.data, dpkt.ip.IP)]
-    assert len(sent) == 9
+    assert len(sent) == 10
     assert net.stats.tftp_timeouts == 1
     assert net.stack.conversations == {}
     net.run(600)
