@@ -72,8 +72,13 @@ class Lookups:
             self._poller.register(self._receiver.fileno(), READ, self._ready)
         self._waiting += 1
         if self._threads < min(self._waiting, THREADS):
-            self._threads += 1
-            threading.Thread(target=self._work, name="slirpy-lookup", daemon=True).start()
+            try:
+                threading.Thread(target=self._work, name="slirpy-lookup", daemon=True).start()
+                self._threads += 1
+            except RuntimeError:  # the system has no more threads
+                if not self._threads:
+                    self._waiting -= 1
+                    return False
         self._tasks.put((name, done))
         return True
 

@@ -224,7 +224,7 @@ class Forwarded:
         if message[3] & 0x0F in _UNABLE:
             if self._fallback is None:
                 self._fallback = answer
-            if self._next < len(self._plan):
+            if self._next < len(self._plan) or any(not attempt.over for attempt in self._attempts.values()):
                 return False
             answer = self._fallback
         self._finish(answer)

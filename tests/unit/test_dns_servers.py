@@ -161,6 +161,29 @@ def test_servfail_of_the_first_and_silence_of_the_second(world: World) -> None:
     assert world.heard().header.rcode == RCODE.SERVFAIL
 
 
+def test_a_late_servfail_does_not_cut_the_other_server_short(world: World) -> None:
+    world.say(ask().pack())
+    world.network.run(1.5)
+    slow, quick = world.host.udp
+    reply = DNSRecord.parse(slow.sent[0][0]).reply()
+    reply.header.rcode = RCODE.SERVFAIL
+    slow.owner.datagram(bytes(reply.pack()), FIRST, 53)
+    world.network.run(0.1)
+    assert world.network.take() == []
+    quick.owner.datagram(answer_to(quick.sent[0][0]), SECOND_SERVER, 5353)
+    assert world.heard().rr
+    world.say(ask("other.test").pack())
+    slow = world.socket
+    world.network.run(1.5)
+    reply = DNSRecord.parse(slow.sent[0][0]).reply()
+    reply.header.rcode = RCODE.SERVFAIL
+    slow.owner.datagram(bytes(reply.pack()), slow.sent[0][1], slow.sent[0][2])
+    world.network.run(0.499)
+    assert world.network.take() == []
+    world.network.run(0.001)
+    assert world.heard().header.rcode == RCODE.SERVFAIL
+
+
 def test_a_server_that_cannot_be_read_is_passed_over(world: World) -> None:
     world.say(ask().pack())
     world.socket.owner.datagram(

@@ -254,14 +254,35 @@ def test_a_name_without_an_address_exists(real: Real, library: Library) -> None:
 
 def test_threads_and_lookups_are_bounded(real: Real, library: Library) -> None:
     library.gate.clear()
-    before = threading.active_count()
+    before = set(threading.enumerate())
     taken = [real.host.lookup(f"n{number}.test", real.done) for number in range(LOOKUPS_MAX + 5)]
     assert taken == [True] * LOOKUPS_MAX + [False] * 5
-    assert threading.active_count() == before + THREADS
+    assert len(set(threading.enumerate()) - before) == THREADS
     library.gate.set()
     real.wait(LOOKUPS_MAX)
     assert real.host.lookup("more.test", real.done)
     real.wait(LOOKUPS_MAX + 1)
+
+
+def test_a_system_without_threads_is_told(
+    real: Real, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert not real.host.lookup("name.test", real.done)
+    assert real.host.lookup("name.test", real.done)
+    real.wait(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        library.gate.clear()
+        assert [real.host.lookup("name.test", real.done) for _ in range(3)] == [
+            True
+        ] * 3  # one thread does it all
+    library.gate.set()
+    real.wait(4)
 
 
 def test_closing_while_a_lookup_hangs(library: Library) -> None:
@@ -281,6 +302,10 @@ def test_closing_while_a_lookup_hangs(library: Library) -> None:
     assert real.found == []
 
 
-def test_without_lookups_there_are_no_threads_and_no_sockets(real: Real, library: Library) -> None:
-    assert not [thread for thread in threading.enumerate() if thread.name == "slirpy-lookup"]
+def test_without_lookups_there_are_no_threads_and_no_sockets(library: Library) -> None:
+    before = set(threading.enumerate())
+    real = Real()
+    assert not set(threading.enumerate()) - before
+    assert real.poller.poll(0) == 0
+    real.close()
     assert library.asked == []
