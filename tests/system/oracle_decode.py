@@ -157,7 +157,7 @@ class Decoder:
         if (source, destination) == (67, 68):
             return self._dhcp(body[8:], fields)
         if destination in TFTP_CLIENTS:
-            if source != 69:
+            if source >= 1024:
                 fields["udp.sport"] = "a port of its own"
             return self._tftp(body[8:], fields)
         fields["udp.data"] = text(body[8:])
