@@ -89,8 +89,8 @@ def udp_fastpath(stack: IPStack, port: LinkPort, frame: memoryview, checksummed:
     if path is None or path.ttl != ttl or path.fragment != fragment:
         return False
     neighbor = path.neighbor
-    if path.macs != macs or neighbor.port is not port or neighbor.mac != macs[6:] or total != length + 20:
-        return False  # the third: somebody else has spoken with this address since
+    if path.macs != macs or neighbor.port is not port or total != length + 20:
+        return False
     if neighbor.mac != path.mac:  # another card has spoken for this address meanwhile; this frame takes it back
         return False
     end = 34 + length
