@@ -67,7 +67,7 @@ class Stack(IPStack):
     ) -> None:
         super().__init__(config, random=random or Random(), stats=stats)
         self.tick(now)
-        router = Router(config)
+        router = Router(config, self.local_addresses)
         self._tcp = TcpNat(self, host, router)
         self._udp = UdpNat(self, host, router)
         self._ping = IcmpNat(self, host, router, self._udp)

@@ -47,7 +47,7 @@ class Job(Protocol):
     """It went wrong by itself; known when it has ended."""
 
     def start(self, sock: socket.socket) -> None:
-        """Take over the other end, also when it fails.
+        """Take over the other end, unless this raises.
 
         Raises:
             OSError: it cannot be started.

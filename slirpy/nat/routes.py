@@ -7,6 +7,7 @@ is not a guest's leads nowhere. What is outside of it is outside.
 from __future__ import annotations
 
 import enum
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from slirpy.config import Config
@@ -39,10 +40,16 @@ class Route(NamedTuple):
 
 
 class Router:
-    """Decides where a new flow goes, or why it does not."""
+    """Decides where a new flow goes, or why it does not.
 
-    def __init__(self, config: Config) -> None:
+    Args:
+        config: the network.
+        servers: the addresses of virtual hosts, which may become more; None: those that ``config`` knows.
+    """
+
+    def __init__(self, config: Config, servers: AbstractSet[bytes] | None = None) -> None:
         self._config = config
+        self._servers = config.server_addresses if servers is None else servers
 
     def route(self, request: FlowRequest) -> Route | Refusal:
         """The host address and port for a flow that is for no virtual service."""
@@ -76,7 +83,7 @@ class Router:
         config = self._config
         if destination in (config.gateway_address, config.broadcast_address, _LIMITED_BROADCAST):
             return (None if config.host_loopback else Refusal.NET_UNREACHABLE), LOOPBACK
-        if destination == config.dns_address:
+        if destination in self._servers:
             return Refusal.PORT_UNREACHABLE, destination
         if config.contains(destination):
             return Refusal.HOST_UNREACHABLE, destination

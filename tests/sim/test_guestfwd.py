@@ -8,7 +8,23 @@ from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
-from harness import ACK, GATEWAY, GATEWAY_MAC, GUEST, RST, SYN, WORLD, Net, Peer, arp, config, echo, ip, options
+from harness import (
+    ACK,
+    GATEWAY,
+    GATEWAY_MAC,
+    GUEST,
+    RST,
+    SYN,
+    WORLD,
+    Net,
+    Peer,
+    arp,
+    config,
+    echo,
+    ip,
+    options,
+    udp,
+)
 
 from slirpy.errors import ConfigError
 from slirpy.host.sim import Echo, Resetter
@@ -86,7 +102,7 @@ def test_a_guest_that_claims_it_is_not_heard() -> None:
 def test_it_is_never_leased() -> None:
     net = VirtualNetwork(seed=1, config=config(net="10.0.2.0/29", guestfwd=["tcp:10.0.2.4:1-tcp:127.0.0.1:1"]))
     given = {net.lease().address}
-    for number in range(2):
+    for _ in range(2):
         given.add(net.lease(net.add_guest()).address)
     assert given == {IPv4Address(f"10.0.2.{last}") for last in (1, 5, 6)}
 
@@ -158,12 +174,17 @@ def test_a_target_that_dies_is_a_reset() -> None:
     assert (net.stats.guestfwd_failed, net.stats.guestfwd_broken) == (0, 1)
 
 
-def test_another_port_of_the_server_is_unreachable() -> None:
+def test_another_port_of_the_server_is_closed() -> None:
     net = network()
-    Peer(net, 81, address=SERVER).send(SYN, opts=options())
+    peer = Peer(net, 81, address=SERVER)
+    peer.send(SYN, opts=options())
     net.run(0.01)
-    assert net.one().data.data.type == 3
+    peer.one(RST | ACK)
+    net.send(udp(b"x", destination=SERVER, dport=81, to=SERVER_MAC))
+    message = net.one().data.data
+    assert (message.type, message.code) == (3, 3)
     assert not net.calls("connect_tcp")
+    assert not net.calls("send_udp")
 
 
 def test_a_policy_is_not_asked() -> None:
@@ -258,9 +279,10 @@ def test_rules_come_and_go() -> None:
     rules.remove(late)
     with pytest.raises(ConfigError, match="no such rule"):
         rules.remove(late)
-    Peer(net, 7, address=ip("10.0.2.101"), sport=50000).send(SYN, opts=options())
+    peer = Peer(net, 7, address=ip("10.0.2.101"), sport=50000)
+    peer.send(SYN, opts=options())
     net.run(0.01)
-    assert net.one().data.data.type == 3
+    peer.one(RST | ACK)
 
 
 def test_a_guest_s_address_cannot_be_a_server() -> None:
