@@ -116,12 +116,56 @@ def _serve(listener: socket.socket, kind: str) -> None:
                 sock.close()
 
 
+def tftp(address: str, name: str, blksize: int, windowsize: int) -> dict[str, Any]:
+    """Read a file by TFTP (RFC 1350, 2348, 7440), and throw it away."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(2)
+        with contextlib.suppress(OSError):  # a window of large blocks does not fit what is usual
+            sock.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
+        words = [name, "octet", "blksize", str(blksize)]
+        if windowsize > 1:
+            words += ["windowsize", str(windowsize)]
+        start = time.monotonic()
+        sock.sendto(b"\0\1" + b"".join(word.encode() + b"\0" for word in words), (address, 69))
+        data, peer = sock.recvfrom(65535)
+        granted = data[2:].decode(errors="replace").split("\0")
+        if data[:2] != b"\0\6" or str(blksize) not in granted:
+            raise OSError(f"the server does not grant blocks of {blksize} bytes: {data[:100]!r}")
+        window = windowsize if "windowsize" in granted else 1
+        sock.connect(peer)
+        buffer = bytearray(65536)
+        answer = b"\0\4\0\0"
+        sock.send(answer)
+        total, block, count = 0, 1, 0
+        while True:
+            try:
+                length = sock.recv_into(buffer) - 4
+            except TimeoutError:
+                sock.send(answer)
+                continue
+            if int.from_bytes(buffer[2:4], "big") != block & 0xFFFF:
+                if count:  # one acknowledgement for all that follows the gap
+                    sock.send(answer)
+                    count = 0
+                continue
+            total += length
+            count += 1
+            answer = b"\0\4" + buffer[2:4]
+            block += 1
+            if length < blksize or count == window:
+                sock.send(answer)
+                count = 0
+            if length < blksize:
+                return {"bytes": total, "seconds": time.monotonic() - start, "window": window}
+
+
 _COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {
     "run": run,
     "idle": idle,
     "round_trips": round_trips,
     "connects": connects,
     "serve": serve,
+    "tftp": tftp,
 }
 
 

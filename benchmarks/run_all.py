@@ -11,6 +11,7 @@ import dns
 import embedded
 import latency
 import memory
+import tftp
 import throughput
 import vm
 from processes import BenchmarkError, raise_limits
@@ -23,6 +24,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "dns": dns,
     "embedded": embedded,
     "vm": vm,
+    "tftp": tftp,
 }
 ARGUMENTS = {"throughput": ["--mtu", "1500", "65520"]}
 QUICK = {
@@ -32,6 +34,7 @@ QUICK = {
     "dns": ["--rounds", "1"],
     "embedded": ["--rounds", "3", "--mib", "16"],
     "vm": ["--rounds", "1", "--seconds", "2"],
+    "tftp": ["--rounds", "1"],
 }
 
 

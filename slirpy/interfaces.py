@@ -471,6 +471,20 @@ class ServiceNetwork(Protocol):
         """Call ``callback`` at the first flush at or after ``when``."""
         ...
 
+    def send_datagrams(
+        self,
+        source: bytes,
+        source_port: int,
+        destination: bytes,
+        destination_port: int,
+        payloads: Sequence[Buffer],
+    ) -> None:
+        """Send several UDP datagrams to a guest, which a link may take as one large frame.
+
+        The payloads stay unchanged until the network's next flush has returned.
+        """
+        ...
+
     def open_port(self, address: bytes, guest: bytes, guest_port: int, service: Service) -> int:
         """Take a port, 49152 to 65535, of a virtual address for a conversation with one port of one guest.
 

@@ -6,18 +6,18 @@ send there must still arrive. Guests whose firewall lets only answers from port 
 their own, need the other way, which libslirp and QEMU always go: ``Config.tftp_single_port``. Then transfers are told
 apart by the guest's address and port alone, and that is enough for every client.
 
-What guests can make grow is bounded: transfers, for each guest and in all, and the memory of their windows. Transfers
-that have something to send take turns: first the guests, then the transfers of each.
+What guests can make grow is bounded: transfers, for each guest and in all, and the window of each. Transfers that
+have something to send take turns: first the guests, then the transfers of each.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from slirpy.config import Config
-from slirpy.interfaces import Buffer, Datagram, ServiceNetwork, Timer
+from slirpy.interfaces import Datagram, ServiceNetwork, Timer
 from slirpy.services.tftp_files import Sink, Source, open_callable, open_read, open_write
 from slirpy.services.tftp_message import (
     ERROR,
@@ -32,7 +32,7 @@ from slirpy.services.tftp_message import (
     read_request,
 )
 from slirpy.services.tftp_netascii import NetasciiSink, NetasciiSource
-from slirpy.services.tftp_options import Terms, negotiate
+from slirpy.services.tftp_options import negotiate
 from slirpy.services.tftp_reading import Reading
 from slirpy.services.tftp_transfer import SECOND, Transfer
 from slirpy.services.tftp_writing import Writing
@@ -43,9 +43,7 @@ __all__ = ["PORT", "TftpService"]
 PORT = 69
 TRANSFERS_MAX = 256
 TRANSFERS_OF_GUEST_MAX = 16
-WINDOW_BYTES = 1 << 20
-"""Of one window at most, and of all windows together thirty-two times as much."""
-BUDGET = 256 << 10
+BUDGET = 128 << 10
 """Bytes sent before other things of the network have their turn."""
 QUANTUM = 64 << 10
 """Bytes that a transfer sends in its turn."""
@@ -151,7 +149,8 @@ class TftpService:
         source = None if request.write else self._open_source(request)
         sink = None
         try:
-            terms = self._negotiate(request, source)
+            size = None if source is None else source.size
+            terms = negotiate(request.options, mtu=self._mtu, size=size, write=request.write)
             if source is None:
                 sink = self._open_sink(request, terms.size)
         except RefusalError:
@@ -182,16 +181,6 @@ class TftpService:
             raise RefusalError(Code.ACCESS, "writing is not allowed")
         sink = open_write(self._source, request.name, self._network.random, size)
         return NetasciiSink(sink) if request.mode == "netascii" else sink
-
-    def _negotiate(self, request: Request, source: Source | None) -> Terms:
-        held = sum(transfer.window_bytes for transfer in self._transfers.values())
-        return negotiate(
-            request.options,
-            mtu=self._mtu,
-            window_bytes=max(0, min(WINDOW_BYTES, 32 * WINDOW_BYTES - held)),
-            size=None if source is None else source.size,
-            write=request.write,
-        )
 
     def _make_room(self, guest: bytes) -> None:
         """See that there is room for one more transfer: of the guest that has too many, the idlest goes."""
@@ -256,9 +245,11 @@ class TftpService:
 
         return self._network.call_at(when, ring)
 
-    def transmit(self, transfer: Transfer, payload: Buffer) -> None:
+    def transmit(self, transfer: Transfer, payloads: Sequence[bytes]) -> None:
         """See :class:`~slirpy.services.tftp_transfer.TransferOwner`."""
-        self._network.send_datagram(self._address, transfer.port, transfer.guest, transfer.guest_port, payload)
+        self._network.send_datagrams(
+            self._address, transfer.port, transfer.guest, transfer.guest_port, payloads
+        )
 
     def enqueue(self, transfer: Transfer) -> None:
         """See :class:`~slirpy.services.tftp_transfer.TransferOwner`."""

@@ -2,7 +2,8 @@
 
 An option that is unknown, malformed or out of its range is left out of the answer, and then does not hold
 (RFC 2347). A guest may ask for blocks that do not fit a packet: it then gets them in fragments, since who asks for
-them can put them together. A window is bounded, so that it fits the queue of a link and the memory that there is.
+them can put them together. A window is bounded by what a socket of the guest has room for: nothing else tells the
+sender that the reader is slow, and what is lost at the end of a window is missed only when time is up.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ SECOND = 1_000_000_000
 DEFAULT_BLOCK = 512
 BLOCK_MIN, BLOCK_MAX = 8, 65464
 WINDOW_MAX = 65535
-WINDOW_FRAMES = 768
-"""Frames that one window may be: what a link has no room for waits in a queue of 1024."""
+WINDOW_ROOM, FRAME_COST = 212_992, 800
+"""Bytes that a socket of Linux has room for unless it asks for more, and what a frame takes there beside its own."""
 TSIZE_MAX = (1 << 63) - 1
 
 
@@ -43,15 +44,12 @@ def _number(text: str | None, low: int, high: int) -> int | None:
     return number if low <= number <= high else None
 
 
-def negotiate(
-    options: Mapping[str, str], *, mtu: int, window_bytes: int, size: int | None, write: bool
-) -> Terms:
+def negotiate(options: Mapping[str, str], *, mtu: int, size: int | None, write: bool) -> Terms:
     """Decide upon a request's options.
 
     Args:
         options: as the guest asks for them, names in small letters.
         mtu: largest IP packet in bytes on the way to the guest.
-        window_bytes: bytes that one window may have; one block it may always have.
         size: of the file that is read, in bytes; None if that is not known.
         write: the guest writes.
     """
@@ -73,7 +71,7 @@ def negotiate(
     window = _number(options.get("windowsize"), 1, WINDOW_MAX)
     if window is not None:
         frames = -(-(block + 12) // ((mtu - 20) & ~7))  # UDP's header and ours are in the first of them
-        window = max(1, min(window, window_bytes // block, WINDOW_FRAMES // frames))
+        window = max(1, min(window, WINDOW_ROOM // (block + frames * FRAME_COST)))
         accepted["windowsize"] = str(window)
     return Terms(
         block,

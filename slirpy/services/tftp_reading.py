@@ -60,37 +60,45 @@ class Reading(Transfer):
         return limit if self._last is None else min(limit, self._last + 1)
 
     def turn(self, budget: int) -> int:
-        owner, packets = self._owner, self._packets
-        sent = 0
+        first = self._nxt
+        out: list[bytes] = []
+        spent = 0
+        failure = None
         try:
-            while not self.done and sent < budget and self._nxt < self._limit():
-                nxt = self._nxt
-                at = nxt - self._una
-                if at == len(packets):
+            while not self.done and spent < budget and self._nxt < self._limit():
+                at = self._nxt - self._una
+                if at == len(self._packets):
                     self._read()
-                packet = packets[at]
-                if nxt == self._una:
-                    self._sent_at = owner.now
-                self._nxt = nxt + 1
-                if nxt < self._top:
-                    self._stats.tftp_retransmits += 1
-                    if nxt == self._timed:
-                        self._timed = None  # its time would tell nothing (Karn)
-                else:
-                    self._top = nxt + 1
-                    if self._timed is None:
-                        self._timed, self._timed_at = nxt, owner.now
-                owner.transmit(self, packet)
-                sent += len(packet) + PACKET_COST
+                packet = self._packets[at]
+                out.append(packet)
+                self._nxt += 1
+                spent += len(packet) + PACKET_COST
         except RefusalError as why:
-            self._stats.tftp_failed += 1
-            self.fail(why)
-            return sent
-        if sent:
+            failure = why
+        if out:
+            self._note(first)
+            self._owner.transmit(self, out)
             self._wait()
-            if self._nxt < self._limit():
-                owner.enqueue(self)
-        return sent
+        if failure is not None:
+            self._stats.tftp_failed += 1
+            self.fail(failure)
+        elif out and self._nxt < self._limit():
+            self._owner.enqueue(self)
+        return spent
+
+    def _note(self, first: int) -> None:
+        """Blocks from ``first`` on are sent now."""
+        now, top = self._owner.now, self._top
+        if first == self._una:
+            self._sent_at = now
+        if first < top:
+            self._stats.tftp_retransmits += min(top, self._nxt) - first
+            if self._timed is not None and first <= self._timed < self._nxt:
+                self._timed = None  # its time would tell nothing (Karn)
+        if self._nxt > top:
+            self._top = self._nxt
+            if self._timed is None:
+                self._timed, self._timed_at = top, now
 
     def _read(self) -> None:
         """Add the next block."""

@@ -10,10 +10,10 @@ them, so that after 65535 comes 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from slirpy.interfaces import Buffer, Timer
+from slirpy.interfaces import Timer
 from slirpy.services.tftp_message import Code, RefusalError, error
 from slirpy.services.tftp_options import Terms
 from slirpy.stats import Stats
@@ -21,9 +21,9 @@ from slirpy.stats import Stats
 __all__ = ["PACKET_COST", "RTO_MAX", "RTO_MIN", "SECOND", "Transfer", "TransferOwner"]
 
 SECOND = 1_000_000_000
-RTO_FIRST, RTO_MIN, RTO_MAX = SECOND, SECOND // 4, 8 * SECOND
-TRIES = 8
-"""Sent so often without an answer, the guest is gone: after half a minute or more, or eight of its own intervals."""
+RTO_FIRST, RTO_MIN, RTO_MAX = SECOND, SECOND // 10, 8 * SECOND
+TRIES = 9
+"""Sent so often without an answer, the guest is gone: after half a minute or more, or nine of its own intervals."""
 LINGER = 5 * SECOND
 """How long what is late is still known to belong to a transfer that is over."""
 PACKET_COST = 2048
@@ -41,8 +41,8 @@ class TransferOwner(Protocol):
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer: ...
 
-    def transmit(self, transfer: Transfer, payload: Buffer) -> None:
-        """Send a packet to the guest."""
+    def transmit(self, transfer: Transfer, payloads: Sequence[bytes]) -> None:
+        """Send packets to the guest."""
 
     def enqueue(self, transfer: Transfer) -> None:
         """Give the transfer a turn, soon: :meth:`Transfer.turn`."""
@@ -85,11 +85,6 @@ class Transfer:
         self._due: int | None = None
         self._timer: Timer | None = None
         self._timer_at = 0
-
-    @property
-    def window_bytes(self) -> int:
-        """Bytes of file that may be held in memory for it."""
-        return 0 if self.done else self._block * self._window
 
     def block(self, opcode: int, number: int, payload: memoryview) -> None:
         """Take a DATA or ACK packet; ``payload`` is what follows its header."""
@@ -155,7 +150,7 @@ class Transfer:
     def fail(self, why: RefusalError) -> None:
         """End it, and say so."""
         if not self.done:
-            self._owner.transmit(self, error(why.code, why.text))
+            self._owner.transmit(self, (error(why.code, why.text),))
             self.finish()
 
     def aborted(self) -> None:

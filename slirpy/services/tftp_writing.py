@@ -42,7 +42,7 @@ class Writing(Transfer):
         packet = self._oack if self._oack and not last else HEADER.pack(ACK, last & 0xFFFF)
         self._acknowledged, self._acknowledged_at = last, self._owner.now
         self._missing = self._window
-        self._owner.transmit(self, packet)
+        self._owner.transmit(self, (packet,))
         if not self.done:
             self._wait()
         return len(packet) + PACKET_COST

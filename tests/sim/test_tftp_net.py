@@ -79,6 +79,9 @@ class Reader:
                 assert opcode in (3, 6), packet
                 if opcode == 6:
                     answer = b"\0\4\0\0"
+                    granted = packet[2:].decode().split("\0")
+                    if "windowsize" in granted:
+                        window = int(granted[granted.index("windowsize") + 1])
                 elif number == expected & 0xFFFF:
                     data += packet[4:]
                     expected += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -87,6 +87,17 @@ class FakeNetwork:
         timer = FakeTimer(callback)
         heapq.heappush(self._timers, (when, next(self._count), timer))
         return timer
+
+    def send_datagrams(
+        self,
+        source: bytes,
+        source_port: int,
+        destination: bytes,
+        destination_port: int,
+        payloads: Sequence[Buffer],
+    ) -> None:
+        for payload in payloads:
+            self.send_datagram(source, source_port, destination, destination_port, payload)
 
     def open_port(self, address: bytes, guest: bytes, guest_port: int, service: Service) -> int:
         port = 49152 + next(self._count)

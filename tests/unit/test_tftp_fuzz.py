@@ -29,6 +29,7 @@ def root() -> Iterator[Path]:
         folder = Path(name) / "srv"
         (folder / "sub").mkdir(parents=True)
         (folder / "f").write_bytes(CONTENT)
+        (folder / "good").write_bytes(CONTENT)
         (folder / "sub" / "g").write_bytes(b"g")
         (Path(name) / "secret").write_bytes(b"secret secret")
         (folder / "out").symlink_to("../secret")
@@ -69,7 +70,7 @@ class World:
         """A guest that behaves is served."""
         self.net.run(1)
         self.net.take()
-        self.give(b"\0\1f\0octet\0", 999)
+        self.give(b"\0\1good\0octet\0", 999)
         self.net.run(0.001)
         sent = [sent for sent in self.net.take() if sent.destination_port == 999]
         assert sent[-1].payload == b"\0\3\0\1" + CONTENT[:512]
@@ -149,9 +150,10 @@ def test_any_request(root: Path, name: str, options: dict[str, str], write: bool
     assert sorted(path.name for path in root.parent.iterdir()) == ["secret", "srv"]
     for path in root.rglob("*"):
         assert not path.name.startswith(".slirpy"), "nothing is left of what was not complete"
-        if path.is_file() and not path.is_symlink() and path.name not in ("f", "g"):
+        if path.is_file() and not path.is_symlink() and path.name not in ("f", "g", "good"):
             path.unlink()
     (root / "f").write_bytes(CONTENT)
+    (root / "good").write_bytes(CONTENT)
     (root / "sub" / "g").write_bytes(b"g")
 
 

@@ -154,6 +154,7 @@ class Client:
         for number in range(1, count + 1):
             self.data(number, data[(number - 1) * block : number * block])
             if number % window == 0 or number == count:
+                self.server.net.run(1e-6)
                 assert self.one() == (ACK, number & 0xFFFF, b"")
             else:
                 self.silence()
