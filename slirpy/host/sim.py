@@ -15,19 +15,17 @@ calls is the same, event by event. Example::
 from __future__ import annotations
 
 import errno
-import heapq
-import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple
 
-from slirpy.errors import StateError
 from slirpy.host.programs import Echo, Remote, Resetter, SimServer, Sink, Source
-from slirpy.host.simpath import DIRECT, PLAIN, Path, Shape, SimPing, obstacle, refusal, report_of
+from slirpy.host.simpath import PLAIN, Shape, SimPing, obstacle, refusal, report_of
 from slirpy.host.simstream import SimListener, SimStream
 from slirpy.host.simudp import Answer, Place, Received, SimDatagram, SimUdpServer
+from slirpy.host.simworld import Key, SimWorld, find, is_loopback
 from slirpy.interfaces import (
     AcceptedStream,
     Acceptor,
@@ -54,8 +52,6 @@ __all__ = [
     "Source",
 ]
 
-_T = TypeVar("_T")
-_Key: TypeAlias = tuple[bytes | None, int | None]
 
 _PORTS = range(49152, 65536)  # RFC 6335: dynamic ports
 _OUTSIDE = (bytes([203, 0, 113, 1]), bytes.fromhex("20010db8000000000000000000000071"))  # for documentation
@@ -77,22 +73,15 @@ class Call(NamedTuple):
     """Bytes taken by ``send``; the payload of ``send_udp`` and ``send_ping``."""
 
 
-class _Fate(NamedTuple):
-    """What becomes of traffic to a destination, in place of arriving."""
-
-    error: int
-    """0: it vanishes."""
-    at_once: bool
-
-
-class SimHost:
+class SimHost(SimWorld):
     """A :class:`~slirpy.interfaces.HostNetwork` in memory, and the world that a test programs behind it.
 
     Args:
         random: the source of ports and of random faults.
         latency_ns: time that anything takes one way. May be changed at any time; order is kept.
         buffer_bytes: how much a stream takes that the far program has not received. At least 1.
-        address, address6: the host's own addresses beside its loopback.
+        address: the host's own IPv4 address beside its loopback.
+        address6: its IPv6 address.
     """
 
     def __init__(
@@ -104,8 +93,8 @@ class SimHost:
         address: bytes = bytes([192, 0, 2, 1]),
         address6: bytes = bytes.fromhex("20010db8000000000000000000000001"),
     ) -> None:
+        super().__init__(latency_ns)
         self.random = random
-        self.latency_ns = latency_ns
         self.buffer_bytes = buffer_bytes
         self.short_sends = 0.0
         """Probability, 0 to 1, that a ``send`` of the stack takes fewer bytes than there is room for."""
@@ -124,46 +113,10 @@ class SimHost:
         self.calls: list[Call] = []
         """Every call of the stack, in order. May be cleared."""
         self._own_addresses = (address, address6)
-        self._now = 0
-        self._sequence = itertools.count()
-        self._events: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         # What the stack has open, in the order of opening, so that close() does the same in every run.
         self._open: dict[SimStream | SimListener | SimDatagram | SimPing, None] = {}
-        self._tcp: dict[_Key, SimListener] = {}
-        self._udp: dict[_Key, SimDatagram | SimUdpServer] = {}
-        self._fates: dict[_Key, _Fate] = {}
-        self._pingable: set[bytes | None] = set()
-        self._paths: dict[bytes | None, Path] = {}
-
-    # ------------------------------------------------------------------------------------------ time
-
-    @property
-    def now(self) -> int:
-        """Virtual nanoseconds: the time of the event that is being carried out, else of the last advance."""
-        return self._now
-
-    def deadline(self) -> int | None:
-        """When the next event is due; None while there is none."""
-        return self._events[0][0] if self._events else None
-
-    def advance(self, now: int) -> None:
-        """Let time pass and carry out what is due.
-
-        Raises:
-            StateError: ``now`` is earlier than before.
-        """
-        if now < self._now:
-            raise StateError(f"advance({now}): time is at {self._now} already and does not go back")
-        events = self._events
-        while events and events[0][0] <= now:
-            when, _, call, args = heapq.heappop(events)
-            self._now = max(when, self._now)
-            call(*args)
-        self._now = now
-
-    def schedule(self, when: int, call: Callable[..., None], *args: Any) -> None:
-        """Carry out ``call(*args)`` at ``when``: for programs that do something later."""
-        heapq.heappush(self._events, (when, next(self._sequence), call, args))
+        self._tcp: dict[Key, SimListener] = {}
+        self._udp: dict[Key, SimDatagram | SimUdpServer] = {}
 
     # ------------------------------------------------------------------------- the world, for tests
 
@@ -217,37 +170,6 @@ class SimHost:
         """Send a datagram from outside to a socket of the stack."""
         self.carry(payload, source or (_OUTSIDE[len(address) == 16], _PORTS[0]), (address, port))
 
-    def answer_ping(self, address: bytes | None = None) -> None:
-        """Let an address of the outside world answer echo requests; None: every one."""
-        self._pingable.add(address)
-
-    def path(self, address: bytes | None, hops: Sequence[bytes] = (), mtu: int = 65535) -> None:
-        """Put routers between the host and an address, None: all that have no path of their own.
-
-        Args:
-            hops: the routers' addresses, the nearest first. Each takes one off the time to live.
-            mtu: of the link behind the last of them; what is longer and may not be fragmented is refused there.
-        """
-        self._paths[address] = Path(tuple(hops), mtu)
-
-    def black_hole(self, address: bytes | None = None, port: int | None = None) -> None:
-        """Let everything to a destination vanish, without an answer. None stands for any."""
-        self._fates[address, port] = _Fate(0, at_once=False)
-
-    def unreachable(
-        self,
-        address: bytes | None = None,
-        port: int | None = None,
-        error: int = errno.EHOSTUNREACH,
-        at_once: bool = False,
-    ) -> None:
-        """Let everything to a destination fail with ``error``, after a round trip or within the call itself."""
-        self._fates[address, port] = _Fate(error, at_once)
-
-    def reachable(self, address: bytes | None = None, port: int | None = None) -> None:
-        """Take back :meth:`black_hole` or :meth:`unreachable` with the same arguments."""
-        self._fates.pop((address, port), None)
-
     # ------------------------------------------------------------------ HostNetwork, for the stack
 
     def connect_tcp(self, address: bytes, port: int, owner: StreamOwner) -> SimStream:
@@ -260,7 +182,7 @@ class SimHost:
             stream.fail(errno.EMFILE)
             return stream
         self._open[stream] = None
-        fate = self._find(self._fates, address, port)
+        fate = self._fate(address, port)
         if fate is None:
             self.schedule(self._now + self.latency_ns, self._syn, stream)
         elif fate.at_once:
@@ -358,7 +280,7 @@ class SimHost:
 
     def source_for(self, destination: bytes) -> bytes:
         """The host's address towards a destination."""
-        if self._is_loopback(destination):
+        if is_loopback(destination):
             return destination
         return self._own_addresses[len(destination) == 16]
 
@@ -372,7 +294,7 @@ class SimHost:
     ) -> int:
         """Let a datagram arrive after the latency, or meet its fate. Returns an errno value at once, or 0."""
         met = obstacle(self._path(destination[0]), shape, len(payload)) if sender is not None else None
-        fate = self._find(self._fates, *destination)
+        fate = self._fate(*destination)
         if met is not None and sender is not None:
             if met.offender is None:
                 sender.mtu = met.info
@@ -394,7 +316,7 @@ class SimHost:
         """Let an echo request find its answer after a round trip, or meet its fate."""
         path = self._path(address)
         met = obstacle(path, shape, len(payload))
-        fate = self._find(self._fates, address, 0)
+        fate = self._fate(address, 0)
         back = self._now + 2 * self.latency_ns
         report: IcmpReport | None = None
         if met is not None:
@@ -406,7 +328,7 @@ class SimHost:
             if fate.at_once:
                 return fate.error
             report = refusal(path, fate.error, (address, 0), payload)
-        elif self._is_loopback(address) or not self._pingable.isdisjoint((address, None)):
+        elif is_loopback(address) or not self._pingable.isdisjoint((address, None)):
             ttl = 64 - len(path.hops)
             self.schedule(back, sender.tell, lambda owner: owner.echo_reply(sequence, payload, address, ttl))
         if report is not None:
@@ -434,7 +356,7 @@ class SimHost:
         """A connection request arrives."""
         if not caller.alive:
             return
-        listener = self._find(self._tcp, *caller.remote)
+        listener = find(self._tcp, *caller.remote)
         if listener is None:
             self.schedule(self._now + self.latency_ns, caller.fail, errno.ECONNREFUSED)
             return
@@ -448,15 +370,12 @@ class SimHost:
         self, payload: bytes, source: Place, destination: Place, sender: SimDatagram | None, shape: Shape
     ) -> None:
         """A datagram arrives."""
-        socket = self._find(self._udp, *destination)
+        socket = find(self._udp, *destination)
         if socket is not None:
             socket.deliver(payload, source, destination, shape)
         elif sender is not None:
             report = refusal(self._path(destination[0]), errno.ECONNREFUSED, destination, payload)
             self.schedule(self._now + self.latency_ns, sender.refuse, errno.ECONNREFUSED, report)
-
-    def _path(self, address: bytes) -> Path:
-        return self._paths.get(address) or self._paths.get(None) or DIRECT
 
     def _listen(self, address: bytes | None, port: int | None, accept: Acceptor, near: bool) -> SimListener:
         self._check_free(self._tcp, address, port)
@@ -475,14 +394,14 @@ class SimHost:
     def _exhausted(self) -> bool:
         return self.max_sockets is not None and len(self._open) >= self.max_sockets
 
-    def _free_port(self, table: dict[_Key, Any], address: bytes) -> int:
+    def _free_port(self, table: dict[Key, Any], address: bytes) -> int:
         for _ in _PORTS:
             port = self.random.choice(_PORTS)
             if not any(key[1] == port for key in table):
                 return port
         raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
-    def _check_free(self, table: dict[_Key, Any], address: bytes | None, port: int | None) -> None:
+    def _check_free(self, table: dict[Key, Any], address: bytes | None, port: int | None) -> None:
         for other, other_port in table:
             same = other == address
             if other and address and len(other) == len(address):
@@ -491,21 +410,5 @@ class SimHost:
                 raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
     def _check_own(self, address: bytes) -> None:
-        if any(address) and not self._is_loopback(address) and address not in self._own_addresses:
+        if any(address) and not is_loopback(address) and address not in self._own_addresses:
             raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
-
-    @staticmethod
-    def _is_loopback(address: bytes) -> bool:
-        return address[0] == 127 if len(address) == 4 else address == bytes(15) + b"\1"
-
-    @staticmethod
-    def _find(table: dict[_Key, _T], address: bytes, port: int) -> _T | None:
-        """The most special entry for a destination."""
-        anywhere = bytes(len(address))
-        keys: tuple[_Key, ...] = (
-            (address, port), (anywhere, port), (address, None), (None, port), (None, None),
-        )  # fmt: skip
-        for key in keys:
-            if key in table:
-                return table[key]
-        return None

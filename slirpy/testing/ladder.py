@@ -75,8 +75,9 @@ def ladder(
 
     Args:
         frames: in the order of time; what is not IPv4, or not between the two, is left out.
-        left, right: the two poles. Default: the ends of the first SYN's connection with the one that opens it at
-            the left, or without a SYN the hosts of the first IPv4 packet.
+        left: the one pole. Default: of the first SYN's connection the end that opens it; without a SYN the source
+            of the first IPv4 packet.
+        right: the other pole. Default: the other end of those.
         width: characters in a line, 60 or more.
         limit: most packets to draw, 2 or more; of more the middle is left out.
         omitted: for a caller that has left out the middle itself: after how many packets, and how many.

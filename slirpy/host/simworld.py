@@ -1,0 +1,130 @@
+"""What the simulated world has beside its inhabitants: a clock with the events that are due, and ways between places.
+
+A test says what lies on a way (routers, a bottleneck), or that it leads nowhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from slirpy.errors import StateError
+from slirpy.host.simpath import DIRECT, Path
+
+__all__ = ["Fate", "Key", "SimWorld", "find", "is_loopback"]
+
+Key: TypeAlias = tuple[bytes | None, int | None]
+"""An address and a port; None stands for any."""
+_T = TypeVar("_T")
+
+
+class Fate(NamedTuple):
+    """What becomes of traffic to a destination, in place of arriving."""
+
+    error: int
+    """0: it vanishes."""
+    at_once: bool
+
+
+class SimWorld:
+    """The part of :class:`~slirpy.host.sim.SimHost` that knows nothing of sockets."""
+
+    def __init__(self, latency_ns: int) -> None:
+        self.latency_ns = latency_ns
+        self._now = 0
+        self._sequence = itertools.count()
+        self._events: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._fates: dict[Key, Fate] = {}
+        self._pingable: set[bytes | None] = set()
+        self._paths: dict[bytes | None, Path] = {}
+
+    # ------------------------------------------------------------------------------------------ time
+
+    @property
+    def now(self) -> int:
+        """Virtual nanoseconds: the time of the event that is being carried out, else of the last advance."""
+        return self._now
+
+    def deadline(self) -> int | None:
+        """When the next event is due; None while there is none."""
+        return self._events[0][0] if self._events else None
+
+    def advance(self, now: int) -> None:
+        """Let time pass and carry out what is due.
+
+        Raises:
+            StateError: ``now`` is earlier than before.
+        """
+        if now < self._now:
+            raise StateError(f"advance({now}): time is at {self._now} already and does not go back")
+        events = self._events
+        while events and events[0][0] <= now:
+            when, _, call, args = heapq.heappop(events)
+            self._now = max(when, self._now)
+            call(*args)
+        self._now = now
+
+    def schedule(self, when: int, call: Callable[..., None], *args: Any) -> None:
+        """Carry out ``call(*args)`` at ``when``: for programs that do something later."""
+        heapq.heappush(self._events, (when, next(self._sequence), call, args))
+
+    # ------------------------------------------------------------------------- the ways, for tests
+
+    def answer_ping(self, address: bytes | None = None) -> None:
+        """Let an address of the outside world answer echo requests; None: every one."""
+        self._pingable.add(address)
+
+    def path(self, address: bytes | None, hops: Sequence[bytes] = (), mtu: int = 65535) -> None:
+        """Put routers between the host and an address, None: all that have no path of their own.
+
+        Args:
+            hops: the routers' addresses, the nearest first. Each takes one off the time to live.
+            mtu: of the link behind the last of them; what is longer and may not be fragmented is refused there.
+        """
+        self._paths[address] = Path(tuple(hops), mtu)
+
+    def black_hole(self, address: bytes | None = None, port: int | None = None) -> None:
+        """Let everything to a destination vanish, without an answer. None stands for any."""
+        self._fates[address, port] = Fate(0, at_once=False)
+
+    def unreachable(
+        self,
+        address: bytes | None = None,
+        port: int | None = None,
+        error: int = errno.EHOSTUNREACH,
+        at_once: bool = False,
+    ) -> None:
+        """Let everything to a destination fail with ``error``, after a round trip or within the call itself."""
+        self._fates[address, port] = Fate(error, at_once)
+
+    def reachable(self, address: bytes | None = None, port: int | None = None) -> None:
+        """Take back :meth:`black_hole` or :meth:`unreachable` with the same arguments."""
+        self._fates.pop((address, port), None)
+
+    # ---------------------------------------------------------------------------------- for SimHost
+
+    def _path(self, address: bytes) -> Path:
+        return self._paths.get(address) or self._paths.get(None) or DIRECT
+
+    def _fate(self, address: bytes, port: int) -> Fate | None:
+        return find(self._fates, address, port)
+
+
+def is_loopback(address: bytes) -> bool:
+    """Whether an address of either family is the host's loopback."""
+    return address[0] == 127 if len(address) == 4 else address == bytes(15) + b"\1"
+
+
+def find(table: dict[Key, _T], address: bytes, port: int) -> _T | None:
+    """The most special entry for a destination."""
+    anywhere = bytes(len(address))
+    keys: tuple[Key, ...] = (
+        (address, port), (anywhere, port), (address, None), (None, port), (None, None),
+    )  # fmt: skip
+    for key in keys:
+        if key in table:
+            return table[key]
+    return None
