@@ -408,6 +408,15 @@ def test_discovers_from_random_macs_stay_within_the_bound() -> None:
     assert len(table._expiry) <= 1_064
 
 
+def test_renewing_does_not_leak(world: World) -> None:
+    address = world.lease()
+    for _ in range(500):
+        assert world.reply(REQUEST, ciaddr=address).kind == ACK
+    assert len(world.service._table._expiry) <= 66
+    world.network.run(DAY)
+    assert world.service.leases() == []
+
+
 def test_leaving_does_not_leak_identities() -> None:
     table = LeaseTable(Config(net="10.0.2.0/30"))
     for number in range(100):
