@@ -144,6 +144,7 @@ def hops(output: str) -> list[str]:
     return re.findall(r"^ *\d+ +(\S+)", output, re.MULTILINE)
 
 
+@pytest.mark.client("traceroute", "hops, by UDP", "hops, by echo requests", service="ICMP")
 @pytest.mark.parametrize("method", ["", "-U", "-I", "-I -N 1"])
 def test_traceroute(guest: Callable[..., str], method: str) -> None:
     out = guest(f"traceroute -n -q 2 -w 3 -m 8 {method} {FAR}")
@@ -156,6 +157,7 @@ def test_traceroute_to_the_gateway_is_one_hop(guest: Callable[..., str]) -> None
     assert hops(out) == ["10.0.2.2"] * 2, out
 
 
+@pytest.mark.client("tracepath", "hops, by UDP", "path MTU", service="ICMP")
 def test_tracepath_finds_the_hops_and_the_mtu(guest: Callable[..., str]) -> None:
     out = guest(f"tracepath -n -m 8 {FAR}")
     assert re.search(r"Resume: pmtu 1400 hops 4 back 4", out), out
@@ -165,6 +167,7 @@ def test_tracepath_finds_the_hops_and_the_mtu(guest: Callable[..., str]) -> None
     assert "asymm" not in out
 
 
+@pytest.mark.client("ping", "hops, by echo requests", "path MTU", "echo", "echo in fragments", service="ICMP")
 def test_ping(guest: Callable[..., str]) -> None:
     out = guest(
         f"ping -n -c 3 -i 0.05 -W 5 {FAR}; ping -n -c 1 -W 5 -M dont -s 4000 {FAR};"
