@@ -90,6 +90,13 @@ def test_the_while_has_an_end() -> None:
     assert waits == [10, 20, 40, 60, 60, 60]
 
 
+def test_a_server_that_is_named_twice_is_one() -> None:
+    world = World(("127.0.0.53", "127.0.0.54:5353", "127.0.0.53"))
+    world.say(ask().pack())
+    world.network.run(2.5)
+    assert order(world) == [FIRST, SECOND_SERVER]
+
+
 def test_a_slow_name_is_no_failure_of_its_server(world: World) -> None:
     world.say(ask("slow.test").pack())
     slow = world.socket
