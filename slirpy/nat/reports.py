@@ -42,9 +42,10 @@ _LEAST_MTU = 68
 def tell_errno(stack: IPStack, arrival: Arrival, error: int, mtu: int) -> None:
     """The host's system refused a packet: say so as the gateway would. Nothing is said of what is its own trouble.
 
-    ``mtu`` is what the packet would have had to fit, if ``error`` is EMSGSIZE; 0: not known (RFC 1191, section 3).
+    ``mtu`` is what a packet with DF would have had to fit, if ``error`` is EMSGSIZE; 0: not known (RFC 1191, section
+    3). Without DF the system does not take such sizes at all, and no smaller fragments would help.
     """
-    if error == errno.EMSGSIZE:
+    if error == errno.EMSGSIZE and arrival.header.fragment & ipv4.DF:
         stack.icmp.error(arrival, icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, mtu & 0xFFFF)
     elif error in _ERRNO_CODES:
         stack.icmp.error(arrival, icmp.UNREACHABLE, _ERRNO_CODES[error])

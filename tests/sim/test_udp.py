@@ -224,7 +224,7 @@ def test_the_system_refuses(net: Net, error: int, code: int) -> None:
 
 
 def test_a_full_socket_is_counted_and_silent(net: Net) -> None:
-    net.host.udp_errors += [errno.EAGAIN, errno.ENOBUFS, errno.EINVAL]
+    net.host.udp_errors += [errno.EAGAIN, errno.ENOBUFS, errno.EMSGSIZE]
     net.send(udp(b"1"), udp(b"2"), udp(b"3"))
     net.silence()
     assert (net.stats.drop_udp_host_full, net.stats.drop_udp_host_error) == (2, 1)
