@@ -14,9 +14,10 @@ from slirpy.core.demux import Arrival
 from slirpy.core.flows import FlowInfo
 from slirpy.core.stack import IPStack
 from slirpy.errors import ForwardError
-from slirpy.interfaces import HostNetwork
+from slirpy.interfaces import FlowRequest, HostNetwork, StreamOwner, StreamPeer
 from slirpy.nat.hostfwd import Forwards
 from slirpy.nat.icmp import IcmpNat
+from slirpy.nat.limits import Descriptors
 from slirpy.nat.routes import Router
 from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
@@ -68,9 +69,10 @@ class Stack(IPStack):
         super().__init__(config, random=random or Random(), stats=stats)
         self.tick(now)
         router = Router(config, self.local_addresses)
-        self._tcp = TcpNat(self, host, router)
-        self._udp = UdpNat(self, host, router)
-        self._ping = IcmpNat(self, host, router, self._udp)
+        descriptors = Descriptors(self.stats)
+        self._tcp = TcpNat(self, host, router, descriptors)
+        self._udp = UdpNat(self, host, router, descriptors)
+        self._ping = IcmpNat(self, host, router, self._udp, descriptors)
         self.icmp.opener = self._ping
         self.demux.opener = self
         self._dhcp = DhcpService(config, self, lease_store)
@@ -79,7 +81,7 @@ class Stack(IPStack):
         self._dns = DnsService(config, self, host, leases=self._guest_names)
         if not config.restrict:  # what is asked there leaves this machine
             self.bind((config.dns_address,), _DNS_PORT, self._dns)
-            self.stream_services[config.dns_address, _DNS_PORT] = lambda owner, flow: self._dns.stream(owner, flow.source)
+            self.stream_services[config.dns_address, _DNS_PORT] = self._dns_stream
         self.guest_forwards = GuestForwards(self, host, openers, self._dhcp.exclude)
         for target in config.guestfwd:
             self.guest_forwards.add(target)
@@ -105,10 +107,15 @@ class Stack(IPStack):
     def _forward_target(self) -> bytes:
         return self._dhcp.first_lease() or self.config.dhcpstart_address
 
+    def _dns_stream(self, owner: StreamOwner, flow: FlowRequest) -> StreamPeer:
+        return self._dns.stream(owner, flow.source)
+
     def _guest_names(self) -> list[tuple[str, bytes]]:
         """For the DNS server: host name and address of each guest."""
         leases = self._dhcp.leases()
-        return [(item.hostname, item.address) for item in leases if item.hostname and item.state is LeaseState.BOUND]
+        return [
+            (item.hostname, item.address) for item in leases if item.hostname and item.state is LeaseState.BOUND
+        ]
 
     def flows(self) -> list[FlowInfo]:
         """What is going on: every TCP, UDP and ICMP echo flow."""

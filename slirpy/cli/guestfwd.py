@@ -19,8 +19,8 @@ def guestfwd_options() -> tuple[Callable[[_F], _F], ...]:
             "--guestfwd",
             multiple=True,
             metavar="RULE",
-            help="Let something of the host answer at an address of the network: [tcp]:server:port-TARGET, with TARGET"
-            " cmd:COMMAND, unix:/path or tcp:host:port; * is every server or port. May be repeated.",
+            help="Let something of the host answer at an address of the network: [tcp]:server:port-TARGET, with"
+            " TARGET cmd:COMMAND, unix:/path or tcp:host:port; * is every server or port. May be repeated.",
         ),
         click.option("--smb", metavar="DIR", help="Serve DIR as the share qemu, by Samba's smbd."),
         click.option("--smbserver", metavar="ADDR", help="The SMB server.  [default: 10.0.2.4]"),
