@@ -25,7 +25,7 @@ from slirpy.services.dhcp import DhcpService
 from slirpy.services.dns import DnsService
 from slirpy.services.guestfwd import GuestForwards, Openers
 from slirpy.services.lease_keeper import LeaseStore
-from slirpy.services.leases import Lease, LeaseState
+from slirpy.services.leases import Lease
 from slirpy.services.tftp import TftpService
 from slirpy.stats import Stats
 from slirpy.tcp import Segment
@@ -78,7 +78,7 @@ class Stack(IPStack):
         self._dhcp = DhcpService(config, self, lease_store)
         asked = (config.gateway_address, _LIMITED_BROADCAST, config.broadcast_address)
         self.bind(asked, _DHCP_PORT, self._dhcp)
-        self._dns = DnsService(config, self, host, leases=self._guest_names)
+        self._dns = DnsService(config, self, host, leases=self._dhcp.names)
         if not config.restrict:  # what is asked there leaves this machine
             self.bind((config.dns_address,), _DNS_PORT, self._dns)
             self.stream_services[config.dns_address, _DNS_PORT] = self._dns_stream
@@ -109,13 +109,6 @@ class Stack(IPStack):
 
     def _dns_stream(self, owner: StreamOwner, flow: FlowRequest) -> StreamPeer:
         return self._dns.stream(owner, flow.source)
-
-    def _guest_names(self) -> list[tuple[str, bytes]]:
-        """For the DNS server: host name and address of each guest."""
-        leases = self._dhcp.leases()
-        return [
-            (item.hostname, item.address) for item in leases if item.hostname and item.state is LeaseState.BOUND
-        ]
 
     def flows(self) -> list[FlowInfo]:
         """What is going on: every TCP, UDP and ICMP echo flow."""

@@ -87,14 +87,9 @@ class DhcpService:
         """The address that has been leased for the longest time, four bytes; None if none is."""
         return self._table.first(self._network.now)
 
-    def address_of(self, hostname: str) -> bytes | None:
-        """The address of the guest that has this host name now, four bytes; None if none has. Any case of letters."""
-        return self._table.named(hostname, self._network.now)
-
-    def name_of(self, address: bytes) -> str | None:
-        """The host name of the guest that has this address now; None if nobody has it, or it has no name."""
-        lease = self._table.bound(address, self._network.now)
-        return None if lease is None else lease.hostname
+    def names(self) -> list[tuple[str, bytes]]:
+        """Host name and address, four bytes, of each guest that has both now. No name is there twice, in any case."""
+        return self._table.names(self._network.now)
 
     def exclude(self, address: bytes) -> None:
         """No guest gets this address from now on; four bytes.

@@ -44,10 +44,9 @@ class LeaseIndex:
             return lease
         return None
 
-    def named(self, hostname: str, now: int) -> Lease | None:
-        """The lease of the client with this host name, in any case of letters; None if there is none now."""
-        lease = self._by_name.get(hostname.lower())
-        return lease if lease is not None and _holds(lease, now) else None
+    def named(self, now: int) -> list[Lease]:
+        """The leases that hold and have a host name; of several with the same one the one whose it is."""
+        return [lease for lease in self._by_name.values() if _holds(lease, now)]
 
     def link(self, lease: Lease, now: int, *, ruled: bool = False) -> None:
         """The lease is its client's; ``ruled``: its name was given by a rule."""

@@ -101,16 +101,9 @@ class LeaseTable:
             del self._bound[address]
         return None
 
-    def bound(self, address: bytes, now: int) -> Lease | None:
-        """The lease by which somebody has an address now."""
-        lease = self._by_address.get(address)
-        held = lease is not None and lease.state is LeaseState.BOUND and lease.expires > now
-        return lease if held else None
-
-    def named(self, hostname: str, now: int) -> bytes | None:
-        """The address of the client with this host name, in any case of letters; None if there is none now."""
-        lease = self._index.named(hostname, now)
-        return None if lease is None else lease.address
+    def names(self, now: int) -> list[tuple[str, bytes]]:
+        """Host name and address of each client that has both now; whose a name is, the index says."""
+        return [(lease.hostname or "", lease.address) for lease in self._index.named(now)]
 
     def current(self, now: int) -> list[Lease]:
         """Copies of the leases that hold an address now."""

@@ -96,3 +96,7 @@ class World:
         assert ack.kind == ACK
         assert ack.yiaddr == offer.yiaddr
         return ack.yiaddr
+
+    def address_of(self, hostname: str) -> bytes | None:
+        """The address of the guest whose name this is, in any case of letters."""
+        return {name.lower(): address for name, address in self.service.names()}.get(hostname.lower())

@@ -108,9 +108,9 @@ def test_a_static_lease_that_is_declined_is_replaced_for_a_while() -> None:
 def test_static_leases_are_reserved_released_and_named_as_others_are() -> None:
     world = static(WEB)
     assert world.service.reserve(mac(1)) == ip("10.0.2.50")
-    assert world.service.address_of("WEB") == ip("10.0.2.50")
+    assert world.address_of("WEB") == ip("10.0.2.50")
     world.say(RELEASE, 1, ciaddr=ip("10.0.2.50"))
-    assert world.service.address_of("web") is None
+    assert world.address_of("web") is None
     assert world.service.first_lease() is None
     assert world.service.leases() == []
     assert world.lease(1) == ip("10.0.2.50")
@@ -140,30 +140,30 @@ def test_addresses_of_servers_that_come_later_are_not_leased() -> None:
 def test_names_of_guests_are_the_first_ones() -> None:
     world = World()
     world.reply(DISCOVER, 1, (12, b"box"))
-    assert world.service.address_of("box") is None  # offered only
+    assert world.address_of("box") is None  # offered only
     first = world.lease(2, (12, b"Box"))
-    assert world.service.address_of("box") == first
+    assert world.address_of("box") == first
     second = world.lease(3, (12, b"box"))
-    assert world.service.address_of("BOX") == first
-    assert (world.service.name_of(first), world.service.name_of(second)) == ("Box", "box")
+    assert world.address_of("BOX") == first
+    assert world.service.names() == [("Box", first)]
     world.say(RELEASE, 2, ciaddr=first)
-    assert world.service.address_of("box") is None
-    assert world.service.name_of(first) is None
+    assert world.address_of("box") is None
+    assert world.service.names() == []
     world.reply(REQUEST, 3, (12, b"box"), ciaddr=second)
-    assert world.service.address_of("box") == second
+    assert world.address_of("box") == second
     world.network.run(DAY)
-    assert world.service.address_of("box") is None
-    assert world.lease(4, (12, b"box")) == world.service.address_of("box")
+    assert world.address_of("box") is None
+    assert world.lease(4, (12, b"box")) == world.address_of("box")
 
 
 def test_a_name_that_a_rule_gives_is_nobody_elses() -> None:
     world = static(WEB)
     thief = world.lease(2, (12, b"web"))
-    assert world.service.address_of("web") == thief
-    assert world.service.address_of("web") != world.lease(1)
-    assert world.service.address_of("web") == ip("10.0.2.50")
+    assert world.address_of("web") == thief
+    assert world.address_of("web") != world.lease(1)
+    assert world.address_of("web") == ip("10.0.2.50")
     world.reply(REQUEST, 2, (12, b"web"), ciaddr=thief)
-    assert world.service.address_of("web") == ip("10.0.2.50")
+    assert world.address_of("web") == ip("10.0.2.50")
 
 
 # --------------------------------------------------------------------------------------- lease times
@@ -312,7 +312,7 @@ def test_the_policy_goes_before_the_rules() -> None:
     assert (offer.yiaddr, offer.options[12]) == (ip("10.0.2.50"), b"other")
     world = Policy(DhcpAnswer(address=IPv4Address("10.0.2.70"))).world(static_leases=[WEB])
     assert world.lease(1) == ip("10.0.2.70")
-    assert world.service.name_of(ip("10.0.2.70")) == "web"
+    assert world.address_of("web") == ip("10.0.2.70")
 
 
 def test_what_is_no_answer_is_the_callers_mistake() -> None:

@@ -86,7 +86,7 @@ def test_leases_go_on_after_a_restart(machine: Machine) -> None:
     again = machine.boot()
     assert remaining(again) == {first: DAY - 3600, second: DAY - 3600}
     assert again.service.first_lease() == first
-    assert again.service.address_of("box") == first
+    assert again.address_of("box") == first
     assert again.reply(REQUEST, 3, (50, first)).kind == NAK
     assert again.reply(REQUEST, 9, (61, b"\xffab"), ciaddr=first).kind == ACK
     assert again.lease(3) == ip("10.0.2.17")
