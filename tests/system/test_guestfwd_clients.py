@@ -37,7 +37,7 @@ def counter(stderr: str, name: str) -> int:
     return int(match[1]) if match else 0
 
 
-@pytest.mark.client("socat", "cmd: echo", "cmd: half-close", "unix:", "1,000 connections", service="guestfwd")
+@pytest.mark.client("socat", "cmd: echo", "cmd: half-close", "unix:", service="guestfwd")
 def test_commands_and_unix_sockets(user: User, need: Need, folder: Path) -> None:
     need("socat", "sha256sum", "seq")
     path = str(folder / "socket")
@@ -87,6 +87,7 @@ def test_wildcards_answer_for_the_world(user: User, need: Need, web: WebServer) 
     assert result.stderr == ""
 
 
+@pytest.mark.client("Python's socket", "1,000 connections", service="guestfwd")
 def test_a_thousand_connections_to_a_command(slirpy: User, need: Need) -> None:
     """More than may run at once: each has its turn, and none stays."""
     code = """
@@ -190,9 +191,8 @@ async def events(scope: Any, receive: Any, send: Any) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs root on Linux")
-@pytest.mark.client(
-    "curl", "WSGI application", "ASGI application", "asyncio handler", "thread handler", service="guestfwd"
-)
+@pytest.mark.client("curl", "WSGI application", "ASGI application", service="guestfwd")
+@pytest.mark.client("socat", "asyncio handler", "thread handler", service="guestfwd")
 def test_python_in_the_network(need: Need, folder: Path) -> None:
     need("curl", "ip", "nsenter", "unshare", "socat")
     sent = os.urandom(3_000_000)
