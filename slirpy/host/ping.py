@@ -13,7 +13,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from slirpy.host.addresses import name_of, place_of
-from slirpy.host.ipoptions import hear_errors, hear_ttl, ttl_of
+from slirpy.host.ipoptions import hear_errors, ttl_of
 from slirpy.host.socketdatagram import PacketSocket
 from slirpy.interfaces import Buffer, IcmpReport, PingOwner
 
@@ -75,7 +75,6 @@ def open_ping(host: SocketHost, owner: PingOwner, source: Source | None = None) 
     try:
         sock.setblocking(False)
         hear_errors(sock)
-        hear_ttl(sock)
         if source is not None:
             source.bind(sock, _ANYWHERE)
         return SocketPing(host, sock, owner)
