@@ -54,6 +54,7 @@ class Stats:
     drop_arp_malformed: int = _counter("ARP packet that is short or not Ethernet and IPv4")
     drop_neighbor_unresolved: int = _counter("packet for a guest that did not answer ARP in time")
     drop_neighbor_queue_full: int = _counter("packet for an unresolved guest beyond the bound")
+    drop_neighbor_spoofed: int = _counter("packet from an address that is in use behind another link")
     neighbor_evicted: int = _counter("neighbour forgotten to make room for another")
     # -------------------------------------------------------------------------------------------- IPv4
     drop_ip_header: int = _counter("IPv4 header short, of a wrong version, or lying about its length")
@@ -109,7 +110,9 @@ class Stats:
     tcp_out_of_order: int = _counter("segments that came before their turn")
     tcp_flows: int = _counter("TCP connections started")
     tcp_flows_refused: int = _counter("TCP connections that the host's side refused")
+    tcp_flows_no_socket: int = _counter("those for which the system had no descriptor left")
     tcp_flows_evicted: int = _counter("TCP connections closed to make room for another")
+    flows_evicted_for_descriptors: int = _counter("flows of any kind closed to have a descriptor for another")
     tcp_fastpath: int = _counter("segments handled by the fast path")
     udp_fastpath: int = _counter("datagrams of guests handled by the fast path")
     # ---------------------------------------------------------------------------------------- services

@@ -1,6 +1,10 @@
 """Who is on the virtual network: addresses, MAC addresses and links (ARP, RFC 826).
 
-The table learns from ARP and from traffic. We answer for our own addresses and for nothing else, not even for an
+The table learns from ARP and from traffic. An address that was heard behind one link within :data:`HOLD` is not
+believed from another; after such a silence it may move, because guests do. Where it was first is its home: from there
+it may come back at once. So who takes an address of a silent guest loses it with that guest's next word.
+
+We answer for our own addresses and for nothing else, not even for an
 address that nobody has: a guest that probes for a duplicate of its own address must hear silence.
 """
 
@@ -8,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from slirpy.core.shares import Group, Shares
 from slirpy.interfaces import Frame
 from slirpy.wire import arp, ethernet
 
@@ -24,21 +29,51 @@ PENDING_FRAMES = 16
 PENDING_TIME = 1 * SECOND
 AGE = 600 * SECOND
 """How long an entry is trusted without a word from the neighbour."""
+HOLD = 3 * SECOND
+"""How long an address must have been silent before it may be heard behind another link."""
 MAX_NEIGHBORS = 4096
 
 
 class Neighbor:
     """A guest's address and, once known, where it is."""
 
-    __slots__ = ("address", "alarm", "mac", "pending", "port", "seen")
+    __slots__ = ("address", "alarm", "home", "home_seen", "mac", "pending", "port", "seen", "share")
 
     def __init__(self, address: bytes) -> None:
         self.address = address
         self.mac: bytes | None = None
         self.port: LinkPort | None = None
         self.seen = 0
+        self.home: LinkPort | None = None
+        self.home_seen = 0
+        self.share: Group[Neighbor] | None = None
         self.pending: list[tuple[Frame, int]] = []
         self.alarm: Alarm | None = None
+
+    @property
+    def key(self) -> bytes:
+        """For :class:`~slirpy.core.shares.Shares`."""
+        return self.address
+
+    @property
+    def last_activity(self) -> int:
+        """For :class:`~slirpy.core.shares.Shares`."""
+        return self.seen
+
+    def may_be_behind(self, port: LinkPort, now: int) -> bool:
+        """Whether it can be believed that this address is there now."""
+        old = self.port
+        if old is None or old is port or old.closed or now - self.seen >= HOLD:
+            return True
+        return self.home is port and now - self.home_seen < AGE
+
+    def move(self, port: LinkPort, now: int) -> None:
+        """It is behind ``port`` now."""
+        if self.port is self.home:
+            self.home_seen = self.seen
+        if self.home is None or self.home.closed or now - self.home_seen >= AGE:
+            self.home = port
+        self.port = port
 
 
 class Neighbors:
@@ -47,6 +82,7 @@ class Neighbors:
     def __init__(self, stack: IPStack) -> None:
         self._stack = stack
         self._table: dict[bytes, Neighbor] = {}
+        self._shares: Shares[Neighbor] = Shares(MAX_NEIGHBORS)
 
     def known(self) -> list[Neighbor]:
         """Neighbours whose MAC address is known."""
@@ -56,12 +92,19 @@ class Neighbors:
         """When any neighbour at ``mac`` behind ``port`` was last heard, in nanoseconds; 0: never."""
         return max((n.seen for n in self._table.values() if n.mac == mac and n.port is port), default=0)
 
-    def learn(self, address: bytes, mac: bytes, port: LinkPort) -> Neighbor:
-        """``address`` was just seen at ``mac`` behind ``port``."""
+    def learn(self, address: bytes, mac: bytes, port: LinkPort) -> Neighbor | None:
+        """``address`` was just seen at ``mac`` behind ``port``; None, counted, if that is not believed."""
         neighbor = self.get(address)
-        neighbor.seen = self._stack.now
-        if neighbor.mac != mac or neighbor.port is not port:
-            neighbor.mac, neighbor.port = mac, port
+        now = self._stack.now
+        if neighbor.port is not port:
+            if not neighbor.may_be_behind(port, now):
+                self._stack.stats.drop_neighbor_spoofed += 1
+                return None
+            neighbor.move(port, now)
+            self._shares.remove(neighbor)
+            self._shares.add(neighbor, port, b"")
+        neighbor.seen = now
+        neighbor.mac = mac
         if neighbor.pending:
             self._release(neighbor)
         return neighbor
@@ -79,21 +122,26 @@ class Neighbors:
         """The entry for an address of the network, made if need be."""
         neighbor = self._table.get(address)
         if neighbor is None:
-            if len(self._table) >= MAX_NEIGHBORS:
-                self._evict()
+            victim = self._shares.victim()
+            if victim is not None:
+                self._evict(victim)
             neighbor = self._table[address] = Neighbor(address)
+            self._shares.add(neighbor, None, b"")
         return neighbor
 
-    def _evict(self) -> None:
-        """Forget the one that was silent for longest. Flows keep their entry, and go on."""
-        oldest = min(self._table.values(), key=lambda n: n.seen)
-        if oldest.alarm is not None:
-            oldest.alarm.cancel()
-            oldest.alarm = None
-        self._stack.stats.drop_neighbor_unresolved += len(oldest.pending)
-        oldest.pending.clear()
-        del self._table[oldest.address]
+    def _evict(self, neighbor: Neighbor) -> None:
+        """Forget one. Flows keep their entry, and go on."""
+        if neighbor.alarm is not None:
+            neighbor.alarm.cancel()
+            neighbor.alarm = None
+        self._stack.stats.drop_neighbor_unresolved += len(neighbor.pending)
+        neighbor.pending.clear()
+        self._forget(neighbor)
         self._stack.stats.neighbor_evicted += 1
+
+    def _forget(self, neighbor: Neighbor) -> None:
+        del self._table[neighbor.address]
+        self._shares.remove(neighbor)
 
     def send(self, neighbor: Neighbor, frame: Frame, length: int) -> None:
         """Send a frame whose first part begins with an Ethernet header; its destination is filled in here."""
@@ -132,7 +180,7 @@ class Neighbors:
         stack.stats.drop_neighbor_unresolved += len(neighbor.pending)
         neighbor.pending.clear()
         if neighbor.mac is None and self._table.get(neighbor.address) is neighbor:
-            del self._table[neighbor.address]
+            self._forget(neighbor)
 
     def _release(self, neighbor: Neighbor) -> None:
         assert neighbor.mac is not None

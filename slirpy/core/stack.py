@@ -191,7 +191,10 @@ class IPStack:
         if source == _UNSPECIFIED and header.protocol == ipv4.UDP:
             neighbor = Neighbor(source)  # a guest that asks for an address
         elif self._may_be_guest(source):
-            neighbor = self.neighbors.learn(source, macs[6:], port)
+            learned = self.neighbors.learn(source, macs[6:], port)
+            if learned is None:
+                return  # in another's name
+            neighbor = learned
         else:
             stats.drop_ip_source += 1
             return

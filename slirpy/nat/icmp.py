@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from slirpy.core.demux import Arrival
 from slirpy.core.flows import FlowInfo
+from slirpy.core.shares import Group, Shares
 from slirpy.core.timers import Alarm
 from slirpy.interfaces import FlowRequest, HostNetwork, IcmpReport, IPProtocol, PingPeer
-from slirpy.nat.limits import Evictor
+from slirpy.nat.limits import EXHAUSTED, Descriptors
 from slirpy.nat.reports import REFUSAL_CODES, out_of_time, relay, sent_echo, tell_errno
 from slirpy.nat.routes import Refusal, Router
 from slirpy.tcp.pathmtu import refused_by_icmp, too_big
@@ -47,7 +48,7 @@ class IcmpFlow:
     """A guest's (address, identifier), and the ping socket that stands for it. Owner of that socket."""
 
     __slots__ = ("_alarm", "_nat", "_routes", "_seen", "bytes_in", "bytes_out", "guest", "identifier", "key",
-                 "last_activity", "packets_in", "packets_out", "peer", "started")  # fmt: skip
+                 "last_activity", "packets_in", "packets_out", "peer", "share", "started")  # fmt: skip
 
     def __init__(self, nat: IcmpNat, guest: bytes, identifier: int) -> None:
         now = nat.stack.now
@@ -55,6 +56,7 @@ class IcmpFlow:
         self.guest = guest
         self.identifier = identifier
         self.key = guest + identifier.to_bytes(2, "big")
+        self.share: Group[IcmpFlow] | None = None
         self.peer: PingPeer | None = None
         self.started = self.last_activity = now
         self.bytes_in = self.bytes_out = self.packets_in = self.packets_out = 0
@@ -154,13 +156,17 @@ class IcmpFlow:
 class IcmpNat:
     """Opens, finds and ends echo flows; see :class:`~slirpy.core.icmp.IcmpOpener`."""
 
-    def __init__(self, stack: IPStack, host: HostNetwork, router: Router, udp: UdpNat) -> None:
+    def __init__(
+        self, stack: IPStack, host: HostNetwork, router: Router, udp: UdpNat, descriptors: Descriptors
+    ) -> None:
         self.stack = stack
         self.router = router
         self.flows: dict[bytes, IcmpFlow] = {}
         self._host = host
         self._udp = udp
-        self._evictor = Evictor(self.flows, MAX_FLOWS)
+        self._shares: Shares[IcmpFlow] = Shares(MAX_FLOWS)
+        self._descriptors = descriptors
+        descriptors.share(self._shares, self.remove)
         self._advised = False
 
     def input_echo(self, arrival: Arrival, identifier: int, sequence: int, payload: memoryview) -> None:
@@ -206,18 +212,21 @@ class IcmpNat:
     def _open(self, arrival: Arrival, identifier: int) -> IcmpFlow | None:
         """A new flow with its socket; None, with the guest told, if the system gives none."""
         stack = self.stack
-        victim = self._evictor.victim()
+        victim = self._shares.victim()
         if victim is not None:
             stack.stats.icmp_flows_evicted += 1
             self.remove(victim)
         flow = IcmpFlow(self, arrival.header.source, identifier)
         peer = self._host.open_ping(flow)
+        if peer in EXHAUSTED and self._descriptors.make_room(arrival.port, stack.now):
+            peer = self._host.open_ping(flow)
         if isinstance(peer, int):
             flow.close()
             self._refused(arrival, peer)
             return None
         flow.peer = peer
         self.flows[flow.key] = flow
+        self._shares.add(flow, arrival.port, flow.guest)
         stack.stats.icmp_flows += 1
         return flow
 
@@ -258,5 +267,6 @@ class IcmpNat:
     def remove(self, flow: IcmpFlow) -> None:
         """End a flow; a line of history stays."""
         if self.flows.pop(flow.key, None) is not None:
+            self._shares.remove(flow)
             self.stack.closed_flows.append(flow.info(self.stack.now, "CLOSED"))
         flow.close()

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 
 from slirpy.core.demux import Arrival
 from slirpy.core.flows import FlowInfo, ending
+from slirpy.core.shares import OUTSIDE, Group, Shares
 from slirpy.core.stack import IPStack
 from slirpy.core.tcpflow import TcpFlow
 from slirpy.interfaces import FlowRequest, HostNetwork, IPProtocol, StreamPeer
-from slirpy.nat.limits import Evictor
+from slirpy.nat.limits import EXHAUSTED, Descriptors
 from slirpy.nat.routes import Refusal, Route, Router
 from slirpy.tcp import Connection, Segment, Settings
 from slirpy.tcp.seq import MASK, seq_gt
@@ -41,6 +42,14 @@ READ_SIZE = 1 << 16
 READS = 16
 """Reads for one flow in one flush."""
 MAX_FLOWS = 32768
+"""Connections that both ends know of."""
+MAX_OPENING = 4096
+"""Connections that one end has yet to answer; a flood of them does not touch those that are open."""
+MAX_TIME_WAIT = 8192
+"""Connections that are over, and whose last segments may come again."""
+FIRST_WINDOW = 1 << 17
+"""Bytes from the guest that are kept for a far side that has not taken any. Each time that it has taken all there was
+this doubles, to ``Settings.rcv_buffer``."""
 MAX_BURST = 65535 - 40 - 12
 """Most payload in one IPv4 packet beside headers and timestamps."""
 _MAY_READ = (ESTABLISHED, CLOSE_WAIT)
@@ -58,14 +67,17 @@ _UNREACHABLE = {
 class NatTcpFlow(TcpFlow):
     """One connection; also the :class:`~slirpy.interfaces.StreamOwner` of its peer."""
 
-    __slots__ = ("_arrival", "_nat", "_syn", "connecting", "inbound", "peer", "peer_error", "read_ready", "shut",
-                 "write_blocked")  # fmt: skip
+    __slots__ = ("_arrival", "_nat", "_syn", "connecting", "counted", "inbound", "peer", "peer_error", "read_ready",
+                 "share", "shut", "write_blocked")  # fmt: skip
 
     def __init__(self, nat: TcpNat, key: bytes, neighbor: Neighbor, conn: Connection, *, inbound: bool) -> None:
         super().__init__(nat.stack, key, neighbor, conn)
         self._nat = nat
         self._arrival: Arrival | None = None  # the SYN, while it may still have to be refused
         self._syn: Segment | None = None
+        self.share: Group[NatTcpFlow] | None = None
+        self.counted = nat.opening
+        """Where it is counted: among those that open, are open, or are over."""
         self.peer: StreamPeer | None = None
         self.inbound = inbound
         self.connecting = not inbound
@@ -158,6 +170,8 @@ class NatTcpFlow(TcpFlow):
                 conn.consume(taken)
             if conn.rcv_pending:
                 self.write_blocked = True
+            elif conn.rcv_limit < conn.settings.rcv_buffer and conn.wscale_ok:
+                conn.rcv_limit *= 2
 
     def _from_peer(self) -> None:
         conn = self.conn
@@ -202,6 +216,8 @@ class NatTcpFlow(TcpFlow):
     def _closed(self) -> None:
         """Let go of the peer once it has everything, and of the flow once the connection is closed."""
         conn = self.conn
+        if conn.state is TIME_WAIT and self.counted is not self._nat.over:
+            self._nat.count(self, self._nat.over)
         if conn.error:
             self._abort_peer()
         elif conn.rcv_pending:
@@ -228,6 +244,7 @@ class NatTcpFlow(TcpFlow):
         super().input(seg, arrival)
         if opening and conn.state in SYNCHRONIZED:
             conn.settings = self._nat.settings(arrival.port)  # where the guest is may be news
+            self._nat.count(self, self._nat.open)
 
     def info(self, now: int, end: str | None = None) -> FlowInfo:
         """What is known of this flow; ``end`` tells how it ended, if it has."""
@@ -262,12 +279,17 @@ def _newer_timestamp(conn: Connection, seg: Segment) -> bool:
 class TcpNat:
     """Opens, finds and ends TCP flows."""
 
-    def __init__(self, stack: IPStack, host: HostNetwork, router: Router) -> None:
+    def __init__(self, stack: IPStack, host: HostNetwork, router: Router, descriptors: Descriptors) -> None:
         self.stack = stack
         self.host = host
         self._router = router
         self._secret = stack.random.randbytes(16)
-        self._evictor: Evictor[TcpFlow] = Evictor(stack.tcp_flows, MAX_FLOWS)
+        self.opening: Shares[NatTcpFlow] = Shares(MAX_OPENING)
+        self.open: Shares[NatTcpFlow] = Shares(MAX_FLOWS)
+        self.over: Shares[NatTcpFlow] = Shares(MAX_TIME_WAIT)
+        self._descriptors = descriptors
+        descriptors.share(self.opening, self.evict)
+        descriptors.share(self.open, self.evict)
         self._settings: dict[tuple[int, int], Settings] = {}
 
     # ------------------------------------------------------------------------------------- outward
@@ -286,14 +308,24 @@ class TcpNat:
                 self._refuse_route(arrival, key, seg, route)
                 return
             target = route
-        flow = self._new_flow(key, arrival.neighbor, arrival.port, inbound=False)
+        flow = self._new_flow(key, arrival.neighbor, arrival.port)
         flow.conn.listen(stack.now)
+        flow.conn.rcv_limit = min(flow.conn.rcv_limit, FIRST_WINDOW)
         flow.input(seg, arrival)
         flow.hold(arrival, seg)
         if service is not None:
             flow.peer = service(flow, request)
         elif target is not None:
-            flow.peer = self.host.connect_tcp(target.address, target.port, flow)
+            flow.peer = self._connect(flow, target, arrival.port)
+
+    def _connect(self, flow: NatTcpFlow, target: Route, port: LinkPort) -> StreamPeer:
+        peer = self.host.connect_tcp(target.address, target.port, flow)
+        if flow.peer_error in EXHAUSTED and self._descriptors.make_room(port, self.stack.now):
+            flow.peer_error = 0
+            peer = self.host.connect_tcp(target.address, target.port, flow)
+        if flow.peer_error in EXHAUSTED:
+            self.stack.stats.tcp_flows_no_socket += 1
+        return peer
 
     def _refuse_route(self, arrival: Arrival, key: bytes, seg: Segment, refusal: Refusal) -> None:
         stack = self.stack
@@ -334,33 +366,53 @@ class TcpNat:
         source = self._router.source_seen(address)
         prefix = guest + source + guest_port.to_bytes(2, "big")
         key = prefix + port.to_bytes(2, "big")
-        while (
-            not port or key in stack.tcp_flows
-        ):  # two hosts' loopbacks look alike to the guest
+        while not port or key in stack.tcp_flows:  # two hosts' loopbacks look alike to the guest
             port = stack.random.randrange(1024, 65536)
             key = prefix + port.to_bytes(2, "big")
         neighbor = stack.neighbors.get(guest)
         link_port = neighbor.port or (stack.ports[0] if len(stack.ports) == 1 else None)
-        flow = self._new_flow(key, neighbor, link_port, inbound=True)
+        flow = self._new_flow(key, neighbor, link_port, address)
         flow.peer = peer
         flow.conn.connect(stack.now)
+        flow.conn.rcv_limit = min(flow.conn.rcv_limit, FIRST_WINDOW)
         flow.mark()
         return flow
 
     # ---------------------------------------------------------------------------------------- both
 
-    def _new_flow(self, key: bytes, neighbor: Neighbor, port: LinkPort | None, *, inbound: bool) -> NatTcpFlow:
+    def _new_flow(
+        self, key: bytes, neighbor: Neighbor, port: LinkPort | None, outside: bytes | None = None
+    ) -> NatTcpFlow:
+        """``outside`` is the address of who connects from there."""
         stack = self.stack
-        victim = self._evictor.victim()
-        if victim is not None:
-            stack.stats.tcp_flows_evicted += 1
-            self.evict(victim)
+        self._make_room(self.opening)
         iss, ts_offset = self._initial_numbers(key)
         conn = Connection(self.settings(port), iss, ts_offset=ts_offset, stats=stack.stats)
-        flow = NatTcpFlow(self, key, neighbor, conn, inbound=inbound)
+        flow = NatTcpFlow(self, key, neighbor, conn, inbound=outside is not None)
         stack.tcp_flows[key] = flow
+        if outside is None:
+            self.opening.add(flow, port, key[:4])
+        else:
+            self.opening.add(flow, OUTSIDE, outside)
         stack.stats.tcp_flows += 1
         return flow
+
+    def _make_room(self, shares: Shares[NatTcpFlow]) -> None:
+        victim = shares.victim()
+        if victim is not None:
+            self.stack.stats.tcp_flows_evicted += 1
+            self.evict(victim)
+
+    def count(self, flow: NatTcpFlow, shares: Shares[NatTcpFlow]) -> None:
+        """A flow belongs to another of the three kinds now."""
+        share = flow.share
+        if share is None:
+            return
+        party, who = share.party.name, share.who
+        flow.counted.remove(flow)
+        self._make_room(shares)
+        flow.counted = shares
+        shares.add(flow, party, who)
 
     def _initial_numbers(self, key: bytes) -> tuple[int, int]:
         """ISS and start of the timestamps for a connection, unpredictable to all but its ends.
@@ -394,5 +446,7 @@ class TcpNat:
         stack = self.stack
         if stack.tcp_flows.get(flow.key) is flow:
             del stack.tcp_flows[flow.key]
+            if isinstance(flow, NatTcpFlow):
+                flow.counted.remove(flow)
             stack.closed_flows.append(flow.info(stack.now, ending(flow.conn.error)))
         flow.release()

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 
 from slirpy.core.demux import Arrival
 from slirpy.core.flows import FlowInfo
+from slirpy.core.shares import OUTSIDE, Group, Shares
 from slirpy.core.timers import Alarm
 from slirpy.core.udppath import UdpPath
 from slirpy.interfaces import DatagramPeer, FlowRequest, HostNetwork, IcmpReport, IPProtocol
-from slirpy.nat.limits import Evictor
+from slirpy.nat.limits import Descriptors
 from slirpy.nat.reports import REFUSAL_CODES, out_of_time, relay, sent_udp, tell_errno
 from slirpy.nat.routes import Refusal, Route, Router
 from slirpy.wire import icmp, ipv4
 
 if TYPE_CHECKING:
+    from slirpy.core.port import LinkPort
     from slirpy.core.stack import IPStack
 
 __all__ = ["UdpFlow", "UdpNat"]
@@ -28,6 +30,9 @@ __all__ = ["UdpFlow", "UdpNat"]
 SECOND = 1_000_000_000
 IDLE_TIMEOUT = 240 * SECOND
 """RFC 4787, REQ-5, asks for two minutes at least."""
+DNS_TIMEOUT = 10 * SECOND
+"""The same for who has asked DNS servers only, and was answered: resolvers use a port once."""
+DNS_PORT = 53
 MAX_FLOWS = 4096
 """Each costs a descriptor of the host's."""
 MAX_PATHS = 64
@@ -40,8 +45,8 @@ class UdpFlow:
     """A guest's (address, port), and the socket that stands for it. Owner of that socket."""
 
     __slots__ = ("_alarm", "_came", "_nat", "_paths", "_seen", "_targets", "_waiting", "bytes_in", "bytes_out",
-                 "dirty", "guest", "guest_port", "inbound", "key", "last_activity", "packets_in", "packets_out",
-                 "path", "peer", "pending", "started")  # fmt: skip
+                 "dirty", "dns_only", "guest", "guest_port", "inbound", "key", "last_activity", "packets_in",
+                 "packets_out", "path", "peer", "pending", "share", "started")  # fmt: skip
 
     def __init__(self, nat: UdpNat, guest: bytes, guest_port: int, *, inbound: bool = False) -> None:
         now = nat.stack.now
@@ -50,7 +55,10 @@ class UdpFlow:
         self.guest_port = guest_port
         self.key = guest + guest_port.to_bytes(2, "big")
         self.inbound = inbound
+        self.share: Group[UdpFlow] | None = None
         self.peer: DatagramPeer | None = None
+        self.dns_only = True
+        """Whether it has sent to nobody but DNS servers."""
         self.started = self.last_activity = now
         self.bytes_in = self.bytes_out = self.packets_in = self.packets_out = 0
         # By what the guest calls it: the socket to use (None: our own) and the real address and port.
@@ -69,11 +77,15 @@ class UdpFlow:
         self._alarm.set(now + IDLE_TIMEOUT)
 
     def _check_idle(self) -> None:
-        idle_at = self.last_activity + IDLE_TIMEOUT
+        idle_at = self.last_activity + (DNS_TIMEOUT if self._is_answered() else IDLE_TIMEOUT)
         if self._nat.stack.now >= idle_at:
             self._nat.remove(self)
         else:
             self._alarm.set(idle_at)
+
+    def _is_answered(self) -> bool:
+        """Whether this was a resolver's, which has all its answers."""
+        return self.dns_only and self.packets_out >= self.packets_in
 
     def send(self, arrival: Arrival, destination_port: int, payload: memoryview) -> None:
         """Carry a guest's datagram on."""
@@ -190,6 +202,7 @@ class UdpFlow:
                 del self._seen[address, port]
         self._forget_paths()
         self._targets[seen] = target
+        self.dns_only = self.dns_only and seen[1] == DNS_PORT
 
     def datagram(self, payload: bytes, address: bytes, port: int) -> None:
         """The host's socket has received something for the guest."""
@@ -220,6 +233,8 @@ class UdpFlow:
         self.packets_out += len(payloads)
         self.bytes_out += sum(map(len, payloads))
         stack.send_datagrams(*self._came, self.guest, self.guest_port, payloads)
+        if self.dns_only and self._is_answered():
+            self._alarm.set(stack.now + DNS_TIMEOUT)
 
     def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
         """An earlier datagram was refused: here, on its way, or where it went."""
@@ -268,12 +283,14 @@ class UdpFlow:
 class UdpNat:
     """Opens, finds and ends UDP flows."""
 
-    def __init__(self, stack: IPStack, host: HostNetwork, router: Router) -> None:
+    def __init__(self, stack: IPStack, host: HostNetwork, router: Router, descriptors: Descriptors) -> None:
         self.stack = stack
         self.router = router
         self.flows: dict[bytes, UdpFlow] = {}
         self._host = host
-        self._evictor = Evictor(self.flows, MAX_FLOWS)
+        self._shares: Shares[UdpFlow] = Shares(MAX_FLOWS)
+        self._descriptors = descriptors
+        descriptors.share(self._shares, self.remove)
 
     def input_udp(self, arrival: Arrival, source_port: int, destination_port: int, payload: memoryview) -> None:
         """A guest's datagram that no service takes."""
@@ -285,23 +302,28 @@ class UdpNat:
             route = self.route(arrival, source_port, destination)
             if route is None:
                 return
-            flow = self.open(source, source_port)
+            flow = self.open(source, source_port, arrival.port)
             flow.lead(destination, route)
         flow.send(arrival, destination_port, payload)
 
-    def open(self, guest: bytes, port: int, *, inbound: bool = False) -> UdpFlow:
-        """A new flow; its socket is opened when the guest first sends."""
-        victim = self._evictor.victim()
+    def open(self, guest: bytes, port: int, link: LinkPort | None) -> UdpFlow:
+        """A new flow; its socket is opened when the guest first sends. ``link`` is None if it begins outside."""
+        victim = self._shares.victim()
         if victim is not None:
             self.stack.stats.udp_flows_evicted += 1
             self.remove(victim)
-        flow = self.flows[guest + port.to_bytes(2, "big")] = UdpFlow(self, guest, port, inbound=inbound)
+        flow = self.flows[guest + port.to_bytes(2, "big")] = UdpFlow(self, guest, port, inbound=link is None)
+        self._shares.add(flow, OUTSIDE if link is None else link, guest)
         self.stack.stats.udp_flows += 1
         return flow
 
     def open_socket(self, flow: UdpFlow) -> DatagramPeer | None:
         """Give a flow a socket of its own; None, counted, if the system has none."""
         flow.peer = self._host.open_udp(flow)
+        if flow.peer is None and flow.share is not None:
+            party = flow.share.party.name
+            if self._descriptors.make_room(party, self.stack.now) and flow.share is not None:
+                flow.peer = self._host.open_udp(flow)
         if flow.peer is None:
             self.stack.stats.drop_udp_no_socket += 1
         return flow.peer
@@ -312,7 +334,7 @@ class UdpNat:
         """A datagram from outside, through the socket of a forward."""
         flow = self.flows.get(guest + guest_port.to_bytes(2, "big"))
         if flow is None:
-            flow = self.open(guest, guest_port, inbound=True)
+            flow = self.open(guest, guest_port, None)
         flow.forwarded(via, payload, address, port)
 
     def forward_error(self, guest: bytes, guest_port: int, error: int, report: IcmpReport | None) -> None:
@@ -361,5 +383,6 @@ class UdpNat:
     def remove(self, flow: UdpFlow) -> None:
         """End a flow; a line of history stays."""
         if self.flows.pop(flow.key, None) is not None:
+            self._shares.remove(flow)
             self.stack.closed_flows.append(flow.info(self.stack.now, "CLOSED"))
         flow.close()

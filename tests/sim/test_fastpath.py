@@ -55,7 +55,19 @@ def plain(value: object) -> object:
     return value
 
 
-_OBJECTS = {"stats", "settings", "stack", "neighbor", "peer", "_nat", "_arrival", "_alarm", "conn"}
+_OBJECTS = {
+    "stats",
+    "settings",
+    "stack",
+    "neighbor",
+    "peer",
+    "_nat",
+    "_arrival",
+    "_alarm",
+    "conn",
+    "share",
+    "counted",
+}
 
 
 def flow_state(flow: Any) -> dict[str, object]:

@@ -14,33 +14,6 @@ from slirpy.host.sim import Remote, Sink, Source
 from slirpy.interfaces import LinkFeatures
 from slirpy.nat import tcp as tcp_module
 from slirpy.nat import udp as udp_module
-from slirpy.nat.limits import BATCH, Evictor
-
-
-class Thing:
-    def __init__(self, last_activity: int) -> None:
-        self.last_activity = last_activity
-
-
-@pytest.mark.parametrize("count", [1, 2, 10, BATCH, 3 * BATCH + 1])
-def test_evictor_names_the_longest_idle(count: int) -> None:
-    random = Random(count)
-    table = {bytes((n >> 8, n & 255)): Thing(random.randrange(1000)) for n in range(count)}
-    evictor = Evictor(table, count)
-    for now in range(1000, 1000 + 3 * count):
-        victim = evictor.victim()
-        assert victim is not None
-        assert victim.last_activity == min(t.last_activity for t in table.values())
-        key = next(k for k, t in table.items() if t is victim)
-        del table[key]
-        if random.random() < 0.3:
-            random.choice(list(table.values()) or [Thing(0)]).last_activity = now
-        table[random.randbytes(8)] = Thing(now)
-
-
-def test_evictor_leaves_room_alone() -> None:
-    table = {b"a": Thing(1)}
-    assert Evictor(table, 2).victim() is None
 
 
 def test_tcp_flows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +28,7 @@ def test_tcp_flows(monkeypatch: pytest.MonkeyPatch) -> None:
     net.run(1)
     peers[0].take()
     fifth = Peer(net, sport=50000)
-    fifth.send(SYN, opts=options())
+    fifth.open()
     (reset,) = [f.data.data for f in net.take()]
     assert (reset.dport, reset.flags & RST) == (40001, RST)
     net.run(0.05)
@@ -66,7 +39,7 @@ def test_tcp_flows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_half_open_flood(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcp_module, "MAX_FLOWS", 100)
+    monkeypatch.setattr(tcp_module, "MAX_OPENING", 100)
     net = Net()
     net.host.black_hole(WORLD)
     for n in range(3000):
@@ -204,7 +177,7 @@ def test_order_is_kept_over_short_counts() -> None:
 
 
 def test_ended_connections_are_not_kept_by_a_blocked_link(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcp_module, "MAX_FLOWS", 10)
+    monkeypatch.setattr(tcp_module, "MAX_OPENING", 10)
     net = Net()
     net.host.serve_tcp(WORLD, 80)
     net.wire.room = 0

@@ -227,7 +227,7 @@ def test_idle_for_a_minute(net: Net) -> None:
 
 
 def test_the_oldest_idle_flow_goes(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
-    net.stack._ping._evictor._limit = 3
+    net.stack._ping._shares.limit = 3
     for ident in (1, 2, 3):
         net.send(ping(ident=ident))
         net.run(1)
@@ -242,7 +242,7 @@ def test_the_oldest_idle_flow_goes(net: Net, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_may_not_be_pushes_no_flow_out(net: Net) -> None:
-    net.stack._ping._evictor._limit = 1
+    net.stack._ping._shares.limit = 1
     net.send(ping(ident=1), ping(ident=2, to=ip("10.0.2.99")), ping(ident=3, to=ip("127.0.0.1")))
     assert [flow.guest[1] for flow in net.stack.flows()] == [1]
 
