@@ -17,8 +17,10 @@ SECOND = 1_000_000_000
 DEFAULT_BLOCK = 512
 BLOCK_MIN, BLOCK_MAX = 8, 65464
 WINDOW_MAX = 65535
-WINDOW_ROOM, FRAME_COST = 212_992, 800
-"""Bytes that a socket of Linux has room for unless it asks for more, and what a frame takes there beside its own."""
+SOCKET_ROOM = 212_992 * 9 // 10
+"""Bytes that a socket of Linux has room for unless it asks for more, less what we may be wrong by."""
+FRAME_HEAD, FRAME_TAIL = 256, 426
+"""What Linux takes for a frame beside its payload: this, and a buffer of a power of two that has room for that too."""
 TSIZE_MAX = (1 << 63) - 1
 
 
@@ -42,6 +44,13 @@ def _number(text: str | None, low: int, high: int) -> int | None:
         return None
     number = int(text)
     return number if low <= number <= high else None
+
+
+def _room(length: int, largest: int) -> int:
+    """Bytes that a datagram takes in a socket of Linux: ``length`` with its UDP header, ``largest`` in a packet."""
+    fragment = min(length, largest & ~7) if length > largest else length
+    buffer = 1 << (fragment + FRAME_TAIL - 1).bit_length()
+    return -(-length // fragment) * (FRAME_HEAD + buffer)
 
 
 def negotiate(options: Mapping[str, str], *, mtu: int, size: int | None, write: bool) -> Terms:
@@ -70,8 +79,8 @@ def negotiate(options: Mapping[str, str], *, mtu: int, size: int | None, write: 
             accepted["tsize"] = str(size)
     window = _number(options.get("windowsize"), 1, WINDOW_MAX)
     if window is not None:
-        frames = -(-(block + 12) // ((mtu - 20) & ~7))  # UDP's header and ours are in the first of them
-        window = max(1, min(window, WINDOW_ROOM // (block + frames * FRAME_COST)))
+        # As long as there is any room left, Linux takes one more.
+        window = min(window, 1 + SOCKET_ROOM // _room(block + 12, mtu - 20))
         accepted["windowsize"] = str(window)
     return Terms(
         block,
