@@ -20,7 +20,7 @@ WINDOW_MAX = 65535
 SOCKET_ROOM = 212_992 * 9 // 10
 """Bytes that a socket of Linux has room for unless it asks for more, less what we may be wrong by."""
 FRAME_HEAD, FRAME_TAIL = 256, 426
-"""What Linux takes for a frame beside its payload: this, and a buffer of a power of two that has room for that too."""
+"""What Linux takes for a frame: the one, and a buffer of a power of two with room for payload and the other."""
 TSIZE_MAX = (1 << 63) - 1
 
 
