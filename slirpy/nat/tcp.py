@@ -47,9 +47,11 @@ MAX_OPENING = 4096
 """Connections that one end has yet to answer; a flood of them does not touch those that are open."""
 MAX_TIME_WAIT = 8192
 """Connections that are over, and whose last segments may come again."""
-FIRST_WINDOW = 1 << 17
-"""Bytes from the guest that are kept for a far side that has not taken any. Each time that it has taken all there was
-this doubles, to ``Settings.rcv_buffer``."""
+FIRST_WINDOW = 1 << 16
+"""Bytes from the guest that are kept for a far side that has not taken so many yet. From there the window grows with
+what it takes, to ``Settings.rcv_buffer``."""
+WIDE_BYTES = 256 << 20
+"""What the windows that have grown may come to, of all connections; beyond that they grow less far."""
 MAX_BURST = 65535 - 40 - 12
 """Most payload in one IPv4 packet beside headers and timestamps."""
 _MAY_READ = (ESTABLISHED, CLOSE_WAIT)
@@ -68,7 +70,7 @@ class NatTcpFlow(TcpFlow):
     """One connection; also the :class:`~slirpy.interfaces.StreamOwner` of its peer."""
 
     __slots__ = ("_arrival", "_nat", "_syn", "connecting", "counted", "inbound", "peer", "peer_error", "read_ready",
-                 "share", "shut", "write_blocked")  # fmt: skip
+                 "share", "shut", "wide", "write_blocked")  # fmt: skip
 
     def __init__(self, nat: TcpNat, key: bytes, neighbor: Neighbor, conn: Connection, *, inbound: bool) -> None:
         super().__init__(nat.stack, key, neighbor, conn)
@@ -84,6 +86,8 @@ class NatTcpFlow(TcpFlow):
         self.peer_error = 0
         self.read_ready = inbound
         self.write_blocked = False
+        self.wide = False
+        """Its window has grown."""
         self.shut = False
         """The guest's end of data has been passed on."""
 
@@ -170,8 +174,12 @@ class NatTcpFlow(TcpFlow):
                 conn.consume(taken)
             if conn.rcv_pending:
                 self.write_blocked = True
-            elif conn.rcv_limit < conn.settings.rcv_buffer and conn.wscale_ok:
-                conn.rcv_limit *= 2
+            elif (
+                conn.rcv_limit < conn.settings.rcv_buffer
+                and conn.wscale_ok
+                and 2 * self.bytes_in >= FIRST_WINDOW
+            ):
+                self._nat.widen(self, taken)
 
     def _from_peer(self) -> None:
         conn = self.conn
@@ -287,6 +295,7 @@ class TcpNat:
         self.opening: Shares[NatTcpFlow] = Shares(MAX_OPENING)
         self.open: Shares[NatTcpFlow] = Shares(MAX_FLOWS)
         self.over: Shares[NatTcpFlow] = Shares(MAX_TIME_WAIT)
+        self._wide = 0
         self._descriptors = descriptors
         descriptors.share(self.opening, self.evict)
         descriptors.share(self.open, self.evict)
@@ -414,6 +423,15 @@ class TcpNat:
         flow.counted = shares
         shares.add(flow, party, who)
 
+    def widen(self, flow: NatTcpFlow, taken: int) -> None:
+        """The far side has taken everything, ``taken`` bytes at last: the guest may send further ahead of it."""
+        if not flow.wide:
+            flow.wide = True
+            self._wide += 1
+        conn = flow.conn
+        most = min(conn.settings.rcv_buffer, WIDE_BYTES // self._wide)
+        conn.rcv_limit = max(conn.rcv_limit, min(conn.rcv_limit + taken, most))
+
     def _initial_numbers(self, key: bytes) -> tuple[int, int]:
         """ISS and start of the timestamps for a connection, unpredictable to all but its ends.
 
@@ -448,5 +466,6 @@ class TcpNat:
             del stack.tcp_flows[flow.key]
             if isinstance(flow, NatTcpFlow):
                 flow.counted.remove(flow)
+                self._wide -= flow.wide
             stack.closed_flows.append(flow.info(stack.now, ending(flow.conn.error)))
         flow.release()

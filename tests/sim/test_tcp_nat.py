@@ -415,7 +415,7 @@ def test_a_slow_far_end_closes_the_window_and_nothing_is_lost() -> None:
         if not room:
             if far.paused:
                 held = sent
-                assert 1_000_000 < held < 2_000_000  # what we keep beside what the host's socket keeps
+                assert 400_000 < held < 2_000_000  # what we keep beside what the host's socket keeps
                 assert len(net.stack.flows()) == 1
             far.paused = False
             net.run(0.05)
