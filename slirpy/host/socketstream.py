@@ -48,6 +48,17 @@ def tune(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 
 
+def _met_itself(sock: socket.socket) -> bool:
+    """Whether the port that the system chose for a socket is the one that it was to connect to, at the same address.
+
+    TCP makes a connection of that (RFC 9293, figure 8), to a port at which nobody listens.
+    """
+    try:
+        return bool(sock.getsockname() == sock.getpeername())
+    except OSError:
+        return False  # reset already, which will be told
+
+
 class SocketStream:
     """A :class:`~slirpy.interfaces.StreamPeer` on a TCP socket."""
 
@@ -177,16 +188,19 @@ class SocketStream:
 
     def _connected(self, error: int) -> None:
         """The outcome of connecting is known."""
-        owner = self._owner
-        if owner is None:
+        owner, sock = self._owner, self._sock
+        if owner is None or sock is None:
             return
+        if not error and _met_itself(sock):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOTHING)  # let nothing be left of it
+            error = errno.ECONNREFUSED
         if error:
             self._fail(OSError(error, ""))
             return
         self._connecting = False
         self._watch(READ | HANGUP)
-        if self._shut and self._sock is not None:
-            self._shut_down(self._sock)
+        if self._shut:
+            self._shut_down(sock)
         owner.connected()
         if self._wants_room and self._sock is not None:
             owner.writable()

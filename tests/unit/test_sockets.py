@@ -10,6 +10,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -241,4 +242,30 @@ def test_a_refused_datagram_is_told_once_and_does_not_take_the_next_one_along() 
         pass
     assert errors == [errno.ECONNREFUSED] * 2
     assert poller.poll(0) == 0, "the error must not be reported again and again"
+    host.close()
+
+
+class SamePort:
+    """Where sockets go out from: the port that they are to connect to, as the system may choose it by chance."""
+
+    def __init__(self, port: int) -> None:
+        self.place = "127.0.0.1", port
+
+    def bind(self, sock: socket.socket, destination: bytes) -> None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(self.place)
+
+
+def test_a_socket_that_meets_itself_is_refused(poller: SelectorPoller) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    source: Any = SamePort(port)
+    host = SocketHost(poller, source)
+    for _ in range(3):  # nothing is left of it either
+        owner = Owner()
+        host.connect_tcp(LOOPBACK, port, owner)
+        while not (owner.errors or owner.calls):
+            poller.poll(1)
+        assert (owner.errors, owner.calls) == ([errno.ECONNREFUSED], [])
     host.close()
