@@ -35,14 +35,23 @@ MF = 0x2000
 
 
 def pieces(
-    whole: bytes, cuts: list[int], *, destination: bytes = WORLD, ident: int = 77, proto: int = 17
+    whole: bytes,
+    cuts: list[int],
+    *,
+    source: bytes = GUEST,
+    destination: bytes = WORLD,
+    ident: int = 77,
+    proto: int = 17,
 ) -> list[bytes]:
     """Fragments of an IP payload, cut at multiples of eight."""
     edges = [0, *[cut * 8 for cut in cuts], len(whole)]
     out = []
     for start, end in itertools.pairwise(edges):
         more = MF if end < len(whole) else 0
-        packet = ipv4(proto, whole[start:end], destination=destination, ident=ident, fragment=start // 8 | more)
+        fragment = start // 8 | more
+        packet = ipv4(
+            proto, whole[start:end], source=source, destination=destination, ident=ident, fragment=fragment
+        )
         out.append(eth(packet))
     return out
 
@@ -376,6 +385,7 @@ def test_fragments_of_two_links_are_not_put_together() -> None:
     wire = net.attach()
     first, second = pieces(udp_segment(bytes(120), 5000, 9), [8])
     net.send(first)
+    net.run(5)  # or it would not be believed at all
     net.send(second[:6] + OTHER_MAC + second[12:], wire=wire)  # another guest, in the name of the first
     assert carried(net) == []
     assert held(net) == 2
@@ -389,7 +399,7 @@ def test_a_flood_pushes_out_nobody_else_s(monkeypatch: pytest.MonkeyPatch) -> No
     net = Net()
     wire = net.attach()
     net.send(arp(2, sender=OTHER, sender_mac=OTHER_MAC, to=GATEWAY_MAC), wire=wire)
-    first, second = pieces(udp_segment(b"other" * 20, 5000, 9), [8])
+    first, second = pieces(udp_segment(b"other" * 20, 5000, 9, OTHER), [8], source=OTHER)
     as_other = [frame[:6] + OTHER_MAC + frame[12:] for frame in (first, second)]
     net.send(as_other[0], wire=wire)
     for ident in range(200, 400):
@@ -398,7 +408,8 @@ def test_a_flood_pushes_out_nobody_else_s(monkeypatch: pytest.MonkeyPatch) -> No
     assert carried(net) == [b"other" * 20]
     # And when both hold much, it goes by who holds more.
     for ident in range(200, 300):
-        net.send(eth(ipv4(17, bytes(1000), ident=ident, fragment=MF), source=OTHER_MAC), wire=wire)
+        flood = ipv4(17, bytes(1000), source=OTHER, ident=ident, fragment=MF)
+        net.send(eth(flood, source=OTHER_MAC), wire=wire)
         assert net.stack._fragments._cost <= 60_000
     shares = [share.cost for share in net.stack._fragments._shares.values()]
     assert len(shares) == 2

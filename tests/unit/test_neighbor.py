@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 import pytest
-from harness import ACK, GUEST, GUEST_MAC, RST, SYN, WORLD, Net, Peer, arp, config, echo, ip, options
+from harness import (
+    ACK,
+    GATEWAY_MAC,
+    GUEST,
+    GUEST_MAC,
+    RST,
+    SYN,
+    WORLD,
+    Net,
+    Peer,
+    arp,
+    config,
+    echo,
+    ip,
+    options,
+)
 
 from slirpy.core import neighbor as module
 
@@ -107,3 +122,65 @@ def test_no_packet_is_sent_to_nobody() -> None:
     net.silence()
     assert net.stats.drop_ip_source == 3
     assert net.calls("connect_tcp") == []
+
+
+# ------------------------------------------------------------------------- an address behind two links
+
+
+def who_is(net: Net) -> bytes | None:
+    return net.stack.neighbors.get(GUEST).mac
+
+
+def test_an_address_in_use_is_not_believed_from_another_link() -> None:
+    net = Net()
+    wire = net.attach()
+    net.know()
+    net.send(arp(2, sender_mac=OTHER_MAC, to=GATEWAY_MAC), wire=wire)
+    net.send(echo(mac=GATEWAY_MAC).replace(GUEST_MAC, OTHER_MAC), wire=wire)
+    assert who_is(net) == GUEST_MAC
+    assert net.stats.drop_neighbor_spoofed == 2
+    assert net.take(wire) == []
+
+
+def test_a_guest_may_move_after_a_silence_and_come_home_at_once() -> None:
+    net = Net()
+    wire = net.attach()
+    net.know()
+    net.run(4)
+    net.send(arp(2, sender_mac=OTHER_MAC, to=GATEWAY_MAC), wire=wire)
+    assert who_is(net) == OTHER_MAC
+    net.send(arp(2, to=GATEWAY_MAC))
+    assert who_is(net) == GUEST_MAC
+    net.send(arp(2, sender_mac=OTHER_MAC, to=GATEWAY_MAC), wire=wire)
+    assert who_is(net) == GUEST_MAC
+    assert net.stats.drop_neighbor_spoofed == 1
+
+
+def test_a_guest_that_has_moved_for_good_has_a_new_home() -> None:
+    net = Net()
+    wire = net.attach()
+    net.know()
+    net.run(4)
+    for _ in range(300):
+        net.send(arp(2, sender_mac=OTHER_MAC, to=GATEWAY_MAC), wire=wire)
+        net.run(2.5)
+    net.send(arp(2, to=GATEWAY_MAC))
+    assert who_is(net) == OTHER_MAC
+    net.stack.detach(net._ports[wire])
+    net.send(arp(2, to=GATEWAY_MAC))
+    assert who_is(net) == GUEST_MAC
+
+
+def test_the_flood_of_one_link_does_not_push_out_the_neighbours_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_NEIGHBORS", 8)
+    net = Net()
+    wire = net.attach()
+    net.know()
+    net.run(60)
+    for host in range(20, 250):
+        net.send(arp(2, sender=ip(f"10.0.2.{host}"), sender_mac=OTHER_MAC), wire=wire)
+    assert GUEST in [neighbor.address for neighbor in net.stack.neighbors.known()]
+    assert len(net.stack.neighbors._table) == 8
+    assert net.stats.neighbor_evicted == 223

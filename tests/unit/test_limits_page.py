@@ -1,0 +1,79 @@
+"""docs/limits.md tells of every bound, and what it tells is so."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+from slirpy import Stats
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "limits.md").read_text()
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in PAGE.splitlines()
+    if line.startswith("| ") and "`" in line
+]
+BOUND = re.compile(r"MAX_[A-Z_]+|[A-Z_]+_MAX|[A-Z_]*LIMIT|[A-Z_]+_MACS")
+NOT_GROWTH = {
+    # Sizes and times of a protocol or of a system, and what bounds the length of one thing that is handled at once.
+    "services.dns_message": {"NAME_MAX", "LABEL_MAX"},
+    "services.dns_cache": {"TTL_MAX", "NEGATIVE_TTL_MAX"},
+    "services.dns_local": {"CHAIN_MAX"},
+    "services.dns_servers": {"SERVERS_MAX", "PENALTY_MAX"},
+    "services.dns_system": {"ADDRESSES_MAX"},
+    "services.tftp_message": {"MAX_REQUEST", "MAX_TEXT"},
+    "services.tftp_options": {"WINDOW_MAX", "TSIZE_MAX"},
+    "services.tftp_paths": {"MAX_NAME", "LINKS_MAX"},
+    "host.unixstream": {"BUSY_MAX"},
+    "host.farstream": {"THROWN_MAX"},
+    "nat.tcp": {"MAX_BURST"},
+    "tcp.options": {"MAX_WSCALE", "MAX_SACK_BLOCKS"},
+    "tcp.output": {"MAX_PIECES", "MAX_PERSIST"},
+    "tcp.rtt": {"MAX_RTO"},
+}
+
+
+def value(source: str) -> object:
+    """What a name of the third column stands for."""
+    module, name = source.rsplit(".", 1)
+    if module[module.rindex(".") + 1].isupper():  # an attribute's default
+        module, kind = module.rsplit(".", 1)
+        return getattr(getattr(importlib.import_module(f"slirpy.{module}"), kind)(), name)
+    return getattr(importlib.import_module(f"slirpy.{module}"), name)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[2].strip("`"))
+def test_a_row(row: list[str]) -> None:
+    _, most, source, *counter = row
+    number = value(source.strip("`"))
+    if most.endswith(" s"):
+        assert number == int(most[:-2]) * 1_000_000_000
+    else:
+        assert number == int(most)
+    for name in counter:
+        assert name == "" or name.strip("`") in Stats.describe()
+
+
+def test_there_are_all_of_them() -> None:
+    """A bound that is new in the code must come into the table, or be named above as something else."""
+    told = {row[2].strip("`") for row in ROWS}
+    missing = []
+    for package in ("core", "nat", "services", "tcp", "host", "links"):
+        folder = importlib.import_module(f"slirpy.{package}")
+        for found in pkgutil.iter_modules(folder.__path__):
+            module = importlib.import_module(f"slirpy.{package}.{found.name}")
+            place = f"{package}.{found.name}"
+            source = Path(str(module.__file__)).read_text()
+            known = told | {f"{place}.{other}" for other in NOT_GROWTH.get(place, ())}
+            names = re.findall(r"^([A-Z][A-Z_]*) = ", source, re.MULTILINE)
+            missing += [f"{place}.{n}" for n in names if BOUND.fullmatch(n) and f"{place}.{n}" not in known]
+    assert missing == []
+
+
+def test_counters_that_the_text_names_exist() -> None:
+    for name in re.findall(r"`([a-z]+(?:_[a-z]+)+)`", PAGE):
+        assert name in Stats.describe(), name
