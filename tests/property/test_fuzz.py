@@ -295,15 +295,17 @@ def forget(net: Net) -> None:
 def bounded(net: Net) -> None:
     """Every table is within its bound."""
     stack = net.stack
-    assert len(stack.tcp_flows) <= MAX_FLOWS
+    kinds = stack._tcp.opening, stack._tcp.open, stack._tcp.over
+    assert max(map(len, kinds)) <= MAX_FLOWS
+    assert len(stack.tcp_flows) == sum(map(len, kinds))
     assert len(stack._udp.flows) <= MAX_FLOWS
     assert len(stack._ping.flows) <= MAX_FLOWS
     assert len(stack.neighbors._table) <= neighbor_module.MAX_NEIGHBORS
     assert stack._fragments._cost <= fragments_module.MAX_BYTES
     assert net.timer() <= 3 * 1024
-    assert len(net.port._waiters) <= MAX_FLOWS
+    assert len(net.port._waiters) <= 3 * MAX_FLOWS
     assert len(stack.leases()) <= 256
-    assert len(net.host._open) <= 3 * MAX_FLOWS + 1200  # and DNS queries under way
+    assert len(net.host._open) <= 4 * MAX_FLOWS + 1200  # and DNS queries under way
     for neighbor in stack.neighbors._table.values():
         assert len(neighbor.pending) <= neighbor_module.PENDING_FRAMES
 
@@ -333,7 +335,8 @@ def run(net: Net, guest: Guest, frames: int) -> None:
 
 
 def fuzz(frames: int, checksummed: bool, monkeypatch: pytest.MonkeyPatch) -> Net:
-    monkeypatch.setattr(tcp_module, "MAX_FLOWS", MAX_FLOWS)
+    for name in ("MAX_FLOWS", "MAX_OPENING", "MAX_TIME_WAIT"):
+        monkeypatch.setattr(tcp_module, name, MAX_FLOWS)
     monkeypatch.setattr(udp_module, "MAX_FLOWS", MAX_FLOWS)
     monkeypatch.setattr(icmp_module, "MAX_FLOWS", MAX_FLOWS)
     monkeypatch.setattr(neighbor_module, "MAX_NEIGHBORS", 100)
