@@ -32,6 +32,7 @@ __all__ = ["SocketDatagram", "SocketHost", "SocketListener", "SocketPing", "Sock
 
 _BATCH = 64  # connections taken from one listener before others have their turn
 _BACKLOG = 1024
+_UDP_BUFFER = 1 << 20  # bytes that wait for our next turn; the system may allow less
 _NOBODY = b"\x7f\0\0\1", 0  # who connects to a unix socket has no address
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -214,6 +215,7 @@ class SocketHost:
             if source is not None:
                 source.to_interface(sock)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _UDP_BUFFER)
             hear_errors(sock)
             self._bind(sock, address, port)
             peer = SocketDatagram(self, sock, owner)

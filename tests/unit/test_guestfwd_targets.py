@@ -37,7 +37,13 @@ def serve(driven: Driven, target: Any, port: int = 7, server: str | None = SERVE
 
 def children() -> set[int]:
     """Children of this process, zombies too."""
-    return {int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
+    found: set[int] = set()
+    for path in Path("/proc/self/task").glob("*/children"):
+        try:
+            found.update(map(int, path.read_text().split()))
+        except OSError:
+            pass  # that thread has ended meanwhile
+    return found
 
 
 # ------------------------------------------------------------------------------------------- commands
