@@ -87,7 +87,7 @@ def test_many_ports_at_once(slirpy: User, need: Need, echo: socket.socket) -> No
     program = """
 import select, socket, sys
 gateway = ("10.0.2.2", int(sys.argv[1]))
-socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(150)]  # with three each, fewer than a TAP device queues
+socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(150)]
 waiting = {}
 socks[0].sendto(b"first", gateway)  # the kernel keeps only so much until it knows the gateway's MAC address
 assert socks[0].recv(100) == b"first"
