@@ -394,6 +394,7 @@ def test_hostile_frames(checksummed: bool, monkeypatch: pytest.MonkeyPatch) -> N
     peer = Peer(net, sport=60000)
     net.host.short_sends = net.host.short_recvs = 0.0
     peer.open()
+    net.raw()  # the end of another, where the table is full
     peer.send(ACK | PSH, b"hello")
     net.run(1)
     assert peer.drain() == b"hello"
