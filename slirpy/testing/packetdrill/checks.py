@@ -1,0 +1,197 @@
+"""``%{ assert ... }%``: assertions about the connection, in a small part of Python that can do no harm."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from slirpy.stats import Stats
+from slirpy.tcp import Connection, State
+from slirpy.testing.packetdrill.host import FailureError, Host
+from slirpy.testing.packetdrill.script import Code, ScriptError, UnsupportedError
+
+__all__ = ["CONSTANTS", "NAMES", "check"]
+
+_US = 1_000
+_STATES = {
+    State.ESTABLISHED: 1, State.SYN_SENT: 2, State.SYN_RECEIVED: 3, State.FIN_WAIT_1: 4, State.FIN_WAIT_2: 5,
+    State.TIME_WAIT: 6, State.CLOSED: 7, State.CLOSE_WAIT: 8, State.LAST_ACK: 9, State.LISTEN: 10, State.CLOSING: 11,
+}  # fmt: skip
+CONSTANTS: dict[str, int] = {
+    **{
+        f"TCP_{state.name}".replace("RECEIVED", "RECV").replace("WAIT_", "WAIT"): n
+        for state, n in _STATES.items()
+    },
+    "TCP_CLOSE": 7,
+    "TCPI_OPT_TIMESTAMPS": 1,
+    "TCPI_OPT_SACK": 2,
+    "TCPI_OPT_WSCALE": 4,
+    "TCP_CA_Open": 0,
+    "TCP_CA_Recovery": 3,
+    "TCP_CA_Loss": 4,
+    "True": 1,
+    "False": 0,
+}
+"""Names of values, as Linux has them."""
+
+
+def _segments(conn: Connection, size: int) -> int:
+    return -(-size // conn.mss)
+
+
+def _ca_state(conn: Connection) -> int:
+    return CONSTANTS[
+        "TCP_CA_Recovery" if conn.in_recovery else "TCP_CA_Loss" if conn.retries else "TCP_CA_Open"
+    ]
+
+
+NAMES: dict[str, tuple[Callable[[Connection], Any], str]] = {
+    "tcpi_state": (lambda c: _STATES[c.state], "as `TCP_ESTABLISHED` and so on"),
+    "tcpi_ca_state": (_ca_state, "`TCP_CA_Open`, `TCP_CA_Recovery` or `TCP_CA_Loss`"),
+    "tcpi_retransmits": (lambda c: c.retries, "time-outs since something new was acknowledged"),
+    "tcpi_backoff": (lambda c: c.rtt.backoff, "how often the time-out has doubled"),
+    "tcpi_options": (lambda c: c.ts_ok + 2 * c.sack_ok + 4 * c.wscale_ok, "`TCPI_OPT_TIMESTAMPS` and so on"),
+    "tcpi_snd_wscale": (lambda c: c.snd_wscale, "the peer's window scale"),
+    "tcpi_rcv_wscale": (lambda c: c.rcv_wscale, "ours"),
+    "tcpi_rto": (lambda c: c.rtt.rto // _US, "retransmission time-out, microseconds"),
+    "tcpi_rtt": (lambda c: c.rtt.srtt // _US, "smoothed round-trip time, microseconds"),
+    "tcpi_rttvar": (lambda c: c.rtt.rttvar // _US, "its variation, microseconds"),
+    "tcpi_snd_mss": (lambda c: c.mss, "most bytes in a segment of ours"),
+    "tcpi_advmss": (lambda c: c.settings.mss, "the MSS that we tell"),
+    "tcpi_unacked": (lambda c: _segments(c, c.flight), "segments on their way, counted as full ones"),
+    "tcpi_snd_cwnd": (lambda c: c.cc.cwnd // c.mss, "congestion window, in full segments"),
+    "tcpi_snd_wnd": (lambda c: c.snd_wnd, "the peer's window, bytes"),
+    "tcpi_rcv_wnd": (lambda c: c.rcv_wnd, "ours, bytes"),
+    "tcpi_notsent_bytes": (lambda c: c.snd_buf.length - c.snd_buf.sent, "written and not sent"),
+    "tcpi_total_retrans": (
+        lambda c: c.stats.tcp_retransmits + c.stats.tcp_fast_retransmits,
+        "time-outs and fast retransmits",
+    ),
+    "state": (lambda c: c.state.value, 'the state by the RFC\'s name: `"FIN-WAIT-1"`'),
+    "error": (
+        lambda c: errno.errorcode[c.error] if c.error else "",
+        'why the connection closed: `"ECONNRESET"`, or `""`',
+    ),
+    "cwnd": (lambda c: c.cc.cwnd, "congestion window, bytes"),
+    "rto": (lambda c: c.rtt.rto / 1e9, "retransmission time-out, seconds"),
+    "readable": (lambda c: c.rcv_pending, "bytes that have arrived and were not read"),
+    "unacked": (lambda c: c.snd_buf.length, "bytes written and not acknowledged"),
+    "fin_received": (lambda c: c.fin_received, "whether everything has arrived"),
+}
+"""What may be asked about the connection; beside them every counter of :class:`slirpy.stats.Stats`."""
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {"abs": abs, "min": min, "max": max}
+_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.BitAnd: operator.and_,
+    ast.BitOr: operator.or_,
+}
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda a, b: a in b,
+    ast.NotIn: lambda a, b: a not in b,
+}
+_UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.Not: operator.not_, ast.USub: operator.neg}
+
+
+def check(code: Code, host: Host) -> None:
+    """Evaluate assertions.
+
+    Raises:
+        ScriptError: it is not Python.
+        UnsupportedError: it is more than assertions, or asks for what we do not know.
+        FailureError: an assertion does not hold.
+    """
+    try:
+        tree = ast.parse(
+            code.source.strip().replace("\n", ";") if "\n " not in code.source else _dedent(code.source)
+        )
+    except SyntaxError:
+        raise ScriptError(f"line {code.line}: not Python: {code.text}") from None
+    evaluator = _Evaluator(code.line, host)
+    for statement in tree.body:
+        if isinstance(statement, ast.Assert):
+            asked = ast.unparse(statement.test)
+            try:
+                holds = evaluator.value(statement.test)
+            except (ArithmeticError, TypeError, ValueError) as error:
+                raise FailureError(f"{asked}: {error}") from None
+            if not holds:
+                raise FailureError(f"{asked} does not hold: {evaluator.told() or 'it never does'}")
+        elif not _prints(statement):
+            raise UnsupportedError(code.line, f"code that is no assertion: {ast.unparse(statement)}")
+
+
+def _dedent(source: str) -> str:
+    """Statements on lines of their own, however far they are indented."""
+    return "\n".join(line.strip() for line in source.splitlines())
+
+
+def _prints(statement: ast.stmt) -> bool:
+    """Whether it is ``print(...)``, which tells nothing here."""
+    call = statement.value if isinstance(statement, ast.Expr) else None
+    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "print"
+
+
+class _Evaluator:
+    def __init__(self, line: int, host: Host) -> None:
+        self._line = line
+        self._host = host
+        self._asked: dict[str, Any] = {}
+
+    def told(self) -> str:
+        """The names that were asked for, with their values."""
+        return ", ".join(f"{name} is {value!r}" for name, value in self._asked.items())
+
+    def value(self, node: ast.expr) -> Any:
+        """What an expression gives."""
+        if isinstance(node, ast.Constant):
+            return node.value
+        if isinstance(node, ast.Name):
+            return self._name(node.id)
+        if isinstance(node, ast.BoolOp):
+            stop = isinstance(node.op, ast.Or)
+            found = None
+            for part in node.values:
+                found = self.value(part)
+                if bool(found) is stop:
+                    break
+            return found
+        if isinstance(node, ast.UnaryOp) and type(node.op) in _UNARY:
+            return _UNARY[type(node.op)](self.value(node.operand))
+        if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
+            return _BINARY[type(node.op)](self.value(node.left), self.value(node.right))
+        if isinstance(node, ast.Compare) and all(type(op) in _COMPARE for op in node.ops):
+            values = [self.value(part) for part in (node.left, *node.comparators)]
+            pairs = zip(node.ops, values, values[1:], strict=False)
+            return all(_COMPARE[type(op)](a, b) for op, a, b in pairs)
+        if isinstance(node, ast.Tuple | ast.List):
+            return [self.value(part) for part in node.elts]
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS:
+            return _FUNCTIONS[node.func.id](*map(self.value, node.args))
+        raise UnsupportedError(self._line, f"in an assertion: {ast.unparse(node)}")
+
+    def _name(self, name: str) -> Any:
+        if name in CONSTANTS:
+            return CONSTANTS[name]
+        if name in NAMES:
+            found = NAMES[name][0](self._host.conn)
+        elif name in Stats.describe():
+            found = getattr(self._host.stats, name)
+        else:
+            raise UnsupportedError(self._line, f"{name}: this is not known of a connection")
+        self._asked[name] = found
+        return found

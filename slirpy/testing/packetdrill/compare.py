@@ -1,0 +1,140 @@
+"""What was sent against what the script says, and the numbers that the two count differently."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from slirpy.tcp.seq import HALF, MASK
+from slirpy.testing.packetdrill.host import MS, Sent
+from slirpy.testing.packetdrill.language import flag_text
+from slirpy.testing.packetdrill.report import read_options
+from slirpy.testing.packetdrill.script import Option, Packet
+from slirpy.wire.tcp import PSH
+
+__all__ = ["Clock", "compare", "encode", "take"]
+
+_KINDS = {"eol": 0, "nop": 1, "mss": 2, "wscale": 3, "sackOK": 4, "sack": 5, "TS": 8}
+_SIZES = {"mss": 2, "wscale": 1, "sackOK": 0, "sack": 4, "TS": 4}
+
+
+class Clock:
+    """Our timestamps as a script counts them, and as they are.
+
+    Args:
+        checked: whether TSval must be what the script says, counted from the first one.
+        tolerance: nanoseconds that it may be off.
+    """
+
+    def __init__(self, checked: bool, tolerance: int) -> None:
+        self._checked = checked
+        self._tolerance = tolerance // MS
+        self._base: tuple[int, int] | None = None
+        self._known: dict[int, int] = {}
+
+    def learn(self, script: int, live: int) -> bool:
+        """A TSval that the script names was sent; False if it is another one than it should be."""
+        if self._base is None:
+            self._base = script, live
+        off = (live - self._linear(script)) & MASK
+        self._known[script] = live
+        return not self._checked or min(off, -off & MASK) <= self._tolerance
+
+    def echoed(self, script: int) -> int:
+        """The TSecr that the script means."""
+        return self._known.get(script, self._linear(script))
+
+    def in_script(self, live: int) -> int:
+        """A TSval that was sent, as the script would count it."""
+        if self._base is None:
+            return live
+        return (live - self._base[1] + self._base[0]) & MASK
+
+    def _linear(self, script: int) -> int:
+        if self._base is None:
+            return script
+        return (script - self._base[0] + self._base[1]) & MASK
+
+
+def take(sent: deque[Sent], length: int) -> Sent:
+    """The next segment; where the script has one long segment, those that make it up."""
+    first = sent.popleft()
+    while len(first.data) < length and sent:
+        following = sent[0]
+        same = (first.time, first.ack, first.win, first.options) == (
+            following.time,
+            following.ack,
+            following.win,
+            following.options,
+        )
+        grown = len(first.data) + len(following.data)
+        joins = (
+            (first.seq + len(first.data)) & MASK == following.seq and following.data and not first.flags & PSH
+        )
+        if not same or not joins or grown > length:
+            break
+        first.data += following.data
+        first.flags |= following.flags
+        sent.popleft()
+    return first
+
+
+def compare(packet: Packet, sent: Sent, clock: Clock, iss: int, irs: int) -> list[str]:
+    """What is different, in words; nothing if the segment is the one that the script says."""
+    found: list[str] = []
+    if packet.flags != sent.flags:
+        found.append(f"flags {flag_text(packet.flags)} expected, not {flag_text(sent.flags)}")
+    if packet.seq & MASK != sent.seq:
+        found.append(f"sequence number {packet.seq} expected, not {_signed(sent.seq)}")
+    if packet.length != len(sent.data):
+        found.append(f"{packet.length} bytes expected, not {len(sent.data)}")
+    if packet.ack is not None and packet.ack & MASK != sent.ack:
+        found.append(f"ack {packet.ack} expected, not {_signed(sent.ack)}")
+    if packet.win is not None and packet.win != sent.win:
+        found.append(f"win {packet.win} expected, not {sent.win}")
+    if packet.urg:
+        found.append(f"urg {packet.urg} expected, and there is no urgent data")
+    if packet.options is not None:
+        found += _compare_options(packet.options, read_options(sent.options, iss, irs, ours=True), clock)
+    return found
+
+
+def _compare_options(wanted: Sequence[Option], sent: Sequence[Option], clock: Clock) -> list[str]:
+    told: list[Option] = []
+    late = ""
+    for index, option in enumerate(sent):
+        other = wanted[index] if index < len(wanted) else None
+        if option.name == "TS" and other is not None and other.name == "TS":
+            if not clock.learn(other.values[0], option.values[0]):
+                late = f"TS val {other.values[0]} expected, not {clock.in_script(option.values[0])}"
+            told.append(Option("TS", (other.values[0], option.values[1])))
+        else:
+            told.append(option)
+    if told != list(wanted):
+        want, have = (",".join(map(str, options)) or "none" for options in (wanted, told))
+        return [f"options {want} expected, not {have}"]
+    return [late] if late else []
+
+
+def _signed(number: int) -> int:
+    return number if number < HALF else number - MASK - 1
+
+
+def encode(options: Sequence[Option], clock: Clock, iss: int, *, acknowledges: bool) -> bytes:
+    """Options of a segment that is given to the connection, as bytes, padded with zeros."""
+    out = bytearray()
+    for name, values in options:
+        if name == "hex":
+            out += bytes(values)
+        elif name in ("nop", "eol"):
+            out.append(_KINDS[name])
+        else:
+            if name == "sack":
+                values = tuple((value + iss) & MASK for value in values)
+            elif name == "TS" and acknowledges:
+                values = (values[0], clock.echoed(values[1]))
+            size = _SIZES[name]
+            out += bytes((_KINDS[name], 2 + size * len(values)))
+            for value in values:
+                out += (value & ((1 << 8 * size) - 1)).to_bytes(size, "big")
+    return bytes(out) + bytes(-len(out) % 4)

@@ -1,0 +1,195 @@
+"""One end of a connection in virtual time: the bare engine, with no stack and no sockets around it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from slirpy.interfaces import Buffer
+from slirpy.stats import Stats
+from slirpy.tcp import Connection, Segment, Settings, State, expire, output, reset_for, segment_arrives
+from slirpy.tcp.options import parse
+from slirpy.tcp.pathmtu import refused_by_icmp, too_big
+from slirpy.tcp.seq import MASK
+from slirpy.wire import icmp
+from slirpy.wire.tcp import ACK, SYN
+
+__all__ = ["FailureError", "Host", "Sent", "pattern"]
+
+MS = 1_000_000
+START = 10_000 * MS
+"""The engine's time at the start of a script: zero is special in too many programs."""
+MOST_ROUNDS = 100_000
+_PERIOD = 251  # a prime, so that bytes of neighbouring segments differ whatever their size
+_PATTERN = bytes(range(_PERIOD)) * 2
+_HEADERS = 40
+
+
+class FailureError(Exception):
+    """The connection did not do what the script says."""
+
+
+def pattern(offset: int, length: int) -> bytes:
+    """The bytes from ``offset`` on of the streams in both directions."""
+    start = offset % _PERIOD
+    repeated = _PATTERN[:_PERIOD] * (length // _PERIOD + 2)
+    return repeated[start : start + length]
+
+
+@dataclass(slots=True)
+class Sent:
+    """A segment that the connection has sent; sequence numbers count from each side's first."""
+
+    time: int
+    """Nanoseconds from the start of the script."""
+    seq: int
+    ack: int
+    flags: int
+    win: int
+    options: bytes
+    data: bytes
+
+
+class Host:
+    """The engine, its clock, and what it has sent.
+
+    Args:
+        settings: of the connections.
+        iss: initial sequence number of our side.
+        irs: what is added to the sequence numbers of the peer in the script.
+        ts_offset: where the clock of our timestamps begins.
+    """
+
+    def __init__(self, settings: Settings, iss: int, irs: int, ts_offset: int) -> None:
+        self.settings = settings
+        self.stats = Stats()
+        self.iss, self.irs = iss, irs
+        self._ts_offset = ts_offset
+        self.time = START
+        self.sent: deque[Sent] = deque()
+        """What was sent and has not been looked at."""
+        self.transcript: list[tuple[int, bool, Segment | Sent]] = []
+        """Time, whether it came in, and segment: of everything, for the ladder."""
+        self.listening = False
+        self.conn = self._new()
+        self.on_flush: Callable[[], None] = lambda: None
+        """Called when something may have changed."""
+        self.after_segment: Callable[[], None] = lambda: None
+        """Called when a segment has arrived, before the answer."""
+
+    def _new(self) -> Connection:
+        return Connection(self.settings, self.iss, ts_offset=self._ts_offset, stats=self.stats)
+
+    @property
+    def now(self) -> int:
+        """Nanoseconds from the start of the script."""
+        return self.time - START
+
+    # -------------------------------------------------------------------------------------- opening
+
+    def listen(self) -> None:
+        """Passive open; also again, for the next connection."""
+        self.listening = True
+        self.conn.listen(self.time)
+
+    def connect(self) -> None:
+        """Active open."""
+        self.conn.connect(self.time)
+        self.flush()
+
+    def renew(self, settings: Settings) -> None:
+        """Take other settings, before the connection is opened or while it is open."""
+        self.settings = settings
+        self.conn.settings = settings
+        if self.conn.state is State.LISTEN:
+            self.conn = self._new()
+            self.conn.listen(self.time)
+
+    # ----------------------------------------------------------------------------------------- time
+
+    def advance(self, to: int) -> None:
+        """Let time pass until ``to``, nanoseconds from the start; deadlines are met on the way."""
+        while self.step(to):
+            pass
+
+    def step(self, to: int) -> bool:
+        """Go to the next deadline, or to ``to`` if none comes before; False if ``to`` was reached."""
+        deadline = self.conn.deadline()
+        if deadline is None or deadline - START > to:
+            self.time = max(self.time, to + START)
+            return False
+        if deadline > self.time:
+            self.time = deadline
+        before = deadline
+        self.flush()
+        deadline = self.conn.deadline()
+        if deadline is not None and deadline <= self.time and deadline == before:
+            raise FailureError("the connection does not act on its own deadline")
+        return True
+
+    def flush(self) -> None:
+        """Let the connection send what is due."""
+        expire(self.conn, self.time)
+        rounds = 0
+        while output(self.conn, self.time, self._emit):
+            rounds += 1
+            if rounds > MOST_ROUNDS:
+                raise FailureError("the connection never stops sending")
+        self.on_flush()
+
+    def _emit(
+        self, seq: int, ack: int, flags: int, wnd: int, options: bytes, parts: list[Buffer], length: int
+    ) -> None:
+        data = b"".join(parts)
+        if len(data) != length:
+            raise FailureError(f"the connection sends {len(data)} bytes and calls them {length}")
+        if not flags & ACK and ack:
+            raise FailureError("the connection sends an ACK field without the flag")
+        ack = (ack - self.irs) & MASK if flags & ACK else 0
+        # A reset without ACK flag and connection has a number that the peer chose; all others count from ours.
+        relative = (seq - self.iss) & MASK
+        self._record(Sent(self.now, relative, ack, flags, wnd, options, data))
+        offset = relative - 1 + (flags & SYN != 0)
+        if data != pattern(offset, length):
+            raise FailureError(f"the connection sends other bytes at {relative} than were written there")
+
+    def _record(self, sent: Sent) -> None:
+        self.sent.append(sent)
+        self.transcript.append((self.now, False, sent))
+
+    # -------------------------------------------------------------------------------------- network
+
+    def arrive(self, segment: Segment) -> None:
+        """A segment comes in; sequence numbers are those of the wire. The answer is sent at once."""
+        self.transcript.append((self.now, True, segment))
+        if self.conn.state is State.CLOSED and self.listening:
+            self.conn = self._new()
+            self.conn.listen(self.time)
+        if self.conn.state is State.CLOSED:
+            if (reset := reset_for(segment)) is not None:
+                seq, ack, flags = reset
+                # Without an ACK to take its number from it is 0, and that is no number of ours.
+                seq = (seq - self.iss) & MASK if segment.flags & ACK else seq
+                ack = (ack - self.irs) & MASK if flags & ACK else 0
+                self._record(Sent(self.now, seq, ack, flags, 0, b"", b""))
+        else:
+            segment_arrives(self.conn, segment, self.time)
+            self.after_segment()
+        self.flush()
+
+    def segment(self, seq: int, ack: int, flags: int, win: int, options: bytes, length: int) -> Segment:
+        """A segment of the peer, from numbers as in a script."""
+        data = pattern(seq - 1 + (flags & SYN != 0), length)
+        wire_ack = (ack + self.iss) & MASK
+        return Segment((seq + self.irs) & MASK, wire_ack, flags, win, parse(options), memoryview(data))
+
+    def unreachable(self, code: int, mtu: int, seq: int, length: int) -> None:
+        """An ICMP message about a segment of ours."""
+        wire_seq = (seq + self.iss) & MASK
+        if code == icmp.FRAGMENTATION_NEEDED:
+            options = 12 if self.conn.ts_ok else 0
+            too_big(self.conn, wire_seq, mtu, length + _HEADERS + options)
+        else:
+            refused_by_icmp(self.conn, wire_seq, icmp.UNREACHABLE, code)
+        self.flush()

@@ -1,0 +1,81 @@
+"""From the text of a script to statements: comments are taken out, lines that go on are joined."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from slirpy.testing.packetdrill.script import ScriptError
+
+__all__ = ["Statement", "rules_of", "statements"]
+
+_PIECE = re.compile(
+    r"""(?P<code>%\{.*?\}%) | (?P<command>`[^`]*`) | (?P<string>"(?:\\.|[^"\\\n])*")
+      | (?P<comment>/\*.*?\*/ | //[^\n]* | \#[^\n]*) | (?P<open>%\{ | ` | /\*) | (?P<other>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_BEGINS = re.compile(r"\s*(?:[+*0-9.]|--|`)")
+_RULE = re.compile(r"#\s*RFC\s*(\d+)\s+([A-Za-z0-9.,() -]*[A-Za-z0-9.)])\s*$")
+
+
+class Statement(NamedTuple):
+    """A statement, with its first line's number, counted from 1."""
+
+    line: int
+    text: str
+
+
+def statements(name: str, text: str) -> list[Statement]:
+    """Split a script into statements, without comments.
+
+    A statement begins with a time, an option or a command; every other line goes on with the one before.
+
+    Raises:
+        ScriptError: code or a comment without an end, or a line that goes on with nothing.
+    """
+    kept: list[str] = []
+    for match in _PIECE.finditer(text):
+        if match["open"]:
+            at = text.count("\n", 0, match.start()) + 1
+            raise ScriptError(f"{name}:{at}: {match['open']} without an end")
+        piece = match[0]
+        if match["comment"]:
+            piece = " " + "\n" * piece.count("\n")
+        elif match["code"] or match["command"]:
+            # A newline inside belongs to the statement: hidden until the lines are split.
+            piece = piece.replace("\n", "\v")
+        kept.append(piece)
+    found: list[Statement] = []
+    for number, text in enumerate("".join(kept).split("\n"), 1):
+        if not text.strip():
+            continue
+        if _BEGINS.match(text):
+            found.append(Statement(number, text.strip()))
+        elif found and not found[-1].text.startswith("--"):
+            found[-1] = found[-1]._replace(text=f"{found[-1].text} {text.strip()}")
+        else:
+            raise ScriptError(f"{name}:{number}: a line begins with a time such as +.1, or with --option")
+    return _renumbered(found)
+
+
+def _renumbered(found: list[Statement]) -> list[Statement]:
+    hidden = 0
+    out = []
+    for line, text in found:
+        out.append(Statement(line + hidden, text.replace("\v", "\n")))
+        hidden += text.count("\v")
+    return out
+
+
+def rules_of(text: str) -> tuple[tuple[tuple[str, str], ...], str]:
+    """What the comment at the head of a script says: the rules that it checks, and the rest."""
+    rules: list[tuple[str, str]] = []
+    words: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith(("#", "//")):
+            break
+        if match := _RULE.match(line):
+            rules += [(match[1], rule.strip()) for rule in match[2].split(",")]
+        else:
+            words.append(line.lstrip("#/ ").strip())
+    return tuple(rules), " ".join(filter(None, words))

@@ -1,0 +1,112 @@
+"""What became of a script: a line for everyone, and a ladder for who has to repair it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from slirpy.tcp import Segment, options
+from slirpy.tcp.seq import MASK
+from slirpy.testing.ladder import ladder
+from slirpy.testing.packetdrill.host import Host, Sent
+from slirpy.testing.packetdrill.language import flag_text
+from slirpy.testing.packetdrill.script import Option
+from slirpy.wire import ipv4
+from slirpy.wire.tcp import FRAME
+
+__all__ = ["Result", "draw", "notation", "read_options"]
+
+OURS, PEERS = (192, 0, 2, 1), (192, 0, 2, 2)
+_OUR_PORT, _PEER_PORT = 8080, 40000
+_NAMES = {0: "eol", 1: "nop", 2: "mss", 3: "wscale", 4: "sackOK", 5: "sack", 8: "TS"}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a script."""
+
+    name: str
+    """Of the file."""
+    outcome: Literal["pass", "fail", "unsupported"]
+    line: int = 0
+    """Where it ended, counted from 1; 0 if it passed."""
+    reason: str = ""
+    ladder: str = ""
+    """All segments until then, drawn by :func:`slirpy.testing.ladder`; empty if it passed."""
+
+    def __str__(self) -> str:
+        if self.outcome == "pass":
+            return f"pass         {self.name}"
+        return f"{self.outcome:<12} {self.name}:{self.line}: {self.reason}"
+
+
+def read_options(data: bytes, iss: int, irs: int, *, ours: bool) -> list[Option]:
+    """Every option of a segment, padding included, by packetdrill's names; SACK's numbers count from ``irs``."""
+    base = irs if ours else iss
+    found: list[Option] = []
+    at = 0
+    while at < len(data):
+        kind = data[at]
+        length = 1 if kind < 2 else data[at + 1] if at + 1 < len(data) else 0
+        if kind >= 2 and (length < 2 or at + length > len(data)):
+            found.append(Option("hex", tuple(data[at:])))
+            break
+        body = data[at + 2 : at + length] if kind >= 2 else b""
+        name = _NAMES.get(kind, "hex")
+        if name == "hex":
+            found.append(Option("hex", tuple(data[at : at + length])))
+        elif name in ("sack", "TS"):
+            words = tuple(int.from_bytes(body[i : i + 4], "big") for i in range(0, len(body), 4))
+            found.append(
+                Option(name, tuple((word - base) & MASK for word in words) if name == "sack" else words)
+            )
+        else:
+            found.append(Option(name, (int.from_bytes(body, "big"),) if body else ()))
+        at += length
+    return found
+
+
+def notation(sent: Sent, iss: int, irs: int) -> str:
+    """A segment that was sent, as a line of a script."""
+    parts = ["> " + flag_text(sent.flags), f"{sent.seq}:{(sent.seq + len(sent.data)) & MASK}({len(sent.data)})"]
+    parts += [f"ack {sent.ack}"] if "." in parts[0] else []
+    parts.append(f"win {sent.win}")
+    if sent.options:
+        parts.append(f"<{','.join(map(str, read_options(sent.options, iss, irs, ours=True)))}>")
+    return f"{sent.time / 1e9:.6f} " + " ".join(parts)
+
+
+def draw(host: Host, transcript: Sequence[tuple[int, bool, Segment | Sent]]) -> str:
+    """Everything that was sent and received, as a ladder: we at the left, the script at the right."""
+    if not transcript:
+        return "no segments"
+    frames = [(time, "", _frame(host, segment)) for time, _, segment in transcript]
+    left, right = (f"{'.'.join(map(str, a))}:{p}" for a, p in ((OURS, _OUR_PORT), (PEERS, _PEER_PORT)))
+    return ladder(frames, left, right, limit=40)
+
+
+def _frame(host: Host, segment: Segment | Sent) -> bytes:
+    """An Ethernet frame for the ladder; checksums are left out."""
+    if isinstance(segment, Sent):
+        ends = bytes((*OURS, *PEERS)) + _OUR_PORT.to_bytes(2, "big") + _PEER_PORT.to_bytes(2, "big")
+        seq, ack, wnd = (segment.seq + host.iss) & MASK, (segment.ack + host.irs) & MASK, segment.win
+        data, raw = segment.data, segment.options
+    else:
+        ends = bytes((*PEERS, *OURS)) + _PEER_PORT.to_bytes(2, "big") + _OUR_PORT.to_bytes(2, "big")
+        seq, ack, wnd, data = segment.seq, segment.ack, segment.wnd, bytes(segment.payload)
+        o = segment.options
+        raw = options.build(
+            mss=o.mss,
+            wscale=o.wscale,
+            sack_permitted=o.sack_permitted,
+            timestamps=o.timestamps,
+            sack=o.sack[: options.MAX_SACK_BLOCKS],
+        )
+    total = 40 + len(raw) + len(data)
+    offset = (20 + len(raw)) // 4 << 4
+    head = FRAME.pack(
+        bytes(12), 0x0800, 0x45, 0, min(total, 0xFFFF), 0, 0, 64, ipv4.TCP, 0, ends, seq, ack, offset, segment.flags,
+        wnd, 0, 0,
+    )  # fmt: skip
+    return head + raw + data

@@ -1,0 +1,278 @@
+"""Runs a script: gives the connection what the script says, when it says, and compares all that it sends."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from slirpy.testing.packetdrill.calls import Sockets
+from slirpy.testing.packetdrill.checks import check
+from slirpy.testing.packetdrill.compare import Clock, compare, encode, take
+from slirpy.testing.packetdrill.host import FailureError, Host
+from slirpy.testing.packetdrill.parser import parse
+from slirpy.testing.packetdrill.report import Result, draw, notation
+from slirpy.testing.packetdrill.script import (
+    Call,
+    Code,
+    Command,
+    Event,
+    Icmp,
+    Packet,
+    Script,
+    ScriptError,
+    UnsupportedError,
+    When,
+)
+from slirpy.testing.packetdrill.setup import Setup, read_setup
+from slirpy.testing.packetdrill.user import User
+from slirpy.wire.tcp import ACK
+
+__all__ = ["run", "run_file", "run_text"]
+
+DEFAULT_ISS = 0xFFFF_FC00
+"""Our numbers pass zero after a thousand bytes, and so do the peer's: what cannot count shows it."""
+DEFAULT_IRS = 0xFFFF_FE00
+_TS_OFFSET = 0xFFFF_0000
+_LONGEST_WAIT = 3600 * 1_000_000_000
+
+
+def run_file(
+    path: Path | str,
+    *,
+    settings: dict[str, str] | None = None,
+    tolerance_usecs: int | None = None,
+    iss: int = DEFAULT_ISS,
+    irs: int = DEFAULT_IRS,
+) -> Result:
+    """Run a script that is in a file.
+
+    Args:
+        path: of the file.
+        settings: fields of :class:`~slirpy.tcp.Settings`, as in lines ``--name=value``, which come after them.
+        tolerance_usecs: how far off a time may be where the script does not say; default 4000.
+        iss: initial sequence number of the connection.
+        irs: what is added to the peer's sequence numbers.
+
+    Raises:
+        ScriptError: the file cannot be read or understood.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ScriptError(f"{path}: cannot be read: {why}; name a script of packetdrill") from None
+    return run_text(text, str(path), settings=settings, tolerance_usecs=tolerance_usecs, iss=iss, irs=irs)
+
+
+def run_text(
+    text: str,
+    name: str = "script",
+    *,
+    settings: dict[str, str] | None = None,
+    tolerance_usecs: int | None = None,
+    iss: int = DEFAULT_ISS,
+    irs: int = DEFAULT_IRS,
+) -> Result:
+    """Run a script; arguments and errors as of :func:`run_file`."""
+    try:
+        return run(parse(text, name), settings=settings, tolerance_usecs=tolerance_usecs, iss=iss, irs=irs)
+    except UnsupportedError as why:
+        return Result(name, "unsupported", why.line, str(why))
+
+
+def run(
+    script: Script,
+    *,
+    settings: dict[str, str] | None = None,
+    tolerance_usecs: int | None = None,
+    iss: int = DEFAULT_ISS,
+    irs: int = DEFAULT_IRS,
+) -> Result:
+    """Run a script that was read by :func:`parse`; arguments and errors as of :func:`run_file`."""
+    try:
+        setup = read_setup(script, settings or {}, tolerance_usecs)
+    except UnsupportedError as why:
+        return Result(script.name, "unsupported", why.line, str(why))
+    runner = _Runner(script, setup, iss, irs)
+    try:
+        runner.run()
+    except FailureError as why:
+        reason = str(why)
+    except UnsupportedError as why:
+        return Result(script.name, "unsupported", why.line, str(why))
+    except AssertionError as why:  # an invariant of the engine itself
+        reason = f"the engine contradicts itself: {why}"
+    else:
+        return Result(script.name, "pass")
+    drawing = draw(runner.host, runner.host.transcript)
+    return Result(script.name, "fail", runner.line, reason, drawing)
+
+
+class _Runner:
+    def __init__(self, script: Script, setup: Setup, iss: int, irs: int) -> None:
+        self._script = script
+        self._setup = setup
+        self.host = Host(setup.settings, iss, irs, _TS_OFFSET)
+        self.host.on_flush = self._unblock
+        self._user = User(self.host)
+        self._sockets = Sockets(self.host, self._user)
+        self._clock = Clock(setup.check_timestamps, setup.tolerance)
+        self.line = script.events[0].line if script.events else 1
+        self._blocked: tuple[Call, int, int] | None = None
+        """A call that has not returned, and between which times it should."""
+
+    def run(self) -> None:
+        """All events; raises for what does not happen as they say."""
+        if self._setup.open == "passive":
+            self.host.listen()
+        elif self._setup.open == "active":
+            self.host.connect()
+        for index, event in enumerate(self._script.events):
+            self.line = event.line
+            if isinstance(event, Packet) and not event.inbound:
+                self._expect(event)
+            else:
+                self._act(event, self._script.events[index + 1 :])
+        self._finish_call()
+        self._silence()
+
+    # ----------------------------------------------------------------------------------------- time
+
+    def _window(self, when: When) -> tuple[int, int]:
+        """Between which times something may happen, without tolerance."""
+        base = self.host.now if when.relative else 0
+        return base + when.start, base + when.end
+
+    def _act(self, event: Event, rest: tuple[Event, ...]) -> None:
+        """Something that the script does: let time pass until then, and do it."""
+        at = self._window(event.when)[0]
+        if at < self.host.now - self._setup.tolerance:
+            raise FailureError(
+                f"this should have happened at {at / 1e9:g} s, and it is {self.host.now / 1e9:g} s"
+            )
+        if isinstance(event, Command):
+            at += round(event.seconds * 1e9)
+        self.host.advance(at)
+        self._overdue(rest)
+        if isinstance(event, Packet):
+            self._inject(event)
+        elif isinstance(event, Icmp):
+            self.host.unreachable(event.code, event.mtu, event.seq, event.length)
+        elif isinstance(event, Call):
+            self._call(event)
+        elif isinstance(event, Code):
+            check(event, self.host)
+
+    # -------------------------------------------------------------------------------------- packets
+
+    def _inject(self, packet: Packet) -> None:
+        host = self.host
+        options = encode(packet.options or (), self._clock, host.iss, acknowledges=bool(packet.flags & ACK))
+        host.arrive(
+            host.segment(packet.seq, packet.ack or 0, packet.flags, packet.win or 0, options, packet.length)
+        )
+
+    def _expect(self, packet: Packet) -> None:
+        """The connection sends this, next and in time."""
+        host, tolerance = self.host, self._setup.tolerance
+        first, last = self._window(packet.when)
+        latest = host.now + _LONGEST_WAIT if packet.when.anytime else last + tolerance
+        while not host.sent and host.step(latest):
+            pass
+        if not host.sent:
+            state = host.conn.state.value
+            raise FailureError(
+                f"nothing was sent by {host.now / 1e9:.6f} s; the connection is {state}: {packet.text}"
+            )
+        sent = take(host.sent, packet.length)
+        if differences := compare(packet, sent, self._clock, host.iss, host.irs):
+            found = notation(sent, host.iss, host.irs)
+            raise FailureError(f"{'; '.join(differences)}: {packet.text}; sent was: {found}")
+        if not packet.when.anytime and not first - tolerance <= sent.time <= last + tolerance:
+            wanted = f"{first / 1e9:.6f}" + (f" to {last / 1e9:.6f}" if last > first else "")
+            raise FailureError(f"expected at {wanted} s, sent at {sent.time / 1e9:.6f} s: {packet.text}")
+
+    def _overdue(self, rest: tuple[Event, ...]) -> None:
+        """Whether something was sent before this moment that no later line can be about."""
+        waiting = self.host.sent
+        if not waiting or waiting[0].time >= self.host.now - self._setup.tolerance:
+            return
+        for event in rest:
+            if isinstance(event, Packet) and not event.inbound:
+                if event.when.anytime or not event.when.relative or event.when.end > event.when.start:
+                    return
+                break
+        self._silence()
+
+    def _silence(self) -> None:
+        """Nothing else was sent."""
+        if self.host.sent:
+            found = "; ".join(notation(sent, self.host.iss, self.host.irs) for sent in list(self.host.sent)[:3])
+            more = f"; and {len(self.host.sent) - 3} more" if len(self.host.sent) > 3 else ""
+            raise FailureError(f"sent, and not in the script: {found}{more}")
+
+    # ---------------------------------------------------------------------------------------- calls
+
+    def _call(self, call: Call) -> None:
+        self._finish_call()
+        if self._setup.open is not None:
+            self._returned(call, self._user.act(call))
+            return
+        self._user.blocked_at = self.host.now
+        begin, finish = self._window(call.until) if call.until is not None else (0, 0)
+        if call.until is not None and call.until.relative:
+            # Relative to the event before, as the beginning is, and not to the call itself.
+            begin, finish = begin - call.when.start, finish - call.when.start
+        result = self._sockets.attempt(call)
+        if result is None:
+            if call.until is None:
+                raise FailureError(f"{call.name}() blocks; write +0...0.5 for a call that does")
+            self._blocked = call, begin, finish
+            return
+        self._in_time(call, begin, finish)
+        self._returned(call, result)
+
+    def _unblock(self) -> None:
+        """Something has happened: the call that blocks may be able to return."""
+        if self._blocked is None:
+            return
+        call, begin, finish = self._blocked
+        self._blocked = None  # what it does may flush
+        result = self._sockets.attempt(call)
+        if result is None:
+            self._blocked = call, begin, finish
+            return
+        line, self.line = self.line, call.line
+        self._in_time(call, begin, finish)
+        self._returned(call, result)
+        self.line = line
+
+    def _finish_call(self) -> None:
+        """Wait for a call that blocks, no longer than it may."""
+        if self._blocked is None:
+            return
+        call, _, finish = self._blocked
+        latest = finish + self._setup.tolerance
+        while self._blocked is not None and self.host.step(latest):
+            pass
+        self._unblock()
+        if self._blocked is not None:
+            self.line = call.line
+            raise FailureError(f"{call.name}() has not returned by {latest / 1e9:.6f} s")
+
+    def _in_time(self, call: Call, begin: int, finish: int) -> None:
+        tolerance, now = self._setup.tolerance, self.host.now
+        if call.until is not None and not begin - tolerance <= now <= finish + tolerance:
+            raise FailureError(
+                f"{call.name}() should return at {finish / 1e9:.6f} s, and does at {now / 1e9:.6f} s"
+            )
+
+    def _returned(self, call: Call, result: int | None) -> None:
+        if call.result is None:
+            return
+        found = "nothing" if result is None else str(result)
+        if result is not None and result < 0:
+            found = f"-1 {errno.errorcode.get(-result, -result)}"
+        wanted = f"{call.result} {call.error}".strip()
+        if found != wanted and not (wanted == "-1" and found.startswith("-1 ")):
+            raise FailureError(f"{call.name}() returns {found}, not {wanted}")

@@ -1,0 +1,154 @@
+"""Tokens of one statement, and the values among them."""
+
+from __future__ import annotations
+
+import re
+
+from slirpy.testing.packetdrill.script import ScriptError, Value, When, Word
+
+__all__ = ["Tokens"]
+
+_TOKEN = re.compile(
+    r"""\s*(%\{.*?\}%|`[^`]*`|"(?:\\.|[^"\\])*"|\.\.\.|0x[0-9a-fA-F]+|\d+\.\d+|\.\d+|\d+\.(?!\.)|\d+\w*|[A-Za-z_]\w*|\S)""",
+    re.DOTALL,
+)
+_NUMBER = re.compile(r"\d+\.?\d*|\.\d+")
+_MICROSECOND = 1_000
+
+
+class Tokens:
+    """A cursor over the tokens of a statement.
+
+    Args:
+        where: file and line, for errors.
+        text: the statement.
+    """
+
+    def __init__(self, where: str, text: str) -> None:
+        self._where = where
+        self._text = text
+        self._found = [match[1] for match in _TOKEN.finditer(text)]
+        self._at = 0
+
+    def error(self, what: str) -> ScriptError:
+        """An error that names the place; the caller raises it."""
+        return ScriptError(f"{self._where}: {what} in: {' '.join(self._text.split())}")
+
+    @property
+    def next(self) -> str:
+        """The next token, which stays; nothing at the end."""
+        return self._found[self._at] if self._at < len(self._found) else ""
+
+    def take(self) -> str:
+        """The next token."""
+        token = self.next
+        if not token:
+            raise self.error("something is missing at the end")
+        self._at += 1
+        return token
+
+    def skip(self, token: str) -> bool:
+        """Whether the next token was this one; it is taken then."""
+        if self.next != token:
+            return False
+        self._at += 1
+        return True
+
+    def need(self, token: str) -> None:
+        """Take this token.
+
+        Raises:
+            ScriptError: another one is there.
+        """
+        if not self.skip(token):
+            raise self.error(f'"{token}" expected, not "{self.next or "the end"}"')
+
+    def integer(self) -> int:
+        """A number, perhaps negative or hexadecimal."""
+        sign = -1 if self.skip("-") else 1
+        token = self.take()
+        try:
+            return sign * int(token, 0 if token.startswith("0x") else 10)
+        except ValueError:
+            raise self.error(f'a number expected, not "{token}"') from None
+
+    def end(self) -> None:
+        """There must be nothing more."""
+        if self.next:
+            raise self.error(f'"{self.next}" is not expected')
+
+    # --------------------------------------------------------------------------------------- times
+
+    def time(self) -> When:
+        """``+.1``, ``0.5``, ``+0~+.1``, ``0.1~0.2``, ``*``."""
+        if self.skip("*"):
+            return When(relative=True, start=0, end=0, anytime=True)
+        relative = self.skip("+")
+        start = end = self._seconds()
+        if self.skip("~"):
+            if self.skip("+") != relative:
+                raise self.error("both ends of a range must have a +, or neither")
+            end = self._seconds()
+            if end < start:
+                raise self.error("a range must not end before it begins")
+        return When(relative, start, end)
+
+    def _seconds(self) -> int:
+        token = self.take()
+        if not _NUMBER.fullmatch(token):
+            raise self.error(f'a time in seconds expected, not "{token}"')
+        whole, _, rest = token.partition(".")
+        if len(rest) > 9:
+            raise self.error("a time has nine digits after the point at most")
+        return int(whole or 0) * 1_000_000 * _MICROSECOND + int(rest.ljust(9, "0") or 0)
+
+    # -------------------------------------------------------------------------------------- values
+
+    def value(self) -> Value:
+        """An argument of a call."""
+        token = self.next
+        if self.skip("..."):
+            return None
+        if token == "[":
+            return list(self.values("[", "]"))
+        if self.skip("{"):
+            return self._structure()
+        if token.startswith('"'):
+            return self.take()[1:-1]
+        if token == "-" or token[:1].isdigit():
+            return self.integer()
+        return self._word()
+
+    def values(self, begin: str, finish: str) -> tuple[Value, ...]:
+        """Values between brackets, with commas."""
+        self.need(begin)
+        found: list[Value] = []
+        while not self.skip(finish):
+            if found:
+                self.need(",")
+            found.append(self.value())
+        return tuple(found)
+
+    def _structure(self) -> dict[str, Value]:
+        found: dict[str, Value] = {}
+        while not self.skip("}"):
+            if found:
+                self.need(",")
+            name = self.take()
+            self.need("=")
+            found[name] = self.value()
+        return found
+
+    def _word(self) -> Word:
+        names = [self._name()]
+        if self.next == "(":
+            return Word(names[0], self.values("(", ")"))
+        while self.skip("|"):
+            names.append(self._name())
+        return Word("|".join(names))
+
+    def _name(self) -> str:
+        token = self.take()
+        if not token.isidentifier():
+            raise self.error(f'a value expected, not "{token}"')
+        return token

@@ -1,0 +1,98 @@
+"""The user of the connection: writes and reads, checks every byte, and the actions of scripts without sockets."""
+
+from __future__ import annotations
+
+from slirpy.tcp import Connection, State
+from slirpy.testing.packetdrill import language
+from slirpy.testing.packetdrill.host import FailureError, Host, pattern
+from slirpy.testing.packetdrill.script import Call, UnsupportedError
+
+__all__ = ["User"]
+
+
+class User:
+    """What was written and read so far."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._conn = host.conn
+        self._written = 0
+        self._taken = 0
+        self._error_told = False
+        self.blocked_at = 0
+        """When the call that blocks was made."""
+
+    def _look(self) -> Connection:
+        """The present connection; with another one all counting begins anew."""
+        if self._conn is not self._host.conn:
+            self._conn = self._host.conn
+            self._written = self._taken = 0
+            self._error_told = False
+        return self._conn
+
+    @property
+    def error(self) -> int:
+        """Why the connection closed, as long as nobody has been told."""
+        error = self._look().error
+        return 0 if self._error_told else error
+
+    def take_error(self) -> int:
+        """The same, and now it has been told."""
+        error = self.error
+        self._error_told = self._error_told or bool(error)
+        return error
+
+    def write(self, count: int) -> None:
+        """Write the next ``count`` bytes of the pattern."""
+        self._look().write(pattern(self._written, count))
+        self._written += count
+
+    def read(self, most: int) -> int:
+        """Take up to ``most`` bytes, which must be those that the peer has sent.
+
+        Raises:
+            FailureError: they are others.
+        """
+        conn = self._look()
+        data = b"".join(conn.rcv_queue)
+        if len(data) != conn.rcv_pending:
+            raise FailureError(f"there are {len(data)} bytes to read, and {conn.rcv_pending} are counted")
+        data = data[:most]
+        if data != pattern(self._taken, len(data)):
+            raise FailureError(f"the bytes from {self._taken + 1} on are not those that were received")
+        self._taken += len(data)
+        conn.consume(len(data))
+        return len(data)
+
+    def act(self, call: Call) -> int | None:
+        """Do what a script without sockets says, and return what it may assert.
+
+        Raises:
+            FailureError: it cannot be done.
+        """
+        host, conn = self._host, self._host.conn
+        found: int | None = None
+        numbers = [value for value in call.arguments if isinstance(value, int)]
+        known = {text.partition("(")[0]: text for text in language.ACTIONS}
+        if call.name not in known:
+            why = f"{call.name}() in a script with --open; there are {', '.join(known.values())}"
+            raise UnsupportedError(call.line, why)
+        if len(numbers) != len(call.arguments) or len(numbers) > 1 or any(number < 0 for number in numbers):
+            raise FailureError(f"write {known[call.name]}")
+        if call.name == "write":
+            if not numbers:
+                raise FailureError("write(N) needs a number of bytes")
+            if conn.state is State.CLOSED or conn.fin_queued:
+                raise FailureError(f"write(): the connection is {conn.state.value}, or our direction has ended")
+            self.write(numbers[0])
+            found = numbers[0]
+        elif call.name == "read":
+            found = self.read(numbers[0] if numbers else conn.rcv_pending)
+            if numbers and call.result is None and found != numbers[0]:
+                raise FailureError(f"read({numbers[0]}): only {found} bytes have arrived")
+        elif call.name == "close":
+            conn.shutdown()
+        else:
+            conn.abort()
+        host.flush()
+        return found
