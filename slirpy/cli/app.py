@@ -18,10 +18,7 @@ COMMANDS = {
         "Serve guests that connect, such as QEMU's: by a unix or TCP socket.",
     ),
     "switch": ("slirpy.cli.switch:switch", "Join guests, TAP interfaces and other switches to one network."),
-    "packetdrill": (
-        "slirpy.cli.packetdrill:packetdrill",
-        "Run packetdrill's scripts against the TCP engine, in virtual time.",
-    ),
+    "packetdrill": ("slirpy.cli.packetdrill:packetdrill", "Run scripts of packetdrill on the TCP engine."),
     "demo": ("slirpy.cli.demo:demo", "See it work: no privileges, any system, a few seconds."),
 }
 """Name of each subcommand, where its click command is, and what it does in one line."""
