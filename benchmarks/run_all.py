@@ -13,6 +13,7 @@ import latency
 import memory
 import tftp
 import throughput
+import udp
 import vm
 from processes import BenchmarkError, raise_limits
 from report import Report, common_options, facts, write_json
@@ -21,6 +22,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "throughput": throughput,
     "memory": memory,
     "latency": latency,
+    "udp": udp,
     "dns": dns,
     "embedded": embedded,
     "vm": vm,
@@ -31,6 +33,7 @@ QUICK = {
     "throughput": ["--seconds", "1", "--rounds", "3", "--networks", "slirpy", "slirp4netns"],
     "memory": ["--rounds", "1", "--mib", "256"],
     "latency": ["--seconds", "0.5", "--connects", "300", "--rounds", "3"],
+    "udp": ["--seconds", "1", "--rounds", "3"],
     "dns": ["--rounds", "1"],
     "embedded": ["--rounds", "3", "--mib", "16"],
     "vm": ["--rounds", "1", "--seconds", "2"],
