@@ -47,9 +47,10 @@ class Forwards:
         """Start to forward; the result has the port that was chosen where the rule has 0.
 
         Raises:
-            ForwardError: one of the host's addresses, ports or paths cannot be had; the text says why. Nothing is
-                forwarded then.
+            ForwardError: no guest can have the guest address, or one of the host's addresses, ports or paths cannot
+                be had; the text says why. Nothing is forwarded then.
         """
+        self._check_guest(rule)
         active: list[_Active] = []
         for index in range(rule.count):
             try:
@@ -61,6 +62,19 @@ class Forwards:
         chosen = replace(rule, host_port=active[0].address[1]) if rule.path is None else rule
         self._active[chosen] = active
         return chosen
+
+    def _check_guest(self, rule: HostForward) -> None:
+        config = self._tcp.stack.config
+        guest = rule.guest_address
+        if guest is None:
+            return
+        if guest not in config.net or guest.packed in (config.network_address, config.broadcast_address):
+            hint = f"choose one from {config.net[1]} to {config.net[-2]}"
+            raise ForwardError(f'hostfwd "{rule}": guest address {guest} is not one of {config.net}; {hint}')
+        if guest.packed in config.server_addresses:
+            raise ForwardError(
+                f'hostfwd "{rule}": guest address {guest} is one of the virtual servers, not a guest'
+            )
 
     def _listen(self, rule: HostForward, index: int) -> _Active:
         guest_port = rule.guest_port + index

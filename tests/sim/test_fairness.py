@@ -221,6 +221,20 @@ def test_a_crowd_before_a_forward_that_nobody_answers(monkeypatch: pytest.Monkey
     assert [flow.state for flow in net.stack.flows()] == ["ESTABLISHED"]
 
 
+def test_a_crowd_outside_does_not_end_what_guests_are_opening(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp_module, "MAX_OPENING", 100)
+    net = Net(config(hostfwd=["tcp::8080-:80"]))
+    net.host.black_hole(BLACK)
+    for n in range(30):
+        Peer(net, sport=1000 + n, address=BLACK).send(SYN, opts=options())
+    net.run(1)
+    crowd = [net.host.connect(ip("127.0.0.1"), 8080) for _ in range(300)]
+    net.run(0.1)
+    states = [flow.state for flow in net.stack.flows()]
+    assert (states.count("CONNECTING"), states.count("SYN-SENT")) == (30, 70)
+    assert sum(each.error == errno.ECONNRESET for each in crowd) == 230
+
+
 # --------------------------------------------------------------------------- without descriptors
 
 

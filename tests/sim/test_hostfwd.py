@@ -379,3 +379,25 @@ def test_a_unix_socket_leads_to_a_port() -> None:
     clients[0].write(b"hello")
     net.run(0.01)
     assert peer.drain() == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("guest", "says"),
+    [
+        ("10.0.3.9", "not one of 10.0.2.0/24; choose one from 10.0.2.1 to 10.0.2.254"),
+        ("10.0.2.0", "not one of"),
+        ("10.0.2.255", "not one of"),
+        ("10.0.2.2", "one of the virtual servers"),
+        ("10.0.2.3", "one of the virtual servers"),
+    ],
+)
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_an_address_that_no_guest_can_have(protocol: str, guest: str, says: str) -> None:
+    rule = f"{protocol}::9100-{guest}:80"
+    with pytest.raises(ForwardError, match=f"guest address {guest} is {says}"):
+        Net(config(hostfwd=[rule]))
+    net = Net()
+    with pytest.raises(ForwardError, match=says):
+        net.stack.forwards.add(parse_hostfwd(rule))
+    assert net.stack.forwards.active() == []
+    assert not net.host._open
