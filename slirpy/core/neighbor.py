@@ -165,6 +165,14 @@ class Neighbors:
         if neighbor.alarm is None:
             self._ask(neighbor)
 
+    def doubt(self, neighbor: Neighbor) -> None:
+        """Nobody answers at the MAC address that was last seen: ask again (RFC 1122, section 2.3.2.1, (4)).
+
+        It may have come from a damaged frame: no checksum of IP or TCP covers it.
+        """
+        if neighbor.alarm is None:
+            self._ask(neighbor)
+
     def _ask(self, neighbor: Neighbor) -> None:
         stack = self._stack
         config = stack.config

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from slirpy.core.timers import Alarm
 from slirpy.interfaces import Buffer, Frame
 from slirpy.tcp import Connection, Segment, expire, output, segment_arrives
+from slirpy.tcp.states import SYNCHRONIZED
 from slirpy.wire import ethernet, ipv4
 from slirpy.wire.checksum import ones_sum
 from slirpy.wire.tcp import FRAME
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TcpFlow"]
 
+DOUBT = 3
+"""Time-outs of data without an answer after which the guest's MAC address is asked for again."""
 _CSUM_START = ethernet.HEADER_LENGTH + ipv4.HEADER_LENGTH
 _CSUM_OFFSET = 16
 _PADDING = bytes(ethernet.MIN_LENGTH)
@@ -99,6 +102,8 @@ class TcpFlow(abc.ABC):
         deadline = conn.deadline()
         if deadline is not None and deadline <= now:
             expire(conn, now)
+            if conn.retries >= DOUBT and conn.state in SYNCHRONIZED and not conn.probe:
+                self.stack.neighbors.doubt(self.neighbor)
         if output(conn, now, self.emit):
             self.mark()
         self._alarm.set(conn.deadline())

@@ -1,6 +1,7 @@
 """Congestion control: how much may be in flight, beside what the peer's window allows.
 
-The seam is :class:`CongestionControl`; :class:`Reno` is RFC 5681 with RFC 6582's recovery.
+The seam is :class:`CongestionControl`. How losses are noticed and made good is not its business: it is asked how much
+may be on its way, also during recovery, and the engine knows what is.
 """
 
 from __future__ import annotations
@@ -20,24 +21,15 @@ class CongestionControl(Protocol):
     def on_ack(self, acked: int) -> None:
         """``acked`` bytes of new data were acknowledged, outside recovery."""
 
-    def on_duplicate(self) -> None:
-        """One more duplicate ACK during recovery: a segment has left the network."""
-
     def on_loss(self, flight: int) -> None:
-        """Three duplicate ACKs with ``flight`` bytes outstanding: recovery begins."""
-
-    def on_partial(self, acked: int) -> None:
-        """A part of what recovery waits for was acknowledged."""
-
-    def on_recovered(self, flight: int) -> None:
-        """All of it was acknowledged; ``flight`` bytes are still outstanding."""
+        """Recovery from a loss begins, with ``flight`` bytes outstanding: ``cwnd`` becomes what may be on its way."""
 
     def on_timeout(self, flight: int) -> None:
         """The retransmission timer expired with ``flight`` bytes outstanding."""
 
 
 class Reno:
-    """RFC 5681 and RFC 6582, counting bytes."""
+    """RFC 5681, counting bytes."""
 
     __slots__ = ("cwnd", "mss", "ssthresh")
 
@@ -55,22 +47,9 @@ class Reno:
         else:
             self.cwnd += max(self.mss * min(acked, self.cwnd) // self.cwnd, 1)
 
-    def on_duplicate(self) -> None:
-        """RFC 5681, section 3.2, step 4."""
-        self.cwnd += self.mss
-
     def on_loss(self, flight: int) -> None:
-        """Equation (4), and step 3."""
-        self.ssthresh = max(flight // 2, 2 * self.mss)
-        self.cwnd = self.ssthresh + 3 * self.mss
-
-    def on_partial(self, acked: int) -> None:
-        """RFC 6582, section 3.2, step 3: deflate by what was acknowledged, add one segment back."""
-        self.cwnd = max(self.cwnd - acked, self.mss) + (self.mss if acked >= self.mss else 0)
-
-    def on_recovered(self, flight: int) -> None:
-        """Option 1 of the same step, which avoids a burst."""
-        self.cwnd = min(self.ssthresh, max(flight, self.mss) + self.mss)
+        """Equation (4), and the window of RFC 6675, section 5, step (4.2)."""
+        self.cwnd = self.ssthresh = max(flight // 2, 2 * self.mss)
 
     def on_timeout(self, flight: int) -> None:
         """Section 3.1: one segment, and half of the flight as the threshold."""

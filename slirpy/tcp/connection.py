@@ -48,6 +48,8 @@ SECOND = 1_000 * MS
 READ_AHEAD = 1 << 16
 """Bytes that may be queued beyond what the windows let out. Every ACK opens them by a segment or two; with this, data
 is read in large pieces all the same."""
+DUPACK_THRESHOLD = 3
+"""RFC 5681, section 3.2."""
 OWNED_PIECES = 64
 """Pieces of received data that are kept apart when they have to be copied."""
 
@@ -103,11 +105,14 @@ class Connection:
         "ack_now",
         "cc",
         "delack_at",
+        "dsack",
         "dupacks",
         "error",
         "fin_queued",
         "fin_seq",
+        "high_rxt",
         "in_recovery",
+        "inflation",
         "irs",
         "iss",
         "last_ack",
@@ -115,6 +120,7 @@ class Connection:
         "opened_at",
         "passive",
         "peer_reset",
+        "prior_max",
         "probe",
         "progress_at",
         "rcv_adv",
@@ -125,14 +131,16 @@ class Connection:
         "rcv_wscale",
         "reassembly",
         "recover",
+        "rescue_rxt",
         "resend_head",
         "reset",
         "retries",
         "rtt",
         "rtt_seq",
         "rtt_time",
-        "sack_first",
         "sack_ok",
+        "sack_recent",
+        "sacked",
         "settings",
         "snd_buf",
         "snd_max",
@@ -179,6 +187,15 @@ class Connection:
         self.dupacks = 0
         self.in_recovery = False
         self.recover = iss
+        """SND.MAX when recovery began, or when the retransmission timer expired."""
+        self.prior_max = iss
+        """SND.MAX at the first duplicate ACK: what limited transmit sends after it does not count as flight."""
+        self.inflation = 0
+        """What duplicate ACKs add to the congestion window in a recovery without SACK."""
+        self.sacked: list[tuple[int, int]] = []
+        """Ranges that the peer has told of, see :mod:`slirpy.tcp.sack`."""
+        self.high_rxt = self.rescue_rxt = iss
+        """Where what recovery has sent again ends; what SND.UNA must pass before it may try the last segment too."""
         self.resend_head = False
         """Send the first unacknowledged segment again."""
         self.probe = False
@@ -197,7 +214,10 @@ class Connection:
         self.rcv_pending = 0
         """Bytes in ``rcv_queue``."""
         self.reassembly = Reassembly()
-        self.sack_first = 0
+        self.sack_recent: list[int] = []
+        """Numbers of the newest segments in the queue, the newest first."""
+        self.dsack: tuple[int, int] | None = None
+        """What came twice, to be told with the next ACK."""
         self.fin_seq: int | None = None
         """Sequence number of the peer's FIN, once seen."""
         self.ack_now = False
@@ -226,6 +246,7 @@ class Connection:
         self.state = state
         if state is CLOSED:
             self.snd_buf.clear()
+            self.sacked = []
             self.reassembly.clear()
             self.timer_kind = NO_TIMER
             self.delack_at = 0
@@ -371,6 +392,15 @@ class Connection:
         self.mss = max(min(mss, self.settings.mss) - (12 if self.ts_ok else 0), 8)
         self.cc = Reno(self.mss)
         self.snd_wnd = self.snd_wnd_max = window  # never scaled in a SYN
+
+    def go_back(self) -> None:
+        """Everything from SND.UNA on is to be sent again, but for what the peer has told of."""
+        self.rtt_seq = None  # Karn
+        self.in_recovery = self.resend_head = False
+        self.inflation = self.dupacks = 0
+        self.recover = self.snd_max
+        self.snd_nxt = self.snd_una
+        self.snd_buf.rewind()
 
     def burst(self) -> int:
         """Most payload bytes in one emitted piece, a multiple of the MSS."""

@@ -22,8 +22,8 @@ __all__ = [
 END, NOP, MSS, WSCALE, SACK_PERMITTED, SACK, TIMESTAMPS = 0, 1, 2, 3, 4, 5, 8
 MAX_WSCALE = 14
 """Largest shift; a larger one is taken as this (RFC 7323, section 2.3)."""
-MAX_SACK_BLOCKS = 3
-"""Blocks that fit beside timestamps."""
+MAX_SACK_BLOCKS = 4
+"""Blocks that fit into a header; beside timestamps it is one less."""
 
 TIMESTAMP_WORD = 0x0101080A
 """NOP, NOP, kind 8, length 10: how everyone lays out timestamps (RFC 7323, appendix A)."""

@@ -7,12 +7,20 @@ passed. Pieces larger than a segment are emitted where the link cuts them itself
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
-from typing import TypeAlias
 
-from slirpy.interfaces import Buffer
+from slirpy.tcp import recovery
 from slirpy.tcp.connection import SECOND, Connection
-from slirpy.tcp.options import MAX_SACK_BLOCKS, TIMESTAMP, TIMESTAMP_WORD, build
+from slirpy.tcp.options import build
+from slirpy.tcp.outgoing import (
+    MAX_PIECES,
+    Emit,
+    acknowledged,
+    acknowledged_aside,
+    options_for,
+    start_timer,
+    window_field,
+    window_growth,
+)
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.states import (
     CLOSE_WAIT,
@@ -34,12 +42,6 @@ from slirpy.wire.tcp import ACK, FIN, PSH, SYN
 
 __all__ = ["Emit", "expire", "output"]
 
-Emit: TypeAlias = Callable[[int, int, int, int, bytes, list[Buffer], int], None]
-"""``emit(seq, ack, flags, wnd, options, parts, length)``: send this; ``wnd`` as in the header, ``parts`` hold
-``length`` bytes."""
-
-MAX_PIECES = 16
-"""Pieces to an output, so that one connection cannot keep all others waiting."""
 MAX_PERSIST = 60 * SECOND
 
 _MAY_SEND = frozenset((ESTABLISHED, CLOSE_WAIT, FIN_WAIT_1, CLOSING, LAST_ACK))
@@ -76,12 +78,8 @@ def _go_back(conn: Connection) -> None:
         conn.cc.on_timeout((conn.snd_max - conn.snd_una) & MASK)
     else:
         conn.cc.cwnd = conn.mss  # RFC 5681: the threshold is kept for a segment that is lost again
-    conn.rtt_seq = None  # Karn
-    conn.in_recovery = False
-    conn.dupacks = 0
-    conn.recover = conn.snd_max
-    conn.snd_nxt = conn.snd_una
-    conn.snd_buf.rewind()
+    conn.sacked = []  # the peer may have thrown it away, and so be waiting for it (RFC 2018, section 8)
+    conn.go_back()
 
 
 def output(conn: Connection, now: int, emit: Emit) -> bool:
@@ -101,8 +99,8 @@ def output(conn: Connection, now: int, emit: Emit) -> bool:
     if (conn.ack_now and conn.state in SYNCHRONIZED) or _window_update_due(conn):
         # With SND.MAX, which is the RFC's SND.NXT: after a time-out ours is an old number, and the peer would
         # not accept the ACK. Two sides that both go back would never hear each other.
-        emit(conn.snd_max, conn.rcv_nxt, ACK, _window(conn), _options(conn, now, sack=True), [], 0)
-        _acknowledged(conn)
+        emit(conn.snd_max, conn.rcv_nxt, ACK, window_field(conn), options_for(conn, now, sack=True), [], 0)
+        acknowledged(conn)
     return more
 
 
@@ -133,7 +131,7 @@ def _send_syn(conn: Connection, now: int, emit: Emit) -> None:
     if conn.snd_max == conn.iss:
         conn.rtt_seq, conn.rtt_time = (conn.iss + 1) & MASK, now
     conn.snd_nxt = conn.snd_max = (conn.iss + 1) & MASK
-    _start_timer(conn, now)
+    start_timer(conn, now)
     conn.timer_at = min(
         conn.timer_at, conn.opened_at + settings.syn_timeout
     )  # not at the next doubling after it
@@ -143,9 +141,11 @@ def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
     """Text and FIN, as far as window and congestion window allow."""
     buf = conn.snd_buf
     mss = conn.mss
-    if conn.resend_head:
-        conn.resend_head = False
-        _resend_head(conn, now, emit)
+    window = conn.cc.cwnd
+    if conn.in_recovery or conn.sacked or conn.dupacks:
+        window = recovery.window(conn, now, emit)
+        if window < 0:
+            return True
     una = conn.snd_una
     flight = (conn.snd_nxt - una) & MASK
     if conn.fin_queued and flight > buf.length:
@@ -157,7 +157,7 @@ def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
         conn.probe = False
         return False
     burst = conn.burst()
-    usable = min(conn.snd_wnd, conn.cc.cwnd) - flight
+    usable = min(conn.snd_wnd, window) - flight
     pieces = ack = wnd = 0
     options = b""
     while True:
@@ -184,8 +184,8 @@ def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
         if fin:
             flags |= FIN
         if not pieces:  # these are the same for all pieces
-            ack, wnd, options = conn.rcv_nxt, _window(conn), _options(conn, now)
-            _acknowledged(conn)
+            ack, wnd, options = conn.rcv_nxt, window_field(conn), options_for(conn, now)
+            acknowledged_aside(conn)
         seq = conn.snd_nxt
         if size > 0:
             emit(seq, ack, flags, wnd, options, buf.take(size), size)
@@ -200,7 +200,7 @@ def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
                 conn.rtt_seq, conn.rtt_time = conn.snd_nxt, now
             conn.snd_max = conn.snd_nxt
         if conn.timer_kind is not RETRANSMIT:
-            _start_timer(conn, now)
+            start_timer(conn, now)
         flight += sent
         usable -= sent
         unsent -= size
@@ -210,20 +210,6 @@ def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
     if not flight:
         _persist(conn, now, emit)
     return False
-
-
-def _resend_head(conn: Connection, now: int, emit: Emit) -> None:
-    """Fast retransmit, and the next hole after a partial acknowledgement."""
-    size = min(conn.snd_buf.length, conn.mss, (conn.snd_max - conn.snd_una) & MASK)
-    only_fin = size == 0 and conn.fin_sent
-    if size or only_fin:
-        flags = ACK | (FIN if only_fin else 0)
-        emit(
-            conn.snd_una, conn.rcv_nxt, flags, _window(conn), _options(conn, now), conn.snd_buf.peek(size), size
-        )
-        _acknowledged(conn)
-        conn.rtt_seq = None  # Karn
-        _start_timer(conn, now)
 
 
 def _persist(conn: Connection, now: int, emit: Emit) -> None:
@@ -236,9 +222,15 @@ def _persist(conn: Connection, now: int, emit: Emit) -> None:
         size = min(conn.snd_buf.length, max(conn.snd_wnd, 1), conn.mss)
         flags = ACK if size else ACK | FIN
         emit(
-            conn.snd_una, conn.rcv_nxt, flags, _window(conn), _options(conn, now), conn.snd_buf.peek(size), size
+            conn.snd_una,
+            conn.rcv_nxt,
+            flags,
+            window_field(conn),
+            options_for(conn, now),
+            conn.snd_buf.peek(size),
+            size,
         )
-        _acknowledged(conn)
+        acknowledged_aside(conn)
         beyond = (conn.snd_una + (size or 1)) & MASK
         if (beyond - conn.snd_max) & MASK < HALF:
             conn.snd_max = beyond
@@ -249,51 +241,11 @@ def _persist(conn: Connection, now: int, emit: Emit) -> None:
         conn.timer_at = now + min(conn.rtt.rto, MAX_PERSIST)
 
 
-def _start_timer(conn: Connection, now: int) -> None:
-    if conn.timer_kind is not RETRANSMIT and conn.retries == 0:
-        conn.progress_at = now
-    conn.timer_kind = RETRANSMIT
-    conn.timer_at = now + conn.rtt.rto
-
-
-def _options(conn: Connection, now: int, sack: bool = False) -> bytes:
-    if sack and conn.sack_ok and conn.reassembly:
-        blocks = conn.reassembly.ranges(conn.sack_first)[:MAX_SACK_BLOCKS]
-        timestamps = (conn.timestamp(now), conn.ts_recent) if conn.ts_ok else None
-        return build(timestamps=timestamps, sack=blocks)
-    if conn.ts_ok:
-        return TIMESTAMP.pack(TIMESTAMP_WORD, conn.timestamp(now), conn.ts_recent)
-    return b""
-
-
-def _acknowledged(conn: Connection) -> None:
-    """A segment with RCV.NXT has been sent."""
-    conn.ack_now = False
-    conn.delack_at = 0
-    conn.last_ack = conn.rcv_nxt
-
-
-def _window_growth(conn: Connection) -> int:
-    """How far the right edge of the receive window could move now."""
-    room = conn.rcv_limit - conn.rcv_pending
-    return room - ((conn.rcv_adv - conn.rcv_nxt) & MASK)
-
-
 def _window_update_due(conn: Connection) -> bool:
     """Receiver's silly window avoidance (section 3.8.6.2.2): tell of room when it is worth a segment."""
-    if _window_growth(conn) < conn.rcv_limit >> 1:
+    if window_growth(conn) < conn.rcv_limit >> 1:
         return False
     if conn.state is not ESTABLISHED and conn.state not in (FIN_WAIT_1, FIN_WAIT_2):
         return False
     # What the 16 bits of a SYN could not say rides on the first ACK of data.
     return (conn.rcv_nxt - conn.irs) & MASK != 1
-
-
-def _window(conn: Connection) -> int:
-    """SEG.WND for the header; the advertised edge moves as far as it says, and never back (SHLD-14)."""
-    growth = _window_growth(conn)
-    if growth >= min(2 * conn.mss, conn.rcv_limit // 2):
-        conn.rcv_adv = (conn.rcv_adv + growth) & MASK
-    # Rounded down: what was promised before is still taken (RFC 7323, section 2.4), and the edge stays. Rounded
-    # up, it would move on with every ACK, and a peer that sends byte by byte would never see the window close.
-    return min(((conn.rcv_adv - conn.rcv_nxt) & MASK) >> conn.rcv_wscale, 0xFFFF)

@@ -50,12 +50,7 @@ def too_big(conn: Connection, seq: int, mtu: int, length: int) -> bool:
     conn.mss = mss
     conn.cc.mss = mss
     # Nothing was lost for want of room, so the congestion window stays (RFC 1191, section 6.5).
-    conn.rtt_seq = None
-    conn.in_recovery = False
-    conn.dupacks = 0
-    conn.recover = conn.snd_max
-    conn.snd_nxt = conn.snd_una
-    conn.snd_buf.rewind()
+    conn.go_back()
     return True
 
 

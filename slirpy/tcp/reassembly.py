@@ -6,6 +6,8 @@ distances from RCV.NXT order them. What overlaps in the queue is kept once: the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from slirpy.interfaces import Buffer
 from slirpy.tcp.seq import MASK
 
@@ -67,8 +69,19 @@ class Reassembly:
                 return block[skip:]
         return None
 
-    def ranges(self, first: int) -> list[tuple[int, int]]:
-        """Contiguous ranges as SACK blocks; the one that holds ``first`` leads (RFC 2018, section 4)."""
+    def overlap(self, rcv_nxt: int, seq: int, length: int) -> tuple[int, int] | None:
+        """The first part of a segment that is in the queue already, as edges."""
+        start = (seq - rcv_nxt) & MASK
+        end = start + length
+        for block_seq, block in self._blocks:
+            block_start = (block_seq - rcv_nxt) & MASK
+            left, right = max(start, block_start), min(end, block_start + len(block))
+            if left < right:
+                return (rcv_nxt + left) & MASK, (rcv_nxt + right) & MASK
+        return None
+
+    def ranges(self, recent: Sequence[int] = ()) -> list[tuple[int, int]]:
+        """Contiguous ranges as SACK blocks: first those that hold ``recent`` numbers (RFC 2018, section 4)."""
         merged: list[tuple[int, int]] = []
         for seq, block in self._blocks:
             end = (seq + len(block)) & MASK
@@ -76,8 +89,13 @@ class Reassembly:
                 merged[-1] = (merged[-1][0], end)
             else:
                 merged.append((seq, end))
-        merged.sort(key=lambda r: not (first - r[0]) & MASK < (r[1] - r[0]) & MASK)
-        return merged
+        ordered: list[tuple[int, int]] = []
+        for number in recent:
+            for index, (left, right) in enumerate(merged):
+                if (number - left) & MASK < (right - left) & MASK:
+                    ordered.append(merged.pop(index))
+                    break
+        return ordered + merged
 
     def clear(self) -> None:
         """Drop everything."""

@@ -11,8 +11,9 @@ import errno
 from typing import NamedTuple
 
 from slirpy.interfaces import Buffer
-from slirpy.tcp.connection import Connection
-from slirpy.tcp.options import NONE, TcpOptions
+from slirpy.tcp import sack
+from slirpy.tcp.connection import DUPACK_THRESHOLD, Connection
+from slirpy.tcp.options import MAX_SACK_BLOCKS, NONE, TcpOptions
 from slirpy.tcp.seq import HALF, MASK, seq_gt, seq_lt
 from slirpy.tcp.states import (
     CLOSE_WAIT,
@@ -36,7 +37,6 @@ from slirpy.wire.tcp import ACK, FIN, RST, SYN
 __all__ = ["Segment", "accept_text", "acknowledge", "reset_for", "segment_arrives"]
 
 MS = 1_000_000
-DUPACK_THRESHOLD = 3  # RFC 5681, section 3.2
 
 
 class Segment(NamedTuple):
@@ -176,6 +176,8 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
         if flags & RST:
             return
         conn.ack_now = True
+        if conn.sack_ok and payload and start < 0 and end <= 0:
+            conn.dsack = seq, (seq + len(payload)) & MASK
         if wnd or start:
             if conn.state is TIME_WAIT and flags & FIN:
                 _restart_time_wait(conn, now)
@@ -188,7 +190,11 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
         if flags & SYN:
             flags &= ~SYN
             start += 1
-        payload = memoryview(payload)[-start:] if start < 0 else payload
+        if start < 0 and payload:
+            payload = memoryview(payload)[-start:]
+            if conn.sack_ok:
+                conn.dsack = seq, conn.rcv_nxt
+                conn.ack_now = True
         start = 0
         seq = conn.rcv_nxt
     if len(payload) > wnd - start:
@@ -235,10 +241,18 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
         return
     if conn.state is CLOSED:
         return
+    if conn.sack_ok and seg.options.sack:
+        _selective(conn, seg.options.sack, ack)
 
     # Sixth, URG: urgent data is delivered in its place in the stream, as RFC 6093 asks of new applications.
     # Seventh, the text.
     if payload and not conn.fin_received:
+        if (
+            conn.reassembly
+            and conn.sack_ok
+            and (known := conn.reassembly.overlap(conn.rcv_nxt, seq, len(payload)))
+        ):
+            conn.dsack = conn.dsack or known
         if start == 0:
             accept_text(conn, payload, len(payload), now)
         if start or conn.reassembly:
@@ -259,7 +273,7 @@ def _reassemble(conn: Connection, seq: int, early: Buffer, now: int) -> None:
     conn.ack_now = True
     if early:
         conn.stats.tcp_out_of_order += 1
-        conn.sack_first = seq
+        conn.sack_recent = [seq, *conn.sack_recent[: MAX_SACK_BLOCKS - 1]]
         if not conn.reassembly.insert(conn.rcv_nxt, seq, early):
             conn.stats.drop_tcp_reassembly_full += 1
     while (data := conn.reassembly.pop(conn.rcv_nxt)) is not None:
@@ -322,7 +336,7 @@ def acknowledge(
     duplicate = False
     if acked:
         _new_data_acked(conn, ack, acked, echoed, now)
-    elif outstanding and not length and not fin and window == conn.snd_wnd:
+    elif outstanding and not length and not fin and window == conn.snd_wnd and not conn.sack_ok:
         duplicate = conn.timer_kind is not PERSIST  # answers to probes repeat themselves
     # The window: SND.WL1 < SEG.SEQ, or equal and SND.WL2 =< SEG.ACK.
     newer = (seq - conn.snd_wl1) & MASK
@@ -371,14 +385,11 @@ def _new_data_acked(conn: Connection, ack: int, acked: int, echoed: int | None, 
         conn.snd_nxt = ack  # we had gone back, and the peer has more than we thought
 
     flight = (conn.snd_max - ack) & MASK
+    if conn.sacked and not sack.acknowledged(conn):
+        conn.stats.tcp_sack_reneging += 1
+        conn.resend_head = conn.in_recovery
     if conn.in_recovery:
-        if seq_lt(ack, conn.recover):
-            conn.cc.on_partial(acked)
-            conn.resend_head = True
-        else:
-            conn.cc.on_recovered(flight)
-            conn.in_recovery = False
-            conn.dupacks = 0
+        _recovering(conn, ack, acked, flight)
     else:
         conn.dupacks = 0
         if data:
@@ -401,14 +412,65 @@ def _new_data_acked(conn: Connection, ack: int, acked: int, echoed: int | None, 
             conn.enter(CLOSED)
 
 
-def _duplicate_ack(conn: Connection) -> None:
-    """RFC 5681, section 3.2, with the care of RFC 6582 not to begin twice for one loss."""
-    conn.dupacks += 1
-    if conn.in_recovery:
-        conn.cc.on_duplicate()
-    elif conn.dupacks == DUPACK_THRESHOLD and not seq_lt(conn.snd_una, conn.recover):
-        conn.cc.on_loss((conn.snd_max - conn.snd_una) & MASK)
-        conn.in_recovery = True
-        conn.recover = conn.snd_max
+def _recovering(conn: Connection, ack: int, acked: int, flight: int) -> None:
+    """New data is acknowledged during recovery; ``flight`` bytes are still outstanding."""
+    if not seq_lt(ack, conn.recover):
+        conn.in_recovery = False
+        conn.inflation = conn.dupacks = 0
+        if not conn.sack_ok:
+            # RFC 6582, section 3.2, step 3, option 1: no burst. With SACK the pipe has kept the flight full.
+            conn.cc.cwnd = min(conn.cc.cwnd, max(flight, conn.mss) + conn.mss)
+    elif conn.sack_ok:
+        if seq_lt(conn.high_rxt, ack):
+            conn.high_rxt = ack
+    else:
+        # The same step: deflate by what was acknowledged, add one segment back, send the next hole.
+        window = max(conn.cc.cwnd + conn.inflation - acked, conn.mss)
+        conn.inflation = window + (conn.mss if acked >= conn.mss else 0) - conn.cc.cwnd
         conn.resend_head = True
-        conn.stats.tcp_fast_retransmits += 1
+
+
+def _duplicate_ack(conn: Connection) -> None:
+    """RFC 5681, section 3.2, for a peer without SACK."""
+    if conn.in_recovery:
+        conn.inflation += conn.mss
+        return
+    _count_duplicate(conn)
+    if conn.dupacks == DUPACK_THRESHOLD:
+        _begin_recovery(conn)
+        conn.inflation = DUPACK_THRESHOLD * conn.mss if conn.in_recovery else 0
+
+
+def _selective(conn: Connection, blocks: tuple[tuple[int, int], ...], ack: int) -> None:
+    """SACK blocks have come (RFC 6675, section 5). What tells nothing new is no duplicate acknowledgement."""
+    if sack.is_duplicate(blocks, ack):
+        conn.stats.tcp_dsacks_in += 1
+        blocks = blocks[1:]
+    fresh = sack.learn(conn, blocks)
+    if conn.in_recovery or not conn.sacked:
+        return
+    if fresh:
+        _count_duplicate(conn)
+    if conn.dupacks >= DUPACK_THRESHOLD or sack.lost_edge(conn) != conn.snd_una:
+        _begin_recovery(conn)
+
+
+def _count_duplicate(conn: Connection) -> None:
+    if not conn.dupacks:
+        conn.prior_max = conn.snd_max
+    conn.dupacks += 1
+
+
+def _begin_recovery(conn: Connection) -> None:
+    """With the care of RFC 6582 not to begin twice for one loss; RFC 6675, section 5, steps (4.1) to (4.3)."""
+    una = conn.snd_una
+    if seq_lt(una, conn.recover):
+        return
+    if not conn.dupacks:
+        conn.prior_max = conn.snd_max
+    conn.cc.on_loss((conn.prior_max - una) & MASK)
+    conn.in_recovery = True
+    conn.recover = conn.snd_max
+    conn.high_rxt = una
+    conn.resend_head = True
+    conn.stats.tcp_fast_retransmits += 1

@@ -60,13 +60,16 @@ class SendBuffer:
         self._index, self._offset = index, offset
         return parts
 
-    def peek(self, count: int) -> list[Buffer]:
-        """The first ``count`` bytes, wherever the cursor is: for sending them again."""
+    def peek(self, count: int, offset: int = 0) -> list[Buffer]:
+        """``count`` bytes from ``offset`` on, wherever the cursor is: for sending them again."""
         parts: list[Buffer] = []
-        offset = self._head
+        offset += self._head
         for chunk in self._chunks:
             if not count:
                 break
+            if offset >= len(chunk):
+                offset -= len(chunk)
+                continue
             part = memoryview(chunk)[offset : offset + count]
             parts.append(part)
             count -= len(part)

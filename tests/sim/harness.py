@@ -494,6 +494,8 @@ class Peer:
         """Segments of this connection that have come, as dpkt's TCP objects, with ``payload`` of the right length."""
         out = []
         for frame in self.net.take():
+            if frame.type == 0x806:
+                continue  # who does not answer for long is asked for by ARP
             packet = frame.data
             assert (packet.src, packet.dst) == (self.address, self.guest), frame
             tcp = packet.data

@@ -106,6 +106,19 @@ def test_corruption(seed: int) -> None:
     assert net.stack.stats.drop_tcp_checksum > 0
 
 
+def test_a_mac_address_from_a_damaged_frame_is_asked_for_again() -> None:
+    net, guest, link = network(1)
+    download = guest.connect("192.0.2.7", 80)
+    net.run_until(lambda: download.count > 100_000, 60 * SECOND)
+    neighbor = net.stack.neighbors.get(guest.own_address())
+    link.from_guest = Faults(loss=1.0)
+    neighbor.mac = bytes.fromhex("527400000099")  # as if the last frame before the silence had said so
+    net.run(SECOND)
+    link.from_guest = Faults()
+    net.run_until(lambda: download.eof, 30 * SECOND)
+    assert neighbor.mac == guest.mac
+
+
 def test_a_slow_link_is_as_slow_as_it_says() -> None:
     net, guest, link = network()
     link.to_guest = Faults(rate=8_000_000, queue=2_000_000)  # a byte a microsecond

@@ -32,7 +32,8 @@ NOT_GROWTH = {
     "host.farstream": {"THROWN_MAX"},
     "nat.tcp": {"MAX_BURST"},
     "tcp.options": {"MAX_WSCALE", "MAX_SACK_BLOCKS"},
-    "tcp.output": {"MAX_PIECES", "MAX_PERSIST"},
+    "tcp.output": {"MAX_PERSIST"},
+    "tcp.outgoing": {"MAX_PIECES"},
     "tcp.rtt": {"MAX_RTO"},
 }
 

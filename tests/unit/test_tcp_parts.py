@@ -136,7 +136,7 @@ def test_reassembly_is_a_set_of_bytes(start: int, pieces: list[tuple[int, int]])
         assert queue.insert(start, (start + offset) & MASK, memoryview(content)[offset : offset + length])
         have.update(range(offset, offset + length))
         assert queue.size == len(have)
-    ranges = [((a - start) & MASK, (b - start) & MASK) for a, b in queue.ranges(start)]
+    ranges = [((a - start) & MASK, (b - start) & MASK) for a, b in queue.ranges()]
     assert sorted(i for a, b in ranges for i in range(a, b)) == sorted(have)
     assert all(b not in have for _, b in ranges), "ranges are as long as they can be"
     got = b""
@@ -198,11 +198,7 @@ def test_reno() -> None:
     cc.on_ack(3000)
     assert cc.cwnd == 13_000
     cc.on_loss(12_000)
-    assert (cc.ssthresh, cc.cwnd) == (6000, 9000)
-    cc.on_duplicate()
-    assert cc.cwnd == 10_000
-    cc.on_recovered(5000)
-    assert cc.cwnd == 6000
+    assert (cc.ssthresh, cc.cwnd) == (6000, 6000)
     for _ in range(6):
         cc.on_ack(1000)
     assert 6900 <= cc.cwnd <= 7100  # a segment a round trip

@@ -1,0 +1,103 @@
+"""The parts that outgoing segments have in common, and what sending one means for the state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from slirpy.interfaces import Buffer
+from slirpy.tcp.connection import Connection
+from slirpy.tcp.options import MAX_SACK_BLOCKS, TIMESTAMP, TIMESTAMP_WORD, build
+from slirpy.tcp.seq import MASK
+from slirpy.tcp.states import RETRANSMIT
+from slirpy.wire.tcp import ACK, FIN
+
+__all__ = [
+    "MAX_PIECES",
+    "Emit",
+    "acknowledged",
+    "acknowledged_aside",
+    "options_for",
+    "resend",
+    "start_timer",
+    "window_field",
+    "window_growth",
+]
+
+Emit: TypeAlias = Callable[[int, int, int, int, bytes, list[Buffer], int], None]
+"""``emit(seq, ack, flags, wnd, options, parts, length)``: send this; ``wnd`` as in the header, ``parts`` hold
+``length`` bytes."""
+
+MAX_PIECES = 16
+"""Pieces to an output, so that one connection cannot keep all others waiting."""
+
+
+def resend(conn: Connection, seq: int, room: int, now: int, emit: Emit) -> int:
+    """Send again up to ``room`` sequence numbers from ``seq`` on, before SND.MAX; how many were sent."""
+    size = min(conn.snd_buf.length - ((seq - conn.snd_una) & MASK), room)
+    fin = room > size and conn.fin_queued
+    flags = ACK | FIN if fin else ACK
+    parts = conn.snd_buf.peek(size, (seq - conn.snd_una) & MASK) if size else []
+    emit(seq, conn.rcv_nxt, flags, window_field(conn), options_for(conn, now), parts, size)
+    acknowledged_aside(conn)
+    conn.rtt_seq = None  # Karn
+    if conn.timer_kind is not RETRANSMIT:
+        start_timer(conn, now)
+    return size + fin
+
+
+def start_timer(conn: Connection, now: int) -> None:
+    """Start the retransmission timer, or start it anew."""
+    if conn.timer_kind is not RETRANSMIT and conn.retries == 0:
+        conn.progress_at = now
+    conn.timer_kind = RETRANSMIT
+    conn.timer_at = now + conn.rtt.rto
+
+
+def options_for(conn: Connection, now: int, sack: bool = False) -> bytes:
+    """Options of a segment after the SYN; ``sack``: with what came early or twice, which only pure ACKs tell."""
+    if sack and conn.sack_ok and (conn.dsack is not None or conn.reassembly):
+        blocks = conn.reassembly.ranges(conn.sack_recent)
+        if conn.dsack is not None:
+            blocks.insert(0, conn.dsack)  # RFC 2883, section 4: first, and once
+            conn.dsack = None
+            conn.stats.tcp_dsacks_out += 1
+        if conn.ts_ok:
+            return build(timestamps=(conn.timestamp(now), conn.ts_recent), sack=blocks[: MAX_SACK_BLOCKS - 1])
+        return build(sack=blocks[:MAX_SACK_BLOCKS])
+    if conn.ts_ok:
+        return TIMESTAMP.pack(TIMESTAMP_WORD, conn.timestamp(now), conn.ts_recent)
+    return b""
+
+
+def acknowledged(conn: Connection) -> None:
+    """A segment with RCV.NXT has been sent."""
+    conn.ack_now = False
+    conn.delack_at = 0
+    conn.last_ack = conn.rcv_nxt
+
+
+def acknowledged_aside(conn: Connection) -> None:
+    """A segment with data has carried RCV.NXT; an ACK that is more than that stays due.
+
+    Data leaves no room for SACK blocks, and what comes with data is no duplicate ACK to a peer that counts them.
+    """
+    due = conn.ack_now and (conn.dsack is not None or bool(conn.reassembly))
+    acknowledged(conn)
+    conn.ack_now = due
+
+
+def window_growth(conn: Connection) -> int:
+    """How far the right edge of the receive window could move now."""
+    room = conn.rcv_limit - conn.rcv_pending
+    return room - ((conn.rcv_adv - conn.rcv_nxt) & MASK)
+
+
+def window_field(conn: Connection) -> int:
+    """SEG.WND for the header; the advertised edge moves as far as it says, and never back (SHLD-14)."""
+    growth = window_growth(conn)
+    if growth >= min(2 * conn.mss, conn.rcv_limit // 2):
+        conn.rcv_adv = (conn.rcv_adv + growth) & MASK
+    # Rounded down: what was promised before is still taken (RFC 7323, section 2.4), and the edge stays. Rounded
+    # up, it would move on with every ACK, and a peer that sends byte by byte would never see the window close.
+    return min(((conn.rcv_adv - conn.rcv_nxt) & MASK) >> conn.rcv_wscale, 0xFFFF)

@@ -1,0 +1,133 @@
+"""What the peer has told of by SACK, and what follows from it (RFC 2018, RFC 2883, RFC 6675).
+
+The scoreboard is ``conn.sacked``: ranges that lie above SND.UNA and below SND.MAX, disjoint, sorted, with holes
+between them. It is advice and no more: nothing is forgotten because of it, and a time-out throws it away, since the
+peer may have thrown the data away too (RFC 2018, section 8). What lies below SND.UNA plays no part, so all distances
+are from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from slirpy.tcp.connection import DUPACK_THRESHOLD, Connection
+from slirpy.tcp.seq import HALF, MASK, seq_le
+
+__all__ = ["acknowledged", "gaps", "is_duplicate", "learn", "lost_edge", "pipe", "sacked_below"]
+
+MAX_RANGES = 512
+"""Ranges that are kept; a peer that tells of more is heard no further. Each costs its share of every ACK's time."""
+
+
+def is_duplicate(blocks: Sequence[tuple[int, int]], ack: int) -> bool:
+    """Whether the first block is a D-SACK: it tells of data that came twice (RFC 2883, section 4)."""
+    left, right = blocks[0]
+    if seq_le(right, ack):
+        return True
+    if len(blocks) < 2:
+        return False
+    outer = blocks[1]
+    return seq_le(outer[0], left) and seq_le(right, outer[1])
+
+
+def learn(conn: Connection, blocks: Sequence[tuple[int, int]]) -> bool:
+    """Add blocks to the scoreboard (RFC 6675, section 4, Update); whether they say anything new.
+
+    Blocks that tell of what was never sent, or of what follows SND.UNA at once, are late or lies.
+    """
+    una = conn.snd_una
+    outstanding = (conn.snd_max - una) & MASK
+    fresh = False
+    for left, right in blocks:
+        start, end = (left - una) & MASK, (right - una) & MASK
+        if 0 < start < end <= outstanding and _add(conn, start, end):
+            fresh = True
+    return fresh
+
+
+def _add(conn: Connection, start: int, end: int) -> bool:
+    una, old = conn.snd_una, conn.sacked
+    before: list[tuple[int, int]] = []
+    after: list[tuple[int, int]] = []
+    for left, right in old:
+        a, b = (left - una) & MASK, (right - una) & MASK
+        if b < start:
+            before.append((left, right))
+        elif a > end:
+            after.append((left, right))
+        elif a <= start and end <= b:
+            return False
+        else:
+            start, end = min(start, a), max(end, b)
+    merged = [*before, ((una + start) & MASK, (una + end) & MASK), *after]
+    if len(merged) > MAX_RANGES:
+        return False
+    conn.sacked = merged
+    return True
+
+
+def acknowledged(conn: Connection) -> bool:
+    """SND.UNA has moved: forget what lies below it. False if the peer has forgotten data that it told of.
+
+    Who holds what follows SND.UNA acknowledges it; who does not any more has reneged.
+    """
+    una = conn.snd_una
+    conn.sacked = [block for block in conn.sacked if 0 < (block[1] - una) & MASK < HALF]
+    if conn.sacked and (conn.sacked[0][0] - una - 1) & MASK >= HALF:
+        conn.sacked = []
+        return False
+    return True
+
+
+def sacked_below(conn: Connection, seq: int) -> int:
+    """Bytes of the scoreboard before ``seq``."""
+    una = conn.snd_una
+    end = (seq - una) & MASK
+    total = 0
+    for left, right in conn.sacked:
+        start = (left - una) & MASK
+        if start >= end:
+            break
+        total += min((right - una) & MASK, end) - start
+    return total
+
+
+def gaps(conn: Connection, start: int, end: int) -> list[tuple[int, int]]:
+    """What the scoreboard lacks from ``start`` to ``end``: number and length of each hole."""
+    una = conn.snd_una
+    at, stop = (start - una) & MASK, (end - una) & MASK
+    found: list[tuple[int, int]] = []
+    for left, right in conn.sacked:
+        a, b = (left - una) & MASK, (right - una) & MASK
+        if b <= at:
+            continue
+        if a >= stop:
+            break
+        if a > at:
+            found.append(((una + at) & MASK, a - at))
+        at = b
+    if at < stop:
+        found.append(((una + at) & MASK, stop - at))
+    return found
+
+
+def lost_edge(conn: Connection) -> int:
+    """Where the last hole ends that counts as lost; SND.UNA if there is none (RFC 6675, section 4, IsLost).
+
+    Lost is what three separate ranges, or more than two segments' bytes, were received behind.
+    """
+    above = 0
+    for count, (left, right) in enumerate(reversed(conn.sacked), 1):
+        above += (right - left) & MASK
+        if count >= DUPACK_THRESHOLD or above > (DUPACK_THRESHOLD - 1) * conn.mss:
+            return left
+    return conn.snd_una
+
+
+def pipe(conn: Connection, edge: int) -> int:
+    """Bytes that are thought to be on their way (RFC 6675, section 4, SetPipe); ``edge`` is :func:`lost_edge`.
+
+    That is what was neither received nor lost, and what was sent again.
+    """
+    unlost = sum(length for _, length in gaps(conn, edge, conn.snd_max))
+    return unlost + sum(length for _, length in gaps(conn, conn.snd_una, conn.high_rxt))
