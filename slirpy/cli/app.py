@@ -13,7 +13,7 @@ __all__ = ["app"]
 COMMANDS = {
     "run": ("slirpy.cli.run:run", "Run a command whose only network is slirpy (Linux)."),
     "qemu": ("slirpy.cli.qemu:qemu", "Run QEMU with its network card already connected to slirpy."),
-    "listen": ("slirpy.cli.listen:listen", "Serve guests that connect by a unix or TCP socket: QEMU's."),
+    "listen": ("slirpy.cli.listen:listen", "Serve guests, such as QEMU's, that connect by a socket."),
     "switch": ("slirpy.cli.switch:switch", "Join guests, TAP interfaces and other switches to one network."),
     "packetdrill": ("slirpy.cli.packetdrill:packetdrill", "Run scripts of packetdrill on the TCP engine."),
     "demo": ("slirpy.cli.demo:demo", "See it work: no privileges, any system, a few seconds."),
