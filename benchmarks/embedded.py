@@ -254,26 +254,30 @@ class Guest:
         """Send ``size`` bytes at least; returns nanoseconds of processor time, frames and bytes sent."""
         spent = frames = moved = 0
         payload = self._payload
-        number = 1  # the window that comes with a SYN has no scale: 64 KiB
+        window = len(payload)
         while moved < size:
-            batch = [self.frame(ACK | PSH, payload) for _ in range(number)]
-            number = SPAN // len(payload)
+            batch = [self.frame(ACK | PSH, payload) for _ in range(max(min(window, SPAN) // len(payload), 1))]
             self.received.clear()
             start = time.process_time_ns()
             self.network.send(batch)
             self._until(self._acknowledged, "acknowledgement")
             spent += time.process_time_ns() - start
+            window = self._window()
             frames += len(batch)
             moved += len(batch) * len(payload)
         return spent, frames, moved
 
     def _acknowledged(self) -> bool:
-        """All has arrived, and there is room for as much again."""
+        """All has arrived, and there is room for more."""
         if not self.received:
             return False
-        last = self.received[-1]
-        window = int.from_bytes(last[48:50], "big") << self._scale
-        return int.from_bytes(last[42:46], "big") == self.seq and window >= SPAN
+        return int.from_bytes(self.received[-1][42:46], "big") == self.seq and self._window() >= len(
+            self._payload
+        )
+
+    def _window(self) -> int:
+        """Bytes that slirpy takes now; it begins with 64 KiB, and grows."""
+        return int.from_bytes(self.received[-1][48:50], "big") << self._scale
 
     def download(self, size: int) -> tuple[int, int, int]:
         """Receive ``size`` bytes at least, as ``upload``; every second segment is acknowledged, as by a kernel."""
