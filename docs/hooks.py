@@ -21,6 +21,7 @@ from slirpy.rules import qemu
 from slirpy.stats import Stats
 from slirpy.tcp.connection import Settings
 from slirpy.tcp.states import TRANSITIONS, State
+from slirpy.testing.packetdrill import checks, language
 
 MARKER = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
 ROLE = re.compile(r":(?:class|func|meth|data|mod|attr|exc):<code>~?([\w.]+)</code>")
@@ -226,12 +227,43 @@ def libslirp() -> str:
     return "\n\n".join(parts)
 
 
+def packetdrill() -> str:
+    """What of packetdrill's language is understood."""
+    settings = ", ".join(f"`{name}`" for name in sorted(Settings.__dataclass_fields__))
+    tables = {
+        "Options of a script (`--name=value`)": {f"--{k}": text for k, text in language.SCRIPT_OPTIONS.items()},
+        "Actions of the user, with `--open`": language.ACTIONS,
+        "Socket calls": language.CALLS,
+        "Options of sockets": language.SOCKET_OPTIONS,
+        "Flags": {k: f"`0x{bit:02x}`" for k, bit in language.FLAGS.items()},
+        "TCP options": {k: text for k, (_, text) in language.OPTIONS.items()},
+        "ICMP: `< icmp unreachable CODE [mtu N] [1:1001(1000)]`": {
+            k: f"code {code}" for k, code in language.ICMP_CODES.items()
+        },
+        "Names in assertions": {k: text for k, (_, text) in checks.NAMES.items()},
+    }
+    parts = []
+    for title, rows in tables.items():
+        parts.append(f"## {title}")
+        parts.append(
+            "\n".join(["| | |", "|---|---|", *(f"| `{name}` | {text} |" for name, text in rows.items())])
+        )
+        if title.startswith("Options of a script"):
+            parts.append(
+                f"Beside them every setting of a connection: {settings}. Times are such as `40ms`, sizes `64k`."
+            )
+    constants = ", ".join(f"`{name}`" for name in checks.CONSTANTS)
+    parts.append(f"Beside them every [counter](counters.md), and the constants {constants}.")
+    return "\n\n".join(parts)
+
+
 GENERATED: dict[str, Callable[[], str]] = {
     "changelog": changelog,
     "cli": cli,
     "clients": clients,
     "counters": counters,
     "libslirp": libslirp,
+    "packetdrill": packetdrill,
     "qemu-keys": qemu_keys,
     "tcp-settings": tcp_settings,
     "tcp-states": tcp_states,

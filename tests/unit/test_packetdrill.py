@@ -461,3 +461,15 @@ def test_mistakes_on_the_command_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert CliRunner().invoke(app, ["packetdrill", *arguments], prog_name="slirpy").exit_code == 2
+
+
+# -------------------------------------------------------------------------------- the documentation
+
+
+def test_scripts_of_the_documentation_pass() -> None:
+    page = Path(__file__).parents[2] / "docs" / "howto" / "packetdrill.md"
+    scripts = [block.partition("```")[0] for block in page.read_text().split("```pkt\n")[1:]]
+    assert len(scripts) == 2
+    for script in scripts:
+        result = run_text(script, tolerance_usecs=0)
+        assert result.outcome == "pass", f"{result}\n{result.ladder}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.testing.packetdrill.host import MS, Sent
@@ -73,8 +74,7 @@ def take(sent: deque[Sent], length: int) -> Sent:
         )
         if not same or not joins or grown > length:
             break
-        first.data += following.data
-        first.flags |= following.flags
+        first = replace(first, data=first.data + following.data, flags=first.flags | following.flags)
         sent.popleft()
     return first
 
