@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from random import Random
 
 from processes import BenchmarkError, Endpoint
-from report import Report, count, main, show
+from report import Bar, Report, count, main, show
 
 from slirpy import Config, LinkFeatures, Slirp, Stack
 from slirpy.host.poller import SelectorPoller
@@ -36,6 +36,7 @@ WINDOW = 1 << 20
 SPAN = 1 << 19
 """Bytes in one timed part: half of slirpy's window, so that it never shuts."""
 PATIENCE = 20.0
+BAR_US, BAR_GBITS = 8.0, 8.0
 TICK = 1_000_000
 
 _FRAME = struct.Struct("!6s6sHBBHHHBBH4s4sHHIIBBHHH")
@@ -342,6 +343,16 @@ def measure(arguments: argparse.Namespace) -> Report:
                 report.sample(f"{what}: bytes", size)
                 report.sample(f"{what}: Gbit/s", size * 8 / spent / 1000)
             figures = [report.median(f"{what}: {unit}") for unit in ("us", "bytes", "Gbit/s")]
+            if case.batch == 1 and not case.sockets and figures[0] is not None and figures[2] is not None:
+                if case.features is None:
+                    report.bars.append(
+                        Bar(f"{direction}, a segment", figures[0], BAR_US, at_least=False, unit=" us")
+                    )
+                else:
+                    bar = Bar(
+                        f"{direction}, 64 KiB frames", figures[2], BAR_GBITS, at_least=True, unit=" Gbit/s"
+                    )
+                    report.bars.append(bar)
             row = (show(figures[0]), show(figures[1], 0), show(figures[2]))
             report.rows.append((host, case.name, direction, *row))
     return report
