@@ -28,10 +28,19 @@ SUFFIX = "*.pkt"
     metavar="N",
     help="How far off a time may be where a script does not say, in microseconds.  [default: 4000]",
 )
+@click.option(
+    "--no-silence",
+    is_flag=True,
+    help="Do not look at what is sent after the last > of a script, as packetdrill itself does not.",
+)
 @click.option("--no-ladder", is_flag=True, help="Do not draw the segments of scripts that fail.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 def packetdrill(
-    settings: tuple[str, ...], tolerance_usecs: int | None, no_ladder: bool, files: tuple[str, ...]
+    settings: tuple[str, ...],
+    tolerance_usecs: int | None,
+    no_silence: bool,
+    no_ladder: bool,
+    files: tuple[str, ...],
 ) -> NoReturn:
     """Run scripts of packetdrill against slirpy's TCP engine, in virtual time.
 
@@ -56,7 +65,7 @@ def packetdrill(
     status = 0
     for path in _paths(files):
         try:
-            result = run_file(path, settings=values, tolerance_usecs=tolerance_usecs)
+            result = run_file(path, settings=values, tolerance_usecs=tolerance_usecs, silence=not no_silence)
         except ScriptError as error:
             click.echo(f"slirpy: {error}", err=True)
             status = 2

@@ -98,6 +98,13 @@ def test_nothing_else_may_be_sent() -> None:
     assert result.line == 5
 
 
+def test_silence_after_the_last_segment_of_the_script_is_a_choice() -> None:
+    script = f"{OPEN}+0 write(100)\n+1 %{{ assert tcp_retransmits == 2 }}%\n"
+    assert outcome(script)[0] == "fail"
+    assert run_text(script, silence=False).outcome == "pass"
+    assert run_text(script + "+0 > P. 1:101(99) ack 1".replace("101", "100"), silence=False).outcome == "fail"
+
+
 def test_what_was_not_in_the_script_is_told_at_the_next_line() -> None:
     result = failure(
         f"{OPEN}+0 < P. 1:101(100) ack 1 win 65535\n+1 < . 101:101(0) ack 1 win 65535\n+1 write(1)\n"
@@ -227,11 +234,20 @@ def test_read_checks_what_was_received() -> None:
         ("assert open('/etc/passwd')", "unsupported"),
         ("assert (lambda: 1)()", "unsupported"),
         ("assert state.__class__", "unsupported"),
-        ("x = 1", "unsupported"),
+        ("x = 1\nx += 2; assert x == 3", "pass"),
+        ("cwnd = 1; assert cwnd == 1", "pass"),
+        ("x = 1; assert x == 2", "fail"),
+        ("state.x = 1", "unsupported"),
+        ("x = y = 1", "unsupported"),
+        ("[1][0] += 1", "unsupported"),
     ],
 )
 def test_assertions(code: str, expected: str) -> None:
     assert run_text(f"{OPEN}+0 %{{ {code} }}%\n").outcome == expected
+
+
+def test_variables_stay() -> None:
+    assert outcome(f"{OPEN}+0 %{{ x = tcpi_snd_cwnd }}%\n+1 %{{ x += 1; assert x == 11 }}%\n") == ("pass", 0)
 
 
 def test_a_failing_assertion_tells_the_values() -> None:
@@ -290,7 +306,10 @@ def test_actions_need_open() -> None:
 
 
 def test_setting_the_system_back_to_its_defaults_does_nothing() -> None:
-    assert outcome(f"`./defaults.sh`\n0 `../common/defaults.sh`\n{SERVER}") == ("pass", 0)
+    assert outcome(f"`./defaults.sh`\n0 `../common/defaults.sh`\n{SERVER}`/tmp/sysctl_restore_5.sh`") == (
+        "pass",
+        0,
+    )
     assert outcome(f"`./defaults.sh now`\n{SERVER}")[0] == "unsupported"
 
 
@@ -453,6 +472,7 @@ def test_command_line(tmp_path: Path) -> None:
     assert run(str(good))[0] == 1
     assert run(str(good), "--set", "delayed_ack=50ms")[0] == 0
     assert run(str(good), "--tolerance-usecs", "40000")[0] == 0
+    assert run(str(bad), "--no-silence")[0] == 0
 
 
 @pytest.mark.parametrize("arguments", [["--set", "x", "a.pkt"], ["--set", "mss=1", "."], []])

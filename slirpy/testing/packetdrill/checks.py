@@ -29,7 +29,12 @@ CONSTANTS: dict[str, int] = {
     "TCPI_OPT_TIMESTAMPS": 1,
     "TCPI_OPT_SACK": 2,
     "TCPI_OPT_WSCALE": 4,
+    "TCPI_OPT_ECN": 8,
+    "TCPI_OPT_ECN_SEEN": 16,
+    "TCPI_OPT_SYN_DATA": 32,
     "TCP_CA_Open": 0,
+    "TCP_CA_Disorder": 1,
+    "TCP_CA_CWR": 2,
     "TCP_CA_Recovery": 3,
     "TCP_CA_Loss": 4,
     "True": 1,
@@ -107,8 +112,13 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 _UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.Not: operator.not_, ast.USub: operator.neg}
 
 
-def check(code: Code, host: Host) -> None:
+def check(code: Code, host: Host, variables: dict[str, Any]) -> None:
     """Evaluate assertions.
+
+    Args:
+        code: the statements.
+        host: what they ask about.
+        variables: what statements of the script have assigned, and assign.
 
     Raises:
         ScriptError: it is not Python.
@@ -121,7 +131,7 @@ def check(code: Code, host: Host) -> None:
         )
     except SyntaxError:
         raise ScriptError(f"line {code.line}: not Python: {code.text}") from None
-    evaluator = _Evaluator(code.line, host)
+    evaluator = _Evaluator(code.line, host, variables)
     for statement in tree.body:
         if isinstance(statement, ast.Assert):
             asked = ast.unparse(statement.test)
@@ -131,6 +141,8 @@ def check(code: Code, host: Host) -> None:
                 raise FailureError(f"{asked}: {error}") from None
             if not holds:
                 raise FailureError(f"{asked} does not hold: {evaluator.told() or 'it never does'}")
+        elif (assigned := _assignment(statement)) is not None:
+            variables[assigned[0]] = evaluator.value(assigned[1])
         elif not _prints(statement):
             raise UnsupportedError(code.line, f"code that is no assertion: {ast.unparse(statement)}")
 
@@ -140,6 +152,17 @@ def _dedent(source: str) -> str:
     return "\n".join(line.strip() for line in source.splitlines())
 
 
+def _assignment(statement: ast.stmt) -> tuple[str, ast.expr] | None:
+    """The variable and the value of ``cwnd = 10`` and ``cwnd += 1``; None for all else."""
+    if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+        target = statement.targets[0]
+        return (target.id, statement.value) if isinstance(target, ast.Name) else None
+    if isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name):
+        name = statement.target.id
+        return name, ast.BinOp(ast.Name(name), statement.op, statement.value)
+    return None
+
+
 def _prints(statement: ast.stmt) -> bool:
     """Whether it is ``print(...)``, which tells nothing here."""
     call = statement.value if isinstance(statement, ast.Expr) else None
@@ -147,8 +170,9 @@ def _prints(statement: ast.stmt) -> bool:
 
 
 class _Evaluator:
-    def __init__(self, line: int, host: Host) -> None:
+    def __init__(self, line: int, host: Host, variables: dict[str, Any]) -> None:
         self._line = line
+        self._variables = variables
         self._host = host
         self._asked: dict[str, Any] = {}
 
@@ -187,7 +211,9 @@ class _Evaluator:
     def _name(self, name: str) -> Any:
         if name in CONSTANTS:
             return CONSTANTS[name]
-        if name in NAMES:
+        if name in self._variables:
+            found = self._variables[name]
+        elif name in NAMES:
             found = NAMES[name][0](self._host.conn)
         elif name in Stats.describe():
             found = getattr(self._host.stats, name)

@@ -26,8 +26,8 @@ __all__ = ["parse"]
 
 _OPTION = re.compile(r"--(\w+)(?:\s*=\s*(.*))?", re.DOTALL)
 _SLEEP = re.compile(r"sleep\s+(\d+\.?\d*|\.\d+)")
-_RESET_TO_DEFAULTS = "defaults.sh"
-"""Scripts of the Linux kernel begin by setting the system back to its defaults; there is nothing to set back."""
+_RESET_TO_DEFAULTS = re.compile(r"\S*(?:defaults\.sh|sysctl_restore\S*\.sh)")
+"""Many scripts begin or end by setting the system back to its defaults; there is nothing to set back."""
 _NOT_TCP = frozenset(("udp", "udplite", "sctp", "gre", "mpls", "ipv4", "ipv6", "raw"))
 
 
@@ -88,7 +88,7 @@ def _event(name: str, statement: Statement) -> Event | None:
 def _command(text: str, common: dict[str, Any]) -> Event | None:
     if match := _SLEEP.fullmatch(text):
         return Command(seconds=float(match[1]), **common)
-    if text.split()[0].endswith(_RESET_TO_DEFAULTS) and len(text.split()) == 1:
+    if _RESET_TO_DEFAULTS.fullmatch(text):
         return None
     raise UnsupportedError(
         common["line"], f"the command `{text}`: no commands are run, there is no system to set"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import Any
 
 from slirpy.testing.packetdrill.calls import Sockets
 from slirpy.testing.packetdrill.checks import check
@@ -41,6 +42,7 @@ def run_file(
     *,
     settings: dict[str, str] | None = None,
     tolerance_usecs: int | None = None,
+    silence: bool = True,
     iss: int = DEFAULT_ISS,
     irs: int = DEFAULT_IRS,
 ) -> Result:
@@ -50,6 +52,7 @@ def run_file(
         path: of the file.
         settings: fields of :class:`~slirpy.tcp.Settings`, as in lines ``--name=value``, which come after them.
         tolerance_usecs: how far off a time may be where the script does not say; default 4000.
+        silence: whether what is sent after the last ``>`` of the script makes it fail; packetdrill does not look.
         iss: initial sequence number of the connection.
         irs: what is added to the peer's sequence numbers.
 
@@ -61,7 +64,9 @@ def run_file(
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise ScriptError(f"{path}: cannot be read: {why}; name a script of packetdrill") from None
-    return run_text(text, str(path), settings=settings, tolerance_usecs=tolerance_usecs, iss=iss, irs=irs)
+    return run_text(
+        text, str(path), settings=settings, tolerance_usecs=tolerance_usecs, silence=silence, iss=iss, irs=irs
+    )
 
 
 def run_text(
@@ -70,12 +75,20 @@ def run_text(
     *,
     settings: dict[str, str] | None = None,
     tolerance_usecs: int | None = None,
+    silence: bool = True,
     iss: int = DEFAULT_ISS,
     irs: int = DEFAULT_IRS,
 ) -> Result:
     """Run a script; arguments and errors as of :func:`run_file`."""
     try:
-        return run(parse(text, name), settings=settings, tolerance_usecs=tolerance_usecs, iss=iss, irs=irs)
+        return run(
+            parse(text, name),
+            settings=settings,
+            tolerance_usecs=tolerance_usecs,
+            silence=silence,
+            iss=iss,
+            irs=irs,
+        )
     except UnsupportedError as why:
         return Result(name, "unsupported", why.line, str(why))
 
@@ -85,6 +98,7 @@ def run(
     *,
     settings: dict[str, str] | None = None,
     tolerance_usecs: int | None = None,
+    silence: bool = True,
     iss: int = DEFAULT_ISS,
     irs: int = DEFAULT_IRS,
 ) -> Result:
@@ -93,7 +107,7 @@ def run(
         setup = read_setup(script, settings or {}, tolerance_usecs)
     except UnsupportedError as why:
         return Result(script.name, "unsupported", why.line, str(why))
-    runner = _Runner(script, setup, iss, irs)
+    runner = _Runner(script, setup, iss, irs, silence)
     try:
         runner.run()
     except FailureError as why:
@@ -109,7 +123,7 @@ def run(
 
 
 class _Runner:
-    def __init__(self, script: Script, setup: Setup, iss: int, irs: int) -> None:
+    def __init__(self, script: Script, setup: Setup, iss: int, irs: int, silence: bool) -> None:
         self._script = script
         self._setup = setup
         self.host = Host(setup.settings, iss, irs, _TS_OFFSET)
@@ -118,6 +132,8 @@ class _Runner:
         self._sockets = Sockets(self.host, self._user)
         self._clock = Clock(setup.check_timestamps, setup.tolerance)
         self.line = script.events[0].line if script.events else 1
+        self._variables: dict[str, Any] = {}
+        self._strict = silence
         self._blocked: tuple[Call, int, int] | None = None
         """A call that has not returned, and between which times it should."""
 
@@ -134,7 +150,8 @@ class _Runner:
             else:
                 self._act(event, self._script.events[index + 1 :])
         self._finish_call()
-        self._silence()
+        if self._strict:
+            self._silence()
 
     # ----------------------------------------------------------------------------------------- time
 
@@ -161,7 +178,7 @@ class _Runner:
         elif isinstance(event, Call):
             self._call(event)
         elif isinstance(event, Code):
-            check(event, self.host)
+            check(event, self.host, self._variables)
 
     # -------------------------------------------------------------------------------------- packets
 
@@ -202,6 +219,9 @@ class _Runner:
                 if event.when.anytime or not event.when.relative or event.when.end > event.when.start:
                     return
                 break
+        else:
+            if not self._strict:
+                return
         self._silence()
 
     def _silence(self) -> None:
