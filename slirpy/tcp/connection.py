@@ -104,6 +104,7 @@ class Connection:
     __slots__ = (
         "ack_now",
         "cc",
+        "challenge_after",
         "delack_at",
         "dsack",
         "dupacks",
@@ -221,6 +222,8 @@ class Connection:
         self.fin_seq: int | None = None
         """Sequence number of the peer's FIN, once seen."""
         self.ack_now = False
+        self.challenge_after = 0
+        """When a challenge ACK may be sent again."""
         # Options.
         self.sack_ok = self.ts_ok = self.wscale_ok = False
         self.ts_recent = 0

@@ -37,6 +37,7 @@ from slirpy.wire.tcp import ACK, FIN, RST, SYN
 __all__ = ["Segment", "accept_text", "acknowledge", "reset_for", "segment_arrives"]
 
 MS = 1_000_000
+CHALLENGE_INTERVAL = 500 * MS
 
 
 class Segment(NamedTuple):
@@ -204,8 +205,7 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
     # Second, RST. RFC 5961, section 3.2: only the exact number resets, the rest of the window is challenged.
     if flags & RST:
         if seq != conn.rcv_nxt:
-            stats.tcp_challenge_acks += 1
-            conn.ack_now = True
+            _challenge(conn, now)
             return
         if conn.state is TIME_WAIT:
             conn.close_with(0)  # no failure: both streams are complete, it answers a late duplicate of ours
@@ -220,8 +220,7 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
         if conn.state is SYN_RECEIVED and conn.passive:
             conn.close_with(errno.ECONNABORTED)  # back to LISTEN, which is the demultiplexer's here
             return
-        stats.tcp_challenge_acks += 1
-        conn.ack_now = True
+        _challenge(conn, now)
         return
 
     # Fifth, ACK.
@@ -325,12 +324,11 @@ def acknowledge(
     outstanding = (conn.snd_max - una) & MASK
     if acked > outstanding:
         if acked < HALF:
-            conn.ack_now = True  # it acknowledges what was never sent: say so, and drop it
+            _challenge(conn, now)  # it acknowledges what was never sent: say so, and drop it
             conn.stats.drop_tcp_unacceptable += 1
             return False
-        if (una - ack) & MASK > max(conn.snd_wnd_max, 65535):
-            conn.ack_now = True  # RFC 5961, section 5.2: too old to be a late one
-            conn.stats.tcp_challenge_acks += 1
+        if (una - ack) & MASK > conn.snd_wnd_max:
+            _challenge(conn, now)  # RFC 5961, section 5.2: too old to be a late one
             return False
         return True
     duplicate = False
@@ -356,6 +354,20 @@ def acknowledge(
     if duplicate:
         _duplicate_ack(conn)
     return True
+
+
+def _challenge(conn: Connection, now: int) -> None:
+    """Answer with an ACK what may be forged: who is the real peer will understand it (RFC 5961).
+
+    One in half a second (section 7), and counted for each connection: what others could make the count of all
+    connections tell them is worse than what it would save.
+    """
+    if now < conn.challenge_after:
+        conn.stats.tcp_challenges_suppressed += 1
+        return
+    conn.challenge_after = now + CHALLENGE_INTERVAL
+    conn.ack_now = True
+    conn.stats.tcp_challenge_acks += 1
 
 
 def _new_data_acked(conn: Connection, ack: int, acked: int, echoed: int | None, now: int) -> None:
@@ -444,8 +456,9 @@ def _duplicate_ack(conn: Connection) -> None:
 def _selective(conn: Connection, blocks: tuple[tuple[int, int], ...], ack: int) -> None:
     """SACK blocks have come (RFC 6675, section 5). What tells nothing new is no duplicate acknowledgement."""
     if sack.is_duplicate(blocks, ack):
-        conn.stats.tcp_dsacks_in += 1
-        blocks = blocks[1:]
+        conn.stats.tcp_dsacks_in += (
+            1  # the scoreboard takes nothing from it: it is old, or inside the next block
+        )
     fresh = sack.learn(conn, blocks)
     if conn.in_recovery or not conn.sacked:
         return

@@ -628,6 +628,45 @@ def test_an_ack_of_the_deep_past_is_challenged() -> None:
     assert s.read() == b""
 
 
+def test_an_ack_is_too_old_by_the_largest_window_there_was() -> None:
+    """RFC 5961, section 5.2: SND.UNA - MAX.SND.WND is the last that may be a late one."""
+    s = passive(wnd=3000)
+    s.write(bytes(3000))
+    s.out.clear()
+    s.recv("A", 1, 3001, wnd=1000)
+    s.recv("A", 1, 1, data=b"late", wnd=1000).silence()
+    assert s.read() == b"late"
+    s.wait(20 * MS)
+    s.out.clear()
+    s.recv("A", 5, 0, data=b"evil", wnd=1000)
+    s.send("A", 3001, 5)
+    assert s.read() == b""
+    assert s.conn.stats.tcp_challenge_acks == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "seq", "ack"), [("R", 100, 0), ("S", 500, 0), ("A", 1, 999), ("A", 1, -70_000)], ids=str
+)
+def test_challenges_are_few(flags: str, seq: int, ack: int) -> None:
+    """RFC 5961, section 7; each connection counts its own."""
+    s, other = passive(), passive()
+    for _ in range(50):
+        s.recv(flags, seq, ack)
+    s.send("A", 1, 1)
+    s.silence()
+    assert (s.conn.stats.tcp_challenge_acks, s.conn.stats.tcp_challenges_suppressed) == (1, 49)
+    s.wait(499 * MS)
+    s.recv("R", 100).silence()  # whatever asks for it
+    s.wait(1 * MS)
+    s.recv(flags, seq, ack)
+    s.send("A", 1, 1)
+    other.recv(flags, seq, ack)
+    other.send("A", 1, 1)
+    s.recv("PA", 1, 1, data=b"still here")
+    assert s.read() == b"still here"
+    s.recv("R", 11).silence().state(State.CLOSED)
+
+
 def test_paws_drops_old_timestamps() -> None:
     s = passive(timestamps=(1000, 0))
     s.recv("A", 1, 1, data=b"new" * MSS, timestamps=(2000, 0))

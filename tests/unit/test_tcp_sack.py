@@ -194,6 +194,26 @@ def test_new_segments_go_before_doubtful_ones() -> None:
     assert heard(s, 0, (7, 8), (5, 6), (1, 4)) == [4, 6]
 
 
+def test_doubtful_ones_are_sent_when_the_window_takes_no_new_ones() -> None:
+    s = sending(10)
+    s.write(bytes(2 * MSS)).silence()
+    heard(s, 0, (1, 4), wnd=10 * MSS)
+    s.conn.cc.cwnd = 20 * MSS
+    assert heard(s, 0, (5, 6), (1, 4), wnd=10 * MSS) == [4]
+
+
+def test_recovery_starts_the_timer_anew_and_times_nothing() -> None:
+    s = sending(10)
+    assert s.conn.deadline() == s.now + 200 * MS
+    before = s.conn.rtt.srtt
+    s.wait(150 * MS)
+    assert heard(s, 0, (1, 4)) == [0]
+    assert s.conn.deadline() == s.now + 200 * MS  # RFC 6675, section 6
+    s.wait(20 * MS)
+    heard(s, 10)
+    assert s.conn.rtt.srtt == before  # Karn: without timestamps nobody knows which of the two was answered
+
+
 def test_the_last_segment_is_rescued() -> None:
     s = sending(6)
     assert heard(s, 0, (1, 5)) == [0]  # 0 and 5 are lost
@@ -333,6 +353,34 @@ def test_limited_transmit() -> None:
     s.recv("A", 1, 1, wnd=10 * MSS).silence()
 
 
+def test_limited_transmit_is_for_new_data_and_for_two_duplicates() -> None:
+    s = passive(wnd=65535)
+    s.write(bytes(30 * MSS))
+    s.out.clear()
+    s.wait(200 * MS)
+    s.send("A", segment(0))
+    for _ in range(3):
+        s.recv("A", 1, 1).silence()  # what is old is left to slow start
+    s.recv("A", 1, segment(9))
+    s.conn.cc.cwnd = s.conn.flight
+    before = s.conn.snd_max
+    for _ in range(5):
+        s.recv("A", 1, segment(9))  # no new recovery: SND.UNA is not where we were at the time-out
+    assert not s.conn.in_recovery
+    assert (s.conn.snd_max - before) & MASK == 2 * MSS
+
+
+def test_after_a_timeout_a_closed_window_is_probed_also_with_blocks() -> None:
+    s = sending(10)
+    s.wait(200 * MS)
+    s.send("A", segment(0))
+    s.recv("A", 1, segment(1), wnd=0, sack=told((3, 4))).silence()
+    s.wait(400 * MS)
+    s.send("A", segment(1), 1, bytes(1))
+    s.silence()
+    assert s.conn.stats.tcp_zero_window_probes == 1
+
+
 def test_newreno_inflates_and_deflates() -> None:
     s = passive(wnd=65535)
     s.write(bytes(20 * MSS))
@@ -383,6 +431,7 @@ def test_beside_timestamps_there_is_room_for_three() -> None:
         ([(1, 100)], 1, 100, [(1, 101)]),  # all of it is old
         ([(1, 100)], 51, 30, [(51, 81)]),
         ([(1, 100)], 51, 100, [(51, 101)]),  # the old part of it
+        ([(1, 100), (151, 10)], 51, 150, [(51, 101)]),  # and of two parts the first
         ([(201, 100)], 201, 100, [(201, 301), (201, 301)]),  # early, and came before
         ([(201, 100)], 211, 10, [(211, 221), (201, 301)]),
         ([(201, 100)], 251, 100, [(251, 301), (201, 351)]),
