@@ -1,0 +1,71 @@
+"""The five seams of slirpy, as structural types.
+
+======================  =====================================================================
+:class:`Link`           carries Ethernet frames between a guest and the stack
+:class:`HostNetwork`    opens flows to the outside world and listens there
+:class:`StreamPeer`     the far end of a guest's TCP connection
+:class:`Service`        answers datagrams sent to an address of the virtual network
+:class:`Policy`         decides about each new flow
+======================  =====================================================================
+
+Conventions that hold for all of them:
+
+* Addresses are ``bytes`` in network order: four of them for IPv4, sixteen for IPv6. MAC addresses are six.
+* Time is an ``int``: nanoseconds of a monotonic clock that the runtime samples once a batch.
+* Nothing here blocks, and nothing here raises because of what a guest or a remote host sent.
+"""
+
+from __future__ import annotations
+
+from slirpy.interfaces.basics import Buffer, Timer
+from slirpy.interfaces.hosts import (
+    AcceptedStream,
+    Acceptor,
+    DatagramOwner,
+    DatagramPeer,
+    HostNetwork,
+    IcmpReport,
+    Listener,
+    NameAnswer,
+    PingOwner,
+    PingPeer,
+    StreamOwner,
+    StreamPeer,
+)
+from slirpy.interfaces.links import READ, WRITE, Frame, Link, LinkFeatures, LinkSink, Poller
+from slirpy.interfaces.policies import Action, FlowRequest, IPProtocol, Policy, Refused, Verdict
+from slirpy.interfaces.services import Datagram, Service, ServiceNetwork, StreamService
+
+__all__ = [
+    "READ",
+    "WRITE",
+    "AcceptedStream",
+    "Acceptor",
+    "Action",
+    "Buffer",
+    "Datagram",
+    "DatagramOwner",
+    "DatagramPeer",
+    "FlowRequest",
+    "Frame",
+    "HostNetwork",
+    "IPProtocol",
+    "IcmpReport",
+    "Link",
+    "LinkFeatures",
+    "LinkSink",
+    "Listener",
+    "NameAnswer",
+    "PingOwner",
+    "PingPeer",
+    "Policy",
+    "Poller",
+    "Refused",
+    "Service",
+    "ServiceNetwork",
+    "StreamOwner",
+    "StreamPeer",
+    "StreamService",
+    "Timer",
+    "Verdict",
+]
