@@ -104,7 +104,7 @@ class Stats:
     drop_tcp_policy: int = _counter("connection dropped by policy")
     tcp_resets_out: int = _counter("RST sent to guests")
     tcp_challenge_acks: int = _counter("challenge ACKs sent (RFC 5961)")
-    tcp_challenges_suppressed: int = _counter("challenge ACKs not sent, because the connection had just sent one")
+    tcp_challenges_suppressed: int = _counter("challenge ACKs left out: the connection had just sent one")
     tcp_retransmits: int = _counter("segments sent again after a time-out")
     tcp_fast_retransmits: int = _counter("losses that duplicate ACKs or SACK told of before a time-out")
     tcp_recovery_retransmits: int = _counter("segments sent again while recovering from such losses")

@@ -48,6 +48,8 @@ SECOND = 1_000 * MS
 READ_AHEAD = 1 << 16
 """Bytes that may be queued beyond what the windows let out. Every ACK opens them by a segment or two; with this, data
 is read in large pieces all the same."""
+RTO_AFTER_LOST_SYN = 3 * SECOND
+"""RFC 6298, (5.7): until there is a measurement."""
 DUPACK_THRESHOLD = 3
 """RFC 5681, section 3.2."""
 OWNED_PIECES = 64
@@ -259,6 +261,9 @@ class Connection:
 
     def establish(self) -> None:
         """Both SYNs are acknowledged; a shutdown that waited for this takes effect."""
+        if self.retries:  # our SYN was lost
+            self.rtt.base = max(self.rtt.base, RTO_AFTER_LOST_SYN)
+            self.cc.cwnd = self.mss  # RFC 5681, section 3.1
         self.enter(ESTABLISHED)
         if self.fin_queued:
             self.enter(FIN_WAIT_1)

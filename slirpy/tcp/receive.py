@@ -125,11 +125,11 @@ def _syn_sent(conn: Connection, seg: Segment, now: int) -> None:
         if conn.rtt_seq is not None and conn.retries == 0:  # Karn
             conn.rtt.sample(now - conn.rtt_time)
         conn.rtt_seq = None
+        conn.establish()
         conn.rtt.backoff = conn.retries = 0
         conn.timer_kind = NO_TIMER
         conn.snd_una = conn.snd_nxt = conn.snd_max = seg.ack
         conn.progress_at = now
-        conn.establish()
         conn.ack_now = True
         if seg.payload or flags & FIN:
             # What came with the SYN is handled as what comes after it.

@@ -104,6 +104,39 @@ def test_syn_is_repeated_with_back_off_and_given_up() -> None:
     s.silence()
 
 
+@pytest.mark.parametrize("way", ["active", "passive", "simultaneous"])
+@pytest.mark.parametrize("lost", [False, True])
+def test_after_a_lost_syn_we_begin_slowly(way: str, lost: bool) -> None:
+    """RFC 5681, section 3.1: one segment; RFC 6298, (5.7): three seconds until there is a measurement."""
+    s = Script()
+    if way == "passive":
+        s.conn.listen(s.now)
+        s.recv("S", 0, mss=MSS)
+    else:
+        s.conn.connect(s.now)
+        s.flush()
+    if way == "simultaneous":
+        s.recv("S", 0, mss=MSS)
+    if lost:
+        s.wait(1 * SECOND)
+    s.out.clear()
+    if way == "active":
+        s.recv("SA", 0, 1, mss=MSS)
+    else:
+        s.recv("A", 1, 1)
+    s.out.clear()
+    s.state(State.ESTABLISHED).write(bytes(20 * MSS))
+    assert len(s.out) == (1 if lost else 10)
+    deadline = s.conn.deadline()
+    assert deadline is not None
+    assert deadline - s.now == (3 * SECOND if lost else 200 * MS)
+    s.recv("A", 1, 1 + len(s.out) * MSS)
+    if lost:
+        s.out.clear()
+        s.wait(500 * MS)
+        assert s.conn.rtt.base <= SECOND
+
+
 def test_syn_ack_is_repeated_for_a_repeated_syn() -> None:
     s = Script()
     s.conn.listen(s.now)
