@@ -6,6 +6,7 @@ The library of scripts is in tests/packetdrill.
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import pytest
 from click.testing import CliRunner
@@ -20,6 +21,7 @@ from slirpy.testing.packetdrill.checks import CONSTANTS, NAMES
 from slirpy.testing.packetdrill.language import ACTIONS, CALLS, OPTIONS, SCRIPT_OPTIONS, SOCKET_OPTIONS
 from slirpy.testing.packetdrill.script import Call, Option, Packet
 
+LIBRARY = Path(__file__).parents[1] / "packetdrill"
 OPEN = """--open=passive
 0 < S 0:0(0) win 65535 <mss 1000>
 +0 > S. 0:0(0) ack 1 win 65535 <mss 1460>
@@ -239,6 +241,9 @@ def test_read_checks_what_was_received() -> None:
         ("x = 1; assert x == 2", "fail"),
         ("state.x = 1", "unsupported"),
         ("x = y = 1", "unsupported"),
+        ("x = 1 / 0", "fail"),
+        ("assert 'x' * 999999999999", "unsupported"),
+        ("assert 1or 2", "pass"),
         ("[1][0] += 1", "unsupported"),
     ],
 )
@@ -328,6 +333,9 @@ def test_setting_the_system_back_to_its_defaults_does_nothing() -> None:
         ("0 < S 0:0(0) win x", 'a number expected, not "x"'),
         ("0 < S 0:0(0) <...>", "says nothing for a segment that is to be made"),
         ("0 < S 0:0(0) <hex 1>", "hexadecimal digits in pairs"),
+        ("0 < S 0:0(0) win 65536", "win must be 0 to 65535"),
+        ("0 < P. 1:70001(70000) ack 1", "a segment has 65495 bytes at most, not 70000"),
+        ("0 < S 0:0(0) <" + ",".join(["TS val 1 ecr 1"] * 5) + ">", "options have 40 bytes at most"),
         ("0 < S 0:0(0) bogus 5", '"bogus" is not expected'),
         ("+0~.1 < S 0:0(0)", "both ends of a range"),
         ("+.2~+.1 > S 0:0(0)", "must not end before it begins"),
@@ -367,6 +375,29 @@ def test_settings() -> None:
     assert (
         run_text("--open=passive --rcv_buffer=2k\n" + text.format(3072, 1460), settings=more).outcome == "pass"
     )
+
+
+def test_a_script_does_not_fill_the_memory() -> None:
+    assert "67108864 is the most" in failure(f"{OPEN}+0 write(999999999999)\n").reason
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_a_script_says_it_ends_in_order(seed: int) -> None:
+    """Scripts with a few characters that are wrong: a result, or one kind of exception."""
+    random = Random(seed)
+    texts = [path.read_text() for path in sorted(LIBRARY.rglob("*.pkt"))]
+    for _ in range(10):
+        text = list(random.choice(texts))
+        for _ in range(random.randint(1, 4)):
+            at = random.randrange(len(text))
+            text[at : at + random.randint(0, 1)] = random.choice(
+                "0123456789+-~.*<>()[]{}=,:|%`\"'#/ \nSFRPUWEabx"
+            )
+        try:
+            result = run_text("".join(text))
+        except ScriptError:
+            continue
+        assert result.outcome in ("pass", "fail", "unsupported")
 
 
 # ------------------------------------------------------------------------------------------- reading

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import errno
 import operator
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -126,30 +127,29 @@ def check(code: Code, host: Host, variables: dict[str, Any]) -> None:
         FailureError: an assertion does not hold.
     """
     try:
-        tree = ast.parse(
-            code.source.strip().replace("\n", ";") if "\n " not in code.source else _dedent(code.source)
-        )
-    except SyntaxError:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as of "1or 2", which is odd and not wrong
+            tree = ast.parse("\n".join(line.strip() for line in code.source.splitlines()))
+    except (SyntaxError, ValueError, RecursionError):
         raise ScriptError(f"line {code.line}: not Python: {code.text}") from None
     evaluator = _Evaluator(code.line, host, variables)
     for statement in tree.body:
-        if isinstance(statement, ast.Assert):
-            asked = ast.unparse(statement.test)
-            try:
-                holds = evaluator.value(statement.test)
-            except (ArithmeticError, TypeError, ValueError) as error:
-                raise FailureError(f"{asked}: {error}") from None
-            if not holds:
-                raise FailureError(f"{asked} does not hold: {evaluator.told() or 'it never does'}")
-        elif (assigned := _assignment(statement)) is not None:
-            variables[assigned[0]] = evaluator.value(assigned[1])
-        elif not _prints(statement):
-            raise UnsupportedError(code.line, f"code that is no assertion: {ast.unparse(statement)}")
+        try:
+            _run(statement, evaluator, variables)
+        except (ArithmeticError, TypeError, ValueError, RecursionError) as error:
+            raise FailureError(f"{ast.unparse(statement)}: {error}") from None
 
 
-def _dedent(source: str) -> str:
-    """Statements on lines of their own, however far they are indented."""
-    return "\n".join(line.strip() for line in source.splitlines())
+def _run(statement: ast.stmt, evaluator: _Evaluator, variables: dict[str, Any]) -> None:
+    """One statement: an assertion, an assignment, or a print."""
+    if isinstance(statement, ast.Assert):
+        if not evaluator.value(statement.test):
+            told = evaluator.told() or "it never does"
+            raise FailureError(f"{ast.unparse(statement.test)} does not hold: {told}")
+    elif (assigned := _assignment(statement)) is not None:
+        variables[assigned[0]] = evaluator.value(assigned[1])
+    elif not _prints(statement):
+        raise UnsupportedError(evaluator.line, f"code that is no assertion: {ast.unparse(statement)}")
 
 
 def _assignment(statement: ast.stmt) -> tuple[str, ast.expr] | None:
@@ -171,7 +171,7 @@ def _prints(statement: ast.stmt) -> bool:
 
 class _Evaluator:
     def __init__(self, line: int, host: Host, variables: dict[str, Any]) -> None:
-        self._line = line
+        self.line = line
         self._variables = variables
         self._host = host
         self._asked: dict[str, Any] = {}
@@ -197,7 +197,9 @@ class _Evaluator:
         if isinstance(node, ast.UnaryOp) and type(node.op) in _UNARY:
             return _UNARY[type(node.op)](self.value(node.operand))
         if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
-            return _BINARY[type(node.op)](self.value(node.left), self.value(node.right))
+            left, right = self.value(node.left), self.value(node.right)
+            if isinstance(left, int | float) and isinstance(right, int | float):
+                return _BINARY[type(node.op)](left, right)
         if isinstance(node, ast.Compare) and all(type(op) in _COMPARE for op in node.ops):
             values = [self.value(part) for part in (node.left, *node.comparators)]
             pairs = zip(node.ops, values, values[1:], strict=False)
@@ -206,7 +208,7 @@ class _Evaluator:
             return [self.value(part) for part in node.elts]
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS:
             return _FUNCTIONS[node.func.id](*map(self.value, node.args))
-        raise UnsupportedError(self._line, f"in an assertion: {ast.unparse(node)}")
+        raise UnsupportedError(self.line, f"in an assertion: {ast.unparse(node)}")
 
     def _name(self, name: str) -> Any:
         if name in CONSTANTS:
@@ -218,6 +220,6 @@ class _Evaluator:
         elif name in Stats.describe():
             found = getattr(self._host.stats, name)
         else:
-            raise UnsupportedError(self._line, f"{name}: this is not known of a connection")
+            raise UnsupportedError(self.line, f"{name}: this is not known of a connection")
         self._asked[name] = found
         return found

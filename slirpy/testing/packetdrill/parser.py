@@ -28,6 +28,8 @@ _OPTION = re.compile(r"--(\w+)(?:\s*=\s*(.*))?", re.DOTALL)
 _SLEEP = re.compile(r"sleep\s+(\d+\.?\d*|\.\d+)")
 _RESET_TO_DEFAULTS = re.compile(r"\S*(?:defaults\.sh|sysctl_restore\S*\.sh)")
 """Many scripts begin or end by setting the system back to its defaults; there is nothing to set back."""
+_LONGEST = 65_495
+_MOST_OPTIONS = 40
 _NOT_TCP = frozenset(("udp", "udplite", "sctp", "gre", "mpls", "ipv4", "ipv6", "raw"))
 
 
@@ -125,6 +127,12 @@ def _packet(tokens: Tokens, common: dict[str, Any]) -> Event:
     tokens.end()
     if inbound and options is None:
         raise tokens.error("<...> says nothing for a segment that is to be made")
+    if inbound and length > _LONGEST:
+        raise tokens.error(f"a segment has {_LONGEST} bytes at most, not {length}")
+    if sum(map(_size, options or ())) > _MOST_OPTIONS:
+        raise tokens.error(f"options have {_MOST_OPTIONS} bytes at most")
+    if not 0 <= fields.get("win", 0) <= 0xFFFF:
+        raise tokens.error("win must be 0 to 65535, as it is in the header")
     return Packet(
         inbound=inbound,
         flags=flags,
@@ -136,6 +144,14 @@ def _packet(tokens: Tokens, common: dict[str, Any]) -> Event:
         options=options,
         **common,
     )
+
+
+def _size(option: Option) -> int:
+    """Bytes that an option takes."""
+    sizes = {"nop": 1, "eol": 1, "mss": 4, "wscale": 3, "sackOK": 2, "TS": 10}
+    if option.name == "hex":
+        return len(option.values)
+    return sizes.get(option.name, 2 + 4 * len(option.values))
 
 
 def _ip_fields(tokens: Tokens, line: int) -> None:

@@ -9,6 +9,9 @@ from slirpy.testing.packetdrill.script import Call, UnsupportedError
 
 __all__ = ["User"]
 
+MOST_BYTES = 1 << 26
+"""In one call: a script from elsewhere must not fill the memory."""
+
 
 class User:
     """What was written and read so far."""
@@ -43,7 +46,13 @@ class User:
         return error
 
     def write(self, count: int) -> None:
-        """Write the next ``count`` bytes of the pattern."""
+        """Write the next ``count`` bytes of the pattern.
+
+        Raises:
+            FailureError: they are too many for a test.
+        """
+        if count > MOST_BYTES:
+            raise FailureError(f"write() of {count} bytes; {MOST_BYTES} is the most")
         self._look().write(pattern(self._written, count))
         self._written += count
 
