@@ -7,6 +7,7 @@ Only for another server's offer it does nothing. Relay agents are left out: ever
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Literal, NamedTuple
@@ -45,18 +46,25 @@ class _Case(NamedTuple):
 class DhcpService:
     """A :class:`~slirpy.interfaces.Service` for port 67 of the gateway and of the broadcast addresses."""
 
-    def __init__(self, config: Config, network: ServiceNetwork, store: LeaseStore | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        network: ServiceNetwork,
+        store: LeaseStore | None = None,
+        links: Callable[[], int] = lambda: 1,
+    ) -> None:
         """Set up the server; it gives the addresses from ``config.dhcpstart`` on.
 
         Args:
             store: where leases are kept; what it has is taken over.
+            links: how many guests' links there are: several share the pool.
 
         Raises:
             ConfigError: a host name, domain or search list that DHCP cannot carry; the store cannot be used.
         """
         self._config = config
         self._network = network
-        self._table = LeaseTable(config)
+        self._table = LeaseTable(config, links=links)
         self._parameters = Parameters(config)
         self._keeper = None if store is None else LeaseKeeper(self._table, network, store)
 
@@ -178,6 +186,7 @@ class DhcpService:
                 answer.hostname or message.hostname,
                 message.firmware,
                 None if answer.address is None else answer.address.packed,
+                message.datagram.sink,
             ),
         )
 
@@ -305,4 +314,6 @@ class DhcpService:
 
 def _plain(message: Message) -> Client:
     """The client of a message about which nothing is to be decided."""
-    return Client(message.mac, message.client_id, message.hostname, message.firmware)
+    return Client(
+        message.mac, message.client_id, message.hostname, message.firmware, link=message.datagram.sink
+    )

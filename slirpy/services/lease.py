@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["FOREVER", "Client", "Lease", "LeaseState"]
 
@@ -57,3 +57,5 @@ class Client:
     firmware: bool = False
     fixed: bytes | None = None
     """The only address that it may have, if a rule or the lease policy says so; four bytes."""
+    link: object = field(default=None, compare=False)
+    """Which it is behind; None: it is the program that asks."""

@@ -12,7 +12,7 @@ so it takes no part in all that chooses. Only while it is declined its client is
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from slirpy.config import Config
@@ -20,6 +20,7 @@ from slirpy.rules.dhcp import LEASE_TIME_FOREVER, StaticLease
 from slirpy.services.lease import FOREVER, Client, Lease, LeaseState
 from slirpy.services.lease_expiry import ExpiryHeap
 from slirpy.services.lease_index import LeaseIndex
+from slirpy.services.lease_shares import LeaseShares
 
 __all__ = ["Client", "Lease", "LeaseState", "LeaseTable"]
 
@@ -38,10 +39,10 @@ class LeaseTable:
         changes: how often something changed that is worth keeping: all but offers.
     """
 
-    def __init__(self, config: Config, limit: int = LEASES_MAX) -> None:
+    def __init__(self, config: Config, limit: int = LEASES_MAX, links: Callable[[], int] = lambda: 1) -> None:
         """The pool runs from ``dhcpstart`` to the end of the network, then from its start.
 
-        ``limit`` bounds the table, 1 or more; static leases come on top of it.
+        ``limit`` bounds the table, 1 or more; static leases come on top of it. ``links`` says how many there are.
         """
         self._config = config
         self._limit = limit
@@ -60,6 +61,7 @@ class LeaseTable:
         self._pooled = 0
         """Entries of the table that are not static."""
         self._expiry = ExpiryHeap(self._by_address, self._static)
+        self._shares = LeaseShares(self._static, links)
         self._bound: OrderedDict[bytes, Lease] = OrderedDict()
         """In the order in which they were bound first, for :meth:`first`."""
         self.changes = 0
@@ -119,9 +121,9 @@ class LeaseTable:
         """Choose an address for a client as RFC 2131 section 4.3.1 says, and hold it for a minute.
 
         Its own first, present or past; then the one it wants; then one that nobody has had; then the oldest
-        expired one. Returns None if all are in use, or the one that is fixed is.
+        expired one. Returns None if all are in use, or the one that is fixed is, or the client's link has its share.
         """
-        lease = self._choose(client, wanted, now)
+        lease = self._choose(client, wanted, now) if self._may_have_one(client, now) else None
         if lease is not None and (lease.state is not LeaseState.BOUND or lease.expires <= now):
             self._become(lease, client, LeaseState.OFFERED, now)
         return lease
@@ -138,8 +140,10 @@ class LeaseTable:
         """Give a client an address, which must be :meth:`available` to it; None lets the table choose.
 
         What the client had before becomes free. It is for ``seconds``, by default the configured ones; what is
-        or was reserved is for ever all the same. Returns None if there is no room for it.
+        or was reserved is for ever all the same. Returns None if there is no room for it, or its link has its share.
         """
+        if not self._may_have_one(client, now):
+            return None
         lease = self._choose(client, None, now) if address is None else self._take(client, address, now)
         if lease is not None:
             lease.reserved |= reserve
@@ -211,9 +215,17 @@ class LeaseTable:
             if lease.state is LeaseState.BOUND and lease.expires > now:
                 self._bound[lease.address] = lease
             self._expiry.note(lease)
+            self._shares.note(lease, None, now)
         return refused
 
     # ------------------------------------------------------------------------------------------ inside
+
+    def _may_have_one(self, client: Client, now: int) -> bool:
+        """Whether it has an address, or its link may have one more, or the program wants it to."""
+        lease = self._index.find(client)
+        if client.fixed is not None or (lease is not None and lease.expires > now):
+            return True
+        return self._shares.may_have(client.link, min(self._free, self._limit), now)
 
     def _choose(self, client: Client, wanted: bytes | None, now: int) -> Lease | None:
         if client.fixed is not None:
@@ -229,7 +241,7 @@ class LeaseTable:
             fresh = self._fresh()
             if fresh is not None:
                 return self._claim(fresh, client, now)
-        oldest = self._expiry.oldest(now)
+        oldest = self._expiry.oldest(now) or self._shares.spare(client.link, now)
         return None if oldest is None else self._claim(oldest.address, client, now)
 
     def _take(self, client: Client, address: bytes, now: int) -> Lease | None:
@@ -287,6 +299,7 @@ class LeaseTable:
         if state is LeaseState.BOUND:
             self._bound.setdefault(address, lease)
         self._expiry.note(lease)
+        self._shares.note(lease, client.link, now)
         if state is not LeaseState.OFFERED:
             self.changes += 1
 
@@ -297,6 +310,7 @@ class LeaseTable:
     def _forget(self, lease: Lease) -> None:
         """Remove the entry."""
         self._index.unlink(lease)
+        self._shares.drop(lease)
         del self._by_address[lease.address]
         self._pooled -= lease.address not in self._static
         self._bound.pop(lease.address, None)

@@ -184,3 +184,19 @@ def test_a_crowd_of_ten_thousand_takes_nothing_from_a_guest_that_is_there() -> N
     # What was only offered went to nobody for good.
     net.send(message(DISCOVER, mac=b"\x02\1\0\0\0\1", flags=0x8000))
     assert reply(net.take()[-1]).options[53] == bytes((OFFER,))
+
+
+def test_a_crowd_leaves_addresses_to_who_comes_behind_another_link() -> None:
+    net = Net(config())
+    other = net.attach()
+    for number in range(400):
+        mac = b"\x02\0" + number.to_bytes(4, "big")
+        net.send(message(DISCOVER, mac=mac, flags=0x8000))
+        for frame in net.take():
+            address = reply(frame).yiaddr.to_bytes(4, "big")
+            net.send(message(REQUEST, (50, address), (54, GATEWAY), mac=mac, flags=0x8000))
+            net.take()
+    assert len(net.stack.leases()) == 126
+    net.send(message(DISCOVER, flags=0x8000), wire=other)
+    assert net.take(other) != []
+    assert len(net.stack.leases()) == 127
