@@ -108,7 +108,7 @@ class Stack(IPStack):
         return self._dhcp.first_lease() or self.config.dhcpstart_address
 
     def _dns_stream(self, owner: StreamOwner, flow: FlowRequest) -> StreamPeer:
-        return self._dns.stream(owner, flow.source)
+        return self._dns.stream(owner, flow.source, self.neighbors.get(flow.source).port)
 
     def flows(self) -> list[FlowInfo]:
         """What is going on: every TCP, UDP and ICMP echo flow."""

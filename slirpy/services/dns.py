@@ -33,11 +33,11 @@ PORT = 53
 QUERIES_MAX = 1024
 """Queries in progress over UDP."""
 QUERIES_OF_GUEST_MAX = 512
-"""Of one guest address, over UDP."""
+"""Of one guest address, over UDP; for links see :class:`~slirpy.services.dns_quota.Quota`."""
 TCP_QUERIES_MAX = 512
 """Queries in progress over TCP."""
 TCP_QUERIES_OF_GUEST_MAX = 128
-"""Of one guest address, over TCP."""
+"""Of one guest address, over TCP; as above."""
 
 
 class _Guest(NamedTuple):
@@ -93,7 +93,7 @@ class DnsService:
         self._cache = DnsCache(config.dns_cache, network.stats)
         self._shared = SharedQueries()
         self._asked: dict[_Key, Pending] = {}
-        self._asked_by_tcp: dict[Pending, bytes] = {}
+        self._asked_by_tcp: dict[Pending, tuple[object, bytes]] = {}
         self._quota = Quota(QUERIES_MAX, QUERIES_OF_GUEST_MAX)
         self._tcp_quota = Quota(TCP_QUERIES_MAX, TCP_QUERIES_OF_GUEST_MAX)
 
@@ -128,7 +128,7 @@ class DnsService:
         answer = self._resolve(query, guest.address, partial(self._answered, key, guest, query), tcp=False)
         if isinstance(answer, bytes):
             self._reply_fitted(guest, query, answer)
-        elif self._quota.take(guest.address):
+        elif self._quota.take(guest.sink, guest.address):
             self._asked[key] = answer
             answer.start()
         else:
@@ -139,7 +139,7 @@ class DnsService:
         self, key: _Key, guest: _Guest, query: Query, pending: Pending, answer: Answer | None
     ) -> None:
         del self._asked[key]
-        self._quota.give(key.address)
+        self._quota.give(guest.sink, guest.address)
         self._reply_fitted(guest, query, self._message(query, answer))
 
     def _reply_fitted(self, guest: _Guest, query: Query, message: bytes) -> None:
@@ -155,26 +155,26 @@ class DnsService:
 
     # ------------------------------------------------------------------------------------------- TCP
 
-    def stream(self, owner: StreamOwner, guest: bytes = bytes(4)) -> StreamPeer:
+    def stream(self, owner: StreamOwner, guest: bytes = bytes(4), link: object = None) -> StreamPeer:
         """The far end of a guest's connection to port 53. ``owner`` is connected before this returns."""
-        return DnsStream(self._network, self, owner, guest)
+        return DnsStream(self._network, self, owner, guest, link)
 
-    def ask(self, query: Query, guest: bytes, done: Done) -> bytes | Pending | None:
+    def ask(self, query: Query, guest: bytes, link: object, done: Done) -> bytes | Pending | None:
         """Answer a query of a connection; see :class:`~slirpy.services.dns_tcp.Asker`."""
         answer = self._resolve(query, guest, done, tcp=True)
         if isinstance(answer, bytes):
             return answer
-        if not self._tcp_quota.take(guest):
+        if not self._tcp_quota.take(link, guest):
             answer.cancel()
             return None
-        self._asked_by_tcp[answer] = guest
+        self._asked_by_tcp[answer] = link, guest
         return answer
 
     def forget(self, pending: Pending) -> None:
         """A query of a connection is done or cancelled."""
-        guest = self._asked_by_tcp.pop(pending, None)
-        if guest is not None:
-            self._tcp_quota.give(guest)
+        asker = self._asked_by_tcp.pop(pending, None)
+        if asker is not None:
+            self._tcp_quota.give(*asker)
 
     # ----------------------------------------------------------------------------------------- both
 

@@ -27,7 +27,7 @@ _INPUT_MAX = 2 + 65_535
 class Asker(Protocol):
     """Who forwards the queries, and bounds their number over all connections."""
 
-    def ask(self, query: Query, guest: bytes, done: Done) -> bytes | Pending | None:
+    def ask(self, query: Query, guest: bytes, link: object, done: Done) -> bytes | Pending | None:
         """The answer, or what brings it, to be started by the caller; None beyond the bound."""
         ...
 
@@ -46,6 +46,7 @@ class DnsStream:
         "_guest",
         "_input",
         "_last",
+        "_link",
         "_network",
         "_owner",
         "_refused",
@@ -54,10 +55,13 @@ class DnsStream:
         "_waiting",
     )
 
-    def __init__(self, network: ServiceNetwork, asker: Asker, owner: StreamOwner, guest: bytes) -> None:
-        """Tells ``owner`` at once that it is connected; ``guest`` is the address of who asks."""
+    def __init__(
+        self, network: ServiceNetwork, asker: Asker, owner: StreamOwner, guest: bytes, link: object
+    ) -> None:
+        """Tells ``owner`` at once that it is connected; ``guest`` is the address of who asks, behind ``link``."""
         self._network = network
         self._guest = guest
+        self._link = link
         self._asker = asker
         self._owner: StreamOwner | None = owner
         self._input = bytearray()
@@ -175,7 +179,7 @@ class DnsStream:
             stats.drop_dns_malformed += 1
             self._put(query.reply(FORMERR))
             return
-        answer = self._asker.ask(query, self._guest, self._answered)
+        answer = self._asker.ask(query, self._guest, self._link, self._answered)
         if answer is None:
             stats.drop_dns_limit += 1
             answer = query.reply(SERVFAIL)

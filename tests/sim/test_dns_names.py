@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+from dnslib import DNSRecord
+
 from slirpy import Config, DnsQuestion
+from slirpy.services import dns
 from slirpy.testing import Guest, VirtualNetwork
 
 
@@ -74,3 +78,20 @@ def test_a_function_hears_which_guest_asks() -> None:
     net.run_until(lambda: len(stream.received) > 2)
     assert bytes(stream.received)[-4:] == lease.address.packed
     assert [str(question.guest) for question in asked] == ["10.0.2.15", "10.0.2.16", "10.0.2.16"]
+
+
+def test_queries_over_tcp_are_bounded_by_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dns, "TCP_QUERIES_MAX", 4)
+    net = VirtualNetwork(Config(resolvers=["192.0.2.53"]))
+    net.host.black_hole(bytes((192, 0, 2, 53)))
+    other = net.add_guest()
+    net.lease()
+    net.lease(other)
+    for guest, wanted in ((net.guest, 3), (other, 1)):
+        before = net.stack.stats.drop_dns_limit
+        stream = guest.connect("10.0.2.3", 53)
+        for number in range(4):
+            query = DNSRecord.question(f"name{number}.test").pack()
+            stream.write(len(query).to_bytes(2, "big") + query)
+        net.run(100_000_000)
+        assert 4 - (net.stack.stats.drop_dns_limit - before) == wanted

@@ -10,7 +10,7 @@ import pytest
 from dns_world import FIRST, GUEST, SECOND_SERVER, World, answer_to, ask
 from dnslib import EDNS0, QTYPE, RCODE, DNSQuestion, DNSRecord
 from fake_host import FakeTcp
-from fake_network import SECOND, FakeNetwork
+from fake_network import SECOND, FakeNetwork, FakeSink
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -234,12 +234,20 @@ def test_queries_in_progress_are_bounded_for_a_guest_and_in_all(world: World) ->
         for number in range(300):
             name = f"name{number}.{other}.test"
             world.say(ask(name, number).pack(), source=bytes((10, 0, 2, 100 + other)))
-    assert world.host.open_sockets() == 1024
-    assert world.stats.drop_dns_limit == 2 + 3 * 300 - 512
+    assert world.host.open_sockets() == 768  # three quarters for one link, whatever addresses it shows
+    assert world.stats.drop_dns_limit == 2 + 3 * 300 - 256
+    world.sink = FakeSink()
+    for number in range(300):
+        world.say(ask(f"late{number}.test", number).pack(), source=bytes((10, 0, 2, 200)))
+    assert world.host.open_sockets() == 768 + 192
+    world.sink = FakeSink()
+    world.say(ask("last.test").pack(), source=bytes((10, 0, 2, 201)))
+    assert world.host.open_sockets() == 768 + 192 + 1
     world.network.run(8)
-    assert len(world.network.take()) == 1024
+    assert len(world.network.take()) == 768 + 192 + 1
     assert world.host.open_sockets() == 0
     assert not world.service._quota
+    assert not world.service._quota._of_link
     assert not world.service._asked
     assert not world.service._shared
 
@@ -493,14 +501,21 @@ def test_a_guest_that_does_not_read_is_held_back(world: World) -> None:
 
 
 def test_queries_over_tcp_are_bounded_in_all(world: World) -> None:
-    streams = [world.service.stream(Owner(), bytes((10, 0, 2, 20 + one // 7))) for one in range(33)]
+    streams = [world.service.stream(Owner(), bytes((10, 0, 2, 20 + one // 7)), "link") for one in range(25)]
     for one, stream in enumerate(streams):
         stream.send([framed(ask(f"name{number}.{one}.test").pack()) for number in range(16)])
-    assert len(world.host.tcp) == 512
+    assert len(world.host.tcp) == 384  # three quarters for one link
     assert world.stats.drop_dns_limit == 16
     assert records(fetch(streams[-1])[0])[0].header.rcode == RCODE.SERVFAIL
+    other = world.service.stream(Owner(), GUEST, "another")
+    other.send([framed(ask("other.test").pack())])
+    assert len(world.host.tcp) == 385
     streams[0].abort()
-    assert world.host.open_sockets() == 496
+    assert world.host.open_sockets() == 369
+    for stream in (*streams, other):
+        stream.abort()
+    assert not world.service._tcp_quota
+    assert not world.service._tcp_quota._of_link
 
 
 def test_queries_over_tcp_are_bounded_for_a_guest(world: World) -> None:
