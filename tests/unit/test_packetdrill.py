@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from slirpy.cli.app import app
 from slirpy.interfaces import Buffer
 from slirpy.stats import Stats
+from slirpy.tcp import Connection, Segment, segment_arrives
 from slirpy.tcp.sendbuffer import SendBuffer
 from slirpy.testing.packetdrill import Result, ScriptError, UnsupportedError, parse, run_text
 from slirpy.testing.packetdrill.calls import Sockets
@@ -135,7 +136,9 @@ def test_a_long_segment_may_be_several() -> None:
     script = f"{OPEN}+0 write(2500)\n"
     assert outcome(script + "+0 > P. 1:2501(2500) ack 1\n") == ("pass", 0)
     assert outcome(script + "+0 > . 1:2001(2000) ack 1\n+0 > P. 2001:2501(500) ack 1\n") == ("pass", 0)
-    assert outcome(script + "+0 > . 1:1501(1500) ack 1\n+0 > P. 1501:2501(1000) ack 1\n") == ("fail", 6)
+    assert "1500 bytes expected, not 1000" in failure(script + "+0 > . 1:1501(1500) ack 1\n").reason
+    two = f"{OPEN}+0 write(100)\n+0 write(100)\n"
+    assert "200 bytes expected, not 100" in failure(two + "+0 > P. 1:201(200) ack 1\n").reason
 
 
 def test_wrong_bytes_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,6 +207,23 @@ def test_a_call_that_blocks_returns_in_its_time() -> None:
     assert early.line == 8
     assert "read() should return at 0.200000 s, and does at 0.300000 s" in early.reason
     assert outcome(ACCEPTED + script.format(".3")) == ("fail", 8)
+
+
+def test_both_times_of_a_call_count_from_the_event_before() -> None:
+    script = "+.1...{} read(4, ..., 10) = 10\n+.2 < P. 1:11(10) ack 1 win 65535\n+.01 > . 1:1(0) ack 11\n"
+    assert outcome(ACCEPTED + script.format(".3")) == ("pass", 0)
+    assert outcome(ACCEPTED + script.format(".4")) == ("fail", 8)
+
+
+def test_read_checks_every_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = f"{OPEN}+0 < P. 1:11(10) ack 1 win 9\n+.01 > . 1:1(0) ack 11\n+0 read(10)\n"
+    assert outcome(script) == ("pass", 0)
+
+    def spoiled(conn: Connection, segment: Segment, now: int) -> None:
+        segment_arrives(conn, segment._replace(payload=bytes(len(segment.payload))), now)
+
+    monkeypatch.setattr("slirpy.testing.packetdrill.host.segment_arrives", spoiled)
+    assert "the bytes from 1 on are not those that were received" in failure(script).reason
 
 
 def test_read_checks_what_was_received() -> None:
