@@ -3,7 +3,7 @@
 A :class:`FarStream` is one end of a pair; a program, a thread or a task of this process has the other (a
 :class:`Job`). How many jobs run at a time is bounded by their :class:`Jobs`. A connection beyond the bound waits for
 its turn with the guest's SYN unanswered. So a guest that opens a thousand sees some of them open late, and the host
-has no more processes for it.
+has no more processes for it. Guests have their turns one after the other.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 import errno
 import socket
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from slirpy.host.socketstream import SocketStream
+from slirpy.host.turns import Turns
 from slirpy.interfaces import Buffer, ServiceNetwork, StreamOwner, Timer
 
 if TYPE_CHECKING:
@@ -79,27 +79,34 @@ class Jobs:
         self._network = network
         self._limit = limit
         self._running: list[Job] = []
-        self._waiting: OrderedDict[FarStream, None] = OrderedDict()
+        self._waiting: Turns[FarStream] = Turns()
         self._timer: Timer | None = None
         self._look = 0
 
-    def enter(self, stream: FarStream) -> None:
-        """Start the job of a stream, at once or when it is its turn; beyond the bound the stream fails."""
+    def enter(self, stream: FarStream, guest: bytes) -> None:
+        """Start the job of a stream, at once or when it is its turn.
+
+        Beyond the bound one fails: it, or the newest of the guest that has most.
+        """
         self.collect()
         if len(self._running) < self._limit and not self._waiting:
             self._begin(stream)
         elif len(self._waiting) < WAITING_MAX:
-            self._waiting[stream] = None
+            self._waiting.add(stream, guest)
         else:
+            refused = self._waiting.spare(guest)
+            if refused is None:
+                refused = stream
+            else:
+                self._waiting.remove(refused)
+                self._waiting.add(stream, guest)
             self._network.stats.guestfwd_refused += 1
-            stream.fail(errno.ECONNREFUSED)
+            refused.fail(errno.ECONNREFUSED)
         self._watch()
 
     def leave(self, stream: FarStream, reset: bool) -> None:
         """A stream is over."""
-        if stream in self._waiting:
-            del self._waiting[stream]
-        else:
+        if not self._waiting.remove(stream):
             stream.job.hang_up(reset, self._network.now)
         self._watch(soon=True)
 
@@ -113,7 +120,7 @@ class Jobs:
             else:
                 self._running.append(job)
         while self._waiting and len(self._running) < self._limit:
-            self._begin(self._waiting.popitem(last=False)[0])
+            self._begin(self._waiting.next())
 
     def _begin(self, stream: FarStream) -> None:
         if stream.begin():
@@ -158,13 +165,13 @@ class FarStream(SocketStream):
 
     __slots__ = ("_jobs", "_reset", "_thrown", "job")
 
-    def __init__(self, host: SocketHost, owner: StreamOwner, jobs: Jobs, job: Job) -> None:
+    def __init__(self, host: SocketHost, owner: StreamOwner, jobs: Jobs, job: Job, guest: bytes) -> None:
         super().__init__(host, None, owner)
         self._jobs: Jobs | None = jobs
         self._reset = False
         self._thrown = -1  # bytes, once the job has gone
         self.job = job
-        jobs.enter(self)
+        jobs.enter(self, guest)
 
     def begin(self) -> bool:
         """Make the pair and start the job; False if that fails, which the owner is told."""

@@ -59,7 +59,7 @@ class LocalTargets:
         if isinstance(target, Command):
             path = find_program(target.argv[0], what)
             jobs = self._pool(Process, network, PROCESSES)
-            return lambda owner, flow: FarStream(host, owner, jobs, Process(target, path, flow))
+            return lambda owner, flow: FarStream(host, owner, jobs, Process(target, path, flow), flow.source)
         if isinstance(target, UnixTarget):
             self._check_unix(target.path, what)
             return lambda owner, flow: self._unix(target.path, owner, network)
@@ -67,9 +67,11 @@ class LocalTargets:
         assert not isinstance(target, TcpTarget | Peers)
         if is_coroutine_function(target):
             jobs = self._pool(TaskJob, network, TASKS)
-            return lambda owner, flow: FarStream(host, owner, jobs, TaskJob(self._get_loop(), target, flow))
+            return lambda owner, flow: FarStream(
+                host, owner, jobs, TaskJob(self._get_loop(), target, flow), flow.source
+            )
         jobs = self._pool(ThreadJob, network, THREADS)
-        return lambda owner, flow: FarStream(host, owner, jobs, ThreadJob(target, flow))
+        return lambda owner, flow: FarStream(host, owner, jobs, ThreadJob(target, flow), flow.source)
 
     def smb(self, share: Path) -> Command:
         """Start to serve a folder; returns what is at the end of each connection to the SMB server.
