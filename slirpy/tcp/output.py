@@ -90,7 +90,9 @@ def output(conn: Connection, now: int, emit: Emit) -> bool:
         emit(seq, ack, flags, 0, b"", [], 0)
     state = conn.state
     if state is ESTABLISHED or state in _MAY_SEND:
-        more = _send_data(conn, now, emit)
+        # Most of what arrives has nothing to be sent for. A timer that asks for the window may be left over.
+        idle = not (conn.snd_buf.length or conn.fin_queued or conn.timer_kind is PERSIST or conn.probe)
+        more = not idle and _send_data(conn, now, emit)
     elif state is SYN_SENT or state is SYN_RECEIVED:
         _send_syn(conn, now, emit)
         more = False
