@@ -133,7 +133,7 @@ class Stats:
     drop_dhcp_malformed: int = _counter("DHCP message that cannot be read")
     drop_dhcp_ignored: int = _counter("DHCP message for another server, or of no use to one")
     drop_dhcp_refused: int = _counter("DHCP request that the lease policy refused, and that has no NAK")
-    drop_dhcp_pool_empty: int = _counter("DHCP request when all addresses were leased")
+    drop_dhcp_pool_empty: int = _counter("DHCP request when all addresses were leased, or its link's share")
     dhcp_leases_lost: int = _counter("leases of the lease file that are malformed, or not of this network")
     dhcp_save_failures: int = _counter("times that the leases could not be written to their file")
     dns_queries: int = _counter("DNS queries received")
