@@ -120,7 +120,8 @@ def slirpy_listens(folder: Path, stack: ExitStack) -> Iterator[Callable[[], sock
 
         yield join
         said = slirpy.end().split()
-        assert said[said.index("link_connections") + 1] == str(len(CUTS) + 1)
+        # One more may be under way at the end.
+        assert int(said[said.index("link_connections") + 1]) - len(CUTS) in (1, 2)
 
 
 def script(port: int) -> str:
