@@ -186,8 +186,8 @@ class NatTcpFlow(TcpFlow):
         peer = self.peer
         if peer is None or conn.fin_queued or conn.state not in _MAY_READ:
             return
-        if conn.snd_buf.length - conn.snd_buf.sent >= READ_SIZE // 2:
-            return  # enough lies ready; most acknowledgements end here
+        if not conn.settings.max_burst and conn.snd_buf.length - conn.snd_buf.sent >= READ_SIZE // 2:
+            return  # enough lies ready for single segments; most acknowledgements end here
         burst = conn.burst()
         size = max(READ_SIZE // burst, 1) * burst
         for _ in range(READS):
