@@ -24,6 +24,16 @@ LONGEST = 600 if os.environ.get("CI") or os.environ.get("SLIRPY_FULL") else 90
 """Seconds for one test at most."""
 
 
+FULL = bool(os.environ.get("CI") or os.environ.get("SLIRPY_FULL"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that wait for long, or boot one guest more, are left to CI."""
+    for item in items:
+        if item.get_closest_marker("long") and not FULL:
+            item.add_marker(pytest.mark.skip(reason="one of the long ones; set SLIRPY_FULL=1"))
+
+
 def missing(what: str) -> None:
     """Skip the test for lack of something; under CI that is a failure, so that nothing goes untested there."""
     if os.environ.get("CI"):

@@ -159,6 +159,7 @@ def test_udhcpc_does_it_all(slirpy: User, need: Need, folder: Path) -> None:
     assert counter(result.stderr, "dhcp_nak") == 0
 
 
+@pytest.mark.long
 @pytest.mark.client("udhcpc", "decline")
 @pytest.mark.client("bootpc", "lease", "host name and domain", "boot file and TFTP server", service="DHCP")
 def test_bootpc_asks_by_bootp_and_udhcpc_declines_what_is_taken(slirpy: User, need: Need, folder: Path) -> None:
@@ -198,6 +199,7 @@ supersede dhcp-rebinding-time 3;
 """
 
 
+@pytest.mark.long
 @pytest.mark.client(
     "dhclient", "rebinding", "release", "host name and domain", "search list", "classless routes"
 )
@@ -243,6 +245,7 @@ noarp
 """
 
 
+@pytest.mark.long
 @pytest.mark.client(
     "dhcpcd", "lease", "renewal", "rebinding", "release", "inform", "MTU", "host name and domain"
 )

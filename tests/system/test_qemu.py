@@ -138,7 +138,10 @@ def check_everything(guest: Guest, forward: int, mtu: int, size: int = SIZE) -> 
     assert boot.after("up") == digest(size)
 
 
-@pytest.mark.parametrize("transport", ["unix", "tcp", "socket"])
+@pytest.mark.parametrize(
+    "transport",
+    ["unix", pytest.param("tcp", marks=pytest.mark.long), pytest.param("socket", marks=pytest.mark.long)],
+)
 def test_a_guest_does_everything(transport: str, folder: Path, web: WebServer, resolver: Resolver) -> None:
     address = f"unix:{folder}/net.sock" if transport == "unix" else "tcp:127.0.0.1:0"
     dns = f"127.0.0.1:{resolver.port}"

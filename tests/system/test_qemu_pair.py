@@ -23,6 +23,7 @@ sleep 2
 """
 
 
+@pytest.mark.long
 def test_two_machines_meet() -> None:
     try:
         command = [QEMU, *machine(SCRIPT)]

@@ -68,6 +68,7 @@ def card(path: Path, number: int) -> list[str]:
     ]
 
 
+@pytest.mark.long
 def test_guests_on_two_switches(folder: Path, need: Callable[..., None]) -> None:
     need("ip", "nsenter", "unshare", "ping", "curl", "iperf3")
     if shutil.which(QEMU) is None:
