@@ -46,7 +46,7 @@ class RuleOption(click.Option):
         def process(value: Any, state: _ParsingState) -> None:
             plain(f"{word} {value}", state)
 
-        option.process = process  # type: ignore[method-assign]
+        option.process = process  # type: ignore[method-assign] # the parser has no other way to keep the order
 
 
 def policy_options() -> Sequence[Callable[[Any], Any]]:

@@ -55,7 +55,7 @@ class ThreadJob:
                 self._handler(sock, self._flow)
             except (BrokenPipeError, ConnectionResetError):
                 self.failed = True  # the guest has gone, which is no news
-            except Exception:
+            except Exception:  # whatever a program's function raises ends its connection, and is told
                 self.failed = True
                 threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
@@ -114,13 +114,13 @@ class TaskJob:
             unix = hasattr(socket, "AF_UNIX") and sock.family == socket.AF_UNIX
             connect = self._loop.create_unix_connection if unix else self._loop.create_connection
             transport, _ = await connect(lambda: protocol, sock=sock)
-            writer = asyncio.StreamWriter(_Named(transport, self._flow), protocol, reader, self._loop)  # type: ignore[arg-type]
+            writer = asyncio.StreamWriter(_Named(transport, self._flow), protocol, reader, self._loop)  # type: ignore[arg-type] # not a Transport by name
             await self._handler(reader, writer)
             writer.close()
             await writer.wait_closed()
         except (BrokenPipeError, ConnectionResetError):
             self.failed = True  # the guest has gone, which is no news
-        except Exception as error:
+        except Exception as error:  # as above; the loop tells it
             self.failed = True
             self._loop.call_exception_handler({
                 "message": f"handler of a connection to {ip_address(self._flow.destination)} has failed",

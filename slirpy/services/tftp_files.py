@@ -275,7 +275,7 @@ def guarded(call: object, *arguments: object) -> object:
         return call(*arguments)
     except OSError as problem:
         raise refusal(problem) from None
-    except Exception as problem:
+    except Exception as problem:  # of the program's function, which may raise anything
         import logging
 
         logging.getLogger("slirpy.tftp").exception("the TFTP source %r has failed", call)

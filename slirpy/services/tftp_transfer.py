@@ -10,6 +10,7 @@ them, so that after 65535 comes 0.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -51,7 +52,7 @@ class TransferOwner(Protocol):
         """Forget it."""
 
 
-class Transfer:
+class Transfer(abc.ABC):
     """What both directions share: time-outs, errors, the end.
 
     Attributes:
@@ -86,21 +87,21 @@ class Transfer:
         self._timer: Timer | None = None
         self._timer_at = 0
 
+    @abc.abstractmethod
     def block(self, opcode: int, number: int, payload: memoryview) -> None:
         """Take a DATA or ACK packet; ``payload`` is what follows its header."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def again(self) -> None:
         """Send again what was not answered."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def turn(self, budget: int) -> int:
         """Send up to about ``budget`` bytes; returns how many. Ask for another turn if there is more."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def release(self) -> None:
         """Close the file."""
-        raise NotImplementedError
 
     # ------------------------------------------------------------------------------------- time
 

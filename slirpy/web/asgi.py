@@ -83,7 +83,7 @@ class AsgiHandler:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self._state}
         try:
             await self._application(scope, receive, send)
-        except Exception:
+        except Exception:  # of an application, which may raise anything
             pass  # many applications know nothing of lifespans, and say so by raising
         finally:
             if not started.done():
@@ -163,7 +163,7 @@ class _Connection:
                 raise RuntimeError("the application has returned before it completed its answer")
         except (GoneError, h11.RemoteProtocolError):
             raise
-        except Exception as error:
+        except Exception as error:  # as above: the guest gets a 500, the loop tells it
             if self._sent:
                 raise  # half of an answer must not look whole
             await self._say(*plain(500, self._method))

@@ -142,7 +142,7 @@ class _Connection:
                     close()
         except (GoneError, h11.RemoteProtocolError):
             raise
-        except Exception:
+        except Exception:  # an application may raise anything: the guest gets a 500, the error is told
             if self._sent:
                 raise  # half of an answer must not look whole
             self._say(*plain(500, self._method))
