@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import selectors
 import socket
 import struct
@@ -22,7 +23,12 @@ from typing import Any
 PATIENCE = 20
 """Seconds that one socket operation may take."""
 _BLOCK = bytes(1 << 18)
+_PERIOD = 65521
+_PATTERN = random.Random(1).randbytes(_PERIOD) * 5
+_PIECE = 4 * _PERIOD
 _idle: list[socket.socket] = []
+_bulk: list[socket.socket] = []
+_listeners: list[socket.socket] = []
 
 
 def run(argv: list[str], timeout: float) -> dict[str, Any]:
@@ -116,6 +122,63 @@ def _serve(listener: socket.socket, kind: str) -> None:
                 sock.close()
 
 
+def bulk_listen(address: str) -> dict[str, Any]:
+    """Listen for connections of :func:`bulk_connect`."""
+    listener = socket.create_server((address, 0), backlog=128)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
+    listener.settimeout(PATIENCE)
+    _listeners.append(listener)
+    return {"port": listener.getsockname()[1]}
+
+
+def bulk_connect(address: str, port: int, count: int) -> dict[str, Any]:
+    """Open connections for :func:`bulk`."""
+    for _ in range(count):
+        sock = socket.socket()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
+        sock.settimeout(PATIENCE)
+        sock.connect((address, port))
+        _bulk.append(sock)
+    return {}
+
+
+def bulk_accept(count: int) -> dict[str, Any]:
+    """Take connections for :func:`bulk` from the listener, which is closed."""
+    with _listeners.pop() as listener:
+        _bulk.extend(listener.accept()[0] for _ in range(count))
+    return {}
+
+
+def bulk(send: bool, seconds: float) -> dict[str, Any]:
+    """Send, or receive and check, on all connections at once for some time; answers the bytes of each."""
+    counts = [0] * len(_bulk)
+    room = bytearray(_PIECE)
+    with selectors.DefaultSelector() as selector:
+        for number, sock in enumerate(_bulk):
+            sock.setblocking(False)
+            selector.register(sock, selectors.EVENT_WRITE if send else selectors.EVENT_READ, number)
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            for key, _ in selector.select(left):
+                sock, at = _bulk[key.data], counts[key.data] % _PERIOD
+                try:
+                    moved = sock.send(_PATTERN[at : at + _PIECE]) if send else sock.recv_into(room)
+                except BlockingIOError:
+                    continue
+                if not send and (not moved or room[:moved] != _PATTERN[at : at + moved]):
+                    raise OSError(f"connection {key.data} ended, or is wrong, after {counts[key.data]} bytes")
+                counts[key.data] += moved
+    return {"bytes": counts}
+
+
+def bulk_close() -> dict[str, Any]:
+    """Reset the connections of :func:`bulk`, so that what is under way goes nowhere."""
+    while _bulk:
+        with _bulk.pop() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return {}
+
+
 def tftp(address: str, name: str, blksize: int, windowsize: int) -> dict[str, Any]:
     """Read a file by TFTP (RFC 1350, 2348, 7440), and throw it away."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -163,6 +226,11 @@ _COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {
     "round_trips": round_trips,
     "connects": connects,
     "serve": serve,
+    "bulk_listen": bulk_listen,
+    "bulk_connect": bulk_connect,
+    "bulk_accept": bulk_accept,
+    "bulk": bulk,
+    "bulk_close": bulk_close,
     "tftp": tftp,
 }
 

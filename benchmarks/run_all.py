@@ -9,6 +9,7 @@ from types import ModuleType
 
 import dns
 import embedded
+import faults
 import latency
 import memory
 import tftp
@@ -25,6 +26,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "udp": udp,
     "dns": dns,
     "embedded": embedded,
+    "faults": faults,
     "vm": vm,
     "tftp": tftp,
 }
@@ -36,6 +38,7 @@ QUICK = {
     "udp": ["--seconds", "1", "--rounds", "3"],
     "dns": ["--rounds", "1"],
     "embedded": ["--rounds", "3", "--mib", "16"],
+    "faults": ["--rounds", "1", "--length", "0.4"],
     "vm": ["--rounds", "1", "--seconds", "2"],
     "tftp": ["--rounds", "1"],
 }

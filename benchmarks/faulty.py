@@ -1,0 +1,181 @@
+"""A bad network for ``faults.py``: a process that carries frames between a namespace and slirpy, or two namespaces.
+
+``faulty.py SEED PID`` makes a TAP interface in the network namespace of a process; behind it is slirpy.
+``faulty.py SEED PID PID`` makes one in each of two namespaces and joins them. Either way the first TAP is wrapped in
+the same :class:`~slirpy.links.faults.FaultLink`. It obeys a JSON object a line, as ``endpoint.py`` does: ``faults``,
+``counters``. ``--capture FILE`` writes what has come through the faults, as pcapng.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from random import Random
+from typing import Any, Protocol
+
+from slirpy import Config, LinkError, Slirp
+from slirpy.core.switchnet import SwitchNetwork
+from slirpy.host.poller import SelectorPoller
+from slirpy.interfaces import READ, Link
+from slirpy.links.capture import CaptureLink
+from slirpy.links.faults import FaultLink, Faults
+from slirpy.links.tap import TapLink, open_tap
+from slirpy.stats import Stats
+
+SECOND = 1_000_000_000
+CLONE_NEWNET = 0x40000000
+GUEST, HOST = "10.0.2.15", "10.0.2.2"
+# What is lost is a segment, not 64 KiB: the kernel cuts before the link. Checksums may stay as they are, partial.
+OFFLOADS = ("tso", "off", "gso", "off", "gro", "off")
+SYSCTLS = (
+    "net.ipv4.tcp_no_metrics_save=1",  # each connection finds out for itself
+    "net.ipv6.conf.all.disable_ipv6=1",
+)
+
+
+class Network(Protocol):
+    """What slirpy and a switch have in common."""
+
+    @property
+    def stats(self) -> Stats: ...
+
+    def attach_link(self, link: Link) -> object: ...
+
+    def watch(self, fd: int, ready: Callable[[int], None]) -> None: ...
+
+    def poll(self, timeout: float) -> None: ...
+
+
+class Switched:
+    """A switch and nothing else, driven as slirpy is."""
+
+    def __init__(self) -> None:
+        self._poller = SelectorPoller()
+        self._network = SwitchNetwork(now=time.monotonic_ns())
+        self.stats: Stats = self._network.stats
+
+    def attach_link(self, link: Link) -> None:
+        """Plug in a link."""
+        self._network.attach(link, self._poller)
+
+    def watch(self, fd: int, ready: Callable[[int], None]) -> None:
+        """Wait for a descriptor too."""
+        self._poller.register(fd, READ, ready)
+
+    def poll(self, timeout: float) -> None:
+        """Carry on."""
+        network, clock = self._network, time.monotonic_ns
+        deadline = network.deadline()
+        if deadline is not None:
+            timeout = min(timeout, max(deadline - clock(), 0) / SECOND)
+        self._poller.poll(timeout, before=lambda: network.tick(clock()))
+        network.flush(clock())
+
+
+def tap_in(pid: int, address: str, mac: str) -> TapLink:
+    """A TAP interface in the network namespace of a process, ready to be used.
+
+    Raises:
+        OSError: the namespace cannot be entered.
+        LinkError: there can be no TAP interface.
+        subprocess.CalledProcessError: it cannot be set up.
+    """
+    namespace = f"/proc/{pid}/ns/net"
+    found: list[TapLink | OSError | LinkError] = []
+
+    def inside() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        try:
+            with open(namespace) as file:
+                if libc.setns(file.fileno(), CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            found.append(TapLink(open_tap("tap0")[0], 1500))
+        except (OSError, LinkError) as error:
+            found.append(error)
+
+    thread = threading.Thread(target=inside)  # a thread may live in another namespace than its process
+    thread.start()
+    thread.join()
+    link = found[0]
+    if not isinstance(link, TapLink):
+        raise link
+    for argv in (
+        ("sysctl", "-q", "-w", *SYSCTLS),
+        ("ip", "link", "set", "lo", "up"),
+        ("ip", "link", "set", "tap0", "address", mac, "mtu", "1500"),
+        ("ethtool", "-K", "tap0", *OFFLOADS),
+        ("ip", "address", "add", f"{address}/24", "dev", "tap0"),
+        ("ip", "link", "set", "tap0", "up"),
+    ):
+        subprocess.run(["nsenter", f"--net={namespace}", *argv], check=True, stdout=subprocess.DEVNULL)
+    return link
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seed", type=int)
+    parser.add_argument("pids", type=int, nargs="+")
+    parser.add_argument("--capture", metavar="FILE")
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        network: Network = stack.enter_context(Slirp(Config())) if len(options.pids) == 1 else Switched()
+        bad = FaultLink(tap_in(options.pids[0], GUEST, "52:54:00:12:34:56"), Random(options.seed))
+        link: Link = bad
+        if options.capture is not None:
+            link = CaptureLink(bad, stack.enter_context(open(options.capture, "wb")))
+        network.attach_link(link)
+        for pid in options.pids[1:]:
+            network.attach_link(tap_in(pid, HOST, "52:55:0a:00:02:02"))
+        commands = _Commands(bad, network)
+        network.watch(0, commands.read)
+        print(json.dumps({"ready": True}), flush=True)
+        while not commands.ended:
+            network.poll(1.0)
+
+
+class _Commands:
+    """What comes by standard input."""
+
+    def __init__(self, link: FaultLink, network: Network) -> None:
+        self._link = link
+        self._network = network
+        self._buffer = b""
+        self.ended = False
+
+    def read(self, mask: int) -> None:
+        """There is something."""
+        data = os.read(0, 65536)
+        self.ended = not data
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            command = json.loads(line)
+            print(json.dumps(getattr(self, command.pop("do"))(**command)), flush=True)
+
+    def faults(self, **what: Any) -> dict[str, Any]:
+        """The same faults from now on both ways."""
+        self._link.to_guest = self._link.from_guest = Faults(**what)
+        return {}
+
+    def counters(self) -> dict[str, Any]:
+        """What has happened so far."""
+        return {
+            "to_guest": str(self._link.to_guest_counters),
+            "from_guest": str(self._link.from_guest_counters),
+            "stats": dict(self._network.stats.nonzero()),
+        }
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (OSError, LinkError, subprocess.CalledProcessError) as error:
+        sys.exit(f"faulty.py: {error}")
