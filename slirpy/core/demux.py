@@ -99,7 +99,7 @@ class Demux:
         if end < start + tcp.HEADER_LENGTH:
             stack.stats.drop_tcp_malformed += 1
             return
-        _, _, seq, ack, offset, flags, wnd, _, _ = tcp.HEADER.unpack_from(packet, start)
+        _, _, seq, ack, offset, flags, wnd, _, urg = tcp.HEADER.unpack_from(packet, start)
         data = start + (offset >> 4) * 4
         if not start + tcp.HEADER_LENGTH <= data <= end:
             stack.stats.drop_tcp_malformed += 1
@@ -111,7 +111,7 @@ class Demux:
             stack.stats.drop_tcp_broadcast += 1
             return
         options = tcp_options.parse(packet[start + tcp.HEADER_LENGTH : data])
-        seg = Segment(seq, ack, flags, wnd, options, packet[data:end])
+        seg = Segment(seq, ack, flags, wnd, options, packet[data:end], urg)
         key = bytes(packet[12:20]) + bytes(packet[start : start + 4])
         flow = stack.tcp_flows.get(key)
         if flow is not None:

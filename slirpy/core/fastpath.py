@@ -73,7 +73,7 @@ def tcp_fastpath(stack: IPStack, port: LinkPort, frame: memoryview, checksummed:
     if (
         acked > (conn.snd_max - una) & MASK
         or length > (conn.rcv_adv - seq) & MASK
-        or conn.reassembly
+        or conn.reassembly.size
         or conn.fin_seq is not None
         or conn.in_recovery
         or (not length and not acked and window == conn.snd_wnd)  # a duplicate, or a keep-alive

@@ -109,7 +109,16 @@ class TcpFlow(abc.ABC):
         self._alarm.set(conn.deadline())
 
     def emit(
-        self, seq: int, ack: int, flags: int, wnd: int, options: bytes, parts: list[Buffer], length: int
+        self,
+        seq: int,
+        ack: int,
+        flags: int,
+        wnd: int,
+        options: bytes,
+        parts: list[Buffer],
+        length: int,
+        urg: int = 0,
+        /,
     ) -> None:
         """Make a frame of a segment, or of several that the link cuts."""
         neighbor = self.neighbor
@@ -123,7 +132,7 @@ class TcpFlow(abc.ABC):
             # The header's words by arithmetic: numbers of 32 bits are the sum of their halves, modulo 65535.
             if len(parts) > 1:
                 parts = [b"".join(parts)]
-            checksum += self._ports + seq + ack + (header_length << 10) + flags + wnd
+            checksum += self._ports + seq + ack + (header_length << 10) + flags + wnd + urg
             if options:
                 checksum += _from_bytes(options, "big")  # whole words, so it is their sum modulo 65535
             if parts:
@@ -148,7 +157,7 @@ class TcpFlow(abc.ABC):
             flags,
             wnd,
             checksum % 65535,
-            0,
+            urg,
         )
         self.packets_out += 1
         self.bytes_out += length

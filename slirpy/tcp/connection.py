@@ -23,7 +23,7 @@ from slirpy.tcp.options import MAX_WSCALE, TcpOptions
 from slirpy.tcp.reassembly import Reassembly
 from slirpy.tcp.rtt import RtoEstimator
 from slirpy.tcp.sendbuffer import SendBuffer
-from slirpy.tcp.seq import MASK
+from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.states import (
     CLOSE_WAIT,
     CLOSED,
@@ -131,6 +131,7 @@ class Connection:
         "rcv_nxt",
         "rcv_pending",
         "rcv_queue",
+        "rcv_up",
         "rcv_wscale",
         "reassembly",
         "recover",
@@ -149,6 +150,7 @@ class Connection:
         "snd_max",
         "snd_nxt",
         "snd_una",
+        "snd_up",
         "snd_wl1",
         "snd_wl2",
         "snd_wnd",
@@ -156,6 +158,7 @@ class Connection:
         "snd_wscale",
         "state",
         "stats",
+        "syn_acked",
         "timer_at",
         "timer_kind",
         "ts_offset",
@@ -184,6 +187,10 @@ class Connection:
         self.snd_buf = SendBuffer()
         self.fin_queued = False
         """The user has shut down: FIN follows the last byte of the buffer."""
+        self.syn_acked = False
+        """SND.UNA is behind our SYN. Its number alone does not tell: after 4 GiB it comes by again."""
+        self.snd_up: int | None = None
+        """SND.UP, the number behind the urgent data; None: there are none."""
         self.mss = 536  # MUST-15: what to assume before the peer says
         """Most payload bytes in a segment that we send, options subtracted."""
         self.cc: CongestionControl = Reno(self.mss)
@@ -216,6 +223,8 @@ class Connection:
         """Data in order for the user. Views of frames: copy what is kept after the flush (:meth:`own`)."""
         self.rcv_pending = 0
         """Bytes in ``rcv_queue``."""
+        self.rcv_up: int | None = None
+        """RCV.UP, the number behind the peer's urgent data; None: the user has taken them, or there were none."""
         self.reassembly = Reassembly()
         self.sack_recent: list[int] = []
         """Numbers of the newest segments in the queue, the newest first."""
@@ -324,8 +333,28 @@ class Connection:
         if not self.fin_queued and self.state is not CLOSED:
             self.snd_buf.append(data)
 
+    def write_urgent(self, data: bytes) -> None:
+        """Queue bytes as :meth:`write` does, and tell the peer that the stream is urgent up to their end.
+
+        They stay in their place (RFC 6093). For old protocols: new ones SHOULD NOT use this (RFC 9293, SHLD-13).
+        """
+        if not self.fin_queued and self.state is not CLOSED:
+            self.write(data)
+            first = self.snd_una + (not self.syn_acked)
+            self.snd_up = (first + self.snd_buf.length) & MASK
+
+    @property
+    def urgent_ahead(self) -> int:
+        """How many of the bytes that come next, received or not, the peer calls urgent (MUST-33); mostly 0."""
+        if self.rcv_up is None:
+            return 0
+        ahead = (self.rcv_up - self.rcv_nxt + self.rcv_pending + self.fin_received) & MASK
+        return ahead if ahead < HALF else 0
+
     def consume(self, count: int) -> None:
         """Take the first ``count`` bytes off ``rcv_queue``."""
+        if self.rcv_up is not None and count >= self.urgent_ahead:
+            self.rcv_up = None
         self.rcv_pending -= count
         if not self.rcv_pending:
             self.rcv_queue.clear()
@@ -345,10 +374,12 @@ class Connection:
         if len(queue) > OWNED_PIECES:
             queue[:] = [b"".join(queue)]  # a thousand one-byte segments must not cost a thousand objects
             return
-        for i in range(len(queue) - 1, -1, -1):
-            if isinstance(queue[i], bytes):
-                break
-            queue[i] = bytes(queue[i])
+        for i, piece in enumerate(queue):
+            # What the user has begun to take stays as it is, until the rest keeps more than itself in memory.
+            if isinstance(piece, memoryview) and not (
+                isinstance(piece.obj, bytes) and 2 * len(piece) >= len(piece.obj)
+            ):
+                queue[i] = bytes(piece)
 
     def shutdown(self) -> None:
         """No more data: FIN follows what was written. Repeated calls do nothing.
@@ -412,4 +443,6 @@ class Connection:
 
     def burst(self) -> int:
         """Most payload bytes in one emitted piece, a multiple of the MSS."""
+        if self.snd_up is not None:
+            return self.mss  # a link that cuts would repeat one urgent pointer in all its segments
         return max(self.settings.max_burst // self.mss, 1) * self.mss

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
+from typing import Protocol
 
 from slirpy.interfaces import Buffer
 from slirpy.tcp.connection import Connection
@@ -12,6 +11,8 @@ from slirpy.tcp.seq import MASK
 from slirpy.tcp.states import RETRANSMIT
 from slirpy.wire.tcp import ACK, FIN
 
+_SACK_MOST = 4 + 8 * MAX_SACK_BLOCKS
+
 __all__ = [
     "MAX_PIECES",
     "Emit",
@@ -19,14 +20,30 @@ __all__ = [
     "acknowledged_aside",
     "options_for",
     "resend",
+    "sack_room",
     "start_timer",
     "window_field",
     "window_growth",
 ]
 
-Emit: TypeAlias = Callable[[int, int, int, int, bytes, list[Buffer], int], None]
-"""``emit(seq, ack, flags, wnd, options, parts, length)``: send this; ``wnd`` as in the header, ``parts`` hold
-``length`` bytes."""
+
+class Emit(Protocol):
+    """Send this: ``wnd`` as in the header, ``parts`` hold ``length`` bytes; ``urg`` is the urgent pointer, not given
+    where there is none."""
+
+    def __call__(
+        self,
+        seq: int,
+        ack: int,
+        flags: int,
+        wnd: int,
+        options: bytes,
+        parts: list[Buffer],
+        length: int,
+        urg: int = 0,
+        /,
+    ) -> None: ...
+
 
 MAX_PIECES = 16
 """Pieces to an output, so that one connection cannot keep all others waiting."""
@@ -54,8 +71,16 @@ def start_timer(conn: Connection, now: int) -> None:
     conn.timer_at = now + conn.rtt.rto
 
 
+def sack_room(conn: Connection) -> int:
+    """Bytes that SACK blocks take from a segment with data; 0 where there is nothing to tell, or no room for it."""
+    if not conn.sack_ok or conn.mss < 2 * _SACK_MOST:
+        return 0
+    count = len(conn.reassembly.ranges()) + (conn.dsack is not None)
+    return 4 + 8 * min(count, MAX_SACK_BLOCKS - conn.ts_ok) if count else 0
+
+
 def options_for(conn: Connection, now: int, sack: bool = False) -> bytes:
-    """Options of a segment after the SYN; ``sack``: with what came early or twice, which only pure ACKs tell."""
+    """Options of a segment after the SYN; ``sack``: with what came early or twice, if there is something."""
     if sack and conn.sack_ok and (conn.dsack is not None or conn.reassembly):
         blocks = conn.reassembly.ranges(conn.sack_recent)
         if conn.dsack is not None:
@@ -78,9 +103,9 @@ def acknowledged(conn: Connection) -> None:
 
 
 def acknowledged_aside(conn: Connection) -> None:
-    """A segment with data has carried RCV.NXT; an ACK that is more than that stays due.
+    """A segment with data, and without SACK blocks, has carried RCV.NXT; an ACK that is more than that stays due.
 
-    Data leaves no room for SACK blocks, and what comes with data is no duplicate ACK to a peer that counts them.
+    What comes with data is no duplicate ACK to a peer that counts them.
     """
     due = conn.ack_now and (conn.dsack is not None or bool(conn.reassembly))
     acknowledged(conn)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 
-from slirpy.tcp import recovery
+from slirpy.tcp import recovery, urgent
 from slirpy.tcp.connection import SECOND, Connection
 from slirpy.tcp.options import build
 from slirpy.tcp.outgoing import (
@@ -17,6 +17,7 @@ from slirpy.tcp.outgoing import (
     acknowledged,
     acknowledged_aside,
     options_for,
+    sack_room,
     start_timer,
     window_field,
     window_growth,
@@ -88,6 +89,8 @@ def output(conn: Connection, now: int, emit: Emit) -> bool:
         (seq, ack, flags), conn.reset = conn.reset, None
         conn.stats.tcp_resets_out += 1
         emit(seq, ack, flags, 0, b"", [], 0)
+    if conn.snd_up is not None:
+        emit = urgent.marking(conn, emit)
     state = conn.state
     if state is ESTABLISHED or state in _MAY_SEND:
         # Most of what arrives has nothing to be sent for. A timer that asks for the window may be left over.
@@ -159,6 +162,9 @@ def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
         conn.probe = False
         return False
     burst = conn.burst()
+    told = sack_room(conn) if conn.dsack is not None or conn.reassembly.size else 0
+    if told:  # MUST-67: what options take, data cannot have; and no link that cuts knows of longer headers
+        mss = burst = mss - told
     usable = min(conn.snd_wnd, window) - flight
     pieces = ack = wnd = 0
     options = b""
@@ -186,8 +192,13 @@ def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
         if fin:
             flags |= FIN
         if not pieces:  # these are the same for all pieces
-            ack, wnd, options = conn.rcv_nxt, window_field(conn), options_for(conn, now)
-            acknowledged_aside(conn)
+            ack, wnd, options = conn.rcv_nxt, window_field(conn), options_for(conn, now, told > 0)
+            if told:
+                acknowledged(conn)
+            else:
+                acknowledged_aside(conn)
+        elif told and pieces == 1:
+            options = options_for(conn, now, True)  # what came twice is told once
         seq = conn.snd_nxt
         if size > 0:
             emit(seq, ack, flags, wnd, options, buf.take(size), size)

@@ -11,7 +11,7 @@ import errno
 from typing import NamedTuple
 
 from slirpy.interfaces import Buffer
-from slirpy.tcp import sack
+from slirpy.tcp import sack, urgent
 from slirpy.tcp.connection import DUPACK_THRESHOLD, Connection
 from slirpy.tcp.options import MAX_SACK_BLOCKS, NONE, TcpOptions
 from slirpy.tcp.seq import HALF, MASK, seq_gt, seq_lt
@@ -32,7 +32,7 @@ from slirpy.tcp.states import (
     TIME_WAIT,
     TIME_WAIT_TIMER,
 )
-from slirpy.wire.tcp import ACK, FIN, RST, SYN
+from slirpy.wire.tcp import ACK, FIN, RST, SYN, URG
 
 __all__ = ["Segment", "accept_text", "acknowledge", "reset_for", "segment_arrives"]
 
@@ -50,6 +50,8 @@ class Segment(NamedTuple):
     """As in the header, not scaled."""
     options: TcpOptions = NONE
     payload: Buffer = b""
+    urg: int = 0
+    """SEG.UP: where urgent data end, from ``seq``; means something with the flag URG only."""
 
     @property
     def length(self) -> int:
@@ -129,6 +131,7 @@ def _syn_sent(conn: Connection, seg: Segment, now: int) -> None:
         conn.rtt.backoff = conn.retries = 0
         conn.timer_kind = NO_TIMER
         conn.snd_una = conn.snd_nxt = conn.snd_max = seg.ack
+        conn.syn_acked = True
         conn.progress_at = now
         conn.ack_now = True
         if seg.payload or flags & FIN:
@@ -243,7 +246,9 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
     if conn.sack_ok and seg.options.sack:
         _selective(conn, seg.options.sack, ack)
 
-    # Sixth, URG: urgent data is delivered in its place in the stream, as RFC 6093 asks of new applications.
+    # Sixth, URG. The data are delivered in their place in the stream (RFC 6093).
+    if flags & URG and seg.urg and not conn.fin_received:
+        urgent.arrived(conn, (seg.seq + seg.urg) & MASK)
     # Seventh, the text.
     if payload and not conn.fin_received:
         if (
@@ -385,8 +390,9 @@ def _new_data_acked(conn: Connection, ack: int, acked: int, echoed: int | None, 
     conn.progress_at = now
 
     data = acked
-    if conn.snd_una == conn.iss:
-        data -= 1  # the SYN
+    if not conn.syn_acked:
+        conn.syn_acked = True
+        data -= 1
     fin_acked = data > conn.snd_buf.length
     if fin_acked:
         data -= 1

@@ -171,11 +171,20 @@ class GuestStream:
             self.on_data(self)
 
     def _emit(
-        self, seq: int, ack: int, flags: int, wnd: int, options: bytes, parts: list[Buffer], length: int
+        self,
+        seq: int,
+        ack: int,
+        flags: int,
+        wnd: int,
+        options: bytes,
+        parts: list[Buffer],
+        length: int,
+        urg: int = 0,
+        /,
     ) -> None:
         key = self._key
         self._host.send(key, tcp.HEADER.pack(
-            self.local_port, self.port, seq, ack, (tcp.HEADER_LENGTH + len(options)) << 2, flags, wnd, 0, 0
+            self.local_port, self.port, seq, ack, (tcp.HEADER_LENGTH + len(options)) << 2, flags, wnd, 0, urg
         ) + options, parts)  # fmt: skip
 
 
@@ -254,13 +263,13 @@ class TcpHost:
         if header.total_length < start + tcp.HEADER_LENGTH:
             guest.counters.malformed += 1
             return
-        _, port, seq, ack, offset, flags, wnd, _, _ = tcp.HEADER.unpack_from(packet, start)
+        _, port, seq, ack, offset, flags, wnd, _, urg = tcp.HEADER.unpack_from(packet, start)
         data = start + (offset >> 4) * 4
         if not start + tcp.HEADER_LENGTH <= data <= header.total_length:
             guest.counters.malformed += 1
             return
         options = tcp_options.parse(packet[start + tcp.HEADER_LENGTH : data])
-        segment = Segment(seq, ack, flags, wnd, options, packet[data:])
+        segment = Segment(seq, ack, flags, wnd, options, packet[data:], urg)
         key = header.source + header.destination + bytes(packet[start : start + 4])
         stream = self.streams.get(key)
         if stream is None and port in self.listeners and flags & (tcp.SYN | tcp.ACK | tcp.RST) == tcp.SYN:

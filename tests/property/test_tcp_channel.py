@@ -116,12 +116,20 @@ def test_everything_arrives(
         sender = ends[1 - to].conn
 
         def emit(
-            seq: int, ack: int, flags: int, wnd: int, opts: bytes, parts: list[Buffer], length: int
+            seq: int,
+            ack: int,
+            flags: int,
+            wnd: int,
+            opts: bytes,
+            parts: list[Buffer],
+            length: int,
+            urg: int = 0,
+            /,
         ) -> None:
             data = b"".join(parts)
             assert len(data) == length
             assert length <= sender.burst()
-            seg = Segment(seq, ack, flags, wnd, options.parse(opts), data)
+            seg = Segment(seq, ack, flags, wnd, options.parse(opts), data, urg)
             for _ in range(1 + (rng.random() < channel.duplicate)):
                 if rng.random() >= channel.loss:
                     late = rng.randrange(5 * MS + channel.delay) if rng.random() < channel.reorder else 0

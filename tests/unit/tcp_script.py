@@ -21,14 +21,14 @@ from slirpy.tcp import (
     segment_arrives,
 )
 from slirpy.tcp.seq import MASK
-from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN
+from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN, URG
 
 ISS = 0xFFFFFF00  # wraps soon
 IRS = 0xFFFFFFF0
 MS = 1_000_000
 SECOND = 1_000 * MS
 
-LETTERS = {"S": SYN, "F": FIN, "R": RST, "P": PSH, "A": ACK}
+LETTERS = {"S": SYN, "F": FIN, "R": RST, "P": PSH, "A": ACK, "U": URG}
 
 
 def flag_bits(letters: str) -> int:
@@ -46,6 +46,7 @@ class Sent:
     data: bytes
     wnd: int
     options: TcpOptions
+    urg: int = 0
 
 
 class Script:
@@ -59,7 +60,16 @@ class Script:
         self.out: list[Sent] = []
 
     def _emit(
-        self, seq: int, ack: int, flags: int, wnd: int, opts: bytes, parts: list[Buffer], length: int
+        self,
+        seq: int,
+        ack: int,
+        flags: int,
+        wnd: int,
+        opts: bytes,
+        parts: list[Buffer],
+        length: int,
+        urg: int = 0,
+        /,
     ) -> None:
         data = b"".join(parts)
         assert len(data) == length
@@ -68,7 +78,9 @@ class Script:
         assert flag_bits(letters) == flags
         assert flags & ACK or ack == 0
         relative_ack = (ack - self.irs) & MASK if flags & ACK else None
-        self.out.append(Sent(letters, (seq - self.iss) & MASK, relative_ack, data, wnd, options.parse(opts)))
+        self.out.append(
+            Sent(letters, (seq - self.iss) & MASK, relative_ack, data, wnd, options.parse(opts), urg)
+        )
 
     def flush(self) -> None:
         """Let it send what is due."""
@@ -85,6 +97,7 @@ class Script:
         data: bytes = b"",
         *,
         flush: bool = True,
+        urg: int = 0,
         **opts: Any,
     ) -> Script:
         """The peer sends a segment."""
@@ -95,6 +108,7 @@ class Script:
             wnd,
             TcpOptions(**opts),
             memoryview(data),
+            urg,
         )
         segment_arrives(self.conn, seg, self.now)
         if flush:

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from tcp_script import ISS, MS, Script, passive
+from tcp_script import IRS, ISS, MS, Script, passive
 
 from slirpy.tcp import Connection, Settings, sack
 from slirpy.tcp.reassembly import Reassembly
@@ -468,13 +468,60 @@ def test_without_permission_nothing_is_told() -> None:
     assert got(s) == []
 
 
+@pytest.mark.rfc("2018", "4")
 def test_data_does_not_keep_sack_from_being_told() -> None:
-    """Data has no room for blocks, and with data an ACK is no duplicate: both go."""
+    """The blocks ride on it; a segment by itself would tell nothing more."""
     s = passive(sack_permitted=True)
     s.conn.write(b"answer")
     s.recv("A", 11, 1, data=b"early")
+    sent = s.send("PA", 1, 1, b"answer")
+    assert [((left - IRS) & MASK, (right - IRS) & MASK) for left, right in sent.options.sack] == [(11, 16)]
+    s.silence()
+
+
+def test_without_sack_a_hole_is_told_beside_data() -> None:
+    """With data an ACK is no duplicate: both go."""
+    s = passive()
+    s.conn.write(b"answer")
+    s.recv("A", 11, 1, data=b"early")
     s.send("PA", 1, 1, b"answer")
+    s.send("A", 7, 1, b"")
+    s.silence()
+
+
+@pytest.mark.rfc("9293", "MUST-67")
+@pytest.mark.parametrize("timestamps", [None, (7, 0)])
+def test_blocks_take_their_room_from_the_segment(timestamps: tuple[int, int] | None) -> None:
+    """Header, options and data together stay within the MSS that the peer has told; also where a link would cut."""
+    s = passive(Settings(max_burst=65000), mss=1000, sack_permitted=True, timestamps=timestamps)
+    s.conn.write(bytes(5000))
+    for number in range(1, 6):
+        s.recv("A", 20 * number, 1, data=b"early", flush=False, timestamps=timestamps)
+    s.flush()
+    blocks = 4 if timestamps is None else 3
+    size = 1000 - 4 - 8 * blocks - (0 if timestamps is None else 12)
+    assert [len(sent.data) for sent in s.out] == [size] * 5 + [5000 - 5 * size]
+    assert all(len(sent.options.sack) == blocks for sent in s.out)
+
+
+def test_tiny_segments_have_no_room_for_blocks() -> None:
+    """Data must get on, and the blocks go by themselves."""
+    s = passive(mss=64, sack_permitted=True)
+    s.conn.write(bytes(64))
+    s.recv("A", 11, 1, data=b"early")
+    assert s.send("PA", 1, 1, bytes(64)).options.sack == ()
     assert got(s) == [(11, 16)]
+
+
+@pytest.mark.rfc("2883", "4")
+def test_a_duplicate_is_told_with_data_once() -> None:
+    s = passive(sack_permitted=True)
+    s.recv("A", 1, 1, data=b"twice")
+    s.read()
+    s.out.clear()
+    s.conn.write(b"answer" * 400)
+    s.recv("A", 1, 1, data=b"twice")
+    assert [len(sent.options.sack) for sent in s.out] == [1, 0]
 
 
 def test_reports_of_what_came_twice_are_understood() -> None:

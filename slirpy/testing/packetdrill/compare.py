@@ -92,8 +92,8 @@ def compare(packet: Packet, sent: Sent, clock: Clock, iss: int, irs: int) -> lis
         found.append(f"ack {packet.ack} expected, not {_signed(sent.ack)}")
     if packet.win is not None and packet.win != sent.win:
         found.append(f"win {packet.win} expected, not {sent.win}")
-    if packet.urg:
-        found.append(f"urg {packet.urg} expected, and there is no urgent data")
+    if packet.urg is not None and packet.urg != sent.urg:
+        found.append(f"urg {packet.urg} expected, not {sent.urg}")
     if packet.options is not None:
         found += _compare_options(packet.options, read_options(sent.options, iss, irs, ours=True), clock)
     return found

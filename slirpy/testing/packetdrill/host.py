@@ -49,6 +49,7 @@ class Sent:
     win: int
     options: bytes
     data: bytes
+    urg: int = 0
 
 
 class Host:
@@ -139,7 +140,16 @@ class Host:
         self.on_flush()
 
     def _emit(
-        self, seq: int, ack: int, flags: int, wnd: int, options: bytes, parts: list[Buffer], length: int
+        self,
+        seq: int,
+        ack: int,
+        flags: int,
+        wnd: int,
+        options: bytes,
+        parts: list[Buffer],
+        length: int,
+        urg: int = 0,
+        /,
     ) -> None:
         data = b"".join(parts)
         if len(data) != length:
@@ -149,7 +159,7 @@ class Host:
         ack = (ack - self.irs) & MASK if flags & ACK else 0
         # A reset without ACK flag and connection has a number that the peer chose; all others count from ours.
         relative = (seq - self.iss) & MASK
-        self._record(Sent(self.now, relative, ack, flags, wnd, options, data))
+        self._record(Sent(self.now, relative, ack, flags, wnd, options, data, urg))
         offset = relative - 1 + (flags & SYN != 0)
         if data != pattern(offset, length):
             raise FailureError(f"the connection sends other bytes at {relative} than were written there")
@@ -178,11 +188,13 @@ class Host:
             self.after_segment()
         self.flush()
 
-    def segment(self, seq: int, ack: int, flags: int, win: int, options: bytes, length: int) -> Segment:
+    def segment(
+        self, seq: int, ack: int, flags: int, win: int, options: bytes, length: int, urg: int = 0
+    ) -> Segment:
         """A segment of the peer, from numbers as in a script."""
         data = pattern(seq - 1 + (flags & SYN != 0), length)
         wire_ack = (ack + self.iss) & MASK
-        return Segment((seq + self.irs) & MASK, wire_ack, flags, win, parse(options), memoryview(data))
+        return Segment((seq + self.irs) & MASK, wire_ack, flags, win, parse(options), memoryview(data), urg)
 
     def unreachable(self, code: int, mtu: int, seq: int, length: int) -> None:
         """An ICMP message about a segment of ours."""

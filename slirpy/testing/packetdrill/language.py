@@ -78,6 +78,7 @@ SOCKET_OPTIONS = {
 
 ACTIONS = {
     "write(N)": "give N bytes to be sent",
+    "urgent(N)": "the same, and the urgent pointer is behind them",
     "read(N)": "take N bytes that have arrived; `read()` takes all; `= N` asserts how many there were",
     "close()": "RFC 9293's CLOSE: our direction ends, the other goes on",
     "abort()": "RFC 9293's ABORT: reset the connection",

@@ -72,6 +72,7 @@ def notation(sent: Sent, iss: int, irs: int) -> str:
     parts = ["> " + flag_text(sent.flags), f"{sent.seq}:{(sent.seq + len(sent.data)) & MASK}({len(sent.data)})"]
     parts += [f"ack {sent.ack}"] if "." in parts[0] else []
     parts.append(f"win {sent.win}")
+    parts += [f"urg {sent.urg}"] if sent.urg else []
     if sent.options:
         parts.append(f"<{','.join(map(str, read_options(sent.options, iss, irs, ours=True)))}>")
     return f"{sent.time / 1e9:.6f} " + " ".join(parts)
@@ -107,6 +108,6 @@ def _frame(host: Host, segment: Segment | Sent) -> bytes:
     offset = (20 + len(raw)) // 4 << 4
     head = FRAME.pack(
         bytes(12), 0x0800, 0x45, 0, min(total, 0xFFFF), 0, 0, 64, ipv4.TCP, 0, ends, seq, ack, offset, segment.flags,
-        wnd, 0, 0,
+        wnd, 0, segment.urg,
     )  # fmt: skip
     return head + raw + data

@@ -186,7 +186,15 @@ class _Runner:
         host = self.host
         options = encode(packet.options or (), self._clock, host.iss, acknowledges=bool(packet.flags & ACK))
         host.arrive(
-            host.segment(packet.seq, packet.ack or 0, packet.flags, packet.win or 0, options, packet.length)
+            host.segment(
+                packet.seq,
+                packet.ack or 0,
+                packet.flags,
+                packet.win or 0,
+                options,
+                packet.length,
+                packet.urg or 0,
+            )
         )
 
     def _expect(self, packet: Packet) -> None:

@@ -45,7 +45,7 @@ class User:
         self._error_told = self._error_told or bool(error)
         return error
 
-    def write(self, count: int) -> None:
+    def write(self, count: int, *, urgent: bool = False) -> None:
         """Write the next ``count`` bytes of the pattern.
 
         Raises:
@@ -53,8 +53,12 @@ class User:
         """
         if count > MOST_BYTES:
             raise FailureError(f"write() of {count} bytes; {MOST_BYTES} is the most")
-        self._look().write(pattern(self._written, count))
+        data = pattern(self._written, count)
         self._written += count
+        if urgent:
+            self._look().write_urgent(data)
+        else:
+            self._look().write(data)
 
     def read(self, most: int) -> int:
         """Take up to ``most`` bytes, which must be those that the peer has sent.
@@ -88,12 +92,13 @@ class User:
             raise UnsupportedError(call.line, why)
         if len(numbers) != len(call.arguments) or len(numbers) > 1 or any(number < 0 for number in numbers):
             raise FailureError(f"write {known[call.name]}")
-        if call.name == "write":
+        if call.name in ("write", "urgent"):
             if not numbers:
-                raise FailureError("write(N) needs a number of bytes")
+                raise FailureError(f"{call.name}(N) needs a number of bytes")
             if conn.state is State.CLOSED or conn.fin_queued:
-                raise FailureError(f"write(): the connection is {conn.state.value}, or our direction has ended")
-            self.write(numbers[0])
+                why = f"the connection is {conn.state.value}, or our direction has ended"
+                raise FailureError(f"{call.name}(): {why}")
+            self.write(numbers[0], urgent=call.name == "urgent")
             found = numbers[0]
         elif call.name == "read":
             found = self.read(numbers[0] if numbers else conn.rcv_pending)
