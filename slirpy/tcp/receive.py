@@ -280,7 +280,7 @@ def _reassemble(conn: Connection, seq: int, early: Buffer, now: int) -> None:
         conn.sack_recent = [seq, *conn.sack_recent[: MAX_SACK_BLOCKS - 1]]
         if not conn.reassembly.insert(conn.rcv_nxt, seq, early):
             conn.stats.drop_tcp_reassembly_full += 1
-    while (data := conn.reassembly.pop(conn.rcv_nxt)) is not None:
+    for data in conn.reassembly.take(conn.rcv_nxt):
         accept_text(conn, data, len(data), now)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dpkt
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slirpy.tcp import options
 from slirpy.tcp.congestion import Reno
-from slirpy.tcp.reassembly import MAX_BLOCKS, Reassembly
+from slirpy.tcp.reassembly import MAX_RANGES, Reassembly
 from slirpy.tcp.rtt import MAX_RTO, MIN_RTO, MS, RtoEstimator
 from slirpy.tcp.sendbuffer import SendBuffer
 from slirpy.tcp.seq import MASK, seq_ge, seq_gt, seq_le, seq_lt
@@ -139,9 +140,7 @@ def test_reassembly_is_a_set_of_bytes(start: int, pieces: list[tuple[int, int]])
     ranges = [((a - start) & MASK, (b - start) & MASK) for a, b in queue.ranges()]
     assert sorted(i for a, b in ranges for i in range(a, b)) == sorted(have)
     assert all(b not in have for _, b in ranges), "ranges are as long as they can be"
-    got = b""
-    while (data := queue.pop((start + len(got)) & MASK)) is not None:
-        got += data
+    got = b"".join(queue.take(start))
     run = next(i for i in range(401) if i not in have)
     assert got == content[:run]
     assert queue.size == len(have) - run
@@ -149,20 +148,47 @@ def test_reassembly_is_a_set_of_bytes(start: int, pieces: list[tuple[int, int]])
 
 def test_reassembly_has_a_bound() -> None:
     queue = Reassembly()
-    for i in range(MAX_BLOCKS):
+    for i in range(MAX_RANGES):
         assert queue.insert(0, 10 + 2 * i, b"x")
-    assert not queue.insert(0, 10 + 2 * MAX_BLOCKS, b"x")
+    assert not queue.insert(0, 10 + 2 * MAX_RANGES, b"x")
     assert queue.insert(0, 10, b"x"), "what is there already needs no room"
-    assert queue.size == MAX_BLOCKS
+    assert queue.size == MAX_RANGES
 
 
 def test_the_first_copy_of_a_byte_wins() -> None:
     queue = Reassembly()
     queue.insert(0, 5, b"first")
     queue.insert(0, 3, b"XXXXXXXXX")
-    assert queue.pop(3) == b"XX"
-    assert queue.pop(5) == b"first"
-    assert queue.pop(10) == b"XX"
+    assert b"".join(queue.take(3)) == b"XXfirstXX"
+
+
+def test_what_was_delivered_since_is_thrown_away() -> None:
+    queue = Reassembly()
+    queue.insert(0, 5, b"abc")
+    queue.insert(0, 10, b"d" * 600)
+    queue.insert(0, 610, b"e" * 600)
+    queue.insert(0, 2000, b"f")
+    assert queue.take(4) == []
+    assert queue.take(620) == [b"e" * 590]
+    assert (queue.size, len(queue)) == (1, 1)
+    assert queue.take(2001) == []
+    assert (queue.size, len(queue)) == (0, 0)
+
+
+def test_contiguous_segments_are_one_range_however_many_they_are() -> None:
+    queue = Reassembly()
+    for n in range(2000):
+        assert queue.insert(0, 1448 * (n + 1), bytes(1448))
+    assert queue.ranges() == [(1448, 1448 * 2001)]
+    assert sum(map(len, queue.take(1448))) == queue.size + 1448 * 2000
+
+
+@pytest.mark.parametrize("order", [range(4000), range(3999, -1, -1)])
+def test_small_segments_cost_few_objects(order: range) -> None:
+    queue = Reassembly()
+    for n in order:
+        assert queue.insert(0, n + 5, b"x")
+    assert len(queue.take(5)) <= 4000 // 256
 
 
 # ------------------------------------------------------------------------------------ rtt, congestion
