@@ -37,6 +37,8 @@ __all__ = ["NatTcpFlow", "TcpNat"]
 
 SECOND = 1_000_000_000
 CONNECT_TIMEOUT = 75 * SECOND
+"""For either side to answer. Shorter than the three minutes of RFC 9293 (MUST-23), as whoever opens a connection may
+give up: the other side has its own patience, and waits for both."""
 READ_SIZE = 1 << 16
 """Bytes read from a peer at a time, about; whole bursts where the link segments."""
 READS = 16
@@ -447,7 +449,9 @@ class TcpNat:
         burst = MAX_BURST if port is not None and port.segmentation_offload else 0
         cached = self._settings.get((mtu, burst))
         if cached is None:
-            cached = self._settings[mtu, burst] = Settings(mss=mtu - 40, max_burst=burst)
+            cached = self._settings[mtu, burst] = Settings(
+                mss=mtu - 40, max_burst=burst, syn_timeout=CONNECT_TIMEOUT
+            )
         return cached
 
     def evict(self, flow: TcpFlow) -> None:

@@ -73,11 +73,12 @@ class Settings:
     nodelay: bool = True
     """Send small segments at once, without Nagle's algorithm (RFC 9293, section 3.7.4)."""
     delayed_ack: int = 10 * MS
-    """Longest delay of an acknowledgement. RFC 9293 (MUST-58) allows 500 ms; a guest waits for it here."""
-    syn_timeout: int = 75 * SECOND
-    """How long opening is tried."""
+    """Longest delay of an acknowledgement. RFC 9293 (MUST-40) allows 500 ms; a guest waits for it here."""
+    syn_timeout: int = 180 * SECOND
+    """How long opening is tried: R2 of a SYN, three minutes at least (RFC 9293, MUST-23)."""
     user_timeout: int = 900 * SECOND
-    """How long data is sent again without any answer; R2 of RFC 9293, section 3.8.3."""
+    """How long data is sent again, or a closed window probed, without any answer: R2 of RFC 9293, section 3.8.3, and
+    the user time-out of its section 3.9.1."""
     time_wait: int = 60 * SECOND
     """2 MSL. The RFC's MSL of two minutes is for paths through the Internet; this path is one virtual cable."""
 
@@ -113,6 +114,7 @@ class Connection:
         "error",
         "fin_queued",
         "fin_seq",
+        "heard_at",
         "high_rxt",
         "in_recovery",
         "inflation",
@@ -125,6 +127,7 @@ class Connection:
         "peer_reset",
         "prior_max",
         "probe",
+        "probes",
         "progress_at",
         "rcv_adv",
         "rcv_limit",
@@ -210,6 +213,8 @@ class Connection:
         """Send the first unacknowledged segment again."""
         self.probe = False
         """Probe the peer's closed window."""
+        self.probes = 0
+        """Probes that nothing has answered."""
         # Receive side.
         self.irs = self.rcv_nxt = 0
         self.rcv_adv = 0
@@ -246,7 +251,9 @@ class Connection:
         self.retries = 0
         self.opened_at = 0
         self.progress_at = 0
-        """When the peer last acknowledged something new, or we began to wait for that."""
+        """When the peer last acknowledged something new, or we began to wait for that, or for answers to probes."""
+        self.heard_at = 0
+        """When the last acceptable ACK came."""
         self.timer_kind = NO_TIMER
         self.timer_at = 0
         self.delack_at = 0

@@ -8,7 +8,7 @@ from slirpy.interfaces import Buffer
 from slirpy.tcp.connection import Connection
 from slirpy.tcp.options import MAX_SACK_BLOCKS, TIMESTAMP, TIMESTAMP_WORD, build
 from slirpy.tcp.seq import MASK
-from slirpy.tcp.states import RETRANSMIT
+from slirpy.tcp.states import RETRANSMIT, SYNCHRONIZED
 from slirpy.wire.tcp import ACK, FIN
 
 _SACK_MOST = 4 + 8 * MAX_SACK_BLOCKS
@@ -22,6 +22,7 @@ __all__ = [
     "resend",
     "sack_room",
     "start_timer",
+    "until_given_up",
     "window_field",
     "window_growth",
 ]
@@ -69,6 +70,13 @@ def start_timer(conn: Connection, now: int) -> None:
         conn.progress_at = now
     conn.timer_kind = RETRANSMIT
     conn.timer_at = now + conn.rtt.rto
+    if conn.retries and conn.state in SYNCHRONIZED:
+        until_given_up(conn)
+
+
+def until_given_up(conn: Connection) -> None:
+    """The timer comes no later than the user time-out, though the back-off may have grown beyond it."""
+    conn.timer_at = min(conn.timer_at, conn.progress_at + conn.settings.user_timeout)
 
 
 def sack_room(conn: Connection) -> int:

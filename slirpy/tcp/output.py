@@ -19,6 +19,7 @@ from slirpy.tcp.outgoing import (
     options_for,
     sack_room,
     start_timer,
+    until_given_up,
     window_field,
     window_growth,
 )
@@ -45,6 +46,7 @@ __all__ = ["Emit", "expire", "output"]
 
 MAX_PERSIST = 60 * SECOND
 
+_MAY_ACKNOWLEDGE = SYNCHRONIZED | {SYN_RECEIVED}
 _MAY_SEND = frozenset((ESTABLISHED, CLOSE_WAIT, FIN_WAIT_1, CLOSING, LAST_ACK))
 
 
@@ -60,7 +62,7 @@ def expire(conn: Connection, now: int) -> None:
     opening = conn.state not in SYNCHRONIZED
     limit = conn.settings.syn_timeout if opening else conn.settings.user_timeout
     since = conn.opened_at if opening else conn.progress_at
-    if now - since >= limit:
+    if now - since >= limit and (conn.probes or conn.timer_kind is not PERSIST):
         conn.abort(errno.ETIMEDOUT)
         return
     conn.retries += 1
@@ -101,7 +103,7 @@ def output(conn: Connection, now: int, emit: Emit) -> bool:
         more = False
     else:
         more = False
-    if (conn.ack_now and conn.state in SYNCHRONIZED) or _window_update_due(conn):
+    if (conn.ack_now and conn.state in _MAY_ACKNOWLEDGE) or _window_update_due(conn):
         # With SND.MAX, which is the RFC's SND.NXT: after a time-out ours is an old number, and the peer would
         # not accept the ACK. Two sides that both go back would never hear each other.
         emit(conn.snd_max, conn.rcv_nxt, ACK, window_field(conn), options_for(conn, now, sack=True), [], 0)
@@ -111,11 +113,7 @@ def output(conn: Connection, now: int, emit: Emit) -> bool:
 
 def _send_syn(conn: Connection, now: int, emit: Emit) -> None:
     if conn.snd_nxt != conn.iss:
-        if conn.ack_now and conn.state is SYN_RECEIVED:  # a repeated SYN: our SYN,ACK was lost
-            conn.ack_now = False
-            conn.snd_nxt = conn.iss
-        else:
-            return
+        return
     settings = conn.settings
     answering = conn.state is SYN_RECEIVED
     flags, ack = (SYN | ACK, conn.rcv_nxt) if answering else (SYN, 0)
@@ -230,6 +228,9 @@ def _persist(conn: Connection, now: int, emit: Emit) -> None:
     if conn.probe:
         conn.probe = False
         conn.stats.tcp_zero_window_probes += 1
+        if not conn.probes:
+            conn.progress_at = now  # the user time-out counts from here
+        conn.probes += 1
         # One byte that does not fit (or the FIN) makes the peer tell its window; where the window is open but
         # small, as much as it takes (section 3.8.6.2.1, the override time-out). SND.NXT does not move.
         size = min(conn.snd_buf.length, max(conn.snd_wnd, 1), conn.mss)
@@ -252,6 +253,8 @@ def _persist(conn: Connection, now: int, emit: Emit) -> None:
             conn.progress_at = now
         conn.timer_kind = PERSIST
         conn.timer_at = now + min(conn.rtt.rto, MAX_PERSIST)
+        if conn.probes:
+            until_given_up(conn)
 
 
 def _window_update_due(conn: Connection) -> bool:

@@ -38,6 +38,8 @@ __all__ = ["Segment", "accept_text", "acknowledge", "reset_for", "segment_arrive
 
 MS = 1_000_000
 CHALLENGE_INTERVAL = 500 * MS
+TS_RECENT_LIFE = 24 * 24 * 3600 * 1000 * MS
+"""RFC 7323, section 5.5: after so long a silence half of the numbers of the peer's clock may have passed by."""
 
 
 class Segment(NamedTuple):
@@ -90,19 +92,30 @@ def _listen(conn: Connection, seg: Segment, now: int) -> None:
         conn.reset = seg.ack, 0, RST
         return
     if seg.flags & SYN:
-        _take_syn(conn, seg)
+        _take_syn(conn, seg, now)
         conn.enter(SYN_RECEIVED)
-        if seg.payload or seg.flags & FIN:
-            # Data with a SYN is legal and rare. It is not acknowledged, so the peer sends it again.
-            conn.stats.drop_tcp_unacceptable += 1
+        _keep_for_later(conn, seg)
 
 
-def _take_syn(conn: Connection, seg: Segment) -> None:
+def _take_syn(conn: Connection, seg: Segment, now: int) -> None:
+    conn.heard_at = now
     conn.irs = seg.seq
     conn.rcv_nxt = conn.rcv_adv = conn.last_ack = (seg.seq + 1) & MASK
     conn.take_syn_options(seg.options, seg.wnd)
     conn.snd_wl1 = seg.seq
     conn.snd_wl2 = seg.ack
+
+
+def _keep_for_later(conn: Connection, seg: Segment) -> None:
+    """Text and FIN of a SYN wait until the connection is open. What does not fit comes again.
+
+    A segment's worth is kept: many connections can be half open, and who opened them is not known to be there.
+    """
+    length = min(len(seg.payload), conn.settings.mss, conn.rcv_limit)
+    if length:
+        conn.reassembly.insert(conn.rcv_nxt, conn.rcv_nxt, memoryview(seg.payload)[:length])
+    if seg.flags & FIN and length == len(seg.payload):
+        conn.fin_seq = (conn.rcv_nxt + length) & MASK
 
 
 def _syn_sent(conn: Connection, seg: Segment, now: int) -> None:
@@ -122,7 +135,7 @@ def _syn_sent(conn: Connection, seg: Segment, now: int) -> None:
         return
     if not flags & SYN:
         return
-    _take_syn(conn, seg)
+    _take_syn(conn, seg, now)
     if flags & ACK:
         if conn.rtt_seq is not None and conn.retries == 0:  # Karn
             conn.rtt.sample(now - conn.rtt_time)
@@ -142,6 +155,7 @@ def _syn_sent(conn: Connection, seg: Segment, now: int) -> None:
     else:
         conn.snd_nxt = conn.snd_una  # so that output sends SYN,ACK
         conn.enter(SYN_RECEIVED)
+        _keep_for_later(conn, seg)
 
 
 def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
@@ -159,7 +173,7 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
         if ts is None:
             stats.drop_tcp_paws += 1
             return
-        if (ts[0] - conn.ts_recent) & MASK >= HALF:
+        if (ts[0] - conn.ts_recent) & MASK >= HALF and now - conn.heard_at < TS_RECENT_LIFE:
             stats.drop_tcp_paws += 1
             conn.ack_now = True
             return
@@ -178,6 +192,9 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
     if not acceptable:
         stats.drop_tcp_unacceptable += 1
         if flags & RST:
+            return
+        if conn.state is SYN_RECEIVED and flags & SYN and seq == conn.irs:
+            conn.snd_nxt = conn.iss  # our SYN,ACK was lost: an ACK alone would not open the connection
             return
         conn.ack_now = True
         if conn.sack_ok and payload and start < 0 and end <= 0:
@@ -230,7 +247,8 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
     if not flags & ACK:
         return
     ack = seg.ack
-    if conn.state is SYN_RECEIVED:
+    opens = conn.state is SYN_RECEIVED
+    if opens:
         if not 0 < (ack - conn.snd_una) & MASK <= (conn.snd_max - conn.snd_una) & MASK:
             conn.reset = ack, 0, RST
             return
@@ -261,6 +279,8 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
             accept_text(conn, payload, len(payload), now)
         if start or conn.reassembly:
             _reassemble(conn, seq, payload if start else b"", now)
+    if opens:
+        _deliver_early(conn, now)  # what came with the SYN
     # Eighth, FIN. It may be seen before the text that it follows.
     if flags & FIN and conn.fin_seq is None:
         conn.fin_seq = (seg.seq + length - 1) & MASK
@@ -280,6 +300,11 @@ def _reassemble(conn: Connection, seq: int, early: Buffer, now: int) -> None:
         conn.sack_recent = [seq, *conn.sack_recent[: MAX_SACK_BLOCKS - 1]]
         if not conn.reassembly.insert(conn.rcv_nxt, seq, early):
             conn.stats.drop_tcp_reassembly_full += 1
+    _deliver_early(conn, now)
+
+
+def _deliver_early(conn: Connection, now: int) -> None:
+    """What came before its turn, and whose turn it is."""
     for data in conn.reassembly.take(conn.rcv_nxt):
         accept_text(conn, data, len(data), now)
 
@@ -289,7 +314,7 @@ def accept_text(conn: Connection, payload: Buffer, length: int, now: int) -> Non
     conn.rcv_nxt = (conn.rcv_nxt + length) & MASK
     conn.rcv_queue.append(payload)
     conn.rcv_pending += length
-    # MUST-59: an ACK at least for every second full-sized segment. And at once when the window is used up.
+    # SHLD-19: an ACK at least for every second full-sized segment. And at once when the window is used up.
     if (conn.rcv_nxt - conn.last_ack) & MASK >= 2 * conn.mss or conn.rcv_nxt == conn.rcv_adv:
         conn.ack_now = True
     elif not conn.delack_at:
@@ -336,6 +361,7 @@ def acknowledge(
             _challenge(conn, now)  # RFC 5961, section 5.2: too old to be a late one
             return False
         return True
+    conn.heard_at = now
     duplicate = False
     if acked:
         _new_data_acked(conn, ack, acked, echoed, now)
@@ -349,7 +375,7 @@ def acknowledge(
             if window > conn.snd_wnd_max:
                 conn.snd_wnd_max = window
         if conn.timer_kind is PERSIST:
-            conn.progress_at = now  # it answers, so we go on asking (MUST-37)
+            conn.probes = 0  # it answers, so we go on asking (MUST-37)
             if window:
                 conn.timer_kind = NO_TIMER
                 conn.retries = 0
