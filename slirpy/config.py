@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from slirpy.errors import ConfigError
-from slirpy.interfaces import Policy, Refused
+from slirpy.interfaces import CongestionFactory, Policy, Refused
 from slirpy.rules.dhcp import (
     BootFile,
     GuestRoute,
@@ -38,6 +38,7 @@ from slirpy.rules.tftp import TftpSource, check_tftp
 
 __all__ = ["Config"]
 
+CONGESTION = ("cubic", "reno")
 DNS_MODES = ("auto", "forward", "system")
 DNS_CACHE_MAX = 1_000_000
 MTU_MIN = 68  # RFC 791: every link carries 68 bytes
@@ -75,6 +76,9 @@ class Config:
     """Largest IP packet in bytes on the guest's network, 68 to 65521; told to guests by DHCP."""
     hub: bool
     """Whether every guest hears every frame, as on QEMU's hub; else each hears what is for it or for all."""
+    congestion: str | CongestionFactory
+    """Congestion control of TCP towards guests: ``"cubic"``, ``"reno"``, or what makes one of your own: a class or
+    function that is given the bytes in a full segment and returns a :class:`~slirpy.interfaces.CongestionControl`."""
     hostname: str | None
     """Name that DHCP gives to guests."""
     domainname: str | None
@@ -145,6 +149,7 @@ class Config:
         dhcpstart: IPv4Address | str | None = None,
         mtu: int = 1500,
         hub: bool = False,
+        congestion: str | CongestionFactory = "cubic",
         hostname: str | None = None,
         domainname: str | None = None,
         dnssearch: Sequence[str] = (),
@@ -201,6 +206,11 @@ class Config:
         if not isinstance(hub, bool):
             raise ConfigError(f"hub is True or False; given was {hub!r}")
         put("hub", hub)
+        if congestion not in CONGESTION and not callable(congestion):
+            raise ConfigError(
+                f"congestion {congestion!r} is none of {', '.join(CONGESTION)}, and cannot be called to make one"
+            )
+        put("congestion", congestion)
         put("hostname", hostname)
         put("domainname", domainname)
         put("dnssearch", tuple(_sequence("dnssearch", dnssearch)))

@@ -11,7 +11,7 @@ from slirpy.cli.dhcp import dhcp_options, dhcp_values
 from slirpy.cli.dns import dns_options, dns_values
 from slirpy.cli.guestfwd import guestfwd_options, guestfwd_values
 from slirpy.cli.policy import RefusedFlows, policy_of, policy_options
-from slirpy.config import MTU_MAX, MTU_MIN, Config
+from slirpy.config import CONGESTION, MTU_MAX, MTU_MIN, Config
 
 __all__ = ["CONTEXT", "hub_option", "network_config", "network_options"]
 
@@ -39,6 +39,11 @@ def network_options(to: str, mtu: str = "[default: 1500]") -> Callable[[_F], _F]
             type=int,
             metavar="N",
             help=f"Largest IP packet in bytes, {MTU_MIN} to {MTU_MAX}.  {mtu}",
+        ),
+        click.option(
+            "--congestion",
+            type=click.Choice(CONGESTION),
+            help="Congestion control of TCP towards the guest.  [default: cubic]",
         ),
         click.option(
             "--hostfwd",
@@ -103,7 +108,9 @@ def network_config(given: Mapping[str, Any], **defaults: Any) -> Config:
     Raises:
         ConfigError, ForwardError: a value that cannot be used.
     """
-    values = {name: given[name] for name in ("net", "host", "mtu", "hostfwd", "restrict", "outbound")}
+    values = {
+        name: given[name] for name in ("net", "host", "mtu", "congestion", "hostfwd", "restrict", "outbound")
+    }
     values |= {name: given[name] for name in ("tftp", "tftp_write", "tftp_single_port")}
     values |= dhcp_values(given)
     values |= guestfwd_values(given)

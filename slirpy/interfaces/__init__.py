@@ -1,12 +1,13 @@
-"""The five seams of slirpy, as structural types.
+"""The six seams of slirpy, as structural types.
 
-======================  =====================================================================
-:class:`Link`           carries Ethernet frames between a guest and the stack
-:class:`HostNetwork`    opens flows to the outside world and listens there
-:class:`StreamPeer`     the far end of a guest's TCP connection
-:class:`Service`        answers datagrams sent to an address of the virtual network
-:class:`Policy`         decides about each new flow
-======================  =====================================================================
+==========================  =================================================================
+:class:`Link`               carries Ethernet frames between a guest and the stack
+:class:`HostNetwork`        opens flows to the outside world and listens there
+:class:`StreamPeer`         the far end of a guest's TCP connection
+:class:`Service`            answers datagrams sent to an address of the virtual network
+:class:`Policy`             decides about each new flow
+:class:`CongestionControl`  decides how much of a TCP connection may be on its way
+==========================  =================================================================
 
 Conventions that hold for all of them:
 
@@ -18,6 +19,7 @@ Conventions that hold for all of them:
 from __future__ import annotations
 
 from slirpy.interfaces.basics import Buffer, Timer
+from slirpy.interfaces.congestion import CongestionControl, CongestionFactory
 from slirpy.interfaces.hosts import (
     AcceptedStream,
     Acceptor,
@@ -43,6 +45,8 @@ __all__ = [
     "Acceptor",
     "Action",
     "Buffer",
+    "CongestionControl",
+    "CongestionFactory",
     "Datagram",
     "DatagramOwner",
     "DatagramPeer",

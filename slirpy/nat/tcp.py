@@ -24,6 +24,7 @@ from slirpy.interfaces import FlowRequest, HostNetwork, IPProtocol, StreamPeer
 from slirpy.nat.limits import EXHAUSTED, Descriptors
 from slirpy.nat.routes import Refusal, Route, Router
 from slirpy.tcp import Connection, Segment, Settings
+from slirpy.tcp.congestion import ALGORITHMS
 from slirpy.tcp.seq import MASK, seq_gt
 from slirpy.tcp.states import CLOSE_WAIT, CLOSED, ESTABLISHED, SYN_RECEIVED, SYNCHRONIZED, TIME_WAIT
 from slirpy.wire import icmp
@@ -449,8 +450,12 @@ class TcpNat:
         burst = MAX_BURST if port is not None and port.segmentation_offload else 0
         cached = self._settings.get((mtu, burst))
         if cached is None:
+            chosen = self.stack.config.congestion
             cached = self._settings[mtu, burst] = Settings(
-                mss=mtu - 40, max_burst=burst, syn_timeout=CONNECT_TIMEOUT
+                mss=mtu - 40,
+                max_burst=burst,
+                syn_timeout=CONNECT_TIMEOUT,
+                congestion=ALGORITHMS[chosen] if isinstance(chosen, str) else chosen,
             )
         return cached
 

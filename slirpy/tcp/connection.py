@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from slirpy.interfaces import Buffer
 from slirpy.stats import Stats
-from slirpy.tcp.congestion import CongestionControl, Reno
+from slirpy.tcp.congestion import CongestionControl, CongestionFactory, Cubic
 from slirpy.tcp.options import MAX_WSCALE, TcpOptions
 from slirpy.tcp.reassembly import Reassembly
 from slirpy.tcp.rtt import RtoEstimator
@@ -81,6 +81,8 @@ class Settings:
     the user time-out of its section 3.9.1."""
     time_wait: int = 60 * SECOND
     """2 MSL. The RFC's MSL of two minutes is for paths through the Internet; this path is one virtual cable."""
+    congestion: CongestionFactory = Cubic
+    """Makes the congestion control: a class or function of the segment size; see :mod:`slirpy.tcp.congestion`."""
 
     @property
     def wscale(self) -> int:
@@ -108,6 +110,7 @@ class Connection:
         "ack_now",
         "cc",
         "challenge_after",
+        "cwnd_filled",
         "delack_at",
         "dsack",
         "dupacks",
@@ -148,6 +151,7 @@ class Connection:
         "sack_ok",
         "sack_recent",
         "sacked",
+        "sent_at",
         "settings",
         "snd_buf",
         "snd_max",
@@ -196,7 +200,12 @@ class Connection:
         """SND.UP, the number behind the urgent data; None: there are none."""
         self.mss = 536  # MUST-15: what to assume before the peer says
         """Most payload bytes in a segment that we send, options subtracted."""
-        self.cc: CongestionControl = Reno(self.mss)
+        self.cc: CongestionControl = settings.congestion(self.mss)
+        self.cwnd_filled: int | None = None
+        """SND.MAX when the congestion window was full last: acknowledgements of data before it let the window grow.
+        None: it has not been full for as long as what is on its way is."""
+        self.sent_at = 0
+        """When something new was sent last."""
         self.dupacks = 0
         self.in_recovery = False
         self.recover = iss
@@ -322,7 +331,7 @@ class Connection:
         self.enter(LISTEN)
 
     def _open(self, now: int) -> None:
-        self.opened_at = self.progress_at = now
+        self.opened_at = self.progress_at = self.sent_at = now
         self.rcv_wscale = self.settings.wscale
         self.rcv_limit = self.settings.rcv_buffer
 
@@ -436,7 +445,7 @@ class Connection:
         # MUST-16, MUST-67: the peer's limit and ours, less the options in every segment. An MSS that leaves no
         # room for data would stall the connection: 8 bytes is what RFC 791's smallest datagram leaves.
         self.mss = max(min(mss, self.settings.mss) - (12 if self.ts_ok else 0), 8)
-        self.cc = Reno(self.mss)
+        self.cc = self.settings.congestion(self.mss)
         self.snd_wnd = self.snd_wnd_max = window  # never scaled in a SYN
 
     def go_back(self) -> None:

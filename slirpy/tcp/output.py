@@ -159,6 +159,9 @@ def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
             conn.timer_kind = NO_TIMER
         conn.probe = False
         return False
+    if not flight and now - conn.sent_at > conn.rtt.rto and conn.snd_max == una:
+        conn.cc.on_idle()  # RFC 5681, section 4.1
+        window = conn.cc.cwnd
     burst = conn.burst()
     told = sack_room(conn) if conn.dsack is not None or conn.reassembly.size else 0
     if told:  # MUST-67: what options take, data cannot have; and no link that cuts knows of longer headers
@@ -195,6 +198,7 @@ def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
                 acknowledged(conn)
             else:
                 acknowledged_aside(conn)
+            conn.sent_at = now
         elif told and pieces == 1:
             options = options_for(conn, now, True)  # what came twice is told once
         seq = conn.snd_nxt
@@ -217,7 +221,9 @@ def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
         unsent -= size
         if fin or not (unsent or conn.fin_queued):
             conn.probe = False
-            return False
+            break
+    if usable < mss and window <= conn.snd_wnd:
+        conn.cwnd_filled = conn.snd_max
     if not flight:
         _persist(conn, now, emit)
     return False

@@ -404,12 +404,16 @@ def _challenge(conn: Connection, now: int) -> None:
 def _new_data_acked(conn: Connection, ack: int, acked: int, echoed: int | None, now: int) -> None:
     """SND.UNA moves forward by ``acked``."""
     # Round-trip time: from the echoed timestamp (RFC 7323, section 4.1), else from the one timed segment.
+    rtt = 0
     if echoed is not None:
-        rtt = (conn.timestamp(now) - echoed) & MASK
-        if rtt * MS <= now - conn.opened_at + MS:  # it cannot have taken longer than the connection has lived
-            conn.rtt.sample(rtt * MS)
+        rtt = ((conn.timestamp(now) - echoed) & MASK) * MS
+        if rtt <= now - conn.opened_at + MS:  # it cannot have taken longer than the connection has lived
+            conn.rtt.sample(rtt)
+        else:
+            rtt = 0
     elif conn.rtt_seq is not None and (ack - conn.rtt_seq) & MASK < HALF:
-        conn.rtt.sample(now - conn.rtt_time)
+        rtt = now - conn.rtt_time
+        conn.rtt.sample(rtt)
         conn.rtt_seq = None
     conn.rtt.backoff = 0
     conn.retries = 0
@@ -436,8 +440,13 @@ def _new_data_acked(conn: Connection, ack: int, acked: int, echoed: int | None, 
         _recovering(conn, ack, acked, flight)
     else:
         conn.dupacks = 0
-        if data:
-            conn.cc.on_ack(data)
+        filled = conn.cwnd_filled
+        if filled is not None and data:
+            if (filled - ack + acked - 1) & MASK < HALF:
+                conn.cc.on_ack(data, rtt, conn.rtt.srtt, now)
+            else:
+                conn.cwnd_filled = None
+                conn.cc.on_unused(now)
 
     # RFC 6298, (5.2) and (5.3).
     if flight:

@@ -30,6 +30,7 @@ FLAGS: dict[str, tuple[list[str], Any]] = {
     "dhcpstart": (["--dhcpstart", "10.0.2.50"], IPv4Address("10.0.2.50")),
     "mtu": (["--mtu", "9000"], 9000),
     "hub": (["--hub"], True),
+    "congestion": (["--congestion", "reno"], "reno"),
     "hostname": (["--hostname", "guest"], "guest"),
     "domainname": (["--domain", "example.test"], "example.test"),
     "dnssearch": (["--dns-search", "a.test", "--dns-search", "b.test"], ("a.test", "b.test")),

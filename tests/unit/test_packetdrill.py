@@ -472,8 +472,26 @@ def test_every_call_of_the_table_is_there(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in SOCKET_OPTIONS if name != "SO_LINGER"])
 def test_every_socket_option_of_the_table_is_there(name: str) -> None:
-    line = f"+0 setsockopt(3, SOL_SOCKET, {name}, [1000], 4) = 0\n"
+    value = '"reno"' if name == "TCP_CONGESTION" else "[1000]"
+    line = f"+0 setsockopt(3, SOL_SOCKET, {name}, {value}, 4) = 0\n"
     assert outcome(SERVER.replace("+0 bind", line + "+0 bind")) == ("pass", 0)
+
+
+def test_the_congestion_control_is_chosen_by_name() -> None:
+    line = '+0 setsockopt(3, IPPROTO_TCP, TCP_CONGESTION, "{}", 4) = {}\n'
+    asked = '+0 getsockopt(3, IPPROTO_TCP, TCP_CONGESTION, ["{}"], [4]) = 0\n'
+    script = (
+        asked.format("cubic") + line.format("reno", 0) + asked.format("reno") + line.format("fast", "-1 ENOENT")
+    )
+    assert outcome(SERVER.replace("+0 bind", script + "+0 bind")) == ("pass", 0)
+    result = failure(SERVER.replace("+0 bind", asked.format("reno") + "+0 bind"))
+    assert result.reason == "TCP_CONGESTION is cubic"
+
+
+def test_another_congestion_control_takes_the_window_over() -> None:
+    change = '+0 setsockopt(4, IPPROTO_TCP, TCP_CONGESTION, "reno", 4) = 0\n'
+    script = ACCEPTED + "+0 %{ before = cwnd }%\n" + change + "+0 %{ assert cwnd == before }%\n"
+    assert outcome(script) == ("pass", 0)
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -221,12 +221,12 @@ def test_reno() -> None:
     assert cc.cwnd == 10_000  # RFC 6928: ten segments of this size
     assert Reno(1460).cwnd == 14_600
     assert Reno(65_000).cwnd == 130_000
-    cc.on_ack(3000)
+    cc.on_ack(3000, 0, 0, 0)
     assert cc.cwnd == 13_000
     cc.on_loss(12_000)
     assert (cc.ssthresh, cc.cwnd) == (6000, 6000)
     for _ in range(6):
-        cc.on_ack(1000)
+        cc.on_ack(1000, 0, 0, 0)
     assert 6900 <= cc.cwnd <= 7100  # a segment a round trip
     cc.on_timeout(7000)
     assert (cc.ssthresh, cc.cwnd) == (3500, 1000)

@@ -13,10 +13,13 @@ import pytest
 from tcp_script import IRS, ISS, MS, Script, passive
 
 from slirpy.tcp import Connection, Settings, sack
+from slirpy.tcp.congestion import Reno
 from slirpy.tcp.reassembly import Reassembly
 from slirpy.tcp.seq import MASK
 
 MSS = 1460
+RENO = Settings(congestion=Reno)
+"""For tests that expect half of the window after a loss."""
 
 
 def segment(n: int) -> int:
@@ -30,7 +33,7 @@ def told(*blocks: tuple[int, int]) -> tuple[tuple[int, int], ...]:
 
 def sending(segments: int, **opts: Any) -> Script:
     """A connection with so many segments on their way, and a congestion window that is full."""
-    s = passive(wnd=65535, sack_permitted=True, **opts)
+    s = passive(RENO, wnd=65535, sack_permitted=True, **opts)
     s.conn.cc.cwnd = segments * MSS
     s.write(bytes(segments * MSS))
     assert [sent.seq for sent in s.out] == [segment(n) for n in range(segments)]
@@ -225,7 +228,7 @@ def test_the_last_segment_is_rescued() -> None:
 
 
 def test_a_lost_fin_is_rescued() -> None:
-    s = passive(sack_permitted=True)
+    s = passive(RENO, sack_permitted=True)
     s.write(bytes(5 * MSS))
     s.shutdown()
     s.out.clear()
@@ -335,7 +338,7 @@ def test_blocks_without_permission_say_nothing() -> None:
 
 def test_limited_transmit() -> None:
     """RFC 3042: a segment each for the first two duplicates, beyond the congestion window but not the peer's."""
-    s = passive(wnd=65535)
+    s = passive(RENO, wnd=65535)
     s.write(bytes(20 * MSS))
     assert len(s.out) == 10
     s.out.clear()
@@ -354,7 +357,7 @@ def test_limited_transmit() -> None:
 
 
 def test_limited_transmit_is_for_new_data_and_for_two_duplicates() -> None:
-    s = passive(wnd=65535)
+    s = passive(RENO, wnd=65535)
     s.write(bytes(30 * MSS))
     s.out.clear()
     s.wait(200 * MS)
@@ -382,7 +385,7 @@ def test_after_a_timeout_a_closed_window_is_probed_also_with_blocks() -> None:
 
 
 def test_newreno_inflates_and_deflates() -> None:
-    s = passive(wnd=65535)
+    s = passive(RENO, wnd=65535)
     s.write(bytes(20 * MSS))
     s.out.clear()
     for _ in range(3):

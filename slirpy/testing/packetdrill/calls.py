@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from slirpy.tcp import Connection, State
+from slirpy.tcp.congestion import ALGORITHMS, CongestionFactory
 from slirpy.tcp.states import SYNCHRONIZED
 from slirpy.testing.packetdrill import language
 from slirpy.testing.packetdrill.host import MS, FailureError, Host
@@ -292,6 +293,11 @@ class Sockets:
             return self._told(call, 3, int(self._host.conn.settings.nodelay))
         if name == {"TCP_MAXSEG"}:
             return self._told(call, 3, self._host.conn.mss)
+        if name == {"TCP_CONGESTION"}:
+            factory = self._host.conn.settings.congestion
+            if ALGORITHMS.get(self._text(call, 3)) is not factory:
+                raise FailureError(f"TCP_CONGESTION is {_named(factory)}")
+            return 0
         raise UnsupportedError(call.line, f"getsockopt() of {'|'.join(name) or 'a number'}")
 
     def _setsockopt(self, call: Call) -> Outcome:
@@ -308,6 +314,8 @@ class Sockets:
                 raise UnsupportedError(call.line, "SO_LINGER with a time")
             self._linger_reset = bool(inner.get("onoff"))
             return 0
+        if name == "TCP_CONGESTION":
+            return self._set_congestion(call)
         value = self._number(call, 3)
         if name == "TCP_NODELAY":
             self._host.renew(replace(settings, nodelay=bool(value)))
@@ -323,6 +331,31 @@ class Sockets:
             raise UnsupportedError(call.line, f"setsockopt() of {name or 'a number'}")
         self._host.flush()
         return 0
+
+    def _set_congestion(self, call: Call) -> Outcome:
+        chosen = ALGORITHMS.get(self._text(call, 3))
+        if chosen is None:
+            return -errno.ENOENT  # as Linux says
+        old = self._host.conn
+        self._host.renew(replace(self._host.settings, congestion=chosen))
+        if self._host.conn is old:  # else it is a new one, and has it
+            control = chosen(old.mss)
+            control.cwnd, control.ssthresh = old.cc.cwnd, old.cc.ssthresh
+            old.cc = control
+        self._host.flush()
+        return 0
+
+    def _text(self, call: Call, index: int) -> str:
+        value = call.arguments[index] if index < len(call.arguments) else None
+        while isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if not isinstance(value, str):
+            raise FailureError(f"{call.name}() needs text as argument {index + 1}")
+        return value
+
+
+def _named(factory: CongestionFactory) -> str:
+    return next(name for name, known in ALGORITHMS.items() if known is factory)
 
 
 def _names(value: Value) -> set[str]:

@@ -56,7 +56,7 @@ CALLS = {
     "fcntl": "`F_GETFL`, `F_SETFL` with `O_NONBLOCK`",
     "ioctl": "`SIOCINQ` (`FIONREAD`), `SIOCOUTQ`",
     "setsockopt": "see below",
-    "getsockopt": "`SO_ERROR`, `TCP_NODELAY`, `TCP_MAXSEG`",
+    "getsockopt": "`SO_ERROR`, `TCP_NODELAY`, `TCP_MAXSEG`, `TCP_CONGESTION`",
 }
 """Socket calls."""
 
@@ -67,6 +67,7 @@ SOCKET_OPTIONS = {
     "TCP_NODELAY": "Nagle's algorithm, which is on without it",
     "TCP_MAXSEG": "most payload bytes in a segment, in both directions",
     "TCP_USER_TIMEOUT": "milliseconds without an answer until the connection is given up",
+    "TCP_CONGESTION": '`"cubic"` or `"reno"`; the congestion window stays as it is',
     "SO_REUSEADDR": "does nothing",
     "SO_REUSEPORT": "does nothing",
     "SO_PRIORITY": "does nothing",

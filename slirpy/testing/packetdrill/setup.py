@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from slirpy.tcp import Settings
+from slirpy.tcp.congestion import ALGORITHMS
 from slirpy.testing.packetdrill import language
 from slirpy.testing.packetdrill.script import Script, ScriptError, UnsupportedError
 
@@ -45,7 +46,11 @@ def read_setup(script: Script, more: dict[str, str], tolerance_usecs: int | None
     values: dict[str, Any] = {}
     for line, name, text in [*script.options, *((0, name, text) for name, text in more.items())]:
         where = f"{script.name}:{line}: --{name}={text}" if line else f"{name}={text}"
-        if name in _SETTINGS:
+        if name == "congestion":
+            if text not in ALGORITHMS:
+                raise ScriptError(f"{where}: must be {' or '.join(ALGORITHMS)}")
+            values[name] = ALGORITHMS[text]
+        elif name in _SETTINGS:
             values[name] = _setting(where, text)
         elif name == "open":
             if text not in ("passive", "active"):

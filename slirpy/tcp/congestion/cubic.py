@@ -1,0 +1,164 @@
+"""CUBIC (RFC 9438): after a loss the window returns to where it was along a cubic curve of time.
+
+Theory. A connection whose window grows by a segment a round trip takes the longer to come back the longer its round
+trip is. CUBIC grows by the clock: fast at first, slowly around W_max, where the last loss came, and ever faster
+beyond it::
+
+    W_cubic(t) = C * (t - K)^3 + W_max          C = 0.4 segments/s^3,  K = cbrt((W_max - cwnd_epoch) / C)
+
+Where short round trips would make Reno faster than that, W_est is the window: what Reno would have reached with the
+same losses. At a loss the window falls to 0.7 of what was on its way, not to half of it.
+
+All in whole numbers: windows are bytes, times nanoseconds, W_est and the part of a byte by which the window has grown
+are in 1/1024 of a byte. Roots are taken where a stage begins only, and exactly.
+"""
+
+from __future__ import annotations
+
+from slirpy.tcp.congestion.reno import UNKNOWN, initial_window
+
+__all__ = ["Cubic", "cube_root"]
+
+SHIFT = 10
+_FRACTION = (1 << SHIFT) - 1
+_PER_CUBE = 5 * 10**27 // 2
+"""C is 2/5 of a segment in a cubed second, so this is cubed nanoseconds for one segment."""
+
+
+def cube_root(n: int) -> int:
+    """The largest integer whose cube is at most ``n``, which is not negative."""
+    if not n:
+        return 0
+    x = 1 << -(-n.bit_length() // 3)  # at least the root; from there Newton's steps fall, down to it
+    while True:
+        y = (2 * x + n // (x * x)) // 3
+        if y >= x:
+            return x
+        x = y
+
+
+class Cubic:
+    """RFC 9438, counting bytes. See :class:`~slirpy.interfaces.CongestionControl` for the methods.
+
+    Args:
+        mss: bytes in a full segment.
+    """
+
+    __slots__ = ("_before", "_fraction", "_unused_since", "cwnd", "cwnd_prior", "epoch", "k", "mss", "ssthresh",
+                 "w_est", "w_max")  # fmt: skip
+
+    def __init__(self, mss: int) -> None:
+        self.mss = mss
+        self.cwnd = initial_window(mss)
+        self.ssthresh = UNKNOWN
+        self.w_max = 0
+        """Window at the last loss, less by fast convergence; 0: take the one at which congestion avoidance begins."""
+        self.cwnd_prior = 0
+        """Window before the last reduction: up to there W_est grows as much slower as it fell less."""
+        self.epoch: int | None = None
+        """When this stage of congestion avoidance began; None: it has not."""
+        self.k = 0
+        """Nanoseconds from there until the window is W_max."""
+        self.w_est = 0
+        """What Reno would have, in 1/1024 byte."""
+        self._fraction = 0
+        self._unused_since: int | None = None
+        self._before: tuple[int, int, int, int, int | None, int, int] | None = None
+
+    # ---------------------------------------------------------------------------------------- growth
+
+    def on_ack(self, acked: int, rtt: int, srtt: int, now: int) -> None:
+        """Slow start below the threshold, the curve above it."""
+        cwnd = self.cwnd
+        if cwnd < self.ssthresh:
+            self.cwnd = min(cwnd + acked, self.ssthresh)
+            return
+        epoch = self.epoch
+        if epoch is None:
+            epoch = self._begin(now)
+        elif self._unused_since is not None:
+            epoch += now - self._unused_since  # section 5.8: such times are no part of t
+            self.epoch = epoch
+        self._unused_since = None
+        if acked > cwnd:
+            acked = cwnd
+        # Section 4.3: alpha is 3 * (1 - 0.7) / (1 + 0.7), and 1 from cwnd_prior on.
+        mss, w_est = self.mss, self.w_est
+        reno = (mss * acked << SHIFT) // cwnd
+        self.w_est = w_est = w_est + (reno if w_est >> SHIFT >= self.cwnd_prior else 9 * reno // 17)
+        w_est >>= SHIFT
+        since = now - epoch - self.k
+        w_max = self.w_max
+        if w_max + mss * since**3 // _PER_CUBE < w_est:
+            if w_est > cwnd:
+                self.cwnd = w_est
+            return
+        # Sections 4.2, 4.4 and 4.5: in one round trip to where the curve is then, at most by half of the window.
+        target = w_max + mss * (since + srtt) ** 3 // _PER_CUBE
+        if target > cwnd + (cwnd >> 1):
+            target = cwnd + (cwnd >> 1)
+        if target > cwnd:
+            grown = ((target - cwnd) * acked << SHIFT) // cwnd + self._fraction
+            self.cwnd = cwnd + (grown >> SHIFT)
+            self._fraction = grown & _FRACTION
+
+    def _begin(self, now: int) -> int:
+        """A stage of congestion avoidance begins (section 4.2)."""
+        cwnd = self.cwnd
+        if cwnd < self.w_max:
+            self.k = cube_root((self.w_max - cwnd) * _PER_CUBE // self.mss)
+        else:  # sections 4.8 and 4.10: after a time-out, or with nothing lost yet
+            self.k = 0
+            self.w_max = cwnd
+        self.w_est = cwnd << SHIFT
+        self.epoch = now
+        return now
+
+    def on_unused(self, now: int) -> None:
+        """The curve waits (section 5.8)."""
+        self._unused_since = now
+
+    def on_idle(self) -> None:
+        """As :meth:`Reno.on_idle <slirpy.tcp.congestion.Reno.on_idle>`; what follows is a new stage."""
+        self.ssthresh = max(self.ssthresh, 3 * self.cwnd // 4)
+        self.cwnd = min(self.cwnd, initial_window(self.mss))
+        self.epoch = None
+
+    # -------------------------------------------------------------------------------------- reduction
+
+    def on_loss(self, flight: int) -> None:
+        """Multiplicative decrease (section 4.6) and fast convergence (section 4.7)."""
+        cwnd = self.cwnd
+        self._remember()
+        # Lower than last time: there is somebody new, and going 15 % lower yet leaves room for them.
+        self.w_max = 17 * cwnd // 20 if cwnd < self.w_max else cwnd
+        self._reduce(flight)
+        self.cwnd = self.ssthresh
+
+    def on_timeout(self, flight: int) -> None:
+        """Section 4.8: one segment, slow start to 0.7 of the flight, and a curve that begins there."""
+        self._remember()
+        self.w_max = 0
+        self._reduce(flight)
+        self.cwnd = self.mss
+
+    def _reduce(self, flight: int) -> None:
+        self.cwnd_prior = self.cwnd
+        self.ssthresh = max(7 * flight // 10, 2 * self.mss)
+        self.epoch = None
+        self._fraction = 0
+
+    def _remember(self) -> None:
+        self._before = (
+            self.cwnd, self.ssthresh, self.w_max, self.cwnd_prior, self.epoch, self.k, self.w_est
+        )  # fmt: skip
+
+    def undo(self) -> None:
+        """Section 4.9: everything as it was before the reduction."""
+        if self._before is not None:
+            cwnd = self.cwnd
+            (
+                self.cwnd, self.ssthresh, self.w_max, self.cwnd_prior, self.epoch, self.k, self.w_est
+            ) = self._before  # fmt: skip
+            self.cwnd = max(self.cwnd, cwnd)
+            self._before = None
