@@ -100,6 +100,7 @@ class Stats:
     drop_tcp_broadcast: int = _counter("TCP segment to a broadcast or multicast address")
     drop_tcp_unacceptable: int = _counter("segment outside the window, or old")
     drop_tcp_paws: int = _counter("segment whose timestamp is old (RFC 7323)")
+    drop_tcp_after_fin: int = _counter("text or another end behind the end that the guest has told")
     drop_tcp_reassembly_full: int = _counter("out-of-order segment beyond the bound")
     drop_tcp_policy: int = _counter("connection dropped by policy")
     tcp_resets_out: int = _counter("RST sent to guests")

@@ -83,14 +83,14 @@ def sack_room(conn: Connection) -> int:
     """Bytes that SACK blocks take from a segment with data; 0 where there is nothing to tell, or no room for it."""
     if not conn.sack_ok or conn.mss < 2 * _SACK_MOST:
         return 0
-    count = len(conn.reassembly.ranges()) + (conn.dsack is not None)
+    count = len(conn.reassembly) + (conn.dsack is not None)
     return 4 + 8 * min(count, MAX_SACK_BLOCKS - conn.ts_ok) if count else 0
 
 
 def options_for(conn: Connection, now: int, sack: bool = False) -> bytes:
     """Options of a segment after the SYN; ``sack``: with what came early or twice, if there is something."""
     if sack and conn.sack_ok and (conn.dsack is not None or conn.reassembly):
-        blocks = conn.reassembly.ranges(conn.sack_recent)
+        blocks = conn.reassembly.ranges(conn.sack_recent, MAX_SACK_BLOCKS)
         if conn.dsack is not None:
             blocks.insert(0, conn.dsack)  # RFC 2883, section 4: first, and once
             conn.dsack = None

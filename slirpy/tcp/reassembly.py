@@ -1,105 +1,104 @@
 """Data that came before its turn (RFC 9293, section 3.10.7.4, seventh).
 
-What is contiguous is one range, however many segments it came in: the window bounds the bytes, :data:`MAX_RANGES`
-the holes. Ranges are sorted, with a hole before each. Positions are sequence numbers; all of them lie within one
-receive window, so distances from RCV.NXT order them. What overlaps in the queue is kept once: the first copy wins.
+What is contiguous is one range, however many segments it came in; ranges are sorted, with a hole before each. A range
+holds its data in pieces, small neighbours joined, so that what a byte costs does not depend on how it was cut. What
+overlaps in the queue is kept once: the first copy wins.
+
+Ranges are found by bisection, which needs numbers that do not wrap. So positions are sequence numbers carried on
+beyond 32 bits; those that come in are taken to mean the position nearest to the last one. The window bounds the bytes,
+and :data:`MAX_RANGES` bounds the holes: both together bound memory and the time that a segment takes.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from slirpy.interfaces import Buffer
-from slirpy.tcp.seq import MASK
+from slirpy.tcp.seq import HALF, MASK
 
 __all__ = ["Reassembly"]
 
 MAX_RANGES = 256
-"""Separate ranges that are kept, each behind a hole."""
-SMALL = 512
-"""Of two neighbours one has so many bytes, or they are one: a thousand segments of a byte must not cost a thousand
-objects."""
-
-
-class _Range:
-    """Contiguous data: from ``start``, up to ``end`` exclusively."""
-
-    __slots__ = ("end", "pieces", "start")
-
-    def __init__(self, start: int, end: int, pieces: list[bytes]) -> None:
-        self.start = start
-        self.end = end
-        self.pieces = pieces
+"""Ranges that are kept; the window bounds the bytes, this bounds the holes."""
+SMALL = 2048
+"""Neighbouring pieces up to this many bytes in all are joined."""
 
 
 class Reassembly:
     """The out-of-order queue of one connection."""
 
-    __slots__ = ("_ranges", "size")
+    __slots__ = ("_ends", "_near", "_pieces", "_starts", "size")
 
     def __init__(self) -> None:
-        self._ranges: list[_Range] = []
+        # Three lists of the same length, an entry a range: cheaper than objects, and what bisect takes.
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        self._pieces: list[list[bytes]] = []
+        self._near = 0
         self.size = 0
         """Bytes held."""
 
     def __bool__(self) -> bool:
-        return bool(self._ranges)
+        return self.size > 0
 
-    def __len__(self) -> int:
-        """Ranges."""
-        return len(self._ranges)
+    def _position(self, seq: int) -> int:
+        """Where ``seq`` is, nearest to where the last one was."""
+        near = self._near = self._near + ((seq - self._near + HALF) & MASK) - HALF
+        return near
 
     def insert(self, rcv_nxt: int, seq: int, data: Buffer) -> bool:
-        """Keep ``data`` that starts at ``seq``, inside the window; False if there are too many holes."""
-        ranges = self._ranges
-        if ranges and ranges[-1].end == seq:  # what follows a loss comes in order
-            last = ranges[-1]
-            _join(last.pieces, bytes(data))
-            last.end = (seq + len(data)) & MASK
+        """Keep ``data`` that starts at ``seq``, inside the window; False if there are too many ranges."""
+        if not self.size:
+            self._near = seq
+        start = self._position(seq)
+        end = start + len(data)
+        # Ranges first to last - 1 touch the data or overlap them.
+        first = bisect_left(self._ends, start)
+        last = bisect_right(self._starts, end, first)
+        if first == last:
+            if len(self._starts) >= MAX_RANGES:
+                return False
+            self._starts.insert(first, start)
+            self._ends.insert(first, end)
+            self._pieces.insert(first, [bytes(data)])
             self.size += len(data)
             return True
-        start = (seq - rcv_nxt) & MASK
-        stop = start + len(data)
-        low = 0
-        while low < len(ranges) and (ranges[low].end - rcv_nxt) & MASK < start:
-            low += 1
-        high = low
-        while high < len(ranges) and (ranges[high].start - rcv_nxt) & MASK <= stop:
-            high += 1
-        touched = ranges[low:high]
-        if not touched and len(ranges) >= MAX_RANGES:
-            return False
+        view = memoryview(data)
+        at = start
         pieces: list[bytes] = []
-        at, first = start, start
-        for block in touched:
-            left, right = (block.start - rcv_nxt) & MASK, (block.end - rcv_nxt) & MASK
-            first = min(first, left)
-            if left > at:
-                _join(pieces, bytes(data[at - start : left - start]))
-                self.size += left - at
-            _join(pieces, block.pieces[0])
-            pieces += block.pieces[1:]
+        for index in range(first, last):
+            left, right = self._starts[index], self._ends[index]
+            if at < left:
+                _append(pieces, bytes(view[at - start : left - start]))
+            if pieces:
+                _append(pieces, self._pieces[index][0])
+                pieces += self._pieces[index][1:]
+            else:
+                pieces = self._pieces[index]
             at = max(at, right)
-        if at < stop:
-            _join(pieces, bytes(data[at - start :]))
-            self.size += stop - at
-        end = max(at, stop)
-        ranges[low:high] = [_Range((rcv_nxt + first) & MASK, (rcv_nxt + end) & MASK, pieces)]
+        if at < end:
+            _append(pieces, bytes(view[at - start :]))
+        start, stop = min(start, self._starts[first]), max(end, at)
+        self.size += stop - start
+        for index in range(first, last):
+            self.size -= self._ends[index] - self._starts[index]
+        self._starts[first:last] = [start]
+        self._ends[first:last] = [stop]
+        self._pieces[first:last] = [pieces]
         return True
 
     def take(self, rcv_nxt: int) -> list[bytes]:
         """Take out the data that starts at ``rcv_nxt``, if it is there; what lies before it is thrown away."""
-        ranges = self._ranges
-        while ranges:
-            first = ranges[0]
-            skip = (rcv_nxt - first.start) & MASK
-            if skip >> 31:
+        while self.size:
+            skip = self._position(rcv_nxt) - self._starts[0]
+            if skip < 0:
                 break  # a hole comes first
-            del ranges[0]
-            length = (first.end - first.start) & MASK
+            length = self._ends[0] - self._starts[0]
+            pieces = self._pieces[0]
+            del self._starts[0], self._ends[0], self._pieces[0]
             self.size -= length
             if skip < length:
-                pieces = first.pieces
                 number = 0
                 while skip >= len(pieces[number]):
                     skip -= len(pieces[number])
@@ -109,37 +108,53 @@ class Reassembly:
                 return pieces
         return []
 
+    def hole(self, rcv_nxt: int) -> int:
+        """How many bytes are missing from ``rcv_nxt`` on before the first that is here; -1: none is."""
+        return self._starts[0] - self._position(rcv_nxt) if self.size else -1
+
+    def beyond(self, seq: int) -> bool:
+        """Whether there is data at or behind ``seq``."""
+        return self.size > 0 and self._ends[-1] > self._position(seq)
+
     def overlap(self, rcv_nxt: int, seq: int, length: int) -> tuple[int, int] | None:
         """The first part of a segment that is in the queue already, as edges."""
-        start = (seq - rcv_nxt) & MASK
-        end = start + length
-        for block in self._ranges:
-            left = max(start, (block.start - rcv_nxt) & MASK)
-            right = min(end, (block.end - rcv_nxt) & MASK)
-            if left < right:
-                return (rcv_nxt + left) & MASK, (rcv_nxt + right) & MASK
-        return None
+        if not self.size:
+            return None
+        start = self._position(seq)
+        index = bisect_right(self._ends, start)
+        if index == len(self._starts) or self._starts[index] >= start + length:
+            return None
+        return max(start, self._starts[index]) & MASK, min(start + length, self._ends[index]) & MASK
 
-    def ranges(self, recent: Sequence[int] = ()) -> list[tuple[int, int]]:
-        """The ranges as SACK blocks: first those that hold ``recent`` numbers (RFC 2018, section 4)."""
-        rest = [(block.start, block.end) for block in self._ranges]
-        ordered: list[tuple[int, int]] = []
+    def __len__(self) -> int:
+        """Ranges."""
+        return len(self._starts)
+
+    def ranges(self, recent: Sequence[int] = (), most: int | None = None) -> list[tuple[int, int]]:
+        """Ranges as SACK blocks, ``most`` at most: those with ``recent`` numbers first (RFC 2018, section 4)."""
+        count = len(self._starts) if most is None else min(most, len(self._starts))
+        order: list[int] = []
         for number in recent:
-            for index, (left, right) in enumerate(rest):
-                if (number - left) & MASK < (right - left) & MASK:
-                    ordered.append(rest.pop(index))
-                    break
-        return ordered + rest
+            index = bisect_right(self._starts, self._position(number)) - 1
+            if index >= 0 and self._near < self._ends[index] and index not in order:
+                order.append(index)
+        index = 0
+        while len(order) < count:
+            if index not in order:
+                order.append(index)
+            index += 1
+        return [(self._starts[index] & MASK, self._ends[index] & MASK) for index in order[:count]]
 
     def clear(self) -> None:
         """Drop everything."""
-        self._ranges.clear()
+        self._starts.clear()
+        self._ends.clear()
+        self._pieces.clear()
         self.size = 0
 
 
-def _join(pieces: list[bytes], piece: bytes) -> None:
-    """Add a piece to the end."""
-    if pieces and len(piece) < SMALL and len(pieces[-1]) < SMALL:
-        pieces[-1] += piece
+def _append(pieces: list[bytes], data: bytes) -> None:
+    if pieces and len(pieces[-1]) + len(data) <= SMALL:
+        pieces[-1] += data
     else:
-        pieces.append(piece)
+        pieces.append(data)

@@ -268,39 +268,68 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
     if flags & URG and seg.urg and not conn.fin_received:
         urgent.arrived(conn, (seg.seq + seg.urg) & MASK)
     # Seventh, the text.
-    if payload and not conn.fin_received:
+    if conn.fin_seq is not None and payload:
+        payload = memoryview(payload)[: _before_fin(conn, seq)]
+    if payload:
         if (
             conn.reassembly
             and conn.sack_ok
             and (known := conn.reassembly.overlap(conn.rcv_nxt, seq, len(payload)))
         ):
             conn.dsack = conn.dsack or known
-        if start == 0:
+        if start:
+            _keep(conn, seq, payload, now)
+        elif conn.reassembly.size:
+            _fill(conn, payload, now)
+        else:
             accept_text(conn, payload, len(payload), now)
-        if start or conn.reassembly:
-            _reassemble(conn, seq, payload if start else b"", now)
     if opens:
         _deliver_early(conn, now)  # what came with the SYN
     # Eighth, FIN. It may be seen before the text that it follows.
     if flags & FIN and conn.fin_seq is None:
-        conn.fin_seq = (seg.seq + length - 1) & MASK
+        end = (seg.seq + length - 1) & MASK
         conn.ack_now = True
+        if conn.reassembly.beyond(end):
+            stats.drop_tcp_after_fin += 1  # the stream goes on behind this end: it is none
+        else:
+            conn.fin_seq = end
     if conn.fin_seq == conn.rcv_nxt:
         _take_fin(conn, now)
 
 
-def _reassemble(conn: Connection, seq: int, early: Buffer, now: int) -> None:
-    """Keep early text, deliver what has become contiguous, acknowledge at once (RFC 5681, section 4.2).
+def _before_fin(conn: Connection, seq: int) -> int:
+    """How many bytes from ``seq`` on may be text, now that the peer's end is known; section 3.10.7.4, seventh."""
+    assert conn.fin_seq is not None
+    room = (conn.fin_seq - seq) & MASK
+    return room if room < HALF else 0
 
-    Text in its turn never comes here: it must be taken even when the queue has no place for another piece.
+
+def _keep(conn: Connection, seq: int, early: Buffer, now: int) -> None:
+    """Text before its turn: keep it, and acknowledge at once (RFC 5681, section 4.2)."""
+    conn.ack_now = True
+    conn.stats.tcp_out_of_order += 1
+    conn.sack_recent = [seq, *conn.sack_recent[: MAX_SACK_BLOCKS - 1]]
+    if not conn.reassembly.insert(conn.rcv_nxt, seq, early):
+        conn.stats.drop_tcp_reassembly_full += 1
+
+
+def _fill(conn: Connection, text: Buffer, now: int) -> None:
+    """Text in its turn, while other text waits behind a hole: deliver it, and what has become contiguous.
+
+    Of what came twice the first copy counts, as everywhere: what a segment has in common with the queue is taken from
+    the queue. Who could change data by sending them again could show others than those that were checked.
     """
     conn.ack_now = True
-    if early:
-        conn.stats.tcp_out_of_order += 1
-        conn.sack_recent = [seq, *conn.sack_recent[: MAX_SACK_BLOCKS - 1]]
-        if not conn.reassembly.insert(conn.rcv_nxt, seq, early):
-            conn.stats.drop_tcp_reassembly_full += 1
-    _deliver_early(conn, now)
+    queue = conn.reassembly
+    rest = memoryview(text)
+    while rest:
+        at = conn.rcv_nxt
+        missing = queue.hole(at)
+        if missing:
+            piece = rest if missing < 0 else rest[:missing]
+            accept_text(conn, piece, len(piece), now)
+        _deliver_early(conn, now)
+        rest = rest[(conn.rcv_nxt - at) & MASK :]
 
 
 def _deliver_early(conn: Connection, now: int) -> None:

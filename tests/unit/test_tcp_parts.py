@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import dpkt
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from slirpy.tcp import options
 from slirpy.tcp.congestion import Reno
-from slirpy.tcp.reassembly import MAX_RANGES, Reassembly
+from slirpy.tcp.reassembly import MAX_RANGES, SMALL, Reassembly
 from slirpy.tcp.rtt import MAX_RTO, MIN_RTO, MS, RtoEstimator
 from slirpy.tcp.sendbuffer import SendBuffer
 from slirpy.tcp.seq import MASK, seq_ge, seq_gt, seq_le, seq_lt
@@ -189,6 +191,43 @@ def test_small_segments_cost_few_objects(order: range) -> None:
     for n in order:
         assert queue.insert(0, n + 5, b"x")
     assert len(queue.take(5)) <= 4000 // 256
+
+
+def test_a_hole_has_a_length() -> None:
+    queue = Reassembly()
+    queue.insert(12, 15, b"first")
+    queue.insert(12, 13, b"XXXXXXXXX")
+    assert queue.hole(12) == 1
+    assert queue.take(14) == [b"XfirstXX"]
+    assert queue.hole(22) == -1
+
+
+@given(u32, st.lists(st.tuples(st.integers(0, 12_000), st.integers(1, 5000)), max_size=25))
+def test_reassembly_is_the_first_copy_of_each_byte(start: int, pieces: list[tuple[int, int]]) -> None:
+    queue = Reassembly()
+    model: dict[int, int] = {}
+    for number, (offset, length) in enumerate(pieces):
+        overlap = queue.overlap(start, (start + offset) & MASK, length)
+        common = [i for i in range(offset, offset + length) if i in model]
+        if not common:
+            assert overlap is None
+        else:
+            end = next((i for i in range(common[0], offset + length) if i not in model), offset + length)
+            assert overlap == ((start + common[0]) & MASK, (start + end) & MASK)
+        assert queue.insert(start, (start + offset) & MASK, memoryview(bytes([number]) * length))
+        for i in range(offset, offset + length):
+            model.setdefault(i, number)
+        assert queue.size == len(model)
+        for held in queue._pieces:
+            assert all(len(a) + len(b) > SMALL for a, b in itertools.pairwise(held))
+    at = 0
+    while model:
+        assert queue.hole((start + at) & MASK) == min(model) - at
+        at = min(model)
+        data = b"".join(queue.take((start + at) & MASK))
+        assert data == bytes(model.pop(i) for i in range(at, at + len(data)))
+        at += len(data)
+    assert (queue.size, len(queue), queue.hole((start + at) & MASK)) == (0, 0, -1)
 
 
 # ------------------------------------------------------------------------------------ rtt, congestion
