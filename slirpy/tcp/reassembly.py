@@ -5,8 +5,8 @@ holds its data in pieces, small neighbours joined, so that what a byte costs doe
 overlaps in the queue is kept once: the first copy wins.
 
 Ranges are found by bisection, which needs numbers that do not wrap. So positions are sequence numbers carried on
-beyond 32 bits; those that come in are taken to mean the position nearest to the last one. The window bounds the bytes,
-and :data:`MAX_RANGES` bounds the holes: both together bound memory and the time that a segment takes.
+beyond 32 bits; those that come in are taken to mean the position nearest to the last one. The window bounds the
+bytes, and :data:`MAX_RANGES` the holes: both together bound memory and the time that a segment takes.
 """
 
 from __future__ import annotations
