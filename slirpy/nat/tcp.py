@@ -11,7 +11,6 @@ congestion window take at once; what is read is the retransmission buffer.
 from __future__ import annotations
 
 import errno
-import hashlib
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -23,12 +22,19 @@ from slirpy.core.tcpflow import TcpFlow
 from slirpy.interfaces import FlowRequest, HostNetwork, IPProtocol, StreamPeer
 from slirpy.nat.limits import EXHAUSTED, Descriptors
 from slirpy.nat.routes import Refusal, Route, Router
-from slirpy.tcp import Connection, Segment, Settings
+from slirpy.tcp import (
+    Connection,
+    Segment,
+    Settings,
+    initial_sequence_number,
+    next_iss,
+    reopens,
+    timestamp_offset,
+)
 from slirpy.tcp.congestion import ALGORITHMS
-from slirpy.tcp.seq import MASK, seq_gt
 from slirpy.tcp.states import CLOSE_WAIT, CLOSED, ESTABLISHED, SYN_RECEIVED, SYNCHRONIZED, TIME_WAIT
 from slirpy.wire import icmp
-from slirpy.wire.tcp import ACK, HEADER_LENGTH, RST, SYN
+from slirpy.wire.tcp import HEADER_LENGTH
 
 if TYPE_CHECKING:
     from slirpy.core.neighbor import Neighbor
@@ -242,14 +248,9 @@ class NatTcpFlow(TcpFlow):
     def input(self, seg: Segment, arrival: Arrival) -> None:
         """A segment; a SYN may be the first of a new connection between the same ports."""
         conn = self.conn
-        if (
-            conn.state is TIME_WAIT
-            and seg.flags & (SYN | ACK | RST) == SYN
-            and (seq_gt(seg.seq, conn.rcv_nxt) or _newer_timestamp(conn, seg))
-        ):
-            # RFC 9293, section 3.10.7.4 (SYN bit, TIME-WAIT), and RFC 6191: a SYN beyond the old numbers.
+        if conn.state is TIME_WAIT and reopens(conn, seg):
             self._nat.remove(self)
-            self._nat.open_tcp(arrival, self.key, seg)
+            self._nat.open_tcp(arrival, self.key, seg, conn)
             return
         opening = conn.state not in SYNCHRONIZED
         super().input(seg, arrival)
@@ -282,11 +283,6 @@ class NatTcpFlow(TcpFlow):
         self.peer = self._arrival = self._syn = None
 
 
-def _newer_timestamp(conn: Connection, seg: Segment) -> bool:
-    ts = seg.options.timestamps
-    return conn.ts_ok and ts is not None and seq_gt(ts[0], conn.ts_recent)
-
-
 class TcpNat:
     """Opens, finds and ends TCP flows."""
 
@@ -306,8 +302,8 @@ class TcpNat:
 
     # ------------------------------------------------------------------------------------- outward
 
-    def open_tcp(self, arrival: Arrival, key: bytes, seg: Segment) -> None:
-        """A guest's SYN that belongs to no flow."""
+    def open_tcp(self, arrival: Arrival, key: bytes, seg: Segment, previous: Connection | None = None) -> None:
+        """A guest's SYN that belongs to no flow, or takes the place of ``previous``, which was in TIME-WAIT."""
         stack = self.stack
         destination, port = key[4:8], int.from_bytes(key[10:12], "big")
         service = stack.stream_service(destination, port)
@@ -320,7 +316,7 @@ class TcpNat:
                 self._refuse_route(arrival, key, seg, route)
                 return
             target = route
-        flow = self._new_flow(key, arrival.neighbor, arrival.port)
+        flow = self._new_flow(key, arrival.neighbor, arrival.port, previous=previous)
         flow.conn.listen(stack.now)
         flow.conn.rcv_limit = min(flow.conn.rcv_limit, FIRST_WINDOW)
         flow.input(seg, arrival)
@@ -393,12 +389,20 @@ class TcpNat:
     # ---------------------------------------------------------------------------------------- both
 
     def _new_flow(
-        self, key: bytes, neighbor: Neighbor, port: LinkPort | None, outside: bytes | None = None
+        self,
+        key: bytes,
+        neighbor: Neighbor,
+        port: LinkPort | None,
+        outside: bytes | None = None,
+        previous: Connection | None = None,
     ) -> NatTcpFlow:
         """``outside`` is the address of who connects from there."""
         stack = self.stack
         self._make_room(self.opening)
-        iss, ts_offset = self._initial_numbers(key)
+        iss = initial_sequence_number(self._secret, key, stack.now)
+        if previous is not None:
+            iss = next_iss(previous, iss)
+        ts_offset = timestamp_offset(self._secret, key)
         conn = Connection(self.settings(port), iss, ts_offset=ts_offset, stats=stack.stats)
         flow = NatTcpFlow(self, key, neighbor, conn, inbound=outside is not None)
         stack.tcp_flows[key] = flow
@@ -434,15 +438,6 @@ class TcpNat:
         conn = flow.conn
         most = min(conn.settings.rcv_buffer, WIDE_BYTES // self._wide)
         conn.rcv_limit = max(conn.rcv_limit, min(conn.rcv_limit + taken, most))
-
-    def _initial_numbers(self, key: bytes) -> tuple[int, int]:
-        """ISS and start of the timestamps for a connection, unpredictable to all but its ends.
-
-        RFC 6528: a clock of 4 us ticks plus a keyed hash of the addresses and ports; RFC 7323, section 5.4.
-        """
-        digest = hashlib.blake2s(key, key=self._secret, digest_size=8).digest()
-        iss = (self.stack.now // 4000 + int.from_bytes(digest[:4], "big")) & MASK
-        return iss, int.from_bytes(digest[4:], "big")
 
     def settings(self, port: LinkPort | None) -> Settings:
         """Sizes for connections through a link."""

@@ -9,10 +9,12 @@ Receiving records, output decides: nothing but ``output`` ever sends, and it der
 """
 
 from slirpy.tcp.connection import Connection, Settings
+from slirpy.tcp.numbers import initial_sequence_number, timestamp_offset
 from slirpy.tcp.options import TcpOptions
 from slirpy.tcp.output import expire, output
 from slirpy.tcp.receive import Segment, reset_for, segment_arrives
 from slirpy.tcp.states import State
+from slirpy.tcp.timewait import next_iss, reopens
 
 __all__ = [
     "Connection",
@@ -21,7 +23,11 @@ __all__ = [
     "State",
     "TcpOptions",
     "expire",
+    "initial_sequence_number",
+    "next_iss",
     "output",
+    "reopens",
     "reset_for",
     "segment_arrives",
+    "timestamp_offset",
 ]

@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING
 from slirpy.core.timers import Alarm
 from slirpy.errors import StateError
 from slirpy.interfaces import Buffer
-from slirpy.tcp import Connection, Segment, Settings, State, expire, output, reset_for, segment_arrives
+from slirpy.tcp import (
+    Connection,
+    Segment,
+    Settings,
+    State,
+    expire,
+    next_iss,
+    output,
+    reopens,
+    reset_for,
+    segment_arrives,
+)
 from slirpy.tcp import options as tcp_options
 from slirpy.tcp.states import SYNCHRONIZED
 from slirpy.wire import ipv4, tcp
@@ -230,11 +241,18 @@ class TcpHost:
         return listener
 
     def _open(
-        self, key: bytes, rcv_buffer: int = 1 << 20, listener: GuestListener | None = None
+        self,
+        key: bytes,
+        rcv_buffer: int = 1 << 20,
+        listener: GuestListener | None = None,
+        previous: Connection | None = None,
     ) -> GuestStream:
         random = self.guest.random
         settings = Settings(mss=self.guest.mtu - _HEADERS, rcv_buffer=rcv_buffer)
-        conn = Connection(settings, random.getrandbits(32), ts_offset=random.getrandbits(32))
+        iss, ts_offset = random.getrandbits(32), random.getrandbits(32)
+        if previous is not None:
+            iss, ts_offset = next_iss(previous, iss), previous.ts_offset
+        conn = Connection(settings, iss, ts_offset=ts_offset)
         stream = self.streams[key] = GuestStream(self, key, conn, listener)
         return stream
 
@@ -272,8 +290,14 @@ class TcpHost:
         segment = Segment(seq, ack, flags, wnd, options, packet[data:], urg)
         key = header.source + header.destination + bytes(packet[start : start + 4])
         stream = self.streams.get(key)
+        previous = None
+        if stream is not None and port in self.listeners and reopens(stream.conn, segment):
+            previous = stream.conn
+            previous.close_with(0)
+            self.mark(stream)
+            stream = None
         if stream is None and port in self.listeners and flags & (tcp.SYN | tcp.ACK | tcp.RST) == tcp.SYN:
-            stream = self._open(key, listener=self.listeners[port])
+            stream = self._open(key, listener=self.listeners[port], previous=previous)
             stream.conn.listen(guest.now)
         if stream is not None:
             stream.input(segment)

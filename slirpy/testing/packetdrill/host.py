@@ -8,7 +8,18 @@ from dataclasses import dataclass
 
 from slirpy.interfaces import Buffer
 from slirpy.stats import Stats
-from slirpy.tcp import Connection, Segment, Settings, State, expire, output, reset_for, segment_arrives
+from slirpy.tcp import (
+    Connection,
+    Segment,
+    Settings,
+    State,
+    expire,
+    next_iss,
+    output,
+    reopens,
+    reset_for,
+    segment_arrives,
+)
 from slirpy.tcp.options import parse
 from slirpy.tcp.pathmtu import refused_by_icmp, too_big
 from slirpy.tcp.seq import MASK
@@ -173,6 +184,9 @@ class Host:
     def arrive(self, segment: Segment) -> None:
         """A segment comes in; sequence numbers are those of the wire. The answer is sent at once."""
         self.transcript.append((self.now, True, segment))
+        if self.listening and reopens(self.conn, segment):
+            self.iss = next_iss(self.conn, self.iss)  # from which the script counts from now on
+            self.conn.close_with(0)
         if self.conn.state is State.CLOSED and self.listening:
             self.conn = self._new()
             self.conn.listen(self.time)
