@@ -369,6 +369,9 @@ def downloading(net: Net, count: int = 20_000, **more: Any) -> tuple[Peer, list[
     return peer, packets
 
 
+@pytest.mark.rfc("9293", "MUST-54")
+@pytest.mark.rfc("1191", "3 reduce")
+@pytest.mark.rfc("1191", "6.4")
 @pytest.mark.parametrize("ts", [None, 77])
 def test_fragmentation_needed_makes_segments_smaller(net: Net, ts: int | None) -> None:
     peer, packets = downloading(net, ts=ts)
@@ -391,6 +394,10 @@ def test_fragmentation_needed_makes_segments_smaller(net: Net, ts: int | None) -
     assert max(packet.len for packet in more) <= 1000
 
 
+@pytest.mark.rfc("5927", "4.1")
+@pytest.mark.rfc("5927", "7.2")
+@pytest.mark.rfc("1191", "3 floor")
+@pytest.mark.rfc("1191", "3 raise")
 def test_fragmentation_needed_that_cannot_be(net: Net) -> None:
     """RFC 5927: what is quoted must be on its way, and must have been larger than what would fit."""
     peer, packets = downloading(net)
@@ -421,6 +428,8 @@ def test_the_least_mtu(net: Net) -> None:
     assert {frame.data.len for frame in net.take()} == {68}
 
 
+@pytest.mark.rfc("9293", "MUST-56")
+@pytest.mark.rfc("5927", "5.2")
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 13])
 def test_an_open_connection_outlives_other_errors(net: Net, code: int) -> None:
     peer, packets = downloading(net)
@@ -500,6 +509,7 @@ def test_what_an_error_may_be_about(net: Net, packet: bytes, said: bool) -> None
     assert len(net.take()) == said
 
 
+@pytest.mark.rfc("9293", "MUST-63")
 def test_sources_that_no_guest_can_have(net: Net) -> None:
     for source in (
         "10.0.2.2",
@@ -540,6 +550,7 @@ def test_frames_for_another_mac(net: Net) -> None:
     assert net.stats.drop_ethernet_destination == 12
 
 
+@pytest.mark.rfc("9293", "MUST-57")
 def test_tcp_to_everyone(net: Net) -> None:
     for where in ("255.255.255.255", "10.0.2.255", "224.0.0.1", "239.255.255.250"):
         for flags in (SYN, ACK, SYN | ACK, RST):

@@ -253,6 +253,9 @@ def test_options_are_answered_only_if_offered(
     assert found[2] == (1460).to_bytes(2, "big")
 
 
+@pytest.mark.rfc("9293", "SHLD-6")
+@pytest.mark.rfc("9293", "MUST-67")
+@pytest.mark.rfc("1191", "3.1")
 @pytest.mark.parametrize("mtu", [68, 576, 1500, 9000, 65521])
 def test_our_mss_is_the_mtu_s(mtu: int) -> None:
     for features in (None, LinkFeatures(checksum_offload=True, segmentation_offload=True)):
@@ -305,6 +308,9 @@ def test_other_ports_of_the_dns_address(net: Net) -> None:
     assert (answer.seq, answer.ack) == (0, peer.seq)
 
 
+@pytest.mark.rfc("9293", "MUST-57 SYN")
+@pytest.mark.rfc("9293", "MUST-46")
+@pytest.mark.rfc("9293", "MUST-46 invalid")
 @pytest.mark.parametrize(
     "where", ["127.0.0.1", "0.0.0.0", "240.1.1.1", "224.0.0.1", "255.255.255.255", "10.0.2.255"]
 )
@@ -326,6 +332,7 @@ def test_policy(action: Action) -> None:
     assert flags == {Action.ALLOW: [SYN | ACK], Action.REJECT: [RST | ACK], Action.DROP: []}[action]
 
 
+@pytest.mark.rfc("9293", "3.10.7.1")
 @pytest.mark.parametrize(
     "flags", [ACK, ACK | PSH, FIN | ACK, FIN, 0, PSH, SYN | ACK, SYN | FIN, RST, RST | ACK]
 )
@@ -344,6 +351,7 @@ def test_segments_of_no_connection(net: Net, flags: int) -> None:
         assert (answer.flags, answer.seq, answer.ack) == (RST | ACK, 0, peer.seq + length)
 
 
+@pytest.mark.rfc("9293", "MUST-3")
 def test_malformed(net: Net) -> None:
     good = Peer(net).frame(SYN, opts=options())
     short_offset = bytearray(good)
@@ -623,6 +631,7 @@ def time_wait(net: Net) -> Peer:
     return peer
 
 
+@pytest.mark.rfc("9293", "3.10.7.4")
 def test_time_wait_repeats_its_ack(net: Net) -> None:
     peer = time_wait(net)
     net.run(50)
@@ -634,6 +643,7 @@ def test_time_wait_repeats_its_ack(net: Net) -> None:
     assert net.stack.flows() == []
 
 
+@pytest.mark.rfc("9293", "MAY-2")
 def test_a_new_connection_may_use_the_port_at_once(net: Net) -> None:
     peer = time_wait(net)
     again = Peer(net, seq=peer.seq + 10)
@@ -643,6 +653,7 @@ def test_a_new_connection_may_use_the_port_at_once(net: Net) -> None:
     assert len(net.stack.flows()) == 1
 
 
+@pytest.mark.rfc("6191", "2 otherwise")
 def test_an_old_syn_does_not_reopen(net: Net) -> None:
     peer = time_wait(net)
     peer.send(SYN, seq=peer.seq - 1000, opts=options())

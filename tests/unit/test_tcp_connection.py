@@ -222,6 +222,7 @@ def test_reset_for_no_connection(seg: Segment, answer: tuple[int, int, int] | No
 # --------------------------------------------------------------------------------------------- data
 
 
+@pytest.mark.rfc("9293", "SHLD-19")
 def test_data_is_acknowledged_at_once_for_two_segments_and_late_for_one() -> None:
     s = passive()
     s.recv("PA", 1, 1, data=b"x" * 100).silence()
@@ -327,6 +328,7 @@ def test_window_opens_only_when_it_is_worth_it() -> None:
     assert s.send("A", 1, 10_001).wnd == 5_000
 
 
+@pytest.mark.rfc("9293", "SHLD-14")
 def test_the_window_never_shrinks() -> None:
     s = passive(Settings(rcv_buffer=100_000), wscale=3)
     edge = s.conn.rcv_adv

@@ -19,6 +19,7 @@ from slirpy.tcp.seq import MASK, seq_ge, seq_gt, seq_le, seq_lt
 u32 = st.integers(0, MASK)
 
 
+@pytest.mark.rfc("9293", "3.4")
 @given(u32, st.integers(1, 0x7FFFFFFF))
 def test_sequence_numbers_are_ordered_across_the_wrap(a: int, distance: int) -> None:
     b = (a + distance) & MASK
@@ -39,6 +40,8 @@ def test_sequence_numbers_are_ordered_across_the_wrap(a: int, distance: int) -> 
 # ------------------------------------------------------------------------------------------ options
 
 
+@pytest.mark.rfc("9293", "MUST-68")
+@pytest.mark.rfc("9293", "MUST-69")
 @given(
     st.none() | st.integers(0, 65535),
     st.none() | st.integers(0, 14),
@@ -65,12 +68,14 @@ def test_sack_blocks_come_back(blocks: list[tuple[int, int]], timestamps: tuple[
     assert options.parse(data) == options.TcpOptions(timestamps=timestamps, sack=tuple(blocks))
 
 
+@pytest.mark.rfc("9293", "MUST-7")
 @given(st.binary(max_size=44))
 def test_any_bytes_are_options_of_some_kind(data: bytes) -> None:
     parsed = options.parse(data)
     assert parsed.wscale is None or 0 <= parsed.wscale <= 14
 
 
+@pytest.mark.rfc("9293", "MUST-7")
 def test_impossible_lengths_end_the_options() -> None:
     assert options.parse(b"\x02\x00\x05\xb4") == options.NONE
     assert options.parse(b"\x02\x04\x05") == options.NONE
@@ -157,6 +162,7 @@ def test_reassembly_has_a_bound() -> None:
     assert queue.size == MAX_RANGES
 
 
+@pytest.mark.rfc("9293", "3.10.7.4")
 def test_the_first_copy_of_a_byte_wins() -> None:
     queue = Reassembly()
     queue.insert(0, 5, b"first")
@@ -233,6 +239,8 @@ def test_reassembly_is_the_first_copy_of_each_byte(start: int, pieces: list[tupl
 # ------------------------------------------------------------------------------------ rtt, congestion
 
 
+@pytest.mark.rfc("6298", "2.2")
+@pytest.mark.rfc("6298", "2.3")
 def test_rto_by_the_rfcs_arithmetic() -> None:
     rtt = RtoEstimator()
     assert rtt.rto == 1000 * MS

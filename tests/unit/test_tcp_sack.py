@@ -71,6 +71,7 @@ def at(conn: Connection, *blocks: tuple[int, int]) -> list[tuple[int, int]]:
     return [((conn.snd_una + a) & MASK, (conn.snd_una + b) & MASK) for a, b in blocks]
 
 
+@pytest.mark.rfc("6675", "4 update")
 def test_the_scoreboard_is_a_set_of_bytes() -> None:
     rng = Random(1)
     for _ in range(200):
@@ -96,6 +97,7 @@ def test_the_scoreboard_is_a_set_of_bytes() -> None:
             assert sack.sacked_below(conn, (conn.snd_una + high) & MASK) == len(model & set(range(high)))
 
 
+@pytest.mark.rfc("6675", "4 is-lost")
 def test_loss_needs_three_ranges_or_more_than_two_segments() -> None:
     conn = board(20)
     sack.learn(conn, at(conn, (1000, 1001), (3000, 3001)))
@@ -109,6 +111,7 @@ def test_loss_needs_three_ranges_or_more_than_two_segments() -> None:
     assert sack.lost_edge(conn) == (conn.snd_una + 1000) & MASK
 
 
+@pytest.mark.rfc("6675", "4 pipe")
 def test_the_pipe_holds_what_was_not_lost_and_what_was_sent_again() -> None:
     conn = board(10)
     conn.high_rxt = conn.snd_una
@@ -173,6 +176,8 @@ def test_one_ack_can_tell_enough() -> None:
     assert s.conn.in_recovery
 
 
+@pytest.mark.rfc("6675", "2")
+@pytest.mark.rfc("3042", "2 sack")
 def test_what_tells_nothing_new_is_no_duplicate() -> None:
     s = sending(10)
     for _ in range(5):
@@ -183,6 +188,7 @@ def test_what_tells_nothing_new_is_no_duplicate() -> None:
     assert not s.conn.in_recovery
 
 
+@pytest.mark.rfc("6675", "4 next 2")
 def test_new_segments_go_before_doubtful_ones() -> None:
     s = sending(10)
     heard(s, 0, (1, 4))
@@ -197,6 +203,7 @@ def test_new_segments_go_before_doubtful_ones() -> None:
     assert heard(s, 0, (7, 8), (5, 6), (1, 4)) == [4, 6]
 
 
+@pytest.mark.rfc("6675", "4 next 3")
 def test_doubtful_ones_are_sent_when_the_window_takes_no_new_ones() -> None:
     s = sending(10)
     s.write(bytes(2 * MSS)).silence()
@@ -205,6 +212,7 @@ def test_doubtful_ones_are_sent_when_the_window_takes_no_new_ones() -> None:
     assert heard(s, 0, (5, 6), (1, 4), wnd=10 * MSS) == [4]
 
 
+@pytest.mark.rfc("6675", "6")
 def test_recovery_starts_the_timer_anew_and_times_nothing() -> None:
     s = sending(10)
     assert s.conn.deadline() == s.now + 200 * MS
@@ -217,6 +225,7 @@ def test_recovery_starts_the_timer_anew_and_times_nothing() -> None:
     assert s.conn.rtt.srtt == before  # Karn: without timestamps nobody knows which of the two was answered
 
 
+@pytest.mark.rfc("6675", "4 next 4")
 def test_the_last_segment_is_rescued() -> None:
     s = sending(6)
     assert heard(s, 0, (1, 5)) == [0]  # 0 and 5 are lost
@@ -270,6 +279,7 @@ def test_holes_are_filled_with_the_right_bytes() -> None:
     assert [(sent.seq - 1) // MSS for sent in s.out] == [0, 1, 2, 4, 9, 10]
 
 
+@pytest.mark.rfc("2018", "8 keep")
 def test_a_peer_that_throws_away_what_it_told_of() -> None:
     """RFC 2018, section 8: reneging. What it does not acknowledge is sent again, whatever it has said."""
     s = sending(8)
@@ -284,6 +294,9 @@ def test_a_peer_that_throws_away_what_it_told_of() -> None:
     assert s.conn.flight == 0
 
 
+@pytest.mark.rfc("2018", "5 timeout")
+@pytest.mark.rfc("2018", "5 first")
+@pytest.mark.rfc("6675", "5.1")
 def test_a_timeout_forgets_what_was_told_and_learns_again() -> None:
     s = sending(10)
     heard(s, 0, (1, 2), (3, 4))
@@ -336,6 +349,8 @@ def test_blocks_without_permission_say_nothing() -> None:
 # ------------------------------------------------------------------------------------- without SACK
 
 
+@pytest.mark.rfc("6675", "5 limited")
+@pytest.mark.rfc("3042", "2")
 def test_limited_transmit() -> None:
     """RFC 3042: a segment each for the first two duplicates, beyond the congestion window but not the peer's."""
     s = passive(RENO, wnd=65535)
@@ -356,6 +371,7 @@ def test_limited_transmit() -> None:
     s.recv("A", 1, 1, wnd=10 * MSS).silence()
 
 
+@pytest.mark.rfc("3042", "2 window")
 def test_limited_transmit_is_for_new_data_and_for_two_duplicates() -> None:
     s = passive(RENO, wnd=65535)
     s.write(bytes(30 * MSS))
@@ -420,6 +436,7 @@ def test_the_newest_blocks_are_told_first_and_repeated() -> None:
     assert got(s) == [(11, 41), (91, 101), (71, 81), (51, 61)]
 
 
+@pytest.mark.rfc("2018", "3 room")
 def test_beside_timestamps_there_is_room_for_three() -> None:
     s = passive(sack_permitted=True, timestamps=(5, 0))
     for seq in (11, 31, 51, 71):
@@ -516,7 +533,7 @@ def test_tiny_segments_have_no_room_for_blocks() -> None:
     assert got(s) == [(11, 16)]
 
 
-@pytest.mark.rfc("2883", "4")
+@pytest.mark.rfc("2883", "4 once")
 def test_a_duplicate_is_told_with_data_once() -> None:
     s = passive(sack_permitted=True)
     s.recv("A", 1, 1, data=b"twice")
@@ -527,6 +544,7 @@ def test_a_duplicate_is_told_with_data_once() -> None:
     assert [len(sent.options.sack) for sent in s.out] == [1, 0]
 
 
+@pytest.mark.rfc("2883", "5")
 def test_reports_of_what_came_twice_are_understood() -> None:
     """They are no SACK, and no duplicate acknowledgement."""
     s = sending(10)

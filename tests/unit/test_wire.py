@@ -181,6 +181,7 @@ def test_udp_largest() -> None:
 # ---------------------------------------------------------------------------------------------------------- TCP
 
 
+@pytest.mark.rfc("9293", "MUST-3")
 @given(
     ADDRESS, ADDRESS, st.binary(max_size=99), st.integers(0, 3), st.sampled_from([6, 17]), st.binary(max_size=5)
 )

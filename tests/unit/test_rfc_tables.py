@@ -1,0 +1,250 @@
+"""Every rule of the RFCs has a test that proves it, or a reason; and the pages say so."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+APPENDIX = {"MUST": 69, "SHLD": 31, "MAY": 18, "REC": 1}
+"""How many of each RFC 9293 has; none is missing."""
+
+WAITING = {
+    "RFC 1122 4.2.3.6",
+    "RFC 1122 4.2.3.9",
+    "RFC 1191 3 df",
+    "RFC 1191 6.4 window",
+    "RFC 2018 4 every",
+    "RFC 3042 2 cwnd",
+    "RFC 5681 3.1 initial-ssthresh",
+    "RFC 5681 4.1",
+    "RFC 5927 6.1",
+    "RFC 5961 3.2 syn-received",
+    "RFC 5961 7 count",
+    "RFC 6093 2",
+    "RFC 6191 2 newer",
+    "RFC 6191 2 number",
+    "RFC 6191 2 ours",
+    "RFC 6528 3",
+    "RFC 6528 3 secret",
+    "RFC 6528 3 apart",
+    "RFC 6675 5 half",
+    "RFC 6675 5 end",
+    "RFC 6928 2 restart",
+    "RFC 6937 3 proportional",
+    "RFC 6937 3 bound",
+    "RFC 6937 3 end",
+    "RFC 7323 5.4 offset",
+    "RFC 7323 5.5",
+    "RFC 8985 6.1",
+    "RFC 8985 6.2 newest",
+    "RFC 8985 6.2 spurious",
+    "RFC 8985 6.2 reordering",
+    "RFC 8985 6.2 window",
+    "RFC 8985 6.2 dsack",
+    "RFC 8985 6.2 lost",
+    "RFC 8985 6.2 timer",
+    "RFC 8985 6.3",
+    "RFC 8985 7.2",
+    "RFC 8985 7.2 conditions",
+    "RFC 8985 7.3",
+    "RFC 8985 7.3 once",
+    "RFC 8985 7.4",
+    "RFC 9293 SHLD-27",
+    "RFC 9293 MUST-1",
+    "RFC 9293 SHLD-17",
+    "RFC 9293 MAY-8",
+    "RFC 9293 MUST-30",
+    "RFC 9293 MUST-62",
+    "RFC 9293 MUST-31",
+    "RFC 9293 MUST-32",
+    "RFC 9293 MUST-33",
+    "RFC 9293 MUST-2",
+    "RFC 9293 MUST-8",
+    "RFC 9293 SHLD-1",
+    "RFC 9293 MUST-9",
+    "RFC 9293 MUST-41",
+    "RFC 9293 MUST-45",
+    "RFC 9293 SHLD-4",
+    "RFC 9293 MUST-59",
+    "RFC 9293 MUST-20 R1",
+    "RFC 9293 SHLD-9",
+    "RFC 9293 SHLD-10",
+    "RFC 9293 MUST-23",
+    "RFC 9293 MAY-5",
+    "RFC 9293 MUST-24",
+    "RFC 9293 MUST-25",
+    "RFC 9293 MUST-26",
+    "RFC 9293 MUST-27",
+    "RFC 9293 MUST-28",
+    "RFC 9293 MUST-29",
+    "RFC 9293 SHLD-12",
+    "RFC 9293 MAY-6",
+    "RFC 9293 MUST-50",
+    "RFC 9293 SHLD-25",
+    "RFC 9293 MUST-55",
+    "RFC 9293 MUST-56 time exceeded",
+    "RFC 9293 MUST-56 parameter problem",
+    "RFC 9293 MUST-47",
+    "RFC 9293 SHLD-20",
+    "RFC 9293 MUST-43",
+    "RFC 9293 MAY-18",
+    "RFC 9438 4.1",
+    "RFC 9438 4.2",
+    "RFC 9438 4.2 bound",
+    "RFC 9438 4.3",
+    "RFC 9438 4.4",
+    "RFC 9438 4.5",
+    "RFC 9438 4.6",
+    "RFC 9438 4.7",
+    "RFC 9438 4.8",
+    "RFC 9438 4.9",
+    "RFC 9438 4.10",
+    "RFC 9438 5.8 idle",
+}
+"""Rules that are being built, or tested, now."""
+
+ROWS = """
+title = "A protocol"
+about = "Ours."
+[[row]]
+rule = "MUST-1"
+section = "1"
+text = "This | that."
+[[row]]
+rule = "MAY-2"
+section = "2"
+text = "Much."
+status = "left out"
+reason = "Nobody asks."
+"""
+TESTS = """
+import pytest
+
+CASES = [pytest.param(1, marks=pytest.mark.rfc("1", "MUST-1"))]
+
+@pytest.mark.rfc("1", "MUST-1")
+def test_one(): ...
+
+class TestMore:
+    @pytest.mark.rfc("1", "MUST-1")
+    def test_two(self): ...
+"""
+SCRIPT = "# RFC 1 MUST-1\n--open=passive\n+1 close()\n"
+
+
+@pytest.fixture(scope="module")
+def hooks() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_rfc_hooks", ROOT / "docs" / "rfc_hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look for it
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """A folder with rows, tests and a script."""
+    (tmp_path / "rfc").mkdir()
+    (tmp_path / "tests" / "wanted").mkdir(parents=True)
+    (tmp_path / "rfc" / "1.toml").write_text(ROWS)
+    (tmp_path / "tests" / "test_things.py").write_text(TESTS)
+    (tmp_path / "tests" / "some-script.pkt").write_text(SCRIPT)
+    (tmp_path / "tests" / "wanted" / "later.pkt").write_text(SCRIPT.replace("MUST-1", "MUST-99"))
+    return tmp_path
+
+
+# ------------------------------------------------------------------------------------------ the project's
+
+
+def test_every_rule_is_proven_or_has_a_reason(hooks: ModuleType) -> None:
+    assert {row.partition(":")[0] for row in hooks.unproven(hooks.tables())} - WAITING == set()
+
+
+def test_appendix_b_is_complete(hooks: ModuleType) -> None:
+    rows = hooks.tables()["9293"].rows
+    for kind, last in APPENDIX.items():
+        found = {int(match[1]) for rule in rows if (match := re.match(rf"{kind}-(\d+)\b", rule))}
+        assert found == set(range(1, last + 1))
+
+
+def test_every_table_is_on_a_page(hooks: ModuleType) -> None:
+    pages = "".join(path.read_text() for path in (ROOT / "docs" / "reference").glob("*.md"))
+    shown = set(hooks.MARKER.findall(pages))
+    assert shown == {*hooks.tables(), "summary"}
+
+
+# ------------------------------------------------------------------------------------------ the machinery
+
+
+def test_the_table_is_what_the_markers_say(hooks: ModuleType, world: Path) -> None:
+    found = hooks.tables(world / "rfc", world / "tests")
+    assert hooks.table("1", found).split("\n") == [
+        "Ours.",
+        "",
+        "| rule | section | what | state | proof |",
+        "|---|---|---|---|---|",
+        "| MUST-1 | 1 | This &#124; that. | met | "
+        '[test things](../proofs/tests/test_things.py.txt "tests/test_things.py"), '
+        '[test one](../proofs/tests/test_things.py.txt#:~:text=def%20test_one "tests/test_things.py"), '
+        '[test two](../proofs/tests/test_things.py.txt#:~:text=def%20test_two "tests/test_things.py"), '
+        '[some-script](../proofs/tests/some-script.pkt.txt "tests/some-script.pkt") |',
+        "| MAY-2 | 2 | Much. | **left out**: Nobody asks. |  |",
+    ]
+    assert hooks.summary(found).split("\n")[2:] == [
+        "| 1 | A protocol | 2 | 1 | 1 |",
+        "| | all | 2 | 1 | 1 |",
+    ]
+    assert hooks.unproven(found) == []
+
+
+def test_a_rule_without_a_test_is_open(hooks: ModuleType, world: Path) -> None:
+    (world / "tests" / "test_things.py").unlink()
+    (world / "tests" / "some-script.pkt").unlink()
+    found = hooks.tables(world / "rfc", world / "tests")
+    assert hooks.unproven(found) == ["RFC 1 MUST-1: no test proves it, and no reason is given"]
+    assert "| open |" in hooks.table("1", found)
+
+
+@pytest.mark.parametrize("marker", ['"1", "MUST-3"', '"2", "MUST-1"'])
+def test_a_test_of_a_rule_that_is_not_there(hooks: ModuleType, world: Path, marker: str) -> None:
+    (world / "tests" / "test_more.py").write_text(f"@pytest.mark.rfc({marker})\ndef test_x(): ...\n")
+    with pytest.raises(ValueError, match=r"test_more\.py: test_x: there is no row RFC \d MUST-\d"):
+        hooks.tables(world / "rfc", world / "tests")
+
+
+def test_a_script_of_a_rule_that_is_not_there(hooks: ModuleType, world: Path) -> None:
+    (world / "tests" / "some-script.pkt").write_text(SCRIPT.replace("MUST-1", "MUST-1, 4.4"))
+    with pytest.raises(ValueError, match="some-script: there is no row RFC 1 4"):
+        hooks.tables(world / "rfc", world / "tests")
+
+
+@pytest.mark.parametrize("arguments", ["", '"1"', 'NAME, "b"', '"1", 5', '"1", "MUST-1", "MAY-2"', "*rules"])
+def test_a_marker_that_cannot_be_read(hooks: ModuleType, world: Path, arguments: str) -> None:
+    (world / "tests" / "test_more.py").write_text(f"import pytest\nX = pytest.mark.rfc({arguments})\n")
+    with pytest.raises(ValueError, match=r"test_more\.py:2: write pytest\.mark\.rfc"):
+        hooks.tables(world / "rfc", world / "tests")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wrong"),
+    [
+        ("MAY-2", "MUST-1", "is there twice"),
+        ('"left out"', '"forgotten"', "is none of met"),
+        ("MAY-2", "MUST-2", "cannot be left out"),
+        ('reason = "Nobody asks."', "", "a reason is for rows"),
+        ('status = "left out"', "", "a reason is for rows"),
+        ("MAY-2", "2.1 thing", "level '' is none"),
+    ],
+)
+def test_a_row_that_cannot_be(hooks: ModuleType, world: Path, old: str, new: str, wrong: str) -> None:
+    (world / "rfc" / "1.toml").write_text(ROWS.replace(old, new))
+    with pytest.raises(ValueError, match=wrong):
+        hooks.tables(world / "rfc", world / "tests")
