@@ -488,7 +488,7 @@ def test_without_permission_nothing_is_told() -> None:
     assert got(s) == []
 
 
-@pytest.mark.rfc("2018", "4")
+@pytest.mark.rfc("2018", "4 every")
 def test_data_does_not_keep_sack_from_being_told() -> None:
     """The blocks ride on it; a segment by itself would tell nothing more."""
     s = passive(sack_permitted=True)
