@@ -95,6 +95,7 @@ def test_growth_is_that_of_the_model(
     assert cc.k / 1e9 == pytest.approx(model.k, rel=1e-6, abs=1e-8)
 
 
+@pytest.mark.rfc("9438", "4.2 bound")
 @pytest.mark.rfc("9438", "4.2")
 @given(
     st.lists(
@@ -174,7 +175,7 @@ def test_the_curve_comes_back_after_k_and_goes_on() -> None:
     assert seen[199] - seen[190] > 10 * (seen[100] - seen[91])  # convex: ever faster
 
 
-@pytest.mark.rfc("9438", "4.2")
+@pytest.mark.rfc("9438", "4.2 bound")
 def test_no_more_than_half_as_much_again_in_a_round_trip() -> None:
     cc = lost(10 * MSS)
     cc.on_ack(1, 0, 0, SECOND)
@@ -247,6 +248,7 @@ def test_undo_leaves_a_window_that_has_grown_further() -> None:
         assert (cc.cwnd, cc.ssthresh) == (50 * MSS, UNKNOWN)
 
 
+@pytest.mark.rfc("5681", "3.1 initial-ssthresh")
 def test_undo_of_nothing() -> None:
     for cc in (Cubic(MSS), Reno(MSS)):
         cc.undo()
@@ -271,6 +273,7 @@ def test_time_in_which_the_window_is_not_filled_does_not_count() -> None:
 # ------------------------------------------------------------------------------------------- Reno and both
 
 
+@pytest.mark.rfc("9293", "MAY-18")
 def test_names() -> None:
     assert tuple(ALGORITHMS) == CONGESTION
     assert Settings().congestion is ALGORITHMS["cubic"] is Cubic
@@ -285,6 +288,7 @@ def test_initial_window(made: Any, mss: int, window: int) -> None:
 
 
 @pytest.mark.rfc("5681", "3.1")
+@pytest.mark.rfc("9438", "4.10")
 @pytest.mark.parametrize("made", ALGORITHMS.values())
 def test_slow_start_ends_at_the_threshold(made: Any) -> None:
     cc: CongestionControl = made(MSS)
@@ -296,6 +300,7 @@ def test_slow_start_ends_at_the_threshold(made: Any) -> None:
     assert cc.cwnd == cc.ssthresh == (14 if made is Cubic else 10) * MSS
 
 
+@pytest.mark.rfc("6928", "2 restart")
 @pytest.mark.rfc("5681", "4.1")
 @pytest.mark.parametrize("made", ALGORITHMS.values())
 def test_idle(made: Any) -> None:
@@ -339,6 +344,7 @@ def diary(**opts: Any) -> tuple[Script, list[tuple[object, ...]]]:
     return s, s.conn.cc.told
 
 
+@pytest.mark.rfc("9438", "4.1")
 def test_acknowledgements_of_a_full_window() -> None:
     s, told = diary()
     s.write(bytes(30 * MSS)).wait(40 * MS)

@@ -14,6 +14,7 @@ FLOW = bytes((10, 0, 2, 15, 192, 0, 2, 1, 0xC0, 0, 0, 80))
 SECOND = 1_000_000_000
 
 
+@pytest.mark.rfc("6528", "3")
 @pytest.mark.rfc("9293", "MUST-8")
 def test_the_number_is_a_clock_of_four_microseconds() -> None:
     start = initial_sequence_number(SECRET, FLOW, 7 * SECOND)
@@ -23,6 +24,10 @@ def test_the_number_is_a_clock_of_four_microseconds() -> None:
         assert (later - start) % (1 << 32) == ticks % (1 << 32)
 
 
+@pytest.mark.rfc("9293", "MUST-9")
+@pytest.mark.rfc("6528", "3 secret")
+@pytest.mark.rfc("6528", "3 apart")
+@pytest.mark.rfc("7323", "5.4 offset")
 @pytest.mark.rfc("9293", "SHLD-1")
 @pytest.mark.rfc("6528", "3")
 def test_each_flow_has_a_line_of_its_own() -> None:
@@ -37,7 +42,7 @@ def test_each_flow_has_a_line_of_its_own() -> None:
             assert {number >> bit & 1 for number in numbers} == {0, 1}
 
 
-@pytest.mark.rfc("7323", "5.4")
+@pytest.mark.rfc("7323", "5.4 offset")
 def test_timestamps_tell_nothing_about_sequence_numbers() -> None:
     """The one goes out in the clear with every segment, and must not give away where the other begins."""
     gaps = {
@@ -48,6 +53,7 @@ def test_timestamps_tell_nothing_about_sequence_numbers() -> None:
     assert len(gaps) == 50
 
 
+@pytest.mark.rfc("6191", "2 ours")
 def test_timestamps_go_on_from_one_connection_to_the_next() -> None:
     assert timestamp_offset(SECRET, FLOW) == timestamp_offset(SECRET, bytes(FLOW))
 

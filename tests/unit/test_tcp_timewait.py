@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tcp_script import ISS, Script, flag_bits, passive
 
@@ -14,7 +16,7 @@ LAST = 5000
 
 
 def in_time_wait(timestamps: bool) -> Script:
-    ts = {"timestamps": (LAST, 0)} if timestamps else {}
+    ts: dict[str, Any] = {"timestamps": (LAST, 0)} if timestamps else {}
     s = passive(**ts)
     s.shutdown()
     s.recv("FA", 1, 2, **ts)
@@ -29,7 +31,9 @@ def syn(s: Script, seq: int, tsval: int | None, flags: str = "S") -> Segment:
 
 @pytest.mark.rfc("9293", "MAY-2")
 @pytest.mark.rfc("9293", "SHLD-4")
-@pytest.mark.rfc("6191", "2")
+@pytest.mark.rfc("6191", "2 newer")
+@pytest.mark.rfc("6191", "2 number")
+@pytest.mark.rfc("6191", "2 otherwise")
 @pytest.mark.parametrize(
     ("before", "tsval", "seq", "wanted"),
     [
@@ -75,6 +79,7 @@ def test_no_other_state_reopens() -> None:
 
 
 @pytest.mark.rfc("9293", "MAY-2")
+@pytest.mark.rfc("6191", "2 ours")
 @pytest.mark.parametrize("ahead", [1, 1000, (1 << 31) - 1])
 def test_numbers_of_our_own_only_grow(ahead: int) -> None:
     conn = in_time_wait(False).conn
