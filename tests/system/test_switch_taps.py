@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import socket
@@ -14,10 +13,11 @@ from contextlib import ExitStack, contextmanager
 from random import Random
 
 import pytest
+from netns import NetworkNamespace
 
 from slirpy import Config, LinkFeatures, Slirp
 from slirpy.interfaces import Frame, Link, LinkSink, Poller
-from slirpy.links.tap import TapLink, open_tap
+from slirpy.links.tap import TapLink
 
 pytestmark = [
     pytest.mark.system,
@@ -26,7 +26,6 @@ pytestmark = [
 
 SIZE = 16 << 20
 SECONDS = 60
-CLONE_NEWNET = 0x40000000
 MACS = [f"52:54:00:00:00:{number:02x}" for number in (10, 11)]
 ADDRESSES = ["10.0.2.15", "10.0.2.16"]
 
@@ -99,59 +98,22 @@ class Plain:
         self.inner.close()
 
 
-class Guest:
+class Guest(NetworkNamespace):
     """A network namespace with a TAP interface in it."""
 
     def __init__(self, number: int) -> None:
+        super().__init__()
         self.address, self.mac = ADDRESSES[number], MACS[number]
-        self._holder = subprocess.Popen(
-            ["unshare", "--net", "sh", "-c", "echo ready; read end"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        assert self._holder.stdout is not None
-        self._holder.stdout.readline()
-        self._path = f"/proc/{self._holder.pid}/ns/net"
-        self.fd = self._open_tap()
-        self.run("ip", "link", "set", "lo", "up")
-
-    def _open_tap(self) -> int:
-        result: list[int] = []
-
-        def inside() -> None:
-            libc = ctypes.CDLL(None, use_errno=True)
-            with open(self._path) as namespace:
-                assert libc.setns(namespace.fileno(), CLONE_NEWNET) == 0
-            result.append(open_tap("tap0")[0])
-
-        thread = threading.Thread(target=inside)
-        thread.start()
-        thread.join()
-        return result[0]
 
     def up(self, mtu: int, offloads: bool) -> None:
         """Set the interface up."""
-        self.run("ip", "link", "set", "tap0", "address", self.mac, "mtu", str(mtu))
-        if not offloads:
-            self.run(
-                "ethtool", "-K", "tap0", "tx", "off", "sg", "off", "tso", "off", "gso", "off", "gro", "off"
-            )
-        self.run("ip", "address", "add", f"{self.address}/24", "dev", "tap0")
-        self.run("ip", "link", "set", "tap0", "up")
+        self.run("ip", "link", "set", "tap0", "address", self.mac)
+        self.set_up(self.address, mtu, offloads)
         self.run("ip", "-6", "address", "add", self.six, "dev", "tap0", "nodad")
 
     @property
     def six(self) -> str:
         return f"fd00::{self.address.rpartition('.')[2]}/64"
-
-    def command(self, *argv: str) -> list[str]:
-        return ["nsenter", f"--net={self._path}", *argv]
-
-    def run(self, *argv: str) -> str:
-        """The output of a command in the namespace, which must succeed."""
-        done = subprocess.run(self.command(*argv), capture_output=True, text=True, timeout=SECONDS, check=False)
-        assert done.returncode == 0, (argv, done.stdout, done.stderr)
-        return done.stdout
 
     def fetch(self, url: str) -> bytes:
         """What an HTTP server sends to the namespace."""
@@ -170,9 +132,6 @@ class Guest:
             except BaseException:
                 process.kill()
                 raise
-
-    def close(self) -> None:
-        self._holder.communicate(b"\n")
 
 
 class Pair:

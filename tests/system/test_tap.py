@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import socket
@@ -15,6 +14,7 @@ from contextlib import closing, contextmanager
 from random import Random
 
 import pytest
+from netns import SECONDS, NetworkNamespace
 
 from slirpy import Config, LinkFeatures, Slirp
 from slirpy.errors import LinkError
@@ -30,8 +30,6 @@ Need = Callable[..., None]
 
 MIB = 1 << 20
 SIZE = 8 * MIB
-SECONDS = 120
-CLONE_NEWNET = 0x40000000
 MTUS = (576, 1500, 9000, 65521)
 
 # What programs do in the namespace. They print a digest of what they received.
@@ -112,29 +110,14 @@ class Watch(Middleware):
         super().input(frame, checksummed, gso_size)
 
 
-class Namespace:
-    """A network namespace with tap0 in it, which slirpy serves from a thread."""
+class Namespace(NetworkNamespace):
+    """A network namespace that slirpy serves from a thread."""
 
     def __init__(self, mtu: int, offloads: bool, ours: bool, hostfwd: Sequence[str]) -> None:
-        self._holder = subprocess.Popen(
-            ["unshare", "--net", "sh", "-c", "echo ready; read end"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        assert self._holder.stdout is not None
-        self._holder.stdout.readline()
-        self._path = f"/proc/{self._holder.pid}/ns/net"
-        fd = self._open_tap()
+        super().__init__()
         features = LinkFeatures(mtu=mtu, checksum_offload=ours, segmentation_offload=ours)
-        self.link = Watch(TapLink(fd, mtu), features)
-        self.run("ip", "link", "set", "lo", "up")
-        self.run("ip", "link", "set", "tap0", "mtu", str(mtu))
-        if not offloads:
-            self.run(
-                "ethtool", "-K", "tap0", "tx", "off", "sg", "off", "tso", "off", "gso", "off", "gro", "off"
-            )
-        self.run("ip", "address", "add", "10.0.2.15/24", "dev", "tap0")
-        self.run("ip", "link", "set", "tap0", "up")
+        self.link = Watch(TapLink(self.fd, mtu), features)
+        self.set_up("10.0.2.15", mtu, offloads)
         self.run("ip", "route", "add", "default", "via", "10.0.2.2")
         self.net = Slirp(Config(mtu=mtu, hostfwd=hostfwd, resolvers=[]))
         self.net.attach_link(self.link)
@@ -143,36 +126,12 @@ class Namespace:
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
-    def _open_tap(self) -> int:
-        """Open the interface in the namespace: a thread may live in another one than its process."""
-        result: list[int] = []
-
-        def inside() -> None:
-            libc = ctypes.CDLL(None, use_errno=True)
-            with open(self._path) as namespace:
-                assert libc.setns(namespace.fileno(), CLONE_NEWNET) == 0
-            result.append(open_tap("tap0")[0])
-
-        thread = threading.Thread(target=inside)
-        thread.start()
-        thread.join()
-        return result[0]
-
     def _serve(self) -> None:
         try:
             while not self._stop:
                 self.net.poll(0.05)
         except BaseException as error:
             self.error = error
-
-    def command(self, *argv: str) -> list[str]:
-        return ["nsenter", f"--net={self._path}", *argv]
-
-    def run(self, *argv: str) -> str:
-        """The output of a command in the namespace, which must succeed."""
-        done = subprocess.run(self.command(*argv), capture_output=True, text=True, timeout=SECONDS, check=False)
-        assert done.returncode == 0, (argv, done.stdout, done.stderr)
-        return done.stdout
 
     def python(self, script: str, *arguments: object) -> str:
         return self.run(sys.executable, "-c", script, *map(str, arguments))
@@ -181,7 +140,7 @@ class Namespace:
         self._stop = True
         self._thread.join()
         self.net.close()
-        self._holder.communicate(b"\n")
+        super().close()
         if self.error is not None:
             raise self.error
 
