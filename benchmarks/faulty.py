@@ -33,6 +33,7 @@ from slirpy.stats import Stats
 SECOND = 1_000_000_000
 CLONE_NEWNET = 0x40000000
 GUEST, HOST = "10.0.2.15", "10.0.2.2"
+GUEST_MAC, HOST_MAC = "52:54:00:12:34:56", "52:55:0a:00:02:02"
 # What is lost is a segment, not 64 KiB: the kernel cuts before the link. Checksums may stay as they are, partial.
 OFFLOADS = ("tso", "off", "gso", "off", "gro", "off")
 SYSCTLS = (
@@ -80,8 +81,10 @@ class Switched:
         network.flush(clock())
 
 
-def tap_in(pid: int, address: str, mac: str) -> TapLink:
+def tap_in(pid: int, address: str, mac: str, peer: str, peer_mac: str) -> TapLink:
     """A TAP interface in the network namespace of a process, ready to be used.
+
+    It knows its peer's MAC address: a bit that is wrong in an ARP answer would send all frames elsewhere.
 
     Raises:
         OSError: the namespace cannot be entered.
@@ -114,6 +117,7 @@ def tap_in(pid: int, address: str, mac: str) -> TapLink:
         ("ethtool", "-K", "tap0", *OFFLOADS),
         ("ip", "address", "add", f"{address}/24", "dev", "tap0"),
         ("ip", "link", "set", "tap0", "up"),
+        ("ip", "neighbor", "replace", peer, "lladdr", peer_mac, "dev", "tap0", "nud", "permanent"),
     ):
         subprocess.run(["nsenter", f"--net={namespace}", *argv], check=True, stdout=subprocess.DEVNULL)
     return link
@@ -128,13 +132,14 @@ def main() -> None:
     options = parser.parse_args()
     with ExitStack() as stack:
         network: Network = stack.enter_context(Slirp(Config())) if len(options.pids) == 1 else Switched()
-        bad = FaultLink(tap_in(options.pids[0], GUEST, "52:54:00:12:34:56"), Random(options.seed))
+        tap = tap_in(options.pids[0], GUEST, GUEST_MAC, HOST, HOST_MAC)
+        bad = FaultLink(tap, Random(options.seed))
         link: Link = bad
         if options.capture is not None:
             link = CaptureLink(bad, stack.enter_context(open(options.capture, "wb")))
         network.attach_link(link)
         for pid in options.pids[1:]:
-            network.attach_link(tap_in(pid, HOST, "52:55:0a:00:02:02"))
+            network.attach_link(tap_in(pid, HOST, HOST_MAC, GUEST, GUEST_MAC))
         commands = _Commands(bad, network)
         network.watch(0, commands.read)
         print(json.dumps({"ready": True}), flush=True)
