@@ -62,7 +62,14 @@ def qemu_keys() -> str:
 def tcp_settings() -> str:
     """The sizes and times of connections."""
     values = Settings()
-    times = ("delayed_ack", "syn_timeout", "user_timeout", "time_wait")
+    times = (
+        "delayed_ack",
+        "syn_timeout",
+        "user_timeout",
+        "time_wait",
+        "keepalive_idle",
+        "keepalive_interval",
+    )
     rows = [f"| `{name}` | {getattr(values, name) / 1e9:g} s |" for name in times]
     rows += [f"| `{name}` | {getattr(values, name) // 1024} KiB |" for name in ("rcv_buffer", "snd_buffer")]
     return "\n".join(["| setting | value |", "|---|---|", *rows])

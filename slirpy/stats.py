@@ -113,6 +113,10 @@ class Stats:
     tcp_dsacks_in: int = _counter("reports of guests that data came twice (RFC 2883)")
     tcp_dsacks_out: int = _counter("reports to guests that data came twice")
     tcp_urgent_in: int = _counter("times that guests told of urgent data, or of more")
+    tcp_silent: int = _counter(
+        "times that a guest had not answered a segment that was sent again and again (R1)"
+    )
+    tcp_keepalives: int = _counter("keep-alives sent to guests")
     tcp_zero_window_probes: int = _counter("probes of a guest's closed window")
     tcp_out_of_order: int = _counter("segments that came before their turn")
     tcp_flows: int = _counter("TCP connections started")

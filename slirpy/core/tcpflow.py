@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TcpFlow"]
 
-DOUBT = 3
-"""Time-outs of data without an answer after which the guest's MAC address is asked for again."""
 _CSUM_START = ethernet.HEADER_LENGTH + ipv4.HEADER_LENGTH
 _CSUM_OFFSET = 16
 _PADDING = bytes(ethernet.MIN_LENGTH)
@@ -102,7 +100,7 @@ class TcpFlow(abc.ABC):
         deadline = conn.deadline()
         if deadline is not None and deadline <= now:
             expire(conn, now)
-            if conn.retries >= DOUBT and conn.state in SYNCHRONIZED and not conn.probe:
+            if conn.soft_error and conn.state in SYNCHRONIZED:
                 self.stack.neighbors.doubt(self.neighbor)
         if output(conn, now, self.emit):
             self.mark()

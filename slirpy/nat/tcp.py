@@ -255,7 +255,7 @@ class NatTcpFlow(TcpFlow):
         opening = conn.state not in SYNCHRONIZED
         super().input(seg, arrival)
         if opening and conn.state in SYNCHRONIZED:
-            conn.settings = self._nat.settings(arrival.port)  # where the guest is may be news
+            conn.configure(self._nat.settings(arrival.port))  # where the guest is may be news
             self._nat.count(self, self._nat.open)
 
     def info(self, now: int, end: str | None = None) -> FlowInfo:

@@ -29,6 +29,7 @@ from slirpy.tcp.states import (
     CLOSED,
     ESTABLISHED,
     FIN_WAIT_1,
+    KEEPALIVE,
     LAST_ACK,
     LISTEN,
     NO_TIMER,
@@ -79,6 +80,18 @@ class Settings:
     user_timeout: int = 900 * SECOND
     """How long data is sent again, or a closed window probed, without any answer: R2 of RFC 9293, section 3.8.3, and
     the user time-out of its section 3.9.1."""
+    r1: int = 3
+    """Time-outs of the same data without an answer, or unanswered probes, after which the peer may be gone, and
+    :attr:`Connection.soft_error` says so: R1 of RFC 9293, section 3.8.3."""
+    keepalive: bool = False
+    """Ask whether a silent peer is still there (RFC 9293, section 3.8.4)."""
+    keepalive_idle: int = 7200 * SECOND
+    """Silence after which it is asked first: two hours or more, says the RFC of the default (MUST-28)."""
+    keepalive_interval: int = 75 * SECOND
+    """Time between two questions without an answer."""
+    keepalive_count: int = 9
+    """Questions without an answer after which the connection ends by ETIMEDOUT; 2 at least, for one answer may be
+    lost (MUST-29)."""
     time_wait: int = 60 * SECOND
     """2 MSL. The RFC's MSL of two minutes is for paths through the Internet; this path is one virtual cable."""
     congestion: CongestionFactory = Cubic
@@ -171,6 +184,7 @@ class Connection:
         "ts_offset",
         "ts_ok",
         "ts_recent",
+        "unreachable",
         "wscale_ok",
     )  # fmt: skip
 
@@ -222,8 +236,10 @@ class Connection:
         """Send the first unacknowledged segment again."""
         self.probe = False
         """Probe the peer's closed window."""
+        self.unreachable: tuple[int, int] | None = None
+        """What ICMP has said last, as ``errno``, and SND.UNA then."""
         self.probes = 0
-        """Probes that nothing has answered."""
+        """Probes of its window, and keep-alives, that the peer has not answered."""
         # Receive side.
         self.irs = self.rcv_nxt = 0
         self.rcv_adv = 0
@@ -260,7 +276,8 @@ class Connection:
         self.retries = 0
         self.opened_at = 0
         self.progress_at = 0
-        """When the peer last acknowledged something new, or we began to wait for that, or for answers to probes."""
+        """When the peer last acknowledged something new, or we began to wait for that, or for answers to probes; or
+        when the last keep-alive was sent."""
         self.heard_at = 0
         """When the last acceptable ACK came."""
         self.timer_kind = NO_TIMER
@@ -421,6 +438,27 @@ class Connection:
         if self.state is not CLOSED:
             self.error = error
             self.enter(CLOSED)
+
+    def configure(self, settings: Settings) -> None:
+        """Take other settings at any time (RFC 9293, MUST-21, MUST-24). What the handshake agreed on stays."""
+        self.settings = settings
+        if self.timer_kind is KEEPALIVE:
+            self.timer_kind = NO_TIMER  # output begins anew
+        elif (self.retries or self.probes) and self.state in SYNCHRONIZED:
+            self.timer_at = min(self.timer_at, self.progress_at + settings.user_timeout)
+
+    @property
+    def soft_error(self) -> int:
+        """What is wrong while the connection goes on: 0, or a value of ``errno``.
+
+        ETIMEDOUT when R1 has been reached (RFC 9293, MUST-20, SHLD-9); ENETUNREACH or EHOSTUNREACH when ICMP has said
+        so about what is on its way (MUST-47, SHLD-25). The next answer makes it 0 again. The user may ask, and need
+        not; who carries the segments should look whether the way to the peer is still the right one.
+        """
+        if self.unreachable is not None and self.unreachable[1] == self.snd_una:
+            return self.unreachable[0]
+        limit = self.settings.r1
+        return errno.ETIMEDOUT if self.retries >= limit or self.probes >= limit else 0
 
     def deadline(self) -> int | None:
         """When :func:`~slirpy.tcp.output.expire` wants to be called."""

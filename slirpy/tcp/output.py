@@ -10,6 +10,7 @@ import errno
 
 from slirpy.tcp import recovery, urgent
 from slirpy.tcp.connection import SECOND, Connection
+from slirpy.tcp.keepalive import given_up, keep_alive
 from slirpy.tcp.options import build
 from slirpy.tcp.outgoing import (
     MAX_PIECES,
@@ -31,6 +32,7 @@ from slirpy.tcp.states import (
     ESTABLISHED,
     FIN_WAIT_1,
     FIN_WAIT_2,
+    KEEPALIVE,
     LAST_ACK,
     NO_TIMER,
     PERSIST,
@@ -59,17 +61,23 @@ def expire(conn: Connection, now: int) -> None:
     if conn.timer_kind is TIME_WAIT_TIMER:
         conn.enter(CLOSED)
         return
+    if conn.timer_kind is KEEPALIVE:
+        conn.timer_kind = NO_TIMER
+        if given_up(conn, now):
+            conn.abort(errno.ETIMEDOUT)
+        return
     opening = conn.state not in SYNCHRONIZED
     limit = conn.settings.syn_timeout if opening else conn.settings.user_timeout
     since = conn.opened_at if opening else conn.progress_at
     if now - since >= limit and (conn.probes or conn.timer_kind is not PERSIST):
         conn.abort(errno.ETIMEDOUT)
         return
-    conn.retries += 1
     conn.rtt.back_off()
     if conn.timer_kind is PERSIST:
         conn.probe = True
     else:
+        conn.retries += 1
+        conn.stats.tcp_silent += conn.retries == conn.settings.r1
         _go_back(conn)
     conn.timer_kind = NO_TIMER
 
@@ -108,6 +116,8 @@ def output(conn: Connection, now: int, emit: Emit) -> bool:
         # not accept the ACK. Two sides that both go back would never hear each other.
         emit(conn.snd_max, conn.rcv_nxt, ACK, window_field(conn), options_for(conn, now, sack=True), [], 0)
         acknowledged(conn)
+    if conn.timer_kind is NO_TIMER and conn.settings.keepalive:
+        keep_alive(conn, now, emit)
     return more
 
 
@@ -254,9 +264,9 @@ def _persist(conn: Connection, now: int, emit: Emit) -> None:
         beyond = (conn.snd_una + (size or 1)) & MASK
         if (beyond - conn.snd_max) & MASK < HALF:
             conn.snd_max = beyond
+    elif conn.timer_kind is not PERSIST:
+        conn.probes = 0
     if conn.timer_kind is not PERSIST:
-        if conn.retries == 0:
-            conn.progress_at = now
         conn.timer_kind = PERSIST
         conn.timer_at = now + min(conn.rtt.rto, MAX_PERSIST)
         if conn.probes:

@@ -23,6 +23,8 @@ _UNREACHABLE = 3
 _HARD = frozenset((2, 3, 9, 10, 13))
 """Codes of destination unreachable that say no for good: protocol, port, and the prohibitions (RFC 1122, section
 4.2.3.9; RFC 1812, section 5.2.7.1)."""
+_NETWORK = frozenset((0, 6, 9, 11))
+"""Those that are about the whole network."""
 
 
 def in_flight(conn: Connection, seq: int) -> bool:
@@ -57,7 +59,8 @@ def too_big(conn: Connection, seq: int, mtu: int, length: int) -> bool:
 def refused_by_icmp(conn: Connection, seq: int, kind: int, code: int) -> bool:
     """A segment was refused by ICMP. Ends an opening connection if that is for good; an open one goes on.
 
-    RFC 1122, section 4.2.3.9, would end open ones too; RFC 5927, section 5.2, tells why nobody does.
+    RFC 1122, section 4.2.3.9, would end open ones too; RFC 5927, section 5.2, tells why nobody does. What is not
+    for good tells :attr:`~slirpy.tcp.connection.Connection.soft_error`.
 
     Returns:
         Whether it is about a segment that is on its way.
@@ -66,4 +69,7 @@ def refused_by_icmp(conn: Connection, seq: int, kind: int, code: int) -> bool:
         return False
     if conn.state is SYN_SENT and kind == _UNREACHABLE and code in _HARD:
         conn.close_with(errno.ECONNREFUSED)
+    elif kind == _UNREACHABLE:
+        network = code in _NETWORK
+        conn.unreachable = errno.ENETUNREACH if network else errno.EHOSTUNREACH, conn.snd_una
     return True

@@ -71,9 +71,11 @@ class TimerKind(enum.Enum):
     RETRANSMIT = 1
     PERSIST = 2
     TIME_WAIT = 3
+    KEEPALIVE = 4
 
 
 NO_TIMER = TimerKind.NONE
 RETRANSMIT = TimerKind.RETRANSMIT
 PERSIST = TimerKind.PERSIST
 TIME_WAIT_TIMER = TimerKind.TIME_WAIT
+KEEPALIVE = TimerKind.KEEPALIVE

@@ -20,6 +20,7 @@ __all__ = ["Outcome", "Sockets"]
 Outcome: TypeAlias = int | None
 """What a call returns: a number, a negative ``errno`` value, or None as long as it blocks."""
 
+SECOND = 1_000 * MS
 _WAITING = (State.LISTEN, State.SYN_SENT, State.SYN_RECEIVED)
 _NONBLOCK = "O_NONBLOCK"
 _O_RDWR, _O_NONBLOCK = 0x2, 0x800  # as Linux has them on most machines; so do the scripts
@@ -327,6 +328,14 @@ class Sockets:
             self._host.renew(replace(settings, mss=value))
         elif name == "TCP_USER_TIMEOUT":
             self._host.renew(replace(settings, user_timeout=value * MS))
+        elif name == "SO_KEEPALIVE":
+            self._host.renew(replace(settings, keepalive=bool(value)))
+        elif name == "TCP_KEEPIDLE":
+            self._host.renew(replace(settings, keepalive_idle=value * SECOND))
+        elif name == "TCP_KEEPINTVL":
+            self._host.renew(replace(settings, keepalive_interval=value * SECOND))
+        elif name == "TCP_KEEPCNT":
+            self._host.renew(replace(settings, keepalive_count=value))
         else:
             raise UnsupportedError(call.line, f"setsockopt() of {name or 'a number'}")
         self._host.flush()

@@ -82,6 +82,10 @@ NAMES: dict[str, tuple[Callable[[Connection], Any], str]] = {
         lambda c: errno.errorcode[c.error] if c.error else "",
         'why the connection closed: `"ECONNRESET"`, or `""`',
     ),
+    "soft_error": (
+        lambda c: errno.errorcode[c.soft_error] if c.soft_error else "",
+        'what is wrong while it goes on: `"ETIMEDOUT"`, or `""`',
+    ),
     "cwnd": (lambda c: c.cc.cwnd + c.inflation, "congestion window, bytes"),
     "ssthresh": (lambda c: c.cc.ssthresh, "where slow start ends, bytes"),
     "rto": (lambda c: c.rtt.rto / 1e9, "retransmission time-out, seconds"),

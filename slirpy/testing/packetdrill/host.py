@@ -113,7 +113,7 @@ class Host:
     def renew(self, settings: Settings) -> None:
         """Take other settings, before the connection is opened or while it is open."""
         self.settings = settings
-        self.conn.settings = settings
+        self.conn.configure(settings)
         if self.conn.state is State.LISTEN:
             self.conn = self._new()
             self.conn.listen(self.time)

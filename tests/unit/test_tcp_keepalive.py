@@ -1,0 +1,73 @@
+"""Keep-alives, where a script cannot look."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+from tcp_script import SECOND, passive
+
+from slirpy.tcp import Settings, State
+
+ASKING = Settings(keepalive=True, keepalive_idle=60 * SECOND, keepalive_interval=10 * SECOND, keepalive_count=3)
+
+
+@pytest.mark.rfc("9293", "MUST-25")
+@pytest.mark.rfc("9293", "MUST-28")
+def test_defaults() -> None:
+    settings = Settings()
+    assert not settings.keepalive
+    assert settings.keepalive_idle >= 2 * 3600 * SECOND
+    assert settings.keepalive_count >= 2
+    assert passive().conn.deadline() is None
+
+
+@pytest.mark.rfc("9293", "MUST-24")
+def test_they_can_be_turned_on_and_off_for_each_connection() -> None:
+    s = passive()
+    s.conn.configure(ASKING)
+    s.flush()
+    s.wait(60 * SECOND)
+    s.send("A", 0, 1, b"")
+    s.conn.configure(Settings())
+    s.flush()
+    assert s.conn.deadline() is None
+    s.wait(10_000 * SECOND).silence().state(State.ESTABLISHED)
+
+
+def test_the_timer_is_left_alone_by_what_arrives() -> None:
+    """Moving it with every segment would cost every segment."""
+    s = passive(ASKING)
+    deadline = s.conn.deadline()
+    for i in range(5):
+        s.wait(10 * SECOND)
+        s.recv("A", 1 + 3000 * i, 1, data=bytes(3000))
+        s.read()
+        assert s.conn.deadline() == deadline
+    s.out.clear()
+    s.wait(59 * SECOND).silence()
+    s.wait(1 * SECOND)
+    s.send("A", 0, 15_001, b"")
+
+
+def test_a_shorter_user_timeout_holds_at_once() -> None:
+    s = passive()
+    s.write(b"x")
+    s.wait(20 * SECOND)
+    s.out.clear()
+    s.conn.configure(Settings(user_timeout=25 * SECOND))
+    s.wait(4 * SECOND).state(State.ESTABLISHED)
+    s.wait(1 * SECOND).state(State.CLOSED)
+    assert s.conn.error == errno.ETIMEDOUT
+
+
+@pytest.mark.parametrize("state", ["FIN_WAIT_1", "CLOSING", "LAST_ACK", "TIME_WAIT"])
+def test_nobody_is_asked_in_other_states(state: str) -> None:
+    s = passive(ASKING)
+    if state == "LAST_ACK":
+        s.recv("FA", 1, 1)
+    s.shutdown()
+    if state in ("CLOSING", "TIME_WAIT"):
+        s.recv("FA", 1, 2 if state == "TIME_WAIT" else 1)
+    s.state(State[state]).wait(50 * SECOND)
+    assert s.conn.stats.tcp_keepalives == 0
