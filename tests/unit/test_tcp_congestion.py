@@ -228,7 +228,7 @@ def test_undo(reduce: str) -> None:
         return cc
 
     def state(cc: Cubic) -> list[object]:
-        return [getattr(cc, name) for name in Cubic.__slots__ if name not in ("_before", "_fraction")]
+        return [getattr(cc, name) for name in Cubic.__slots__ if name not in ("_before", "_fraction", "_start")]
 
     cc = grown()
     getattr(cc, reduce)(cc.cwnd)

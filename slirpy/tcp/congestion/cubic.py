@@ -15,6 +15,7 @@ are in 1/1024 of a byte. Roots are taken where a stage begins only, and exactly.
 
 from __future__ import annotations
 
+from slirpy.tcp.congestion.hystart import HyStart
 from slirpy.tcp.congestion.reno import UNKNOWN, initial_window
 
 __all__ = ["Cubic", "cube_root"]
@@ -44,8 +45,8 @@ class Cubic:
         mss: bytes in a full segment.
     """
 
-    __slots__ = ("_before", "_fraction", "_unused_since", "cwnd", "cwnd_prior", "epoch", "k", "mss", "ssthresh",
-                 "w_est", "w_max")  # fmt: skip
+    __slots__ = ("_before", "_fraction", "_start", "_unused_since", "cwnd", "cwnd_prior", "epoch", "k", "mss",
+                 "ssthresh", "w_est", "w_max")  # fmt: skip
 
     def __init__(self, mss: int) -> None:
         self.mss = mss
@@ -63,15 +64,17 @@ class Cubic:
         """What Reno would have, in 1/1024 byte."""
         self._fraction = 0
         self._unused_since: int | None = None
-        self._before: tuple[int, int, int, int, int | None, int, int] | None = None
+        self._start: HyStart | None = HyStart()
+        """None: the first slow start is over."""
+        self._before: tuple[int, int, int, int, int | None, int, int, HyStart | None] | None = None
 
     # ---------------------------------------------------------------------------------------- growth
 
     def on_ack(self, acked: int, rtt: int, srtt: int, now: int) -> None:
-        """Slow start below the threshold, the curve above it."""
+        """Slow start below the threshold, watched by HyStart++ the first time (section 4.10); the curve above it."""
         cwnd = self.cwnd
         if cwnd < self.ssthresh:
-            self.cwnd = min(cwnd + acked, self.ssthresh)
+            self._slow_start(acked, rtt)
             return
         epoch = self.epoch
         if epoch is None:
@@ -101,6 +104,16 @@ class Cubic:
             grown = ((target - cwnd) * acked << SHIFT) // cwnd + self._fraction
             self.cwnd = cwnd + (grown >> SHIFT)
             self._fraction = grown & _FRACTION
+
+    def _slow_start(self, acked: int, rtt: int) -> None:
+        start = self._start
+        if start is not None:
+            acked = start.growth(acked, rtt, self.cwnd)
+            if start.ended:
+                self.ssthresh = self.cwnd_prior = self.cwnd
+                self._start = None
+                return
+        self.cwnd = min(self.cwnd + acked, self.ssthresh)
 
     def _begin(self, now: int) -> int:
         """A stage of congestion avoidance begins (section 4.2)."""
@@ -147,10 +160,11 @@ class Cubic:
         self.ssthresh = max(7 * flight // 10, 2 * self.mss)
         self.epoch = None
         self._fraction = 0
+        self._start = None
 
     def _remember(self) -> None:
         self._before = (
-            self.cwnd, self.ssthresh, self.w_max, self.cwnd_prior, self.epoch, self.k, self.w_est
+            self.cwnd, self.ssthresh, self.w_max, self.cwnd_prior, self.epoch, self.k, self.w_est, self._start
         )  # fmt: skip
 
     def undo(self) -> None:
@@ -158,7 +172,7 @@ class Cubic:
         if self._before is not None:
             cwnd = self.cwnd
             (
-                self.cwnd, self.ssthresh, self.w_max, self.cwnd_prior, self.epoch, self.k, self.w_est
+                self.cwnd, self.ssthresh, self.w_max, self.cwnd_prior, self.epoch, self.k, self.w_est, self._start
             ) = self._before  # fmt: skip
             self.cwnd = max(self.cwnd, cwnd)
             self._before = None
