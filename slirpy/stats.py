@@ -109,6 +109,8 @@ class Stats:
     tcp_retransmits: int = _counter("segments sent again after a time-out")
     tcp_fast_retransmits: int = _counter("losses that duplicate ACKs or SACK told of before a time-out")
     tcp_recovery_retransmits: int = _counter("segments sent again while recovering from such losses")
+    tcp_tail_probes: int = _counter("probes for losses at the end of what was sent (RFC 8985)")
+    tcp_probes_repaired: int = _counter("losses that such a probe itself made good")
     tcp_sack_reneging: int = _counter("times that a guest had thrown away data that it had told of by SACK")
     tcp_dsacks_in: int = _counter("reports of guests that data came twice (RFC 2883)")
     tcp_dsacks_out: int = _counter("reports to guests that data came twice")

@@ -75,7 +75,7 @@ def tcp_fastpath(stack: IPStack, port: LinkPort, frame: memoryview, checksummed:
         or length > (conn.rcv_adv - seq) & MASK
         or conn.reassembly.size
         or conn.fin_seq is not None
-        or conn.in_recovery
+        or conn.careful
         or (not length and not acked and window == conn.snd_wnd)  # a duplicate, or a keep-alive
     ):
         return False

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from slirpy.interfaces import Buffer
 from slirpy.stats import Stats
 from slirpy.tcp.congestion import CongestionControl, CongestionFactory, Cubic
+from slirpy.tcp.lossstate import Rack
 from slirpy.tcp.options import MAX_WSCALE, TcpOptions
 from slirpy.tcp.reassembly import Reassembly
 from slirpy.tcp.rtt import RtoEstimator
@@ -75,6 +76,8 @@ class Settings:
     """Send small segments at once, without Nagle's algorithm (RFC 9293, section 3.7.4)."""
     delayed_ack: int = 10 * MS
     """Longest delay of an acknowledgement. RFC 9293 (MUST-40) allows 500 ms; a guest waits for it here."""
+    rack: bool = True
+    """Notice losses by time (RFC 8985), where the peer permits SACK; else by RFC 6675's counting alone."""
     syn_timeout: int = 180 * SECOND
     """How long opening is tried: R2 of a SYN, three minutes at least (RFC 9293, MUST-23)."""
     user_timeout: int = 900 * SECOND
@@ -121,12 +124,14 @@ class Connection:
 
     __slots__ = (
         "ack_now",
+        "careful",
         "cc",
         "challenge_after",
         "cwnd_filled",
         "delack_at",
         "dsack",
         "dupacks",
+        "early_at",
         "error",
         "fin_queued",
         "fin_seq",
@@ -145,6 +150,7 @@ class Connection:
         "probe",
         "probes",
         "progress_at",
+        "rack",
         "rcv_adv",
         "rcv_limit",
         "rcv_nxt",
@@ -222,6 +228,10 @@ class Connection:
         """When something new was sent last."""
         self.dupacks = 0
         self.in_recovery = False
+        self.careful = False
+        """In recovery, or something else is under way that the fast path knows nothing of."""
+        self.rack: Rack | None = None
+        """Loss detection by time, with peers that permit SACK."""
         self.recover = iss
         """SND.MAX when recovery began, or when the retransmission timer expired."""
         self.prior_max = iss
@@ -282,6 +292,8 @@ class Connection:
         """When the last acceptable ACK came."""
         self.timer_kind = NO_TIMER
         self.timer_at = 0
+        self.early_at = 0
+        """When loss detection wants to act, before the retransmission timer does; 0: it does not."""
         self.delack_at = 0
         """When a delayed acknowledgement is due; 0: none is."""
 
@@ -296,7 +308,7 @@ class Connection:
             self.sacked = []
             self.reassembly.clear()
             self.timer_kind = NO_TIMER
-            self.delack_at = 0
+            self.delack_at = self.early_at = 0
         elif state is TIME_WAIT:
             self.reassembly.clear()
             self.delack_at = 0
@@ -462,9 +474,13 @@ class Connection:
 
     def deadline(self) -> int | None:
         """When :func:`~slirpy.tcp.output.expire` wants to be called."""
+        when = self.delack_at
+        early = self.early_at
+        if early and (not when or early < when):
+            when = early
         if self.timer_kind is NO_TIMER:
-            return self.delack_at or None
-        return min(self.delack_at, self.timer_at) if self.delack_at else self.timer_at
+            return when or None
+        return when if when and when < self.timer_at else self.timer_at
 
     # ---------------------------------------------------------------------------- on both sides
 
@@ -480,6 +496,7 @@ class Connection:
         if options.timestamps is not None:
             self.ts_recent = options.timestamps[0]
         self.sack_ok = options.sack_permitted
+        self.rack = Rack() if self.sack_ok and self.settings.rack else None
         # MUST-16, MUST-67: the peer's limit and ours, less the options in every segment. An MSS that leaves no
         # room for data would stall the connection: 8 bytes is what RFC 791's smallest datagram leaves.
         self.mss = max(min(mss, self.settings.mss) - (12 if self.ts_ok else 0), 8)
@@ -489,11 +506,14 @@ class Connection:
     def go_back(self) -> None:
         """Everything from SND.UNA on is to be sent again, but for what the peer has told of."""
         self.rtt_seq = None  # Karn
-        self.in_recovery = self.resend_head = False
+        self.in_recovery = self.resend_head = self.careful = False
         self.inflation = self.dupacks = 0
         self.recover = self.snd_max
         self.snd_nxt = self.snd_una
         self.snd_buf.rewind()
+        if self.rack is not None:
+            self.rack.restart()
+            self.early_at = 0
 
     def burst(self) -> int:
         """Most payload bytes in one emitted piece, a multiple of the MSS."""

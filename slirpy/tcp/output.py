@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 
-from slirpy.tcp import recovery, urgent
+from slirpy.tcp import probe, recovery, repair, urgent
 from slirpy.tcp.connection import SECOND, Connection
 from slirpy.tcp.keepalive import given_up, keep_alive
 from slirpy.tcp.options import build
@@ -56,6 +56,8 @@ def expire(conn: Connection, now: int) -> None:
     """Act on the deadlines that have passed; ``output`` then sends what is due."""
     if conn.delack_at and now >= conn.delack_at:
         conn.ack_now = True
+    if conn.early_at and now >= conn.early_at and conn.rack is not None:
+        probe.expired(conn, conn.rack, now)
     if conn.timer_kind is NO_TIMER or now < conn.timer_at:
         return
     if conn.timer_kind is TIME_WAIT_TIMER:
@@ -106,6 +108,9 @@ def output(conn: Connection, now: int, emit: Emit) -> bool:
         # Most of what arrives has nothing to be sent for. A timer that asks for the window may be left over.
         idle = not (conn.snd_buf.length or conn.fin_queued or conn.timer_kind is PERSIST or conn.probe)
         more = not idle and _send_data(conn, now, emit)
+        rack = conn.rack
+        if rack is not None and (conn.snd_nxt != rack.seen_nxt or conn.snd_una != rack.seen_una):
+            probe.schedule(conn, rack, now)
     elif state is SYN_SENT or state is SYN_RECEIVED:
         _send_syn(conn, now, emit)
         more = False
@@ -155,8 +160,9 @@ def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
     buf = conn.snd_buf
     mss = conn.mss
     window = conn.cc.cwnd
-    if conn.in_recovery or conn.sacked or conn.dupacks:
-        window = recovery.window(conn, now, emit)
+    rack = conn.rack
+    if conn.careful or conn.sacked or conn.dupacks:
+        window = recovery.window(conn, now, emit) if rack is None else repair.window(conn, rack, now, emit)
         if window < 0:
             return True
     una = conn.snd_una
@@ -209,6 +215,8 @@ def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
             else:
                 acknowledged_aside(conn)
             conn.sent_at = now
+            if rack is not None:
+                rack.spans.sent(conn.snd_nxt, now, conn.snd_nxt != conn.snd_max, conn.rtt.srtt)
         elif told and pieces == 1:
             options = options_for(conn, now, True)  # what came twice is told once
         seq = conn.snd_nxt

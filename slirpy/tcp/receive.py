@@ -11,8 +11,10 @@ import errno
 from typing import NamedTuple
 
 from slirpy.interfaces import Buffer
-from slirpy.tcp import sack, urgent
+from slirpy.tcp import probe, sack, urgent
+from slirpy.tcp import rack as loss
 from slirpy.tcp.connection import DUPACK_THRESHOLD, Connection
+from slirpy.tcp.lossstate import Rack
 from slirpy.tcp.options import MAX_SACK_BLOCKS, NONE, TcpOptions
 from slirpy.tcp.seq import HALF, MASK, seq_gt, seq_lt
 from slirpy.tcp.states import (
@@ -257,11 +259,14 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
         conn.ts_recent = ts[0]  # RFC 7323, section 4.3, (2)
     echoed = ts[1] if ts is not None and conn.ts_ok else None
     window = seg.wnd << conn.snd_wscale
+    una = conn.snd_una
     if not acknowledge(conn, ack, window, seg.seq, len(seg.payload), bool(seg.flags & FIN), echoed, now):
         return
     if conn.state is CLOSED:
         return
-    if conn.sack_ok and seg.options.sack:
+    if conn.rack is not None:
+        _tell(conn, conn.rack, seg, conn.snd_una != una, echoed, now)
+    elif conn.sack_ok and seg.options.sack:
         _selective(conn, seg.options.sack, ack)
 
     # Sixth, URG. The data are delivered in their place in the stream (RFC 6093).
@@ -448,6 +453,13 @@ def _new_data_acked(conn: Connection, ack: int, acked: int, echoed: int | None, 
     conn.retries = 0
     conn.progress_at = now
 
+    rack = conn.rack
+    if rack is not None:
+        if conn.careful or conn.sacked:
+            loss.acknowledged(conn, rack, ack, acked, echoed, now)
+        spans = rack.spans.items
+        if len(spans) > 1 and (ack - spans[1][0]) & MASK < HALF:
+            rack.spans.acknowledged(ack)
     data = acked
     if not conn.syn_acked:
         conn.syn_acked = True
@@ -460,11 +472,16 @@ def _new_data_acked(conn: Connection, ack: int, acked: int, echoed: int | None, 
     conn.snd_una = ack
     if (conn.snd_nxt - ack) & MASK >= HALF:
         conn.snd_nxt = ack  # we had gone back, and the peer has more than we thought
+        if rack is not None:
+            rack.spans.items.clear()
 
     flight = (conn.snd_max - ack) & MASK
     if conn.sacked and not sack.acknowledged(conn):
         conn.stats.tcp_sack_reneging += 1
-        conn.resend_head = conn.in_recovery
+        if rack is not None:
+            loss.reneged(conn, rack)
+        else:
+            conn.resend_head = conn.in_recovery
     if conn.in_recovery:
         _recovering(conn, ack, acked, flight)
     else:
@@ -483,6 +500,7 @@ def _new_data_acked(conn: Connection, ack: int, acked: int, echoed: int | None, 
         conn.timer_at = now + conn.rtt.rto
     elif conn.timer_kind is RETRANSMIT:
         conn.timer_kind = NO_TIMER
+        conn.early_at = 0
 
     if fin_acked:
         if conn.state is FIN_WAIT_1:
@@ -497,9 +515,11 @@ def _new_data_acked(conn: Connection, ack: int, acked: int, echoed: int | None, 
 def _recovering(conn: Connection, ack: int, acked: int, flight: int) -> None:
     """New data is acknowledged during recovery; ``flight`` bytes are still outstanding."""
     if not seq_lt(ack, conn.recover):
-        conn.in_recovery = False
+        conn.in_recovery = conn.careful = False
         conn.inflation = conn.dupacks = 0
-        if not conn.sack_ok:
+        if conn.rack is not None:
+            conn.rack.left_recovery()
+        elif not conn.sack_ok:
             # RFC 6582, section 3.2, step 3, option 1: no burst. With SACK the pipe has kept the flight full.
             conn.cc.cwnd = min(conn.cc.cwnd, max(flight, conn.mss) + conn.mss)
     elif conn.sack_ok:
@@ -538,6 +558,22 @@ def _selective(conn: Connection, blocks: tuple[tuple[int, int], ...], ack: int) 
         _begin_recovery(conn)
 
 
+def _tell(conn: Connection, rack: Rack, seg: Segment, moved: bool, echoed: int | None, now: int) -> None:
+    """The same for loss detection by time (RFC 8985), which draws its conclusions when something is to be sent."""
+    blocks = seg.options.sack
+    dsack = None
+    if blocks:
+        if sack.is_duplicate(blocks, seg.ack):
+            conn.stats.tcp_dsacks_in += 1
+            dsack = blocks[0]
+        if loss.told(conn, rack, blocks, echoed, now) and not conn.in_recovery:
+            _count_duplicate(conn)
+    if dsack is not None and not (rack.tlp_again and rack.tlp_end is not None):
+        loss.duplicate(conn, rack)  # what the probe doubled tells nothing of the path
+    if rack.tlp_end is not None:
+        probe.account(conn, rack, dsack, not (moved or blocks or seg.payload))
+
+
 def _count_duplicate(conn: Connection) -> None:
     if not conn.dupacks:
         conn.prior_max = conn.snd_max
@@ -547,12 +583,12 @@ def _count_duplicate(conn: Connection) -> None:
 def _begin_recovery(conn: Connection) -> None:
     """With the care of RFC 6582 not to begin twice for one loss; RFC 6675, section 5, steps (4.1) to (4.3)."""
     una = conn.snd_una
-    if seq_lt(una, conn.recover):
+    if 0 < (conn.recover - una) & MASK <= (conn.snd_max - una) & MASK:
         return
     if not conn.dupacks:
         conn.prior_max = conn.snd_max
     conn.cc.on_loss((conn.prior_max - una) & MASK)
-    conn.in_recovery = True
+    conn.in_recovery = conn.careful = True
     conn.recover = conn.snd_max
     conn.high_rxt = una
     conn.resend_head = True

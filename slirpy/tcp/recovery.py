@@ -12,8 +12,9 @@ from slirpy.tcp import sack
 from slirpy.tcp.connection import DUPACK_THRESHOLD, Connection
 from slirpy.tcp.outgoing import MAX_PIECES, Emit, resend, start_timer
 from slirpy.tcp.seq import MASK, seq_gt
+from slirpy.tcp.spans import AGAIN
 
-__all__ = ["window"]
+__all__ = ["refill", "window"]
 
 
 def window(conn: Connection, now: int, emit: Emit) -> int:
@@ -28,7 +29,7 @@ def window(conn: Connection, now: int, emit: Emit) -> int:
     if conn.in_recovery:
         return _fill(conn, now, emit) if conn.sack_ok else cwnd + conn.inflation
     if conn.sacked:
-        if conn.snd_nxt != conn.snd_max and conn.snd_wnd and (state := _refill(conn, now, emit)) <= 0:
+        if conn.snd_nxt != conn.snd_max and conn.snd_wnd and (state := refill(conn, now, emit)) <= 0:
             return state
         return cwnd + sack.sacked_below(conn, conn.snd_nxt)  # RFC 6675, section 5, (3.3)
     if conn.snd_nxt != conn.snd_max:
@@ -96,7 +97,7 @@ def _has_new(conn: Connection, flight: int) -> bool:
     return flight < conn.snd_wnd and flight < conn.snd_buf.length + conn.fin_queued
 
 
-def _refill(conn: Connection, now: int, emit: Emit) -> int:
+def refill(conn: Connection, now: int, emit: Emit) -> int:
     """After a time-out: send on from SND.NXT, around what the peer has told of.
 
     Returns 1 if everything up to SND.MAX is done, 0 if the congestion window is full, -1 if there is more to do.
@@ -114,6 +115,8 @@ def _refill(conn: Connection, now: int, emit: Emit) -> int:
             if pieces == MAX_PIECES:
                 return -1
             sent = resend(conn, seq, size - size % mss if size > mss else size, now, emit)
+            if conn.rack is not None:
+                conn.rack.spans.sent(seq, now, AGAIN, conn.rtt.srtt)
             pieces += 1
             seq = (seq + sent) & MASK
             _move(conn, seq)

@@ -156,7 +156,7 @@ class Twins:
             if self.peer.ack == before:
                 return
             self.send(ACK)
-            self.run(0.01)
+            self.run(0.005)  # a guest that took longer would be sent a probe
 
 
 def _receive(peer: Peer) -> None:
@@ -476,7 +476,7 @@ def test_somebody_else_who_speaks_with_the_address_keeps_it_no_longer_than_until
     twins.send(ACK | PSH, b"two")
     assert twins.frames == before
     twins.each(lambda peer, far: far.write(b"back"))
-    twins.run(0.1)
+    twins.run(0.05)
     assert twins.nets[0].wire.sent[-1].parts[0][:6] == GUEST_MAC
     twins.send(ACK | PSH, b"three")
     assert twins.frames == before + 1

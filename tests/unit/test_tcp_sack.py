@@ -1,11 +1,14 @@
 """Recovery from losses: told of by SACK (RFC 2018, 2883, 6675), or by duplicate ACKs alone (RFC 6582, 3042).
 
+Loss detection by time (RFC 8985) is turned off here, see ``test_tcp_rack.py``.
+
 Numbers are relative, as in ``tcp_script``; ``segment(n)`` is the number at which our n-th segment begins, from 0.
 """
 
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -18,7 +21,6 @@ from slirpy.tcp.reassembly import Reassembly
 from slirpy.tcp.seq import MASK
 
 MSS = 1460
-RENO = Settings(congestion=Reno)
 """For tests that expect half of the window after a loss."""
 
 
@@ -31,9 +33,14 @@ def told(*blocks: tuple[int, int]) -> tuple[tuple[int, int], ...]:
     return tuple(((ISS + segment(a)) & MASK, (ISS + segment(b)) & MASK) for a, b in blocks)
 
 
+def classic(settings: Settings | None = None, **opts: Any) -> Script:
+    """A connection that notices losses by counting alone, and halves its window."""
+    return passive(replace(settings or Settings(), rack=False, congestion=Reno), **opts)
+
+
 def sending(segments: int, **opts: Any) -> Script:
     """A connection with so many segments on their way, and a congestion window that is full."""
-    s = passive(RENO, wnd=65535, sack_permitted=True, **opts)
+    s = classic(wnd=65535, sack_permitted=True, **opts)
     s.conn.cc.cwnd = segments * MSS
     s.write(bytes(segments * MSS))
     assert [sent.seq for sent in s.out] == [segment(n) for n in range(segments)]
@@ -237,7 +244,7 @@ def test_the_last_segment_is_rescued() -> None:
 
 
 def test_a_lost_fin_is_rescued() -> None:
-    s = passive(RENO, sack_permitted=True)
+    s = classic(sack_permitted=True)
     s.write(bytes(5 * MSS))
     s.shutdown()
     s.out.clear()
@@ -258,7 +265,7 @@ def test_the_window_bounds_new_data_in_recovery_too() -> None:
 
 
 def test_bursts_fill_holes_where_the_link_cuts() -> None:
-    s = passive(Settings(max_burst=8 * MSS), wnd=65535, sack_permitted=True)
+    s = classic(Settings(max_burst=8 * MSS), wnd=65535, sack_permitted=True)
     s.conn.cc.cwnd = 40 * MSS
     s.write(bytes(40 * MSS))
     s.out.clear()
@@ -268,7 +275,7 @@ def test_bursts_fill_holes_where_the_link_cuts() -> None:
 
 def test_holes_are_filled_with_the_right_bytes() -> None:
     data = Random(2).randbytes(30 * MSS)
-    s = passive(wnd=65535, sack_permitted=True)
+    s = classic(wnd=65535, sack_permitted=True)
     s.conn.cc.cwnd = 30 * MSS
     for n in range(0, len(data), 5000):
         s.write(data[n : n + 5000])
@@ -315,7 +322,7 @@ def test_a_timeout_forgets_what_was_told_and_learns_again() -> None:
 
 
 def test_going_back_around_blocks_reaches_the_fin() -> None:
-    s = passive(sack_permitted=True)
+    s = classic(sack_permitted=True)
     s.write(bytes(4 * MSS))
     s.shutdown()
     s.out.clear()
@@ -339,7 +346,7 @@ def test_blocks_that_cannot_be(block: tuple[int, int]) -> None:
 
 
 def test_blocks_without_permission_say_nothing() -> None:
-    s = passive()
+    s = classic()
     s.write(bytes(5 * MSS))
     s.out.clear()
     assert heard(s, 0, (1, 4)) == []
@@ -353,7 +360,7 @@ def test_blocks_without_permission_say_nothing() -> None:
 @pytest.mark.rfc("3042", "2")
 def test_limited_transmit() -> None:
     """RFC 3042: a segment each for the first two duplicates, beyond the congestion window but not the peer's."""
-    s = passive(RENO, wnd=65535)
+    s = classic(wnd=65535)
     s.write(bytes(20 * MSS))
     assert len(s.out) == 10
     s.out.clear()
@@ -365,7 +372,7 @@ def test_limited_transmit() -> None:
     s.send("A", segment(0))
     s.silence()
     assert s.conn.cc.cwnd == 5 * MSS  # half of what was on its way before
-    s = passive(wnd=10 * MSS)
+    s = classic(wnd=10 * MSS)
     s.write(bytes(20 * MSS))
     s.out.clear()
     s.recv("A", 1, 1, wnd=10 * MSS).silence()
@@ -373,7 +380,7 @@ def test_limited_transmit() -> None:
 
 @pytest.mark.rfc("3042", "2 window")
 def test_limited_transmit_is_for_new_data_and_for_two_duplicates() -> None:
-    s = passive(RENO, wnd=65535)
+    s = classic(wnd=65535)
     s.write(bytes(30 * MSS))
     s.out.clear()
     s.wait(200 * MS)
@@ -401,7 +408,7 @@ def test_after_a_timeout_a_closed_window_is_probed_also_with_blocks() -> None:
 
 
 def test_newreno_inflates_and_deflates() -> None:
-    s = passive(RENO, wnd=65535)
+    s = classic(wnd=65535)
     s.write(bytes(20 * MSS))
     s.out.clear()
     for _ in range(3):
@@ -426,7 +433,7 @@ def test_newreno_inflates_and_deflates() -> None:
 
 
 def test_the_newest_blocks_are_told_first_and_repeated() -> None:
-    s = passive(sack_permitted=True)
+    s = classic(sack_permitted=True)
     for seq in (11, 31, 51, 71, 91):
         s.recv("A", seq, 1, data=b"x" * 10)
         s.out, told_now = s.out[-1:], s.out[-1].options.sack
@@ -438,7 +445,7 @@ def test_the_newest_blocks_are_told_first_and_repeated() -> None:
 
 @pytest.mark.rfc("2018", "3 room")
 def test_beside_timestamps_there_is_room_for_three() -> None:
-    s = passive(sack_permitted=True, timestamps=(5, 0))
+    s = classic(sack_permitted=True, timestamps=(5, 0))
     for seq in (11, 31, 51, 71):
         s.out.clear()
         s.recv("A", seq, 1, data=b"x" * 10, timestamps=(5, 0))
@@ -465,7 +472,7 @@ def test_what_comes_twice_is_told(
     first: list[tuple[int, int]], seq: int, length: int, blocks: list[tuple[int, int]]
 ) -> None:
     """RFC 2883, section 4."""
-    s = passive(sack_permitted=True)
+    s = classic(sack_permitted=True)
     for start, size in first:
         s.recv("A", start, 1, data=bytes(size))
     s.wait(20 * MS)
@@ -479,7 +486,7 @@ def test_what_comes_twice_is_told(
 
 
 def test_without_permission_nothing_is_told() -> None:
-    s = passive()
+    s = classic()
     s.recv("A", 1, 1, data=bytes(100))
     s.recv("A", 1, 1, data=bytes(100))
     assert got(s) == []
@@ -491,7 +498,7 @@ def test_without_permission_nothing_is_told() -> None:
 @pytest.mark.rfc("2018", "4 every")
 def test_data_does_not_keep_sack_from_being_told() -> None:
     """The blocks ride on it; a segment by itself would tell nothing more."""
-    s = passive(sack_permitted=True)
+    s = classic(sack_permitted=True)
     s.conn.write(b"answer")
     s.recv("A", 11, 1, data=b"early")
     sent = s.send("PA", 1, 1, b"answer")
@@ -501,7 +508,7 @@ def test_data_does_not_keep_sack_from_being_told() -> None:
 
 def test_without_sack_a_hole_is_told_beside_data() -> None:
     """With data an ACK is no duplicate: both go."""
-    s = passive()
+    s = classic()
     s.conn.write(b"answer")
     s.recv("A", 11, 1, data=b"early")
     s.send("PA", 1, 1, b"answer")
@@ -513,7 +520,7 @@ def test_without_sack_a_hole_is_told_beside_data() -> None:
 @pytest.mark.parametrize("timestamps", [None, (7, 0)])
 def test_blocks_take_their_room_from_the_segment(timestamps: tuple[int, int] | None) -> None:
     """Header, options and data together stay within the MSS that the peer has told; also where a link would cut."""
-    s = passive(Settings(max_burst=65000), mss=1000, sack_permitted=True, timestamps=timestamps)
+    s = classic(Settings(max_burst=65000), mss=1000, sack_permitted=True, timestamps=timestamps)
     s.conn.write(bytes(5000))
     for number in range(1, 6):
         s.recv("A", 20 * number, 1, data=b"early", flush=False, timestamps=timestamps)
@@ -526,7 +533,7 @@ def test_blocks_take_their_room_from_the_segment(timestamps: tuple[int, int] | N
 
 def test_tiny_segments_have_no_room_for_blocks() -> None:
     """Data must get on, and the blocks go by themselves."""
-    s = passive(mss=64, sack_permitted=True)
+    s = classic(mss=64, sack_permitted=True)
     s.conn.write(bytes(64))
     s.recv("A", 11, 1, data=b"early")
     assert s.send("PA", 1, 1, bytes(64)).options.sack == ()
@@ -535,7 +542,7 @@ def test_tiny_segments_have_no_room_for_blocks() -> None:
 
 @pytest.mark.rfc("2883", "4 once")
 def test_a_duplicate_is_told_with_data_once() -> None:
-    s = passive(sack_permitted=True)
+    s = classic(sack_permitted=True)
     s.recv("A", 1, 1, data=b"twice")
     s.read()
     s.out.clear()
