@@ -18,7 +18,7 @@ __all__ = ["account", "expired", "schedule", "send"]
 MS = 1_000_000
 MIN_PTO = 10 * MS
 """The RFC leaves this to us: guests are machines that others share, and their answers may come late by some ticks."""
-MAX_ACK_DELAY = 50 * MS
+PEER_ACK_DELAY = 50 * MS
 """TLP.max_ack_delay: how long a lone segment's ACK may be delayed. Linux and Windows take 40 ms; who takes longer is
 probed in vain, which costs a segment."""
 FIRST_PTO = 1_000 * MS
@@ -43,7 +43,7 @@ def schedule(conn: Connection, rack: Rack, now: int) -> None:
     srtt = conn.rtt.srtt
     wait = max(2 * srtt, MIN_PTO) if srtt else FIRST_PTO
     if flight <= conn.mss:
-        wait += MAX_ACK_DELAY
+        wait += PEER_ACK_DELAY
     rack.early = Early.PROBE
     conn.early_at = min(now + wait, conn.timer_at)
 

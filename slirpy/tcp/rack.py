@@ -105,31 +105,37 @@ def detect(conn: Connection, rack: Rack, now: int) -> int:
     if edge >= HALF:
         edge = 0
     blocks = [((left - una) & MASK, (right - una) & MASK) for left, right in conn.sacked]
+    blocks.append((HALF, HALF))  # so that there is always another one
     known = 0  # blocks below the span that is looked at
+    left, right = blocks[0]
     old = rack.spans.items
     new: list[Span] = []
+    latest = rack.xmit_at
     wait = 0
     marked = False
+    last = len(old) - 1
     for index, (start, at, bits) in enumerate(old):
         begin = (start - una) & MASK
         if begin >= HALF:
             begin = 0
-        end = (old[index + 1][0] - una) & MASK if index + 1 < len(old) else flight
-        if not bits & LOST and at <= rack.xmit_at:
-            before = min(end, edge) if at == rack.xmit_at else end
-            while known < len(blocks) and blocks[known][1] <= begin:
-                known += 1
-            whole = known < len(blocks) and blocks[known][0] <= begin and blocks[known][1] >= before
-            if begin < before and not whole:
+        end = (old[index + 1][0] - una) & MASK if index < last else flight
+        while right <= begin:
+            known += 1
+            left, right = blocks[known]
+        if left <= begin and right >= end and new:
+            continue  # all of it has arrived: the span before takes it in, which keeps spans few
+        if bits & LOST:
+            marked = True
+        elif at <= latest:
+            before = min(end, edge) if at == latest else end
+            if begin < before and not (left <= begin and right >= before):
                 if at + limit <= 0:
                     rack.safe = False
                     marked = True
                     _add(new, (una + begin) & MASK, 0, bits | LOST)
                     begin = before
-                else:
-                    wait = max(wait, at + limit)
-        elif bits & LOST:
-            marked = True
+                elif at + limit > wait:
+                    wait = at + limit
         if begin < end:
             _add(new, (una + begin) & MASK, at, bits)
     rack.spans.items = new
@@ -144,16 +150,31 @@ def _add(spans: list[Span], seq: int, at: int, bits: int) -> None:
 
 def survey(conn: Connection, rack: Rack) -> tuple[int, list[tuple[int, int]]]:
     """Bytes that are thought to be on their way, and what is lost: number and length of each piece."""
-    flight = (conn.snd_nxt - conn.snd_una) & MASK
+    una = conn.snd_una
+    flight = (conn.snd_nxt - una) & MASK
     pipe = flight - sack.sacked_below(conn, conn.snd_nxt)
     lost: list[tuple[int, int]] = []
-    if rack.marked:
-        items = rack.spans.items
-        for index, (start, _, bits) in enumerate(items):
-            if bits & LOST:
-                if (start - conn.snd_una) & MASK >= HALF:
-                    start = conn.snd_una
-                following = items[index + 1][0] if index + 1 < len(items) else conn.snd_nxt
-                lost += sack.gaps(conn, start, following)
-        pipe -= sum(length for _, length in lost)
+    if not rack.marked:
+        return pipe, lost
+    blocks = [*conn.sacked, (una + HALF, una + HALF)]
+    known = 0
+    left, right = (blocks[0][0] - una) & MASK, (blocks[0][1] - una) & MASK
+    items = rack.spans.items
+    last = len(items) - 1
+    for index, (start, _, bits) in enumerate(items):
+        if not bits & LOST:
+            continue
+        begin = (start - una) & MASK
+        if begin >= HALF:
+            begin = 0
+        end = (items[index + 1][0] - una) & MASK if index < last else flight
+        while begin < end:
+            while right <= begin:
+                known += 1
+                left, right = (blocks[known][0] - una) & MASK, (blocks[known][1] - una) & MASK
+            stop = left if left < end else end
+            if begin < stop:
+                lost.append(((una + begin) & MASK, stop - begin))
+                pipe -= stop - begin
+            begin = right
     return pipe, lost

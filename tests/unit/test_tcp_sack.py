@@ -21,7 +21,6 @@ from slirpy.tcp.reassembly import Reassembly
 from slirpy.tcp.seq import MASK
 
 MSS = 1460
-"""For tests that expect half of the window after a loss."""
 
 
 def segment(n: int) -> int:
