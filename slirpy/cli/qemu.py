@@ -116,7 +116,8 @@ def _run(config: Config, command: Sequence[str], mac: str | None, reporting: Rep
     with ExitStack() as stack:
         ours, theirs = socket.socketpair()
         stack.callback(theirs.close)
-        link = FrameLog(reporting.capture, reporting.trace, stack).wrap(StreamLink(ours), NETDEV)
+        card = StreamLink(ours)
+        link = FrameLog(reporting.capture, reporting.trace, stack).wrap(card, NETDEV)
         stack.callback(link.close)
         net = stack.enter_context(Slirp(config))
         signals = stack.enter_context(serving.CaughtSignals([*caught, signal.SIGCHLD]))
@@ -130,14 +131,18 @@ def _run(config: Config, command: Sequence[str], mac: str | None, reporting: Rep
 
         def woken(_: int) -> None:
             for number in signals.take():
-                if number != signal.SIGCHLD:
+                if number == signal.SIGCHLD:
+                    process.poll()
+                else:
                     process.send_signal(number)
 
         net.watch(signals.fileno(), woken)
         net.attach_link(link)
         look = reporting.live(net, stack)
-        while process.poll() is None:
+        while process.returncode is None:
             net.poll(look())
+            if not card.connected:  # else it would be a system call for each frame
+                process.poll()
         serving.drain(net)
         reporting.at_end(net)
         status = process.returncode

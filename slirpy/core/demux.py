@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from slirpy.core.udppath import lay_service_path
 from slirpy.interfaces import Datagram
 from slirpy.tcp import Segment, reset_for
 from slirpy.tcp import options as tcp_options
@@ -74,6 +75,8 @@ class Demux:
             service = stack.conversations.get(
                 (header.destination, destination_port, header.source, source_port)
             )
+            if service is not None:
+                lay_service_path(stack, arrival, service)
         if service is not None:
             service.datagram(
                 Datagram(

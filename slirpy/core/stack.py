@@ -25,7 +25,7 @@ from slirpy.core.switch import HubPort, Switch
 from slirpy.core.tcpflow import TcpFlow
 from slirpy.core.timers import Timers
 from slirpy.core.udpout import send_datagrams
-from slirpy.core.udppath import UdpPath, udp_fastpath
+from slirpy.core.udppath import HEADERS_LENGTH, ServicePath, UdpPath, udp_fastpath
 from slirpy.interfaces import (
     Buffer,
     Frame,
@@ -81,7 +81,7 @@ class IPStack:
         self.ports: list[LinkPort] = []
         self.dirty: list[Marked] = []
         self.tcp_flows: dict[bytes, TcpFlow] = {}
-        self.udp_paths: dict[bytes, UdpPath] = {}
+        self.udp_paths: dict[bytes, UdpPath | ServicePath] = {}
         self.closed_flows: deque[FlowInfo] = deque(maxlen=HISTORY)
         self.services: dict[tuple[bytes, int], Service] = {}
         self.conversations: dict[tuple[bytes, int, bytes, int], Service] = {}
@@ -156,6 +156,13 @@ class IPStack:
                     return
             elif udp_fastpath(self, port, view, checksummed):
                 return
+        elif (
+            len(view) >= HEADERS_LENGTH  # too short for TCP
+            and self.fastpath
+            and not self._overheard
+            and udp_fastpath(self, port, view, checksummed)
+        ):
+            return
         if len(view) < ethernet.HEADER_LENGTH:
             stats.drop_ethernet_short += 1
             return
@@ -337,13 +344,19 @@ class IPStack:
         while True:  # a service has far fewer conversations with a guest's port than there are ports
             port = self.random.randrange(49152, 65536)
             key = address, port, guest, guest_port
-            if (address, port) not in self.services and key not in self.conversations:
+            # What the guest has sent there before went elsewhere, and may again.
+            if (
+                (address, port) not in self.services
+                and key not in self.conversations
+                and _path_key(*key) not in self.udp_paths
+            ):
                 self.conversations[key] = service
                 return port
 
     def close_port(self, address: bytes, port: int, guest: bytes, guest_port: int) -> None:
         """See :class:`~slirpy.interfaces.ServiceNetwork`."""
         del self.conversations[address, port, guest, guest_port]
+        self.udp_paths.pop(_path_key(address, port, guest, guest_port), None)
 
     def add_local(self, address: bytes) -> None:
         """Let one more address of the virtual network be ours: it answers ARP and ping."""
@@ -357,3 +370,8 @@ class IPStack:
             if key in services:
                 return services[key]
         return None
+
+
+def _path_key(address: bytes, port: int, guest: bytes, guest_port: int) -> bytes:
+    """What a guest's datagrams to a port of ours have for a key in ``udp_paths``."""
+    return guest + address + guest_port.to_bytes(2, "big") + port.to_bytes(2, "big")

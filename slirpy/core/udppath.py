@@ -3,6 +3,7 @@
 One ``unpack`` reads all headers, one dict lookup finds the :class:`UdpPath`. What is not exactly the common case
 returns False, having changed nothing, and goes the slow way (``core/demux.py`` and ``nat/udp.py``), which lays the
 paths. Datagrams of one batch wait for the flush, so that the host's system can take many of them by one call.
+Those of a conversation with a service, whose paths ``core/demux.py`` lays, are handed over at once.
 """
 
 from __future__ import annotations
@@ -10,22 +11,24 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, Protocol
 
-from slirpy.interfaces import DatagramPeer
+from slirpy.interfaces import Datagram, DatagramPeer, Service
 from slirpy.wire.checksum import ones_sum
-from slirpy.wire.ipv4 import UDP
+from slirpy.wire.ipv4 import HEADER_LENGTH, MF, OFFSET_MASK, UDP
 
 if TYPE_CHECKING:
+    from slirpy.core.demux import Arrival
     from slirpy.core.neighbor import Neighbor
     from slirpy.core.port import LinkPort
     from slirpy.core.stack import IPStack
 
-__all__ = ["HEADERS_LENGTH", "UdpPath", "UdpSender", "udp_fastpath"]
+__all__ = ["HEADERS_LENGTH", "ServicePath", "UdpPath", "UdpSender", "lay_service_path", "udp_fastpath"]
 
 HEADERS_LENGTH = 42
 """Ethernet, IPv4 without options, UDP."""
 # MACs, EtherType; version, TOS, total length, identification, fragment, TTL, protocol, checksum, addresses and
 # ports; length, checksum.
 _unpack = Struct("!12sHBBHHHBBH12sHH").unpack_from
+_PORTS = Struct("!HH")
 
 
 class UdpSender(Protocol):
@@ -44,22 +47,66 @@ class UdpSender(Protocol):
         """Send what waits."""
 
 
-class UdpPath:
-    """How datagrams from one address and port of a guest to one destination have been carried on.
+class _Path:
+    """From one address and port of a guest to one destination: what its frames look like.
 
     Attributes:
-        key: source, source port, destination, destination port as they lie in the guest's headers.
+        key: source, destination, source port, destination port as they lie in the guest's headers.
         macs: destination and source MAC address of the guest's frames.
         mac: the latter alone.
         ttl: time to live, as the guest sends it.
         fragment: the IPv4 header's field with DF, as the guest sends it.
+    """
+
+    __slots__ = ("fragment", "key", "mac", "macs", "neighbor", "ttl")
+
+    def __init__(self, key: bytes, macs: bytes, neighbor: Neighbor, ttl: int, fragment: int) -> None:
+        self.key = key
+        self.macs = macs
+        self.mac = macs[6:]
+        self.neighbor = neighbor
+        self.ttl = ttl
+        self.fragment = fragment
+
+
+class ServicePath(_Path):
+    """To a service, in a conversation that it has opened (:meth:`~slirpy.interfaces.ServiceNetwork.open_port`)."""
+
+    __slots__ = ("_destination", "_destination_port", "_service", "_source", "_source_port")
+
+    def __init__(
+        self, key: bytes, macs: bytes, neighbor: Neighbor, ttl: int, fragment: int, service: Service
+    ) -> None:
+        super().__init__(key, macs, neighbor, ttl, fragment)
+        self._source, self._destination = key[:4], key[4:8]
+        self._source_port, self._destination_port = _PORTS.unpack_from(key, 8)
+        self._service = service
+
+    def deliver(self, payload: memoryview, port: LinkPort) -> None:
+        """A datagram that came through ``port``."""
+        self._service.datagram(
+            Datagram(
+                self._source,
+                self._source_port,
+                self._destination,
+                self._destination_port,
+                payload,
+                self.mac,
+                port,
+            )
+        )
+
+
+class UdpPath(_Path):
+    """To the host: how datagrams have been carried on.
+
+    Attributes:
         onward_ttl: time to live beyond us.
         peer: the host's socket.
         address: of the far side, as the host knows it; and ``port``.
     """
 
-    __slots__ = ("address", "flow", "fragment", "key", "mac", "macs", "neighbor", "onward_ttl", "peer", "port",
-                 "ttl")  # fmt: skip
+    __slots__ = ("address", "flow", "onward_ttl", "peer", "port")
 
     def __init__(
         self,
@@ -71,11 +118,8 @@ class UdpPath:
         target: tuple[DatagramPeer, bytes, int],
     ) -> None:
         """``shape`` is ``ttl``, ``fragment`` and ``onward_ttl``, ``target`` is ``peer``, ``address`` and ``port``."""
-        self.key = key
-        self.macs = macs
-        self.mac = macs[6:]
-        self.neighbor = neighbor
-        self.ttl, self.fragment, self.onward_ttl = shape
+        ttl, fragment, self.onward_ttl = shape
+        super().__init__(key, macs, neighbor, ttl, fragment)
         self.flow = flow
         self.peer, self.address, self.port = target
 
@@ -85,7 +129,7 @@ def udp_fastpath(stack: IPStack, port: LinkPort, frame: memoryview, checksummed:
     macs, ethertype, version, _, total, _, fragment, ttl, protocol, _, key, length, field = _unpack(frame)
     if protocol != UDP or version != 0x45 or ethertype != 0x0800:
         return False
-    path: UdpPath | None = stack.udp_paths.get(key)
+    path = stack.udp_paths.get(key)
     if path is None or path.ttl != ttl or path.fragment != fragment:
         return False
     neighbor = path.neighbor
@@ -98,6 +142,11 @@ def udp_fastpath(stack: IPStack, port: LinkPort, frame: memoryview, checksummed:
         return False
     if field and not checksummed and (ones_sum(frame[26:end]) + UDP + length) % 65535:
         return False
+    neighbor.seen = stack.now
+    stack.stats.udp_fastpath += 1
+    if isinstance(path, ServicePath):
+        path.deliver(frame[HEADERS_LENGTH:end], port)
+        return True
     flow = path.flow
     if flow.path is not path:
         flow.send_pending()  # a flow's datagrams stay in order, whoever they are for
@@ -105,6 +154,14 @@ def udp_fastpath(stack: IPStack, port: LinkPort, frame: memoryview, checksummed:
     flow.pending.append(frame[HEADERS_LENGTH:end])
     if not flow.dirty:
         flow.mark()
-    neighbor.seen = stack.now
-    stack.stats.udp_fastpath += 1
     return True
+
+
+def lay_service_path(stack: IPStack, arrival: Arrival, service: Service) -> None:
+    """The next datagrams like this one, of a conversation with ``service``, need not go the slow way."""
+    header = arrival.header
+    if header.header_length == HEADER_LENGTH and not header.fragment & (MF | OFFSET_MASK):
+        key = bytes(arrival.packet[12:24])
+        stack.udp_paths[key] = ServicePath(
+            key, arrival.macs, arrival.neighbor, header.ttl, header.fragment, service
+        )

@@ -131,11 +131,10 @@ class UdpFlow:
         key = bytes(arrival.packet[12:24])
         shape = header.ttl, header.fragment, ttl
         old = paths.get(key)
-        if old is None:
-            if len(self._paths) >= MAX_PATHS:
-                self._forget_paths()
-        else:
+        if isinstance(old, UdpPath):
             self._paths.remove(old)
+        elif len(self._paths) >= MAX_PATHS:
+            self._forget_paths()
         path = paths[key] = UdpPath(key, arrival.macs, arrival.neighbor, shape, self, target)
         self._paths.append(path)
 

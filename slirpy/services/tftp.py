@@ -100,8 +100,9 @@ class TftpService:
             if opcode == ERROR:
                 transfer.aborted()
             else:
-                transfer.block(opcode, number, payload[HEADER.size :])
-                self._take_turns()
+                transfer.block(opcode, number, payload)
+                if self._ready:
+                    self._take_turns()
             return
         stats.drop_tftp_unknown += 1
         if opcode != ERROR:  # which is never answered (RFC 1350, section 7)
@@ -205,9 +206,9 @@ class TftpService:
 
     def _take_turns(self) -> None:
         """Let transfers send, a guest after the other, as far as the budget of this moment goes."""
-        ready = self._ready
-        if self._turn_at != self.now:
-            self._turn_at = self.now
+        ready, now = self._ready, self._network.now
+        if self._turn_at != now:
+            self._turn_at = now
             self._budget = BUDGET
         while ready and self._budget > 0:
             guest = next(iter(ready))
@@ -218,7 +219,7 @@ class TftpService:
             transfer.queued = False
             self._budget -= transfer.turn(QUANTUM)  # which may ask for another turn
         if ready and self._next_turn is None:
-            self._next_turn = self._network.call_at(self.now + 1, self._continue)
+            self._next_turn = self._network.call_at(now + 1, self._continue)
 
     def _continue(self) -> None:
         self._next_turn = None
@@ -255,7 +256,11 @@ class TftpService:
         """See :class:`~slirpy.services.tftp_transfer.TransferOwner`."""
         if not transfer.queued:
             transfer.queued = True
-            self._ready.setdefault(transfer.guest, deque()).append(transfer)
+            queue = self._ready.get(transfer.guest)
+            if queue is None:
+                self._ready[transfer.guest] = deque((transfer,))
+            else:
+                queue.append(transfer)
 
     def remove(self, transfer: Transfer) -> None:
         """See :class:`~slirpy.services.tftp_transfer.TransferOwner`."""

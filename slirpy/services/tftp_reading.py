@@ -37,7 +37,8 @@ class Reading(Transfer):
     ) -> None:
         super().__init__(owner, guest, guest_port, port, request, terms)
         self._source = source
-        self._rest = b""  # of what was read, not cut into blocks yet
+        self._piece = memoryview(b"")  # the last that was read
+        self._at = 0  # where in it the next block begins
         self._packets: deque[bytes] = deque()  # from _una on
         self._una = 1  # the first block that is not acknowledged
         self._nxt = 1  # the next to be sent
@@ -60,21 +61,24 @@ class Reading(Transfer):
         return limit if self._last is None else min(limit, self._last + 1)
 
     def turn(self, budget: int) -> int:
-        first = self._nxt
+        first = nxt = self._nxt
+        una, packets = self._una, self._packets
+        limit = self._limit()
         out: list[bytes] = []
         spent = 0
         failure = None
         try:
-            while not self.done and spent < budget and self._nxt < self._limit():
-                at = self._nxt - self._una
-                if at == len(self._packets):
+            while nxt < limit and spent < budget and not self.done:
+                if nxt - una == len(packets):
                     self._read()
-                packet = self._packets[at]
+                    limit = self._limit()  # the file may have ended
+                packet = packets[nxt - una]
                 out.append(packet)
-                self._nxt += 1
+                nxt += 1
                 spent += len(packet) + PACKET_COST
         except RefusalError as why:
             failure = why
+        self._nxt = nxt
         if out:
             self._note(first)
             self._owner.transmit(self, out)
@@ -82,7 +86,7 @@ class Reading(Transfer):
         if failure is not None:
             self._stats.tftp_failed += 1
             self.fail(failure)
-        elif out and self._nxt < self._limit():
+        elif out and nxt < limit:
             self._owner.enqueue(self)
         return spent
 
@@ -102,15 +106,17 @@ class Reading(Transfer):
 
     def _read(self) -> None:
         """Add the next block."""
-        block = self._block
-        rest = self._rest
-        if len(rest) < block:
-            rest += self._source.read(max(PIECE // block, 1) * block)
+        block, at = self._block, self._at
+        if len(self._piece) - at < block:
+            rest = bytes(self._piece[at:])
+            self._piece = memoryview(rest + self._source.read(max(PIECE // block, 1) * block))
+            at = 0
+        data = self._piece[at : at + block]
         number = self._una + len(self._packets)
-        self._packets.append(HEADER.pack(DATA, number & 0xFFFF) + rest[:block])
-        if len(rest) < block:
+        self._packets.append(HEADER.pack(DATA, number & 0xFFFF) + data)
+        if len(data) < block:
             self._last = number
-        self._rest = rest[block:]
+        self._at = at + block
 
     def block(self, opcode: int, number: int, payload: memoryview) -> None:
         stats = self._stats
@@ -128,14 +134,15 @@ class Reading(Transfer):
             else:
                 stats.drop_tftp_duplicate += 1
             return
-        self._progress()
+        now = self._owner.now
+        self._tries = 0
+        self.active = now
         for _ in range(count):
             self._packets.popleft()
         una += count
         self._una = una
         if self._timed is not None and self._timed < una:
-            rtt = self._owner.now - self._timed_at
-            self._rto = min(max(4 * rtt, RTO_MIN), RTO_MAX)
+            self._rto = min(max(4 * (now - self._timed_at), RTO_MIN), RTO_MAX)
             self._timed = None
         if self._last is not None and una > self._last:
             stats.tftp_done += 1
@@ -166,7 +173,7 @@ class Reading(Transfer):
 
     def release(self) -> None:
         self._packets.clear()
-        self._rest = b""
+        self._piece = memoryview(b"")
         try:
             self._source.close()
         except RefusalError:

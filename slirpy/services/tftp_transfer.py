@@ -89,7 +89,7 @@ class Transfer(abc.ABC):
 
     @abc.abstractmethod
     def block(self, opcode: int, number: int, payload: memoryview) -> None:
-        """Take a DATA or ACK packet; ``payload`` is what follows its header."""
+        """Take a DATA or ACK packet; ``payload`` is all of it."""
 
     @abc.abstractmethod
     def again(self) -> None:

@@ -55,6 +55,7 @@ class Writing(Transfer):
             self._stats.drop_tftp_duplicate += 1
             return
         self.answered = True
+        payload = payload[HEADER.size :]
         ahead = (number - self._next) & 0xFFFF
         if ahead or self.done:
             self._stats.drop_tftp_duplicate += 1
