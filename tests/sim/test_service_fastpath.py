@@ -152,3 +152,21 @@ def test_the_same_guest_behind_another_port_takes_the_path_along() -> None:
     last = twins.nets[0].wire.sent[-1]
     assert b"".join(last.parts)[:6] == OTHER_MAC
     assert struct.unpack_from("!H", b"".join(last.parts), 36)[0] == 3000
+
+
+def test_who_was_silent_for_long_is_asked_for_and_answered_meanwhile() -> None:
+    """Datagrams of the fast path are words of the guest too; ten minutes after the last one it is in doubt."""
+    twins = Twins()
+    twins.send(twins.frame(b"1"))
+    for net in twins.nets:
+        net.run(400)
+    twins.send(twins.frame(b"2"))
+    assert twins.fast == 1
+    for seconds, asked in ((400, 0), (201, 1)):
+        for net in twins.nets:
+            net.run(seconds)
+            net.take()
+            net.stack.send_datagrams(GATEWAY, twins.port, GUEST, 3000, [bytes(100)])
+            net.run(0.001)
+            kinds = [frame.type for frame in net.take()]
+            assert sorted(kinds) == [0x0800, *[0x0806] * asked]
