@@ -95,10 +95,23 @@ class Stats:
     udp_flows: int = _counter("UDP flows opened")
     udp_flows_evicted: int = _counter("UDP flows closed to make room for another")
     # --------------------------------------------------------------------------------------------- TCP
-    drop_tcp_malformed: int = _counter("TCP header short or lying about its length, or odd flags")
+    drop_tcp_malformed: int = _counter("packet too short for a TCP header")
+    drop_tcp_offset: int = _counter("TCP header whose data offset is below 20 bytes, or beyond the segment")
     drop_tcp_checksum: int = _counter("TCP checksum wrong")
     drop_tcp_broadcast: int = _counter("TCP segment to a broadcast or multicast address")
-    drop_tcp_unacceptable: int = _counter("segment outside the window, or old")
+    drop_tcp_unmatched: int = _counter("reset that belongs to no connection")
+    drop_tcp_old: int = _counter("segment of what had arrived before, or keep-alive; answered by an ACK")
+    drop_tcp_out_of_window: int = _counter("segment beyond the receive window; answered by an ACK")
+    drop_tcp_flags: int = _counter(
+        "segment without ACK on an open connection, or with neither SYN nor ACK before"
+    )
+    drop_tcp_reset: int = _counter("reset that is not exactly in its turn, or does not acknowledge our SYN")
+    drop_tcp_syn: int = _counter("SYN on a connection that is open; challenged")
+    drop_tcp_ack_opening: int = _counter(
+        "ACK of what was never sent, while a connection opens; answered by a reset"
+    )
+    drop_tcp_ack_future: int = _counter("ACK of what was never sent, on an open connection; challenged")
+    drop_tcp_ack_old: int = _counter("ACK older than the largest window: perhaps forged data; challenged")
     drop_tcp_paws: int = _counter("segment whose timestamp is old (RFC 7323)")
     drop_tcp_after_fin: int = _counter("text or another end behind the end that the guest has told")
     drop_tcp_reassembly_full: int = _counter("out-of-order segment beyond the bound")
@@ -114,6 +127,10 @@ class Stats:
     tcp_sack_reneging: int = _counter("times that a guest had thrown away data that it had told of by SACK")
     tcp_dsacks_in: int = _counter("reports of guests that data came twice (RFC 2883)")
     tcp_dsacks_out: int = _counter("reports to guests that data came twice")
+    tcp_bad_options: int = _counter(
+        "segments with TCP options that cannot be; what can be read of them is used"
+    )
+    tcp_bad_sacks: int = _counter("SACK blocks that are inverted, or of what was never sent")
     tcp_urgent_in: int = _counter("times that guests told of urgent data, or of more")
     tcp_silent: int = _counter(
         "times that a guest had not answered a segment that was sent again and again (R1)"

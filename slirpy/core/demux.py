@@ -105,7 +105,7 @@ class Demux:
         _, _, seq, ack, offset, flags, wnd, _, urg = tcp.HEADER.unpack_from(packet, start)
         data = start + (offset >> 4) * 4
         if not start + tcp.HEADER_LENGTH <= data <= end:
-            stack.stats.drop_tcp_malformed += 1
+            stack.stats.drop_tcp_offset += 1
             return
         if not arrival.checksummed and not transport_ok(packet, start, end, ipv4.TCP):
             stack.stats.drop_tcp_checksum += 1
@@ -128,7 +128,7 @@ class Demux:
         """Answer a segment that belongs to no connection (RFC 9293, section 3.10.7.1)."""
         answer = reset_for(seg)
         if answer is None:
-            self._stack.stats.drop_tcp_unacceptable += 1
+            self._stack.stats.drop_tcp_unmatched += 1
             return
         seq, ack, flags = answer
         source, destination = key[4:8], key[:4]

@@ -2,7 +2,7 @@
 
 One ``unpack`` reads all headers, one dict lookup finds the flow. Everything that is not exactly the common case
 returns False, having changed nothing, and goes the slow way (``core/ip.py`` and ``tcp/receive.py``). What is common
-to both, :func:`~slirpy.tcp.receive.acknowledge` and :func:`~slirpy.tcp.receive.accept_text`, is called and not
+to both, :func:`~slirpy.tcp.receive.acknowledge` and :func:`~slirpy.tcp.text.accept_text`, is called and not
 repeated here. ``tests/sim/test_fastpath.py`` turns this module off and demands identical frames and state.
 """
 
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from slirpy.core.tcpflow import TcpFlow
 from slirpy.tcp.options import TIMESTAMP, TIMESTAMP_WORD
-from slirpy.tcp.receive import accept_text, acknowledge
+from slirpy.tcp.receive import acknowledge
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.states import ESTABLISHED
+from slirpy.tcp.text import accept_text
 from slirpy.wire.checksum import ones_sum
 from slirpy.wire.ipv4 import MF, OFFSET_MASK
 from slirpy.wire.tcp import ACK, FRAME, PSH

@@ -12,7 +12,8 @@ from slirpy.tcp.connection import Connection, Settings
 from slirpy.tcp.numbers import initial_sequence_number, timestamp_offset
 from slirpy.tcp.options import TcpOptions
 from slirpy.tcp.output import expire, output
-from slirpy.tcp.receive import Segment, reset_for, segment_arrives
+from slirpy.tcp.receive import segment_arrives
+from slirpy.tcp.segment import Segment, reset_for
 from slirpy.tcp.states import State
 from slirpy.tcp.timewait import next_iss, reopens
 

@@ -20,6 +20,7 @@ __all__ = [
 ]
 
 END, NOP, MSS, WSCALE, SACK_PERMITTED, SACK, TIMESTAMPS = 0, 1, 2, 3, 4, 5, 8
+_KNOWN = (MSS, WSCALE, SACK_PERMITTED, SACK, TIMESTAMPS)
 MAX_WSCALE = 14
 """Largest shift; a larger one is taken as this (RFC 7323, section 2.3)."""
 MAX_SACK_BLOCKS = 4
@@ -43,6 +44,8 @@ class TcpOptions(NamedTuple):
     """TSval and TSecr."""
     sack: tuple[tuple[int, int], ...] = ()
     """Left and right edges of received blocks."""
+    bad: bool = False
+    """There are options of an impossible length or value."""
 
 
 NONE = TcpOptions()
@@ -53,7 +56,7 @@ def parse(data: Buffer) -> TcpOptions:
     if not data:
         return NONE
     mss = wscale = timestamps = None
-    permitted = False
+    permitted = bad = False
     blocks: list[tuple[int, int]] = []
     raw = bytes(data)
     at, end = 0, len(raw)
@@ -64,17 +67,18 @@ def parse(data: Buffer) -> TcpOptions:
         if kind == NOP:
             at += 1
             continue
-        if at + 1 >= end:
-            break
-        length = raw[at + 1]
+        length = raw[at + 1] if at + 1 < end else 0
         if length < 2 or at + length > end:
+            bad = True
             break
         body = raw[at + 2 : at + length]
         at += length
         if kind == MSS and length == 4:
             mss = int.from_bytes(body, "big")
+            bad = bad or not mss
         elif kind == WSCALE and length == 3:
             wscale = min(body[0], MAX_WSCALE)
+            bad = bad or body[0] > MAX_WSCALE
         elif kind == SACK_PERMITTED and length == 2:
             permitted = True
         elif kind == TIMESTAMPS and length == 10:
@@ -82,7 +86,9 @@ def parse(data: Buffer) -> TcpOptions:
         elif kind == SACK and length % 8 == 2:
             words = [int.from_bytes(body[i : i + 4], "big") for i in range(0, length - 2, 4)]
             blocks += zip(words[::2], words[1::2], strict=True)
-    return TcpOptions(mss, wscale, permitted, timestamps, tuple(blocks))
+        elif kind in _KNOWN:
+            bad = True
+    return TcpOptions(mss, wscale, permitted, timestamps, tuple(blocks), bad)
 
 
 def build(

@@ -40,6 +40,7 @@ def told(conn: Connection, rack: Rack, blocks: Sequence[tuple[int, int]], echoed
     for block in blocks:
         left, right = block
         if not 0 < (left - una) & MASK < (right - una) & MASK <= outstanding:
+            sack.refused(conn, left, right)
             continue
         arrived = sack.gaps(conn, left, right)
         if arrived and sack.learn(conn, (block,)):

@@ -1,27 +1,23 @@
 """A segment arrives (RFC 9293, section 3.10.7), in the RFC's order.
 
 Nothing is sent from here: ``ack_now``, ``reset`` and ``resend_head`` tell ``output`` what is due.
-:func:`acknowledge` and :func:`accept_text` are shared with ``core/fastpath.py``, so that the common case and
-the general one cannot drift apart.
+:func:`acknowledge` and :func:`~slirpy.tcp.text.accept_text` are shared with ``core/fastpath.py``, so that the common
+case and the general one cannot drift apart.
 """
 
 from __future__ import annotations
 
 import errno
-from typing import NamedTuple
 
-from slirpy.interfaces import Buffer
 from slirpy.tcp import probe, sack, urgent
 from slirpy.tcp import rack as loss
 from slirpy.tcp.connection import DUPACK_THRESHOLD, Connection
 from slirpy.tcp.lossstate import Rack
-from slirpy.tcp.options import MAX_SACK_BLOCKS, NONE, TcpOptions
+from slirpy.tcp.segment import Segment
 from slirpy.tcp.seq import HALF, MASK, seq_gt, seq_lt
 from slirpy.tcp.states import (
-    CLOSE_WAIT,
     CLOSED,
     CLOSING,
-    ESTABLISHED,
     FIN_WAIT_1,
     FIN_WAIT_2,
     LAST_ACK,
@@ -32,11 +28,11 @@ from slirpy.tcp.states import (
     SYN_RECEIVED,
     SYN_SENT,
     TIME_WAIT,
-    TIME_WAIT_TIMER,
 )
+from slirpy.tcp.text import deliver_early, restart_time_wait, take_fin, take_text
 from slirpy.wire.tcp import ACK, FIN, RST, SYN, URG
 
-__all__ = ["Segment", "accept_text", "acknowledge", "reset_for", "segment_arrives"]
+__all__ = ["acknowledge", "segment_arrives"]
 
 MS = 1_000_000
 CHALLENGE_INTERVAL = 500 * MS
@@ -44,39 +40,10 @@ TS_RECENT_LIFE = 24 * 24 * 3600 * 1000 * MS
 """RFC 7323, section 5.5: after so long a silence half of the numbers of the peer's clock may have passed by."""
 
 
-class Segment(NamedTuple):
-    """A segment as the RFC names its parts."""
-
-    seq: int
-    ack: int
-    flags: int
-    wnd: int
-    """As in the header, not scaled."""
-    options: TcpOptions = NONE
-    payload: Buffer = b""
-    urg: int = 0
-    """SEG.UP: where urgent data end, from ``seq``; means something with the flag URG only."""
-
-    @property
-    def length(self) -> int:
-        """SEG.LEN: payload, SYN and FIN."""
-        return len(self.payload) + (self.flags & FIN) + (self.flags >> 1 & 1)
-
-
-def reset_for(seg: Segment) -> tuple[int, int, int] | None:
-    """What to answer to a segment that belongs to no connection: SEQ, ACK and flags of a RST, or None.
-
-    RFC 9293, section 3.10.7.1; no reset answers a reset.
-    """
-    if seg.flags & RST:
-        return None
-    if seg.flags & ACK:
-        return seg.ack, 0, RST
-    return 0, (seg.seq + seg.length) & MASK, RST | ACK
-
-
 def segment_arrives(conn: Connection, seg: Segment, now: int) -> None:
     """Change the state of ``conn`` by a segment. One that belongs to a closed connection is ignored here."""
+    if seg.options.bad:
+        conn.stats.tcp_bad_options += 1
     state = conn.state
     if state is LISTEN:
         _listen(conn, seg, now)
@@ -89,14 +56,16 @@ def segment_arrives(conn: Connection, seg: Segment, now: int) -> None:
 def _listen(conn: Connection, seg: Segment, now: int) -> None:
     """Section 3.10.7.2."""
     if seg.flags & RST:
-        return
-    if seg.flags & ACK:
+        conn.stats.drop_tcp_reset += 1
+    elif seg.flags & ACK:
+        conn.stats.drop_tcp_ack_opening += 1
         conn.reset = seg.ack, 0, RST
-        return
-    if seg.flags & SYN:
+    elif seg.flags & SYN:
         _take_syn(conn, seg, now)
         conn.enter(SYN_RECEIVED)
         _keep_for_later(conn, seg)
+    else:
+        conn.stats.drop_tcp_flags += 1
 
 
 def _take_syn(conn: Connection, seg: Segment, now: int) -> None:
@@ -126,7 +95,10 @@ def _syn_sent(conn: Connection, seg: Segment, now: int) -> None:
     if flags & ACK:
         acceptable = seg.ack == (conn.iss + 1) & MASK
         if not acceptable:
-            if not flags & RST:
+            if flags & RST:
+                conn.stats.drop_tcp_reset += 1
+            else:
+                conn.stats.drop_tcp_ack_opening += 1
                 conn.reset = seg.ack, 0, RST
             return
         if flags & RST:
@@ -134,8 +106,10 @@ def _syn_sent(conn: Connection, seg: Segment, now: int) -> None:
             conn.close_with(errno.ECONNREFUSED)
             return
     elif flags & RST:
+        conn.stats.drop_tcp_reset += 1
         return
     if not flags & SYN:
+        conn.stats.drop_tcp_flags += 1
         return
     _take_syn(conn, seg, now)
     if flags & ACK:
@@ -192,28 +166,32 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
     else:
         acceptable = wnd > 0 and (0 <= start < wnd or 0 < end <= wnd or (start < 0 and end > wnd))
     if not acceptable:
-        stats.drop_tcp_unacceptable += 1
         if flags & RST:
+            stats.drop_tcp_reset += 1
             return
+        if start < 0 and end <= 0:
+            stats.drop_tcp_old += 1
+        else:
+            stats.drop_tcp_out_of_window += 1
         if conn.state is SYN_RECEIVED and flags & SYN and seq == conn.irs:
             conn.snd_nxt = conn.iss  # our SYN,ACK was lost: an ACK alone would not open the connection
             return
-        conn.ack_now = True
+        if length:
+            conn.ack_now = True
+        else:
+            _challenge(conn, now)  # two that answer each other's ACKs like this would never end
         if conn.sack_ok and payload and start < 0 and end <= 0:
             conn.dsack = seq, (seq + len(payload)) & MASK
         if wnd or start:
             if conn.state is TIME_WAIT and flags & FIN:
-                _restart_time_wait(conn, now)
+                restart_time_wait(conn, now)
             return
         # A closed window takes no text, but valid ACKs and RSTs (MUST-66).
         payload = b""
         flags &= ~FIN
     # Only what lies in the window is looked at from here on.
-    if start < 0:
-        if flags & SYN:
-            flags &= ~SYN
-            start += 1
-        if start < 0 and payload:
+    if start < 0 and not flags & SYN:
+        if payload:
             payload = memoryview(payload)[-start:]
             if conn.sack_ok:
                 conn.dsack = seq, conn.rcv_nxt
@@ -226,7 +204,8 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
 
     # Second, RST. RFC 5961, section 3.2: only the exact number resets, the rest of the window is challenged.
     if flags & RST:
-        if seq != conn.rcv_nxt:
+        if seg.seq != conn.rcv_nxt:  # of a long one not only a part must hit
+            stats.drop_tcp_reset += 1
             _challenge(conn, now)
             return
         if conn.state is TIME_WAIT:
@@ -239,19 +218,25 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
 
     # Fourth, SYN. RFC 5961, section 4.2: challenged in every synchronized state.
     if flags & SYN:
+        if conn.state is SYN_RECEIVED and seq == conn.irs:
+            conn.snd_nxt = conn.iss  # with text, so it came through the test above; the same as there
+            return
         if conn.state is SYN_RECEIVED and conn.passive:
             conn.close_with(errno.ECONNABORTED)  # back to LISTEN, which is the demultiplexer's here
             return
+        stats.drop_tcp_syn += 1
         _challenge(conn, now)
         return
 
     # Fifth, ACK.
     if not flags & ACK:
+        stats.drop_tcp_flags += 1
         return
     ack = seg.ack
     opens = conn.state is SYN_RECEIVED
     if opens:
         if not 0 < (ack - conn.snd_una) & MASK <= (conn.snd_max - conn.snd_una) & MASK:
+            stats.drop_tcp_ack_opening += 1
             conn.reset = ack, 0, RST
             return
         conn.establish()
@@ -273,104 +258,12 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
     if flags & URG and seg.urg and not conn.fin_received:
         urgent.arrived(conn, (seg.seq + seg.urg) & MASK)
     # Seventh, the text.
-    if conn.fin_seq is not None and payload:
-        payload = memoryview(payload)[: _before_fin(conn, seq)]
     if payload:
-        if (
-            conn.reassembly
-            and conn.sack_ok
-            and (known := conn.reassembly.overlap(conn.rcv_nxt, seq, len(payload)))
-        ):
-            conn.dsack = conn.dsack or known
-        if start:
-            _keep(conn, seq, payload, now)
-        elif conn.reassembly.size:
-            _fill(conn, payload, now)
-        else:
-            accept_text(conn, payload, len(payload), now)
+        take_text(conn, seq, payload, now)
     if opens:
-        _deliver_early(conn, now)  # what came with the SYN
+        deliver_early(conn, now)  # what came with the SYN
     # Eighth, FIN. It may be seen before the text that it follows.
-    if flags & FIN and conn.fin_seq is None:
-        end = (seg.seq + length - 1) & MASK
-        conn.ack_now = True
-        if conn.reassembly.beyond(end):
-            stats.drop_tcp_after_fin += 1  # the stream goes on behind this end: it is none
-        else:
-            conn.fin_seq = end
-    if conn.fin_seq == conn.rcv_nxt:
-        _take_fin(conn, now)
-
-
-def _before_fin(conn: Connection, seq: int) -> int:
-    """How many bytes from ``seq`` on may be text, now that the peer's end is known; section 3.10.7.4, seventh."""
-    assert conn.fin_seq is not None
-    room = (conn.fin_seq - seq) & MASK
-    return room if room < HALF else 0
-
-
-def _keep(conn: Connection, seq: int, early: Buffer, now: int) -> None:
-    """Text before its turn: keep it, and acknowledge at once (RFC 5681, section 4.2)."""
-    conn.ack_now = True
-    conn.stats.tcp_out_of_order += 1
-    conn.sack_recent = [seq, *conn.sack_recent[: MAX_SACK_BLOCKS - 1]]
-    if not conn.reassembly.insert(conn.rcv_nxt, seq, early):
-        conn.stats.drop_tcp_reassembly_full += 1
-
-
-def _fill(conn: Connection, text: Buffer, now: int) -> None:
-    """Text in its turn, while other text waits behind a hole: deliver it, and what has become contiguous.
-
-    Of what came twice the first copy counts, as everywhere: what a segment has in common with the queue is taken from
-    the queue. Who could change data by sending them again could show others than those that were checked.
-    """
-    conn.ack_now = True
-    queue = conn.reassembly
-    rest = memoryview(text)
-    while rest:
-        at = conn.rcv_nxt
-        missing = queue.hole(at)
-        if missing:
-            piece = rest if missing < 0 else rest[:missing]
-            accept_text(conn, piece, len(piece), now)
-        _deliver_early(conn, now)
-        rest = rest[(conn.rcv_nxt - at) & MASK :]
-
-
-def _deliver_early(conn: Connection, now: int) -> None:
-    """What came before its turn, and whose turn it is."""
-    for data in conn.reassembly.take(conn.rcv_nxt):
-        accept_text(conn, data, len(data), now)
-
-
-def accept_text(conn: Connection, payload: Buffer, length: int, now: int) -> None:
-    """Deliver text at RCV.NXT, inside the window."""
-    conn.rcv_nxt = (conn.rcv_nxt + length) & MASK
-    conn.rcv_queue.append(payload)
-    conn.rcv_pending += length
-    # SHLD-19: an ACK at least for every second full-sized segment. And at once when the window is used up.
-    if (conn.rcv_nxt - conn.last_ack) & MASK >= 2 * conn.mss or conn.rcv_nxt == conn.rcv_adv:
-        conn.ack_now = True
-    elif not conn.delack_at:
-        conn.delack_at = now + conn.settings.delayed_ack
-
-
-def _take_fin(conn: Connection, now: int) -> None:
-    """RCV.NXT has reached the peer's FIN."""
-    conn.rcv_nxt = (conn.rcv_nxt + 1) & MASK
-    conn.ack_now = True
-    if conn.state is ESTABLISHED:
-        conn.enter(CLOSE_WAIT)
-    elif conn.state is FIN_WAIT_1:
-        conn.enter(CLOSING)
-    elif conn.state is FIN_WAIT_2:
-        conn.enter(TIME_WAIT)
-        _restart_time_wait(conn, now)
-
-
-def _restart_time_wait(conn: Connection, now: int) -> None:
-    conn.timer_kind = TIME_WAIT_TIMER
-    conn.timer_at = now + conn.settings.time_wait
+    take_fin(conn, (seg.seq + length - 1) & MASK if flags & FIN else None, now)
 
 
 def acknowledge(
@@ -389,10 +282,11 @@ def acknowledge(
     if acked > outstanding:
         if acked < HALF:
             _challenge(conn, now)  # it acknowledges what was never sent: say so, and drop it
-            conn.stats.drop_tcp_unacceptable += 1
+            conn.stats.drop_tcp_ack_future += 1
             return False
         if (una - ack) & MASK > conn.snd_wnd_max:
             _challenge(conn, now)  # RFC 5961, section 5.2: too old to be a late one
+            conn.stats.drop_tcp_ack_old += 1
             return False
         return True
     conn.heard_at = now
@@ -507,7 +401,7 @@ def _new_data_acked(conn: Connection, ack: int, acked: int, echoed: int | None, 
             conn.enter(FIN_WAIT_2)
         elif conn.state is CLOSING:
             conn.enter(TIME_WAIT)
-            _restart_time_wait(conn, now)
+            restart_time_wait(conn, now)
         elif conn.state is LAST_ACK:
             conn.enter(CLOSED)
 

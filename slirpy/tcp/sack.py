@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from slirpy.tcp.connection import DUPACK_THRESHOLD, Connection
 from slirpy.tcp.seq import HALF, MASK, seq_le
 
-__all__ = ["acknowledged", "gaps", "is_duplicate", "learn", "lost_edge", "pipe", "sacked_below"]
+__all__ = ["acknowledged", "gaps", "is_duplicate", "learn", "lost_edge", "pipe", "refused", "sacked_below"]
 
 MAX_RANGES = 512
 """Ranges that are kept; a peer that tells of more is heard no further. Each costs its share of every ACK's time."""
@@ -40,9 +40,18 @@ def learn(conn: Connection, blocks: Sequence[tuple[int, int]]) -> bool:
     fresh = False
     for left, right in blocks:
         start, end = (left - una) & MASK, (right - una) & MASK
-        if 0 < start < end <= outstanding and _add(conn, start, end):
-            fresh = True
+        if 0 < start < end <= outstanding:
+            if _add(conn, start, end):
+                fresh = True
+        else:
+            refused(conn, left, right)
     return fresh
+
+
+def refused(conn: Connection, left: int, right: int) -> None:
+    """Count a block that is not heard, if it is a lie and not late."""
+    if (conn.snd_max - right) & MASK >= HALF or not 0 < (right - left) & MASK < HALF:
+        conn.stats.tcp_bad_sacks += 1
 
 
 def _add(conn: Connection, start: int, end: int) -> bool:

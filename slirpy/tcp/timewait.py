@@ -11,7 +11,7 @@ older.
 from __future__ import annotations
 
 from slirpy.tcp.connection import Connection
-from slirpy.tcp.receive import Segment
+from slirpy.tcp.segment import Segment
 from slirpy.tcp.seq import MASK, seq_ge, seq_gt
 from slirpy.tcp.states import TIME_WAIT
 from slirpy.wire.tcp import ACK, FIN, RST, SYN

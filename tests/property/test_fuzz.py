@@ -372,7 +372,7 @@ def check_counted(net: Net) -> None:
         "drop_arp_malformed", "drop_ip_header", "drop_ip_checksum", "drop_ip_source", "drop_ip_destination",
         "drop_ip_protocol", "drop_ip_ttl", "drop_fragment_bad", "drop_icmp_malformed", "drop_icmp_type",
         "drop_icmp_unmatched", "icmp_errors_in", "icmp_flows",
-        "drop_udp_malformed", "drop_udp_unreachable", "drop_tcp_malformed", "drop_tcp_unacceptable",
+        "drop_udp_malformed", "drop_udp_unreachable", "drop_tcp_malformed", "drop_tcp_unmatched",
         "drop_dhcp_malformed", "drop_dns_malformed", "icmp_echo_replies", "icmp_errors_out", "udp_flows",
         "udp_flows_evicted", "tcp_flows", "tcp_flows_refused", "tcp_resets_out", "tcp_fastpath", "tcp_out_of_order",
         "tcp_challenge_acks", "tcp_retransmits", "dhcp_ack", "dns_queries", "neighbor_evicted",

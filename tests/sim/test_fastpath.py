@@ -373,7 +373,7 @@ def test_a_slow_far_end(features: LinkFeatures | None, ts: int | None) -> None:
             peer.seq += 40 * 1400
         twins.run(0.01)
         twins.receive()
-    assert twins.nets[0].stats.drop_tcp_unacceptable > 0
+    assert twins.nets[0].stats.drop_tcp_out_of_window > 0
     twins.run(1)
     twins.each(lambda peer, far: setattr(far, "paused", False))
     twins.run(1)

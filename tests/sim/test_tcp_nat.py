@@ -361,7 +361,7 @@ def test_malformed(net: Net) -> None:
     wrong_sum = bytearray(good)
     wrong_sum[50] ^= 1
     net.send(bytes(short_offset), bytes(long_offset), bytes(wrong_sum))
-    assert (net.stats.drop_tcp_malformed, net.stats.drop_tcp_checksum) == (2, 1)
+    assert (net.stats.drop_tcp_offset, net.stats.drop_tcp_checksum) == (2, 1)
     net.silence()
     assert net.stack.flows() == []
 

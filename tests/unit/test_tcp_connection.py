@@ -11,7 +11,7 @@ from tcp_script import MS, SECOND, Script, active, passive
 
 from slirpy.tcp import Settings, State, reset_for
 from slirpy.tcp.connection import READ_AHEAD, Connection
-from slirpy.tcp.receive import Segment
+from slirpy.tcp.segment import Segment
 from slirpy.tcp.states import TRANSITIONS
 from slirpy.wire.tcp import ACK, FIN, RST, SYN
 

@@ -53,7 +53,7 @@ def test_options_come_back_and_dpkt_agrees(
 ) -> None:
     data = options.build(mss=mss, wscale=wscale, sack_permitted=permitted, timestamps=timestamps)
     assert len(data) % 4 == 0
-    assert options.parse(data) == options.TcpOptions(mss, wscale, permitted, timestamps)
+    assert options.parse(data) == options.TcpOptions(mss, wscale, permitted, timestamps, bad=mss == 0)
     judged = dict(dpkt.tcp.parse_opts(data))
     assert judged.get(dpkt.tcp.TCP_OPT_MSS) == (None if mss is None else mss.to_bytes(2, "big"))
     assert judged.get(dpkt.tcp.TCP_OPT_WSCALE) == (None if wscale is None else bytes([wscale]))
@@ -77,9 +77,10 @@ def test_any_bytes_are_options_of_some_kind(data: bytes) -> None:
 
 @pytest.mark.rfc("9293", "MUST-7")
 def test_impossible_lengths_end_the_options() -> None:
-    assert options.parse(b"\x02\x00\x05\xb4") == options.NONE
-    assert options.parse(b"\x02\x04\x05") == options.NONE
-    assert options.parse(b"\x02") == options.NONE
+    bad = options.NONE._replace(bad=True)
+    assert options.parse(b"\x02\x00\x05\xb4") == bad
+    assert options.parse(b"\x02\x04\x05") == bad
+    assert options.parse(b"\x02") == bad
     assert options.parse(b"\x01\x00\x02\x04\x05\xb4") == options.NONE
     assert options.parse(b"\xfe\x04zz\x02\x04\x05\xb4").mss == 1460  # unknown ones are skipped
     assert options.parse(b"\x03\x03\xff").wscale == 14

@@ -1,0 +1,43 @@
+"""A segment as it comes in, and what to answer to one that belongs to no connection."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from slirpy.interfaces import Buffer
+from slirpy.tcp.options import NONE, TcpOptions
+from slirpy.tcp.seq import MASK
+from slirpy.wire.tcp import ACK, FIN, RST
+
+__all__ = ["Segment", "reset_for"]
+
+
+class Segment(NamedTuple):
+    """A segment as the RFC names its parts."""
+
+    seq: int
+    ack: int
+    flags: int
+    wnd: int
+    """As in the header, not scaled."""
+    options: TcpOptions = NONE
+    payload: Buffer = b""
+    urg: int = 0
+    """SEG.UP: where urgent data end, from ``seq``; means something with the flag URG only."""
+
+    @property
+    def length(self) -> int:
+        """SEG.LEN: payload, SYN and FIN."""
+        return len(self.payload) + (self.flags & FIN) + (self.flags >> 1 & 1)
+
+
+def reset_for(seg: Segment) -> tuple[int, int, int] | None:
+    """What to answer to a segment that belongs to no connection: SEQ, ACK and flags of a RST, or None.
+
+    RFC 9293, section 3.10.7.1; no reset answers a reset.
+    """
+    if seg.flags & RST:
+        return None
+    if seg.flags & ACK:
+        return seg.ack, 0, RST
+    return 0, (seg.seq + seg.length) & MASK, RST | ACK

@@ -1,0 +1,123 @@
+"""What a segment carries, once its place in the stream is known: text, and the end.
+
+RFC 9293, section 3.10.7.4, seventh and eighth.
+
+:func:`accept_text` is shared with ``core/fastpath.py``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slirpy.interfaces import Buffer
+from slirpy.tcp.options import MAX_SACK_BLOCKS
+from slirpy.tcp.seq import HALF, MASK
+from slirpy.tcp.states import (
+    CLOSE_WAIT,
+    CLOSING,
+    ESTABLISHED,
+    FIN_WAIT_1,
+    FIN_WAIT_2,
+    TIME_WAIT,
+    TIME_WAIT_TIMER,
+)
+
+if TYPE_CHECKING:
+    from slirpy.tcp.connection import Connection
+
+__all__ = ["accept_text", "deliver_early", "restart_time_wait", "take_fin", "take_text"]
+
+
+def take_text(conn: Connection, seq: int, text: Buffer, now: int) -> None:
+    """Text inside the window, in its turn or not."""
+    if conn.fin_seq is not None:
+        room = (conn.fin_seq - seq) & MASK
+        if room >= HALF:
+            room = 0
+        if len(text) > room:
+            conn.stats.drop_tcp_after_fin += 1
+            text = memoryview(text)[:room]
+            if not room:
+                return
+    waiting = conn.reassembly.size
+    if waiting and conn.sack_ok and (known := conn.reassembly.overlap(conn.rcv_nxt, seq, len(text))):
+        conn.dsack = conn.dsack or known
+    if seq != conn.rcv_nxt:
+        _keep(conn, seq, text)
+    elif waiting:
+        _fill(conn, text, now)
+    else:
+        accept_text(conn, text, len(text), now)
+
+
+def _keep(conn: Connection, seq: int, early: Buffer) -> None:
+    """Text before its turn: keep it, and acknowledge at once (RFC 5681, section 4.2)."""
+    conn.ack_now = True
+    conn.stats.tcp_out_of_order += 1
+    conn.sack_recent = [seq, *conn.sack_recent[: MAX_SACK_BLOCKS - 1]]
+    if not conn.reassembly.insert(conn.rcv_nxt, seq, early):
+        conn.stats.drop_tcp_reassembly_full += 1
+
+
+def _fill(conn: Connection, text: Buffer, now: int) -> None:
+    """Text in its turn, while other text waits behind a hole: deliver it, and what has become contiguous.
+
+    Of what came twice the first copy counts, as everywhere: what a segment has in common with the queue is taken from
+    the queue. Who could change data by sending them again could show others than those that were checked.
+    """
+    conn.ack_now = True
+    queue = conn.reassembly
+    rest = memoryview(text)
+    while rest:
+        at = conn.rcv_nxt
+        missing = queue.hole(at)
+        if missing:
+            piece = rest if missing < 0 else rest[:missing]
+            accept_text(conn, piece, len(piece), now)
+        deliver_early(conn, now)
+        rest = rest[(conn.rcv_nxt - at) & MASK :]
+
+
+def deliver_early(conn: Connection, now: int) -> None:
+    """What came before its turn, and whose turn it is."""
+    for data in conn.reassembly.take(conn.rcv_nxt):
+        accept_text(conn, data, len(data), now)
+
+
+def accept_text(conn: Connection, payload: Buffer, length: int, now: int) -> None:
+    """Deliver text at RCV.NXT, inside the window."""
+    conn.rcv_nxt = (conn.rcv_nxt + length) & MASK
+    conn.rcv_queue.append(payload)
+    conn.rcv_pending += length
+    # SHLD-19: an ACK at least for every second full-sized segment. And at once when the window is used up.
+    if (conn.rcv_nxt - conn.last_ack) & MASK >= 2 * conn.mss or conn.rcv_nxt == conn.rcv_adv:
+        conn.ack_now = True
+    elif not conn.delack_at:
+        conn.delack_at = now + conn.settings.delayed_ack
+
+
+def take_fin(conn: Connection, end: int | None, now: int) -> None:
+    """The peer's FIN has the number ``end``, or None in a segment without it. It may come before its turn."""
+    if end is not None and conn.fin_seq is None:
+        conn.ack_now = True
+        if conn.reassembly.beyond(end):
+            conn.stats.drop_tcp_after_fin += 1  # the stream goes on behind this end: it is none
+        else:
+            conn.fin_seq = end
+    if conn.fin_seq != conn.rcv_nxt:
+        return
+    conn.rcv_nxt = (conn.rcv_nxt + 1) & MASK
+    conn.ack_now = True
+    if conn.state is ESTABLISHED:
+        conn.enter(CLOSE_WAIT)
+    elif conn.state is FIN_WAIT_1:
+        conn.enter(CLOSING)
+    elif conn.state is FIN_WAIT_2:
+        conn.enter(TIME_WAIT)
+        restart_time_wait(conn, now)
+
+
+def restart_time_wait(conn: Connection, now: int) -> None:
+    """TIME-WAIT lasts from now on."""
+    conn.timer_kind = TIME_WAIT_TIMER
+    conn.timer_at = now + conn.settings.time_wait
