@@ -73,6 +73,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=count, default=3, help="each with other seeds")
     parser.add_argument("--length", type=positive, default=1.0, help="times the usual length of a measurement")
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="cases whose name or delay has TEXT")
+    parser.add_argument("--directions", nargs="+", choices=DIRECTIONS, default=DIRECTIONS, metavar="WAY")
     parser.add_argument("--capture", type=Path, metavar="FOLDER", help="write what passes slirpy, as pcapng")
     parser.add_argument("--seed", type=int, default=1, help="of the first round")
 
@@ -149,12 +150,12 @@ def measure(arguments: argparse.Namespace) -> Report:
                 for name in NAMES
             ]
             for case in cases:
-                for direction in DIRECTIONS:
+                for direction in arguments.directions:
                     _run(report, contenders, case, direction, arguments.length)
             for contender in contenders:
                 print(contender.name, contender.carrier.ask("counters"), file=sys.stderr)
     for case in cases:
-        for direction in DIRECTIONS:
+        for direction in arguments.directions:
             _row(report, case, direction)
     return report
 
