@@ -515,6 +515,15 @@ class Connection:
             self.rack.restart()
             self.early_at = 0
 
+    def flight_before(self, end: int) -> int:
+        """Bytes that were on their way up to ``end`` when a loss came, to measure the reduction of the window by.
+
+        ACKs come in batches. One of them has moved SND.UNA, the next ones tell of the loss, and what the first has
+        let out was not sent in between: on its way counts what would have been. Else a loss that is noticed in the
+        same batch would cost the window once more what that ACK has freed.
+        """
+        return max((end - self.snd_una) & MASK, min(self.cc.cwnd, self.snd_wnd, self.snd_buf.length))
+
     def burst(self) -> int:
         """Most payload bytes in one emitted piece, a multiple of the MSS."""
         if self.snd_up is not None:

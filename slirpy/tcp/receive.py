@@ -481,7 +481,7 @@ def _begin_recovery(conn: Connection) -> None:
         return
     if not conn.dupacks:
         conn.prior_max = conn.snd_max
-    conn.cc.on_loss((conn.prior_max - una) & MASK)
+    conn.cc.on_loss(conn.flight_before(conn.prior_max))
     conn.in_recovery = conn.careful = True
     conn.recover = conn.snd_max
     conn.high_rxt = una

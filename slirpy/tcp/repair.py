@@ -65,7 +65,7 @@ def _begin(conn: Connection, state: Rack) -> None:
     flight = (conn.snd_max - conn.snd_una) & MASK
     if not conn.dupacks:
         conn.prior_max = conn.snd_max
-    conn.cc.on_loss((conn.prior_max - conn.snd_una) & MASK)
+    conn.cc.on_loss(conn.flight_before(conn.prior_max))
     conn.in_recovery = True
     state.tlp_end = None  # a probe that had a part in this needs no account of its own
     conn.recover = conn.snd_max

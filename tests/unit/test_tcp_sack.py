@@ -572,3 +572,20 @@ def test_overlap_and_order_of_the_queue() -> None:
     assert queue.overlap(10, 70, 5) is None
     assert queue.ranges() == [(20, 30), (40, 50), (60, 70)]
     assert queue.ranges([45, 41, 100]) == [(40, 50), (20, 30), (60, 70)]
+
+
+@pytest.mark.parametrize("rack", [False, True])
+@pytest.mark.parametrize("more", [0, 20])
+def test_a_loss_told_of_in_one_batch_with_what_moves_the_window_costs_it_once(rack: bool, more: int) -> None:
+    """Without more to send, what was on its way counts; with it, what would have been sent in between too."""
+    s = passive(Settings(rack=rack, congestion=Reno), wnd=65535, sack_permitted=True)
+    s.conn.cc.cwnd = 10 * MSS
+    s.conn.cc.ssthresh = 2 * MSS
+    s.write(bytes((10 + more) * MSS))
+    assert len(s.out) == 10
+    s.recv("A", 1, segment(5), flush=False)
+    for n in range(7, 11):
+        s.recv("A", 1, segment(5), sack=told((6, n)), flush=False)
+    s.flush()
+    assert s.conn.in_recovery
+    assert s.conn.cc.cwnd // MSS == (5 if more else 2)
