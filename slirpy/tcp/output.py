@@ -72,7 +72,7 @@ def expire(conn: Connection, now: int) -> None:
     limit = conn.settings.syn_timeout if opening else conn.settings.user_timeout
     since = conn.opened_at if opening else conn.progress_at
     if now - since >= limit and (conn.probes or conn.timer_kind is not PERSIST):
-        conn.abort(errno.ETIMEDOUT)
+        conn.abort(conn.soft_error or errno.ETIMEDOUT)
         return
     conn.rtt.back_off()
     if conn.timer_kind is PERSIST:

@@ -20,6 +20,8 @@ _HEADERS = 40
 _TIMESTAMPS = 12
 _LEAST_MSS = 8
 _UNREACHABLE = 3
+_TIME_EXCEEDED = 11
+_PARAMETER_PROBLEM = 12
 _HARD = frozenset((2, 3, 9, 10, 13))
 """Codes of destination unreachable that say no for good: protocol, port, and the prohibitions (RFC 1122, section
 4.2.3.9; RFC 1812, section 5.2.7.1)."""
@@ -60,7 +62,7 @@ def refused_by_icmp(conn: Connection, seq: int, kind: int, code: int) -> bool:
     """A segment was refused by ICMP. Ends an opening connection if that is for good; an open one goes on.
 
     RFC 1122, section 4.2.3.9, would end open ones too; RFC 5927, section 5.2, tells why nobody does. What is not
-    for good tells :attr:`~slirpy.tcp.connection.Connection.soft_error`.
+    for good tells :attr:`~slirpy.tcp.connection.Connection.soft_error`. Source quench says nothing (RFC 6633).
 
     Returns:
         Whether it is about a segment that is on its way.
@@ -72,4 +74,8 @@ def refused_by_icmp(conn: Connection, seq: int, kind: int, code: int) -> bool:
     elif kind == _UNREACHABLE:
         network = code in _NETWORK
         conn.unreachable = errno.ENETUNREACH if network else errno.EHOSTUNREACH, conn.snd_una
+    elif kind == _TIME_EXCEEDED:
+        conn.unreachable = errno.EHOSTUNREACH, conn.snd_una
+    elif kind == _PARAMETER_PROBLEM:
+        conn.unreachable = errno.EPROTO, conn.snd_una
     return True
