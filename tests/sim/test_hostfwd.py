@@ -111,6 +111,7 @@ def test_what_the_client_said_before_the_guest_answered_is_not_lost() -> None:
     assert peer.drain() == b"impatient"
 
 
+@pytest.mark.rfc("9293", "MUST-43")
 @pytest.mark.parametrize(
     ("source", "seen"),
     [(CLIENT, CLIENT), ((LOOPBACK, 7777), (GATEWAY, 7777)), ((ip("127.3.2.1"), 7777), (GATEWAY, 7777))],
@@ -381,6 +382,8 @@ def test_a_unix_socket_leads_to_a_port() -> None:
     assert peer.drain() == b"hello"
 
 
+@pytest.mark.rfc("9293", "MUST-46")
+@pytest.mark.rfc("9293", "MUST-46 invalid")
 @pytest.mark.parametrize(
     ("guest", "says"),
     [

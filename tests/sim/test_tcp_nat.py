@@ -369,6 +369,8 @@ def test_malformed(net: Net) -> None:
 # ------------------------------------------------------------------------------------------------- data, both ways
 
 
+@pytest.mark.rfc("9293", "MUST-2")
+@pytest.mark.rfc("9293", "MUST-45")
 @pytest.mark.parametrize("fastpath", [True, False])
 @pytest.mark.parametrize("ts", [None, 1])
 @pytest.mark.parametrize("offload", [True, False])

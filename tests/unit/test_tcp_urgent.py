@@ -97,6 +97,7 @@ def test_a_pointer_behind_the_end_is_forgotten_with_the_rest() -> None:
     assert (s.conn.rcv_up, s.conn.urgent_ahead) == (None, 0)
 
 
+@pytest.mark.rfc("6093", "2")
 @pytest.mark.rfc("9293", "MUST-30")
 @pytest.mark.rfc("9293", "MUST-62")
 def test_the_pointer_that_is_sent_is_behind_the_urgent_data() -> None:

@@ -312,6 +312,8 @@ def test_a_closed_listener_accepts_no_more_and_keeps_its_streams() -> None:
     net.run_until(lambda: listener.accepted[0].received == b"still here")
 
 
+@pytest.mark.rfc("9293", "MUST-41")
+@pytest.mark.rfc("9293", "MUST-42")
 def test_many_connections_at_once() -> None:
     net = ready()
     net.host.serve_tcp(SERVER, 80, Echo)

@@ -1,0 +1,179 @@
+"""Rules about TCP that the stack obeys, not the engine: IP options, fragments, ICMP, who is told of trouble."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import dpkt
+import pytest
+from harness import ACK, GUEST, PSH, SYN, WORLD, Net, Peer, arp, config, eth, ip, ipv4, options, rfc1071
+
+from slirpy.host.sim import Echo, Remote, Source
+from slirpy.interfaces import LinkFeatures
+from slirpy.tcp.connection import R1
+
+ODDITIES = {
+    "nop": b"\1\1\1\0",
+    "record-route": bytes((7, 7, 4, 0, 0, 0, 0, 0)),
+    "timestamp": bytes((68, 12, 5, 0)) + bytes(8),
+    "router-alert": bytes((148, 4, 0, 0)),
+    "loose-source-route": bytes((131, 7, 8)) + ip("203.0.113.1") + b"\0",
+    "unknown": bytes((0x9E, 4, 0xAA, 0xAA)),
+}
+SOFT = {
+    "network unreachable": (3, 0, errno.ENETUNREACH),
+    "host unreachable": (3, 1, errno.EHOSTUNREACH),
+    "source route failed": (3, 5, errno.EHOSTUNREACH),
+    "time exceeded": (11, 0, errno.EHOSTUNREACH),
+    "not put together in time": (11, 1, errno.EHOSTUNREACH),
+    "parameter problem": (12, 0, errno.EPROTO),
+}
+
+
+@pytest.fixture
+def net() -> Net:
+    return Net()
+
+
+def opened(net: Net, program: Any = Remote, **more: Any) -> Peer:
+    net.host.serve_tcp(WORLD, 80, program)
+    peer = Peer(net, **more)
+    peer.open()
+    net.run(0.01)
+    return peer
+
+
+def error(kind: int, code: int, quoted: bytes, to: bytes = WORLD) -> bytes:
+    """An ICMP error of the guest's about a packet that it has got."""
+    message = bytes((kind, code, 0, 0)) + bytes(4) + quoted
+    message = message[:2] + rfc1071(message).to_bytes(2, "big") + message[4:]
+    return eth(ipv4(1, message, source=GUEST, destination=to))
+
+
+# ---------------------------------------------------------------------------------------- IP's options
+
+
+@pytest.mark.rfc("9293", "MUST-50")
+@pytest.mark.rfc("9293", "MUST-53")
+@pytest.mark.parametrize("odd", ODDITIES.values(), ids=list(ODDITIES))
+def test_ip_options_change_nothing(net: Net, odd: bytes) -> None:
+    """A source route among them: answers go straight back."""
+    net.host.serve_tcp(WORLD, 80, Echo)
+    peer = Peer(net)
+    peer.send(SYN, opts=options(), ip_options=odd)
+    net.run(0.01)
+    (frame,) = net.take()
+    assert frame.data.hl == 5
+    assert frame.data.dst == GUEST
+    peer.established(frame.data.data)
+    peer.send(ACK | PSH, b"there and back", ip_options=odd)
+    net.run(0.05)
+    assert peer.receive() == b"there and back"
+
+
+@pytest.mark.rfc("1191", "3 df")
+@pytest.mark.parametrize("offload", [False, True])
+def test_no_router_may_cut_a_segment(offload: bool) -> None:
+    features = LinkFeatures(checksum_offload=True, segmentation_offload=True) if offload else None
+    net = Net(features=features)
+    net.host.serve_tcp(WORLD, 80, lambda: Source(bytes(20_000)))
+    peer = Peer(net)
+    peer.send(SYN, opts=options())
+    net.run(0.01)
+    (frame,) = net.take()
+    assert frame.data.df
+    peer.established(frame.data.data)
+    net.run(0.05)
+    frames = net.take()
+    assert len(frames) > 5
+    assert all(frame.data.df and not frame.data.mf for frame in frames)
+
+
+# ------------------------------------------------------------------------------------------ ICMP
+
+
+@pytest.mark.rfc("9293", "MUST-56")
+@pytest.mark.rfc("9293", "MUST-56 time exceeded")
+@pytest.mark.rfc("9293", "MUST-56 parameter problem")
+@pytest.mark.rfc("9293", "SHLD-25")
+@pytest.mark.rfc("9293", "MUST-54")
+@pytest.mark.parametrize(("kind", "code", "told"), SOFT.values(), ids=list(SOFT))
+def test_soft_errors_are_told_and_end_nothing(net: Net, kind: int, code: int, told: int) -> None:
+    peer = opened(net, lambda: Source(bytes(5000)))
+    packets = [frame[14:] for frame in net.raw()]
+    net.send(error(kind, code, packets[0]))
+    net.run(0.01)
+    assert peer.conn.soft_error == told
+    peer.ack = peer.conn.snd_max
+    peer.send(ACK)
+    assert peer.conn.soft_error == 0
+    assert peer.conn.snd_buf.length == 0
+
+
+@pytest.mark.rfc("9293", "MUST-56")
+@pytest.mark.rfc("9293", "MUST-56 time exceeded")
+@pytest.mark.rfc("9293", "MUST-56 parameter problem")
+@pytest.mark.parametrize(("kind", "code", "told"), SOFT.values(), ids=list(SOFT))
+def test_soft_errors_do_not_end_what_opens(kind: int, code: int, told: int) -> None:
+    net = Net(config(hostfwd=["tcp:127.0.0.1:0-:80"]))
+    net.know()
+    source = ip("203.0.113.8")
+    client: Remote = net.host.connect(
+        ip("127.0.0.1"), net.stack.forwards.active()[0].host_port, source=(source, 6000)
+    )
+    net.run(0.01)
+    (frame,) = net.raw()
+    net.send(error(kind, code, frame[14:], to=source))
+    (flow,) = net.stack.tcp_flows.values()
+    assert flow.conn.soft_error == told
+    answer = dpkt.ethernet.Ethernet(frame).data.data
+    guest = Peer(net, 6000, address=source, sport=80, seq=7000)
+    guest.send(SYN | ACK, ack=answer.seq + 1, opts=options())
+    net.run(0.01)
+    assert client.error is None
+    assert flow.conn.soft_error == 0
+    assert len(net.stack.flows()) == 1
+
+
+@pytest.mark.rfc("9293", "MUST-55")
+@pytest.mark.rfc("5927", "6.1")
+def test_source_quench_changes_nothing(net: Net) -> None:
+    peer = opened(net, lambda: Source(bytes(50_000)))
+    packets = [frame[14:] for frame in net.raw()]
+    before = peer.conn.cc.cwnd, peer.conn.mss, peer.conn.snd_nxt
+    for packet in packets:
+        net.send(error(4, 0, packet))
+    net.run(0.01)
+    net.silence()
+    assert (peer.conn.cc.cwnd, peer.conn.mss, peer.conn.snd_nxt) == before
+    assert peer.conn.soft_error == 0
+
+
+# --------------------------------------------------------------------------------------------- failures
+
+
+@pytest.mark.rfc("9293", "MUST-20 R1")
+@pytest.mark.rfc("9293", "SHLD-10")
+def test_after_r1_the_layer_below_is_asked_where_the_guest_is(net: Net) -> None:
+    peer = opened(net, lambda: Source(b"hello"))
+    assert net.take()
+    for timeout in range(1, R1 + 2):
+        while not (frames := net.take()):
+            net.run(0.05)
+        asked = [frame.data for frame in frames if frame.type == dpkt.ethernet.ETH_TYPE_ARP]
+        assert peer.conn.retries == timeout
+        assert [request.tpa for request in asked] == ([GUEST] if timeout >= R1 else [])
+        if asked:
+            net.send(arp(2))  # it is where it was
+    assert peer.conn.soft_error == errno.ETIMEDOUT
+
+
+@pytest.mark.rfc("9293", "MUST-20")
+def test_what_was_in_the_way_is_why_it_ended(net: Net) -> None:
+    peer = opened(net, lambda: Source(b"hello"))
+    conn = peer.conn
+    net.send(error(3, 1, net.raw()[0][14:]))
+    net.run(conn.settings.user_timeout / 1e9 + 1)
+    assert conn.error == errno.EHOSTUNREACH
+    assert net.stack.flows() == []
