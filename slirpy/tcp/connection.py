@@ -200,7 +200,8 @@ class Connection:
         self.state = CLOSED
         self.passive = False
         self.error = 0
-        """Why it closed: 0, or ECONNRESET, ECONNREFUSED, ETIMEDOUT, ECONNABORTED of ``errno``, or what was in its way."""
+        """Why the connection closed: 0, or ECONNRESET, ECONNREFUSED, ETIMEDOUT, ECONNABORTED of ``errno``, or what
+        :attr:`soft_error` was when it was given up."""
         self.peer_reset = False
         """The peer sent a RST."""
         self.reset: tuple[int, int, int] | None = None
@@ -463,9 +464,9 @@ class Connection:
     def soft_error(self) -> int:
         """What is wrong while the connection goes on: 0, or a value of ``errno``.
 
-        ETIMEDOUT when R1 has been reached (RFC 9293, MUST-20, SHLD-9); ENETUNREACH, EHOSTUNREACH or EPROTO when ICMP has
-        said so about what is on its way (MUST-47, SHLD-25). The next answer makes it 0 again. The user may ask, and need
-        not; who carries the segments should look whether the way to the peer is still the right one.
+        ETIMEDOUT when R1 has been reached (RFC 9293, MUST-20, SHLD-9); ENETUNREACH, EHOSTUNREACH or EPROTO when ICMP
+        has said so about what is on its way (MUST-47, SHLD-25). The next answer makes it 0 again. The user may ask,
+        and need not; who carries the segments should look whether the way to the peer is still the right one.
         """
         if self.unreachable is not None and self.unreachable[1] == self.snd_una:
             return self.unreachable[0]

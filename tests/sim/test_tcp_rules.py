@@ -11,7 +11,6 @@ from harness import ACK, GUEST, PSH, SYN, WORLD, Net, Peer, arp, config, eth, ip
 
 from slirpy.host.sim import Echo, Remote, Source
 from slirpy.interfaces import LinkFeatures
-from slirpy.tcp.connection import R1
 
 ODDITIES = {
     "nop": b"\1\1\1\0",
@@ -158,12 +157,12 @@ def test_source_quench_changes_nothing(net: Net) -> None:
 def test_after_r1_the_layer_below_is_asked_where_the_guest_is(net: Net) -> None:
     peer = opened(net, lambda: Source(b"hello"))
     assert net.take()
-    for timeout in range(1, R1 + 2):
+    for timeout in range(1, peer.conn.settings.r1 + 2):
         while not (frames := net.take()):
             net.run(0.05)
         asked = [frame.data for frame in frames if frame.type == dpkt.ethernet.ETH_TYPE_ARP]
         assert peer.conn.retries == timeout
-        assert [request.tpa for request in asked] == ([GUEST] if timeout >= R1 else [])
+        assert [request.tpa for request in asked] == ([GUEST] if timeout >= peer.conn.settings.r1 else [])
         if asked:
             net.send(arp(2))  # it is where it was
     assert peer.conn.soft_error == errno.ETIMEDOUT

@@ -35,15 +35,6 @@ WAITING = {
     "RFC 8985 7.3",
     "RFC 8985 7.3 once",
     "RFC 8985 7.4",
-    "RFC 9293 MAY-5",
-    "RFC 9293 MUST-24",
-    "RFC 9293 MUST-25",
-    "RFC 9293 MUST-26",
-    "RFC 9293 MUST-27",
-    "RFC 9293 MUST-28",
-    "RFC 9293 MUST-29",
-    "RFC 9293 SHLD-12",
-    "RFC 9293 MAY-6",
 }
 """Rules that are being built, or tested, now."""
 

@@ -1,4 +1,4 @@
-"""Challenge ACKs are counted for each connection: nobody learns by one what another has sent (RFC 5961, section 7)."""
+"""Challenge ACKs are counted for each connection: nobody learns by one what another sent (RFC 5961, section 7)."""
 
 from __future__ import annotations
 
