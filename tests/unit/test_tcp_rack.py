@@ -16,6 +16,7 @@ MSS = 1000
 START = MASK - 2000
 
 
+@pytest.mark.rfc("8985", "6.1")
 def test_spans_are_a_map_from_numbers_to_times() -> None:
     rng = Random(7)
     for _ in range(100):
@@ -67,7 +68,7 @@ def test_spans_have_a_bound_and_err_on_the_late_side() -> None:
     assert spans.items[-1] == (MAX_SPANS - 1, 1000 * (MAX_SPANS + 9), 0)
 
 
-@pytest.mark.rfc("6937", "3.1")
+@pytest.mark.rfc("6937", "3 proportional")
 def test_the_flight_comes_down_in_proportion() -> None:
     prr = ProportionalRate()
     prr.begin(20 * MSS, 10 * MSS, 0)
@@ -82,7 +83,7 @@ def test_the_flight_comes_down_in_proportion() -> None:
     assert 9 * MSS <= pipe <= 11 * MSS
 
 
-@pytest.mark.rfc("6937", "3.1")
+@pytest.mark.rfc("6937", "3 bound")
 def test_a_flight_that_losses_have_emptied_grows_as_in_slow_start() -> None:
     prr = ProportionalRate()
     prr.begin(20 * MSS, 10 * MSS, 0)
@@ -96,7 +97,7 @@ def test_a_flight_that_losses_have_emptied_grows_as_in_slow_start() -> None:
     assert prr.window == 10 * MSS  # never beyond the target
 
 
-@pytest.mark.rfc("6937", "3")
+@pytest.mark.rfc("6937", "3 first")
 def test_the_fast_retransmission_goes_out_at_once() -> None:
     prr = ProportionalRate()
     prr.begin(20 * MSS, 10 * MSS, MASK)
@@ -118,6 +119,7 @@ def test_the_last_segment_may_be_a_fin_alone() -> None:
     assert s.conn.stats.tcp_tail_probes == 1
 
 
+@pytest.mark.rfc("8985", "7.4")
 @pytest.mark.rfc("8985", "7.3")
 def test_a_probe_is_no_time_out() -> None:
     s = passive(wnd=65535, sack_permitted=True)

@@ -142,6 +142,8 @@ def test_the_scoreboard_has_a_bound() -> None:
 # --------------------------------------------------------------------------------- recovery with SACK
 
 
+@pytest.mark.rfc("6675", "5 half")
+@pytest.mark.rfc("6675", "5 end")
 def test_one_loss_is_made_good_without_a_timeout() -> None:
     s = sending(10)
     s.write(bytes(20 * MSS)).silence()

@@ -1,0 +1,36 @@
+"""Rules of RFCs that are too small for a file of their own, and that no script can show."""
+
+from __future__ import annotations
+
+import pytest
+from tcp_script import MS, passive
+
+from slirpy.stats import Stats
+from slirpy.tcp.lossstate import PERSIST, Rack
+
+
+@pytest.mark.rfc("5961", "7 count")
+def test_the_limit_of_challenges_of_one_connection_is_not_that_of_another() -> None:
+    """Else one could learn by the one what somebody else has sent on the other."""
+    stats = Stats()
+    first, second = passive(), passive()
+    for s in (first, second):
+        s.conn.stats = stats
+    for _ in range(10):
+        first.recv("R", 100)
+    assert (len(first.out), stats.tcp_challenge_acks) == (1, 1)
+    second.recv("R", 100)
+    assert (len(second.out), stats.tcp_challenge_acks) == (1, 2)
+
+
+@pytest.mark.rfc("8985", "6.2 persist")
+def test_a_reordering_window_that_was_widened_does_not_stay_for_ever() -> None:
+    rack = Rack()
+    rack.min_rtt = 100 * MS
+    rack.reo_wnd_mult = 3
+    for _ in range(PERSIST - 1):
+        rack.left_recovery()
+        assert rack.reordering_window(100 * MS, certain=False) == 75 * MS
+    rack.left_recovery()
+    assert rack.reordering_window(100 * MS, certain=False) == 25 * MS
+    assert PERSIST == 16
