@@ -14,17 +14,19 @@ to be sent; they and ``core/fastpath.py`` write the fields.
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 
+from slirpy.errors import StateError
 from slirpy.interfaces import Buffer
 from slirpy.stats import Stats
-from slirpy.tcp.congestion import CongestionControl, CongestionFactory, Cubic
+from slirpy.tcp.congestion import CongestionControl
 from slirpy.tcp.lossstate import Rack
-from slirpy.tcp.options import MAX_WSCALE, TcpOptions
+from slirpy.tcp.mistakes import mistake
+from slirpy.tcp.options import TcpOptions
 from slirpy.tcp.reassembly import Reassembly
 from slirpy.tcp.rtt import RtoEstimator
 from slirpy.tcp.sendbuffer import SendBuffer
 from slirpy.tcp.seq import HALF, MASK
+from slirpy.tcp.settings import MS, SECOND, Settings
 from slirpy.tcp.states import (
     CLOSE_WAIT,
     CLOSED,
@@ -45,8 +47,6 @@ from slirpy.wire.tcp import ACK, RST
 
 __all__ = ["Connection", "Settings"]
 
-MS = 1_000_000
-SECOND = 1_000 * MS
 READ_AHEAD = 1 << 16
 """Bytes that may be queued beyond what the windows let out. Every ACK opens them by a segment or two; with this, data
 is read in large pieces all the same."""
@@ -58,55 +58,6 @@ OWNED_PIECES = 64
 """Pieces of received data that are kept apart when they have to be copied."""
 
 _AFTER_SHUTDOWN = {ESTABLISHED: FIN_WAIT_1, CLOSE_WAIT: LAST_ACK}
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a connection is made with. Times are nanoseconds, sizes bytes."""
-
-    mss: int = 1460
-    """Largest segment that we can receive: the link's MTU less 40."""
-    max_burst: int = 0
-    """Most payload bytes in one emitted piece: more than a segment where the link segments; 0: one segment."""
-    rcv_buffer: int = 1 << 20
-    """Bytes received and not consumed that we keep; bounds the window."""
-    snd_buffer: int = 1 << 20
-    """Bytes written and not acknowledged that we keep."""
-    nodelay: bool = True
-    """Send small segments at once, without Nagle's algorithm (RFC 9293, section 3.7.4)."""
-    delayed_ack: int = 10 * MS
-    """Longest delay of an acknowledgement. RFC 9293 (MUST-40) allows 500 ms; a guest waits for it here."""
-    rack: bool = True
-    """Notice losses by time (RFC 8985), where the peer permits SACK; else by RFC 6675's counting alone."""
-    syn_timeout: int = 180 * SECOND
-    """How long opening is tried: R2 of a SYN, three minutes at least (RFC 9293, MUST-23)."""
-    user_timeout: int = 900 * SECOND
-    """How long data is sent again, or a closed window probed, without any answer: R2 of RFC 9293, section 3.8.3, and
-    the user time-out of its section 3.9.1."""
-    r1: int = 3
-    """Time-outs of the same data without an answer, or unanswered probes, after which the peer may be gone, and
-    :attr:`Connection.soft_error` says so: R1 of RFC 9293, section 3.8.3."""
-    keepalive: bool = False
-    """Ask whether a silent peer is still there (RFC 9293, section 3.8.4)."""
-    keepalive_idle: int = 7200 * SECOND
-    """Silence after which it is asked first: two hours or more, says the RFC of the default (MUST-28)."""
-    keepalive_interval: int = 75 * SECOND
-    """Time between two questions without an answer."""
-    keepalive_count: int = 9
-    """Questions without an answer after which the connection ends by ETIMEDOUT; 2 at least, for one answer may be
-    lost (MUST-29)."""
-    time_wait: int = 60 * SECOND
-    """2 MSL. The RFC's MSL of two minutes is for paths through the Internet; this path is one virtual cable."""
-    congestion: CongestionFactory = Cubic
-    """Makes the congestion control: a class or function of the segment size; see :mod:`slirpy.tcp.congestion`."""
-
-    @property
-    def wscale(self) -> int:
-        """The smallest window scale that can express the receive buffer."""
-        shift = 0
-        while shift < MAX_WSCALE and 0xFFFF << shift < self.rcv_buffer:
-            shift += 1
-        return shift
 
 
 class Connection:
@@ -285,7 +236,8 @@ class Connection:
         self.rtt_seq: int | None = None
         self.rtt_time = 0
         self.retries = 0
-        self.opened_at = 0
+        self.opened_at = -1
+        """When it was opened, which happens once; -1: it was not."""
         self.progress_at = 0
         """When the peer last acknowledged something new, or we began to wait for that, or for answers to probes; or
         when the last keep-alive was sent."""
@@ -350,17 +302,27 @@ class Connection:
     # -------------------------------------------------------------------------------- user's calls
 
     def connect(self, now: int) -> None:
-        """Active open: the next ``output`` sends a SYN."""
-        self._open(now)
+        """Active open: the next ``output`` sends a SYN.
+
+        Raises:
+            StateError: it was opened before.
+        """
+        self._open(now, "connect()")
         self.enter(SYN_SENT)
 
     def listen(self, now: int) -> None:
-        """Passive open: the next segment may be a SYN."""
-        self._open(now)
+        """Passive open: the next segment may be a SYN.
+
+        Raises:
+            StateError: it was opened before.
+        """
+        self._open(now, "listen()")
         self.passive = True
         self.enter(LISTEN)
 
-    def _open(self, now: int) -> None:
+    def _open(self, now: int, call: str) -> None:
+        if self.opened_at >= 0:
+            raise mistake(self, call)
         self.opened_at = self.progress_at = self.sent_at = now
         self.rcv_wscale = self.settings.wscale
         self.rcv_limit = self.settings.rcv_buffer
@@ -375,19 +337,28 @@ class Connection:
         return max(limit + READ_AHEAD - self.snd_buf.length, 0)
 
     def write(self, data: bytes) -> None:
-        """Queue bytes to be sent. The object is kept, not copied; who writes observes :meth:`write_room`."""
-        if not self.fin_queued and self.state is not CLOSED:
-            self.snd_buf.append(data)
+        """Queue bytes to be sent. The object is kept, not copied; who writes observes :meth:`write_room`.
+
+        They wait until the connection is established, also in LISTEN: who the peer will be is not our concern.
+
+        Raises:
+            StateError: the connection is closed, or was never opened, or :meth:`shutdown` was called.
+        """
+        if self.fin_queued or self.state is CLOSED:
+            raise mistake(self, "write()")
+        self.snd_buf.append(data)
 
     def write_urgent(self, data: bytes) -> None:
         """Queue bytes as :meth:`write` does, and tell the peer that the stream is urgent up to their end.
 
         They stay in their place (RFC 6093). For old protocols: new ones SHOULD NOT use this (RFC 9293, SHLD-13).
+
+        Raises:
+            StateError: as of :meth:`write`.
         """
-        if not self.fin_queued and self.state is not CLOSED:
-            self.write(data)
-            first = self.snd_una + (not self.syn_acked)
-            self.snd_up = (first + self.snd_buf.length) & MASK
+        self.write(data)
+        first = self.snd_una + (not self.syn_acked)
+        self.snd_up = (first + self.snd_buf.length) & MASK
 
     @property
     def urgent_ahead(self) -> int:
@@ -398,7 +369,13 @@ class Connection:
         return ahead if ahead < HALF else 0
 
     def consume(self, count: int) -> None:
-        """Take the first ``count`` bytes off ``rcv_queue``."""
+        """Take the first ``count`` bytes off ``rcv_queue``. What has arrived can be taken after the end, too.
+
+        Raises:
+            StateError: there are not so many.
+        """
+        if not 0 <= count <= self.rcv_pending:
+            raise StateError(f"consume({count}): there are {self.rcv_pending} bytes; take those or less")
         if self.rcv_up is not None and count >= self.urgent_ahead:
             self.rcv_up = None
         self.rcv_pending -= count
@@ -428,18 +405,44 @@ class Connection:
                 queue[i] = bytes(piece)
 
     def shutdown(self) -> None:
-        """No more data: FIN follows what was written. Repeated calls do nothing.
+        """No more data: FIN follows what was written. Repeated calls do nothing, nor does one on a closed connection.
 
-        Before the connection is established this waits for that. (RFC 9293, section 3.10.4, lets a CLOSE in
-        SYN-SENT delete the connection; that is :meth:`abort`.)
+        Before the connection is established this waits for that, as far as the handshake has come.
+
+        Raises:
+            StateError: the connection was never opened.
         """
+        if self.opened_at < 0:
+            raise mistake(self, "shutdown()")
         if not self.fin_queued and self.state is not CLOSED:
             self.fin_queued = True
             if self.state in _AFTER_SHUTDOWN:
                 self.enter(_AFTER_SHUTDOWN[self.state])
 
+    def close(self) -> None:
+        """CLOSE of RFC 9293, section 3.10.4: before a peer has been heard (LISTEN, SYN-SENT) the connection is gone.
+
+        What was written is gone with it, by ECONNABORTED. In all other states it is :meth:`shutdown`; in SYN-RECEIVED
+        the FIN waits for the handshake also if there is nothing to send before it.
+
+        Raises:
+            StateError: the connection was never opened.
+        """
+        if self.state is LISTEN or self.state is SYN_SENT:
+            self.close_with(errno.ECONNABORTED)
+        else:
+            self.shutdown()
+
     def abort(self, error: int = errno.ECONNABORTED) -> None:
-        """Close at once; where the peer knows of the connection the next ``output`` sends a RST."""
+        """Close at once; where the peer knows of the connection the next ``output`` sends a RST.
+
+        On a closed connection it does nothing.
+
+        Raises:
+            StateError: the connection was never opened.
+        """
+        if self.opened_at < 0:
+            raise mistake(self, "abort()")
         known = self.state in SYNCHRONIZED or (self.state is SYN_RECEIVED and self.snd_max != self.iss)
         if known and self.state is not TIME_WAIT:
             # In sequence, and with an ACK, so that every peer accepts it.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 
 from slirpy.tcp import probe, recovery, repair, urgent
-from slirpy.tcp.connection import SECOND, Connection
+from slirpy.tcp.connection import Connection
 from slirpy.tcp.keepalive import given_up, keep_alive
 from slirpy.tcp.options import build
 from slirpy.tcp.outgoing import (
@@ -25,6 +25,7 @@ from slirpy.tcp.outgoing import (
     window_growth,
 )
 from slirpy.tcp.seq import HALF, MASK
+from slirpy.tcp.settings import SECOND
 from slirpy.tcp.states import (
     CLOSE_WAIT,
     CLOSED,

@@ -136,10 +136,14 @@ def _syn_sent(conn: Connection, seg: Segment, now: int) -> None:
 
 def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
     """Section 3.10.7.4."""
-    if conn.state is SYN_RECEIVED and not conn.passive and seg.seq == conn.irs and seg.flags & ACK:
-        # The SYN,ACK of a simultaneous open. By the letter of the RFC its number is an old one, and the two sides
-        # would answer each other's for ever; what it acknowledges is what it came for.
-        seg = seg._replace(seq=conn.rcv_nxt, flags=seg.flags & ~SYN)
+    if conn.state is SYN_RECEIVED and seg.seq == conn.irs and seg.flags & (SYN | RST) == SYN:
+        if not seg.flags & ACK:
+            conn.snd_nxt = conn.iss  # our SYN,ACK was lost: an ACK alone would not open the connection
+            return
+        if not conn.passive:
+            # The SYN,ACK of a simultaneous open. By the letter of the RFC its number is an old one, and the two
+            # sides would answer each other's for ever; what it acknowledges is what it came for.
+            seg = seg._replace(seq=conn.rcv_nxt, flags=seg.flags & ~SYN)
     flags, seq, payload = seg.flags, seg.seq, seg.payload
     stats = conn.stats
 
@@ -173,9 +177,6 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
             stats.drop_tcp_old += 1
         else:
             stats.drop_tcp_out_of_window += 1
-        if conn.state is SYN_RECEIVED and flags & SYN and seq == conn.irs:
-            conn.snd_nxt = conn.iss  # our SYN,ACK was lost: an ACK alone would not open the connection
-            return
         if length:
             conn.ack_now = True
         else:
@@ -190,7 +191,7 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
         payload = b""
         flags &= ~FIN
     # Only what lies in the window is looked at from here on.
-    if start < 0 and not flags & SYN:
+    if start < 0 and not flags & (SYN | RST):
         if payload:
             payload = memoryview(payload)[-start:]
             if conn.sack_ok:
@@ -204,9 +205,10 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
 
     # Second, RST. RFC 5961, section 3.2: only the exact number resets, the rest of the window is challenged.
     if flags & RST:
-        if seg.seq != conn.rcv_nxt:  # of a long one not only a part must hit
+        if seq != conn.rcv_nxt:  # of a long one not only a part must hit
             stats.drop_tcp_reset += 1
-            _challenge(conn, now)
+            if start >= 0:
+                _challenge(conn, now)
             return
         if conn.state is TIME_WAIT:
             conn.close_with(0)  # no failure: both streams are complete, it answers a late duplicate of ours
@@ -216,11 +218,8 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
         conn.close_with(errno.ECONNREFUSED if refused else errno.ECONNRESET)
         return
 
-    # Fourth, SYN. RFC 5961, section 4.2: challenged in every synchronized state.
+    # Fourth, SYN. RFC 5961, section 4.2: challenged in every synchronized state, whatever its number.
     if flags & SYN:
-        if conn.state is SYN_RECEIVED and seq == conn.irs:
-            conn.snd_nxt = conn.iss  # with text, so it came through the test above; the same as there
-            return
         if conn.state is SYN_RECEIVED and conn.passive:
             conn.close_with(errno.ECONNABORTED)  # back to LISTEN, which is the demultiplexer's here
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tcp_script import IRS, ISS, Script
 
+from slirpy.errors import StateError
 from slirpy.tcp import Settings
 from slirpy.tcp.seq import MASK
 from slirpy.tcp.states import CLOSE_WAIT
@@ -149,7 +150,8 @@ def test_urgent_before_the_connection_is_open() -> None:
     s.recv("SA", 0, 1, mss=1000)
     assert s.send("PAU", 1, 1, b"hello").urg == 5
     s.conn.shutdown()
-    s.conn.write_urgent(b"late")
+    with pytest.raises(StateError, match="closing"):
+        s.conn.write_urgent(b"late")
     assert s.conn.snd_up == (ISS + 6) & MASK
 
 

@@ -85,7 +85,7 @@ ACTIONS = {
     "write(N)": "give N bytes to be sent",
     "urgent(N)": "the same, and the urgent pointer is behind them",
     "read(N)": "take N bytes that have arrived; `read()` takes all; `= N` asserts how many there were",
-    "close()": "RFC 9293's CLOSE: our direction ends, the other goes on",
+    "close()": "RFC 9293's CLOSE: our direction ends; before a peer was heard, the connection",
     "abort()": "RFC 9293's ABORT: reset the connection",
 }
 """What the user does in a script with ``--open``."""

@@ -105,7 +105,8 @@ class User:
             if numbers and call.result is None and found != numbers[0]:
                 raise FailureError(f"read({numbers[0]}): only {found} bytes have arrived")
         elif call.name == "close":
-            conn.shutdown()
+            host.listening = host.listening and conn.state is not State.LISTEN
+            conn.close()
         else:
             conn.abort()
         host.flush()

@@ -1,0 +1,62 @@
+"""What a connection is made with: sizes, times, and switches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slirpy.tcp.congestion import CongestionFactory, Cubic
+from slirpy.tcp.options import MAX_WSCALE
+
+__all__ = ["MS", "SECOND", "Settings"]
+
+MS = 1_000_000
+SECOND = 1_000 * MS
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a connection is made with. Times are nanoseconds, sizes bytes."""
+
+    mss: int = 1460
+    """Largest segment that we can receive: the link's MTU less 40."""
+    max_burst: int = 0
+    """Most payload bytes in one emitted piece: more than a segment where the link segments; 0: one segment."""
+    rcv_buffer: int = 1 << 20
+    """Bytes received and not consumed that we keep; bounds the window."""
+    snd_buffer: int = 1 << 20
+    """Bytes written and not acknowledged that we keep."""
+    nodelay: bool = True
+    """Send small segments at once, without Nagle's algorithm (RFC 9293, section 3.7.4)."""
+    delayed_ack: int = 10 * MS
+    """Longest delay of an acknowledgement. RFC 9293 (MUST-40) allows 500 ms; a guest waits for it here."""
+    rack: bool = True
+    """Notice losses by time (RFC 8985), where the peer permits SACK; else by RFC 6675's counting alone."""
+    syn_timeout: int = 180 * SECOND
+    """How long opening is tried: R2 of a SYN, three minutes at least (RFC 9293, MUST-23)."""
+    user_timeout: int = 900 * SECOND
+    """How long data is sent again, or a closed window probed, without any answer: R2 of RFC 9293, section 3.8.3, and
+    the user time-out of its section 3.9.1."""
+    r1: int = 3
+    """Time-outs of the same data without an answer, or unanswered probes, after which the peer may be gone, and
+    :attr:`Connection.soft_error` says so: R1 of RFC 9293, section 3.8.3."""
+    keepalive: bool = False
+    """Ask whether a silent peer is still there (RFC 9293, section 3.8.4)."""
+    keepalive_idle: int = 7200 * SECOND
+    """Silence after which it is asked first: two hours or more, says the RFC of the default (MUST-28)."""
+    keepalive_interval: int = 75 * SECOND
+    """Time between two questions without an answer."""
+    keepalive_count: int = 9
+    """Questions without an answer after which the connection ends by ETIMEDOUT; 2 at least, for one answer may be
+    lost (MUST-29)."""
+    time_wait: int = 60 * SECOND
+    """2 MSL. The RFC's MSL of two minutes is for paths through the Internet; this path is one virtual cable."""
+    congestion: CongestionFactory = Cubic
+    """Makes the congestion control: a class or function of the segment size; see :mod:`slirpy.tcp.congestion`."""
+
+    @property
+    def wscale(self) -> int:
+        """The smallest window scale that can express the receive buffer."""
+        shift = 0
+        while shift < MAX_WSCALE and 0xFFFF << shift < self.rcv_buffer:
+            shift += 1
+        return shift
