@@ -181,7 +181,7 @@ def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
         window = conn.cc.cwnd
     burst = conn.burst()
     told = sack_room(conn) if conn.dsack is not None or conn.reassembly.size else 0
-    if told:  # MUST-67: what options take, data cannot have; and no link that cuts knows of longer headers
+    if told:  # MUST-16: what options take, data cannot have; and no link that cuts knows of longer headers
         mss = burst = mss - told
     usable = min(conn.snd_wnd, window) - flight
     pieces = ack = wnd = 0

@@ -309,7 +309,7 @@ class ControlBlock:
             self.ts_recent = options.timestamps[0]
         self.sack_ok = options.sack_permitted
         self.rack = Rack() if self.sack_ok and self.settings.rack else None
-        # MUST-16, MUST-67: the peer's limit and ours, less the options in every segment. An MSS that leaves no
+        # MUST-16: the peer's limit and ours, less the options in every segment. An MSS that leaves no
         # room for data would stall the connection: 8 bytes is what RFC 791's smallest datagram leaves.
         self.mss = max(min(mss, self.settings.mss) - (12 if self.ts_ok else 0), 8)
         self.cc = self.settings.congestion(self.mss)

@@ -9,7 +9,7 @@ import dpkt
 import pytest
 from harness import ACK, GUEST, PSH, SYN, WORLD, Net, Peer, arp, config, eth, ip, ipv4, options, rfc1071
 
-from slirpy.host.sim import Echo, Remote, Source
+from slirpy.host.sim import Echo, Remote, Sink, Source
 from slirpy.interfaces import LinkFeatures
 
 ODDITIES = {
@@ -48,6 +48,26 @@ def error(kind: int, code: int, quoted: bytes, to: bytes = WORLD) -> bytes:
     message = bytes((kind, code, 0, 0)) + bytes(4) + quoted
     message = message[:2] + rfc1071(message).to_bytes(2, "big") + message[4:]
     return eth(ipv4(1, message, source=GUEST, destination=to))
+
+
+# ------------------------------------------------------------------------------------ acknowledgements
+
+
+@pytest.mark.rfc("9293", "MUST-58")
+@pytest.mark.rfc("9293", "MUST-59")
+@pytest.mark.parametrize("fastpath", [True, False])
+def test_what_comes_together_is_acknowledged_once(fastpath: bool) -> None:
+    """Also when it comes in disorder, and when there is a hole in between."""
+    net = Net(fastpath=fastpath)
+    peer = opened(net, Sink)
+    net.silence()
+    orders = [range(10), (3, 1, 0, 2, 9, 4, 8, 5, 7, 6), (0, 1, 2, 4, 5, 6, 3, 7, 8, 9)]
+    for order in orders:
+        net.send(*(peer.frame(ACK | PSH, bytes(1000), seq=peer.seq + 1000 * n) for n in order))
+        peer.seq += 10_000
+        assert peer.one(ACK).ack == peer.seq
+        net.run(0.05)
+        assert all(not tcp.data for tcp in peer.take()), "windows at most"
 
 
 # ---------------------------------------------------------------------------------------- IP's options

@@ -517,7 +517,7 @@ def test_without_sack_a_hole_is_told_beside_data() -> None:
     s.silence()
 
 
-@pytest.mark.rfc("9293", "MUST-67")
+@pytest.mark.rfc("9293", "MUST-16")
 @pytest.mark.parametrize("timestamps", [None, (7, 0)])
 def test_blocks_take_their_room_from_the_segment(timestamps: tuple[int, int] | None) -> None:
     """Header, options and data together stay within the MSS that the peer has told; also where a link would cut."""
