@@ -584,7 +584,6 @@ def test_a_fin_waits_for_the_text_before_it() -> None:
     assert s.read() == b"A" * 10 + b"BB"
 
 
-@pytest.mark.rfc("9293", "3.10.4 SYN-SENT")
 def test_shutdown_before_established_waits() -> None:
     s = Script()
     s.conn.connect(s.now)
