@@ -71,7 +71,10 @@ def tcp_settings() -> str:
         "keepalive_interval",
     )
     rows = [f"| `{name}` | {getattr(values, name) / 1e9:g} s |" for name in times]
-    rows += [f"| `{name}` | {getattr(values, name) // 1024} KiB |" for name in ("rcv_buffer", "snd_buffer")]
+    rows += [
+        f"| `{name}` | {getattr(values, name) // 1024} KiB |"
+        for name in ("rcv_first", "rcv_buffer", "snd_buffer")
+    ]
     return "\n".join(["| setting | value |", "|---|---|", *rows])
 
 

@@ -31,6 +31,7 @@ from slirpy.tcp import (
     reopens,
     timestamp_offset,
 )
+from slirpy.tcp.autotune import WindowPool
 from slirpy.tcp.congestion import ALGORITHMS
 from slirpy.tcp.states import CLOSE_WAIT, CLOSED, ESTABLISHED, SYN_RECEIVED, SYNCHRONIZED, TIME_WAIT
 from slirpy.wire import icmp
@@ -56,9 +57,6 @@ MAX_OPENING = 4096
 """Connections that one end has yet to answer; a flood of them does not touch those that are open."""
 MAX_TIME_WAIT = 8192
 """Connections that are over, and whose last segments may come again."""
-FIRST_WINDOW = 1 << 16
-"""Bytes from the guest that are kept for a far side that has not taken so many yet. From there the window grows with
-what it takes, to ``Settings.rcv_buffer``."""
 WIDE_BYTES = 256 << 20
 """What the windows that have grown may come to, of all connections; beyond that they grow less far."""
 MAX_BURST = 65535 - 40 - 12
@@ -79,7 +77,7 @@ class NatTcpFlow(TcpFlow):
     """One connection; also the :class:`~slirpy.interfaces.StreamOwner` of its peer."""
 
     __slots__ = ("_arrival", "_nat", "_syn", "connecting", "counted", "inbound", "peer", "peer_error", "read_ready",
-                 "share", "shut", "wide", "write_blocked")  # fmt: skip
+                 "share", "shut", "write_blocked")  # fmt: skip
 
     def __init__(self, nat: TcpNat, key: bytes, neighbor: Neighbor, conn: Connection, *, inbound: bool) -> None:
         super().__init__(nat.stack, key, neighbor, conn)
@@ -95,8 +93,6 @@ class NatTcpFlow(TcpFlow):
         self.peer_error = 0
         self.read_ready = inbound
         self.write_blocked = False
-        self.wide = False
-        """Its window has grown."""
         self.shut = False
         """The guest's end of data has been passed on."""
 
@@ -183,12 +179,6 @@ class NatTcpFlow(TcpFlow):
                 conn.consume(taken)
             if conn.rcv_pending:
                 self.write_blocked = True
-            elif (
-                conn.rcv_limit < conn.settings.rcv_buffer
-                and conn.wscale_ok
-                and 2 * self.bytes_in >= FIRST_WINDOW
-            ):
-                self._nat.widen(self, taken)
 
     def _from_peer(self) -> None:
         conn = self.conn
@@ -294,7 +284,7 @@ class TcpNat:
         self.opening: Shares[NatTcpFlow] = Shares(MAX_OPENING)
         self.open: Shares[NatTcpFlow] = Shares(MAX_FLOWS)
         self.over: Shares[NatTcpFlow] = Shares(MAX_TIME_WAIT)
-        self._wide = 0
+        self.windows = WindowPool(WIDE_BYTES)
         self._descriptors = descriptors
         descriptors.share(self.opening, self.evict)
         descriptors.share(self.open, self.evict)
@@ -318,7 +308,6 @@ class TcpNat:
             target = route
         flow = self._new_flow(key, arrival.neighbor, arrival.port, previous=previous)
         flow.conn.listen(stack.now)
-        flow.conn.rcv_limit = min(flow.conn.rcv_limit, FIRST_WINDOW)
         flow.input(seg, arrival)
         flow.hold(arrival, seg)
         if service is not None:
@@ -382,7 +371,6 @@ class TcpNat:
         flow = self._new_flow(key, neighbor, link_port, address)
         flow.peer = peer
         flow.conn.connect(stack.now)
-        flow.conn.rcv_limit = min(flow.conn.rcv_limit, FIRST_WINDOW)
         flow.mark()
         return flow
 
@@ -403,7 +391,7 @@ class TcpNat:
         if previous is not None:
             iss = next_iss(previous, iss)
         ts_offset = timestamp_offset(self._secret, key)
-        conn = Connection(self.settings(port), iss, ts_offset=ts_offset, stats=stack.stats)
+        conn = Connection(self.settings(port), iss, ts_offset=ts_offset, stats=stack.stats, pool=self.windows)
         flow = NatTcpFlow(self, key, neighbor, conn, inbound=outside is not None)
         stack.tcp_flows[key] = flow
         if outside is None:
@@ -429,15 +417,6 @@ class TcpNat:
         self._make_room(shares)
         flow.counted = shares
         shares.add(flow, party, who)
-
-    def widen(self, flow: NatTcpFlow, taken: int) -> None:
-        """The far side has taken everything, ``taken`` bytes at last: the guest may send further ahead of it."""
-        if not flow.wide:
-            flow.wide = True
-            self._wide += 1
-        conn = flow.conn
-        most = min(conn.settings.rcv_buffer, WIDE_BYTES // self._wide)
-        conn.rcv_limit = max(conn.rcv_limit, min(conn.rcv_limit + taken, most))
 
     def settings(self, port: LinkPort | None) -> Settings:
         """Sizes for connections through a link."""
@@ -470,6 +449,5 @@ class TcpNat:
             del stack.tcp_flows[flow.key]
             if isinstance(flow, NatTcpFlow):
                 flow.counted.remove(flow)
-                self._wide -= flow.wide
             stack.closed_flows.append(flow.info(stack.now, ending(flow.conn.error)))
         flow.release()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 
 from slirpy.errors import StateError
+from slirpy.tcp.autotune import grow
 from slirpy.tcp.mistakes import mistake
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.settings import Settings
@@ -26,6 +27,7 @@ from slirpy.tcp.states import (
     TIME_WAIT,
 )
 from slirpy.tcp.tcb import ControlBlock
+from slirpy.tcp.text import own
 from slirpy.wire.tcp import ACK, RST
 
 __all__ = ["Connection", "Settings"]
@@ -35,8 +37,6 @@ READ_AHEAD = 1 << 16
 is read in large pieces all the same."""
 DUPACK_THRESHOLD = 3
 """RFC 5681, section 3.2."""
-OWNED_PIECES = 64
-"""Pieces of received data that are kept apart when they have to be copied."""
 
 _AFTER_SHUTDOWN = {ESTABLISHED: FIN_WAIT_1, CLOSE_WAIT: LAST_ACK}
 
@@ -70,7 +70,8 @@ class Connection(ControlBlock):
             raise mistake(self, call)
         self.opened_at = self.progress_at = self.sent_at = now
         self.rcv_wscale = self.settings.wscale
-        self.rcv_limit = self.settings.rcv_buffer
+        self.rcv_most = self.settings.rcv_buffer
+        self.rcv_limit = min(self.settings.rcv_first, self.rcv_most)
 
     def write_room(self) -> int:
         """How many bytes :meth:`write` may be given now: what can be sent at once, and some that lie ready.
@@ -126,6 +127,8 @@ class Connection(ControlBlock):
         self.rcv_pending -= count
         if not self.rcv_pending:
             self.rcv_queue.clear()
+            if self.rcv_limit < self.rcv_most:
+                grow(self, count)
             return
         queue = self.rcv_queue
         taken = 0
@@ -138,16 +141,7 @@ class Connection(ControlBlock):
 
     def own(self) -> None:
         """Copy what is left in ``rcv_queue``, because the frames that it lies in are about to be reused."""
-        queue = self.rcv_queue
-        if len(queue) > OWNED_PIECES:
-            queue[:] = [b"".join(queue)]  # a thousand one-byte segments must not cost a thousand objects
-            return
-        for i, piece in enumerate(queue):
-            # What the user has begun to take stays as it is, until the rest keeps more than itself in memory.
-            if isinstance(piece, memoryview) and not (
-                isinstance(piece.obj, bytes) and 2 * len(piece) >= len(piece.obj)
-            ):
-                queue[i] = bytes(piece)
+        own(self.rcv_queue)
 
     def shutdown(self) -> None:
         """No more data: FIN follows what was written. Repeated calls do nothing, nor does one on a closed connection.

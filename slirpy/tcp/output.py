@@ -141,7 +141,7 @@ def _send_syn(conn: Connection, now: int, emit: Emit) -> None:
         timestamps=timestamps,
         wscale=wscale,
     )
-    wnd = min(settings.rcv_buffer, 0xFFFF)  # a SYN's window is never scaled
+    wnd = min(conn.rcv_limit, 0xFFFF)  # a SYN's window is never scaled
     emit(conn.iss, ack, flags, wnd, options, [], 0)
     conn.ack_now = False
     conn.last_ack = conn.rcv_nxt

@@ -22,7 +22,9 @@ class Settings:
     max_burst: int = 0
     """Most payload bytes in one emitted piece: more than a segment where the link segments; 0: one segment."""
     rcv_buffer: int = 1 << 20
-    """Bytes received and not consumed that we keep; bounds the window."""
+    """Bytes received and not consumed that we keep, at the most; bounds the window."""
+    rcv_first: int = 1 << 16
+    """The same for a user who has not taken so many yet. From there it grows with what the user takes."""
     snd_buffer: int = 1 << 20
     """Bytes written and not acknowledged that we keep."""
     nodelay: bool = True

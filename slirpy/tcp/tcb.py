@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from slirpy.interfaces import Buffer
 from slirpy.stats import Stats
+from slirpy.tcp.autotune import WindowPool
 from slirpy.tcp.congestion import CongestionControl
 from slirpy.tcp.lossstate import Rack
 from slirpy.tcp.options import TcpOptions
@@ -50,6 +51,7 @@ class ControlBlock:
         iss: initial send sequence number (see RFC 6528 for how to choose it).
         ts_offset: added to the millisecond clock that timestamps carry, 0 to 2**32-1 (RFC 7323, section 5.4).
         stats: where unusual events are counted.
+        pool: what the windows of many connections together may grow to.
     """
 
     __slots__ = (
@@ -76,6 +78,7 @@ class ControlBlock:
         "opened_at",
         "passive",
         "peer_reset",
+        "pool",
         "prior_max",
         "probe",
         "probes",
@@ -83,6 +86,7 @@ class ControlBlock:
         "rack",
         "rcv_adv",
         "rcv_limit",
+        "rcv_most",
         "rcv_nxt",
         "rcv_pending",
         "rcv_queue",
@@ -121,10 +125,19 @@ class ControlBlock:
         "ts_ok",
         "ts_recent",
         "unreachable",
+        "wide",
         "wscale_ok",
     )  # fmt: skip
 
-    def __init__(self, settings: Settings, iss: int, *, ts_offset: int = 0, stats: Stats | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        iss: int,
+        *,
+        ts_offset: int = 0,
+        stats: Stats | None = None,
+        pool: WindowPool | None = None,
+    ) -> None:
         self.settings = settings
         self.stats = stats if stats is not None else Stats()
         self.state = CLOSED
@@ -186,8 +199,13 @@ class ControlBlock:
         self.rcv_adv = 0
         """Right edge of the window that we have advertised."""
         self.rcv_wscale = 0
-        self.rcv_limit = settings.rcv_buffer
-        """Most bytes that the window, as scaled, can offer."""
+        self.rcv_limit = settings.rcv_first
+        """Most bytes that the window offers now."""
+        self.rcv_most = settings.rcv_buffer
+        """Most bytes that it can grow to, and that it can tell, as scaled."""
+        self.pool = pool
+        self.wide = False
+        """It has grown, and is counted in the pool."""
         self.last_ack = 0
         """RCV.NXT in the last segment that we sent."""
         self.rcv_queue: list[Buffer] = []
@@ -238,12 +256,18 @@ class ControlBlock:
         if state is CLOSED:
             self.snd_buf.clear()
             self.sacked = []
+            self.rack = None
             self.reassembly.clear()
             self.timer_kind = NO_TIMER
             self.delack_at = self.early_at = 0
         elif state is TIME_WAIT:
             self.reassembly.clear()
             self.delack_at = 0
+        else:
+            return
+        if self.wide and self.pool is not None:
+            self.wide = False
+            self.pool.members -= 1
 
     def establish(self) -> None:
         """Both SYNs are acknowledged; a shutdown that waited for this takes effect."""
@@ -303,6 +327,7 @@ class ControlBlock:
         self.snd_wscale = options.wscale or 0
         if not self.wscale_ok:
             self.rcv_wscale = 0
+            self.rcv_most = min(self.rcv_most, 0xFFFF)
             self.rcv_limit = min(self.rcv_limit, 0xFFFF)
         self.ts_ok = options.timestamps is not None
         if options.timestamps is not None:

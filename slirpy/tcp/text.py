@@ -25,7 +25,10 @@ from slirpy.tcp.states import (
 if TYPE_CHECKING:
     from slirpy.tcp.connection import Connection
 
-__all__ = ["accept_text", "deliver_early", "restart_time_wait", "take_fin", "take_text"]
+OWNED_PIECES = 64
+"""Pieces of received data that are kept apart when they have to be copied."""
+
+__all__ = ["accept_text", "deliver_early", "own", "restart_time_wait", "take_fin", "take_text"]
 
 
 def take_text(conn: Connection, seq: int, text: Buffer, now: int) -> None:
@@ -94,6 +97,19 @@ def accept_text(conn: Connection, payload: Buffer, length: int, now: int) -> Non
         conn.ack_now = True
     elif not conn.delack_at:
         conn.delack_at = now + conn.settings.delayed_ack
+
+
+def own(queue: list[Buffer]) -> None:
+    """Copy what lies in frames: they are about to be reused."""
+    if len(queue) > OWNED_PIECES:
+        queue[:] = [b"".join(queue)]  # a thousand one-byte segments must not cost a thousand objects
+        return
+    for i, piece in enumerate(queue):
+        # What the user has begun to take stays as it is, until the rest keeps more than itself in memory.
+        if isinstance(piece, memoryview) and not (
+            isinstance(piece.obj, bytes) and 2 * len(piece) >= len(piece.obj)
+        ):
+            queue[i] = bytes(piece)
 
 
 def take_fin(conn: Connection, end: int | None, now: int) -> None:

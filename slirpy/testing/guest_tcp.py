@@ -248,7 +248,7 @@ class TcpHost:
         previous: Connection | None = None,
     ) -> GuestStream:
         random = self.guest.random
-        settings = Settings(mss=self.guest.mtu - _HEADERS, rcv_buffer=rcv_buffer)
+        settings = Settings(mss=self.guest.mtu - _HEADERS, rcv_buffer=rcv_buffer, rcv_first=rcv_buffer)
         iss, ts_offset = random.getrandbits(32), random.getrandbits(32)
         if previous is not None:
             iss, ts_offset = next_iss(previous, iss), previous.ts_offset

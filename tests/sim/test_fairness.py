@@ -13,6 +13,7 @@ from slirpy.nat import icmp as icmp_module
 from slirpy.nat import tcp as tcp_module
 from slirpy.nat import udp as udp_module
 from slirpy.nat.limits import IDLE
+from slirpy.tcp import Settings
 
 OTHER, OTHER_MAC = ip("10.0.2.77"), bytes.fromhex("525400000077")
 BLACK = ip("198.51.100.99")
@@ -150,7 +151,7 @@ def test_a_far_side_that_takes_little_gets_a_small_window() -> None:
         net.run(0.02)
         net.take()
         sent += 1000
-    assert tcp_module.FIRST_WINDOW - 3000 < peer.conn.rcv_pending <= tcp_module.FIRST_WINDOW
+    assert Settings().rcv_first - 3000 < peer.conn.rcv_pending <= Settings().rcv_first
     server.connections[0].paused = False
     net.run(5)
     assert server.connections[0].received == bytes(sent)
@@ -174,12 +175,12 @@ def test_windows_grow_with_what_is_taken(monkeypatch: pytest.MonkeyPatch) -> Non
         send_much(net, peer)
     send_much(net, peers[3], 10)
     limits = [peer.conn.rcv_limit for peer in peers]
-    assert limits == [1 << 20, 1 << 20, (2 << 20) // 3, tcp_module.FIRST_WINDOW]
+    assert limits == [1 << 20, 1 << 20, (2 << 20) // 3, Settings().rcv_first]
     peers[0].send(RST, seq=peers[0].seq)
     peers[1].send(RST, seq=peers[1].seq)
     send_much(net, peers[2], 500)
     assert peers[2].conn.rcv_limit == 1 << 20
-    assert net.stack._tcp._wide == 1
+    assert net.stack._tcp.windows.members == 1
 
 
 def test_without_window_scaling_no_window_grows() -> None:

@@ -321,7 +321,7 @@ class Sockets:
         if name == "TCP_NODELAY":
             self._host.renew(replace(settings, nodelay=bool(value)))
         elif name == "SO_RCVBUF":
-            self._host.renew(replace(settings, rcv_buffer=value))
+            self._host.renew(replace(settings, rcv_buffer=value, rcv_first=value))
         elif name == "SO_SNDBUF":
             self._host.renew(replace(settings, snd_buffer=value))
         elif name == "TCP_MAXSEG":

@@ -1,0 +1,50 @@
+"""The receive window grows with what the user takes.
+
+What a connection may hold for a user who does not read is the window that it has offered. So a window begins small,
+and grows by what the user has taken, whenever it has taken everything: twice as much for each window's worth, which
+is what a sender's slow start asks for, up to ``Settings.rcv_buffer``. It does not shrink again (RFC 9293, SHLD-14);
+who reads no more holds no more than one window.
+
+The send buffer needs no such thing: what may be written follows the congestion window and the peer's
+(:meth:`~slirpy.tcp.connection.Connection.write_room`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slirpy.tcp.seq import MASK
+
+if TYPE_CHECKING:
+    from slirpy.tcp.connection import Connection
+
+__all__ = ["WindowPool", "grow"]
+
+
+class WindowPool:
+    """What the windows of many connections may grow to, all in all: each that has grown may have an equal part.
+
+    Args:
+        total: bytes.
+    """
+
+    __slots__ = ("members", "total")
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.members = 0
+        """Connections whose windows have grown."""
+
+
+def grow(conn: Connection, taken: int) -> None:
+    """The user has taken everything, ``taken`` bytes at last: the peer may send further ahead of it."""
+    if 2 * ((conn.rcv_nxt - conn.irs) & MASK) < conn.settings.rcv_first:
+        return
+    most = conn.rcv_most
+    pool = conn.pool
+    if pool is not None:
+        if not conn.wide:
+            conn.wide = True
+            pool.members += 1
+        most = min(most, pool.total // pool.members)
+    conn.rcv_limit = max(conn.rcv_limit, min(conn.rcv_limit + taken, most))
