@@ -1,0 +1,236 @@
+"""Throughput of the TCP engine in virtual time, over (loss x round-trip time): docs/reference/tcp-throughput.md.
+
+Two connections of ours and a path between them: a bottleneck with a queue that drops what does not fit, a delay, and
+losses by seeded dice, of data and of acknowledgements alike. No clock and no machine plays a part, so the figures
+change with the engine alone, and a test compares them to the last digit. A change of the engine that moves them
+is followed by::
+
+    python benchmarks/virtual.py --write
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from slirpy.interfaces import Buffer, CongestionFactory
+from slirpy.stats import Stats
+from slirpy.tcp import Connection, Segment, Settings, expire, output, segment_arrives
+from slirpy.tcp.congestion import ALGORITHMS
+from slirpy.tcp.options import parse
+
+__all__ = ["LOSSES", "PAGE", "RTTS", "carry", "cell", "page", "written"]
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "tcp-throughput.md"
+MS = 1_000_000
+SECOND = 1_000 * MS
+LOSSES = (0.0, 0.1, 1.0, 5.0)
+"""Per cent of the packets, each way."""
+RTTS = (1, 10, 20, 100, 200)
+"""Milliseconds without queue."""
+RATE = 50_000_000
+"""Bits a second through the bottleneck."""
+QUEUE = 128
+"""Packets that wait before it."""
+DURATION = 10 * SECOND
+MTU = 1500
+SEEDS = {0.0: 1, 0.1: 2, 1.0: 3, 5.0: 3}
+"""How many transfers a figure is the mean of."""
+_HEADERS = 40
+_BUFFER = 8 << 20
+_CHUNK = bytes(1 << 16)
+
+
+TEXT = f"""# TCP's throughput in virtual time
+
+How fast the [TCP engine](../tcp.md) is by its rules alone, over loss and round-trip time. Two connections of
+slirpy's talk through a path of {RATE // 1_000_000} Mbit/s with a queue of {QUEUE} packets that drops what does not
+fit. The MTU is {MTU}, and packets are lost at random, data and acknowledgements alike. All of it happens in virtual
+time: no clock and no machine plays a part, so the figures are the same everywhere, and a change of the engine that
+costs speed is seen here. How fast the code runs is another matter, which `make bench` measures.
+
+Each cell: **Mbit/s** of payload in the first {DURATION // SECOND} s, handshake and slow start included, where
+{RATE * (MTU - 52) / MTU / 1e6:.1f} are possible; in brackets how many segments were sent again, and how many
+time-outs there were. With losses it is the mean of some transfers.
+
+`python benchmarks/virtual.py --write` makes this page, and tells what has changed; `tests/sim/test_tcp_throughput.py`
+fails when it is not what the engine does now."""
+"""What stands before the tables."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What came of one transfer."""
+
+    mbits: float
+    """Payload that arrived in order, over the whole time."""
+    again: int
+    """Segments that were sent again."""
+    timeouts: int
+
+
+class End:
+    """A connection, and the way to the other one."""
+
+    def __init__(self, path: Journey, settings: Settings, iss: int, *, bottleneck: bool) -> None:
+        self.path = path
+        self.conn = Connection(settings, iss, stats=Stats())
+        self.other: End = self
+        self.bottleneck = bottleneck
+        self.free_at = 0
+        """When the bottleneck has sent what waits before it."""
+
+    def emit(
+        self,
+        seq: int,
+        ack: int,
+        flags: int,
+        wnd: int,
+        options: bytes,
+        parts: list[Buffer],
+        length: int,
+        urg: int = 0,
+    ) -> None:
+        """Put a segment on its way."""
+        path = self.path
+        at = path.now
+        if self.bottleneck:
+            bits = 8 * (_HEADERS + len(options) + length)
+            free_at = max(self.free_at, at)
+            if (free_at - at) * RATE > QUEUE * 8 * MTU * SECOND:
+                return
+            at = self.free_at = free_at + bits * SECOND // RATE
+        if path.random.random() * 100 < path.loss:
+            return
+        data = memoryview(b"".join(parts))
+        path.put(at + path.delay, self.other, Segment(seq, ack, flags, wnd, parse(options), data))
+
+
+class Journey:
+    """A sender, a receiver, what lies between them, and the time."""
+
+    def __init__(self, congestion: CongestionFactory, loss: float, rtt: int, seed: int) -> None:
+        self.now = SECOND
+        self.loss = loss
+        self.delay = rtt * MS // 2
+        self.random = Random(seed)
+        self._due: list[tuple[int, int, End, Segment | None]] = []
+        self._count = 0
+        settings = Settings(mss=MTU - _HEADERS, rcv_buffer=_BUFFER, snd_buffer=_BUFFER, congestion=congestion)
+        self.sender = End(self, settings, 0xFFFF_0000, bottleneck=True)
+        self.receiver = End(self, settings, 0x7FFF_0000, bottleneck=False)
+        self.sender.other, self.receiver.other = self.receiver, self.sender
+        self.delivered = 0
+
+    def put(self, at: int, end: End, segment: Segment | None) -> None:
+        """Something happens at ``end`` then: a segment arrives, or a deadline passes."""
+        self._count += 1  # what happens at the same time happens in this order
+        heapq.heappush(self._due, (at, self._count, end, segment))
+
+    def run(self, duration: int) -> None:
+        """Carry bulk from one to the other."""
+        self.sender.conn.connect(self.now)
+        self.receiver.conn.listen(self.now)
+        finish = self.now + duration
+        self._turn(self.sender)
+        while self._due[0][0] <= finish:
+            self.now, _, end, segment = heapq.heappop(self._due)
+            if segment is not None:
+                segment_arrives(end.conn, segment, self.now)
+            elif (deadline := end.conn.deadline()) is None or deadline > self.now:
+                continue  # it was put off
+            self._turn(end)
+
+    def _turn(self, end: End) -> None:
+        """The user's part, then what is due."""
+        conn, now = end.conn, self.now
+        if end is self.sender:
+            while conn.write_room() >= len(_CHUNK):
+                conn.write(_CHUNK)
+        elif conn.rcv_pending:
+            self.delivered += conn.rcv_pending
+            conn.consume(conn.rcv_pending)
+        expire(conn, now)
+        while output(conn, now, end.emit):
+            pass
+        if (deadline := conn.deadline()) is not None:
+            self.put(deadline, end, None)
+
+
+def carry(congestion: str, loss: float, rtt: int, *, duration: int = DURATION, seed: int = 1) -> Figures:
+    """One transfer.
+
+    Args:
+        congestion: name of the congestion control.
+        loss: per cent of the packets, each way.
+        rtt: milliseconds.
+        duration: nanoseconds.
+        seed: of the losses.
+    """
+    journey = Journey(ALGORITHMS[congestion], loss, rtt, seed)
+    journey.run(duration)
+    stats = journey.sender.conn.stats
+    return Figures(
+        journey.delivered * 8 * SECOND / duration / 1e6,
+        stats.tcp_recovery_retransmits + stats.tcp_retransmits,
+        stats.tcp_retransmits,
+    )
+
+
+def cell(congestion: str, loss: float, rtt: int) -> str:
+    """What the table says about a combination: the mean of some transfers."""
+    runs = [carry(congestion, loss, rtt, seed=seed) for seed in range(1, SEEDS[loss] + 1)]
+    mbits, again, timeouts = (
+        sum(getattr(run, name) for run in runs) / len(runs) for name in ("mbits", "again", "timeouts")
+    )
+    return f"**{mbits:.2f}** ({again:.0f}, {timeouts:.1f})"
+
+
+def page() -> str:
+    """The page of the documentation. Takes half a minute."""
+    parts = [TEXT]
+    for name in ALGORITHMS:
+        parts.append(f"## {name}")
+        rows = ["| loss | " + " | ".join(f"{rtt} ms" for rtt in RTTS) + " |", "|---" * (len(RTTS) + 1) + "|"]
+        for loss in LOSSES:
+            cells = (cell(name, loss, rtt) for rtt in RTTS)
+            rows.append(f"| {loss:g} % | {' | '.join(cells)} |")
+        parts.append("\n".join(rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def written(text: str) -> dict[tuple[str, float, int], str]:
+    """The cells of a page, by congestion control, loss and round-trip time."""
+    found: dict[tuple[str, float, int], str] = {}
+    for section in text.split("\n## ")[1:]:
+        name, *lines = section.splitlines()
+        for line in lines:
+            if line.startswith("|") and " % |" in line:
+                loss, *cells = (part.strip() for part in line.strip("|").split("|"))
+                found |= {(name, float(loss[:-2]), rtt): text for rtt, text in zip(RTTS, cells, strict=True)}
+    return found
+
+
+def main() -> int:
+    """Print the page, or write it."""
+    parser = argparse.ArgumentParser(description="Throughput of the TCP engine in virtual time.")
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.name} in the documentation")
+    arguments = parser.parse_args()
+    text = page()
+    if not arguments.write:
+        print(text, end="")
+        return 0
+    before = written(PAGE.read_text()) if PAGE.exists() else {}
+    PAGE.write_text(text)
+    for (name, loss, rtt), now in written(text).items():
+        if before.get((name, loss, rtt)) != now:
+            print(f"{name}, {loss:g} %, {rtt} ms: {before.get((name, loss, rtt))} -> {now}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

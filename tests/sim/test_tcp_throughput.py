@@ -1,0 +1,55 @@
+"""docs/reference/tcp-throughput.md says what the engine does now. In virtual time, so to the last digit."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+PROGRAM = Path(__file__).resolve().parents[2] / "benchmarks" / "virtual.py"
+LONG = pytest.mark.skipif(
+    not (os.environ.get("CI") or os.environ.get("SLIRPY_FULL")),
+    reason="one of the long ones; set SLIRPY_FULL=1",
+)
+RENEW = "if that is what you meant: python benchmarks/virtual.py --write"
+
+
+def load() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("virtual", PROGRAM)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["virtual"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+virtual = load()
+WRITTEN = virtual.written(virtual.PAGE.read_text())
+CELLS = [(name, loss, rtt) for name in ("cubic", "reno") for loss in virtual.LOSSES for rtt in virtual.RTTS]
+
+
+def quick(loss: float, rtt: int) -> bool:
+    """Those that carry little are soon done."""
+    return (loss >= 1 and rtt >= 10) or rtt >= 200
+
+
+@pytest.mark.parametrize(
+    ("name", "loss", "rtt"),
+    [pytest.param(*cell, marks=[] if quick(*cell[1:]) else LONG) for cell in CELLS],
+)
+def test_a_figure(name: str, loss: float, rtt: int) -> None:
+    assert virtual.cell(name, loss, rtt) == WRITTEN[name, loss, rtt], RENEW
+
+
+def test_the_page_is_whole() -> None:
+    assert list(WRITTEN) == CELLS
+    assert virtual.PAGE.read_text().startswith(virtual.TEXT), RENEW
+
+
+def test_the_same_twice() -> None:
+    assert virtual.carry("cubic", 1.0, 20, seed=7) == virtual.carry("cubic", 1.0, 20, seed=7)
+    assert virtual.carry("cubic", 1.0, 20, seed=7) != virtual.carry("cubic", 1.0, 20, seed=8)
