@@ -79,7 +79,10 @@ class Connection(ControlBlock):
         A little is taken whatever the windows say: a closed window is probed only while there is something to
         send, and the peer's word that it has opened may get lost.
         """
-        limit = min(self.snd_wnd, self.cc.cwnd, self.settings.snd_buffer)
+        # In a recovery more is outstanding than the congestion window, and new data goes out for what has left the
+        # network. Who has none then sends it in bursts as the holes close, and loses the next ones.
+        limit = max(self.cc.cwnd, (self.snd_max - self.snd_una) & MASK)
+        limit = min(self.snd_wnd, limit, self.settings.snd_buffer)
         return max(limit + READ_AHEAD - self.snd_buf.length, 0)
 
     def write(self, data: bytes) -> None:
