@@ -163,7 +163,7 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
     start = (seq - conn.rcv_nxt) & MASK
     if start >= HALF:
         start -= MASK + 1
-    length = seg.length
+    length = 0 if flags & RST else seg.length  # what else is in a reset makes it hit no better, and no worse
     end = start + length
     if length == 0:
         acceptable = start == 0 if wnd == 0 else 0 <= start < wnd
@@ -191,7 +191,7 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
         payload = b""
         flags &= ~FIN
     # Only what lies in the window is looked at from here on.
-    if start < 0 and not flags & (SYN | RST):
+    if start < 0 and not flags & SYN:
         if payload:
             payload = memoryview(payload)[-start:]
             if conn.sack_ok:
@@ -205,10 +205,9 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
 
     # Second, RST. RFC 5961, section 3.2: only the exact number resets, the rest of the window is challenged.
     if flags & RST:
-        if seq != conn.rcv_nxt:  # of a long one not only a part must hit
+        if seq != conn.rcv_nxt:
             stats.drop_tcp_reset += 1
-            if start >= 0:
-                _challenge(conn, now)
+            _challenge(conn, now)
             return
         if conn.state is TIME_WAIT:
             conn.close_with(0)  # no failure: both streams are complete, it answers a late duplicate of ours
