@@ -116,10 +116,12 @@ def _run(config: Config, command: Sequence[str], mac: str | None, reporting: Rep
     with ExitStack() as stack:
         ours, theirs = socket.socketpair()
         stack.callback(theirs.close)
-        card = StreamLink(ours)
-        link = FrameLog(reporting.capture, reporting.trace, stack).wrap(card, NETDEV)
+        link = FrameLog(reporting.capture, reporting.trace, stack).wrap(StreamLink(ours), NETDEV)
         stack.callback(link.close)
         net = stack.enter_context(Slirp(config))
+        signal.signal(
+            signal.SIGCHLD, signal.SIG_DFL
+        )  # who starts us may ignore it: QEMU's end would go unnoticed
         signals = stack.enter_context(serving.CaughtSignals([*caught, signal.SIGCHLD]))
         terminal = _terminal()
         process = _start(card_arguments(command, theirs.fileno(), config.mtu, mac), theirs.fileno())
@@ -131,18 +133,15 @@ def _run(config: Config, command: Sequence[str], mac: str | None, reporting: Rep
 
         def woken(_: int) -> None:
             for number in signals.take():
-                if number == signal.SIGCHLD:
-                    process.poll()
-                else:
+                if number != signal.SIGCHLD:
                     process.send_signal(number)
+            process.poll()  # here, since in the loop it would be a system call for each frame
 
         net.watch(signals.fileno(), woken)
         net.attach_link(link)
         look = reporting.live(net, stack)
         while process.returncode is None:
             net.poll(look())
-            if not card.connected:  # else it would be a system call for each frame
-                process.poll()
         serving.drain(net)
         reporting.at_end(net)
         status = process.returncode

@@ -135,6 +135,13 @@ def test_qemu_killed_by_a_signal_is_told_as_a_shell_does() -> None:
         assert process.wait(20) == 128 + signal.SIGTERM
 
 
+def test_qemu_s_end_is_noticed_by_who_inherits_that_children_are_ignored() -> None:
+    """As programs are started by some shells and supervisors."""
+    ignore = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN)"
+    become = "os.execv(sys.argv[1], sys.argv[1:])"
+    assert run(sys.executable, "-c", f"{ignore}; {become}", *qemu(does="exit 5")).returncode == 5
+
+
 def test_the_terminal_is_qemu_s_and_is_put_in_order_after_it() -> None:
     """A QEMU that was killed leaves the terminal raw: without echo, and with staircases for lines."""
     import pty
