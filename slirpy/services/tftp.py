@@ -12,7 +12,7 @@ have something to send take turns: first the guests, then the transfers of each.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -93,7 +93,7 @@ class TftpService:
             return
         opcode, number = HEADER.unpack_from(payload)
         if opcode in (RRQ, WRQ) and datagram.destination_port == PORT:
-            self._request(datagram.source, datagram.source_port, bytes(payload))
+            self._request(datagram.source, datagram.source_port, bytes(payload), datagram.sink)
             return
         transfer = self._transfers.get((datagram.source, datagram.source_port))
         if transfer is not None and transfer.port == datagram.destination_port:
@@ -110,7 +110,7 @@ class TftpService:
             code = Code.UNKNOWN_ID if known else Code.ILLEGAL
             self._send_error(datagram.source, datagram.source_port, RefusalError(code, "no such transfer"))
 
-    def _request(self, guest: bytes, guest_port: int, payload: bytes) -> None:
+    def _request(self, guest: bytes, guest_port: int, payload: bytes, link: object) -> None:
         stats = self._network.stats
         old = self._transfers.get((guest, guest_port))
         if old is not None:
@@ -128,6 +128,7 @@ class TftpService:
             self.remove(old)
         try:
             transfer = self._open(guest, guest_port, payload)
+            transfer.link = link
         except RefusalError as why:
             if why.code == Code.ILLEGAL:
                 stats.drop_tftp_malformed += 1
@@ -184,15 +185,21 @@ class TftpService:
         return NetasciiSink(sink) if request.mode == "netascii" else sink
 
     def _make_room(self, guest: bytes) -> None:
-        """See that there is room for one more transfer: of the guest that has too many, the idlest goes."""
+        """See that there is room for one more transfer: of the guest that has too many, the idlest goes.
+
+        At the bound of all it is one of the link that has most: a guest can show many addresses, and is behind one
+        link all the same.
+        """
         own = [transfer for transfer in self._transfers.values() if transfer.guest == guest]
         if len(own) < TRANSFERS_OF_GUEST_MAX:
             if len(self._transfers) < TRANSFERS_MAX:
                 return
-            of_guest: dict[bytes, list[Transfer]] = {}
-            for transfer in self._transfers.values():
-                of_guest.setdefault(transfer.guest, []).append(transfer)
-            own = max(of_guest.values(), key=len)
+            of_link = Counter(transfer.link for transfer in self._transfers.values())
+            most = max(of_link.values())
+            behind = [transfer for transfer in self._transfers.values() if of_link[transfer.link] == most]
+            of_guest = Counter(transfer.guest for transfer in behind)
+            most = max(of_guest.values())
+            own = [transfer for transfer in behind if of_guest[transfer.guest] == most]
         victim = min(own, key=lambda transfer: (not transfer.done, transfer.active))
         if not victim.done:
             self._network.stats.tftp_evicted += 1

@@ -70,23 +70,25 @@ def read_request(payload: bytes) -> Request:
     """Read a packet whose opcode is RRQ or WRQ.
 
     Raises:
-        RefusalError: it is malformed, or its name is not ASCII.
+        RefusalError: it is malformed, or its name is not UTF-8.
     """
     if len(payload) > MAX_REQUEST:
         raise RefusalError(Code.ILLEGAL, f"a request has at most {MAX_REQUEST} bytes")
     types = codec()
     packet = types.TftpPacketRRQ() if payload[1] == RRQ else types.TftpPacketWRQ()
-    packet.buffer = payload
+    # RFC 1350 has names in ASCII, which is all that tftpy reads. Clients send what their user typed, so UTF-8.
+    raw = payload[2:].partition(b"\0")[0]
+    packet.buffer = payload if raw.isascii() else payload[:2] + b"-" + payload[2 + len(raw) :]
+    try:
+        name = raw.decode()
+    except UnicodeDecodeError:
+        raise RefusalError(Code.ACCESS, "the name is not UTF-8") from None
     try:
         packet.decode()
-    except UnicodeDecodeError:
-        if not payload[2:].partition(b"\0")[0].isascii():
-            raise RefusalError(Code.ACCESS, "the name is not ASCII") from None
+    except (types.TftpException, struct.error, UnicodeDecodeError):
         raise RefusalError(Code.ILLEGAL, "malformed request") from None
-    except (types.TftpException, struct.error):
-        raise RefusalError(Code.ILLEGAL, "malformed request") from None
-    options = {name.lower(): value for name, value in packet.options.items()}
-    return Request(payload[1] == WRQ, packet.filename, packet.mode, options)
+    options = {key.lower(): value for key, value in packet.options.items()}
+    return Request(payload[1] == WRQ, name, packet.mode, options)
 
 
 def oack(options: Mapping[str, str]) -> bytes:

@@ -29,8 +29,8 @@ PARTIAL = ".slirpy-tftp-"
 BY_DESCRIPTOR = {os.open, os.stat, os.readlink, os.rename, os.unlink} <= os.supports_dir_fd
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_PATH", 0) | getattr(os, "O_NOFOLLOW", 0)
 _DRIVE = re.compile(r"[A-Za-z]:")
-_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9]|conin\$|conout\$) *(\..*)?", re.IGNORECASE)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(\..*)?", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class Place(NamedTuple):
@@ -68,6 +68,10 @@ def _parts(name: str) -> list[str]:
         raise RefusalError(Code.ACCESS, f"a name has at most {MAX_NAME} characters")
     if "\\" in name or _CONTROL.search(name) or _DRIVE.match(name.lstrip("/")):
         raise RefusalError(Code.ACCESS, "the name has characters that may not be")
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:  # the system's names are not UTF-8, so there is none like this
+        raise RefusalError(Code.NOT_FOUND, "file not found") from None
     parts = [part for part in name.split("/") if part not in ("", ".")]
     for part in parts:
         # Windows takes dots and spaces off the end of a name, so ".. " would be ".." there.

@@ -62,7 +62,10 @@ class Transfer(abc.ABC):
         started, active: when it began, and when the guest was last of use.
         done: it is over, and only keeps its place for a while.
         queued: a turn is coming.
+        link: the one behind which the guest is.
     """
+
+    link: object = None
 
     def __init__(
         self, owner: TransferOwner, guest: bytes, guest_port: int, port: int, request: bytes, terms: Terms

@@ -70,7 +70,7 @@ TRICKS = [
     "../srv-other/secret", "sub/..", "..\\secret", "sub\\..\\..\\secret", "\\secret", "\\\\host\\share\\x",
     "C:\\boot.ini", "C:/boot.ini", "c:x", "/c:/x", "CON", "nul", "Aux.txt", "com1", "LPT9.log", "nul .txt", ".. ",
     "... ", "sub/. ./x", "a\nb", "\x7f", "x" * 600, "a/" * 300 + "x", "x" * 513, "..;/secret", "%2e%2e/secret",
-    ".slirpy-tftp-0123456789abcdef",
+    ".slirpy-tftp-0123456789abcdef", "com¹", "LPT³.txt", "a\x85b", "a\u2028b",
 ]  # fmt: skip
 
 
@@ -86,11 +86,35 @@ def test_a_name_that_is_too_long_for_the_system(root: Path) -> None:
     assert content(root, "x" * 300) == 2
 
 
-def test_names_that_are_not_ascii(root: Path) -> None:
+@pytest.mark.usefixtures("way")
+def test_names_in_utf_8(root: Path) -> None:
+    """RFC 1350 has ASCII; clients send what was typed, and QEMU's server takes it."""
+    (root / "größe").mkdir()
+    (root / "größe" / "日本語 🐍").write_bytes(b"found")
+    assert content(root, "größe/日本語 🐍") == b"found"
+    assert content(root, "/größe/日本") == 1
+    assert content(root, "größe") == 2
+    assert content(root, "größe/../../secret") == 2
+
+
+def test_names_in_utf_8_are_written_and_asked_of_functions(root: Path) -> None:
+    client = Client(Server(root, tftp_write=True))
+    client.write("größe", b"written", {"blksize": 100})
+    assert (root / "größe").read_bytes() == b"written"
+    asked: list[str] = []
+    Client(Server(asked.append)).ask("größe", {"blksize": 100})
+    assert asked == ["größe"]
+
+
+def test_names_that_are_not_utf_8(root: Path) -> None:
     server = Server(root)
     client = Client(server)
-    client.ask("größe".encode())
+    client.ask("größe".encode("latin-1"))
     assert client.refused() == 2
+    client.ask(b"\xed\xb3\xa9")  # half of a surrogate pair, with which Python stands for bytes it cannot read
+    assert client.refused() == 2
+    client.ask("größe\0octet".encode() + b"\xff")
+    assert client.refused() == 4
     client.ask(b"small\0oc\xff")
     assert client.refused() == 4
 
@@ -354,3 +378,10 @@ def test_a_relative_folder_stays_where_it_was(root: Path, monkeypatch: pytest.Mo
     plan = Config(tftp="srv")
     assert plan.tftp == root
     assert Config.from_qemu(f"user,tftp={root}").tftp == root
+
+
+def test_a_system_whose_names_are_ascii(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with LC_ALL=C and no UTF-8 mode: there is no such file, and nothing is raised."""
+    monkeypatch.setattr(os, "fsencode", lambda name: name.encode("ascii"))
+    assert content(root, "größe") == 1
+    assert content(root, "small") == b"hello"

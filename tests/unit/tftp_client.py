@@ -10,7 +10,7 @@ from typing import Any
 from fake_network import FakeNetwork, Sent, datagram
 
 from slirpy.config import Config
-from slirpy.interfaces import Datagram
+from slirpy.interfaces import Datagram, LinkSink
 from slirpy.services.tftp import TftpService
 
 RRQ, WRQ, DATA, ACK, ERROR, OACK = range(1, 7)
@@ -41,12 +41,20 @@ class Server:
         self.service = TftpService(self.config, self.net)
         self.stats = self.net.stats
 
-    def give(self, payload: bytes, *, guest: bytes = GUEST, port: int = 2000, to: int = 69) -> None:
+    def give(
+        self,
+        payload: bytes,
+        *,
+        guest: bytes = GUEST,
+        port: int = 2000,
+        to: int = 69,
+        sink: LinkSink | None = None,
+    ) -> None:
         """A packet of a guest, as the demultiplexer would pass it on; it does if anybody wants it."""
         taker = self.net.conversations.get((GATEWAY, to, guest, port)) if to != 69 else self.service
         if taker is not None:
             taken: Datagram = datagram(
-                payload, source=guest, source_port=port, destination=GATEWAY, destination_port=to
+                payload, source=guest, source_port=port, destination=GATEWAY, destination_port=to, sink=sink
             )
             taker.datagram(taken)
 
