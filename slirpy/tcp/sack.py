@@ -8,6 +8,7 @@ are from there.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from slirpy.tcp.connection import DUPACK_THRESHOLD, Connection
@@ -15,8 +16,9 @@ from slirpy.tcp.seq import HALF, MASK, seq_le
 
 __all__ = ["acknowledged", "gaps", "is_duplicate", "learn", "lost_edge", "pipe", "refused", "sacked_below"]
 
-MAX_RANGES = 512
-"""Ranges that are kept; a peer that tells of more is heard no further. Each costs its share of every ACK's time."""
+MAX_RANGES = 128
+"""Ranges that are kept; a peer that tells of more is heard no further. Each costs its share of every ACK's time in a
+recovery. A loss of 20 % in a flight of 700 segments makes about so many."""
 
 
 def is_duplicate(blocks: Sequence[tuple[int, int]], ack: int) -> bool:
@@ -56,19 +58,15 @@ def refused(conn: Connection, left: int, right: int) -> None:
 
 def _add(conn: Connection, start: int, end: int) -> bool:
     una, old = conn.snd_una, conn.sacked
-    before: list[tuple[int, int]] = []
-    after: list[tuple[int, int]] = []
-    for left, right in old:
-        a, b = (left - una) & MASK, (right - una) & MASK
-        if b < start:
-            before.append((left, right))
-        elif a > end:
-            after.append((left, right))
-        elif a <= start and end <= b:
+    # Ranges first to last - 1 touch the new one or overlap it.
+    first = bisect_left(old, start, key=lambda block: (block[1] - una) & MASK)
+    last = bisect_right(old, end, first, key=lambda block: (block[0] - una) & MASK)
+    if first < last:
+        left, right = (old[first][0] - una) & MASK, (old[last - 1][1] - una) & MASK
+        if last - first == 1 and left <= start and end <= right:
             return False
-        else:
-            start, end = min(start, a), max(end, b)
-    merged = [*before, ((una + start) & MASK, (una + end) & MASK), *after]
+        start, end = min(start, left), max(end, right)
+    merged = [*old[:first], ((una + start) & MASK, (una + end) & MASK), *old[last:]]
     if len(merged) > MAX_RANGES:
         return False
     conn.sacked = merged
@@ -106,10 +104,9 @@ def gaps(conn: Connection, start: int, end: int) -> list[tuple[int, int]]:
     una = conn.snd_una
     at, stop = (start - una) & MASK, (end - una) & MASK
     found: list[tuple[int, int]] = []
-    for left, right in conn.sacked:
-        a, b = (left - una) & MASK, (right - una) & MASK
-        if b <= at:
-            continue
+    blocks = conn.sacked
+    for index in range(bisect_right(blocks, at, key=lambda block: (block[1] - una) & MASK), len(blocks)):
+        a, b = (blocks[index][0] - una) & MASK, (blocks[index][1] - una) & MASK
         if a >= stop:
             break
         if a > at:

@@ -35,8 +35,11 @@ class SendBuffer:
         """Add bytes at the end; the object must not change."""
         self.length += len(data)
         chunks = self._chunks
-        # The cursor stays valid: joining keeps positions, and at the very end it already names the next chunk.
-        if chunks and len(chunks[-1]) + len(data) <= COALESCE and self._index < len(chunks):
+        if chunks and len(chunks[-1]) + len(data) <= COALESCE:
+            if self._index == len(
+                chunks
+            ):  # at the very end the cursor names the next chunk: now it is in this one
+                self._index, self._offset = self._index - 1, len(chunks[-1])
             chunks[-1] += data
         else:
             chunks.append(data)
