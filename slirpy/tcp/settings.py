@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from slirpy.errors import ConfigError
 from slirpy.tcp.congestion import CongestionFactory, Cubic
 from slirpy.tcp.options import MAX_WSCALE
 
@@ -11,11 +12,17 @@ __all__ = ["MS", "SECOND", "Settings"]
 
 MS = 1_000_000
 SECOND = 1_000 * MS
+ACK_LIMIT = 500 * MS
+"""No acknowledgement is delayed for so long (RFC 9293, MUST-40)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a connection is made with. Times are nanoseconds, sizes bytes."""
+    """What a connection is made with. Times are nanoseconds, sizes bytes.
+
+    Raises:
+        ConfigError: acknowledgements would be delayed for longer than the RFC allows.
+    """
 
     mss: int = 1460
     """Largest segment that we can receive: the link's MTU less 40."""
@@ -30,7 +37,7 @@ class Settings:
     nodelay: bool = True
     """Send small segments at once, without Nagle's algorithm (RFC 9293, section 3.7.4)."""
     delayed_ack: int = 10 * MS
-    """Longest delay of an acknowledgement. RFC 9293 (MUST-40) allows 500 ms; a guest waits for it here."""
+    """Longest delay of an acknowledgement: less than 500 ms (RFC 9293, MUST-40); a guest waits for it here."""
     rack: bool = True
     """Notice losses by time (RFC 8985), where the peer permits SACK; else by RFC 6675's counting alone."""
     syn_timeout: int = 180 * SECOND
@@ -54,6 +61,13 @@ class Settings:
     """2 MSL. The RFC's MSL of two minutes is for paths through the Internet; this path is one virtual cable."""
     congestion: CongestionFactory = Cubic
     """Makes the congestion control: a class or function of the segment size; see :mod:`slirpy.tcp.congestion`."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.delayed_ack < ACK_LIMIT:
+            raise ConfigError(
+                f"delayed_ack {self.delayed_ack} ns is not less than {ACK_LIMIT // MS} ms, which RFC 9293 demands"
+                " (MUST-40); choose from 0 to 499 ms"
+            )
 
     @property
     def wscale(self) -> int:

@@ -369,6 +369,7 @@ def test_setting_the_system_back_to_its_defaults_does_nothing() -> None:
         ("--open=sideways", "script:1: --open=sideways: must be passive or active"),
         ("--tolerance_usecs=-1", "must be a whole number"),
         ("--delayed_ack=fast", "such as 65535, 64k, 40ms or 1.5s"),
+        ("--delayed_ack=1s", "delayed_ack 1000000000 ns is not less than 500 ms"),
         ("--mtu=20", "must be more than the 40 bytes of the headers"),
         ("--ip_version=ipx", "must be ipv4, ipv4_mapped_ipv6, ipv6"),
         ("--a b", "write --name=value"),

@@ -27,7 +27,7 @@ def upload(s: Script, size: int, *, read: bool = True) -> None:
     s.out.clear()
 
 
-@pytest.mark.rfc("9293", "3.8.6.2.2")
+@pytest.mark.rfc("9293", "3.8.6")
 def test_a_window_grows_to_its_bound_with_what_is_taken() -> None:
     s = passive(Settings(rcv_buffer=300 * KIB), wscale=7)
     upload(s, 30 * KIB)

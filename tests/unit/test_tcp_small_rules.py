@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from tcp_script import MS, passive
 
+from slirpy import ConfigError
 from slirpy.stats import Stats
+from slirpy.tcp import Settings
 from slirpy.tcp.lossstate import PERSIST, Rack
 
 
@@ -34,3 +36,12 @@ def test_a_reordering_window_that_was_widened_does_not_stay_for_ever() -> None:
     rack.left_recovery()
     assert rack.reordering_window(100 * MS, certain=False) == 25 * MS
     assert PERSIST == 16
+
+
+@pytest.mark.rfc("9293", "MUST-40")
+def test_no_acknowledgement_is_delayed_for_half_a_second() -> None:
+    assert Settings().delayed_ack < 500 * MS
+    assert Settings(delayed_ack=500 * MS - 1).delayed_ack == 500 * MS - 1
+    for delay in (-1, 500 * MS):
+        with pytest.raises(ConfigError, match=f"delayed_ack {delay} ns is not less than 500 ms"):
+            Settings(delayed_ack=delay)

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from slirpy.errors import ConfigError
 from slirpy.tcp import Settings
 from slirpy.tcp.congestion import ALGORITHMS
 from slirpy.testing.packetdrill import language
@@ -80,7 +81,11 @@ def read_setup(script: Script, more: dict[str, str], tolerance_usecs: int | None
         raise ScriptError(f"{script.name}: mtu {mtu}: must be more than the {headers} bytes of the headers")
     # A socket has Nagle's algorithm until it is told otherwise; the engine's own default is without.
     settings = Settings(mss=mtu - headers, nodelay=opened is not None)
-    return Setup(replace(settings, **values), opened, tolerance * _US, bool(tick) or opened is not None)
+    try:
+        settings = replace(settings, **values)
+    except ConfigError as error:
+        raise ScriptError(f"{script.name}: {error}") from None
+    return Setup(settings, opened, tolerance * _US, bool(tick) or opened is not None)
 
 
 def _whole(where: str, text: str) -> int:
