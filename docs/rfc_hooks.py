@@ -109,10 +109,12 @@ def _marked(node: ast.stmt, path: str, name: str) -> Iterator[tuple[str, str, Pr
         yield from _marked(child, path, name)
     theirs = {id(found) for child in inner for found in ast.walk(child)}
     for call in ast.walk(node):
-        if id(call) in theirs or not isinstance(call, ast.Call) or ast.unparse(call.func) != "pytest.mark.rfc":
+        if not (
+            isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "rfc"
+        ):
             continue
-        if ast.unparse(call) == "pytest.mark.rfc(*rule)":
-            continue  # the scripts, which are read below
+        if id(call) in theirs or ast.unparse(call) == "pytest.mark.rfc(*rule)":
+            continue  # the methods', or the scripts', which are read below
         words = [
             word.value for word in call.args if isinstance(word, ast.Constant) and isinstance(word.value, str)
         ]
@@ -145,7 +147,9 @@ def tables(folder: Path = TABLES, tests: Path = TESTS) -> dict[str, Table]:
         found[path.stem] = Table(path.stem, data["title"], data.get("about", ""), rows)
     for number, rule, proof in markers(tests):
         if number not in found or rule not in found[number].rows:
-            wrong.append(f"{proof.path}: {proof.test}: there is no row RFC {number} {rule}")
+            near = [name for name in found[number].rows if name.split()[0] == rule] if number in found else []
+            there = f"; there are {', '.join(near)}" if near else ""
+            wrong.append(f"{proof.path}: {proof.test}: there is no row RFC {number} {rule}{there}")
         elif proof not in (proofs := found[number].rows[rule].proofs):
             proofs.append(proof)
     if wrong:

@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,12 @@ def hooks() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module")
+def ours(hooks: ModuleType) -> Any:
+    """The tables of this project."""
+    return hooks.tables()
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> Path:
     """A folder with rows, tests and a script."""
@@ -69,21 +76,21 @@ def world(tmp_path: Path) -> Path:
 # ------------------------------------------------------------------------------------------ the project's
 
 
-def test_every_rule_is_proven_or_has_a_reason(hooks: ModuleType) -> None:
-    assert hooks.unproven(hooks.tables()) == []
+def test_every_rule_is_proven_or_has_a_reason(hooks: ModuleType, ours: Any) -> None:
+    assert hooks.unproven(ours) == []
 
 
-def test_appendix_b_is_complete(hooks: ModuleType) -> None:
-    rows = hooks.tables()["9293"].rows
+def test_appendix_b_is_complete(ours: Any) -> None:
+    rows = ours["9293"].rows
     for kind, last in APPENDIX.items():
         found = {int(match[1]) for rule in rows if (match := re.match(rf"{kind}-(\d+)\b", rule))}
         assert found == set(range(1, last + 1))
 
 
-def test_every_table_is_on_a_page(hooks: ModuleType) -> None:
+def test_every_table_is_on_a_page(hooks: ModuleType, ours: Any) -> None:
     pages = "".join(path.read_text() for path in (ROOT / "docs" / "reference").glob("*.md"))
     shown = set(hooks.MARKER.findall(pages))
-    assert shown == {*hooks.tables(), "summary"}
+    assert shown == {*ours, "summary"}
 
 
 # ------------------------------------------------------------------------------------------ the machinery
@@ -128,6 +135,15 @@ def test_a_test_of_a_rule_that_is_not_there(hooks: ModuleType, world: Path, mark
 def test_a_script_of_a_rule_that_is_not_there(hooks: ModuleType, world: Path) -> None:
     (world / "tests" / "some-script.pkt").write_text(SCRIPT.replace("MUST-1", "MUST-1, 4.4"))
     with pytest.raises(ValueError, match="some-script: there is no row RFC 1 4"):
+        hooks.tables(world / "rfc", world / "tests")
+
+
+def test_a_section_with_several_rules_says_which(hooks: ModuleType, world: Path) -> None:
+    rows = ROWS.replace('"MUST-1"', '"5.2 old"\nlevel = "rule"').replace('"MAY-2"', '"5.2 new"\nlevel = "MAY"')
+    (world / "rfc" / "1.toml").write_text(rows)
+    (world / "tests" / "test_things.py").unlink()
+    (world / "tests" / "some-script.pkt").write_text(SCRIPT.replace("MUST-1", "5.2"))
+    with pytest.raises(ValueError, match=r"there is no row RFC 1 5\.2; there are 5\.2 old, 5\.2 new"):
         hooks.tables(world / "rfc", world / "tests")
 
 
