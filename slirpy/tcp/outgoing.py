@@ -58,6 +58,7 @@ def resend(conn: Connection, seq: int, room: int, now: int, emit: Emit) -> int:
     parts = conn.snd_buf.peek(size, (seq - conn.snd_una) & MASK) if size else []
     emit(seq, conn.rcv_nxt, flags, window_field(conn), options_for(conn, now), parts, size)
     acknowledged_aside(conn)
+    conn.sent_at = now
     conn.rtt_seq = None  # Karn
     if conn.timer_kind is not RETRANSMIT:
         start_timer(conn, now)

@@ -204,6 +204,16 @@ def test_where_round_trips_are_short_it_is_as_fast_as_reno() -> None:
     assert acked == pytest.approx(6 * 23, rel=0.05)  # ... and from where it was before the loss by one
 
 
+@pytest.mark.rfc("9438", "4.3")
+def test_reno_s_own_pace_begins_exactly_at_the_former_window() -> None:
+    for short, numerator in ((1, 9), (0, 17)):
+        cc = lost(20 * MSS)
+        cc.on_ack(1, MS, MS, SECOND)
+        cc.w_est = before = (20 * MSS << 10) - short
+        cc.on_ack(MSS, MS, MS, SECOND)
+        assert cc.w_est - before == (MSS * MSS << 10) // (14 * MSS) * numerator // 17
+
+
 @pytest.mark.rfc("9438", "4.8")
 def test_time_out() -> None:
     cc = Cubic(MSS)
@@ -414,6 +424,17 @@ def test_idle_is_longer_than_the_time_out_since_something_was_sent() -> None:
     assert s.conn.cc.cwnd == 10 * MSS
     s.write(bytes(MSS))  # not again for what follows
     assert told.count(("idle",)) == 1
+
+
+@pytest.mark.rfc("5681", "4.1")
+def test_what_is_sent_again_is_sent() -> None:
+    s, told = diary()
+    s.write(bytes(10 * MSS)).wait(150 * MS)
+    for _ in range(3):
+        s.recv("A", 1, 1)
+    s.wait(100 * MS).recv("A", 1, 1 + 10 * MSS).write(bytes(MSS))
+    assert s.conn.rtt.rto < 250 * MS
+    assert ("idle",) not in told
 
 
 @pytest.mark.rfc("5681", "4.1")
