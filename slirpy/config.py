@@ -41,6 +41,7 @@ __all__ = ["Config"]
 CONGESTION = ("cubic", "reno")
 DNS_MODES = ("auto", "forward", "system")
 DNS_CACHE_MAX = 1_000_000
+KEEPALIVE_MAX = 86_400
 MTU_MIN = 68  # RFC 791: every link carries 68 bytes
 MTU_MAX = 65521  # 65535 less the Ethernet header, as QEMU has it
 
@@ -79,6 +80,9 @@ class Config:
     congestion: str | CongestionFactory
     """Congestion control of TCP towards guests: ``"cubic"``, ``"reno"``, or what makes one of your own: a class or
     function that is given the bytes in a full segment and returns a :class:`~slirpy.interfaces.CongestionControl`."""
+    tcp_keepalive: int
+    """Seconds of silence after which a guest is asked whether it still has a TCP connection, 1 to 86400; if it does
+    not answer, the far side sees a reset. 0: never, and what a guest leaves behind stays until somebody sends."""
     hostname: str | None
     """Name that DHCP gives to guests."""
     domainname: str | None
@@ -150,6 +154,7 @@ class Config:
         mtu: int = 1500,
         hub: bool = False,
         congestion: str | CongestionFactory = "cubic",
+        tcp_keepalive: int = 0,
         hostname: str | None = None,
         domainname: str | None = None,
         dnssearch: Sequence[str] = (),
@@ -211,6 +216,11 @@ class Config:
                 f"congestion {congestion!r} is none of {', '.join(CONGESTION)}, and cannot be called to make one"
             )
         put("congestion", congestion)
+        if not isinstance(tcp_keepalive, int) or not 0 <= tcp_keepalive <= KEEPALIVE_MAX:
+            raise ConfigError(
+                f"tcp_keepalive {tcp_keepalive!r} is not a number of seconds from 0 (never) to {KEEPALIVE_MAX}"
+            )
+        put("tcp_keepalive", tcp_keepalive)
         put("hostname", hostname)
         put("domainname", domainname)
         put("dnssearch", tuple(_sequence("dnssearch", dnssearch)))

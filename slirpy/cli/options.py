@@ -46,6 +46,12 @@ def network_options(to: str, mtu: str = "[default: 1500]") -> Callable[[_F], _F]
             help="Congestion control of TCP towards the guest.  [default: cubic]",
         ),
         click.option(
+            "--tcp-keepalive",
+            type=int,
+            metavar="SECONDS",
+            help="Ask after so long a silence whether the guest still has a TCP connection.  [default: never]",
+        ),
+        click.option(
             "--hostfwd",
             multiple=True,
             metavar="RULE",
@@ -109,7 +115,8 @@ def network_config(given: Mapping[str, Any], **defaults: Any) -> Config:
         ConfigError, ForwardError: a value that cannot be used.
     """
     values = {
-        name: given[name] for name in ("net", "host", "mtu", "congestion", "hostfwd", "restrict", "outbound")
+        name: given[name]
+        for name in ("net", "host", "mtu", "congestion", "tcp_keepalive", "hostfwd", "restrict", "outbound")
     }
     values |= {name: given[name] for name in ("tftp", "tftp_write", "tftp_single_port")}
     values |= dhcp_values(given)

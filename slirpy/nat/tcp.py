@@ -47,6 +47,8 @@ SECOND = 1_000_000_000
 CONNECT_TIMEOUT = 75 * SECOND
 """For either side to answer. Shorter than the three minutes of RFC 9293 (MUST-23), as whoever opens a connection may
 give up: the other side has its own patience, and waits for both."""
+KEEPALIVE_INTERVAL = 75 * SECOND
+"""Between two questions whether a guest still has a connection, if ``Config.tcp_keepalive`` is not less."""
 READ_SIZE = 1 << 16
 """Bytes read from a peer at a time, about; whole bursts where the link segments."""
 READS = 16
@@ -425,10 +427,14 @@ class TcpNat:
         cached = self._settings.get((mtu, burst))
         if cached is None:
             chosen = self.stack.config.congestion
+            keepalive = self.stack.config.tcp_keepalive * SECOND
             cached = self._settings[mtu, burst] = Settings(
                 mss=mtu - 40,
                 max_burst=burst,
                 syn_timeout=CONNECT_TIMEOUT,
+                keepalive=keepalive > 0,
+                keepalive_idle=keepalive,
+                keepalive_interval=min(keepalive, KEEPALIVE_INTERVAL),
                 congestion=ALGORITHMS[chosen] if isinstance(chosen, str) else chosen,
             )
         return cached

@@ -31,6 +31,7 @@ FLAGS: dict[str, tuple[list[str], Any]] = {
     "mtu": (["--mtu", "9000"], 9000),
     "hub": (["--hub"], True),
     "congestion": (["--congestion", "reno"], "reno"),
+    "tcp_keepalive": (["--tcp-keepalive", "60"], 60),
     "hostname": (["--hostname", "guest"], "guest"),
     "domainname": (["--domain", "example.test"], "example.test"),
     "dnssearch": (["--dns-search", "a.test", "--dns-search", "b.test"], ("a.test", "b.test")),

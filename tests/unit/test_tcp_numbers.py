@@ -29,6 +29,7 @@ def test_the_number_is_a_clock_of_four_microseconds() -> None:
 @pytest.mark.rfc("6528", "3 apart")
 @pytest.mark.rfc("7323", "5.4 offset")
 @pytest.mark.rfc("9293", "SHLD-1")
+@pytest.mark.rfc("9293", "MUST-9")
 @pytest.mark.rfc("6528", "3")
 def test_each_flow_has_a_line_of_its_own() -> None:
     """One byte of the addresses and ports, or of the secret, and nothing is left of what was."""
