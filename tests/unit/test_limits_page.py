@@ -35,6 +35,7 @@ NOT_GROWTH = {
     "tcp.output": {"MAX_PERSIST"},
     "tcp.outgoing": {"MAX_PIECES"},
     "tcp.rtt": {"MAX_RTO"},
+    "tcp.settings": {"ACK_LIMIT"},
 }
 
 
