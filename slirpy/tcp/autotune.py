@@ -1,9 +1,10 @@
 """The receive window grows with what the user takes.
 
 What a connection may hold for a user who does not read is the window that it has offered. So a window begins small,
-and grows by what the user has taken, whenever it has taken everything: twice as much for each window's worth, which
-is what a sender's slow start asks for, up to ``Settings.rcv_buffer``. It does not shrink again (RFC 9293, SHLD-14);
-who reads no more holds no more than one window.
+and grows by twice what the user has taken, whenever it has taken everything, up to ``Settings.rcv_buffer``: once for
+a sender's slow start, which asks for as much again in each round trip, and once for its recovery from a loss, when
+for a round trip nothing can be taken, and a window without room would let the path run dry. It does not shrink
+again (RFC 9293, SHLD-14); who reads no more holds no more than one window.
 
 The send buffer needs no such thing: what may be written follows the congestion window and the peer's
 (:meth:`~slirpy.tcp.connection.Connection.write_room`).
@@ -47,4 +48,4 @@ def grow(conn: Connection, taken: int) -> None:
             conn.wide = True
             pool.members += 1
         most = min(most, pool.total // pool.members)
-    conn.rcv_limit = max(conn.rcv_limit, min(conn.rcv_limit + taken, most))
+    conn.rcv_limit = max(conn.rcv_limit, min(conn.rcv_limit + 2 * taken, most))
