@@ -216,6 +216,10 @@ class FarStream(SocketStream):
             super()._fail(OSError(errno.EPIPE, ""))
         return length
 
+    def send_urgent(self, data: bytes) -> int:
+        """Programs know of no urgent data."""
+        return self.send((data,))
+
     def recv(self, limit: int) -> bytes | None:
         """As any; but the end of what a failed job has written is no good end."""
         data = super().recv(limit)

@@ -16,7 +16,7 @@ from typing import Protocol, TypeAlias
 
 from slirpy.interfaces import READ, WRITE
 
-__all__ = ["HANGUP", "SelectorPoller"]
+__all__ = ["HANGUP", "URGENT", "SelectorPoller"]
 
 HANGUP = 4
 """An event beside READ and WRITE: the connection was reset, or has ended in both directions.
@@ -25,6 +25,9 @@ A descriptor that is registered for HANGUP alone is still told of a reset, altho
 to write to it. Only epoll can do that; with other mechanisms the event does not come, and a reset is noticed
 when the descriptor is next read or written.
 """
+
+URGENT = 8
+"""An event beside READ, and only where that is watched: there is urgent data. Only epoll tells of it."""
 
 Handler: TypeAlias = Callable[[int], None]
 
@@ -50,10 +53,11 @@ class _Backend(Protocol):
 class _Epoll:
     __slots__ = ("_epoll", "_limit")
 
-    # EPOLLIN is 1, EPOLLOUT 4, EPOLLERR 8, EPOLLHUP 16. The last two come unasked, and mean that
+    # EPOLLIN is 1, EPOLLPRI 2, EPOLLOUT 4, EPOLLERR 8, EPOLLHUP 16. The last two come unasked, and mean that
     # neither reading nor writing would block.
     masks = tuple(
-        READ | WRITE | HANGUP if bits & 24 else (READ if bits & 1 else 0) | (WRITE if bits & 4 else 0)
+        (READ | WRITE | HANGUP if bits & 24 else (READ if bits & 1 else 0) | (WRITE if bits & 4 else 0))
+        | (URGENT if bits & 2 else 0)
         for bits in range(32)
     )
 
@@ -62,7 +66,7 @@ class _Epoll:
         self._limit = limit
 
     def change(self, fd: int, old: int, new: int) -> None:
-        bits = (1 if new & READ else 0) | (4 if new & WRITE else 0)
+        bits = (1 | (new & URGENT and 2) if new & READ else 0) | (4 if new & WRITE else 0)
         if not new:
             # Not modify(fd, 0): that would go on reporting hang-ups, and poll would spin on them.
             if old:

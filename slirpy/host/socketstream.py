@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from slirpy.host.addresses import name_of
-from slirpy.host.poller import HANGUP
+from slirpy.host.poller import HANGUP, URGENT
 from slirpy.interfaces import READ, WRITE, Buffer, StreamOwner
 
 if TYPE_CHECKING:
@@ -36,16 +36,24 @@ _HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
 _IOV_MAX = 1024  # buffers of one sendmsg; every system takes at least 1024 of them
 # Linger on, for 0 seconds: close sends RST.
 _LINGER_NOTHING = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+_SIOCATMARK = 0x8905
 _CONNECTING = (errno.EINPROGRESS, errno.EWOULDBLOCK)
 
 
 def tune(sock: socket.socket) -> None:
     """What every TCP socket of ours has: segments go at once, and urgent bytes stay in their place in the stream.
 
-    Without the latter the system takes an urgent byte out of what ``recv`` gives.
+    Without the latter the system takes an urgent byte out of what ``recv`` gives, and keeps one only.
     """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+
+
+def _at_mark(sock: socket.socket) -> bool:
+    """Whether the next byte is an urgent one. Asked only where the poller tells of urgent data: on Linux."""
+    from fcntl import ioctl
+
+    return ioctl(sock, _SIOCATMARK, bytes(4)) != bytes(4)
 
 
 def _met_itself(sock: socket.socket) -> bool:
@@ -72,6 +80,7 @@ class SocketStream:
         "_shut",
         "_sock",
         "_told",
+        "_urgent",
         "_wants_room",
     )
 
@@ -85,6 +94,7 @@ class SocketStream:
         self._told = False  # the owner knows that there is something to read, and has not read since
         self._ended = False  # recv has met the end
         self._shut = False
+        self._urgent = False  # somewhere in what there is to read lies an urgent byte
         self._wants_room = False  # a send was refused while still connecting
 
     # --------------------------------------------------------------------------- what the owner calls
@@ -127,8 +137,9 @@ class SocketStream:
             return None
         self._told = False
         try:
-            data = sock.recv(limit)
+            data = self._recv_urgent(sock, limit) if self._urgent else sock.recv(limit)
         except BlockingIOError:
+            self._urgent = False
             data = None
         except OSError as error:
             self._fail(error)
@@ -137,8 +148,29 @@ class SocketStream:
             self._ended = True
             self._watch(self._events & ~READ)
         elif not self._events & READ:
-            self._watch(self._events | READ | HANGUP)
+            self._watch(self._events | READ | HANGUP | URGENT)
         return data
+
+    def send_urgent(self, data: bytes) -> int:
+        """Hand an urgent byte to the socket; 1 if it is taken, else 0, as :meth:`send` says it."""
+        sock = self._sock
+        if sock is None or self._connecting:
+            return self.send((data,))
+        try:
+            return sock.send(data, socket.MSG_OOB)
+        except BlockingIOError:
+            self._watch(self._events | WRITE)
+        except OSError as error:
+            self._fail(error)
+        return 0
+
+    def _recv_urgent(self, sock: socket.socket, limit: int) -> bytes:
+        """As ``sock.recv``, which stops before an urgent byte; the owner is given that by itself."""
+        tell = getattr(self._owner, "urgent", None)
+        if tell is not None and _at_mark(sock):
+            self._urgent = False
+            tell(sock.recv(1))
+        return sock.recv(limit)
 
     def shutdown(self) -> None:
         """Send a FIN after what was sent; see :meth:`slirpy.interfaces.StreamPeer.shutdown`."""
@@ -182,7 +214,7 @@ class SocketStream:
         """Hand an accepted stream to its owner, unless it has been closed in the meantime."""
         if self._sock is not None:
             self._owner = owner
-            self._watch(self._events | READ | HANGUP)
+            self._watch(self._events | READ | HANGUP | URGENT)
 
     # --------------------------------------------------------------------------------------- inside
 
@@ -198,7 +230,7 @@ class SocketStream:
             self._fail(OSError(error, ""))
             return
         self._connecting = False
-        self._watch(READ | HANGUP)
+        self._watch(READ | HANGUP | URGENT)
         if self._shut:
             self._shut_down(sock)
         owner.connected()
@@ -237,6 +269,8 @@ class SocketStream:
             owner.writable()
             if self._sock is None:
                 return
+        if mask & URGENT:
+            self._urgent = True
         if mask & READ:
             if not self._told:
                 self._told = True

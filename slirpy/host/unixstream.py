@@ -51,6 +51,10 @@ class UnixStream(SocketStream):
         else:
             self._connected(error)
 
+    def send_urgent(self, data: bytes) -> int:
+        """Such sockets have no urgent data."""
+        return self.send((data,))
+
     def _release(self) -> None:
         if self._again is not None:
             self._again.cancel()

@@ -54,6 +54,10 @@ class StreamPeer(Protocol):
 
         What is not taken is offered again after :meth:`StreamOwner.writable`. Buffers may be reused as soon
         as the call returns: copy what is kept.
+
+        A peer that can mark urgent data has a method ``send_urgent(data: bytes) -> int`` besides, which is given one
+        byte; for others urgent data are data. It may tell its owner of an urgent byte by ``owner.urgent(data)``, if
+        the owner has that, in place of handing the byte out by :meth:`recv`.
         """
         ...
 

@@ -127,6 +127,10 @@ class NatTcpFlow(TcpFlow):
         self.peer_error = error
         self.mark()
 
+    def urgent(self, data: bytes) -> None:
+        """The peer reads an urgent byte, in its turn; only sockets of the system know of them."""
+        self.conn.write_urgent(data)
+
     # ------------------------------------------------------------------------------------ service
 
     def service(self, now: int) -> None:
@@ -175,12 +179,30 @@ class NatTcpFlow(TcpFlow):
         conn = self.conn
         if self.peer is None:
             conn.consume(conn.rcv_pending)
-        elif not self.write_blocked:
+        elif not self.write_blocked and (conn.rcv_up is None or self._urgent_to_peer(self.peer)):
             taken = self.peer.send(conn.rcv_queue)
             if taken:
                 conn.consume(taken)
             if conn.rcv_pending:
                 self.write_blocked = True
+
+    def _urgent_to_peer(self, peer: StreamPeer) -> bool:
+        """Give what the guest calls urgent to a peer that can say so; whether there is more for it to take.
+
+        Sockets know of one urgent byte, the last one before the pointer.
+        """
+        conn = self.conn
+        ahead = conn.urgent_ahead
+        send_urgent = getattr(peer, "send_urgent", None)
+        if send_urgent is None or not 0 < ahead <= conn.rcv_pending:
+            return True
+        data = b"".join(conn.rcv_queue)[:ahead]
+        taken = peer.send((data[:-1],)) if ahead > 1 else 0
+        if taken == ahead - 1:
+            taken += send_urgent(data[-1:])
+        conn.consume(taken)
+        self.write_blocked = taken < ahead
+        return taken == ahead and conn.rcv_pending > 0
 
     def _from_peer(self) -> None:
         conn = self.conn
