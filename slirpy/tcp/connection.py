@@ -210,4 +210,5 @@ class Connection(ControlBlock):
         if self.unreachable is not None and self.unreachable[1] == self.snd_una:
             return self.unreachable[0]
         limit = self.settings.r1
-        return errno.ETIMEDOUT if self.retries >= limit or self.probes >= limit else 0
+        silent = self.probes >= limit and self.heard_at < self.progress_at
+        return errno.ETIMEDOUT if self.retries >= limit or silent else 0

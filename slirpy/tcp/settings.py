@@ -68,6 +68,13 @@ class Settings:
                 f"delayed_ack {self.delayed_ack} ns is not less than {ACK_LIMIT // MS} ms, which RFC 9293 demands"
                 " (MUST-40); choose from 0 to 499 ms"
             )
+        if self.keepalive and (
+            min(self.keepalive_idle, self.keepalive_interval) <= 0 or self.keepalive_count < 2
+        ):
+            raise ConfigError(
+                f"keepalive_idle {self.keepalive_idle} and keepalive_interval {self.keepalive_interval} must be more"
+                f" than 0 ns, keepalive_count {self.keepalive_count} at least 2: one answer may be lost"
+            )
 
     @property
     def wscale(self) -> int:

@@ -7,6 +7,7 @@ import errno
 import pytest
 from tcp_script import SECOND, passive
 
+from slirpy.errors import ConfigError
 from slirpy.tcp import Settings, State
 
 ASKING = Settings(keepalive=True, keepalive_idle=60 * SECOND, keepalive_interval=10 * SECOND, keepalive_count=3)
@@ -71,3 +72,15 @@ def test_nobody_is_asked_in_other_states(state: str) -> None:
         s.recv("FA", 1, 2 if state == "TIME_WAIT" else 1)
     s.state(State[state]).wait(50 * SECOND)
     assert s.conn.stats.tcp_keepalives == 0
+
+
+@pytest.mark.rfc("9293", "MUST-29")
+@pytest.mark.parametrize(
+    "wrong",
+    [{"keepalive_count": 1}, {"keepalive_idle": 0}, {"keepalive_interval": -1}],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_settings_that_make_no_sense(wrong: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(wrong))} {next(iter(wrong.values()))}"):
+        Settings(keepalive=True, **wrong)  # type: ignore[arg-type]
+    assert not Settings(**wrong).keepalive  # type: ignore[arg-type]

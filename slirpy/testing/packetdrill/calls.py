@@ -335,7 +335,7 @@ class Sockets:
         elif name == "TCP_KEEPINTVL":
             self._host.renew(replace(settings, keepalive_interval=value * SECOND))
         elif name == "TCP_KEEPCNT":
-            self._host.renew(replace(settings, keepalive_count=value))
+            self._host.renew(replace(settings, keepalive_count=max(value, 2)))
         else:
             raise UnsupportedError(call.line, f"setsockopt() of {name or 'a number'}")
         self._host.flush()

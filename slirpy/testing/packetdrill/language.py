@@ -70,7 +70,7 @@ SOCKET_OPTIONS = {
     "SO_KEEPALIVE": "ask a silent peer whether it is there",
     "TCP_KEEPIDLE": "seconds of silence until it is asked first",
     "TCP_KEEPINTVL": "seconds between two questions",
-    "TCP_KEEPCNT": "questions without an answer until the connection is given up",
+    "TCP_KEEPCNT": "questions without an answer until the connection is given up, 2 at least",
     "TCP_CONGESTION": '`"cubic"` or `"reno"`; the congestion window stays as it is',
     "SO_REUSEADDR": "does nothing",
     "SO_REUSEPORT": "does nothing",
