@@ -284,7 +284,7 @@ def _persist(conn: Connection, now: int, emit: Emit) -> None:
 
 def _window_update_due(conn: Connection) -> bool:
     """Receiver's silly window avoidance (section 3.8.6.2.2): tell of room when it is worth a segment."""
-    if window_growth(conn) < conn.rcv_limit >> 1:
+    if window_growth(conn) < (conn.rcv_limit + 1) >> 1:
         return False
     if conn.state is not ESTABLISHED and conn.state not in (FIN_WAIT_1, FIN_WAIT_2):
         return False

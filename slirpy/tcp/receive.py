@@ -61,6 +61,7 @@ def _listen(conn: Connection, seg: Segment, now: int) -> None:
         conn.stats.drop_tcp_ack_opening += 1
         conn.reset = seg.ack, 0, RST
     elif seg.flags & SYN:
+        conn.opened_at = conn.progress_at = now  # listening may have lasted longer than opening may
         _take_syn(conn, seg, now)
         conn.enter(SYN_RECEIVED)
         _keep_for_later(conn, seg)
@@ -144,6 +145,8 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
             # The SYN,ACK of a simultaneous open. By the letter of the RFC its number is an old one, and the two
             # sides would answer each other's for ever; what it acknowledges is what it came for.
             seg = seg._replace(seq=conn.rcv_nxt, flags=seg.flags & ~SYN)
+            if conn.snd_nxt == conn.iss:
+                conn.ack_now = True  # it came in one batch with the SYN, to which there was no answer yet
     flags, seq, payload = seg.flags, seg.seq, seg.payload
     stats = conn.stats
 

@@ -1,0 +1,39 @@
+"""What the property tests of the TCP engine have found, each as the few segments that it takes."""
+
+from __future__ import annotations
+
+from tcp_script import SECOND, Script, passive
+
+from slirpy.tcp import Settings, State
+
+
+def test_listening_for_long_leaves_time_to_open() -> None:
+    s = Script()
+    s.conn.listen(s.now)
+    s.wait(1000 * SECOND).recv("S", 0, mss=1460)
+    s.send("SA", 0, 1)
+    s.wait(2 * SECOND)
+    s.send("SA", 0, 1)
+    s.state(State.SYN_RECEIVED).wait(75 * SECOND).state(State.CLOSED)
+
+
+def test_simultaneous_open_in_one_batch_is_acknowledged() -> None:
+    s = Script()
+    s.conn.connect(s.now)
+    s.flush()
+    s.send("S", 0)
+    s.recv("S", 0, mss=1460, flush=False).recv("SA", 0, 1, mss=1460)
+    s.send("A", 1, 1)
+    s.silence().state(State.ESTABLISHED)
+
+
+def test_a_buffer_of_one_byte_is_not_told_of_for_ever() -> None:
+    s = passive(Settings(rcv_buffer=1), wnd=1000)
+    for i in range(3):
+        s.recv("A", 1 + i, 1, wnd=1000, data=b"x")
+        s.send("A", 1, 2 + i)
+        s.silence()
+        s.read()
+        s.send("A", 1, 2 + i)
+        s.flush()
+        s.silence()
