@@ -298,7 +298,9 @@ def acknowledge(
         duplicate = conn.timer_kind is not PERSIST  # answers to probes repeat themselves
     # The window: SND.WL1 < SEG.SEQ, or equal and SND.WL2 =< SEG.ACK.
     newer = (seq - conn.snd_wl1) & MASK
-    if 0 < newer < HALF or (newer == 0 and (ack - conn.snd_wl2) & MASK < HALF):
+    # Or it acknowledges something new, and so is newer though its text was sent before (as Linux does): with SND.UNA
+    # moved and the window not, we would send beyond its edge.
+    if acked or 0 < newer < HALF or (newer == 0 and (ack - conn.snd_wl2) & MASK < HALF):
         if window != conn.snd_wnd:
             conn.snd_wnd = window
             if window > conn.snd_wnd_max:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from tcp_world import MS, SECOND, Path, Side, World
 
 from slirpy.tcp import Settings
+from slirpy.tcp.congestion.cubic import Cubic
+from slirpy.tcp.congestion.reno import Reno
 from slirpy.tcp.seq import MASK
 
 FULL = bool(os.environ.get("CI") or os.environ.get("SLIRPY_FULL"))
@@ -42,7 +44,15 @@ BURSTS = (0, 65495, 20_000)
 
 
 def _settings(
-    mss: int, rcv_buffer: int, max_burst: int, nodelay: bool, delayed_ack: int, patient: bool
+    mss: int,
+    rcv_buffer: int,
+    max_burst: int,
+    nodelay: bool,
+    delayed_ack: int,
+    patient: bool,
+    rack: bool,
+    congestion: type[Cubic] | type[Reno],
+    keepalive: bool,
 ) -> Settings:
     patience = 10**9 * SECOND
     return Settings(
@@ -51,6 +61,12 @@ def _settings(
         max_burst=max_burst,
         nodelay=nodelay,
         delayed_ack=delayed_ack,
+        rack=rack,
+        congestion=congestion,
+        keepalive=keepalive,
+        keepalive_idle=30 * SECOND,
+        keepalive_interval=7 * SECOND,
+        keepalive_count=10**9 if patient else 3,
         syn_timeout=patience if patient else 75 * SECOND,
         user_timeout=patience if patient else 900 * SECOND,
     )
@@ -64,6 +80,9 @@ side_settings = st.builds(
     nodelay=st.sampled_from((True, False)),
     delayed_ack=st.sampled_from((10 * MS, 500 * MS, 1)),
     patient=st.sampled_from((True, False)),
+    rack=st.sampled_from((True, False)),
+    congestion=st.sampled_from((Cubic, Reno)),
+    keepalive=st.booleans(),
 )
 sides = st.builds(
     Side,

@@ -1,9 +1,9 @@
 """Who watches a TCP connection from outside, and says what may never happen.
 
-The observer of one end knows what the end's user did, what crossed the path, and what arrived. Its own models are too
-simple to be wrong: a set of sequence numbers is an integer with a bit for each. Numbers are *offsets*: from the initial
-sequence number of the side that the bytes come from, so that 0 is the SYN, 1 the first byte, and the wrap at 2**32 is
-nobody's business here. Where the engine's own fields are asserted, it is because they bound what is held.
+The observer of one end knows what the end's user did, what crossed the path, and what arrived. Its own models are
+too simple to be wrong: a set of sequence numbers is an integer with a bit for each. Numbers are *offsets*: from the
+initial sequence number of the side that the bytes come from, so that 0 is the SYN, 1 the first byte, and the wrap at
+2**32 is nobody's business here. Where the engine's own fields are asserted, it is because they bound what is held.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass, field
 
-from slirpy.tcp import Connection, Segment, Settings, State, TcpOptions, options
+from slirpy.tcp import Connection, Segment, Settings, State, TcpOptions, options, reassembly, sack, spans
 from slirpy.tcp.connection import READ_AHEAD
-from slirpy.tcp.reassembly import MAX_BLOCKS
-from slirpy.tcp.sack import MAX_RANGES
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.states import SYNCHRONIZED, TimerKind
-from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN, flag_names
+from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN, URG, flag_names
 
 LONGEST_DELAYED_ACK = 500_000_000
 """MUST-58."""
+ROOM_OF_SACK = 36
 MOST_PIECES = 64 + 1
 """Pieces of unread data, when frames have been given back."""
 
@@ -64,6 +63,8 @@ class Observer:
     peer: Observer = field(init=False)
     written: int = 0
     shut: bool = False
+    urgent: int = 0
+    """Offset behind its urgent data."""
     consumed: int = 0
     """Bytes that the user has read."""
     # What it has sent.
@@ -95,6 +96,7 @@ class Observer:
     highest: int = 0
     """SND.MAX."""
     calm_cwnd: int | None = None
+    tail_probe: bool = False
 
     # ------------------------------------------------------------------------------------ small words
 
@@ -130,11 +132,12 @@ class Observer:
 
     def before_output(self) -> None:
         conn = self.conn
-        calm = not (conn.in_recovery or conn.sacked or conn.dupacks)
+        calm = not (conn.careful or conn.in_recovery or conn.sacked or conn.dupacks)
         self.calm_cwnd = conn.cc.cwnd if calm else None
         self.bytes_in_flush = 0
+        self.tail_probe = conn.rack is not None and conn.rack.probe_due
 
-    def sent(self, seq: int, ack: int, flags: int, wnd: int, opts: bytes, data: bytes) -> None:
+    def sent(self, seq: int, ack: int, flags: int, wnd: int, opts: bytes, data: bytes, urg: int = 0) -> None:
         """It sends a segment, or a piece that the link will cut."""
         conn = self.conn
         assert 0 <= seq <= MASK
@@ -156,8 +159,10 @@ class Observer:
             assert parsed.mss == min(self.settings.mss, 0xFFFF)
         else:
             assert flags & ACK, "all but the first SYN acknowledge"
-            assert conn.state in SYNCHRONIZED
+            assert conn.state in SYNCHRONIZED or (conn.state is S.SYN_RECEIVED and start == stop)
             self._sent_text(start, stop, flags, opts, data)
+        assert bool(flags & URG) == bool(urg)
+        assert not urg or start + urg <= self.urgent
         if flags & ACK:
             self._sent_ack(ack, flags, wnd)
             self._sent_sack(parsed.sack, self.theirs(ack))
@@ -167,9 +172,8 @@ class Observer:
     def _sent_text(self, start: int, stop: int, flags: int, opts: bytes, data: bytes) -> None:
         conn, size = self.conn, len(data)
         if size:
-            assert data == self.stream[start - 1 : start - 1 + size], (
-                "what is sent is what was written, in its place"
-            )
+            there = self.stream[start - 1 : start - 1 + size]
+            assert data == there, f"what is sent is what was written, in its place; {self.name} {start}:{stop}"
             assert start - 1 + size <= self.written, "what is sent was written"
         else:
             assert start <= self.sent_max
@@ -192,9 +196,11 @@ class Observer:
         ends = start - 1 + size == self.written
         if not (probe or (start == una and stop > self.edge)):
             assert bool(flags & PSH) == ends, "PSH is on what ends the data, and on nothing else"
-        if size < conn.mss and not ends:
+        # SACK blocks take their room from the text, of all segments of one output.
+        full = size + ROOM_OF_SACK * conn.sack_ok >= conn.mss
+        if not full and not ends and not self.tail_probe:
             assert start == una, "a small segment waits for the one before it, or for more data"
-        if size < conn.mss and start != una and not self.settings.nodelay:
+        if not full and start != una and not self.settings.nodelay and not self.tail_probe:
             assert self.shut, "Nagle: one small segment at a time"
         if self.calm_cwnd is not None and not probe:
             assert stop - una <= max(self.calm_cwnd, 0), (
@@ -293,7 +299,10 @@ class Observer:
             self._check_receive_side(deadline, now)
 
     def _may_give_up(self, now: int) -> bool:
-        patience = min(self.settings.user_timeout, self.settings.syn_timeout)
+        limits = self.settings
+        patience = min(limits.user_timeout, limits.syn_timeout)
+        if limits.keepalive:
+            patience = min(patience, limits.keepalive_interval * limits.keepalive_count)
         return now - self.progress_at >= patience
 
     def _check_memory(self) -> None:
@@ -301,8 +310,10 @@ class Observer:
         assert conn.rcv_pending + conn.reassembly.size <= limits.rcv_buffer, "the receive buffer has a bound"
         assert conn.snd_buf.length <= limits.snd_buffer + READ_AHEAD, "the send buffer has a bound"
         assert len(conn.rcv_queue) <= MOST_PIECES
-        assert len(conn.sacked) <= MAX_RANGES
-        assert len(conn.reassembly.ranges()) <= MAX_BLOCKS
+        assert len(conn.sacked) <= sack.MAX_RANGES
+        assert len(conn.reassembly.ranges()) <= reassembly.MAX_RANGES
+        if conn.rack is not None:
+            assert len(conn.rack.spans.items) <= spans.MAX_SPANS
         if conn.state is S.CLOSED:
             assert not conn.snd_buf.length
             assert not conn.sacked

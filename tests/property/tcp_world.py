@@ -17,7 +17,7 @@ from slirpy.tcp import Segment, Settings, expire, options, output, pathmtu, rese
 from slirpy.tcp.output import Emit
 from slirpy.tcp.seq import MASK
 from slirpy.wire.checksum import checksum, ones_sum
-from slirpy.wire.tcp import ACK, FIN, HEADER, PSH, RST, SYN, flag_names
+from slirpy.wire.tcp import ACK, FIN, HEADER, PSH, RST, SYN, URG, flag_names
 
 MS = 1_000_000
 SECOND = 1_000 * MS
@@ -53,9 +53,9 @@ class Path:
     simultaneous: bool = False
 
 
-def encode(seq: int, ack: int, flags: int, wnd: int, opts: bytes, data: Buffer) -> bytes:
+def encode(seq: int, ack: int, flags: int, wnd: int, opts: bytes, data: Buffer, urg: int = 0) -> bytes:
     """A TCP segment with its checksum; the ports and addresses are always the same."""
-    head = HEADER.pack(1, 2, seq, ack, 0x50 + (len(opts) << 2), flags, wnd, 0, 0)
+    head = HEADER.pack(1, 2, seq, ack, 0x50 + (len(opts) << 2), flags, wnd, 0, urg)
     raw = head + opts + bytes(data)
     total = checksum(raw, ones_sum(PSEUDO + len(raw).to_bytes(2, "big")))
     return raw[:16] + total.to_bytes(2, "big") + raw[18:]
@@ -65,9 +65,9 @@ def decode(raw: bytes) -> Segment | None:
     """What :func:`encode` made; None if the checksum is wrong, or the header is not whole."""
     if len(raw) < 20 or ones_sum(PSEUDO + len(raw).to_bytes(2, "big") + raw) != 0:
         return None
-    _, _, seq, ack, offset, flags, wnd, _, _ = HEADER.unpack_from(raw)
+    _, _, seq, ack, offset, flags, wnd, _, urg = HEADER.unpack_from(raw)
     start = offset >> 2 & ~3
-    return Segment(seq, ack, flags, wnd, options.parse(raw[20:start]), memoryview(raw)[start:])
+    return Segment(seq, ack, flags, wnd, options.parse(raw[20:start]), memoryview(raw)[start:], urg)
 
 
 class World:
@@ -97,6 +97,8 @@ class World:
         self.broken = False
         """Somebody gave up, or was told to: data may be lost now."""
         self.sent_count = 0
+        self.sane = True
+        """Nothing has failed yet."""
         self.emitters = [self._emitter(0), self._emitter(1)]
         self.ends[0].conn.connect(now)
         if path.simultaneous:
@@ -108,12 +110,15 @@ class World:
 
     # ------------------------------------------------------------------------------------ the users
 
-    def write(self, i: int, size: int) -> None:
+    def write(self, i: int, size: int, *, urgent: bool = False) -> None:
         end = self.ends[i]
         size = min(size, end.conn.write_room(), len(end.stream) - end.written)
         if size > 0 and not end.shut and end.conn.state is not S.CLOSED:
-            end.conn.write(end.stream[end.written : end.written + size])
+            write = end.conn.write_urgent if urgent else end.conn.write
+            write(end.stream[end.written : end.written + size])
             end.written += size
+            if urgent:
+                end.urgent = 1 + end.written
 
     def read(self, i: int, size: int) -> None:
         end = self.ends[i]
@@ -137,6 +142,7 @@ class World:
     def flush(self, i: int) -> None:
         """Deadlines that have passed are acted on, and what is due is sent, as at the end of a batch."""
         end = self.ends[i]
+        self.sane = False
         expire(end.conn, self.now)
         for _ in range(MOST_ROUNDS):
             end.before_output()
@@ -154,6 +160,7 @@ class World:
         assert self.sent_count == count, "what was sent is not sent again for nothing"
         end.conn.own()
         end.check(self.now)
+        self.sane = True
         if end.conn.error:
             self.broken = self.broken or not self.late_reset(end)
 
@@ -170,21 +177,33 @@ class World:
         end = self.ends[i]
 
         def emit(
-            seq: int, ack: int, flags: int, wnd: int, opts: bytes, parts: list[Buffer], length: int
+            seq: int,
+            ack: int,
+            flags: int,
+            wnd: int,
+            opts: bytes,
+            parts: list[Buffer],
+            length: int,
+            urg: int = 0,
+            /,
         ) -> None:
             data = b"".join(parts)
             assert len(data) == length
-            end.sent(seq, ack, flags, wnd, opts, data)
+            end.sent(seq, ack, flags, wnd, opts, data, urg)
             if flags & SYN:
                 opts = self._strip(opts)
             mss = end.conn.mss
-            if length <= mss or not (self.path.cuts or length + len(opts) > LARGEST):
-                self._carry(1 - i, encode(seq, ack, flags, wnd, opts, data))
+            if length <= mss or not (self.path.cuts or 40 + length + len(opts) > self.mtu[1 - i]):
+                self._carry(1 - i, encode(seq, ack, flags, wnd, opts, data, urg))
                 return
             for at in range(0, length, mss):
                 last = at + mss >= length
                 kept = flags if last else flags & ~(FIN | PSH)
-                self._carry(1 - i, encode((seq + at) & MASK, ack, kept, wnd, opts, data[at : at + mss]))
+                ahead = urg - at
+                if ahead <= 0:
+                    kept &= ~URG
+                raw = encode((seq + at) & MASK, ack, kept, wnd, opts, data[at : at + mss], max(ahead, 0))
+                self._carry(1 - i, raw)
 
         return emit
 
@@ -248,7 +267,7 @@ class World:
 
     def corrupt(self, to: int, bit: int) -> None:
         """One bit of the next segment is flipped, which any checksum sees."""
-        if self.wire[to] and self.wire[to][0]:
+        if self.wire[to] and decode(self.wire[to][0]) is not None:
             raw = bytearray(self.wire[to][0])
             bit %= 8 * len(raw)
             raw[bit >> 3] ^= 1 << (bit & 7)
@@ -269,8 +288,8 @@ class World:
             return
         size = 1 + size % (len(seg.payload) - 1)
         self.wire[to][:1] = [
-            encode(seg.seq, seg.ack, seg.flags & ~(FIN | PSH), seg.wnd, opts, seg.payload[:size]),
-            encode((seg.seq + size) & MASK, seg.ack, seg.flags, seg.wnd, opts, seg.payload[size:]),
+            encode(seg.seq, seg.ack, seg.flags & ~(FIN | PSH), seg.wnd, opts, seg.payload[:size], seg.urg),
+            encode((seg.seq + size) & MASK, seg.ack, seg.flags & ~URG, seg.wnd, opts, seg.payload[size:]),
         ]
 
     def merge(self, to: int) -> None:
@@ -278,18 +297,18 @@ class World:
         if len(self.wire[to]) < 2:
             return
         (one, opts), (two, more) = self._read(self.wire[to][0]), self._read(self.wire[to][1])
-        if one is None or two is None or opts != more or one.flags & ~PSH != ACK or two.flags & (SYN | RST):
+        if (
+            one is None
+            or two is None
+            or opts != more
+            or one.flags & ~PSH != ACK
+            or two.flags & (SYN | RST | URG)
+        ):
             return
         text = bytes(one.payload) + bytes(two.payload)
+        alike = one.ack == two.ack and one.wnd == two.wnd
         follows = (one.seq + len(one.payload)) & MASK == two.seq
-        if (
-            one.payload
-            and two.payload
-            and follows
-            and one.ack == two.ack
-            and one.wnd == two.wnd
-            and len(text) < LARGEST
-        ):
+        if one.payload and two.payload and alike and follows and len(text) < LARGEST:
             self.wire[to][:2] = [encode(one.seq, one.ack, two.flags, one.wnd, opts, text)]
 
     @staticmethod
@@ -368,8 +387,11 @@ class World:
                 self.now += MS
             else:
                 time = self.next_deadline()
-                assert time is not None or self.over(), f"stuck: {self}"
-                self.now = time or self.now
+                if time is None:
+                    # Who is in FIN-WAIT-2 waits for ever for a peer that was aborted, and whose RST was lost.
+                    assert self.over() or self.broken, f"stuck: {self}"
+                    break
+                self.now = time
             assert self.sent_count - count <= segments, f"they talk and talk: {self}"
             assert self.now - began <= self._patience(segments), f"it takes too long: {self}"
         for i, end in enumerate(self.ends):
@@ -382,7 +404,8 @@ class World:
     def _least(self, i: int) -> int:
         """Bytes in a segment of an end, at worst: what the path carries, and what fits into a tiny buffer."""
         end = self.ends[i]
-        return max(min(end.conn.mss, self.mtu[1 - i] - 52, end.peer.settings.rcv_buffer // 2), 1)
+        mss = max(min(end.settings.mss, end.peer.settings.mss) - 12, 8)
+        return max(min(mss, self.mtu[1 - i] - 52, end.peer.settings.rcv_buffer // 2), 1)
 
     def _patience(self, segments: int) -> int:
         waits = [end.settings.time_wait + 5 * 60 * SECOND for end in self.ends]

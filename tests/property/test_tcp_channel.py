@@ -8,7 +8,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 from tcp_choices import Weather, drive, examples, paths, sides, weathers
-from tcp_world import Path, S, Side, World, patient
+from tcp_observer import S
+from tcp_world import Path, Side, World, patient
 
 STEPS = 30_000
 

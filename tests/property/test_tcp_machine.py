@@ -40,6 +40,11 @@ class Machine(RuleBasedStateMachine):
         self.world.write(i, size)
         self.world.flush(i)
 
+    @rule(i=which_end, size=st.integers(1, 2000))
+    def writes_urgently(self, i: int, size: int) -> None:
+        self.world.write(i, size, urgent=True)
+        self.world.flush(i)
+
     @rule(i=which_end, size=sizes)
     def reads(self, i: int, size: int) -> None:
         self.world.read(i, size)
@@ -152,11 +157,11 @@ class Machine(RuleBasedStateMachine):
     # ------------------------------------------------------------------------------------ always
 
     def teardown(self) -> None:
-        if hasattr(self, "world"):
+        if hasattr(self, "world") and self.world.sane:
             self.world.finish()
 
 
 @pytest.mark.rfc("9293", "MUST-38")
 def test_two_connections_and_the_worst_path() -> None:
     machine = hypothesis_seed(int(SEED))(Machine) if SEED is not None else Machine
-    run_state_machine_as_test(machine, settings=examples(150))  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(machine, settings=examples(150))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from tcp_script import SECOND, Script, passive
 
 from slirpy.tcp import Settings, State
@@ -14,7 +15,7 @@ def test_listening_for_long_leaves_time_to_open() -> None:
     s.send("SA", 0, 1)
     s.wait(2 * SECOND)
     s.send("SA", 0, 1)
-    s.state(State.SYN_RECEIVED).wait(75 * SECOND).state(State.CLOSED)
+    s.state(State.SYN_RECEIVED).wait(180 * SECOND).state(State.CLOSED)
 
 
 def test_simultaneous_open_in_one_batch_is_acknowledged() -> None:
@@ -37,3 +38,18 @@ def test_a_buffer_of_one_byte_is_not_told_of_for_ever() -> None:
         s.send("A", 1, 2 + i)
         s.flush()
         s.silence()
+
+
+@pytest.mark.rfc("9293", "3.10.7.4")
+def test_an_old_segment_with_a_new_ack_tells_of_the_window() -> None:
+    """SND.UNA moves, and so must the window: its right edge has not moved."""
+    s = passive(wnd=4000, mss=1000)
+    s.write(bytes(6000))
+    for i in range(4):
+        s.send("A", 1 + 1000 * i, 1)
+    s.recv("A", 3, 1001, wnd=3000)  # the peer has sent two bytes, which are lost
+    s.recv("A", 1, 2001, wnd=2000, data=b"ab")  # and sends them again
+    s.wait(20 * 1_000_000)
+    s.send("A", 4001, 3, b"")
+    s.silence()
+    assert s.conn.snd_wnd == 2000
