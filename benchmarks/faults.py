@@ -51,7 +51,7 @@ def _cases() -> list[Case]:
     for delay, seconds in ((1, 4.0), (20, 6.0), (100, 10.0)):
         for loss in (0.001, 0.01, 0.05):
             together = delay > 1
-            connections = 8 if together else 1 if loss < 0.01 else 2
+            connections = (8 if loss < 0.01 else 24) if together else (1 if loss < 0.01 else 4)
             cases.append(Case(f"loss {100 * loss:g} %", delay, connections, seconds, {"loss": loss}, together))
     rate = {"rate": 50_000_000, "queue": 250_000}
     for name, faults in {
@@ -61,7 +61,7 @@ def _cases() -> list[Case]:
         "duplication 1 %": {"duplicate": 0.01},
     }.items():
         cases.append(Case(name, 20, 1, 6.0, {**rate, **faults}))
-    cases.append(Case("corruption 1 %", 20, 8, 6.0, {"corrupt": 0.01}))
+    cases.append(Case("corruption 1 %", 20, 24, 6.0, {"corrupt": 0.01}))
     return cases
 
 
