@@ -178,6 +178,7 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
             return
         if start < 0 and end <= 0:
             stats.drop_tcp_old += 1
+            conn.acks_lost = conn.acks_lost or bool(payload)
         else:
             stats.drop_tcp_out_of_window += 1
         if length:

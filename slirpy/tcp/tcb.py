@@ -56,6 +56,7 @@ class ControlBlock:
 
     __slots__ = (
         "ack_now",
+        "acks_lost",
         "careful",
         "cc",
         "challenge_after",
@@ -217,6 +218,8 @@ class ControlBlock:
         self.reassembly = Reassembly()
         self.sack_recent: list[int] = []
         """Numbers of the newest segments in the queue, the newest first."""
+        self.acks_lost = False
+        """The peer has sent what we had acknowledged."""
         self.dsack: tuple[int, int] | None = None
         """What came twice, to be told with the next ACK."""
         self.fin_seq: int | None = None
