@@ -122,6 +122,7 @@ class Stats:
     tcp_retransmits: int = _counter("segments sent again after a time-out")
     tcp_fast_retransmits: int = _counter("losses that duplicate ACKs or SACK told of before a time-out")
     tcp_recovery_retransmits: int = _counter("segments sent again while recovering from such losses")
+    tcp_undone: int = _counter("reactions to losses that turned out to be none, and were undone")
     tcp_tail_probes: int = _counter("probes for losses at the end of what was sent (RFC 8985)")
     tcp_probes_repaired: int = _counter("losses that such a probe itself made good")
     tcp_sack_reneging: int = _counter("times that a guest had thrown away data that it had told of by SACK")

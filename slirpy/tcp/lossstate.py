@@ -7,7 +7,7 @@ import enum
 from slirpy.tcp.prr import ProportionalRate
 from slirpy.tcp.spans import Spans
 
-__all__ = ["PERSIST", "Early", "Rack"]
+__all__ = ["PERSIST", "Early", "Episode", "Rack"]
 
 PERSIST = 16
 """Recoveries for which a reordering window that D-SACK has widened stays (section 6.2, step 4)."""
@@ -20,13 +20,31 @@ class Early(enum.Enum):
     REORDER = 1
 
 
+class Episode:
+    """A reaction to losses that may turn out to have been none, see :mod:`slirpy.tcp.undo`."""
+
+    __slots__ = ("end", "ranges", "stamp", "timeout", "una")
+
+    def __init__(self, una: int, end: int, stamp: int | None, timeout: bool) -> None:
+        self.una = una
+        """SND.UNA when it began."""
+        self.end = end
+        """What SND.UNA passes when reports about it come no more."""
+        self.stamp = stamp
+        """Timestamp of the first retransmission, until the first answer. None: there are no timestamps."""
+        self.timeout = timeout
+        """The retransmission timer began it."""
+        self.ranges: list[tuple[int, int]] | None = []
+        """Sent again, and not told to have come twice: distances from ``una``. None: there are too many."""
+
+
 class Rack:
     """What loss detection and recovery remember of one connection; names as in RFC 8985, section 5.3."""
 
     __slots__ = (
-        "delivered", "dsack_round", "early", "end_seq", "fresh", "marked", "min_rtt", "probe_due", "prr",
-        "reo_wnd_mult", "reo_wnd_persist", "reordering_seen", "rtt", "safe", "seen_nxt", "seen_una", "spans",
-        "tlp_again", "tlp_end", "xmit_at",
+        "delivered", "doubled", "dsack_round", "early", "end_seq", "episode", "fresh", "marked", "min_rtt",
+        "probe_due", "prr", "reo_wnd_mult", "reo_wnd_persist", "reordering_seen", "resent", "rtt", "safe", "seen_nxt",
+        "seen_una", "spans", "tlp_again", "tlp_end", "xmit_at",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -42,6 +60,8 @@ class Rack:
         self.reo_wnd_persist = PERSIST
         self.dsack_round: int | None = None
         """What SND.UNA must reach before a D-SACK may widen the window again."""
+        self.resent = self.doubled = 0
+        """Segments sent again, or more; reports of the peer that something came twice."""
         self.fresh = False
         """There is news that may tell of losses."""
         self.marked = False
@@ -51,6 +71,8 @@ class Rack:
         self.safe = False
         """SND.UNA has moved since then, and nothing more was found lost."""
         self.prr = ProportionalRate()
+        self.episode: Episode | None = None
+        """The latest reaction to losses, while it may be undone."""
         self.early = Early.PROBE
         """What ``Connection.early_at`` is for."""
         self.seen_una = self.seen_nxt = 0

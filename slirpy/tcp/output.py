@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 
-from slirpy.tcp import probe, recovery, repair, urgent
+from slirpy.tcp import probe, recovery, repair, undo, urgent
 from slirpy.tcp.connection import Connection
 from slirpy.tcp.keepalive import given_up, keep_alive
 from slirpy.tcp.options import build
@@ -82,11 +82,11 @@ def expire(conn: Connection, now: int) -> None:
     else:
         conn.retries += 1
         conn.stats.tcp_silent += conn.retries == conn.settings.r1
-        _go_back(conn)
+        _go_back(conn, now)
     conn.timer_kind = NO_TIMER
 
 
-def _go_back(conn: Connection) -> None:
+def _go_back(conn: Connection, now: int) -> None:
     """RFC 6298, (5.4) to (5.6): start again from SND.UNA, with the smallest congestion window."""
     conn.stats.tcp_retransmits += 1
     if conn.retries == 1:
@@ -95,6 +95,9 @@ def _go_back(conn: Connection) -> None:
         conn.cc.cwnd = conn.mss  # RFC 5681: the threshold is kept for a segment that is lost again
     conn.sacked = []  # the peer may have thrown it away, and so be waiting for it (RFC 2018, section 8)
     conn.go_back()
+    if conn.rack is not None and conn.retries == 1:
+        undo.begin(conn, conn.rack, now, timeout=True)
+        conn.careful = True
 
 
 def output(conn: Connection, now: int, emit: Emit) -> bool:

@@ -98,6 +98,7 @@ def account(conn: Connection, rack: Rack, dsack: tuple[int, int] | None, repeate
         elif conn.snd_una != end:
             # It had not: a loss all the same, and the path is to be relieved as after any other.
             conn.stats.tcp_probes_repaired += 1
+            rack.episode = None
             conn.cc.on_loss(conn.flight_before(conn.snd_max))
         elif not repeated:
             return  # one of both has arrived; what comes with the next flight tells

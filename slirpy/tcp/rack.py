@@ -55,6 +55,9 @@ def told(conn: Connection, rack: Rack, blocks: Sequence[tuple[int, int]], echoed
 
 def duplicate(conn: Connection, rack: Rack) -> None:
     """The peer tells that something of ours came twice: the window was too narrow (section 6.2, step 4)."""
+    rack.doubled += 1
+    if rack.doubled > rack.resent:
+        return  # these are copies that the network makes
     if rack.dsack_round is None or (conn.snd_una - rack.dsack_round) & MASK < HALF:
         rack.dsack_round = conn.snd_max
         rack.reo_wnd_mult += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 
-from slirpy.tcp import probe, sack, urgent
+from slirpy.tcp import probe, sack, undo, urgent
 from slirpy.tcp import rack as loss
 from slirpy.tcp.connection import DUPACK_THRESHOLD, Connection
 from slirpy.tcp.lossstate import Rack
@@ -354,6 +354,7 @@ def _new_data_acked(conn: Connection, ack: int, acked: int, echoed: int | None, 
     rack = conn.rack
     if rack is not None:
         if conn.careful or conn.sacked:
+            undo.acknowledged(conn, rack, echoed, now)
             loss.acknowledged(conn, rack, ack, acked, echoed, now)
         spans = rack.spans.items
         if len(spans) > 1 and (ack - spans[1][0]) & MASK < HALF:
@@ -417,6 +418,7 @@ def _recovering(conn: Connection, ack: int, acked: int, flight: int) -> None:
         conn.inflation = conn.dupacks = 0
         if conn.rack is not None:
             conn.rack.left_recovery()
+            undo.over(conn, conn.rack)
         elif not conn.sack_ok:
             # RFC 6582, section 3.2, step 3, option 1: no burst. With SACK the pipe has kept the flight full.
             conn.cc.cwnd = min(conn.cc.cwnd, max(flight, conn.mss) + conn.mss)
@@ -464,6 +466,7 @@ def _tell(conn: Connection, rack: Rack, seg: Segment, moved: bool, echoed: int |
         if sack.is_duplicate(blocks, seg.ack):
             conn.stats.tcp_dsacks_in += 1
             dsack = blocks[0]
+            undo.doubled(conn, rack, *dsack, now)
         if loss.told(conn, rack, blocks, echoed, now) and not conn.in_recovery:
             _count_duplicate(conn)
     if dsack is not None and not (rack.tlp_again and rack.tlp_end is not None):

@@ -14,7 +14,7 @@ from slirpy.tcp.outgoing import MAX_PIECES, Emit, resend, start_timer
 from slirpy.tcp.seq import MASK, seq_gt
 from slirpy.tcp.spans import AGAIN
 
-__all__ = ["refill", "window"]
+__all__ = ["move", "refill", "window"]
 
 
 def window(conn: Connection, now: int, emit: Emit) -> int:
@@ -107,7 +107,7 @@ def refill(conn: Connection, now: int, emit: Emit) -> int:
     budget = conn.cc.cwnd - flight + sack.sacked_below(conn, conn.snd_nxt)
     pieces = 0
     for seq, length in sack.gaps(conn, conn.snd_nxt, conn.snd_max):
-        _move(conn, seq)
+        move(conn, seq)
         while length:
             size = min(length, burst, budget)
             if size < min(length, mss):
@@ -119,14 +119,14 @@ def refill(conn: Connection, now: int, emit: Emit) -> int:
                 conn.rack.spans.sent(seq, now, AGAIN, conn.rtt.srtt)
             pieces += 1
             seq = (seq + sent) & MASK
-            _move(conn, seq)
+            move(conn, seq)
             length -= sent
             budget -= sent
-    _move(conn, conn.snd_max)
+    move(conn, conn.snd_max)
     return 1
 
 
-def _move(conn: Connection, seq: int) -> None:
+def move(conn: Connection, seq: int) -> None:
     """Advance SND.NXT, and the buffer's cursor with it."""
     buf = conn.snd_buf
     count = (seq - conn.snd_nxt) & MASK

@@ -6,7 +6,7 @@ the congestion window does. Without SACK, and with ``Settings.rack`` off, :mod:`
 
 from __future__ import annotations
 
-from slirpy.tcp import probe, rack, recovery, sack
+from slirpy.tcp import probe, rack, recovery, sack, undo
 from slirpy.tcp.connection import Connection
 from slirpy.tcp.lossstate import Early, Rack
 from slirpy.tcp.outgoing import MAX_PIECES, Emit, resend, start_timer
@@ -28,7 +28,7 @@ def window(conn: Connection, state: Rack, now: int, emit: Emit) -> int:
         conn.early_at = now + wait if wait else 0
     pipe, lost = rack.survey(conn, state)
     if lost and not conn.in_recovery and not after_timeout(conn):
-        _begin(conn, state)
+        _begin(conn, state, now)
     if conn.in_recovery:
         state.prr.sent(conn.snd_max)
     if state.fresh:
@@ -57,15 +57,18 @@ def after_timeout(conn: Connection) -> bool:
 
 def settle(conn: Connection, state: Rack) -> None:
     """Whether segments must be looked at with care, and not go the fast path."""
-    conn.careful = conn.in_recovery or state.tlp_end is not None
+    episode = state.episode
+    doubtful = episode is not None and episode.stamp is not None
+    conn.careful = conn.in_recovery or doubtful or state.tlp_end is not None
 
 
-def _begin(conn: Connection, state: Rack) -> None:
+def _begin(conn: Connection, state: Rack, now: int) -> None:
     """A recovery begins: RFC 6675, section 5, steps (4.1) and (4.2), and RFC 9937."""
     flight = (conn.snd_max - conn.snd_una) & MASK
     if not conn.dupacks:
         conn.prior_max = conn.snd_max
     conn.cc.on_loss(conn.flight_before(conn.prior_max))
+    undo.begin(conn, state, now, timeout=False)
     conn.in_recovery = True
     state.tlp_end = None  # a probe that had a part in this needs no account of its own
     conn.recover = conn.snd_max
@@ -91,8 +94,10 @@ def _resend(
             if seq == conn.snd_una:
                 start_timer(conn, now)
             end = (seq + sent) & MASK
+            undo.sent_again(state, seq, sent, state.spans.sent_before(seq))
             state.spans.sent_again(seq, end, conn.snd_nxt, now)
             state.prr.out += sent
+            state.resent += -(-sent // mss)
             conn.stats.tcp_recovery_retransmits += 1
             pieces += 1
             seq = end

@@ -54,6 +54,10 @@ class Spans:
         if first and items[first - 1][1:] == (now, AGAIN):
             del items[first]
 
+    def sent_before(self, seq: int) -> bool:
+        """Whether what begins at ``seq`` has been sent again already."""
+        return bool(self.items[self.locate(seq)][2] & AGAIN)
+
     def acknowledged(self, una: int) -> None:
         """Forget what lies below ``una``."""
         items = self.items

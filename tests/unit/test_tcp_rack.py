@@ -5,9 +5,9 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from tcp_script import MS, passive
+from tcp_script import ISS, MS, passive
 
-from slirpy.tcp import Settings
+from slirpy.tcp import Settings, rack, undo
 from slirpy.tcp.prr import ProportionalRate
 from slirpy.tcp.seq import MASK
 from slirpy.tcp.spans import AGAIN, GRAIN, MAX_SPANS, Spans
@@ -146,3 +146,90 @@ def test_it_can_be_turned_off() -> None:
     s.out.clear()
     s.wait(150 * MS)
     s.silence()
+
+
+# ------------------------------------------------------------------------------- the reordering window
+
+
+@pytest.mark.rfc("8985", "6.2")
+def test_the_reordering_window_is_a_quarter_and_grows_by_needless_retransmissions() -> None:
+    conn = passive(wnd=65535, sack_permitted=True).conn
+    state = conn.rack
+    assert state is not None
+    state.min_rtt = 40 * MS
+    assert state.reordering_window(100 * MS, certain=True) == 0
+    assert state.reordering_window(100 * MS, certain=False) == 10 * MS
+    state.reordering_seen = True
+    assert state.reordering_window(100 * MS, certain=True) == 10 * MS
+    rack.duplicate(conn, state)
+    assert state.reordering_window(100 * MS, certain=True) == 10 * MS, "nothing was sent again"
+    state.resent = 100
+    rack.duplicate(conn, state)
+    assert state.reordering_window(100 * MS, certain=True) == 20 * MS
+    for _ in range(20):
+        conn.snd_una = conn.snd_max
+        conn.snd_max = (conn.snd_max + 10) & MASK
+        rack.duplicate(conn, state)
+        rack.duplicate(conn, state)  # once a round trip
+    assert state.reordering_window(1000 * MS, certain=True) == 22 * 10 * MS
+    assert state.reordering_window(100 * MS, certain=True) == 100 * MS, "never more than a round trip"
+    for _ in range(15):
+        state.left_recovery()
+    assert state.reo_wnd_mult == 22
+    state.left_recovery()
+    assert state.reo_wnd_mult == 1
+
+
+@pytest.mark.rfc("2018", "8")
+def test_a_peer_that_reneges_is_sent_everything_again() -> None:
+    s = passive(wnd=65535, sack_permitted=True)
+    s.write(bytes(8 * 1460))
+    s.out.clear()
+    told = ((ISS + 1 + 1460) & MASK, (ISS + 1 + 8 * 1460) & MASK)
+    s.now += 5 * MS
+    s.recv("A", 1, 1, sack=(told,))
+    assert [sent.seq for sent in s.out] == [1]
+    s.out.clear()
+    for n in range(1, 9):
+        s.now += 5 * MS
+        s.recv("A", 1, 1 + n * 1460)
+    assert s.conn.stats.tcp_sack_reneging == 1
+    assert [sent.seq for sent in s.out] == [1 + n * 1460 for n in range(1, 8)]
+    assert s.conn.flight == 0
+    assert s.conn.stats.tcp_retransmits == 0
+
+
+def test_records_of_what_was_sent_again_have_a_bound() -> None:
+    conn = passive(wnd=65535, sack_permitted=True).conn
+    state = conn.rack
+    assert state is not None
+    undo.begin(conn, state, 0, timeout=False)
+    assert state.episode is not None
+    for n in range(undo.MAX_RANGES):
+        undo.sent_again(state, (conn.snd_una + 10 * n) & MASK, 5, False)
+    assert len(state.episode.ranges or ()) == undo.MAX_RANGES
+    undo.sent_again(state, (conn.snd_una + 5000) & MASK, 5, False)
+    assert state.episode.ranges is None
+
+
+@pytest.mark.rfc("3708", "3")
+def test_reports_in_any_order_and_of_any_size_add_up() -> None:
+    rng = Random(3)
+    for _ in range(100):
+        s = passive(wnd=65535, sack_permitted=True)
+        conn, state = s.conn, s.conn.rack
+        assert state is not None
+        conn.snd_max = (conn.snd_una + 1000) & MASK
+        undo.begin(conn, state, 0, timeout=False)
+        missing = set(range(100, 300)) | set(range(500, 600))
+        undo.sent_again(state, (conn.snd_una + 100) & MASK, 150, False)
+        undo.sent_again(state, (conn.snd_una + 250) & MASK, 50, False)
+        undo.sent_again(state, (conn.snd_una + 500) & MASK, 100, False)
+        while missing:
+            assert conn.stats.tcp_undone == 0
+            a = rng.randrange(-50, 600)
+            b = a + rng.randrange(1, 120)
+            missing -= set(range(a, b))
+            undo.doubled(conn, state, (conn.snd_una + a) & MASK, (conn.snd_una + b) & MASK, 0)
+        assert conn.stats.tcp_undone == 1
+        assert state.episode is None
