@@ -71,7 +71,8 @@ class Reading(Transfer):
             while nxt < limit and spent < budget and not self.done:
                 if nxt - una == len(packets):
                     self._read()
-                    limit = self._limit()  # the file may have ended
+                    if self._last is not None:
+                        limit = self._limit()  # the file has ended
                 packet = packets[nxt - una]
                 out.append(packet)
                 nxt += 1
@@ -137,12 +138,15 @@ class Reading(Transfer):
         now = self._owner.now
         self._tries = 0
         self.active = now
-        for _ in range(count):
-            self._packets.popleft()
+        packets = self._packets
+        packets.popleft()
+        for _ in range(count - 1):
+            packets.popleft()
         una += count
         self._una = una
         if self._timed is not None and self._timed < una:
-            self._rto = min(max(4 * (now - self._timed_at), RTO_MIN), RTO_MAX)
+            rto = 4 * (now - self._timed_at)
+            self._rto = RTO_MIN if rto < RTO_MIN else min(rto, RTO_MAX)
             self._timed = None
         if self._last is not None and una > self._last:
             stats.tftp_done += 1
