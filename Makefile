@@ -1,7 +1,7 @@
 # The targets set up by themselves: on a fresh clone `make demo` and `make test` are enough.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test stress bench lint format types docs clean
+.PHONY: help setup demo test stress coverage mutants bench lint format types docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -47,6 +47,14 @@ test: $(READY) ## all tests but the long ones; a few minutes
 stress: $(READY) ## the long tests
 	@$(BIN)/python -m pytest -q -m stress -o faulthandler_timeout=7200
 
+coverage: $(READY) ## branches of the TCP engine that its tests miss; none may
+	@$(BIN)/coverage run -m pytest -q -m "not long" tests/packetdrill tests/unit/test_tcp_*.py tests/property/test_tcp_*.py
+	@$(BIN)/coverage report
+
+mutants: $(READY) ## changes of the TCP engine that its tests do not notice; an hour or two
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[mutation]'
+	@$(BIN)/mutmut run && $(BIN)/mutmut results
+
 bench: $(READY) ## measure the figures of README.md again (Linux, root, iperf3, slirp4netns)
 	@$(BIN)/python -m benchmarks
 
@@ -66,5 +74,5 @@ docs: $(READY) ## build the documentation into site/
 	@echo "built: site/index.html"
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) site build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) site build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage mutants
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

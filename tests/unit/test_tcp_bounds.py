@@ -6,6 +6,7 @@ The bounds are those of docs/limits.md, "Memory of a connection".
 from __future__ import annotations
 
 import gc
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from slirpy.tcp.connection import READ_AHEAD
 from slirpy.tcp.reassembly import MAX_RANGES as MAX_HOLES
 from slirpy.tcp.sack import MAX_RANGES as MAX_SACKED
 from slirpy.tcp.seq import MASK
+
+# `make coverage` allocates, and takes time, with each line.
+pytestmark = pytest.mark.skipif(sys.gettrace() is not None, reason="not measured while lines are traced")
 
 KIB = 1024
 IDLE = 6 * KIB
