@@ -151,7 +151,9 @@ def test_it_can_be_turned_off() -> None:
 # ------------------------------------------------------------------------------- the reordering window
 
 
-@pytest.mark.rfc("8985", "6.2")
+@pytest.mark.rfc("8985", "6.2 window")
+@pytest.mark.rfc("8985", "6.2 dsack")
+@pytest.mark.rfc("8985", "6.2 persist")
 def test_the_reordering_window_is_a_quarter_and_grows_by_needless_retransmissions() -> None:
     conn = passive(wnd=65535, sack_permitted=True).conn
     state = conn.rack
@@ -180,7 +182,7 @@ def test_the_reordering_window_is_a_quarter_and_grows_by_needless_retransmission
     assert state.reo_wnd_mult == 1
 
 
-@pytest.mark.rfc("2018", "8")
+@pytest.mark.rfc("2018", "8 keep")
 def test_a_peer_that_reneges_is_sent_everything_again() -> None:
     s = passive(wnd=65535, sack_permitted=True)
     s.write(bytes(8 * 1460))
