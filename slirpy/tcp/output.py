@@ -289,8 +289,15 @@ def _persist(conn: Connection, now: int, emit: Emit) -> None:
 
 
 def _window_update_due(conn: Connection) -> bool:
-    """Receiver's silly window avoidance (section 3.8.6.2.2): tell of room when it is worth a segment."""
-    if window_growth(conn) < (conn.rcv_limit + 1) >> 1:
+    """Receiver's silly window avoidance (section 3.8.6.2.2): tell of room when it is worth a segment.
+
+    That is half of the buffer, or, where a peer may be waiting at a closed window, two segments that at least double
+    what it knows of.
+    """
+    growth = window_growth(conn)
+    if growth < (conn.rcv_limit + 1) >> 1 and (
+        growth < 2 * conn.mss or 2 * growth < conn.rcv_limit - conn.rcv_pending
+    ):
         return False
     if conn.state is not ESTABLISHED and conn.state not in (FIN_WAIT_1, FIN_WAIT_2):
         return False
