@@ -8,7 +8,7 @@ alone, so an open connection pays nothing for them.
 from __future__ import annotations
 
 from slirpy.tcp.connection import Connection
-from slirpy.tcp.outgoing import Emit, acknowledged, options_for, window_field
+from slirpy.tcp.outgoing import Emit, options_for, window_field
 from slirpy.tcp.seq import MASK
 from slirpy.tcp.states import CLOSE_WAIT, ESTABLISHED, FIN_WAIT_2, KEEPALIVE
 from slirpy.wire.tcp import ACK
@@ -38,7 +38,6 @@ def keep_alive(conn: Connection, now: int, emit: Emit) -> None:
         # An old number, so that the peer must answer, and no data (SHLD-12).
         seq = (conn.snd_max - 1) & MASK
         emit(seq, conn.rcv_nxt, ACK, window_field(conn), options_for(conn, now), [], 0)
-        acknowledged(conn)
         due = now + settings.keepalive_interval
     conn.timer_kind = KEEPALIVE
     conn.timer_at = min(due, now + settings.keepalive_idle)  # an answer does not move the timer

@@ -69,7 +69,6 @@ def start_timer(conn: Connection, now: int) -> None:
     """Start the retransmission timer, or start it anew."""
     if conn.timer_kind is not RETRANSMIT and conn.retries == 0:
         conn.progress_at = now
-        conn.probes = 0
     conn.timer_kind = RETRANSMIT
     conn.timer_at = now + conn.rtt.rto
     if conn.retries and conn.state in SYNCHRONIZED:
