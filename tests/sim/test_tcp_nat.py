@@ -25,7 +25,9 @@ from harness import (
     Net,
     Peer,
     config,
+    eth,
     ip,
+    ipv4,
     options,
     unreachable,
 )
@@ -360,8 +362,9 @@ def test_malformed(net: Net) -> None:
     long_offset[46] = 0xF0
     wrong_sum = bytearray(good)
     wrong_sum[50] ^= 1
-    net.send(bytes(short_offset), bytes(long_offset), bytes(wrong_sum))
-    assert (net.stats.drop_tcp_offset, net.stats.drop_tcp_checksum) == (2, 1)
+    short = eth(ipv4(6, good[34:53], destination=WORLD))
+    net.send(bytes(short_offset), bytes(long_offset), bytes(wrong_sum), short)
+    assert (net.stats.drop_tcp_offset, net.stats.drop_tcp_checksum, net.stats.drop_tcp_malformed) == (2, 1, 1)
     net.silence()
     assert net.stack.flows() == []
 

@@ -7,12 +7,14 @@ delivered, end the connection, or make it send more than it was sent.
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 from tcp_script import IRS, ISS, MS, SECOND, Script, active, passive
 
+from slirpy.stats import Stats
 from slirpy.tcp import Settings, State, options
 from slirpy.tcp.seq import MASK
 from slirpy.tcp.text import take_text
@@ -484,6 +486,15 @@ def test_two_that_are_out_of_step_fall_silent() -> None:
             for sent in one.out:
                 other.recv(sent.flags, sent.seq + 100_000, (sent.ack or 0) + 100_000)
             one.out.clear()
+
+
+def test_the_page_tells_of_every_counter() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "tcp.md").read_text()
+    table = page[page.index("## Bad segments") : page.index("## Urgent data")]
+    elsewhere = {"drop_tcp_policy", "drop_tcp_broadcast"}  # of the network, not of the engine
+    for name in Stats.describe():
+        if name.startswith(("drop_tcp_", "tcp_bad_", "tcp_challenge")) and name not in elsewhere:
+            assert f"`{name}`" in table, name
 
 
 def test_random_segments_break_nothing() -> None:

@@ -217,6 +217,7 @@ def test_memory_goes_when_the_connection_closes() -> None:
         feed(s, 7, b"")
         s.recv("R", 7)
         assert s.read() == b"unread"
+        assert s.conn.rack is None
         return s.conn
 
     assert held(work) < IDLE
