@@ -97,6 +97,8 @@ class World:
         self.broken = False
         """Somebody gave up, or was told to: data may be lost now."""
         self.sent_count = 0
+        self.calls = 0
+        """What the users have done."""
         self.sane = True
         """Nothing has failed yet."""
         self.emitters = [self._emitter(0), self._emitter(1)]
@@ -114,6 +116,7 @@ class World:
         end = self.ends[i]
         size = min(size, end.conn.write_room(), len(end.stream) - end.written)
         if size > 0 and not end.shut and end.conn.state is not S.CLOSED:
+            self.calls += 1
             write = end.conn.write_urgent if urgent else end.conn.write
             write(end.stream[end.written : end.written + size])
             end.written += size
@@ -126,11 +129,13 @@ class World:
         if size:
             data = b"".join(end.conn.rcv_queue)[:size]
             assert data == end.peer.stream[end.consumed : end.consumed + size]
+            self.calls += 1
             end.conn.consume(size)
             end.consumed += size
 
     def shutdown(self, i: int) -> None:
         end = self.ends[i]
+        self.calls += 1
         if end.conn.state is not S.CLOSED:
             end.shut = True
         end.conn.shutdown()
@@ -166,12 +171,9 @@ class World:
 
     def late_reset(self, end: Observer) -> bool:
         """The peer has left TIME-WAIT, so it has all data; only its last word is missing."""
-        return (
-            end.shut
-            and end.acked >= end.written + 1
-            and end.peer.conn.state is S.CLOSED
-            and not end.peer.conn.error
-        )
+        peer = end.peer
+        has_all = peer.theirs(peer.conn.rcv_nxt) == end.written + 2
+        return end.shut and has_all and peer.conn.state is S.CLOSED and not peer.conn.error
 
     def _emitter(self, i: int) -> Emit:
         end = self.ends[i]

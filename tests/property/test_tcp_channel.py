@@ -22,7 +22,7 @@ STEPS = 30_000
     seed=st.integers(0, 1 << 32),
     sizes=st.tuples(*[st.sampled_from((0, 1, 5000, 30_000))] * 2),
 )
-@examples(60)
+@examples(120)
 def test_everything_arrives(
     a: Side, b: Side, path: Path, weather: Weather, seed: int, sizes: tuple[int, int]
 ) -> None:
