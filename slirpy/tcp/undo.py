@@ -82,6 +82,8 @@ def doubled(conn: Connection, rack: Rack, left: int, right: int, now: int) -> No
         for a, b in episode.ranges:
             remaining += [(a, min(b, start))] if a < start else []
             remaining += [(max(a, end), b)] if b > end else []
+        if remaining != episode.ranges:
+            rack.reordering_seen = True  # it was late and not lost
         episode.ranges = remaining
         if not remaining:
             _undo(conn, rack, episode, now)
