@@ -28,7 +28,7 @@ SMALL = 2048
 class Reassembly:
     """The out-of-order queue of one connection."""
 
-    __slots__ = ("_ends", "_near", "_pieces", "_starts", "size")
+    __slots__ = ("_ends", "_near", "_pieces", "_starts", "size", "taken")
 
     def __init__(self) -> None:
         # Three lists of the same length, an entry a range: cheaper than objects, and what bisect takes.
@@ -38,6 +38,8 @@ class Reassembly:
         self._near = 0
         self.size = 0
         """Bytes held."""
+        self.taken: int | None = None
+        """Number behind what was taken out last."""
 
     def __bool__(self) -> bool:
         return self.size > 0
@@ -99,6 +101,7 @@ class Reassembly:
             del self._starts[0], self._ends[0], self._pieces[0]
             self.size -= length
             if skip < length:
+                self.taken = (rcv_nxt + length - skip) & MASK
                 number = 0
                 while skip >= len(pieces[number]):
                     skip -= len(pieces[number])

@@ -24,7 +24,10 @@ def acknowledge_half(conn: Connection, now: int, emit: Emit) -> None:
     fresh = (conn.rcv_nxt - conn.last_ack) & MASK
     if conn.reassembly or not 2 * conn.mss < fresh <= MOST_SEGMENTS * conn.mss:
         return
-    window_field(conn)  # moves the edge that the window ends at
     half = (conn.last_ack + fresh // (2 * conn.mss) * conn.mss) & MASK
+    taken = conn.reassembly.taken
+    if taken is not None and 0 < (taken - half) & MASK <= fresh:
+        return  # who acknowledges less than it has told of by SACK seems to have thrown that away (RFC 2018)
+    window_field(conn)  # moves the edge that the window ends at
     wnd = min(((conn.rcv_adv - half) & MASK) >> conn.rcv_wscale, 0xFFFF)
     emit(conn.snd_max, half, ACK, wnd, options_for(conn, now), [], 0)

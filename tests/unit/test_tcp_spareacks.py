@@ -72,3 +72,17 @@ def test_a_repeated_ack_without_data_tells_of_no_loss() -> None:
     arrive(s, 4, 6)
     assert answers(s)[-1:] == [9]
     assert not s.conn.acks_lost
+
+
+@pytest.mark.rfc("2018", "8")
+def test_no_ack_seems_to_take_back_what_was_told_by_sack() -> None:
+    s = passive(wnd=65535, sack_permitted=True)
+    arrive(s, 1, 3)
+    arrive(s, 1, 1)
+    answers(s)
+    arrive(s, 5, 4)
+    assert answers(s) == [3]  # and by SACK of what lies behind the hole
+    arrive(s, 4, 1)
+    assert answers(s) == [8]
+    arrive(s, 9, 4)
+    assert answers(s) == [10, 12]
