@@ -138,7 +138,7 @@ def test_another_seed_gives_other_frames() -> None:
 
 def test_the_scenario_has_everything_in_it() -> None:
     runs = [scenario(seed).stack.stats for seed in range(3)]
-    for name in ("tcp_retransmits", "tcp_fast_retransmits", "tcp_out_of_order", "tcp_resets_out", "dns_retries",
+    for name in ("tcp_undone", "tcp_fast_retransmits", "tcp_out_of_order", "tcp_resets_out", "dns_retries",
                  "dhcp_release", "icmp_errors_out", "udp_flows", "tcp_flows_refused", "tcp_fastpath"):  # fmt: skip
         assert any(getattr(stats, name) > 0 for stats in runs), name
 

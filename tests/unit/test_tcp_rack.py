@@ -201,6 +201,24 @@ def test_a_peer_that_reneges_is_sent_everything_again() -> None:
     assert s.conn.stats.tcp_retransmits == 0
 
 
+@pytest.mark.rfc("6937", "3.1")
+def test_an_ack_that_tells_of_more_losses_is_not_safe() -> None:
+    s = passive(wnd=65535, sack_permitted=True)
+    s.write(bytes(10 * 1460))
+    state = s.conn.rack
+    assert state is not None
+    s.now += 5 * MS
+    s.recv("A", 1, 1 + 1460, flush=False)
+    state.safe = True
+    rack.detect(s.conn, state, s.now)
+    assert state.safe
+    told = ((ISS + 1 + 3 * 1460) & MASK, (ISS + 1 + 8 * 1460) & MASK)
+    s.recv("A", 1, 1 + 1460, sack=(told,), flush=False)
+    rack.detect(s.conn, state, s.now)
+    assert state.marked
+    assert not state.safe
+
+
 def test_records_of_what_was_sent_again_have_a_bound() -> None:
     conn = passive(wnd=65535, sack_permitted=True).conn
     state = conn.rack
