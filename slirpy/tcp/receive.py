@@ -20,7 +20,6 @@ from slirpy.tcp.states import (
     CLOSING,
     FIN_WAIT_1,
     FIN_WAIT_2,
-    LAST_ACK,
     LISTEN,
     NO_TIMER,
     PERSIST,
@@ -195,12 +194,11 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
         payload = b""
         flags &= ~FIN
     # Only what lies in the window is looked at from here on.
-    if start < 0 and not flags & SYN:
-        if payload:
-            payload = memoryview(payload)[-start:]
-            if conn.sack_ok:
-                conn.dsack = seq, conn.rcv_nxt
-                conn.ack_now = True
+    if start < 0 and not flags & SYN:  # and so there is text: a FIN alone cannot reach into the window from before it
+        payload = memoryview(payload)[-start:]
+        if conn.sack_ok:
+            conn.dsack = seq, conn.rcv_nxt
+            conn.ack_now = True
         start = 0
         seq = conn.rcv_nxt
     if len(payload) > wnd - start:
@@ -407,7 +405,7 @@ def _new_data_acked(conn: Connection, ack: int, acked: int, echoed: int | None, 
         elif conn.state is CLOSING:
             conn.enter(TIME_WAIT)
             restart_time_wait(conn, now)
-        elif conn.state is LAST_ACK:
+        else:  # LAST-ACK
             conn.enter(CLOSED)
 
 

@@ -17,7 +17,6 @@ from slirpy.tcp.states import (
     CLOSING,
     ESTABLISHED,
     FIN_WAIT_1,
-    FIN_WAIT_2,
     TIME_WAIT,
     TIME_WAIT_TIMER,
 )
@@ -128,7 +127,7 @@ def take_fin(conn: Connection, end: int | None, now: int) -> None:
         conn.enter(CLOSE_WAIT)
     elif conn.state is FIN_WAIT_1:
         conn.enter(CLOSING)
-    elif conn.state is FIN_WAIT_2:
+    else:  # FIN-WAIT-2
         conn.enter(TIME_WAIT)
         restart_time_wait(conn, now)
 

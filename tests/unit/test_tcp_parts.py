@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from random import Random
 
 import dpkt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slirpy.interfaces import Buffer
 from slirpy.tcp import options
 from slirpy.tcp.congestion import Reno
 from slirpy.tcp.reassembly import MAX_RANGES, SMALL, Reassembly
 from slirpy.tcp.rtt import MAX_RTO, MIN_RTO, MS, RtoEstimator
 from slirpy.tcp.sendbuffer import SendBuffer
 from slirpy.tcp.seq import MASK, seq_ge, seq_gt, seq_le, seq_lt
+from slirpy.tcp.text import own
 
 u32 = st.integers(0, MASK)
 
@@ -278,3 +281,39 @@ def test_reno() -> None:
     assert 6900 <= cc.cwnd <= 7100  # a segment a round trip
     cc.on_timeout(7000)
     assert (cc.ssthresh, cc.cwnd) == (3500, 1000)
+
+
+def test_reassembly_gives_what_lies_behind_what_was_delivered() -> None:
+    """Pieces that are delivered already, by another way, are thrown away whole, and the next one in part."""
+    queue = Reassembly()
+    data = Random(5).randbytes(12_000)
+    for at in range(0, len(data), 4000):
+        assert queue.insert(100, 100 + at, data[at : at + 4000])
+    assert (len(queue), queue.size) == (1, len(data))
+    assert queue.take(100 + 9000) == [data[9000:]]
+    assert (len(queue), queue.size) == (0, 0)
+    for at in range(0, len(data), 4000):
+        assert queue.insert(100, 100 + at, data[at : at + 4000])
+    assert b"".join(queue.take(100 + 4000)) == data[4000:]
+    assert queue.insert(100, 100, data[:4000])
+    assert queue.take(100 + 4000) == []
+    assert queue.size == 0
+
+
+def test_what_lies_in_frames_is_copied() -> None:
+    """Views are of frames that will be reused, but those of a user's half-taken bytes; and many pieces become one."""
+    frame = bytearray(b"abcdefgh")
+    whole = b"0123456789"
+    queue: list[Buffer] = [memoryview(frame)[2:5], whole, memoryview(whole)[5:], memoryview(whole)[6:]]
+    own(queue)
+    frame[:] = bytes(8)
+    assert [bytes(piece) for piece in queue] == [b"cde", whole, b"56789", b"6789"]
+    assert queue[1] is whole
+    assert isinstance(queue[2], memoryview), "half of it is left: no copy"
+    assert isinstance(queue[3], bytes), "it would keep more than itself in memory"
+    for count, pieces in ((64, 64), (65, 1)):
+        many: list[Buffer] = [b"%02d" % n for n in range(count)]
+        expected = b"".join(many)
+        own(many)
+        assert len(many) == pieces
+        assert b"".join(many) == expected
