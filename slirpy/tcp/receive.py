@@ -194,7 +194,8 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
         payload = b""
         flags &= ~FIN
     # Only what lies in the window is looked at from here on.
-    if start < 0 and not flags & SYN:  # and so there is text: a FIN alone cannot reach into the window from before it
+    if start < 0 and not flags & SYN:
+        # There is text, for a FIN alone cannot reach into the window from before it.
         payload = memoryview(payload)[-start:]
         if conn.sack_ok:
             conn.dsack = seq, conn.rcv_nxt

@@ -242,6 +242,18 @@ def test_what_is_lost_by_time(
     assert marks(**case) == (spans, wait, pipe, lost)
 
 
+def test_what_is_acknowledged_is_not_lost() -> None:
+    """Also if SND.UNA has moved into a span since somebody looked at it."""
+    conn = passive(RACK, wnd=60_000, sack_permitted=True).conn
+    state = conn.rack
+    assert state is not None
+    conn.snd_max = conn.snd_nxt = number(10)
+    conn.snd_una = number(3)
+    state.spans.items = [(number(0), 0, LOST), (number(5), 0, 0)]
+    state.marked = True
+    assert rack.survey(conn, state) == (5 * MSS, [(number(3), 2 * MSS)])
+
+
 def test_a_late_answer_to_what_waits_to_be_sent_again_tells_nothing_of_the_path() -> None:
     """After a time-out: what the peer tells of is not what was sent since."""
     s = sending(RACK, 6)
