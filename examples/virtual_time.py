@@ -41,7 +41,7 @@ def main() -> None:
     net, again = run(seed=1), run(seed=1)
     assert net.transcript == again.transcript
     print(ladder(net.transcript))
-    print(f"{net.now / MS:.0f} ms of virtual time; sent again: {net.stack.stats.tcp_retransmits}")
+    print(f"{net.now / MS:.0f} ms of virtual time; sent again by a probe: {net.stack.stats.tcp_tail_probes}")
 
 
 if __name__ == "__main__":

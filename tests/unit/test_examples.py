@@ -17,7 +17,7 @@ SAYS = {
     "guests_on_a_switch.py": "over TCP: hello from the guest next door",
     "qemu_pair.py": "python examples/qemu_pair.py qemu-system-x86_64",  # it starts in tests/system
     "toy_emulator.py": "the guest's console: hello, guest!",
-    "virtual_time.py": "sent again: 1",
+    "virtual_time.py": "sent again by a probe: 1",
     "with_asyncio.py": "GUEST 20 WAS HERE\nGUEST 21 WAS HERE\n",
     "with_selectors.py": "the guest received b'HELLO'",
     "with_thread.py": "10.0.2.23 sent 8 bytes and received 17",

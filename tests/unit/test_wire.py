@@ -294,8 +294,9 @@ def test_options_never_raise_and_agree_with_dpkt(raw: bytes) -> None:
     "raw", [b"\2", b"\2\0\5\xb4", b"\2\1", b"\2\5\5\xb4", b"\3\3", b"\x08\x0a\0\0", b"\0\2\4\5\xb4"]
 )
 def test_impossible_options_end_the_list(raw: bytes) -> None:
-    assert tcp_options.parse(raw) == tcp_options.NONE
-    assert tcp_options.parse(b"\3\3\7" + raw) == tcp_options.TcpOptions(wscale=7)
+    bad = raw[0] != 0  # behind the end nothing is read
+    assert tcp_options.parse(raw) == tcp_options.TcpOptions(bad=bad)
+    assert tcp_options.parse(b"\3\3\7" + raw) == tcp_options.TcpOptions(wscale=7, bad=bad)
 
 
 # ------------------------------------------------------------------------------------------ ARP, ICMP, Ethernet
