@@ -1,0 +1,151 @@
+"""A peer that lies: whatever it sends, nothing raises, what is held has a bound, and the time goes on."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tcp_choices import examples, spans
+from tcp_observer import S, Watched
+from tcp_world import SECOND, decode, encode
+
+from slirpy.interfaces import Buffer
+from slirpy.tcp import Connection, Segment, Settings, TcpOptions, expire, output, segment_arrives
+from slirpy.tcp import reassembly as reassembly_module
+from slirpy.tcp import sack as sack_module
+from slirpy.tcp.seq import MASK
+from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN, URG
+
+offsets = st.sampled_from((0, 1, -1, 2, -2, 1460, 1 << 16, 1 << 31, -(1 << 16))) | st.integers(-70_000, 70_000)
+sizes = st.sampled_from((0, 1, 2, 100, 1460, 5000))
+flags = st.sampled_from(
+    (ACK, ACK | PSH, ACK | FIN, SYN, SYN | ACK, RST, RST | ACK, 0, FIN, ACK | URG, SYN | FIN, 255)
+)
+lies = st.tuples(
+    st.sampled_from(("rcv_nxt", "rcv_adv", "irs", "snd_una")),
+    offsets,
+    st.sampled_from(("snd_una", "snd_nxt", "snd_max", "iss")),
+    offsets,
+    flags,
+    st.sampled_from((65535, 0, 1, 100)),
+    sizes,
+    st.lists(st.tuples(offsets, offsets), max_size=4),
+    st.sampled_from((None, 0, 1, -1, 1 << 31, 100)),
+    st.sampled_from((None, 0, 7, 536, 1460, 65535)),
+    spans,
+)
+
+
+def forge(conn: Connection, lie: tuple) -> Segment:  # type: ignore[type-arg]
+    """A segment near what the connection expects."""
+    base, seq, acked, ack, kind, wnd, size, blocks, ts, mss, _ = lie
+    una = conn.snd_una
+    opts = TcpOptions(
+        mss=mss,
+        wscale=None if mss is None else mss % 15,
+        sack_permitted=mss is not None,
+        timestamps=None if ts is None else ((conn.ts_recent + ts) & MASK, (conn.timestamp(0) + seq) & MASK),
+        sack=tuple(((una + a) & MASK, (una + b) & MASK) for a, b in blocks),
+    )
+    number = (getattr(conn, base) + seq) & MASK
+    return Segment(number, (getattr(conn, acked) + ack) & MASK, kind, wnd, opts, bytes(size), seq & 0xFFFF)
+
+
+@given(
+    settings=st.builds(
+        Settings,
+        mss=st.sampled_from((1460, 8, 65495)),
+        rcv_buffer=st.sampled_from((65536, 1, 300, 1 << 30)),
+        max_burst=st.sampled_from((0, 65495)),
+        keepalive=st.booleans(),
+    ),
+    iss=st.sampled_from((0, MASK, 1 << 31)),
+    start=st.sampled_from(("passive", "listen", "connect")),
+    written=st.sampled_from((0, 1, 5000)),
+    told=st.lists(lies, max_size=40),
+    act=st.integers(0, 40),
+)
+@examples(150)
+def test_whatever_a_peer_says(
+    settings: Settings,
+    iss: int,
+    start: str,
+    written: int,
+    told: list[tuple],  # type: ignore[type-arg]
+    act: int,
+) -> None:
+    conn = Watched(settings, iss)
+    now = 1000 * SECOND
+    count = 0
+
+    def emit(
+        seq: int,
+        ack: int,
+        flags: int,
+        wnd: int,
+        opts: bytes,
+        parts: list[Buffer],
+        length: int,
+        urg: int = 0,
+        /,
+    ) -> None:
+        nonlocal count
+        count += 1
+        assert sum(map(len, parts)) == length
+        assert decode(encode(seq, ack, flags, wnd, opts, b"".join(parts), urg)) is not None
+        assert length <= max(conn.burst(), conn.mss)
+
+    def flush() -> None:
+        nonlocal count
+        count = 0
+        expire(conn, now)
+        for _ in range(2000):
+            if not output(conn, now, emit):
+                break
+        else:
+            raise AssertionError("it never has enough")
+        conn.own()
+        deadline = conn.deadline()
+        assert deadline is None or deadline > now
+        assert conn.rcv_pending + conn.reassembly.size <= settings.rcv_buffer
+        assert len(conn.rcv_queue) <= 65
+        assert len(conn.reassembly.ranges()) <= reassembly_module.MAX_RANGES
+        assert len(conn.sacked) <= sack_module.MAX_RANGES
+        assert (conn.snd_nxt - conn.snd_una) & MASK <= (conn.snd_max - conn.snd_una) & MASK < 1 << 31
+        assert conn.cc.cwnd > 0
+        if conn.state is S.CLOSED:
+            assert deadline is None
+
+    if start == "connect":
+        conn.connect(now)
+    else:
+        conn.listen(now)
+    if start == "passive":
+        segment_arrives(conn, Segment(7, 0, SYN, 65535, TcpOptions(mss=1460, sack_permitted=True)), now)
+        flush()
+        segment_arrives(conn, Segment(8, (iss + 1) & MASK, ACK, 65535), now)
+        assert conn.state is S.ESTABLISHED
+    flush()
+    for i, lie in enumerate(told):
+        if conn.state is not S.CLOSED and not conn.fin_queued:
+            if i in (0, act):
+                conn.write(bytes(written))
+            if i == act:
+                conn.shutdown()
+        seg = forge(conn, lie)
+        before, owed, state = conn.rcv_nxt, conn.reset, conn.state
+        edge = conn.rcv_adv
+        segment_arrives(conn, seg, now)
+        if seg.flags & RST:
+            assert conn.reset is owed, "no reset answers a reset"
+        if state not in (S.CLOSED, S.LISTEN, S.SYN_SENT):
+            taken, room = (conn.rcv_nxt - before) & MASK, (edge - before) & MASK
+            assert taken <= room, "nothing is taken beyond the window"
+        flush()
+        if i % 3 == 0:
+            conn.consume(conn.rcv_pending)
+        now += lie[-1]
+        flush()
+    if conn.state is not S.CLOSED:
+        conn.abort()
+    flush()
+    assert conn.snd_buf.length == 0
