@@ -113,7 +113,8 @@ def tap_in(pid: int, address: str, mac: str, peer: str, peer_mac: str) -> TapLin
     for argv in (
         ("sysctl", "-q", "-w", *SYSCTLS),
         ("ip", "link", "set", "lo", "up"),
-        ("ip", "link", "set", "tap0", "address", mac, "mtu", "1500"),
+        # A queue that holds any window: what is lost is lost by the link.
+        ("ip", "link", "set", "tap0", "address", mac, "mtu", "1500", "txqueuelen", "20000"),
         ("ethtool", "-K", "tap0", *OFFLOADS),
         ("ip", "address", "add", f"{address}/24", "dev", "tap0"),
         ("ip", "link", "set", "tap0", "up"),
