@@ -26,7 +26,7 @@ from slirpy.tcp.outgoing import (
 )
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.settings import SECOND
-from slirpy.tcp.spareacks import acknowledge_half
+from slirpy.tcp.spareacks import acknowledge_twice
 from slirpy.tcp.states import (
     CLOSE_WAIT,
     CLOSED,
@@ -125,7 +125,7 @@ def output(conn: Connection, now: int, emit: Emit) -> bool:
         # With SND.MAX, which is the RFC's SND.NXT: after a time-out ours is an old number, and the peer would
         # not accept the ACK. Two sides that both go back would never hear each other.
         if conn.acks_lost:
-            acknowledge_half(conn, now, emit)
+            acknowledge_twice(conn, now, emit)
         emit(conn.snd_max, conn.rcv_nxt, ACK, window_field(conn), options_for(conn, now, sack=True), [], 0)
         acknowledged(conn)
     if conn.timer_kind is NO_TIMER and conn.settings.keepalive:

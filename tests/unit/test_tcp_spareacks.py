@@ -81,8 +81,21 @@ def test_no_ack_seems_to_take_back_what_was_told_by_sack() -> None:
     arrive(s, 1, 1)
     answers(s)
     arrive(s, 5, 4)
-    assert answers(s) == [3]  # and by SACK of what lies behind the hole
+    assert answers(s) == [3, 3]  # and by SACK of what lies behind the hole
     arrive(s, 4, 1)
-    assert answers(s) == [8]
+    assert answers(s) == [8, 8]
     arrive(s, 9, 4)
     assert answers(s) == [10, 12]
+
+
+def test_both_tell_of_what_lies_behind_a_hole_and_one_of_what_came_twice() -> None:
+    s = passive(wnd=65535, sack_permitted=True)
+    arrive(s, 1, 3)
+    arrive(s, 1, 1)
+    answers(s)
+    arrive(s, 5, 1)
+    answers(s)
+    arrive(s, 5, 2)
+    first, second = (sent.options.sack for sent in s.out)
+    assert first[1:] == second
+    assert [(right - left) // MSS for left, right in first] == [1, 2]
