@@ -23,6 +23,7 @@ DIRECTIONS = ("to slirpy", "from slirpy")
 NAMES = ("slirpy", "Linux")
 BAR = 0.8
 """Goodput: at least so much of what two Linux kernels get."""
+BUFFERS = ("tcp_rmem", "tcp_wmem")
 LIMIT = 100_000
 """Frames that may be on their way; no window reaches it."""
 
@@ -73,7 +74,7 @@ CASES = _cases()
 
 def options(parser: argparse.ArgumentParser) -> None:
     """What can be chosen."""
-    parser.add_argument("--rounds", type=count, default=3, help="each with other seeds")
+    parser.add_argument("--rounds", type=count, default=2, help="each with other seeds")
     parser.add_argument("--length", type=positive, default=1.0, help="times the usual length of a measurement")
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="cases whose name or delay has TEXT")
     parser.add_argument("--directions", nargs="+", choices=DIRECTIONS, default=DIRECTIONS, metavar="WAY")
@@ -157,9 +158,17 @@ def measure(arguments: argparse.Namespace) -> Report:
                     _run(report, contenders, case, direction, arguments.length)
             for contender in contenders:
                 print(contender.name, contender.carrier.ask("counters"), file=sys.stderr)
+    ratios: dict[str, float] = {}
     for case in cases:
         for direction in arguments.directions:
-            _row(report, case, direction)
+            _row(report, case, direction, ratios)
+    if ratios:
+        worst = min(ratios, key=lambda what: ratios[what])
+        low = sum(ratio < BAR for ratio in ratios.values())
+        what = f"the least of {len(ratios)} is {worst}, times two Linux kernels ({low} below the bar)"
+        report.bars.append(Bar(what, ratios[worst], BAR, at_least=True, unit="x"))
+    limits = (f"{name} {' '.join(Path(f'/proc/sys/net/ipv4/{name}').read_text().split())}" for name in BUFFERS)
+    report.remarks.append(f"Linux's buffers: {', '.join(limits)}. slirpy's: as configured by default.")
     return report
 
 
@@ -182,15 +191,15 @@ def _run(report: Report, contenders: Sequence[Contender], case: Case, direction:
         list(run(one, contenders))
 
 
-def _row(report: Report, case: Case, direction: str) -> None:
+def _row(report: Report, case: Case, direction: str, ratios: dict[str, float]) -> None:
     what = f"{case.name}, {case.delay} ms, {direction}"
     ours, theirs = (report.median(f"{what}, {name}, Mbit/s") for name in NAMES)
     used = [statistics.median(report.samples[f"{what}, {name}, CPU"]) for name in NAMES]
     cpu = ", ".join(f"{share:.0%}" for share in used)
     row = (case.name, f"{case.delay} ms", direction, show(ours), show(theirs), ratio(ours, theirs), cpu)
     report.rows.append(row)
-    if ours is not None and theirs and ours < BAR * theirs:
-        report.bars.append(Bar(f"{what}, times Linux", ours / theirs, BAR, at_least=True, unit="x"))
+    if ours is not None and theirs:
+        ratios[what] = ours / theirs
 
 
 if __name__ == "__main__":
