@@ -24,10 +24,11 @@ def acknowledge_twice(conn: Connection, now: int, emit: Emit) -> None:
     """Before the ACK that is due in any case."""
     fresh = (conn.rcv_nxt - conn.last_ack) & MASK
     ack = conn.rcv_nxt
-    taken = conn.reassembly.taken
-    if conn.reassembly:
-        if not conn.sack_ok:
-            return  # to such a peer each counts
+    queue = conn.reassembly
+    taken, grown, queue.told = queue.taken, queue.size - queue.told, queue.size
+    if queue:
+        if not conn.sack_ok or fresh + grown < 2 * conn.mss:
+            return  # to a peer without SACK each ACK counts; and one segment has one
     elif taken is not None and 0 < (taken - conn.last_ack) & MASK <= fresh:
         pass  # who acknowledges less than it has told of by SACK seems to have thrown that away (RFC 2018)
     elif 2 * conn.mss < fresh <= MOST_SEGMENTS * conn.mss:
