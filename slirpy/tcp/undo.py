@@ -23,7 +23,9 @@ MAX_RANGES = 64
 
 def begin(conn: Connection, rack: Rack, now: int, timeout: bool) -> None:
     """The congestion control has been told of a loss, and something is about to be sent again."""
-    stamp = conn.timestamp(now) if conn.ts_ok else None
+    # What is acknowledged first may have been sent again before this began: then its echo tells nothing.
+    doubtful = not timeout and conn.ts_ok and rack.spans.sent_before(conn.snd_una)
+    stamp = conn.timestamp(now) if conn.ts_ok and not doubtful else None
     if timeout:
         rack.resent += -(-((conn.snd_max - conn.snd_una) & MASK) // conn.mss)
     rack.episode = Episode(conn.snd_una, conn.snd_max, stamp, timeout)
