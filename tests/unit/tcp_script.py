@@ -74,6 +74,8 @@ class Script:
         data = b"".join(parts)
         assert len(data) == length
         assert len(opts) % 4 == 0
+        assert 0 <= wnd <= 0xFFFF
+        assert 0 <= urg <= 0xFFFF
         letters = "".join(letter for letter, bit in LETTERS.items() if flags & bit)  # in the order of LETTERS
         assert flag_bits(letters) == flags
         assert flags & ACK or ack == 0

@@ -41,6 +41,7 @@ def test_a_reordering_window_that_was_widened_does_not_stay_for_ever() -> None:
 @pytest.mark.rfc("9293", "MUST-40")
 def test_no_acknowledgement_is_delayed_for_half_a_second() -> None:
     assert Settings().delayed_ack < 500 * MS
+    assert Settings(delayed_ack=0).delayed_ack == 0
     assert Settings(delayed_ack=500 * MS - 1).delayed_ack == 500 * MS - 1
     for delay in (-1, 500 * MS):
         with pytest.raises(ConfigError, match=f"delayed_ack {delay} ns is not less than 500 ms"):
