@@ -5,6 +5,7 @@ Segments are told by their number, from 0; ``RACK`` tells by time (RFC 8985), ``
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -65,7 +66,7 @@ def test_a_recovery_keeps_nobody_waiting(settings: Settings) -> None:
     s = sending(settings, 40)
     s.recv("A", 1, 1, wnd=60_000, sack=told((20, 40)), flush=False)
     found = rounds(s)
-    assert max(len(one) for one in found) <= MAX_PIECES + 1  # the fast retransmission is one more
+    assert len(found[0]) == MAX_PIECES + (settings is COUNTING)  # its fast retransmission is one more
     numbers = [n for one in found for n in one]
     assert numbers == list(range(len(numbers)))
     assert len(numbers) > MAX_PIECES
@@ -83,7 +84,7 @@ def test_going_back_keeps_nobody_waiting_and_reaches_what_is_new(settings: Setti
     s.conn.cc.cwnd = 60 * MSS
     s.recv("A", 1, 1 + MSS, wnd=60_000, sack=told((20, 30), (35, 40)), flush=False)
     found = rounds(s)
-    assert [len(one) for one in found[:-1]] == [MAX_PIECES] * (len(found) - 1)
+    assert [len(one) for one in found] == [MAX_PIECES, 8 + 10]
     assert [n for one in found for n in one] == [*range(1, 20), *range(30, 35), *range(40, 50)]
     s.recv("A", 1, 1 + 50 * MSS, wnd=60_000).silence()
     assert s.conn.flight == 0
@@ -124,6 +125,35 @@ def test_what_was_told_of_during_a_time_out_begins_a_recovery_after_it() -> None
     assert s.conn.cc.cwnd == flight // 2
 
 
+@BOTH
+def test_where_the_link_cuts_whole_segments_are_sent_again(settings: Settings) -> None:
+    """In pieces as large as the link takes, but for what the congestion window holds back, and for the end."""
+    s = sending(settings, 40)
+    s.wait(1000 * MS)
+    s.out.clear()
+    s.conn.settings = replace(settings, max_burst=8 * MSS)
+    s.conn.cc.cwnd = 19 * MSS + 700
+    s.recv("A", 1, 1 + MSS, wnd=60_000, sack=told((10, 12), (38, 40)))
+    assert [(one.seq - 1) / MSS for one in s.out] == [1, 9, 12, 20]
+    assert [len(one.data) / MSS for one in s.out] == [8, 1, 8, 3]
+    window = s.conn.cc.cwnd // MSS
+    assert sum(len(one.data) for one in s.out) == window * MSS
+
+
+def test_a_recovery_by_time_sends_whole_segments_where_the_link_cuts() -> None:
+    s = sending(RACK, 40)
+    s.conn.settings = replace(RACK, max_burst=8 * MSS)
+    s.recv("A", 1, 1, wnd=60_000, sack=told((20, 40)))
+    assert [len(one.data) / MSS for one in s.out] == [8, 8, 4]
+    assert s.conn.stats.tcp_recovery_retransmits == 3
+
+
+def test_a_block_that_makes_no_sense_does_not_hide_the_next() -> None:
+    s = sending(RACK, 10)
+    s.recv("A", 1, 1, wnd=60_000, sack=told((30, 31), (4, 6), (0, 1), (8, 9)))
+    assert s.conn.sacked == list(told((4, 6), (8, 9)))
+
+
 def test_reneging_in_the_middle_of_a_recovery() -> None:
     """The peer has thrown away the first of two ranges; what was sent again behind it stays sent."""
     s = sending(COUNTING, 14)
@@ -147,6 +177,8 @@ def marks(
     now: int,
     reorders: bool = True,
     total: int = 10,
+    dupacks: int = 0,
+    recovering: bool = False,
 ) -> tuple[list[tuple[int, int, int]], int, int, list[tuple[int, int]]]:
     """What :func:`rack.detect` makes of spans: all numbers are of segments, times milliseconds.
 
@@ -162,6 +194,7 @@ def marks(
     state.rtt = state.min_rtt = rtt
     state.reordering_seen = reorders
     conn.rtt.srtt = rtt
+    conn.dupacks, conn.in_recovery = dupacks, recovering
     wait = rack.detect(conn, state, now * MS)
     pipe, lost = rack.survey(conn, state)
     assert state.marked == any(bits & LOST for _, _, bits in state.spans.items) or not lost
@@ -192,6 +225,22 @@ def marks(
         (
             {"items": [(0, 9, 0), (4, 10, 0)], "blocks": ((4, 7),), "latest": (10, 7), "now": 110, "reorders": False},
             [(0, 0, LOST), (4, 10, 0)], 0, 3, [(0, 4)],
+        ),
+        # Nor after three duplicates, nor in a recovery; after two it does.
+        (
+            {"items": [(0, 9, 0), (4, 10, 0)], "blocks": ((4, 5),), "latest": (10, 5), "now": 110, "reorders": False,
+             "dupacks": 3},
+            [(0, 0, LOST), (4, 10, 0)], 0, 5, [(0, 4)],
+        ),
+        (
+            {"items": [(0, 9, 0), (4, 10, 0)], "blocks": ((4, 5),), "latest": (10, 5), "now": 110, "reorders": False,
+             "recovering": True},
+            [(0, 0, LOST), (4, 10, 0)], 0, 5, [(0, 4)],
+        ),
+        (
+            {"items": [(0, 9, 0), (4, 10, 0)], "blocks": ((4, 5),), "latest": (10, 5), "now": 110, "reorders": False,
+             "dupacks": 2},
+            [(0, 9, 0), (4, 10, 0)], 24 * MS, 9, [],
         ),
         # What was sent at the same time is older only in front of what has arrived.
         (
@@ -305,6 +354,25 @@ def test_after_a_time_out_only_the_first_segment_tells() -> None:
     undo.begin(s.conn, state, s.now, timeout=True)
     undo.doubled(s.conn, state, number(1), number(2), s.now)
     undo.doubled(s.conn, state, number(-1), number(0), s.now)
+    assert s.conn.stats.tcp_undone == 0
+    undo.doubled(s.conn, state, number(0), number(1), s.now)
+    assert s.conn.stats.tcp_undone == 1
+
+
+@pytest.mark.rfc("3708", "3")
+def test_reports_of_what_was_late_tell_that_the_path_reorders() -> None:
+    """Each report that is about a retransmission does; one that is about something else does not."""
+    s = sending(RACK, 6)
+    state = s.conn.rack
+    assert state is not None
+    undo.begin(s.conn, state, s.now, timeout=False)
+    undo.sent_again(state, number(0), MSS, False)
+    undo.sent_again(state, number(2), MSS, False)
+    undo.doubled(s.conn, state, number(4), number(5), s.now)
+    undo.doubled(s.conn, state, number(1), number(2), s.now)
+    assert not state.reordering_seen
+    undo.doubled(s.conn, state, number(2), number(3), s.now)
+    assert state.reordering_seen is True
     assert s.conn.stats.tcp_undone == 0
     undo.doubled(s.conn, state, number(0), number(1), s.now)
     assert s.conn.stats.tcp_undone == 1
