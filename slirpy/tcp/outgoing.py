@@ -55,7 +55,7 @@ def resend(conn: Connection, seq: int, room: int, now: int, emit: Emit) -> int:
     size = min(conn.snd_buf.length - ((seq - conn.snd_una) & MASK), room)
     fin = room > size and conn.fin_queued
     flags = ACK | FIN if fin else ACK
-    parts = conn.snd_buf.peek(size, (seq - conn.snd_una) & MASK) if size else []
+    parts = conn.snd_buf.peek(size, (seq - conn.snd_una) & MASK)
     emit(seq, conn.rcv_nxt, flags, window_field(conn), options_for(conn, now), parts, size)
     acknowledged_aside(conn)
     conn.sent_at = now
@@ -81,11 +81,11 @@ def until_given_up(conn: Connection) -> None:
 
 
 def sack_room(conn: Connection) -> int:
-    """Bytes that SACK blocks take from a segment with data; 0 where there is nothing to tell, or no room for it."""
+    """Bytes that SACK blocks take from a segment with data, if there are some; 0 where there is no room for them."""
     if not conn.sack_ok or conn.mss < 2 * _SACK_MOST:
         return 0
     count = len(conn.reassembly) + (conn.dsack is not None)
-    return 4 + 8 * min(count, MAX_SACK_BLOCKS - conn.ts_ok) if count else 0
+    return 4 + 8 * min(count, MAX_SACK_BLOCKS - conn.ts_ok)
 
 
 def options_for(conn: Connection, now: int, sack: bool = False) -> bytes:

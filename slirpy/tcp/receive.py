@@ -439,7 +439,7 @@ def _duplicate_ack(conn: Connection) -> None:
     _count_duplicate(conn)
     if conn.dupacks == DUPACK_THRESHOLD:
         _begin_recovery(conn)
-        conn.inflation = DUPACK_THRESHOLD * conn.mss if conn.in_recovery else 0
+        conn.inflation = DUPACK_THRESHOLD * conn.mss
 
 
 def _selective(conn: Connection, blocks: tuple[tuple[int, int], ...], ack: int) -> None:

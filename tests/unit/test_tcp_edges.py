@@ -374,3 +374,68 @@ def test_our_syn_tells_the_time_and_measures() -> None:
     slow.now += 300 * MS
     slow.recv("SA", 0, 1)
     assert slow.conn.rtt.srtt == 300 * MS
+
+
+# ------------------------------------------------------------------------------- answers that do not come
+
+
+@pytest.mark.rfc("9293", "SHLD-9")
+def test_each_unanswered_probe_counts() -> None:
+    s = passive(Settings(r1=4), wnd=0)
+    s.write(b"x")
+    for n in range(6):
+        assert s.conn.soft_error == (errno.ETIMEDOUT if n >= 4 else 0)
+        while not s.out:
+            s.wait(10 * MS)
+        assert s.send("A", 1, data=b"x")
+        s.silence()
+    s.recv("A", 1, 1, wnd=0)
+    assert s.conn.soft_error == 0
+    s.wait(61 * SECOND)
+    assert s.conn.soft_error == 0, "one of four"
+
+
+@pytest.mark.rfc("9293", "MUST-36")
+def test_a_small_window_is_filled_by_a_probe_and_no_more() -> None:
+    """The override time-out: what fits goes out after a while, as far as the window says."""
+    s = passive(wnd=10_000)
+    s.recv("A", 1, 1, wnd=100)
+    s.write(bytes(5000)).silence()
+    s.wait(SECOND)
+    first = s.out[0]
+    assert (first.seq, len(first.data)) == (1, 100)
+    s.out.clear()
+    s.recv("A", 1, 101, wnd=1)
+    s.wait(SECOND)
+    assert [(sent.seq, len(sent.data)) for sent in s.out[:1]] == [(101, 1)]
+
+
+@pytest.mark.rfc("6582", "3.2 partial")
+@pytest.mark.parametrize("acked", [1, MSS - 1, MSS, 2 * MSS])
+def test_a_partial_acknowledgement_of_a_segment_lets_one_go(acked: int) -> None:
+    """Without SACK: the window shrinks by what was acknowledged, and grows by a segment if that was one at least."""
+    s = passive(Settings(rack=False), wnd=60_000)
+    s.conn.cc.cwnd = 20 * MSS
+    s.write(bytes(20 * MSS))
+    for _ in range(3):
+        s.recv("A", 1, 1, wnd=60_000)
+    assert s.conn.in_recovery
+    before = s.conn.cc.cwnd + s.conn.inflation
+    s.recv("A", 1, 1 + acked, wnd=60_000)
+    assert s.conn.cc.cwnd + s.conn.inflation == before - acked + (MSS if acked >= MSS else 0)
+
+
+@pytest.mark.rfc("6298", "3")
+def test_after_silence_the_back_off_ends_with_the_answer() -> None:
+    s = passive(Settings(rack=False), wnd=60_000)
+    s.write(bytes(100))
+    s.wait(20 * SECOND)
+    assert s.conn.retries > 3
+    s.recv("A", 1, 101, wnd=60_000)
+    assert (s.conn.retries, s.conn.rtt.backoff, s.conn.soft_error) == (0, 0, 0)
+    s.recv("A", 1, 101, wnd=0)
+    s.out.clear()
+    s.write(b"x").wait(20 * SECOND)
+    assert s.conn.rtt.backoff > 3
+    s.recv("A", 1, 101, wnd=60_000)
+    assert (s.conn.retries, s.conn.rtt.backoff, s.conn.soft_error) == (0, 0, 0)
