@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tcp_choices import examples, spans
-from tcp_observer import S, Watched
-from tcp_world import SECOND, decode, encode
+from tcp_choices import examples, sides, spans
+from tcp_observer import Observer, S, Watched, bits
+from tcp_world import SECOND, Path, Side, World, decode, encode
 
 from slirpy.interfaces import Buffer
 from slirpy.tcp import Connection, Segment, Settings, TcpOptions, expire, output, segment_arrives
@@ -149,3 +149,91 @@ def test_whatever_a_peer_says(
         conn.abort()
     flush()
     assert conn.snd_buf.length == 0
+
+
+@given(
+    a=sides,
+    b=sides,
+    where=st.lists(
+        st.tuples(
+            st.sampled_from((0, 1)),
+            st.sampled_from(("beyond", "old", "future ack", "reset", "syn")),
+            st.integers(1, 100_000),
+            sizes,
+            st.integers(1, 6),
+        ),
+        max_size=20,
+    ),
+)
+@examples(80)
+def test_who_guesses_wrong_changes_nothing(
+    a: Side, b: Side, where: list[tuple[int, str, int, int, int]]
+) -> None:
+    """Forged segments that are not acceptable, between honest ones: both streams arrive whole all the same."""
+    world = World((a, b), Path())
+    for i in (0, 1):
+        world.write(i, 3000)
+    for to, kind, distance, size, rounds in where:
+        for _ in range(rounds):
+            for i in (0, 1):
+                world.deliver(i)
+                world.read(i, 1 << 30)
+        end = world.ends[to]
+        conn = end.conn
+        if conn.state not in (S.ESTABLISHED, S.CLOSE_WAIT):
+            continue
+        seg = _unacceptable(end, kind, distance, size)
+        before = _matters(conn)
+        segment_arrives(conn, seg, world.now)
+        assert _matters(conn) == before
+        world.flush(to)
+    world.finish()
+
+
+def _matters(conn: Connection) -> tuple[object, ...]:
+    """What others must not change. An ACK may be due, and what came twice may be told."""
+    received = (
+        conn.rcv_nxt,
+        conn.rcv_adv,
+        conn.rcv_pending,
+        conn.reassembly.ranges(),
+        conn.fin_seq,
+        conn.ts_recent,
+    )
+    sent = conn.snd_una, conn.snd_nxt, conn.snd_max, conn.snd_wnd, conn.snd_buf.length, list(conn.sacked)
+    control = conn.cc.cwnd, conn.cc.ssthresh, conn.dupacks, conn.in_recovery, conn.rtt.rto
+    times = (
+        conn.timer_kind,
+        conn.timer_at,
+        conn.early_at,
+        conn.retries,
+        conn.probes,
+        conn.progress_at,
+        conn.heard_at,
+    )
+    return conn.state, conn.error, conn.reset, received, sent, control, times
+
+
+def _unacceptable(end: Observer, kind: str, distance: int, size: int) -> Segment:
+    conn = end.conn
+    nxt, adv, ack, text = conn.rcv_nxt, conn.rcv_adv, conn.snd_una, bytes(size)
+    stamps = (conn.ts_recent, 0) if conn.ts_ok else None
+    opts = TcpOptions(timestamps=stamps)
+    if kind == "beyond":
+        return Segment((max((adv - nxt) & MASK, 1) + nxt + distance) & MASK, ack, ACK | FIN, 1, opts, text)
+    if kind == "old":
+        # All of it lies before RCV.NXT, and its text is not what was sent there.
+        there = end.theirs(nxt)
+        start = max(there - size - distance % 100, 1)
+        text = bytes(min(size, there - start))
+        if not text:
+            start = there - 1  # without text only what has an older number is old
+        end.twice |= bits(start, start + len(text))
+        return Segment((end.peer.conn.iss + start) & MASK, ack, ACK, 1, opts, text)
+    if kind == "future ack":
+        return Segment(nxt, (conn.snd_max + distance) & MASK, ACK, 1, opts, text)
+    if kind == "reset":
+        window = (adv - nxt) & MASK
+        wrong = (nxt + 1 + distance % (window - 1)) & MASK if window > 1 else (nxt + 1) & MASK
+        return Segment(wrong, 0, RST, 0)
+    return Segment((nxt + distance % max((adv - nxt) & MASK, 1)) & MASK, ack, SYN, 1, opts)
