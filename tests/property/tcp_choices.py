@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from random import Random
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from tcp_world import MS, SECOND, Path, Side, World
 
@@ -18,6 +18,7 @@ from slirpy.tcp.seq import MASK
 FULL = bool(os.environ.get("CI") or os.environ.get("SLIRPY_FULL"))
 MORE = float(os.environ.get("SLIRPY_EXAMPLES", "20" if FULL else "1"))
 """So many times the examples of ``make test``."""
+SHRINK = "SLIRPY_NO_SHRINKING" not in os.environ
 SEED = os.environ.get("SLIRPY_SEED")
 
 
@@ -32,6 +33,7 @@ def examples(count: int, steps: int = 50) -> settings:
         print_blob=True,
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
+        phases=[phase for phase in Phase if SHRINK or phase is not Phase.shrink],
     )
 
 
@@ -174,6 +176,8 @@ def _disturb(world: World, weather: Weather, rng: Random, to: int) -> None:
     if chance() < weather.corrupt:
         if rng.random() < 0.5:
             world.corrupt(to, rng.getrandbits(16))
-        else:
+        elif rng.random() < 0.5:
             world.truncate(to, rng.getrandbits(6))
+        else:
+            world.shorten(to, rng.getrandbits(16))
     world.deliver(to, flush=chance() >= weather.batch)

@@ -97,6 +97,9 @@ class Observer:
     """SND.MAX."""
     calm_cwnd: int | None = None
     tail_probe: bool = False
+    unacknowledged_since: int | None = None
+    owes_dsack: bool = False
+    """All of a segment's text was here already, and the peer asked to be told."""
 
     # ------------------------------------------------------------------------------------ small words
 
@@ -112,9 +115,14 @@ class Observer:
     @property
     def mss(self) -> int:
         """Most bytes of text and options that it may put into a segment (RFC 9293, MUST-16; RFC 6691)."""
+        return min(self.agreed_mss, self.path_mtu - 40)
+
+    @property
+    def agreed_mss(self) -> int:
+        """The same before the path was heard of."""
         assert self.syn is not None
         told = 536 if self.syn.mss is None else self.syn.mss
-        return min(told, self.settings.mss, self.path_mtu - 40)
+        return min(told, self.settings.mss)
 
     def mine(self, seq: int) -> int:
         """Offset of a number of its own stream."""
@@ -217,6 +225,11 @@ class Observer:
         assert edge + (1 << scale) > self.edge_told, (
             "the right edge moves back by what scaling rounds off, at most"
         )
+        grown = edge - self.edge_told
+        worth = min(2 * self.conn.mss, self.conn.rcv_limit // 2) - (1 << scale)
+        assert grown < 1 << scale or grown >= worth or wnd == 0xFFFF, (
+            "the window opens by what is worth a segment (MUST-39)"
+        )
         self.edge_told = max(self.edge_told, edge)
 
     def _sent_sack(self, blocks: tuple[tuple[int, int], ...], ack: int) -> None:
@@ -230,6 +243,7 @@ class Observer:
         duplicate = self.theirs(blocks[0][1]) <= ack or (len(sets) > 1 and first & sets[1] == first)
         if duplicate:
             assert first & self.twice == first, "D-SACK tells of what came twice"
+            self.owes_dsack = False
             sets = sets[1:]
         union = 0
         for block in sets:
@@ -258,6 +272,14 @@ class Observer:
         start = self.theirs(seg.seq)
         came = bits(start, start + seg.length)
         self.twice |= self.arrived & came
+        conn, stamps = self.conn, seg.options.timestamps
+        if (
+            seg.payload
+            and came >> self.theirs(conn.rcv_nxt) == 0
+            and conn.state in SYNCHRONIZED
+            and conn.sack_ok
+        ):
+            self.owes_dsack |= stamps is None or (stamps[0] - conn.ts_recent) & MASK < HALF
         self.arrived |= came
         if seg.options.timestamps is not None:
             self.ts_arrived.add(seg.options.timestamps[0])
@@ -273,6 +295,14 @@ class Observer:
                 if acked > self.acked:
                     self.acked = acked
                     self.progress_at = now
+
+    def tells_nothing_new(self, seg: Segment) -> bool:
+        """Whether a segment was sent before another that is here already, so that its window is an old one."""
+        conn = self.conn
+        if conn.state not in SYNCHRONIZED or self.mine(seg.ack) > self.mine(conn.snd_una):
+            return False
+        order = self.theirs(seg.seq), self.mine(seg.ack)
+        return order < (self.theirs(conn.snd_wl1), self.mine(conn.snd_wl2))
 
     # ------------------------------------------------------------------------------------ after every step
 
@@ -374,3 +404,19 @@ class Observer:
         if self.ack_told < nxt and conn.state in SYNCHRONIZED:
             assert deadline is not None, "what has arrived will be acknowledged"
             assert conn.ack_now or 0 < conn.delack_at - now <= LONGEST_DELAYED_ACK
+            assert nxt - self.ack_told < 2 * self.agreed_mss, (
+                "every second segment is acknowledged at once (SHLD-19)"
+            )
+            if self.unacknowledged_since is None:
+                self.unacknowledged_since = now
+            assert now - self.unacknowledged_since < self.settings.delayed_ack, (
+                "what follows puts no ACK off (MUST-58)"
+            )
+        else:
+            self.unacknowledged_since = None
+        assert not self.owes_dsack, "what came twice is told"
+        assert conn.fin_received == (self.peer.shut and nxt == self.peer.written + 2)
+        if conn.state in (S.ESTABLISHED, S.FIN_WAIT_1, S.FIN_WAIT_2) and nxt > 1:
+            known = self.edge_told - nxt + (1 << conn.rcv_wscale)
+            room = conn.rcv_limit - conn.rcv_pending
+            assert room - known < (conn.rcv_limit + 1) // 2, "who has half of the buffer free says so"

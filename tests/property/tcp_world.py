@@ -250,7 +250,9 @@ class World:
             return
         owed = conn.reset
         end.hears(seg, self.now)
+        window = conn.snd_wnd if end.tells_nothing_new(seg) else None
         segment_arrives(conn, seg, self.now)
+        assert window is None or conn.snd_wnd == window, "the window is the newest segment's"
         if seg.flags & RST:
             assert conn.reset is owed, "no reset answers a reset"
 
@@ -280,6 +282,16 @@ class World:
         """The next segment loses its end. IP, which knows its length, throws it away; so does a header in pieces."""
         if self.wire[to]:
             self.wire[to][0] = self.wire[to][0][: size % 20]
+
+    def shorten(self, to: int, size: int) -> None:
+        """Only the first bytes of the next segment arrive: somebody on the way cut it, and lost the rest."""
+        if self.wire[to]:
+            seg, opts = self._read(self.wire[to][0])
+            if seg is not None and len(seg.payload) > 1:
+                text = seg.payload[: 1 + size % (len(seg.payload) - 1)]
+                self.wire[to][0] = encode(
+                    seg.seq, seg.ack, seg.flags & ~(FIN | PSH), seg.wnd, opts, text, seg.urg
+                )
 
     def split(self, to: int, size: int) -> None:
         """The next segment arrives as two."""

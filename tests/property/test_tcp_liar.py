@@ -157,7 +157,7 @@ def test_whatever_a_peer_says(
     where=st.lists(
         st.tuples(
             st.sampled_from((0, 1)),
-            st.sampled_from(("beyond", "old", "future ack", "reset", "syn")),
+            st.sampled_from(("beyond", "old", "future ack", "reset", "syn", "old stamp")),
             st.integers(1, 100_000),
             sizes,
             st.integers(1, 6),
@@ -230,10 +230,47 @@ def _unacceptable(end: Observer, kind: str, distance: int, size: int) -> Segment
             start = there - 1  # without text only what has an older number is old
         end.twice |= bits(start, start + len(text))
         return Segment((end.peer.conn.iss + start) & MASK, ack, ACK, 1, opts, text)
-    if kind == "future ack":
+    if kind == "old stamp" and conn.ts_ok:
+        # A duplicate from before the numbers wrapped: all but the timestamp is right (RFC 7323, section 5).
+        opts = TcpOptions(timestamps=((conn.ts_recent - distance) & MASK, 0))
+        return Segment(nxt, ack, ACK | FIN, 1, opts, text)
+    if kind in ("future ack", "old stamp"):
         return Segment(nxt, (conn.snd_max + distance) & MASK, ACK, 1, opts, text)
     if kind == "reset":
         window = (adv - nxt) & MASK
         wrong = (nxt + 1 + distance % (window - 1)) & MASK if window > 1 else (nxt + 1) & MASK
         return Segment(wrong, 0, RST, 0)
     return Segment((nxt + distance % max((adv - nxt) & MASK, 1)) & MASK, ack, SYN, 1, opts)
+
+
+@given(
+    sack=st.booleans(),
+    rcv_buffer=st.sampled_from((300, 65536)),
+    pieces=st.lists(st.tuples(st.integers(-100, 250), st.integers(1, 90), st.integers(0, 3)), max_size=40),
+)
+@examples(150)
+def test_the_first_copy_of_each_byte_counts(
+    sack: bool, rcv_buffer: int, pieces: list[tuple[int, int, int]]
+) -> None:
+    """Segments overlap and disagree. What was taken first stays, whether it was read, or waited for its turn."""
+    conn, now = Watched(Settings(rcv_buffer=rcv_buffer), 0), 1000 * SECOND
+    conn.listen(now)
+    segment_arrives(conn, Segment(MASK, 0, SYN, 65535, TcpOptions(sack_permitted=sack)), now)
+    output(conn, now, lambda *_: None)
+    segment_arrives(conn, Segment(0, 1, ACK, 65535), now)
+    row, known, got = bytearray(1 << 14), 0, b""
+    for value, (offset, size, reads) in enumerate(pieces, 1):
+        start = max(conn.rcv_nxt + offset, 0)
+        edge = conn.rcv_adv
+        segment_arrives(conn, Segment(start, 1, ACK, 65535, payload=bytes([value]) * size), now)
+        for at in range(start, min(start + size, edge)):
+            if not known >> at & 1:
+                row[at] = value
+        known |= bits(start, max(min(start + size, edge), start))
+        conn.own()
+        assert b"".join(conn.rcv_queue) == row[len(got) : conn.rcv_nxt]
+        if not reads:
+            got += b"".join(conn.rcv_queue)
+            conn.consume(conn.rcv_pending)
+        output(conn, now, lambda *_: None)
+        assert not known & ~bits(0, conn.rcv_nxt) & bits(0, conn.rcv_nxt + 1), "what is next is taken"

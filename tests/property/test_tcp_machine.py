@@ -117,6 +117,10 @@ class Machine(RuleBasedStateMachine):
         self.world.truncate(to, size)
 
     @rule(to=which_end, size=st.integers(0, 70_000))
+    def is_shortened(self, to: int, size: int) -> None:
+        self.world.shorten(to, size)
+
+    @rule(to=which_end, size=st.integers(0, 70_000))
     def is_split(self, to: int, size: int) -> None:
         self.world.split(to, size)
 
