@@ -295,7 +295,8 @@ def acknowledge(
     if acked:
         _new_data_acked(conn, ack, acked, echoed, now)
     elif outstanding and not length and not fin and window == conn.snd_wnd and not conn.sack_ok:
-        duplicate = conn.timer_kind is not PERSIST  # answers to probes repeat themselves
+        # Answers to probes repeat themselves, and so do those to what a time-out sends again.
+        duplicate = conn.snd_nxt == conn.snd_max
     # The window: SND.WL1 < SEG.SEQ, or equal and SND.WL2 =< SEG.ACK.
     newer = (seq - conn.snd_wl1) & MASK
     # Or it acknowledges something new, and so is newer though its text was sent before (as Linux does): with SND.UNA

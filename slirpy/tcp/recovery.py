@@ -32,8 +32,6 @@ def window(conn: Connection, now: int, emit: Emit) -> int:
         if conn.snd_nxt != conn.snd_max and conn.snd_wnd and (state := refill(conn, now, emit)) <= 0:
             return state
         return cwnd + sack.sacked_below(conn, conn.snd_nxt)  # RFC 6675, section 5, (3.3)
-    if conn.snd_nxt != conn.snd_max:
-        return cwnd  # RFC 3042 is about new data
     return cwnd + min(conn.dupacks, DUPACK_THRESHOLD - 1) * conn.mss
 
 

@@ -53,3 +53,22 @@ def test_an_old_segment_with_a_new_ack_tells_of_the_window() -> None:
     s.send("A", 4001, 3, b"")
     s.silence()
     assert s.conn.snd_wnd == 2000
+
+
+@pytest.mark.rfc("3042", "2")
+def test_duplicates_after_a_time_out_let_nothing_new_out() -> None:
+    """They are those of what is sent again. Else the second output of a batch would send what the first may not."""
+    s = passive(wnd=65535, mss=1000)
+    s.write(bytes(3000))
+    for i in range(3):
+        s.send("PA" if i == 2 else "A", 1 + 1000 * i, 1)
+    s.wait(200 * 1_000_000)
+    s.send("A", 1, 1)
+    s.write(bytes(3000))
+    s.silence()
+    s.recv("A", 1, 1001, wnd=65535, flush=False).recv("A", 1, 1001, wnd=65535)
+    s.send("A", 1001, 1)
+    s.send("A", 2001, 1)
+    s.silence()
+    s.flush()
+    s.silence()
