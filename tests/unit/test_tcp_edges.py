@@ -10,11 +10,10 @@ from tcp_script import ISS, MS, SECOND, Script, active, passive
 
 from slirpy.errors import StateError
 from slirpy.stats import Stats
-from slirpy.tcp import Connection, Segment, Settings, State, probe, segment_arrives
+from slirpy.tcp import Connection, Segment, Settings, State, probe, segment_arrives, undo
 from slirpy.tcp.connection import READ_AHEAD
 from slirpy.tcp.numbers import initial_sequence_number, timestamp_offset
 from slirpy.tcp.options import TcpOptions
-from slirpy.tcp.outgoing import window_field
 from slirpy.tcp.seq import MASK
 
 MSS = 1460
@@ -125,100 +124,6 @@ def test_memory_and_timers_go_when_it_is_over() -> None:
         assert not s.conn.reassembly
         s.wait(1000 * SECOND)
         assert [sent.flags for sent in s.out] in (["RA"], [])
-
-
-# ------------------------------------------------------------------------------------------ windows
-
-
-def told(limit: int, pending: int, known: int, *, received: int = 9000, mss: int = MSS) -> bool:
-    """Whether the peer is told of room: it knows of ``known`` bytes, and ``limit`` less ``pending`` are there."""
-    s = passive(Settings(mss=mss), mss=mss)
-    conn = s.conn
-    conn.rcv_nxt = conn.last_ack = (conn.irs + 1 + received) & MASK
-    conn.rcv_limit = conn.rcv_most = limit
-    conn.rcv_pending = pending
-    conn.rcv_adv = (conn.rcv_nxt + known) & MASK
-    s.flush()
-    if not s.out:
-        return False
-    assert s.send("A", ack=1 + received).wnd == limit - pending
-    s.silence()
-    return True
-
-
-@pytest.mark.rfc("9293", "MUST-39")
-@pytest.mark.parametrize(
-    ("limit", "pending", "known", "answer"),
-    [
-        (10_000, 0, 5000, True),  # half of the buffer
-        (10_000, 0, 5001, False),
-        (10_001, 0, 5000, True),
-        (10_001, 0, 5001, False),
-        (20_000, 14_160, 2920, True),  # two segments, as much again as was known
-        (20_000, 14_159, 2921, False),
-        (20_000, 14_160, 2921, False),  # a byte less than two segments
-        (20_000, 14_000, 3001, False),  # less than as much again
-        (20_000, 14_000, 3000, True),
-        (20_000, 17_080, 0, True),
-        (20_000, 17_081, 0, False),
-    ],
-)
-def test_room_is_told_when_it_is_worth_a_segment(limit: int, pending: int, known: int, answer: bool) -> None:
-    assert told(limit, pending, known) is answer
-
-
-def test_the_first_window_is_not_news() -> None:
-    """What the SYN could not say goes with the first ACK, and makes none of its own."""
-    assert not told(60_000, 0, 1000, received=0)
-    assert told(60_000, 0, 1000, received=1)
-
-
-@pytest.mark.rfc("9293", "MUST-39")
-@pytest.mark.rfc("9293", "SHLD-14")
-@pytest.mark.parametrize(
-    ("limit", "growth", "moves"),
-    [
-        (10_000, 2920, True),
-        (10_000, 2919, False),
-        (4000, 2000, True),
-        (4000, 1999, False),
-        (4001, 2000, True),
-        (10_000, 0, False),
-        (10_000, -500, False),
-    ],
-)
-def test_the_edge_moves_by_two_segments_or_half_of_the_buffer(limit: int, growth: int, moves: bool) -> None:
-    conn = passive().conn
-    conn.rcv_limit = limit
-    known = limit - max(growth, 0)
-    conn.rcv_pending = limit - known - growth
-    conn.rcv_adv = (conn.rcv_nxt + known) & MASK
-    assert window_field(conn) == (known + growth if moves else known)
-    assert conn.rcv_wnd == (known + growth if moves else known)
-
-
-def test_a_window_that_cannot_be_scaled_ends_at_16_bits() -> None:
-    s = passive(Settings(rcv_buffer=1 << 20, rcv_first=1 << 20))
-    assert (s.conn.rcv_limit, s.conn.rcv_most) == (0xFFFF, 0xFFFF)
-    s.recv("A", 1, 1, data=b"x").wait(SECOND)
-    assert s.conn.rcv_wnd == 0xFFFF - 1
-
-
-def test_a_window_grows_only_with_what_was_received() -> None:
-    """Wherever the peer's numbers begin."""
-    for irs in (0x30000000, 0x7FFFFFF0, 0xC0000000):
-        s = Script(Settings(), irs=irs)
-        s.conn.listen(s.now)
-        s.recv("S", 0, wscale=7, mss=MSS)
-        s.recv("A", 1, 1)
-        before = s.conn.rcv_limit
-        s.recv("A", 1, 1, data=bytes(1000))
-        s.read()
-        assert s.conn.rcv_limit == before
-        for n in range(40):
-            s.recv("A", 1001 + 1000 * n, 1, data=bytes(1000))
-            s.read()
-        assert s.conn.rcv_limit > before
 
 
 # ----------------------------------------------------------------------------------------- counters
@@ -439,3 +344,41 @@ def test_after_silence_the_back_off_ends_with_the_answer() -> None:
     assert s.conn.rtt.backoff > 3
     s.recv("A", 1, 101, wnd=60_000)
     assert (s.conn.retries, s.conn.rtt.backoff, s.conn.soft_error) == (0, 0, 0)
+
+
+@pytest.mark.rfc("7323", "5.5")
+def test_a_timestamp_is_trusted_for_less_than_24_days() -> None:
+    life = 24 * 24 * 3600 * SECOND
+    for silence, taken in ((life - 1, False), (life, True)):
+        s = passive(timestamps=(1000, 0))
+        s.now = s.conn.heard_at + silence
+        s.recv("A", 1, 1, data=b"x", timestamps=(999, 0))
+        assert s.conn.rcv_pending == int(taken)
+        assert s.conn.stats.drop_tcp_paws == int(not taken)
+
+
+@pytest.mark.rfc("8985", "6.2 dsack")
+def test_what_a_time_out_sends_again_counts_in_segments() -> None:
+    """Rounded up; so many D-SACKs are believed to be about it."""
+    conn = passive(sack_permitted=True).conn
+    state = conn.rack
+    assert state is not None
+    for n in range(1, 4):
+        conn.snd_nxt = conn.snd_max = (conn.snd_una + 2 * MSS + 1) & MASK
+        undo.begin(conn, state, 0, timeout=True)
+        assert state.resent == 3 * n
+    undo.begin(conn, state, 0, timeout=False)
+    assert state.resent == 9
+
+
+@pytest.mark.rfc("3708", "3")
+def test_each_undoing_is_counted() -> None:
+    s = passive(sack_permitted=True)
+    state = s.conn.rack
+    assert state is not None
+    for n in range(3):
+        undo.begin(s.conn, state, s.now, timeout=False)
+        undo.sent_again(state, s.conn.snd_una, 100, False)
+        undo.doubled(s.conn, state, s.conn.snd_una, (s.conn.snd_una + 100) & MASK, s.now)
+        assert s.conn.stats.tcp_undone == n + 1
+        assert state.episode is None

@@ -1,0 +1,164 @@
+"""Windows, ours and what lies in them, to the byte."""
+
+from __future__ import annotations
+
+import pytest
+from tcp_script import SECOND, Script, passive
+
+from slirpy.tcp import Settings
+from slirpy.tcp.outgoing import window_field
+from slirpy.tcp.seq import MASK
+
+MSS = 1460
+
+# ------------------------------------------------------------------------------------------ windows
+
+
+def told(limit: int, pending: int, known: int, *, received: int = 9000, mss: int = MSS) -> bool:
+    """Whether the peer is told of room: it knows of ``known`` bytes, and ``limit`` less ``pending`` are there."""
+    s = passive(Settings(mss=mss), mss=mss)
+    conn = s.conn
+    conn.rcv_nxt = conn.last_ack = (conn.irs + 1 + received) & MASK
+    conn.rcv_limit = conn.rcv_most = limit
+    conn.rcv_pending = pending
+    conn.rcv_adv = (conn.rcv_nxt + known) & MASK
+    s.flush()
+    if not s.out:
+        return False
+    assert s.send("A", ack=1 + received).wnd == limit - pending
+    s.silence()
+    return True
+
+
+@pytest.mark.rfc("9293", "MUST-39")
+@pytest.mark.parametrize(
+    ("limit", "pending", "known", "answer"),
+    [
+        (10_000, 0, 5000, True),  # half of the buffer
+        (10_000, 0, 5001, False),
+        (10_001, 0, 5000, True),
+        (10_001, 0, 5001, False),
+        (20_000, 14_160, 2920, True),  # two segments, as much again as was known
+        (20_000, 14_159, 2921, False),
+        (20_000, 14_160, 2921, False),  # a byte less than two segments
+        (20_000, 14_000, 3001, False),  # less than as much again
+        (20_000, 14_000, 3000, True),
+        (20_000, 17_080, 0, True),
+        (20_000, 17_081, 0, False),
+    ],
+)
+def test_room_is_told_when_it_is_worth_a_segment(limit: int, pending: int, known: int, answer: bool) -> None:
+    assert told(limit, pending, known) is answer
+
+
+def test_the_first_window_is_not_news() -> None:
+    """What the SYN could not say goes with the first ACK, and makes none of its own."""
+    assert not told(60_000, 0, 1000, received=0)
+    assert told(60_000, 0, 1000, received=1)
+
+
+@pytest.mark.rfc("9293", "MUST-39")
+@pytest.mark.rfc("9293", "SHLD-14")
+@pytest.mark.parametrize(
+    ("limit", "growth", "moves"),
+    [
+        (10_000, 2920, True),
+        (10_000, 2919, False),
+        (4000, 2000, True),
+        (4000, 1999, False),
+        (4001, 2000, True),
+        (10_000, 0, False),
+        (10_000, -500, False),
+    ],
+)
+def test_the_edge_moves_by_two_segments_or_half_of_the_buffer(limit: int, growth: int, moves: bool) -> None:
+    conn = passive().conn
+    conn.rcv_limit = limit
+    known = limit - max(growth, 0)
+    conn.rcv_pending = limit - known - growth
+    conn.rcv_adv = (conn.rcv_nxt + known) & MASK
+    assert window_field(conn) == (known + growth if moves else known)
+    assert conn.rcv_wnd == (known + growth if moves else known)
+
+
+def test_a_window_that_cannot_be_scaled_ends_at_16_bits() -> None:
+    s = passive(Settings(rcv_buffer=1 << 20, rcv_first=1 << 20))
+    assert (s.conn.rcv_limit, s.conn.rcv_most) == (0xFFFF, 0xFFFF)
+    s.recv("A", 1, 1, data=b"x").wait(SECOND)
+    assert s.conn.rcv_wnd == 0xFFFF - 1
+
+
+def test_a_window_grows_only_with_what_was_received() -> None:
+    """Wherever the peer's numbers begin."""
+    for irs in (0x30000000, 0x7FFFFFF0, 0xC0000000):
+        s = Script(Settings(), irs=irs)
+        s.conn.listen(s.now)
+        s.recv("S", 0, wscale=7, mss=MSS)
+        s.recv("A", 1, 1)
+        before = s.conn.rcv_limit
+        s.recv("A", 1, 1, data=bytes(1000))
+        s.read()
+        assert s.conn.rcv_limit == before
+        for n in range(40):
+            s.recv("A", 1001 + 1000 * n, 1, data=bytes(1000))
+            s.read()
+        assert s.conn.rcv_limit > before
+
+
+# ------------------------------------------------------------------------------- what is in the window
+
+
+WINDOW = 100
+
+
+def windowed() -> Script:
+    """It takes so many bytes, and knows SACK."""
+    s = passive(Settings(rcv_buffer=1000, rcv_first=1000), sack_permitted=True)
+    s.conn.rcv_adv = (s.conn.rcv_nxt + WINDOW) & MASK
+    s.conn.rcv_limit = s.conn.rcv_most = WINDOW
+    return s
+
+
+@pytest.mark.rfc("9293", "3.10.7.4")
+@pytest.mark.parametrize(
+    ("start", "length", "delivered", "kept", "counter"),
+    [
+        (0, 100, 100, 0, ""),
+        (0, 101, 100, 0, ""),  # cut
+        (-1, 101, 100, 0, ""),  # ends where the window does
+        (-1, 100, 99, 0, ""),
+        (-5, 200, 100, 0, ""),  # cut on both sides
+        (-5, 6, 1, 0, ""),
+        (-5, 5, 0, 0, "drop_tcp_old"),
+        (-5, 4, 0, 0, "drop_tcp_old"),
+        (99, 1, 0, 1, ""),
+        (99, 5, 0, 1, ""),
+        (50, 60, 0, 50, ""),
+        (50, 50, 0, 50, ""),
+        (50, 49, 0, 49, ""),
+        (1, 99, 0, 99, ""),
+        (100, 1, 0, 0, "drop_tcp_out_of_window"),
+        (101, 5, 0, 0, "drop_tcp_out_of_window"),
+    ],
+)
+def test_what_is_in_the_window_is_taken(
+    start: int, length: int, delivered: int, kept: int, counter: str
+) -> None:
+    data = bytes(n % 251 for n in range(length))
+    s = windowed()
+    s.recv("A", 1 + start, 1, data=data)
+    stats = s.conn.stats
+    assert (stats.drop_tcp_old, stats.drop_tcp_out_of_window) == (
+        int(counter == "drop_tcp_old"),
+        int(counter == "drop_tcp_out_of_window"),
+    )
+    assert b"".join(s.conn.rcv_queue) == data[-start if start < 0 else 0 :][:delivered]
+    assert s.conn.reassembly.size == kept
+    if kept or counter or start < 0:
+        answer = s.send("A", 1, 1 + delivered)
+        blocks = [((a - s.irs - 1) & MASK, (b - s.irs - 1) & MASK) for a, b in answer.options.sack]
+        twice = ((start & MASK), min(start + length, 0) & MASK)
+        assert blocks == ([(start, start + kept)] if kept else [twice] if start < 0 else [])
+    if kept:
+        s.recv("A", 1, 1, data=bytes(start))
+        assert b"".join(s.conn.rcv_queue) == bytes(start) + data[:kept]
