@@ -176,6 +176,15 @@ def test_what_listening_and_opening_connections_drop_is_counted(name: str, flags
             assert getattr(stats, name) == before + n + 1
 
 
+def test_an_end_before_what_has_come_is_none() -> None:
+    """Text had come early, from behind a FIN that comes later: that FIN is a lie, each time."""
+    s = passive().recv("A", 51, 1, data=b"early")
+    for n in range(3):
+        s.recv("FA", 11 + n, 1)
+        assert s.conn.stats.drop_tcp_after_fin == n + 1
+        assert s.conn.fin_seq is None
+
+
 def test_resets_are_counted() -> None:
     stats = Stats()
     for n in range(3):
@@ -221,9 +230,10 @@ def test_what_became_of_a_probe(
         conn.snd_nxt = conn.snd_max = (end + 5 * MSS) & MASK
         blocks = None if dsack is None else ((end + dsack[0]) & MASK, (end + dsack[1]) & MASK)
         window = conn.cc.cwnd
+        conn.stats.tcp_probes_repaired = 5
         probe.account(conn, state, blocks, repeated)
         assert (state.tlp_end is None) == over
-        assert conn.stats.tcp_probes_repaired == repaired
+        assert conn.stats.tcp_probes_repaired == 5 + repaired
         assert (conn.cc.cwnd < window) == bool(repaired)
 
 

@@ -132,12 +132,11 @@ def test_where_the_link_cuts_whole_segments_are_sent_again(settings: Settings) -
     s.wait(1000 * MS)
     s.out.clear()
     s.conn.settings = replace(settings, max_burst=8 * MSS)
-    s.conn.cc.cwnd = 19 * MSS + 700
+    s.conn.cc.cwnd = 17 * MSS + 700
     s.recv("A", 1, 1 + MSS, wnd=60_000, sack=told((10, 12), (38, 40)))
     assert [(one.seq - 1) / MSS for one in s.out] == [1, 9, 12, 20]
-    assert [len(one.data) / MSS for one in s.out] == [8, 1, 8, 3]
-    window = s.conn.cc.cwnd // MSS
-    assert sum(len(one.data) for one in s.out) == window * MSS
+    assert [len(one.data) / MSS for one in s.out] == [8, 1, 8, 1]
+    assert s.conn.cc.cwnd == 18 * MSS + 700
 
 
 def test_a_recovery_by_time_sends_whole_segments_where_the_link_cuts() -> None:
@@ -146,6 +145,15 @@ def test_a_recovery_by_time_sends_whole_segments_where_the_link_cuts() -> None:
     s.recv("A", 1, 1, wnd=60_000, sack=told((20, 40)))
     assert [len(one.data) / MSS for one in s.out] == [8, 8, 4]
     assert s.conn.stats.tcp_recovery_retransmits == 3
+
+
+def test_a_recovery_by_counting_sends_whole_segments_where_the_link_cuts() -> None:
+    s = sending(COUNTING, 41)
+    s.conn.settings = replace(COUNTING, max_burst=8 * MSS)
+    s.recv("A", 1, 1, wnd=60_000, sack=told((25, 41)))
+    assert s.conn.cc.cwnd == 41 * MSS // 2
+    assert [len(one.data) / MSS for one in s.out] == [1, 8, 8, 3]
+    assert s.conn.stats.tcp_recovery_retransmits == 4
 
 
 def test_a_block_that_makes_no_sense_does_not_hide_the_next() -> None:
