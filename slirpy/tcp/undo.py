@@ -14,6 +14,7 @@ from slirpy.tcp.lossstate import Episode, Rack
 from slirpy.tcp.recovery import move
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.spans import AGAIN, LOST
+from slirpy.tcp.states import RETRANSMIT
 
 __all__ = ["acknowledged", "begin", "doubled", "over", "sent_again"]
 
@@ -96,7 +97,7 @@ def _undo(conn: Connection, rack: Rack, episode: Episode, now: int) -> None:
     conn.cc.undo()
     conn.stats.tcp_undone += 1
     if episode.timeout:
-        if conn.snd_nxt != conn.snd_max:
+        if conn.snd_nxt != conn.snd_max and conn.timer_kind is RETRANSMIT:  # else it is a probe of the window
             # What was on its way at the time-out still is; it counts as sent now, for want of a better time.
             move(conn, conn.snd_max)
             rack.spans.items[:] = [(conn.snd_una, now, AGAIN)]

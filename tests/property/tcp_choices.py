@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from tcp_world import MS, SECOND, Path, Side, World
 
@@ -15,8 +17,9 @@ from slirpy.tcp.congestion.cubic import Cubic
 from slirpy.tcp.congestion.reno import Reno
 from slirpy.tcp.seq import MASK
 
+Test = TypeVar("Test", bound=Callable[..., Any])
 FULL = bool(os.environ.get("CI") or os.environ.get("SLIRPY_FULL"))
-MORE = float(os.environ.get("SLIRPY_EXAMPLES", "20" if FULL else "1"))
+MORE = float(os.environ.get("SLIRPY_EXAMPLES", "10" if FULL else "1"))
 """So many times the examples of ``make test``."""
 SHRINK = "SLIRPY_NO_SHRINKING" not in os.environ
 SEED = os.environ.get("SLIRPY_SEED")
@@ -35,6 +38,16 @@ def examples(count: int, steps: int = 50) -> settings:
         suppress_health_check=list(HealthCheck),
         phases=[phase for phase in Phase if SHRINK or phase is not Phase.shrink],
     )
+
+
+def chosen(count: int) -> Callable[[Test], Test]:
+    """The same for a test with ``@given``: with a seed, others that can be chosen again."""
+
+    def decorate(test: Test) -> Test:
+        test = examples(count)(test)
+        return seed(int(SEED))(test) if SEED is not None else test
+
+    return decorate
 
 
 MSS = (1460, 536, 100, 40, 8, 65495, 9000)

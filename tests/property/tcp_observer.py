@@ -73,6 +73,8 @@ class Observer:
     ack_told: int = 0
     edge_told: int = 0
     """Right edge of the window, as the peer can read it from its segments."""
+    edge_cut: bool = False
+    """It may have been further than 16 bits can say."""
     sack_told: int = 0
     """Offsets that it has told of by SACK."""
     ts_told: int | None = None
@@ -227,7 +229,8 @@ class Observer:
         )
         grown = edge - self.edge_told
         worth = min(2 * self.conn.mss, self.conn.rcv_limit // 2) - (1 << scale)
-        assert grown < 1 << scale or grown >= worth or wnd == 0xFFFF, (
+        cut, self.edge_cut = self.edge_cut, wnd == 0xFFFF
+        assert grown < 1 << scale or grown >= worth or cut or wnd == 0xFFFF, (
             "the window opens by what is worth a segment (MUST-39)"
         )
         self.edge_told = max(self.edge_told, edge)

@@ -447,4 +447,4 @@ class World:
 
 def patient(settings: Settings) -> Settings:
     """Nobody gives up."""
-    return replace(settings, syn_timeout=10**15 * MS, user_timeout=10**15 * MS)
+    return replace(settings, syn_timeout=10**15 * MS, user_timeout=10**15 * MS, keepalive_count=10**9)

@@ -7,7 +7,7 @@ from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tcp_choices import Weather, drive, examples, paths, sides, weathers
+from tcp_choices import Weather, chosen, drive, paths, sides, weathers
 from tcp_observer import S
 from tcp_world import Path, Side, World, patient
 
@@ -22,7 +22,7 @@ STEPS = 30_000
     seed=st.integers(0, 1 << 32),
     sizes=st.tuples(*[st.sampled_from((0, 1, 5000, 30_000))] * 2),
 )
-@examples(120)
+@chosen(120)
 def test_everything_arrives(
     a: Side, b: Side, path: Path, weather: Weather, seed: int, sizes: tuple[int, int]
 ) -> None:

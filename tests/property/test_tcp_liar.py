@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tcp_choices import examples, sides, spans
+from tcp_choices import chosen, sides, spans
 from tcp_observer import Observer, S, Watched, bits
 from tcp_world import SECOND, Path, Side, World, decode, encode
 
@@ -64,7 +64,7 @@ def forge(conn: Connection, lie: tuple) -> Segment:  # type: ignore[type-arg]
     told=st.lists(lies, max_size=40),
     act=st.integers(0, 40),
 )
-@examples(150)
+@chosen(150)
 def test_whatever_a_peer_says(
     settings: Settings,
     iss: int,
@@ -165,7 +165,7 @@ def test_whatever_a_peer_says(
         max_size=20,
     ),
 )
-@examples(80)
+@chosen(80)
 def test_who_guesses_wrong_changes_nothing(
     a: Side, b: Side, where: list[tuple[int, str, int, int, int]]
 ) -> None:
@@ -248,7 +248,7 @@ def _unacceptable(end: Observer, kind: str, distance: int, size: int) -> Segment
     rcv_buffer=st.sampled_from((300, 65536)),
     pieces=st.lists(st.tuples(st.integers(-100, 250), st.integers(1, 90), st.integers(0, 3)), max_size=40),
 )
-@examples(150)
+@chosen(150)
 def test_the_first_copy_of_each_byte_counts(
     sack: bool, rcv_buffer: int, pieces: list[tuple[int, int, int]]
 ) -> None:

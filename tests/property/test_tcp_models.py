@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tcp_choices import examples
+from tcp_choices import chosen
 from tcp_observer import bits
 
 from slirpy.tcp import Connection, Settings, options, sack
@@ -33,7 +33,7 @@ def members(number: int) -> list[tuple[int, int]]:
 
 
 @given(una=u32, blocks=ranges, acks=st.lists(st.integers(1, 200), max_size=4), mss=st.integers(1, 60))
-@examples(150)
+@chosen(150)
 def test_the_scoreboard_is_a_set_of_numbers(
     una: int, blocks: list[tuple[int, int]], acks: list[int], mss: int
 ) -> None:
@@ -70,7 +70,7 @@ def test_the_scoreboard_is_a_set_of_numbers(
 
 
 @given(start=u32, pieces=ranges, overlaps=st.tuples(st.integers(0, SPAN), st.integers(1, 90)))
-@examples(150)
+@chosen(150)
 def test_reassembly_is_a_row_of_bytes_and_a_mask(
     start: int, pieces: list[tuple[int, int]], overlaps: tuple[int, int]
 ) -> None:
@@ -110,7 +110,7 @@ def test_reassembly_is_a_row_of_bytes_and_a_mask(
 
 
 @given(st.lists(st.integers(1, 70 * 10**9), min_size=1, max_size=30), st.integers(0, 12))
-@examples(100)
+@chosen(100)
 def test_the_time_out_is_rfc_6298_in_fractions(samples: list[int], backoffs: int) -> None:
     rtt = RtoEstimator()
     srtt = var = Fraction(0)
@@ -131,7 +131,7 @@ def test_the_time_out_is_rfc_6298_in_fractions(samples: list[int], backoffs: int
 
 
 @given(u32, st.integers(-(1 << 31) + 1, (1 << 31) - 1))
-@examples(100)
+@chosen(100)
 def test_numbers_are_ordered_as_their_distance_is(a: int, distance: int) -> None:
     b = (a + distance) & MASK
     assert seq_lt(a, b) == (distance > 0)
@@ -148,7 +148,7 @@ def test_numbers_are_ordered_as_their_distance_is(a: int, distance: int) -> None
     blocks=st.lists(st.tuples(u32, u32), max_size=3),
     junk=st.binary(max_size=10),
 )
-@examples(100)
+@chosen(100)
 def test_options_come_back_whatever_follows_their_end(
     mss: int | None,
     wscale: int | None,

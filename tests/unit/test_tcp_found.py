@@ -6,6 +6,7 @@ import pytest
 from tcp_script import SECOND, Script, passive
 
 from slirpy.tcp import Settings, State
+from slirpy.tcp.seq import MASK
 
 
 def test_listening_for_long_leaves_time_to_open() -> None:
@@ -72,3 +73,23 @@ def test_duplicates_after_a_time_out_let_nothing_new_out() -> None:
     s.silence()
     s.flush()
     s.silence()
+
+
+@pytest.mark.rfc("9293", "MUST-36")
+@pytest.mark.parametrize("window", [0, 1])
+def test_a_probe_of_the_window_outlasts_what_undoes_a_time_out(window: int) -> None:
+    """The probe is no data that a time-out went back over: with SND.NXT behind it nobody would ask again."""
+    s = passive(wnd=100, mss=1000, sack_permitted=True)
+    s.write(bytes(300)).wait(SECOND)  # a probe of the tail, and time-outs
+    assert s.conn.retries
+    s.recv("A", 1, 101, wnd=0).wait(SECOND)  # and then one of the window
+    s.out.clear()
+    assert s.conn.stats.tcp_zero_window_probes
+    before = s.conn.snd_una
+    s.recv("A", 1, 101, wnd=0, sack=(((s.iss + 1) & MASK, (s.iss + 101) & MASK),), flush=False)
+    assert s.conn.stats.tcp_undone == 1
+    s.recv("A", 1, 101, wnd=window)
+    assert s.conn.deadline() is not None
+    s.wait(10 * SECOND)
+    assert s.conn.snd_una == before
+    assert [sent.seq for sent in s.out if sent.data] == [101] * len(s.out) != []
