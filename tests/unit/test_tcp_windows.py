@@ -6,6 +6,7 @@ import pytest
 from tcp_script import SECOND, Script, passive
 
 from slirpy.tcp import Settings
+from slirpy.tcp.congestion import Reno
 from slirpy.tcp.outgoing import window_field
 from slirpy.tcp.seq import MASK
 
@@ -162,3 +163,31 @@ def test_what_is_in_the_window_is_taken(
     if kept:
         s.recv("A", 1, 1, data=bytes(start))
         assert b"".join(s.conn.rcv_queue) == bytes(start) + data[:kept]
+
+
+@pytest.mark.rfc("9293", "MUST-38")
+@pytest.mark.parametrize(("wnd", "length"), [(1199, 0), (1200, 1200), (1201, 1201), (1, 0)])
+def test_what_is_no_full_segment_waits_for_half_of_the_largest_window(wnd: int, length: int) -> None:
+    s = passive(wnd=2400)
+    s.recv("A", 1, 1, wnd=wnd)
+    s.write(bytes(5000))
+    assert sum(len(sent.data) for sent in s.out) == length
+
+
+@pytest.mark.rfc("5681", "3.1")
+def test_reno_to_the_byte() -> None:
+    cc = Reno(1000)
+    cc.on_timeout(4500)
+    assert (cc.ssthresh, cc.cwnd) == (2250, 1000)
+    cc.on_timeout(3999)
+    assert cc.ssthresh == 2000
+    cc.undo()
+    assert (cc.ssthresh, cc.cwnd) == (2250, 1000)
+    cc.cwnd = cc.ssthresh = 5_000_000
+    cc.on_ack(1, 0, 0, 0)
+    assert cc.cwnd == 5_000_001
+    cc.cwnd = 1001
+    cc.ssthresh = 0
+    cc.on_idle()
+    assert (cc.ssthresh, cc.cwnd) == (750, 1001)
+    assert isinstance(cc.ssthresh, int)
