@@ -169,9 +169,9 @@ def refused(talk: Talk) -> None:
 def options(talk: Talk) -> None:
     """What a modern guest offers."""
     with connected(talk, MODERN) as (guest, sock):
-        sock.sendall(bytes(20000))
-        guest.took(talk.listen("down", until=until_bytes(2880)))
         TcpEnd(talk, PORT + 1, guest.far).step("timestamps", SYN, options=TIMESTAMPS, until="tcp SYN")
+        sock.sendall(bytes(20000))  # last: who does not acknowledge is soon sent a probe
+        guest.took(talk.listen("down", until=until_bytes(2880)))
 
 
 def small_segments(talk: Talk) -> None:
