@@ -91,9 +91,11 @@ def sack_room(conn: Connection) -> int:
 def options_for(conn: Connection, now: int, sack: bool = False) -> bytes:
     """Options of a segment after the SYN; ``sack``: with what came early or twice, if there is something."""
     if sack and conn.sack_ok and (conn.dsack is not None or conn.reassembly):
-        blocks = conn.reassembly.ranges(conn.sack_recent, MAX_SACK_BLOCKS)
+        # RFC 2883, section 4: what came twice is told first, and the block that it lies in second.
+        recent = conn.sack_recent if conn.dsack is None else [conn.dsack[0], *conn.sack_recent]
+        blocks = conn.reassembly.ranges(recent, MAX_SACK_BLOCKS)
         if conn.dsack is not None:
-            blocks.insert(0, conn.dsack)  # RFC 2883, section 4: first, and once
+            blocks.insert(0, conn.dsack)  # once
             conn.dsack = None
             conn.stats.tcp_dsacks_out += 1
         if conn.ts_ok:
