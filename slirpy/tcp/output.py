@@ -251,7 +251,8 @@ def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
         conn.cwnd_filled = conn.snd_max
     if not flight:
         _persist(conn, now, emit)
-    return False
+    # RFC 6675, section 4, NextSeg: where there is no new data any more, rules (3) and (4) have their turn.
+    return rack is None and conn.in_recovery and pieces > 0
 
 
 def _persist(conn: Connection, now: int, emit: Emit) -> None:

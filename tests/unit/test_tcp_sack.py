@@ -207,8 +207,8 @@ def test_new_segments_go_before_doubtful_ones() -> None:
     s.write(bytes(2 * MSS))
     s.out.clear()
     s.conn.cc.cwnd = 20 * MSS
-    assert heard(s, 0, (5, 6), (1, 4)) == [10, 11]  # rule (2)
-    assert heard(s, 0, (7, 8), (5, 6), (1, 4)) == [4, 6]
+    assert heard(s, 0, (5, 6), (1, 4)) == [10, 11, 4]  # rule (2) first, then rule (3)
+    assert heard(s, 0, (7, 8), (5, 6), (1, 4)) == [6]
 
 
 @pytest.mark.rfc("6675", "4 next 3")
