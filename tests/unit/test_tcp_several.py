@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from tcp_script import ISS, MS, SECOND, Script, passive
-from test_tcp_losses import BOTH, MSS, RACK, number, sending, sent, told
+from test_tcp_losses import BOTH, COUNTING, MSS, RACK, number, sending, sent, told
 from test_tcp_spareacks import answers, arrive
 
 from slirpy.tcp import Settings, State, output, rack, sack
@@ -179,3 +179,91 @@ def test_both_of_two_acks_offer_the_same_edge() -> None:
     assert len(s.out) == 2
     edges = {(one.ack or 0) + (one.wnd << s.conn.rcv_wscale) for one in s.out}
     assert edges == {(s.conn.rcv_adv - s.irs) & 0xFFFFFFFF}
+
+
+@pytest.mark.rfc("8985", "7.3")
+def test_a_probe_with_new_data_is_not_sent_again() -> None:
+    s = sending(RACK, 4)
+    s.write(bytes(2 * MSS)).silence()
+    s.wait(100 * MS)
+    assert sent(s) == [4]
+    assert not rack_of(s).tlp_again
+    assert rack_of(s).spans.items[-1][::2] == (number(4), 0)
+    assert not rack_of(s).spans.sent_before(number(4))
+
+
+@pytest.mark.rfc("8985", "7.4")
+@pytest.mark.rfc("8985", "6.2 dsack")
+def test_what_a_probe_doubled_tells_nothing_of_the_path_and_what_comes_later_does() -> None:
+    s = sending(RACK, 3)
+    s.wait(100 * MS)
+    assert sent(s) == [2]
+    state = rack_of(s)
+    assert state.tlp_again
+    s.recv("A", 1, 1 + 3 * MSS, sack=told((2, 3)))
+    assert (state.doubled, state.tlp_end) == (0, None)
+    s.recv("A", 1, 1 + 3 * MSS, sack=told((1, 2)))
+    assert state.doubled == 1
+
+
+@pytest.mark.rfc("8985", "7.4")
+def test_only_an_ack_without_anything_else_ends_the_account_of_a_probe() -> None:
+    s = sending(RACK, 3)
+    s.wait(100 * MS)
+    assert sent(s) == [2]
+    state = rack_of(s)
+    end = state.tlp_end
+    assert end == number(3)
+    s.recv("A", 1, 1 + 3 * MSS)
+    assert state.tlp_end == end, "one of both copies"
+    s.recv("A", 1, 1 + 3 * MSS, data=b"x")
+    assert state.tlp_end == end, "a segment with data"
+    s.recv("A", 2, 1 + 3 * MSS)
+    assert state.tlp_end is None, "the other copy"
+
+
+@pytest.mark.rfc("6675", "5 begin")
+def test_in_a_recovery_by_counting_nothing_is_counted_any_more() -> None:
+    s = sending(COUNTING, 20)
+    s.recv("A", 1, 1, wnd=60_000, sack=told((5, 10)))
+    assert s.conn.in_recovery
+    before = s.conn.dupacks
+    s.recv("A", 1, 1, wnd=60_000, sack=told((5, 12)))
+    assert s.conn.dupacks == before
+    assert s.conn.stats.tcp_fast_retransmits == 1
+
+
+@pytest.mark.rfc("2018", "3 room")
+def test_where_blocks_have_no_room_no_piece_carries_them() -> None:
+    s = passive(wnd=65535, sack_permitted=True)
+    s.recv("A", 1001, 1, data=b"x" * 100)
+    s.out.clear()
+    s.conn.mss = 64
+    s.write(bytes(3 * 64))
+    assert [(len(one.data), one.options.sack) for one in s.out] == [(64, ())] * 3
+
+
+def test_a_window_that_one_byte_has_filled_was_full() -> None:
+    for beyond, growth in ((1, 100), (0, 0)):
+        s = passive(RACK)
+        s.write(bytes(100))
+        s.conn.cwnd_filled = (s.conn.snd_una + beyond) & 0xFFFFFFFF
+        before = s.conn.cc.cwnd
+        s.recv("A", 1, 101)
+        assert s.conn.cc.cwnd == before + growth
+
+
+@pytest.mark.rfc("6298", "3")
+def test_a_syn_that_is_sent_again_is_not_measured_whatever_the_reason() -> None:
+    for again in (False, True):
+        s = Script()
+        s.conn.connect(s.now)
+        s.flush()
+        s.now += 20 * MS
+        if again:
+            s.conn.go_back()  # as where the path turns out to be narrower: no time-out has passed
+            s.flush()
+        assert [one.flags for one in s.out] == ["S"] * (1 + again)
+        s.now += 20 * MS
+        s.recv("SA", 0, 1)
+        assert s.conn.rtt.srtt == (0 if again else 40 * MS)
