@@ -34,7 +34,7 @@ CELLS = [(name, loss, rtt) for name in ("cubic", "reno") for loss in virtual.LOS
 
 def quick(loss: float, rtt: int) -> bool:
     """Those that carry little are soon done."""
-    return (loss >= 1 and rtt >= 10) or rtt >= 200
+    return loss >= 1 and rtt >= 100
 
 
 @pytest.mark.parametrize(

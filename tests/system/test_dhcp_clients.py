@@ -299,6 +299,7 @@ until_seen bound 1; kill -USR1 $c; until_seen renew 1; kill -USR2 $c; until_seen
 """
 
 
+@pytest.mark.long
 @pytest.mark.client("udhcpc in a Linux guest", "lease", "renewal", "release", "MTU", "host name and domain")
 @pytest.mark.client("udhcpc in a Linux guest", "search list", "classless routes", "boot file and TFTP server")
 @pytest.mark.client("udhcpc in a Linux guest", "static lease")

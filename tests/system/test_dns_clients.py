@@ -197,6 +197,7 @@ def test_a_silent_resolver_is_passed_over(
     assert len(silent.queries) == 1  # the second question did not wait for it
 
 
+@pytest.mark.long
 @pytest.mark.client("dig", "time-out")
 def test_silence_everywhere_is_a_failure_in_the_end(slirpy: User, need: Need, silent: Resolver) -> None:
     need("dig")
@@ -339,6 +340,7 @@ def test_the_hosts_own_library_is_asked_where_no_server_is_known(slirpy: User, n
     assert counters(result.stderr)["dns_system_lookups"] == 3
 
 
+@pytest.mark.long
 @pytest.mark.client("getent in a Linux guest", "address", "no such name", "local records")
 @pytest.mark.client("nslookup of Busybox", "address", "reverse lookup")
 def test_a_linux_guest_resolves_names(slirpy: User, need: Need, resolver: Resolver) -> None:

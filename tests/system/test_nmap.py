@@ -79,6 +79,7 @@ def scan(tmp_path: Path, *options: str) -> dict[int, str]:
     return {int(port): state for port, state, *_ in fields if state != "closed"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["-sT", "-sS"])
 def test_all_tcp_ports(kind: str, need: Callable[..., None], tmp_path: Path) -> None:
     need("nmap", "unshare")

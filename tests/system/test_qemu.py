@@ -197,7 +197,7 @@ full_only = pytest.mark.skipif(not FULL, reason="one boot more; set SLIRPY_FULL=
 @pytest.mark.parametrize(
     ("transport", "size"),
     [
-        (dgram_unix, SIZE),
+        pytest.param(dgram_unix, SIZE, marks=pytest.mark.long),
         pytest.param(dgram_inet, SMALL, marks=full_only),
         pytest.param(socket_udp, SMALL, marks=full_only),
         pytest.param(socket_listen, SMALL, marks=full_only),
@@ -228,6 +228,7 @@ def test_a_guest_does_everything_on_a_link(
             thread.join()
 
 
+@pytest.mark.long
 def test_a_guest_that_reboots_keeps_its_address(folder: Path) -> None:
     """The second boot asks for no address in particular; a guest with another card came in between."""
     script = f"{DHCP}\necho told\nreboot -f\n"

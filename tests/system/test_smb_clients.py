@@ -169,6 +169,7 @@ def modules() -> list[Path]:
     return order
 
 
+@pytest.mark.long
 @pytest.mark.client(
     "mount (cifs in Linux 6.1)",
     "list",
