@@ -20,6 +20,8 @@ sizes = st.sampled_from((0, 1, 2, 100, 1460, 5000))
 flags = st.sampled_from(
     (ACK, ACK | PSH, ACK | FIN, SYN, SYN | ACK, RST, RST | ACK, 0, FIN, ACK | URG, SYN | FIN, 255)
 )
+Lie = tuple[str, int, str, int, int, int, int, list[tuple[int, int]], int | None, int | None, int]
+"""Base and offset of SEG.SEQ, then of SEG.ACK; flags, window, size, SACK blocks, TSval, MSS, time until the next."""
 lies = st.tuples(
     st.sampled_from(("rcv_nxt", "rcv_adv", "irs", "snd_una")),
     offsets,
@@ -35,7 +37,7 @@ lies = st.tuples(
 )
 
 
-def forge(conn: Connection, lie: tuple) -> Segment:  # type: ignore[type-arg]
+def forge(conn: Connection, lie: Lie) -> Segment:
     """A segment near what the connection expects."""
     base, seq, acked, ack, kind, wnd, size, blocks, ts, mss, _ = lie
     una = conn.snd_una
@@ -70,7 +72,7 @@ def test_whatever_a_peer_says(
     iss: int,
     start: str,
     written: int,
-    told: list[tuple],  # type: ignore[type-arg]
+    told: list[Lie],
     act: int,
 ) -> None:
     conn = Watched(settings, iss)
