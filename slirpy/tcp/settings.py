@@ -16,6 +16,9 @@ ACK_LIMIT = 500 * MS
 """No acknowledgement is delayed for so long (RFC 9293, MUST-40)."""
 
 
+_LEAST = {"mss": 1, "max_burst": 0, "rcv_buffer": 1, "rcv_first": 1, "snd_buffer": 1, "r1": 1, "time_wait": 0}
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a connection is made with. Times are nanoseconds, sizes bytes.
@@ -63,6 +66,9 @@ class Settings:
     """Makes the congestion control: a class or function of the segment size; see :mod:`slirpy.tcp.congestion`."""
 
     def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            if (value := getattr(self, name)) < least:
+                raise ConfigError(f"{name} {value} is too small; choose {least} or more")
         if not 0 <= self.delayed_ack < ACK_LIMIT:
             raise ConfigError(
                 f"delayed_ack {self.delayed_ack} ns is not less than {ACK_LIMIT // MS} ms, which RFC 9293 demands"

@@ -46,3 +46,11 @@ def test_no_acknowledgement_is_delayed_for_half_a_second() -> None:
     for delay in (-1, 500 * MS):
         with pytest.raises(ConfigError, match=f"delayed_ack {delay} ns is not less than 500 ms"):
             Settings(delayed_ack=delay)
+
+
+@pytest.mark.parametrize(
+    "name", ["mss", "max_burst", "rcv_buffer", "rcv_first", "snd_buffer", "r1", "time_wait"]
+)
+def test_sizes_that_make_no_sense_are_the_callers_mistake(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} -1 is too small; choose [01] or more"):
+        Settings(**{name: -1})  # type: ignore[arg-type] # any of them, by name
