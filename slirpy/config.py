@@ -118,6 +118,8 @@ class Config:
     """What guests read by TFTP from the gateway: a folder, or a callable that gives the content for a name."""
     tftp_write: bool
     """Whether guests may write to the folder ``tftp``, and replace what is there."""
+    tftp_ignore_case: bool
+    """Whether a name of TFTP finds a file whose name differs in case only, as Windows' boot loaders expect."""
     tftp_single_port: bool
     """Whether TFTP answers from port 69 only, as QEMU does, for guests behind a firewall or a NAT of their own."""
     dns_records: tuple[DnsRecord, ...]
@@ -161,6 +163,7 @@ class Config:
         bootfile: str | BootFile | None = None,
         tftp: str | os.PathLike[str] | TftpSource | None = None,
         tftp_write: bool = False,
+        tftp_ignore_case: bool = False,
         tftp_single_port: bool = False,
         tftp_server_name: str | None = None,
         static_leases: Sequence[StaticLease | str] = (),
@@ -229,6 +232,7 @@ class Config:
         put("bootfile", bootfile or None)
         put("tftp", check_tftp(tftp, tftp_write))
         put("tftp_write", tftp_write)
+        put("tftp_ignore_case", tftp_ignore_case)
         put("tftp_single_port", tftp_single_port)
         check_text("tftp_server_name", tftp_server_name)
         put("tftp_server_name", tftp_server_name or None)

@@ -65,6 +65,11 @@ def network_options(to: str, mtu: str = "[default: 1500]") -> Callable[[_F], _F]
         ),
         click.option("--tftp-write", is_flag=True, help="Let them write there too."),
         click.option(
+            "--tftp-ignore-case",
+            is_flag=True,
+            help="Find files for names in another case, as Windows boot asks.",
+        ),
+        click.option(
             "--tftp-single-port",
             is_flag=True,
             help="Answer TFTP from port 69 only, as QEMU does: for guests behind a firewall or NAT of their own.",
@@ -118,7 +123,7 @@ def network_config(given: Mapping[str, Any], **defaults: Any) -> Config:
         name: given[name]
         for name in ("net", "host", "mtu", "congestion", "tcp_keepalive", "hostfwd", "restrict", "outbound")
     }
-    values |= {name: given[name] for name in ("tftp", "tftp_write", "tftp_single_port")}
+    values |= {name: given[name] for name in ("tftp", "tftp_write", "tftp_ignore_case", "tftp_single_port")}
     values |= dhcp_values(given)
     values |= guestfwd_values(given)
     values |= dns_values(given)

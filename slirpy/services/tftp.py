@@ -22,6 +22,7 @@ from slirpy.services.tftp_files import Sink, Source, open_callable, open_read, o
 from slirpy.services.tftp_message import (
     ERROR,
     HEADER,
+    MAX_REQUEST,
     RRQ,
     WRQ,
     Code,
@@ -47,6 +48,7 @@ BUDGET = 128 << 10
 """Bytes sent before other things of the network have their turn."""
 QUANTUM = 64 << 10
 """Bytes that a transfer sends in its turn."""
+_ERROR = ERROR.to_bytes(2, "big")
 REPEATED = SECOND
 """A request that comes again so soon is the same one; later it is from a guest that was started anew."""
 
@@ -64,6 +66,7 @@ class TftpService:
         codec()
         self._source = config.tftp
         self._write = config.tftp_write
+        self._ignore_case = config.tftp_ignore_case
         self._single_port = config.tftp_single_port
         self._mtu = config.mtu
         self._address = config.gateway_address
@@ -88,12 +91,19 @@ class TftpService:
         """Take a packet, for port 69 or for a transfer's own port."""
         stats = self._network.stats
         payload = datagram.payload
-        if len(payload) < HEADER.size or datagram.source == b"\0\0\0\0" or not datagram.source_port:
+        if datagram.source == b"\0\0\0\0" or not datagram.source_port:
             stats.drop_tftp_malformed += 1
+            return
+        if len(payload) < HEADER.size:
+            stats.drop_tftp_malformed += 1
+            known = (datagram.source, datagram.source_port) in self._transfers
+            if datagram.destination_port == PORT and not known and bytes(payload[:2]) != _ERROR:
+                why = RefusalError(Code.ILLEGAL, "malformed packet")
+                self._send_error(datagram.source, datagram.source_port, why)
             return
         opcode, number = HEADER.unpack_from(payload)
         if opcode in (RRQ, WRQ) and datagram.destination_port == PORT:
-            self._request(datagram.source, datagram.source_port, bytes(payload), datagram.sink)
+            self._request(datagram.source, datagram.source_port, bytes(payload[:MAX_REQUEST]), datagram.sink)
             return
         transfer = self._transfers.get((datagram.source, datagram.source_port))
         if transfer is not None and transfer.port == datagram.destination_port:
@@ -173,7 +183,7 @@ class TftpService:
     def _open_source(self, request: Request) -> Source:
         source: Source
         if isinstance(self._source, Path):
-            source = open_read(self._source, request.name)
+            source = open_read(self._source, request.name, self._ignore_case)
         else:
             source = open_callable(self._source, request.name)
         return NetasciiSource(source) if request.mode == "netascii" else source
@@ -181,7 +191,7 @@ class TftpService:
     def _open_sink(self, request: Request, size: int | None) -> Sink:
         if not self._write or not isinstance(self._source, Path):
             raise RefusalError(Code.ACCESS, "writing is not allowed")
-        sink = open_write(self._source, request.name, self._network.random, size)
+        sink = open_write(self._source, request.name, self._network.random, size, self._ignore_case)
         return NetasciiSink(sink) if request.mode == "netascii" else sink
 
     def _make_room(self, guest: bytes) -> None:

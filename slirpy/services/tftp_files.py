@@ -88,13 +88,18 @@ class _FileSource:
             self._fd = -1
 
 
-def open_read(root: Path, name: str) -> Source:
+def open_read(root: Path, name: str, ignore_case: bool = False) -> Source:
     """Open a file of a folder.
+
+    Args:
+        root: the folder.
+        name: as the guest sent it.
+        ignore_case: take a name that differs in case if there is none that does not.
 
     Raises:
         RefusalError: it is not there, not a file, or may not be read.
     """
-    place = resolve(root, name)
+    place = resolve(root, name, ignore_case)
     try:
         # Looked at before it is opened: to open a device may do something.
         _regular(os.stat(place.path, dir_fd=place.folder, follow_symlinks=False))
@@ -166,7 +171,9 @@ class _FileSink:
         self._place = Place(None, "")
 
 
-def open_write(root: Path, name: str, random: Random, size: int | None = None) -> Sink:
+def open_write(
+    root: Path, name: str, random: Random, size: int | None = None, ignore_case: bool = False
+) -> Sink:
     """Begin a file of a folder; one of that name is replaced at the end.
 
     Args:
@@ -174,6 +181,7 @@ def open_write(root: Path, name: str, random: Random, size: int | None = None) -
         name: as the guest sent it.
         random: for the name that it has until it is complete.
         size: bytes that it is going to have, if the guest has said so (RFC 2349).
+        ignore_case: as for :func:`open_read`.
 
     Raises:
         RefusalError: the name is not inside, or what has it is no file or may not be written, or there is no room.
@@ -183,7 +191,7 @@ def open_write(root: Path, name: str, random: Random, size: int | None = None) -
 
         if size > disk_usage(root).free:
             raise RefusalError(Code.FULL, "disk full")
-    place = resolve(root, name)
+    place = resolve(root, name, ignore_case)
     sink = None
     try:
         try:

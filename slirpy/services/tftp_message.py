@@ -1,8 +1,9 @@
 """TFTP packets (RFC 1350, section 5, and RFC 2347).
 
-Requests, option acknowledgements and errors are tftpy's packet classes; what each block takes is the four bytes of
-:data:`HEADER`. Of tftpy only these classes are used, not its sockets and threads. Its ``ERROR`` is not used for
-reading: it would write what the guest sends to the log.
+Requests are read here, because phones, boot ROMs and firmware send much that tftpy refuses: empty values, padding,
+names in other encodings. Only the name and the mode decide whether a request is answered; an option that makes no
+sense is left out. Option acknowledgements and errors are written by tftpy's packet classes, without its sockets and
+threads. Blocks and acknowledgements need only the four bytes of :data:`HEADER`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ RRQ, WRQ, DATA, ACK, ERROR, OACK = range(1, 7)
 HEADER = struct.Struct("!HH")
 """Opcode, and block number or error code."""
 MAX_REQUEST = 2048
-"""Bytes that a request may have. RFC 2347 has 512; the rest is so that long names are refused as names."""
+"""Bytes of a request that are read. RFC 2347 allows 512; what lies beyond ours is padding, or options left out."""
 MAX_TEXT = 200
 
 
@@ -60,35 +61,43 @@ class Request(NamedTuple):
 
     write: bool
     name: str
+    """As UTF-8. Bytes that are not UTF-8 stay what they are, as surrogate escapes (see :func:`os.fsencode`)."""
     mode: str
-    """In small letters."""
-    options: dict[str, str]
-    """By names in small letters (RFC 2347: case does not matter)."""
+    """In lower case."""
+    options: tuple[tuple[str, str], ...]
+    """Names, in lower case (RFC 2347: case does not matter), and values, as they were sent and in that order."""
 
 
 def read_request(payload: bytes) -> Request:
     """Read a packet whose opcode is RRQ or WRQ.
 
     Raises:
-        RefusalError: it is malformed, or its name is not UTF-8.
+        RefusalError: the name or the mode does not end.
     """
-    if len(payload) > MAX_REQUEST:
-        raise RefusalError(Code.ILLEGAL, f"a request has at most {MAX_REQUEST} bytes")
-    types = codec()
-    packet = types.TftpPacketRRQ() if payload[1] == RRQ else types.TftpPacketWRQ()
-    # RFC 1350 has names in ASCII, which is all that tftpy reads. Clients send what their user typed, so UTF-8.
-    raw = payload[2:].partition(b"\0")[0]
-    packet.buffer = payload if raw.isascii() else payload[:2] + b"-" + payload[2 + len(raw) :]
-    try:
-        name = raw.decode()
-    except UnicodeDecodeError:
-        raise RefusalError(Code.ACCESS, "the name is not UTF-8") from None
-    try:
-        packet.decode()
-    except (types.TftpException, struct.error, UnicodeDecodeError):
-        raise RefusalError(Code.ILLEGAL, "malformed request") from None
-    options = {key.lower(): value for key, value in packet.options.items()}
-    return Request(payload[1] == WRQ, name, packet.mode, options)
+    name, *words = payload[2:MAX_REQUEST].split(b"\0")
+    if len(words) < 2:
+        raise RefusalError(Code.ILLEGAL, "malformed request")
+    words.pop()  # behind the last NUL: nothing, or something cut short
+    mode = words[0].lower().decode("ascii", "replace")
+    return Request(payload[1] == WRQ, name.decode("utf-8", "surrogateescape"), mode, _options(words))
+
+
+def _options(words: list[bytes]) -> tuple[tuple[str, str], ...]:
+    """The options behind a request's mode, which is ``words[0]``.
+
+    NULs where a name should begin are padding. A name without a value is left out, and so is what is not ASCII.
+    """
+    found = []
+    at = 1
+    while at < len(words) - 1:
+        name, value = words[at : at + 2]
+        if not name:
+            at += 1
+            continue
+        at += 2
+        if name.isascii() and value.isascii():
+            found.append((name.lower().decode(), value.decode()))
+    return tuple(found)
 
 
 def oack(options: Mapping[str, str]) -> bytes:

@@ -5,8 +5,11 @@ descriptor and no link followed by the system: a link is read, and its parts are
 is followed, and one that leads out is refused, whatever somebody changes meanwhile. Elsewhere (Windows) the real
 path is compared with the folder's, which holds as long as nobody changes the folder at that moment.
 
-A name that begins with a slash counts from the folder, as with QEMU and with servers in a chroot. Names that mean
-something else on some system (backslashes, drives, devices) are refused on all of them.
+A name that begins with a slash counts from the folder, as with QEMU and with servers in a chroot. A backslash is a
+slash, because Windows' boot loaders have such names built in; the parts are checked after that. Drives and names of
+devices, which mean something else on Windows, are refused on all systems.
+
+On Unix the bytes of a name are those of a file's name, whatever their encoding.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import errno
 import os
 import re
 import stat
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +28,8 @@ __all__ = ["PARTIAL", "Place", "refusal", "resolve"]
 
 MAX_NAME = 512
 LINKS_MAX = 40
+ENTRIES_MAX = 20_000
+"""Entries of a folder that are compared to find a name in another case."""
 PARTIAL = ".slirpy-tftp-"
 """What the names of files begin with that are being written."""
 BY_DESCRIPTOR = {os.open, os.stat, os.readlink, os.rename, os.unlink} <= os.supports_dir_fd
@@ -66,16 +72,15 @@ def _parts(name: str) -> list[str]:
     """
     if len(name) > MAX_NAME:
         raise RefusalError(Code.ACCESS, f"a name has at most {MAX_NAME} characters")
-    if "\\" in name or _CONTROL.search(name) or _DRIVE.match(name.lstrip("/")):
+    name = name.replace("\\", "/")
+    if _CONTROL.search(name) or _DRIVE.match(name.lstrip("/")):
         raise RefusalError(Code.ACCESS, "the name has characters that may not be")
-    try:
-        os.fsencode(name)
-    except UnicodeEncodeError:  # the system's names are not UTF-8, so there is none like this
-        raise RefusalError(Code.NOT_FOUND, "file not found") from None
+    if os.name == "posix":
+        name = os.fsdecode(name.encode("utf-8", "surrogateescape"))
     parts = [part for part in name.split("/") if part not in ("", ".")]
     for part in parts:
         # Windows takes dots and spaces off the end of a name, so ".. " would be ".." there.
-        if not part.rstrip(" .") or _DEVICE.fullmatch(part) or part.startswith(PARTIAL):
+        if not part.rstrip(" .") or _DEVICE.fullmatch(part) or part.casefold().startswith(PARTIAL):
             raise RefusalError(Code.ACCESS, "access violation")
         if os.name == "nt" and ":" in part:
             raise RefusalError(Code.ACCESS, "access violation")
@@ -84,20 +89,33 @@ def _parts(name: str) -> list[str]:
     return parts
 
 
-def resolve(root: Path, name: str) -> Place:
+def resolve(root: Path, name: str, ignore_case: bool = False) -> Place:
     """Where ``name`` is in the folder ``root``; the folders on the way exist.
+
+    Args:
+        root: the folder.
+        name: as the guest sent it.
+        ignore_case: for each part that is missing, take one that differs in case only.
 
     Raises:
         RefusalError: it is not inside, or not there.
     """
     parts = _parts(name)
     try:
-        return _walk(root, parts) if BY_DESCRIPTOR else _compare(root, parts)
+        return _walk(root, parts, ignore_case) if BY_DESCRIPTOR else _compare(root, parts, ignore_case)
     except OSError as problem:
         raise refusal(problem) from None
 
 
-def _walk(root: Path, parts: list[str]) -> Place:
+def _in_other_case(folder: str | int, part: str) -> str | None:
+    """The entry of a folder whose name differs from ``part`` in case only; of several, the first in order."""
+    wanted = part.casefold()
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in islice(entries, ENTRIES_MAX) if entry.name.casefold() == wanted]
+    return min(names, default=None)
+
+
+def _walk(root: Path, parts: list[str], ignore_case: bool) -> Place:
     folders = [os.open(root, _FOLDER)]
     todo = parts[::-1]
     links = 0
@@ -113,9 +131,14 @@ def _walk(root: Path, parts: list[str]) -> Place:
             try:
                 mode = os.stat(part, dir_fd=here, follow_symlinks=False).st_mode
             except FileNotFoundError:
-                if todo:
+                other = _beside(here, part) if ignore_case else None
+                if other is not None:
+                    part = other
+                    mode = os.stat(part, dir_fd=here, follow_symlinks=False).st_mode
+                elif todo:
                     raise
-                mode = 0
+                else:
+                    mode = 0
             if stat.S_ISLNK(mode):
                 links += 1
                 target = os.readlink(part, dir_fd=here)
@@ -136,6 +159,18 @@ def _walk(root: Path, parts: list[str]) -> Place:
             os.close(folder)
 
 
+def _beside(folder: int, part: str) -> str | None:
+    """:func:`_in_other_case` for a descriptor that may be good for looking up only."""
+    try:
+        listed = os.open(".", os.O_RDONLY | getattr(os, "O_DIRECTORY", 0), dir_fd=folder)
+    except PermissionError:
+        return None
+    try:
+        return _in_other_case(listed, part)
+    finally:
+        os.close(listed)
+
+
 def _inside(root: Path, target: str) -> str:
     """The target of an absolute link as a path from ``root`` on."""
     for base in (str(root), os.path.realpath(root)):
@@ -144,11 +179,24 @@ def _inside(root: Path, target: str) -> str:
     raise RefusalError(Code.ACCESS, "access violation")
 
 
-def _compare(root: Path, parts: list[str]) -> Place:
+def _compare(root: Path, parts: list[str], ignore_case: bool) -> Place:
     base = os.path.realpath(root)
-    path = os.path.realpath(os.path.join(base, *parts))
-    if os.path.commonpath((base, path)) != base:
+    path = base
+    for part in parts:
+        # Whether it is inside is asked before a folder is listed.
+        if ignore_case and _is_inside(base, path) and not os.path.lexists(os.path.join(path, part)):
+            part = _in_other_case(path, part) or part
+        path = os.path.join(path, part)
+    path = os.path.realpath(path)
+    if not _is_inside(base, path):
         raise RefusalError(Code.ACCESS, "access violation")
     if not os.path.isdir(os.path.dirname(path)):
         raise RefusalError(Code.NOT_FOUND, "file not found")
     return Place(None, path)
+
+
+def _is_inside(base: str, path: str) -> bool:
+    try:
+        return os.path.commonpath((base, os.path.realpath(path))) == base
+    except ValueError:  # on another drive
+        return False

@@ -122,6 +122,8 @@ def refusals(talk: Talk) -> None:
         "a-folder": b"folder",
         "slash": b"folder/",
         "dot": b"./short",
+        "backslash": b"folder\\inside",
+        "latin-1": b"gr\xfcn",
         "nameless": b"",
         "utf-8": "grün".encode(),
         "too-long": b"x" * 255,
@@ -148,6 +150,13 @@ def odd(talk: Talk) -> None:
         "no-mode": (RRQ, b"short\0"),
         "nothing": (RRQ, b""),
         "odd-option": (RRQ, b"short\0octet\0blksize\0"),
+        "empty-value": (RRQ, b"short\0octet\0tsize\x000\0vendor_ID\0\0"),
+        "multicast": (RRQ, b"short\0octet\0multicast\0\0"),
+        "not-ascii": (RRQ, b"short\0octet\0\xff\0\xfe\0tsize\x000\0"),
+        "padding-even": (RRQ, b"short\0octet\0" + bytes(100)),
+        "padding-odd": (RRQ, b"short\0octet\0" + bytes(101)),
+        "cut-value": (RRQ, b"short\0octet\0tsize\x000"),
+        "padding-cut": (RRQ, b"short\0octet\0\xff\xff"),
     }
     for number, (name, (opcode, rest)) in enumerate(packets.items()):
         Client(talk, number).send(name, opcode, rest)

@@ -38,6 +38,7 @@ FLAGS: dict[str, tuple[list[str], Any]] = {
     "bootfile": (["--bootfile", "pxe.0"], "pxe.0"),
     "tftp": (["--tftp", "/"], Path("/")),
     "tftp_write": (["--tftp", "/", "--tftp-write"], True),
+    "tftp_ignore_case": (["--tftp-ignore-case"], True),
     "tftp_single_port": (["--tftp-single-port"], True),
     "tftp_server_name": (["--tftp-server-name", "t"], "t"),
     "static_leases": (["--lease", "52:54:00:00:00:09=10.0.2.9"], (parse_lease("52:54:00:00:00:09=10.0.2.9"),)),

@@ -26,7 +26,7 @@ NOT_GROWTH = {
     "services.dns_servers": {"SERVERS_MAX", "PENALTY_MAX"},
     "services.dns_system": {"ADDRESSES_MAX"},
     "services.tftp_message": {"MAX_REQUEST", "MAX_TEXT"},
-    "services.tftp_options": {"WINDOW_MAX", "TSIZE_MAX"},
+    "services.tftp_options": {"WINDOW_MAX", "TSIZE_MAX", "DIGITS_MAX"},
     "services.tftp_paths": {"MAX_NAME", "LINKS_MAX"},
     "host.unixstream": {"BUSY_MAX"},
     "host.farstream": {"THROWN_MAX"},
