@@ -45,7 +45,7 @@ _BUFFER = 8 << 20
 _CHUNK = bytes(1 << 16)
 
 
-TEXT = f"""# TCP's throughput in virtual time
+TEXT = f"""# TCP throughput over loss and delay
 
 How fast the [TCP engine](../tcp.md) is by its rules alone, over loss and round-trip time. Two connections of
 slirpy's talk through a path of {RATE // 1_000_000} Mbit/s with a queue of {QUEUE} packets that drops what does not

@@ -7,7 +7,9 @@ returns, as Markdown.
 from __future__ import annotations
 
 import ast
+import inspect
 import re
+import textwrap
 import tomllib
 from collections.abc import Callable, Iterator
 from html import escape
@@ -17,15 +19,17 @@ from typing import Any, NamedTuple
 import click
 
 from slirpy.cli.app import COMMANDS, app
+from slirpy.host.sim import Echo
 from slirpy.rules import qemu
 from slirpy.stats import Stats
 from slirpy.tcp.connection import Settings
 from slirpy.tcp.states import TRANSITIONS, State
+from slirpy.testing import VirtualNetwork, ladder
 from slirpy.testing.packetdrill import checks, language
 
 MARKER = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
 ROLE = re.compile(r":(?:class|func|meth|data|mod|attr|exc):<code>~?([\w.]+)</code>")
-WIDTH = 100
+WIDTH = 72
 SYSTEM_TESTS = Path(__file__).parents[1] / "tests" / "system"
 
 
@@ -35,15 +39,64 @@ def _context(command: click.Command, name: str, parent: click.Context | None) ->
 
 
 def cli() -> str:
-    """The help text of the program and of each subcommand."""
+    """The usage, the description, the options and the examples of the program and of each subcommand."""
     root = _context(app, "slirpy", None)
-    texts = {"slirpy": app.get_help(root)}
+    parts = [_command(app, root)]
     for name in COMMANDS:
         command = app.get_command(root, name)
         assert command is not None
-        context = _context(command, name, root)
-        texts[f"slirpy {name}"] = command.get_help(context)
-    return "\n\n".join(f"## {name}\n\n```text\n{text}\n```" for name, text in texts.items())
+        parts.append(_command(command, _context(command, name, root)))
+    return "\n\n".join(parts)
+
+
+def _command(command: click.Command, context: click.Context) -> str:
+    usage = command.get_usage(context).removeprefix("Usage: ")
+    parts = [f"## {context.command_path}", f"```text\n{usage}\n```"]
+    description, examples = _help_text(command)
+    parts += description
+    rows = [_option(parameter, context) for parameter in command.get_params(context)]
+    if isinstance(command, click.Group):
+        listed = [f"| [`{name}`](#slirpy-{name}) | {text} |" for name, (_, text) in COMMANDS.items()]
+        parts.append("\n".join(["| command | |", "|---|---|", *listed]))
+    parts.append("\n".join(["| option | meaning |", "|---|---|", *filter(None, rows)]))
+    if examples:
+        parts.append(f"```text\n{examples}\n```")
+    return "\n\n".join(parts)
+
+
+def _help_text(command: click.Command) -> tuple[list[str], str]:
+    """Paragraphs of the description, and the lines below ``Examples:``, if there are any.
+
+    A paragraph after a backspace keeps its lines; click does the same.
+    """
+    text = inspect.cleandoc(
+        f"{inspect.cleandoc(command.help or '')}\n\n{inspect.cleandoc(command.epilog or '')}"
+    )
+    paragraphs, examples = [], ""
+    for block in re.split(r"\n\s*\n", text):
+        kept = block.strip().removeprefix("\b").strip("\n")
+        if kept.startswith("Examples:"):
+            examples = textwrap.dedent(kept.partition("\n")[2])
+        elif kept:
+            paragraphs.append(_prose(kept))
+    return paragraphs, examples
+
+
+def _option(parameter: click.Parameter, context: click.Context) -> str | None:
+    """A row of the table; None for arguments, which the usage has."""
+    record = parameter.get_help_record(context)
+    if record is None or not isinstance(parameter, click.Option):
+        return None
+    written, text = record
+    name = max(parameter.opts, key=len).lstrip("-")
+    anchor = f"{context.command_path} {name}".replace(" ", "-")
+    code = escape(written).replace("|", "&#124;")
+    return f'| <code id="{anchor}">{code}</code> | {_prose(text)} |'
+
+
+def _prose(text: str) -> str:
+    """Help text as Markdown that shows it as it is, on one line."""
+    return re.sub(r"([\\`*_\[\]|<>])", r"\\\1", " ".join(text.split()))
 
 
 def counters() -> str:
@@ -216,6 +269,68 @@ def tcp_states() -> str:
     return "\n".join([*svg, "</svg>", "", caption, "", table])
 
 
+# ------------------------------------------------------------------------------------- a ladder
+
+_LADDER_LINE = re.compile(r"^\s*(?P<time>[\d.]+ ms)  \W(?P<body>.*)\W$")
+_LEFT, _RIGHT, _TOP, _STEP = 110, 650, 50, 34
+
+
+def lossy_run() -> str:
+    """A ladder of a short exchange in virtual time in which a segment is lost."""
+    net = VirtualNetwork(seed=3, latency_ns=20_000_000)
+    net.host.serve_tcp(bytes([192, 0, 2, 7]), 7, Echo)
+    net.lease()
+    begin = len(net.transcript)
+    stream = net.guest.connect("192.0.2.7", 7)
+    net.run_until(lambda: stream.established)
+    lost: list[bytes] = []
+
+    def lose_first(direction: str, frame: bytes) -> int | None:
+        if direction == "out" and b"hello" in frame and not lost:
+            lost.append(frame)
+            return None
+        return 0
+
+    net.fault = lose_first
+    stream.write(b"hello")
+    net.run_until(lambda: stream.received == b"hello")
+    net.run(60_000_000)
+    return ladder(net.transcript[begin:], width=92)
+
+
+def ladder_picture() -> str:
+    """The ladder of :func:`lossy_run` as a drawing."""
+    heading, *lines = lossy_run().splitlines()
+    left, right = heading.split()[1:]
+    packets = [match for line in lines if (match := _LADDER_LINE.match(line))]
+    assert packets, "the ladder has another form now"
+    height = _TOP + _STEP * len(packets) + 20
+    svg = [
+        f'<svg viewBox="0 0 760 {height}" role="img" aria-label="A TCP exchange with a lost segment"'
+        ' style="max-width: 46rem; width: 100%" font-family="sans-serif" font-size="13" fill="currentColor">',
+        '<defs><marker id="head" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="9" markerHeight="9" orient="auto">'
+        '<path d="M0 0L8 4L0 8z"/></marker></defs>',
+        f'<text x="{_LEFT}" y="22" text-anchor="middle" font-weight="bold">{escape(left)}</text>',
+        f'<text x="{_RIGHT}" y="22" text-anchor="middle" font-weight="bold">{escape(right)}</text>',
+        *(f'<path d="M{x} 32V{height - 6}" stroke="currentColor" stroke-width="2"/>' for x in (_LEFT, _RIGHT)),
+    ]
+    for number, packet in enumerate(packets):
+        y = _TOP + _STEP * number
+        body = packet["body"]
+        label = body.strip("─◄► ")
+        ends = (
+            (_LEFT + 4, _RIGHT - 4)
+            if body.endswith("►") or not body.startswith("◄")
+            else (_RIGHT - 4, _LEFT + 4)
+        )
+        svg.append(
+            f'<text x="{_LEFT - 10}" y="{y + 14}" text-anchor="end" opacity="0.7">{packet["time"]}</text>'
+            f'<text x="{(_LEFT + _RIGHT) / 2:.0f}" y="{y + 8}" text-anchor="middle">{escape(label)}</text>'
+            f'<path d="M{ends[0]} {y + 14}L{ends[1]} {y + 14}" stroke="currentColor" marker-end="url(#head)"/>'
+        )
+    return "\n".join([*svg, "</svg>"])
+
+
 def changelog() -> str:
     """The file of that name."""
     return (Path(__file__).parents[1] / "CHANGELOG.md").read_text()
@@ -272,6 +387,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "cli": cli,
     "clients": clients,
     "counters": counters,
+    "ladder-picture": ladder_picture,
     "libslirp": libslirp,
     "packetdrill": packetdrill,
     "qemu-keys": qemu_keys,

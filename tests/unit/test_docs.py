@@ -86,6 +86,13 @@ def test_examples_run(example: Path) -> None:
     assert run_python(example.read_text(), example)
 
 
+def test_the_first_example_shows_a_frame_for_the_guest() -> None:
+    readme = ROOT / "README.md"
+    printed = run_python(next(text for _, text in blocks(readme, "python")), readme).splitlines()
+    assert printed[0] == "60 bytes for the guest from 52:55:0a:00:02:02"
+    assert printed[0] in readme.read_text()
+
+
 def test_there_is_something_to_run() -> None:
     pages = {name_of(page) for page in PAGES if any(blocks(page, "python"))}
     assert {"README.md", "docs/tutorial/embed.md", "docs/tcp.md", "docs/howto/policy.md"} <= pages
@@ -217,6 +224,31 @@ def test_references_are_complete(hooks: ModuleType) -> None:
     for key in re.findall(r"`([\w-]+)`", hooks.qemu_keys().partition("Known, but")[2]):
         with pytest.raises(ConfigError, match="not built yet"):
             Config.from_qemu(f"{key}=x")
+
+
+def test_the_ladder_picture_has_every_packet(hooks: ModuleType) -> None:
+    heading, *lines = hooks.lossy_run().splitlines()
+    picture = hooks.ladder_picture()
+    assert len(lines) >= 8
+    assert picture.count("marker-end=") == len(lines)
+    for name in heading.split()[1:]:
+        assert name in picture
+    assert "SYN,ACK seq=0 ack=1" in picture
+
+
+def test_help_text_is_shown_as_it_is(hooks: ModuleType) -> None:
+    assert hooks._prose("[a|b]:*  <c>") == r"\[a\|b\]:\* \<c\>"
+    row = next(line for line in hooks.cli().splitlines() if "--congestion" in line)
+    assert row.startswith('| <code id="slirpy-run-congestion">--congestion [cubic&#124;reno]</code> | ')
+
+
+def test_the_site_can_be_searched_from_the_disk() -> None:
+    config = (ROOT / "mkdocs.yml").read_text()
+    assert re.search(r"^  - search\n  - offline\b", config, re.MULTILINE)  # in this order
+    assert "use_directory_urls: false" in config
+    # The plugin loads a script from elsewhere unless it finds one of this name.
+    assert "    - assets/iframe-worker.js\n" in config
+    assert (ROOT / "docs" / "assets" / "iframe-worker.js").exists()
 
 
 def test_roles_of_docstrings_are_not_shown(hooks: ModuleType) -> None:
