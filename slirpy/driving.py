@@ -18,6 +18,7 @@ from slirpy.host.mailbox import LIMIT, Mailbox
 from slirpy.host.poller import SelectorPoller
 from slirpy.interfaces import READ, WRITE
 from slirpy.nic import Nic
+from slirpy.rules.values import function, is_whole, wait_seconds
 
 __all__ = ["Driven"]
 
@@ -72,9 +73,10 @@ class Driven(abc.ABC):
             ConfigError: there is no such descriptor, or it cannot be waited for (a regular file).
             StateError: it is watched already, or the network is closed.
         """
-        if not isinstance(fd, int) or fd < 0:
+        function("ready", ready, " of the events that are there")
+        if not is_whole(fd) or fd < 0:
             raise ConfigError(f"descriptor {fd!r} cannot be watched: give a number, such as sock.fileno()")
-        if not events or events & ~(READ | WRITE):
+        if not is_whole(events) or not events or events & ~(READ | WRITE):
             raise ConfigError(f"events {events!r}: give selectors.EVENT_READ, EVENT_WRITE, or both")
 
         def tell(mask: int) -> None:
@@ -108,16 +110,18 @@ class Driven(abc.ABC):
 
     # ----------------------------------------------------------------------------------------- time
 
-    def poll(self, timeout: float = 0.0) -> None:
+    def poll(self, timeout: float | None = 0.0) -> None:
         """Carry sockets, links and timers on; returns when something was done, or after ``timeout`` seconds.
 
         What is done in one call is bounded, however much there is: with ``timeout=0`` it takes a few milliseconds at
         most, and :meth:`deadline` is 0 if work is left.
 
         Args:
-            timeout: seconds to wait for something to do, 0 or more.
+            timeout: seconds to wait for something to do. A negative number, such as ``next_tick - now()`` gives when
+                the tick is late, is 0. None, infinity, or more than 23 days: until there is something to do.
 
         Raises:
+            ConfigError: ``timeout`` is not a number.
             StateError: the network is closed, another thread polls it, or the call comes from within ``on_frame``.
         """
         self._check_open()
@@ -125,7 +129,7 @@ class Driven(abc.ABC):
             raise StateError("poll() was called from within on_frame; return from there first")
         if self._thread is not None or self._foreign():
             raise StateError("another thread polls this network already: that of start(), or of an event loop")
-        self._poll(timeout)
+        self._poll(wait_seconds("timeout", timeout))
 
     def _poll(self, timeout: float | None) -> None:
         due = self._deadline()
@@ -224,6 +228,9 @@ class Driven(abc.ABC):
         """Seconds until :meth:`poll` is due, 0 or more, if nothing happens before; None: never.
 
         It changes with each call of :meth:`poll` and :meth:`Nic.send`: ask again before each wait.
+
+        Raises:
+            StateError: the network is closed.
         """
         return self._call(self._deadline)
 
@@ -232,7 +239,11 @@ class Driven(abc.ABC):
 
         It is epoll's (Linux) or kqueue's (macOS, BSD), and stays the same until :meth:`close`. Windows has none. It
         does not become readable because of :meth:`deadline`.
+
+        Raises:
+            StateError: the network is closed.
         """
+        self._check_open()
         return self._poller.fileno()
 
     # ------------------------------------------------------------------------- threads and event loops
@@ -295,14 +306,23 @@ class Driven(abc.ABC):
         mailbox = self._mailbox
         return mailbox is not None and mailbox.foreign()
 
-    def _call(self, function: Callable[[], _T]) -> _T:
-        """Call ``function`` in the thread to which the network belongs."""
+    def _call(self, call: Callable[[], _T]) -> _T:
+        """Make a call in the thread to which the network belongs.
+
+        Raises:
+            StateError: the network is closed.
+        """
+        self._check_open()
+        return self._look(call)
+
+    def _look(self, call: Callable[[], _T]) -> _T:
+        """The same for what only looks, which it may do after the end too."""
         mailbox = self._mailbox
         if mailbox is not None and mailbox.foreign():
             self._raise_failure()
-            return mailbox.call(function)
+            return mailbox.call(call)
         try:
-            return function()
+            return call()
         finally:
             if self._loop is not None and not self._busy:
                 self._loop.arm()  # what was done may have moved the deadline

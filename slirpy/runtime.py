@@ -14,6 +14,7 @@ from slirpy.config import Config
 from slirpy.core.flows import FlowInfo, NeighborInfo
 from slirpy.core.port import LinkPort
 from slirpy.driving import Driven
+from slirpy.errors import ConfigError, StateError
 from slirpy.host.local import LocalTargets
 from slirpy.host.outbound import Source
 from slirpy.host.sockets import SocketHost
@@ -25,6 +26,7 @@ from slirpy.links.stream import StreamLink
 from slirpy.nic import Attachment, Nic, Serving
 from slirpy.rules.guestfwd import GuestForward, make_guestfwd
 from slirpy.rules.hostfwd import HostForward, parse_hostfwd
+from slirpy.rules.values import amount, clock_reading, function, mac_bytes, one
 from slirpy.services.lease_file import LeaseFile
 from slirpy.services.leases import Lease
 from slirpy.stats import Stats
@@ -66,7 +68,16 @@ class Slirp(Driven):
         clock: Callable[[], int] = time.monotonic_ns,
         wall_clock: Callable[[], int] = time.time_ns,
     ) -> None:
+        if config is not None and not isinstance(config, Config):
+            raise ConfigError(
+                f"config is a slirpy.Config, such as Config(net=...) or Config.from_qemu(...); given was {config!r}"
+            )
+        if random is not None and not isinstance(random, Random):
+            raise ConfigError(f"random is a random.Random, such as Random(1); given was {random!r}")
+        now = clock_reading("clock", clock)
         self.config = config if config is not None else Config()
+        if self.config.lease_file is not None:
+            clock_reading("wall_clock", wall_clock, "time.time")
         super().__init__(clock)
         source = None if self.config.outbound is None else Source(self.config.outbound)
         self._sockets = self._poller.group()
@@ -79,7 +90,7 @@ class Slirp(Driven):
                 self.config,
                 self._host,
                 random=random or SystemRandom(),
-                now=clock(),
+                now=now,
                 openers=self._local,
                 lease_store=None if file is None else LeaseFile(file, wall_clock),
             )
@@ -111,11 +122,18 @@ class Slirp(Driven):
 
         Returns:
             The card, whose ``send`` takes the guest's frames.
+
+        Raises:
+            ConfigError: an argument of another type, such as a coroutine function for ``on_frame``.
         """
+        function("on_frame", on_frame, " that takes a frame, bytes")
+        if features is not None and not isinstance(features, LinkFeatures):
+            raise ConfigError(f"features is a slirpy.LinkFeatures; given was {features!r}")
+        _check_wrap(wrap)
 
         def plug() -> Nic:
             card = CallbackLink(on_frame if self._through is None else self._through(on_frame), features)
-            port = self._stack.attach(card if wrap is None else wrap(card), self._poller)
+            port = self._stack.attach(card if wrap is None else _wrapped(wrap, card), self._poller)
             nic = Nic(port, self._detach, card, self._input)
             self._nics = [nic, *(other for other in self._nics if not other.closed)]
             return nic
@@ -127,9 +145,20 @@ class Slirp(Driven):
         """Plug in a link, such as a TAP interface.
 
         It is closed with the network, or before by the ``close`` of what is returned.
+
+        Raises:
+            ConfigError: ``link`` is not a link.
+            StateError: it is plugged in already.
         """
+
+        def plug() -> Attachment:
+            if any(port.link is link for port in self._stack.ports):
+                raise StateError(f"this link is plugged in already: {link!r}; close the attachment first")
+            return Attachment(self._stack.attach(link, self._poller), self._detach)
+
+        _check_link("link", link)
         self._check_open()
-        return self._call(lambda: Attachment(self._stack.attach(link, self._poller), self._detach))
+        return self._call(plug)
 
     def _detach(self, port: LinkPort) -> None:
         self._call(partial(self._stack.detach, port))
@@ -152,11 +181,18 @@ class Slirp(Driven):
             Where it listens, and what ends it.
 
         Raises:
+            ConfigError: an argument of another type.
             LinkError: the address is in use, or cannot be had.
         """
+        if isinstance(at, bool) or not isinstance(at, str | Endpoint | int):
+            raise ConfigError(
+                f"at is unix:PATH, tcp:HOST:PORT, or the descriptor of a listening socket; given was {at!r}"
+            )
+        _check_wrap(wrap)
+        amount("limit", limit, 1, " of guests")
 
         def welcome(link: StreamLink) -> None:
-            attachment = self.attach_link(link if wrap is None else wrap(link))
+            attachment = self.attach_link(link if wrap is None else _wrapped(wrap, link))
             link.on_state = lambda there: None if there else attachment.close()
 
         def listen() -> Serving:
@@ -177,55 +213,58 @@ class Slirp(Driven):
 
     def flows(self) -> list[FlowInfo]:
         """Every flow: a snapshot."""
-        return self._call(self._stack.flows)
+        return self._look(self._stack.flows)
 
     def closed_flows(self) -> list[FlowInfo]:
         """The last flows that ended, at most 256, the latest last; ``state`` tells how."""
-        return self._call(lambda: list(self._stack.closed_flows))
+        return self._look(lambda: list(self._stack.closed_flows))
 
     def leases(self) -> list[Lease]:
         """The DHCP leases: a snapshot."""
-        return self._call(self._stack.leases)
+        return self._look(self._stack.leases)
 
     def neighbors(self) -> list[NeighborInfo]:
         """Guests' addresses that were heard, with MAC addresses: the ARP table, a snapshot."""
-        return self._call(self._stack.neighbor_infos)
+        return self._look(self._stack.neighbor_infos)
 
-    def lease(self, mac: bytes) -> IPv4Address:
-        """The address that DHCP has, or from now on has, for a MAC address of six bytes.
+    def lease(self, mac: bytes | str) -> IPv4Address:
+        """The address that DHCP has, or from now on has, for a MAC address: six bytes, or text.
 
         Raises:
+            ConfigError: ``mac`` is not the MAC address of a network card.
             StateError: all addresses are taken.
         """
-        return self._call(partial(self._stack.lease, mac))
+        return self._call(partial(self._stack.lease, mac_bytes("mac", mac)))
 
     # -------------------------------------------------------------------------------------- forwards
 
     def forwards(self) -> list[HostForward]:
         """The port forwards that are active, with the host ports that were chosen."""
-        return self._call(self._stack.forwards.active)
+        return self._look(self._stack.forwards.active)
 
     def add_hostfwd(self, rule: str | HostForward) -> HostForward:
         """Start to forward a port of the host; returns the rule with the port that was chosen where it had 0.
 
         Raises:
+            ConfigError: ``rule`` is neither text nor a HostForward.
             ForwardError: the rule is malformed, or the port cannot be had.
         """
-        forward = parse_hostfwd(rule) if isinstance(rule, str) else rule
+        forward = one("hostfwd", rule, HostForward, parse_hostfwd)
         return self._call(partial(self._stack.forwards.add, forward))
 
     def remove_hostfwd(self, rule: str | HostForward) -> None:
         """Stop to forward; connections stay open.
 
         Raises:
+            ConfigError: ``rule`` is neither text nor a HostForward.
             ForwardError: there is no such forward.
         """
-        forward = parse_hostfwd(rule) if isinstance(rule, str) else rule
+        forward = one("hostfwd", rule, HostForward, parse_hostfwd)
         self._call(partial(self._stack.forwards.remove, forward))
 
     def guest_forwards(self) -> list[GuestForward]:
         """What answers at addresses of the virtual network: the rules that hold."""
-        return self._call(self._stack.guest_forwards.active)
+        return self._look(self._stack.guest_forwards.active)
 
     def add_guestfwd(self, rule: str | GuestForward) -> GuestForward:
         """Let something answer guests at an address and port from now on; returns the rule as it was read.
@@ -262,7 +301,7 @@ class Slirp(Driven):
         """
         from slirpy.web import handler_for
 
-        return self.add_guestfwd(GuestForward(IPv4Address(server), port, handler_for(application)))
+        return self.add_guestfwd(GuestForward(server, port, handler_for(application)))
 
     def _serve_smb(self) -> None:
         if self.config.smb is not None:
@@ -278,3 +317,21 @@ class Slirp(Driven):
         self._local.close()
         self._host.close()
         self._sockets.close()
+
+
+def _check_wrap(wrap: object) -> None:
+    if wrap is not None:
+        function("wrap", wrap, " that is given a link and returns a link around it")
+
+
+def _wrapped(wrap: Callable[[Link], Link], inner: Link) -> Link:
+    link = wrap(inner)
+    _check_link("what wrap returned", link)
+    return link
+
+
+def _check_link(what: str, link: object) -> None:
+    """Refuse what does not have the members of a :class:`~slirpy.interfaces.Link`."""
+    methods = all(callable(getattr(link, name, None)) for name in ("start", "send", "close"))
+    if isinstance(link, type) or not methods or not isinstance(getattr(link, "features", None), LinkFeatures):
+        raise ConfigError(f"{what} is not a link, such as a TapLink or a StreamLink; given was {link!r}")

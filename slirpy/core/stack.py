@@ -36,6 +36,7 @@ from slirpy.interfaces import (
     StreamService,
     Timer,
 )
+from slirpy.rules.values import moment
 from slirpy.stats import Stats
 from slirpy.wire import ethernet, icmp, ipv4, udp
 
@@ -123,11 +124,23 @@ class IPStack:
     # --------------------------------------------------------------------------- the life of a batch
 
     def tick(self, now: int) -> None:
-        """Set the time for what is recorded from here on."""
+        """Set the time for what is recorded from here on.
+
+        Raises:
+            ConfigError: ``now`` is not a whole number of nanoseconds.
+        """
+        if type(now) is not int:
+            now = moment("now", now)
         self.now = now
 
     def flush(self, now: int) -> None:
-        """Send everything that is due at ``now``."""
+        """Send everything that is due at ``now``.
+
+        Raises:
+            ConfigError: ``now`` is not a whole number of nanoseconds.
+        """
+        if type(now) is not int:
+            now = moment("now", now)
         self.now = now
         self.timers.run(now)
         # Flows that are marked while this runs have their turn in the next round: deadline() says "now".
@@ -331,7 +344,13 @@ class IPStack:
     # -------------------------------------------------------------------------- for NAT and services
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
-        """Call ``callback`` at the first flush at or after ``when``."""
+        """Call ``callback`` at the first flush at or after ``when``.
+
+        Raises:
+            ConfigError: ``when`` is not a whole number of nanoseconds.
+        """
+        if type(when) is not int:
+            when = moment("when", when)
         return self.timers.call_at(when, callback)
 
     def bind(self, addresses: Sequence[bytes], port: int, service: Service) -> None:

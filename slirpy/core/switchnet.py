@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from slirpy.config import MTU_MIN
 from slirpy.core.port import LinkPort
 from slirpy.core.switch import Switch
 from slirpy.core.timers import Timers
 from slirpy.interfaces import Buffer, Link, Poller, Timer
+from slirpy.rules.values import moment, switch, whole
 from slirpy.stats import Stats
 from slirpy.wire import ethernet
 
@@ -31,14 +33,17 @@ class SwitchNetwork:
         ports: those that are attached.
         stats: counters.
         switch: the switch.
+
+    Raises:
+        ConfigError: an argument that cannot be used, such as ``time.monotonic()`` for ``now``.
     """
 
     def __init__(self, *, mtu: int = 1500, hub: bool = False, stats: Stats | None = None, now: int = 0) -> None:
         self.stats = stats if stats is not None else Stats()
-        self.now = now
+        self.now = moment("now", now)
         self.ports: list[LinkPort] = []
-        self.switch = Switch(self.stats, hub=hub)
-        self._mtu = mtu
+        self.switch = Switch(self.stats, hub=switch("hub", hub))
+        self._mtu = whole("mtu", mtu, MTU_MIN, 65535)
         self._timers = Timers()
 
     def attach(self, link: Link, poller: Poller) -> LinkPort:
@@ -57,7 +62,13 @@ class SwitchNetwork:
             port.close()
 
     def tick(self, now: int) -> None:
-        """Set the time, in nanoseconds."""
+        """Set the time, in nanoseconds.
+
+        Raises:
+            ConfigError: ``now`` is not a whole number.
+        """
+        if type(now) is not int:
+            now = moment("now", now)
         self.now = now
 
     def input(self, port: LinkPort, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
@@ -71,7 +82,13 @@ class SwitchNetwork:
             self.switch.forward(port, view, checksummed, self.now, gso_size)
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
-        """Call ``callback`` at the first flush at or after ``when``."""
+        """Call ``callback`` at the first flush at or after ``when``.
+
+        Raises:
+            ConfigError: ``when`` is not a whole number of nanoseconds.
+        """
+        if type(when) is not int:
+            when = moment("when", when)
         return self._timers.call_at(when, callback)
 
     def deadline(self) -> int | None:
@@ -79,7 +96,13 @@ class SwitchNetwork:
         return self._timers.deadline()
 
     def flush(self, now: int) -> None:
-        """Hand all frames to the links."""
+        """Hand all frames to the links.
+
+        Raises:
+            ConfigError: ``now`` is not a whole number of nanoseconds.
+        """
+        if type(now) is not int:
+            now = moment("now", now)
         self.now = now
         self._timers.run(now)
         for port in self.ports:

@@ -184,9 +184,11 @@ class SelectorPoller:
         """Wait until something is ready, tell it, and return the number of events.
 
         Args:
-            timeout_seconds: return 0 after this time at the latest; 0 only looks; None waits for ever.
+            timeout_seconds: return 0 after this time at the latest; 0, and less, only looks; None waits for ever.
             before: called between the waiting and the telling, to sample the time.
         """
+        if timeout_seconds is not None and timeout_seconds < 0.0:
+            timeout_seconds = 0.0  # to epoll it would be for ever
         batch = self._wait(timeout_seconds)
         if before is not None:
             before()

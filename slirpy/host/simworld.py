@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from slirpy.errors import StateError
 from slirpy.host.simpath import DIRECT, Path
+from slirpy.rules.values import moment, nanoseconds
 
 __all__ = ["Fate", "Key", "SimWorld", "find", "is_loopback"]
 
@@ -33,7 +34,7 @@ class SimWorld:
     """The part of :class:`~slirpy.host.sim.SimHost` that knows nothing of sockets."""
 
     def __init__(self, latency_ns: int) -> None:
-        self.latency_ns = latency_ns
+        self.latency_ns = latency_ns  # checked by the property
         self._now = 0
         self._sequence = itertools.count()
         self._events: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
@@ -42,6 +43,15 @@ class SimWorld:
         self._paths: dict[bytes | None, Path] = {}
 
     # ------------------------------------------------------------------------------------------ time
+
+    @property
+    def latency_ns(self) -> int:
+        """What anything takes one way, in nanoseconds."""
+        return self._latency_ns
+
+    @latency_ns.setter
+    def latency_ns(self, latency_ns: int) -> None:
+        self._latency_ns = nanoseconds("latency_ns", latency_ns)
 
     @property
     def now(self) -> int:
@@ -56,8 +66,11 @@ class SimWorld:
         """Let time pass and carry out what is due.
 
         Raises:
+            ConfigError: ``now`` is not a whole number of nanoseconds.
             StateError: ``now`` is earlier than before.
         """
+        if type(now) is not int:
+            now = moment("now", now)
         if now < self._now:
             raise StateError(f"advance({now}): time is at {self._now} already and does not go back")
         events = self._events
@@ -68,7 +81,13 @@ class SimWorld:
         self._now = now
 
     def schedule(self, when: int, call: Callable[..., None], *args: Any) -> None:
-        """Carry out ``call(*args)`` at ``when``: for programs that do something later."""
+        """Carry out ``call(*args)`` at ``when``: for programs that do something later.
+
+        Raises:
+            ConfigError: ``when`` is not a whole number of nanoseconds.
+        """
+        if type(when) is not int:
+            when = moment("when", when)
         heapq.heappush(self._events, (when, next(self._sequence), call, args))
 
     # ------------------------------------------------------------------------- the ways, for tests

@@ -19,6 +19,7 @@ from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, Timer
 from slirpy.links.damage import Received, damage_received, damage_sent
 from slirpy.links.middleware import Middleware
+from slirpy.rules.values import amount, chance, nanoseconds
 
 __all__ = ["FaultCounters", "FaultLink", "Faults"]
 
@@ -41,7 +42,7 @@ class Faults:
     corrupt: float = 0.0
     """Chance that one bit is wrong."""
     delay: int = 0
-    """What each frame takes."""
+    """Nanoseconds that each frame takes: 40_000_000 for 40 ms. A float is refused."""
     jitter: int = 0
     """What a frame takes at most beyond ``delay``; it does not change the order."""
     reorder: float = 0.0
@@ -59,19 +60,14 @@ class Faults:
 
     def __post_init__(self) -> None:
         for name in ("loss", "duplicate", "corrupt", "reorder"):
-            value = getattr(self, name)
-            if not 0.0 <= value <= 1.0:
-                raise ConfigError(f"{name} {value!r}: a chance is from 0.0 to 1.0; 0.01 is one in a hundred")
-        for name in ("delay", "jitter", "reorder_delay", "queue"):
-            value = getattr(self, name)
-            if value < 0:
-                raise ConfigError(f"{name} {value!r}: must not be negative; times are in nanoseconds")
-        for name in ("burst", "limit"):
-            value = getattr(self, name)
-            if value < 1:
-                raise ConfigError(f"{name} {value!r}: must be 1 or more")
-        if self.rate is not None and self.rate < 1:
-            raise ConfigError(f"rate {self.rate!r}: must be 1 or more bits a second; None is without a bound")
+            chance(name, getattr(self, name))
+        for name in ("delay", "jitter", "reorder_delay"):
+            nanoseconds(name, getattr(self, name))
+        amount("queue", self.queue, 0, " of bytes")
+        amount("burst", self.burst, 1, " of bytes")
+        amount("limit", self.limit, 1, " of frames")
+        if self.rate is not None:
+            amount("rate", self.rate, 1, " of bits a second")
 
 
 NONE = Faults()
@@ -246,7 +242,7 @@ class FaultLink(Middleware):
 
     @to_guest.setter
     def to_guest(self, faults: Faults) -> None:
-        self._to_guest.faults = faults
+        self._to_guest.faults = _checked("to_guest", faults)
 
     @property
     def from_guest(self) -> Faults:
@@ -255,7 +251,7 @@ class FaultLink(Middleware):
 
     @from_guest.setter
     def from_guest(self, faults: Faults) -> None:
-        self._from_guest.faults = faults
+        self._from_guest.faults = _checked("from_guest", faults)
 
     @property
     def to_guest_counters(self) -> FaultCounters:
@@ -327,6 +323,12 @@ class FaultLink(Middleware):
         if self._sink is not None:
             for frame, checksummed, gso_size in frames:
                 self._sink.input(frame, checksummed, gso_size)
+
+
+def _checked(what: str, faults: Faults) -> Faults:
+    if not isinstance(faults, Faults):
+        raise ConfigError(f"{what} is a Faults, such as Faults(loss=0.01); given was {faults!r}")
+    return faults
 
 
 def _keep_sent(frame: Frame) -> Frame:

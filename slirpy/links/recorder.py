@@ -12,6 +12,7 @@ from typing import BinaryIO, Protocol, TypeAlias
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer, Poller
 from slirpy.links.outputs import FileOutput, NamedFile, Output, Pipe, is_fifo
+from slirpy.rules.values import amount, function, moment
 from slirpy.wire import pcap, pcapng
 
 __all__ = ["FORMATS", "Recorder", "Target"]
@@ -71,10 +72,10 @@ class Recorder:
             raise ConfigError(f'capture format "{file_format}": unknown; the formats are {", ".join(FORMATS)}')
         if max_bytes is not None and path is None:
             raise ConfigError("max_bytes: only for a file with a name; give one in place of an open file")
-        if (max_bytes is not None and max_bytes < 1) or max_files < 1:
-            raise ConfigError(
-                f"max_bytes {max_bytes}, max_files {max_files}: must be 1 or more; use for example 10000000 and 5"
-            )
+        if max_bytes is not None:
+            amount("max_bytes", max_bytes, 1, "; use for example 10000000")
+        amount("max_files", max_files, 1, "; use for example 5")
+        function("clock", clock, " that gives nanoseconds, such as time.time_ns")
         self.error: OSError | None = None
         self.frames = self.dropped = 0
         self._format = FORMATS[file_format]
@@ -129,7 +130,7 @@ class Recorder:
             return
         if not self._interfaces:
             self.interface()
-        now, record = self._clock(), self._format.record
+        now, record = moment("clock() =", self._clock(), "time.time"), self._format.record
         records = [record(now, parts, inbound, interface) for parts in frames]
         try:
             dropped = output.write(records)

@@ -22,6 +22,7 @@ from slirpy.links.options import Options
 
 __all__ = ["StreamLink", "stream_netdev"]
 
+_LONGEST_WAIT = 86_400  # seconds between two attempts to connect
 _UNDERWAY = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
 
 
@@ -59,13 +60,12 @@ class StreamLink:
             reconnect: seconds between attempts, also after a connection has ended; 0: there is one attempt.
 
         Raises:
-            LinkError: it is known at once that nobody listens there, and ``reconnect`` is 0.
+            LinkError: it is known at once that nobody listens there, and ``reconnect`` is 0; ``reconnect`` is not a
+                number, is negative, or more than a day.
         """
-        if reconnect < 0:
-            raise LinkError(f"reconnect {reconnect} is negative; give seconds, or 0 for a single attempt")
         link = cls()
         link._target = target
-        link._interval = round(reconnect * 1e9)
+        link._interval = _interval(reconnect)
         error = link._dial(target)
         if error and not link._interval:
             raise LinkError(
@@ -265,6 +265,18 @@ class StreamLink:
         if self._waiting:
             self._waiting = False
             self._sink.writable()  # what waits is dropped from here on, and does not wait for ever
+
+
+def _interval(reconnect: float) -> int:
+    """Nanoseconds between attempts to connect."""
+    number = isinstance(reconnect, int | float) and not isinstance(reconnect, bool)
+    if number and reconnect < 0:
+        raise LinkError(f"reconnect {reconnect} is negative; give seconds, or 0 for a single attempt")
+    if not number or not reconnect <= _LONGEST_WAIT:
+        raise LinkError(
+            f"reconnect {reconnect!r} is not a number of seconds from 0, for a single attempt, to {_LONGEST_WAIT}"
+        )
+    return round(reconnect * 1e9)
 
 
 def stream_netdev(options: Options) -> Callable[[], StreamLink]:

@@ -8,6 +8,7 @@ from typing import TextIO
 
 from slirpy.interfaces import Buffer, Frame, Link
 from slirpy.links.middleware import Middleware
+from slirpy.rules.values import function, moment
 from slirpy.wire.describe import describe
 
 __all__ = ["TraceLink", "wall_time"]
@@ -52,6 +53,8 @@ class TraceLink(Middleware):
         name: str = "",
     ) -> None:
         super().__init__(inner)
+        if clock is not None:
+            function("clock", clock, " that gives nanoseconds, such as time.time_ns")
         self._clock = clock
         self._name = f" {name}" if name else ""
         self._file: TextIO | None = None
@@ -77,7 +80,7 @@ class TraceLink(Middleware):
 
     def _tell(self, direction: str, frames: Sequence[Buffer]) -> None:
         if self._clock is not None:
-            now = wall_time(self._clock())
+            now = wall_time(moment("clock() =", self._clock(), "time.time"))
         else:
             seconds, rest = divmod(self.now, SECOND)
             now = f"{seconds}.{rest // 1000:06d}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from slirpy.errors import ConfigError
+from slirpy.rules.values import nanoseconds
 from slirpy.tcp.congestion import CongestionFactory, Cubic
 from slirpy.tcp.options import MAX_WSCALE
 
@@ -16,7 +17,11 @@ ACK_LIMIT = 500 * MS
 """No acknowledgement is delayed for so long (RFC 9293, MUST-40)."""
 
 
-_LEAST = {"mss": 1, "max_burst": 0, "rcv_buffer": 1, "rcv_first": 1, "snd_buffer": 1, "r1": 1, "time_wait": 0}
+_LEAST = {
+    "mss": 1, "max_burst": 0, "rcv_buffer": 1, "rcv_first": 1, "snd_buffer": 1, "r1": 1, "time_wait": 0,
+    "syn_timeout": 0, "user_timeout": 0,
+}  # fmt: skip
+_TIMES = ("delayed_ack", "syn_timeout", "user_timeout", "keepalive_idle", "keepalive_interval", "time_wait")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,8 @@ class Settings:
     """Makes the congestion control: a class or function of the segment size; see :mod:`slirpy.tcp.congestion`."""
 
     def __post_init__(self) -> None:
+        for name in _TIMES:
+            nanoseconds(name, getattr(self, name), lowest=None)  # of its bounds below
         for name, least in _LEAST.items():
             if (value := getattr(self, name)) < least:
                 raise ConfigError(f"{name} {value} is too small; choose {least} or more")

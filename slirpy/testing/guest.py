@@ -28,9 +28,11 @@ from ipaddress import IPv4Address
 from random import Random
 from typing import TypeAlias
 
+from slirpy.config import MTU_MAX, MTU_MIN
 from slirpy.core.timers import Timers
 from slirpy.errors import StateError
 from slirpy.interfaces import Buffer
+from slirpy.rules.values import function, mac_bytes, moment, whole
 from slirpy.testing.guest_arp import ArpTable
 from slirpy.testing.guest_dhcp import DhcpClient
 from slirpy.testing.guest_dns import Lookup
@@ -77,9 +79,12 @@ class Guest:
         send: called with each frame (``bytes``, without check sequence) that the guest sends.
         random: source of ports, sequence numbers and identifiers; give a seeded one to have the same frames twice.
         now: nanoseconds of a monotonic clock.
-        mac: six bytes.
+        mac: six bytes, or text.
         mtu: largest IP packet in bytes, 68 to 65521; a smaller one given by DHCP is obeyed.
         hostname: told to the DHCP server; empty: none.
+
+    Raises:
+        ConfigError: an argument that cannot be used, such as ``time.monotonic()`` for ``now``.
     """
 
     def __init__(
@@ -88,15 +93,16 @@ class Guest:
         *,
         random: Random,
         now: int = 0,
-        mac: bytes = DEFAULT_MAC,
+        mac: bytes | str = DEFAULT_MAC,
         mtu: int = 1500,
         hostname: str = "guest",
     ) -> None:
+        function("send", send, " that takes a frame")
         self.random = random
-        self.now = now
+        self.now = moment("now", now)
         """Nanoseconds, as last told."""
-        self.mac = mac
-        self.mtu = mtu
+        self.mac = mac_bytes("mac", mac)
+        self.mtu = whole("mtu", mtu, MTU_MIN, MTU_MAX)
         self.hostname = hostname
         self.counters = GuestCounters()
         self.timers = Timers()
@@ -125,15 +131,24 @@ class Guest:
         Args:
             frame: Ethernet frame; the guest keeps parts of it, so it must not change afterwards.
             now: nanoseconds; None: as last told.
+
+        Raises:
+            ConfigError: ``now`` is not a whole number of nanoseconds.
         """
         if now is not None:
-            self.now = now
+            self.now = now if type(now) is int else moment("now", now)
         self.counters.frames_in += 1
         self._input(memoryview(frame))
         self.flush()
 
     def advance(self, now: int) -> None:
-        """Let time pass: timers that are due act."""
+        """Let time pass: timers that are due act.
+
+        Raises:
+            ConfigError: ``now`` is not a whole number of nanoseconds.
+        """
+        if type(now) is not int:
+            now = moment("now", now)
         self.now = now
         self.timers.run(now)
         self.flush()

@@ -25,6 +25,7 @@ from slirpy.core.port import LinkPort
 from slirpy.host.sim import SimHost
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
 from slirpy.rules.resolver import Resolver
+from slirpy.rules.values import function, mac_bytes, nanoseconds
 from slirpy.testing.guest import DEFAULT_MAC, Guest
 from slirpy.testing.guest_dhcp import DhcpLease
 from slirpy.testing.ladder import ladder
@@ -101,6 +102,9 @@ class VirtualNetwork:
         link_latency_ns: what a frame takes between a guest and the stack.
         mtu: of the first guest; None: the network's.
 
+    Raises:
+        ConfigError: an argument that cannot be used, such as a float where nanoseconds are wanted.
+
     Attributes:
         now: virtual nanoseconds since the start.
         stack, host, guest, guests: the parts; ``guest`` is the first of ``guests``.
@@ -120,7 +124,7 @@ class VirtualNetwork:
     ) -> None:
         self.config = config if config is not None else Config(resolvers=[_RESOLVER])
         self.now = 0
-        self.link_latency_ns = link_latency_ns
+        self.link_latency_ns = link_latency_ns  # checked by the property
         self.fault: Fault | None = None
         self.transcript: list[Captured] = []
         self._random = Random(seed)
@@ -133,28 +137,42 @@ class VirtualNetwork:
         self._ports: list[LinkPort] = []
         self.guest = self.add_guest(mtu=mtu)
 
+    @property
+    def link_latency_ns(self) -> int:
+        """What a frame takes between a guest and the stack, in nanoseconds. May be changed at any time."""
+        return self._link_latency_ns
+
+    @link_latency_ns.setter
+    def link_latency_ns(self, latency_ns: int) -> None:
+        self._link_latency_ns = nanoseconds("link_latency_ns", latency_ns)
+
     def _generator(self) -> Random:
         return Random(self._random.getrandbits(64))
 
-    def add_guest(self, *, mac: bytes | None = None, mtu: int | None = None) -> Guest:
+    def add_guest(self, *, mac: bytes | str | None = None, mtu: int | None = None) -> Guest:
         """Plug in another guest.
 
         Args:
-            mac: six bytes; None: QEMU's default, the last byte counted up for each guest.
+            mac: six bytes, or text; None: QEMU's default, the last byte counted up for each guest.
             mtu: largest IP packet in bytes; None: the network's.
+
+        Raises:
+            ConfigError: ``mac`` is not a MAC address.
         """
+        number = len(self.guests)
+        default = DEFAULT_MAC[:5] + bytes((DEFAULT_MAC[5] + number & 0xFF,))
+        mac = default if mac is None else mac_bytes("mac", mac)
         link = _MemoryLink(self, mtu)
         port = self.stack.attach(link, _NoPoller())
 
         def to_stack(frame: bytes) -> None:
             self.stack.input(port, frame)
 
-        number = len(self.guests)
         guest = link.guest = Guest(
             lambda frame: self.carry("in", frame, to_stack),
             random=self._generator(),
             now=self.now,
-            mac=mac or DEFAULT_MAC[:5] + bytes((DEFAULT_MAC[5] + number & 0xFF,)),
+            mac=mac,
             mtu=port.mtu,
             hostname=f"guest{number}",
         )
@@ -165,8 +183,12 @@ class VirtualNetwork:
     # ------------------------------------------------------------------------------------------ time
 
     def run(self, duration: int) -> None:
-        """Let ``duration`` nanoseconds pass."""
-        self._go(self.now + duration, lambda: False)
+        """Let ``duration`` nanoseconds pass: 500_000_000 for half a second.
+
+        Raises:
+            ConfigError: a float, or a negative number.
+        """
+        self._go(self.now + nanoseconds("duration", duration), lambda: False)
 
     def run_until(self, predicate: Callable[[], object], limit: int = 60 * SECOND) -> None:
         """Let time pass until ``predicate()`` is true; it is asked after each event.
@@ -175,9 +197,11 @@ class VirtualNetwork:
             limit: most nanoseconds that may pass.
 
         Raises:
+            ConfigError: ``limit`` is a float or negative, or ``predicate`` cannot be called.
             UnmetError: the limit has passed.
         """
-        if not self._go(self.now + limit, predicate):
+        function("predicate", predicate)
+        if not self._go(self.now + nanoseconds("limit", limit), predicate):
             raise UnmetError(f"not within {limit / SECOND:g} s of virtual time\n{self.summary()}")
 
     def lease(self, guest: Guest | None = None) -> DhcpLease:
@@ -240,7 +264,9 @@ class VirtualNetwork:
         self.transcript.append(Captured(now, direction, frame))
         delay = 0 if self.fault is None else self.fault(direction, frame)
         if delay is not None:
-            when = now + self.link_latency_ns + delay
+            if type(delay) is not int or delay < 0:
+                delay = nanoseconds("the delay that fault returned", delay)
+            when = now + self._link_latency_ns + delay
             heapq.heappush(self._queue, (when, next(self._sequence), deliver, frame))
 
     # ---------------------------------------------------------------------------------- for people

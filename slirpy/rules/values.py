@@ -1,0 +1,312 @@
+"""Checks of single values that callers give.
+
+Each returns the value as it is used from there on, or raises :class:`~slirpy.errors.ConfigError` with the name of the
+argument, what was given, and what to write instead. ``True`` is a number to Python and none to the people who write
+it, so that numbers and switches are kept apart here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, ip_address
+from typing import Any, TypeVar
+
+from slirpy.errors import ConfigError
+
+__all__ = [
+    "MAC_EXAMPLE",
+    "address_bytes",
+    "amount",
+    "chance",
+    "clock_reading",
+    "function",
+    "instances",
+    "listed",
+    "mac_bytes",
+    "moment",
+    "nanoseconds",
+    "printable",
+    "switch",
+    "wait_seconds",
+    "whole",
+]
+
+MAC_EXAMPLE = "52:54:00:12:34:56"
+FOR_EVER = 2_000_000.0
+"""Seconds, 23 days: more than this no system waits in one go."""
+_SECOND = 1_000_000_000
+_T = TypeVar("_T")
+
+
+# --------------------------------------------------------------------------------------------- numbers
+
+
+def switch(what: str, value: object) -> bool:
+    """A value that is on or off.
+
+    Raises:
+        ConfigError: neither True nor False; text, such as "off", is true to Python.
+    """
+    if not isinstance(value, bool):
+        raise ConfigError(f"{what} is True or False; given was {value!r}")
+    return value
+
+
+def is_whole(value: object) -> bool:
+    """Whether a value is a whole number, and not a truth value."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def whole(what: str, value: Any, lowest: int, highest: int, unit: str = "", note: str = "") -> int:
+    """A whole number within bounds.
+
+    Args:
+        what: the name of the argument.
+        value: what was given.
+        lowest: the least that is allowed.
+        highest: the most.
+        unit: of what it is a number, such as ``" of seconds"``.
+        note: what to say about the lowest, such as ``" (never)"``.
+
+    Raises:
+        ConfigError: not a whole number, or out of bounds.
+    """
+    if not is_whole(value) or not lowest <= value <= highest:
+        raise ConfigError(f"{what} {value!r} is not a number{unit} from {lowest}{note} to {highest}")
+    return int(value)
+
+
+def amount(what: str, value: Any, lowest: int = 0, note: str = "") -> int:
+    """A whole number without an upper bound.
+
+    Raises:
+        ConfigError: not a whole number, or too small.
+    """
+    if not is_whole(value):
+        hint = f"; write {int(value)}" if isinstance(value, float) and value.is_integer() else ""
+        raise ConfigError(f"{what} {value!r} is not a whole number{note}{hint}")
+    if value < lowest:
+        raise ConfigError(f"{what} {value!r}: must be {lowest} or more{note}")
+    return int(value)
+
+
+def chance(what: str, value: Any) -> float:
+    """A probability.
+
+    Raises:
+        ConfigError: not a number from 0.0 to 1.0.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+        raise ConfigError(f"{what} {value!r}: a chance is from 0.0 to 1.0; 0.01 is one in a hundred")
+    return value
+
+
+def nanoseconds(what: str, value: Any, lowest: int | None = 0) -> int:
+    """A duration in whole nanoseconds. A float is refused: it is a number of seconds most of the time.
+
+    Args:
+        what: the name of the argument.
+        value: what was given.
+        lowest: the least that is allowed; None: the caller looks at that.
+
+    Raises:
+        ConfigError: not a whole number, or too small.
+    """
+    if not is_whole(value):
+        raise ConfigError(f"{what} {value!r} is not a whole number of nanoseconds{_in_nanoseconds(value)}")
+    if lowest is not None and value < lowest:
+        bound = "must not be negative" if lowest == 0 else f"must be {lowest} or more"
+        raise ConfigError(f"{what} {value!r}: {bound}; times are in nanoseconds")
+    return int(value)
+
+
+def _in_nanoseconds(value: object) -> str:
+    """Advice for a value that is no whole number of nanoseconds."""
+    if not isinstance(value, float) or not 0 <= value < 1e15:
+        return ", such as 40_000_000 for 0.04 seconds"
+    if value >= 1000 and value.is_integer():
+        return f"; write {int(value):_}"
+    return f"; for {value!r} seconds write {round(value * _SECOND):_}"
+
+
+def moment(what: str, value: Any, clock: str = "time.monotonic") -> int:
+    """A time of a clock, in whole nanoseconds.
+
+    Raises:
+        ConfigError: not a whole number, such as the seconds of ``time.monotonic()``.
+    """
+    if not is_whole(value):
+        raise ConfigError(f"{what} {value!r} is not a whole number of nanoseconds; use {clock}_ns, not {clock}")
+    return int(value)
+
+
+def clock_reading(what: str, value: Any, example: str = "time.monotonic") -> int:
+    """The time that a clock says now, in nanoseconds.
+
+    Raises:
+        ConfigError: it cannot be called, or does not count whole nanoseconds.
+    """
+    function(what, value, f" that gives nanoseconds, such as {example}_ns")
+    return moment(f"{what}() =", value(), example)
+
+
+def wait_seconds(what: str, value: Any) -> float | None:
+    """How long to wait, in seconds; None: until something happens.
+
+    Time that has passed already is no time: a negative number is 0. More than the system can wait in one go,
+    infinity included, is None.
+
+    Raises:
+        ConfigError: not a number.
+    """
+    if value is None:
+        return None
+    number = value
+    kind = type(value)
+    if kind is not float and kind is not int:
+        try:
+            number = float("nan") if kind is bool or not hasattr(kind, "__float__") else float(value)
+        except (ArithmeticError, ValueError):  # a fraction out of range, a signaling NaN
+            number = float("nan")
+    if number != number:
+        raise ConfigError(f"{what} {value!r} is not a number of seconds, such as 0.05; None waits for ever")
+    if number > FOR_EVER:
+        return None
+    return float(number) if number > 0 else 0.0
+
+
+# ------------------------------------------------------------------------------------------- addresses
+
+
+def mac_bytes(what: str, value: object) -> bytes:
+    """A MAC address of a network card: six bytes, or text with colons or hyphens.
+
+    Raises:
+        ConfigError: anything else, a group address, or all zeros.
+    """
+    mac: bytes | None = None
+    if isinstance(value, bytes | bytearray | memoryview):
+        mac = bytes(value)
+    elif isinstance(value, str):
+        pairs = value.split("-" if "-" in value else ":")
+        if len(pairs) == 6 and all(len(pair) == 2 and pair.isascii() and pair.isalnum() for pair in pairs):
+            try:
+                mac = bytes.fromhex("".join(pairs))
+            except ValueError:
+                mac = None
+    if mac is None or len(mac) != 6:
+        raise ConfigError(
+            f"{what} {value!r} is not a MAC address; give six bytes, or text such as {MAC_EXAMPLE}"
+        )
+    if mac[0] & 1 or not any(mac):
+        raise ConfigError(
+            f"{what} {mac.hex(':')} is not the MAC address of a network card; give one such as {MAC_EXAMPLE}"
+        )
+    return mac
+
+
+def address_bytes(what: str, value: Any) -> bytes:
+    """An IP address as four or sixteen bytes: from text, an address object, or such bytes.
+
+    Raises:
+        ConfigError: none of them.
+    """
+    if isinstance(value, bytes | bytearray | memoryview) and len(value) in (4, 16):
+        return bytes(value)
+    if isinstance(value, str) or hasattr(value, "packed"):
+        try:
+            return ip_address(str(value)).packed
+        except ValueError:
+            pass
+    raise ConfigError(
+        f"{what} {value!r} is not an IP address; give text such as 192.0.2.7, an ipaddress object, or 4 or 16 bytes"
+    )
+
+
+def ipv4(what: str, value: Any) -> IPv4Address:
+    """An IPv4 address, from text or an object. Numbers and bytes are not addresses here.
+
+    Raises:
+        ConfigError: none of them.
+    """
+    if isinstance(value, IPv4Address):
+        return value
+    try:
+        if isinstance(value, str):
+            return IPv4Address(value)
+    except ValueError:
+        pass
+    shown = value if isinstance(value, str) else repr(value)
+    raise ConfigError(f'{what} "{shown}" is not an IPv4 address, such as 10.0.2.2')
+
+
+# ------------------------------------------------------------------------------------- text and objects
+
+
+def printable(what: str, value: object, limit: int = 255) -> str:
+    """Text that one option of DHCP can carry: at least one printable ASCII character.
+
+    Raises:
+        ConfigError: empty, too long, other characters, or no text.
+    """
+    if not isinstance(value, str):
+        raise ConfigError(f"{what} {value!r} is not text")
+    if not value.strip():
+        raise ConfigError(f'{what} "{value}" is empty; leave it out instead')
+    if not value.isascii() or not value.isprintable() or len(value) > limit:
+        raise ConfigError(f"{what} {_quoted(value)}: DHCP carries at most {limit} printable ASCII characters")
+    return value
+
+
+def _quoted(text: str) -> str:
+    """Text as it is written, or in Python's notation where it cannot be shown."""
+    return f'"{text}"' if text.isprintable() else repr(text)
+
+
+def function(what: str, value: object, takes: str = "") -> None:
+    """A function that is called while the network runs, which waits for what it returns.
+
+    Raises:
+        ConfigError: it cannot be called, or is a coroutine function, whose body would never run.
+    """
+    if not callable(value):
+        raise ConfigError(f"{what} is a function{takes}; given was {value!r}")
+    call = getattr(type(value), "__call__", None)  # noqa: B004 - of an object that is no function
+    if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(call):
+        raise ConfigError(
+            f"{what} is a coroutine function, which nobody awaits; give an ordinary function, and let it start a task"
+        )
+
+
+def listed(what: str, value: Any) -> Iterable[Any]:
+    """Several values. A lone string is a common slip, and would fall apart into its letters.
+
+    Raises:
+        ConfigError: text, or nothing that can be gone through.
+    """
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise ConfigError(f"{what} must be a list, such as {what}=[...]; given was {value!r}")
+    return value
+
+
+def instances(what: str, values: Any, kind: type[_T], parse: Callable[[str], _T]) -> tuple[_T, ...]:
+    """Several objects of one class, or their text.
+
+    Raises:
+        ConfigError: something else among them, or no list; text that cannot be read raises what ``parse`` raises.
+    """
+    return tuple(one(what, value, kind, parse) for value in listed(what, values))
+
+
+def one(what: str, value: Any, kind: type[_T], parse: Callable[[str], _T]) -> _T:
+    """An object of a class, or its text.
+
+    Raises:
+        ConfigError: something else; text that cannot be read raises what ``parse`` raises.
+    """
+    if isinstance(value, kind):
+        return value
+    if isinstance(value, str):
+        return parse(value)
+    raise ConfigError(f"{what} {value!r} is neither text nor a {kind.__name__}")
