@@ -10,6 +10,7 @@ from types import ModuleType
 import dns
 import embedded
 import faults
+import ipxe
 import latency
 import memory
 import tftp
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "faults": faults,
     "vm": vm,
     "tftp": tftp,
+    "ipxe": ipxe,
 }
 ARGUMENTS = {"throughput": ["--mtu", "1500", "65520"]}
 QUICK = {
@@ -41,6 +43,7 @@ QUICK = {
     "faults": ["--rounds", "1", "--length", "0.4"],
     "vm": ["--rounds", "1", "--seconds", "2"],
     "tftp": ["--rounds", "1"],
+    "ipxe": ["--rounds", "1"],
 }
 
 

@@ -38,7 +38,7 @@ class Stats:
     drop_link_oversized: int = _counter("datagram longer than any frame")
     # ---------------------------------------------------------------------------------------- Ethernet
     drop_ethernet_short: int = _counter("frame shorter than its Ethernet header")
-    drop_ethernet_type: int = _counter("EtherType that is neither IPv4 nor ARP")
+    drop_ethernet_type: int = _counter("EtherType that is not IPv4, IPv6 or ARP")
     drop_ethernet_destination: int = _counter("frame for a MAC address that is not ours")
     drop_ethernet_source: int = _counter("frame from a multicast MAC address or from one of ours")
     # ------------------------------------------------------------------------------------------ switch
@@ -66,6 +66,16 @@ class Stats:
     drop_fragment_bad: int = _counter("fragment that overlaps, lies or exceeds 65535 bytes in all")
     drop_fragment_timeout: int = _counter("fragments whose rest did not come within 30 s")
     drop_fragment_limit: int = _counter("fragments dropped to bound memory")
+    # -------------------------------------------------------------------------------------------- IPv6
+    drop_ipv6: int = _counter("IPv6 packet of a guest: IPv6 is not carried yet")
+    drop_ipv6_header: int = _counter("IPv6 header short, of a wrong version, or lying about its length")
+    drop_ipv6_source: int = _counter("IPv6 packet from a multicast address, the loopback address or ours")
+    drop_icmpv6_malformed: int = _counter("ICMPv6 message shorter than its header")
+    drop_icmpv6_checksum: int = _counter("ICMPv6 checksum wrong")
+    drop_ndp_malformed: int = _counter("router or neighbour solicitation that RFC 4861 says to discard")
+    drop_ndp_rate: int = _counter("solicitation beyond the rate at which a link is answered")
+    ndp_router_adverts: int = _counter("router advertisements sent to guests")
+    ndp_neighbor_adverts: int = _counter("neighbour advertisements sent to guests")
     # -------------------------------------------------------------------------------------------- ICMP
     drop_icmp_malformed: int = _counter("ICMP message short or with a wrong checksum")
     drop_icmp_type: int = _counter("ICMP message that is not handled")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from slirpy.core.buckets import LinkBuckets
 from slirpy.interfaces import Buffer
 from slirpy.wire import ethernet, icmp, ipv4
 from slirpy.wire.checksum import ones_sum
@@ -23,7 +24,6 @@ __all__ = ["Icmp", "IcmpOpener"]
 QUOTE = 548
 """Most bytes of the offending packet in an error: 576 less the headers (RFC 1812, section 4.3.2.3)."""
 TTL = 255
-SECOND = 1_000_000_000
 RATE = 1000
 """Errors a second, and as many at once, to each link."""
 
@@ -45,7 +45,7 @@ class Icmp:
     def __init__(self, stack: IPStack) -> None:
         self._stack = stack
         self.opener: IcmpOpener | None = None
-        self._buckets: dict[LinkPort | None, tuple[int, int]] = {}  # billionths of an error, since when
+        self._buckets = LinkBuckets(stack.ports, RATE)
 
     def input(self, arrival: Arrival) -> None:
         """An ICMP message from a guest."""
@@ -130,22 +130,9 @@ class Icmp:
         ttl: int = TTL,
     ) -> None:
         stack = self._stack
-        if not self._allowed(port):
+        if not self._buckets.take(port, stack.now):
             stack.stats.icmp_errors_suppressed += 1
             return
         message = icmp.build(kind, code, rest, quoted[:QUOTE])
         stack.stats.icmp_errors_out += 1
         stack.send_ip(neighbor, source, guest, ipv4.ICMP, message, ttl=ttl)
-
-    def _allowed(self, port: LinkPort | None) -> bool:
-        """A token bucket for each link, so that one guest's port scan does not silence the errors of another."""
-        now = self._stack.now
-        full = RATE * SECOND
-        buckets = self._buckets
-        if port not in buckets:
-            self._buckets = buckets = {p: b for p, b in buckets.items() if p in self._stack.ports}
-        tokens, filled = buckets.get(port, (full, now))
-        tokens = min(tokens + (now - filled) * RATE, full)
-        allowed = tokens >= SECOND
-        buckets[port] = tokens - SECOND if allowed else tokens, now
-        return allowed

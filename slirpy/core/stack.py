@@ -19,6 +19,7 @@ from slirpy.core.fastpath import tcp_fastpath
 from slirpy.core.flows import FlowInfo, NeighborInfo
 from slirpy.core.fragments import Fragments
 from slirpy.core.icmp import Icmp
+from slirpy.core.ndp import Ndp
 from slirpy.core.neighbor import Neighbor, Neighbors
 from slirpy.core.port import LinkPort
 from slirpy.core.switch import HubPort, Switch
@@ -90,6 +91,8 @@ class IPStack:
         self.local_addresses = set(config.server_addresses)
         self._local_macs = {ethernet.virtual_mac(a) for a in self.local_addresses}
         self._gateway_mac = ethernet.virtual_mac(config.gateway_address)
+        self.ndp = Ndp(self)
+        self._local_macs.add(self.ndp.mac)
         self._ident = random.getrandbits(16)
         self.neighbors = Neighbors(self)
         self.switch = Switch(self.stats, self._local_macs, self.neighbors.heard, hub=config.hub)
@@ -183,10 +186,12 @@ class IPStack:
             return
         macs = bytes(view[:12])
         kind = view[12] << 8 | view[13]
-        if kind not in (ethernet.TYPE_IPV4, ethernet.TYPE_ARP):
+        if kind not in (ethernet.TYPE_IPV4, ethernet.TYPE_ARP, ethernet.TYPE_IPV6):
             stats.drop_ethernet_type += 1
         elif ethernet.is_multicast(macs[6:]) or macs[6:] in self._local_macs:
             stats.drop_ethernet_source += 1
+        elif kind == ethernet.TYPE_IPV6:
+            self._input_ipv6(port, macs, view[ethernet.HEADER_LENGTH :])
         elif macs[:6] not in self._local_macs and macs[:6] != ethernet.BROADCAST:
             stats.drop_ethernet_destination += 1
         elif kind == ethernet.TYPE_ARP:
@@ -233,6 +238,15 @@ class IPStack:
         else:
             stats.drop_ip_protocol += 1
             self.icmp.error(arrival, icmp.UNREACHABLE, icmp.PROTOCOL_UNREACHABLE)
+
+    def _input_ipv6(self, port: LinkPort, macs: bytes, packet: memoryview) -> None:
+        destination = macs[:6]
+        if destination in self._local_macs or self.ndp.takes(destination):
+            self.ndp.input(port, macs[6:], packet)
+        elif ethernet.is_multicast(destination):
+            self.stats.drop_ipv6 += 1
+        else:
+            self.stats.drop_ethernet_destination += 1
 
     def _may_be_guest(self, address: bytes) -> bool:
         config = self.config

@@ -14,7 +14,6 @@ from slirpy.wire import arp, ethernet, ipv4, tcp
 
 __all__ = ["describe"]
 
-_TYPE_IPV6 = 0x86DD
 _FLAGS = ((tcp.SYN, "S"), (tcp.FIN, "F"), (tcp.RST, "R"), (tcp.PSH, "P"), (tcp.ACK, "."), (tcp.URG, "U"),
     (tcp.ECE, "E"), (tcp.CWR, "W"))  # fmt: skip
 _UDP = Struct("!HHHH")
@@ -53,7 +52,7 @@ def describe(frame: Buffer) -> str:
         return _arp(payload)
     if kind == ethernet.TYPE_IPV4:
         return _ipv4(payload)
-    if kind == _TYPE_IPV6:
+    if kind == ethernet.TYPE_IPV6:
         return _ipv6(payload)
     return f"{_mac(view[6:12])} > {_mac(view[:6])}, ethertype 0x{kind:04x}, length {len(view)}"
 

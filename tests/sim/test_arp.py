@@ -226,7 +226,7 @@ def test_frames_for_other_stations_are_not_taken(net: Net) -> None:
         eth(echo()[14:], destination=OTHER_MAC), eth(echo()[14:], destination=bytes.fromhex("01005e000001"))
     )
     net.send(eth(echo()[14:], source=BROADCAST), eth(echo()[14:], source=GATEWAY_MAC))
-    net.send(eth(echo()[14:], kind=0x86DD), b"", b"x" * 13)
+    net.send(eth(echo()[14:], kind=0x88CC), b"", b"x" * 13)
     net.silence()
     stats = net.stats
     assert (stats.drop_ethernet_destination, stats.drop_ethernet_source) == (2, 2)

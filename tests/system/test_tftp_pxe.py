@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.system,
     pytest.mark.skipif(
         not (os.environ.get("CI") or os.environ.get("SLIRPY_FULL")),
-        reason="the ROM waits for half a minute; set SLIRPY_FULL=1",
+        reason="it boots a machine by its ROM; set SLIRPY_FULL=1",
     ),
 ]
 Need = Callable[..., None]

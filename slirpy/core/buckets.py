@@ -1,0 +1,38 @@
+"""A bound on what is said to each link: token buckets."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from slirpy.core.port import LinkPort
+
+__all__ = ["LinkBuckets"]
+
+SECOND = 1_000_000_000
+
+
+class LinkBuckets:
+    """A token bucket for each link, so that one guest's flood does not silence the answers to another.
+
+    Args:
+        ports: the links that are attached; buckets of others are thrown away when a new one is made.
+        rate: messages a second to each link, and as many at once.
+    """
+
+    __slots__ = ("_buckets", "_ports", "_rate")
+
+    def __init__(self, ports: Container[LinkPort], rate: int) -> None:
+        self._ports = ports
+        self._rate = rate
+        self._buckets: dict[LinkPort | None, tuple[int, int]] = {}  # billionths of a message, since when
+
+    def take(self, port: LinkPort | None, now: int) -> bool:
+        """Whether one more message may be sent by ``port``, at ``now`` in nanoseconds."""
+        full = self._rate * SECOND
+        if port not in self._buckets:
+            self._buckets = {p: b for p, b in self._buckets.items() if p in self._ports}
+        tokens, filled = self._buckets.get(port, (full, now))
+        tokens = min(tokens + (now - filled) * self._rate, full)
+        allowed = tokens >= SECOND
+        self._buckets[port] = tokens - SECOND if allowed else tokens, now
+        return allowed

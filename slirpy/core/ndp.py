@@ -1,0 +1,147 @@
+"""Neighbor Discovery (RFC 4861), as far as a network without IPv6 needs it: the router that has nothing to give.
+
+IPv6 is not carried yet. A guest that learns so at once goes on with IPv4; one that hears nothing waits, a boot ROM
+for a quarter of a minute. So each router solicitation is answered by an empty advertisement: lifetime 0, which means
+"no default router", no prefix, and no flag that sends the guest to DHCPv6. It configures nothing, and takes nothing
+away that another router on the network has given.
+
+The router is fe80::2 at 52:56:00:00:00:02, as with libslirp, and answers solicitations for that address too.
+
+Two rules of section 6.2.6 are bent. The delay of up to half a second that keeps several routers from answering at
+once is left out, as this is the only one, and the guest is waiting. A solicitation with a source address is answered
+to that address alone; one without is answered to all nodes on its link, not more often than every three seconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slirpy.core.buckets import LinkBuckets
+from slirpy.interfaces import Frame
+from slirpy.wire import ethernet, ipv6, ndp
+
+if TYPE_CHECKING:
+    from slirpy.core.port import LinkPort
+    from slirpy.core.stack import IPStack
+    from slirpy.core.timers import Alarm
+
+__all__ = ["Ndp"]
+
+SECOND = 1_000_000_000
+ROUTER = bytes.fromhex("fe800000000000000000000000000002")
+ROUTER_MAC = ethernet.virtual_mac6(ROUTER)
+MULTICAST_INTERVAL = 3 * SECOND
+"""MIN_DELAY_BETWEEN_RAS (RFC 4861 section 10)."""
+RATE = 100
+"""Answers a second, and as many at once, to each link."""
+_GROUPS = frozenset((ipv6.ALL_NODES, ipv6.ALL_ROUTERS, ipv6.solicited_node(ROUTER)))
+_GROUP_MACS = frozenset(map(ipv6.multicast_mac, _GROUPS))
+_LOOPBACK = bytes(15) + b"\1"
+
+
+class Ndp:
+    """Takes all IPv6 frames of one stack.
+
+    Attributes:
+        mac: the router's MAC address.
+    """
+
+    def __init__(self, stack: IPStack) -> None:
+        self._stack = stack
+        self._buckets = LinkBuckets(stack.ports, RATE)
+        self._all_nodes: dict[LinkPort, tuple[int, Alarm | None]] = {}
+        """When all nodes of a link were told last, and what will tell them again."""
+        self.mac = ROUTER_MAC
+
+    def takes(self, destination: bytes) -> bool:
+        """Whether frames for a group's MAC address are read here."""
+        return destination in _GROUP_MACS
+
+    def input(self, port: LinkPort, mac: bytes, packet: memoryview) -> None:
+        """A packet from ``mac``."""
+        stats = self._stack.stats
+        header = ipv6.parse(packet)
+        if header is None:
+            stats.drop_ipv6_header += 1
+            return
+        message = packet[ipv6.HEADER_LENGTH : ipv6.HEADER_LENGTH + header.payload_length]
+        wanted = header.destination == ROUTER or header.destination in _GROUPS
+        if header.next_header != ipv6.ICMPV6 or not wanted:
+            stats.drop_ipv6 += 1
+        elif ipv6.is_multicast(header.source) or header.source in (ROUTER, _LOOPBACK):
+            stats.drop_ipv6_source += 1
+        elif len(message) < 4:
+            stats.drop_icmpv6_malformed += 1
+        elif not ndp.checksum_ok(header, message):
+            stats.drop_icmpv6_checksum += 1
+        elif message[0] == ndp.ROUTER_SOLICITATION:
+            self._router_solicitation(port, mac, header, message)
+        elif message[0] == ndp.NEIGHBOR_SOLICITATION:
+            self._neighbor_solicitation(port, mac, header, message)
+        else:
+            stats.drop_ipv6 += 1
+
+    def _router_solicitation(
+        self, port: LinkPort, mac: bytes, header: ipv6.IPv6Header, message: memoryview
+    ) -> None:
+        stats = self._stack.stats
+        if ndp.read_router_solicitation(header, message) is None:
+            stats.drop_ndp_malformed += 1
+        elif header.source == ipv6.UNSPECIFIED:
+            self._advertise_to_all(port)
+        elif self._allowed(port):
+            self._advertise(port, mac, header.source)
+
+    def _neighbor_solicitation(
+        self, port: LinkPort, mac: bytes, header: ipv6.IPv6Header, message: memoryview
+    ) -> None:
+        stats = self._stack.stats
+        asked = ndp.read_neighbor_solicitation(header, message)
+        if asked is None:
+            stats.drop_ndp_malformed += 1
+        elif asked.target != ROUTER:
+            stats.drop_ipv6 += 1
+        elif self._allowed(port):
+            # A guest that wants our address for itself has no source, and hears that it is taken (section 7.2.4).
+            solicited = header.source != ipv6.UNSPECIFIED
+            to, to_mac = (header.source, mac) if solicited else _all_nodes()
+            stats.ndp_neighbor_adverts += 1
+            answer = ndp.neighbor_advertisement(ROUTER, to, ROUTER, ROUTER_MAC, solicited=solicited)
+            self._send(port, to_mac, to, answer)
+
+    def _allowed(self, port: LinkPort) -> bool:
+        allowed = self._buckets.take(port, self._stack.now)
+        self._stack.stats.drop_ndp_rate += not allowed
+        return allowed
+
+    def _advertise_to_all(self, port: LinkPort) -> None:
+        """Answer to all nodes now, or as soon as it may be done again."""
+        now = self._stack.now
+        told, alarm = self._all_nodes.get(port, (now - MULTICAST_INTERVAL, None))
+        if alarm is not None:
+            self._stack.stats.drop_ndp_rate += 1  # it is answered with another
+        elif now - told < MULTICAST_INTERVAL:
+            alarm = self._stack.timers.call_at(told + MULTICAST_INTERVAL, lambda: self._tell_all(port))
+            self._all_nodes[port] = told, alarm
+        else:
+            self._all_nodes = {p: t for p, t in self._all_nodes.items() if p in self._stack.ports}
+            self._tell_all(port)
+
+    def _tell_all(self, port: LinkPort) -> None:
+        self._all_nodes[port] = self._stack.now, None
+        if not port.closed:
+            to, mac = _all_nodes()
+            self._advertise(port, mac, to)
+
+    def _advertise(self, port: LinkPort, mac: bytes, destination: bytes) -> None:
+        self._stack.stats.ndp_router_adverts += 1
+        self._send(port, mac, destination, ndp.router_advertisement(ROUTER, destination, ROUTER_MAC))
+
+    def _send(self, port: LinkPort, mac: bytes, destination: bytes, message: bytes) -> None:
+        header = ipv6.build(ROUTER, destination, ipv6.ICMPV6, len(message), ndp.HOP_LIMIT)
+        frame = b"".join((mac, ROUTER_MAC, ethernet.TYPE_IPV6.to_bytes(2, "big"), header, message))
+        port.push(Frame((frame,)), len(frame))
+
+
+def _all_nodes() -> tuple[bytes, bytes]:
+    return ipv6.ALL_NODES, ipv6.multicast_mac(ipv6.ALL_NODES)

@@ -1,0 +1,85 @@
+"""The IPv6 header (RFC 8200), and what upper layers take from it."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import NamedTuple
+
+from slirpy.interfaces import Buffer
+from slirpy.wire.checksum import ones_sum
+
+__all__ = [
+    "ALL_NODES",
+    "ALL_ROUTERS",
+    "HEADER_LENGTH",
+    "ICMPV6",
+    "UNSPECIFIED",
+    "IPv6Header",
+    "build",
+    "is_multicast",
+    "multicast_mac",
+    "parse",
+    "pseudo_sum",
+    "solicited_node",
+]
+
+HEADER_LENGTH = 40
+ICMPV6 = 58
+UNSPECIFIED = bytes(16)
+ALL_NODES = bytes.fromhex("ff020000000000000000000000000001")
+ALL_ROUTERS = bytes.fromhex("ff020000000000000000000000000002")
+
+_HEADER = Struct("!IHBB16s16s")
+_VERSION = 6 << 28
+_SOLICITED = bytes.fromhex("ff0200000000000000000001ff")
+
+
+class IPv6Header(NamedTuple):
+    """The fields of a header whose length is consistent with the packet's."""
+
+    payload_length: int
+    """Bytes after the header, extension headers included."""
+    next_header: int
+    hop_limit: int
+    source: bytes
+    destination: bytes
+
+
+def parse(packet: Buffer) -> IPv6Header | None:
+    """Read the header at the start of ``packet``; None if it is short, of another version, or lies about its length.
+
+    Bytes after the packet (Ethernet padding) are allowed.
+    """
+    if len(packet) < HEADER_LENGTH:
+        return None
+    first, length, next_header, hop_limit, source, destination = _HEADER.unpack_from(packet)
+    if first >> 28 != 6 or HEADER_LENGTH + length > len(packet):
+        return None
+    return IPv6Header(length, next_header, hop_limit, source, destination)
+
+
+def build(
+    source: bytes, destination: bytes, next_header: int, payload_length: int, hop_limit: int = 64
+) -> bytes:
+    """A header of 40 bytes for ``payload_length`` bytes after it."""
+    return _HEADER.pack(_VERSION, payload_length, next_header, hop_limit, source, destination)
+
+
+def pseudo_sum(source: bytes, destination: bytes, protocol: int, length: int) -> int:
+    """The ones' complement sum of the pseudo-header (RFC 8200 section 8.1) of ``length`` bytes."""
+    return ones_sum(source + destination) + protocol + length
+
+
+def is_multicast(address: bytes) -> bool:
+    """Whether an address is a group's."""
+    return address[0] == 0xFF
+
+
+def multicast_mac(address: bytes) -> bytes:
+    """The Ethernet address of a group (RFC 2464 section 7)."""
+    return b"\x33\x33" + address[12:]
+
+
+def solicited_node(address: bytes) -> bytes:
+    """The group in which the holder of an address listens for solicitations (RFC 4291 section 2.7.1)."""
+    return _SOLICITED + address[13:]
