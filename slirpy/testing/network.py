@@ -27,7 +27,7 @@ from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
 from slirpy.rules.resolver import Resolver
 from slirpy.rules.values import function, mac_bytes, nanoseconds
 from slirpy.testing.guest import DEFAULT_MAC, Guest
-from slirpy.testing.guest_dhcp import DhcpLease
+from slirpy.testing.guest.dhcp import DhcpLease
 from slirpy.testing.ladder import ladder
 
 __all__ = ["Captured", "Fault", "UnmetError", "VirtualNetwork"]

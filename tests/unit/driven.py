@@ -9,7 +9,7 @@ from random import Random
 
 from slirpy import Slirp
 from slirpy.testing import Guest
-from slirpy.testing.guest_tcp import GuestStream
+from slirpy.testing.guest.tcp import GuestStream
 
 __all__ = ["Driven"]
 

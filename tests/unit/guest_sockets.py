@@ -11,7 +11,7 @@ from random import Random
 
 from slirpy import Slirp
 from slirpy.testing import Guest
-from slirpy.testing.guest_tcp import GuestStream
+from slirpy.testing.guest.tcp import GuestStream
 
 __all__ = ["SECONDS", "Bystander", "Far", "echo_server", "until"]
 

@@ -14,7 +14,7 @@ from slirpy.interfaces import Action, FlowRequest, Verdict
 from slirpy.rules.hostfwd import parse_hostfwd
 from slirpy.tcp import Connection, Segment, Settings, State, TcpOptions, expire, output, segment_arrives
 from slirpy.testing import Guest, VirtualNetwork
-from slirpy.testing.guest_tcp import GuestStream
+from slirpy.testing.guest.tcp import GuestStream
 from slirpy.wire.tcp import ACK, SYN
 
 SECOND = 1_000_000_000

@@ -10,7 +10,7 @@ import pytest
 from guest_sockets import SECONDS, Far, until
 
 from slirpy import Config, Slirp
-from slirpy.testing.guest_tcp import GuestStream
+from slirpy.testing.guest.tcp import GuestStream
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from driven import Driven
 
 from slirpy import Config, ConfigError, Slirp
-from slirpy.testing.guest_tcp import GuestStream
+from slirpy.testing.guest.tcp import GuestStream
 from slirpy.web import asgi, handler_for, http, wsgi
 
 if TYPE_CHECKING:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
 
 import dnslib
 
-from slirpy.testing.guest_udp import Message
-
-if TYPE_CHECKING:
-    from slirpy.testing.guest import Guest
+from slirpy.testing.guest.host import GuestHost
+from slirpy.testing.guest.udp import Message, UdpSocket
 
 __all__ = ["Lookup"]
 
@@ -22,11 +19,13 @@ TRIES = 2
 class Lookup:
     """A question to a DNS server, and its answer."""
 
-    def __init__(self, guest: Guest, name: str, kind: str, server: bytes, port: int) -> None:
+    def __init__(
+        self, guest: GuestHost, socket: UdpSocket, name: str, kind: str, server: bytes, port: int
+    ) -> None:
         self._guest = guest
         self._server = server
         self._port = port
-        self._socket = guest.udp()
+        self._socket = socket
         self._socket.on_message = self._answered
         self._id = guest.random.getrandbits(16)
         question = dnslib.DNSRecord.question(name, kind)

@@ -21,58 +21,27 @@ slirpy has no use for, such as IP options, routing and IPv6. What it cannot use 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from ipaddress import IPv4Address
 from random import Random
-from typing import TypeAlias
 
 from slirpy.config import MTU_MAX, MTU_MIN
-from slirpy.core.timers import Timers
 from slirpy.errors import StateError
 from slirpy.interfaces import Buffer
 from slirpy.rules.values import function, mac_bytes, moment, whole
-from slirpy.testing.guest_arp import ArpTable
-from slirpy.testing.guest_dhcp import DhcpClient
-from slirpy.testing.guest_dns import Lookup
-from slirpy.testing.guest_icmp import IcmpClient, IcmpError, Ping
-from slirpy.testing.guest_ip import Reassembler, fragments
-from slirpy.testing.guest_tcp import GuestListener, GuestStream, TcpHost
-from slirpy.testing.guest_udp import UdpHost, UdpSocket
+from slirpy.testing.guest.dhcp import DhcpClient
+from slirpy.testing.guest.dns import Lookup
+from slirpy.testing.guest.host import DEFAULT_MAC, Address, packed
+from slirpy.testing.guest.icmp import IcmpClient, IcmpError, Ping
+from slirpy.testing.guest.ip import EVERYWHERE, IpHost, Reassembler
+from slirpy.testing.guest.tcp import GuestListener, GuestStream, TcpHost
+from slirpy.testing.guest.udp import UdpHost, UdpSocket
 from slirpy.wire import ethernet, ipv4
 from slirpy.wire.checksum import transport_ok
 
-__all__ = ["DEFAULT_MAC", "Address", "Guest", "GuestCounters"]
-
-Address: TypeAlias = str | bytes | IPv4Address
-"""An IPv4 address as text, as four bytes or as an object."""
-
-DEFAULT_MAC = bytes.fromhex("525400123456")
-"""The MAC address that QEMU gives to its first network card."""
-
-_EVERYWHERE = b"\xff\xff\xff\xff"
+__all__ = ["Guest"]
 
 
-@dataclass(slots=True)
-class GuestCounters:
-    """What a guest has seen. Frames "in" come to the guest."""
-
-    frames_in: int = 0
-    frames_out: int = 0
-    bad_checksum: int = 0
-    """Packets whose IPv4, TCP, UDP or ICMP checksum was wrong. They were dropped."""
-    malformed: int = 0
-    """Frames that could not be read."""
-    foreign: int = 0
-    """Frames and packets that were not for this guest."""
-    unhandled: int = 0
-    """Packets that nobody in this guest wanted."""
-    unreachable: int = 0
-    """Packets that were dropped because ARP got no answer, or because there is no route."""
-
-
-class Guest:
+class Guest(IpHost):
     """One guest with one network card.
 
     Args:
@@ -98,29 +67,18 @@ class Guest:
         hostname: str = "guest",
     ) -> None:
         function("send", send, " that takes a frame")
-        self.random = random
-        self.now = moment("now", now)
-        """Nanoseconds, as last told."""
-        self.mac = mac_bytes("mac", mac)
-        self.mtu = whole("mtu", mtu, MTU_MIN, MTU_MAX)
-        self.hostname = hostname
-        self.counters = GuestCounters()
-        self.timers = Timers()
-        self.ip: bytes | None = None
-        """The guest's address, four bytes; None before it has one."""
-        self.dns: bytes | None = None
-        """The DNS server that :meth:`resolve` asks, four bytes."""
-        self._netmask = 0
-        self._gateway: bytes | None = None
-        self._send = send
-        self._sending = False
-        self._out: deque[bytes] = deque()
-        self._ident = random.getrandbits(16)
+        super().__init__(
+            send,
+            random,
+            moment("now", now),
+            mac_bytes("mac", mac),
+            whole("mtu", mtu, MTU_MIN, MTU_MAX),
+            hostname,
+        )
         self._reassembler = Reassembler()
-        self.arp = ArpTable(self)
-        self.icmp = IcmpClient(self)
-        self.udp_host = UdpHost(self)
+        self.udp_host = UdpHost(self, self._refuse_datagram)
         self.tcp = TcpHost(self)
+        self.icmp = IcmpClient(self, self.udp_host, self.tcp)
         self._dhcp: DhcpClient | None = None
 
     # ---------------------------------------------------------------------------------------- driving
@@ -157,64 +115,18 @@ class Guest:
         """When :meth:`advance` is due, in nanoseconds, at the latest; None: not before a frame comes."""
         return self.timers.deadline()
 
-    def flush(self) -> None:
-        """Send what is due. Called by everything that makes something due; harmless when repeated."""
-        if self._sending:
-            return
-        self._sending = True
-        out = self._out
-        try:
-            while self.tcp.service() or out:
-                while out:
-                    self.counters.frames_out += 1
-                    self._send(out.popleft())
-        finally:
-            self._sending = False
+    def _serve(self) -> bool:
+        return self.tcp.service()
 
-    # ------------------------------------------------------------------------------------- addressing
-
-    @property
-    def address(self) -> IPv4Address | None:
-        """The guest's address; None before it has one."""
-        return None if self.ip is None else IPv4Address(self.ip)
-
-    def configure(
-        self, address: Address, prefix: int, gateway: Address | None = None, dns: Address | None = None
-    ) -> None:
-        """Set the address by hand, in place of DHCP.
-
-        Args:
-            prefix: length of the network's prefix, 0 to 32.
-            gateway: next hop for addresses outside of the network; None: they are unreachable.
-            dns: the server that :meth:`resolve` asks.
-        """
-        self.ip = packed(address)
-        self._netmask = 0xFFFFFFFF << (32 - prefix) & 0xFFFFFFFF
-        self._gateway = None if gateway is None else packed(gateway)
-        self.dns = None if dns is None else packed(dns)
-
-    def unconfigure(self) -> None:
-        """Give the address up. What is open stays open, and cannot send."""
-        self.ip = self.dns = self._gateway = None
-
-    def own_address(self) -> bytes:
-        """The guest's address.
-
-        Raises:
-            StateError: it has none yet.
-        """
-        if self.ip is None:
-            raise StateError(
-                "the guest has no address yet; call dhcp() and wait until it is bound, or configure()"
-            )
-        return self.ip
+    def _refuse_datagram(self, header: ipv4.IPv4Header, packet: memoryview) -> None:
+        self.icmp.port_unreachable(header, packet)
 
     # ------------------------------------------------------------------------------------ what it can do
 
     def dhcp(self) -> DhcpClient:
         """Start to get an address by DHCP. The client's ``bound`` tells when there is one."""
         if self._dhcp is None:
-            self._dhcp = DhcpClient(self)
+            self._dhcp = DhcpClient(self, self.udp_host)
         self._dhcp.start()
         self.flush()
         return self._dhcp
@@ -255,7 +167,7 @@ class Guest:
         target = self.dns if server is None else packed(server)
         if target is None:
             raise StateError("the guest knows no DNS server; give one, or let DHCP tell it")
-        lookup = Lookup(self, name, kind, target, port)
+        lookup = Lookup(self, self.udp(), name, kind, target, port)
         self.flush()
         return lookup
 
@@ -308,7 +220,7 @@ class Guest:
             counters.bad_checksum += 1
             return
         # A client without an address takes all, because DHCP answers to the address that is being offered.
-        if self.ip is not None and header.destination not in (self.ip, _EVERYWHERE, self._broadcast()):
+        if self.ip is not None and header.destination not in (self.ip, EVERYWHERE, self.broadcast()):
             counters.foreign += 1
             return
         packet = packet[: header.total_length]
@@ -331,42 +243,3 @@ class Guest:
             self.icmp.input(header, packet)
         else:
             counters.unhandled += 1
-
-    def _broadcast(self) -> bytes:
-        own = int.from_bytes(self.ip or b"", "big")
-        return (own | ~self._netmask & 0xFFFFFFFF).to_bytes(4, "big")
-
-    # ------------------------------------------------------------------------- frames out, for the protocols
-
-    def send_ip(self, destination: bytes, protocol: int, payload: Buffer, *, ttl: int = 64) -> None:
-        """Send a packet from the guest's address, in fragments if it is larger than the MTU."""
-        self._ident = (self._ident + 1) & 0xFFFF
-        source = self.own_address()
-        for packet in fragments(source, destination, protocol, payload, self._ident, ttl, self.mtu):
-            self.send_packet(destination, packet)
-
-    def send_packet(self, destination: bytes, packet: bytes) -> None:
-        """Send a finished packet to the next hop for ``destination``; ARP is asked if need be."""
-        if destination in (_EVERYWHERE, self._broadcast()):
-            self.send_frame(ethernet.BROADCAST, ethernet.TYPE_IPV4, packet)
-            return
-        mask = self._netmask
-        own, far = int.from_bytes(self.ip or bytes(4), "big"), int.from_bytes(destination, "big")
-        hop = destination if (own ^ far) & mask == 0 else self._gateway
-        if hop is None:
-            self.counters.unreachable += 1
-            return
-        mac = self.arp.macs.get(hop)
-        if mac is None:
-            self.arp.resolve(hop, packet)
-        else:
-            self.send_frame(mac, ethernet.TYPE_IPV4, packet)
-
-    def send_frame(self, mac: bytes, kind: int, payload: bytes) -> None:
-        """Queue a frame; it goes at the next :meth:`flush`."""
-        self._out.append(b"".join((mac, self.mac, kind.to_bytes(2, "big"), payload)))
-
-
-def packed(address: Address) -> bytes:
-    """Four bytes of an address."""
-    return IPv4Address(address).packed

@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from slirpy.testing.guest.ip import IpHost
+from slirpy.testing.guest.tcp import TcpHost
+from slirpy.testing.guest.udp import UdpHost
 from slirpy.wire import icmp, ipv4
 from slirpy.wire.checksum import ones_sum
-
-if TYPE_CHECKING:
-    from slirpy.testing.guest import Guest
 
 __all__ = ["IcmpClient", "IcmpError", "Ping"]
 
@@ -61,8 +61,10 @@ class IcmpError(NamedTuple):
 class IcmpClient:
     """Sends and answers echo requests, and hands errors to whom they concern."""
 
-    def __init__(self, guest: Guest) -> None:
+    def __init__(self, guest: IpHost, udp: UdpHost, tcp: TcpHost) -> None:
         self._guest = guest
+        self._udp = udp
+        self._tcp = tcp
         self._identifier = guest.random.getrandbits(16)
         self._pings: dict[int, Ping] = {}
         self._sequence = 0
@@ -121,10 +123,10 @@ class IcmpClient:
         if error.kind == icmp.UNREACHABLE:
             number = _ERRORS.get(error.code, errno.EHOSTUNREACH)
         if protocol == ipv4.UDP:
-            self._guest.udp_host.error(int.from_bytes(transport[:2], "big"), number)
+            self._udp.error(int.from_bytes(transport[:2], "big"), number)
         elif protocol == ipv4.TCP:
             key = quoted[16:20] + quoted[12:16] + transport[2:4] + transport[:2]
-            self._guest.tcp.error(key, number)
+            self._tcp.error(key, number)
         elif protocol == ipv4.ICMP and transport[0] == icmp.ECHO_REQUEST:
             ping = self._pings.pop(int.from_bytes(transport[6:8], "big"), None)
             if ping is not None:

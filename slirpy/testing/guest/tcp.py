@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
 
 from slirpy.core.timers import Alarm
 from slirpy.errors import StateError
@@ -28,11 +27,9 @@ from slirpy.tcp import (
 )
 from slirpy.tcp import options as tcp_options
 from slirpy.tcp.states import SYNCHRONIZED
+from slirpy.testing.guest.ip import IpHost
 from slirpy.wire import ipv4, tcp
 from slirpy.wire.checksum import checksum, ones_sum
-
-if TYPE_CHECKING:
-    from slirpy.testing.guest import Guest
 
 __all__ = ["GuestListener", "GuestStream", "TcpHost"]
 
@@ -216,7 +213,7 @@ class GuestListener:
 class TcpHost:
     """All TCP connections of a guest."""
 
-    def __init__(self, guest: Guest) -> None:
+    def __init__(self, guest: IpHost) -> None:
         self.guest = guest
         self.listeners: dict[int, GuestListener] = {}
         self.streams: dict[bytes, GuestStream] = {}

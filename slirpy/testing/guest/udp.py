@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from slirpy.errors import StateError
+from slirpy.testing.guest.ip import IpHost
 from slirpy.wire import ipv4, udp
-
-if TYPE_CHECKING:
-    from slirpy.testing.guest import Guest
 
 __all__ = ["Message", "UdpHost", "UdpSocket"]
 
@@ -57,10 +55,16 @@ class UdpSocket:
 
 
 class UdpHost:
-    """All UDP sockets of a guest."""
+    """All UDP sockets of a guest.
 
-    def __init__(self, guest: Guest) -> None:
+    Args:
+        guest: the host that sends.
+        refuse: called with the header and the packet of a datagram to a port that nobody has bound.
+    """
+
+    def __init__(self, guest: IpHost, refuse: Callable[[ipv4.IPv4Header, memoryview], None]) -> None:
         self.guest = guest
+        self._refuse = refuse
         self._sockets: dict[int, UdpSocket] = {}
 
     def open(self, port: int) -> UdpSocket:
@@ -92,7 +96,7 @@ class UdpHost:
         socket = self._sockets.get(port)
         if socket is None:
             guest.counters.unhandled += 1
-            guest.icmp.port_unreachable(header, packet)
+            self._refuse(header, packet)
             return
         payload = bytes(packet[start + udp.HEADER_LENGTH : start + length])
         message = Message(payload, IPv4Address(header.source), source_port)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ipaddress import IPv4Address
 from struct import Struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from slirpy.core.timers import Alarm
-from slirpy.testing.guest_udp import Message
+from slirpy.testing.guest.ip import IpHost
+from slirpy.testing.guest.udp import Message, UdpHost
 from slirpy.wire import ethernet, ipv4, udp
-
-if TYPE_CHECKING:
-    from slirpy.testing.guest import Guest
 
 __all__ = ["DhcpClient", "DhcpLease", "DhcpMessage"]
 
@@ -62,9 +60,9 @@ class DhcpClient:
         received: every message of the server, in order. May be cleared.
     """
 
-    def __init__(self, guest: Guest) -> None:
+    def __init__(self, guest: IpHost, udp: UdpHost) -> None:
         self._guest = guest
-        self._socket = guest.udp(68)
+        self._socket = udp.open(68)
         self._socket.on_message = self._input
         self._alarm = Alarm(guest.timers, self._due)
         self._xid = 0

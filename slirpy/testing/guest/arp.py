@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from slirpy.interfaces import Buffer
+from slirpy.testing.guest.host import GuestHost
 from slirpy.wire import arp, ethernet
-
-if TYPE_CHECKING:
-    from slirpy.testing.guest import Guest
 
 __all__ = ["ArpTable"]
 
@@ -21,7 +17,7 @@ WAITING_MAX = 64
 class ArpTable:
     """Who has which MAC address. Entries do not age."""
 
-    def __init__(self, guest: Guest) -> None:
+    def __init__(self, guest: GuestHost) -> None:
         self._guest = guest
         self.macs: dict[bytes, bytes] = {}
         """MAC addresses by IPv4 address; may be changed."""

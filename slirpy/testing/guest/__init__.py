@@ -1,0 +1,27 @@
+"""A small network guest in pure Python, sans-I/O: the other end of the wire. :class:`Guest` is the whole of it."""
+
+from slirpy.testing.guest.dhcp import DhcpClient, DhcpLease, DhcpMessage
+from slirpy.testing.guest.dns import Lookup
+from slirpy.testing.guest.guest import Guest
+from slirpy.testing.guest.host import DEFAULT_MAC, Address, GuestCounters, packed
+from slirpy.testing.guest.icmp import IcmpError, Ping
+from slirpy.testing.guest.tcp import GuestListener, GuestStream
+from slirpy.testing.guest.udp import Message, UdpSocket
+
+__all__ = [
+    "DEFAULT_MAC",
+    "Address",
+    "DhcpClient",
+    "DhcpLease",
+    "DhcpMessage",
+    "Guest",
+    "GuestCounters",
+    "GuestListener",
+    "GuestStream",
+    "IcmpError",
+    "Lookup",
+    "Message",
+    "Ping",
+    "UdpSocket",
+    "packed",
+]

@@ -1,0 +1,110 @@
+"""The ground that the protocols of a guest stand on: its card, its address, the time, and its outgoing frames."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from random import Random
+from typing import TypeAlias
+
+from slirpy.core.timers import Timers
+from slirpy.errors import StateError
+
+__all__ = ["DEFAULT_MAC", "Address", "GuestCounters", "GuestHost", "packed"]
+
+Address: TypeAlias = str | bytes | IPv4Address
+"""An IPv4 address as text, as four bytes or as an object."""
+
+DEFAULT_MAC = bytes.fromhex("525400123456")
+"""The MAC address that QEMU gives to its first network card."""
+
+
+@dataclass(slots=True)
+class GuestCounters:
+    """What a guest has seen. Frames "in" come to the guest."""
+
+    frames_in: int = 0
+    frames_out: int = 0
+    bad_checksum: int = 0
+    """Packets whose IPv4, TCP, UDP or ICMP checksum was wrong. They were dropped."""
+    malformed: int = 0
+    """Frames that could not be parsed."""
+    foreign: int = 0
+    """Frames and packets that were not for this guest."""
+    unhandled: int = 0
+    """Packets that no protocol of this guest wanted."""
+    unreachable: int = 0
+    """Packets that were dropped because ARP got no answer, or because there is no route."""
+
+
+class GuestHost:
+    """One network card, its address and its outgoing frames.
+
+    Args:
+        send: called with each frame (``bytes``, without check sequence) that the guest sends.
+        random: source of ports, sequence numbers and identifiers.
+        now: nanoseconds of a monotonic clock.
+        mac: six bytes.
+        mtu: largest IP packet in bytes.
+        hostname: sent to the DHCP server; empty: none.
+    """
+
+    def __init__(
+        self, send: Callable[[bytes], object], random: Random, now: int, mac: bytes, mtu: int, hostname: str
+    ) -> None:
+        self.random = random
+        self.now = now
+        """The latest time that was given, in nanoseconds."""
+        self.mac = mac
+        self.mtu = mtu
+        self.hostname = hostname
+        self.counters = GuestCounters()
+        self.timers = Timers()
+        self.ip: bytes | None = None
+        """The guest's address, four bytes; None before it has one."""
+        self.dns: bytes | None = None
+        """The DNS server of the guest, four bytes."""
+        self._send = send
+        self._sending = False
+        self._out: deque[bytes] = deque()
+
+    def own_address(self) -> bytes:
+        """The guest's address.
+
+        Raises:
+            StateError: it has none yet.
+        """
+        if self.ip is None:
+            raise StateError(
+                "the guest has no address yet; call dhcp() and wait until it is bound, or configure()"
+            )
+        return self.ip
+
+    def send_frame(self, mac: bytes, kind: int, payload: bytes) -> None:
+        """Queue a frame; it goes at the next :meth:`flush`."""
+        self._out.append(b"".join((mac, self.mac, kind.to_bytes(2, "big"), payload)))
+
+    def flush(self) -> None:
+        """Send what is due. Everything that makes something due calls it; repeating it does no harm."""
+        if self._sending:
+            return
+        self._sending = True
+        out = self._out
+        try:
+            while self._serve() or out:
+                while out:
+                    self.counters.frames_out += 1
+                    self._send(out.popleft())
+        finally:
+            self._sending = False
+
+    def _serve(self) -> bool:
+        """Let the protocols queue what is due; False if there was nothing to do."""
+        return False
+
+
+def packed(address: Address) -> bytes:
+    """Four bytes of an address."""
+    return IPv4Address(address).packed
