@@ -105,7 +105,8 @@ class Stack(IPStack):
         self._udp.input_udp(arrival, source_port, destination_port, payload)
 
     def _forward_target(self) -> bytes:
-        return self._dhcp.first_lease() or self.config.dhcpstart_address
+        first = self.config.dhcpstart_address
+        return self._dhcp.first_lease() or self.neighbors.first_heard(first) or first
 
     def _dns_stream(self, owner: StreamOwner, flow: FlowRequest) -> StreamPeer:
         return self._dns.stream(owner, flow.source, self.neighbors.get(flow.source).port)

@@ -88,6 +88,22 @@ class Neighbors:
         """Neighbours whose MAC address is known."""
         return [n for n in self._table.values() if n.mac is not None]
 
+    def first_heard(self, preferred: bytes) -> bytes | None:
+        """The address of a guest that was heard: ``preferred`` if it was, else the one that has been known longest.
+
+        Guests whose link was taken out come last. None if there was none.
+        """
+        found = self._table.get(preferred)
+        if found is not None and found.mac is not None:
+            return preferred
+        lost = None
+        for neighbor in self._table.values():
+            if neighbor.mac is not None:
+                if neighbor.port is not None:
+                    return neighbor.address
+                lost = lost or neighbor.address
+        return lost
+
     def heard(self, mac: bytes, port: LinkPort) -> int:
         """When any neighbour at ``mac`` behind ``port`` was last heard, in nanoseconds; 0: never."""
         return max((n.seen for n in self._table.values() if n.mac == mac and n.port is port), default=0)

@@ -10,15 +10,32 @@ import socket
 import sys
 from collections.abc import Iterator
 from struct import Struct
+from typing import TypeAlias
 
 from slirpy.host.addresses import place_of
 from slirpy.interfaces import IcmpReport
 
-__all__ = ["hear_errors", "hear_ttl", "queued_errors", "set_ttl", "set_whole", "ttl_of"]
+__all__ = [
+    "LOCAL_ROOM",
+    "Control",
+    "hear_errors",
+    "hear_local",
+    "hear_ttl",
+    "local_of",
+    "queued_errors",
+    "send_from",
+    "set_ttl",
+    "set_whole",
+    "ttl_of",
+]
+
+Control: TypeAlias = tuple[tuple[int, int, bytes], ...]
+"""Ancillary data for ``sendmsg``."""
 
 # <linux/in.h>, <linux/in6.h> and <linux/errqueue.h>.
 _IP_TTL, _IP_MTU_DISCOVER, _IP_RECVERR, _IP_RECVTTL = 2, 10, 11, 12
-_IPPROTO_IPV6, _IPV6_RECVERR = 41, 25
+_IP_PKTINFO = 8
+_IPPROTO_IPV6, _IPV6_RECVERR, _IPV6_RECVPKTINFO, _IPV6_PKTINFO = 41, 25, 49, 50
 _PMTUDISC_DONT, _PMTUDISC_PROBE = 0, 3
 _MSG_ERRQUEUE = 0x2000
 _ERROR_KINDS = ((0, _IP_RECVERR), (_IPPROTO_IPV6, _IPV6_RECVERR))
@@ -29,6 +46,10 @@ _ROOM = 512
 _QUOTE = 548
 _DARWIN_IP_DONTFRAG = 28  # <netinet/in.h>
 _BATCH = 64
+_PKTINFO = Struct("=i4s4s")  # struct in_pktinfo: interface, address to answer from, destination in the header
+_PKTINFO6 = Struct("=16si")  # struct in6_pktinfo: address, interface
+LOCAL_ROOM = 128
+"""Bytes of ancillary data for :func:`local_of`, with what other options add."""
 
 
 def hear_errors(sock: socket.socket) -> None:
@@ -42,6 +63,48 @@ def hear_ttl(sock: socket.socket) -> None:
     """Let the system tell what was left of the time to live of what is received, for :func:`ttl_of`."""
     if sys.platform == "linux" and sock.family == socket.AF_INET:
         sock.setsockopt(0, _IP_RECVTTL, 1)
+
+
+def hear_local(sock: socket.socket) -> bool:
+    """Let the system tell at which address a packet came in, for :func:`local_of`; False where it cannot.
+
+    macOS and Windows have options of their own for it, which are not used.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(_IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
+        else:
+            sock.setsockopt(0, _IP_PKTINFO, 1)
+    except OSError:
+        return False
+    return True
+
+
+def local_of(ancillary: list[tuple[int, int, bytes]]) -> bytes:
+    """The address to answer a packet from, by its ancillary data; empty if that is not known.
+
+    It is where the packet was sent to, or, for a broadcast, our address on that network.
+    """
+    for level, kind, data in ancillary:
+        if (level, kind) == (0, _IP_PKTINFO) and len(data) >= _PKTINFO.size:
+            address: bytes = _PKTINFO.unpack_from(data)[1]
+        elif (level, kind) == (_IPPROTO_IPV6, _IPV6_PKTINFO) and len(data) >= _PKTINFO6.size:
+            address = _PKTINFO6.unpack_from(data)[0]
+            if address[0] == 0xFF:  # multicast
+                return b""
+        else:
+            continue
+        return address if any(address) else b""
+    return b""
+
+
+def send_from(address: bytes) -> Control:
+    """Ancillary data that has a packet sent from one of our addresses, by whatever interface leads there."""
+    if len(address) == 16:
+        return ((_IPPROTO_IPV6, _IPV6_PKTINFO, _PKTINFO6.pack(address, 0)),)
+    return ((0, _IP_PKTINFO, _PKTINFO.pack(0, address, bytes(4))),)
 
 
 def set_ttl(sock: socket.socket, ttl: int) -> None:

@@ -163,7 +163,7 @@ class OutboundDatagram:
                 if self._owner is None:
                     return errno.EBADF
                 try:
-                    self._loop = self._host.bind_udp(bytes(len(address)), 0, self._owner)
+                    self._loop = self._host.open_loopback_udp(len(address), self._owner)
                 except OSError as error:
                     return error.errno or errno.EIO
             self._last = self._loop

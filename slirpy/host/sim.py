@@ -284,6 +284,10 @@ class SimHost(SimWorld):
             return destination
         return self._own_addresses[len(destination) == 16]
 
+    def is_own(self, address: bytes) -> bool:
+        """Whether an address is one of the host's."""
+        return is_loopback(address) or address in self._own_addresses
+
     def carry(
         self,
         payload: bytes,
@@ -410,5 +414,5 @@ class SimHost(SimWorld):
                 raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
     def _check_own(self, address: bytes) -> None:
-        if any(address) and not is_loopback(address) and address not in self._own_addresses:
+        if any(address) and not self.is_own(address):
             raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))

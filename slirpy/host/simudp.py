@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from slirpy.host.simpath import PLAIN, Shape, shaped
-from slirpy.interfaces import Buffer, DatagramOwner, IcmpReport
+from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer, IcmpReport
 
 __all__ = ["Answer", "Received", "SimDatagram", "SimUdpServer"]
 
@@ -38,6 +38,8 @@ class _Sim(Protocol):
 
     def source_for(self, destination: bytes) -> bytes: ...
 
+    def is_own(self, address: bytes) -> bool: ...
+
     def released(self, item: Any) -> None: ...
 
 
@@ -52,15 +54,16 @@ class Received(NamedTuple):
 
 
 class SimDatagram:
-    """A :class:`~slirpy.interfaces.DatagramPeer` in memory: a socket of the stack."""
+    """A :class:`~slirpy.interfaces.BoundDatagramPeer` in memory: a socket of the stack."""
 
-    __slots__ = ("_owner", "_shape", "_sim", "key", "mtu")
+    __slots__ = ("_answering", "_owner", "_shape", "_sim", "key", "mtu")
 
     def __init__(self, sim: _Sim, address: Place, owner: DatagramOwner) -> None:
         self._sim = sim
         self.key = address
         self._owner: DatagramOwner | None = owner
         self._shape = PLAIN
+        self._answering: SimAnswering | None = None
         self.mtu = 0
 
     @property
@@ -68,8 +71,21 @@ class SimDatagram:
         """The local address and port."""
         return self.key
 
-    def send(self, payload: Buffer, address: bytes, port: int, ttl: int = 0, whole: bool | None = None) -> int:
-        """See :meth:`slirpy.interfaces.DatagramPeer.send`."""
+    @property
+    def answering(self) -> DatagramPeer:
+        """See :attr:`slirpy.interfaces.BoundDatagramPeer.answering`."""
+        return self._answering or self
+
+    def send(
+        self,
+        payload: Buffer,
+        address: bytes,
+        port: int,
+        ttl: int = 0,
+        whole: bool | None = None,
+        local: bytes = b"",
+    ) -> int:
+        """See :meth:`slirpy.interfaces.DatagramPeer.send`; ``local`` is the address to send from."""
         if self._owner is None:
             return errno.EBADF
         host, own_port = self.key
@@ -82,7 +98,7 @@ class SimDatagram:
         if error := self._sim.scripted_udp_error():
             return error
         self._shape = shaped(self._shape, ttl, whole)
-        source = host if any(host) else self._sim.source_for(address)
+        source = local or (host if any(host) else self._sim.source_for(address))
         return self._sim.carry(data, (source, own_port), (address, port), self, self._shape)
 
     def send_many(
@@ -103,12 +119,53 @@ class SimDatagram:
     def deliver(self, payload: bytes, source: Place, destination: Place, shape: Shape) -> None:
         """A datagram has arrived."""
         if self._owner is not None:
+            local = destination[0]
+            if any(self.key[0]) or not self._sim.is_own(local):
+                self._answering = None
+            elif self._answering is None or self._answering.address[0] != local:
+                self._answering = SimAnswering(self, local)
             self._owner.datagram(payload, *source)
 
     def refuse(self, error: int, report: IcmpReport | None = None) -> None:
         """An error message about an earlier datagram has arrived."""
         if self._owner is not None:
             self._owner.datagram_error(error, report)
+
+
+class SimAnswering:
+    """A :class:`~slirpy.interfaces.DatagramPeer` that sends through a :class:`SimDatagram` from one address."""
+
+    __slots__ = ("_local", "_wildcard")
+
+    def __init__(self, wildcard: SimDatagram, local: bytes) -> None:
+        self._wildcard = wildcard
+        self._local = local
+
+    @property
+    def address(self) -> Place:
+        """Where its datagrams come from."""
+        return self._local, self._wildcard.address[1]
+
+    @property
+    def mtu(self) -> int:
+        """See :attr:`slirpy.interfaces.DatagramPeer.mtu`."""
+        return self._wildcard.mtu
+
+    def send(self, payload: Buffer, address: bytes, port: int, ttl: int = 0, whole: bool | None = None) -> int:
+        """See :meth:`slirpy.interfaces.DatagramPeer.send`."""
+        return self._wildcard.send(payload, address, port, ttl, whole, self._local)
+
+    def send_many(
+        self, payloads: Sequence[Buffer], address: bytes, port: int, ttl: int = 0, whole: bool | None = None
+    ) -> tuple[int, int]:
+        """See :meth:`slirpy.interfaces.DatagramPeer.send_many`."""
+        for sent, payload in enumerate(payloads):
+            if error := self.send(payload, address, port, ttl, whole):
+                return sent, error
+        return len(payloads), 0
+
+    def close(self) -> None:
+        """Do nothing: the socket is not its own."""
 
 
 class SimUdpServer:

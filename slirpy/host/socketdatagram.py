@@ -11,17 +11,17 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from slirpy.host.addresses import name_of, place_of
-from slirpy.host.ipoptions import hear_ttl, queued_errors, set_ttl, set_whole
-from slirpy.interfaces import READ, Buffer, DatagramOwner, IcmpReport
+from slirpy.host.ipoptions import Control, hear_ttl, queued_errors, set_ttl, set_whole
+from slirpy.interfaces import READ, Buffer, DatagramOwner, DatagramPeer, IcmpReport
 from slirpy.wire.udp import run_length
 
 if TYPE_CHECKING:
     from slirpy.host.sockets import SocketHost
 
-__all__ = ["PacketSocket", "SocketDatagram"]
+__all__ = ["DATAGRAM_MAX", "PacketSocket", "SocketDatagram"]
 
 _BATCH = 128  # packets taken from one socket before others have their turn
-_DATAGRAM_MAX = 65535
+DATAGRAM_MAX = 65535
 _ATTEMPTS = 8  # to send a packet while errors about others come in
 # <linux/udp.h>: the system cuts one large datagram into many, which is quicker than many calls.
 _SOL_UDP, _UDP_SEGMENT = 17, 103
@@ -43,21 +43,31 @@ class PacketSocket(abc.ABC):
         """See :attr:`slirpy.interfaces.DatagramPeer.mtu`."""
         host.poller.register(sock.fileno(), READ, self._ready)
 
-    def _transmit(self, payload: Buffer, name: tuple[str, int], ttl: int = 0, whole: bool | None = None) -> int:
+    def _transmit(
+        self,
+        payload: Buffer,
+        name: tuple[str, int],
+        ttl: int = 0,
+        whole: bool | None = None,
+        control: Control = (),
+    ) -> int:
         sock = self._sock
         if sock is None:
             return errno.EBADF
         if (ttl and ttl != self._ttl) or (whole is not None and whole is not self._whole):
             self._shape(sock, ttl, whole)
         try:
-            sock.sendto(payload, name)
+            if control:
+                sock.sendmsg((payload,), control, 0, name)
+            else:
+                sock.sendto(payload, name)
         except BlockingIOError:
             return errno.EAGAIN
         except OSError as error:
-            return self._transmit_again(payload, name, error.errno or errno.EIO)
+            return self._transmit_again(payload, name, error.errno or errno.EIO, control)
         return 0
 
-    def _transmit_again(self, payload: Buffer, name: tuple[str, int], error: int) -> int:
+    def _transmit_again(self, payload: Buffer, name: tuple[str, int], error: int, control: Control) -> int:
         """Send what was refused: that may have been about an earlier packet, and this one has not been tried then.
 
         Each error is told once. But while one sends, routers may report the next: then what they said is taken, and
@@ -73,7 +83,10 @@ class PacketSocket(abc.ABC):
             if sock is None:
                 return errno.EBADF
             try:
-                sock.sendto(payload, name)
+                if control:
+                    sock.sendmsg((payload,), control, 0, name)
+                else:
+                    sock.sendto(payload, name)
             except BlockingIOError:
                 return errno.EAGAIN
             except OSError as again:
@@ -83,7 +96,12 @@ class PacketSocket(abc.ABC):
         return error
 
     def _transmit_run(
-        self, payloads: Sequence[Buffer], name: tuple[str, int], ttl: int, whole: bool | None
+        self,
+        payloads: Sequence[Buffer],
+        name: tuple[str, int],
+        ttl: int,
+        whole: bool | None,
+        control: Control,
     ) -> int | None:
         """Send several datagrams of one size by one call; None if this system or this path cannot."""
         sock = self._sock
@@ -92,7 +110,8 @@ class PacketSocket(abc.ABC):
         if (ttl and ttl != self._ttl) or (whole is not None and whole is not self._whole):
             self._shape(sock, ttl, whole)
         try:
-            sock.sendmsg(payloads, [(_SOL_UDP, _UDP_SEGMENT, _UINT16.pack(len(payloads[0])))], 0, name)
+            cut = _SOL_UDP, _UDP_SEGMENT, _UINT16.pack(len(payloads[0]))
+            sock.sendmsg(payloads, (cut, *control), 0, name)
         except BlockingIOError:
             return errno.EAGAIN
         except OSError:
@@ -163,7 +182,10 @@ class PacketSocket(abc.ABC):
 
 
 class SocketDatagram(PacketSocket):
-    """A :class:`~slirpy.interfaces.DatagramPeer` on a UDP socket."""
+    """A :class:`~slirpy.interfaces.BoundDatagramPeer` on a UDP socket.
+
+    Its methods that send take ancillary data besides, for :mod:`slirpy.host.answering`.
+    """
 
     __slots__ = ("_address", "_name", "_owner", "_place", "_size")
 
@@ -180,14 +202,33 @@ class SocketDatagram(PacketSocket):
         """The local address and port."""
         return self._address
 
-    def send(self, payload: Buffer, address: bytes, port: int, ttl: int = 0, whole: bool | None = None) -> int:
+    @property
+    def answering(self) -> DatagramPeer:
+        """See :attr:`slirpy.interfaces.BoundDatagramPeer.answering`."""
+        return self
+
+    def send(
+        self,
+        payload: Buffer,
+        address: bytes,
+        port: int,
+        ttl: int = 0,
+        whole: bool | None = None,
+        control: Control = (),
+    ) -> int:
         """Send one datagram; see :meth:`slirpy.interfaces.DatagramPeer.send`."""
         if len(address) != self._size:
             return errno.EAFNOSUPPORT if self._sock is not None else errno.EBADF
-        return self._transmit(payload, name_of(address, port), ttl, whole)
+        return self._transmit(payload, name_of(address, port), ttl, whole, control)
 
     def send_many(
-        self, payloads: Sequence[Buffer], address: bytes, port: int, ttl: int = 0, whole: bool | None = None
+        self,
+        payloads: Sequence[Buffer],
+        address: bytes,
+        port: int,
+        ttl: int = 0,
+        whole: bool | None = None,
+        control: Control = (),
     ) -> tuple[int, int]:
         """Send datagrams in order; see :meth:`slirpy.interfaces.DatagramPeer.send_many`."""
         if len(address) != self._size:
@@ -196,10 +237,12 @@ class SocketDatagram(PacketSocket):
         sent = 0
         while sent < len(payloads):
             count = run_length(payloads, sent)
-            error = self._transmit_run(payloads[sent : sent + count], name, ttl, whole) if count > 1 else None
+            error = None
+            if count > 1:
+                error = self._transmit_run(payloads[sent : sent + count], name, ttl, whole, control)
             if error is None:
                 for payload in payloads[sent : sent + count]:
-                    error = self._transmit(payload, name, ttl, whole)
+                    error = self._transmit(payload, name, ttl, whole, control)
                     if error:
                         return sent, error
                     sent += 1
@@ -210,7 +253,7 @@ class SocketDatagram(PacketSocket):
         return sent, 0
 
     def _receive(self, sock: socket.socket) -> None:
-        payload, name = sock.recvfrom(_DATAGRAM_MAX)
+        payload, name = sock.recvfrom(DATAGRAM_MAX)
         if name != self._name:  # mostly one and the same far side speaks
             self._name, self._place = name, place_of(name)
         if self._owner is not None:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from slirpy.host.addresses import family_of, name_of, place_of
-from slirpy.host.ipoptions import hear_errors
+from slirpy.host.answering import WildcardDatagram
+from slirpy.host.ipoptions import hear_errors, hear_local
 from slirpy.host.lookups import Lookups
 from slirpy.host.outbound import OutboundDatagram, Source
 from slirpy.host.ping import SocketPing, open_ping
@@ -193,9 +194,9 @@ class SocketHost:
         source = self._source
         try:
             if source is None:
-                return self.bind_udp(anywhere, 0, owner)
+                return self._open_udp(anywhere, 0, owner)
             here = source.outbound.source(len(anywhere)) or anywhere
-            return OutboundDatagram(self, self._open_udp(here, 0, owner, source), owner)
+            return OutboundDatagram(self, self._open_udp(here, 0, owner, source=source), owner)
         except OSError:
             return None
 
@@ -205,10 +206,28 @@ class SocketHost:
         Raises:
             OSError: the address cannot be bound.
         """
-        return self._open_udp(address, port, owner, None)
+        return self._open_udp(address, port, owner, answers=not any(address))
+
+    def open_loopback_udp(self, size: int, owner: DatagramOwner) -> SocketDatagram:
+        """A socket for outward datagrams to the loopback, whatever ``source`` says.
+
+        Args:
+            size: of its addresses in bytes.
+            owner: is handed what comes.
+
+        Raises:
+            OSError: the system has none left.
+        """
+        return self._open_udp(bytes(size), 0, owner)
 
     def _open_udp(
-        self, address: bytes, port: int, owner: DatagramOwner, source: Source | None
+        self,
+        address: bytes,
+        port: int,
+        owner: DatagramOwner,
+        *,
+        source: Source | None = None,
+        answers: bool = False,
     ) -> SocketDatagram:
         sock = socket.socket(family_of(address), socket.SOCK_DGRAM)
         try:
@@ -218,7 +237,8 @@ class SocketHost:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _UDP_BUFFER)
             hear_errors(sock)
             self._bind(sock, address, port)
-            peer = SocketDatagram(self, sock, owner)
+            kind = WildcardDatagram if answers and hear_local(sock) else SocketDatagram
+            peer = kind(self, sock, owner)
         except BaseException:
             sock.close()
             raise

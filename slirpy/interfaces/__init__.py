@@ -23,6 +23,7 @@ from slirpy.interfaces.congestion import CongestionControl, CongestionFactory
 from slirpy.interfaces.hosts import (
     AcceptedStream,
     Acceptor,
+    BoundDatagramPeer,
     DatagramOwner,
     DatagramPeer,
     HostNetwork,
@@ -44,6 +45,7 @@ __all__ = [
     "AcceptedStream",
     "Acceptor",
     "Action",
+    "BoundDatagramPeer",
     "Buffer",
     "CongestionControl",
     "CongestionFactory",

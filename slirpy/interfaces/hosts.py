@@ -10,6 +10,7 @@ from slirpy.interfaces.basics import Buffer
 __all__ = [
     "AcceptedStream",
     "Acceptor",
+    "BoundDatagramPeer",
     "DatagramOwner",
     "DatagramPeer",
     "HostNetwork",
@@ -150,6 +151,21 @@ class DatagramPeer(Protocol):
         ...
 
 
+class BoundDatagramPeer(DatagramPeer, Protocol):
+    """A UDP socket that :meth:`HostNetwork.bind_udp` has bound: others send to it first."""
+
+    @property
+    def answering(self) -> DatagramPeer:
+        """The peer that answers the datagram which the owner is handed, or was handed last.
+
+        What it sends comes from the address to which that datagram was sent (RFC 1122, section 4.1.3.5): a socket
+        bound to all addresses has many, and a client drops an answer from another one. It is the same object as long
+        as that address is the same, and ends with the socket. It is the socket itself where there is only one
+        address, or where the system cannot tell.
+        """
+        ...
+
+
 class PingOwner(Protocol):
     """Who uses a :class:`PingPeer`."""
 
@@ -251,7 +267,7 @@ class HostNetwork(Protocol):
         """
         ...
 
-    def bind_udp(self, address: bytes, port: int, owner: DatagramOwner) -> DatagramPeer:
+    def bind_udp(self, address: bytes, port: int, owner: DatagramOwner) -> BoundDatagramPeer:
         """A socket bound to an address of the host; port 0 takes a free one.
 
         Raises:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from slirpy.errors import ForwardError
-from slirpy.interfaces import AcceptedStream, DatagramPeer, HostNetwork, IcmpReport, StreamOwner
+from slirpy.interfaces import AcceptedStream, BoundDatagramPeer, HostNetwork, IcmpReport, StreamOwner
 from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
 from slirpy.rules.hostfwd import HostForward
@@ -129,9 +129,9 @@ class _UdpForward:
         self._forwards = forwards
         self._rule = rule
         self._guest_port = guest_port
-        self._socket: DatagramPeer | None = None
+        self._socket: BoundDatagramPeer | None = None
 
-    def bind(self, socket: DatagramPeer) -> None:
+    def bind(self, socket: BoundDatagramPeer) -> None:
         """The host's socket, once it is open."""
         self._socket = socket
 
@@ -145,7 +145,8 @@ class _UdpForward:
         """From outside to the guest."""
         assert self._socket is not None
         forwards, rule = self._forwards, self._rule
-        forwards.udp.forwarded(self._socket, forwards.guest(rule), self._guest_port, payload, address, port)
+        via = self._socket.answering
+        forwards.udp.forwarded(via, forwards.guest(rule), self._guest_port, payload, address, port)
 
     def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
         """An answer of the guest's was refused: here, on its way, or by whoever had asked."""

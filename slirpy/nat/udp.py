@@ -37,6 +37,8 @@ MAX_FLOWS = 4096
 """Each costs a descriptor of the host's."""
 MAX_PATHS = 64
 """Destinations of one flow that have a fast path."""
+ALIAS_FIRST, ALIAS_TRIES = 49152, 32
+"""Ports that stand for another one, and how many are tried."""
 MAX_ROUTES = 1024
 """Destinations of one flow whose routes are remembered."""
 
@@ -44,9 +46,9 @@ MAX_ROUTES = 1024
 class UdpFlow:
     """A guest's (address, port), and the socket that stands for it. Owner of that socket."""
 
-    __slots__ = ("_alarm", "_came", "_nat", "_paths", "_seen", "_targets", "_waiting", "bytes_in", "bytes_out",
-                 "dirty", "dns_only", "guest", "guest_port", "inbound", "key", "last_activity", "packets_in",
-                 "packets_out", "path", "peer", "pending", "share", "started")  # fmt: skip
+    __slots__ = ("_alarm", "_aliases", "_came", "_nat", "_paths", "_seen", "_targets", "_waiting", "bytes_in",
+                 "bytes_out", "dirty", "dns_only", "guest", "guest_port", "inbound", "key", "last_activity",
+                 "packets_in", "packets_out", "path", "peer", "pending", "share", "started")  # fmt: skip
 
     def __init__(self, nat: UdpNat, guest: bytes, guest_port: int, *, inbound: bool = False) -> None:
         now = nat.stack.now
@@ -65,6 +67,8 @@ class UdpFlow:
         self._targets: dict[tuple[bytes, int], tuple[DatagramPeer | None, bytes, int]] = {}
         # The other way, where a policy made the two differ.
         self._seen: dict[tuple[bytes, int], tuple[bytes, int]] = {}
+        # What the guest calls who came through a forward, where two of them would have one name.
+        self._aliases: dict[tuple[DatagramPeer | None, bytes, int], tuple[bytes, int]] = {}
         self.dirty = False
         # From the guest, by the fast path: see :class:`~slirpy.core.udppath.UdpSender`.
         self.pending: list[memoryview] = []
@@ -196,7 +200,8 @@ class UdpFlow:
     def _remember(self, seen: tuple[bytes, int], target: tuple[DatagramPeer | None, bytes, int]) -> None:
         if len(self._targets) >= MAX_ROUTES:  # the oldest goes, so that a port scan hears of what it asked last
             oldest = next(iter(self._targets))
-            _, address, port = self._targets.pop(oldest)
+            gone = _, address, port = self._targets.pop(oldest)
+            self._aliases.pop(gone, None)
             if self._seen.get((address, port)) == oldest:
                 del self._seen[address, port]
         self._forget_paths()
@@ -210,10 +215,28 @@ class UdpFlow:
 
     def forwarded(self, via: DatagramPeer, payload: bytes, address: bytes, port: int) -> None:
         """The socket of a forward has received something for the guest; answers go back through it."""
-        seen = self._nat.router.source_seen(address), port
-        if self._targets.get(seen) != (via, address, port):
-            self._remember(seen, (via, address, port))
+        source = via, address, port
+        seen = self._aliases.get(source) if self._aliases else None
+        if seen is None:
+            seen = self._nat.router.source_seen(address), port
+        known = self._targets.get(seen)
+        if known != source:
+            if known is not None and known[0] is not None:
+                seen = self._aliases[source] = self._alias(seen)
+            self._remember(seen, source)
         self._to_guest(seen, payload)
+
+    def _alias(self, taken: tuple[bytes, int]) -> tuple[bytes, int]:
+        """Another port for who would look like somebody else to the guest.
+
+        That is a client that asks at two addresses of the host, or through two forwards, from one port: the guest's
+        answers have to leave from where each was asked. The loopback's addresses look alike, too.
+        """
+        for _ in range(ALIAS_TRIES):
+            alias = taken[0], self._nat.stack.random.randrange(ALIAS_FIRST, 65536)
+            if alias not in self._targets:
+                return alias
+        return taken
 
     def _to_guest(self, seen: tuple[bytes, int], payload: bytes) -> None:
         if seen != self._came:

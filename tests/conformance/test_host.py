@@ -13,7 +13,16 @@ from pathlib import Path
 import pytest
 from host_drivers import DRIVERS, LOOPBACK, LOOPBACK6, Driver, Far, Place, Server
 
-from slirpy.interfaces import AcceptedStream, Buffer, IcmpReport, PingPeer, StreamPeer
+from slirpy.host.sim import SimHost
+from slirpy.interfaces import (
+    AcceptedStream,
+    BoundDatagramPeer,
+    Buffer,
+    DatagramPeer,
+    IcmpReport,
+    PingPeer,
+    StreamPeer,
+)
 
 RESETS = (errno.ECONNRESET, errno.EPIPE)
 
@@ -649,6 +658,76 @@ def test_udp_bound(driver: Driver) -> None:
     with pytest.raises(OSError) as caught:  # noqa: PT011 - the number is checked below
         driver.host.bind_udp(*peer.address, notes)
     assert caught.value.errno == errno.EADDRINUSE
+
+
+class Answers(DatagramNotes):
+    """Answers each datagram in the way that is meant for it."""
+
+    peer: BoundDatagramPeer
+
+    def __init__(self, many: int) -> None:
+        super().__init__()
+        self.peers: list[DatagramPeer] = []
+        self._many = many
+
+    def datagram(self, payload: bytes, address: bytes, port: int) -> None:
+        super().datagram(payload, address, port)
+        answering = self.peer.answering
+        self.peers.append(answering)
+        if self._many:
+            assert answering.send_many([payload] * self._many, address, port) == (self._many, 0)
+        else:
+            assert answering.send(payload, address, port) == 0
+
+
+@pytest.mark.parametrize("many", [0, 1, 5])
+def test_udp_answers_come_from_where_they_were_asked(driver: Driver, many: int) -> None:
+    notes = Answers(many)
+    notes.peer = peer = driver.host.bind_udp(bytes(4), 0, notes)
+    port = peer.address[1]
+    there = [bytes((127, 0, 0, number)) for number in (1, 2, 2, 3, 1)]
+    asking = DatagramNotes()
+    asker = driver.host.bind_udp(LOOPBACK, 0, asking)
+    for count, address in enumerate(there, 1):
+        assert asker.send(b"%d" % count, address, port) == 0
+        driver.wait(lambda: len(asking.received) == (many or 1) * count)  # noqa: B023 - called at once
+    if sys.platform == "linux" or isinstance(driver.host, SimHost):
+        assert [place for _, place in asking.received] == [
+            (address, port) for address in there for _ in range(many or 1)
+        ]
+        assert [each.address for each in notes.peers] == [(address, port) for address in there]
+        assert notes.peers[1] is notes.peers[2]
+    assert notes.received == [(b"%d" % number, asker.address) for number in range(1, 6)]
+    assert peer.address == (bytes(4), port)
+    for each in notes.peers:
+        each.close()  # which it is not: it belongs to the socket
+    assert notes.peers[0].send(b"more", *asker.address) == 0
+    peer.close()
+    assert notes.peers[0].send(b"x", *asker.address) == errno.EBADF
+    assert notes.peers[1].send_many([b"x", b"x"], *asker.address) == (0, errno.EBADF)
+
+
+def test_udp_answers_of_ipv6(driver: Driver) -> None:
+    notes = Answers(0)
+    asking = DatagramNotes()
+    try:
+        notes.peer = driver.host.bind_udp(bytes(16), 0, notes)
+        asker = driver.host.bind_udp(LOOPBACK6, 0, asking)
+    except OSError:
+        pytest.skip("no IPv6 loopback here")
+    assert asker.send(b"x", LOOPBACK6, notes.peer.address[1]) == 0
+    driver.wait(lambda: asking.received)
+    assert asking.received == [(b"x", (LOOPBACK6, notes.peer.address[1]))]
+    if sys.platform == "linux" or isinstance(driver.host, SimHost):
+        assert notes.peers[0].address == (LOOPBACK6, notes.peer.address[1])
+
+
+def test_udp_answers_of_one_address(driver: Driver) -> None:
+    notes = Answers(0)
+    notes.peer = driver.host.bind_udp(LOOPBACK, 0, notes)
+    driver.send_udp(b"ping", notes.peer.address)
+    driver.wait(lambda: notes.received)
+    assert notes.peers == [notes.peer]
 
 
 def test_udp_send_refusals(driver: Driver) -> None:

@@ -143,6 +143,59 @@ def test_no_guest_address_means_dhcpstart_then_the_first_lease() -> None:
     assert {f.data.tpa for f in net.take()} == {ip("10.0.2.42")}
 
 
+@pytest.mark.parametrize("rule", ["tcp:127.0.0.1:0-:80", "udp:127.0.0.1:0-:80"])
+def test_no_guest_address_also_means_one_that_was_only_heard(rule: str) -> None:
+    """A container with a fixed address never asks DHCP; the order is: a lease, a guest that was heard, dhcpstart."""
+    net = forwarding(rule, up=False)
+    port = net.stack.forwards.active()[0].host_port
+
+    def target() -> bytes:
+        """Where somebody outside is led now."""
+        if rule.startswith("tcp"):
+            connect(net, (WORLD, 1000 + len(net.stack.flows())))
+        else:
+            net.host.send_udp(b"x", LOOPBACK, port, CLIENT)
+            net.run(0.01)
+        found = {f.data.tpa if f.type == 0x806 else f.data.dst for f in net.take()}
+        assert len(found) == 1, found
+        return bytes(found.pop())
+
+    assert target() == GUEST  # nobody was heard
+    net.run(100)  # until that is given up
+    net.take()
+    net.know(address=ip("10.0.2.100"), mac=bytes.fromhex("525400000100"))
+    assert target() == ip("10.0.2.100")
+    net.know(address=ip("10.0.2.101"), mac=bytes.fromhex("525400000101"))
+    assert target() == ip("10.0.2.100")
+    net.know()
+    assert target() == GUEST  # which may be where DHCP begins, as ever
+    lease(net, bytes.fromhex("525400000042"), "10.0.2.42")
+    assert target() == ip("10.0.2.42")
+
+
+def test_a_guest_whose_link_is_gone_comes_last() -> None:
+    net = forwarding(up=False)
+    other = net.attach()
+    net.know(address=ip("10.0.2.100"), mac=bytes.fromhex("525400000100"), wire=other)
+    net.stack.detach(net._ports[other])
+    connect(net)
+    assert net.one().data.tpa == ip("10.0.2.100"), "it may be back, and say nothing by itself"
+    net.know(address=ip("10.0.2.101"), mac=bytes.fromhex("525400000101"))
+    connect(net, (WORLD, 1))
+    assert net.one().data.dst == ip("10.0.2.101")
+
+
+def test_what_was_not_heard_of_a_guest_is_not_one() -> None:
+    """An ARP probe has no address yet, and one with a server's address is a mistake."""
+    net = forwarding(up=False)
+    net.send(arp(1, sender=bytes(4), target=ip("10.0.2.77")))
+    net.send(arp(1, sender=GATEWAY))
+    net.send(arp(1, sender=ip("192.0.2.1")))
+    net.take()
+    connect(net)
+    assert net.one().data.tpa == GUEST
+
+
 def test_dhcpstart_is_configurable() -> None:
     net = Net(config(dhcpstart="10.0.2.50", hostfwd=["tcp::0-:80"]))
     connect(net)

@@ -27,6 +27,7 @@ from harness import (
 )
 
 from slirpy.interfaces import Action, FlowRequest, Verdict
+from slirpy.nat.udp import MAX_ROUTES
 
 LOOPBACK = ip("127.0.0.1")
 
@@ -374,6 +375,49 @@ def test_loopback_shows_as_the_gateway_both_ways() -> None:
     net.send(udp(b"a", sport=7000, dport=6001, destination=GATEWAY))
     net.run(0.01)
     assert [r.payload for r in client.received] == [b"a"]
+
+
+def test_answers_leave_from_where_was_asked() -> None:
+    net = forwarding("udp:0.0.0.0:0-:7000")
+    place = (ip("203.0.113.8"), 6000)
+    client = net.host.serve_udp(*place)
+    port = net.stack.forwards.active()[0].host_port
+    own = net.host.source_for(WORLD)
+    asked = (LOOPBACK, ip("127.0.0.2"), own)
+    for number, address in enumerate(asked):
+        net.host.send_udp(b"%d" % number, address, port, place)
+    net.run(0.01)
+    questions = datagrams(net)
+    assert [(source, payload) for source, _, _, payload in questions] == [
+        (place[0], b"0"),
+        (place[0], b"1"),
+        (place[0], b"2"),
+    ]
+    assert questions[0][1] == place[1], "the first has its own port"
+    assert len({sport for _, sport, _, _ in questions}) == 3
+    for _ in range(2):  # the second time by the fast path
+        for _, sport, _, payload in questions:
+            net.send(udp(payload, sport=7000, dport=sport, destination=place[0]))
+    net.run(0.01)
+    assert [(r.payload, r.source) for r in client.received] == 2 * [
+        (b"%d" % number, (address, port)) for number, address in enumerate(asked)
+    ]
+    assert all(r.destination == place for r in client.received)
+    assert net.calls("open_udp") == []
+
+
+def test_how_many_clients_of_a_forward_are_known() -> None:
+    """At the bound the oldest goes, and with it the port that stood for it."""
+    net = forwarding("udp:0.0.0.0:0-:7000")
+    port = net.stack.forwards.active()[0].host_port
+    place = ip("203.0.113.8"), 6000
+    for number in range(MAX_ROUTES + 200):
+        net.host.send_udp(b"x", bytes((127, 1, number >> 8, number & 255)), port, place)
+        net.run(0.001)
+    assert len(datagrams(net)) == MAX_ROUTES + 200
+    (flow,) = net.stack._udp.flows.values()
+    assert len(flow._targets) == MAX_ROUTES
+    assert len(flow._aliases) <= MAX_ROUTES
 
 
 def test_the_guest_s_own_traffic_from_that_port_has_its_own_socket() -> None:

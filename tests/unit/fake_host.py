@@ -32,6 +32,10 @@ class FakeUdp:
     def address(self) -> tuple[bytes, int]:
         return bytes(4), 40000
 
+    @property
+    def answering(self) -> FakeUdp:
+        return self
+
     def send(self, payload: Buffer, address: bytes, port: int, ttl: int = 0, whole: bool | None = None) -> int:
         assert not self.closed
         self.sent.append((bytes(payload), address, port))

@@ -1,0 +1,101 @@
+"""UDP sockets that are bound to all addresses, and answer from the one that was asked (RFC 1122, section 4.1.3.5).
+
+Left to itself, the system chooses a source address by the way that the answer takes. On a host with several
+addresses that is another one than the client had sent to, and connected sockets, resolvers among them, drop it.
+Linux tells with each datagram at which address it came in (``IP_PKTINFO``, see ip(7)), and takes an address back to
+send from. Where it cannot, such a socket is an ordinary one.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from slirpy.host.addresses import place_of
+from slirpy.host.ipoptions import LOCAL_ROOM, local_of, send_from
+from slirpy.host.socketdatagram import DATAGRAM_MAX, SocketDatagram
+from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer
+
+if TYPE_CHECKING:
+    from slirpy.host.sockets import SocketHost
+
+__all__ = ["AnsweringDatagram", "WildcardDatagram"]
+
+LOCALS_MAX = 256
+"""Addresses of ours that a socket remembers; the whole of 127.0.0.0/8 is ours."""
+
+
+class WildcardDatagram(SocketDatagram):
+    """A socket that hears at which address each datagram came in (:func:`slirpy.host.ipoptions.hear_local`)."""
+
+    __slots__ = ("_answering", "_info", "_locals")
+
+    def __init__(self, host: SocketHost, sock: socket.socket, owner: DatagramOwner) -> None:
+        self._info: list[tuple[int, int, bytes]] = []
+        self._answering: DatagramPeer = self
+        self._locals: dict[bytes, DatagramPeer] = {b"": self}
+        super().__init__(host, sock, owner)
+
+    @property
+    def answering(self) -> DatagramPeer:
+        """See :attr:`slirpy.interfaces.BoundDatagramPeer.answering`."""
+        return self._answering
+
+    def _receive(self, sock: socket.socket) -> None:
+        payload, info, _, name = sock.recvmsg(DATAGRAM_MAX, LOCAL_ROOM)
+        if name != self._name:
+            self._name, self._place = name, place_of(name)
+        if info != self._info:  # mostly one and the same address is asked
+            self._info = info
+            self._answering = self._answering_from(local_of(info))
+        if self._owner is not None:
+            self._owner.datagram(payload, *self._place)
+
+    def _answering_from(self, local: bytes) -> DatagramPeer:
+        known = self._locals.get(local)
+        if known is None:
+            if len(self._locals) >= LOCALS_MAX:
+                self._locals = {b"": self}
+            known = self._locals[local] = AnsweringDatagram(self, local)
+        return known
+
+    def close(self) -> None:
+        """Release the socket; see :meth:`slirpy.interfaces.DatagramPeer.close`."""
+        super().close()
+        self._locals = {}
+        self._answering = self
+
+
+class AnsweringDatagram:
+    """A :class:`~slirpy.interfaces.DatagramPeer` that sends through ``wildcard``, from the address ``local``."""
+
+    __slots__ = ("_control", "_local", "_wildcard")
+
+    def __init__(self, wildcard: WildcardDatagram, local: bytes) -> None:
+        self._wildcard = wildcard
+        self._local = local
+        self._control = send_from(local)
+
+    @property
+    def address(self) -> tuple[bytes, int]:
+        """Where its datagrams come from."""
+        return self._local, self._wildcard.address[1]
+
+    @property
+    def mtu(self) -> int:
+        """See :attr:`slirpy.interfaces.DatagramPeer.mtu`."""
+        return self._wildcard.mtu
+
+    def send(self, payload: Buffer, address: bytes, port: int, ttl: int = 0, whole: bool | None = None) -> int:
+        """Send one datagram; see :meth:`slirpy.interfaces.DatagramPeer.send`."""
+        return self._wildcard.send(payload, address, port, ttl, whole, self._control)
+
+    def send_many(
+        self, payloads: Sequence[Buffer], address: bytes, port: int, ttl: int = 0, whole: bool | None = None
+    ) -> tuple[int, int]:
+        """Send datagrams in order; see :meth:`slirpy.interfaces.DatagramPeer.send_many`."""
+        return self._wildcard.send_many(payloads, address, port, ttl, whole, self._control)
+
+    def close(self) -> None:
+        """Do nothing: the socket is not its own."""
