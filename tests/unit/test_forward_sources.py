@@ -13,7 +13,7 @@ from driven import Driven
 from slirpy import Config, ForwardError, Slirp
 from slirpy.host import sockets
 from slirpy.host.answering import LOCALS_MAX, WildcardDatagram
-from slirpy.testing.guest_udp import UdpSocket
+from slirpy.testing import UdpSocket
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="IP_PKTINFO, and all of 127.0.0.0/8")
 
