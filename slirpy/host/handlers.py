@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -103,6 +104,13 @@ class TaskJob:
             sock.close()
         else:
             self._task = self._loop.create_task(self._run(sock), name="slirpy-guestfwd")
+            self._task.add_done_callback(lambda _: self._done(sock))
+
+    def _done(self, sock: socket.socket) -> None:
+        """Clean up after a task that was cancelled before its first step, so that nothing of :meth:`_run` ran."""
+        if not self._ended:
+            sock.close()
+            self.failed = self._ended = True
 
     async def _run(self, sock: socket.socket) -> None:
         import asyncio
@@ -132,7 +140,8 @@ class TaskJob:
             if writer is None:
                 sock.close()
             else:
-                writer.transport.abort()
+                with suppress(AttributeError):  # Python 3.11 raises it if the transport has closed already
+                    writer.transport.abort()
             self._ended = True
 
     def hang_up(self, reset: bool, now: int) -> None:

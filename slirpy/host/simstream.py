@@ -47,6 +47,8 @@ class SimStream:
         near: whether it is the stack's end. Its calls are recorded, and scripted faults apply to it.
     """
 
+    level_triggered = True
+
     __slots__ = (
         "_arrival",
         "_capacity",

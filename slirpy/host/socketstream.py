@@ -70,6 +70,8 @@ def _met_itself(sock: socket.socket) -> bool:
 class SocketStream:
     """A :class:`~slirpy.interfaces.StreamPeer` on a TCP socket."""
 
+    level_triggered = True  # the poller reports a socket again while there is something to read
+
     __slots__ = (
         "_connecting",
         "_ended",

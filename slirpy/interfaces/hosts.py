@@ -25,19 +25,25 @@ __all__ = [
 
 
 class StreamOwner(Protocol):
-    """Who uses a :class:`StreamPeer`. The calls only take note; the work is done at the next flush.
+    """The user of a :class:`StreamPeer`. The calls only take note; the work is done at the next flush.
 
-    Each of them may come while the call that created the stream is still running.
+    Each of them may come while the call that created the stream is still running, or while any call of the stream
+    is: from within ``recv``, ``send`` or ``shutdown`` too. What a call says about the future is not undone by the
+    return of the call that it came from.
     """
 
     def connected(self) -> None:
         """An outward stream is established."""
 
     def readable(self) -> None:
-        """``recv`` has something: data or the end. Said again while that is so, until ``recv`` says None."""
+        """``recv`` has something: data or the end.
+
+        Called once is enough: the owner calls ``recv`` until it returns None or ``b""``, however short the pieces
+        are. See :class:`StreamPeer` for peers that call it again by themselves.
+        """
 
     def writable(self) -> None:
-        """After a short ``send`` there is room again."""
+        """After a short ``send`` there is room again. Called once for each short ``send``."""
 
     def failed(self, error: int) -> None:
         """The stream is dead, with an ``errno`` value: not connected, or reset. Nothing follows."""
@@ -48,6 +54,11 @@ class StreamPeer(Protocol):
 
     The two directions are independent: after :meth:`shutdown` data may still be received, and after ``recv``
     gave ``b""`` data may still be sent.
+
+    A peer may have an attribute ``level_triggered`` that is true. It then promises to call
+    :meth:`StreamOwner.readable` again, after each ``recv`` that returned data, if there is more or the end: its
+    owner may stop at a short piece, which saves a socket one system call. Without the attribute no such call is
+    expected.
     """
 
     def send(self, buffers: Sequence[Buffer]) -> int:
@@ -63,7 +74,11 @@ class StreamPeer(Protocol):
         ...
 
     def recv(self, limit: int) -> bytes | None:
-        """Up to ``limit`` (at least 1) bytes for the guest; ``b""`` at the end, None if nothing is there."""
+        """Up to ``limit`` (at least 1) bytes for the guest; ``b""`` at the end, None if nothing is there.
+
+        A short piece does not mean that it was all. After None, :meth:`StreamOwner.readable` is called when there is
+        something again.
+        """
         ...
 
     def shutdown(self) -> None:

@@ -177,14 +177,16 @@ class NatTcpFlow(TcpFlow):
 
     def _to_peer(self) -> None:
         conn = self.conn
-        if self.peer is None:
+        peer = self.peer
+        if peer is None:
             conn.consume(conn.rcv_pending)
-        elif not self.write_blocked and (conn.rcv_up is None or self._urgent_to_peer(self.peer)):
-            taken = self.peer.send(conn.rcv_queue)
-            if taken:
+        elif not self.write_blocked and (conn.rcv_up is None or self._urgent_to_peer(peer)):
+            self.write_blocked = True  # before the call: writable() may be called inside it
+            taken = peer.send(conn.rcv_queue)
+            if taken and self.peer is peer:
                 conn.consume(taken)
-            if conn.rcv_pending:
-                self.write_blocked = True
+            if not conn.rcv_pending:
+                self.write_blocked = False
 
     def _urgent_to_peer(self, peer: StreamPeer) -> bool:
         """Give what the guest calls urgent to a peer that can say so; whether there is more for it to take.
@@ -197,12 +199,17 @@ class NatTcpFlow(TcpFlow):
         if send_urgent is None or not 0 < ahead <= conn.rcv_pending:
             return True
         data = b"".join(conn.rcv_queue)[:ahead]
+        self.write_blocked = True  # before the calls, as above
         taken = peer.send((data[:-1],)) if ahead > 1 else 0
-        if taken == ahead - 1:
+        if taken == ahead - 1 and self.peer is peer:
             taken += send_urgent(data[-1:])
+        if self.peer is not peer:
+            return False
         conn.consume(taken)
-        self.write_blocked = taken < ahead
-        return taken == ahead and conn.rcv_pending > 0
+        if taken < ahead:
+            return False
+        self.write_blocked = False
+        return conn.rcv_pending > 0
 
     def _from_peer(self) -> None:
         conn = self.conn
@@ -216,19 +223,18 @@ class NatTcpFlow(TcpFlow):
         for _ in range(READS):
             if conn.write_room() < size:
                 return
+            self.read_ready = False  # before the call: readable() may be called inside it
             data = peer.recv(size)
-            if data is None:
-                self.read_ready = False
+            if data is None or self.peer is not peer:
                 return
             if not data:
-                self.read_ready = False
                 conn.shutdown()
                 return
             conn.write(data)
-            if len(data) < size:
-                self.read_ready = False  # that was all; the peer says so when there is more
-                return
-        self.mark()  # there may be more, and nobody will say so again
+            if len(data) < size and getattr(peer, "level_triggered", False):
+                return  # it calls readable() again if there is more
+            self.read_ready = True  # until recv() says None: nobody need say so again
+        self.mark()
 
     def _peer_failed(self) -> None:
         """A reset of the far side becomes one of ours."""

@@ -391,6 +391,17 @@ def test_queries_byte_by_byte_pipelined_and_answered_out_of_order(world: World) 
     assert [heard.header.id for heard in records(data)] == [2, 1, 0]
 
 
+def test_an_answer_in_pieces_that_a_resolver_announces_once(world: World) -> None:
+    stream, _ = connect(world)
+    stream.send([framed(ask().pack())])
+    world.network.run()
+    (upstream,) = world.host.tcp
+    upstream.give(*(bytes((byte,)) for byte in framed(answer_to(bytes(upstream.sent[2:])))), b"")
+    world.network.run()
+    data, _ = fetch(stream)
+    assert [heard.header.id for heard in records(data)] == [7]
+
+
 def test_answers_still_come_after_the_guests_fin_and_then_the_end(world: World) -> None:
     stream, owner = connect(world)
     stream.send([framed(ask(identifier=1).pack()), framed(ask(identifier=2).pack())[:9]])

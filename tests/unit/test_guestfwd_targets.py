@@ -19,6 +19,7 @@ from driven import Driven
 
 from slirpy import Config, ConfigError, FlowRequest, GuestForward, Slirp
 from slirpy.host import farstream, handlers, process, unixstream
+from slirpy.interfaces import IPProtocol
 from slirpy.testing import Guest
 
 SERVER = "10.0.2.100"
@@ -291,7 +292,8 @@ def test_a_unix_server_with_a_short_queue(driven: Driven, tmp_path: Path) -> Non
                 accepted.append(server.accept()[0])
             except BlockingIOError:
                 pass
-            return all(stream.established for stream in streams)
+            # A connection is established for its guest while it still waits in the queue.
+            return len(accepted) == len(streams) and all(stream.established for stream in streams)
 
         driven.until(accept)
         for connection in accepted:
@@ -493,6 +495,49 @@ def test_a_reset_cancels_the_task(driven: Driven) -> None:
     serve(driven, handler)
     driven.connect(SERVER, 7).abort()
     driven.until(cancelled.is_set)
+
+
+def test_a_place_is_free_again_whatever_way_a_task_ends(
+    driven: Driven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a long answer; and after a reset so early that the task has not run at all."""
+    monkeypatch.setattr("slirpy.host.local.TASKS", 1)
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        data = await reader.read()
+        writer.write(data)
+
+    serve(driven, handler)
+    data = bytes(700_000)
+    assert (
+        driven.exchange(SERVER, 7, data).received == data
+    )  # more than the sockets hold when the handler returns
+    for _ in range(3):
+        driven.guest.connect(SERVER, 7).abort()
+        driven.connect(SERVER, 7).abort()
+    assert driven.exchange(SERVER, 7, data).received == data
+
+
+def test_a_task_that_is_cancelled_before_its_first_step(tmp_path: Path) -> None:
+    """Nothing of it runs then, and its socket is closed all the same."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        raise AssertionError("it was cancelled")
+
+    flow = FlowRequest(IPProtocol.TCP, bytes(4), 1, bytes(4), 2)
+    loop = asyncio.new_event_loop()
+    ours, theirs = socket.socketpair()
+    with ours:
+        job = handlers.TaskJob(loop, handler, flow)
+        job.start(theirs)
+        job.hang_up(True, 0)
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        loop.run_until_complete(asyncio.sleep(0))
+        assert job.ended(0)
+        assert job.failed
+        assert ours.recv(1) == b""
+    loop.close()
 
 
 def test_closing_the_network_cancels_tasks() -> None:
