@@ -13,6 +13,9 @@ from report import Bar, Report, count, main, positive, ratio, show
 DIRECTIONS = {"guest to host": (), "host to guest": ("-R",)}
 BAR = 1.0
 """Datagrams delivered: at least so many times slirp4netns, each way."""
+FRAGMENTS_RATE = "1G"
+FRAGMENTS_BAR = 0.9
+"""The same for datagrams of 2900 bytes at :data:`FRAGMENTS_RATE`, from guest to host."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +23,13 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=positive, default=2.5, help="length of each measurement")
     parser.add_argument("--rounds", type=count, default=5, help="measurements of each kind")
     parser.add_argument("--size", type=count, nargs="+", default=[1400], help="payload of a datagram in bytes")
+    parser.add_argument(
+        "--fragments",
+        type=count,
+        nargs="*",
+        default=[2900],
+        help="payloads longer than the MTU, sent at 1 Gbit/s (slirp4netns may crash above 2900)",
+    )
     parser.add_argument(
         "--networks",
         nargs="+",
@@ -33,8 +43,9 @@ def measure(arguments: argparse.Namespace) -> Report:
     """Run it all."""
     report = Report(
         "UDP",
-        f"iperf3, UDP as fast as it goes, medians of {arguments.rounds} runs of {arguments.seconds:g} s in turns."
-        " Delivered is what the receiver got; the rest was dropped somewhere on the way.",
+        f"iperf3, UDP as fast as it goes or at the rate given, medians of {arguments.rounds} runs of"
+        f" {arguments.seconds:g} s in turns. Delivered is what the receiver got; the rest was dropped somewhere on"
+        " the way.",
         ["payload", "direction", "network", "delivered/s", "slirpy is", "lost", "CPU us each"],
     )
     with ExitStack() as stack:
@@ -71,14 +82,53 @@ def measure(arguments: argparse.Namespace) -> Report:
                     if network.name == "slirp4netns" and size == 1400 and ours and rate:
                         what = f"UDP, {direction}, datagrams delivered, times slirp4netns"
                         report.bars.append(Bar(what, ours / rate, BAR, at_least=True, unit="x"))
+    _measure_fragments(arguments, report, [network.name for network in networks])
     return report
 
 
-def _run(guest: Endpoint, size: int, seconds: float, *flags: str) -> tuple[int, int, float]:
-    """Datagrams delivered, datagrams lost, and for how long it went."""
+def _measure_fragments(arguments: argparse.Namespace, report: Report, names: list[str]) -> None:
+    """Datagrams in fragments. Each run has a network of its own, since one that crashes must not spoil the others."""
+    for size in arguments.fragments:
+        for direction, flags in DIRECTIONS.items():
+            case = f"{size} bytes {direction} at {FRAGMENTS_RATE}"
+            for _ in range(arguments.rounds):
+                for name in names:
+                    try:
+                        with NETWORKS[name](1500) as network:
+                            before = cpu_seconds(network.pid)
+                            delivered, lost, seconds = _run(
+                                network.guest, size, arguments.seconds, *flags, rate=FRAGMENTS_RATE
+                            )
+                            used = cpu_seconds(network.pid) - before
+                    except (BenchmarkError, OSError) as error:
+                        if name == "slirpy":
+                            raise
+                        report.remarks.append(f"{name}, {case}: no result ({error})")
+                        continue
+                    report.sample(f"{case} {name} delivered/s", delivered / seconds)
+                    report.sample(f"{case} {name} lost", lost / max(delivered + lost, 1))
+                    report.sample(f"{case} {name} CPU us", used * 1e6 / max(delivered, 1))
+            ours = report.median(f"{case} slirpy delivered/s")
+            for name in names:
+                rate = report.median(f"{case} {name} delivered/s")
+                lost_share = report.median(f"{case} {name} lost")
+                times = "" if name == "slirpy" else ratio(ours, rate)
+                share = "" if lost_share is None else f"{lost_share:.0%}"
+                cost = report.median(f"{case} {name} CPU us")
+                payload = f"{size}, {FRAGMENTS_RATE}bit/s"
+                report.rows.append((payload, direction, name, show(rate, 0), times, share, show(cost)))
+                if name == "slirp4netns" and size == 2900 and not flags and ours and rate:
+                    what = (
+                        "UDP in fragments of 2900-byte datagrams at 1 Gbit/s, guest to host, times slirp4netns"
+                    )
+                    report.bars.append(Bar(what, ours / rate, FRAGMENTS_BAR, at_least=True, unit="x"))
+
+
+def _run(guest: Endpoint, size: int, seconds: float, *flags: str, rate: str = "0") -> tuple[int, int, float]:
+    """Datagrams delivered, datagrams lost, and for how long it went; ``rate`` as iperf3's ``-b``."""
 
     with Iperf() as server:
-        argv = ["iperf3", "-c", "10.0.2.2", "-p", str(server.port), "-J", "-u", "-b", "0", "-l", str(size)]
+        argv = ["iperf3", "-c", "10.0.2.2", "-p", str(server.port), "-J", "-u", "-b", rate, "-l", str(size)]
         limit = seconds + START_SECONDS
         answer = guest.ask("run", limit + 5, argv=[*argv, "-t", f"{seconds:g}", *flags], timeout=limit)
         try:

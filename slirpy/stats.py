@@ -65,6 +65,9 @@ class Stats:
     drop_ip_ttl: int = _counter("time to live used up")
     drop_fragment_bad: int = _counter("fragment that overlaps, lies or exceeds 65535 bytes in all")
     drop_fragment_timeout: int = _counter("fragments whose rest did not come within 30 s")
+    drop_fragment_overtaken: int = _counter(
+        "fragments whose rest had not come when the guest had begun 64 packets more"
+    )
     drop_fragment_limit: int = _counter("fragments dropped to bound memory")
     # -------------------------------------------------------------------------------------------- IPv6
     drop_ipv6: int = _counter("IPv6 packet of a guest: IPv6 is not carried yet")

@@ -1,8 +1,16 @@
-"""Fragments of IPv4 packets, from guests (RFC 791, section 3.2; RFC 815's holes; overlaps are refused, RFC 5722).
+"""Fragments of IPv4 packets, from guests (RFC 791, section 3.2; overlaps are refused, RFC 5722).
 
-Any order, also the last one first. Nothing looks into a packet before it is whole, so a first fragment may be as tiny
-as it likes (RFC 1858). Memory is bounded in bytes for each link and in all, in pieces of a packet, and in time. At a
-bound the oldest packet of whoever holds most goes.
+Fragments may come in any order, also the last one first. Nothing looks into a packet before it is whole, so a first
+fragment may be as tiny as it likes (RFC 1858).
+
+**Cost.** A piece is kept as a view of its frame, which stays unchanged until the flush, and is copied only if its
+packet is still unfinished then: what comes in one batch is never copied piece by piece. Fragments of a UDP flow that
+has a fast path (``core/udppath.py``), in order, take :meth:`Fragments.quick`. One alarm serves all packets.
+
+**Bounds.** Memory is bounded in bytes for each link and in all, in pieces of a packet, and in time; at a bound the
+oldest packet of the link that holds most is dropped. A packet is also given up once its sender has begun
+:data:`MAX_NEWER` others: its missing piece was lost, and the sender's 16-bit identification will come round within
+seconds (RFC 4963), when the remainder would spoil a new packet.
 """
 
 from __future__ import annotations
@@ -10,137 +18,158 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from slirpy.wire import icmp, ipv4
-from slirpy.wire.checksum import checksum
+from slirpy.core.demux import Arrival
+from slirpy.core.partial import PACKET_COST, Key, Partial
+from slirpy.core.timers import Alarm
+from slirpy.core.udppath import UdpPath
+from slirpy.wire import ethernet, icmp, ipv4, udp
+from slirpy.wire.checksum import checksum, ones_sum, ones_sum_all
 
 if TYPE_CHECKING:
-    from slirpy.core.demux import Arrival
     from slirpy.core.port import LinkPort
     from slirpy.core.stack import IPStack
-    from slirpy.core.timers import Alarm
 
 __all__ = ["Fragments"]
 
 TIMEOUT = 30_000_000_000
+MAX_NEWER = 64
+"""Packets that a sender may begin before an unfinished one of its is given up, as Linux's ``ipfrag_max_dist``."""
 MAX_BYTES = 4 << 20
 """Of all packets together."""
 LINK_BYTES = 1 << 20
 """Of the packets from one link."""
 MAX_PIECES = 1366
 """Of one packet: a datagram of 65535 bytes over the least MTU, 68."""
-PIECE_COST = 128
-"""What a piece costs beside its bytes, so that small fragments count for what they take."""
-PACKET_COST = 1024
-"""What a packet costs beside its pieces."""
-
-_Key = tuple[bytes, bytes, int, int]
+_HEADERS = 34
+"""Ethernet and IPv4 without options."""
 
 
-class _Partial:
-    """One packet that is not complete."""
+class _Sender:
+    """What one source address has unfinished."""
 
-    __slots__ = ("alarm", "cost", "first", "have", "pieces", "starts", "total")
+    __slots__ = ("begun", "partial")
 
     def __init__(self) -> None:
-        self.pieces: dict[int, bytes] = {}  # by offset
-        self.starts: list[int] = []  # their offsets, sorted
-        self.have = 0  # bytes in pieces
-        self.total: int | None = None  # length of the payload, once the last fragment is here
-        self.first: Arrival | None = None  # the first fragment, of whose packet the header alone is kept
-        self.cost = 0
-        self.alarm: Alarm | None = None
-
-    def fits(self, offset: int, end: int, more: bool) -> bool:
-        """Whether a piece neither overlaps another nor contradicts what is known of the packet's end."""
-        if self.total is not None and (end > self.total or not more):
-            return False
-        starts, pieces = self.starts, self.pieces
-        at = bisect_left(starts, offset)
-        if at and starts[at - 1] + len(pieces[starts[at - 1]]) > offset:
-            return False
-        return at == len(starts) or (more and starts[at] >= end)
-
-    def add(self, offset: int, payload: bytes, more: bool) -> None:
-        """Keep a piece that fits."""
-        self.starts.insert(bisect_left(self.starts, offset), offset)
-        self.pieces[offset] = payload
-        self.have += len(payload)
-        if not more:
-            self.total = offset + len(payload)
+        self.partial: dict[Key, Partial] = {}  # oldest first
+        self.begun = 0  # packets since it last had none unfinished, at least
 
 
 class _Share:
     """What one link's guests have unfinished."""
 
-    __slots__ = ("cost", "partial")
+    __slots__ = ("cost", "partial", "senders")
 
     def __init__(self) -> None:
-        self.partial: dict[_Key, _Partial] = {}  # oldest first
+        self.partial: dict[Key, Partial] = {}  # oldest first
+        self.senders: dict[bytes, _Sender] = {}
         self.cost = 0
 
 
 class Fragments:
-    """Reassembly of one stack. Its length is the number of packets that are not complete."""
+    """Reassembly of one stack. Its length is the number of packets that are not complete.
+
+    Attributes:
+        borrowed: some pieces are views of frames; :meth:`own` must be called before these change.
+    """
 
     def __init__(self, stack: IPStack) -> None:
         self._stack = stack
         self._shares: dict[LinkPort, _Share] = {}
         self._cost = 0
+        self._alarm = Alarm(stack.timers, self._expire)
+        self._run: Partial | None = None
+        """The packet whose pieces just came in order, in no table yet: mostly it is complete before that matters."""
+        self._views: dict[Partial, None] = {}
+        """Packets in the tables with pieces that are views of frames."""
+        self.borrowed = False
 
     def __len__(self) -> int:
         return sum(len(share.partial) for share in self._shares.values())
+
+    # ------------------------------------------------------------------------------------ any fragment
 
     def insert(self, arrival: Arrival) -> Arrival | None:
         """Take one fragment; the whole packet, with a header of its own, if that was the last one missing."""
         stats = self._stack.stats
         port, header, packet = arrival.port, arrival.header, arrival.packet
-        payload = bytes(packet[header.header_length : header.total_length])
+        piece = packet[header.header_length : header.total_length]
         offset = (header.fragment & ipv4.OFFSET_MASK) * 8
         more = bool(header.fragment & ipv4.MF)
-        end = offset + len(payload)
-        if not payload or (more and len(payload) % 8) or end + header.header_length > 65535:
+        end = offset + len(piece)
+        if not piece or (more and len(piece) % 8) or end + header.header_length > 65535:
             stats.drop_fragment_bad += 1
             return None
+        if self._run is not None:
+            self._register(self._run)
+        key = header.source + header.destination, header.ident << 8 | header.protocol
         share = self._shares.get(port)
-        if share is None:
-            share = self._shares[port] = _Share()
-        key = header.source, header.destination, header.ident, header.protocol
-        partial = share.partial.get(key) or self._start(port, share, key)
-        if partial.pieces.get(offset) == payload:
+        partial = share.partial.get(key) if share is not None else None
+        if partial is None:
+            partial = Partial(port, key)
+            self._begin(partial)
+        at = bisect_left(partial.starts, offset)
+        if at < len(partial.starts) and partial.starts[at] == offset and partial.pieces[at] == piece:
             return None  # the network may repeat a fragment; that is no overlap
-        if not partial.fits(offset, end, more):
+        if not partial.fits(at, offset, end, more):
             stats.drop_fragment_bad += 1 + len(partial.pieces)
-            self._remove(port, key)
+            self._remove(partial)
             return None
         if len(partial.pieces) == MAX_PIECES:
             stats.drop_fragment_limit += 1 + len(partial.pieces)
-            self._remove(port, key)
+            self._remove(partial)
             return None
-        partial.add(offset, payload, more)
+        partial.add(at, offset, piece, more)
         if not offset:
-            partial.first = arrival._replace(packet=memoryview(bytes(packet[: header.header_length])))
-        self._charge(share, partial, len(payload) + PIECE_COST)
-        if partial.have == partial.total and partial.first is not None:
-            self._remove(port, key)
-            return self._whole(partial, partial.first)
-        self._make_room(port, share)
+            partial.header = packet[: header.header_length]
+            partial.neighbor, partial.macs = arrival.neighbor, arrival.macs
+        if partial.have == partial.total:
+            self._remove(partial)
+            return self._whole(partial)
+        self._views[partial] = None
+        self.borrowed = True
         return None
 
-    def _start(self, port: LinkPort, share: _Share, key: _Key) -> _Partial:
-        partial = share.partial[key] = _Partial()
-        self._charge(share, partial, PACKET_COST)
-        stack = self._stack
-        partial.alarm = stack.timers.call_at(stack.now + TIMEOUT, lambda: self._time_out(port, key))
-        return partial
+    def _begin(self, partial: Partial) -> None:
+        """Enter a new packet. Room is made for it, and an old one of the same sender is given up."""
+        port, key = partial.port, partial.key
+        self._begun_another(port, key)
+        share = self._shares.get(port)
+        if self._cost + PACKET_COST > MAX_BYTES or (
+            share is not None and share.cost + PACKET_COST > LINK_BYTES
+        ):
+            self._make_room(port, PACKET_COST)
+            share = self._shares.get(port)
+        if share is None:
+            if not self._cost:
+                self._shares.clear()  # of the one that is kept
+            share = self._shares[port] = _Share()
+        source = key[0][:4]
+        sender = share.senders.get(source)
+        if sender is None:
+            if not share.cost:
+                share.senders.clear()  # of the one that is kept
+            sender = share.senders[source] = _Sender()
+        partial.begun, partial.number = self._stack.now, sender.begun
+        share.partial[key] = sender.partial[key] = partial
+        share.cost += PACKET_COST
+        self._cost += PACKET_COST
+        if self._alarm.when is None:
+            self._alarm.set(self._stack.now + TIMEOUT)
 
-    def _charge(self, share: _Share, partial: _Partial, cost: int) -> None:
-        partial.cost += cost
-        share.cost += cost
-        self._cost += cost
+    def _begun_another(self, port: LinkPort, key: Key) -> None:
+        """A sender has begun one more packet: after so many its oldest unfinished one is given up."""
+        share = self._shares.get(port)
+        sender = share.senders.get(key[0][:4]) if share is not None else None
+        if sender is not None and sender.partial:
+            sender.begun += 1
+            oldest = next(iter(sender.partial.values()))
+            if sender.begun - oldest.number >= MAX_NEWER:
+                self._stack.stats.drop_fragment_overtaken += len(oldest.pieces)
+                self._remove(oldest)
 
-    def _whole(self, partial: _Partial, first: Arrival) -> Arrival | None:
+    def _whole(self, partial: Partial) -> Arrival | None:
         """The packet, with the header of its first fragment, whose length and checksum are made new."""
-        start = bytes(first.packet)
+        start = bytes(partial.header or b"")
         total = len(start) + partial.have
         if total > 65535:  # the later fragments had shorter headers
             self._stack.stats.drop_fragment_bad += len(partial.pieces)
@@ -149,38 +178,195 @@ class Fragments:
             (start[:2], total.to_bytes(2, "big"), start[4:6], b"\0\0", start[8:10], b"\0\0", start[12:])
         )
         start = start[:10] + checksum(start).to_bytes(2, "big") + start[12:]
-        packet = memoryview(b"".join((start, *(partial.pieces[at] for at in partial.starts))))
-        header = first.header._replace(total_length=total, fragment=0)
-        # No link has seen the whole, so none can vouch for its checksum.
-        return first._replace(header=header, packet=packet, checksummed=False)
+        return self._arrival(partial, memoryview(b"".join((start, *partial.pieces))))
 
-    def _make_room(self, port: LinkPort, share: _Share) -> None:
-        while share.cost > LINK_BYTES:
-            self._evict(port, share)
-        while self._cost > MAX_BYTES:
-            self._evict(*max(self._shares.items(), key=lambda item: item[1].cost))
+    @staticmethod
+    def _arrival(partial: Partial, packet: memoryview) -> Arrival:
+        """A packet that was put together. No link has seen the whole, so none can vouch for its checksum."""
+        header, neighbor = ipv4.parse(packet), partial.neighbor
+        assert header is not None
+        assert neighbor is not None
+        return Arrival(partial.port, neighbor, partial.macs, header, packet, checksummed=False)
 
-    def _evict(self, port: LinkPort, share: _Share) -> None:
-        oldest = next(iter(share.partial))
-        self._stack.stats.drop_fragment_limit += len(share.partial[oldest].pieces)
-        self._remove(port, oldest)
+    # ----------------------------------------------------------------------------------- the fast path
 
-    def _time_out(self, port: LinkPort, key: _Key) -> None:
-        """RFC 1122, section 3.3.2: who sent it is told, if its first fragment is there to be quoted."""
-        partial = self._shares[port].partial[key]
+    def quick(
+        self,
+        path: UdpPath | None,
+        port: LinkPort,
+        frame: memoryview,
+        macs: bytes,
+        addresses: bytes,
+        total: int,
+        ident: int,
+        fragment: int,
+    ) -> bool:
+        """Take a fragment, in order, of a flow with a fast path; False: nothing was changed, it goes the slow way.
+
+        Args:
+            path: of the flow, if it is a first fragment.
+            frame: whole; IPv4 without options, UDP, with a time to live.
+            macs: ``frame[:12]``.
+            addresses: source and destination.
+            total: length of the packet, as its header says.
+            ident: its identification.
+            fragment: flags and offset, as they stand in the header.
+        """
+        offset = (fragment & ipv4.OFFSET_MASK) << 3
+        key = addresses, ident << 8 | ipv4.UDP
+        run = partial = self._run
+        if partial is None or partial.key != key or partial.port is not port:
+            share = self._shares.get(port) if self._cost else None
+            partial = share.partial.get(key) if share is not None else None
+        if partial is None:
+            if offset or path is None:
+                return False
+        else:
+            path = partial.path
+            if (
+                path is None
+                or partial.end != offset
+                or partial.total is not None
+                or len(partial.pieces) == MAX_PIECES
+            ):
+                return False
+        neighbor = path.neighbor
+        if path.macs != macs or neighbor.port is not port or neighbor.mac != path.mac:
+            return False
+        length = total - ipv4.HEADER_LENGTH
+        end = offset + length
+        last = not fragment & ipv4.MF
+        if (
+            length <= 0
+            or (length & 7 and not last)
+            or end + ipv4.HEADER_LENGTH > 65535
+            or len(frame) < total + ethernet.HEADER_LENGTH
+            or ones_sum(frame[14:_HEADERS])
+        ):
+            return False
+        neighbor.seen = self._stack.now
+        if partial is None:
+            if run is not None:
+                self._register(run)
+            run = partial = self._run = Partial(port, key)
+            partial.path, partial.header, partial.neighbor, partial.macs = (
+                path,
+                frame[14:_HEADERS],
+                neighbor,
+                macs,
+            )
+        partial.starts.append(offset)
+        partial.pieces.append(frame[_HEADERS : _HEADERS + length])
+        partial.have += length
+        partial.end = end
+        self.borrowed = True
+        if last:
+            partial.total = end
+        if partial.have != partial.total:
+            if partial is not run:
+                self._views[partial] = None
+            return True
+        if partial is not run:
+            self._remove(partial)
+        else:
+            self._run = None
+            if self._cost:
+                self._begun_another(port, key)
+        if not self._hand_over(partial, path):
+            whole = self._whole(partial)
+            if whole is not None:
+                self._stack.demux.input_udp(whole)
+        return True
+
+    def _register(self, run: Partial) -> None:
+        """Something else came before it was complete, or the flush."""
+        self._run = None
+        self._begin(run)
+        self._views[run] = None
+
+    def _hand_over(self, partial: Partial, path: UdpPath) -> bool:
+        """Let the flow have a whole datagram, as :func:`~slirpy.core.udppath.udp_fastpath` does."""
+        stack = self._stack
+        pieces = partial.pieces
+        first = pieces[0]
+        have = partial.have
+        if stack.udp_paths.get(path.key) is not path or first[4] << 8 | first[5] != have:
+            return False
+        if (first[6] or first[7]) and (ones_sum(path.key[:8]) + ipv4.UDP + have + ones_sum_all(pieces)) % 65535:
+            return False
+        stack.stats.udp_fastpath += 1
+        flow = path.flow
+        if flow.path is not path:
+            flow.send_pending()
+            flow.path = path
+        flow.pending.append(memoryview(b"".join(pieces))[udp.HEADER_LENGTH :])
+        if not flow.dirty:
+            flow.mark()
+        return True
+
+    # ------------------------------------------------------------------------------------------ bounds
+
+    def own(self) -> None:
+        """Copy what was borrowed from frames, count what it takes, and make room if that is too much."""
+        self.borrowed = False
+        if self._run is not None:
+            self._register(self._run)
+        views, self._views = self._views, {}
+        for partial in views:
+            share = self._shares.get(partial.port)
+            if share is None or share.partial.get(partial.key) is not partial:
+                continue  # complete, or given up, meanwhile
+            before = partial.cost
+            added = partial.own() - before
+            share.cost += added
+            self._cost += added
+            if share.cost > LINK_BYTES or self._cost > MAX_BYTES:
+                self._make_room(partial.port, 0)
+
+    def _make_room(self, port: LinkPort, more: int) -> None:
+        """Evict the oldest packets of a link, and of whichever links hold the most, until ``more`` fits."""
+        share = self._shares.get(port)
+        while share is not None and share.partial and share.cost + more > LINK_BYTES:
+            self._evict(share)
+        while self._cost and self._cost + more > MAX_BYTES:
+            self._evict(max(self._shares.values(), key=lambda share: share.cost))
+
+    def _evict(self, share: _Share) -> None:
+        oldest = next(iter(share.partial.values()))
+        self._stack.stats.drop_fragment_limit += len(oldest.pieces)
+        self._remove(oldest)
+
+    def _expire(self) -> None:
+        """The oldest packet may have had its time; packets are in the order of their age."""
+        due = self._stack.now - TIMEOUT
+        following: int | None = None
+        for share in list(self._shares.values()):
+            while share.partial:
+                oldest = next(iter(share.partial.values()))
+                if oldest.begun > due:
+                    following = oldest.begun if following is None else min(following, oldest.begun)
+                    break
+                self._time_out(oldest)
+        if following is not None:
+            self._alarm.set(following + TIMEOUT)
+
+    def _time_out(self, partial: Partial) -> None:
+        """RFC 1122, section 3.3.2: tell the sender, if the first fragment is there to be quoted."""
         self._stack.stats.drop_fragment_timeout += len(partial.pieces)
-        self._remove(port, key)
-        first = partial.first
-        if first is not None:
-            packet = memoryview(bytes(first.packet) + partial.pieces[0])
-            self._stack.icmp.error(first._replace(packet=packet), icmp.TIME_EXCEEDED, icmp.REASSEMBLY_TIME)
+        self._remove(partial)
+        if partial.header is not None:
+            first = self._arrival(partial, memoryview(bytes(partial.header) + partial.pieces[0]))
+            self._stack.icmp.error(first, icmp.TIME_EXCEEDED, icmp.REASSEMBLY_TIME)
 
-    def _remove(self, port: LinkPort, key: _Key) -> None:
-        share = self._shares[port]
-        partial = share.partial.pop(key)
+    def _remove(self, partial: Partial) -> None:
+        """Forget a packet. The last link and sender are kept without one: the next packet mostly needs them."""
+        share = self._shares[partial.port]
+        source = partial.key[0][:4]
+        sender = share.senders[source]
+        del share.partial[partial.key], sender.partial[partial.key]
         share.cost -= partial.cost
         self._cost -= partial.cost
-        if partial.alarm is not None:
-            partial.alarm.cancel()
-        if not share.partial:
-            del self._shares[port]
+        if not sender.partial and len(share.senders) > 1:
+            del share.senders[source]
+        if not share.partial and len(self._shares) > 1:
+            del self._shares[partial.port]

@@ -98,7 +98,7 @@ class IPStack:
         self.switch = Switch(self.stats, self._local_macs, self.neighbors.heard, hub=config.hub)
         self.icmp = Icmp(self)
         self.demux = Demux(self)
-        self._fragments = Fragments(self)
+        self.fragments = Fragments(self)
 
     # ------------------------------------------------------------------------------------- links
 
@@ -145,6 +145,8 @@ class IPStack:
         if type(now) is not int:
             now = moment("now", now)
         self.now = now
+        if self.fragments.borrowed:
+            self.fragments.own()
         self.timers.run(now)
         # Flows that are marked while this runs have their turn in the next round: deadline() says "now".
         dirty, self.dirty = self.dirty, []
@@ -225,7 +227,7 @@ class IPStack:
             return
         arrival = Arrival(port, neighbor, macs, header, packet, checksummed)
         if header.fragment & (ipv4.MF | ipv4.OFFSET_MASK):
-            whole = self._fragments.insert(arrival)
+            whole = self.fragments.insert(arrival)
             if whole is None:
                 return
             arrival = whole

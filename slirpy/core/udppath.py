@@ -29,6 +29,7 @@ HEADERS_LENGTH = 42
 # ports; length, checksum.
 _unpack = Struct("!12sHBBHHHBBH12sHH").unpack_from
 _PORTS = Struct("!HH")
+_FRAGMENT = MF | OFFSET_MASK
 
 
 class UdpSender(Protocol):
@@ -126,12 +127,15 @@ class UdpPath(_Path):
 
 def udp_fastpath(stack: IPStack, port: LinkPort, frame: memoryview, checksummed: bool) -> bool:
     """Handle ``frame`` if it is the common case. ``frame`` has at least 42 bytes."""
-    macs, ethertype, version, _, total, _, fragment, ttl, protocol, _, key, length, field = _unpack(frame)
+    macs, ethertype, version, _, total, ident, fragment, ttl, protocol, _, key, length, field = _unpack(frame)
     if protocol != UDP or version != 0x45 or ethertype != 0x0800:
         return False
     path = stack.udp_paths.get(key)
     if path is None or path.ttl != ttl or path.fragment != fragment:
-        return False
+        if not fragment & _FRAGMENT or not ttl:
+            return False
+        first = path if isinstance(path, UdpPath) and path.ttl == ttl and not path.fragment else None
+        return stack.fragments.quick(first, port, frame, macs, key[:8], total, ident, fragment)
     neighbor = path.neighbor
     if path.macs != macs or neighbor.port is not port or total != length + 20:
         return False

@@ -13,6 +13,8 @@ bits, so 0 always means 0xFFFF there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from slirpy.interfaces import Buffer
 
 _from_bytes = int.from_bytes
@@ -22,7 +24,7 @@ _MASK_2944 = (1 << 2944) - 1
 _MASK_1472 = (1 << 1472) - 1
 _PIECE = 2048
 
-__all__ = ["checksum", "ones_sum", "transport_ok"]
+__all__ = ["checksum", "ones_sum", "ones_sum_all", "transport_ok"]
 
 
 def ones_sum(data: Buffer) -> int:
@@ -46,6 +48,22 @@ def ones_sum(data: Buffer) -> int:
         number = (number >> 5888) + (number & _MASK_5888)
         number = (number >> 2944) + (number & _MASK_2944)
         number = (number >> 1472) + (number & _MASK_1472)
+    return number % 65535
+
+
+def ones_sum_all(pieces: Sequence[Buffer]) -> int:
+    """The same sum over several pieces in a row, of which all but the last have an even length."""
+    number = 0
+    for piece in pieces:
+        number += _from_bytes(piece, "big") if len(piece) <= _PIECE else ones_sum(piece)
+    last = pieces[-1]
+    if len(last) & 1 and len(last) <= _PIECE:
+        number += _from_bytes(last, "big") * 255  # 256 times in all: an odd byte counts as a high one
+    if len(pieces[0]) > 1600:
+        number = (number >> 8192) + (number & _MASK_8192)
+    number = (number >> 5888) + (number & _MASK_5888)
+    number = (number >> 2944) + (number & _MASK_2944)
+    number = (number >> 1472) + (number & _MASK_1472)
     return number % 65535
 
 

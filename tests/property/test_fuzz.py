@@ -301,7 +301,7 @@ def bounded(net: Net) -> None:
     assert len(stack._udp.flows) <= MAX_FLOWS
     assert len(stack._ping.flows) <= MAX_FLOWS
     assert len(stack.neighbors._table) <= neighbor_module.MAX_NEIGHBORS
-    assert stack._fragments._cost <= fragments_module.MAX_BYTES
+    assert stack.fragments._cost <= fragments_module.MAX_BYTES
     assert net.timer() <= 3 * 1024
     assert len(net.port._waiters) <= 3 * MAX_FLOWS
     assert len(stack.leases()) <= 256
@@ -437,7 +437,7 @@ def test_every_frame_has_one_fate(monkeypatch: pytest.MonkeyPatch) -> None:
         frame = guest.frame()
         before = net.stats.as_dict()
         calls, sent = len(net.host.calls), len(net.wire.sent)
-        held = net.stack._fragments._cost
+        held = net.stack.fragments._cost
         net.send(frame)
         after = net.stats.as_dict()
         changed = {n for n in after if after[n] != before[n]} - {"frames_in", "bytes_in"}
@@ -445,7 +445,7 @@ def test_every_frame_has_one_fate(monkeypatch: pytest.MonkeyPatch) -> None:
             changed
             or len(net.host.calls) > calls
             or len(net.wire.sent) > sent
-            or net.stack._fragments._cost != held
+            or net.stack.fragments._cost != held
         ):
             continue
         silent += 1

@@ -146,7 +146,7 @@ class Scene:
         assert len(stack._ping.flows) <= FLOWS
         assert len(stack.udp_paths) <= FLOWS * udp_module.MAX_PATHS
         assert len(stack.neighbors._table) <= 64
-        assert stack._fragments._cost <= MAX_BYTES
+        assert stack.fragments._cost <= MAX_BYTES
         assert len(stack.switch._table) <= 2 * PORT_MACS
         assert len(stack.closed_flows) <= 256
         assert len(self.net.host._open) <= 4 * FLOWS
@@ -287,6 +287,11 @@ def fragments() -> Iterator[bytes]:
         )
 
 
+def fragments_from_invented_addresses() -> Iterator[bytes]:
+    for n in range(4000):
+        yield eth(ipv4(17, bytes(1024), source=bytes((10, 0, 2, 100 + n % 150)), ident=n, fragment=0x2000))
+
+
 def errors_about_nothing() -> Iterator[bytes]:
     random = Random(1)
     for n in range(3000):
@@ -335,7 +340,8 @@ FLOODS: dict[Flood, str] = {
     tcp_to_everyone: "drop_tcp_broadcast",
     foreign_sources: "drop_ip_source",
     wrong_macs: "drop_switch_spoofed",
-    fragments: "drop_fragment_limit",
+    fragments: "drop_fragment_overtaken",
+    fragments_from_invented_addresses: "drop_fragment_limit",
     errors_about_nothing: "drop_icmp_unmatched",
     segments_of_nothing: "drop_neighbor_spoofed",
     names: "dns_servfail",
