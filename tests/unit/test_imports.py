@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+import slirpy
+
 PACKAGE = Path(__file__).resolve().parents[2] / "slirpy"
 
 # From a part of the package to the parts that it may import; every part may import itself. "slirpy" is the package's
 # own __init__.py, the public API.
-BASE = {"unixpath", "rules", "errors", "stats", "interfaces", "config"}
+BASE = {"unixpath", "ownfile", "rules", "errors", "stats", "interfaces", "config"}
 WIRE = BASE | {"wire"}
 CORE = WIRE | {"tcp", "core"}
 ALLOWED: dict[str, set[str]] = {
@@ -23,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "stats": set(),
     "interfaces": {"stats"},
     "unixpath": set(),
+    "ownfile": set(),
     "rules": {"errors", "interfaces"},
     "config": {"errors", "interfaces", "rules"},
     "wire": BASE,
@@ -175,6 +178,25 @@ def test_the_hidden_modules_are_hidden() -> None:
 
 def test_importing_slirpy_loads_little() -> None:
     """Start-up time and memory: an emulator that embeds slirpy pays for what it uses."""
-    loaded = set(run_python("import slirpy, sys; print(*sys.modules)").split())
+    loaded = set(run_python("import slirpy, sys; slirpy.Slirp; print(*sys.modules)").split())
     assert "slirpy.runtime" in loaded
     assert not loaded & {"click", "rich", "pyroute2", "hypothesis", "asyncio", "pytest", "slirpy.cli"}
+
+
+def test_the_public_names_are_imported_on_first_use() -> None:
+    loaded = run_python("import slirpy, sys; slirpy.ConfigError; print(*sys.modules)").split()
+    assert {name for name in loaded if name.split(".")[0] == "slirpy"} == {
+        "slirpy",
+        "slirpy._version",
+        "slirpy.errors",
+    }
+
+
+def test_every_public_name_can_be_imported_and_no_other() -> None:
+    names = run_python(
+        "import slirpy; print(*[name for name in slirpy.__all__ if getattr(slirpy, name) is not None]);"
+        "assert set(slirpy.__all__) <= set(dir(slirpy)); from slirpy import *; assert Slirp is slirpy.Slirp"
+    ).split()
+    assert "Slirp" in names
+    with pytest.raises(AttributeError, match="module 'slirpy' has no attribute 'Slrip'"):
+        slirpy.Slrip  # type: ignore[attr-defined] # noqa: B018
