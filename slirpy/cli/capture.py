@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
+import stat
 import sys
 from contextlib import ExitStack
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-from slirpy.cli.serving import tell
-from slirpy.errors import ConfigError, LinkError
+from slirpy.cli.streams import tell
+from slirpy.errors import ConfigError
+from slirpy.links.tracefile import TraceFile
 
 if TYPE_CHECKING:
     from slirpy.interfaces import Link
     from slirpy.links.recorder import Recorder
 
-__all__ = ["STANDARD", "CaptureOption", "FrameLog", "open_recorder", "own_standard_output", "parse_capture"]
+__all__ = [
+    "STANDARD",
+    "CaptureOption",
+    "FrameLog",
+    "check_plain_name",
+    "open_recorder",
+    "own_standard_output",
+    "parse_capture",
+]
 
 STANDARD = "-"
-_OPTIONS = re.compile(r",(format|max|files)=([^,]*)")
+_KEYS = ("format", "max", "files")
+_SUFFIXES = (".pcap", ".pcapng")
+_KEY_AND_VALUE = re.compile(r",([A-Za-z][\w.-]*)=([^,]*)")
 _SIZE = re.compile(r"([1-9][0-9]*)([kMG]?)")
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 
@@ -34,17 +47,27 @@ class CaptureOption(NamedTuple):
 
 
 def parse_capture(text: str) -> CaptureOption:
-    """Read the value of ``--capture``; a comma is part of the name unless one of the keys follows it.
+    """Read the value of ``--capture``; a comma is part of the name unless KEY=VALUE follows it.
+
+    KEY=VALUE with an unknown key is a mistake, not a name, except where it ends as the name of a capture does.
 
     Raises:
         ConfigError: a value that cannot be used.
     """
-    start = found.start() if (found := _OPTIONS.search(text)) else len(text)
+    start = len(text)
+    for match in _KEY_AND_VALUE.finditer(text):
+        if match[1] in _KEYS or not match[2].endswith(_SUFFIXES):
+            start = match.start()
+            break
     option = CaptureOption(text[:start])
     rest = text[start:]
-    while match := _OPTIONS.match(rest):
-        key, value = match.groups()
-        rest = rest[match.end() :]
+    while found := _KEY_AND_VALUE.match(rest):
+        key, value = found.groups()
+        rest = rest[found.end() :]
+        if key not in _KEYS:
+            near = difflib.get_close_matches(key, _KEYS, 1, 0.5) or [word for word in _KEYS if word in key]
+            hint = f"did you mean {near[0]}?" if near else f"it must be one of {', '.join(_KEYS)}"
+            raise ConfigError(f'capture "{text}": unknown option "{key}={value}"; {hint}')
         if key == "format":
             option = option._replace(file_format=value)
         elif key == "max" and (size := _SIZE.fullmatch(value)):
@@ -56,6 +79,20 @@ def parse_capture(text: str) -> CaptureOption:
     if rest or not option.name:
         raise ConfigError(f'capture "{text}": must be FILE[,format=pcap|pcapng][,max=SIZE][,files=N]')
     return option
+
+
+def check_plain_name(option: str, name: str) -> None:
+    """Check the name of a file or folder whose option takes nothing else after a comma.
+
+    Raises:
+        ConfigError: KEY=VALUE follows a comma, and nothing has that name.
+    """
+    found = _KEY_AND_VALUE.search(name)
+    if found is not None and not os.path.lexists(name):
+        raise ConfigError(
+            f'{option} "{name}": nothing has this name, and {option} takes no option "{found[0][1:]}"; leave it out,'
+            " or make the file first if that is its name"
+        )
 
 
 def own_standard_output() -> int:
@@ -99,21 +136,21 @@ def open_recorder(text: str, output: int | None = None) -> Recorder:
     )
 
 
-def open_trace(name: str, stack: ExitStack) -> TextIO:
-    """The file of a trace, until ``stack`` ends; ``-`` is standard error.
+def open_trace(name: str) -> TraceFile | TextIO:
+    """The file of a trace; ``-`` is standard error, which is never waited for if it is a pipe.
 
     Raises:
         LinkError: the file cannot be written.
     """
-    if name == STANDARD:
-        return sys.stderr
+    if name != STANDARD:
+        return TraceFile(name)
     try:
-        return stack.enter_context(open(name, "w", encoding="utf-8"))
-    except OSError as error:
-        why = os.strerror(error.errno or 0)
-        raise LinkError(
-            f'trace file "{name}": cannot be written: {why}; name a file in a folder of yours'
-        ) from None
+        if stat.S_ISFIFO(os.fstat(2).st_mode):
+            # A description of our own: others who write to the same pipe, such as CMD, may wait for it.
+            return TraceFile(os.open("/proc/self/fd/2", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError:
+        pass  # no /proc here, or somebody else's pipe
+    return sys.stderr
 
 
 class FrameLog:
@@ -144,13 +181,16 @@ class FrameLog:
         self._several = several
         self._numbers: set[int] = set()
         self._recorder: Recorder | None = None
-        self._trace: TextIO | None = None
+        self._trace: TraceFile | TextIO | None = None
         if capture is not None:
             self._recorder = open_recorder(capture, output)
-            stack.callback(_tell_end, capture, self._recorder)
+            stack.callback(_tell_end, "capture", capture, self._recorder, "frames")
             stack.callback(self._recorder.close)
         if trace is not None:
-            self._trace = open_trace(trace, stack)
+            self._trace = open_trace(trace)
+            if isinstance(self._trace, TraceFile):
+                stack.callback(_tell_end, "trace", trace, self._trace, "lines")
+                stack.callback(self._trace.close)
 
     def wrap(self, link: Link, name: str) -> Link:
         """Have all frames of a link in the files, under a name."""
@@ -181,8 +221,8 @@ class FrameLog:
         return Numbered(self.wrap(link, f"guest{number}"))
 
 
-def _tell_end(text: str, recorder: Recorder) -> None:
-    if recorder.error is not None:
-        tell(f'capture file "{text}": ended early: {recorder.error.strerror}')
-    elif recorder.dropped:
-        tell(f'capture "{text}": {recorder.dropped} frames are not in it: its reader was away, or too slow')
+def _tell_end(option: str, text: str, file: Recorder | TraceFile, what: str) -> None:
+    if file.error is not None:
+        tell(f'--{option} "{text}": ended early: {file.error.strerror}')
+    elif file.dropped:
+        tell(f'--{option} "{text}": {file.dropped} {what} are not in it: its reader was away, or too slow')

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import sys
 import time
 from collections import deque
@@ -267,19 +268,29 @@ def demo(size: int) -> None:
     leaves this machine.
     """
     console = console_for(sys.stdout)
+    if console.is_terminal and signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, _interrupted)
     try:
         console.print(Text("A guest in this process, slirpy as its network, ordinary sockets behind it.\n"))
         _run(console, size << 20)
     except _StepError as error:
         _fail(str(error))
-    except OSError as error:
-        _fail(f"the servers of the demo on {LOOPBACK}: {error.strerror or error}")
+
+
+def _interrupted(number: int, _: object) -> None:
+    """Die of the signal, but not while the progress bar hides the cursor."""
+    os.write(1, b"\x1b[?25h\n")  # not by the console, which may be in the middle of something
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def _run(console: Console, size: int) -> None:
     gateway = str(Config().host)
-    web = WebServer(size)
-    with serving(web) as web_port, serving(DnsServer(gateway)) as dns_port:
+    try:
+        web, dns = WebServer(size), DnsServer(gateway)
+    except OSError as error:
+        _fail(f"the servers of the demo on {LOOPBACK}: {error.strerror or error}")
+    with serving(web) as web_port, serving(dns) as dns_port:
         config = Config(resolvers=[Resolver(bytes((127, 0, 0, 1)), dns_port)])
         with Slirp(config) as net:
             steps = _Demo(net, console)

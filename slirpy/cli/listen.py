@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["listen", "qemu_arguments"]
 
-ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 PLAIN_MTU = 1500
 
 EXAMPLES = """
@@ -52,8 +50,9 @@ def listen(
 
     ADDRESS is unix:PATH or tcp:HOST:PORT; port 0 takes a free one. QEMU's arguments for a guest are written to
     standard output, a line for each address. Whoever can connect has the network: keep TCP to 127.0.0.1, or
-    a unix socket in a folder of yours. A guest that reboots or connects again keeps its address. It ends with
-    Ctrl-C, or SIGTERM; the exit status is 128 and the signal's number, or 2 for a mistake in the options.
+    a unix socket in a folder of yours. A guest that reboots or connects again keeps its address. SIGUSR1 shows
+    flows and counters on standard error. It ends with Ctrl-C, SIGTERM or another signal; the exit status is 128
+    and the signal's number, or 2 for a mistake in the options.
     """
     from slirpy.links.endpoint import parse_endpoint
 
@@ -80,21 +79,20 @@ def _serve(config: Config, endpoints: Sequence[Endpoint], reporting: Reporting) 
 
     with ExitStack() as stack:
         signals = stack.enter_context(
-            serving.CaughtSignals(getattr(signal, name) for name in ENDING if hasattr(signal, name))
+            serving.Ending(lambda: serving.report([*net.closed_flows(), *net.flows()], net.stats))
         )
         if sys.platform != "win32":
             serving.allow_descriptors()
         serving.keep_heap()
         log = FrameLog(reporting.capture, reporting.trace, stack, several=True)
         net = stack.enter_context(Slirp(config))
-        ended: list[int] = []
-        net.watch(signals.fileno(), lambda _: ended.extend(signals.take()))
+        net.watch(signals.fileno(), signals.read)
         for endpoint in endpoints:
             door = net.serve(endpoint, wrap=log.number)
             print(shlex.join(qemu_arguments(door.address, config.mtu)), flush=True)
         serving.tell_forwards(net)
         look = reporting.live(net, stack)
-        while not ended:
+        while signals.status is None:
             net.poll(look())
         reporting.at_end(net)
-        return 128 + ended[0]
+        return signals.status

@@ -1,36 +1,78 @@
-"""Where the command ``slirpy`` begins."""
+"""Entry point of the command ``slirpy``.
+
+Nothing is imported before :func:`main` runs, which gives SIGINT its default action first: an interrupt while the
+rest is imported then ends the process without a traceback.
+"""
 
 from __future__ import annotations
 
-import sys
-from typing import NoReturn
-
-from slirpy.errors import SlirpyError
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the 2 ms that importing typing takes
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 __all__ = ["fail", "main"]
+
+INSTALL = "pip install 'slirpy[cli]'"
+_PARTS = ("click", "rich", "pyroute2")
+"""Packages that the command line needs beyond the library."""
 
 
 def fail(text: str, status: int = 2) -> NoReturn:
     """End the program with one line on standard error."""
-    print("slirpy:", " ".join(text.split()), file=sys.stderr)
+    from slirpy.cli import streams
+
+    streams.tell(" ".join(text.split()))
     raise SystemExit(status)
 
 
 def main() -> NoReturn:
     """Run the command line with the arguments of the process, and exit.
 
-    The exit status is 0, or 2 after a mistake that is told in one line, or what the subcommand says.
+    The exit status is 0, or 2 after a mistake, or 1 when a resource of the system gives out, or what the subcommand
+    says. Each failure is one line on standard error.
     """
+    import signal
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    import sys
+
+    from slirpy.cli import streams
+
+    output = streams.StandardOutput()
+    try:
+        status = _command()
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 0
+    except (OSError, MemoryError, ImportError) as error:
+        status = 1
+        if not output.failed:  # else it is told below
+            text = streams.exhausted(error)
+            if text is None:
+                raise
+            streams.tell(text)
+    why = output.finish()
+    if why is not None and status in (0, 1):
+        streams.tell(f"standard output: {why}")
+        status = 1
+    streams.flush_errors(sys.stderr)
+    raise SystemExit(status)
+
+
+def _command() -> int:
+    """Run the subcommand; returns the exit status."""
+    from slirpy.errors import SlirpyError
+
     try:
         import click
 
         from slirpy.cli.app import app
-    except ModuleNotFoundError as error:
-        if error.name != "click":
-            raise
-        fail("the command line needs more than the library does: pip install 'slirpy[cli]'")
-    try:
+
         status = app(prog_name="slirpy", standalone_mode=False)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _PARTS:
+            raise
+        fail(f"the command line needs more than the library does: {INSTALL}")
     except click.UsageError as error:
         if error.format_message().startswith("Usage:"):  # no command at all is answered by the whole help
             error.show()
@@ -39,8 +81,6 @@ def main() -> NoReturn:
         fail(f"{error.format_message().rstrip('.')}; see {command} --help")
     except click.ClickException as error:
         fail(error.format_message())
-    except click.Abort:
-        fail("interrupted", 130)
     except SlirpyError as error:
         fail(str(error))
-    raise SystemExit(status if isinstance(status, int) else 0)
+    return status if isinstance(status, int) else 0

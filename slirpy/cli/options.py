@@ -137,7 +137,7 @@ def network_config(given: Mapping[str, Any], **defaults: Any) -> Config:
 
 def _tell_refused() -> RefusedFlows:
     """Lines on standard error, until the command ends."""
-    from slirpy.cli.serving import tell
+    from slirpy.cli.streams import tell
 
     refused = RefusedFlows(tell)
     context = click.get_current_context(silent=True)

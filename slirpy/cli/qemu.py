@@ -32,7 +32,6 @@ LARGE_MTU = 65520
 """The largest multiple of 16 that a frame of 64 KiB has room for; other programs of this kind use it too."""
 PLAIN_MTU = 1500
 NETDEV = "slirpy0"
-FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 
 EXAMPLES = """
 \b
@@ -112,17 +111,16 @@ def _run(config: Config, command: Sequence[str], mac: str | None, reporting: Rep
     from slirpy.cli.capture import FrameLog
     from slirpy.links.stream import StreamLink
 
-    caught = [getattr(signal, name) for name in FORWARDED]
     with ExitStack() as stack:
+        # A parent that ignores SIGCHLD has us inherit that, and QEMU's end would go unnoticed.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # Before anything is made that a signal would leave behind.
+        signals = stack.enter_context(serving.CaughtSignals((*serving.ENDING, serving.SHOWING, "SIGCHLD")))
         ours, theirs = socket.socketpair()
         stack.callback(theirs.close)
         link = FrameLog(reporting.capture, reporting.trace, stack).wrap(StreamLink(ours), NETDEV)
         stack.callback(link.close)
         net = stack.enter_context(Slirp(config))
-        signal.signal(
-            signal.SIGCHLD, signal.SIG_DFL
-        )  # who starts us may ignore it: QEMU's end would go unnoticed
-        signals = stack.enter_context(serving.CaughtSignals([*caught, signal.SIGCHLD]))
         terminal = _terminal()
         process = _start(card_arguments(command, theirs.fileno(), config.mtu, mac), theirs.fileno())
         stack.callback(_end, process)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+
+from slirpy.errors import ConfigError
 
 if TYPE_CHECKING:
     from slirpy import Slirp
 
-__all__ = ["LONGEST_WAIT", "Reporting", "report_options"]
+__all__ = ["LONGEST_WAIT", "Reporting", "check_terminal", "report_options"]
 
 LONGEST_WAIT = 60.0
 """Seconds for which a command waits at most before it looks around."""
@@ -28,12 +31,23 @@ class Reporting:
     stats: bool
     top: bool = False
 
-    def live(self, net: Slirp, stack: ExitStack) -> Callable[[], float]:
-        """What the loop that drives ``net`` calls before it waits; it returns the longest time to wait, in seconds.
+    def check(self) -> None:
+        """Check the options before anything has begun.
 
         Raises:
-            ConfigError: there is no terminal for ``--top``.
+            ConfigError: one that cannot be used, or there is no terminal for ``--top``.
         """
+        from slirpy.cli.capture import check_plain_name, parse_capture
+
+        if self.capture is not None:
+            parse_capture(self.capture)
+        if self.trace is not None:
+            check_plain_name("--trace", self.trace)
+        if self.top:
+            check_terminal(sys.stderr)
+
+    def live(self, net: Slirp, stack: ExitStack) -> Callable[[], float]:
+        """A function for the loop that drives ``net``; it returns how many seconds the loop may wait."""
         if not self.top:
             return lambda: LONGEST_WAIT
         from slirpy.cli.top import Top
@@ -45,7 +59,17 @@ class Reporting:
         if self.stats:
             from slirpy.cli.serving import report
 
-            report(net)
+            report([*net.closed_flows(), *net.flows()], net.stats)
+
+
+def check_terminal(file: TextIO) -> None:
+    """Check that ``--top`` has somewhere to draw.
+
+    Raises:
+        ConfigError: ``file`` is no terminal.
+    """
+    if not file.isatty():
+        raise ConfigError("--top draws on standard error, which is no terminal here; use --stats")
 
 
 def report_options(*, top: bool = True) -> Callable[[Callable[..., object]], Callable[..., object]]:
@@ -73,7 +97,9 @@ def report_options(*, top: bool = True) -> Callable[[Callable[..., object]], Cal
         def collected(
             *arguments: Any, capture: str | None, trace: str | None, stats: bool, top: bool = False, **more: Any
         ) -> object:
-            return function(*arguments, reporting=Reporting(capture, trace, stats, top), **more)
+            reporting = Reporting(capture, trace, stats, top)
+            reporting.check()
+            return function(*arguments, reporting=reporting, **more)
 
         decorated: Callable[..., object] = collected
         for option in reversed(options):  # click lists them from the last that was added

@@ -6,22 +6,35 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
+
+from slirpy.cli.streams import write_line
 
 if TYPE_CHECKING:
-    from slirpy import Slirp
+    from slirpy import FlowInfo, Slirp, Stats
 
 __all__ = [
+    "ENDING",
+    "SHOWING",
     "CaughtSignals",
+    "Ending",
     "allow_descriptors",
     "drain",
     "keep_heap",
     "report",
-    "tell",
     "tell_forwards",
 ]
+
+ENDING = (
+    "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGXCPU", "SIGPOLL",
+    "SIGPWR",
+)  # fmt: skip
+"""Signals that end a network. Unless they are caught they end the process, and leave its sockets behind."""
+SHOWING = "SIGUSR1"
+"""The signal that asks for the tables."""
 
 HEAP_BYTES = 8 << 20
 """Free memory that is kept rather than given back to the system."""
@@ -35,17 +48,17 @@ class CaughtSignals:
     """Signals as data, on every Unix: while the context lasts they are read from a descriptor.
 
     Args:
-        numbers: which; one that is ignored stays so.
+        names: which; one that is ignored stays so, and one that this system has not is left out.
     """
 
-    def __init__(self, numbers: Iterable[int]) -> None:
+    def __init__(self, names: Iterable[str]) -> None:
         self._read, self._write = socket.socketpair()
         self._read.setblocking(False)
         self._write.setblocking(False)
         self._descriptor = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
         self._before = {
             number: signal.signal(number, _nothing)
-            for number in numbers
+            for number in (getattr(signal, name) for name in names if hasattr(signal, name))
             if signal.getsignal(number) is not signal.SIG_IGN
         }
 
@@ -60,7 +73,7 @@ class CaughtSignals:
         except BlockingIOError:
             return b""
 
-    def __enter__(self) -> CaughtSignals:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -71,6 +84,28 @@ class CaughtSignals:
         signal.set_wakeup_fd(self._descriptor)
         self._read.close()
         self._write.close()
+
+
+class Ending(CaughtSignals):
+    """Signals for a network that runs until one of them ends it.
+
+    Args:
+        show: called when one asks for the tables.
+    """
+
+    def __init__(self, show: Callable[[], None]) -> None:
+        super().__init__((*ENDING, SHOWING))
+        self._show = show
+        self.status: int | None = None
+        """The exit status, once a signal has come that ends the network: 128 and its number."""
+
+    def read(self, _: int = 0) -> None:
+        """Do what the signals ask for that have come since the last call."""
+        for number in self.take():
+            if number == getattr(signal, SHOWING, None):
+                self._show()
+            elif self.status is None:
+                self.status = 128 + number
 
 
 def _nothing(*_: object) -> None:
@@ -93,28 +128,21 @@ def keep_heap() -> None:
         linux.keep_heap(HEAP_BYTES)
 
 
-def tell(text: str) -> None:
-    """One line of ours for people."""
-    print("slirpy:", text, file=sys.stderr)
-
-
 def tell_forwards(net: Slirp) -> None:
     """Say which host ports were taken for the rules that left it open."""
     for rule, forward in zip(net.config.hostfwd, net.forwards(), strict=True):
         if rule.host_port == 0 and rule.path is None:
             host = f"{forward.host_address}:{forward.host_port}"
             guest = f"{forward.guest_address or ''}:{forward.guest_port}"
-            print(f"hostfwd {forward.protocol} {host} -> {guest}", file=sys.stderr)
+            write_line(f"hostfwd {forward.protocol} {host} -> {guest}")
 
 
-def report(net: Slirp) -> None:
-    """Show flows and counters on standard error."""
+def report(flows: Sequence[FlowInfo], stats: Stats) -> None:
+    """Show flows and counters on standard error. That it cannot be written must not stop anything."""
     from slirpy.cli.report import print_report
 
-    try:
-        print_report([*net.closed_flows(), *net.flows()], net.stats, sys.stderr)
-    except BrokenPipeError:
-        pass
+    with suppress(OSError, ValueError):
+        print_report(flows, stats, sys.stderr)
 
 
 def drain(net: Slirp) -> None:

@@ -10,7 +10,8 @@ from slirpy.cli import guest
 from slirpy.cli.capture import STANDARD, FrameLog, own_standard_output, parse_capture
 from slirpy.cli.reporting import Reporting
 from slirpy.cli.sandbox import Sandbox
-from slirpy.cli.serving import allow_descriptors, drain, keep_heap, tell, tell_forwards
+from slirpy.cli.serving import allow_descriptors, drain, keep_heap, tell_forwards
+from slirpy.cli.streams import tell
 from slirpy.cli.terminal import Signals, Terminal
 from slirpy.config import Config
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ import click
 
 from slirpy.cli.options import hub_option
 from slirpy.cli.reporting import Reporting, report_options
+from slirpy.cli.streams import tell
 from slirpy.interfaces import READ
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["switch"]
 
-ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 _SECOND = 1_000_000_000
 _LONGEST = 60.0  # seconds of one wait
 
@@ -61,8 +60,9 @@ def switch(ports: Sequence[str], hub: bool, mtu: int, reporting: Reporting) -> N
     """Join ports to one network: guests of QEMU, TAP interfaces, other switches, and slirpy's own (user).
 
     A frame goes to where its destination was last heard, and to all ports if that is not known. At most one port
-    is user: the gateway, DHCP, DNS and the way to the outside. It ends with Ctrl-C, or SIGTERM; the exit status
-    is 128 and the signal's number, or 2 for a mistake in the options.
+    is user: the gateway, DHCP, DNS and the way to the outside. SIGUSR1 shows flows and counters on standard error.
+    It ends with Ctrl-C, SIGTERM or another signal; the exit status is 128 and the signal's number, or 2 for a
+    mistake in the options.
     """
     from slirpy.cli.capture import FrameLog
     from slirpy.links.table import parse_netdev
@@ -118,12 +118,9 @@ def _serve(
 ) -> int:
     """Carry frames until a signal ends it; returns the exit status."""
     from slirpy.cli import serving
-    from slirpy.cli.report import print_report
 
     with ExitStack() as stack:
-        signals = stack.enter_context(
-            serving.CaughtSignals(getattr(signal, name) for name in ENDING if hasattr(signal, name))
-        )
+        signals = stack.enter_context(serving.Ending(lambda: _report(network)))
         if sys.platform != "win32":
             serving.allow_descriptors()
         serving.keep_heap()
@@ -138,15 +135,20 @@ def _serve(
         for number, options in enumerate(links):
             name = options.name or f"{options.carrier}{number}"
             network.attach_link(log.wrap(options.open(), name))
-        ended: list[int] = []
-        network.watch(signals.fileno(), lambda _: ended.extend(signals.take()))
+        network.watch(signals.fileno(), signals.read)
         if not isinstance(network, _Alone):
             serving.tell_forwards(network)
-        serving.tell(f"{len(links) + (user is not None)} ports are joined")
-        while not ended:
+        tell(f"{len(links) + (user is not None)} ports are joined")
+        while signals.status is None:
             network.poll(_LONGEST)
-        if not isinstance(network, _Alone):
-            reporting.at_end(network)
-        elif reporting.stats:
-            print_report([], network.stats, sys.stderr)
-        return 128 + ended[0]
+        if reporting.stats:
+            _report(network)
+        return signals.status
+
+
+def _report(network: Slirp | _Alone) -> None:
+    """Show flows, if there is a port of slirpy's own, and counters."""
+    from slirpy.cli.serving import report
+
+    flows = [] if isinstance(network, _Alone) else [*network.closed_flows(), *network.flows()]
+    report(flows, network.stats)

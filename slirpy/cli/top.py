@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
@@ -13,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from slirpy.cli.report import amount, console_for, flow_table
-from slirpy.errors import ConfigError
+from slirpy.cli.reporting import check_terminal
 
 if TYPE_CHECKING:
     from slirpy import Slirp
@@ -73,8 +74,7 @@ class Top:
     def __init__(
         self, net: Slirp, file: TextIO = sys.stderr, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        if not file.isatty():
-            raise ConfigError("--top draws on standard error, which is no terminal here; use --stats")
+        check_terminal(file)
         self._net = net
         self._clock = clock
         self._console = console_for(file)
@@ -85,13 +85,15 @@ class Top:
         self._next = self._drawn
 
     def __enter__(self) -> Top:
-        self._live.start()
+        with suppress(OSError):
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.stop()
+        with suppress(OSError):
+            self._live.stop()
 
     def look(self) -> float:
         """Draw if it is time; returns the seconds until it is time again."""
@@ -100,8 +102,8 @@ class Top:
             self._next = now + INTERVAL
             try:
                 self._live.update(self._picture(now), refresh=True)
-            except BrokenPipeError:
-                self._next = float("inf")  # nobody looks any more
+            except OSError:
+                self._next = float("inf")  # the terminal is gone
         return min(self._next - now, INTERVAL)
 
     def _picture(self, now: float) -> RenderableType:

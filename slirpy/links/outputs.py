@@ -19,6 +19,7 @@ from typing import BinaryIO, Protocol, TypeAlias
 
 from slirpy.errors import LinkError
 from slirpy.interfaces import WRITE, Poller
+from slirpy.ownfile import IsOurs, check_own, open_own
 
 __all__ = ["FileOutput", "NamedFile", "Output", "Pipe", "is_fifo"]
 
@@ -73,22 +74,32 @@ class FileOutput:
 class NamedFile:
     """A file, or several in turn."""
 
-    def __init__(self, header: Header, path: Path, max_bytes: int | None, max_files: int) -> None:
+    def __init__(
+        self,
+        header: Header,
+        path: Path,
+        is_ours: IsOurs,
+        max_bytes: int | None = None,
+        max_files: int = 1,
+        what: str = "capture",
+    ) -> None:
         self._header = header
         self._path = path
+        self._is_ours = is_ours
         self._max_bytes = max_bytes
         self._max_files = max_files
         self._fd = -1
         self._size = self._begun = 0
         try:
+            for number in range(1, max_files if max_bytes is not None else 0):
+                check_own(self._numbered(number), is_ours)
             self._open()
         except OSError as error:
             self.abandon()
-            raise cannot_write(path, error) from None
+            raise cannot_write(what, error.filename or path, error) from None
 
     def _open(self) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-        self._fd = os.open(self._path, flags, 0o666)
+        self._fd = open_own(self._path, self._is_ours)
         self._size = 0
         self._begun = 0
         self.describe(self._header())
@@ -128,6 +139,7 @@ class NamedFile:
         for number in range(self._max_files - 1, 0, -1):
             older = self._numbered(number - 1)
             if older.exists():
+                check_own(self._numbered(number), self._is_ours)
                 older.replace(self._numbered(number))
         self._open()
 
@@ -146,7 +158,13 @@ class Pipe:
     """A pipe that is never waited for; a named one may have one reader after the other."""
 
     def __init__(
-        self, header: Header, failed: Callable[[OSError], None], *, fd: int = -1, path: Path | None = None
+        self,
+        header: Header,
+        failed: Callable[[OSError], None],
+        *,
+        fd: int = -1,
+        path: Path | None = None,
+        what: str = "capture",
     ) -> None:
         self.poller: Poller | None = None
         self._header = header
@@ -163,7 +181,7 @@ class Pipe:
         try:
             self._look()
         except OSError as error:
-            raise cannot_write(path, error) from None
+            raise cannot_write(what, path, error) from None
 
     def _begin(self) -> None:
         self._backlog[:] = self._header()
@@ -270,6 +288,8 @@ def _nonblocking(fd: int) -> int:
     return own
 
 
-def cannot_write(path: Path, error: OSError) -> LinkError:
+def cannot_write(what: str, path: object, error: OSError) -> LinkError:
+    if isinstance(error, FileExistsError):
+        return LinkError(f'{what} file "{path}": {error.strerror}; name another file, or remove this one')
     why = os.strerror(error.errno or 0)
-    return LinkError(f'capture file "{path}": cannot be written: {why}; name a file in a folder of yours')
+    return LinkError(f'{what} file "{path}": cannot be written: {why}; name a file in a folder of yours')

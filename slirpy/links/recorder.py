@@ -32,8 +32,15 @@ class _Format(Protocol):
 FORMATS: dict[str, _Format] = {"pcap": pcap, "pcapng": pcapng}
 
 
+def _is_ours(head: bytes) -> bool:
+    """Whether a file begins as those that a :class:`Recorder` writes."""
+    return any(head.startswith(form.header(())) for form in FORMATS.values())
+
+
 class Recorder:
     """Writes frames to ``target`` in a capture format.
+
+    A capture of slirpy's that is there already is replaced; a file with any other content is not.
 
     Should writing fail (a full disk, a reader that went away), it ends, and :attr:`error` says why.
 
@@ -52,7 +59,7 @@ class Recorder:
 
     Raises:
         ConfigError: an argument that cannot be used.
-        LinkError: the file cannot be written.
+        LinkError: the file cannot be written, or has content that is not ours.
         OSError: the file object cannot be written.
     """
 
@@ -86,7 +93,7 @@ class Recorder:
             if is_fifo(path):
                 self._output = Pipe(self._header, self._fail, path=path)
             else:
-                self._output = NamedFile(self._header, path, max_bytes, max_files)
+                self._output = NamedFile(self._header, path, _is_ours, max_bytes, max_files)
         elif isinstance(target, int):
             pipe = Pipe(self._header, self._fail, fd=target)
             self._output = pipe if self.error is None else None

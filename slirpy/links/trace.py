@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
-from slirpy.interfaces import Buffer, Frame, Link
+from slirpy.interfaces import Buffer, Frame, Link, LinkSink, Poller
 from slirpy.links.middleware import Middleware
+from slirpy.links.tracefile import TraceFile
 from slirpy.rules.values import function, moment
 from slirpy.wire.describe import describe
 
@@ -32,9 +33,9 @@ class TraceLink(Middleware):
 
     Args:
         inner: the link that carries the frames; closed with this one.
-        out: called with each line, without its end; or a text file, which stays the caller's. If the file cannot be
-            written, the trace ends and the network goes on; :attr:`error` says why. What a callable raises is its own
-            matter.
+        out: called with each line, without its end; or a text file, or a :class:`~slirpy.links.tracefile.TraceFile`,
+            both of which stay the caller's. If the file cannot be written, the trace ends and the network goes on;
+            :attr:`error` says why. What a callable raises is its own matter.
         clock: gives the time of a frame in nanoseconds since 1970; None: the stack's time, as seconds.
         name: stands in each line before the direction, to tell several links apart.
     """
@@ -47,7 +48,7 @@ class TraceLink(Middleware):
     def __init__(
         self,
         inner: Link,
-        out: Callable[[str], object] | TextIO,
+        out: Callable[[str], object] | TextIO | TraceFile,
         clock: Callable[[], int] | None = time.time_ns,
         *,
         name: str = "",
@@ -57,13 +58,19 @@ class TraceLink(Middleware):
             function("clock", clock, " that gives nanoseconds, such as time.time_ns")
         self._clock = clock
         self._name = f" {name}" if name else ""
-        self._file: TextIO | None = None
+        self._file: TextIO | TraceFile | None = None
         self._out: Callable[[str], object] | None = None
         if callable(out):
             self._out = out
         else:
             self._file = out
         self.error = None
+
+    def start(self, sink: LinkSink, poller: Poller) -> None:
+        """Bring both directions up: frames from the inner link go to ``sink``."""
+        if isinstance(self._file, TraceFile):
+            self._file.start(poller)
+        super().start(sink, poller)
 
     def send(self, frames: Sequence[Frame]) -> int:
         """Send frames by the inner link, and tell of those that it took."""
@@ -90,8 +97,11 @@ class TraceLink(Middleware):
                 self._out(line)
         elif self._file is not None and lines:
             try:
-                self._file.write("\n".join(lines) + "\n")
-                self._file.flush()
+                if isinstance(self._file, TraceFile):
+                    self._file.write(lines)
+                else:
+                    self._file.write("\n".join(lines) + "\n")
+                    self._file.flush()
             except (OSError, ValueError) as error:
                 self.error = error
                 self._file = None

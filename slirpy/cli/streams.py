@@ -1,0 +1,109 @@
+"""Standard streams of the command line: closed, full, or without a reader, they never cost more than one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from contextlib import suppress
+from io import BufferedWriter, FileIO, TextIOWrapper
+from typing import Any, TextIO
+
+__all__ = ["StandardOutput", "exhausted", "flush_errors", "tell", "write_line"]
+
+_HINTS = {
+    errno.EMFILE: "allow more with `ulimit -n`",
+    errno.ENFILE: "the whole system has no more",
+    errno.ENOMEM: "see `ulimit -v`",
+    errno.EAGAIN: "see `ulimit -u`",
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room on the disk",
+    errno.EFBIG: "see `ulimit -f`",
+    errno.EIO: "the device has failed",
+}
+"""Errors that mean that the system has given out, whatever the program was about to do; and what to do then."""
+
+
+class _Recorded(FileIO):
+    """A file that remembers why it could not be written."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """See :meth:`io.RawIOBase.write`."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+
+class StandardOutput:
+    """``sys.stdout`` for the life of the command; it knows afterwards what could not be written.
+
+    There is something behind the descriptors 0, 1 and 2 from now on. Otherwise the first file or socket that is
+    opened takes the number of a closed one, and gets what is printed. Children see it closed, as they would have
+    without us, and what we write to standard output fails as on a closed one.
+    """
+
+    def __init__(self) -> None:
+        for number, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+            try:
+                os.fstat(number)
+            except OSError:
+                os.open(os.devnull, flags)  # the lowest number that is free, which is this one
+        if sys.stderr is None:
+            sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - it stays open
+        before: TextIO | None = sys.stdout
+        self._file = _Recorded(1, "w", closefd=False)
+        sys.stdout = TextIOWrapper(
+            BufferedWriter(self._file),
+            encoding="utf-8" if before is None else before.encoding,
+            errors=None if before is None else before.errors,
+            line_buffering=os.isatty(1),
+        )
+
+    @property
+    def failed(self) -> bool:
+        """Whether something could not be written."""
+        return self._file.error is not None
+
+    def finish(self) -> str | None:
+        """Write what is left; returns why something could not be written, if so."""
+        flush_errors(sys.stdout)
+        return None if self._file.error is None else os.strerror(self._file.error.errno or errno.EIO)
+
+
+def flush_errors(stream: TextIO) -> None:
+    """Flush a stream, and drop what it cannot take: the interpreter would complain of it again at its end."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno(), inheritable=False)
+            os.close(null)
+            stream.flush()
+
+
+def tell(text: str) -> None:
+    """Write one line of ours to standard error."""
+    write_line(f"slirpy: {text}")
+
+
+def write_line(line: str) -> None:
+    """Write a line to standard error. That nobody can read it must not stop anything."""
+    with suppress(OSError, ValueError):
+        print(line, file=sys.stderr, flush=True)
+
+
+def exhausted(error: BaseException) -> str | None:
+    """One line about an error that means that a resource of the system has given out; None for any other error."""
+    if isinstance(error, MemoryError):
+        return f"{os.strerror(errno.ENOMEM)}; {_HINTS[errno.ENOMEM]}"
+    if isinstance(error, OSError) and error.errno in _HINTS:
+        where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        return f"{where}{os.strerror(error.errno)}; {_HINTS[error.errno]}"
+    if isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError):
+        return f"{error}; see `ulimit -a`"
+    return None

@@ -1,0 +1,82 @@
+"""Where the lines of traces go: into a file, or a pipe that is never waited for."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from slirpy.interfaces import Poller
+from slirpy.links.outputs import NamedFile, Output, Pipe, is_fifo
+
+__all__ = ["TraceFile"]
+
+_LINE = re.compile(rb"(\d\d:\d\d:\d\d|\d+)\.\d{6} (.{0,256} )?(in |out) ")
+
+
+class TraceFile:
+    """A file for one or several :class:`~slirpy.links.trace.TraceLink`; it behaves as a capture's file does.
+
+    A trace of slirpy's that is there already is replaced; a file with any other content is not. A pipe is never
+    waited for: lines that it has no room for are dropped, and so are those that a named pipe has no reader for.
+
+    Args:
+        target: a file's name, also that of a named pipe; or the descriptor of a pipe, which is taken over.
+
+    Attributes:
+        error: what ended it early, if anything did.
+        dropped: how many lines were not written, because a pipe was full, or had no reader.
+
+    Raises:
+        LinkError: the file cannot be written, or has content that is not ours.
+    """
+
+    def __init__(self, target: str | os.PathLike[str] | int) -> None:
+        self.error: OSError | None = None
+        self.dropped = 0
+        self._output: Output | None = None
+        if isinstance(target, int):
+            self._output = Pipe(bytes, self._fail, fd=target, what="trace")
+        elif is_fifo(target):
+            self._output = Pipe(bytes, self._fail, path=Path(target), what="trace")
+        else:
+            self._output = NamedFile(bytes, Path(target), _is_ours, what="trace")
+
+    def start(self, poller: Poller) -> None:
+        """Let ``poller`` tell when a pipe has room again; without it, that is tried with each line."""
+        if isinstance(self._output, Pipe):
+            self._output.poller = poller
+
+    def write(self, lines: list[str]) -> None:
+        """Write lines, which have no end of line yet.
+
+        Raises:
+            OSError: it has ended: the disk is full, say.
+        """
+        if self._output is None:
+            raise self.error or OSError("the trace was closed")
+        try:
+            self.dropped += self._output.write(
+                [line.encode(errors="backslashreplace") + b"\n" for line in lines]
+            )
+        except OSError as error:
+            self._fail(error)
+            raise
+        if self.error is not None:
+            raise self.error
+
+    def close(self) -> None:
+        """End it; a pipe's reader has a second to take what waits. Harmless when repeated."""
+        output, self._output = self._output, None
+        if output is not None:
+            output.close()
+
+    def _fail(self, error: OSError) -> None:
+        self.error = error
+        output, self._output = self._output, None
+        if output is not None:
+            output.abandon()
+
+
+def _is_ours(head: bytes) -> bool:
+    return _LINE.match(head) is not None

@@ -1,0 +1,68 @@
+"""Files that are written anew: only what slirpy itself has written is ever replaced."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from typing import TypeAlias
+
+__all__ = ["IsOurs", "check_own", "open_own"]
+
+IsOurs: TypeAlias = Callable[[bytes], bool]
+"""Whether a file that begins with these bytes, 1024 at most, was written by slirpy."""
+
+_HEAD = 1024
+
+
+def open_own(path: str | os.PathLike[str], is_ours: IsOurs) -> int:
+    """Open a file to write it from its beginning, or a device; returns the descriptor.
+
+    Raises:
+        FileExistsError: it has other content.
+        OSError: it cannot be opened.
+    """
+    flags = os.O_WRONLY | os.O_CREAT
+    for name in ("O_CLOEXEC", "O_BINARY", "O_NOCTTY"):
+        flags |= getattr(os, name, 0)
+    fd = os.open(path, flags, 0o666)
+    try:
+        if _has_content(path, os.fstat(fd), is_ours):
+            os.ftruncate(fd, 0)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def check_own(path: str | os.PathLike[str], is_ours: IsOurs) -> None:
+    """Check that a file may be replaced: it is not there, empty, or has content of ours.
+
+    Raises:
+        FileExistsError: it has other content, or is no file.
+        OSError: it cannot be read.
+    """
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(status.st_mode):
+        raise FileExistsError(errno.EEXIST, "it is not a file", os.fspath(path))
+    _has_content(path, status, is_ours)
+
+
+def _has_content(path: str | os.PathLike[str], status: os.stat_result, is_ours: IsOurs) -> bool:
+    """Whether there is something to be replaced.
+
+    Raises:
+        FileExistsError: there is, and it must not be.
+    """
+    if stat.S_ISBLK(status.st_mode):
+        raise FileExistsError(errno.EEXIST, "it is a disk", os.fspath(path))
+    if not stat.S_ISREG(status.st_mode) or not status.st_size:
+        return False
+    with open(path, "rb", buffering=0) as file:
+        if not is_ours(file.read(_HEAD)):
+            raise FileExistsError(errno.EEXIST, "it has content that slirpy did not write", os.fspath(path))
+    return True
