@@ -61,6 +61,8 @@ MAX_TIME_WAIT = 8192
 """Connections that are over, and whose last segments may come again."""
 WIDE_BYTES = 256 << 20
 """What the windows that have grown may come to, of all connections; beyond that they grow less far."""
+ETHERNET_MSS = 1460
+"""Bytes in a segment, at the most, to a guest whose SYN has no MSS option: its link is ours."""
 MAX_BURST = 65535 - 40 - 12
 """Most payload in one IPv4 packet beside headers and timestamps."""
 _MAY_READ = (ESTABLISHED, CLOSE_WAIT)
@@ -458,6 +460,7 @@ class TcpNat:
             keepalive = self.stack.config.tcp_keepalive * SECOND
             cached = self._settings[mtu, burst] = Settings(
                 mss=mtu - 40,
+                peer_mss=min(mtu - 40, ETHERNET_MSS),
                 max_burst=burst,
                 syn_timeout=CONNECT_TIMEOUT,
                 keepalive=keepalive > 0,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 
 from slirpy.tcp import probe, recovery, repair, undo, urgent
+from slirpy.tcp.answers import tell
 from slirpy.tcp.connection import Connection
 from slirpy.tcp.keepalive import given_up, keep_alive
 from slirpy.tcp.options import build
@@ -106,6 +107,9 @@ def output(conn: Connection, now: int, emit: Emit) -> bool:
         (seq, ack, flags), conn.reset = conn.reset, None
         conn.stats.tcp_resets_out += 1
         emit(seq, ack, flags, 0, b"", [], 0)
+    noted = conn.noted
+    if noted:
+        tell(conn, emit)
     if conn.snd_up is not None:
         emit = urgent.marking(conn, emit)
     state = conn.state
@@ -124,7 +128,7 @@ def output(conn: Connection, now: int, emit: Emit) -> bool:
     if (conn.ack_now and conn.state in _MAY_ACKNOWLEDGE) or _window_update_due(conn):
         # With SND.MAX, which is the RFC's SND.NXT: after a time-out ours is an old number, and the peer would
         # not accept the ACK. Two sides that both go back would never hear each other.
-        if conn.acks_lost:
+        if conn.acks_lost and not noted:
             acknowledge_twice(conn, now, emit)
         emit(conn.snd_max, conn.rcv_nxt, ACK, window_field(conn), options_for(conn, now, sack=True), [], 0)
         acknowledged(conn)
@@ -139,12 +143,13 @@ def _send_syn(conn: Connection, now: int, emit: Emit) -> None:
     settings = conn.settings
     answering = conn.state is SYN_RECEIVED
     flags, ack = (SYN | ACK, conn.rcv_nxt) if answering else (SYN, 0)
-    wscale = conn.rcv_wscale if conn.wscale_ok or not answering else None
-    timestamps = (conn.timestamp(now), conn.ts_recent) if conn.ts_ok or not answering else None
+    # A SYN offers what the settings allow; a SYN,ACK has what both sides want.
+    wscale = conn.rcv_wscale if (conn.wscale_ok if answering else settings.window_scaling) else None
+    stamped = conn.ts_ok if answering else settings.timestamps
     options = build(
         mss=settings.mss,
-        sack_permitted=conn.sack_ok or not answering,
-        timestamps=timestamps,
+        sack_permitted=conn.sack_ok if answering else settings.sack,
+        timestamps=(conn.timestamp(now), conn.ts_recent) if stamped else None,
         wscale=wscale,
     )
     wnd = min(conn.rcv_limit, 0xFFFF)  # a SYN's window is never scaled

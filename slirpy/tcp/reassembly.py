@@ -28,7 +28,7 @@ SMALL = 2048
 class Reassembly:
     """The out-of-order queue of one connection."""
 
-    __slots__ = ("_ends", "_near", "_pieces", "_starts", "size", "taken", "told")
+    __slots__ = ("_ends", "_near", "_pieces", "_starts", "size", "taken")
 
     def __init__(self) -> None:
         # Three lists of the same length, an entry a range: cheaper than objects, and what bisect takes.
@@ -40,8 +40,6 @@ class Reassembly:
         """Bytes held."""
         self.taken: int | None = None
         """Number behind what was taken out last."""
-        self.told = 0
-        """Bytes held when that was last told twice, see :mod:`slirpy.tcp.spareacks`."""
 
     def __bool__(self) -> bool:
         return self.size > 0

@@ -11,6 +11,7 @@ import errno
 
 from slirpy.tcp import probe, sack, undo, urgent
 from slirpy.tcp import rack as loss
+from slirpy.tcp.answers import answer, challenge, note
 from slirpy.tcp.connection import DUPACK_THRESHOLD, Connection
 from slirpy.tcp.lossstate import Rack
 from slirpy.tcp.segment import Segment
@@ -34,7 +35,6 @@ from slirpy.wire.tcp import ACK, FIN, RST, SYN, URG
 __all__ = ["acknowledge", "segment_arrives"]
 
 MS = 1_000_000
-CHALLENGE_INTERVAL = 500 * MS
 TS_RECENT_LIFE = 24 * 24 * 3600 * 1000 * MS
 """RFC 7323, section 5.5: after so long a silence half of the numbers of the peer's clock may have passed by."""
 
@@ -157,7 +157,7 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
             return
         if (ts[0] - conn.ts_recent) & MASK >= HALF and now - conn.heard_at < TS_RECENT_LIFE:
             stats.drop_tcp_paws += 1
-            conn.ack_now = True
+            answer(conn, now)
             return
 
     # First, the sequence number. Edges are distances from RCV.NXT, negative for what is old.
@@ -177,29 +177,25 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
             return
         if start < 0 and end <= 0:
             stats.drop_tcp_old += 1
-            conn.acks_lost = conn.acks_lost or bool(payload)
         else:
             stats.drop_tcp_out_of_window += 1
         if length:
-            conn.ack_now = True
+            answer(conn, now)
         else:
-            _challenge(conn, now)  # two that answer each other's ACKs like this would never end
-        if conn.sack_ok and payload and start < 0 and end <= 0:
-            conn.dsack = seq, (seq + len(payload)) & MASK
+            challenge(conn, now)  # two that answer each other's ACKs like this would never end
         if wnd or start:
-            if conn.state is TIME_WAIT and flags & FIN:
-                restart_time_wait(conn, now)
+            if start < 0 and end <= 0 and _possible(conn, seg):
+                _repeated(conn, seg, now)
             return
         # A closed window takes no text, but valid ACKs and RSTs (MUST-66).
         payload = b""
         flags &= ~FIN
-    # Only what lies in the window is looked at from here on.
+    # Only what lies in the window is looked at from here on, and nothing is believed before the ACK is.
+    again = False
     if start < 0 and not flags & SYN:
         # There is text, for a FIN alone cannot reach into the window from before it.
         payload = memoryview(payload)[-start:]
-        if conn.sack_ok:
-            conn.dsack = seq, conn.rcv_nxt
-            conn.ack_now = True
+        again = conn.sack_ok
         start = 0
         seq = conn.rcv_nxt
     if len(payload) > wnd - start:
@@ -210,7 +206,7 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
     if flags & RST:
         if seq != conn.rcv_nxt:
             stats.drop_tcp_reset += 1
-            _challenge(conn, now)
+            challenge(conn, now)
             return
         if conn.state is TIME_WAIT:
             conn.close_with(0)  # no failure: both streams are complete, it answers a late duplicate of ours
@@ -226,7 +222,7 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
             conn.close_with(errno.ECONNABORTED)  # back to LISTEN, which is the demultiplexer's here
             return
         stats.drop_tcp_syn += 1
-        _challenge(conn, now)
+        challenge(conn, now)
         return
 
     # Fifth, ACK.
@@ -241,8 +237,6 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
             conn.reset = ack, 0, RST
             return
         conn.establish()
-    if ts is not None and conn.ts_ok and start == 0 and not seq_gt(seg.seq, conn.last_ack):
-        conn.ts_recent = ts[0]  # RFC 7323, section 4.3, (2)
     echoed = ts[1] if ts is not None and conn.ts_ok else None
     window = seg.wnd << conn.snd_wscale
     una = conn.snd_una
@@ -250,6 +244,14 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
         return
     if conn.state is CLOSED:
         return
+    own = again or seq != conn.rcv_nxt or conn.reassembly.size or conn.fin_seq is not None
+    if own and conn.ack_now and (payload or flags & FIN):
+        note(conn, now)
+    if ts is not None and conn.ts_ok and start == 0 and not seq_gt(seg.seq, conn.last_ack):
+        conn.ts_recent = ts[0]  # RFC 7323, section 4.3, (2)
+    if again:
+        conn.dsack = seg.seq, seq
+        conn.ack_now = True
     if conn.rack is not None:
         _tell(conn, conn.rack, seg, conn.snd_una != una, echoed, now)
     elif conn.sack_ok and seg.options.sack:
@@ -267,6 +269,24 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
     take_fin(conn, (seg.seq + length - 1) & MASK if flags & FIN else None, now)
 
 
+def _possible(conn: Connection, seg: Segment) -> bool:
+    """Whether the peer can have sent this ACK: nothing that was never sent, nor older than its largest window."""
+    if not seg.flags & ACK:
+        return False
+    ahead = (conn.snd_max - seg.ack) & MASK
+    return ahead <= ((conn.snd_max - conn.snd_una) & MASK) + conn.snd_wnd_max
+
+
+def _repeated(conn: Connection, seg: Segment, now: int) -> None:
+    """All of this arrived before: our ACKs get lost, or the peer is too hasty."""
+    if seg.payload:
+        conn.acks_lost = True
+        if conn.sack_ok:
+            conn.dsack = seg.seq, (seg.seq + len(seg.payload)) & MASK
+    if conn.state is TIME_WAIT and seg.flags & FIN and (seg.seq + seg.length) & MASK == conn.rcv_nxt:
+        restart_time_wait(conn, now)
+
+
 def acknowledge(
     conn: Connection, ack: int, window: int, seq: int, length: int, fin: bool, echoed: int | None, now: int
 ) -> bool:
@@ -282,11 +302,11 @@ def acknowledge(
     outstanding = (conn.snd_max - una) & MASK
     if acked > outstanding:
         if acked < HALF:
-            _challenge(conn, now)  # it acknowledges what was never sent: say so, and drop it
+            challenge(conn, now)  # it acknowledges what was never sent: say so, and drop it
             conn.stats.drop_tcp_ack_future += 1
             return False
         if (una - ack) & MASK > conn.snd_wnd_max:
-            _challenge(conn, now)  # RFC 5961, section 5.2: too old to be a late one
+            challenge(conn, now)  # RFC 5961, section 5.2: too old to be a late one
             conn.stats.drop_tcp_ack_old += 1
             return False
         return True
@@ -317,20 +337,6 @@ def acknowledge(
     if duplicate:
         _duplicate_ack(conn)
     return True
-
-
-def _challenge(conn: Connection, now: int) -> None:
-    """Answer with an ACK what may be forged: who is the real peer will understand it (RFC 5961).
-
-    One in half a second (section 7), and counted for each connection: what others could make the count of all
-    connections tell them is worse than what it would save.
-    """
-    if now < conn.challenge_after:
-        conn.stats.tcp_challenges_suppressed += 1
-        return
-    conn.challenge_after = now + CHALLENGE_INTERVAL
-    conn.ack_now = True
-    conn.stats.tcp_challenge_acks += 1
 
 
 def _new_data_acked(conn: Connection, ack: int, acked: int, echoed: int | None, now: int) -> None:

@@ -18,8 +18,8 @@ ACK_LIMIT = 500 * MS
 
 
 _LEAST = {
-    "mss": 1, "max_burst": 0, "rcv_buffer": 1, "rcv_first": 1, "snd_buffer": 1, "r1": 1, "time_wait": 0,
-    "syn_timeout": 0, "user_timeout": 0,
+    "mss": 1, "peer_mss": 1, "max_burst": 0, "rcv_buffer": 1, "rcv_first": 1, "snd_buffer": 1, "r1": 1,
+    "time_wait": 0, "syn_timeout": 0, "user_timeout": 0,
 }  # fmt: skip
 _TIMES = ("delayed_ack", "syn_timeout", "user_timeout", "keepalive_idle", "keepalive_interval", "time_wait")
 
@@ -34,6 +34,9 @@ class Settings:
 
     mss: int = 1460
     """Largest segment that we can receive: the link's MTU less 40."""
+    peer_mss: int = 536
+    """Largest segment that a peer can receive whose SYN has no MSS option: 536 (RFC 9293, MUST-15). Choose more only
+    where the peer's link is known."""
     max_burst: int = 0
     """Most payload bytes in one emitted piece: more than a segment where the link segments; 0: one segment."""
     rcv_buffer: int = 1 << 20
@@ -44,6 +47,13 @@ class Settings:
     """Bytes written and not acknowledged that we keep."""
     nodelay: bool = True
     """Send small segments at once, without Nagle's algorithm (RFC 9293, section 3.7.4)."""
+    timestamps: bool = True
+    """Offer timestamps, and agree to those of the peer (RFC 7323, section 3)."""
+    sack: bool = True
+    """Offer selective acknowledgements, and agree to those of the peer (RFC 2018)."""
+    window_scaling: bool = True
+    """Offer window scaling, and agree to that of the peer (RFC 7323, section 2). Without it no window is larger than
+    65,535 bytes."""
     delayed_ack: int = 10 * MS
     """Longest delay of an acknowledgement: less than 500 ms (RFC 9293, MUST-40); a guest waits for it here."""
     rack: bool = True

@@ -76,6 +76,7 @@ class ControlBlock:
         "iss",
         "last_ack",
         "mss",
+        "noted",
         "opened_at",
         "passive",
         "peer_reset",
@@ -163,7 +164,7 @@ class ControlBlock:
         """SND.UNA is behind our SYN. Its number alone does not tell: after 4 GiB it comes by again."""
         self.snd_up: int | None = None
         """SND.UP, the number behind the urgent data; None: there are none."""
-        self.mss = 536  # MUST-15: what to assume before the peer says
+        self.mss = min(settings.peer_mss, settings.mss)  # until the peer's SYN arrives
         """Most payload bytes in a segment that we send, options subtracted."""
         self.cc: CongestionControl = settings.congestion(self.mss)
         self.cwnd_filled: int | None = None
@@ -225,6 +226,8 @@ class ControlBlock:
         self.fin_seq: int | None = None
         """Sequence number of the peer's FIN, once seen."""
         self.ack_now = False
+        self.noted: list[tuple[int, bytes]] = []
+        """ACKs to be sent before all else, see :mod:`slirpy.tcp.answers`: SEG.ACK and options."""
         self.challenge_after = 0
         """When a challenge ACK may be sent again."""
         # Options.
@@ -261,6 +264,7 @@ class ControlBlock:
             self.sacked = []
             self.rack = None
             self.reassembly.clear()
+            self.noted.clear()
             self.timer_kind = NO_TIMER
             self.delack_at = self.early_at = 0
         elif state is TIME_WAIT:
@@ -325,22 +329,27 @@ class ControlBlock:
 
     def take_syn_options(self, options: TcpOptions, window: int) -> None:
         """Agree on options, from the peer's SYN."""
-        mss = options.mss if options.mss is not None else 536  # MUST-15
-        self.wscale_ok = options.wscale is not None
-        self.snd_wscale = options.wscale or 0
-        if not self.wscale_ok:
+        settings = self.settings
+        mss = options.mss if options.mss is not None else settings.peer_mss  # MUST-15
+        self.wscale_ok = settings.window_scaling and options.wscale is not None
+        if self.wscale_ok:
+            self.snd_wscale = options.wscale or 0
+        else:
+            self.snd_wscale = 0
             self.rcv_wscale = 0
             self.rcv_most = min(self.rcv_most, 0xFFFF)
             self.rcv_limit = min(self.rcv_limit, 0xFFFF)
-        self.ts_ok = options.timestamps is not None
-        if options.timestamps is not None:
+        if settings.timestamps and options.timestamps is not None:
+            self.ts_ok = True
             self.ts_recent = options.timestamps[0]
-        self.sack_ok = options.sack_permitted
-        self.rack = Rack() if self.sack_ok and self.settings.rack else None
+        else:
+            self.ts_ok = False
+        self.sack_ok = settings.sack and options.sack_permitted
+        self.rack = Rack() if self.sack_ok and settings.rack else None
         # MUST-16: the peer's limit and ours, less the options in every segment. An MSS that leaves no
         # room for data would stall the connection: 8 bytes is what RFC 791's smallest datagram leaves.
-        self.mss = max(min(mss, self.settings.mss) - (12 if self.ts_ok else 0), 8)
-        self.cc = self.settings.congestion(self.mss)
+        self.mss = max(min(mss, settings.mss) - (12 if self.ts_ok else 0), 8)
+        self.cc = settings.congestion(self.mss)
         self.snd_wnd = self.snd_wnd_max = window  # never scaled in a SYN
 
     def go_back(self) -> None:

@@ -96,6 +96,20 @@ def test_there_and_back() -> None:
     assert client.error is None
 
 
+@pytest.mark.rfc("9293", "MUST-15")
+@pytest.mark.parametrize(("mtu", "largest"), [(1500, 1460), (1000, 960), (9000, 1460)])
+def test_a_guest_that_names_no_size_gets_what_its_link_takes(mtu: int, largest: int) -> None:
+    net = forwarding(features=LinkFeatures(mtu=mtu))
+    client = connect(net)
+    peer = Peer(net, CLIENT[1], address=CLIENT[0], sport=80)
+    peer.ack = (peer.one(SYN).seq + 1) & 0xFFFFFFFF
+    peer.send(SYN | ACK)
+    peer.one(ACK)
+    client.write(bytes(3000))
+    net.run(0.01)
+    assert max(len(tcp.data) for tcp in peer.take()) == min(largest, 1500 - 40)
+
+
 def test_what_the_client_said_before_the_guest_answered_is_not_lost() -> None:
     net = forwarding()
     client = connect(net)

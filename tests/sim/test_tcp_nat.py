@@ -225,7 +225,35 @@ def test_the_guest_s_mss_is_honoured(net: Net, mss: int | None, ts: int | None) 
                 peer.ack = (peer.ack + len(tcp.data)) & 0xFFFFFFFF
         peer.send(ACK)
     assert got == data
-    assert max(sizes) == min(mss or 536, 1460)
+    assert max(sizes) == min(mss or 1460, 1460)
+
+
+@pytest.mark.rfc("9293", "MUST-15")
+@pytest.mark.parametrize("offload", [False, True])
+@pytest.mark.parametrize(
+    ("mtu", "link", "largest"),
+    [
+        (1500, None, 1460),
+        (1500, 1000, 960),
+        (576, None, 536),
+        (68, None, 28),
+        (9000, None, 1460),
+        (65521, 1400, 1360),
+    ],
+)
+def test_a_guest_that_names_no_size_gets_what_its_link_takes(
+    mtu: int, link: int | None, largest: int, offload: bool
+) -> None:
+    features = LinkFeatures(mtu=link, checksum_offload=offload, segmentation_offload=offload)
+    net = Net(config(mtu=mtu), features=features)
+    net.host.serve_tcp(WORLD, 80, lambda: Source(bytes(5 * largest)))
+    peer = Peer(net)
+    peer.open(b"")
+    assert peer.conn.mss == largest
+    net.run(0.01)
+    for frame in net.wire.sent:
+        assert frame.gso_size in (0, largest)
+    assert peer.drain() == bytes(5 * largest)
 
 
 @pytest.mark.parametrize("mss", [0, 1, 7, 8, 11, 12, 13, 20])

@@ -183,7 +183,7 @@ def small_segments(talk: Talk) -> None:
 
 
 def no_options(talk: Talk) -> None:
-    """A guest that says nothing of its segments' size: 536 bytes (RFC 9293, section 3.7.1)."""
+    """A guest that says nothing of its segments' size gets what its link carries."""
     with connected(talk, b"") as (guest, sock):
         sock.sendall(bytes(range(250)) * 12)
         guest.took(talk.listen("down", until=until_bytes(3000)))

@@ -528,8 +528,8 @@ def test_blocks_take_their_room_from_the_segment(timestamps: tuple[int, int] | N
     s.flush()
     blocks = 4 if timestamps is None else 3
     size = 1000 - 4 - 8 * blocks - (0 if timestamps is None else 12)
-    assert [len(sent.data) for sent in s.out] == [size] * 5 + [5000 - 5 * size]
-    assert all(len(sent.options.sack) == blocks for sent in s.out)
+    assert [len(sent.data) for sent in s.out if sent.data] == [size] * 5 + [5000 - 5 * size]
+    assert all(len(sent.options.sack) == blocks for sent in s.out if sent.data)
 
 
 def test_tiny_segments_have_no_room_for_blocks() -> None:
