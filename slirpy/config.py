@@ -7,7 +7,7 @@ addresses are ``bytes``; the properties that end in ``_address`` give them so.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from ipaddress import IPv4Address, IPv4Network
@@ -23,9 +23,8 @@ from slirpy.rules.dhcp import (
     StaticLease,
     check_lease_time,
     check_static_leases,
-    check_text,
+    make_route,
     parse_lease,
-    parse_route,
 )
 from slirpy.rules.dnsrecord import DnsAnswerer, DnsRecord, parse_dns_record
 from slirpy.rules.guestfwd import GuestForward, make_guestfwd
@@ -35,6 +34,7 @@ from slirpy.rules.policy import Rule, RulePolicy
 from slirpy.rules.qemu import read_qemu
 from slirpy.rules.resolver import Resolver, parse_resolver
 from slirpy.rules.tftp import TftpSource, check_tftp
+from slirpy.rules.values import function, host_name, instances, ipv4, listed, path, printable, switch, whole
 
 __all__ = ["Config"]
 
@@ -44,13 +44,6 @@ DNS_CACHE_MAX = 1_000_000
 KEEPALIVE_MAX = 86_400
 MTU_MIN = 68  # RFC 791: every link carries 68 bytes
 MTU_MAX = 65521  # 65535 less the Ethernet header, as QEMU has it
-
-
-def _ipv4(what: str, text: str | IPv4Address) -> IPv4Address:
-    try:
-        return IPv4Address(text)
-    except ValueError:
-        raise ConfigError(f'{what} "{text}" is not an IPv4 address, such as 10.0.2.2') from None
 
 
 @dataclass(frozen=True, init=False)
@@ -195,8 +188,8 @@ class Config:
         if dns is None and network.prefixlen == 30:
             dns = gateway  # the other of the two addresses is the guest's
         put("dns", self._inside("dns", dns, 3, gateway))
-        put("guestfwd", tuple(make_guestfwd(rule) for rule in _sequence("guestfwd", guestfwd)))
-        put("smb", None if smb is None else Path(smb))
+        put("guestfwd", tuple(make_guestfwd(rule) for rule in listed("guestfwd", guestfwd)))
+        put("smb", None if smb is None else path("smb", smb))
         if smb is not None:
             smbserver = self._inside("smbserver", smbserver, 4, gateway, self.dns)
         elif smbserver is not None:
@@ -208,75 +201,71 @@ class Config:
         if self.dhcpstart in servers:
             other = servers[self.dhcpstart]
             raise ConfigError(f"dhcpstart {self.dhcpstart} is {other} address; choose another")
-        if not isinstance(mtu, int) or not MTU_MIN <= mtu <= MTU_MAX:
-            raise ConfigError(f"mtu {mtu!r} is not a number from {MTU_MIN} to {MTU_MAX}")
-        put("mtu", mtu)
-        if not isinstance(hub, bool):
-            raise ConfigError(f"hub is True or False; given was {hub!r}")
-        put("hub", hub)
+        put("mtu", whole("mtu", mtu, MTU_MIN, MTU_MAX))
+        put("hub", switch("hub", hub))
         if congestion not in CONGESTION and not callable(congestion):
             raise ConfigError(
                 f"congestion {congestion!r} is none of {', '.join(CONGESTION)}, and cannot be called to make one"
             )
         put("congestion", congestion)
-        if not isinstance(tcp_keepalive, int) or not 0 <= tcp_keepalive <= KEEPALIVE_MAX:
-            raise ConfigError(
-                f"tcp_keepalive {tcp_keepalive!r} is not a number of seconds from 0 (never) to {KEEPALIVE_MAX}"
-            )
-        put("tcp_keepalive", tcp_keepalive)
-        put("hostname", hostname)
-        put("domainname", domainname)
-        put("dnssearch", tuple(_sequence("dnssearch", dnssearch)))
-        if not callable(bootfile):
-            check_text("bootfile", bootfile)
-        put("bootfile", bootfile or None)
+        seconds = whole("tcp_keepalive", tcp_keepalive, 0, KEEPALIVE_MAX, " of seconds", " (never)")
+        put("tcp_keepalive", seconds)
+        put("hostname", None if hostname is None else host_name("hostname", hostname))
+        put("domainname", None if domainname is None else host_name("domainname", domainname, dot=True))
+        put(
+            "dnssearch",
+            tuple(host_name("dnssearch", name, dot=True) for name in listed("dnssearch", dnssearch)),
+        )
+        if callable(bootfile):
+            function("bootfile", bootfile)
+        elif bootfile is not None:
+            printable("bootfile", bootfile)
+        put("bootfile", bootfile)
+        if callable(tftp):
+            function("tftp", tftp)
+        put("tftp_write", switch("tftp_write", tftp_write))
         put("tftp", check_tftp(tftp, tftp_write))
-        put("tftp_write", tftp_write)
-        put("tftp_ignore_case", tftp_ignore_case)
-        put("tftp_single_port", tftp_single_port)
-        check_text("tftp_server_name", tftp_server_name)
-        put("tftp_server_name", tftp_server_name or None)
-        leases = _sequence("static_leases", static_leases)
-        put("static_leases", tuple(parse_lease(rule) if isinstance(rule, str) else rule for rule in leases))
-        ways = _sequence("routes", routes)
-        put("routes", tuple(parse_route(rule) if isinstance(rule, str) else rule for rule in ways))
+        put("tftp_ignore_case", switch("tftp_ignore_case", tftp_ignore_case))
+        put("tftp_single_port", switch("tftp_single_port", tftp_single_port))
+        if tftp_server_name is not None and " " in printable("tftp_server_name", tftp_server_name):
+            raise ConfigError(
+                f'tftp_server_name "{tftp_server_name}" has a space in it; give one name or address'
+            )
+        put("tftp_server_name", tftp_server_name)
+        put("static_leases", instances("static_leases", static_leases, StaticLease, parse_lease))
+        put("routes", tuple(map(make_route, listed("routes", routes))))
         check_lease_time(lease_time)
         put("lease_time", lease_time)
-        put("lease_file", None if lease_file is None else Path(lease_file))
-        put("lease_policy", lease_policy)
-        rules = _sequence("hostfwd", hostfwd)
-        put("hostfwd", tuple(parse_hostfwd(rule) if isinstance(rule, str) else rule for rule in rules))
+        put("lease_file", None if lease_file is None else path("lease_file", lease_file))
+        for what, asked in (("lease_policy", lease_policy), ("dns_answer", dns_answer)):
+            if asked is not None:
+                function(what, asked, " that is asked")
+            put(what, asked)
+        put("hostfwd", instances("hostfwd", hostfwd, HostForward, parse_hostfwd))
         if resolvers is not None:
-            servers = _sequence("resolvers", resolvers)
-            resolvers = tuple(
-                parse_resolver(server) if isinstance(server, str) else server for server in servers
-            )
+            resolvers = instances("resolvers", resolvers, Resolver, parse_resolver)
         put("resolvers", resolvers)
-        records = _sequence("dns_records", dns_records)
-        put("dns_records", tuple(parse_dns_record(item) if isinstance(item, str) else item for item in records))
-        put("dns_answer", dns_answer)
-        if not isinstance(dns_cache, int) or not 0 <= dns_cache <= DNS_CACHE_MAX:
-            raise ConfigError(f"dns_cache {dns_cache!r} is not a number of answers from 0 to {DNS_CACHE_MAX}")
-        put("dns_cache", dns_cache)
+        put("dns_records", instances("dns_records", dns_records, DnsRecord, parse_dns_record))
+        put("dns_cache", whole("dns_cache", dns_cache, 0, DNS_CACHE_MAX, " of answers"))
         if dns_mode not in DNS_MODES:
             raise ConfigError(f"dns_mode {dns_mode!r} is none of {', '.join(DNS_MODES)}")
         put("dns_mode", dns_mode)
-        put("dns_mix_case", bool(dns_mix_case))
-        put("host_loopback", host_loopback)
-        if not isinstance(restrict, bool):
-            raise ConfigError(f"restrict is True or False; given was {restrict!r}")
-        put("restrict", restrict)
+        put("dns_mix_case", switch("dns_mix_case", dns_mix_case))
+        put("host_loopback", switch("host_loopback", host_loopback))
+        put("restrict", switch("restrict", restrict))
         if isinstance(outbound, str):
             outbound = parse_outbound(outbound)
         if outbound is not None and not isinstance(outbound, Outbound):
             raise ConfigError(f"outbound is text or a slirpy.Outbound; given was {outbound!r}")
         put("outbound", outbound)
         if policy is not None and not callable(policy):
-            policy = RulePolicy(_sequence("policy", policy))
+            policy = RulePolicy(listed("policy", policy))
+        elif policy is not None:
+            function("policy", policy)
         put("policy", policy)
         self._check_redirects()
-        if on_refused is not None and not callable(on_refused):
-            raise ConfigError(f"on_refused is a function of a request and a verdict; given was {on_refused!r}")
+        if on_refused is not None:
+            function("on_refused", on_refused, " of a request and a verdict")
         put("on_refused", on_refused)
         check_static_leases(self.static_leases, network, self.server_addresses)  # which want all that is above
 
@@ -292,6 +281,8 @@ class Config:
     @staticmethod
     def _network(value: IPv4Network | str) -> IPv4Network:
         try:
+            if not isinstance(value, str | IPv4Network):
+                raise ValueError
             net = IPv4Network(value, strict=False)
         except ValueError:
             raise ConfigError(f'net "{value}" is not an IPv4 network; write for example 10.0.2.0/24') from None
@@ -318,7 +309,7 @@ class Config:
                 if free not in taken:
                     return free
             raise ConfigError(f"net {net} has no room for gateway, DNS server and a guest; use a larger one")
-        address = _ipv4(what, value)
+        address = ipv4(what, value)
         if address not in net or address in (net.network_address, net.broadcast_address):
             raise ConfigError(
                 f"{what} {address} is not an address of {net}; choose one from {net[1]} to {net[-2]}"
@@ -391,10 +382,3 @@ class Config:
             ForwardError: a malformed ``hostfwd``.
         """
         return cls(**{**more, **read_qemu(options)})
-
-
-def _sequence(what: str, value: Any) -> Any:
-    """A lone string where several are wanted is a common slip, and would fall apart into its letters."""
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise ConfigError(f"{what} must be a list, such as {what}=[...]; given was {value!r}")
-    return value

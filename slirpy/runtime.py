@@ -18,7 +18,7 @@ from slirpy.errors import ConfigError, StateError
 from slirpy.host.local import LocalTargets
 from slirpy.host.outbound import Source
 from slirpy.host.sockets import SocketHost
-from slirpy.interfaces import Link, LinkFeatures
+from slirpy.interfaces import Buffer, Link, LinkFeatures
 from slirpy.links.callback import CallbackLink
 from slirpy.links.endpoint import Endpoint, parse_endpoint
 from slirpy.links.listener import StreamListener
@@ -227,7 +227,7 @@ class Slirp(Driven):
         """Guests' addresses that were heard, with MAC addresses: the ARP table, a snapshot."""
         return self._look(self._stack.neighbor_infos)
 
-    def lease(self, mac: bytes | str) -> IPv4Address:
+    def lease(self, mac: Buffer | str) -> IPv4Address:
         """The address that DHCP has, or from now on has, for a MAC address: six bytes, or text.
 
         Raises:

@@ -25,7 +25,7 @@ from slirpy.host.programs import Echo, Remote, Resetter, SimServer, Sink, Source
 from slirpy.host.simpath import PLAIN, Shape, SimPing, obstacle, refusal, report_of
 from slirpy.host.simstream import SimListener, SimStream
 from slirpy.host.simudp import Answer, Place, Received, SimDatagram, SimUdpServer
-from slirpy.host.simworld import Key, SimWorld, find, is_loopback
+from slirpy.host.simworld import Address, Key, SimWorld, find, is_loopback, place
 from slirpy.interfaces import (
     AcceptedStream,
     Acceptor,
@@ -35,6 +35,7 @@ from slirpy.interfaces import (
     PingOwner,
     StreamOwner,
 )
+from slirpy.rules.values import address_bytes, function, whole
 
 __all__ = [
     "Call",
@@ -71,6 +72,14 @@ class Call(NamedTuple):
     """Of ``send_ping``: the sequence number."""
     detail: int | bytes | None
     """Bytes taken by ``send``; the payload of ``send_udp`` and ``send_ping``."""
+
+
+def _destination(address: Address, port: int) -> Place:
+    """Where the outside connects to; the path of a unix socket is bytes of any length."""
+    return (
+        address if isinstance(address, bytes) else address_bytes("address", address),
+        whole("port", port, 0, 65535),
+    )
 
 
 class SimHost(SimWorld):
@@ -121,7 +130,7 @@ class SimHost(SimWorld):
     # ------------------------------------------------------------------------- the world, for tests
 
     def serve_tcp(
-        self, address: bytes | None, port: int | None, program: Callable[[], Remote] = Remote
+        self, address: Address | None, port: int | None, program: Callable[[], Remote] = Remote
     ) -> SimServer:
         """Run a TCP server in the outside world.
 
@@ -131,44 +140,61 @@ class SimHost(SimWorld):
             program: makes the program for each connection, such as ``Echo`` or ``lambda: Source(data)``.
 
         Raises:
+            ConfigError: an address or a port that cannot be, or a program that cannot be called.
             OSError: something listens there already.
         """
+        function("program", program, " or class that makes the program for a connection, such as Echo")
         server = SimServer(program)
-        server.listener = self._listen(address, port, server.accept, near=False)
+        server.listener = self._listen(*place(address, port), server.accept, near=False)
         return server
 
-    def serve_udp(self, address: bytes | None, port: int | None, answer: Answer | None = None) -> SimUdpServer:
+    def serve_udp(
+        self, address: Address | None, port: int | None, answer: Answer | None = None
+    ) -> SimUdpServer:
         """Run a UDP server in the outside world; address and port as for :meth:`serve_tcp`.
 
         Args:
             answer: called with payload, source address and port; returns the answer, or None for none.
 
         Raises:
+            ConfigError: an address or a port that cannot be, or an answer that cannot be called.
             OSError: the port is taken.
         """
-        self._check_free(self._udp, address, port)
-        server = self._udp[address, port] = SimUdpServer(self, (address, port), answer)
+        if answer is not None:
+            function("answer", answer, " of payload, address and port")
+        key = place(address, port)
+        self._check_free(self._udp, *key)
+        server = self._udp[key] = SimUdpServer(self, key, answer)
         return server
 
     def connect(
-        self, address: bytes, port: int, program: Remote | None = None, source: Place | None = None
+        self, address: Address, port: int, program: Remote | None = None, source: Place | None = None
     ) -> Remote:
         """Connect from outside to a listener of the stack, and return the program that does it.
 
         Its ``error`` is ECONNREFUSED after a round trip if nothing listens.
+
+        Raises:
+            ConfigError: an address or a port that cannot be.
         """
+        where = _destination(address, port)
         remote = program or Remote()
-        here = source or (_OUTSIDE[len(address) == 16], self.random.choice(_PORTS))
-        stream = SimStream(self, here, (address, port), self.buffer_bytes, near=False)
+        here = source or (_OUTSIDE[len(where[0]) == 16], self.random.choice(_PORTS))
+        stream = SimStream(self, here, where, self.buffer_bytes, near=False)
         remote.stream = stream
-        remote.peer = (address, port)
+        remote.peer = where
         stream.own(remote)
         self.schedule(self._now + self.latency_ns, self._syn, stream)
         return remote
 
-    def send_udp(self, payload: bytes, address: bytes, port: int, source: Place | None = None) -> None:
-        """Send a datagram from outside to a socket of the stack."""
-        self.carry(payload, source or (_OUTSIDE[len(address) == 16], _PORTS[0]), (address, port))
+    def send_udp(self, payload: bytes, address: Address, port: int, source: Place | None = None) -> None:
+        """Send a datagram from outside to a socket of the stack.
+
+        Raises:
+            ConfigError: an address or a port that cannot be.
+        """
+        where = _destination(address, port)
+        self.carry(payload, source or (_OUTSIDE[len(where[0]) == 16], _PORTS[0]), where)
 
     # ------------------------------------------------------------------ HostNetwork, for the stack
 

@@ -9,13 +9,17 @@ import errno
 import heapq
 import itertools
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from slirpy.errors import StateError
 from slirpy.host.simpath import DIRECT, Path
-from slirpy.rules.values import moment, nanoseconds
+from slirpy.rules.values import address_bytes, moment, nanoseconds, whole
 
-__all__ = ["Fate", "Key", "SimWorld", "find", "is_loopback"]
+__all__ = ["Address", "Fate", "Key", "SimWorld", "find", "is_loopback", "place"]
+
+Address: TypeAlias = str | bytes | IPv4Address | IPv6Address
+"""An IP address as text, as four or sixteen bytes, or as an object."""
 
 Key: TypeAlias = tuple[bytes | None, int | None]
 """An address and a port; None stands for any."""
@@ -92,36 +96,56 @@ class SimWorld:
 
     # ------------------------------------------------------------------------- the ways, for tests
 
-    def answer_ping(self, address: bytes | None = None) -> None:
-        """Let an address of the outside world answer echo requests; None: every one."""
-        self._pingable.add(address)
+    def answer_ping(self, address: Address | None = None) -> None:
+        """Let an address of the outside world answer echo requests; None: every one.
 
-    def path(self, address: bytes | None, hops: Sequence[bytes] = (), mtu: int = 65535) -> None:
+        Raises:
+            ConfigError: ``address`` is not an IP address.
+        """
+        self._pingable.add(place(address, None)[0])
+
+    def path(self, address: Address | None, hops: Sequence[Address] = (), mtu: int = 65535) -> None:
         """Put routers between the host and an address, None: all that have no path of their own.
 
         Args:
             hops: the routers' addresses, the nearest first. Each takes one off the time to live.
             mtu: of the link behind the last of them; what is longer and may not be fragmented is refused there.
-        """
-        self._paths[address] = Path(tuple(hops), mtu)
 
-    def black_hole(self, address: bytes | None = None, port: int | None = None) -> None:
-        """Let everything to a destination vanish, without an answer. None stands for any."""
-        self._fates[address, port] = Fate(0, at_once=False)
+        Raises:
+            ConfigError: what is not an IP address.
+        """
+        routers = tuple(address_bytes("hop", hop) for hop in hops)
+        self._paths[place(address, None)[0]] = Path(routers, whole("mtu", mtu, 68, 65535))
+
+    def black_hole(self, address: Address | None = None, port: int | None = None) -> None:
+        """Let everything to a destination vanish, without an answer. None stands for any.
+
+        Raises:
+            ConfigError: an address or a port that cannot be.
+        """
+        self._fates[place(address, port)] = Fate(0, at_once=False)
 
     def unreachable(
         self,
-        address: bytes | None = None,
+        address: Address | None = None,
         port: int | None = None,
         error: int = errno.EHOSTUNREACH,
         at_once: bool = False,
     ) -> None:
-        """Let everything to a destination fail with ``error``, after a round trip or within the call itself."""
-        self._fates[address, port] = Fate(error, at_once)
+        """Let everything to a destination fail with ``error``, after a round trip or within the call itself.
 
-    def reachable(self, address: bytes | None = None, port: int | None = None) -> None:
-        """Take back :meth:`black_hole` or :meth:`unreachable` with the same arguments."""
-        self._fates.pop((address, port), None)
+        Raises:
+            ConfigError: an address or a port that cannot be.
+        """
+        self._fates[place(address, port)] = Fate(error, at_once)
+
+    def reachable(self, address: Address | None = None, port: int | None = None) -> None:
+        """Take back :meth:`black_hole` or :meth:`unreachable` with the same arguments.
+
+        Raises:
+            ConfigError: an address or a port that cannot be.
+        """
+        self._fates.pop(place(address, port), None)
 
     # ---------------------------------------------------------------------------------- for SimHost
 
@@ -130,6 +154,18 @@ class SimWorld:
 
     def _fate(self, address: bytes, port: int) -> Fate | None:
         return find(self._fates, address, port)
+
+
+def place(address: Address | None, port: int | None) -> Key:
+    """A place as a test names it, None for any, with the address as bytes.
+
+    Raises:
+        ConfigError: an address or a port that cannot be.
+    """
+    return (
+        None if address is None else address_bytes("address", address),
+        None if port is None else whole("port", port, 0, 65535),
+    )
 
 
 def is_loopback(address: bytes) -> bool:

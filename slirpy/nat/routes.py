@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from slirpy.config import Config
 from slirpy.interfaces import Action, FlowRequest, Verdict
+from slirpy.rules.policy import checked_verdict
 
 __all__ = ["LOOPBACK", "Refusal", "Route", "Router"]
 
@@ -67,7 +68,7 @@ class Router:
             if address is LOOPBACK:
                 # By its one name, or a rule about the gateway would not hold for broadcasts.
                 request = request._replace(destination=config.gateway_address, host=True)
-            verdict = config.policy(request)
+            verdict = checked_verdict(config.policy(request))
             if verdict.action is not Action.ALLOW:
                 return self._refuse(request, verdict)
             if verdict.redirect is not None:

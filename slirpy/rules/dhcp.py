@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Literal, NamedTuple, TypeAlias
 
 from slirpy.errors import ConfigError
+from slirpy.rules.values import host_name, ipv4, is_whole, mac_bytes, switch
 
 __all__ = [
     "BootFile",
@@ -20,6 +21,7 @@ __all__ = [
     "check_lease_time",
     "check_static_leases",
     "check_text",
+    "make_route",
     "parse_lease",
     "parse_route",
 ]
@@ -30,7 +32,6 @@ LEASE_TIME_FOREVER = 0xFFFFFFFF
 NOT_YOURS = frozenset((0, 50, 51, 52, 53, 54, 55, 57, 61, 82, 97, 255))
 """Options that carry the protocol itself."""
 
-_HOSTNAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,253}[A-Za-z0-9_])?")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}([:-])[0-9A-Fa-f]{2}(?:\1[0-9A-Fa-f]{2}){4}")
 _HEX = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+")
 
@@ -58,19 +59,18 @@ class StaticLease:
     """Name that the client is told, and known by; ``Config.hostname`` and its own otherwise."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "address", ipv4("static lease:", self.address))
+        where = f"static lease of {self.address}:"
         if (self.mac is None) == (self.client_id is None):
-            raise ConfigError(f"static lease of {self.address}: give either mac or client_id")
-        if self.mac is not None and (len(self.mac) != 6 or self.mac[0] & 1 or not any(self.mac)):
-            raise ConfigError(
-                f"static lease of {self.address}: {self.mac.hex(':')} is not the MAC address of a network card"
-            )
-        if self.client_id is not None and not 2 <= len(self.client_id) <= 255:
-            raise ConfigError(f"static lease of {self.address}: a client identifier has 2 to 255 bytes")
-        if self.hostname is not None and not _HOSTNAME.fullmatch(self.hostname):
-            raise ConfigError(
-                f'static lease of {self.address}: "{self.hostname}" is not a host name; it has letters, digits, "-",'
-                ' "_" and "."'
-            )
+            raise ConfigError(f"{where} give either mac or client_id")
+        if self.mac is not None:
+            object.__setattr__(self, "mac", mac_bytes(where, self.mac))
+        if self.client_id is not None and not (
+            isinstance(self.client_id, bytes) and 2 <= len(self.client_id) <= 255
+        ):
+            raise ConfigError(f"{where} a client identifier has 2 to 255 bytes")
+        if self.hostname is not None:
+            host_name(where, self.hostname)
 
     def __str__(self) -> str:
         who = f"id:{(self.client_id or b'').hex(':')}" if self.mac is None else self.mac.hex(":")
@@ -146,6 +146,9 @@ class GuestRoute(NamedTuple):
         return str(self.network) + (f"={self.gateway}" if self.gateway is not None else "")
 
 
+_ROUTE_HELP = "write CIDR[=GATEWAY], such as 192.0.2.0/24=10.0.2.9"
+
+
 def parse_route(rule: str) -> GuestRoute:
     """Read ``CIDR[=GATEWAY]``.
 
@@ -156,9 +159,26 @@ def parse_route(rule: str) -> GuestRoute:
     try:
         return GuestRoute(IPv4Network(network), IPv4Address(gateway) if equals else None)
     except ValueError as error:
-        raise ConfigError(
-            f'route "{rule}": {error}; write CIDR[=GATEWAY], such as 192.0.2.0/24=10.0.2.9'
-        ) from None
+        raise ConfigError(f'route "{rule}": {error}; {_ROUTE_HELP}') from None
+
+
+def make_route(rule: object) -> GuestRoute:
+    """A route as :class:`slirpy.Config` takes it: text, or made already.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    if isinstance(rule, str):
+        return parse_route(rule)
+    if not isinstance(rule, GuestRoute):
+        raise ConfigError(f"routes {rule!r} is neither text nor a GuestRoute; {_ROUTE_HELP}")
+    network, gateway = rule
+    try:
+        if not isinstance(network, str | IPv4Network):
+            raise ValueError(f"{network!r} is not a network")
+        return GuestRoute(IPv4Network(network), None if gateway is None else ipv4("its gateway", gateway))
+    except ValueError as error:
+        raise ConfigError(f'route "{network}": {error}; {_ROUTE_HELP}') from None
 
 
 # --------------------------------------------------------------------------------------------- decisions
@@ -209,16 +229,22 @@ class DhcpAnswer:
     """Further options by code, in place of ours; None leaves an option out."""
 
     def __post_init__(self) -> None:
+        switch("refuse", self.refuse)
+        if self.address is not None:
+            object.__setattr__(self, "address", ipv4("address", self.address))
         if self.lease_time is not None:
             check_lease_time(self.lease_time)
-        check_text("hostname", self.hostname)
+        if self.hostname:
+            host_name("hostname", self.hostname)
         check_text("bootfile", self.bootfile)
         check_text("tftp_server_name", self.tftp_server_name)
-        for code in self.options:
-            if not 0 < code < 255 or code in NOT_YOURS:
+        for code, value in self.options.items():
+            if not is_whole(code) or not 0 < code < 255 or code in NOT_YOURS:
                 raise ConfigError(
                     f"option {code!r} cannot be set: it is not from 1 to 254, or it carries the protocol itself"
                 )
+            if value is not None and not isinstance(value, bytes):
+                raise ConfigError(f"option {code}: {value!r} is neither bytes nor None")
 
 
 LeasePolicy: TypeAlias = Callable[[DhcpRequest], DhcpAnswer | None]
@@ -234,7 +260,11 @@ def check_lease_time(seconds: object) -> None:
     Raises:
         ConfigError: not a number from 2 to 4294967295.
     """
-    if not isinstance(seconds, int) or not LEASE_TIME_MIN <= seconds <= LEASE_TIME_FOREVER:
+    if (
+        not isinstance(seconds, int)
+        or isinstance(seconds, bool)
+        or not LEASE_TIME_MIN <= seconds <= LEASE_TIME_FOREVER
+    ):
         raise ConfigError(
             f"lease_time {seconds!r} is not a number of seconds from {LEASE_TIME_MIN} to {LEASE_TIME_FOREVER}"
             " (which means for ever)"
@@ -247,5 +277,7 @@ def check_text(what: str, text: str | None) -> None:
     Raises:
         ConfigError: not printable ASCII, or longer than 255 bytes.
     """
+    if text is not None and not isinstance(text, str):
+        raise ConfigError(f"{what} {text!r} is not text")
     if text and (not text.isascii() or not text.isprintable() or len(text) > 255):
         raise ConfigError(f'{what} "{text}": DHCP carries at most 255 ASCII characters')

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple, TypeAlias
 
 from slirpy.errors import ConfigError
+from slirpy.rules.values import is_whole
 
 __all__ = [
     "TTL",
@@ -52,11 +53,14 @@ class DnsRecord:
     """Seconds, 0 to 2147483647."""
 
     def __post_init__(self) -> None:
+        for what in ("name", "type", "value"):
+            if not isinstance(text := getattr(self, what), str):
+                raise ConfigError(f"DNS record: {what} {text!r} is not text; {_HELP}")
         name = self.name.lower().removesuffix(".")
         kind = self.type.upper()
         if kind not in TYPES:
             raise ConfigError(f'{self}: type "{self.type}" is none of {", ".join(TYPES)}')
-        if not isinstance(self.ttl, int) or not 0 <= self.ttl <= TTL_MAX:
+        if not is_whole(self.ttl) or not 0 <= self.ttl <= TTL_MAX:
             raise ConfigError(f"{self}: the time to live is not a number of seconds from 0 to {TTL_MAX}")
         try:
             name_to_wire(name.removeprefix("*."))

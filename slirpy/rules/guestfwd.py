@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from slirpy.errors import ConfigError
 from slirpy.interfaces import FlowRequest, StreamOwner, StreamPeer
+from slirpy.rules.values import address_bytes, ipv4, is_whole, whole
 
 __all__ = [
     "Command",
@@ -51,11 +52,19 @@ class UnixTarget:
 
 @dataclass(frozen=True, slots=True)
 class TcpTarget:
-    """A listening TCP socket, anywhere that the host reaches."""
+    """A listening TCP socket, anywhere that the host reaches.
+
+    Raises:
+        ConfigError: an address or a port that cannot be.
+    """
 
     address: bytes
-    """Four or sixteen bytes."""
+    """Four or sixteen bytes. Text and address objects are taken too, and become bytes."""
     port: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "address", address_bytes("the target of a guestfwd", self.address))
+        whole("the port of a guestfwd's target", self.port, 1, 65535)
 
     def __str__(self) -> str:
         host = ip_address(self.address)
@@ -110,10 +119,10 @@ class GuestForward:
         where = f"guestfwd {'*' if server is None else server}:{'*' if port is None else port}"
         if server is not None:
             try:
-                server = IPv4Address(server)
-            except ValueError:
+                server = ipv4("server", server)
+            except ConfigError:
                 raise ConfigError(f'{where}: server "{server}" is not an IPv4 address') from None
-        if port is not None and not (isinstance(port, int) and 1 <= port <= 65535):
+        if port is not None and not (is_whole(port) and 1 <= port <= 65535):
             raise ConfigError(f"{where}: port {port!r} is not a number from 1 to 65535, or None for every port")
         if isinstance(target, str):
             target = parse_target(target, where)

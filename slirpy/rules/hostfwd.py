@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from slirpy.errors import ForwardError
+from slirpy.rules.values import ipv4, whole
 
 __all__ = ["HostForward", "parse_hostfwd"]
 
@@ -29,6 +30,20 @@ class HostForward:
     """Of a unix socket."""
     count: int = 1
     """How many ports in a row, on both sides: the first of the host's leads to the first of the guest's."""
+
+    def __post_init__(self) -> None:
+        if self.protocol not in ("tcp", "udp", "unix"):
+            raise ForwardError(f"hostfwd: protocol {self.protocol!r} is none of tcp, udp and unix")
+        object.__setattr__(self, "host_address", ipv4("hostfwd: host address", self.host_address))
+        if self.guest_address is not None:
+            object.__setattr__(self, "guest_address", ipv4("hostfwd: guest address", self.guest_address))
+        whole("hostfwd: host port", self.host_port, 0, 65535)
+        whole("hostfwd: guest port", self.guest_port, 1, 65535)
+        whole("hostfwd: count", self.count, 1, 65536 - max(self.host_port, self.guest_port))
+        if (self.protocol == "unix") != (self.path is not None):
+            raise ForwardError(f"hostfwd: a path belongs to unix, and to nothing else; given was {self.path!r}")
+        if self.path is not None:
+            check_unix_path("hostfwd:", self.path)
 
     def __str__(self) -> str:
         guest = f"{self.guest_address or ''}:{_ports(self.guest_port, self.count)}"
@@ -94,12 +109,21 @@ def _parse_unix(rule: str) -> HostForward:
     if match is None:
         raise ForwardError(f'hostfwd "{rule}": malformed; {_HELP}')
     path = match["path"]
-    if not path or "\0" in path or len(os.fsencode(path)) > _PATH_LIMIT:
-        raise ForwardError(f'hostfwd "{rule}": the path of a unix socket has 1 to {_PATH_LIMIT} bytes')
+    check_unix_path(f'hostfwd "{rule}":', path)
     guest_port, count = _rule_ports(rule, "guest port", match["gport"], lowest=1)
     return HostForward(
         "unix", _LOOPBACK, 0, _rule_address(rule, "guest address", match["guest"]), guest_port, path, count
     )
+
+
+def check_unix_path(where: str, path: str) -> None:
+    """Refuse what cannot be the path of a unix socket.
+
+    Raises:
+        ForwardError: not text, empty, or too long.
+    """
+    if not isinstance(path, str) or not path or "\0" in path or len(os.fsencode(path)) > _PATH_LIMIT:
+        raise ForwardError(f"{where} the path of a unix socket has 1 to {_PATH_LIMIT} bytes")
 
 
 def _rule_address(rule: str, what: str, text: str) -> IPv4Address | None:

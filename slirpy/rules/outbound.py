@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from slirpy.errors import ConfigError
+from slirpy.rules.values import address_bytes
 
 __all__ = ["Outbound", "parse_outbound"]
 
@@ -24,6 +25,18 @@ class Outbound:
     """Source address of IPv6, sixteen bytes; None: the system chooses."""
     interface: str | None = None
     """Interface by which packets leave and come; None: as the system routes them."""
+
+    def __post_init__(self) -> None:
+        for name, size in (("address", 4), ("address6", 16)):
+            if (given := getattr(self, name)) is not None:
+                address = address_bytes(f"outbound: {name}", given)
+                if len(address) != size:
+                    raise ConfigError(f"outbound: {name} {given!r} has {len(address)} bytes, and not {size}")
+                object.__setattr__(self, name, address)
+        if self.interface is not None and not (isinstance(self.interface, str) and self.interface):
+            raise ConfigError(
+                f"outbound: interface {self.interface!r} is not the name of an interface, such as eth0"
+            )
 
     def source(self, size: int) -> bytes | None:
         """The source address for destinations of ``size`` bytes."""

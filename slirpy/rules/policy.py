@@ -19,8 +19,9 @@ from typing import Any
 
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Action, FlowRequest, IPProtocol, Verdict
+from slirpy.rules.values import address_bytes, is_whole, whole
 
-__all__ = ["WORDS", "Rule", "RulePolicy", "parse_rule"]
+__all__ = ["WORDS", "Rule", "RulePolicy", "checked_verdict", "parse_rule"]
 
 WORDS = {
     "private": ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"),
@@ -75,15 +76,19 @@ class Rule:
             raise ConfigError(f"a rule's action is one of slirpy.Action; given was {self.action!r}")
         if not isinstance(self.destination, str):  # ipaddress takes numbers too
             raise ConfigError(f"a rule's destination is text; given was {self.destination!r}")
-        for first, last in self.ports:
-            if not 0 <= first <= last <= 65535:
-                raise ConfigError(f"a rule's ports are ranges within 0 to 65535; given was {(first, last)}")
+        if self.protocol is not None:
+            if not is_whole(self.protocol) or self.protocol not in tuple(IPProtocol):
+                raise ConfigError(
+                    f"a rule's protocol is one of IPProtocol, or None; given was {self.protocol!r}"
+                )
+            object.__setattr__(self, "protocol", IPProtocol(self.protocol))
+        _check_ranges(self.ports)
         if self.ports and self.protocol is IPProtocol.ICMP:
             raise ConfigError("icmp has no ports; leave them out of the rule")
         if self.redirect is not None:
             if self.action is not Action.ALLOW:
                 raise ConfigError(f"a rule that redirects has Action.ALLOW; given was {self.action}")
-            _check_target(*self.redirect)
+            object.__setattr__(self, "redirect", _checked_target("a rule's redirect", self.redirect))
         words = (_ANY, *_HOST)
         networks = () if self.destination in words else WORDS.get(self.destination, (self.destination,))
         object.__setattr__(self, "_networks", tuple(map(_network, networks)))
@@ -214,6 +219,43 @@ def _from_table(found: dict[str, Any]) -> RulePolicy:
     if default not in known:
         raise ConfigError(f'default "{default}" is not one of {", ".join(known)}')
     return RulePolicy(rules, Action(default))
+
+
+def checked_verdict(given: object) -> Verdict:
+    """What a policy said, with the target of a redirect as bytes.
+
+    Raises:
+        ConfigError: it is not a Verdict, or one that cannot be carried out.
+    """
+    if not isinstance(given, Verdict):
+        raise ConfigError(
+            f"the policy gave {given!r}; it must give a slirpy.Verdict, such as Verdict(Action.ALLOW)"
+        )
+    if not isinstance(given.action, Action):
+        raise ConfigError(f"the policy gave {given!r}; its action is one of slirpy.Action")
+    if given.redirect is None:
+        return given
+    return given._replace(redirect=_checked_target("the policy's redirect", given.redirect))
+
+
+def _checked_target(what: str, given: object) -> tuple[bytes, int]:
+    """Where a flow is led: an address in any form, as bytes, and a port (0 for ICMP)."""
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise ConfigError(f'{what} is an address and a port, such as ("192.0.2.7", 80); given was {given!r}')
+    address = address_bytes(f"{what}: address", given[0])
+    port = whole(f"{what}: port", given[1], 0, 65535)
+    _check_target(address, port)
+    return address, port
+
+
+def _check_ranges(ports: Any) -> None:
+    pairs = ports if isinstance(ports, tuple | list) else [ports]
+    for pair in pairs:
+        numbers = isinstance(pair, tuple | list) and len(pair) == 2 and all(map(is_whole, pair))
+        if not numbers or not 0 <= pair[0] <= pair[1] <= 65535:
+            raise ConfigError(
+                f"a rule's ports are ranges within 0 to 65535, such as ((80, 80),); given was {pair!r}"
+            )
 
 
 def parse_rule(text: str) -> Rule:

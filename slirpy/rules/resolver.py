@@ -7,17 +7,26 @@ import re
 from dataclasses import dataclass
 
 from slirpy.errors import ConfigError
+from slirpy.rules.values import address_bytes, whole
 
 __all__ = ["Resolver", "parse_resolver"]
 
 
 @dataclass(frozen=True, slots=True)
 class Resolver:
-    """A DNS server of the host's side."""
+    """A DNS server of the host's side.
+
+    Raises:
+        ConfigError: an address or a port that cannot be.
+    """
 
     address: bytes
-    """Four or sixteen bytes."""
+    """Four or sixteen bytes. Text and address objects are taken too, and become bytes."""
     port: int = 53
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "address", address_bytes("resolver", self.address))
+        whole("resolver: port", self.port, 1, 65535)
 
     def __str__(self) -> str:
         host = ipaddress.ip_address(self.address)

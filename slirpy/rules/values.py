@@ -8,8 +8,11 @@ it, so that numbers and switches are kept apart here.
 from __future__ import annotations
 
 import inspect
+import os
+import re
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, ip_address
+from pathlib import Path
 from typing import Any, TypeVar
 
 from slirpy.errors import ConfigError
@@ -21,11 +24,16 @@ __all__ = [
     "chance",
     "clock_reading",
     "function",
+    "host_name",
     "instances",
+    "ipv4",
+    "is_whole",
     "listed",
     "mac_bytes",
     "moment",
     "nanoseconds",
+    "one",
+    "path",
     "printable",
     "switch",
     "wait_seconds",
@@ -35,6 +43,8 @@ __all__ = [
 MAC_EXAMPLE = "52:54:00:12:34:56"
 FOR_EVER = 2_000_000.0
 """Seconds, 23 days: more than this no system waits in one go."""
+_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_NAME_MAX = 253  # characters of a name in DNS, without the dot at its end (RFC 1035, section 2.3.4)
 _SECOND = 1_000_000_000
 _T = TypeVar("_T")
 
@@ -244,6 +254,43 @@ def ipv4(what: str, value: Any) -> IPv4Address:
 # ------------------------------------------------------------------------------------- text and objects
 
 
+def host_name(what: str, value: object, *, dot: bool = False) -> str:
+    """The name of a host or a domain: labels with dots between.
+
+    Args:
+        what: the name of the argument.
+        value: what was given.
+        dot: whether one may stand at the end, as people write complete names of domains.
+
+    Raises:
+        ConfigError: it is none; the text says why.
+    """
+    text = printable(what, value)
+    name = text.removesuffix(".") if dot else text
+    if len(name) > _NAME_MAX:
+        raise ConfigError(f'{what} "{text}" has more than {_NAME_MAX} characters, which DNS cannot carry')
+    if not all(map(_LABEL.fullmatch, name.split("."))):
+        raise ConfigError(
+            f'{what} "{text}" is not a host name, such as guest.example.test: labels of 1 to 63 letters, digits, "-"'
+            ' and "_", with dots between'
+        )
+    return text
+
+
+def path(what: str, value: object) -> Path:
+    """The name of a file or a folder.
+
+    Raises:
+        ConfigError: empty, which would be the current folder; with a NUL byte; or no text.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise ConfigError(f"{what} {value!r} is not a path; give text or a pathlib.Path")
+    text = os.fspath(value)
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ConfigError(f"{what} {text!r} is not a path; give one such as /srv/slirpy")
+    return Path(text)
+
+
 def printable(what: str, value: object, limit: int = 255) -> str:
     """Text that one option of DHCP can carry: at least one printable ASCII character.
 
@@ -255,7 +302,9 @@ def printable(what: str, value: object, limit: int = 255) -> str:
     if not value.strip():
         raise ConfigError(f'{what} "{value}" is empty; leave it out instead')
     if not value.isascii() or not value.isprintable() or len(value) > limit:
-        raise ConfigError(f"{what} {_quoted(value)}: DHCP carries at most {limit} printable ASCII characters")
+        raise ConfigError(
+            f"{what} {_quoted(value)}: DHCP carries at most {limit} ASCII characters, all printable"
+        )
     return value
 
 

@@ -499,14 +499,15 @@ def test_a_long_search_list_comes_in_pieces_or_is_left_out() -> None:
 
 
 def test_what_has_no_room_in_the_options_goes_on_in_file_and_sname() -> None:
-    world = World(Config(hostname="h" * 200, domainname="d" * 120, dnssearch=["s" * 55]))
+    host, domain = ".".join(["h" * 49] * 4), ".".join(["d" * 59] * 2)
+    world = World(Config(hostname=host, domainname=domain, dnssearch=["s" * 55]))
     payload = world.reply(DISCOVER, 1, (55, bytes((12, 15, 119)))).sent.payload
     assert len(payload) <= 576 - 28
     message = read_message(payload)
     assert message is not None
     options = message[1]
-    assert options[12] == b"h" * 200
-    assert options[15] == b"d" * 120
+    assert options[12] == host.encode()
+    assert options[15] == domain.encode()
     assert options[119] == bytes((55,)) + b"s" * 55 + b"\0"
     assert options[52] == b"\3" if payload[44] else b"\1"
 
@@ -514,7 +515,8 @@ def test_what_has_no_room_in_the_options_goes_on_in_file_and_sname() -> None:
 @pytest.mark.parametrize(("asked", "limit"), [(0, 548), (300, 548), (576, 548), (900, 872), (65535, 1472)])
 def test_the_maximum_size_is_honoured(asked: int, limit: int) -> None:
     names = [f"{'x' * 50}{n:03}.test" for n in range(4)] + ["y" * 60 + f".{n}" for n in range(18)]
-    world = World(Config(hostname="h" * 255, domainname="d" * 255, dnssearch=names))
+    longest = ".".join(["n" * 62] * 4)
+    world = World(Config(hostname=longest, domainname=longest, dnssearch=names))
     for wanted in ((12, 15, 119), (119, 12, 15)):
         reply = world.reply(DISCOVER, 1, (57, asked.to_bytes(2, "big")), (55, bytes(wanted)))
         assert 300 <= len(reply.sent.payload) <= limit

@@ -369,7 +369,11 @@ def test_a_boot_file_for_each_architecture() -> None:
 
 def test_the_boot_file_stays_where_options_would_go() -> None:
     config = Config(
-        bootfile="b" * 127, tftp_server_name="t" * 63, hostname="h" * 200, domainname="d" * 60, mtu=576
+        bootfile="b" * 127,
+        tftp_server_name="t" * 63,
+        hostname=".".join(["h" * 49] * 4),
+        domainname="d" * 60,
+        mtu=576,
     )
     reply = World(config).reply(DISCOVER, 1, (55, bytes((67, 66, 12, 15))))
     assert len(reply.sent.payload) <= 576 - 28

@@ -98,7 +98,7 @@ def test_config_takes_text_and_objects() -> None:
 
 
 def test_the_defaults_of_config() -> None:
-    config = Config(bootfile="", tftp_server_name="")
+    config = Config()
     assert (config.bootfile, config.tftp_server_name, config.lease_file) == (None, None, None)
     assert (config.lease_time, config.static_leases, config.routes) == (86_400, (), ())
 

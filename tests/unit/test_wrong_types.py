@@ -1,0 +1,437 @@
+"""Values of a wrong type, or that make no sense, are refused at the call, in words of ours."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from functools import partial
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from driven import Driven
+
+from slirpy import (
+    Action,
+    Config,
+    ConfigError,
+    DhcpAnswer,
+    DnsRecord,
+    FlowRequest,
+    GuestForward,
+    GuestRoute,
+    HostForward,
+    LinkFeatures,
+    Outbound,
+    Resolver,
+    Rule,
+    Slirp,
+    SlirpyError,
+    StateError,
+    StaticLease,
+    TcpTarget,
+    Verdict,
+)
+from slirpy.host.sim import Echo, SimHost
+from slirpy.interfaces import IPProtocol
+from slirpy.links.callback import CallbackLink
+from slirpy.rules.policy import checked_verdict
+from slirpy.testing import Guest, VirtualNetwork
+
+MAC = bytes.fromhex("525400123456")
+FAR = bytes([192, 0, 2, 7])
+
+
+async def coroutine(*_: object) -> None:
+    """Nobody awaits it."""
+
+
+class AsyncCall:
+    """Its call is a coroutine function."""
+
+    async def __call__(self, *_: object) -> None: ...
+
+
+# --------------------------------------------------------------------------------------------- Config
+
+SWITCHES = (
+    "hub",
+    "tftp_write",
+    "tftp_ignore_case",
+    "tftp_single_port",
+    "dns_mix_case",
+    "host_loopback",
+    "restrict",
+)
+LISTS = ("hostfwd", "guestfwd", "static_leases", "routes", "dns_records", "resolvers", "dnssearch", "policy")
+FUNCTIONS = ("lease_policy", "dns_answer", "on_refused")
+NUMBERS = ("mtu", "tcp_keepalive", "lease_time", "dns_cache")
+NAMES = ("hostname", "domainname", "dnssearch")
+TEXTS = (*NAMES, "bootfile", "tftp_server_name")
+PATHS = ("smb", "tftp", "lease_file")
+ADDRESSES = ("host", "dns", "dhcpstart", "smbserver")
+
+
+def refused(name: str, value: Any) -> str:
+    more: dict[str, Any] = {"smb": "/"} if name == "smbserver" else {}
+    given = [value] if name == "dnssearch" and isinstance(value, str) else value
+    with pytest.raises(SlirpyError) as caught:
+        Config(**{**more, name: given})
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["off", "on", "", 0, 1, None, [], 1.0])
+@pytest.mark.parametrize("name", SWITCHES)
+def test_switches_are_true_or_false(name: str, value: Any) -> None:
+    assert refused(name, value) == f"{name} is True or False; given was {value!r}"
+
+
+@pytest.mark.parametrize("value", [[3], [None], [("tcp", 8080, 80)], [b"x"], [[]], 5, "text", b"bytes"])
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_have_text_or_objects(name: str, value: Any) -> None:
+    if name == "dnssearch" and value == "text":
+        value = 7.5  # the helper makes a list of text
+    assert name in refused(name, value).replace("a rule is text", "policy")
+
+
+@pytest.mark.parametrize("value", [5, "text", coroutine, AsyncCall(), partial(coroutine, 1), [], True])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_can_be_called_and_are_no_coroutines(name: str, value: Any) -> None:
+    assert refused(name, value).startswith(f"{name} is a ")
+
+
+@pytest.mark.parametrize("name", ["policy", "bootfile", "tftp"])
+def test_neither_are_those_that_may_be_something_else_too(name: str) -> None:
+    assert refused(name, coroutine) == (
+        f"{name} is a coroutine function, which nobody awaits; give an ordinary function, and let it start a task"
+    )
+
+
+@pytest.mark.parametrize("value", [True, False, 1500.0, "1500", None, float("nan")])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_are_whole(name: str, value: Any) -> None:
+    assert refused(name, value).startswith(f"{name} {value!r} is not a number")
+
+
+@pytest.mark.parametrize(
+    "value", ["", " ", "a b", " a", "a\0b", "a\nb", "a\tb", "a\x7f", "bücher", "x" * 300, 5, b"x"]
+)
+@pytest.mark.parametrize("name", TEXTS)
+def test_texts_that_make_no_sense(name: str, value: Any) -> None:
+    if name == "bootfile" and value in ("a b", " a"):
+        assert Config(bootfile=value).bootfile == value  # files may be named so
+        return
+    if name == "dnssearch" and not isinstance(value, str):
+        value = [value]
+    assert name in refused(name, value)
+
+
+@pytest.mark.parametrize(
+    "value", [".", "a..b", ".a", "-a", "a-", "a.-b", "a,b", "a/b", "a;b", "x" * 64, "a" * 63 + "." + "b" * 64]
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_those_of_hosts(name: str, value: str) -> None:
+    assert refused(name, value).startswith(f'{name} "{value}" is not a host name')
+
+
+def test_names_of_every_allowed_length() -> None:
+    longest = ".".join(["n" * 62] * 4)[:253]
+    assert Config(hostname="x" * 63, domainname=longest).domainname == longest
+    assert Config(domainname="example.test.", dnssearch=["a_b.test."]).dnssearch == ("a_b.test.",)
+    assert "253 characters" in refused("hostname", ".".join(["n" * 62] * 4) + ".nn")
+    assert "is not a host name" in refused("hostname", "guest.")
+
+
+@pytest.mark.parametrize("value", ["", 5, b"/tmp", "a\0b", ["/tmp"], True])
+@pytest.mark.parametrize("name", PATHS)
+def test_paths(name: str, value: Any) -> None:
+    assert refused(name, value).startswith(name)
+
+
+@pytest.mark.parametrize("value", [5, b"\n\0\2\2", "x", "", ["10.0.2.2"], True, IPv6Address("::1"), 10.0])
+@pytest.mark.parametrize("name", ADDRESSES)
+def test_addresses(name: str, value: Any) -> None:
+    assert refused(name, value).startswith(f'{name} "')
+
+
+@pytest.mark.parametrize("value", [5, b"\n\0\2\0", None, True, ("10.0.2.0", 24)])
+def test_the_network(value: Any) -> None:
+    assert "is not an IPv4 network" in refused("net", value)
+
+
+def test_a_route_may_be_of_text() -> None:
+    (route,) = Config(routes=[GuestRoute("192.0.2.0/24", "10.0.2.9")]).routes  # type: ignore[arg-type]
+    assert route == GuestRoute(IPv4Network("192.0.2.0/24"), IPv4Address("10.0.2.9"))
+    for bad in (GuestRoute(5), GuestRoute("x"), GuestRoute("192.0.2.0/24", 5)):  # type: ignore[arg-type]
+        assert refused("routes", [bad]).startswith("route ")
+
+
+# ------------------------------------------------------------------------- objects that stand for rules
+
+OBJECTS: dict[str, Callable[[], object]] = {
+    "HostForward protocol": lambda: HostForward("sctp", IPv4Address("127.0.0.1"), 80, None, 80),
+    "HostForward host": lambda: HostForward("tcp", 5, 80, None, 80),  # type: ignore[arg-type]
+    "HostForward guest": lambda: HostForward("tcp", IPv4Address("127.0.0.1"), 80, "x", 80),  # type: ignore[arg-type]
+    "HostForward ports": lambda: HostForward("tcp", IPv4Address("127.0.0.1"), 65536, None, 80),
+    "HostForward port as text": lambda: HostForward("tcp", IPv4Address("127.0.0.1"), "80", None, 80),  # type: ignore[arg-type]
+    "HostForward count": lambda: HostForward("tcp", IPv4Address("127.0.0.1"), 80, None, 65535, count=2),
+    "HostForward path": lambda: HostForward("tcp", IPv4Address("127.0.0.1"), 80, None, 80, "/a"),
+    "HostForward no path": lambda: HostForward("unix", IPv4Address("127.0.0.1"), 0, None, 80),
+    "Resolver": lambda: Resolver("dns.example"),  # type: ignore[arg-type]
+    "Resolver port": lambda: Resolver(FAR, 0),
+    "Resolver bytes": lambda: Resolver(b"\1"),
+    "TcpTarget": lambda: TcpTarget("x", 80),  # type: ignore[arg-type]
+    "TcpTarget port": lambda: TcpTarget(FAR, 65536),
+    "Outbound": lambda: Outbound("eth0"),  # type: ignore[arg-type]
+    "Outbound family": lambda: Outbound(address6=FAR),
+    "Outbound interface": lambda: Outbound(interface=5),  # type: ignore[arg-type]
+    "StaticLease address": lambda: StaticLease("x", MAC),  # type: ignore[arg-type]
+    "StaticLease mac": lambda: StaticLease(IPv4Address("10.0.2.9"), b"x"),
+    "StaticLease id": lambda: StaticLease(IPv4Address("10.0.2.9"), client_id="web"),  # type: ignore[arg-type]
+    "StaticLease hostname": lambda: StaticLease(IPv4Address("10.0.2.9"), MAC, hostname="a b"),
+    "DhcpAnswer address": lambda: DhcpAnswer(address="x"),  # type: ignore[arg-type]
+    "DhcpAnswer refuse": lambda: DhcpAnswer(refuse="no"),  # type: ignore[arg-type]
+    "DhcpAnswer lease_time": lambda: DhcpAnswer(lease_time=True),
+    "DhcpAnswer hostname": lambda: DhcpAnswer(hostname="a b"),
+    "DhcpAnswer bootfile": lambda: DhcpAnswer(bootfile=5),  # type: ignore[arg-type]
+    "DhcpAnswer options": lambda: DhcpAnswer(options={43: "x"}),  # type: ignore[dict-item]
+    "DhcpAnswer code": lambda: DhcpAnswer(options={"43": b"x"}),  # type: ignore[dict-item]
+    "DnsRecord name": lambda: DnsRecord(5, "A", "192.0.2.1"),  # type: ignore[arg-type]
+    "DnsRecord value": lambda: DnsRecord("a.test", "A", 5),  # type: ignore[arg-type]
+    "DnsRecord ttl": lambda: DnsRecord("a.test", "A", "192.0.2.1", True),
+    "GuestForward server": lambda: GuestForward(5, 80, "cmd:cat"),  # type: ignore[arg-type]
+    "GuestForward port": lambda: GuestForward("10.0.2.9", True, "cmd:cat"),
+    "GuestForward target": lambda: GuestForward("10.0.2.9", 80, 5),  # type: ignore[arg-type]
+    "Rule ports": lambda: Rule(Action.ALLOW, ports=(80,)),  # type: ignore[arg-type]
+    "Rule protocol": lambda: Rule(Action.ALLOW, protocol="tcp"),  # type: ignore[arg-type]
+    "Rule redirect": lambda: Rule(Action.ALLOW, redirect=("x", 80)),  # type: ignore[arg-type]
+    "Rule redirect alone": lambda: Rule(Action.ALLOW, redirect="192.0.2.7"),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("make", OBJECTS.values(), ids=OBJECTS)
+def test_objects_are_checked_when_they_are_made(make: Callable[[], object]) -> None:
+    with pytest.raises(SlirpyError):
+        make()
+
+
+def test_text_is_taken_where_an_address_is_wanted() -> None:
+    loopback: Any = "127.0.0.1"
+    assert HostForward("tcp", loopback, 80, loopback, 80).host_address == IPv4Address(loopback)
+    assert Resolver(loopback).address == TcpTarget(loopback, 1).address == bytes([127, 0, 0, 1])
+    outbound = Outbound("192.0.2.7", "2001:db8::1")  # type: ignore[arg-type]
+    assert (outbound.address, len(outbound.address6 or b"")) == (FAR, 16)
+    text: Any = "52-54-00-12-34-56"
+    assert StaticLease("10.0.2.9", text) == StaticLease(IPv4Address("10.0.2.9"), MAC)  # type: ignore[arg-type]
+    assert DhcpAnswer(address="10.0.2.9").address == IPv4Address("10.0.2.9")  # type: ignore[arg-type]
+    assert Rule(Action.ALLOW, redirect=("192.0.2.7", 80)).redirect == (FAR, 80)  # type: ignore[arg-type]
+    assert Rule(Action.ALLOW, protocol=6).protocol is IPProtocol.TCP  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------------------------------- Slirp
+
+
+@pytest.mark.parametrize("config", ["user", {"net": "10.0.2.0/24"}, 5, Config])
+def test_a_network_takes_a_config(config: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^config is a slirpy\.Config"):
+        Slirp(config)
+
+
+CALLS: dict[str, Callable[[Slirp], object]] = {
+    "random": lambda net: Slirp(random=5),  # type: ignore[arg-type]
+    "clock": lambda net: Slirp(clock=5),  # type: ignore[arg-type]
+    "attach None": lambda net: net.attach(None),  # type: ignore[arg-type]
+    "attach 5": lambda net: net.attach(5),  # type: ignore[arg-type]
+    "attach coroutine": lambda net: net.attach(coroutine),
+    "attach object": lambda net: net.attach(AsyncCall()),
+    "features": lambda net: net.attach(print, features=5),  # type: ignore[arg-type]
+    "wrap 5": lambda net: net.attach(print, wrap=5),  # type: ignore[arg-type]
+    "wrap None": lambda net: net.attach(print, wrap=lambda link: None),  # type: ignore[arg-type, return-value]
+    "wrap class": lambda net: net.attach(print, wrap=lambda link: CallbackLink),  # type: ignore[arg-type, return-value]
+    "attach_link None": lambda net: net.attach_link(None),  # type: ignore[arg-type]
+    "attach_link 5": lambda net: net.attach_link(5),  # type: ignore[arg-type]
+    "attach_link socket": lambda net: net.attach_link(socket.socket),  # type: ignore[arg-type]
+    "serve": lambda net: net.serve(None),  # type: ignore[arg-type]
+    "serve True": lambda net: net.serve(True),
+    "serve limit": lambda net: net.serve("tcp:127.0.0.1:0", limit=0),
+    "serve wrap": lambda net: net.serve("tcp:127.0.0.1:0", wrap=5),  # type: ignore[arg-type]
+    "add_hostfwd": lambda net: net.add_hostfwd(5),  # type: ignore[arg-type]
+    "remove_hostfwd": lambda net: net.remove_hostfwd(None),  # type: ignore[arg-type]
+    "add_guestfwd": lambda net: net.add_guestfwd(5),  # type: ignore[arg-type]
+    "remove_guestfwd": lambda net: net.remove_guestfwd(("10.0.2.9", 80)),  # type: ignore[arg-type]
+    "mount swapped": lambda net: net.mount("10.0.2.100", print),  # type: ignore[arg-type]
+    "mount server": lambda net: net.mount(print, "web"),
+    "watch": lambda net: net.watch(0, 5),  # type: ignore[arg-type]
+    "watch True": lambda net: net.watch(True, print),
+    "watch events": lambda net: net.watch(0, print, "r"),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_calls_with_another_type(call: Callable[[Slirp], object]) -> None:
+    with Slirp() as net, pytest.raises(ConfigError):
+        call(net)
+
+
+@pytest.mark.parametrize(
+    "mac", ["", "x", b"x", b"", b"1234567", 5, None, "52:54:00:12:34", "52:54:00:12:34:5g", "525400123456",
+            "52:54-00:12:34:56", b"\0" * 6, b"\xff" * 6, "01:00:5e:00:00:01", ["52"]],
+)  # fmt: skip
+def test_a_lease_is_for_a_mac_address(mac: Any) -> None:
+    with Slirp() as net, pytest.raises(ConfigError, match=r"^mac .* is not (a|the) MAC address"):
+        net.lease(mac)
+    with pytest.raises(ConfigError, match=r"^mac .* is not (a|the) MAC address"):
+        Guest(print, random=Random(1), mac=mac)
+
+
+def test_text_and_bytes_are_the_same_mac(tmp_path: Path) -> None:
+    with Slirp(Config(lease_file=tmp_path / "leases")) as net:
+        address = net.lease("52:54:00:12:34:56")
+        assert {net.lease(mac) for mac in ("52-54-00-12-34-56", MAC, bytearray(MAC))} == {address}
+        assert [lease.mac for lease in net.leases()] == [MAC]
+        net.poll(0.01)
+
+
+def test_a_link_is_plugged_in_once() -> None:
+    link = CallbackLink(print)
+    with Slirp() as net:
+        attachment = net.attach_link(link)
+        with pytest.raises(StateError, match="is plugged in already"):
+            net.attach_link(link)
+        attachment.close()
+
+
+CLOSED: dict[str, Callable[[Slirp], object]] = {
+    "fileno": lambda net: net.fileno(),
+    "deadline": lambda net: net.deadline(),
+    "poll": lambda net: net.poll(),
+    "start": lambda net: net.start(),
+    "attach": lambda net: net.attach(print),
+    "attach_link": lambda net: net.attach_link(CallbackLink(print)),
+    "serve": lambda net: net.serve("tcp:127.0.0.1:0"),
+    "lease": lambda net: net.lease(MAC),
+    "add_hostfwd": lambda net: net.add_hostfwd("tcp::0-:80"),
+    "remove_hostfwd": lambda net: net.remove_hostfwd("tcp::0-:80"),
+    "add_guestfwd": lambda net: net.add_guestfwd("tcp:10.0.2.9:80-cmd:cat"),
+    "remove_guestfwd": lambda net: net.remove_guestfwd("tcp:10.0.2.9:80-cmd:cat"),
+    "watch": lambda net: net.watch(0, print),
+}
+
+
+@pytest.mark.parametrize("call", CLOSED.values(), ids=CLOSED)
+def test_a_closed_network_says_so(call: Callable[[Slirp], object]) -> None:
+    net = Slirp()
+    net.close()
+    with pytest.raises(StateError, match=r"^this network is closed; make another Slirp$"):
+        call(net)
+
+
+def test_what_was_can_be_looked_at_after_the_end() -> None:
+    net = Slirp()
+    attachment = net.attach(print)
+    net.close()
+    assert (net.flows(), net.closed_flows(), net.leases(), net.neighbors(), net.forwards(), net.guest_forwards()) == (
+        [], [], [], [], [], []
+    )  # fmt: skip
+    net.stop()
+    net.unwatch(0)
+    attachment.close()
+    net.close()
+
+
+# ---------------------------------------------------------------------------------------- the policy
+
+
+@pytest.mark.parametrize(
+    "given",
+    [True, None, "allow", Action.ALLOW, (Action.ALLOW,), Verdict(True), Verdict("allow"),  # type: ignore[arg-type]
+     *(Verdict(Action.ALLOW, redirect) for redirect in ("192.0.2.7", 5, ("x", 80), (FAR,), (FAR, -1), (FAR, "80")))],  # type: ignore[arg-type]
+)  # fmt: skip
+def test_a_policy_gives_a_verdict(given: Any) -> None:
+    asked: list[FlowRequest] = []
+
+    def policy(request: FlowRequest) -> Any:
+        asked.append(request)
+        return given
+
+    net = VirtualNetwork(Config(policy=policy), seed=1)
+    net.host.serve_tcp(None, None, Echo)
+    net.lease()
+    net.guest.connect("192.0.2.7", 80)
+    with pytest.raises(ConfigError, match=r"^the (policy|target|port)"):
+        net.run(1_000_000_000)
+    assert asked
+
+
+def test_a_policy_may_write_its_target_as_text() -> None:
+    given = Verdict(Action.ALLOW, ("192.0.2.7", 80))  # type: ignore[arg-type]
+    assert checked_verdict(given).redirect == (FAR, 80)
+
+
+# -------------------------------------------------------------------------------- the simulated world
+
+
+@pytest.mark.parametrize("address", ["192.0.2.7", IPv4Address("192.0.2.7"), FAR, bytearray(FAR)])
+def test_a_server_answers_at_an_address_in_any_form(address: Any) -> None:
+    net = VirtualNetwork(seed=1)
+    net.host.serve_tcp(address, 7, Echo)
+    net.host.serve_udp(address, 7, lambda payload, source, port: payload)
+    net.host.answer_ping(address)
+    net.lease()
+    stream = net.guest.connect("192.0.2.7", 7)
+    stream.write(b"hello")
+    net.run_until(lambda: stream.received == b"hello")
+    ping = net.guest.ping("192.0.2.7")
+    net.run_until(lambda: ping.rtt)
+
+
+WORLD: dict[str, Callable[[SimHost, Any], object]] = {
+    "serve_tcp": lambda host, address: host.serve_tcp(address, 7, Echo),
+    "serve_udp": lambda host, address: host.serve_udp(address, 7),
+    "connect": lambda host, address: host.connect(address, 7),
+    "send_udp": lambda host, address: host.send_udp(b"x", address, 7),
+    "answer_ping": lambda host, address: host.answer_ping(address),
+    "path": lambda host, address: host.path(address),
+    "hops": lambda host, address: host.path(None, [address]),
+    "black_hole": lambda host, address: host.black_hole(address),
+    "unreachable": lambda host, address: host.unreachable(address),
+    "reachable": lambda host, address: host.reachable(address),
+}
+
+
+@pytest.mark.parametrize("address", ["x", "192.0.2", 5, ["192.0.2.7"], True, IPv4Network("192.0.2.0/24")])
+@pytest.mark.parametrize("name", WORLD)
+def test_what_is_no_address_is_refused(name: str, address: Any) -> None:
+    with pytest.raises(ConfigError, match="is not an IP address"):
+        WORLD[name](SimHost(Random(1)), address)
+
+
+@pytest.mark.parametrize("port", ["80", -1, 65536, 7.0, True])
+def test_what_is_no_port_is_refused(port: Any) -> None:
+    host = SimHost(Random(1))
+    for call in (host.serve_tcp, host.serve_udp, host.connect, host.black_hole, host.unreachable):
+        with pytest.raises(ConfigError, match=r"^port "):
+            call(FAR, port)
+    with pytest.raises(ConfigError, match=r"^program is a function or class"):
+        host.serve_tcp(FAR, 7, 5)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"^answer is a function"):
+        host.serve_udp(FAR, 7, b"x")  # type: ignore[arg-type]
+
+
+def test_nothing_is_left_open_by_a_refusal() -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    for config in ({"random": 5}, {"clock": 5}, {"config": "user"}):
+        with pytest.raises(ConfigError):
+            Slirp(**config)
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_is_right_still_works() -> None:
+    with Slirp() as net:
+        driven = Driven(net)
+        ping = driven.guest.ping("10.0.2.2")
+        driven.until(lambda: ping.rtt is not None)
+        net.attach(print, features=LinkFeatures(mtu=1400))
