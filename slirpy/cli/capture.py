@@ -223,6 +223,6 @@ class FrameLog:
 
 def _tell_end(option: str, text: str, file: Recorder | TraceFile, what: str) -> None:
     if file.error is not None:
-        tell(f'--{option} "{text}": ended early: {file.error.strerror}')
+        tell(f'{option} file "{text}": ended early: {file.error.strerror}')
     elif file.dropped:
-        tell(f'--{option} "{text}": {file.dropped} {what} are not in it: its reader was away, or too slow')
+        tell(f'{option} "{text}": {file.dropped} {what} are not in it: its reader was away, or too slow')
