@@ -187,7 +187,7 @@ def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
             conn.timer_kind = NO_TIMER
         conn.probe = False
         return False
-    if not flight and now - conn.sent_at > conn.rtt.rto and conn.snd_max == una:
+    if not flight and now - conn.sent_at > conn.rtt.rto and conn.snd_max == una and conn.settings.idle_restart:
         conn.cc.on_idle()  # RFC 5681, section 4.1
         window = conn.cc.cwnd
     burst = conn.burst()

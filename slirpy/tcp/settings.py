@@ -77,6 +77,8 @@ class Settings:
     lost (MUST-29)."""
     time_wait: int = 60 * SECOND
     """2 MSL. The RFC's MSL of two minutes is for paths through the Internet; this path is one virtual cable."""
+    idle_restart: bool = True
+    """Start over with the initial window when nothing was sent for a retransmission time-out (RFC 5681, 4.1)."""
     congestion: CongestionFactory = Cubic
     """Makes the congestion control: a class or function of the segment size; see :mod:`slirpy.tcp.congestion`."""
 

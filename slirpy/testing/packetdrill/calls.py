@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TypeAlias
 
 from slirpy.tcp import Connection, State
-from slirpy.tcp.congestion import ALGORITHMS, CongestionFactory
-from slirpy.tcp.states import SYNCHRONIZED
-from slirpy.testing.packetdrill import language
-from slirpy.testing.packetdrill.host import MS, FailureError, Host
+from slirpy.tcp.states import SYNCHRONIZED, TIME_WAIT
+from slirpy.testing.packetdrill import language, ready, sockopts
+from slirpy.testing.packetdrill.arguments import argument, buffers, inner, names, number, structure, words
+from slirpy.testing.packetdrill.descriptors import WAITING, Descriptors, Outcome
+from slirpy.testing.packetdrill.host import FailureError, Host
+from slirpy.testing.packetdrill.ready import Epolls
 from slirpy.testing.packetdrill.script import Call, UnsupportedError, Value, Word
 from slirpy.testing.packetdrill.user import User
 
 __all__ = ["Outcome", "Sockets"]
 
-Outcome: TypeAlias = int | None
-"""What a call returns: a number, a negative ``errno`` value, or None as long as it blocks."""
-
-SECOND = 1_000 * MS
-_WAITING = (State.LISTEN, State.SYN_SENT, State.SYN_RECEIVED)
-_NONBLOCK = "O_NONBLOCK"
-_O_RDWR, _O_NONBLOCK = 0x2, 0x800  # as Linux has them on most machines; so do the scripts
-_FLAGS = {"MSG_DONTWAIT", "MSG_NOSIGNAL", "MSG_WAITALL"}
-_SAME = {"recv": "read", "send": "write", "sendto": "write", "accept4": "accept"}
-_NOTHING = frozenset(name for name, text in language.SOCKET_OPTIONS.items() if text == "does nothing")
+_SAME = {
+    "recv": "read",
+    "recvfrom": "read",
+    "readv": "read",
+    "recvmsg": "read",
+    "send": "write",
+    "sendto": "write",
+    "writev": "write",
+    "sendmsg": "write",
+    "accept4": "accept",
+    "epoll_create1": "epoll_create",
+}
+_WITHOUT_SOCKET = frozenset(("socket", "poll", "epoll_create", "epoll_create1"))
+_EPOLL = frozenset(("epoll_ctl", "epoll_wait"))
+_FLAGS_AT = {"recv": 3, "recvfrom": 3, "send": 3, "sendto": 3, "recvmsg": 2, "sendmsg": 2}
+_RECEIVE_FLAGS = {"MSG_DONTWAIT", "MSG_WAITALL", "MSG_PEEK", "MSG_TRUNC", "MSG_NOSIGNAL"}
+_SEND_FLAGS = {"MSG_DONTWAIT", "MSG_NOSIGNAL"}
+_SHUTDOWN = {0: "SHUT_RD", 1: "SHUT_WR", 2: "SHUT_RDWR"}
+_MESSAGE = "{msg_name(...)=..., msg_iov(1)=[{..., 1000}], msg_flags=0}"
 
 
 class Sockets:
@@ -40,12 +49,10 @@ class Sockets:
     def __init__(self, host: Host, user: User) -> None:
         self._host = host
         self._user = user
-        self._listener: int | None = None
-        self._fd: int | None = None
-        """The connection's own."""
-        self._opened = False
-        self._nonblocking: set[int] = set()
-        self._linger_reset = False
+        self._own = Descriptors(host, user)
+        self._epolls = Epolls(self._own)
+        self._partial: tuple[Call, int] | None = None
+        """How much of a call that blocks is done."""
 
     def attempt(self, call: Call) -> Outcome:
         """Make a call, or try again one that blocked.
@@ -54,318 +61,261 @@ class Sockets:
             UnsupportedError: it has no meaning here.
             FailureError: it makes no sense.
         """
-        name = _SAME.get(call.name, call.name)
-        if name not in language.CALLS:
-            raise UnsupportedError(call.line, f"{call.name}(); there are {', '.join(language.CALLS)}")
-        run: Callable[[Call], Outcome] = getattr(self, f"_{name}")
+        self._epolls.observe()
+        if call.name not in language.CALLS and call.name not in _SAME:
+            there = ", ".join(language.CALLS)
+            raise UnsupportedError(call.line, f"{call.name}(){language.missing(call.name)}; there are {there}")
+        if call.name not in _WITHOUT_SOCKET:
+            known = self._epolls.descriptors if call.name in _EPOLL else self._own.sockets
+            if call.name == "close":
+                known = known | self._epolls.descriptors
+            if (fd := number(call, 0)) not in known:
+                if call.error == "EBADF":
+                    return -errno.EBADF
+                raise FailureError(f"{call.name}(): {fd} is no connection that is open")
+        run: Callable[[Call], Outcome] = getattr(self, f"_{_SAME.get(call.name, call.name)}")
         return run(call)
 
-    def blocks(self, call: Call) -> bool:
+    def observe(self) -> None:
+        """Something has happened."""
+        self._epolls.observe()
+
+    def _blocks(self, call: Call) -> bool:
         """Whether a call waits, when it cannot be done at once."""
-        flags = call.arguments[3] if call.name in ("recv", "send", "sendto") and len(call.arguments) > 3 else 0
-        if isinstance(flags, Word) and "MSG_DONTWAIT" in flags.text.split("|"):
-            return False
-        return call.name == "poll" or call.arguments[0] not in self._nonblocking
+        return "MSG_DONTWAIT" not in self._flags(call) and self._own.blocks(call)
 
-    # ------------------------------------------------------------------------------------- arguments
+    def _flags(self, call: Call) -> set[str]:
+        return words(call, _FLAGS_AT[call.name]) if call.name in _FLAGS_AT else set()
 
-    def _number(self, call: Call, index: int) -> int:
-        value = call.arguments[index] if index < len(call.arguments) else None
-        while isinstance(value, list) and len(value) == 1:
-            value = value[0]
-        if not isinstance(value, int):
-            raise FailureError(f"{call.name}() needs a number as argument {index + 1}")
-        return value
-
-    def _words(self, call: Call, index: int) -> set[str]:
-        value = call.arguments[index] if index < len(call.arguments) else 0
-        return set(value.text.split("|")) if isinstance(value, Word) else set()
-
-    def _connected(self, call: Call) -> None:
-        if self._number(call, 0) != self._fd:
-            raise FailureError(f"{call.name}(): {self._number(call, 0)} is no connection that is open")
+    def _check_flags(self, call: Call, known: set[str]) -> set[str]:
+        flags = self._flags(call)
+        if other := sorted(flags - known):
+            why = f"{call.name}() with {', '.join(other)}{language.missing(other[0])}"
+            raise UnsupportedError(call.line, why)
+        return flags
 
     # --------------------------------------------------------------------------------------- opening
 
     def _socket(self, call: Call) -> Outcome:
-        if not self._words(call, 1) & {"SOCK_STREAM"}:
+        own = self._own
+        if not words(call, 1) & {"SOCK_STREAM"}:
             raise UnsupportedError(call.line, "a socket that is not SOCK_STREAM")
-        if self._listener is not None or self._fd is not None:
+        protocol = argument(call, 2)
+        if isinstance(protocol, Word) and protocol.text not in ("IPPROTO_TCP", "IPPROTO_IP"):
+            raise UnsupportedError(call.line, f"a socket of {protocol.text}{language.missing(protocol.text)}")
+        if own.sockets:
             raise UnsupportedError(call.line, "a second socket: there is one connection to a script")
         if call.result is None or call.result < 0:
             raise FailureError("socket() needs the descriptor that it returns, such as = 3")
-        self._fd = call.result
-        if "SOCK_NONBLOCK" in self._words(call, 1):
-            self._nonblocking.add(self._fd)
-        return self._fd
+        conn = self._host.conn
+        if conn.opened_at >= 0:
+            if conn.state not in (State.CLOSED, TIME_WAIT):
+                why = "a second socket while the connection before it closes: there is one to a script"
+                raise UnsupportedError(call.line, why)
+            self._host.fresh()
+        own.begin(call.result)
+        self._set_nonblocking(call, 1)
+        return call.result
+
+    def _set_nonblocking(self, call: Call, index: int) -> None:
+        assert call.result is not None
+        on = "SOCK_NONBLOCK" in words(call, index)
+        (self._own.nonblocking.add if on else self._own.nonblocking.discard)(call.result)
 
     def _bind(self, call: Call) -> Outcome:
-        self._connected(call)
-        return 0
+        return -errno.EINVAL if number(call, 0) == self._own.listener or self._own.opened else 0
 
     def _listen(self, call: Call) -> Outcome:
-        self._connected(call)
-        self._listener, self._fd = self._fd, None
+        own = self._own
+        if number(call, 0) == own.listener:
+            return 0
+        if own.opened:
+            return -errno.EINVAL
+        own.listener, own.fd = own.fd, None
         self._host.listen()
         return 0
 
     def _accept(self, call: Call) -> Outcome:
-        if self._number(call, 0) != self._listener:
+        own = self._own
+        if number(call, 0) != own.listener:
             return -errno.EINVAL
-        if self._fd is not None or self._host.conn.state in (*_WAITING, State.CLOSED):
-            return None if self.blocks(call) else -errno.EAGAIN
+        if own.fd is not None or not own.acceptable():
+            return None if self._blocks(call) else -errno.EAGAIN
         if call.result is None or call.result < 0:
             raise FailureError("accept() returns a connection, which the script does not expect")
-        self._fd = call.result
-        if "SOCK_NONBLOCK" in self._words(call, 3):
-            self._nonblocking.add(self._fd)
-        return self._fd
+        own.fd, own.accepted = call.result, self._host.conn
+        self._set_nonblocking(call, 3)
+        return own.fd
 
     def _connect(self, call: Call) -> Outcome:
-        self._connected(call)
-        host, conn = self._host, self._host.conn
-        if not self._opened:
-            self._opened = True
-            host.connect()
-            if not self.blocks(call):
-                return -errno.EINPROGRESS
-        elif not self.blocks(call) and conn.state in _WAITING:
-            return -errno.EALREADY
-        elif not self.blocks(call) and not conn.error:
+        own, host, conn = self._own, self._host, self._host.conn
+        if number(call, 0) == own.listener or conn is own.accepted:
             return -errno.EISCONN
-        if conn.state in _WAITING:
+        blocks = self._blocks(call)
+        if not own.connecting:
+            own.connecting = True
+            host.connect()
+            if not blocks:
+                return -errno.EINPROGRESS
+        elif not blocks and conn.state in WAITING:
+            return -errno.EALREADY
+        elif not blocks and not conn.error:
+            return -errno.EISCONN
+        if conn.state in WAITING:
             return None
         return -self._user.take_error()
 
     # ------------------------------------------------------------------------------------------ data
 
+    def _size(self, call: Call) -> int:
+        """How many bytes a call asks for, or gives."""
+        if call.name in ("readv", "writev"):
+            return buffers(call, argument(call, 1))
+        if call.name in ("recvmsg", "sendmsg"):
+            return buffers(call, structure(call, 1, _MESSAGE).get("msg_iov"))
+        size = number(call, 2)
+        if size < 0:
+            raise FailureError(f"{call.name}() of {size} bytes")
+        return size
+
+    def _done(self, call: Call) -> int:
+        """How much of this call was done before it blocked."""
+        partial, self._partial = self._partial, None
+        return partial[1] if partial is not None and partial[0] is call else 0
+
     def _read(self, call: Call) -> Outcome:
-        self._connected(call)
-        self._check_flags(call, 3)
-        conn = self._host.conn
-        if conn.rcv_pending:
-            got = self._user.read(self._number(call, 2))
-            self._host.flush()
-            return got
-        if error := self._user.take_error():
-            return -error
-        if conn.fin_received or conn.state is State.CLOSED:
-            return 0
-        return None if self.blocks(call) else -errno.EAGAIN
+        flags = self._check_flags(call, _RECEIVE_FLAGS)
+        own, conn = self._own, self._host.conn
+        size, done = self._size(call), self._done(call)
+        if number(call, 0) == own.listener or not own.opened:
+            return -errno.ENOTCONN
+        if conn.rcv_pending and size > done:
+            got = self._user.read(size - done, peek="MSG_PEEK" in flags)
+            done += got
+            if "MSG_PEEK" not in flags:
+                self._host.flush()
+        ended = conn.fin_received or conn.state is State.CLOSED or own.read_shut
+        wanted = size if "MSG_WAITALL" in flags and not flags & {"MSG_PEEK"} else min(size, 1)
+        if done < wanted and not ended and self._blocks(call):
+            self._partial = call, done
+            return None
+        if not done and size:
+            if error := self._user.take_error():
+                return -error
+            if not ended:
+                return -errno.EAGAIN
+        if call.name == "recvmsg":
+            self._control(call)
+        return done
+
+    def _control(self, call: Call) -> None:
+        """Control messages that ``recvmsg`` should have given."""
+        wanted: list[Value] = []
+        found = structure(call, 1, _MESSAGE).get("msg_control")
+        if isinstance(found, list):
+            wanted = found
+        for item in wanted:
+            kind = names(item.get("cmsg_type")) if isinstance(item, dict) else set()
+            if kind != {"TCP_CM_INQ"} or not isinstance(item, dict):
+                raise UnsupportedError(call.line, f"the control message {'|'.join(kind) or 'without a type'}")
+            conn = self._host.conn
+            left, told = conn.rcv_pending + (not conn.rcv_pending and conn.fin_received), item.get("cmsg_data")
+            if not self._own.inq:
+                raise FailureError("recvmsg() gives no TCP_CM_INQ: TCP_INQ is not set")
+            if inner(told) not in (None, left):
+                raise FailureError(f"TCP_CM_INQ is {left}, not {inner(told)}")
 
     def _write(self, call: Call) -> Outcome:
-        self._connected(call)
-        self._check_flags(call, 3)
-        conn = self._host.conn
-        if error := self._user.take_error():
+        self._check_flags(call, _SEND_FLAGS)
+        own, conn = self._own, self._host.conn
+        size, done = self._size(call), self._done(call)
+        if number(call, 0) == own.listener or not own.opened:
+            return -int(getattr(errno, self._host.system.unconnected_write))
+        if not done and (error := self._user.take_error()):
             return -error
         if conn.fin_queued or conn.state is State.CLOSED:
-            return -errno.EPIPE
-        count = self._number(call, 2)
-        room = max(conn.settings.snd_buffer - conn.snd_buf.length, 0)
-        if conn.state in _WAITING or not room or (self.blocks(call) and count > room):
-            return None if self.blocks(call) else -errno.EAGAIN
-        count = min(count, room)
-        self._user.write(count)
-        self._host.flush()
-        return count
-
-    def _check_flags(self, call: Call, index: int) -> None:
-        if call.name in ("recv", "send", "sendto") and (other := self._words(call, index) - _FLAGS):
-            raise UnsupportedError(call.line, f"{call.name}() with {', '.join(sorted(other))}")
+            return done or -errno.EPIPE
+        if conn.state not in WAITING:
+            room = max(conn.settings.snd_buffer - conn.snd_buf.length, 0)
+            count = min(size - done, room)
+            self._user.write(count)
+            done += count
+            self._host.flush()
+        if done < size or conn.state in WAITING:
+            if self._blocks(call):
+                self._partial = call, done
+                return None
+            if not done:
+                return -errno.EAGAIN
+        return done
 
     # --------------------------------------------------------------------------------------- closing
 
     def _shutdown(self, call: Call) -> Outcome:
-        self._connected(call)
-        if self._host.conn.state not in SYNCHRONIZED:
+        own = self._own
+        if number(call, 0) == own.listener or not own.opened or self._host.conn.state not in SYNCHRONIZED:
             return -errno.ENOTCONN
-        if self._words(call, 1) & {"SHUT_WR", "SHUT_RDWR"}:
+        how = argument(call, 1)
+        directions = {_SHUTDOWN.get(how, "")} if isinstance(how, int) else words(call, 1)
+        if not directions & {"SHUT_RD", "SHUT_WR", "SHUT_RDWR"}:
+            return -errno.EINVAL
+        if directions & {"SHUT_RD", "SHUT_RDWR"}:
+            own.read_shut = True
+        if directions & {"SHUT_WR", "SHUT_RDWR"}:
             self._host.conn.shutdown()
             self._host.flush()
         return 0
 
     def _close(self, call: Call) -> Outcome:
-        host, conn = self._host, self._host.conn
-        fd = self._number(call, 0)
-        if fd == self._listener:
-            self._listener, host.listening = None, False
-            if conn.state in (State.LISTEN, State.SYN_RECEIVED):
+        own, host, conn = self._own, self._host, self._host.conn
+        fd = number(call, 0)
+        self._epolls.close(fd)
+        if fd == own.listener:
+            own.listener, host.listening = None, False
+            if conn is not own.accepted:  # nobody will ever have it
                 conn.abort()
-        else:
-            self._connected(call)
-            self._fd = None
-            # RFC 9293, section 3.10.4, lets CLOSE delete a connection that is not open yet.
-            if conn.rcv_pending or self._linger_reset or conn.state is State.SYN_SENT:
-                conn.abort()
-            else:
-                conn.shutdown()
-                host.after_segment = lambda: self._reset_if_data(conn)
+        elif fd == own.fd:
+            own.fd = None
+            if own.opened:
+                self._close_connection(conn)
         host.flush()
         return 0
+
+    def _close_connection(self, conn: Connection) -> None:
+        # RFC 9293, section 3.10.4, lets CLOSE delete a connection that is not open yet.
+        if conn.rcv_pending or self._own.linger_reset or conn.state is State.SYN_SENT:
+            conn.abort()
+        else:
+            conn.shutdown()
+            self._host.after_segment = lambda: self._reset_if_data(conn)
 
     def _reset_if_data(self, closed: Connection) -> None:
         """RFC 9293, SHLD-3: data that nobody will read shows the peer a reset."""
         if self._host.conn is closed and closed.rcv_pending:
             closed.abort()
 
-    # --------------------------------------------------------------------------------- what is ready
+    # -------------------------------------------------------------------------------- ready, options
 
     def _poll(self, call: Call) -> Outcome:
-        items = call.arguments[0] if call.arguments else None
-        if not isinstance(items, list) or not items:
-            raise FailureError("poll() needs [{fd=..., events=..., revents=...}]")
-        ready = 0
-        wanted: list[tuple[set[str], set[str]]] = []
-        for item in items:
-            if not isinstance(item, dict):
-                raise FailureError("poll() needs [{fd=..., events=..., revents=...}]")
-            asked, expected = (_names(item.get(key)) for key in ("events", "revents"))
-            now = self._events(item.get("fd")) & (asked | {"POLLHUP", "POLLERR"})
-            ready += bool(now)
-            wanted.append((now, expected))
-        if not ready and self._number(call, 2) != 0 and call.until is not None:
-            timeout = self._number(call, 2) * MS
-            if timeout < 0 or self._host.now < self._user.blocked_at + timeout:
-                return None
-        for now, expected in wanted:
-            if now != expected:
-                found, told = ("|".join(sorted(names)) or "nothing" for names in (now, expected))
-                raise FailureError(f"poll() tells {found}, not {told}")
-        return ready
+        return ready.poll(self._own, call)
 
-    def _events(self, fd: Value) -> set[str]:
-        conn, found = self._host.conn, set()
-        if fd == self._listener:
-            opening = self._fd is not None or conn.state in (*_WAITING, State.CLOSED)
-            return set() if opening else {"POLLIN"}
-        if conn.rcv_pending or conn.fin_received or conn.state is State.CLOSED:
-            found.add("POLLIN")
-        if conn.fin_received or conn.state is State.CLOSED:
-            found.add("POLLRDHUP")
-        if conn.state is State.CLOSED or (conn.fin_received and conn.fin_queued):
-            found.add("POLLHUP")
-        if self._user.error:
-            found.add("POLLERR")
-        if conn.state not in _WAITING and conn.snd_buf.length < conn.settings.snd_buffer:
-            found.add("POLLOUT")
-        return found
+    def _epoll_create(self, call: Call) -> Outcome:
+        return self._epolls.create(call)
 
-    def _ioctl(self, call: Call) -> Outcome:
-        self._connected(call)
-        asked, conn = self._words(call, 1), self._host.conn
-        if asked & {"SIOCINQ", "FIONREAD"}:
-            found = conn.rcv_pending
-        elif asked & {"SIOCOUTQ"}:
-            found = conn.snd_buf.length
-        else:
-            raise UnsupportedError(call.line, "this ioctl()")
-        return self._told(call, 2, found)
+    def _epoll_ctl(self, call: Call) -> Outcome:
+        return self._epolls.control(call)
 
-    def _told(self, call: Call, index: int, found: int) -> int:
-        if call.arguments[index] is not None and (expected := self._number(call, index)) != found:
-            raise FailureError(f"{call.name}() tells {found}, not {expected}")
-        return 0
-
-    # --------------------------------------------------------------------------------------- options
-
-    def _fcntl(self, call: Call) -> Outcome:
-        fd = self._number(call, 0)
-        if self._words(call, 1) & {"F_GETFL"}:
-            return _O_RDWR | (_O_NONBLOCK if fd in self._nonblocking else 0)
-        if not self._words(call, 1) & {"F_SETFL"}:
-            raise UnsupportedError(call.line, "this fcntl()")
-        value = call.arguments[2]
-        on = value & _O_NONBLOCK if isinstance(value, int) else _NONBLOCK in self._words(call, 2)
-        (self._nonblocking.add if on else self._nonblocking.discard)(fd)
-        return 0
-
-    def _getsockopt(self, call: Call) -> Outcome:
-        name = self._words(call, 2)
-        if name == {"SO_ERROR"}:
-            error = self._user.take_error()
-            value = call.arguments[3]
-            inner = value[0] if isinstance(value, list) and len(value) == 1 else value
-            expected = getattr(errno, inner.text, None) if isinstance(inner, Word) else inner
-            if expected != error:
-                raise FailureError(f"SO_ERROR is {errno.errorcode.get(error, error)}")
-            return 0
-        if name == {"TCP_NODELAY"}:
-            return self._told(call, 3, int(self._host.conn.settings.nodelay))
-        if name == {"TCP_MAXSEG"}:
-            return self._told(call, 3, self._host.conn.mss)
-        if name == {"TCP_CONGESTION"}:
-            factory = self._host.conn.settings.congestion
-            if ALGORITHMS.get(self._text(call, 3)) is not factory:
-                raise FailureError(f"TCP_CONGESTION is {_named(factory)}")
-            return 0
-        raise UnsupportedError(call.line, f"getsockopt() of {'|'.join(name) or 'a number'}")
+    def _epoll_wait(self, call: Call) -> Outcome:
+        return self._epolls.wait(call)
 
     def _setsockopt(self, call: Call) -> Outcome:
-        name = "|".join(self._words(call, 2))
-        if name in _NOTHING:
-            return 0
-        settings = self._host.settings
-        if name == "SO_LINGER":
-            values = call.arguments[3]
-            inner = values[0] if isinstance(values, list) and values else values
-            if not isinstance(inner, dict):
-                raise FailureError("SO_LINGER needs {onoff=1, linger=0}")
-            if inner.get("onoff") and inner.get("linger"):
-                raise UnsupportedError(call.line, "SO_LINGER with a time")
-            self._linger_reset = bool(inner.get("onoff"))
-            return 0
-        if name == "TCP_CONGESTION":
-            return self._set_congestion(call)
-        value = self._number(call, 3)
-        if name == "TCP_NODELAY":
-            self._host.renew(replace(settings, nodelay=bool(value)))
-        elif name == "SO_RCVBUF":
-            self._host.renew(replace(settings, rcv_buffer=value, rcv_first=value))
-        elif name == "SO_SNDBUF":
-            self._host.renew(replace(settings, snd_buffer=value))
-        elif name == "TCP_MAXSEG":
-            self._host.renew(replace(settings, mss=value))
-        elif name == "TCP_USER_TIMEOUT":
-            self._host.renew(replace(settings, user_timeout=value * MS))
-        elif name == "SO_KEEPALIVE":
-            self._host.renew(replace(settings, keepalive=bool(value)))
-        elif name == "TCP_KEEPIDLE":
-            self._host.renew(replace(settings, keepalive_idle=value * SECOND))
-        elif name == "TCP_KEEPINTVL":
-            self._host.renew(replace(settings, keepalive_interval=value * SECOND))
-        elif name == "TCP_KEEPCNT":
-            self._host.renew(replace(settings, keepalive_count=max(value, 2)))
-        else:
-            raise UnsupportedError(call.line, f"setsockopt() of {name or 'a number'}")
-        self._host.flush()
-        return 0
+        return sockopts.setsockopt(self._own, call)
 
-    def _set_congestion(self, call: Call) -> Outcome:
-        chosen = ALGORITHMS.get(self._text(call, 3))
-        if chosen is None:
-            return -errno.ENOENT  # as Linux says
-        old = self._host.conn
-        self._host.renew(replace(self._host.settings, congestion=chosen))
-        if self._host.conn is old:  # else it is a new one, and has it
-            control = chosen(old.mss)
-            control.cwnd, control.ssthresh = old.cc.cwnd, old.cc.ssthresh
-            old.cc = control
-        self._host.flush()
-        return 0
+    def _getsockopt(self, call: Call) -> Outcome:
+        return sockopts.getsockopt(self._own, call)
 
-    def _text(self, call: Call, index: int) -> str:
-        value = call.arguments[index] if index < len(call.arguments) else None
-        while isinstance(value, list) and len(value) == 1:
-            value = value[0]
-        if not isinstance(value, str):
-            raise FailureError(f"{call.name}() needs text as argument {index + 1}")
-        return value
+    def _fcntl(self, call: Call) -> Outcome:
+        return sockopts.fcntl(self._own, call)
 
-
-def _named(factory: CongestionFactory) -> str:
-    return next(name for name, known in ALGORITHMS.items() if known is factory)
-
-
-def _names(value: Value) -> set[str]:
-    return set(value.text.split("|")) if isinstance(value, Word) else set()
+    def _ioctl(self, call: Call) -> Outcome:
+        return sockopts.ioctl(self._own, call)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from slirpy.tcp.seq import HALF, MASK
-from slirpy.testing.packetdrill.host import MS, Sent
+from slirpy.testing.packetdrill.host import MS, Host, Sent
 from slirpy.testing.packetdrill.language import flag_text
 from slirpy.testing.packetdrill.report import read_options
-from slirpy.testing.packetdrill.script import Option, Packet
+from slirpy.testing.packetdrill.script import ANY, Option, Packet
+from slirpy.testing.packetdrill.systems import SYSTEMS, System
 from slirpy.wire.tcp import PSH
 
 __all__ = ["Clock", "compare", "encode", "take"]
@@ -57,8 +58,11 @@ class Clock:
         return (script - self._base[0] + self._base[1]) & MASK
 
 
-def take(sent: deque[Sent], length: int) -> Sent:
-    """The next segment; where the script has one long segment, those that make it up."""
+def take(sent: deque[Sent], length: int, *, push: bool = True) -> Sent:
+    """The next segment; where the script has one long segment, those that make it up.
+
+    ``push``: one with PSH is the last of those.
+    """
     first = sent.popleft()
     while len(first.data) < length and sent:
         following = sent[0]
@@ -70,7 +74,9 @@ def take(sent: deque[Sent], length: int) -> Sent:
         )
         grown = len(first.data) + len(following.data)
         joins = (
-            (first.seq + len(first.data)) & MASK == following.seq and following.data and not first.flags & PSH
+            (first.seq + len(first.data)) & MASK == following.seq
+            and following.data
+            and not (push and first.flags & PSH)
         )
         if not same or not joins or grown > length:
             break
@@ -79,24 +85,37 @@ def take(sent: deque[Sent], length: int) -> Sent:
     return first
 
 
-def compare(packet: Packet, sent: Sent, clock: Clock, iss: int, irs: int) -> list[str]:
+def compare(
+    packet: Packet, sent: Sent, clock: Clock, host: Host, system: System = SYSTEMS["slirpy"]
+) -> list[str]:
     """What is different, in words; nothing if the segment is the one that the script says."""
     found: list[str] = []
-    if packet.flags != sent.flags:
+    unseen = 0 if system.push else PSH
+    if (packet.flags ^ sent.flags) & ~unseen:
         found.append(f"flags {flag_text(packet.flags)} expected, not {flag_text(sent.flags)}")
-    if packet.seq & MASK != sent.seq:
+    if packet.seq is not None and packet.seq & MASK != sent.seq:
         found.append(f"sequence number {packet.seq} expected, not {_signed(sent.seq)}")
     if packet.length != len(sent.data):
         found.append(f"{packet.length} bytes expected, not {len(sent.data)}")
     if packet.ack is not None and packet.ack & MASK != sent.ack:
         found.append(f"ack {packet.ack} expected, not {_signed(sent.ack)}")
-    if packet.win is not None and packet.win != sent.win:
+    slack = 2 * host.conn.mss >> host.conn.rcv_wscale if system.window_slack and sent.win else 0
+    if packet.win is not None and not packet.win - slack <= sent.win <= packet.win:
         found.append(f"win {packet.win} expected, not {sent.win}")
     if packet.urg is not None and packet.urg != sent.urg:
         found.append(f"urg {packet.urg} expected, not {sent.urg}")
     if packet.options is not None:
-        found += _compare_options(packet.options, read_options(sent.options, iss, irs, ours=True), clock)
+        have = read_options(sent.options, host.iss, host.irs, ours=True)
+        wanted: Sequence[Option] = packet.options
+        if not system.order:
+            have, wanted = _sorted(have), _sorted(wanted)
+        found += _compare_options(wanted, have, clock)
     return found
+
+
+def _sorted(options: Sequence[Option]) -> list[Option]:
+    """Without the padding, and in an order that says nothing."""
+    return sorted(option for option in options if option.name not in ("nop", "eol"))
 
 
 def _compare_options(wanted: Sequence[Option], sent: Sequence[Option], clock: Clock) -> list[str]:
@@ -105,9 +124,10 @@ def _compare_options(wanted: Sequence[Option], sent: Sequence[Option], clock: Cl
     for index, option in enumerate(sent):
         other = wanted[index] if index < len(wanted) else None
         if option.name == "TS" and other is not None and other.name == "TS":
-            if not clock.learn(other.values[0], option.values[0]):
-                late = f"TS val {other.values[0]} expected, not {clock.in_script(option.values[0])}"
-            told.append(Option("TS", (other.values[0], option.values[1])))
+            val, ecr = other.values
+            if val != ANY and not clock.learn(val, option.values[0]):
+                late = f"TS val {val} expected, not {clock.in_script(option.values[0])}"
+            told.append(Option("TS", (val, option.values[1] if ecr != ANY else ANY)))
         else:
             told.append(option)
     if told != list(wanted):

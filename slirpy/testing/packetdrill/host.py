@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from slirpy.interfaces import Buffer
 from slirpy.stats import Stats
@@ -23,8 +23,10 @@ from slirpy.tcp import (
 from slirpy.tcp.options import parse
 from slirpy.tcp.pathmtu import refused_by_icmp, too_big
 from slirpy.tcp.seq import MASK
+from slirpy.tcp.states import SYNCHRONIZED
+from slirpy.testing.packetdrill.systems import SYSTEMS, System
 from slirpy.wire import icmp
-from slirpy.wire.tcp import ACK, SYN
+from slirpy.wire.tcp import ACK, FIN, PSH, SYN, URG
 
 __all__ = ["FailureError", "Host", "Sent", "pattern"]
 
@@ -32,9 +34,13 @@ MS = 1_000_000
 START = 10_000 * MS
 """The engine's time at the start of a script: zero is special in too many programs."""
 MOST_ROUNDS = 100_000
+DEFAULT_MSS = 536
+_INTERACTIVE = 40 * MS
+"""Data that is answered by data within this time belongs to a dialogue (Linux's pingpong mode)."""
 _PERIOD = 251  # a prime, so that bytes of neighbouring segments differ whatever their size
 _PATTERN = bytes(range(_PERIOD)) * 2
 _HEADERS = 40
+_TIMESTAMPS = 12
 
 
 class FailureError(Exception):
@@ -71,10 +77,26 @@ class Host:
         iss: initial sequence number of our side.
         irs: what is added to the sequence numbers of the peer in the script.
         ts_offset: where the clock of our timestamps begins.
+        system: whose defaults hold.
+        segment_size: most payload bytes of a segment that arrives; longer ones are cut. 0: they are not.
     """
 
-    def __init__(self, settings: Settings, iss: int, irs: int, ts_offset: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        iss: int,
+        irs: int,
+        ts_offset: int,
+        system: System = SYSTEMS["slirpy"],
+        segment_size: int = 0,
+    ) -> None:
+        self.defaults = settings
+        """What a new socket begins with."""
         self.settings = settings
+        self.system = system
+        self.shown_rcvbuf = system.shown_rcvbuf
+        """SO_RCVBUF of a new socket, where it is not the size of its window."""
+        self._segment_size = segment_size
         self.stats = Stats()
         self.iss, self.irs = iss, irs
         self._ts_offset = ts_offset
@@ -84,13 +106,27 @@ class Host:
         self.transcript: list[tuple[int, bool, Segment | Sent]] = []
         """Time, whether it came in, and segment: of everything, for the ladder."""
         self.listening = False
+        self.rcv_mss = DEFAULT_MSS
+        """The largest segment that has arrived, or what is assumed."""
+        self.quick_acks = system.quick_acks
+        """How many more segments are acknowledged at once."""
+        self._heard_at = -_INTERACTIVE
+        """When data arrived last."""
         self.conn = self._new()
         self.on_flush: Callable[[], None] = lambda: None
         """Called when something may have changed."""
         self.after_segment: Callable[[], None] = lambda: None
         """Called when a segment has arrived, before the answer."""
 
+    def fresh(self) -> None:
+        """A new connection with the defaults, for a new socket; the one before is forgotten."""
+        self.settings = self.defaults
+        self.after_segment = lambda: None
+        self.conn = self._new()
+
     def _new(self) -> Connection:
+        self.rcv_mss = DEFAULT_MSS
+        self.quick_acks = self.system.quick_acks
         return Connection(self.settings, self.iss, ts_offset=self._ts_offset, stats=self.stats)
 
     @property
@@ -117,6 +153,19 @@ class Host:
         if self.conn.state is State.LISTEN:
             self.conn = self._new()
             self.conn.listen(self.time)
+
+    def redefine(self, changes: dict[str, object]) -> None:
+        """Take other defaults: they hold for sockets that are opened later, and for those that are not open yet.
+
+        Raises:
+            ConfigError: they make no sense.
+        """
+        self.defaults = replace(self.defaults, **changes)  # type: ignore[arg-type]
+        settings = replace(self.settings, **changes)  # type: ignore[arg-type]
+        if self.conn.state in (State.CLOSED, State.LISTEN):
+            self.renew(settings)
+        else:
+            self.settings = settings
 
     # ----------------------------------------------------------------------------------------- time
 
@@ -171,6 +220,8 @@ class Host:
         # A reset without ACK flag and connection has a number that the peer chose; all others count from ours.
         relative = (seq - self.iss) & MASK
         self._record(Sent(self.now, relative, ack, flags, wnd, options, data, urg))
+        if data and self.time - self._heard_at <= _INTERACTIVE:
+            self.quick_acks = 0
         offset = relative - 1 + (flags & SYN != 0)
         if data != pattern(offset, length):
             raise FailureError(f"the connection sends other bytes at {relative} than were written there")
@@ -179,10 +230,39 @@ class Host:
         self.sent.append(sent)
         self.transcript.append((self.now, False, sent))
 
+    def count(self, *, inbound: bool, data: bool = False) -> int:
+        """Segments that have crossed, or only those with data."""
+        return sum(
+            came is inbound
+            and not (data and not len(segment.payload if isinstance(segment, Segment) else segment.data))
+            for _, came, segment in self.transcript
+        )
+
     # -------------------------------------------------------------------------------------- network
 
     def arrive(self, segment: Segment) -> None:
         """A segment comes in; sequence numbers are those of the wire. The answer is sent at once."""
+        for piece in self._cut(segment):
+            self._take(piece)
+        self.flush()
+
+    def _cut(self, segment: Segment) -> list[Segment]:
+        """The segments that a long one stands for."""
+        size, data = self._segment_size, segment.payload
+        if not size or len(data) <= size or segment.flags & SYN:
+            return [segment]
+        pieces = []
+        for at in range(0, len(data), size):
+            last = at + size >= len(data)
+            flags = segment.flags if last else segment.flags & ~(FIN | PSH)
+            urg = max(segment.urg - at, 0)
+            if not urg:
+                flags &= ~URG
+            seq, payload = (segment.seq + at) & MASK, data[at : at + size]
+            pieces.append(segment._replace(seq=seq, flags=flags, payload=payload, urg=urg))
+        return pieces
+
+    def _take(self, segment: Segment) -> None:
         self.transcript.append((self.now, True, segment))
         if self.listening and reopens(self.conn, segment):
             self.iss = next_iss(self.conn, self.iss)  # from which the script counts from now on
@@ -190,17 +270,39 @@ class Host:
         if self.conn.state is State.CLOSED and self.listening:
             self.conn = self._new()
             self.conn.listen(self.time)
-        if self.conn.state is State.CLOSED:
-            if (reset := reset_for(segment)) is not None:
-                seq, ack, flags = reset
-                # Without an ACK to take its number from it is 0, and that is no number of ours.
-                seq = (seq - self.iss) & MASK if segment.flags & ACK else seq
-                ack = (ack - self.irs) & MASK if flags & ACK else 0
-                self._record(Sent(self.now, seq, ack, flags, 0, b"", b""))
-        else:
-            segment_arrives(self.conn, segment, self.time)
-            self.after_segment()
-        self.flush()
+        conn = self.conn
+        if conn.state is State.CLOSED:
+            self._refuse(segment)
+            return
+        before = conn.state
+        segment_arrives(conn, segment, self.time)
+        if before not in SYNCHRONIZED and conn.state in SYNCHRONIZED:
+            self._established(conn)
+        if segment.payload:
+            self._heard(conn, len(segment.payload))
+        self.after_segment()
+
+    def _refuse(self, segment: Segment) -> None:
+        if (reset := reset_for(segment)) is not None:
+            seq, ack, flags = reset
+            # Without an ACK to take its number from it is 0, and that is no number of ours.
+            seq = (seq - self.iss) & MASK if segment.flags & ACK else seq
+            ack = (ack - self.irs) & MASK if flags & ACK else 0
+            self._record(Sent(self.now, seq, ack, flags, 0, b"", b""))
+
+    def _established(self, conn: Connection) -> None:
+        if self.system.rounded:
+            mss = conn.mss + (_TIMESTAMPS if conn.ts_ok else 0)
+            size = -(-self.settings.rcv_first // mss) * mss
+            conn.rcv_limit = min(size, conn.rcv_most)
+            self.shown_rcvbuf = size
+
+    def _heard(self, conn: Connection, length: int) -> None:
+        self.rcv_mss = max(self.rcv_mss, min(length, self.settings.mss))
+        self._heard_at = self.time
+        if self.quick_acks and conn.delack_at:
+            self.quick_acks -= 1
+            conn.ack_now = True
 
     def segment(
         self, seq: int, ack: int, flags: int, win: int, options: bytes, length: int, urg: int = 0
@@ -210,12 +312,12 @@ class Host:
         wire_ack = (ack + self.iss) & MASK
         return Segment((seq + self.irs) & MASK, wire_ack, flags, win, parse(options), memoryview(data), urg)
 
-    def unreachable(self, code: int, mtu: int, seq: int, length: int) -> None:
+    def refused(self, kind: int, code: int, mtu: int, seq: int, length: int) -> None:
         """An ICMP message about a segment of ours."""
         wire_seq = (seq + self.iss) & MASK
-        if code == icmp.FRAGMENTATION_NEEDED:
-            options = 12 if self.conn.ts_ok else 0
+        if (kind, code) == (icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED):
+            options = _TIMESTAMPS if self.conn.ts_ok else 0
             too_big(self.conn, wire_seq, mtu, length + _HEADERS + options)
         else:
-            refused_by_icmp(self.conn, wire_seq, icmp.UNREACHABLE, code)
+            refused_by_icmp(self.conn, wire_seq, kind, code)
         self.flush()

@@ -14,6 +14,7 @@ _PIECE = re.compile(
       | (?P<comment>/\*.*?\*/ | //[^\n]* | \#[^\n]*) | (?P<open>%\{ | ` | /\*) | (?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )
+_QUOTED = re.compile(r'"(?:\\.|[^"\\])*"|`[^`]*`')
 _BEGINS = re.compile(r"\s*(?:[+*0-9.]|--|`)")
 _RULE = re.compile(r"#\s*RFC\s*(\d+)\s+([A-Za-z0-9.,() -]*[A-Za-z0-9.)])\s*$")
 
@@ -28,7 +29,8 @@ class Statement(NamedTuple):
 def statements(name: str, text: str) -> list[Statement]:
     """Split a script into statements, without comments.
 
-    A statement begins with a time, an option or a command; every other line goes on with the one before.
+    A statement begins with a time, an option or a command; every other line goes on with the one before, and so does
+    one while a bracket is open.
 
     Raises:
         ScriptError: code or a comment without an end, or a line that goes on with nothing.
@@ -49,13 +51,25 @@ def statements(name: str, text: str) -> list[Statement]:
     for number, text in enumerate("".join(kept).split("\n"), 1):
         if not text.strip():
             continue
-        if _BEGINS.match(text):
+        if _BEGINS.match(text) and not (found and _open(found[-1].text)):
             found.append(Statement(number, text.strip()))
         elif found and not found[-1].text.startswith("--"):
             found[-1] = found[-1]._replace(text=f"{found[-1].text} {text.strip()}")
         else:
             raise ScriptError(f"{name}:{number}: a line begins with a time such as +.1, or with --option")
     return _renumbered(found)
+
+
+def _open(text: str) -> bool:
+    """Whether a call goes on in the next line: a bracket of it is open."""
+    if "(" not in text or text.startswith(("--", "`")) or "%{" in text:
+        return False
+    depth = 0
+    for char in _QUOTED.sub("", text):
+        depth += (char in "([{") - (char in ")]}")
+        if not depth and char == ")":
+            return False  # what follows is the result, and a remark in any words
+    return depth > 0
 
 
 def _renumbered(found: list[Statement]) -> list[Statement]:

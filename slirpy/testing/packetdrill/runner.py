@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from slirpy.errors import SlirpyError
 from slirpy.testing.packetdrill.calls import Sockets
 from slirpy.testing.packetdrill.checks import check
 from slirpy.testing.packetdrill.compare import Clock, compare, encode, take
@@ -25,6 +28,7 @@ from slirpy.testing.packetdrill.script import (
     When,
 )
 from slirpy.testing.packetdrill.setup import Setup, read_setup
+from slirpy.testing.packetdrill.systems import SYSTEMS
 from slirpy.testing.packetdrill.user import User
 from slirpy.wire.tcp import ACK
 
@@ -34,6 +38,7 @@ DEFAULT_ISS = 0xFFFF_FC00
 """Our numbers pass zero after a thousand bytes, and so do the peer's: what cannot count shows it."""
 DEFAULT_IRS = 0xFFFF_FE00
 _TS_OFFSET = 0xFFFF_0000
+_SAME_ERRORS = {"EWOULDBLOCK": "EAGAIN", "EDEADLOCK": "EDEADLK", "ENOTSUP": "EOPNOTSUPP"}
 _LONGEST_WAIT = 3600 * 1_000_000_000
 
 
@@ -43,6 +48,8 @@ def run_file(
     settings: dict[str, str] | None = None,
     tolerance_usecs: int | None = None,
     silence: bool = True,
+    system: str = "slirpy",
+    defines: Mapping[str, str] | None = None,
     iss: int = DEFAULT_ISS,
     irs: int = DEFAULT_IRS,
 ) -> Result:
@@ -53,6 +60,9 @@ def run_file(
         settings: fields of :class:`~slirpy.tcp.Settings`, as in lines ``--name=value``, which come after them.
         tolerance_usecs: how far off a time may be where the script does not say; default 4000.
         silence: whether what is sent after the last ``>`` of the script makes it fail; packetdrill does not look.
+        system: whose defaults hold, and how closely is compared: ``slirpy``, ``linux``, ``freebsd``. A line
+            ``--linux`` or ``--freebsd`` of the script comes before it.
+        defines: words for ``#ifdef``, and what replaces them in calls; beside those of the system.
         iss: initial sequence number of the connection.
         irs: what is added to the peer's sequence numbers.
 
@@ -65,7 +75,15 @@ def run_file(
         why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise ScriptError(f"{path}: cannot be read: {why}; name a script of packetdrill") from None
     return run_text(
-        text, str(path), settings=settings, tolerance_usecs=tolerance_usecs, silence=silence, iss=iss, irs=irs
+        text,
+        str(path),
+        settings=settings,
+        tolerance_usecs=tolerance_usecs,
+        silence=silence,
+        system=system,
+        defines=defines,
+        iss=iss,
+        irs=irs,
     )
 
 
@@ -76,21 +94,31 @@ def run_text(
     settings: dict[str, str] | None = None,
     tolerance_usecs: int | None = None,
     silence: bool = True,
+    system: str = "slirpy",
+    defines: Mapping[str, str] | None = None,
     iss: int = DEFAULT_ISS,
     irs: int = DEFAULT_IRS,
 ) -> Result:
     """Run a script; arguments and errors as of :func:`run_file`."""
     try:
         return run(
-            parse(text, name),
+            parse(text, name, _words(text, system, defines)),
             settings=settings,
             tolerance_usecs=tolerance_usecs,
             silence=silence,
+            system=system,
             iss=iss,
             irs=irs,
         )
     except UnsupportedError as why:
         return Result(name, "unsupported", why.line, str(why))
+
+
+def _words(text: str, system: str, defines: Mapping[str, str] | None) -> dict[str, str]:
+    """What is defined when a script is read."""
+    own = re.search(r"^--(linux|freebsd)\b", text, re.MULTILINE)
+    known = SYSTEMS.get(own[1] if own else system, SYSTEMS["slirpy"]).defines
+    return {**dict.fromkeys(known, "1"), **(defines or {})}
 
 
 def run(
@@ -99,18 +127,21 @@ def run(
     settings: dict[str, str] | None = None,
     tolerance_usecs: int | None = None,
     silence: bool = True,
+    system: str = "slirpy",
     iss: int = DEFAULT_ISS,
     irs: int = DEFAULT_IRS,
 ) -> Result:
     """Run a script that was read by :func:`parse`; arguments and errors as of :func:`run_file`."""
     try:
-        setup = read_setup(script, settings or {}, tolerance_usecs)
+        setup = read_setup(script, settings or {}, tolerance_usecs, system)
     except UnsupportedError as why:
         return Result(script.name, "unsupported", why.line, str(why))
-    runner = _Runner(script, setup, iss, irs, silence)
+    runner = _Runner(script, setup, iss, irs, silence and setup.system.silence)
     try:
         runner.run()
-    except FailureError as why:
+    except ScriptError as why:
+        raise ScriptError(f"{script.name}: {why}") from None
+    except (FailureError, SlirpyError) as why:
         reason = str(why)
     except UnsupportedError as why:
         return Result(script.name, "unsupported", why.line, str(why))
@@ -126,8 +157,8 @@ class _Runner:
     def __init__(self, script: Script, setup: Setup, iss: int, irs: int, silence: bool) -> None:
         self._script = script
         self._setup = setup
-        self.host = Host(setup.settings, iss, irs, _TS_OFFSET)
-        self.host.on_flush = self._unblock
+        self.host = Host(setup.settings, iss, irs, _TS_OFFSET, setup.system, setup.segment_size)
+        self.host.on_flush = self._flushed
         self._user = User(self.host)
         self._sockets = Sockets(self.host, self._user)
         self._clock = Clock(setup.check_timestamps, setup.tolerance)
@@ -160,6 +191,11 @@ class _Runner:
         base = self.host.now if when.relative else 0
         return base + when.start, base + when.end
 
+    def _tolerance(self, when: When) -> int:
+        """How far off a segment may be."""
+        since = when.end if when.relative else max(when.end - self.host.now, 0)
+        return max(self._setup.tolerance, int(since * self._setup.tolerance_percent / 100))
+
     def _act(self, event: Event, rest: tuple[Event, ...]) -> None:
         """Something that the script does: let time pass until then, and do it."""
         at = self._window(event.when)[0]
@@ -170,20 +206,31 @@ class _Runner:
         if isinstance(event, Command):
             at += round(event.seconds * 1e9)
         self.host.advance(at)
+        if isinstance(event, Command) and event.changes:
+            self._redefine(event)
         self._overdue(rest)
         if isinstance(event, Packet):
             self._inject(event)
         elif isinstance(event, Icmp):
-            self.host.unreachable(event.code, event.mtu, event.seq, event.length)
+            self.host.refused(event.kind, event.code, event.mtu, event.seq, event.length)
         elif isinstance(event, Call):
             self._call(event)
         elif isinstance(event, Code):
             check(event, self.host, self._variables)
 
+    def _redefine(self, command: Command) -> None:
+        """Variables of the system were set."""
+        changes = dict(command.changes)
+        shown = changes.pop("shown_rcvbuf", None)
+        if isinstance(shown, int) and self.host.shown_rcvbuf:
+            self.host.shown_rcvbuf = shown
+        self.host.redefine(changes)
+
     # -------------------------------------------------------------------------------------- packets
 
     def _inject(self, packet: Packet) -> None:
         host = self.host
+        assert packet.seq is not None
         options = encode(packet.options or (), self._clock, host.iss, acknowledges=bool(packet.flags & ACK))
         host.arrive(
             host.segment(
@@ -199,7 +246,7 @@ class _Runner:
 
     def _expect(self, packet: Packet) -> None:
         """The connection sends this, next and in time."""
-        host, tolerance = self.host, self._setup.tolerance
+        host, tolerance = self.host, self._tolerance(packet.when)
         first, last = self._window(packet.when)
         latest = host.now + _LONGEST_WAIT if packet.when.anytime else last + tolerance
         while not host.sent and host.step(latest):
@@ -209,8 +256,9 @@ class _Runner:
             raise FailureError(
                 f"nothing was sent by {host.now / 1e9:.6f} s; the connection is {state}: {packet.text}"
             )
-        sent = take(host.sent, packet.length)
-        if differences := compare(packet, sent, self._clock, host.iss, host.irs):
+        system = self._setup.system
+        sent = take(host.sent, 0 if self._setup.strict_segments else packet.length, push=system.push)
+        if differences := compare(packet, sent, self._clock, host, system):
             found = notation(sent, host.iss, host.irs)
             raise FailureError(f"{'; '.join(differences)}: {packet.text}; sent was: {found}")
         if not packet.when.anytime and not first - tolerance <= sent.time <= last + tolerance:
@@ -260,8 +308,13 @@ class _Runner:
         self._in_time(call, begin, finish)
         self._returned(call, result)
 
+    def _flushed(self) -> None:
+        """Something has happened."""
+        self._sockets.observe()
+        self._unblock()
+
     def _unblock(self) -> None:
-        """Something has happened: the call that blocks may be able to return."""
+        """The call that blocks may be able to return."""
         if self._blocked is None:
             return
         call, begin, finish = self._blocked
@@ -301,6 +354,7 @@ class _Runner:
         found = "nothing" if result is None else str(result)
         if result is not None and result < 0:
             found = f"-1 {errno.errorcode.get(-result, -result)}"
-        wanted = f"{call.result} {call.error}".strip()
+        error = _SAME_ERRORS.get(call.error, call.error)
+        wanted = f"{call.result} {error}".strip()
         if found != wanted and not (wanted == "-1" and found.startswith("-1 ")):
             raise FailureError(f"{call.name}() returns {found}, not {wanted}")

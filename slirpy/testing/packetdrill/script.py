@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from slirpy.errors import SlirpyError
 
 __all__ = [
+    "ANY",
     "Call",
+    "Change",
     "Code",
     "Command",
     "Event",
@@ -22,6 +24,13 @@ __all__ = [
     "When",
     "Word",
 ]
+
+
+ANY = -1
+"""Among the numbers of an option: ``...``, which is not compared."""
+
+Change: TypeAlias = "tuple[str, Any]"
+"""A field of :class:`~slirpy.tcp.Settings`, or ``shown_rcvbuf``, and its new value."""
 
 
 class ScriptError(SlirpyError, ValueError):
@@ -68,7 +77,8 @@ class Option(NamedTuple):
     def __str__(self) -> str:
         v = self.values
         if self.name == "TS":
-            return f"TS val {v[0]} ecr {v[1]}"
+            val, ecr = ("..." if number == ANY else number for number in v)
+            return f"TS val {val} ecr {ecr}"
         if self.name == "sack":
             return "sack " + " ".join(f"{v[i]}:{v[i + 1]}" for i in range(0, len(v), 2))
         if self.name == "hex":
@@ -92,19 +102,23 @@ class Packet(Event):
 
     inbound: bool
     flags: int
-    seq: int
+    seq: int | None
+    """None: it is not looked at."""
     length: int
     ack: int | None
     win: int | None
     urg: int | None
     options: tuple[Option, ...] | None
     """None: they are not looked at."""
+    ports: tuple[int, int] | None = None
+    """Source and destination, where the script names them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Icmp(Event):
-    """An ICMP message about a segment that was sent: destination unreachable."""
+    """An ICMP message about a segment that was sent."""
 
+    kind: int
     code: int
     mtu: int
     seq: int
@@ -134,9 +148,11 @@ class Code(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(Event):
-    """A command between backticks that does nothing but sleep."""
+    """Commands between backticks: what is left of them."""
 
     seconds: float
+    """How long they sleep."""
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

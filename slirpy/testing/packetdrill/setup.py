@@ -11,8 +11,9 @@ from slirpy.tcp import Settings
 from slirpy.tcp.congestion import ALGORITHMS
 from slirpy.testing.packetdrill import language
 from slirpy.testing.packetdrill.script import Script, ScriptError, UnsupportedError
+from slirpy.testing.packetdrill.systems import SYSTEMS, System
 
-__all__ = ["Setup", "read_setup"]
+__all__ = ["Setup", "read_setup", "system_of"]
 
 DEFAULT_TOLERANCE_USECS = 4_000
 _US = 1_000
@@ -29,69 +30,127 @@ class Setup:
     settings: Settings
     open: str | None
     """``passive``, ``active``, or None for a script with socket calls."""
+    system: System
     tolerance: int
     """Nanoseconds."""
+    tolerance_percent: float
+    """The same of the time since the event before; the larger counts."""
     check_timestamps: bool
+    strict_segments: bool
+    segment_size: int
+    """Most payload bytes of a segment that arrives; 0: any."""
 
 
-def read_setup(script: Script, more: dict[str, str], tolerance_usecs: int | None) -> Setup:
+def system_of(script: Script, name: str) -> str:
+    """The name of the system whose defaults a script wants, or of the one that the caller names."""
+    return next((option for _, option, _ in script.options if option in SYSTEMS), name)
+
+
+def read_setup(
+    script: Script, more: dict[str, str], tolerance_usecs: int | None, system: str = "slirpy"
+) -> Setup:
     """Read a script's options, and after them those of the caller.
 
     Raises:
         ScriptError: a value that cannot be used.
         UnsupportedError: an option that has no meaning here.
     """
-    opened: str | None = None
-    tolerance = DEFAULT_TOLERANCE_USECS if tolerance_usecs is None else tolerance_usecs
-    tick, mtu, headers = 0, 1500, 40
-    values: dict[str, Any] = {}
-    for line, name, text in [*script.options, *((0, name, text) for name, text in more.items())]:
-        where = f"{script.name}:{line}: --{name}={text}" if line else f"{name}={text}"
-        if name == "congestion":
+    if system not in SYSTEMS:
+        raise ScriptError(f"system {system}: must be {', '.join(SYSTEMS)}")
+    reader = _Reader(script, SYSTEMS[system_of(script, system)])
+    if tolerance_usecs is not None:
+        reader.tolerance = tolerance_usecs
+    for line, name, text in script.options:
+        reader.read(line, name, text)
+    for name, text in more.items():
+        reader.read(0, name, text)
+    return reader.setup()
+
+
+class _Reader:
+    def __init__(self, script: Script, system: System) -> None:
+        self._name = script.name
+        self._system = system
+        self._opened = {name: text for _, name, text in script.options}.get("open")
+        self.tolerance = DEFAULT_TOLERANCE_USECS
+        self._percent = system.tolerance_percent
+        self._tick, self._mtu, self._headers, self._segment_size = 0, 1500, 40, 0
+        self._strict = False
+        self._values: dict[str, Any] = dict(system.settings)
+
+    def setup(self) -> Setup:
+        """All of it."""
+        if self._mtu - self._headers < 1:
+            raise ScriptError(
+                f"{self._name}: mtu {self._mtu}: must be more than the {self._headers} bytes of the headers"
+            )
+        # A socket has Nagle's algorithm until it is told otherwise; the engine's own default is without.
+        settings = Settings(mss=self._mtu - self._headers, nodelay=self._opened is not None)
+        try:
+            settings = replace(settings, **self._values)
+        except ConfigError as error:
+            raise ScriptError(f"{self._name}: {error}") from None
+        return Setup(
+            settings,
+            self._opened,
+            self._system,
+            self.tolerance * _US,
+            self._percent,
+            bool(self._tick) or self._opened is not None,
+            self._strict,
+            self._segment_size,
+        )
+
+    def read(self, line: int, name: str, text: str) -> None:
+        """One option; line 0 is the caller's."""
+        where = f"{self._name}:{line}: --{name}={text}" if line else f"{name}={text}"
+        if name == "mss" and line and self._opened is None:
+            self._segment_size = _whole(where, text)
+        elif name == "congestion":
             if text not in ALGORITHMS:
                 raise ScriptError(f"{where}: must be {' or '.join(ALGORITHMS)}")
-            values[name] = ALGORITHMS[text]
+            self._values[name] = ALGORITHMS[text]
         elif name in _SETTINGS:
-            values[name] = _setting(where, text)
+            self._values[name] = _setting(where, text)
         elif name == "open":
             if text not in ("passive", "active"):
                 raise ScriptError(f"{where}: must be passive or active")
-            opened = text
         elif name == "tolerance_usecs":
-            tolerance = _whole(where, text)
+            self.tolerance = _whole(where, text)
+        elif name == "tolerance_percent":
+            self._percent = _fraction(where, text)
         elif name == "tcp_ts_tick_usecs":
-            tick = _whole(where, text)
-            if tick not in (0, _US):
-                raise UnsupportedError(line, f"--{name}={text}: the clock of timestamps ticks every 1000 us")
+            self._tick = _whole(where, text)
+            if self._tick not in (0, _US):
+                why = "the clock of timestamps ticks every 1000 us"
+                raise UnsupportedError(line, f"--{name}={text}: {why}")
         elif name == "mtu":
-            mtu = _whole(where, text)
+            self._mtu = _whole(where, text)
         elif name == "ip_version":
-            if text not in _IP_HEADERS:
+            version = text.replace("-", "_")  # packetdrill itself writes ipv4-mapped-ipv6
+            if version not in _IP_HEADERS:
                 raise ScriptError(f"{where}: must be {', '.join(_IP_HEADERS)}")
-            headers = _IP_HEADERS[text]
+            self._headers = _IP_HEADERS[version]
+        elif name == "strict_segments":
+            self._strict = text != "false"
         elif name not in language.SCRIPT_OPTIONS:
             if not line:
-                raise ScriptError(
-                    f"{where}: there is no such setting; there are {', '.join(sorted(_SETTINGS))}"
-                )
-            raise UnsupportedError(
-                line, f"--{name}: neither an option of packetdrill's that is understood, nor a setting"
-            )
-    if mtu - headers < 1:
-        raise ScriptError(f"{script.name}: mtu {mtu}: must be more than the {headers} bytes of the headers")
-    # A socket has Nagle's algorithm until it is told otherwise; the engine's own default is without.
-    settings = Settings(mss=mtu - headers, nodelay=opened is not None)
-    try:
-        settings = replace(settings, **values)
-    except ConfigError as error:
-        raise ScriptError(f"{script.name}: {error}") from None
-    return Setup(settings, opened, tolerance * _US, bool(tick) or opened is not None)
+                known = ", ".join(sorted(_SETTINGS))
+                raise ScriptError(f"{where}: there is no such setting; there are {known}")
+            why = "neither an option of packetdrill's that is understood, nor a setting"
+            raise UnsupportedError(line, f"--{name}: {why}")
 
 
 def _whole(where: str, text: str) -> int:
     if not text.isdecimal():
         raise ScriptError(f"{where}: must be a whole number")
     return int(text)
+
+
+def _fraction(where: str, text: str) -> float:
+    if not re.fullmatch(r"\d+(\.\d+)?%?", text):
+        raise ScriptError(f"{where}: must be a number")
+    return float(text.rstrip("%"))
 
 
 def _setting(where: str, text: str) -> int | bool:

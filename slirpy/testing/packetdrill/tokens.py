@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from slirpy.testing.packetdrill.script import ScriptError, Value, When, Word
 
 __all__ = ["Tokens"]
 
 _TOKEN = re.compile(
-    r"""\s*(%\{.*?\}%|`[^`]*`|"(?:\\.|[^"\\])*"|\.\.\.|0x[0-9a-fA-F]+|\d+\.\d+|\.\d+|\d+\.(?!\.)|\d+\w*|[A-Za-z_]\w*|\S)""",
+    r"""\s*(%\{.*?\}%|`[^`]*`|"(?:\\.|[^"\\])*"|\.\.\.|\.\.(?=\()|0x[0-9a-fA-F]+|\d+\.\d+|\.\d+|\d+\.(?!\.)|\d+\w*|[A-Za-z_]\w*|\S)""",
     re.DOTALL,
 )
 _NUMBER = re.compile(r"\d+\.?\d*|\.\d+")
@@ -22,13 +23,16 @@ class Tokens:
     Args:
         where: file and line, for errors.
         text: the statement.
+        defines: words that stand for others.
     """
 
-    def __init__(self, where: str, text: str) -> None:
+    def __init__(self, where: str, text: str, defines: Mapping[str, str] | None = None) -> None:
         self._where = where
         self._text = text
         self._found = [match[1] for match in _TOKEN.finditer(text)]
         self._at = 0
+        if defines:
+            self._found = [new for old in self._found for new in _replaced(old, defines)]
 
     def error(self, what: str) -> ScriptError:
         """An error that names the place; the caller raises it."""
@@ -110,14 +114,26 @@ class Tokens:
         if self.skip("..."):
             return None
         if token == "[":
-            return list(self.values("[", "]"))
-        if self.skip("{"):
-            return self._structure()
-        if token.startswith('"'):
-            return self.take()[1:-1]
-        if token == "-" or token[:1].isdigit():
-            return self.integer()
-        return self._word()
+            found: Value = list(self.values("[", "]"))
+        elif token == "{":
+            found = self._structure()
+        elif token.startswith('"'):
+            found = self._text_value()
+        elif token == "-" or token[:1].isdigit():
+            found = self.integer()
+        else:
+            return self._word()
+        if isinstance(found, int) and self.next == "|":
+            return self._joined(str(found))
+        return found
+
+    def _text_value(self) -> str:
+        """``"one" "two"``, ``"the beginning"...``"""
+        text = ""
+        while self.next.startswith('"'):
+            text += self.take()[1:-1]
+        self.skip("...")
+        return text
 
     def values(self, begin: str, finish: str) -> tuple[Value, ...]:
         """Values between brackets, with commas."""
@@ -129,22 +145,47 @@ class Tokens:
             found.append(self.value())
         return tuple(found)
 
-    def _structure(self) -> dict[str, Value]:
+    def _structure(self) -> Value:
+        """``{fd=4, events=POLLIN}``, ``{msg_iov(1)=[...], msg_flags=0}``, ``{..., 1000}``."""
+        self.need("{")
+        if not self._is_named():
+            self._at -= 1
+            return list(self.values("{", "}"))
         found: dict[str, Value] = {}
         while not self.skip("}"):
             if found:
                 self.need(",")
             name = self.take()
+            if self.next == "(":
+                self.values("(", ")")
             self.need("=")
             found[name] = self.value()
         return found
 
-    def _word(self) -> Word:
-        names = [self._name()]
+    def _is_named(self) -> bool:
+        """Whether ``name=`` or ``name(...)=`` comes next."""
+        at = self._at + 1
+        if not self.next.isidentifier():
+            return False
+        if self._found[at : at + 1] == ["("]:
+            while at < len(self._found) and self._found[at] != ")":
+                at += 1
+            at += 1
+        return self._found[at : at + 1] == ["="]
+
+    def _word(self) -> Value:
+        name = self._name()
         if self.next == "(":
-            return Word(names[0], self.values("(", ")"))
+            return Word(name, self.values("(", ")"))
+        if self.skip("="):
+            return {name: self.value()}
+        return self._joined(name)
+
+    def _joined(self, first: str) -> Word:
+        """Names and numbers with ``|`` between them."""
+        names = [first]
         while self.skip("|"):
-            names.append(self._name())
+            names.append(self.take() if self.next[:1].isdigit() else self._name())
         return Word("|".join(names))
 
     def _name(self) -> str:
@@ -152,3 +193,10 @@ class Tokens:
         if not token.isidentifier():
             raise self.error(f'a value expected, not "{token}"')
         return token
+
+
+def _replaced(token: str, defines: Mapping[str, str]) -> list[str]:
+    """What a word stands for; once, so that no definition runs in circles."""
+    if token not in defines:
+        return [token]
+    return [match[1] for match in _TOKEN.finditer(defines[token])]

@@ -60,8 +60,8 @@ class User:
         else:
             self._look().write(data)
 
-    def read(self, most: int) -> int:
-        """Take up to ``most`` bytes, which must be those that the peer has sent.
+    def read(self, most: int, *, peek: bool = False) -> int:
+        """Take up to ``most`` bytes, which must be those that the peer has sent; or only look at them.
 
         Raises:
             FailureError: they are others.
@@ -73,8 +73,9 @@ class User:
         data = data[:most]
         if data != pattern(self._taken, len(data)):
             raise FailureError(f"the bytes from {self._taken + 1} on are not those that were received")
-        self._taken += len(data)
-        conn.consume(len(data))
+        if not peek:
+            self._taken += len(data)
+            conn.consume(len(data))
         return len(data)
 
     def act(self, call: Call) -> int | None:

@@ -1,0 +1,92 @@
+"""The sockets of a script: which descriptor stands for what, and what was set for it."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from slirpy.tcp import Connection, State
+from slirpy.testing.packetdrill.arguments import number
+from slirpy.testing.packetdrill.host import FailureError, Host
+from slirpy.testing.packetdrill.script import Call
+from slirpy.testing.packetdrill.user import User
+
+__all__ = ["Descriptors", "Outcome"]
+
+Outcome: TypeAlias = int | None
+"""What a call returns: a number, a negative ``errno`` value, or None as long as it blocks."""
+
+WAITING = (State.LISTEN, State.SYN_SENT, State.SYN_RECEIVED)
+
+
+class Descriptors:
+    """A listening or connecting socket, and the one that ``accept`` returns.
+
+    Args:
+        host: the connection.
+        user: what was written and read.
+    """
+
+    def __init__(self, host: Host, user: User) -> None:
+        self.host = host
+        self.user = user
+        self.listener: int | None = None
+        self.fd: int | None = None
+        """The connection's own."""
+        self.accepted: Connection | None = None
+        """What ``accept`` has returned."""
+        self.connecting = False
+        """``connect`` was called."""
+        self.nonblocking: set[int] = set()
+        self.linger_reset = False
+        self.read_shut = False
+        self.maxseg = 0
+        """What TCP_MAXSEG was set to."""
+        self.notsent_lowat = 0xFFFFFFFF
+        self.inq = False
+        """``recvmsg`` is to tell how much is left."""
+        self.remembered: dict[str, object] = {}
+        """Options that do nothing but can be read."""
+
+    def begin(self, fd: int) -> None:
+        """A new socket."""
+        self.fd = fd
+        self.connecting = self.linger_reset = self.read_shut = self.inq = False
+        self.maxseg = 0
+        self.notsent_lowat = 0xFFFFFFFF
+        self.remembered = {}
+
+    @property
+    def sockets(self) -> set[int]:
+        """All descriptors that are open."""
+        return {fd for fd in (self.listener, self.fd) if fd is not None}
+
+    @property
+    def conn(self) -> Connection:
+        """The connection."""
+        return self.host.conn
+
+    @property
+    def opened(self) -> bool:
+        """Whether the connection's socket was ever connected."""
+        return self.connecting or self.conn is self.accepted
+
+    def acceptable(self) -> bool:
+        """Whether there is a connection for ``accept``."""
+        conn = self.conn
+        return conn is not self.accepted and conn.state not in (*WAITING, State.CLOSED)
+
+    def blocks(self, call: Call) -> bool:
+        """Whether the socket of a call waits, when the call cannot be done at once."""
+        return number(call, 0) not in self.nonblocking
+
+    def told(self, call: Call, index: int, found: int) -> int:
+        """0, the result of the call, if the script names what was found.
+
+        Raises:
+            FailureError: it names something else.
+        """
+        if index < len(call.arguments) and call.arguments[index] is not None:
+            expected = number(call, index)
+            if expected != found:
+                raise FailureError(f"{call.name}() tells {found}, not {expected}")
+        return 0

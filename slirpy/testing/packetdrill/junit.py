@@ -1,0 +1,76 @@
+"""Results of many scripts as JUnit's XML, which continuous integration shows as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+from xml.sax.saxutils import escape, quoteattr
+
+from slirpy.testing.packetdrill.report import Result
+
+__all__ = ["OPENING", "Ran", "junit"]
+
+OPENING = '<?xml version="1.0" encoding="utf-8"?>\n<testsuites name="slirpy packetdrill"'
+"""How every report begins."""
+
+
+class Ran(NamedTuple):
+    """A script that was tried."""
+
+    path: Path
+    seconds: float
+    result: Result | None
+    """None: it could not be read."""
+    error: str = ""
+    """Why not."""
+
+
+def junit(tried: Sequence[Ran]) -> str:
+    """A report; unsupported scripts are skipped ones, those that cannot be read are errors."""
+    outcomes = [ran.result.outcome if ran.result is not None else "error" for ran in tried]
+    numbers = " ".join(
+        f'{name}="{number}"'
+        for name, number in (
+            ("tests", len(tried)),
+            ("failures", outcomes.count("fail")),
+            ("errors", outcomes.count("error")),
+            ("skipped", outcomes.count("unsupported")),
+            ("time", f"{sum(ran.seconds for ran in tried):.3f}"),
+        )
+    )
+    cases = "".join(map(_case, tried))
+    suite = f'<testsuite name="packetdrill" {numbers}>\n{cases}</testsuite>'
+    return f"{OPENING} {numbers}>\n{suite}\n</testsuites>\n"
+
+
+def _case(ran: Ran) -> str:
+    folder = ".".join(part for part in ran.path.parent.parts if part not in ("/", ".", ".."))
+    head = (
+        f"<testcase classname={_attribute(folder or 'packetdrill')} name={_attribute(ran.path.name)}"
+        f' file={_attribute(str(ran.path))} time="{ran.seconds:.3f}"'
+    )
+    result = ran.result
+    if result is None:
+        return f"{head}>\n<error message={_attribute(ran.error)}/>\n</testcase>\n"
+    if result.outcome == "pass":
+        return f"{head}/>\n"
+    where = f"line {result.line}: {result.reason}"
+    if result.outcome == "unsupported":
+        return f"{head}>\n<skipped message={_attribute(where)}/>\n</testcase>\n"
+    text = escape(_printable(f"{where}\n\n{result.ladder}"))
+    return f"{head}>\n<failure message={_attribute(where)}>{text}</failure>\n</testcase>\n"
+
+
+def _attribute(text: str) -> str:
+    return quoteattr(_printable(text), {"\n": "&#10;", "\t": "&#9;"})
+
+
+def _printable(text: str) -> str:
+    """Without what XML 1.0 cannot hold: control characters, and bytes of a name that are no UTF-8."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(
+        char if char >= " " or char in "\n\t" else f"\\x{ord(char):02x}"
+        for char in text
+        if char not in "\ufffe\uffff"
+    )

@@ -1,0 +1,250 @@
+"""Segments and ICMP messages in packetdrill's notation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slirpy.testing.packetdrill import language
+from slirpy.testing.packetdrill.script import ANY, Event, Icmp, Option, Packet, UnsupportedError
+from slirpy.testing.packetdrill.tokens import Tokens
+from slirpy.wire import icmp
+from slirpy.wire.tcp import CWR, ECE
+
+__all__ = ["read_packet"]
+
+_LONGEST = 65_495
+_MOST_OPTIONS = 40
+_NOT_TCP = frozenset(("udp", "udplite", "sctp", "gre", "GREv0", "mpls", "ipv4", "ipv6", "raw"))
+_SOURCE_QUENCH, _PARAMETER_PROBLEM = 4, 12
+_ICMP_TYPES = {
+    "source_quench": _SOURCE_QUENCH,
+    "time_exceeded": icmp.TIME_EXCEEDED,
+    "parameter_problem": _PARAMETER_PROBLEM,
+}
+_WILD = ("..", "...")
+
+
+def read_packet(tokens: Tokens, common: dict[str, Any]) -> Event:
+    """A line with ``<`` or ``>``, which comes next.
+
+    Raises:
+        ScriptError: it is not in packetdrill's notation.
+        UnsupportedError: it is more than TCP, or more than the engine does.
+    """
+    inbound = tokens.take() == "<"
+    line = common["line"]
+    if tokens.next in ("[", "("):
+        _ip_fields(tokens, line)
+    if tokens.next in _NOT_TCP:
+        raise UnsupportedError(line, f"a packet of {tokens.next}: there is TCP alone")
+    if tokens.skip("icmp"):
+        return _icmp(tokens, inbound, common)
+    ports = _ports(tokens)
+    flags = _flags(tokens, line)
+    if not inbound and flags & (ECE | CWR):
+        raise UnsupportedError(line, "the flags E and W: the engine has no ECN")
+    seq, length = _range(tokens)
+    fields: dict[str, int] = {}
+    while tokens.next in ("ack", "win", "urg"):
+        key = tokens.take()
+        fields[key] = tokens.integer()
+    options: tuple[Option, ...] | None = ()
+    if tokens.skip("<"):
+        if tokens.skip("..."):
+            options = None
+            tokens.need(">")
+        else:
+            options = tuple(_tcp_options(tokens, line))
+    if tokens.skip(","):
+        raise UnsupportedError(line, "what follows the options: payload is always made by slirpy")
+    if tokens.next == "{":
+        raise UnsupportedError(line, "segments that are damaged at random")
+    tokens.end()
+    if inbound:
+        _check_inbound(tokens, seq, length, options)
+    if sum(map(_size, options or ())) > _MOST_OPTIONS:
+        raise tokens.error(f"options have {_MOST_OPTIONS} bytes at most")
+    if not 0 <= fields.get("win", 0) <= 0xFFFF:
+        raise tokens.error("win must be 0 to 65535, as it is in the header")
+    return Packet(
+        inbound=inbound,
+        flags=flags,
+        seq=seq,
+        length=length,
+        ack=fields.get("ack"),
+        win=fields.get("win"),
+        urg=fields.get("urg"),
+        options=options,
+        ports=ports,
+        **common,
+    )
+
+
+def _check_inbound(tokens: Tokens, seq: int | None, length: int, options: tuple[Option, ...] | None) -> None:
+    """What is made must be said."""
+    if options is None or any(ANY in option.values for option in options if option.name == "TS"):
+        raise tokens.error("<...> says nothing for a segment that is to be made")
+    if seq is None:
+        raise tokens.error("a segment that is to be made needs its numbers")
+    if length > _LONGEST:
+        raise tokens.error(f"a segment has {_LONGEST} bytes at most, not {length}")
+
+
+def _size(option: Option) -> int:
+    """Bytes that an option takes."""
+    sizes = {"nop": 1, "eol": 1, "mss": 4, "wscale": 3, "sackOK": 2, "TS": 10}
+    if option.name == "hex":
+        return len(option.values)
+    return sizes.get(option.name, 2 + 4 * len(option.values))
+
+
+def _ip_fields(tokens: Tokens, line: int) -> None:
+    """``[noecn]`` is what there is; all else would need an IP header."""
+    finish = "]" if tokens.take() == "[" else ")"
+    words = []
+    while not tokens.skip(finish):
+        words.append(tokens.take())
+    if words != ["noecn"]:
+        raise UnsupportedError(line, f"fields of the IP header ({' '.join(words)}): there is TCP alone")
+
+
+def _ports(tokens: Tokens) -> tuple[int, int] | None:
+    """``1234 > 8080``."""
+    if not tokens.next.isdigit():
+        return None
+    source = tokens.integer()
+    if not tokens.skip(">"):
+        raise tokens.error("flags are missing")
+    return source, tokens.integer()
+
+
+def _flags(tokens: Tokens, line: int) -> int:
+    letters = ""
+    while tokens.next and tokens.next not in _WILD and not tokens.next[0].isdigit():
+        letters += tokens.take()
+    if letters == "-":
+        return 0
+    flags = 0
+    for letter in letters:
+        if letter == "A" or letter.isdigit():
+            raise UnsupportedError(line, f"the flags {letters}: the engine has no AccECN")
+        if letter not in language.FLAGS:
+            raise tokens.error(f'flags are of "{"".join(language.FLAGS)}", not "{letter}"')
+        flags |= language.FLAGS[letter]
+    if not letters:
+        raise tokens.error("flags are missing")
+    return flags
+
+
+def _range(tokens: Tokens) -> tuple[int | None, int]:
+    """``1:1001(1000)``: first number and length; ``..(1000)``: any number."""
+    if tokens.next in _WILD:
+        tokens.take()
+        return None, _length(tokens)
+    seq = tokens.integer()
+    tokens.need(":")
+    finish = tokens.integer()
+    length = _length(tokens)
+    if (finish - seq) & 0xFFFFFFFF != length:
+        raise tokens.error(f"{seq}:{finish} are {(finish - seq) & 0xFFFFFFFF} bytes, not {length}")
+    return seq, length
+
+
+def _length(tokens: Tokens) -> int:
+    tokens.need("(")
+    length = tokens.integer()
+    tokens.need(")")
+    if length < 0:
+        raise tokens.error("a segment has no negative length")
+    return length
+
+
+# ------------------------------------------------------------------------------------------- ICMP
+
+
+def _icmp(tokens: Tokens, inbound: bool, common: dict[str, Any]) -> Icmp:
+    line = common["line"]
+    if not inbound:
+        raise UnsupportedError(line, "an ICMP message that is sent: there is TCP alone")
+    word = tokens.take()
+    code = 0
+    too_big = word == "packet_too_big"
+    if word == "unreachable":
+        code_word = tokens.take()
+        if code_word not in language.ICMP_CODES:
+            codes = ", ".join(language.ICMP_CODES)
+            raise UnsupportedError(line, f"icmp unreachable {code_word}; there is {codes}")
+        kind, code = icmp.UNREACHABLE, language.ICMP_CODES[code_word]
+    elif too_big:
+        kind, code = icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED
+    elif word in _ICMP_TYPES:
+        kind = _ICMP_TYPES[word]
+        if tokens.next.isidentifier() and tokens.next not in ("mtu", "id"):
+            tokens.take()  # which of its codes makes no difference
+    else:
+        types = ", ".join(("unreachable", "packet_too_big", *_ICMP_TYPES))
+        raise UnsupportedError(line, f"icmp {word}; there is {types}")
+    mtu = tokens.integer() if tokens.skip("mtu") else 0
+    if tokens.skip("id"):
+        tokens.integer()
+    seq = length = 0
+    if tokens.skip("["):
+        if tokens.next in _NOT_TCP:
+            raise UnsupportedError(line, f"a message about a packet of {tokens.next}: there is TCP alone")
+        if tokens.next and not tokens.next[0].isdigit():
+            _flags(tokens, line)
+        first, length = _range(tokens)
+        seq = first or 0
+        tokens.need("]")
+    tokens.end()
+    # The engine thinks of IPv4: IPv6's header is 20 bytes longer.
+    return Icmp(kind=kind, code=code, mtu=mtu - 20 if too_big else mtu, seq=seq, length=length, **common)
+
+
+# ---------------------------------------------------------------------------------------- options
+
+
+def _tcp_options(tokens: Tokens, line: int) -> list[Option]:
+    found: list[Option] = []
+    while not tokens.skip(">"):
+        if found:
+            tokens.need(",")
+        name = tokens.take()
+        if name not in language.OPTIONS:
+            there = ", ".join(language.OPTIONS)
+            raise UnsupportedError(line, f'the TCP option "{name}"{language.missing(name)}; there are {there}')
+        found.append(Option(name, tuple(_numbers(tokens, name))))
+    return found
+
+
+def _numbers(tokens: Tokens, name: str) -> list[int]:
+    if name == "TS":
+        tokens.need("val")
+        val = _number_or_any(tokens)
+        tokens.need("ecr")
+        return [val, _number_or_any(tokens)]
+    if name == "sack":
+        numbers: list[int] = []
+        while tokens.next not in (",", ">"):
+            numbers.append(tokens.integer())
+            tokens.need(":")
+            numbers.append(tokens.integer())
+        return numbers
+    if name == "hex":
+        digits = ""
+        while tokens.next not in (",", ">"):
+            digits += tokens.take()
+        try:
+            return list(bytes.fromhex(digits))
+        except ValueError:
+            raise tokens.error(f'hexadecimal digits in pairs expected, not "{digits}"') from None
+    return [tokens.integer()] if language.OPTIONS[name][0] else []
+
+
+def _number_or_any(tokens: Tokens) -> int:
+    if tokens.skip("..."):
+        return ANY
+    number = tokens.integer()
+    if not 0 <= number <= 0xFFFFFFFF:
+        raise tokens.error("a timestamp must be 0 to 4294967295")
+    return number

@@ -1,0 +1,219 @@
+"""Commands between backticks: none is executed. What sets a variable of a kernel changes a setting, if there is one.
+
+:data:`SYSCTLS` maps variables to settings. Variables that mean nothing here are ignored by name (:data:`IGNORED`), as
+are programs that only prepare or look at a system (:data:`PROGRAMS`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+from slirpy.tcp.congestion import ALGORITHMS
+from slirpy.tcp.settings import MS, SECOND, Settings
+from slirpy.testing.packetdrill.script import Change, UnsupportedError
+
+__all__ = ["IGNORED", "PROGRAMS", "SYSCTLS", "read_command"]
+
+_SLEEP = re.compile(r"sleep\s+(\d+\.?\d*|\.\d+)s?")
+_SPLIT = re.compile(r"(?:\n|;|&&|\|\|)")
+_WORD = re.compile(r"""((?:[^\s"']|"(?:\\.|[^"\\])*"|'[^']*')+)""")
+_ARITHMETIC = re.compile(r"\$\(\(([\d*+ ]+)\)\)")
+_ASSIGNMENT = re.compile(r"([\w./-]+)\s*=\s*(.*)", re.DOTALL)
+_REDIRECTION = re.compile(r"\d*>>?\s*(?:/dev/null|&\d)")
+_ECHO = re.compile(r"echo\s+(?:-n\s+)?(.+?)\s*>\s*(/proc/sys/\S+)")
+
+_SETTINGS = {field.name for field in fields(Settings)}
+PROGRAMS = frozenset(
+    (
+        "arp", "awk", "cat", "date", "defaults.sh", "dmesg", "echo", "ethtool", "false", "grep", "ifconfig", "ip",
+        "modprobe", "netstat", "nstat", "ping", "procstat", "set_sysctls.py", "setsysctl", "sockstat", "ss", "sync",
+        "sysctl", "sysctl_restore.sh", "tail", "tc", "tcpdump", "test", "true", "vmstat", "wc",
+    )
+)  # fmt: skip
+"""Programs whose calls are ignored, but for the variables that they set."""
+
+
+def _number(value: str) -> int:
+    return int(value, 0)
+
+
+def _flag(name: str) -> Callable[[str], dict[str, Any]]:
+    return lambda value: _switch(name, bool(_number(value)))
+
+
+def _switch(name: str, on: bool) -> dict[str, Any]:
+    if name in _SETTINGS:
+        return {name: on}
+    if on:
+        return {}
+    raise ValueError("the engine always offers this")
+
+
+def _size(*names: str) -> Callable[[str], dict[str, Any]]:
+    return lambda value: dict.fromkeys(names, _number(value))
+
+
+def _time(name: str, unit: int) -> Callable[[str], dict[str, Any]]:
+    return lambda value: {name: _number(value) * unit}
+
+
+def _rmem(value: str) -> dict[str, Any]:
+    _, default, most = map(_number, value.split())
+    return {"rcv_buffer": most, "rcv_first": min(default // 2, most), "shown_rcvbuf": default}
+
+
+def _wmem(value: str) -> dict[str, Any]:
+    return {"snd_buffer": _number(value.split()[1])}
+
+
+def _peer_mss(value: str) -> dict[str, Any]:
+    return {"peer_mss": _number(value)} if "peer_mss" in _SETTINGS else {}
+
+
+def _congestion(value: str) -> dict[str, Any]:
+    name = {"newreno": "reno"}.get(value, value)
+    if name not in ALGORITHMS:
+        raise ValueError(f"there is {' and '.join(ALGORITHMS)}")
+    return {"congestion": ALGORITHMS[name]}
+
+
+def _syn_retries(value: str) -> dict[str, Any]:
+    return {"syn_timeout": ((2 << min(_number(value), 16)) - 1) * SECOND}
+
+
+def _rfc1323(value: str) -> dict[str, Any]:
+    kind = _number(value)
+    return _switch("window_scaling", kind in (1, 2)) | _switch("timestamps", kind in (1, 3))
+
+
+def _delayed(value: str) -> dict[str, Any]:
+    return {} if _number(value) else {"delayed_ack": 0}
+
+
+def _must_be_zero(value: str) -> dict[str, Any]:
+    if _number(value):
+        raise ValueError("only 0 is possible")
+    return {}
+
+
+SYSCTLS: dict[str, tuple[Callable[[str], dict[str, Any]], str]] = {
+    "net.ipv4.tcp_rmem": (_rmem, "`rcv_buffer` is the last number, `rcv_first` half of the second one"),
+    "net.ipv4.tcp_wmem": (_wmem, "`snd_buffer` is the second number"),
+    "net.ipv4.tcp_timestamps": (_flag("timestamps"), "`timestamps`"),
+    "net.ipv4.tcp_sack": (_flag("sack"), "`sack`"),
+    "net.ipv4.tcp_window_scaling": (_flag("window_scaling"), "`window_scaling`"),
+    "net.ipv4.tcp_recovery": (_flag("rack"), "`rack`"),
+    "net.ipv4.tcp_slow_start_after_idle": (_flag("idle_restart"), "`idle_restart`"),
+    "net.ipv4.tcp_congestion_control": (_congestion, "`congestion`"),
+    "net.ipv4.tcp_syn_retries": (_syn_retries, "`syn_timeout`"),
+    "net.ipv4.tcp_synack_retries": (_syn_retries, "`syn_timeout`"),
+    "net.ipv4.tcp_keepalive_time": (_time("keepalive_idle", SECOND), "`keepalive_idle`"),
+    "net.ipv4.tcp_keepalive_intvl": (_time("keepalive_interval", SECOND), "`keepalive_interval`"),
+    "net.ipv4.tcp_keepalive_probes": (_size("keepalive_count"), "`keepalive_count`"),
+    "net.inet.tcp.rfc1323": (_rfc1323, "`window_scaling` and `timestamps`"),
+    "net.inet.tcp.sack.enable": (_flag("sack"), "`sack`"),
+    "net.inet.tcp.recvspace": (_size("rcv_first"), "`rcv_first`"),
+    "net.inet.tcp.sendspace": (_size("snd_buffer"), "`snd_buffer`"),
+    "kern.ipc.maxsockbuf": (_size("rcv_buffer"), "`rcv_buffer`"),
+    "net.inet.tcp.delayed_ack": (_delayed, "`delayed_ack`, if it is 0"),
+    "net.inet.tcp.delacktime": (_time("delayed_ack", MS), "`delayed_ack`"),
+    "net.inet.tcp.mssdflt": (_peer_mss, "`peer_mss`"),
+    "net.inet.tcp.v6mssdflt": (_peer_mss, "`peer_mss`"),
+    "net.inet.tcp.cc.algorithm": (_congestion, "`congestion`"),
+    "net.inet.tcp.keepidle": (_time("keepalive_idle", MS), "`keepalive_idle`"),
+    "net.inet.tcp.keepintvl": (_time("keepalive_interval", MS), "`keepalive_interval`"),
+    "net.inet.tcp.keepcnt": (_size("keepalive_count"), "`keepalive_count`"),
+    "net.inet.tcp.keepinit": (_time("syn_timeout", MS), "`syn_timeout`"),
+    "net.inet.tcp.msl": (lambda value: {"time_wait": 2 * _number(value) * MS}, "`time_wait`"),
+    "net.inet.tcp.blackhole": (_must_be_zero, "0 only"),
+}
+"""Variables that are understood, and the settings that they become. They hold for sockets that are opened later."""
+
+IGNORED = (
+    "net.core.", "net.ipv4.", "net.ipv6.", "net.mptcp.", "net.netfilter.", "net.inet.", "net.inet6.", "kern.",
+    "kernel.", "vm.", "hw.", "sys.",
+)  # fmt: skip
+"""All other variables that begin so do nothing."""
+
+
+def read_command(line: int, text: str) -> tuple[float, tuple[Change, ...]]:
+    """What commands of a shell mean here: seconds that they sleep, and settings that they change.
+
+    Raises:
+        UnsupportedError: a program that may do anything, or a value that cannot be had.
+    """
+    seconds = 0.0
+    changes: list[Change] = []
+    for part in _SPLIT.split(re.sub(r"\\\n", " ", text)):
+        command = _without_comment(part).strip()
+        if match := _SLEEP.fullmatch(command):
+            seconds += float(match[1])
+        elif match := _ECHO.fullmatch(command):
+            _assign(line, changes, match[2], match[1])
+        elif command:
+            _program(line, changes, command)
+    return seconds, tuple(changes)
+
+
+def _without_comment(text: str) -> str:
+    quoted = ""
+    for at, char in enumerate(text):
+        if quoted:
+            quoted = "" if char == quoted else quoted
+        elif char in "\"'":
+            quoted = char
+        elif char == "#" and (not at or text[at - 1].isspace()):
+            return text[:at]
+    return text
+
+
+def _program(line: int, changes: list[Change], command: str) -> None:
+    command = _REDIRECTION.sub(" ", command)
+    # Arithmetic has blanks inside: worked out before the words are told apart.
+    command = _ARITHMETIC.sub(lambda match: str(_work_out(match[1])), command)
+    for stage in command.split("|"):
+        words = _WORD.findall(stage)
+        while words and words[0] in ("sudo", "exec", "!"):
+            del words[0]
+        if not words:
+            continue
+        name = words[0].rpartition("/")[2]
+        if re.fullmatch(r"sysctl_restore\S*\.sh", name):
+            continue
+        if name not in PROGRAMS or (name == "defaults.sh" and len(words) > 1):
+            raise UnsupportedError(
+                line, f"the command `{stage.strip()}`: no commands are run, there is no system to set"
+            )
+        if name in ("sysctl", "setsysctl", "set_sysctls.py"):
+            for word in words[1:]:
+                if match := _ASSIGNMENT.fullmatch(word):
+                    _assign(line, changes, match[1], match[2])
+
+
+def _work_out(text: str) -> int:
+    """Products and sums of numbers, as in ``15*1024*1024``."""
+    total = 0
+    for term in text.split("+"):
+        product = 1
+        for factor in term.split("*"):
+            product *= int(factor.strip() or 0)
+        total += product
+    return total
+
+
+def _assign(line: int, changes: list[Change], variable: str, value: str) -> None:
+    name = variable.removeprefix("/proc/sys/").replace("/", ".")
+    value = value.strip().strip("\"'").strip()
+    if name in SYSCTLS:
+        try:
+            changes += SYSCTLS[name][0](value).items()
+        except ValueError as error:
+            why = f": {error}" if "literal" not in str(error) and "unpack" not in str(error) else ""
+            raise UnsupportedError(line, f"{name}={value}{why}") from None
+        except IndexError:
+            raise UnsupportedError(line, f"{name}={value}: three numbers are needed") from None
+    elif not name.startswith(IGNORED):
+        raise UnsupportedError(line, f"the variable {name}: it is none of a kernel's network")

@@ -1,0 +1,78 @@
+"""Defaults of the systems that scripts were written for, and how closely such scripts are compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from slirpy.tcp.settings import MS
+
+__all__ = ["SYSTEMS", "System"]
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """What is different from slirpy's own defaults when a script for another system is run."""
+
+    settings: dict[str, int | bool] = field(default_factory=dict)
+    """Fields of :class:`~slirpy.tcp.Settings`."""
+    defines: tuple[str, ...] = ("SLIRPY",)
+    """Names for ``#ifdef``."""
+    doubled: bool = False
+    """SO_SNDBUF and SO_RCVBUF are doubled, for the system's own needs; half of the latter is window."""
+    shown_rcvbuf: int = 0
+    """SO_RCVBUF of a new socket, if it is not the size of its window."""
+    quick_acks: int = 0
+    """How many segments are acknowledged at once at the beginning, or until data goes the other way."""
+    rounded: bool = False
+    """The receive buffer is rounded up to a multiple of the MSS when the connection is established."""
+    unconnected_write: str = "EPIPE"
+    """The error of a write to a socket that was never connected."""
+    push: bool = True
+    """PSH is compared."""
+    order: bool = True
+    """The order of options and their padding is compared."""
+    window_slack: bool = False
+    """A window may be up to two segments smaller: our edge moves when that is worth so much (RFC 9293, section
+    3.8.6.2.2), theirs with every byte."""
+    silence: bool = True
+    """What is sent after the last ``>`` makes a script fail."""
+    tolerance_percent: float = 0
+    """Of the time since the event before."""
+
+
+SYSTEMS: dict[str, System] = {
+    "slirpy": System(),
+    "linux": System(
+        settings={
+            "rcv_buffer": 15 << 20,
+            "rcv_first": 65_535,
+            "snd_buffer": 256 << 10,
+            "delayed_ack": 40 * MS,
+            "idle_restart": False,
+        },
+        defines=("SLIRPY", "linux", "__linux__"),
+        doubled=True,
+        shown_rcvbuf=540_000,
+        quick_acks=16,
+        push=False,
+        window_slack=True,
+        silence=False,
+        tolerance_percent=12.5,
+    ),
+    "freebsd": System(
+        settings={
+            "rcv_buffer": 2 << 20,
+            "rcv_first": 65_536,
+            "snd_buffer": 32 << 10,
+            "delayed_ack": 40 * MS,
+        },
+        defines=("SLIRPY", "__FreeBSD__"),
+        rounded=True,
+        unconnected_write="ENOTCONN",
+        push=False,
+        window_slack=True,
+        order=False,
+        silence=False,
+    ),
+}
+"""The systems by name. Linux's numbers are those of ``defaults.sh``, with which packetdrill's own tests begin."""
