@@ -26,6 +26,7 @@ from slirpy.tcp.connection import Settings
 from slirpy.tcp.states import TRANSITIONS, State
 from slirpy.testing import VirtualNetwork, ladder
 from slirpy.testing.packetdrill import checks, language
+from slirpy.testing.packetdrill.sysctls import IGNORED, PROGRAMS, SYSCTLS
 
 MARKER = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
 ROLE = re.compile(r":(?:class|func|meth|data|mod|attr|exc):<code>~?([\w.]+)</code>")
@@ -365,6 +366,10 @@ def packetdrill() -> str:
         "ICMP: `< icmp unreachable CODE [mtu N] [1:1001(1000)]`": {
             k: f"code {code}" for k, code in language.ICMP_CODES.items()
         },
+        "Variables of a kernel in commands between backticks": {k: text for k, (_, text) in SYSCTLS.items()},
+        "Features that are `unsupported`": {
+            name: ", ".join(f"`{word}`" for word in words) for name, words in language.ELSEWHERE.items()
+        },
         "Names in assertions": {k: text for k, (_, text) in checks.NAMES.items()},
     }
     parts = []
@@ -373,6 +378,13 @@ def packetdrill() -> str:
         parts.append(
             "\n".join(["| | |", "|---|---|", *(f"| `{name}` | {text} |" for name, text in rows.items())])
         )
+        if title.startswith("Variables"):
+            ignored = ", ".join(f"`{prefix}*`" for prefix in IGNORED)
+            programs = ", ".join(f"`{name}`" for name in sorted(PROGRAMS))
+            parts.append(
+                f"Other variables that begin with {ignored} do nothing. Of programs, {programs} are ignored by name, but"
+                " for the variables that they set; `sleep` lets time pass; any other one makes a script `unsupported`."
+            )
         if title.startswith("Options of a script"):
             parts.append(
                 f"Beside them every setting of a connection: {settings}. Times are such as `40ms`, sizes `64k`."

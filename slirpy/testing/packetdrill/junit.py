@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import NamedTuple
-from xml.sax.saxutils import escape, quoteattr
 
 from slirpy.testing.packetdrill.report import Result
 
@@ -58,12 +58,13 @@ def _case(ran: Ran) -> str:
     where = f"line {result.line}: {result.reason}"
     if result.outcome == "unsupported":
         return f"{head}>\n<skipped message={_attribute(where)}/>\n</testcase>\n"
-    text = escape(_printable(f"{where}\n\n{result.ladder}"))
+    text = escape(_printable(f"{where}\n\n{result.ladder}"), quote=False)
     return f"{head}>\n<failure message={_attribute(where)}>{text}</failure>\n</testcase>\n"
 
 
 def _attribute(text: str) -> str:
-    return quoteattr(_printable(text), {"\n": "&#10;", "\t": "&#9;"})
+    quoted = escape(_printable(text)).replace("\n", "&#10;").replace("\t", "&#9;")
+    return f'"{quoted}"'
 
 
 def _printable(text: str) -> str:
