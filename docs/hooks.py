@@ -382,8 +382,9 @@ def packetdrill() -> str:
             ignored = ", ".join(f"`{prefix}*`" for prefix in IGNORED)
             programs = ", ".join(f"`{name}`" for name in sorted(PROGRAMS))
             parts.append(
-                f"Other variables that begin with {ignored} do nothing. Of programs, {programs} are ignored by name, but"
-                " for the variables that they set; `sleep` lets time pass; any other one makes a script `unsupported`."
+                f"Other variables that begin with {ignored} do nothing. Of programs, {programs} are ignored by name,"
+                " but for the variables that they set; `sleep` lets time pass; any other one makes a script"
+                " `unsupported`."
             )
         if title.startswith("Options of a script"):
             parts.append(
