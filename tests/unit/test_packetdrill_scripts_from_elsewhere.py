@@ -641,7 +641,8 @@ def test_commands(command: str, changes: dict[str, object]) -> None:
     "command",
     ["rm -rf /", "sysctl -q net.ipv4.tcp_wmem=5", "sysctl net.ipv4.tcp_congestion_control=bbr",
      "sysctl -w net.inet.tcp.blackhole=2",
-     "iptables -A INPUT -j DROP", "sysctl user.max_user_namespaces=0", "grep x | sh", "defaults.sh now"],
+     "iptables -A INPUT -j DROP", "sysctl user.max_user_namespaces=0", "grep x | sh", "defaults.sh now",
+     "ip route add 192.0.2.1 dev tun0 mtu lock 640", "tc qdisc replace dev tun0 root pfifo limit 0"],
 )  # fmt: skip
 def test_commands_that_are_unsupported(command: str) -> None:
     with pytest.raises(UnsupportedError):
@@ -672,6 +673,16 @@ def test_a_variable_holds_for_what_is_opened_later() -> None:
     passes(command.replace("+0", "0") + SERVER + window.format(4000))
     passes(SERVER + command + window.format(4000))
     passes(SERVER + window.format(65535) + command)
+
+
+def test_variables_turn_options_off() -> None:
+    connect = f"{SOCKET}+0...0.1 connect(3, ..., ...) = -1 ECONNREFUSED\n+0 > S 0:0(0) <{{}}>\n"
+    connect += "+.1 < R. 0:0(0) ack 1 win 0\n"
+    off = "0 `sysctl -q net.ipv4.tcp_{}=0`\n"
+    passes(off.format("timestamps") + connect.format("mss 1460,nop,nop,sackOK,nop,wscale 5"))
+    passes(off.format("sack") + connect.format("mss 1460,nop,nop,TS val 1 ecr 0,nop,wscale 5"))
+    passes(off.format("window_scaling") + connect.format("mss 1460,sackOK,TS val 1 ecr 0"))
+    passes("0 `sysctl -w net.inet.tcp.rfc1323=0`\n" + connect.format("mss 1460,sackOK"), "freebsd")
 
 
 def test_a_variable_that_makes_no_sense_fails() -> None:

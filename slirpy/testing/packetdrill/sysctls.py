@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 from slirpy.tcp.congestion import ALGORITHMS
-from slirpy.tcp.settings import MS, SECOND, Settings
+from slirpy.tcp.settings import MS, SECOND
 from slirpy.testing.packetdrill.script import Change, UnsupportedError
 
 __all__ = ["IGNORED", "PROGRAMS", "SYSCTLS", "read_command"]
@@ -25,7 +24,6 @@ _ASSIGNMENT = re.compile(r"([\w./-]+)\s*=\s*(.*)", re.DOTALL)
 _REDIRECTION = re.compile(r"\d*>>?\s*(?:/dev/null|&\d)")
 _ECHO = re.compile(r"echo\s+(?:-n\s+)?(.+?)\s*>\s*(/proc/sys/\S+)")
 
-_SETTINGS = {field.name for field in fields(Settings)}
 PROGRAMS = frozenset(
     (
         "arp", "awk", "cat", "date", "defaults.sh", "dmesg", "echo", "ethtool", "false", "grep", "ifconfig", "ip",
@@ -35,21 +33,16 @@ PROGRAMS = frozenset(
 )  # fmt: skip
 """Programs whose calls are ignored, but for the variables that they set."""
 
+_CHANGES_THE_PATH = {"ip": {"route", "ro", "r"}, "tc": {"netem", "limit", "tbf"}}
+"""Words with which such a program changes what the path carries."""
+
 
 def _number(value: str) -> int:
     return int(value, 0)
 
 
 def _flag(name: str) -> Callable[[str], dict[str, Any]]:
-    return lambda value: _switch(name, bool(_number(value)))
-
-
-def _switch(name: str, on: bool) -> dict[str, Any]:
-    if name in _SETTINGS:
-        return {name: on}
-    if on:
-        return {}
-    raise ValueError("the engine always offers this")
+    return lambda value: {name: bool(_number(value))}
 
 
 def _size(*names: str) -> Callable[[str], dict[str, Any]]:
@@ -69,10 +62,6 @@ def _wmem(value: str) -> dict[str, Any]:
     return {"snd_buffer": _number(value.split()[1])}
 
 
-def _peer_mss(value: str) -> dict[str, Any]:
-    return {"peer_mss": _number(value)} if "peer_mss" in _SETTINGS else {}
-
-
 def _congestion(value: str) -> dict[str, Any]:
     name = {"newreno": "reno"}.get(value, value)
     if name not in ALGORITHMS:
@@ -86,7 +75,7 @@ def _syn_retries(value: str) -> dict[str, Any]:
 
 def _rfc1323(value: str) -> dict[str, Any]:
     kind = _number(value)
-    return _switch("window_scaling", kind in (1, 2)) | _switch("timestamps", kind in (1, 3))
+    return {"window_scaling": kind in (1, 2), "timestamps": kind in (1, 3)}
 
 
 def _delayed(value: str) -> dict[str, Any]:
@@ -120,8 +109,8 @@ SYSCTLS: dict[str, tuple[Callable[[str], dict[str, Any]], str]] = {
     "kern.ipc.maxsockbuf": (_size("rcv_buffer"), "`rcv_buffer`"),
     "net.inet.tcp.delayed_ack": (_delayed, "`delayed_ack`, if it is 0"),
     "net.inet.tcp.delacktime": (_time("delayed_ack", MS), "`delayed_ack`"),
-    "net.inet.tcp.mssdflt": (_peer_mss, "`peer_mss`"),
-    "net.inet.tcp.v6mssdflt": (_peer_mss, "`peer_mss`"),
+    "net.inet.tcp.mssdflt": (_size("peer_mss"), "`peer_mss`"),
+    "net.inet.tcp.v6mssdflt": (_size("peer_mss"), "`peer_mss`"),
     "net.inet.tcp.cc.algorithm": (_congestion, "`congestion`"),
     "net.inet.tcp.keepidle": (_time("keepalive_idle", MS), "`keepalive_idle`"),
     "net.inet.tcp.keepintvl": (_time("keepalive_interval", MS), "`keepalive_interval`"),
@@ -187,6 +176,8 @@ def _program(line: int, changes: list[Change], command: str) -> None:
             raise UnsupportedError(
                 line, f"the command `{stage.strip()}`: no commands are run, there is no system to set"
             )
+        if set(words) & _CHANGES_THE_PATH.get(name, set()):
+            raise UnsupportedError(line, f"the command `{stage.strip()}`: there is no path to change")
         if name in ("sysctl", "setsysctl", "set_sysctls.py"):
             for word in words[1:]:
                 if match := _ASSIGNMENT.fullmatch(word):
