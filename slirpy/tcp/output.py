@@ -128,7 +128,7 @@ def output(conn: Connection, now: int, emit: Emit) -> bool:
     if (conn.ack_now and conn.state in _MAY_ACKNOWLEDGE) or _window_update_due(conn):
         # With SND.MAX, which is the RFC's SND.NXT: after a time-out ours is an old number, and the peer would
         # not accept the ACK. Two sides that both go back would never hear each other.
-        if conn.acks_lost and not noted:
+        if conn.spare_acks and not noted:
             acknowledge_twice(conn, now, emit)
         emit(conn.snd_max, conn.rcv_nxt, ACK, window_field(conn), options_for(conn, now, sack=True), [], 0)
         acknowledged(conn)

@@ -280,7 +280,7 @@ def _possible(conn: Connection, seg: Segment) -> bool:
 def _repeated(conn: Connection, seg: Segment, now: int) -> None:
     """All of this arrived before: our ACKs get lost, or the peer is too hasty."""
     if seg.payload:
-        conn.acks_lost = True
+        conn.spare_acks = True
         if conn.sack_ok:
             conn.dsack = seg.seq, (seg.seq + len(seg.payload)) & MASK
     if conn.state is TIME_WAIT and seg.flags & FIN and (seg.seq + seg.length) & MASK == conn.rcv_nxt:

@@ -3,8 +3,9 @@
 A batch of segments in order is acknowledged once, after all of it has been processed (RFC 9293, MUST-58 and MUST-59).
 When a whole flight fits in one batch, losing that ACK stalls the peer until its timer fires; with an ACK for
 every second segment (RFC 5681, section 4.2) others would get through. So once a peer retransmits data that we had
-already acknowledged, we send two ACKs a batch: one for half of it, then one for all. Other ACKs are not doubled:
-there are never more of them than segments.
+already acknowledged, we send two ACKs a batch: one for half of it, then one for all. A peer without SACK gets them as
+soon as one of its own segments is missing: it has no probe, and its timer may take seconds. Other ACKs are not
+doubled: there are never more of them than segments.
 """
 
 from __future__ import annotations

@@ -56,7 +56,6 @@ class ControlBlock:
 
     __slots__ = (
         "ack_now",
-        "acks_lost",
         "careful",
         "cc",
         "challenge_after",
@@ -118,6 +117,7 @@ class ControlBlock:
         "snd_wnd",
         "snd_wnd_max",
         "snd_wscale",
+        "spare_acks",
         "state",
         "stats",
         "syn_acked",
@@ -219,8 +219,8 @@ class ControlBlock:
         self.reassembly = Reassembly()
         self.sack_recent: list[int] = []
         """Numbers of the newest segments in the queue, the newest first."""
-        self.acks_lost = False
-        """The peer has sent what we had acknowledged."""
+        self.spare_acks = False
+        """ACKs get lost, or will: batches get a second one, see :mod:`slirpy.tcp.spareacks`."""
         self.dsack: tuple[int, int] | None = None
         """What came twice, to be told with the next ACK."""
         self.fin_seq: int | None = None

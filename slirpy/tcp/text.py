@@ -56,6 +56,8 @@ def _keep(conn: Connection, seq: int, early: Buffer) -> None:
     """Text before its turn: keep it, and acknowledge at once (RFC 5681, section 4.2)."""
     conn.ack_now = True
     conn.stats.tcp_out_of_order += 1
+    if not conn.sack_ok:
+        conn.spare_acks = True
     conn.sack_recent = [seq, *conn.sack_recent[: MAX_SACK_BLOCKS - 1]]
     if not conn.reassembly.insert(conn.rcv_nxt, seq, early):
         conn.stats.drop_tcp_reassembly_full += 1
