@@ -204,6 +204,8 @@ def test_few_unsent_bytes_are_room() -> None:
         ("freebsd", "getsockopt(3, SOL_SOCKET, SO_SNDBUF, [32768], [4]) = 0"),
         ("slirpy", "getsockopt(3, SOL_TCP, TCP_MAXSEG, [536], [4]) = 0"),
         ("slirpy", "setsockopt(3, SOL_TCP, TCP_MAXSEG, [0], 4) = -1 EINVAL"),
+        ("slirpy", "setsockopt(3, SOL_TCP, TCP_SYNCNT, [-1], 4) = -1 EINVAL"),
+        ("slirpy", "setsockopt(3, SOL_SOCKET, SO_RCVBUF, [-1], 4) = -1 EINVAL"),
         ("slirpy", "setsockopt(3, SOL_TCP, TCP_MAXSEG, [40000], 4) = -1 EINVAL"),
         ("slirpy", ("setsockopt(3, SOL_TCP, TCP_USER_TIMEOUT, [3000], 4) = 0\n"
     "+0 getsockopt(3, ..., TCP_USER_TIMEOUT, [3000], [4]) = 0")),
@@ -789,3 +791,8 @@ def test_packets_keep_their_ports() -> None:
     packet = parse("0 < 10 > 20 S 0:0(0) win 9").events[0]
     assert isinstance(packet, Packet)
     assert packet.ports == (10, 20)
+
+
+def test_brackets_inside_each_other_end_in_order() -> None:
+    with pytest.raises(ScriptError, match="script:1: too many brackets"):
+        parse(f"0 f({'[' * 100_000}")

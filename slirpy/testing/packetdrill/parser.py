@@ -78,6 +78,13 @@ def _options(name: str, statement: Statement) -> list[tuple[int, str, str]]:
 
 
 def _event(name: str, statement: Statement, defines: Mapping[str, str]) -> Event | None:
+    try:
+        return _read(name, statement, defines)
+    except RecursionError:
+        raise ScriptError(f"{name}:{statement.line}: too many brackets inside each other") from None
+
+
+def _read(name: str, statement: Statement, defines: Mapping[str, str]) -> Event | None:
     line, text = statement
     tokens = Tokens(f"{name}:{line}", text, defines)
     when = _NOW if tokens.next.startswith("`") else tokens.time()

@@ -85,6 +85,8 @@ def _changed(settings: Settings, name: str, value: int, doubled: bool) -> Settin
     if name == "TCP_USER_TIMEOUT":
         return replace(settings, user_timeout=value * MS)
     if name == "TCP_SYNCNT":
+        if value < 1:
+            raise ConfigError(f"TCP_SYNCNT {value}: must be 1 or more")
         return replace(settings, syn_timeout=((2 << min(value, 16)) - 1) * _SECOND)
     if name == "SO_KEEPALIVE":
         return replace(settings, keepalive=bool(value))

@@ -19,7 +19,7 @@ __all__ = ["IGNORED", "PROGRAMS", "SYSCTLS", "read_command"]
 _SLEEP = re.compile(r"sleep\s+(\d+\.?\d*|\.\d+)s?")
 _SPLIT = re.compile(r"(?:\n|;|&&|\|\|)")
 _WORD = re.compile(r"""((?:[^\s"']|"(?:\\.|[^"\\])*"|'[^']*')+)""")
-_ARITHMETIC = re.compile(r"\$\(\(([\d*+ ]+)\)\)")
+_ARITHMETIC = re.compile(r"\$\(\(\s*(\d{1,9}(?:\s*[*+]\s*\d{1,9})*)\s*\)\)")
 _ASSIGNMENT = re.compile(r"([\w./-]+)\s*=\s*(.*)", re.DOTALL)
 _REDIRECTION = re.compile(r"\d*>>?\s*(?:/dev/null|&\d)")
 _ECHO = re.compile(r"echo\s+(?:-n\s+)?(.+?)\s*>\s*(/proc/sys/\S+)")
@@ -190,7 +190,7 @@ def _work_out(text: str) -> int:
     for term in text.split("+"):
         product = 1
         for factor in term.split("*"):
-            product *= int(factor.strip() or 0)
+            product *= int(factor)
         total += product
     return total
 
