@@ -124,7 +124,7 @@ class FreeHost(SimHost):
         super().__init__(Random(1))
         self._peer = peer
 
-    def connect_tcp(self, address: bytes, port: int, owner: StreamOwner) -> StreamPeer:  # type: ignore[override]
+    def connect_tcp(self, address: bytes, port: int, owner: StreamOwner, ttl: int = 0) -> StreamPeer:  # type: ignore[override]
         """Connect at once."""
         owner.connected()
         owner.readable()

@@ -37,7 +37,7 @@ def tcp_fastpath(stack: IPStack, port: LinkPort, frame: memoryview, checksummed:
         macs, ethertype, version, _, total, _, fragment, ttl, protocol, _,
         key, seq, ack, offset, flags, wnd, _, _,
     ) = _unpack(frame)  # fmt: skip
-    if protocol != 6 or version != 0x45 or ethertype != 0x0800 or fragment & _FRAGMENT or not ttl:
+    if protocol != 6 or version != 0x45 or ethertype != 0x0800 or fragment & _FRAGMENT or ttl < 2:
         return False
     flow: TcpFlow | None = stack.tcp_flows.get(key)
     if flow is None or flow.macs != macs:

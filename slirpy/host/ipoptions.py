@@ -20,6 +20,7 @@ __all__ = [
     "Control",
     "hear_errors",
     "hear_local",
+    "hear_no_errors",
     "hear_ttl",
     "local_of",
     "queued_errors",
@@ -57,6 +58,13 @@ def hear_errors(sock: socket.socket) -> None:
     if sys.platform == "linux":
         level, option = _ERROR_KINDS[sock.family == socket.AF_INET6]
         sock.setsockopt(level, option, 1)
+
+
+def hear_no_errors(sock: socket.socket) -> None:
+    """Take back :func:`hear_errors`, and drop what is queued."""
+    if sys.platform == "linux":
+        level, option = _ERROR_KINDS[sock.family == socket.AF_INET6]
+        sock.setsockopt(level, option, 0)
 
 
 def hear_ttl(sock: socket.socket) -> None:

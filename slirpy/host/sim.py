@@ -198,7 +198,7 @@ class SimHost(SimWorld):
 
     # ------------------------------------------------------------------ HostNetwork, for the stack
 
-    def connect_tcp(self, address: bytes, port: int, owner: StreamOwner) -> SimStream:
+    def connect_tcp(self, address: bytes, port: int, owner: StreamOwner, ttl: int = 0) -> SimStream:
         """See :meth:`slirpy.interfaces.HostNetwork.connect_tcp`."""
         self.record("connect_tcp", (address, port))
         here = (self.source_for(address), self.random.choice(_PORTS))
@@ -208,8 +208,13 @@ class SimHost(SimWorld):
             stream.fail(errno.EMFILE)
             return stream
         self._open[stream] = None
+        stream.ttl = ttl
+        met = obstacle(self._path(address), Shape(ttl), 0) if ttl else None
         fate = self._fate(address, port)
-        if fate is None:
+        if met is not None:
+            report = report_of(met, (address, port), b"")
+            self.schedule(self._now + 2 * self.latency_ns, stream.fail, met.error, report)
+        elif fate is None:
             self.schedule(self._now + self.latency_ns, self._syn, stream)
         elif fate.at_once:
             stream.fail(fate.error)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from slirpy.interfaces import Acceptor, Buffer, StreamOwner
+from slirpy.interfaces import Acceptor, Buffer, IcmpReport, StreamOwner
 
 __all__ = ["SimListener", "SimStream"]
 
@@ -67,6 +67,7 @@ class SimStream:
         "alive",
         "local",
         "remote",
+        "ttl",
     )
 
     def __init__(
@@ -77,6 +78,8 @@ class SimStream:
         self.remote = remote
         self.alive = True
         """Neither closed nor aborted nor failed."""
+        self.ttl = 0
+        """Time to live of what the stack sends; 0: the system's."""
         self._capacity = capacity
         self._near = near
         self._owner: StreamOwner | None = None
@@ -178,11 +181,14 @@ class SimStream:
         self._connected = True
         self._to_far("_establish")
 
-    def fail(self, error: int) -> None:
+    def fail(self, error: int, report: IcmpReport | None = None) -> None:
         """The stream is dead: tell the owner, once."""
         if self.alive:
             owner = self._owner
             self._release()
+            tell = getattr(owner, "reported", None)
+            if report is not None and tell is not None:
+                tell(report)
             if owner is not None:
                 owner.failed(error)
 

@@ -128,7 +128,7 @@ class SocketHost:
         """Listeners that had no descriptor for a connection. They go on when one of our sockets has closed or
         opened, since either shows that there is a descriptor to be had."""
 
-    def connect_tcp(self, address: bytes, port: int, owner: StreamOwner) -> SocketStream:
+    def connect_tcp(self, address: bytes, port: int, owner: StreamOwner, ttl: int = 0) -> SocketStream:
         """Start to connect; see :meth:`slirpy.interfaces.HostNetwork.connect_tcp`."""
         try:
             sock = socket.socket(family_of(address), socket.SOCK_STREAM)
@@ -144,7 +144,7 @@ class SocketHost:
                 return SocketStream(self, None, None)
         stream = SocketStream(self, sock, owner)
         self.opened(stream)
-        stream.start_connecting(address, port)
+        stream.start_connecting(address, port, ttl)
         return stream
 
     def listen_tcp(self, address: bytes, port: int, accept: Acceptor) -> SocketListener:

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from slirpy.host.addresses import name_of
+from slirpy.host.ipoptions import hear_errors, hear_no_errors, hear_ttl, queued_errors, set_ttl
 from slirpy.host.poller import HANGUP, URGENT
 from slirpy.interfaces import READ, WRITE, Buffer, StreamOwner
 
@@ -38,6 +39,9 @@ _IOV_MAX = 1024  # buffers of one sendmsg; every system takes at least 1024 of t
 _LINGER_NOTHING = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 _SIOCATMARK = 0x8905
 _CONNECTING = (errno.EINPROGRESS, errno.EWOULDBLOCK)
+_SHORT_TTL = 63
+"""With less than that somebody may be tracing the path, and wants to hear which router dropped the SYN. What common
+systems send, 64 or more, is not less when we have taken one off, and is spared the system calls."""
 
 
 def tune(sock: socket.socket) -> None:
@@ -77,6 +81,7 @@ class SocketStream:
         "_ended",
         "_events",
         "_fd",
+        "_hears",
         "_host",
         "_owner",
         "_shut",
@@ -93,6 +98,7 @@ class SocketStream:
         self._fd = -1  # while it is registered with the poller, its descriptor
         self._events = 0
         self._connecting = False
+        self._hears = False  # ICMP errors are queued
         self._told = False  # the owner knows that there is something to read, and has not read since
         self._ended = False  # recv has met the end
         self._shut = False
@@ -195,13 +201,19 @@ class SocketStream:
 
     # --------------------------------------------------------------------------- what SocketHost calls
 
-    def start_connecting(self, address: bytes, port: int) -> None:
+    def start_connecting(self, address: bytes, port: int, ttl: int = 0) -> None:
         """Connect; the owner may be told of success or failure before this returns."""
         sock = self._sock
         assert sock is not None
         try:
             sock.setblocking(False)
             tune(sock)
+            if ttl and sock.family == socket.AF_INET:
+                set_ttl(sock, ttl)
+                if ttl < _SHORT_TTL:
+                    hear_ttl(sock)
+                    hear_errors(sock)
+                    self._hears = True
             error = sock.connect_ex(name_of(address, port))
             if error in _CONNECTING:
                 self._connecting = True
@@ -229,8 +241,13 @@ class SocketStream:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOTHING)  # let nothing be left of it
             error = errno.ECONNREFUSED
         if error:
+            self._report(sock)
             self._fail(OSError(error, ""))
             return
+        if self._hears:
+            # From here on an ICMP error is no reason to give up (RFC 1122, section 4.2.3.9).
+            self._hears = False
+            hear_no_errors(sock)
         self._connecting = False
         self._watch(READ | HANGUP | URGENT)
         if self._shut:
@@ -238,6 +255,14 @@ class SocketStream:
         owner.connected()
         if self._wants_room and self._sock is not None:
             owner.writable()
+
+    def _report(self, sock: socket.socket) -> None:
+        """Tell the owner what was said by ICMP about the SYN, if the system knows (Linux 6.1 and newer)."""
+        tell = getattr(self._owner, "reported", None)
+        if self._hears and tell is not None:
+            for _, report, _ in queued_errors(sock):
+                if report is not None:
+                    tell(report)
 
     def _watch(self, events: int) -> None:
         """Change what the poller waits for. Costs a system call, so only if it does change."""

@@ -46,7 +46,12 @@ class StreamOwner(Protocol):
         """After a short ``send`` there is room again. Called once for each short ``send``."""
 
     def failed(self, error: int) -> None:
-        """The stream is dead, with an ``errno`` value: not connected, or reset. Nothing follows."""
+        """The stream is dead, with an ``errno`` value: not connected, or reset. Nothing follows.
+
+        An owner that wants to know why a stream could not be connected has a method ``reported(report: IcmpReport)``.
+        It is called just before ``failed`` if a router or the far host gave the reason by ICMP, and the host network
+        knows it.
+        """
 
 
 class StreamPeer(Protocol):
@@ -253,8 +258,12 @@ class HostNetwork(Protocol):
     raise :class:`OSError`.
     """
 
-    def connect_tcp(self, address: bytes, port: int, owner: StreamOwner) -> StreamPeer:
-        """Start to connect; :meth:`StreamOwner.connected` or :meth:`StreamOwner.failed` tells the outcome."""
+    def connect_tcp(self, address: bytes, port: int, owner: StreamOwner, ttl: int = 0) -> StreamPeer:
+        """Start to connect; :meth:`StreamOwner.connected` or :meth:`StreamOwner.failed` tells the outcome.
+
+        Args:
+            ttl: time to live of the connection's packets, 1 to 255; 0: the system's.
+        """
         ...
 
     def listen_tcp(self, address: bytes, port: int, accept: Acceptor) -> Listener:

@@ -19,7 +19,7 @@ from slirpy.core.timers import Alarm
 from slirpy.interfaces import FlowRequest, HostNetwork, IcmpReport, IPProtocol, PingPeer
 from slirpy.nat.limits import EXHAUSTED, Descriptors
 from slirpy.nat.reports import REFUSAL_CODES, out_of_time, relay, sent_echo, tell_errno
-from slirpy.nat.routes import Refusal, Router
+from slirpy.nat.routes import Refusal, Router, onward_ttl
 from slirpy.tcp.pathmtu import refused_by_icmp, too_big
 from slirpy.wire import icmp, ipv4
 
@@ -87,7 +87,7 @@ class IcmpFlow:
         self._seen[address] = destination
 
     def send(
-        self, arrival: Arrival, peer: PingPeer, address: bytes, sequence: int, payload: memoryview
+        self, arrival: Arrival, peer: PingPeer, address: bytes, ttl: int, sequence: int, payload: memoryview
     ) -> None:
         """Carry a guest's echo request on."""
         stack = self._nat.stack
@@ -95,7 +95,7 @@ class IcmpFlow:
         self.last_activity = stack.now
         self.packets_in += 1
         self.bytes_in += len(payload)
-        error = peer.send(sequence, payload, address, header.ttl - 1, bool(header.fragment & ipv4.DF))
+        error = peer.send(sequence, payload, address, ttl, bool(header.fragment & ipv4.DF))
         if error in (errno.EAGAIN, errno.ENOBUFS):
             stack.stats.drop_icmp_host_full += 1
         elif error:
@@ -178,7 +178,8 @@ class IcmpNat:
             address = self._route(arrival, identifier)
             if address is None:
                 return
-        if header.ttl == 1:
+        ttl = onward_ttl(header.ttl, address)
+        if not ttl:
             out_of_time(self.stack, arrival)
             return
         if flow is None or flow.peer is None:
@@ -188,7 +189,7 @@ class IcmpNat:
         if flow.route(header.destination) is None:
             flow.lead(header.destination, address)
         if flow.peer is not None:
-            flow.send(arrival, flow.peer, address, sequence, payload)
+            flow.send(arrival, flow.peer, address, ttl, sequence, payload)
 
     def _route(self, arrival: Arrival, identifier: int) -> bytes | None:
         """The real address of a destination that a flow has not asked yet; None if it was refused."""

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 from slirpy.interfaces import IcmpReport
 from slirpy.nat.routes import Refusal
 from slirpy.wire import icmp, ipv4, udp
+from slirpy.wire.checksum import checksum
 
 if TYPE_CHECKING:
     from slirpy.core.demux import Arrival
     from slirpy.core.stack import IPStack
     from slirpy.nat.routes import Router
 
-__all__ = ["REFUSAL_CODES", "out_of_time", "relay", "sent_echo", "sent_udp", "tell_errno"]
+__all__ = ["REFUSAL_CODES", "out_of_time", "relay", "sent_echo", "sent_syn", "sent_udp", "tell_errno"]
 
 REFUSAL_CODES = {
     Refusal.NET_UNREACHABLE: icmp.NET_UNREACHABLE,
@@ -68,6 +69,16 @@ def sent_echo(guest: bytes, identifier: int, sequence: int, seen: bytes, report:
     """The echo request that a report is about, as the guest sent it to ``seen``."""
     message = icmp.build(icmp.ECHO_REQUEST, 0, identifier << 16 | sequence, report.quoted)
     return _packet(guest, seen, ipv4.ICMP, message, report)
+
+
+def sent_syn(arrival: Arrival, report: IcmpReport) -> bytes:
+    """The SYN that a report is about, as far as it was kept; where time ran out, as it would have been there."""
+    length = arrival.header.header_length
+    header, rest = bytes(arrival.packet[:length]), bytes(arrival.packet[length:])
+    if report.kind == icmp.TIME_EXCEEDED:
+        header = header[:8] + b"\1" + header[9:10] + b"\0\0" + header[12:]
+        header = header[:10] + checksum(header).to_bytes(2, "big") + header[12:]
+    return header + rest
 
 
 def _packet(guest: bytes, seen: bytes, protocol: int, payload: bytes, report: IcmpReport) -> bytes:

@@ -14,9 +14,10 @@ from slirpy.config import Config
 from slirpy.interfaces import Action, FlowRequest, Verdict
 from slirpy.rules.policy import checked_verdict
 
-__all__ = ["LOOPBACK", "Refusal", "Route", "Router"]
+__all__ = ["LOOPBACK", "Refusal", "Route", "Router", "onward_ttl"]
 
 LOOPBACK = b"\x7f\0\0\x01"
+_LOOPBACK6 = bytes(15) + b"\1"
 _LIMITED_BROADCAST = b"\xff\xff\xff\xff"
 _RESTRICTED = Verdict(Action.REJECT, reason="restrict")
 _SHUT = Verdict(Action.REJECT, reason="no host loopback")
@@ -38,6 +39,15 @@ class Route(NamedTuple):
 
     address: bytes
     port: int
+
+
+def onward_ttl(ttl: int, address: bytes) -> int:
+    """The time to live of a packet for ``address`` beyond us; 0: it ends here (RFC 1812, section 5.3.1).
+
+    The host's loopback is the gateway itself: nobody has to carry a packet on.
+    """
+    at_home = address[0] == 127 if len(address) == 4 else address == _LOOPBACK6
+    return max(ttl - 1, 1) if at_home else ttl - 1
 
 
 class Router:

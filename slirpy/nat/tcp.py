@@ -19,9 +19,11 @@ from slirpy.core.flows import FlowInfo, ending
 from slirpy.core.shares import OUTSIDE, Group, Shares
 from slirpy.core.stack import IPStack
 from slirpy.core.tcpflow import TcpFlow
-from slirpy.interfaces import FlowRequest, HostNetwork, IPProtocol, StreamPeer
+from slirpy.interfaces import FlowRequest, HostNetwork, IcmpReport, IPProtocol, StreamPeer
 from slirpy.nat.limits import EXHAUSTED, Descriptors
-from slirpy.nat.routes import Refusal, Route, Router
+from slirpy.nat.refusals import refuse_by_host, refuse_by_rule
+from slirpy.nat.reports import out_of_time
+from slirpy.nat.routes import Refusal, Route, Router, onward_ttl
 from slirpy.tcp import (
     Connection,
     Segment,
@@ -34,8 +36,7 @@ from slirpy.tcp import (
 from slirpy.tcp.autotune import WindowPool
 from slirpy.tcp.congestion import ALGORITHMS
 from slirpy.tcp.states import CLOSE_WAIT, CLOSED, ESTABLISHED, SYN_RECEIVED, SYNCHRONIZED, TIME_WAIT
-from slirpy.wire import icmp
-from slirpy.wire.tcp import HEADER_LENGTH
+from slirpy.wire.tcp import ACK, HEADER_LENGTH, RST, SYN
 
 if TYPE_CHECKING:
     from slirpy.core.neighbor import Neighbor
@@ -67,32 +68,26 @@ MAX_BURST = 65535 - 40 - 12
 """Most payload in one IPv4 packet beside headers and timestamps."""
 _MAY_READ = (ESTABLISHED, CLOSE_WAIT)
 
-_UNREACHABLE = {
-    errno.ENETUNREACH: icmp.NET_UNREACHABLE,
-    errno.ENETDOWN: icmp.NET_UNREACHABLE,
-    errno.EHOSTUNREACH: icmp.HOST_UNREACHABLE,
-    errno.EHOSTDOWN: icmp.HOST_UNREACHABLE,
-    errno.EACCES: icmp.ADMIN_PROHIBITED,
-    errno.EPERM: icmp.ADMIN_PROHIBITED,
-}
-
 
 class NatTcpFlow(TcpFlow):
     """One connection; also the :class:`~slirpy.interfaces.StreamOwner` of its peer."""
 
-    __slots__ = ("_arrival", "_nat", "_syn", "connecting", "counted", "inbound", "peer", "peer_error", "read_ready",
-                 "share", "shut", "write_blocked")  # fmt: skip
+    __slots__ = ("_arrival", "_nat", "_report", "_syn", "connecting", "counted", "inbound", "outside", "peer",
+                 "peer_error", "read_ready", "share", "shut", "write_blocked")  # fmt: skip
 
     def __init__(self, nat: TcpNat, key: bytes, neighbor: Neighbor, conn: Connection, *, inbound: bool) -> None:
         super().__init__(nat.stack, key, neighbor, conn)
         self._nat = nat
         self._arrival: Arrival | None = None  # the SYN, while it may still have to be refused
         self._syn: Segment | None = None
+        self._report: IcmpReport | None = None  # why the far side could not be reached
         self.share: Group[NatTcpFlow] | None = None
         self.counted = nat.opening
         """Where it is counted: among those that open, are open, or are over."""
         self.peer: StreamPeer | None = None
         self.inbound = inbound
+        self.outside = False
+        """The guest's segments have to be carried on, beyond the gateway."""
         self.connecting = not inbound
         self.peer_error = 0
         self.read_ready = inbound
@@ -128,6 +123,10 @@ class NatTcpFlow(TcpFlow):
         """The peer is dead."""
         self.peer_error = error
         self.mark()
+
+    def reported(self, report: IcmpReport) -> None:
+        """A router, or the far host, said by ICMP why there will be no connection."""
+        self._report = report
 
     def urgent(self, data: bytes) -> None:
         """The peer reads an urgent byte, in its turn; only sockets of the system know of them."""
@@ -172,7 +171,8 @@ class NatTcpFlow(TcpFlow):
             self._alarm.set(self.started + CONNECT_TIMEOUT)
             return
         if self._syn is not None and self._arrival is not None:
-            self._nat.refuse(self._arrival, self.key, self._syn, error)
+            nat = self._nat
+            refuse_by_host(self.stack, nat.router, self._arrival, self.key, self._syn, error, self._report)
         conn.close_with(error)
         self._abort_peer()
         self._nat.remove(self)
@@ -274,11 +274,32 @@ class NatTcpFlow(TcpFlow):
             self._nat.remove(self)
             self._nat.open_tcp(arrival, self.key, seg, conn)
             return
+        if self.outside and self._ends_here(seg, arrival):
+            return
         opening = conn.state not in SYNCHRONIZED
         super().input(seg, arrival)
         if opening and conn.state in SYNCHRONIZED:
             conn.configure(self._nat.settings(arrival.port))  # where the guest is may be news
             self._nat.count(self, self._nat.open)
+
+    def _ends_here(self, seg: Segment, arrival: Arrival) -> bool:
+        """Whether a segment is no more this flow's, for its time to live."""
+        ttl, first = arrival.header.ttl, self._arrival
+        if (
+            self.connecting
+            and first is not None
+            and seg.flags & (SYN | ACK | RST) == SYN
+            and ttl != first.header.ttl
+        ):
+            # The next probe of a trace that uses one port: the host must send a SYN with another time to live.
+            self._abort_peer()
+            self.conn.close_with(errno.ECONNABORTED)
+            self._nat.remove(self)
+            self._nat.open_tcp(arrival, self.key, seg)
+            return True
+        if ttl == 1:
+            out_of_time(self.stack, arrival)
+        return ttl == 1
 
     def info(self, now: int, end: str | None = None) -> FlowInfo:
         """What is known of this flow; ``end`` tells how it ended, if it has."""
@@ -311,7 +332,7 @@ class TcpNat:
     def __init__(self, stack: IPStack, host: HostNetwork, router: Router, descriptors: Descriptors) -> None:
         self.stack = stack
         self.host = host
-        self._router = router
+        self.router = router
         self._secret = stack.random.randbytes(16)
         self.opening: Shares[NatTcpFlow] = Shares(MAX_OPENING)
         self.open: Shares[NatTcpFlow] = Shares(MAX_FLOWS)
@@ -330,14 +351,19 @@ class TcpNat:
         destination, port = key[4:8], int.from_bytes(key[10:12], "big")
         service = stack.stream_service(destination, port)
         target: Route | None = None
+        ttl = 0
         source_port = int.from_bytes(key[8:10], "big")
         request = FlowRequest(IPProtocol.TCP, key[:4], source_port, destination, port)
         if service is None:
-            route = self._router.route(request)
+            route = self.router.route(request)
             if isinstance(route, Refusal):
-                self._refuse_route(arrival, key, seg, route)
+                refuse_by_rule(stack, arrival, key, seg, route)
                 return
             target = route
+            ttl = onward_ttl(arrival.header.ttl, target.address)
+            if not ttl:
+                out_of_time(stack, arrival)
+                return
         flow = self._new_flow(key, arrival.neighbor, arrival.port, previous=previous)
         flow.conn.listen(stack.now)
         flow.input(seg, arrival)
@@ -345,41 +371,17 @@ class TcpNat:
         if service is not None:
             flow.peer = service(flow, request)
         elif target is not None:
-            flow.peer = self._connect(flow, target, arrival.port)
+            flow.outside = not onward_ttl(1, target.address)
+            flow.peer = self._connect(flow, target, arrival.port, ttl)
 
-    def _connect(self, flow: NatTcpFlow, target: Route, port: LinkPort) -> StreamPeer:
-        peer = self.host.connect_tcp(target.address, target.port, flow)
+    def _connect(self, flow: NatTcpFlow, target: Route, port: LinkPort, ttl: int) -> StreamPeer:
+        peer = self.host.connect_tcp(target.address, target.port, flow, ttl)
         if flow.peer_error in EXHAUSTED and self._descriptors.make_room(port, self.stack.now):
             flow.peer_error = 0
-            peer = self.host.connect_tcp(target.address, target.port, flow)
+            peer = self.host.connect_tcp(target.address, target.port, flow, ttl)
         if flow.peer_error in EXHAUSTED:
             self.stack.stats.tcp_flows_no_socket += 1
         return peer
-
-    def _refuse_route(self, arrival: Arrival, key: bytes, seg: Segment, refusal: Refusal) -> None:
-        stack = self.stack
-        demux = stack.demux
-        if refusal is Refusal.DROP:
-            stack.stats.drop_tcp_policy += 1
-        elif refusal is Refusal.MARTIAN:
-            stack.stats.drop_ip_destination += 1
-        else:
-            stack.stats.tcp_flows_refused += 1
-            if refusal is Refusal.NET_UNREACHABLE:
-                demux.unreachable(arrival, icmp.NET_UNREACHABLE)
-            elif refusal is Refusal.HOST_UNREACHABLE:
-                demux.unreachable(arrival, icmp.HOST_UNREACHABLE)
-            else:
-                demux.refuse_tcp(arrival.neighbor, key, seg)
-
-    def refuse(self, arrival: Arrival, key: bytes, seg: Segment, error: int) -> None:
-        """The host's side refused: say so as the network would."""
-        stack = self.stack
-        stack.stats.tcp_flows_refused += 1
-        if error in _UNREACHABLE:
-            stack.demux.unreachable(arrival, _UNREACHABLE[error])
-        elif error != errno.ETIMEDOUT:
-            stack.demux.refuse_tcp(arrival.neighbor, key, seg)
 
     # -------------------------------------------------------------------------------------- inward
 
@@ -392,7 +394,7 @@ class TcpNat:
         chosen.
         """
         stack = self.stack
-        source = self._router.source_seen(address)
+        source = self.router.source_seen(address)
         prefix = guest + source + guest_port.to_bytes(2, "big")
         key = prefix + port.to_bytes(2, "big")
         while not port or key in stack.tcp_flows:  # two hosts' loopbacks look alike to the guest
@@ -402,6 +404,7 @@ class TcpNat:
         link_port = neighbor.port or (stack.ports[0] if len(stack.ports) == 1 else None)
         flow = self._new_flow(key, neighbor, link_port, address)
         flow.peer = peer
+        flow.outside = not onward_ttl(1, address)
         flow.conn.connect(stack.now)
         flow.mark()
         return flow

@@ -18,7 +18,7 @@ from slirpy.core.udppath import UdpPath
 from slirpy.interfaces import DatagramPeer, FlowRequest, HostNetwork, IcmpReport, IPProtocol
 from slirpy.nat.limits import Descriptors
 from slirpy.nat.reports import REFUSAL_CODES, out_of_time, relay, sent_udp, tell_errno
-from slirpy.nat.routes import Refusal, Route, Router
+from slirpy.nat.routes import Refusal, Route, Router, onward_ttl
 from slirpy.wire import icmp, ipv4
 
 if TYPE_CHECKING:
@@ -104,12 +104,10 @@ class UdpFlow:
         via, address, port = target
         stack = self._nat.stack
         header = arrival.header
-        ttl = header.ttl - 1
+        ttl = onward_ttl(header.ttl, address)
         if not ttl:
-            if address[0] != 127:
-                out_of_time(stack, arrival)
-                return
-            ttl = 1  # the gateway is there: nobody has to carry it on
+            out_of_time(stack, arrival)
+            return
         peer = via or self.peer or self._nat.open_socket(self)
         if peer is None:
             return

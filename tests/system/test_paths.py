@@ -46,11 +46,14 @@ while True:
             data, name = udp.recvfrom(65535)
             udp.sendto(data, name)
         else:
-            with tcp.accept()[0] as sock:
-                total = 0
-                while data := sock.recv(65536):
-                    total += len(data)
-                sock.sendall(b"%d " % total + bytes(200_000))
+            try:
+                with tcp.accept()[0] as sock:
+                    total = 0
+                    while data := sock.recv(65536):
+                        total += len(data)
+                    sock.sendall(b"%d " % total + bytes(200_000))
+            except ConnectionError:
+                pass  # a traceroute takes an answer and resets
 """
 
 
@@ -150,6 +153,38 @@ def test_traceroute(guest: Callable[..., str], method: str) -> None:
     out = guest(f"traceroute -n -q 2 -w 3 -m 8 {method} {FAR}")
     assert hops(out) == ["10.0.2.2", NEAR, NEXT, FAR], out
     assert "*" not in out
+
+
+@pytest.mark.client("traceroute", "hops, by TCP", service="TCP")
+@pytest.mark.parametrize("port", [9, 10])  # one is open, one is closed
+def test_traceroute_by_tcp(guest: Callable[..., str], port: int) -> None:
+    out = guest(f"traceroute -n -q 2 -w 3 -m 8 -T -p {port} {FAR}")
+    assert hops(out) == ["10.0.2.2", NEAR, NEXT, FAR], out
+    assert "*" not in out
+    assert "!" not in out
+
+
+def test_a_connection_with_a_short_time_to_live(guest: Callable[..., str]) -> None:
+    """It ends at the second router, and the guest's program hears so; with one more it works."""
+    script = f"""
+        import errno, socket
+        for ttl in (1, 2, 3, 4):
+            with socket.socket() as sock:
+                sock.settimeout(10)
+                sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+                try:
+                    sock.connect(("{FAR}", 9))
+                    sock.shutdown(socket.SHUT_WR)
+                    print(ttl, "open", len(sock.recv(100)) > 0)
+                except OSError as error:
+                    print(ttl, errno.errorcode[error.errno])
+    """
+    assert guest(python(script)).splitlines() == [
+        "1 EHOSTUNREACH",
+        "2 EHOSTUNREACH",
+        "3 EHOSTUNREACH",
+        "4 open True",
+    ]
 
 
 def test_traceroute_to_the_gateway_is_one_hop(guest: Callable[..., str]) -> None:

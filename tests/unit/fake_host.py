@@ -116,7 +116,7 @@ class FakeHost:
         self.udp.append(FakeUdp(owner, family, self.udp_error))
         return self.udp[-1]
 
-    def connect_tcp(self, address: bytes, port: int, owner: StreamOwner) -> FakeTcp:
+    def connect_tcp(self, address: bytes, port: int, owner: StreamOwner, ttl: int = 0) -> FakeTcp:
         stream = FakeTcp(address, port, owner)
         self.tcp.append(stream)
         if self.tcp_error:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from slirpy.host import socketstream
+from slirpy.host.ipoptions import hear_errors
 from slirpy.host.poller import SelectorPoller
 from slirpy.host.sockets import SocketHost
 from slirpy.interfaces import AcceptedStream, IcmpReport, StreamPeer
@@ -269,3 +271,30 @@ def test_a_socket_that_meets_itself_is_refused(poller: SelectorPoller) -> None:
             poller.poll(1)
         assert (owner.errors, owner.calls) == ([errno.ECONNREFUSED], [])
     host.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is asked for is Linux's")
+@pytest.mark.parametrize(("ttl", "hears"), [(0, False), (63, False), (62, True), (3, True)])
+def test_the_time_to_live_of_a_connection(
+    host: SocketHost, poller: SelectorPoller, ttl: int, hears: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ICMP errors are queued for a short one only, and while connecting only: then they must not end it."""
+    heard: list[bool] = []
+
+    def hear(sock: socket.socket) -> None:
+        heard.append(True)
+        hear_errors(sock)
+
+    monkeypatch.setattr(socketstream, "hear_errors", hear)
+    with socket.socket() as fresh:
+        default = fresh.getsockopt(socket.IPPROTO_IP, socket.IP_TTL)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        owner = Owner()
+        stream = host.connect_tcp(LOOPBACK, server.getsockname()[1], owner, ttl)
+        with server.accept()[0]:
+            wait(poller, lambda: owner.calls)
+            sock = stream._sock
+            assert sock is not None
+            assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_TTL) == (ttl or default)
+            assert sock.getsockopt(socket.IPPROTO_IP, 11) == 0  # IP_RECVERR
+    assert heard == [True] * hears
