@@ -140,7 +140,7 @@ def test_who_may_not_hears_that_first() -> None:
         ({"restrict": True}, RST | ACK),
         ({"policy": lambda request: Verdict(Action.REJECT)}, RST | ACK),
     ):
-        net = Net(config(**plan))  # type: ignore[arg-type]
+        net = Net(config(**plan))
         net.send(syn(net, 1))
         assert net.one().data.data.flags == flags
         assert net.stats.drop_ip_ttl == 0
