@@ -187,6 +187,7 @@ class Stats:
     dns_servfail: int = _counter("DNS queries answered SERVFAIL because no resolver answered")
     dns_retries: int = _counter("DNS queries sent once more, to the next resolver or the same")
     drop_dns_malformed: int = _counter("DNS query that cannot be read")
+    drop_dns_loop: int = _counter("DNS query of this server to the host's resolver that came back to it")
     drop_dns_mismatch: int = _counter("answer of a resolver that matches no query")
     drop_dns_bad_answer: int = _counter("answer of a resolver with records that cannot be read")
     drop_dns_limit: int = _counter("DNS query beyond the bound of those in progress")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from slirpy.cli import linux
+from slirpy.cli.resolvconf import PATH, add_file, read_host, resolv_conf
 
 __all__ = [
     "TAP",
@@ -37,7 +38,7 @@ class Settings(NamedTuple):
     dns: str
     mtu: int
     search: Sequence[str] = ()
-    """Domains in which names are looked for."""
+    """Domains in which names are looked for; without any, those of the host hold."""
 
 
 def configure_interfaces(settings: Settings) -> None:
@@ -95,7 +96,7 @@ def private_mounts(dns: str, search: Sequence[str]) -> str | None:
 
     Args:
         dns: address of the name server.
-        search: domains in which names are looked for.
+        search: domains in which names are looked for; without any, those of the host hold.
 
     Returns:
         A warning, if programs will not find the name server by themselves.
@@ -107,35 +108,46 @@ def private_mounts(dns: str, search: Sequence[str]) -> str | None:
         linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
     except OSError:
         pass  # inside a container that hides parts of /proc; the old one shows the host's processes, no more
-    text = f"nameserver {dns}\n" + (f"search {' '.join(search)}\n" if search else "")
-    return _private_files({"/etc/resolv.conf": text}, dict.fromkeys(_LOOKUP_DAEMONS, ""))
+    content = resolv_conf(dns, search, read_host())
+    files = {PATH: content} | dict.fromkeys(_LOOKUP_DAEMONS, b"")
+    if not _private_files(files)[PATH]:
+        try:
+            add_file(PATH, content)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            return (
+                f"there is no {PATH} and none can be made ({reason}), so programs may not find the name server"
+            )
+    return None
 
 
-def _private_files(needed: dict[str, str], wanted: dict[str, str]) -> str | None:
+def _private_files(files: dict[str, bytes]) -> dict[str, bool]:
     """Put files with other contents over existing files (also over a symbolic link's target, or a socket).
+
+    Returns which of them were there.
 
     The new files live in a tmpfs that is mounted for a moment only: once they are bound, the tmpfs leaves the
     tree and lives as long as they do. A socket that became an empty file refuses connections, which sends the C
     library to the name server instead of to a daemon of the host.
     """
-    places: list[tuple[int, str]] = []
-    missing = None
-    for path, content in (needed | wanted).items():
+    places: list[tuple[int, bytes]] = []
+    there = dict.fromkeys(files, False)
+    for path, content in files.items():
         try:
             # Opened before the tmpfs hides anything.
             places.append((os.open(path, os.O_PATH | os.O_CLOEXEC), content))
         except OSError:
-            if path in needed:
-                missing = f"there is no {path} to replace, so programs may not find the name server"
+            continue
+        there[path] = True
     linux.mount("tmpfs", _SCRATCH, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "size=64k,mode=755")
     try:
         for number, (place, content) in enumerate(places):
             source = f"{_SCRATCH}/{number}"
-            with open(source, "w") as file:
+            with open(source, "wb") as file:
                 file.write(content)
             os.chmod(source, 0o644)
             linux.mount(source, f"/proc/self/fd/{place}", flags=linux.MS_BIND)
             os.close(place)
     finally:
         linux.unmount(_SCRATCH, linux.MNT_DETACH)
-    return missing
+    return there

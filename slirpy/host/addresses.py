@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import socket
+from typing import Any, TypeAlias
 
-__all__ = ["family_of", "name_of", "place_of"]
+from slirpy.wire.scope import is_link_local, split_scope, with_scope
+
+__all__ = ["Name", "family_of", "name_of", "place_of"]
+
+Name: TypeAlias = tuple[Any, ...]
+"""Host and port; for a link-local IPv6 address flow label and scope too."""
 
 
 def family_of(address: bytes) -> socket.AddressFamily:
@@ -12,14 +18,25 @@ def family_of(address: bytes) -> socket.AddressFamily:
     return socket.AF_INET if len(address) == 4 else socket.AF_INET6
 
 
-def name_of(address: bytes, port: int) -> tuple[str, int]:
+def name_of(address: bytes, port: int) -> Name:
     """An address and port for :mod:`socket`. Always numeric, so that no resolver is ever asked."""
-    return socket.inet_ntop(family_of(address), address), port
+    if len(address) == 4:
+        return socket.inet_ntop(socket.AF_INET, address), port
+    address, scope = split_scope(address)
+    host = socket.inet_ntop(socket.AF_INET6, address)
+    return (host, port, 0, scope) if scope else (host, port)
 
 
-def place_of(name: tuple[str, int]) -> tuple[bytes, int]:
-    """An address and port from what :mod:`socket` gives; a zone, flow label and scope are left out."""
-    host = name[0]
-    if ":" in host:
-        return socket.inet_pton(socket.AF_INET6, host.partition("%")[0]), name[1]
-    return socket.inet_aton(host), name[1]
+def place_of(name: tuple[Any, ...]) -> tuple[bytes, int]:
+    """An address and port from what :mod:`socket` gives; a flow label is left out.
+
+    The scope of a link-local IPv6 address stays, inside of it: see :mod:`slirpy.wire.scope`.
+    """
+    host: str = name[0]
+    port: int = name[1]
+    if ":" not in host:
+        return socket.inet_aton(host), port
+    address = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    if len(name) > 3 and name[3] and is_link_local(address):
+        address = with_scope(address, name[3])
+    return address, port

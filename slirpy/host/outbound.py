@@ -75,7 +75,7 @@ class Source:
         try:
             sock.bind(name_of(address, 0))
         except OSError as error:
-            host, _ = name_of(address, 0)
+            host = name_of(address, 0)[0]
             missing = error.errno == errno.EADDRNOTAVAIL
             why = "is no address of this host" if missing else os.strerror(error.errno or 0).lower()
             raise self._error(f"{host} {why}") from None

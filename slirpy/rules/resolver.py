@@ -23,6 +23,8 @@ class Resolver:
     address: bytes
     """Four or sixteen bytes. Text and address objects are taken too, and become bytes."""
     port: int = 53
+    scope: str = ""
+    """Name or number of the interface of a link-local IPv6 address; else empty."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "address", address_bytes("resolver", self.address))
@@ -30,11 +32,12 @@ class Resolver:
 
     def __str__(self) -> str:
         host = ipaddress.ip_address(self.address)
-        return f"[{host}]:{self.port}" if host.version == 6 else f"{host}:{self.port}"
+        scope = f"%{self.scope}" if self.scope else ""
+        return f"[{host}{scope}]:{self.port}" if host.version == 6 else f"{host}:{self.port}"
 
 
 def parse_resolver(text: str) -> Resolver:
-    """Read ``ADDR``, ``ADDR:PORT``, or ``[ADDR6]:PORT``.
+    """Read ``ADDR``, ``ADDR:PORT``, or ``[ADDR6]:PORT``; a link-local IPv6 address with its interface, ``ADDR6%IF``.
 
     Raises:
         ConfigError: it is none of them.
@@ -44,8 +47,9 @@ def parse_resolver(text: str) -> Resolver:
         host, port = bracketed[1], bracketed[2] or "53"
     elif text.count(":") == 1:
         host, port = text.split(":")
+    host, _, scope = host.partition("%")
     try:
-        address = ipaddress.ip_address(host.partition("%")[0])
+        address = ipaddress.ip_address(host)
         number = int(port)
         if not 1 <= number <= 65535:
             raise ValueError
@@ -53,4 +57,10 @@ def parse_resolver(text: str) -> Resolver:
         raise ConfigError(
             f'resolver "{text}" is not ADDR[:PORT]; write for example 127.0.0.53 or 127.0.0.1:5353'
         ) from None
-    return Resolver(address.packed, number)
+    if address.version == 4 or not address.is_link_local:
+        scope = ""  # it says nothing
+    elif not scope:
+        raise ConfigError(
+            f'resolver "{text}" is a link-local address; write the interface too, for example {host}%eth0'
+        )
+    return Resolver(address.packed, number, scope)

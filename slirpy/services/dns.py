@@ -10,12 +10,14 @@ answers, and they make room by themselves. What can be answered at once is alway
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from functools import partial
 from typing import NamedTuple, NoReturn
 
 from slirpy.config import Config
 from slirpy.interfaces import Datagram, HostNetwork, LinkSink, ServiceNetwork, StreamOwner, StreamPeer
+from slirpy.rules.resolver import Resolver
 from slirpy.services.dns_cache import DnsCache
 from slirpy.services.dns_local import Alias, Leases, LocalNames, with_alias
 from slirpy.services.dns_message import FORMERR, NOTIMP, SERVFAIL, Query, fitted, make_query, read_query
@@ -30,6 +32,8 @@ from slirpy.services.resolvers import RESOLV_CONF, ResolverList
 __all__ = ["DnsService"]
 
 PORT = 53
+_DEFAULT = () if sys.platform == "win32" else (Resolver(b"\x7f\0\0\1"),)
+"""Servers where resolv.conf is missing or names none, as resolv.conf(5) has it. Windows has no such file."""
 QUERIES_MAX = 1024
 """Queries in progress over UDP."""
 QUERIES_OF_GUEST_MAX = 512
@@ -87,8 +91,9 @@ class DnsService:
         self._network = network
         self._host = host
         self._resolvers = ResolverList(config, network, resolv_conf)
-        self._udp_servers = Servers(network.stats)
-        self._tcp_servers = Servers(network.stats)  # a server may answer here and not there
+        own = Resolver(self._address, PORT)
+        self._udp_servers = Servers(network.stats, own)
+        self._tcp_servers = Servers(network.stats, own)  # a server may answer here and not there
         self._local = LocalNames(config, leases)
         self._cache = DnsCache(config.dns_cache, network.stats)
         self._shared = SharedQueries()
@@ -125,6 +130,8 @@ class DnsService:
         key = _Key(guest.address, guest.port, query.id, query.question)
         if key in self._asked:
             return  # the guest is impatient; it gets the answer to its first try
+        if self._udp_servers.returned(query.message):
+            return
         answer = self._resolve(query, guest.address, partial(self._answered, key, guest, query), tcp=False)
         if isinstance(answer, bytes):
             self._reply_fitted(guest, query, answer)
@@ -161,6 +168,8 @@ class DnsService:
 
     def ask(self, query: Query, guest: bytes, link: object, done: Done) -> bytes | Pending | None:
         """Answer a query of a connection; see :class:`~slirpy.services.dns_tcp.Asker`."""
+        if self._tcp_servers.returned(query.message):
+            return query.reply(SERVFAIL)
         answer = self._resolve(query, guest, done, tcp=True)
         if isinstance(answer, bytes):
             return answer
@@ -187,17 +196,16 @@ class DnsService:
 
     def _resolve(self, query: Query, guest: bytes, done: Done, *, tcp: bool) -> bytes | Pending:
         """The answer, or what brings it when it is started."""
-        if query.plain:
-            try:
-                said = self._local.answer(query, guest, self._network.now)
-            except Exception as error:  # of a function of the program: it is told where it can do no harm
-                self._network.call_at(self._network.now, partial(_throw, error))
-                said = query.reply(SERVFAIL)
-            if isinstance(said, bytes):
-                self._network.stats.dns_local += 1
-                return said
-            if said is not None:
-                return self._resolve_alias(query, said, done, tcp=tcp)
+        try:
+            said = self._local.answer(query, guest, self._network.now)
+        except Exception as error:  # of a function of the program: it is told where it can do no harm
+            self._network.call_at(self._network.now, partial(_throw, error))
+            said = query.reply(SERVFAIL)
+        if isinstance(said, bytes):
+            self._network.stats.dns_local += 1
+            return said
+        if said is not None:
+            return self._resolve_alias(query, said, done, tcp=tcp)
         return self._outside(query, done, tcp=tcp)
 
     def _resolve_alias(self, query: Query, alias: Alias, done: Done, *, tcp: bool) -> bytes | Pending:
@@ -218,6 +226,9 @@ class DnsService:
         """The answer to a name that is none of ours, or what brings it when it is started."""
         network = self._network
         current = self._resolvers.current()
+        unknown = self._config.resolvers is None and not current
+        if unknown:
+            current = _DEFAULT
         if self._udp_servers.update(current):
             self._tcp_servers.update(current)
             self._cache.clear()  # the world may look different to other servers
@@ -226,19 +237,20 @@ class DnsService:
         if cached is not None:
             network.stats.dns_cache_hits += 1
             return cached
-        by_system = self._config.dns_mode == "system" or (
-            self._config.dns_mode == "auto" and self._config.resolvers is None and not current
-        )
+        by_system = self._config.dns_mode == "system" or (self._config.dns_mode == "auto" and unknown)
+        nobody = None  # what is said if no server answers
         if by_system and not may_look_up(query):
             if not current:
                 return query.reply(NOTIMP)
             by_system = False
+            if unknown:
+                nobody = Answer(query.reply(NOTIMP), None)
 
         def make(told: Done) -> Pending:
             def keep(pending: Pending, answer: Answer | None) -> None:
                 if answer is not None and answer.records is not None:
                     self._cache.put(query, answer.message, answer.records, network.now)
-                told(pending, answer)
+                told(pending, answer or nobody)
 
             if by_system:
                 return SystemLookup(network, self._host, query, keep)

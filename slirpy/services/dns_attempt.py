@@ -6,10 +6,13 @@ See :mod:`slirpy.services.dns_upstream`, whose parts these are.
 from __future__ import annotations
 
 import abc
+import socket
 from typing import Protocol
 
 from slirpy.interfaces import DatagramPeer, HostNetwork, IcmpReport, ServiceNetwork, StreamPeer
+from slirpy.rules.resolver import Resolver
 from slirpy.services.dns_servers import Server
+from slirpy.wire.scope import with_scope
 
 __all__ = ["Asking", "Attempt", "TcpAttempt", "UdpAttempt"]
 
@@ -31,7 +34,9 @@ class Asking(Protocol):
 class Attempt(abc.ABC):
     """What asking over UDP and over TCP have in common."""
 
-    __slots__ = ("_asking", "_host", "_id", "_message", "_network", "over", "sent_at", "server")
+    __slots__ = (
+        "_address", "_asking", "_failed", "_host", "_id", "_network", "message", "over", "sent_at", "server"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -42,16 +47,23 @@ class Attempt(abc.ABC):
         message: bytes,
         network: ServiceNetwork,
     ) -> None:
+        self._address = _address_of(server.resolver)
         self._asking = asking
+        self._failed = False
         self._host = host
         self._network = network
         self._id = identifier
-        self._message = message
+        self.message = message
         self.server = server
         self.sent_at = network.now
         """Nanoseconds."""
         self.over = False
         """It has failed, or is closed: nothing comes any more."""
+
+    def fail(self) -> None:
+        """The server refused, or is this one."""
+        self._failed = True
+        self._asking.note()
 
     @abc.abstractmethod
     def open(self) -> bool:
@@ -73,18 +85,16 @@ class Attempt(abc.ABC):
 class UdpAttempt(Attempt):
     """Asks over UDP; a :class:`~slirpy.interfaces.DatagramOwner`."""
 
-    __slots__ = ("_answer", "_failed", "_socket")
+    __slots__ = ("_answer", "_socket")
 
     _socket: DatagramPeer | None
     _answer: bytes | None
-    _failed: bool
 
     def datagram(self, payload: bytes, address: bytes, port: int) -> None:
         """The host received something; only what answers the query counts."""
-        resolver = self.server.resolver
         if (
             self._answer is None
-            and (address, port) == (resolver.address, resolver.port)
+            and (address, port) == (self._address, self.server.resolver.port)
             and self._asking.matches(payload, self._id)
         ):
             self._answer = payload
@@ -94,14 +104,14 @@ class UdpAttempt(Attempt):
 
     def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
         """The server refused."""
-        self._failed = True
-        self._asking.note()
+        self.fail()
 
     def open(self) -> bool:
         """See :meth:`Attempt.open`."""
-        self._answer, self._failed = None, False
-        resolver = self.server.resolver
-        self._socket = self._host.open_udp(self, 4 if len(resolver.address) == 4 else 6)
+        self._answer = self._socket = None
+        if not self._address:
+            return False
+        self._socket = self._host.open_udp(self, 4 if len(self._address) == 4 else 6)
         if self._socket is None:
             self._network.stats.drop_udp_no_socket += 1
             return False
@@ -111,9 +121,8 @@ class UdpAttempt(Attempt):
         """See :meth:`Attempt.repeat`."""
         return self._socket is not None and self._send(self._socket)
 
-    def _send(self, socket: DatagramPeer) -> bool:
-        resolver = self.server.resolver
-        return socket.send(self._message, resolver.address, resolver.port) == 0
+    def _send(self, peer: DatagramPeer) -> bool:
+        return peer.send(self.message, self._address, self.server.resolver.port) == 0
 
     def look(self) -> bytes | None:
         """See :meth:`Attempt.look`."""
@@ -134,11 +143,10 @@ class TcpAttempt(Attempt):
     One message is taken as the answer, so a zone transfer of several does not pass.
     """
 
-    __slots__ = ("_connected", "_failed", "_received", "_stream", "_unsent")
+    __slots__ = ("_connected", "_received", "_stream", "_unsent")
 
     _stream: StreamPeer | None
     _connected: bool
-    _failed: bool
     _unsent: bytes
     _received: bytearray
 
@@ -157,17 +165,17 @@ class TcpAttempt(Attempt):
 
     def failed(self, error: int) -> None:
         """Refused, or reset."""
-        self._failed = True
-        self._asking.note()
+        self.fail()
 
     def open(self) -> bool:
         """See :meth:`Attempt.open`."""
-        self._connected = self._failed = False
-        self._unsent = len(self._message).to_bytes(2, "big") + self._message
+        self._connected = False
+        self._unsent = len(self.message).to_bytes(2, "big") + self.message
         self._received = bytearray()
-        resolver = self.server.resolver
         self._stream = None
-        self._stream = self._host.connect_tcp(resolver.address, resolver.port, self)
+        if not self._address:
+            return False
+        self._stream = self._host.connect_tcp(self._address, self.server.resolver.port, self)
         return True
 
     def repeat(self) -> bool:
@@ -212,3 +220,14 @@ class TcpAttempt(Attempt):
         if self._stream is not None:
             self._stream.close()
             self._stream = None
+
+
+def _address_of(resolver: Resolver) -> bytes:
+    """A resolver's address for the host's sockets; empty while the interface of its scope does not exist."""
+    scope = resolver.scope
+    if not scope:
+        return resolver.address
+    try:
+        return with_scope(resolver.address, int(scope) if scope.isdecimal() else socket.if_nametoindex(scope))
+    except (OSError, OverflowError):
+        return b""

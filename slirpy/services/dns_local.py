@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeAlias
 
 from slirpy.config import Config
 from slirpy.rules.dnsrecord import DnsRecord, DnsReply, name_from_wire, name_to_wire
-from slirpy.services.dns_message import NXDOMAIN, SERVFAIL, Query
+from slirpy.services.dns_message import NXDOMAIN, REFUSED, SERVFAIL, Query
 from slirpy.services.dns_question import LIVE_TTL, as_record, as_sequence, question_of
 
 __all__ = ["Alias", "Leases", "LocalNames", "with_alias"]
@@ -105,28 +105,32 @@ class LocalNames:
     def answer(self, query: Query, guest: bytes, now: int) -> bytes | Alias | None:
         """The answer to a query of a guest, or the name outside to ask for; None if the name is none of ours.
 
+        A query for a name of ours never goes outside, so one that cannot be answered is refused here.
+
         Args:
-            query: one that is plain.
+            query: one that is not malformed.
             guest: address of who asks.
             now: nanoseconds.
 
         Raises:
             Exception: what the configuration's function raises, or a ConfigError about what it returns.
         """
-        if not query.internet:
-            return None
         own: dict[bytes, list[_Entry]] = {}
         if self._config.dns_answer is not None:
             question = question_of(query, guest)
             said = self._config.dns_answer(question)
             if isinstance(said, DnsReply):
-                return query.reply(said.value, authoritative=True)
+                return query.reply(query.refusal or said.value, authoritative=not query.refusal)
             if said is not None:
                 own[query.name] = []
                 for item in as_sequence(said, question):
                     record = as_record(item, question)
                     entry = _Entry(TYPE_NUMBERS[record.type], record.ttl, record.data())
                     self._put(own, name_to_wire(record.name), entry)
+        refusal = query.refusal or (0 if query.of_internet else REFUSED)
+        if refusal:
+            ours = query.name in own or self._find(query.name, now) is not None
+            return query.reply(refusal) if ours else None
         return self._follow(query, own, now)
 
     def _follow(self, query: Query, own: _Table, now: int) -> bytes | Alias | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 __all__ = [
+    "BADVERS",
     "FORMERR",
     "NOTIMP",
     "NXDOMAIN",
@@ -24,6 +25,8 @@ __all__ = [
 
 HEADER = 12
 FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = 1, 2, 3, 4, 5
+BADVERS = 16
+"""An extended response code: its upper eight bits stand in an OPT record (RFC 6891, section 6.1.3)."""
 NAME_MAX = 255
 LABEL_MAX = 63
 ROOM_MIN = 512
@@ -44,7 +47,8 @@ _HARMLESS = frozenset((10, 11, 12))
 """EDNS options that do not change what is answered: cookie, keep-alive, padding (RFC 7873, 7828, 7830)."""
 _META = frozenset((0, 41, *range(128, 256)))
 """Types that are questions only, such as AXFR and ANY, or belong to one message (RFC 6895 section 3.1)."""
-_IN = b"\0\1"
+_IN, _ANY = b"\0\1", b"\0\xff"
+_OPT = b"\0\x29"
 
 
 class Edns(NamedTuple):
@@ -56,6 +60,8 @@ class Edns(NamedTuple):
     """The DO bit (RFC 3225)."""
     harmless: bool
     """There is no option that would change the answer, such as the client's network (RFC 7871)."""
+    record: bytes
+    """The record itself, without its owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,9 @@ class Query:
     plain: bool = False
     """An ordinary query of one question, with nothing behind it but EDNS."""
     edns: Edns | None = None
-    """Of a plain query."""
+    """EDNS of version 0, if the query has that."""
+    refusal: int = 0
+    """Response code with which a server of the name must refuse the query; 0 if it can be answered."""
 
     @property
     def id(self) -> int:
@@ -94,6 +102,11 @@ class Query:
     def internet(self) -> bool:
         """Whether the class is IN."""
         return self.question[-2:] == _IN
+
+    @property
+    def of_internet(self) -> bool:
+        """Whether records of the class IN are an answer: the class is IN or ANY."""
+        return self.question[-2:] in (_IN, _ANY)
 
     @property
     def same(self) -> bytes:
@@ -159,22 +172,20 @@ class Query:
 
     def opt(self) -> bytes:
         """The OPT record of an answer, if the query had one (RFC 6891 section 6.1.1); else nothing."""
-        if self.edns is None:
-            return b""
-        return b"\0\0\x29" + struct.pack(">HIH", _OPT_SIZE, _DNSSEC_OK if self.edns.dnssec else 0, 0)
+        return b"" if self.edns is None else _opt_record(0, dnssec=self.edns.dnssec)
 
     def reply(self, code: int, records: bytes = b"", count: int = 0, *, authoritative: bool = False) -> bytes:
         """An answer of our own.
 
         Args:
-            code: the response code, 0 to 15.
+            code: the response code, 0 to 4095. One beyond 15 needs an OPT record, and so gets one.
             records: the answer section in wire format.
             count: number of records in it.
             authoritative: whether we are the source of it.
         """
         flags = int.from_bytes(self.message[2:4], "big") & (_OPCODE | _RECURSION_DESIRED | _CHECKING_DISABLED)
-        flags |= _RESPONSE | _RECURSION_AVAILABLE | code | (_AUTHORITATIVE if authoritative else 0)
-        opt = self.opt()
+        flags |= _RESPONSE | _RECURSION_AVAILABLE | code & 15 | (_AUTHORITATIVE if authoritative else 0)
+        opt = _opt_record(code >> 4) if code > 15 else self.opt()
         header = struct.pack(">6H", self.id, flags, 1 if self.question else 0, count, 0, 1 if opt else 0)
         return b"".join((header, self.question, records, opt))
 
@@ -199,21 +210,91 @@ def read_query(message: bytes) -> Query | None:
         return None
     end = _question_end(message) if message[4:6] == b"\0\1" else HEADER
     question = message[HEADER:end]
-    if not question or message[2] & _OPCODE >> 8 or any(message[6:10]):
+    if not question:
         return Query(message, question)
-    extra = int.from_bytes(message[10:12], "big")
-    if not extra:
+    if message[2] & _OPCODE >> 8:
+        return Query(message, question, refusal=NOTIMP)
+    if not any(message[6:12]):
         return Query(message, question, end == len(message))
-    edns = _read_opt(message, end) if extra == 1 else None
-    return Query(message, question, edns is not None, edns)
+    return _with_records(message, question, end)
 
 
 def make_query(like: Query, name: bytes) -> Query:
-    """A query for another name in wire format, and all else as in ``like``, which is plain."""
+    """A query for another name in wire format, with the type, the flags and the EDNS of ``like``."""
     tail = like.question[-4:]
-    rest = like.message[HEADER + len(like.question) :]
-    message = like.message[:HEADER] + name + tail + rest
-    return Query(message, name + tail, True, like.edns)
+    edns = b"" if like.edns is None else b"\0" + like.edns.record
+    counts = bytes((0, 1, 0, 0, 0, 0, 0, 1 if edns else 0))
+    return Query(like.message[:4] + counts + name + tail + edns, name + tail, True, like.edns)
+
+
+def _opt_record(code: int, *, dnssec: bool = False) -> bytes:
+    """An OPT record of version 0, with the upper bits of a response code."""
+    return b"\0" + _OPT + struct.pack(">HBBHH", _OPT_SIZE, code, 0, _DNSSEC_OK if dnssec else 0, 0)
+
+
+def _with_records(message: bytes, question: bytes, at: int) -> Query:
+    """A query with records behind its question, which ends at ``at``. Of these only OPT means anything to us."""
+    counts = struct.unpack_from(">3H", message, 6)
+    additional = counts[0] + counts[1]
+    opt: tuple[int, int, int] | None = None
+    start = at
+    for number in range(sum(counts)):
+        data = _name_end(message, at) + 10
+        end = data + int.from_bytes(message[data - 2 : data], "big")
+        if data == 10 or end > len(message):
+            return Query(message, question, refusal=FORMERR)
+        if number >= additional and message[data - 10 : data - 8] == _OPT:
+            if opt is not None:
+                return Query(message, question, refusal=FORMERR)  # RFC 6891 section 6.1.1
+            opt = at, data, end
+        at = end
+    if opt is None:
+        return Query(message, question)
+    owner, data, end = opt
+    room, _, version, flags = struct.unpack_from(">HBBH", message, data - 8)
+    if not _is_root(message, owner, data - 10):
+        return Query(message, question, refusal=FORMERR)
+    if version:
+        return Query(message, question, refusal=BADVERS)
+    options = _read_options(message, data, end)
+    if options is None:
+        return Query(message, question, refusal=FORMERR)
+    dnssec = bool(flags & _DNSSEC_OK)
+    edns = Edns(max(room, ROOM_MIN), dnssec, options <= _HARMLESS, message[data - 10 : end])
+    only = sum(counts) == 1 and owner == start and data - 10 - owner == 1 and end == len(message)
+    return Query(message, question, only, edns)
+
+
+def _name_end(message: bytes, at: int) -> int:
+    """Where the owner of a record ends; 0 if it is not a name."""
+    while at < len(message):
+        length = message[at]
+        if length >= 0xC0:
+            return at + 2 if at + 2 <= len(message) else 0
+        if length > LABEL_MAX:
+            return 0
+        at += 1 + length
+        if length == 0:
+            return at
+    return 0
+
+
+def _is_root(message: bytes, start: int, end: int) -> bool:
+    """Whether the owner of a record is the root, which may be a pointer to the end of another name."""
+    if message[start] >= 0xC0:
+        target = int.from_bytes(message[start:end], "big") & 0x3FFF
+        return HEADER <= target < start and message[target] == 0
+    return message[start] == 0
+
+
+def _read_options(message: bytes, at: int, end: int) -> frozenset[int] | None:
+    """The codes of the options of an OPT record; None if they do not fill it."""
+    codes = set()
+    while at + 4 <= end:
+        code, length = struct.unpack_from(">HH", message, at)
+        codes.add(code)
+        at += 4 + length
+    return frozenset(codes) if at == end else None
 
 
 def _question_end(message: bytes) -> int:
@@ -227,21 +308,3 @@ def _question_end(message: bytes) -> int:
         if length == 0:
             return at + 4 if at + 4 <= len(message) and at - HEADER <= NAME_MAX else HEADER
     return HEADER
-
-
-def _read_opt(message: bytes, at: int) -> Edns | None:
-    """The OPT record at the end of a query, None if there is something else, or another version of EDNS."""
-    if message[at : at + 3] != b"\0\0\x29" or at + 11 > len(message):
-        return None
-    room, _, version, flags, length = struct.unpack_from(">HBBHH", message, at + 3)
-    at += 11
-    if version or at + length != len(message):
-        return None
-    harmless = True
-    while at < len(message):
-        if at + 4 > len(message):
-            return None
-        code, length = struct.unpack_from(">HH", message, at)
-        harmless = harmless and code in _HARMLESS
-        at += 4 + length
-    return Edns(max(room, ROOM_MIN), bool(flags & _DNSSEC_OK), harmless) if at == len(message) else None

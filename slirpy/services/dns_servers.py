@@ -14,7 +14,7 @@ Those who wait for a server that fails go on to the next at once, and still take
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from slirpy.rules.resolver import Resolver
@@ -99,10 +99,19 @@ class Server:
 
 
 class Servers:
-    """All that may be asked."""
+    """All that may be asked.
 
-    def __init__(self, stats: Stats) -> None:
+    One of them may have our own address. That is a server of the host's, if the host is behind a network like ours;
+    but with our network routed on the host it is ourselves, and a query to it comes back.
+
+    Args:
+        own: our address.
+    """
+
+    def __init__(self, stats: Stats, own: Resolver | None = None) -> None:
         self._stats = stats
+        self._own = own
+        self._returning: dict[bytes, Callable[[], None]] = {}
         self._resolvers: Sequence[Resolver] = ()
         self._servers: tuple[Server, ...] = ()
 
@@ -132,3 +141,21 @@ class Servers:
             self._stats.dns_servers_failed += 1
             for waiter in list(server.waiting):
                 waiter.hurry()
+
+    def sending(self, server: Server, message: bytes, came_back: Callable[[], None]) -> None:
+        """A message is about to go to a server; ``came_back`` is called if it reaches us."""
+        if server.resolver == self._own:
+            self._returning[message] = came_back
+
+    def finished(self, message: bytes) -> None:
+        """A message has its answer, or nobody waits for that any more."""
+        self._returning.pop(message, None)
+
+    def returned(self, message: bytes) -> bool:
+        """Whether a message that a guest seems to have sent is one of ours that came back."""
+        came_back = self._returning.pop(message, None)
+        if came_back is None:
+            return False
+        self._stats.drop_dns_loop += 1
+        came_back()
+        return True

@@ -168,6 +168,7 @@ class Forwarded:
         message = self.query.upstream(identifier, self._question or self.query.question)
         kind = TcpAttempt if self._tcp else UdpAttempt
         attempt = self._attempts[server] = kind(self, self._host, server, identifier, message, network)
+        self._servers.sending(server, message, attempt.fail)
         return attempt
 
     def _await(self) -> None:
@@ -252,6 +253,7 @@ class Forwarded:
             self._acting = None
         for attempt in self._attempts.values():
             attempt.close()
+            self._servers.finished(attempt.message)
 
 
 def _mixed(question: bytes, network: ServiceNetwork) -> bytes:

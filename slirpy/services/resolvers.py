@@ -21,8 +21,8 @@ _SIZE_MAX = 65_536
 def read_resolv_conf(text: str) -> list[Resolver]:
     """The servers of the ``nameserver`` lines, in order and without repetition.
 
-    What is no address is left out. So is a link-local address with a scope, since the interface that it names
-    cannot be told to the host's socket; the scope of any other address says nothing and is cut.
+    What is not an address is left out. The scope of a link-local IPv6 address is kept; that of any other address says
+    nothing and is cut.
     """
     found: dict[Resolver, None] = {}
     for line in text.splitlines():
@@ -34,8 +34,8 @@ def read_resolv_conf(text: str) -> list[Resolver]:
             address = ipaddress.ip_address(host)
         except ValueError:
             continue
-        if not (scope and address.is_link_local):
-            found[Resolver(address.packed)] = None
+        local = address.version == 6 and address.is_link_local
+        found[Resolver(address.packed, scope=scope if local else "")] = None
     return list(found)
 
 
@@ -46,9 +46,8 @@ class ResolverList:
         """``path`` is read, and read again when it changes, if the configuration names no servers."""
         self._network = network
         self._path = path
-        self._own = config.dns_address
         self._fixed = config.resolvers is not None
-        self._servers = self._usable(config.resolvers or ())
+        self._servers: tuple[Resolver, ...] = tuple(config.resolvers or ())
         self._next_check = 0
         self._seen: tuple[int, int, int, int] | None = None
 
@@ -58,10 +57,6 @@ class ResolverList:
             self._next_check = self._network.now + _CHECK
             self._check()
         return self._servers
-
-    def _usable(self, servers: Sequence[Resolver]) -> tuple[Resolver, ...]:
-        # With the guest's network routed on this host, our own address would bring each query back to us.
-        return tuple(server for server in servers if server.address != self._own)
 
     def _check(self) -> None:
         try:
@@ -77,4 +72,4 @@ class ResolverList:
             self._servers = ()
             return
         self._seen = seen
-        self._servers = self._usable(read_resolv_conf(text))
+        self._servers = tuple(read_resolv_conf(text))

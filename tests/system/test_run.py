@@ -44,7 +44,7 @@ def test_the_interface_is_what_the_options_say(user: User, need: Need) -> None:
         "run", "--net", "192.168.7.0/25", "--host", "192.168.7.9", "--mtu", "4000", "--", "sh", "-c", script
     )
     assert result.returncode == 0, result.stderr
-    links, routes, resolv = result.stdout.splitlines()
+    links, routes, resolv, *_ = result.stdout.splitlines()  # the host's search domains and options may follow
     (link,) = json.loads(links)
     (address,) = link["addr_info"]
     assert (link["mtu"], link["address"]) == (4000, "52:54:00:12:34:56")
@@ -92,7 +92,8 @@ def test_other_processes_and_the_host_s_files_are_out_of_sight(user: User) -> No
     )
     count, resolv = result.stdout.split("\n", 1)
     assert int(count) <= 5  # init, the shell, and its pipe
-    assert resolv == "nameserver 10.0.2.3\n"
+    assert resolv.startswith("nameserver 10.0.2.3\n")
+    assert resolv.count("nameserver") == 1
     if before is not None:
         assert Path("/etc/resolv.conf").read_bytes() == before
 

@@ -619,7 +619,7 @@ options edns0
 nameserver\t192.0.2.7
 """
     assert [str(server) for server in read_resolv_conf(text)] == [
-        "127.0.0.53:53", "[::1]:53", "[fd00::1]:53", "192.0.2.7:53",
+        "127.0.0.53:53", "[::1]:53", "[fe80::1%eth0]:53", "[fd00::1]:53", "192.0.2.7:53",
     ]  # fmt: skip
 
 
@@ -628,12 +628,12 @@ def test_resolv_conf_is_read_again_when_it_changes(tmp_path: Path) -> None:
     network = FakeNetwork()
     servers = ResolverList(Config(), network, str(path))
     assert servers.current() == ()
-    path.write_text("nameserver 10.0.2.3\nnameserver 127.0.0.1\n")
+    path.write_text("nameserver 127.0.0.1\n")
     assert servers.current() == ()  # looked at once a second
     network.run(1)
     assert servers.current() == (Resolver(bytes((127, 0, 0, 1))),)
     other = tmp_path / "other"
-    other.write_text("nameserver 10.0.2.3\nnameserver 127.0.0.2\n")
+    other.write_text("nameserver 127.0.0.2\n")
     os.utime(other, ns=(path.stat().st_mtime_ns,) * 2)
     other.replace(path)
     network.run(1)
@@ -644,6 +644,13 @@ def test_resolv_conf_is_read_again_when_it_changes(tmp_path: Path) -> None:
     path.unlink()
     network.run(1)
     assert servers.current() == ()
+    path.symlink_to(tmp_path / "later")
+    network.run(1)
+    assert servers.current() == ()
+    (tmp_path / "later").write_text("nameserver 127.0.0.3\n")
+    network.run(1)
+    assert servers.current() == (Resolver(bytes((127, 0, 0, 3))),)
+    path.unlink()
     path.mkdir()
     network.run(1)
     assert servers.current() == ()
@@ -654,7 +661,7 @@ def test_resolvers_of_the_configuration_go_before_the_file(tmp_path: Path) -> No
     path.write_text("nameserver 127.0.0.9\n")
     config = Config(resolvers=["10.0.2.3", "127.0.0.1:5353"])
     servers = ResolverList(config, FakeNetwork(), str(path))
-    assert servers.current() == (Resolver(bytes((127, 0, 0, 1)), 5353),)
+    assert servers.current() == (Resolver(bytes((10, 0, 2, 3))), Resolver(bytes((127, 0, 0, 1)), 5353))
     assert ResolverList(Config(resolvers=()), FakeNetwork(), str(path)).current() == ()
 
 

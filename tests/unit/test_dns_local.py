@@ -240,14 +240,6 @@ def test_a_large_local_answer_is_truncated_over_udp_and_whole_over_tcp() -> None
     assert b"".join(heard.rr[0].rdata.data).decode() == text
 
 
-def test_other_classes_and_odd_messages_are_none_of_ours() -> None:
-    world = with_records("a.test=192.0.2.7")
-    message = bytearray(ask("a.test").pack())
-    message[-1] = 3
-    world.say(bytes(message))
-    assert len(world.host.udp) == 1
-
-
 @pytest.mark.parametrize(
     "rule",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 import time
@@ -10,7 +11,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from dns_world import World, ask
+from dns_world import World, answer_to, ask
 from dnslib import RCODE, DNSRecord
 
 from slirpy.config import Config
@@ -134,8 +135,32 @@ def test_when_the_library_is_asked(
     world.service = DnsService(config, world.network, world.host, resolv_conf=str(path))
     world.say(ask().pack())
     assert bool(world.host.lookups) == looked_up
-    if not looked_up and not text:
+    if not looked_up and resolvers is None:
+        assert world.socket.sent[-1][1:] == (bytes((127, 0, 0, 53 if text else 1)), 53)
+    elif not looked_up:
         assert world.heard().header.rcode == RCODE.SERVFAIL
+
+
+@pytest.mark.parametrize("text", [None, "", "# nameserver 127.0.0.53\n", "nameserver nonsense\n"])
+def test_without_a_named_server_other_types_are_asked_of_the_loopback(tmp_path: Path, text: str | None) -> None:
+    """As the C library does; where nobody answers there, all that is left is that we cannot."""
+    path = tmp_path / "resolv.conf"
+    if text is not None:
+        path.write_text(text)
+    world = World()
+    world.service = DnsService(Config(), world.network, world.host, resolv_conf=str(path))
+    world.say(ask(qtype="TXT").pack())
+    assert world.socket.sent[-1][1:] == (bytes((127, 0, 0, 1)), 53)
+    assert world.relay(answer_to(world.upstream())).header.rcode == RCODE.NOERROR
+    world.say(ask(qtype="MX").pack())
+    world.socket.owner.datagram_error(errno.ECONNREFUSED)
+    assert world.heard().header.rcode == RCODE.NOTIMP
+    world.say(ask().pack())
+    assert len(world.host.lookups) == 1
+    path.write_text("nameserver 127.0.0.54\n")  # it comes later
+    world.network.run(1)
+    world.say(ask("later.test", qtype="MX").pack())
+    assert world.socket.sent[-1][1:] == (bytes((127, 0, 0, 54)), 53)
 
 
 # ---------------------------------------------------------------------------------- the simulated host

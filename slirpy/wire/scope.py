@@ -1,0 +1,27 @@
+"""Link-local IPv6 addresses with the interface that they belong to, in their sixteen bytes.
+
+Such an address means something on one link only (RFC 4007), so a socket needs the interface's number with it. Bytes 2
+to 7 of it are always zero (RFC 4291, section 2.5.6): the number goes into bytes 4 to 7 while the address is inside
+slirpy, as BSD kernels do it. :mod:`slirpy.host.addresses` takes it out again for sockets.
+"""
+
+from __future__ import annotations
+
+__all__ = ["is_link_local", "split_scope", "with_scope"]
+
+
+def is_link_local(address: bytes) -> bool:
+    """Whether an address is one of fe80::/10."""
+    return len(address) == 16 and address[0] == 0xFE and address[1] & 0xC0 == 0x80
+
+
+def with_scope(address: bytes, index: int) -> bytes:
+    """A link-local address with the number of its interface inside."""
+    return address[:4] + index.to_bytes(4, "big") + address[8:]
+
+
+def split_scope(address: bytes) -> tuple[bytes, int]:
+    """An IPv6 address as it goes on the wire, and the number of its interface, or 0."""
+    if is_link_local(address):
+        return address[:4] + bytes(4) + address[8:], int.from_bytes(address[4:8], "big")
+    return address, 0
