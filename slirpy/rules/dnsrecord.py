@@ -195,7 +195,7 @@ class DnsReply(enum.Enum):
 
 
 DnsAnswerer: TypeAlias = Callable[[DnsQuestion], "Sequence[DnsRecord | str] | DnsReply | None"]
-"""Asked for each question of class IN before all else; None lets the question pass on.
+"""Called for each question before anything else is looked up; None lets the question pass on.
 
 Records may be text: an address, which is one for the name that was asked; or what :func:`parse_dns_record` reads.
 Those of another type than was asked for are left out, so it is no mistake to give A and AAAA always. An empty list
