@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from slirpy.nic import Attachment, Nic, Serving
     from slirpy.rules.dhcp import DhcpAnswer, DhcpRequest, GuestRoute, StaticLease
     from slirpy.rules.dnsrecord import DnsQuestion, DnsRecord, DnsReply
-    from slirpy.rules.guestfwd import Command, GuestForward, Peers, TcpTarget, UnixTarget
+    from slirpy.rules.guestfwd import Command, GuestForward, HostTarget, Peers, TcpTarget, UnixTarget
     from slirpy.rules.hostfwd import HostForward
     from slirpy.rules.outbound import Outbound
     from slirpy.rules.policy import Rule, RulePolicy
@@ -50,6 +50,7 @@ __all__ = [
     "GuestForward",
     "GuestRoute",
     "HostForward",
+    "HostTarget",
     "Lease",
     "LeaseState",
     "LinkError",
@@ -83,7 +84,7 @@ _MODULES = {
     "nic": "Attachment Nic Serving",
     "rules.dhcp": "DhcpAnswer DhcpRequest GuestRoute StaticLease",
     "rules.dnsrecord": "DnsQuestion DnsRecord DnsReply",
-    "rules.guestfwd": "Command GuestForward Peers TcpTarget UnixTarget",
+    "rules.guestfwd": "Command GuestForward HostTarget Peers TcpTarget UnixTarget",
     "rules.hostfwd": "HostForward",
     "rules.outbound": "Outbound",
     "rules.policy": "Rule RulePolicy",

@@ -31,7 +31,7 @@ from slirpy.rules.guestfwd import GuestForward, make_guestfwd
 from slirpy.rules.hostfwd import HostForward, parse_hostfwd
 from slirpy.rules.outbound import Outbound, parse_outbound
 from slirpy.rules.policy import Rule, RulePolicy
-from slirpy.rules.qemu import read_qemu
+from slirpy.rules.qemu import fill_in, read_qemu
 from slirpy.rules.resolver import Resolver, parse_resolver
 from slirpy.rules.tftp import TftpSource, check_tftp
 from slirpy.rules.values import function, host_name, instances, ipv4, listed, path, printable, switch, whole
@@ -374,11 +374,17 @@ class Config:
 
         Args:
             options: for example ``"user,net=10.0.2.0/24,dhcpstart=10.0.2.50,hostfwd=tcp::2222-:22"``. A comma
-                inside a value is written twice, as in QEMU.
+                inside a value is written twice, as in QEMU. QEMU's JSON is read too:
+                ``'{"type": "user", "id": "n0", "hostfwd": [{"str": "tcp::2222-:22"}]}'``.
             more: further arguments of :class:`Config`, which QEMU has no words for.
 
         Raises:
             ConfigError: an unknown key (the nearest is named), one that is not built yet, or a bad value.
             ForwardError: a malformed ``hostfwd``.
         """
-        return cls(**{**more, **read_qemu(options)})
+        try:
+            return cls(**fill_in({**more, **read_qemu(options)}))
+        except ConfigError as error:
+            if "tftp_server_name" in more:
+                raise
+            raise ConfigError(str(error).replace("tftp_server_name", "tftp-server-name")) from None

@@ -66,8 +66,9 @@ def switch(ports: Sequence[str], hub: bool, mtu: int, reporting: Reporting) -> N
     """
     from slirpy.cli.capture import FrameLog
     from slirpy.links.table import parse_netdev
+    from slirpy.rules.optionstring import carrier_of
 
-    users = [text for text in ports if text.partition(",")[0] == "user"]
+    users = [text for text in ports if carrier_of(text) == "user"]
     if len(users) > 1:
         raise click.UsageError("only one port may be user; a second gateway belongs on a second switch")
     if len(ports) < 2:

@@ -16,7 +16,7 @@ from slirpy.host.process import PROCESSES, Process, find_program
 from slirpy.host.socketstream import SocketStream
 from slirpy.host.unixstream import UnixStream
 from slirpy.interfaces import ServiceNetwork, StreamOwner, StreamPeer, StreamService
-from slirpy.rules.guestfwd import Command, Peers, TcpTarget, UnixTarget
+from slirpy.rules.guestfwd import Command, HostTarget, Peers, TcpTarget, UnixTarget
 
 if TYPE_CHECKING:
     import asyncio
@@ -64,7 +64,7 @@ class LocalTargets:
             self._check_unix(target.path, what)
             return lambda owner, flow: self._unix(target.path, owner, network)
         assert callable(target)
-        assert not isinstance(target, TcpTarget | Peers)
+        assert not isinstance(target, TcpTarget | HostTarget | Peers)
         if is_coroutine_function(target):
             jobs = self._pool(TaskJob, network, TASKS)
             return lambda owner, flow: FarStream(

@@ -16,7 +16,7 @@ from functools import partial
 from slirpy.errors import LinkError
 from slirpy.interfaces import READ, WRITE, Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.endpoint import Endpoint, adopt, reason
-from slirpy.links.options import Options
+from slirpy.links.options import Options, place_keys
 
 __all__ = ["DgramLink", "dgram_netdev", "is_multicast", "multicast"]
 
@@ -101,7 +101,7 @@ class DgramLink:
     @property
     def address(self) -> Endpoint | None:
         """Where the link receives, with the port that was chosen where 0 was asked for; None for a descriptor."""
-        if self._local is None or self._sock is None or self._local.path is not None:
+        if self._local is None or self._sock is None or self._local.local:
             return self._local
         return Endpoint(self._local.family, self._sock.getsockname())
 
@@ -172,7 +172,7 @@ class DgramLink:
                     continue
                 sink.stats.drop_link_refused += 1
                 # A unix socket was removed, and another may be in its place.
-                self._connected = self._remote is None or self._remote.path is None
+                self._connected = self._remote is None or not self._remote.local
                 if not self._connect():
                     sink.stats.drop_link_refused += len(frames) - sent - 1
                     return len(frames)
@@ -213,7 +213,7 @@ class DgramLink:
 
 def is_multicast(place: Endpoint) -> bool:
     """Whether an address is a group's, not one peer's."""
-    return place.path is None and ipaddress.ip_address(place.address[0].partition("%")[0]).is_multicast
+    return not place.local and ipaddress.ip_address(place.address[0].partition("%")[0]).is_multicast
 
 
 def multicast(group: Endpoint, interface: str = "") -> DgramLink:
@@ -270,16 +270,15 @@ class _MulticastLink(DgramLink):
 
 def dgram_netdev(options: Options) -> Callable[[], DgramLink]:
     """Read ``dgram,...``; see :mod:`slirpy.links.table`."""
-    keys = ("type", "host", "port", "path", "str")
-    options.allow(*(f"{side}.{key}" for side in ("local", "remote") for key in keys))
+    options.allow(*place_keys("local"), *place_keys("remote"))
     remote = options.place("remote", socket.SOCK_DGRAM) if options.has("remote.") else None
     if isinstance(remote, int):
         raise options.error("remote cannot be a descriptor; give it as local, connected")
     if remote is not None and is_multicast(remote):
         # Of local only the address counts, which tells the interface.
         interface = options.take("local.host") or ""
-        options.take("local.type")
-        options.take("local.port")
+        for key in place_keys("local"):
+            options.take(key)
         options.done()
         return partial(multicast, remote, interface)
     local = options.place("local", socket.SOCK_DGRAM)

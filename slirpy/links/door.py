@@ -53,7 +53,7 @@ class Door:
 
     def place(self) -> Endpoint:
         """Where it listens, with the port that was chosen where 0 was asked for."""
-        if self.endpoint is not None and self.endpoint.path is not None:
+        if self.endpoint is not None and self.endpoint.local:
             return self.endpoint
         return Endpoint(int(self.sock.family), self.sock.getsockname())
 

@@ -6,15 +6,17 @@ import errno
 import os
 import re
 import socket
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 from slirpy.errors import LinkError
 from slirpy.unixpath import bind_unix, inode_of, remove_unix
 
-__all__ = ["Endpoint", "adopt", "inet", "parse_endpoint", "reason", "unix"]
+__all__ = ["Endpoint", "abstract", "adopt", "inet", "parse_endpoint", "reason", "unix"]
 
 _PATH_LIMIT = 103  # bytes that sun_path holds on every system, without the final zero
+_ABSTRACT_LIMIT = 107  # of Linux, without the zero at its beginning
 _ADDRESS = re.compile(r"(?:\[(?P<six>[^]]*)\]|(?P<host>[^:]*)):(?P<port>[0-9]+)\Z", re.ASCII)
 _HELP = "write unix:PATH, tcp:HOST:PORT or tcp:[ADDRESS6]:PORT"
 _BACKLOG = 16
@@ -32,16 +34,26 @@ class Endpoint:
     family: int
     """``socket.AF_INET``, ``AF_INET6`` or ``AF_UNIX``."""
     address: Any
-    """As the ``socket`` module wants it: (host, port), with two more fields for IPv6, or a path."""
+    """As the ``socket`` module wants it: (host, port), with two more fields for IPv6; a path; or an abstract name of
+    Linux, bytes that begin with a zero."""
+    last_port: int = 0
+    """The last port to try when this is listened on; 0: the address has the only one."""
 
     @property
     def path(self) -> str | None:
-        """The path of a unix socket."""
+        """The path of a unix socket; None if it has an abstract name."""
         return self.address if isinstance(self.address, str) else None
+
+    @property
+    def local(self) -> bool:
+        """Whether it is a unix socket."""
+        return isinstance(self.address, str | bytes)
 
     def __str__(self) -> str:
         if self.path is not None:
             return f"unix:{self.path}"
+        if self.local:
+            return "unix:@" + os.fsdecode(self.address[1:]).rstrip("\0")
         host, port = self.address[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -49,6 +61,11 @@ class Endpoint:
         """The same in QEMU's words, such as ``addr.type=unix,addr.path=/tmp/net.sock``."""
         if self.path is not None:
             return f"{prefix}.type=unix,{prefix}.path={self.path.replace(',', ',,')}"
+        if self.local:
+            name = os.fsdecode(self.address[1:])
+            tight = "" if not name.endswith("\0") else f",{prefix}.tight=off"
+            name = name.rstrip("\0").replace(",", ",,")
+            return f"{prefix}.type=unix,{prefix}.path={name},{prefix}.abstract=on{tight}"
         host, port = self.address[:2]
         return f"{prefix}.type=inet,{prefix}.host={host},{prefix}.port={port}"
 
@@ -73,12 +90,14 @@ class Endpoint:
         Raises:
             LinkError: the address is in use, or cannot be had.
         """
+        if not self.local and self.address[1] < self.last_port:
+            return self._bind_first(kind)
         sock = self.open(kind)
         try:
             if self.path is not None:
                 bind_unix(sock, self.path)
             else:
-                if kind == socket.SOCK_STREAM and os.name == "posix":
+                if kind == socket.SOCK_STREAM and os.name == "posix" and not self.local:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 sock.bind(self.address)
             if kind == socket.SOCK_STREAM:
@@ -96,6 +115,17 @@ class Endpoint:
             }.get(error.errno or 0, "")
             raise LinkError(f"cannot listen on {self}: {reason(error)}{advice}") from None
         return sock
+
+    def _bind_first(self, kind: int) -> socket.socket:
+        """Bound to the first port that is free."""
+        host, first, *more = self.address
+        for port in range(first, self.last_port):
+            try:
+                return Endpoint(self.family, (host, port, *more)).bind(kind)
+            except LinkError as error:
+                if not isinstance(error.__context__, OSError) or error.__context__.errno != errno.EADDRINUSE:
+                    raise
+        return Endpoint(self.family, (host, self.last_port, *more)).bind(kind)
 
     def inode(self) -> int | None:
         """What the path of a unix socket leads to now; for :meth:`remove`."""
@@ -124,8 +154,39 @@ def unix(path: str) -> Endpoint:
     return Endpoint(socket.AF_UNIX, path)
 
 
-def inet(host: str, port: int, kind: int = socket.SOCK_STREAM) -> Endpoint:
-    """A TCP or UDP address; an empty host is 127.0.0.1. A name is looked up now.
+def abstract(name: str, tight: bool = True) -> Endpoint:
+    """A unix socket with an abstract name, which is no file.
+
+    Args:
+        name: without the zero that such names begin with.
+        tight: whether it ends with its last byte; else zeros fill it up to 107.
+
+    Raises:
+        LinkError: the name is empty or longer than 107 bytes, or the system has no such names.
+    """
+    if sys.platform != "linux":
+        raise LinkError(f'unix socket "{name}": only Linux has abstract names; leave abstract=on out')
+    raw = os.fsencode(name)
+    if not 1 <= len(raw) <= _ABSTRACT_LIMIT or "\0" in name:
+        raise LinkError(f'the abstract name "{name}" of a unix socket must have 1 to {_ABSTRACT_LIMIT} bytes')
+    return Endpoint(socket.AF_UNIX, b"\0" + (raw if tight else raw.ljust(_ABSTRACT_LIMIT, b"\0")))
+
+
+def inet(
+    host: str,
+    port: int,
+    kind: int = socket.SOCK_STREAM,
+    family: int = socket.AF_UNSPEC,
+    last_port: int = 0,
+) -> Endpoint:
+    """A TCP or UDP address; an empty host is 127.0.0.1, or ::1. A name is looked up now.
+
+    Args:
+        host: address or name.
+        port: 0 to 65535.
+        kind: of socket.
+        family: ``socket.AF_INET`` or ``AF_INET6``, if it has to be one of them.
+        last_port: see :attr:`Endpoint.last_port`.
 
     Raises:
         LinkError: the host has no address, or the port is not a number from 0 to 65535.
@@ -133,11 +194,12 @@ def inet(host: str, port: int, kind: int = socket.SOCK_STREAM) -> Endpoint:
     if not 0 <= port <= 65535:
         raise LinkError(f"port {port} is not a number from 0 to 65535")
     try:
-        found = socket.getaddrinfo(host or "127.0.0.1", port, type=kind)
+        default = "::1" if family == socket.AF_INET6 else "127.0.0.1"
+        found = socket.getaddrinfo(host or default, port, family, kind)
     except (OSError, UnicodeError) as error:
         raise LinkError(f'host "{host}" has no address: {error}; write a numeric one') from None
-    family, _, _, _, address = found[0]
-    return Endpoint(int(family), address)
+    chosen, _, _, _, address = found[0]
+    return Endpoint(int(chosen), address, last_port if last_port > port else 0)
 
 
 def parse_endpoint(text: str, kind: int = socket.SOCK_STREAM) -> Endpoint:

@@ -3,39 +3,56 @@
 from __future__ import annotations
 
 import difflib
+import socket
 from collections.abc import Sequence
+from ipaddress import ip_address
 
 from slirpy.errors import ConfigError
-from slirpy.links.endpoint import Endpoint, inet, unix
+from slirpy.links.endpoint import Endpoint, abstract, inet, unix
+from slirpy.rules.optionstring import read_options, read_switch, take_carrier
 
-__all__ = ["Options", "split_options"]
+__all__ = ["Options", "place_keys"]
+
+_KEEP_ALIVE = ("keep-alive", "keep-alive-count", "keep-alive-idle", "keep-alive-interval")
+_INET = ("host", "port", "to", "numeric", "ipv4", "ipv6", "mptcp", *_KEEP_ALIVE)
+_UNIX = ("path", "abstract", "tight")
+
+_ALONE = ("vhost", "vhostforce", "vnet_hdr")
+"""Switches of the older carriers, which QEMU takes without a value, or with "no" before them."""
 
 
-def split_options(text: str) -> list[str]:
-    """Split at single commas; a doubled comma stands for one."""
-    return [part.replace("\0", ",") for part in text.replace(",,", "\0").split(",")]
+def place_keys(prefix: str) -> tuple[str, ...]:
+    """The keys of a ``SocketAddress`` of QEMU's, as :meth:`Options.place` reads them."""
+    return tuple(f"{prefix}.{key}" for key in ("type", *_INET, *_UNIX, "str"))
 
 
 class Options:
     """The options of one carrier: :meth:`allow` names them, each is taken once, and :meth:`done` ends it."""
 
     def __init__(self, text: str) -> None:
-        """Read ``CARRIER,KEY=VALUE,...``; ``id``, which may be given with each, is the ``name``.
+        """Read ``CARRIER,KEY=VALUE,...``, or JSON; ``id``, which may be given with each, is the ``name``.
 
         Raises:
-            ConfigError: an option without a value, or one that is given twice.
+            ConfigError: an option without a value, or one that is given twice; JSON that cannot be read.
         """
         self.text = text
-        self.carrier, *items = split_options(text)
+        pairs = read_options(text)
+        self.carrier = take_carrier(pairs)
         self._values: dict[str, str] = {}
-        for item in items:
-            key, equals, value = item.partition("=")
-            if not equals:
-                raise self.error(f'"{item}" has no value; write KEY=VALUE')
+        for key, value in pairs:
+            if value is None:
+                key, value = self._alone(key)
             if key in self._values:
                 raise self.error(f"{key} is given twice")
             self._values[key] = value
         self.name = self._values.pop("id", "")
+
+    def _alone(self, word: str) -> tuple[str, str]:
+        """A key without a value: an old way to write a switch."""
+        name = word.removeprefix("no") if word not in _ALONE else word
+        if name not in _ALONE:
+            raise self.error(f'"{word}" has no value; write KEY=VALUE')
+        return name, "on" if name == word else "off"
 
     def error(self, what: str) -> ConfigError:
         """A mistake in these options, to be raised."""
@@ -78,8 +95,27 @@ class Options:
         return str(value)
 
     def flag(self, key: str, default: bool = False) -> bool:
-        """on or off."""
-        return self.choice(key, ("on", "off"), "on" if default else "off") == "on"
+        """on, yes, true or y; off, no, false or n.
+
+        Raises:
+            ConfigError: another word.
+        """
+        on = self.flag_if_given(key)
+        return default if on is None else on
+
+    def flag_if_given(self, key: str) -> bool | None:
+        """The same; None: it was left out.
+
+        Raises:
+            ConfigError: another word.
+        """
+        value = self.take(key)
+        if value is None:
+            return None
+        on = read_switch(value)
+        if on is None:
+            raise self.error(f"{key}={value} is not one of on, off")
+        return on
 
     def number(self, key: str, lowest: int, highest: int, default: int | None = None) -> int:
         """A decimal number.
@@ -113,9 +149,34 @@ class Options:
         if word == "fd":
             return self.descriptor(f"{prefix}.str")
         if word == "unix":
-            return unix(self.need(f"{prefix}.path"))
+            path = self.need(f"{prefix}.path")
+            tight = self.flag(f"{prefix}.tight", True)
+            return abstract(path, tight) if self.flag(f"{prefix}.abstract") else unix(path)
+        return self._inet(prefix, kind)
+
+    def _inet(self, prefix: str, kind: int) -> Endpoint:
+        """The rest of a ``SocketAddress`` of type inet."""
         host = self.take(f"{prefix}.host") or ""
-        return inet(host, self.number(f"{prefix}.port", 0, 65535), kind)
+        port = self.number(f"{prefix}.port", 0, 65535)
+        last = self.number(f"{prefix}.to", 0, 65535, port)
+        if last < port:
+            raise self.error(
+                f"{prefix}.to={last} is less than {prefix}.port={port}; it is the last port to try"
+            )
+        if self.flag(f"{prefix}.numeric") and not _is_numeric(host):
+            raise self.error(f"{prefix}.host={host} is not numeric, which {prefix}.numeric=on demands")
+        if self.flag(f"{prefix}.mptcp"):
+            raise self.error(f"{prefix}.mptcp=on is not built here; leave it out")
+        self.flag(f"{prefix}.keep-alive")  # we always ask whether the other end is still there
+        for key in _KEEP_ALIVE:
+            self.take(f"{prefix}.{key}")
+        four, six = self.flag_if_given(f"{prefix}.ipv4"), self.flag_if_given(f"{prefix}.ipv6")
+        if four is False and six is False:
+            raise self.error(f"{prefix}.ipv4 and {prefix}.ipv6 cannot both be off")
+        family = socket.AF_UNSPEC
+        if four is not six:
+            family = socket.AF_INET6 if six or four is False else socket.AF_INET
+        return inet(host, port, kind, family, last)
 
     def has(self, prefix: str) -> bool:
         """Whether an option begins so."""
@@ -129,3 +190,11 @@ class Options:
         """
         for key, value in self._values.items():
             raise self.error(f"{key}={value} does not go with the other options; leave it out")
+
+
+def _is_numeric(host: str) -> bool:
+    try:
+        ip_address(host or "127.0.0.1")
+    except ValueError:
+        return False
+    return True

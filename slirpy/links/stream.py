@@ -18,7 +18,7 @@ from slirpy.interfaces import READ, WRITE, Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.door import Door, tune
 from slirpy.links.endpoint import Endpoint, adopt, reason
 from slirpy.links.framing import FrameStream
-from slirpy.links.options import Options
+from slirpy.links.options import Options, place_keys
 
 __all__ = ["StreamLink", "stream_netdev"]
 
@@ -182,7 +182,7 @@ class StreamLink:
             tune(sock)
         error = sock.connect_ex(target.address)
         # A unix socket whose listener has no room says EAGAIN: that attempt is over, not under way.
-        if error not in _UNDERWAY or (error and target.path is not None):
+        if error not in _UNDERWAY or (error and target.local):
             sock.close()
             return error
         self._stream = FrameStream(sock)
@@ -283,7 +283,7 @@ def stream_netdev(options: Options) -> Callable[[], StreamLink]:
     """Read ``stream,...``; see :mod:`slirpy.links.table`."""
     options.allow(
         *("server", "reconnect", "reconnect-ms"),
-        *("addr.type", "addr.host", "addr.port", "addr.path", "addr.str"),
+        *place_keys("addr"),
     )
     server = options.flag("server")
     seconds = options.number("reconnect", 0, 86400, 0)

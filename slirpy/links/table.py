@@ -28,6 +28,12 @@ CARRIERS: dict[str, Callable[[Options], Callable[[], Link]]] = {
 }
 """From a carrier's name to what reads its options, and returns what opens the link."""
 
+OF_QEMU = (
+    "af-xdp", "bridge", "hubport", "l2tpv3", "netmap", "passt", "vde", "vhost-user", "vhost-vdpa",
+    "vmnet-bridged", "vmnet-host", "vmnet-shared",
+)  # fmt: skip
+"""Carriers that QEMU has besides."""
+
 
 @dataclass(frozen=True, slots=True)
 class LinkOptions:
@@ -52,12 +58,17 @@ def parse_netdev(text: str) -> LinkOptions:
     ``dgram``  ``local.`` and ``remote.`` with ``type=inet,host=,port=`` or ``type=unix,path=``;
                ``local.type=fd,local.str=``; a multicast group as ``remote.host``
     ``socket`` one of ``listen=``, ``connect=``, ``udp=`` with ``localaddr=``, ``mcast=``, ``fd=``
-    ``tap``    ``ifname=`` or ``fd=``
+    ``tap``    ``ifname=`` or ``fd=``; ``vnet_hdr=``; ``vhost=``, ``sndbuf=``, ``poll-us=`` and
+               ``script=no`` have no effect
     ========== ====================================================================================
 
+    An address of type inet may have ``ipv4=`` or ``ipv6=``, ``to=`` (the last port to try), ``numeric=`` and
+    ``keep-alive=``, which is always on; one of type unix ``abstract=`` and ``tight=``. A switch is on, yes, true or
+    y, or off, no, false or n.
+
     Args:
-        text: for example ``stream,server=on,addr.type=unix,addr.path=/tmp/net.sock``. A comma inside a value is
-            written twice. ``id`` is a name for people.
+        text: for example ``stream,server=on,addr.type=unix,addr.path=/tmp/net.sock``, or the same as JSON. A comma
+            inside a value is written twice. ``id`` is a name for people.
 
     Raises:
         ConfigError: an unknown carrier or option (the nearest is named), or a bad value.
@@ -66,6 +77,8 @@ def parse_netdev(text: str) -> LinkOptions:
     options = Options(text)
     read = CARRIERS.get(options.carrier)
     if read is None:
+        if options.carrier in OF_QEMU:
+            raise options.error(f"QEMU's {options.carrier} is not built here; use one of {', '.join(CARRIERS)}")
         near = difflib.get_close_matches(options.carrier, CARRIERS, 1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(CARRIERS)}"
         raise ConfigError(f'netdev "{text}": unknown carrier "{options.carrier}"; {hint}')

@@ -10,13 +10,34 @@ from slirpy.links.tap import TapLink, open_tap
 
 __all__ = ["tap_netdev"]
 
+_SCRIPTS = ("script", "downscript")
+_FLAGS = ("vhost", "vhostforce")
+"""Whether QEMU lets the kernel carry frames between the interface and its card, of which there is none here."""
+_NO_EFFECT = ("sndbuf", "poll-us")
+_NOT_HERE = {
+    "fds": "are several queues of one interface, and one is all that is built here; write fd=",
+    "vhostfd": "belongs to QEMU's vhost-net, which is not used here; leave it out",
+    "vhostfds": "belong to QEMU's vhost-net, which is not used here; leave them out",
+    "br": "is for a helper of QEMU's, which is not run here; join the interface to the bridge yourself",
+    "helper": "is a program of QEMU's, which is not run here; set the interface up yourself",
+}
+
 
 def tap_netdev(options: Options) -> Callable[[], TapLink]:
     """Read ``tap,ifname=...`` or ``tap,fd=...``; see :mod:`slirpy.links.table`."""
-    options.allow("ifname", "fd", "script", "downscript", "vnet_hdr")
-    for key in ("script", "downscript"):
+    options.allow("ifname", "fd", *_SCRIPTS, *_FLAGS, *_NO_EFFECT, "vnet_hdr", "queues", *_NOT_HERE)
+    for key in _SCRIPTS:
         if (options.take(key) or "no") != "no":
             raise options.error(f"{key} is not run here; set the interface up yourself, and write {key}=no")
+    for key in _FLAGS:
+        options.flag(key)
+    for key in _NO_EFFECT:
+        options.take(key)
+    if options.number("queues", 1, 256, 1) > 1:
+        raise options.error("queues=1 is all that is built here; leave queues out")
+    for key, advice in _NOT_HERE.items():
+        if options.take(key) is not None:
+            raise options.error(f"{key} {advice}")
     if options.has("fd"):
         fd = options.descriptor("fd")
         options.done()

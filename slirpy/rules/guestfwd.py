@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -10,11 +11,12 @@ from typing import TypeAlias
 
 from slirpy.errors import ConfigError
 from slirpy.interfaces import FlowRequest, StreamOwner, StreamPeer
-from slirpy.rules.values import address_bytes, ipv4, is_whole, whole
+from slirpy.rules.values import address_bytes, host_name, ipv4, is_whole, whole
 
 __all__ = [
     "Command",
     "GuestForward",
+    "HostTarget",
     "Peers",
     "Target",
     "TcpTarget",
@@ -72,6 +74,31 @@ class TcpTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class HostTarget:
+    """A listening TCP socket of a host by its name, which is looked up for each connection.
+
+    The name is asked of the host's own resolver library; all its addresses are tried in their order.
+
+    Raises:
+        ConfigError: a name or a port that cannot be.
+    """
+
+    name: str
+    port: int
+
+    def __post_init__(self) -> None:
+        host_name("the target of a guestfwd", self.name)
+        if self.name.rpartition(".")[2].isdigit():
+            raise ConfigError(
+                f'the target of a guestfwd "{self.name}" is not an IP address, and not a name either'
+            )
+        whole("the port of a guestfwd's target", self.port, 1, 65535)
+
+    def __str__(self) -> str:
+        return f"tcp:{self.name}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
 class Peers:
     """A function of yours that makes the far end of each connection, for programs that want no socket between.
 
@@ -86,7 +113,9 @@ class Peers:
         return f"peers:{_name(self.open)}"
 
 
-Target: TypeAlias = Command | UnixTarget | TcpTarget | Peers | Callable[..., Awaitable[None] | None]
+Target: TypeAlias = (
+    Command | UnixTarget | TcpTarget | HostTarget | Peers | Callable[..., Awaitable[None] | None]
+)
 """What may stand at the far end; see :class:`GuestForward`."""
 
 
@@ -106,8 +135,8 @@ class GuestForward:
     target: Target
     """What answers:
 
-    - a :class:`Command`, :class:`UnixTarget` or :class:`TcpTarget`, or their text: ``cmd:COMMAND``, ``unix:/path``,
-      ``tcp:host:port``;
+    - a :class:`Command`, :class:`UnixTarget`, :class:`TcpTarget` or :class:`HostTarget`, or their text:
+      ``cmd:COMMAND``, ``unix:/path``, ``tcp:host:port``;
     - a coroutine function ``async def handler(reader, writer)``, as :func:`asyncio.start_server` takes it. It runs in
       the event loop that drives the network, or in a loop of slirpy's own, in a background thread, if none does;
     - any other callable ``handler(connection, flow)``, called in a thread of its own with a blocking
@@ -128,14 +157,15 @@ class GuestForward:
             target = parse_target(target, where)
         elif isinstance(target, Command | UnixTarget):
             parse_target(str(target), where)  # what text could not say cannot be
-        elif not isinstance(target, TcpTarget | Peers) and not callable(target):
+        elif not isinstance(target, TcpTarget | HostTarget | Peers) and not callable(target):
             raise ConfigError(f"{where}: {target!r} can be no target; see GuestForward.target")
         for name, value in (("server", server), ("port", port), ("target", target)):
             object.__setattr__(self, name, value)
 
     def __str__(self) -> str:
         target = self.target
-        told = str(target) if isinstance(target, Command | UnixTarget | TcpTarget | Peers) else _name(target)
+        written = isinstance(target, Command | UnixTarget | TcpTarget | HostTarget | Peers)
+        told = str(target) if written else _name(target)
         return f"tcp:{self.server or '*'}:{self.port or '*'}-{told}"
 
 
@@ -178,8 +208,10 @@ def _port(rule: str, text: str) -> int | None:
     return int(text)
 
 
-def parse_target(text: str, where: str) -> Command | UnixTarget | TcpTarget:
+def parse_target(text: str, where: str) -> Command | UnixTarget | TcpTarget | HostTarget:
     """Read ``cmd:COMMAND``, ``unix:/path`` or ``tcp:host:port``.
+
+    QEMU's options of a client's character device may follow the last two, such as ``,server=off``.
 
     Args:
         where: begins the text of an error.
@@ -198,19 +230,59 @@ def parse_target(text: str, where: str) -> Command | UnixTarget | TcpTarget:
         if not argv:
             raise ConfigError(f"{where}: there is no command after cmd:")
         return Command(argv)
+    if kind in ("unix", "tcp"):
+        rest = _without_options(rest, where)
     if kind == "unix" and rest:
         return UnixTarget(rest)
     if kind == "tcp":
-        host, _, port = rest.rpartition(":")
-        host = "127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]")
-        try:
-            address = ip_address(host.partition("%")[0]).packed
-        except ValueError:
-            raise ConfigError(f'{where}: "{rest}" is not host:port with an IP address as host') from None
-        if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
-            raise ConfigError(f'{where}: port "{port}" of the target is not a number from 1 to 65535')
-        return TcpTarget(address, int(port))
+        return _tcp_target(rest, where)
+    if kind in _CHARDEVS or text.startswith("/dev/"):
+        raise ConfigError(
+            f'{where}: target "{text}" is a character device of QEMU\'s, which only QEMU has; name what is behind it'
+            " as tcp:host:port, unix:/path or cmd:COMMAND"
+        )
     raise ConfigError(f'{where}: target "{text}" is none of cmd:COMMAND, unix:/path, tcp:host:port')
+
+
+_CHARDEVS = (
+    "chardev", "mon", "stdio", "pty", "null", "vc", "con", "file", "pipe", "udp", "telnet", "tn3270", "websocket",
+    "serial", "spicevmc", "msmouse", "braille", "testdev",
+)  # fmt: skip
+"""How QEMU names its character devices, of which each may be a target there."""
+_CLIENTS_OPTIONS = re.compile(
+    r",(?:server=(?:off|no|false|n)|noserver|(?:no)?delay(?:=\w+)?|reconnect(?:-ms)?=\d+|ipv[46](?:=\w+)?"
+    r"|wait=\w+|nowait|mux=(?:off|no|false|n))\Z"
+)
+_SERVER = re.compile(r",server(?:=(?:on|yes|true|y))?\Z")
+
+
+def _without_options(rest: str, where: str) -> str:
+    """What is before QEMU's options of a character device that connects; they make no difference here."""
+    while True:
+        if _SERVER.search(rest):
+            raise ConfigError(
+                f"{where}: with server=on QEMU waits there for a connection; slirpy connects, so leave it out"
+            )
+        shorter = _CLIENTS_OPTIONS.sub("", rest)
+        if shorter == rest:
+            return rest
+        rest = shorter
+
+
+def _tcp_target(rest: str, where: str) -> TcpTarget | HostTarget:
+    """Read ``host:port``."""
+    host, _, port = rest.rpartition(":")
+    host = "127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]")
+    if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535) and host:
+        raise ConfigError(f'{where}: port "{port}" of the target is not a number from 1 to 65535')
+    try:
+        return TcpTarget(ip_address(host.partition("%")[0]).packed, int(port))
+    except ValueError:
+        pass
+    try:
+        return HostTarget(host, int(port))
+    except ValueError:
+        raise ConfigError(f'{where}: "{rest}" is not host:port with an IP address or a name as host') from None
 
 
 def make_guestfwd(rule: object) -> GuestForward:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from slirpy.errors import ConfigError
+from slirpy.rules.optionstring import read_options, read_switch
 
-__all__ = ["KEYS", "NOT_YET", "REPEATED", "SWITCHES", "read_qemu"]
+__all__ = ["KEYS", "NOT_YET", "REPEATED", "SWITCHES", "fill_in", "read_qemu"]
 
 KEYS = {name: name for name in ("net", "host", "dns", "dhcpstart", "hostname", "domainname", "tftp")}
 KEYS |= {"bootfile": "bootfile", "tftp-server-name": "tftp_server_name", "smb": "smb", "smbserver": "smbserver"}
@@ -20,48 +22,117 @@ NOT_YET = (
     "ipv4", "ipv6", "ipv6-net", "ipv6-host", "ipv6-prefix", "ipv6-prefixlen", "ipv6-dns",
 )  # fmt: skip
 """Keys of QEMU's that slirpy does not serve."""
+AS_EVER = {"ipv4": True, "ipv6": False}
+"""What two of them may say all the same."""
+OF_THE_CARD = ("model", "mac", "macaddr", "addr", "vectors", "netdev")
+"""Keys of ``-nic`` and ``-device``, which are about the guest's card."""
 
-_ON = ("on", "yes", "true", "y")
-_OFF = ("off", "no", "false", "n")
+_HOST, _DNS, _SMB, _POOL = 0x0202, 0x0203, 0x0204, 0x020F
+_CLASSES = (
+    ("0.0.0.0/1", 8), ("172.16.0.0/12", 12), ("128.0.0.0/2", 16), ("192.168.0.0/16", 16), ("198.18.0.0/15", 15),
+    ("192.0.0.0/3", 24),
+)  # fmt: skip
+"""Networks, and the prefix of what is written without one within them: the first that fits."""
 
 
 def read_qemu(options: str) -> dict[str, Any]:
     """Arguments of :class:`slirpy.Config` from QEMU's options, with or without the leading ``user``.
 
     Raises:
-        ConfigError: an unknown key (the nearest is named), or one that is not built yet.
+        ConfigError: an unknown key (the nearest is named), one that is not built yet, a value that is missing, or
+            JSON that cannot be read.
     """
     given: dict[str, Any] = {}
-    for number, item in enumerate(_split(options)):
-        key, equals, value = item.partition("=")
-        if not equals and number == 0 and key == "user":
-            continue
-        if key in ("id", "ipv6") and (key == "id" or value == "off"):
-            continue  # a name for QEMU's own use; and what we do anyway
-        if key == "ipv4" and value == "on":
+    for number, (key, value) in enumerate(read_options(options)):
+        item = key if value is None else f"{key}={value}"
+        if item == "type=user" or (number == 0 and item == "user") or key == "id":
+            continue  # what we are, and a name for QEMU's own use
+        if key == "type":
+            raise ConfigError(f'"{item}": this is about another kind of network; only "user" is read here')
+        if value is None:
+            key, value = _alone(key)
+        if key in AS_EVER and read_switch(value) is AS_EVER[key]:
             continue
         if key in REPEATED:
             given.setdefault(REPEATED[key], []).append(value)
         elif key in KEYS:
             given[KEYS[key]] = value
         elif key in SWITCHES:
-            given[SWITCHES[key]] = _switch(item, value if equals else "on")
+            if (on := read_switch(value)) is None:
+                raise ConfigError(f'"{item}": "{value}" is neither on nor off')
+            given[SWITCHES[key]] = on
+        elif key == "ip":
+            given.setdefault("net", f"{value}/24")  # an old word; net has more weight, wherever it stands
         elif key in NOT_YET:
             raise ConfigError(f'"{item}": the option {key} is known but not built yet; leave it out')
+        elif key in OF_THE_CARD:
+            raise ConfigError(
+                f'"{item}": {key} is an option of the guest\'s card (-nic, -device), not of its network'
+            )
         else:
             near = difflib.get_close_matches(key, [*KEYS, *SWITCHES, *REPEATED, *NOT_YET], 1)
             hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(KEYS)}"
             raise ConfigError(f'"{item}": unknown option "{key}"{hint}')
+    if "net" in given:
+        given["net"] = _with_mask(given["net"])
     return given
 
 
-def _switch(item: str, value: str) -> bool:
-    """A value as QEMU writes it."""
-    if value not in _ON and value not in _OFF:
-        raise ConfigError(f'"{item}": "{value}" is neither on nor off')
-    return value in _ON
+def _alone(word: str) -> tuple[str, str]:
+    """A key that stands alone is on, and with "no" before it off; only switches may."""
+    switches = (*SWITCHES, *AS_EVER)
+    if word in switches:
+        return word, "on"
+    if word.startswith("no") and word[2:] in switches:
+        return word[2:], "off"
+    if word in (*KEYS, *REPEATED, *NOT_YET):
+        raise ConfigError(f'"{word}" has no value; write {word}=VALUE')
+    return word, ""
 
 
-def _split(options: str) -> list[str]:
-    """Split at single commas; a doubled comma stands for one."""
-    return [part.replace("\0", ",") for part in options.replace(",,", "\0").split(",") if part]
+def _with_mask(net: str) -> str:
+    """A network that is written without a mask has that of its class, or of the private network that it is in."""
+    try:
+        address = IPv4Address(net)
+    except ValueError:
+        return net  # with a mask, or no network at all
+    for known, prefix in _CLASSES:
+        if address in IPv4Network(known):
+            return str(IPv4Network((address, prefix), strict=False))
+    return f"{net}/28"
+
+
+def fill_in(given: dict[str, Any]) -> dict[str, Any]:
+    """Add the addresses that QEMU chooses and :class:`slirpy.Config` would choose otherwise.
+
+    In a network larger than a /24 they end in .2.2, .2.3, .2.4 and .2.15. A guestfwd without a server is at the
+    fourth of them.
+    """
+    try:
+        net = IPv4Network(given.get("net", "10.0.2.0/24"), strict=False)
+    except (TypeError, ValueError):
+        return given  # the caller's mistake, which Config tells
+    host_bits = int(net.hostmask)
+    filled = dict(given)
+    if net.prefixlen < 24:
+        chosen = {"host": _HOST, "dns": _DNS, "dhcpstart": _POOL} | (
+            {"smbserver": _SMB} if "smb" in given else {}
+        )
+        taken = {str(given[name]) for name in chosen if given.get(name) is not None}
+        for name, ending in chosen.items():
+            address = str(net.network_address + (ending & host_bits))
+            if given.get(name) is None and address not in taken:
+                filled[name] = address
+    if "guestfwd" in given:
+        server = net.network_address + (_SMB & host_bits)
+        filled["guestfwd"] = [_with_server(rule, str(server)) for rule in given["guestfwd"]]
+    return filled
+
+
+def _with_server(rule: Any, server: str) -> Any:
+    """A rule ``tcp::80-...`` or ``tcp:0.0.0.0:80-...``, which for QEMU has a server all the same."""
+    if not isinstance(rule, str):
+        return rule
+    protocol, colon, rest = rule.partition(":")
+    named, second, target = rest.partition(":")
+    return f"{protocol}:{server}:{target}" if colon and second and named in ("", "0.0.0.0") else rule

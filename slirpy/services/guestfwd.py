@@ -1,7 +1,7 @@
 """Addresses and ports of the virtual network at which something of the host's answers (guestfwd).
 
-Two kinds of target need no help of the system: a TCP address behind the host network, and a function that makes
-streams. These work in virtual time too. For the others, somebody is asked.
+Three kinds of target need no help of the system: a TCP address or the name of a host behind the host network, and a
+function that makes streams. These work in virtual time too. For the others, somebody is asked.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from slirpy.interfaces import (
     StreamPeer,
     StreamService,
 )
-from slirpy.rules.guestfwd import GuestForward, Peers, Target, TcpTarget
+from slirpy.rules.guestfwd import GuestForward, HostTarget, Peers, Target, TcpTarget
+from slirpy.services.namedstream import NamedStream
 from slirpy.stats import Stats
 
 __all__ = ["GuestForwards", "Openers"]
@@ -135,6 +136,9 @@ class GuestForwards:
         if isinstance(target, TcpTarget):
             host, address, port = self._host, target.address, target.port
             return lambda owner, flow: host.connect_tcp(address, port, owner)
+        if isinstance(target, HostTarget):
+            host, name, port = self._host, target.name, target.port
+            return lambda owner, flow: NamedStream(host, name, port, owner)
         if isinstance(target, Peers):
             return target.open
         if self._openers is None:

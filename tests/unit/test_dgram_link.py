@@ -365,7 +365,7 @@ def test_descriptors_by_the_table(text: str, kind: int) -> None:
         ("stream,addr.type=inet,addr.port=http", "addr.port=http is not a number from 0 to 65535"),
         ("stream,addr.type=inet,addr.port=1,addr.path=/x", "addr.path=/x does not go with the other options"),
         ("stream,addr.type=inet,addr.port=1,addr.port=2", "addr.port is given twice"),
-        ("stream,server=yes,addr.type=unix,addr.path=/x", "server=yes is not one of on, off"),
+        ("stream,server=maybe,addr.type=unix,addr.path=/x", "server=maybe is not one of on, off"),
         ("stream,server=on,reconnect=1,addr.type=unix,addr.path=/x", "reconnect is for links that connect"),
         (
             "stream,reconnect=1,reconnect-ms=5,addr.type=unix,addr.path=/x",

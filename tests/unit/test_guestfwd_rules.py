@@ -46,7 +46,7 @@ def test_a_rule_is_read(text: str, server: str | None, port: int | None, target:
         ("tcp:10.0.2.100:80-cmd:", "no command after cmd:"),
         ("tcp:10.0.2.100:80-cmd:echo 'a", "cannot be read: no closing quotation"),
         ("tcp:10.0.2.100:80-unix:", "is none of cmd:COMMAND"),
-        ("tcp:10.0.2.100:80-tcp:example.org:80", "with an IP address as host"),
+        ("tcp:10.0.2.100:80-tcp:10.0.2.300:80", "with an IP address or a name as host"),
         ("tcp:10.0.2.100:80-tcp:127.0.0.1", "is not host:port"),
         ("tcp:10.0.2.100:80-tcp:127.0.0.1:x", 'port "x" of the target'),
         ("tcp:10.0.2.100:80-chardev0", 'target "chardev0" is none of'),
