@@ -17,6 +17,7 @@ from slirpy.errors import ForwardError
 from slirpy.interfaces import FlowRequest, HostNetwork, StreamOwner, StreamPeer
 from slirpy.nat.hostfwd import Forwards
 from slirpy.nat.icmp import IcmpNat
+from slirpy.nat.inside import Inside, LoopbackForwards
 from slirpy.nat.limits import Descriptors
 from slirpy.nat.routes import Router
 from slirpy.nat.tcp import TcpNat
@@ -69,7 +70,7 @@ class Stack(IPStack):
         super().__init__(config, random=random or Random(), stats=stats)
         self.tick(now)
         router = Router(config, self.local_addresses)
-        descriptors = Descriptors(self.stats)
+        descriptors = self._descriptors = Descriptors(self.stats)
         self._tcp = TcpNat(self, host, router, descriptors)
         self._udp = UdpNat(self, host, router, descriptors)
         self._ping = IcmpNat(self, host, router, self._udp, descriptors)
@@ -104,6 +105,10 @@ class Stack(IPStack):
         """A guest's datagram; see :class:`~slirpy.core.demux.Opener`."""
         self._udp.input_udp(arrival, source_port, destination_port, payload)
 
+    def lead_inside(self, inside: Inside) -> None:
+        """Have forwards that a guest refuses go on to services on its own loopback, where ``inside`` leads."""
+        self.forwards.lead_inside(LoopbackForwards(self, inside, self._descriptors))
+
     def _forward_target(self) -> bytes:
         first = self.config.dhcpstart_address
         return self._dhcp.first_lease() or self.neighbors.first_heard(first) or first
@@ -116,7 +121,8 @@ class Stack(IPStack):
         now = self.now
         tcp = [flow.info(now) for flow in self.tcp_flows.values()]
         udp = [flow.info(now) for flow in self._udp.flows.values()]
-        return tcp + udp + [flow.info(now) for flow in self._ping.flows.values()]
+        ping = [flow.info(now) for flow in self._ping.flows.values()]
+        return tcp + udp + ping + self.forwards.flows()
 
     def leases(self) -> list[Lease]:
         """The DHCP leases."""

@@ -15,6 +15,7 @@ from slirpy.core.flows import FlowInfo, NeighborInfo
 from slirpy.core.port import LinkPort
 from slirpy.driving import Driven
 from slirpy.errors import ConfigError, StateError
+from slirpy.host.inside import InsideSockets, SocketOpener
 from slirpy.host.local import LocalTargets
 from slirpy.host.outbound import Source
 from slirpy.host.sockets import SocketHost
@@ -261,6 +262,27 @@ class Slirp(Driven):
         """
         forward = one("hostfwd", rule, HostForward, parse_hostfwd)
         self._call(partial(self._stack.forwards.remove, forward))
+
+    def reach_guest_loopback(self, guest: str | IPv4Address, open_socket: SocketOpener) -> None:
+        """Have forwards go on to services that listen on a guest's own 127.0.0.1 only.
+
+        That is done where ``guest`` refuses at its address on the network. Such a service sees 127.0.0.1 as who
+        connects.
+
+        Args:
+            guest: its address.
+            open_socket: called with ``socket.SOCK_STREAM`` or ``socket.SOCK_DGRAM`` and a function, which it calls
+                with a new IPv4 socket of the guest's network namespace, at once or later from ``poll``; or with None.
+
+        Raises:
+            ConfigError: ``guest`` is no IPv4 address, or ``open_socket`` no function.
+        """
+        function("open_socket", open_socket, " that opens a socket inside the guest")
+        try:
+            address = IPv4Address(guest).packed
+        except ValueError:
+            raise ConfigError(f"guest {guest!r} is no IPv4 address; give for example 10.0.2.15") from None
+        self._call(lambda: self._stack.lead_inside(InsideSockets(self._host, address, open_socket)))
 
     def guest_forwards(self) -> list[GuestForward]:
         """What answers at addresses of the virtual network: the rules that hold."""

@@ -203,6 +203,8 @@ class Stats:
     drop_tftp_malformed: int = _counter("TFTP packet that cannot be read or breaks the rules")
     drop_tftp_unknown: int = _counter("TFTP packet that belongs to no transfer")
     drop_tftp_duplicate: int = _counter("TFTP block or acknowledgement that came again or out of turn")
+    hostfwd_loopback: int = _counter("connections and UDP clients that went to the guest's own loopback")
+    hostfwd_loopback_evicted: int = _counter("those ended to make room for another")
     guestfwd_flows: int = _counter("connections to targets of guestfwd, and to the SMB server")
     guestfwd_failed: int = _counter("those whose target could not be reached or started")
     guestfwd_refused: int = _counter("those beyond the bound of programs, threads or tasks")

@@ -19,6 +19,8 @@ from inside          to inside
 ``tap`` + descriptor ``settings``
 ``ready``            ``start``
 ``exec`` (errno, 0)  ``signal`` (number), any number of times
+``socket`` (errno)   ``socket`` (kind), any number of times: an IPv4 socket of the
+and a descriptor     namespace, answered in order
 ``exit`` (status)
 ``error`` (text)     (at any moment up to ``ready``, in place of the others)
 ===================  ============================================================
@@ -29,6 +31,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
@@ -206,8 +209,27 @@ class _Supervisor:
                 if ready == self._signals:
                     self._read_signals()
                 else:
-                    self._forward(_expect(self._channel, "signal")["signal"])
+                    self._obey()
         self._channel.send({"exit": self._status})
+
+    def _obey(self) -> None:
+        """Do what slirpy asks for."""
+        received = self._channel.receive()
+        if received is None:
+            raise _GoneError
+        message, _ = received
+        if "signal" in message:
+            self._forward(message["signal"])
+        elif "socket" in message:
+            self._open_socket(socket.SocketKind(message["socket"]))
+
+    def _open_socket(self, kind: socket.SocketKind) -> None:
+        """Hand out a socket of this namespace."""
+        try:
+            with socket.socket(socket.AF_INET, kind) as sock:
+                self._channel.send({"socket": 0}, sock.fileno())
+        except OSError as error:
+            self._channel.send({"socket": error.errno})
 
     def _read_signals(self) -> None:
         for number in linux.read_signals(self._signals):

@@ -34,8 +34,14 @@ Examples:
 @click.command(context_settings=CONTEXT, epilog=EXAMPLES)
 @network_options("CMD")
 @report_options()
+@click.option(
+    "--hostfwd-loopback/--no-hostfwd-loopback",
+    default=None,
+    help="Let --hostfwd reach services that listen on CMD's own 127.0.0.1 only; they see 127.0.0.1 as the client."
+    "  [default: yes, but no with --restrict, --allow, --deny or --policy]",
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[--] [CMD [ARG]...]")
-def run(reporting: Reporting, command: Sequence[str], **network: Any) -> None:
+def run(reporting: Reporting, command: Sequence[str], hostfwd_loopback: bool | None, **network: Any) -> None:
     """Run CMD with slirpy as its only network.
 
     CMD runs in new user, network, mount and process namespaces: no root is needed where the system allows user
@@ -49,7 +55,9 @@ def run(reporting: Reporting, command: Sequence[str], **network: Any) -> None:
     command = command or (os.environ.get("SHELL") or "/bin/sh",)
     from slirpy.cli.session import Session
 
-    status, error = Session(config, command, reporting).run()
+    if hostfwd_loopback is None:
+        hostfwd_loopback = not config.restrict and config.policy is None
+    status, error = Session(config, command, reporting, loopback=hostfwd_loopback).run()
     if error:
         why = "not found" if error == errno.ENOENT else os.strerror(error).lower()
         fail(f"{command[0]}: {why}", 127 if error == errno.ENOENT else 126)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from slirpy.cli import guest, linux
@@ -12,6 +14,9 @@ from slirpy.cli.init import explain_namespaces, found
 from slirpy.errors import SlirpyError
 
 __all__ = ["Sandbox", "SandboxError"]
+
+ASKED_MAX = 32
+"""Sockets that init is asked for at a time; the rest waits here, so that the channel always has room."""
 
 
 class SandboxError(SlirpyError):
@@ -37,6 +42,8 @@ class Sandbox:
             SandboxError: this system does not allow it; the text says what to do.
         """
         self._warn = warn
+        self._asking: deque[tuple[socket.SocketKind, Callable[[socket.socket | None], None]]] = deque()
+        self._asked: deque[Callable[[socket.socket | None], None]] = deque()
         self._channel, inner = Channel.pair()
         linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)  # init becomes our child when the founder ends
         founder = os.fork()
@@ -75,7 +82,7 @@ class Sandbox:
         self.close()
 
     def fileno(self) -> int:
-        """A descriptor that is readable when :meth:`finished` has something to say."""
+        """A descriptor that is readable when :meth:`read` has something to take."""
         return self._channel.fileno()
 
     def configure(self, settings: guest.Settings) -> None:
@@ -96,12 +103,37 @@ class Sandbox:
         """Send a signal to CMD, unless it was sent to the process group that we share with it."""
         self._channel.send({"signal": number})
 
-    def finished(self) -> int:
-        """Wait for the end of CMD and return its status as a shell does: 128 + n when signal n killed it."""
+    def open_socket(self, kind: socket.SocketKind, done: Callable[[socket.socket | None], None]) -> None:
+        """Have an IPv4 socket of the namespace opened; :meth:`read` calls ``done`` with it, or with None."""
+        if self._child is None:
+            done(None)
+            return
+        self._asking.append((kind, done))
+        self._ask()
+
+    def _ask(self) -> None:
+        while self._asking and len(self._asked) < ASKED_MAX:
+            kind, done = self._asking.popleft()
+            self._asked.append(done)
+            self._channel.send({"socket": int(kind)})
+
+    def read(self) -> int | None:
+        """Take what has come from inside.
+
+        Returns:
+            None, or, if CMD has ended, its status as a shell gives it: 128 + n when signal n killed it.
+        """
         received = self._channel.receive()
-        if received is not None and "exit" in received[0]:
-            return int(received[0]["exit"])
-        return 128 + signal.SIGKILL  # somebody has killed init, and with it all the others
+        if received is None:
+            return 128 + signal.SIGKILL  # somebody has killed init, and with it all the others
+        message, descriptor = received
+        if "exit" in message:
+            return int(message["exit"])
+        if "socket" in message and self._asked:
+            done = self._asked.popleft()
+            self._ask()
+            done(None if descriptor is None else socket.socket(socket.AF_INET, fileno=descriptor))
+        return None
 
     def close(self) -> None:
         """Kill every process in the namespaces and wait until they are dead. Harmless when repeated."""

@@ -154,10 +154,11 @@ def drain(net: Slirp) -> None:
     stats = net.stats
     moved, since = -1, 0.0
     end = time.monotonic() + DRAIN_SECONDS
-    while (now := time.monotonic()) < end and any(
-        flow.protocol == "tcp" and flow.state != "TIME-WAIT" for flow in net.flows()
-    ):
-        total = stats.bytes_in + stats.bytes_out
+    while (now := time.monotonic()) < end:
+        flows = [flow for flow in net.flows() if flow.protocol == "tcp" and flow.state != "TIME-WAIT"]
+        if not flows:
+            return
+        total = stats.bytes_in + stats.bytes_out + sum(flow.bytes_in + flow.bytes_out for flow in flows)
         if total != moved:
             moved, since = total, now
         elif now - since > DRAIN_IDLE_SECONDS:

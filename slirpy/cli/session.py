@@ -28,12 +28,16 @@ class Session:
         config: the virtual network.
         command: CMD and its arguments.
         reporting: what to tell.
+        loopback: let forwards go on to the namespace's own 127.0.0.1.
     """
 
-    def __init__(self, config: Config, command: Sequence[str], reporting: Reporting) -> None:
+    def __init__(
+        self, config: Config, command: Sequence[str], reporting: Reporting, *, loopback: bool = False
+    ) -> None:
         self._config = config
         self._command = command
         self._reporting = reporting
+        self._loopback = loopback
         self._output: int | None = None
         self._status: int | None = None
 
@@ -70,6 +74,8 @@ class Session:
             link = log.wrap(TapLink(sandbox.tap, config.mtu), "tap0")
             net = stack.enter_context(Slirp(config))
             address = net.lease(guest.MAC)
+            if self._loopback:
+                net.reach_guest_loopback(address, sandbox.open_socket)
             tell_forwards(net)
             sandbox.configure(
                 guest.Settings(
@@ -88,7 +94,7 @@ class Session:
                 return 0, error
             net.attach_link(link)
             net.watch(signals.fileno(), lambda _: signals.forward(sandbox))
-            net.watch(sandbox.fileno(), lambda _: self._ended(sandbox, net))
+            net.watch(sandbox.fileno(), lambda _: self._from_inside(sandbox, net))
             look = self._reporting.live(net, stack)
             while self._status is None:
                 net.poll(look())
@@ -97,6 +103,7 @@ class Session:
             self._reporting.at_end(net)
             return self._status, 0
 
-    def _ended(self, sandbox: Sandbox, net: Slirp) -> None:
-        net.unwatch(sandbox.fileno())
-        self._status = sandbox.finished()
+    def _from_inside(self, sandbox: Sandbox, net: Slirp) -> None:
+        self._status = sandbox.read()
+        if self._status is not None:
+            net.unwatch(sandbox.fileno())

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+from slirpy.core.flows import FlowInfo
 from slirpy.errors import ForwardError
 from slirpy.interfaces import AcceptedStream, BoundDatagramPeer, HostNetwork, IcmpReport, StreamOwner
+from slirpy.nat.inside import Handover, LoopbackForwards, UdpDetour
 from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
 from slirpy.rules.hostfwd import HostForward
@@ -42,6 +44,40 @@ class Forwards:
         self._tcp = tcp
         self._guest_address = guest_address
         self._active: dict[HostForward, list[_Active]] = {}
+        self._loopback: LoopbackForwards | None = None
+        self._detours: dict[int, list[UdpDetour]] = {}
+
+    def lead_inside(self, loopback: LoopbackForwards) -> None:
+        """From now on, what the guest of ``loopback`` refuses goes on to its loopback."""
+        self._loopback = loopback
+        self.udp.on_refused = self._udp_refused
+
+    def loopback_of(self, guest: bytes) -> LoopbackForwards | None:
+        """Where connections go that ``guest`` refuses, if anywhere."""
+        loopback = self._loopback
+        return loopback if loopback is not None and loopback.inside.guest == guest else None
+
+    def detour(self, loopback: LoopbackForwards, guest_port: int) -> UdpDetour:
+        """What a UDP forward to a guest's port keeps for its loopback."""
+        detour = UdpDetour(loopback, guest_port)
+        self._detours.setdefault(guest_port, []).append(detour)
+        return detour
+
+    def _udp_refused(self, guest: bytes, port: int) -> None:
+        if self.loopback_of(guest) is not None:
+            for detour in self._detours.get(port, ()):
+                detour.refused()
+
+    def forget_detour(self, detour: UdpDetour) -> None:
+        """Its forward has ended."""
+        same = self._detours[detour.port]
+        same.remove(detour)
+        if not same:
+            del self._detours[detour.port]
+
+    def flows(self) -> list[FlowInfo]:
+        """What goes to a guest's loopback: these flows are in no other table."""
+        return [] if self._loopback is None else self._loopback.flows()
 
     def add(self, rule: HostForward) -> HostForward:
         """Start to forward; the result has the port that was chosen where the rule has 0.
@@ -80,9 +116,15 @@ class Forwards:
         guest_port = rule.guest_port + index
 
         def accept(accepted: AcceptedStream) -> StreamOwner:
-            return self._tcp.open_inbound(
-                accepted.peer, accepted.address, accepted.port, self.guest(rule), guest_port
-            )
+            guest = self.guest(rule)
+            flow = self._tcp.open_inbound(accepted.peer, accepted.address, accepted.port, guest, guest_port)
+            loopback = self.loopback_of(guest)
+            if loopback is None:
+                return flow
+            place = accepted.address, accepted.port
+            handover = Handover(flow)
+            flow.on_refused = lambda client: loopback.splice(handover, client, place, guest_port)
+            return handover
 
         if rule.path is not None:
             return self._host.listen_unix(rule.path, accept)
@@ -116,6 +158,8 @@ class Forwards:
             for each in active:
                 each.close()
         self._active.clear()
+        if self._loopback is not None:
+            self._loopback.close()
 
     def guest(self, rule: HostForward) -> bytes:
         """The guest's address for a rule."""
@@ -130,6 +174,7 @@ class _UdpForward:
         self._rule = rule
         self._guest_port = guest_port
         self._socket: BoundDatagramPeer | None = None
+        self._detour: UdpDetour | None = None
 
     def bind(self, socket: BoundDatagramPeer) -> None:
         """The host's socket, once it is open."""
@@ -145,8 +190,16 @@ class _UdpForward:
         """From outside to the guest."""
         assert self._socket is not None
         forwards, rule = self._forwards, self._rule
-        via = self._socket.answering
-        forwards.udp.forwarded(via, forwards.guest(rule), self._guest_port, payload, address, port)
+        via, guest = self._socket.answering, forwards.guest(rule)
+        loopback = forwards.loopback_of(guest)
+        if loopback is not None:
+            if self._detour is None:
+                self._detour = forwards.detour(loopback, self._guest_port)
+            if self._detour.on:
+                self._detour.send(via, payload, address, port)
+                return
+            self._detour.keep(via, payload, address, port)
+        forwards.udp.forwarded(via, guest, self._guest_port, payload, address, port)
 
     def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
         """An answer of the guest's was refused: here, on its way, or by whoever had asked."""
@@ -155,6 +208,9 @@ class _UdpForward:
 
     def close(self) -> None:
         """Release the socket."""
+        if self._detour is not None:
+            self._forwards.forget_detour(self._detour)
+            self._detour = None
         if self._socket is not None:
             self._socket.close()
 

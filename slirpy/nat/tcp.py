@@ -11,6 +11,7 @@ congestion window take at once; what is read is the retransmission buffer.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -72,8 +73,8 @@ _MAY_READ = (ESTABLISHED, CLOSE_WAIT)
 class NatTcpFlow(TcpFlow):
     """One connection; also the :class:`~slirpy.interfaces.StreamOwner` of its peer."""
 
-    __slots__ = ("_arrival", "_nat", "_report", "_syn", "connecting", "counted", "inbound", "outside", "peer",
-                 "peer_error", "read_ready", "share", "shut", "write_blocked")  # fmt: skip
+    __slots__ = ("_arrival", "_nat", "_report", "_syn", "connecting", "counted", "inbound", "on_refused", "outside",
+                 "peer", "peer_error", "read_ready", "share", "shut", "write_blocked")  # fmt: skip
 
     def __init__(self, nat: TcpNat, key: bytes, neighbor: Neighbor, conn: Connection, *, inbound: bool) -> None:
         super().__init__(nat.stack, key, neighbor, conn)
@@ -88,6 +89,8 @@ class NatTcpFlow(TcpFlow):
         self.inbound = inbound
         self.outside = False
         """The guest's segments have to be carried on, beyond the gateway."""
+        self.on_refused: Callable[[StreamPeer], None] | None = None
+        """Takes the peer over, if the guest refuses the connection."""
         self.connecting = not inbound
         self.peer_error = 0
         self.read_ready = inbound
@@ -248,9 +251,13 @@ class NatTcpFlow(TcpFlow):
             self.conn.abort(self.peer_error)
 
     def _abort_peer(self) -> None:
-        if self.peer is not None:
-            self.peer.abort()
-            self.peer = None
+        peer, self.peer = self.peer, None
+        if peer is None:
+            return
+        if self.on_refused is not None and self.conn.error == errno.ECONNREFUSED:
+            self.on_refused(peer)
+        else:
+            peer.abort()
 
     def _closed(self) -> None:
         """Let go of the peer once it has everything, and of the flow once the connection is closed."""
@@ -323,7 +330,7 @@ class NatTcpFlow(TcpFlow):
     def release(self) -> None:
         """Cut every reference that leads back here."""
         super().release()
-        self.peer = self._arrival = self._syn = None
+        self.peer = self._arrival = self._syn = self.on_refused = None
 
 
 class TcpNat:

@@ -7,6 +7,7 @@ port may answer, as games and telephony need it.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -311,6 +312,8 @@ class UdpNat:
         self._shares: Shares[UdpFlow] = Shares(MAX_FLOWS)
         self._descriptors = descriptors
         descriptors.share(self._shares, self.remove)
+        self.on_refused: Callable[[bytes, int], None] | None = None
+        """Told of each (address, port) of a guest at which nobody listens."""
 
     def input_udp(self, arrival: Arrival, source_port: int, destination_port: int, payload: memoryview) -> None:
         """A guest's datagram that no service takes."""
@@ -396,8 +399,11 @@ class UdpNat:
         flow = self.flows.get(key)
         if flow is None:
             return False
-        if (kind, code) == (icmp.UNREACHABLE, icmp.PORT_UNREACHABLE) and flow.peer is not None:
-            self.remove(flow)
+        if (kind, code) == (icmp.UNREACHABLE, icmp.PORT_UNREACHABLE):
+            if flow.peer is not None:
+                self.remove(flow)
+            if self.on_refused is not None:
+                self.on_refused(flow.guest, flow.guest_port)
         return True
 
     def remove(self, flow: UdpFlow) -> None:

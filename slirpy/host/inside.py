@@ -1,0 +1,173 @@
+"""Sockets of another network namespace, for the loopback of the guest that lives there.
+
+A socket belongs to the namespace of the process that opened it, whoever has it afterwards. So all that is needed from
+inside is a process that opens sockets and hands them out; to connect them and to use them is done here. It takes a
+moment until one comes: what is asked of it before waits.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from slirpy.host.ipoptions import hear_errors
+from slirpy.host.socketdatagram import SocketDatagram
+from slirpy.host.sockets import SocketHost
+from slirpy.host.socketstream import SocketStream
+from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer, StreamOwner, StreamPeer
+
+__all__ = ["InsideSockets", "SocketOpener"]
+
+SocketOpener: TypeAlias = Callable[[socket.SocketKind, Callable[[socket.socket | None], None]], None]
+"""Opens an IPv4 socket of a kind inside, and calls back with it, at once or later; with None if there is none."""
+_LOOPBACK = b"\x7f\0\0\x01"
+_WAITING = 16
+"""Datagrams that wait for their socket."""
+
+
+class InsideSockets:
+    """The :class:`~slirpy.nat.inside.Inside` of a network namespace.
+
+    Args:
+        host: waits for the sockets, and closes them at its end.
+        guest: address of the guest that lives there, four bytes.
+        open_socket: opens sockets there.
+    """
+
+    def __init__(self, host: SocketHost, guest: bytes, open_socket: SocketOpener) -> None:
+        self._host = host
+        self._open_socket = open_socket
+        self.guest = guest
+
+    def connect_tcp(self, port: int, owner: StreamOwner) -> StreamPeer:
+        """See :meth:`slirpy.nat.inside.Inside.connect_tcp`."""
+        stream = _Stream(self._host, owner, port)
+        self._open_socket(socket.SOCK_STREAM, stream.arrive)
+        return stream
+
+    def open_udp(self, owner: DatagramOwner) -> DatagramPeer:
+        """See :meth:`slirpy.nat.inside.Inside.open_udp`."""
+        peer = _Datagrams(self._host, owner)
+        self._open_socket(socket.SOCK_DGRAM, peer.arrive)
+        return peer
+
+
+class _Stream(SocketStream):
+    """A connection to the loopback inside, whose socket may still be on its way."""
+
+    __slots__ = ("_over", "_port")
+
+    def __init__(self, host: SocketHost, owner: StreamOwner, port: int) -> None:
+        super().__init__(host, None, owner)
+        self._port = port
+        self._over = False
+
+    def arrive(self, sock: socket.socket | None) -> None:
+        """The socket is there, or there will be none."""
+        if self._over:
+            if sock is not None:
+                sock.close()
+        elif sock is None:
+            owner, self._owner = self._owner, None
+            if owner is not None:
+                owner.failed(errno.EMFILE)
+        else:
+            self._sock = sock
+            self._host.opened(self)
+            self.start_connecting(_LOOPBACK, self._port)
+
+    def abort(self) -> None:
+        """See :meth:`slirpy.interfaces.StreamPeer.abort`."""
+        super().abort()
+        self._forget()
+
+    def close(self) -> None:
+        """See :meth:`slirpy.interfaces.StreamPeer.close`."""
+        super().close()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._over = True
+        self._owner = None
+
+
+class _Datagrams:
+    """A :class:`~slirpy.interfaces.DatagramPeer` inside, whose socket may still be on its way."""
+
+    __slots__ = ("_host", "_over", "_owner", "_peer", "_waiting")
+
+    def __init__(self, host: SocketHost, owner: DatagramOwner) -> None:
+        self._host = host
+        self._owner: DatagramOwner | None = owner
+        self._peer: SocketDatagram | None = None
+        self._waiting: list[tuple[bytes, bytes, int]] = []
+        self._over = False
+
+    def arrive(self, sock: socket.socket | None) -> None:
+        """The socket is there, or there will be none."""
+        if self._over or self._owner is None:
+            if sock is not None:
+                sock.close()
+            return
+        waiting, self._waiting = self._waiting, []
+        if sock is None:
+            self._over = True
+            for _ in waiting:
+                if self._owner is not None:
+                    self._owner.datagram_error(errno.EMFILE)
+            return
+        try:
+            sock.setblocking(False)
+            hear_errors(sock)
+            sock.bind(("127.0.0.1", 0))
+            self._peer = SocketDatagram(self._host, sock, self._owner)
+        except OSError as error:
+            sock.close()
+            self._over = True
+            self._owner.datagram_error(error.errno or errno.EIO)
+            return
+        self._host.opened(self._peer)
+        for payload, address, port in waiting:
+            error_number = self._peer.send(payload, address, port)
+            if error_number and self._owner is not None:
+                self._owner.datagram_error(error_number)
+
+    @property
+    def address(self) -> tuple[bytes, int]:
+        """The local address and port inside."""
+        return (bytes(4), 0) if self._peer is None else self._peer.address
+
+    @property
+    def mtu(self) -> int:
+        """See :attr:`slirpy.interfaces.DatagramPeer.mtu`."""
+        return 0 if self._peer is None else self._peer.mtu
+
+    def send(self, payload: Buffer, address: bytes, port: int, ttl: int = 0, whole: bool | None = None) -> int:
+        """See :meth:`slirpy.interfaces.DatagramPeer.send`."""
+        if self._peer is not None:
+            return self._peer.send(payload, address, port, ttl, whole)
+        if self._over:
+            return errno.EBADF
+        if len(self._waiting) == _WAITING:
+            return errno.EAGAIN
+        self._waiting.append((bytes(payload), address, port))
+        return 0
+
+    def send_many(
+        self, payloads: Sequence[Buffer], address: bytes, port: int, ttl: int = 0, whole: bool | None = None
+    ) -> tuple[int, int]:
+        """See :meth:`slirpy.interfaces.DatagramPeer.send_many`."""
+        for sent, payload in enumerate(payloads):
+            if error := self.send(payload, address, port, ttl, whole):
+                return sent, error
+        return len(payloads), 0
+
+    def close(self) -> None:
+        """See :meth:`slirpy.interfaces.DatagramPeer.close`."""
+        self._over = True
+        self._owner = None
+        self._waiting.clear()
+        if self._peer is not None:
+            self._peer.close()

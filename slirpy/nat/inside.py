@@ -1,0 +1,318 @@
+"""Forwards to services that listen on the guest's own loopback only.
+
+Development servers listen on 127.0.0.1 by default, where no frame from outside arrives. Where somebody can open
+sockets inside the guest, which is so for the namespace of ``slirpy run``, a forward goes on to 127.0.0.1 there once
+the guest's address has refused it: by a RST or an ICMP error to a connection, or by ICMP port unreachable to a
+datagram. So a service that listens on all addresses is reached by frames as ever and sees who asks; one that listens
+on its loopback sees 127.0.0.1. What the loopback refuses too is refused.
+
+What a connection holds is two descriptors and what :mod:`slirpy.nat.splice` has in hand; a UDP client has a socket
+inside. Both are bounded, and at the bound the one that was idle for longest goes.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from ipaddress import ip_address
+from itertools import count
+from typing import TYPE_CHECKING, Protocol
+
+from slirpy.core.flows import FlowInfo
+from slirpy.core.shares import OUTSIDE, Group, Shares
+from slirpy.core.timers import Alarm
+from slirpy.interfaces import DatagramOwner, DatagramPeer, IcmpReport, StreamOwner, StreamPeer
+from slirpy.nat.limits import Descriptors
+from slirpy.nat.splice import SECOND, Splice
+
+if TYPE_CHECKING:
+    from slirpy.core.stack import IPStack
+
+__all__ = ["LOOPBACK", "Handover", "Inside", "LoopbackForwards", "UdpDetour"]
+
+LOOPBACK = b"\x7f\0\0\x01"
+MAX_SPLICES = 1024
+MAX_CLIENTS = 1024
+"""UDP clients of services on the guest's loopback."""
+IDLE_TIMEOUT = 240 * SECOND
+RECENT = 16
+"""Datagrams of a forward that are kept, in case the guest refuses them."""
+RECENT_BYTES = 1 << 17
+RECENT_TIME = 1 * SECOND
+"""How long: a guest that refuses does so at once."""
+
+
+class Inside(Protocol):
+    """Opens sockets inside a guest, for its own loopback."""
+
+    @property
+    def guest(self) -> bytes:
+        """The address of that guest on the network."""
+        ...
+
+    def connect_tcp(self, port: int, owner: StreamOwner) -> StreamPeer:
+        """Start to connect to 127.0.0.1 inside; see :meth:`slirpy.interfaces.HostNetwork.connect_tcp`."""
+        ...
+
+    def open_udp(self, owner: DatagramOwner) -> DatagramPeer:
+        """A socket for datagrams inside. What it is given before it is there waits, within a bound."""
+        ...
+
+
+class Handover:
+    """The owner of a client's stream that may get another: it passes on what it hears."""
+
+    __slots__ = ("owner",)
+
+    def __init__(self, owner: StreamOwner) -> None:
+        self.owner: StreamOwner | None = owner
+
+    def connected(self) -> None:
+        """See :class:`~slirpy.interfaces.StreamOwner`."""
+
+    def readable(self) -> None:
+        """See :class:`~slirpy.interfaces.StreamOwner`."""
+        if self.owner is not None:
+            self.owner.readable()
+
+    def writable(self) -> None:
+        """See :class:`~slirpy.interfaces.StreamOwner`."""
+        if self.owner is not None:
+            self.owner.writable()
+
+    def failed(self, error: int) -> None:
+        """See :class:`~slirpy.interfaces.StreamOwner`."""
+        owner, self.owner = self.owner, None
+        if owner is not None:
+            owner.failed(error)
+
+    def urgent(self, data: bytes) -> None:
+        """See :class:`~slirpy.interfaces.StreamPeer`."""
+        tell = getattr(self.owner, "urgent", None)
+        if tell is not None:
+            tell(data)
+
+
+class LoopbackForwards:
+    """All that goes on to the loopback of one guest.
+
+    Args:
+        stack: the network.
+        inside: opens the sockets.
+        descriptors: of which these are some.
+    """
+
+    def __init__(self, stack: IPStack, inside: Inside, descriptors: Descriptors) -> None:
+        self.stack = stack
+        self.inside = inside
+        self._numbers = count()
+        self._splices: Shares[Splice] = Shares(MAX_SPLICES)
+        self._open: dict[bytes, Splice] = {}
+        self._clients: Shares[_Client] = Shares(MAX_CLIENTS)
+        self._known: dict[tuple[DatagramPeer, bytes, int], _Client] = {}
+        descriptors.share(self._splices, self._evict)
+        descriptors.share(self._clients, self._evict_client)
+
+    def key(self) -> bytes:
+        """A name that nothing else here has."""
+        return next(self._numbers).to_bytes(8, "big")
+
+    # ------------------------------------------------------------------------------------------ TCP
+
+    def splice(self, handover: Handover, client: StreamPeer, place: tuple[bytes, int], port: int) -> None:
+        """Join a client, whose connection the guest's address has refused, with a port of its loopback."""
+        stack = self.stack
+        victim = self._splices.victim()
+        if victim is not None:
+            stack.stats.hostfwd_loopback_evicted += 1
+            self._evict(victim)
+        splice = Splice(stack, client, place, port, self.key(), self._over)
+        handover.owner = splice.near
+        self._open[splice.key] = splice
+        self._splices.add(splice, OUTSIDE, place[0])
+        stack.stats.hostfwd_loopback += 1
+        peer = self.inside.connect_tcp(port, splice.far)
+        if not splice.far.error:
+            splice.far.peer = peer
+        splice.mark()
+
+    def _evict(self, splice: Splice) -> None:
+        splice.abort(errno.ECONNABORTED)
+
+    def _over(self, splice: Splice, how: str) -> None:
+        del self._open[splice.key]
+        self._splices.remove(splice)
+        self.stack.closed_flows.append(splice.info(self.stack.now, how))
+
+    # ------------------------------------------------------------------------------------------ UDP
+
+    def send(self, detour: UdpDetour, via: DatagramPeer, payload: bytes, address: bytes, port: int) -> None:
+        """A client's datagram to the guest's loopback."""
+        known = self._known.get((via, address, port))
+        if known is None:
+            victim = self._clients.victim()
+            if victim is not None:
+                self.stack.stats.hostfwd_loopback_evicted += 1
+                self._evict_client(victim)
+            known = self._known[via, address, port] = _Client(self, detour, (via, address, port))
+            self._clients.add(known, OUTSIDE, address)
+            self.stack.stats.hostfwd_loopback += 1
+        known.send(payload)
+
+    def forget(self, client: _Client) -> None:
+        """A client's socket is closed."""
+        if self._known.pop(client.place, None) is not None:
+            self._clients.remove(client)
+            self.stack.closed_flows.append(client.info(self.stack.now, "CLOSED"))
+
+    def _evict_client(self, client: _Client) -> None:
+        client.close()
+
+    # ----------------------------------------------------------------------------------------- both
+
+    def flows(self) -> list[FlowInfo]:
+        """What is going on."""
+        now = self.stack.now
+        splices = [splice.info(now) for splice in self._open.values()]
+        return splices + [client.info(now) for client in self._known.values()]
+
+    def close(self) -> None:
+        """End all of it."""
+        for splice in list(self._open.values()):
+            splice.abort(errno.ECONNABORTED)
+        for client in list(self._known.values()):
+            client.close()
+
+
+class UdpDetour:
+    """What one UDP forward keeps, so that it can go on to the guest's loopback.
+
+    Attributes:
+        on: the guest has refused, so what comes now goes to its loopback, until that refuses too.
+    """
+
+    __slots__ = ("_forwards", "_recent", "_size", "on", "port")
+
+    def __init__(self, forwards: LoopbackForwards, port: int) -> None:
+        self._forwards = forwards
+        self._recent: deque[tuple[int, DatagramPeer, bytes, bytes, int]] = deque(maxlen=RECENT)
+        self._size = 0
+        self.port = port
+        self.on = False
+
+    def keep(self, via: DatagramPeer, payload: bytes, address: bytes, port: int) -> None:
+        """A datagram goes to the guest's address, and may come back."""
+        now = self._forwards.stack.now
+        recent = self._recent
+        while recent and (
+            len(recent) == RECENT
+            or self._size + len(payload) > RECENT_BYTES
+            or now - recent[0][0] > RECENT_TIME
+        ):
+            self._size -= len(recent.popleft()[2])
+        self._size += len(payload)
+        recent.append((now, via, payload, address, port))
+
+    def send(self, via: DatagramPeer, payload: bytes, address: bytes, port: int) -> None:
+        """A datagram goes to the guest's loopback."""
+        self._forwards.send(self, via, payload, address, port)
+
+    def refused(self) -> None:
+        """The guest says that nobody listens at its address: try its loopback."""
+        recent, self._recent = self._recent, deque(maxlen=RECENT)
+        self._size = 0
+        self.on = True
+        since = self._forwards.stack.now - RECENT_TIME
+        for when, via, payload, address, port in recent:
+            if when >= since:
+                self.send(via, payload, address, port)
+
+
+class _Client:
+    """A UDP client whose datagrams go to the guest's loopback; owner of the socket inside that stands for it."""
+
+    __slots__ = ("_alarm", "_detour", "_forwards", "_peer", "bytes_in", "bytes_out", "key", "last_activity",
+                 "packets_in", "packets_out", "place", "share", "started")  # fmt: skip
+
+    def __init__(
+        self, forwards: LoopbackForwards, detour: UdpDetour, place: tuple[DatagramPeer, bytes, int]
+    ) -> None:
+        now = forwards.stack.now
+        self._forwards = forwards
+        self._detour = detour
+        self.place = place
+        self.key = forwards.key()
+        self.share: Group[_Client] | None = None
+        self.started = self.last_activity = now
+        self.bytes_in = self.bytes_out = self.packets_in = self.packets_out = 0
+        self._alarm = Alarm(forwards.stack.timers, self._check_idle)
+        self._alarm.set(now + IDLE_TIMEOUT)
+        self._peer: DatagramPeer = forwards.inside.open_udp(self)
+
+    def _check_idle(self) -> None:
+        idle_at = self.last_activity + IDLE_TIMEOUT
+        if self._forwards.stack.now >= idle_at:
+            self.close()
+        else:
+            self._alarm.set(idle_at)
+
+    def send(self, payload: bytes) -> None:
+        """To the service."""
+        stack = self._forwards.stack
+        self.last_activity = stack.now
+        self.packets_out += 1
+        self.bytes_out += len(payload)
+        error = self._peer.send(payload, LOOPBACK, self._detour.port)
+        if error:
+            self.datagram_error(error)
+
+    def datagram(self, payload: bytes, address: bytes, port: int) -> None:
+        """From the service, or from whoever else is inside: it alone is heard."""
+        stack = self._forwards.stack
+        if (address, port) != (LOOPBACK, self._detour.port):
+            stack.stats.drop_udp_unreachable += 1
+            return
+        self.last_activity = stack.now
+        self.packets_in += 1
+        self.bytes_in += len(payload)
+        via, address, port = self.place
+        error = via.send(payload, address, port)
+        if error in (errno.EAGAIN, errno.ENOBUFS):
+            stack.stats.drop_udp_host_full += 1
+        elif error:
+            stack.stats.drop_udp_host_error += 1
+
+    def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
+        """A datagram did not arrive. If nobody listens, the next ones go to the guest's address again."""
+        if error in (errno.EAGAIN, errno.ENOBUFS):
+            self._forwards.stack.stats.drop_udp_host_full += 1
+            return
+        self._forwards.stack.stats.drop_udp_host_error += 1
+        if error == errno.ECONNREFUSED:
+            self._detour.on = False
+            self.close()
+
+    def info(self, now: int, state: str = "OPEN") -> FlowInfo:
+        """What is known of it."""
+        _, address, port = self.place
+        return FlowInfo(
+            protocol="udp",
+            state=state,
+            guest=(ip_address(LOOPBACK), self._detour.port),
+            host=(ip_address(address), port),
+            inbound=True,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            packets_in=self.packets_in,
+            packets_out=self.packets_out,
+            queued_in=0,
+            queued_out=0,
+            age=(now - self.started) / SECOND,
+            idle=(now - self.last_activity) / SECOND,
+        )
+
+    def close(self) -> None:
+        """Release the socket. Harmless when repeated."""
+        self._alarm.cancel()
+        self._peer.close()
+        self._forwards.forget(self)

@@ -1,0 +1,202 @@
+"""Two streams of the host joined: what one gives the other takes, with back-pressure both ways.
+
+There is no guest's TCP in between, so no frames: neither captures nor faults see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from slirpy.core.flows import FlowInfo, ending
+from slirpy.core.shares import Group
+from slirpy.interfaces import StreamPeer
+
+if TYPE_CHECKING:
+    from slirpy.core.stack import IPStack
+
+__all__ = ["End", "Splice"]
+
+SECOND = 1_000_000_000
+READ_SIZE = 1 << 16
+READS = 16
+"""Reads from one end in one turn."""
+_LOOPBACK = b"\x7f\0\0\x01"
+
+
+class End:
+    """One end; the :class:`~slirpy.interfaces.StreamOwner` of its peer."""
+
+    __slots__ = ("_splice", "ended", "error", "open", "passed", "peer", "pending", "readable_now", "shut")
+
+    def __init__(self, splice: Splice, peer: StreamPeer | None) -> None:
+        self._splice = splice
+        self.peer = peer
+        self.open = peer is not None
+        self.error = 0
+        self.readable_now = self.open
+        self.ended = self.shut = False
+        self.pending = memoryview(b"")
+        """Bytes that it gave, and that the other end has not taken yet."""
+        self.passed = 0
+        """Bytes that it gave, and that the other end took."""
+
+    def connected(self) -> None:
+        """See :class:`~slirpy.interfaces.StreamOwner`."""
+        self.open = True
+        self._splice.mark()
+
+    def readable(self) -> None:
+        """See :class:`~slirpy.interfaces.StreamOwner`."""
+        self.readable_now = True
+        self._splice.mark()
+
+    def writable(self) -> None:
+        """See :class:`~slirpy.interfaces.StreamOwner`."""
+        self._splice.mark()
+
+    def failed(self, error: int) -> None:
+        """See :class:`~slirpy.interfaces.StreamOwner`."""
+        self.error = error
+        self.peer = None
+        self._splice.mark()
+
+    def urgent(self, data: bytes) -> None:
+        """An urgent byte becomes an ordinary one, in its place."""
+        self.pending = memoryview(bytes(self.pending) + data)
+
+
+class Splice:
+    """A client's connection to a forward, and one to a port of the guest's own loopback.
+
+    Args:
+        stack: serves it at each flush when it is marked.
+        client: the connection that came in.
+        place: the client's address and port.
+        port: of the guest's loopback.
+        key: what it is known by.
+        over: called once, when it has ended.
+    """
+
+    __slots__ = (
+        "_over",
+        "_stack",
+        "dirty",
+        "far",
+        "key",
+        "last_activity",
+        "near",
+        "place",
+        "port",
+        "share",
+        "started",
+    )
+
+    def __init__(
+        self,
+        stack: IPStack,
+        client: StreamPeer,
+        place: tuple[bytes, int],
+        port: int,
+        key: bytes,
+        over: Callable[[Splice, str], None],
+    ) -> None:
+        self._stack = stack
+        self._over: Callable[[Splice, str], None] | None = over
+        self.place = place
+        self.port = port
+        self.key = key
+        self.share: Group[Splice] | None = None
+        self.started = self.last_activity = stack.now
+        self.dirty = False
+        self.near = End(self, client)
+        self.far = End(self, None)
+
+    def mark(self) -> None:
+        """Ask for :meth:`service` at the next flush."""
+        if not self.dirty:
+            self.dirty = True
+            self._stack.dirty.append(self)
+
+    def service(self, now: int) -> None:
+        """Carry on, both ways."""
+        near, far = self.near, self.far
+        if self._over is None:
+            return
+        if self._error():
+            self.abort(self._error())
+            return
+        if not far.open:
+            return
+        if self._carry(near, far) or self._carry(far, near):
+            self.last_activity = now
+        if self._error():
+            self.abort(self._error())
+        elif near.shut and far.shut:
+            self._end("CLOSED")
+
+    def _error(self) -> int:
+        return self.near.error or self.far.error
+
+    def _carry(self, source: End, target: End) -> int:
+        """Bytes that went from one end to the other."""
+        before = source.passed
+        for _ in range(READS):
+            if source.pending:
+                taken = target.peer.send((source.pending,)) if target.peer is not None else 0
+                source.passed += taken
+                source.pending = source.pending[taken:]
+                if source.pending:
+                    return source.passed - before  # the target says when there is room
+            if source.ended or not source.readable_now or source.peer is None:
+                break
+            source.readable_now = False
+            data = source.peer.recv(READ_SIZE)
+            if data is not None:
+                source.readable_now = True
+                source.ended = not data
+                source.pending = (
+                    memoryview(bytes(source.pending) + data) if source.pending else memoryview(data)
+                )
+        else:
+            self.mark()  # others have their turn first
+        if source.ended and not source.pending and not target.shut and target.peer is not None:
+            target.shut = True
+            target.peer.shutdown()
+        return source.passed - before
+
+    def abort(self, error: int) -> None:
+        """Reset what is still there of both ends. Harmless when it is over."""
+        for end in (self.near, self.far):
+            if end.peer is not None:
+                end.peer.abort()
+                end.peer = None
+        self._end(ending(error))
+
+    def _end(self, how: str) -> None:
+        over, self._over = self._over, None
+        for end in (self.near, self.far):
+            if end.peer is not None:
+                end.peer.close()
+                end.peer = None
+        if over is not None:
+            over(self, how)
+
+    def info(self, now: int, end: str | None = None) -> FlowInfo:
+        """What is known of it; ``end`` tells how it ended, if it has."""
+        return FlowInfo(
+            protocol="tcp",
+            state=end or ("ESTABLISHED" if self.far.open else "CONNECTING"),
+            guest=(ip_address(_LOOPBACK), self.port),
+            host=(ip_address(self.place[0]), self.place[1]),
+            inbound=True,
+            bytes_in=self.far.passed,
+            bytes_out=self.near.passed,
+            packets_in=0,
+            packets_out=0,
+            queued_in=len(self.far.pending),
+            queued_out=len(self.near.pending),
+            age=(now - self.started) / SECOND,
+            idle=(now - self.last_activity) / SECOND,
+        )

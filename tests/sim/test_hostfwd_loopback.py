@@ -1,0 +1,523 @@
+"""Forwards that go on to the guest's own loopback, where its address has refused them."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from harness import ACK, GATEWAY, GUEST, RST, SYN, Net, Peer, config, eth, ip, ipv4, options, rfc1071, udp
+
+from slirpy.host.sim import Echo, Remote
+from slirpy.host.simudp import SimUdpServer
+from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer, IcmpReport, StreamOwner, StreamPeer
+from slirpy.nat import inside
+from slirpy.nat.inside import IDLE_TIMEOUT, RECENT, RECENT_BYTES
+
+LOOPBACK = ip("127.0.0.1")
+HOME = ip("127.9.9.9")
+"""The guest's own loopback, as the simulated host knows it."""
+CLIENT = (ip("203.0.113.8"), 6000)
+MIB = 1 << 20
+
+
+class Inner:
+    """Owner of a socket inside: its own loopback is 127.0.0.1 there."""
+
+    def __init__(self, owner: DatagramOwner) -> None:
+        self.owner = owner
+
+    def datagram(self, payload: bytes, address: bytes, port: int) -> None:
+        self.owner.datagram(payload, LOOPBACK if address == HOME else address, port)
+
+    def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
+        self.owner.datagram_error(error, report)
+
+
+class InnerPeer:
+    def __init__(self, peer: DatagramPeer, closed: Callable[[], None]) -> None:
+        self._peer = peer
+        self.address = peer.address
+        self.mtu = 0
+        self.close_it: Callable[[], None] | None = closed
+
+    def send(self, payload: Buffer, address: bytes, port: int, ttl: int = 0, whole: bool | None = None) -> int:
+        assert address == LOOPBACK
+        return self._peer.send(payload, HOME, port)
+
+    def send_many(
+        self, payloads: Sequence[Buffer], address: bytes, port: int, ttl: int = 0, whole: bool | None = None
+    ) -> tuple[int, int]:
+        raise AssertionError
+
+    def close(self) -> None:
+        self._peer.close()
+        if self.close_it is not None:
+            self.close_it()
+            self.close_it = None
+
+
+class SimInside:
+    """Opens sockets inside the guest, on a part of the simulated host that nothing else uses."""
+
+    guest = GUEST
+
+    def __init__(self, net: Net) -> None:
+        self._net = net
+        self.connections = 0
+        self.sockets = 0
+        """UDP sockets that are open."""
+
+    def connect_tcp(self, port: int, owner: StreamOwner) -> StreamPeer:
+        self.connections += 1
+        return self._net.host.connect_tcp(HOME, port, owner)
+
+    def open_udp(self, owner: DatagramOwner) -> DatagramPeer:
+        self.sockets += 1
+        peer = self._net.host.open_udp(Inner(owner))
+        assert peer is not None
+        return InnerPeer(peer, self._closed)
+
+    def _closed(self) -> None:
+        self.sockets -= 1
+
+
+class World:
+    def __init__(self, *rules: str, **more: Any) -> None:
+        self.net = Net(config(hostfwd=list(rules or ("tcp:127.0.0.1:0-:80",))), **more)
+        self.net.know()
+        self.inside = SimInside(self.net)
+        self.net.stack.lead_inside(self.inside)
+        self.programs: list[Remote] = []
+
+    @property
+    def port(self) -> int:
+        return self.net.stack.forwards.active()[0].host_port
+
+    def serve(self, port: int = 80, make: Callable[[], Remote] = Remote) -> None:
+        """A service on the guest's own loopback."""
+
+        def program() -> Remote:
+            self.programs.append(make())
+            return self.programs[-1]
+
+        self.net.host.serve_tcp(HOME, port, program)
+
+    def connect(self, source: tuple[bytes, int] = CLIENT) -> Remote:
+        client = self.net.host.connect(LOOPBACK, self.port, source=source)
+        self.net.run(0.01)
+        return client
+
+    def refuse(self, source: tuple[bytes, int] = CLIENT) -> None:
+        """The guest's kernel, where nobody listens at its address."""
+        peer = Peer(self.net, source[1], address=source[0], sport=80, seq=0)
+        peer.ack = peer.one(SYN).seq + 1
+        peer.send(RST | ACK)
+        self.net.run(0.02)
+
+    def spliced(self, **more: Any) -> tuple[Remote, Remote]:
+        """A client and the program on the loopback, once they are joined."""
+        self.serve(**more)
+        client = self.connect()
+        self.refuse()
+        return client, self.programs[0]
+
+    def ended(self) -> list[str]:
+        return [flow.state for flow in self.net.stack.closed_flows if flow.guest[0].is_loopback]
+
+
+# ------------------------------------------------------------------------------------------------------------- TCP
+
+
+def test_what_the_guest_refuses_goes_to_its_loopback() -> None:
+    world = World()
+    client, program = world.spliced()
+    assert client.error is None
+    client.write(b"GET /")
+    world.net.run(0.01)
+    assert bytes(program.received) == b"GET /"
+    program.write(b"200 OK")
+    world.net.run(0.01)
+    assert bytes(client.received) == b"200 OK"
+    (flow,) = world.net.stack.flows()
+    assert (flow.protocol, flow.state, flow.inbound) == ("tcp", "ESTABLISHED", True)
+    assert (str(flow.guest[0]), flow.guest[1]) == ("127.0.0.1", 80)
+    assert flow.host is not None
+    assert (flow.host[0].packed, flow.host[1]) == CLIENT
+    assert (flow.bytes_in, flow.bytes_out) == (6, 5)
+    assert world.net.stats.hostfwd_loopback == 1
+    client.finish()
+    world.net.run(0.01)
+    assert program.ended
+    assert world.ended() == [], "one direction is open"
+    program.write(b" and more")
+    program.finish()
+    world.net.run(0.01)
+    assert bytes(client.received) == b"200 OK and more"
+    assert (client.error, program.error, world.ended(), world.net.stack.flows()) == (None, None, ["CLOSED"], [])
+    assert len(world.net.host._open) == 1, "the listener"
+    world.net.silence()
+
+
+def test_what_was_said_before_the_refusal_is_not_lost() -> None:
+    world = World()
+    world.serve(make=Echo)
+    client = world.connect()
+    client.write(b"impatient")
+    client.finish()
+    world.net.run(0.01)
+    world.refuse()
+    world.net.run(0.05)
+    assert bytes(client.received) == b"impatient"
+    assert client.ended
+
+
+def test_large_streams_both_ways_with_short_reads_and_writes() -> None:
+    world = World()
+    world.net.host.short_sends = world.net.host.short_recvs = 0.5
+    client, program = world.spliced()
+    there, back = bytes(range(256)) * (MIB // 256), bytes(range(255, -1, -1)) * (MIB // 256)
+    client.write(there)
+    program.write(back)
+    client.finish()
+    program.finish()
+    world.net.run(10)
+    assert bytes(program.received) == there
+    assert bytes(client.received) == back
+    assert world.ended() == ["CLOSED"]
+
+
+def test_back_pressure_and_a_bound_on_what_is_held() -> None:
+    world = World()
+    client, program = world.spliced()
+    program.paused = True
+    client.write(bytes(8 * MIB))
+    world.net.run(5)
+    (flow,) = world.net.stack.flows()
+    assert flow.queued_out <= 1 << 16
+    assert client.unsent > 6 * MIB
+    program.paused = False
+    world.net.run(5)
+    assert len(program.received) == 8 * MIB
+
+
+def test_what_the_loopback_refuses_too_is_refused() -> None:
+    world = World()
+    client = world.connect()
+    world.refuse()
+    assert client.error == errno.ECONNRESET
+    assert world.ended() == ["REFUSED"]
+    assert world.net.stack.flows() == []
+    assert len(world.net.host._open) == 1
+
+
+def test_a_service_on_the_address_is_reached_as_ever() -> None:
+    world = World()
+    world.serve()
+    world.connect()
+    peer = Peer(world.net, CLIENT[1], address=CLIENT[0], sport=80)
+    peer.ack = (peer.one(SYN).seq + 1) & 0xFFFFFFFF
+    peer.send(SYN | ACK, opts=options())
+    peer.one(ACK)
+    peer.send(RST | ACK)  # later resets are resets
+    world.net.run(0.05)
+    assert world.inside.connections == 0
+
+
+@pytest.mark.parametrize("how", ["silence", "detached"])
+def test_what_is_not_a_refusal_goes_nowhere_else(how: str) -> None:
+    world = World()
+    world.serve()
+    if how == "detached":
+        world.net.stack.detach(world.net.port)
+    client = world.connect()
+    world.net.run(120)
+    assert client.error == errno.ECONNRESET
+    assert world.inside.connections == 0
+
+
+def test_a_refusal_by_icmp_counts_too() -> None:
+    world = World()
+    world.serve(make=Echo)
+    client = world.connect()
+    (frame,) = world.net.raw()
+    world.net.send(complaint(frame[14:]))
+    client.write(b"x")
+    world.net.run(0.05)
+    assert bytes(client.received) == b"x"
+
+
+def test_another_guest_has_no_detour() -> None:
+    world = World("tcp:127.0.0.1:0-10.0.2.77:80")
+    world.net.know(address=ip("10.0.2.77"))
+    world.serve()
+    client = world.connect()
+    peer = Peer(world.net, CLIENT[1], address=CLIENT[0], sport=80, seq=0, guest=ip("10.0.2.77"))
+    peer.ack = peer.one(SYN).seq + 1
+    peer.send(RST | ACK)
+    world.net.run(0.05)
+    assert client.error == errno.ECONNRESET
+    assert world.inside.connections == 0
+
+
+def test_the_guest_by_its_address_has() -> None:
+    world = World("tcp:127.0.0.1:0-10.0.2.15:80")
+    client, _ = world.spliced()
+    assert client.error is None
+
+
+def test_resets_pass_both_ways() -> None:
+    world = World()
+    client, program = world.spliced()
+    client.reset()
+    world.net.run(0.05)
+    assert program.error == errno.ECONNRESET
+    assert world.ended() == ["RESET"]
+    other = World()
+    client, program = other.spliced()
+    program.reset()
+    other.net.run(0.05)
+    assert client.error == errno.ECONNRESET
+    assert other.ended() == ["RESET"]
+
+
+def test_a_client_that_leaves_before_the_loopback_answers() -> None:
+    world = World()
+    world.net.host.black_hole(HOME)
+    client = world.connect()
+    world.refuse()
+    (flow,) = world.net.stack.flows()
+    assert flow.state == "CONNECTING"
+    client.reset()
+    world.net.run(0.05)
+    assert world.net.stack.flows() == []
+    assert len(world.net.host._open) == 1
+
+
+def test_at_the_bound_the_idlest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inside, "MAX_SPLICES", 3)
+    world = World()
+    world.serve()
+    clients = []
+    for number in range(5):
+        source = CLIENT[0], 6000 + number
+        clients.append(world.connect(source))
+        world.refuse(source)
+        clients[0].write(b"busy")
+        world.net.run(0.01)
+    assert [client.error for client in clients] == [None, errno.ECONNRESET, errno.ECONNRESET, None, None]
+    assert world.net.stats.hostfwd_loopback_evicted == 2
+    assert len(world.net.stack.flows()) == 3
+
+
+def test_a_handler_over_a_unix_socket_too() -> None:
+    world = World("unix:/run/x.sock-:80")
+    world.serve(make=Echo)
+    client = world.net.host.connect(b"/run/x.sock", 0)
+    world.net.run(0.01)
+    (frame,) = world.net.take()
+    peer = Peer(world.net, frame.data.data.sport, address=GATEWAY, sport=80, seq=0)
+    peer.ack = frame.data.data.seq + 1
+    peer.send(RST | ACK)
+    client.write(b"x")
+    world.net.run(0.05)
+    assert bytes(client.received) == b"x"
+
+
+def test_the_end_of_the_network() -> None:
+    world = World("tcp:127.0.0.1:0-:80", "udp:127.0.0.1:0-:53")
+    client, program = world.spliced()
+    world.net.stack.close()
+    world.net.run(0.05)
+    assert client.error == program.error == errno.ECONNRESET
+    assert len(world.net.host._open) == 0
+
+
+# ------------------------------------------------------------------------------------------------------------- UDP
+
+
+def complaint(quoted: bytes, code: int = 3) -> bytes:
+    """The guest says that nobody listens."""
+    message = bytes((3, code, 0, 0)) + bytes(4) + quoted
+    message = message[:2] + rfc1071(message).to_bytes(2, "big") + message[4:]
+    return eth(ipv4(1, message, destination=quoted[12:16]))
+
+
+class UdpWorld(World):
+    def __init__(self, rule: str = "udp:127.0.0.1:0-:53") -> None:
+        super().__init__(rule)
+        self.clients: dict[tuple[bytes, int], SimUdpServer] = {}
+
+    def answer(self) -> Any:
+        return self.net.host.serve_udp(HOME, 53, lambda payload, address, port: b"to " + payload)
+
+    def ask(self, payload: bytes, source: tuple[bytes, int] = CLIENT) -> None:
+        if source not in self.clients:
+            self.clients[source] = self.net.host.serve_udp(*source)
+        self.net.host.send_udp(payload, LOOPBACK, self.port, source)
+        self.net.run(0.01)
+
+    def heard(self, source: tuple[bytes, int] = CLIENT) -> list[bytes]:
+        received = self.clients[source].received
+        found = [each.payload for each in received]
+        assert all(each.source == (LOOPBACK, self.port) for each in received)
+        received.clear()
+        return found
+
+    def refuse(self, source: tuple[bytes, int] = CLIENT) -> None:
+        for frame in self.net.raw():
+            self.net.send(complaint(frame[14:]))
+        self.net.run(0.01)
+
+
+def test_datagrams_that_the_guest_refuses_go_to_its_loopback() -> None:
+    world = UdpWorld()
+    service = world.answer()
+    world.ask(b"one")
+    world.refuse()
+    assert world.heard() == [b"to one"]
+    world.ask(b"two")
+    assert world.net.raw() == [], "it is known now"
+    assert world.heard() == [b"to two"]
+    assert [each.payload for each in service.received] == [b"one", b"two"]
+    flow = next(flow for flow in world.net.stack.flows() if flow.guest[0].is_loopback)
+    assert (flow.protocol, flow.state, flow.inbound, flow.guest[1]) == ("udp", "OPEN", True, 53)
+    assert flow.host is not None
+    assert (flow.host[0].packed, flow.host[1]) == CLIENT
+    assert (flow.packets_in, flow.packets_out, flow.bytes_in, flow.bytes_out) == (2, 2, 12, 6)
+    assert world.net.stats.hostfwd_loopback == 1
+
+
+def test_clients_of_the_loopback_are_kept_apart() -> None:
+    world = UdpWorld()
+    service = world.answer()
+    sources = [(CLIENT[0], 6000 + number) for number in range(5)]
+    for source in sources:
+        world.ask(b"%d" % source[1], source)
+    world.refuse()
+    for source in sources:
+        assert world.heard(source) == [b"to %d" % source[1]]
+    assert len({each.source for each in service.received}) == 5
+    assert world.inside.sockets == 5
+    world.net.run(IDLE_TIMEOUT / 1e9 + 1)
+    assert world.inside.sockets == 0
+    assert world.net.stack.flows() == []
+
+
+def test_when_the_loopback_refuses_the_address_is_tried_again() -> None:
+    world = UdpWorld()
+    service = world.answer()
+    world.ask(b"one")
+    world.refuse()
+    assert world.heard() == [b"to one"]
+    service.close()
+    world.ask(b"two")
+    world.net.run(0.05)
+    assert world.heard() == []
+    assert world.inside.sockets == 0
+    world.ask(b"three")
+    (frame,) = world.net.take()
+    assert bytes(frame.data.data.data) == b"three", "the guest's address again"
+    world.net.send(udp(b"to three", sport=53, dport=CLIENT[1], destination=CLIENT[0]))
+    world.net.run(0.01)
+    assert world.heard() == [b"to three"]
+
+
+def test_where_nobody_listens_at_all() -> None:
+    world = UdpWorld()
+    for number in range(20):
+        world.ask(b"%d" % number)
+        world.refuse()
+        world.net.run(0.05)
+    assert world.heard() == []
+    assert world.inside.sockets == 0
+
+
+def test_a_service_on_the_address_hears_all() -> None:
+    world = UdpWorld()
+    service = world.answer()
+    for number in range(100):
+        world.ask(b"%d" % number)
+    assert len(world.net.take()) == 100
+    assert service.received == []
+    assert world.inside.sockets == 0
+
+
+def test_what_is_kept_is_bounded() -> None:
+    world = UdpWorld()
+    service = world.answer()
+    for number in range(RECENT + 10):
+        world.ask(b"%d" % number)
+    world.refuse()
+    assert [each.payload for each in service.received] == [b"%d" % n for n in range(10, RECENT + 10)]
+    other = UdpWorld()
+    service = other.answer()
+    for _ in range(RECENT):
+        other.ask(bytes(20_000))
+    frames = other.net.raw()
+    other.net.send(complaint(frames[0][14:]))
+    other.net.run(0.05)
+    assert len(service.received) == RECENT_BYTES // 20_000
+
+
+def test_what_is_old_is_not_sent_again() -> None:
+    world = UdpWorld()
+    service = world.answer()
+    world.ask(b"old")
+    (frame,) = world.net.raw()
+    world.net.run(5)
+    world.ask(b"new")
+    world.net.raw()
+    world.net.send(complaint(frame[14:]))
+    world.net.run(0.01)
+    assert [each.payload for each in service.received] == [b"new"]
+
+
+def test_at_the_bound_the_idlest_client_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inside, "MAX_CLIENTS", 3)
+    world = UdpWorld()
+    world.answer()
+    world.ask(b"first")
+    world.refuse()
+    for number in range(1, 6):
+        world.ask(b"x", (CLIENT[0], 6000 + number))
+    assert world.inside.sockets == 3
+    assert world.net.stats.hostfwd_loopback_evicted == 3
+
+
+def test_only_the_service_is_heard() -> None:
+    """Others inside know the port, too, and are not who was asked."""
+    world = UdpWorld()
+    service = world.answer()
+    world.ask(b"one")
+    world.refuse()
+    world.heard()
+    place = service.received[0].source
+    world.net.host.send_udp(b"forged", place[0] if any(place[0]) else HOME, place[1], (HOME, 54))
+    world.net.run(0.01)
+    assert world.heard() == []
+
+
+def test_a_forward_that_is_removed_leaves_nothing() -> None:
+    world = UdpWorld()
+    world.answer()
+    world.ask(b"one")
+    world.refuse()
+    rule = world.net.stack.forwards.active()[0]
+    world.net.stack.forwards.remove(rule)
+    assert world.net.stack.forwards._detours == {}
+    world.net.run(IDLE_TIMEOUT / 1e9 + 1)
+    assert world.inside.sockets == 0
+
+
+def test_both_answer_from_where_was_asked() -> None:
+    world = UdpWorld("udp:0.0.0.0:0-:53")
+    world.answer()
+    client = world.net.host.serve_udp(*CLIENT)
+    for address in (LOOPBACK, ip("127.0.0.2")):
+        world.net.host.send_udp(b"x", address, world.port, CLIENT)
+        world.net.run(0.01)
+        world.refuse()
+    world.net.run(0.01)
+    assert [each.source for each in client.received] == [(LOOPBACK, world.port), (ip("127.0.0.2"), world.port)]
