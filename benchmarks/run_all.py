@@ -10,6 +10,7 @@ from types import ModuleType
 import dns
 import embedded
 import faults
+import grub
 import ipxe
 import latency
 import memory
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "vm": vm,
     "tftp": tftp,
     "ipxe": ipxe,
+    "grub": grub,
 }
 ARGUMENTS = {"throughput": ["--mtu", "1500", "65520"]}
 QUICK = {
@@ -44,6 +46,7 @@ QUICK = {
     "vm": ["--rounds", "1", "--seconds", "2"],
     "tftp": ["--rounds", "1"],
     "ipxe": ["--rounds", "1"],
+    "grub": ["--rounds", "1"],
 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-PROGRAMS = ("throughput", "memory", "latency", "dns", "embedded", "vm", "tftp", "ipxe", "run_all")
+PROGRAMS = ("throughput", "memory", "latency", "dns", "embedded", "vm", "tftp", "ipxe", "grub", "run_all")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the benchmarks are for Unix")
