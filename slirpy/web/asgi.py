@@ -14,6 +14,7 @@ from slirpy.web.http import (
     IDLE_SECONDS,
     PIECE,
     GoneError,
+    HttpInput,
     has_body,
     plain,
     reason,
@@ -102,7 +103,8 @@ class _Connection:
         self._state = state
         self._reader = reader
         self._writer = writer
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_MAX)
+        self._input = HttpInput()
+        self._http = self._input.http
         self._gone = False
         self._ahead = 0
         self._method = b""
@@ -110,8 +112,8 @@ class _Connection:
         self._sent = False
 
     async def run(self) -> None:
-        http = self._http
         while True:
+            http = self._http
             try:
                 request = await self._next()
                 if not isinstance(request, h11.Request):
@@ -128,7 +130,8 @@ class _Connection:
                     await self._say(*plain(error.error_status_hint, self._method))
                 return
             self._ahead = 0
-            http.start_next_cycle()
+            self._input.next_request()
+            self._http = self._input.http
             self._method = b""
 
     async def _next(self) -> Any:
@@ -140,7 +143,7 @@ class _Connection:
                     data = await self._reader.read(PIECE)
             except OSError as error:  # a time-out is one
                 raise GoneError from error
-            self._http.receive_data(data)
+            self._input.receive(data)
         return event
 
     async def _say(self, *events: Any) -> None:
@@ -204,7 +207,7 @@ class _Connection:
             if self._ahead > HEAD_MAX:
                 await asyncio.get_running_loop().create_future()  # enough is kept; the application cancels this
             data = await self._reader.read(PIECE)
-            self._http.receive_data(data)
+            self._input.receive(data)
             self._ahead += len(data)
             self._gone = not data
         return {"type": "http.disconnect"}

@@ -1,7 +1,8 @@
-"""What WSGI and ASGI have in common: bounds, dates and plain answers of HTTP/1.1."""
+"""What WSGI and ASGI have in common: bounds, the way in, dates and plain answers of HTTP/1.1."""
 
 from __future__ import annotations
 
+import re
 import time
 from email.utils import formatdate
 from http import HTTPStatus
@@ -13,6 +14,7 @@ __all__ = [
     "IDLE_SECONDS",
     "PIECE",
     "GoneError",
+    "HttpInput",
     "date",
     "has_body",
     "plain",
@@ -27,6 +29,9 @@ HEAD_MAX = 65536
 IDLE_SECONDS = 60.0
 """How long a guest may keep a connection without a request, or without going on with one."""
 
+_BEFORE, _IN_METHOD, _IN_TARGET, _BEHIND = range(4)
+"""Where in a request its next byte belongs; what is behind the first line is h11's business."""
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
 _HOP_BY_HOP = (b"connection", b"transfer-encoding", b"keep-alive", b"upgrade", b"te", b"trailer")
 
 
@@ -56,6 +61,62 @@ def plain(status: int, method: bytes) -> list[h11.Event]:
     if has_body(method, status):
         events.append(h11.Data(data=body))
     return [*events, h11.EndOfMessage()]
+
+
+class HttpInput:
+    """The bytes of one connection on their way into h11, with what old clients send put right.
+
+    - Empty lines before a request are left out (RFC 9112, section 2.2): some clients send one after a body.
+    - Bytes beyond ASCII in the target become ``%XX``, which is what the client meant.
+
+    Attributes:
+        http: h11's side of the present request; another one after :meth:`next_request`.
+    """
+
+    def __init__(self) -> None:
+        self.http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_MAX)
+        self._at = _BEFORE
+        self._skipped = 0
+
+    def receive(self, data: bytes) -> None:
+        """Take what came from the guest; empty at its end."""
+        if data and self._at != _BEHIND:
+            data = self._request_line(data)
+            if not data:
+                return
+        self.http.receive_data(data)
+
+    def next_request(self) -> None:
+        """A request and its answer are complete; what has come of the next one is looked at anew."""
+        rest, ended = self.http.trailing_data
+        self.http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_MAX)
+        self._at, self._skipped = _BEFORE, 0
+        if rest:
+            self.receive(rest)
+        if ended:
+            self.receive(b"")
+
+    def _request_line(self, data: bytes) -> bytes:
+        """The bytes up to the end of the request line put right, and those behind it as they are."""
+        if self._at == _BEFORE:
+            line = data.lstrip(b"\r\n")
+            self._skipped += len(data) - len(line)
+            if self._skipped > HEAD_MAX:
+                line = b"\n" + line  # nobody means that: h11 refuses it
+            if not line:
+                return b""
+            data, self._at = line, _IN_METHOD
+        end = data.find(b"\n") + 1
+        line, rest = (data[:end], data[end:]) if end else (data, b"")
+        method = b""
+        if self._at == _IN_METHOD:
+            method, space, line = line.partition(b" ")
+            method += space
+            if space:
+                self._at = _IN_TARGET
+        if end:
+            self._at = _BEHIND
+        return method + _NOT_ASCII.sub(lambda found: b"%%%02X" % found[0][0], line) + rest
 
 
 class GoneError(Exception):

@@ -15,10 +15,10 @@ import h11
 
 from slirpy.interfaces import FlowRequest
 from slirpy.web.http import (
-    HEAD_MAX,
     IDLE_SECONDS,
     PIECE,
     GoneError,
+    HttpInput,
     has_body,
     plain,
     reason,
@@ -77,14 +77,15 @@ class _Connection:
         self._application = application
         self._sock = sock
         self._flow = flow
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_MAX)
+        self._input = HttpInput()
+        self._http = self._input.http
         self._started: tuple[int, bytes, list[tuple[bytes, bytes]]] | None = None
         self._sent = False
         self._method = b""
 
     def run(self) -> None:
-        http = self._http
         while True:
+            http = self._http
             try:
                 request = self._next()
                 if not isinstance(request, h11.Request):
@@ -100,7 +101,8 @@ class _Connection:
                 if http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                     self._say(*plain(error.error_status_hint, self._method))
                 return
-            http.start_next_cycle()
+            self._input.next_request()
+            self._http = self._input.http
             self._method = b""
 
     def _next(self) -> Any:
@@ -108,7 +110,7 @@ class _Connection:
             if self._http.they_are_waiting_for_100_continue:
                 self._say(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
             try:
-                self._http.receive_data(self._sock.recv(PIECE))
+                self._input.receive(self._sock.recv(PIECE))
             except OSError as error:
                 raise GoneError from error
         return event

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from wsgiref.validate import validator
 
+import h11
 import pytest
 from driven import Driven
 
@@ -346,3 +347,109 @@ def test_without_h11_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_words_of_a_status() -> None:
     assert (http.reason(404), http.reason(299)) == (b"Not Found", b"")
+
+
+# ------------------------------------------------------------------------- what old clients send
+
+
+async def page_asgi(scope: Message, receive: Any, send: Any) -> None:
+    """As :func:`page`, in part."""
+    if scope["type"] != "http":
+        raise RuntimeError("no lifespan")
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            break
+    text = f"{scope['method']}|{scope['path']}|".encode() + scope["query_string"] + b"|" + body
+    await send({
+        "type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(text))]
+    })  # fmt: skip
+    await send({"type": "http.response.body", "body": text})
+
+
+@pytest.fixture(params=["wsgi", "asgi"])
+def served(request: pytest.FixtureRequest, driven: Driven) -> Driven:
+    """A network with the same page by either interface."""
+    driven.net.mount(page if request.param == "wsgi" else page_asgi, SERVER)
+    return driven
+
+
+EMPTY = [b"\r\n", b"\n", b"\r\n" * 50, b"\n\r\n\n", b"\r"]
+
+
+def three(empty: bytes) -> bytes:
+    """Requests with empty lines in front of each."""
+    first = b"POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na=b"
+    data = empty + first + empty + b"GET /2 HTTP/1.1\r\nHost: x\r\n\r\n" + empty + empty
+    return data + b"GET /3 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("empty", EMPTY, ids=range(len(EMPTY)))
+def test_empty_lines_before_a_request_are_left_out(served: Driven, empty: bytes) -> None:
+    """RFC 9112, section 2.2: a server SHOULD ignore at least one, and clients of old send one after a body."""
+    stream = served.exchange(SERVER, 80, three(empty), end=False)
+    assert bytes(stream.received).count(b"HTTP/1.1 200 OK") == 3
+    assert [b"|/%d|" % number in stream.received for number in (1, 2, 3)] == [True] * 3
+    assert not stream.error
+
+
+@pytest.mark.parametrize("empty", EMPTY, ids=range(len(EMPTY)))
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_in_pieces_too(empty: bytes, size: int) -> None:
+    data = three(empty)
+    coming = http.HttpInput()
+    targets: list[bytes] = []
+    for at in range(0, len(data), size):
+        coming.receive(data[at : at + size])
+        while (event := coming.http.next_event()) is not h11.NEED_DATA and event is not h11.PAUSED:
+            if isinstance(event, h11.Request):
+                targets.append(event.target)
+            elif isinstance(event, h11.EndOfMessage):
+                coming.http.send(h11.Response(status_code=204, headers=[]))
+                coming.http.send(h11.EndOfMessage())
+                if coming.http.our_state is not h11.DONE:
+                    break
+                coming.next_request()
+    assert targets == [b"/1", b"/2", b"/3"]
+
+
+@pytest.mark.parametrize("empty", [b"", b"\r\n", b"\n\n\n"])
+def test_an_end_after_empty_lines_is_no_error(served: Driven, empty: bytes) -> None:
+    stream = served.exchange(SERVER, 80, empty + b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\n" + empty)
+    assert bytes(stream.received).count(b"HTTP/1.1 ") == 1
+    stream = served.exchange(SERVER, 80, empty)
+    assert (bytes(stream.received), stream.error) == (b"", 0)
+
+
+def test_empty_lines_without_end_are_a_bad_request(served: Driven) -> None:
+    stream = served.exchange(SERVER, 80, b"\r\n" * http.HEAD_MAX)
+    assert bytes(stream.received).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize(
+    "line", [b" GET / HTTP/1.1", b"\0GET / HTTP/1.1", b"G\xc9T / HTTP/1.1", b"\x16\x03\x01\x02"]
+)
+def test_other_bytes_before_a_request_are_a_bad_request(served: Driven, line: bytes) -> None:
+    stream = served.exchange(SERVER, 80, b"\r\n" + line + b"\r\nHost: x\r\n\r\n", end=False)
+    assert bytes(stream.received).startswith(b"HTTP/1.1 400 ")
+
+
+def test_bytes_beyond_ascii_in_a_target_are_meant_as_they_are(served: Driven) -> None:
+    data = "GET /caf\u00e9?q=\u00fc HTTP/1.1\r\nHost: x\r\nX-A: \u00e9\r\nConnection: close\r\n\r\n".encode()
+    status, _, body = parts(served.exchange(SERVER, 80, data, end=False))
+    assert status == "HTTP/1.1 200 OK"
+    assert b"|q=%C3%BC|" in body
+    path = body.split(b"|")[1].decode()
+    assert path in ("/caf\u00e9", "/caf\u00e9".encode().decode("latin-1"))  # ASGI; WSGI has bytes as Latin-1
+
+
+def test_bytes_beyond_ascii_in_pieces() -> None:
+    coming = http.HttpInput()
+    for byte in b"GET /\xe9\xff HTTP/1.1\r\nHost: \xe9\r\n\r\n":
+        coming.receive(bytes([byte]))
+    event = coming.http.next_event()
+    assert isinstance(event, h11.Request)
+    assert event.target == b"/%E9%FF"
+    assert (b"host", b"\xe9") in list(event.headers)
