@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from slirpy.errors import ConfigError, ForwardError, LinkError, SlirpyError, StateError
     from slirpy.interfaces import Action, FlowRequest, LinkFeatures, Verdict
     from slirpy.nic import Attachment, Nic, Serving
+    from slirpy.rules.boot import BootChoice
     from slirpy.rules.dhcp import DhcpAnswer, DhcpRequest, GuestRoute, StaticLease
+    from slirpy.rules.dhcpoption import DhcpOption
     from slirpy.rules.dnsrecord import DnsQuestion, DnsRecord, DnsReply
     from slirpy.rules.guestfwd import Command, GuestForward, HostTarget, Peers, TcpTarget, UnixTarget
     from slirpy.rules.hostfwd import HostForward
@@ -36,10 +38,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Action",
     "Attachment",
+    "BootChoice",
     "Command",
     "Config",
     "ConfigError",
     "DhcpAnswer",
+    "DhcpOption",
     "DhcpRequest",
     "DnsQuestion",
     "DnsRecord",
@@ -82,7 +86,9 @@ _MODULES = {
     "errors": "ConfigError ForwardError LinkError SlirpyError StateError",
     "interfaces": "Action FlowRequest LinkFeatures Verdict",
     "nic": "Attachment Nic Serving",
+    "rules.boot": "BootChoice",
     "rules.dhcp": "DhcpAnswer DhcpRequest GuestRoute StaticLease",
+    "rules.dhcpoption": "DhcpOption",
     "rules.dnsrecord": "DnsQuestion DnsRecord DnsReply",
     "rules.guestfwd": "Command GuestForward HostTarget Peers TcpTarget UnixTarget",
     "rules.hostfwd": "HostForward",

@@ -76,7 +76,7 @@ class Stack(IPStack):
         self._ping = IcmpNat(self, host, router, self._udp, descriptors)
         self.icmp.opener = self._ping
         self.demux.opener = self
-        self._dhcp = DhcpService(config, self, lease_store, lambda: len(self.ports))
+        self._dhcp = DhcpService(config, self, lease_store, lambda: len(self.ports), self.neighbors)
         asked = (config.gateway_address, _LIMITED_BROADCAST, config.broadcast_address)
         self.bind(asked, _DHCP_PORT, self._dhcp)
         self._dns = DnsService(config, self, host, leases=self._dhcp.names)

@@ -16,6 +16,7 @@ from typing import Any
 
 from slirpy.errors import ConfigError
 from slirpy.interfaces import CongestionFactory, Policy, Refused
+from slirpy.rules.boot import BootChoice, boot_files
 from slirpy.rules.dhcp import (
     BootFile,
     GuestRoute,
@@ -26,6 +27,7 @@ from slirpy.rules.dhcp import (
     make_route,
     parse_lease,
 )
+from slirpy.rules.dhcpoption import DhcpOption, check_dhcp_options, parse_dhcp_option
 from slirpy.rules.dnsrecord import DnsAnswerer, DnsRecord, parse_dns_record
 from slirpy.rules.guestfwd import GuestForward, make_guestfwd
 from slirpy.rules.hostfwd import HostForward, parse_hostfwd
@@ -82,10 +84,13 @@ class Config:
     """Domain that DHCP gives to guests."""
     dnssearch: tuple[str, ...]
     """DNS search list that DHCP gives to guests."""
-    bootfile: str | BootFile | None
-    """Boot file that DHCP names: a path for TFTP, an http URL for HTTP boot, or a function that chooses."""
+    bootfile: str | tuple[BootChoice, ...] | BootFile | None
+    """Boot file that DHCP names: a path for TFTP, an http URL for HTTP boot and iPXE, several with the architecture
+    that each is for, as :func:`parse_bootfile` reads them, or a function that chooses."""
     tftp_server_name: str | None
     """TFTP server that DHCP names; an address is told as the next server too. Default: the gateway's address."""
+    dhcp_options: tuple[DhcpOption, ...]
+    """Further DHCP options for all guests, in place of ours; as :func:`parse_dhcp_option` reads them, or parsed."""
     static_leases: tuple[StaticLease, ...]
     """Addresses that are one client's only; rules as :func:`parse_lease` reads them, or parsed."""
     routes: tuple[GuestRoute, ...]
@@ -153,12 +158,13 @@ class Config:
         hostname: str | None = None,
         domainname: str | None = None,
         dnssearch: Sequence[str] = (),
-        bootfile: str | BootFile | None = None,
+        bootfile: str | BootFile | Sequence[BootChoice | str] | None = None,
         tftp: str | os.PathLike[str] | TftpSource | None = None,
         tftp_write: bool = False,
         tftp_ignore_case: bool = False,
         tftp_single_port: bool = False,
         tftp_server_name: str | None = None,
+        dhcp_options: Sequence[DhcpOption | str] = (),
         static_leases: Sequence[StaticLease | str] = (),
         routes: Sequence[GuestRoute | str] = (),
         lease_time: int = 86_400,
@@ -218,9 +224,7 @@ class Config:
         )
         if callable(bootfile):
             function("bootfile", bootfile)
-        elif bootfile is not None:
-            printable("bootfile", bootfile)
-        put("bootfile", bootfile)
+        put("bootfile", bootfile if callable(bootfile) else boot_files(bootfile))
         if callable(tftp):
             function("tftp", tftp)
         put("tftp_write", switch("tftp_write", tftp_write))
@@ -232,6 +236,8 @@ class Config:
                 f'tftp_server_name "{tftp_server_name}" has a space in it; give one name or address'
             )
         put("tftp_server_name", tftp_server_name)
+        put("dhcp_options", instances("dhcp_options", dhcp_options, DhcpOption, parse_dhcp_option))
+        check_dhcp_options(self.dhcp_options)
         put("static_leases", instances("static_leases", static_leases, StaticLease, parse_lease))
         put("routes", tuple(map(make_route, listed("routes", routes))))
         check_lease_time(lease_time)

@@ -165,6 +165,8 @@ class Stats:
     dhcp_inform: int = _counter("DHCP INFORM received")
     dhcp_release: int = _counter("DHCP RELEASE received")
     dhcp_decline: int = _counter("DHCP DECLINE received")
+    dhcp_probes: int = _counter("addresses asked for by ARP before they were given to a client")
+    dhcp_in_use: int = _counter("addresses not given to a client because somebody else uses them")
     dhcp_bootp: int = _counter("BOOTP request answered")
     dhcp_offer: int = _counter("DHCP OFFER sent")
     dhcp_ack: int = _counter("DHCP ACK sent")

@@ -19,6 +19,7 @@ _NAMES = {
     "dns_search": "dnssearch",
     "route": "routes",
     "bootfile": "bootfile",
+    "dhcp_option": "dhcp_options",
     "tftp_server_name": "tftp_server_name",
 }
 """From the name of an option to that of an argument of :class:`slirpy.Config`."""
@@ -58,8 +59,17 @@ def dhcp_options() -> Sequence[Callable[[Any], Any]]:
         ),
         click.option(
             "--bootfile",
-            metavar="FILE|URL",
-            help="File that guests are told to boot from by TFTP, or an http URL.",
+            multiple=True,
+            metavar="[ARCH=]FILE|URL",
+            help="File that guests boot from by TFTP, or URL for HTTP boot and iPXE; of one architecture, such as"
+            " efi-x64=grubx64.efi, or of all. May be repeated.",
+        ),
+        click.option(
+            "--dhcp-option",
+            multiple=True,
+            metavar="OPTION=VALUE",
+            help="Give guests a DHCP option, by number or name: 42=10.0.2.2, ntp-server=10.0.2.2, 43=hex:0104c0a8,"
+            " 200=u16:5. Without a value, leave it out. May be repeated.",
         ),
         click.option(
             "--tftp-server-name",

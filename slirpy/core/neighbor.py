@@ -10,8 +10,10 @@ address that nobody has: a guest that probes for a duplicate of its own address 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING
 
+from slirpy.core.probes import Occupant, Probes
 from slirpy.core.shares import Group, Shares
 from slirpy.interfaces import Frame
 from slirpy.wire import arp, ethernet
@@ -83,6 +85,7 @@ class Neighbors:
         self._stack = stack
         self._table: dict[bytes, Neighbor] = {}
         self._shares: Shares[Neighbor] = Shares(MAX_NEIGHBORS)
+        self.probes = Probes(stack)
 
     def known(self) -> list[Neighbor]:
         """Neighbours whose MAC address is known."""
@@ -103,6 +106,29 @@ class Neighbors:
                     return neighbor.address
                 lost = lost or neighbor.address
         return lost
+
+    def occupant(self, address: bytes) -> Occupant | None:
+        """Where an address is, as far as is known; None: nowhere, or behind a link that is gone."""
+        neighbor = self._table.get(address)
+        if neighbor is None or neighbor.mac is None or neighbor.port is None or neighbor.port.closed:
+            return None
+        return Occupant(neighbor.mac, neighbor.port, neighbor.seen)
+
+    def has_others(self, mac: bytes) -> bool:
+        """Whether there may be other guests than the one with a certain MAC address."""
+        return len(self._stack.ports) > 1 or any(
+            n.mac is not None and n.mac != mac for n in self._table.values()
+        )
+
+    def probe(
+        self, address: bytes, time: int, but: Container[bytes], done: Callable[[Occupant | None], None]
+    ) -> None:
+        """Ask whether anybody uses an address; see :meth:`Probes.ask`."""
+        self.probes.ask(address, time, but, done)
+
+    def attached(self, link: object) -> bool:
+        """Whether it is one of the links that guests are behind now."""
+        return link in self._stack.ports
 
     def heard(self, mac: bytes, port: LinkPort) -> int:
         """When any neighbour at ``mac`` behind ``port`` was last heard, in nanoseconds; 0: never."""
@@ -189,13 +215,16 @@ class Neighbors:
         if neighbor.alarm is None:
             self._ask(neighbor)
 
+    def request(self, address: bytes) -> None:
+        """Ask behind all links for the MAC address of ``address``."""
+        gateway = self._stack.config.gateway_address
+        request = arp.ArpPacket(arp.REQUEST, ethernet.virtual_mac(gateway), gateway, bytes(6), address)
+        for port in self._stack.ports:
+            self._transmit(port, ethernet.BROADCAST, request)
+
     def _ask(self, neighbor: Neighbor) -> None:
         stack = self._stack
-        config = stack.config
-        mac = ethernet.virtual_mac(config.gateway_address)
-        request = arp.ArpPacket(arp.REQUEST, mac, config.gateway_address, bytes(6), neighbor.address)
-        for port in stack.ports:
-            self._transmit(port, ethernet.BROADCAST, request)
+        self.request(neighbor.address)
         neighbor.alarm = stack.timers.call_at(stack.now + PENDING_TIME, lambda: self._give_up(neighbor))
 
     def _give_up(self, neighbor: Neighbor) -> None:
@@ -228,6 +257,8 @@ class Neighbors:
             stack.stats.drop_ip_source += 1
             return
         if stack.config.contains(packet.sender) and packet.sender_mac == mac:
+            if self.probes:
+                self.probes.heard(packet.sender, mac, port)
             self.learn(packet.sender, mac, port)
         if packet.operation == arp.REQUEST and packet.target in stack.local_addresses:
             ours = ethernet.virtual_mac(packet.target)

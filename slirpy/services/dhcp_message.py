@@ -12,7 +12,10 @@ from slirpy.services.dhcp_options import read_message
 
 __all__ = ["NOWHERE", "Message", "read_request"]
 
+SERVER_PORT, CLIENT_PORT = 67, 68
 BOOTREQUEST, BOOTREPLY = 1, 2
+ETHERNETS = (0, 1, 6)
+"""Hardware types whose addresses have six bytes: Ethernet, IEEE 802, and none given."""
 DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE, INFORM = 1, 2, 3, 4, 5, 6, 7, 8
 
 SUBNET_MASK, ROUTER, DNS_SERVER, HOSTNAME, DOMAIN, MTU, BROADCAST = 1, 3, 6, 12, 15, 26, 28
@@ -23,6 +26,7 @@ DOMAIN_SEARCH, CLASSLESS_ROUTES = 119, 121
 
 BROADCAST_FLAG = 0x8000
 NOWHERE = bytes(4)
+_NOTHING = memoryview(b"")
 _NAME = re.compile(rb"[A-Za-z0-9._-]{1,255}")
 
 
@@ -33,16 +37,18 @@ class Message(NamedTuple):
     options: dict[int, bytes]
     datagram: Datagram
     mac: bytes
-    """Six bytes."""
+    """Six bytes: the hardware address that the client names, if it is that of an Ethernet card, else its frame's."""
     client_id: bytes | None
-    """None too if it says no more than the MAC address, or is too short (RFC 2132 section 9.14)."""
+    """None too if it says no more than the MAC address, or is too short (RFC 2132 section 9.14) or too long."""
     hostname: str | None
+    size: int
+    """Bytes of the message."""
 
     @property
     def kind(self) -> int | None:
-        """The type of message, 1 to 8; 0: something else; None: BOOTP, which has none."""
+        """The type of message, 1 to 8 or something else; None: BOOTP, which has none."""
         value = self.options.get(MESSAGE_TYPE)
-        return value if value is None else value[0] if len(value) == 1 else 0
+        return value[0] if value else None
 
     @property
     def ciaddr(self) -> bytes:
@@ -56,26 +62,40 @@ class Message(NamedTuple):
         return self.options.get(VENDOR_CLASS, b"").startswith((b"PXEClient", b"HTTPClient"))
 
     def address(self, option: int) -> bytes | None:
-        """The value of an option that is an IPv4 address; None if it is absent, zero or something else."""
-        value = self.options.get(option)
-        return value if value is not None and len(value) == 4 and value != NOWHERE else None
+        """The IPv4 address that an option begins with; None if it is absent, zero or too short."""
+        value = self.options.get(option, b"")[:4]
+        return value if len(value) == 4 and value != NOWHERE else None
+
+    @property
+    def relay(self) -> bytes | None:
+        """The address of the relay agent that the message came through, four bytes; None if it came directly.
+
+        A client's own message comes from port 68, and what stands in ``giaddr`` then means nothing.
+        """
+        giaddr: int = self.header.giaddr
+        return giaddr.to_bytes(4, "big") if giaddr and self.datagram.source_port == SERVER_PORT else None
 
 
 def read_request(datagram: Datagram) -> Message | None:
-    """The message, or None if it is not a request of an Ethernet client."""
+    """The message, or None if it is no request, or nobody's.
+
+    The hardware type does not matter: what has come in an Ethernet frame has come from an Ethernet card, whatever the
+    client believes. Where it does not name the address of that card, its frame does.
+    """
     message = read_message(bytes(datagram.payload))
     if message is None:
         return None
     header, options = message
     mac: bytes = header.chaddr[:6]
-    if header.op != BOOTREQUEST or header.hrd != 1 or header.hln != 6 or mac[0] & 1 or mac == bytes(6):
-        return None
-    # What is echoed must fit into one option of ours.
-    if any(len(options.get(code, b"")) > 255 for code in (CLIENT_ID, RELAY_AGENT, CLIENT_UUID)):
+    if header.hrd not in ETHERNETS or header.hln != 6 or mac[0] & 1 or mac == bytes(6):
+        mac = datagram.mac
+    if header.op != BOOTREQUEST or mac[0] & 1 or mac == bytes(6):
         return None
     identifier = options.get(CLIENT_ID)
-    if identifier is not None and (len(identifier) < 2 or identifier == b"\1" + mac):
+    if identifier is not None and (not 2 <= len(identifier) <= 255 or identifier == b"\1" + mac):
         identifier = None
     name = options.get(HOSTNAME, b"").rstrip(b"\0")
     hostname = name.decode("ascii") if _NAME.fullmatch(name) else None
-    return Message(header, options, datagram, mac, identifier, hostname)
+    size = len(datagram.payload)
+    # An answer may have to wait, and the buffer does not last.
+    return Message(header, options, datagram._replace(payload=_NOTHING), mac, identifier, hostname, size)

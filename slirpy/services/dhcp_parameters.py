@@ -1,8 +1,9 @@
 """What guests are told: the options of a reply, in an order, and the boot file.
 
-The gateway is told twice if there are classless routes, because a client that reads those ignores option 3
-(RFC 3442). The boot file goes into option 67 and, if it has room there, into the header's ``file``, because there are
-firmwares that read only one of them; the name of the TFTP server likewise.
+The gateway stands there twice if there are classless routes, because a client that reads those ignores option 3
+(RFC 3442). The boot file goes into the header's ``file``, and into option 67 only for a client that asks for it, or
+if the field is too short: old boot ROMs read the option as text that ends with a zero byte. The name of the TFTP
+server goes into ``sname`` and option 66 likewise.
 """
 
 from __future__ import annotations
@@ -13,11 +14,17 @@ from typing import NamedTuple
 
 from slirpy.config import Config
 from slirpy.errors import ConfigError
+from slirpy.rules.boot import BootChoice, choose_bootfile, is_http, takes_http
 from slirpy.rules.dhcp import DhcpAnswer, DhcpRequest, GuestRoute, check_text
 from slirpy.services import dhcp_message as m
 from slirpy.services.dhcp_options import search_list
 
-__all__ = ["Parameters", "Told", "classless_routes"]
+__all__ = ["FILE_SIZE", "SNAME_SIZE", "Parameters", "Told", "classless_routes"]
+
+FILE_SIZE = 128
+"""Bytes of the header's ``file``; a name there ends with a zero byte."""
+SNAME_SIZE = 64
+"""Bytes of the header's ``sname``, likewise."""
 
 HTTP_CLIENT = b"HTTPClient"
 """What the firmware of UEFI wants to hear in option 60 before it boots by HTTP (UEFI 2.10, section 24.7.3)."""
@@ -67,29 +74,43 @@ class Parameters:
                 raise ConfigError(
                     f"dnssearch {error}: a domain name has ASCII labels of 1 to 63 bytes, and 255 in all"
                 ) from None
-        self._options = dict(options)
+        self._given = {option.code: option.value for option in config.dhcp_options}
+        # What the user asks for goes before what we add of our own accord: a message of BOOTP has little room.
+        vital = {code: value for code, value in options if code in (m.SUBNET_MASK, m.ROUTER, m.DNS_SERVER)}
+        self._options: dict[int, bytes | None] = {**vital, **self._given}
+        for code, value in options:
+            self._options.setdefault(code, value)
+        bootfile = config.bootfile
+        self._boot_choices = (BootChoice(bootfile),) if isinstance(bootfile, str) else bootfile
 
     def told(self, request: DhcpRequest, answer: DhcpAnswer) -> Told:
         """What a client is told, as the configuration has it and the policy's answer changes it.
 
         Raises:
-            ConfigError: ``Config.bootfile`` is a function, and what it gave cannot be told.
+            ConfigError: ``Config.bootfile`` is a function, and what it gave DHCP cannot carry.
         """
         config = self._config
-        bootfile = answer.bootfile
+        bootfile, http = answer.bootfile, True
         if bootfile is None:
-            bootfile = config.bootfile(request) if callable(config.bootfile) else config.bootfile
-            check_text("bootfile", bootfile)
+            choices = self._boot_choices
+            if callable(choices):  # like the policy, it has the last word: it knows which client asks
+                bootfile = choices(request)
+                check_text("bootfile", bootfile)
+            elif choices is not None:
+                bootfile, http = choose_bootfile(choices, request), takes_http(request)
         server = config.tftp_server_name if answer.tftp_server_name is None else answer.tftp_server_name
         options: dict[int, bytes | None] = {**self._options}
         if answer.hostname:
             options[m.HOSTNAME] = answer.hostname.encode("ascii")
-        if server:
-            options[m.TFTP_SERVER] = server.encode("ascii")
-        if bootfile:
-            options[m.BOOT_FILE] = bootfile.encode("ascii")
-            if bootfile.startswith(("http://", "https://")):
-                options[m.VENDOR_CLASS] = HTTP_CLIENT
+        asked = request.options.get(m.REQUEST_LIST, b"")
+        for code, text, size in (
+            (m.TFTP_SERVER, server, SNAME_SIZE),
+            (m.BOOT_FILE, bootfile, FILE_SIZE),
+        ):
+            if text and code not in self._given and (code in asked or len(text) >= size):
+                options[code] = text.encode("ascii")
+        if bootfile and http and is_http(bootfile):
+            options.setdefault(m.VENDOR_CLASS, HTTP_CLIENT)
         options |= answer.options
         return Told(
             [(code, value) for code, value in options.items() if value is not None],

@@ -7,6 +7,9 @@ its address then, because forwards lead there; while two clients on one MAC addr
 an identifier must get two. So a MAC address alone is a match if one side has no identifier, or if one side is a
 firmware: it is gone once the system asks, and the system is gone when it asks.
 
+Machines that were cloned from one image show the same identifier from different MAC addresses. While both are there,
+each has a lease with that identifier; so a lease with both the identifier and the MAC address comes first.
+
 A host name is the first one's that bound it, for as long as that lease holds: a guest cannot take another's. Only
 a name that a rule gives goes before one that a client took for itself.
 """
@@ -19,7 +22,7 @@ __all__ = ["LeaseIndex"]
 
 
 class LeaseIndex:
-    """Leases by who has them. At most one for each identifier, MAC address and name."""
+    """Leases by who has them. The last one of each identifier, MAC address and name."""
 
     __slots__ = ("_by_id", "_by_mac", "_by_name")
 
@@ -35,11 +38,13 @@ class LeaseIndex:
 
     def find(self, client: Client) -> Lease | None:
         """The lease that a client has or had, whatever its state."""
-        if client.client_id is not None:
-            lease = self._by_id.get(client.client_id)
-            if lease is not None:
-                return lease
         lease = self._by_mac.get(client.mac)
+        if client.client_id is not None:
+            if lease is not None and lease.client_id == client.client_id:
+                return lease
+            known = self._by_id.get(client.client_id)
+            if known is not None:
+                return known
         if lease is None or None in (client.client_id, lease.client_id) or client.firmware or lease.firmware:
             return lease
         return None

@@ -44,6 +44,10 @@ class LeaseShares:
         """How many a link has."""
         return self._number.get(link, 0)
 
+    def link(self, address: bytes) -> object:
+        """The link that an address is held by; None: none that is known."""
+        return self._link.get(address)
+
     def may_have(self, link: object, pool: int, now: int) -> bool:
         """Whether a link may have one more, of ``pool`` addresses in all."""
         self._expire(now)

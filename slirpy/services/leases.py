@@ -12,7 +12,7 @@ so it takes no part in all that chooses. Only while it is declined its client is
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 
 from slirpy.config import Config
@@ -74,12 +74,16 @@ class LeaseTable:
         return 0 <= offset < self._size and address not in self._servers
 
     def static(self, mac: bytes, client_id: bytes | None, now: int) -> StaticLease | None:
-        """The rule for a client, unless its address is declined."""
+        """The rule for a client, unless its address is declined, or is held by one that it was cloned from."""
         rule = self._static_of.get(client_id) or self._static_of.get(mac)
         if rule is not None:
             lease = self._by_address.get(rule.address.packed)
-            if lease is not None and lease.state is LeaseState.DECLINED and lease.expires > now:
-                return None
+            if lease is not None and lease.expires > now:
+                client = Client(mac, client_id)
+                own = self._index.find(client)
+                cloned = own is not None and own is not lease and own.expires > now
+                if lease.state is LeaseState.DECLINED or (cloned and lease.is_held_by_another(client, now)):
+                    return None
         return rule
 
     def available(self, address: bytes, client: Client, now: int) -> bool:
@@ -93,6 +97,26 @@ class LeaseTable:
         if lease is not None and lease is self._index.find(client):
             return True
         return rule is None and (lease is None or lease.expires <= now)
+
+    def find(self, client: Client, now: int) -> Lease | None:
+        """The lease that holds an address for a client, if there is one."""
+        lease = self._index.find(client)
+        return lease if lease is not None and lease.expires > now else None
+
+    def at(self, address: bytes) -> Lease | None:
+        """The entry for an address, whatever its state."""
+        return self._by_address.get(address)
+
+    def link(self, address: bytes) -> object:
+        """The link from which an address was last asked for; None if it is not held, or by none that is known."""
+        return self._shares.link(address)
+
+    def may_set_aside(self, link: object, now: int) -> bool:
+        """Whether a guest behind ``link`` may keep an address from others just by using it.
+
+        It counts as one of those that the link holds, so that nobody takes the whole pool in this way.
+        """
+        return self._shares.may_have(link, min(self._free, self._limit), now)
 
     def first(self, now: int) -> bytes | None:
         """The address that has been bound for the longest time without a gap, or None."""
@@ -117,16 +141,37 @@ class LeaseTable:
 
     # ----------------------------------------------------------------------------------------- changes
 
-    def offer(self, client: Client, wanted: bytes | None, now: int) -> Lease | None:
-        """Choose an address for a client as RFC 2131 section 4.3.1 says, and hold it for a minute.
+    def choose(
+        self, client: Client, wanted: bytes | None, now: int, avoid: Container[bytes] = ()
+    ) -> Lease | None:
+        """Choose an address for a client as RFC 2131 section 4.3.1 says, to be held by :meth:`hold`.
 
-        Its own first, present or past; then the one it wants; then one that nobody has had; then the oldest
-        expired one. Returns None if all are in use, or the one that is fixed is, or the client's link has its share.
+        Its own first, present or past; then the one it wants; then one that nobody has had; then the oldest expired
+        one; none of those to ``avoid``. Returns None if all are in use, or the one that is fixed is, or the client's
+        link has its share.
         """
-        lease = self._choose(client, wanted, now) if self._may_have_one(client, now) else None
-        if lease is not None and (lease.state is not LeaseState.BOUND or lease.expires <= now):
+        return self._choose(client, wanted, now, avoid) if self._may_have_one(client, now, avoid) else None
+
+    def hold(self, lease: Lease, client: Client, now: int) -> None:
+        """Hold what was chosen for the client for a minute, or for as long as it is bound to it."""
+        lease.heard = now
+        if lease.state is not LeaseState.BOUND or lease.expires <= now:
             self._become(lease, client, LeaseState.OFFERED, now)
+
+    def offer(self, client: Client, wanted: bytes | None, now: int) -> Lease | None:
+        """:meth:`choose` and :meth:`hold` in one."""
+        lease = self.choose(client, wanted, now)
+        if lease is not None:
+            self.hold(lease, client, now)
         return lease
+
+    def set_aside(self, address: bytes, user: Client, now: int) -> None:
+        """Give an address to nobody for ten minutes: ``user`` was found there without a lease."""
+        lease = self._by_address.get(address) or self._claim(address, user, now)
+        if lease is not None:
+            self._index.unlink(lease)
+            lease.client_id = lease.hostname = None
+            self._become(lease, user, LeaseState.DECLINED, now)
 
     def bind(
         self,
@@ -155,13 +200,17 @@ class LeaseTable:
         lease = self._index.find(client)
         if lease is None or lease.address != address or lease.expires <= now:
             return False
+        if lease.is_held_by_another(client, now):
+            return False
         self._become(lease, client, LeaseState.RELEASED, now)
         return True
 
     def withdraw(self, client: Client, now: int) -> None:
         """The client took another server's offer: what was offered to it is free again."""
         lease = self._index.find(client)
-        if lease is not None and lease.state is LeaseState.OFFERED:
+        if lease is None or lease.is_held_by_another(client, now):
+            return
+        if lease.state is LeaseState.OFFERED:
             self._become(lease, client, LeaseState.RELEASED, now)
 
     def decline(self, client: Client, address: bytes, now: int) -> bool:
@@ -170,7 +219,6 @@ class LeaseTable:
         if lease is None or lease.address != address or lease.expires <= now:
             return False
         self._become(lease, client, LeaseState.DECLINED, now)
-        self._index.unlink(lease)  # or the client would be given it again
         return True
 
     def exclude(self, address: bytes, now: int) -> bool:
@@ -220,20 +268,25 @@ class LeaseTable:
 
     # ------------------------------------------------------------------------------------------ inside
 
-    def _may_have_one(self, client: Client, now: int) -> bool:
+    def _may_have_one(self, client: Client, now: int, avoid: Container[bytes] = ()) -> bool:
         """Whether it has an address, or its link may have one more, or the program wants it to."""
         lease = self._index.find(client)
-        if client.fixed is not None or (lease is not None and lease.expires > now):
+        has = lease is not None and lease.expires > now and lease.address not in avoid
+        if client.fixed is not None or has:
             return True
         return self._shares.may_have(client.link, min(self._free, self._limit), now)
 
-    def _choose(self, client: Client, wanted: bytes | None, now: int) -> Lease | None:
+    def _choose(
+        self, client: Client, wanted: bytes | None, now: int, avoid: Container[bytes] = ()
+    ) -> Lease | None:
         if client.fixed is not None:
-            return self._take(client, client.fixed, now) if self.available(client.fixed, client, now) else None
+            if client.fixed in avoid or not self.available(client.fixed, client, now):
+                return None
+            return self._take(client, client.fixed, now)
         lease = self._index.find(client)
-        if lease is not None:
+        if lease is not None and lease.address not in avoid:
             return lease
-        if wanted is not None and self.available(wanted, client, now):
+        if wanted is not None and wanted not in avoid and self.available(wanted, client, now):
             lease = self._claim(wanted, client, now)
             if lease is not None:
                 return lease
@@ -242,13 +295,16 @@ class LeaseTable:
             if fresh is not None:
                 return self._claim(fresh, client, now)
         oldest = self._expiry.oldest(now) or self._shares.spare(client.link, now)
-        return None if oldest is None else self._claim(oldest.address, client, now)
+        return None if oldest is None or oldest.address in avoid else self._claim(oldest.address, client, now)
 
     def _take(self, client: Client, address: bytes, now: int) -> Lease | None:
         """The entry for an address that is available to a client; what the client had elsewhere is forgotten."""
         lease = self._index.find(client)
         if lease is not None and lease.address != address:
-            self._forget(lease)
+            if not lease.is_held_by_another(
+                client, now
+            ):  # else it is that of a machine with the same identifier
+                self._forget(lease)
             lease = None
         return lease or self._claim(address, client, now)
 
@@ -256,12 +312,15 @@ class LeaseTable:
         """The next address of the pool that is not in the table."""
         if self._pooled >= self._free:
             return None
-        while True:
+        # Of one address more than are taken, one is free.
+        taken = len(self._by_address) + len(self._servers) + len(self._static)
+        for _ in range(min(taken + 1, self._size)):
             offset = (self._start + self._cursor) % self._size
             self._cursor += 1
             address = (self._low + offset).to_bytes(4, "big")
             if not (address in self._by_address or address in self._servers or address in self._static):
                 return address
+        return None
 
     def _claim(self, address: bytes, client: Client, now: int) -> Lease | None:
         """A new entry for a free address, in place of the expired one there, or of another in a full table."""
@@ -287,6 +346,7 @@ class LeaseTable:
         lease.client_id = client.client_id or lease.client_id
         lease.hostname = client.hostname or lease.hostname
         lease.firmware = client.firmware
+        lease.heard = now
         lease.state = state
         if state is LeaseState.BOUND:
             lease.seconds = seconds
@@ -295,7 +355,8 @@ class LeaseTable:
             seconds = _SECONDS[state]
         forever = lease.reserved or seconds == LEASE_TIME_FOREVER
         lease.expires = FOREVER if forever else now + seconds * _SECOND
-        self._index.link(lease, now, ruled=lease.address in self._static)
+        if state is not LeaseState.DECLINED:  # or its client would be given it again
+            self._index.link(lease, now, ruled=lease.address in self._static)
         if state is LeaseState.BOUND:
             self._bound.setdefault(address, lease)
         self._expiry.note(lease)

@@ -183,6 +183,7 @@ def test_a_crowd_of_ten_thousand_takes_nothing_from_a_guest_that_is_there() -> N
     assert net.stack.lease(GUEST_MAC).packed == mine
     # What was only offered went to nobody for good.
     net.send(message(DISCOVER, mac=b"\x02\1\0\0\0\1", flags=0x8000))
+    net.run(0.2)  # it was somebody else's once, and a guest is there that could use it
     assert reply(net.take()[-1]).options[53] == bytes((OFFER,))
 
 
@@ -192,11 +193,16 @@ def test_a_crowd_leaves_addresses_to_who_comes_behind_another_link() -> None:
     for number in range(400):
         mac = b"\x02\0" + number.to_bytes(4, "big")
         net.send(message(DISCOVER, mac=mac, flags=0x8000))
+        net.run(0.1)
         for frame in net.take():
+            if frame.type == 0x806:
+                continue  # somebody behind the other link might use what is offered
             address = reply(frame).yiaddr.to_bytes(4, "big")
             net.send(message(REQUEST, (50, address), (54, GATEWAY), mac=mac, flags=0x8000))
             net.take()
     assert len(net.stack.leases()) == 126
+    net.take(other)
     net.send(message(DISCOVER, flags=0x8000), wire=other)
-    assert net.take(other) != []
+    net.run(0.1)
+    assert reply(net.take(other)[-1]).options[53] == bytes((OFFER,))
     assert len(net.stack.leases()) == 127

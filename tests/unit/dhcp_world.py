@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dpkt
 from fake_network import SECOND, FakeNetwork, FakeSink, Sent, datagram
 
@@ -65,6 +67,7 @@ class World:
         ciaddr: bytes = bytes(4),
         flags: int = 0,
         source: bytes = bytes(4),
+        source_port: int = 68,
         **fields: int,
     ) -> Reply | None:
         """Send a message; the reply, or None if there is none."""
@@ -77,7 +80,18 @@ class World:
             **fields,
         )
         message.data = b"" if kind is not None else b"\xff".ljust(60, b"\0")
-        self.service.datagram(datagram(bytes(message), mac=mac(client), sink=self.sink, source=source))
+        self.hear(bytes(message), client, source=source, source_port=source_port)
+        sent = self.network.take()
+        assert len(sent) <= 1
+        return Reply(sent[0]) if sent else None
+
+    def hear(self, payload: bytes, client: int = 1, **more: Any) -> None:
+        """A datagram of a client, whatever is in it."""
+        self.service.datagram(datagram(payload, mac=mac(client), sink=self.sink, **more))
+
+    def heard(self, payload: bytes, client: int = 1, **more: Any) -> Reply | None:
+        """The reply to it, or None if there is none."""
+        self.hear(payload, client, **more)
         sent = self.network.take()
         assert len(sent) <= 1
         return Reply(sent[0]) if sent else None

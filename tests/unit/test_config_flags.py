@@ -15,6 +15,7 @@ from slirpy.cli.app import app
 from slirpy.cli.options import network_config
 from slirpy.rules import qemu
 from slirpy.rules.dhcp import parse_lease, parse_route
+from slirpy.rules.dhcpoption import DhcpOption
 from slirpy.rules.dnsrecord import parse_dns_record
 from slirpy.rules.guestfwd import parse_guestfwd
 from slirpy.rules.hostfwd import parse_hostfwd
@@ -57,6 +58,7 @@ FLAGS: dict[str, tuple[list[str], Any]] = {
     "host_loopback": (["--no-host-loopback"], False),
     "restrict": (["--restrict"], True),
     "outbound": (["--outbound", "192.0.2.1"], Outbound(bytes([192, 0, 2, 1]))),
+    "dhcp_options": (["--dhcp-option", "ntp-server=10.0.2.2"], (DhcpOption(42, bytes((10, 0, 2, 2))),)),
     "policy": (["--allow", "any:443"], RulePolicy(["allow any:443"])),
 }
 """Options of the command line that set an argument, and what it is then."""

@@ -251,11 +251,9 @@ def test_bootp_without_the_magic_number(world: World) -> None:
     assert Reply(sent).yiaddr == ip("10.0.2.15")
 
 
-def test_relay_agents_and_replies_are_not_answered(world: World) -> None:
-    assert world.say(DISCOVER, giaddr=0x0A000263) is None
-    assert world.stats.drop_dhcp_ignored == 1
+def test_replies_are_not_answered(world: World) -> None:
     assert world.say(OFFER) is None
-    assert world.stats.drop_dhcp_ignored == 2
+    assert world.stats.drop_dhcp_ignored == 1
     assert world.say(DISCOVER, op=2) is None
     assert world.stats.drop_dhcp_malformed == 1
 
@@ -541,29 +539,10 @@ def test_without_overload_file_and_sname_are_no_options(world: World) -> None:
     assert 61 not in Reply(world.network.take()[0]).options
 
 
-@pytest.mark.parametrize(
-    "tail",
-    [b"\x35", b"\x35\x01", b"\x35\x01\x01\x3d\x09abc", b"\x35\x01\x01\x3d"],
-)
-def test_truncated_options_are_malformed(world: World, tail: bytes) -> None:
-    world.service.datagram(datagram(dpkt.dhcp.DHCP(chaddr=mac(1)).pack_hdr() + tail))
-    assert world.network.take() == []
-    assert world.stats.nonzero() == {"drop_dhcp_malformed": 1}
-
-
 def test_padding_and_a_missing_end_are_forgiven(world: World) -> None:
     header = dpkt.dhcp.DHCP(chaddr=mac(1)).pack_hdr()
     world.service.datagram(datagram(header + b"\0\0\x35\x01\x01\0\0"))
     assert Reply(world.network.take()[0]).kind == OFFER
-
-
-@pytest.mark.parametrize(
-    "fields", [{"hrd": 6}, {"hln": 16}, {"hln": 0}, {"chaddr": b"\1" * 6}, {"chaddr": bytes(6)}]
-)
-def test_clients_without_an_ethernet_address_are_malformed(world: World, fields: dict[str, object]) -> None:
-    message = dpkt.dhcp.DHCP(**{"chaddr": mac(1), "opts": ((53, b"\1"),), **fields})
-    world.service.datagram(datagram(bytes(message)))
-    assert world.stats.nonzero() == {"drop_dhcp_malformed": 1}
 
 
 @pytest.mark.parametrize(

@@ -262,7 +262,8 @@ def test_what_the_policy_gives() -> None:
         options={42: ip("10.0.2.2"), 3: None, 6: ip("9.9.9.9")},
     )
     world = Policy(answer).world(hostname="guest", bootfile="y", domainname="example.test")
-    for reply in (world.reply(DISCOVER), world.reply(REQUEST, 1, (50, ip("10.0.2.70")))):
+    wanted = (55, bytes((66, 67)))
+    for reply in (world.reply(DISCOVER, 1, wanted), world.reply(REQUEST, 1, (50, ip("10.0.2.70")), wanted)):
         assert reply.yiaddr == ip("10.0.2.70")
         options = reply.options
         assert (options[12], options[15], options[42], options[6]) == (
@@ -335,8 +336,8 @@ def test_what_a_pxe_firmware_is_told(kind: int | None) -> None:
     assert text(reply.header.file) == "pxelinux.0"
     assert text(reply.header.sname) == "boot.example.test"
     assert reply.header.siaddr == int.from_bytes(GATEWAY, "big")
-    assert reply.options[66] == b"boot.example.test"
-    assert reply.options[67] == b"pxelinux.0"
+    assert reply.options.get(66) == (None if kind is None else b"boot.example.test")
+    assert reply.options.get(67) == (None if kind is None else b"pxelinux.0")
     assert reply.options.get(97) == (None if kind is None else b"\0" + bytes(16))
     assert 60 not in reply.options
 

@@ -1,0 +1,171 @@
+"""Boot files: rules that choose one by the client's architecture, and which client takes a URL.
+
+The firmware of UEFI asks by PXE first, with a vendor class (option 60) that begins with ``PXEClient``, and then by
+HTTP boot, with one that begins with ``HTTPClient``. The first asks TFTP for whatever file it is given, so a URL costs
+it a network error and its time-outs; without a boot file it goes on at once. The second wants an ``http`` URL. iPXE
+takes both, and says so by its user class (option 77) or its own options (175), whatever its vendor class.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from slirpy.errors import ConfigError
+from slirpy.rules.dhcp import DhcpRequest
+from slirpy.rules.values import instances, printable
+
+__all__ = [
+    "ARCHITECTURES",
+    "BootChoice",
+    "boot_files",
+    "choose_bootfile",
+    "is_http",
+    "parse_bootfile",
+    "takes_http",
+]
+
+ARCHITECTURES: dict[str, frozenset[int]] = {
+    "bios": frozenset((0, 20)),
+    "efi-ia32": frozenset((6, 15)),
+    "efi-x64": frozenset((7, 9, 16)),
+    "efi-arm32": frozenset((10, 18)),
+    "efi-arm64": frozenset((11, 19)),
+    "efi-riscv32": frozenset((25, 26)),
+    "efi-riscv64": frozenset((27, 28)),
+    "efi-loongarch64": frozenset((39, 40)),
+    "uboot-arm32": frozenset((21, 23)),
+    "uboot-arm64": frozenset((22, 24)),
+    "powerpc": frozenset((12, 13)),
+    "opal": frozenset((14,)),
+    "s390": frozenset((31, 32)),
+}
+"""Names for the numbers of option 93 (RFC 5970 section 3.3 and its registry), by TFTP and by HTTP."""
+IPXE = "ipxe"
+"""The name of iPXE, of any architecture."""
+IPXE_OPTIONS = 175
+_RULE = re.compile(r"([A-Za-z0-9_-]+)=(.+)")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_VENDOR_ARCHITECTURE = re.compile(rb"(?:PXE|HTTP)Client:Arch:([0-9]{5})")
+_USER_CLASS, _VENDOR_CLASS, _ARCHITECTURE = 77, 60, 93
+
+
+@dataclass(frozen=True, slots=True)
+class BootChoice:
+    """A boot file, and for which clients it is.
+
+    Raises:
+        ConfigError: a name that DHCP cannot carry, or an architecture that is no number from 0 to 65535.
+    """
+
+    bootfile: str
+    """Path or URL."""
+    architectures: frozenset[int] | None = None
+    """Numbers of option 93; None: any client, also one that names none."""
+    ipxe: bool = False
+    """For iPXE only."""
+
+    def __post_init__(self) -> None:
+        printable("bootfile", self.bootfile)
+        for number in self.architectures or ():
+            if not 0 <= number <= 0xFFFF:
+                raise ConfigError(f'bootfile "{self.bootfile}": architecture {number} is not from 0 to 65535')
+
+
+def parse_bootfile(rule: str) -> BootChoice:
+    """Read ``[ARCH=]FILE|URL``.
+
+    ARCH is a name in :data:`ARCHITECTURES`, a number of option 93, or ``ipxe``.
+
+    Raises:
+        ConfigError: the rule cannot be read; the text names the part.
+    """
+    match = _RULE.fullmatch(rule)
+    if match is None:
+        if rule.endswith("=") and rule[:-1] in (*ARCHITECTURES, IPXE):
+            raise ConfigError(f'bootfile "{rule}": no file; write ARCH=FILE, such as efi-x64=grubx64.efi')
+        return BootChoice(rule)
+    name, file = match.groups()
+    if name == IPXE:
+        return BootChoice(file, ipxe=True)
+    if name.isdecimal():
+        return BootChoice(file, frozenset((int(name),)))
+    found = ARCHITECTURES.get(name)
+    if found is None:
+        near = get_close_matches(name, (*ARCHITECTURES, IPXE), 1)
+        hint = (
+            f"did you mean {near[0]}?"
+            if near
+            else f"write one of {', '.join((*ARCHITECTURES, IPXE))}, or a number"
+        )
+        raise ConfigError(
+            f'bootfile "{rule}": there is no architecture "{name}"; {hint} (a file of that name is ./{rule})'
+        )
+    return BootChoice(file, found)
+
+
+def boot_files(given: str | Sequence[BootChoice | str] | None) -> str | tuple[BootChoice, ...] | None:
+    """Read what is given as ``Config.bootfile``, unless it is a function; one file for all clients is its name.
+
+    Raises:
+        ConfigError: a rule that cannot be read.
+    """
+    if given is None:
+        return None
+    choices = instances("bootfile", (given,) if isinstance(given, str) else given, BootChoice, parse_bootfile)
+    if len(choices) == 1 and choices[0] == BootChoice(choices[0].bootfile):
+        return choices[0].bootfile
+    return choices or None
+
+
+def is_http(bootfile: str) -> bool:
+    """Whether HTTP boot can load it."""
+    return bootfile.lower().startswith(("http://", "https://"))
+
+
+def takes_http(request: DhcpRequest) -> bool:
+    """Whether the client is a firmware that boots by HTTP (UEFI 2.10, section 24.7)."""
+    return request.vendor_class.startswith(b"HTTPClient")
+
+
+def is_ipxe(request: DhcpRequest) -> bool:
+    """Whether the client is iPXE; its user class is plain text, not in the form of RFC 3004."""
+    user_class = request.options.get(_USER_CLASS, b"")
+    return user_class in (b"iPXE", b"\4iPXE") or IPXE_OPTIONS in request.options
+
+
+def choose_bootfile(choices: Iterable[BootChoice], request: DhcpRequest) -> str | None:
+    """The boot file for a client, or None if there is none that it could load.
+
+    One for iPXE comes before one for an architecture, and that before one for all; of equal ones the first counts.
+    HTTP boot prefers a URL to all others.
+    """
+    http, ipxe = takes_http(request), is_ipxe(request)
+    numbers = _architectures(request)
+
+    def rank(choice: BootChoice) -> tuple[bool, int]:
+        special = 0 if choice.ipxe else 1 if choice.architectures is not None else 2
+        return http and not is_http(choice.bootfile), special
+
+    def suits(choice: BootChoice) -> bool:
+        if choice.ipxe and not ipxe:
+            return False
+        if choice.architectures is not None and not choice.architectures & numbers:
+            return False
+        return not _URL.match(choice.bootfile) or ipxe or (http and is_http(choice.bootfile))
+
+    best = min(filter(suits, choices), key=rank, default=None)
+    return None if best is None else best.bootfile
+
+
+def _architectures(request: DhcpRequest) -> frozenset[int]:
+    """What the client says that it is: option 93, else its vendor class; a PXE client that says nothing is a BIOS."""
+    value = request.options.get(_ARCHITECTURE, b"")
+    if len(value) >= 2:
+        return frozenset(int.from_bytes(value[at : at + 2], "big") for at in range(0, len(value) - 1, 2))
+    match = _VENDOR_ARCHITECTURE.match(request.vendor_class)
+    if match is not None:
+        return frozenset((int(match[1]),))
+    return frozenset((0,)) if request.vendor_class.startswith(b"PXEClient") else frozenset()
