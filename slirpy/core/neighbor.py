@@ -114,12 +114,6 @@ class Neighbors:
             return None
         return Occupant(neighbor.mac, neighbor.port, neighbor.seen)
 
-    def has_others(self, mac: bytes) -> bool:
-        """Whether there may be other guests than the one with a certain MAC address."""
-        return len(self._stack.ports) > 1 or any(
-            n.mac is not None and n.mac != mac for n in self._table.values()
-        )
-
     def probe(
         self, address: bytes, time: int, but: Container[bytes], done: Callable[[Occupant | None], None]
     ) -> None:

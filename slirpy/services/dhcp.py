@@ -97,7 +97,7 @@ class DhcpService:
         self._config = config
         self._network = network
         self._table = LeaseTable(config, links=links)
-        self._occupancy = Occupancy(network, neighborhood, self._table)
+        self._occupancy = Occupancy(network, self._table, links, neighborhood)
         self._searches: dict[tuple[bytes, bytes | None], _Search] = {}
         """By MAC address and identifier; those that wait for an answer."""
         self._parameters = Parameters(config)

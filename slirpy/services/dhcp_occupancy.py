@@ -11,8 +11,8 @@ We carry the guests' frames, so we mostly know without asking. What counts, in t
 - The lease. One that was asked for from another MAC address, behind another link that is still there, within
   :data:`FRESH`, is in use, and so is an offer to another MAC address, whatever the link. If it was longer ago, its
   holder is asked for.
-- An address with no sign of use may have a user that was never heard. Where there may be others than the client, it
-  is asked for. A guest that is alone never waits.
+- An address with no sign of use may have a user that was never heard. If there are several links, it is asked for. A
+  guest that is alone never waits.
 
 The question is an ARP request, and :data:`DOUBT` or :data:`QUIET` is how long an answer may take. Echo requests,
 which RFC 2131 suggests, would find nobody that ARP does not find, and miss hosts that do not answer ping. ISC dhcpd
@@ -66,10 +66,6 @@ class Neighborhood(Protocol):
         """Whether it is one of the links that guests are behind now."""
         ...
 
-    def has_others(self, mac: bytes) -> bool:
-        """Whether there may be other guests than the one with a certain MAC address."""
-        ...
-
 
 class Verdict(NamedTuple):
     """What is known of an address."""
@@ -94,8 +90,15 @@ _FREE = Verdict(False)
 class Occupancy:
     """Judges addresses for the DHCP server of one network."""
 
-    def __init__(self, network: ServiceNetwork, neighborhood: Neighborhood | None, table: LeaseTable) -> None:
+    def __init__(
+        self,
+        network: ServiceNetwork,
+        table: LeaseTable,
+        links: Callable[[], int],
+        neighborhood: Neighborhood | None,
+    ) -> None:
         """``neighborhood``: who can be asked; without it all addresses are free that the table holds to be free."""
+        self._links = links
         self._network = network
         self._neighborhood = neighborhood
         self._table = table
@@ -166,7 +169,7 @@ class Occupancy:
             return _Sign.NONE, None
         if lease is not None and lease.is_held_by_another(client, now):
             return _Sign.TAKEN if self._just_asked_for(neighborhood, lease, client) else _Sign.DOUBT, None
-        return _Sign.QUIET if new and neighborhood.has_others(client.mac) else _Sign.NONE, None
+        return _Sign.QUIET if new and self._links() > 1 else _Sign.NONE, None
 
     def _just_asked_for(self, neighborhood: Neighborhood, lease: Lease, client: Client) -> bool:
         """Whether the holder of a lease has asked for it a moment ago, and may not have used it yet."""

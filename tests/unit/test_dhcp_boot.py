@@ -71,7 +71,7 @@ def test_a_server_name_that_stands_nowhere_else_does_not_make_room() -> None:
     config = Config(
         bootfile="b",
         tftp_server_name="t" * 60,
-        hostname="h" * 200,
+        hostname=".".join(["h" * 49] * 4),
         domainname="d" * 60,
         dnssearch=["s" * 60] * 4,
     )
