@@ -39,6 +39,8 @@ class Stats:
     # ---------------------------------------------------------------------------------------- Ethernet
     drop_ethernet_short: int = _counter("frame shorter than its Ethernet header")
     drop_ethernet_type: int = _counter("EtherType that is not IPv4, IPv6 or ARP")
+    drop_ethernet_vlan: int = _counter("frame of a VLAN: its tag has an identifier other than 0")
+    drop_ethernet_tags: int = _counter("frame with more than one VLAN tag")
     drop_ethernet_destination: int = _counter("frame for a MAC address that is not ours")
     drop_ethernet_source: int = _counter("frame from a multicast MAC address or from one of ours")
     # ------------------------------------------------------------------------------------------ switch
@@ -52,6 +54,10 @@ class Stats:
     drop_switch_too_long: int = _counter("frame between guests longer than the other port's MTU, and not TCP")
     # --------------------------------------------------------------------------------------------- ARP
     drop_arp_malformed: int = _counter("ARP packet that is short or not Ethernet and IPv4")
+    drop_arp_operation: int = _counter("ARP packet that is neither a request nor a reply")
+    drop_arp_sender: int = _counter("ARP reply from an address that no guest can have, or not in its own name")
+    arp_nobody: int = _counter("ARP requests of guests for an address that nobody is known to have")
+    arp_unanswered: int = _counter("addresses for which we asked by ARP, and no guest answered in time")
     drop_neighbor_unresolved: int = _counter("packet for a guest that did not answer ARP in time")
     drop_neighbor_queue_full: int = _counter("packet for an unresolved guest beyond the bound")
     drop_neighbor_spoofed: int = _counter("packet from an address that is in use behind another link")

@@ -224,6 +224,7 @@ class Neighbors:
     def _give_up(self, neighbor: Neighbor) -> None:
         stack = self._stack
         neighbor.alarm = None
+        stack.stats.arp_unanswered += 1
         stack.stats.drop_neighbor_unresolved += len(neighbor.pending)
         neighbor.pending.clear()
         if neighbor.mac is None and self._table.get(neighbor.address) is neighbor:
@@ -250,14 +251,26 @@ class Neighbors:
         if packet.sender in stack.local_addresses:
             stack.stats.drop_ip_source += 1
             return
-        if stack.config.contains(packet.sender) and packet.sender_mac == mac:
+        credible = stack.config.contains(packet.sender) and packet.sender_mac == mac
+        if credible:
             if self.probes:
                 self.probes.heard(packet.sender, mac, port)
             self.learn(packet.sender, mac, port)
-        if packet.operation == arp.REQUEST and packet.target in stack.local_addresses:
+        if packet.operation == arp.REPLY:
+            stack.stats.drop_arp_sender += not credible
+        elif packet.operation != arp.REQUEST:
+            stack.stats.drop_arp_operation += 1
+        elif packet.target in stack.local_addresses:
             ours = ethernet.virtual_mac(packet.target)
             reply = arp.ArpPacket(arp.REPLY, ours, packet.target, packet.sender_mac, packet.sender)
             self._transmit(port, mac, reply)
+        elif packet.target != packet.sender and not self._is_known(packet.target):
+            stack.stats.arp_nobody += 1
+
+    def _is_known(self, address: bytes) -> bool:
+        """Whether some guest has this address, as far as is known: then it will answer by itself."""
+        neighbor = self._table.get(address)
+        return neighbor is not None and neighbor.mac is not None
 
     def _transmit(self, port: LinkPort, destination: bytes, packet: arp.ArpPacket) -> None:
         header = destination + packet.sender_mac + b"\x08\x06"

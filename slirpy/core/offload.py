@@ -15,12 +15,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from slirpy.interfaces import Frame
-from slirpy.wire import ipv4, tcp
+from slirpy.wire import ethernet, ipv4, tcp
 from slirpy.wire.checksum import ones_sum
 
 __all__ = ["Layout", "frame_limit", "layout", "partial", "segments", "sum_ok"]
 
-_VLAN = (0x8100, 0x88A8)
 _IPV6_HEADER = 40
 _HOP_BY_HOP, _DESTINATION_OPTIONS = 0, 60
 _EXTENSIONS = 8
@@ -55,21 +54,14 @@ class Layout(NamedTuple):
         return _CHECKSUM_AT[self.protocol]
 
 
-def _ip_offset(view: memoryview) -> int:
-    at = 12
-    while at + 6 <= len(view) and (view[at] << 8 | view[at + 1]) in _VLAN:
-        at += 4
-    return at + 2
-
-
 def frame_limit(view: memoryview, mtu: int) -> int:
     """Bytes that a frame with this one's Ethernet header may have, where an IP packet may have ``mtu``."""
-    return _ip_offset(view) + mtu
+    return ethernet.payload_offset(view) + mtu
 
 
 def layout(view: memoryview) -> Layout | None:
     """Find the transport header; None if the frame is no whole TCP segment or UDP datagram, or lies."""
-    start = _ip_offset(view)
+    start = ethernet.payload_offset(view)
     kind = bytes(view[start - 2 : start])
     if kind == b"\x08\x00":
         header = ipv4.parse(view[start:])

@@ -186,8 +186,18 @@ class IPStack:
             return
         if len(self.ports) > 1 and not self.switch.forward(port, view, checksummed, self.now, gso_size):
             return
-        macs = bytes(view[:12])
         kind = view[12] << 8 | view[13]
+        if kind in ethernet.TAGS:
+            untagged = self._untag(view)
+            if untagged is None:
+                return
+            view = untagged
+            if len(view) >= _MIN_FAST and self.fastpath and not self._overheard:
+                fast = tcp_fastpath if view[23] == ipv4.TCP else udp_fastpath
+                if fast(self, port, view, checksummed):
+                    return
+            kind = view[12] << 8 | view[13]
+        macs = bytes(view[:12])
         if kind not in (ethernet.TYPE_IPV4, ethernet.TYPE_ARP, ethernet.TYPE_IPV6):
             stats.drop_ethernet_type += 1
         elif ethernet.is_multicast(macs[6:]) or macs[6:] in self._local_macs:
@@ -200,6 +210,22 @@ class IPStack:
             self.neighbors.input(port, view[ethernet.HEADER_LENGTH :], macs[6:])
         else:
             self._input_ip(port, macs, view[ethernet.HEADER_LENGTH :], checksummed)
+
+    def _untag(self, view: memoryview) -> memoryview | None:
+        """A frame without its priority tag; None, counted, if its tag says more than a priority.
+
+        A tag with VLAN identifier 0 stands for no VLAN: the frame is what it would be without (IEEE 802.1Q, 6.9.1).
+        """
+        stats = self.stats
+        if len(view) < ethernet.HEADER_LENGTH + ethernet.TAG_LENGTH:
+            stats.drop_ethernet_short += 1
+        elif (view[16] << 8 | view[17]) in ethernet.TAGS:
+            stats.drop_ethernet_tags += 1
+        elif view[14] & 0x0F or view[15]:
+            stats.drop_ethernet_vlan += 1
+        else:
+            return memoryview(b"".join((view[:12], view[16:])))
+        return None
 
     def _input_ip(self, port: LinkPort, macs: bytes, packet: memoryview, checksummed: bool) -> None:
         stats = self.stats

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from slirpy.interfaces import Datagram, DatagramPeer, Service
 from slirpy.wire.checksum import ones_sum
+from slirpy.wire.ethernet import is_multicast
 from slirpy.wire.ipv4 import HEADER_LENGTH, MF, OFFSET_MASK, UDP
 
 if TYPE_CHECKING:
@@ -164,7 +165,8 @@ def udp_fastpath(stack: IPStack, port: LinkPort, frame: memoryview, checksummed:
 def lay_service_path(stack: IPStack, arrival: Arrival, service: Service) -> None:
     """The next datagrams like this one, of a conversation with ``service``, need not go the slow way."""
     header = arrival.header
-    if header.header_length == HEADER_LENGTH and not header.fragment & (MF | OFFSET_MASK):
+    plain = header.header_length == HEADER_LENGTH and not header.fragment & (MF | OFFSET_MASK)
+    if plain and not is_multicast(arrival.macs):
         key = bytes(arrival.packet[12:24])
         stack.udp_paths[key] = ServicePath(
             key, arrival.macs, arrival.neighbor, header.ttl, header.fragment, service

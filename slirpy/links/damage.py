@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from slirpy.interfaces import Buffer, Frame
 from slirpy.wire.checksum import checksum, ones_sum
+from slirpy.wire.ethernet import payload_offset
 
 __all__ = ["Received", "damage_received", "damage_sent"]
 
@@ -54,15 +55,16 @@ def _complete(data: bytearray) -> None:
     """Compute the TCP or UDP checksum of a frame that came with a partial one or none at all."""
     if len(data) < _MIN_PACKET:
         return
-    kind = data[12:14]
-    if kind == b"\x08\x00":
-        if int.from_bytes(data[20:22], "big") & 0x3FFF:
+    at = payload_offset(data)
+    kind, packet = data[at - 2 : at], data[at:]
+    if kind == b"\x08\x00" and len(packet) >= 20:
+        if int.from_bytes(packet[6:8], "big") & 0x3FFF:
             return  # a fragment: the checksum is another's
-        protocol, start = data[23], 14 + (data[14] & 15) * 4
-        addresses, end = data[26:34], 14 + int.from_bytes(data[16:18], "big")
-    elif kind == b"\x86\xdd":
-        protocol, start = data[20], 54
-        addresses, end = data[22:54], 54 + int.from_bytes(data[18:20], "big")
+        protocol, start = packet[9], at + (packet[0] & 15) * 4
+        addresses, end = packet[12:20], at + int.from_bytes(packet[2:4], "big")
+    elif kind == b"\x86\xdd" and len(packet) >= 40:
+        protocol, start = packet[6], at + 40
+        addresses, end = packet[8:40], at + 40 + int.from_bytes(packet[4:6], "big")
     else:
         return
     field = start + _CHECKSUM_AT.get(protocol, 0)

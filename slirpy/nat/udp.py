@@ -20,7 +20,7 @@ from slirpy.interfaces import DatagramPeer, FlowRequest, HostNetwork, IcmpReport
 from slirpy.nat.limits import Descriptors
 from slirpy.nat.reports import REFUSAL_CODES, out_of_time, relay, sent_udp, tell_errno
 from slirpy.nat.routes import Refusal, Route, Router, onward_ttl
-from slirpy.wire import icmp, ipv4
+from slirpy.wire import ethernet, icmp, ipv4
 
 if TYPE_CHECKING:
     from slirpy.core.port import LinkPort
@@ -131,6 +131,8 @@ class UdpFlow:
         header, paths = arrival.header, self._nat.stack.udp_paths
         if header.header_length != ipv4.HEADER_LENGTH or header.fragment & (ipv4.MF | ipv4.OFFSET_MASK):
             return
+        if ethernet.is_multicast(arrival.macs):
+            return  # the switch must see each of them, to let the other guests have it
         key = bytes(arrival.packet[12:24])
         shape = header.ttl, header.fragment, ttl
         old = paths.get(key)

@@ -48,6 +48,10 @@ def describe(frame: Buffer) -> str:
         return f"short frame, length {len(view)}"
     kind = view[12] << 8 | view[13]
     payload = view[ethernet.HEADER_LENGTH :]
+    if kind in ethernet.TAGS and len(payload) >= ethernet.TAG_LENGTH:
+        control = payload[0] << 8 | payload[1]
+        inner = describe(b"".join((view[:12], payload[2:])))
+        return f"vlan {control & 0xFFF}, p {control >> 13}, {inner}"
     if kind == ethernet.TYPE_ARP:
         return _arp(payload)
     if kind == ethernet.TYPE_IPV4:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from slirpy.interfaces import Buffer
+
 __all__ = [
     "BROADCAST",
     "HEADER_LENGTH",
     "MIN_LENGTH",
+    "TAGS",
+    "TAG_LENGTH",
     "TYPE_ARP",
     "TYPE_IPV4",
     "TYPE_IPV6",
     "is_multicast",
+    "payload_offset",
     "virtual_mac",
     "virtual_mac6",
 ]
@@ -20,6 +25,9 @@ MIN_LENGTH = 60
 TYPE_IPV4 = 0x0800
 TYPE_ARP = 0x0806
 TYPE_IPV6 = 0x86DD
+TAGS = (0x8100, 0x88A8)
+"""EtherTypes of VLAN tags (IEEE 802.1Q): of the customer, of the service provider."""
+TAG_LENGTH = 4
 BROADCAST = b"\xff\xff\xff\xff\xff\xff"
 
 
@@ -31,6 +39,14 @@ def virtual_mac(address: bytes) -> bytes:
 def virtual_mac6(address: bytes) -> bytes:
     """MAC of a virtual host: 52:56 and the last four bytes of its IPv6 address, as libslirp has it."""
     return b"\x52\x56" + address[12:]
+
+
+def payload_offset(frame: Buffer) -> int:
+    """Where the payload of a frame of at least 14 bytes begins: behind its EtherType, which VLAN tags may precede."""
+    at = 12
+    while at + 6 <= len(frame) and (frame[at] << 8 | frame[at + 1]) in TAGS:
+        at += TAG_LENGTH
+    return at + 2
 
 
 def is_multicast(mac: bytes) -> bool:
