@@ -106,7 +106,7 @@ class Stack(IPStack):
         self._udp.input_udp(arrival, source_port, destination_port, payload)
 
     def lead_inside(self, inside: Inside) -> None:
-        """Have forwards that a guest refuses go on to services on its own loopback, where ``inside`` leads."""
+        """Retry forwards that a guest refuses on that guest's own loopback, which ``inside`` reaches."""
         self.forwards.lead_inside(LoopbackForwards(self, inside, self._descriptors))
 
     def _forward_target(self) -> bytes:

@@ -264,15 +264,16 @@ class Slirp(Driven):
         self._call(partial(self._stack.forwards.remove, forward))
 
     def reach_guest_loopback(self, guest: str | IPv4Address, open_socket: SocketOpener) -> None:
-        """Have forwards go on to services that listen on a guest's own 127.0.0.1 only.
+        """Let forwards reach services that listen on a guest's own 127.0.0.1 only.
 
-        That is done where ``guest`` refuses at its address on the network. Such a service sees 127.0.0.1 as who
-        connects.
+        What ``guest`` refuses at its address on the network is retried there. The service sees 127.0.0.1 as its
+        client.
 
         Args:
-            guest: its address.
-            open_socket: called with ``socket.SOCK_STREAM`` or ``socket.SOCK_DGRAM`` and a function, which it calls
-                with a new IPv4 socket of the guest's network namespace, at once or later from ``poll``; or with None.
+            guest: address of the guest.
+            open_socket: called with ``socket.SOCK_STREAM`` or ``socket.SOCK_DGRAM`` and a function. It has to call
+                that function once, with a new IPv4 socket of the guest's network namespace or with None: at once, or
+                later from a callback of :meth:`poll`.
 
         Raises:
             ConfigError: ``guest`` is no IPv4 address, or ``open_socket`` no function.

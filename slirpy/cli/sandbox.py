@@ -16,7 +16,7 @@ from slirpy.errors import SlirpyError
 __all__ = ["Sandbox", "SandboxError"]
 
 ASKED_MAX = 32
-"""Sockets that init is asked for at a time; the rest waits here, so that the channel always has room."""
+"""Requests for sockets that init has at a time. More wait here, so that sending to the channel never blocks."""
 
 
 class SandboxError(SlirpyError):

@@ -28,7 +28,7 @@ class Session:
         config: the virtual network.
         command: CMD and its arguments.
         reporting: what to tell.
-        loopback: let forwards go on to the namespace's own 127.0.0.1.
+        loopback: let forwards reach the namespace's own 127.0.0.1.
     """
 
     def __init__(

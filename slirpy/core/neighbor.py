@@ -92,9 +92,9 @@ class Neighbors:
         return [n for n in self._table.values() if n.mac is not None]
 
     def first_heard(self, preferred: bytes) -> bytes | None:
-        """The address of a guest that was heard: ``preferred`` if it was, else the one that has been known longest.
+        """The address of a guest that was heard: ``preferred``, or else the one that has been known longest.
 
-        Guests whose link was taken out come last. None if there was none.
+        A guest whose link was taken out comes last. None if no guest was heard.
         """
         found = self._table.get(preferred)
         if found is not None and found.mac is not None:

@@ -1,9 +1,9 @@
-"""UDP sockets that are bound to all addresses, and answer from the one that was asked (RFC 1122, section 4.1.3.5).
+"""UDP sockets that are bound to all addresses and answer from the one that was asked (RFC 1122, section 4.1.3.5).
 
-Left to itself, the system chooses a source address by the way that the answer takes. On a host with several
-addresses that is another one than the client had sent to, and connected sockets, resolvers among them, drop it.
-Linux tells with each datagram at which address it came in (``IP_PKTINFO``, see ip(7)), and takes an address back to
-send from. Where it cannot, such a socket is an ordinary one.
+By default the system chooses a source address by the route of the answer. On a host with several addresses it may
+differ from the address that the client had sent to, and connected sockets and resolvers drop such an answer. Linux
+reports the destination of each datagram that it receives (``IP_PKTINFO``, see ip(7)) and lets the sender choose a
+source. On other systems these sockets behave like any other.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LOCALS_MAX = 256
 
 
 class WildcardDatagram(SocketDatagram):
-    """A socket that hears at which address each datagram came in (:func:`slirpy.host.ipoptions.hear_local`)."""
+    """A socket that knows the destination of each datagram (:func:`slirpy.host.ipoptions.hear_local`)."""
 
     __slots__ = ("_answering", "_info", "_locals")
 

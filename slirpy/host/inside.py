@@ -1,8 +1,8 @@
 """Sockets of another network namespace, for the loopback of the guest that lives there.
 
-A socket belongs to the namespace of the process that opened it, whoever has it afterwards. So all that is needed from
-inside is a process that opens sockets and hands them out; to connect them and to use them is done here. It takes a
-moment until one comes: what is asked of it before waits.
+A socket belongs to the namespace of the process that opened it, even after it was passed to another process. So the
+inside only has to open sockets and to pass them out; they are connected and used here. Each takes a moment to arrive,
+and calls before that are queued.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class InsideSockets:
 
 
 class _Stream(SocketStream):
-    """A connection to the loopback inside, whose socket may still be on its way."""
+    """A connection to the loopback inside; its socket may not have arrived yet."""
 
     __slots__ = ("_over", "_port")
 
@@ -65,7 +65,7 @@ class _Stream(SocketStream):
         self._over = False
 
     def arrive(self, sock: socket.socket | None) -> None:
-        """The socket is there, or there will be none."""
+        """Use the socket that has arrived; None if it could not be opened."""
         if self._over:
             if sock is not None:
                 sock.close()
@@ -94,7 +94,7 @@ class _Stream(SocketStream):
 
 
 class _Datagrams:
-    """A :class:`~slirpy.interfaces.DatagramPeer` inside, whose socket may still be on its way."""
+    """A :class:`~slirpy.interfaces.DatagramPeer` inside; its socket may not have arrived yet."""
 
     __slots__ = ("_host", "_over", "_owner", "_peer", "_waiting")
 
@@ -106,7 +106,7 @@ class _Datagrams:
         self._over = False
 
     def arrive(self, sock: socket.socket | None) -> None:
-        """The socket is there, or there will be none."""
+        """Use the socket that has arrived; None if it could not be opened."""
         if self._over or self._owner is None:
             if sock is not None:
                 sock.close()

@@ -172,16 +172,16 @@ class DatagramPeer(Protocol):
 
 
 class BoundDatagramPeer(DatagramPeer, Protocol):
-    """A UDP socket that :meth:`HostNetwork.bind_udp` has bound: others send to it first."""
+    """A UDP socket bound by :meth:`HostNetwork.bind_udp`, to which others send first."""
 
     @property
     def answering(self) -> DatagramPeer:
-        """The peer that answers the datagram which the owner is handed, or was handed last.
+        """The peer with which to answer the datagram that the owner was handed last.
 
-        What it sends comes from the address to which that datagram was sent (RFC 1122, section 4.1.3.5): a socket
-        bound to all addresses has many, and a client drops an answer from another one. It is the same object as long
-        as that address is the same, and ends with the socket. It is the socket itself where there is only one
-        address, or where the system cannot tell.
+        It sends from the destination address of that datagram (RFC 1122, section 4.1.3.5). A socket bound to all
+        addresses has many, and clients drop answers from the wrong one. It stays the same object while that address
+        is the same, and ends with the socket. It is the socket itself if there is only one address, or if the system
+        does not report it.
         """
         ...
 

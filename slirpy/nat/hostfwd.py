@@ -48,17 +48,17 @@ class Forwards:
         self._detours: dict[int, list[UdpDetour]] = {}
 
     def lead_inside(self, loopback: LoopbackForwards) -> None:
-        """From now on, what the guest of ``loopback`` refuses goes on to its loopback."""
+        """Retry what the guest of ``loopback`` refuses on that guest's loopback, from now on."""
         self._loopback = loopback
         self.udp.on_refused = self._udp_refused
 
     def loopback_of(self, guest: bytes) -> LoopbackForwards | None:
-        """Where connections go that ``guest`` refuses, if anywhere."""
+        """The loopback to retry what ``guest`` refuses; None if there is none."""
         loopback = self._loopback
         return loopback if loopback is not None and loopback.inside.guest == guest else None
 
     def detour(self, loopback: LoopbackForwards, guest_port: int) -> UdpDetour:
-        """What a UDP forward to a guest's port keeps for its loopback."""
+        """Make the detour of a UDP forward to a guest's port."""
         detour = UdpDetour(loopback, guest_port)
         self._detours.setdefault(guest_port, []).append(detour)
         return detour
@@ -69,14 +69,14 @@ class Forwards:
                 detour.refused()
 
     def forget_detour(self, detour: UdpDetour) -> None:
-        """Its forward has ended."""
+        """Remove the detour of a forward that has ended."""
         same = self._detours[detour.port]
         same.remove(detour)
         if not same:
             del self._detours[detour.port]
 
     def flows(self) -> list[FlowInfo]:
-        """What goes to a guest's loopback: these flows are in no other table."""
+        """Flows to a guest's loopback, which no other table has."""
         return [] if self._loopback is None else self._loopback.flows()
 
     def add(self, rule: HostForward) -> HostForward:

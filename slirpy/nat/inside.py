@@ -1,13 +1,13 @@
 """Forwards to services that listen on the guest's own loopback only.
 
-Development servers listen on 127.0.0.1 by default, where no frame from outside arrives. Where somebody can open
-sockets inside the guest, which is so for the namespace of ``slirpy run``, a forward goes on to 127.0.0.1 there once
-the guest's address has refused it: by a RST or an ICMP error to a connection, or by ICMP port unreachable to a
-datagram. So a service that listens on all addresses is reached by frames as ever and sees who asks; one that listens
-on its loopback sees 127.0.0.1. What the loopback refuses too is refused.
+Development servers listen on 127.0.0.1 by default, where no frame from outside arrives. If sockets can be opened
+inside the guest, as in the namespace of ``slirpy run``, a forward that the guest's address refuses is retried at
+127.0.0.1 there. A refusal is a RST or an ICMP error for a connection, and ICMP port unreachable for a datagram. A
+service that listens on all addresses is still reached by frames and sees the client's address; a service on the
+loopback sees 127.0.0.1. If the loopback refuses as well, the client is refused.
 
-What a connection holds is two descriptors and what :mod:`slirpy.nat.splice` has in hand; a UDP client has a socket
-inside. Both are bounded, and at the bound the one that was idle for longest goes.
+A connection holds two descriptors and the buffers of :mod:`slirpy.nat.splice`, a UDP client one socket inside. The
+number of both is bounded; at the bound the entry that has been idle longest is closed.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ MAX_CLIENTS = 1024
 """UDP clients of services on the guest's loopback."""
 IDLE_TIMEOUT = 240 * SECOND
 RECENT = 16
-"""Datagrams of a forward that are kept, in case the guest refuses them."""
+"""Datagrams of a forward that are kept in case the guest refuses them."""
 RECENT_BYTES = 1 << 17
 RECENT_TIME = 1 * SECOND
-"""How long: a guest that refuses does so at once."""
+"""How long datagrams are kept. A guest that refuses one does so at once."""
 
 
 class Inside(Protocol):
@@ -55,12 +55,12 @@ class Inside(Protocol):
         ...
 
     def open_udp(self, owner: DatagramOwner) -> DatagramPeer:
-        """A socket for datagrams inside. What it is given before it is there waits, within a bound."""
+        """Open a socket for datagrams inside. Datagrams sent before it exists are queued, within a bound."""
         ...
 
 
 class Handover:
-    """The owner of a client's stream that may get another: it passes on what it hears."""
+    """An owner of a client's stream that passes each call on to the present owner."""
 
     __slots__ = ("owner",)
 
@@ -94,12 +94,12 @@ class Handover:
 
 
 class LoopbackForwards:
-    """All that goes on to the loopback of one guest.
+    """All connections and UDP clients that use the loopback of one guest.
 
     Args:
         stack: the network.
         inside: opens the sockets.
-        descriptors: of which these are some.
+        descriptors: the limit that they share with all other flows.
     """
 
     def __init__(self, stack: IPStack, inside: Inside, descriptors: Descriptors) -> None:
@@ -114,13 +114,13 @@ class LoopbackForwards:
         descriptors.share(self._clients, self._evict_client)
 
     def key(self) -> bytes:
-        """A name that nothing else here has."""
+        """Return a key that no other entry has."""
         return next(self._numbers).to_bytes(8, "big")
 
     # ------------------------------------------------------------------------------------------ TCP
 
     def splice(self, handover: Handover, client: StreamPeer, place: tuple[bytes, int], port: int) -> None:
-        """Join a client, whose connection the guest's address has refused, with a port of its loopback."""
+        """Connect a client that the guest's address has refused to a port of the guest's loopback."""
         stack = self.stack
         victim = self._splices.victim()
         if victim is not None:
@@ -147,7 +147,7 @@ class LoopbackForwards:
     # ------------------------------------------------------------------------------------------ UDP
 
     def send(self, detour: UdpDetour, via: DatagramPeer, payload: bytes, address: bytes, port: int) -> None:
-        """A client's datagram to the guest's loopback."""
+        """Send a client's datagram to the guest's loopback."""
         known = self._known.get((via, address, port))
         if known is None:
             victim = self._clients.victim()
@@ -160,7 +160,7 @@ class LoopbackForwards:
         known.send(payload)
 
     def forget(self, client: _Client) -> None:
-        """A client's socket is closed."""
+        """Remove a client whose socket is closed."""
         if self._known.pop(client.place, None) is not None:
             self._clients.remove(client)
             self.stack.closed_flows.append(client.info(self.stack.now, "CLOSED"))
@@ -171,13 +171,13 @@ class LoopbackForwards:
     # ----------------------------------------------------------------------------------------- both
 
     def flows(self) -> list[FlowInfo]:
-        """What is going on."""
+        """Snapshots of all of them."""
         now = self.stack.now
         splices = [splice.info(now) for splice in self._open.values()]
         return splices + [client.info(now) for client in self._known.values()]
 
     def close(self) -> None:
-        """End all of it."""
+        """Close all of them."""
         for splice in list(self._open.values()):
             splice.abort(errno.ECONNABORTED)
         for client in list(self._known.values()):
@@ -185,10 +185,10 @@ class LoopbackForwards:
 
 
 class UdpDetour:
-    """What one UDP forward keeps, so that it can go on to the guest's loopback.
+    """The part of a UDP forward that can switch over to the guest's loopback.
 
     Attributes:
-        on: the guest has refused, so what comes now goes to its loopback, until that refuses too.
+        on: whether datagrams go to the loopback: since the guest's address refused one, until the loopback does.
     """
 
     __slots__ = ("_forwards", "_recent", "_size", "on", "port")
@@ -201,7 +201,7 @@ class UdpDetour:
         self.on = False
 
     def keep(self, via: DatagramPeer, payload: bytes, address: bytes, port: int) -> None:
-        """A datagram goes to the guest's address, and may come back."""
+        """Keep a datagram that goes to the guest's address, in case it is refused there."""
         now = self._forwards.stack.now
         recent = self._recent
         while recent and (
@@ -214,11 +214,11 @@ class UdpDetour:
         recent.append((now, via, payload, address, port))
 
     def send(self, via: DatagramPeer, payload: bytes, address: bytes, port: int) -> None:
-        """A datagram goes to the guest's loopback."""
+        """Send a datagram to the guest's loopback."""
         self._forwards.send(self, via, payload, address, port)
 
     def refused(self) -> None:
-        """The guest says that nobody listens at its address: try its loopback."""
+        """Switch over to the loopback, because nobody listens at the guest's address; resend what was kept."""
         recent, self._recent = self._recent, deque(maxlen=RECENT)
         self._size = 0
         self.on = True
@@ -229,7 +229,7 @@ class UdpDetour:
 
 
 class _Client:
-    """A UDP client whose datagrams go to the guest's loopback; owner of the socket inside that stands for it."""
+    """A UDP client whose datagrams go to the guest's loopback; owner of the client's socket inside."""
 
     __slots__ = ("_alarm", "_detour", "_forwards", "_peer", "bytes_in", "bytes_out", "key", "last_activity",
                  "packets_in", "packets_out", "place", "share", "started")  # fmt: skip
@@ -257,7 +257,7 @@ class _Client:
             self._alarm.set(idle_at)
 
     def send(self, payload: bytes) -> None:
-        """To the service."""
+        """Send a datagram to the service."""
         stack = self._forwards.stack
         self.last_activity = stack.now
         self.packets_out += 1
@@ -267,7 +267,7 @@ class _Client:
             self.datagram_error(error)
 
     def datagram(self, payload: bytes, address: bytes, port: int) -> None:
-        """From the service, or from whoever else is inside: it alone is heard."""
+        """Pass the service's datagram on to the client; drop those of other programs inside."""
         stack = self._forwards.stack
         if (address, port) != (LOOPBACK, self._detour.port):
             stack.stats.drop_udp_unreachable += 1
@@ -283,7 +283,7 @@ class _Client:
             stack.stats.drop_udp_host_error += 1
 
     def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
-        """A datagram did not arrive. If nobody listens, the next ones go to the guest's address again."""
+        """Note a failure. If nobody listens on the loopback, the next datagrams go to the guest's address again."""
         if error in (errno.EAGAIN, errno.ENOBUFS):
             self._forwards.stack.stats.drop_udp_host_full += 1
             return
@@ -293,7 +293,7 @@ class _Client:
             self.close()
 
     def info(self, now: int, state: str = "OPEN") -> FlowInfo:
-        """What is known of it."""
+        """A snapshot for people and programs."""
         _, address, port = self.place
         return FlowInfo(
             protocol="udp",

@@ -1,6 +1,6 @@
-"""Two streams of the host joined: what one gives the other takes, with back-pressure both ways.
+"""Two streams of the host joined: each receives what the other sends, with back-pressure both ways.
 
-There is no guest's TCP in between, so no frames: neither captures nor faults see it.
+No TCP connection of a guest lies in between, so there are no frames for captures to record.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class End:
         self.readable_now = self.open
         self.ended = self.shut = False
         self.pending = memoryview(b"")
-        """Bytes that it gave, and that the other end has not taken yet."""
+        """Bytes that were received here and that the other end has not taken yet."""
         self.passed = 0
-        """Bytes that it gave, and that the other end took."""
+        """Bytes that were received here and that the other end has taken."""
 
     def connected(self) -> None:
         """See :class:`~slirpy.interfaces.StreamOwner`."""
@@ -63,7 +63,7 @@ class End:
         self._splice.mark()
 
     def urgent(self, data: bytes) -> None:
-        """An urgent byte becomes an ordinary one, in its place."""
+        """Treat an urgent byte as an ordinary one, in its place."""
         self.pending = memoryview(bytes(self.pending) + data)
 
 
@@ -72,11 +72,11 @@ class Splice:
 
     Args:
         stack: serves it at each flush when it is marked.
-        client: the connection that came in.
+        client: the client's connection to the forward.
         place: the client's address and port.
         port: of the guest's loopback.
-        key: what it is known by.
-        over: called once, when it has ended.
+        key: unlike that of all other splices.
+        over: called once, at the end, with one of :data:`~slirpy.core.flows.ENDS`.
     """
 
     __slots__ = (
@@ -120,7 +120,7 @@ class Splice:
             self._stack.dirty.append(self)
 
     def service(self, now: int) -> None:
-        """Carry on, both ways."""
+        """Move data in both directions."""
         near, far = self.near, self.far
         if self._over is None:
             return
@@ -140,7 +140,7 @@ class Splice:
         return self.near.error or self.far.error
 
     def _carry(self, source: End, target: End) -> int:
-        """Bytes that went from one end to the other."""
+        """Move data from one end to the other; return how many bytes were taken."""
         before = source.passed
         for _ in range(READS):
             if source.pending:
@@ -148,7 +148,7 @@ class Splice:
                 source.passed += taken
                 source.pending = source.pending[taken:]
                 if source.pending:
-                    return source.passed - before  # the target says when there is room
+                    return source.passed - before  # the target calls writable() when there is room
             if source.ended or not source.readable_now or source.peer is None:
                 break
             source.readable_now = False
@@ -167,7 +167,7 @@ class Splice:
         return source.passed - before
 
     def abort(self, error: int) -> None:
-        """Reset what is still there of both ends. Harmless when it is over."""
+        """Reset both ends, as far as they are open. Harmless when repeated."""
         for end in (self.near, self.far):
             if end.peer is not None:
                 end.peer.abort()
@@ -184,7 +184,7 @@ class Splice:
             over(self, how)
 
     def info(self, now: int, end: str | None = None) -> FlowInfo:
-        """What is known of it; ``end`` tells how it ended, if it has."""
+        """A snapshot for people and programs; ``end`` is how it ended, if it has."""
         return FlowInfo(
             protocol="tcp",
             state=end or ("ESTABLISHED" if self.far.open else "CONNECTING"),

@@ -90,7 +90,7 @@ class NatTcpFlow(TcpFlow):
         self.outside = False
         """The guest's segments have to be carried on, beyond the gateway."""
         self.on_refused: Callable[[StreamPeer], None] | None = None
-        """Takes the peer over, if the guest refuses the connection."""
+        """Called with the peer, to take it over, if the guest refuses the connection."""
         self.connecting = not inbound
         self.peer_error = 0
         self.read_ready = inbound

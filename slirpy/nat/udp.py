@@ -39,7 +39,7 @@ MAX_FLOWS = 4096
 MAX_PATHS = 64
 """Destinations of one flow that have a fast path."""
 ALIAS_FIRST, ALIAS_TRIES = 49152, 32
-"""Ports that stand for another one, and how many are tried."""
+"""The first port that may stand for a client's own, and how many are tried."""
 MAX_ROUTES = 1024
 """Destinations of one flow whose routes are remembered."""
 
@@ -68,7 +68,7 @@ class UdpFlow:
         self._targets: dict[tuple[bytes, int], tuple[DatagramPeer | None, bytes, int]] = {}
         # The other way, where a policy made the two differ.
         self._seen: dict[tuple[bytes, int], tuple[bytes, int]] = {}
-        # What the guest calls who came through a forward, where two of them would have one name.
+        # Clients of forwards whose address and port, as the guest sees them, belonged to another client already.
         self._aliases: dict[tuple[DatagramPeer | None, bytes, int], tuple[bytes, int]] = {}
         self.dirty = False
         # From the guest, by the fast path: see :class:`~slirpy.core.udppath.UdpSender`.
@@ -228,10 +228,10 @@ class UdpFlow:
         self._to_guest(seen, payload)
 
     def _alias(self, taken: tuple[bytes, int]) -> tuple[bytes, int]:
-        """Another port for who would look like somebody else to the guest.
+        """Choose another port for a client that the guest could not tell from an earlier one.
 
-        That is a client that asks at two addresses of the host, or through two forwards, from one port: the guest's
-        answers have to leave from where each was asked. The loopback's addresses look alike, too.
+        One port of a client may ask at two addresses of the host or through two forwards, and the guest's answers
+        have to leave from the right one. All addresses of the loopback look alike to the guest, too.
         """
         for _ in range(ALIAS_TRIES):
             alias = taken[0], self._nat.stack.random.randrange(ALIAS_FIRST, 65536)
@@ -315,7 +315,7 @@ class UdpNat:
         self._descriptors = descriptors
         descriptors.share(self._shares, self.remove)
         self.on_refused: Callable[[bytes, int], None] | None = None
-        """Told of each (address, port) of a guest at which nobody listens."""
+        """Called with each (address, port) of a guest at which nobody listens."""
 
     def input_udp(self, arrival: Arrival, source_port: int, destination_port: int, payload: memoryview) -> None:
         """A guest's datagram that no service takes."""

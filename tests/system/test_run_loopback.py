@@ -63,8 +63,8 @@ def services(
         assert process.stderr is not None
         ports = []
         for rule in rules:
-            if "::0-" in rule:
-                told = re.match(r"hostfwd \w+ 127\.0\.0\.1:(\d+) ->", process.stderr.readline())
+            if ":0-" in rule:
+                told = re.match(r"hostfwd \w+ [0-9.]+:(\d+) ->", process.stderr.readline())
                 assert told is not None
                 ports.append(int(told[1]))
         assert process.stdout.readline() == "ready\n"
@@ -87,10 +87,10 @@ def tcp(place: int | str, data: bytes = b"question") -> bytes:
         return answer
 
 
-def udp(port: int, data: bytes = b"question") -> bytes:
+def udp(port: int, data: bytes = b"question", address: str = "127.0.0.1") -> bytes:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(20)
-        sock.connect(("127.0.0.1", port))
+        sock.connect((address, port))
         sock.send(data)
         return sock.recv(1 << 16)
 
@@ -118,6 +118,16 @@ def test_a_service_on_the_address_comes_first(slirpy: User) -> None:
         assert udp(ports[1]) == expected
 
 
+def test_udp_answers_leave_from_where_was_asked(slirpy: User) -> None:
+    where = ["udp:10.0.2.15:8000", "udp:127.0.0.1:8001"]
+    with services(slirpy, where, ["udp:0.0.0.0:0-:8000", "udp:0.0.0.0:0-:8001"]) as (_, ports):
+        for address in ("127.0.0.1", "127.0.0.2", "127.77.7.7"):
+            for size in (0, 1400, 9000, 60000):
+                data = bytes(size)
+                assert udp(ports[0], data, address) == b"10.0.2.15 hears 10.0.2.2 " + data
+                assert udp(ports[1], data, address) == b"127.0.0.1 hears 127.0.0.1 " + data
+
+
 def test_many_at_once(slirpy: User) -> None:
     with (
         services(slirpy, ["tcp:127.0.0.1:8000", "udp:127.0.0.1:8000"], ["tcp::0-:8000", "udp::0-:8000"]) as (
@@ -143,6 +153,22 @@ def test_many_at_once(slirpy: User) -> None:
             client.connect(("127.0.0.1", ports[1]))
             client.send(b"%d" % number)
         assert [client.recv(100).rpartition(b" ")[2] for client in asking] == [b"%d" % n for n in range(20)]
+
+
+def test_many_udp_services(slirpy: User) -> None:
+    """The kernel inside limits how often it says that nobody listens: that must not cost a first datagram."""
+    numbers = range(9000, 9016)
+    where = [f"udp:127.0.0.1:{number}" for number in numbers]
+    with (
+        services(slirpy, where, [f"udp::0-:{number}" for number in numbers]) as (_, ports),
+        ExitStack() as stack,
+    ):
+        clients = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in ports]
+        for client, port in zip(clients, ports, strict=True):
+            client.settimeout(5)
+            client.connect(("127.0.0.1", port))
+            client.send(b"question")
+            assert client.recv(100) == b"127.0.0.1 hears 127.0.0.1 question"
 
 
 def refused(port: int) -> bool:
