@@ -196,6 +196,8 @@ class FarStream(SocketStream):
             self._shut_down(ours)
         self.start_accepted(owner)
         owner.connected()
+        if self._wants_room and self._sock is not None:
+            owner.writable()
         return True
 
     def fail(self, error: int) -> None:
@@ -207,6 +209,9 @@ class FarStream(SocketStream):
     def send(self, buffers: Sequence[Buffer]) -> int:
         """As any, while there is somebody to read it."""
         if self._thrown < 0:
+            if self._sock is None:
+                self._wants_room = True  # it waits for its turn, unless it is over
+                return 0
             sent = super().send(buffers)
             if self._thrown < 0:
                 return sent

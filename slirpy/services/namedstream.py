@@ -24,6 +24,8 @@ class NamedStream:
         self._peer: StreamPeer | None = None
         self._connected = False
         self._calling = False
+        self._refused = self._shut = False
+        """A call that came before the connection: a send, an end."""
         self._error = 0
         if not host.lookup(name, self._found):
             self._fail(errno.EAGAIN)
@@ -45,6 +47,8 @@ class NamedStream:
             self._calling = False
             if not self._error:
                 self._peer = peer
+                if self._connected:
+                    self._catch_up()
                 return
         self._fail(self._error)
 
@@ -61,6 +65,16 @@ class NamedStream:
         self._connected = True
         if self._owner is not None:
             self._owner.connected()
+        if not self._calling:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Make up for calls that came too early."""
+        if self._shut and self._peer is not None:
+            self._peer.shutdown()
+        if self._refused and self._owner is not None:
+            self._refused = False
+            self._owner.writable()
 
     def readable(self) -> None:
         """Pass it on."""
@@ -83,9 +97,17 @@ class NamedStream:
 
     # ---------------------------------------------------------------------- the peer of the guest's
 
+    @property
+    def level_triggered(self) -> bool:
+        """See :class:`~slirpy.interfaces.StreamPeer`."""
+        return getattr(self._peer, "level_triggered", False)
+
     def send(self, buffers: Sequence[Buffer]) -> int:
         """See :class:`~slirpy.interfaces.StreamPeer`."""
-        return 0 if self._peer is None else self._peer.send(buffers)
+        if self._peer is None or not self._connected:
+            self._refused = True
+            return 0
+        return self._peer.send(buffers)
 
     def recv(self, limit: int) -> bytes | None:
         """See :class:`~slirpy.interfaces.StreamPeer`."""
@@ -93,7 +115,8 @@ class NamedStream:
 
     def shutdown(self) -> None:
         """See :class:`~slirpy.interfaces.StreamPeer`."""
-        if self._peer is not None:
+        self._shut = True
+        if self._peer is not None and self._connected:
             self._peer.shutdown()
 
     def abort(self) -> None:

@@ -22,8 +22,9 @@ from dnslib import DNSRecord
 
 from slirpy import Config, Slirp
 from slirpy.host.programs import Echo
-from slirpy.interfaces import AcceptedStream, FlowRequest, IPProtocol, StreamOwner, StreamPeer
+from slirpy.interfaces import AcceptedStream, FlowRequest, IPProtocol, NameAnswer, StreamOwner, StreamPeer
 from slirpy.rules.guestfwd import GuestForward
+from slirpy.services.namedstream import NamedStream
 from slirpy.testing import VirtualNetwork
 from slirpy.web import asgi, wsgi
 
@@ -97,6 +98,23 @@ class Target(_Real):
         return stream
 
 
+class Waiting(Target):
+    """A target all of whose places are taken, until something has to happen."""
+
+    def __init__(self, target: object) -> None:
+        super().__init__(target)
+        self._limit = 0
+
+    def open(self, owner: StreamOwner) -> StreamPeer:
+        jobs = next(iter(self.net._local._jobs.values()))
+        self._limit, jobs._limit = jobs._limit, 0
+        return super().open(owner)
+
+    def step(self) -> None:
+        next(iter(self.net._local._jobs.values()))._limit = self._limit
+        super().step()
+
+
 class EchoServer:
     """Echoes on a listening socket, in threads, until it is closed."""
 
@@ -153,6 +171,21 @@ class Outward(_Real):
 
     def open(self, owner: StreamOwner) -> StreamPeer:
         return self.host.connect_tcp(LOOPBACK, self._server.name[1], owner)
+
+
+class Named(Outward):
+    """A connection to a name, which is looked up first. The first of its addresses refuses."""
+
+    def lookup(self, name: str, done: Callable[[NameAnswer], None]) -> bool:
+        self.stack.call_at(self.stack.now, lambda: done(NameAnswer((bytes([127, 0, 0, 9]), LOOPBACK), True)))
+        return True
+
+    def connect_tcp(self, address: bytes, port: int, owner: StreamOwner) -> StreamPeer:
+        return self.host.connect_tcp(address, port, owner)
+
+    def open(self, owner: StreamOwner) -> StreamPeer:
+        host: Any = self
+        return NamedStream(host, "echo.test", self._server.name[1], owner)
 
 
 class Inward(_Real):
@@ -284,7 +317,9 @@ PLACES: dict[str, Callable[[Path], Place]] = {
     "outward": lambda path: Outward(),
     "inward": lambda path: Inward(),
     "tcp target": lambda path: tcp_target(),
+    "named target": lambda path: Named(),
     "thread": lambda path: Target(echo),
+    "thread that waits": lambda path: Waiting(echo),
     "task": lambda path: Target(echo_task),
     "wsgi": lambda path: Web(wsgi(wsgi_echo)),
     "asgi": lambda path: Web(asgi(asgi_echo)),

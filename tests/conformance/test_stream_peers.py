@@ -143,6 +143,41 @@ def test_one_byte_at_a_time(place: Place) -> None:
     stream.close()
 
 
+def test_calls_before_it_is_connected_wait(place: Place) -> None:
+    request = place.request(300)
+    owner = Owner()
+    stream = place.open(owner)
+    if "connected" in owner.calls:
+        return
+    assert stream.recv(10) is None
+    assert stream.send([request]) == 0
+    place.until(lambda: "writable" in owner.calls, "room once it is connected")
+    assert owner.calls[:2] == ["connected", "writable"]
+    owner.write(request)
+
+    def ended() -> bool:
+        owner.move(stream)
+        return owner.ended
+
+    place.until(ended, "the end")
+    assert place.comparable(bytes(owner.received)) == place.answer(request)
+    stream.close()
+
+
+def test_an_end_before_it_is_connected_waits(place: Place) -> None:
+    owner = Owner()
+    stream = place.open(owner)
+    stream.shutdown()
+
+    def ended() -> bool:
+        owner.move(stream)
+        return owner.ended
+
+    place.until(ended, "the end")
+    assert (bytes(owner.received), owner.error) == (b"", 0)
+    stream.close()
+
+
 def test_an_owner_that_is_busy_is_told_once(place: Place) -> None:
     request = place.request(5000)
     owner = Owner()
