@@ -210,7 +210,8 @@ def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
             break  # Nagle
         elif size > mss and not last:
             size -= size % mss
-        fin = last and conn.fin_queued and usable > size
+        # A FIN takes room in the peer's window, and none in the congestion window, as it is no data.
+        fin = last and conn.fin_queued and conn.snd_wnd - flight > size
         if size <= 0 and not fin:
             break
         if pieces == MAX_PIECES:

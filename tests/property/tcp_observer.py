@@ -213,8 +213,8 @@ class Observer:
         if not full and start != una and not self.settings.nodelay and not self.tail_probe:
             assert self.shut, "Nagle: one small segment at a time"
         if self.calm_cwnd is not None and not probe:
-            assert stop - una <= max(self.calm_cwnd, 0), (
-                "no more is in flight than the congestion window permits"
+            assert stop - una - (flags & FIN) <= max(self.calm_cwnd, 0), (
+                "no more is in flight than the congestion window permits, but for a FIN"
             )
 
     def _sent_ack(self, ack: int, flags: int, wnd: int) -> None:

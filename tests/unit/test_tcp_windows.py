@@ -191,3 +191,19 @@ def test_reno_to_the_byte() -> None:
     cc.on_idle()
     assert (cc.ssthresh, cc.cwnd) == (750, 1001)
     assert isinstance(cc.ssthresh, int)
+
+
+@pytest.mark.rfc("5681", "3 fin")
+def test_a_fin_rides_on_the_data_that_fill_the_congestion_window() -> None:
+    s = passive(wnd=65535, mss=1000)
+    s.conn.write(bytes(10_000))
+    s.shutdown()
+    assert [(sent.flags, len(sent.data)) for sent in s.out] == [("A", 1000)] * 9 + [("FPA", 1000)]
+
+
+@pytest.mark.rfc("5681", "3 fin")
+def test_a_fin_keeps_to_the_peers_window() -> None:
+    s = passive(wnd=3000, mss=1000)
+    s.conn.write(bytes(3000))
+    s.shutdown()
+    assert [(sent.flags, len(sent.data)) for sent in s.out] == [("A", 1000)] * 2 + [("PA", 1000)]
