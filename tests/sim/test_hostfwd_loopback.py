@@ -14,6 +14,7 @@ from slirpy.host.simudp import SimUdpServer
 from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer, IcmpReport, StreamOwner, StreamPeer
 from slirpy.nat import inside
 from slirpy.nat.inside import IDLE_TIMEOUT, RECENT, RECENT_BYTES
+from slirpy.nat.splice import READ_SIZE, READS, Splice
 
 LOOPBACK = ip("127.0.0.1")
 HOME = ip("127.9.9.9")
@@ -200,6 +201,44 @@ def test_back_pressure_and_a_bound_on_what_is_held() -> None:
     program.paused = False
     world.net.run(5)
     assert len(program.received) == 8 * MIB
+
+
+class Plenty:
+    """A far side that says once that it has something, and then has much."""
+
+    def __init__(self, pieces: int) -> None:
+        self.left = pieces
+
+    def send(self, buffers: Sequence[Buffer]) -> int:
+        return sum(map(len, buffers))
+
+    def recv(self, limit: int) -> bytes | None:
+        self.left -= 1
+        return bytes(limit) if self.left >= 0 else b""
+
+    def shutdown(self) -> None:
+        """It goes on all the same."""
+
+    def abort(self) -> None:
+        raise AssertionError
+
+    def close(self) -> None:
+        """As with all."""
+
+
+def test_who_has_much_and_says_so_once() -> None:
+    """One turn is bounded, so it takes several."""
+    net = Net(config())
+    over: list[str] = []
+    splice = Splice(net.stack, Plenty(0), CLIENT, 80, b"key", lambda splice, how: over.append(how))
+    splice.far.peer = Plenty(100)
+    splice.far.connected()
+    splice.far.readable()
+    splice.service(net.now)
+    assert 0 < splice.far.passed <= READS * READ_SIZE
+    net.run(1)
+    assert splice.far.passed == 100 << 16
+    assert over == ["CLOSED"]
 
 
 def test_what_the_loopback_refuses_too_is_refused() -> None:
@@ -472,6 +511,17 @@ def test_what_is_old_is_not_sent_again() -> None:
     world.net.send(complaint(frame[14:]))
     world.net.run(0.01)
     assert [each.payload for each in service.received] == [b"new"]
+
+
+def test_a_refusal_that_comes_late_sends_nothing_again() -> None:
+    world = UdpWorld()
+    service = world.answer()
+    world.ask(b"old")
+    (frame,) = world.net.raw()
+    world.net.run(5)
+    world.net.send(complaint(frame[14:]))
+    world.net.run(0.01)
+    assert service.received == []
 
 
 def test_at_the_bound_the_idlest_client_goes(monkeypatch: pytest.MonkeyPatch) -> None:
