@@ -7,8 +7,10 @@ guests' traffic for as long as the disk takes, and what is at stake is the last 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -16,12 +18,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from slirpy.ownfile import check_own
 from slirpy.rules.dhcp import LEASE_TIME_FOREVER
 from slirpy.services.lease import FOREVER, Lease, LeaseState
 
 __all__ = ["LeaseFile"]
 
 FORMAT = 1
+_BEGINNING = re.compile(rb'\s*\{\s*"(format|leases)"\s*:')
+_LONGEST_PREFIX = 200  # of 255 bytes that a name may have
 _SECOND = 1_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -39,19 +44,20 @@ class LeaseFile:
         self._wall = wall
 
     def load(self, now: int) -> tuple[list[Lease], int]:
-        """Read the leases. A file that is none of ours is put aside, as ``NAME.corrupt``, and counts as one lost."""
+        """Read the leases. A file that is missing or empty has none.
+
+        Raises:
+            FileExistsError: it is no lease file of ours, or a damaged one. It is left as it is.
+            OSError: it cannot be read.
+        """
+        check_own(self._path, _is_ours)
         try:
             text = self._path.read_bytes()
         except FileNotFoundError:
             return [], 0
-        try:
-            content = json.loads(text)
-            if content["format"] != FORMAT:
-                raise ValueError
-            entries = list(content["leases"])
-        except (ValueError, TypeError, LookupError, RecursionError):
-            os.replace(self._path, self._path.with_name(self._path.name + ".corrupt"))
-            return [], 1
+        if not text:
+            return [], 0
+        entries = self._entries(text)
         offset = now - self._wall()
         leases = []
         lost = 0
@@ -62,20 +68,52 @@ class LeaseFile:
                 lost += 1
         return leases, lost
 
+    def _entries(self, text: bytes) -> list[Any]:
+        try:
+            content = json.loads(text)
+            written = content["format"]
+            entries = content["leases"]
+            if not isinstance(entries, list):
+                raise TypeError
+        except (ValueError, TypeError, LookupError, RecursionError):
+            raise FileExistsError(
+                errno.EEXIST,
+                "it is a damaged lease file, perhaps cut short; repair it",
+                str(self._path),
+            ) from None
+        if written != FORMAT:
+            why = f"it has format {written!r}, which this version of slirpy does not know"
+            raise FileExistsError(errno.EEXIST, why, str(self._path))
+        return entries
+
     def save(self, leases: Sequence[Lease], now: int) -> None:
-        """Write the leases, in place of what was there."""
+        """Write the leases, in place of what was there.
+
+        Raises:
+            FileExistsError: somebody has put another file there.
+            OSError: it cannot be written.
+        """
         offset = self._wall() - now
         lines = ",\n".join(json.dumps(_entry(lease, offset)) for lease in leases)
         text = f'{{"format": {FORMAT}, "leases": [\n{lines}\n]}}\n'
         path = Path(os.path.realpath(self._path))  # a link stays one
-        descriptor, name = tempfile.mkstemp(prefix=path.name + ".", dir=path.parent)
+        check_own(path, _is_ours)
         try:
-            with open(descriptor, "w", encoding="ascii") as file:
-                file.write(text)
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
+            descriptor, name = tempfile.mkstemp(prefix=path.name[:_LONGEST_PREFIX] + ".", dir=path.parent)
+            try:
+                with open(descriptor, "w", encoding="ascii") as file:
+                    file.write(text)
+                os.replace(name, path)
+            except BaseException:
+                os.unlink(name)
+                raise
+        except OSError as error:  # which names a file that nobody has heard of
+            raise OSError(error.errno, error.strerror, str(self._path)) from None
+
+
+def _is_ours(head: bytes) -> bool:
+    """Whether a file begins as a lease file, or has only a part of the beginning of one."""
+    return _BEGINNING.match(head) is not None or b'{"format": '.startswith(head)
 
 
 def _entry(lease: Lease, offset: int) -> dict[str, Any]:

@@ -61,8 +61,9 @@ class LeaseKeeper:
             lost += table.restore(leases, now)
             store.save(table.kept(now), now)  # if it cannot, better now than when the first lease is to be kept
         except OSError as error:
+            other = ", or move this one away" if isinstance(error, FileExistsError) else ""
             raise ConfigError(
-                f"lease_file {error.filename}: {error.strerror}; name a file to write to"
+                f'lease_file "{error.filename}": {error.strerror}; name a file to write to{other}'
             ) from None
         network.stats.dhcp_leases_lost += lost
 

@@ -174,20 +174,113 @@ def test_another_network_takes_what_it_can(machine: Machine) -> None:
 # --------------------------------------------------------------------------------------- broken files
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"\0" * 100, b"{", b"[]", b"null", b'{"format": 2, "leases": []}', b'{"format": 1}',
-     b'{"format": 1, "leases": 5}', b"\xff\xfe", b"[" * 100_000],
-)  # fmt: skip
-def test_a_file_that_is_none_of_ours_is_put_aside(machine: Machine, content: bytes) -> None:
+OURS = b'{"format": 1, "leases": ['
+OTHERS = [
+    b"hello\n", b"\0" * 100, b"[]", b"null", b"{}", b"7", b'{"name": "slirpy"}', b"\xff\xfe", b"[" * 100_000,
+    b"a" * 5000, b'{"formats": 1}', b"\n",
+]  # fmt: skip
+DAMAGED = [
+    b"{", b'{"for', OURS, OURS[:-1], OURS + b'\n{"address": "10.0.2.15", ', b'{"format": 1}', b'{"leases": []}',
+    b'{"format": 1, "leases": 5}', b'{"format": 1, "leases": {}}', OURS + b"\xff]}", OURS + b"[" * 100_000,
+]  # fmt: skip
+
+
+def refused(path: Path, said: str) -> None:
+    with pytest.raises(ConfigError, match=f'lease_file "{path}": .*{said}.*name a file to write to'):
+        World(Config(), LeaseFile(path))
+
+
+@pytest.mark.parametrize("content", OTHERS)
+def test_a_file_of_somebody_else_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "important.conf"
+    path.write_bytes(content)
+    refused(path, "it has content that slirpy did not write")
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    refused(link, "it has content that slirpy did not write")
+    assert path.read_bytes() == content
+    assert sorted(tmp_path.iterdir()) == [path, link]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_lease_file_is_refused_and_left_alone(machine: Machine, content: bytes) -> None:
     machine.path.write_bytes(content)
+    refused(machine.path, "it is a damaged lease file")
+    assert machine.path.read_bytes() == content
+    assert list(machine.path.parent.iterdir()) == [machine.path]
+
+
+def test_a_lease_file_cut_short_anywhere_is_refused(machine: Machine) -> None:
     world = machine.boot()
-    assert world.stats.dhcp_leases_lost == 1
-    assert machine.path.with_name("leases.json.corrupt").read_bytes() == content
-    assert machine.entries() == []
+    for client in range(3):
+        world.lease(client)
+    world.service.close()
+    whole = machine.path.read_bytes()
+    for length in range(1, len(whole) - 2):
+        machine.path.write_bytes(whole[:length])
+        refused(machine.path, "damaged")
+        assert machine.path.read_bytes() == whole[:length]
+
+
+def test_a_lease_file_of_another_version_is_refused_and_left_alone(machine: Machine) -> None:
+    content = '{"format": 2, "leases": []}'
+    machine.path.write_text(content)
+    refused(machine.path, "it has format 2, which this version of slirpy does not know")
+    assert machine.path.read_text() == content
+
+
+def test_an_empty_file_is_used(machine: Machine) -> None:
+    """As mktemp makes it."""
+    machine.path.touch()
+    world = machine.boot()
+    assert world.stats.dhcp_leases_lost == 0
     world.lease(1)
     world.service.close()
     assert len(machine.entries()) == 1
+
+
+def test_a_file_in_another_layout_is_read(machine: Machine) -> None:
+    machine.path.write_text(json.dumps({"leases": [GOOD], "format": 1}, indent=4))
+    assert list(remaining(machine.boot())) == [ip("10.0.2.15")]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device", "link to a device"])
+def test_what_is_no_file_is_refused_and_left_alone(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "leases"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path = Path(os.devnull)
+    else:
+        path.symlink_to(os.devnull)
+    before = path.stat()
+    refused(path, "it is not a file")
+    assert path.stat().st_mode == before.st_mode
+
+
+def test_a_file_that_somebody_puts_there_later_is_not_replaced(machine: Machine) -> None:
+    world = machine.boot()
+    machine.path.write_text("hello")
+    world.lease(1)
+    world.network.run(5)
+    assert world.stats.dhcp_save_failures > 0
+    assert machine.path.read_text() == "hello"
+    machine.path.unlink()
+    world.service.close()
+    assert len(machine.entries()) == 1
+
+
+def test_the_name_in_a_message_is_the_one_that_was_given(tmp_path: Path) -> None:
+    """Not that of the file that is written beside it."""
+    refused(tmp_path / "nowhere" / "leases", "No such file or directory")
+
+
+def test_a_name_may_be_as_long_as_the_system_allows(tmp_path: Path) -> None:
+    World(Config(), LeaseFile(tmp_path / ("x" * 255))).service.close()
+    assert [len(path.name) for path in tmp_path.iterdir()] == [255]
 
 
 GOOD = {
