@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
+from slirpy.cli.flags import KEY_AND_VALUE
 from slirpy.cli.streams import tell
 from slirpy.errors import ConfigError
 from slirpy.links.tracefile import TraceFile
@@ -23,7 +24,6 @@ __all__ = [
     "STANDARD",
     "CaptureOption",
     "FrameLog",
-    "check_plain_name",
     "open_recorder",
     "own_standard_output",
     "parse_capture",
@@ -32,7 +32,6 @@ __all__ = [
 STANDARD = "-"
 _KEYS = ("format", "max", "files")
 _SUFFIXES = (".pcap", ".pcapng")
-_KEY_AND_VALUE = re.compile(r",([A-Za-z][\w.-]*)=([^,]*)")
 _SIZE = re.compile(r"([1-9][0-9]*)([kMG]?)")
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 
@@ -55,13 +54,13 @@ def parse_capture(text: str) -> CaptureOption:
         ConfigError: a value that cannot be used.
     """
     start = len(text)
-    for match in _KEY_AND_VALUE.finditer(text):
+    for match in KEY_AND_VALUE.finditer(text):
         if match[1] in _KEYS or not match[2].endswith(_SUFFIXES):
             start = match.start()
             break
     option = CaptureOption(text[:start])
     rest = text[start:]
-    while found := _KEY_AND_VALUE.match(rest):
+    while found := KEY_AND_VALUE.match(rest):
         key, value = found.groups()
         rest = rest[found.end() :]
         if key not in _KEYS:
@@ -79,20 +78,6 @@ def parse_capture(text: str) -> CaptureOption:
     if rest or not option.name:
         raise ConfigError(f'capture "{text}": must be FILE[,format=pcap|pcapng][,max=SIZE][,files=N]')
     return option
-
-
-def check_plain_name(option: str, name: str) -> None:
-    """Check the name of a file or folder whose option takes nothing else after a comma.
-
-    Raises:
-        ConfigError: KEY=VALUE follows a comma, and nothing has that name.
-    """
-    found = _KEY_AND_VALUE.search(name)
-    if found is not None and not os.path.lexists(name):
-        raise ConfigError(
-            f'{option} "{name}": nothing has this name, and {option} takes no option "{found[0][1:]}"; leave it out,'
-            " or make the file first if that is its name"
-        )
 
 
 def own_standard_output() -> int:

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from slirpy import Config, Resolver, Slirp
 from slirpy.cli.demo_servers import LOOPBACK, NAME, DnsServer, WebServer, serving
+from slirpy.cli.flags import Command
 from slirpy.cli.report import amount, console_for, counter_table, flow_table
 from slirpy.testing.guest import Guest
 from slirpy.testing.guest.tcp import GuestStream
@@ -257,7 +258,7 @@ def _fail(text: str) -> NoReturn:
     raise SystemExit(1)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--size", type=click.IntRange(1, 4096), default=32, show_default=True, metavar="MIB",
               help="How much to download, in MiB.")  # fmt: skip
 def demo(size: int) -> None:

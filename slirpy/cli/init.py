@@ -28,6 +28,7 @@ and a descriptor     namespace, answered in order
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -49,11 +50,24 @@ FORWARDED = (
     signal.SIGQUIT,
     signal.SIGUSR1,
     signal.SIGUSR2,
+    signal.SIGALRM,
+    signal.SIGVTALRM,
+    signal.SIGPROF,
+    signal.SIGXCPU,
+    signal.SIGPOLL,
+    signal.SIGPWR,
     signal.SIGWINCH,
     signal.SIGCONT,
 )
 """Signals to slirpy that are meant for CMD. They are blocked in slirpy and in init, and read as data."""
 
+_NAMESPACES = {
+    "user": linux.CLONE_NEWUSER,  # the first, as it gives the rights for the others
+    "mnt": linux.CLONE_NEWNS,
+    "net": linux.CLONE_NEWNET,
+    "pid": linux.CLONE_NEWPID,
+}
+"""Kinds of namespaces, as the kernel's limits name them."""
 _SAME_SIGNAL_SECONDS = 0.5
 _LATE_SIGNAL_SECONDS = 0.005
 
@@ -89,11 +103,13 @@ def _expect(channel: Channel, what: str) -> Message:
 
 
 def _found(channel: Channel, command: Sequence[str], mask: Iterable[int]) -> None:
-    try:
-        linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWPID)
-    except OSError as error:
-        channel.send({"error": explain_namespaces(error)})
-        raise _GoneError from None
+    limits = {kind: _sysctl(f"user.max_{kind}_namespaces") for kind in _NAMESPACES}  # which differ further in
+    for kind, flag in _NAMESPACES.items():  # one by one, so that a limit is known by its name
+        try:
+            linux.unshare(flag)
+        except OSError as error:
+            channel.send({"error": explain_namespaces(error, kind, limits[kind])})
+            raise _GoneError from None
     channel.send({"unshared": True})
     _expect(channel, "mapped")
     pid = os.fork()
@@ -180,6 +196,8 @@ def _spawn(command: Sequence[str], mask: Iterable[int]) -> tuple[int, int]:
             os.execvp(command[0], list(command))
         except OSError as error:
             os.write(writer, str(error.errno).encode())
+        except ValueError:  # an empty name
+            os.write(writer, str(errno.ENOENT).encode())
         finally:
             os._exit(127)
     os.close(writer)
@@ -264,8 +282,20 @@ class _Supervisor:
             os.kill(self._command, number)
 
 
-def explain_namespaces(error: OSError) -> str:
-    """One line about namespaces that cannot be made: why, and which setting allows them."""
+def explain_namespaces(error: OSError, kind: str = "user", limit: str | None = None) -> str:
+    """One line about namespaces that cannot be made: why, and which setting allows them.
+
+    Args:
+        error: what the system said.
+        kind: of the namespace, as the kernel's limits name it.
+        limit: how many of them there may be.
+    """
+    if limit is not None and error.errno in (errno.ENOSPC, errno.EUSERS):
+        name = f"user.max_{kind}_namespaces"
+        return (
+            f"cannot make {kind} namespaces: {error.strerror}; {name} is {limit}, all in use: allow more"
+            f" with `sudo sysctl {name}=10000`"
+        )
     settings = (
         ("user.max_user_namespaces", "0", "sudo sysctl user.max_user_namespaces=10000"),
         ("kernel.unprivileged_userns_clone", "0", "sudo sysctl kernel.unprivileged_userns_clone=1"),
@@ -276,11 +306,7 @@ def explain_namespaces(error: OSError) -> str:
         ),
     )
     for name, forbids, remedy in settings:
-        try:
-            with open("/proc/sys/" + name.replace(".", "/")) as file:
-                value = file.read().strip()
-        except OSError:
-            continue
+        value = _sysctl(name)
         if value == forbids:
             return (
                 f"cannot make user namespaces: {error.strerror}; {name} is {value}: allow them with `{remedy}`"
@@ -290,3 +316,12 @@ def explain_namespaces(error: OSError) -> str:
         f"cannot make user namespaces: {error.strerror}; the kernel, a container or a security module"
         f" forbids it: see the sysctls {names}, or run slirpy outside the container"
     )
+
+
+def _sysctl(name: str) -> str | None:
+    """The value of a setting of the kernel, if it has it."""
+    try:
+        with open("/proc/sys/" + name.replace(".", "/")) as file:
+            return file.read().strip()
+    except OSError:
+        return None

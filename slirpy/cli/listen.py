@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from slirpy.cli.flags import Command, check_plain_name
 from slirpy.cli.options import CONTEXT, hub_option, network_config, network_options
 from slirpy.cli.reporting import Reporting, report_options
 
@@ -35,7 +36,7 @@ Examples:
 """
 
 
-@click.command(context_settings=CONTEXT, epilog=EXAMPLES)
+@click.command(cls=Command, context_settings=CONTEXT, epilog=EXAMPLES)
 @network_options("the first guest")
 @hub_option()
 @report_options()
@@ -56,6 +57,8 @@ def listen(
     """
     from slirpy.links.endpoint import parse_endpoint
 
+    for address in addresses:
+        check_plain_name("ADDRESS", address.removeprefix("unix:"))
     config = network_config(network, hub=hub)
     raise SystemExit(_serve(config, [parse_endpoint(address) for address in addresses], reporting))
 

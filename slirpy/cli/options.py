@@ -9,6 +9,7 @@ import click
 
 from slirpy.cli.dhcp import dhcp_options, dhcp_values
 from slirpy.cli.dns import dns_options, dns_values
+from slirpy.cli.flags import check_plain_name, names_flags
 from slirpy.cli.guestfwd import guestfwd_options, guestfwd_values
 from slirpy.cli.policy import RefusedFlows, policy_of, policy_options
 from slirpy.config import CONGESTION, MTU_MAX, MTU_MIN, Config
@@ -90,7 +91,8 @@ def network_options(to: str, mtu: str = "[default: 1500]") -> Callable[[_F], _F]
             help="Source address or interface of what goes outward; both with a comma.  [default: the system's]",
         ),
     )
-    return _all_of(*options)
+    add = _all_of(*options)
+    return lambda function: add(names_flags(function))
 
 
 def hub_option() -> Callable[[_F], _F]:
@@ -119,6 +121,9 @@ def network_config(given: Mapping[str, Any], **defaults: Any) -> Config:
     Raises:
         ConfigError, ForwardError: a value that cannot be used.
     """
+    for option in ("lease_file", "tftp", "smb"):
+        if given[option] is not None:
+            check_plain_name("--" + option.replace("_", "-"), given[option])
     values = {
         name: given[name]
         for name in ("net", "host", "mtu", "congestion", "tcp_keepalive", "hostfwd", "restrict", "outbound")
@@ -139,7 +144,7 @@ def _tell_refused() -> RefusedFlows:
     """Lines on standard error, until the command ends."""
     from slirpy.cli.streams import tell
 
-    refused = RefusedFlows(tell)
+    refused = RefusedFlows(lambda line: tell(line, patience=0))  # the network does not wait
     context = click.get_current_context(silent=True)
     if context is not None:
         context.call_on_close(refused.close)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from slirpy.cli.flags import Command
 from slirpy.cli.main import fail
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ __all__ = ["packetdrill"]
 SUFFIX = "*.pkt"
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--linux", is_flag=True, help="Linux's defaults, for scripts that were written for Linux.")
 @click.option("--freebsd", is_flag=True, help="The same for FreeBSD.")
 @click.option(

@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import copy
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from slirpy.cli.flags import check_plain_name, empty
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Action, FlowRequest, IPProtocol, Verdict
 from slirpy.rules.policy import Rule, RulePolicy, parse_rule
 
 if TYPE_CHECKING:
-    from click.parser import _OptionParser, _ParsingState
+    from click.parser import _Option, _OptionParser, _ParsingState
 
 __all__ = ["RefusedFlows", "policy_of", "policy_options"]
 
@@ -39,14 +41,23 @@ class RuleOption(click.Option):
     def add_to_parser(self, parser: _OptionParser, ctx: click.Context) -> None:
         """See :meth:`click.Option.add_to_parser`."""
         super().add_to_parser(parser, ctx)
-        word = self.opts[0].removeprefix("--")
         option = parser._long_opt[self.opts[0]]  # one object for all names
-        plain = option.process
+        for name in self.opts:
+            parser._long_opt[name] = _with_word(option, name, self.metavar)
 
-        def process(value: Any, state: _ParsingState) -> None:
-            plain(f"{word} {value}", state)
 
-        option.process = process  # type: ignore[method-assign] # the parser has no other way to keep the order
+def _with_word(option: _Option, name: str, metavar: str | None) -> _Option:
+    """An option of the parser that puts its own name before the value; the parser has no other way to keep order."""
+    own = copy(option)
+    plain = own.process
+
+    def process(value: Any, state: _ParsingState) -> None:
+        if value == "":
+            raise empty(name, metavar)
+        plain(f"{name.removeprefix('--')} {value}", state)
+
+    own.process = process  # type: ignore[method-assign]
+    return own
 
 
 def policy_options() -> Sequence[Callable[[Any], Any]]:
@@ -96,6 +107,7 @@ def policy_of(rules: Sequence[str]) -> RulePolicy | None:
     for text in rules:
         word, _, value = text.partition(" ")
         if word == "policy":
+            check_plain_name("--policy", value)
             policy = RulePolicy.from_file(value)
             found += policy.rules
             default = policy.default
@@ -117,7 +129,7 @@ class RefusedFlows:
         clock: monotonic seconds.
     """
 
-    def __init__(self, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, tell: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
         self._tell = tell
         self._clock = clock
         self._told: dict[tuple[object, ...], tuple[float, int]] = {}

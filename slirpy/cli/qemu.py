@@ -15,23 +15,30 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from slirpy.cli.flags import Command
 from slirpy.cli.main import fail
 from slirpy.cli.options import CONTEXT, network_config, network_options
 from slirpy.cli.reporting import Reporting, report_options
+from slirpy.cli.streams import tell
+from slirpy.errors import ConfigError
+from slirpy.rules.optionstring import Pairs, read_options, take_carrier
 
 if TYPE_CHECKING:
     from slirpy.config import Config
 
-__all__ = ["card_arguments", "has_own_card", "qemu"]
+__all__ = ["card_arguments", "has_own_card", "own_networks", "qemu"]
 
 LARGE_MTU = 65520
 """The largest multiple of 16 that a frame of 64 KiB has room for; other programs of this kind use it too."""
 PLAIN_MTU = 1500
 NETDEV = "slirpy0"
+_DEFAULT = {"nic": "user"}
+"""The kind of network that an option of QEMU's stands for if it names none."""
 
 EXAMPLES = """
 \b
@@ -45,7 +52,7 @@ Examples:
 """
 
 
-@click.command(context_settings=CONTEXT, epilog=EXAMPLES)
+@click.command(cls=Command, context_settings=CONTEXT, epilog=EXAMPLES)
 @network_options("the guest", mtu=f"[default: {LARGE_MTU}; {PLAIN_MTU} with a card of your own or --bootfile]")
 @click.option("--mac", metavar="MAC", help="The card's address.  [default: QEMU's choice]")
 @report_options()
@@ -74,12 +81,35 @@ def qemu(
             fail(f'--mac "{mac}" is not the address of a card; write for example 52:54:00:12:34:57')
     if sys.platform == "win32":
         fail("qemu needs descriptors that a child inherits, which Windows has not; see `slirpy listen tcp:...`")
+    if others := own_networks(command):
+        tell(
+            f"{', '.join(others)}: QEMU's own network, beside slirpy's and not replaced by it; leave it out, and give"
+            " its options to slirpy"
+        )
     raise SystemExit(_run(config, command, mac, reporting))
 
 
 def has_own_card(command: Sequence[str]) -> bool:
     """Whether the command line has a card for our netdev already."""
-    return any(f"netdev={NETDEV}" in argument.split(",") for argument in command)
+    return any(("netdev", NETDEV) in _pairs(argument) for argument in command)
+
+
+def own_networks(command: Sequence[str]) -> list[str]:
+    """The options in QEMU's command line that give it a user network of its own, as they are written."""
+    found = []
+    for option, value in pairwise(command):
+        name = re.fullmatch("--?(netdev|nic|net)", option)
+        if name is not None and (take_carrier(_pairs(value)) or _DEFAULT.get(name[1])) == "user":
+            found.append(f"{option} {value}")
+    return found
+
+
+def _pairs(option: str) -> Pairs:
+    """The keys and values of an option of QEMU's; none if it cannot be read."""
+    try:
+        return read_options(option)
+    except ConfigError:
+        return []
 
 
 def card_arguments(command: Sequence[str], descriptor: int, mtu: int, mac: str | None = None) -> list[str]:
@@ -153,9 +183,9 @@ def _start(argv: Sequence[str], descriptor: int) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(argv, pass_fds=(descriptor,), preexec_fn=_die_with_parent())  # noqa: PLW1509 - there is no other thread
     except OSError as error:
-        missing = error.errno == errno.ENOENT
+        missing = error.errno == errno.ENOENT or not argv[0]
         why = "not found" if missing else os.strerror(error.errno or 0).lower()
-        fail(f"{argv[0]}: {why}", 127 if missing else 126)
+        fail(f"{argv[0] or repr('')}: {why}", 127 if missing else 126)
 
 
 def _terminal() -> Callable[[], None]:

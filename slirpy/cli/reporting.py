@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from slirpy.cli.flags import check_plain_name, names_flags
 from slirpy.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,13 +32,14 @@ class Reporting:
     stats: bool
     top: bool = False
 
+    @names_flags
     def check(self) -> None:
         """Check the options before anything has begun.
 
         Raises:
             ConfigError: one that cannot be used, or there is no terminal for ``--top``.
         """
-        from slirpy.cli.capture import check_plain_name, parse_capture
+        from slirpy.cli.capture import parse_capture
 
         if self.capture is not None:
             parse_capture(self.capture)

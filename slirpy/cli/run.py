@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from slirpy.cli.flags import Command
 from slirpy.cli.main import fail
 from slirpy.cli.options import CONTEXT, network_config, network_options
 from slirpy.cli.reporting import Reporting, report_options
@@ -31,7 +32,7 @@ Examples:
 """
 
 
-@click.command(context_settings=CONTEXT, epilog=EXAMPLES)
+@click.command(cls=Command, context_settings=CONTEXT, epilog=EXAMPLES)
 @network_options("CMD")
 @report_options()
 @click.option(
@@ -60,5 +61,5 @@ def run(reporting: Reporting, command: Sequence[str], hostfwd_loopback: bool | N
     status, error = Session(config, command, reporting, loopback=hostfwd_loopback).run()
     if error:
         why = "not found" if error == errno.ENOENT else os.strerror(error).lower()
-        fail(f"{command[0]}: {why}", 127 if error == errno.ENOENT else 126)
+        fail(f"{command[0] or repr('')}: {why}", 127 if error == errno.ENOENT else 126)
     raise SystemExit(status)

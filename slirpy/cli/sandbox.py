@@ -30,7 +30,7 @@ class Sandbox:
     it is ours.
     """
 
-    def __init__(self, command: Sequence[str], mask: Iterable[int], warn: Callable[[str], None]) -> None:
+    def __init__(self, command: Sequence[str], mask: Iterable[int], warn: Callable[[str], object]) -> None:
         """Make the namespaces. CMD is not started yet.
 
         Args:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from io import StringIO
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -141,8 +142,23 @@ def report(flows: Sequence[FlowInfo], stats: Stats) -> None:
     """Show flows and counters on standard error. That it cannot be written must not stop anything."""
     from slirpy.cli.report import print_report
 
-    with suppress(OSError, ValueError):
-        print_report(flows, stats, sys.stderr)
+    if sys.stderr.isatty():
+        with suppress(OSError, ValueError):
+            print_report(flows, stats, sys.stderr)
+        return
+    page = _Page()
+    print_report(flows, stats, page)
+    for line in page.getvalue().splitlines():
+        if not write_line(line):
+            return
+
+
+class _Page(StringIO):
+    """Text that will be written to standard error, in characters that this has."""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return sys.stderr.encoding
 
 
 def drain(net: Slirp) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import sys
 from contextlib import suppress
-from io import BufferedWriter, FileIO, TextIOWrapper
+from io import BufferedWriter, FileIO, TextIOWrapper, UnsupportedOperation
 from typing import Any, TextIO
 
 __all__ = ["StandardOutput", "exhausted", "flush_errors", "tell", "write_line"]
@@ -22,6 +23,10 @@ _HINTS = {
     errno.EIO: "the device has failed",
 }
 """Errors that mean that the system has given out, whatever the program was about to do; and what to do then."""
+
+
+PATIENCE = 1.0
+"""Seconds that the reader of standard error has to make room for a line."""
 
 
 class _Recorded(FileIO):
@@ -86,15 +91,39 @@ def flush_errors(stream: TextIO) -> None:
             stream.flush()
 
 
-def tell(text: str) -> None:
-    """Write one line of ours to standard error."""
-    write_line(f"slirpy: {text}")
+def tell(text: str, patience: float = PATIENCE) -> bool:
+    """Write one line of ours to standard error; see :func:`write_line`."""
+    return write_line(f"slirpy: {text}", patience)
 
 
-def write_line(line: str) -> None:
-    """Write a line to standard error. That nobody can read it must not stop anything."""
-    with suppress(OSError, ValueError):
+def write_line(line: str, patience: float = PATIENCE) -> bool:
+    """Write a line to standard error; returns whether it could be written.
+
+    That nobody can read it, or nobody does, must not stop anything: CMD's end, or an interrupt, would wait for it.
+
+    Args:
+        line: shorter than 4096 bytes, which is what a pipe that is ready takes at once.
+        patience: how many seconds a reader has to make room.
+    """
+    try:
+        if not _ready(patience):
+            return False
         print(line, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _ready(patience: float) -> bool:
+    """Whether standard error can be written without waiting for a reader, as far as the system can tell."""
+    if not hasattr(select, "poll"):
+        return True
+    poll = select.poll()
+    try:
+        poll.register(sys.stderr.fileno(), select.POLLOUT)
+    except UnsupportedOperation:
+        return True  # it is no file
+    return bool(poll.poll(patience * 1000))
 
 
 def exhausted(error: BaseException) -> str | None:

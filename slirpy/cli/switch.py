@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from slirpy.cli.flags import Command
 from slirpy.cli.options import hub_option
 from slirpy.cli.reporting import Reporting, report_options
 from slirpy.cli.streams import tell
@@ -40,7 +41,7 @@ Two switches joined, each with its guests:
 """
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXAMPLES)
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXAMPLES)
 @click.option(
     "-netdev",
     "--netdev",

@@ -11,7 +11,7 @@ from slirpy.cli.sandbox import Sandbox
 
 __all__ = ["Signals", "Terminal"]
 
-_FATAL = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+_FATAL = set(FORWARDED) - {signal.SIGWINCH, signal.SIGCONT}
 
 
 class Signals:

@@ -96,8 +96,11 @@ class CaptureLink(Middleware):
     def stop_capture(self) -> Recorder | None:
         """End the capture; the network goes on. Returns its recorder, or None if there is no capture."""
         recorder, self._recorder = self._recorder, None
-        if recorder is not None and self._own:
-            recorder.close()
+        if recorder is not None:
+            if self._poller is not None:
+                recorder.stop()
+            if self._own:
+                recorder.close()
         return recorder
 
     @property
@@ -122,8 +125,12 @@ class CaptureLink(Middleware):
     def close(self) -> None:
         """Close the inner link and end the capture. Harmless when repeated."""
         super().close()
-        if self._recorder is not None and self._own:
-            self._recorder.close()  # it stays, for error
+        poller, self._poller = self._poller, None
+        if self._recorder is not None:  # it stays, for error
+            if poller is not None:
+                self._recorder.stop()
+            if self._own:
+                self._recorder.close()
 
     def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
         """Write a frame from the guest and pass it on."""

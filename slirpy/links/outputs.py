@@ -21,7 +21,7 @@ from slirpy.errors import LinkError
 from slirpy.interfaces import WRITE, Poller
 from slirpy.ownfile import IsOurs, check_own, open_own
 
-__all__ = ["FileOutput", "NamedFile", "Output", "Pipe", "is_fifo"]
+__all__ = ["FileOutput", "NamedFile", "Output", "Pipe", "Written", "is_fifo"]
 
 Header: TypeAlias = Callable[[], bytes]
 """Gives what a file begins with: what has been described until then is in it."""
@@ -242,6 +242,11 @@ class Pipe:
     def _ready(self, mask: int) -> None:
         self._drain()
 
+    def detach(self) -> None:
+        """Use the poller no more."""
+        self._unwait()
+        self.poller = None
+
     def _unwait(self) -> None:
         if self._waiting and self.poller is not None:
             self.poller.unregister(self._fd)
@@ -252,7 +257,10 @@ class Pipe:
         while self._backlog and self._fd >= 0 and (left := end - time.monotonic()) > 0:
             if select.select([], [self._fd], [], left)[1]:
                 self._drain()
+        late = bool(self._backlog)
         self.abandon()
+        if late:
+            self._failed(OSError(errno.ETIMEDOUT, "its reader was too slow at the end"))
 
     def abandon(self) -> None:
         self._unwait()
@@ -260,6 +268,45 @@ class Pipe:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+class Written:
+    """The part that captures and traces have in common: an output that ends when it fails, for several links."""
+
+    error: OSError | None
+    """What ended it early, if anything did."""
+    dropped: int
+    """How much was not written, because a pipe was full, or had no reader."""
+
+    def __init__(self) -> None:
+        self.error = None
+        self.dropped = 0
+        self._output: Output | None = None
+        self._links = 0
+
+    def start(self, poller: Poller) -> None:
+        """Let ``poller`` tell when a pipe has room again; without it, that is tried with each record."""
+        self._links += 1
+        if isinstance(self._output, Pipe):
+            self._output.poller = poller
+
+    def stop(self) -> None:
+        """Forget the poller that :meth:`start` was given, which ends before the file does."""
+        self._links -= 1
+        if not self._links and isinstance(self._output, Pipe):
+            self._output.detach()
+
+    def close(self) -> None:
+        """End it; a pipe's reader has a second to take what waits. Harmless when repeated."""
+        output, self._output = self._output, None
+        if output is not None:
+            output.close()
+
+    def _fail(self, error: OSError) -> None:
+        self.error = error
+        output, self._output = self._output, None
+        if output is not None:
+            output.abandon()
 
 
 def is_fifo(name: str | os.PathLike[str]) -> bool:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, TypeAlias
 
 from slirpy.errors import ConfigError
-from slirpy.interfaces import Buffer, Poller
-from slirpy.links.outputs import FileOutput, NamedFile, Output, Pipe, is_fifo
+from slirpy.interfaces import Buffer
+from slirpy.links.outputs import FileOutput, NamedFile, Pipe, Written, is_fifo
 from slirpy.rules.values import amount, function, moment
 from slirpy.wire import pcap, pcapng
 
@@ -37,7 +37,7 @@ def _is_ours(head: bytes) -> bool:
     return any(head.startswith(form.header(())) for form in FORMATS.values())
 
 
-class Recorder:
+class Recorder(Written):
     """Writes frames to ``target`` in a capture format.
 
     A capture of slirpy's that is there already is replaced; a file with any other content is not.
@@ -83,12 +83,11 @@ class Recorder:
             amount("max_bytes", max_bytes, 1, "; use for example 10000000")
         amount("max_files", max_files, 1, "; use for example 5")
         function("clock", clock, " that gives nanoseconds, such as time.time_ns")
-        self.error: OSError | None = None
-        self.frames = self.dropped = 0
+        super().__init__()
+        self.frames = 0
         self._format = FORMATS[file_format]
         self._clock = clock
         self._interfaces: list[str] = []
-        self._output: Output | None = None
         if path is not None:
             if is_fifo(path):
                 self._output = Pipe(self._header, self._fail, path=path)
@@ -119,11 +118,6 @@ class Recorder:
             self._interfaces.append(name)
         return self._interfaces.index(name)
 
-    def start(self, poller: Poller) -> None:
-        """Let ``poller`` tell when a pipe has room again; without it, that is tried with each frame."""
-        if isinstance(self._output, Pipe):
-            self._output.poller = poller
-
     def record(self, frames: Iterable[Sequence[Buffer]], inbound: bool, interface: int = 0) -> None:
         """Write frames, each given in pieces.
 
@@ -147,15 +141,3 @@ class Recorder:
         if self.error is None:
             self.frames += len(records) - dropped
         self.dropped += dropped
-
-    def close(self) -> None:
-        """End it; a pipe's reader has a second to take what waits. Harmless when repeated."""
-        output, self._output = self._output, None
-        if output is not None:
-            output.close()
-
-    def _fail(self, error: OSError) -> None:
-        self.error = error
-        output, self._output = self._output, None
-        if output is not None:
-            output.abandon()

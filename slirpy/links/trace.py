@@ -40,7 +40,7 @@ class TraceLink(Middleware):
         name: stands in each line before the direction, to tell several links apart.
     """
 
-    __slots__ = ("_clock", "_file", "_name", "_out", "error")
+    __slots__ = ("_clock", "_file", "_name", "_out", "_running", "error")
 
     error: OSError | ValueError | None
     """What ended the trace early, if anything did: ValueError is what a closed file gives."""
@@ -59,6 +59,7 @@ class TraceLink(Middleware):
         self._clock = clock
         self._name = f" {name}" if name else ""
         self._file: TextIO | TraceFile | None = None
+        self._running: TraceFile | None = None
         self._out: Callable[[str], object] | None = None
         if callable(out):
             self._out = out
@@ -68,9 +69,17 @@ class TraceLink(Middleware):
 
     def start(self, sink: LinkSink, poller: Poller) -> None:
         """Bring both directions up: frames from the inner link go to ``sink``."""
-        if isinstance(self._file, TraceFile):
+        if isinstance(self._file, TraceFile) and self._running is None:
+            self._running = self._file
             self._file.start(poller)
         super().start(sink, poller)
+
+    def close(self) -> None:
+        """Close the inner link. Harmless when repeated."""
+        super().close()
+        started, self._running = self._running, None
+        if started is not None:
+            started.stop()
 
     def send(self, frames: Sequence[Frame]) -> int:
         """Send frames by the inner link, and tell of those that it took."""

@@ -6,15 +6,14 @@ import os
 import re
 from pathlib import Path
 
-from slirpy.interfaces import Poller
-from slirpy.links.outputs import NamedFile, Output, Pipe, is_fifo
+from slirpy.links.outputs import NamedFile, Pipe, Written, is_fifo
 
 __all__ = ["TraceFile"]
 
 _LINE = re.compile(rb"(\d\d:\d\d:\d\d|\d+)\.\d{6} (.{0,256} )?(in |out) ")
 
 
-class TraceFile:
+class TraceFile(Written):
     """A file for one or several :class:`~slirpy.links.trace.TraceLink`; it behaves as a capture's file does.
 
     A trace of slirpy's that is there already is replaced; a file with any other content is not. A pipe is never
@@ -32,20 +31,13 @@ class TraceFile:
     """
 
     def __init__(self, target: str | os.PathLike[str] | int) -> None:
-        self.error: OSError | None = None
-        self.dropped = 0
-        self._output: Output | None = None
+        super().__init__()
         if isinstance(target, int):
             self._output = Pipe(bytes, self._fail, fd=target, what="trace")
         elif is_fifo(target):
             self._output = Pipe(bytes, self._fail, path=Path(target), what="trace")
         else:
             self._output = NamedFile(bytes, Path(target), _is_ours, what="trace")
-
-    def start(self, poller: Poller) -> None:
-        """Let ``poller`` tell when a pipe has room again; without it, that is tried with each line."""
-        if isinstance(self._output, Pipe):
-            self._output.poller = poller
 
     def write(self, lines: list[str]) -> None:
         """Write lines, which have no end of line yet.
@@ -64,18 +56,6 @@ class TraceFile:
             raise
         if self.error is not None:
             raise self.error
-
-    def close(self) -> None:
-        """End it; a pipe's reader has a second to take what waits. Harmless when repeated."""
-        output, self._output = self._output, None
-        if output is not None:
-            output.close()
-
-    def _fail(self, error: OSError) -> None:
-        self.error = error
-        output, self._output = self._output, None
-        if output is not None:
-            output.abandon()
 
 
 def _is_ours(head: bytes) -> bool:

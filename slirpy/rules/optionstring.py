@@ -13,7 +13,7 @@ from typing import Any
 
 from slirpy.errors import ConfigError
 
-__all__ = ["carrier_of", "read_options", "read_switch", "take_carrier"]
+__all__ = ["Pairs", "carrier_of", "read_options", "read_switch", "take_carrier"]
 
 Pairs = list[tuple[str, str | None]]
 """Keys and values; None: the key stands alone."""

@@ -36,8 +36,8 @@ def check_tftp(
     if given is None or callable(given):
         if write:
             raise ConfigError(
-                "tftp_write needs a folder to write to; give one as tftp"
-                + (", such as tftp=/srv/tftp" if given is None else " instead of a callable")
+                "tftp_write needs a folder to write to; give "
+                + ("tftp=/srv/tftp, say" if given is None else "that instead of a callable")
             )
         return given
     if not isinstance(given, str | os.PathLike) or not os.fspath(given):

@@ -210,7 +210,7 @@ def test_a_port_in_use_is_one_line(slirpy: User) -> None:
         result = slirpy.run("run", "--hostfwd", f"tcp::{port}-:80", "--", "echo", "started")
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.count("\n") == 1
-    assert re.match(rf"slirpy: hostfwd .*{port}.*in use", result.stderr), result.stderr
+    assert re.match(rf"slirpy: --hostfwd .*{port}.*in use", result.stderr), result.stderr
 
 
 def test_capture_and_statistics(slirpy: User, need: Need, web: WebServer, folder: Path) -> None:
@@ -291,8 +291,9 @@ def test_no_right_to_open_the_tun_device_is_one_line(folder: Path) -> None:
     assert re.match(r"slirpy: .*/dev/net/tun.*chmod", result.stderr), result.stderr
 
 
-def test_no_user_namespaces_is_one_line(slirpy: User) -> None:
-    script = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+@pytest.mark.parametrize("kind", ["user", "mnt", "net", "pid"])
+def test_a_limit_of_namespaces_is_one_line(slirpy: User, kind: str) -> None:
+    script = f'echo 0 > /proc/sys/user/max_{kind}_namespaces && exec "$@"'
     result = subprocess.run(
         [
             "unshare",
@@ -313,5 +314,11 @@ def test_no_user_namespaces_is_one_line(slirpy: User) -> None:
     )
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.count("\n") == 1
-    assert "user.max_user_namespaces is 0" in result.stderr
-    assert "sysctl user.max_user_namespaces=" in result.stderr
+    assert f"cannot make {kind} namespaces" in result.stderr
+    assert f"user.max_{kind}_namespaces is 0" in result.stderr
+    assert f"sysctl user.max_{kind}_namespaces=" in result.stderr
+
+
+def test_a_command_without_a_name_is_one_line(slirpy: User) -> None:
+    result = slirpy.run("run", "--", "")
+    assert (result.returncode, result.stdout, result.stderr) == (127, "", "slirpy: '': not found\n")

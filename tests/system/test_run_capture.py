@@ -67,6 +67,48 @@ def test_files_in_turn_and_the_trace(slirpy: User, need: Need, folder: Path) -> 
     assert len(re.findall(r" out IP 10\.0\.2\.2 > 10\.0\.2\.15: ICMP echo reply, ", result.stderr)) == 3
 
 
+@pytest.mark.parametrize("option", ["--capture", "--trace"])
+def test_a_named_pipe_without_a_reader_keeps_nobody_waiting(slirpy: User, folder: Path, option: str) -> None:
+    os.mkfifo(folder / "live")
+    os.chmod(folder / "live", 0o666)
+    result = slirpy.run("run", option, "live", "--", "sh", "-c", "exit 7")
+    assert (result.returncode, result.stdout) == (7, "")
+    assert "Traceback" not in result.stderr
+
+
+def test_a_full_disk_behind_a_trace_is_one_line(slirpy: User, need: Need) -> None:
+    need("ping")
+    result = slirpy.run("run", "--trace", "/dev/full", "--", "sh", "-c", "ping -n -c1 -W5 10.0.2.2; exit 7")
+    assert result.returncode == 7
+    assert "1 received" in result.stdout
+    assert result.stderr == 'slirpy: trace file "/dev/full": ended early: No space left on device\n'
+
+
+@pytest.mark.parametrize("option", ["--capture", "--trace"])
+def test_a_file_of_somebody_else_is_left_alone(slirpy: User, folder: Path, option: str) -> None:
+    (folder / "notes").write_text("hello")
+    os.chmod(folder / "notes", 0o666)
+    result = slirpy.run("run", option, "notes", "--", "echo", "started")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "it has content that slirpy did not write" in result.stderr
+    assert (folder / "notes").read_text() == "hello"
+
+
+def test_a_trace_in_a_pipe_that_nobody_reads_does_not_hold_the_network(slirpy: User, need: Need) -> None:
+    """The pipe holds 64 KiB, which is less than the lines of all these frames."""
+    need("ping")
+    reader, writer = os.pipe()
+    try:
+        with subprocess.Popen(
+            slirpy.argv("run", "--trace", "-", "--", "ping", "-q", "-n", "-c", "1000", "-i", "0.002", "10.0.2.2"),
+            cwd=slirpy.folder, env=slirpy.environment(), stdout=subprocess.PIPE, stderr=writer, text=True,
+        ) as process:  # fmt: skip
+            assert "1000 received" in process.communicate(timeout=30)[0]
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
 def test_a_trace_file_that_cannot_be_written_is_one_line(slirpy: User) -> None:
     result = slirpy.run("run", "--trace", "/no/such/folder/x", "--", "echo", "started")
     assert (result.returncode, result.stdout) == (2, "")

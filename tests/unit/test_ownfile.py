@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from slirpy.cli.capture import check_plain_name, parse_capture
+from slirpy import Config, Slirp
+from slirpy.cli.capture import parse_capture
+from slirpy.cli.flags import check_plain_name
 from slirpy.errors import ConfigError, LinkError
-from slirpy.interfaces import Frame
+from slirpy.interfaces import Frame, Link
 from slirpy.links.callback import CallbackLink
 from slirpy.links.capture import CaptureLink
 from slirpy.links.recorder import Recorder
@@ -191,6 +193,26 @@ class FullTrace:
         self.file = TraceFile("/dev/full")
         self.sent: list[Sequence[object]] = []
         self.links = [TraceLink(CallbackLink(self.sent.append), self.file) for _ in range(links)]
+
+
+@pytest.mark.parametrize("kind", ["capture", "trace"])
+def test_a_pipe_that_is_full_when_the_network_ends(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network's poller is gone by the time that the file is closed."""
+    monkeypatch.setattr("slirpy.links.outputs.LAST_WAIT", 0.01)
+    reader, writer = os.pipe()
+    file = Recorder(writer) if kind == "capture" else TraceFile(writer)
+    with Slirp(Config(resolvers=[])) as net:
+
+        def wrap(link: Link) -> Link:
+            return CaptureLink(link, file) if isinstance(file, Recorder) else TraceLink(link, file)
+
+        nic = net.attach(lambda frame: None, wrap=wrap)
+        for _ in range(5000):
+            nic.send(FRAME)
+    file.close()
+    assert file.error is not None
+    assert file.error.strerror == "its reader was too slow at the end"
+    os.close(reader)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

@@ -1,0 +1,277 @@
+"""Mistakes on the command line: each is one line that names the option as it was typed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import stat
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from slirpy import Config, ConfigError, Slirp, SlirpyError
+from slirpy.cli.app import COMMANDS, app
+from slirpy.cli.flags import in_flags
+from slirpy.cli.options import network_config
+from slirpy.cli.qemu import has_own_card, own_networks
+
+NETWORK = ("run", "listen", "qemu")
+
+
+def command_of(name: str) -> click.Command:
+    command = app.get_command(click.Context(app), name)
+    assert command is not None
+    return command
+
+
+def mistake(*arguments: str) -> str:
+    """The line that a command line ends with."""
+    result = CliRunner().invoke(app, list(arguments), prog_name="slirpy", standalone_mode=False)
+    assert result.stdout == ""
+    error = result.exception
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, SystemExit):
+        assert error.code == 2
+        return result.stderr.removeprefix("slirpy: ").rstrip()
+    assert isinstance(error, SlirpyError), repr(error)
+    return str(error)
+
+
+# ------------------------------------------------------------------------------------- empty values
+
+TEXTS = [
+    (name, option.opts[0])
+    for name in COMMANDS
+    for option in command_of(name).params
+    if isinstance(option, click.Option) and not option.is_flag
+]
+RULES = [("run", flag) for flag in ("--allow", "--deny", "--reject", "--drop", "--redirect", "--policy")]
+
+
+@pytest.mark.parametrize(("command", "flag"), sorted({*TEXTS, *RULES}))
+def test_no_option_takes_an_empty_value(command: str, flag: str) -> None:
+    """As ``"$UNSET"`` gives it: an empty path is the current folder to most functions of the system."""
+    for words in ([flag, ""], [f"{flag}="]) if flag.startswith("--") else ([flag, ""],):
+        rest = ["-netdev", "user"] if command == "switch" and flag != "-netdev" else []
+        said = mistake(command, *words, *(rest if command in ("switch", "demo") else ["x"]))
+        assert flag in said
+        assert (
+            "empty" in said or "is not a valid" in said or "is not one of" in said
+        )  # the latter of numbers and choices
+
+
+@pytest.mark.parametrize("command", ["listen", "packetdrill"])
+def test_no_argument_is_empty(command: str) -> None:
+    assert "empty value" in mistake(command, "")
+    assert "empty value" in mistake(command, "x", "")
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["smb", "tftp", "lease_file", "bootfile", "tftp_server_name", "hostname", "domainname"],
+)
+def test_config_takes_no_empty_text_either(argument: str) -> None:
+    with pytest.raises(ConfigError, match=argument):
+        Config(**{argument: ""})  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------------- names with options in them
+
+
+@pytest.mark.parametrize("flag", ["--trace", "--lease-file", "--tftp", "--smb", "--policy", "--capture"])
+@pytest.mark.parametrize("name", ["x,maxsize=10M", "x,ro=on", "/srv/x,fmt=json"])
+def test_options_after_a_name_are_a_mistake(flag: str, name: str, tmp_path: Path) -> None:
+    said = mistake("run", flag, name, "--", "true")
+    assert said.startswith(f'{flag} "{name}": ')
+    assert name.partition(",")[2] in said
+
+
+def test_options_after_an_address_are_a_mistake(tmp_path: Path) -> None:
+    said = mistake("listen", f"unix:{tmp_path}/net.sock,server=on")
+    assert 'takes no option "server=on"' in said
+
+
+def test_a_folder_may_have_such_a_name(tmp_path: Path) -> None:
+    folder = tmp_path / "a,b=c"
+    folder.mkdir()
+    with command_of("listen").make_context("listen", ["--tftp", str(folder), "x"]) as context:
+        assert network_config(context.params).tftp == folder
+
+
+# ------------------------------------------------------------------- messages name the option as typed
+
+WRONG = [
+    (["--net", "10.0.2.0/33"], "--net"),
+    (["--host", "10.0.3.2"], "--host"),
+    (["--dns-address", "x"], "--dns-address"),
+    (["--dns-address", "10.0.3.2"], "--dns-address"),
+    (["--dhcpstart", "10.0.2.3"], "--dhcpstart"),
+    (["--mtu", "1"], "--mtu"),
+    (["--tcp-keepalive", "-1"], "--tcp-keepalive"),
+    (["--hostname", "a b"], "--hostname"),
+    (["--domain", "a b"], "--domain"),
+    (["--dns-search", "a b"], "--dns-search"),
+    (["--bootfile", "x" * 300], "--bootfile"),
+    (["--tftp", "/nonexistent"], "--tftp"),
+    (["--tftp-write"], "--tftp-write"),
+    (["--tftp-server-name", "x" * 300], "--tftp-server-name"),
+    (["--lease", "x"], "--lease"),
+    (["--lease", "52:54:00:12:34:56=10.0.3.9"], "--lease"),
+    (["--route", "x"], "--route"),
+    (["--lease-time", "1"], "--lease-time"),
+    (["--dhcp-option", "x"], "--dhcp-option"),
+    (["--hostfwd", "tcp:80"], "--hostfwd"),
+    (["--guestfwd", "x"], "--guestfwd"),
+    (["--smbserver", "10.0.2.9"], "--smbserver"),
+    (["--dns", "x"], "--dns"),
+    (["--dns-record", "x"], "--dns-record"),
+    (["--dns-record", "x.test=a b"], "--dns-record"),
+    (["--dns-cache", "-1"], "--dns-cache"),
+    (["--dns-mode", "x"], "--dns-mode"),
+    (["--outbound", "0.0.0.0"], "--outbound"),
+    (["--allow", "x"], "--allow"),
+    (["--deny", "x"], "--deny"),
+    (["--reject", "x"], "--reject"),
+    (["--drop", "x"], "--drop"),
+    (["--redirect", "x"], "--redirect"),
+    (["--redirect", "any=10.0.2.9"], "--redirect"),
+    (["--policy", "/nonexistent"], "--policy"),
+    (["--congestion", "x"], "--congestion"),
+    (["--capture", "x,max=0"], "--capture"),
+    (["--capture", "x,maxsize=1"], "--capture"),
+]
+
+
+@pytest.mark.parametrize("command", NETWORK)
+@pytest.mark.parametrize(("options", "flag"), WRONG, ids=[" ".join(options)[:40] for options, _ in WRONG])
+def test_a_message_names_the_option_that_was_typed(command: str, options: list[str], flag: str) -> None:
+    said = mistake(command, *options, "--", "tcp:127.0.0.1:0")
+    assert re.search(rf"(^|'){flag}(?![\w-])", said), said
+    assert not re.search(r"\b(tcp_keepalive|dns_\w+|lease_\w+|tftp_\w+|domainname|dnssearch|resolver)\b", said)
+
+
+def test_every_option_of_a_network_is_tried_above() -> None:
+    flags = {flag for _, flag in WRONG}
+    for parameter in command_of("run").params:
+        if (
+            isinstance(parameter, click.Option)
+            and parameter.opts != ["--hostfwd-loopback"]
+            and (not parameter.is_flag or parameter.name == "tftp_write")
+        ):
+            named = set(parameter.opts) & {*flags, "--trace", "--lease-file", "--smb"}  # which need a network
+            assert named, parameter.opts
+
+
+def test_options_that_are_named_inside_of_a_message() -> None:
+    assert "there is no SMB server without --smb DIR" in mistake("run", "--smbserver", "10.0.2.9", "true")
+    assert "give --tftp /srv/tftp" in mistake("run", "--tftp-write", "true")
+    rule = mistake("run", "--reject", "allow", "true")
+    assert rule.startswith('--reject "allow": ')
+
+
+def test_what_the_user_wrote_stays_as_it_is() -> None:
+    assert in_flags('hostname "smb=x tftp=y": given was dns="tftp=z"') == (
+        '--hostname "smb=x tftp=y": given was --dns-address "tftp=z"'
+    )
+    assert in_flags('policy "x": rule "allow y": no') == '--policy "x": rule "allow y": no'
+    assert in_flags("net.example is no option, nor is hosted") == "net.example is no option, nor is hosted"
+    assert in_flags("lease_file: x, and xdns=5") == "--lease-file: x, and xdns=5"
+
+
+def test_what_is_found_when_the_network_begins_names_options_too(tmp_path: Path) -> None:
+    other = tmp_path / "important.conf"
+    other.write_text("hello\n")
+    said = mistake("listen", "--lease-file", str(other), "tcp:127.0.0.1:0")
+    assert said.startswith(f'--lease-file "{other}": it has content that slirpy did not write')
+    assert other.read_text() == "hello\n"
+    assert os.listdir(tmp_path) == ["important.conf"]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        said = mistake("listen", "--hostfwd", f"tcp::{port}-:80", "tcp:127.0.0.1:0")
+    assert said.startswith('--hostfwd "tcp:')
+
+
+def test_python_and_qemu_keep_their_own_names(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^tcp_keepalive -1 "):
+        Config(tcp_keepalive=-1)
+    other = tmp_path / "important.conf"
+    other.write_text("hello\n")
+    with pytest.raises(ConfigError, match=f'^lease_file "{other}": '):
+        Slirp(Config(lease_file=other))
+    said = mistake("switch", "-netdev", "user,dns=x", "-netdev", "socket,connect=127.0.0.1:1")
+    assert "--dns-address" not in said
+    assert "dns" in said
+
+
+# ------------------------------------------------------------------------------------------- others
+
+
+def test_top_without_a_terminal_fails_before_anything_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "net.sock"
+    assert "--top draws on standard error" in mistake("listen", "--top", f"unix:{path}")
+    assert not path.exists()
+
+
+OWN = [
+    (["-netdev", "user,id=n0,hostfwd=tcp::2222-:22"], ["-netdev user,id=n0,hostfwd=tcp::2222-:22"]),
+    (["-netdev", "id=n0,type=user"], ["-netdev id=n0,type=user"]),
+    (["--netdev", "user,id=n0"], ["--netdev user,id=n0"]),
+    (["-netdev", '{"type": "user", "id": "n0"}'], ['-netdev {"type": "user", "id": "n0"}']),
+    (["-nic", "user"], ["-nic user"]),
+    (["-nic", "user,model=e1000"], ["-nic user,model=e1000"]),
+    (["--nic", "type=user,model=e1000"], ["--nic type=user,model=e1000"]),
+    (["-nic", "model=e1000"], ["-nic model=e1000"]),
+    (["-nic", "hostfwd=tcp::2222-:22"], ["-nic hostfwd=tcp::2222-:22"]),
+    (["-net", "nic", "-net", "user"], ["-net user"]),
+    (["-net", "user,net=10.9.0.0/24", "-nic", "user"], ["-net user,net=10.9.0.0/24", "-nic user"]),
+    (["-netdev", "tap,id=n0"], []),
+    (["-netdev", "stream,id=user,addr.type=unix,addr.path=/x"], []),
+    (["-netdev", '{"type": "tap", "id": "user"}'], []),
+    (["-netdev", '{"type": "user"'], []),
+    (["-netdev", "id=n0"], []),
+    (["-nic", "none"], []),
+    (["-nic", "tap,model=e1000"], []),
+    (["-nic", "tap,,user"], []),
+    (["-net", "nic,model=virtio"], []),
+    (["-device", "user", "-name", "user", "-append", "netdev user"], []),
+    (["-readconfig", "user"], []),
+    (["-netdev"], []),
+]
+
+
+@pytest.mark.parametrize(("arguments", "found"), OWN, ids=[" ".join(arguments) for arguments, _ in OWN])
+def test_networks_of_qemu_s_own_are_seen(arguments: list[str], found: list[str]) -> None:
+    assert own_networks(["qemu-system-x86_64", "-m", "1G", *arguments, "disk.qcow2"]) == found
+
+
+@pytest.mark.skipif(shutil.which("true") is None, reason="needs true")
+@pytest.mark.parametrize("number", range(len(OWN)))
+def test_a_network_of_qemu_s_own_is_one_line(number: int, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments, found = OWN[number]
+    result = CliRunner().invoke(app, ["qemu", "--", "true", *arguments], prog_name="slirpy")
+    assert result.exit_code == 0
+    lines = result.stderr.splitlines()
+    assert len(lines) == bool(found)
+    if found:
+        assert lines[0].startswith(f"slirpy: {', '.join(found)}: QEMU's own network")
+
+
+def test_a_card_in_json_is_one_of_the_users_own() -> None:
+    assert has_own_card(["qemu", "-device", '{"driver": "e1000", "netdev": "slirpy0"}'])
+    assert not has_own_card(["qemu", "-device", '{"driver": "e1000", "netdev": "slirpy1"}'])
+
+
+def test_qemu_without_a_name_is_not_found() -> None:
+    result = CliRunner().invoke(app, ["qemu", "--", ""], prog_name="slirpy")
+    assert (result.exit_code, result.stderr) == (127, "slirpy: '': not found\n")
+
+
+def test_a_device_behind_a_lease_file_is_left_alone() -> None:
+    said = mistake("listen", "--lease-file", os.devnull, "tcp:127.0.0.1:0")
+    assert "is not a file" in said
+    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
