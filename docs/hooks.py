@@ -310,7 +310,8 @@ def ladder_picture() -> str:
         f'<svg viewBox="0 0 760 {height}" role="img" aria-label="A TCP exchange with a lost segment"'
         ' style="max-width: 46rem; width: 100%" font-family="sans-serif" font-size="13" fill="currentColor">',
         '<defs><marker id="head" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="9" markerHeight="9" orient="auto">'
-        '<path d="M0 0L8 4L0 8z"/></marker></defs>',
+        '<path d="M0 0L8 4L0 8z"/></marker><marker id="lost" viewBox="0 0 8 8" refX="4" refY="4" markerWidth="11"'
+        ' markerHeight="11"><path d="M0 0L8 8M0 8L8 0" stroke="currentColor"/></marker></defs>',
         f'<text x="{_LEFT}" y="22" text-anchor="middle" font-weight="bold">{escape(left)}</text>',
         f'<text x="{_RIGHT}" y="22" text-anchor="middle" font-weight="bold">{escape(right)}</text>',
         *(f'<path d="M{x} 32V{height - 6}" stroke="currentColor" stroke-width="2"/>' for x in (_LEFT, _RIGHT)),
@@ -318,16 +319,16 @@ def ladder_picture() -> str:
     for number, packet in enumerate(packets):
         y = _TOP + _STEP * number
         body = packet["body"]
-        label = body.strip("─◄► ")
-        ends = (
-            (_LEFT + 4, _RIGHT - 4)
-            if body.endswith("►") or not body.startswith("◄")
-            else (_RIGHT - 4, _LEFT + 4)
-        )
+        lost = "✗" in body
+        label = body.replace("✗ lost", "").replace("lost ✗", "").strip("─◄► ")
+        start, end = (_LEFT + 4, _RIGHT - 4) if body.startswith("─") else (_RIGHT - 4, _LEFT + 4)
+        tip = "head"
+        if lost:
+            tip, end = "lost", start + (end - start) * 3 // 4
         svg.append(
             f'<text x="{_LEFT - 10}" y="{y + 14}" text-anchor="end" opacity="0.7">{packet["time"]}</text>'
             f'<text x="{(_LEFT + _RIGHT) / 2:.0f}" y="{y + 8}" text-anchor="middle">{escape(label)}</text>'
-            f'<path d="M{ends[0]} {y + 14}L{ends[1]} {y + 14}" stroke="currentColor" marker-end="url(#head)"/>'
+            f'<path d="M{start} {y + 14}H{end}" stroke="currentColor" marker-end="url(#{tip})"/>'
         )
     return "\n".join([*svg, "</svg>"])
 

@@ -6,31 +6,42 @@
     0.000 ms  │── SYN seq=0 mss=1460 wscale=5 sackOK TS ──────────────────►│
     2.000 ms  │◄──────── SYN,ACK seq=0 ack=1 mss=1460 wscale=5 sackOK TS ──│
 
-Sequence numbers count from each side's latest SYN, or from the first number that is seen of it.
+Sequence numbers count from the SYN of the connection that a segment belongs to, or from the first number that is seen
+of it. ``again`` is a segment whose data were all sent before, ``earlier`` one of a connection whose ports have been
+taken by the next. What a :class:`VirtualNetwork <slirpy.testing.network.VirtualNetwork>` did to its frames is seen
+too: one that is lost ends on the way; one that is delayed has a second line, dotted, where it arrives, as has each
+further copy of one that is doubled::
+
+    0.000 ms  │── SYN seq=0 ─────────────────────────────✗ lost                   │
+    1.000 ms  │── SYN seq=0 again ─────────────────────────┄ +2.500 ms            │
+    2.000 ms  │── SYN seq=0 again ───────────────────────────────────────────────►│
+    3.500 ms  │┄┄ SYN seq=0 again, sent at 1.000 ms ┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄►│
 """
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import TypeAlias
 
 from slirpy.tcp import options as tcp_options
-from slirpy.tcp.seq import HALF, MASK
-from slirpy.wire import icmp, ipv4, tcp, udp
+from slirpy.testing.numbering import Numbering, Place, Tcp
+from slirpy.wire import ethernet, icmp, ipv4, tcp, udp
 
 __all__ = ["Host", "Timed", "ladder"]
 
 Timed: TypeAlias = tuple[int, str, bytes]
-"""Nanoseconds, a direction (which is not looked at) and an Ethernet frame, as in
-:attr:`VirtualNetwork.transcript <slirpy.testing.network.VirtualNetwork>`."""
+"""Nanoseconds, a direction and an Ethernet frame, as in
+:attr:`VirtualNetwork.transcript <slirpy.testing.network.VirtualNetwork>`. If it has an attribute ``delays``, as
+there, that tells what became of it. Directions matter for frames between two guests only: what came ``"in"`` and went
+``"out"`` is one frame."""
 
 Host: TypeAlias = str
 """An address, ``"10.0.2.15"``, an address and a port, ``"10.0.2.15:80"``, or ``"*"`` for everyone."""
 
-_Place: TypeAlias = tuple[bytes, int]
-_EVERYONE: _Place = b"", 0
+_EVERYONE: Place = b"", 0
 _MS = 1_000_000
 _NARROWEST = 60
 
@@ -42,10 +53,12 @@ class _Style:
     left: str
     right: str
     gap: str
+    lost: str
+    late: str
 
 
-_UNICODE = _Style(pole="│", line="─", left="◄", right="►", gap="⋮")
-_ASCII = _Style("|", "-", "<", ">", ":")
+_UNICODE = _Style(pole="│", line="─", left="◄", right="►", gap="⋮", lost="✗", late="┄")
+_ASCII = _Style("|", "-", "<", ">", ":", "x", ".")
 
 
 @dataclass(slots=True)
@@ -53,12 +66,15 @@ class _Packet:
     """A packet, with what is shown of it."""
 
     time: int
-    source: _Place
-    destination: _Place
+    source: Place
+    destination: Place
     protocol: int
     label: str = ""
-    tcp: tuple[int, int, int, int, int, tcp_options.TcpOptions] | None = None
-    """Sequence number, acknowledgement, flags, window, length and options."""
+    tcp: Tcp | None = None
+    delays: tuple[int, ...] = (0,)
+    """What became of it: see ``delays`` of :class:`~slirpy.testing.network.Captured`."""
+    arrives: bool = False
+    """This is not where it was sent, but where it, or a copy of it, arrives later."""
 
 
 def ladder(
@@ -69,6 +85,7 @@ def ladder(
     width: int = 80,
     limit: int | None = None,
     omitted: tuple[int, int] | None = None,
+    last: int | None = None,
     ascii_only: bool = False,
 ) -> str:
     """Draw frames as text.
@@ -81,12 +98,13 @@ def ladder(
         width: characters in a line, 60 or more.
         limit: most packets to draw, 2 or more; of more the middle is left out.
         omitted: for a caller that has left out the middle itself: after how many packets, and how many.
+        last: draw this many lines at most, the last ones; numbers count from the beginning all the same.
         ascii_only: draw with ASCII characters only.
 
     Returns:
         Lines without a newline at the end; a single line if there is nothing to draw.
     """
-    packets = [packet for time, _, frame in frames if (packet := _read(time, frame)) is not None]
+    packets = _read_all(frames)
     ends = _ends(packets, left, right)
     if ends is None:
         return "no IPv4 packets"
@@ -99,6 +117,10 @@ def ladder(
     ]
     if not chosen:
         return f"no packets between {_name(first)} and {_name(second)}"
+    drawing = _Drawing(chosen, first, second, max(width, _NARROWEST), _ASCII if ascii_only else _UNICODE)
+    chosen = drawing.lines_of(chosen)
+    if last is not None:
+        chosen = chosen[-last:] if last > 0 else []
     if omitted is None and limit is not None and len(chosen) > limit:
         omitted = limit - limit // 2, len(chosen) - limit
         after = len(chosen) - limit // 2
@@ -106,22 +128,21 @@ def ladder(
         after = omitted[0]
     else:
         omitted, after = (len(chosen), 0), len(chosen)
-    drawing = _Drawing(chosen, first, second, max(width, _NARROWEST), _ASCII if ascii_only else _UNICODE)
     return drawing.text(chosen[: omitted[0]], omitted[1], chosen[after:])
 
 
 class _Drawing:
-    def __init__(self, packets: list[_Packet], left: _Place, right: _Place, width: int, style: _Style) -> None:
+    def __init__(self, packets: list[_Packet], left: Place, right: Place, width: int, style: _Style) -> None:
         self._left = left
         self._style = style
         self._ports = not left[1] or not right[1]
         self._everyone = _EVERYONE in (left, right)
         self._start = packets[0].time
-        self._bases: dict[tuple[_Place, _Place], int] = {}
+        numbering = Numbering()
         for packet in packets:
             if packet.tcp is not None:
-                packet.label = self._tcp_label(packet, *packet.tcp)
-        times = [f"{(packet.time - self._start) / _MS:.3f} ms" for packet in packets]
+                packet.label = self._tcp_label(packet, packet.tcp, numbering)
+        times = [self._time(packet.time + max(packet.delays, default=0)) for packet in packets]
         self._column = max(len("time"), *map(len, times))
         self._room = width - self._column - 4  # two spaces, two poles
         names = _name(left), _name(right)
@@ -139,81 +160,99 @@ class _Drawing:
             self._draw(packet)
         return "\n".join(self._lines)
 
+    def _time(self, time: int) -> str:
+        return f"{(time - self._start) / _MS:.3f} ms"
+
+    def lines_of(self, packets: list[_Packet]) -> list[_Packet]:
+        """The packets, and beside them those that arrive later than usual, or as a copy, once more where they do."""
+        lines: list[_Packet] = []
+        later: list[_Packet] = []
+        for packet in packets:
+            while later and later[0].time < packet.time:
+                lines.append(later.pop(0))
+            lines.append(packet)
+            for number, delay in enumerate(packet.delays):
+                if number or delay:
+                    what = "copy of" if number else "sent at"
+                    label = f"{packet.label}, {what} {self._time(packet.time)}"
+                    insort(
+                        later,
+                        replace(packet, time=packet.time + delay, label=label, arrives=True),
+                        key=_time_of,
+                    )
+        return lines + later
+
     def _draw(self, packet: _Packet) -> None:
         style = self._style
         label = packet.label
         if self._everyone:
             label = f"{IPv4Address(packet.source[0])} > {IPv4Address(packet.destination[0])} {label}"
-        most = self._room - 6
+        line = style.late if packet.arrives else style.line
+        rightward = _is(packet.source, self._left)
+        end, note = style.right if rightward else style.left, ""
+        if not packet.delays:
+            end, note = style.lost, " lost"
+        elif packet.delays[0] and not packet.arrives:
+            end, note = style.late, f" +{packet.delays[0] / _MS:.3f} ms"
+        most = self._room - 6 - len(note)
         if len(label) > most:
             label = label[: most - 2] + ".."
-        rest = style.line * (self._room - len(label) - 5)
-        if _is(packet.source, self._left):
-            arrow = f"{style.line * 2} {label} {rest}{style.right}"
+        rest = self._room - len(label) - 5 - len(note)
+        shaft = rest if not note else max(min(rest, (self._room - len(label)) // 2), 1)
+        space = " " * (rest - shaft)
+        if rightward:
+            arrow = f"{line * 2} {label} {line * shaft}{end}{note}{space}"
         else:
-            arrow = f"{style.left}{rest} {label} {style.line * 2}"
-        time = f"{(packet.time - self._start) / _MS:.3f} ms"
+            arrow = f"{space}{note[1:]}{' ' * bool(note)}{end}{line * shaft} {label} {line * 2}"
+        time = self._time(packet.time)
         self._lines.append(f"{time:>{self._column}}  {style.pole}{arrow}{style.pole}")
 
-    def _tcp_label(
-        self,
-        packet: _Packet,
-        seq: int,
-        ack: int,
-        flags: int,
-        wnd: int,
-        length: int,
-        options: tcp_options.TcpOptions,
-    ) -> str:
-        """What a segment says; packets are labelled in their order, because each SYN begins the counting anew."""
-        ends = packet.source, packet.destination
-        if flags & tcp.SYN:
-            self._bases[ends] = seq
-        base = self._bases.setdefault(ends, seq)
+    def _tcp_label(self, packet: _Packet, segment: Tcp, numbering: Numbering) -> str:
+        """What a segment says."""
+        shown = numbering.number(packet.source, packet.destination, segment)
+        flags, options = segment.flags, segment.options
         words = [f"{packet.source[1]} > {packet.destination[1]}"] if self._ports else []
-        words += [tcp.flag_names(flags), f"seq={_relative(seq, base)}"]
+        words += [tcp.flag_names(flags), f"seq={shown.seq}"]
         if flags & tcp.ACK:
-            words.append(f"ack={_relative(ack, self._bases.get(ends[::-1], ack - 1))}")
-        if length:
-            words.append(f"len={length}")
+            words.append(f"ack={shown.ack}")
+        if segment.length:
+            words.append(f"len={segment.length}")
         if flags & tcp.SYN:
             words += [f"mss={options.mss}"] if options.mss is not None else []
             words += [f"wscale={options.wscale}"] if options.wscale is not None else []
             words += ["sackOK"] if options.sack_permitted else []
             words += ["TS"] if options.timestamps is not None else []
-        for begin, end in options.sack:
-            base = self._bases.get(ends[::-1], begin)
-            words.append(f"sack={_relative(begin, base)}-{_relative(end, base)}")
-        if not wnd and not flags & (tcp.RST | tcp.SYN):
+        words += [f"sack={begin}-{end}" for begin, end in shown.sack]
+        if not segment.wnd and not flags & (tcp.RST | tcp.SYN):
             words.append("win=0")
+        words += ["again"] if shown.again else []
+        words += ["earlier"] if shown.earlier else []
         return " ".join(words)
 
 
-def _relative(number: int, base: int) -> int:
-    """The distance, negative for what lies before."""
-    distance = (number - base) & MASK
-    return distance if distance < HALF else distance - MASK - 1
+def _time_of(packet: _Packet) -> int:
+    return packet.time
 
 
-def _is(place: _Place, wanted: _Place) -> bool:
+def _is(place: Place, wanted: Place) -> bool:
     return wanted == _EVERYONE or (place[0] == wanted[0] and wanted[1] in (0, place[1]))
 
 
-def _name(place: _Place) -> str:
+def _name(place: Place) -> str:
     if place == _EVERYONE:
         return "everyone"
     address, port = place
     return f"{IPv4Address(address)}:{port}" if port else str(IPv4Address(address))
 
 
-def _place(host: Host) -> _Place:
+def _place(host: Host) -> Place:
     if host == "*":
         return _EVERYONE
     address, _, port = host.partition(":")
     return IPv4Address(address).packed, int(port or 0)
 
 
-def _ends(packets: list[_Packet], left: Host | None, right: Host | None) -> tuple[_Place, _Place] | None:
+def _ends(packets: list[_Packet], left: Host | None, right: Host | None) -> tuple[Place, Place] | None:
     """The two poles; port 0 stands for all."""
     first = _place(left) if left is not None else None
     second = _place(right) if right is not None else None
@@ -238,11 +277,42 @@ def _ends(packets: list[_Packet], left: Host | None, right: Host | None) -> tupl
     return first or source, second or destination
 
 
+def _read_all(frames: Iterable[Timed]) -> list[_Packet]:
+    """All IPv4 packets. A frame that a switch has handed on, as it was, from one guest to another is one packet."""
+    packets = []
+    came_in: dict[bytes, list[tuple[_Packet, list[tuple[int, ...]]]]] = {}
+    for each in frames:
+        time, direction, frame = each
+        delays = tuple(getattr(each, "delays", (0,)))
+        whole = bytes(frame).ljust(ethernet.MIN_LENGTH, b"\0")
+        if direction == "out" and whole in came_in:
+            for packet, onward in came_in[whole]:
+                if len(onward) < len(packet.delays):
+                    onward.append(delays)
+                    break
+            continue
+        read = _read(time, frame)
+        if read is not None:
+            read.delays = delays
+            packets.append(read)
+            if direction == "in":
+                came_in.setdefault(whole, []).append((read, []))
+    for same in came_in.values():
+        for packet, onward in same:
+            onward += [(0,)] * (len(packet.delays) - len(onward))  # on its way yet, or for the stack
+            ways = zip(packet.delays, onward, strict=True)
+            packet.delays = tuple(delay + more for delay, further in ways for more in further)
+    return packets
+
+
 def _read(time: int, frame: bytes) -> _Packet | None:
     """What a frame says; None if it is no whole IPv4 packet."""
-    if len(frame) < 14 or frame[12:14] != b"\x08\x00":
+    if len(frame) < ethernet.HEADER_LENGTH:
         return None
-    data = memoryview(frame)[14:]
+    start = ethernet.payload_offset(frame)
+    if frame[start - 2 : start] != b"\x08\x00":
+        return None
+    data = memoryview(frame)[start:]
     header = ipv4.parse(data)
     if header is None:
         return None
@@ -279,4 +349,4 @@ def _read_tcp(packet: _Packet, segment: memoryview) -> None:
     packet.source, packet.destination = (packet.source[0], source), (packet.destination[0], destination)
     data = (offset >> 4) * 4
     options = tcp_options.parse(segment[tcp.HEADER_LENGTH : data])
-    packet.tcp = seq, ack, flags, wnd, max(len(segment) - data, 0), options
+    packet.tcp = Tcp(seq, ack, flags, wnd, max(len(segment) - data, 0), options)

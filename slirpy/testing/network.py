@@ -35,22 +35,39 @@ __all__ = ["Captured", "Fault", "UnmetError", "VirtualNetwork"]
 SECOND = 1_000_000_000
 _ROUNDS = 100_000
 _SHOWN = 24
+_LOOKED_AT = 20_000
+"""Frames among which :meth:`VirtualNetwork.summary` looks for the beginnings of connections."""
 _RESOLVER = Resolver(bytes((192, 0, 2, 53)))
 
 
-class Captured(NamedTuple):
-    """A frame that was sent."""
-
+class _Sent(NamedTuple):
     time: int
-    """Virtual nanoseconds when it was sent."""
     direction: str
-    """``"in"``: from a guest; ``"out"``: to a guest. As in :class:`slirpy.stats.Stats`."""
     frame: bytes
 
 
-Fault = Callable[[str, bytes], int | None]
+class Captured(_Sent):
+    """A frame that was sent: a tuple of ``time``, ``direction`` and ``frame``, and what became of it.
+
+    Attributes:
+        time: virtual nanoseconds when it was sent.
+        direction: ``"in"``: from a guest; ``"out"``: to a guest. As in :class:`slirpy.stats.Stats`.
+        frame: its bytes.
+        delays: for each time that it is delivered the nanoseconds that it takes longer than usual: ``(0,)`` is the
+            rule, ``()`` means that it is lost, and two of them that it comes twice. Not part of the tuple.
+    """
+
+    delays: tuple[int, ...] = (0,)
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is never delivered."""
+        return not self.delays
+
+
+Fault = Callable[[str, bytes], int | Sequence[int] | None]
 """Called with direction and frame of each frame that is sent: nanoseconds to delay it by (more than others: out of
-order), or None to lose it."""
+order), or None to lose it, or a delay for each of several copies."""
 
 
 class UnmetError(AssertionError):
@@ -108,8 +125,8 @@ class VirtualNetwork:
     Attributes:
         now: virtual nanoseconds since the start.
         stack, host, guest, guests: the parts; ``guest`` is the first of ``guests``.
-        fault: loses and delays frames; see :data:`Fault`.
-        transcript: every frame that was sent, both ways, lost ones too.
+        fault: loses, delays and doubles frames; see :data:`Fault`.
+        transcript: every frame that was sent, both ways, lost ones too; see :class:`Captured`.
     """
 
     def __init__(
@@ -261,11 +278,14 @@ class VirtualNetwork:
     def carry(self, direction: str, frame: bytes, deliver: Callable[[bytes], None]) -> None:
         """A frame is sent: for links and guests."""
         now = max(self.now, self.stack.now)
-        self.transcript.append(Captured(now, direction, frame))
-        delay = 0 if self.fault is None else self.fault(direction, frame)
-        if delay is not None:
-            if type(delay) is not int or delay < 0:
-                delay = nanoseconds("the delay that fault returned", delay)
+        captured = Captured(now, direction, frame)
+        self.transcript.append(captured)
+        if self.fault is not None:
+            fate = self.fault(direction, frame)
+            if type(fate) is not int or fate:
+                copies = () if fate is None else fate if isinstance(fate, list | tuple) else (fate,)
+                captured.delays = tuple(nanoseconds("the delay that fault returned", each) for each in copies)
+        for delay in captured.delays:
             when = now + self._link_latency_ns + delay
             heapq.heappush(self._queue, (when, next(self._sequence), deliver, frame))
 
@@ -284,8 +304,9 @@ class VirtualNetwork:
         lines += [f"stack: {flow}" for flow in self.stack.flows()]
         counters = ", ".join(f"{name} {value}" for name, value in self.stack.stats.nonzero().items())
         lines.append(f"stack counters: {counters or 'none'}")
-        recent = self.transcript[-_SHOWN:]
-        if recent:
+        if self.transcript:
             left = "*" if self.guest.address is None else str(self.guest.address)
-            lines += [f"the last {len(recent)} frames:", ladder(recent, left, "*", width=110)]
+            recent = self.transcript[-_LOOKED_AT:]
+            shown = min(len(recent), _SHOWN)
+            lines += [f"the last {shown} frames:", ladder(recent, left, "*", width=110, last=shown)]
         return "\n".join(lines)

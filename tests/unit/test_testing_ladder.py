@@ -6,7 +6,9 @@ import struct
 
 import pytest
 
-from slirpy.testing import ladder
+from slirpy.errors import ConfigError
+from slirpy.host.sim import Echo
+from slirpy.testing import Captured, UnmetError, VirtualNetwork, ladder
 from slirpy.wire import ipv4, tcp, udp
 from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN
 
@@ -159,3 +161,250 @@ def test_without_a_syn_the_first_number_is_zero() -> None:
 def test_numbers_before_the_first_are_negative() -> None:
     lines = ladder([*CONVERSATION[:4], segment(5, GUEST, WEB, A - 7, B + 1, ACK)]).splitlines()
     assert "ACK seq=-7 ack=1" in lines[5]
+
+
+# ------------------------------------------------------------------------ one connection after another
+
+
+def labels(frames: list[Timed], *, skip: int = len(CONVERSATION)) -> list[str]:
+    """What the lines after the first ones say, without arrows."""
+    return [
+        line.split("ms", 1)[1].strip(" │─►◄✗┄") for line in ladder(frames, width=100).splitlines()[1 + skip :]
+    ]
+
+
+def test_a_second_connection_that_is_refused() -> None:
+    """The RST's numbers are the new connection's, not those of the old one's end."""
+    again = [segment(2000, GUEST, WEB, 70000, 0, SYN), segment(2001, WEB, GUEST, 0, 70001, RST | ACK, wnd=0)]
+    assert labels([*CONVERSATION, *again]) == ["SYN seq=0", "RST,ACK seq=0 ack=1"]
+
+
+def test_late_segments_of_the_first_connection() -> None:
+    again = [
+        segment(2000, GUEST, WEB, 250_000, 0, SYN),
+        segment(2001, WEB, GUEST, B + 1449, A + 101, FIN | ACK),  # sent again
+        segment(2002, GUEST, WEB, A + 101, 0, RST, wnd=0),
+        segment(2003, WEB, GUEST, B + 100_000, 250_001, SYN | ACK),
+        segment(2004, GUEST, WEB, 250_001, B + 100_001, PSH | ACK, length=10),
+        segment(2005, WEB, GUEST, B + 1, A + 101, ACK, length=1448),
+        segment(2006, WEB, GUEST, B + 100_001, 250_011, ACK, length=5000),
+        segment(2007, GUEST, WEB, 250_011, B + 105_001, ACK),
+    ]
+    assert labels([*CONVERSATION, *again]) == [
+        "SYN seq=0",
+        "FIN,ACK seq=1449 ack=101 again earlier",
+        "RST seq=101 earlier",
+        "SYN,ACK seq=0 ack=1",
+        "PSH,ACK seq=1 ack=1 len=10",
+        "ACK seq=1 ack=101 len=1448 again earlier",
+        "ACK seq=1 ack=11 len=5000",
+        "ACK seq=11 ack=5001",
+    ]
+
+
+@pytest.mark.parametrize("iss", [7, 70_000, 0x80000000, 0xFFFFFFF0])
+def test_the_same_ports_the_other_way_round(iss: int) -> None:
+    again = [
+        segment(2000, WEB, GUEST, iss, 0, SYN),
+        segment(2001, GUEST, WEB, iss + 9, iss + 1, SYN | ACK),
+        segment(2002, WEB, GUEST, iss + 1, iss + 10, ACK, length=3),
+        segment(2003, GUEST, WEB, iss + 10, iss + 4, ACK),
+    ]
+    assert labels([*CONVERSATION, *again]) == [
+        "SYN seq=0", "SYN,ACK seq=0 ack=1", "ACK seq=1 ack=1 len=3", "ACK seq=1 ack=4",
+    ]  # fmt: skip
+
+
+def test_many_connections() -> None:
+    frames = list(CONVERSATION)
+    for number in range(1, 5):
+        iss = 100_000 * number
+        frames += [segment(2000 * number, GUEST, WEB, iss, 0, SYN),
+                   segment(2000 * number + 1, WEB, GUEST, iss + 50_000, iss + 1, SYN | ACK),
+                   segment(2000 * number + 2, GUEST, WEB, iss + 1, iss + 50_001, PSH | ACK, length=7)]  # fmt: skip
+    assert labels(frames) == ["SYN seq=0", "SYN,ACK seq=0 ack=1", "PSH,ACK seq=1 ack=1 len=7"] * 4
+
+
+def test_a_challenge_to_a_syn_is_the_old_connection_s() -> None:
+    """RFC 9293, figure 9: one end has forgotten the connection, the other has not."""
+    again = [
+        segment(2000, GUEST, WEB, 70_000, 0, SYN),
+        segment(2001, WEB, GUEST, B + 1449, A + 101, ACK),
+        segment(2002, GUEST, WEB, A + 101, 0, RST, wnd=0),
+        segment(2003, GUEST, WEB, 70_000, 0, SYN),
+        segment(2004, WEB, GUEST, 90_000, 70_001, SYN | ACK),
+    ]
+    assert labels([*CONVERSATION, *again]) == [
+        "SYN seq=0",
+        "ACK seq=1449 ack=101 earlier",
+        "RST seq=101 earlier",
+        "SYN seq=0 again",
+        "SYN,ACK seq=0 ack=1",
+    ]
+
+
+def test_both_ends_open_at_once() -> None:
+    frames = [
+        segment(0, GUEST, WEB, 100, 0, SYN),
+        segment(1, WEB, GUEST, 900, 0, SYN),
+        segment(2, GUEST, WEB, 100, 901, SYN | ACK),
+        segment(2, WEB, GUEST, 900, 101, SYN | ACK),
+        segment(3, GUEST, WEB, 101, 901, ACK),
+    ]
+    assert labels(frames, skip=0) == [
+        "SYN seq=0", "SYN seq=0", "SYN,ACK seq=0 ack=1 again", "SYN,ACK seq=0 ack=1 again", "ACK seq=1 ack=1",
+    ]  # fmt: skip
+
+
+def test_what_is_sent_again() -> None:
+    more = [
+        segment(1, GUEST, WEB, A, 0, SYN),
+        segment(2, GUEST, WEB, A, 0, SYN),
+        segment(3, WEB, GUEST, B, A + 1, SYN | ACK),
+        segment(4, GUEST, WEB, A + 1, B + 1, ACK, length=100),
+        segment(5, GUEST, WEB, A + 101, B + 1, ACK, length=100),
+        segment(6, GUEST, WEB, A + 1, B + 1, ACK, length=100),
+        segment(7, GUEST, WEB, A + 51, B + 1, ACK, length=200),  # with something new
+        segment(8, GUEST, WEB, A, B + 1, ACK),  # a keep-alive
+        segment(9, GUEST, WEB, A + 251, B + 1, FIN | ACK),
+        segment(9, GUEST, WEB, A + 251, B + 1, FIN | ACK),
+    ]
+    said = [label.endswith(" again") for label in labels(more, skip=0)]
+    assert said == [False, True, False, False, False, True, False, False, False, True]
+
+
+# ------------------------------------------------------------------------ what became of the frames
+
+FATES = """\
+     time  10.0.2.15:49152                                          192.0.2.7:80
+ 0.000 ms  │── SYN seq=0 ─────────────────────────────✗ lost                   │
+ 2.000 ms  │── SYN seq=0 again ───────────────────────────────────────────────►│
+ 3.000 ms  │         +2.500 ms ┄──────────────────────── SYN,ACK seq=0 ack=1 ──│
+ 4.000 ms  │           lost ✗───────────────────── SYN,ACK seq=0 ack=1 again ──│
+ 5.500 ms  │◄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄ SYN,ACK seq=0 ack=1, sent at 3.000 ms ┄┄│
+ 6.000 ms  │── ACK seq=1 ack=1 ───────────────────────────────────────────────►│
+ 6.000 ms  │┄┄ ACK seq=1 ack=1, copy of 6.000 ms ┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄►│
+ 7.000 ms  │── PSH,ACK seq=1 ack=1 len=9 ─────────────────────┄ +1.000 ms      │
+ 8.000 ms  │┄┄ PSH,ACK seq=1 ack=1 len=9, sent at 7.000 ms ┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄►│
+11.000 ms  │┄┄ PSH,ACK seq=1 ack=1 len=9, copy of 7.000 ms ┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄►│"""
+
+
+def with_fates() -> list[Captured]:
+    frames = [
+        (segment(0, GUEST, WEB, A, 0, SYN), ()),
+        (segment(2, GUEST, WEB, A, 0, SYN), (0,)),
+        (segment(3, WEB, GUEST, B, A + 1, SYN | ACK), (2.5,)),
+        (segment(4, WEB, GUEST, B, A + 1, SYN | ACK), ()),
+        (segment(6, GUEST, WEB, A + 1, B + 1, ACK), (0, 0)),
+        (segment(7, GUEST, WEB, A + 1, B + 1, PSH | ACK, length=9), (1, 4)),
+    ]
+    out = []
+    for (time, direction, frame), delays in frames:
+        captured = Captured(time, direction, frame)
+        captured.delays = tuple(int(delay * MS) for delay in delays)
+        out.append(captured)
+    return out
+
+
+def test_lost_delayed_and_doubled_frames() -> None:
+    assert ladder(with_fates()) == FATES
+    assert {len(line) for line in ladder(with_fates(), width=60).splitlines()} == {60}
+    assert ladder([tuple(frame) for frame in with_fates()]).count("►") == 4  # type: ignore[misc]
+    plain = ladder(with_fates(), ascii_only=True)
+    assert plain.isascii()
+    assert "|-- SYN seq=0 ---" in plain
+    assert "x lost " in plain
+    assert "<....." in plain
+
+
+def test_a_label_that_leaves_no_room() -> None:
+    long = segment(0, GUEST, WEB, A, 0, SYN, options=OPTIONS)
+    for delays, note in (((), " ─✗ lost│"), ((10**10,), ".. ─┄ +10000.000 ms│")):
+        captured = Captured(*long)
+        captured.delays = delays
+        lines = ladder([captured], width=60).splitlines()
+        assert {len(line) for line in lines} == {60}
+        assert lines[1].endswith(note)
+
+
+def test_the_last_lines_only() -> None:
+    assert ladder(CONVERSATION, last=3).splitlines()[1:] == FULL.splitlines()[-3:]
+    assert ladder(CONVERSATION, last=0).splitlines() == FULL.splitlines()[:1]
+
+
+def test_a_tuple_as_ever() -> None:
+    captured = Captured(1, "in", b"frame")
+    time, direction, frame = captured
+    assert (time, direction, frame) == captured == (1, "in", b"frame")
+    assert (captured.time, captured.direction, captured.frame) == (1, "in", b"frame")
+    assert (captured.delays, captured.lost) == ((0,), False)
+
+
+def network() -> VirtualNetwork:
+    net = VirtualNetwork(seed=4)
+    net.host.serve_tcp(WEB[0], 80, Echo)
+    net.lease()
+    return net
+
+
+def test_what_a_network_does_to_its_frames() -> None:
+    net = network()
+    fates: list[object] = [None, 30 * MS, (0, 5 * MS), []]
+    begin = len(net.transcript)
+    net.fault = lambda direction, frame: fates.pop(0) if fates and direction == "in" and frame[23] == 6 else 0  # type: ignore[assignment, return-value]
+    stream = net.guest.connect("192.0.2.7", 80)
+    net.run_until(lambda: stream.established)
+    stream.write(b"hello")
+    net.run_until(lambda: stream.received == b"hello")
+    sent = [each for each in net.transcript[begin:] if each.direction == "in" and each.frame[23] == 6]
+    assert [each.delays for each in sent[:5]] == [(), (30 * MS,), (0, 5 * MS), (), (0,)]
+    assert [each.lost for each in sent[:5]] == [True, False, False, True, False]
+    drawn = ladder(net.transcript[begin:])
+    assert drawn.count("✗ lost") == 2
+    assert drawn.count("+30.000 ms") == 1
+    assert drawn.count("copy of") == 1
+
+
+@pytest.mark.parametrize("fate", [0.5, "1", (1.5,), -1])
+def test_a_fate_that_cannot_be(fate: object) -> None:
+    net = network()
+    net.fault = lambda direction, frame: fate  # type: ignore[assignment, return-value]
+    with pytest.raises(ConfigError, match="nanoseconds"):
+        net.guest.connect("192.0.2.7", 80)
+
+
+@pytest.mark.parametrize("lose", ["in", "out", ""])
+def test_a_frame_between_two_guests_is_one(lose: str) -> None:
+    net = network()
+    other = net.add_guest()
+    net.lease(other)
+    begin = len(net.transcript)
+    fates: dict[str, int | None] = {lose: None}
+    net.fault = lambda direction, frame: fates.pop(direction, 0) if b"hello" in frame else 0
+    other.listen(9000)
+    stream = net.guest.connect(str(other.address), 9000)
+    net.run_until(lambda: stream.established)
+    stream.write(b"hello")
+    net.run_until(lambda: not stream.unsent)
+    drawn = ladder(net.transcript[begin:]).splitlines()[1:]
+    assert len([line for line in drawn if "SYN seq=0" in line]) == 1
+    said = [line for line in drawn if "len=5" in line]
+    assert ["✗ lost" in line for line in said] == ([True, False] if lose else [False])
+    assert ["again" in line for line in said] == ([False, True] if lose else [False])
+
+
+def test_the_message_of_a_failed_test_counts_from_the_beginning() -> None:
+    net = network()
+    stream = net.guest.connect("192.0.2.7", 80)
+    net.run_until(lambda: stream.established)
+    for _ in range(30):
+        stream.write(bytes(1000))
+        net.run(50 * MS)
+    net.fault = lambda direction, frame: None
+    stream.write(b"lost")
+    with pytest.raises(UnmetError) as caught:
+        net.run_until(lambda: False, 300 * MS)
+    text = str(caught.value)
+    assert "seq=30001 ack=30001 len=4" in text
+    assert "✗ lost" in text
+    assert "the last 24 frames:" in text
