@@ -168,7 +168,9 @@ def test_bootpc_asks_by_bootp_and_udhcpc_declines_what_is_taken(slirpy: User, ne
     commands = (
         "ip addr flush dev tap0; set -e; ip route add default dev tap0\n"
         f"setsid -w bootpc --dev tap0 --serverbcast --timeoutwait 3 --waitformore 0 --returniffail > {folder}/bootp\n"
-        # A second machine on the wire has the next address already, without having asked for it.
+        # A second machine on the wire has the next address already, without having asked for it. It has no route, so
+        # slirpy does not hear of it, and the client finds out.
+        "ip route flush table main\n"
         "ip link add br0 type bridge; ip link set tap0 master br0; ip link set br0 address 52:54:00:00:00:77 up\n"
         "ip link add veth0 type veth peer name veth1; ip link set veth0 master br0 up; ip link set veth1 up\n"
         "ip addr add 10.0.2.16/32 dev veth1\n"
