@@ -1,9 +1,10 @@
 """Boot files: rules that choose one by the client's architecture, and which client takes a URL.
 
 The firmware of UEFI asks by PXE first, with a vendor class (option 60) that begins with ``PXEClient``, and then by
-HTTP boot, with one that begins with ``HTTPClient``. The first asks TFTP for whatever file it is given, so a URL costs
-it a network error and its time-outs; without a boot file it goes on at once. The second wants an ``http`` URL. iPXE
-takes both, and says so by its user class (option 77) or its own options (175), whatever its vendor class.
+HTTP boot, with one that begins with ``HTTPClient``. The first asks TFTP for whatever file it is given, so it must not
+be given a URL. Without a boot file it asks again for a minute, unless it hears that it is to boot from elsewhere. The
+second wants an ``http`` URL. iPXE takes both, and says so by its user class (option 77) or its own options (175),
+whatever its vendor class.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ __all__ = [
     "is_http",
     "parse_bootfile",
     "takes_http",
+    "waits_for_pxe",
 ]
 
 ARCHITECTURES: dict[str, frozenset[int]] = {
@@ -128,6 +130,11 @@ def is_http(bootfile: str) -> bool:
 def takes_http(request: DhcpRequest) -> bool:
     """Whether the client is a firmware that boots by HTTP (UEFI 2.10, section 24.7)."""
     return request.vendor_class.startswith(b"HTTPClient")
+
+
+def waits_for_pxe(request: DhcpRequest) -> bool:
+    """Whether the client is a firmware that looks for a boot file by PXE until it is told not to."""
+    return request.vendor_class.startswith(b"PXEClient") and not is_ipxe(request)
 
 
 def is_ipxe(request: DhcpRequest) -> bool:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from slirpy.config import Config
 from slirpy.errors import ConfigError
-from slirpy.rules.boot import BootChoice, choose_bootfile, is_http, takes_http
+from slirpy.rules.boot import BootChoice, choose_bootfile, is_http, takes_http, waits_for_pxe
 from slirpy.rules.dhcp import DhcpAnswer, DhcpRequest, GuestRoute, check_text
 from slirpy.services import dhcp_message as m
 from slirpy.services.dhcp_options import search_list
@@ -28,6 +28,16 @@ SNAME_SIZE = 64
 
 HTTP_CLIENT = b"HTTPClient"
 """What the firmware of UEFI wants to hear in option 60 before it boots by HTTP (UEFI 2.10, section 24.7.3)."""
+
+
+PXE_CLIENT = b"PXEClient"
+"""The same for PXE, before it reads option 43."""
+LOCAL_BOOT = bytes.fromhex("060103") + b"\x09\x0d\0\0\x0aLocal boot" + b"\x0a\5\0Boot" + b"\xff"
+"""Option 43 of PXE 2.1 (section 2.3): no boot servers, and a menu whose one line is to boot from elsewhere, chosen at
+once. Firmware that is given no boot file and not this asks again, for a minute."""
+
+
+_PXE = {m.VENDOR_CLASS, m.VENDOR_OPTIONS, m.BOOT_FILE}
 
 
 class Told(NamedTuple):
@@ -111,6 +121,8 @@ class Parameters:
                 options[code] = text.encode("ascii")
         if bootfile and http and is_http(bootfile):
             options.setdefault(m.VENDOR_CLASS, HTTP_CLIENT)
+        if not bootfile and self._boot_choices and waits_for_pxe(request) and not options.keys() & _PXE:
+            options |= {m.VENDOR_CLASS: PXE_CLIENT, m.VENDOR_OPTIONS: LOCAL_BOOT}
         options |= answer.options
         return Told(
             [(code, value) for code, value in options.items() if value is not None],

@@ -96,10 +96,26 @@ def test_a_url_is_for_http_boot_and_ipxe(url: str) -> None:
 @pytest.mark.parametrize("kind", [DISCOVER, REQUEST, INFORM])
 def test_only_http_boot_hears_its_word(kind: int) -> None:
     world = World(Config(bootfile=URL))
-    for options, word in (((HTTP,), b"HTTPClient"), ((PXE,), None), ((IPXE, PXE), None), ((), None)):
+    for options, word in (((HTTP,), b"HTTPClient"), ((PXE,), b"PXEClient"), ((IPXE, PXE), None), ((), None)):
         more = ((50, ip("10.0.2.15")), *options)
         assert world.reply(kind, 1, *more, ciaddr=ip("10.0.2.15")).options.get(60) == word
     assert 60 not in World(Config(bootfile="x.efi")).reply(kind, 1, HTTP, (50, ip("10.0.2.15"))).options
+
+
+@pytest.mark.parametrize("bootfile", [URL, ["bios=pxelinux.0", "ipxe=x"]])
+def test_pxe_that_has_nothing_to_boot_is_told_to_go_on(bootfile: Any) -> None:
+    """Tried with EDK2: it cancels its remote boot; without option 43 it asks for another minute."""
+    menu = b"\x06\1\3\x09\x0d\0\0\x0aLocal boot\x0a\5\0Boot\xff"
+    world = World(Config(bootfile=bootfile))
+    options = world.reply(DISCOVER, 1, PXE).options
+    assert (options[60], options[43]) == (b"PXEClient", menu)
+    for others in ((), (HTTP,), (PXE, IPXE), ((60, b"MSFT 5.0"),)):
+        assert 43 not in world.reply(DISCOVER, 1, *others).options
+    assert not {43, 60} & set(
+        World(Config()).reply(DISCOVER, 1, PXE).options
+    )  # another server may have something
+    own = World(Config(bootfile=bootfile, dhcp_options=["43=hex:01"])).reply(DISCOVER, 1, PXE).options
+    assert (own[43], 60 in own) == (b"\1", False)
 
 
 @pytest.mark.parametrize("url", ["tftp://10.0.2.2/x", "nfs://10.0.2.2/x", "ftp://10.0.2.2/x"])
