@@ -96,7 +96,7 @@ class _Queue(Generic[T]):
     def longest_idle(self) -> T:
         """The entry that goes first; there is one. It is found again until it is used or gone."""
         entries, oldest = self.entries, self._oldest
-        while True:
+        for _ in range(2):  # the second time the heap has all entries
             while oldest:
                 idle_since, key = oldest[0]
                 found = entries.get(key)
@@ -105,6 +105,7 @@ class _Queue(Generic[T]):
                 heapq.heappop(oldest)  # used since, or gone; what came later was not idle for longer
             oldest[:] = [(entry.last_activity, key) for key, entry in entries.items()]
             heapq.heapify(oldest)
+        raise LookupError("an empty queue has no oldest entry")
 
 
 class Group(_Queue[T]):

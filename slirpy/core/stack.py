@@ -22,6 +22,7 @@ from slirpy.core.icmp import Icmp
 from slirpy.core.ndp import Ndp
 from slirpy.core.neighbor import Neighbor, Neighbors
 from slirpy.core.port import LinkPort
+from slirpy.core.ports import free_port
 from slirpy.core.switch import HubPort, Switch
 from slirpy.core.tcpflow import TcpFlow
 from slirpy.core.timers import Timers
@@ -402,17 +403,19 @@ class IPStack:
 
     def open_port(self, address: bytes, guest: bytes, guest_port: int, service: Service) -> int:
         """See :class:`~slirpy.interfaces.ServiceNetwork`."""
-        while True:  # a service has far fewer conversations with a guest's port than there are ports
-            port = self.random.randrange(49152, 65536)
+
+        def is_taken(port: int) -> bool:
             key = address, port, guest, guest_port
             # What the guest has sent there before went elsewhere, and may again.
-            if (
-                (address, port) not in self.services
-                and key not in self.conversations
-                and _path_key(*key) not in self.udp_paths
-            ):
-                self.conversations[key] = service
-                return port
+            return (
+                (address, port) in self.services
+                or key in self.conversations
+                or _path_key(*key) in self.udp_paths
+            )
+
+        port = free_port(self.random, 49152, is_taken)
+        self.conversations[address, port, guest, guest_port] = service
+        return port
 
     def close_port(self, address: bytes, port: int, guest: bytes, guest_port: int) -> None:
         """See :class:`~slirpy.interfaces.ServiceNetwork`."""

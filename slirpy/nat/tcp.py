@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from slirpy.core.demux import Arrival
 from slirpy.core.flows import FlowInfo, ending
+from slirpy.core.ports import free_port
 from slirpy.core.shares import OUTSIDE, Group, Shares
 from slirpy.core.stack import IPStack
 from slirpy.core.tcpflow import TcpFlow
@@ -404,8 +405,8 @@ class TcpNat:
         source = self.router.source_seen(address)
         prefix = guest + source + guest_port.to_bytes(2, "big")
         key = prefix + port.to_bytes(2, "big")
-        while not port or key in stack.tcp_flows:  # two hosts' loopbacks look alike to the guest
-            port = stack.random.randrange(1024, 65536)
+        if not port or key in stack.tcp_flows:  # two hosts' loopbacks look alike to the guest
+            port = free_port(stack.random, 1024, lambda p: prefix + p.to_bytes(2, "big") in stack.tcp_flows)
             key = prefix + port.to_bytes(2, "big")
         neighbor = stack.neighbors.get(guest)
         link_port = neighbor.port or (stack.ports[0] if len(stack.ports) == 1 else None)
