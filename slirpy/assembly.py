@@ -9,6 +9,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 from random import Random
 
+from slirpy import forks
 from slirpy.config import Config
 from slirpy.core.demux import Arrival
 from slirpy.core.flows import FlowInfo
@@ -68,6 +69,7 @@ class Stack(IPStack):
         openers: Openers | None = None,
     ) -> None:
         super().__init__(config, random=random or Random(), stats=stats)
+        self._made_at = forks.count
         self.tick(now)
         router = Router(config, self.local_addresses)
         descriptors = self._descriptors = Descriptors(self.stats)
@@ -137,7 +139,12 @@ class Stack(IPStack):
         return IPv4Address(self._dhcp.reserve(mac))
 
     def close(self) -> None:
-        """End all flows, guests' connections by a RST, and release what belongs to the host. Flushes once."""
+        """End all flows, guests' connections by a RST, and release what belongs to the host. Flushes once.
+
+        In a forked child nothing is done: flows, links and leases are the parent's.
+        """
+        if forks.is_fork(self._made_at):
+            return
         self.forwards.close()
         for flow in list(self.tcp_flows.values()):
             self._tcp.evict(flow)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from threading import get_ident
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import NoReturn, Self, TypeVar
 
+from slirpy import forks
 from slirpy.assembly import Stack
 from slirpy.errors import ConfigError, StateError
 from slirpy.host.drivers import LoopDriver, ThreadDriver, running_loop, through_loop
@@ -53,6 +54,9 @@ class Driven(abc.ABC):
         self._loop: LoopDriver | None = None
         self._through: Callable[[Callable[[bytes], object]], Callable[[bytes], object]] | None = None
         self._failure: BaseException | None = None
+        self._pid = os.getpid()
+        self._forked = False
+        forks.tell_in_child(self)
 
     # ------------------------------------------------------------------------------ your descriptors
 
@@ -157,6 +161,8 @@ class Driven(abc.ABC):
                     return len(views)  # the guest's answer to the last frames that it gets
                 if self._busy:
                     return self._keep(nic, views, checksummed, gso_size)
+                if self._closed:
+                    self._check_usable(nic)
             else:
                 self._check_usable(nic)
                 self._raise_failure()
@@ -316,7 +322,9 @@ class Driven(abc.ABC):
         return self._look(call)
 
     def _look(self, call: Callable[[], _T]) -> _T:
-        """The same for what only looks, which it may do after the end too."""
+        """The same for what only looks, which it may do after the end too, but not in a forked child."""
+        if self._forked:
+            self._check_open()
         mailbox = self._mailbox
         if mailbox is not None and mailbox.foreign():
             self._raise_failure()
@@ -359,6 +367,10 @@ class Driven(abc.ABC):
     # ------------------------------------------------------------------------------------------ end
 
     def _check_open(self) -> None:
+        if self._forked:
+            raise StateError(
+                f"this network belongs to process {self._pid}, of which this one is a fork; make another Slirp here"
+            )
         if self._closed:
             raise StateError("this network is closed; make another Slirp")
 
@@ -369,6 +381,8 @@ class Driven(abc.ABC):
 
     def close(self) -> None:
         """Stop, reset all connections on both sides, and release everything. Harmless when repeated.
+
+        In a process that was forked from the one that made the network it does nothing: the network goes on there.
 
         Raises:
             StateError: an event loop drives the network in another thread; close it there.
@@ -406,6 +420,31 @@ class Driven(abc.ABC):
             self._release()
             self._poller.close()
             self._thread = self._mailbox = None
+
+    def forked(self) -> None:
+        """Let go of everything: this is a forked child. Called by :mod:`slirpy.forks`, and by nobody else.
+
+        Descriptors are closed, so that the parent's end is an end although the child goes on. Nothing is sent,
+        written or removed, no lock is taken, and nobody is waited for: threads are not here.
+        """
+        mailbox = self._mailbox
+        self._forked = self._closed = True
+        self._busy = self._interrupted = self._closing = False
+        self._thread = self._mailbox = self._loop = None
+        self._inbox = []
+        for port in list(self._stack.ports):
+            port.closed = True
+            forks.abandon(port.link)
+        self._stack.ports.clear()
+        self._nics.clear()
+        self._watched.clear()
+        if mailbox is not None:
+            mailbox.abandon()
+        self._release()
+        self._poller.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise StateError("a network stays in its process; hand over its Config, and make a Slirp of it there")
 
     @abc.abstractmethod
     def _release(self) -> None:

@@ -66,6 +66,10 @@ class Job(Protocol):
         """The network is closed, and :meth:`hang_up` was called: be gone at ``until`` of :func:`time.monotonic`."""
         ...
 
+    def abandon(self) -> None:
+        """This is a forked child: close its copy of the socket, and leave the rest to the parent."""
+        ...
+
 
 class Jobs:
     """The jobs of one kind.
@@ -153,6 +157,12 @@ class Jobs:
             job.hang_up(True, self._network.now)
         for job in self._running:
             job.kill(until)
+        self._running.clear()
+
+    def abandon(self) -> None:
+        """Let go of all jobs, in a forked child."""
+        for job in self._running:
+            job.abandon()
         self._running.clear()
 
 

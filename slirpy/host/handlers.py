@@ -34,16 +34,18 @@ class ThreadJob:
     guest's connection is reset.
     """
 
-    __slots__ = ("_flow", "_handler", "_thread", "broken", "failed", "tcp")
+    __slots__ = ("_flow", "_handler", "_sock", "_thread", "broken", "failed", "tcp")
 
     def __init__(self, handler: ThreadHandler, flow: FlowRequest) -> None:
         self._handler = handler
         self._flow = flow
         self._thread: threading.Thread | None = None
+        self._sock: socket.socket | None = None
         self.tcp = self.failed = self.broken = False
 
     def start(self, sock: socket.socket) -> None:
         """See :meth:`slirpy.host.farstream.Job.start`."""
+        self._sock = sock
         self._thread = threading.Thread(target=self._run, args=(sock,), name="slirpy-guestfwd", daemon=True)
         try:
             self._thread.start()
@@ -72,6 +74,11 @@ class ThreadJob:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(max(until - time.monotonic(), 0))
 
+    def abandon(self) -> None:
+        """See :meth:`slirpy.host.farstream.Job.abandon`."""
+        if self._sock is not None:
+            self._sock.close()
+
 
 class TaskJob:
     """``await handler(reader, writer)`` in an event loop; a :class:`~slirpy.host.farstream.Job`.
@@ -81,13 +88,14 @@ class TaskJob:
     task is cancelled.
     """
 
-    __slots__ = ("_ended", "_flow", "_handler", "_loop", "_task", "broken", "failed", "tcp")
+    __slots__ = ("_ended", "_flow", "_handler", "_loop", "_sock", "_task", "broken", "failed", "tcp")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, handler: TaskHandler, flow: FlowRequest) -> None:
         self._loop = loop
         self._handler = handler
         self._flow = flow
         self._task: asyncio.Task[None] | None = None
+        self._sock: socket.socket | None = None
         self._ended = False
         self.tcp = self.failed = self.broken = False
 
@@ -100,6 +108,7 @@ class TaskJob:
             raise OSError(*error.args) from None
 
     def _begin(self, sock: socket.socket) -> None:
+        self._sock = sock
         if self._ended:
             sock.close()
         else:
@@ -165,6 +174,11 @@ class TaskJob:
 
     def kill(self, until: float) -> None:
         """The task was cancelled; it ends when its loop has time for it."""
+
+    def abandon(self) -> None:
+        """See :meth:`slirpy.host.farstream.Job.abandon`."""
+        if self._sock is not None:
+            self._sock.close()
 
 
 class _Named:

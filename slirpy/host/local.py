@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slirpy import forks
 from slirpy.errors import ConfigError
 from slirpy.host.farstream import FarStream, Jobs
 from slirpy.host.handlers import TASKS, THREADS, BackgroundLoop, TaskJob, ThreadJob
@@ -39,6 +40,7 @@ class LocalTargets:
 
     def __init__(self, host: SocketHost) -> None:
         self._host = host
+        self._made_at = forks.count
         self._jobs: dict[type[Any], Jobs] = {}
         self._background: BackgroundLoop | None = None
         self._smb: SmbServer | None = None
@@ -118,7 +120,16 @@ class LocalTargets:
         return stream
 
     def close(self) -> None:
-        """End all programs and tasks. Harmless when repeated."""
+        """End all programs and tasks. Harmless when repeated; in a forked child they are the parent's, and go on."""
+        if forks.is_fork(self._made_at):
+            for jobs in self._jobs.values():
+                jobs.abandon()
+            self._jobs.clear()
+            self._background = None
+            if self._smb is not None:
+                self._smb.abandon()
+                self._smb = None
+            return
         for jobs in self._jobs.values():
             jobs.close()
         self._jobs.clear()

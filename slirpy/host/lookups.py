@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
 
+from slirpy import forks
 from slirpy.interfaces import READ, NameAnswer, Poller
 
 __all__ = ["LOOKUPS_MAX", "THREADS", "Lookups"]
@@ -39,6 +40,7 @@ class Lookups:
         "_answers",
         "_closed",
         "_lock",
+        "_made_at",
         "_poller",
         "_receiver",
         "_sender",
@@ -49,6 +51,7 @@ class Lookups:
 
     def __init__(self, poller: Poller) -> None:
         self._poller = poller
+        self._made_at = forks.count
         self._lock = threading.Lock()
         self._tasks: queue.SimpleQueue[tuple[str, Done] | None] = queue.SimpleQueue()
         self._answers: deque[tuple[Done, NameAnswer]] = deque()
@@ -84,12 +87,15 @@ class Lookups:
 
     def close(self) -> None:
         """Call nobody any more. Threads end with the lookup that they are in. Harmless when repeated."""
-        with self._lock:
-            if self._closed:
-                return
+        if forks.is_fork(self._made_at):  # there are no threads here, and the lock may have been one's
             self._closed = True
-        for _ in range(self._threads):
-            self._tasks.put(None)
+        else:
+            with self._lock:
+                if self._closed:
+                    return
+                self._closed = True
+            for _ in range(self._threads):
+                self._tasks.put(None)
         if self._receiver is not None and self._sender is not None:
             self._poller.unregister(self._receiver.fileno())
             self._receiver.close()

@@ -140,13 +140,17 @@ class Mailbox:
                 return
             self._closed = True
         self._poller.unregister(self._receiver.fileno())
-        self._receiver.close()
-        self._sender.close()
+        self.abandon()
         while self._notes:
             note = self._notes.popleft()
             if isinstance(note, _Call):
                 note.error = _stopped()
                 note.done.set()
+
+    def abandon(self) -> None:
+        """Close the descriptors alone, in a forked child: the lock may be another thread's, which is not here."""
+        self._receiver.close()
+        self._sender.close()
 
 
 def _stopped() -> StateError:

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
+from slirpy import forks
+from slirpy.errors import StateError
 from slirpy.interfaces import READ, WRITE
 
 __all__ = ["HANGUP", "URGENT", "SelectorPoller"]
@@ -131,7 +133,7 @@ class SelectorPoller:
         limit: descriptors to be told of in one poll, where the system can take turns with the others.
     """
 
-    __slots__ = ("_backend", "_entries", "_gone", "_masks", "_wait")
+    __slots__ = ("_backend", "_entries", "_gone", "_made_at", "_masks", "_wait")
 
     def __init__(self, selector: selectors.BaseSelector | None = None, limit: int = _MAX_EVENTS) -> None:
         backend: _Backend
@@ -146,6 +148,11 @@ class SelectorPoller:
         self._masks = backend.masks
         self._entries: dict[int, tuple[int, Handler]] = {}
         self._gone: set[int] = set()
+        self._made_at = forks.count
+
+    def _change(self, fd: int, old: int, new: int) -> None:
+        if self._made_at == forks.count:  # a forked child has the same epoll as its parent, who goes on
+            self._backend.change(fd, old, new)
 
     def register(self, fd: int, events: int, ready: Handler) -> None:
         """Call ``ready(mask)`` at each poll at which ``fd`` is ready for some of ``events``.
@@ -156,7 +163,7 @@ class SelectorPoller:
         """
         if fd in self._entries:
             raise ValueError(f"descriptor {fd} is registered already; use modify, or unregister it first")
-        self._backend.change(fd, 0, events)
+        self._change(fd, 0, events)
         self._entries[fd] = (events, ready)
 
     def modify(self, fd: int, events: int, ready: Handler) -> None:
@@ -167,7 +174,7 @@ class SelectorPoller:
         """
         old = self._entries[fd][0]
         if old != events:
-            self._backend.change(fd, old, events)
+            self._change(fd, old, events)
         self._entries[fd] = (events, ready)
 
     def unregister(self, fd: int) -> None:
@@ -177,7 +184,7 @@ class SelectorPoller:
             KeyError: it is not registered.
         """
         events, _ = self._entries.pop(fd)
-        self._backend.change(fd, events, 0)
+        self._change(fd, events, 0)
         self._gone.add(fd)
 
     def poll(self, timeout_seconds: float | None, before: Callable[[], None] | None = None) -> int:
@@ -186,7 +193,14 @@ class SelectorPoller:
         Args:
             timeout_seconds: return 0 after this time at the latest; 0, and less, only looks; None waits for ever.
             before: called between the waiting and the telling, to sample the time.
+
+        Raises:
+            StateError: this process is a fork of the one that made the poller.
         """
+        if self._made_at != forks.count:
+            raise StateError(
+                "this poller belongs to the process that this one was forked from; make another here"
+            )
         if timeout_seconds is not None and timeout_seconds < 0.0:
             timeout_seconds = 0.0  # to epoll it would be for ever
         batch = self._wait(timeout_seconds)
@@ -234,6 +248,7 @@ class SelectorPoller:
         return self._backend.fileno()
 
     def close(self) -> None:
-        """Forget everything; what was registered stays open. Harmless when repeated."""
+        """Forget everything; what was registered stays open. Harmless when repeated, and in a forked child."""
         self._entries.clear()
-        self._backend.close()
+        if self._made_at == forks.count or isinstance(self._backend, _Epoll):  # no child inherits a kqueue
+            self._backend.close()

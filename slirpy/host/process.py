@@ -122,6 +122,9 @@ class Process:
             self._asked = True
             self._wait(time.monotonic() + _KILL_SECONDS)  # not for ever: the system may hold it
 
+    def abandon(self) -> None:
+        """See :meth:`slirpy.host.farstream.Job.abandon`; the program has the socket, and is the parent's."""
+
     def _wait(self, until: float) -> bool:
         while not self._reap():
             if time.monotonic() >= until:

@@ -197,6 +197,13 @@ class SmbServer:
         except subprocess.TimeoutExpired:
             pass  # it goes on by itself
 
+    def abandon(self) -> None:
+        """Leave everything to the parent, in a forked child."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None and keeper.stdin is not None:
+            keeper.stdin.close()  # it ends when the parent has closed its own
+            keeper.returncode = 0  # it is no child of this process
+
 
 def _keep(folder: Path) -> subprocess.Popen[bytes]:
     try:

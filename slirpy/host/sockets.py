@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import TypeAlias
 
+from slirpy import forks
 from slirpy.host.addresses import family_of, name_of, place_of
 from slirpy.host.answering import WildcardDatagram
 from slirpy.host.ipoptions import hear_errors, hear_local
@@ -41,7 +42,7 @@ _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 class SocketListener:
     """A :class:`~slirpy.interfaces.Listener` on a TCP socket, or on a unix socket at ``path``."""
 
-    __slots__ = ("_accept", "_host", "_inode", "_path", "_sock", "address")
+    __slots__ = ("_accept", "_host", "_inode", "_made_at", "_path", "_sock", "address")
 
     def __init__(
         self, host: SocketHost, sock: socket.socket, accept: Acceptor, path: str | None = None
@@ -50,6 +51,7 @@ class SocketListener:
         self._sock: socket.socket | None = sock
         self._accept: Acceptor | None = accept
         self._path = path
+        self._made_at = forks.count
         self._inode = inode_of(path) if path is not None else None
         self.address: tuple[bytes, int] = place_of(sock.getsockname()) if path is None else _NOBODY
         host.poller.register(sock.fileno(), READ, self._ready)
@@ -101,7 +103,7 @@ class SocketListener:
         self._host.poller.unregister(sock.fileno())
         self._host.paused.discard(self)
         sock.close()
-        if self._path is not None:
+        if self._path is not None and not forks.is_fork(self._made_at):
             remove_unix(self._path, self._inode)
         self._host.released(self)
 

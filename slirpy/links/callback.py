@@ -44,3 +44,5 @@ class CallbackLink:
         """No more calls."""
         self._closed = True
         self.sink = None
+
+    abandon = close

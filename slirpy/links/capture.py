@@ -132,6 +132,12 @@ class CaptureLink(Middleware):
             if self._own:
                 self._recorder.close()
 
+    def abandon(self) -> None:
+        """Close the inner link's descriptors and the capture's, in a forked child."""
+        super().abandon()
+        if self._recorder is not None and self._own:
+            self._recorder.close()
+
     def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
         """Write a frame from the guest and pass it on."""
         if self._recorder is not None:

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from slirpy import forks
 from slirpy.errors import LinkError
 from slirpy.interfaces import READ, WRITE, Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.endpoint import Endpoint, adopt, reason
@@ -60,6 +61,7 @@ class DgramLink:
         self._receive: Callable[[memoryview], int] = sock.recv_into
         self._local = local
         self._inode = None if local is None else local.inode()
+        self._made_at = forks.count
         self._remote = remote
         self._connected = remote is None
         self._view = memoryview(bytearray(_ROOM))
@@ -206,9 +208,11 @@ class DgramLink:
             if self._poller is not None:
                 self._poller.unregister(one.fileno())
             one.close()
-        if self._local is not None:
+        if self._local is not None and not forks.is_fork(self._made_at):
             self._local.remove(self._inode)
         self._sink = self._poller = None
+
+    abandon = close
 
 
 def is_multicast(place: Endpoint) -> bool:

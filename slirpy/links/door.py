@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 
+from slirpy import forks
 from slirpy.links.endpoint import Endpoint
 from slirpy.stats import Stats
 
@@ -17,11 +18,12 @@ _EXHAUSTED = (errno.EMFILE, errno.ENFILE)
 class Door:
     """A listening socket, and what it takes never to spin on a connection that cannot be accepted."""
 
-    __slots__ = ("_inode", "_spare", "endpoint", "sock")
+    __slots__ = ("_inode", "_made_at", "_spare", "endpoint", "sock")
 
     def __init__(self, sock: socket.socket, endpoint: Endpoint | None) -> None:
         self.sock = sock
         self.endpoint = endpoint
+        self._made_at = forks.count
         self._inode = endpoint.inode() if endpoint is not None else None
         self._spare = os.open(os.devnull, os.O_RDONLY)
 
@@ -46,9 +48,10 @@ class Door:
         self._spare = os.open(os.devnull, os.O_RDONLY)
 
     def close(self) -> None:
+        """Stop listening, and remove the path of a unix socket; in a forked child it stays the parent's."""
         self.sock.close()
         os.close(self._spare)
-        if self.endpoint is not None:
+        if self.endpoint is not None and not forks.is_fork(self._made_at):
             self.endpoint.remove(self._inode)
 
     def place(self) -> Endpoint:

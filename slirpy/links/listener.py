@@ -97,6 +97,7 @@ class _Guest(StreamLink):
         self._gone: Callable[[_Guest], None] | None = gone
 
     def close(self) -> None:
+        """As any; the listener has room for another."""
         super().close()
         gone, self._gone = self._gone, None
         if gone is not None:

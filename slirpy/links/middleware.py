@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from slirpy import forks
 from slirpy.errors import StateError
 from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, LinkSink, Poller, Timer
 from slirpy.stats import Stats
@@ -49,6 +50,11 @@ class Middleware:
     def close(self) -> None:
         """Close the inner link; nothing is delivered any more. Harmless when repeated."""
         self._inner.close()
+        self._sink = None
+
+    def abandon(self) -> None:
+        """Close the inner link's descriptors, in a forked child."""
+        forks.abandon(self._inner)
         self._sink = None
 
     # --------------------------------------------------------------- a sink, as the inner link sees it

@@ -17,6 +17,7 @@ from io import IOBase
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeAlias
 
+from slirpy import forks
 from slirpy.errors import LinkError
 from slirpy.interfaces import WRITE, Poller
 from slirpy.ownfile import IsOurs, check_own, open_own
@@ -283,6 +284,7 @@ class Written:
         self.dropped = 0
         self._output: Output | None = None
         self._links = 0
+        self._made_at = forks.count
 
     def start(self, poller: Poller) -> None:
         """Let ``poller`` tell when a pipe has room again; without it, that is tried with each record."""
@@ -297,10 +299,16 @@ class Written:
             self._output.detach()
 
     def close(self) -> None:
-        """End it; a pipe's reader has a second to take what waits. Harmless when repeated."""
+        """End it; a pipe's reader has a second to take what waits. Harmless when repeated.
+
+        In a forked child only the descriptor is closed: what waits is the parent's to write.
+        """
         output, self._output = self._output, None
         if output is not None:
-            output.close()
+            if forks.is_fork(self._made_at):
+                output.abandon()
+            else:
+                output.close()
 
     def _fail(self, error: OSError) -> None:
         self.error = error

@@ -158,6 +158,10 @@ class StreamLink:
             self._door = None
         self._sink = self._poller = self.on_state = None
 
+    def abandon(self) -> None:
+        """Close the descriptors, in a forked child."""
+        StreamLink.close(self)
+
     # ------------------------------------------------------------------- connections come and go
 
     def _watch(self, stream: FrameStream) -> None:

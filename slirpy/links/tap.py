@@ -282,3 +282,5 @@ class TapLink:
             os.close(self._fd)
             self._fd = -1
             self._sink = None
+
+    abandon = close

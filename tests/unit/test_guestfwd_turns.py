@@ -31,6 +31,8 @@ class Idle:
 
     def kill(self, until: float) -> None: ...
 
+    def abandon(self) -> None: ...
+
 
 class Owner:
     error = 0

@@ -16,12 +16,13 @@ PACKAGE = Path(__file__).resolve().parents[2] / "slirpy"
 
 # From a part of the package to the parts that it may import; every part may import itself. "slirpy" is the package's
 # own __init__.py, the public API.
-BASE = {"unixpath", "ownfile", "rules", "errors", "stats", "interfaces", "config"}
+BASE = {"forks", "unixpath", "ownfile", "rules", "errors", "stats", "interfaces", "config"}
 WIRE = BASE | {"wire"}
 CORE = WIRE | {"tcp", "core"}
 ALLOWED: dict[str, set[str]] = {
     "_version": set(),
     "errors": set(),
+    "forks": set(),
     "stats": set(),
     "interfaces": {"stats"},
     "unixpath": set(),
