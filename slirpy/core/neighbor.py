@@ -39,11 +39,13 @@ MAX_NEIGHBORS = 4096
 class Neighbor:
     """A guest's address and, once known, where it is."""
 
-    __slots__ = ("address", "alarm", "home", "home_seen", "mac", "pending", "port", "seen", "share")
+    __slots__ = ("address", "alarm", "home", "home_seen", "ident", "mac", "pending", "port", "seen", "share")
 
     def __init__(self, address: bytes) -> None:
         self.address = address
         self.mac: bytes | None = None
+        self.ident = 0
+        """Packets that were sent to it in fragments. Each guest has numbers of its own, so that they last longer."""
         self.port: LinkPort | None = None
         self.seen = 0
         self.home: LinkPort | None = None

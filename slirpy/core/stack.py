@@ -14,6 +14,7 @@ from random import Random
 from typing import Protocol
 
 from slirpy.config import Config
+from slirpy.core.cutting import cut
 from slirpy.core.demux import Arrival, Demux
 from slirpy.core.fastpath import tcp_fastpath
 from slirpy.core.flows import FlowInfo, NeighborInfo
@@ -319,21 +320,18 @@ class IPStack:
         out = port or neighbor.port
         mtu = out.mtu if out is not None else self.config.mtu
         ethernet_header = (mac or neighbor.mac or ethernet.BROADCAST) + self.mac_for(source) + b"\x08\x00"
-        step = (mtu - ipv4.HEADER_LENGTH) & ~7
         length = len(payload)
-        whole = length <= mtu - ipv4.HEADER_LENGTH
-        ident = 0
-        if not whole:
-            self._ident = ident = (self._ident + 1) & 0xFFFF
-        for offset in range(0, length, step) if not whole else (0,):
-            piece = payload if whole else memoryview(payload)[offset : offset + step]
-            more = offset + len(piece) < length
-            fragment = 0 if whole else offset >> 3 | (ipv4.MF if more else 0)
-            header = ipv4.build(
-                source, destination, protocol, len(piece), ident=ident, fragment=fragment, ttl=ttl, tos=tos
-            )
-            frame = b"".join((ethernet_header, header, piece))
-            self._send_frame(neighbor, Frame((frame.ljust(ethernet.MIN_LENGTH, b"\0"),)), len(frame), mac, port)
+        if length > mtu - ipv4.HEADER_LENGTH:
+            neighbor.ident = neighbor.ident + 1 & 0xFFFF
+            ident = self._ident + neighbor.ident & 0xFFFF
+            for frame, size in cut(
+                ethernet_header, source + destination, protocol, payload, mtu, ident, ttl, tos
+            ):
+                self._send_frame(neighbor, frame, size, mac, port)
+            return
+        header = ipv4.build(source, destination, protocol, length, ttl=ttl, tos=tos)
+        data = b"".join((ethernet_header, header, payload))
+        self._send_frame(neighbor, Frame((data.ljust(ethernet.MIN_LENGTH, b"\0"),)), len(data), mac, port)
 
     def _send_frame(
         self, neighbor: Neighbor, frame: Frame, length: int, mac: bytes | None, port: LinkPort | None

@@ -259,3 +259,42 @@ def test_one_alarm_for_all() -> None:
     net.run(6.1)
     assert net.stats.drop_fragment_timeout == 60
     assert len(net.stack.fragments) == 0
+
+
+# ------------------------------------------------------------------------------------------ to guests
+
+
+def test_fragments_to_guests() -> None:
+    """Headers and padding are right (``take`` verifies them), and each guest has identifications of its own."""
+    other, other_mac = ip("10.0.2.16"), bytes.fromhex("525400123457")
+    net = Net()
+    wire = net.attach()
+    net.know()
+    net.know(address=other, mac=other_mac, wire=wire)
+    numbers: dict[bytes, list[int]] = {GUEST: [], other: []}
+    for round_number, size in enumerate((1473, 2953, 1480, 65_507, 2900)):
+        payload = Random(round_number).randbytes(size)
+        for address, link in ((GUEST, net.wire), (other, wire)):
+            net.stack.send_datagrams(WORLD, 9, address, 5000, [payload, payload])
+            net.stack.flush(net.now)
+            frames = [bytes(frame.data) for frame in net.take(link)]
+            bodies = [frame[20 : int.from_bytes(frame[2:4], "big")] for frame in frames]
+            assert b"".join(bodies) == udp_segment(payload, 9, 5000, WORLD, address) * 2
+            assert {frame[6] & 0x40 for frame in frames} == {0}
+            numbers[address] += dict.fromkeys(int.from_bytes(frame[4:6], "big") for frame in frames)
+    for used in numbers.values():
+        assert [(number - used[0]) & 0xFFFF for number in used] == list(range(10))
+
+
+def test_fragments_wait_for_a_link_without_room() -> None:
+    """They are views of the datagram, which is kept."""
+    net = Net()
+    net.know()
+    net.wire.room = 1
+    payload = bytes(range(256)) * 20
+    net.stack.send_datagrams(WORLD, 9, GUEST, 5000, [payload])
+    net.stack.flush(net.now)
+    assert len(net.take()) == 1
+    net.wire.give(None)
+    net.stack.flush(net.now)
+    assert len(net.take()) == 3

@@ -1,0 +1,53 @@
+"""Fragmentation of packets to guests (RFC 791, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from struct import Struct
+
+from slirpy.interfaces import Buffer, Frame
+from slirpy.wire import ethernet, ipv4
+
+__all__ = ["cut"]
+
+_HEADERS = Struct("!14sBBHHHBBH8s").pack
+_PADDING = bytes(ethernet.MIN_LENGTH)
+_from_bytes = int.from_bytes
+_new_frame = tuple.__new__  # as in core/udpout.py
+
+
+def cut(
+    ethernet_header: bytes,
+    addresses: bytes,
+    protocol: int,
+    payload: Buffer,
+    mtu: int,
+    ident: int,
+    ttl: int,
+    tos: int,
+) -> Iterator[tuple[Frame, int]]:
+    """The fragments of a packet, as frames that refer to ``payload``, with their lengths.
+
+    Args:
+        ethernet_header: 14 bytes.
+        addresses: source and destination.
+        mtu: of the link; all fragments but the last are as long as it allows.
+        ident: the identification, which tells the fragments of one packet from those of others.
+    """
+    step = (mtu - ipv4.HEADER_LENGTH) & ~7
+    view, length = memoryview(payload), len(payload)
+    # The header's words by arithmetic: the checksum is what makes their sum a multiple of 65535.
+    words = 0x4500 + tos + ident + (ttl << 8 | protocol) + _from_bytes(addresses, "big")
+    for offset in range(0, length, step):
+        piece = view[offset : offset + step]
+        total = ipv4.HEADER_LENGTH + len(piece)
+        fragment = offset >> 3 if offset + step >= length else offset >> 3 | ipv4.MF
+        checksum = -(words + total + fragment) % 65535
+        header = _HEADERS(
+            ethernet_header, 0x45, tos, total, ident, fragment, ttl, protocol, checksum, addresses
+        )
+        total += ethernet.HEADER_LENGTH
+        if total < ethernet.MIN_LENGTH:
+            yield Frame((header, piece, _PADDING[total:])), ethernet.MIN_LENGTH
+        else:
+            yield _new_frame(Frame, ((header, piece), 0, 0, 0)), total
