@@ -278,11 +278,11 @@ class NatTcpFlow(TcpFlow):
     def input(self, seg: Segment, arrival: Arrival) -> None:
         """A segment; a SYN may be the first of a new connection between the same ports."""
         conn = self.conn
+        if self.outside and self._ends_here(seg, arrival):
+            return
         if conn.state is TIME_WAIT and reopens(conn, seg):
             self._nat.remove(self)
             self._nat.open_tcp(arrival, self.key, seg, conn)
-            return
-        if self.outside and self._ends_here(seg, arrival):
             return
         opening = conn.state not in SYNCHRONIZED
         super().input(seg, arrival)

@@ -9,6 +9,7 @@ import dpkt
 import pytest
 from harness import (
     ACK,
+    FIN,
     GATEWAY,
     GATEWAY_MAC,
     GUEST,
@@ -28,8 +29,9 @@ from harness import (
     rfc1071,
 )
 
-from slirpy.host.sim import Echo
+from slirpy.host.sim import Echo, Source
 from slirpy.interfaces import Action, Verdict
+from slirpy.tcp.states import TIME_WAIT
 
 ROUTERS = (ip("192.0.2.254"), ip("192.0.2.253"))
 LOOPBACK = ip("127.0.0.1")
@@ -256,6 +258,24 @@ def test_forwards() -> None:
             exceeded(frames[0], GATEWAY)
         else:
             assert frames[0].data.data.flags == ACK
+
+
+def test_a_syn_that_ends_here_leaves_time_wait_alone() -> None:
+    net = Net()
+    net.host.serve_tcp(WORLD, 80, lambda: Source(b"all"))
+    peer = Peer(net)
+    peer.open()
+    net.run(0.01)
+    peer.receive()  # the end of the server's data comes first: we wait
+    peer.send(ACK)
+    peer.send(FIN | ACK)
+    net.run(0.01)
+    net.take()
+    (flow,) = net.stack.tcp_flows.values()
+    assert flow.conn.state is TIME_WAIT
+    net.send(syn(net, 1, seq=peer.seq + 100_000))
+    exceeded(net.one(), GATEWAY)
+    assert list(net.stack.tcp_flows.values()) == [flow]
 
 
 @pytest.mark.parametrize("error", [errno.EHOSTUNREACH, errno.ENETUNREACH])
