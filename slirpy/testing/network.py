@@ -59,6 +59,10 @@ class Captured(_Sent):
 
     delays: tuple[int, ...] = (0,)
 
+    def __repr__(self) -> str:
+        fate = "" if self.delays == (0,) else f", delays={self.delays}"
+        return f"Captured(time={self.time}, direction={self.direction!r}, frame={self.frame!r}{fate})"
+
     @property
     def lost(self) -> bool:
         """Whether it is never delivered."""

@@ -338,6 +338,10 @@ def test_a_tuple_as_ever() -> None:
     assert (time, direction, frame) == captured == (1, "in", b"frame")
     assert (captured.time, captured.direction, captured.frame) == (1, "in", b"frame")
     assert (captured.delays, captured.lost) == ((0,), False)
+    assert repr(captured) == "Captured(time=1, direction='in', frame=b'frame')"
+    captured.delays = ()
+    assert captured.lost
+    assert repr(captured) == "Captured(time=1, direction='in', frame=b'frame', delays=())"
 
 
 def network() -> VirtualNetwork:
