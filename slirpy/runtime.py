@@ -84,7 +84,7 @@ class Slirp(Driven):
         self._sockets = self._poller.group()
         self._host = SocketHost(self._sockets, source)
         self._listeners: list[StreamListener] = []
-        self._local = LocalTargets(self._host)
+        self._local = LocalTargets(self._host.sockets)
         try:
             file = self.config.lease_file
             self._stack = Stack(
@@ -283,7 +283,7 @@ class Slirp(Driven):
             address = IPv4Address(guest).packed
         except ValueError:
             raise ConfigError(f"guest {guest!r} is no IPv4 address; give for example 10.0.2.15") from None
-        self._call(lambda: self._stack.lead_inside(InsideSockets(self._host, address, open_socket)))
+        self._call(lambda: self._stack.lead_inside(InsideSockets(self._host.sockets, address, open_socket)))
 
     def guest_forwards(self) -> list[GuestForward]:
         """What answers at addresses of the virtual network: the rules that hold."""

@@ -6,13 +6,13 @@ import os
 import re
 from collections.abc import Callable
 from functools import wraps
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 import click
 
 from slirpy.errors import ConfigError, ForwardError, LinkError, SlirpyError
 
-__all__ = ["KEY_AND_VALUE", "Command", "check_plain_name", "empty", "in_flags", "names_flags"]
+__all__ = ["KEY_AND_VALUE", "Command", "check_plain_name", "check_terminal", "empty", "in_flags", "names_flags"]
 
 _T = TypeVar("_T")
 
@@ -121,3 +121,13 @@ def check_plain_name(option: str, name: str) -> None:
             f'{option} "{name}": nothing has this name, and {option} takes no option "{found[0][1:]}"; leave it out,'
             " or make the file first if that is its name"
         )
+
+
+def check_terminal(file: TextIO) -> None:
+    """Check that ``--top`` has somewhere to draw.
+
+    Raises:
+        ConfigError: ``file`` is no terminal.
+    """
+    if not file.isatty():
+        raise ConfigError("--top draws on standard error, which is no terminal here; use --stats")

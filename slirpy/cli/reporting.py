@@ -7,17 +7,16 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from slirpy.cli.flags import check_plain_name, names_flags
-from slirpy.errors import ConfigError
+from slirpy.cli.flags import check_plain_name, check_terminal, names_flags
 
 if TYPE_CHECKING:
     from slirpy import Slirp
 
-__all__ = ["LONGEST_WAIT", "Reporting", "check_terminal", "report_options"]
+__all__ = ["LONGEST_WAIT", "Reporting", "report_options"]
 
 LONGEST_WAIT = 60.0
 """Seconds for which a command waits at most before it looks around."""
@@ -62,16 +61,6 @@ class Reporting:
             from slirpy.cli.serving import report
 
             report([*net.closed_flows(), *net.flows()], net.stats)
-
-
-def check_terminal(file: TextIO) -> None:
-    """Check that ``--top`` has somewhere to draw.
-
-    Raises:
-        ConfigError: ``file`` is no terminal.
-    """
-    if not file.isatty():
-        raise ConfigError("--top draws on standard error, which is no terminal here; use --stats")
 
 
 def report_options(*, top: bool = True) -> Callable[[Callable[..., object]], Callable[..., object]]:

@@ -13,8 +13,8 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from slirpy.cli.flags import check_terminal
 from slirpy.cli.report import amount, console_for, flow_table
-from slirpy.cli.reporting import check_terminal
 
 if TYPE_CHECKING:
     from slirpy import Slirp

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from slirpy.host.addresses import place_of
 from slirpy.host.ipoptions import LOCAL_ROOM, local_of, send_from
+from slirpy.host.opensockets import OpenSockets
 from slirpy.host.socketdatagram import DATAGRAM_MAX, SocketDatagram
 from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer
-
-if TYPE_CHECKING:
-    from slirpy.host.sockets import SocketHost
 
 __all__ = ["AnsweringDatagram", "WildcardDatagram"]
 
@@ -31,11 +28,11 @@ class WildcardDatagram(SocketDatagram):
 
     __slots__ = ("_answering", "_info", "_locals")
 
-    def __init__(self, host: SocketHost, sock: socket.socket, owner: DatagramOwner) -> None:
+    def __init__(self, sockets: OpenSockets, sock: socket.socket, owner: DatagramOwner) -> None:
         self._info: list[tuple[int, int, bytes]] = []
         self._answering: DatagramPeer = self
         self._locals: dict[bytes, DatagramPeer] = {b"": self}
-        super().__init__(host, sock, owner)
+        super().__init__(sockets, sock, owner)
 
     @property
     def answering(self) -> DatagramPeer:

@@ -12,14 +12,12 @@ import errno
 import socket
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from slirpy.host.opensockets import OpenSockets
 from slirpy.host.socketstream import SocketStream
 from slirpy.host.turns import Turns
 from slirpy.interfaces import Buffer, ServiceNetwork, StreamOwner, Timer
-
-if TYPE_CHECKING:
-    from slirpy.host.sockets import SocketHost
 
 __all__ = ["FarStream", "Job", "Jobs", "tcp_pair"]
 
@@ -175,8 +173,8 @@ class FarStream(SocketStream):
 
     __slots__ = ("_jobs", "_reset", "_thrown", "job")
 
-    def __init__(self, host: SocketHost, owner: StreamOwner, jobs: Jobs, job: Job, guest: bytes) -> None:
-        super().__init__(host, None, owner)
+    def __init__(self, sockets: OpenSockets, owner: StreamOwner, jobs: Jobs, job: Job, guest: bytes) -> None:
+        super().__init__(sockets, None, owner)
         self._jobs: Jobs | None = jobs
         self._reset = False
         self._thrown = -1  # bytes, once the job has gone
@@ -201,7 +199,7 @@ class FarStream(SocketStream):
             return False
         ours.setblocking(False)
         self._sock = ours
-        self._host.opened(self)
+        self._sockets.opened(self)
         if self._shut:
             self._shut_down(ours)
         self.start_accepted(owner)

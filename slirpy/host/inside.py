@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from slirpy.host.ipoptions import hear_errors
+from slirpy.host.opensockets import OpenSockets
 from slirpy.host.socketdatagram import SocketDatagram
-from slirpy.host.sockets import SocketHost
 from slirpy.host.socketstream import SocketStream
 from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer, StreamOwner, StreamPeer
 
@@ -31,25 +31,25 @@ class InsideSockets:
     """The :class:`~slirpy.nat.inside.Inside` of a network namespace.
 
     Args:
-        host: waits for the sockets, and closes them at its end.
+        sockets: of the network that the guest is on.
         guest: address of the guest that lives there, four bytes.
         open_socket: opens sockets there.
     """
 
-    def __init__(self, host: SocketHost, guest: bytes, open_socket: SocketOpener) -> None:
-        self._host = host
+    def __init__(self, sockets: OpenSockets, guest: bytes, open_socket: SocketOpener) -> None:
+        self._sockets = sockets
         self._open_socket = open_socket
         self.guest = guest
 
     def connect_tcp(self, port: int, owner: StreamOwner) -> StreamPeer:
         """See :meth:`slirpy.nat.inside.Inside.connect_tcp`."""
-        stream = _Stream(self._host, owner, port)
+        stream = _Stream(self._sockets, owner, port)
         self._open_socket(socket.SOCK_STREAM, stream.arrive)
         return stream
 
     def open_udp(self, owner: DatagramOwner) -> DatagramPeer:
         """See :meth:`slirpy.nat.inside.Inside.open_udp`."""
-        peer = _Datagrams(self._host, owner)
+        peer = _Datagrams(self._sockets, owner)
         self._open_socket(socket.SOCK_DGRAM, peer.arrive)
         return peer
 
@@ -59,8 +59,8 @@ class _Stream(SocketStream):
 
     __slots__ = ("_over", "_port")
 
-    def __init__(self, host: SocketHost, owner: StreamOwner, port: int) -> None:
-        super().__init__(host, None, owner)
+    def __init__(self, sockets: OpenSockets, owner: StreamOwner, port: int) -> None:
+        super().__init__(sockets, None, owner)
         self._port = port
         self._over = False
 
@@ -75,7 +75,7 @@ class _Stream(SocketStream):
                 owner.failed(errno.EMFILE)
         else:
             self._sock = sock
-            self._host.opened(self)
+            self._sockets.opened(self)
             self.start_connecting(_LOOPBACK, self._port)
 
     def abort(self) -> None:
@@ -96,10 +96,10 @@ class _Stream(SocketStream):
 class _Datagrams:
     """A :class:`~slirpy.interfaces.DatagramPeer` inside; its socket may not have arrived yet."""
 
-    __slots__ = ("_host", "_over", "_owner", "_peer", "_waiting")
+    __slots__ = ("_over", "_owner", "_peer", "_sockets", "_waiting")
 
-    def __init__(self, host: SocketHost, owner: DatagramOwner) -> None:
-        self._host = host
+    def __init__(self, sockets: OpenSockets, owner: DatagramOwner) -> None:
+        self._sockets = sockets
         self._owner: DatagramOwner | None = owner
         self._peer: SocketDatagram | None = None
         self._waiting: list[tuple[bytes, bytes, int]] = []
@@ -122,13 +122,13 @@ class _Datagrams:
             sock.setblocking(False)
             hear_errors(sock)
             sock.bind(("127.0.0.1", 0))
-            self._peer = SocketDatagram(self._host, sock, self._owner)
+            self._peer = SocketDatagram(self._sockets, sock, self._owner)
         except OSError as error:
             sock.close()
             self._over = True
             self._owner.datagram_error(error.errno or errno.EIO)
             return
-        self._host.opened(self._peer)
+        self._sockets.opened(self._peer)
         for payload, address, port in waiting:
             error_number = self._peer.send(payload, address, port)
             if error_number and self._owner is not None:

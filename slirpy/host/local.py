@@ -13,6 +13,7 @@ from slirpy import forks
 from slirpy.errors import ConfigError
 from slirpy.host.farstream import FarStream, Jobs
 from slirpy.host.handlers import TASKS, THREADS, BackgroundLoop, TaskJob, ThreadJob
+from slirpy.host.opensockets import OpenSockets
 from slirpy.host.process import PROCESSES, Process, find_program
 from slirpy.host.socketstream import SocketStream
 from slirpy.host.unixstream import UnixStream
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     import asyncio
 
     from slirpy.host.smb import SmbServer
-    from slirpy.host.sockets import SocketHost
 
 __all__ = ["LocalTargets"]
 
@@ -32,14 +32,14 @@ class LocalTargets:
     """Commands, Unix sockets and functions of this process.
 
     Args:
-        host: of the network; its poller tells when there is something to do.
+        sockets: of the network.
 
     Attributes:
         loop: the event loop that drives the network; None: coroutine functions run in a loop in the background.
     """
 
-    def __init__(self, host: SocketHost) -> None:
-        self._host = host
+    def __init__(self, sockets: OpenSockets) -> None:
+        self._sockets = sockets
         self._made_at = forks.count
         self._jobs: dict[type[Any], Jobs] = {}
         self._background: BackgroundLoop | None = None
@@ -57,11 +57,11 @@ class LocalTargets:
         Raises:
             ConfigError: it is known already that it cannot work.
         """
-        host = self._host
+        sockets = self._sockets
         if isinstance(target, Command):
             path = find_program(target.argv[0], what)
             jobs = self._pool(Process, network, PROCESSES)
-            return lambda owner, flow: FarStream(host, owner, jobs, Process(target, path, flow), flow.source)
+            return lambda owner, flow: FarStream(sockets, owner, jobs, Process(target, path, flow), flow.source)
         if isinstance(target, UnixTarget):
             self._check_unix(target.path, what)
             return lambda owner, flow: self._unix(target.path, owner, network)
@@ -70,10 +70,10 @@ class LocalTargets:
         if is_coroutine_function(target):
             jobs = self._pool(TaskJob, network, TASKS)
             return lambda owner, flow: FarStream(
-                host, owner, jobs, TaskJob(self._get_loop(), target, flow), flow.source
+                sockets, owner, jobs, TaskJob(self._get_loop(), target, flow), flow.source
             )
         jobs = self._pool(ThreadJob, network, THREADS)
-        return lambda owner, flow: FarStream(host, owner, jobs, ThreadJob(target, flow), flow.source)
+        return lambda owner, flow: FarStream(sockets, owner, jobs, ThreadJob(target, flow), flow.source)
 
     def smb(self, share: Path) -> Command:
         """Start to serve a folder; returns what is at the end of each connection to the SMB server.
@@ -114,8 +114,8 @@ class LocalTargets:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         except OSError as error:
             owner.failed(error.errno or errno.EIO)
-            return SocketStream(self._host, None, None)
-        stream = UnixStream(self._host, sock, owner, network)
+            return SocketStream(self._sockets, None, None)
+        stream = UnixStream(self._sockets, sock, owner, network)
         stream.start(path)
         return stream
 

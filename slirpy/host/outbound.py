@@ -11,17 +11,13 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from slirpy.errors import ConfigError
 from slirpy.host.addresses import name_of
-from slirpy.interfaces import Buffer, DatagramOwner
+from slirpy.host.socketdatagram import SocketDatagram
+from slirpy.interfaces import Buffer
 from slirpy.rules.outbound import Outbound
-
-if TYPE_CHECKING:
-    from slirpy.host.socketdatagram import SocketDatagram
-    from slirpy.host.sockets import SocketHost
 
 __all__ = ["OutboundDatagram", "Source", "is_loopback"]
 
@@ -123,13 +119,13 @@ class OutboundDatagram:
 
     Args:
         outward: bound as the source says.
+        open_loopback: opens the other, when it is needed first; takes the size of an address, and may raise OSError.
     """
 
-    __slots__ = ("_host", "_last", "_loop", "_outward", "_owner")
+    __slots__ = ("_last", "_loop", "_open_loopback", "_outward")
 
-    def __init__(self, host: SocketHost, outward: SocketDatagram, owner: DatagramOwner) -> None:
-        self._host = host
-        self._owner: DatagramOwner | None = owner
+    def __init__(self, outward: SocketDatagram, open_loopback: Callable[[int], SocketDatagram]) -> None:
+        self._open_loopback: Callable[[int], SocketDatagram] | None = open_loopback
         self._outward = self._last = outward
         self._loop: SocketDatagram | None = None
 
@@ -160,10 +156,10 @@ class OutboundDatagram:
         self._last = self._outward
         if is_loopback(address):
             if self._loop is None:
-                if self._owner is None:
+                if self._open_loopback is None:
                     return errno.EBADF
                 try:
-                    self._loop = self._host.open_loopback_udp(len(address), self._owner)
+                    self._loop = self._open_loopback(len(address))
                 except OSError as error:
                     return error.errno or errno.EIO
             self._last = self._loop
@@ -171,7 +167,7 @@ class OutboundDatagram:
 
     def close(self) -> None:
         """Release both; see :meth:`slirpy.interfaces.DatagramPeer.close`."""
-        self._owner = None
+        self._open_loopback = None
         self._outward.close()
         if self._loop is not None:
             self._loop.close()

@@ -10,16 +10,13 @@ import errno
 import socket
 import sys
 from struct import Struct
-from typing import TYPE_CHECKING
 
 from slirpy.host.addresses import name_of, place_of
 from slirpy.host.ipoptions import hear_errors, ttl_of
+from slirpy.host.opensockets import OpenSockets
+from slirpy.host.outbound import Source
 from slirpy.host.socketdatagram import PacketSocket
 from slirpy.interfaces import Buffer, IcmpReport, PingOwner
-
-if TYPE_CHECKING:
-    from slirpy.host.outbound import Source
-    from slirpy.host.sockets import SocketHost
 
 __all__ = ["SocketPing", "open_ping"]
 
@@ -35,9 +32,9 @@ class SocketPing(PacketSocket):
 
     __slots__ = ("_owner",)
 
-    def __init__(self, host: SocketHost, sock: socket.socket, owner: PingOwner) -> None:
+    def __init__(self, sockets: OpenSockets, sock: socket.socket, owner: PingOwner) -> None:
         self._owner: PingOwner | None = owner
-        super().__init__(host, sock)
+        super().__init__(sockets, sock)
 
     def send(
         self, sequence: int, payload: Buffer, address: bytes, ttl: int = 0, whole: bool | None = None
@@ -64,7 +61,7 @@ class SocketPing(PacketSocket):
         self._owner = None
 
 
-def open_ping(host: SocketHost, owner: PingOwner, source: Source | None = None) -> SocketPing | int:
+def open_ping(sockets: OpenSockets, owner: PingOwner, source: Source | None = None) -> SocketPing | int:
     """A ping socket, or the ``errno`` value of the refusal; see :meth:`slirpy.interfaces.HostNetwork.open_ping`."""
     if sys.platform != "linux":
         return errno.EPROTONOSUPPORT
@@ -77,7 +74,7 @@ def open_ping(host: SocketHost, owner: PingOwner, source: Source | None = None) 
         hear_errors(sock)
         if source is not None:
             source.bind(sock, _ANYWHERE)
-        return SocketPing(host, sock, owner)
+        return SocketPing(sockets, sock, owner)
     except OSError as error:
         sock.close()
         return error.errno or errno.EIO

@@ -8,15 +8,12 @@ import socket
 import sys
 from collections.abc import Sequence
 from struct import Struct
-from typing import TYPE_CHECKING
 
 from slirpy.host.addresses import name_of, place_of
 from slirpy.host.ipoptions import Control, hear_ttl, queued_errors, set_ttl, set_whole
+from slirpy.host.opensockets import OpenSocket, OpenSockets
 from slirpy.interfaces import READ, Buffer, DatagramOwner, DatagramPeer, IcmpReport
 from slirpy.wire.udp import run_length
-
-if TYPE_CHECKING:
-    from slirpy.host.sockets import SocketHost
 
 __all__ = ["DATAGRAM_MAX", "PacketSocket", "SocketDatagram"]
 
@@ -29,19 +26,19 @@ _UINT16 = Struct("=H")
 _can_segment = sys.platform == "linux"
 
 
-class PacketSocket(abc.ABC):
+class PacketSocket(OpenSocket):
     """What UDP sockets and ping sockets have in common."""
 
-    __slots__ = ("_host", "_sock", "_ttl", "_whole", "mtu")
+    __slots__ = ("_sock", "_sockets", "_ttl", "_whole", "mtu")
 
-    def __init__(self, host: SocketHost, sock: socket.socket) -> None:
-        self._host = host
+    def __init__(self, sockets: OpenSockets, sock: socket.socket) -> None:
+        self._sockets = sockets
         self._sock: socket.socket | None = sock
         self._ttl = 0
         self._whole: bool | None = None
         self.mtu = 0
         """See :attr:`slirpy.interfaces.DatagramPeer.mtu`."""
-        host.poller.register(sock.fileno(), READ, self._ready)
+        sockets.poller.register(sock.fileno(), READ, self._ready)
 
     def _transmit(
         self,
@@ -176,9 +173,9 @@ class PacketSocket(abc.ABC):
         if sock is None:
             return
         self._sock = None
-        self._host.poller.unregister(sock.fileno())
+        self._sockets.poller.unregister(sock.fileno())
         sock.close()
-        self._host.released(self)
+        self._sockets.released(self)
 
 
 class SocketDatagram(PacketSocket):
@@ -189,13 +186,13 @@ class SocketDatagram(PacketSocket):
 
     __slots__ = ("_address", "_name", "_owner", "_place", "_size")
 
-    def __init__(self, host: SocketHost, sock: socket.socket, owner: DatagramOwner) -> None:
+    def __init__(self, sockets: OpenSockets, sock: socket.socket, owner: DatagramOwner) -> None:
         self._owner: DatagramOwner | None = owner
         self._address = place_of(sock.getsockname())
         self._size = len(self._address[0])
         self._name: object = None
         self._place = b"", 0
-        super().__init__(host, sock)
+        super().__init__(sockets, sock)
 
     @property
     def address(self) -> tuple[bytes, int]:

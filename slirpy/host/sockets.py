@@ -7,16 +7,16 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from typing import TypeAlias
 
 from slirpy import forks
 from slirpy.host.addresses import family_of, name_of, place_of
 from slirpy.host.answering import WildcardDatagram
 from slirpy.host.ipoptions import hear_errors, hear_local
 from slirpy.host.lookups import Lookups
+from slirpy.host.opensockets import OpenSocket, OpenSockets
 from slirpy.host.outbound import OutboundDatagram, Source
 from slirpy.host.ping import SocketPing, open_ping
-from slirpy.host.socketdatagram import PacketSocket, SocketDatagram
+from slirpy.host.socketdatagram import SocketDatagram
 from slirpy.host.socketstream import SocketStream, tune
 from slirpy.interfaces import (
     READ,
@@ -39,22 +39,22 @@ _NOBODY = b"\x7f\0\0\1", 0  # who connects to a unix socket has no address
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-class SocketListener:
+class SocketListener(OpenSocket):
     """A :class:`~slirpy.interfaces.Listener` on a TCP socket, or on a unix socket at ``path``."""
 
-    __slots__ = ("_accept", "_host", "_inode", "_made_at", "_path", "_sock", "address")
+    __slots__ = ("_accept", "_inode", "_made_at", "_path", "_sock", "_sockets", "address")
 
     def __init__(
-        self, host: SocketHost, sock: socket.socket, accept: Acceptor, path: str | None = None
+        self, sockets: OpenSockets, sock: socket.socket, accept: Acceptor, path: str | None = None
     ) -> None:
-        self._host = host
+        self._sockets = sockets
         self._sock: socket.socket | None = sock
         self._accept: Acceptor | None = accept
         self._path = path
         self._made_at = forks.count
         self._inode = inode_of(path) if path is not None else None
         self.address: tuple[bytes, int] = place_of(sock.getsockname()) if path is None else _NOBODY
-        host.poller.register(sock.fileno(), READ, self._ready)
+        sockets.poller.register(sock.fileno(), READ, self._ready)
 
     def _ready(self, mask: int) -> None:
         for _ in range(_BATCH):
@@ -78,20 +78,20 @@ class SocketListener:
             except OSError:  # macOS: it was reset in the queue
                 connection.close()
                 continue
-            stream = SocketStream(self._host, connection, None)
-            self._host.opened(stream)
+            stream = SocketStream(self._sockets, connection, None)
+            self._sockets.opened(stream)
             address, port = place_of(name) if self._path is None else _NOBODY
             stream.start_accepted(accept(AcceptedStream(stream, address, port)))
 
     def _pause(self, sock: socket.socket) -> None:
         """There is no descriptor for the connection that waits: asking again at once would spin."""
-        self._host.poller.modify(sock.fileno(), 0, self._ready)
-        self._host.paused.add(self)
+        self._sockets.poller.modify(sock.fileno(), 0, self._ready)
+        self._sockets.paused.add(self.resume)
 
     def resume(self) -> None:
         """Try again, now that a descriptor may be free."""
         if self._sock is not None:
-            self._host.poller.modify(self._sock.fileno(), READ, self._ready)
+            self._sockets.poller.modify(self._sock.fileno(), READ, self._ready)
 
     def close(self) -> None:
         """Stop listening; see :meth:`slirpy.interfaces.Listener.close`."""
@@ -100,15 +100,12 @@ class SocketListener:
             return
         self._sock = None
         self._accept = None
-        self._host.poller.unregister(sock.fileno())
-        self._host.paused.discard(self)
+        self._sockets.poller.unregister(sock.fileno())
+        self._sockets.paused.discard(self.resume)
         sock.close()
         if self._path is not None and not forks.is_fork(self._made_at):
             remove_unix(self._path, self._inode)
-        self._host.released(self)
-
-
-_Open: TypeAlias = SocketStream | SocketListener | PacketSocket
+        self._sockets.released(self)
 
 
 class SocketHost:
@@ -117,18 +114,17 @@ class SocketHost:
     Args:
         poller: tells when sockets are ready; must be polled for anything to happen.
         source: where sockets go out from; None: as the system likes.
+
+    Attributes:
+        sockets: those that are open. Whatever opens others for the same network enters them there.
     """
 
-    __slots__ = ("_lookups", "_open", "_source", "paused", "poller")
+    __slots__ = ("_lookups", "_source", "sockets")
 
     def __init__(self, poller: Poller, source: Source | None = None) -> None:
-        self.poller = poller
+        self.sockets = OpenSockets(poller)
         self._source = source
         self._lookups = Lookups(poller)
-        self._open: set[_Open] = set()
-        self.paused: set[SocketListener] = set()
-        """Listeners that had no descriptor for a connection. They go on when one of our sockets has closed or
-        opened, since either shows that there is a descriptor to be had."""
 
     def connect_tcp(self, address: bytes, port: int, owner: StreamOwner, ttl: int = 0) -> SocketStream:
         """Start to connect; see :meth:`slirpy.interfaces.HostNetwork.connect_tcp`."""
@@ -136,16 +132,16 @@ class SocketHost:
             sock = socket.socket(family_of(address), socket.SOCK_STREAM)
         except OSError as error:
             owner.failed(error.errno or errno.EIO)
-            return SocketStream(self, None, None)
+            return SocketStream(self.sockets, None, None)
         if self._source is not None:
             try:
                 self._source.bind(sock, address)
             except OSError as error:
                 sock.close()
                 owner.failed(error.errno or errno.EIO)
-                return SocketStream(self, None, None)
-        stream = SocketStream(self, sock, owner)
-        self.opened(stream)
+                return SocketStream(self.sockets, None, None)
+        stream = SocketStream(self.sockets, sock, owner)
+        self.sockets.opened(stream)
         stream.start_connecting(address, port, ttl)
         return stream
 
@@ -163,11 +159,11 @@ class SocketHost:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._bind(sock, address, port)
             sock.listen(_BACKLOG)
-            listener = SocketListener(self, sock, accept)
+            listener = SocketListener(self.sockets, sock, accept)
         except BaseException:
             sock.close()
             raise
-        self.opened(listener)
+        self.sockets.opened(listener)
         return listener
 
     def listen_unix(self, path: str, accept: Acceptor) -> SocketListener:
@@ -183,11 +179,11 @@ class SocketHost:
             sock.setblocking(False)
             bind_unix(sock, path)
             sock.listen(_BACKLOG)
-            listener = SocketListener(self, sock, accept, path)
+            listener = SocketListener(self.sockets, sock, accept, path)
         except BaseException:
             sock.close()
             raise
-        self.opened(listener)
+        self.sockets.opened(listener)
         return listener
 
     def open_udp(self, owner: DatagramOwner, family: int = 4) -> SocketDatagram | OutboundDatagram | None:
@@ -198,7 +194,8 @@ class SocketHost:
             if source is None:
                 return self._open_udp(anywhere, 0, owner)
             here = source.outbound.source(len(anywhere)) or anywhere
-            return OutboundDatagram(self, self._open_udp(here, 0, owner, source=source), owner)
+            outward = self._open_udp(here, 0, owner, source=source)
+            return OutboundDatagram(outward, lambda size: self._open_udp(bytes(size), 0, owner))
         except OSError:
             return None
 
@@ -209,18 +206,6 @@ class SocketHost:
             OSError: the address cannot be bound.
         """
         return self._open_udp(address, port, owner, answers=not any(address))
-
-    def open_loopback_udp(self, size: int, owner: DatagramOwner) -> SocketDatagram:
-        """A socket for outward datagrams to the loopback, whatever ``source`` says.
-
-        Args:
-            size: of its addresses in bytes.
-            owner: is handed what comes.
-
-        Raises:
-            OSError: the system has none left.
-        """
-        return self._open_udp(bytes(size), 0, owner)
 
     def _open_udp(
         self,
@@ -240,18 +225,18 @@ class SocketHost:
             hear_errors(sock)
             self._bind(sock, address, port)
             kind = WildcardDatagram if answers and hear_local(sock) else SocketDatagram
-            peer = kind(self, sock, owner)
+            peer = kind(self.sockets, sock, owner)
         except BaseException:
             sock.close()
             raise
-        self.opened(peer)
+        self.sockets.opened(peer)
         return peer
 
     def open_ping(self, owner: PingOwner) -> SocketPing | int:
         """A socket for ICMP echo; see :meth:`slirpy.interfaces.HostNetwork.open_ping`."""
-        peer = open_ping(self, owner, self._source)
+        peer = open_ping(self.sockets, owner, self._source)
         if not isinstance(peer, int):
-            self.opened(peer)
+            self.sockets.opened(peer)
         return peer
 
     def lookup(self, name: str, done: Callable[[NameAnswer], None]) -> bool:
@@ -261,24 +246,7 @@ class SocketHost:
     def close(self) -> None:
         """Close everything that is open. Harmless when repeated."""
         self._lookups.close()
-        for item in tuple(self._open):
-            item.close()
-
-    # -------------------------------------------------------------- for the sockets of this module
-
-    def opened(self, item: _Open) -> None:
-        """Remember what is open, so that :meth:`close` finds it."""
-        self._open.add(item)
-        self._resume()
-
-    def released(self, item: _Open) -> None:
-        """Forget what was closed."""
-        self._open.discard(item)
-        self._resume()
-
-    def _resume(self) -> None:
-        while self.paused:
-            self.paused.pop().resume()
+        self.sockets.close()
 
     @staticmethod
     def _bind(sock: socket.socket, address: bytes, port: int) -> None:

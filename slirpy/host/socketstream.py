@@ -21,15 +21,12 @@ import socket
 import struct
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from slirpy.host.addresses import name_of
 from slirpy.host.ipoptions import hear_errors, hear_no_errors, hear_ttl, queued_errors, set_ttl
+from slirpy.host.opensockets import OpenSocket, OpenSockets
 from slirpy.host.poller import HANGUP, URGENT
 from slirpy.interfaces import READ, WRITE, Buffer, StreamOwner
-
-if TYPE_CHECKING:
-    from slirpy.host.sockets import SocketHost
 
 __all__ = ["SocketStream", "tune"]
 
@@ -71,7 +68,7 @@ def _met_itself(sock: socket.socket) -> bool:
         return False  # reset already, which will be told
 
 
-class SocketStream:
+class SocketStream(OpenSocket):
     """A :class:`~slirpy.interfaces.StreamPeer` on a TCP socket."""
 
     level_triggered = True  # the poller reports a socket again while there is something to read
@@ -82,17 +79,17 @@ class SocketStream:
         "_events",
         "_fd",
         "_hears",
-        "_host",
         "_owner",
         "_shut",
         "_sock",
+        "_sockets",
         "_told",
         "_urgent",
         "_wants_room",
     )
 
-    def __init__(self, host: SocketHost, sock: socket.socket | None, owner: StreamOwner | None) -> None:
-        self._host = host
+    def __init__(self, sockets: OpenSockets, sock: socket.socket | None, owner: StreamOwner | None) -> None:
+        self._sockets = sockets
         self._sock = sock  # None: closed, aborted or failed
         self._owner = owner
         self._fd = -1  # while it is registered with the poller, its descriptor
@@ -274,10 +271,10 @@ class SocketStream:
         try:
             if self._fd < 0:
                 fd = sock.fileno()
-                self._host.poller.register(fd, events, self._ready)
+                self._sockets.poller.register(fd, events, self._ready)
                 self._fd = fd
             else:
-                self._host.poller.modify(self._fd, events, self._ready)
+                self._sockets.poller.modify(self._fd, events, self._ready)
         except OSError as error:  # the system's bound on watched descriptors (ENOSPC)
             self._fail(error)
             return
@@ -333,10 +330,10 @@ class SocketStream:
         self._sock = None
         self._owner = None
         if self._fd >= 0:
-            self._host.poller.unregister(self._fd)
+            self._sockets.poller.unregister(self._fd)
             self._fd = -1
         try:
             sock.close()
         except OSError:
             pass  # a reset can be reported by close; the descriptor is gone all the same
-        self._host.released(self)
+        self._sockets.released(self)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import TYPE_CHECKING
 
+from slirpy.host.opensockets import OpenSockets
 from slirpy.host.socketstream import SocketStream
 from slirpy.interfaces import ServiceNetwork, StreamOwner, Timer
-
-if TYPE_CHECKING:
-    from slirpy.host.sockets import SocketHost
 
 __all__ = ["UnixStream"]
 
@@ -26,10 +23,10 @@ class UnixStream(SocketStream):
     __slots__ = ("_again", "_network", "_until")
 
     def __init__(
-        self, host: SocketHost, sock: socket.socket, owner: StreamOwner, network: ServiceNetwork
+        self, sockets: OpenSockets, sock: socket.socket, owner: StreamOwner, network: ServiceNetwork
     ) -> None:
-        super().__init__(host, sock, owner)
-        host.opened(self)
+        super().__init__(sockets, sock, owner)
+        sockets.opened(self)
         sock.setblocking(False)
         self._network = network
         self._until = network.now + BUSY_MAX

@@ -196,7 +196,7 @@ def test_how_many_addresses_are_remembered(world: World) -> None:
         client.sendto(b"%d" % number, (f"127.0.{number // 250}.{number % 250 + 1}", world.port))
         questions += world.asked(1)
     assert isinstance(world.net._host, sockets.SocketHost)
-    bound = next(item for item in world.net._host._open if isinstance(item, WildcardDatagram))
+    bound = next(item for item in world.net._host.sockets._open if isinstance(item, WildcardDatagram))
     assert len(bound._locals) <= LOCALS_MAX
     world.answer([questions[3], questions[-1]])
     assert {client.recvfrom(100)[1][0] for _ in range(2)} == {"127.0.0.4", f"127.0.1.{LOCALS_MAX + 10 - 250}"}

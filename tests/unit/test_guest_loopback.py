@@ -77,7 +77,7 @@ class World:
         self.poller = SelectorPoller()
         self.host = SocketHost(self.poller)
         self.opener = Opener()
-        self.inside = InsideSockets(self.host, b"\x0a\0\2\x0f", self.opener)
+        self.inside = InsideSockets(self.host.sockets, b"\x0a\0\2\x0f", self.opener)
         self.notes = Notes()
 
     def until(self, condition: Callable[[], object]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from slirpy.host import socketdatagram as module
-from slirpy.host.sockets import SocketHost
+from slirpy.host.opensockets import OpenSockets
 from slirpy.interfaces import IcmpReport
 
 FAR = bytes((192, 0, 2, 7))
@@ -80,8 +80,8 @@ def scripted_queue(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def peer(*outcomes: tuple[int, list[Queued]]) -> tuple[Any, Script, Owner]:
     script, owner = Script(*outcomes), Owner()
-    host = SocketHost(cast("Any", Poller()))
-    return module.SocketDatagram(host, cast("socket.socket", script), owner), script, owner
+    sockets = OpenSockets(cast("Any", Poller()))
+    return module.SocketDatagram(sockets, cast("socket.socket", script), owner), script, owner
 
 
 REPORTED: tuple[int, list[Queued]] = (errno.EHOSTUNREACH, [(errno.EHOSTUNREACH, REPORT, 0)])

@@ -1,0 +1,65 @@
+"""The sockets that one network has open, and the poller that watches them.
+
+Every kind of socket in this folder needs these two, and none of them needs :class:`~slirpy.host.sockets.SocketHost`,
+which makes them.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+
+from slirpy.interfaces import Poller
+
+__all__ = ["OpenSocket", "OpenSockets"]
+
+
+class OpenSocket(abc.ABC):
+    """A socket that is closed with its network."""
+
+    __slots__ = ()
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Release it. Harmless when repeated."""
+
+
+class OpenSockets:
+    """A register of open sockets.
+
+    Args:
+        poller: reports when sockets are ready.
+
+    Attributes:
+        paused: continues listeners that had no descriptor for a connection. They are called when a socket has been
+            opened or closed, since either shows that the system has a descriptor to give.
+    """
+
+    __slots__ = ("_open", "paused", "poller")
+
+    def __init__(self, poller: Poller) -> None:
+        self.poller = poller
+        self.paused: set[Callable[[], None]] = set()
+        self._open: set[OpenSocket] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def opened(self, item: OpenSocket) -> None:
+        """Remember a socket, so that :meth:`close` finds it."""
+        self._open.add(item)
+        self._resume()
+
+    def released(self, item: OpenSocket) -> None:
+        """Forget a socket that was closed."""
+        self._open.discard(item)
+        self._resume()
+
+    def close(self) -> None:
+        """Close all of them. Harmless when repeated."""
+        for item in tuple(self._open):
+            item.close()
+
+    def _resume(self) -> None:
+        while self.paused:
+            self.paused.pop()()
