@@ -107,8 +107,7 @@ def output(conn: Connection, now: int, emit: Emit) -> bool:
         (seq, ack, flags), conn.reset = conn.reset, None
         conn.stats.tcp_resets_out += 1
         emit(seq, ack, flags, 0, b"", [], 0)
-    noted = conn.noted
-    if noted:
+    if conn.noted:
         tell(conn, emit)
     if conn.snd_up is not None:
         emit = urgent.marking(conn, emit)
@@ -128,7 +127,7 @@ def output(conn: Connection, now: int, emit: Emit) -> bool:
     if (conn.ack_now and conn.state in _MAY_ACKNOWLEDGE) or _window_update_due(conn):
         # With SND.MAX, which is the RFC's SND.NXT: after a time-out ours is an old number, and the peer would
         # not accept the ACK. Two sides that both go back would never hear each other.
-        if conn.spare_acks and not noted:
+        if conn.spare_acks:
             acknowledge_twice(conn, now, emit)
         emit(conn.snd_max, conn.rcv_nxt, ACK, window_field(conn), options_for(conn, now, sack=True), [], 0)
         acknowledged(conn)
