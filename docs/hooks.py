@@ -317,19 +317,25 @@ def ladder_picture() -> str:
         *(f'<path d="M{x} 32V{height - 6}" stroke="currentColor" stroke-width="2"/>' for x in (_LEFT, _RIGHT)),
     ]
     for number, packet in enumerate(packets):
-        y = _TOP + _STEP * number
-        body = packet["body"]
-        lost = "✗" in body
-        label = body.replace("✗ lost", "").replace("lost ✗", "").strip("─◄► ")
-        start, end = (_LEFT + 4, _RIGHT - 4) if body.startswith("─") else (_RIGHT - 4, _LEFT + 4)
-        tip = "head"
+        y = _TOP + _STEP * number + 14
+        body = packet["body"].strip()
+        lost = "\N{BALLOT X}" in body
+        label = body.replace("lost", "").strip("\N{BALLOT X}\N{BOX DRAWINGS LIGHT HORIZONTAL}◄► ")
+        start, end = _LEFT + 4, _RIGHT - 4
+        if body.startswith(("◄", "lost")):
+            start, end = end, start
         if lost:
-            tip, end = "lost", start + (end - start) * 3 // 4
-        svg.append(
-            f'<text x="{_LEFT - 10}" y="{y + 14}" text-anchor="end" opacity="0.7">{packet["time"]}</text>'
-            f'<text x="{(_LEFT + _RIGHT) / 2:.0f}" y="{y + 8}" text-anchor="middle">{escape(label)}</text>'
-            f'<path d="M{start} {y + 14}H{end}" stroke="currentColor" marker-end="url(#{tip})"/>'
-        )
+            end = start + (end - start) * 3 // 4
+            label += " (lost)"
+        style = 'stroke="#d32f2f"' if lost else 'stroke="currentColor" marker-end="url(#head)"'
+        svg += [
+            f'<text x="{_LEFT - 10}" y="{y}" text-anchor="end" opacity="0.7">{packet["time"]}</text>',
+            f'<text x="{(_LEFT + _RIGHT) / 2:.0f}" y="{y - 6}" text-anchor="middle">{escape(label)}</text>',
+            f'<path d="M{start} {y}L{end} {y}" {style}/>',
+        ]
+        if lost:
+            cross = f"M{end - 5} {y - 5}l10 10m0 -10l-10 10"
+            svg.append(f'<path d="{cross}" stroke="#d32f2f" stroke-width="2"/>')
     return "\n".join([*svg, "</svg>"])
 
 
