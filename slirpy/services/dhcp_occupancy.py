@@ -7,7 +7,8 @@ other hand a machine that has a new network card is one client still, and so is 
 We carry the guests' frames, so we mostly know without asking. What counts, in this order:
 
 - The neighbour table. An address that was heard from another MAC address within :data:`FRESH` is in use. If that was
-  longer ago, its user is asked for.
+  longer ago, its user is asked for; also if it has the client's identifier and is behind the same link, because a
+  machine may have put its card into a bridge with another MAC address.
 - The lease. One that was asked for from another MAC address, behind another link that is still there, within
   :data:`FRESH`, is in use, and so is an offer to another MAC address, whatever the link. If it was longer ago, its
   holder is asked for.
@@ -163,8 +164,8 @@ class Occupancy:
         if user is not None and user.mac not in client.macs and (asked is None or user.heard > asked):
             holds = lease is not None and lease.mac == user.mac and lease.is_held_by_another(client, now)
             if holds or self._table.may_set_aside(user.port, now):
-                sign = _Sign.TAKEN if now - user.heard < FRESH else _Sign.DOUBT
-                return sign, None if holds else user
+                certain = now - user.heard < FRESH and not (holds and user.port is client.link)
+                return _Sign.TAKEN if certain else _Sign.DOUBT, None if holds else user
         if asked is not None:
             return _Sign.NONE, None
         if lease is not None and lease.is_held_by_another(client, now):

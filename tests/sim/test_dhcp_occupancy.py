@@ -212,6 +212,15 @@ def test_a_machine_with_a_new_card_keeps_its_address(world: World, pause: float)
     assert lease.mac == two.mac
 
 
+def test_a_machine_that_puts_its_card_into_a_bridge_keeps_its_address() -> None:
+    world = World(shared=True)
+    card, bridge = world.guests
+    assert world.lease(card, SAME) == FIRST
+    card.speak()
+    assert world.ask(bridge, REQUEST, SAME, (50, FIRST)).options[53] == bytes((ACK,))
+    assert world.lease(bridge, SAME) == FIRST
+
+
 def test_a_machine_that_was_unplugged_keeps_its_address_at_once() -> None:
     world = World()
     one, two = world.guests
@@ -437,6 +446,8 @@ def test_a_user_that_was_heard_long_ago_is_waited_for() -> None:
     one.speak()
     world.net.run(5)
     assert answered_after(world, two) == 200
+    two.say(REQUEST, (50, FIRST), (54, GATEWAY))
+    assert [reply.options[53] for reply in two.replies()] == [bytes((ACK,))]  # it was just asked for
     assert [request.tpa for request in one.heard] == []
     requests = [frame.data for frame in world.net.take(one.wire) if frame.type == 0x806 and frame.data.op == 1]
     assert [(r.spa, r.tpa) for r in requests] == [(GATEWAY, FIRST)] * 2

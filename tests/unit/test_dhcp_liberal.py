@@ -205,6 +205,14 @@ def test_a_request_whose_address_cannot_be_read_is_for_what_was_offered(world: W
     assert world.stats.drop_dhcp_ignored == 1
 
 
+def test_of_several_addresses_the_first_counts(world: World) -> None:
+    for wanted in (((50, ip("10.0.2.77") * 2),), ((50, ip("10.0.2.77")), (50, ip("10.0.2.78")))):
+        ack = world.reply(REQUEST, 1, *wanted)
+        assert (ack.kind, ack.yiaddr) == (ACK, ip("10.0.2.77"))
+    assert world.say(REQUEST, 1, (50, FIRST), (54, ip("10.0.2.9") * 2)) is None
+    assert world.stats.drop_dhcp_ignored == 1
+
+
 @pytest.mark.parametrize("server", [b"", b"\x0a\0\2", bytes(4), GATEWAY + b"\0"])
 def test_a_server_that_cannot_be_read_is_this_one(world: World, server: bytes) -> None:
     assert world.reply(REQUEST, 1, (50, FIRST), (54, server)).kind == ACK
