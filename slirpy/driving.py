@@ -20,10 +20,10 @@ from slirpy.host.poller import SelectorPoller
 from slirpy.interfaces import READ, WRITE
 from slirpy.nic import Nic
 from slirpy.rules.values import function, is_whole, wait_seconds
+from slirpy.units import SECOND
 
 __all__ = ["Driven"]
 
-SECOND = 1_000_000_000
 ROUNDS = 64
 """How often one call goes round when a guest answers frames from within ``on_frame``."""
 BUDGET = 1024

@@ -28,6 +28,7 @@ from slirpy.cli.report import amount, console_for, counter_table, flow_table
 from slirpy.testing.guest import Guest
 from slirpy.testing.guest.tcp import GuestStream
 from slirpy.testing.ladder import ladder
+from slirpy.units import MS, SECOND
 
 __all__ = ["demo"]
 
@@ -36,8 +37,6 @@ STEP_LIMIT = 5.0
 """Seconds without progress after which a step has failed."""
 _WIDTH = 80
 _FIRST, _LAST = 6, 6
-_MS = 1_000_000
-_SECOND = 1_000_000_000
 
 
 class _StepError(Exception):
@@ -87,7 +86,7 @@ class _Demo:
         seen, since = progress(), time.monotonic()
         while not done():
             deadline = self.guest.deadline()
-            wait = 0.05 if deadline is None else min(max(deadline - time.monotonic_ns(), 0) / _SECOND, 0.05)
+            wait = 0.05 if deadline is None else min(max(deadline - time.monotonic_ns(), 0) / SECOND, 0.05)
             self._net.poll(wait)
             now = time.monotonic()
             self.guest.advance(time.monotonic_ns())
@@ -132,7 +131,7 @@ class _Demo:
         self._until(f"no echo reply from {address}", lambda: ping.reply is not None)
         if ping.reply != ping.payload or ping.rtt is None:
             raise _StepError(f"{address} answered the ping with other bytes")
-        return ping.rtt / _MS
+        return ping.rtt / MS
 
     def resolve(self, port: int) -> str:
         """Ask for the web server's name."""
@@ -141,7 +140,7 @@ class _Demo:
         if len(lookup.answers) != 1 or lookup.answered_at is None:
             raise _StepError(f"{NAME} was not found: {lookup.rcode or 'no answer'}")
         address = lookup.answers[0]
-        took = (lookup.answered_at - lookup.sent_at) / _MS
+        took = (lookup.answered_at - lookup.sent_at) / MS
         self.say("DNS", f"{NAME} is {address}, says {LOOPBACK}:{port} after {took:.1f} ms")
         return address
 

@@ -15,6 +15,7 @@ from slirpy.cli.options import hub_option
 from slirpy.cli.reporting import Reporting, report_options
 from slirpy.cli.streams import tell
 from slirpy.interfaces import READ
+from slirpy.units import SECOND
 
 if TYPE_CHECKING:
     from slirpy import Slirp
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["switch"]
 
-_SECOND = 1_000_000_000
 _LONGEST = 60.0  # seconds of one wait
 
 EXAMPLES = """
@@ -101,7 +101,7 @@ class _Alone:
         network, clock = self._network, time.monotonic_ns
         deadline = network.deadline()
         if deadline is not None:
-            timeout = min(timeout, max(deadline - clock(), 0) / _SECOND)
+            timeout = min(timeout, max(deadline - clock(), 0) / SECOND)
         self._poller.poll(timeout, before=lambda: network.tick(clock()))
         network.flush(clock())
 

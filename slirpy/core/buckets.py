@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Container
 
 from slirpy.core.port import LinkPort
+from slirpy.units import SECOND
 
 __all__ = ["LinkBuckets"]
-
-SECOND = 1_000_000_000
 
 
 class LinkBuckets:

@@ -22,6 +22,7 @@ from slirpy.core.demux import Arrival
 from slirpy.core.partial import PACKET_COST, Key, Partial
 from slirpy.core.timers import Alarm
 from slirpy.core.udppath import UdpPath
+from slirpy.units import SECOND
 from slirpy.wire import ethernet, icmp, ipv4, udp
 from slirpy.wire.checksum import checksum, ones_sum, ones_sum_all
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Fragments"]
 
-TIMEOUT = 30_000_000_000
+TIMEOUT = 30 * SECOND
 MAX_NEWER = 64
 """Packets that a sender may begin before an unfinished one of its is given up, as Linux's ``ipfrag_max_dist``."""
 MAX_BYTES = 4 << 20

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from slirpy.core.buckets import LinkBuckets
 from slirpy.interfaces import Frame
+from slirpy.units import SECOND
 from slirpy.wire import ethernet, ipv6, ndp
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Ndp"]
 
-SECOND = 1_000_000_000
 ROUTER = bytes.fromhex("fe800000000000000000000000000002")
 ROUTER_MAC = ethernet.virtual_mac6(ROUTER)
 MULTICAST_INTERVAL = 3 * SECOND

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from slirpy.core.probes import Occupant, Probes
 from slirpy.core.shares import Group, Shares
 from slirpy.interfaces import Frame
+from slirpy.units import SECOND
 from slirpy.wire import arp, ethernet
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Neighbor", "Neighbors"]
 
-SECOND = 1_000_000_000
 PENDING_FRAMES = 16
 """Frames that wait for one neighbour's answer."""
 PENDING_TIME = 1 * SECOND

@@ -41,6 +41,7 @@ from slirpy.interfaces import (
 )
 from slirpy.rules.values import moment
 from slirpy.stats import Stats
+from slirpy.units import SECOND
 from slirpy.wire import ethernet, icmp, ipv4, udp
 
 __all__ = ["IPStack"]
@@ -377,7 +378,7 @@ class IPStack:
         """Guests' addresses, with whoever was heard last first."""
         heard = sorted(self.neighbors.known(), key=lambda neighbor: neighbor.seen, reverse=True)
         return [
-            NeighborInfo(IPv4Address(each.address), each.mac, (self.now - each.seen) / 1e9)
+            NeighborInfo(IPv4Address(each.address), each.mac, (self.now - each.seen) / SECOND)
             for each in heard
             if each.mac is not None
         ]

@@ -32,11 +32,11 @@ from slirpy.core import offload
 from slirpy.core.port import LinkPort, PortOwner
 from slirpy.interfaces import Frame, Link
 from slirpy.stats import Stats
+from slirpy.units import SECOND
 from slirpy.wire import ethernet, tcp
 
 __all__ = ["AGE", "HOLD", "PORT_MACS", "HubPort", "Switch"]
 
-SECOND = 1_000_000_000
 AGE = 300 * SECOND
 """How long a MAC address is remembered after its last frame (IEEE 802.1D, table 7-5)."""
 HOLD = 3 * SECOND

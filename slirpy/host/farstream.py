@@ -18,13 +18,13 @@ from slirpy.host.opensockets import OpenSockets
 from slirpy.host.socketstream import SocketStream
 from slirpy.host.turns import Turns
 from slirpy.interfaces import Buffer, ServiceNetwork, StreamOwner, Timer
+from slirpy.units import MS
 
 __all__ = ["FarStream", "Job", "Jobs", "tcp_pair"]
 
-_MILLISECOND = 1_000_000
-_LOOK = 500 * _MILLISECOND
+_LOOK = 500 * MS
 """How often jobs that run are asked whether they have ended."""
-_LOOK_SOON = 20 * _MILLISECOND
+_LOOK_SOON = 20 * MS
 """The same while connections wait for their turn, and when one has ended."""
 CLOSE_SECONDS = 1.0
 """How long all jobs together have to end when the network closes."""

@@ -13,15 +13,15 @@ from typing import Any
 from slirpy.errors import ConfigError
 from slirpy.interfaces import FlowRequest
 from slirpy.rules.guestfwd import Command
+from slirpy.units import SECOND
 
 __all__ = ["PROCESSES", "Process", "find_program"]
 
 PROCESSES = 64
 """Programs that run at a time, of all rules together."""
-_SECOND = 1_000_000_000
-TERM_GRACE = 2 * _SECOND
+TERM_GRACE = 2 * SECOND
 """From SIGTERM to SIGKILL."""
-END_GRACE = 10 * _SECOND
+END_GRACE = 10 * SECOND
 """How long a program may go on when its connection has ended in good order."""
 _KILL_SECONDS = 1.0
 _DEFAULT = tuple(getattr(signal, name) for name in ("SIGPIPE", "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGCHLD")

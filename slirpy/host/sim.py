@@ -36,6 +36,7 @@ from slirpy.interfaces import (
     StreamOwner,
 )
 from slirpy.rules.values import address_bytes, function, whole
+from slirpy.units import MS
 
 __all__ = [
     "Call",
@@ -97,7 +98,7 @@ class SimHost(SimWorld):
         self,
         random: Random,
         *,
-        latency_ns: int = 1_000_000,
+        latency_ns: int = 1 * MS,
         buffer_bytes: int = 262_144,
         address: bytes = bytes([192, 0, 2, 1]),
         address6: bytes = bytes.fromhex("20010db8000000000000000000000001"),

@@ -8,13 +8,14 @@ import socket
 from slirpy.host.opensockets import OpenSockets
 from slirpy.host.socketstream import SocketStream
 from slirpy.interfaces import ServiceNetwork, StreamOwner, Timer
+from slirpy.units import MS, SECOND
 
 __all__ = ["UnixStream"]
 
-_AGAIN = 20_000_000
-"""Nanoseconds between tries to connect."""
-BUSY_MAX = 5_000_000_000
-"""How long a server may have no room for one more connection, in nanoseconds."""
+_AGAIN = 20 * MS
+"""Time between tries to connect."""
+BUSY_MAX = 5 * SECOND
+"""How long a server may have no room for one more connection."""
 
 
 class UnixStream(SocketStream):

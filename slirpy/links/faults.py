@@ -20,10 +20,10 @@ from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, Timer
 from slirpy.links.damage import Received, damage_received, damage_sent
 from slirpy.links.middleware import Middleware
 from slirpy.rules.values import amount, chance, nanoseconds
+from slirpy.units import MS, SECOND
 
 __all__ = ["FaultCounters", "FaultLink", "Faults"]
 
-SECOND = 1_000_000_000
 _T = TypeVar("_T")
 
 
@@ -47,7 +47,7 @@ class Faults:
     """What a frame takes at most beyond ``delay``; it does not change the order."""
     reorder: float = 0.0
     """Chance to be held back, so that others overtake it."""
-    reorder_delay: int = 10_000_000
+    reorder_delay: int = 10 * MS
     """For how long it is held back then."""
     rate: int | None = None
     """Bits a second."""

@@ -21,6 +21,7 @@ from slirpy import forks
 from slirpy.errors import LinkError
 from slirpy.interfaces import WRITE, Poller
 from slirpy.ownfile import IsOurs, check_own, open_own
+from slirpy.units import MS
 
 __all__ = ["FileOutput", "NamedFile", "Output", "Pipe", "Written", "is_fifo"]
 
@@ -29,7 +30,7 @@ Header: TypeAlias = Callable[[], bytes]
 
 BACKLOG = 4 << 20
 """Bytes that wait for the reader of a pipe; what is more is dropped."""
-READER_EVERY = 100_000_000
+READER_EVERY = 100 * MS
 """Nanoseconds between two looks whether a named pipe has a reader."""
 LAST_WAIT = 1.0
 """Seconds that the reader of a pipe has at the end, to take what waits."""

@@ -19,6 +19,7 @@ from slirpy.links.door import Door, tune
 from slirpy.links.endpoint import Endpoint, adopt, reason
 from slirpy.links.framing import FrameStream
 from slirpy.links.options import Options, place_keys
+from slirpy.units import SECOND
 
 __all__ = ["StreamLink", "stream_netdev"]
 
@@ -280,7 +281,7 @@ def _interval(reconnect: float) -> int:
         raise LinkError(
             f"reconnect {reconnect!r} is not a number of seconds from 0, for a single attempt, to {_LONGEST_WAIT}"
         )
-    return round(reconnect * 1e9)
+    return round(reconnect * SECOND)
 
 
 def stream_netdev(options: Options) -> Callable[[], StreamLink]:

@@ -10,11 +10,10 @@ from slirpy.interfaces import Buffer, Frame, Link, LinkSink, Poller
 from slirpy.links.middleware import Middleware
 from slirpy.links.tracefile import TraceFile
 from slirpy.rules.values import function, moment
+from slirpy.units import SECOND
 from slirpy.wire.describe import describe
 
 __all__ = ["TraceLink", "wall_time"]
-
-SECOND = 1_000_000_000
 
 
 def wall_time(now: int) -> str:

@@ -21,6 +21,7 @@ from slirpy.nat.limits import EXHAUSTED, Descriptors
 from slirpy.nat.reports import REFUSAL_CODES, out_of_time, relay, sent_echo, tell_errno
 from slirpy.nat.routes import Refusal, Router, onward_ttl
 from slirpy.tcp.pathmtu import refused_by_icmp, too_big
+from slirpy.units import SECOND
 from slirpy.wire import icmp, ipv4
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["IcmpFlow", "IcmpNat"]
 
-SECOND = 1_000_000_000
 IDLE_TIMEOUT = 60 * SECOND
 """RFC 5508, REQ-2, asks for a minute at least."""
 MAX_FLOWS = 1024

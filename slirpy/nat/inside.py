@@ -23,7 +23,8 @@ from slirpy.core.shares import OUTSIDE, Group, Shares
 from slirpy.core.timers import Alarm
 from slirpy.interfaces import DatagramOwner, DatagramPeer, IcmpReport, StreamOwner, StreamPeer
 from slirpy.nat.limits import Descriptors
-from slirpy.nat.splice import SECOND, Splice
+from slirpy.nat.splice import Splice
+from slirpy.units import SECOND
 
 if TYPE_CHECKING:
     from slirpy.core.stack import IPStack

@@ -9,15 +9,16 @@ from typing import Any, TypeVar
 
 from slirpy.core.shares import Entry, Shares
 from slirpy.stats import Stats
+from slirpy.units import SECOND
 
 __all__ = ["EXHAUSTED", "Descriptors"]
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 """Refusals that will not be for ever."""
-IDLE = 10_000_000_000
-"""How long a flow of one's own was idle that may go for a new one, nanoseconds."""
-WARN_AGAIN = 60_000_000_000
-"""Time between two warnings, nanoseconds."""
+IDLE = 10 * SECOND
+"""How long a flow of one's own was idle that may go for a new one."""
+WARN_AGAIN = 60 * SECOND
+"""Time between two warnings."""
 _ADVICE = (
     "slirpy: the system gives this process no more descriptors (%d flows are open); flows that were idle have to go, "
     "or new ones are refused; raise the limit (ulimit -n)"

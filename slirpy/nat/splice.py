@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from slirpy.core.flows import FlowInfo, ending
 from slirpy.core.shares import Group
 from slirpy.interfaces import StreamPeer
+from slirpy.units import SECOND
 
 if TYPE_CHECKING:
     from slirpy.core.stack import IPStack
 
 __all__ = ["End", "Splice"]
 
-SECOND = 1_000_000_000
 READ_SIZE = 1 << 16
 READS = 16
 """Reads from one end in one turn."""

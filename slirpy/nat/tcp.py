@@ -38,6 +38,7 @@ from slirpy.tcp import (
 from slirpy.tcp.autotune import WindowPool
 from slirpy.tcp.congestion import ALGORITHMS
 from slirpy.tcp.states import CLOSE_WAIT, CLOSED, ESTABLISHED, SYN_RECEIVED, SYNCHRONIZED, TIME_WAIT
+from slirpy.units import SECOND
 from slirpy.wire.tcp import ACK, HEADER_LENGTH, RST, SYN
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
 __all__ = ["NatTcpFlow", "TcpNat"]
 
-SECOND = 1_000_000_000
 CONNECT_TIMEOUT = 75 * SECOND
 """For either side to answer. Shorter than the three minutes of RFC 9293 (MUST-23), as whoever opens a connection may
 give up: the other side has its own patience, and waits for both."""

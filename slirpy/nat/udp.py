@@ -20,6 +20,7 @@ from slirpy.interfaces import DatagramPeer, FlowRequest, HostNetwork, IcmpReport
 from slirpy.nat.limits import Descriptors
 from slirpy.nat.reports import REFUSAL_CODES, out_of_time, relay, sent_udp, tell_errno
 from slirpy.nat.routes import Refusal, Route, Router, onward_ttl
+from slirpy.units import SECOND
 from slirpy.wire import ethernet, icmp, ipv4
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["UdpFlow", "UdpNat"]
 
-SECOND = 1_000_000_000
 IDLE_TIMEOUT = 240 * SECOND
 """RFC 4787, REQ-5, asks for two minutes at least."""
 DNS_TIMEOUT = 10 * SECOND

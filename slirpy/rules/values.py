@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from slirpy.errors import ConfigError
+from slirpy.units import SECOND
 
 __all__ = [
     "MAC_EXAMPLE",
@@ -45,7 +46,6 @@ FOR_EVER = 2_000_000.0
 """Seconds, 23 days: more than this no system waits in one go."""
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _NAME_MAX = 253  # characters of a name in DNS, without the dot at its end (RFC 1035, section 2.3.4)
-_SECOND = 1_000_000_000
 _T = TypeVar("_T")
 
 
@@ -137,7 +137,7 @@ def _in_nanoseconds(value: object) -> str:
         return ", such as 40_000_000 for 0.04 seconds"
     if value >= 1000 and value.is_integer():
         return f"; write {int(value):_}"
-    return f"; for {value!r} seconds write {round(value * _SECOND):_}"
+    return f"; for {value!r} seconds write {round(value * SECOND):_}"
 
 
 def moment(what: str, value: Any, clock: str = "time.monotonic") -> int:

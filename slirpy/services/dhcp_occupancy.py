@@ -31,11 +31,10 @@ from slirpy.core.probes import Occupant
 from slirpy.interfaces import ServiceNetwork
 from slirpy.services.lease import Client, Lease, LeaseState
 from slirpy.services.leases import LeaseTable
+from slirpy.units import MS, SECOND
 
 __all__ = ["Neighborhood", "Occupancy", "Verdict"]
 
-MS = 1_000_000
-SECOND = 1_000_000_000
 FRESH = 3 * SECOND
 """How long a word from an address proves that it is in use."""
 DOUBT = 200 * MS

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from slirpy.services.dns_message import HEADER, NXDOMAIN, SERVFAIL, Query
 from slirpy.services.dns_wire import Records, read_records
 from slirpy.stats import Stats
+from slirpy.units import SECOND
 
 __all__ = ["DnsCache", "records_of", "time_to_live"]
 
@@ -22,7 +23,6 @@ MESSAGE_MAX = 4096
 TTL_MAX = 86_400
 NEGATIVE_TTL_MAX = 3_600
 FAILURE_TTL = 1
-_SECOND = 1_000_000_000
 _TRUNCATED = 0x02
 _TTL = struct.Struct(">I")
 
@@ -86,7 +86,7 @@ class DnsCache:
             del self._entries[key]
             return None
         self._entries.move_to_end(key)
-        age = (now - entry.stored) // _SECOND
+        age = (now - entry.stored) // SECOND
         message = bytearray(query.mine(entry.message))
         if age:
             for offset, ttl in entry.ttls:
@@ -115,5 +115,5 @@ class DnsCache:
         if key not in self._entries and len(self._entries) >= self._size:
             self._entries.popitem(last=False)
             self._stats.dns_cache_evicted += 1
-        self._entries[key] = _Entry(answer, ttls, now, now + seconds * _SECOND)
+        self._entries[key] = _Entry(answer, ttls, now, now + seconds * SECOND)
         self._entries.move_to_end(key)

@@ -19,6 +19,7 @@ from slirpy.config import Config
 from slirpy.rules.dnsrecord import DnsRecord, DnsReply, name_from_wire, name_to_wire
 from slirpy.services.dns_message import NXDOMAIN, REFUSED, SERVFAIL, Query
 from slirpy.services.dns_question import LIVE_TTL, as_record, as_sequence, question_of
+from slirpy.units import SECOND
 
 __all__ = ["Alias", "Leases", "LocalNames", "with_alias"]
 
@@ -30,7 +31,6 @@ TYPE_NUMBERS = {
 CHAIN_MAX = 8
 LEASES_AT_ONCE = 64
 """So many leases are looked at for each question; more of them once a second."""
-_SECOND = 1_000_000_000
 _HERE = b"\xc0\x0c"
 """A pointer to the question's name."""
 _INTERNAL = "internal"
@@ -194,7 +194,7 @@ class LocalNames:
     def _known_guests(self, now: int) -> Mapping[str, bytes]:
         """Addresses by host name."""
         if len(self._guests) <= LEASES_AT_ONCE or now >= self._next_look:
-            self._next_look = now + _SECOND
+            self._next_look = now + SECOND
             guests: dict[str, bytes] = {}
             self._guests = guests
             for name, address in self._leases():

@@ -19,17 +19,18 @@ from typing import Protocol
 
 from slirpy.rules.resolver import Resolver
 from slirpy.stats import Stats
+from slirpy.units import MS, SECOND
 
 __all__ = ["PATIENCE", "Server", "Servers", "Waiter"]
 
 SERVERS_MAX = 8
-PATIENCE = 1_000_000_000
+PATIENCE = 1 * SECOND
 """Nanoseconds after which the next server is asked too."""
 CROWD = 8
-SILENCE = 200_000_000
+SILENCE = 200 * MS
 """Nanoseconds without a word to a crowd, or eight times what it usually takes if that is longer."""
-PENALTY = 10_000_000_000
-PENALTY_MAX = 60_000_000_000
+PENALTY = 10 * SECOND
+PENALTY_MAX = 60 * SECOND
 
 
 class Waiter(Protocol):

@@ -13,12 +13,13 @@ from slirpy.rules.dnsrecord import name_from_wire
 from slirpy.services.dns_cache import records_of
 from slirpy.services.dns_message import NXDOMAIN, Query
 from slirpy.services.dns_upstream import Answer, Done
+from slirpy.units import SECOND
 
 __all__ = ["SystemLookup", "may_look_up"]
 
 A, AAAA = 1, 28
 TTL = 30
-TIMEOUT = 10_000_000_000
+TIMEOUT = 10 * SECOND
 """Nanoseconds; the library's own time-outs may be longer."""
 ADDRESSES_MAX = 64
 _NAME = re.compile(r"(?:[A-Za-z0-9_-]+\.)*[A-Za-z0-9_-]*[A-Za-z_-][A-Za-z0-9_-]*")

@@ -15,11 +15,12 @@ from typing import Protocol
 from slirpy.interfaces import Buffer, ServiceNetwork, StreamOwner, Timer
 from slirpy.services.dns_message import FORMERR, SERVFAIL, Query, read_query
 from slirpy.services.dns_upstream import Answer, Done, Pending
+from slirpy.units import SECOND
 
 __all__ = ["Asker", "DnsStream"]
 
 QUERIES_MAX = 16
-IDLE = 30_000_000_000
+IDLE = 30 * SECOND
 """Nanoseconds without a byte in either direction and without a query under way, after which we end."""
 _INPUT_MAX = 2 + 65_535
 

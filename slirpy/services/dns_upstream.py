@@ -23,11 +23,12 @@ from slirpy.services.dns_cache import records_of
 from slirpy.services.dns_message import NOTIMP, REFUSED, SERVFAIL, Query
 from slirpy.services.dns_servers import PATIENCE, Server, Servers
 from slirpy.services.dns_wire import Records
+from slirpy.units import SECOND
 
 __all__ = ["Answer", "Done", "Forwarded", "Pending"]
 
 ROUNDS = 2
-ENOUGH = 5_000_000_000
+ENOUGH = 5 * SECOND
 """Nanoseconds for which an answer is awaited at least."""
 _UNABLE = frozenset((SERVFAIL, NOTIMP, REFUSED))
 """Response codes after which another server may do better."""

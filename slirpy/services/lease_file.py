@@ -21,13 +21,13 @@ from typing import Any
 from slirpy.ownfile import check_own
 from slirpy.rules.dhcp import LEASE_TIME_FOREVER
 from slirpy.services.lease import FOREVER, Lease, LeaseState
+from slirpy.units import SECOND
 
 __all__ = ["LeaseFile"]
 
 FORMAT = 1
 _BEGINNING = re.compile(rb'\s*\{\s*"(format|leases)"\s*:')
 _LONGEST_PREFIX = 200  # of 255 bytes that a name may have
-_SECOND = 1_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -159,7 +159,7 @@ def _read(entry: Any, now: int, offset: int) -> Lease:
     else:
         until = datetime.fromisoformat(entry["expires"]) - _EPOCH
         expires = until // timedelta(microseconds=1) * 1000 + offset
-        expires = min(expires, now + max(seconds, 600) * _SECOND)  # 600: a declined one
+        expires = min(expires, now + max(seconds, 600) * SECOND)  # 600: a declined one
     return Lease(
         address,
         mac,

@@ -9,11 +9,9 @@ from slirpy.errors import ConfigError
 from slirpy.interfaces import ServiceNetwork, Timer
 from slirpy.services.lease import Lease
 from slirpy.services.leases import LeaseTable
+from slirpy.units import MS, SECOND
 
 __all__ = ["LeaseKeeper", "LeaseStore"]
-
-_SECOND = 1_000_000_000
-_MS = 1_000_000
 
 
 class LeaseStore(Protocol):
@@ -75,7 +73,7 @@ class LeaseKeeper:
     def _save(self) -> None:
         now = self._network.now
         self._timer = None
-        self._not_before = now + _SECOND + len(self._table) * _MS
+        self._not_before = now + SECOND + len(self._table) * MS
         try:
             self._store.save(self._table.kept(now), now)
             self._saved = self._table.changes

@@ -21,12 +21,12 @@ from slirpy.services.lease import FOREVER, Client, Lease, LeaseState
 from slirpy.services.lease_expiry import ExpiryHeap
 from slirpy.services.lease_index import LeaseIndex
 from slirpy.services.lease_shares import LeaseShares
+from slirpy.units import SECOND
 
 __all__ = ["Client", "Lease", "LeaseState", "LeaseTable"]
 
 LEASES_MAX = 65_536
 """Bound of the table, whatever the size of the network."""
-_SECOND = 1_000_000_000
 
 _SECONDS = {LeaseState.OFFERED: 60, LeaseState.RELEASED: 0, LeaseState.DECLINED: 600}
 """How long the states last whose time is not the client's."""
@@ -354,7 +354,7 @@ class LeaseTable:
             lease.reserved = False
             seconds = _SECONDS[state]
         forever = lease.reserved or seconds == LEASE_TIME_FOREVER
-        lease.expires = FOREVER if forever else now + seconds * _SECOND
+        lease.expires = FOREVER if forever else now + seconds * SECOND
         if state is not LeaseState.DECLINED:  # or its client would be given it again
             self._index.link(lease, now, ruled=lease.address in self._static)
         if state is LeaseState.BOUND:

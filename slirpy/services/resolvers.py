@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from slirpy.config import Config
 from slirpy.interfaces import ServiceNetwork
 from slirpy.rules.resolver import Resolver
+from slirpy.units import SECOND
 
 __all__ = ["ResolverList", "read_resolv_conf"]
 
 RESOLV_CONF = "/etc/resolv.conf"
-_CHECK = 1_000_000_000
+_CHECK = SECOND
 """Nanoseconds between two looks at the file."""
 _SIZE_MAX = 65_536
 

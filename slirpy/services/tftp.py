@@ -35,9 +35,10 @@ from slirpy.services.tftp_message import (
 from slirpy.services.tftp_netascii import NetasciiSink, NetasciiSource
 from slirpy.services.tftp_options import negotiate
 from slirpy.services.tftp_reading import Reading
-from slirpy.services.tftp_transfer import SECOND, Transfer
+from slirpy.services.tftp_transfer import Transfer
 from slirpy.services.tftp_writing import Writing
 from slirpy.stats import Stats
+from slirpy.units import SECOND
 
 __all__ = ["PORT", "TftpService"]
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from slirpy.units import SECOND
+
 __all__ = ["Terms", "negotiate"]
 
-SECOND = 1_000_000_000
 DEFAULT_BLOCK = 512
 BLOCK_MIN, BLOCK_MAX = 8, 65464
 WINDOW_MAX = 65535

@@ -18,10 +18,10 @@ from slirpy.interfaces import Timer
 from slirpy.services.tftp_message import Code, RefusalError, error
 from slirpy.services.tftp_options import Terms
 from slirpy.stats import Stats
+from slirpy.units import SECOND
 
-__all__ = ["PACKET_COST", "RTO_MAX", "RTO_MIN", "SECOND", "Transfer", "TransferOwner"]
+__all__ = ["PACKET_COST", "RTO_MAX", "RTO_MIN", "Transfer", "TransferOwner"]
 
-SECOND = 1_000_000_000
 RTO_FIRST, RTO_MIN, RTO_MAX = SECOND, SECOND // 10, 8 * SECOND
 TRIES = 9
 """Sent so often without an answer, the guest is gone: after half a minute or more, or nine of its own intervals."""

@@ -15,11 +15,11 @@ from __future__ import annotations
 from slirpy.tcp.connection import Connection
 from slirpy.tcp.outgoing import Emit, acknowledged, options_for, window_field
 from slirpy.tcp.seq import MASK
+from slirpy.units import MS
 from slirpy.wire.tcp import ACK
 
 __all__ = ["answer", "challenge", "note", "tell"]
 
-MS = 1_000_000
 CHALLENGE_INTERVAL = 500 * MS
 MOST_NOTED = 256
 """Answers that wait for one output; segments beyond them share the last ACK."""

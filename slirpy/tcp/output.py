@@ -26,7 +26,6 @@ from slirpy.tcp.outgoing import (
     window_growth,
 )
 from slirpy.tcp.seq import HALF, MASK
-from slirpy.tcp.settings import SECOND
 from slirpy.tcp.spareacks import acknowledge_twice
 from slirpy.tcp.states import (
     CLOSE_WAIT,
@@ -45,6 +44,7 @@ from slirpy.tcp.states import (
     SYNCHRONIZED,
     TIME_WAIT_TIMER,
 )
+from slirpy.units import SECOND
 from slirpy.wire.tcp import ACK, FIN, PSH, SYN
 
 __all__ = ["Emit", "expire", "output"]

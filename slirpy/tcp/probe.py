@@ -11,11 +11,11 @@ from slirpy.tcp.lossstate import Early, Rack
 from slirpy.tcp.outgoing import Emit, acknowledged_aside, options_for, resend, start_timer, window_field
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.states import RETRANSMIT
+from slirpy.units import MS
 from slirpy.wire.tcp import ACK, PSH
 
 __all__ = ["account", "expired", "schedule", "send"]
 
-MS = 1_000_000
 MIN_PTO = 10 * MS
 """The RFC leaves this to us: guests are machines that others share, and their answers may come late by some ticks."""
 PEER_ACK_DELAY = 50 * MS

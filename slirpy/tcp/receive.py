@@ -30,11 +30,11 @@ from slirpy.tcp.states import (
     TIME_WAIT,
 )
 from slirpy.tcp.text import deliver_early, restart_time_wait, take_fin, take_text
+from slirpy.units import MS
 from slirpy.wire.tcp import ACK, FIN, RST, SYN, URG
 
 __all__ = ["acknowledge", "segment_arrives"]
 
-MS = 1_000_000
 TS_RECENT_LIFE = 24 * 24 * 3600 * 1000 * MS
 """RFC 7323, section 5.5: after so long a silence half of the numbers of the peer's clock may have passed by."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from slirpy.units import MS
+
 __all__ = ["RtoEstimator"]
 
-MS = 1_000_000
 INITIAL_RTO = 1_000 * MS  # (2.1)
 # (2.4) asks for a second at least and allows less to who knows better: the far end of this path is a guest on
 # the same machine, and every system that people run uses 200 ms there.

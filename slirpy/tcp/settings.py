@@ -8,11 +8,10 @@ from slirpy.errors import ConfigError
 from slirpy.rules.values import nanoseconds
 from slirpy.tcp.congestion import CongestionFactory, Cubic
 from slirpy.tcp.options import MAX_WSCALE
+from slirpy.units import MS, SECOND
 
-__all__ = ["MS", "SECOND", "Settings"]
+__all__ = ["Settings"]
 
-MS = 1_000_000
-SECOND = 1_000 * MS
 ACK_LIMIT = 500 * MS
 """No acknowledgement is delayed for so long (RFC 9293, MUST-40)."""
 

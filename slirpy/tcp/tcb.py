@@ -23,7 +23,7 @@ from slirpy.tcp.reassembly import Reassembly
 from slirpy.tcp.rtt import RtoEstimator
 from slirpy.tcp.sendbuffer import SendBuffer
 from slirpy.tcp.seq import MASK
-from slirpy.tcp.settings import MS, SECOND, Settings
+from slirpy.tcp.settings import Settings
 from slirpy.tcp.states import (
     CLOSED,
     ESTABLISHED,
@@ -33,6 +33,7 @@ from slirpy.tcp.states import (
     TRANSITIONS,
     State,
 )
+from slirpy.units import MS, SECOND
 
 __all__ = ["ControlBlock"]
 

@@ -28,6 +28,7 @@ from typing import TypeAlias
 
 from slirpy.tcp import options as tcp_options
 from slirpy.testing.numbering import Numbering, Place, Tcp
+from slirpy.units import MS
 from slirpy.wire import ethernet, icmp, ipv4, tcp, udp
 
 __all__ = ["Host", "Timed", "ladder"]
@@ -42,7 +43,6 @@ Host: TypeAlias = str
 """An address, ``"10.0.2.15"``, an address and a port, ``"10.0.2.15:80"``, or ``"*"`` for everyone."""
 
 _EVERYONE: Place = b"", 0
-_MS = 1_000_000
 _NARROWEST = 60
 
 
@@ -161,7 +161,7 @@ class _Drawing:
         return "\n".join(self._lines)
 
     def _time(self, time: int) -> str:
-        return f"{(time - self._start) / _MS:.3f} ms"
+        return f"{(time - self._start) / MS:.3f} ms"
 
     def lines_of(self, packets: list[_Packet]) -> list[_Packet]:
         """The packets, and beside them those that arrive later than usual, or as a copy, once more where they do."""
@@ -193,7 +193,7 @@ class _Drawing:
         if not packet.delays:
             end, note = style.lost, " lost"
         elif packet.delays[0] and not packet.arrives:
-            end, note = style.late, f" +{packet.delays[0] / _MS:.3f} ms"
+            end, note = style.late, f" +{packet.delays[0] / MS:.3f} ms"
         most = self._room - 6 - len(note)
         if len(label) > most:
             label = label[: most - 2] + ".."

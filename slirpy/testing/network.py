@@ -29,10 +29,10 @@ from slirpy.rules.values import function, mac_bytes, nanoseconds
 from slirpy.testing.guest import DEFAULT_MAC, Guest
 from slirpy.testing.guest.dhcp import DhcpLease
 from slirpy.testing.ladder import ladder
+from slirpy.units import MS, SECOND
 
 __all__ = ["Captured", "Fault", "UnmetError", "VirtualNetwork"]
 
-SECOND = 1_000_000_000
 _ROUNDS = 100_000
 _SHOWN = 24
 _LOOKED_AT = 20_000
@@ -139,7 +139,7 @@ class VirtualNetwork:
         *,
         seed: int = 0,
         fastpath: bool = True,
-        latency_ns: int = 1_000_000,
+        latency_ns: int = 1 * MS,
         link_latency_ns: int = 0,
         mtu: int | None = None,
     ) -> None:

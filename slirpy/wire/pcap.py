@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from struct import Struct
 
 from slirpy.interfaces import Buffer
+from slirpy.units import SECOND
 
 __all__ = ["LINKTYPE_ETHERNET", "SNAPLEN", "header", "interface", "record"]
 
@@ -23,7 +24,6 @@ SNAPLEN = 262144
 
 _FILE_HEADER = Struct("<IHHiIII")  # magic, major, minor, time zone, accuracy, snaplen, link type
 _RECORD_HEADER = Struct("<IIII")  # seconds, nanoseconds, captured length, original length
-_SECOND = 1_000_000_000
 
 
 def header(interfaces: Sequence[str] = ()) -> bytes:
@@ -47,5 +47,5 @@ def record(time: int, parts: Sequence[Buffer], inbound: bool, interface: int = 0
     """
     frame = b"".join(parts)
     length = len(frame)
-    seconds, nanoseconds = divmod(time, _SECOND)
+    seconds, nanoseconds = divmod(time, SECOND)
     return _RECORD_HEADER.pack(seconds, nanoseconds, min(length, SNAPLEN), length) + frame[:SNAPLEN]

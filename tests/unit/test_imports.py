@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "slirpy"
 
 # From a part of the package to the parts that it may import; every part may import itself. "slirpy" is the package's
 # own __init__.py, the public API.
-BASE = {"forks", "unixpath", "ownfile", "rules", "errors", "stats", "interfaces", "config"}
+BASE = {"units", "forks", "unixpath", "ownfile", "rules", "errors", "stats", "interfaces", "config"}
 WIRE = BASE | {"wire"}
 CORE = WIRE | {"tcp", "core"}
 ALLOWED: dict[str, set[str]] = {
@@ -25,10 +25,11 @@ ALLOWED: dict[str, set[str]] = {
     "forks": set(),
     "stats": set(),
     "interfaces": {"stats"},
+    "units": set(),
     "unixpath": set(),
     "ownfile": set(),
-    "rules": {"errors", "interfaces"},
-    "config": {"errors", "interfaces", "rules"},
+    "rules": {"units", "errors", "interfaces"},
+    "config": {"units", "errors", "interfaces", "rules"},
     "wire": BASE,
     "tcp": WIRE,
     "core": WIRE | {"tcp"},

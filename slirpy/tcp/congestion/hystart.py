@@ -10,9 +10,10 @@ eight segments an acknowledgement (L, section 4.2) is left out, as in :class:`~s
 
 from __future__ import annotations
 
+from slirpy.units import MS
+
 __all__ = ["HyStart"]
 
-MS = 1_000_000
 MIN_RTT_THRESH = 4 * MS
 MAX_RTT_THRESH = 16 * MS
 MIN_RTT_DIVISOR = 8

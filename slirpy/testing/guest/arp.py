@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from slirpy.interfaces import Buffer
 from slirpy.testing.guest.host import GuestHost
+from slirpy.units import SECOND
 from slirpy.wire import arp, ethernet
 
 __all__ = ["ArpTable"]
 
-SECOND = 1_000_000_000
 TRIES = 3
 WAITING_MAX = 64
 """Packets that wait for one address."""

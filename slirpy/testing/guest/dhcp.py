@@ -10,11 +10,11 @@ from typing import NamedTuple
 from slirpy.core.timers import Alarm
 from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.udp import Message, UdpHost
+from slirpy.units import SECOND
 from slirpy.wire import ethernet, ipv4, udp
 
 __all__ = ["DhcpClient", "DhcpLease", "DhcpMessage"]
 
-SECOND = 1_000_000_000
 FIRST_RETRY = 4 * SECOND
 LAST_RETRY = 64 * SECOND
 _NOWHERE, _EVERYWHERE = bytes(4), b"\xff" * 4

@@ -8,10 +8,10 @@ import dnslib
 
 from slirpy.testing.guest.host import GuestHost
 from slirpy.testing.guest.udp import Message, UdpSocket
+from slirpy.units import SECOND
 
 __all__ = ["Lookup"]
 
-SECOND = 1_000_000_000
 TIMEOUT = 5 * SECOND  # what resolv.conf(5) has as its default
 TRIES = 2
 

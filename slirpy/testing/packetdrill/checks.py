@@ -17,10 +17,10 @@ from slirpy.tcp.seq import MASK
 from slirpy.tcp.spans import AGAIN, LOST
 from slirpy.testing.packetdrill.host import FailureError, Host
 from slirpy.testing.packetdrill.script import Code, ScriptError, UnsupportedError
+from slirpy.units import SECOND, US
 
 __all__ = ["CONSTANTS", "NAMES", "check"]
 
-_US = 1_000
 _STATES = {
     State.ESTABLISHED: 1, State.SYN_SENT: 2, State.SYN_RECEIVED: 3, State.FIN_WAIT_1: 4, State.FIN_WAIT_2: 5,
     State.TIME_WAIT: 6, State.CLOSED: 7, State.CLOSE_WAIT: 8, State.LAST_ACK: 9, State.LISTEN: 10, State.CLOSING: 11,
@@ -122,11 +122,11 @@ NAMES: dict[str, tuple[Callable[[Host], Any], str]] = {
     ),
     "tcpi_snd_wscale": (lambda h: h.conn.snd_wscale, "the peer's window scale"),
     "tcpi_rcv_wscale": (lambda h: h.conn.rcv_wscale, "ours"),
-    "tcpi_rto": (lambda h: h.conn.rtt.rto // _US, "retransmission time-out, microseconds"),
-    "tcpi_rtt": (lambda h: h.conn.rtt.srtt // _US, "smoothed round-trip time, microseconds"),
-    "tcpi_rttvar": (lambda h: h.conn.rtt.rttvar // _US, "its variation, microseconds"),
+    "tcpi_rto": (lambda h: h.conn.rtt.rto // US, "retransmission time-out, microseconds"),
+    "tcpi_rtt": (lambda h: h.conn.rtt.srtt // US, "smoothed round-trip time, microseconds"),
+    "tcpi_rttvar": (lambda h: h.conn.rtt.rttvar // US, "its variation, microseconds"),
     "tcpi_min_rtt": (
-        lambda h: h.conn.rack.min_rtt // _US if h.conn.rack is not None else 0,
+        lambda h: h.conn.rack.min_rtt // US if h.conn.rack is not None else 0,
         "the shortest round-trip time, microseconds; with SACK only",
     ),
     "tcpi_snd_mss": (lambda h: h.conn.mss, "most bytes in a segment of ours"),
@@ -170,7 +170,7 @@ NAMES: dict[str, tuple[Callable[[Host], Any], str]] = {
     ),
     "cwnd": (lambda h: h.conn.cc.cwnd + h.conn.inflation, "congestion window, bytes"),
     "ssthresh": (lambda h: h.conn.cc.ssthresh, "where slow start ends, bytes"),
-    "rto": (lambda h: h.conn.rtt.rto / 1e9, "retransmission time-out, seconds"),
+    "rto": (lambda h: h.conn.rtt.rto / SECOND, "retransmission time-out, seconds"),
     "readable": (lambda h: h.conn.rcv_pending, "bytes that have arrived and were not read"),
     "unacked": (lambda h: h.conn.snd_buf.length, "bytes written and not acknowledged"),
     "fin_received": (lambda h: h.conn.fin_received, "whether everything has arrived"),

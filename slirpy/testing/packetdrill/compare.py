@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from slirpy.tcp.seq import HALF, MASK
-from slirpy.testing.packetdrill.host import MS, Host, Sent
+from slirpy.testing.packetdrill.host import Host, Sent
 from slirpy.testing.packetdrill.language import flag_text
 from slirpy.testing.packetdrill.report import read_options
 from slirpy.testing.packetdrill.script import ANY, Option, Packet
 from slirpy.testing.packetdrill.systems import SYSTEMS, System
+from slirpy.units import MS
 from slirpy.wire.tcp import PSH
 
 __all__ = ["Clock", "compare", "encode", "take"]

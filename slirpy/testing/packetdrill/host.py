@@ -25,12 +25,12 @@ from slirpy.tcp.pathmtu import refused_by_icmp, too_big
 from slirpy.tcp.seq import MASK
 from slirpy.tcp.states import SYNCHRONIZED
 from slirpy.testing.packetdrill.systems import SYSTEMS, System
+from slirpy.units import MS
 from slirpy.wire import icmp
 from slirpy.wire.tcp import ACK, FIN, PSH, SYN, URG
 
 __all__ = ["FailureError", "Host", "Sent", "pattern"]
 
-MS = 1_000_000
 START = 10_000 * MS
 """The engine's time at the start of a script: zero is special in too many programs."""
 MOST_ROUNDS = 100_000

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from slirpy.tcp import State
 from slirpy.testing.packetdrill.arguments import argument, inner, names, number, structure, words
 from slirpy.testing.packetdrill.descriptors import WAITING, Descriptors, Outcome
-from slirpy.testing.packetdrill.host import MS, FailureError
+from slirpy.testing.packetdrill.host import FailureError
 from slirpy.testing.packetdrill.script import Call, UnsupportedError, Value
+from slirpy.units import MS
 
 __all__ = ["Epolls", "poll"]
 

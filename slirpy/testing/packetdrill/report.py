@@ -12,6 +12,7 @@ from slirpy.testing.ladder import ladder
 from slirpy.testing.packetdrill.host import Host, Sent
 from slirpy.testing.packetdrill.language import flag_text
 from slirpy.testing.packetdrill.script import Option
+from slirpy.units import SECOND
 from slirpy.wire import ipv4
 from slirpy.wire.tcp import FRAME
 
@@ -75,7 +76,7 @@ def notation(sent: Sent, iss: int, irs: int) -> str:
     parts += [f"urg {sent.urg}"] if sent.urg else []
     if sent.options:
         parts.append(f"<{','.join(map(str, read_options(sent.options, iss, irs, ours=True)))}>")
-    return f"{sent.time / 1e9:.6f} " + " ".join(parts)
+    return f"{sent.time / SECOND:.6f} " + " ".join(parts)
 
 
 def draw(host: Host, transcript: Sequence[tuple[int, bool, Segment | Sent]]) -> str:

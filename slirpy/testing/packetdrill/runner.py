@@ -30,6 +30,7 @@ from slirpy.testing.packetdrill.script import (
 from slirpy.testing.packetdrill.setup import Setup, read_setup
 from slirpy.testing.packetdrill.systems import SYSTEMS
 from slirpy.testing.packetdrill.user import User
+from slirpy.units import SECOND
 from slirpy.wire.tcp import ACK
 
 __all__ = ["run", "run_file", "run_text"]
@@ -39,7 +40,7 @@ DEFAULT_ISS = 0xFFFF_FC00
 DEFAULT_IRS = 0xFFFF_FE00
 _TS_OFFSET = 0xFFFF_0000
 _SAME_ERRORS = {"EWOULDBLOCK": "EAGAIN", "EDEADLOCK": "EDEADLK", "ENOTSUP": "EOPNOTSUPP"}
-_LONGEST_WAIT = 3600 * 1_000_000_000
+_LONGEST_WAIT = 3600 * SECOND
 
 
 def run_file(
@@ -201,10 +202,10 @@ class _Runner:
         at = self._window(event.when)[0]
         if at < self.host.now - self._setup.tolerance:
             raise FailureError(
-                f"this should have happened at {at / 1e9:g} s, and it is {self.host.now / 1e9:g} s"
+                f"this should have happened at {at / SECOND:g} s, and it is {self.host.now / SECOND:g} s"
             )
         if isinstance(event, Command):
-            at += round(event.seconds * 1e9)
+            at += round(event.seconds * SECOND)
         self.host.advance(at)
         if isinstance(event, Command) and event.changes:
             self._redefine(event)
@@ -254,7 +255,7 @@ class _Runner:
         if not host.sent:
             state = host.conn.state.value
             raise FailureError(
-                f"nothing was sent by {host.now / 1e9:.6f} s; the connection is {state}: {packet.text}"
+                f"nothing was sent by {host.now / SECOND:.6f} s; the connection is {state}: {packet.text}"
             )
         system = self._setup.system
         sent = take(host.sent, 0 if self._setup.strict_segments else packet.length, push=system.push)
@@ -262,8 +263,8 @@ class _Runner:
             found = notation(sent, host.iss, host.irs)
             raise FailureError(f"{'; '.join(differences)}: {packet.text}; sent was: {found}")
         if not packet.when.anytime and not first - tolerance <= sent.time <= last + tolerance:
-            wanted = f"{first / 1e9:.6f}" + (f" to {last / 1e9:.6f}" if last > first else "")
-            raise FailureError(f"expected at {wanted} s, sent at {sent.time / 1e9:.6f} s: {packet.text}")
+            wanted = f"{first / SECOND:.6f}" + (f" to {last / SECOND:.6f}" if last > first else "")
+            raise FailureError(f"expected at {wanted} s, sent at {sent.time / SECOND:.6f} s: {packet.text}")
 
     def _overdue(self, rest: tuple[Event, ...]) -> None:
         """Whether something was sent before this moment that no later line can be about."""
@@ -339,13 +340,13 @@ class _Runner:
         self._unblock()
         if self._blocked is not None:
             self.line = call.line
-            raise FailureError(f"{call.name}() has not returned by {latest / 1e9:.6f} s")
+            raise FailureError(f"{call.name}() has not returned by {latest / SECOND:.6f} s")
 
     def _in_time(self, call: Call, begin: int, finish: int) -> None:
         tolerance, now = self._setup.tolerance, self.host.now
         if call.until is not None and not begin - tolerance <= now <= finish + tolerance:
             raise FailureError(
-                f"{call.name}() should return at {finish / 1e9:.6f} s, and does at {now / 1e9:.6f} s"
+                f"{call.name}() should return at {finish / SECOND:.6f} s, and does at {now / SECOND:.6f} s"
             )
 
     def _returned(self, call: Call, result: int | None) -> None:

@@ -12,12 +12,12 @@ from slirpy.tcp.congestion import ALGORITHMS
 from slirpy.testing.packetdrill import language
 from slirpy.testing.packetdrill.script import Script, ScriptError, UnsupportedError
 from slirpy.testing.packetdrill.systems import SYSTEMS, System
+from slirpy.units import MS, SECOND, US
 
 __all__ = ["Setup", "read_setup", "system_of"]
 
 DEFAULT_TOLERANCE_USECS = 4_000
-_US = 1_000
-_UNITS = {"": 1, "ns": 1, "us": _US, "ms": 1_000_000, "s": 1_000_000_000, "k": 1 << 10, "M": 1 << 20}
+_UNITS = {"": 1, "ns": 1, "us": US, "ms": MS, "s": SECOND, "k": 1 << 10, "M": 1 << 20}
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)")
 _IP_HEADERS = {"ipv4": 40, "ipv4_mapped_ipv6": 40, "ipv6": 60}
 _SETTINGS = {field.name for field in fields(Settings)}
@@ -94,7 +94,7 @@ class _Reader:
             settings,
             self._opened,
             self._system,
-            self.tolerance * _US,
+            self.tolerance * US,
             self._percent,
             bool(self._tick) or self._opened is not None,
             self._strict,
@@ -121,7 +121,7 @@ class _Reader:
             self._percent = _fraction(where, text)
         elif name == "tcp_ts_tick_usecs":
             self._tick = _whole(where, text)
-            if self._tick not in (0, _US):
+            if self._tick not in (0, US):
                 why = "the clock of timestamps ticks every 1000 us"
                 raise UnsupportedError(line, f"--{name}={text}: {why}")
         elif name == "mtu":

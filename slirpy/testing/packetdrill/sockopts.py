@@ -12,12 +12,12 @@ from slirpy.tcp.options import MAX_WSCALE
 from slirpy.testing.packetdrill import language
 from slirpy.testing.packetdrill.arguments import argument, inner, number, structure, text, words
 from slirpy.testing.packetdrill.descriptors import Descriptors, Outcome
-from slirpy.testing.packetdrill.host import MS, FailureError
+from slirpy.testing.packetdrill.host import FailureError
 from slirpy.testing.packetdrill.script import Call, UnsupportedError, Value, Word
+from slirpy.units import MS, SECOND
 
 __all__ = ["fcntl", "getsockopt", "ioctl", "setsockopt"]
 
-_SECOND = 1_000 * MS
 _O_RDWR, _O_NONBLOCK = 0x2, 0x800  # as Linux has them on most machines; so do the scripts
 _NOTHING = frozenset(name for name, why in language.SOCKET_OPTIONS.items() if why.startswith("does nothing"))
 _LINGER = "{onoff=1, linger=0}"
@@ -87,13 +87,13 @@ def _changed(settings: Settings, name: str, value: int, doubled: bool) -> Settin
     if name == "TCP_SYNCNT":
         if value < 1:
             raise ConfigError(f"TCP_SYNCNT {value}: must be 1 or more")
-        return replace(settings, syn_timeout=((2 << min(value, 16)) - 1) * _SECOND)
+        return replace(settings, syn_timeout=((2 << min(value, 16)) - 1) * SECOND)
     if name == "SO_KEEPALIVE":
         return replace(settings, keepalive=bool(value))
     if name == "TCP_KEEPIDLE":
-        return replace(settings, keepalive_idle=value * _SECOND)
+        return replace(settings, keepalive_idle=value * SECOND)
     if name == "TCP_KEEPINTVL":
-        return replace(settings, keepalive_interval=value * _SECOND)
+        return replace(settings, keepalive_interval=value * SECOND)
     return replace(settings, keepalive_count=value)  # TCP_KEEPCNT
 
 
@@ -208,12 +208,12 @@ def _value(own: Descriptors, call: Call, name: str) -> int:
         "TCP_NODELAY": int(settings.nodelay),
         "TCP_WINDOW_CLAMP": settings.rcv_buffer,
         "TCP_USER_TIMEOUT": settings.user_timeout // MS,
-        "TCP_SYNCNT": (settings.syn_timeout // _SECOND + 1).bit_length() - 2,
+        "TCP_SYNCNT": (settings.syn_timeout // SECOND + 1).bit_length() - 2,
         "TCP_QUICKACK": int(host.quick_acks > 0),
         "TCP_INQ": int(own.inq),
         "SO_KEEPALIVE": int(settings.keepalive),
-        "TCP_KEEPIDLE": settings.keepalive_idle // _SECOND,
-        "TCP_KEEPINTVL": settings.keepalive_interval // _SECOND,
+        "TCP_KEEPIDLE": settings.keepalive_idle // SECOND,
+        "TCP_KEEPINTVL": settings.keepalive_interval // SECOND,
         "TCP_KEEPCNT": settings.keepalive_count,
         "TCP_NOTSENT_LOWAT": own.notsent_lowat,
     }

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from slirpy.tcp.congestion import ALGORITHMS
-from slirpy.tcp.settings import MS, SECOND
 from slirpy.testing.packetdrill.script import Change, UnsupportedError
+from slirpy.units import MS, SECOND
 
 __all__ = ["IGNORED", "PROGRAMS", "SYSCTLS", "read_command"]
 

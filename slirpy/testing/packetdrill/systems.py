@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from slirpy.tcp.settings import MS
+from slirpy.units import MS
 
 __all__ = ["SYSTEMS", "System"]
 

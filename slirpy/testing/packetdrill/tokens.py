@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from slirpy.testing.packetdrill.script import ScriptError, Value, When, Word
+from slirpy.units import SECOND
 
 __all__ = ["Tokens"]
 
@@ -14,7 +15,6 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _NUMBER = re.compile(r"\d+\.?\d*|\.\d+")
-_MICROSECOND = 1_000
 
 
 class Tokens:
@@ -104,7 +104,7 @@ class Tokens:
         whole, _, rest = token.partition(".")
         if len(rest) > 9:
             raise self.error("a time has nine digits after the point at most")
-        return int(whole or 0) * 1_000_000 * _MICROSECOND + int(rest.ljust(9, "0") or 0)
+        return int(whole or 0) * SECOND + int(rest.ljust(9, "0") or 0)
 
     # -------------------------------------------------------------------------------------- values
 

@@ -1,0 +1,46 @@
+"""What the package writes in one place only, so that two places cannot differ."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "slirpy"
+
+
+def sources() -> dict[str, str]:
+    """From the name of each file to its text."""
+    return {path.relative_to(PACKAGE).as_posix(): path.read_text() for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+# Numbers of something else than nanoseconds.
+NO_TIMES = {
+    ("config.py", 1_000_000),  # DNS answers
+    ("rules/values.py", 2_000_000),  # seconds
+    ("rules/values.py", 1e15),  # nanoseconds that a message still writes out
+    ("cli/demo.py", 1e6),  # bits in a megabit
+}
+
+
+def times(text: str) -> list[float]:
+    """Numbers that look like durations in nanoseconds, or like factors between units of time."""
+    return [
+        node.value
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, int | float)
+        and node.value >= 1_000_000
+        and node.value % 1_000_000 == 0
+    ]
+
+
+def test_units_of_time() -> None:
+    found = {(name, number) for name, text in sources().items() for number in times(text)}
+    assert found == NO_TIMES, "write them with the names in slirpy/units.py"
+
+
+@pytest.mark.parametrize("text", ["SECOND = 1_000_000_000", "x / 1e9", "wait(5_000_000)", "f(1000000)"])
+def test_a_time_is_seen(text: str) -> None:
+    assert times(text)
