@@ -347,5 +347,5 @@ def test_leases_are_kept_in_a_file(user: User, need: Need, folder: Path) -> None
 def test_a_lease_file_that_cannot_be_is_told(slirpy: User) -> None:
     result = slirpy.run("run", "--lease-file", "/nowhere/leases", "--", "true")
     assert result.returncode == 2
-    assert "lease_file /nowhere/leases" in result.stderr
+    assert '--lease-file "/nowhere/leases"' in result.stderr
     assert "No such file or directory" in result.stderr
