@@ -25,8 +25,8 @@ from slirpy.stats import Stats
 from slirpy.tcp.connection import Settings
 from slirpy.tcp.states import TRANSITIONS, State
 from slirpy.testing import VirtualNetwork, ladder
-from slirpy.testing.packetdrill import checks, language
-from slirpy.testing.packetdrill.sysctls import IGNORED, PROGRAMS, SYSCTLS
+from slirpy.testing.packetdrill import info, language
+from slirpy.testing.packetdrill.sysctls import IGNORED, ONLY, PROGRAMS, SYSCTLS
 
 MARKER = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
 ROLE = re.compile(r":(?:class|func|meth|data|mod|attr|exc):<code>~?([\w.]+)</code>")
@@ -374,10 +374,13 @@ def packetdrill() -> str:
             k: f"code {code}" for k, code in language.ICMP_CODES.items()
         },
         "Variables of a kernel in commands between backticks": {k: text for k, (_, text) in SYSCTLS.items()},
+        "Variables that cannot be set": {
+            name: f"{', '.join(f'`{value}`' for value in same)}: {how}" for name, (same, how) in ONLY.items()
+        },
         "Features that are `unsupported`": {
             name: ", ".join(f"`{word}`" for word in words) for name, words in language.ELSEWHERE.items()
         },
-        "Names in assertions": {k: text for k, (_, text) in checks.NAMES.items()},
+        "Names in assertions": {k: text for k, (_, text) in info.NAMES.items()},
     }
     parts = []
     for title, rows in tables.items():
@@ -385,7 +388,12 @@ def packetdrill() -> str:
         parts.append(
             "\n".join(["| | |", "|---|---|", *(f"| `{name}` | {text} |" for name, text in rows.items())])
         )
-        if title.startswith("Variables"):
+        if title == "Variables that cannot be set":
+            parts.append(
+                "With other values than these a script still passes if it makes no difference; one that fails is"
+                " `unsupported`, and the reason names the variable."
+            )
+        if title.startswith("Variables of a kernel"):
             ignored = ", ".join(f"`{prefix}*`" for prefix in IGNORED)
             programs = ", ".join(f"`{name}`" for name in sorted(PROGRAMS))
             parts.append(
@@ -397,7 +405,7 @@ def packetdrill() -> str:
             parts.append(
                 f"Beside them every setting of a connection: {settings}. Times are such as `40ms`, sizes `64k`."
             )
-    constants = ", ".join(f"`{name}`" for name in checks.CONSTANTS)
+    constants = ", ".join(f"`{name}`" for name in info.CONSTANTS)
     parts.append(f"Beside them every [counter](counters.md), and the constants {constants}.")
     return "\n\n".join(parts)
 

@@ -18,7 +18,7 @@ from slirpy.tcp import Connection, Segment, segment_arrives
 from slirpy.tcp.sendbuffer import SendBuffer
 from slirpy.testing.packetdrill import Result, ScriptError, UnsupportedError, parse, run_text
 from slirpy.testing.packetdrill.calls import Sockets
-from slirpy.testing.packetdrill.checks import CONSTANTS, NAMES
+from slirpy.testing.packetdrill.info import CONSTANTS, NAMES
 from slirpy.testing.packetdrill.language import ACTIONS, CALLS, OPTIONS, SCRIPT_OPTIONS, SOCKET_OPTIONS
 from slirpy.testing.packetdrill.script import Call, Option, Packet
 
@@ -293,7 +293,7 @@ def test_every_name_can_be_asked_for_at_any_time() -> None:
     "line",
     [
         "+0 < udp (1000)",
-        "+0 < [ect0] . 1:1(0) ack 1 win 1000",
+        "+0 > [ect0] . 1:1(0) ack 1 win 1000",
         "+0 < . 1:1(0) ack 1 win 1000 <FO abcd>",
         "+0 sendfile(4, 5, 0, 100) = 100",
         "+0 recv(4, ..., 10, MSG_OOB) = 10",

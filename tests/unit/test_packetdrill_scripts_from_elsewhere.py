@@ -176,12 +176,14 @@ def test_epoll_with_edges() -> None:
 def test_few_unsent_bytes_are_room() -> None:
     lines = (
         "+0 setsockopt(4, SOL_TCP, TCP_NOTSENT_LOWAT, [2000], 4) = 0\n"
-        "+0 poll([{fd=4, events=POLLOUT, revents=POLLOUT}], 1, 0) = 1\n+0 write(4, ..., 13000) = 13000\n"
+        "+0 fcntl(4, F_SETFL, O_NONBLOCK) = 0\n"
+        "+0 poll([{fd=4, events=POLLOUT, revents=POLLOUT}], 1, 0) = 1\n+0 write(4, ..., 13000) = 12000\n"
         "+0 > . 1:10001(10000) ack 1\n+0 poll([{fd=4, events=POLLOUT, revents=0}], 1, 0) = 0\n"
-        "+.1 < . 1:1(0) ack 2001 win 65535\n+0 > . 10001:12001(2000) ack 1\n+0 > P. 12001:13001(1000) ack 1\n"
+        "+.1 < . 1:1(0) ack 1001 win 65535\n+0 > . 10001:12001(2000) ack 1\n"
         "+0 poll([{fd=4, events=POLLOUT, revents=POLLOUT}], 1, 0) = 1\n"
+        "+0 setsockopt(4, SOL_TCP, TCP_NOTSENT_LOWAT, [0], 4) = 0\n+0 write(4, ..., 13000) = 13000\n"
     )
-    passes(ACCEPTED + lines)
+    passes(ACCEPTED + lines, "linux")
 
 
 # ------------------------------------------------------------------------------------------ options
@@ -440,7 +442,7 @@ def test_words_are_replaced() -> None:
         ),
         ("+0 < . 1:1(0) ack 1 win 9 <md5 00112233445566778899aabbccddeeff,nop,nop>", "TCP-MD5"),
         ("+0 setsockopt(3, SOL_TCP, TCP_CORK, [1], 4) = 0", "corking"),
-        ("+0 > S 0:0(0) <...> { mut ipv4 ihl }", "damaged at random"),
+        ("+0 > S 0:0(0) <...> { mut ipv4 ihl }", "damaged on its way"),
         ("+0 < ipv4 192.0.2.1 > 192.0.2.2: gre: . 1:1(0) ack 1 win 9", "TCP alone"),
         ("+0 sendfile(4, 5, [0], 100) = 100", "zero copy"),
     ],
@@ -635,7 +637,7 @@ def test_strict_segments() -> None:
     ],
 )  # fmt: skip
 def test_commands(command: str, changes: dict[str, object]) -> None:
-    seconds, found = read_command(1, command)
+    seconds, found, _ = read_command(1, command)
     assert (seconds, dict(found)) == (0, changes)
 
 

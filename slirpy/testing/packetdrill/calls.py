@@ -141,6 +141,9 @@ class Sockets:
             return -errno.EINVAL
         if own.fd is not None or not own.acceptable():
             return None if self._blocks(call) else -errno.EAGAIN
+        if self._host.conn.state is State.CLOSED and (error := self._host.system.accept_reset):
+            own.accepted = self._host.conn
+            return -int(getattr(errno, error))
         if call.result is None or call.result < 0:
             raise FailureError("accept() returns a connection, which the script does not expect")
         own.fd, own.accepted = call.result, self._host.conn
@@ -189,6 +192,8 @@ class Sockets:
         size, done = self._size(call), self._done(call)
         if number(call, 0) == own.listener or not own.opened:
             return -errno.ENOTCONN
+        if conn.rcv_pending and size and _is_null(argument(call, 1)):
+            return -errno.EFAULT
         if conn.rcv_pending and size > done:
             got = self._user.read(size - done, peek="MSG_PEEK" in flags)
             done += got
@@ -235,12 +240,13 @@ class Sockets:
             return -error
         if conn.fin_queued or conn.state is State.CLOSED:
             return done or -errno.EPIPE
+        if size and _is_null(argument(call, 1)):
+            return -errno.EFAULT
         if conn.state not in WAITING:
-            room = max(conn.settings.snd_buffer - conn.snd_buf.length, 0)
-            count = min(size - done, room)
-            self._user.write(count)
-            done += count
-            self._host.flush()
+            while count := min(size - done, own.room(call)):
+                self._user.write(count)
+                done += count
+                self._host.flush()
         if done < size or conn.state in WAITING:
             if self._blocks(call):
                 self._partial = call, done
@@ -283,6 +289,8 @@ class Sockets:
 
     def _close_connection(self, conn: Connection) -> None:
         # RFC 9293, section 3.10.4, lets CLOSE delete a connection that is not open yet.
+        if conn.rcv_pending and not self._host.system.close_resets:
+            self._user.read(conn.rcv_pending)
         if conn.rcv_pending or self._own.linger_reset or conn.state is State.SYN_SENT:
             conn.abort()
         else:
@@ -319,3 +327,8 @@ class Sockets:
 
     def _ioctl(self, call: Call) -> Outcome:
         return sockopts.ioctl(self._own, call)
+
+
+def _is_null(value: Value) -> bool:
+    """Whether a call names no buffer at all."""
+    return isinstance(value, Word) and value.text == "NULL"

@@ -41,7 +41,10 @@ class Descriptors:
         self.read_shut = False
         self.maxseg = 0
         """What TCP_MAXSEG was set to."""
-        self.notsent_lowat = 0xFFFFFFFF
+        self.notsent_lowat = 0
+        """What TCP_NOTSENT_LOWAT was set to; 0: no bound."""
+        self.send_buffer_set = False
+        """SO_SNDBUF was set: the buffer does not grow."""
         self.inq = False
         """``recvmsg`` is to tell how much is left."""
         self.remembered: dict[str, object] = {}
@@ -50,9 +53,8 @@ class Descriptors:
     def begin(self, fd: int) -> None:
         """A new socket."""
         self.fd = fd
-        self.connecting = self.linger_reset = self.read_shut = self.inq = False
-        self.maxseg = 0
-        self.notsent_lowat = 0xFFFFFFFF
+        self.connecting = self.linger_reset = self.read_shut = self.inq = self.send_buffer_set = False
+        self.maxseg = self.notsent_lowat = 0
         self.remembered = {}
 
     @property
@@ -71,9 +73,22 @@ class Descriptors:
         return self.connecting or self.conn is self.accepted
 
     def acceptable(self) -> bool:
-        """Whether there is a connection for ``accept``."""
+        """Whether there is a connection for ``accept``; it may have been reset meanwhile."""
         conn = self.conn
-        return conn is not self.accepted and conn.state not in (*WAITING, State.CLOSED)
+        if conn is self.accepted or conn.state in WAITING:
+            return False
+        return conn.state is not State.CLOSED or conn is self.host.established
+
+    def room(self, call: Call) -> int:
+        """How many bytes more a ``write`` may give now."""
+        buf, system = self.conn.snd_buf, self.host.system
+        most = self.conn.settings.snd_buffer
+        if system.snd_grows and not self.send_buffer_set and self.blocks(call):
+            most = max(most, system.snd_grows)
+        room = max(most - buf.length, 0)
+        if self.notsent_lowat:
+            room = min(room, max(self.notsent_lowat - (buf.length - buf.sent), 0))
+        return room
 
     def blocks(self, call: Call) -> bool:
         """Whether the socket of a call waits, when the call cannot be done at once."""

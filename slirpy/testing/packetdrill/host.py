@@ -27,7 +27,7 @@ from slirpy.tcp.states import SYNCHRONIZED
 from slirpy.testing.packetdrill.systems import SYSTEMS, System
 from slirpy.units import MS
 from slirpy.wire import icmp
-from slirpy.wire.tcp import ACK, FIN, PSH, SYN, URG
+from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN, URG
 
 __all__ = ["FailureError", "Host", "Sent", "pattern"]
 
@@ -113,6 +113,9 @@ class Host:
         self._heard_at = -_INTERACTIVE
         """When data arrived last."""
         self.conn = self._new()
+        self.established: Connection | None = None
+        """The last one that was."""
+        self._established_at = START
         self.on_flush: Callable[[], None] = lambda: None
         """Called when something may have changed."""
         self.after_segment: Callable[[], None] = lambda: None
@@ -125,6 +128,7 @@ class Host:
         self.conn = self._new()
 
     def _new(self) -> Connection:
+        self._began = len(self.transcript)
         self.rcv_mss = DEFAULT_MSS
         self.quick_acks = self.system.quick_acks
         return Connection(self.settings, self.iss, ts_offset=self._ts_offset, stats=self.stats)
@@ -238,16 +242,32 @@ class Host:
             for _, came, segment in self.transcript
         )
 
+    def outbound(self) -> list[Sent]:
+        """What this connection has sent, but for resets."""
+        own = self.transcript[self._began :]
+        return [sent for _, _, sent in own if isinstance(sent, Sent) and not sent.flags & RST]
+
+    def last(self, *, inbound: bool, data: bool) -> int:
+        """When a segment came or went last, or one with data, in the engine's time.
+
+        If there was none: when the connection was established.
+        """
+        for at, came, segment in reversed(self.transcript[self._began :]):
+            payload = segment.payload if isinstance(segment, Segment) else segment.data
+            if came is inbound and (len(payload) or not data):
+                return at + START
+        return self._established_at
+
     # -------------------------------------------------------------------------------------- network
 
     def arrive(self, segment: Segment) -> None:
         """A segment comes in; sequence numbers are those of the wire. The answer is sent at once."""
-        for piece in self._cut(segment):
-            self._take(piece)
+        self.transcript += [(self.now, True, piece) for piece in self._cut(segment)]
+        self._take(segment)
         self.flush()
 
     def _cut(self, segment: Segment) -> list[Segment]:
-        """The segments that a long one stands for."""
+        """The segments that a long one stands for. They arrive together, as from a device that joins them (GRO)."""
         size, data = self._segment_size, segment.payload
         if not size or len(data) <= size or segment.flags & SYN:
             return [segment]
@@ -263,7 +283,6 @@ class Host:
         return pieces
 
     def _take(self, segment: Segment) -> None:
-        self.transcript.append((self.now, True, segment))
         if self.listening and reopens(self.conn, segment):
             self.iss = next_iss(self.conn, self.iss)  # from which the script counts from now on
             self.conn.close_with(0)
@@ -277,7 +296,8 @@ class Host:
         before = conn.state
         segment_arrives(conn, segment, self.time)
         if before not in SYNCHRONIZED and conn.state in SYNCHRONIZED:
-            self._established(conn)
+            self.established, self._established_at = conn, self.time
+            self._round(conn)
         if segment.payload:
             self._heard(conn, len(segment.payload))
         self.after_segment()
@@ -290,15 +310,20 @@ class Host:
             ack = (ack - self.irs) & MASK if flags & ACK else 0
             self._record(Sent(self.now, seq, ack, flags, 0, b"", b""))
 
-    def _established(self, conn: Connection) -> None:
+    def _round(self, conn: Connection) -> None:
         if self.system.rounded:
             mss = conn.mss + (_TIMESTAMPS if conn.ts_ok else 0)
             size = -(-self.settings.rcv_first // mss) * mss
-            conn.rcv_limit = min(size, conn.rcv_most)
             self.shown_rcvbuf = size
+            if conn.wscale_ok:
+                conn.rcv_limit = min(size, conn.rcv_most)
+            else:
+                # All of it is taken, though the field in the header cannot say so much.
+                conn.rcv_limit = size
+                conn.rcv_adv = (conn.rcv_nxt + size) & MASK
 
     def _heard(self, conn: Connection, length: int) -> None:
-        self.rcv_mss = max(self.rcv_mss, min(length, self.settings.mss))
+        self.rcv_mss = max(self.rcv_mss, min(length, self._segment_size or length, self.settings.mss))
         self._heard_at = self.time
         if self.quick_acks and conn.delack_at:
             self.quick_acks -= 1

@@ -56,13 +56,14 @@ ICMP_CODES = {
     "address_unreachable": 1,
 }
 """Codes of ``< icmp unreachable CODE [mtu N] [SEGMENT]``; the last four are ICMPv6's. The types ``time_exceeded``,
-``parameter_problem``, ``source_quench`` and ICMPv6's ``packet_too_big`` are understood, too."""
+``parameter_problem``, ``source_quench`` and ICMPv6's ``packet_too_big`` are understood, too. ``redirect`` and other
+messages that are about no segment do nothing."""
 
 CALLS = {
     "socket": "`SOCK_STREAM` only, one at a time; another one when the connection before it has closed",
     "bind": "does nothing",
     "listen": "passive open; after the connection has closed, another may come",
-    "accept": "also `accept4`",
+    "accept": "also `accept4`; a connection that was reset meanwhile is returned (with `--freebsd` ECONNABORTED)",
     "connect": "active open",
     "read": "also `recv`, `recvfrom`, `readv`, and `recvmsg`, of whose control messages there is `TCP_CM_INQ`",
     "recv": "with no flags, `MSG_DONTWAIT`, `MSG_PEEK`, `MSG_WAITALL`",
@@ -90,9 +91,10 @@ SOCKET_OPTIONS = {
     "TCP_MAXSEG": "most payload bytes in a segment, in both directions; before the connection is opened",
     "TCP_USER_TIMEOUT": "milliseconds without an answer until the connection is given up",
     "TCP_SYNCNT": "how often a SYN is sent again",
+    "TCP_KEEPINIT": "seconds until opening is given up",
     "TCP_WINDOW_CLAMP": "the largest window",
     "TCP_QUICKACK": "with `--linux`: acknowledge the next segments at once, or not",
-    "TCP_NOTSENT_LOWAT": "`poll` reports `POLLOUT` with fewer unsent bytes than this",
+    "TCP_NOTSENT_LOWAT": "with so many unsent bytes `write` takes no more, and `poll` reports no `POLLOUT`",
     "TCP_INQ": "`recvmsg` reports with `TCP_CM_INQ` how many bytes remain",
     "SO_KEEPALIVE": "ask a silent peer whether it is there",
     "TCP_KEEPIDLE": "seconds of silence until it is asked first",
@@ -150,7 +152,7 @@ SCRIPT_OPTIONS = {
     "tcp_ts_ecr_scaled": "does nothing",
     "mtu": "the largest IP packet: the MSS is 40 less, with IPv6 60 less",
     "mss": (
-        "a longer inbound segment arrives as several of this size, one after the other; with `--open` it is the field"
+        "a longer inbound segment stands for several of this size that arrive together; with `--open` it is the field"
         " of `Settings`"
     ),
     "strict_segments": "a `>` stands for one segment, never for several that are sent together",
@@ -183,7 +185,7 @@ ELSEWHERE = {
     "MPTCP": (
         "mp_capable", "mp_capable_no_cs", "mp_join_syn", "mp_join_syn_ack", "mp_join_ack", "mp_join_syn_backup",
         "mp_join_syn_address_id", "dss", "add_address", "remove_address", "mp_prio", "mp_fail", "mp_fastclose",
-        "mp_reset", "IPPROTO_MPTCP",
+        "mp_reset", "IPPROTO_MPTCP", "mpcapable", "addr",
     ),
     "AccECN": ("ECN", "exp", "AccECN0", "AccECN1", "e1b", "ceb", "e0b"),
     "zero copy": (
@@ -193,6 +195,7 @@ ELSEWHERE = {
     "PSP": ("psp", "TCP_PSP", "TCP_PSP_SYN_SPI", "TCP_PSP_TX_SPI_KEY"),
     "timestamps of packets": ("SO_TIMESTAMPING", "SO_TIMESTAMP"),
     "pacing": ("SO_MAX_PACING_RATE", "SO_TXTIME"),
+    "the choice of ports": ("IP_BIND_ADDRESS_NO_PORT", "IP_LOCAL_PORT_RANGE"),
     "corking": ("TCP_CORK", "TCP_NOPUSH", "MSG_MORE", "MSG_EOR"),
     "urgent data apart from the stream": ("MSG_OOB", "SIOCATMARK"),
 }  # fmt: skip

@@ -22,6 +22,13 @@ _ICMP_TYPES = {
     "parameter_problem": _PARAMETER_PROBLEM,
 }
 _WILD = ("..", "...")
+_IP_FIELDS = frozenset(("noecn", "ect0", "ect1", "ce", "tos", "ttl", "flowlabel"))
+_ICMP_IGNORED = frozenset(
+    ("redirect", "echo_request", "echo_reply", "router_advertisement", "router_solicitation", "timestamp",
+     "timestamp_reply", "info_request", "info_reply", "address_mask", "address_mask_reply"))  # fmt: skip
+_NOT_FOR_TCP = 5
+"""Any type of ICMP that says nothing about a segment."""
+_CODE_MISSING = ("[", "mtu", "id", "")
 
 
 def read_packet(tokens: Tokens, common: dict[str, Any]) -> Event:
@@ -33,17 +40,24 @@ def read_packet(tokens: Tokens, common: dict[str, Any]) -> Event:
     """
     inbound = tokens.take() == "<"
     line = common["line"]
+    quoted: tuple[int, int] | None = None
     if tokens.next in ("[", "("):
-        _ip_fields(tokens, line)
+        quoted = _ip_fields(tokens, line, inbound)
+    if tokens.next in ("addr", ">"):
+        raise UnsupportedError(line, f"addresses of a segment{language.missing('addr')}: there is one path")
     if tokens.next in _NOT_TCP:
         raise UnsupportedError(line, f"a packet of {tokens.next}: there is TCP alone")
     if tokens.skip("icmp"):
-        return _icmp(tokens, inbound, common)
+        return _icmp(tokens, inbound, common, quoted)
+    if quoted is not None:
+        raise tokens.error("numbers in brackets are what an icmp message is about")
     ports = _ports(tokens)
     flags = _flags(tokens, line)
     if not inbound and flags & (ECE | CWR):
         raise UnsupportedError(line, "the flags E and W: the engine has no ECN")
     seq, length = _range(tokens)
+    if tokens.next == "!":
+        raise UnsupportedError(line, "a number that does not count from the SYN (!)")
     fields: dict[str, int] = {}
     while tokens.next in ("ack", "win", "urg"):
         key = tokens.take()
@@ -58,7 +72,9 @@ def read_packet(tokens: Tokens, common: dict[str, Any]) -> Event:
     if tokens.skip(","):
         raise UnsupportedError(line, "what follows the options: payload is always made by slirpy")
     if tokens.next == "{":
-        raise UnsupportedError(line, "segments that are damaged at random")
+        raise UnsupportedError(line, "a segment that is damaged on its way")
+    if tokens.next == "/":
+        raise UnsupportedError(line, "segments in UDP: there is TCP alone")
     tokens.end()
     if inbound:
         _check_inbound(tokens, seq, length, options)
@@ -98,14 +114,23 @@ def _size(option: Option) -> int:
     return sizes.get(option.name, 2 + 4 * len(option.values))
 
 
-def _ip_fields(tokens: Tokens, line: int) -> None:
-    """``[noecn]`` is what there is; all else would need an IP header."""
+def _ip_fields(tokens: Tokens, line: int, inbound: bool) -> tuple[int, int] | None:
+    """``[noecn]``, ``(tos 0x28)``: ignored in what arrives, as the engine has no ECN. What it sends has no IP header.
+
+    Returns:
+        The segment that an ICMP message is about: ``[1:1001(1000)]`` before ``icmp``.
+    """
     finish = "]" if tokens.take() == "[" else ")"
+    if inbound and finish == "]" and tokens.next.isdigit():
+        seq, length = _range(tokens)
+        tokens.need(finish)
+        return seq or 0, length
     words = []
     while not tokens.skip(finish):
         words.append(tokens.take())
-    if words != ["noecn"]:
+    if words != ["noecn"] and not (inbound and words and words[0] in _IP_FIELDS):
         raise UnsupportedError(line, f"fields of the IP header ({' '.join(words)}): there is TCP alone")
+    return None
 
 
 def _ports(tokens: Tokens) -> tuple[int, int] | None:
@@ -162,15 +187,18 @@ def _length(tokens: Tokens) -> int:
 # ------------------------------------------------------------------------------------------- ICMP
 
 
-def _icmp(tokens: Tokens, inbound: bool, common: dict[str, Any]) -> Icmp:
+def _icmp(tokens: Tokens, inbound: bool, common: dict[str, Any], quoted: tuple[int, int] | None) -> Icmp:
     line = common["line"]
     if not inbound:
         raise UnsupportedError(line, "an ICMP message that is sent: there is TCP alone")
     word = tokens.take()
     code = 0
     too_big = word == "packet_too_big"
-    if word == "unreachable":
-        code_word = tokens.take()
+    if word in _ICMP_IGNORED:
+        kind = _NOT_FOR_TCP
+        _code(tokens)
+    elif word == "unreachable":
+        code_word = tokens.take() if tokens.next not in _CODE_MISSING else "net_unreachable"
         if code_word not in language.ICMP_CODES:
             codes = ", ".join(language.ICMP_CODES)
             raise UnsupportedError(line, f"icmp unreachable {code_word}; there is {codes}")
@@ -179,15 +207,14 @@ def _icmp(tokens: Tokens, inbound: bool, common: dict[str, Any]) -> Icmp:
         kind, code = icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED
     elif word in _ICMP_TYPES:
         kind = _ICMP_TYPES[word]
-        if tokens.next.isidentifier() and tokens.next not in ("mtu", "id"):
-            tokens.take()  # which of its codes makes no difference
+        _code(tokens)
     else:
         types = ", ".join(("unreachable", "packet_too_big", *_ICMP_TYPES))
         raise UnsupportedError(line, f"icmp {word}; there is {types}")
     mtu = tokens.integer() if tokens.skip("mtu") else 0
     if tokens.skip("id"):
         tokens.integer()
-    seq = length = 0
+    seq, length = quoted or (0, 0)
     if tokens.skip("["):
         if tokens.next in _NOT_TCP:
             raise UnsupportedError(line, f"a message about a packet of {tokens.next}: there is TCP alone")
@@ -199,6 +226,12 @@ def _icmp(tokens: Tokens, inbound: bool, common: dict[str, Any]) -> Icmp:
     tokens.end()
     # The engine thinks of IPv4: IPv6's header is 20 bytes longer.
     return Icmp(kind=kind, code=code, mtu=mtu - 20 if too_big else mtu, seq=seq, length=length, **common)
+
+
+def _code(tokens: Tokens) -> None:
+    """A code that makes no difference."""
+    if tokens.next.isidentifier() and tokens.next not in _CODE_MISSING:
+        tokens.take()
 
 
 # ---------------------------------------------------------------------------------------- options

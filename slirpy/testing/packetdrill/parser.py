@@ -97,11 +97,11 @@ def _read(name: str, statement: Statement, defines: Mapping[str, str]) -> Event 
         tokens.end()
         return code
     if token.startswith("`"):
-        seconds, changes = read_command(line, tokens.take()[1:-1])
+        seconds, changes, lacks = read_command(line, tokens.take()[1:-1])
         tokens.end()
         # One that does nothing is left out: a script may begin before its time 0 with it.
-        nothing = not (seconds or changes or when.start)
-        return None if nothing else Command(seconds=seconds, changes=changes, **common)
+        nothing = not (seconds or changes or lacks or when.start)
+        return None if nothing else Command(seconds=seconds, changes=changes, lacks=lacks, **common)
     until = None
     if tokens.skip("..."):
         tokens.skip("+")

@@ -41,7 +41,9 @@ def _events(own: Descriptors, fd: Value) -> set[str]:
     if own.user.error:
         found.add("POLLERR")
     unsent = conn.snd_buf.length - conn.snd_buf.sent
-    room = conn.snd_buf.length < conn.settings.snd_buffer and unsent < own.notsent_lowat
+    room = conn.snd_buf.length < conn.settings.snd_buffer
+    if own.notsent_lowat:
+        room = room and unsent * (2 if own.host.system.doubled else 1) < own.notsent_lowat
     if conn.state not in WAITING and room:
         found.add("POLLOUT")
     return found

@@ -13,6 +13,7 @@ from slirpy.testing.packetdrill.calls import Sockets
 from slirpy.testing.packetdrill.checks import check
 from slirpy.testing.packetdrill.compare import Clock, compare, encode, take
 from slirpy.testing.packetdrill.host import FailureError, Host
+from slirpy.testing.packetdrill.language import ELSEWHERE
 from slirpy.testing.packetdrill.parser import parse
 from slirpy.testing.packetdrill.report import Result, draw, notation
 from slirpy.testing.packetdrill.script import (
@@ -21,6 +22,7 @@ from slirpy.testing.packetdrill.script import (
     Command,
     Event,
     Icmp,
+    Lack,
     Packet,
     Script,
     ScriptError,
@@ -112,7 +114,15 @@ def run_text(
             irs=irs,
         )
     except UnsupportedError as why:
-        return Result(name, "unsupported", why.line, str(why))
+        return Result(name, "unsupported", why.line, f"{why}{_features(text, str(why))}")
+
+
+def _features(text: str, why: str) -> str:
+    """What else a script asks for that there is not: the first reason need not be the telling one."""
+    # Words with an underscore only: the others may be words of a remark.
+    words = {word for line in text.splitlines() for word in re.findall(r"\w+_\w+", line.partition("//")[0])}
+    found = [name for name, asking in ELSEWHERE.items() if words & set(asking) and name not in why]
+    return f"; it needs {', '.join(found)}" if found else ""
 
 
 def _words(text: str, system: str, defines: Mapping[str, str] | None) -> dict[str, str]:
@@ -150,6 +160,10 @@ def run(
         reason = f"the engine contradicts itself: {why}"
     else:
         return Result(script.name, "pass")
+    for line, lack in runner.lacks:
+        if not lack.counter or getattr(runner.host.stats, lack.counter):
+            told = f"{lack.text}; without it line {runner.line} fails: {reason}"
+            return Result(script.name, "unsupported", line, told)
     drawing = draw(runner.host, runner.host.transcript)
     return Result(script.name, "fail", runner.line, reason, drawing)
 
@@ -166,6 +180,11 @@ class _Runner:
         self.line = script.events[0].line if script.events else 1
         self._variables: dict[str, Any] = {}
         self._strict = silence
+        self._pause = setup.system.pause if setup.tolerance else 0
+        self._paused = 0
+        """How much later than the script says the pauses make things."""
+        self.lacks: list[tuple[int, Lack]] = []
+        """Line and name of each variable that cannot be set to what the script says."""
         self._blocked: tuple[Call, int, int] | None = None
         """A call that has not returned, and between which times it should."""
 
@@ -195,22 +214,26 @@ class _Runner:
     def _tolerance(self, when: When) -> int:
         """How far off a segment may be."""
         since = when.end if when.relative else max(when.end - self.host.now, 0)
-        return max(self._setup.tolerance, int(since * self._setup.tolerance_percent / 100))
+        return max(self._setup.tolerance, int(since * self._setup.tolerance_percent / 100)) + self._paused
 
     def _act(self, event: Event, rest: tuple[Event, ...]) -> None:
         """Something that the script does: let time pass until then, and do it."""
         at = self._window(event.when)[0]
-        if at < self.host.now - self._setup.tolerance:
+        if at < self.host.now - self._setup.tolerance - self._paused:
             raise FailureError(
                 f"this should have happened at {at / SECOND:g} s, and it is {self.host.now / SECOND:g} s"
             )
         if isinstance(event, Command):
             at += round(event.seconds * SECOND)
         self.host.advance(at)
-        if isinstance(event, Command) and event.changes:
-            self._redefine(event)
+        if isinstance(event, Command):
+            if event.changes:
+                self._redefine(event)
+            self.lacks += [(event.line, lack) for lack in event.lacks]
         self._overdue(rest)
         if isinstance(event, Packet):
+            self.host.advance(self.host.now + self._pause)
+            self._paused += self._pause
             self._inject(event)
         elif isinstance(event, Icmp):
             self.host.refused(event.kind, event.code, event.mtu, event.seq, event.length)

@@ -15,6 +15,7 @@ __all__ = [
     "Command",
     "Event",
     "Icmp",
+    "Lack",
     "Option",
     "Packet",
     "Script",
@@ -66,6 +67,15 @@ class Word(NamedTuple):
 
 # None is "...", what packetdrill chooses by itself.
 Value: TypeAlias = "int | str | Word | list[Value] | dict[str, Value] | None"
+
+
+class Lack(NamedTuple):
+    """A variable of a kernel that is set to what cannot be had."""
+
+    text: str
+    """Its name and value, and how the engine is."""
+    counter: str = ""
+    """The counter that shows whether it made a difference; nothing: it may have."""
 
 
 class Option(NamedTuple):
@@ -153,6 +163,8 @@ class Command(Event):
     seconds: float
     """How long they sleep."""
     changes: tuple[Change, ...] = ()
+    lacks: tuple[Lack, ...] = ()
+    """Variables that are set to what cannot be had."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,9 @@ def setsockopt(own: Descriptors, call: Call) -> Outcome:
         own.inq = bool(value)
     elif name == "TCP_NOTSENT_LOWAT":
         own.notsent_lowat = value & 0xFFFFFFFF
+    elif name == "SO_SNDBUF":
+        own.send_buffer_set = True
+        return _configure(own, name, value)
     elif name == "TCP_QUICKACK":
         host.quick_acks = _QUICK_ACKS if value and host.system.quick_acks else 0
         if value and host.conn.delack_at:
@@ -62,10 +65,17 @@ def setsockopt(own: Descriptors, call: Call) -> Outcome:
     elif name == "TCP_MAXSEG":
         return _set_maxseg(own, value)
     else:
-        try:
-            host.renew(_changed(host.settings, name, value, host.system.doubled))
-        except ConfigError:
-            return -errno.EINVAL
+        return _configure(own, name, value)
+    host.flush()
+    return 0
+
+
+def _configure(own: Descriptors, name: str, value: int) -> Outcome:
+    host = own.host
+    try:
+        host.renew(_changed(host.settings, name, value, host.system.doubled))
+    except ConfigError:
+        return -errno.EINVAL
     host.flush()
     return 0
 
@@ -88,6 +98,8 @@ def _changed(settings: Settings, name: str, value: int, doubled: bool) -> Settin
         if value < 1:
             raise ConfigError(f"TCP_SYNCNT {value}: must be 1 or more")
         return replace(settings, syn_timeout=((2 << min(value, 16)) - 1) * SECOND)
+    if name == "TCP_KEEPINIT":
+        return replace(settings, syn_timeout=value * SECOND)
     if name == "SO_KEEPALIVE":
         return replace(settings, keepalive=bool(value))
     if name == "TCP_KEEPIDLE":
@@ -209,6 +221,7 @@ def _value(own: Descriptors, call: Call, name: str) -> int:
         "TCP_WINDOW_CLAMP": settings.rcv_buffer,
         "TCP_USER_TIMEOUT": settings.user_timeout // MS,
         "TCP_SYNCNT": (settings.syn_timeout // SECOND + 1).bit_length() - 2,
+        "TCP_KEEPINIT": settings.syn_timeout // SECOND,
         "TCP_QUICKACK": int(host.quick_acks > 0),
         "TCP_INQ": int(own.inq),
         "SO_KEEPALIVE": int(settings.keepalive),

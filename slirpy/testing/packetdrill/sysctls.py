@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from slirpy.tcp.congestion import ALGORITHMS
-from slirpy.testing.packetdrill.script import Change, UnsupportedError
+from slirpy.testing.packetdrill.script import Change, Lack, UnsupportedError
 from slirpy.units import MS, SECOND
 
-__all__ = ["IGNORED", "PROGRAMS", "SYSCTLS", "read_command"]
+__all__ = ["IGNORED", "ONLY", "PROGRAMS", "SYSCTLS", "read_command"]
 
 _SLEEP = re.compile(r"sleep\s+(\d+\.?\d*|\.\d+)s?")
 _SPLIT = re.compile(r"(?:\n|;|&&|\|\|)")
@@ -27,8 +27,9 @@ _ECHO = re.compile(r"echo\s+(?:-n\s+)?(.+?)\s*>\s*(/proc/sys/\S+)")
 PROGRAMS = frozenset(
     (
         "arp", "awk", "cat", "date", "defaults.sh", "dmesg", "echo", "ethtool", "false", "grep", "ifconfig", "ip",
-        "modprobe", "netstat", "nstat", "ping", "procstat", "set_sysctls.py", "setsysctl", "sockstat", "ss", "sync",
-        "sysctl", "sysctl_restore.sh", "tail", "tc", "tcpdump", "test", "true", "vmstat", "wc",
+        "kldload", "kldstat", "modprobe", "netstat", "nstat", "ping", "procstat", "set_sysctls.py", "setsysctl",
+        "sockstat", "ss", "sync", "sysctl", "sysctl_restore.sh", "tail", "tc", "tcpdump", "test", "true", "vmstat",
+        "wc",
     )
 )  # fmt: skip
 """Programs whose calls are ignored, but for the variables that they set."""
@@ -121,6 +122,30 @@ SYSCTLS: dict[str, tuple[Callable[[str], dict[str, Any]], str]] = {
 }
 """Variables that are understood, and the settings that they become. They hold for sockets that are opened later."""
 
+ONLY: dict[str, tuple[tuple[str, ...], str]] = {
+    "net.ipv4.tcp_rto_max_ms": (("60000", "120000"), "the longest time-out is 60 s"),
+    "net.ipv4.tcp_rto_min_us": (("200000",), "the shortest time-out is 200 ms"),
+    "net.ipv4.tcp_dsack": (("1",), "what comes twice is always reported"),
+    "net.ipv4.tcp_reordering": (("3",), "three duplicate ACKs are a loss"),
+    "net.ipv4.tcp_early_retrans": (("3", "4"), "the end of a flight is always probed (TLP)"),
+    "net.ipv4.tcp_mtu_probing": (("0",), "larger segments are not tried out"),
+    "net.ipv4.tcp_ecn": (("0", "2"), "there is no ECN"),
+    "net.inet.tcp.ecn.enable": (("0", "2"), "there is no ECN"),
+    "net.inet.tcp.insecure_rst": (("0",), "resets are checked as RFC 5961 says"),
+    "net.inet.tcp.insecure_syn": (("0",), "a SYN is answered as RFC 5961 says"),
+    "net.inet.tcp.insecure_ack": (("0",), "ACKs are checked as RFC 5961 says"),
+    "net.inet.tcp.icmp_may_rst": (("1",), "a hard error ends an opening connection"),
+    "net.inet.tcp.rexmit_drop_options": (("0",), "every SYN has all options"),
+    "net.inet.tcp.do_prr": (("1",), "recovery follows RFC 9937"),
+    "net.inet.tcp.rfc6675_pipe": (("1",), "recovery follows RFC 6675"),
+    "net.inet.tcp.syncookies_only": (("0",), "there are no SYN cookies"),
+}
+"""Variables that make a difference and cannot be set: the values that are as the engine is, and how that is. With any
+other value a script that passes all the same passes, and one that fails is ``unsupported``."""
+
+_SHOWN_BY = {"net.ipv4.tcp_dsack": "tcp_dsacks_out", "net.ipv4.tcp_early_retrans": "tcp_tail_probes"}
+"""Counters that show whether such a variable would have made a difference."""
+
 IGNORED = (
     "net.core.", "net.ipv4.", "net.ipv6.", "net.mptcp.", "net.netfilter.", "net.inet.", "net.inet6.", "kern.",
     "kernel.", "vm.", "hw.", "sys.",
@@ -128,23 +153,24 @@ IGNORED = (
 """All other variables that begin so do nothing."""
 
 
-def read_command(line: int, text: str) -> tuple[float, tuple[Change, ...]]:
-    """What commands of a shell mean here: seconds that they sleep, and settings that they change.
+def read_command(line: int, text: str) -> tuple[float, tuple[Change, ...], tuple[Lack, ...]]:
+    """What commands of a shell mean here: seconds that they sleep, settings that they change, what cannot be had.
 
     Raises:
         UnsupportedError: a program that may do anything, or a value that cannot be had.
     """
     seconds = 0.0
     changes: list[Change] = []
+    lacks: list[Lack] = []
     for part in _SPLIT.split(re.sub(r"\\\n", " ", text)):
         command = _without_comment(part).strip()
         if match := _SLEEP.fullmatch(command):
             seconds += float(match[1])
         elif match := _ECHO.fullmatch(command):
-            _assign(line, changes, match[2], match[1])
+            _assign(line, changes, lacks, match[2], match[1])
         elif command:
-            _program(line, changes, command)
-    return seconds, tuple(changes)
+            _program(line, changes, lacks, command)
+    return seconds, tuple(changes), tuple(lacks)
 
 
 def _without_comment(text: str) -> str:
@@ -159,7 +185,7 @@ def _without_comment(text: str) -> str:
     return text
 
 
-def _program(line: int, changes: list[Change], command: str) -> None:
+def _program(line: int, changes: list[Change], lacks: list[Lack], command: str) -> None:
     command = _REDIRECTION.sub(" ", command)
     # Arithmetic has blanks inside: worked out before the words are told apart.
     command = _ARITHMETIC.sub(lambda match: str(_work_out(match[1])), command)
@@ -170,7 +196,7 @@ def _program(line: int, changes: list[Change], command: str) -> None:
         if not words:
             continue
         name = words[0].rpartition("/")[2]
-        if re.fullmatch(r"sysctl_restore\S*\.sh", name):
+        if re.fullmatch(r"sysctl_restore\S*\.sh", name) or (name == "killall" and words[-1] == "tcpdump"):
             continue
         if name not in PROGRAMS or (name == "defaults.sh" and len(words) > 1):
             raise UnsupportedError(
@@ -181,7 +207,7 @@ def _program(line: int, changes: list[Change], command: str) -> None:
         if name in ("sysctl", "setsysctl", "set_sysctls.py"):
             for word in words[1:]:
                 if match := _ASSIGNMENT.fullmatch(word):
-                    _assign(line, changes, match[1], match[2])
+                    _assign(line, changes, lacks, match[1], match[2])
 
 
 def _work_out(text: str) -> int:
@@ -195,7 +221,7 @@ def _work_out(text: str) -> int:
     return total
 
 
-def _assign(line: int, changes: list[Change], variable: str, value: str) -> None:
+def _assign(line: int, changes: list[Change], lacks: list[Lack], variable: str, value: str) -> None:
     name = variable.removeprefix("/proc/sys/").replace("/", ".")
     value = value.strip().strip("\"'").strip()
     if name in SYSCTLS:
@@ -206,5 +232,9 @@ def _assign(line: int, changes: list[Change], variable: str, value: str) -> None
             raise UnsupportedError(line, f"{name}={value}{why}") from None
         except IndexError:
             raise UnsupportedError(line, f"{name}={value}: three numbers are needed") from None
+    elif name in ONLY:
+        same, how = ONLY[name]
+        if value not in same:
+            lacks.append(Lack(f"{name}={value}: {how}", _SHOWN_BY.get(name, "")))
     elif not name.startswith(IGNORED):
         raise UnsupportedError(line, f"the variable {name}: it is none of a kernel's network")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from slirpy.units import MS
+from slirpy.units import MS, SECOND, US
 
 __all__ = ["SYSTEMS", "System"]
 
@@ -27,6 +27,14 @@ class System:
     """The receive buffer is rounded up to a multiple of the MSS when the connection is established."""
     unconnected_write: str = "EPIPE"
     """The error of a write to a socket that was never connected."""
+    accept_reset: str = ""
+    """The error of ``accept`` for a connection that was reset before; nothing: it is returned."""
+    snd_grows: int = 0
+    """How large the send buffer becomes for calls that block, unless SO_SNDBUF was set."""
+    close_resets: bool = True
+    """``close`` with unread data resets the connection (RFC 2525, section 2.17)."""
+    pause: int = 0
+    """Nanoseconds that pass before each segment that arrives: on a real machine no two things happen at once."""
     push: bool = True
     """PSH is compared."""
     order: bool = True
@@ -52,6 +60,7 @@ SYSTEMS: dict[str, System] = {
         },
         defines=("SLIRPY", "linux", "__linux__"),
         doubled=True,
+        pause=US,
         shown_rcvbuf=540_000,
         quick_acks=16,
         push=False,
@@ -65,9 +74,15 @@ SYSTEMS: dict[str, System] = {
             "rcv_first": 65_536,
             "snd_buffer": 32 << 10,
             "delayed_ack": 40 * MS,
+            "syn_timeout": 75 * SECOND,
+            "keepalive_count": 8,
         },
         defines=("SLIRPY", "__FreeBSD__"),
         rounded=True,
+        accept_reset="ECONNABORTED",
+        close_resets=False,
+        snd_grows=2 << 20,
+        pause=US,
         unconnected_write="ENOTCONN",
         push=False,
         window_slack=True,
