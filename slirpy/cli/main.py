@@ -53,7 +53,8 @@ def main() -> NoReturn:
             streams.tell(text)
     why = output.finish()
     if why is not None and status in (0, 1):
-        streams.tell(f"standard output: {why}")
+        if why:
+            streams.tell(f"standard output: {why}")
         status = 1
     streams.flush_errors(sys.stderr)
     raise SystemExit(status)

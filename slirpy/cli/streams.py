@@ -74,9 +74,12 @@ class StandardOutput:
         return self._file.error is not None
 
     def finish(self) -> str | None:
-        """Write what is left; returns why something could not be written, if so."""
+        """Write what is left; returns why something could not be written, if so; empty if a reader has gone."""
         flush_errors(sys.stdout)
-        return None if self._file.error is None else os.strerror(self._file.error.errno or errno.EIO)
+        if self._file.error is None:
+            return None
+        number = self._file.error.errno or errno.EIO
+        return "" if number == errno.EPIPE else os.strerror(number)
 
 
 def flush_errors(stream: TextIO) -> None:

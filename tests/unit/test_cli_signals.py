@@ -109,8 +109,11 @@ def test_usr1_shows_the_tables_and_the_network_goes_on(command: object, tmp_path
         assert process.stderr is not None
         for _ in range(2):
             process.send_signal(signal.SIGUSR1)
-            while not process.stderr.readline().startswith("Counters"):
-                pass
+            for text in process.stderr:
+                if text.startswith("Counters"):
+                    break
+            else:
+                pytest.fail(f"ended with {process.wait()}")
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(sockets[0]))  # it still listens
         process.terminate()

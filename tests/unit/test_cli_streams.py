@@ -52,6 +52,23 @@ def test_a_closed_standard_output_is_one_line(arguments: list[str]) -> None:
     assert result.returncode == 1
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--size", "1"]], ids=" ".join)
+def test_a_reader_of_standard_output_that_goes_away_is_no_line(arguments: list[str]) -> None:
+    """As of ``slirpy --help | head -1``."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = subprocess.run(
+        [sys.executable, "-m", "slirpy", *arguments],
+        cwd=REPOSITORY,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        timeout=30,
+        check=False,
+    )
+    os.close(writer)
+    assert (process.returncode, process.stderr) == (1, b"")
+
+
 @NEEDS_FULL
 @pytest.mark.parametrize("redirect", ["2>/dev/full", "2>&-"])
 def test_a_mistake_that_cannot_be_told_keeps_its_status(redirect: str) -> None:
