@@ -213,6 +213,8 @@ class Config:
             raise ConfigError(
                 f"congestion {congestion!r} is none of {', '.join(CONGESTION)}, and cannot be called to make one"
             )
+        if callable(congestion):
+            function("congestion", congestion)
         put("congestion", congestion)
         seconds = whole("tcp_keepalive", tcp_keepalive, 0, KEEPALIVE_MAX, " of seconds", " (never)")
         put("tcp_keepalive", seconds)

@@ -19,7 +19,7 @@ from slirpy.host.mailbox import LIMIT, Mailbox
 from slirpy.host.poller import SelectorPoller
 from slirpy.interfaces import READ, WRITE
 from slirpy.nic import Nic
-from slirpy.rules.values import function, is_whole, wait_seconds
+from slirpy.rules.values import FOR_EVER, function, is_whole, wait_seconds
 from slirpy.units import SECOND
 
 __all__ = ["Driven"]
@@ -133,7 +133,9 @@ class Driven(abc.ABC):
             raise StateError("poll() was called from within on_frame; return from there first")
         if self._thread is not None or self._foreign():
             raise StateError("another thread polls this network already: that of start(), or of an event loop")
-        self._poll(wait_seconds("timeout", timeout))
+        if type(timeout) is not float or not 0.0 <= timeout <= FOR_EVER:
+            timeout = wait_seconds("timeout", timeout)
+        self._poll(timeout)
 
     def _poll(self, timeout: float | None) -> None:
         due = self._deadline()

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address
 from random import Random
 from typing import Protocol
 
-from slirpy.config import Config
+from slirpy.config import MTU_MIN, Config
 from slirpy.core.cutting import cut
 from slirpy.core.demux import Arrival, Demux
 from slirpy.core.fastpath import tcp_fastpath
@@ -39,7 +39,7 @@ from slirpy.interfaces import (
     StreamService,
     Timer,
 )
-from slirpy.rules.values import moment
+from slirpy.rules.values import moment, whole
 from slirpy.stats import Stats
 from slirpy.units import SECOND
 from slirpy.wire import ethernet, icmp, ipv4, udp
@@ -106,9 +106,15 @@ class IPStack:
     # ------------------------------------------------------------------------------------- links
 
     def attach(self, link: Link, poller: Poller) -> LinkPort:
-        """Connect a link; its features are read now."""
+        """Connect a link; its features are read now.
+
+        Raises:
+            ConfigError: it has an MTU that cannot be.
+            StateError: it is started already, or closed.
+        """
         mtu = self.config.mtu
-        mtu = min(link.features.mtu or mtu, mtu)
+        if link.features.mtu is not None:
+            mtu = min(whole("the link's mtu", link.features.mtu, MTU_MIN, 65535), mtu)
         port = HubPort(self, link, mtu, self.switch) if self._overheard else LinkPort(self, link, mtu)
         self.ports.append(port)
         self.switch.plug(port, self.now)
@@ -116,7 +122,12 @@ class IPStack:
             for neighbor in self.neighbors.known():
                 if neighbor.mac is not None and neighbor.port is self.ports[0]:
                     self.switch.learn(neighbor.mac, neighbor.port, neighbor.seen)
-        link.start(port, poller)
+        try:
+            link.start(port, poller)
+        except BaseException:
+            self.ports.remove(port)
+            self.switch.unplug(port)
+            raise
         return port
 
     def detach(self, port: LinkPort) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
+from slirpy.links.starting import check_start
 
 __all__ = ["CallbackLink"]
 
@@ -23,7 +24,12 @@ class CallbackLink:
         """Where the guest's frames go, from start to close: to the stack, or to a link around this one."""
 
     def start(self, sink: LinkSink, poller: Poller) -> None:
-        """Nothing to wait for: the guest's frames come by ``Nic.send``, which gives them to ``sink``."""
+        """Nothing to wait for: the guest's frames come by ``Nic.send``, which gives them to ``sink``.
+
+        Raises:
+            StateError: it is started already, or closed.
+        """
+        check_start(self, started=self.sink is not None, closed=self._closed)
         self.sink = sink
 
     def send(self, frames: Sequence[Frame]) -> int:

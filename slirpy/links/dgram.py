@@ -18,6 +18,7 @@ from slirpy.errors import LinkError
 from slirpy.interfaces import READ, WRITE, Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.endpoint import Endpoint, adopt, reason
 from slirpy.links.options import Options, place_keys
+from slirpy.links.starting import check_start
 
 __all__ = ["DgramLink", "dgram_netdev", "is_multicast", "multicast"]
 
@@ -116,7 +117,12 @@ class DgramLink:
     # ---------------------------------------------------------------------------- as a Link
 
     def start(self, sink: LinkSink, poller: Poller) -> None:
-        """Deliver what the guest sends."""
+        """Deliver what the guest sends.
+
+        Raises:
+            StateError: it is started already, or closed.
+        """
+        check_start(self, started=self._sink is not None, closed=self._sock is None)
         if self._sock is not None:
             self._sink, self._poller = sink, poller
             poller.register(self._sock.fileno(), READ, self._ready)

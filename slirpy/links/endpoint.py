@@ -208,6 +208,8 @@ def parse_endpoint(text: str, kind: int = socket.SOCK_STREAM) -> Endpoint:
     Raises:
         LinkError: it is none of them.
     """
+    if not isinstance(text, str):
+        raise LinkError(f"{text!r} is not an address; {_HELP}")
     if text.startswith("unix:"):
         return unix(text[5:])
     match = _ADDRESS.match(text.removeprefix("tcp:"))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from slirpy import forks
 from slirpy.errors import StateError
 from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, LinkSink, Poller, Timer
+from slirpy.links.starting import check_start
 from slirpy.stats import Stats
 
 __all__ = ["Middleware"]
@@ -39,9 +40,18 @@ class Middleware:
         return self._inner.features
 
     def start(self, sink: LinkSink, poller: Poller) -> None:
-        """Deliver the inner link's frames to ``sink``."""
+        """Deliver the inner link's frames to ``sink``.
+
+        Raises:
+            StateError: it, or the inner link, is started already or closed.
+        """
+        check_start(self, started=self._sink is not None, closed=False)
         self._sink = sink
-        self._inner.start(self, poller)
+        try:
+            self._inner.start(self, poller)
+        except BaseException:
+            self._sink = None
+            raise
 
     def send(self, frames: Sequence[Frame]) -> int:
         """Send by the inner link."""

@@ -19,6 +19,7 @@ from slirpy.links.door import Door, tune
 from slirpy.links.endpoint import Endpoint, adopt, reason
 from slirpy.links.framing import FrameStream
 from slirpy.links.options import Options, place_keys
+from slirpy.links.starting import check_start
 from slirpy.units import SECOND
 
 __all__ = ["StreamLink", "stream_netdev"]
@@ -118,7 +119,12 @@ class StreamLink:
     # ---------------------------------------------------------------------------- as a Link
 
     def start(self, sink: LinkSink, poller: Poller) -> None:
-        """Deliver what the guest sends."""
+        """Deliver what the guest sends.
+
+        Raises:
+            StateError: it is started already, or closed.
+        """
+        check_start(self, started=self._sink is not None, closed=self._closed)
         self._sink, self._poller = sink, poller
         if self._stream is not None:
             self._watch(self._stream)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from slirpy.errors import LinkError
 from slirpy.interfaces import READ, WRITE, Frame, LinkFeatures, LinkSink, Poller
+from slirpy.links.starting import check_start
 
 __all__ = ["TapLink", "open_tap"]
 
@@ -190,7 +191,12 @@ class TapLink:
         self._headers: dict[tuple[int, int, int, int, int], bytes] = {}
 
     def start(self, sink: LinkSink, poller: Poller) -> None:
-        """Deliver what the guest sends."""
+        """Deliver what the guest sends.
+
+        Raises:
+            StateError: it is started already, or closed.
+        """
+        check_start(self, started=self._sink is not None, closed=self._fd < 0)
         self._sink = sink
         self._poller = poller
         poller.register(self._fd, READ, self._ready)

@@ -16,7 +16,7 @@ from difflib import get_close_matches
 
 from slirpy.errors import ConfigError
 from slirpy.rules.dhcp import DhcpRequest
-from slirpy.rules.values import instances, printable
+from slirpy.rules.values import as_text, instances, printable
 
 __all__ = [
     "ARCHITECTURES",
@@ -84,6 +84,7 @@ def parse_bootfile(rule: str) -> BootChoice:
     Raises:
         ConfigError: the rule cannot be read; the text names the part.
     """
+    as_text("bootfile", rule)
     match = _RULE.fullmatch(rule)
     if match is None:
         if rule.endswith("=") and rule[:-1] in (*ARCHITECTURES, IPXE):

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Literal, NamedTuple, TypeAlias
 
 from slirpy.errors import ConfigError
-from slirpy.rules.values import host_name, ipv4, is_whole, mac_bytes, switch
+from slirpy.rules.values import as_text, host_name, ipv4, is_whole, mac_bytes, switch
 
 __all__ = [
     "BootFile",
@@ -91,6 +91,7 @@ def parse_lease(rule: str) -> StaticLease:
     Raises:
         ConfigError: the rule cannot be read; the text names the part.
     """
+    as_text("lease", rule)
     who, equals, rest = rule.rpartition("=")
     address, _, hostname = rest.partition(",")
     if not equals or not who or not address:
@@ -155,6 +156,7 @@ def parse_route(rule: str) -> GuestRoute:
     Raises:
         ConfigError: the rule cannot be read.
     """
+    as_text("route", rule)
     network, equals, gateway = rule.partition("=")
     try:
         return GuestRoute(IPv4Network(network), IPv4Address(gateway) if equals else None)

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from slirpy.errors import ConfigError
 from slirpy.rules.dhcp import NOT_YOURS, check_text
+from slirpy.rules.values import as_text
 
 __all__ = ["OPTIONS", "DhcpOption", "check_dhcp_options", "parse_dhcp_option"]
 
@@ -90,6 +91,7 @@ def parse_dhcp_option(rule: str) -> DhcpOption:
     Raises:
         ConfigError: the rule cannot be read; the text names the part.
     """
+    as_text("DHCP option", rule)
     name, equals, text = rule.partition("=")
     try:
         code = _code(name.strip())

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple, TypeAlias
 
 from slirpy.errors import ConfigError
-from slirpy.rules.values import is_whole
+from slirpy.rules.values import as_text, is_whole
 
 __all__ = [
     "TTL",
@@ -112,6 +112,7 @@ def parse_dns_record(text: str) -> DnsRecord:
     Raises:
         ConfigError: it is none of them.
     """
+    as_text("DNS record", text)
     words = text.split(None, 1)
     if not words:
         raise ConfigError(f'DNS record "{text}" is empty; {_HELP}')

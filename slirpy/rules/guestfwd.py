@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from slirpy.errors import ConfigError
 from slirpy.interfaces import FlowRequest, StreamOwner, StreamPeer
-from slirpy.rules.values import address_bytes, host_name, ipv4, is_whole, whole
+from slirpy.rules.values import address_bytes, as_text, host_name, ipv4, is_whole, whole
 
 __all__ = [
     "Command",
@@ -181,6 +181,7 @@ def parse_guestfwd(rule: str) -> GuestForward:
     Raises:
         ConfigError: the rule cannot be read; the text names the part.
     """
+    as_text("guestfwd", rule)
     left, dash, target = rule.partition("-")
     parts = left.split(":")
     if not dash or len(parts) != 3:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from slirpy.errors import ForwardError
-from slirpy.rules.values import ipv4, whole
+from slirpy.rules.values import as_text, ipv4, whole
 
 __all__ = ["HostForward", "parse_hostfwd"]
 
@@ -78,6 +78,7 @@ def parse_hostfwd(rule: str) -> HostForward:
     Raises:
         ForwardError: the rule cannot be read; the text names the part.
     """
+    as_text("hostfwd", rule)
     if rule.startswith("unix:"):
         return _parse_unix(rule)
     match = _HOSTFWD.match(rule)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from slirpy.errors import ConfigError
+from slirpy.rules.values import as_text
 
 __all__ = ["Pairs", "carrier_of", "read_options", "read_switch", "take_carrier"]
 
@@ -29,6 +30,7 @@ def read_options(text: str) -> Pairs:
     Raises:
         ConfigError: JSON that cannot be read, or with values that no option has.
     """
+    as_text("netdev", text)
     if text.lstrip().startswith("{"):
         return list(_flatten("", _parse(text)))
     pairs: Pairs = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from slirpy.errors import ConfigError
-from slirpy.rules.values import address_bytes
+from slirpy.rules.values import address_bytes, as_text
 
 __all__ = ["Outbound", "parse_outbound"]
 
@@ -53,6 +53,7 @@ def parse_outbound(text: str) -> Outbound:
     Raises:
         ConfigError: it is none of them. Whether this host has them is seen when the network starts.
     """
+    as_text("outbound", text)
     parts: dict[str, bytes | str] = {}
     for part in text.split(","):
         kind, value = _part(text, part.strip())

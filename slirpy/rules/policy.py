@@ -19,7 +19,7 @@ from typing import Any
 
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Action, FlowRequest, IPProtocol, Verdict
-from slirpy.rules.values import address_bytes, is_whole, whole
+from slirpy.rules.values import address_bytes, as_text, is_whole, whole
 
 __all__ = ["WORDS", "Rule", "RulePolicy", "checked_verdict", "parse_rule"]
 
@@ -274,6 +274,7 @@ def parse_rule(text: str) -> Rule:
     Raises:
         ConfigError: the rule cannot be read; the text names the part.
     """
+    as_text("rule", text)
     verb, _, rest = text.strip().partition(" ")
     try:
         if verb not in _VERBS:

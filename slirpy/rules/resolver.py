@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from slirpy.errors import ConfigError
-from slirpy.rules.values import address_bytes, whole
+from slirpy.rules.values import address_bytes, as_text, whole
 
 __all__ = ["Resolver", "parse_resolver"]
 
@@ -42,6 +42,7 @@ def parse_resolver(text: str) -> Resolver:
     Raises:
         ConfigError: it is none of them.
     """
+    as_text("resolver", text)
     host, port = text, "53"
     if bracketed := re.fullmatch(r"\[([^]]*)\](?::(.*))?", text):
         host, port = bracketed[1], bracketed[2] or "53"

@@ -19,9 +19,11 @@ from slirpy.errors import ConfigError
 from slirpy.units import SECOND
 
 __all__ = [
+    "FOR_EVER",
     "MAC_EXAMPLE",
     "address_bytes",
     "amount",
+    "as_text",
     "chance",
     "clock_reading",
     "function",
@@ -291,14 +293,24 @@ def path(what: str, value: object) -> Path:
     return Path(text)
 
 
+def as_text(what: str, value: object) -> str:
+    """What is written.
+
+    Raises:
+        ConfigError: not text.
+    """
+    if not isinstance(value, str):
+        raise ConfigError(f"{what} {value!r} is not text")
+    return value
+
+
 def printable(what: str, value: object, limit: int = 255) -> str:
     """Text that one option of DHCP can carry: at least one printable ASCII character.
 
     Raises:
         ConfigError: empty, too long, other characters, or no text.
     """
-    if not isinstance(value, str):
-        raise ConfigError(f"{what} {value!r} is not text")
+    value = as_text(what, value)
     if not value.strip():
         raise ConfigError(f'{what} "{value}" is empty; leave it out instead')
     if not value.isascii() or not value.isprintable() or len(value) > limit:

@@ -38,7 +38,20 @@ from slirpy import (
 from slirpy.host.sim import Echo, SimHost
 from slirpy.interfaces import IPProtocol
 from slirpy.links.callback import CallbackLink
-from slirpy.rules.policy import checked_verdict
+from slirpy.links.capture import CaptureLink
+from slirpy.links.dgram import DgramLink
+from slirpy.links.endpoint import parse_endpoint, unix
+from slirpy.links.stream import StreamLink
+from slirpy.links.table import parse_netdev
+from slirpy.rules.boot import parse_bootfile
+from slirpy.rules.dhcp import parse_lease, parse_route
+from slirpy.rules.dhcpoption import parse_dhcp_option
+from slirpy.rules.dnsrecord import parse_dns_record
+from slirpy.rules.guestfwd import parse_guestfwd
+from slirpy.rules.hostfwd import parse_hostfwd
+from slirpy.rules.outbound import parse_outbound
+from slirpy.rules.policy import checked_verdict, parse_rule
+from slirpy.rules.resolver import parse_resolver
 from slirpy.testing import Guest, VirtualNetwork
 
 MAC = bytes.fromhex("525400123456")
@@ -435,3 +448,73 @@ def test_what_is_right_still_works() -> None:
         ping = driven.guest.ping("10.0.2.2")
         driven.until(lambda: ping.rtt is not None)
         net.attach(print, features=LinkFeatures(mtu=1400))
+
+
+# ------------------------------------------------------------------------------ what is read from text
+
+READERS: dict[str, Callable[[Any], object]] = {
+    "from_qemu": Config.from_qemu,
+    "netdev": parse_netdev,
+    "endpoint": parse_endpoint,
+    "hostfwd": parse_hostfwd,
+    "guestfwd": parse_guestfwd,
+    "lease": parse_lease,
+    "route": parse_route,
+    "resolver": parse_resolver,
+    "outbound": parse_outbound,
+    "DNS record": parse_dns_record,
+    "DHCP option": parse_dhcp_option,
+    "bootfile": parse_bootfile,
+    "rule": parse_rule,
+}
+
+
+@pytest.mark.parametrize("value", [None, 5, b"user", ["user"], {"type": "user"}])
+@pytest.mark.parametrize("name", READERS)
+def test_what_is_no_text_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(SlirpyError, match=r"is not text|is not an address"):
+        READERS[name](value)
+
+
+# ------------------------------------------------------------------------------------ links, only once
+
+
+def make_links(tmp_path: Path) -> dict[str, Any]:
+    inner = StreamLink.listen(unix(str(tmp_path / "inner")))
+    return {
+        "callback": CallbackLink(print),
+        "stream": StreamLink.listen(unix(str(tmp_path / "stream"))),
+        "dgram": DgramLink.open(unix(str(tmp_path / "dgram")), unix(str(tmp_path / "nobody"))),
+        "capture": CaptureLink(inner),
+    }
+
+
+@pytest.mark.parametrize("kind", ["callback", "stream", "dgram", "capture"])
+def test_a_link_has_one_network_and_one_life(kind: str, tmp_path: Path) -> None:
+    links = make_links(tmp_path)
+    link = links.pop(kind)
+    with Slirp() as net, Slirp() as other:
+        attachment = net.attach_link(link)
+        for again in (net, other):
+            with pytest.raises(StateError, match="is plugged in already"):
+                again.attach_link(link)
+            with pytest.raises(StateError, match="is plugged in already"):
+                again.attach_link(CaptureLink(link))
+        net.poll(0)
+        other.poll(0)
+        attachment.close()
+        with pytest.raises(StateError, match="is closed; make another link"):
+            net.attach_link(link)
+        nics = [network.attach(print) for network in (net, other)]  # nothing is left of what was refused
+        assert len(nics) == 2
+        assert [len(network._stack.ports) for network in (net, other)] == [1, 1]
+    for rest in links.values():
+        rest.close()
+
+
+@pytest.mark.parametrize("mtu", [0, 67, 65536, "1500", 1500.0, True])
+def test_the_mtu_of_a_link(mtu: Any) -> None:
+    with Slirp() as net:
+        with pytest.raises(ConfigError, match=r"^the link's mtu"):
+            net.attach(print, features=LinkFeatures(mtu=mtu))
+        net.attach(print, features=LinkFeatures(mtu=68))

@@ -1,0 +1,19 @@
+"""A link is plugged in once."""
+
+from __future__ import annotations
+
+from slirpy.errors import StateError
+
+__all__ = ["check_start"]
+
+
+def check_start(link: object, *, started: bool, closed: bool) -> None:
+    """Whether a link may be started.
+
+    Raises:
+        StateError: it runs already, in this network or another, or it is closed.
+    """
+    if started:
+        raise StateError(f"{link!r} is plugged in already; make a link for each network, or close it first")
+    if closed:
+        raise StateError(f"{link!r} is closed; make another link")
