@@ -81,11 +81,10 @@ def _renamed(error: SlirpyError) -> SlirpyError:
     return type(error)(in_flags(str(error)))
 
 
-def empty(option: str, metavar: str | None) -> click.UsageError:
+def empty(ctx: click.Context | None, option: str, metavar: str | None) -> click.UsageError:
     """The mistake of an empty value, which is most often that of a variable that is not set."""
     return click.UsageError(
-        f"{option} has an empty value; give it {metavar or 'one'}, or leave {option} out",
-        click.get_current_context(),
+        f"{option} has an empty value; give it {metavar or 'one'}, or leave {option} out", ctx
     )
 
 
@@ -103,9 +102,10 @@ class Command(click.Command):
             value = ctx.params.get(parameter.name or "")
             values = value if isinstance(value, tuple) else (value,)
             if "" in values and parameter.type is not click.UNPROCESSED:
-                with ctx.scope(cleanup=False):
-                    option = isinstance(parameter, click.Option)
-                    raise empty(parameter.opts[0] if option else parameter.make_metavar(ctx), parameter.metavar)
+                if isinstance(parameter, click.Option):
+                    raise empty(ctx, parameter.opts[0], parameter.metavar)
+                name = (parameter.metavar or "argument").removesuffix("...")
+                raise click.UsageError(f"{name} is empty; give one, or leave it out", ctx)
         return rest
 
 

@@ -43,17 +43,17 @@ class RuleOption(click.Option):
         super().add_to_parser(parser, ctx)
         option = parser._long_opt[self.opts[0]]  # one object for all names
         for name in self.opts:
-            parser._long_opt[name] = _with_word(option, name, self.metavar)
+            parser._long_opt[name] = _with_word(ctx, option, name, self.metavar)
 
 
-def _with_word(option: _Option, name: str, metavar: str | None) -> _Option:
+def _with_word(ctx: click.Context, option: _Option, name: str, metavar: str | None) -> _Option:
     """An option of the parser that puts its own name before the value; the parser has no other way to keep order."""
     own = copy(option)
     plain = own.process
 
     def process(value: Any, state: _ParsingState) -> None:
         if value == "":
-            raise empty(name, metavar)
+            raise empty(ctx, name, metavar)
         plain(f"{name.removeprefix('--')} {value}", state)
 
     own.process = process  # type: ignore[method-assign]

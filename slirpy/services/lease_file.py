@@ -78,7 +78,7 @@ class LeaseFile:
         except (ValueError, TypeError, LookupError, RecursionError):
             raise FileExistsError(
                 errno.EEXIST,
-                "it is a damaged lease file, perhaps cut short; repair it",
+                "it is a damaged lease file, perhaps cut short",
                 str(self._path),
             ) from None
         if written != FORMAT:

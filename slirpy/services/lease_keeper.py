@@ -59,7 +59,7 @@ class LeaseKeeper:
             lost += table.restore(leases, now)
             store.save(table.kept(now), now)  # if it cannot, better now than when the first lease is to be kept
         except OSError as error:
-            other = ", or move this one away" if isinstance(error, FileExistsError) else ""
+            other = ", or repair this one or move it away" if isinstance(error, FileExistsError) else ""
             raise ConfigError(
                 f'lease_file "{error.filename}": {error.strerror}; name a file to write to{other}'
             ) from None

@@ -67,8 +67,9 @@ def test_no_option_takes_an_empty_value(command: str, flag: str) -> None:
 
 @pytest.mark.parametrize("command", ["listen", "packetdrill"])
 def test_no_argument_is_empty(command: str) -> None:
-    assert "empty value" in mistake(command, "")
-    assert "empty value" in mistake(command, "x", "")
+    name = {"listen": "ADDRESS", "packetdrill": "FILE"}[command]
+    for words in ([""], ["x", ""]):
+        assert mistake(command, *words) == f"{name} is empty; give one, or leave it out"
 
 
 @pytest.mark.parametrize(
