@@ -1,4 +1,4 @@
-"""The path of a unix socket that is listened on: taken over from who left it, and removed at the end."""
+"""Paths of unix sockets: their greatest length; taking one over from a dead program, and removing it at the end."""
 
 from __future__ import annotations
 
@@ -6,8 +6,19 @@ import errno
 import os
 import socket
 import stat
+import sys
 
-__all__ = ["bind_unix", "inode_of", "remove_unix"]
+__all__ = ["ABSTRACT_MAX", "PATH_MAX", "bind_unix", "inode_of", "is_unix_path", "remove_unix"]
+
+ABSTRACT_MAX = 107
+"""Bytes in an abstract name of Linux, without the zero at its beginning."""
+PATH_MAX = ABSTRACT_MAX if sys.platform == "linux" else 103
+"""Bytes in a path, without the zero at its end; ``sun_path`` of the BSDs and of macOS is smaller."""
+
+
+def is_unix_path(path: object) -> bool:
+    """Whether it can be the path of a unix socket here: text of 1 to :data:`PATH_MAX` bytes, none of them zero."""
+    return isinstance(path, str) and "\0" not in path and 1 <= len(os.fsencode(path)) <= PATH_MAX
 
 
 def bind_unix(sock: socket.socket, path: str) -> None:

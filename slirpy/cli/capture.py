@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import stat
@@ -15,6 +14,7 @@ from slirpy.cli.flags import KEY_AND_VALUE
 from slirpy.cli.streams import tell
 from slirpy.errors import ConfigError
 from slirpy.links.tracefile import TraceFile
+from slirpy.rules.text import hint
 
 if TYPE_CHECKING:
     from slirpy.interfaces import Link
@@ -32,7 +32,7 @@ __all__ = [
 STANDARD = "-"
 _KEYS = ("format", "max", "files")
 _SUFFIXES = (".pcap", ".pcapng")
-_SIZE = re.compile(r"([1-9][0-9]*)([kMG]?)")
+_SIZE = re.compile(r"([1-9][0-9]{0,17})([kMG]?)")
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 
 
@@ -64,9 +64,8 @@ def parse_capture(text: str) -> CaptureOption:
         key, value = found.groups()
         rest = rest[found.end() :]
         if key not in _KEYS:
-            near = difflib.get_close_matches(key, _KEYS, 1, 0.5) or [word for word in _KEYS if word in key]
-            hint = f"did you mean {near[0]}?" if near else f"it must be one of {', '.join(_KEYS)}"
-            raise ConfigError(f'capture "{text}": unknown option "{key}={value}"; {hint}')
+            advice = hint(key, _KEYS, f"it must be one of {', '.join(_KEYS)}")
+            raise ConfigError(f'capture "{text}": unknown option "{key}={value}"; {advice}')
         if key == "format":
             option = option._replace(file_format=value)
         elif key == "max" and (size := _SIZE.fullmatch(value)):

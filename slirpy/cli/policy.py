@@ -15,6 +15,7 @@ from slirpy.cli.flags import check_plain_name, empty
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Action, FlowRequest, IPProtocol, Verdict
 from slirpy.rules.policy import Rule, RulePolicy, parse_rule
+from slirpy.rules.text import with_port
 
 if TYPE_CHECKING:
     from click.parser import _Option, _OptionParser, _ParsingState
@@ -173,9 +174,7 @@ def _line(request: FlowRequest, verdict: Verdict) -> str:
     protocol = IPProtocol(request.protocol)
     where = str(ip_address(request.destination))
     if protocol is not IPProtocol.ICMP:
-        where = (
-            f"[{where}]:{request.destination_port}" if ":" in where else f"{where}:{request.destination_port}"
-        )
+        where = with_port(where, request.destination_port)
     verb = "dropped" if verdict.action is Action.DROP else "refused"
     reason = f" ({verdict.reason})" if verdict.reason else ""
     return f"{verb} {protocol.name.lower()} {ip_address(request.source)} -> {where}{reason}"

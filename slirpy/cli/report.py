@@ -11,6 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from slirpy.rules.text import with_port
 from slirpy.stats import Stats
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def _end(address: tuple[object, int] | None) -> str:
     if address is None:
         return "any"
     host, port = address
-    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+    return with_port(host, port)
 
 
 def _table(*columns: tuple[str, bool]) -> Table:

@@ -19,6 +19,7 @@ from slirpy.host.socketstream import SocketStream
 from slirpy.host.unixstream import UnixStream
 from slirpy.interfaces import ServiceNetwork, StreamOwner, StreamPeer, StreamService
 from slirpy.rules.guestfwd import Command, HostTarget, Peers, TcpTarget, UnixTarget
+from slirpy.unixpath import PATH_MAX, is_unix_path
 
 if TYPE_CHECKING:
     import asyncio
@@ -102,9 +103,9 @@ class LocalTargets:
     def _check_unix(path: str, what: str) -> None:
         if not hasattr(socket, "AF_UNIX"):
             raise ConfigError(f"{what}: this system has no Unix sockets; use tcp:host:port")
-        if len(os.fsencode(path)) > 107:
+        if not is_unix_path(path):
             raise ConfigError(
-                f'{what}: the path "{path}" is longer than the 107 bytes that a Unix socket may have'
+                f'{what}: the path "{path}" is longer than the {PATH_MAX} bytes that a Unix socket may have'
             )
         if not os.path.isabs(path):
             raise ConfigError(f'{what}: the path "{path}" is not absolute; write unix:{os.path.abspath(path)}')

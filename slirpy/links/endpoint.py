@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import socket
 import sys
 from dataclasses import dataclass
 from typing import Any
 
 from slirpy.errors import LinkError
-from slirpy.unixpath import bind_unix, inode_of, remove_unix
+from slirpy.rules.text import PORT_MAX, decimal, split_port, with_port
+from slirpy.unixpath import ABSTRACT_MAX, PATH_MAX, bind_unix, inode_of, is_unix_path, remove_unix
 
 __all__ = ["Endpoint", "abstract", "adopt", "inet", "parse_endpoint", "reason", "unix"]
 
-_PATH_LIMIT = 103  # bytes that sun_path holds on every system, without the final zero
-_ABSTRACT_LIMIT = 107  # of Linux, without the zero at its beginning
-_ADDRESS = re.compile(r"(?:\[(?P<six>[^]]*)\]|(?P<host>[^:]*)):(?P<port>[0-9]+)\Z", re.ASCII)
 _HELP = "write unix:PATH, tcp:HOST:PORT or tcp:[ADDRESS6]:PORT"
 _BACKLOG = 16
 
@@ -55,7 +52,7 @@ class Endpoint:
         if self.local:
             return "unix:@" + os.fsdecode(self.address[1:]).rstrip("\0")
         host, port = self.address[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return with_port(host, port)
 
     def qemu(self, prefix: str = "addr") -> str:
         """The same in QEMU's words, such as ``addr.type=unix,addr.path=/tmp/net.sock``."""
@@ -143,14 +140,12 @@ def unix(path: str) -> Endpoint:
     """A unix socket.
 
     Raises:
-        LinkError: the path is empty or longer than 103 bytes, or the system has no such sockets.
+        LinkError: the path is empty or too long, or the system has no such sockets.
     """
     if not hasattr(socket, "AF_UNIX"):
         raise LinkError(f'unix socket "{path}": this system has none; use TCP')
-    if not path or "\0" in path or len(os.fsencode(path)) > _PATH_LIMIT:
-        raise LinkError(
-            f'the unix socket path "{path}" must have 1 to {_PATH_LIMIT} bytes; choose a shorter one'
-        )
+    if not is_unix_path(path):
+        raise LinkError(f'the unix socket path "{path}" must have 1 to {PATH_MAX} bytes; choose a shorter one')
     return Endpoint(socket.AF_UNIX, path)
 
 
@@ -167,9 +162,9 @@ def abstract(name: str, tight: bool = True) -> Endpoint:
     if sys.platform != "linux":
         raise LinkError(f'unix socket "{name}": only Linux has abstract names; leave abstract=on out')
     raw = os.fsencode(name)
-    if not 1 <= len(raw) <= _ABSTRACT_LIMIT or "\0" in name:
-        raise LinkError(f'the abstract name "{name}" of a unix socket must have 1 to {_ABSTRACT_LIMIT} bytes')
-    return Endpoint(socket.AF_UNIX, b"\0" + (raw if tight else raw.ljust(_ABSTRACT_LIMIT, b"\0")))
+    if not 1 <= len(raw) <= ABSTRACT_MAX or "\0" in name:
+        raise LinkError(f'the abstract name "{name}" of a unix socket must have 1 to {ABSTRACT_MAX} bytes')
+    return Endpoint(socket.AF_UNIX, b"\0" + (raw if tight else raw.ljust(ABSTRACT_MAX, b"\0")))
 
 
 def inet(
@@ -191,8 +186,8 @@ def inet(
     Raises:
         LinkError: the host has no address, or the port is not a number from 0 to 65535.
     """
-    if not 0 <= port <= 65535:
-        raise LinkError(f"port {port} is not a number from 0 to 65535")
+    if not 0 <= port <= PORT_MAX:
+        raise LinkError(f"port {port} is not a number from 0 to {PORT_MAX}")
     try:
         default = "::1" if family == socket.AF_INET6 else "127.0.0.1"
         found = socket.getaddrinfo(host or default, port, family, kind)
@@ -212,10 +207,13 @@ def parse_endpoint(text: str, kind: int = socket.SOCK_STREAM) -> Endpoint:
         raise LinkError(f"{text!r} is not an address; {_HELP}")
     if text.startswith("unix:"):
         return unix(text[5:])
-    match = _ADDRESS.match(text.removeprefix("tcp:"))
-    if match is None:
+    host, port = split_port(text.removeprefix("tcp:")) or ("", None)
+    if port is None or not (port.isascii() and port.isdigit()):
         raise LinkError(f'"{text}" is not an address; {_HELP}')
-    return inet(match["six"] or match["host"] or "", int(match["port"]), kind)
+    number = decimal(port, 0, PORT_MAX)
+    if number is None:
+        raise LinkError(f"port {port} is not a number from 0 to {PORT_MAX}")
+    return inet(host, number, kind)
 
 
 def adopt(fd: int, kind: int) -> socket.socket:

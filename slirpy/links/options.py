@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
@@ -10,9 +9,11 @@ from ipaddress import ip_address
 from slirpy.errors import ConfigError
 from slirpy.links.endpoint import Endpoint, abstract, inet, unix
 from slirpy.rules.optionstring import read_options, read_switch, take_carrier
+from slirpy.rules.text import PORT_MAX, decimal, hint
 
-__all__ = ["Options", "place_keys"]
+__all__ = ["DESCRIPTOR_MAX", "Options", "place_keys"]
 
+DESCRIPTOR_MAX = 2**31 - 1
 _KEEP_ALIVE = ("keep-alive", "keep-alive-count", "keep-alive-idle", "keep-alive-interval")
 _INET = ("host", "port", "to", "numeric", "ipv4", "ipv6", "mptcp", *_KEEP_ALIVE)
 _UNIX = ("path", "abstract", "tight")
@@ -62,9 +63,8 @@ class Options:
         """Complain of other keys than these; the nearest is named."""
         for key, value in self._values.items():
             if key not in keys:
-                near = difflib.get_close_matches(key, keys, 1)
-                hint = f"did you mean {near[0]}?" if near else f"known here are {', '.join(keys)}"
-                raise self.error(f'unknown option "{key}={value}"; {hint}')
+                advice = hint(key, keys, f"known here are {', '.join(keys)}")
+                raise self.error(f'unknown option "{key}={value}"; {advice}')
 
     def take(self, key: str) -> str | None:
         """The value of an option, or None."""
@@ -126,9 +126,10 @@ class Options:
         text = self.take(key) if default is not None else self.need(key)
         if text is None and default is not None:
             return default
-        if text is None or not (text.isascii() and text.isdigit() and lowest <= int(text) <= highest):
+        number = None if text is None else decimal(text, lowest, highest)
+        if number is None:
             raise self.error(f"{key}={text} is not a number from {lowest} to {highest}")
-        return int(text)
+        return number
 
     def descriptor(self, key: str) -> int:
         """The number of a descriptor.
@@ -136,7 +137,7 @@ class Options:
         Raises:
             ConfigError: it is none; names of descriptors belong to QEMU's monitor.
         """
-        return self.number(key, 0, 2**31 - 1)
+        return self.number(key, 0, DESCRIPTOR_MAX)
 
     def place(self, prefix: str, kind: int) -> Endpoint | int:
         """A ``SocketAddress`` of QEMU: ``PREFIX.type=`` inet, unix or fd, and what belongs to it; for fd its number.
@@ -157,8 +158,8 @@ class Options:
     def _inet(self, prefix: str, kind: int) -> Endpoint:
         """The rest of a ``SocketAddress`` of type inet."""
         host = self.take(f"{prefix}.host") or ""
-        port = self.number(f"{prefix}.port", 0, 65535)
-        last = self.number(f"{prefix}.to", 0, 65535, port)
+        port = self.number(f"{prefix}.port", 0, PORT_MAX)
+        last = self.number(f"{prefix}.to", 0, PORT_MAX, port)
         if last < port:
             raise self.error(
                 f"{prefix}.to={last} is less than {prefix}.port={port}; it is the last port to try"

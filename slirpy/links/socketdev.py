@@ -9,8 +9,9 @@ from functools import partial
 from slirpy.interfaces import Link
 from slirpy.links.dgram import DgramLink, multicast
 from slirpy.links.endpoint import parse_endpoint
-from slirpy.links.options import Options
+from slirpy.links.options import DESCRIPTOR_MAX, Options
 from slirpy.links.stream import StreamLink
+from slirpy.rules.text import decimal
 
 __all__ = ["socket_netdev"]
 
@@ -37,9 +38,10 @@ def socket_netdev(options: Options) -> Callable[[], Link]:
             raise options.error("udp needs localaddr=HOST:PORT, where to receive")
         remote = parse_endpoint(value, socket.SOCK_DGRAM)
         return partial(DgramLink.open, parse_endpoint(local, socket.SOCK_DGRAM), remote)
-    if not (value.isascii() and value.isdigit()):
+    fd = decimal(value, 0, DESCRIPTOR_MAX)
+    if fd is None:
         raise options.error(f"fd={value} is not the number of a descriptor")
-    return partial(_from_fd, int(value))
+    return partial(_from_fd, fd)
 
 
 def _from_fd(fd: int) -> Link:

@@ -6,7 +6,6 @@ To add one: a file with the link and a function that reads its options, a line i
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from slirpy.links.options import Options
 from slirpy.links.socketdev import socket_netdev
 from slirpy.links.stream import stream_netdev
 from slirpy.links.tapdev import tap_netdev
+from slirpy.rules.text import hint
 
 __all__ = ["CARRIERS", "LinkOptions", "parse_netdev"]
 
@@ -79,7 +79,6 @@ def parse_netdev(text: str) -> LinkOptions:
     if read is None:
         if options.carrier in OF_QEMU:
             raise options.error(f"QEMU's {options.carrier} is not built here; use one of {', '.join(CARRIERS)}")
-        near = difflib.get_close_matches(options.carrier, CARRIERS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(CARRIERS)}"
-        raise ConfigError(f'netdev "{text}": unknown carrier "{options.carrier}"; {hint}')
+        advice = hint(options.carrier, CARRIERS, f"known are {', '.join(CARRIERS)}")
+        raise ConfigError(f'netdev "{text}": unknown carrier "{options.carrier}"; {advice}')
     return LinkOptions(options.carrier, text, read(options), options.name)

@@ -12,10 +12,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from slirpy.errors import ConfigError
 from slirpy.rules.dhcp import DhcpRequest
+from slirpy.rules.text import decimal, hint
 from slirpy.rules.values import as_text, instances, printable
 
 __all__ = [
@@ -93,18 +93,17 @@ def parse_bootfile(rule: str) -> BootChoice:
     name, file = match.groups()
     if name == IPXE:
         return BootChoice(file, ipxe=True)
-    if name.isdecimal():
-        return BootChoice(file, frozenset((int(name),)))
+    if name.isdigit():
+        number = decimal(name, 0, 0xFFFF)
+        if number is None:
+            raise ConfigError(f'bootfile "{rule}": architecture {name} is not from 0 to 65535')
+        return BootChoice(file, frozenset((number,)))
     found = ARCHITECTURES.get(name)
     if found is None:
-        near = get_close_matches(name, (*ARCHITECTURES, IPXE), 1)
-        hint = (
-            f"did you mean {near[0]}?"
-            if near
-            else f"write one of {', '.join((*ARCHITECTURES, IPXE))}, or a number"
-        )
+        known = (*ARCHITECTURES, IPXE)
+        advice = hint(name, known, f"write one of {', '.join(known)}, or a number")
         raise ConfigError(
-            f'bootfile "{rule}": there is no architecture "{name}"; {hint} (a file of that name is ./{rule})'
+            f'bootfile "{rule}": there is no architecture "{name}"; {advice} (a file of that name is ./{rule})'
         )
     return BootChoice(file, found)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv4Network
 
 from slirpy.errors import ConfigError
 from slirpy.rules.dhcp import NOT_YOURS, check_text
+from slirpy.rules.text import hint
 from slirpy.rules.values import as_text
 
 __all__ = ["OPTIONS", "DhcpOption", "check_dhcp_options", "parse_dhcp_option"]
@@ -132,8 +132,7 @@ def _code(name: str) -> int:
         return int(name)
     code = _CODES.get(name.lower())
     if code is None:
-        near = get_close_matches(name, _CODES, 1)
-        raise ConfigError(f'there is no option "{name}"; ' + (f"did you mean {near[0]}?" if near else _HELP))
+        raise ConfigError(f'there is no option "{name}"; {hint(name, _CODES, _HELP)}')
     return code
 
 

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from slirpy.errors import ConfigError
 from slirpy.interfaces import FlowRequest, StreamOwner, StreamPeer
+from slirpy.rules.text import PORT_MAX, decimal, with_port
 from slirpy.rules.values import address_bytes, as_text, host_name, ipv4, is_whole, whole
 
 __all__ = [
@@ -66,11 +67,10 @@ class TcpTarget:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "address", address_bytes("the target of a guestfwd", self.address))
-        whole("the port of a guestfwd's target", self.port, 1, 65535)
+        whole("the port of a guestfwd's target", self.port, 1, PORT_MAX)
 
     def __str__(self) -> str:
-        host = ip_address(self.address)
-        return f"tcp:[{host}]:{self.port}" if host.version == 6 else f"tcp:{host}:{self.port}"
+        return f"tcp:{with_port(ip_address(self.address), self.port)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class HostTarget:
             raise ConfigError(
                 f'the target of a guestfwd "{self.name}" is not an IP address, and not a name either'
             )
-        whole("the port of a guestfwd's target", self.port, 1, 65535)
+        whole("the port of a guestfwd's target", self.port, 1, PORT_MAX)
 
     def __str__(self) -> str:
         return f"tcp:{self.name}:{self.port}"
@@ -151,8 +151,10 @@ class GuestForward:
                 server = ipv4("server", server)
             except ConfigError:
                 raise ConfigError(f'{where}: server "{server}" is not an IPv4 address') from None
-        if port is not None and not (is_whole(port) and 1 <= port <= 65535):
-            raise ConfigError(f"{where}: port {port!r} is not a number from 1 to 65535, or None for every port")
+        if port is not None and not (is_whole(port) and 1 <= port <= PORT_MAX):
+            raise ConfigError(
+                f"{where}: port {port!r} is not a number from 1 to {PORT_MAX}, or None for every port"
+            )
         if isinstance(target, str):
             target = parse_target(target, where)
         elif isinstance(target, Command | UnixTarget):
@@ -204,9 +206,10 @@ def _server(rule: str, text: str) -> IPv4Address | None:
 def _port(rule: str, text: str) -> int | None:
     if text == "*":
         return None
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
-        raise ConfigError(f'guestfwd "{rule}": port "{text}" is not a number from 1 to 65535 or *')
-    return int(text)
+    port = decimal(text, 1, PORT_MAX)
+    if port is None:
+        raise ConfigError(f'guestfwd "{rule}": port "{text}" is not a number from 1 to {PORT_MAX} or *')
+    return port
 
 
 def parse_target(text: str, where: str) -> Command | UnixTarget | TcpTarget | HostTarget:
@@ -274,14 +277,15 @@ def _tcp_target(rest: str, where: str) -> TcpTarget | HostTarget:
     """Read ``host:port``."""
     host, _, port = rest.rpartition(":")
     host = "127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]")
-    if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535) and host:
-        raise ConfigError(f'{where}: port "{port}" of the target is not a number from 1 to 65535')
+    number = decimal(port, 1, PORT_MAX)
+    if number is None and host:
+        raise ConfigError(f'{where}: port "{port}" of the target is not a number from 1 to {PORT_MAX}')
     try:
-        return TcpTarget(ip_address(host.partition("%")[0]).packed, int(port))
+        return TcpTarget(ip_address(host.partition("%")[0]).packed, number or 0)
     except ValueError:
         pass
     try:
-        return HostTarget(host, int(port))
+        return HostTarget(host, number or 0)
     except ValueError:
         raise ConfigError(f'{where}: "{rest}" is not host:port with an IP address or a name as host') from None
 

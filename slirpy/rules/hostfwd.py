@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from slirpy.errors import ForwardError
+from slirpy.errors import ConfigError, ForwardError
+from slirpy.rules.text import PORT_MAX, parse_ports
 from slirpy.rules.values import as_text, ipv4, whole
+from slirpy.unixpath import PATH_MAX, is_unix_path
 
 __all__ = ["HostForward", "parse_hostfwd"]
 
@@ -37,9 +38,9 @@ class HostForward:
         object.__setattr__(self, "host_address", ipv4("hostfwd: host address", self.host_address))
         if self.guest_address is not None:
             object.__setattr__(self, "guest_address", ipv4("hostfwd: guest address", self.guest_address))
-        whole("hostfwd: host port", self.host_port, 0, 65535)
-        whole("hostfwd: guest port", self.guest_port, 1, 65535)
-        whole("hostfwd: count", self.count, 1, 65536 - max(self.host_port, self.guest_port))
+        whole("hostfwd: host port", self.host_port, 0, PORT_MAX)
+        whole("hostfwd: guest port", self.guest_port, 1, PORT_MAX)
+        whole("hostfwd: count", self.count, 1, PORT_MAX + 1 - max(self.host_port, self.guest_port))
         if (self.protocol == "unix") != (self.path is not None):
             raise ForwardError(f"hostfwd: a path belongs to unix, and to nothing else; given was {self.path!r}")
         if self.path is not None:
@@ -61,7 +62,6 @@ _HOSTFWD = re.compile(
 )
 _UNIX = re.compile(r"unix:(?P<path>.*)-(?P<guest>[^:\-]*):(?P<gport>[^:\-]*)\Z", re.DOTALL)
 _LOOPBACK = IPv4Address("127.0.0.1")
-_PATH_LIMIT = 103  # bytes that sun_path holds on every system, without the final zero
 _HELP = (
     "write [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, such as tcp:127.0.0.1:8080-:80,"
     " or unix:/path-[guestaddr]:guestport"
@@ -123,8 +123,8 @@ def check_unix_path(where: str, path: str) -> None:
     Raises:
         ForwardError: not text, empty, or too long.
     """
-    if not isinstance(path, str) or not path or "\0" in path or len(os.fsencode(path)) > _PATH_LIMIT:
-        raise ForwardError(f"{where} the path of a unix socket has 1 to {_PATH_LIMIT} bytes")
+    if not is_unix_path(path):
+        raise ForwardError(f"{where} the path of a unix socket has 1 to {PATH_MAX} bytes")
 
 
 def _rule_address(rule: str, what: str, text: str) -> IPv4Address | None:
@@ -138,14 +138,8 @@ def _rule_address(rule: str, what: str, text: str) -> IPv4Address | None:
 
 def _rule_ports(rule: str, what: str, text: str, lowest: int) -> tuple[int, int]:
     """The first port, and how many."""
-    first, dash, last = text.partition("-")
-    ports = [_rule_port(rule, what, part, lowest) for part in ((first, last) if dash else (first,))]
-    if ports[-1] < ports[0]:
-        raise ForwardError(f'hostfwd "{rule}": {what}s {text} end before they begin')
-    return ports[0], ports[-1] - ports[0] + 1
-
-
-def _rule_port(rule: str, what: str, text: str, lowest: int) -> int:
-    if not (text.isascii() and text.isdigit() and lowest <= int(text) <= 65535):
-        raise ForwardError(f'hostfwd "{rule}": {what} "{text}" is not a number from {lowest} to 65535')
-    return int(text)
+    try:
+        first, last = parse_ports(what, text, lowest)
+    except ConfigError as error:
+        raise ForwardError(f'hostfwd "{rule}": {error}') from None
+    return first, last - first + 1

@@ -19,6 +19,7 @@ from typing import Any
 
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Action, FlowRequest, IPProtocol, Verdict
+from slirpy.rules.text import PORT_MAX, bracketed, decimal, parse_ports, split_port
 from slirpy.rules.values import address_bytes, as_text, is_whole, whole
 
 __all__ = ["WORDS", "Rule", "RulePolicy", "checked_verdict", "parse_rule"]
@@ -43,7 +44,6 @@ _VERBS = {
 }
 _PROTOCOLS = {"tcp": IPProtocol.TCP, "udp": IPProtocol.UDP, "icmp": IPProtocol.ICMP}
 _PARTS = re.compile(r"(?:([^:\[\]]*):)??(\[[^\[\]]*\]|[^:\[\]]*)(?::([^:\[\]]*))?")
-_TARGET = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([^:\[\]]*))?")
 _LOOPBACK = b"\x7f\0\0\x01"
 _HELP = "write [tcp:|udp:|icmp:]DESTINATION[:PORTS], such as tcp:203.0.113.0/24:443"
 
@@ -123,15 +123,13 @@ class Rule:
         """The rule as :func:`parse_rule` reads it."""
         verb = self.action.value if self.redirect is None else "redirect"
         protocol = f"{self.protocol.name.lower()}:" if self.protocol is not None else ""
-        destination = f"[{self.destination}]" if ":" in self.destination else self.destination
         ranges = (str(first) if first == last else f"{first}-{last}" for first, last in self.ports)
         ports = ":" + ",".join(ranges) if self.ports else ""
         target = ""
         if self.redirect is not None:
             address, port = self.redirect
-            text = str(ip_address(address))
-            target = "=" + (f"[{text}]" if ":" in text else text) + (f":{port}" if port else "")
-        return f"{verb} {protocol}{destination}{ports}{target}"
+            target = "=" + bracketed(ip_address(address)) + (f":{port}" if port else "")
+        return f"{verb} {protocol}{bracketed(self.destination)}{ports}{target}"
 
 
 class RulePolicy:
@@ -243,7 +241,7 @@ def _checked_target(what: str, given: object) -> tuple[bytes, int]:
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise ConfigError(f'{what} is an address and a port, such as ("192.0.2.7", 80); given was {given!r}')
     address = address_bytes(f"{what}: address", given[0])
-    port = whole(f"{what}: port", given[1], 0, 65535)
+    port = whole(f"{what}: port", given[1], 0, PORT_MAX)
     _check_target(address, port)
     return address, port
 
@@ -252,7 +250,7 @@ def _check_ranges(ports: Any) -> None:
     pairs = ports if isinstance(ports, tuple | list) else [ports]
     for pair in pairs:
         numbers = isinstance(pair, tuple | list) and len(pair) == 2 and all(map(is_whole, pair))
-        if not numbers or not 0 <= pair[0] <= pair[1] <= 65535:
+        if not numbers or not 0 <= pair[0] <= pair[1] <= PORT_MAX:
             raise ConfigError(
                 f"a rule's ports are ranges within 0 to 65535, such as ((80, 80),); given was {pair!r}"
             )
@@ -311,7 +309,8 @@ def _split(text: str) -> tuple[IPProtocol | None, str, tuple[tuple[int, int], ..
     if not destination:
         raise ConfigError(f'the destination is missing; "any" is all of them; {_HELP}')
     protocol = _PROTOCOLS.get(name or "")
-    return protocol, _destination(destination), () if ports is None else tuple(map(_range, ports.split(",")))
+    ranges = () if ports is None else tuple(parse_ports("port", part, 0) for part in ports.split(","))
+    return protocol, _destination(destination), ranges
 
 
 def _destination(text: str) -> str:
@@ -350,34 +349,20 @@ def _network(text: str) -> tuple[int, int, int]:
     return length, shift, int(network.network_address) >> shift
 
 
-def _range(text: str) -> tuple[int, int]:
-    first, dash, last = text.partition("-")
-    start = _port(first)
-    end = _port(last) if dash else start
-    if end < start:
-        raise ConfigError(f'ports "{text}" go backwards')
-    return start, end
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
-        raise ConfigError(f'port "{text}" is not a number from 0 to 65535')
-    return int(text)
-
-
 def _target(text: str) -> tuple[bytes, int]:
-    match = _TARGET.fullmatch(text)
-    if match is None:
+    place = split_port(text)
+    if place is None:
         raise ConfigError(f'target "{text}" is not ADDRESS[:PORT]; IPv6 stands in brackets')
-    name, port = match.groups()
+    name, port = place
     try:
-        address = _LOOPBACK if name in _HOST else ip_address(name.removeprefix("[").removesuffix("]")).packed
+        address = _LOOPBACK if name in _HOST else ip_address(name).packed
     except ValueError:
         raise ConfigError(f'target "{name}" is neither an address nor "host"') from None
-    if port is not None and (not _port(port)):
-        raise ConfigError(f'port "{port}" of the target is not a number from 1 to 65535')
-    _check_target(address, _port(port) if port is not None else 0)
-    return address, int(port or 0)
+    number = 0 if port is None else decimal(port, 1, PORT_MAX)
+    if number is None:
+        raise ConfigError(f'port "{port}" of the target is not a number from 1 to {PORT_MAX}')
+    _check_target(address, number)
+    return address, number
 
 
 def _check_target(address: bytes, port: int) -> None:
@@ -385,5 +370,5 @@ def _check_target(address: bytes, port: int) -> None:
         target = ip_address(address)
     except ValueError:
         raise ConfigError(f"a target's address has 4 or 16 bytes; given was {address!r}") from None
-    if target.is_unspecified or target.is_multicast or not 0 <= port <= 65535:
+    if target.is_unspecified or target.is_multicast or not 0 <= port <= PORT_MAX:
         raise ConfigError(f"nothing can be led to {target} port {port}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from slirpy.errors import ConfigError
 from slirpy.rules.optionstring import read_options, read_switch
+from slirpy.rules.text import hint
 
 __all__ = ["KEYS", "NOT_YET", "REPEATED", "SWITCHES", "fill_in", "read_qemu"]
 
@@ -70,9 +70,9 @@ def read_qemu(options: str) -> dict[str, Any]:
                 f'"{item}": {key} is an option of the guest\'s card (-nic, -device), not of its network'
             )
         else:
-            near = difflib.get_close_matches(key, [*KEYS, *SWITCHES, *REPEATED, *NOT_YET], 1)
-            hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(KEYS)}"
-            raise ConfigError(f'"{item}": unknown option "{key}"{hint}')
+            known = (*KEYS, *SWITCHES, *REPEATED, *NOT_YET)
+            advice = hint(key, known, f"known are {', '.join(KEYS)}")
+            raise ConfigError(f'"{item}": unknown option "{key}"; {advice}')
     if "net" in given:
         given["net"] = _with_mask(given["net"])
     return given

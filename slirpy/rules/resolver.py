@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from dataclasses import dataclass
 
 from slirpy.errors import ConfigError
+from slirpy.rules.text import PORT_MAX, decimal, split_port, with_port
 from slirpy.rules.values import address_bytes, as_text, whole
 
 __all__ = ["Resolver", "parse_resolver"]
@@ -28,12 +28,12 @@ class Resolver:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "address", address_bytes("resolver", self.address))
-        whole("resolver: port", self.port, 1, 65535)
+        whole("resolver: port", self.port, 1, PORT_MAX)
 
     def __str__(self) -> str:
         host = ipaddress.ip_address(self.address)
         scope = f"%{self.scope}" if self.scope else ""
-        return f"[{host}{scope}]:{self.port}" if host.version == 6 else f"{host}:{self.port}"
+        return with_port(f"{host}{scope}", self.port)
 
 
 def parse_resolver(text: str) -> Resolver:
@@ -43,16 +43,12 @@ def parse_resolver(text: str) -> Resolver:
         ConfigError: it is none of them.
     """
     as_text("resolver", text)
-    host, port = text, "53"
-    if bracketed := re.fullmatch(r"\[([^]]*)\](?::(.*))?", text):
-        host, port = bracketed[1], bracketed[2] or "53"
-    elif text.count(":") == 1:
-        host, port = text.split(":")
+    host, port = split_port(text) or (text, None)
     host, _, scope = host.partition("%")
+    number = 53 if port is None else decimal(port, 1, PORT_MAX)
     try:
         address = ipaddress.ip_address(host)
-        number = int(port)
-        if not 1 <= number <= 65535:
+        if number is None:
             raise ValueError
     except ValueError:
         raise ConfigError(

@@ -18,6 +18,7 @@ import pytest
 from slirpy.cli.listen import qemu_arguments
 from slirpy.cli.qemu import card_arguments, has_own_card
 from slirpy.links.endpoint import parse_endpoint
+from slirpy.unixpath import PATH_MAX
 from slirpy.wire import arp, ethernet
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="descriptors that a child inherits")
@@ -315,7 +316,7 @@ def test_listen_tells_a_large_mtu() -> None:
     [
         (["udp:127.0.0.1:1"], "is not an address"),
         (["unix:/nowhere/net.sock"], "does not exist"),
-        (["unix:" + "x" * 200], "must have 1 to 103 bytes"),
+        (["unix:" + "x" * 200], f"must have 1 to {PATH_MAX} bytes"),
         (["unix:/etc/passwd"], "is no socket"),
         (["tcp:127.0.0.1:70000"], "is not a number from 0 to 65535"),
         (["--mtu", "1", "tcp:127.0.0.1:0"], "is not a number from 68 to 65521"),

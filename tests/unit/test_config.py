@@ -12,6 +12,7 @@ from slirpy import Action, Config, ConfigError, ForwardError, HostForward, Resol
 from slirpy.rules import qemu
 from slirpy.rules.hostfwd import parse_hostfwd
 from slirpy.rules.resolver import parse_resolver
+from slirpy.unixpath import PATH_MAX
 
 A = IPv4Address
 
@@ -219,8 +220,8 @@ HOW = (
         ("tcp::1-x-:1", 'host port "x" is not a number from 0 to 65535'),
         ("tcp::-5-:1", 'host port "" is not a number from 0 to 65535'),
         ("unix:/a", f"malformed; {HOW}"),
-        ("unix:-:80", "the path of a unix socket has 1 to 103 bytes"),
-        (f"unix:/{'x' * 103}-:80", "the path of a unix socket has 1 to 103 bytes"),
+        ("unix:-:80", f"the path of a unix socket has 1 to {PATH_MAX} bytes"),
+        (f"unix:/{'x' * PATH_MAX}-:80", f"the path of a unix socket has 1 to {PATH_MAX} bytes"),
         ("unix:/a-:0", 'guest port "0" is not a number from 1 to 65535'),
         ("unix:/a-:80-81", f"malformed; {HOW}"),
         ("unix:/a-10.0.2:80", 'guest address "10.0.2" is not an IPv4 address'),

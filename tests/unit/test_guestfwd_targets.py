@@ -21,6 +21,7 @@ from slirpy import Config, ConfigError, FlowRequest, GuestForward, Slirp
 from slirpy.host import farstream, handlers, process, unixstream
 from slirpy.interfaces import IPProtocol
 from slirpy.testing import Guest
+from slirpy.unixpath import PATH_MAX
 
 SERVER = "10.0.2.100"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes by /proc")
@@ -317,7 +318,8 @@ def test_one_that_stays_full_is_a_failure(
 
 
 @pytest.mark.parametrize(
-    ("path", "says"), [("relative", "is not absolute"), ("/" + "x" * 108, "longer than the 107 bytes")]
+    ("path", "says"),
+    [("relative", "is not absolute"), ("/" + "x" * PATH_MAX, f"longer than the {PATH_MAX} bytes")],
 )
 def test_a_path_that_cannot_be(driven: Driven, path: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):

@@ -44,3 +44,15 @@ def test_units_of_time() -> None:
 @pytest.mark.parametrize("text", ["SECOND = 1_000_000_000", "x / 1e9", "wait(5_000_000)", "f(1000000)"])
 def test_a_time_is_seen(text: str) -> None:
     assert times(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("get_close_matches", "rules/text.py"),  # did you mean ...?
+        ("fsencode(path)", "unixpath.py"),  # the length of a path
+        (' if ":" in ', "rules/text.py"),  # brackets around an IPv6 address
+    ],
+)
+def test_it_stands_in_one_file(text: str, where: str) -> None:
+    assert [name for name, source in sources().items() if text in source] == [where]

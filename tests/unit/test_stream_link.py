@@ -23,6 +23,7 @@ from slirpy.interfaces import Buffer, Frame
 from slirpy.links.endpoint import Endpoint, inet, parse_endpoint, unix
 from slirpy.links.listener import StreamListener
 from slirpy.links.stream import StreamLink
+from slirpy.unixpath import PATH_MAX
 
 GUEST = bytes.fromhex("525400123456")
 
@@ -741,7 +742,7 @@ def test_addresses(text: str, shown: str, qemu: str) -> None:
     [
         "",
         "unix:",
-        "unix:" + "x" * 104,
+        "unix:" + "x" * (PATH_MAX + 1),
         "tcp:127.0.0.1",
         "1.2.3.4:x",
         "::1:80",

@@ -1,0 +1,79 @@
+"""The parts that many rules share: numbers, ports, an address with its port, and words that are nearly right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from slirpy.errors import ConfigError
+
+__all__ = ["PORT_MAX", "bracketed", "decimal", "hint", "parse_port", "parse_ports", "split_port", "with_port"]
+
+PORT_MAX = 65535
+_PLACE = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*))(?::([^:\[\]]*))?")
+
+
+def decimal(text: str, lowest: int, highest: int) -> int | None:
+    """A number in decimal digits, without a sign; None: it is none, or out of bounds."""
+    if not (text.isascii() and text.isdigit()):
+        return None
+    digits = text.lstrip("0") or "0"
+    if len(digits) > len(str(highest)):  # int() refuses thousands of digits by an error of its own
+        return None
+    number = int(digits)
+    return number if lowest <= number <= highest else None
+
+
+def parse_port(what: str, text: str, lowest: int = 1) -> int:
+    """A port.
+
+    Raises:
+        ConfigError: not a number from ``lowest`` to 65535.
+    """
+    port = decimal(text, lowest, PORT_MAX)
+    if port is None:
+        raise ConfigError(f'{what} "{text}" is not a number from {lowest} to {PORT_MAX}')
+    return port
+
+
+def parse_ports(what: str, text: str, lowest: int = 1) -> tuple[int, int]:
+    """A port, or the first and the last of a range: ``80`` or ``8000-8010``.
+
+    Raises:
+        ConfigError: one of them is not a number from ``lowest`` to 65535, or the last is below the first.
+    """
+    start, dash, end = text.partition("-")
+    first = parse_port(what, start, lowest)
+    last = parse_port(what, end, lowest) if dash else first
+    if last < first:
+        raise ConfigError(f"{what}s {text} end before they begin")
+    return first, last
+
+
+def split_port(text: str) -> tuple[str, str | None] | None:
+    """Split ``HOST``, ``HOST:PORT``, ``[HOST6]`` or ``[HOST6]:PORT``; None: it has another form.
+
+    Returns:
+        The host without brackets, and the text of the port; None if there is none.
+    """
+    match = _PLACE.fullmatch(text)
+    return None if match is None else (match[1] if match[1] is not None else match[2], match[3])
+
+
+def bracketed(host: object) -> str:
+    """A host as it stands before a colon: an IPv6 address gets brackets."""
+    text = str(host)
+    return f"[{text}]" if ":" in text else text
+
+
+def with_port(host: object, port: int) -> str:
+    """A host and a port, as :func:`split_port` reads them."""
+    return f"{bracketed(host)}:{port}"
+
+
+def hint(word: str, known: Iterable[str], otherwise: str) -> str:
+    """Advice for an unknown word: the one that was probably meant, or ``otherwise``."""
+    words = list(known)
+    near = get_close_matches(word, words, 1) or [other for other in words if other in word]
+    return f"did you mean {near[0]}?" if near else otherwise

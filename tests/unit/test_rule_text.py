@@ -1,0 +1,144 @@
+"""What many rules have in common: numbers, ports, an address with its port, words that are nearly right."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slirpy import Config, ConfigError, ForwardError, LinkError
+from slirpy.links.endpoint import parse_endpoint
+from slirpy.links.table import parse_netdev
+from slirpy.rules.boot import parse_bootfile
+from slirpy.rules.guestfwd import parse_guestfwd
+from slirpy.rules.hostfwd import parse_hostfwd
+from slirpy.rules.policy import parse_rule
+from slirpy.rules.resolver import parse_resolver
+from slirpy.rules.text import bracketed, decimal, hint, parse_port, parse_ports, split_port, with_port
+from slirpy.unixpath import PATH_MAX, is_unix_path
+
+MANY = "9" * 5000
+"""More digits than ``int`` takes."""
+
+
+@given(st.integers(0, 70000), st.integers(0, 5))
+def test_a_number_in_digits(number: int, zeros: int) -> None:
+    text = "0" * zeros + str(number)
+    assert decimal(text, 0, 65535) == (number if number <= 65535 else None)
+
+
+@pytest.mark.parametrize("text", ["", "+1", "-1", " 1", "1 ", "1_0", "0x1", "1.0", "٣", "²", MANY, "65536"])
+def test_what_is_no_number(text: str) -> None:
+    assert decimal(text, 0, 65535) is None
+    with pytest.raises(ConfigError, match=r"it .* is not a number from 0 to 65535"):
+        parse_port("it", text, 0)
+
+
+def test_the_bounds_of_a_number() -> None:
+    assert [decimal(text, 3, 5) for text in ("2", "3", "5", "6")] == [None, 3, 5, None]
+    assert decimal("0" * 5000, 0, 9) == 0
+
+
+def test_ports_and_ranges_of_ports() -> None:
+    assert parse_ports("port", "80") == (80, 80)
+    assert parse_ports("port", "1-65535") == (1, 65535)
+    for text, says in (
+        ("0", "from 1 to 65535"),
+        ("2-1", "ports 2-1 end before they begin"),
+        ("1-", '"" is not'),
+        ("1-2-3", '"2-3" is not'),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            parse_ports("port", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("192.0.2.7", ("192.0.2.7", None)),
+        ("192.0.2.7:80", ("192.0.2.7", "80")),
+        ("[2001:db8::1]", ("2001:db8::1", None)),
+        ("[2001:db8::1]:80", ("2001:db8::1", "80")),
+        ("[fe80::1%eth0]:53", ("fe80::1%eth0", "53")),
+        (":80", ("", "80")),
+        ("host:", ("host", "")),
+        ("2001:db8::1", None),
+        ("a:1:2", None),
+        ("[a:1", None),
+        ("[a]1", None),
+        ("[[a]]:1", None),
+    ],
+)
+def test_a_host_and_its_port(text: str, expected: tuple[str, str | None] | None) -> None:
+    assert split_port(text) == expected
+
+
+@given(st.ip_addresses(), st.integers(0, 65535))
+def test_what_is_written_can_be_read(address: object, port: int) -> None:
+    assert split_port(with_port(address, port)) == (str(address), str(port))
+    assert split_port(bracketed(address)) == (str(address), None)
+
+
+def test_words_that_are_nearly_right() -> None:
+    known = ("format", "max", "files")
+    assert hint("fromat", known, "no") == "did you mean format?"
+    assert hint("maxsize", known, "no") == "did you mean max?"
+    assert hint("xyz", known, "no") == "no"
+
+
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [
+        (parse_hostfwd, "tcp::{}-:80"),
+        (parse_hostfwd, "tcp::80-:{}"),
+        (parse_hostfwd, "udp::1-{}-:80"),
+        (parse_hostfwd, "unix:/s-:{}"),
+        (parse_guestfwd, "tcp:10.0.2.100:{}-tcp:127.0.0.1:80"),
+        (parse_guestfwd, "tcp:10.0.2.100:80-tcp:127.0.0.1:{}"),
+        (parse_guestfwd, "tcp:10.0.2.100:80-tcp:example.test:{}"),
+        (parse_rule, "allow any:{}"),
+        (parse_rule, "allow any:1-{}"),
+        (parse_rule, "redirect any=127.0.0.1:{}"),
+        (parse_resolver, "127.0.0.1:{}"),
+        (parse_resolver, "[::1]:{}"),
+        (parse_endpoint, "127.0.0.1:{}"),
+        (parse_bootfile, "{}=file"),
+        (parse_netdev, "stream,addr.type=inet,addr.port={}"),
+        (parse_netdev, "socket,connect=127.0.0.1:{}"),
+        (parse_netdev, "socket,fd={}"),
+    ],
+)
+@pytest.mark.parametrize("number", [MANY, "99999999999"])
+def test_numbers_that_are_too_long_are_refused_like_others(
+    read: Callable[[str], Any], text: str, number: str
+) -> None:
+    with pytest.raises((ConfigError, ForwardError, LinkError), match=r"number|is not"):
+        read(text.format(number))
+
+
+@pytest.mark.parametrize("port", ["+53", " 53", "5_3", "٥٣", "0", ""])
+def test_a_resolver_s_port_is_written_in_digits(port: str) -> None:
+    for host in ("127.0.0.1", "[::1]"):
+        with pytest.raises(ConfigError, match="is not ADDR"):
+            parse_resolver(f"{host}:{port}")
+
+
+# ------------------------------------------------------------------------------------- paths of unix sockets
+
+
+def test_the_length_of_a_unix_path_is_the_same_everywhere() -> None:
+    assert (107 if sys.platform == "linux" else 103) == PATH_MAX
+    fits, too_long = "/" + "x" * (PATH_MAX - 1), "/" + "ä" * (PATH_MAX // 2 + 1)
+    assert len(too_long) < PATH_MAX < len(too_long.encode())
+    assert is_unix_path(fits)
+    assert not any(map(is_unix_path, (too_long, "", "/a\0", b"/a", None)))
+    Config(hostfwd=[f"unix:{fits}-:80"])
+    assert parse_endpoint(f"unix:{fits}").path == fits
+    with pytest.raises(ForwardError, match=f"1 to {PATH_MAX} bytes"):
+        Config(hostfwd=[f"unix:{too_long}-:80"])
+    with pytest.raises(LinkError, match=f"1 to {PATH_MAX} bytes"):
+        parse_endpoint(f"unix:{too_long}")
