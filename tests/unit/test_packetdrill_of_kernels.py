@@ -134,6 +134,35 @@ def test_freebsd_takes_a_buffer_larger_than_the_field_says(edge: int, answer: st
     )
 
 
+def test_freebsd_moves_the_edge_of_such_a_window_with_every_segment() -> None:
+    passes(
+        f"{SOCKET}+0...0.1 connect(3, ..., ...) = 0\n+0 > S 0:0(0) <...>\n"
+        "+.1 < S. 0:0(0) ack 1 win 32767 <mss 1460,sackOK,eol,eol>\n+0 > . 1:1(0) ack 1 win 65535\n"
+        "+.1 < F. 1:1(0) ack 1 win 32767\n+0 > . 1:1(0) ack 2 win 65535\n+0 close(3) = 0\n+0 > F. 1:1(0) ack 2\n"
+        "+.1 < R 65701:65701(0) win 9\n+0 > . 2:2(0) ack 2 win 65535\n+.1 < . 2:2(0) ack 2 win 9\n",
+        "freebsd",
+    )
+
+
+def test_freebsd_may_repeat_a_fin_with_an_ack() -> None:
+    closing = (
+        f"{ACCEPTED}+0 shutdown(4, SHUT_WR) = 0\n+0 > F. 1:1(0) ack 1\n+.1 < F. 1:1(0) ack 1 win 9\n"
+        "+0 > F. 1:1(0) ack 2\n+.1 < . 2:2(0) ack 2 win 9\n"
+    )
+    passes(closing, "freebsd")
+    passes(closing.replace("+0 > F. 1:1(0) ack 2", "+0 > . 2:2(0) ack 2"), "freebsd")
+    assert "flags F. expected, not ." in fails(closing).reason
+    never = f"{ACCEPTED}+0 < P. 1:11(10) ack 1 win 9\n+.04 > F. 0:0(0) ack 11\n"
+    assert "flags F. expected, not ." in fails(never, "freebsd").reason
+
+
+def test_names_of_both_ends() -> None:
+    passes(
+        f"{SOCKET}+0 getsockname(3, ..., ...) = 0\n+0 getpeername(3, ..., ...) = -1 ENOTCONN\n+0 close(3) = 0\n"
+        f"{ACCEPTED.replace('0 socket', '+0 socket')}+0 getpeername(4, ..., ...) = 0\n"
+    )
+
+
 # ------------------------------------------------------------------------------------ what arrives
 
 
@@ -258,6 +287,10 @@ def test_names_that_are_not_known_are_named(name: str) -> None:
         ("if tcpi_snd_cwnd == 10:\n  x = 1\nelse:\n  x = 2\nassert x == 2", "fail"),
         ("   assert tcpi_snd_cwnd == 10\n      assert tcpi_unacked == 0", "pass"),
         ("assert tcpi_snd_cwnd == 10, tcpi_snd_cwnd;\\\n         assert tcpi_unacked == 1;\\\n", "fail"),
+        ("assert len([1, 2]) == 2 == sum((1, 1)) and 1 << 3 == 8 == 16 >> 1", "pass"),
+        ("assert 1 << 9999 == 1 << 64", "pass"),
+        ("assert (1 if tcpi_unacked else 2) == 2", "pass"),
+        ("assert 2 ** 9 == 512", "unsupported"),
         ("if tcpi_snd_cwnd:\n  import os", "unsupported"),
         ("while True:\n  pass", "unsupported"),
         ("for x in (1, 2):\n  assert x", "unsupported"),
@@ -314,6 +347,12 @@ def test_variables_that_cannot_be_set_are_in_order() -> None:
         ("+0 > S 0:0(0) <mss 1460> { mut ipv4 ihl; trun tcp 34-36; ins ipv4 34 2 }", "damaged on its way"),
         ("+0 < F. 1:1(0) ack 1 win 9 <nop,nop>/udp(1 > 9811)", "segments in UDP"),
         ("+0 > R. 0:0(0)! ack 2 win 0", "does not count from the SYN"),
+        (
+            '+0 setsockopt(3, SOL_TCP, TCP_CONGESTION, "bbr", 4) = 0',
+            "the congestion control bbr; there is cubic",
+        ),
+        ("+0 connect(3, AF_UNSPEC, ...) = 0", "AF_UNSPEC"),
+        ("+0 ioctl(3, SIOCATMARK, [1]) = 0", "urgent data"),
         ("+0 > S 0:0(0) <mss 1460,nop,nop,md5 valid>", "TCP-MD5"),
         ("+0 > [ect0] .5 1:1005(1004) ack 1 <ECN e1b 1 ceb 0 e0b 1,nop>", "IP header"),
         ("+0 < [ect0] W. 1:1(0) ack 1 win 257 <ECN e0b 1 ceb 0 e1b 1,nop>", "AccECN"),
@@ -321,6 +360,12 @@ def test_variables_that_cannot_be_set_are_in_order() -> None:
 )
 def test_what_there_is_not_has_a_name(line: str, reason: str) -> None:
     assert reason in unsupported(SOCKET + line + "\n").reason
+
+
+@pytest.mark.parametrize("option", ["mss 65536", "wscale 256"])
+def test_numbers_of_options_must_fit(option: str) -> None:
+    with pytest.raises(ScriptError, match=f"{option.split()[0]} must be 0 to {int(option.split()[1]) - 1}"):
+        run_text(f"{SOCKET}+0 < S 0:0(0) win 9 <{option}>\n")
 
 
 def test_a_remark_asks_for_nothing() -> None:

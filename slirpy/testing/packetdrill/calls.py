@@ -152,6 +152,8 @@ class Sockets:
 
     def _connect(self, call: Call) -> Outcome:
         own, host, conn = self._own, self._host, self._host.conn
+        if words(call, 1) & {"AF_UNSPEC"}:
+            raise UnsupportedError(call.line, "connect() to AF_UNSPEC, which takes a connection back")
         if number(call, 0) == own.listener or conn is own.accepted:
             return -errno.EISCONN
         blocks = self._blocks(call)
@@ -303,6 +305,12 @@ class Sockets:
             closed.abort()
 
     # -------------------------------------------------------------------------------- ready, options
+
+    def _getsockname(self, call: Call) -> Outcome:
+        return 0
+
+    def _getpeername(self, call: Call) -> Outcome:
+        return 0 if self._own.opened and self._host.conn.state in SYNCHRONIZED else -errno.ENOTCONN
 
     def _poll(self, call: Call) -> Outcome:
         return ready.poll(self._own, call)

@@ -19,6 +19,8 @@ __all__ = ["check"]
 _PRINT = re.compile(r"(^\s*|;\s*)print\s+[^(=;][^;]*")
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "abs": abs,
+    "len": len,
+    "sum": sum,
     "min": min,
     "max": max,
     "int": lambda value: int(_plain(value)),
@@ -33,6 +35,7 @@ def _plain(value: Any) -> float:
     return value
 
 
+_LONGEST_SHIFT = 64
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -40,6 +43,8 @@ _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
+    ast.LShift: lambda left, right: left << min(right, _LONGEST_SHIFT),
+    ast.RShift: operator.rshift,
     ast.BitAnd: operator.and_,
     ast.BitOr: operator.or_,
     ast.BitXor: operator.xor,
@@ -165,6 +170,8 @@ class _Evaluator:
             values = [self.value(part) for part in (node.left, *node.comparators)]
             pairs = zip(node.ops, values, values[1:], strict=False)
             return all(_COMPARE[type(op)](a, b) for op, a, b in pairs)
+        if isinstance(node, ast.IfExp):
+            return self.value(node.body if self.value(node.test) else node.orelse)
         if isinstance(node, ast.Tuple | ast.List):
             return [self.value(part) for part in node.elts]
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS:

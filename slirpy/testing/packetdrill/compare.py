@@ -13,7 +13,7 @@ from slirpy.testing.packetdrill.report import read_options
 from slirpy.testing.packetdrill.script import ANY, Option, Packet
 from slirpy.testing.packetdrill.systems import SYSTEMS, System
 from slirpy.units import MS
-from slirpy.wire.tcp import PSH
+from slirpy.wire.tcp import FIN, PSH
 
 __all__ = ["Clock", "compare", "encode", "take"]
 
@@ -91,6 +91,8 @@ def compare(
 ) -> list[str]:
     """What is different, in words; nothing if the segment is the one that the script says."""
     found: list[str] = []
+    if system.repeats_fin and _repeats_fin(packet, sent, host):
+        sent = replace(sent, seq=(sent.seq - 1) & MASK, flags=sent.flags | FIN)
     unseen = 0 if system.push else PSH
     if (packet.flags ^ sent.flags) & ~unseen:
         found.append(f"flags {flag_text(packet.flags)} expected, not {flag_text(sent.flags)}")
@@ -112,6 +114,14 @@ def compare(
             have, wanted = _sorted(have), _sorted(wanted)
         found += _compare_options(wanted, have, clock)
     return found
+
+
+def _repeats_fin(packet: Packet, sent: Sent, host: Host) -> bool:
+    """Whether an ACK is compared with one that has the FIN again."""
+    if packet.seq is None or packet.length or sent.data or not packet.flags & ~sent.flags & FIN:
+        return False
+    again = any(s.flags & FIN and (s.seq + len(s.data)) & MASK == packet.seq for s in host.outbound())
+    return again and sent.seq == (packet.seq + 1) & MASK
 
 
 def _sorted(options: Sequence[Option]) -> list[Option]:

@@ -41,6 +41,7 @@ _PERIOD = 251  # a prime, so that bytes of neighbouring segments differ whatever
 _PATTERN = bytes(range(_PERIOD)) * 2
 _HEADERS = 40
 _TIMESTAMPS = 12
+_LARGEST_FIELD = 0xFFFF
 
 
 class FailureError(Exception):
@@ -294,6 +295,8 @@ class Host:
             self._refuse(segment)
             return
         before = conn.state
+        if self.system.rounded and conn.rcv_limit > _LARGEST_FIELD and not conn.wscale_ok:
+            conn.rcv_adv = (conn.rcv_nxt + conn.rcv_limit - conn.rcv_pending) & MASK
         segment_arrives(conn, segment, self.time)
         if before not in SYNCHRONIZED and conn.state in SYNCHRONIZED:
             self.established, self._established_at = conn, self.time
@@ -318,9 +321,7 @@ class Host:
             if conn.wscale_ok:
                 conn.rcv_limit = min(size, conn.rcv_most)
             else:
-                # All of it is taken, though the field in the header cannot say so much.
-                conn.rcv_limit = size
-                conn.rcv_adv = (conn.rcv_nxt + size) & MASK
+                conn.rcv_limit = size  # all of it is taken, though the field in the header cannot say so much
 
     def _heard(self, conn: Connection, length: int) -> None:
         self.rcv_mss = max(self.rcv_mss, min(length, self._segment_size or length, self.settings.mss))

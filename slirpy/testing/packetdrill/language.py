@@ -76,6 +76,8 @@ CALLS = {
     "epoll_create": "also `epoll_create1`",
     "epoll_ctl": "`EPOLL_CTL_ADD`, `EPOLL_CTL_MOD`, `EPOLL_CTL_DEL`",
     "epoll_wait": "the events of `poll`, `EPOLLET`, `EPOLLONESHOT`",
+    "getsockname": "tells no address",
+    "getpeername": "the same, and ENOTCONN as long as there is no peer",
     "fcntl": "`F_GETFL`, `F_SETFL` with `O_NONBLOCK`",
     "ioctl": "`SIOCINQ` (`FIONREAD`), `SIOCOUTQ` (`FIONWRITE`), `SIOCOUTQNSD`, `FIONSPACE`, `FIONBIO`",
     "setsockopt": "see below",

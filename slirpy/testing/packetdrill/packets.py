@@ -271,7 +271,12 @@ def _numbers(tokens: Tokens, name: str) -> list[int]:
             return list(bytes.fromhex(digits))
         except ValueError:
             raise tokens.error(f'hexadecimal digits in pairs expected, not "{digits}"') from None
-    return [tokens.integer()] if language.OPTIONS[name][0] else []
+    if not language.OPTIONS[name][0]:
+        return []
+    number = tokens.integer()
+    if not 0 <= number <= (most := 0xFFFF if name == "mss" else 0xFF):
+        raise tokens.error(f"{name} must be 0 to {most}")
+    return [number]
 
 
 def _number_or_any(tokens: Tokens) -> int:

@@ -143,8 +143,12 @@ def _set_linger(own: Descriptors, call: Call) -> Outcome:
 
 
 def _set_congestion(own: Descriptors, call: Call) -> Outcome:
-    chosen = _algorithm(text(call, 3))
+    chosen = _algorithm(wanted := text(call, 3))
     if chosen is None:
+        if call.result == 0:
+            raise UnsupportedError(
+                call.line, f"the congestion control {wanted}; there is {', '.join(ALGORITHMS)}"
+            )
         return -errno.ENOENT  # as Linux says
     host = own.host
     old = host.conn
@@ -269,7 +273,8 @@ def ioctl(own: Descriptors, call: Call) -> Outcome:
     elif asked & {"FIONSPACE"}:
         found = max(conn.settings.snd_buffer - conn.snd_buf.length, 0)
     else:
-        raise UnsupportedError(call.line, f"ioctl() of {'|'.join(asked) or 'a number'}")
+        name = "|".join(asked) or "a number"
+        raise UnsupportedError(call.line, f"ioctl() of {name}{language.missing(name)}")
     if fd == own.listener:
         return -errno.EINVAL
     return own.told(call, 2, found)

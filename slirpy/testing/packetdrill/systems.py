@@ -33,6 +33,8 @@ class System:
     """How large the send buffer becomes for calls that block, unless SO_SNDBUF was set."""
     close_resets: bool = True
     """``close`` with unread data resets the connection (RFC 2525, section 2.17)."""
+    repeats_fin: bool = False
+    """An ACK that follows the FIN has it once more, until it is acknowledged; an ACK alone is taken for that."""
     pause: int = 0
     """Nanoseconds that pass before each segment that arrives: on a real machine no two things happen at once."""
     push: bool = True
@@ -81,6 +83,7 @@ SYSTEMS: dict[str, System] = {
         rounded=True,
         accept_reset="ECONNABORTED",
         close_resets=False,
+        repeats_fin=True,
         snd_grows=2 << 20,
         pause=US,
         unconnected_write="ENOTCONN",
