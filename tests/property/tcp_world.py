@@ -416,10 +416,11 @@ class World:
                 assert end.consumed == end.peer.written, f"{end.name} lacks data; {total=}"
 
     def _least(self, i: int) -> int:
-        """Bytes in a segment of an end, at worst: what the path carries, and what fits into a tiny buffer."""
+        """Bytes in a segment of an end, at worst: what the path carries, or was said to, and what fits into a tiny
+        buffer."""
         end = self.ends[i]
         mss = max(min(end.settings.mss, end.peer.settings.mss) - 12, 8)
-        return max(min(mss, self.mtu[1 - i] - 52, end.peer.settings.rcv_buffer // 2), 1)
+        return max(min(mss, self.mtu[1 - i] - 52, end.peer.settings.rcv_buffer // 2, end.conn.mss), 1)
 
     def _patience(self, segments: int) -> int:
         waits = [end.settings.time_wait + 5 * 60 * SECOND for end in self.ends]
