@@ -212,6 +212,11 @@ def test_no_two_things_happen_at_once_on_a_kernel() -> None:
     )
 
 
+def test_that_does_not_make_anything_late() -> None:
+    sacks = "".join(f"+0 < . 1:1(0) ack 1 win 65535 <sack 1001:{n}001,nop,nop>\n" for n in (2, 3, 4))
+    passes(f"--tolerance_usecs=1\n{FIVE}{sacks}0.1 > . 1:1001(1000) ack 1\n")
+
+
 # ------------------------------------------------------------------------------------------ tcp_info
 
 
@@ -228,6 +233,15 @@ def test_what_was_sent_again() -> None:
         "+0 %{ assert tcpi_retrans == 1 and tcpi_total_retrans == tcpi_snd_rexmitpack == 1\n"
         "assert tcpi_bytes_retrans == 1000 and tcpi_bytes_sent == 6000 and tcpi_retransmits == 0 }%\n"
         "+.05 < . 1:1(0) ack 5001 win 65535\n+0 %{ assert tcpi_retrans == 0 and tcpi_total_retrans == 1 }%\n"
+    )
+
+
+def test_what_was_lost_again_is_not_on_its_way() -> None:
+    newer = "+0 write(4, ..., 2000) = 2000\n+.01 < . 1:1(0) ack 1 win {} <sack 1001:5001,nop,nop>\n"
+    passes(
+        f"{LOSS}{newer.format(65535)}+0 > . 5001:6001(1000) ack 1\n"
+        "+.06 < . 1:1(0) ack 1 win 65535 <sack 1001:6001,nop,nop>\n+0 > . 1:1001(1000) ack 1\n"
+        "+0 %{ assert tcpi_retrans == 1 and tcpi_total_retrans == 2, tcpi_retrans }%\n"
     )
 
 

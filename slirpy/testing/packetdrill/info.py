@@ -125,7 +125,7 @@ def _retrans(h: Host) -> int:
         seq >= una
         and not any(left <= seq < right for left, right in arrived)
         and (conn.iss + seq) & MASK not in lost
-        for seq, _, _ in _resent(h)
+        for seq in {seq for seq, _, _ in _resent(h)}
     )
 
 
