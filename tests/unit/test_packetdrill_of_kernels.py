@@ -163,6 +163,12 @@ def test_names_of_both_ends() -> None:
     )
 
 
+def test_linux_alone_finds_losses_by_time() -> None:
+    lost = f"{FIVE}+.1 < . 1:1(0) ack 1 win 65535 <sack 2001:3001,nop,nop>\n"
+    passes(f"{lost}+.02~+.06 > . 1:1001(1000) ack 1\n")
+    passes(f"{lost}+.2~+.4 > . 1:1001(1000) ack 1\n", "freebsd")
+
+
 # ------------------------------------------------------------------------------------ what arrives
 
 

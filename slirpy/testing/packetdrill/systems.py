@@ -78,6 +78,7 @@ SYSTEMS: dict[str, System] = {
             "delayed_ack": 40 * MS,
             "syn_timeout": 75 * SECOND,
             "keepalive_count": 8,
+            "rack": False,
         },
         defines=("SLIRPY", "__FreeBSD__"),
         rounded=True,
