@@ -18,7 +18,8 @@ from slirpy.core.shares import Group, Shares
 from slirpy.core.timers import Alarm
 from slirpy.interfaces import FlowRequest, HostNetwork, IcmpReport, IPProtocol, PingPeer
 from slirpy.nat.limits import EXHAUSTED, Descriptors
-from slirpy.nat.reports import REFUSAL_CODES, out_of_time, relay, sent_echo, tell_errno
+from slirpy.nat.refusals import ERRNO_CODES, REFUSAL_CODES, tell_errno
+from slirpy.nat.reports import out_of_time, relay, sent_echo
 from slirpy.nat.routes import Refusal, Router, onward_ttl
 from slirpy.tcp.pathmtu import refused_by_icmp, too_big
 from slirpy.units import SECOND
@@ -36,7 +37,6 @@ MAX_FLOWS = 1024
 """Each costs a descriptor of the host's."""
 MAX_ROUTES = 1024
 """Destinations of one flow."""
-_REFUSALS = (errno.EACCES, errno.EPERM, errno.EPROTONOSUPPORT)
 _ADVICE = (
     "slirpy: guests cannot ping beyond the gateway, because the system gives this process no ping socket (%s); "
     'to allow it to all users: sysctl -w net.ipv4.ping_group_range="0 2147483647"'
@@ -233,14 +233,13 @@ class IcmpNat:
 
     def _refused(self, arrival: Arrival, error: int) -> None:
         stack = self.stack
-        if error not in _REFUSALS:
+        if not tell_errno(stack, arrival, error):
             stack.stats.drop_icmp_no_socket += 1
             return
         stack.stats.drop_icmp_refused += 1
-        if not self._advised:
+        if ERRNO_CODES.get(error) == icmp.ADMIN_PROHIBITED and not self._advised:
             self._advised = True
             _log.warning(_ADVICE, errno.errorcode.get(error, str(error)))
-        stack.demux.unreachable(arrival, icmp.ADMIN_PROHIBITED)
 
     def input_error(self, arrival: Arrival, kind: int, code: int, info: int, quote: icmp.Quote) -> bool:
         """A guest says what became of a packet from us; see :class:`~slirpy.core.icmp.IcmpOpener`."""

@@ -1,4 +1,10 @@
-"""What a guest hears when a TCP connection of its may not be, or cannot be made."""
+"""What a guest hears when its packet may not go out, or the host's system does not take it.
+
+A gateway reports as a router does (RFC 1812, section 5.2.7.1), and the same error means the same for every protocol.
+Only what is not in :data:`ERRNO_CODES` differs. A connection has to be answered, so TCP resets it, unless nobody has
+answered on the host's side either. A datagram may get lost, so errors that concern this host alone are counted and
+not reported. libslirp knows two codes: host unreachable for EHOSTUNREACH, net unreachable for all others.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +15,58 @@ from slirpy.interfaces import IcmpReport
 from slirpy.nat.reports import relay, sent_syn
 from slirpy.nat.routes import Refusal, Router
 from slirpy.tcp import Segment
-from slirpy.wire import icmp
+from slirpy.wire import icmp, ipv4
 
 if TYPE_CHECKING:
     from slirpy.core.demux import Arrival
     from slirpy.core.stack import IPStack
 
-__all__ = ["refuse_by_host", "refuse_by_rule"]
+__all__ = [
+    "ERRNO_CODES",
+    "REFUSAL_CODES",
+    "refuse_by_host",
+    "refuse_by_rule",
+    "tell_errno",
+]
 
-_UNREACHABLE = {
+REFUSAL_CODES = {
+    Refusal.NET_UNREACHABLE: icmp.NET_UNREACHABLE,
+    Refusal.HOST_UNREACHABLE: icmp.HOST_UNREACHABLE,
+    Refusal.PORT_UNREACHABLE: icmp.PORT_UNREACHABLE,
+    Refusal.PROHIBITED: icmp.ADMIN_PROHIBITED,
+}
+"""Codes of destination unreachable for a packet that may not go where it wants to."""
+ERRNO_CODES = {
     errno.ENETUNREACH: icmp.NET_UNREACHABLE,
     errno.ENETDOWN: icmp.NET_UNREACHABLE,
+    errno.EAFNOSUPPORT: icmp.NET_UNREACHABLE,  # a redirect to IPv6, on a host that has only IPv4
     errno.EHOSTUNREACH: icmp.HOST_UNREACHABLE,
     errno.EHOSTDOWN: icmp.HOST_UNREACHABLE,
+    errno.ENOPROTOOPT: icmp.PROTOCOL_UNREACHABLE,  # Linux: what a host said by ICMP
     errno.EACCES: icmp.ADMIN_PROHIBITED,
     errno.EPERM: icmp.ADMIN_PROHIBITED,
+    errno.EPROTONOSUPPORT: icmp.ADMIN_PROHIBITED,  # sockets of this kind are not to be had
 }
+"""Codes of destination unreachable by the host's own error, for TCP, UDP and echo alike."""
+
+
+def tell_errno(stack: IPStack, arrival: Arrival, error: int, mtu: int = 0) -> bool:
+    """Report to the guest that the host's system refused a packet; False if that concerns this host alone.
+
+    Args:
+        stack: of the guest.
+        arrival: the packet.
+        error: ``errno`` value.
+        mtu: with EMSGSIZE, what a packet with DF would have had to fit; 0: not known (RFC 1191, section 3).
+            Without DF the system does not take such sizes at all, and no smaller fragments would help.
+    """
+    if error == errno.EMSGSIZE and arrival.header.fragment & ipv4.DF:
+        stack.icmp.error(arrival, icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, mtu & 0xFFFF)
+    elif error in ERRNO_CODES:
+        stack.icmp.error(arrival, icmp.UNREACHABLE, ERRNO_CODES[error])
+    else:
+        return False
+    return True
 
 
 def refuse_by_rule(stack: IPStack, arrival: Arrival, key: bytes, seg: Segment, refusal: Refusal) -> None:
@@ -36,10 +78,8 @@ def refuse_by_rule(stack: IPStack, arrival: Arrival, key: bytes, seg: Segment, r
         stack.stats.drop_ip_destination += 1
     else:
         stack.stats.tcp_flows_refused += 1
-        if refusal is Refusal.NET_UNREACHABLE:
-            demux.unreachable(arrival, icmp.NET_UNREACHABLE)
-        elif refusal is Refusal.HOST_UNREACHABLE:
-            demux.unreachable(arrival, icmp.HOST_UNREACHABLE)
+        if refusal in (Refusal.NET_UNREACHABLE, Refusal.HOST_UNREACHABLE):
+            demux.unreachable(arrival, REFUSAL_CODES[refusal])
         else:
             demux.refuse_tcp(arrival.neighbor, key, seg)
 
@@ -57,7 +97,5 @@ def refuse_by_host(
     stack.stats.tcp_flows_refused += 1
     if report is not None and relay(stack, router, report, key[:4], key[4:8], sent_syn(arrival, report)):
         return
-    if error in _UNREACHABLE:
-        stack.demux.unreachable(arrival, _UNREACHABLE[error])
-    elif error != errno.ETIMEDOUT:
+    if not tell_errno(stack, arrival, error) and error != errno.ETIMEDOUT:
         stack.demux.refuse_tcp(arrival.neighbor, key, seg)

@@ -8,11 +8,9 @@ packet that consists of the quoted part.
 
 from __future__ import annotations
 
-import errno
 from typing import TYPE_CHECKING
 
 from slirpy.interfaces import IcmpReport
-from slirpy.nat.routes import Refusal
 from slirpy.wire import icmp, ipv4, udp
 from slirpy.wire.checksum import checksum
 
@@ -21,35 +19,10 @@ if TYPE_CHECKING:
     from slirpy.core.stack import IPStack
     from slirpy.nat.routes import Router
 
-__all__ = ["REFUSAL_CODES", "out_of_time", "relay", "sent_echo", "sent_syn", "sent_udp", "tell_errno"]
+__all__ = ["out_of_time", "relay", "sent_echo", "sent_syn", "sent_udp"]
 
-REFUSAL_CODES = {
-    Refusal.NET_UNREACHABLE: icmp.NET_UNREACHABLE,
-    Refusal.HOST_UNREACHABLE: icmp.HOST_UNREACHABLE,
-    Refusal.PORT_UNREACHABLE: icmp.PORT_UNREACHABLE,
-    Refusal.PROHIBITED: icmp.ADMIN_PROHIBITED,
-}
-"""What a guest is told when a packet may not go where it wants to."""
-_ERRNO_CODES = {
-    errno.ENETUNREACH: icmp.NET_UNREACHABLE,
-    errno.EHOSTUNREACH: icmp.HOST_UNREACHABLE,
-    errno.EACCES: icmp.ADMIN_PROHIBITED,
-    errno.EPERM: icmp.ADMIN_PROHIBITED,
-}
 _RELAYED = (icmp.UNREACHABLE, icmp.TIME_EXCEEDED)
 _LEAST_MTU = 68
-
-
-def tell_errno(stack: IPStack, arrival: Arrival, error: int, mtu: int) -> None:
-    """The host's system refused a packet: say so as the gateway would. Nothing is said of what is its own trouble.
-
-    ``mtu`` is what a packet with DF would have had to fit, if ``error`` is EMSGSIZE; 0: not known (RFC 1191, section
-    3). Without DF the system does not take such sizes at all, and no smaller fragments would help.
-    """
-    if error == errno.EMSGSIZE and arrival.header.fragment & ipv4.DF:
-        stack.icmp.error(arrival, icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, mtu & 0xFFFF)
-    elif error in _ERRNO_CODES:
-        stack.icmp.error(arrival, icmp.UNREACHABLE, _ERRNO_CODES[error])
 
 
 def out_of_time(stack: IPStack, arrival: Arrival) -> None:

@@ -18,7 +18,8 @@ from slirpy.core.timers import Alarm
 from slirpy.core.udppath import UdpPath
 from slirpy.interfaces import DatagramPeer, FlowRequest, HostNetwork, IcmpReport, IPProtocol
 from slirpy.nat.limits import Descriptors
-from slirpy.nat.reports import REFUSAL_CODES, out_of_time, relay, sent_udp, tell_errno
+from slirpy.nat.refusals import REFUSAL_CODES, tell_errno
+from slirpy.nat.reports import out_of_time, relay, sent_udp
 from slirpy.nat.routes import Refusal, Route, Router, onward_ttl
 from slirpy.units import SECOND
 from slirpy.wire import ethernet, icmp, ipv4
