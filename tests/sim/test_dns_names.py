@@ -8,7 +8,7 @@ import pytest
 from dnslib import DNSRecord
 
 from slirpy import Config, DnsQuestion
-from slirpy.services import dns
+from slirpy.services.dns import server as dns
 from slirpy.testing import Guest, VirtualNetwork
 
 

@@ -18,8 +18,8 @@ from slirpy.config import Config
 from slirpy.interfaces import StreamPeer
 from slirpy.rules.resolver import Resolver
 from slirpy.services.dns import DnsService
-from slirpy.services.dns_message import read_query
-from slirpy.services.resolvers import ResolverList, read_resolv_conf
+from slirpy.services.dns.servers import ResolverList, read_resolv_conf
+from slirpy.wire.dns import read_query
 
 
 @pytest.fixture
@@ -246,10 +246,10 @@ def test_queries_in_progress_are_bounded_for_a_guest_and_in_all(world: World) ->
     world.network.run(8)
     assert len(world.network.take()) == 768 + 192 + 1
     assert world.host.open_sockets() == 0
-    assert not world.service._quota
-    assert not world.service._quota._of_link
+    assert not world.service._udp.quota
+    assert not world.service._udp.quota._of_link
     assert not world.service._asked
-    assert not world.service._shared
+    assert not world.service._lookups
 
 
 @pytest.mark.parametrize(
@@ -525,8 +525,8 @@ def test_queries_over_tcp_are_bounded_in_all(world: World) -> None:
     assert world.host.open_sockets() == 369
     for stream in (*streams, other):
         stream.abort()
-    assert not world.service._tcp_quota
-    assert not world.service._tcp_quota._of_link
+    assert not world.service._tcp.quota
+    assert not world.service._tcp.quota._of_link
 
 
 def test_queries_over_tcp_are_bounded_for_a_guest(world: World) -> None:
@@ -541,7 +541,7 @@ def test_queries_over_tcp_are_bounded_for_a_guest(world: World) -> None:
     for stream in (*streams, other):
         stream.abort()
     assert world.host.open_sockets() == 0
-    assert not world.service._tcp_quota
+    assert not world.service._tcp.quota
 
 
 def test_what_is_known_is_answered_beyond_the_bound(world: World) -> None:
@@ -597,7 +597,7 @@ def test_aborting_cuts_everything(world: World) -> None:
     world.network.run(60)
     assert owner.notes == []
     assert world.network.pending == 0
-    assert not world.service._asked_by_tcp
+    assert not world.service._lookups
 
 
 # ----------------------------------------------------------------------------------------- resolv.conf
@@ -688,7 +688,7 @@ garbage = almost | st.binary(max_size=600)
 @given(garbage)
 def test_queries_are_read_as_dnslib_reads_them(message: bytes) -> None:
     query = read_query(message)
-    if query is None or query.malformed:
+    if query is None or not query.question:
         return
     question = DNSRecord.parse(message[:12][:6] + bytes(6) + query.question).q
     assert int.from_bytes(query.question[-4:-2], "big") == question.qtype

@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_dns import connect, fetch, framed, records
 
-from slirpy.services.dns_cache import DnsCache, records_of, time_to_live
-from slirpy.services.dns_message import Query, read_query
-from slirpy.services.dns_wire import read_records
+from slirpy.services.dns.cache import DnsCache, time_to_live
 from slirpy.stats import Stats
+from slirpy.wire.dns import Query, read_query, read_records, records_of
 
 
 @pytest.fixture

@@ -209,6 +209,22 @@ def test_an_alias_is_followed_outside(tcp: bool) -> None:
         assert [record.ttl for record in heard.rr] == [60, 6, 6]
 
 
+@pytest.mark.parametrize("tcp", [False, True])
+def test_a_failed_alias_is_answered_under_the_name_that_was_asked_for(tcp: bool) -> None:
+    world = with_records("Www.Test=example.test")
+    query = ask("WWW.test").pack()
+    if tcp:
+        stream, _ = connect(world)
+        stream.send([framed(query)])
+        world.network.run(30)
+        (heard,) = records(fetch(stream)[0])
+    else:
+        world.say(query)
+        world.network.run(30)
+        heard = world.heard()
+    assert (str(heard.q.qname), heard.header.rcode) == ("WWW.test.", RCODE.SERVFAIL)
+
+
 @pytest.mark.parametrize("how", ["nxdomain", "silent", "unreadable"])
 def test_an_alias_for_what_is_not_there(how: str) -> None:
     world = with_records("www.test=example.test")

@@ -69,7 +69,7 @@ def test_a_query_that_comes_back_to_the_only_server_fails_at_once() -> None:
         assert world.heard().header.rcode == RCODE.SERVFAIL
     assert world.stats.drop_dns_loop == 3
     assert world.network.pending == 0
-    assert not world.service._udp_servers._returning
+    assert not world.service._udp.servers._returning
 
 
 def test_a_query_over_tcp_that_comes_back() -> None:
@@ -84,7 +84,7 @@ def test_a_query_over_tcp_that_comes_back() -> None:
         data, _ = fetch(each)
         assert [heard.header.rcode for heard in records(data)] == [RCODE.SERVFAIL]
     assert world.stats.drop_dns_loop == 1
-    assert not world.service._tcp_servers._returning
+    assert not world.service._tcp.servers._returning
 
 
 def test_what_only_resembles_a_query_of_ours_is_a_guests() -> None:
@@ -98,7 +98,7 @@ def test_what_only_resembles_a_query_of_ours_is_a_guests() -> None:
     assert len(world.network.take()) == 2  # both waited for one answer
     world.say(ours, port=5002)  # it is over, and means nothing any more
     assert world.stats.drop_dns_loop == 0
-    assert not world.service._udp_servers._returning
+    assert not world.service._udp.servers._returning
 
 
 # ----------------------------------------------------------------------------------------------- scopes

@@ -13,7 +13,7 @@ from test_dns import connect, framed
 from slirpy.config import Config
 from slirpy.rules.resolver import parse_resolver
 from slirpy.services.dns import DnsService
-from slirpy.services.dns_servers import Servers
+from slirpy.services.dns.servers import Servers
 from slirpy.stats import Stats
 
 

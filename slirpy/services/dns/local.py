@@ -1,25 +1,34 @@
 """Names that the virtual network answers itself.
 
-In this order: what the function of the configuration says; its records; the names of the gateway and of guests with
-a lease, and the addresses of the virtual network, which nobody outside could know (as RFC 6303 has it for private
-networks); the records with a wildcard; ``localhost`` (RFC 6761 section 6.3).
+The order is: what the function of the configuration returns; the records of the configuration; the names of the
+gateway and of guests with a lease, and the addresses of the virtual network, which nobody outside can know (as for
+private networks in RFC 6303); records with a wildcard; ``localhost`` (RFC 6761, section 6.3).
 
-Gateway and guests have their names bare, below ``internal``, and below the domain of the configuration. A guest
-chooses its own name, so the name has no dots, is none that programs look for by themselves, and replaces no other.
+The gateway and the guests have their names bare, below ``internal``, and below the domain of the configuration. A
+guest chooses its own name. So a guest's name has no dots, is none that programs look up on their own, and never
+replaces another name.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import NamedTuple, TypeAlias
 
 from slirpy.config import Config
-from slirpy.rules.dnsrecord import DnsRecord, DnsReply, name_from_wire, name_to_wire
-from slirpy.services.dns_message import NXDOMAIN, REFUSED, SERVFAIL, Query
-from slirpy.services.dns_question import LIVE_TTL, as_record, as_sequence, question_of
+from slirpy.errors import ConfigError
+from slirpy.rules.dnsrecord import (
+    DnsQuestion,
+    DnsRecord,
+    DnsReply,
+    name_from_wire,
+    name_to_wire,
+    parse_dns_record,
+)
 from slirpy.units import SECOND
+from slirpy.wire.dns import NXDOMAIN, REFUSED, SERVFAIL, Query
 
 __all__ = ["Alias", "Leases", "LocalNames", "with_alias"]
 
@@ -29,19 +38,22 @@ TYPE_NUMBERS = {
     "CAA": 257,
 }  # fmt: skip
 CHAIN_MAX = 8
+"""Aliases that lead to each other are followed so far."""
+LIVE_TTL = 30
+"""Seconds for which a guest may keep what can change."""
 LEASES_AT_ONCE = 64
-"""So many leases are looked at for each question; more of them once a second."""
+"""Up to this number of leases the table of names is made anew for each question, beyond it once a second."""
 _HERE = b"\xc0\x0c"
-"""A pointer to the question's name."""
+"""A pointer to the name in the question."""
 _INTERNAL = "internal"
 _REVERSE = b"\x07in-addr\x04arpa\0"
 _LOCALHOST = b"\x09localhost\0"
 _TAKEN = frozenset(("gateway", "host", "localhost", "wpad", "isatap", "_gateway"))
-"""Names that no guest gets; programs trust who is called WPAD or ISATAP."""
+"""Names that no guest gets. Programs trust whatever is called WPAD or ISATAP."""
 _HOSTNAME = re.compile(r"[a-z0-9_-]{1,63}")
 
 Leases: TypeAlias = Callable[[], Iterable[tuple[str, bytes]]]
-"""Host name and address of each guest that has a lease, the oldest first."""
+"""The host name and address of each guest that has a lease, oldest first."""
 
 
 class _Entry(NamedTuple):
@@ -56,18 +68,18 @@ _Table: TypeAlias = Mapping[bytes, list[_Entry]]
 
 
 class Alias(NamedTuple):
-    """A name of ours that is another name for one outside."""
+    """A local name that is an alias for a name outside."""
 
     target: bytes
-    """In wire format."""
+    """The name outside, in wire format."""
     records: bytes
-    """The answer section so far."""
+    """The answer section up to there."""
     size: int
     """Number of records in it."""
 
 
 class LocalNames:
-    """See the module's text."""
+    """The names and the order in which they are searched; see the module's text."""
 
     def __init__(self, config: Config, leases: Leases) -> None:
         self._config = config
@@ -103,38 +115,38 @@ class LocalNames:
     # ------------------------------------------------------------------------------------- answers
 
     def answer(self, query: Query, guest: bytes, now: int) -> bytes | Alias | None:
-        """The answer to a query of a guest, or the name outside to ask for; None if the name is none of ours.
+        """The answer to a query, or the name outside to ask for; None if the name is not local.
 
-        A query for a name of ours never goes outside, so one that cannot be answered is refused here.
+        A query for a local name never goes outside, so one that cannot be answered is refused here.
 
         Args:
-            query: one that is not malformed.
-            guest: address of who asks.
+            query: the query; it has a question.
+            guest: address of the guest that asks.
             now: nanoseconds.
 
         Raises:
-            Exception: what the configuration's function raises, or a ConfigError about what it returns.
+            Exception: whatever the function of the configuration raises, or a ConfigError about what it returns.
         """
         own: dict[bytes, list[_Entry]] = {}
         if self._config.dns_answer is not None:
-            question = question_of(query, guest)
+            question = _question_of(query, guest)
             said = self._config.dns_answer(question)
             if isinstance(said, DnsReply):
                 return query.reply(query.refusal or said.value, authoritative=not query.refusal)
             if said is not None:
                 own[query.name] = []
-                for item in as_sequence(said, question):
-                    record = as_record(item, question)
+                for item in _as_sequence(said, question):
+                    record = _as_record(item, question)
                     entry = _Entry(TYPE_NUMBERS[record.type], record.ttl, record.data())
                     self._put(own, name_to_wire(record.name), entry)
-        refusal = query.refusal or (0 if query.of_internet else REFUSED)
+        refusal = query.refusal or (0 if query.accepts_internet else REFUSED)
         if refusal:
             ours = query.name in own or self._find(query.name, now) is not None
             return query.reply(refusal) if ours else None
         return self._follow(query, own, now)
 
     def _follow(self, query: Query, own: _Table, now: int) -> bytes | Alias | None:
-        """Go from alias to alias, until there is an answer or a name that is none of ours."""
+        """Go from alias to alias until there is an answer or a name that is not local."""
         name, owner, kind = query.name, _HERE, query.qtype
         records, count = b"", 0
         for _ in range(CHAIN_MAX):
@@ -156,7 +168,7 @@ class LocalNames:
         return query.reply(SERVFAIL)
 
     def _find(self, name: bytes, now: int) -> list[_Entry] | None:
-        """The records of a name; None if it is none of ours."""
+        """The records of a name; None if it is not local."""
         entries = self._exact.get(name)
         if entries is None:
             entries = self._of_guest(name, now)
@@ -169,7 +181,7 @@ class LocalNames:
         return entries
 
     def _of_guest(self, name: bytes, now: int) -> list[_Entry] | None:
-        """The name or the reverse name of a guest."""
+        """The records of a guest's name or reverse name."""
         if name.endswith(_REVERSE):
             return self._of_address(name, now)
         label = name[1 : 1 + name[0]]
@@ -205,7 +217,7 @@ class LocalNames:
 
 
 _NOWHERE: list[_Entry] = []
-"""There is no such name, in a part of the tree that is ours."""
+"""The records of a name that does not exist, in a part of the tree that is local."""
 
 
 def _domain(config: Config) -> tuple[str, ...]:
@@ -213,7 +225,7 @@ def _domain(config: Config) -> tuple[str, ...]:
     try:
         name_to_wire(f"{'x' * 63}.{domain}")
     except ValueError:
-        return ()  # none, or such as DHCP carries, but not DNS
+        return ()  # no domain, or one that DHCP can carry but DNS cannot
     return (domain,)
 
 
@@ -236,21 +248,67 @@ def _record(owner: bytes, entry: _Entry) -> bytes:
 
 
 def with_alias(query: Query, alias: Alias, answer: bytes) -> bytes | None:
-    """What a guest is told who asked for an alias: the alias, and the answer for what it stands for.
+    """The answer to a query for an alias: the alias itself, followed by the answer for its target.
 
     Returns:
-        The message, or None if the answer cannot be read.
+        The message, or None if the answer for the target cannot be read.
     """
     from dnslib import DNSRecord
 
     try:
         whole = DNSRecord.parse(query.reply(answer[3] & 0x0F, alias.records, alias.size))
-        theirs = DNSRecord.parse(answer)
-        whole.add_answer(*theirs.rr)
-        whole.add_auth(*(record for record in theirs.auth if record.rtype == 6))
-        if theirs.header.tc:
+        target = DNSRecord.parse(answer)
+        whole.add_answer(*target.rr)
+        whole.add_auth(*(record for record in target.auth if record.rtype == 6))
+        if target.header.tc:
             whole.header.tc = 1
         packed: bytes = whole.pack()
-    except Exception:  # dnslib complains in many ways, and this came from outside
+    except Exception:  # dnslib raises many kinds, and this came from outside
         return None
-    return query.mine(packed)
+    return query.readdressed(packed)
+
+
+# --------------------------------------------------------------------- the function of the configuration
+
+
+def _question_of(query: Query, guest: bytes) -> DnsQuestion:
+    """The question in the form that the function takes."""
+    from dnslib import QTYPE
+
+    try:
+        kind = str(QTYPE[query.qtype])
+    except Exception:  # dnslib's own, for a type that it does not know
+        kind = f"TYPE{query.qtype}"
+    return DnsQuestion(name_from_wire(query.name), kind, ipaddress.ip_address(guest))
+
+
+def _as_sequence(said: object, question: DnsQuestion) -> Sequence[object]:
+    """Check that the function has returned several records.
+
+    Raises:
+        ConfigError: it has returned something else.
+    """
+    if isinstance(said, str) or not isinstance(said, Sequence):
+        raise ConfigError(
+            f"dns_answer gave {said!r} for {question.name}; it may give a list of records, a DnsReply, or None"
+        )
+    return said
+
+
+def _as_record(item: object, question: DnsQuestion) -> DnsRecord:
+    """The record that an item of the function's list stands for.
+
+    Raises:
+        ConfigError: the item is not a record, the text of one, or an address.
+    """
+    if isinstance(item, DnsRecord):
+        return item
+    if not isinstance(item, str):
+        raise ConfigError(
+            f"dns_answer gave a list with {item!r} for {question.name}; it may have records, their text, addresses"
+        )
+    try:
+        version = ipaddress.ip_address(item).version
+    except ValueError:
+        return parse_dns_record(item)
+    return DnsRecord(question.name, "A" if version == 4 else "AAAA", item, LIVE_TTL)

@@ -1,79 +1,83 @@
-"""A guest's TCP connection to the DNS server (RFC 7766): messages with a length before each.
+"""A guest's TCP connection to the DNS server (RFC 7766): messages, each with its length in front.
 
-Queries may come without waiting for answers, and answers go back in the order in which they are found. At most
-:data:`QUERIES_MAX` are under way or waiting to be fetched; beyond it the guest's bytes are not taken, so that the
-connection's window closes. That bounds the memory: so many answers of 64 KiB, and one message of the guest.
+A guest may send queries without waiting for answers; the answers go back in the order in which they are found. At
+most :data:`QUERIES_MAX` queries are under way or have answers that the guest has not fetched. Beyond that the guest's
+bytes are not accepted, so the window of its connection closes. This bounds the memory: that number of answers of 64
+KiB, and one message of the guest.
 """
 
 from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from slirpy.interfaces import Buffer, ServiceNetwork, StreamOwner, Timer
-from slirpy.services.dns_message import FORMERR, SERVFAIL, Query, read_query
-from slirpy.services.dns_upstream import Answer, Done, Pending
+from slirpy.services.dns.lookup import Question
 from slirpy.units import SECOND
+from slirpy.wire.dns import FORMERR, Query, read_query
 
-__all__ = ["Asker", "DnsStream"]
+__all__ = ["Abandon", "Ask", "DnsStream"]
 
 QUERIES_MAX = 16
 IDLE = 30 * SECOND
-"""Nanoseconds without a byte in either direction and without a query under way, after which we end."""
+"""Nanoseconds without a byte in either direction and without a query under way, after which the server ends."""
 _INPUT_MAX = 2 + 65_535
 
+Ask: TypeAlias = Callable[[Question], bytes | None]
+"""Answers a question; None: :meth:`Question.deliver` is called with the answer, perhaps before this returns."""
+Abandon: TypeAlias = Callable[[Question], None]
+"""Gives up a question that has not been delivered."""
 
-class Asker(Protocol):
-    """Who forwards the queries, and bounds their number over all connections."""
 
-    def ask(self, query: Query, guest: bytes, link: object, done: Done) -> bytes | Pending | None:
-        """The answer, or what brings it, to be started by the caller; None beyond the bound."""
-        ...
+class _StreamQuestion(Question):
+    """A question that came over a connection."""
 
-    def forget(self, pending: Pending) -> None:
-        """It is done or cancelled."""
-        ...
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: DnsStream, query: Query, guest: bytes, link: object) -> None:
+        super().__init__(query, guest, link)
+        self._stream = stream
+
+    def deliver(self, message: bytes) -> None:
+        """See :meth:`~slirpy.services.dns.lookup.Question.deliver`."""
+        self._stream.answered(self, message)
 
 
 class DnsStream:
     """The far end of one connection; a :class:`~slirpy.interfaces.StreamPeer`."""
 
     __slots__ = (
-        "_answers",
-        "_asker",
-        "_ended",
-        "_guest",
-        "_input",
-        "_last",
-        "_link",
-        "_network",
-        "_owner",
-        "_refused",
-        "_shut",
-        "_timer",
-        "_waiting",
-    )
+        "_abandon", "_answers", "_ask", "_ended", "_guest", "_input", "_last", "_link", "_network", "_owner",
+        "_refused", "_shut", "_timer", "_waiting",
+    )  # fmt: skip
 
     def __init__(
-        self, network: ServiceNetwork, asker: Asker, owner: StreamOwner, guest: bytes, link: object
+        self,
+        network: ServiceNetwork,
+        ask: Ask,
+        abandon: Abandon,
+        owner: StreamOwner,
+        guest: bytes,
+        link: object,
     ) -> None:
-        """Tells ``owner`` at once that it is connected; ``guest`` is the address of who asks, behind ``link``."""
+        """Connect ``owner`` at once. ``guest`` is the address of the guest, and ``link`` the link it is behind."""
         self._network = network
+        self._ask = ask
+        self._abandon = abandon
         self._guest = guest
         self._link = link
-        self._asker = asker
         self._owner: StreamOwner | None = owner
         self._input = bytearray()
         self._answers: deque[bytes] = deque()
-        self._waiting: dict[Pending, None] = {}  # in order, so that it ends the same in every run
+        self._waiting: dict[Question, None] = {}  # in order, so that every run ends in the same way
         self._refused = False
-        """A send was short, so the guest waits to hear of room."""
+        """Whether a send was short, and the guest waits to hear of room."""
         self._shut = False
-        """The guest has ended its direction."""
+        """Whether the guest has ended its direction."""
         self._ended = False
-        """No more queries are read: the rest of the answers, then the end."""
+        """Whether no more queries are read: the remaining answers follow, then the end."""
         self._last = network.now
         self._timer: Timer | None = network.call_at(self._last + IDLE, self._idle)
         owner.connected()
@@ -81,7 +85,7 @@ class DnsStream:
     # ------------------------------------------------------------------------------------ StreamPeer
 
     def send(self, buffers: Sequence[Buffer]) -> int:
-        """Take bytes of the guest; see :meth:`slirpy.interfaces.StreamPeer.send`."""
+        """Take bytes from the guest; see :meth:`slirpy.interfaces.StreamPeer.send`."""
         self._last = self._network.now
         taken = 0
         for buffer in buffers:
@@ -96,7 +100,7 @@ class DnsStream:
                 taken += len(part)
                 view = view[len(part) :]
                 self._read()
-            taken += len(view)  # after the end nobody reads it, but it must not block the guest's FIN
+            taken += len(view)  # nobody reads it after the end, but it must not block the guest's FIN
         return taken
 
     def recv(self, limit: int) -> bytes | None:
@@ -117,7 +121,7 @@ class DnsStream:
         return data
 
     def shutdown(self) -> None:
-        """No queries follow; what was asked is still answered."""
+        """Note that no queries follow. Those that are under way are still answered."""
         self._shut = True
         if self._finished:
             self._tell_readable()
@@ -133,9 +137,8 @@ class DnsStream:
             self._timer.cancel()
             self._timer = None
         while self._waiting:
-            pending, _ = self._waiting.popitem()
-            pending.cancel()
-            self._asker.forget(pending)
+            question, _ = self._waiting.popitem()
+            self._abandon(question)
         self._answers.clear()
         self._input.clear()
 
@@ -143,7 +146,7 @@ class DnsStream:
 
     @property
     def _finished(self) -> bool:
-        """Whether the end comes next."""
+        """Whether the end of the stream comes next."""
         return (self._shut or self._ended) and not self._answers and not self._waiting
 
     def _tell_readable(self) -> None:
@@ -156,7 +159,7 @@ class DnsStream:
             self._owner.writable()
 
     def _read(self) -> None:
-        """Start the queries that are there, as many as may be under way."""
+        """Start the queries that have arrived, as many as may be under way."""
         while not self._ended and len(self._waiting) + len(self._answers) < QUERIES_MAX:
             if len(self._input) < 2:
                 return
@@ -172,33 +175,24 @@ class DnsStream:
         stats.dns_queries += 1
         query = read_query(message)
         if query is None:
-            # Not DNS, so the lengths that follow cannot be trusted either.
+            # This is not DNS, so the lengths that follow cannot be trusted either.
             stats.drop_dns_malformed += 1
             self._end()
             return
-        if query.malformed:
+        if not query.question:
             stats.drop_dns_malformed += 1
             self._put(query.reply(FORMERR))
             return
-        answer = self._asker.ask(query, self._guest, self._link, self._answered)
-        if answer is None:
-            stats.drop_dns_limit += 1
-            answer = query.reply(SERVFAIL)
-        if isinstance(answer, bytes):
+        question = _StreamQuestion(self, query, self._guest, self._link)
+        self._waiting[question] = None
+        answer = self._ask(question)
+        if answer is not None:
+            del self._waiting[question]
             self._put(answer)
-            return
-        self._waiting[answer] = None
-        answer.start()
 
-    def _answered(self, pending: Pending, answer: Answer | None) -> None:
-        self._waiting.pop(pending, None)
-        self._asker.forget(pending)
-        if answer is None:
-            self._network.stats.dns_servfail += 1
-            message = pending.query.reply(SERVFAIL)
-        else:
-            self._network.stats.dns_answers += 1
-            message = answer.message
+    def answered(self, question: Question, message: bytes) -> None:
+        """Take the answer to a question that was under way."""
+        self._waiting.pop(question, None)
         self._last = self._network.now
         self._put(message)
 
@@ -213,9 +207,9 @@ class DnsStream:
             self._tell_readable()
 
     def _idle(self) -> None:
-        """Nothing may have happened for a while. Then we end, and if the guest does nothing even so, we break."""
+        """End an idle connection; if the guest does not even react to that, reset it."""
         if self._waiting:
-            self._last = self._network.now  # bounded by its own time-outs
+            self._last = self._network.now  # bounded by the timeouts of the lookups
         elif self._network.now - self._last >= IDLE:
             if self._ended or self._answers:
                 owner = self._owner

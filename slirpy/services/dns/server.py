@@ -1,0 +1,345 @@
+"""The DNS server of the virtual network: local names, a cache, and everything else from outside.
+
+Messages from outside pass through unchanged except for their identifier. The server speaks for itself only when no
+resolver answers: a guest that gets SERVFAIL goes on at once, and one that gets nothing waits for many seconds.
+
+A lookup in progress occupies a socket of the host for a few seconds. The number of lookups is limited, in total and
+for each guest. A query beyond the limit is dropped, and the guest asks again: the lookups in progress are closer to
+their answers, and end by themselves. Questions that can be answered at once are always answered.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import NamedTuple, NoReturn
+
+from slirpy.config import Config
+from slirpy.interfaces import Datagram, HostNetwork, ServiceNetwork, StreamOwner, StreamPeer
+from slirpy.rules.resolver import Resolver
+from slirpy.services.dns.cache import DnsCache
+from slirpy.services.dns.local import Leases, LocalNames, with_alias
+from slirpy.services.dns.lookup import ForwardedLookup, Lookup, Question
+from slirpy.services.dns.resolution import Answer
+from slirpy.services.dns.servers import RESOLV_CONF, ResolverList, Servers
+from slirpy.services.dns.stream import DnsStream
+from slirpy.services.dns.system import SystemLookup, may_look_up
+from slirpy.wire.dns import FORMERR, NOTIMP, SERVFAIL, Query, make_query, read_query
+
+__all__ = ["DnsService"]
+
+PORT = 53
+_DEFAULT = () if sys.platform == "win32" else (Resolver(b"\x7f\0\0\1"),)
+"""The resolvers if resolv.conf is missing or names none, as resolv.conf(5) says. Windows has no such file."""
+QUERIES_MAX = 1024
+"""Queries in progress over UDP."""
+QUERIES_OF_GUEST_MAX = 512
+"""Queries in progress over UDP of one guest address; for links see :class:`Quota`."""
+TCP_QUERIES_MAX = 512
+"""Queries in progress over TCP."""
+TCP_QUERIES_OF_GUEST_MAX = 128
+"""Queries in progress over TCP of one guest address."""
+
+
+class Quota:
+    """Limits what guests have in progress.
+
+    A newcomer finds room whatever the others do: a link may hold three times as many as it leaves free, which is
+    three quarters of what the other links do not hold.
+
+    Args:
+        total: maximum for all guests together.
+        each: maximum for one address; a guest can have several.
+    """
+
+    __slots__ = ("_each", "_of_guest", "_of_link", "_taken", "_total")
+
+    def __init__(self, total: int, each: int) -> None:
+        self._total = total
+        self._each = each
+        self._taken = 0
+        self._of_link: dict[object, int] = {}
+        self._of_guest: dict[tuple[object, bytes], int] = {}
+
+    def __len__(self) -> int:
+        """The number of addresses that have something in progress."""
+        return len(self._of_guest)
+
+    def acquire(self, link: object, guest: bytes) -> bool:
+        """Count one more for an address behind a link. Returns False if it may not have that."""
+        of_guest, of_link = self._of_guest.get((link, guest), 0), self._of_link.get(link, 0)
+        if of_link >= 3 * (self._total - self._taken) or of_guest >= self._each:
+            return False
+        self._taken += 1
+        self._of_link[link] = of_link + 1
+        self._of_guest[link, guest] = of_guest + 1
+        return True
+
+    def release(self, link: object, guest: bytes) -> None:
+        """Count one less."""
+        self._taken -= 1
+        self._of_link[link] -= 1
+        self._of_guest[link, guest] -= 1
+        if not self._of_guest[link, guest]:
+            del self._of_guest[link, guest]
+            if not self._of_link[link]:
+                del self._of_link[link]
+
+    def clear(self) -> None:
+        """Release everything."""
+        self._taken = 0
+        self._of_link.clear()
+        self._of_guest.clear()
+
+
+class _Transport(NamedTuple):
+    """UDP or TCP. A server may answer over one of them and not over the other, so each has its own history."""
+
+    servers: Servers
+    quota: Quota
+
+
+class _DatagramQuestion(Question):
+    """A question that came over UDP."""
+
+    __slots__ = ("_address", "_mac", "_network", "_port", "_sink")
+
+    def __init__(self, network: ServiceNetwork, address: bytes, datagram: Datagram, query: Query) -> None:
+        """``address`` is that of the server."""
+        self.query = self.outside = query
+        self.guest = datagram.source
+        self.link = self._sink = datagram.sink
+        self.tcp = False
+        self.alias = self.lookup = None
+        self._address = address
+        self._mac = datagram.mac
+        self._network = network
+        self._port = datagram.source_port
+        self.key = self.guest, self._port, query.message[:2], query.question
+
+    def deliver(self, message: bytes) -> None:
+        """See :meth:`~slirpy.services.dns.lookup.Question.deliver`."""
+        network = self._network
+        if len(message) > self.query.udp_size:
+            message = self.query.truncated()
+            network.stats.dns_truncated += 1
+        network.send_datagram(
+            self._address, PORT, self.guest, self._port, message, mac=self._mac, sink=self._sink
+        )
+
+
+def _no_leases() -> Iterable[tuple[str, bytes]]:
+    return ()
+
+
+class DnsService:
+    """A :class:`~slirpy.interfaces.Service` for UDP port 53, and :meth:`stream` for TCP port 53.
+
+    Args:
+        config: the options of DNS.
+        network: where the guests are.
+        host: where the resolvers are.
+        resolv_conf: the file that names the resolvers, unless ``config.resolvers`` does.
+        leases: gives the names of guests.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        network: ServiceNetwork,
+        host: HostNetwork,
+        resolv_conf: str = RESOLV_CONF,
+        leases: Leases = _no_leases,
+    ) -> None:
+        self._config = config
+        self._address = config.dns_address
+        self._network = network
+        self._host = host
+        self._resolver_list = ResolverList(config, network, resolv_conf)
+        self._resolvers: Sequence[Resolver] = ()
+        own = Resolver(self._address, PORT)
+        self._udp = _Transport(Servers(network.stats, own), Quota(QUERIES_MAX, QUERIES_OF_GUEST_MAX))
+        self._tcp = _Transport(Servers(network.stats, own), Quota(TCP_QUERIES_MAX, TCP_QUERIES_OF_GUEST_MAX))
+        self._local = LocalNames(config, leases)
+        self._cache = DnsCache(config.dns_cache, network.stats)
+        self._lookups: dict[bytes, Lookup] = {}
+        self._asked: set[object] = set()  # keys of the questions over UDP that wait
+
+    def close(self) -> None:
+        """Give up all lookups and release their sockets."""
+        for lookup in self._lookups.values():
+            for question in lookup.questions:
+                question.lookup = None
+            lookup.cancel()
+        self._lookups.clear()
+        self._asked.clear()
+        self._udp.quota.clear()
+        self._tcp.quota.clear()
+        self._cache.clear()
+
+    # ------------------------------------------------------------------------------------------- in
+
+    def datagram(self, datagram: Datagram) -> None:
+        """Take a query from a guest, and answer it now or later."""
+        stats = self._network.stats
+        stats.dns_queries += 1
+        query = read_query(bytes(datagram.payload))
+        if query is None:
+            stats.drop_dns_malformed += 1
+            return
+        question = _DatagramQuestion(self._network, self._address, datagram, query)
+        if not query.question:
+            stats.drop_dns_malformed += 1
+            question.deliver(query.reply(FORMERR))
+            return
+        if question.key in self._asked:
+            return  # the guest is impatient; its first query will be answered
+        if self._udp.servers.returned(query.message):
+            return
+        message = self._ask(question)
+        if message is not None:
+            question.deliver(message)
+
+    def stream(self, owner: StreamOwner, guest: bytes = bytes(4), link: object = None) -> StreamPeer:
+        """The far end of a guest's connection to port 53. ``owner`` is connected before this returns."""
+        return DnsStream(self._network, self._ask_by_tcp, self._abandon, owner, guest, link)
+
+    def _ask_by_tcp(self, question: Question) -> bytes | None:
+        if self._tcp.servers.returned(question.query.message):
+            return question.query.reply(SERVFAIL)
+        return self._ask(question)
+
+    # ------------------------------------------------------------------------------------------- ask
+
+    def _ask(self, question: Question) -> bytes | None:
+        """The answer to a question, if it is known; None: it is delivered later, or dropped."""
+        query, network = question.query, self._network
+        try:
+            said = self._local.answer(query, question.guest, network.now)
+        except Exception as error:  # of the program's function: raised where it does no harm
+            network.call_at(network.now, partial(_throw, error))
+            said = query.reply(SERVFAIL)
+        if said is None:
+            return self._ask_outside(question)
+        if isinstance(said, bytes):
+            network.stats.dns_local += 1
+            return said
+        question.alias = said
+        question.outside = make_query(query, said.target)
+        message = self._ask_outside(question)
+        return None if message is None else self._final(question, Answer(message))
+
+    def _ask_outside(self, question: Question) -> bytes | None:
+        """The answer to a question for a name that is not local; None as above."""
+        network, query = self._network, question.outside
+        resolvers = self._resolver_list.current()
+        unknown = not resolvers and self._config.resolvers is None
+        if unknown:
+            resolvers = _DEFAULT
+        if resolvers is not self._resolvers:
+            self._update(resolvers)
+        cached = self._cache.get(query, network.now)
+        if cached is not None:
+            network.stats.dns_cache_hits += 1
+            return cached
+        by_system = self._config.dns_mode == "system" or (unknown and self._config.dns_mode == "auto")
+        default = None
+        if by_system and not may_look_up(query):
+            if not resolvers:
+                return query.reply(NOTIMP)
+            by_system = False
+            if unknown:
+                default = Answer(query.reply(NOTIMP))
+        key = (b"\1" if question.tcp else b"\0") + query.share_key
+        lookup = self._lookups.get(key)
+        if lookup is not None:
+            network.stats.dns_joined += 1
+            self._join(question, lookup)
+            return None
+        transport = self._tcp if question.tcp else self._udp
+        if by_system:
+            lookup = SystemLookup(key, query, self._finished, network, self._host)
+        else:
+            lookup = ForwardedLookup(
+                key,
+                query,
+                self._finished,
+                network,
+                self._host,
+                transport.servers,
+                tcp=question.tcp,
+                mix_case=self._config.dns_mix_case,
+            )
+        lookup.default = default
+        if self._join(question, lookup):
+            self._lookups[key] = lookup
+            lookup.start()
+        return None
+
+    def _update(self, resolvers: Sequence[Resolver]) -> None:
+        """Use these resolvers. A cached answer may be wrong if others are asked."""
+        if tuple(resolvers) != tuple(self._resolvers):
+            self._udp.servers.update(resolvers)
+            self._tcp.servers.update(resolvers)
+            self._cache.clear()
+        self._resolvers = resolvers
+
+    def _join(self, question: Question, lookup: Lookup) -> bool:
+        """Let a question wait for a lookup. Beyond the limit it is dropped, or refused if it came over TCP."""
+        transport = self._tcp if question.tcp else self._udp
+        if not transport.quota.acquire(question.link, question.guest):
+            self._network.stats.drop_dns_limit += 1
+            if question.tcp:
+                question.deliver(question.query.reply(SERVFAIL))
+            return False
+        question.lookup = lookup
+        lookup.questions[question] = None
+        if question.key is not None:
+            self._asked.add(question.key)
+        return True
+
+    def _abandon(self, question: Question) -> None:
+        """Give up a question; and its lookup, if no other question waits for that."""
+        lookup, question.lookup = question.lookup, None
+        if lookup is None:
+            return
+        self._tcp.quota.release(question.link, question.guest)
+        del lookup.questions[question]
+        if not lookup.questions:
+            del self._lookups[lookup.key]
+            lookup.cancel()
+
+    # ------------------------------------------------------------------------------------------- out
+
+    def _finished(self, lookup: Lookup, answer: Answer | None) -> None:
+        """Cache the outcome of a lookup, and deliver it."""
+        del self._lookups[lookup.key]
+        if answer is None:
+            answer = lookup.default
+        elif answer.records is not None:
+            self._cache.put(lookup.query, answer.message, answer.records, self._network.now)
+        for question in lookup.questions:
+            question.lookup = None
+        for question in lookup.questions:
+            transport = self._tcp if question.tcp else self._udp
+            transport.quota.release(question.link, question.guest)
+            self._asked.discard(question.key)
+            question.deliver(self._final(question, answer))
+
+    def _final(self, question: Question, answer: Answer | None) -> bytes:
+        """The answer to a guest's question, made from the one from outside."""
+        message = None
+        if answer is not None:
+            message = question.outside.readdressed(answer.message)
+            if question.alias is not None:
+                message = with_alias(question.query, question.alias, message)
+        if message is None:
+            self._network.stats.dns_servfail += 1
+            return question.query.reply(SERVFAIL)
+        self._network.stats.dns_answers += 1
+        return message
+
+
+def _throw(error: Exception) -> NoReturn:
+    raise error
