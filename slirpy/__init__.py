@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from slirpy.rules.policy import Rule, RulePolicy
     from slirpy.rules.resolver import Resolver
     from slirpy.runtime import Slirp
-    from slirpy.services.lease import Lease, LeaseState
+    from slirpy.services.dhcp import Lease, LeaseState
     from slirpy.stats import Stats
 
 __all__ = [
@@ -96,7 +96,7 @@ _MODULES = {
     "rules.policy": "Rule RulePolicy",
     "rules.resolver": "Resolver",
     "runtime": "Slirp",
-    "services.lease": "Lease LeaseState",
+    "services.dhcp": "Lease LeaseState",
     "stats": "Stats",
 }
 """Names of the public API, by the module that each is imported from."""

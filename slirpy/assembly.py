@@ -23,11 +23,9 @@ from slirpy.nat.limits import Descriptors
 from slirpy.nat.routes import Router
 from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
-from slirpy.services.dhcp import DhcpService
+from slirpy.services.dhcp import DhcpService, Lease, LeaseStore
 from slirpy.services.dns import DnsService
 from slirpy.services.guestfwd import GuestForwards, Openers
-from slirpy.services.lease_keeper import LeaseStore
-from slirpy.services.leases import Lease
 from slirpy.services.tftp import TftpService
 from slirpy.stats import Stats
 from slirpy.tcp import Segment

@@ -28,8 +28,7 @@ from slirpy.nic import Attachment, Nic, Serving
 from slirpy.rules.guestfwd import GuestForward, make_guestfwd
 from slirpy.rules.hostfwd import HostForward, parse_hostfwd
 from slirpy.rules.values import amount, clock_reading, function, mac_bytes, one
-from slirpy.services.lease_file import LeaseFile
-from slirpy.services.leases import Lease
+from slirpy.services.dhcp import Lease, LeaseFile
 from slirpy.stats import Stats
 
 __all__ = ["Slirp"]

@@ -8,8 +8,9 @@ import dpkt
 from fake_network import SECOND, FakeNetwork, FakeSink, Sent, datagram
 
 from slirpy.config import Config
-from slirpy.services.dhcp import DhcpService
-from slirpy.services.lease_keeper import LeaseStore
+from slirpy.services.dhcp import DhcpService, LeaseStore
+from slirpy.services.dhcp.lease import Client, Lease
+from slirpy.services.dhcp.leases import LeaseTable
 
 DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE, INFORM = range(1, 9)
 GATEWAY = bytes((10, 0, 2, 2))
@@ -24,6 +25,20 @@ def ip(text: str) -> bytes:
 
 def mac(number: int) -> bytes:
     return b"\x52\x54" + number.to_bytes(4, "big")
+
+
+def offer(table: LeaseTable, client: Client, now: int = 0) -> Lease | None:
+    """What a DISCOVER does to a table."""
+    lease = table.choose(client, None, now)
+    if lease is not None:
+        table.hold(lease, client, now)
+    return lease
+
+
+def bind(table: LeaseTable, client: Client, now: int = 0) -> Lease | None:
+    """A lease of whatever address the table chooses."""
+    lease = table.choose(client, None, now)
+    return None if lease is None else table.bind(client, lease.address, now)
 
 
 class Reply:

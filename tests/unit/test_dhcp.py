@@ -19,8 +19,10 @@ from dhcp_world import (
     REQUEST,
     Reply,
     World,
+    bind,
     ip,
     mac,
+    offer,
 )
 from dnslib.label import DNSBuffer
 from fake_network import SECOND, FakeNetwork, datagram
@@ -31,8 +33,9 @@ from slirpy.config import Config
 from slirpy.errors import ConfigError, StateError
 from slirpy.rules.dhcp import DhcpAnswer, DhcpRequest
 from slirpy.services.dhcp import DhcpService, LeaseState
-from slirpy.services.dhcp_options import read_message
-from slirpy.services.leases import Client, LeaseTable
+from slirpy.services.dhcp.lease import Client
+from slirpy.services.dhcp.leases import LeaseTable
+from slirpy.wire.dhcp import read_message
 
 
 @pytest.fixture
@@ -381,8 +384,8 @@ def test_a_huge_network_costs_nothing_and_its_table_is_bounded() -> None:
     config = Config(net="16.0.0.0/4")
     table = LeaseTable(config, limit=3)
     for number in range(3):
-        assert table.bind(Client(mac(number)), None, 0) is not None
-    assert table.offer(Client(mac(9)), None, 0) is None
+        assert bind(table, Client(mac(number))) is not None
+    assert offer(table, Client(mac(9))) is None
     assert table.bind(Client(mac(9)), ip("17.0.0.1"), 0) is None
     lease = table.bind(Client(mac(9)), ip("17.0.0.1"), DAY * SECOND)
     assert lease is not None
@@ -419,7 +422,7 @@ def test_leaving_does_not_leak_identities() -> None:
     table = LeaseTable(Config(net="10.0.2.0/30"))
     for number in range(100):
         client = Client(mac(number), b"\xff" + mac(number))
-        lease = table.bind(client, None, number * 2 * DAY * SECOND)
+        lease = bind(table, client, number * 2 * DAY * SECOND)
         assert lease is not None
     assert len(table) == len(table._bound) == 1
     assert len(table._index) == 2

@@ -26,7 +26,7 @@ from dhcp_world import (
 from slirpy.config import Config
 from slirpy.errors import ConfigError
 from slirpy.rules.dhcp import DhcpAnswer, DhcpRequest
-from slirpy.services.leases import LeaseState
+from slirpy.services.dhcp import LeaseState
 
 WEB = f"{mac(1).hex(':')}=10.0.2.50,web"
 FOREVER = 0xFFFFFFFF

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dhcp_world import DAY, DISCOVER, GATEWAY, REQUEST, World, mac
+from dhcp_world import DAY, DISCOVER, GATEWAY, REQUEST, World, bind, mac
 from fake_network import SECOND, FakeSink
 
 from slirpy.config import Config
-from slirpy.services.dhcp import DhcpService
-from slirpy.services.lease import Lease
-from slirpy.services.leases import Client, LeaseState, LeaseTable
+from slirpy.services.dhcp import DhcpService, Lease, LeaseState
+from slirpy.services.dhcp.lease import Client
+from slirpy.services.dhcp.leases import LeaseTable
 
 POOL = 28
 """Addresses of a /27 that guests can have: 30, without the gateway and the DNS server."""
@@ -143,12 +143,12 @@ def test_what_the_program_reserves_or_restores_is_nobodys_share() -> None:
         for n in range(5, 15)
     ]
     assert table.restore(old, 0) == 0
-    assert all(table.bind(Client(mac(100 + n)), None, 0) for n in range(5))
-    assert [bool(table.bind(Client(mac(200 + n), link="a"), None, 0)) for n in range(8)] == [True] * 7 + [False]
+    assert all(bind(table, Client(mac(100 + n))) for n in range(5))
+    assert [bool(bind(table, Client(mac(200 + n), link="a"))) for n in range(8)] == [True] * 7 + [False]
     assert table.bind(Client(mac(5), link="a"), old[0].address, 0)  # renewed: it is known whose it is
     assert table._shares.number("a") == 8
-    fixed = Client(mac(300), link="a", fixed=bytes((10, 0, 2, 30)))
-    assert table.bind(fixed, fixed.fixed, 0)  # the program wants it
+    address = bytes((10, 0, 2, 30))
+    assert table.bind(Client(mac(300), link="a", fixed=address), address, 0)  # the program wants it
 
 
 def test_who_moves_to_another_address_has_one() -> None:

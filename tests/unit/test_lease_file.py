@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from slirpy.config import Config
 from slirpy.errors import ConfigError
-from slirpy.services.lease import LeaseState
-from slirpy.services.lease_file import LeaseFile
+from slirpy.services.dhcp import LeaseFile, LeaseState
 
 MIDNIGHT = 1_767_225_600  # 2026-01-01
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from dhcp_world import offer
 
 from slirpy.config import Config
 from slirpy.core.ports import free_port
 from slirpy.core.shares import Party
 from slirpy.errors import StateError
-from slirpy.services.leases import Client, LeaseTable
+from slirpy.services.dhcp.lease import Client
+from slirpy.services.dhcp.leases import LeaseTable
 
 
 def test_the_one_port_that_is_left_is_found() -> None:
@@ -31,7 +33,7 @@ def test_no_port_is_left() -> None:
 def test_a_wrong_number_of_free_addresses_does_not_hang_the_pool() -> None:
     table = LeaseTable(Config(net="10.0.2.0/29", dhcpstart="10.0.2.4"))
     table._free += 5
-    leases = [table.offer(Client(bytes((2, 0, 0, 0, 0, n))), None, 0) for n in range(8)]
+    leases = [offer(table, Client(bytes((2, 0, 0, 0, 0, n)))) for n in range(8)]
     assert [lease.address[3] for lease in leases if lease is not None] == [4, 5, 6, 1]
 
 
@@ -39,10 +41,10 @@ def test_the_pool_finds_an_address_behind_all_that_are_taken() -> None:
     table = LeaseTable(Config(net="10.0.2.0/25", dhcpstart="10.0.2.15"))
     for number in (*range(15, 127), 1, *range(4, 14)):
         assert table.bind(Client(bytes((2, 0, 0, 0, 0, number))), bytes((10, 0, 2, number)), 0) is not None
-    last = table.offer(Client(bytes((2, 0, 0, 0, 1, 1))), None, 0)
+    last = offer(table, Client(bytes((2, 0, 0, 0, 1, 1))))
     assert last is not None
     assert last.address == bytes((10, 0, 2, 14))
-    assert table.offer(Client(bytes((2, 0, 0, 0, 1, 2))), None, 0) is None
+    assert offer(table, Client(bytes((2, 0, 0, 0, 1, 2)))) is None
 
 
 def test_an_empty_queue_says_so() -> None:

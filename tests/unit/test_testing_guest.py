@@ -12,7 +12,7 @@ import pytest
 
 from slirpy import Config, StateError
 from slirpy.host.sim import SimHost
-from slirpy.services.leases import Client
+from slirpy.services.dhcp.lease import Client
 from slirpy.testing import DEFAULT_MAC, Captured, Guest, UnmetError, VirtualNetwork
 from slirpy.testing.guest.ip import Reassembler, fragments
 from slirpy.wire import arp, ethernet, icmp, ipv4, udp

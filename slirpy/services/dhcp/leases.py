@@ -1,12 +1,12 @@
-"""The lease table of the DHCP server: who has which address, and until when.
+"""The lease table: which client has which address, and until when.
 
-Nothing is kept for an address that nobody ever had, so a ``/4`` costs as little as a ``/29``. A lease that has
-expired or was released stays in the table, because its client may come back and then gets the same address
-(RFC 2131 section 4.3.1); it is given to another client when that one asks for it by name, or when there is no
-address left that was never used, the oldest first.
+The table has no entries for addresses that were never used, so a ``/4`` costs as little as a ``/29``. A lease that
+has expired or was released stays in the table: if its client returns, it gets the same address (RFC 2131 section
+4.3.1). Another client gets the address if it requests it explicitly, or if no unused address is left; then the
+lease that expired first is reused first.
 
-An address of a static lease is its client's, whoever that shows itself as, and nobody else's even when it is free;
-so it takes no part in all that chooses. Only while it is declined its client is one like all others.
+The address of a static lease belongs to its client, whatever identity that uses, and is never leased to anybody
+else. It is not part of the pool. While it is declined, its client gets an address from the pool like any other.
 """
 
 from __future__ import annotations
@@ -17,32 +17,33 @@ from dataclasses import replace
 
 from slirpy.config import Config
 from slirpy.rules.dhcp import LEASE_TIME_FOREVER, StaticLease
-from slirpy.services.lease import FOREVER, Client, Lease, LeaseState
-from slirpy.services.lease_expiry import ExpiryHeap
-from slirpy.services.lease_index import LeaseIndex
-from slirpy.services.lease_shares import LeaseShares
+from slirpy.services.dhcp.index import ExpiryHeap, LeaseIndex
+from slirpy.services.dhcp.lease import FOREVER, Client, Lease, LeaseState
+from slirpy.services.dhcp.shares import LeaseShares
 from slirpy.units import SECOND
 
-__all__ = ["Client", "Lease", "LeaseState", "LeaseTable"]
+__all__ = ["LeaseTable"]
 
 LEASES_MAX = 65_536
 """Bound of the table, whatever the size of the network."""
 
 _SECONDS = {LeaseState.OFFERED: 60, LeaseState.RELEASED: 0, LeaseState.DECLINED: 600}
-"""How long the states last whose time is not the client's."""
+"""Duration of the states that do not last for a lease time."""
 
 
 class LeaseTable:
-    """The addresses that were given out. All times are monotonic nanoseconds.
+    """The leases of one network. All times are monotonic nanoseconds.
 
     Attributes:
-        changes: how often something changed that is worth keeping: all but offers.
+        changes: counts the changes worth saving: all but offers.
     """
 
     def __init__(self, config: Config, limit: int = LEASES_MAX, links: Callable[[], int] = lambda: 1) -> None:
-        """The pool runs from ``dhcpstart`` to the end of the network, then from its start.
+        """Create an empty table. The pool runs from ``dhcpstart`` to the end of the network, then from its start.
 
-        ``limit`` bounds the table, 1 or more; static leases come on top of it. ``links`` says how many there are.
+        Args:
+            limit: bound of the table, 1 or more, not counting static leases.
+            links: returns the number of links.
         """
         self._config = config
         self._limit = limit
@@ -53,28 +54,31 @@ class LeaseTable:
         self._static = {lease.address.packed: lease for lease in config.static_leases}
         self._static_of = {lease.client_id or lease.mac: lease for lease in config.static_leases}
         self._free = self._size - sum(map(config.contains, self._servers)) - len(self._static)
-        """Addresses that may be leased to anybody."""
+        """Size of the pool."""
         self._cursor = 0
-        """How far the pool was searched for addresses that nobody has had."""
+        """How far the pool was searched for addresses that were never used."""
         self._by_address: dict[bytes, Lease] = {}
         self._index = LeaseIndex()
         self._pooled = 0
-        """Entries of the table that are not static."""
+        """Entries of the table that belong to the pool."""
         self._expiry = ExpiryHeap(self._by_address, self._static)
         self._shares = LeaseShares(self._static, links)
         self._bound: OrderedDict[bytes, Lease] = OrderedDict()
-        """In the order in which they were bound first, for :meth:`first`."""
+        """Bound leases in the order in which they were first bound, for :meth:`first`."""
         self.changes = 0
 
     # --------------------------------------------------------------------------------------- questions
 
     def owns(self, address: bytes) -> bool:
-        """Whether it is an address that may be leased: of the network, and none of ours."""
+        """Whether an address can be leased: it belongs to the network, and to none of the virtual hosts."""
         offset = int.from_bytes(address, "big") - self._low
         return 0 <= offset < self._size and address not in self._servers
 
     def static(self, mac: bytes, client_id: bytes | None, now: int) -> StaticLease | None:
-        """The rule for a client, unless its address is declined, or is held by one that it was cloned from."""
+        """The static lease of a client.
+
+        None also if its address is declined, or held by another machine that was cloned from the same image.
+        """
         rule = self._static_of.get(client_id) or self._static_of.get(mac)
         if rule is not None:
             lease = self._by_address.get(rule.address.packed)
@@ -87,7 +91,7 @@ class LeaseTable:
         return rule
 
     def available(self, address: bytes, client: Client, now: int) -> bool:
-        """Whether a client may have a certain address: it is in the pool or fixed, and no other client's."""
+        """Whether a client may have an address: it can be leased, and does not belong to another client."""
         if not self.owns(address) or (client.fixed is not None and address != client.fixed):
             return False
         rule = self._static.get(address)
@@ -99,27 +103,27 @@ class LeaseTable:
         return rule is None and (lease is None or lease.expires <= now)
 
     def find(self, client: Client, now: int) -> Lease | None:
-        """The lease that holds an address for a client, if there is one."""
+        """The client's lease; None if it has none, or an expired one."""
         lease = self._index.find(client)
         return lease if lease is not None and lease.expires > now else None
 
     def at(self, address: bytes) -> Lease | None:
-        """The entry for an address, whatever its state."""
+        """The entry of an address, whatever its state."""
         return self._by_address.get(address)
 
     def link(self, address: bytes) -> object:
-        """The link from which an address was last asked for; None if it is not held, or by none that is known."""
+        """The link from which an address was last requested; None if it is not held, or the link is not known."""
         return self._shares.link(address)
 
     def may_set_aside(self, link: object, now: int) -> bool:
-        """Whether a guest behind ``link`` may keep an address from others just by using it.
+        """Whether a guest behind ``link`` may withhold an address from the pool by using it without a lease.
 
-        It counts as one of those that the link holds, so that nobody takes the whole pool in this way.
+        Such an address counts as held by the link, so that no guest can take the whole pool in this way.
         """
         return self._shares.may_have(link, min(self._free, self._limit), now)
 
     def first(self, now: int) -> bytes | None:
-        """The address that has been bound for the longest time without a gap, or None."""
+        """The address that has been bound for the longest time without interruption, or None."""
         while self._bound:
             address, lease = next(iter(self._bound.items()))
             if lease.expires > now:
@@ -128,7 +132,7 @@ class LeaseTable:
         return None
 
     def names(self, now: int) -> list[tuple[str, bytes]]:
-        """Host name and address of each client that has both now; whose a name is, the index says."""
+        """Host name and address of each bound lease that owns a name."""
         return [(lease.hostname or "", lease.address) for lease in self._index.named(now)]
 
     def current(self, now: int) -> list[Lease]:
@@ -136,7 +140,7 @@ class LeaseTable:
         return [replace(lease) for lease in self._by_address.values() if lease.expires > now]
 
     def __len__(self) -> int:
-        """Entries in the table, expired ones too."""
+        """The number of entries, including expired ones."""
         return len(self._by_address)
 
     # ----------------------------------------------------------------------------------------- changes
@@ -144,85 +148,79 @@ class LeaseTable:
     def choose(
         self, client: Client, wanted: bytes | None, now: int, avoid: Container[bytes] = ()
     ) -> Lease | None:
-        """Choose an address for a client as RFC 2131 section 4.3.1 says, to be held by :meth:`hold`.
+        """Choose an address for a client by RFC 2131 section 4.3.1; pass it to :meth:`hold` next.
 
-        Its own first, present or past; then the one it wants; then one that nobody has had; then the oldest expired
-        one; none of those to ``avoid``. Returns None if all are in use, or the one that is fixed is, or the client's
-        link has its share.
+        The order is: the address that the client has or had; the one it requests; one that was never used; the one
+        whose lease expired first. Addresses in ``avoid`` are skipped. Returns None if no address is left, if the
+        client's fixed address is in use, or if its link has used up its share.
         """
         return self._choose(client, wanted, now, avoid) if self._may_have_one(client, now, avoid) else None
 
     def hold(self, lease: Lease, client: Client, now: int) -> None:
-        """Hold what was chosen for the client for a minute, or for as long as it is bound to it."""
+        """Hold the chosen lease for the client: for a minute, or for as long as it is already bound to it."""
         lease.heard = now
         if lease.state is not LeaseState.BOUND or lease.expires <= now:
-            self._become(lease, client, LeaseState.OFFERED, now)
-
-    def offer(self, client: Client, wanted: bytes | None, now: int) -> Lease | None:
-        """:meth:`choose` and :meth:`hold` in one."""
-        lease = self.choose(client, wanted, now)
-        if lease is not None:
-            self.hold(lease, client, now)
-        return lease
+            self._set_state(lease, client, LeaseState.OFFERED, now)
 
     def set_aside(self, address: bytes, user: Client, now: int) -> None:
-        """Give an address to nobody for ten minutes: ``user`` was found there without a lease."""
+        """Withhold an address for ten minutes, because ``user`` was found there without a lease."""
         lease = self._by_address.get(address) or self._claim(address, user, now)
         if lease is not None:
             self._index.unlink(lease)
             lease.client_id = lease.hostname = None
-            self._become(lease, user, LeaseState.DECLINED, now)
+            self._set_state(lease, user, LeaseState.DECLINED, now)
 
     def bind(
         self,
         client: Client,
-        address: bytes | None,
+        address: bytes,
         now: int,
         seconds: int | None = None,
         *,
         reserve: bool = False,
     ) -> Lease | None:
-        """Give a client an address, which must be :meth:`available` to it; None lets the table choose.
+        """Bind an address, which must be :meth:`available`, to a client.
 
-        What the client had before becomes free. It is for ``seconds``, by default the configured ones; what is
-        or was reserved is for ever all the same. Returns None if there is no room for it, or its link has its share.
+        Any other address of the client becomes free. The lease time is ``seconds``, by default the configured one; a
+        lease that is or was reserved does not expire. Returns None if the table is full, or if the client's link has
+        used up its share.
         """
         if not self._may_have_one(client, now):
             return None
-        lease = self._choose(client, None, now) if address is None else self._take(client, address, now)
+        lease = self._take(client, address, now)
         if lease is not None:
             lease.reserved |= reserve
-            self._become(lease, client, LeaseState.BOUND, now, seconds or self._config.lease_time)
+            self._set_state(lease, client, LeaseState.BOUND, now, seconds or self._config.lease_time)
         return lease
 
     def release(self, client: Client, address: bytes, now: int) -> bool:
-        """The client gives its address back. False if it does not have it."""
+        """Release a client's address; False if the client does not have it."""
         lease = self._index.find(client)
         if lease is None or lease.address != address or lease.expires <= now:
             return False
         if lease.is_held_by_another(client, now):
             return False
-        self._become(lease, client, LeaseState.RELEASED, now)
+        self._set_state(lease, client, LeaseState.RELEASED, now)
         return True
 
     def withdraw(self, client: Client, now: int) -> None:
-        """The client took another server's offer: what was offered to it is free again."""
+        """Free the address offered to a client, which has accepted another server's offer."""
         lease = self._index.find(client)
         if lease is None or lease.is_held_by_another(client, now):
             return
         if lease.state is LeaseState.OFFERED:
-            self._become(lease, client, LeaseState.RELEASED, now)
+            self._set_state(lease, client, LeaseState.RELEASED, now)
 
     def decline(self, client: Client, address: bytes, now: int) -> bool:
-        """The client found its address in use: set it aside. False if it does not have it."""
+        """Set aside the address that a client found in use; False if the client does not have it."""
         lease = self._index.find(client)
         if lease is None or lease.address != address or lease.expires <= now:
             return False
-        self._become(lease, client, LeaseState.DECLINED, now)
+        self._set_state(lease, client, LeaseState.DECLINED, now)
         return True
 
     def exclude(self, address: bytes, now: int) -> bool:
-        """Take an address out of the pool for good. False if somebody has it, or is to have it."""
+        """Remove an address from the pool for good; False if it is held, or belongs to a static lease."""
         if self.owns(address):
             lease = self._by_address.get(address)
             if address in self._static or (lease is not None and lease.expires > now):
@@ -236,9 +234,10 @@ class LeaseTable:
     # -------------------------------------------------------------------------------------- keep, restore
 
     def kept(self, now: int) -> list[Lease]:
-        """Copies of all entries but offers, those that are bound first, in the order of :meth:`first`.
+        """Copies of all entries but offers, for :meth:`restore`: bound leases first, in the order of :meth:`first`.
 
-        What was reserved ends now: who wants it again will say so, and its MAC address may be another then.
+        Reserved leases are saved as expired: the program reserves them anew when it needs them, perhaps for another
+        MAC address.
         """
         rest = (lease for lease in self._by_address.values() if lease.address not in self._bound)
         kept = (lease for lease in (*self._bound.values(), *rest) if lease.state is not LeaseState.OFFERED)
@@ -247,7 +246,10 @@ class LeaseTable:
         ]
 
     def restore(self, leases: Iterable[Lease], now: int) -> int:
-        """Take over what :meth:`kept` gave; returns how many could not be: no room, or not of this network."""
+        """Add the leases that :meth:`kept` returned in an earlier run.
+
+        Returns the number of leases that were refused: the table is full, or they do not belong to this network.
+        """
         refused = 0
         for lease in leases:
             rule = self._static.get(lease.address)
@@ -259,17 +261,17 @@ class LeaseTable:
             lease = replace(lease)
             self._add(lease)
             if lease.state is not LeaseState.DECLINED:
-                self._index.link(lease, now, ruled=lease.address in self._static)
+                self._index.link(lease, now, static=lease.address in self._static)
             if lease.state is LeaseState.BOUND and lease.expires > now:
                 self._bound[lease.address] = lease
-            self._expiry.note(lease)
-            self._shares.note(lease, None, now)
+            self._expiry.update(lease)
+            self._shares.update(lease, None, now)
         return refused
 
     # ------------------------------------------------------------------------------------------ inside
 
     def _may_have_one(self, client: Client, now: int, avoid: Container[bytes] = ()) -> bool:
-        """Whether it has an address, or its link may have one more, or the program wants it to."""
+        """Whether a client has an address, is to get a fixed one, or its link may hold one more."""
         lease = self._index.find(client)
         has = lease is not None and lease.expires > now and lease.address not in avoid
         if client.fixed is not None or has:
@@ -294,25 +296,24 @@ class LeaseTable:
             fresh = self._fresh()
             if fresh is not None:
                 return self._claim(fresh, client, now)
-        oldest = self._expiry.oldest(now) or self._shares.spare(client.link, now)
+        oldest = self._expiry.oldest(now) or self._shares.to_evict(client.link, now)
         return None if oldest is None or oldest.address in avoid else self._claim(oldest.address, client, now)
 
     def _take(self, client: Client, address: bytes, now: int) -> Lease | None:
-        """The entry for an address that is available to a client; what the client had elsewhere is forgotten."""
+        """The entry of an address that is available to a client, which loses any other address."""
         lease = self._index.find(client)
         if lease is not None and lease.address != address:
-            if not lease.is_held_by_another(
-                client, now
-            ):  # else it is that of a machine with the same identifier
+            # A machine with the same identifier keeps the lease that it holds.
+            if not lease.is_held_by_another(client, now):
                 self._forget(lease)
             lease = None
         return lease or self._claim(address, client, now)
 
     def _fresh(self) -> bytes | None:
-        """The next address of the pool that is not in the table."""
+        """The next address of the pool that has no entry in the table."""
         if self._pooled >= self._free:
             return None
-        # Of one address more than are taken, one is free.
+        # Among one more address than are taken, at least one is free.
         taken = len(self._by_address) + len(self._servers) + len(self._static)
         for _ in range(min(taken + 1, self._size)):
             offset = (self._start + self._cursor) % self._size
@@ -323,7 +324,7 @@ class LeaseTable:
         return None
 
     def _claim(self, address: bytes, client: Client, now: int) -> Lease | None:
-        """A new entry for a free address, in place of the expired one there, or of another in a full table."""
+        """Add an entry for a free address; it replaces an expired entry there or, in a full table, the oldest one."""
         old = self._by_address.get(address)
         if old is None and self._pooled >= self._limit and address not in self._static:
             old = self._expiry.oldest(now)
@@ -335,14 +336,14 @@ class LeaseTable:
         self._add(lease)
         return lease
 
-    def _become(self, lease: Lease, client: Client, state: LeaseState, now: int, seconds: int = 0) -> None:
-        """The one place where a lease changes its state."""
+    def _set_state(self, lease: Lease, client: Client, state: LeaseState, now: int, seconds: int = 0) -> None:
+        """Change the state of a lease; nothing else does."""
         address = lease.address
         self._index.unlink(lease)
         if state is not LeaseState.BOUND or lease.expires <= now:
             self._bound.pop(address, None)
         lease.mac = client.mac
-        # A client that shows only its MAC address this time does not lose the identifier that it has shown.
+        # A client that omits its identifier this time keeps the one that it sent before.
         lease.client_id = client.client_id or lease.client_id
         lease.hostname = client.hostname or lease.hostname
         lease.firmware = client.firmware
@@ -355,12 +356,12 @@ class LeaseTable:
             seconds = _SECONDS[state]
         forever = lease.reserved or seconds == LEASE_TIME_FOREVER
         lease.expires = FOREVER if forever else now + seconds * SECOND
-        if state is not LeaseState.DECLINED:  # or its client would be given it again
-            self._index.link(lease, now, ruled=lease.address in self._static)
+        if state is not LeaseState.DECLINED:  # else its client would get it again
+            self._index.link(lease, now, static=lease.address in self._static)
         if state is LeaseState.BOUND:
             self._bound.setdefault(address, lease)
-        self._expiry.note(lease)
-        self._shares.note(lease, client.link, now)
+        self._expiry.update(lease)
+        self._shares.update(lease, client.link, now)
         if state is not LeaseState.OFFERED:
             self.changes += 1
 
@@ -369,7 +370,7 @@ class LeaseTable:
         self._pooled += lease.address not in self._static
 
     def _forget(self, lease: Lease) -> None:
-        """Remove the entry."""
+        """Remove an entry."""
         self._index.unlink(lease)
         self._shares.drop(lease)
         del self._by_address[lease.address]

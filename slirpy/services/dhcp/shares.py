@@ -1,16 +1,16 @@
-"""Which link holds how many addresses of the pool, so that no guest takes all of them.
+"""Shares of the address pool by link, so that no guest can take all addresses.
 
-A guest can show as many MAC addresses as it likes, and the link that it is behind is one all the same. While there
-is only one link, it may have all. With others beside it, a link that holds as many addresses as are left gets no
-more: whoever comes then finds some. Nobody loses a lease by it.
+A guest can invent MAC addresses without limit, but it cannot change the link that it is behind. The only link of a
+network may use the whole pool. With several links, one that holds as many addresses as are free gets no more, so
+there are always some left for the next guest. No lease is ended for this; only offers are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container
 
-from slirpy.services.lease import Lease, LeaseState
-from slirpy.services.lease_expiry import ExpiryHeap
+from slirpy.services.dhcp.index import ExpiryHeap
+from slirpy.services.dhcp.lease import Lease, LeaseState
 
 __all__ = ["LeaseShares"]
 
@@ -19,61 +19,64 @@ class LeaseShares:
     """The leases that hold an address now, by link.
 
     Args:
-        never: addresses that are not counted.
-        links: how many links there are.
+        excluded: addresses that are not counted.
+        links: returns the number of links.
     """
 
-    __slots__ = ("_expiry", "_held", "_link", "_links", "_never", "_number", "_offered")
+    __slots__ = ("_excluded", "_expiry", "_held", "_link", "_links", "_number", "_offered")
 
-    def __init__(self, never: Container[bytes], links: Callable[[], int]) -> None:
-        self._never = never
+    def __init__(self, excluded: Container[bytes], links: Callable[[], int]) -> None:
+        self._excluded = excluded
         self._links = links
         self._held: dict[bytes, Lease] = {}
         self._link: dict[bytes, object] = {}
-        """Of the addresses above; None: the program reserved it, or it was restored, and no guest has renewed it."""
+        """The link of each held address; None if the program reserved it, or it was restored and not renewed yet."""
         self._number: dict[object, int] = {}
         self._offered: dict[object, dict[bytes, Lease]] = {}
-        """The oldest first."""
-        self._expiry = ExpiryHeap(self._held, never)
+        """The offers of each link, the oldest first."""
+        self._expiry = ExpiryHeap(self._held, excluded)
 
     def __len__(self) -> int:
-        """Addresses that are held."""
+        """The number of addresses that are held."""
         return len(self._held)
 
     def number(self, link: object) -> int:
-        """How many a link has."""
+        """The number of addresses that a link holds."""
         return self._number.get(link, 0)
 
     def link(self, address: bytes) -> object:
-        """The link that an address is held by; None: none that is known."""
+        """The link that holds an address; None if it is not known."""
         return self._link.get(address)
 
     def may_have(self, link: object, pool: int, now: int) -> bool:
-        """Whether a link may have one more, of ``pool`` addresses in all."""
+        """Whether a link may hold one more address of a pool of ``pool`` addresses."""
         self._expire(now)
         return link is None or self._links() < 2 or self.number(link) < max(pool - len(self._held), 1)
 
-    def spare(self, link: object, now: int) -> Lease | None:
-        """An offer to make way for a link that has less: the oldest of the one that holds most."""
+    def to_evict(self, link: object, now: int) -> Lease | None:
+        """The offer to evict for the sake of a link that holds fewer addresses.
+
+        It is the oldest offer of the link that holds the most; None if that is not at least two more.
+        """
         self._expire(now)
         most = max(self._offered, key=self.number, default=None)
         if link is None or most is None or self.number(most) <= self.number(link) + 1:
             return None
         return next(iter(self._offered[most].values()))
 
-    def note(self, lease: Lease, link: object, now: int) -> None:
-        """A lease has changed, by a word from ``link``."""
+    def update(self, lease: Lease, link: object, now: int) -> None:
+        """Count a new or changed lease for ``link``."""
         self.drop(lease)
-        if lease.expires > now and lease.address not in self._never:
+        if lease.expires > now and lease.address not in self._excluded:
             self._held[lease.address] = lease
             self._link[lease.address] = link
             self._number[link] = self.number(link) + 1
             if lease.state is LeaseState.OFFERED:
                 self._offered.setdefault(link, {})[lease.address] = lease
-            self._expiry.note(lease)
+            self._expiry.update(lease)
 
     def drop(self, lease: Lease) -> None:
-        """It holds its address no more."""
+        """Stop counting a lease; nothing happens if it is not counted."""
         if self._held.pop(lease.address, None) is None:
             return
         link = self._link.pop(lease.address)

@@ -1,0 +1,79 @@
+"""Leases and their clients."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+__all__ = ["FOREVER", "Client", "Lease", "LeaseState"]
+
+FOREVER = (1 << 63) - 1
+"""``Lease.expires`` of a lease that never expires."""
+
+
+class LeaseState(enum.Enum):
+    """The state of a lease."""
+
+    OFFERED = "offered"
+    """Held for a minute, until the client requests it."""
+    BOUND = "bound"
+    """Acknowledged, for the lease time."""
+    RELEASED = "released"
+    """Given back by its client, and remembered in case the client returns."""
+    DECLINED = "declined"
+    """Found in use by another machine, either by the client (RFC 2131 section 4.4.4) or by slirpy; not leased to
+    anybody for ten minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A client that asks for a lease."""
+
+    mac: bytes
+    client_id: bytes | None = None
+    hostname: str | None = None
+    firmware: bool = False
+    fixed: bytes | None = None
+    """The only address that it may have, set by a static lease or the lease policy; four bytes."""
+    link: object = field(default=None, compare=False)
+    """The link that it is behind; None if the program asks on its behalf."""
+    frame_mac: bytes = field(default=b"", compare=False)
+    """The source of its frame, which a bond or a bridge may have changed; empty if there was no frame."""
+
+    @property
+    def macs(self) -> tuple[bytes, bytes]:
+        """The MAC addresses that the client may send from."""
+        return self.mac, self.frame_mac
+
+
+@dataclass(slots=True)
+class Lease:
+    """An address and its client."""
+
+    address: bytes
+    """Four bytes."""
+    mac: bytes
+    """Six bytes. For a declined address, the client that declined it or the machine that was found there."""
+    client_id: bytes | None
+    """Option 61, unless the client sent none or only its MAC address."""
+    hostname: str | None
+    """The name assigned to the client, else its option 12: ASCII letters, digits, ``-_.``"""
+    expires: int
+    """Monotonic nanoseconds."""
+    state: LeaseState
+    firmware: bool = False
+    """Whether boot firmware was the last to request it (see ``index.py``)."""
+    seconds: int = 0
+    """The lease time last granted, in seconds; 4294967295 is for ever."""
+    reserved: bool = False
+    """Bound for as long as the program runs, by :meth:`slirpy.Slirp.lease`, whether or not the guest uses DHCP."""
+    heard: int | None = None
+    """When its client last requested it, in monotonic nanoseconds; None if that was before the program started."""
+
+    def is_held_by_another(self, client: Client, now: int) -> bool:
+        """Whether the lease is offered or bound, and another MAC address was the last to request it."""
+        return (
+            self.mac != client.mac
+            and self.expires > now
+            and self.state in (LeaseState.OFFERED, LeaseState.BOUND)
+        )
