@@ -497,3 +497,19 @@ def test_an_answer_of_the_client_itself_does_not_count(world: World) -> None:
     one.speak()
     assert world.lease(one) == FIRST
     world.net.send(eth(echo()[14:], source=two.mac), wire=two.wire)
+
+
+@pytest.mark.parametrize("bound", [SECOND, THIRD])
+def test_an_address_bound_during_a_search_ends_the_search(bound: bytes) -> None:
+    """The search for the DISCOVER probes another address, whose entry is gone when the probe ends."""
+    world = World()
+    one, _ = world.guests
+    one.say(DISCOVER)
+    one.say(REQUEST, (50, bound))
+    ack, offer = world.wait()[0]
+    assert (ack.options[53][0], offer.options[53][0]) == (ACK, OFFER)
+    assert ack.yiaddr == offer.yiaddr == int.from_bytes(bound, "big")
+    for address in (FIRST, SECOND, THIRD):
+        assert world.ask(one, REQUEST, (50, address)).options[53][0] == ACK
+        (lease,) = world.net.stack.leases()
+        assert lease.address == address

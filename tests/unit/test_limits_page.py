@@ -31,7 +31,6 @@ NOT_GROWTH = {
     "host.socketdatagram": {"DATAGRAM_MAX"},
     "host.unixstream": {"BUSY_MAX"},
     "host.farstream": {"THROWN_MAX"},
-    "links.options": {"DESCRIPTOR_MAX"},
     "nat.tcp": {"MAX_BURST"},
     "tcp.congestion.hystart": {"MAX_RTT_THRESH"},
     "tcp.options": {"MAX_WSCALE", "MAX_SACK_BLOCKS"},

@@ -253,6 +253,9 @@ class AddressSearch:
 
     def _judged(self, search: _Search, lease: Lease, verdict: Verdict) -> None:
         address, now = lease.address, self._network.now
+        if self._table.at(address) is not lease:  # the client has bound another address meanwhile
+            self._next(search)
+            return
         if verdict.taken or not self._table.available(address, search.client, now):
             self.pass_over(address, verdict)
             search.avoid.add(address)
