@@ -13,20 +13,22 @@ import click
 
 from slirpy.cli.flags import check_plain_name, empty
 from slirpy.errors import ConfigError
+from slirpy.fair import TokenBucket
 from slirpy.interfaces import Action, FlowRequest, IPProtocol, Verdict
 from slirpy.rules.policy import Rule, RulePolicy, parse_rule
 from slirpy.rules.text import with_port
+from slirpy.units import SECOND
 
 if TYPE_CHECKING:
     from click.parser import _Option, _OptionParser, _ParsingState
 
 __all__ = ["RefusedFlows", "policy_of", "policy_options"]
 
-REPEAT_SECONDS = 30.0
+REPEAT = 30 * SECOND
 """So long a flow that was told of is not told of again."""
 BURST = 20
 """Lines at once."""
-LINES_A_SECOND = 2.0
+LINES_A_SECOND = 2
 """And after them."""
 REMEMBERED = 1024
 """Flows that were told of; a guest that tries more has the oldest forgotten."""
@@ -127,16 +129,15 @@ class RefusedFlows:
 
     Args:
         tell: takes a line.
-        clock: monotonic seconds.
+        clock: monotonic nanoseconds.
     """
 
-    def __init__(self, tell: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, tell: Callable[[str], object], clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._tell = tell
         self._clock = clock
-        self._told: dict[tuple[object, ...], tuple[float, int]] = {}
+        self._told: dict[tuple[object, ...], tuple[int, int]] = {}
         """When a flow was told of, and how often it was refused since."""
-        self._lines = float(BURST)
-        self._filled = clock()
+        self._lines = TokenBucket(LINES_A_SECOND, BURST, clock())
         self._untold = 0
 
     def __call__(self, request: FlowRequest, verdict: Verdict) -> None:
@@ -144,15 +145,12 @@ class RefusedFlows:
         now = self._clock()
         key = (*request._replace(source_port=0), verdict)
         when, again = self._told.get(key, (None, 0))
-        if when is not None and now - when < REPEAT_SECONDS:
+        if when is not None and now - when < REPEAT:
             self._told[key] = when, again + 1
             return
-        self._lines = min(self._lines + (now - self._filled) * LINES_A_SECOND, BURST)
-        self._filled = now
-        if self._lines < 1:
+        if not self._lines.take(now):
             self._untold += 1
             return
-        self._lines -= 1
         self._told.pop(key, None)
         if len(self._told) >= REMEMBERED:
             del self._told[next(iter(self._told))]

@@ -1,11 +1,11 @@
-"""A bound on what is said to each link: token buckets."""
+"""A token bucket for each link."""
 
 from __future__ import annotations
 
 from collections.abc import Container
 
 from slirpy.core.port import LinkPort
-from slirpy.units import SECOND
+from slirpy.fair import TokenBucket
 
 __all__ = ["LinkBuckets"]
 
@@ -23,15 +23,12 @@ class LinkBuckets:
     def __init__(self, ports: Container[LinkPort], rate: int) -> None:
         self._ports = ports
         self._rate = rate
-        self._buckets: dict[LinkPort | None, tuple[int, int]] = {}  # billionths of a message, since when
+        self._buckets: dict[LinkPort | None, TokenBucket] = {}
 
     def take(self, port: LinkPort | None, now: int) -> bool:
         """Whether one more message may be sent by ``port``, at ``now`` in nanoseconds."""
-        full = self._rate * SECOND
-        if port not in self._buckets:
+        bucket = self._buckets.get(port)
+        if bucket is None:
             self._buckets = {p: b for p, b in self._buckets.items() if p in self._ports}
-        tokens, filled = self._buckets.get(port, (full, now))
-        tokens = min(tokens + (now - filled) * self._rate, full)
-        allowed = tokens >= SECOND
-        self._buckets[port] = tokens - SECOND if allowed else tokens, now
-        return allowed
+            bucket = self._buckets[port] = TokenBucket(self._rate, self._rate, now)
+        return bucket.take(now)

@@ -17,6 +17,8 @@ import heapq
 from collections.abc import Hashable
 from typing import Any, Generic, Protocol, TypeVar
 
+from slirpy.fair import Tally
+
 __all__ = ["HEAVY", "OUTSIDE", "Group", "Party", "Shares"]
 
 HEAVY = 64
@@ -43,45 +45,6 @@ class Entry(Protocol):
 
 
 T = TypeVar("T", bound=Entry)
-K = TypeVar("K", bound=Hashable)
-
-
-class _Most(Generic[K]):
-    """How many each owner has, and who has most; all in constant time, as a number changes by one only."""
-
-    __slots__ = ("_having", "_number", "top")
-
-    def __init__(self) -> None:
-        self._number: dict[K, int] = {}
-        self._having: dict[int, dict[K, None]] = {}
-        self.top = 0
-        """How many the owner with most has."""
-
-    def change(self, owner: K, by: int) -> None:
-        """One more, or one less."""
-        number = self._number.get(owner, 0)
-        if number:
-            same = self._having[number]
-            del same[owner]
-            if not same:
-                del self._having[number]
-                if number == self.top:
-                    self.top -= 1
-        number += by
-        if number:
-            self._number[owner] = number
-            self._having.setdefault(number, {})[owner] = None
-            self.top = max(self.top, number)
-        else:
-            del self._number[owner]
-
-    def number(self, owner: K) -> int:
-        """How many one has."""
-        return self._number.get(owner, 0)
-
-    def owner(self) -> K:
-        """Who has most; of several the one that has had so many for longest."""
-        return next(iter(self._having[self.top]))
 
 
 class _Queue(Generic[T]):
@@ -128,7 +91,7 @@ class Party(_Queue[T]):
         super().__init__()
         self.name = name
         self.groups: dict[bytes, Group[T]] = {}
-        self.most: _Most[Group[T]] = _Most()
+        self.most: Tally[Group[T]] = Tally()
 
 
 class Shares(Generic[T]):
@@ -137,7 +100,7 @@ class Shares(Generic[T]):
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._parties: dict[Hashable, Party[T]] = {}
-        self._most: _Most[Party[T]] = _Most()
+        self._most: Tally[Party[T]] = Tally()
         self._count = 0
 
     def __len__(self) -> int:

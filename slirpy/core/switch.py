@@ -30,6 +30,7 @@ from collections.abc import Set as AbstractSet
 
 from slirpy.core import offload
 from slirpy.core.port import LinkPort, PortOwner
+from slirpy.fair import TokenBucket
 from slirpy.interfaces import Frame, Link
 from slirpy.stats import Stats
 from slirpy.units import SECOND
@@ -56,7 +57,6 @@ one frame make tens of thousands. No network that is in use has a smaller maximu
 _REFRESH = SECOND
 """The order of a port's addresses by age is this exact."""
 _PADDING = bytes(ethernet.MIN_LENGTH)
-_TOKEN = SECOND // FLOOD_RATE
 
 
 class _Entry:
@@ -72,20 +72,11 @@ class _Entry:
 class _Plug:
     """What the switch knows of a port."""
 
-    __slots__ = ("credit", "credited", "macs")
+    __slots__ = ("floods", "macs")
 
     def __init__(self, now: int) -> None:
         self.macs: OrderedDict[bytes, _Entry] = OrderedDict()  # the one silent for longest first
-        self.credit = FLOOD_BURST * _TOKEN  # nanoseconds; a frame costs _TOKEN
-        self.credited = now
-
-    def take(self, now: int) -> bool:
-        """Whether one more frame may be flooded."""
-        credit = min(self.credit + now - self.credited, FLOOD_BURST * _TOKEN)
-        self.credited = now
-        allowed = credit >= _TOKEN
-        self.credit = credit - _TOKEN if allowed else credit
-        return allowed
+        self.floods = TokenBucket(FLOOD_RATE, FLOOD_BURST, now)
 
 
 class _Recent:
@@ -259,7 +250,7 @@ class Switch:
             return False
         if not self.hub and not self.learn(source, port, now):
             return False
-        if (group or not self.hub) and not self._plugs[port].take(now):
+        if (group or not self.hub) and not self._plugs[port].floods.take(now):
             stats.drop_switch_storm += 1
             return False
         self._recent.note(key, port)

@@ -14,9 +14,9 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
+from slirpy.fair import RoundRobin
 from slirpy.host.opensockets import OpenSockets
 from slirpy.host.socketstream import SocketStream
-from slirpy.host.turns import Turns
 from slirpy.interfaces import Buffer, ServiceNetwork, StreamOwner, Timer
 from slirpy.units import MS
 
@@ -81,7 +81,7 @@ class Jobs:
         self._network = network
         self._limit = limit
         self._running: list[Job] = []
-        self._waiting: Turns[FarStream] = Turns()
+        self._waiting: RoundRobin[FarStream] = RoundRobin()
         self._timer: Timer | None = None
         self._look = 0
 
@@ -96,7 +96,7 @@ class Jobs:
         elif len(self._waiting) < WAITING_MAX:
             self._waiting.add(stream, guest)
         else:
-            refused = self._waiting.spare(guest)
+            refused = self._waiting.to_evict(guest)
             if refused is None:
                 refused = stream
             else:

@@ -12,11 +12,12 @@ have something to send take turns: first the guests, then the transfers of each.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from slirpy.config import Config
+from slirpy.fair import RoundRobin
 from slirpy.interfaces import Datagram, ServiceNetwork, Timer
 from slirpy.services.tftp_files import Sink, Source, open_callable, open_read, open_write
 from slirpy.services.tftp_message import (
@@ -73,7 +74,7 @@ class TftpService:
         self._address = config.gateway_address
         self._network = network
         self._transfers: dict[tuple[bytes, int], Transfer] = {}  # by the guest's address and port
-        self._ready: dict[bytes, deque[Transfer]] = {}  # guests in the order of their turns
+        self._ready: RoundRobin[Transfer] = RoundRobin()  # those that have something to send, by guest
         self._turn_at = -1
         self._budget = 0
         self._next_turn: Timer | None = None
@@ -229,13 +230,7 @@ class TftpService:
             self._turn_at = now
             self._budget = BUDGET
         while ready and self._budget > 0:
-            guest = next(iter(ready))
-            queue = ready.pop(guest)
-            transfer = queue.popleft()
-            if queue:
-                ready[guest] = queue  # behind the other guests
-            transfer.queued = False
-            self._budget -= transfer.turn(QUANTUM)  # which may ask for another turn
+            self._budget -= ready.next().turn(QUANTUM)  # which may ask for another turn
         if ready and self._next_turn is None:
             self._next_turn = self._network.call_at(now + 1, self._continue)
 
@@ -272,22 +267,13 @@ class TftpService:
 
     def enqueue(self, transfer: Transfer) -> None:
         """See :class:`~slirpy.services.tftp_transfer.TransferOwner`."""
-        if not transfer.queued:
-            transfer.queued = True
-            queue = self._ready.get(transfer.guest)
-            if queue is None:
-                self._ready[transfer.guest] = deque((transfer,))
-            else:
-                queue.append(transfer)
+        if transfer not in self._ready:
+            self._ready.add(transfer, transfer.guest)
 
     def remove(self, transfer: Transfer) -> None:
         """See :class:`~slirpy.services.tftp_transfer.TransferOwner`."""
         transfer.forget()
-        if transfer.queued:
-            self._ready[transfer.guest].remove(transfer)
-            transfer.queued = False
-            if not self._ready[transfer.guest]:
-                del self._ready[transfer.guest]
+        self._ready.remove(transfer)
         if self._transfers.get((transfer.guest, transfer.guest_port)) is transfer:
             del self._transfers[transfer.guest, transfer.guest_port]
             if transfer.port != PORT:

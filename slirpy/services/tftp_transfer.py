@@ -61,7 +61,6 @@ class Transfer(abc.ABC):
         request: the packet that began it.
         started, active: when it began, and when the guest was last of use.
         done: it is over, and only keeps its place for a while.
-        queued: a turn is coming.
         link: the one behind which the guest is.
     """
 
@@ -81,7 +80,6 @@ class Transfer(abc.ABC):
         self.request = request
         self.started = self.active = owner.now
         self.done = False
-        self.queued = False
         self.answered = False
         """The guest has sent something after its request."""
         self._rto = RTO_FIRST

@@ -13,7 +13,8 @@ from policies import flow
 from slirpy import Action, Config, ConfigError, RulePolicy, Verdict
 from slirpy.cli.app import app
 from slirpy.cli.options import network_config
-from slirpy.cli.policy import BURST, REMEMBERED, REPEAT_SECONDS, RefusedFlows
+from slirpy.cli.policy import BURST, REMEMBERED, REPEAT, RefusedFlows
+from slirpy.units import SECOND
 
 REJECT = Verdict(Action.REJECT, reason="no rule allows it")
 
@@ -104,7 +105,7 @@ class Teller:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.now = 100.0
-        self.refused = RefusedFlows(self.lines.append, lambda: self.now)
+        self.refused = RefusedFlows(self.lines.append, lambda: round(self.now * SECOND))
 
     def refuse(self, text: str, verdict: Verdict = REJECT) -> None:
         self.refused(flow(text), verdict)
@@ -134,7 +135,7 @@ def test_the_same_is_told_again_after_a_while() -> None:
     for _ in range(8):
         teller.refuse("tcp 198.51.100.7:80")
     assert len(teller.take()) == 1
-    teller.now += REPEAT_SECONDS
+    teller.now += REPEAT / SECOND
     teller.refuse("tcp 198.51.100.7:80")
     assert teller.take() == [
         "refused tcp 10.0.2.15 -> 198.51.100.7:80 (no rule allows it); 7 times more before that"

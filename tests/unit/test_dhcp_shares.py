@@ -45,7 +45,9 @@ def check(world: World) -> None:
     table._shares._expire(now)
     shares = table._shares
     assert set(shares._held) == set(shares._link) == {lease.address for lease in table.current(now)}
-    assert sum(shares._number.values()) == len(shares)
+    links = set(shares._link.values())
+    assert sum(map(shares.number, links)) == len(shares)
+    assert len(shares._number) == len(links)
     offers = [a for offered in shares._offered.values() for a in offered]
     assert set(offers) == {x.address for x in table.current(now) if x.state is LeaseState.OFFERED}
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from fake_network import FakeNetwork
 
+from slirpy.fair import RoundRobin
 from slirpy.host import farstream
 from slirpy.host.farstream import FarStream, Jobs
-from slirpy.host.turns import Turns
 
 A, B, C = (bytes((10, 0, 2, n)) for n in (20, 21, 22))
 
@@ -121,10 +121,10 @@ def test_nobody_makes_way_for_addresses_that_are_made_up(world: World) -> None:
 
 
 def test_turns_forget_who_is_gone() -> None:
-    turns: Turns[str] = Turns()
+    turns: RoundRobin[str] = RoundRobin()
     turns.add("a", A)
     assert turns.remove("a")
     assert not turns.remove("a")
     turns.add("b", B)
     assert turns.next() == "b"
-    assert (len(turns), len(turns._queues), turns.spare(A)) == (0, 0, None)
+    assert (len(turns), len(turns._queues), turns.to_evict(A)) == (0, 0, None)

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "slirpy"
 
 # From a part of the package to the parts that it may import; every part may import itself. "slirpy" is the package's
 # own __init__.py, the public API.
-BASE = {"units", "forks", "unixpath", "ownfile", "rules", "errors", "stats", "interfaces", "config"}
+BASE = {"units", "fair", "forks", "unixpath", "ownfile", "rules", "errors", "stats", "interfaces", "config"}
 WIRE = BASE | {"wire"}
 CORE = WIRE | {"tcp", "core"}
 ALLOWED: dict[str, set[str]] = {
@@ -26,6 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "stats": set(),
     "interfaces": {"stats"},
     "units": set(),
+    "fair": {"units"},
     "unixpath": set(),
     "ownfile": set(),
     "rules": {"units", "unixpath", "errors", "interfaces"},

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 
+from slirpy.fair import Tally
 from slirpy.services.dhcp.index import ExpiryHeap
 from slirpy.services.dhcp.lease import Lease, LeaseState
 
@@ -31,7 +32,7 @@ class LeaseShares:
         self._held: dict[bytes, Lease] = {}
         self._link: dict[bytes, object] = {}
         """The link of each held address; None if the program reserved it, or it was restored and not renewed yet."""
-        self._number: dict[object, int] = {}
+        self._number: Tally[object] = Tally()
         self._offered: dict[object, dict[bytes, Lease]] = {}
         """The offers of each link, the oldest first."""
         self._expiry = ExpiryHeap(self._held, excluded)
@@ -42,7 +43,7 @@ class LeaseShares:
 
     def number(self, link: object) -> int:
         """The number of addresses that a link holds."""
-        return self._number.get(link, 0)
+        return self._number.number(link)
 
     def link(self, address: bytes) -> object:
         """The link that holds an address; None if it is not known."""
@@ -70,7 +71,7 @@ class LeaseShares:
         if lease.expires > now and lease.address not in self._excluded:
             self._held[lease.address] = lease
             self._link[lease.address] = link
-            self._number[link] = self.number(link) + 1
+            self._number.change(link, 1)
             if lease.state is LeaseState.OFFERED:
                 self._offered.setdefault(link, {})[lease.address] = lease
             self._expiry.update(lease)
@@ -80,9 +81,7 @@ class LeaseShares:
         if self._held.pop(lease.address, None) is None:
             return
         link = self._link.pop(lease.address)
-        self._number[link] -= 1
-        if not self._number[link]:
-            del self._number[link]
+        self._number.change(link, -1)
         offered = self._offered.get(link)
         if offered is not None and offered.pop(lease.address, None) is not None and not offered:
             del self._offered[link]

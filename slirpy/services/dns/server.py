@@ -16,6 +16,7 @@ from functools import partial
 from typing import NamedTuple, NoReturn
 
 from slirpy.config import Config
+from slirpy.fair import Tally
 from slirpy.interfaces import Datagram, HostNetwork, ServiceNetwork, StreamOwner, StreamPeer
 from slirpy.rules.resolver import Resolver
 from slirpy.services.dns.cache import DnsCache
@@ -59,8 +60,8 @@ class Quota:
         self._total = total
         self._each = each
         self._taken = 0
-        self._of_link: dict[object, int] = {}
-        self._of_guest: dict[tuple[object, bytes], int] = {}
+        self._of_link: Tally[object] = Tally()
+        self._of_guest: Tally[tuple[object, bytes]] = Tally()
 
     def __len__(self) -> int:
         """The number of addresses that have something in progress."""
@@ -68,29 +69,24 @@ class Quota:
 
     def acquire(self, link: object, guest: bytes) -> bool:
         """Count one more for an address behind a link. Returns False if it may not have that."""
-        of_guest, of_link = self._of_guest.get((link, guest), 0), self._of_link.get(link, 0)
+        of_guest, of_link = self._of_guest.number((link, guest)), self._of_link.number(link)
         if of_link >= 3 * (self._total - self._taken) or of_guest >= self._each:
             return False
         self._taken += 1
-        self._of_link[link] = of_link + 1
-        self._of_guest[link, guest] = of_guest + 1
+        self._of_link.change(link, 1)
+        self._of_guest.change((link, guest), 1)
         return True
 
     def release(self, link: object, guest: bytes) -> None:
         """Count one less."""
         self._taken -= 1
-        self._of_link[link] -= 1
-        self._of_guest[link, guest] -= 1
-        if not self._of_guest[link, guest]:
-            del self._of_guest[link, guest]
-            if not self._of_link[link]:
-                del self._of_link[link]
+        self._of_link.change(link, -1)
+        self._of_guest.change((link, guest), -1)
 
     def clear(self) -> None:
         """Release everything."""
         self._taken = 0
-        self._of_link.clear()
-        self._of_guest.clear()
+        self._of_link, self._of_guest = Tally(), Tally()
 
 
 class _Transport(NamedTuple):
