@@ -12,7 +12,7 @@ import pytest
 from tftp_client import ACK, DATA, ERROR, OACK, OTHER, Client, Server, folder, packet, request
 from tftpy.TftpPacketFactory import TftpPacketFactory
 
-from slirpy.services import tftp as tftp_module
+from slirpy.services.tftp import transfer as tftp_module
 
 SECOND = 1_000_000_000
 
@@ -739,8 +739,8 @@ def test_a_flood_of_requests(root: Path) -> None:
     good.take()
     for number in range(5000):
         server.give(request("full"), guest=bytes((10, 0, 3, number % 40)), port=1024 + number)
-    assert len(server.service._transfers) <= tftp_module.TRANSFERS_MAX
-    assert len(server.net.conversations) == len(server.service._transfers)
+    assert len(server.service._transfers.by_client) <= tftp_module.TRANSFERS_MAX
+    assert len(server.net.conversations) == len(server.service._transfers.by_client)
     server.net.run(0.001)
     good.ack(1)
     assert good.take()[-1][:2] == (DATA, 2)

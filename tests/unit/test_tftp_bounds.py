@@ -8,7 +8,7 @@ import pytest
 from fake_network import FakeSink
 from tftp_client import OTHER, Server, folder, request
 
-from slirpy.services import tftp as tftp_module
+from slirpy.services.tftp import transfer as tftp_module
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_a_guest_that_shows_many_addresses(root: Path) -> None:
     for number in range(1000):
         server.net.run(1e-6)
         server.give(request("full"), guest=bytes((10, 0, 3 + number // 250, 1 + number % 250)), sink=others)
-    guests = [transfer.guest for transfer in server.service._transfers.values()]
+    guests = [transfer.guest for transfer in server.service._transfers.by_client.values()]
     assert len(guests) == tftp_module.TRANSFERS_MAX
     assert guests.count(OTHER) == 5
     assert guests[5:][-1] == bytes((10, 0, 6, 250)), "the last one has room"

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from tftpy.TftpPacketTypes import TftpPacketACK, TftpPacketDAT, TftpPacketOACK, TftpPacketRRQ, TftpPacketWRQ
 
 from slirpy import Config
-from slirpy.services.tftp import TRANSFERS_MAX, TftpService
+from slirpy.services.tftp import TftpService
+from slirpy.services.tftp.transfer import TRANSFERS_MAX
 
 GATEWAY = b"\x0a\0\2\2"
 CONTENT = bytes(range(256)) * 20

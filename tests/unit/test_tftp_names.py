@@ -13,9 +13,9 @@ import pytest
 from tftp_client import ACK, Client, Server, folder
 
 from slirpy import Config, ConfigError
-from slirpy.services import tftp_paths
-from slirpy.services.tftp_files import open_read, open_write
-from slirpy.services.tftp_message import RefusalError
+from slirpy.services.tftp import paths as tftp_paths
+from slirpy.services.tftp.files import open_read, open_write
+from slirpy.wire.tftp import RefusalError
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="symbolic links")
 

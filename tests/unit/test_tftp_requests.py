@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tftp_client import DATA, ERROR, OACK, Client, Server, folder
 
-from slirpy.services.tftp_message import RefusalError, read_request
+from slirpy.wire.tftp import RefusalError, read_request
 
 
 def answer(rest: bytes) -> tuple[int, int, bytes]:

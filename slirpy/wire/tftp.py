@@ -1,9 +1,9 @@
 """TFTP packets (RFC 1350, section 5, and RFC 2347).
 
-Requests are read here, because phones, boot ROMs and firmware send much that tftpy refuses: empty values, padding,
-names in other encodings. Only the name and the mode decide whether a request is answered; an option that makes no
-sense is left out. Option acknowledgements and errors are written by tftpy's packet classes, without its sockets and
-threads. Blocks and acknowledgements need only the four bytes of :data:`HEADER`.
+Requests are read here, because phones, boot ROMs and firmware send many that tftpy rejects: with empty values,
+padding, names in other encodings. Only the name and the mode decide whether a request is answered; an option that
+makes no sense is ignored. Option acknowledgements and errors are written by tftpy's packet classes, without its
+sockets and threads. Blocks and acknowledgements need only the four bytes of :data:`HEADER`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ RRQ, WRQ, DATA, ACK, ERROR, OACK = range(1, 7)
 HEADER = struct.Struct("!HH")
 """Opcode, and block number or error code."""
 MAX_REQUEST = 2048
-"""Bytes of a request that are read. RFC 2347 allows 512; what lies beyond ours is padding, or options left out."""
+"""Bytes of a request that are read. RFC 2347 allows 512. Whatever lies beyond our limit is ignored."""
 MAX_TEXT = 200
 
 
 @functools.cache
 def codec() -> Any:
-    """tftpy's packet classes. Loading them takes 30 ms, for they come with all of tftpy: so only who serves does."""
+    """tftpy's packet classes. They come with all of tftpy, which takes 30 ms to load, so only a server loads them."""
     from tftpy import TftpPacketTypes
 
     return TftpPacketTypes
@@ -48,7 +48,7 @@ class Code(enum.IntEnum):
 
 
 class RefusalError(Exception):
-    """Ends a request or a transfer; the guest is told why. It never leaves the service."""
+    """Ends a request or a transfer; the guest receives the reason. Never leaves the service."""
 
     def __init__(self, code: Code, text: str) -> None:
         super().__init__(text)
@@ -57,27 +57,27 @@ class RefusalError(Exception):
 
 
 class Request(NamedTuple):
-    """A read or a write request."""
+    """A read request or a write request."""
 
     write: bool
     name: str
-    """As UTF-8. Bytes that are not UTF-8 stay what they are, as surrogate escapes (see :func:`os.fsencode`)."""
+    """The file name, from UTF-8. Other bytes are kept as surrogate escapes (see :func:`os.fsencode`)."""
     mode: str
-    """In lower case."""
+    """The mode, in lower case."""
     options: tuple[tuple[str, str], ...]
-    """Names, in lower case (RFC 2347: case does not matter), and values, as they were sent and in that order."""
+    """Names in lower case (RFC 2347 ignores case), and values, in the order of the packet."""
 
 
 def read_request(payload: bytes) -> Request:
     """Read a packet whose opcode is RRQ or WRQ.
 
     Raises:
-        RefusalError: the name or the mode does not end.
+        RefusalError: the name or the mode is not terminated.
     """
     name, *words = payload[2:MAX_REQUEST].split(b"\0")
     if len(words) < 2:
         raise RefusalError(Code.ILLEGAL, "malformed request")
-    words.pop()  # behind the last NUL: nothing, or something cut short
+    words.pop()  # behind the last NUL: nothing, or a part that was cut off
     mode = words[0].lower().decode("ascii", "replace")
     return Request(payload[1] == WRQ, name.decode("utf-8", "surrogateescape"), mode, _options(words))
 
@@ -85,7 +85,7 @@ def read_request(payload: bytes) -> Request:
 def _options(words: list[bytes]) -> tuple[tuple[str, str], ...]:
     """The options behind a request's mode, which is ``words[0]``.
 
-    NULs where a name should begin are padding. A name without a value is left out, and so is what is not ASCII.
+    NULs in place of a name are padding. A name without a value is ignored, and so is anything that is not ASCII.
     """
     found = []
     at = 1
@@ -109,7 +109,7 @@ def oack(options: Mapping[str, str]) -> bytes:
 
 
 def error(code: Code, text: str) -> bytes:
-    """An error with its text."""
+    """An error packet."""
     packet = codec().TftpPacketERR()
     packet.errorcode = int(code)
     packet.errmsgs = {int(code): text.encode("ascii", "replace")[:MAX_TEXT]}

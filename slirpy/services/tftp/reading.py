@@ -1,9 +1,10 @@
-"""A guest reads: blocks go out in windows (RFC 7440), of which one block is the smallest and RFC 1350 itself.
+"""Transfers to a guest: blocks go out in windows (RFC 7440). A window of one block is plain RFC 1350.
 
-An option acknowledgement is block 0: acknowledged before the first block is sent, and sent again like it.
+An option acknowledgement is treated as block 0: the guest acknowledges it before block 1 is sent, and it is sent
+again like any block.
 
-An acknowledgement that comes twice is never a reason to send again while the window is one block: that would be the
-sorcerer's apprentice (RFC 1123, section 4.2.3.1). With larger windows it is how the guest says that the first block
+With a window of one block a duplicate acknowledgement is never a reason to send again: that would be the sorcerer's
+apprentice syndrome (RFC 1123, section 4.2.3.1). With larger windows it is how the guest reports that the first block
 of the window is missing (RFC 7440, section 4), so it counts once for each window.
 """
 
@@ -11,23 +12,22 @@ from __future__ import annotations
 
 from collections import deque
 
-from slirpy.services.tftp_files import Source
-from slirpy.services.tftp_message import ACK, DATA, HEADER, RefusalError, oack
-from slirpy.services.tftp_options import Terms
-from slirpy.services.tftp_transfer import PACKET_COST, RTO_MAX, RTO_MIN, Transfer, TransferOwner
+from slirpy.services.tftp.files import Source
+from slirpy.services.tftp.transfer import PACKET_COST, RTO_MAX, RTO_MIN, Terms, Transfer, Transfers
+from slirpy.wire.tftp import ACK, DATA, HEADER, RefusalError, oack
 
 __all__ = ["Reading"]
 
 PIECE = 65536
-"""Bytes read from a file at a time."""
+"""Bytes that are read from a file at a time."""
 
 
 class Reading(Transfer):
-    """The guest reads: we send blocks."""
+    """A transfer in which the guest reads and we send blocks."""
 
     def __init__(
         self,
-        owner: TransferOwner,
+        transfers: Transfers,
         guest: bytes,
         guest_port: int,
         port: int,
@@ -35,19 +35,19 @@ class Reading(Transfer):
         terms: Terms,
         source: Source,
     ) -> None:
-        super().__init__(owner, guest, guest_port, port, request, terms)
+        super().__init__(transfers, guest, guest_port, port, request, terms)
         self._source = source
-        self._piece = memoryview(b"")  # the last that was read
+        self._piece = memoryview(b"")  # the piece that was read last
         self._at = 0  # where in it the next block begins
         self._packets: deque[bytes] = deque()  # from _una on
         self._una = 1  # the first block that is not acknowledged
-        self._nxt = 1  # the next to be sent
-        self._top = 1  # the next that was never sent
-        self._last: int | None = None  # the block that ends the file, once it was read
+        self._nxt = 1  # the next block to send
+        self._top = 1  # the next block that was never sent
+        self._last: int | None = None  # the block that ends the file, once it has been read
         self._sent_at = 0  # when the first block of this window was sent
         self._timed: int | None = None  # a block that was sent once, at _timed_at
         self._timed_at = 0
-        self._repeated = 0  # block whose acknowledgement has caused a window to be sent again
+        self._repeated = 0  # the block after which a window was last sent again
         if terms.accepted:
             self._packets.append(oack(terms.accepted))
             self._una = self._nxt = self._top = 0
@@ -82,31 +82,31 @@ class Reading(Transfer):
         self._nxt = nxt
         if out:
             self._note(first)
-            self._owner.transmit(self, out)
+            self._transfers.transmit(self, out)
             self._wait()
         if failure is not None:
             self._stats.tftp_failed += 1
             self.fail(failure)
         elif out and nxt < limit:
-            self._owner.enqueue(self)
+            self._transfers.enqueue(self)
         return spent
 
     def _note(self, first: int) -> None:
-        """Blocks from ``first`` on are sent now."""
-        now, top = self._owner.now, self._top
+        """Note that blocks from ``first`` on are being sent."""
+        now, top = self._network.now, self._top
         if first == self._una:
             self._sent_at = now
         if first < top:
             self._stats.tftp_retransmits += min(top, self._nxt) - first
             if self._timed is not None and first <= self._timed < self._nxt:
-                self._timed = None  # its time would tell nothing (Karn)
+                self._timed = None  # its round-trip time would be ambiguous (Karn)
         if self._nxt > top:
             self._top = self._nxt
             if self._timed is None:
                 self._timed, self._timed_at = top, now
 
     def _read(self) -> None:
-        """Add the next block."""
+        """Read the next block."""
         block, at = self._block, self._at
         if len(self._piece) - at < block:
             rest = bytes(self._piece[at:])
@@ -131,11 +131,11 @@ class Reading(Transfer):
             if not count and self._is_gap():
                 self._repeated = una
                 self._nxt = una
-                self._owner.enqueue(self)
+                self._transfers.enqueue(self)
             else:
                 stats.drop_tftp_duplicate += 1
             return
-        now = self._owner.now
+        now = self._network.now
         self._tries = 0
         self.active = now
         packets = self._packets
@@ -152,15 +152,15 @@ class Reading(Transfer):
             stats.tftp_done += 1
             self.finish()
             return
-        if una < self._nxt:  # a gap: what was sent beyond it has to be sent again (RFC 7440, section 4)
+        if una < self._nxt:  # a gap: everything behind it has to be sent again (RFC 7440, section 4)
             self._repeated = una
         self._nxt = una
-        self._owner.enqueue(self)
+        self._transfers.enqueue(self)
 
     def _is_gap(self) -> bool:
-        """Whether an acknowledgement that came before says that the first block of the window is missing.
+        """Whether a duplicate acknowledgement reports that the first block of the window is missing.
 
-        One that comes in the moment in which the window was sent was under way before it.
+        A duplicate that arrives in the moment in which the window is sent was under way before.
         """
         una = self._una
         return (
@@ -168,12 +168,12 @@ class Reading(Transfer):
             and una > 0
             and self._nxt > una
             and self._repeated != una
-            and self._owner.now > self._sent_at
+            and self._network.now > self._sent_at
         )
 
     def again(self) -> None:
         self._nxt = self._una
-        self._owner.enqueue(self)
+        self._transfers.enqueue(self)
 
     def release(self) -> None:
         self._packets.clear()

@@ -1,21 +1,20 @@
-"""A guest writes: its blocks are acknowledged, one by one or window by window (RFC 7440)."""
+"""Transfers from a guest: its blocks are acknowledged one by one, or window by window (RFC 7440)."""
 
 from __future__ import annotations
 
-from slirpy.services.tftp_files import Sink
-from slirpy.services.tftp_message import ACK, DATA, HEADER, Code, RefusalError, oack
-from slirpy.services.tftp_options import Terms
-from slirpy.services.tftp_transfer import PACKET_COST, Transfer, TransferOwner
+from slirpy.services.tftp.files import Sink
+from slirpy.services.tftp.transfer import PACKET_COST, Terms, Transfer, Transfers
+from slirpy.wire.tftp import ACK, DATA, HEADER, Code, RefusalError, oack
 
 __all__ = ["Writing"]
 
 
 class Writing(Transfer):
-    """The guest writes: we acknowledge blocks."""
+    """A transfer in which the guest writes and we acknowledge its blocks."""
 
     def __init__(
         self,
-        owner: TransferOwner,
+        transfers: Transfers,
         guest: bytes,
         guest_port: int,
         port: int,
@@ -23,32 +22,32 @@ class Writing(Transfer):
         terms: Terms,
         sink: Sink,
     ) -> None:
-        super().__init__(owner, guest, guest_port, port, request, terms)
+        super().__init__(transfers, guest, guest_port, port, request, terms)
         self._sink = sink
-        self._next = 1  # the block that is awaited
+        self._next = 1  # the next block in order
         self._missing = self._window  # blocks until the next acknowledgement
-        self._acknowledged = -1  # the last block that was acknowledged, and when
+        self._acknowledged = -1  # the block that was acknowledged last
         self._acknowledged_at = 0
         self._oack = oack(terms.accepted) if terms.accepted else None
         self._complete = False
 
     def turn(self, budget: int) -> int:
-        """Acknowledge what has come; the first time, the request."""
+        """Acknowledge the blocks that have arrived, or at first the request."""
         if self.done and not self._complete:
             return 0
         last = self._next - 1
         if self._acknowledged == last:
             self._stats.tftp_retransmits += 1
         packet = self._oack if self._oack and not last else HEADER.pack(ACK, last & 0xFFFF)
-        self._acknowledged, self._acknowledged_at = last, self._owner.now
+        self._acknowledged, self._acknowledged_at = last, self._network.now
         self._missing = self._window
-        self._owner.transmit(self, (packet,))
+        self._transfers.transmit(self, (packet,))
         if not self.done:
             self._wait()
         return len(packet) + PACKET_COST
 
     def again(self) -> None:
-        self._owner.enqueue(self)
+        self._transfers.enqueue(self)
 
     def block(self, opcode: int, number: int, payload: memoryview) -> None:
         if opcode != DATA:
@@ -59,10 +58,10 @@ class Writing(Transfer):
         ahead = (number - self._next) & 0xFFFF
         if ahead or self.done:
             self._stats.drop_tftp_duplicate += 1
-            # Ahead: something before it was lost. Behind: our acknowledgement was. The guest hears what we have, once
-            # for all such packets that come at a time.
-            if (self._acknowledged, self._acknowledged_at) != (self._next - 1, self._owner.now):
-                self._owner.enqueue(self)
+            # If the block is ahead, one before it was lost; if it is behind, our acknowledgement was. The last block
+            # in order is acknowledged again, once for all such packets that arrive at the same time.
+            if (self._acknowledged, self._acknowledged_at) != (self._next - 1, self._network.now):
+                self._transfers.enqueue(self)
             return
         if len(payload) > self._block:
             self._stats.drop_tftp_malformed += 1
@@ -83,9 +82,9 @@ class Writing(Transfer):
             self._stats.tftp_done += 1
             self._complete = True
             self.finish()
-            self._owner.enqueue(self)
+            self._transfers.enqueue(self)
         elif not self._missing:
-            self._owner.enqueue(self)
+            self._transfers.enqueue(self)
         else:
             self._wait()
 

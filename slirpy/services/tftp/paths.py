@@ -1,15 +1,16 @@
-"""From a name that a guest sends to a place inside the folder, and to none outside of it.
+"""The way from a name that a guest sends to a place inside the folder, and never to one outside it.
 
-Where the system can open relative to a descriptor (Linux, macOS), the name is walked part by part, each folder by its
-descriptor and no link followed by the system: a link is read, and its parts are walked too, so one that stays inside
-is followed, and one that leads out is refused, whatever somebody changes meanwhile. Elsewhere (Windows) the real
-path is compared with the folder's, which holds as long as nobody changes the folder at that moment.
+Where the system can open files relative to a descriptor (Linux, macOS), the name is walked part by part. Each folder
+is opened by its descriptor, and the system follows no symbolic link: we read the link and walk its parts too. So a
+link that stays inside is followed, and one that leads out is refused, even if someone changes the folder at the same
+time. Elsewhere (Windows) the real path is compared with that of the folder, which is safe as long as nobody changes
+the folder at that moment.
 
-A name that begins with a slash counts from the folder, as with QEMU and with servers in a chroot. A backslash is a
-slash, because Windows' boot loaders have such names built in; the parts are checked after that. Drives and names of
-devices, which mean something else on Windows, are refused on all systems.
+A name that begins with a slash is relative to the folder, as with QEMU and with servers in a chroot. A backslash
+counts as a slash, because names with backslashes are built into the boot loaders of Windows; the parts are checked
+after that. Drives and device names, which are special on Windows, are refused on all systems.
 
-On Unix the bytes of a name are those of a file's name, whatever their encoding.
+On Unix the bytes of a name are taken as those of the file name, whatever their encoding.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from slirpy.services.tftp_message import Code, RefusalError
+from slirpy.wire.tftp import Code, RefusalError
 
 __all__ = ["PARTIAL", "Place", "refusal", "resolve"]
 
 MAX_NAME = 512
 LINKS_MAX = 40
 ENTRIES_MAX = 20_000
-"""Entries of a folder that are compared to find a name in another case."""
+"""Entries of a folder that are compared in search of a name in another case."""
 PARTIAL = ".slirpy-tftp-"
-"""What the names of files begin with that are being written."""
+"""Prefix of the names of incomplete files."""
 BY_DESCRIPTOR = {os.open, os.stat, os.readlink, os.rename, os.unlink} <= os.supports_dir_fd
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_PATH", 0) | getattr(os, "O_NOFOLLOW", 0)
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -40,12 +41,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class Place(NamedTuple):
-    """Where a file is, or is to be."""
+    """The place of a file that exists or will exist."""
 
     folder: int | None
-    """Descriptor of the folder, to be closed by who asked; None: the path is a whole one."""
+    """Descriptor of the folder, which the caller closes; None: the path is complete by itself."""
     path: str
-    """Name in that folder; it may be missing, but it is no link."""
+    """Name in that folder. It may be missing, but it is not a link."""
 
     def close(self) -> None:
         """Release the descriptor."""
@@ -54,7 +55,7 @@ class Place(NamedTuple):
 
 
 def refusal(problem: OSError) -> RefusalError:
-    """What a guest hears of a failed system call."""
+    """The error that a guest receives for a failed system call."""
     if problem.errno in (errno.ENOENT, errno.ENOTDIR):
         return RefusalError(Code.NOT_FOUND, "file not found")
     if problem.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)):
@@ -68,7 +69,7 @@ def _parts(name: str) -> list[str]:
     """The parts of a name.
 
     Raises:
-        RefusalError: it is none that may be asked for.
+        RefusalError: the name is not allowed.
     """
     if len(name) > MAX_NAME:
         raise RefusalError(Code.ACCESS, f"a name has at most {MAX_NAME} characters")
@@ -79,7 +80,7 @@ def _parts(name: str) -> list[str]:
         name = os.fsdecode(name.encode("utf-8", "surrogateescape"))
     parts = [part for part in name.split("/") if part not in ("", ".")]
     for part in parts:
-        # Windows takes dots and spaces off the end of a name, so ".. " would be ".." there.
+        # Windows removes dots and spaces at the end of a name, so ".. " would mean ".." there.
         if not part.rstrip(" .") or _DEVICE.fullmatch(part) or part.casefold().startswith(PARTIAL):
             raise RefusalError(Code.ACCESS, "access violation")
         if os.name == "nt" and ":" in part:
@@ -90,15 +91,15 @@ def _parts(name: str) -> list[str]:
 
 
 def resolve(root: Path, name: str, ignore_case: bool = False) -> Place:
-    """Where ``name`` is in the folder ``root``; the folders on the way exist.
+    """The place of a name in a folder; the folders on the way exist.
 
     Args:
         root: the folder.
-        name: as the guest sent it.
-        ignore_case: for each part that is missing, take one that differs in case only.
+        name: the name as the guest sent it.
+        ignore_case: whether each part that is missing may match a name that differs only in case.
 
     Raises:
-        RefusalError: it is not inside, or not there.
+        RefusalError: the place is not inside the folder, or a folder on the way is missing.
     """
     parts = _parts(name)
     try:
@@ -108,7 +109,7 @@ def resolve(root: Path, name: str, ignore_case: bool = False) -> Place:
 
 
 def _in_other_case(folder: str | int, part: str) -> str | None:
-    """The entry of a folder whose name differs from ``part`` in case only; of several, the first in order."""
+    """The entry of a folder whose name differs from ``part`` only in case; of several, the first in order."""
     wanted = part.casefold()
     with os.scandir(folder) as entries:
         names = [entry.name for entry in islice(entries, ENTRIES_MAX) if entry.name.casefold() == wanted]
@@ -122,7 +123,7 @@ def _walk(root: Path, parts: list[str], ignore_case: bool) -> Place:
     try:
         while todo:
             part = todo.pop()
-            if part == "..":  # of a link
+            if part == "..":  # from a link
                 if len(folders) == 1:
                     raise RefusalError(Code.ACCESS, "access violation")
                 os.close(folders.pop())
@@ -153,14 +154,14 @@ def _walk(root: Path, parts: list[str], ignore_case: bool) -> Place:
                 folders.append(os.open(part, _FOLDER, dir_fd=here))
             else:
                 return Place(folders.pop(), part)
-        raise RefusalError(Code.ACCESS, "the name is that of a folder")  # by a link
+        raise RefusalError(Code.ACCESS, "the name is that of a folder")  # through a link
     finally:
         for folder in folders:
             os.close(folder)
 
 
 def _beside(folder: int, part: str) -> str | None:
-    """:func:`_in_other_case` for a descriptor that may be good for looking up only."""
+    """:func:`_in_other_case` for a descriptor that may allow nothing but lookups."""
     try:
         listed = os.open(".", os.O_RDONLY | getattr(os, "O_DIRECTORY", 0), dir_fd=folder)
     except PermissionError:
@@ -172,7 +173,7 @@ def _beside(folder: int, part: str) -> str | None:
 
 
 def _inside(root: Path, target: str) -> str:
-    """The target of an absolute link as a path from ``root`` on."""
+    """The target of an absolute link as a path relative to ``root``."""
     for base in (str(root), os.path.realpath(root)):
         if target.startswith(base.rstrip("/") + "/"):
             return target[len(base.rstrip("/")) :]
@@ -183,7 +184,7 @@ def _compare(root: Path, parts: list[str], ignore_case: bool) -> Place:
     base = os.path.realpath(root)
     path = base
     for part in parts:
-        # Whether it is inside is asked before a folder is listed.
+        # No folder is listed before it is known to be inside.
         if ignore_case and _is_inside(base, path) and not os.path.lexists(os.path.join(path, part)):
             part = _in_other_case(path, part) or part
         path = os.path.join(path, part)

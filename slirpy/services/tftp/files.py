@@ -1,8 +1,8 @@
-"""What TFTP reads from and writes to: files of a folder, or what a Python callable gives.
+"""The sources and sinks of TFTP: files in a folder, the result of a Python callable, conversion to and from netascii.
 
-Everything is read in order and in pieces of bounded size, so that neither a large file nor a slow disk holds the
-network up for long. A file that is written gets its name when it is complete, in one step: nobody sees half of it,
-and if the guest goes away, what was there before is still there.
+Data is read in order and in pieces of limited size, so that neither a large file nor a slow disk holds up the network
+for long. A file that is written receives its name when it is complete, in one step. Nobody sees half of it, and if
+the guest goes away, the previous file is still there.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from random import Random
 from typing import Any, Protocol, runtime_checkable
 
 from slirpy.rules.tftp import TftpSource
-from slirpy.services.tftp_message import Code, RefusalError
-from slirpy.services.tftp_paths import PARTIAL, Place, refusal, resolve
+from slirpy.services.tftp.paths import PARTIAL, Place, refusal, resolve
+from slirpy.wire.tftp import Code, RefusalError
 
-__all__ = ["Sink", "Source", "open_callable", "open_read", "open_write"]
+__all__ = ["NetasciiSink", "NetasciiSource", "Sink", "Source", "open_callable", "open_read", "open_write"]
 
 _COMMON = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | _COMMON
@@ -25,46 +25,46 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _COMMON
 
 
 class Source(Protocol):
-    """What is read."""
+    """A file that is read."""
 
     @property
     def size(self) -> int | None:
-        """Bytes in all, if that is known before."""
+        """Size in bytes, if it is known in advance."""
 
     def read(self, limit: int) -> bytes:
         """The next bytes, up to ``limit`` (1 or more); fewer only at the end.
 
         Raises:
-            RefusalError: it cannot be read further.
+            RefusalError: reading has failed.
         """
 
     def close(self) -> None:
-        """Release it. Harmless when repeated."""
+        """Release the file. Harmless when repeated."""
 
 
 class Sink(Protocol):
-    """What is written."""
+    """A file that is written."""
 
     def write(self, data: bytes) -> None:
         """Take the next bytes.
 
         Raises:
-            RefusalError: there is no room, or another failure.
+            RefusalError: there is no space left, or writing has failed for another reason.
         """
 
     def commit(self) -> None:
-        """That was all: from now on it has its name.
+        """Complete the file: from now on it has its name.
 
         Raises:
-            RefusalError: it could not be given its name.
+            RefusalError: the file could not be renamed.
         """
 
     def close(self) -> None:
-        """Release it; what was not committed is gone. Harmless when repeated."""
+        """Release the file, and remove it unless it was committed. Harmless when repeated."""
 
 
 class _FileSource:
-    """A regular file, up to the length that it had when it was opened: that is what the guest was told."""
+    """A regular file, up to the size that it had when it was opened, which the guest has been sent."""
 
     def __init__(self, fd: int, size: int) -> None:
         self._fd = fd
@@ -93,15 +93,15 @@ def open_read(root: Path, name: str, ignore_case: bool = False) -> Source:
 
     Args:
         root: the folder.
-        name: as the guest sent it.
-        ignore_case: take a name that differs in case if there is none that does not.
+        name: the name as the guest sent it.
+        ignore_case: whether a name that differs only in case is used if there is no exact match.
 
     Raises:
-        RefusalError: it is not there, not a file, or may not be read.
+        RefusalError: the file is missing, is not a regular file, or may not be read.
     """
     place = resolve(root, name, ignore_case)
     try:
-        # Looked at before it is opened: to open a device may do something.
+        # Look before opening: opening a device may have side effects.
         _regular(os.stat(place.path, dir_fd=place.folder, follow_symlinks=False))
         fd = os.open(place.path, _READ, dir_fd=place.folder)
         try:
@@ -125,7 +125,7 @@ def _regular(status: os.stat_result) -> None:
 
 
 class _FileSink:
-    """A file without its name yet, in the folder where it is to be."""
+    """A file under a temporary name, in the folder of its final name."""
 
     def __init__(self, place: Place, random: Random) -> None:
         self._place = place
@@ -134,7 +134,7 @@ class _FileSink:
         self._fd = os.open(self._partial, _CREATE, 0o666, dir_fd=place.folder)
 
     def keep_mode(self, mode: int) -> None:
-        """Have the permissions of the file that it will replace."""
+        """Take over the permissions of the file that will be replaced."""
         if hasattr(os, "fchmod"):
             os.fchmod(self._fd, mode & 0o777)
 
@@ -148,7 +148,7 @@ class _FileSink:
 
     def commit(self) -> None:
         assert self._partial is not None
-        os.close(self._fd)  # Windows renames no file that is open
+        os.close(self._fd)  # Windows does not rename open files
         self._fd = -1
         folder = self._place.folder
         try:
@@ -165,7 +165,7 @@ class _FileSink:
             try:
                 os.unlink(self._partial, dir_fd=self._place.folder)
             except OSError:
-                pass  # somebody else has removed it
+                pass  # already removed by someone else
             self._partial = None
         self._place.close()
         self._place = Place(None, "")
@@ -174,17 +174,18 @@ class _FileSink:
 def open_write(
     root: Path, name: str, random: Random, size: int | None = None, ignore_case: bool = False
 ) -> Sink:
-    """Begin a file of a folder; one of that name is replaced at the end.
+    """Begin a file in a folder. An existing file of that name is replaced at the end.
 
     Args:
         root: the folder.
-        name: as the guest sent it.
-        random: for the name that it has until it is complete.
-        size: bytes that it is going to have, if the guest has said so (RFC 2349).
+        name: the name as the guest sent it.
+        random: source of the temporary name.
+        size: size of the file in bytes, if the guest has announced it (RFC 2349).
         ignore_case: as for :func:`open_read`.
 
     Raises:
-        RefusalError: the name is not inside, or what has it is no file or may not be written, or there is no room.
+        RefusalError: the name leads outside the folder, or belongs to something that is not a regular file or may not
+            be written, or there is no space left.
     """
     if size is not None:
         from shutil import disk_usage
@@ -215,7 +216,7 @@ def open_write(
 
 
 class _BytesSource:
-    """What is in memory."""
+    """Bytes in memory."""
 
     def __init__(self, data: bytes) -> None:
         self._view = memoryview(data)
@@ -231,14 +232,14 @@ class _BytesSource:
 
 @runtime_checkable
 class _Readable(Protocol):
-    """What is used of a file object; where it can also tell and seek, its size is known."""
+    """The methods of a file object that are needed. If it can also tell and seek, its size is known."""
 
     def read(self, size: int, /) -> bytes: ...
     def close(self) -> None: ...
 
 
 class _ObjectSource:
-    """A binary file object of the caller's. What goes wrong in it is the caller's, and ends the transfer only."""
+    """A binary file object of the program. If it raises an exception, only the transfer ends."""
 
     def __init__(self, file: _Readable) -> None:
         self._file: _Readable | None = file
@@ -251,14 +252,14 @@ class _ObjectSource:
             end = file.seek(0, os.SEEK_END)
             file.seek(here)
         except (OSError, ValueError, AttributeError):
-            return None  # it cannot be told for a pipe, or for an object that only has read()
+            return None  # a pipe, or an object with nothing but read()
         return int(end - here)
 
     def read(self, limit: int) -> bytes:
         assert self._file is not None
         data = b""
         while len(data) < limit:
-            piece = guarded(self._file.read, limit - len(data))
+            piece = _guarded(self._file.read, limit - len(data))
             if not isinstance(piece, bytes):
                 raise RefusalError(Code.UNDEFINED, "the source gives no bytes")
             if not piece:
@@ -269,21 +270,21 @@ class _ObjectSource:
     def close(self) -> None:
         if self._file is not None:
             file, self._file = self._file, None
-            guarded(file.close)
+            _guarded(file.close)
 
 
-def guarded(call: object, *arguments: object) -> object:
-    """Call what belongs to the caller: whatever it raises is logged, for the guest must not end the network.
+def _guarded(call: object, *arguments: object) -> object:
+    """Call a function of the program. Exceptions are logged, since a guest must not be able to end the network.
 
     Raises:
-        RefusalError: it has raised.
+        RefusalError: the function has raised an exception.
     """
     assert callable(call)
     try:
         return call(*arguments)
     except OSError as problem:
         raise refusal(problem) from None
-    except Exception as problem:  # of the program's function, which may raise anything
+    except Exception as problem:  # the program's function may raise anything
         import logging
 
         logging.getLogger("slirpy.tftp").exception("the TFTP source %r has failed", call)
@@ -291,12 +292,12 @@ def guarded(call: object, *arguments: object) -> object:
 
 
 def open_callable(serve: TftpSource, name: str) -> Source:
-    """What a callable gives for a name.
+    """The source that a callable returns for a name.
 
     Raises:
-        RefusalError: it has nothing, or something that is neither bytes nor a file.
+        RefusalError: it has returned None, or something that is neither bytes nor a file.
     """
-    found = guarded(serve, name)
+    found = _guarded(serve, name)
     if found is None:
         raise RefusalError(Code.NOT_FOUND, "file not found")
     if isinstance(found, bytes | bytearray | memoryview):
@@ -309,3 +310,59 @@ def open_callable(serve: TftpSource, name: str) -> Source:
         )
         raise RefusalError(Code.UNDEFINED, "the source gives neither bytes nor a file")
     return _ObjectSource(found)
+
+
+# ------------------------------------------------------------------------------------------------ netascii
+
+
+class NetasciiSource:
+    """A file converted for sending.
+
+    Lines end with CR LF on the wire, and a CR alone becomes CR NUL, so the size is not known in advance.
+    """
+
+    size = None
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._ready = b""
+
+    def read(self, limit: int) -> bytes:
+        """See :meth:`Source.read`."""
+        while len(self._ready) < limit:
+            piece = self._source.read(limit)
+            if not piece:
+                break
+            self._ready += piece.replace(b"\r", b"\r\0").replace(b"\n", b"\r\n")
+        piece, self._ready = self._ready[:limit], self._ready[limit:]
+        return piece
+
+    def close(self) -> None:
+        """Release the file. Harmless when repeated."""
+        self._source.close()
+
+
+class NetasciiSink:
+    """A file converted while it is received. A CR before anything but LF or NUL is kept as it is."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._held = b""
+
+    def write(self, data: bytes) -> None:
+        """See :meth:`Sink.write`."""
+        data = self._held + data
+        self._held = b"\r" if data.endswith(b"\r") else b""
+        if self._held:
+            data = data[:-1]
+        self._sink.write(data.replace(b"\r\n", b"\n").replace(b"\r\0", b"\r"))
+
+    def commit(self) -> None:
+        """See :meth:`Sink.commit`."""
+        self._sink.write(self._held)
+        self._held = b""
+        self._sink.commit()
+
+    def close(self) -> None:
+        """Release the file. Harmless when repeated."""
+        self._sink.close()
