@@ -22,19 +22,22 @@ one second and dnsmasq for three; guests are one hop away, so a fraction of a se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum, auto
 from functools import partial
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from slirpy.core.probes import Occupant
 from slirpy.interfaces import ServiceNetwork
 from slirpy.services.dhcp.lease import Client, Lease, LeaseState
 from slirpy.services.dhcp.leases import LeaseTable
 from slirpy.units import MS, SECOND
 
-__all__ = ["AddressSearch", "Neighborhood", "Occupancy", "Verdict"]
+if TYPE_CHECKING:
+    from slirpy.core.neighbor import Neighbors
+    from slirpy.core.probes import Occupant
+
+__all__ = ["AddressSearch", "Occupancy", "Verdict"]
 
 FRESH = 3 * SECOND
 """How long a frame from an address proves that it is in use."""
@@ -50,24 +53,6 @@ SEARCH_MAX = 256
 """Addresses that are considered for one message."""
 
 Then: TypeAlias = "Callable[[Verdict], None]"
-
-
-class Neighborhood(Protocol):
-    """The guests on the network: :class:`slirpy.core.neighbor.Neighbors`."""
-
-    def occupant(self, address: bytes) -> Occupant | None:
-        """The guest that was last heard from an address; None if there is none, or its link is gone."""
-        ...
-
-    def probe(
-        self, address: bytes, time: int, but: Container[bytes], done: Callable[[Occupant | None], None]
-    ) -> None:
-        """Probe an address for ``time`` nanoseconds; answers from the MAC addresses ``but`` are ignored."""
-        ...
-
-    def attached(self, link: object) -> bool:
-        """Whether a link is attached now."""
-        ...
 
 
 class Verdict(NamedTuple):
@@ -98,21 +83,21 @@ class Occupancy:
         network: ServiceNetwork,
         table: LeaseTable,
         links: Callable[[], int],
-        neighborhood: Neighborhood | None,
+        neighbors: Neighbors | None,
     ) -> None:
-        """Without a ``neighborhood`` to ask, only leases make an address occupied."""
+        """Set up; without ``neighbors``, only leased addresses are in use."""
         self._links = links
         self._network = network
-        self._neighborhood = neighborhood
+        self._neighbors = neighbors
         self._table = table
         self._silent: dict[bytes, tuple[bytes | None, int]] = {}
         """Addresses found unused: the MAC address that the probe ignored, or None; and when that was."""
 
     def seen(self, address: bytes, client: Client) -> Verdict:
         """Judge an address by what is known, without a probe."""
-        if self._neighborhood is None:
+        if self._neighbors is None:
             return _FREE
-        evidence, user = self._evidence(self._neighborhood, address, client, new=False)
+        evidence, user = self._evidence(self._neighbors, address, client, new=False)
         return Verdict(evidence is _Evidence.TAKEN, user)
 
     def released(self, address: bytes) -> None:
@@ -131,16 +116,16 @@ class Occupancy:
         Args:
             new: whether the client neither had the address before nor requests it.
         """
-        if self._neighborhood is None:
+        if self._neighbors is None:
             then(_FREE)
             return
-        evidence, user = self._evidence(self._neighborhood, address, client, new=new)
+        evidence, user = self._evidence(self._neighbors, address, client, new=new)
         if evidence in (_Evidence.NONE, _Evidence.TAKEN):
             then(Verdict(evidence is _Evidence.TAKEN, user))
             return
         self._network.stats.dhcp_probes += 1
         time = DOUBT if evidence is _Evidence.DOUBT else QUIET
-        self._neighborhood.probe(address, time, client.macs, partial(self._probed, address, client, then))
+        self._neighbors.probe(address, time, client.macs, partial(self._probed, address, client, then))
 
     def _probed(self, address: bytes, client: Client, then: Then, user: Occupant | None) -> None:
         now = self._network.now
@@ -156,13 +141,13 @@ class Occupancy:
             then(_FREE)
 
     def _evidence(
-        self, neighborhood: Neighborhood, address: bytes, client: Client, *, new: bool
+        self, neighbors: Neighbors, address: bytes, client: Client, *, new: bool
     ) -> tuple[_Evidence, Occupant | None]:
         now = self._network.now
         mac, since = self._silent.get(address, (b"", 0))
         silent_since = since if mac in (None, client.mac) and now - since < SILENT else None
         lease = self._table.at(address)
-        user = neighborhood.occupant(address)
+        user = neighbors.occupant(address)
         if (
             user is not None
             and user.mac not in client.macs
@@ -175,16 +160,16 @@ class Occupancy:
         if silent_since is not None:
             return _Evidence.NONE, None
         if lease is not None and lease.is_held_by_another(client, now):
-            requested = self._just_requested(neighborhood, lease, client)
+            requested = self._just_requested(neighbors, lease, client)
             return _Evidence.TAKEN if requested else _Evidence.DOUBT, None
         return _Evidence.QUIET if new and self._links() > 1 else _Evidence.NONE, None
 
-    def _just_requested(self, neighborhood: Neighborhood, lease: Lease, client: Client) -> bool:
+    def _just_requested(self, neighbors: Neighbors, lease: Lease, client: Client) -> bool:
         """Whether the holder of a lease requested it a moment ago, and so may not have used the address yet."""
         if lease.heard is None or self._network.now - lease.heard >= FRESH:
             return False
         link = self._table.link(lease.address)
-        elsewhere = link is not None and link is not client.link and neighborhood.attached(link)
+        elsewhere = link is not None and link is not client.link and neighbors.attached(link)
         return elsewhere or lease.state is LeaseState.OFFERED
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from slirpy.config import Config
 from slirpy.errors import ConfigError, StateError
@@ -21,11 +21,14 @@ from slirpy.interfaces import Datagram, ServiceNetwork
 from slirpy.rules.dhcp import DhcpAnswer, DhcpRequest
 from slirpy.services.dhcp.lease import Client, Lease
 from slirpy.services.dhcp.leases import LeaseTable
-from slirpy.services.dhcp.occupancy import AddressSearch, Neighborhood, Occupancy, Verdict
+from slirpy.services.dhcp.occupancy import AddressSearch, Occupancy, Verdict
 from slirpy.services.dhcp.replies import Parameters, build_nak, build_reply
 from slirpy.services.dhcp.store import LeaseKeeper, LeaseStore
 from slirpy.wire import dhcp, ethernet
 from slirpy.wire.dhcp import UNSPECIFIED, Message, read_request
+
+if TYPE_CHECKING:
+    from slirpy.core.neighbor import Neighbors
 
 __all__ = ["DhcpService"]
 
@@ -55,14 +58,14 @@ class DhcpService:
         network: ServiceNetwork,
         store: LeaseStore | None = None,
         links: Callable[[], int] = lambda: 1,
-        neighborhood: Neighborhood | None = None,
+        neighbors: Neighbors | None = None,
     ) -> None:
         """Set up a server that leases the addresses from ``config.dhcpstart`` on.
 
         Args:
             store: keeps leases across restarts; those that it contains are loaded.
             links: returns the number of guests' links, which share the pool.
-            neighborhood: tells which addresses are in use; with None, only those with a lease are.
+            neighbors: the guests that were heard, which can be probed; with None, only leased addresses are in use.
 
         Raises:
             ConfigError: DHCP cannot carry the host name, domain or search list; or the store cannot be used.
@@ -70,7 +73,7 @@ class DhcpService:
         self._config = config
         self._network = network
         self._table = LeaseTable(config, links=links)
-        self._occupancy = Occupancy(network, self._table, links, neighborhood)
+        self._occupancy = Occupancy(network, self._table, links, neighbors)
         self._search = AddressSearch(network, self._table, self._occupancy)
         self._parameters = Parameters(config)
         self._keeper = None if store is None else LeaseKeeper(self._table, network, store)
