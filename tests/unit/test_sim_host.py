@@ -401,6 +401,7 @@ def test_calls_are_recorded(sim: SimHost) -> None:
 def test_both_ends_go_at_once_when_both_are_closed(sim: SimHost) -> None:
     gc.collect()
     gc.disable()
+    others = [item for item in gc.get_objects() if isinstance(item, SimStream)]  # which other tests have kept
     try:
         server = sim.serve_tcp(FAR, 80, Echo)
         stream, owner, far = connect(sim, server)
@@ -412,7 +413,8 @@ def test_both_ends_go_at_once_when_both_are_closed(sim: SimHost) -> None:
         server.connections.clear()
         del stream, owner, far
         run(sim)
-        assert not [item for item in gc.get_objects() if isinstance(item, SimStream)]
+        left = [item for item in gc.get_objects() if isinstance(item, SimStream)]
+        assert len(left) == len(others)
         assert far_freed() is None
     finally:
         gc.enable()
