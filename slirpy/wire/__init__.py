@@ -1,5 +1,5 @@
 """Codecs: bytes to fields and back. No state, no policy, one file a protocol.
 
-What every frame passes through (Ethernet, IPv4, TCP, UDP, checksums) is read and written here with ``struct``;
-what is rare (ARP, ICMP) uses dpkt. The tests hold the fast codecs against dpkt.
+``struct`` reads and writes what every frame passes through (Ethernet, IPv4, TCP, UDP, checksums); the tests compare
+these codecs with dpkt. Rare protocols use libraries where those fit: dpkt for ARP and DHCP, tftpy for TFTP.
 """
