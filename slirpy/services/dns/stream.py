@@ -115,16 +115,16 @@ class DnsStream:
             data = data[:limit]
         else:
             self._read()  # there is room for another query
-            self._tell_room()
+            self._signal_room()
         if answers or self._finished:
-            self._tell_readable()
+            self._signal_readable()
         return data
 
     def shutdown(self) -> None:
         """Note that no queries follow. Those that are under way are still answered."""
         self._shut = True
         if self._finished:
-            self._tell_readable()
+            self._signal_readable()
 
     def abort(self) -> None:
         """Release everything."""
@@ -149,11 +149,11 @@ class DnsStream:
         """Whether the end of the stream comes next."""
         return (self._shut or self._ended) and not self._answers and not self._waiting
 
-    def _tell_readable(self) -> None:
+    def _signal_readable(self) -> None:
         if self._owner is not None:
             self._owner.readable()
 
-    def _tell_room(self) -> None:
+    def _signal_room(self) -> None:
         if self._refused and self._owner is not None and (self._ended or len(self._input) < _INPUT_MAX):
             self._refused = False
             self._owner.writable()
@@ -198,13 +198,13 @@ class DnsStream:
 
     def _put(self, answer: bytes) -> None:
         self._answers.append(len(answer).to_bytes(2, "big") + answer)
-        self._tell_readable()
+        self._signal_readable()
 
     def _end(self) -> None:
         self._ended = True
         self._input.clear()
         if self._finished:
-            self._tell_readable()
+            self._signal_readable()
 
     def _idle(self) -> None:
         """End an idle connection; if the guest does not even react to that, reset it."""

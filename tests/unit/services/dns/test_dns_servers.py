@@ -54,6 +54,24 @@ def test_a_server_that_failed_is_asked_last_for_a_while(world: World) -> None:
     assert resolve(world, "e.test") == FIRST
 
 
+def test_a_refusal_leads_to_the_next_server_once(world: World) -> None:
+    world.say(ask("a.test").pack())
+    world.socket.owner.datagram_error(errno.ECONNREFUSED)
+    world.network.run(0.9)
+    assert order(world) == [FIRST, SECOND_SERVER]
+    assert len(world.socket.sent) == 1
+    assert world.stats.dns_retries == 1
+
+
+def test_waiting_queries_go_on_once_when_their_server_fails(world: World) -> None:
+    """Those whose own timers ring at the same moment too."""
+    for number in range(8):
+        world.say(ask(f"name{number}.test", number).pack())
+    world.network.run(1.9)
+    assert order(world) == [FIRST] * 8 + [SECOND_SERVER] * 8
+    assert [len(socket.sent) for socket in world.host.udp] == [1] * 16
+
+
 def test_after_the_while_one_query_at_a_time_tries_it(world: World) -> None:
     kill_first(world)
     world.network.run(10)
