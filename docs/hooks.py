@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 import click
 
 from slirpy.cli.app import COMMANDS, app
+from slirpy.cli.flags import by_group
+from slirpy.config import OPTIONS, Group, Option, qemu
 from slirpy.host.sim import Echo
-from slirpy.rules import qemu
 from slirpy.stats import Stats
 from slirpy.tcp.connection import Settings
 from slirpy.tcp.states import TRANSITIONS, State
@@ -55,11 +56,12 @@ def _command(command: click.Command, context: click.Context) -> str:
     parts = [f"## {context.command_path}", f"```text\n{usage}\n```"]
     description, examples = _help_text(command)
     parts += description
-    rows = [_option(parameter, context) for parameter in command.get_params(context)]
     if isinstance(command, click.Group):
         listed = [f"| [`{name}`](#slirpy-{name}) | {text} |" for name, (_, text) in COMMANDS.items()]
         parts.append("\n".join(["| command | |", "|---|---|", *listed]))
-    parts.append("\n".join(["| option | meaning |", "|---|---|", *filter(None, rows)]))
+    for group, options in by_group(command, context).items():
+        rows = (_option(option, context) for option in options)
+        parts.append("\n".join([f"| {group} | |", "|---|---|", *filter(None, rows)]))
     if examples:
         parts.append(f"```text\n{examples}\n```")
     return "\n\n".join(parts)
@@ -83,10 +85,10 @@ def _help_text(command: click.Command) -> tuple[list[str], str]:
     return paragraphs, examples
 
 
-def _option(parameter: click.Parameter, context: click.Context) -> str | None:
-    """A row of the table; None for arguments, which the usage has."""
+def _option(parameter: click.Option, context: click.Context) -> str | None:
+    """A row of the table; None for an option that is not shown."""
     record = parameter.get_help_record(context)
-    if record is None or not isinstance(parameter, click.Option):
+    if record is None:
         return None
     written, text = record
     name = max(parameter.opts, key=len).lstrip("-")
@@ -98,6 +100,25 @@ def _option(parameter: click.Parameter, context: click.Context) -> str | None:
 def _prose(text: str) -> str:
     """Help text as Markdown that shows it as it is, on one line."""
     return re.sub(r"([\\`*_\[\]|<>])", r"\\\1", " ".join(text.split()))
+
+
+def options() -> str:
+    """The table of options, a section for each group."""
+    parts = []
+    for group in Group:
+        rows = [_config_option(option) for option in OPTIONS if option.group is group]
+        if rows:
+            heading = ["| Python | QEMU | flag | values | default | meaning |", "|---|---|---|---|---|---|"]
+            parts += [f"### {group}", "\n".join([*heading, *rows])]
+    return "\n\n".join(parts)
+
+
+def _config_option(option: Option) -> str:
+    """A row of the table of options."""
+    names = (f"`{name}`" if name else "" for name in (option.name, option.qemu, option.flag))
+    meaning = f"{option.help.format(guest='guests')} {option.more}"
+    cells = (option.kind.values(), option.shown_default(), meaning)
+    return f"| {' | '.join((*names, *map(_prose, cells)))} |"
 
 
 def counters() -> str:
@@ -417,6 +438,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "counters": counters,
     "ladder-picture": ladder_picture,
     "libslirp": libslirp,
+    "options": options,
     "packetdrill": packetdrill,
     "qemu-keys": qemu_keys,
     "tcp-settings": tcp_settings,

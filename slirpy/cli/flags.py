@@ -5,48 +5,54 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from functools import wraps
-from typing import TextIO, TypeVar
+from functools import cache, wraps
+from typing import Any, TextIO, TypeVar
 
 import click
 
 from slirpy.errors import ConfigError, ForwardError, LinkError, SlirpyError
 
-__all__ = ["KEY_AND_VALUE", "Command", "check_plain_name", "check_terminal", "empty", "in_flags", "names_flags"]
+__all__ = [
+    "KEY_AND_VALUE",
+    "Command",
+    "Flag",
+    "by_group",
+    "check_plain_name",
+    "check_terminal",
+    "empty",
+    "flag",
+    "in_flags",
+    "names_flags",
+]
 
 _T = TypeVar("_T")
+_F = TypeVar("_F", bound=Callable[..., object])
 
 KEY_AND_VALUE = re.compile(r",([A-Za-z][\w.-]*)=([^,]*)")
 """What looks like an option after the name of a file."""
 
-_FLAGS = {
-    name: "--" + name.replace("_", "-")
-    for name in (
-        "net", "host", "dhcpstart", "mtu", "hub", "congestion", "tcp_keepalive", "hostname", "bootfile", "tftp",
-        "tftp_write", "tftp_ignore_case", "tftp_single_port", "tftp_server_name", "lease", "lease_time", "lease_file",
-        "hostfwd", "guestfwd", "smb", "smbserver", "route", "dns_cache", "dns_mode", "dns_mix_case", "restrict",
-        "outbound", "policy", "capture",
-    )
-}  # fmt: skip
-_FLAGS |= {
-    "dns": "--dns-address",
-    "resolver": "--dns",
-    "resolvers": "--dns",
-    "domainname": "--domain",
-    "dnssearch": "--dns-search",
-    "static_leases": "--lease",
-    "routes": "--route",
-    "DNS record": "--dns-record",
-    "dhcp-option": "--dhcp-option",
-    "dhcp_options": "--dhcp-option",
-    "dns_records": "--dns-record",
-    "host_loopback": "--no-host-loopback",
-}
-"""From how a message names an argument of :class:`slirpy.Config`, or a rule, to the option that sets it."""
-_WORDS = "|".join(sorted(map(re.escape, _FLAGS), key=len, reverse=True))
+COLUMN = 22
+"""Characters for the flags in ``--help``: the rest of a line of 80 holds the grammar of ``--hostfwd``."""
 _RULE = re.compile(r'rule "(allow|deny|reject|drop|redirect) ')
-_START = re.compile(rf"({_WORDS})(?=[ :](?!file))")
-_INSIDE = re.compile(rf"(?<![\w.-])({_WORDS})=(?=\S|$)")
+
+
+@cache
+def _flags() -> dict[str, str]:
+    """From how a message names an option of :class:`slirpy.Config`, or a rule, to the flag that sets it."""
+    from slirpy.config import OPTIONS  # only mistakes need it here
+
+    flags = {"capture": "--capture"}
+    for option in OPTIONS:
+        if option.flag is not None:
+            flags[option.name] = flags[option.item or option.name] = option.flag
+    return flags
+
+
+@cache
+def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """A name at the start of a message, and one before a value inside of it."""
+    words = "|".join(sorted(map(re.escape, _flags()), key=len, reverse=True))
+    return re.compile(rf"({words})(?=[ :](?!file))"), re.compile(rf"(?<![\w.-])({words})=(?=\S|$)")
 
 
 def in_flags(text: str) -> str:
@@ -57,10 +63,12 @@ def in_flags(text: str) -> str:
     """
     if rule := _RULE.match(text):
         return f'--{rule[1]} "{text[rule.end() :]}'
-    if start := _START.match(text):
-        text = _FLAGS[start[1]] + text[start.end() :]
+    flags = _flags()
+    at_start, inside = _patterns()
+    if start := at_start.match(text):
+        text = flags[start[1]] + text[start.end() :]
     parts = text.split('"')
-    parts[::2] = [_INSIDE.sub(lambda match: _FLAGS[match[1]] + " ", part) for part in parts[::2]]
+    parts[::2] = [inside.sub(lambda match: flags[match[1]] + " ", part) for part in parts[::2]]
     return '"'.join(parts)
 
 
@@ -88,12 +96,49 @@ def empty(ctx: click.Context | None, option: str, metavar: str | None) -> click.
     )
 
 
+class Flag(click.Option):
+    """An option that ``--help`` lists under a heading.
+
+    Args:
+        group: the heading.
+    """
+
+    def __init__(self, *names: Any, group: str = "", **more: Any) -> None:
+        super().__init__(*names, **more)
+        self.group = group
+
+
+def flag(*names: str, group: str, **more: Any) -> Callable[[_F], _F]:
+    """Decorate a command with a :class:`Flag`, as :func:`click.option` does with an option."""
+    more.setdefault("cls", Flag)
+    return click.option(*names, group=group, **more)
+
+
+def by_group(command: click.Command, context: click.Context) -> dict[str, list[click.Option]]:
+    """The options of a command by their headings: those of ``Group``, in its order, and "Options" for the rest."""
+    from slirpy.config import Group
+
+    groups: dict[str, list[click.Option]] = {str(group): [] for group in Group}
+    groups["Options"] = []
+    for parameter in command.get_params(context):
+        if isinstance(parameter, click.Option) and not parameter.hidden:
+            groups[(parameter.group if isinstance(parameter, Flag) else "") or "Options"].append(parameter)
+    return {group: options for group, options in groups.items() if options}
+
+
 class Command(click.Command):
-    """A command none of whose options and arguments takes an empty value.
+    """A command whose help groups its options, and which rejects empty values of options and arguments.
 
     An empty path is the current folder to most functions of the system, and an empty name is none. Arguments that
     are another command line are not looked at.
     """
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """See :meth:`click.Command.format_options`."""
+        for group, options in by_group(self, ctx).items():
+            with formatter.section(group):
+                records = [record for option in options if (record := option.get_help_record(ctx))]
+                formatter.write_dl(records, col_max=COLUMN)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """See :meth:`click.Command.parse_args`."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slirpy.cli.flags import Command, check_plain_name
-from slirpy.cli.options import CONTEXT, hub_option, network_config, network_options
+from slirpy.cli.options import CONTEXT, network_config, network_options
 from slirpy.cli.reporting import Reporting, report_options
 
 if TYPE_CHECKING:
@@ -37,12 +37,10 @@ Examples:
 
 
 @click.command(cls=Command, context_settings=CONTEXT, epilog=EXAMPLES)
-@network_options("the first guest")
-@hub_option()
+@network_options("the first guest", several=True)
 @report_options()
 @click.argument("addresses", nargs=-1, required=True, metavar="ADDRESS...")
 def listen(
-    hub: bool,
     reporting: Reporting,
     addresses: Sequence[str],
     **network: Any,
@@ -59,7 +57,7 @@ def listen(
 
     for address in addresses:
         check_plain_name("ADDRESS", address.removeprefix("unix:"))
-    config = network_config(network, hub=hub)
+    config = network_config(network)
     raise SystemExit(_serve(config, [parse_endpoint(address) for address in addresses], reporting))
 
 

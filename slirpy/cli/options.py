@@ -1,146 +1,135 @@
-"""Options that several commands share: the virtual network, and what is told about it."""
+"""Flags of the virtual network that several commands share, made from the table of options."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 import click
 
-from slirpy.cli.dhcp import dhcp_options, dhcp_values
-from slirpy.cli.dns import dns_options, dns_values
-from slirpy.cli.flags import check_plain_name, names_flags
-from slirpy.cli.guestfwd import guestfwd_options, guestfwd_values
-from slirpy.cli.policy import RefusedFlows, policy_of, policy_options
-from slirpy.config import CONGESTION, MTU_MAX, MTU_MIN, Config
+from slirpy.cli.flags import check_plain_name, flag, names_flags
+from slirpy.cli.policy import RefusedFlows, policy_of, rule_options
+from slirpy.config import OPTIONS, Config, Option, option
+from slirpy.config.kinds import Choice, Location, Number, Switch
+from slirpy.errors import ConfigError
 
-__all__ = ["CONTEXT", "hub_option", "network_config", "network_options"]
+__all__ = ["CONTEXT", "network_config", "network_options", "option_flag"]
 
-_F = TypeVar("_F", bound=Callable[..., object])
+Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 CONTEXT: dict[str, Any] = {"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]}
 """Settings of a command that takes another command line: the options after its first word are not ours."""
 
 
-def network_options(to: str, mtu: str = "[default: 1500]") -> Callable[[_F], _F]:
-    """The options of the virtual network, for :func:`network_config`.
+def network_options(
+    guest: str, *, several: bool = False, defaults: Mapping[str, str] | None = None
+) -> Decorator:
+    """The flags of the virtual network, for :func:`network_config`.
 
     Args:
-        to: who is the guest, for the help text.
-        mtu: the end of the help text of ``--mtu``.
+        guest: what the help calls the guest.
+        several: whether there may be several guests, so that ``--hub`` makes sense.
+        defaults: how the help describes defaults that differ from those of :class:`~slirpy.config.Config`.
     """
-    options = (
-        click.option("--net", metavar="CIDR", help="The virtual network.  [default: 10.0.2.0/24]"),
-        click.option(
-            "--host", metavar="ADDR", help="The gateway, alias of the host's 127.0.0.1.  [default: 10.0.2.2]"
-        ),
-        click.option("--dns-address", metavar="ADDR", help="The virtual DNS server.  [default: 10.0.2.3]"),
-        click.option(
-            "--mtu",
-            type=int,
-            metavar="N",
-            help=f"Largest IP packet in bytes, {MTU_MIN} to {MTU_MAX}.  {mtu}",
-        ),
-        click.option(
-            "--congestion",
-            type=click.Choice(CONGESTION),
-            help="Congestion control of TCP towards the guest.  [default: cubic]",
-        ),
-        click.option(
-            "--tcp-keepalive",
-            type=int,
-            metavar="SECONDS",
-            help="Ask after so long a silence whether the guest still has a TCP connection.  [default: never]",
-        ),
-        click.option(
-            "--hostfwd",
-            multiple=True,
-            metavar="RULE",
-            help=f"Lead a port of the host to {to}: [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport. An empty"
-            " hostaddr is 127.0.0.1; hostport 0 takes a free port and tells it. May be repeated.",
-        ),
-        *guestfwd_options(),
-        *dns_options(),
-        click.option(
-            "--tftp", metavar="DIR", help="Let guests read the files of DIR by TFTP from the gateway."
-        ),
-        click.option("--tftp-write", is_flag=True, help="Let them write there too."),
-        click.option(
-            "--tftp-ignore-case",
-            is_flag=True,
-            help="Find files for names in another case, as Windows boot asks.",
-        ),
-        click.option(
-            "--tftp-single-port",
-            is_flag=True,
-            help="Answer TFTP from port 69 only, as QEMU does: for guests behind a firewall or NAT of their own.",
-        ),
-        *dhcp_options(),
-        click.option(
-            "--no-host-loopback", is_flag=True, help="Do not let the gateway lead to the host's 127.0.0.1."
-        ),
-        *policy_options(),
-        click.option(
-            "--restrict",
-            is_flag=True,
-            help="Shut the guest in: it reaches what is inside the network, and answers what --hostfwd lets in.",
-        ),
-        click.option(
-            "--outbound",
-            metavar="ADDR|IFNAME",
-            help="Source address or interface of what goes outward; both with a comma.  [default: the system's]",
-        ),
-    )
-    add = _all_of(*options)
-    return lambda function: add(names_flags(function))
 
+    def flags() -> Iterator[Decorator]:
+        for row in OPTIONS:
+            if row.name == "policy":
+                yield from rule_options()
+            elif row.flag is not None and (several or row.name != "hub"):
+                yield _flag(row, guest, (defaults or {}).get(row.name))
 
-def hub_option() -> Callable[[_F], _F]:
-    """``--hub``."""
-    return click.option(
-        "--hub", is_flag=True, help="Let every guest hear every frame, as QEMU's hub does, and learn nothing."
-    )
-
-
-def _all_of(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
-    def decorate(function: _F) -> _F:
-        for option in reversed(options):  # click lists them from the last that was added
-            function = option(function)
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        function = names_flags(function)
+        for add in reversed([*flags()]):  # click lists them from the last that was added
+            function = add(function)
         return function
 
     return decorate
+
+
+def option_flag(name: str) -> Decorator:
+    """The flag of a single option, for a command that has no :func:`network_config`; its value is checked."""
+    row = option(name)
+
+    @names_flags
+    def check(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        return row.check(value)
+
+    return _flag(row, "guests", default=row.default, callback=check)
+
+
+def _flag(row: Option, guest: str, default_text: str | None = None, **more: Any) -> Decorator:
+    """The flag of an option.
+
+    Args:
+        row: the option.
+        guest: what the help calls the guest.
+        default_text: how the help describes the default, if not as the table does.
+        more: further arguments of :class:`click.Option`.
+    """
+    kind = row.kind
+    if isinstance(kind, Switch):
+        more["is_flag"] = True
+    else:
+        more |= {"metavar": kind.metavar or None, "multiple": kind.several}
+    if isinstance(kind, Number):
+        more["type"] = int
+    elif isinstance(kind, Choice):
+        more["type"] = _Words(kind.words)
+    return flag(str(row.flag), group=row.group, help=_help(row, guest, default_text), **more)
+
+
+class _Words(click.Choice):  # type: ignore[type-arg] # generic since click 8.2
+    """A choice whose mistakes read like those of other options."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """See :meth:`click.ParamType.convert`."""
+        if value not in self.choices:
+            name = param.opts[0] if param is not None else "the value"
+            raise ConfigError(f"{name} {value!r} is not one of {', '.join(self.choices)}")
+        return value
+
+
+def _help(row: Option, guest: str, default_text: str | None) -> str:
+    """The help of a flag: what it does, its range, its default, and whether it may be repeated."""
+    notes = [row.kind.values()] if isinstance(row.kind, Number) else []
+    if default_text or row.default_text or not (row.default in (None, ()) or isinstance(row.default, bool)):
+        notes.append(f"default: {default_text or row.shown_default()}")
+    text = (row.flag_help or row.help).format(guest=guest)
+    text += f"  [{'; '.join(notes)}]" if notes else ""
+    return text + ("  May be repeated." if row.kind.several else "")
 
 
 def network_config(given: Mapping[str, Any], **defaults: Any) -> Config:
     """The network that the values of :func:`network_options` describe.
 
     Args:
-        given: value of each option by its name.
+        given: value of each flag by its name.
         defaults: arguments of :class:`Config` for what was not given.
 
     Raises:
         ConfigError, ForwardError: a value that cannot be used.
     """
-    for option in ("lease_file", "tftp", "smb"):
-        if given[option] is not None:
-            check_plain_name("--" + option.replace("_", "-"), given[option])
-    values = {
-        name: given[name]
-        for name in ("net", "host", "mtu", "congestion", "tcp_keepalive", "hostfwd", "restrict", "outbound")
-    }
-    values |= {name: given[name] for name in ("tftp", "tftp_write", "tftp_ignore_case", "tftp_single_port")}
-    values |= dhcp_values(given)
-    values |= guestfwd_values(given)
-    values |= dns_values(given)
-    values["dns"] = given["dns_address"]
-    values["policy"] = policy_of(given["rules"])
-    if values["policy"] or given["restrict"] or given["no_host_loopback"]:
-        values["on_refused"] = _tell_refused()
-    values = defaults | {name: value for name, value in values.items() if value is not None}
-    return Config(host_loopback=not given["no_host_loopback"], **values)
+    values = dict(defaults)
+    for row in OPTIONS:
+        value = None if row.flag is None else given.get(row.flag.removeprefix("--").replace("-", "_"))
+        if value is None or value is False or value == ():
+            continue  # not given
+        if isinstance(row.kind, Switch):
+            value = not row.default
+        elif isinstance(row.kind, Location):
+            check_plain_name(str(row.flag), value)
+        values[row.name] = value
+    policy = policy_of(given["rules"])
+    if policy is not None:
+        values["policy"] = policy
+    if policy is not None or values.get("restrict") or not values.get("host_loopback", True):
+        values["on_refused"] = _report_refused()
+    return Config(**values)
 
 
-def _tell_refused() -> RefusedFlows:
+def _report_refused() -> RefusedFlows:
     """Lines on standard error, until the command ends."""
     from slirpy.cli.streams import tell
 

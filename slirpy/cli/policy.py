@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from copy import copy
 from ipaddress import ip_address
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slirpy.cli.flags import check_plain_name, empty
+from slirpy.cli.flags import Flag, check_plain_name, empty, flag
+from slirpy.config import option
 from slirpy.errors import ConfigError
 from slirpy.fair import TokenBucket
 from slirpy.interfaces import Action, FlowRequest, IPProtocol, Verdict
@@ -22,7 +23,7 @@ from slirpy.units import SECOND
 if TYPE_CHECKING:
     from click.parser import _Option, _OptionParser, _ParsingState
 
-__all__ = ["RefusedFlows", "policy_of", "policy_options"]
+__all__ = ["RefusedFlows", "policy_of", "rule_options"]
 
 REPEAT = 30 * SECOND
 """So long a flow that was told of is not told of again."""
@@ -34,7 +35,7 @@ REMEMBERED = 1024
 """Flows that were told of; a guest that tries more has the oldest forgotten."""
 
 
-class RuleOption(click.Option):
+class RuleOption(Flag):
     """An option for a rule. All of them make up one list, ``rules``, in the order of the command line.
 
     Each entry is the word of the option and its value: ``"allow 203.0.113.0/24:443"``. Click has the order of
@@ -63,36 +64,39 @@ def _with_word(ctx: click.Context, option: _Option, name: str, metavar: str | No
     return own
 
 
-def policy_options() -> Sequence[Callable[[Any], Any]]:
-    """The options, for :func:`policy_of`."""
+def rule_options() -> Iterator[Callable[[Any], Any]]:
+    """The options, for :func:`policy_of`; all of them set ``policy``."""
 
     def rule(*names: str, metavar: str = "RULE", text: str) -> Callable[[Any], Any]:
-        return click.option(*names, "rules", cls=RuleOption, multiple=True, metavar=metavar, help=text)
+        return flag(
+            *names, "rules", cls=RuleOption, group=policy.group, multiple=True, metavar=metavar, help=text
+        )
 
-    return (
-        rule(
-            "--allow",
-            text="Let this through, and refuse what no rule allows. RULE is [tcp:|udp:|icmp:]DESTINATION[:PORTS], as"
-            " the guest names it: a network, or any, host (the gateway: the host's 127.0.0.1), private, link-local,"
-            " metadata. PORTS: 80,443,8000-8010. The first rule that matches decides.",
-        ),
-        rule("--deny", "--reject", text="Refuse this audibly."),
-        rule("--drop", text="Refuse this silently."),
-        rule(
-            "--redirect",
-            metavar="RULE=ADDR[:PORT]",
-            text="Lead this elsewhere, such as tcp:any:80=127.0.0.1:8080, as the host names it.",
-        ),
-        click.option(
-            "--deny-private",
-            "rules",
-            is_flag=True,
-            multiple=True,
-            flag_value="deny private",
-            help="The same as --deny private.",
-        ),
-        rule("--policy", metavar="FILE", text="Rules from a TOML file, in the place of this option."),
+    policy = option("policy")
+    assert policy.flag is not None
+    yield rule(
+        "--allow",
+        text="Allow this, and reject what no rule allows. RULE is [tcp:|udp:|icmp:]DESTINATION[:PORTS], as the guest"
+        " names it: a network, or any, host (the gateway: the host's 127.0.0.1), private, link-local, metadata."
+        " PORTS: 80,443,8000-8010. The first rule that matches decides.",
     )
+    yield rule("--deny", "--reject", text="Reject this with RST or ICMP.")
+    yield rule("--drop", text="Drop this silently.")
+    yield rule(
+        "--redirect",
+        metavar="RULE=ADDR[:PORT]",
+        text="Send this elsewhere, such as tcp:any:80=127.0.0.1:8080, as the host names it.",
+    )
+    yield flag(
+        "--deny-private",
+        "rules",
+        group=policy.group,
+        is_flag=True,
+        multiple=True,
+        flag_value="deny private",
+        help="The same as --deny private.",
+    )
+    yield rule(policy.flag, metavar=policy.kind.metavar, text=policy.flag_help)
 
 
 def policy_of(rules: Sequence[str]) -> RulePolicy | None:

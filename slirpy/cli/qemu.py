@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slirpy.cli.flags import Command
+from slirpy.cli.flags import Command, flag
 from slirpy.cli.main import fail
 from slirpy.cli.options import CONTEXT, network_config, network_options
 from slirpy.cli.reporting import Reporting, report_options
 from slirpy.cli.streams import tell
+from slirpy.config import Group
 from slirpy.errors import ConfigError
 from slirpy.rules.optionstring import Pairs, read_options, take_carrier
 
@@ -53,8 +54,10 @@ Examples:
 
 
 @click.command(cls=Command, context_settings=CONTEXT, epilog=EXAMPLES)
-@network_options("the guest", mtu=f"[default: {LARGE_MTU}; {PLAIN_MTU} with a card of your own or --bootfile]")
-@click.option("--mac", metavar="MAC", help="The card's address.  [default: QEMU's choice]")
+@network_options(
+    "the guest", defaults={"mtu": f"{LARGE_MTU}, or {PLAIN_MTU} with a card of your own or --bootfile"}
+)
+@flag("--mac", group=Group.NETWORK, metavar="MAC", help="The card's address.  [default: QEMU's choice]")
 @report_options()
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] QEMU [ARG]...")
 def qemu(

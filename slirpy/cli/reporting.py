@@ -6,12 +6,11 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from slirpy.cli.flags import check_plain_name, check_terminal, names_flags
+from slirpy.cli.flags import check_plain_name, check_terminal, flag, names_flags
+from slirpy.config import Group
 
 if TYPE_CHECKING:
     from slirpy import Slirp
@@ -65,22 +64,21 @@ class Reporting:
 
 def report_options(*, top: bool = True) -> Callable[[Callable[..., object]], Callable[..., object]]:
     """``--capture``, ``--trace``, ``--stats`` and ``--top``: the command gets them as ``reporting``."""
+    watching = partial(flag, group=Group.WATCHING)
     options = [
-        click.option(
+        watching(
             "--capture",
             metavar="FILE",
-            help="Write all frames to FILE, for Wireshark; pcapng if it ends so, else pcap. A named pipe is never"
-            " waited for; - is standard output. After FILE may follow ,format=pcap|pcapng and ,max=10M,files=5:"
-            " that many files of that size in turn.",
+            help="Write all frames to FILE, for Wireshark; pcapng if its name ends in that, else pcap; - is standard"
+            " output. A named pipe never blocks. FILE may be followed by ,format=pcap|pcapng and ,max=10M,files=5:"
+            " that many files of that size, used in turn.",
         ),
-        click.option(
-            "--trace", metavar="FILE", help="Write a line for each frame to FILE; - is standard error."
-        ),
-        click.option("--stats", is_flag=True, help="Show flows and counters at the end, on standard error."),
+        watching("--trace", metavar="FILE", help="Write a line for each frame to FILE; - is standard error."),
+        watching("--stats", is_flag=True, help="Show flows and counters at the end, on standard error."),
     ]
     if top:
         options.append(
-            click.option("--top", is_flag=True, help="Show flows live, on a terminal that is standard error.")
+            watching("--top", is_flag=True, help="Show flows live, on a terminal that is standard error.")
         )
 
     def decorate(function: Callable[..., object]) -> Callable[..., object]:

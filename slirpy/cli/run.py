@@ -10,10 +10,11 @@ from typing import Any
 
 import click
 
-from slirpy.cli.flags import Command
+from slirpy.cli.flags import Command, flag
 from slirpy.cli.main import fail
 from slirpy.cli.options import CONTEXT, network_config, network_options
 from slirpy.cli.reporting import Reporting, report_options
+from slirpy.config import Group
 
 __all__ = ["run"]
 
@@ -35,8 +36,9 @@ Examples:
 @click.command(cls=Command, context_settings=CONTEXT, epilog=EXAMPLES)
 @network_options("CMD")
 @report_options()
-@click.option(
+@flag(
     "--hostfwd-loopback/--no-hostfwd-loopback",
+    group=Group.SERVICES,
     default=None,
     help="Let --hostfwd reach services that listen on CMD's own 127.0.0.1 only; they see 127.0.0.1 as the client."
     "  [default: yes, but no with --restrict, --allow, --deny or --policy]",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slirpy.cli.flags import Command
-from slirpy.cli.options import hub_option
+from slirpy.cli.options import option_flag
 from slirpy.cli.reporting import Reporting, report_options
 from slirpy.cli.streams import tell
 from slirpy.interfaces import READ
@@ -51,11 +51,8 @@ Two switches joined, each with its guests:
     metavar="PORT",
     help="A port, in QEMU's words: user, stream, dgram, socket or tap, with their options. Repeat it.",
 )
-@hub_option()
-@click.option(
-    "--mtu", type=click.IntRange(68, 65521), default=1500, show_default=True, metavar="N",
-    help="Largest IP packet in bytes that guests take.",
-)  # fmt: skip
+@option_flag("hub")
+@option_flag("mtu")
 @report_options(top=False)
 def switch(ports: Sequence[str], hub: bool, mtu: int, reporting: Reporting) -> None:
     """Join ports to one network: guests of QEMU, TAP interfaces, other switches, and slirpy's own (user).

@@ -9,19 +9,20 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Literal, NamedTuple, TypeAlias
 
 from slirpy.errors import ConfigError
-from slirpy.rules.values import as_text, host_name, ipv4, is_whole, mac_bytes, switch
+from slirpy.rules.values import as_text, host_name, ipv4, is_whole, mac_bytes, switch, whole
 
 __all__ = [
+    "LEASE_TIME_FOREVER",
+    "LEASE_TIME_MIN",
     "BootFile",
     "DhcpAnswer",
     "DhcpRequest",
     "GuestRoute",
     "LeasePolicy",
     "StaticLease",
-    "check_lease_time",
     "check_static_leases",
     "check_text",
-    "make_route",
+    "complete_route",
     "parse_lease",
     "parse_route",
 ]
@@ -164,17 +165,13 @@ def parse_route(rule: str) -> GuestRoute:
         raise ConfigError(f'route "{rule}": {error}; {_ROUTE_HELP}') from None
 
 
-def make_route(rule: object) -> GuestRoute:
-    """A route as :class:`slirpy.Config` takes it: text, or made already.
+def complete_route(route: GuestRoute) -> GuestRoute:
+    """A route whose parts may be text, with addresses in their place.
 
     Raises:
-        ConfigError: it cannot be used.
+        ConfigError: a part cannot be read.
     """
-    if isinstance(rule, str):
-        return parse_route(rule)
-    if not isinstance(rule, GuestRoute):
-        raise ConfigError(f"routes {rule!r} is neither text nor a GuestRoute; {_ROUTE_HELP}")
-    network, gateway = rule
+    network, gateway = route
     try:
         if not isinstance(network, str | IPv4Network):
             raise ValueError(f"{network!r} is not a network")
@@ -235,7 +232,10 @@ class DhcpAnswer:
         if self.address is not None:
             object.__setattr__(self, "address", ipv4("address", self.address))
         if self.lease_time is not None:
-            check_lease_time(self.lease_time)
+            whole(
+                "lease_time", self.lease_time, LEASE_TIME_MIN, LEASE_TIME_FOREVER, " of seconds",
+                top=" (which means for ever)",
+            )  # fmt: skip
         if self.hostname:
             host_name("hostname", self.hostname)
         check_text("bootfile", self.bootfile)
@@ -254,23 +254,6 @@ LeasePolicy: TypeAlias = Callable[[DhcpRequest], DhcpAnswer | None]
 
 BootFile: TypeAlias = Callable[[DhcpRequest], str | None]
 """Chooses a boot file, by the client's architecture for example."""
-
-
-def check_lease_time(seconds: object) -> None:
-    """Refuse what is no lease time.
-
-    Raises:
-        ConfigError: not a number from 2 to 4294967295.
-    """
-    if (
-        not isinstance(seconds, int)
-        or isinstance(seconds, bool)
-        or not LEASE_TIME_MIN <= seconds <= LEASE_TIME_FOREVER
-    ):
-        raise ConfigError(
-            f"lease_time {seconds!r} is not a number of seconds from {LEASE_TIME_MIN} to {LEASE_TIME_FOREVER}"
-            " (which means for ever)"
-        )
 
 
 def check_text(what: str, text: str | None) -> None:

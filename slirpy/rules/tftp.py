@@ -20,28 +20,23 @@ of it as of a file that is missing, not allowed or broken.
 """
 
 
-def check_tftp(
-    given: str | os.PathLike[str] | TftpSource | None, write: bool = False
-) -> Path | TftpSource | None:
-    """A folder as an absolute path, once it is sure that it can be served; a callable as it is.
+def check_tftp(given: Path | TftpSource | None, write: bool = False) -> Path | TftpSource | None:
+    """A folder as an absolute path, once it is certain that it can be served; a callable as it is.
 
     Args:
         given: the folder, a callable, or None for no TFTP.
         write: whether guests may write.
 
     Raises:
-        ConfigError: the folder is missing, is none, or may not be read, or written if that is wanted; or it is
-            neither a folder nor a callable.
+        ConfigError: the folder is missing, is not a folder, or cannot be read, or written if that is wanted.
     """
-    if given is None or callable(given):
+    if given is None or not isinstance(given, Path):
         if write:
             raise ConfigError(
                 "tftp_write needs a folder to write to; give "
                 + ("tftp=/srv/tftp, say" if given is None else "that instead of a callable")
             )
         return given
-    if not isinstance(given, str | os.PathLike) or not os.fspath(given):
-        raise ConfigError(f"tftp {given!r} is neither a folder nor a callable; give for example /srv/tftp")
     folder = Path(os.path.abspath(given))
     if not folder.exists():
         raise ConfigError(f'tftp "{folder}" does not exist; make it with: mkdir {folder}')

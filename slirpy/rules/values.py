@@ -70,7 +70,9 @@ def is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def whole(what: str, value: Any, lowest: int, highest: int, unit: str = "", note: str = "") -> int:
+def whole(
+    what: str, value: Any, lowest: int, highest: int, unit: str = "", note: str = "", top: str = ""
+) -> int:
     """A whole number within bounds.
 
     Args:
@@ -80,12 +82,13 @@ def whole(what: str, value: Any, lowest: int, highest: int, unit: str = "", note
         highest: the most.
         unit: of what it is a number, such as ``" of seconds"``.
         note: what to say about the lowest, such as ``" (never)"``.
+        top: the same for the highest.
 
     Raises:
         ConfigError: not a whole number, or out of bounds.
     """
     if not is_whole(value) or not lowest <= value <= highest:
-        raise ConfigError(f"{what} {value!r} is not a number{unit} from {lowest}{note} to {highest}")
+        raise ConfigError(f"{what} {value!r} is not a number{unit} from {lowest}{note} to {highest}{top}")
     return int(value)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from slirpy import Action, Config, ConfigError, ForwardError, HostForward, Resolver, SlirpyError, Verdict
-from slirpy.rules import qemu
+from slirpy.config import qemu
 from slirpy.rules.hostfwd import parse_hostfwd
 from slirpy.rules.resolver import parse_resolver
 from slirpy.unixpath import PATH_MAX

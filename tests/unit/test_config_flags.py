@@ -13,7 +13,7 @@ import pytest
 from slirpy import Config, ConfigError, Outbound, RulePolicy
 from slirpy.cli.app import app
 from slirpy.cli.options import network_config
-from slirpy.rules import qemu
+from slirpy.config import qemu
 from slirpy.rules.dhcp import parse_lease, parse_route
 from slirpy.rules.dhcpoption import DhcpOption
 from slirpy.rules.dnsrecord import parse_dns_record

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+from slirpy.config.kinds import Several, Switch
+from slirpy.config.options import OPTIONS
 from slirpy.errors import ConfigError
 from slirpy.rules.optionstring import read_options, read_switch
 from slirpy.rules.text import hint
 
-__all__ = ["KEYS", "NOT_YET", "REPEATED", "SWITCHES", "fill_in", "read_qemu"]
+__all__ = ["KEYS", "NOT_YET", "REPEATED", "SWITCHES", "fill_in", "in_keys", "read_qemu"]
 
-KEYS = {name: name for name in ("net", "host", "dns", "dhcpstart", "hostname", "domainname", "tftp")}
-KEYS |= {"bootfile": "bootfile", "tftp-server-name": "tftp_server_name", "smb": "smb", "smbserver": "smbserver"}
-"""QEMU's keys with one value, and which argument of :class:`slirpy.Config` each is."""
-REPEATED = {name: name for name in ("hostfwd", "guestfwd", "dnssearch")}
+_WITH_KEY = [option for option in OPTIONS if option.qemu is not None]
+SWITCHES = {str(option.qemu): option.name for option in _WITH_KEY if isinstance(option.kind, Switch)}
+"""Keys that are on or off, and the option of :class:`slirpy.Config` that each is."""
+REPEATED = {str(option.qemu): option.name for option in _WITH_KEY if isinstance(option.kind, Several)}
 """Keys that may be given several times."""
-SWITCHES = {name: name for name in ("restrict",)}
-"""Keys that are on or off."""
+KEYS = {str(option.qemu): option.name for option in _WITH_KEY if not isinstance(option.kind, Switch | Several)}
+"""Keys with one value."""
 NOT_YET = (
     "ipv4", "ipv6", "ipv6-net", "ipv6-host", "ipv6-prefix", "ipv6-prefixlen", "ipv6-dns",
 )  # fmt: skip
@@ -127,6 +130,19 @@ def fill_in(given: dict[str, Any]) -> dict[str, Any]:
         server = net.network_address + (_SMB & host_bits)
         filled["guestfwd"] = [_with_server(rule, str(server)) for rule in given["guestfwd"]]
     return filled
+
+
+def in_keys(text: str, more: Container[str]) -> str:
+    """A message about an option, in QEMU's words.
+
+    Args:
+        text: the message.
+        more: names of options that did not come from QEMU's string.
+    """
+    for key, name in KEYS.items():
+        if key != name and name not in more:
+            text = text.replace(name, key)
+    return text
 
 
 def _with_server(rule: Any, server: str) -> Any:

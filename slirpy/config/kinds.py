@@ -1,0 +1,293 @@
+"""Kinds of values that options take.
+
+A kind checks a value when a :class:`~slirpy.config.Config` is made, describes the values that are allowed for the
+documentation, and gives the command line what it needs to make a flag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from slirpy.errors import ConfigError
+from slirpy.rules.values import (
+    function,
+    host_name,
+    ipv4,
+    listed,
+    path,
+    printable,
+    switch,
+    whole,
+)
+
+__all__ = [
+    "Address",
+    "Choice",
+    "Function",
+    "HostName",
+    "Kind",
+    "Location",
+    "Made",
+    "Network",
+    "Number",
+    "Object",
+    "Several",
+    "Switch",
+    "Word",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """The values that an option takes."""
+
+    metavar: str = ""
+    """Placeholder of the value in ``--help``."""
+    function: str = ""
+    """What a function in place of a value does, such as "make one". Empty: no function is accepted."""
+    several = False
+    """Whether the value is a list, and a flag may be repeated."""
+
+    def check(self, name: str, value: Any) -> Any:
+        """The value as :class:`~slirpy.config.Config` keeps it.
+
+        Args:
+            name: the name of the option.
+            value: what was given.
+
+        Raises:
+            ConfigError: the value is not allowed; the text says what is.
+            ForwardError: the same, of a forward.
+        """
+        if self.function and callable(value):
+            function(name, value)
+            return value
+        return self._check(name, value)
+
+    def values(self) -> str:
+        """The allowed values, for the documentation."""
+        return self._values() + (f", or a function to {self.function}" if self.function else "")
+
+    def _check(self, name: str, value: Any) -> Any:
+        raise NotImplementedError
+
+    def _values(self) -> str:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switch(Kind):
+    """On or off."""
+
+    def _check(self, name: str, value: Any) -> bool:
+        return switch(name, value)
+
+    def _values(self) -> str:
+        return "True or False"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number(Kind):
+    """A whole number within bounds."""
+
+    lowest: int
+    highest: int
+    unit: str = ""
+    """What is counted, such as "seconds"."""
+    lowest_means: str = ""
+    highest_means: str = ""
+
+    def _check(self, name: str, value: Any) -> int:
+        return whole(
+            name,
+            value,
+            self.lowest,
+            self.highest,
+            f" of {self.unit}" if self.unit else "",
+            f" ({self.lowest_means})" if self.lowest_means else "",
+            f" ({self.highest_means})" if self.highest_means else "",
+        )
+
+    def _values(self) -> str:
+        lowest = f"{self.lowest} ({self.lowest_means})" if self.lowest_means else f"{self.lowest}"
+        highest = f"{self.highest} ({self.highest_means})" if self.highest_means else f"{self.highest}"
+        return f"{lowest} to {highest}" + (f" {self.unit}" if self.unit else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice(Kind):
+    """One of several words."""
+
+    words: tuple[str, ...]
+
+    def _check(self, name: str, value: Any) -> str:
+        if not isinstance(value, str) or value not in self.words:
+            also = f", and cannot be called to {self.function}" if self.function else ""
+            raise ConfigError(f"{name} {value!r} is none of {', '.join(self.words)}{also}")
+        return value
+
+    def _values(self) -> str:
+        return ", ".join(self.words)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network(Kind):
+    """An IPv4 network that can hold guests and servers. Bits of the host part are ignored."""
+
+    shortest: int
+    longest: int
+    """Bounds of the prefix."""
+
+    def _check(self, name: str, value: Any) -> IPv4Network:
+        try:
+            if not isinstance(value, str | IPv4Network):
+                raise ValueError
+            network = IPv4Network(value, strict=False)
+        except ValueError:
+            raise ConfigError(
+                f'{name} "{value}" is not an IPv4 network; write for example 10.0.2.0/24'
+            ) from None
+        if not self.shortest <= network.prefixlen <= self.longest:
+            raise ConfigError(
+                f"{name} {network}: the prefix must be from /{self.shortest} to /{self.longest}, so that it holds"
+                " guests and servers"
+            )
+        if network.is_loopback or network.is_multicast:
+            raise ConfigError(
+                f"{name} {network} is a loopback or multicast network; choose one such as 10.0.2.0/24"
+            )
+        return network
+
+    def _values(self) -> str:
+        return f"an IPv4 network, /{self.shortest} to /{self.longest}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address(Kind):
+    """An address of the virtual network."""
+
+    def _check(self, name: str, value: Any) -> IPv4Address:
+        return ipv4(name, value)
+
+    def _values(self) -> str:
+        return "an address of the network"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostName(Kind):
+    """The name of a host, or of a domain."""
+
+    domain: bool = False
+    """A dot may stand at the end."""
+
+    def _check(self, name: str, value: Any) -> str:
+        return host_name(name, value, dot=self.domain)
+
+    def _values(self) -> str:
+        return "a domain name" if self.domain else "a host name"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word(Kind):
+    """Printable text without spaces that fits one DHCP option."""
+
+    def _check(self, name: str, value: Any) -> str:
+        text = printable(name, value)
+        if " " in text:
+            raise ConfigError(f'{name} "{text}" has a space in it; give one name or address')
+        return text
+
+    def _values(self) -> str:
+        return "a name or address"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Location(Kind):
+    """The path of a file or folder."""
+
+    what: str
+
+    def _check(self, name: str, value: Any) -> Path:
+        try:
+            return path(name, value)
+        except ConfigError:
+            if not self.function:
+                raise
+            raise ConfigError(
+                f"{name} {value!r} is neither a {self.what} nor a callable; give for example /srv/slirpy"
+            ) from None
+
+    def _values(self) -> str:
+        return f"the path of a {self.what}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Object(Kind):
+    """An object of a class, or its text."""
+
+    made: type
+    parse: Callable[[str], Any]
+    form: str
+    """The grammar of the text."""
+    complete: Callable[[Any], Any] | None = None
+    """Reads the text that an object may contain in place of addresses."""
+
+    def _check(self, name: str, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.parse(value)
+        if not isinstance(value, self.made):
+            raise ConfigError(f"{name} {value!r} is neither text nor a {self.made.__name__}; write {self.form}")
+        return value if self.complete is None else self.complete(value)
+
+    def _values(self) -> str:
+        article = "an" if self.made.__name__[0] in "AEIOU" else "a"
+        return f"{self.form}, or {article} {self.made.__name__}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made(Kind):
+    """Whatever a function of the rules makes of the value."""
+
+    make: Callable[[Any], Any]
+    form: str
+    """What it takes, for the documentation."""
+    several: bool = False
+
+    def _check(self, name: str, value: Any) -> Any:
+        return self.make(value)
+
+    def _values(self) -> str:
+        return self.form
+
+
+@dataclass(frozen=True, kw_only=True)
+class Several(Kind):
+    """A list of values of another kind."""
+
+    of: Kind
+    several = True
+
+    def _check(self, name: str, value: Any) -> tuple[Any, ...]:
+        return tuple(self.of.check(name, each) for each in listed(name, value))
+
+    def _values(self) -> str:
+        return f"a list; each {self.of.values()}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Function(Kind):
+    """A function that is called while the network runs."""
+
+    takes: str
+    """What it is called with."""
+
+    def _check(self, name: str, value: Any) -> Any:
+        function(name, value, f" of {self.takes}")
+        return value
+
+    def _values(self) -> str:
+        return f"a function of {self.takes}"

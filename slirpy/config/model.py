@@ -1,0 +1,199 @@
+"""The configuration: each option checked by itself, then all of them together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from slirpy.config.options import OPTIONS
+from slirpy.config.qemu import fill_in, in_keys, read_qemu
+from slirpy.config.relations import servers_of, settle
+from slirpy.errors import ConfigError, ForwardError
+from slirpy.interfaces import CongestionFactory, Policy, Refused
+from slirpy.rules.boot import BootChoice
+from slirpy.rules.dhcp import BootFile, GuestRoute, LeasePolicy, StaticLease
+from slirpy.rules.dhcpoption import DhcpOption
+from slirpy.rules.dnsrecord import DnsAnswerer, DnsRecord
+from slirpy.rules.guestfwd import GuestForward
+from slirpy.rules.hostfwd import HostForward
+from slirpy.rules.outbound import Outbound
+from slirpy.rules.policy import Rule
+from slirpy.rules.resolver import Resolver
+from slirpy.rules.tftp import TftpSource
+
+__all__ = ["Config"]
+
+
+@dataclass(frozen=True, init=False)
+class Config:
+    """The virtual network: its addresses, what guests learn by DHCP and DNS, and what they may reach.
+
+    Every option is given by keyword and has a default that works. Text is accepted where an address or a rule is
+    wanted; the attributes are what the text was read as. :data:`slirpy.config.OPTIONS` describes each option.
+    Names are those of QEMU's ``-netdev user``; :meth:`from_qemu` reads its option strings.
+
+    Raises:
+        ConfigError: a value that cannot be used; the text names the option and what is allowed.
+        ForwardError: a rule in ``hostfwd`` that cannot be read.
+    """
+
+    net: IPv4Network
+    host: IPv4Address
+    dns: IPv4Address
+    mtu: int
+    hub: bool
+    congestion: str | CongestionFactory
+    tcp_keepalive: int
+    outbound: Outbound | None
+    hostfwd: tuple[HostForward, ...]
+    guestfwd: tuple[GuestForward, ...]
+    smb: Path | None
+    smbserver: IPv4Address | None
+    resolvers: tuple[Resolver, ...] | None
+    dns_records: tuple[DnsRecord, ...]
+    dns_cache: int
+    dns_mode: str
+    dns_mix_case: bool
+    dns_answer: DnsAnswerer | None
+    dhcpstart: IPv4Address
+    static_leases: tuple[StaticLease, ...]
+    lease_time: int
+    lease_file: Path | None
+    lease_policy: LeasePolicy | None
+    hostname: str | None
+    domainname: str | None
+    dnssearch: tuple[str, ...]
+    routes: tuple[GuestRoute, ...]
+    dhcp_options: tuple[DhcpOption, ...]
+    tftp: Path | TftpSource | None
+    tftp_write: bool
+    tftp_ignore_case: bool
+    tftp_single_port: bool
+    tftp_server_name: str | None
+    bootfile: str | tuple[BootChoice, ...] | BootFile | None
+    policy: Policy | None
+    restrict: bool
+    host_loopback: bool
+    on_refused: Refused | None
+
+    def __init__(
+        self,
+        *,
+        net: IPv4Network | str = "10.0.2.0/24",
+        host: IPv4Address | str | None = None,
+        dns: IPv4Address | str | None = None,
+        mtu: int = 1500,
+        hub: bool = False,
+        congestion: str | CongestionFactory = "cubic",
+        tcp_keepalive: int = 0,
+        outbound: Outbound | str | None = None,
+        hostfwd: Sequence[HostForward | str] = (),
+        guestfwd: Sequence[GuestForward | str] = (),
+        smb: str | os.PathLike[str] | None = None,
+        smbserver: IPv4Address | str | None = None,
+        resolvers: Sequence[Resolver | str] | None = None,
+        dns_records: Sequence[DnsRecord | str] = (),
+        dns_cache: int = 1000,
+        dns_mode: str = "auto",
+        dns_mix_case: bool = False,
+        dns_answer: DnsAnswerer | None = None,
+        dhcpstart: IPv4Address | str | None = None,
+        static_leases: Sequence[StaticLease | str] = (),
+        lease_time: int = 86_400,
+        lease_file: str | os.PathLike[str] | None = None,
+        lease_policy: LeasePolicy | None = None,
+        hostname: str | None = None,
+        domainname: str | None = None,
+        dnssearch: Sequence[str] = (),
+        routes: Sequence[GuestRoute | str] = (),
+        dhcp_options: Sequence[DhcpOption | str] = (),
+        tftp: str | os.PathLike[str] | TftpSource | None = None,
+        tftp_write: bool = False,
+        tftp_ignore_case: bool = False,
+        tftp_single_port: bool = False,
+        tftp_server_name: str | None = None,
+        bootfile: str | BootFile | Sequence[BootChoice | str] | None = None,
+        policy: Policy | Sequence[Rule | str] | None = None,
+        restrict: bool = False,
+        host_loopback: bool = True,
+        on_refused: Refused | None = None,
+    ) -> None:
+        given = locals()  # the arguments by name
+        values = {option.name: option.check(given[option.name]) for option in OPTIONS}
+        settle(values)
+        for name, value in values.items():
+            object.__setattr__(self, name, value)  # the way round "frozen"
+
+    # ------------------------------------------------------------------------ addresses as bytes
+
+    @cached_property
+    def network_address(self) -> bytes:
+        """First address of the network, four bytes."""
+        return self.net.network_address.packed
+
+    @cached_property
+    def netmask(self) -> bytes:
+        """The network mask, four bytes."""
+        return self.net.netmask.packed
+
+    @cached_property
+    def broadcast_address(self) -> bytes:
+        """The network's directed broadcast address, four bytes."""
+        return self.net.broadcast_address.packed
+
+    @cached_property
+    def gateway_address(self) -> bytes:
+        """The gateway, four bytes."""
+        return self.host.packed
+
+    @cached_property
+    def dns_address(self) -> bytes:
+        """The DNS server, four bytes."""
+        return self.dns.packed
+
+    @cached_property
+    def dhcpstart_address(self) -> bytes:
+        """The first address of the DHCP pool, four bytes."""
+        return self.dhcpstart.packed
+
+    @cached_property
+    def server_addresses(self) -> frozenset[bytes]:
+        """The addresses of all virtual servers, four bytes each: no guest gets one of them."""
+        return servers_of(self.net, self.host, self.dns, self.smbserver, self.guestfwd)
+
+    @cached_property
+    def _prefix(self) -> tuple[int, int]:
+        """How far to shift an address so that its network is left, and that network."""
+        shift = 32 - self.net.prefixlen
+        return shift, int(self.net.network_address) >> shift
+
+    def contains(self, address: bytes) -> bool:
+        """Whether four bytes are an address of the virtual network."""
+        shift, network = self._prefix
+        return int.from_bytes(address, "big") >> shift == network
+
+    # ------------------------------------------------------------------------ QEMU's option strings
+
+    @classmethod
+    def from_qemu(cls, options: str, **more: Any) -> Config:
+        """Read the options of QEMU's ``-netdev user,...``, with or without the leading ``user``.
+
+        Args:
+            options: for example ``"user,net=10.0.2.0/24,dhcpstart=10.0.2.50,hostfwd=tcp::2222-:22"``. A comma
+                inside a value is written twice, as in QEMU. QEMU's JSON is read too:
+                ``'{"type": "user", "id": "n0", "hostfwd": [{"str": "tcp::2222-:22"}]}'``.
+            more: further arguments of :class:`Config`, which QEMU has no words for.
+
+        Raises:
+            ConfigError: an unknown key (the nearest is named), one that is not built yet, or a bad value.
+            ForwardError: a malformed ``hostfwd``.
+        """
+        try:
+            return cls(**fill_in({**more, **read_qemu(options)}))
+        except (ConfigError, ForwardError) as error:
+            raise type(error)(in_keys(str(error), more)) from None

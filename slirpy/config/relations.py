@@ -1,0 +1,101 @@
+"""Relations between options: addresses that follow from others, and values that exclude each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+from slirpy.errors import ConfigError
+from slirpy.rules.dhcp import check_static_leases
+from slirpy.rules.dhcpoption import check_dhcp_options
+from slirpy.rules.guestfwd import GuestForward
+from slirpy.rules.policy import RulePolicy
+from slirpy.rules.tftp import check_tftp
+
+__all__ = ["servers_of", "settle"]
+
+
+def settle(values: dict[str, Any]) -> None:
+    """Fill in the addresses that were left out, and check what depends on several options.
+
+    Args:
+        values: each option by its name, checked by itself; changed in place.
+
+    Raises:
+        ConfigError: values that do not fit together.
+    """
+    _place_servers(values)
+    values["tftp"] = check_tftp(values["tftp"], values["tftp_write"])
+    check_dhcp_options(values["dhcp_options"])
+    net: IPv4Network = values["net"]
+    if isinstance(values["policy"], RulePolicy):
+        _check_redirects(values["policy"], net)
+    servers = servers_of(net, values["host"], values["dns"], values["smbserver"], values["guestfwd"])
+    _place_pool(values, servers)
+    check_static_leases(values["static_leases"], net, servers)
+
+
+def servers_of(
+    net: IPv4Network,
+    host: IPv4Address,
+    dns: IPv4Address,
+    smbserver: IPv4Address | None,
+    guestfwd: Iterable[GuestForward],
+) -> frozenset[bytes]:
+    """The addresses in the network at which something of ours answers, four bytes each."""
+    named = (host, dns, smbserver, *(rule.server for rule in guestfwd))
+    return frozenset(server.packed for server in named if server is not None and server in net)
+
+
+def _place_servers(values: dict[str, Any]) -> None:
+    """The gateway, the DNS server and the SMB server."""
+    net: IPv4Network = values["net"]
+    host = values["host"] = _inside(net, "host", values["host"], 2)
+    dns = values["dns"]
+    if dns is None and net.prefixlen == 30:
+        dns = host  # the other of the two addresses is the guest's
+    dns = values["dns"] = _inside(net, "dns", dns, 3, host)
+    smbserver = values["smbserver"]
+    if values["smb"] is not None:
+        values["smbserver"] = _inside(net, "smbserver", smbserver, 4, host, dns)
+    elif smbserver is not None:
+        raise ConfigError(f"smbserver {smbserver}: there is no SMB server without smb=DIR")
+
+
+def _place_pool(values: dict[str, Any], servers: Iterable[bytes]) -> None:
+    """The first address of DHCP."""
+    taken = {IPv4Address(address): "a server's" for address in servers}
+    taken |= {values["dns"]: "the dns", values["host"]: "the host"}
+    start = values["dhcpstart"] = _inside(values["net"], "dhcpstart", values["dhcpstart"], 15, *taken)
+    if start in taken:
+        raise ConfigError(f"dhcpstart {start} is {taken[start]} address; choose another")
+
+
+def _inside(
+    net: IPv4Network, name: str, address: IPv4Address | None, offset: int, *taken: IPv4Address
+) -> IPv4Address:
+    """An address of the network that a host may have; by default the one at ``offset``.
+
+    If that is taken, or the network is too small for it, it is the first that is free.
+    """
+    if address is None:
+        if offset < net.num_addresses - 1 and net[offset] not in taken:
+            return net[offset]
+        for free in net.hosts():
+            if free not in taken:
+                return free
+        raise ConfigError(f"net {net} has no room for gateway, DNS server and a guest; use a larger one")
+    if address not in net or address in (net.network_address, net.broadcast_address):
+        raise ConfigError(f"{name} {address} is not an address of {net}; choose one from {net[1]} to {net[-2]}")
+    return address
+
+
+def _check_redirects(policy: RulePolicy, net: IPv4Network) -> None:
+    """A target lies in the host's world, where the addresses of this network mean something else, or nothing."""
+    for rule in policy.rules:
+        if rule.redirect is not None and len(rule.redirect[0]) == 4 and IPv4Address(rule.redirect[0]) in net:
+            raise ConfigError(
+                f'rule "{rule}": its target is in the virtual network, not in the host\'s world; write host for'
+                " the host's loopback"
+            )
