@@ -209,8 +209,10 @@ def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
             break  # Nagle
         elif size > mss and not last:
             size -= size % mss
-        # A FIN takes room in the peer's window, and none in the congestion window, as it is no data.
-        fin = last and conn.fin_queued and conn.snd_wnd - flight > size
+        fin = last and conn.fin_queued and usable >= size
+        if fin and usable == size:
+            # The window ends with the data. A FIN is no data, so it needs room in the peer's window only.
+            fin = conn.snd_wnd - flight > size and repair.untroubled(conn)
         if size <= 0 and not fin:
             break
         if pieces == MAX_PIECES:

@@ -12,7 +12,7 @@ from slirpy.tcp.lossstate import Early, Rack
 from slirpy.tcp.outgoing import MAX_PIECES, Emit, resend, start_timer
 from slirpy.tcp.seq import MASK
 
-__all__ = ["after_timeout", "settle", "window"]
+__all__ = ["after_timeout", "settle", "untroubled", "window"]
 
 
 def window(conn: Connection, state: Rack, now: int, emit: Emit) -> int:
@@ -53,6 +53,12 @@ def window(conn: Connection, state: Rack, now: int, emit: Emit) -> int:
 def after_timeout(conn: Connection) -> bool:
     """Whether what is being sent again is the business of a time-out, or of a recovery that is not over."""
     return 0 < (conn.recover - conn.snd_una) & MASK <= (conn.snd_max - conn.snd_una) & MASK
+
+
+def untroubled(conn: Connection) -> bool:
+    """Whether nothing that is on its way was sent before, or is thought to be missing."""
+    calm = conn.snd_nxt == conn.snd_max and not (conn.in_recovery or conn.sacked or conn.dupacks)
+    return calm and not after_timeout(conn)
 
 
 def settle(conn: Connection, state: Rack) -> None:

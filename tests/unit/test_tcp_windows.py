@@ -202,6 +202,38 @@ def test_a_fin_rides_on_the_data_that_fill_the_congestion_window() -> None:
 
 
 @pytest.mark.rfc("5681", "3 fin")
+@pytest.mark.parametrize("sack", [False, True])
+def test_after_a_time_out_a_fin_waits_for_its_turn(sack: bool) -> None:
+    """One output sends all that is due: the next one sends nothing."""
+    s = passive(wnd=65535, mss=1000, sack_permitted=sack)
+    s.write(bytes(1000))
+    s.shutdown()
+    s.out.clear()
+    while s.conn.retries < 1:
+        s.wait(200_000_000)
+    assert [(sent.flags, len(sent.data)) for sent in s.out[-1:]] == [("PA", 1000)]
+    s.out.clear()
+    s.flush()
+    s.silence()
+
+
+@pytest.mark.rfc("5681", "3 fin")
+@pytest.mark.parametrize("rack", [False, True])
+def test_while_something_may_be_missing_a_fin_waits_for_its_turn(rack: bool) -> None:
+    s = passive(Settings(rack=rack), wnd=65535, mss=1000, sack_permitted=True)
+    s.write(bytes(10_000))
+    s.out.clear()
+    first = s.iss + 1
+    s.conn.cc.cwnd = 9_000
+    s.recv("A", 1, 1, sack=(((first + 9000) & MASK, (first + 10_000) & MASK),), flush=False)
+    s.shutdown()
+    assert not any("F" in sent.flags for sent in s.out)
+    s.out.clear()
+    s.flush()
+    s.silence()
+
+
+@pytest.mark.rfc("5681", "3 fin")
 def test_a_fin_keeps_to_the_peers_window() -> None:
     s = passive(wnd=3000, mss=1000)
     s.conn.write(bytes(3000))
