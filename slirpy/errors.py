@@ -1,7 +1,7 @@
-"""What callers did wrong.
+"""Exceptions for mistakes of callers.
 
-The network never raises: a bad frame is dropped and counted (see :mod:`slirpy.stats`). These exceptions are
-for mistakes of the program or the person that uses slirpy, and their text says what was given, what is
+Network input never raises an exception: a bad frame is dropped and counted (see :mod:`slirpy.stats`). These
+exceptions report mistakes of the program or the person that uses slirpy. Their text says what was given, what is
 allowed and what to do.
 """
 
@@ -9,7 +9,7 @@ __all__ = ["ConfigError", "ForwardError", "LinkError", "SlirpyError", "StateErro
 
 
 class SlirpyError(Exception):
-    """Base of everything that slirpy raises on purpose."""
+    """Base class of all exceptions that slirpy raises on purpose."""
 
 
 class ConfigError(SlirpyError, ValueError):
@@ -25,4 +25,4 @@ class LinkError(SlirpyError):
 
 
 class StateError(SlirpyError, RuntimeError):
-    """A call at a moment when it makes no sense, such as polling a closed network."""
+    """A call at the wrong moment, such as polling a closed network."""
