@@ -1,4 +1,4 @@
-"""What all seams use."""
+"""Types that all seams share."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Protocol, TypeAlias
 __all__ = ["Buffer", "Timer"]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
-"""Anything bytes-like that is contiguous."""
+"""Any contiguous bytes-like object."""
 
 
 class Timer(Protocol):
-    """A call in the future."""
+    """A scheduled call."""
 
     def cancel(self) -> None:
-        """It will not be made. Harmless when repeated or too late."""
+        """Cancel the call. Harmless when repeated or too late."""
         ...

@@ -1,4 +1,4 @@
-"""The seam of host networks: the world outside, as the operating system or a simulation has it."""
+"""The seam of host networks: the outside world, real (the operating system) or simulated."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ __all__ = [
 class StreamOwner(Protocol):
     """The user of a :class:`StreamPeer`. The calls only take note; the work is done at the next flush.
 
-    Each of them may come while the call that created the stream is still running, or while any call of the stream
-    is: from within ``recv``, ``send`` or ``shutdown`` too. What a call says about the future is not undone by the
-    return of the call that it came from.
+    Any of them may be made during the call that creates the stream, or during any call of the stream, including
+    ``recv``, ``send`` and ``shutdown``. An announcement stays valid after the call that it was made from has
+    returned.
     """
 
     def connected(self) -> None:
-        """An outward stream is established."""
+        """The outward stream is established."""
 
     def readable(self) -> None:
-        """``recv`` has something: data or the end.
+        """``recv`` has something to return: data or the end.
 
-        Called once is enough: the owner calls ``recv`` until it returns None or ``b""``, however short the pieces
-        are. See :class:`StreamPeer` for peers that call it again by themselves.
+        One call is enough: the owner calls ``recv`` until it returns None or ``b""``, however short the pieces are.
+        See :class:`StreamPeer` for peers that repeat the call themselves.
         """
 
     def writable(self) -> None:
-        """After a short ``send`` there is room again. Called once for each short ``send``."""
+        """There is room again after a short ``send``. Called once for each short ``send``."""
 
     def failed(self, error: int) -> None:
-        """The stream is dead, with an ``errno`` value: not connected, or reset. Nothing follows.
+        """The stream is dead, with an ``errno`` value: it could not connect, or was reset. No other call follows.
 
-        An owner that wants to know why a stream could not be connected has a method ``reported(report: IcmpReport)``.
-        It is called just before ``failed`` if a router or the far host gave the reason by ICMP, and the host network
+        An owner that needs the reason why a stream could not connect has a method ``reported(report: IcmpReport)``.
+        It is called just before ``failed`` if a router or the far host gave the reason by ICMP and the host network
         knows it.
         """
 
@@ -57,32 +57,32 @@ class StreamOwner(Protocol):
 class StreamPeer(Protocol):
     """The far end of a guest's TCP connection: a host socket, a handler, a service.
 
-    The two directions are independent: after :meth:`shutdown` data may still be received, and after ``recv``
-    gave ``b""`` data may still be sent.
+    The two directions are independent: data may arrive after :meth:`shutdown`, and may be sent after ``recv``
+    returned ``b""``.
 
     A peer may have an attribute ``level_triggered`` that is true. It then promises to call
-    :meth:`StreamOwner.readable` again, after each ``recv`` that returned data, if there is more or the end: its
-    owner may stop at a short piece, which saves a socket one system call. Without the attribute no such call is
+    :meth:`StreamOwner.readable` again after each ``recv`` that returned data, if there is more data or the end. Its
+    owner may then stop at a short piece, which saves a socket one system call. Without the attribute no such call is
     expected.
     """
 
     def send(self, buffers: Sequence[Buffer]) -> int:
-        """Take bytes of the guest, as many as there is room for, and return the count.
+        """Accept as many of the guest's bytes as there is room for, and return the count.
 
-        What is not taken is offered again after :meth:`StreamOwner.writable`. Buffers may be reused as soon
-        as the call returns: copy what is kept.
+        The rest is offered again after :meth:`StreamOwner.writable`. Buffers may be reused as soon as the call
+        returns, so copy anything that is kept.
 
-        A peer that can mark urgent data has a method ``send_urgent(data: bytes) -> int`` besides, which is given one
-        byte; for others urgent data are data. It may tell its owner of an urgent byte by ``owner.urgent(data)``, if
-        the owner has that, in place of handing the byte out by :meth:`recv`.
+        A peer that can mark urgent data also has a method ``send_urgent(data: bytes) -> int``, which takes one byte.
+        Other peers get urgent data as ordinary data. A peer may deliver an urgent byte by ``owner.urgent(data)``, if
+        the owner has that method, instead of by :meth:`recv`.
         """
         ...
 
     def recv(self, limit: int) -> bytes | None:
-        """Up to ``limit`` (at least 1) bytes for the guest; ``b""`` at the end, None if nothing is there.
+        """Return up to ``limit`` (at least 1) bytes for the guest; ``b""`` at the end, None if nothing is available.
 
-        A short piece does not mean that it was all. After None, :meth:`StreamOwner.readable` is called when there is
-        something again.
+        A short piece does not mean that there is no more. After None, :meth:`StreamOwner.readable` announces the
+        next data.
         """
         ...
 
@@ -95,42 +95,42 @@ class StreamPeer(Protocol):
         ...
 
     def close(self) -> None:
-        """Both directions are done: release everything. Harmless when repeated."""
+        """Release everything: both directions are finished. Harmless when repeated."""
         ...
 
 
 class IcmpReport(NamedTuple):
-    """What a router or the far host said by ICMP about a packet that went out (RFC 792)."""
+    """An ICMP error (RFC 792) from a router or the far host about a packet that was sent."""
 
     error: int
-    """The ``errno`` value that the system makes of it."""
+    """The ``errno`` value to which the system maps it."""
     kind: int
-    """Type of the message: 3 destination unreachable, 11 time exceeded, 12 parameter problem, ..."""
+    """ICMP type: 3 destination unreachable, 11 time exceeded, 12 parameter problem, ..."""
     code: int
     info: int
-    """The second word of its header: the next hop's MTU with type 3, code 4 (RFC 1191); often 0."""
+    """Second word of the ICMP header: the next hop's MTU with type 3, code 4 (RFC 1191); often 0."""
     offender: bytes
-    """Who said it."""
+    """Address of the sender of the report."""
     address: bytes
-    """Where the packet was to go."""
+    """Destination address of the packet."""
     port: int
-    """Its destination port; 0 for ICMP."""
+    """Destination port of the packet; 0 for ICMP."""
     quoted: bytes
-    """Its payload behind the UDP or ICMP header, as far as it was quoted, 548 bytes at most."""
+    """Quoted payload of the packet after its UDP or ICMP header, at most 548 bytes."""
     ttl: int = 0
-    """Time to live that was left to the report; 0: not known."""
+    """Time to live of the report on arrival; 0: unknown."""
 
 
 class DatagramOwner(Protocol):
-    """Who uses a :class:`DatagramPeer`."""
+    """The user of a :class:`DatagramPeer`."""
 
     def datagram(self, payload: bytes, address: bytes, port: int) -> None:
-        """A datagram came from ``address``:``port``. ``payload`` is the owner's to keep."""
+        """A datagram arrived from ``address``:``port``. ``payload`` belongs to the owner."""
 
     def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
         """The system reported an ``errno`` value for an earlier datagram, such as ECONNREFUSED.
 
-        ``report`` tells about which, and who said so, where the system tells that.
+        ``report`` identifies the datagram and the sender of the error, if the system provides them.
         """
 
 
@@ -139,21 +139,21 @@ class DatagramPeer(Protocol):
 
     @property
     def address(self) -> tuple[bytes, int]:
-        """The local address and port that it is bound to."""
+        """Return the local address and port to which the socket is bound."""
         ...
 
     @property
     def mtu(self) -> int:
-        """After a ``send`` that was refused with EMSGSIZE: the MTU that it would have had to fit; 0: not known."""
+        """The MTU that the last ``send`` refused with EMSGSIZE exceeded; 0: unknown."""
         ...
 
     def send(self, payload: Buffer, address: bytes, port: int, ttl: int = 0, whole: bool | None = None) -> int:
-        """Send one datagram. Returns 0 or the ``errno`` value of the refusal; a full buffer is EAGAIN.
+        """Send one datagram. Returns 0, or the ``errno`` value of the refusal; EAGAIN means a full buffer.
 
         Args:
-            ttl: time to live, 1 to 255; 0 is what was last used, or the system's.
-            whole: True forbids to fragment it, here and on the way (DF); False allows it; None is what was last
-                used, or what the system likes.
+            ttl: time to live, 1 to 255; 0 keeps the last one used, or the system's default.
+            whole: True forbids fragmentation, here and on the path (DF); False allows it; None keeps the last
+                setting, or the system's default.
         """
         ...
 
@@ -162,7 +162,7 @@ class DatagramPeer(Protocol):
     ) -> tuple[int, int]:
         """Send datagrams in order, as :meth:`send` does, until one is refused.
 
-        Returns how many were sent, and the ``errno`` value of the refusal, or 0.
+        Returns the number sent, and the ``errno`` value of the refusal, or 0.
         """
         ...
 
@@ -172,36 +172,36 @@ class DatagramPeer(Protocol):
 
 
 class BoundDatagramPeer(DatagramPeer, Protocol):
-    """A UDP socket bound by :meth:`HostNetwork.bind_udp`, to which others send first."""
+    """A UDP socket bound by :meth:`HostNetwork.bind_udp`, for clients that send first."""
 
     @property
     def answering(self) -> DatagramPeer:
-        """The peer with which to answer the datagram that the owner was handed last.
+        """Return the peer with which to answer the most recent datagram.
 
-        It sends from the destination address of that datagram (RFC 1122, section 4.1.3.5). A socket bound to all
-        addresses has many, and clients drop answers from the wrong one. It stays the same object while that address
-        is the same, and ends with the socket. It is the socket itself if there is only one address, or if the system
-        does not report it.
+        It sends from the destination address of that datagram (RFC 1122, section 4.1.3.5): a socket bound to all
+        addresses has many, and clients drop answers from the wrong one. The object stays the same while that address
+        does, and ends with the socket. It is the socket itself if there is only one address, or if the system does
+        not report it.
         """
         ...
 
 
 class PingOwner(Protocol):
-    """Who uses a :class:`PingPeer`."""
+    """The user of a :class:`PingPeer`."""
 
     def echo_reply(self, sequence: int, payload: bytes, address: bytes, ttl: int) -> None:
-        """``address`` has answered; ``ttl`` is the time to live that was left to the answer, 0 if not known."""
+        """``address`` answered; ``ttl`` is the time to live of the answer on arrival, 0 if unknown."""
 
     def echo_error(self, sequence: int, report: IcmpReport) -> None:
-        """Somebody reported what became of the echo request with this sequence number."""
+        """An ICMP error arrived about the echo request with this sequence number."""
 
 
 class PingPeer(Protocol):
-    """A socket of the host for ICMP echo."""
+    """A host socket for ICMP echo."""
 
     @property
     def mtu(self) -> int:
-        """As :attr:`DatagramPeer.mtu`."""
+        """See :attr:`DatagramPeer.mtu`."""
         ...
 
     def send(
@@ -216,15 +216,15 @@ class PingPeer(Protocol):
 
 
 Acceptor: TypeAlias = Callable[["AcceptedStream"], StreamOwner]
-"""Called with each new connection of a listener; returns who owns it."""
+"""Called with each new connection of a listener; returns its owner."""
 
 
 class AcceptedStream(NamedTuple):
-    """A connection that came in through a :class:`Listener`."""
+    """A connection accepted by a :class:`Listener`."""
 
     peer: StreamPeer
     address: bytes
-    """Address of who connected."""
+    """Address of the client."""
     port: int
 
 
@@ -233,41 +233,40 @@ class Listener(Protocol):
 
     @property
     def address(self) -> tuple[bytes, int]:
-        """Where it listens; the port is the chosen one when 0 was asked for."""
+        """Return the local address and port; the port is the chosen one if 0 was requested."""
         ...
 
     def close(self) -> None:
-        """Stop listening; connections that were accepted stay. Harmless when repeated."""
+        """Stop listening; accepted connections stay open. Harmless when repeated."""
         ...
 
 
 class NameAnswer(NamedTuple):
-    """What the host's own resolver library says about a name."""
+    """The answer of the host's resolver library about a name."""
 
     addresses: tuple[bytes, ...]
-    """IPv4 and IPv6 addresses, four or sixteen bytes each, in its order."""
+    """IPv4 and IPv6 addresses, four or sixteen bytes each, in the library's order."""
     exists: bool | None
-    """Whether there is such a name; None: that cannot be told now."""
+    """Whether the name exists; None: unknown for now."""
 
 
 class HostNetwork(Protocol):
-    """The world outside: the operating system's sockets, or a simulated one.
+    """The outside world: the operating system's sockets, or a simulation.
 
-    Outward calls never raise: failure is reported to the owner, possibly before the call returns.
-    ``listen_tcp`` and ``bind_udp`` are called on behalf of the configuration, not of a guest, and
-    raise :class:`OSError`.
+    Outward calls never raise: failures are reported to the owner, possibly before the call returns. ``listen_tcp``
+    and ``bind_udp`` are called on behalf of the configuration, not of a guest, and raise :class:`OSError`.
     """
 
     def connect_tcp(self, address: bytes, port: int, owner: StreamOwner, ttl: int = 0) -> StreamPeer:
-        """Start to connect; :meth:`StreamOwner.connected` or :meth:`StreamOwner.failed` tells the outcome.
+        """Start to connect; :meth:`StreamOwner.connected` or :meth:`StreamOwner.failed` reports the outcome.
 
         Args:
-            ttl: time to live of the connection's packets, 1 to 255; 0: the system's.
+            ttl: time to live of the connection's packets, 1 to 255; 0: the system's default.
         """
         ...
 
     def listen_tcp(self, address: bytes, port: int, accept: Acceptor) -> Listener:
-        """Listen at an address of the host; port 0 takes a free one.
+        """Listen at an address of the host; port 0 chooses a free one.
 
         Raises:
             OSError: the address cannot be bound.
@@ -275,24 +274,24 @@ class HostNetwork(Protocol):
         ...
 
     def listen_unix(self, path: str, accept: Acceptor) -> Listener:
-        """Listen at the path of a unix socket; who connects counts as the loopback's port 0.
+        """Listen at the path of a unix socket; clients count as port 0 of the loopback address.
 
-        A socket there that nobody uses any more is replaced. The path is removed at the end.
+        An unused socket at that path is replaced. The path is removed at the end.
 
         Raises:
-            OSError: the path cannot be used; :class:`FileExistsError` if it is no socket.
+            OSError: the path cannot be used; :class:`FileExistsError` if it is not a socket.
         """
         ...
 
     def open_udp(self, owner: DatagramOwner, family: int = 4) -> DatagramPeer | None:
-        """A socket for outward datagrams at a random port, for addresses of ``family`` 4 or 6.
+        """Open a socket for outward datagrams at a random port, for addresses of ``family`` 4 or 6.
 
         Returns None when the system has none left (counted by the caller).
         """
         ...
 
     def bind_udp(self, address: bytes, port: int, owner: DatagramOwner) -> BoundDatagramPeer:
-        """A socket bound to an address of the host; port 0 takes a free one.
+        """Open a UDP socket bound to an address of the host; port 0 chooses a free one.
 
         Raises:
             OSError: the address cannot be bound.
@@ -300,17 +299,17 @@ class HostNetwork(Protocol):
         ...
 
     def open_ping(self, owner: PingOwner) -> PingPeer | int:
-        """A socket for ICMP echo requests to IPv4 addresses, or the ``errno`` value of the refusal.
+        """Open a socket for ICMP echo requests to IPv4 addresses; returns the ``errno`` value of a refusal.
 
-        EACCES: not allowed to this user; EPROTONOSUPPORT: not on this system.
+        EACCES: not allowed for this user; EPROTONOSUPPORT: not supported by this system.
         """
         ...
 
     def lookup(self, name: str, done: Callable[[NameAnswer], None]) -> bool:
-        """Ask the host's own resolver library for the addresses of a name.
+        """Ask the host's resolver library for the addresses of a name.
 
-        The name has ASCII letters, digits, ``-``, ``_`` and dots. Returns False if too many lookups are under way.
-        Else ``done`` is called once, later, in the thread that drives the network; or never, if the host network is
-        closed before.
+        The name consists of ASCII letters, digits, ``-``, ``_`` and dots. Returns False if too many lookups are in
+        progress. Otherwise ``done`` is called once, later, in the thread that drives the network; or never, if the
+        host network is closed first.
         """
         ...

@@ -15,15 +15,15 @@ __all__ = ["READ", "WRITE", "Frame", "Link", "LinkFeatures", "LinkSink", "Poller
 class Frame(NamedTuple):
     """One outgoing Ethernet frame, towards a guest.
 
-    ``parts`` are the pieces that make up the frame, without padding and without a frame check sequence. They
-    are immutable or stay unchanged until the frame is sent; a link that keeps the frame longer joins them.
+    ``parts`` are the pieces of the frame, without padding and without a frame check sequence. They are immutable or
+    stay unchanged until the frame is sent; a link that keeps the frame longer joins them.
     """
 
     parts: Sequence[Buffer]
     gso_size: int = 0
-    """With a link that does segmentation offload: payload bytes to a segment, or 0 for a frame that fits."""
+    """With segmentation offload: payload bytes per segment; 0: the frame is not larger than the MTU."""
     csum_start: int = 0
-    """With a link that does checksum offload: where the checksummed part starts, or 0 for a complete frame.
+    """With checksum offload: offset at which the checksummed part starts; 0: the checksum is complete.
 
     The checksum field then holds the folded sum of the pseudo-header alone.
     """
@@ -33,7 +33,7 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LinkFeatures:
-    """What a link can do. Read once, when it is attached."""
+    """The capabilities of a link. Read once, when it is attached."""
 
     mtu: int | None = None
     """Largest IP packet in bytes; None: the network's own ``Config.mtu``."""
@@ -42,11 +42,13 @@ class LinkFeatures:
     segmentation_offload: bool = False
     """The link accepts TCP frames, IPv4 and IPv6, up to 65535 bytes of IP packet with ``gso_size`` set."""
     udp_segmentation_offload: bool = False
-    """The same for UDP: many datagrams of ``gso_size`` bytes, the last perhaps shorter, under one header."""
+    """The link accepts UDP frames of many datagrams of ``gso_size`` bytes, the last perhaps shorter, under one
+    header.
+    """
 
 
 class Link(Protocol):
-    """Carries frames to a guest; what it receives goes to the :class:`LinkSink` that it got at start."""
+    """A carrier of frames to a guest. Frames from the guest go to the :class:`LinkSink` given at start."""
 
     @property
     def features(self) -> LinkFeatures: ...
@@ -56,15 +58,15 @@ class Link(Protocol):
         ...
 
     def send(self, frames: Sequence[Frame]) -> int:
-        """Send frames in order and return how many were taken.
+        """Send frames in order and return the number accepted.
 
-        Never blocks. After a short count the link calls :meth:`LinkSink.writable` once there is room again.
-        A frame that can never be sent (a dead link, too long) counts as taken and is counted as dropped.
+        Never blocks. After a short count the link calls :meth:`LinkSink.writable` once there is room again. A frame
+        that can never be sent (a dead link, too long) counts as accepted, and is counted as dropped.
         """
         ...
 
     def close(self) -> None:
-        """Release what the link holds. Harmless when repeated."""
+        """Release all resources of the link. Harmless when repeated."""
         ...
 
 
@@ -75,18 +77,18 @@ WRITE = 2
 
 
 class Poller(Protocol):
-    """Tells links and sockets that a descriptor is ready. Level-triggered."""
+    """Notifies links and sockets of ready descriptors. Level-triggered."""
 
     def register(self, fd: int, events: int, ready: Callable[[int], None]) -> None:
-        """Call ``ready(mask)`` at each poll at which ``fd`` is ready for some of ``events``."""
+        """Call ``ready(mask)`` at each poll at which ``fd`` is ready for any of ``events``."""
         ...
 
     def modify(self, fd: int, events: int, ready: Callable[[int], None]) -> None:
-        """Change what is waited for; 0 waits for nothing."""
+        """Change the events to wait for; 0 waits for nothing."""
         ...
 
     def unregister(self, fd: int) -> None:
-        """Forget a descriptor, before it is closed."""
+        """Forget a descriptor. Call this before the descriptor is closed."""
         ...
 
 
@@ -96,9 +98,9 @@ class LinkSink(Protocol):
     def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
         """Take one frame from the guest; it must stay unchanged until the next flush has returned.
 
-        ``checksummed`` says that the transport checksum needs no check, because the frame never left this
-        machine's memory or because the link checked it. ``gso_size`` says that the frame stands for TCP segments
-        with so many bytes of payload each, as the guest would have cut it; 0: it stands for itself.
+        ``checksummed`` says that the transport checksum needs no check, because the frame never left this machine's
+        memory or because the link checked it. ``gso_size`` says that the frame stands for TCP segments with that
+        many bytes of payload each, as the guest would have cut it; 0: an ordinary frame.
         """
         ...
 
@@ -107,22 +109,23 @@ class LinkSink(Protocol):
         ...
 
     def lost(self, frames: int) -> None:
-        """So many frames counted as taken by :meth:`Link.send` can never be sent."""
+        """Count frames that :meth:`Link.send` accepted but that can never be sent."""
         ...
 
     @property
     def now(self) -> int:
-        """Monotonic nanoseconds of the present batch."""
+        """Monotonic nanoseconds of the current batch."""
         ...
 
     @property
     def stats(self) -> Stats:
-        """Where a link counts what went wrong on its carrier."""
+        """Counters for errors on the link's carrier."""
         ...
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
-        """Call ``callback`` at the first flush at or after ``when``: for links that hold frames back.
+        """Call ``callback`` at the first flush at or after ``when``: for links that delay frames.
 
-        It may call :meth:`input`, whose consequences are sent by the same flush. A link cancels at its close.
+        The callback may call :meth:`input`; the same flush sends the consequences. A link cancels its timers when it
+        closes.
         """
         ...

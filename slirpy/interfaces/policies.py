@@ -1,4 +1,4 @@
-"""The seam of policies: who decides about new flows."""
+"""The seam of policies, which decide about new flows."""
 
 from __future__ import annotations
 
@@ -24,23 +24,24 @@ class FlowRequest(NamedTuple):
     """IP protocol number: 6 for TCP, 17 for UDP, 1 for ICMP echo."""
     source: bytes
     source_port: int
-    """For ICMP the identifier of the echo requests; their destination port is 0."""
+    """Source port; for ICMP the identifier of the echo requests, whose destination port is 0."""
     destination: bytes
-    """As the guest names it: the gateway's address stands for the host's loopback, also where the guest has said
-    broadcast, which leads there too."""
+    """Destination as the guest names it. The gateway's address stands for the host's loopback, also for broadcasts,
+    which lead there too.
+    """
     destination_port: int
     host: bool = False
-    """It leads to the host's loopback."""
+    """Whether the flow leads to the host's loopback."""
 
 
 class Action(enum.Enum):
-    """What a policy may say about a flow."""
+    """The possible decisions about a flow."""
 
     ALLOW = "allow"
     REJECT = "reject"
-    """Refuse it audibly: RST for TCP, ICMP administratively prohibited for UDP."""
+    """Refuse it visibly: RST for TCP, ICMP "administratively prohibited" for UDP."""
     DROP = "drop"
-    """Say nothing."""
+    """Discard it silently."""
 
 
 class Verdict(NamedTuple):
@@ -50,11 +51,11 @@ class Verdict(NamedTuple):
     redirect: tuple[bytes, int] | None = None
     """With ALLOW: the host address and port to use in place of the destination."""
     reason: str = ""
-    """Why it is refused, in a few words, for who reads about it."""
+    """Short reason for a refusal, for people who read the logs."""
 
 
 Policy: TypeAlias = Callable[[FlowRequest], Verdict]
 """Asked once for each new flow to the host or beyond it."""
 
 Refused: TypeAlias = Callable[[FlowRequest, Verdict], object]
-"""Told of each flow that was not to be: by a policy, ``restrict`` or ``host_loopback``; of UDP, of each datagram."""
+"""Called with each flow that a policy, ``restrict`` or ``host_loopback`` refused; for UDP, with each datagram."""

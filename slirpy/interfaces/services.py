@@ -1,4 +1,4 @@
-"""The seams of services: who answers inside the virtual network."""
+"""The seams of services, which answer inside the virtual network."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Datagram(NamedTuple):
     destination: bytes
     destination_port: int
     payload: memoryview
-    """Valid during the call only."""
+    """Payload, valid during the call only."""
     mac: bytes
-    """Link address that it came from."""
+    """Source MAC address."""
     sink: LinkSink
-    """The link that it came through; hand it back to ``send_datagram`` with ``mac``."""
+    """The link on which it arrived; pass it to ``send_datagram`` with ``mac``."""
 
 
 class Service(Protocol):
@@ -39,16 +39,16 @@ class Service(Protocol):
 
 
 class ServiceNetwork(Protocol):
-    """What the virtual network offers to services."""
+    """Facilities of the virtual network for services."""
 
     @property
     def now(self) -> int:
-        """Monotonic nanoseconds of the present batch."""
+        """Monotonic nanoseconds of the current batch."""
         ...
 
     @property
     def random(self) -> Random:
-        """The one source of randomness."""
+        """The only source of randomness."""
         ...
 
     @property
@@ -65,9 +65,9 @@ class ServiceNetwork(Protocol):
         mac: bytes | None = None,
         sink: LinkSink | None = None,
     ) -> None:
-        """Send a UDP datagram to a guest, fragmented if need be.
+        """Send a UDP datagram to a guest, fragmented if necessary.
 
-        With ``mac`` (broadcast is six 0xFF) and ``sink`` the neighbour table is not asked.
+        With ``mac`` (broadcast is six 0xFF) and ``sink`` the neighbour table is not used.
         """
         ...
 
@@ -83,26 +83,27 @@ class ServiceNetwork(Protocol):
         destination_port: int,
         payloads: Sequence[Buffer],
     ) -> None:
-        """Send several UDP datagrams to a guest, which a link may take as one large frame.
+        """Send several UDP datagrams to a guest. A link may accept them as one large frame.
 
-        The payloads stay unchanged until the network's next flush has returned.
+        The payloads must stay unchanged until the network's next flush has returned.
         """
         ...
 
     def open_port(self, address: bytes, guest: bytes, guest_port: int, service: Service) -> int:
-        """Take a port, 49152 to 65535, of a virtual address for a conversation with one port of one guest.
+        """Reserve a port, 49152 to 65535, of a virtual address for a conversation with one port of one guest.
 
-        What others send to it goes where it would go without: most ports of the gateway lead to the host.
+        Datagrams from other senders to that port are handled as if it were not reserved: most ports of the gateway
+        lead to the host.
         """
         ...
 
     def close_port(self, address: bytes, port: int, guest: bytes, guest_port: int) -> None:
-        """Give back what :meth:`open_port` has taken."""
+        """Release a port reserved by :meth:`open_port`."""
         ...
 
 
 StreamService: TypeAlias = Callable[[StreamOwner, FlowRequest], StreamPeer]
 """Makes the far end of a guest's TCP connection to an address and port of the virtual network.
 
-It tells the owner that the far end is connected or has failed, now or later; until then the guest's SYN waits.
+It reports to the owner that the far end is connected or has failed, now or later; until then the guest's SYN waits.
 """
