@@ -1,4 +1,4 @@
-"""Who drives a network, and how frames and calls from elsewhere get into it."""
+"""Drivers of a network, and the ways in for frames and calls from other threads."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from slirpy.units import SECOND
 __all__ = ["Driven"]
 
 ROUNDS = 64
-"""How often one call goes round when a guest answers frames from within ``on_frame``."""
+"""Rounds per call when a guest answers frames from within ``on_frame``."""
 BUDGET = 1024
-"""Frames of such answers after which the rest waits for the next call."""
+"""Frames of such answers per call; the rest waits for the next call."""
 
 _T = TypeVar("_T")
 
 
 class Driven(abc.ABC):
-    """What :class:`slirpy.Slirp` has to be driven: by calls of its owner, by a thread, by an event loop.
+    """The part of :class:`slirpy.Slirp` that is driven: by its owner's calls, by a thread, or by an event loop.
 
-    A subclass makes the poller first, then what uses it.
+    A subclass first makes the poller, then the objects that use it.
     """
 
     _stack: Stack
@@ -61,16 +61,16 @@ class Driven(abc.ABC):
     # ------------------------------------------------------------------------------ your descriptors
 
     def watch(self, fd: int, ready: Callable[[int], object], events: int = READ) -> None:
-        """Wait for a descriptor of yours together with those of the network.
+        """Wait for one of your descriptors together with those of the network.
 
-        So a program with few things of its own to wait for needs no other loop, however the network is driven.
-        ``ready`` is called during each poll at which the descriptor is ready, by the thread that drives the network:
-        read what is there. It may send frames, plug in links, and call ``unwatch``. What it raises goes where
-        exceptions of ``on_frame`` go.
+        A program with few descriptors then needs no other loop, however the network is driven. ``ready`` is called
+        during each poll at which the descriptor is ready, by the thread that drives the network, and should read the
+        available data. It may send frames, plug in links, and call ``unwatch``. Its exceptions are treated like
+        those of ``on_frame``.
 
         Args:
-            fd: of a socket, pipe or terminal; on Windows of a socket. It stays yours.
-            ready: called with the events that are there.
+            fd: descriptor of a socket, pipe or terminal; on Windows of a socket. It remains the caller's.
+            ready: called with the events that occurred.
             events: ``selectors.EVENT_READ``, ``selectors.EVENT_WRITE``, or both together.
 
         Raises:
@@ -102,7 +102,7 @@ class Driven(abc.ABC):
         self._call(register)
 
     def unwatch(self, fd: int) -> None:
-        """Wait for a descriptor no more; before it is closed. Harmless when it is not watched."""
+        """Stop waiting for a descriptor. Call this before closing it. Harmless when it is not watched."""
 
         def unregister() -> None:
             if fd in self._watched:
@@ -115,14 +115,14 @@ class Driven(abc.ABC):
     # ----------------------------------------------------------------------------------------- time
 
     def poll(self, timeout: float | None = 0.0) -> None:
-        """Carry sockets, links and timers on; returns when something was done, or after ``timeout`` seconds.
+        """Process sockets, links and timers; returns when something was done, or after ``timeout`` seconds.
 
-        What is done in one call is bounded, however much there is: with ``timeout=0`` it takes a few milliseconds at
-        most, and :meth:`deadline` is 0 if work is left.
+        Each call does a bounded amount of work: with ``timeout=0`` it takes a few milliseconds at most, and
+        :meth:`deadline` is 0 if work is left.
 
         Args:
-            timeout: seconds to wait for something to do. A negative number, such as ``next_tick - now()`` gives when
-                the tick is late, is 0. None, infinity, or more than 23 days: until there is something to do.
+            timeout: seconds to wait for work. A negative number, such as ``next_tick - now()`` when the tick is
+                late, counts as 0. None, infinity, or more than 23 days: wait until there is work.
 
         Raises:
             ConfigError: ``timeout`` is not a number.
@@ -160,7 +160,7 @@ class Driven(abc.ABC):
         if self._busy or self._closed or mailbox is not None:
             if mailbox is None or mailbox.owner == get_ident():
                 if self._closing:
-                    return len(views)  # the guest's answer to the last frames that it gets
+                    return len(views)  # the guest answers the last frames that it gets
                 if self._busy:
                     return self._keep(nic, views, checksummed, gso_size)
                 if self._closed:
@@ -173,7 +173,7 @@ class Driven(abc.ABC):
         sink = nic.card.sink
         if sink is None:
             self._check_usable(nic)
-            self._stack.stats.drop_nic_closed += len(views)  # a link around it has closed it
+            self._stack.stats.drop_nic_closed += len(views)  # a link around this one has closed it
             return len(views)
         self._stack.tick(self._clock())
         try:
@@ -184,7 +184,7 @@ class Driven(abc.ABC):
         return len(views)
 
     def _keep(self, nic: Nic, views: Sequence[memoryview], checksummed: bool, gso_size: int) -> int:
-        """Frames that come from within ``on_frame``: their turn is after it."""
+        """Queue frames that come from within ``on_frame``, to be handled after it."""
         self._check_usable(nic)
         taken = min(len(views), max(LIMIT - len(self._inbox), 0))
         deliver = partial(self._deliver, nic, checksummed, gso_size)
@@ -220,9 +220,7 @@ class Driven(abc.ABC):
                 if not self._inbox or handled >= BUDGET or rounds >= ROUNDS:
                     return
         finally:
-            self._busy = (
-                False  # if on_frame raised, other links' frames still wait: that is what _interrupted says
-            )
+            self._busy = False  # if on_frame raised, other links' frames still wait, as _interrupted says
             if self._loop is not None:
                 self._loop.arm()
 
@@ -233,9 +231,9 @@ class Driven(abc.ABC):
         return None if deadline is None else max(deadline - self._clock(), 0) / SECOND
 
     def deadline(self) -> float | None:
-        """Seconds until :meth:`poll` is due, 0 or more, if nothing happens before; None: never.
+        """Return the seconds until :meth:`poll` is due, 0 or more, if nothing happens before; None: never.
 
-        It changes with each call of :meth:`poll` and :meth:`Nic.send`: ask again before each wait.
+        The value changes with each call of :meth:`poll` and :meth:`Nic.send`: ask again before each wait.
 
         Raises:
             StateError: the network is closed.
@@ -243,7 +241,7 @@ class Driven(abc.ABC):
         return self._call(self._deadline)
 
     def fileno(self) -> int | None:
-        """A descriptor that is readable when there is work for :meth:`poll`; None where the system has none.
+        """Return a descriptor that is readable when there is work for :meth:`poll`; None on systems without one.
 
         It is epoll's (Linux) or kqueue's (macOS, BSD), and stays the same until :meth:`close`. Windows has none. It
         does not become readable because of :meth:`deadline`.
@@ -260,8 +258,8 @@ class Driven(abc.ABC):
         """Poll in a background thread, a daemon, until :meth:`stop` or :meth:`close`.
 
         ``on_frame`` is called in that thread. It may call anything but :meth:`poll`, and must not wait for a lock
-        whose holder waits for a call of this network (``Nic.send`` never waits). What it raises does not end the
-        thread: the first such exception is raised by the next call from another thread, or by :meth:`stop`.
+        whose holder waits for a call of this network (``Nic.send`` never waits). Its exceptions do not end the
+        thread: the first one is raised by the next call from another thread, or by :meth:`stop`.
 
         Raises:
             StateError: the network is closed or driven already, or the call comes from within ``on_frame``.
@@ -273,20 +271,24 @@ class Driven(abc.ABC):
         self._thread = ThreadDriver(self._poll, self._mailbox, self._failed)
 
     def stop(self) -> None:
-        """End the background thread, after what was sent before. Harmless when repeated, or when there is none.
+        """End the background thread, after sending everything queued so far. Harmless when repeated, or without a
+        thread.
 
-        From within ``on_frame`` it only asks for the end; call it again from outside before you poll yourself. After
+        From within ``on_frame`` it only requests the end; call it again from outside before you poll yourself. After
         that, all calls have to come from one thread again.
 
         Raises:
-            BaseException: what ``on_frame`` raised in that thread, if no other call has told; the thread has ended.
+            BaseException: an exception of ``on_frame`` in that thread that no other call has raised; the thread has
+                ended.
         """
         if self._end_thread():
             self._thread = self._mailbox = None
             self._raise_failure()
 
     def _end_thread(self) -> bool:
-        """Whether the background thread has ended. Its mailbox stays, closed, and refuses what others want."""
+        """Try to end the background thread; returns whether it ended. Its mailbox stays, closed, and refuses new
+        calls.
+        """
         thread, mailbox = self._thread, self._mailbox
         if thread is None or mailbox is None:
             return False
@@ -296,7 +298,7 @@ class Driven(abc.ABC):
         try:
             mailbox.call(thread.halt)
         except StateError:
-            pass  # it has ended already
+            pass  # already ended
         thread.join()
         return True
 
@@ -310,7 +312,7 @@ class Driven(abc.ABC):
             raise failure
 
     def _foreign(self) -> bool:
-        """Whether somebody drives the network in another thread."""
+        """Whether another thread drives the network."""
         mailbox = self._mailbox
         return mailbox is not None and mailbox.foreign()
 
@@ -324,7 +326,7 @@ class Driven(abc.ABC):
         return self._look(call)
 
     def _look(self, call: Callable[[], _T]) -> _T:
-        """The same for what only looks, which it may do after the end too, but not in a forked child."""
+        """Make a read-only call likewise. It is also allowed after the end, but not in a forked child."""
         if self._forked:
             self._check_open()
         mailbox = self._mailbox
@@ -335,13 +337,13 @@ class Driven(abc.ABC):
             return call()
         finally:
             if self._loop is not None and not self._busy:
-                self._loop.arm()  # what was done may have moved the deadline
+                self._loop.arm()  # the call may have moved the deadline
 
     async def __aenter__(self) -> Self:
         """Let the running event loop drive the network, until the end of the ``async with``, which closes it.
 
-        What ``on_frame`` raises goes to the loop's exception handler. For a loop that cannot wait for descriptors
-        (that of Windows) a background thread does it, and ``on_frame`` is called in the loop all the same.
+        Exceptions of ``on_frame`` go to the loop's exception handler. If the loop cannot wait for descriptors (as on
+        Windows), a background thread does so; ``on_frame`` is still called in the loop.
         """
         self._check_open()
         if self._busy or self._mailbox is not None:
@@ -349,7 +351,7 @@ class Driven(abc.ABC):
         descriptor = self.fileno()
         try:
             if descriptor is None:
-                raise NotImplementedError  # what asyncio's loops raise that cannot wait for a descriptor
+                raise NotImplementedError  # raised by asyncio loops that cannot wait for a descriptor
             self._loop = LoopDriver(self._poll, self._deadline, descriptor)
             self._local.loop = self._loop.loop
             self._mailbox = Mailbox(self._poller, self._refused, get_ident())
@@ -384,7 +386,7 @@ class Driven(abc.ABC):
     def close(self) -> None:
         """Stop, reset all connections on both sides, and release everything. Harmless when repeated.
 
-        In a process that was forked from the one that made the network it does nothing: the network goes on there.
+        Does nothing in a process that was forked from the one that made the network: the network continues there.
 
         Raises:
             StateError: an event loop drives the network in another thread; close it there.
@@ -424,10 +426,10 @@ class Driven(abc.ABC):
             self._thread = self._mailbox = None
 
     def forked(self) -> None:
-        """Let go of everything: this is a forked child. Called by :mod:`slirpy.forks`, and by nobody else.
+        """Release everything in a forked child. Called only by :mod:`slirpy.forks`.
 
-        Descriptors are closed, so that the parent's end is an end although the child goes on. Nothing is sent,
-        written or removed, no lock is taken, and nobody is waited for: threads are not here.
+        Descriptors are closed, so that connections of the parent end although the child continues. Nothing is sent,
+        written or removed, no lock is taken, and nothing waits for a thread: the child has none.
         """
         mailbox = self._mailbox
         self._forked = self._closed = True
@@ -450,7 +452,7 @@ class Driven(abc.ABC):
 
     @abc.abstractmethod
     def _release(self) -> None:
-        """Close what uses the poller."""
+        """Close the users of the poller."""
 
     def __enter__(self) -> Self:
         return self

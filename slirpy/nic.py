@@ -1,4 +1,4 @@
-"""What is plugged into a network, as its owner holds it."""
+"""Handles for the links and cards plugged into a network."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from slirpy.links.endpoint import Endpoint
 from slirpy.links.listener import StreamListener
 
 Detach: TypeAlias = Callable[[LinkPort], None]
-"""Takes a link out of its network."""
+"""Removes a link from its network."""
 
 __all__ = ["Attachment", "Nic", "Serving"]
 
 
 class Attachment:
-    """A link that is plugged in, as :meth:`Slirp.attach_link` returns it."""
+    """A plugged-in link, as :meth:`Slirp.attach_link` returns it."""
 
     __slots__ = ("_detach", "_port", "link")
 
@@ -26,7 +26,7 @@ class Attachment:
         self._detach = detach
         self._port = port
         self.link = port.link
-        """The link that was given."""
+        """The link passed to :meth:`Slirp.attach_link`."""
 
     @property
     def mtu(self) -> int:
@@ -35,13 +35,13 @@ class Attachment:
 
     @property
     def closed(self) -> bool:
-        """Whether it was taken out."""
+        """Whether the link was removed."""
         return self._port.closed
 
     def close(self) -> None:
-        """Take the link out and close it. Harmless when repeated, and after the network's end.
+        """Remove the link and close it. Harmless when repeated, and after the network's end.
 
-        Flows of the guest behind it stay, and go on if it appears elsewhere.
+        Flows of the guest on this link stay open, and continue if the guest appears on another link.
         """
         if not self._port.closed:
             self._detach(self._port)
@@ -58,16 +58,16 @@ class Serving:
 
     @property
     def address(self) -> Endpoint:
-        """Where it listens, with the port that was chosen where 0 was asked for."""
+        """Return the listening address, with the chosen port if 0 was requested."""
         return self._listener.address
 
     @property
     def guests(self) -> int:
-        """How many are connected."""
+        """Return the number of connected guests."""
         return self._listener.guests
 
     def close(self) -> None:
-        """Accept no more guests; those that are there stay. Harmless when repeated, and after the network's end."""
+        """Accept no more guests; connected guests stay. Harmless when repeated, and after the network's end."""
         if not self._listener.closed:
             self._close()
 
@@ -80,48 +80,50 @@ class Nic(Attachment):
     def __init__(self, port: LinkPort, detach: Detach, card: CallbackLink, take: Take) -> None:
         super().__init__(port, detach)
         self.card = card
-        """The innermost link, which knows the guest."""
+        """The innermost link, the one to the guest."""
         self._take = take
 
     def send(self, frame: Buffer, *, checksummed: bool = False, gso_size: int = 0) -> bool:
         """Take one Ethernet frame (without check sequence) from the guest.
 
-        The frame is used before the call returns; frames for the guest may come during it. From within ``on_frame``,
-        and from another thread than the one that drives the network, it is copied and handled a little later.
+        The frame is used before the call returns; frames for the guest may be delivered during the call. A frame
+        sent from within ``on_frame``, or from a thread that does not drive the network, is copied and handled a
+        little later.
 
         Args:
-            frame: any contiguous bytes-like object. What is wrong with it is counted in ``net.stats``.
-            checksummed: its transport checksum need not be checked.
-            gso_size: of a large TCP frame, as in a virtio-net header: bytes of payload to which it is cut on its way
-                to other guests. The network itself does not need it. 0: it is cut to their MTU.
+            frame: any contiguous bytes-like object. Malformed frames are counted in ``net.stats``.
+            checksummed: the transport checksum need not be checked.
+            gso_size: of a large TCP frame, as in a virtio-net header: payload bytes per segment when the frame is
+                cut on its way to other guests. The network itself does not need it. 0: the frame is cut to their
+                MTU.
 
         Returns:
-            False if 1024 frames wait already, so that this one was dropped (``drop_nic_queue_full``). This cannot
-            happen to frames that are handled at once.
+            False if 1024 frames are already waiting and this one was dropped (``drop_nic_queue_full``). Frames that
+            are handled at once are never dropped this way.
 
         Raises:
-            StateError: the network is closed, or this card was taken out.
+            StateError: the network is closed, or this card was removed.
         """
         return self._take(self, (memoryview(frame).cast("B"),), checksummed, gso_size) == 1
 
     def send_many(self, frames: Iterable[Buffer], *, checksummed: bool = False, gso_size: int = 0) -> int:
-        """Take several frames in order, as :meth:`send` does one, and answer once: with one acknowledgement for all.
+        """Take several frames in order, as :meth:`send` does one, and acknowledge them together.
 
-        This costs less for each frame than :meth:`send` does.
+        The cost of each frame is lower than with :meth:`send`.
 
         Args:
-            frames: each in a buffer of its own; none of them may change before the call returns.
-            checksummed: their transport checksums need no check.
-            gso_size: of those that are larger; see :meth:`send`.
+            frames: frames in separate buffers, which must not change before the call returns.
+            checksummed: the transport checksums need not be checked.
+            gso_size: of the large frames; see :meth:`send`.
 
         Returns:
-            How many were taken, from the first on; see :meth:`send`.
+            The number of frames accepted, counted from the first; see :meth:`send`.
 
         Raises:
-            StateError: the network is closed, or this card was taken out.
+            StateError: the network is closed, or this card was removed.
         """
         return self._take(self, [memoryview(frame).cast("B") for frame in frames], checksummed, gso_size)
 
 
 Take: TypeAlias = Callable[[Nic, Sequence[memoryview], bool, int], int]
-"""Takes a card's frames, in the way that suits who drives the network; returns how many."""
+"""Takes a card's frames, in the way that suits the driver of the network; returns the number accepted."""

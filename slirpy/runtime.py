@@ -1,4 +1,4 @@
-"""Slirp: the stack, the operating system's sockets, links and a clock. Who drives them is in ``driving.py``."""
+"""Slirp: the stack, the operating system's sockets, links and a clock. ``driving.py`` contains the ways to drive it."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ __all__ = ["Slirp"]
 
 
 class Slirp(Driven):
-    """A virtual network that ordinary sockets carry on.
+    """A virtual network that relays guests' traffic through ordinary sockets.
 
-    Use it as a context manager, or call :meth:`close`. There are four ways to drive it; the calls that are named are
-    all that the way needs:
+    Use it as a context manager, or call :meth:`close`. There are four ways to drive it, each of which needs only the
+    calls named here:
 
-    - :meth:`poll` in a loop of your own;
-    - :meth:`fileno` and :meth:`deadline` in somebody else's loop, and :meth:`poll` when they say so;
-    - :meth:`start`, and a thread in the background does it;
-    - ``async with``, and the running event loop of :mod:`asyncio` does it.
+    - :meth:`poll` in your own loop;
+    - :meth:`fileno` and :meth:`deadline` in another library's loop, and :meth:`poll` when they are due;
+    - :meth:`start`, which drives it in a background thread;
+    - ``async with``, which lets the running :mod:`asyncio` event loop drive it.
 
-    In the first two all calls come from one thread. In the last two they may come from any thread: the network
-    belongs to the thread that drives it, frames from others wait in a queue, and other calls are made by that thread
-    while the caller waits. ``on_frame`` is always called by the thread that drives the network.
+    In the first two, all calls must come from one thread. In the last two they may come from any thread: the network
+    belongs to the thread that drives it, frames from other threads wait in a queue, and other calls are made by that
+    thread while the caller waits. ``on_frame`` is always called by the thread that drives the network.
 
     Args:
         config: see :class:`Config`; the default is QEMU's 10.0.2.0/24.
-        random: source of sequence numbers and the like; the default is the system's.
+        random: source of sequence numbers and other random values; the default is the system's.
         clock: monotonic nanoseconds.
         wall_clock: nanoseconds since 1970 (UTC), for the times in ``config.lease_file``.
 
     Raises:
-        ConfigError: what ``config.guestfwd`` or ``config.smb`` names cannot work on this machine.
+        ConfigError: a target of ``config.guestfwd`` or ``config.smb`` cannot work on this machine.
         ForwardError: a rule in ``config.hostfwd`` cannot be set up.
     """
 
@@ -115,16 +115,17 @@ class Slirp(Driven):
 
         Args:
             on_frame: called with each Ethernet frame for the guest, during ``poll`` and ``Nic.send``.
-            features: what the guest can do without: with ``checksum_offload`` transport checksums are partial both
-                ways, with ``segmentation_offload`` too TCP frames have up to 65535 bytes of IP packet.
-            wrap: puts a link around the guest's, such as a capture:
-                ``net.attach(on_frame, wrap=lambda link: CaptureLink(link, file))``. Both directions pass through it.
+            features: offloads that the guest supports. With ``checksum_offload`` transport checksums are partial in
+                both directions; with ``segmentation_offload`` too, TCP frames contain up to 65535 bytes of IP
+                packet.
+            wrap: wraps the guest's link in another, such as a capture: ``net.attach(on_frame, wrap=lambda link:
+                CaptureLink(link, file))``. Both directions pass through it.
 
         Returns:
             The card, whose ``send`` takes the guest's frames.
 
         Raises:
-            ConfigError: an argument of another type, such as a coroutine function for ``on_frame``.
+            ConfigError: an argument has the wrong type, such as a coroutine function for ``on_frame``.
         """
         function("on_frame", on_frame, " that takes a frame, bytes")
         if features is not None and not isinstance(features, LinkFeatures):
@@ -144,7 +145,7 @@ class Slirp(Driven):
     def attach_link(self, link: Link) -> Attachment:
         """Plug in a link, such as a TAP interface.
 
-        It is closed with the network, or before by the ``close`` of what is returned.
+        It is closed with the network, or earlier by the ``close`` of the returned object.
 
         Raises:
             ConfigError: ``link`` is not a link.
@@ -166,23 +167,23 @@ class Slirp(Driven):
     def serve(
         self, at: str | Endpoint | int, *, wrap: Callable[[Link], Link] | None = None, limit: int = 256
     ) -> Serving:
-        """Let guests connect, such as those of QEMU with ``-netdev stream``, and take each out when it goes.
+        """Let guests connect, such as QEMU with ``-netdev stream``, and remove each one when it disconnects.
 
-        One that comes again gets the address that it had, and its connections go on.
+        A guest that reconnects gets its former address, and its connections continue.
 
         Args:
-            at: ``unix:PATH``, ``tcp:HOST:PORT`` (port 0 takes a free one), or the descriptor of a listening socket,
-                which is taken over. Whoever can connect is on the network: keep to 127.0.0.1, or to a unix socket
-                in a folder of yours.
-            wrap: puts a link around each guest's, as in :meth:`attach`.
-            limit: guests at a time; more wait until one goes.
+            at: ``unix:PATH``, ``tcp:HOST:PORT`` (port 0 chooses a free one), or the descriptor of a listening
+                socket, which is taken over. Anyone who can connect is on the network: keep to 127.0.0.1, or to a
+                unix socket in a private folder.
+            wrap: wraps each guest's link in another, as in :meth:`attach`.
+            limit: maximum number of guests at a time; more wait until one disconnects.
 
         Returns:
-            Where it listens, and what ends it.
+            A handle with the listening address, whose ``close`` stops listening.
 
         Raises:
-            ConfigError: an argument of another type.
-            LinkError: the address is in use, or cannot be had.
+            ConfigError: an argument has the wrong type.
+            LinkError: the address is in use, or not available.
         """
         if isinstance(at, bool) or not isinstance(at, str | Endpoint | int):
             raise ConfigError(
@@ -208,27 +209,28 @@ class Slirp(Driven):
 
     @property
     def stats(self) -> Stats:
-        """Counters, live."""
+        """Live counters."""
         return self._stack.stats
 
     def flows(self) -> list[FlowInfo]:
-        """Every flow: a snapshot."""
+        """Return a snapshot of all flows."""
         return self._look(self._stack.flows)
 
     def closed_flows(self) -> list[FlowInfo]:
-        """The last flows that ended, at most 256, the latest last; ``state`` tells how."""
+        """Return the last flows that ended, at most 256, newest last; ``state`` contains the outcome."""
         return self._look(lambda: list(self._stack.closed_flows))
 
     def leases(self) -> list[Lease]:
-        """The DHCP leases: a snapshot."""
+        """Return a snapshot of the DHCP leases."""
         return self._look(self._stack.leases)
 
     def neighbors(self) -> list[NeighborInfo]:
-        """Guests' addresses that were heard, with MAC addresses: the ARP table, a snapshot."""
+        """Return a snapshot of the ARP table: the guests' addresses seen so far, with MAC addresses."""
         return self._look(self._stack.neighbor_infos)
 
     def lease(self, mac: Buffer | str) -> IPv4Address:
-        """The address that DHCP has, or from now on has, for a MAC address: six bytes, or text.
+        """Return the address that DHCP has reserved for a MAC address (six bytes, or text), reserving one if
+        necessary.
 
         Raises:
             ConfigError: ``mac`` is not the MAC address of a network card.
@@ -239,21 +241,21 @@ class Slirp(Driven):
     # -------------------------------------------------------------------------------------- forwards
 
     def forwards(self) -> list[HostForward]:
-        """The port forwards that are active, with the host ports that were chosen."""
+        """Return the active port forwards, with the host ports that were chosen."""
         return self._look(self._stack.forwards.active)
 
     def add_hostfwd(self, rule: str | HostForward) -> HostForward:
-        """Start to forward a port of the host; returns the rule with the port that was chosen where it had 0.
+        """Start to forward a port of the host; returns the rule, with the chosen port if it asked for port 0.
 
         Raises:
             ConfigError: ``rule`` is neither text nor a HostForward.
-            ForwardError: the rule is malformed, or the port cannot be had.
+            ForwardError: the rule is malformed, or the port is not available.
         """
         forward = one("hostfwd", rule, HostForward, parse_hostfwd)
         return self._call(partial(self._stack.forwards.add, forward))
 
     def remove_hostfwd(self, rule: str | HostForward) -> None:
-        """Stop to forward; connections stay open.
+        """Stop forwarding; connections stay open.
 
         Raises:
             ConfigError: ``rule`` is neither text nor a HostForward.
@@ -263,19 +265,19 @@ class Slirp(Driven):
         self._call(partial(self._stack.forwards.remove, forward))
 
     def reach_guest_loopback(self, guest: str | IPv4Address, open_socket: SocketOpener) -> None:
-        """Let forwards reach services that listen on a guest's own 127.0.0.1 only.
+        """Let forwards reach services that listen only on a guest's own 127.0.0.1.
 
-        What ``guest`` refuses at its address on the network is retried there. The service sees 127.0.0.1 as its
-        client.
+        Connections that ``guest`` refuses at its network address are retried there. The service sees 127.0.0.1 as
+        its client.
 
         Args:
             guest: address of the guest.
-            open_socket: called with ``socket.SOCK_STREAM`` or ``socket.SOCK_DGRAM`` and a function. It has to call
+            open_socket: called with ``socket.SOCK_STREAM`` or ``socket.SOCK_DGRAM`` and a function. It must call
                 that function once, with a new IPv4 socket of the guest's network namespace or with None: at once, or
                 later from a callback of :meth:`poll`.
 
         Raises:
-            ConfigError: ``guest`` is no IPv4 address, or ``open_socket`` no function.
+            ConfigError: ``guest`` is not an IPv4 address, or ``open_socket`` not a function.
         """
         function("open_socket", open_socket, " that opens a socket inside the guest")
         try:
@@ -285,14 +287,16 @@ class Slirp(Driven):
         self._call(lambda: self._stack.lead_inside(InsideSockets(self._host.sockets, address, open_socket)))
 
     def guest_forwards(self) -> list[GuestForward]:
-        """What answers at addresses of the virtual network: the rules that hold."""
+        """Return the active rules that let a program, handler or service answer at an address of the virtual
+        network.
+        """
         return self._look(self._stack.guest_forwards.active)
 
     def add_guestfwd(self, rule: str | GuestForward) -> GuestForward:
-        """Let something answer guests at an address and port from now on; returns the rule as it was read.
+        """Add a target that answers guests at an address and port; returns the parsed rule.
 
         Raises:
-            ConfigError: the rule is malformed, something answers there already, a guest has the address, or the
+            ConfigError: the rule is malformed, another target answers there already, a guest has the address, or the
                 target cannot work.
         """
         forward = make_guestfwd(rule)
@@ -300,7 +304,7 @@ class Slirp(Driven):
         return forward
 
     def remove_guestfwd(self, rule: str | GuestForward) -> None:
-        """Let nothing answer there any more; connections stay open, and no guest gets the address.
+        """Remove the target at an address and port; connections stay open, and no guest gets the address.
 
         Raises:
             ConfigError: there is no rule with this server and port.
@@ -309,14 +313,14 @@ class Slirp(Driven):
         self._call(partial(self._stack.guest_forwards.remove, forward))
 
     def mount(self, application: Any, server: str | IPv4Address, port: int = 80) -> GuestForward:
-        """Let a web application answer guests at an address and port; it listens nowhere else.
+        """Serve a web application to guests at an address and port, without listening anywhere on the host.
 
-        Needs ``pip install 'slirpy[web]'``. Like :meth:`add_guestfwd` with
-        :func:`slirpy.web.wsgi` or :func:`slirpy.web.asgi`, whichever the application looks like.
+        Needs ``pip install 'slirpy[web]'``. Equivalent to :meth:`add_guestfwd` with :func:`slirpy.web.wsgi` or
+        :func:`slirpy.web.asgi`, whichever fits the application.
 
         Args:
             application: WSGI (PEP 3333) or ASGI 3.
-            server: an address of the virtual network that is no guest's, or any outside of it.
+            server: an address of the virtual network that no guest has, or any address outside it.
 
         Raises:
             ConfigError: as :meth:`add_guestfwd`; h11 is not installed.
@@ -353,7 +357,7 @@ def _wrapped(wrap: Callable[[Link], Link], inner: Link) -> Link:
 
 
 def _check_link(what: str, link: object) -> None:
-    """Refuse what does not have the members of a :class:`~slirpy.interfaces.Link`."""
+    """Reject objects that lack members of a :class:`~slirpy.interfaces.Link`."""
     methods = all(callable(getattr(link, name, None)) for name in ("start", "send", "close"))
     if isinstance(link, type) or not methods or not isinstance(getattr(link, "features", None), LinkFeatures):
         raise ConfigError(f"{what} is not a link, such as a TapLink or a StreamLink; given was {link!r}")
