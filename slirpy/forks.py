@@ -8,8 +8,8 @@ out of the epoll that both have, remove its unix sockets, and end its connection
 from __future__ import annotations
 
 import os
-from typing import Protocol
-from weakref import WeakSet
+from collections.abc import Callable
+from weakref import WeakMethod
 
 __all__ = ["abandon", "count", "is_fork", "tell_in_child"]
 
@@ -17,12 +17,7 @@ count = 0
 """How many forks lie between this process and the one that imported this module."""
 
 
-class _Told(Protocol):
-    def forked(self) -> None:
-        """This is a forked child: let go of everything, and touch nothing that the parent has too."""
-
-
-_told: WeakSet[_Told] = WeakSet()
+_told: set[WeakMethod[Callable[[], None]]] = set()
 
 
 def is_fork(made_at: int) -> bool:
@@ -30,9 +25,13 @@ def is_fork(made_at: int) -> bool:
     return made_at != count
 
 
-def tell_in_child(who: _Told) -> None:
-    """Have its method ``forked`` called in each child that this process forks from now on."""
-    _told.add(who)
+def tell_in_child(method: Callable[[], None]) -> None:
+    """Call a method in each child that this process forks from now on, as long as its object lives.
+
+    Args:
+        method: lets go of everything, and touches nothing that the parent has too.
+    """
+    _told.add(WeakMethod(method, _told.discard))
 
 
 def abandon(link: object) -> None:
@@ -45,10 +44,13 @@ def abandon(link: object) -> None:
 def _in_child() -> None:
     global count
     count += 1
-    for who in list(_told):
-        _told.discard(who)
+    told = list(_told)
+    _told.clear()
+    for reference in told:
+        method = reference()
         try:
-            who.forked()
+            if method is not None:
+                method()
         except Exception:  # one that was in the middle of something must not keep the others from it
             pass
 

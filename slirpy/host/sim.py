@@ -16,16 +16,16 @@ from __future__ import annotations
 
 import errno
 import os
-from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
 from slirpy.host.programs import Echo, Remote, Resetter, SimServer, Sink, Source
-from slirpy.host.simpath import PLAIN, Shape, SimPing, obstacle, refusal, report_of
+from slirpy.host.simpath import PLAIN, Shape, obstacle, refusal, report_of
+from slirpy.host.simping import SimPing
 from slirpy.host.simstream import SimListener, SimStream
-from slirpy.host.simudp import Answer, Place, Received, SimDatagram, SimUdpServer
-from slirpy.host.simworld import Address, Key, SimWorld, find, is_loopback, place
+from slirpy.host.simudp import Answer, Received, SimDatagram, SimUdpServer
+from slirpy.host.simworld import Address, Call, Key, Place, SimWorld, find, is_loopback, place
 from slirpy.interfaces import (
     AcceptedStream,
     Acceptor,
@@ -59,22 +59,6 @@ _PORTS = range(49152, 65536)  # RFC 6335: dynamic ports
 _OUTSIDE = (bytes([203, 0, 113, 1]), bytes.fromhex("20010db8000000000000000000000071"))  # for documentation
 
 
-class Call(NamedTuple):
-    """One call of the stack to the outside."""
-
-    time: int
-    """Virtual nanoseconds."""
-    name: str
-    """connect_tcp, listen_tcp, listen_unix, open_udp, bind_udp, send_udp, open_ping, send_ping; of a stream: send,
-    shutdown, abort, close."""
-    address: bytes
-    """The far end's, or the one to bind."""
-    port: int
-    """Of ``send_ping``: the sequence number."""
-    detail: int | bytes | None
-    """Bytes taken by ``send``; the payload of ``send_udp`` and ``send_ping``."""
-
-
 def _destination(address: Address, port: int) -> Place:
     """Where the outside connects to; the path of a unix socket is bytes of any length."""
     return (
@@ -103,26 +87,14 @@ class SimHost(SimWorld):
         address: bytes = bytes([192, 0, 2, 1]),
         address6: bytes = bytes.fromhex("20010db8000000000000000000000001"),
     ) -> None:
-        super().__init__(latency_ns)
-        self.random = random
+        super().__init__(random, latency_ns, (address, address6))
         self.buffer_bytes = buffer_bytes
-        self.short_sends = 0.0
-        """Probability, 0 to 1, that a ``send`` of the stack takes fewer bytes than there is room for."""
-        self.short_recvs = 0.0
-        """Probability, 0 to 1, that a ``recv`` of the stack gives fewer bytes than it could."""
-        self.send_limits: deque[int] = deque()
-        """The most bytes that the next sends of the stack take, one entry a call; 0 refuses one."""
-        self.udp_errors: deque[int] = deque()
-        """Results of the next UDP sends of the stack, one entry a call; 0 lets one pass."""
         self.ping_refusal = 0
         """The ``errno`` value by which :meth:`open_ping` is refused, such as EACCES; 0: it is not."""
         self.names: dict[str, Sequence[bytes] | None] = {}
         """What the host's resolver library finds, by name in lower case; None: it cannot tell."""
         self.max_sockets: int | None = None
         """Beyond so many open sockets, new ones fail with EMFILE. Accepted connections are not refused."""
-        self.calls: list[Call] = []
-        """Every call of the stack, in order. May be cleared."""
-        self._own_addresses = (address, address6)
         # What the stack has open, in the order of opening, so that close() does the same in every run.
         self._open: dict[SimStream | SimListener | SimDatagram | SimPing, None] = {}
         self._tcp: dict[Key, SimListener] = {}
@@ -165,7 +137,7 @@ class SimHost(SimWorld):
             function("answer", answer, " of payload, address and port")
         key = place(address, port)
         self._check_free(self._udp, *key)
-        server = self._udp[key] = SimUdpServer(self, key, answer)
+        server = self._udp[key] = SimUdpServer(self, key, answer, self.carry)
         return server
 
     def connect(
@@ -269,7 +241,7 @@ class SimHost(SimWorld):
         self.record("open_ping", (bytes(4), 0))
         if self.ping_refusal or self._exhausted():
             return self.ping_refusal or errno.EMFILE
-        peer = SimPing(self, owner)
+        peer = SimPing(self, owner, self.echo)
         self._open[peer] = None
         return peer
 
@@ -287,38 +259,6 @@ class SimHost(SimWorld):
             item.close()
 
     # ----------------------------------------------------------- for the streams and sockets of the world
-
-    def record(self, name: str, far: Place, detail: int | bytes | None = None) -> None:
-        """Note a call of the stack."""
-        self.calls.append(Call(self._now, name, *far, detail))
-
-    def limit_send(self, room: int) -> int:
-        """How much of ``room`` a send of the stack uses."""
-        if self.send_limits:
-            return min(room, self.send_limits.popleft())
-        if self.short_sends and room and self.random.random() < self.short_sends:
-            return self.random.randrange(room)
-        return room
-
-    def limit_recv(self, limit: int) -> int:
-        """How much a recv of the stack gives at most, at least 1."""
-        if self.short_recvs and self.random.random() < self.short_recvs:
-            return self.random.randint(1, limit)
-        return limit
-
-    def scripted_udp_error(self) -> int:
-        """What the next UDP send of the stack is told in place of being sent, or 0."""
-        return self.udp_errors.popleft() if self.udp_errors else 0
-
-    def source_for(self, destination: bytes) -> bytes:
-        """The host's address towards a destination."""
-        if is_loopback(destination):
-            return destination
-        return self._own_addresses[len(destination) == 16]
-
-    def is_own(self, address: bytes) -> bool:
-        """Whether an address is one of the host's."""
-        return is_loopback(address) or address in self._own_addresses
 
     def carry(
         self,
@@ -378,9 +318,9 @@ class SimHost(SimWorld):
             if isinstance(item, SimDatagram):
                 item.refuse(report.error, report)
 
-    def released(self, item: Any) -> None:
-        """Forget what was closed."""
-        self._open.pop(item, None)
+    def released(self, item: object) -> None:
+        """See :meth:`slirpy.host.simworld.SimWorld.released`."""
+        self._open.pop(item, None)  # type: ignore[call-overload] # anything may be asked for
         if isinstance(item, SimListener) and self._tcp.get(item.key) is item:
             del self._tcp[item.key]
         elif isinstance(item, SimDatagram | SimUdpServer) and self._udp.get(item.key) is item:
@@ -422,7 +362,7 @@ class SimHost(SimWorld):
     def _bind(self, address: bytes, port: int, owner: DatagramOwner) -> SimDatagram:
         port = port or self._free_port(self._udp, address)
         self._check_free(self._udp, address, port)
-        socket = SimDatagram(self, (address, port), owner)
+        socket = SimDatagram(self, (address, port), owner, self.carry)
         self._udp[address, port] = socket
         self._open[socket] = None
         return socket

@@ -7,10 +7,9 @@ what comes of the two. :class:`SimPing` is the socket for echo requests.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
-from slirpy.interfaces import Buffer, IcmpReport, PingOwner
+from slirpy.interfaces import IcmpReport
 
 __all__ = [
     "DIRECT",
@@ -18,7 +17,6 @@ __all__ = [
     "Obstacle",
     "Path",
     "Shape",
-    "SimPing",
     "obstacle",
     "refusal",
     "report_of",
@@ -98,52 +96,6 @@ def refusal(path: Path, error: int, destination: tuple[bytes, int], payload: byt
     offender = hops[-1] if hops and error != errno.ECONNREFUSED else destination[0]
     ttl = 64 - len(hops)
     return IcmpReport(error, _UNREACHABLE, code, 0, offender, *destination, payload[:QUOTE], ttl)
-
-
-class _Sim(Protocol):
-    """What a :class:`SimPing` needs of :class:`~slirpy.host.sim.SimHost`."""
-
-    def record(self, name: str, far: tuple[bytes, int], detail: int | bytes | None = None) -> None: ...
-
-    def echo(self, sender: SimPing, sequence: int, payload: bytes, address: bytes, shape: Shape) -> int: ...
-
-    def released(self, item: Any) -> None: ...
-
-
-class SimPing:
-    """A :class:`~slirpy.interfaces.PingPeer` in memory."""
-
-    __slots__ = ("_owner", "_shape", "_sim", "mtu")
-
-    def __init__(self, sim: _Sim, owner: PingOwner) -> None:
-        self._sim = sim
-        self._owner: PingOwner | None = owner
-        self._shape = PLAIN
-        self.mtu = 0
-
-    def send(
-        self, sequence: int, payload: Buffer, address: bytes, ttl: int = 0, whole: bool | None = None
-    ) -> int:
-        """See :meth:`slirpy.interfaces.PingPeer.send`."""
-        if self._owner is None:
-            return errno.EBADF
-        if len(address) != 4:
-            return errno.EAFNOSUPPORT
-        self._shape = shaped(self._shape, ttl, whole)
-        data = bytes(payload)
-        self._sim.record("send_ping", (address, sequence), data)
-        return self._sim.echo(self, sequence, data, address, self._shape)
-
-    def tell(self, call: Callable[[PingOwner], None]) -> None:
-        """Something has come for the owner, if there still is one."""
-        if self._owner is not None:
-            call(self._owner)
-
-    def close(self) -> None:
-        """See :meth:`slirpy.interfaces.PingPeer.close`."""
-        if self._owner is not None:
-            self._owner = None
-            self._sim.released(self)
 
 
 def shaped(before: Shape, ttl: int, whole: bool | None) -> Shape:

@@ -9,31 +9,13 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
+from slirpy.host.simworld import SimWorld
 from slirpy.interfaces import Acceptor, Buffer, IcmpReport, StreamOwner
 
 __all__ = ["SimListener", "SimStream"]
-
-
-class _Sim(Protocol):
-    """What a stream needs of :class:`~slirpy.host.sim.SimHost`."""
-
-    @property
-    def now(self) -> int: ...
-
-    latency_ns: int
-
-    def schedule(self, when: int, call: Callable[..., None], *args: Any) -> None: ...
-
-    def record(self, name: str, far: tuple[bytes, int], detail: int | bytes | None = None) -> None: ...
-
-    def limit_send(self, room: int) -> int: ...
-
-    def limit_recv(self, limit: int) -> int: ...
-
-    def released(self, item: Any) -> None: ...
 
 
 class SimStream:
@@ -71,7 +53,7 @@ class SimStream:
     )
 
     def __init__(
-        self, sim: _Sim, local: tuple[bytes, int], remote: tuple[bytes, int], capacity: int, near: bool
+        self, sim: SimWorld, local: tuple[bytes, int], remote: tuple[bytes, int], capacity: int, near: bool
     ) -> None:
         self._sim = sim
         self.local = local
@@ -273,7 +255,9 @@ class SimListener:
 
     __slots__ = ("_sim", "accept", "key", "near")
 
-    def __init__(self, sim: _Sim, key: tuple[bytes | None, int | None], accept: Acceptor, near: bool) -> None:
+    def __init__(
+        self, sim: SimWorld, key: tuple[bytes | None, int | None], accept: Acceptor, near: bool
+    ) -> None:
         self._sim = sim
         self.key = key
         self.accept = accept

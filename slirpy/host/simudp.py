@@ -4,43 +4,18 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from slirpy.host.simpath import PLAIN, Shape, shaped
+from slirpy.host.simworld import Place, SimWorld
 from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer, IcmpReport
 
 __all__ = ["Answer", "Received", "SimDatagram", "SimUdpServer"]
 
 _PAYLOAD_MAX = 65507  # 65535 less the headers of IPv4 and UDP
 
-Place: TypeAlias = tuple[bytes, int]
-"""An address and a port."""
-
 Answer: TypeAlias = Callable[[bytes, bytes, int], bytes | None]
 """Called with payload, source address and source port of a datagram; returns what to answer, or None."""
-
-
-class _Sim(Protocol):
-    """What these need of :class:`~slirpy.host.sim.SimHost`."""
-
-    def record(self, name: str, far: Place, detail: int | bytes | None = None) -> None: ...
-
-    def carry(
-        self,
-        payload: bytes,
-        source: Place,
-        destination: Place,
-        sender: SimDatagram | None = None,
-        shape: Shape = ...,
-    ) -> int: ...
-
-    def scripted_udp_error(self) -> int: ...
-
-    def source_for(self, destination: bytes) -> bytes: ...
-
-    def is_own(self, address: bytes) -> bool: ...
-
-    def released(self, item: Any) -> None: ...
 
 
 class Received(NamedTuple):
@@ -53,13 +28,18 @@ class Received(NamedTuple):
     """TTL and DF that it was sent with."""
 
 
+_Carry: TypeAlias = Callable[[bytes, Place, Place, "SimDatagram | None", Shape], int]
+"""Lets a datagram arrive: payload, source, destination, the socket that hears of errors, and the packet's shape."""
+
+
 class SimDatagram:
     """A :class:`~slirpy.interfaces.BoundDatagramPeer` in memory: a socket of the stack."""
 
-    __slots__ = ("_answering", "_owner", "_shape", "_sim", "key", "mtu")
+    __slots__ = ("_answering", "_carry", "_owner", "_shape", "_sim", "key", "mtu")
 
-    def __init__(self, sim: _Sim, address: Place, owner: DatagramOwner) -> None:
+    def __init__(self, sim: SimWorld, address: Place, owner: DatagramOwner, carry: _Carry) -> None:
         self._sim = sim
+        self._carry = carry
         self.key = address
         self._owner: DatagramOwner | None = owner
         self._shape = PLAIN
@@ -99,7 +79,7 @@ class SimDatagram:
             return error
         self._shape = shaped(self._shape, ttl, whole)
         source = local or (host if any(host) else self._sim.source_for(address))
-        return self._sim.carry(data, (source, own_port), (address, port), self, self._shape)
+        return self._carry(data, (source, own_port), (address, port), self, self._shape)
 
     def send_many(
         self, payloads: Sequence[Buffer], address: bytes, port: int, ttl: int = 0, whole: bool | None = None
@@ -171,8 +151,11 @@ class SimAnswering:
 class SimUdpServer:
     """A program of the outside world that gets datagrams and may answer them."""
 
-    def __init__(self, sim: _Sim, key: tuple[bytes | None, int | None], answer: Answer | None) -> None:
+    def __init__(
+        self, sim: SimWorld, key: tuple[bytes | None, int | None], answer: Answer | None, carry: _Carry
+    ) -> None:
         self._sim = sim
+        self._carry = carry
         self.key = key
         self._answer = answer
         self.received: list[Received] = []
@@ -183,7 +166,7 @@ class SimUdpServer:
         self.received.append(Received(payload, source, destination, shape))
         answer = self._answer(payload, *source) if self._answer is not None else None
         if answer is not None:
-            self._sim.carry(answer, destination, source)
+            self._carry(answer, destination, source, None, PLAIN)
 
     def close(self) -> None:
         """Stop serving. Harmless when repeated."""

@@ -5,21 +5,27 @@ A test says what lies on a way (routers, a bottleneck), or that it leads nowhere
 
 from __future__ import annotations
 
+import abc
 import errno
 import heapq
 import itertools
+from collections import deque
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address
+from random import Random
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from slirpy.errors import StateError
 from slirpy.host.simpath import DIRECT, Path
 from slirpy.rules.values import address_bytes, moment, nanoseconds, whole
 
-__all__ = ["Address", "Fate", "Key", "SimWorld", "find", "is_loopback", "place"]
+__all__ = ["Address", "Call", "Fate", "Key", "Place", "SimWorld", "find", "is_loopback", "place"]
 
 Address: TypeAlias = str | bytes | IPv4Address | IPv6Address
 """An IP address as text, as four or sixteen bytes, or as an object."""
+
+Place: TypeAlias = tuple[bytes, int]
+"""An address and a port."""
 
 Key: TypeAlias = tuple[bytes | None, int | None]
 """An address and a port; None stands for any."""
@@ -34,10 +40,44 @@ class Fate(NamedTuple):
     at_once: bool
 
 
-class SimWorld:
-    """The part of :class:`~slirpy.host.sim.SimHost` that knows nothing of sockets."""
+class Call(NamedTuple):
+    """One call of the stack to the outside."""
 
-    def __init__(self, latency_ns: int) -> None:
+    time: int
+    """Virtual nanoseconds."""
+    name: str
+    """connect_tcp, listen_tcp, listen_unix, open_udp, bind_udp, send_udp, open_ping, send_ping; of a stream: send,
+    shutdown, abort, close."""
+    address: bytes
+    """The far end's, or the one to bind."""
+    port: int
+    """Of ``send_ping``: the sequence number."""
+    detail: int | bytes | None
+    """Bytes taken by ``send``; the payload of ``send_udp`` and ``send_ping``."""
+
+
+class SimWorld(abc.ABC):
+    """The part of :class:`~slirpy.host.sim.SimHost` that knows nothing of sockets, and that these know.
+
+    Args:
+        random: the source of ports and of random faults.
+        latency_ns: time that anything takes one way.
+        addresses: the host's own beside its loopback, of IPv4 and of IPv6.
+    """
+
+    def __init__(self, random: Random, latency_ns: int, addresses: tuple[bytes, bytes]) -> None:
+        self.random = random
+        self._own_addresses = addresses
+        self.calls: list[Call] = []
+        """Every call of the stack, in order. May be cleared."""
+        self.short_sends = 0.0
+        """Probability, 0 to 1, that a ``send`` of the stack takes fewer bytes than there is room for."""
+        self.short_recvs = 0.0
+        """Probability, 0 to 1, that a ``recv`` of the stack gives fewer bytes than it could."""
+        self.send_limits: deque[int] = deque()
+        """The most bytes that the next sends of the stack take, one entry a call; 0 refuses one."""
+        self.udp_errors: deque[int] = deque()
+        """Results of the next UDP sends of the stack, one entry a call; 0 lets one pass."""
         self.latency_ns = latency_ns  # checked by the property
         self._now = 0
         self._sequence = itertools.count()
@@ -146,6 +186,44 @@ class SimWorld:
             ConfigError: an address or a port that cannot be.
         """
         self._fates.pop(place(address, port), None)
+
+    # ---------------------------------------------------------- for the streams and sockets of the world
+
+    def record(self, name: str, far: Place, detail: int | bytes | None = None) -> None:
+        """Note a call of the stack."""
+        self.calls.append(Call(self._now, name, *far, detail))
+
+    def limit_send(self, room: int) -> int:
+        """How much of ``room`` a send of the stack uses."""
+        if self.send_limits:
+            return min(room, self.send_limits.popleft())
+        if self.short_sends and room and self.random.random() < self.short_sends:
+            return self.random.randrange(room)
+        return room
+
+    def limit_recv(self, limit: int) -> int:
+        """How much a recv of the stack gives at most, at least 1."""
+        if self.short_recvs and self.random.random() < self.short_recvs:
+            return self.random.randint(1, limit)
+        return limit
+
+    def scripted_udp_error(self) -> int:
+        """What the next UDP send of the stack is told in place of being sent, or 0."""
+        return self.udp_errors.popleft() if self.udp_errors else 0
+
+    def source_for(self, destination: bytes) -> bytes:
+        """The host's address towards a destination."""
+        if is_loopback(destination):
+            return destination
+        return self._own_addresses[len(destination) == 16]
+
+    def is_own(self, address: bytes) -> bool:
+        """Whether an address is one of the host's."""
+        return is_loopback(address) or address in self._own_addresses
+
+    @abc.abstractmethod
+    def released(self, item: object) -> None:
+        """Forget a stream or socket that was closed."""
 
     # ---------------------------------------------------------------------------------- for SimHost
 
