@@ -4,96 +4,112 @@ from __future__ import annotations
 
 import ast
 import importlib
+import io
 from functools import cache
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 from slirpy import interfaces
+from slirpy.wire import pcap, pcapng
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "slirpy"
 
-PUBLIC: dict[str, str] = {
-    "slirpy.nat.inside.Inside": "slirpy.Stack",
-    "slirpy.services.dhcp.store.LeaseStore": "slirpy.Stack",
-    "slirpy.services.guestfwd.Openers": "slirpy.Stack",
-    "slirpy.testing.links.LinkPeer": "slirpy.testing.links",
+PUBLIC = {
+    "Inside": "slirpy.Stack",
+    "LeaseStore": "slirpy.Stack",
+    "LinkPeer": "slirpy.testing.links",
+    "Openers": "slirpy.Stack",
 }
-"""Those that others implement beside the ones in ``slirpy.interfaces``, and what takes them from its callers."""
+"""Those that callers implement, beside the ones in ``slirpy.interfaces``, and what takes them."""
 
-IMPLEMENTED = {
-    "slirpy.core.port.PortOwner": ("slirpy.core.stack:IPStack", "slirpy.core.switchnet:SwitchNetwork"),
-    "slirpy.core.port.Waiter": ("slirpy.core.tcpflow:TcpFlow", "slirpy.nat.udp:UdpFlow"),
-    "slirpy.core.shares.Entry": ("slirpy.nat.tcp:NatTcpFlow", "slirpy.nat.udp:UdpFlow"),
-    "slirpy.core.stack.Marked": ("slirpy.nat.tcp:NatTcpFlow", "slirpy.nat.udp:UdpFlow"),
-    "slirpy.host.farstream.Job": ("slirpy.host.process:Process", "slirpy.host.handlers:TaskJob"),
-    "slirpy.host.poller._Backend": ("slirpy.host.poller:_Epoll", "slirpy.host.poller:_Selector"),
-    "slirpy.links.outputs.Output": ("slirpy.links.outputs:FileOutput", "slirpy.links.outputs:Pipe"),
-    "slirpy.links.recorder._Format": ("slirpy.wire.pcap", "slirpy.wire.pcapng"),
-    "slirpy.nat.hostfwd._Active": ("slirpy.host.sockets:SocketListener", "slirpy.nat.hostfwd:_UdpForward"),
-    "slirpy.services.tftp.files.Sink": (
-        "slirpy.services.tftp.files:_FileSink",
-        "slirpy.services.tftp.files:NetasciiSink",
-    ),
-    "slirpy.services.tftp.files.Source": (
-        "slirpy.services.tftp.files:_FileSource",
-        "slirpy.services.tftp.files:_BytesSource",
-    ),
-    "slirpy.services.tftp.files._Readable": ("io:BytesIO", "io:BufferedReader"),
-    "slirpy.tcp.outgoing.Emit": (
-        "slirpy.core.tcpflow:TcpFlow.emit",
-        "slirpy.testing.packetdrill.host:Host._emit",
-    ),
+IMPLEMENTED: dict[str, tuple[Any, Any]] = {
+    "Emit": ("TcpFlow.emit", "Host._emit"),
+    "Entry": ("NatTcpFlow", "UdpFlow"),
+    "Job": ("Process", "TaskJob"),
+    "Marked": ("NatTcpFlow", "UdpFlow"),
+    "Output": ("FileOutput", "Pipe"),
+    "PortOwner": ("IPStack", "SwitchNetwork"),
+    "Sink": ("_FileSink", "NetasciiSink"),
+    "Source": ("_FileSource", "_BytesSource"),
+    "Waiter": ("TcpFlow", "UdpFlow"),
+    "_Active": ("SocketListener", "_UdpForward"),
+    "_Backend": ("_Epoll", "_Selector"),
+    "_Format": (pcap, pcapng),
+    "_Readable": (io.BytesIO, io.BufferedReader),
 }
-"""From a structural type to two of its implementations, as MODULE:CLASS."""
+"""Two implementations of each, by their names in the package."""
 
-UNEARNED = {
-    "slirpy.core.demux.Opener",
-    "slirpy.core.icmp.IcmpOpener",
-    "slirpy.core.udppath.UdpSender",
-    "slirpy.services.dhcp.occupancy.Neighborhood",
-}
+UNEARNED = {"IcmpOpener", "Opener", "UdpSender"}
 """Each of these has one implementation and is to go. No other may come."""
 
 
-@cache
 def structural_types() -> dict[str, list[str]]:
-    """From the full name of each to its methods; the type checker sees to attributes."""
-    found = {}
+    """From the name of each outside of ``slirpy.interfaces`` to its methods; mypy sees to attributes."""
+    found: dict[str, list[str]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
-        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        if path.parent.name == "interfaces":
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef) and any("Protocol" in ast.unparse(base) for base in node.bases):
+                assert node.name not in found, f"there are two of the name {node.name}"
                 functions = [each for each in node.body if isinstance(each, ast.FunctionDef)]
-                methods = [each.name for each in functions if not each.decorator_list]
-                found[f"{module}.{node.name}"] = methods
+                found[node.name] = [each.name for each in functions if not each.decorator_list]
     return found
 
 
+STRUCTURAL = structural_types()
+
+
+@cache
+def classes() -> dict[str, list[type]]:
+    """From each name to the classes of the package that have it."""
+    found: dict[str, list[type]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if parts[-1] in ("__init__", "__main__") or parts[1] == "cli":
+            continue
+        module = importlib.import_module(".".join(parts))
+        for value in vars(module).values():
+            if isinstance(value, type) and value.__module__ == module.__name__:
+                found.setdefault(value.__name__, []).append(value)
+    return found
+
+
+def named(name: str) -> Any:
+    """What a name in :data:`IMPLEMENTED` stands for."""
+    first, _, attribute = name.partition(".")
+    found = [each for each in classes()[first] if not attribute or hasattr(each, attribute)]
+    assert len(found) == 1, f"{name}: {found}"
+    return getattr(found[0], attribute) if attribute else found[0]
+
+
 def test_each_is_listed() -> None:
-    found = structural_types()
-    public = {name for name in found if name.startswith("slirpy.interfaces.")}
-    assert {name.rpartition(".")[2] for name in public} <= set(interfaces.__all__)
     listed = [*PUBLIC, *IMPLEMENTED, *UNEARNED]
-    assert sorted(found.keys() - public) == sorted(listed), "list it here, with two implementations"
+    assert sorted(STRUCTURAL) == sorted(listed), "list it here, with two implementations"
+
+
+def test_those_of_the_interfaces_are_public() -> None:
+    for path in (PACKAGE / "interfaces").glob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                assert node.name in interfaces.__all__
 
 
 @pytest.mark.parametrize("name", IMPLEMENTED)
 def test_each_has_two_implementations(name: str) -> None:
-    methods = [each for each in structural_types()[name] if each != "__call__"]
-    implementations = IMPLEMENTED[name]
-    assert len(set(implementations)) == 2
-    for place in implementations:
-        module, _, attributes = place.partition(":")
-        implementation = importlib.import_module(module)
-        for attribute in filter(None, attributes.split(".")):
-            implementation = getattr(implementation, attribute)
+    methods = [each for each in STRUCTURAL[name] if each != "__call__"]
+    two = [each if isinstance(each, type | ModuleType) else named(each) for each in IMPLEMENTED[name]]
+    assert two[0] is not two[1]
+    for implementation in two:
         assert not getattr(implementation, "_is_protocol", False)
         assert [each for each in methods if not hasattr(implementation, each)] == []
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_what_is_public_is_in_the_reference(name: str) -> None:
+def test_what_takes_a_public_one_is_in_the_reference(name: str) -> None:
     text = "".join(path.read_text() for path in (ROOT / "docs" / "reference").glob("*.md"))
     assert f"::: {PUBLIC[name]}\n" in text
