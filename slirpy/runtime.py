@@ -1,4 +1,4 @@
-"""Slirp: the stack, the operating system's sockets, links and a clock. ``driving.py`` contains the ways to drive it."""
+"""Slirp: the stack, the operating system's sockets, links and a clock. ``driving.py`` has the ways to drive it."""
 
 from __future__ import annotations
 
