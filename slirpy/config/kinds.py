@@ -240,7 +240,10 @@ class Object(Kind):
         if isinstance(value, str):
             return self.parse(value)
         if not isinstance(value, self.made):
-            raise ConfigError(f"{name} {value!r} is neither text nor a {self.made.__name__}; write {self.form}")
+            article = "an" if self.made.__name__[0] in "AEIOU" else "a"
+            raise ConfigError(
+                f"{name} {value!r} is neither text nor {article} {self.made.__name__}; write {self.form}"
+            )
         return value if self.complete is None else self.complete(value)
 
     def _values(self) -> str:
