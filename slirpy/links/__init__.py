@@ -1,1 +1,1 @@
-"""Frame carriers: what brings a guest's frames to the stack and back. One file a carrier."""
+"""Frame carriers: transports between a guest and the stack, one file each."""

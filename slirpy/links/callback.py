@@ -13,7 +13,8 @@ __all__ = ["CallbackLink"]
 class CallbackLink:
     """Calls ``on_frame`` with each frame for the guest, as ``bytes``.
 
-    What ``on_frame`` raises goes to whoever called ``poll`` or ``send``; the other frames of that batch are lost.
+    Exceptions of ``on_frame`` propagate to the caller of ``poll`` or ``send``; the other frames of that batch are
+    lost.
     """
 
     def __init__(self, on_frame: Callable[[bytes], object], features: LinkFeatures | None = None) -> None:
@@ -21,19 +22,19 @@ class CallbackLink:
         self.on_frame = on_frame
         self._closed = False
         self.sink: LinkSink | None = None
-        """Where the guest's frames go, from start to close: to the stack, or to a link around this one."""
+        """Receiver of the guest's frames, from start to close: the stack, or a link around this one."""
 
     def start(self, sink: LinkSink, poller: Poller) -> None:
-        """Nothing to wait for: the guest's frames come by ``Nic.send``, which gives them to ``sink``.
+        """Remember ``sink``. No descriptor is watched: ``Nic.send`` passes the guest's frames to ``sink``.
 
         Raises:
-            StateError: it is started already, or closed.
+            StateError: the link is started already, or closed.
         """
         check_start(self, started=self.sink is not None, closed=self._closed)
         self.sink = sink
 
     def send(self, frames: Sequence[Frame]) -> int:
-        """Hand over all of them."""
+        """Hand over all frames."""
         if not self._closed:
             on_frame = self.on_frame
             called = 0
@@ -47,7 +48,7 @@ class CallbackLink:
         return len(frames)
 
     def close(self) -> None:
-        """No more calls."""
+        """Stop calling ``on_frame``."""
         self._closed = True
         self.sink = None
 

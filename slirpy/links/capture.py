@@ -1,9 +1,9 @@
-"""Capture: a link around a link, which writes what crosses it for Wireshark and its like.
+"""A link around a link that writes every frame to a capture file, for Wireshark and similar tools.
 
-The file shows what the link carries, as tcpdump does on a network card. With offloads that differs from what
-is on a wire: a TCP frame may be up to 64 KiB long and stand for many segments, and the transport checksum
-of a frame to the guest is then the sum of the pseudo-header alone, because the receiving side fills it in.
-Wireshark shows such a checksum as wrong when its validation is turned on; it is not.
+The file shows what the link carries, as tcpdump does on a network card. With offloads that differs from the wire: a
+TCP frame may be up to 64 KiB long and stand for many segments, and the transport checksum of a frame to the guest is
+only the sum of the pseudo-header, because the receiving side completes it. Wireshark reports such a checksum as
+wrong when its validation is turned on; it is not.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ __all__ = ["CaptureLink"]
 class CaptureLink(Middleware):
     """Passes frames on between ``inner`` and the stack, and writes each of them while a capture is running.
 
-    A frame to the guest is written when ``inner`` has taken it. The file is whole after each batch, so it can
-    be opened while the network runs. Should writing fail (a full disk), the capture ends, the network goes
-    on, and :attr:`error` says why.
+    A frame to the guest is written when ``inner`` has accepted it. The file is complete after each batch, so it can
+    be opened while the network runs. If writing fails (a full disk), the capture ends, the network continues, and
+    :attr:`error` contains the reason.
     """
 
     __slots__ = ("_interface", "_name", "_own", "_poller", "_recorder")
@@ -41,9 +41,9 @@ class CaptureLink(Middleware):
 
         Args:
             inner: the link that carries the frames; closed with this one.
-            target: as :meth:`start_capture` takes it; None: begin later.
-            clock: gives the time of a frame, in nanoseconds since 1970.
-            name: of the interface in a pcapng file, which tells several links apart that share a recorder.
+            target: see :meth:`start_capture`; None: begin later.
+            clock: returns the time of a frame, in nanoseconds since 1970.
+            name: name of the interface in a pcapng file, which distinguishes links that share a recorder.
 
         Raises:
             LinkError: the file cannot be written.
@@ -67,12 +67,12 @@ class CaptureLink(Middleware):
         max_files: int = 2,
         clock: Callable[[], int] = time.time_ns,
     ) -> Recorder:
-        """Write what crosses from now on; for the arguments see :class:`~slirpy.links.recorder.Recorder`.
+        """Write frames from now on; for the arguments see :class:`~slirpy.links.recorder.Recorder`.
 
-        A recorder may be given in place of them. It may serve several links, and stays the caller's to close.
+        Instead of them a recorder may be passed. It may serve several links, and remains the caller's to close.
 
         Returns:
-            The recorder, whose ``frames``, ``dropped`` and ``error`` tell how it goes.
+            The recorder, whose ``frames``, ``dropped`` and ``error`` report its state.
 
         Raises:
             StateError: a capture is running.
@@ -94,7 +94,7 @@ class CaptureLink(Middleware):
         return target
 
     def stop_capture(self) -> Recorder | None:
-        """End the capture; the network goes on. Returns its recorder, or None if there is no capture."""
+        """End the capture; the network continues. Returns the recorder, or None if there is no capture."""
         recorder, self._recorder = self._recorder, None
         if recorder is not None:
             if self._poller is not None:
@@ -105,7 +105,7 @@ class CaptureLink(Middleware):
 
     @property
     def error(self) -> OSError | None:
-        """What ended the capture early, if anything did."""
+        """The error that ended the capture early, or None."""
         return None if self._recorder is None else self._recorder.error
 
     def start(self, sink: LinkSink, poller: Poller) -> None:
@@ -116,7 +116,7 @@ class CaptureLink(Middleware):
         super().start(sink, poller)
 
     def send(self, frames: Sequence[Frame]) -> int:
-        """Send frames by the inner link, and write those that it took."""
+        """Send frames by the inner link, and write those that it accepted."""
         taken = self._inner.send(frames)
         if self._recorder is not None:
             self._recorder.record([frame.parts for frame in frames[:taken]], False, self._interface)
@@ -126,7 +126,7 @@ class CaptureLink(Middleware):
         """Close the inner link and end the capture. Harmless when repeated."""
         super().close()
         poller, self._poller = self._poller, None
-        if self._recorder is not None:  # it stays, for error
+        if self._recorder is not None:  # kept for error
             if poller is not None:
                 self._recorder.stop()
             if self._own:

@@ -1,7 +1,7 @@
 """QEMU's ``dgram`` transport, and the udp and mcast forms of ``socket``: each datagram is one frame.
 
-Over UDP and unix datagram sockets. Nothing tells that the other end is there or not, so nothing is fatal: what it
-does not take is counted, and the link goes on.
+It runs over UDP and unix datagram sockets. The transport cannot tell whether the other end is there, so no error is
+fatal: refused frames are counted, and the link goes on.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from slirpy.links.starting import check_start
 
 __all__ = ["DgramLink", "dgram_netdev", "is_multicast", "multicast"]
 
-_LONGEST = 69632  # QEMU's bound of a frame
+_LONGEST = 69632  # QEMU's limit of a frame
 _ROOM = 256 * 1024
-_BATCH = 64  # frames of one poll
-_KERNEL_ROOM = 1 << 20  # asked for; the system gives what it allows. What does not fit there is lost
+_BATCH = 64  # frames per poll
+_KERNEL_ROOM = 1 << 20  # requested; the system grants as much as it allows. Frames beyond are lost
 _NOT_OURS = -1
 _FULL = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 _GONE = (errno.ECONNREFUSED, errno.ENOTCONN, errno.EDESTADDRREQ, errno.ENOENT, errno.ECONNRESET)
 
 
 class DgramLink:
-    """Frames in datagrams: made by :meth:`open`, :meth:`from_fd`, :func:`multicast`, or of a connected socket.
+    """Frames in datagrams: made by :meth:`open`, :meth:`from_fd`, :func:`multicast`, or from a connected socket.
 
-    Only datagrams of the other end are taken. It need not be there: what cannot be delivered is counted, and delivery
-    begins when it comes.
+    Only datagrams from the other end are accepted. It may be absent: undeliverable frames are counted, and delivery
+    begins when it appears.
 
     Attributes:
-        features: none; the far side wants complete frames.
+        features: none; the other end expects complete frames.
     """
 
     features: LinkFeatures
@@ -46,12 +46,12 @@ class DgramLink:
     def __init__(
         self, sock: socket.socket, *, local: Endpoint | None = None, remote: Endpoint | None = None
     ) -> None:
-        """Take a datagram socket over.
+        """Take over a datagram socket.
 
         Args:
-            sock: connected, or not yet when ``remote`` is given.
+            sock: connected, or unconnected if ``remote`` is given.
             local: its path is removed at close.
-            remote: to connect to, now, and again when it has refused.
+            remote: connected to now, and again after a refusal.
         """
         sock.setblocking(False)
         for room in (socket.SO_RCVBUF, socket.SO_SNDBUF):
@@ -73,14 +73,14 @@ class DgramLink:
 
     @classmethod
     def open(cls, local: Endpoint, remote: Endpoint) -> DgramLink:
-        """A link between two addresses.
+        """Make a link between two addresses.
 
         Args:
-            local: where to receive; for a unix socket a path, which is removed at close.
-            remote: where the other end receives.
+            local: receiving address; for a unix socket a path, which is removed at close.
+            remote: receiving address of the other end.
 
         Raises:
-            LinkError: ``local`` is in use or cannot be had, or the two are of different kinds.
+            LinkError: ``local`` is in use or not available, or the two are of different kinds.
         """
         if local.family != remote.family:
             raise LinkError(f"local {local} and remote {remote} are of different kinds; give two of one kind")
@@ -88,10 +88,10 @@ class DgramLink:
 
     @classmethod
     def from_fd(cls, fd: int) -> DgramLink:
-        """A link on an inherited datagram socket that is connected, which it takes over.
+        """Make a link from an inherited datagram socket that is connected, and take it over.
 
         Raises:
-            LinkError: the descriptor is no such socket.
+            LinkError: the descriptor is not such a socket.
         """
         sock = adopt(fd, socket.SOCK_DGRAM)
         try:
@@ -103,13 +103,15 @@ class DgramLink:
 
     @property
     def address(self) -> Endpoint | None:
-        """Where the link receives, with the port that was chosen where 0 was asked for; None for a descriptor."""
+        """The receiving address, with the chosen port if 0 was requested; None for a descriptor."""
         if self._local is None or self._sock is None or self._local.local:
             return self._local
         return Endpoint(self._local.family, self._sock.getsockname())
 
     def _connect(self) -> bool:
-        """Connected, a socket takes datagrams of ``remote`` alone, hears of refusals, and can wait for room there."""
+        """Connect the socket, which then accepts datagrams from ``remote`` only, reports refusals and can wait for
+        room.
+        """
         if not self._connected and self._remote is not None:
             self._connected = not self._out.connect_ex(self._remote.address)
         return self._connected
@@ -117,10 +119,10 @@ class DgramLink:
     # ---------------------------------------------------------------------------- as a Link
 
     def start(self, sink: LinkSink, poller: Poller) -> None:
-        """Deliver what the guest sends.
+        """Deliver the guest's frames.
 
         Raises:
-            StateError: it is started already, or closed.
+            StateError: the link is started already, or closed.
         """
         check_start(self, started=self._sink is not None, closed=self._sock is None)
         if self._sock is not None:
@@ -136,7 +138,7 @@ class DgramLink:
             self._read()
 
     def _read(self) -> None:
-        """Take a batch; each frame lies behind the one before, and the room is used again at the next poll."""
+        """Read a batch; the frames lie one behind the other, and the buffer is reused at the next poll."""
         sink, view, receive = self._sink, self._view, self._receive
         if sink is None:
             return
@@ -149,7 +151,7 @@ class DgramLink:
             except OSError as error:
                 if error.errno in _FULL or self._sock is None:
                     return
-                sink.stats.drop_link_refused += 1  # an earlier datagram of ours; reported once
+                sink.stats.drop_link_refused += 1  # an earlier datagram that we sent; reported once
                 continue
             if count > _LONGEST:
                 sink.stats.drop_link_oversized += 1
@@ -179,7 +181,7 @@ class DgramLink:
                     sink.lost(1)
                     continue
                 sink.stats.drop_link_refused += 1
-                # A unix socket was removed, and another may be in its place.
+                # The unix socket was removed, and another may have replaced it.
                 self._connected = self._remote is None or not self._remote.local
                 if not self._connect():
                     sink.stats.drop_link_refused += len(frames) - sent - 1
@@ -195,7 +197,7 @@ class DgramLink:
                 self._poller.modify(self._out.fileno(), WRITE, self._room)
 
     def _room(self, mask: int) -> None:
-        """There is room again."""
+        """Continue after a full buffer: there is room again."""
         if self._poller is None or self._sink is None:
             return
         self._waiting = False
@@ -222,21 +224,22 @@ class DgramLink:
 
 
 def is_multicast(place: Endpoint) -> bool:
-    """Whether an address is a group's, not one peer's."""
+    """Whether an address is a multicast group, not a single peer."""
     return not place.local and ipaddress.ip_address(place.address[0].partition("%")[0]).is_multicast
 
 
 def multicast(group: Endpoint, interface: str = "") -> DgramLink:
-    """A link to all who joined an IPv4 multicast group: a shared cable.
+    """Make a link to all members of an IPv4 multicast group, which behaves like a shared cable.
 
-    Frames leave by a socket of their own, whose address tells them from the others': what we sent does not come back.
+    Frames are sent from a separate socket, whose address distinguishes them from those of others: our own do not
+    come back.
 
     Args:
         group: the group and the UDP port.
         interface: address of the interface to use; empty: the system's choice.
 
     Raises:
-        LinkError: the address is no multicast group, or the interface cannot be used.
+        LinkError: the address is not a multicast group, or the interface cannot be used.
     """
     host, port = group.address[:2]
     if group.family != socket.AF_INET or not is_multicast(group):
@@ -251,7 +254,8 @@ def multicast(group: Endpoint, interface: str = "") -> DgramLink:
             socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, struct.pack("4s4s", socket.inet_aton(host), own)
         )
         sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, own)
-        sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)  # others may be on this machine
+        # other members may run on this machine
+        sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
         sender.bind((interface, 0))
         sender.connect((host, port))
     except OSError as error:
@@ -285,7 +289,7 @@ def dgram_netdev(options: Options) -> Callable[[], DgramLink]:
     if isinstance(remote, int):
         raise options.error("remote cannot be a descriptor; give it as local, connected")
     if remote is not None and is_multicast(remote):
-        # Of local only the address counts, which tells the interface.
+        # Of local only the address counts: it selects the interface.
         interface = options.take("local.host") or ""
         for key in place_keys("local"):
             options.take(key)

@@ -16,7 +16,7 @@ _EXHAUSTED = (errno.EMFILE, errno.ENFILE)
 
 
 class Door:
-    """A listening socket, and what it takes never to spin on a connection that cannot be accepted."""
+    """A listening socket that never spins on a connection that cannot be accepted."""
 
     __slots__ = ("_inode", "_made_at", "_spare", "endpoint", "sock")
 
@@ -28,7 +28,7 @@ class Door:
         self._spare = os.open(os.devnull, os.O_RDONLY)
 
     def accept(self, stats: Stats) -> socket.socket | None:
-        """The next connection, non-blocking; None if none waits."""
+        """Return the next connection, non-blocking; None if none waits."""
         try:
             sock, _ = self.sock.accept()
         except OSError as error:
@@ -39,7 +39,7 @@ class Door:
         return tune(sock)
 
     def _turn_away(self) -> None:
-        """No descriptor is left: the spare one serves to accept the connection, and to end it."""
+        """Reject a connection when no descriptor is left: the spare one serves to accept and close it."""
         os.close(self._spare)
         try:
             self.sock.accept()[0].close()
@@ -55,18 +55,19 @@ class Door:
             self.endpoint.remove(self._inode)
 
     def place(self) -> Endpoint:
-        """Where it listens, with the port that was chosen where 0 was asked for."""
+        """The listening address, with the chosen port if 0 was requested."""
         if self.endpoint is not None and self.endpoint.local:
             return self.endpoint
         return Endpoint(int(self.sock.family), self.sock.getsockname())
 
 
 def tune(sock: socket.socket) -> socket.socket:
-    """Make a connection as a link wants it, and return it."""
+    """Set the options that a link needs on a connection, and return it."""
     sock.setblocking(False)
     if sock.family != getattr(socket, "AF_UNIX", None):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # we batch, better than Nagle could
+        # frames are batched already, better than Nagle's algorithm could
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(
             socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1
-        )  # a host that vanished must not keep its place
+        )  # detect a host that vanished, to free its place
     return sock

@@ -1,4 +1,4 @@
-"""Where a socket link listens or connects: a TCP or UDP address, or the path of a unix socket."""
+"""Addresses of socket links: a TCP or UDP address, or the path of a unix socket."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BACKLOG = 16
 
 
 def reason(error: OSError) -> str:
-    """What the system says about an error, in its own words."""
+    """Return the system's own text for an error."""
     return os.strerror(error.errno).lower() if error.errno else str(error)
 
 
@@ -31,14 +31,15 @@ class Endpoint:
     family: int
     """``socket.AF_INET``, ``AF_INET6`` or ``AF_UNIX``."""
     address: Any
-    """As the ``socket`` module wants it: (host, port), with two more fields for IPv6; a path; or an abstract name of
-    Linux, bytes that begin with a zero."""
+    """Address in the form of the ``socket`` module: (host, port), with two more fields for IPv6; a path; or an
+    abstract name of Linux, bytes that begin with a zero.
+    """
     last_port: int = 0
-    """The last port to try when this is listened on; 0: the address has the only one."""
+    """Last port to try when listening; 0: only the port of the address."""
 
     @property
     def path(self) -> str | None:
-        """The path of a unix socket; None if it has an abstract name."""
+        """Path of a unix socket; None if its name is abstract."""
         return self.address if isinstance(self.address, str) else None
 
     @property
@@ -55,7 +56,7 @@ class Endpoint:
         return with_port(host, port)
 
     def qemu(self, prefix: str = "addr") -> str:
-        """The same in QEMU's words, such as ``addr.type=unix,addr.path=/tmp/net.sock``."""
+        """Return the address in QEMU's syntax, such as ``addr.type=unix,addr.path=/tmp/net.sock``."""
         if self.path is not None:
             return f"{prefix}.type=unix,{prefix}.path={self.path.replace(',', ',,')}"
         if self.local:
@@ -67,10 +68,10 @@ class Endpoint:
         return f"{prefix}.type=inet,{prefix}.host={host},{prefix}.port={port}"
 
     def open(self, kind: int) -> socket.socket:
-        """A new non-blocking socket of ``kind`` for this family.
+        """Open a new non-blocking socket of ``kind`` for this family.
 
         Raises:
-            LinkError: the system has none left, or not of this family.
+            LinkError: the system has none left, or does not support this family.
         """
         try:
             sock = socket.socket(self.family, kind)
@@ -80,12 +81,12 @@ class Endpoint:
         return sock
 
     def bind(self, kind: int) -> socket.socket:
-        """A new socket of ``kind``, bound here; one of streams listens.
+        """Open a new socket of ``kind``, bound to this address; a stream socket listens.
 
-        A unix socket that nobody uses any more is replaced.
+        An unused unix socket at the path is replaced.
 
         Raises:
-            LinkError: the address is in use, or cannot be had.
+            LinkError: the address is in use, or not available.
         """
         if not self.local and self.address[1] < self.last_port:
             return self._bind_first(kind)
@@ -114,7 +115,7 @@ class Endpoint:
         return sock
 
     def _bind_first(self, kind: int) -> socket.socket:
-        """Bound to the first port that is free."""
+        """Bind to the first free port."""
         host, first, *more = self.address
         for port in range(first, self.last_port):
             try:
@@ -125,22 +126,22 @@ class Endpoint:
         return Endpoint(self.family, (host, self.last_port, *more)).bind(kind)
 
     def inode(self) -> int | None:
-        """What the path of a unix socket leads to now; for :meth:`remove`."""
+        """Return the inode at the path of a unix socket; for :meth:`remove`."""
         if self.path is None:
             return None
         return inode_of(self.path)
 
     def remove(self, inode: int | None) -> None:
-        """Remove the path of a unix socket, unless another took its place."""
+        """Remove the path of a unix socket, unless another has replaced it."""
         if self.path is not None:
             remove_unix(self.path, inode)
 
 
 def unix(path: str) -> Endpoint:
-    """A unix socket.
+    """Make the address of a unix socket.
 
     Raises:
-        LinkError: the path is empty or too long, or the system has no such sockets.
+        LinkError: the path is empty or too long, or the system does not support unix sockets.
     """
     if not hasattr(socket, "AF_UNIX"):
         raise LinkError(f'unix socket "{path}": this system has none; use TCP')
@@ -150,14 +151,14 @@ def unix(path: str) -> Endpoint:
 
 
 def abstract(name: str, tight: bool = True) -> Endpoint:
-    """A unix socket with an abstract name, which is no file.
+    """Make the address of a unix socket with an abstract name, which is not a file.
 
     Args:
         name: without the zero that such names begin with.
-        tight: whether it ends with its last byte; else zeros fill it up to 107.
+        tight: whether the name ends with its last byte; otherwise it is padded with zeros to 107 bytes.
 
     Raises:
-        LinkError: the name is empty or longer than 107 bytes, or the system has no such names.
+        LinkError: the name is empty or longer than 107 bytes, or the system does not support abstract names.
     """
     if sys.platform != "linux":
         raise LinkError(f'unix socket "{name}": only Linux has abstract names; leave abstract=on out')
@@ -174,13 +175,13 @@ def inet(
     family: int = socket.AF_UNSPEC,
     last_port: int = 0,
 ) -> Endpoint:
-    """A TCP or UDP address; an empty host is 127.0.0.1, or ::1. A name is looked up now.
+    """Make a TCP or UDP address; an empty host is 127.0.0.1, or ::1. A name is looked up now.
 
     Args:
         host: address or name.
         port: 0 to 65535.
-        kind: of socket.
-        family: ``socket.AF_INET`` or ``AF_INET6``, if it has to be one of them.
+        kind: kind of socket.
+        family: ``socket.AF_INET`` or ``AF_INET6`` if only that family is allowed.
         last_port: see :attr:`Endpoint.last_port`.
 
     Raises:
@@ -198,10 +199,10 @@ def inet(
 
 
 def parse_endpoint(text: str, kind: int = socket.SOCK_STREAM) -> Endpoint:
-    """Read ``unix:PATH``, ``tcp:HOST:PORT`` or ``HOST:PORT``; an IPv6 address stands in brackets.
+    """Read ``unix:PATH``, ``tcp:HOST:PORT`` or ``HOST:PORT``; an IPv6 address is written in brackets.
 
     Raises:
-        LinkError: it is none of them.
+        LinkError: the text has none of these forms.
     """
     if not isinstance(text, str):
         raise LinkError(f"{text!r} is not an address; {_HELP}")
@@ -217,15 +218,15 @@ def parse_endpoint(text: str, kind: int = socket.SOCK_STREAM) -> Endpoint:
 
 
 def adopt(fd: int, kind: int) -> socket.socket:
-    """A socket that was inherited or passed, by its descriptor, which belongs to the result from here on.
+    """Take over an inherited or passed socket by its descriptor, which then belongs to the result.
 
     Raises:
-        LinkError: it is no open socket of ``kind``; the descriptor is left alone.
+        LinkError: the descriptor is not an open socket of ``kind``; it is left alone.
     """
     word = "stream" if kind == socket.SOCK_STREAM else "datagram"
     help_text = f"pass a {word} socket, and keep it open across exec"
     try:
-        os.fstat(fd)  # negative and closed descriptors, and Python's own checks of sockets, in one place
+        os.fstat(fd)  # covers negative and closed descriptors, and Python's own checks of sockets
         sock = socket.socket(fileno=fd)
     except (OSError, OverflowError, ValueError, TypeError) as error:
         detail = reason(error) if isinstance(error, OSError) else str(error)

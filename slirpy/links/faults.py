@@ -1,10 +1,10 @@
-"""Faults: a link around a link, on which frames are lost, late, out of order, doubled and damaged, or just slow.
+"""A link around a link that loses, delays, reorders, duplicates and damages frames, or limits their rate.
 
-A frame meets them in this order, each direction for itself: loss; duplication; damage; the rate, a token bucket with
-a bounded queue before it; the delay with its jitter; reordering. Chances come from an injected generator and time
-from the stack's, so that a run in virtual time repeats to the byte.
+Each direction has its own faults, applied in this order: loss; duplication; damage; the rate, a token bucket with a
+bounded queue before it; the delay with its jitter; reordering. Chances come from an injected generator and time from
+the stack, so a run in virtual time can be repeated to the byte.
 
-Frames that are not held go on in the same call, without a copy.
+Frames that are not delayed are passed on in the same call, without a copy.
 """
 
 from __future__ import annotations
@@ -29,34 +29,34 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What may happen to frames that go one way. Chances are from 0.0 to 1.0, times are nanoseconds.
+    """Faults of one direction. Chances are from 0.0 to 1.0, times are nanoseconds.
 
     Raises:
-        ConfigError: a value out of its range.
+        ConfigError: a value is out of range.
     """
 
     loss: float = 0.0
-    """Chance to be lost."""
+    """Chance that a frame is lost."""
     duplicate: float = 0.0
-    """Chance to arrive twice."""
+    """Chance that a frame arrives twice."""
     corrupt: float = 0.0
     """Chance that one bit is wrong."""
     delay: int = 0
-    """Nanoseconds that each frame takes: 40_000_000 for 40 ms. A float is refused."""
+    """Nanoseconds of delay for each frame: 40_000_000 for 40 ms. A float is refused."""
     jitter: int = 0
-    """What a frame takes at most beyond ``delay``; it does not change the order."""
+    """Maximum additional delay in nanoseconds; it does not change the order."""
     reorder: float = 0.0
-    """Chance to be held back, so that others overtake it."""
+    """Chance that a frame is held back, so that others overtake it."""
     reorder_delay: int = 10 * MS
-    """For how long it is held back then."""
+    """Nanoseconds for which such a frame is held back."""
     rate: int | None = None
-    """Bits a second."""
+    """Bits per second; None: unlimited."""
     burst: int = 65549
-    """Bytes that go through at once after a pause, with ``rate``."""
+    """Bytes that pass at once after a pause, with ``rate``."""
     queue: int = 262_144
-    """Bytes that may wait for their turn, with ``rate``; a frame beyond is dropped."""
+    """Bytes that may wait, with ``rate``; a frame beyond is dropped."""
     limit: int = 1000
-    """Frames that may be held, for whatever reason; a frame beyond is dropped."""
+    """Frames that may be held, for any reason; a frame beyond is dropped."""
 
     def __post_init__(self) -> None:
         for name in ("loss", "duplicate", "corrupt", "reorder"):
@@ -75,25 +75,25 @@ NONE = Faults()
 
 @dataclass(slots=True)
 class FaultCounters:
-    """What has happened to the frames of one direction."""
+    """Counters of the frames of one direction."""
 
     frames: int = 0
-    """Came."""
+    """Frames that arrived."""
     lost: int = 0
     duplicated: int = 0
     corrupted: int = 0
     delayed: int = 0
-    """Were held for some time, for whatever reason."""
+    """Frames delayed, for any reason."""
     reordered: int = 0
     dropped: int = 0
-    """Had no room: in the queue before the rate, or beyond ``limit``."""
+    """Frames dropped: by the queue before the rate, or beyond ``limit``."""
 
     def __str__(self) -> str:
         return ", ".join(f"{field.name} {getattr(self, field.name)}" for field in fields(self))
 
 
 class _Direction(Generic[_T]):
-    """One direction: decides about each frame, and holds those whose time has not come."""
+    """One direction: decides about each frame, and holds those that are delayed."""
 
     def __init__(
         self,
@@ -110,13 +110,13 @@ class _Direction(Generic[_T]):
         self._release = release
         self._held: list[tuple[int, int, _T]] = []
         self._number = 0
-        self._last = 0  # when the last frame that keeps its place leaves
-        self._free = 0  # when the rate allows the next byte, were there no burst
+        self._last = 0  # departure of the last frame that keeps its place
+        self._free = 0  # when the rate allows the next byte, not counting the burst
         self._timer: Timer | None = None
         self._timer_at = 0
 
     def put(self, frame: _T, length: int, now: int) -> list[_T]:
-        """Take a frame; returns what goes on at once: nothing, the frame, or two."""
+        """Take a frame; returns the frames to pass on at once: none, one, or two."""
         faults, counters, chance = self.faults, self.counters, self._random.random
         counters.frames += 1
         if faults.loss and chance() < faults.loss:
@@ -143,7 +143,7 @@ class _Direction(Generic[_T]):
         return at_once
 
     def _when(self, length: int, now: int) -> int | None:
-        """When a frame leaves; None: the queue before the rate has no room."""
+        """Return the departure time of a frame; None: the queue before the rate is full."""
         faults, random = self.faults, self._random
         when = now
         if faults.rate is not None:
@@ -164,7 +164,7 @@ class _Direction(Generic[_T]):
         return when
 
     def due(self, now: int) -> list[_T]:
-        """Take out the frames whose time has come."""
+        """Remove and return the frames that are due."""
         held = self._held
         frames = []
         while held and held[0][0] <= now:
@@ -172,7 +172,7 @@ class _Direction(Generic[_T]):
         return frames
 
     def arm(self, call_at: Callable[[int, Callable[[], None]], Timer], now: Callable[[], int]) -> None:
-        """Have a timer for the first held frame."""
+        """Set a timer for the first held frame."""
         if not self._held:
             return
         when = self._held[0][0]
@@ -189,7 +189,7 @@ class _Direction(Generic[_T]):
         self._timer, self._timer_at = call_at(when, ring), when
 
     def clear(self) -> int:
-        """Forget what is held, and say how much that was."""
+        """Discard the held frames, and return their number."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -199,17 +199,17 @@ class _Direction(Generic[_T]):
 
 
 class FaultLink(Middleware):
-    """Does to the frames of ``inner`` what ``to_guest`` and ``from_guest`` say; both may be set at any time.
+    """Applies ``to_guest`` and ``from_guest`` to the frames of ``inner``; both may be set at any time.
 
-    Segmentation offload is not passed on: what is lost to the guest is a segment, not 64 KiB. What comes from
-    a TAP interface may still be that long. A damaged frame goes on with its real checksum, also where the link
-    works with partial ones, so that it is recognized.
+    Segmentation offload is not offered to the stack: faults to the guest hit single segments, not 64 KiB. Frames
+    from a TAP interface may still be that long. A damaged frame carries its real checksum, even if the link works
+    with partial ones, so that the damage is detected.
 
     Args:
         inner: the link that carries the frames; closed with this one.
-        random: source of all chances; give a seeded one to have the same faults twice.
-        to_guest: faults of what the stack sends.
-        from_guest: faults of what the guest sends.
+        random: source of all chances; use a seeded one to repeat the same faults.
+        to_guest: faults of frames from the stack.
+        from_guest: faults of frames from the guest.
     """
 
     __slots__ = ("_backlog", "_blocked", "_from_guest", "_to_guest")
@@ -218,7 +218,7 @@ class FaultLink(Middleware):
         self, inner: Link, random: Random, *, to_guest: Faults = NONE, from_guest: Faults = NONE
     ) -> None:
         super().__init__(inner)
-        # A generator each: what happens one way does not depend on what goes the other way.
+        # One generator for each direction: they do not influence each other.
         there, back = Random(random.getrandbits(64)), Random(random.getrandbits(64))
         self._to_guest = _Direction[Frame](there, lambda f: damage_sent(f, there), _keep_sent, self._transmit)
         self._from_guest = _Direction[Received](
@@ -226,18 +226,18 @@ class FaultLink(Middleware):
         )
         self.to_guest = to_guest
         self.from_guest = from_guest
-        self._backlog: list[Frame] = []  # what the inner link had no room for
+        self._backlog: list[Frame] = []  # refused by the inner link for lack of room
         self._blocked = False
 
     @property
     def features(self) -> LinkFeatures:
-        """Those of the inner link, without segmentation offload."""
+        """Features of the inner link, without segmentation offload."""
         features = self._inner.features
         return LinkFeatures(mtu=features.mtu, checksum_offload=features.checksum_offload)
 
     @property
     def to_guest(self) -> Faults:
-        """Faults of what the stack sends."""
+        """Faults of frames from the stack."""
         return self._to_guest.faults
 
     @to_guest.setter
@@ -246,7 +246,7 @@ class FaultLink(Middleware):
 
     @property
     def from_guest(self) -> Faults:
-        """Faults of what the guest sends."""
+        """Faults of frames from the guest."""
         return self._from_guest.faults
 
     @from_guest.setter
@@ -255,18 +255,18 @@ class FaultLink(Middleware):
 
     @property
     def to_guest_counters(self) -> FaultCounters:
-        """What has happened to the frames that the stack sent."""
+        """Counters of frames from the stack."""
         return self._to_guest.counters
 
     @property
     def from_guest_counters(self) -> FaultCounters:
-        """What has happened to the frames that the guest sent."""
+        """Counters of frames from the guest."""
         return self._from_guest.counters
 
     def send(self, frames: Sequence[Frame]) -> int:
-        """Take all frames, or none while the inner link has no room for earlier ones."""
+        """Accept all frames, or none while the inner link has no room for earlier ones."""
         if self._sink is None:
-            return self._inner.send(frames)  # a closed link takes and drops them
+            return self._inner.send(frames)  # a closed link accepts and drops them
         if self._backlog:
             self._blocked = True
             return 0
@@ -291,7 +291,7 @@ class FaultLink(Middleware):
         direction.arm(self.call_at, self._time)
 
     def writable(self) -> None:
-        """Send what waits for the inner link, and tell the stack if nothing waits any more."""
+        """Send the frames that wait for the inner link, and notify the stack once none waits any more."""
         backlog, self._backlog = self._backlog, []
         self._transmit(backlog)
         if not self._backlog and self._blocked:
@@ -299,7 +299,7 @@ class FaultLink(Middleware):
             super().writable()
 
     def close(self) -> None:
-        """Forget what is held, and close the inner link. Harmless when repeated."""
+        """Discard held frames, and close the inner link. Harmless when repeated."""
         self._from_guest.clear()
         held = self._to_guest.clear() + len(self._backlog)
         self._backlog = []

@@ -1,8 +1,8 @@
-"""Frames on a byte stream as QEMU has them: 32 bits of length, the most significant byte first, and the frame.
+"""Frames on a byte stream in QEMU's format: 32 bits of length, most significant byte first, and the frame.
 
-What arrives is read into one large buffer that lives as long as the connection, and frames are handed on as views of
-it, without a copy. They are good until the flush after this poll; the next read, which is at the next poll, uses the
-buffer again. What leaves goes to the kernel many frames at a time.
+Input is read into one large buffer that lives as long as the connection, and frames are handed on as views of it,
+without a copy. The views are valid until the flush after this poll; the next read, at the next poll, reuses the
+buffer. Output goes to the kernel many frames at a time.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from slirpy.interfaces import Buffer, Frame, LinkSink
 __all__ = ["LONGEST", "SHORTEST", "FrameStream"]
 
 SHORTEST = 14
-"""Bytes of an Ethernet header: no frame is shorter."""
+"""Bytes of an Ethernet header; no frame is shorter."""
 LONGEST = 69632
-"""QEMU's bound (4096 + 65536); whoever announces more has lost step, or never was in step."""
+"""QEMU's limit (4096 + 65536); a sender that announces more is out of step."""
 
 _LENGTH = struct.Struct("!I")
 _ROOM = 256 * 1024
 _HALF = _ROOM // 2  # more than the longest frame with its length
 _HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
-_IOV_MAX = 1024  # buffers of one sendmsg; every system takes at least 1024 of them
+_IOV_MAX = 1024  # buffers per sendmsg; every system accepts at least 1024
 
 
 class FrameStream:
     """One connection.
 
     Attributes:
-        blocked: the kernel has no room; :meth:`resume` is to be called when it has.
-        broken: nothing can be sent any more. Reading will tell the same.
+        blocked: the kernel has no room; call :meth:`resume` when it has.
+        broken: nothing can be sent any more. Reading will report the same.
     """
 
     __slots__ = ("_buffer", "_end", "_rest", "_start", "_view", "blocked", "broken", "sock")
@@ -43,16 +43,16 @@ class FrameStream:
         self.blocked = self.broken = False
         self._buffer = bytearray(_ROOM)
         self._view = memoryview(self._buffer)
-        self._start = self._end = 0  # the part of a frame that has come
-        self._rest = b""  # of a frame that the kernel took a part of
+        self._start = self._end = 0  # the incomplete frame received so far
+        self._rest = b""  # the rest of a frame that the kernel accepted in part
 
     def receive(self, sink: LinkSink) -> bool:
-        """Read once and hand on all whole frames; False when the connection is over, for whatever reason."""
+        """Read once and hand on all complete frames; False when the connection has ended, for any reason."""
         view, start, end = self._view, self._start, self._end
         if start == end:
             start = end = 0
         elif end > _HALF:
-            # Not at each read: of a frame that comes byte by byte all would be moved for each.
+            # Not at each read: a frame that arrives byte by byte would be moved each time.
             view[: end - start] = view[start:end]
             start, end = 0, end - start
         try:
@@ -82,14 +82,14 @@ class FrameStream:
         return True
 
     def send(self, frames: Sequence[Frame], sink: LinkSink) -> int:
-        """Send as many as the kernel takes, and return the count; a frame that it took a part of is taken.
+        """Send as many frames as the kernel accepts, and return the count; a partly accepted frame counts.
 
-        Not while ``blocked``.
+        Must not be called while ``blocked``.
         """
         pack = _LENGTH.pack
         buffers: list[Buffer] = []
-        firsts: list[int] = []  # where in buffers each frame begins
-        ends: list[int] = []  # where in the stream each ends
+        firsts: list[int] = []  # index in buffers at which each frame begins
+        ends: list[int] = []  # offset in the stream at which each ends
         total = taken = 0
         for frame in frames:
             parts = frame[0]
@@ -101,7 +101,7 @@ class FrameStream:
                         return taken
                     buffers, firsts, ends, total = [], [], [], 0
                 if length > LONGEST:
-                    sink.lost(1)  # the far side would close the connection
+                    sink.lost(1)  # the other end would close the connection
                     taken += 1
                     continue
                 if len(parts) >= _IOV_MAX:
@@ -134,14 +134,14 @@ class FrameStream:
         taken = bisect_right(ends, sent)
         over = sent - (ends[taken - 1] if taken else 0)
         if over:
-            # The parts may change after this call: keep a copy of what is left of the frame that was cut.
+            # The parts may change after this call: keep a copy of the rest of the cut frame.
             stop = firsts[taken + 1] if taken + 1 < len(firsts) else len(buffers)
             self._rest = b"".join(buffers[firsts[taken] : stop])[over:]
             taken += 1
         return taken
 
     def resume(self) -> bool:
-        """There may be room again; returns whether there is room for more than what was cut."""
+        """Send the rest of the cut frame; returns whether there is room for more."""
         if self._rest:
             try:
                 sent = self.sock.send(self._rest)
@@ -155,14 +155,14 @@ class FrameStream:
         return not self.blocked
 
     def _fail(self) -> None:
-        """Nothing goes out any more. The connection is ended by the reading side alone, at the next poll."""
+        """Stop sending. Only the reading side ends the connection, at the next poll."""
         self.broken = True
         self.blocked = False
         try:
-            self.sock.shutdown(socket.SHUT_RDWR)  # so that there is an end to read
+            self.sock.shutdown(socket.SHUT_RDWR)  # makes the reading side see the end
         except OSError:
             pass
 
     def close(self) -> None:
-        """Close the socket; views that were handed on stay good."""
+        """Close the socket; views that were handed on stay valid."""
         self.sock.close()

@@ -13,20 +13,20 @@ from slirpy.stats import Stats
 
 __all__ = ["StreamListener"]
 
-_ACCEPTS = 64  # connections that one poll accepts
+_ACCEPTS = 64  # connections accepted per poll
 
 
 class StreamListener:
-    """Many guests at one address, each with a :class:`StreamLink` of its own.
+    """Accepts many guests at one address, each with its own :class:`StreamLink`.
 
     Args:
-        endpoint: where to listen; an ``int`` is the descriptor of a listening socket, which is taken over.
-        accept: called with each new guest's link, not yet started: attach it. Its ``on_state(False)`` tells when the
-            guest has gone; then take it out.
-        limit: guests at a time; more have to wait.
+        endpoint: listening address; an ``int`` is the descriptor of a listening socket, which is taken over.
+        accept: called with each new guest's link, not yet started: attach it. The link calls ``on_state(False)``
+            when the guest has gone; remove it then.
+        limit: maximum number of guests at a time; more have to wait.
 
     Raises:
-        LinkError: the address is in use, or cannot be had.
+        LinkError: the address is in use, or not available.
     """
 
     def __init__(
@@ -42,16 +42,16 @@ class StreamListener:
         self._poller: Poller | None = None
         self._stats: Stats | None = None
         self.closed = False
-        """Whether it accepts no more."""
+        """Whether the listener has stopped accepting."""
 
     @property
     def guests(self) -> int:
-        """How many are connected."""
+        """Number of connected guests."""
         return len(self._guests)
 
     @property
     def address(self) -> Endpoint:
-        """Where it listens, with the port that was chosen where 0 was asked for."""
+        """The listening address, with the chosen port if 0 was requested."""
         return self._door.place()
 
     def start(self, poller: Poller, stats: Stats) -> None:
@@ -62,7 +62,7 @@ class StreamListener:
     def _knock(self, mask: int) -> None:
         for _ in range(_ACCEPTS):
             if self._poller is None or self._stats is None:
-                return  # closed by the one who was told
+                return  # closed by the callback
             if len(self._guests) >= self._limit:
                 self._poller.modify(self._door.sock.fileno(), 0, self._knock)
                 return
@@ -79,7 +79,7 @@ class StreamListener:
             self._poller.modify(self._door.sock.fileno(), READ, self._knock)
 
     def close(self) -> None:
-        """Accept no more; guests that are there stay. Harmless when repeated."""
+        """Accept no more guests; connected guests stay. Harmless when repeated."""
         if self.closed:
             return
         self.closed = True
@@ -90,14 +90,14 @@ class StreamListener:
 
 
 class _Guest(StreamLink):
-    """A link that tells its listener of its end."""
+    """A link that reports its end to its listener."""
 
     def __init__(self, sock: socket.socket, gone: Callable[[_Guest], None]) -> None:
         super().__init__(sock)
         self._gone: Callable[[_Guest], None] | None = gone
 
     def close(self) -> None:
-        """As any; the listener has room for another."""
+        """Close the link; the listener then has room for another."""
         super().close()
         gone, self._gone = self._gone, None
         if gone is not None:

@@ -1,9 +1,9 @@
-"""What links around links share: everything is passed on, and a subclass changes what it is there for.
+"""Base of links around links: passes everything on, and lets subclasses change what they need to.
 
 A middleware is a :class:`~slirpy.interfaces.Link` towards the stack and a :class:`~slirpy.interfaces.LinkSink`
-towards the link that it wraps, so middlewares wrap each other too. The order matters: ``CaptureLink(FaultLink(tap))``
-writes what the stack sends and what has come through the faults, ``FaultLink(CaptureLink(tap))`` what the guest
-sends and receives.
+towards the link that it wraps, so middlewares can wrap each other. The order matters:
+``CaptureLink(FaultLink(tap))`` records the frames that the stack sends and those that survived the faults,
+``FaultLink(CaptureLink(tap))`` those that the guest sends and receives.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class Middleware:
 
     @property
     def features(self) -> LinkFeatures:
-        """Those of the inner link."""
+        """Features of the inner link."""
         return self._inner.features
 
     def start(self, sink: LinkSink, poller: Poller) -> None:
         """Deliver the inner link's frames to ``sink``.
 
         Raises:
-            StateError: it, or the inner link, is started already or closed.
+            StateError: this link or the inner one is started already or closed.
         """
         check_start(self, started=self._sink is not None, closed=False)
         self._sink = sink
@@ -58,7 +58,7 @@ class Middleware:
         return self._inner.send(frames)
 
     def close(self) -> None:
-        """Close the inner link; nothing is delivered any more. Harmless when repeated."""
+        """Close the inner link and stop delivering. Harmless when repeated."""
         self._inner.close()
         self._sink = None
 
@@ -89,7 +89,7 @@ class Middleware:
         """The stack's time, in nanoseconds.
 
         Raises:
-            StateError: the link was not started, or is closed.
+            StateError: the link is not started, or closed.
         """
         return self._started().now
 
@@ -98,15 +98,15 @@ class Middleware:
         """The stack's counters.
 
         Raises:
-            StateError: the link was not started, or is closed.
+            StateError: the link is not started, or closed.
         """
         return self._started().stats
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
-        """A timer of the stack.
+        """Set a timer of the stack.
 
         Raises:
-            StateError: the link was not started, or is closed.
+            StateError: the link is not started, or closed.
         """
         return self._started().call_at(when, callback)
 

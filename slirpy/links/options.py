@@ -1,4 +1,4 @@
-"""Option strings as QEMU has them: ``stream,id=n0,server=on,addr.type=unix,addr.path=/tmp/net.sock``."""
+"""Option strings in QEMU's syntax: ``stream,id=n0,server=on,addr.type=unix,addr.path=/tmp/net.sock``."""
 
 from __future__ import annotations
 
@@ -19,22 +19,24 @@ _INET = ("host", "port", "to", "numeric", "ipv4", "ipv6", "mptcp", *_KEEP_ALIVE)
 _UNIX = ("path", "abstract", "tight")
 
 _ALONE = ("vhost", "vhostforce", "vnet_hdr")
-"""Switches of the older carriers, which QEMU takes without a value, or with "no" before them."""
+"""Switches of the older carriers, which QEMU accepts without a value, or with "no" before them."""
 
 
 def place_keys(prefix: str) -> tuple[str, ...]:
-    """The keys of a ``SocketAddress`` of QEMU's, as :meth:`Options.place` reads them."""
+    """Return the keys of a QEMU ``SocketAddress``, as :meth:`Options.place` reads them."""
     return tuple(f"{prefix}.{key}" for key in ("type", *_INET, *_UNIX, "str"))
 
 
 class Options:
-    """The options of one carrier: :meth:`allow` names them, each is taken once, and :meth:`done` ends it."""
+    """The options of one carrier: :meth:`allow` declares them, each is taken once, and :meth:`done` checks for
+    leftovers.
+    """
 
     def __init__(self, text: str) -> None:
-        """Read ``CARRIER,KEY=VALUE,...``, or JSON; ``id``, which may be given with each, is the ``name``.
+        """Read ``CARRIER,KEY=VALUE,...``, or JSON; ``id``, allowed with every carrier, becomes the ``name``.
 
         Raises:
-            ConfigError: an option without a value, or one that is given twice; JSON that cannot be read.
+            ConfigError: an option without a value, or one that is given twice; malformed JSON.
         """
         self.text = text
         pairs = read_options(text)
@@ -49,32 +51,32 @@ class Options:
         self.name = self._values.pop("id", "")
 
     def _alone(self, word: str) -> tuple[str, str]:
-        """A key without a value: an old way to write a switch."""
+        """Read a key without a value: an old way to write a switch."""
         name = word.removeprefix("no") if word not in _ALONE else word
         if name not in _ALONE:
             raise self.error(f'"{word}" has no value; write KEY=VALUE')
         return name, "on" if name == word else "off"
 
     def error(self, what: str) -> ConfigError:
-        """A mistake in these options, to be raised."""
+        """Make the exception for a mistake in these options."""
         return ConfigError(f'netdev "{self.text}": {what}')
 
     def allow(self, *keys: str) -> None:
-        """Complain of other keys than these; the nearest is named."""
+        """Reject all other keys; the error suggests the nearest allowed one."""
         for key, value in self._values.items():
             if key not in keys:
                 advice = hint(key, keys, f"known here are {', '.join(keys)}")
                 raise self.error(f'unknown option "{key}={value}"; {advice}')
 
     def take(self, key: str) -> str | None:
-        """The value of an option, or None."""
+        """Take the value of an option, or None."""
         return self._values.pop(key, None)
 
     def need(self, key: str) -> str:
-        """The value of an option that cannot be left out.
+        """Take the value of a mandatory option.
 
         Raises:
-            ConfigError: it was.
+            ConfigError: the option is missing.
         """
         value = self.take(key)
         if value is None:
@@ -82,10 +84,10 @@ class Options:
         return value
 
     def choice(self, key: str, allowed: Sequence[str], default: str | None = None) -> str:
-        """One of some words.
+        """Take one of several words.
 
         Raises:
-            ConfigError: another word, or none where there is no default.
+            ConfigError: another word, or none and there is no default.
         """
         value = self.take(key) if default is not None else self.need(key)
         if value is None and default is not None:
@@ -95,7 +97,7 @@ class Options:
         return str(value)
 
     def flag(self, key: str, default: bool = False) -> bool:
-        """on, yes, true or y; off, no, false or n.
+        """Take a switch: on, yes, true or y; off, no, false or n.
 
         Raises:
             ConfigError: another word.
@@ -104,7 +106,7 @@ class Options:
         return default if on is None else on
 
     def flag_if_given(self, key: str) -> bool | None:
-        """The same; None: it was left out.
+        """Take a switch like :meth:`flag`; None: not given.
 
         Raises:
             ConfigError: another word.
@@ -118,10 +120,10 @@ class Options:
         return on
 
     def number(self, key: str, lowest: int, highest: int, default: int | None = None) -> int:
-        """A decimal number.
+        """Take a decimal number.
 
         Raises:
-            ConfigError: it is none, or out of range.
+            ConfigError: not a number, or out of range.
         """
         text = self.take(key) if default is not None else self.need(key)
         if text is None and default is not None:
@@ -132,18 +134,19 @@ class Options:
         return number
 
     def descriptor(self, key: str) -> int:
-        """The number of a descriptor.
+        """Take the number of a descriptor.
 
         Raises:
-            ConfigError: it is none; names of descriptors belong to QEMU's monitor.
+            ConfigError: not a number; names of descriptors belong to QEMU's monitor.
         """
         return self.number(key, 0, DESCRIPTOR_MAX)
 
     def place(self, prefix: str, kind: int) -> Endpoint | int:
-        """A ``SocketAddress`` of QEMU: ``PREFIX.type=`` inet, unix or fd, and what belongs to it; for fd its number.
+        """Take a QEMU ``SocketAddress``: ``PREFIX.type=`` inet, unix or fd, and its other keys; returns the number
+        for fd.
 
         Raises:
-            ConfigError: a word or number that is not one of them.
+            ConfigError: an invalid word or number.
             LinkError: an address that cannot be used.
         """
         word = self.choice(f"{prefix}.type", ("inet", "unix", "fd"))
@@ -156,7 +159,7 @@ class Options:
         return self._inet(prefix, kind)
 
     def _inet(self, prefix: str, kind: int) -> Endpoint:
-        """The rest of a ``SocketAddress`` of type inet."""
+        """Take the rest of a ``SocketAddress`` of type inet."""
         host = self.take(f"{prefix}.host") or ""
         port = self.number(f"{prefix}.port", 0, PORT_MAX)
         last = self.number(f"{prefix}.to", 0, PORT_MAX, port)
@@ -168,7 +171,7 @@ class Options:
             raise self.error(f"{prefix}.host={host} is not numeric, which {prefix}.numeric=on demands")
         if self.flag(f"{prefix}.mptcp"):
             raise self.error(f"{prefix}.mptcp=on is not built here; leave it out")
-        self.flag(f"{prefix}.keep-alive")  # we always ask whether the other end is still there
+        self.flag(f"{prefix}.keep-alive")  # keep-alive is always on
         for key in _KEEP_ALIVE:
             self.take(f"{prefix}.{key}")
         four, six = self.flag_if_given(f"{prefix}.ipv4"), self.flag_if_given(f"{prefix}.ipv6")
@@ -180,14 +183,14 @@ class Options:
         return inet(host, port, kind, family, last)
 
     def has(self, prefix: str) -> bool:
-        """Whether an option begins so."""
+        """Whether any option begins with this prefix."""
         return any(key.startswith(prefix) for key in self._values)
 
     def done(self) -> None:
-        """Nothing more is taken.
+        """Check that no option is left.
 
         Raises:
-            ConfigError: an option is left over: it does not go with another.
+            ConfigError: an option is left over: it cannot be combined with another.
         """
         for key, value in self._values.items():
             raise self.error(f"{key}={value} does not go with the other options; leave it out")

@@ -1,8 +1,8 @@
-"""What captures are written to: a file, files in turn, a file object, a pipe.
+"""Destinations of captures: a file, files in rotation, a file object, a pipe.
 
-A file is written without a buffer of ours, whole records in one call: who opens it sees every frame of the
-batches that are over, and nothing is lost with the process. A pipe is never waited for: its reader (Wireshark, say)
-may be slow, go away and, with a named pipe, come back; the network notices none of it.
+A file is written unbuffered, whole records in one call: readers see every frame of the finished batches, and nothing
+is lost with the process. A pipe is never waited for: its reader (such as Wireshark) may be slow, exit and, with a
+named pipe, come back; the network is unaffected.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from slirpy.units import MS
 __all__ = ["FileOutput", "NamedFile", "Output", "Pipe", "Written", "is_fifo"]
 
 Header: TypeAlias = Callable[[], bytes]
-"""Gives what a file begins with: what has been described until then is in it."""
+"""Returns the beginning of a file, with all descriptions so far."""
 
 BACKLOG = 4 << 20
-"""Bytes that wait for the reader of a pipe; what is more is dropped."""
+"""Bytes that may wait for the reader of a pipe; records beyond are dropped."""
 READER_EVERY = 100 * MS
-"""Nanoseconds between two looks whether a named pipe has a reader."""
+"""Nanoseconds between checks whether a named pipe has a reader."""
 LAST_WAIT = 1.0
-"""Seconds that the reader of a pipe has at the end, to take what waits."""
+"""Seconds that the reader of a pipe gets at the end to read the backlog."""
 
 
 class Output(Protocol):
     def write(self, records: list[bytes]) -> int:
-        """Write whole records, and return how many were dropped."""
+        """Write whole records, and return the number dropped."""
         ...
 
     def describe(self, block: bytes) -> None:
-        """Write something that every record from here on needs; what begins later has it in its header."""
+        """Write a description that every later record needs; files that begin later contain it in their header."""
         ...
 
     def close(self) -> None: ...
@@ -53,7 +53,7 @@ class Output(Protocol):
 
 
 class FileOutput:
-    """A file of the caller's."""
+    """A file object of the caller."""
 
     def __init__(self, header: Header, file: BinaryIO | IOBase) -> None:
         self._file: BinaryIO = file  # type: ignore[assignment] # IOBase has no write() for type checkers
@@ -68,13 +68,13 @@ class FileOutput:
         self._file.flush()
 
     def close(self) -> None:
-        """It stays the caller's."""
+        """Leave the file object open: it belongs to the caller."""
 
     abandon = close
 
 
 class NamedFile:
-    """A file, or several in turn."""
+    """A file, or several in rotation."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class NamedFile:
         self._append(block)
 
     def _append(self, data: bytes) -> None:
-        """Write all of it, or leave the file as it was: a reader never meets half a record."""
+        """Write everything, or leave the file unchanged: a reader never meets half a record."""
         rest = memoryview(data)
         try:
             while rest:
@@ -157,7 +157,7 @@ class NamedFile:
 
 
 class Pipe:
-    """A pipe that is never waited for; a named one may have one reader after the other."""
+    """A pipe that is never waited for; a named one may have several readers in turn."""
 
     def __init__(
         self,
@@ -190,7 +190,7 @@ class Pipe:
         self._drain()
 
     def _look(self) -> None:
-        """Open a named pipe if somebody reads it."""
+        """Open a named pipe if it has a reader."""
         now = time.monotonic_ns()
         if self._looked and now - self._looked < READER_EVERY:
             return
@@ -199,7 +199,7 @@ class Pipe:
         try:
             self._fd = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            if error.errno != errno.ENXIO:  # which says: no reader yet
+            if error.errno != errno.ENXIO:  # ENXIO: no reader yet
                 raise
             return
         self._begin()
@@ -220,7 +220,7 @@ class Pipe:
         return dropped
 
     def describe(self, block: bytes) -> None:
-        if self._fd >= 0:  # else it will be in the header
+        if self._fd >= 0:  # otherwise it will be in the header
             self._backlog += block
             if not self._waiting:
                 self._drain()
@@ -245,7 +245,7 @@ class Pipe:
         self._drain()
 
     def detach(self) -> None:
-        """Use the poller no more."""
+        """Stop using the poller."""
         self._unwait()
         self.poller = None
 
@@ -273,12 +273,12 @@ class Pipe:
 
 
 class Written:
-    """The part that captures and traces have in common: an output that ends when it fails, for several links."""
+    """The common part of captures and traces: an output for several links that ends when it fails."""
 
     error: OSError | None
-    """What ended it early, if anything did."""
+    """The error that ended it early, or None."""
     dropped: int
-    """How much was not written, because a pipe was full, or had no reader."""
+    """Number of records not written, because a pipe was full or had no reader."""
 
     def __init__(self) -> None:
         self.error = None
@@ -288,21 +288,21 @@ class Written:
         self._made_at = forks.count
 
     def start(self, poller: Poller) -> None:
-        """Let ``poller`` tell when a pipe has room again; without it, that is tried with each record."""
+        """Let ``poller`` report when a pipe has room again; without it, each record tries."""
         self._links += 1
         if isinstance(self._output, Pipe):
             self._output.poller = poller
 
     def stop(self) -> None:
-        """Forget the poller that :meth:`start` was given, which ends before the file does."""
+        """Forget the poller given to :meth:`start`, which ends before the file does."""
         self._links -= 1
         if not self._links and isinstance(self._output, Pipe):
             self._output.detach()
 
     def close(self) -> None:
-        """End it; a pipe's reader has a second to take what waits. Harmless when repeated.
+        """Close the output; a pipe's reader has a second to read the backlog. Harmless when repeated.
 
-        In a forked child only the descriptor is closed: what waits is the parent's to write.
+        In a forked child only the descriptor is closed: the backlog is the parent's to write.
         """
         output, self._output = self._output, None
         if output is not None:
@@ -322,11 +322,11 @@ def is_fifo(name: str | os.PathLike[str]) -> bool:
     try:
         return stat.S_ISFIFO(os.stat(name).st_mode)
     except OSError:
-        return False  # opening it will tell
+        return False  # opening it will show that
 
 
 def _nonblocking(fd: int) -> int:
-    """The descriptor of a pipe as one that does not block, for us alone: others may hold the same pipe."""
+    """Reopen the descriptor of a pipe as non-blocking for this process alone: others may share the pipe."""
     try:
         if not stat.S_ISFIFO(os.fstat(fd).st_mode):
             if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -334,7 +334,7 @@ def _nonblocking(fd: int) -> int:
             return fd
         try:
             own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:  # no /proc here, or somebody else's pipe
+        except OSError:  # no /proc here, or another user's pipe
             os.set_blocking(fd, False)
             return fd
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Where captured frames go: pcap or pcapng, into a file, files in turn, a file object, a pipe."""
+"""Capture recorder: pcap or pcapng, into a file, files in rotation, a file object, a pipe."""
 
 from __future__ import annotations
 
@@ -33,33 +33,34 @@ FORMATS: dict[str, _Format] = {"pcap": pcap, "pcapng": pcapng}
 
 
 def _is_ours(head: bytes) -> bool:
-    """Whether a file begins as those that a :class:`Recorder` writes."""
+    """Whether a file begins like those that a :class:`Recorder` writes."""
     return any(head.startswith(form.header(())) for form in FORMATS.values())
 
 
 class Recorder(Written):
     """Writes frames to ``target`` in a capture format.
 
-    A capture of slirpy's that is there already is replaced; a file with any other content is not.
+    An existing capture written by slirpy is replaced; a file with any other content is not.
 
-    Should writing fail (a full disk, a reader that went away), it ends, and :attr:`error` says why.
+    If writing fails (a full disk, a reader that exited), the recording ends, and :attr:`error` contains the reason.
 
     Args:
-        target: a file's name, also that of a named pipe, which need not have a reader yet; or the descriptor of a
-            pipe, which is taken over; or a file object in binary mode, which stays the caller's and may block.
+        target: a file's name, also that of a named pipe, which may have no reader yet; or the descriptor of a pipe,
+            which is taken over; or a file object in binary mode, which remains the caller's and may block.
         file_format: ``"pcap"`` or ``"pcapng"``; None: pcapng if the name ends in ``.pcapng``, else pcap.
-        max_bytes: with a file's name: begin another file when this one would grow beyond it.
-        max_files: keep so many files, with ``max_bytes``: ``out.pcap`` is the latest, ``out.1.pcap`` the one before.
-        clock: gives the time of a frame, in nanoseconds since 1970.
+        max_bytes: with a file's name: begin another file when this one would exceed this size.
+        max_files: number of files to keep, with ``max_bytes``: ``out.pcap`` is the newest, ``out.1.pcap`` the one
+            before.
+        clock: returns the time of a frame, in nanoseconds since 1970.
 
     Attributes:
-        error: what ended it early, if anything did.
-        frames: how many were written.
-        dropped: how many were not, because a pipe was full, or had no reader.
+        error: the error that ended it early, or None.
+        frames: number of frames written.
+        dropped: number of frames not written, because a pipe was full or had no reader.
 
     Raises:
         ConfigError: an argument that cannot be used.
-        LinkError: the file cannot be written, or has content that is not ours.
+        LinkError: the file cannot be written, or has content that slirpy did not write.
         OSError: the file object cannot be written.
     """
 
@@ -104,9 +105,9 @@ class Recorder(Written):
         return self._format.header(self._interfaces)
 
     def interface(self, name: str = "slirpy") -> int:
-        """The number of an interface for :meth:`record`; one of a new name is added.
+        """Return the number of an interface for :meth:`record`; a new name adds one.
 
-        pcapng has for each frame the interface that it crossed, with its name. pcap has no place for it.
+        pcapng stores the interface of each frame, with its name. pcap cannot.
         """
         if name not in self._interfaces:
             block = self._format.interface(name)
@@ -124,7 +125,7 @@ class Recorder(Written):
         Args:
             frames: in order.
             inbound: whether they came from the guest.
-            interface: where they crossed, a number that :meth:`interface` gave.
+            interface: number returned by :meth:`interface`.
         """
         output = self._output
         if output is None:

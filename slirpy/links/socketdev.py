@@ -1,4 +1,4 @@
-"""QEMU's older ``socket`` netdev: other words for stream and datagram links."""
+"""QEMU's older ``socket`` netdev: another syntax for stream and datagram links."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def socket_netdev(options: Options) -> Callable[[], Link]:
 
 
 def _from_fd(fd: int) -> Link:
-    """Of either kind; what is no socket at all is told by the first."""
+    """Make a link of either kind from a descriptor; the stream link reports a descriptor that is not a socket."""
     try:
         with socket.socket(fileno=socket.dup(fd)) as probe:
             datagrams = probe.type == socket.SOCK_DGRAM

@@ -1,4 +1,4 @@
-"""A link is plugged in once."""
+"""The check that a link is plugged in only once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["check_start"]
 
 
 def check_start(link: object, *, started: bool, closed: bool) -> None:
-    """Whether a link may be started.
+    """Check that a link may be started.
 
     Raises:
         StateError: it runs already, in this network or another, or it is closed.

@@ -1,8 +1,8 @@
-"""QEMU's ``stream`` transport: frames over a TCP or unix connection, made, awaited or inherited.
+"""QEMU's ``stream`` transport: frames over a TCP or unix connection, outgoing, accepted or inherited.
 
 A link serves one guest at a time. When its connection ends, a listening link waits for the next, a connecting link
-that was told to tries again, and any other is over. Frames for a guest that is not there are dropped, as on a cable
-that leads nowhere. :mod:`slirpy.links.listener` serves many guests at one address.
+with ``reconnect`` tries again, and any other link ends. Frames for an absent guest are dropped, as on an unplugged
+cable. :mod:`slirpy.links.listener` serves many guests at one address.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ _UNDERWAY = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
 
 
 class StreamLink:
-    """Frames over a connection. Made by :meth:`connect`, :meth:`listen`, :meth:`from_fd`, or of a connected socket.
+    """Frames over a connection. Made by :meth:`connect`, :meth:`listen`, :meth:`from_fd`, or from a connected
+    socket.
 
     Attributes:
-        features: none; the far side wants complete frames.
-        on_state: called with True when a connection has been made, with False when it has ended; not by ``close``.
+        features: none; the other end expects complete frames.
+        on_state: called with True when a connection is established, with False when it has ended; not by ``close``.
     """
 
     features: LinkFeatures
@@ -55,15 +56,15 @@ class StreamLink:
 
     @classmethod
     def connect(cls, target: Endpoint, *, reconnect: float = 0.0) -> StreamLink:
-        """A link that connects.
+        """Make a link that connects.
 
         Args:
-            target: where somebody listens.
-            reconnect: seconds between attempts, also after a connection has ended; 0: there is one attempt.
+            target: address of a listener.
+            reconnect: seconds between attempts, also after a connection has ended; 0: only one attempt.
 
         Raises:
-            LinkError: it is known at once that nobody listens there, and ``reconnect`` is 0; ``reconnect`` is not a
-                number, is negative, or more than a day.
+            LinkError: the connection is refused at once and ``reconnect`` is 0; ``reconnect`` is not a number, is
+                negative, or more than a day.
         """
         link = cls()
         link._target = target
@@ -78,10 +79,10 @@ class StreamLink:
 
     @classmethod
     def listen(cls, endpoint: Endpoint) -> StreamLink:
-        """A link that waits for a guest, and for the next when that is gone; others wait meanwhile.
+        """Make a link that waits for a guest, and for the next when that one has gone; others wait meanwhile.
 
         Raises:
-            LinkError: the address is in use, or cannot be had.
+            LinkError: the address is in use, or not available.
         """
         link = cls()
         link._door = Door(endpoint.bind(socket.SOCK_STREAM), endpoint)
@@ -89,10 +90,10 @@ class StreamLink:
 
     @classmethod
     def from_fd(cls, fd: int) -> StreamLink:
-        """A link on an inherited stream socket, connected or listening, which it takes over.
+        """Make a link from an inherited stream socket, connected or listening, and take it over.
 
         Raises:
-            LinkError: the descriptor is no such socket.
+            LinkError: the descriptor is not such a socket.
         """
         sock = adopt(fd, socket.SOCK_STREAM)
         try:
@@ -108,21 +109,21 @@ class StreamLink:
 
     @property
     def connected(self) -> bool:
-        """Whether a guest is there."""
+        """Whether a guest is connected."""
         return self._stream is not None and not self._connecting
 
     @property
     def address(self) -> Endpoint | None:
-        """Where the link listens, or None."""
+        """The listening address, or None."""
         return None if self._door is None else self._door.place()
 
     # ---------------------------------------------------------------------------- as a Link
 
     def start(self, sink: LinkSink, poller: Poller) -> None:
-        """Deliver what the guest sends.
+        """Deliver the guest's frames.
 
         Raises:
-            StateError: it is started already, or closed.
+            StateError: the link is started already, or closed.
         """
         check_start(self, started=self._sink is not None, closed=self._closed)
         self._sink, self._poller = sink, poller
@@ -134,7 +135,7 @@ class StreamLink:
             self._again()
 
     def send(self, frames: Sequence[Frame]) -> int:
-        """Send many frames by one system call; frames for nobody are dropped."""
+        """Send many frames by one system call; without a guest they are dropped."""
         sink, stream = self._sink, self._stream
         if sink is None or stream is None or self._connecting:
             if sink is not None:
@@ -149,7 +150,7 @@ class StreamLink:
         return taken
 
     def close(self) -> None:
-        """Close the connection, and remove the path of a unix socket that was listened on."""
+        """Close the connection, and remove the path of a listening unix socket."""
         if self._closed:
             return
         self._closed = True
@@ -184,7 +185,7 @@ class StreamLink:
             self.on_state(there)
 
     def _dial(self, target: Endpoint) -> int:
-        """Begin to connect; the ``errno`` of a failure, or 0."""
+        """Begin to connect; returns the ``errno`` of a failure, or 0."""
         try:
             sock = target.open(socket.SOCK_STREAM)
         except LinkError:
@@ -192,7 +193,7 @@ class StreamLink:
         if sock.family != getattr(socket, "AF_UNIX", None):
             tune(sock)
         error = sock.connect_ex(target.address)
-        # A unix socket whose listener has no room says EAGAIN: that attempt is over, not under way.
+        # A unix socket whose listener has no room returns EAGAIN: that attempt has failed, it is not in progress.
         if error not in _UNDERWAY or (error and target.local):
             sock.close()
             return error
@@ -201,7 +202,7 @@ class StreamLink:
         return 0
 
     def _again(self) -> None:
-        """Try later, if the link is one that does."""
+        """Schedule another attempt, if the link reconnects."""
         assert self._sink is not None
         if self._interval:
             self._timer = self._sink.call_at(self._sink.now + self._interval, self._retry)
@@ -217,7 +218,7 @@ class StreamLink:
             self._watch(self._stream)
 
     def _knock(self, mask: int) -> None:
-        """Somebody connects to the listening socket. It is not watched again before that one is gone."""
+        """Accept a connection. The listening socket is not watched again until that connection has ended."""
         assert self._door is not None
         assert self._poller is not None
         assert self._sink is not None
@@ -244,7 +245,7 @@ class StreamLink:
             self._tell(False)
 
     def _dialled(self, stream: FrameStream, sink: LinkSink, poller: Poller) -> None:
-        """The attempt to connect has ended, one way or the other."""
+        """Handle the outcome of an attempt to connect."""
         self._connecting = False
         if stream.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             sink.stats.link_connect_failures += 1
@@ -265,7 +266,7 @@ class StreamLink:
             self._connecting = False
 
     def _over(self) -> None:
-        """The connection has ended: wait for another, if the link is one that does."""
+        """Handle the end of the connection: wait for another, if the link does that."""
         self._hang_up()
         assert self._sink is not None
         assert self._poller is not None
@@ -275,11 +276,11 @@ class StreamLink:
             self._again()
         if self._waiting:
             self._waiting = False
-            self._sink.writable()  # what waits is dropped from here on, and does not wait for ever
+            self._sink.writable()  # waiting frames are dropped from here on, rather than wait forever
 
 
 def _interval(reconnect: float) -> int:
-    """Nanoseconds between attempts to connect."""
+    """Return the nanoseconds between attempts to connect."""
     number = isinstance(reconnect, int | float) and not isinstance(reconnect, bool)
     if number and reconnect < 0:
         raise LinkError(f"reconnect {reconnect} is negative; give seconds, or 0 for a single attempt")

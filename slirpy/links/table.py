@@ -1,4 +1,4 @@
-"""The carriers by the names that QEMU's ``-netdev`` has for them.
+"""The carriers by their names in QEMU's ``-netdev``.
 
 To add one: a file with the link and a function that reads its options, a line in :data:`CARRIERS`, and a line in
 ``tests/conformance/test_links.py``.
@@ -26,27 +26,27 @@ CARRIERS: dict[str, Callable[[Options], Callable[[], Link]]] = {
     "socket": socket_netdev,
     "tap": tap_netdev,
 }
-"""From a carrier's name to what reads its options, and returns what opens the link."""
+"""For each carrier, the function that reads its options and returns a function that opens the link."""
 
 OF_QEMU = (
     "af-xdp", "bridge", "hubport", "l2tpv3", "netmap", "passt", "vde", "vhost-user", "vhost-vdpa",
     "vmnet-bridged", "vmnet-host", "vmnet-shared",
 )  # fmt: skip
-"""Carriers that QEMU has besides."""
+"""Carriers of QEMU that slirpy does not support."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinkOptions:
-    """A link that is described and not yet open."""
+    """A parsed link that is not yet open."""
 
     carrier: str
-    """Its name in :data:`CARRIERS`."""
+    """Name in :data:`CARRIERS`."""
     text: str
-    """What it was read from."""
+    """The text that was parsed."""
     open: Callable[[], Link]
-    """Open it. Raises :class:`~slirpy.errors.LinkError` when that cannot be done."""
+    """Opens the link. Raises :class:`~slirpy.errors.LinkError` on failure."""
     name: str = ""
-    """Its ``id``, if one was given."""
+    """The ``id``, if one was given."""
 
 
 def parse_netdev(text: str) -> LinkOptions:

@@ -1,9 +1,9 @@
 """The Linux TAP link, with virtio-net headers, checksum and segmentation offload.
 
-Each frame on the descriptor has a header before it (``struct virtio_net_hdr`` of the Virtio 1.2 specification,
-section 5.1.6), by which the guest's kernel and we leave work to each other: neither computes checksums on a path
-that lies in one machine's memory, and TCP data crosses in pieces of up to 64 KiB instead of 1500 bytes. This is
-where most of the speed comes from.
+Each frame on the descriptor follows a header (``struct virtio_net_hdr`` of the Virtio 1.2 specification, section
+5.1.6) by which the guest's kernel and slirpy save each other work: neither computes checksums on a path within one
+machine's memory, and TCP data crosses in pieces of up to 64 KiB instead of 1500 bytes. Most of the speed comes from
+this.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ _TUN_F_CSUM, _TUN_F_TSO4, _TUN_F_TSO6, _TUN_F_TSO_ECN, _TUN_F_USO = 1, 2, 4, 8, 
 _OFFLOADS = _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6 | _TUN_F_TSO_ECN
 _NAME_LENGTH = 15
 _UDP_CSUM_OFFSET = 6
-_ETHERTYPE_IPV6 = 0x86  # the first byte of it
+_ETHERTYPE_IPV6 = 0x86  # first byte of the EtherType
 
 _FRAME_ROOM = 65535 + 14 + 4
 _ARENA = 16 * _FRAME_ROOM
-"""What is read at a time, a MiB, which the processor's cache holds until the flush."""
+"""Bytes of the read buffer: a MiB, which stays in the processor's cache until the flush."""
 _BATCH = 512
 """Frames read at a time, if they are small."""
 
 
 def open_tap(name: str, *, existing: bool = False, offloads: bool = True) -> tuple[int, str]:
-    """Make, or open, a TAP interface in the current network namespace.
+    """Create or open a TAP interface in the current network namespace.
 
-    An interface that somebody else made (``ip tuntap add tap0 mode tap user me``) takes no privileges if it is its
-    user who opens it; addresses and state stay as they are.
+    An existing interface (``ip tuntap add tap0 mode tap user me``) can be opened by its user without privileges; its
+    addresses and state stay as they are.
 
     Args:
-        name: of the interface, up to 15 characters; it may contain ``%d`` for the first free number.
-        existing: do not make one; an error if there is none of this name.
-        offloads: have checksums and segmentation left to each other, which is where the speed comes from; False
-            for an interface whose frames have to be as on a wire.
+        name: name of the interface, up to 15 characters; it may contain ``%d`` for the first free number.
+        existing: do not create one; it is an error if there is none of this name.
+        offloads: use checksum and segmentation offload, where most of the speed comes from; False for an interface
+            whose frames have to be as on a wire.
 
     Returns:
-        The descriptor, non-blocking, for :class:`TapLink`, and the interface's name. An interface that was made by
-        this call is down, and goes with the descriptor.
+        The descriptor, non-blocking, for :class:`TapLink`, and the interface's name. An interface created by this
+        call is down, and disappears with the descriptor.
 
     Raises:
         LinkError: there is no ``/dev/net/tun``, no right to use it, or no such interface; the text says what to do.
@@ -91,7 +91,7 @@ def open_tap(name: str, *, existing: bool = False, offloads: bool = True) -> tup
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            # One that was made for several queues is opened as such, or not at all.
+            # An interface made for several queues can only be opened as such.
             request = struct.pack("16sH22x", name.encode(), flags | _IFF_MULTI_QUEUE)
             given = fcntl.ioctl(fd, _TUNSETIFF, request)
         if offloads:
@@ -108,14 +108,14 @@ def open_tap(name: str, *, existing: bool = False, offloads: bool = True) -> tup
 
 
 def _probe(fd: int) -> tuple[int, bool, bool]:
-    """What is before each frame on a descriptor, and whether it can do offloads, which are then turned on.
+    """Detect the header of each frame on a descriptor and the supported offloads, which are then turned on.
 
     Returns:
-        The size of the virtio-net header, 0 for none; whether checksums and segmentation are left to each other; and
-        whether the kernel also cuts UDP for us.
+        The size of the virtio-net header, 0 for none; whether checksum and segmentation offload are on; and whether
+        the kernel also does UDP segmentation.
 
     Raises:
-        LinkError: it is not the descriptor of a TAP interface, or one that cannot be used.
+        LinkError: the descriptor is not that of a TAP interface, or of one that cannot be used.
     """
     if sys.platform != "linux":
         raise LinkError(f"TAP links need Linux; this is {sys.platform}")
@@ -135,14 +135,14 @@ def _probe(fd: int) -> tuple[int, bool, bool]:
     os.set_blocking(fd, False)
     if not flags & _IFF_VNET_HDR:
         try:
-            fcntl.ioctl(fd, _TUNSETOFFLOAD, 0)  # who had the interface before us may have left them on
+            fcntl.ioctl(fd, _TUNSETOFFLOAD, 0)  # an earlier user of the interface may have left them on
         except OSError:
             pass  # such an interface has none
         return 0, False, False
     (size,) = struct.unpack("i", fcntl.ioctl(fd, _TUNGETVNETHDRSZ, bytes(4)))
     cuts_udp = True
     try:
-        # Only to see whether the kernel (6.2 and newer) knows of it: what it takes needs no consent of ours.
+        # Only to see whether the kernel supports it (6.2 and newer); accepting such frames needs no setting here.
         fcntl.ioctl(fd, _TUNSETOFFLOAD, _OFFLOADS | _TUN_F_USO)
     except OSError:
         cuts_udp = False
@@ -158,17 +158,17 @@ def _reason(error: OSError) -> str:
 
 
 class TapLink:
-    """A descriptor as a link: from :func:`open_tap`, or from whoever has opened a TAP interface for us.
+    """A TAP descriptor as a link: from :func:`open_tap`, or opened by another program.
 
-    The kernel is asked whether there is a header before each frame, how long it is, and what offloads there are.
+    The kernel reports whether each frame has a header, its length, and the offloads.
 
     Args:
-        fd: the descriptor, opened with IFF_TAP and IFF_NO_PI (about the latter the kernel cannot be asked); it is
-            taken over, and made non-blocking.
-        mtu: of the interface; None: the network's.
+        fd: the descriptor, opened with IFF_TAP and IFF_NO_PI (the latter cannot be queried); it is taken over, and
+            made non-blocking.
+        mtu: MTU of the interface; None: the network's.
 
     Raises:
-        LinkError: it is not the descriptor of a TAP interface that can be used; it stays open.
+        LinkError: the descriptor is not that of a usable TAP interface; it stays open.
     """
 
     features: LinkFeatures
@@ -191,10 +191,10 @@ class TapLink:
         self._headers: dict[tuple[int, int, int, int, int], bytes] = {}
 
     def start(self, sink: LinkSink, poller: Poller) -> None:
-        """Deliver what the guest sends.
+        """Deliver the guest's frames.
 
         Raises:
-            StateError: it is started already, or closed.
+            StateError: the link is started already, or closed.
         """
         check_start(self, started=self._sink is not None, closed=self._fd < 0)
         self._sink = sink
@@ -210,7 +210,7 @@ class TapLink:
             self._read()
 
     def _read(self) -> None:
-        """Read a batch; its memory is used again after the flush that follows it."""
+        """Read a batch; its memory is reused after the flush that follows."""
         sink, fd, header = self._sink, self._fd, self._header
         if sink is None:
             return
@@ -226,10 +226,11 @@ class TapLink:
             except InterruptedError:
                 continue
             except OSError:
-                self._stop()  # the interface is gone
+                self._stop()  # the interface disappeared
                 return
             if length > 0:
-                # NEEDS_CSUM: the sum is left to us, and we need none. DATA_VALID: the kernel has checked it.
+                # NEEDS_CSUM: the checksum is left to the receiver, and slirpy needs none. DATA_VALID: the kernel has
+                # checked it.
                 checksummed = bool(size and header[0] & (_NEEDS_CSUM | _DATA_VALID))
                 gso_size = _unpack_gso_size(header, 4)[0] if size and header[1] else 0
                 sink.input(arena[start : start + length], checksummed, gso_size)
@@ -242,7 +243,7 @@ class TapLink:
             if not csum_start:
                 header = plain
             else:
-                # The first byte of the EtherType tells IPv6 (0x86) from IPv4 (0x08).
+                # The first byte of the EtherType distinguishes IPv6 (0x86) from IPv4 (0x08).
                 key = (gso_size, len(parts[0]), csum_start, csum_offset, parts[0][12])
                 header = self._headers.get(key) or self._make_header(key)
             try:
@@ -282,7 +283,7 @@ class TapLink:
             self._poller = None
 
     def close(self) -> None:
-        """Close the descriptor, and with it an interface that was made for it."""
+        """Close the descriptor, and with it an interface that was created for it."""
         if self._fd >= 0:
             self._stop()
             os.close(self._fd)

@@ -1,4 +1,4 @@
-"""QEMU's ``tap`` netdev: a TAP interface by its name, or by a descriptor that somebody opened."""
+"""QEMU's ``tap`` netdev: a TAP interface by name, or by an open descriptor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["tap_netdev"]
 
 _SCRIPTS = ("script", "downscript")
 _FLAGS = ("vhost", "vhostforce")
-"""Whether QEMU lets the kernel carry frames between the interface and its card, of which there is none here."""
+"""Options by which QEMU lets the kernel carry frames between the interface and its card; slirpy has no such card."""
 _NO_EFFECT = ("sndbuf", "poll-us")
 _NOT_HERE = {
     "fds": "are several queues of one interface, and one is all that is built here; write fd=",

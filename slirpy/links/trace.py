@@ -1,4 +1,4 @@
-"""Trace: a link around a link, which tells of each frame in one line."""
+"""A link around a link that prints one line for each frame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["TraceLink", "wall_time"]
 
 
 def wall_time(now: int) -> str:
-    """Nanoseconds since 1970 as the local time of day, to the microsecond."""
+    """Format nanoseconds since 1970 as local time of day, to the microsecond."""
     seconds, rest = divmod(now, SECOND)
     return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{rest // 1000:06d}"
 
@@ -42,7 +42,7 @@ class TraceLink(Middleware):
     __slots__ = ("_clock", "_file", "_name", "_out", "_running", "error")
 
     error: OSError | ValueError | None
-    """What ended the trace early, if anything did: ValueError is what a closed file gives."""
+    """The error that ended the trace early, or None; a closed file raises ValueError."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class TraceLink(Middleware):
         self.error = None
 
     def start(self, sink: LinkSink, poller: Poller) -> None:
-        """Bring both directions up: frames from the inner link go to ``sink``."""
+        """Start both directions: frames from the inner link go to ``sink``."""
         if isinstance(self._file, TraceFile) and self._running is None:
             self._running = self._file
             self._file.start(poller)
@@ -81,14 +81,14 @@ class TraceLink(Middleware):
             started.stop()
 
     def send(self, frames: Sequence[Frame]) -> int:
-        """Send frames by the inner link, and tell of those that it took."""
+        """Send frames by the inner link, and print those that it accepted."""
         taken = self._inner.send(frames)
         if self._out is not None or self._file is not None:
             self._tell("out", [b"".join(frame.parts) for frame in frames[:taken]])
         return taken
 
     def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
-        """Tell of a frame from the guest and pass it on."""
+        """Print a frame from the guest and pass it on."""
         if self._out is not None or self._file is not None:
             self._tell("in ", (frame,))
         super().input(frame, checksummed, gso_size)

@@ -1,4 +1,4 @@
-"""Where the lines of traces go: into a file, or a pipe that is never waited for."""
+"""Output of trace lines: a file, or a pipe that is never waited for."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _LINE = re.compile(rb"(\d\d:\d\d:\d\d|\d+)\.\d{6} (.{0,256} )?(in |out) ")
 
 
 class TraceFile(Written):
-    """A file for one or several :class:`~slirpy.links.trace.TraceLink`; it behaves as a capture's file does.
+    """A file for one or several :class:`~slirpy.links.trace.TraceLink`; it behaves like the file of a capture.
 
-    A trace of slirpy's that is there already is replaced; a file with any other content is not. A pipe is never
-    waited for: lines that it has no room for are dropped, and so are those that a named pipe has no reader for.
+    An existing trace written by slirpy is replaced; a file with any other content is not. A pipe is never waited
+    for: lines are dropped when it is full, or when a named pipe has no reader.
 
     Args:
         target: a file's name, also that of a named pipe; or the descriptor of a pipe, which is taken over.
 
     Attributes:
-        error: what ended it early, if anything did.
-        dropped: how many lines were not written, because a pipe was full, or had no reader.
+        error: the error that ended it early, or None.
+        dropped: number of lines not written, because a pipe was full or had no reader.
 
     Raises:
-        LinkError: the file cannot be written, or has content that is not ours.
+        LinkError: the file cannot be written, or has content that slirpy did not write.
     """
 
     def __init__(self, target: str | os.PathLike[str] | int) -> None:
@@ -40,10 +40,10 @@ class TraceFile(Written):
             self._output = NamedFile(bytes, Path(target), _is_ours, what="trace")
 
     def write(self, lines: list[str]) -> None:
-        """Write lines, which have no end of line yet.
+        """Write lines, without their line ends.
 
         Raises:
-            OSError: it has ended: the disk is full, say.
+            OSError: the trace has ended, for example because the disk is full.
         """
         if self._output is None:
             raise self.error or OSError("the trace was closed")
