@@ -1,4 +1,4 @@
-"""Addresses as slirpy has them (bytes) and as :mod:`socket` wants them (text)."""
+"""Conversion of addresses between slirpy's form (bytes) and that of :mod:`socket` (text)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Name: TypeAlias = tuple[Any, ...]
 
 
 def family_of(address: bytes) -> socket.AddressFamily:
-    """The family of an address of four or sixteen bytes."""
+    """Return the family of an address of four or sixteen bytes."""
     return socket.AF_INET if len(address) == 4 else socket.AF_INET6
 
 
 def name_of(address: bytes, port: int) -> Name:
-    """An address and port for :mod:`socket`. Always numeric, so that no resolver is ever asked."""
+    """Return an address and port for :mod:`socket`. Always numeric, so no resolver is involved."""
     if len(address) == 4:
         return socket.inet_ntop(socket.AF_INET, address), port
     address, scope = split_scope(address)
@@ -28,9 +28,9 @@ def name_of(address: bytes, port: int) -> Name:
 
 
 def place_of(name: tuple[Any, ...]) -> tuple[bytes, int]:
-    """An address and port from what :mod:`socket` gives; a flow label is left out.
+    """Return an address and port from the form of :mod:`socket`; a flow label is dropped.
 
-    The scope of a link-local IPv6 address stays, inside of it: see :mod:`slirpy.wire.scope`.
+    The scope of a link-local IPv6 address is kept inside the address: see :mod:`slirpy.wire.scope`.
     """
     host: str = name[0]
     port: int = name[1]

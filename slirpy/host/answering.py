@@ -1,9 +1,9 @@
-"""UDP sockets that are bound to all addresses and answer from the one that was asked (RFC 1122, section 4.1.3.5).
+"""UDP sockets bound to all addresses that answer from the address of the request (RFC 1122, section 4.1.3.5).
 
-By default the system chooses a source address by the route of the answer. On a host with several addresses it may
-differ from the address that the client had sent to, and connected sockets and resolvers drop such an answer. Linux
-reports the destination of each datagram that it receives (``IP_PKTINFO``, see ip(7)) and lets the sender choose a
-source. On other systems these sockets behave like any other.
+By default the system chooses the source address by the route of the answer. On a host with several addresses it may
+differ from the one that the client sent to, and connected sockets and resolvers drop such an answer. Linux reports
+the destination of each datagram that it receives (``IP_PKTINFO``, see ip(7)) and lets the sender choose a source. On
+other systems these sockets behave like any other.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer
 __all__ = ["AnsweringDatagram", "WildcardDatagram"]
 
 LOCALS_MAX = 256
-"""Addresses of ours that a socket remembers; the whole of 127.0.0.0/8 is ours."""
+"""Local addresses that a socket remembers; all of 127.0.0.0/8 is local."""
 
 
 class WildcardDatagram(SocketDatagram):
-    """A socket that knows the destination of each datagram (:func:`slirpy.host.ipoptions.hear_local`)."""
+    """A socket that learns the destination of each datagram (:func:`slirpy.host.ipoptions.hear_local`)."""
 
     __slots__ = ("_answering", "_info", "_locals")
 
@@ -43,7 +43,7 @@ class WildcardDatagram(SocketDatagram):
         payload, info, _, name = sock.recvmsg(DATAGRAM_MAX, LOCAL_ROOM)
         if name != self._name:
             self._name, self._place = name, place_of(name)
-        if info != self._info:  # mostly one and the same address is asked
+        if info != self._info:  # most datagrams go to the same address
             self._info = info
             self._answering = self._answering_from(local_of(info))
         if self._owner is not None:
@@ -76,7 +76,7 @@ class AnsweringDatagram:
 
     @property
     def address(self) -> tuple[bytes, int]:
-        """Where its datagrams come from."""
+        """Source address and port of its datagrams."""
         return self._local, self._wildcard.address[1]
 
     @property
@@ -95,4 +95,4 @@ class AnsweringDatagram:
         return self._wildcard.send_many(payloads, address, port, ttl, whole, self._control)
 
     def close(self) -> None:
-        """Do nothing: the socket is not its own."""
+        """Do nothing: the socket belongs to ``wildcard``."""

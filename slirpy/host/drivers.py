@@ -1,6 +1,6 @@
-"""Who polls a network when its user does not: a thread of its own, or the event loop of :mod:`asyncio`.
+"""Drivers that poll a network for its user: a thread, or the event loop of :mod:`asyncio`.
 
-Nothing here is imported before it is used: ``import slirpy`` does not load asyncio.
+Nothing is imported before it is needed: ``import slirpy`` does not load asyncio.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["LoopDriver", "ThreadDriver", "running_loop", "through_loop"]
 
 
 Poll: TypeAlias = Callable[[float | None], None]
-"""One batch: wait at most so many seconds (None: for ever), and do what there is to do."""
+"""Processes one batch; waits at most this many seconds (None: forever) for work."""
 OnFrame: TypeAlias = Callable[[bytes], object]
 
 
@@ -27,8 +27,8 @@ class ThreadDriver:
 
     Args:
         poll: polls the network.
-        mailbox: of the network; its owner is the new thread. It is closed when the thread ends.
-        failed: called in the thread with each exception that a poll raises; then the thread goes on.
+        mailbox: the network's; the new thread becomes its owner. It is closed when the thread ends.
+        failed: called in the thread with each exception of a poll; the thread then continues.
     """
 
     def __init__(self, poll: Poll, mailbox: Mailbox, failed: Callable[[BaseException], None]) -> None:
@@ -55,19 +55,19 @@ class ThreadDriver:
         self._halted = True
 
     def join(self) -> None:
-        """Wait until the thread has ended; from within the thread itself this does nothing."""
+        """Wait until the thread has ended; does nothing from within the thread itself."""
         if self._thread is not threading.current_thread():
             self._thread.join()
 
 
 class LoopDriver:
-    """Polls when the running event loop says that the poller's descriptor is readable, or at the deadline.
+    """Polls when the running event loop reports that the poller's descriptor is readable, or at the deadline.
 
-    What a poll raises goes to the loop's exception handler.
+    Exceptions of a poll go to the loop's exception handler.
 
     Args:
         poll: polls the network; calls :meth:`arm` at its end.
-        deadline: seconds until ``poll`` is due though nothing happens, or None.
+        deadline: seconds until ``poll`` is due even if nothing happens, or None.
         descriptor: readable when there is work.
 
     Raises:
@@ -100,9 +100,9 @@ class LoopDriver:
         return self._loop.is_running()
 
     def arm(self) -> None:
-        """The deadline may have moved: be called at it, or a little earlier.
+        """Set the timer for the current deadline, which may have moved; it may fire a little early.
 
-        A timer that is too early stays. It finds nothing to do and is set anew, which is cheaper than to move it with
+        A timer that is too early is kept. It finds no work and is set again, which is cheaper than moving it with
         every acknowledgement.
         """
         delay = self._deadline()
@@ -116,7 +116,7 @@ class LoopDriver:
         self._timer = self._loop.call_at(when, self._due)
 
     def close(self) -> None:
-        """Leave the loop alone."""
+        """Stop using the loop."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -125,14 +125,14 @@ class LoopDriver:
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
-    """The running event loop."""
+    """Return the running event loop."""
     import asyncio
 
     return asyncio.get_running_loop()
 
 
 def through_loop() -> Callable[[OnFrame], OnFrame]:
-    """Makes of a function one that has the running event loop call it soon, from whatever thread."""
+    """Wrap a function so that a call from any thread is made soon by the running event loop."""
     import asyncio
 
     loop = asyncio.get_running_loop()

@@ -1,9 +1,9 @@
 """Streams to programs, threads and tasks on this machine: socket pairs.
 
 A :class:`FarStream` is one end of a pair; a program, a thread or a task of this process has the other (a
-:class:`Job`). How many jobs run at a time is bounded by their :class:`Jobs`. A connection beyond the bound waits for
-its turn with the guest's SYN unanswered. So a guest that opens a thousand sees some of them open late, and the host
-has no more processes for it. Guests have their turns one after the other.
+:class:`Job`). :class:`Jobs` limits the number of jobs that run at a time. A connection beyond the limit waits for
+its turn, with the guest's SYN unanswered. A guest that opens a thousand connections sees some of them open late, and
+the number of processes on the host stays bounded. Guests take turns.
 """
 
 from __future__ import annotations
@@ -23,49 +23,51 @@ from slirpy.units import MS
 __all__ = ["FarStream", "Job", "Jobs", "tcp_pair"]
 
 _LOOK = 500 * MS
-"""How often jobs that run are asked whether they have ended."""
+"""Interval at which running jobs are checked for their end."""
 _LOOK_SOON = 20 * MS
-"""The same while connections wait for their turn, and when one has ended."""
+"""The shorter interval while connections wait, and after a job has ended."""
 CLOSE_SECONDS = 1.0
-"""How long all jobs together have to end when the network closes."""
+"""Seconds that all jobs together get to end when the network closes."""
 THROWN_MAX = 1 << 20
-"""Bytes that a guest may send to a job that has ended, before it is told by a reset."""
+"""Bytes that a guest may send to an ended job before it gets a reset."""
 WAITING_MAX = 1024
 """Connections that may wait for their turn."""
 
 
 class Job(Protocol):
-    """What has the other end of a pair."""
+    """The user of the other end of a pair."""
 
     tcp: bool
-    """It wants a TCP socket of the loopback."""
+    """Whether it needs a TCP socket of the loopback."""
     failed: bool
-    """It went wrong, so that the end of its data is no good end. Known before its socket closes, if at all."""
+    """Whether the job failed, so its end of stream must be reported as a reset. Set before its socket closes, if at
+    all.
+    """
     broken: bool
-    """It went wrong by itself; known when it has ended."""
+    """Whether the failure was its own; set when it has ended."""
 
     def start(self, sock: socket.socket) -> None:
-        """Take over the other end, unless this raises.
+        """Take over the other end of the pair, unless this raises.
 
         Raises:
-            OSError: it cannot be started.
+            OSError: the job cannot be started.
         """
         ...
 
     def hang_up(self, reset: bool, now: int) -> None:
-        """The connection is over; with ``reset`` not in good order."""
+        """End the job's connection; with ``reset``, by an error."""
         ...
 
     def ended(self, now: int) -> bool:
-        """Whether everything of it has ended; asked now and then, with nanoseconds."""
+        """Whether all of the job has ended; called at intervals, with the time in nanoseconds."""
         ...
 
     def kill(self, until: float) -> None:
-        """The network is closed, and :meth:`hang_up` was called: be gone at ``until`` of :func:`time.monotonic`."""
+        """End the job by ``until`` of :func:`time.monotonic`; the network is closed already."""
         ...
 
     def abandon(self) -> None:
-        """This is a forked child: close its copy of the socket, and leave the rest to the parent."""
+        """Close this process's copy of the socket, in a forked child; the rest belongs to the parent."""
         ...
 
 
@@ -73,8 +75,8 @@ class Jobs:
     """The jobs of one kind.
 
     Args:
-        network: its clock drives the looking after jobs.
-        limit: how many run at a time.
+        network: provides the timer for checking jobs.
+        limit: maximum number that run at a time.
     """
 
     def __init__(self, network: ServiceNetwork, limit: int) -> None:
@@ -86,9 +88,9 @@ class Jobs:
         self._look = 0
 
     def enter(self, stream: FarStream, guest: bytes) -> None:
-        """Start the job of a stream, at once or when it is its turn.
+        """Start the job of a stream, at once or in its turn.
 
-        Beyond the bound one fails: it, or the newest of the guest that has most.
+        Beyond the limit of waiting streams one fails: this one, or the newest of the guest that has most.
         """
         self.collect()
         if len(self._running) < self._limit and not self._waiting:
@@ -107,13 +109,13 @@ class Jobs:
         self._watch()
 
     def leave(self, stream: FarStream, reset: bool) -> None:
-        """A stream is over."""
+        """Remove a stream that has ended."""
         if not self._waiting.remove(stream):
             stream.job.hang_up(reset, self._network.now)
         self._watch(soon=True)
 
     def collect(self) -> None:
-        """Forget the jobs that have ended, and start those whose turn it is."""
+        """Forget the jobs that have ended, and start the next in turn."""
         now = self._network.now
         running, self._running = self._running, []
         for job in running:
@@ -158,17 +160,17 @@ class Jobs:
         self._running.clear()
 
     def abandon(self) -> None:
-        """Let go of all jobs, in a forked child."""
+        """Release all jobs, in a forked child."""
         for job in self._running:
             job.abandon()
         self._running.clear()
 
 
 class FarStream(SocketStream):
-    """One end of a pair whose other end a job has; a :class:`~slirpy.interfaces.StreamPeer`.
+    """One end of a pair whose other end belongs to a job; a :class:`~slirpy.interfaces.StreamPeer`.
 
-    A job may end without having read all. On a socket that is a reset, but it has done its work: what it wrote is an
-    answer to its end, and what the guest goes on to send is thrown away, within a bound.
+    A job may end without having read everything. A socket reports that as a reset, but the job has finished: its
+    output is complete, and further data from the guest is discarded, within a limit.
     """
 
     __slots__ = ("_jobs", "_reset", "_thrown", "job")
@@ -177,12 +179,12 @@ class FarStream(SocketStream):
         super().__init__(sockets, None, owner)
         self._jobs: Jobs | None = jobs
         self._reset = False
-        self._thrown = -1  # bytes, once the job has gone
+        self._thrown = -1  # bytes discarded, once the job has ended
         self.job = job
         jobs.enter(self, guest)
 
     def begin(self) -> bool:
-        """Make the pair and start the job; False if that fails, which the owner is told."""
+        """Make the pair and start the job; False on failure, which is reported to the owner."""
         owner = self._owner
         assert owner is not None
         try:
@@ -209,13 +211,13 @@ class FarStream(SocketStream):
         return True
 
     def fail(self, error: int) -> None:
-        """There will be no connection."""
+        """Report to the owner that there will be no connection."""
         owner, self._owner, self._jobs = self._owner, None, None
         if owner is not None:
             owner.failed(error)
 
     def send(self, buffers: Sequence[Buffer]) -> int:
-        """As any, while there is somebody to read it."""
+        """Send data while there is a reader; see :meth:`slirpy.interfaces.StreamPeer.send`."""
         if self._thrown < 0:
             if self._sock is None:
                 self._wants_room = True  # it waits for its turn, unless it is over
@@ -230,14 +232,14 @@ class FarStream(SocketStream):
         return length
 
     def send_urgent(self, data: bytes) -> int:
-        """Programs know of no urgent data."""
+        """Send an urgent byte as ordinary data: programs do not use urgent data."""
         return self.send((data,))
 
     def recv(self, limit: int) -> bytes | None:
-        """As any; but the end of what a failed job has written is no good end."""
+        """Receive data; the end of a failed job's output is reported as a reset."""
         data = super().recv(limit)
         if data is None and self._thrown >= 0:
-            data = super().recv(limit)  # a reset is told once, and what there is to read comes after it
+            data = super().recv(limit)  # a reset is reported once, and unread data comes after it
         if data == b"" and self.job.failed and self._sock is not None:
             super()._fail(OSError(errno.ECONNRESET, ""))
             return None
@@ -252,13 +254,13 @@ class FarStream(SocketStream):
             super()._fail(error)
 
     def abort(self) -> None:
-        """The guest has reset the connection."""
+        """Abort the stream: the guest has reset the connection."""
         self._reset = True
         super().abort()
         self._leave()  # it may never have begun
 
     def close(self) -> None:
-        """Both directions are done."""
+        """Release everything: both directions are finished."""
         super().close()
         self._leave()
 
@@ -274,10 +276,10 @@ class FarStream(SocketStream):
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
-    """Two connected TCP sockets of the loopback. Nobody else can be at the other end.
+    """Make two connected TCP sockets of the loopback. No other process can be at either end.
 
     Raises:
-        OSError: the system has no more.
+        OSError: the system has no more sockets.
     """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -289,7 +291,7 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
                 theirs, name = listener.accept()
                 if name == ours.getsockname():
                     break
-                theirs.close()  # somebody was quicker to connect to this port
+                theirs.close()  # another process connected to this port first
         except BaseException:
             ours.close()
             raise

@@ -1,4 +1,4 @@
-"""Functions of this process as far ends: in a thread each, or as tasks of an event loop."""
+"""Functions of this process as far ends: each in a thread, or as a task of an event loop."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 __all__ = ["TASKS", "THREADS", "BackgroundLoop", "TaskJob", "ThreadJob"]
 
 THREADS = 64
-"""Threads at a time, for all rules together."""
+"""Maximum number of threads at a time, for all rules together."""
 TASKS = 1024
-"""Tasks at a time, for all rules together."""
+"""Maximum number of tasks at a time, for all rules together."""
 
 ThreadHandler: TypeAlias = Callable[[socket.socket, FlowRequest], object]
 TaskHandler: TypeAlias = Callable[["asyncio.StreamReader", "asyncio.StreamWriter"], Awaitable[object]]
 
 
 class ThreadJob:
-    """``handler(connection, flow)`` in a daemon thread of its own; a :class:`~slirpy.host.farstream.Job`.
+    """``handler(connection, flow)`` in a daemon thread; a :class:`~slirpy.host.farstream.Job`.
 
-    The socket is closed when the handler returns. What it raises goes to :func:`threading.excepthook`, and the
-    guest's connection is reset.
+    The socket is closed when the handler returns. An exception goes to :func:`threading.excepthook`, and the guest's
+    connection is reset.
     """
 
     __slots__ = ("_flow", "_handler", "_sock", "_thread", "broken", "failed", "tcp")
@@ -49,7 +49,7 @@ class ThreadJob:
         self._thread = threading.Thread(target=self._run, args=(sock,), name="slirpy-guestfwd", daemon=True)
         try:
             self._thread.start()
-        except RuntimeError as error:  # the system's bound
+        except RuntimeError as error:  # the system's limit
             raise OSError(*error.args) from None
 
     def _run(self, sock: socket.socket) -> None:
@@ -57,20 +57,20 @@ class ThreadJob:
             try:
                 self._handler(sock, self._flow)
             except (BrokenPipeError, ConnectionResetError):
-                self.failed = True  # the guest has gone, which is no news
-            except Exception:  # whatever a program's function raises ends its connection, and is told
+                self.failed = True  # the guest has gone, which needs no report
+            except Exception:  # any exception of a user's function ends its connection and is reported
                 self.failed = True
                 threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
     def hang_up(self, reset: bool, now: int) -> None:
-        """It reads the end, or its writes fail; nothing else can end a thread."""
+        """Shut the socket down: the handler reads the end, or its writes fail; nothing else can end a thread."""
 
     def ended(self, now: int) -> bool:
         """Whether the handler has returned."""
         return self._thread is None or not self._thread.is_alive()
 
     def kill(self, until: float) -> None:
-        """A handler that does not notice is left behind."""
+        """Abandon a handler that does not notice the end."""
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(max(until - time.monotonic(), 0))
 
@@ -83,8 +83,8 @@ class ThreadJob:
 class TaskJob:
     """``await handler(reader, writer)`` in an event loop; a :class:`~slirpy.host.farstream.Job`.
 
-    What is written is sent, and the connection closed, when the handler returns. What it raises goes to the loop's
-    exception handler, and the guest's connection is reset. When the guest resets it, or the network is closed, the
+    When the handler returns, its output is sent and the connection closed. An exception goes to the loop's exception
+    handler, and the guest's connection is reset. When the guest resets the connection, or the network is closed, the
     task is cancelled.
     """
 
@@ -116,7 +116,7 @@ class TaskJob:
             self._task.add_done_callback(lambda _: self._done(sock))
 
     def _done(self, sock: socket.socket) -> None:
-        """Clean up after a task that was cancelled before its first step, so that nothing of :meth:`_run` ran."""
+        """Clean up after a task that was cancelled before its first step, so that :meth:`_run` never ran."""
         if not self._ended:
             sock.close()
             self.failed = self._ended = True
@@ -136,8 +136,8 @@ class TaskJob:
             writer.close()
             await writer.wait_closed()
         except (BrokenPipeError, ConnectionResetError):
-            self.failed = True  # the guest has gone, which is no news
-        except Exception as error:  # as above; the loop tells it
+            self.failed = True  # the guest has gone, which needs no report
+        except Exception as error:  # as above; the loop reports it
             self.failed = True
             self._loop.call_exception_handler({
                 "message": f"handler of a connection to {ip_address(self._flow.destination)} has failed",
@@ -149,12 +149,12 @@ class TaskJob:
             if writer is None:
                 sock.close()
             else:
-                with suppress(AttributeError):  # Python 3.11 raises it if the transport has closed already
+                with suppress(AttributeError):  # raised by Python 3.11 if the transport has closed already
                     writer.transport.abort()
             self._ended = True
 
     def hang_up(self, reset: bool, now: int) -> None:
-        """A task that is not asked to end reads the end of the data, or its ``drain`` fails."""
+        """End the connection. A task that is not cancelled reads the end of the data, or its ``drain`` fails."""
         if reset:
             self._cancel()
 
@@ -169,11 +169,11 @@ class TaskJob:
             self._loop.call_soon_threadsafe(cancel)
 
     def ended(self, now: int) -> bool:
-        """Whether the task has."""
+        """Whether the task has ended."""
         return self._ended or self._loop.is_closed()
 
     def kill(self, until: float) -> None:
-        """The task was cancelled; it ends when its loop has time for it."""
+        """Do nothing: the cancelled task ends when its loop runs it."""
 
     def abandon(self) -> None:
         """See :meth:`slirpy.host.farstream.Job.abandon`."""
@@ -182,7 +182,7 @@ class TaskJob:
 
 
 class _Named:
-    """A transport that tells the guest's names of the two ends, as one of a real server does."""
+    """A transport that reports the guest's names of both ends, as in a real server."""
 
     __slots__ = ("_flow", "_transport")
 
@@ -227,7 +227,7 @@ class BackgroundLoop:
             self.loop.close()
 
     def close(self, seconds: float = 1.0) -> None:
-        """Cancel all tasks and end the thread; one that does not end in time is left behind."""
+        """Cancel all tasks and end the thread; a task that does not end in time is abandoned."""
         if not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self.loop.stop)
         if self._thread is not threading.current_thread():

@@ -1,8 +1,8 @@
 """Sockets of another network namespace, for the loopback of the guest that lives there.
 
 A socket belongs to the namespace of the process that opened it, even after it was passed to another process. So the
-inside only has to open sockets and to pass them out; they are connected and used here. Each takes a moment to arrive,
-and calls before that are queued.
+process inside only has to open sockets and pass them out; they are connected and used here. Each takes a moment to
+arrive, and earlier calls are queued.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer, StreamOwner, 
 __all__ = ["InsideSockets", "SocketOpener"]
 
 SocketOpener: TypeAlias = Callable[[socket.SocketKind, Callable[[socket.socket | None], None]], None]
-"""Opens an IPv4 socket of a kind inside, and calls back with it, at once or later; with None if there is none."""
+"""Opens an IPv4 socket of a kind inside, and calls back with it or with None, at once or later."""
 _LOOPBACK = b"\x7f\0\0\x01"
 _WAITING = 16
-"""Datagrams that wait for their socket."""
+"""Datagrams that may wait for their socket."""
 
 
 class InsideSockets:
     """The :class:`~slirpy.nat.inside.Inside` of a network namespace.
 
     Args:
-        sockets: of the network that the guest is on.
-        guest: address of the guest that lives there, four bytes.
-        open_socket: opens sockets there.
+        sockets: the open sockets of the guest's network.
+        guest: address of the guest in the namespace, four bytes.
+        open_socket: opens sockets in the namespace.
     """
 
     def __init__(self, sockets: OpenSockets, guest: bytes, open_socket: SocketOpener) -> None:
@@ -136,7 +136,7 @@ class _Datagrams:
 
     @property
     def address(self) -> tuple[bytes, int]:
-        """The local address and port inside."""
+        """Local address and port inside."""
         return (bytes(4), 0) if self._peer is None else self._peer.address
 
     @property

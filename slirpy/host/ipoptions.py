@@ -1,7 +1,7 @@
-"""What sockets can be told about the IP header, and what they tell about errors, where the system can do it.
+"""Socket options about the IP header and about errors, on systems that support them.
 
-Linux queues what routers and hosts say by ICMP about the packets of a socket (``IP_RECVERR``, see ip(7)): who, what,
-about which packet. Without it a socket that is not connected never hears of a refusal.
+Linux queues ICMP errors about the packets of a socket (``IP_RECVERR``, see ip(7)), with sender, kind and packet.
+Without this, an unconnected socket never learns of a refusal.
 """
 
 from __future__ import annotations
@@ -50,33 +50,33 @@ _BATCH = 64
 _PKTINFO = Struct("=i4s4s")  # struct in_pktinfo: interface, address to answer from, destination in the header
 _PKTINFO6 = Struct("=16si")  # struct in6_pktinfo: address, interface
 LOCAL_ROOM = 128
-"""Bytes of ancillary data for :func:`local_of`, with what other options add."""
+"""Bytes of ancillary data for :func:`local_of`, including other options."""
 
 
 def hear_errors(sock: socket.socket) -> None:
-    """Let the system queue errors for :func:`queued_errors`, where it can."""
+    """Make the system queue errors for :func:`queued_errors`, if it can."""
     if sys.platform == "linux":
         level, option = _ERROR_KINDS[sock.family == socket.AF_INET6]
         sock.setsockopt(level, option, 1)
 
 
 def hear_no_errors(sock: socket.socket) -> None:
-    """Take back :func:`hear_errors`, and drop what is queued."""
+    """Undo :func:`hear_errors`, and discard queued errors."""
     if sys.platform == "linux":
         level, option = _ERROR_KINDS[sock.family == socket.AF_INET6]
         sock.setsockopt(level, option, 0)
 
 
 def hear_ttl(sock: socket.socket) -> None:
-    """Let the system tell what was left of the time to live of what is received, for :func:`ttl_of`."""
+    """Make the system report the time to live of received packets, for :func:`ttl_of`."""
     if sys.platform == "linux" and sock.family == socket.AF_INET:
         sock.setsockopt(0, _IP_RECVTTL, 1)
 
 
 def hear_local(sock: socket.socket) -> bool:
-    """Let the system tell at which address a packet came in, for :func:`local_of`; False where it cannot.
+    """Make the system report the destination of received packets, for :func:`local_of`; False if it cannot.
 
-    macOS and Windows have options of their own for it, which are not used.
+    macOS and Windows have different options for this, which are not used.
     """
     if sys.platform != "linux":
         return False
@@ -91,9 +91,9 @@ def hear_local(sock: socket.socket) -> bool:
 
 
 def local_of(ancillary: list[tuple[int, int, bytes]]) -> bytes:
-    """The address to answer a packet from, by its ancillary data; empty if that is not known.
+    """Return the address from which to answer a packet, by its ancillary data; empty if unknown.
 
-    It is where the packet was sent to, or, for a broadcast, our address on that network.
+    It is the destination of the packet or, for a broadcast, the host's address on that network.
     """
     for level, kind, data in ancillary:
         if (level, kind) == (0, _IP_PKTINFO) and len(data) >= _PKTINFO.size:
@@ -109,24 +109,24 @@ def local_of(ancillary: list[tuple[int, int, bytes]]) -> bytes:
 
 
 def send_from(address: bytes) -> Control:
-    """Ancillary data that has a packet sent from one of our addresses, by whatever interface leads there."""
+    """Return ancillary data that sends a packet from a given local address, by any interface with a route."""
     if len(address) == 16:
         return ((_IPPROTO_IPV6, _IPV6_PKTINFO, _PKTINFO6.pack(address, 0)),)
     return ((0, _IP_PKTINFO, _PKTINFO.pack(0, address, bytes(4))),)
 
 
 def set_ttl(sock: socket.socket, ttl: int) -> None:
-    """Send packets with a time to live of 1 to 255 from here on."""
+    """Set the time to live, 1 to 255, of all further packets."""
     if sock.family == socket.AF_INET:
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
 
 
 def set_whole(sock: socket.socket, whole: bool) -> None:
-    """Set or clear DF on what is sent from here on.
+    """Set or clear DF on all further packets.
 
-    On Linux a set DF means ``IP_PMTUDISC_PROBE``: whoever is behind the socket finds the path's MTU by itself, so the
-    packet goes out even where the system believes to know a smaller MTU, and the answer of the router that refuses
-    it is passed on. Only what is larger than the interface's own MTU is refused at once.
+    On Linux a set DF means ``IP_PMTUDISC_PROBE``: the user of the socket discovers the path's MTU, so the packet is
+    sent even if the system assumes a smaller MTU, and the answer of the router that refuses it is passed on. Only a
+    packet larger than the interface's own MTU is refused at once.
     """
     if sock.family != socket.AF_INET:
         return
@@ -137,7 +137,7 @@ def set_whole(sock: socket.socket, whole: bool) -> None:
 
 
 def ttl_of(ancillary: list[tuple[int, int, bytes]]) -> int:
-    """The time to live among the ancillary data of a packet; 0 if it is not there."""
+    """Return the time to live in the ancillary data of a packet; 0 if absent."""
     for level, kind, data in ancillary:
         if level == 0 and kind == _IP_TTL:
             return int.from_bytes(data[:4], sys.byteorder)
@@ -145,10 +145,10 @@ def ttl_of(ancillary: list[tuple[int, int, bytes]]) -> int:
 
 
 def queued_errors(sock: socket.socket) -> Iterator[tuple[int, IcmpReport | None, int]]:
-    """Take the errors that wait, some at a time: ``errno`` value, what was reported, and an MTU.
+    """Take some of the queued errors: ``errno`` value, report, and MTU.
 
-    The MTU is that of a packet that the system itself refused as too long, else 0. The report is None unless the
-    error came by ICMP (of IPv4).
+    The MTU is that of a packet that the system itself refused as too long, otherwise 0. The report is None unless
+    the error arrived by ICMP (for IPv4).
     """
     if sys.platform != "linux":
         return

@@ -33,10 +33,10 @@ class LocalTargets:
     """Commands, Unix sockets and functions of this process.
 
     Args:
-        sockets: of the network.
+        sockets: the open sockets of the network.
 
     Attributes:
-        loop: the event loop that drives the network; None: coroutine functions run in a loop in the background.
+        loop: the event loop that drives the network; None: coroutine functions run in a background loop.
     """
 
     def __init__(self, sockets: OpenSockets) -> None:
@@ -48,15 +48,15 @@ class LocalTargets:
         self.loop: asyncio.AbstractEventLoop | None = None
 
     def opener(self, target: Any, network: ServiceNetwork, what: str) -> StreamService:
-        """What opens a connection to a target: ``opener(owner, flow)`` returns its stream.
+        """Make the function that opens connections to a target: ``opener(owner, flow)`` returns the stream.
 
         Args:
-            target: as :attr:`slirpy.rules.guestfwd.GuestForward.target`, but none that needs no help of ours.
-            network: its clock drives the looking after programs and threads.
-            what: begins the text of an error.
+            target: as :attr:`slirpy.rules.guestfwd.GuestForward.target`, of a kind that needs this class.
+            network: provides the timer for checking programs and threads.
+            what: beginning of the text of an error.
 
         Raises:
-            ConfigError: it is known already that it cannot work.
+            ConfigError: the target certainly cannot work.
         """
         sockets = self._sockets
         if isinstance(target, Command):
@@ -77,7 +77,7 @@ class LocalTargets:
         return lambda owner, flow: FarStream(sockets, owner, jobs, ThreadJob(target, flow), flow.source)
 
     def smb(self, share: Path) -> Command:
-        """Start to serve a folder; returns what is at the end of each connection to the SMB server.
+        """Start to serve a folder; returns the opener of connections to the SMB server.
 
         Raises:
             ConfigError: the folder cannot be used, there is no ``smbd``, or it does not answer.
@@ -121,7 +121,9 @@ class LocalTargets:
         return stream
 
     def close(self) -> None:
-        """End all programs and tasks. Harmless when repeated; in a forked child they are the parent's, and go on."""
+        """End all programs and tasks. Harmless when repeated; in a forked child they belong to the parent and
+        continue.
+        """
         if forks.is_fork(self._made_at):
             for jobs in self._jobs.values():
                 jobs.abandon()
@@ -143,7 +145,7 @@ class LocalTargets:
 
 
 def is_coroutine_function(function: Any) -> bool:
-    """Whether calling it gives something to await: a coroutine function, or an object whose ``__call__`` is one."""
+    """Whether a call returns an awaitable: a coroutine function, or an object whose ``__call__`` is one."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - not whether, but what is called
     )

@@ -1,7 +1,7 @@
-"""The host's own resolver library, which blocks: a few threads ask it, and the driving thread hears of the answers.
+"""The host's resolver library, which blocks: a few threads call it and pass the answers to the driving thread.
 
-The threads are daemons, since nothing can end a lookup that hangs, and a program must be able to end all the same.
-They and the socket that wakes the poller exist from the first lookup on.
+The threads are daemons: nothing can end a lookup that hangs, and a program must be able to exit all the same. They
+and the socket that wakes the poller are created by the first lookup.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["LOOKUPS_MAX", "THREADS", "Lookups"]
 
 THREADS = 8
 LOOKUPS_MAX = 256
-"""Under way, those that wait for a thread too."""
+"""Lookups in progress, including those that wait for a thread."""
 
 Done: TypeAlias = Callable[[NameAnswer], None]
 
@@ -30,10 +30,10 @@ _NO_ADDRESS = {getattr(socket, name) for name in ("EAI_NODATA", "EAI_ADDRFAMILY"
 
 
 class Lookups:
-    """Looks names up for one thread.
+    """Looks up names for one thread.
 
     Args:
-        poller: of that thread.
+        poller: poller of that thread.
     """
 
     __slots__ = (
@@ -86,8 +86,8 @@ class Lookups:
         return True
 
     def close(self) -> None:
-        """Call nobody any more. Threads end with the lookup that they are in. Harmless when repeated."""
-        if forks.is_fork(self._made_at):  # there are no threads here, and the lock may have been one's
+        """Stop calling back. Threads end with their current lookup. Harmless when repeated."""
+        if forks.is_fork(self._made_at):  # a fork has no threads, and one of them may have held the lock
             self._closed = True
         else:
             with self._lock:
@@ -103,20 +103,20 @@ class Lookups:
         self._answers.clear()
 
     def _ready(self, mask: int) -> None:
-        """In the driving thread: tell what the threads have found."""
+        """Deliver the results of the threads, in the driving thread."""
         receiver = self._receiver
         assert receiver is not None
         try:
             receiver.recv(LOOKUPS_MAX)
         except BlockingIOError:
-            pass  # woken for nothing
+            pass  # spurious wake-up
         while self._answers and not self._closed:
             done, answer = self._answers.popleft()
             self._waiting -= 1
             done(answer)
 
     def _work(self) -> None:
-        """A thread of ours."""
+        """Run one of the threads."""
         while (task := self._tasks.get()) is not None and not self._closed:
             name, done = task
             answer = _ask(name)
@@ -132,7 +132,7 @@ class Lookups:
 
 def _ask(name: str) -> NameAnswer:
     try:
-        # As bytes, or Python would apply IDNA to it, and complain about what is none.
+        # As bytes: Python would apply IDNA to text, and reject names that are not valid IDNA.
         found = socket.getaddrinfo(name.encode("ascii"), None, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         if error.errno == socket.EAI_NONAME:

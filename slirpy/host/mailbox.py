@@ -1,8 +1,8 @@
-"""What other threads want of a network: frames and calls, taken in order by the one thread that drives it.
+"""Frames and calls from other threads, taken in order by the one thread that drives the network.
 
 The network has no lock. While a thread or an event loop drives it, it belongs to that thread; another thread leaves
-a note here and wakes it, and waits for the outcome if there is one. A lock around the network would do for epoll, but
-not for ``select``, which does not see what is registered while it waits; and each batch would have to take it.
+a note here, wakes the owner, and waits for the result if there is one. A lock around the network would work for
+epoll, but not for ``select``, which ignores registrations made while it waits; and each batch would have to take it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["LIMIT", "Mailbox"]
 
 LIMIT = 1024
 """Frames that may wait."""
-_BATCH = 256  # notes handled before sockets and timers have their turn
+_BATCH = 256  # notes handled before sockets and timers get their turn
 
 _T = TypeVar("_T")
 
@@ -48,11 +48,11 @@ class Mailbox:
     """A bounded queue of notes, with a socket that wakes the poller of the thread that reads them.
 
     Args:
-        poller: of the driving thread; :meth:`close` leaves it as it was.
-        refused: called in that thread with the number of notes that found no room.
+        poller: poller of the driving thread; :meth:`close` unregisters from it.
+        refused: called in that thread with the number of notes dropped for lack of room.
 
     Attributes:
-        owner: the identity of the driving thread, as :func:`threading.get_ident` has it; None until it runs.
+        owner: identity of the driving thread, as from :func:`threading.get_ident`; None until it runs.
     """
 
     __slots__ = (
@@ -81,11 +81,11 @@ class Mailbox:
         poller.register(self._receiver.fileno(), READ, self._ready)
 
     def foreign(self) -> bool:
-        """Whether the caller is another thread than the one that reads the notes."""
+        """Whether the caller is not the thread that reads the notes."""
         return self.owner != threading.get_ident()
 
     def offer(self, notes: Sequence[Callable[[], object]]) -> int:
-        """Leave notes without waiting, as many as there is room for; returns how many those are."""
+        """Leave as many notes as there is room for, without waiting; returns their number."""
         with self._lock:
             room = 0 if self._closed else max(LIMIT - len(self._notes), 0)
             taken = min(room, len(notes))
@@ -96,17 +96,17 @@ class Mailbox:
         return taken
 
     def call(self, function: Callable[[], _T]) -> _T:
-        """Have ``function`` called by the driving thread, and wait for what it returns or raises.
+        """Let the driving thread call ``function``; returns or raises its result.
 
         Raises:
-            StateError: nobody drives the network any more.
+            StateError: the network is no longer driven.
         """
         result: list[_T] = []
         call = _Call(lambda: result.append(function()))
         with self._lock:
             if self._closed:
                 raise _stopped()
-            self._notes.append(call)  # no bound: each thread waits for one
+            self._notes.append(call)  # needs no limit: each thread waits for one
             self._signal()
         call.done.wait()
         if call.error is not None:
@@ -114,7 +114,7 @@ class Mailbox:
         return result[0]
 
     def _signal(self) -> None:
-        """Wake the reader; at most one byte is ever under way, so this cannot block."""
+        """Wake the reader; at most one byte is ever in transit, so this cannot block."""
         if not self._signaled:
             self._signaled = True
             self._sender.send(b"\0")
@@ -126,7 +126,7 @@ class Mailbox:
                 break
             notes.popleft()()
         with self._lock:
-            if not notes and self._signaled and not self._closed:  # else the socket stays readable
+            if not notes and self._signaled and not self._closed:  # otherwise the socket stays readable
                 self._signaled = False
                 self._receiver.recv(1)
             refused, self._refused = self._refused, 0
@@ -134,7 +134,7 @@ class Mailbox:
             self._tell_refused(refused)
 
     def close(self) -> None:
-        """Take no more notes, and tell those who wait. Harmless when repeated."""
+        """Accept no more notes, and notify the waiting threads. Harmless when repeated."""
         with self._lock:
             if self._closed:
                 return
@@ -148,7 +148,7 @@ class Mailbox:
                 note.done.set()
 
     def abandon(self) -> None:
-        """Close the descriptors alone, in a forked child: the lock may be another thread's, which is not here."""
+        """Only close the descriptors, in a forked child: the lock may belong to a thread that does not exist here."""
         self._receiver.close()
         self._sender.close()
 

@@ -1,4 +1,4 @@
-"""The sockets that one network has open, and the poller that watches them.
+"""The open sockets of one network, and the poller that watches them.
 
 Every kind of socket in this folder needs these two, and none of them needs :class:`~slirpy.host.sockets.SocketHost`,
 which makes them.
@@ -21,7 +21,7 @@ class OpenSocket(abc.ABC):
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Release it. Harmless when repeated."""
+        """Release the socket. Harmless when repeated."""
 
 
 class OpenSockets:
@@ -31,8 +31,8 @@ class OpenSockets:
         poller: reports when sockets are ready.
 
     Attributes:
-        paused: continues listeners that had no descriptor for a connection. They are called when a socket has been
-            opened or closed, since either shows that the system has a descriptor to give.
+        paused: resumes listeners that had no descriptor for a connection. Called when a socket has been opened or
+            closed, since either shows that a descriptor may be available.
     """
 
     __slots__ = ("_open", "paused", "poller")
@@ -46,17 +46,17 @@ class OpenSockets:
         return len(self._open)
 
     def opened(self, item: OpenSocket) -> None:
-        """Remember a socket, so that :meth:`close` finds it."""
+        """Register a socket, so that :meth:`close` finds it."""
         self._open.add(item)
         self._resume()
 
     def released(self, item: OpenSocket) -> None:
-        """Forget a socket that was closed."""
+        """Forget a closed socket."""
         self._open.discard(item)
         self._resume()
 
     def close(self) -> None:
-        """Close all of them. Harmless when repeated."""
+        """Close all sockets. Harmless when repeated."""
         for item in tuple(self._open):
             item.close()
 

@@ -1,8 +1,8 @@
-"""Sockets that go outward by a chosen address or interface.
+"""Sockets that leave the host by a chosen address or interface.
 
-The host's loopback is not outward: what goes there has neither. TCP knows its destination before it has a socket. One
-UDP socket serves all destinations of a guest's port, and one of these may be the loopback, which a socket that is
-bound to another interface does not reach; so there :class:`OutboundDatagram` has a second socket for it.
+Traffic to the host's loopback does not leave the host and uses neither. TCP knows its destination before it has a
+socket. One UDP socket serves all destinations of a guest's port, including perhaps the loopback, which a socket
+bound to another interface cannot reach; so :class:`OutboundDatagram` has a second socket for it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from slirpy.rules.outbound import Outbound
 
 __all__ = ["OutboundDatagram", "Source", "is_loopback"]
 
-# <linux/in.h>: with it, binding to an address does not take a port away from all other destinations.
+# <linux/in.h>: with this option, binding to an address does not reserve a port for all other destinations.
 _IP_BIND_ADDRESS_NO_PORT = 24
-# <netinet/in.h> and <netinet6/in6.h> of macOS, which Python does not name.
+# <netinet/in.h> and <netinet6/in6.h> of macOS; Python has no names for them.
 _IP_BOUND_IF, _IPV6_BOUND_IF, _IPPROTO_IPV6 = 25, 125, 41
 
 
@@ -33,10 +33,10 @@ def is_loopback(address: bytes) -> bool:
 
 
 class Source:
-    """Where sockets go out from.
+    """The chosen address or interface of outgoing sockets.
 
     Raises:
-        ConfigError: this host does not have what ``outbound`` names, or does not allow it.
+        ConfigError: this host lacks the address or interface in ``outbound``, or does not allow its use.
     """
 
     __slots__ = ("outbound",)
@@ -80,10 +80,10 @@ class Source:
         return ConfigError(f'outbound "{self.outbound}": {text}')
 
     def to_interface(self, sock: socket.socket) -> None:
-        """Have a socket use the interface, if one was chosen.
+        """Make a socket use the interface, if one was chosen.
 
         Raises:
-            OSError: it is gone, or that is not allowed.
+            OSError: the interface is gone, or its use is not allowed.
         """
         name = self.outbound.interface
         if name is None:
@@ -98,7 +98,7 @@ class Source:
                 sock.setsockopt(socket.IPPROTO_IP, _IP_BOUND_IF, index)
 
     def bind(self, sock: socket.socket, destination: bytes) -> None:
-        """Prepare a socket that will connect to ``destination``, or send there only.
+        """Prepare a socket that will connect to ``destination``, or send only there.
 
         Raises:
             OSError: the address or the interface is gone.
@@ -115,11 +115,12 @@ class Source:
 
 
 class OutboundDatagram:
-    """A :class:`~slirpy.interfaces.DatagramPeer` of two sockets: one goes outward, one to the loopback.
+    """A :class:`~slirpy.interfaces.DatagramPeer` of two sockets: one leaves the host, one serves the loopback.
 
     Args:
-        outward: bound as the source says.
-        open_loopback: opens the other, when it is needed first; takes the size of an address, and may raise OSError.
+        outward: bound as the source requires.
+        open_loopback: opens the other socket when it is first needed; takes the size of an address, and may raise
+            OSError.
     """
 
     __slots__ = ("_last", "_loop", "_open_loopback", "_outward")
@@ -131,7 +132,7 @@ class OutboundDatagram:
 
     @property
     def address(self) -> tuple[bytes, int]:
-        """The local address and port outward."""
+        """Local address and port of the outward socket."""
         return self._outward.address
 
     @property
@@ -152,7 +153,7 @@ class OutboundDatagram:
         return self._last.send_many(payloads, address, port, ttl, whole)
 
     def _choose(self, address: bytes) -> int:
-        """Have ``_last`` be the socket for a destination; an ``errno`` value if there is none, else 0."""
+        """Set ``_last`` to the socket for a destination; returns an ``errno`` value on failure, else 0."""
         self._last = self._outward
         if is_loopback(address):
             if self._loop is None:
@@ -166,7 +167,7 @@ class OutboundDatagram:
         return 0
 
     def close(self) -> None:
-        """Release both; see :meth:`slirpy.interfaces.DatagramPeer.close`."""
+        """Release both sockets; see :meth:`slirpy.interfaces.DatagramPeer.close`."""
         self._open_loopback = None
         self._outward.close()
         if self._loop is not None:

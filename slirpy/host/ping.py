@@ -1,7 +1,7 @@
-"""ICMP echo through the ping sockets of Linux: no privileges, as far as ``net.ipv4.ping_group_range`` lets us.
+"""ICMP echo through the ping sockets of Linux: no privileges needed, within ``net.ipv4.ping_group_range``.
 
-The kernel chooses the identifier, computes the checksum, and hands over the replies to our own requests only; see
-icmp(7).
+The kernel chooses the identifier, computes the checksum, and delivers only the replies to this socket's requests;
+see icmp(7).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class SocketPing(PacketSocket):
             self._owner.echo_reply(sequence, message[_ECHO.size :], place_of(name)[0], ttl_of(ancillary))
 
     def _failed(self, error: int, report: IcmpReport | None) -> None:
-        # The system quotes our message from its ICMP header on. Who is told nothing of the kind cannot use it.
+        # The system quotes our message from its ICMP header on. An owner without the method cannot use it.
         if self._owner is not None and report is not None and len(report.quoted) >= _ECHO.size:
             sequence = int.from_bytes(report.quoted[6:8], "big")
             self._owner.echo_error(sequence, report._replace(port=0, quoted=report.quoted[_ECHO.size :]))
@@ -62,7 +62,9 @@ class SocketPing(PacketSocket):
 
 
 def open_ping(sockets: OpenSockets, owner: PingOwner, source: Source | None = None) -> SocketPing | int:
-    """A ping socket, or the ``errno`` value of the refusal; see :meth:`slirpy.interfaces.HostNetwork.open_ping`."""
+    """Open a ping socket; returns the ``errno`` value of a refusal. See
+    :meth:`slirpy.interfaces.HostNetwork.open_ping`.
+    """
     if sys.platform != "linux":
         return errno.EPROTONOSUPPORT
     try:

@@ -1,6 +1,6 @@
 """Waiting for descriptors: one callable each, level-triggered.
 
-On Linux this is epoll itself, elsewhere the best that :mod:`selectors` has. Epoll is used without
+On Linux this is epoll itself, elsewhere the best mechanism of :mod:`selectors`. Epoll is used without
 :mod:`selectors` for two reasons: a ready descriptor then costs a dict lookup and a call, and epoll can watch a
 descriptor for :data:`HANGUP` alone, which :mod:`selectors` cannot express.
 """
@@ -21,27 +21,26 @@ from slirpy.interfaces import READ, WRITE
 __all__ = ["HANGUP", "URGENT", "SelectorPoller"]
 
 HANGUP = 4
-"""An event beside READ and WRITE: the connection was reset, or has ended in both directions.
+"""An event in addition to READ and WRITE: the connection was reset, or has ended in both directions.
 
-A descriptor that is registered for HANGUP alone is still told of a reset, although nobody wants to read it or
-to write to it. Only epoll can do that; with other mechanisms the event does not come, and a reset is noticed
-when the descriptor is next read or written.
+A descriptor registered for HANGUP alone still reports a reset while nothing is read or written. Only epoll can do
+that; other mechanisms never report the event, and a reset is noticed at the next read or write.
 """
 
 URGENT = 8
-"""An event beside READ, and only where that is watched: there is urgent data. Only epoll tells of it."""
+"""An event in addition to READ, and only where that is watched: urgent data is available. Reported only by epoll."""
 
 Handler: TypeAlias = Callable[[int], None]
 
-_MAX_EVENTS = 1024  # of one wait; the kernel takes turns when more are ready
+_MAX_EVENTS = 1024  # per wait; the kernel rotates when more are ready
 _GROUP_EVENTS = 64
 
 
 class _Backend(Protocol):
-    """What a :class:`SelectorPoller` needs of the system."""
+    """The system's waiting mechanism behind a :class:`SelectorPoller`."""
 
     masks: tuple[int, ...]
-    """From the bits that ``wait`` reports (modulo 32) to READ, WRITE and HANGUP."""
+    """Translates the bits that ``wait`` reports (modulo 32) to READ, WRITE and HANGUP."""
 
     def change(self, fd: int, old: int, new: int) -> None: ...
 
@@ -55,7 +54,7 @@ class _Backend(Protocol):
 class _Epoll:
     __slots__ = ("_epoll", "_limit")
 
-    # EPOLLIN is 1, EPOLLPRI 2, EPOLLOUT 4, EPOLLERR 8, EPOLLHUP 16. The last two come unasked, and mean that
+    # EPOLLIN is 1, EPOLLPRI 2, EPOLLOUT 4, EPOLLERR 8, EPOLLHUP 16. The last two are reported unasked, and mean that
     # neither reading nor writing would block.
     masks = tuple(
         (READ | WRITE | HANGUP if bits & 24 else (READ if bits & 1 else 0) | (WRITE if bits & 4 else 0))
@@ -70,7 +69,7 @@ class _Epoll:
     def change(self, fd: int, old: int, new: int) -> None:
         bits = (1 | (new & URGENT and 2) if new & READ else 0) | (4 if new & WRITE else 0)
         if not new:
-            # Not modify(fd, 0): that would go on reporting hang-ups, and poll would spin on them.
+            # Not modify(fd, 0): that would still report hang-ups, and poll would spin on them.
             if old:
                 try:
                     self._epoll.unregister(fd)
@@ -113,7 +112,7 @@ class _Selector:
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         if sys.platform == "win32" and timeout is not None and not self._selector.get_map():
-            time.sleep(timeout)  # select() without any socket is an error there
+            time.sleep(timeout)  # on Windows select() without any socket is an error
             return []
         return [(key.fd, mask) for key, mask in self._selector.select(timeout)]
 
@@ -129,8 +128,8 @@ class SelectorPoller:
     """A :class:`slirpy.interfaces.Poller` for one thread.
 
     Args:
-        selector: what to wait with; None takes the best that the system has.
-        limit: descriptors to be told of in one poll, where the system can take turns with the others.
+        selector: the mechanism to wait with; None uses the best of the system.
+        limit: maximum number of descriptors reported per poll, if the system can rotate among them.
     """
 
     __slots__ = ("_backend", "_entries", "_gone", "_made_at", "_masks", "_wait")
@@ -151,11 +150,11 @@ class SelectorPoller:
         self._made_at = forks.count
 
     def _change(self, fd: int, old: int, new: int) -> None:
-        if self._made_at == forks.count:  # a forked child has the same epoll as its parent, who goes on
+        if self._made_at == forks.count:  # a forked child shares the epoll of its parent, which continues
             self._backend.change(fd, old, new)
 
     def register(self, fd: int, events: int, ready: Handler) -> None:
-        """Call ``ready(mask)`` at each poll at which ``fd`` is ready for some of ``events``.
+        """Call ``ready(mask)`` at each poll at which ``fd`` is ready for any of ``events``.
 
         Raises:
             ValueError: it is registered already.
@@ -167,7 +166,7 @@ class SelectorPoller:
         self._entries[fd] = (events, ready)
 
     def modify(self, fd: int, events: int, ready: Handler) -> None:
-        """Change what is waited for; 0 waits for nothing.
+        """Change the events to wait for; 0 waits for nothing.
 
         Raises:
             KeyError: it is not registered.
@@ -178,7 +177,7 @@ class SelectorPoller:
         self._entries[fd] = (events, ready)
 
     def unregister(self, fd: int) -> None:
-        """Forget a descriptor, before it is closed.
+        """Forget a descriptor. Call this before the descriptor is closed.
 
         Raises:
             KeyError: it is not registered.
@@ -188,11 +187,11 @@ class SelectorPoller:
         self._gone.add(fd)
 
     def poll(self, timeout_seconds: float | None, before: Callable[[], None] | None = None) -> int:
-        """Wait until something is ready, tell it, and return the number of events.
+        """Wait until something is ready, call its function, and return the number of events.
 
         Args:
-            timeout_seconds: return 0 after this time at the latest; 0, and less, only looks; None waits for ever.
-            before: called between the waiting and the telling, to sample the time.
+            timeout_seconds: return 0 after this time at the latest; 0 or less only checks; None waits forever.
+            before: called after waiting and before the functions, to sample the time.
 
         Raises:
             StateError: this process is a fork of the one that made the poller.
@@ -202,14 +201,14 @@ class SelectorPoller:
                 "this poller belongs to the process that this one was forked from; make another here"
             )
         if timeout_seconds is not None and timeout_seconds < 0.0:
-            timeout_seconds = 0.0  # to epoll it would be for ever
+            timeout_seconds = 0.0  # epoll would wait forever
         batch = self._wait(timeout_seconds)
         if before is not None:
             before()
         entries = self._entries
         masks = self._masks
-        # A handler may unregister a descriptor whose event is still to come in this batch, and the same
-        # number may belong to a new socket by then. The event is not the new one's: it waits for the next poll.
+        # A handler may unregister a descriptor whose event is still to come in this batch, and a new socket may
+        # reuse its number by then. The event is not the new socket's, which waits for the next poll.
         gone = self._gone
         gone.clear()
         for fd, bits in batch:
@@ -223,11 +222,11 @@ class SelectorPoller:
         return len(batch)
 
     def group(self) -> SelectorPoller:
-        """A poller within this one, for many descriptors that are not to keep the others waiting.
+        """Make a nested poller, for many descriptors that must not delay the others.
 
-        Each poll of this one tells at most 64 of the group, and all that is ready beside it: a guest's link has its
-        turn soon, however many sockets are busy. Where the system cannot nest them it is this poller itself. To be
-        closed before this one.
+        Each poll of this one reports at most 64 of the group, and everything that is ready outside it: a guest's
+        link is served soon, however many sockets are busy. If the system cannot nest pollers, this returns the
+        poller itself. Close the group before its parent.
         """
         if not hasattr(select, "epoll") or not isinstance(self._backend, _Epoll):
             return self
@@ -241,14 +240,14 @@ class SelectorPoller:
         self.poll(0)
 
     def fileno(self) -> int | None:
-        """A descriptor that is readable when something is ready (epoll's or kqueue's own), or None.
+        """Return a descriptor that is readable when something is ready (epoll's or kqueue's own), or None.
 
-        It lets one event loop wait for this poller as for any other descriptor.
+        An event loop can wait for this poller through it, as for any other descriptor.
         """
         return self._backend.fileno()
 
     def close(self) -> None:
-        """Forget everything; what was registered stays open. Harmless when repeated, and in a forked child."""
+        """Forget everything; registered descriptors stay open. Harmless when repeated, and in a forked child."""
         self._entries.clear()
-        if self._made_at == forks.count or isinstance(self._backend, _Epoll):  # no child inherits a kqueue
+        if self._made_at == forks.count or isinstance(self._backend, _Epoll):  # a child inherits no kqueue
             self._backend.close()

@@ -1,4 +1,4 @@
-"""A program of the host as the far end of a connection, as inetd would start it."""
+"""A program of the host as the far end of a connection, started as by inetd."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from slirpy.units import SECOND
 __all__ = ["PROCESSES", "Process", "find_program"]
 
 PROCESSES = 64
-"""Programs that run at a time, of all rules together."""
+"""Maximum number of programs at a time, of all rules together."""
 TERM_GRACE = 2 * SECOND
-"""From SIGTERM to SIGKILL."""
+"""Time from SIGTERM to SIGKILL."""
 END_GRACE = 10 * SECOND
-"""How long a program may go on when its connection has ended in good order."""
+"""Time that a program may continue after its connection has closed normally."""
 _KILL_SECONDS = 1.0
 _DEFAULT = tuple(getattr(signal, name) for name in ("SIGPIPE", "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGCHLD")
                  if hasattr(signal, name))  # fmt: skip
 
 
 def find_program(name: str, what: str) -> str:
-    """The path of a program; also in the folders of system programs, which are not in everybody's ``PATH``.
+    """Return the path of a program; also searches the folders of system programs, which may be missing in ``PATH``.
 
     Raises:
-        ConfigError: there is none, or this system cannot run it as it must be; ``what`` begins the text.
+        ConfigError: there is none, or this system cannot run it as required; ``what`` begins the text.
     """
     import shutil
 
@@ -49,8 +49,8 @@ def find_program(name: str, what: str) -> str:
 class Process:
     """One run of a program; a :class:`~slirpy.host.farstream.Job`.
 
-    It has the connection as standard input and output, a process group of its own and all signals as they are by
-    default. Other descriptors of ours it has as any program that this process starts: standard error, no sockets.
+    Standard input and output are the connection. The program has its own process group and default handling of all
+    signals. It inherits other descriptors like any program that this process starts: standard error, no sockets.
     """
 
     __slots__ = ("_asked", "_command", "_flow", "_path", "_pid", "_until", "broken", "failed", "tcp")
@@ -69,12 +69,12 @@ class Process:
         """See :meth:`slirpy.host.farstream.Job.start`."""
         fd = sock.fileno()
         if fd < 2:
-            # Ours are closed, and this one has their number: it would stay close-on-exec.
+            # Our descriptor is closed, and this one has the same number: it would stay close-on-exec.
             raise OSError(errno.EBADF, "standard input or output is closed")
         actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, fd, 1)]
         if self._command.quiet:
             actions.append((os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0))
-        # Not subprocess, which leaves blocked in the child what is blocked here, as signals are in `slirpy run`.
+        # Not subprocess: it would leave signals blocked in the child that are blocked here, as in `slirpy run`.
         self._pid = os.posix_spawn(
             self._path,
             self._command.argv,
@@ -87,7 +87,7 @@ class Process:
         sock.close()
 
     def _names(self) -> dict[str, str]:
-        """Whose connection it is, by the names of UCSPI, which many programs for inetd and its kind know."""
+        """Describe the connection by the variables of UCSPI, which many programs for inetd use."""
         flow = self._flow
         if flow is None:
             return {}
@@ -106,7 +106,7 @@ class Process:
             self.ended(now)
 
     def ended(self, now: int) -> bool:
-        """Whether it was reaped. When its time is over it is told to end, and then made to."""
+        """Whether the program was reaped. After its grace time it is terminated, then killed."""
         if self._reap():
             return True
         if self._until is not None and now >= self._until:
@@ -120,10 +120,10 @@ class Process:
         if not self._wait(until):
             self._signal(signal.SIGKILL)
             self._asked = True
-            self._wait(time.monotonic() + _KILL_SECONDS)  # not for ever: the system may hold it
+            self._wait(time.monotonic() + _KILL_SECONDS)  # bounded: the system may hold the process
 
     def abandon(self) -> None:
-        """See :meth:`slirpy.host.farstream.Job.abandon`; the program has the socket, and is the parent's."""
+        """See :meth:`slirpy.host.farstream.Job.abandon`; the program keeps the socket, and belongs to the parent."""
 
     def _wait(self, until: float) -> bool:
         while not self._reap():
@@ -141,7 +141,7 @@ class Process:
             pid, status = (
                 self._pid,
                 0,
-            )  # the program that we are part of waits for all children, or ignores them
+            )  # this process is part of a program that waits for all children, or ignores them
         if not pid:
             return False
         self._pid = None

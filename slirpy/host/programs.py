@@ -1,7 +1,7 @@
-"""Programs at the far end of simulated connections: servers and clients of the world outside.
+"""Programs at the far end of simulated connections: servers and clients of the outside world.
 
 :class:`Remote` can be driven by hand from a test, or subclassed to react by itself; :class:`Echo`, :class:`Sink`,
-:class:`Source` and :class:`Resetter` are the usual ones.
+:class:`Source` and :class:`Resetter` cover the common cases.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ _PIECE = 65536
 
 
 class Remote:
-    """A program with one connection. It keeps what it received and can be told what to do.
+    """A program with one connection. It keeps the data received and offers methods to control it.
 
-    It receives all there is at once, unless :attr:`paused`. When both directions have ended it closes.
+    It receives all available data at once, unless :attr:`paused`. When both directions have ended it closes.
     """
 
     def __init__(self) -> None:
         self.stream: SimStream | None = None
-        """The connection; None before it has one."""
+        """The connection, or None."""
         self.peer: tuple[bytes, int] | None = None
-        """Address and port of who is at the other end."""
+        """Address and port of the other end."""
         self.established = False
         self.received = bytearray()
-        """All that has come so far. May be cleared."""
+        """All data received so far. May be cleared."""
         self.ended = False
-        """The other side has sent all: its end has come, after the data."""
+        """Whether the other side has sent its end, and all data before it."""
         self.error: int | None = None
         """The ``errno`` value with which the connection failed."""
         self._paused = False
@@ -42,12 +42,12 @@ class Remote:
     # ----------------------------------------------------------------------------- for tests to call
 
     def write(self, data: bytes) -> None:
-        """Send, now or when there is room."""
+        """Send data, now or when there is room."""
         self._queue += data
         self._flush()
 
     def finish(self) -> None:
-        """Send the end after all that was written."""
+        """Send the end after all data written."""
         self._finishing = True
         self._flush()
 
@@ -57,13 +57,13 @@ class Remote:
             self.stream.abort()
 
     def close(self) -> None:
-        """Close the connection, whatever is still to be written, as a program does that exits."""
+        """Close the connection, discarding unsent data, as a program that exits does."""
         if self.stream is not None:
             self.stream.close()
 
     @property
     def paused(self) -> bool:
-        """Whether it leaves what comes in the connection's buffer, which then fills up."""
+        """Whether it leaves incoming data in the connection's buffer, which then fills up."""
         return self._paused
 
     @paused.setter
@@ -74,16 +74,16 @@ class Remote:
 
     @property
     def unsent(self) -> int:
-        """Bytes written that the connection has not taken yet."""
+        """Bytes written that the connection has not yet accepted."""
         return len(self._queue)
 
     # ------------------------------------------------------------------------ for subclasses to override
 
     def on_established(self) -> None:
-        """The connection is there."""
+        """The connection is established."""
 
     def on_data(self, data: bytes) -> None:
-        """Data came; it is already part of :attr:`received`."""
+        """Data arrived; it is already part of :attr:`received`."""
 
     def on_end(self) -> None:
         """The other side has ended its direction."""
@@ -91,7 +91,7 @@ class Remote:
     # ------------------------------------------------------------ what the simulation and the stream call
 
     def begin(self, stream: SimStream) -> None:
-        """Take over an established connection that came in."""
+        """Take over an established incoming connection."""
         self.stream = stream
         self.peer = stream.remote
         self.connected()
@@ -138,7 +138,7 @@ class Remote:
 
 
 class Echo(Remote):
-    """Sends back what it gets, and the end after the end."""
+    """Sends everything back, and the end after the end."""
 
     def on_data(self, data: bytes) -> None:
         self.received.clear()
@@ -149,7 +149,7 @@ class Echo(Remote):
 
 
 class Sink(Remote):
-    """Takes everything, keeps only the count, and ends when the other side does."""
+    """Discards all data, keeps only the count, and ends when the other side does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -193,11 +193,11 @@ class Resetter(Remote):
 
 
 class SimServer:
-    """A TCP server of the outside world: a program for each connection."""
+    """A TCP server of the outside world: one program for each connection."""
 
     def __init__(self, program: Callable[[], Remote]) -> None:
         self.connections: list[Remote] = []
-        """The programs, in the order in which their connections came."""
+        """The programs, in the order in which their connections arrived."""
         self.listener: SimListener | None = None
         self._program = program
 
@@ -210,6 +210,6 @@ class SimServer:
         return remote
 
     def close(self) -> None:
-        """Stop listening; connections stay. Harmless when repeated."""
+        """Stop listening; connections stay open. Harmless when repeated."""
         if self.listener is not None:
             self.listener.close()

@@ -60,7 +60,7 @@ _OUTSIDE = (bytes([203, 0, 113, 1]), bytes.fromhex("20010db800000000000000000000
 
 
 def _destination(address: Address, port: int) -> Place:
-    """Where the outside connects to; the path of a unix socket is bytes of any length."""
+    """Return the destination of a connection from outside; the path of a unix socket is bytes of any length."""
     return (
         address if isinstance(address, bytes) else address_bytes("address", address),
         whole("port", port, 0, 65535),
@@ -68,13 +68,13 @@ def _destination(address: Address, port: int) -> Place:
 
 
 class SimHost(SimWorld):
-    """A :class:`~slirpy.interfaces.HostNetwork` in memory, and the world that a test programs behind it.
+    """A :class:`~slirpy.interfaces.HostNetwork` in memory, and the programmable world behind it.
 
     Args:
         random: the source of ports and of random faults.
-        latency_ns: time that anything takes one way. May be changed at any time; order is kept.
-        buffer_bytes: how much a stream takes that the far program has not received. At least 1.
-        address: the host's own IPv4 address beside its loopback.
+        latency_ns: one-way latency of everything. May be changed at any time; order is kept.
+        buffer_bytes: bytes that a stream accepts beyond those that the far program has received. At least 1.
+        address: the host's own IPv4 address in addition to its loopback.
         address6: its IPv6 address.
     """
 
@@ -90,12 +90,14 @@ class SimHost(SimWorld):
         super().__init__(random, latency_ns, (address, address6))
         self.buffer_bytes = buffer_bytes
         self.ping_refusal = 0
-        """The ``errno`` value by which :meth:`open_ping` is refused, such as EACCES; 0: it is not."""
+        """The ``errno`` value with which :meth:`open_ping` is refused, such as EACCES; 0: allowed."""
         self.names: dict[str, Sequence[bytes] | None] = {}
-        """What the host's resolver library finds, by name in lower case; None: it cannot tell."""
+        """Results of the host's resolver library, by name in lower case; None: temporary failure."""
         self.max_sockets: int | None = None
-        """Beyond so many open sockets, new ones fail with EMFILE. Accepted connections are not refused."""
-        # What the stack has open, in the order of opening, so that close() does the same in every run.
+        """Maximum number of open sockets; beyond it, new ones fail with EMFILE. Accepted connections are not
+        refused.
+        """
+        # The open sockets of the stack in the order of opening, so that close() does the same in every run.
         self._open: dict[SimStream | SimListener | SimDatagram | SimPing, None] = {}
         self._tcp: dict[Key, SimListener] = {}
         self._udp: dict[Key, SimDatagram | SimUdpServer] = {}
@@ -108,13 +110,13 @@ class SimHost(SimWorld):
         """Run a TCP server in the outside world.
 
         Args:
-            address: where; None answers for every address that has no server of its own.
+            address: address of the server; None answers for every address that has no other server.
             port: None answers at every port.
             program: makes the program for each connection, such as ``Echo`` or ``lambda: Source(data)``.
 
         Raises:
-            ConfigError: an address or a port that cannot be, or a program that cannot be called.
-            OSError: something listens there already.
+            ConfigError: an invalid address or port, or a program that cannot be called.
+            OSError: another server listens there already.
         """
         function("program", program, " or class that makes the program for a connection, such as Echo")
         server = SimServer(program)
@@ -130,7 +132,7 @@ class SimHost(SimWorld):
             answer: called with payload, source address and port; returns the answer, or None for none.
 
         Raises:
-            ConfigError: an address or a port that cannot be, or an answer that cannot be called.
+            ConfigError: an invalid address or port, or an answer that cannot be called.
             OSError: the port is taken.
         """
         if answer is not None:
@@ -143,12 +145,12 @@ class SimHost(SimWorld):
     def connect(
         self, address: Address, port: int, program: Remote | None = None, source: Place | None = None
     ) -> Remote:
-        """Connect from outside to a listener of the stack, and return the program that does it.
+        """Connect from outside to a listener of the stack; returns the program that connects.
 
-        Its ``error`` is ECONNREFUSED after a round trip if nothing listens.
+        Its ``error`` becomes ECONNREFUSED after a round trip if there is no listener.
 
         Raises:
-            ConfigError: an address or a port that cannot be.
+            ConfigError: an invalid address or port.
         """
         where = _destination(address, port)
         remote = program or Remote()
@@ -164,7 +166,7 @@ class SimHost(SimWorld):
         """Send a datagram from outside to a socket of the stack.
 
         Raises:
-            ConfigError: an address or a port that cannot be.
+            ConfigError: an invalid address or port.
         """
         where = _destination(address, port)
         self.carry(payload, source or (_OUTSIDE[len(where[0]) == 16], _PORTS[0]), where)
@@ -199,7 +201,7 @@ class SimHost(SimWorld):
         """See :meth:`slirpy.interfaces.HostNetwork.listen_tcp`.
 
         Raises:
-            OSError: the address is in use, or not one of the host.
+            OSError: the address is in use, or not one of the host's.
         """
         self.record("listen_tcp", (address, port))
         self._check_own(address)
@@ -230,7 +232,7 @@ class SimHost(SimWorld):
         """See :meth:`slirpy.interfaces.HostNetwork.bind_udp`.
 
         Raises:
-            OSError: the address is in use, or not one of the host.
+            OSError: the address is in use, or not one of the host's.
         """
         self.record("bind_udp", (address, port))
         self._check_own(address)
@@ -254,7 +256,7 @@ class SimHost(SimWorld):
         return True
 
     def close(self) -> None:
-        """Close everything that the stack has open. Harmless when repeated."""
+        """Close all sockets of the stack. Harmless when repeated."""
         for item in tuple(self._open):
             item.close()
 
@@ -268,7 +270,7 @@ class SimHost(SimWorld):
         sender: SimDatagram | None = None,
         shape: Shape = PLAIN,
     ) -> int:
-        """Let a datagram arrive after the latency, or meet its fate. Returns an errno value at once, or 0."""
+        """Deliver a datagram after the latency, or apply its fate. Returns an errno value at once, or 0."""
         met = obstacle(self._path(destination[0]), shape, len(payload)) if sender is not None else None
         fate = self._fate(*destination)
         if met is not None and sender is not None:
@@ -289,7 +291,7 @@ class SimHost(SimWorld):
         return 0
 
     def echo(self, sender: SimPing, sequence: int, payload: bytes, address: bytes, shape: Shape) -> int:
-        """Let an echo request find its answer after a round trip, or meet its fate."""
+        """Answer an echo request after a round trip, or apply its fate."""
         path = self._path(address)
         met = obstacle(path, shape, len(payload))
         fate = self._fate(address, 0)
@@ -313,7 +315,7 @@ class SimHost(SimWorld):
         return 0
 
     def report(self, report: IcmpReport) -> None:
-        """Let every open UDP socket of the stack hear of ``report``, whatever it is about: for tests."""
+        """Deliver ``report`` to every open UDP socket of the stack, whatever it is about: for tests."""
         for item in tuple(self._open):
             if isinstance(item, SimDatagram):
                 item.refuse(report.error, report)
@@ -329,7 +331,7 @@ class SimHost(SimWorld):
     # ---------------------------------------------------------------------------------------- inside
 
     def _syn(self, caller: SimStream) -> None:
-        """A connection request arrives."""
+        """Handle the arrival of a connection request."""
         if not caller.alive:
             return
         listener = find(self._tcp, *caller.remote)
@@ -345,7 +347,7 @@ class SimHost(SimWorld):
     def _datagram(
         self, payload: bytes, source: Place, destination: Place, sender: SimDatagram | None, shape: Shape
     ) -> None:
-        """A datagram arrives."""
+        """Handle the arrival of a datagram."""
         socket = find(self._udp, *destination)
         if socket is not None:
             socket.deliver(payload, source, destination, shape)
@@ -381,7 +383,7 @@ class SimHost(SimWorld):
         for other, other_port in table:
             same = other == address
             if other and address and len(other) == len(address):
-                same = same or not any(other) or not any(address)  # one is the wildcard
+                same = same or not any(other) or not any(address)  # one of them is the wildcard
             if other_port == port and same:
                 raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 

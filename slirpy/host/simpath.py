@@ -1,7 +1,7 @@
-"""The way of a packet through the simulated world: routers that count down its time to live, and a bottleneck.
+"""The path of a packet through the simulated world: routers that decrement its time to live, and a bottleneck.
 
-:class:`Shape` is what a packet's header says about that, :class:`Path` what lies on the way, and :func:`obstacle`
-what comes of the two. :class:`SimPing` is the socket for echo requests.
+:class:`Shape` describes the relevant header fields of a packet, :class:`Path` the routers, and :func:`obstacle` the
+result. :class:`SimPing` is the socket for echo requests.
 """
 
 from __future__ import annotations
@@ -31,30 +31,30 @@ _CODES = {errno.ENETUNREACH: 0, errno.EHOSTUNREACH: 1, errno.ECONNREFUSED: 3, er
 
 
 class Shape(NamedTuple):
-    """What a packet's header says beside its addresses."""
+    """Header fields of a packet other than its addresses."""
 
     ttl: int = 64
     whole: bool = False
-    """DF is set."""
+    """Whether DF is set."""
 
 
 PLAIN = Shape()
 
 
 class Path(NamedTuple):
-    """What lies between the host and a destination."""
+    """The routers between the host and a destination."""
 
     hops: tuple[bytes, ...] = ()
     """Addresses of the routers, nearest first."""
     mtu: int = 65535
-    """Of the link behind the last router; without a router, of the host's own link."""
+    """MTU of the link behind the last router; without a router, of the host's own link."""
 
 
 DIRECT = Path()
 
 
 class Obstacle(NamedTuple):
-    """Why a packet does not arrive. Without an offender the host itself refused it."""
+    """The reason why a packet does not arrive. Without an offender the host itself refused it."""
 
     error: int
     kind: int
@@ -65,7 +65,9 @@ class Obstacle(NamedTuple):
 
 
 def obstacle(path: Path, shape: Shape, length: int) -> Obstacle | None:
-    """What becomes of a packet with ``length`` bytes of payload behind UDP's or ICMP's header; None: it arrives."""
+    """Return the obstacle for a packet with ``length`` bytes of payload after the UDP or ICMP header; None: it
+    arrives.
+    """
     hops = len(path.hops)
     if shape.ttl <= hops:
         offender = path.hops[shape.ttl - 1]
@@ -79,15 +81,15 @@ def obstacle(path: Path, shape: Shape, length: int) -> Obstacle | None:
 
 
 def report_of(met: Obstacle, destination: tuple[bytes, int], payload: bytes) -> IcmpReport:
-    """What a router reports about a packet that it met an obstacle with."""
+    """Return a router's report about a packet that met an obstacle."""
     offender = met.offender or bytes(len(destination[0]))
     return IcmpReport(met.error, met.kind, met.code, met.info, offender, *destination, payload[:QUOTE], met.ttl)
 
 
 def refusal(path: Path, error: int, destination: tuple[bytes, int], payload: bytes) -> IcmpReport | None:
-    """What is reported of a packet that fails with ``error``; None for errors that are no news by ICMP.
+    """Return the report about a packet that fails with ``error``; None for errors that ICMP does not report.
 
-    The far host refuses a port; it is the last router that says that there is no such host or network.
+    The far host refuses a port; the last router reports that a host or network does not exist.
     """
     code = _CODES.get(error)
     if code is None:
@@ -99,5 +101,5 @@ def refusal(path: Path, error: int, destination: tuple[bytes, int], payload: byt
 
 
 def shaped(before: Shape, ttl: int, whole: bool | None) -> Shape:
-    """What a send's arguments make of the shape of the packet before."""
+    """Apply a send's arguments to the shape of the previous packet."""
     return Shape(ttl or before.ttl, before.whole if whole is None else whole)

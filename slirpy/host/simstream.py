@@ -1,8 +1,8 @@
 """One end of a simulated TCP connection, as a program sees it through its socket.
 
-Both ends are of the same class: the stack holds one, a :class:`~slirpy.host.programs.Remote` the other. What is
-modelled is what a socket shows: bytes that arrive in order after a latency, a bounded buffer, an end in each
-direction, resets. Segments, windows and losses are not: they would belong to the host's kernel.
+Both ends are of the same class: the stack holds one, a :class:`~slirpy.host.programs.Remote` the other. The model
+covers what a socket shows: bytes that arrive in order after a latency, a bounded buffer, an end in each direction,
+resets. Segments, windows and losses are not modelled: they belong to the host's kernel.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class SimStream:
     """A :class:`~slirpy.interfaces.StreamPeer` in memory.
 
     Args:
-        sim: the simulation; gives time and faults.
+        sim: the simulation, which provides time and faults.
         local: address and port of this end.
-        remote: address and port of the other.
+        remote: address and port of the other end.
         capacity: bytes that this end may have sent and the other not yet received.
         near: whether it is the stack's end. Its calls are recorded, and scripted faults apply to it.
     """
@@ -59,19 +59,19 @@ class SimStream:
         self.local = local
         self.remote = remote
         self.alive = True
-        """Neither closed nor aborted nor failed."""
+        """Whether it is neither closed nor aborted nor failed."""
         self.ttl = 0
-        """Time to live of what the stack sends; 0: the system's."""
+        """Time to live of the stack's packets; 0: the system's default."""
         self._capacity = capacity
         self._near = near
         self._owner: StreamOwner | None = None
         self._far: SimStream | None = None
         self._connected = False
         self._inbox: deque[bytes] = deque()
-        self._unread = 0  # bytes sent, and not yet known to have been received by the far program
-        self._arrival = 0  # when the last thing sent arrives: what follows must not overtake it
+        self._unread = 0  # bytes sent that the far program is not yet known to have received
+        self._arrival = 0  # arrival of the last thing sent: later ones must not overtake it
         self._fin = False  # the far side's end has arrived
-        self._ended = False  # and recv has told it
+        self._ended = False  # recv has returned it
         self._shut = False
         self._told = False
         self._wants_room = False
@@ -96,7 +96,7 @@ class SimStream:
             self._to_far("_arrive", b"".join(buffers)[:taken])
         if taken < offered:
             self._wants_room = True
-        if taken < room:  # a scripted short send: nothing else would say that there is room
+        if taken < room:  # a scripted short send: nothing else would announce the room
             self._sim.schedule(self._sim.now + self._sim.latency_ns, self._room, 0)
         self._record("send", taken)
         return taken
@@ -117,7 +117,7 @@ class SimStream:
         if self._far is not None:
             self._sim.schedule(self._sim.now + self._sim.latency_ns, self._far._room, len(data))
         if self._inbox or self._fin:
-            self._sim.schedule(self._sim.now, self._tell)  # level-triggered: said again while it is so
+            self._sim.schedule(self._sim.now, self._tell)  # level-triggered: repeated while there is data
         return data
 
     def shutdown(self) -> None:
@@ -136,9 +136,9 @@ class SimStream:
             self._release()
 
     def close(self) -> None:
-        """See :meth:`slirpy.interfaces.StreamPeer.close`. What was sent still arrives, then the end.
+        """See :meth:`slirpy.interfaces.StreamPeer.close`. Data sent before still arrives, then the end.
 
-        As with a kernel's socket, the far side sees a reset if it sent something that was never received.
+        As with a kernel's socket, the far side sees a reset if some of its data was never received.
         """
         if self.alive:
             self._record("close")
@@ -151,7 +151,7 @@ class SimStream:
     # ---------------------------------------------------------------------------- what SimHost calls
 
     def own(self, owner: StreamOwner) -> None:
-        """Set who is told; nobody is told anything before."""
+        """Set the owner; there are no callbacks before."""
         if self.alive:
             self._owner = owner
             self._tell()
@@ -164,7 +164,7 @@ class SimStream:
         self._to_far("_establish")
 
     def fail(self, error: int, report: IcmpReport | None = None) -> None:
-        """The stream is dead: tell the owner, once."""
+        """Kill the stream, and report it to the owner once."""
         if self.alive:
             owner = self._owner
             self._release()
@@ -177,7 +177,7 @@ class SimStream:
     # ------------------------------------------------------------------------- what arrives, and when
 
     def _to_far(self, what: str, *args: Any) -> None:
-        """Let something arrive at the other end, after everything that was sent before."""
+        """Deliver something to the other end, after everything that was sent before."""
         if self._far is not None:
             self._arrival = max(self._arrival, self._sim.now + self._sim.latency_ns)
             self._sim.schedule(self._arrival, getattr(self._far, what), *args)
@@ -199,7 +199,7 @@ class SimStream:
             self._inbox.append(data)
             self._tell()
         else:
-            self._to_far("_reset")  # nobody is there any more to receive it
+            self._to_far("_reset")  # there is no receiver any more
 
     def _finish(self) -> None:
         self._fin = True
@@ -215,7 +215,7 @@ class SimStream:
             self._owner.writable()
 
     def _tell(self) -> None:
-        """Say that there is something to receive, unless the owner has been told and not looked since."""
+        """Announce data to the owner, unless it was announced and not yet looked at."""
         owner = self._owner
         if owner is None or not self._connected or self._told or self._ended:
             return
@@ -240,7 +240,7 @@ class SimStream:
             self._sim.record(name, self.remote, detail)
 
     def _release(self) -> None:
-        """Cut the owner, and the two ends from each other once neither needs the other any more."""
+        """Drop the owner, and separate the two ends once neither needs the other any more."""
         self.alive = False
         self._owner = None
         self._inbox.clear()
@@ -266,7 +266,7 @@ class SimListener:
 
     @property
     def address(self) -> tuple[bytes, int]:
-        """Where it listens."""
+        """The listening address."""
         address, port = self.key
         return address or b"", port or 0
 

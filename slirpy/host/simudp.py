@@ -15,17 +15,17 @@ __all__ = ["Answer", "Received", "SimDatagram", "SimUdpServer"]
 _PAYLOAD_MAX = 65507  # 65535 less the headers of IPv4 and UDP
 
 Answer: TypeAlias = Callable[[bytes, bytes, int], bytes | None]
-"""Called with payload, source address and source port of a datagram; returns what to answer, or None."""
+"""Called with payload, source address and source port of a datagram; returns the answer, or None."""
 
 
 class Received(NamedTuple):
-    """A datagram that a :class:`SimUdpServer` got."""
+    """A datagram received by a :class:`SimUdpServer`."""
 
     payload: bytes
     source: Place
     destination: Place
     shape: Shape
-    """TTL and DF that it was sent with."""
+    """Its TTL and DF."""
 
 
 _Carry: TypeAlias = Callable[[bytes, Place, Place, "SimDatagram | None", Shape], int]
@@ -97,7 +97,7 @@ class SimDatagram:
             self._sim.released(self)
 
     def deliver(self, payload: bytes, source: Place, destination: Place, shape: Shape) -> None:
-        """A datagram has arrived."""
+        """Deliver a datagram to the owner."""
         if self._owner is not None:
             local = destination[0]
             if any(self.key[0]) or not self._sim.is_own(local):
@@ -107,7 +107,7 @@ class SimDatagram:
             self._owner.datagram(payload, *source)
 
     def refuse(self, error: int, report: IcmpReport | None = None) -> None:
-        """An error message about an earlier datagram has arrived."""
+        """Deliver an error about an earlier datagram to the owner."""
         if self._owner is not None:
             self._owner.datagram_error(error, report)
 
@@ -123,7 +123,7 @@ class SimAnswering:
 
     @property
     def address(self) -> Place:
-        """Where its datagrams come from."""
+        """Source address and port of its datagrams."""
         return self._local, self._wildcard.address[1]
 
     @property
@@ -145,11 +145,11 @@ class SimAnswering:
         return len(payloads), 0
 
     def close(self) -> None:
-        """Do nothing: the socket is not its own."""
+        """Do nothing: the socket belongs to the :class:`SimDatagram`."""
 
 
 class SimUdpServer:
-    """A program of the outside world that gets datagrams and may answer them."""
+    """A program of the outside world that receives datagrams and may answer them."""
 
     def __init__(
         self, sim: SimWorld, key: tuple[bytes | None, int | None], answer: Answer | None, carry: _Carry
@@ -159,10 +159,10 @@ class SimUdpServer:
         self.key = key
         self._answer = answer
         self.received: list[Received] = []
-        """All that has come, in order. May be cleared."""
+        """All datagrams received, in order. May be cleared."""
 
     def deliver(self, payload: bytes, source: Place, destination: Place, shape: Shape) -> None:
-        """A datagram has arrived."""
+        """Handle a datagram."""
         self.received.append(Received(payload, source, destination, shape))
         answer = self._answer(payload, *source) if self._answer is not None else None
         if answer is not None:

@@ -1,6 +1,6 @@
-"""What the simulated world has beside its inhabitants: a clock with the events that are due, and ways between places.
+"""The clock and the paths of the simulated world: pending events, and routes between places.
 
-A test says what lies on a way (routers, a bottleneck), or that it leads nowhere.
+A test sets the routers and the bottleneck of a path, or makes it lead nowhere.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _T = TypeVar("_T")
 
 
 class Fate(NamedTuple):
-    """What becomes of traffic to a destination, in place of arriving."""
+    """The fate of traffic to a destination that does not arrive."""
 
     error: int
-    """0: it vanishes."""
+    """The ``errno`` value; 0: the traffic vanishes."""
     at_once: bool
 
 
@@ -90,7 +90,7 @@ class SimWorld(abc.ABC):
 
     @property
     def latency_ns(self) -> int:
-        """What anything takes one way, in nanoseconds."""
+        """One-way latency of everything, in nanoseconds."""
         return self._latency_ns
 
     @latency_ns.setter
@@ -99,15 +99,15 @@ class SimWorld(abc.ABC):
 
     @property
     def now(self) -> int:
-        """Virtual nanoseconds: the time of the event that is being carried out, else of the last advance."""
+        """Virtual nanoseconds: the time of the current event, or else of the last advance."""
         return self._now
 
     def deadline(self) -> int | None:
-        """When the next event is due; None while there is none."""
+        """Return the time of the next event; None if there is none."""
         return self._events[0][0] if self._events else None
 
     def advance(self, now: int) -> None:
-        """Let time pass and carry out what is due.
+        """Advance the time and run the events that are due.
 
         Raises:
             ConfigError: ``now`` is not a whole number of nanoseconds.
@@ -125,7 +125,7 @@ class SimWorld(abc.ABC):
         self._now = now
 
     def schedule(self, when: int, call: Callable[..., None], *args: Any) -> None:
-        """Carry out ``call(*args)`` at ``when``: for programs that do something later.
+        """Run ``call(*args)`` at ``when``: for programs that act later.
 
         Raises:
             ConfigError: ``when`` is not a whole number of nanoseconds.
@@ -137,7 +137,7 @@ class SimWorld(abc.ABC):
     # ------------------------------------------------------------------------- the ways, for tests
 
     def answer_ping(self, address: Address | None = None) -> None:
-        """Let an address of the outside world answer echo requests; None: every one.
+        """Make an address of the outside world answer echo requests; None: every address.
 
         Raises:
             ConfigError: ``address`` is not an IP address.
@@ -145,23 +145,23 @@ class SimWorld(abc.ABC):
         self._pingable.add(place(address, None)[0])
 
     def path(self, address: Address | None, hops: Sequence[Address] = (), mtu: int = 65535) -> None:
-        """Put routers between the host and an address, None: all that have no path of their own.
+        """Put routers between the host and an address; None: all addresses without another path.
 
         Args:
-            hops: the routers' addresses, the nearest first. Each takes one off the time to live.
-            mtu: of the link behind the last of them; what is longer and may not be fragmented is refused there.
+            hops: the routers' addresses, the nearest first. Each decrements the time to live.
+            mtu: of the link behind the last of them, which refuses longer packets that must not be fragmented.
 
         Raises:
-            ConfigError: what is not an IP address.
+            ConfigError: not an IP address.
         """
         routers = tuple(address_bytes("hop", hop) for hop in hops)
         self._paths[place(address, None)[0]] = Path(routers, whole("mtu", mtu, 68, 65535))
 
     def black_hole(self, address: Address | None = None, port: int | None = None) -> None:
-        """Let everything to a destination vanish, without an answer. None stands for any.
+        """Make all traffic to a destination vanish, without an answer. None stands for any.
 
         Raises:
-            ConfigError: an address or a port that cannot be.
+            ConfigError: an invalid address or port.
         """
         self._fates[place(address, port)] = Fate(0, at_once=False)
 
@@ -172,18 +172,18 @@ class SimWorld(abc.ABC):
         error: int = errno.EHOSTUNREACH,
         at_once: bool = False,
     ) -> None:
-        """Let everything to a destination fail with ``error``, after a round trip or within the call itself.
+        """Make all traffic to a destination fail with ``error``, after a round trip or within the call itself.
 
         Raises:
-            ConfigError: an address or a port that cannot be.
+            ConfigError: an invalid address or port.
         """
         self._fates[place(address, port)] = Fate(error, at_once)
 
     def reachable(self, address: Address | None = None, port: int | None = None) -> None:
-        """Take back :meth:`black_hole` or :meth:`unreachable` with the same arguments.
+        """Undo :meth:`black_hole` or :meth:`unreachable` with the same arguments.
 
         Raises:
-            ConfigError: an address or a port that cannot be.
+            ConfigError: an invalid address or port.
         """
         self._fates.pop(place(address, port), None)
 
@@ -235,10 +235,10 @@ class SimWorld(abc.ABC):
 
 
 def place(address: Address | None, port: int | None) -> Key:
-    """A place as a test names it, None for any, with the address as bytes.
+    """Convert a place as a test names it, None for any, to one with the address as bytes.
 
     Raises:
-        ConfigError: an address or a port that cannot be.
+        ConfigError: an invalid address or port.
     """
     return (
         None if address is None else address_bytes("address", address),
@@ -252,7 +252,7 @@ def is_loopback(address: bytes) -> bool:
 
 
 def find(table: dict[Key, _T], address: bytes, port: int) -> _T | None:
-    """The most special entry for a destination."""
+    """Return the most specific entry for a destination."""
     anywhere = bytes(len(address))
     keys: tuple[Key, ...] = (
         (address, port), (anywhere, port), (address, None), (None, port), (None, None),

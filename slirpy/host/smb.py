@@ -1,11 +1,11 @@
 """Samba's ``smbd`` as an SMB server of the virtual network.
 
-It listens nowhere. Each connection of a guest gets an ``smbd`` of its own, as inetd would start it, with one end of a
-TCP connection of the loopback as standard input: another user of the host finds no port, and one that dies takes
-nothing with it but its connection. It runs as we do, and guests are whoever we are.
+It listens nowhere. Each connection of a guest gets its own ``smbd``, started as by inetd, with one end of a loopback
+TCP connection as standard input: other users of the host find no port, and an ``smbd`` that dies takes only its
+connection with it. It runs as the user of slirpy, and so do guests' accesses.
 
-What it writes is in one temporary folder. A small shell waits for our end, whatever brings that, even SIGKILL; then
-it ends Samba's helpers, which outlive their connection, and removes the folder.
+Its files are in one temporary folder. A small shell waits for the end of slirpy, whatever the cause, even SIGKILL;
+then it terminates Samba's helpers, which outlive their connection, and removes the folder.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SHARE = "qemu"
 _TRY_SECONDS = 10.0
 _END_SECONDS = 5.0
 _LONGEST = 80
-"""Bytes of the folder's name: sockets in it have names of 108 bytes at most."""
+"""Maximum bytes of the folder's name: sockets in it have names of at most 108 bytes."""
 
 _CONFIGURATION = """\
 [global]
@@ -65,8 +65,8 @@ guest ok = yes
 read only = no
 """
 
-# $1 is the folder. A helper of Samba's leads a session, and its number is in the folder; so that nobody else is
-# killed who has got the number in the meantime, it must also have the folder on its command line.
+# $1 is the folder. A helper of Samba's leads a session, and its number is in the folder. It must also have the
+# folder on its command line, so that no other process that reuses the number is killed.
 _KEEPER = r"""
 trap '' INT TERM HUP QUIT
 read -r _
@@ -83,7 +83,7 @@ done
 rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }
 """
 
-# SMB2 NEGOTIATE for dialects 2.0.2 and 3.1.1's elder 3.0.2 (MS-SMB2, 2.2.3), behind the length of a session message.
+# SMB2 NEGOTIATE for dialects 2.0.2 and 3.0.2 (MS-SMB2, 2.2.3), after the length of a session message.
 _HEADER = b"\xfeSMB" + bytes([64, 0]) + bytes(58)
 _BODY = (
     b"\x24\0\x02\0\x01\0\0\0\0\0\0\0" + bytes(16) + bytes(8) + b"\x02\x02\x02\x03"
@@ -143,18 +143,18 @@ class SmbServer:
         for name in ("private", "pid", "lock", "state", "cache", "log"):
             (folder / name).mkdir(mode=0o700)
         (folder / "ncalrpc").mkdir()
-        (folder / "ncalrpc").chmod(0o755)  # which Samba insists on, whatever the umask
+        (folder / "ncalrpc").chmod(0o755)  # required by Samba, whatever the umask
         (folder / "ncalrpc" / "np").mkdir(mode=0o700)
-        (folder / "share").symlink_to(share)  # so that no name needs to be written as Samba would read it
-        # In folders that it makes, the guest account has not the rights of their owner, as a curiosity of Samba's; so
-        # it is not ours. Nothing is done under its name: that is what "force user" says.
+        (folder / "share").symlink_to(share)  # so that Samba need not parse any special characters of the path
+        # In folders that it makes, Samba does not give the guest account the rights of their owner; so the guest
+        # account is a different user. No file access uses its name: "force user" replaces it.
         others = [entry.pw_name for entry in pwd.getpwall() if entry.pw_name != user]
         guest = "nobody" if "nobody" in others else (others or [user])[0]
         text = _CONFIGURATION.format(folder=folder, user=user, guest=guest, share=SHARE)
         (folder / "smb.conf").write_text(text)
 
     def _try(self, path: str, what: str) -> None:
-        """See whether it answers, as the first guest would."""
+        """Test whether it answers, as the first guest would."""
         ours, theirs = tcp_pair()
         process = Process(self.command, path)
         with ours:
@@ -183,7 +183,7 @@ class SmbServer:
         return f"it said: {'; '.join(said[-3:])}" if said else "it said nothing"
 
     def close(self) -> None:
-        """Remove everything; its processes have ended with their connections. Harmless when repeated."""
+        """Remove everything; the processes have ended with their connections. Harmless when repeated."""
         keeper, self._keeper = self._keeper, None
         if keeper is None:
             import shutil
@@ -195,14 +195,14 @@ class SmbServer:
         try:
             keeper.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
-            pass  # it goes on by itself
+            pass  # it continues by itself
 
     def abandon(self) -> None:
         """Leave everything to the parent, in a forked child."""
         keeper, self._keeper = self._keeper, None
         if keeper is not None and keeper.stdin is not None:
-            keeper.stdin.close()  # it ends when the parent has closed its own
-            keeper.returncode = 0  # it is no child of this process
+            keeper.stdin.close()  # it ends when the parent has closed its own copy
+            keeper.returncode = 0  # it is not a child of this process
 
 
 def _keep(folder: Path) -> subprocess.Popen[bytes]:

@@ -1,4 +1,4 @@
-"""Sockets that send and receive packets one by one: UDP, and what :mod:`slirpy.host.ping` adds."""
+"""Sockets that send and receive packets one by one: UDP, and the base of :mod:`slirpy.host.ping`."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from slirpy.wire.udp import run_length
 
 __all__ = ["DATAGRAM_MAX", "PacketSocket", "SocketDatagram"]
 
-_BATCH = 128  # packets taken from one socket before others have their turn
+_BATCH = 128  # packets taken from one socket before others get their turn
 DATAGRAM_MAX = 65535
-_ATTEMPTS = 8  # to send a packet while errors about others come in
-# <linux/udp.h>: the system cuts one large datagram into many, which is quicker than many calls.
+_ATTEMPTS = 8  # to send a packet while errors about others arrive
+# <linux/udp.h>: the system cuts one large datagram into many, which is faster than many calls.
 _SOL_UDP, _UDP_SEGMENT = 17, 103
 _UINT16 = Struct("=H")
 _can_segment = sys.platform == "linux"
 
 
 class PacketSocket(OpenSocket):
-    """What UDP sockets and ping sockets have in common."""
+    """The common part of UDP sockets and ping sockets."""
 
     __slots__ = ("_sock", "_sockets", "_ttl", "_whole", "mtu")
 
@@ -65,10 +65,10 @@ class PacketSocket(OpenSocket):
         return 0
 
     def _transmit_again(self, payload: Buffer, name: tuple[str, int], error: int, control: Control) -> int:
-        """Send what was refused: that may have been about an earlier packet, and this one has not been tried then.
+        """Send a refused packet again: the error may have been about an earlier packet, before this one was tried.
 
-        Each error is told once. But while one sends, routers may report the next: then what they said is taken, and
-        it is tried again.
+        Each error is reported once. But meanwhile routers may report the next: then that report is taken, and the
+        packet is tried again.
         """
         for attempt in range(_ATTEMPTS):
             if error == errno.EMSGSIZE:
@@ -112,15 +112,15 @@ class PacketSocket(OpenSocket):
         except BlockingIOError:
             return errno.EAGAIN
         except OSError:
-            return None  # too long for the path, or about an earlier packet: one by one it will be known
+            return None  # too long for the path, or about an earlier packet: sending one by one will show which
         return 0
 
     def _shape(self, sock: socket.socket, ttl: int, whole: bool | None) -> None:
-        """Change what the next packets' headers say; what a system cannot do it does not do."""
+        """Set header fields of the next packets; unsupported ones are ignored."""
         try:
             if ttl and ttl != self._ttl:
                 if not self._ttl:
-                    hear_ttl(sock)  # who counts hops also wants to know those of the way back
+                    hear_ttl(sock)  # an owner that counts hops also needs those of the way back
                 set_ttl(sock, ttl)
                 self._ttl = ttl
             if whole is not None and whole is not self._whole:
@@ -137,7 +137,7 @@ class PacketSocket(OpenSocket):
             try:
                 self._receive(sock)
             except BlockingIOError:
-                if not count:  # woken for nothing: then it was for an error
+                if not count:  # a spurious wake-up: it was for an error
                     self._read_errors()
                 return
             except OSError as error:
@@ -145,7 +145,7 @@ class PacketSocket(OpenSocket):
                     self._failed(error.errno or errno.EIO, None)
 
     def _read_errors(self) -> bool:
-        """Tell the owner what the system has queued about earlier packets; False if nothing was."""
+        """Report queued errors about earlier packets to the owner; False if there were none."""
         told = False
         sock = self._sock
         if sock is not None:
@@ -161,11 +161,11 @@ class PacketSocket(OpenSocket):
 
     @abc.abstractmethod
     def _receive(self, sock: socket.socket) -> None:
-        """Take one packet and hand it to the owner."""
+        """Take one packet and pass it to the owner."""
 
     @abc.abstractmethod
     def _failed(self, error: int, report: IcmpReport | None) -> None:
-        """Tell the owner of an error."""
+        """Report an error to the owner."""
 
     def close(self) -> None:
         """Release the socket; see :meth:`slirpy.interfaces.DatagramPeer.close`."""
@@ -181,7 +181,7 @@ class PacketSocket(OpenSocket):
 class SocketDatagram(PacketSocket):
     """A :class:`~slirpy.interfaces.BoundDatagramPeer` on a UDP socket.
 
-    Its methods that send take ancillary data besides, for :mod:`slirpy.host.answering`.
+    Its send methods also accept ancillary data, for :mod:`slirpy.host.answering`.
     """
 
     __slots__ = ("_address", "_name", "_owner", "_place", "_size")
@@ -251,7 +251,7 @@ class SocketDatagram(PacketSocket):
 
     def _receive(self, sock: socket.socket) -> None:
         payload, name = sock.recvfrom(DATAGRAM_MAX)
-        if name != self._name:  # mostly one and the same far side speaks
+        if name != self._name:  # most packets come from the same peer
             self._name, self._place = name, place_of(name)
         if self._owner is not None:
             self._owner.datagram(payload, *self._place)

@@ -32,10 +32,10 @@ from slirpy.unixpath import bind_unix, inode_of, remove_unix
 
 __all__ = ["SocketDatagram", "SocketHost", "SocketListener", "SocketPing", "SocketStream"]
 
-_BATCH = 64  # connections taken from one listener before others have their turn
+_BATCH = 64  # connections taken from one listener before others get their turn
 _BACKLOG = 1024
-_UDP_BUFFER = 1 << 20  # bytes that wait for our next turn; the system may allow less
-_NOBODY = b"\x7f\0\0\1", 0  # who connects to a unix socket has no address
+_UDP_BUFFER = 1 << 20  # bytes that may wait for the next poll; the system may allow less
+_NOBODY = b"\x7f\0\0\1", 0  # a client of a unix socket has no address
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -84,7 +84,7 @@ class SocketListener(OpenSocket):
             stream.start_accepted(accept(AcceptedStream(stream, address, port)))
 
     def _pause(self, sock: socket.socket) -> None:
-        """There is no descriptor for the connection that waits: asking again at once would spin."""
+        """Stop accepting: there is no descriptor for the waiting connection, and trying again at once would spin."""
         self._sockets.poller.modify(sock.fileno(), 0, self._ready)
         self._sockets.paused.add(self.resume)
 
@@ -112,11 +112,11 @@ class SocketHost:
     """A :class:`~slirpy.interfaces.HostNetwork` made of the operating system's sockets.
 
     Args:
-        poller: tells when sockets are ready; must be polled for anything to happen.
-        source: where sockets go out from; None: as the system likes.
+        poller: reports ready sockets; must be polled for anything to happen.
+        source: outgoing address or interface of sockets; None: the system's choice.
 
     Attributes:
-        sockets: those that are open. Whatever opens others for the same network enters them there.
+        sockets: the open sockets. Other modules that open sockets for the same network register them there.
     """
 
     __slots__ = ("_lookups", "_source", "sockets")
@@ -153,7 +153,7 @@ class SocketHost:
         """
         sock = socket.socket(family_of(address), socket.SOCK_STREAM)
         try:
-            if sys.platform == "win32":  # where SO_REUSEADDR would let two programs share a port
+            if sys.platform == "win32":  # there SO_REUSEADDR would let two programs share a port
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
             else:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -187,7 +187,7 @@ class SocketHost:
         return listener
 
     def open_udp(self, owner: DatagramOwner, family: int = 4) -> SocketDatagram | OutboundDatagram | None:
-        """A socket for outward datagrams; see :meth:`slirpy.interfaces.HostNetwork.open_udp`."""
+        """Open a socket for outward datagrams; see :meth:`slirpy.interfaces.HostNetwork.open_udp`."""
         anywhere = bytes(4 if family == 4 else 16)
         source = self._source
         try:
@@ -200,7 +200,7 @@ class SocketHost:
             return None
 
     def bind_udp(self, address: bytes, port: int, owner: DatagramOwner) -> SocketDatagram:
-        """A socket bound to an address of the host; see :meth:`slirpy.interfaces.HostNetwork.bind_udp`.
+        """Open a UDP socket bound to an address of the host; see :meth:`slirpy.interfaces.HostNetwork.bind_udp`.
 
         Raises:
             OSError: the address cannot be bound.
@@ -233,7 +233,7 @@ class SocketHost:
         return peer
 
     def open_ping(self, owner: PingOwner) -> SocketPing | int:
-        """A socket for ICMP echo; see :meth:`slirpy.interfaces.HostNetwork.open_ping`."""
+        """Open a socket for ICMP echo; see :meth:`slirpy.interfaces.HostNetwork.open_ping`."""
         peer = open_ping(self.sockets, owner, self._source)
         if not isinstance(peer, int):
             self.sockets.opened(peer)
@@ -244,7 +244,7 @@ class SocketHost:
         return self._lookups.start(name, done)
 
     def close(self) -> None:
-        """Close everything that is open. Harmless when repeated."""
+        """Close all open sockets. Harmless when repeated."""
         self._lookups.close()
         self.sockets.close()
 

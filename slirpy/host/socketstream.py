@@ -31,47 +31,49 @@ from slirpy.interfaces import READ, WRITE, Buffer, StreamOwner
 __all__ = ["SocketStream", "tune"]
 
 _HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
-_IOV_MAX = 1024  # buffers of one sendmsg; every system takes at least 1024 of them
-# Linger on, for 0 seconds: close sends RST.
+_IOV_MAX = 1024  # buffers per sendmsg; every system accepts at least 1024
+# Linger for 0 seconds: close sends a RST.
 _LINGER_NOTHING = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 _SIOCATMARK = 0x8905
 _CONNECTING = (errno.EINPROGRESS, errno.EWOULDBLOCK)
 _SHORT_TTL = 63
-"""With less than that somebody may be tracing the path, and wants to hear which router dropped the SYN. What common
-systems send, 64 or more, is not less when we have taken one off, and is spared the system calls."""
+"""A smaller TTL suggests that the guest traces the path and wants to hear which router dropped the SYN. Common
+systems send 64 or more, which is not less than this after our decrement, and so avoids the system calls.
+"""
 
 
 def tune(sock: socket.socket) -> None:
-    """What every TCP socket of ours has: segments go at once, and urgent bytes stay in their place in the stream.
+    """Set the options of every TCP socket: segments leave at once, and urgent bytes stay in place in the stream.
 
-    Without the latter the system takes an urgent byte out of what ``recv`` gives, and keeps one only.
+    Without the latter option the system removes an urgent byte from the data that ``recv`` returns, and keeps only
+    one.
     """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 
 
 def _at_mark(sock: socket.socket) -> bool:
-    """Whether the next byte is an urgent one. Asked only where the poller tells of urgent data: on Linux."""
+    """Whether the next byte is an urgent one. Used only where the poller reports urgent data: on Linux."""
     from fcntl import ioctl
 
     return ioctl(sock, _SIOCATMARK, bytes(4)) != bytes(4)
 
 
 def _met_itself(sock: socket.socket) -> bool:
-    """Whether the port that the system chose for a socket is the one that it was to connect to, at the same address.
+    """Whether the port that the system chose for a socket is its destination port, at the same address.
 
-    TCP makes a connection of that (RFC 9293, figure 8), to a port at which nobody listens.
+    TCP then connects the socket to itself (RFC 9293, figure 8), at a port without a listener.
     """
     try:
         return bool(sock.getsockname() == sock.getpeername())
     except OSError:
-        return False  # reset already, which will be told
+        return False  # reset already, which will be reported
 
 
 class SocketStream(OpenSocket):
     """A :class:`~slirpy.interfaces.StreamPeer` on a TCP socket."""
 
-    level_triggered = True  # the poller reports a socket again while there is something to read
+    level_triggered = True  # the poller repeats the report while there is something to read
 
     __slots__ = (
         "_connecting",
@@ -92,20 +94,20 @@ class SocketStream(OpenSocket):
         self._sockets = sockets
         self._sock = sock  # None: closed, aborted or failed
         self._owner = owner
-        self._fd = -1  # while it is registered with the poller, its descriptor
+        self._fd = -1  # its descriptor while it is registered with the poller
         self._events = 0
         self._connecting = False
         self._hears = False  # ICMP errors are queued
-        self._told = False  # the owner knows that there is something to read, and has not read since
-        self._ended = False  # recv has met the end
+        self._told = False  # reported to the owner, which has not read since
+        self._ended = False  # recv has reached the end
         self._shut = False
-        self._urgent = False  # somewhere in what there is to read lies an urgent byte
+        self._urgent = False  # the unread data contains an urgent byte
         self._wants_room = False  # a send was refused while still connecting
 
     # --------------------------------------------------------------------------- what the owner calls
 
     def send(self, buffers: Sequence[Buffer]) -> int:
-        """Hand bytes to the socket; see :meth:`slirpy.interfaces.StreamPeer.send`."""
+        """Pass bytes to the socket; see :meth:`slirpy.interfaces.StreamPeer.send`."""
         sock = self._sock
         if sock is None:
             return 0
@@ -157,7 +159,7 @@ class SocketStream(OpenSocket):
         return data
 
     def send_urgent(self, data: bytes) -> int:
-        """Hand an urgent byte to the socket; 1 if it is taken, else 0, as :meth:`send` says it."""
+        """Pass an urgent byte to the socket; returns 1 if it is accepted, else 0, like :meth:`send`."""
         sock = self._sock
         if sock is None or self._connecting:
             return self.send((data,))
@@ -170,7 +172,7 @@ class SocketStream(OpenSocket):
         return 0
 
     def _recv_urgent(self, sock: socket.socket, limit: int) -> bytes:
-        """As ``sock.recv``, which stops before an urgent byte; the owner is given that by itself."""
+        """Call ``sock.recv``, which stops before an urgent byte; the owner gets that byte separately."""
         tell = getattr(self._owner, "urgent", None)
         if tell is not None and _at_mark(sock):
             self._urgent = False
@@ -178,7 +180,7 @@ class SocketStream(OpenSocket):
         return sock.recv(limit)
 
     def shutdown(self) -> None:
-        """Send a FIN after what was sent; see :meth:`slirpy.interfaces.StreamPeer.shutdown`."""
+        """Send a FIN after the data; see :meth:`slirpy.interfaces.StreamPeer.shutdown`."""
         self._shut = True
         if self._sock is not None and not self._connecting:
             self._shut_down(self._sock)
@@ -189,17 +191,17 @@ class SocketStream(OpenSocket):
             try:
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOTHING)
             except OSError:
-                pass  # macOS refuses options on a connection that the far side has reset already
+                pass  # refused by macOS on a connection that the far side has reset already
             self._release()
 
     def close(self) -> None:
-        """Close in good order; see :meth:`slirpy.interfaces.StreamPeer.close`."""
+        """Close normally; see :meth:`slirpy.interfaces.StreamPeer.close`."""
         self._release()
 
     # --------------------------------------------------------------------------- what SocketHost calls
 
     def start_connecting(self, address: bytes, port: int, ttl: int = 0) -> None:
-        """Connect; the owner may be told of success or failure before this returns."""
+        """Connect; success or failure may be reported to the owner before this returns."""
         sock = self._sock
         assert sock is not None
         try:
@@ -222,7 +224,7 @@ class SocketStream(OpenSocket):
         self._connected(error)
 
     def start_accepted(self, owner: StreamOwner) -> None:
-        """Hand an accepted stream to its owner, unless it has been closed in the meantime."""
+        """Pass an accepted stream to its owner, unless it has been closed in the meantime."""
         if self._sock is not None:
             self._owner = owner
             self._watch(self._events | READ | HANGUP | URGENT)
@@ -230,12 +232,12 @@ class SocketStream(OpenSocket):
     # --------------------------------------------------------------------------------------- inside
 
     def _connected(self, error: int) -> None:
-        """The outcome of connecting is known."""
+        """Handle the outcome of connecting."""
         owner, sock = self._owner, self._sock
         if owner is None or sock is None:
             return
         if not error and _met_itself(sock):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOTHING)  # let nothing be left of it
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOTHING)  # leave no trace of it
             error = errno.ECONNREFUSED
         if error:
             self._report(sock)
@@ -254,7 +256,7 @@ class SocketStream(OpenSocket):
             owner.writable()
 
     def _report(self, sock: socket.socket) -> None:
-        """Tell the owner what was said by ICMP about the SYN, if the system knows (Linux 6.1 and newer)."""
+        """Pass on the ICMP report about the SYN to the owner, if the system knows it (Linux 6.1 and newer)."""
         tell = getattr(self._owner, "reported", None)
         if self._hears and tell is not None:
             for _, report, _ in queued_errors(sock):
@@ -262,7 +264,7 @@ class SocketStream(OpenSocket):
                     tell(report)
 
     def _watch(self, events: int) -> None:
-        """Change what the poller waits for. Costs a system call, so only if it does change."""
+        """Change the events to wait for. Costs a system call, so only if they differ."""
         if events == self._events:
             return
         sock = self._sock
@@ -275,7 +277,7 @@ class SocketStream(OpenSocket):
                 self._fd = fd
             else:
                 self._sockets.poller.modify(self._fd, events, self._ready)
-        except OSError as error:  # the system's bound on watched descriptors (ENOSPC)
+        except OSError as error:  # the system's limit on watched descriptors (ENOSPC)
             self._fail(error)
             return
         self._events = events
@@ -299,14 +301,14 @@ class SocketStream(OpenSocket):
             if not self._told:
                 self._told = True
                 owner.readable()
-                return  # a reset is found by recv, after the data that came before it
+                return  # recv finds the reset, after the data before it
             self._watch(self._events & ~READ)
         if mask & HANGUP:
             error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if error:
                 self._fail(OSError(error, ""))
             else:
-                # Both directions have ended. That is told again and again, and only recv has anything to add.
+                # Both directions have ended. That is reported repeatedly, and only recv can add anything.
                 self._watch(0)
 
     @staticmethod
@@ -314,7 +316,7 @@ class SocketStream(OpenSocket):
         try:
             sock.shutdown(socket.SHUT_WR)
         except OSError:
-            pass  # reset already (ENOTCONN); reading or the poller tells it
+            pass  # reset already (ENOTCONN); reading or the poller reports it
 
     def _fail(self, error: OSError) -> None:
         owner = self._owner
@@ -323,7 +325,7 @@ class SocketStream(OpenSocket):
             owner.failed(error.errno or errno.EIO)
 
     def _release(self) -> None:
-        """Close the socket and cut every reference, so that the memory goes at once."""
+        """Close the socket and cut every reference, so that the memory is freed at once."""
         sock = self._sock
         if sock is None:
             return
@@ -335,5 +337,5 @@ class SocketStream(OpenSocket):
         try:
             sock.close()
         except OSError:
-            pass  # a reset can be reported by close; the descriptor is gone all the same
+            pass  # close may report a reset; the descriptor is released all the same
         self._sockets.released(self)

@@ -13,9 +13,9 @@ from slirpy.units import MS, SECOND
 __all__ = ["UnixStream"]
 
 _AGAIN = 20 * MS
-"""Time between tries to connect."""
+"""Time between attempts to connect."""
 BUSY_MAX = 5 * SECOND
-"""How long a server may have no room for one more connection."""
+"""How long a server may have no room for another connection."""
 
 
 class UnixStream(SocketStream):
@@ -35,7 +35,7 @@ class UnixStream(SocketStream):
         self._connecting = True
 
     def start(self, path: str) -> None:
-        """Connect; such a socket says at once whether it can. While its queue is full (EAGAIN) we ask again."""
+        """Connect; the socket reports the result at once. While the server's queue is full (EAGAIN), try again."""
         sock = self._sock
         self._again = None
         if sock is None:
@@ -50,7 +50,7 @@ class UnixStream(SocketStream):
             self._connected(error)
 
     def send_urgent(self, data: bytes) -> int:
-        """Such sockets have no urgent data."""
+        """Send an urgent byte as ordinary data: unix sockets have no urgent data."""
         return self.send((data,))
 
     def _release(self) -> None:
