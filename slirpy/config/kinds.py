@@ -1,7 +1,8 @@
 """Kinds of values that options take.
 
 A kind checks a value when a :class:`~slirpy.config.Config` is made, describes the values that are allowed for the
-documentation, and gives the command line what it needs to make a flag.
+documentation, and gives the command line what it needs to make a flag. Kinds are not compared, and the methods that
+a dataclass has for that are left out, since each takes time at every import.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Kind:
     """The values that an option takes."""
 
@@ -79,7 +80,6 @@ class Kind:
         raise NotImplementedError
 
 
-@dataclass(frozen=True, kw_only=True)
 class Switch(Kind):
     """On or off."""
 
@@ -90,7 +90,7 @@ class Switch(Kind):
         return "True or False"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Number(Kind):
     """A whole number within bounds."""
 
@@ -118,7 +118,7 @@ class Number(Kind):
         return f"{lowest} to {highest}" + (f" {self.unit}" if self.unit else "")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Choice(Kind):
     """One of several words."""
 
@@ -134,7 +134,7 @@ class Choice(Kind):
         return ", ".join(self.words)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Network(Kind):
     """An IPv4 network that can hold guests and servers. Bits of the host part are ignored."""
 
@@ -153,12 +153,12 @@ class Network(Kind):
             ) from None
         if not self.shortest <= network.prefixlen <= self.longest:
             raise ConfigError(
-                f"{name} {network}: the prefix must be from /{self.shortest} to /{self.longest}, so that it holds"
+                f"{name} {value}: the prefix must be from /{self.shortest} to /{self.longest}, so that it holds"
                 " guests and servers"
             )
         if network.is_loopback or network.is_multicast:
             raise ConfigError(
-                f"{name} {network} is a loopback or multicast network; choose one such as 10.0.2.0/24"
+                f"{name} {value} is a loopback or multicast network; choose one such as 10.0.2.0/24"
             )
         return network
 
@@ -166,7 +166,6 @@ class Network(Kind):
         return f"an IPv4 network, /{self.shortest} to /{self.longest}"
 
 
-@dataclass(frozen=True, kw_only=True)
 class Address(Kind):
     """An address of the virtual network."""
 
@@ -177,7 +176,7 @@ class Address(Kind):
         return "an address of the network"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class HostName(Kind):
     """The name of a host, or of a domain."""
 
@@ -191,7 +190,6 @@ class HostName(Kind):
         return "a domain name" if self.domain else "a host name"
 
 
-@dataclass(frozen=True, kw_only=True)
 class Word(Kind):
     """Printable text without spaces that fits one DHCP option."""
 
@@ -205,7 +203,7 @@ class Word(Kind):
         return "a name or address"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Location(Kind):
     """The path of a file or folder."""
 
@@ -225,7 +223,7 @@ class Location(Kind):
         return f"the path of a {self.what}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Object(Kind):
     """An object of a class, or its text."""
 
@@ -251,7 +249,7 @@ class Object(Kind):
         return f"{self.form}, or {article} {self.made.__name__}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Made(Kind):
     """Whatever a function of the rules makes of the value."""
 
@@ -267,7 +265,7 @@ class Made(Kind):
         return self.form
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Several(Kind):
     """A list of values of another kind."""
 
@@ -281,7 +279,7 @@ class Several(Kind):
         return f"a list; each {self.of.values()}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Function(Kind):
     """A function that is called while the network runs."""
 

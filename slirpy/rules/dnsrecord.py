@@ -61,7 +61,9 @@ class DnsRecord:
         if kind not in TYPES:
             raise ConfigError(f'{self}: type "{self.type}" is none of {", ".join(TYPES)}')
         if not is_whole(self.ttl) or not 0 <= self.ttl <= TTL_MAX:
-            raise ConfigError(f"{self}: the time to live is not a number of seconds from 0 to {TTL_MAX}")
+            raise ConfigError(
+                f"{self}: time to live {self.ttl!r} is not a number of seconds from 0 to {TTL_MAX}"
+            )
         try:
             name_to_wire(name.removeprefix("*."))
         except ValueError as error:

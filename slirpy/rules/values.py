@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any, TypeVar
@@ -347,9 +347,9 @@ def listed(what: str, value: Any) -> Iterable[Any]:
     """Several values. A lone string is a common slip, and would fall apart into its letters.
 
     Raises:
-        ConfigError: text, or nothing that can be gone through.
+        ConfigError: text, a mapping, or nothing that can be gone through.
     """
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         raise ConfigError(f"{what} must be a list, such as {what}=[...]; given was {value!r}")
     return value
 

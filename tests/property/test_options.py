@@ -1,0 +1,391 @@
+"""Every option takes all values in its range, in each of its forms, and none outside of it.
+
+Both kinds of values come from the table of options: a row is tried as soon as it is there.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable
+from functools import cache
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slirpy import (
+    Config,
+    ConfigError,
+    DhcpOption,
+    DnsRecord,
+    ForwardError,
+    GuestForward,
+    GuestRoute,
+    HostForward,
+    Outbound,
+    Resolver,
+    StaticLease,
+)
+from slirpy.cli.app import app
+from slirpy.cli.options import network_config
+from slirpy.config import OPTIONS, Option, option
+from slirpy.config.kinds import (
+    Address,
+    Choice,
+    Function,
+    HostName,
+    Kind,
+    Location,
+    Made,
+    Network,
+    Number,
+    Object,
+    Several,
+    Switch,
+    Word,
+)
+
+Values = st.SearchStrategy[Any]
+
+NET = IPv4Network("10.0.2.0/24")
+SERVERS = {IPv4Address(f"10.0.2.{number}") for number in (2, 3, 4)}
+NEEDS: dict[str, dict[str, Any]] = {"smbserver": {"smb": "/"}, "tftp_write": {"tftp": "/tmp"}}
+"""Options that make sense with others only."""
+SOME = 60
+"""Examples for each option."""
+
+
+async def coroutine(*_: object) -> None:
+    """A function that nobody would await."""
+
+
+# ------------------------------------------------------------------------------------------ in range
+
+_MIDDLE = st.text(string.ascii_letters + string.digits + "-_", max_size=61)
+_EDGE = st.sampled_from(string.ascii_letters + string.digits + "_")
+LABELS = st.one_of(_EDGE, st.builds(lambda a, middle, z: a + middle + z, _EDGE, _MIDDLE, _EDGE))
+NAMES = st.lists(LABELS, min_size=1, max_size=3).map(".".join)
+GUESTS = st.integers(1, 254).map(lambda number: NET[number]).filter(lambda address: address not in SERVERS)
+FAR = st.integers(1, 254).map(lambda number: f"192.0.2.{number}")
+PORTS = st.integers(1, 65535)
+MACS = st.binary(min_size=5, max_size=5).map(lambda rest: "52:" + rest.hex(":"))
+
+TEXTS: dict[type, Values] = {
+    HostForward: st.builds(
+        "{}:{}:{}-{}:{}".format,
+        st.sampled_from(("tcp", "udp", "")),
+        st.one_of(st.just(""), FAR),
+        st.integers(0, 65535),
+        st.one_of(st.just(""), GUESTS),
+        PORTS,
+    ),
+    GuestForward: st.builds(
+        "tcp:{}:{}-{}".format,
+        st.one_of(GUESTS, FAR, st.just("*")),
+        st.one_of(PORTS, st.just("*")),
+        st.one_of(st.just("cmd:cat -n"), st.just("unix:/run/x"), st.builds("tcp:{}:{}".format, FAR, PORTS)),
+    ),
+    Resolver: st.one_of(
+        FAR, st.builds("{}:{}".format, FAR, PORTS), st.builds("[2001:db8::1]:{}".format, PORTS)
+    ),
+    DnsRecord: st.builds("{} {} A {}".format, LABELS, st.integers(0, 2**31 - 1), FAR),
+    StaticLease: st.builds("{}={}".format, MACS, GUESTS),
+    GuestRoute: st.one_of(st.just("192.0.2.0/24"), st.builds("198.51.100.0/25={}".format, GUESTS)),
+    DhcpOption: st.one_of(
+        st.builds("{}=u16:{}".format, st.integers(224, 254), st.integers(0, 65535)),
+        st.builds("ntp-server={}".format, FAR),
+    ),
+    Outbound: st.one_of(FAR, st.just("2001:db8::1"), st.builds("{},eth{}".format, FAR, st.integers(0, 9))),
+}
+"""Text of each kind of rule."""
+
+
+def _names_of_files(rows: Option) -> Values:
+    if rows.name == "lease_file":
+        return st.text(string.ascii_letters, min_size=1).map("/nonexistent/{}".format)
+    return st.sampled_from(["/", "/tmp", "/usr"])
+
+
+def _made(row: Option) -> Values:
+    if row.name == "bootfile":
+        files = st.text(string.ascii_letters + string.digits + "./", min_size=1, max_size=255)
+        return st.one_of(
+            files, st.lists(st.one_of(files, files.map("efi-x64={}".format)), min_size=1, max_size=3)
+        )
+    return st.lists(st.builds("allow {}:{}".format, FAR, PORTS), min_size=1, max_size=3)
+
+
+def _several(row: Option) -> Values:
+    assert isinstance(row.kind, Several)
+    each = INSIDE[type(row.kind.of)](row.kind.of, row)
+    key: Any = None
+    if row.name == "static_leases":
+        key = (lambda text: text[: text.index("=")], lambda text: text[text.index("=") :])
+    elif row.name == "dhcp_options":
+        key = lambda text: text[: text.index("=")]  # noqa: E731 - one option of a code
+    return st.lists(each, min_size=1, max_size=3, unique_by=key)
+
+
+INSIDE: dict[type[Kind], Callable[[Any, Option], Values]] = {
+    Switch: lambda kind, row: st.booleans(),
+    Number: lambda kind, row: st.one_of(
+        st.integers(kind.lowest, kind.highest), st.sampled_from((kind.lowest, kind.highest))
+    ),
+    Choice: lambda kind, row: st.sampled_from(kind.words),
+    Network: lambda kind, row: st.builds(
+        lambda address, prefix: f"{address}/{prefix}",
+        st.ip_addresses(v=4).filter(lambda each: 0 < each.packed[0] < 112),
+        st.integers(kind.shortest, kind.longest),
+    ).filter(lambda text: not {127, 0} & {IPv4Network(text, strict=False)[0].packed[0]}),
+    Address: lambda kind, row: GUESTS.filter(lambda address: str(address) != "10.0.2.15"),
+    HostName: lambda kind, row: NAMES,
+    Word: lambda kind, row: st.text(string.ascii_letters + string.digits + ".", min_size=1, max_size=255),
+    Location: lambda kind, row: _names_of_files(row),
+    Object: lambda kind, row: TEXTS[kind.made],
+    Made: lambda kind, row: _made(row),
+    Several: lambda kind, row: _several(row),
+    Function: lambda kind, row: st.sampled_from([print, len]),
+}
+"""Values that an option of each kind takes."""
+
+
+def words_of(value: Any) -> list[str]:
+    """The text of a value, or of each of several."""
+    return [str(each) for each in value] if isinstance(value, list) else [str(value)]
+
+
+@cache
+def listen() -> click.Command:
+    command = app.get_command(click.Context(app), "listen")
+    assert command is not None
+    return command
+
+
+def from_flags(row: Option, value: Any) -> Config:
+    """The network of a command line."""
+    arguments = [f"--{name}={other}" for name, other in NEEDS.get(row.name, {}).items()]
+    if isinstance(row.kind, Switch):
+        arguments += [str(row.flag)] if value is not row.default else []
+    elif row.name == "policy":
+        arguments += [f"--{rule.replace(' ', '=', 1)}" for rule in value]
+    else:
+        arguments += [f"{row.flag}={word}" for word in words_of(value)]
+    with listen().make_context("listen", [*arguments, "unix:x"]) as context:
+        return network_config(context.params)
+
+
+def from_qemu(row: Option, value: Any) -> Config:
+    """The network of an option string of QEMU's."""
+    words = {True: ["on"], False: ["off"]}[value] if isinstance(value, bool) else words_of(value)
+    text = ",".join(f"{row.qemu}={word}".replace(",", ",,") for word in words)
+    return Config.from_qemu(f"user,{text}", **NEEDS.get(row.name, {}))
+
+
+@pytest.mark.parametrize("row", OPTIONS, ids=lambda row: row.name)
+def test_what_is_in_range_is_taken_in_every_form(row: Option) -> None:
+    @settings(max_examples=SOME)
+    @given(INSIDE[type(row.kind)](row.kind, row))
+    def check(value: Any) -> None:
+        more = NEEDS.get(row.name, {})
+        config = Config(**{row.name: value}, **more)
+        kept = getattr(config, row.name)
+        assert Config(**{row.name: kept}, **more) == config  # an object as well as its text
+        if row.flag is not None:
+            assert getattr(from_flags(row, value), row.name) == kept
+        if row.qemu is not None and not (row.name == "bootfile" and isinstance(value, list)):
+            assert getattr(from_qemu(row, value), row.name) == kept
+
+    check()
+
+
+# -------------------------------------------------------------------------------------- out of range
+
+ODD: Values = st.one_of(
+    st.integers(), st.floats(), st.binary(max_size=8), st.tuples(st.integers(), st.integers()), st.dictionaries(
+        st.integers(), st.integers(), max_size=1
+    )
+)  # fmt: skip
+"""Values of types that few options take."""
+NUMBERED = st.integers(65536) | st.integers(max_value=-1)
+WRONG_TEXTS: dict[type, Values] = {
+    HostForward: st.one_of(
+        st.builds("tcp::{}-:80".format, NUMBERED), st.builds("udp::1-:{}".format, st.just(0) | NUMBERED),
+        st.builds("{}::1-:1".format, LABELS.filter(lambda text: text not in ("tcp", "udp", "unix"))), LABELS,
+    ),
+    GuestForward: st.one_of(st.builds("tcp:*:{}-cmd:cat".format, st.just(0) | NUMBERED), LABELS),
+    Resolver: st.one_of(st.builds("192.0.2.1:{}".format, st.just(0) | NUMBERED), LABELS),
+    DnsRecord: st.one_of(LABELS, st.builds("a.test {} A 192.0.2.1".format, st.integers(2**31, 2**33))),
+    StaticLease: st.one_of(st.builds("{}=10.0.3.1".format, MACS), st.builds("{}=10.0.2.2".format, MACS), LABELS),
+    GuestRoute: st.one_of(st.builds("192.0.2.0/{}".format, st.integers(33)), LABELS),
+    DhcpOption: st.one_of(st.builds("{}=x".format, st.integers(255)), st.builds("26=u16:{}".format, NUMBERED)),
+    Outbound: st.sampled_from(["127.0.0.1", "0.0.0.0", "224.0.0.1", "a b", "eth0,eth1", "x" * 16]),
+}  # fmt: skip
+"""Text that is no rule."""
+BAD_NAMES = st.one_of(
+    st.sampled_from(
+        ["", ".", "-a", "a-", "a..b", "a b", "b\u00fccher", "a\0", "x" * 64, ".".join(["n" * 62] * 5)]
+    ),
+    st.builds("{}{}{}".format, LABELS, st.sampled_from(" ,/;:@\n\t\x7f"), LABELS),
+)
+
+
+def _wrong_made(row: Option) -> Values:
+    if row.name == "bootfile":
+        texts = st.one_of(
+            st.just(""), st.just("a\n"), st.just("x" * 256), st.builds("{}=x".format, st.integers(65536))
+        )
+        return st.one_of(ODD, texts, st.lists(st.one_of(st.integers(), texts), min_size=1, max_size=2))
+    rules = st.builds("allow {}:{}".format, FAR, NUMBERED) | LABELS
+    return st.one_of(ODD, rules, st.lists(st.integers() | rules, min_size=1, max_size=2))
+
+
+def _not_whole(kind: Number) -> Values:
+    return st.one_of(
+        st.integers(max_value=kind.lowest - 1),
+        st.integers(kind.highest + 1),
+        st.floats(),
+        st.booleans(),
+        st.integers(kind.lowest, kind.highest).map(str),
+        st.binary(max_size=4),
+    )
+
+
+OUTSIDE: dict[type[Kind], Callable[[Any, Option], Values]] = {
+    Switch: lambda kind, row: st.one_of(ODD, st.sampled_from(["on", "off", "true", ""]), st.none()),
+    Number: lambda kind, row: _not_whole(kind),
+    Choice: lambda kind, row: st.one_of(ODD, st.text().filter(lambda text: text not in kind.words), st.none()),
+    Network: lambda kind, row: st.one_of(
+        ODD,
+        st.builds("10.0.0.0/{}".format, st.integers(0, kind.shortest - 1) | st.integers(kind.longest + 1)),
+        st.builds("{}.0.0.0/8".format, st.sampled_from([127, *range(224, 240)])),
+        st.sampled_from(["", "fec0::/64", "10.0.2", "guest"]),
+    ),
+    Address: lambda kind, row: st.one_of(
+        ODD,
+        st.ip_addresses(v=4).filter(lambda address: address not in NET),
+        st.sampled_from([NET[0], NET[-1]]),
+        st.ip_addresses(v=6),
+        BAD_NAMES,
+    ),
+    HostName: lambda kind, row: st.one_of(ODD, BAD_NAMES),
+    Word: lambda kind, row: st.one_of(ODD, st.sampled_from(["", " ", "a b", "a\n", "\u00fc", "x" * 256])),
+    Location: lambda kind, row: st.one_of(ODD, st.sampled_from(["", "a\0b"])),
+    Object: lambda kind, row: st.one_of(ODD, WRONG_TEXTS[kind.made]),
+    Made: lambda kind, row: _wrong_made(row),
+    Several: lambda kind, row: st.one_of(
+        st.integers(), st.floats(), st.text(max_size=8), st.binary(max_size=8),
+        st.lists(OUTSIDE[type(kind.of)](kind.of, row), min_size=1, max_size=1),
+    ),
+    Function: lambda kind, row: st.one_of(ODD, st.text(), st.just(coroutine)),
+}  # fmt: skip
+"""Values that no option of each kind takes."""
+
+
+def allowed(kind: Kind, name: str) -> list[str]:
+    """What a message says about the allowed values: one of these at least."""
+    match kind:
+        case Switch():
+            return ["True or False"]
+        case Number():
+            return [f"from {kind.lowest}"]
+        case Choice():
+            return [", ".join(kind.words)]
+        case Function():
+            return [f"is a function of {kind.takes}", "give an ordinary function"]
+        case Several():
+            return [f"must be a list, such as {name}=[...]", *allowed(kind.of, name)]
+        case Network():
+            return [
+                f"from /{kind.shortest} to /{kind.longest}",
+                "write for example 10.0.2.0/24",
+                "choose one such as",
+            ]
+        case Address():
+            return ["such as 10.0.2.2", "choose one from 10.0.2.1 to 10.0.2.254"]
+        case HostName():
+            return [
+                "such as guest.example.test",
+                "253 characters",
+                "at most 255 ASCII",
+                "leave it out",
+                "is not text",
+            ]
+        case Word():
+            return ["give one name or address", "at most 255 ASCII characters", "leave it out", "is not text"]
+        case Location():
+            return ["give text or a pathlib.Path", "give one such as", "give for example /srv"]
+    return [
+        "write ",
+        "is not ",
+        " from ",
+        "is none of",
+        "must be",
+        "at most",
+        "is neither",
+        "choose another",
+        "such as",
+        "is text or",
+        "leave it out",
+    ]
+
+
+def shown(value: Any) -> list[str]:
+    """How a message may write a value, or one of several."""
+    texts = [repr(value), str(value), repr(str(value))[1:-1], *filter(str.isdigit, str(value).split())]
+    return (
+        texts + [text for each in value for text in shown(each)] if isinstance(value, list | tuple) else texts
+    )
+
+
+def refusal(row: Option, value: Any) -> str:
+    more = NEEDS.get(row.name, {})
+    with pytest.raises((ConfigError, ForwardError)) as caught:
+        Config(**{row.name: value}, **more)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("row", OPTIONS, ids=lambda row: row.name)
+def test_what_is_out_of_range_is_refused_and_why(row: Option) -> None:
+    @settings(max_examples=2 * SOME)
+    @given(OUTSIDE[type(row.kind)](row.kind, row))
+    def check(value: Any) -> None:
+        text = refusal(row, value)
+        assert any(
+            name and name in text for name in (row.name, row.item, "rule" if row.name == "policy" else "")
+        )
+        assert any(form in text for form in shown(value)) or value is coroutine, text
+        assert any(words in text for words in allowed(row.kind, row.name)), text
+        assert "\n" not in text or "\n" in str(value)
+
+    check()
+
+
+def test_none_is_a_value_only_where_it_is_the_default() -> None:
+    for row in OPTIONS:
+        if row.default is None:
+            nothing: dict[str, Any] = {row.name: None}
+            assert Config(**nothing) == Config()
+        else:
+            assert row.name in refusal(row, None)
+
+
+# --------------------------------------------------------------------------------------------- tables
+
+
+def test_every_kind_and_class_is_tried() -> None:
+    kinds = [row.kind for row in OPTIONS]
+    kinds += [kind.of for kind in kinds if isinstance(kind, Several)]
+    assert {type(kind) for kind in kinds} == set(INSIDE) == set(OUTSIDE)
+    made = {kind.made for kind in kinds if isinstance(kind, Object)}
+    assert made == set(TEXTS) == set(WRONG_TEXTS)
+
+
+def test_paths_are_kept_as_paths(tmp_path: Path) -> None:
+    for row in OPTIONS:
+        if isinstance(row.kind, Location):
+            assert getattr(Config(**{row.name: str(tmp_path)}), row.name) == tmp_path  # type: ignore[arg-type]
+    assert option("tftp").kind.check("tftp", len) is len
