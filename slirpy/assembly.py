@@ -11,8 +11,9 @@ from random import Random
 
 from slirpy import forks
 from slirpy.config import Config
-from slirpy.core.demux import Arrival
+from slirpy.core.arrival import Openers
 from slirpy.core.flows import FlowInfo
+from slirpy.core.parts import Parts
 from slirpy.core.stack import IPStack
 from slirpy.errors import ForwardError
 from slirpy.interfaces import FlowRequest, HostNetwork, StreamOwner, StreamPeer
@@ -25,10 +26,10 @@ from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
 from slirpy.services.dhcp import DhcpService, Lease, LeaseStore
 from slirpy.services.dns import DnsService
-from slirpy.services.guestfwd import GuestForwards, Openers
+from slirpy.services.guestfwd import GuestForwards
+from slirpy.services.guestfwd import Openers as TargetOpeners
 from slirpy.services.tftp import TftpService
 from slirpy.stats import Stats
-from slirpy.tcp import Segment
 
 __all__ = ["Stack"]
 
@@ -64,18 +65,20 @@ class Stack(IPStack):
         stats: Stats | None = None,
         now: int = 0,
         lease_store: LeaseStore | None = None,
-        openers: Openers | None = None,
+        openers: TargetOpeners | None = None,
     ) -> None:
-        super().__init__(config, random=random or Random(), stats=stats)
         self._made_at = forks.count
+        parts = self._parts = Parts(config, random or Random(), Stats() if stats is None else stats)
+        router = Router(config, parts.network.addresses)
+        descriptors = self._descriptors = Descriptors(parts.network.stats)
+        self._tcp = TcpNat(parts, host, router, descriptors)
+        self._udp = UdpNat(parts, host, router, descriptors)
+        self._ping = IcmpNat(parts, host, router, self._udp, descriptors)
+        flow_openers = Openers(
+            self._tcp.open_tcp, self._udp.input_udp, self._ping.input_echo, self._ping.input_error
+        )
+        super().__init__(parts, flow_openers)
         self.tick(now)
-        router = Router(config, self.local_addresses)
-        descriptors = self._descriptors = Descriptors(self.stats)
-        self._tcp = TcpNat(self, host, router, descriptors)
-        self._udp = UdpNat(self, host, router, descriptors)
-        self._ping = IcmpNat(self, host, router, self._udp, descriptors)
-        self.icmp.opener = self._ping
-        self.demux.opener = self
         self._dhcp = DhcpService(config, self, lease_store, lambda: len(self.ports), self.neighbors)
         asked = (config.gateway_address, _LIMITED_BROADCAST, config.broadcast_address)
         self.bind(asked, _DHCP_PORT, self._dhcp)
@@ -83,7 +86,7 @@ class Stack(IPStack):
         if not config.restrict:  # what is asked there leaves this machine
             self.bind((config.dns_address,), _DNS_PORT, self._dns)
             self.stream_services[config.dns_address, _DNS_PORT] = self._dns_stream
-        self.guest_forwards = GuestForwards(self, host, openers, self._dhcp.exclude)
+        self.guest_forwards = GuestForwards(parts, self, host, openers, self._dhcp.exclude)
         for target in config.guestfwd:
             self.guest_forwards.add(target)
         self._tftp = TftpService(config, self) if config.tftp is not None else None
@@ -97,17 +100,9 @@ class Stack(IPStack):
             self.forwards.close()  # all or none
             raise
 
-    def open_tcp(self, arrival: Arrival, key: bytes, seg: Segment) -> None:
-        """A guest's SYN; see :class:`~slirpy.core.demux.Opener`."""
-        self._tcp.open_tcp(arrival, key, seg)
-
-    def input_udp(self, arrival: Arrival, source_port: int, destination_port: int, payload: memoryview) -> None:
-        """A guest's datagram; see :class:`~slirpy.core.demux.Opener`."""
-        self._udp.input_udp(arrival, source_port, destination_port, payload)
-
     def lead_inside(self, inside: Inside) -> None:
         """Retry forwards that a guest refuses on that guest's own loopback, which ``inside`` reaches."""
-        self.forwards.lead_inside(LoopbackForwards(self, inside, self._descriptors))
+        self.forwards.lead_inside(LoopbackForwards(self._parts, inside, self._descriptors))
 
     def _forward_target(self) -> bytes:
         first = self.config.dhcpstart_address

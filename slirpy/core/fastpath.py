@@ -1,15 +1,15 @@
 """The fast path: a segment of an established connection, in order, with nothing odd about it.
 
 One ``unpack`` reads all headers, one dict lookup finds the flow. Everything that is not exactly the common case
-returns False, having changed nothing, and goes the slow way (``core/ip.py`` and ``tcp/receive.py``). What is common
-to both, :func:`~slirpy.tcp.receive.acknowledge` and :func:`~slirpy.tcp.text.accept_text`, is called and not
+returns False, having changed nothing, and goes the slow way (``core/demux.py`` and ``tcp/receive.py``). What both
+have in common, :func:`~slirpy.tcp.receive.acknowledge` and :func:`~slirpy.tcp.text.accept_text`, is called and not
 repeated here. ``tests/sim/test_fastpath.py`` turns this module off and demands identical frames and state.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from slirpy.core.network import Network
+from slirpy.core.port import LinkPort
 from slirpy.core.tcpflow import TcpFlow
 from slirpy.tcp.options import TIMESTAMP, TIMESTAMP_WORD
 from slirpy.tcp.receive import acknowledge
@@ -20,10 +20,6 @@ from slirpy.wire.checksum import ones_sum
 from slirpy.wire.ipv4 import MF, OFFSET_MASK
 from slirpy.wire.tcp import ACK, FRAME, PSH
 
-if TYPE_CHECKING:
-    from slirpy.core.port import LinkPort
-    from slirpy.core.stack import IPStack
-
 __all__ = ["tcp_fastpath"]
 
 _unpack = FRAME.unpack_from
@@ -31,7 +27,9 @@ _unpack_timestamp = TIMESTAMP.unpack_from
 _FRAGMENT = MF | OFFSET_MASK
 
 
-def tcp_fastpath(stack: IPStack, port: LinkPort, frame: memoryview, checksummed: bool) -> bool:
+def tcp_fastpath(
+    network: Network, flows: dict[bytes, TcpFlow], port: LinkPort, frame: memoryview, checksummed: bool
+) -> bool:
     """Handle ``frame`` if it is the common case. ``frame`` has at least 54 bytes."""
     (
         macs, ethertype, version, _, total, _, fragment, ttl, protocol, _,
@@ -39,7 +37,7 @@ def tcp_fastpath(stack: IPStack, port: LinkPort, frame: memoryview, checksummed:
     ) = _unpack(frame)  # fmt: skip
     if protocol != 6 or version != 0x45 or ethertype != 0x0800 or fragment & _FRAGMENT or ttl < 2:
         return False
-    flow: TcpFlow | None = stack.tcp_flows.get(key)
+    flow = flows.get(key)
     if flow is None or flow.macs != macs:
         return False
     neighbor = flow.neighbor
@@ -82,7 +80,7 @@ def tcp_fastpath(stack: IPStack, port: LinkPort, frame: memoryview, checksummed:
         return False
     if ones_sum(frame[14:34]) or not (checksummed or (ones_sum(frame[26:end]) + 6 + end - 34) % 65535 == 0):
         return False
-    now = stack.now
+    now = network.now
     if echoed is not None and (conn.last_ack - seq) & MASK < HALF:
         conn.ts_recent = value  # RFC 7323, section 4.3, (2)
     acknowledge(conn, ack, window, seq, length, False, echoed, now)
@@ -92,8 +90,8 @@ def tcp_fastpath(stack: IPStack, port: LinkPort, frame: memoryview, checksummed:
     flow.packets_in += 1
     flow.last_activity = now
     neighbor.seen = now
-    stack.stats.tcp_fastpath += 1
+    network.stats.tcp_fastpath += 1
     if not flow.dirty:
         flow.dirty = True
-        stack.dirty.append(flow)
+        network.dirty.append(flow)
     return True

@@ -16,19 +16,18 @@ seconds (RFC 4963), when the remainder would spoil a new packet.
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING
 
-from slirpy.core.demux import Arrival
+from slirpy.core.arrival import Arrival
+from slirpy.core.demux import Demux
+from slirpy.core.icmp import IcmpErrors
+from slirpy.core.network import Network
 from slirpy.core.partial import PACKET_COST, Key, Partial
+from slirpy.core.paths import ServicePath, UdpPath
+from slirpy.core.port import LinkPort
 from slirpy.core.timers import Alarm
-from slirpy.core.udppath import UdpPath
 from slirpy.units import SECOND
 from slirpy.wire import ethernet, icmp, ipv4, udp
 from slirpy.wire.checksum import checksum, ones_sum, ones_sum_all
-
-if TYPE_CHECKING:
-    from slirpy.core.port import LinkPort
-    from slirpy.core.stack import IPStack
 
 __all__ = ["Fragments"]
 
@@ -69,15 +68,29 @@ class _Share:
 class Fragments:
     """Reassembly of one stack. Its length is the number of packets that are not complete.
 
+    Args:
+        errors: reports packets that were never completed to their senders.
+        demux: takes datagrams that turn out to need the slow path.
+        paths: of UDP flows with a fast path.
+
     Attributes:
         borrowed: some pieces are views of frames; :meth:`own` must be called before these change.
     """
 
-    def __init__(self, stack: IPStack) -> None:
-        self._stack = stack
+    def __init__(
+        self,
+        network: Network,
+        errors: IcmpErrors,
+        demux: Demux,
+        paths: dict[bytes, UdpPath | ServicePath],
+    ) -> None:
+        self._network = network
+        self._errors = errors
+        self._demux = demux
+        self._paths = paths
         self._shares: dict[LinkPort, _Share] = {}
         self._cost = 0
-        self._alarm = Alarm(stack.timers, self._expire)
+        self._alarm = Alarm(network.timers, self._expire)
         self._run: Partial | None = None
         """The packet whose pieces just came in order, in no table yet: mostly it is complete before that matters."""
         self._views: dict[Partial, None] = {}
@@ -91,7 +104,7 @@ class Fragments:
 
     def insert(self, arrival: Arrival) -> Arrival | None:
         """Take one fragment; the whole packet, with a header of its own, if that was the last one missing."""
-        stats = self._stack.stats
+        stats = self._network.stats
         port, header, packet = arrival.port, arrival.header, arrival.packet
         piece = packet[header.header_length : header.total_length]
         offset = (header.fragment & ipv4.OFFSET_MASK) * 8
@@ -150,12 +163,12 @@ class Fragments:
             if not share.cost:
                 share.senders.clear()  # of the one that is kept
             sender = share.senders[source] = _Sender()
-        partial.begun, partial.number = self._stack.now, sender.begun
+        partial.begun, partial.number = self._network.now, sender.begun
         share.partial[key] = sender.partial[key] = partial
         share.cost += PACKET_COST
         self._cost += PACKET_COST
         if self._alarm.when is None:
-            self._alarm.set(self._stack.now + TIMEOUT)
+            self._alarm.set(self._network.now + TIMEOUT)
 
     def _begun_another(self, port: LinkPort, key: Key) -> None:
         """A sender has begun one more packet: after so many its oldest unfinished one is given up."""
@@ -165,7 +178,7 @@ class Fragments:
             sender.begun += 1
             oldest = next(iter(sender.partial.values()))
             if sender.begun - oldest.number >= MAX_NEWER:
-                self._stack.stats.drop_fragment_overtaken += len(oldest.pieces)
+                self._network.stats.drop_fragment_overtaken += len(oldest.pieces)
                 self._remove(oldest)
 
     def _whole(self, partial: Partial) -> Arrival | None:
@@ -173,7 +186,7 @@ class Fragments:
         start = bytes(partial.header or b"")
         total = len(start) + partial.have
         if total > 65535:  # the later fragments had shorter headers
-            self._stack.stats.drop_fragment_bad += len(partial.pieces)
+            self._network.stats.drop_fragment_bad += len(partial.pieces)
             return None
         start = b"".join(
             (start[:2], total.to_bytes(2, "big"), start[4:6], b"\0\0", start[8:10], b"\0\0", start[12:])
@@ -245,7 +258,7 @@ class Fragments:
             or ones_sum(frame[14:_HEADERS])
         ):
             return False
-        neighbor.seen = self._stack.now
+        neighbor.seen = self._network.now
         if partial is None:
             if run is not None:
                 self._register(run)
@@ -276,7 +289,7 @@ class Fragments:
         if not self._hand_over(partial, path):
             whole = self._whole(partial)
             if whole is not None:
-                self._stack.demux.input_udp(whole)
+                self._demux.input_udp(whole)
         return True
 
     def _register(self, run: Partial) -> None:
@@ -287,15 +300,14 @@ class Fragments:
 
     def _hand_over(self, partial: Partial, path: UdpPath) -> bool:
         """Let the flow have a whole datagram, as :func:`~slirpy.core.udppath.udp_fastpath` does."""
-        stack = self._stack
         pieces = partial.pieces
         first = pieces[0]
         have = partial.have
-        if stack.udp_paths.get(path.key) is not path or first[4] << 8 | first[5] != have:
+        if self._paths.get(path.key) is not path or first[4] << 8 | first[5] != have:
             return False
         if (first[6] or first[7]) and (ones_sum(path.key[:8]) + ipv4.UDP + have + ones_sum_all(pieces)) % 65535:
             return False
-        stack.stats.udp_fastpath += 1
+        self._network.stats.udp_fastpath += 1
         flow = path.flow
         if flow.path is not path:
             flow.send_pending()
@@ -334,12 +346,12 @@ class Fragments:
 
     def _evict(self, share: _Share) -> None:
         oldest = next(iter(share.partial.values()))
-        self._stack.stats.drop_fragment_limit += len(oldest.pieces)
+        self._network.stats.drop_fragment_limit += len(oldest.pieces)
         self._remove(oldest)
 
     def _expire(self) -> None:
         """The oldest packet may have had its time; packets are in the order of their age."""
-        due = self._stack.now - TIMEOUT
+        due = self._network.now - TIMEOUT
         following: int | None = None
         for share in list(self._shares.values()):
             while share.partial:
@@ -353,11 +365,11 @@ class Fragments:
 
     def _time_out(self, partial: Partial) -> None:
         """RFC 1122, section 3.3.2: tell the sender, if the first fragment is there to be quoted."""
-        self._stack.stats.drop_fragment_timeout += len(partial.pieces)
+        self._network.stats.drop_fragment_timeout += len(partial.pieces)
         self._remove(partial)
         if partial.header is not None:
             first = self._arrival(partial, memoryview(bytes(partial.header) + partial.pieces[0]))
-            self._stack.icmp.error(first, icmp.TIME_EXCEEDED, icmp.REASSEMBLY_TIME)
+            self._errors.error(first, icmp.TIME_EXCEEDED, icmp.REASSEMBLY_TIME)
 
     def _remove(self, partial: Partial) -> None:
         """Forget a packet. The last link and sender are kept without one: the next packet mostly needs them."""

@@ -1,25 +1,21 @@
-"""ICMP of the virtual hosts: echo replies, and the errors that guests are told (RFC 792, RFC 1122 section 3.2.2).
+"""ICMP of the virtual hosts: echo replies, and the errors that guests are sent (RFC 792, RFC 1122 section 3.2.2).
 
-Echo requests to the outside and errors from guests are for the NAT: an :class:`IcmpOpener` that the assembly
-installs.
+Echo requests to the outside and errors from guests go to the NAT: see :class:`~slirpy.core.arrival.Openers`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
+from slirpy.core.arrival import Arrival, Openers
 from slirpy.core.buckets import LinkBuckets
+from slirpy.core.ip import IPSender
+from slirpy.core.neighbor import Neighbor, Neighbors
+from slirpy.core.network import Network
+from slirpy.core.port import LinkPort
 from slirpy.interfaces import Buffer
 from slirpy.wire import ethernet, icmp, ipv4
 from slirpy.wire.checksum import ones_sum
 
-if TYPE_CHECKING:
-    from slirpy.core.demux import Arrival
-    from slirpy.core.neighbor import Neighbor
-    from slirpy.core.port import LinkPort
-    from slirpy.core.stack import IPStack
-
-__all__ = ["Icmp", "IcmpOpener"]
+__all__ = ["Icmp", "IcmpErrors"]
 
 QUOTE = 548
 """Most bytes of the offending packet in an error: 576 less the headers (RFC 1812, section 4.3.2.3)."""
@@ -28,58 +24,18 @@ RATE = 1000
 """Errors a second, and as many at once, to each link."""
 
 
-class IcmpOpener(Protocol):
-    """Takes what is not for a virtual host."""
+class IcmpErrors:
+    """The errors that one stack sends to guests."""
 
-    def input_echo(self, arrival: Arrival, identifier: int, sequence: int, payload: memoryview) -> None:
-        """An echo request to the outside."""
+    def __init__(self, network: Network, neighbors: Neighbors, ip: IPSender) -> None:
+        self._network = network
+        self._neighbors = neighbors
+        self._ip = ip
+        self._buckets = LinkBuckets(network.ports, RATE)
 
-    def input_error(self, arrival: Arrival, kind: int, code: int, info: int, quote: icmp.Quote) -> bool:
-        """An error of a guest's about a packet that it got; False if it never got such a packet."""
-        ...
-
-
-class Icmp:
-    """ICMP of one stack."""
-
-    def __init__(self, stack: IPStack) -> None:
-        self._stack = stack
-        self.opener: IcmpOpener | None = None
-        self._buckets = LinkBuckets(stack.ports, RATE)
-
-    def input(self, arrival: Arrival) -> None:
-        """An ICMP message from a guest."""
-        stack = self._stack
-        header = arrival.header
-        message = arrival.packet[header.header_length : header.total_length]
-        if len(message) < icmp.HEADER_LENGTH or ones_sum(message):
-            stack.stats.drop_icmp_malformed += 1
-            return
-        kind, code = message[0], message[1]
-        rest = int.from_bytes(message[4:8], "big")
-        if kind == icmp.ECHO_REQUEST and header.destination in stack.local_addresses:
-            reply = icmp.build(icmp.ECHO_REPLY, 0, rest, message[8:])
-            stack.stats.icmp_echo_replies += 1
-            to, own = header.source, header.destination
-            # RFC 1349, section 5.1: the reply has the type of service of the request.
-            stack.send_ip(arrival.neighbor, own, to, ipv4.ICMP, reply, ttl=TTL, tos=header.tos)
-        elif self.opener is None:
-            stack.stats.drop_icmp_type += 1
-        elif kind == icmp.ECHO_REQUEST and not code and not stack.is_broadcast(header.destination):
-            self.opener.input_echo(arrival, rest >> 16, rest & 0xFFFF, message[8:])
-        elif kind in icmp.ERRORS:
-            quote = icmp.read_quote(message[8:])
-            # What a guest got from us it got as its own address; what it says about others is not its business.
-            if (
-                quote is not None
-                and quote.destination == header.source
-                and self.opener.input_error(arrival, kind, code, rest, quote)
-            ):
-                stack.stats.icmp_errors_in += 1
-            else:
-                stack.stats.drop_icmp_unmatched += 1
-        else:
-            stack.stats.drop_icmp_type += 1
+    def unreachable(self, arrival: Arrival, code: int) -> None:
+        """Answer a packet by "destination unreachable"."""
+        self.error(arrival, icmp.UNREACHABLE, code)
 
     def error(self, arrival: Arrival, kind: int, code: int, rest: int = 0) -> None:
         """Tell a guest that its packet went nowhere; ``rest`` is the second word of the message.
@@ -87,11 +43,11 @@ class Icmp:
         Comes from the gateway. Nothing is said about ICMP errors, later fragments, and what was sent to everyone by
         its IP or its Ethernet address (RFC 1122, section 3.2.2), and not more often than :data:`RATE` allows.
         """
-        stack = self._stack
+        network = self._network
         header, packet = arrival.header, arrival.packet
         if (
             header.fragment & ipv4.OFFSET_MASK
-            or stack.is_broadcast(header.destination)
+            or network.is_broadcast(header.destination)
             or ethernet.is_multicast(arrival.macs)
         ):
             return
@@ -102,7 +58,7 @@ class Icmp:
         self._send(
             arrival.neighbor,
             arrival.port,
-            stack.config.gateway_address,
+            network.config.gateway_address,
             header.source,
             kind,
             code,
@@ -114,7 +70,7 @@ class Icmp:
         self, guest: bytes, source: bytes, kind: int, code: int, rest: int, quoted: Buffer, ttl: int
     ) -> None:
         """Pass on what ``source`` says about a packet of a guest; ``quoted`` is that packet as the guest sent it."""
-        neighbor = self._stack.neighbors.get(guest)
+        neighbor = self._neighbors.get(guest)
         self._send(neighbor, neighbor.port, source, guest, kind, code, rest, quoted, ttl)
 
     def _send(
@@ -129,10 +85,51 @@ class Icmp:
         quoted: Buffer,
         ttl: int = TTL,
     ) -> None:
-        stack = self._stack
-        if not self._buckets.take(port, stack.now):
-            stack.stats.icmp_errors_suppressed += 1
+        network = self._network
+        if not self._buckets.take(port, network.now):
+            network.stats.icmp_errors_suppressed += 1
             return
         message = icmp.build(kind, code, rest, quoted[:QUOTE])
-        stack.stats.icmp_errors_out += 1
-        stack.send_ip(neighbor, source, guest, ipv4.ICMP, message, ttl=ttl)
+        network.stats.icmp_errors_out += 1
+        self._ip.send(neighbor, source, guest, ipv4.ICMP, message, ttl=ttl)
+
+
+class Icmp:
+    """ICMP input of one stack."""
+
+    def __init__(self, network: Network, ip: IPSender, openers: Openers) -> None:
+        self._network = network
+        self._ip = ip
+        self._openers = openers
+
+    def input(self, arrival: Arrival) -> None:
+        """An ICMP message from a guest."""
+        network = self._network
+        header = arrival.header
+        message = arrival.packet[header.header_length : header.total_length]
+        if len(message) < icmp.HEADER_LENGTH or ones_sum(message):
+            network.stats.drop_icmp_malformed += 1
+            return
+        kind, code = message[0], message[1]
+        rest = int.from_bytes(message[4:8], "big")
+        if kind == icmp.ECHO_REQUEST and header.destination in network.addresses:
+            reply = icmp.build(icmp.ECHO_REPLY, 0, rest, message[8:])
+            network.stats.icmp_echo_replies += 1
+            to, own = header.source, header.destination
+            # RFC 1349, section 5.1: the reply has the type of service of the request.
+            self._ip.send(arrival.neighbor, own, to, ipv4.ICMP, reply, ttl=TTL, tos=header.tos)
+        elif kind == icmp.ECHO_REQUEST and not code and not network.is_broadcast(header.destination):
+            self._openers.echo(arrival, rest >> 16, rest & 0xFFFF, message[8:])
+        elif kind in icmp.ERRORS:
+            quote = icmp.read_quote(message[8:])
+            # What a guest got from us it got as its own address; what it says about others is not its business.
+            if (
+                quote is not None
+                and quote.destination == header.source
+                and self._openers.icmp_error(arrival, kind, code, rest, quote)
+            ):
+                network.stats.icmp_errors_in += 1
+            else:
+                network.stats.drop_icmp_unmatched += 1
+        else:
+            network.stats.drop_icmp_type += 1

@@ -14,17 +14,13 @@ to that address alone; one without is answered to all nodes on its link, not mor
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from slirpy.core.buckets import LinkBuckets
+from slirpy.core.network import Network
+from slirpy.core.port import LinkPort
+from slirpy.core.timers import Alarm
 from slirpy.interfaces import Frame
 from slirpy.units import SECOND
 from slirpy.wire import ethernet, ipv6, ndp
-
-if TYPE_CHECKING:
-    from slirpy.core.port import LinkPort
-    from slirpy.core.stack import IPStack
-    from slirpy.core.timers import Alarm
 
 __all__ = ["Ndp"]
 
@@ -46,9 +42,9 @@ class Ndp:
         mac: the router's MAC address.
     """
 
-    def __init__(self, stack: IPStack) -> None:
-        self._stack = stack
-        self._buckets = LinkBuckets(stack.ports, RATE)
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._buckets = LinkBuckets(network.ports, RATE)
         self._all_nodes: dict[LinkPort, tuple[int, Alarm | None]] = {}
         """When all nodes of a link were told last, and what will tell them again."""
         self.mac = ROUTER_MAC
@@ -59,7 +55,7 @@ class Ndp:
 
     def input(self, port: LinkPort, mac: bytes, packet: memoryview) -> None:
         """A packet from ``mac``."""
-        stats = self._stack.stats
+        stats = self._network.stats
         header = ipv6.parse(packet)
         if header is None:
             stats.drop_ipv6_header += 1
@@ -84,7 +80,7 @@ class Ndp:
     def _router_solicitation(
         self, port: LinkPort, mac: bytes, header: ipv6.IPv6Header, message: memoryview
     ) -> None:
-        stats = self._stack.stats
+        stats = self._network.stats
         if ndp.read_router_solicitation(header, message) is None:
             stats.drop_ndp_malformed += 1
         elif header.source == ipv6.UNSPECIFIED:
@@ -95,7 +91,7 @@ class Ndp:
     def _neighbor_solicitation(
         self, port: LinkPort, mac: bytes, header: ipv6.IPv6Header, message: memoryview
     ) -> None:
-        stats = self._stack.stats
+        stats = self._network.stats
         asked = ndp.read_neighbor_solicitation(header, message)
         if asked is None:
             stats.drop_ndp_malformed += 1
@@ -110,31 +106,31 @@ class Ndp:
             self._send(port, to_mac, to, answer)
 
     def _allowed(self, port: LinkPort) -> bool:
-        allowed = self._buckets.take(port, self._stack.now)
-        self._stack.stats.drop_ndp_rate += not allowed
+        allowed = self._buckets.take(port, self._network.now)
+        self._network.stats.drop_ndp_rate += not allowed
         return allowed
 
     def _advertise_to_all(self, port: LinkPort) -> None:
         """Answer to all nodes now, or as soon as it may be done again."""
-        now = self._stack.now
+        now = self._network.now
         told, alarm = self._all_nodes.get(port, (now - MULTICAST_INTERVAL, None))
         if alarm is not None:
-            self._stack.stats.drop_ndp_rate += 1  # it is answered with another
+            self._network.stats.drop_ndp_rate += 1  # it is answered with another
         elif now - told < MULTICAST_INTERVAL:
-            alarm = self._stack.timers.call_at(told + MULTICAST_INTERVAL, lambda: self._tell_all(port))
+            alarm = self._network.call_at(told + MULTICAST_INTERVAL, lambda: self._tell_all(port))
             self._all_nodes[port] = told, alarm
         else:
-            self._all_nodes = {p: t for p, t in self._all_nodes.items() if p in self._stack.ports}
+            self._all_nodes = {p: t for p, t in self._all_nodes.items() if p in self._network.ports}
             self._tell_all(port)
 
     def _tell_all(self, port: LinkPort) -> None:
-        self._all_nodes[port] = self._stack.now, None
+        self._all_nodes[port] = self._network.now, None
         if not port.closed:
             to, mac = _all_nodes()
             self._advertise(port, mac, to)
 
     def _advertise(self, port: LinkPort, mac: bytes, destination: bytes) -> None:
-        self._stack.stats.ndp_router_adverts += 1
+        self._network.stats.ndp_router_adverts += 1
         self._send(port, mac, destination, ndp.router_advertisement(ROUTER, destination, ROUTER_MAC))
 
     def _send(self, port: LinkPort, mac: bytes, destination: bytes, message: bytes) -> None:

@@ -1,28 +1,24 @@
-"""Who is on the virtual network: addresses, MAC addresses and links (ARP, RFC 826).
+"""The neighbour table: guests' addresses, with their MAC addresses and links.
 
-The table learns from ARP and from traffic. An address that was heard behind one link within :data:`HOLD` is not
-believed from another; after such a silence it may move, because guests do. Where it was first is its home: from there
-it may come back at once. So who takes an address of a silent guest loses it with that guest's next word.
+It knows neither ARP nor Neighbor Discovery, and treats addresses of both families alike: the question for an address
+is handed in, and whatever hears an address calls :meth:`Neighbors.learn`, for traffic too.
 
-We answer for our own addresses and for nothing else, not even for an
-address that nobody has: a guest that probes for a duplicate of its own address must hear silence.
+An address that was heard behind one link within :data:`HOLD` is not believed from another; after such a silence it
+may move, because guests do. Where it was first is its home: from there it may come back at once. So a guest that
+takes the address of a silent one loses it with that guest's next word.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from typing import TYPE_CHECKING
 
+from slirpy.core.network import Network
+from slirpy.core.port import LinkPort
 from slirpy.core.probes import Occupant, Probes
 from slirpy.core.shares import Group, Shares
+from slirpy.core.timers import Alarm
 from slirpy.interfaces import Frame
 from slirpy.units import SECOND
-from slirpy.wire import arp, ethernet
-
-if TYPE_CHECKING:
-    from slirpy.core.port import LinkPort
-    from slirpy.core.stack import IPStack
-    from slirpy.core.timers import Alarm
 
 __all__ = ["Neighbor", "Neighbors"]
 
@@ -81,13 +77,18 @@ class Neighbor:
 
 
 class Neighbors:
-    """The neighbour table, and ARP."""
+    """The neighbour table.
 
-    def __init__(self, stack: IPStack) -> None:
-        self._stack = stack
+    Args:
+        question: asks behind all links where an address is.
+    """
+
+    def __init__(self, network: Network, question: Callable[[bytes], None]) -> None:
+        self._network = network
+        self._question = question
         self._table: dict[bytes, Neighbor] = {}
         self._shares: Shares[Neighbor] = Shares(MAX_NEIGHBORS)
-        self.probes = Probes(stack)
+        self.probes = Probes(network, question)
 
     def known(self) -> list[Neighbor]:
         """Neighbours whose MAC address is known."""
@@ -124,7 +125,7 @@ class Neighbors:
 
     def attached(self, link: object) -> bool:
         """Whether it is one of the links that guests are behind now."""
-        return link in self._stack.ports
+        return link in self._network.ports
 
     def heard(self, mac: bytes, port: LinkPort) -> int:
         """When any neighbour at ``mac`` behind ``port`` was last heard, in nanoseconds; 0: never."""
@@ -133,10 +134,10 @@ class Neighbors:
     def learn(self, address: bytes, mac: bytes, port: LinkPort) -> Neighbor | None:
         """``address`` was just seen at ``mac`` behind ``port``; None, counted, if that is not believed."""
         neighbor = self.get(address)
-        now = self._stack.now
+        now = self._network.now
         if neighbor.port is not port:
             if not neighbor.may_be_behind(port, now):
-                self._stack.stats.drop_neighbor_spoofed += 1
+                self._network.stats.drop_neighbor_spoofed += 1
                 return None
             neighbor.move(port, now)
             self._shares.remove(neighbor)
@@ -172,10 +173,10 @@ class Neighbors:
         if neighbor.alarm is not None:
             neighbor.alarm.cancel()
             neighbor.alarm = None
-        self._stack.stats.drop_neighbor_unresolved += len(neighbor.pending)
+        self._network.stats.drop_neighbor_unresolved += len(neighbor.pending)
         neighbor.pending.clear()
         self._forget(neighbor)
-        self._stack.stats.neighbor_evicted += 1
+        self._network.stats.neighbor_evicted += 1
 
     def _forget(self, neighbor: Neighbor) -> None:
         del self._table[neighbor.address]
@@ -183,9 +184,9 @@ class Neighbors:
 
     def send(self, neighbor: Neighbor, frame: Frame, length: int) -> None:
         """Send a frame whose first part begins with an Ethernet header; its destination is filled in here."""
-        stack = self._stack
+        network = self._network
         if neighbor.mac is not None and neighbor.port is not None:
-            if stack.now - neighbor.seen > AGE and neighbor.alarm is None:
+            if network.now - neighbor.seen > AGE and neighbor.alarm is None:
                 self._ask(neighbor)  # meanwhile what we know is used
             neighbor.port.push(_addressed(frame, neighbor.mac), length)
             return
@@ -196,7 +197,7 @@ class Neighbors:
                 return
             neighbor = entry
         if len(neighbor.pending) >= PENDING_FRAMES:
-            stack.stats.drop_neighbor_queue_full += 1
+            network.stats.drop_neighbor_queue_full += 1
             return
         parts = (b"".join(frame.parts),)  # it may wait for longer than its buffers last
         neighbor.pending.append((frame._replace(parts=parts), length))
@@ -211,23 +212,16 @@ class Neighbors:
         if neighbor.alarm is None:
             self._ask(neighbor)
 
-    def request(self, address: bytes) -> None:
-        """Ask behind all links for the MAC address of ``address``."""
-        gateway = self._stack.config.gateway_address
-        request = arp.ArpPacket(arp.REQUEST, ethernet.virtual_mac(gateway), gateway, bytes(6), address)
-        for port in self._stack.ports:
-            self._transmit(port, ethernet.BROADCAST, request)
-
     def _ask(self, neighbor: Neighbor) -> None:
-        stack = self._stack
-        self.request(neighbor.address)
-        neighbor.alarm = stack.timers.call_at(stack.now + PENDING_TIME, lambda: self._give_up(neighbor))
+        network = self._network
+        self._question(neighbor.address)
+        neighbor.alarm = network.call_at(network.now + PENDING_TIME, lambda: self._give_up(neighbor))
 
     def _give_up(self, neighbor: Neighbor) -> None:
-        stack = self._stack
+        network = self._network
         neighbor.alarm = None
-        stack.stats.arp_unanswered += 1
-        stack.stats.drop_neighbor_unresolved += len(neighbor.pending)
+        network.stats.arp_unanswered += 1
+        network.stats.drop_neighbor_unresolved += len(neighbor.pending)
         neighbor.pending.clear()
         if neighbor.mac is None and self._table.get(neighbor.address) is neighbor:
             self._forget(neighbor)
@@ -242,42 +236,10 @@ class Neighbors:
         for frame, length in pending:
             neighbor.port.push(_addressed(frame, neighbor.mac), length)
 
-    def input(self, port: LinkPort, payload: memoryview, mac: bytes) -> None:
-        """An ARP packet, from ``mac``."""
-        stack = self._stack
-        packet = arp.parse(payload)
-        if packet is None:
-            stack.stats.drop_arp_malformed += 1
-            return
-        # A sender of 0.0.0.0 probes (RFC 5227) and has no address yet; one with ours is mistaken.
-        if packet.sender in stack.local_addresses:
-            stack.stats.drop_ip_source += 1
-            return
-        credible = stack.config.contains(packet.sender) and packet.sender_mac == mac
-        if credible:
-            if self.probes:
-                self.probes.heard(packet.sender, mac, port)
-            self.learn(packet.sender, mac, port)
-        if packet.operation == arp.REPLY:
-            stack.stats.drop_arp_sender += not credible
-        elif packet.operation != arp.REQUEST:
-            stack.stats.drop_arp_operation += 1
-        elif packet.target in stack.local_addresses:
-            ours = ethernet.virtual_mac(packet.target)
-            reply = arp.ArpPacket(arp.REPLY, ours, packet.target, packet.sender_mac, packet.sender)
-            self._transmit(port, mac, reply)
-        elif packet.target != packet.sender and not self._is_known(packet.target):
-            stack.stats.arp_nobody += 1
-
-    def _is_known(self, address: bytes) -> bool:
+    def is_known(self, address: bytes) -> bool:
         """Whether some guest has this address, as far as is known: then it will answer by itself."""
         neighbor = self._table.get(address)
         return neighbor is not None and neighbor.mac is not None
-
-    def _transmit(self, port: LinkPort, destination: bytes, packet: arp.ArpPacket) -> None:
-        header = destination + packet.sender_mac + b"\x08\x06"
-        frame = (header + arp.build(packet)).ljust(ethernet.MIN_LENGTH, b"\0")
-        port.push(Frame((frame,)), len(frame))
 
 
 def _addressed(frame: Frame, mac: bytes) -> Frame:

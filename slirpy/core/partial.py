@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from slirpy.core.neighbor import Neighbor
+from slirpy.core.paths import UdpPath
+from slirpy.core.port import LinkPort
 from slirpy.interfaces import Buffer
-
-if TYPE_CHECKING:
-    from slirpy.core.neighbor import Neighbor
-    from slirpy.core.port import LinkPort
-    from slirpy.core.udppath import UdpPath
 
 __all__ = ["PACKET_COST", "PIECE_COST", "Key", "Partial"]
 

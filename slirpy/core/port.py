@@ -27,7 +27,11 @@ class PortOwner(Protocol):
     """What a port belongs to: a stack, or a switch without one."""
 
     stats: Stats
-    now: int
+
+    @property
+    def now(self) -> int:
+        """Nanoseconds of the present batch."""
+        ...
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
         """Call ``callback`` at the first flush at or after ``when``."""

@@ -1,14 +1,13 @@
-"""Questions by ARP whether anybody uses an address, for who is about to give it away."""
+"""Questions whether anybody uses an address, for whoever is about to give it away."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from slirpy.core.port import LinkPort
-    from slirpy.core.stack import IPStack
-    from slirpy.core.timers import Alarm
+from slirpy.core.network import Network
+from slirpy.core.port import LinkPort
+from slirpy.core.timers import Alarm
 
 __all__ = ["Occupant", "Probes"]
 
@@ -45,10 +44,15 @@ class _Probe:
 
 
 class Probes:
-    """The questions that are under way in one stack."""
+    """The questions that are under way in one stack.
 
-    def __init__(self, stack: IPStack) -> None:
-        self._stack = stack
+    Args:
+        question: asks behind all links where an address is.
+    """
+
+    def __init__(self, network: Network, question: Callable[[bytes], None]) -> None:
+        self._network = network
+        self._question = question
         self._asked: dict[bytes, list[_Probe]] = {}
         self._number = 0
 
@@ -72,19 +76,19 @@ class Probes:
         self._request(probe)
 
     def _request(self, probe: _Probe) -> None:
-        stack = self._stack
+        network = self._network
         if not probe.left:
             self._end(probe, None)
             return
         probe.left -= 1
-        stack.neighbors.request(probe.address)
-        probe.alarm = stack.timers.call_at(stack.now + probe.step, lambda: self._request(probe))
+        self._question(probe.address)
+        probe.alarm = network.call_at(network.now + probe.step, lambda: self._request(probe))
 
     def heard(self, address: bytes, mac: bytes, port: LinkPort) -> None:
-        """An ARP packet has come from ``address``."""
+        """``address`` was heard at ``mac``."""
         for probe in list(self._asked.get(address, ())):
             if mac not in probe.but:
-                self._end(probe, Occupant(mac, port, self._stack.now))
+                self._end(probe, Occupant(mac, port, self._network.now))
 
     def _end(self, probe: _Probe, answer: Occupant | None) -> None:
         if probe.alarm is not None:

@@ -1,107 +1,84 @@
-"""The stack below the NAT: links, Ethernet, ARP, IPv4, and who gets what.
+"""The stack below the NAT, put together and driven: links, Ethernet, and which part takes a packet.
 
 ``input`` takes a frame and records what it changes; ``flush`` sends everything that follows from what was recorded;
-``deadline`` tells when ``flush`` is due by itself. Between them host sockets and services may mark flows. The time
+``deadline`` says when ``flush`` is due by itself. Between them host sockets and services may mark flows. The time
 moves when :meth:`IPStack.tick` or :meth:`IPStack.flush` says so, and at no other moment.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
-from random import Random
-from typing import Protocol
 
-from slirpy.config import MTU_MIN, Config
-from slirpy.core.cutting import cut
-from slirpy.core.demux import Arrival, Demux
+from slirpy.config import MTU_MIN
+from slirpy.core.arp import Arp
+from slirpy.core.arrival import Arrival, Openers
+from slirpy.core.demux import Demux
 from slirpy.core.fastpath import tcp_fastpath
-from slirpy.core.flows import FlowInfo, NeighborInfo
+from slirpy.core.flows import NeighborInfo
 from slirpy.core.fragments import Fragments
 from slirpy.core.icmp import Icmp
 from slirpy.core.ndp import Ndp
-from slirpy.core.neighbor import Neighbor, Neighbors
+from slirpy.core.neighbor import Neighbor
+from slirpy.core.parts import Parts
 from slirpy.core.port import LinkPort
-from slirpy.core.ports import free_port
 from slirpy.core.switch import HubPort, Switch
-from slirpy.core.tcpflow import TcpFlow
-from slirpy.core.timers import Timers
-from slirpy.core.udpout import send_datagrams
-from slirpy.core.udppath import HEADERS_LENGTH, ServicePath, UdpPath, udp_fastpath
-from slirpy.interfaces import (
-    Buffer,
-    Frame,
-    Link,
-    LinkSink,
-    Poller,
-    Service,
-    StreamService,
-    Timer,
-)
+from slirpy.core.udppath import HEADERS_LENGTH, udp_fastpath
+from slirpy.interfaces import Buffer, Link, LinkSink, Poller, Service, Timer
 from slirpy.rules.values import moment, whole
-from slirpy.stats import Stats
 from slirpy.units import SECOND
-from slirpy.wire import ethernet, icmp, ipv4, udp
+from slirpy.wire import ethernet, icmp, ipv4
 
 __all__ = ["IPStack"]
 
-_LIMITED_BROADCAST = b"\xff\xff\xff\xff"
 _UNSPECIFIED = b"\0\0\0\0"
 _MIN_FAST = 54
-HISTORY = 256
-"""Flows that are over and still told of."""
-
-
-class Marked(Protocol):
-    """A flow that has asked for its turn at the next flush."""
-
-    dirty: bool
-
-    def service(self, now: int) -> None:
-        """Carry on with everything that is due."""
 
 
 class IPStack:
-    """See the module's text. Services and NAT are installed by ``slirpy/assembly.py``.
+    """See the module's text. NAT and services are added by ``slirpy/assembly.py``.
+
+    Args:
+        parts: what it is built on.
+        openers: take what opens a flow.
 
     Attributes:
-        now: nanoseconds of the present batch.
-        fastpath: whether ``core/fastpath.py`` is used; the tests turn it off.
+        fastpath: whether the fast paths are used; the tests turn them off.
         switch: between the ports, when there are several.
-        closed_flows: the last flows that ended, the latest last.
-        services: who answers datagrams to an address and port of ours.
-        conversations: the same, from one guest's address and port only.
-        stream_services: who takes guests' TCP connections, by address and port; None stands for any.
     """
 
-    def __init__(self, config: Config, *, random: Random, stats: Stats | None = None) -> None:
-        self.config = config
-        self.random = random
-        self.stats = stats if stats is not None else Stats()
-        self.now = 0
+    def __init__(self, parts: Parts, openers: Openers) -> None:
+        network, neighbors, tables = parts.network, parts.neighbors, parts.tables
+        self.network = network
+        self.config = network.config
+        self.random = network.random
+        self.stats = network.stats
+        self.ports = network.ports
+        self.timers = network.timers
+        self.neighbors = neighbors
+        self.icmp = parts.errors
+        self.tcp_flows = tables.tcp_flows
+        self.udp_paths = tables.udp_paths
+        self.closed_flows = tables.closed_flows
+        self.conversations = tables.conversations
+        self.stream_services = tables.stream_services
         self.fastpath = True
-        self._overheard = config.hub
-        self.timers = Timers()
-        self.ports: list[LinkPort] = []
-        self.dirty: list[Marked] = []
-        self.tcp_flows: dict[bytes, TcpFlow] = {}
-        self.udp_paths: dict[bytes, UdpPath | ServicePath] = {}
-        self.closed_flows: deque[FlowInfo] = deque(maxlen=HISTORY)
-        self.services: dict[tuple[bytes, int], Service] = {}
-        self.conversations: dict[tuple[bytes, int, bytes, int], Service] = {}
-        self.stream_services: dict[tuple[bytes | None, int | None], StreamService] = {}
-        self.local_addresses = set(config.server_addresses)
-        self._local_macs = {ethernet.virtual_mac(a) for a in self.local_addresses}
-        self._gateway_mac = ethernet.virtual_mac(config.gateway_address)
-        self.ndp = Ndp(self)
-        self._local_macs.add(self.ndp.mac)
-        self._ident = random.getrandbits(16)
-        self.neighbors = Neighbors(self)
-        self.switch = Switch(self.stats, self._local_macs, self.neighbors.heard, hub=config.hub)
-        self.icmp = Icmp(self)
-        self.demux = Demux(self)
-        self.fragments = Fragments(self)
+        self._overheard = network.config.hub
+        self._tables = tables
+        self._ip = parts.ip
+        self._macs = network.macs
+        self._ndp = Ndp(network)
+        network.macs.add(self._ndp.mac)
+        self._arp = Arp(network, neighbors)
+        self.switch = Switch(network.stats, network.macs, neighbors.heard, hub=network.config.hub)
+        self._icmp = Icmp(network, parts.ip, openers)
+        self._demux = Demux(network, parts.ip, tables, openers)
+        self.fragments = Fragments(network, parts.errors, self._demux, tables.udp_paths)
+
+    @property
+    def now(self) -> int:
+        """Nanoseconds of the present batch."""
+        return self.network.now
 
     # ------------------------------------------------------------------------------------- links
 
@@ -148,7 +125,7 @@ class IPStack:
         """
         if type(now) is not int:
             now = moment("now", now)
-        self.now = now
+        self.network.now = now
 
     def flush(self, now: int) -> None:
         """Send everything that is due at ``now``.
@@ -158,12 +135,13 @@ class IPStack:
         """
         if type(now) is not int:
             now = moment("now", now)
-        self.now = now
+        network = self.network
+        network.now = now
         if self.fragments.borrowed:
             self.fragments.own()
         self.timers.run(now)
         # Flows that are marked while this runs have their turn in the next round: deadline() says "now".
-        dirty, self.dirty = self.dirty, []
+        dirty, network.dirty = network.dirty, []
         for flow in dirty:
             flow.dirty = False
             flow.service(now)
@@ -172,7 +150,8 @@ class IPStack:
 
     def deadline(self) -> int | None:
         """When :meth:`flush` is due, in nanoseconds; may be past; None: not before something happens."""
-        return self.now if self.dirty else self.timers.deadline()
+        network = self.network
+        return network.now if network.dirty else network.timers.deadline()
 
     # ---------------------------------------------------------------------------------- frames in
 
@@ -184,15 +163,15 @@ class IPStack:
         stats.bytes_in += len(view)
         if len(view) >= _MIN_FAST and self.fastpath and not self._overheard:  # it keeps its frames to itself
             if view[23] == ipv4.TCP:
-                if tcp_fastpath(self, port, view, checksummed):
+                if tcp_fastpath(self.network, self.tcp_flows, port, view, checksummed):
                     return
-            elif udp_fastpath(self, port, view, checksummed):
+            elif udp_fastpath(self.network, self.udp_paths, self.fragments, port, view, checksummed):
                 return
         elif (
             len(view) >= HEADERS_LENGTH  # too short for TCP
             and self.fastpath
             and not self._overheard
-            and udp_fastpath(self, port, view, checksummed)
+            and udp_fastpath(self.network, self.udp_paths, self.fragments, port, view, checksummed)
         ):
             return
         if len(view) < ethernet.HEADER_LENGTH:
@@ -207,21 +186,23 @@ class IPStack:
                 return
             view = untagged
             if len(view) >= _MIN_FAST and self.fastpath and not self._overheard:
-                fast = tcp_fastpath if view[23] == ipv4.TCP else udp_fastpath
-                if fast(self, port, view, checksummed):
+                if view[23] == ipv4.TCP:
+                    if tcp_fastpath(self.network, self.tcp_flows, port, view, checksummed):
+                        return
+                elif udp_fastpath(self.network, self.udp_paths, self.fragments, port, view, checksummed):
                     return
             kind = view[12] << 8 | view[13]
         macs = bytes(view[:12])
         if kind not in (ethernet.TYPE_IPV4, ethernet.TYPE_ARP, ethernet.TYPE_IPV6):
             stats.drop_ethernet_type += 1
-        elif ethernet.is_multicast(macs[6:]) or macs[6:] in self._local_macs:
+        elif ethernet.is_multicast(macs[6:]) or macs[6:] in self._macs:
             stats.drop_ethernet_source += 1
         elif kind == ethernet.TYPE_IPV6:
             self._input_ipv6(port, macs, view[ethernet.HEADER_LENGTH :])
-        elif macs[:6] not in self._local_macs and macs[:6] != ethernet.BROADCAST:
+        elif macs[:6] not in self._macs and macs[:6] != ethernet.BROADCAST:
             stats.drop_ethernet_destination += 1
         elif kind == ethernet.TYPE_ARP:
-            self.neighbors.input(port, view[ethernet.HEADER_LENGTH :], macs[6:])
+            self._arp.input(port, view[ethernet.HEADER_LENGTH :], macs[6:])
         else:
             self._input_ip(port, macs, view[ethernet.HEADER_LENGTH :], checksummed)
 
@@ -257,7 +238,7 @@ class IPStack:
         source = header.source
         if source == _UNSPECIFIED and header.protocol == ipv4.UDP:
             neighbor = Neighbor(source)  # a guest that asks for an address
-        elif self._may_be_guest(source):
+        elif self.network.may_be_guest(source):
             learned = self.neighbors.learn(source, macs[6:], port)
             if learned is None:
                 return  # in another's name
@@ -272,87 +253,25 @@ class IPStack:
                 return
             arrival = whole
         if header.protocol == ipv4.TCP:
-            self.demux.input_tcp(arrival)
+            self._demux.input_tcp(arrival)
         elif header.protocol == ipv4.UDP:
-            self.demux.input_udp(arrival)
+            self._demux.input_udp(arrival)
         elif header.protocol == ipv4.ICMP:
-            self.icmp.input(arrival)
+            self._icmp.input(arrival)
         else:
             stats.drop_ip_protocol += 1
             self.icmp.error(arrival, icmp.UNREACHABLE, icmp.PROTOCOL_UNREACHABLE)
 
     def _input_ipv6(self, port: LinkPort, macs: bytes, packet: memoryview) -> None:
         destination = macs[:6]
-        if destination in self._local_macs or self.ndp.takes(destination):
-            self.ndp.input(port, macs[6:], packet)
+        if destination in self._macs or self._ndp.takes(destination):
+            self._ndp.input(port, macs[6:], packet)
         elif ethernet.is_multicast(destination):
             self.stats.drop_ipv6 += 1
         else:
             self.stats.drop_ethernet_destination += 1
 
-    def _may_be_guest(self, address: bytes) -> bool:
-        config = self.config
-        return (
-            config.contains(address)
-            and address not in self.local_addresses
-            and address not in (config.broadcast_address, config.network_address)
-        )
-
-    def is_broadcast(self, address: bytes) -> bool:
-        """Whether an address means everyone on the virtual network, or a multicast group."""
-        return (
-            address == _LIMITED_BROADCAST
-            or address == self.config.broadcast_address
-            or 0xE0 <= address[0] <= 0xEF
-        )
-
-    # ---------------------------------------------------------------------------------- packets out
-
-    def mac_for(self, source: bytes) -> bytes:
-        """The MAC address that packets from ``source`` carry: its own, or the gateway's for the world."""
-        return ethernet.virtual_mac(source) if source in self.local_addresses else self._gateway_mac
-
-    def send_ip(
-        self,
-        neighbor: Neighbor,
-        source: bytes,
-        destination: bytes,
-        protocol: int,
-        payload: Buffer,
-        *,
-        ttl: int = 64,
-        tos: int = 0,
-        mac: bytes | None = None,
-        port: LinkPort | None = None,
-    ) -> None:
-        """Send a packet to a guest, in fragments if it is larger than the link's MTU.
-
-        With ``mac`` and ``port`` it goes there, whatever the neighbour table says.
-        """
-        out = port or neighbor.port
-        mtu = out.mtu if out is not None else self.config.mtu
-        ethernet_header = (mac or neighbor.mac or ethernet.BROADCAST) + self.mac_for(source) + b"\x08\x00"
-        length = len(payload)
-        if length > mtu - ipv4.HEADER_LENGTH:
-            neighbor.ident = neighbor.ident + 1 & 0xFFFF
-            ident = self._ident + neighbor.ident & 0xFFFF
-            for frame, size in cut(
-                ethernet_header, source + destination, protocol, payload, mtu, ident, ttl, tos
-            ):
-                self._send_frame(neighbor, frame, size, mac, port)
-            return
-        header = ipv4.build(source, destination, protocol, length, ttl=ttl, tos=tos)
-        data = b"".join((ethernet_header, header, payload))
-        self._send_frame(neighbor, Frame((data.ljust(ethernet.MIN_LENGTH, b"\0"),)), len(data), mac, port)
-
-    def _send_frame(
-        self, neighbor: Neighbor, frame: Frame, length: int, mac: bytes | None, port: LinkPort | None
-    ) -> None:
-        length = max(length, ethernet.MIN_LENGTH)
-        if mac is not None and port is not None:
-            port.push(frame, length)
-        else:
-            self.neighbors.send(neighbor, frame, length)
+    # ------------------------------------------------------------------------------- for services
 
     def send_datagram(
         self,
@@ -365,14 +284,8 @@ class IPStack:
         mac: bytes | None = None,
         sink: LinkSink | None = None,
     ) -> None:
-        """Send a UDP datagram to a guest; see :class:`~slirpy.interfaces.ServiceNetwork`."""
-        if len(payload) > udp.MAX_PAYLOAD:
-            self.stats.drop_udp_too_long += 1
-            return
-        header = udp.build(source, source_port, destination, destination_port, payload)
-        port = sink if isinstance(sink, LinkPort) else None
-        neighbor = Neighbor(destination) if mac is not None and port else self.neighbors.get(destination)
-        self.send_ip(neighbor, source, destination, ipv4.UDP, b"".join((header, payload)), mac=mac, port=port)
+        """See :class:`~slirpy.interfaces.ServiceNetwork`."""
+        self._ip.send_datagram(source, source_port, destination, destination_port, payload, mac=mac, sink=sink)
 
     def send_datagrams(
         self,
@@ -382,19 +295,8 @@ class IPStack:
         destination_port: int,
         payloads: Sequence[Buffer],
     ) -> None:
-        """Send several UDP datagrams to a guest, which a link may take as one large frame."""
-        send_datagrams(self, source, source_port, destination, destination_port, payloads)
-
-    def neighbor_infos(self) -> list[NeighborInfo]:
-        """Guests' addresses, with whoever was heard last first."""
-        heard = sorted(self.neighbors.known(), key=lambda neighbor: neighbor.seen, reverse=True)
-        return [
-            NeighborInfo(IPv4Address(each.address), each.mac, (self.now - each.seen) / SECOND)
-            for each in heard
-            if each.mac is not None
-        ]
-
-    # -------------------------------------------------------------------------- for NAT and services
+        """See :class:`~slirpy.interfaces.ServiceNetwork`."""
+        self._ip.send_datagrams(source, source_port, destination, destination_port, payloads)
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
         """Call ``callback`` at the first flush at or after ``when``.
@@ -408,44 +310,23 @@ class IPStack:
 
     def bind(self, addresses: Sequence[bytes], port: int, service: Service) -> None:
         """Let ``service`` answer datagrams to a port of some addresses of the virtual network."""
-        for address in addresses:
-            self.services[address, port] = service
+        self._tables.bind(addresses, port, service)
 
     def open_port(self, address: bytes, guest: bytes, guest_port: int, service: Service) -> int:
         """See :class:`~slirpy.interfaces.ServiceNetwork`."""
-
-        def is_taken(port: int) -> bool:
-            key = address, port, guest, guest_port
-            # What the guest has sent there before went elsewhere, and may again.
-            return (
-                (address, port) in self.services
-                or key in self.conversations
-                or _path_key(*key) in self.udp_paths
-            )
-
-        port = free_port(self.random, 49152, is_taken)
-        self.conversations[address, port, guest, guest_port] = service
-        return port
+        return self._tables.open_port(address, guest, guest_port, service)
 
     def close_port(self, address: bytes, port: int, guest: bytes, guest_port: int) -> None:
         """See :class:`~slirpy.interfaces.ServiceNetwork`."""
-        del self.conversations[address, port, guest, guest_port]
-        self.udp_paths.pop(_path_key(address, port, guest, guest_port), None)
+        self._tables.close_port(address, port, guest, guest_port)
 
-    def add_local(self, address: bytes) -> None:
-        """Let one more address of the virtual network be ours: it answers ARP and ping."""
-        self.local_addresses.add(address)
-        self._local_macs.add(ethernet.virtual_mac(address))
+    # ---------------------------------------------------------------------------------- snapshots
 
-    def stream_service(self, address: bytes, port: int) -> StreamService | None:
-        """Who takes guests' TCP connections to an address and port, the most special one; None in a key is any."""
-        services = self.stream_services
-        for key in ((address, port), (address, None), (None, port), (None, None)):
-            if key in services:
-                return services[key]
-        return None
-
-
-def _path_key(address: bytes, port: int, guest: bytes, guest_port: int) -> bytes:
-    """What a guest's datagrams to a port of ours have for a key in ``udp_paths``."""
-    return guest + address + guest_port.to_bytes(2, "big") + port.to_bytes(2, "big")
+    def neighbor_infos(self) -> list[NeighborInfo]:
+        """Guests' addresses, with whoever was heard last first."""
+        heard = sorted(self.neighbors.known(), key=lambda neighbor: neighbor.seen, reverse=True)
+        return [
+            NeighborInfo(IPv4Address(each.address), each.mac, (self.now - each.seen) / SECOND)
+            for each in heard
+            if each.mac is not None
+        ]

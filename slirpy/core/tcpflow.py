@@ -6,8 +6,11 @@ What a connection is for, that is the far end of it, is the business of ``nat/tc
 from __future__ import annotations
 
 import abc
-from typing import TYPE_CHECKING
 
+from slirpy.core.arrival import Arrival
+from slirpy.core.flows import FlowInfo
+from slirpy.core.neighbor import Neighbor, Neighbors
+from slirpy.core.network import Network
 from slirpy.core.timers import Alarm
 from slirpy.interfaces import Buffer, Frame
 from slirpy.tcp import Connection, Segment, expire, output, segment_arrives
@@ -15,12 +18,6 @@ from slirpy.tcp.states import SYNCHRONIZED
 from slirpy.wire import ethernet, ipv4
 from slirpy.wire.checksum import ones_sum
 from slirpy.wire.tcp import FRAME
-
-if TYPE_CHECKING:
-    from slirpy.core.demux import Arrival
-    from slirpy.core.flows import FlowInfo
-    from slirpy.core.neighbor import Neighbor
-    from slirpy.core.stack import IPStack
 
 __all__ = ["TcpFlow"]
 
@@ -45,24 +42,28 @@ class TcpFlow(abc.ABC):
 
     __slots__ = (
         "_addresses", "_alarm", "_base", "_ports", "_reverse_key", "_virtual_mac", "bytes_in", "bytes_out", "conn",
-        "dirty", "key", "last_activity", "macs", "neighbor", "packets_in", "packets_out", "stack", "started",
+        "dirty", "key", "last_activity", "macs", "neighbor", "neighbors", "network", "packets_in", "packets_out",
+        "started",
     )  # fmt: skip
 
-    def __init__(self, stack: IPStack, key: bytes, neighbor: Neighbor, conn: Connection) -> None:
-        self.stack = stack
+    def __init__(
+        self, network: Network, neighbors: Neighbors, key: bytes, neighbor: Neighbor, conn: Connection
+    ) -> None:
+        self.network = network
+        self.neighbors = neighbors
         self.key = key
         self.neighbor = neighbor
         self.conn = conn
         guest, far, ports = key[:4], key[4:8], key[8:]
-        self._virtual_mac = stack.mac_for(far)
+        self._virtual_mac = network.mac_for(far)
         self.macs = self._virtual_mac + (neighbor.mac or bytes(6))
         self._reverse_key = far + guest + ports[2:] + ports[:2]
         self._addresses = ones_sum(key[:8])
         self._ports = ones_sum(ports)
         self._base = self._addresses + _CONSTANT_WORDS
-        self._alarm = Alarm(stack.timers, self.mark)
+        self._alarm = Alarm(network.timers, self.mark)
         self.dirty = False
-        self.started = self.last_activity = stack.now
+        self.started = self.last_activity = network.now
         self.bytes_in = self.bytes_out = self.packets_in = self.packets_out = 0
 
     @abc.abstractmethod
@@ -77,7 +78,7 @@ class TcpFlow(abc.ABC):
         """Ask for :meth:`service` at the next flush."""
         if not self.dirty:
             self.dirty = True
-            self.stack.dirty.append(self)
+            self.network.dirty.append(self)
 
     def input(self, seg: Segment, arrival: Arrival) -> None:
         """A segment of this connection, by the slow path."""
@@ -85,8 +86,8 @@ class TcpFlow(abc.ABC):
         self.neighbor = arrival.neighbor  # the old entry may have been forgotten, and the guest have moved
         self.packets_in += 1
         self.bytes_in += len(seg.payload)
-        self.last_activity = self.stack.now
-        segment_arrives(self.conn, seg, self.stack.now)
+        self.last_activity = self.network.now
+        segment_arrives(self.conn, seg, self.network.now)
         self.mark()
 
     def output(self, now: int) -> None:
@@ -101,7 +102,7 @@ class TcpFlow(abc.ABC):
         if deadline is not None and deadline <= now:
             expire(conn, now)
             if conn.soft_error and conn.state in SYNCHRONIZED:
-                self.stack.neighbors.doubt(self.neighbor)
+                self.neighbors.doubt(self.neighbor)
         if output(conn, now, self.emit):
             self.mark()
         self._alarm.set(conn.deadline())
@@ -171,10 +172,10 @@ class TcpFlow(abc.ABC):
         if port is not None and neighbor.mac is not None:
             port.push(frame, total)
         else:
-            self.stack.neighbors.send(neighbor, frame, total)
+            self.neighbors.send(neighbor, frame, total)
 
     def release(self) -> None:
         """The flow is over: cut what would keep it alive."""
         self._alarm.cancel()
-        for port in self.stack.ports:
+        for port in self.network.ports:
             port.forget(self)

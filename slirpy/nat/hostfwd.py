@@ -100,7 +100,7 @@ class Forwards:
         return chosen
 
     def _check_guest(self, rule: HostForward) -> None:
-        config = self._tcp.stack.config
+        config = self._tcp.network.config
         guest = rule.guest_address
         if guest is None:
             return

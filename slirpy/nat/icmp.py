@@ -10,10 +10,10 @@ from __future__ import annotations
 import errno
 import logging
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
-from slirpy.core.demux import Arrival
+from slirpy.core.arrival import Arrival
 from slirpy.core.flows import FlowInfo
+from slirpy.core.parts import Parts
 from slirpy.core.shares import Group, Shares
 from slirpy.core.timers import Alarm
 from slirpy.interfaces import FlowRequest, HostNetwork, IcmpReport, IPProtocol, PingPeer
@@ -21,13 +21,10 @@ from slirpy.nat.limits import EXHAUSTED, Descriptors
 from slirpy.nat.refusals import ERRNO_CODES, REFUSAL_CODES, tell_errno
 from slirpy.nat.reports import out_of_time, relay, sent_echo
 from slirpy.nat.routes import Refusal, Router, onward_ttl
+from slirpy.nat.udp import UdpNat
 from slirpy.tcp.pathmtu import refused_by_icmp, too_big
 from slirpy.units import SECOND
 from slirpy.wire import icmp, ipv4
-
-if TYPE_CHECKING:
-    from slirpy.core.stack import IPStack
-    from slirpy.nat.udp import UdpNat
 
 __all__ = ["IcmpFlow", "IcmpNat"]
 
@@ -51,7 +48,7 @@ class IcmpFlow:
                  "last_activity", "packets_in", "packets_out", "peer", "share", "started")  # fmt: skip
 
     def __init__(self, nat: IcmpNat, guest: bytes, identifier: int) -> None:
-        now = nat.stack.now
+        now = nat.network.now
         self._nat = nat
         self.guest = guest
         self.identifier = identifier
@@ -62,12 +59,12 @@ class IcmpFlow:
         self.bytes_in = self.bytes_out = self.packets_in = self.packets_out = 0
         self._routes: dict[bytes, bytes] = {}  # the real address, by what the guest calls it
         self._seen: dict[bytes, bytes] = {}  # the other way
-        self._alarm = Alarm(nat.stack.timers, self._check_idle)
+        self._alarm = Alarm(nat.network.timers, self._check_idle)
         self._alarm.set(now + IDLE_TIMEOUT)
 
     def _check_idle(self) -> None:
         idle_at = self.last_activity + IDLE_TIMEOUT
-        if self._nat.stack.now >= idle_at:
+        if self._nat.network.now >= idle_at:
             self._nat.remove(self)
         else:
             self._alarm.set(idle_at)
@@ -90,42 +87,42 @@ class IcmpFlow:
         self, arrival: Arrival, peer: PingPeer, address: bytes, ttl: int, sequence: int, payload: memoryview
     ) -> None:
         """Carry a guest's echo request on."""
-        stack = self._nat.stack
+        network = self._nat.network
         header = arrival.header
-        self.last_activity = stack.now
+        self.last_activity = network.now
         self.packets_in += 1
         self.bytes_in += len(payload)
         error = peer.send(sequence, payload, address, ttl, bool(header.fragment & ipv4.DF))
         if error in (errno.EAGAIN, errno.ENOBUFS):
-            stack.stats.drop_icmp_host_full += 1
+            network.stats.drop_icmp_host_full += 1
         elif error:
-            stack.stats.drop_icmp_host_error += 1
-            tell_errno(stack, arrival, error, peer.mtu)
+            network.stats.drop_icmp_host_error += 1
+            tell_errno(self._nat.parts.errors, arrival, error, peer.mtu)
 
     def echo_reply(self, sequence: int, payload: bytes, address: bytes, ttl: int) -> None:
         """An answer for the guest; only from whom it had asked."""
-        stack = self._nat.stack
+        network, parts = self._nat.network, self._nat.parts
         seen = self._seen.get(address)
         if seen is None:
-            stack.stats.drop_icmp_unasked += 1
+            network.stats.drop_icmp_unasked += 1
             return
-        self.last_activity = stack.now
+        self.last_activity = network.now
         self.packets_out += 1
         self.bytes_out += len(payload)
         message = icmp.build(icmp.ECHO_REPLY, 0, self.identifier << 16 | sequence, payload)
-        neighbor = stack.neighbors.get(self.guest)
-        stack.send_ip(neighbor, seen, self.guest, ipv4.ICMP, message, ttl=max(ttl - 1, 1) if ttl else 64)
+        neighbor = parts.neighbors.get(self.guest)
+        parts.ip.send(neighbor, seen, self.guest, ipv4.ICMP, message, ttl=max(ttl - 1, 1) if ttl else 64)
 
     def echo_error(self, sequence: int, report: IcmpReport) -> None:
         """Somebody on the way reported what became of a request."""
         nat = self._nat
         seen = self._seen.get(report.address)
         if seen is None:
-            nat.stack.stats.drop_icmp_unasked += 1
+            nat.network.stats.drop_icmp_unasked += 1
             return
-        nat.stack.stats.drop_icmp_host_error += 1
+        nat.network.stats.drop_icmp_host_error += 1
         packet = sent_echo(self.guest, self.identifier, sequence, seen, report)
-        relay(nat.stack, nat.router, report, self.guest, seen, packet)
+        relay(nat.parts, nat.router, report, self.guest, seen, packet)
 
     def info(self, now: int, state: str = "OPEN") -> FlowInfo:
         """What is known of this flow."""
@@ -154,12 +151,14 @@ class IcmpFlow:
 
 
 class IcmpNat:
-    """Opens, finds and ends echo flows; see :class:`~slirpy.core.icmp.IcmpOpener`."""
+    """Opens, finds and ends echo flows; see :class:`~slirpy.core.arrival.Openers`."""
 
     def __init__(
-        self, stack: IPStack, host: HostNetwork, router: Router, udp: UdpNat, descriptors: Descriptors
+        self, parts: Parts, host: HostNetwork, router: Router, udp: UdpNat, descriptors: Descriptors
     ) -> None:
-        self.stack = stack
+        self.parts = parts
+        self.network = parts.network
+        self.tables = parts.tables
         self.router = router
         self.flows: dict[bytes, IcmpFlow] = {}
         self._host = host
@@ -180,7 +179,7 @@ class IcmpNat:
                 return
         ttl = onward_ttl(header.ttl, address)
         if not ttl:
-            out_of_time(self.stack, arrival)
+            out_of_time(self.parts, arrival)
             return
         if flow is None or flow.peer is None:
             flow = self._open(arrival, identifier)
@@ -193,7 +192,7 @@ class IcmpNat:
 
     def _route(self, arrival: Arrival, identifier: int) -> bytes | None:
         """The real address of a destination that a flow has not asked yet; None if it was refused."""
-        stats = self.stack.stats
+        stats = self.network.stats
         request = FlowRequest(IPProtocol.ICMP, arrival.header.source, identifier, arrival.header.destination, 0)
         route = self.router.route(request)
         if not isinstance(route, Refusal):
@@ -207,19 +206,19 @@ class IcmpNat:
                 stats.drop_icmp_policy += 1
             else:
                 stats.drop_icmp_unreachable += 1
-            self.stack.demux.unreachable(arrival, REFUSAL_CODES[route])
+            self.parts.errors.unreachable(arrival, REFUSAL_CODES[route])
         return None
 
     def _open(self, arrival: Arrival, identifier: int) -> IcmpFlow | None:
         """A new flow with its socket; None, with the guest told, if the system gives none."""
-        stack = self.stack
+        network = self.network
         victim = self._shares.victim()
         if victim is not None:
-            stack.stats.icmp_flows_evicted += 1
+            network.stats.icmp_flows_evicted += 1
             self.remove(victim)
         flow = IcmpFlow(self, arrival.header.source, identifier)
         peer = self._host.open_ping(flow)
-        if peer in EXHAUSTED and self._descriptors.make_room(arrival.port, stack.now):
+        if peer in EXHAUSTED and self._descriptors.make_room(arrival.port, network.now):
             peer = self._host.open_ping(flow)
         if isinstance(peer, int):
             flow.close()
@@ -228,32 +227,32 @@ class IcmpNat:
         flow.peer = peer
         self.flows[flow.key] = flow
         self._shares.add(flow, arrival.port, flow.guest)
-        stack.stats.icmp_flows += 1
+        network.stats.icmp_flows += 1
         return flow
 
     def _refused(self, arrival: Arrival, error: int) -> None:
-        stack = self.stack
-        if not tell_errno(stack, arrival, error):
-            stack.stats.drop_icmp_no_socket += 1
+        stats = self.network.stats
+        if not tell_errno(self.parts.errors, arrival, error):
+            stats.drop_icmp_no_socket += 1
             return
-        stack.stats.drop_icmp_refused += 1
+        stats.drop_icmp_refused += 1
         if ERRNO_CODES.get(error) == icmp.ADMIN_PROHIBITED and not self._advised:
             self._advised = True
             _log.warning(_ADVICE, errno.errorcode.get(error, str(error)))
 
     def input_error(self, arrival: Arrival, kind: int, code: int, info: int, quote: icmp.Quote) -> bool:
-        """A guest says what became of a packet from us; see :class:`~slirpy.core.icmp.IcmpOpener`."""
+        """A guest says what became of a packet from us; see :class:`~slirpy.core.arrival.Openers`."""
         if quote.fragment & ipv4.OFFSET_MASK:
             return False  # what it quotes is no transport header
         first, second = quote.transport[:2], quote.transport[2:4]
         if quote.protocol == ipv4.UDP:
             return self._udp.guest_error(quote.destination + second, kind, code)
         if quote.protocol == ipv4.ICMP:
-            known = quote.source in self.stack.local_addresses
+            known = quote.source in self.network.addresses
             return known or quote.destination + quote.transport[4:6] in self.flows
         if quote.protocol != ipv4.TCP:
             return False
-        flow = self.stack.tcp_flows.get(quote.destination + quote.source + second + first)
+        flow = self.tables.tcp_flows.get(quote.destination + quote.source + second + first)
         if flow is None:
             return False
         conn, seq = flow.conn, int.from_bytes(quote.transport[4:8], "big")
@@ -268,5 +267,5 @@ class IcmpNat:
         """End a flow; a line of history stays."""
         if self.flows.pop(flow.key, None) is not None:
             self._shares.remove(flow)
-            self.stack.closed_flows.append(flow.info(self.stack.now, "CLOSED"))
+            self.tables.closed_flows.append(flow.info(self.network.now, "CLOSED"))
         flow.close()

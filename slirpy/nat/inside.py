@@ -16,18 +16,16 @@ import errno
 from collections import deque
 from ipaddress import ip_address
 from itertools import count
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from slirpy.core.flows import FlowInfo
+from slirpy.core.parts import Parts
 from slirpy.core.shares import OUTSIDE, Group, Shares
 from slirpy.core.timers import Alarm
 from slirpy.interfaces import DatagramOwner, DatagramPeer, IcmpReport, StreamOwner, StreamPeer
 from slirpy.nat.limits import Descriptors
 from slirpy.nat.splice import Splice
 from slirpy.units import SECOND
-
-if TYPE_CHECKING:
-    from slirpy.core.stack import IPStack
 
 __all__ = ["LOOPBACK", "Handover", "Inside", "LoopbackForwards", "UdpDetour"]
 
@@ -98,13 +96,14 @@ class LoopbackForwards:
     """All connections and UDP clients that use the loopback of one guest.
 
     Args:
-        stack: the network.
+        parts: of the stack.
         inside: opens the sockets.
         descriptors: the limit that they share with all other flows.
     """
 
-    def __init__(self, stack: IPStack, inside: Inside, descriptors: Descriptors) -> None:
-        self.stack = stack
+    def __init__(self, parts: Parts, inside: Inside, descriptors: Descriptors) -> None:
+        self.network = parts.network
+        self._closed_flows = parts.tables.closed_flows
         self.inside = inside
         self._numbers = count()
         self._splices: Shares[Splice] = Shares(MAX_SPLICES)
@@ -122,16 +121,16 @@ class LoopbackForwards:
 
     def splice(self, handover: Handover, client: StreamPeer, place: tuple[bytes, int], port: int) -> None:
         """Connect a client that the guest's address has refused to a port of the guest's loopback."""
-        stack = self.stack
+        network = self.network
         victim = self._splices.victim()
         if victim is not None:
-            stack.stats.hostfwd_loopback_evicted += 1
+            network.stats.hostfwd_loopback_evicted += 1
             self._evict(victim)
-        splice = Splice(stack, client, place, port, self.key(), self._over)
+        splice = Splice(network, client, place, port, self.key(), self._over)
         handover.owner = splice.near
         self._open[splice.key] = splice
         self._splices.add(splice, OUTSIDE, place[0])
-        stack.stats.hostfwd_loopback += 1
+        network.stats.hostfwd_loopback += 1
         peer = self.inside.connect_tcp(port, splice.far)
         if not splice.far.error:
             splice.far.peer = peer
@@ -143,7 +142,7 @@ class LoopbackForwards:
     def _over(self, splice: Splice, how: str) -> None:
         del self._open[splice.key]
         self._splices.remove(splice)
-        self.stack.closed_flows.append(splice.info(self.stack.now, how))
+        self._closed_flows.append(splice.info(self.network.now, how))
 
     # ------------------------------------------------------------------------------------------ UDP
 
@@ -153,18 +152,18 @@ class LoopbackForwards:
         if known is None:
             victim = self._clients.victim()
             if victim is not None:
-                self.stack.stats.hostfwd_loopback_evicted += 1
+                self.network.stats.hostfwd_loopback_evicted += 1
                 self._evict_client(victim)
             known = self._known[via, address, port] = _Client(self, detour, (via, address, port))
             self._clients.add(known, OUTSIDE, address)
-            self.stack.stats.hostfwd_loopback += 1
+            self.network.stats.hostfwd_loopback += 1
         known.send(payload)
 
     def forget(self, client: _Client) -> None:
         """Remove a client whose socket is closed."""
         if self._known.pop(client.place, None) is not None:
             self._clients.remove(client)
-            self.stack.closed_flows.append(client.info(self.stack.now, "CLOSED"))
+            self._closed_flows.append(client.info(self.network.now, "CLOSED"))
 
     def _evict_client(self, client: _Client) -> None:
         client.close()
@@ -173,7 +172,7 @@ class LoopbackForwards:
 
     def flows(self) -> list[FlowInfo]:
         """Snapshots of all of them."""
-        now = self.stack.now
+        now = self.network.now
         splices = [splice.info(now) for splice in self._open.values()]
         return splices + [client.info(now) for client in self._known.values()]
 
@@ -203,7 +202,7 @@ class UdpDetour:
 
     def keep(self, via: DatagramPeer, payload: bytes, address: bytes, port: int) -> None:
         """Keep a datagram that goes to the guest's address, in case it is refused there."""
-        now = self._forwards.stack.now
+        now = self._forwards.network.now
         recent = self._recent
         while recent and (
             len(recent) == RECENT
@@ -223,7 +222,7 @@ class UdpDetour:
         recent, self._recent = self._recent, deque(maxlen=RECENT)
         self._size = 0
         self.on = True
-        since = self._forwards.stack.now - RECENT_TIME
+        since = self._forwards.network.now - RECENT_TIME
         for when, via, payload, address, port in recent:
             if when >= since:
                 self.send(via, payload, address, port)
@@ -238,7 +237,7 @@ class _Client:
     def __init__(
         self, forwards: LoopbackForwards, detour: UdpDetour, place: tuple[DatagramPeer, bytes, int]
     ) -> None:
-        now = forwards.stack.now
+        now = forwards.network.now
         self._forwards = forwards
         self._detour = detour
         self.place = place
@@ -246,21 +245,20 @@ class _Client:
         self.share: Group[_Client] | None = None
         self.started = self.last_activity = now
         self.bytes_in = self.bytes_out = self.packets_in = self.packets_out = 0
-        self._alarm = Alarm(forwards.stack.timers, self._check_idle)
+        self._alarm = Alarm(forwards.network.timers, self._check_idle)
         self._alarm.set(now + IDLE_TIMEOUT)
         self._peer: DatagramPeer = forwards.inside.open_udp(self)
 
     def _check_idle(self) -> None:
         idle_at = self.last_activity + IDLE_TIMEOUT
-        if self._forwards.stack.now >= idle_at:
+        if self._forwards.network.now >= idle_at:
             self.close()
         else:
             self._alarm.set(idle_at)
 
     def send(self, payload: bytes) -> None:
         """Send a datagram to the service."""
-        stack = self._forwards.stack
-        self.last_activity = stack.now
+        self.last_activity = self._forwards.network.now
         self.packets_out += 1
         self.bytes_out += len(payload)
         error = self._peer.send(payload, LOOPBACK, self._detour.port)
@@ -269,26 +267,26 @@ class _Client:
 
     def datagram(self, payload: bytes, address: bytes, port: int) -> None:
         """Pass the service's datagram on to the client; drop those of other programs inside."""
-        stack = self._forwards.stack
+        network = self._forwards.network
         if (address, port) != (LOOPBACK, self._detour.port):
-            stack.stats.drop_udp_unreachable += 1
+            network.stats.drop_udp_unreachable += 1
             return
-        self.last_activity = stack.now
+        self.last_activity = network.now
         self.packets_in += 1
         self.bytes_in += len(payload)
         via, address, port = self.place
         error = via.send(payload, address, port)
         if error in (errno.EAGAIN, errno.ENOBUFS):
-            stack.stats.drop_udp_host_full += 1
+            network.stats.drop_udp_host_full += 1
         elif error:
-            stack.stats.drop_udp_host_error += 1
+            network.stats.drop_udp_host_error += 1
 
     def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
         """Note a failure. If nobody listens on the loopback, the next datagrams go to the guest's address again."""
         if error in (errno.EAGAIN, errno.ENOBUFS):
-            self._forwards.stack.stats.drop_udp_host_full += 1
+            self._forwards.network.stats.drop_udp_host_full += 1
             return
-        self._forwards.stack.stats.drop_udp_host_error += 1
+        self._forwards.network.stats.drop_udp_host_error += 1
         if error == errno.ECONNREFUSED:
             self._detour.on = False
             self.close()

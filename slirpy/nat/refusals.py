@@ -9,17 +9,16 @@ not reported. libslirp knows two codes: host unreachable for EHOSTUNREACH, net u
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
 
+from slirpy.core.arrival import Arrival
+from slirpy.core.icmp import IcmpErrors
+from slirpy.core.parts import Parts
+from slirpy.core.resets import refuse_tcp
 from slirpy.interfaces import IcmpReport
 from slirpy.nat.reports import relay, sent_syn
 from slirpy.nat.routes import Refusal, Router
 from slirpy.tcp import Segment
 from slirpy.wire import icmp, ipv4
-
-if TYPE_CHECKING:
-    from slirpy.core.demux import Arrival
-    from slirpy.core.stack import IPStack
 
 __all__ = [
     "ERRNO_CODES",
@@ -50,42 +49,42 @@ ERRNO_CODES = {
 """Codes of destination unreachable by the host's own error, for TCP, UDP and echo alike."""
 
 
-def tell_errno(stack: IPStack, arrival: Arrival, error: int, mtu: int = 0) -> bool:
+def tell_errno(errors: IcmpErrors, arrival: Arrival, error: int, mtu: int = 0) -> bool:
     """Report to the guest that the host's system refused a packet; False if that concerns this host alone.
 
     Args:
-        stack: of the guest.
+        errors: of the guest's stack.
         arrival: the packet.
         error: ``errno`` value.
         mtu: with EMSGSIZE, what a packet with DF would have had to fit; 0: not known (RFC 1191, section 3).
             Without DF the system does not take such sizes at all, and no smaller fragments would help.
     """
     if error == errno.EMSGSIZE and arrival.header.fragment & ipv4.DF:
-        stack.icmp.error(arrival, icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, mtu & 0xFFFF)
+        errors.error(arrival, icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, mtu & 0xFFFF)
     elif error in ERRNO_CODES:
-        stack.icmp.error(arrival, icmp.UNREACHABLE, ERRNO_CODES[error])
+        errors.error(arrival, icmp.UNREACHABLE, ERRNO_CODES[error])
     else:
         return False
     return True
 
 
-def refuse_by_rule(stack: IPStack, arrival: Arrival, key: bytes, seg: Segment, refusal: Refusal) -> None:
+def refuse_by_rule(parts: Parts, arrival: Arrival, key: bytes, seg: Segment, refusal: Refusal) -> None:
     """Answer a SYN that may not go where it wants to."""
-    demux = stack.demux
+    stats, errors = parts.network.stats, parts.errors
     if refusal is Refusal.DROP:
-        stack.stats.drop_tcp_policy += 1
+        stats.drop_tcp_policy += 1
     elif refusal is Refusal.MARTIAN:
-        stack.stats.drop_ip_destination += 1
+        stats.drop_ip_destination += 1
     else:
-        stack.stats.tcp_flows_refused += 1
+        stats.tcp_flows_refused += 1
         if refusal in (Refusal.NET_UNREACHABLE, Refusal.HOST_UNREACHABLE):
-            demux.unreachable(arrival, REFUSAL_CODES[refusal])
+            errors.unreachable(arrival, REFUSAL_CODES[refusal])
         else:
-            demux.refuse_tcp(arrival.neighbor, key, seg)
+            refuse_tcp(stats, parts.ip, arrival.neighbor, key, seg)
 
 
 def refuse_by_host(
-    stack: IPStack,
+    parts: Parts,
     router: Router,
     arrival: Arrival,
     key: bytes,
@@ -94,8 +93,8 @@ def refuse_by_host(
     report: IcmpReport | None,
 ) -> None:
     """The host's side refused: say so as the network would, in the words of ``report`` if there is one."""
-    stack.stats.tcp_flows_refused += 1
-    if report is not None and relay(stack, router, report, key[:4], key[4:8], sent_syn(arrival, report)):
+    parts.network.stats.tcp_flows_refused += 1
+    if report is not None and relay(parts, router, report, key[:4], key[4:8], sent_syn(arrival, report)):
         return
-    if not tell_errno(stack, arrival, error) and error != errno.ETIMEDOUT:
-        stack.demux.refuse_tcp(arrival.neighbor, key, seg)
+    if not tell_errno(parts.errors, arrival, error) and error != errno.ETIMEDOUT:
+        refuse_tcp(parts.network.stats, parts.ip, arrival.neighbor, key, seg)

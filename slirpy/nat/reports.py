@@ -8,16 +8,12 @@ packet that consists of the quoted part.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from slirpy.core.arrival import Arrival
+from slirpy.core.parts import Parts
 from slirpy.interfaces import IcmpReport
+from slirpy.nat.routes import Router
 from slirpy.wire import icmp, ipv4, udp
 from slirpy.wire.checksum import checksum
-
-if TYPE_CHECKING:
-    from slirpy.core.demux import Arrival
-    from slirpy.core.stack import IPStack
-    from slirpy.nat.routes import Router
 
 __all__ = ["out_of_time", "relay", "sent_echo", "sent_syn", "sent_udp"]
 
@@ -25,10 +21,10 @@ _RELAYED = (icmp.UNREACHABLE, icmp.TIME_EXCEEDED)
 _LEAST_MTU = 68
 
 
-def out_of_time(stack: IPStack, arrival: Arrival) -> None:
+def out_of_time(parts: Parts, arrival: Arrival) -> None:
     """The gateway is the first router on the way: a packet may end at it (RFC 1812, section 5.3.1)."""
-    stack.stats.drop_ip_ttl += 1
-    stack.icmp.error(arrival, icmp.TIME_EXCEEDED, 0)
+    parts.network.stats.drop_ip_ttl += 1
+    parts.errors.error(arrival, icmp.TIME_EXCEEDED, 0)
 
 
 def sent_udp(guest: bytes, guest_port: int, seen: tuple[bytes, int], report: IcmpReport) -> bytes:
@@ -61,7 +57,7 @@ def _packet(guest: bytes, seen: bytes, protocol: int, payload: bytes, report: Ic
     return header + payload
 
 
-def relay(stack: IPStack, router: Router, report: IcmpReport, guest: bytes, seen: bytes, packet: bytes) -> bool:
+def relay(parts: Parts, router: Router, report: IcmpReport, guest: bytes, seen: bytes, packet: bytes) -> bool:
     """Tell a guest what was reported about ``packet``, which it had sent to ``seen``; False if it is no news to it.
 
     It comes from who said it, unless that is the host (which is the gateway) or goes by a guest's address.
@@ -74,9 +70,9 @@ def relay(stack: IPStack, router: Router, report: IcmpReport, guest: bytes, seen
             return False
         rest = report.info
     source = seen if report.offender == report.address else router.source_seen(report.offender)
-    config = stack.config
+    config = parts.network.config
     if not any(source) or (config.contains(source) and source != seen):
         source = config.gateway_address
     ttl = max(report.ttl - 1, 1) if report.ttl else 64
-    stack.icmp.relay(guest, source, report.kind, report.code, rest, packet, ttl)
+    parts.errors.relay(guest, source, report.kind, report.code, rest, packet, ttl)
     return True

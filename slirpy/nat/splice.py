@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 from slirpy.core.flows import FlowInfo, ending
+from slirpy.core.network import Network
 from slirpy.core.shares import Group
 from slirpy.interfaces import StreamPeer
 from slirpy.units import SECOND
-
-if TYPE_CHECKING:
-    from slirpy.core.stack import IPStack
 
 __all__ = ["End", "Splice"]
 
@@ -71,7 +68,7 @@ class Splice:
     """A client's connection to a forward, and one to a port of the guest's own loopback.
 
     Args:
-        stack: serves it at each flush when it is marked.
+        network: serves it at each flush when it is marked.
         client: the client's connection to the forward.
         place: the client's address and port.
         port: of the guest's loopback.
@@ -80,8 +77,8 @@ class Splice:
     """
 
     __slots__ = (
+        "_network",
         "_over",
-        "_stack",
         "dirty",
         "far",
         "key",
@@ -95,20 +92,20 @@ class Splice:
 
     def __init__(
         self,
-        stack: IPStack,
+        network: Network,
         client: StreamPeer,
         place: tuple[bytes, int],
         port: int,
         key: bytes,
         over: Callable[[Splice, str], None],
     ) -> None:
-        self._stack = stack
+        self._network = network
         self._over: Callable[[Splice, str], None] | None = over
         self.place = place
         self.port = port
         self.key = key
         self.share: Group[Splice] | None = None
-        self.started = self.last_activity = stack.now
+        self.started = self.last_activity = network.now
         self.dirty = False
         self.near = End(self, client)
         self.far = End(self, None)
@@ -117,7 +114,7 @@ class Splice:
         """Ask for :meth:`service` at the next flush."""
         if not self.dirty:
             self.dirty = True
-            self._stack.dirty.append(self)
+            self._network.dirty.append(self)
 
     def service(self, now: int) -> None:
         """Move data in both directions."""

@@ -13,13 +13,14 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
-from slirpy.core.demux import Arrival
+from slirpy.core.arrival import Arrival
 from slirpy.core.flows import FlowInfo, ending
+from slirpy.core.neighbor import Neighbor
+from slirpy.core.parts import Parts
+from slirpy.core.port import LinkPort
 from slirpy.core.ports import free_port
 from slirpy.core.shares import OUTSIDE, Group, Shares
-from slirpy.core.stack import IPStack
 from slirpy.core.tcpflow import TcpFlow
 from slirpy.interfaces import FlowRequest, HostNetwork, IcmpReport, IPProtocol, StreamPeer
 from slirpy.nat.limits import EXHAUSTED, Descriptors
@@ -40,10 +41,6 @@ from slirpy.tcp.congestion import ALGORITHMS
 from slirpy.tcp.states import CLOSE_WAIT, CLOSED, ESTABLISHED, SYN_RECEIVED, SYNCHRONIZED, TIME_WAIT
 from slirpy.units import SECOND
 from slirpy.wire.tcp import ACK, HEADER_LENGTH, RST, SYN
-
-if TYPE_CHECKING:
-    from slirpy.core.neighbor import Neighbor
-    from slirpy.core.port import LinkPort
 
 __all__ = ["NatTcpFlow", "TcpNat"]
 
@@ -78,7 +75,7 @@ class NatTcpFlow(TcpFlow):
                  "peer", "peer_error", "read_ready", "share", "shut", "write_blocked")  # fmt: skip
 
     def __init__(self, nat: TcpNat, key: bytes, neighbor: Neighbor, conn: Connection, *, inbound: bool) -> None:
-        super().__init__(nat.stack, key, neighbor, conn)
+        super().__init__(nat.network, nat.neighbors, key, neighbor, conn)
         self._nat = nat
         self._arrival: Arrival | None = None  # the SYN, while it may still have to be refused
         self._syn: Segment | None = None
@@ -176,7 +173,7 @@ class NatTcpFlow(TcpFlow):
             return
         if self._syn is not None and self._arrival is not None:
             nat = self._nat
-            refuse_by_host(self.stack, nat.router, self._arrival, self.key, self._syn, error, self._report)
+            refuse_by_host(nat.parts, nat.router, self._arrival, self.key, self._syn, error, self._report)
         conn.close_with(error)
         self._abort_peer()
         self._nat.remove(self)
@@ -306,7 +303,7 @@ class NatTcpFlow(TcpFlow):
             self._nat.open_tcp(arrival, self.key, seg)
             return True
         if ttl == 1:
-            out_of_time(self.stack, arrival)
+            out_of_time(self._nat.parts, arrival)
         return ttl == 1
 
     def info(self, now: int, end: str | None = None) -> FlowInfo:
@@ -337,11 +334,14 @@ class NatTcpFlow(TcpFlow):
 class TcpNat:
     """Opens, finds and ends TCP flows."""
 
-    def __init__(self, stack: IPStack, host: HostNetwork, router: Router, descriptors: Descriptors) -> None:
-        self.stack = stack
+    def __init__(self, parts: Parts, host: HostNetwork, router: Router, descriptors: Descriptors) -> None:
+        self.parts = parts
+        self.network = parts.network
+        self.neighbors = parts.neighbors
+        self.tables = parts.tables
         self.host = host
         self.router = router
-        self._secret = stack.random.randbytes(16)
+        self._secret = parts.network.random.randbytes(16)
         self.opening: Shares[NatTcpFlow] = Shares(MAX_OPENING)
         self.open: Shares[NatTcpFlow] = Shares(MAX_FLOWS)
         self.over: Shares[NatTcpFlow] = Shares(MAX_TIME_WAIT)
@@ -355,9 +355,9 @@ class TcpNat:
 
     def open_tcp(self, arrival: Arrival, key: bytes, seg: Segment, previous: Connection | None = None) -> None:
         """A guest's SYN that belongs to no flow, or takes the place of ``previous``, which was in TIME-WAIT."""
-        stack = self.stack
+        network = self.network
         destination, port = key[4:8], int.from_bytes(key[10:12], "big")
-        service = stack.stream_service(destination, port)
+        service = self.tables.stream_service(destination, port)
         target: Route | None = None
         ttl = 0
         source_port = int.from_bytes(key[8:10], "big")
@@ -365,15 +365,15 @@ class TcpNat:
         if service is None:
             route = self.router.route(request)
             if isinstance(route, Refusal):
-                refuse_by_rule(stack, arrival, key, seg, route)
+                refuse_by_rule(self.parts, arrival, key, seg, route)
                 return
             target = route
             ttl = onward_ttl(arrival.header.ttl, target.address)
             if not ttl:
-                out_of_time(stack, arrival)
+                out_of_time(self.parts, arrival)
                 return
         flow = self._new_flow(key, arrival.neighbor, arrival.port, previous=previous)
-        flow.conn.listen(stack.now)
+        flow.conn.listen(network.now)
         flow.input(seg, arrival)
         flow.hold(arrival, seg)
         if service is not None:
@@ -384,11 +384,11 @@ class TcpNat:
 
     def _connect(self, flow: NatTcpFlow, target: Route, port: LinkPort, ttl: int) -> StreamPeer:
         peer = self.host.connect_tcp(target.address, target.port, flow, ttl)
-        if flow.peer_error in EXHAUSTED and self._descriptors.make_room(port, self.stack.now):
+        if flow.peer_error in EXHAUSTED and self._descriptors.make_room(port, self.network.now):
             flow.peer_error = 0
             peer = self.host.connect_tcp(target.address, target.port, flow, ttl)
         if flow.peer_error in EXHAUSTED:
-            self.stack.stats.tcp_flows_no_socket += 1
+            self.network.stats.tcp_flows_no_socket += 1
         return peer
 
     # -------------------------------------------------------------------------------------- inward
@@ -401,19 +401,19 @@ class TcpNat:
         ``address`` and ``port`` are the far side's; the guest sees them, loopback as the gateway. For port 0 one is
         chosen.
         """
-        stack = self.stack
+        network, flows = self.network, self.tables.tcp_flows
         source = self.router.source_seen(address)
         prefix = guest + source + guest_port.to_bytes(2, "big")
         key = prefix + port.to_bytes(2, "big")
-        if not port or key in stack.tcp_flows:  # two hosts' loopbacks look alike to the guest
-            port = free_port(stack.random, 1024, lambda p: prefix + p.to_bytes(2, "big") in stack.tcp_flows)
+        if not port or key in flows:  # two hosts' loopbacks look alike to the guest
+            port = free_port(network.random, 1024, lambda p: prefix + p.to_bytes(2, "big") in flows)
             key = prefix + port.to_bytes(2, "big")
-        neighbor = stack.neighbors.get(guest)
-        link_port = neighbor.port or (stack.ports[0] if len(stack.ports) == 1 else None)
+        neighbor = self.neighbors.get(guest)
+        link_port = neighbor.port or (network.ports[0] if len(network.ports) == 1 else None)
         flow = self._new_flow(key, neighbor, link_port, address)
         flow.peer = peer
         flow.outside = not onward_ttl(1, address)
-        flow.conn.connect(stack.now)
+        flow.conn.connect(network.now)
         flow.mark()
         return flow
 
@@ -428,26 +428,26 @@ class TcpNat:
         previous: Connection | None = None,
     ) -> NatTcpFlow:
         """``outside`` is the address of who connects from there."""
-        stack = self.stack
+        network = self.network
         self._make_room(self.opening)
-        iss = initial_sequence_number(self._secret, key, stack.now)
+        iss = initial_sequence_number(self._secret, key, network.now)
         if previous is not None:
             iss = next_iss(previous, iss)
         ts_offset = timestamp_offset(self._secret, key)
-        conn = Connection(self.settings(port), iss, ts_offset=ts_offset, stats=stack.stats, pool=self.windows)
+        conn = Connection(self.settings(port), iss, ts_offset=ts_offset, stats=network.stats, pool=self.windows)
         flow = NatTcpFlow(self, key, neighbor, conn, inbound=outside is not None)
-        stack.tcp_flows[key] = flow
+        self.tables.tcp_flows[key] = flow
         if outside is None:
             self.opening.add(flow, port, key[:4])
         else:
             self.opening.add(flow, OUTSIDE, outside)
-        stack.stats.tcp_flows += 1
+        network.stats.tcp_flows += 1
         return flow
 
     def _make_room(self, shares: Shares[NatTcpFlow]) -> None:
         victim = shares.victim()
         if victim is not None:
-            self.stack.stats.tcp_flows_evicted += 1
+            self.network.stats.tcp_flows_evicted += 1
             self.evict(victim)
 
     def count(self, flow: NatTcpFlow, shares: Shares[NatTcpFlow]) -> None:
@@ -463,12 +463,12 @@ class TcpNat:
 
     def settings(self, port: LinkPort | None) -> Settings:
         """Sizes for connections through a link."""
-        mtu = port.mtu if port is not None else self.stack.config.mtu
+        mtu = port.mtu if port is not None else self.network.config.mtu
         burst = MAX_BURST if port is not None and port.segmentation_offload else 0
         cached = self._settings.get((mtu, burst))
         if cached is None:
-            chosen = self.stack.config.congestion
-            keepalive = self.stack.config.tcp_keepalive * SECOND
+            chosen = self.network.config.congestion
+            keepalive = self.network.config.tcp_keepalive * SECOND
             cached = self._settings[mtu, burst] = Settings(
                 mss=mtu - 40,
                 peer_mss=min(mtu - 40, ETHERNET_MSS),
@@ -487,15 +487,15 @@ class TcpNat:
             flow.failed(errno.ECONNABORTED)  # the guest waits for an answer to its SYN
         else:
             flow.conn.abort(errno.ECONNABORTED)
-        flow.service(self.stack.now)
+        flow.service(self.network.now)
         self.remove(flow)
 
     def remove(self, flow: TcpFlow) -> None:
         """Forget a flow, but for a line of history."""
-        stack = self.stack
-        if stack.tcp_flows.get(flow.key) is flow:
-            del stack.tcp_flows[flow.key]
+        tables = self.tables
+        if tables.tcp_flows.get(flow.key) is flow:
+            del tables.tcp_flows[flow.key]
             if isinstance(flow, NatTcpFlow):
                 flow.counted.remove(flow)
-            stack.closed_flows.append(flow.info(stack.now, ending(flow.conn.error)))
+            tables.closed_flows.append(flow.info(self.network.now, ending(flow.conn.error)))
         flow.release()

@@ -9,13 +9,14 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
-from slirpy.core.demux import Arrival
+from slirpy.core.arrival import Arrival
 from slirpy.core.flows import FlowInfo
+from slirpy.core.parts import Parts
+from slirpy.core.paths import UdpPath
+from slirpy.core.port import LinkPort
 from slirpy.core.shares import OUTSIDE, Group, Shares
 from slirpy.core.timers import Alarm
-from slirpy.core.udppath import UdpPath
 from slirpy.interfaces import DatagramPeer, FlowRequest, HostNetwork, IcmpReport, IPProtocol
 from slirpy.nat.limits import Descriptors
 from slirpy.nat.refusals import REFUSAL_CODES, tell_errno
@@ -23,10 +24,6 @@ from slirpy.nat.reports import out_of_time, relay, sent_udp
 from slirpy.nat.routes import Refusal, Route, Router, onward_ttl
 from slirpy.units import SECOND
 from slirpy.wire import ethernet, icmp, ipv4
-
-if TYPE_CHECKING:
-    from slirpy.core.port import LinkPort
-    from slirpy.core.stack import IPStack
 
 __all__ = ["UdpFlow", "UdpNat"]
 
@@ -53,7 +50,7 @@ class UdpFlow:
                  "packets_in", "packets_out", "path", "peer", "pending", "share", "started")  # fmt: skip
 
     def __init__(self, nat: UdpNat, guest: bytes, guest_port: int, *, inbound: bool = False) -> None:
-        now = nat.stack.now
+        now = nat.network.now
         self._nat = nat
         self.guest = guest
         self.guest_port = guest_port
@@ -79,12 +76,12 @@ class UdpFlow:
         # To the guest: payloads of this batch, and whom they came from, as the guest sees it.
         self._waiting: list[bytes] = []
         self._came: tuple[bytes, int] | None = None
-        self._alarm = Alarm(nat.stack.timers, self._check_idle)
+        self._alarm = Alarm(nat.network.timers, self._check_idle)
         self._alarm.set(now + IDLE_TIMEOUT)
 
     def _check_idle(self) -> None:
         idle_at = self.last_activity + (DNS_TIMEOUT if self._is_answered() else IDLE_TIMEOUT)
-        if self._nat.stack.now >= idle_at:
+        if self._nat.network.now >= idle_at:
             self._nat.remove(self)
         else:
             self._alarm.set(idle_at)
@@ -104,24 +101,24 @@ class UdpFlow:
             target = self.lead(destination, route)
         self.send_pending()  # a flow's datagrams stay in order
         via, address, port = target
-        stack = self._nat.stack
+        network = self._nat.network
         header = arrival.header
         ttl = onward_ttl(header.ttl, address)
         if not ttl:
-            out_of_time(stack, arrival)
+            out_of_time(self._nat.parts, arrival)
             return
         peer = via or self.peer or self._nat.open_socket(self)
         if peer is None:
             return
-        self.last_activity = stack.now
+        self.last_activity = network.now
         self.packets_in += 1
         self.bytes_in += len(payload)
         error = peer.send(payload, address, port, ttl, bool(header.fragment & ipv4.DF))
         if error in (errno.EAGAIN, errno.ENOBUFS):
-            stack.stats.drop_udp_host_full += 1
+            network.stats.drop_udp_host_full += 1
         elif error:
-            stack.stats.drop_udp_host_error += 1
-            tell_errno(stack, arrival, error, peer.mtu)
+            network.stats.drop_udp_host_error += 1
+            tell_errno(self._nat.parts.errors, arrival, error, peer.mtu)
         else:
             self._lay_path(arrival, (peer, address, port), ttl)
 
@@ -129,7 +126,7 @@ class UdpFlow:
 
     def _lay_path(self, arrival: Arrival, target: tuple[DatagramPeer, bytes, int], ttl: int) -> None:
         """The next datagrams like this one need not come here."""
-        header, paths = arrival.header, self._nat.stack.udp_paths
+        header, paths = arrival.header, self._nat.tables.udp_paths
         if header.header_length != ipv4.HEADER_LENGTH or header.fragment & (ipv4.MF | ipv4.OFFSET_MASK):
             return
         if ethernet.is_multicast(arrival.macs):
@@ -147,7 +144,7 @@ class UdpFlow:
     def _forget_paths(self) -> None:
         """What comes next goes the slow way again."""
         self.send_pending()
-        paths = self._nat.stack.udp_paths
+        paths = self._nat.tables.udp_paths
         for path in self._paths:
             del paths[path.key]
         self._paths.clear()
@@ -157,7 +154,7 @@ class UdpFlow:
         """Ask for :meth:`service` at the next flush."""
         if not self.dirty:
             self.dirty = True
-            self._nat.stack.dirty.append(self)
+            self._nat.network.dirty.append(self)
 
     def service(self, now: int) -> None:
         """Carry on, both ways, what waits for the flush."""
@@ -170,8 +167,8 @@ class UdpFlow:
         if not self.pending or path is None:
             return
         payloads, self.pending = self.pending, []
-        stats = self._nat.stack.stats
-        self.last_activity = self._nat.stack.now
+        stats = self._nat.network.stats
+        self.last_activity = self._nat.network.now
         self.packets_in += len(payloads)
         self.bytes_in += sum(map(len, payloads))
         while payloads:
@@ -194,7 +191,7 @@ class UdpFlow:
         target = None, route.address, route.port
         self._remember(destination, target)
         plain = self._nat.router.source_seen(route.address), route.port
-        if plain != destination and not self._nat.stack.is_broadcast(destination[0]):
+        if plain != destination and not self._nat.network.is_broadcast(destination[0]):
             # A policy sent it elsewhere: answers must come from where the guest had sent to.
             self._seen[route.address, route.port] = destination
         return target
@@ -235,7 +232,7 @@ class UdpFlow:
         have to leave from the right one. All addresses of the loopback look alike to the guest, too.
         """
         for _ in range(ALIAS_TRIES):
-            alias = taken[0], self._nat.stack.random.randrange(ALIAS_FIRST, 65536)
+            alias = taken[0], self._nat.network.random.randrange(ALIAS_FIRST, 65536)
             if alias not in self._targets:
                 return alias
         return taken
@@ -252,18 +249,18 @@ class UdpFlow:
         if not self._waiting or self._came is None:
             return
         payloads, self._waiting = self._waiting, []
-        stack = self._nat.stack
-        self.last_activity = stack.now
+        nat = self._nat
+        self.last_activity = nat.network.now
         self.packets_out += len(payloads)
         self.bytes_out += sum(map(len, payloads))
-        stack.send_datagrams(*self._came, self.guest, self.guest_port, payloads)
+        nat.parts.ip.send_datagrams(*self._came, self.guest, self.guest_port, payloads)
         if self.dns_only and self._is_answered():
-            self._alarm.set(stack.now + DNS_TIMEOUT)
+            self._alarm.set(nat.network.now + DNS_TIMEOUT)
 
     def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
         """An earlier datagram was refused: here, on its way, or where it went."""
         nat = self._nat
-        stats = nat.stack.stats
+        stats = nat.network.stats
         stats.drop_udp_host_error += 1
         if report is None:
             return
@@ -273,7 +270,7 @@ class UdpFlow:
             stats.drop_icmp_unasked += 1
             return
         packet = sent_udp(self.guest, self.guest_port, seen, report)
-        relay(nat.stack, nat.router, report, self.guest, seen[0], packet)
+        relay(nat.parts, nat.router, report, self.guest, seen[0], packet)
 
     def info(self, now: int, state: str = "OPEN") -> FlowInfo:
         """What is known of this flow."""
@@ -307,8 +304,10 @@ class UdpFlow:
 class UdpNat:
     """Opens, finds and ends UDP flows."""
 
-    def __init__(self, stack: IPStack, host: HostNetwork, router: Router, descriptors: Descriptors) -> None:
-        self.stack = stack
+    def __init__(self, parts: Parts, host: HostNetwork, router: Router, descriptors: Descriptors) -> None:
+        self.parts = parts
+        self.network = parts.network
+        self.tables = parts.tables
         self.router = router
         self.flows: dict[bytes, UdpFlow] = {}
         self._host = host
@@ -336,11 +335,11 @@ class UdpNat:
         """A new flow; its socket is opened when the guest first sends. ``link`` is None if it begins outside."""
         victim = self._shares.victim()
         if victim is not None:
-            self.stack.stats.udp_flows_evicted += 1
+            self.network.stats.udp_flows_evicted += 1
             self.remove(victim)
         flow = self.flows[guest + port.to_bytes(2, "big")] = UdpFlow(self, guest, port, inbound=link is None)
         self._shares.add(flow, OUTSIDE if link is None else link, guest)
-        self.stack.stats.udp_flows += 1
+        self.network.stats.udp_flows += 1
         return flow
 
     def open_socket(self, flow: UdpFlow) -> DatagramPeer | None:
@@ -348,10 +347,10 @@ class UdpNat:
         flow.peer = self._host.open_udp(flow)
         if flow.peer is None and flow.share is not None:
             party = flow.share.party.name
-            if self._descriptors.make_room(party, self.stack.now) and flow.share is not None:
+            if self._descriptors.make_room(party, self.network.now) and flow.share is not None:
                 flow.peer = self._host.open_udp(flow)
         if flow.peer is None:
-            self.stack.stats.drop_udp_no_socket += 1
+            self.network.stats.drop_udp_no_socket += 1
         return flow.peer
 
     def forwarded(
@@ -369,7 +368,7 @@ class UdpNat:
         if flow is not None:
             flow.datagram_error(error, report)
         else:
-            self.stack.stats.drop_udp_host_error += 1
+            self.network.stats.drop_udp_host_error += 1
 
     def route(self, arrival: Arrival, source_port: int, destination: tuple[bytes, int]) -> Route | None:
         """Where a datagram to a new destination leads; None if it was refused."""
@@ -382,7 +381,7 @@ class UdpNat:
 
     def refuse(self, arrival: Arrival, refusal: Refusal) -> None:
         """Say that a datagram may not pass, or say nothing."""
-        stats = self.stack.stats
+        stats = self.network.stats
         if refusal is Refusal.DROP:
             stats.drop_udp_policy += 1
         elif refusal is Refusal.MARTIAN:
@@ -392,7 +391,7 @@ class UdpNat:
                 stats.drop_udp_policy += 1
             else:
                 stats.drop_udp_unreachable += 1
-            self.stack.demux.unreachable(arrival, REFUSAL_CODES[refusal])
+            self.parts.errors.unreachable(arrival, REFUSAL_CODES[refusal])
 
     def guest_error(self, key: bytes, kind: int, code: int) -> bool:
         """A guest says by ICMP that it could not use a datagram to its (address, port); False if there is no flow.
@@ -413,5 +412,5 @@ class UdpNat:
         """End a flow; a line of history stays."""
         if self.flows.pop(flow.key, None) is not None:
             self._shares.remove(flow)
-            self.stack.closed_flows.append(flow.info(self.stack.now, "CLOSED"))
+            self.tables.closed_flows.append(flow.info(self.network.now, "CLOSED"))
         flow.close()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Protocol
 
-from slirpy.core.stack import IPStack
+from slirpy.core.parts import Parts
 from slirpy.errors import ConfigError
 from slirpy.interfaces import (
     FlowRequest,
@@ -74,7 +74,8 @@ class GuestForwards:
     """The rules that hold.
 
     Args:
-        stack: whose addresses they are about.
+        parts: of the stack whose addresses they are about.
+        network: that stack, as targets see it.
         host: where TCP targets are.
         openers: for all other targets; None: there may be none.
         reserve: called with each new address of the virtual network, so that no guest gets it.
@@ -82,12 +83,15 @@ class GuestForwards:
 
     def __init__(
         self,
-        stack: IPStack,
+        parts: Parts,
+        network: ServiceNetwork,
         host: HostNetwork,
         openers: Openers | None,
         reserve: Callable[[bytes], None],
     ) -> None:
-        self._stack = stack
+        self._network = parts.network
+        self._services = parts.tables.stream_services
+        self._target_network = network
         self._host = host
         self._openers = openers
         self._reserve = reserve
@@ -106,18 +110,19 @@ class GuestForwards:
         Raises:
             ConfigError: the address cannot be, something answers there already, or the target cannot work.
         """
-        stack, config = self._stack, self._stack.config
+        network, services = self._network, self._services
+        config = network.config
         key = (None if rule.server is None else rule.server.packed, rule.port)
         where = f"guestfwd {rule.server or '*'}:{rule.port or '*'}"
-        if key in stack.stream_services:
+        if key in services:
             raise ConfigError(f"{where}: something answers there already; remove that first, or choose another")
         service = self._counted(self._opener(rule.target, where))
         if rule.server is not None:
             check_server(rule.server, where, config.net.network_address, config.net.broadcast_address)
-            if config.contains(rule.server.packed) and rule.server.packed not in stack.local_addresses:
+            if config.contains(rule.server.packed) and rule.server.packed not in network.addresses:
                 self._reserve(rule.server.packed)
-                stack.add_local(rule.server.packed)
-        stack.stream_services[key] = service
+                network.add_address(rule.server.packed)
+        services[key] = service
         if listed:
             self._rules[key] = rule
 
@@ -130,7 +135,7 @@ class GuestForwards:
         key = (None if rule.server is None else rule.server.packed, rule.port)
         if key not in self._rules:
             raise ConfigError(f"guestfwd {rule.server or '*'}:{rule.port or '*'}: there is no such rule")
-        del self._rules[key], self._stack.stream_services[key]
+        del self._rules[key], self._services[key]
 
     def _opener(self, target: Target, where: str) -> StreamService:
         if isinstance(target, TcpTarget):
@@ -145,10 +150,10 @@ class GuestForwards:
             raise ConfigError(
                 f"{where}: in virtual time a target can be tcp:host:port or Peers, and nothing else"
             )
-        return self._openers.opener(target, self._stack, where)
+        return self._openers.opener(target, self._target_network, where)
 
     def _counted(self, service: StreamService) -> StreamService:
-        stats = self._stack.stats
+        stats = self._network.stats
 
         def opener(owner: StreamOwner, flow: FlowRequest) -> StreamPeer:
             stats.guestfwd_flows += 1

@@ -58,7 +58,8 @@ def plain(value: object) -> object:
 _OBJECTS = {
     "stats",
     "settings",
-    "stack",
+    "network",
+    "neighbors",
     "neighbor",
     "peer",
     "_nat",

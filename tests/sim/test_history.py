@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slirpy.core.flows import ENDS
-from slirpy.core.stack import HISTORY
+from slirpy.core.tables import HISTORY
 from slirpy.host.sim import Echo, Resetter
 from slirpy.testing import VirtualNetwork
 

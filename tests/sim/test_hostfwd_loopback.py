@@ -230,7 +230,7 @@ def test_who_has_much_and_says_so_once() -> None:
     """One turn is bounded, so it takes several."""
     net = Net(config())
     over: list[str] = []
-    splice = Splice(net.stack, Plenty(0), CLIENT, 80, b"key", lambda splice, how: over.append(how))
+    splice = Splice(net.stack.network, Plenty(0), CLIENT, 80, b"key", lambda splice, how: over.append(how))
     splice.far.peer = Plenty(100)
     splice.far.connected()
     splice.far.readable()

@@ -35,7 +35,7 @@ from harness import (
     udp_segment,
 )
 
-from slirpy.core.demux import Arrival
+from slirpy.core.arrival import Arrival
 from slirpy.host.sim import Remote, Source
 from slirpy.interfaces import Action, IcmpReport, Verdict
 from slirpy.wire import ipv4 as slirpy_ipv4

@@ -1,0 +1,66 @@
+"""ARP (RFC 826): the questions that the neighbour table has, and the answers to guests.
+
+We answer for our own addresses and for nothing else, not even for an address that nobody has: a guest that probes for
+a duplicate of its own address must hear silence.
+"""
+
+from __future__ import annotations
+
+from slirpy.core.neighbor import Neighbors
+from slirpy.core.network import Network
+from slirpy.core.port import LinkPort
+from slirpy.interfaces import Frame
+from slirpy.wire import arp, ethernet
+
+__all__ = ["Arp", "request"]
+
+
+def request(network: Network, address: bytes) -> None:
+    """Ask behind all links for the MAC address of ``address``."""
+    gateway = network.config.gateway_address
+    packet = arp.ArpPacket(arp.REQUEST, ethernet.virtual_mac(gateway), gateway, bytes(6), address)
+    for port in network.ports:
+        _transmit(port, ethernet.BROADCAST, packet)
+
+
+class Arp:
+    """ARP input of one stack."""
+
+    def __init__(self, network: Network, neighbors: Neighbors) -> None:
+        self._network = network
+        self._neighbors = neighbors
+
+    def input(self, port: LinkPort, payload: memoryview, mac: bytes) -> None:
+        """Take an ARP packet from ``mac``."""
+        network, neighbors = self._network, self._neighbors
+        stats = network.stats
+        packet = arp.parse(payload)
+        if packet is None:
+            stats.drop_arp_malformed += 1
+            return
+        # A sender of 0.0.0.0 probes (RFC 5227) and has no address yet; one with ours is mistaken.
+        if packet.sender in network.addresses:
+            stats.drop_ip_source += 1
+            return
+        credible = network.config.contains(packet.sender) and packet.sender_mac == mac
+        if credible:
+            if neighbors.probes:
+                neighbors.probes.heard(packet.sender, mac, port)
+            neighbors.learn(packet.sender, mac, port)
+        if packet.operation == arp.REPLY:
+            stats.drop_arp_sender += not credible
+        elif packet.operation != arp.REQUEST:
+            stats.drop_arp_operation += 1
+        elif packet.target in network.addresses:
+            ours = ethernet.virtual_mac(packet.target)
+            _transmit(
+                port, mac, arp.ArpPacket(arp.REPLY, ours, packet.target, packet.sender_mac, packet.sender)
+            )
+        elif packet.target != packet.sender and not neighbors.is_known(packet.target):
+            stats.arp_nobody += 1
+
+
+def _transmit(port: LinkPort, destination: bytes, packet: arp.ArpPacket) -> None:
+    header = destination + packet.sender_mac + b"\x08\x06"
+    frame = (header + arp.build(packet)).ljust(ethernet.MIN_LENGTH, b"\0")
+    port.push(Frame((frame,)), len(frame))

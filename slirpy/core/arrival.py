@@ -1,0 +1,42 @@
+"""A packet from a guest, and the functions that take what opens a flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from slirpy.core.neighbor import Neighbor
+from slirpy.core.port import LinkPort
+from slirpy.tcp import Segment
+from slirpy.wire import icmp, ipv4
+
+__all__ = ["Arrival", "Openers"]
+
+
+class Arrival(NamedTuple):
+    """A packet from a guest, with everything that is known about it."""
+
+    port: LinkPort
+    neighbor: Neighbor
+    macs: bytes
+    """Destination and source MAC."""
+    header: ipv4.IPv4Header
+    packet: memoryview
+    """From the IP header on, without padding."""
+    checksummed: bool
+
+
+class Openers(NamedTuple):
+    """Functions of the NAT that take packets which belong to no service and no open TCP connection."""
+
+    tcp: Callable[[Arrival, bytes, Segment], None]
+    """Takes a SYN, with its flow key."""
+    udp: Callable[[Arrival, int, int, memoryview], None]
+    """Takes a datagram: source port, destination port, payload."""
+    echo: Callable[[Arrival, int, int, memoryview], None]
+    """Takes an echo request to a host outside: identifier, sequence number, payload."""
+    icmp_error: Callable[[Arrival, int, int, int, icmp.Quote], bool]
+    """Takes an error (type, code, second word, quote) by which a guest reports on a packet that it was sent.
+
+    False if it was never sent such a packet.
+    """

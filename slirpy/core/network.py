@@ -1,0 +1,91 @@
+"""The record that all parts of one stack share: configuration, counters, time, randomness, own addresses.
+
+A part of the core, the NAT or the services is given this record and the parts below itself, never the whole stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Protocol
+
+from slirpy.config import Config
+from slirpy.core.port import LinkPort
+from slirpy.core.timers import Alarm, Timers
+from slirpy.stats import Stats
+from slirpy.wire import ethernet
+
+__all__ = ["Marked", "Network"]
+
+_LIMITED_BROADCAST = b"\xff\xff\xff\xff"
+
+
+class Marked(Protocol):
+    """A flow that has asked for its turn at the next flush."""
+
+    dirty: bool
+
+    def service(self, now: int) -> None:
+        """Carry on with everything that is due."""
+
+
+class Network:
+    """What the parts of one stack have in common.
+
+    Attributes:
+        config: the network's configuration.
+        stats: counters.
+        random: the one source of randomness.
+        now: nanoseconds of the present batch; only :class:`~slirpy.core.stack.IPStack` moves it.
+        timers: all alarms.
+        dirty: flows that have asked for their turn at the next flush.
+        ports: the links that are attached.
+        addresses: the virtual hosts' addresses.
+        macs: the virtual hosts' MAC addresses.
+    """
+
+    __slots__ = (
+        "_gateway_mac", "addresses", "config", "dirty", "macs", "now", "ports", "random", "stats", "timers",
+    )  # fmt: skip
+
+    def __init__(self, config: Config, random: Random, stats: Stats) -> None:
+        self.config = config
+        self.stats = stats
+        self.random = random
+        self.now = 0
+        self.timers = Timers()
+        self.dirty: list[Marked] = []
+        self.ports: list[LinkPort] = []
+        self.addresses = set(config.server_addresses)
+        self.macs = {ethernet.virtual_mac(address) for address in self.addresses}
+        self._gateway_mac = ethernet.virtual_mac(config.gateway_address)
+
+    def call_at(self, when: int, callback: Callable[[], None]) -> Alarm:
+        """Call ``callback`` at the first flush at or after ``when``, in nanoseconds."""
+        return self.timers.call_at(when, callback)
+
+    def add_address(self, address: bytes) -> None:
+        """Add a virtual host: it answers ARP and ping."""
+        self.addresses.add(address)
+        self.macs.add(ethernet.virtual_mac(address))
+
+    def mac_for(self, source: bytes) -> bytes:
+        """Return the MAC address of packets from ``source``: its own, or the gateway's for hosts outside."""
+        return ethernet.virtual_mac(source) if source in self.addresses else self._gateway_mac
+
+    def is_broadcast(self, address: bytes) -> bool:
+        """Whether an address means everyone on the virtual network, or a multicast group."""
+        return (
+            address == _LIMITED_BROADCAST
+            or address == self.config.broadcast_address
+            or 0xE0 <= address[0] <= 0xEF
+        )
+
+    def may_be_guest(self, address: bytes) -> bool:
+        """Whether a guest can have this address."""
+        config = self.config
+        return (
+            config.contains(address)
+            and address not in self.addresses
+            and address not in (config.broadcast_address, config.network_address)
+        )

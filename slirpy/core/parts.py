@@ -1,0 +1,38 @@
+"""The parts of a stack below whatever opens flows: NAT and services are built on these."""
+
+from __future__ import annotations
+
+from functools import partial
+from random import Random
+
+from slirpy.config import Config
+from slirpy.core import arp
+from slirpy.core.icmp import IcmpErrors
+from slirpy.core.ip import IPSender
+from slirpy.core.neighbor import Neighbors
+from slirpy.core.network import Network
+from slirpy.core.tables import FlowTables
+from slirpy.stats import Stats
+
+__all__ = ["Parts"]
+
+
+class Parts:
+    """The lower parts of one stack, each made of those before it.
+
+    Attributes:
+        network: the record that all parts share.
+        neighbors: guests' addresses, and where they are.
+        ip: sends packets to guests.
+        errors: sends ICMP errors to guests.
+        tables: flows and services by address and port.
+    """
+
+    __slots__ = ("errors", "ip", "neighbors", "network", "tables")
+
+    def __init__(self, config: Config, random: Random, stats: Stats) -> None:
+        network = self.network = Network(config, random, stats)
+        neighbors = self.neighbors = Neighbors(network, partial(arp.request, network))
+        ip = self.ip = IPSender(network, neighbors)
+        self.errors = IcmpErrors(network, neighbors, ip)
+        self.tables = FlowTables(random)

@@ -1,0 +1,83 @@
+"""What is found by address and port: the flows of a stack, and its services."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from random import Random
+
+from slirpy.core.flows import FlowInfo
+from slirpy.core.paths import ServicePath, UdpPath
+from slirpy.core.ports import free_port
+from slirpy.core.tcpflow import TcpFlow
+from slirpy.interfaces import Service, StreamService
+
+__all__ = ["HISTORY", "FlowTables"]
+
+HISTORY = 256
+"""Flows that are over and still listed."""
+
+
+class FlowTables:
+    """The tables of one stack. The NAT writes the first two, the services the last three.
+
+    Attributes:
+        tcp_flows: guests' connections by flow key.
+        udp_paths: UDP flows with a fast path, by flow key.
+        closed_flows: the last flows that ended, the latest last.
+        services: take datagrams to one of our addresses and a port.
+        conversations: the same, from one guest's address and port only.
+        stream_services: take guests' TCP connections, by address and port; None stands for any.
+    """
+
+    __slots__ = (
+        "_random", "closed_flows", "conversations", "services", "stream_services", "tcp_flows", "udp_paths",
+    )  # fmt: skip
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self.tcp_flows: dict[bytes, TcpFlow] = {}
+        self.udp_paths: dict[bytes, UdpPath | ServicePath] = {}
+        self.closed_flows: deque[FlowInfo] = deque(maxlen=HISTORY)
+        self.services: dict[tuple[bytes, int], Service] = {}
+        self.conversations: dict[tuple[bytes, int, bytes, int], Service] = {}
+        self.stream_services: dict[tuple[bytes | None, int | None], StreamService] = {}
+
+    def bind(self, addresses: Sequence[bytes], port: int, service: Service) -> None:
+        """Let ``service`` answer datagrams to a port of some addresses of the virtual network."""
+        for address in addresses:
+            self.services[address, port] = service
+
+    def open_port(self, address: bytes, guest: bytes, guest_port: int, service: Service) -> int:
+        """See :class:`~slirpy.interfaces.ServiceNetwork`."""
+
+        def is_taken(port: int) -> bool:
+            key = address, port, guest, guest_port
+            # What the guest has sent there before went elsewhere, and may again.
+            return (
+                (address, port) in self.services
+                or key in self.conversations
+                or _path_key(*key) in self.udp_paths
+            )
+
+        port = free_port(self._random, 49152, is_taken)
+        self.conversations[address, port, guest, guest_port] = service
+        return port
+
+    def close_port(self, address: bytes, port: int, guest: bytes, guest_port: int) -> None:
+        """See :class:`~slirpy.interfaces.ServiceNetwork`."""
+        del self.conversations[address, port, guest, guest_port]
+        self.udp_paths.pop(_path_key(address, port, guest, guest_port), None)
+
+    def stream_service(self, address: bytes, port: int) -> StreamService | None:
+        """Find what takes guests' TCP connections to an address and port; the most specific entry wins."""
+        services = self.stream_services
+        for key in ((address, port), (address, None), (None, port), (None, None)):
+            if key in services:
+                return services[key]
+        return None
+
+
+def _path_key(address: bytes, port: int, guest: bytes, guest_port: int) -> bytes:
+    """Make the flow key of a guest's datagrams to a port of ours."""
+    return guest + address + guest_port.to_bytes(2, "big") + port.to_bytes(2, "big")
