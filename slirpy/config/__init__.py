@@ -9,10 +9,9 @@ from slirpy.config.options import (
     MTU_MAX,
     MTU_MIN,
     OPTIONS,
-    Group,
-    Option,
     option,
 )
+from slirpy.config.rows import Group, Option
 
 __all__ = [
     "CONGESTION",

@@ -1,0 +1,65 @@
+"""Rows of the table of options: what there is to say about an option."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from slirpy.config.kinds import Kind
+
+__all__ = ["Group", "Option"]
+
+
+class Group(StrEnum):
+    """Headings under which options appear, in this order."""
+
+    NETWORK = "Network"
+    SERVICES = "Forwards and services"
+    DNS = "DNS"
+    DHCP = "DHCP"
+    BOOT = "TFTP and boot"
+    FIREWALL = "Firewall"
+    WATCHING = "Watching"
+    """Only the command line has these."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option."""
+
+    name: str
+    """The argument and attribute of :class:`~slirpy.config.Config`."""
+    group: Group
+    kind: Kind
+    default: Any
+    """None is accepted for an option only if it is the default."""
+    default_text: str = ""
+    """The default in words, where the value alone does not tell."""
+    help: str
+    """What the option does; ``{guest}`` stands for the guest of a command."""
+    more: str = ""
+    """What the documentation says in addition."""
+    flag: str | None
+    """The flag of the command line; None: Python only. The flag of a switch inverts its default."""
+    flag_help: str = ""
+    """The help of the flag, where the flag means something else than the option."""
+    qemu: str | None = None
+    """The key in QEMU's option string."""
+    item: str = ""
+    """How error messages name a single value of a list, where that is not the name of the option."""
+
+    def check(self, value: Any) -> Any:
+        """The value as :class:`~slirpy.config.Config` keeps it.
+
+        Raises:
+            ConfigError: the value is not allowed; the text names the option and what is allowed.
+            ForwardError: the same, of a forward.
+        """
+        return None if value is None and self.default is None else self.kind.check(self.name, value)
+
+    def shown_default(self) -> str:
+        """The default, for the documentation."""
+        if self.default_text:
+            return self.default_text
+        return "none" if self.default is None or self.default == () else str(self.default)
