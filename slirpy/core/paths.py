@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+import abc
 from struct import Struct
-from typing import Protocol
 
 from slirpy.core.neighbor import Neighbor
 from slirpy.core.port import LinkPort
@@ -17,18 +17,27 @@ __all__ = ["ServicePath", "UdpPath", "UdpSender"]
 _PORTS = Struct("!HH")
 
 
-class UdpSender(Protocol):
-    """A flow, as far as the fast path knows it."""
+class UdpSender(abc.ABC):
+    """A flow, as far as the fast path knows it; ``nat/udp.py`` derives from it.
 
-    dirty: bool
-    """Its turn at the next flush is asked for."""
-    pending: list[memoryview]
-    """Payloads of this batch that wait for the flush, all for ``path``."""
-    path: UdpPath | None
+    Attributes:
+        dirty: its turn at the next flush is asked for.
+        pending: payloads of this batch that wait for the flush, all for ``path``.
+        path: where they go.
+    """
 
+    __slots__ = ("dirty", "path", "pending")
+
+    def __init__(self) -> None:
+        self.dirty = False
+        self.pending: list[memoryview] = []
+        self.path: UdpPath | None = None
+
+    @abc.abstractmethod
     def mark(self) -> None:
         """Ask to be served at the next flush."""
 
+    @abc.abstractmethod
     def send_pending(self) -> None:
         """Send what waits."""
 

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from slirpy.core.arrival import Arrival
 from slirpy.core.flows import FlowInfo
 from slirpy.core.parts import Parts
-from slirpy.core.paths import UdpPath
+from slirpy.core.paths import UdpPath, UdpSender
 from slirpy.core.port import LinkPort
 from slirpy.core.shares import OUTSIDE, Group, Shares
 from slirpy.core.timers import Alarm
@@ -42,14 +42,15 @@ MAX_ROUTES = 1024
 """Destinations of one flow whose routes are remembered."""
 
 
-class UdpFlow:
+class UdpFlow(UdpSender):
     """A guest's (address, port), and the socket that stands for it. Owner of that socket."""
 
     __slots__ = ("_alarm", "_aliases", "_came", "_nat", "_paths", "_seen", "_targets", "_waiting", "bytes_in",
-                 "bytes_out", "dirty", "dns_only", "guest", "guest_port", "inbound", "key", "last_activity",
-                 "packets_in", "packets_out", "path", "peer", "pending", "share", "started")  # fmt: skip
+                 "bytes_out", "dns_only", "guest", "guest_port", "inbound", "key", "last_activity",
+                 "packets_in", "packets_out", "peer", "share", "started")  # fmt: skip
 
     def __init__(self, nat: UdpNat, guest: bytes, guest_port: int, *, inbound: bool = False) -> None:
+        super().__init__()
         now = nat.network.now
         self._nat = nat
         self.guest = guest
@@ -68,10 +69,6 @@ class UdpFlow:
         self._seen: dict[tuple[bytes, int], tuple[bytes, int]] = {}
         # Clients of forwards whose address and port, as the guest sees them, belonged to another client already.
         self._aliases: dict[tuple[DatagramPeer | None, bytes, int], tuple[bytes, int]] = {}
-        self.dirty = False
-        # From the guest, by the fast path: see :class:`~slirpy.core.udppath.UdpSender`.
-        self.pending: list[memoryview] = []
-        self.path: UdpPath | None = None
         self._paths: list[UdpPath] = []
         # To the guest: payloads of this batch, and whom they came from, as the guest sees it.
         self._waiting: list[bytes] = []
