@@ -224,7 +224,7 @@ CLOCKS: dict[str, Callable[[Any], object]] = {
 }
 
 
-@pytest.mark.parametrize("now", [time.monotonic(), math.nan, "1", True])
+@pytest.mark.parametrize("now", [5858.6, math.nan, "1", True])
 @pytest.mark.parametrize("place", CLOCKS)
 def test_times_are_nanoseconds(place: str, now: Any) -> None:
     with pytest.raises(ConfigError) as caught:
