@@ -1,6 +1,7 @@
-"""For tests of your own protocols: a guest in pure Python, a whole network in virtual time, and ladders of frames.
+"""Tools for tests of your own protocols: a guest in pure Python, a whole network in virtual time, and ladders of
+frames.
 
-Nothing here needs pytest, and nothing here opens a socket.
+None of them needs pytest or opens a socket.
 """
 
 from slirpy.testing.guest import (

@@ -34,13 +34,14 @@ from slirpy.wire import ethernet, icmp, ipv4, tcp, udp
 __all__ = ["Host", "Timed", "ladder"]
 
 Timed: TypeAlias = tuple[int, str, bytes]
-"""Nanoseconds, a direction and an Ethernet frame, as in
-:attr:`VirtualNetwork.transcript <slirpy.testing.network.VirtualNetwork>`. If it has an attribute ``delays``, as
-there, that tells what became of it. Directions matter for frames between two guests only: what came ``"in"`` and went
-``"out"`` is one frame."""
+"""Nanoseconds, a direction and an Ethernet frame, as in :attr:`VirtualNetwork.transcript
+<slirpy.testing.network.VirtualNetwork>`. An attribute ``delays``, as in that transcript, describes the frame's
+delivery. Directions matter only for frames between two guests: a frame that came ``"in"`` and went ``"out"`` is one
+frame.
+"""
 
 Host: TypeAlias = str
-"""An address, ``"10.0.2.15"``, an address and a port, ``"10.0.2.15:80"``, or ``"*"`` for everyone."""
+"""An address, ``"10.0.2.15"``, an address and a port, ``"10.0.2.15:80"``, or ``"*"`` for all."""
 
 _EVERYONE: Place = b"", 0
 _NARROWEST = 60
@@ -63,7 +64,7 @@ _ASCII = _Style("|", "-", "<", ">", ":", "x", ".")
 
 @dataclass(slots=True)
 class _Packet:
-    """A packet, with what is shown of it."""
+    """A packet, with the fields that are shown."""
 
     time: int
     source: Place
@@ -72,9 +73,9 @@ class _Packet:
     label: str = ""
     tcp: Tcp | None = None
     delays: tuple[int, ...] = (0,)
-    """What became of it: see ``delays`` of :class:`~slirpy.testing.network.Captured`."""
+    """Deliveries: see ``delays`` of :class:`~slirpy.testing.network.Captured`."""
     arrives: bool = False
-    """This is not where it was sent, but where it, or a copy of it, arrives later."""
+    """Whether this is the later arrival of the packet or of a copy, not its sending."""
 
 
 def ladder(
@@ -91,14 +92,14 @@ def ladder(
     """Draw frames as text.
 
     Args:
-        frames: in the order of time; what is not IPv4, or not between the two, is left out.
-        left: the one pole. Default: of the first SYN's connection the end that opens it; without a SYN the source
-            of the first IPv4 packet.
-        right: the other pole. Default: the other end of those.
-        width: characters in a line, 60 or more.
-        limit: most packets to draw, 2 or more; of more the middle is left out.
-        omitted: for a caller that has left out the middle itself: after how many packets, and how many.
-        last: draw this many lines at most, the last ones; numbers count from the beginning all the same.
+        frames: in order of time; frames other than IPv4, or not between the two hosts, are left out.
+        left: the left pole. Default: the end that sends the first SYN; without a SYN, the source of the first IPv4
+            packet.
+        right: the right pole. Default: the other end of that connection or packet.
+        width: characters per line, 60 or more.
+        limit: maximum number of packets to draw, 2 or more; beyond it the middle is left out.
+        omitted: for a caller that has left out the middle itself: the position and the number of omitted packets.
+        last: draw only the last lines, at most this many; numbers still count from the beginning.
         ascii_only: draw with ASCII characters only.
 
     Returns:
@@ -150,7 +151,7 @@ class _Drawing:
         self._lines = [f"{'time':>{self._column}}  {names[0]}{' ' * space}{names[1]}"]
 
     def text(self, head: list[_Packet], hidden: int, tail: list[_Packet]) -> str:
-        """All lines: some packets, how many are not shown, some more."""
+        """Return all lines: packets, the number omitted, more packets."""
         for packet in head:
             self._draw(packet)
         if hidden > 0:
@@ -164,7 +165,7 @@ class _Drawing:
         return f"{(time - self._start) / MS:.3f} ms"
 
     def lines_of(self, packets: list[_Packet]) -> list[_Packet]:
-        """The packets, and beside them those that arrive later than usual, or as a copy, once more where they do."""
+        """Return the packets, and again those that arrive late or as a copy, at their arrival."""
         lines: list[_Packet] = []
         later: list[_Packet] = []
         for packet in packets:
@@ -208,7 +209,7 @@ class _Drawing:
         self._lines.append(f"{time:>{self._column}}  {style.pole}{arrow}{style.pole}")
 
     def _tcp_label(self, packet: _Packet, segment: Tcp, numbering: Numbering) -> str:
-        """What a segment says."""
+        """Describe a segment."""
         shown = numbering.number(packet.source, packet.destination, segment)
         flags, options = segment.flags, segment.options
         words = [f"{packet.source[1]} > {packet.destination[1]}"] if self._ports else []
@@ -253,7 +254,7 @@ def _place(host: Host) -> Place:
 
 
 def _ends(packets: list[_Packet], left: Host | None, right: Host | None) -> tuple[Place, Place] | None:
-    """The two poles; port 0 stands for all."""
+    """Return the two poles; port 0 stands for all."""
     first = _place(left) if left is not None else None
     second = _place(right) if right is not None else None
     if first is not None and second is not None:
@@ -278,7 +279,7 @@ def _ends(packets: list[_Packet], left: Host | None, right: Host | None) -> tupl
 
 
 def _read_all(frames: Iterable[Timed]) -> list[_Packet]:
-    """All IPv4 packets. A frame that a switch has handed on, as it was, from one guest to another is one packet."""
+    """Return all IPv4 packets. A frame that a switch forwarded unchanged from one guest to another counts once."""
     packets = []
     came_in: dict[bytes, list[tuple[_Packet, list[tuple[int, ...]]]]] = {}
     for each in frames:
@@ -299,14 +300,14 @@ def _read_all(frames: Iterable[Timed]) -> list[_Packet]:
                 came_in.setdefault(whole, []).append((read, []))
     for same in came_in.values():
         for packet, onward in same:
-            onward += [(0,)] * (len(packet.delays) - len(onward))  # on its way yet, or for the stack
+            onward += [(0,)] * (len(packet.delays) - len(onward))  # still in transit, or for the stack
             ways = zip(packet.delays, onward, strict=True)
             packet.delays = tuple(delay + more for delay, further in ways for more in further)
     return packets
 
 
 def _read(time: int, frame: bytes) -> _Packet | None:
-    """What a frame says; None if it is no whole IPv4 packet."""
+    """Parse a frame; None if it is not a complete IPv4 packet."""
     if len(frame) < ethernet.HEADER_LENGTH:
         return None
     start = ethernet.payload_offset(frame)

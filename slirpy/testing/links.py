@@ -34,41 +34,41 @@ _HELLO = _HEADER + b"hello".ljust(46, b"\0")
 
 
 class LinkPeer(Protocol):
-    """The guest's side of a link. Nothing here blocks."""
+    """The guest's side of a link. No method blocks."""
 
     def send(self, frame: bytes) -> bool:
         """Send a frame to the link; False: there is no room now."""
         ...
 
     def receive(self) -> list[bytes]:
-        """The whole frames that have come from the link since the last call."""
+        """Return the complete frames received from the link since the last call."""
         ...
 
     def close(self) -> None:
-        """Go away. Harmless when repeated."""
+        """Disconnect. Harmless when repeated."""
         ...
 
 
 @dataclass
 class LinkUnderTest:
-    """A link that is not started, and what is known of it."""
+    """A link that is not yet started, and its properties."""
 
     link: Link
     peer: LinkPeer
     longest: int = 65549
-    """Bytes of the longest frame that it carries."""
+    """Bytes of the longest frame that the link carries."""
     shortest: int = 14
-    """Bytes of the shortest."""
+    """Bytes of the shortest frame."""
     blocks: bool = True
-    """Whether it has no room when the peer does not read; else it takes all, and may lose."""
+    """Whether the link refuses frames while the peer does not read; otherwise it accepts all, and may lose some."""
     garbage: Callable[[], object] | None = None
-    """Let the peer send what is no frame of this carrier, and be there again, if that ends its connection."""
+    """Makes the peer send malformed data, and reconnect if that ends its connection."""
 
 
 LinkFactory: TypeAlias = Callable[[LinkSink], LinkUnderTest]
-"""Makes a link. The sink is the one that the link will be started with: for links that are given frames by a call."""
+"""Makes a link. The sink is the one that the link will be started with: for links that get frames by a call."""
 LinkCheck: TypeAlias = Callable[[LinkFactory], None]
-"""Raises AssertionError if the link does not do what it should."""
+"""Raises AssertionError if the link breaks a rule."""
 
 
 class _Timer:
@@ -80,7 +80,7 @@ class _Timer:
 
 
 class _CountingPoller(SelectorPoller):
-    """Knows what is registered."""
+    """Tracks the registered descriptors."""
 
     __slots__ = ("registered",)
 
@@ -98,7 +98,7 @@ class _CountingPoller(SelectorPoller):
 
 
 class _Bench:
-    """A stack that only takes note: it copies a frame at the flush, until which the link must leave it alone."""
+    """A stack that only records: it copies a frame at the flush, until which the link must not change it."""
 
     def __init__(self, make: LinkFactory) -> None:
         self.stats = Stats()
@@ -141,7 +141,7 @@ class _Bench:
         return self
 
     def _greet(self) -> None:
-        self.from_guest([_HELLO])  # a link may take its time to come up, and drops frames until then
+        self.from_guest([_HELLO])  # a link may take time to come up, and drops frames until then
         self.until("the guest's first frame", partial(self.has, 1))
         assert self.frames == [_HELLO]
         self.frames.clear()
@@ -155,13 +155,13 @@ class _Bench:
         return sum(timer.callback is not None for _, _, timer in self._timers)
 
     def step(self) -> None:
-        """One poll and its flush."""
+        """Run one poll and its flush."""
         self.poller.poll(0.002, before=self._tick)
         while self._timers and self._timers[0][0] <= self.now:
             callback = heapq.heappop(self._timers)[2].callback
             if callback is not None:
                 callback()
-        # Of an interface there are also frames of the system's own.
+        # An interface also carries frames of the system itself.
         self.frames += [bytes(view) for view in self._fresh if view[12:14] == _HEADER[12:]]
         self._fresh.clear()
 
@@ -169,19 +169,19 @@ class _Bench:
         self.now = time.monotonic_ns()
 
     def until(self, what: str, condition: Callable[[], bool]) -> None:
-        """Go on until ``condition`` holds."""
+        """Step until ``condition`` holds."""
         end = time.monotonic() + _SECONDS
         while not condition():
             self.step()
             assert time.monotonic() < end, f"not within {_SECONDS:.0f} s: {what}"
 
     def from_guest(self, frames: Sequence[bytes]) -> None:
-        """Let the peer send frames, all of them."""
+        """Make the peer send all frames."""
         for frame in frames:
             self.until(f"room for a frame of {len(frame)} bytes from the guest", partial(self.peer.send, frame))
 
     def to_guest(self, frames: Sequence[Frame], got: list[bytes]) -> None:
-        """Send frames, all of them, while the peer reads into ``got``."""
+        """Send all frames, while the peer reads into ``got``."""
         rest = list(frames)
         while rest:
             self.may_write = False
@@ -196,11 +196,11 @@ class _Bench:
         return False
 
     def has(self, count: int) -> bool:
-        """Whether so many frames have come from the guest."""
+        """Whether this many frames have arrived from the guest."""
         return len(self.frames) >= count
 
     def arrived(self, wanted: Sequence[bytes], got: list[bytes]) -> None:
-        """Wait until the peer has as many frames as are wanted, and compare."""
+        """Wait until the peer has received the expected number of frames, and compare."""
         self.until(f"{len(wanted)} frames for the guest", lambda: self._read(got) or len(got) >= len(wanted))
         _equal(got, wanted)
 
@@ -213,7 +213,7 @@ def _equal(got: Sequence[bytes], wanted: Sequence[bytes]) -> None:
 
 
 def _frames(case: LinkUnderTest, lengths: Sequence[int]) -> list[bytes]:
-    """Frames of these lengths, as far as the link carries them, each unlike the others."""
+    """Make distinct frames of these lengths, as far as the link carries them."""
     random = Random(1)
     fitting = [n for n in dict.fromkeys((*lengths, case.longest)) if case.shortest <= n <= case.longest]
     return [_HEADER + random.randbytes(length - len(_HEADER)) for length in fitting]
@@ -225,7 +225,7 @@ def _batch(count: int, length: int = 1514) -> list[bytes]:
 
 
 def _split(frame: bytes, pieces: int) -> Frame:
-    """A frame in parts of several kinds."""
+    """Split a frame into parts of several kinds."""
     cuts = [len(frame) * i // pieces for i in range(pieces + 1)]
     parts: list[Buffer] = [memoryview(frame)[a:b] for a, b in itertools.pairwise(cuts)]
     parts[0] = bytes(parts[0])
@@ -233,7 +233,7 @@ def _split(frame: bytes, pieces: int) -> Frame:
 
 
 def frames_from_the_guest(make: LinkFactory) -> None:
-    """Of every length, in order, unchanged until the flush."""
+    """Check frames of every length: in order, unchanged until the flush."""
     with _Bench(make) as bench:
         frames = _frames(bench.case, _LENGTHS)
         for number, frame in enumerate(frames):
@@ -243,7 +243,7 @@ def frames_from_the_guest(make: LinkFactory) -> None:
 
 
 def frames_to_the_guest(make: LinkFactory) -> None:
-    """Of every length and number of parts, in order."""
+    """Check frames of every length and number of parts, in order."""
     with _Bench(make) as bench:
         frames = _frames(bench.case, _LENGTHS)
         got: list[bytes] = []
@@ -254,7 +254,7 @@ def frames_to_the_guest(make: LinkFactory) -> None:
 
 
 def batches(make: LinkFactory) -> None:
-    """Many frames at once, both ways at the same time."""
+    """Check many frames at once, in both directions at the same time."""
     with _Bench(make) as bench:
         got: list[bytes] = []
         for start in range(0, 640, 32):
@@ -267,7 +267,9 @@ def batches(make: LinkFactory) -> None:
 
 
 def back_pressure(make: LinkFactory) -> None:
-    """A guest that does not read blocks nobody, is told of room again, and misses nothing."""
+    """Check that a guest that does not read blocks nothing, that room is announced again, and that no frame is
+    lost.
+    """
     with _Bench(make) as bench:
         frames = _batch(20_000)
         taken = 0
@@ -289,7 +291,7 @@ def back_pressure(make: LinkFactory) -> None:
 
 
 def garbage(make: LinkFactory) -> None:
-    """What is no frame harms nobody: the next guest, or the next frame, is served."""
+    """Check that malformed data has no lasting effect: the next guest, or the next frame, is served."""
     with _Bench(make) as bench:
         if bench.case.garbage is None:
             return
@@ -305,7 +307,7 @@ def garbage(make: LinkFactory) -> None:
 
 
 def a_guest_that_vanishes(make: LinkFactory) -> None:
-    """The link drops frames for it, and nothing spins or raises."""
+    """Check that the link drops frames for a guest that vanished, without spinning or raising."""
     with _Bench(make) as bench:
         bench.peer.close()
         for _ in range(5):
@@ -321,7 +323,7 @@ def a_guest_that_vanishes(make: LinkFactory) -> None:
 
 
 def closing(make: LinkFactory) -> None:
-    """Releases everything, more than once, started or not; frames for a closed link are taken."""
+    """Check that closing releases everything, repeatedly, started or not; a closed link accepts frames."""
     bench = _Bench(make)
     bench.link.close()
     bench.link.close()
@@ -339,7 +341,7 @@ def closing(make: LinkFactory) -> None:
 
 
 def features_are_constant(make: LinkFactory) -> None:
-    """They are read once, so they must be known before the start and stay."""
+    """Check that features are known before the start and constant: they are read once."""
     bench = _Bench(make)
     before = bench.link.features
     with bench:
@@ -361,4 +363,4 @@ LINK_CHECKS: tuple[LinkCheck, ...] = (
     closing,
     features_are_constant,
 )
-"""All of them."""
+"""All checks."""

@@ -36,7 +36,7 @@ __all__ = ["Captured", "Fault", "UnmetError", "VirtualNetwork"]
 _ROUNDS = 100_000
 _SHOWN = 24
 _LOOKED_AT = 20_000
-"""Frames among which :meth:`VirtualNetwork.summary` looks for the beginnings of connections."""
+"""Frames in which :meth:`VirtualNetwork.summary` searches for the beginnings of connections."""
 _RESOLVER = Resolver(bytes((192, 0, 2, 53)))
 
 
@@ -47,14 +47,14 @@ class _Sent(NamedTuple):
 
 
 class Captured(_Sent):
-    """A frame that was sent: a tuple of ``time``, ``direction`` and ``frame``, and what became of it.
+    """A frame that was sent: a tuple of ``time``, ``direction`` and ``frame``, and its deliveries.
 
     Attributes:
-        time: virtual nanoseconds when it was sent.
+        time: virtual nanoseconds at which it was sent.
         direction: ``"in"``: from a guest; ``"out"``: to a guest. As in :class:`slirpy.stats.Stats`.
         frame: its bytes.
-        delays: for each time that it is delivered the nanoseconds that it takes longer than usual: ``(0,)`` is the
-            rule, ``()`` means that it is lost, and two of them that it comes twice. Not part of the tuple.
+        delays: additional nanoseconds of each delivery: normally ``(0,)``; ``()`` means that the frame is lost, two
+            values that it arrives twice. Not part of the tuple.
     """
 
     delays: tuple[int, ...] = (0,)
@@ -70,12 +70,13 @@ class Captured(_Sent):
 
 
 Fault = Callable[[str, bytes], int | Sequence[int] | None]
-"""Called with direction and frame of each frame that is sent: nanoseconds to delay it by (more than others: out of
-order), or None to lose it, or a delay for each of several copies."""
+"""Called with direction and frame of each frame that is sent; returns nanoseconds of delay (more than others: out of
+order), None to lose it, or a delay for each of several copies.
+"""
 
 
 class UnmetError(AssertionError):
-    """What :meth:`VirtualNetwork.run_until` waited for did not come; the text says how far things were."""
+    """The condition of :meth:`VirtualNetwork.run_until` was not met; the text describes the state of the network."""
 
 
 class _MemoryLink:
@@ -87,10 +88,10 @@ class _MemoryLink:
         self.guest: Guest | None = None
 
     def start(self, sink: LinkSink, poller: Poller) -> None:
-        """Nothing to do: the network delivers."""
+        """Do nothing: the network delivers frames."""
 
     def send(self, frames: Sequence[Frame]) -> int:
-        """Take all of them."""
+        """Accept all frames."""
         guest = self.guest
         assert guest is not None
         for frame in frames:
@@ -98,11 +99,11 @@ class _MemoryLink:
         return len(frames)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the link holds no resources."""
 
 
 class _NoPoller:
-    """There are no descriptors in virtual time."""
+    """A stub: there are no descriptors in virtual time."""
 
     def register(self, fd: int, events: int, ready: Callable[[int], None]) -> None: ...
 
@@ -112,25 +113,25 @@ class _NoPoller:
 
 
 class VirtualNetwork:
-    """See the module's text.
+    """A network in virtual time; see the description of the module.
 
     Args:
-        config: of the stack; the default is 10.0.2.0/24, with a resolver at 192.0.2.53 that does not exist until
-            ``host.serve_udp`` makes it.
-        seed: of everything random: stack, host and guests have a generator each.
+        config: the stack's configuration; the default is 10.0.2.0/24, with a resolver at 192.0.2.53 that does not
+            exist until ``host.serve_udp`` makes it.
+        seed: seed of all randomness: stack, host and guests have a generator each.
         fastpath: whether the stack may use its fast path.
-        latency_ns: what anything takes one way between the stack and the programs of the outside world.
-        link_latency_ns: what a frame takes between a guest and the stack.
-        mtu: of the first guest; None: the network's.
+        latency_ns: one-way latency between the stack and the programs of the outside world.
+        link_latency_ns: latency of frames between a guest and the stack.
+        mtu: MTU of the first guest; None: the network's.
 
     Raises:
-        ConfigError: an argument that cannot be used, such as a float where nanoseconds are wanted.
+        ConfigError: an argument that cannot be used, such as a float instead of nanoseconds.
 
     Attributes:
         now: virtual nanoseconds since the start.
         stack, host, guest, guests: the parts; ``guest`` is the first of ``guests``.
-        fault: loses, delays and doubles frames; see :data:`Fault`.
-        transcript: every frame that was sent, both ways, lost ones too; see :class:`Captured`.
+        fault: loses, delays and duplicates frames; see :data:`Fault`.
+        transcript: every frame that was sent, in both directions, including lost ones; see :class:`Captured`.
     """
 
     def __init__(
@@ -160,7 +161,7 @@ class VirtualNetwork:
 
     @property
     def link_latency_ns(self) -> int:
-        """What a frame takes between a guest and the stack, in nanoseconds. May be changed at any time."""
+        """Latency of frames between a guest and the stack, in nanoseconds. May be changed at any time."""
         return self._link_latency_ns
 
     @link_latency_ns.setter
@@ -174,7 +175,7 @@ class VirtualNetwork:
         """Plug in another guest.
 
         Args:
-            mac: six bytes, or text; None: QEMU's default, the last byte counted up for each guest.
+            mac: six bytes, or text; None: QEMU's default, with the last byte incremented for each guest.
             mtu: largest IP packet in bytes; None: the network's.
 
         Raises:
@@ -204,7 +205,7 @@ class VirtualNetwork:
     # ------------------------------------------------------------------------------------------ time
 
     def run(self, duration: int) -> None:
-        """Let ``duration`` nanoseconds pass: 500_000_000 for half a second.
+        """Advance the time by ``duration`` nanoseconds: 500_000_000 for half a second.
 
         Raises:
             ConfigError: a float, or a negative number.
@@ -212,21 +213,21 @@ class VirtualNetwork:
         self._go(self.now + nanoseconds("duration", duration), lambda: False)
 
     def run_until(self, predicate: Callable[[], object], limit: int = 60 * SECOND) -> None:
-        """Let time pass until ``predicate()`` is true; it is asked after each event.
+        """Advance the time until ``predicate()`` is true; it is called after each event.
 
         Args:
-            limit: most nanoseconds that may pass.
+            limit: maximum number of nanoseconds.
 
         Raises:
             ConfigError: ``limit`` is a float or negative, or ``predicate`` cannot be called.
-            UnmetError: the limit has passed.
+            UnmetError: the limit was reached.
         """
         function("predicate", predicate)
         if not self._go(self.now + nanoseconds("limit", limit), predicate):
             raise UnmetError(f"not within {limit / SECOND:g} s of virtual time\n{self.summary()}")
 
     def lease(self, guest: Guest | None = None) -> DhcpLease:
-        """Get an address for a guest (the first one if None) by DHCP.
+        """Obtain an address by DHCP for a guest (None: the first one).
 
         Raises:
             UnmetError: there was none within a minute.
@@ -237,7 +238,7 @@ class VirtualNetwork:
         return client.lease
 
     def _go(self, end: int, predicate: Callable[[], object]) -> bool:
-        """Go from event to event; whether the predicate became true."""
+        """Advance from event to event; returns whether the predicate became true."""
         at, rounds = self.now, 0
         while True:
             self._round()
@@ -257,7 +258,7 @@ class VirtualNetwork:
         return bool(predicate())
 
     def _following(self) -> int | None:
-        """When something is due, not before now; None: never."""
+        """Return the time of the next event, not before now; None: there is none."""
         deadlines = [self.host.deadline(), self.stack.deadline(), *(guest.deadline() for guest in self.guests)]
         if self._queue:
             deadlines.append(self._queue[0][0])
@@ -265,7 +266,7 @@ class VirtualNetwork:
         return max(min(due), self.now) if due else None
 
     def _round(self) -> None:
-        """Everything that is due now, as a runtime does it: events first, then one flush."""
+        """Process everything that is due now in the order of a runtime: events first, then one flush."""
         now = self.now
         self.stack.tick(now)
         self.host.advance(now)
@@ -280,7 +281,7 @@ class VirtualNetwork:
             guest.advance(now)
 
     def carry(self, direction: str, frame: bytes, deliver: Callable[[bytes], None]) -> None:
-        """A frame is sent: for links and guests."""
+        """Carry a frame from a link or a guest."""
         now = max(self.now, self.stack.now)
         captured = Captured(now, direction, frame)
         self.transcript.append(captured)
@@ -296,7 +297,7 @@ class VirtualNetwork:
     # ---------------------------------------------------------------------------------- for people
 
     def summary(self) -> str:
-        """How things are, in a few lines: for the messages of failed tests."""
+        """Describe the state of the network in a few lines, for messages of failed tests."""
         lines = [f"at {self.now / SECOND:.6f} s: {len(self.transcript)} frames"]
         for guest in self.guests:
             lines.append(f"guest {guest.mac.hex(':')} {guest.address or 'without address'}: {guest.counters}")

@@ -1,8 +1,8 @@
-"""Sequence numbers for people: counted from the beginning of the connection that a segment belongs to.
+"""Relative sequence numbers, counted from the beginning of the connection that a segment belongs to.
 
-Two ends may use the same ports for one connection after another, and late segments of the old one come while the new
-one opens. A segment is counted with the old connection if its numbers lie within what that one has sent, and not
-within what the new one has.
+Two ends may use the same ports for successive connections, and late segments of the old one may arrive while the new
+one opens. A segment belongs to the old connection if its numbers lie within the data that the old one sent, and not
+within that of the new one.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ __all__ = ["Numbered", "Numbering", "Place", "Tcp"]
 Place: TypeAlias = tuple[bytes, int]
 """An address and a port."""
 _AHEAD = 1 << 24
-"""How far a segment of a connection may lie ahead of what was seen of it: frames may be missing from a capture."""
+"""Maximum distance of a segment beyond the data seen so far: frames may be missing from a capture."""
 
 
 class Tcp(NamedTuple):
-    """What a segment's header says."""
+    """Header fields of a segment."""
 
     seq: int
     ack: int
@@ -33,19 +33,19 @@ class Tcp(NamedTuple):
 
 
 class Numbered(NamedTuple):
-    """What of it is shown."""
+    """The displayed numbers of a segment."""
 
     seq: int
     ack: int
     sack: tuple[tuple[int, int], ...]
     again: bool
-    """All of it was sent before."""
+    """Whether all of it was sent before."""
     earlier: bool
-    """It belongs to a connection that has a successor."""
+    """Whether it belongs to a connection that has a successor."""
 
 
 class _Side:
-    """What one end of a connection has sent."""
+    """The data sent by one end of a connection."""
 
     __slots__ = ("base", "by_syn", "top")
 
@@ -54,7 +54,7 @@ class _Side:
         self.by_syn = by_syn
 
     def holds(self, number: int, ahead: int) -> bool:
-        """Whether a number may be one of this side's: a keep-alive's may be one less than all."""
+        """Whether a number fits this side; a keep-alive's may be one below the first."""
         return relative(number, self.base) >= -1 and relative(number, self.top) <= ahead
 
 
@@ -62,7 +62,7 @@ _Connection: TypeAlias = dict[Place, _Side]
 
 
 class Numbering:
-    """Of all connections in one drawing; segments must be given in the order in which they were sent."""
+    """Numbering of all connections in one drawing; segments must be given in the order in which they were sent."""
 
     def __init__(self) -> None:
         self._connections: dict[frozenset[Place], list[_Connection]] = {}  # the last two between the same ports
@@ -92,13 +92,13 @@ class Numbering:
 
     @staticmethod
     def _begin(known: list[_Connection], source: Place, destination: Place, tcp: Tcp) -> None:
-        """A SYN: the first of a connection, the answer to one, or one that is sent again."""
+        """Handle a SYN: the first of a connection, the answer to one, or a retransmission."""
         connection = known[-1]
         side, far = connection.get(source), connection.get(destination)
         if side is not None and side.base == tcp.seq:
             return
         answers = bool(tcp.flags & ACK) and far is not None and relative(tcp.ack, far.base) == 1
-        # Without ACK it may be that both ends open at once; then neither has sent anything else.
+        # Without ACK both ends may be opening at once; then neither has sent anything else.
         joins = far is None or (far.by_syn and (answers or (side is None and relative(far.top, far.base) <= 1)))
         if not joins or (side is not None and not answers):
             known[:] = [connection, {}]
@@ -122,6 +122,6 @@ def _is_earlier(old: _Connection, new: _Connection, source: Place, destination: 
 
 
 def relative(number: int, base: int) -> int:
-    """The distance, negative for what lies before."""
+    """Return the distance between two numbers, negative if the second lies before the first."""
     distance = (number - base) & MASK
     return distance if distance < HALF else distance - MASK - 1

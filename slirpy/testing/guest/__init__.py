@@ -1,4 +1,4 @@
-"""A small network guest in pure Python, sans-I/O: the other end of the wire. :class:`Guest` is the whole of it."""
+"""A small network guest in pure Python, sans-I/O: the other end of the wire. The entry point is :class:`Guest`."""
 
 from slirpy.testing.guest.dhcp import DhcpClient, DhcpLease, DhcpMessage
 from slirpy.testing.guest.dns import Lookup

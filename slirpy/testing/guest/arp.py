@@ -1,4 +1,4 @@
-"""ARP of a :class:`~slirpy.testing.guest.Guest`: it answers for itself and asks for others (RFC 826)."""
+"""ARP of a :class:`~slirpy.testing.guest.Guest`: answers for its address, requests for others (RFC 826)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["ArpTable"]
 
 TRIES = 3
 WAITING_MAX = 64
-"""Packets that wait for one address."""
+"""Packets that may wait for one address."""
 
 
 class ArpTable:
-    """Who has which MAC address. Entries do not age."""
+    """MAC addresses of other hosts. Entries do not expire."""
 
     def __init__(self, guest: GuestHost) -> None:
         self._guest = guest
@@ -26,7 +26,7 @@ class ArpTable:
         self._waiting: dict[bytes, list[bytes]] = {}
 
     def resolve(self, address: bytes, packet: bytes) -> None:
-        """Ask for an address, and send ``packet`` when it has answered."""
+        """Request an address, and send ``packet`` once it is known."""
         waiting = self._waiting.get(address)
         if waiting is None:
             self._waiting[address] = [packet]
@@ -53,7 +53,7 @@ class ArpTable:
         self._guest.send_frame(mac, ethernet.TYPE_ARP, arp.build(packet))
 
     def input(self, data: Buffer) -> None:
-        """A request or an answer."""
+        """Handle a request or a reply."""
         guest = self._guest
         packet = arp.parse(data)
         if packet is None:

@@ -25,7 +25,7 @@ _WANTED = bytes((1, 3, 6, 12, 15, 26, 28, 51, 54, 58, 59, 119))
 
 
 class DhcpLease(NamedTuple):
-    """What an ACK granted."""
+    """The lease granted by an ACK."""
 
     address: IPv4Address
     prefix: int
@@ -38,11 +38,11 @@ class DhcpLease(NamedTuple):
     granted_at: int
     """Nanoseconds."""
     options: Mapping[int, bytes]
-    """All of them, as they came."""
+    """All options, as received."""
 
 
 class DhcpMessage(NamedTuple):
-    """A message of the server."""
+    """A message from the server."""
 
     kind: int
     """2 OFFER, 5 ACK, 6 NAK."""
@@ -52,12 +52,12 @@ class DhcpMessage(NamedTuple):
 
 
 class DhcpClient:
-    """Gets an address, renews it in time, and gives it back.
+    """Obtains an address, renews it in time, and releases it.
 
     Attributes:
         state: ``INIT``, ``SELECTING``, ``REQUESTING``, ``BOUND``, ``RENEWING`` or ``REBINDING``.
-        lease: the last one granted that is still good.
-        received: every message of the server, in order. May be cleared.
+        lease: the last granted lease that is still valid.
+        received: every message from the server, in order. May be cleared.
     """
 
     def __init__(self, guest: IpHost, udp: UdpHost) -> None:
@@ -74,24 +74,24 @@ class DhcpClient:
 
     @property
     def bound(self) -> bool:
-        """Whether the guest has an address by this client."""
+        """Whether the guest has an address from this client."""
         return self.lease is not None
 
     # ------------------------------------------------------------------------------------- for the user
 
     def start(self) -> None:
-        """Begin with DISCOVER, unless there is a lease or a try in progress."""
+        """Send DISCOVER, unless there is a lease or an attempt in progress."""
         if self.state == "INIT":
             self._begin("SELECTING")
 
     def renew(self) -> None:
-        """Ask for more time now; ``lease.granted_at`` tells when it was granted. Nothing happens without a lease."""
+        """Renew the lease now; ``lease.granted_at`` shows when it was granted. Does nothing without a lease."""
         if self.lease is not None:
             self._begin("RENEWING")
             self._guest.flush()
 
     def release(self) -> None:
-        """Give the address back (section 4.4.6). Harmless without one."""
+        """Release the address (section 4.4.6). Harmless without one."""
         lease = self.lease
         if lease is not None:
             self._xid = self._guest.random.getrandbits(32)
@@ -115,7 +115,7 @@ class DhcpClient:
         self._ask()
 
     def _ask(self) -> None:
-        """Send what the present state asks for, and come back if nothing answers (section 4.1)."""
+        """Send the message of the current state, and retry without an answer (section 4.1)."""
         guest, lease, offer = self._guest, self.lease, self._offer
         options = {55: _WANTED}
         if guest.hostname:
@@ -136,11 +136,11 @@ class DhcpClient:
         self._retry = min(2 * self._retry, LAST_RETRY)
 
     def _due(self) -> None:
-        """A retry, or a time of the lease, has come."""
+        """Handle a retry, or a deadline of the lease."""
         lease = self.lease
         if lease is None:
             if self.state == "REQUESTING" and self._retry == LAST_RETRY:
-                self._begin("SELECTING")  # the server that offered has gone
+                self._begin("SELECTING")  # the server that made the offer has gone
             else:
                 self._ask()
             return
@@ -157,7 +157,7 @@ class DhcpClient:
 
     @staticmethod
     def _time(lease: DhcpLease, option: int, eighths: int) -> int:
-        """T1 or T2 in nanoseconds after the grant: as the server says, or the RFC's part of the lease."""
+        """Return T1 or T2 in nanoseconds after the grant: the server's value, or the RFC's fraction of the lease."""
         value = lease.options.get(option)
         return int.from_bytes(value, "big") * SECOND if value else lease.seconds * SECOND * eighths // 8
 
@@ -178,7 +178,7 @@ class DhcpClient:
         for code, value in ({53: bytes((kind,))} | options).items():
             message += bytes((code, len(value))) + value
         message.append(255)
-        payload = bytes(message.ljust(300, b"\0"))  # RFC 1542, section 2.1: BOOTP's size
+        payload = bytes(message.ljust(300, b"\0"))  # RFC 1542, section 2.1: the size of BOOTP messages
         datagram = udp.build(ciaddr, 68, destination, 67, payload) + payload
         packet = ipv4.build(ciaddr, destination, ipv4.UDP, len(datagram)) + datagram
         if destination == _EVERYWHERE:
@@ -226,7 +226,7 @@ class DhcpClient:
 
 
 def _parse(payload: bytes, xid: int, mac: bytes) -> DhcpMessage | None:
-    """A reply to ``xid``; None if it is something else."""
+    """Parse a reply to ``xid``; None if it is anything else."""
     if len(payload) < _HEADER.size:
         return None
     op, _, _, _, got, _, _, _, yiaddr, _, _, chaddr, cookie = _HEADER.unpack_from(payload)

@@ -12,12 +12,12 @@ from slirpy.units import SECOND
 
 __all__ = ["Lookup"]
 
-TIMEOUT = 5 * SECOND  # what resolv.conf(5) has as its default
+TIMEOUT = 5 * SECOND  # the default of resolv.conf(5)
 TRIES = 2
 
 
 class Lookup:
-    """A question to a DNS server, and its answer."""
+    """A query to a DNS server, and its answer."""
 
     def __init__(
         self, guest: GuestHost, socket: UdpSocket, name: str, kind: str, server: bytes, port: int
@@ -34,17 +34,17 @@ class Lookup:
         self.sent_at = guest.now
         """Nanoseconds."""
         self.done = False
-        """An answer has come, or the last time-out has passed."""
+        """Whether an answer has arrived, or the last timeout has expired."""
         self.answered_at: int | None = None
         """Nanoseconds; None without an answer."""
         self.rcode: str | None = None
-        """Such as ``"NOERROR"`` or ``"SERVFAIL"``; None without an answer."""
+        """Response code such as ``"NOERROR"`` or ``"SERVFAIL"``; None without an answer."""
         self.truncated = False
-        """The answer did not fit (TC)."""
+        """Whether the answer was truncated (TC)."""
         self.answers: list[str] = []
-        """The data of the answer's records of the kind that was asked for, as text."""
+        """Data of the answer's records of the requested type, as text."""
         self.message = b""
-        """The answer as it came."""
+        """The answer as received."""
         self._kind = kind
         self._ask(TRIES)
 

@@ -46,11 +46,11 @@ class Guest(IpHost):
 
     Args:
         send: called with each frame (``bytes``, without check sequence) that the guest sends.
-        random: source of ports, sequence numbers and identifiers; give a seeded one to have the same frames twice.
+        random: source of ports, sequence numbers and identifiers; use a seeded one to repeat the same frames.
         now: nanoseconds of a monotonic clock.
         mac: six bytes, or text.
-        mtu: largest IP packet in bytes, 68 to 65521; a smaller one given by DHCP is obeyed.
-        hostname: told to the DHCP server; empty: none.
+        mtu: largest IP packet in bytes, 68 to 65521; a smaller one from DHCP is obeyed.
+        hostname: sent to the DHCP server; empty: none.
 
     Raises:
         ConfigError: an argument that cannot be used, such as ``time.monotonic()`` for ``now``.
@@ -88,7 +88,7 @@ class Guest(IpHost):
 
         Args:
             frame: Ethernet frame; the guest keeps parts of it, so it must not change afterwards.
-            now: nanoseconds; None: as last told.
+            now: nanoseconds; None: the last time given.
 
         Raises:
             ConfigError: ``now`` is not a whole number of nanoseconds.
@@ -100,7 +100,7 @@ class Guest(IpHost):
         self.flush()
 
     def advance(self, now: int) -> None:
-        """Let time pass: timers that are due act.
+        """Advance the time, and handle the timers that are due.
 
         Raises:
             ConfigError: ``now`` is not a whole number of nanoseconds.
@@ -112,7 +112,9 @@ class Guest(IpHost):
         self.flush()
 
     def deadline(self) -> int | None:
-        """When :meth:`advance` is due, in nanoseconds, at the latest; None: not before a frame comes."""
+        """Return the time, in nanoseconds, at which :meth:`advance` is due at the latest; None: not before a frame
+        arrives.
+        """
         return self.timers.deadline()
 
     def _serve(self) -> bool:
@@ -124,7 +126,7 @@ class Guest(IpHost):
     # ------------------------------------------------------------------------------------ what it can do
 
     def dhcp(self) -> DhcpClient:
-        """Start to get an address by DHCP. The client's ``bound`` tells when there is one."""
+        """Start to obtain an address by DHCP. The client's ``bound`` becomes true when there is one."""
         if self._dhcp is None:
             self._dhcp = DhcpClient(self, self.udp_host)
         self._dhcp.start()
@@ -132,7 +134,7 @@ class Guest(IpHost):
         return self._dhcp
 
     def ping(self, address: Address, payload: bytes = b"slirpy" * 8, *, ttl: int = 64) -> Ping:
-        """Send one ICMP echo request; the result's ``reply`` is None until one comes.
+        """Send one ICMP echo request; the result's ``reply`` is None until one arrives.
 
         Raises:
             StateError: the guest has no address.
@@ -143,11 +145,11 @@ class Guest(IpHost):
 
     @property
     def icmp_errors(self) -> list[IcmpError]:
-        """All ICMP errors that came, in order. May be cleared."""
+        """All ICMP errors received, in order. May be cleared."""
         return self.icmp.errors
 
     def udp(self, port: int = 0) -> UdpSocket:
-        """Open a UDP socket; port 0 takes a free one.
+        """Open a UDP socket; port 0 chooses a free one.
 
         Raises:
             StateError: the port is taken.
@@ -155,11 +157,11 @@ class Guest(IpHost):
         return self.udp_host.open(port)
 
     def resolve(self, name: str, kind: str = "A", server: Address | None = None, port: int = 53) -> Lookup:
-        """Ask a DNS server over UDP; the result's ``done`` tells when it has answered or has been given up.
+        """Query a DNS server over UDP; the result's ``done`` becomes true on an answer or after the last timeout.
 
         Args:
             kind: type of record, such as ``"A"``, ``"AAAA"`` or ``"TXT"``.
-            server: whom to ask; None: the one that DHCP named.
+            server: address of the server; None: the one from DHCP.
 
         Raises:
             StateError: the guest has no address, or knows no DNS server.
@@ -175,7 +177,7 @@ class Guest(IpHost):
         """Start a TCP connection; the stream's ``state`` becomes ESTABLISHED, or its ``error`` an errno value.
 
         Args:
-            rcv_buffer: bytes received and not read that are kept; it bounds the window that is offered.
+            rcv_buffer: maximum bytes received and not yet read; limits the advertised window.
 
         Raises:
             StateError: the guest has no address.
@@ -188,7 +190,7 @@ class Guest(IpHost):
         """Accept TCP connections on a port; they appear in the listener's ``accepted``.
 
         Raises:
-            StateError: something listens there already.
+            StateError: another listener uses the port.
         """
         return self.tcp.listen(port)
 
@@ -219,7 +221,7 @@ class Guest(IpHost):
         if not ipv4.header_ok(packet, header.header_length):
             counters.bad_checksum += 1
             return
-        # A client without an address takes all, because DHCP answers to the address that is being offered.
+        # A client without an address accepts all, because DHCP replies to the address on offer.
         if self.ip is not None and header.destination not in (self.ip, EVERYWHERE, self.broadcast()):
             counters.foreign += 1
             return

@@ -1,4 +1,4 @@
-"""The ground that the protocols of a guest stand on: its card, its address, the time, and its outgoing frames."""
+"""Base of a guest's protocols: its card, its address, the time, and its outgoing frames."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ DEFAULT_MAC = bytes.fromhex("525400123456")
 
 @dataclass(slots=True)
 class GuestCounters:
-    """What a guest has seen. Frames "in" come to the guest."""
+    """Counters of a guest. Frames "in" arrive at the guest."""
 
     frames_in: int = 0
     frames_out: int = 0
     bad_checksum: int = 0
-    """Packets whose IPv4, TCP, UDP or ICMP checksum was wrong. They were dropped."""
+    """Packets dropped for a wrong IPv4, TCP, UDP or ICMP checksum."""
     malformed: int = 0
     """Frames that could not be parsed."""
     foreign: int = 0
-    """Frames and packets that were not for this guest."""
+    """Frames and packets addressed to another host."""
     unhandled: int = 0
-    """Packets that no protocol of this guest wanted."""
+    """Packets that no protocol of this guest handles."""
     unreachable: int = 0
-    """Packets that were dropped because ARP got no answer, or because there is no route."""
+    """Packets dropped because ARP got no answer, or because there is no route."""
 
 
 class GuestHost:
@@ -56,7 +56,7 @@ class GuestHost:
     ) -> None:
         self.random = random
         self.now = now
-        """The latest time that was given, in nanoseconds."""
+        """The latest time given, in nanoseconds."""
         self.mac = mac
         self.mtu = mtu
         self.hostname = hostname
@@ -71,7 +71,7 @@ class GuestHost:
         self._out: deque[bytes] = deque()
 
     def own_address(self) -> bytes:
-        """The guest's address.
+        """Return the guest's address.
 
         Raises:
             StateError: it has none yet.
@@ -83,11 +83,11 @@ class GuestHost:
         return self.ip
 
     def send_frame(self, mac: bytes, kind: int, payload: bytes) -> None:
-        """Queue a frame; it goes at the next :meth:`flush`."""
+        """Queue a frame for the next :meth:`flush`."""
         self._out.append(b"".join((mac, self.mac, kind.to_bytes(2, "big"), payload)))
 
     def flush(self) -> None:
-        """Send what is due. Everything that makes something due calls it; repeating it does no harm."""
+        """Send everything that is due. Called after anything becomes due; harmless when repeated."""
         if self._sending:
             return
         self._sending = True
@@ -101,10 +101,10 @@ class GuestHost:
             self._sending = False
 
     def _serve(self) -> bool:
-        """Let the protocols queue what is due; False if there was nothing to do."""
+        """Let the protocols queue their output; False if there was none."""
         return False
 
 
 def packed(address: Address) -> bytes:
-    """Four bytes of an address."""
+    """Return the four bytes of an address."""
     return IPv4Address(address).packed

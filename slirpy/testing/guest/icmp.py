@@ -25,7 +25,7 @@ _QUOTED_MAX = 548
 
 @dataclass(slots=True)
 class Ping:
-    """An echo request, and what became of it."""
+    """An echo request and its outcome."""
 
     address: IPv4Address
     sequence: int
@@ -33,16 +33,16 @@ class Ping:
     sent_at: int
     """Nanoseconds."""
     reply: bytes | None = None
-    """The payload that came back; None before."""
+    """Payload of the reply; None before it arrives."""
     replied_at: int | None = None
     ttl: int | None = None
     """TTL of the reply."""
     error: IcmpError | None = None
-    """The ICMP error that came in place of a reply."""
+    """The ICMP error received instead of a reply."""
 
     @property
     def rtt(self) -> int | None:
-        """Round-trip time in nanoseconds; None before there is a reply."""
+        """Round-trip time in nanoseconds; None before the reply."""
         return None if self.replied_at is None else self.replied_at - self.sent_at
 
 
@@ -50,16 +50,16 @@ class IcmpError(NamedTuple):
     """An ICMP error that the guest received."""
 
     source: IPv4Address
-    """Who sent it."""
+    """Address of the sender."""
     kind: int
     """Type, such as 3 for destination unreachable."""
     code: int
     quoted: bytes
-    """The start of the packet that caused it, from its IPv4 header on."""
+    """Beginning of the packet that caused it, from its IPv4 header on."""
 
 
 class IcmpClient:
-    """Sends and answers echo requests, and hands errors to whom they concern."""
+    """Sends and answers echo requests, and passes errors to the protocols concerned."""
 
     def __init__(self, guest: IpHost, udp: UdpHost, tcp: TcpHost) -> None:
         self._guest = guest
@@ -86,7 +86,7 @@ class IcmpClient:
             self._guest.send_ip(header.source, ipv4.ICMP, message)
 
     def input(self, header: ipv4.IPv4Header, packet: memoryview) -> None:
-        """A message."""
+        """Handle a message."""
         guest = self._guest
         message = packet[header.header_length :]
         if len(message) < icmp.HEADER_LENGTH:
@@ -113,7 +113,7 @@ class IcmpClient:
 
     def _error(self, error: IcmpError) -> None:
         self.errors.append(error)
-        # The quoted packet may be cut, so its length is not checked against its header's.
+        # The quoted packet may be truncated, so its length is not checked against its header's.
         quoted = error.quoted
         start = (quoted[0] & 15) * 4 if quoted else 0
         if start < ipv4.HEADER_LENGTH or len(quoted) < start + 8 or quoted[12:16] != self._guest.ip:

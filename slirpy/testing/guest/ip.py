@@ -1,4 +1,4 @@
-"""IPv4 of a :class:`~slirpy.testing.guest.Guest`: routes, next hops, and fragments both ways (RFC 791)."""
+"""IPv4 of a :class:`~slirpy.testing.guest.Guest`: routes, next hops, and fragments in both directions (RFC 791)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ EVERYWHERE = b"\xff\xff\xff\xff"
 """255.255.255.255."""
 
 MAX_PACKETS = 64
-"""Incomplete packets that are kept; the oldest goes first."""
+"""Incomplete packets that are kept; the oldest is evicted first."""
 
 
 def fragments(
     source: bytes, destination: bytes, protocol: int, payload: Buffer, ident: int, ttl: int, mtu: int
 ) -> Iterator[bytes]:
-    """The packets that carry ``payload``: one, or as many as the MTU asks for."""
+    """Return the packets that carry ``payload``: one, or as many as the MTU requires."""
     room = mtu - ipv4.HEADER_LENGTH
     length = len(payload)
     step = room if length <= room else room & ~7
@@ -38,13 +38,13 @@ def fragments(
 
 
 class Reassembler:
-    """Packets of which not all fragments have come."""
+    """Packets with missing fragments."""
 
     def __init__(self) -> None:
         self._packets: dict[tuple[bytes, bytes, int, int], dict[int, tuple[bytes, bool]]] = {}
 
     def insert(self, header: ipv4.IPv4Header, packet: memoryview) -> tuple[ipv4.IPv4Header, memoryview] | None:
-        """Take a fragment; the whole packet with its header, once it is complete."""
+        """Take a fragment; returns the whole packet with its header once it is complete."""
         key = header.source, header.destination, header.protocol, header.ident
         if key not in self._packets and len(self._packets) >= MAX_PACKETS:
             del self._packets[next(iter(self._packets))]
@@ -82,18 +82,18 @@ class IpHost(GuestHost):
 
     @property
     def address(self) -> IPv4Address | None:
-        """The guest's address; None before it has one."""
+        """Address of the guest; None before it has one."""
         return None if self.ip is None else IPv4Address(self.ip)
 
     def configure(
         self, address: Address, prefix: int, gateway: Address | None = None, dns: Address | None = None
     ) -> None:
-        """Set the address by hand, in place of DHCP.
+        """Set the address manually, instead of by DHCP.
 
         Args:
             prefix: length of the network's prefix, 0 to 32.
-            gateway: next hop for addresses outside of the network; None: they are unreachable.
-            dns: the server that :meth:`resolve` asks.
+            gateway: next hop for addresses outside the network; None: they are unreachable.
+            dns: server used by :meth:`resolve`.
         """
         self.ip = packed(address)
         self._netmask = 0xFFFFFFFF << (32 - prefix) & 0xFFFFFFFF
@@ -101,11 +101,11 @@ class IpHost(GuestHost):
         self.dns = None if dns is None else packed(dns)
 
     def unconfigure(self) -> None:
-        """Give the address up. What is open stays open, and cannot send."""
+        """Give up the address. Open connections stay open, but cannot send."""
         self.ip = self.dns = self._gateway = None
 
     def broadcast(self) -> bytes:
-        """The broadcast address of the guest's network."""
+        """Broadcast address of the guest's network."""
         own = int.from_bytes(self.ip or b"", "big")
         return (own | ~self._netmask & 0xFFFFFFFF).to_bytes(4, "big")
 
@@ -117,7 +117,7 @@ class IpHost(GuestHost):
             self.send_packet(destination, packet)
 
     def send_packet(self, destination: bytes, packet: bytes) -> None:
-        """Send a finished packet to the next hop for ``destination``; ARP is asked if need be."""
+        """Send a finished packet to the next hop for ``destination``, after an ARP request if necessary."""
         if destination in (EVERYWHERE, self.broadcast()):
             self.send_frame(ethernet.BROADCAST, ethernet.TYPE_IPV4, packet)
             return

@@ -1,7 +1,7 @@
 """TCP of a :class:`~slirpy.testing.guest.Guest`: streams on the engine of :mod:`slirpy.tcp`.
 
-The engine is the same that the stack uses for its end; what lies around it (frames, demultiplexing, checksums) is
-this module's own. Where the two ends must not share a mistake, drive the stack with packets from elsewhere.
+The stack uses the same engine for its end; frames, demultiplexing and checksums are implemented separately here.
+Tests in which the two ends must not share a mistake should drive the stack with packets from another source.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class GuestStream:
     """One TCP connection of a guest.
 
     Attributes:
-        conn: the engine's connection, to look at.
+        conn: the engine's connection, for inspection.
         address, port: the far end.
         local_port: the guest's port.
-        received: what has come and was not read.
-        count: bytes that have come in all.
-        paused: while true, what comes stays in the engine, and the window that we offer shrinks; see :meth:`resume`.
+        received: data that arrived and was not yet read.
+        count: number of bytes received in total.
+        paused: while true, arriving data stays in the engine, and the advertised window shrinks; see :meth:`resume`.
     """
 
     __slots__ = (
@@ -57,9 +57,9 @@ class GuestStream:
         self, host: TcpHost, key: bytes, conn: Connection, listener: GuestListener | None = None
     ) -> None:
         self._host = host
-        self._key = key  # source, destination and ports as in the segments that come
+        self._key = key  # source, destination and ports as in arriving segments
         self._listener = listener
-        self._ended = False  # on_data has been told of the end
+        self._ended = False  # on_data was called for the end
         self._alarm = Alarm(host.guest.timers, lambda: host.mark(self))
         self.conn = conn
         self.address = IPv4Address(key[:4])
@@ -69,30 +69,30 @@ class GuestStream:
         self.count = 0
         self.paused = False
         self.established = False
-        """Whether the connection exists, or has existed."""
+        """Whether the connection is or was established."""
         self.on_data: Callable[[GuestStream], None] | None = None
-        """Called when something was added to ``received``, or when the end has come."""
+        """Called when data was added to ``received``, or when the end has arrived."""
 
     # ------------------------------------------------------------------------------------ looking at it
 
     @property
     def state(self) -> State:
-        """The state of RFC 9293, section 3.3.2."""
+        """Return the state of RFC 9293, section 3.3.2."""
         return self.conn.state
 
     @property
     def eof(self) -> bool:
-        """The far side has ended its direction, and everything before that is in ``received`` or was read."""
+        """Whether the far side has ended its direction, and ``received`` got everything before that."""
         return self.conn.fin_received and not self.conn.rcv_pending
 
     @property
     def error(self) -> int:
-        """Why the connection died: 0, or an ``errno`` value, such as ECONNREFUSED or ECONNRESET."""
+        """Reason why the connection died: 0, or an ``errno`` value, such as ECONNREFUSED or ECONNRESET."""
         return self.conn.error
 
     @property
     def closed(self) -> bool:
-        """Both directions are done, or the connection died."""
+        """Whether both directions have ended, or the connection died."""
         return self.conn.state in (State.CLOSED, State.TIME_WAIT)
 
     @property
@@ -103,7 +103,7 @@ class GuestStream:
     # ------------------------------------------------------------------------------------ what it can do
 
     def write(self, data: Buffer) -> None:
-        """Send, as soon as the far side's window allows; nothing bounds what waits here.
+        """Send data as soon as the far side's window allows; the queue has no limit.
 
         Raises:
             StateError: after :meth:`shutdown`, or on a dead connection.
@@ -117,13 +117,13 @@ class GuestStream:
             self._now()
 
     def read(self) -> bytes:
-        """Take everything out of ``received``."""
+        """Remove and return everything in ``received``."""
         data = bytes(self.received)
         self.received.clear()
         return data
 
     def shutdown(self) -> None:
-        """End our direction, after all that was written. The other stays open."""
+        """End the outgoing direction, after all data written. The incoming one stays open."""
         self.conn.shutdown()
         self._now()
 
@@ -144,7 +144,7 @@ class GuestStream:
     # ------------------------------------------------------------------------------------------- inside
 
     def input(self, segment: Segment) -> None:
-        """A segment of this connection."""
+        """Handle a segment of this connection."""
         conn = self.conn
         segment_arrives(conn, segment, self._host.guest.now)
         if not self.established and conn.state in SYNCHRONIZED:
@@ -155,7 +155,7 @@ class GuestStream:
         self._host.mark(self)
 
     def service(self) -> None:
-        """Take what came, send what is due."""
+        """Take the data received, and send what is due."""
         conn, now = self.conn, self._host.guest.now
         count = conn.rcv_pending
         if count and not self.paused:
@@ -203,10 +203,10 @@ class GuestListener:
         self._host = host
         self.port = port
         self.accepted: list[GuestStream] = []
-        """Streams that were established, in order. May be changed."""
+        """Established streams, in order. May be changed."""
 
     def close(self) -> None:
-        """Listen no more; streams stay. Harmless when repeated."""
+        """Stop listening; streams stay open. Harmless when repeated."""
         self._host.listeners.pop(self.port, None)
 
 
@@ -217,7 +217,7 @@ class TcpHost:
         self.guest = guest
         self.listeners: dict[int, GuestListener] = {}
         self.streams: dict[bytes, GuestStream] = {}
-        """Those that are not closed, by source, destination and ports of the segments that come."""
+        """Streams that are not closed, by source, destination and ports of arriving segments."""
         self._marked: dict[GuestStream, None] = {}
 
     def connect(self, address: bytes, port: int, rcv_buffer: int) -> GuestStream:
@@ -231,7 +231,7 @@ class TcpHost:
         return stream
 
     def listen(self, port: int) -> GuestListener:
-        """Take a port."""
+        """Reserve a port."""
         if port in self.listeners:
             raise StateError(f"TCP port {port} of this guest is in use; close that listener first")
         listener = self.listeners[port] = GuestListener(self, port)
@@ -254,11 +254,11 @@ class TcpHost:
         return stream
 
     def mark(self, stream: GuestStream) -> None:
-        """Ask for ``stream`` to be served."""
+        """Schedule ``stream`` for service."""
         self._marked[stream] = None
 
     def service(self) -> bool:
-        """Serve what is marked; False if nothing was."""
+        """Serve the scheduled streams; False if there were none."""
         if not self._marked:
             return False
         marked, self._marked = self._marked, {}
@@ -267,12 +267,12 @@ class TcpHost:
         return True
 
     def forget(self, key: bytes, stream: GuestStream) -> None:
-        """A connection is closed."""
+        """Remove a closed connection."""
         if self.streams.get(key) is stream:
             del self.streams[key]
 
     def input(self, header: ipv4.IPv4Header, packet: memoryview) -> None:
-        """A segment; its checksum is right."""
+        """Handle a segment with a correct checksum."""
         guest = self.guest
         start = header.header_length
         if header.total_length < start + tcp.HEADER_LENGTH:
@@ -307,7 +307,7 @@ class TcpHost:
             self.send(key, tcp.HEADER.pack(*ports, number, ack, tcp.HEADER_LENGTH << 2, flags, 0, 0, 0), [])
 
     def send(self, key: bytes, header: bytes, parts: list[Buffer]) -> None:
-        """Send a segment back to where those of ``key`` come from; ``header`` has no checksum yet."""
+        """Send a segment to the peer of ``key``, the key of arriving segments; ``header`` has no checksum yet."""
         far, own = key[:4], key[4:8]
         segment = b"".join((header, *parts))
         value = checksum(segment, ones_sum(key[:8]) + ipv4.TCP + len(segment))
@@ -315,7 +315,9 @@ class TcpHost:
         self.guest.send_packet(far, ipv4.build(own, far, ipv4.TCP, len(segment), fragment=ipv4.DF) + segment)
 
     def error(self, key: bytes, number: int) -> None:
-        """An ICMP error about a segment of a connection; it ends one that is being opened (RFC 5461, section 4)."""
+        """Handle an ICMP error about a segment of a connection; it ends a connection that is opening (RFC 5461,
+        section 4).
+        """
         stream = self.streams.get(key)
         if stream is not None and stream.conn.state is State.SYN_SENT:
             stream.conn.close_with(number)

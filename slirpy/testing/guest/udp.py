@@ -18,7 +18,7 @@ class Message(NamedTuple):
 
     payload: bytes
     address: IPv4Address
-    """Of who sent it."""
+    """Address of the sender."""
     port: int
 
 
@@ -29,7 +29,7 @@ class UdpSocket:
         self._host = host
         self.port = port
         self.received: list[Message] = []
-        """All that has come, in order. May be cleared."""
+        """All datagrams received, in order. May be cleared."""
         self.errors: list[int] = []
         """``errno`` values of ICMP errors about datagrams of this socket."""
         self.on_message: Callable[[Message], None] | None = None
@@ -50,7 +50,7 @@ class UdpSocket:
         guest.flush()
 
     def close(self) -> None:
-        """Give the port back. Harmless when repeated."""
+        """Release the port. Harmless when repeated."""
         self._host.close(self)
 
 
@@ -59,7 +59,7 @@ class UdpHost:
 
     Args:
         guest: the host that sends.
-        refuse: called with the header and the packet of a datagram to a port that nobody has bound.
+        refuse: called with the header and the packet of a datagram to an unbound port.
     """
 
     def __init__(self, guest: IpHost, refuse: Callable[[ipv4.IPv4Header, memoryview], None]) -> None:
@@ -68,7 +68,7 @@ class UdpHost:
         self._sockets: dict[int, UdpSocket] = {}
 
     def open(self, port: int) -> UdpSocket:
-        """Bind a port; 0 takes a free one."""
+        """Bind a port; 0 chooses a free one."""
         while not port:
             candidate = self.guest.random.randrange(49152, 65536)
             port = 0 if candidate in self._sockets else candidate
@@ -83,7 +83,7 @@ class UdpHost:
             del self._sockets[socket.port]
 
     def input(self, header: ipv4.IPv4Header, packet: memoryview) -> None:
-        """A datagram; its checksum is right."""
+        """Handle a datagram with a correct checksum."""
         guest = self.guest
         start = header.header_length
         if header.total_length < start + udp.HEADER_LENGTH:
@@ -105,6 +105,6 @@ class UdpHost:
             socket.on_message(message)
 
     def error(self, port: int, number: int) -> None:
-        """An ICMP error about a datagram from ``port``."""
+        """Handle an ICMP error about a datagram from ``port``."""
         if port in self._sockets:
             self._sockets[port].errors.append(number)

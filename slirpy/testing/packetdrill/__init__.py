@@ -1,7 +1,7 @@
 """Scripts in packetdrill's notation, run against the bare TCP engine in virtual time.
 
-A script says what the connection is given, what its user does, and what it must send, each with its time. It passes
-if all of that is sent, in that order, at those times, **and nothing else**.
+A script defines the connection's input, its user's actions, and its expected output, each with its time. It passes
+if the connection sends all of that, in that order, at those times, **and nothing else**.
 """
 
 from slirpy.testing.packetdrill.parser import parse

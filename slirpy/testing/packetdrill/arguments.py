@@ -1,4 +1,4 @@
-"""Arguments of a socket call, as the call needs them."""
+"""Conversion of the arguments of socket calls."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ __all__ = ["argument", "buffers", "inner", "names", "number", "structure", "text
 
 
 def argument(call: Call, index: int) -> Value:
-    """An argument, counted from 0; None where there is none."""
+    """Return an argument, counted from 0; None if it is absent."""
     return call.arguments[index] if index < len(call.arguments) else None
 
 
 def inner(value: Value) -> Value:
-    """What stands in brackets alone: ``[5]`` is 5."""
+    """Unwrap a single value in brackets: ``[5]`` is 5."""
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
     return value
 
 
 def number(call: Call, index: int) -> int:
-    """A number.
+    """Return a number.
 
     Raises:
-        FailureError: it is something else, or missing.
+        FailureError: the value is missing or not a number.
     """
     value = inner(argument(call, index))
     if not isinstance(value, int):
@@ -33,10 +33,10 @@ def number(call: Call, index: int) -> int:
 
 
 def text(call: Call, index: int) -> str:
-    """A text.
+    """Return a text.
 
     Raises:
-        FailureError: it is something else, or missing.
+        FailureError: the value is missing or not a text.
     """
     value = inner(argument(call, index))
     if not isinstance(value, str):
@@ -45,20 +45,20 @@ def text(call: Call, index: int) -> str:
 
 
 def names(value: Value) -> set[str]:
-    """Names that are joined by ``|``; none for 0."""
+    """Return names joined by ``|``; none for 0."""
     return set(value.text.split("|")) - {"0"} if isinstance(value, Word) else set()
 
 
 def words(call: Call, index: int) -> set[str]:
-    """The same of an argument."""
+    """Return the names joined by ``|`` in an argument."""
     return names(argument(call, index))
 
 
 def structure(call: Call, index: int, needs: str) -> dict[str, Value]:
-    """A structure.
+    """Return a structure.
 
     Raises:
-        FailureError: it is something else, or missing; ``needs`` says how it is written.
+        FailureError: the value is missing or not a structure; ``needs`` shows how it is written.
     """
     value = inner(argument(call, index))
     if not isinstance(value, dict):
@@ -67,10 +67,10 @@ def structure(call: Call, index: int, needs: str) -> dict[str, Value]:
 
 
 def buffers(call: Call, value: Value) -> int:
-    """How many bytes the buffers of ``[{..., 1000}, {..., 500}]`` hold.
+    """Return the total size of the buffers in ``[{..., 1000}, {..., 500}]``.
 
     Raises:
-        FailureError: it is something else.
+        FailureError: the value has another form.
     """
     total = 0
     for item in value if isinstance(value, list) else [None]:

@@ -1,4 +1,4 @@
-"""Socket calls, as far as they move the engine; the table is in ``language``."""
+"""Socket calls, as far as they affect the engine; the table is in ``language``."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Sockets:
 
     Args:
         host: the connection.
-        user: what was written and read.
+        user: tracks the data written and read.
     """
 
     def __init__(self, host: Host, user: User) -> None:
@@ -52,14 +52,14 @@ class Sockets:
         self._own = Descriptors(host, user)
         self._epolls = Epolls(self._own)
         self._partial: tuple[Call, int] | None = None
-        """How much of a call that blocks is done."""
+        """Progress of a call that blocks."""
 
     def attempt(self, call: Call) -> Outcome:
-        """Make a call, or try again one that blocked.
+        """Make a call, or retry one that blocked.
 
         Raises:
-            UnsupportedError: it has no meaning here.
-            FailureError: it makes no sense.
+            UnsupportedError: the call has no meaning here.
+            FailureError: the call is invalid.
         """
         self._epolls.observe()
         if call.name not in language.CALLS and call.name not in _SAME:
@@ -77,11 +77,11 @@ class Sockets:
         return run(call)
 
     def observe(self) -> None:
-        """Something has happened."""
+        """Note a change of state."""
         self._epolls.observe()
 
     def _blocks(self, call: Call) -> bool:
-        """Whether a call waits, when it cannot be done at once."""
+        """Whether a call waits if it cannot complete at once."""
         return "MSG_DONTWAIT" not in self._flags(call) and self._own.blocks(call)
 
     def _flags(self, call: Call) -> set[str]:
@@ -173,7 +173,7 @@ class Sockets:
     # ------------------------------------------------------------------------------------------ data
 
     def _size(self, call: Call) -> int:
-        """How many bytes a call asks for, or gives."""
+        """Return the number of bytes that a call requests or supplies."""
         if call.name in ("readv", "writev"):
             return buffers(call, argument(call, 1))
         if call.name in ("recvmsg", "sendmsg"):
@@ -184,7 +184,7 @@ class Sockets:
         return size
 
     def _done(self, call: Call) -> int:
-        """How much of this call was done before it blocked."""
+        """Return how much of this call completed before it blocked."""
         partial, self._partial = self._partial, None
         return partial[1] if partial is not None and partial[0] is call else 0
 
@@ -216,7 +216,7 @@ class Sockets:
         return done
 
     def _control(self, call: Call) -> None:
-        """Control messages that ``recvmsg`` should have given."""
+        """Check the control messages that ``recvmsg`` should return."""
         wanted: list[Value] = []
         found = structure(call, 1, _MESSAGE).get("msg_control")
         if isinstance(found, list):
@@ -280,7 +280,7 @@ class Sockets:
         self._epolls.close(fd)
         if fd == own.listener:
             own.listener, host.listening = None, False
-            if conn is not own.accepted:  # nobody will ever have it
+            if conn is not own.accepted:  # it can no longer be accepted
                 conn.abort()
         elif fd == own.fd:
             own.fd = None
@@ -290,7 +290,7 @@ class Sockets:
         return 0
 
     def _close_connection(self, conn: Connection) -> None:
-        # RFC 9293, section 3.10.4, lets CLOSE delete a connection that is not open yet.
+        # RFC 9293, section 3.10.4, lets CLOSE delete a connection that is not yet open.
         if conn.rcv_pending and not self._host.system.close_resets:
             self._user.read(conn.rcv_pending)
         if conn.rcv_pending or self._own.linger_reset or conn.state is State.SYN_SENT:
@@ -300,7 +300,7 @@ class Sockets:
             self._host.after_segment = lambda: self._reset_if_data(conn)
 
     def _reset_if_data(self, closed: Connection) -> None:
-        """RFC 9293, SHLD-3: data that nobody will read shows the peer a reset."""
+        """Send a reset for unread data at close (RFC 9293, SHLD-3)."""
         if self._host.conn is closed and closed.rcv_pending:
             closed.abort()
 
@@ -338,5 +338,5 @@ class Sockets:
 
 
 def _is_null(value: Value) -> bool:
-    """Whether a call names no buffer at all."""
+    """Whether a call passes no buffer at all."""
     return isinstance(value, Word) and value.text == "NULL"

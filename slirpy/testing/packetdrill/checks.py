@@ -1,4 +1,4 @@
-"""``%{ assert ... }%``: assertions about the connection, in a small part of Python that can do no harm."""
+"""``%{ assert ... }%``: assertions about the connection, in a small and safe subset of Python."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ def check(code: Code, host: Host, variables: dict[str, Any]) -> None:
 
     Args:
         code: the statements.
-        host: what they ask about.
-        variables: what statements of the script have assigned, and assign.
+        host: the connection under test.
+        variables: variables assigned and used by statements of the script.
 
     Raises:
-        ScriptError: it is not Python.
-        UnsupportedError: it is more than assertions, or asks for what we do not know.
+        ScriptError: the code is not valid Python.
+        UnsupportedError: the code is more than assertions, or uses an unknown name.
         FailureError: an assertion does not hold.
     """
     evaluator = _Evaluator(code.line, host, variables)
@@ -84,12 +84,12 @@ def check(code: Code, host: Host, variables: dict[str, Any]) -> None:
 
 
 def _parse(code: Code) -> list[ast.stmt]:
-    """The statements, also where they are indented without need. Python 2's ``print`` asserts nothing."""
+    """Parse the statements, even if indented unnecessarily. Python 2's ``print`` is ignored."""
     lines = [_PRINT.sub(r"\1pass", line) for line in code.source.strip().rstrip("\\").splitlines()]
     for text in ("\n".join(lines), "\n".join(line.strip() for line in lines)):
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # such as of "1or 2", which is odd and not wrong
+                warnings.simplefilter("ignore")  # such as of "1or 2", which is odd but valid
                 return ast.parse(text).body
         except (SyntaxError, ValueError, RecursionError):
             pass
@@ -105,7 +105,7 @@ def _run_all(statements: Sequence[ast.stmt], evaluator: _Evaluator, variables: d
 
 
 def _run(statement: ast.stmt, evaluator: _Evaluator, variables: dict[str, Any]) -> None:
-    """One statement: an assertion, an assignment, a condition, or a print."""
+    """Run one statement: an assertion, an assignment, a condition, or a print."""
     if isinstance(statement, ast.Assert):
         if not evaluator.value(statement.test):
             told = evaluator.told() or "it never does"
@@ -119,7 +119,7 @@ def _run(statement: ast.stmt, evaluator: _Evaluator, variables: dict[str, Any]) 
 
 
 def _assignment(statement: ast.stmt) -> tuple[str, ast.expr] | None:
-    """The variable and the value of ``cwnd = 10`` and ``cwnd += 1``; None for all else."""
+    """Return the variable and the value of ``cwnd = 10`` and ``cwnd += 1``; None for other statements."""
     if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
         target = statement.targets[0]
         return (target.id, statement.value) if isinstance(target, ast.Name) else None
@@ -130,7 +130,7 @@ def _assignment(statement: ast.stmt) -> tuple[str, ast.expr] | None:
 
 
 def _prints(statement: ast.stmt) -> bool:
-    """Whether it is ``print(...)``, which tells nothing here."""
+    """Whether it is ``print(...)``, which has no effect here."""
     call = statement.value if isinstance(statement, ast.Expr) else None
     return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "print"
 
@@ -143,11 +143,11 @@ class _Evaluator:
         self._asked: dict[str, Any] = {}
 
     def told(self) -> str:
-        """The names that were asked for, with their values."""
+        """Return the requested names with their values."""
         return ", ".join(f"{name} is {value!r}" for name, value in self._asked.items())
 
     def value(self, node: ast.expr) -> Any:
-        """What an expression gives."""
+        """Evaluate an expression."""
         if isinstance(node, ast.Constant):
             return node.value
         if isinstance(node, ast.Name):

@@ -1,4 +1,4 @@
-"""What was sent against what the script says, and the numbers that the two count differently."""
+"""Comparison of sent segments with the script, including numbers that the two count differently."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _SIZES = {"mss": 2, "wscale": 1, "sackOK": 0, "sack": 4, "TS": 4}
 
 
 class Clock:
-    """Our timestamps as a script counts them, and as they are.
+    """Conversion between the connection's timestamps and the script's.
 
     Args:
-        checked: whether TSval must be what the script says, counted from the first one.
-        tolerance: nanoseconds that it may be off.
+        checked: whether TSval must match the script, counted from the first one.
+        tolerance: permitted difference in nanoseconds.
     """
 
     def __init__(self, checked: bool, tolerance: int) -> None:
@@ -36,7 +36,7 @@ class Clock:
         self._known: dict[int, int] = {}
 
     def learn(self, script: int, live: int) -> bool:
-        """A TSval that the script names was sent; False if it is another one than it should be."""
+        """Record that a TSval named in the script was sent; False if it is a different one than expected."""
         if self._base is None:
             self._base = script, live
         off = (live - self._linear(script)) & MASK
@@ -44,11 +44,11 @@ class Clock:
         return not self._checked or min(off, -off & MASK) <= self._tolerance
 
     def echoed(self, script: int) -> int:
-        """The TSecr that the script means."""
+        """Return the real TSecr for one in the script."""
         return self._known.get(script, self._linear(script))
 
     def in_script(self, live: int) -> int:
-        """A TSval that was sent, as the script would count it."""
+        """Return a TSval that was sent, as the script would count it."""
         if self._base is None:
             return live
         return (live - self._base[1] + self._base[0]) & MASK
@@ -60,9 +60,9 @@ class Clock:
 
 
 def take(sent: deque[Sent], length: int, *, push: bool = True) -> Sent:
-    """The next segment; where the script has one long segment, those that make it up.
+    """Take the next segment; if the script has one long segment, those that make it up.
 
-    ``push``: one with PSH is the last of those.
+    ``push``: a segment with PSH is the last of those.
     """
     first = sent.popleft()
     while len(first.data) < length and sent:
@@ -89,7 +89,7 @@ def take(sent: deque[Sent], length: int, *, push: bool = True) -> Sent:
 def compare(
     packet: Packet, sent: Sent, clock: Clock, host: Host, system: System = SYSTEMS["slirpy"]
 ) -> list[str]:
-    """What is different, in words; nothing if the segment is the one that the script says."""
+    """Describe the differences between a segment and the script; empty if there are none."""
     found: list[str] = []
     if system.repeats_fin and _repeats_fin(packet, sent, host):
         sent = replace(sent, seq=(sent.seq - 1) & MASK, flags=sent.flags | FIN)
@@ -117,7 +117,7 @@ def compare(
 
 
 def _repeats_fin(packet: Packet, sent: Sent, host: Host) -> bool:
-    """Whether an ACK is compared with one that has the FIN again."""
+    """Whether an ACK is compared with one that repeats the FIN."""
     if packet.seq is None or packet.length or sent.data or not packet.flags & ~sent.flags & FIN:
         return False
     again = any(s.flags & FIN and (s.seq + len(s.data)) & MASK == packet.seq for s in host.outbound())
@@ -125,7 +125,7 @@ def _repeats_fin(packet: Packet, sent: Sent, host: Host) -> bool:
 
 
 def _sorted(options: Sequence[Option]) -> list[Option]:
-    """Without the padding, and in an order that says nothing."""
+    """Sort options, without padding: their order is ignored."""
     return sorted(option for option in options if option.name not in ("nop", "eol"))
 
 
@@ -152,7 +152,7 @@ def _signed(number: int) -> int:
 
 
 def encode(options: Sequence[Option], clock: Clock, iss: int, *, acknowledges: bool) -> bytes:
-    """Options of a segment that is given to the connection, as bytes, padded with zeros."""
+    """Encode the options of a segment for the connection, padded with zeros."""
     out = bytearray()
     for name, values in options:
         if name == "hex":

@@ -1,4 +1,4 @@
-"""``#ifdef`` and its like, as a C preprocessor has them, and the words that ``--define`` and ``#define`` replace."""
+"""``#ifdef`` and similar directives of a C preprocessor, and the words that ``--define`` and ``#define`` replace."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _DEFINE = re.compile(r"--define\s*=\s*(\w+)\s*=\s*(\"[^\"]*\"|`[^`]*`|\S+)")
 
 
 def choose(name: str, text: str, defines: dict[str, str]) -> str:
-    """Blank out what the conditions of a script leave out, and the conditions themselves.
+    """Blank out the directives of a script, and the lines that they exclude.
 
-    A line that begins with ``#`` and is no directive is a comment.
+    A line that begins with ``#`` and is not a directive is a comment.
 
     Args:
-        name: of the file, for errors.
-        text: of the script.
-        defines: words that are defined, and what replaces them; those that the script defines are added.
+        name: file name, for errors.
+        text: the script.
+        defines: defined words, and their replacements; the script's own definitions are added.
 
     Raises:
-        ScriptError: a condition without its end, or the reverse.
-        UnsupportedError: a condition that is more than ``defined(NAME)``, or a file that is to be included.
+        ScriptError: a condition without its end, or an end without its condition.
+        UnsupportedError: a condition that is more than ``defined(NAME)``, or an ``#include``.
     """
     if "#" not in text and "--define" not in text:
         return text
     kept: list[str] = []
     taken: list[bool | None] = []
-    """For each open condition whether its lines are taken; None: they were, and the rest is not."""
+    """For each open condition, whether its lines are included; None: an earlier branch was, and the rest is not."""
     opened: list[int] = []
     for number, line in enumerate(text.split("\n"), 1):
         match = _DIRECTIVE.match(line)
@@ -68,7 +68,7 @@ def choose(name: str, text: str, defines: dict[str, str]) -> str:
 
 
 def _is_directive(word: str, rest: str) -> bool:
-    """Whether it is not just a comment that begins with such a word."""
+    """Whether it is a directive, not a comment that begins with such a word."""
     if word in ("ifdef", "ifndef", "undef"):
         return rest.isidentifier()
     if word in ("else", "endif"):

@@ -1,4 +1,4 @@
-"""The sockets of a script: which descriptor stands for what, and what was set for it."""
+"""The sockets of a script: the meaning of each descriptor, and its settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from slirpy.testing.packetdrill.user import User
 __all__ = ["Descriptors", "Outcome"]
 
 Outcome: TypeAlias = int | None
-"""What a call returns: a number, a negative ``errno`` value, or None as long as it blocks."""
+"""Result of a call: a number, a negative ``errno`` value, or None while it blocks."""
 
 WAITING = (State.LISTEN, State.SYN_SENT, State.SYN_RECEIVED)
 
@@ -23,7 +23,7 @@ class Descriptors:
 
     Args:
         host: the connection.
-        user: what was written and read.
+        user: tracks the data written and read.
     """
 
     def __init__(self, host: Host, user: User) -> None:
@@ -31,27 +31,27 @@ class Descriptors:
         self.user = user
         self.listener: int | None = None
         self.fd: int | None = None
-        """The connection's own."""
+        """The connection's own descriptor."""
         self.accepted: Connection | None = None
-        """What ``accept`` has returned."""
+        """The connection returned by ``accept``."""
         self.connecting = False
-        """``connect`` was called."""
+        """Whether ``connect`` was called."""
         self.nonblocking: set[int] = set()
         self.linger_reset = False
         self.read_shut = False
         self.maxseg = 0
-        """What TCP_MAXSEG was set to."""
+        """Value of TCP_MAXSEG."""
         self.notsent_lowat = 0
-        """What TCP_NOTSENT_LOWAT was set to; 0: no bound."""
+        """Value of TCP_NOTSENT_LOWAT; 0: unlimited."""
         self.send_buffer_set = False
-        """SO_SNDBUF was set: the buffer does not grow."""
+        """Whether SO_SNDBUF was set, so the buffer does not grow."""
         self.inq = False
-        """``recvmsg`` is to tell how much is left."""
+        """Whether ``recvmsg`` reports the amount of remaining data."""
         self.remembered: dict[str, object] = {}
-        """Options that do nothing but can be read."""
+        """Options that have no effect but can be read back."""
 
     def begin(self, fd: int) -> None:
-        """A new socket."""
+        """Start a new socket."""
         self.fd = fd
         self.connecting = self.linger_reset = self.read_shut = self.inq = self.send_buffer_set = False
         self.maxseg = self.notsent_lowat = 0
@@ -59,7 +59,7 @@ class Descriptors:
 
     @property
     def sockets(self) -> set[int]:
-        """All descriptors that are open."""
+        """Return all open descriptors."""
         return {fd for fd in (self.listener, self.fd) if fd is not None}
 
     @property
@@ -73,14 +73,14 @@ class Descriptors:
         return self.connecting or self.conn is self.accepted
 
     def acceptable(self) -> bool:
-        """Whether there is a connection for ``accept``; it may have been reset meanwhile."""
+        """Whether there is a connection for ``accept``, possibly one that has been reset."""
         conn = self.conn
         if conn is self.accepted or conn.state in WAITING:
             return False
         return conn.state is not State.CLOSED or conn is self.host.established
 
     def room(self, call: Call) -> int:
-        """How many bytes more a ``write`` may give now."""
+        """Return how many more bytes a ``write`` may pass now."""
         buf, system = self.conn.snd_buf, self.host.system
         most = self.conn.settings.snd_buffer
         if system.snd_grows and not self.send_buffer_set and self.blocks(call):
@@ -91,14 +91,14 @@ class Descriptors:
         return room
 
     def blocks(self, call: Call) -> bool:
-        """Whether the socket of a call waits, when the call cannot be done at once."""
+        """Whether the socket of a call waits if the call cannot complete at once."""
         return number(call, 0) not in self.nonblocking
 
     def told(self, call: Call, index: int, found: int) -> int:
-        """0, the result of the call, if the script names what was found.
+        """Return 0, the result of the call, if the script expects the value found.
 
         Raises:
-            FailureError: it names something else.
+            FailureError: the script expects another value.
         """
         if index < len(call.arguments) and call.arguments[index] is not None:
             expected = number(call, index)

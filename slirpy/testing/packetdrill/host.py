@@ -32,11 +32,11 @@ from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN, URG
 __all__ = ["FailureError", "Host", "Sent", "pattern"]
 
 START = 10_000 * MS
-"""The engine's time at the start of a script: zero is special in too many programs."""
+"""The engine's time at the start of a script: many programs treat zero specially."""
 MOST_ROUNDS = 100_000
 DEFAULT_MSS = 536
 _INTERACTIVE = 40 * MS
-"""Data that is answered by data within this time belongs to a dialogue (Linux's pingpong mode)."""
+"""Data answered by data within this time belongs to a dialogue (Linux's pingpong mode)."""
 _PERIOD = 251  # a prime, so that bytes of neighbouring segments differ whatever their size
 _PATTERN = bytes(range(_PERIOD)) * 2
 _HEADERS = 40
@@ -45,11 +45,11 @@ _LARGEST_FIELD = 0xFFFF
 
 
 class FailureError(Exception):
-    """The connection did not do what the script says."""
+    """The connection deviated from the script."""
 
 
 def pattern(offset: int, length: int) -> bytes:
-    """The bytes from ``offset`` on of the streams in both directions."""
+    """Return the bytes from ``offset`` on of the streams in both directions."""
     start = offset % _PERIOD
     repeated = _PATTERN[:_PERIOD] * (length // _PERIOD + 2)
     return repeated[start : start + length]
@@ -57,7 +57,7 @@ def pattern(offset: int, length: int) -> bytes:
 
 @dataclass(slots=True)
 class Sent:
-    """A segment that the connection has sent; sequence numbers count from each side's first."""
+    """A sent segment; sequence numbers count from the first of each side."""
 
     time: int
     """Nanoseconds from the start of the script."""
@@ -71,15 +71,15 @@ class Sent:
 
 
 class Host:
-    """The engine, its clock, and what it has sent.
+    """The engine, its clock, and the segments that it has sent.
 
     Args:
-        settings: of the connections.
-        iss: initial sequence number of our side.
-        irs: what is added to the sequence numbers of the peer in the script.
-        ts_offset: where the clock of our timestamps begins.
-        system: whose defaults hold.
-        segment_size: most payload bytes of a segment that arrives; longer ones are cut. 0: they are not.
+        settings: settings of the connections.
+        iss: initial sequence number of the connection.
+        irs: added to the peer's sequence numbers in the script.
+        ts_offset: start of the timestamp clock.
+        system: system whose defaults apply.
+        segment_size: maximum payload bytes of an arriving segment; longer ones are cut. 0: no limit.
     """
 
     def __init__(
@@ -92,38 +92,38 @@ class Host:
         segment_size: int = 0,
     ) -> None:
         self.defaults = settings
-        """What a new socket begins with."""
+        """Settings of a new socket."""
         self.settings = settings
         self.system = system
         self.shown_rcvbuf = system.shown_rcvbuf
-        """SO_RCVBUF of a new socket, where it is not the size of its window."""
+        """SO_RCVBUF of a new socket, if it differs from the size of its window."""
         self._segment_size = segment_size
         self.stats = Stats()
         self.iss, self.irs = iss, irs
         self._ts_offset = ts_offset
         self.time = START
         self.sent: deque[Sent] = deque()
-        """What was sent and has not been looked at."""
+        """Sent segments that have not yet been compared."""
         self.transcript: list[tuple[int, bool, Segment | Sent]] = []
-        """Time, whether it came in, and segment: of everything, for the ladder."""
+        """Time, whether it arrived, and segment: the whole history, for the ladder."""
         self.listening = False
         self.rcv_mss = DEFAULT_MSS
-        """The largest segment that has arrived, or what is assumed."""
+        """The largest segment received, or the assumed one."""
         self.quick_acks = system.quick_acks
-        """How many more segments are acknowledged at once."""
+        """Number of further segments to acknowledge at once."""
         self._heard_at = -_INTERACTIVE
-        """When data arrived last."""
+        """Time of the last arrival of data."""
         self.conn = self._new()
         self.established: Connection | None = None
-        """The last one that was."""
+        """The last established connection."""
         self._established_at = START
         self.on_flush: Callable[[], None] = lambda: None
-        """Called when something may have changed."""
+        """Called when the state may have changed."""
         self.after_segment: Callable[[], None] = lambda: None
         """Called when a segment has arrived, before the answer."""
 
     def fresh(self) -> None:
-        """A new connection with the defaults, for a new socket; the one before is forgotten."""
+        """Make a new connection with the defaults, for a new socket; the previous one is forgotten."""
         self.settings = self.defaults
         self.after_segment = lambda: None
         self.conn = self._new()
@@ -142,17 +142,17 @@ class Host:
     # -------------------------------------------------------------------------------------- opening
 
     def listen(self) -> None:
-        """Passive open; also again, for the next connection."""
+        """Open passively; also again, for the next connection."""
         self.listening = True
         self.conn.listen(self.time)
 
     def connect(self) -> None:
-        """Active open."""
+        """Open actively."""
         self.conn.connect(self.time)
         self.flush()
 
     def renew(self, settings: Settings) -> None:
-        """Take other settings, before the connection is opened or while it is open."""
+        """Apply other settings, before the connection is opened or while it is open."""
         self.settings = settings
         self.conn.configure(settings)
         if self.conn.state is State.LISTEN:
@@ -160,10 +160,10 @@ class Host:
             self.conn.listen(self.time)
 
     def redefine(self, changes: dict[str, object]) -> None:
-        """Take other defaults: they hold for sockets that are opened later, and for those that are not open yet.
+        """Change the defaults of sockets that are opened later, and of those not yet open.
 
         Raises:
-            ConfigError: they make no sense.
+            ConfigError: invalid settings.
         """
         self.defaults = replace(self.defaults, **changes)  # type: ignore[arg-type]
         settings = replace(self.settings, **changes)  # type: ignore[arg-type]
@@ -175,12 +175,12 @@ class Host:
     # ----------------------------------------------------------------------------------------- time
 
     def advance(self, to: int) -> None:
-        """Let time pass until ``to``, nanoseconds from the start; deadlines are met on the way."""
+        """Advance the time to ``to``, nanoseconds from the start; meets the deadlines on the way."""
         while self.step(to):
             pass
 
     def step(self, to: int) -> bool:
-        """Go to the next deadline, or to ``to`` if none comes before; False if ``to`` was reached."""
+        """Advance to the next deadline, or to ``to`` if none comes before; False if ``to`` was reached."""
         deadline = self.conn.deadline()
         if deadline is None or deadline - START > to:
             self.time = max(self.time, to + START)
@@ -195,7 +195,7 @@ class Host:
         return True
 
     def flush(self) -> None:
-        """Let the connection send what is due."""
+        """Let the connection send everything that is due."""
         expire(self.conn, self.time)
         rounds = 0
         while output(self.conn, self.time, self._emit):
@@ -222,7 +222,7 @@ class Host:
         if not flags & ACK and ack:
             raise FailureError("the connection sends an ACK field without the flag")
         ack = (ack - self.irs) & MASK if flags & ACK else 0
-        # A reset without ACK flag and connection has a number that the peer chose; all others count from ours.
+        # A reset without ACK flag and connection has a number chosen by the peer; all others count from ours.
         relative = (seq - self.iss) & MASK
         self._record(Sent(self.now, relative, ack, flags, wnd, options, data, urg))
         if data and self.time - self._heard_at <= _INTERACTIVE:
@@ -236,7 +236,7 @@ class Host:
         self.transcript.append((self.now, False, sent))
 
     def count(self, *, inbound: bool, data: bool = False) -> int:
-        """Segments that have crossed, or only those with data."""
+        """Return the number of segments exchanged, or only of those with data."""
         return sum(
             came is inbound
             and not (data and not len(segment.payload if isinstance(segment, Segment) else segment.data))
@@ -244,14 +244,14 @@ class Host:
         )
 
     def outbound(self) -> list[Sent]:
-        """What this connection has sent, but for resets."""
+        """Return the segments sent by this connection, except resets."""
         own = self.transcript[self._began :]
         return [sent for _, _, sent in own if isinstance(sent, Sent) and not sent.flags & RST]
 
     def last(self, *, inbound: bool, data: bool) -> int:
-        """When a segment came or went last, or one with data, in the engine's time.
+        """Return the time of the last segment in a direction, or of the last one with data, in the engine's time.
 
-        If there was none: when the connection was established.
+        Without one: the time at which the connection was established.
         """
         for at, came, segment in reversed(self.transcript[self._began :]):
             payload = segment.payload if isinstance(segment, Segment) else segment.data
@@ -262,13 +262,15 @@ class Host:
     # -------------------------------------------------------------------------------------- network
 
     def arrive(self, segment: Segment) -> None:
-        """A segment comes in; sequence numbers are those of the wire. The answer is sent at once."""
+        """Deliver a segment; sequence numbers are those of the wire. The answer is sent at once."""
         self.transcript += [(self.now, True, piece) for piece in self._cut(segment)]
         self._take(segment)
         self.flush()
 
     def _cut(self, segment: Segment) -> list[Segment]:
-        """The segments that a long one stands for. They arrive together, as from a device that joins them (GRO)."""
+        """Cut a long segment into those that it stands for. They arrive together, as from a device that joins them
+        (GRO).
+        """
         size, data = self._segment_size, segment.payload
         if not size or len(data) <= size or segment.flags & SYN:
             return [segment]
@@ -285,7 +287,7 @@ class Host:
 
     def _take(self, segment: Segment) -> None:
         if self.listening and reopens(self.conn, segment):
-            self.iss = next_iss(self.conn, self.iss)  # from which the script counts from now on
+            self.iss = next_iss(self.conn, self.iss)  # the script counts from this number from now on
             self.conn.close_with(0)
         if self.conn.state is State.CLOSED and self.listening:
             self.conn = self._new()
@@ -308,7 +310,7 @@ class Host:
     def _refuse(self, segment: Segment) -> None:
         if (reset := reset_for(segment)) is not None:
             seq, ack, flags = reset
-            # Without an ACK to take its number from it is 0, and that is no number of ours.
+            # Without an ACK to take its number from it is 0, which is not one of our numbers.
             seq = (seq - self.iss) & MASK if segment.flags & ACK else seq
             ack = (ack - self.irs) & MASK if flags & ACK else 0
             self._record(Sent(self.now, seq, ack, flags, 0, b"", b""))
@@ -321,7 +323,8 @@ class Host:
             if conn.wscale_ok:
                 conn.rcv_limit = min(size, conn.rcv_most)
             else:
-                conn.rcv_limit = size  # all of it is taken, though the field in the header cannot say so much
+                # all of it is accepted, though the header field cannot express such a window
+                conn.rcv_limit = size
 
     def _heard(self, conn: Connection, length: int) -> None:
         self.rcv_mss = max(self.rcv_mss, min(length, self._segment_size or length, self.settings.mss))
@@ -333,13 +336,13 @@ class Host:
     def segment(
         self, seq: int, ack: int, flags: int, win: int, options: bytes, length: int, urg: int = 0
     ) -> Segment:
-        """A segment of the peer, from numbers as in a script."""
+        """Make a segment of the peer from numbers as in a script."""
         data = pattern(seq - 1 + (flags & SYN != 0), length)
         wire_ack = (ack + self.iss) & MASK
         return Segment((seq + self.irs) & MASK, wire_ack, flags, win, parse(options), memoryview(data), urg)
 
     def refused(self, kind: int, code: int, mtu: int, seq: int, length: int) -> None:
-        """An ICMP message about a segment of ours."""
+        """Deliver an ICMP message about a sent segment."""
         wire_seq = (seq + self.iss) & MASK
         if (kind, code) == (icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED):
             options = _TIMESTAMPS if self.conn.ts_ok else 0

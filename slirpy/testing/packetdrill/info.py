@@ -1,4 +1,4 @@
-"""What assertions may ask about a connection: Linux's ``tcpi_...`` names, FreeBSD's, and slirpy's own."""
+"""Names for assertions about a connection: Linux's ``tcpi_...`` names, FreeBSD's, and slirpy's own."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CONSTANTS: dict[str, int] = {
     "True": 1,
     "False": 0,
 }
-"""Names of values, as Linux has them."""
+"""Named constants, with Linux's values."""
 
 
 def _segments(conn: Connection, size: int) -> int:
@@ -50,7 +50,7 @@ def _segments(conn: Connection, size: int) -> int:
 
 
 def _lost(conn: Connection) -> int:
-    """Bytes that count as lost and have not arrived since, sent again or not."""
+    """Return the bytes that count as lost and have not arrived since, retransmitted or not."""
     una = conn.snd_una
     ranges = [((left - una) & MASK, (right - una) & MASK) for left, right in conn.sacked]
     if conn.retries:
@@ -69,14 +69,14 @@ def _lost(conn: Connection) -> int:
 
 
 def _threshold(conn: Connection) -> int:
-    """In segments; where there is none yet, Linux's number for that."""
+    """Return the slow start threshold in segments; Linux's number if there is none yet."""
     if conn.cc.ssthresh >= UNKNOWN:
         return CONSTANTS["TCP_INFINITE_SSTHRESH"]
     return conn.cc.ssthresh // conn.mss
 
 
 def _sacked(conn: Connection) -> int:
-    """Bytes that the peer has reported above SND.UNA; without SACK, segments that duplicate ACKs stand for."""
+    """Return the bytes SACKed above SND.UNA; without SACK, the segments that duplicate ACKs stand for."""
     if conn.sack_ok:
         return sum((right - left) & MASK for left, right in conn.sacked)
     return conn.dupacks * conn.mss
@@ -91,19 +91,19 @@ def _ca_state(conn: Connection) -> int:
 
 
 def _acked(conn: Connection) -> int:
-    """Bytes that the peer has acknowledged."""
+    """Return the bytes that the peer has acknowledged."""
     return max(((conn.snd_una - conn.iss) & MASK) - 1, 0)
 
 
 def _got(conn: Connection) -> int:
-    """Bytes that have arrived in order."""
+    """Return the bytes that have arrived in order."""
     if conn.state in (State.CLOSED, State.LISTEN, State.SYN_SENT):
         return 0
     return max(((conn.rcv_nxt - conn.irs) & MASK) - 1 - conn.fin_received, 0)
 
 
 def _resent(h: Host) -> list[tuple[int, int, int]]:
-    """What was sent again, each time: first number, counted from our SYN, the number behind, and bytes of data."""
+    """Return all retransmissions: first number, counted from the SYN, number after the end, and bytes of data."""
     found, highest = [], 0
     for sent in h.outbound():
         end = sent.seq + len(sent.data) + bool(sent.flags & SYN) + bool(sent.flags & FIN)
@@ -114,7 +114,7 @@ def _resent(h: Host) -> list[tuple[int, int, int]]:
 
 
 def _retrans(h: Host) -> int:
-    """Segments that were sent again and are on their way: not acknowledged, reported, or lost once more."""
+    """Return the retransmitted segments in flight: not acknowledged, reported, or lost again."""
     conn = h.conn
     una = (conn.snd_una - conn.iss) & MASK
     if conn.rack is None or conn.retries:
@@ -130,7 +130,7 @@ def _retrans(h: Host) -> int:
 
 
 def _before_reordering(value: int) -> Callable[[Host], int]:
-    """A number that is known until the path is seen to reorder."""
+    """Return a number that is known until the path is seen to reorder."""
 
     def known(h: Host) -> int:
         if h.conn.rack is not None and h.conn.rack.reordering_seen:
@@ -141,7 +141,7 @@ def _before_reordering(value: int) -> Callable[[Host], int]:
 
 
 def _since(*, inbound: bool, data: bool) -> Callable[[Host], int]:
-    """Milliseconds since a segment; of the connection, if there was none."""
+    """Return the milliseconds since a segment, or since the connection was established if there was none."""
     return lambda h: (h.time - h.last(inbound=inbound, data=data)) // MS
 
 
@@ -224,4 +224,4 @@ NAMES: dict[str, tuple[Callable[[Host], Any], str]] = {
     "unacked": (lambda h: h.conn.snd_buf.length, "bytes written and not acknowledged"),
     "fin_received": (lambda h: h.conn.fin_received, "whether everything has arrived"),
 }
-"""What may be asked about the connection; beside them every counter of :class:`slirpy.stats.Stats`."""
+"""Names about the connection, in addition to every counter of :class:`slirpy.stats.Stats`."""

@@ -1,4 +1,4 @@
-"""Results of many scripts as JUnit's XML, which continuous integration shows as a table."""
+"""Results of many scripts as JUnit XML, which continuous integration shows as a table."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from slirpy.testing.packetdrill.report import Result
 __all__ = ["OPENING", "Ran", "junit"]
 
 OPENING = '<?xml version="1.0" encoding="utf-8"?>\n<testsuites name="slirpy packetdrill"'
-"""How every report begins."""
+"""The beginning of every report."""
 
 
 class Ran(NamedTuple):
-    """A script that was tried."""
+    """The outcome of one script."""
 
     path: Path
     seconds: float
     result: Result | None
-    """None: it could not be read."""
+    """The result; None: the script could not be read."""
     error: str = ""
-    """Why not."""
+    """The reason why it could not be read."""
 
 
 def junit(tried: Sequence[Ran]) -> str:
-    """A report; unsupported scripts are skipped ones, those that cannot be read are errors."""
+    """Make a report; unsupported scripts are skipped, unreadable ones are errors."""
     outcomes = [ran.result.outcome if ran.result is not None else "error" for ran in tried]
     numbers = " ".join(
         f'{name}="{number}"'
@@ -68,7 +68,7 @@ def _attribute(text: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Without what XML 1.0 cannot hold: control characters, and bytes of a name that are no UTF-8."""
+    """Remove everything that XML 1.0 cannot contain: control characters, and bytes of a name that are not UTF-8."""
     text = text.encode("utf-8", "backslashreplace").decode()
     return "".join(
         char if char >= " " or char in "\n\t" else f"\\x{ord(char):02x}"

@@ -1,4 +1,4 @@
-"""What of packetdrill's language is understood, as tables; the documentation is made from them."""
+"""The supported part of packetdrill's language, as tables; the documentation is generated from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 FLAGS = {"F": FIN, "S": SYN, "R": RST, "P": PSH, ".": ACK, "U": URG, "E": ECE, "W": CWR}
-"""Letters of flags. ``-`` stands for none."""
+"""Letters of flags. ``-`` stands for no flags."""
 
 OPTIONS = {
     "mss": (1, "maximum segment size"),
@@ -31,7 +31,7 @@ OPTIONS = {
     "eol": (0, "end of the options"),
     "hex": (-1, "slirpy's own: any bytes, such as `hex 1e00` for an option of length 0; for `<` only"),
 }
-"""TCP options: how many numbers they have (-2: any number of pairs), and what they are."""
+"""TCP options: the number of their values (-2: any number of pairs), and their meaning."""
 
 ICMP_CODES = {
     "net_unreachable": 0,
@@ -56,8 +56,9 @@ ICMP_CODES = {
     "address_unreachable": 1,
 }
 """Codes of ``< icmp unreachable CODE [mtu N] [SEGMENT]``; the last four are ICMPv6's. The types ``time_exceeded``,
-``parameter_problem``, ``source_quench`` and ICMPv6's ``packet_too_big`` are understood, too. ``redirect`` and other
-messages that are about no segment do nothing."""
+``parameter_problem``, ``source_quench`` and ICMPv6's ``packet_too_big`` are supported too. ``redirect`` and other
+messages that are not about a segment have no effect.
+"""
 
 CALLS = {
     "socket": "`SOCK_STREAM` only, one at a time; another one when the connection before it has closed",
@@ -127,10 +128,10 @@ SOCKET_OPTIONS = {
     "IPV6_MTU_DISCOVER": "does nothing",
     "IPV6_RECVERR": "does nothing",
 }
-"""What ``setsockopt`` sets, and ``getsockopt`` returns."""
+"""Options of ``setsockopt`` and ``getsockopt``."""
 
 READABLE_OPTIONS = ("SO_ERROR", "SO_TYPE", "SO_ACCEPTCONN")
-"""What ``getsockopt`` returns besides."""
+"""Options of ``getsockopt`` only."""
 
 ACTIONS = {
     "write(N)": "give N bytes to be sent",
@@ -139,7 +140,7 @@ ACTIONS = {
     "close()": "RFC 9293's CLOSE: our direction ends; before a peer was heard, the connection",
     "abort()": "RFC 9293's ABORT: reset the connection",
 }
-"""What the user does in a script with ``--open``."""
+"""Actions of the user in a script with ``--open``."""
 
 SCRIPT_OPTIONS = {
     "open": "`--open=passive` or `--open=active`: a script without socket calls (slirpy's own)",
@@ -177,7 +178,7 @@ SCRIPT_OPTIONS = {
     "verbose": "does nothing",
     "dry_run": "does nothing",
 }
-"""Lines ``--name=value``; beside them ``--define=NAME=VALUE`` and every field of :class:`slirpy.tcp.Settings`."""
+"""Lines ``--name=value``, in addition to ``--define=NAME=VALUE`` and every field of :class:`slirpy.tcp.Settings`."""
 
 ELSEWHERE = {
     "TCP Fast Open": (
@@ -201,16 +202,16 @@ ELSEWHERE = {
     "corking": ("TCP_CORK", "TCP_NOPUSH", "MSG_MORE", "MSG_EOR"),
     "urgent data apart from the stream": ("MSG_OOB", "SIOCATMARK"),
 }  # fmt: skip
-"""Features that scripts ask for and that the engine does not have, with the words that ask for them."""
+"""Features of other systems that the engine does not have, with the words by which scripts use them."""
 
 _FEATURES = {word: feature for feature, words in ELSEWHERE.items() for word in words}
 
 
 def missing(word: str) -> str:
-    """The feature that a word asks for, in brackets after a space; nothing if it is an unknown word."""
+    """Return the feature that a word belongs to, in brackets after a space; empty for an unknown word."""
     return f" ({_FEATURES[word]})" if word in _FEATURES else ""
 
 
 def flag_text(flags: int) -> str:
-    """Flags in packetdrill's letters."""
+    """Format flags in packetdrill's letters."""
     return "".join(letter for letter, bit in FLAGS.items() if flags & bit) or "-"

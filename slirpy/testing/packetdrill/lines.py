@@ -1,4 +1,4 @@
-"""From the text of a script to statements: comments are taken out, lines that go on are joined."""
+"""Splitting of a script into statements: comments are removed, continued lines are joined."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RULE = re.compile(r"#\s*RFC\s*(\d+)\s+([A-Za-z0-9.,() -]*[A-Za-z0-9.)])\s*$")
 
 
 class Statement(NamedTuple):
-    """A statement, with its first line's number, counted from 1."""
+    """A statement, with the number of its first line, counted from 1."""
 
     line: int
     text: str
@@ -29,11 +29,11 @@ class Statement(NamedTuple):
 def statements(name: str, text: str) -> list[Statement]:
     """Split a script into statements, without comments.
 
-    A statement begins with a time, an option or a command; every other line goes on with the one before, and so does
-    one while a bracket is open.
+    A statement begins with a time, an option or a command; every other line continues the one before, and so does a
+    line while a bracket is open.
 
     Raises:
-        ScriptError: code or a comment without an end, or a line that goes on with nothing.
+        ScriptError: code or a comment without an end, or a continuation line with nothing before it.
     """
     kept: list[str] = []
     for match in _PIECE.finditer(text):
@@ -61,14 +61,14 @@ def statements(name: str, text: str) -> list[Statement]:
 
 
 def _open(text: str) -> bool:
-    """Whether a call goes on in the next line: a bracket of it is open."""
+    """Whether a call continues in the next line: one of its brackets is open."""
     if "(" not in text or text.startswith(("--", "`")) or "%{" in text:
         return False
     depth = 0
     for char in _QUOTED.sub("", text):
         depth += (char in "([{") - (char in ")]}")
         if not depth and char == ")":
-            return False  # what follows is the result, and a remark in any words
+            return False  # the result follows, and a remark in free text
     return depth > 0
 
 
@@ -82,7 +82,7 @@ def _renumbered(found: list[Statement]) -> list[Statement]:
 
 
 def rules_of(text: str) -> tuple[tuple[tuple[str, str], ...], str]:
-    """What the comment at the head of a script says: the rules that it checks, and the rest."""
+    """Split the comment at the head of a script into the rules that it checks, and the rest."""
     rules: list[tuple[str, str]] = []
     words: list[str] = []
     for line in text.splitlines():

@@ -27,16 +27,16 @@ _ICMP_IGNORED = frozenset(
     ("redirect", "echo_request", "echo_reply", "router_advertisement", "router_solicitation", "timestamp",
      "timestamp_reply", "info_request", "info_reply", "address_mask", "address_mask_reply"))  # fmt: skip
 _NOT_FOR_TCP = 5
-"""Any type of ICMP that says nothing about a segment."""
+"""Any type of ICMP that is not about a segment."""
 _CODE_MISSING = ("[", "mtu", "id", "")
 
 
 def read_packet(tokens: Tokens, common: dict[str, Any]) -> Event:
-    """A line with ``<`` or ``>``, which comes next.
+    """Read a line with ``<`` or ``>``, at which the cursor stands.
 
     Raises:
-        ScriptError: it is not in packetdrill's notation.
-        UnsupportedError: it is more than TCP, or more than the engine does.
+        ScriptError: the line is not in packetdrill's notation.
+        UnsupportedError: the line is not about TCP, or about a feature that the engine lacks.
     """
     inbound = tokens.take() == "<"
     line = common["line"]
@@ -97,7 +97,7 @@ def read_packet(tokens: Tokens, common: dict[str, Any]) -> Event:
 
 
 def _check_inbound(tokens: Tokens, seq: int | None, length: int, options: tuple[Option, ...] | None) -> None:
-    """What is made must be said."""
+    """Check that a segment to be made is completely specified."""
     if options is None or any(ANY in option.values for option in options if option.name == "TS"):
         raise tokens.error("<...> says nothing for a segment that is to be made")
     if seq is None:
@@ -107,7 +107,7 @@ def _check_inbound(tokens: Tokens, seq: int | None, length: int, options: tuple[
 
 
 def _size(option: Option) -> int:
-    """Bytes that an option takes."""
+    """Return the bytes that an option takes."""
     sizes = {"nop": 1, "eol": 1, "mss": 4, "wscale": 3, "sackOK": 2, "TS": 10}
     if option.name == "hex":
         return len(option.values)
@@ -115,7 +115,7 @@ def _size(option: Option) -> int:
 
 
 def _ip_fields(tokens: Tokens, line: int, inbound: bool) -> tuple[int, int] | None:
-    """``[noecn]``, ``(tos 0x28)``: ignored in what arrives, as the engine has no ECN. What it sends has no IP header.
+    """Read ``[noecn]``, ``(tos 0x28)``: ignored on arrival, as the engine has no ECN. Its output has no IP header.
 
     Returns:
         The segment that an ICMP message is about: ``[1:1001(1000)]`` before ``icmp``.
@@ -134,7 +134,7 @@ def _ip_fields(tokens: Tokens, line: int, inbound: bool) -> tuple[int, int] | No
 
 
 def _ports(tokens: Tokens) -> tuple[int, int] | None:
-    """``1234 > 8080``."""
+    """Read ``1234 > 8080``."""
     if not tokens.next.isdigit():
         return None
     source = tokens.integer()
@@ -162,7 +162,7 @@ def _flags(tokens: Tokens, line: int) -> int:
 
 
 def _range(tokens: Tokens) -> tuple[int | None, int]:
-    """``1:1001(1000)``: first number and length; ``..(1000)``: any number."""
+    """Read ``1:1001(1000)``: first number and length; ``..(1000)``: any number."""
     if tokens.next in _WILD:
         tokens.take()
         return None, _length(tokens)
@@ -224,12 +224,12 @@ def _icmp(tokens: Tokens, inbound: bool, common: dict[str, Any], quoted: tuple[i
         seq = first or 0
         tokens.need("]")
     tokens.end()
-    # The engine thinks of IPv4: IPv6's header is 20 bytes longer.
+    # The engine assumes IPv4: IPv6's header is 20 bytes longer.
     return Icmp(kind=kind, code=code, mtu=mtu - 20 if too_big else mtu, seq=seq, length=length, **common)
 
 
 def _code(tokens: Tokens) -> None:
-    """A code that makes no difference."""
+    """Read a code that makes no difference."""
     if tokens.next.isidentifier() and tokens.next not in _CODE_MISSING:
         tokens.take()
 

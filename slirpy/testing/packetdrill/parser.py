@@ -34,13 +34,13 @@ def parse(text: str, name: str = "script", defines: Mapping[str, str] | None = N
     """Read a script.
 
     Args:
-        text: the whole of it.
-        name: of the file, for errors.
-        defines: words for ``#ifdef``, and what replaces them in calls; by default those of slirpy alone.
+        text: the whole script.
+        name: file name, for errors.
+        defines: words for ``#ifdef``, and their replacements in calls; by default only those of slirpy.
 
     Raises:
-        ScriptError: it is not in packetdrill's notation.
-        UnsupportedError: it is, and a part of it has no meaning here.
+        ScriptError: the text is not in packetdrill's notation.
+        UnsupportedError: the notation is valid, but a part of it has no meaning here.
     """
     words = dict.fromkeys(SYSTEMS["slirpy"].defines, "1") if defines is None else dict(defines)
     chosen = choose(name, text, words)
@@ -57,7 +57,7 @@ def parse(text: str, name: str = "script", defines: Mapping[str, str] | None = N
 
 
 def _one_connection(events: Iterable[Event]) -> None:
-    """Segments that name their ports must all belong together."""
+    """Check that all segments with ports belong to the same connection."""
     first: frozenset[int] | None = None
     for event in events:
         if isinstance(event, Packet) and event.ports is not None:
@@ -99,7 +99,7 @@ def _read(name: str, statement: Statement, defines: Mapping[str, str]) -> Event 
     if token.startswith("`"):
         seconds, changes, lacks = read_command(line, tokens.take()[1:-1])
         tokens.end()
-        # One that does nothing is left out: a script may begin before its time 0 with it.
+        # A command without effect is left out: a script may begin with one before its time 0.
         nothing = not (seconds or changes or lacks or when.start)
         return None if nothing else Command(seconds=seconds, changes=changes, lacks=lacks, **common)
     until = None

@@ -1,4 +1,4 @@
-"""``poll`` and ``epoll``: which sockets are ready for what."""
+"""``poll`` and ``epoll``: readiness of sockets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHANGES = {"EPOLL_CTL_ADD", "EPOLL_CTL_MOD", "EPOLL_CTL_DEL"}
 
 
 def _events(own: Descriptors, fd: Value) -> set[str]:
-    """What a descriptor is ready for."""
+    """Return the events that a descriptor is ready for."""
     conn = own.conn
     if fd == own.listener:
         return {"POLLIN"} if own.acceptable() else set()
@@ -97,9 +97,9 @@ class _Watch:
     once: bool
     data: Value
     reported: set[str] = field(default_factory=set)
-    """What was reported and has been so since: with edges it is not reported again."""
+    """Events reported and unchanged since: not reported again when edge-triggered."""
     received: int = 0
-    """How much had arrived then."""
+    """Bytes that had arrived by then."""
 
 
 class Epolls:
@@ -111,31 +111,31 @@ class Epolls:
 
     @property
     def descriptors(self) -> set[int]:
-        """All that are open."""
+        """Return all open epoll descriptors."""
         return set(self._sets)
 
     def create(self, call: Call) -> Outcome:
-        """A new one."""
+        """Create an epoll descriptor."""
         if call.result is None or call.result < 0:
             raise FailureError(f"{call.name}() needs the descriptor that it returns, such as = 5")
         self._sets[call.result] = {}
         return call.result
 
     def close(self, fd: int) -> None:
-        """An epoll descriptor, or one that is watched, is closed."""
+        """Close an epoll descriptor, or a watched one."""
         self._sets.pop(fd, None)
         for watches in self._sets.values():
             watches.pop(fd, None)
 
     def observe(self) -> None:
-        """Something may have changed: what is ready no longer makes an edge when it becomes ready again."""
+        """Note changes: an event that is no longer ready makes a new edge when it becomes ready again."""
         for watches in self._sets.values():
             for fd, watch in watches.items():
                 if watch.edge and watch.reported:
                     watch.reported &= _events(self._own, fd)
 
     def control(self, call: Call) -> Outcome:
-        """Add a descriptor, change what is asked of it, or take it out."""
+        """Add, modify or remove a descriptor."""
         watches, fd = self._sets[number(call, 0)], number(call, 2)
         what = words(call, 1)
         if fd not in self._own.sockets:

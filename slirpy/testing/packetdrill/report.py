@@ -1,4 +1,4 @@
-"""What became of a script: a line for everyone, and a ladder for who has to repair it."""
+"""The outcome of a script: one line, and a ladder for debugging."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _NAMES = {0: "eol", 1: "nop", 2: "mss", 3: "wscale", 4: "sackOK", 5: "sack", 8: 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a script."""
+    """The outcome of a script."""
 
     name: str
-    """Of the file."""
+    """File name."""
     outcome: Literal["pass", "fail", "unsupported"]
     line: int = 0
-    """Where it ended, counted from 1; 0 if it passed."""
+    """Line at which it ended, counted from 1; 0 if it passed."""
     reason: str = ""
     ladder: str = ""
-    """All segments until then, drawn by :func:`slirpy.testing.ladder`; empty if it passed."""
+    """All segments up to that point, drawn by :func:`slirpy.testing.ladder`; empty if it passed."""
 
     def __str__(self) -> str:
         if self.outcome == "pass":
@@ -43,7 +43,9 @@ class Result:
 
 
 def read_options(data: bytes, iss: int, irs: int, *, ours: bool) -> list[Option]:
-    """Every option of a segment, padding included, by packetdrill's names; SACK's numbers count from ``irs``."""
+    """Return every option of a segment, including padding, by packetdrill's names; SACK's numbers count from
+    ``irs``.
+    """
     base = irs if ours else iss
     found: list[Option] = []
     at = 0
@@ -69,7 +71,7 @@ def read_options(data: bytes, iss: int, irs: int, *, ours: bool) -> list[Option]
 
 
 def notation(sent: Sent, iss: int, irs: int) -> str:
-    """A segment that was sent, as a line of a script."""
+    """Format a sent segment as a line of a script."""
     parts = ["> " + flag_text(sent.flags), f"{sent.seq}:{(sent.seq + len(sent.data)) & MASK}({len(sent.data)})"]
     parts += [f"ack {sent.ack}"] if "." in parts[0] else []
     parts.append(f"win {sent.win}")
@@ -80,7 +82,7 @@ def notation(sent: Sent, iss: int, irs: int) -> str:
 
 
 def draw(host: Host, transcript: Sequence[tuple[int, bool, Segment | Sent]]) -> str:
-    """Everything that was sent and received, as a ladder: we at the left, the script at the right."""
+    """Draw everything that was sent and received as a ladder: the connection at the left, the script at the right."""
     if not transcript:
         return "no segments"
     frames = [(time, "", _frame(host, segment)) for time, _, segment in transcript]
@@ -89,7 +91,7 @@ def draw(host: Host, transcript: Sequence[tuple[int, bool, Segment | Sent]]) -> 
 
 
 def _frame(host: Host, segment: Segment | Sent) -> bytes:
-    """An Ethernet frame for the ladder; checksums are left out."""
+    """Make an Ethernet frame for the ladder; checksums are left out."""
     if isinstance(segment, Sent):
         ends = bytes((*OURS, *PEERS)) + _OUR_PORT.to_bytes(2, "big") + _PEER_PORT.to_bytes(2, "big")
         seq, ack, wnd = (segment.seq + host.iss) & MASK, (segment.ack + host.irs) & MASK, segment.win

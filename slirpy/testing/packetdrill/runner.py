@@ -1,4 +1,4 @@
-"""Runs a script: gives the connection what the script says, when it says, and compares all that it sends."""
+"""Runner of scripts: feeds the connection at the times of the script, and compares everything that it sends."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from slirpy.wire.tcp import ACK
 __all__ = ["run", "run_file", "run_text"]
 
 DEFAULT_ISS = 0xFFFF_FC00
-"""Our numbers pass zero after a thousand bytes, and so do the peer's: what cannot count shows it."""
+"""Sequence numbers wrap after a thousand bytes, and so do the peer's: this exposes errors in their arithmetic."""
 DEFAULT_IRS = 0xFFFF_FE00
 _TS_OFFSET = 0xFFFF_0000
 _SAME_ERRORS = {"EWOULDBLOCK": "EAGAIN", "EDEADLOCK": "EDEADLK", "ENOTSUP": "EOPNOTSUPP"}
@@ -56,18 +56,18 @@ def run_file(
     iss: int = DEFAULT_ISS,
     irs: int = DEFAULT_IRS,
 ) -> Result:
-    """Run a script that is in a file.
+    """Run the script in a file.
 
     Args:
-        path: of the file.
-        settings: fields of :class:`~slirpy.tcp.Settings`, as in lines ``--name=value``, which come after them.
-        tolerance_usecs: how far off a time may be where the script does not say; default 4000.
-        silence: whether what is sent after the last ``>`` of the script makes it fail; packetdrill does not look.
-        system: whose defaults hold, and how closely is compared: ``slirpy``, ``linux``, ``freebsd``. A line
-            ``--linux`` or ``--freebsd`` of the script comes before it.
-        defines: words for ``#ifdef``, and what replaces them in calls; beside those of the system.
+        path: path of the file.
+        settings: fields of :class:`~slirpy.tcp.Settings`, as in lines ``--name=value``, which they override.
+        tolerance_usecs: permitted difference of times if the script gives none; default 4000.
+        silence: whether output after the last ``>`` of the script makes it fail; packetdrill ignores such output.
+        system: whose defaults apply, and how strict the comparison is: ``slirpy``, ``linux``, ``freebsd``. A line
+            ``--linux`` or ``--freebsd`` of the script takes precedence.
+        defines: words for ``#ifdef``, and their replacements in calls; in addition to those of the system.
         iss: initial sequence number of the connection.
-        irs: what is added to the peer's sequence numbers.
+        irs: added to the peer's sequence numbers.
 
     Raises:
         ScriptError: the file cannot be read or understood.
@@ -102,7 +102,7 @@ def run_text(
     iss: int = DEFAULT_ISS,
     irs: int = DEFAULT_IRS,
 ) -> Result:
-    """Run a script; arguments and errors as of :func:`run_file`."""
+    """Run a script; arguments and errors as for :func:`run_file`."""
     try:
         return run(
             parse(text, name, _words(text, system, defines)),
@@ -118,15 +118,15 @@ def run_text(
 
 
 def _features(text: str, why: str) -> str:
-    """What else a script asks for that there is not: the first reason need not be the telling one."""
-    # Words with an underscore only: the others may be words of a remark.
+    """List all unsupported features that a script uses: the first reason may not be the important one."""
+    # Only words with an underscore: others may belong to a remark.
     words = {word for line in text.splitlines() for word in re.findall(r"\w+_\w+", line.partition("//")[0])}
     found = [name for name, asking in ELSEWHERE.items() if words & set(asking) and name not in why]
     return f"; it needs {', '.join(found)}" if found else ""
 
 
 def _words(text: str, system: str, defines: Mapping[str, str] | None) -> dict[str, str]:
-    """What is defined when a script is read."""
+    """Return the words that are defined when a script is read."""
     own = re.search(r"^--(linux|freebsd)\b", text, re.MULTILINE)
     known = SYSTEMS.get(own[1] if own else system, SYSTEMS["slirpy"]).defines
     return {**dict.fromkeys(known, "1"), **(defines or {})}
@@ -142,7 +142,7 @@ def run(
     iss: int = DEFAULT_ISS,
     irs: int = DEFAULT_IRS,
 ) -> Result:
-    """Run a script that was read by :func:`parse`; arguments and errors as of :func:`run_file`."""
+    """Run a script that was read by :func:`parse`; arguments and errors as for :func:`run_file`."""
     try:
         setup = read_setup(script, settings or {}, tolerance_usecs, system)
     except UnsupportedError as why:
@@ -182,14 +182,14 @@ class _Runner:
         self._strict = silence
         self._pause = setup.system.pause if setup.tolerance else 0
         self._paused = 0
-        """How much later than the script says the pauses make things."""
+        """Total delay caused by the pauses, compared with the script."""
         self.lacks: list[tuple[int, Lack]] = []
-        """Line and name of each variable that cannot be set to what the script says."""
+        """Line and name of each variable that cannot be set to the script's value."""
         self._blocked: tuple[Call, int, int] | None = None
-        """A call that has not returned, and between which times it should."""
+        """A call that has not returned, and the times between which it should."""
 
     def run(self) -> None:
-        """All events; raises for what does not happen as they say."""
+        """Run all events; raises an exception for the first deviation."""
         if self._setup.open == "passive":
             self.host.listen()
         elif self._setup.open == "active":
@@ -207,17 +207,17 @@ class _Runner:
     # ----------------------------------------------------------------------------------------- time
 
     def _window(self, when: When) -> tuple[int, int]:
-        """Between which times something may happen, without tolerance."""
+        """Return the times between which an event may happen, without tolerance."""
         base = self.host.now if when.relative else 0
         return base + when.start, base + when.end
 
     def _tolerance(self, when: When) -> int:
-        """How far off a segment may be."""
+        """Return the permitted difference for the time of a segment."""
         since = when.end if when.relative else max(when.end - self.host.now, 0)
         return max(self._setup.tolerance, int(since * self._setup.tolerance_percent / 100)) + self._paused
 
     def _act(self, event: Event, rest: tuple[Event, ...]) -> None:
-        """Something that the script does: let time pass until then, and do it."""
+        """Advance to an action of the script, and perform it."""
         at = self._window(event.when)[0]
         if at < self.host.now - self._setup.tolerance - self._paused:
             raise FailureError(
@@ -243,7 +243,7 @@ class _Runner:
             check(event, self.host, self._variables)
 
     def _redefine(self, command: Command) -> None:
-        """Variables of the system were set."""
+        """Apply variables of the system."""
         changes = dict(command.changes)
         shown = changes.pop("shown_rcvbuf", None)
         if isinstance(shown, int) and self.host.shown_rcvbuf:
@@ -269,7 +269,7 @@ class _Runner:
         )
 
     def _expect(self, packet: Packet) -> None:
-        """The connection sends this, next and in time."""
+        """Check that the connection sends this segment, next and in time."""
         host, tolerance = self.host, self._tolerance(packet.when)
         first, last = self._window(packet.when)
         latest = host.now + _LONGEST_WAIT if packet.when.anytime else last + tolerance
@@ -290,7 +290,7 @@ class _Runner:
             raise FailureError(f"expected at {wanted} s, sent at {sent.time / SECOND:.6f} s: {packet.text}")
 
     def _overdue(self, rest: tuple[Event, ...]) -> None:
-        """Whether something was sent before this moment that no later line can be about."""
+        """Whether a segment was sent before this moment that no later line can match."""
         waiting = self.host.sent
         if not waiting or waiting[0].time >= self.host.now - self._setup.tolerance:
             return
@@ -305,7 +305,7 @@ class _Runner:
         self._silence()
 
     def _silence(self) -> None:
-        """Nothing else was sent."""
+        """Check that nothing else was sent."""
         if self.host.sent:
             found = "; ".join(notation(sent, self.host.iss, self.host.irs) for sent in list(self.host.sent)[:3])
             more = f"; and {len(self.host.sent) - 3} more" if len(self.host.sent) > 3 else ""
@@ -333,16 +333,16 @@ class _Runner:
         self._returned(call, result)
 
     def _flushed(self) -> None:
-        """Something has happened."""
+        """Note a change of state."""
         self._sockets.observe()
         self._unblock()
 
     def _unblock(self) -> None:
-        """The call that blocks may be able to return."""
+        """Retry the blocked call."""
         if self._blocked is None:
             return
         call, begin, finish = self._blocked
-        self._blocked = None  # what it does may flush
+        self._blocked = None  # its effects may flush
         result = self._sockets.attempt(call)
         if result is None:
             self._blocked = call, begin, finish
@@ -353,7 +353,7 @@ class _Runner:
         self.line = line
 
     def _finish_call(self) -> None:
-        """Wait for a call that blocks, no longer than it may."""
+        """Wait for a blocked call, within its time."""
         if self._blocked is None:
             return
         call, _, finish = self._blocked

@@ -1,4 +1,4 @@
-"""What a script says: lines of packetdrill's notation, read into events."""
+"""The parsed form of a script: lines of packetdrill's notation as events."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ __all__ = [
 
 
 ANY = -1
-"""Among the numbers of an option: ``...``, which is not compared."""
+"""Among the values of an option: ``...``, which is not compared."""
 
 Change: TypeAlias = "tuple[str, Any]"
 """A field of :class:`~slirpy.tcp.Settings`, or ``shown_rcvbuf``, and its new value."""
 
 
 class ScriptError(SlirpyError, ValueError):
-    """A script, or a setting for it, that cannot be understood."""
+    """A malformed script, or an invalid setting for it."""
 
 
 class UnsupportedError(Exception):
-    """A line that packetdrill understands and that has no meaning here."""
+    """A line that packetdrill accepts and that has no meaning here."""
 
     def __init__(self, line: int, why: str) -> None:
         super().__init__(why)
@@ -47,14 +47,14 @@ class UnsupportedError(Exception):
 
 
 class When(NamedTuple):
-    """When an event happens. Nanoseconds from the start of the script, or from the event before."""
+    """The time of an event, in nanoseconds from the start of the script, or from the event before."""
 
     relative: bool
     start: int
     end: int
-    """The same as ``start``, or the end of a range."""
+    """Equal to ``start``, or the end of a range."""
     anytime: bool = False
-    """``*``: whenever it happens."""
+    """Whether the time is ``*``: unspecified."""
 
 
 class Word(NamedTuple):
@@ -62,20 +62,20 @@ class Word(NamedTuple):
 
     text: str
     arguments: tuple[Value, ...] = ()
-    """Of ``htons(8080)``."""
+    """Arguments, as of ``htons(8080)``."""
 
 
-# None is "...", what packetdrill chooses by itself.
+# None is "...", a value that packetdrill chooses by itself.
 Value: TypeAlias = "int | str | Word | list[Value] | dict[str, Value] | None"
 
 
 class Lack(NamedTuple):
-    """A variable of a kernel that is set to what cannot be had."""
+    """A kernel variable set to a value that the engine does not support."""
 
     text: str
-    """Its name and value, and how the engine is."""
+    """Its name and value, and the behaviour of the engine."""
     counter: str = ""
-    """The counter that shows whether it made a difference; nothing: it may have."""
+    """The counter that shows whether it made a difference; empty: unknown."""
 
 
 class Option(NamedTuple):
@@ -98,30 +98,30 @@ class Option(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """A line of a script, which may go over several lines of the file."""
+    """A line of a script, which may span several lines of the file."""
 
     line: int
-    """Counted from 1."""
+    """Line number, counted from 1."""
     text: str
     when: When
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packet(Event):
-    """A TCP segment that is given to the connection (``<``), or that it has to send (``>``)."""
+    """A TCP segment to deliver to the connection (``<``), or to expect from it (``>``)."""
 
     inbound: bool
     flags: int
     seq: int | None
-    """None: it is not looked at."""
+    """Sequence number; None: not compared."""
     length: int
     ack: int | None
     win: int | None
     urg: int | None
     options: tuple[Option, ...] | None
-    """None: they are not looked at."""
+    """Options; None: not compared."""
     ports: tuple[int, int] | None = None
-    """Source and destination, where the script names them."""
+    """Source and destination, if the script names them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,11 +142,11 @@ class Call(Event):
     name: str
     arguments: tuple[Value, ...]
     result: int | None
-    """None: it is not looked at."""
+    """Result; None: not compared."""
     error: str
-    """Name of the ``errno`` value that comes with -1, or nothing."""
+    """Name of the ``errno`` value that accompanies -1, or empty."""
     until: When | None
-    """When a call that blocks returns."""
+    """Time at which a blocking call returns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,13 +158,13 @@ class Code(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(Event):
-    """Commands between backticks: what is left of them."""
+    """The effects of commands between backticks."""
 
     seconds: float
-    """How long they sleep."""
+    """Seconds that they sleep."""
     changes: tuple[Change, ...] = ()
     lacks: tuple[Lack, ...] = ()
-    """Variables that are set to what cannot be had."""
+    """Variables set to unsupported values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +173,9 @@ class Script:
 
     name: str
     options: tuple[tuple[int, str, str], ...]
-    """Lines ``--name=value``: number, name and value."""
+    """Lines ``--name=value``: line number, name and value."""
     events: tuple[Event, ...]
     rules: tuple[tuple[str, str], ...]
-    """What it checks, from the comment at its head: ``# RFC 9293 MUST-13`` is ``("9293", "MUST-13")``."""
+    """The rules that it checks, from the comment at its head: ``# RFC 9293 MUST-13`` is ``("9293", "MUST-13")``."""
     summary: str
     """The rest of that comment, in one line."""

@@ -1,4 +1,4 @@
-"""What the lines ``--name=value`` of a script say."""
+"""The meaning of the lines ``--name=value`` of a script."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SETTINGS = {field.name for field in fields(Settings)}
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """How a script is run."""
+    """The parameters of a run."""
 
     settings: Settings
     open: str | None
@@ -34,22 +34,22 @@ class Setup:
     tolerance: int
     """Nanoseconds."""
     tolerance_percent: float
-    """The same of the time since the event before; the larger counts."""
+    """Tolerance in percent of the time since the previous event; the larger of the two counts."""
     check_timestamps: bool
     strict_segments: bool
     segment_size: int
-    """Most payload bytes of a segment that arrives; 0: any."""
+    """Maximum payload bytes of an arriving segment; 0: no limit."""
 
 
 def system_of(script: Script, name: str) -> str:
-    """The name of the system whose defaults a script wants, or of the one that the caller names."""
+    """Return the system whose defaults a script requests, or the one that the caller names."""
     return next((option for _, option, _ in script.options if option in SYSTEMS), name)
 
 
 def read_setup(
     script: Script, more: dict[str, str], tolerance_usecs: int | None, system: str = "slirpy"
 ) -> Setup:
-    """Read a script's options, and after them those of the caller.
+    """Read a script's options, and after them the caller's.
 
     Raises:
         ScriptError: a value that cannot be used.
@@ -79,12 +79,12 @@ class _Reader:
         self._values: dict[str, Any] = dict(system.settings)
 
     def setup(self) -> Setup:
-        """All of it."""
+        """Return the complete setup."""
         if self._mtu - self._headers < 1:
             raise ScriptError(
                 f"{self._name}: mtu {self._mtu}: must be more than the {self._headers} bytes of the headers"
             )
-        # A socket has Nagle's algorithm until it is told otherwise; the engine's own default is without.
+        # A socket uses Nagle's algorithm unless it is turned off; the engine's default is off.
         settings = Settings(mss=self._mtu - self._headers, nodelay=self._opened is not None)
         try:
             settings = replace(settings, **self._values)
@@ -102,7 +102,7 @@ class _Reader:
         )
 
     def read(self, line: int, name: str, text: str) -> None:
-        """One option; line 0 is the caller's."""
+        """Read one option; line 0 is the caller's."""
         where = f"{self._name}:{line}: --{name}={text}" if line else f"{name}={text}"
         if name == "mss" and line and self._opened is None:
             self._segment_size = _whole(where, text)

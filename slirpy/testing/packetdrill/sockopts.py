@@ -1,4 +1,4 @@
-"""``setsockopt``, ``getsockopt``, ``fcntl``, ``ioctl``; what there is stands in ``language``."""
+"""``setsockopt``, ``getsockopt``, ``fcntl``, ``ioctl``; the supported options are listed in ``language``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from slirpy.units import MS, SECOND
 
 __all__ = ["fcntl", "getsockopt", "ioctl", "setsockopt"]
 
-_O_RDWR, _O_NONBLOCK = 0x2, 0x800  # as Linux has them on most machines; so do the scripts
+_O_RDWR, _O_NONBLOCK = 0x2, 0x800  # Linux's values on most machines, which the scripts use too
 _NOTHING = frozenset(name for name, why in language.SOCKET_OPTIONS.items() if why.startswith("does nothing"))
 _LINGER = "{onoff=1, linger=0}"
 _DEFAULT_MSS = 536
@@ -26,7 +26,7 @@ _QUICK_ACKS = 16
 
 
 def _name(call: Call) -> str:
-    """The option that a call is about."""
+    """Return the option of a call."""
     name = "|".join(words(call, 2)) or "a number"
     known = name in language.SOCKET_OPTIONS
     if not known and not (call.name == "getsockopt" and name in language.READABLE_OPTIONS):
@@ -81,10 +81,10 @@ def _configure(own: Descriptors, name: str, value: int) -> Outcome:
 
 
 def _changed(settings: Settings, name: str, value: int, doubled: bool) -> Settings:
-    """Settings after a number was set.
+    """Return the settings after an option was set.
 
     Raises:
-        ConfigError: it makes no sense.
+        ConfigError: the value is invalid.
     """
     if name == "TCP_NODELAY":
         return replace(settings, nodelay=bool(value))
@@ -117,14 +117,14 @@ def _set_receive_buffer(own: Descriptors, value: int) -> Outcome:
         return -errno.EINVAL
     host.shown_rcvbuf = 2 * value if host.system.doubled else value
     if conn is host.conn and conn.state not in (State.CLOSED, State.LISTEN):
-        # The handshake has said how large a number the window field can tell.
+        # The handshake has fixed the largest number that the window field can express.
         conn.rcv_limit = conn.rcv_most = min(value, 0xFFFF << min(conn.rcv_wscale, MAX_WSCALE))
     host.flush()
     return 0
 
 
 def _set_maxseg(own: Descriptors, value: int) -> Outcome:
-    """The largest segment in both directions; no larger than the link carries."""
+    """Set the largest segment in both directions, at most the link's."""
     host = own.host
     if not 0 < value <= 0x7FFF:
         return -errno.EINVAL
@@ -149,11 +149,11 @@ def _set_congestion(own: Descriptors, call: Call) -> Outcome:
             raise UnsupportedError(
                 call.line, f"the congestion control {wanted}; there is {', '.join(ALGORITHMS)}"
             )
-        return -errno.ENOENT  # as Linux says
+        return -errno.ENOENT  # as on Linux
     host = own.host
     old = host.conn
     host.renew(replace(host.settings, congestion=chosen))
-    if host.conn is old:  # else it is a new one, and has it
+    if host.conn is old:  # otherwise it is new and has it already
         control = chosen(old.mss)
         control.cwnd, control.ssthresh = old.cc.cwnd, old.cc.ssthresh
         old.cc = control
@@ -169,7 +169,7 @@ def _algorithm(name: str) -> CongestionFactory | None:
 
 
 def getsockopt(own: Descriptors, call: Call) -> Outcome:
-    """Read an option, and compare it with what the script says."""
+    """Read an option, and compare it with the script."""
     name = _name(call)
     if name == "SO_ERROR":
         error = own.user.take_error()
@@ -206,7 +206,7 @@ def _told_value(call: Call, found: object) -> Outcome:
 
 
 def _value(own: Descriptors, call: Call, name: str) -> int:
-    """The number that an option has."""
+    """Return the value of an option."""
     host = own.host
     settings = host.settings
     if name == "SO_RCVBUF":
@@ -245,7 +245,7 @@ def _named(factory: CongestionFactory) -> str:
 
 
 def fcntl(own: Descriptors, call: Call) -> Outcome:
-    """Whether calls wait."""
+    """Get or set whether calls wait."""
     fd = number(call, 0)
     if words(call, 1) & {"F_GETFL"}:
         return _O_RDWR | (_O_NONBLOCK if fd in own.nonblocking else 0)
@@ -258,7 +258,7 @@ def fcntl(own: Descriptors, call: Call) -> Outcome:
 
 
 def ioctl(own: Descriptors, call: Call) -> Outcome:
-    """How much there is to read, or on its way."""
+    """Return the amount of data to read, or in flight."""
     asked, conn = words(call, 1), own.conn
     fd = number(call, 0)
     if asked & {"FIONBIO"}:

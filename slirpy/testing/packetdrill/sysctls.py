@@ -1,7 +1,8 @@
-"""Commands between backticks: none is executed. What sets a variable of a kernel changes a setting, if there is one.
+"""Commands between backticks: none is executed. One that sets a kernel variable changes the matching setting, if
+any.
 
-:data:`SYSCTLS` maps variables to settings. Variables that mean nothing here are ignored by name (:data:`IGNORED`), as
-are programs that only prepare or look at a system (:data:`PROGRAMS`).
+:data:`SYSCTLS` maps variables to settings. Variables without meaning here are ignored by name (:data:`IGNORED`), as
+are programs that only prepare or inspect a system (:data:`PROGRAMS`).
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ PROGRAMS = frozenset(
         "wc",
     )
 )  # fmt: skip
-"""Programs whose calls are ignored, but for the variables that they set."""
+"""Programs whose calls are ignored, except for the variables that they set."""
 
 _CHANGES_THE_PATH = {"ip": {"route", "ro", "r"}, "tc": {"netem", "limit", "tbf"}}
-"""Words with which such a program changes what the path carries."""
+"""Words by which such a program changes the capacity of the path."""
 
 
 def _number(value: str) -> int:
@@ -120,7 +121,7 @@ SYSCTLS: dict[str, tuple[Callable[[str], dict[str, Any]], str]] = {
     "net.inet.tcp.msl": (lambda value: {"time_wait": 2 * _number(value) * MS}, "`time_wait`"),
     "net.inet.tcp.blackhole": (_must_be_zero, "0 only"),
 }
-"""Variables that are understood, and the settings that they become. They hold for sockets that are opened later."""
+"""Supported variables, and the settings to which they map. They apply to sockets opened later."""
 
 ONLY: dict[str, tuple[tuple[str, ...], str]] = {
     "net.ipv4.tcp_rto_max_ms": (("60000", "120000"), "the longest time-out is 60 s"),
@@ -140,8 +141,9 @@ ONLY: dict[str, tuple[tuple[str, ...], str]] = {
     "net.inet.tcp.rfc6675_pipe": (("1",), "recovery follows RFC 6675"),
     "net.inet.tcp.syncookies_only": (("0",), "there are no SYN cookies"),
 }
-"""Variables that make a difference and cannot be set: the values that are as the engine is, and how that is. With any
-other value a script that passes all the same passes, and one that fails is ``unsupported``."""
+"""Variables that matter but cannot be set: the values that match the engine, and its behaviour. With any other
+value, a script that passes still passes, and one that fails is ``unsupported``.
+"""
 
 _SHOWN_BY = {"net.ipv4.tcp_dsack": "tcp_dsacks_out", "net.ipv4.tcp_early_retrans": "tcp_tail_probes"}
 """Counters that show whether such a variable would have made a difference."""
@@ -150,14 +152,14 @@ IGNORED = (
     "net.core.", "net.ipv4.", "net.ipv6.", "net.mptcp.", "net.netfilter.", "net.inet.", "net.inet6.", "kern.",
     "kernel.", "vm.", "hw.", "sys.",
 )  # fmt: skip
-"""All other variables that begin so do nothing."""
+"""Prefixes of variables that are ignored."""
 
 
 def read_command(line: int, text: str) -> tuple[float, tuple[Change, ...], tuple[Lack, ...]]:
-    """What commands of a shell mean here: seconds that they sleep, settings that they change, what cannot be had.
+    """Return the meaning of shell commands: seconds of sleep, changed settings, unsupported values.
 
     Raises:
-        UnsupportedError: a program that may do anything, or a value that cannot be had.
+        UnsupportedError: an unknown program, or an unsupported value.
     """
     seconds = 0.0
     changes: list[Change] = []
@@ -187,7 +189,7 @@ def _without_comment(text: str) -> str:
 
 def _program(line: int, changes: list[Change], lacks: list[Lack], command: str) -> None:
     command = _REDIRECTION.sub(" ", command)
-    # Arithmetic has blanks inside: worked out before the words are told apart.
+    # Arithmetic contains blanks: evaluated before the words are split.
     command = _ARITHMETIC.sub(lambda match: str(_work_out(match[1])), command)
     for stage in command.split("|"):
         words = _WORD.findall(stage)
@@ -211,7 +213,7 @@ def _program(line: int, changes: list[Change], lacks: list[Lack], command: str) 
 
 
 def _work_out(text: str) -> int:
-    """Products and sums of numbers, as in ``15*1024*1024``."""
+    """Evaluate products and sums of numbers, as in ``15*1024*1024``."""
     total = 0
     for term in text.split("+"):
         product = 1

@@ -1,4 +1,4 @@
-"""Defaults of the systems that scripts were written for, and how closely such scripts are compared."""
+"""Defaults of the systems for which scripts were written, and the strictness of comparison for them."""
 
 from __future__ import annotations
 
@@ -11,43 +11,44 @@ __all__ = ["SYSTEMS", "System"]
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """What is different from slirpy's own defaults when a script for another system is run."""
+    """Differences from slirpy's own defaults when a script for another system is run."""
 
     settings: dict[str, int | bool] = field(default_factory=dict)
     """Fields of :class:`~slirpy.tcp.Settings`."""
     defines: tuple[str, ...] = ("SLIRPY",)
     """Names for ``#ifdef``."""
     doubled: bool = False
-    """SO_SNDBUF and SO_RCVBUF are doubled, for the system's own needs; half of the latter is window."""
+    """Whether SO_SNDBUF and SO_RCVBUF are doubled, for the system's overhead; half of the latter is window."""
     shown_rcvbuf: int = 0
-    """SO_RCVBUF of a new socket, if it is not the size of its window."""
+    """SO_RCVBUF of a new socket, if it differs from the size of its window."""
     quick_acks: int = 0
-    """How many segments are acknowledged at once at the beginning, or until data goes the other way."""
+    """Number of segments acknowledged at once at the beginning, or until data flows the other way."""
     rounded: bool = False
-    """The receive buffer is rounded up to a multiple of the MSS when the connection is established."""
+    """Whether the receive buffer is rounded up to a multiple of the MSS when the connection is established."""
     unconnected_write: str = "EPIPE"
-    """The error of a write to a socket that was never connected."""
+    """Error of a write to a socket that was never connected."""
     accept_reset: str = ""
-    """The error of ``accept`` for a connection that was reset before; nothing: it is returned."""
+    """Error of ``accept`` for a connection that was reset before; empty: the connection is returned."""
     snd_grows: int = 0
-    """How large the send buffer becomes for calls that block, unless SO_SNDBUF was set."""
+    """Size to which the send buffer grows for blocking calls, unless SO_SNDBUF was set."""
     close_resets: bool = True
-    """``close`` with unread data resets the connection (RFC 2525, section 2.17)."""
+    """Whether ``close`` with unread data resets the connection (RFC 2525, section 2.17)."""
     repeats_fin: bool = False
-    """An ACK that follows the FIN has it once more, until it is acknowledged; an ACK alone is taken for that."""
+    """Whether an ACK after the FIN repeats it until it is acknowledged; a plain ACK is accepted as equivalent."""
     pause: int = 0
-    """Nanoseconds that pass before each segment that arrives: on a real machine no two things happen at once."""
+    """Nanoseconds that pass before each arriving segment: on a real machine no two events coincide."""
     push: bool = True
-    """PSH is compared."""
+    """Whether PSH is compared."""
     order: bool = True
-    """The order of options and their padding is compared."""
+    """Whether the order of options and their padding is compared."""
     window_slack: bool = False
-    """A window may be up to two segments smaller: our edge moves when that is worth so much (RFC 9293, section
-    3.8.6.2.2), theirs with every byte."""
+    """Whether a window may be up to two segments smaller: slirpy's edge moves in steps of that size (RFC 9293,
+    section 3.8.6.2.2), theirs with every byte.
+    """
     silence: bool = True
-    """What is sent after the last ``>`` makes a script fail."""
+    """Whether output after the last ``>`` makes a script fail."""
     tolerance_percent: float = 0
-    """Of the time since the event before."""
+    """Tolerance in percent of the time since the previous event."""
 
 
 SYSTEMS: dict[str, System] = {

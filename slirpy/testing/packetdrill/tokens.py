@@ -23,7 +23,7 @@ class Tokens:
     Args:
         where: file and line, for errors.
         text: the statement.
-        defines: words that stand for others.
+        defines: words and their replacements.
     """
 
     def __init__(self, where: str, text: str, defines: Mapping[str, str] | None = None) -> None:
@@ -35,16 +35,16 @@ class Tokens:
             self._found = [new for old in self._found for new in _replaced(old, defines)]
 
     def error(self, what: str) -> ScriptError:
-        """An error that names the place; the caller raises it."""
+        """Make an error that names the place; the caller raises it."""
         return ScriptError(f"{self._where}: {what} in: {' '.join(self._text.split())}")
 
     @property
     def next(self) -> str:
-        """The next token, which stays; nothing at the end."""
+        """Return the next token without taking it; empty at the end."""
         return self._found[self._at] if self._at < len(self._found) else ""
 
     def take(self) -> str:
-        """The next token."""
+        """Take the next token."""
         token = self.next
         if not token:
             raise self.error("something is missing at the end")
@@ -52,7 +52,7 @@ class Tokens:
         return token
 
     def skip(self, token: str) -> bool:
-        """Whether the next token was this one; it is taken then."""
+        """Take the next token if it is this one; returns whether it was."""
         if self.next != token:
             return False
         self._at += 1
@@ -62,13 +62,13 @@ class Tokens:
         """Take this token.
 
         Raises:
-            ScriptError: another one is there.
+            ScriptError: the next token is another one.
         """
         if not self.skip(token):
             raise self.error(f'"{token}" expected, not "{self.next or "the end"}"')
 
     def integer(self) -> int:
-        """A number, perhaps negative or hexadecimal."""
+        """Take a number, possibly negative or hexadecimal."""
         sign = -1 if self.skip("-") else 1
         token = self.take()
         try:
@@ -77,14 +77,14 @@ class Tokens:
             raise self.error(f'a number expected, not "{token}"') from None
 
     def end(self) -> None:
-        """There must be nothing more."""
+        """Check that no token is left."""
         if self.next:
             raise self.error(f'"{self.next}" is not expected')
 
     # --------------------------------------------------------------------------------------- times
 
     def time(self) -> When:
-        """``+.1``, ``0.5``, ``+0~+.1``, ``0.1~0.2``, ``*``."""
+        """Take a time: ``+.1``, ``0.5``, ``+0~+.1``, ``0.1~0.2``, ``*``."""
         if self.skip("*"):
             return When(relative=True, start=0, end=0, anytime=True)
         relative = self.skip("+")
@@ -109,7 +109,7 @@ class Tokens:
     # -------------------------------------------------------------------------------------- values
 
     def value(self) -> Value:
-        """An argument of a call."""
+        """Take an argument of a call."""
         token = self.next
         if self.skip("..."):
             return None
@@ -128,7 +128,7 @@ class Tokens:
         return found
 
     def _text_value(self) -> str:
-        """``"one" "two"``, ``"the beginning"...``"""
+        """Take ``"one" "two"``, or ``"the beginning"...``."""
         text = ""
         while self.next.startswith('"'):
             text += self.take()[1:-1]
@@ -136,7 +136,7 @@ class Tokens:
         return text
 
     def values(self, begin: str, finish: str) -> tuple[Value, ...]:
-        """Values between brackets, with commas."""
+        """Take comma-separated values in brackets."""
         self.need(begin)
         found: list[Value] = []
         while not self.skip(finish):
@@ -146,7 +146,7 @@ class Tokens:
         return tuple(found)
 
     def _structure(self) -> Value:
-        """``{fd=4, events=POLLIN}``, ``{msg_iov(1)=[...], msg_flags=0}``, ``{..., 1000}``."""
+        """Take ``{fd=4, events=POLLIN}``, ``{msg_iov(1)=[...], msg_flags=0}``, ``{..., 1000}``."""
         self.need("{")
         if not self._is_named():
             self._at -= 1
@@ -182,7 +182,7 @@ class Tokens:
         return self._joined(name)
 
     def _joined(self, first: str) -> Word:
-        """Names and numbers with ``|`` between them."""
+        """Take names and numbers joined by ``|``."""
         names = [first]
         while self.skip("|"):
             names.append(self.take() if self.next[:1].isdigit() else self._name())
@@ -196,7 +196,7 @@ class Tokens:
 
 
 def _replaced(token: str, defines: Mapping[str, str]) -> list[str]:
-    """What a word stands for; once, so that no definition runs in circles."""
+    """Return the replacement of a word; applied once, so that no definition is circular."""
     if token not in defines:
         return [token]
     return [match[1] for match in _TOKEN.finditer(defines[token])]

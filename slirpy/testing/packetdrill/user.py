@@ -10,11 +10,11 @@ from slirpy.testing.packetdrill.script import Call, UnsupportedError
 __all__ = ["User"]
 
 MOST_BYTES = 1 << 26
-"""In one call: a script from elsewhere must not fill the memory."""
+"""Maximum bytes of one call: a foreign script must not fill the memory."""
 
 
 class User:
-    """What was written and read so far."""
+    """The data written and read so far."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -23,10 +23,10 @@ class User:
         self._taken = 0
         self._error_told = False
         self.blocked_at = 0
-        """When the call that blocks was made."""
+        """Time at which the blocking call was made."""
 
     def _look(self) -> Connection:
-        """The present connection; with another one all counting begins anew."""
+        """Return the current connection; counting restarts with a new one."""
         if self._conn is not self._host.conn:
             self._conn = self._host.conn
             self._written = self._taken = 0
@@ -35,12 +35,12 @@ class User:
 
     @property
     def error(self) -> int:
-        """Why the connection closed, as long as nobody has been told."""
+        """Return the error that closed the connection, until it has been reported."""
         error = self._look().error
         return 0 if self._error_told else error
 
     def take_error(self) -> int:
-        """The same, and now it has been told."""
+        """Return the error that closed the connection, and mark it as reported."""
         error = self.error
         self._error_told = self._error_told or bool(error)
         return error
@@ -49,7 +49,7 @@ class User:
         """Write the next ``count`` bytes of the pattern.
 
         Raises:
-            FailureError: they are too many for a test.
+            FailureError: too many bytes for a test.
         """
         if count > MOST_BYTES:
             raise FailureError(f"write() of {count} bytes; {MOST_BYTES} is the most")
@@ -61,10 +61,10 @@ class User:
             self._look().write(data)
 
     def read(self, most: int, *, peek: bool = False) -> int:
-        """Take up to ``most`` bytes, which must be those that the peer has sent; or only look at them.
+        """Read up to ``most`` bytes and check that they are those that the peer has sent; or only peek at them.
 
         Raises:
-            FailureError: they are others.
+            FailureError: the bytes differ.
         """
         conn = self._look()
         data = b"".join(conn.rcv_queue)
@@ -79,10 +79,10 @@ class User:
         return len(data)
 
     def act(self, call: Call) -> int | None:
-        """Do what a script without sockets says, and return what it may assert.
+        """Perform an action of a script without sockets, and return the value that it may assert.
 
         Raises:
-            FailureError: it cannot be done.
+            FailureError: the action cannot be performed.
         """
         host, conn = self._host, self._host.conn
         found: int | None = None
