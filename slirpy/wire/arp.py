@@ -16,7 +16,7 @@ LENGTH = 28
 
 
 class ArpPacket(NamedTuple):
-    """Who asks or answers (sender), about whom (target)."""
+    """A request or reply: the sender's addresses, and the target's."""
 
     operation: int
     sender_mac: bytes
@@ -26,7 +26,7 @@ class ArpPacket(NamedTuple):
 
 
 def parse(data: Buffer) -> ArpPacket | None:
-    """Read a packet; None if it is short or not about IPv4 over Ethernet."""
+    """Read a packet; None if it is too short or not for IPv4 over Ethernet."""
     try:
         arp = dpkt.arp.ARP(bytes(data[:LENGTH]))
     except dpkt.UnpackError:
@@ -37,6 +37,6 @@ def parse(data: Buffer) -> ArpPacket | None:
 
 
 def build(packet: ArpPacket) -> bytes:
-    """The 28 bytes of a packet."""
+    """Build the 28 bytes of a packet."""
     operation, sha, spa, tha, tpa = packet
     return bytes(dpkt.arp.ARP(op=operation, sha=sha, spa=spa, tha=tha, tpa=tpa))

@@ -1,14 +1,14 @@
-"""The Internet checksum (RFC 1071), by arithmetic on one large integer.
+"""The Internet checksum (RFC 1071), computed by arithmetic on one large integer.
 
-The ones' complement sum of 16-bit words is the value of the data, read as one big-endian number, modulo
-65535: each word weighs a power of 65536, and 65536 is 1 modulo 65535. CPython reads and divides large integers
-in C, so this takes microseconds where a loop in Python takes hundreds of them. Reading costs 0.65 ns a byte and
-division twice as much, so what is long is made short first. Of a full segment the upper half of the number is added
-to the lower half, at a multiple of 16 bits, and so on: 1.9 us for 1460 bytes instead of 3.2. What is longer
-is read in pieces, which are added: 52 us for 64 KiB instead of 135.
+The ones' complement sum of 16-bit words is the value of the data, read as one big-endian number, modulo 65535: each
+word has a power of 65536 as its weight, and 65536 is 1 modulo 65535. CPython reads and divides large integers in C,
+so this takes microseconds where a Python loop takes hundreds of them. Reading costs 0.65 ns per byte and division
+twice as much, so long data is shortened first. The upper half of a full segment's number is added to the lower half,
+at a multiple of 16 bits, and so on: 1.9 us for 1460 bytes instead of 3.2. Longer data is read in pieces, which are
+added: 52 us for 64 KiB instead of 135.
 
-The result 0 stands for both zeros of ones' complement arithmetic. A sum over a header is never all zero
-bits, so 0 always means 0xFFFF there.
+The result 0 stands for both zeros of ones' complement arithmetic. A header is never all zero bits, so 0 always means
+0xFFFF there.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["checksum", "ones_sum", "ones_sum_all", "transport_ok"]
 
 
 def ones_sum(data: Buffer) -> int:
-    """The ones' complement sum of ``data``, 0 to 65534; an odd byte at the end counts as a high one."""
+    """Return the ones' complement sum of ``data``, 0 to 65534; an odd byte at the end counts as a high one."""
     length = len(data)
     if length <= _PIECE:
         number = _from_bytes(data, "big")
@@ -44,7 +44,7 @@ def ones_sum(data: Buffer) -> int:
     if length > 1000:
         if length > 1600:
             number = (number >> 8192) + (number & _MASK_8192)
-        # Halves of 1472 bytes, a full segment, or nearly.
+        # Halves of 1472 bytes: about a full segment.
         number = (number >> 5888) + (number & _MASK_5888)
         number = (number >> 2944) + (number & _MASK_2944)
         number = (number >> 1472) + (number & _MASK_1472)
@@ -52,13 +52,13 @@ def ones_sum(data: Buffer) -> int:
 
 
 def ones_sum_all(pieces: Sequence[Buffer]) -> int:
-    """The same sum over several pieces in a row, of which all but the last have an even length."""
+    """Return the ones' complement sum of consecutive pieces, all but the last of even length."""
     number = 0
     for piece in pieces:
         number += _from_bytes(piece, "big") if len(piece) <= _PIECE else ones_sum(piece)
     last = pieces[-1]
     if len(last) & 1 and len(last) <= _PIECE:
-        number += _from_bytes(last, "big") * 255  # 256 times in all: an odd byte counts as a high one
+        number += _from_bytes(last, "big") * 255  # 256 times in total: an odd byte counts as a high one
     if len(pieces[0]) > 1600:
         number = (number >> 8192) + (number & _MASK_8192)
     number = (number >> 5888) + (number & _MASK_5888)
@@ -68,7 +68,7 @@ def ones_sum_all(pieces: Sequence[Buffer]) -> int:
 
 
 def checksum(data: Buffer, initial: int = 0) -> int:
-    """The value of the checksum field for ``data``, in which the field itself is zero.
+    """Return the value of the checksum field for ``data``, in which the field itself is zero.
 
     ``initial`` is added to the sum, for a pseudo-header. The result is 0 to 65534.
     """
@@ -76,7 +76,7 @@ def checksum(data: Buffer, initial: int = 0) -> int:
 
 
 def transport_ok(packet: Buffer, header_length: int, total_length: int, protocol: int) -> bool:
-    """Whether the TCP or UDP checksum in an IPv4 packet is right.
+    """Whether the TCP or UDP checksum in an IPv4 packet is correct.
 
     Args:
         packet: the packet from its IPv4 header on.
@@ -84,7 +84,7 @@ def transport_ok(packet: Buffer, header_length: int, total_length: int, protocol
         total_length: of the packet, at most ``len(packet)``.
         protocol: 6 or 17.
     """
-    # Without options the addresses lie just before the segment, so one number takes in both.
+    # Without options the addresses lie just before the segment, so one number includes both.
     segment_length = total_length - header_length
     if header_length == 20:
         total = ones_sum(packet[12:total_length])

@@ -1,7 +1,7 @@
-"""Frames for people: one line each, in the manner of tcpdump.
+"""One-line descriptions of frames, in the style of tcpdump.
 
-What is in a frame is the guest's or the world's; nothing in it may reach a terminal as a control character, and
-nothing in it raises.
+Frames come from guests or the world; nothing in them may reach a terminal as a control character, and malformed ones
+raise no exception.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ _PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMP6"}
 
 
 def describe(frame: Buffer) -> str:
-    """One line, without its end, about an Ethernet frame: protocol, addresses, and what matters in that protocol."""
+    """Describe an Ethernet frame in one line, without its end: protocol, addresses, and the protocol's main
+    fields.
+    """
     view = memoryview(frame).cast("B")
     if len(view) < ethernet.HEADER_LENGTH:
         return f"short frame, length {len(view)}"
@@ -128,7 +130,7 @@ def _tcp(source: str, destination: str, data: memoryview) -> str:
 
 
 def _tcp_options(data: memoryview) -> str:
-    """Those of a SYN that decide how a connection will go."""
+    """Describe the options of a SYN that determine the connection."""
     names = []
     while data and data[0]:
         if data[0] == 1:
@@ -204,7 +206,7 @@ def _dns_question(data: memoryview) -> str:
 
 
 def _printable(label: bytes) -> str:
-    """A label with everything that is not plain as ``\\DDD`` (RFC 1035, section 5.1)."""
+    """Return a label with every byte that is not plain text as ``\\DDD`` (RFC 1035, section 5.1)."""
     return "".join(chr(c) if 0x21 <= c <= 0x7E and c not in b".\\" else f"\\{c:03d}" for c in label)
 
 

@@ -186,7 +186,7 @@ def _read_area(area: bytes, options: dict[int, bytes]) -> None:
 
 
 def reply_header(request: Message) -> dpkt.dhcp.DHCP:
-    """The fixed fields of a reply, with those that are copied from the request (RFC 2131 table 3)."""
+    """Return the fixed fields of a reply, including those copied from the request (RFC 2131 table 3)."""
     header = request.header
     return dpkt.dhcp.DHCP(
         op=BOOTREPLY,
@@ -244,7 +244,7 @@ def write_message(
 
 
 def search_list(names: Iterable[str]) -> bytes:
-    """The value of option 119: domain names, compressed within the option (RFC 3397 section 2).
+    """Return the value of option 119: domain names, compressed within the option (RFC 3397 section 2).
 
     Raises:
         ValueError: DNS cannot carry a name: it is not ASCII, has a label of 0 or over 63 bytes, or over 255 bytes.
@@ -259,7 +259,7 @@ def search_list(names: Iterable[str]) -> bytes:
 
 
 def classless_routes(gateways: Mapping[IPv4Network, bytes]) -> bytes:
-    """The value of option 121 (RFC 3442): the gateway of each network, four bytes."""
+    """Return the value of option 121 (RFC 3442): the gateway of each network, four bytes."""
     out = b""
     for network, gateway in gateways.items():
         significant = -(-network.prefixlen // 8)

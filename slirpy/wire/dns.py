@@ -39,7 +39,7 @@ TRUNCATED = 0x02
 NAME_MAX = 255
 LABEL_MAX = 63
 UDP_SIZE_MIN = 512
-"""What every client accepts over UDP (RFC 1035, section 4.2.1)."""
+"""UDP payload that every client accepts (RFC 1035, section 4.2.1)."""
 _RESPONSE = 0x8000
 _OPCODE = 0x7800
 _AUTHORITATIVE = 0x0400
@@ -48,7 +48,7 @@ _RECURSION_AVAILABLE = 0x0080
 _AUTHENTIC = 0x0020
 _CHECKING_DISABLED = 0x0010
 _OPT_SIZE = 1232
-"""UDP size that our own answers advertise, as recommended since the DNS flag day of 2020."""
+"""UDP size that slirpy's own answers advertise, as recommended since the DNS flag day of 2020."""
 _DNSSEC_OK = 0x8000
 _HARMLESS = frozenset((10, 11, 12))
 """EDNS options that do not change the answer: cookie, keep-alive, padding (RFC 7873, 7828, 7830)."""
@@ -194,13 +194,13 @@ class Query:
         return b"" if self.edns is None else _opt_record(0, dnssec=self.edns.dnssec)
 
     def reply(self, code: int, records: bytes = b"", count: int = 0, *, authoritative: bool = False) -> bytes:
-        """An answer of our own.
+        """Build an answer by slirpy itself.
 
         Args:
             code: the response code, 0 to 4095. A code above 15 needs an OPT record, and so adds one.
             records: the answer section in wire format.
             count: number of records in it.
-            authoritative: whether we are the source of them.
+            authoritative: whether slirpy is the source of them.
         """
         flags = int.from_bytes(self.message[2:4], "big") & (_OPCODE | _RECURSION_DESIRED | _CHECKING_DISABLED)
         flags |= _RESPONSE | _RECURSION_AVAILABLE | code & 15 | (_AUTHORITATIVE if authoritative else 0)

@@ -32,17 +32,17 @@ BROADCAST = b"\xff\xff\xff\xff\xff\xff"
 
 
 def virtual_mac(address: bytes) -> bytes:
-    """MAC of a virtual host: 52:55 and the four bytes of its IPv4 address, as libslirp has it."""
+    """Return the MAC address of a virtual host, as in libslirp: 52:55 and the four bytes of its IPv4 address."""
     return b"\x52\x55" + address
 
 
 def virtual_mac6(address: bytes) -> bytes:
-    """MAC of a virtual host: 52:56 and the last four bytes of its IPv6 address, as libslirp has it."""
+    """Return the MAC address of a virtual host, as in libslirp: 52:56 and the last four bytes of its IPv6 address."""
     return b"\x52\x56" + address[12:]
 
 
 def payload_offset(frame: Buffer) -> int:
-    """Where the payload of a frame of at least 14 bytes begins: behind its EtherType, which VLAN tags may precede."""
+    """Return the offset of the payload in a frame of at least 14 bytes: after its EtherType and any VLAN tags."""
     at = 12
     while at + 6 <= len(frame) and (frame[at] << 8 | frame[at + 1]) in TAGS:
         at += TAG_LENGTH

@@ -34,7 +34,7 @@ UNREACHABLE = 3
 ECHO_REQUEST = 8
 TIME_EXCEEDED = 11
 ERRORS = frozenset((UNREACHABLE, 4, 5, TIME_EXCEEDED, 12))
-"""Types that are errors, of which no error is ever made (RFC 1122, section 3.2.2)."""
+"""Types of errors, which must not cause another error (RFC 1122, section 3.2.2)."""
 
 NET_UNREACHABLE = 0
 HOST_UNREACHABLE = 1
@@ -43,14 +43,14 @@ PORT_UNREACHABLE = 3
 FRAGMENTATION_NEEDED = 4
 ADMIN_PROHIBITED = 13
 REASSEMBLY_TIME = 1
-"""Code of :data:`TIME_EXCEEDED`: not all fragments came."""
+"""Code of :data:`TIME_EXCEEDED`: some fragments did not arrive in time."""
 
 _HEADER = Struct("!BBHI")
 _QUOTED = Struct("!BxHHHBBxx4s4s")
 
 
 def build(kind: int, code: int, rest: int, payload: Buffer) -> bytes:
-    """A whole message with its checksum; ``rest`` is the header's second word."""
+    """Build a whole message with its checksum; ``rest`` is the header's second word."""
     message = _HEADER.pack(kind, code, 0, rest) + payload
     return message[:2] + checksum(message).to_bytes(2, "big") + message[4:]
 
@@ -59,18 +59,20 @@ class Quote(NamedTuple):
     """The packet that an error is about, as far as it is quoted."""
 
     total_length: int
-    """Bytes that the packet had."""
+    """Total length of the packet in bytes."""
     fragment: int
-    """Flags and offset, as they stand in its header."""
+    """Flags and offset, as in its header."""
     protocol: int
     source: bytes
     destination: bytes
     transport: bytes
-    """What follows its header: 8 bytes at least."""
+    """Bytes after its header, 8 at least."""
 
 
 def read_quote(quoted: Buffer) -> Quote | None:
-    """Read what an error quotes: an IPv4 header and 8 bytes more, which RFC 792 asks for; None if it is less."""
+    """Read the packet quoted in an error: an IPv4 header and 8 more bytes, as RFC 792 requires; None if it is
+    shorter.
+    """
     if len(quoted) < ipv4.HEADER_LENGTH:
         return None
     version, total, _, fragment, _, protocol, source, destination = _QUOTED.unpack_from(quoted)

@@ -34,16 +34,16 @@ _HEADER = Struct("!BBHHHBBH4s4s")
 
 
 class IPv4Header(NamedTuple):
-    """The fields of a header that is consistent in itself."""
+    """The fields of a consistent header."""
 
     header_length: int
-    """Bytes, 20 to 60."""
+    """Length of the header in bytes, 20 to 60."""
     tos: int
     total_length: int
-    """Bytes of the packet with its header."""
+    """Length of the packet with its header, in bytes."""
     ident: int
     fragment: int
-    """Flags and offset, as they stand in the header."""
+    """Flags and offset, as in the header."""
     ttl: int
     protocol: int
     source: bytes
@@ -51,9 +51,9 @@ class IPv4Header(NamedTuple):
 
 
 def parse(packet: Buffer) -> IPv4Header | None:
-    """Read the header at the start of ``packet``; None if it is short or lies about its lengths.
+    """Read the header at the start of ``packet``; None if it is too short or has inconsistent lengths.
 
-    Bytes after the packet (Ethernet padding) are allowed. The checksum is :func:`header_ok`'s matter.
+    Bytes after the packet (Ethernet padding) are allowed. :func:`header_ok` checks the checksum.
     """
     if len(packet) < HEADER_LENGTH:
         return None
@@ -65,7 +65,7 @@ def parse(packet: Buffer) -> IPv4Header | None:
 
 
 def header_ok(packet: Buffer, header_length: int) -> bool:
-    """Whether the header's checksum is right."""
+    """Whether the header's checksum is correct."""
     return ones_sum(packet[:header_length]) == 0
 
 
@@ -80,7 +80,7 @@ def build(
     ttl: int = 64,
     tos: int = 0,
 ) -> bytes:
-    """A header of 20 bytes with its checksum, for ``payload_length`` bytes after it."""
+    """Build a header of 20 bytes with its checksum, for ``payload_length`` bytes after it."""
     total = HEADER_LENGTH + payload_length
     header = _HEADER.pack(0x45, tos, total, ident, fragment, ttl, protocol, 0, source, destination)
     return header[:10] + checksum(header).to_bytes(2, "big") + header[12:]

@@ -1,4 +1,4 @@
-"""The IPv6 header (RFC 8200), and what upper layers take from it."""
+"""The IPv6 header (RFC 8200), and its use by upper layers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class IPv6Header(NamedTuple):
     """The fields of a header whose length is consistent with the packet's."""
 
     payload_length: int
-    """Bytes after the header, extension headers included."""
+    """Bytes after the header, including extension headers."""
     next_header: int
     hop_limit: int
     source: bytes
@@ -46,7 +46,8 @@ class IPv6Header(NamedTuple):
 
 
 def parse(packet: Buffer) -> IPv6Header | None:
-    """Read the header at the start of ``packet``; None if it is short, of another version, or lies about its length.
+    """Read the header at the start of ``packet``; None if it is too short, of another version, or has a wrong
+    length.
 
     Bytes after the packet (Ethernet padding) are allowed.
     """
@@ -61,25 +62,25 @@ def parse(packet: Buffer) -> IPv6Header | None:
 def build(
     source: bytes, destination: bytes, next_header: int, payload_length: int, hop_limit: int = 64
 ) -> bytes:
-    """A header of 40 bytes for ``payload_length`` bytes after it."""
+    """Build a header of 40 bytes for ``payload_length`` bytes after it."""
     return _HEADER.pack(_VERSION, payload_length, next_header, hop_limit, source, destination)
 
 
 def pseudo_sum(source: bytes, destination: bytes, protocol: int, length: int) -> int:
-    """The ones' complement sum of the pseudo-header (RFC 8200 section 8.1) of ``length`` bytes."""
+    """Return the ones' complement sum of the pseudo-header (RFC 8200 section 8.1) for ``length`` bytes."""
     return ones_sum(source + destination) + protocol + length
 
 
 def is_multicast(address: bytes) -> bool:
-    """Whether an address is a group's."""
+    """Whether an address is a multicast group."""
     return address[0] == 0xFF
 
 
 def multicast_mac(address: bytes) -> bytes:
-    """The Ethernet address of a group (RFC 2464 section 7)."""
+    """Return the Ethernet address of a group (RFC 2464 section 7)."""
     return b"\x33\x33" + address[12:]
 
 
 def solicited_node(address: bytes) -> bytes:
-    """The group in which the holder of an address listens for solicitations (RFC 4291 section 2.7.1)."""
+    """Return the group in which the holder of an address listens for solicitations (RFC 4291 section 2.7.1)."""
     return _SOLICITED + address[13:]

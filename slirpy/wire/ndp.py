@@ -1,7 +1,7 @@
 """Neighbor Discovery messages (RFC 4861): solicitations are read, advertisements are built.
 
-A reader returns None for every message that sections 6.1.1 and 7.1.1 tell a receiver to discard, but for the
-checksum, which is :func:`checksum_ok`.
+A reader returns None for every message that sections 6.1.1 and 7.1.1 require a receiver to discard, except for the
+checksum, which :func:`checksum_ok` checks.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 HOP_LIMIT = 255
-"""Of every message: a router would have taken one off, so it proves that the sender is on the link."""
+"""Hop limit of every message. A router would have decremented it, so it proves that the sender is on the link."""
 ROUTER_SOLICITATION = 133
 ROUTER_ADVERTISEMENT = 134
 NEIGHBOR_SOLICITATION = 135
@@ -44,21 +44,21 @@ _NA = Struct("!BBHBxxx16s")
 
 
 class RouterSolicitation(NamedTuple):
-    """A host asks for routers."""
+    """A request of a host for routers."""
 
     link_address: bytes | None
-    """The sender's MAC address as it says it, six bytes; None: it does not."""
+    """The sender's MAC address as given in the message, six bytes, or None."""
 
 
 class NeighborSolicitation(NamedTuple):
-    """A host asks for the MAC address of a target."""
+    """A request of a host for the MAC address of a target."""
 
     target: bytes
     link_address: bytes | None
 
 
 def checksum_ok(header: IPv6Header, message: memoryview) -> bool:
-    """Whether the checksum of an ICMPv6 message is right."""
+    """Whether the checksum of an ICMPv6 message is correct."""
     pseudo = ipv6.pseudo_sum(header.source, header.destination, ipv6.ICMPV6, len(message))
     return (ones_sum(message) + pseudo) % 65535 == 0
 
@@ -92,7 +92,7 @@ def read_neighbor_solicitation(header: IPv6Header, message: memoryview) -> Neigh
 
 
 def _options(area: memoryview) -> dict[int, bytes] | None:
-    """The first option of each type; None if one of them has no length, or goes beyond the message."""
+    """Return the first option of each type; None if one of them has length 0, or exceeds the message."""
     found: dict[int, bytes] = {}
     for piece in _pieces(area):
         if piece is None:
@@ -114,12 +114,12 @@ def _pieces(area: memoryview) -> Iterator[memoryview | None]:
 def router_advertisement(
     source: bytes, destination: bytes, link_address: bytes, *, lifetime: int = 0, hop_limit: int = 0
 ) -> bytes:
-    """The ICMPv6 message of a router.
+    """Build the ICMPv6 advertisement of a router.
 
     Args:
         link_address: the router's MAC address.
-        lifetime: seconds for which it is a default router, 0 to 65535; 0: it is none.
-        hop_limit: what hosts are to write in their packets; 0: the router has no opinion.
+        lifetime: seconds for which it is a default router, 0 to 65535; 0: it is not one.
+        hop_limit: the hop limit for hosts' packets; 0: unspecified.
     """
     body = _RA.pack(ROUTER_ADVERTISEMENT, 0, 0, hop_limit, 0, lifetime, 0, 0)
     return _finished(source, destination, body + bytes((SOURCE_LINK_ADDRESS, 1)) + link_address)
@@ -128,13 +128,13 @@ def router_advertisement(
 def neighbor_advertisement(
     source: bytes, destination: bytes, target: bytes, link_address: bytes, *, solicited: bool
 ) -> bytes:
-    """The ICMPv6 message of a router that says where one of its addresses is."""
+    """Build the ICMPv6 advertisement of one of the router's addresses."""
     flags = _ROUTER | _OVERRIDE | (_SOLICITED if solicited else 0)
     body = _NA.pack(NEIGHBOR_ADVERTISEMENT, 0, 0, flags, target)
     return _finished(source, destination, body + bytes((TARGET_LINK_ADDRESS, 1)) + link_address)
 
 
 def _finished(source: bytes, destination: bytes, message: bytes) -> bytes:
-    """The message with its checksum."""
+    """Return the message with its checksum."""
     value = checksum(message, ipv6.pseudo_sum(source, destination, ipv6.ICMPV6, len(message)))
     return message[:2] + value.to_bytes(2, "big") + message[4:]

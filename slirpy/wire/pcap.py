@@ -1,10 +1,10 @@
 """Capture files: the classic pcap format (draft-ietf-opsawg-pcap), with nanoseconds.
 
-Only writing: this is what :class:`slirpy.links.recorder.Recorder` needs. To read such a file, ``dpkt.pcap.Reader``,
-tcpdump and Wireshark are at hand.
+Writing only, for :class:`slirpy.links.recorder.Recorder`. Such files can be read by ``dpkt.pcap.Reader``, tcpdump
+and Wireshark.
 
 A file is one header of 24 bytes, then for each frame a header of 16 bytes and the frame. All fields are
-little-endian here; readers find out by the magic number. ``slirpy.wire.pcapng`` has the same functions.
+little-endian here; readers detect the byte order by the magic number. ``slirpy.wire.pcapng`` has the same functions.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ __all__ = ["LINKTYPE_ETHERNET", "SNAPLEN", "header", "interface", "record"]
 MAGIC_NANOSECONDS = 0xA1B23C4D
 LINKTYPE_ETHERNET = 1
 SNAPLEN = 262144
-"""Longest frame that is kept whole: tcpdump's default, and more than any frame of ours."""
+"""Longest frame that is kept whole: tcpdump's default, and longer than any frame of slirpy."""
 
 _FILE_HEADER = Struct("<IHHiIII")  # magic, major, minor, time zone, accuracy, snaplen, link type
 _RECORD_HEADER = Struct("<IIII")  # seconds, nanoseconds, captured length, original length
 
 
 def header(interfaces: Sequence[str] = ()) -> bytes:
-    """What a file begins with; this format has no place for interfaces."""
+    """Return the beginning of a file; this format cannot store interfaces."""
     return _FILE_HEADER.pack(MAGIC_NANOSECONDS, 2, 4, 0, 0, SNAPLEN, LINKTYPE_ETHERNET)
 
 
 def interface(name: str) -> bytes:
-    """Nothing."""
+    """Return nothing: this format cannot store interfaces."""
     return b""
 
 
 def record(time: int, parts: Sequence[Buffer], inbound: bool, interface: int = 0) -> bytes:
-    """One frame.
+    """Return the record of one frame.
 
     Args:
         time: nanoseconds since 1970, UTC; from 0 to the year 2106.
-        parts: what makes up the frame, without the frame check sequence.
-        inbound: whether it came from the guest; this format has no place for it.
-        interface: where it crossed; no place either.
+        parts: pieces of the frame, without the frame check sequence.
+        inbound: whether it came from the guest; not stored in this format.
+        interface: interface that it crossed; not stored either.
     """
     frame = b"".join(parts)
     length = len(frame)

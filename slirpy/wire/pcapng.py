@@ -1,8 +1,8 @@
 """Capture files: the pcapng format (draft-ietf-opsawg-pcapng), with nanoseconds and directions.
 
-Only writing, as in ``slirpy.wire.pcap``, which has the same functions. A file is a section header, interface
-descriptions, and for each frame an enhanced packet block, whose flags say which way it went. An interface is
-described before the first frame that crosses it, which may be at any time; they are numbered in that order.
+Writing only, as in ``slirpy.wire.pcap``, which has the same functions. A file is a section header, interface
+descriptions, and for each frame an enhanced packet block, whose flags contain the direction. An interface is
+described before the first frame that crosses it, at any point in the file; interfaces are numbered in that order.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LONGEST_NAME = 1024
 _BLOCK = Struct("<II")  # type, total length
 _LENGTH = Struct("<I")
 _OPTION = Struct("<HH")
-_SECTION = Struct("<IHHq")  # byte order, major, minor, section length: -1 for not known
+_SECTION = Struct("<IHHq")  # byte order, major, minor, section length: -1 for unknown
 _INTERFACE = Struct("<HHI")  # link type, reserved, snaplen
 _PACKET = Struct(
     "<IIIIIII"
@@ -45,13 +45,13 @@ def _block(kind: int, body: bytes) -> bytes:
 
 
 def header(interfaces: Sequence[str] = ()) -> bytes:
-    """What a file begins with: the section, and interfaces of these names."""
+    """Return the beginning of a file: the section, and interfaces of these names."""
     section = _SECTION.pack(_BYTE_ORDER, 1, 0, -1) + _option(_SHB_USERAPPL, _NAME) + _option(_END, b"")
     return _block(_SECTION_HEADER, section) + b"".join(map(interface, interfaces))
 
 
 def interface(name: str) -> bytes:
-    """Describes one more interface."""
+    """Return the description of one more interface."""
     described = (
         _INTERFACE.pack(LINKTYPE_ETHERNET, 0, SNAPLEN)
         + _option(_IF_NAME, name.encode(errors="replace")[:_LONGEST_NAME])
@@ -62,11 +62,11 @@ def interface(name: str) -> bytes:
 
 
 def record(time: int, parts: Sequence[Buffer], inbound: bool, interface: int = 0) -> bytes:
-    """One frame.
+    """Return the record of one frame.
 
     Args:
         time: nanoseconds since 1970, UTC; from 0 to the year 2554.
-        parts: what makes up the frame, without the frame check sequence.
+        parts: pieces of the frame, without the frame check sequence.
         inbound: whether it came from the guest, as ``frames_in`` counts it in :class:`slirpy.stats.Stats`.
         interface: number of the interface that it crossed.
     """

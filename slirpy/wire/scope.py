@@ -1,8 +1,8 @@
 """Link-local IPv6 addresses with the interface that they belong to, in their sixteen bytes.
 
-Such an address means something on one link only (RFC 4007), so a socket needs the interface's number with it. Bytes 2
-to 7 of it are always zero (RFC 4291, section 2.5.6): the number goes into bytes 4 to 7 while the address is inside
-slirpy, as BSD kernels do it. :mod:`slirpy.host.addresses` takes it out again for sockets.
+Such an address is valid on one link only (RFC 4007), so a socket needs the interface's number with it. Bytes 2 to 7
+of the address are always zero (RFC 4291, section 2.5.6). Inside slirpy, bytes 4 to 7 contain the number, as in BSD
+kernels. :mod:`slirpy.host.addresses` takes it out again for sockets.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ def is_link_local(address: bytes) -> bool:
 
 
 def with_scope(address: bytes, index: int) -> bytes:
-    """A link-local address with the number of its interface inside."""
+    """Return a link-local address that contains the number of its interface."""
     return address[:4] + index.to_bytes(4, "big") + address[8:]
 
 
 def split_scope(address: bytes) -> tuple[bytes, int]:
-    """An IPv6 address as it goes on the wire, and the number of its interface, or 0."""
+    """Split an IPv6 address into the form on the wire and the number of its interface, or 0."""
     if is_link_local(address):
         return address[:4] + bytes(4) + address[8:], int.from_bytes(address[4:8], "big")
     return address, 0

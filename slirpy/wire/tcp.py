@@ -39,6 +39,6 @@ checksum, urgent pointer.
 
 
 def flag_names(flags: int) -> str:
-    """Flags as people write them: ``"SYN,ACK"``; ``"none"`` for none."""
+    """Return flags in their usual notation: ``"SYN,ACK"``; ``"none"`` for none."""
     names = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")
     return ",".join(name for bit, name in enumerate(names) if flags >> bit & 1) or "none"

@@ -12,20 +12,20 @@ __all__ = ["HEADER", "HEADER_LENGTH", "MAX_PAYLOAD", "build", "run_length"]
 
 HEADER_LENGTH = 8
 MAX_PAYLOAD = 65535 - 20 - HEADER_LENGTH
-"""Most bytes that a datagram in an IPv4 packet without options can carry."""
+"""Maximum payload of a datagram in an IPv4 packet without options, in bytes."""
 HEADER = Struct("!HHHH")
 """Source port, destination port, length, checksum."""
 
 
 _RUN = 64
-_RUN_BYTES = 65000  # with headers it is still an IP packet
+_RUN_BYTES = 65000  # still fits an IP packet with headers
 
 
 def run_length(payloads: Sequence[Buffer], start: int) -> int:
-    """How many datagrams from ``start`` on may be one large one that is cut later.
+    """Return how many datagrams from ``start`` on can be sent as one large one that is cut later.
 
-    They are of one size, which is not 0; the last may be shorter. No more than 64, which is what Linux takes, and
-    no more than fit into an IP packet.
+    They have the same size, which is not 0; the last may be shorter. The limits are 64, Linux's maximum, and the
+    size of an IP packet.
     """
     size = total = len(payloads[start])
     count = 1
@@ -41,10 +41,10 @@ def run_length(payloads: Sequence[Buffer], start: int) -> int:
 
 
 def build(source: bytes, source_port: int, destination: bytes, destination_port: int, payload: Buffer) -> bytes:
-    """A header with its checksum, for ``payload`` of at most :data:`MAX_PAYLOAD` bytes."""
+    """Build a header with its checksum, for ``payload`` of at most :data:`MAX_PAYLOAD` bytes."""
     length = HEADER_LENGTH + len(payload)
     header = HEADER.pack(source_port, destination_port, length, 0)
     pseudo = ones_sum(source + destination) + 17 + length
-    # A checksum of zero would mean "none": its other form stands for it (RFC 768).
+    # A checksum of zero would mean "none": its other form replaces it (RFC 768).
     value = checksum(payload, pseudo + ones_sum(header)) or 0xFFFF
     return header[:6] + value.to_bytes(2, "big")
