@@ -1,7 +1,7 @@
-"""Web applications of Python inside the virtual network: guests reach them, and they listen nowhere.
+"""Python web applications inside the virtual network: guests reach them, and they need no listening port.
 
-:func:`wsgi` and :func:`asgi` make of an application what a :class:`~slirpy.rules.guestfwd.GuestForward` takes as its
-target; :meth:`slirpy.Slirp.mount` does both. HTTP/1.1 is read and written by the library h11.
+:func:`wsgi` and :func:`asgi` turn an application into a target for :class:`~slirpy.rules.guestfwd.GuestForward`;
+:meth:`slirpy.Slirp.mount` does both steps. The library h11 reads and writes HTTP/1.1.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ __all__ = ["asgi", "handler_for", "wsgi"]
 
 
 def wsgi(application: WSGIApplication) -> WsgiHandler:
-    """A target that serves a WSGI application (PEP 3333), each connection in a thread."""
+    """Make a target that serves a WSGI application (PEP 3333), each connection in a thread."""
     return WsgiHandler(application)
 
 
 def asgi(application: Application) -> AsgiHandler:
-    """A target that serves an ASGI application (version 3, HTTP and lifespan) in an event loop."""
+    """Make a target that serves an ASGI application (version 3, HTTP and lifespan) in an event loop."""
     return AsgiHandler(application)
 
 
 def handler_for(application: Any) -> Any:
-    """The target for an application: ASGI if it is, or its ``__call__``, a coroutine function; else WSGI.
+    """Make the target for an application: ASGI if it is, or its ``__call__``, a coroutine function; else WSGI.
 
     Raises:
-        ConfigError: it is not callable.
+        ConfigError: the application is not callable.
     """
     if not callable(application):
         raise ConfigError(

@@ -32,9 +32,9 @@ Application: TypeAlias = Callable[
 class AsgiHandler:
     """Serves an application on each connection, as a handler of :mod:`asyncio` streams.
 
-    Its lifespan starts before the first request, and ends with the event loop's tasks. WebSockets are not served: a
-    request for one is an ordinary request. What the application raises goes to the loop's exception handler; the
-    guest gets the status 500, or a reset if the answer had begun.
+    Its lifespan starts before the first request, and ends with the event loop's tasks. WebSockets are not supported:
+    a request for one is treated as an ordinary request. Exceptions of the application go to the loop's exception
+    handler; the guest gets the status 500, or a reset if the answer had begun.
     """
 
     def __init__(self, application: Application) -> None:
@@ -44,7 +44,7 @@ class AsgiHandler:
         self._state: Message = {}
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, until either side ends it."""
+        """Serve one connection, until either side ends it."""
         await asyncio.shield(self._start())
         try:
             await _Connection(self._application, self._state, reader, writer).run()
@@ -52,7 +52,7 @@ class AsgiHandler:
             pass
 
     def _start(self) -> asyncio.Future[None]:
-        """Let the application start up, once in each event loop; what is returned is done when it has."""
+        """Start the application, once in each event loop; the returned future is done when it has started."""
         loop = asyncio.get_running_loop()
         if self._started is None or self._started.get_loop() is not loop:
             self._started = loop.create_future()
@@ -84,8 +84,8 @@ class AsgiHandler:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self._state}
         try:
             await self._application(scope, receive, send)
-        except Exception:  # of an application, which may raise anything
-            pass  # many applications know nothing of lifespans, and say so by raising
+        except Exception:  # an application may raise anything
+            pass  # many applications do not support lifespans, and signal that by raising
         finally:
             if not started.done():
                 started.set_result(None)
@@ -141,7 +141,7 @@ class _Connection:
             try:
                 async with asyncio.timeout(IDLE_SECONDS):
                     data = await self._reader.read(PIECE)
-            except OSError as error:  # a time-out is one
+            except OSError as error:  # includes timeouts
                 raise GoneError from error
             self._input.receive(data)
         return event
@@ -166,16 +166,16 @@ class _Connection:
                 raise RuntimeError("the application has returned before it completed its answer")
         except (GoneError, h11.RemoteProtocolError):
             raise
-        except Exception as error:  # as above: the guest gets a 500, the loop tells it
+        except Exception as error:  # as above: the guest gets a 500, the loop reports it
             if self._sent:
-                raise  # half of an answer must not look whole
+                raise  # half of an answer must not look complete
             await self._say(*plain(500, self._method))
             context = {"message": "a web application has failed", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)
 
     def _scope(self, request: h11.Request) -> Message:
         target, _, query = request.target.partition(b"?")
-        if not target.startswith(b"/"):  # the absolute form, which a proxy would get
+        if not target.startswith(b"/"):  # the absolute form, as for a proxy
             target = b"/" + target.partition(b"://")[2].partition(b"/")[2]
         return {
             "type": "http",
@@ -202,10 +202,11 @@ class _Connection:
                 return {"type": "http.request", "body": bytes(event.data), "more_body": True}
             if isinstance(event, h11.EndOfMessage):
                 return {"type": "http.request", "body": b"", "more_body": False}
-        # All of the request was given: what comes next is the guest's end, or the beginning of its next request.
+        # The whole request was delivered: next comes the guest's end, or the beginning of its next request.
         while not self._gone:
             if self._ahead > HEAD_MAX:
-                await asyncio.get_running_loop().create_future()  # enough is kept; the application cancels this
+                # enough is buffered; the application cancels this
+                await asyncio.get_running_loop().create_future()
             data = await self._reader.read(PIECE)
             self._input.receive(data)
             self._ahead += len(data)

@@ -1,4 +1,4 @@
-"""What WSGI and ASGI have in common: bounds, the way in, dates and plain answers of HTTP/1.1."""
+"""Common parts of WSGI and ASGI: limits, input, dates and plain answers of HTTP/1.1."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ PIECE = 65536
 HEAD_MAX = 65536
 """Bytes of a request's first line and headers."""
 IDLE_SECONDS = 60.0
-"""How long a guest may keep a connection without a request, or without going on with one."""
+"""Seconds that a guest may keep a connection without a request, or without continuing one."""
 
 _BEFORE, _IN_METHOD, _IN_TARGET, _BEHIND = range(4)
-"""Where in a request its next byte belongs; what is behind the first line is h11's business."""
+"""Position of the next byte within a request; h11 handles everything after the first line."""
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 _HOP_BY_HOP = (b"connection", b"transfer-encoding", b"keep-alive", b"upgrade", b"te", b"trailer")
 
 
 def date() -> bytes:
-    """Now, as HTTP writes it."""
+    """Return the current date in HTTP format."""
     return formatdate(time.time(), usegmt=True).encode()
 
 
 def reason(status: int) -> bytes:
-    """The usual words for a status."""
+    """Return the standard phrase for a status."""
     try:
         return HTTPStatus(status).phrase.encode()
     except ValueError:
@@ -49,7 +49,7 @@ def reason(status: int) -> bytes:
 
 
 def plain(status: int, method: bytes) -> list[h11.Event]:
-    """An answer of ours, after which the connection ends; to HEAD it has no body."""
+    """Make an answer by slirpy itself, after which the connection ends; to HEAD it has no body."""
     body = f"{status} {reason(status).decode()}\n".encode()
     headers = [
         (b"content-type", b"text/plain"),
@@ -64,13 +64,13 @@ def plain(status: int, method: bytes) -> list[h11.Event]:
 
 
 class HttpInput:
-    """The bytes of one connection on their way into h11, with what old clients send put right.
+    """Passes the bytes of one connection to h11, and corrects mistakes of old clients.
 
-    - Empty lines before a request are left out (RFC 9112, section 2.2): some clients send one after a body.
-    - Bytes beyond ASCII in the target become ``%XX``, which is what the client meant.
+    - Empty lines before a request are removed (RFC 9112, section 2.2): some clients send one after a body.
+    - Bytes beyond ASCII in the target become ``%XX``, as the client intended.
 
     Attributes:
-        http: h11's side of the present request; another one after :meth:`next_request`.
+        http: h11's state of the current request; a new one after :meth:`next_request`.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class HttpInput:
         self._skipped = 0
 
     def receive(self, data: bytes) -> None:
-        """Take what came from the guest; empty at its end."""
+        """Take bytes from the guest; empty at its end."""
         if data and self._at != _BEHIND:
             data = self._request_line(data)
             if not data:
@@ -87,7 +87,7 @@ class HttpInput:
         self.http.receive_data(data)
 
     def next_request(self) -> None:
-        """A request and its answer are complete; what has come of the next one is looked at anew."""
+        """Start the next request: one and its answer are complete, and leftover bytes are checked again."""
         rest, ended = self.http.trailing_data
         self.http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_MAX)
         self._at, self._skipped = _BEFORE, 0
@@ -97,12 +97,12 @@ class HttpInput:
             self.receive(b"")
 
     def _request_line(self, data: bytes) -> bytes:
-        """The bytes up to the end of the request line put right, and those behind it as they are."""
+        """Correct the bytes up to the end of the request line, and return those behind it unchanged."""
         if self._at == _BEFORE:
             line = data.lstrip(b"\r\n")
             self._skipped += len(data) - len(line)
             if self._skipped > HEAD_MAX:
-                line = b"\n" + line  # nobody means that: h11 refuses it
+                line = b"\n" + line  # never intended: h11 rejects it
             if not line:
                 return b""
             data, self._at = line, _IN_METHOD
@@ -120,16 +120,16 @@ class HttpInput:
 
 
 class GoneError(Exception):
-    """The guest has gone, or has been silent for too long."""
+    """The guest has disconnected, or has been silent for too long."""
 
 
 def has_body(method: bytes, status: int) -> bool:
-    """Whether an answer has one (RFC 9110, section 6.4.1)."""
+    """Whether an answer has a body (RFC 9110, section 6.4.1)."""
     return method != b"HEAD" and status not in (204, 304)
 
 
 def without_hop_by_hop(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """An application's headers, without those that are about the connection, which is ours; with a date."""
+    """Return an application's headers with a date, without those about the connection, which slirpy sets."""
     kept = [(name, value) for name, value in headers if name.lower() not in _HOP_BY_HOP]
     if not any(name.lower() == b"date" for name, _ in kept):
         kept.append((b"date", date()))

@@ -32,11 +32,10 @@ __all__ = ["WsgiHandler"]
 
 
 class WsgiHandler:
-    """Serves an application on each connection; called in a thread of its own for each.
+    """Serves an application on each connection; called in a separate thread for each.
 
-    The application is called by several threads at a time (``wsgi.multithread``), at most as many as there may be.
-    What it raises goes to :func:`threading.excepthook`; the guest gets the status 500, or a reset if the answer had
-    begun.
+    Several threads may call the application at the same time (``wsgi.multithread``), up to the limit of threads.
+    Exceptions go to :func:`threading.excepthook`; the guest gets the status 500, or a reset if the answer had begun.
     """
 
     __slots__ = ("application",)
@@ -45,7 +44,7 @@ class WsgiHandler:
         self.application = application
 
     def __call__(self, connection: socket.socket, flow: FlowRequest) -> None:
-        """One connection, until either side ends it."""
+        """Serve one connection, until either side ends it."""
         connection.settimeout(IDLE_SECONDS)
         try:
             _Connection(self.application, connection, flow).run()
@@ -54,7 +53,7 @@ class WsgiHandler:
 
 
 class _Body(io.RawIOBase):
-    """``wsgi.input``: what has come of the request's body."""
+    """``wsgi.input``: the request's body as it arrives."""
 
     def __init__(self, connection: _Connection) -> None:
         self._connection = connection
@@ -124,7 +123,7 @@ class _Connection:
                 raise GoneError from error
 
     def body(self) -> bytes:
-        """More of the request's body; empty at its end."""
+        """Return more of the request's body; empty at its end."""
         if self._http.their_state is not h11.SEND_BODY:
             return b""
         event = self._next()
@@ -144,9 +143,9 @@ class _Connection:
                     close()
         except (GoneError, h11.RemoteProtocolError):
             raise
-        except Exception:  # an application may raise anything: the guest gets a 500, the error is told
+        except Exception:  # an application may raise anything: the guest gets a 500, the error is reported
             if self._sent:
-                raise  # half of an answer must not look whole
+                raise  # half of an answer must not look complete
             self._say(*plain(500, self._method))
             threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
@@ -193,7 +192,7 @@ class _Connection:
     def _environ(self, request: h11.Request) -> WSGIEnvironment:
         flow = self._flow
         target, _, query = request.target.partition(b"?")
-        if not target.startswith(b"/"):  # the absolute form, which a proxy would get
+        if not target.startswith(b"/"):  # the absolute form, as for a proxy
             target = b"/" + target.partition(b"://")[2].partition(b"/")[2]
         environ: dict[str, Any] = {
             "REQUEST_METHOD": request.method.decode("latin-1"),
