@@ -1,8 +1,8 @@
-"""A simulated world outside, in memory and in virtual time: for tests of everything that uses a host network.
+"""A simulated outside world, in memory and in virtual time: for tests of everything that uses a host network.
 
-Nothing happens by itself. Calls of the stack put events into a queue; :meth:`SimHost.advance` carries out those
-that are due, in the order of their time and then of their making, so that a run with the same seed and the same
-calls is the same, event by event. Example::
+Time passes only in :meth:`SimHost.advance`. Calls of the stack queue events; ``advance`` runs those that are due, in
+the order of their time and then of their creation. A run with the same seed and the same calls is therefore the same,
+event by event. Example::
 
     sim = SimHost(random.Random(1), latency_ns=10_000_000)
     server = sim.serve_tcp(bytes([192, 0, 2, 7]), 80, Echo)

@@ -1,17 +1,17 @@
 """A TCP connection of the host, on a real non-blocking socket.
 
-How readiness is handled decides what a busy flow costs:
+The handling of readiness determines the cost of a busy flow:
 
-* **Reading.** READ interest stays on, so that a flow whose owner keeps up needs no system call but ``recv``.
-  Only an owner that was told and does not read (the guest's window is shut) makes it be dropped, once; the next
-  ``recv`` takes it up again.
+* **Reading.** READ interest stays on, so a flow whose owner keeps up needs no system call but ``recv``. If the owner
+  was notified and does not read (the guest's window is closed), the interest is dropped once; the next ``recv``
+  restores it.
 * **Writing.** WRITE interest is on only between a short ``send`` and the moment there is room.
-* **A reset** must reach the guest at once, also while its window is shut. So a stream is always watched for
-  :data:`~slirpy.host.poller.HANGUP`, where the system can do that (epoll). Elsewhere a reset that comes while
-  neither READ nor WRITE is wanted is noticed at the next ``send`` or ``recv``.
+* **Resets** must reach the guest at once, even while its window is closed. So a stream is always watched for
+  :data:`~slirpy.host.poller.HANGUP`, if the system supports that (epoll). Elsewhere a reset without READ or WRITE
+  interest is noticed at the next ``send`` or ``recv``.
 
-Data that the socket holds when the reset comes still reaches an owner that is reading; one that is not loses
-it, as with any TCP.
+Data in the socket at the time of the reset still reaches an owner that is reading; otherwise it is lost, as with any
+TCP.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@
 Conventions that hold for all of them:
 
 * Addresses are ``bytes`` in network order: four of them for IPv4, sixteen for IPv6. MAC addresses are six.
-* Time is an ``int``: nanoseconds of a monotonic clock that the runtime samples once a batch.
-* Nothing here blocks, and nothing here raises because of what a guest or a remote host sent.
+* Time is an ``int``: nanoseconds of a monotonic clock that the runtime samples once per batch.
+* No call blocks, and no call raises an exception because of data from a guest or a remote host.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class LinkOptions:
 
 
 def parse_netdev(text: str) -> LinkOptions:
-    """Read the value of a ``-netdev`` as QEMU has it. Nothing is opened yet; host names are looked up.
+    """Read the value of a ``-netdev`` in QEMU's syntax. Nothing is opened yet; host names are looked up.
 
     ========== ====================================================================================
     ``stream`` ``addr.type=inet,addr.host=,addr.port=``, ``addr.type=unix,addr.path=`` or
@@ -68,7 +68,7 @@ def parse_netdev(text: str) -> LinkOptions:
 
     Args:
         text: for example ``stream,server=on,addr.type=unix,addr.path=/tmp/net.sock``, or the same as JSON. A comma
-            inside a value is written twice. ``id`` is a name for people.
+            inside a value is written twice. ``id`` is a descriptive name.
 
     Raises:
         ConfigError: an unknown carrier or option (the nearest is named), or a bad value.

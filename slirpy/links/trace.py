@@ -23,20 +23,20 @@ def wall_time(now: int) -> str:
 
 
 class TraceLink(Middleware):
-    """Passes frames on between ``inner`` and the stack, and tells of each in a line like ::
+    """Passes frames on between ``inner`` and the stack, and prints a line about each, like ::
 
         13:05:01.123456 in  IP 10.0.2.15.40312 > 10.0.2.2.80: Flags [S], seq 7, win 64240, options [mss 1460]
 
-    ``in`` is from the guest, ``out`` to it. A line to the guest comes when ``inner`` has taken the frame. What the
-    frame says is shown without control characters, so a line is safe for a terminal.
+    ``in`` is from the guest, ``out`` to it. A frame to the guest is printed when ``inner`` has accepted it. Contents of
+    frames are printed without control characters, so a line is safe for a terminal.
 
     Args:
         inner: the link that carries the frames; closed with this one.
         out: called with each line, without its end; or a text file, or a :class:`~slirpy.links.tracefile.TraceFile`,
-            both of which stay the caller's. If the file cannot be written, the trace ends and the network goes on;
-            :attr:`error` says why. What a callable raises is its own matter.
-        clock: gives the time of a frame in nanoseconds since 1970; None: the stack's time, as seconds.
-        name: stands in each line before the direction, to tell several links apart.
+            both of which remain the caller's. If the file cannot be written, the trace ends and the network goes on;
+            :attr:`error` contains the reason. Exceptions of a callable are not caught.
+        clock: returns the time of a frame in nanoseconds since 1970; None: the stack's time, as seconds.
+        name: printed in each line before the direction, to distinguish several links.
     """
 
     __slots__ = ("_clock", "_file", "_name", "_out", "_running", "error")

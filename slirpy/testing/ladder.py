@@ -1,4 +1,4 @@
-"""Frames of two hosts, drawn as a ladder: one line a packet, arrows between two poles.
+"""Frames of two hosts, drawn as a ladder: one line per packet, arrows between two poles.
 
 ::
 
@@ -6,11 +6,11 @@
     0.000 ms  │── SYN seq=0 mss=1460 wscale=5 sackOK TS ──────────────────►│
     2.000 ms  │◄──────── SYN,ACK seq=0 ack=1 mss=1460 wscale=5 sackOK TS ──│
 
-Sequence numbers count from the SYN of the connection that a segment belongs to, or from the first number that is seen
-of it. ``again`` is a segment whose data were all sent before, ``earlier`` one of a connection whose ports have been
-taken by the next. What a :class:`VirtualNetwork <slirpy.testing.network.VirtualNetwork>` did to its frames is seen
-too: one that is lost ends on the way; one that is delayed has a second line, dotted, where it arrives, as has each
-further copy of one that is doubled::
+Sequence numbers count from the SYN of the connection that a segment belongs to, or from its first number seen.
+``again`` marks a segment whose data were all sent before, ``earlier`` one of a connection whose ports were reused by
+the next. Faults of a :class:`VirtualNetwork <slirpy.testing.network.VirtualNetwork>` are visible too: the arrow of
+a lost frame ends on the way; a delayed one has a second, dotted line at its arrival, and so does each further copy of
+a duplicated one::
 
     0.000 ms  │── SYN seq=0 ─────────────────────────────✗ lost                   │
     1.000 ms  │── SYN seq=0 again ─────────────────────────┄ +2.500 ms            │

@@ -1,6 +1,6 @@
-"""The conformance test of links: what every carrier of frames has to do, whatever it is made of.
+"""The conformance test of links: rules for every carrier of frames.
 
-A test file gives it a factory for each kind of link, and runs all of :data:`LINK_CHECKS`::
+A test file provides a factory for each kind of link, and runs all of :data:`LINK_CHECKS`::
 
     @pytest.mark.parametrize("check", LINK_CHECKS, ids=lambda check: check.__name__)
     def test_my_link(check: LinkCheck) -> None:

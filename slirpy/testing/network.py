@@ -1,6 +1,6 @@
 """A whole network in virtual time: the stack, a simulated host behind it, and guests in front of it.
 
-Nothing waits and nothing is left to chance: with the same seed and the same calls every run is the same, frame by
+There are no real waits and no real randomness: with the same seed and the same calls every run is the same, frame by
 frame. Example::
 
     net = VirtualNetwork(seed=1)

@@ -1,8 +1,8 @@
 """A small network guest in pure Python, sans-I/O: the other end of the wire, for tests, demos and experiments.
 
-A :class:`Guest` is given frames (:meth:`Guest.input`) and the time (:meth:`Guest.advance`), and calls ``send`` with
-its own frames. It has ARP, a DHCP client, ping, UDP, DNS lookups and TCP. It sends correct checksums and checks those
-that it receives. With a real network it looks like this::
+A :class:`Guest` takes frames (:meth:`Guest.input`) and the time (:meth:`Guest.advance`), and calls ``send`` with its
+own frames. It supports ARP, DHCP (as a client), ping, UDP, DNS lookups and TCP. It sends correct checksums and checks
+those that it receives. With a real network::
 
     with Slirp() as net:
         guest = Guest(lambda frame: nic.send(frame), random=Random(1), now=time.monotonic_ns())
@@ -14,9 +14,9 @@ that it receives. With a real network it looks like this::
 
 In virtual time :class:`~slirpy.testing.network.VirtualNetwork` drives it.
 
-``send`` may deliver frames back before it returns: what arrives while the guest is sending changes its state at once
-and is answered when the frame being sent has gone. A guest is a host, not a judge: it leaves out what a guest of
-slirpy has no use for, such as IP options, routing and IPv6. What it cannot use it counts in :attr:`Guest.counters`.
+``send`` may deliver frames back before it returns: a frame that arrives while the guest is sending changes its state
+at once and is answered when the frame being sent has left. The guest lacks features that guests of slirpy do not
+need, such as IP options, routing and IPv6. It counts frames that it cannot use in :attr:`Guest.counters`.
 """
 
 from __future__ import annotations
