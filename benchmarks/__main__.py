@@ -1,4 +1,4 @@
-"""``python -m benchmarks`` is ``python benchmarks/run_all.py``."""
+"""Entry point: ``python -m benchmarks`` is ``python benchmarks/run_all.py``."""
 
 import runpy
 import sys

@@ -1,4 +1,4 @@
-"""DNS queries a second through slirpy, and how long answers take, from outside and from the cache."""
+"""DNS queries per second through slirpy, and the delay of answers, from outside and from the cache."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from report import Bar, Report, count, main, positive, show
 TRAFFIC = (Path(__file__).parent / "dns_traffic.py").read_text()
 SERVER = "10.0.2.3"
 NAMES = 100
-"""Different names of the load that the cache answers."""
+"""Number of different names in the load that the cache answers."""
 DEATH_SECONDS = 1.0
-"""After so long the first of two resolvers is stopped: it is there, and says nothing."""
+"""Seconds until the first of two resolvers is stopped: it stays reachable, but silent."""
 BAR_TAKE_OVER = 2000
 BAR_RATE = 2000
 BAR_MILLISECONDS = 10
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """What can be chosen."""
+    """Add the options."""
     parser.add_argument("--rate", type=positive, default=float(BAR_RATE), help="queries a second")
     parser.add_argument("--seconds", type=positive, default=2.0, help="of a measurement")
     parser.add_argument("--outstanding", type=count, default=32, help="queries under way in the fastest load")
@@ -35,7 +35,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(arguments: argparse.Namespace) -> Report:
-    """Run it all."""
+    """Run all measurements."""
     report = Report(
         "DNS",
         f"Medians of {arguments.rounds} runs in turns. A program in a namespace asks {SERVER} for addresses over UDP,"
@@ -78,13 +78,13 @@ def measure(arguments: argparse.Namespace) -> Report:
 
 
 def _resolver(stack: ExitStack) -> tuple[int, int]:
-    """Process and port of a resolver on the loopback."""
+    """Start a resolver on the loopback; returns its process and port."""
     process = stack.enter_context(Process([sys.executable, "-c", TRAFFIC, "serve"]))
     return process.pid, json.loads(process.line(START_SECONDS))["port"]
 
 
 def _guest(stack: ExitStack, *ports: int) -> Endpoint:
-    """A namespace whose network is slirpy with these resolvers."""
+    """Make a namespace whose network is slirpy with these resolvers."""
     argv = [sys.executable, "-m", "slirpy", "run"]
     for port in ports:
         argv += ["--dns", f"127.0.0.1:{port}"]
@@ -93,7 +93,7 @@ def _guest(stack: ExitStack, *ports: int) -> Endpoint:
 
 
 def _measure_death(report: Report, case: str, rate: float) -> None:
-    """The first of two resolvers falls silent while a guest asks."""
+    """Measure a guest's queries while the first of two resolvers falls silent."""
     with ExitStack() as stack:
         first, port = _resolver(stack)
         guest = _guest(stack, port, _resolver(stack)[1])

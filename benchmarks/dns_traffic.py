@@ -18,7 +18,7 @@ from typing import Any
 
 RECORD = b"\xc0\x0c\0\1\0\1\0\0\x0e\x10\0\4\x7f\0\0\1"  # A 127.0.0.1, for an hour
 PATIENCE = 5.0
-"""Seconds after which an answer is lost."""
+"""Seconds after which an answer counts as lost."""
 
 
 def serve() -> None:
@@ -38,7 +38,7 @@ def _answer(sock: socket.socket) -> None:
 
 
 def query(number: int, name: int) -> bytes:
-    """A query for an address."""
+    """Make a query for an address."""
     label = b"name%08d" % name
     head = (number & 0xFFFF).to_bytes(2, "big") + b"\1\0\0\1\0\0\0\0\0\0"
     return head + bytes((len(label),)) + label + b"\5bench\4test\0\0\1\0\1"
@@ -47,19 +47,19 @@ def query(number: int, name: int) -> bytes:
 def load(
     address: str, rate: float | None, seconds: float, names: int | None, outstanding: int, first: int
 ) -> dict[str, Any]:
-    """Ask, and measure.
+    """Send queries, and measure the answers.
 
     Args:
-        address: of the server.
-        rate: queries a second, evenly spread; None: the next when one is answered.
-        seconds: for how long.
-        names: so many different ones, again and again; None: each query another.
-        outstanding: queries that may be under way at most.
+        address: address of the server.
+        rate: queries per second, evenly spread; None: the next after each answer.
+        seconds: duration.
+        names: number of different names, repeated; None: a new name for each query.
+        outstanding: maximum number of queries in progress.
         first: number of the first name.
 
     Returns:
         ``sent``, ``answered``, ``seconds``, ``delays`` in milliseconds, sorted. A delay counts from the moment when
-        the query was due, also if it was sent later because the load was late.
+        the query was due, even if it was sent later because the load was late.
     """
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)

@@ -1,9 +1,9 @@
-"""What a TCP segment costs slirpy itself, in one process and without privileges.
+"""Cost of a TCP segment within slirpy itself, in one process and without privileges.
 
 The guest is a script: its frames are made beforehand, and its acknowledgements between the timed parts, so that only
-slirpy's work is counted, in processor time. "No sockets" is the sans-I/O stack with a host network that takes and
-gives bytes at no cost; "sockets" is :class:`slirpy.Slirp` with a server in another process, whose side of the
-loopback connection the kernel partly does on our account.
+slirpy's work is counted, in processor time. "No sockets" is the sans-I/O stack with a host network that transfers
+bytes at no cost; "sockets" is :class:`slirpy.Slirp` with a server in another process. The kernel charges part of
+that server's loopback work to this process.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TIMESTAMPS = 12
 WINDOW_SCALE = 7
 WINDOW = 1 << 20
 SPAN = 1 << 19
-"""Bytes in one timed part: half of slirpy's window, so that it never shuts."""
+"""Bytes in one timed part: half of slirpy's window, so that it never closes."""
 PATIENCE = 20.0
 BAR_US, BAR_GBITS = 8.0, 8.0
 TICK = 1_000_000
@@ -45,7 +45,7 @@ _CHECKSUM_AT = 50
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """What can be chosen."""
+    """Add the options."""
     parser.add_argument("--mib", type=count, default=32, help="MiB to pass in each measurement")
     parser.add_argument("--rounds", type=count, default=5, help="measurements of each kind")
 
@@ -56,10 +56,10 @@ class Case:
 
     name: str
     size: int
-    """Payload bytes of a frame."""
+    """Payload bytes per frame."""
     features: LinkFeatures | None = None
     batch: int = 1
-    """Frames to a flush: 1 as ``Nic.send`` does it, more as a TAP link does."""
+    """Frames per flush: 1 as with ``Nic.send``, more as with a TAP link."""
     sockets: bool = False
 
 
@@ -80,34 +80,34 @@ CASES = (
 
 
 class Sink:
-    """A far end that takes everything and gives nothing; its counterpart is :class:`Source`."""
+    """A far end that accepts everything and sends nothing; its counterpart is :class:`Source`."""
 
     def send(self, buffers: Sequence[Buffer]) -> int:
-        """Take all of it."""
+        """Accept everything."""
         return sum(map(len, buffers))
 
     def recv(self, limit: int) -> bytes | None:
-        """Nothing is there."""
+        """Return None: there is no data."""
         return None
 
     def shutdown(self) -> None:
-        """Nothing to do, as in what follows."""
+        """Do nothing."""
 
     def abort(self) -> None:
-        """As above."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """As above."""
+        """Do nothing."""
 
 
 class Source(Sink):
-    """A far end that always has data. It is made once for each size: even the copy is not counted."""
+    """A far end that always has data, made once for each size: even the copy is not counted."""
 
     def __init__(self) -> None:
         self._blocks: dict[int, bytes] = {}
 
     def recv(self, limit: int) -> bytes | None:
-        """As much as is asked for."""
+        """Return as much as requested."""
         block = self._blocks.get(limit)
         if block is None:
             block = self._blocks[limit] = bytes(limit)
@@ -117,7 +117,7 @@ class Source(Sink):
 class FreeHost(SimHost):
     """A host network whose connections cost nothing.
 
-    It returns a peer of its own where the simulation promises one of the simulation's, hence the ignored override.
+    Its peers are not those of the simulation, as the signature promises, hence the ignored override.
     """
 
     def __init__(self, peer: StreamPeer) -> None:
@@ -132,7 +132,7 @@ class FreeHost(SimHost):
 
 
 class BareStack:
-    """The sans-I/O stack, driven as ``Nic.send`` drives it, or in batches as a TAP link does."""
+    """The sans-I/O stack, driven as by ``Nic.send``, or in batches as by a TAP link."""
 
     def __init__(self, case: Case, on_frame: Callable[[bytes], object], source: bool) -> None:
         self._stack = Stack(Config(), FreeHost(Source() if source else Sink()), random=Random(1))
@@ -142,7 +142,7 @@ class BareStack:
         self._now = 0
 
     def send(self, frames: Sequence[bytes]) -> None:
-        """Frames from the guest."""
+        """Pass frames from the guest."""
         stack, port, batch, checksummed = self._stack, self._port, self._batch, self._checksummed
         self._now += TICK
         now = self._now
@@ -153,17 +153,17 @@ class BareStack:
             stack.flush(now)
 
     def carry_on(self) -> None:
-        """There may be more to do without a frame."""
+        """Process pending work without a frame."""
         self._now += TICK
         self._stack.flush(self._now)
 
     def close(self) -> None:
-        """End."""
+        """Close the stack."""
         self._stack.close()
 
 
 class RealNetwork:
-    """``Slirp`` with the system's sockets."""
+    """The complete :class:`slirpy.Slirp` with the system's sockets."""
 
     def __init__(self, case: Case, on_frame: Callable[[bytes], object]) -> None:
         self._net = Slirp(Config(), random=Random(1))
@@ -171,17 +171,17 @@ class RealNetwork:
         self._checksummed = case.features is not None
 
     def send(self, frames: Sequence[bytes]) -> None:
-        """Frames from the guest."""
+        """Pass frames from the guest."""
         send, checksummed = self._nic.send, self._checksummed
         for frame in frames:
             send(frame, checksummed=checksummed)
 
     def carry_on(self) -> None:
-        """Look after the sockets. Waiting takes no processor time."""
+        """Process the sockets. Waiting takes no processor time."""
         self._net.poll(0.01)
 
     def close(self) -> None:
-        """End."""
+        """Close the network."""
         self._net.close()
 
 
@@ -189,12 +189,12 @@ class RealNetwork:
 
 
 def fold(data: bytes) -> int:
-    """The ones' complement sum; ``data`` has an even length."""
+    """Return the ones' complement sum; ``data`` has an even length."""
     return int.from_bytes(data, "big") % 65535
 
 
 class Guest:
-    """A TCP connection of a script: it knows its numbers, and trusts the other side."""
+    """A scripted TCP connection: it tracks its numbers, and trusts the other side."""
 
     def __init__(self, case: Case, port: int, source: bool) -> None:
         self.received: list[bytes] = []
@@ -211,7 +211,7 @@ class Guest:
         self._offload = case.features is not None
 
     def frame(self, flags: int, payload: bytes = b"", option: bytes | None = None) -> bytes:
-        """The next segment."""
+        """Make the next segment."""
         if option is None:
             option = _TIMESTAMP.pack(0x0101, 8, 10, 1, 0)
         total = 40 + len(option) + len(payload)
@@ -231,7 +231,7 @@ class Guest:
         return bytes(frame)
 
     def connect(self) -> None:
-        """ARP and the handshake."""
+        """Perform ARP and the handshake."""
         request = struct.pack("!HHBBH6s4s6s4s", 1, 0x0800, 6, 4, 1, GUEST_MAC, GUEST, bytes(6), GATEWAY)
         self.network.send([bytes([255] * 6) + GUEST_MAC + b"\x08\x06" + request])
         self._mac = self.received.pop()[6:12]
@@ -252,7 +252,7 @@ class Guest:
             self.network.carry_on()
 
     def upload(self, size: int) -> tuple[int, int, int]:
-        """Send ``size`` bytes at least; returns nanoseconds of processor time, frames and bytes sent."""
+        """Send at least ``size`` bytes; returns nanoseconds of processor time, frames and bytes sent."""
         spent = frames = moved = 0
         payload = self._payload
         window = len(payload)
@@ -269,7 +269,7 @@ class Guest:
         return spent, frames, moved
 
     def _acknowledged(self) -> bool:
-        """All has arrived, and there is room for more."""
+        """Whether everything has arrived and there is room for more."""
         if not self.received:
             return False
         return int.from_bytes(self.received[-1][42:46], "big") == self.seq and self._window() >= len(
@@ -277,11 +277,11 @@ class Guest:
         )
 
     def _window(self) -> int:
-        """Bytes that slirpy takes now; it begins with 64 KiB, and grows."""
+        """Return the window that slirpy offers now; it begins with 64 KiB, and grows."""
         return int.from_bytes(self.received[-1][48:50], "big") << self._scale
 
     def download(self, size: int) -> tuple[int, int, int]:
-        """Receive ``size`` bytes at least, as ``upload``; every second segment is acknowledged, as by a kernel."""
+        """Receive at least ``size`` bytes, as ``upload``; every second segment is acknowledged, as by a kernel."""
         spent = frames = moved = 0
         while moved < size:
             acks = []
@@ -306,7 +306,7 @@ class Guest:
 
 
 def cost(case: Case, direction: str, mib: int) -> tuple[float, float]:
-    """Microseconds of processor time for a frame, and payload bytes of the average frame."""
+    """Return the microseconds of processor time per frame, and payload bytes of the average frame."""
     source = direction == "host to guest"
     server = Endpoint() if case.sockets else None
     port = server.ask("serve", kind="source" if source else "sink")["port"] if server is not None else 80
@@ -324,7 +324,7 @@ def cost(case: Case, direction: str, mib: int) -> tuple[float, float]:
 
 
 def measure(arguments: argparse.Namespace) -> Report:
-    """Run it all."""
+    """Run all measurements."""
     report = Report(
         "Embedded",
         f"Processor time of slirpy for a frame that carries TCP data, medians of {arguments.rounds} runs of"
@@ -335,7 +335,7 @@ def measure(arguments: argparse.Namespace) -> Report:
         host = "sockets" if case.sockets else "no sockets"
         for direction in ("guest to host", "host to guest"):
             if case.batch > 1 and direction == "host to guest":
-                continue  # what is batched there is acknowledgements
+                continue  # batching there only affects acknowledgements
             what = f"{host}, {case.name}, {direction}"
             for _ in range(arguments.rounds):
                 spent, size = cost(case, direction, arguments.mib)

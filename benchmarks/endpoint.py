@@ -1,8 +1,8 @@
-"""One end of the traffic: a small program that does what it is told on standard input, a JSON object a line.
+"""One end of the traffic: a small program that executes commands from standard input, one JSON object per line.
 
 It runs on the host (servers) and inside the guests' namespaces (clients), with the standard library alone and
-without the rest of these files, because a guest may not be able to read them: ``processes.py`` hands over its text.
-Every answer is a JSON object; a failure is ``{"error": text}``. It ends with its standard input.
+without the other files, because a guest may not be able to read them: ``processes.py`` passes its text. Every answer
+is a JSON object; a failure is ``{"error": text}``. It ends with its standard input.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _listeners: list[socket.socket] = []
 
 
 def run(argv: list[str], timeout: float) -> dict[str, Any]:
-    """Run a program; answers its status and its output."""
+    """Run a program; returns its status and its output."""
     done = subprocess.run(
         argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
     )
@@ -40,7 +40,7 @@ def run(argv: list[str], timeout: float) -> dict[str, Any]:
 
 
 def connect(address: str, port: int) -> socket.socket:
-    """A connection on which the kernel bounds every wait, which costs no system call of its own."""
+    """Make a connection on which the kernel limits every wait, without extra system calls."""
     sock = socket.socket()
     limit = struct.pack("ll", PATIENCE, 0)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
@@ -51,7 +51,7 @@ def connect(address: str, port: int) -> socket.socket:
 
 
 def exchange(sock: socket.socket) -> None:
-    """One byte there and back."""
+    """Exchange one byte in each direction."""
     sock.send(b"x")
     if not sock.recv(1):
         raise ConnectionError("the echo server closed the connection")
@@ -67,7 +67,7 @@ def idle(address: str, port: int, count: int) -> dict[str, Any]:
 
 
 def round_trips(address: str, port: int, seconds: float) -> dict[str, Any]:
-    """One-byte round trips over one connection."""
+    """Measure one-byte round trips over one connection."""
     with connect(address, port) as sock:
         exchange(sock)
         count = 0
@@ -80,7 +80,7 @@ def round_trips(address: str, port: int, seconds: float) -> dict[str, Any]:
 
 
 def connects(address: str, port: int, count: int) -> dict[str, Any]:
-    """Connect, exchange a byte and close, again and again: a count, since each leaves a TIME-WAIT behind."""
+    """Connect, exchange a byte and close, repeatedly: a count, since each leaves a TIME-WAIT behind."""
     start = time.monotonic()
     for _ in range(count):
         with connect(address, port) as sock:
@@ -89,7 +89,7 @@ def connects(address: str, port: int, count: int) -> dict[str, Any]:
 
 
 def serve(kind: str) -> dict[str, Any]:
-    """Serve on 127.0.0.1 from now on: "echo", "sink" (takes everything) or "source" (sends without end)."""
+    """Serve on 127.0.0.1 from now on: "echo", "sink" (discards everything) or "source" (sends endlessly)."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     threading.Thread(target=_serve, args=(listener, kind), daemon=True).start()
     return {"port": listener.getsockname()[1]}
@@ -143,14 +143,14 @@ def bulk_connect(address: str, port: int, count: int) -> dict[str, Any]:
 
 
 def bulk_accept(count: int) -> dict[str, Any]:
-    """Take connections for :func:`bulk` from the listener, which is closed."""
+    """Accept connections for :func:`bulk` from the listener, which is then closed."""
     with _listeners.pop() as listener:
         _bulk.extend(listener.accept()[0] for _ in range(count))
     return {}
 
 
 def bulk(send: bool, seconds: float) -> dict[str, Any]:
-    """Send, or receive and check, on all connections at once for some time; answers the bytes of each."""
+    """Send, or receive and check, on all connections at once for some time; returns the bytes of each."""
     counts = [0] * len(_bulk)
     room = bytearray(_PIECE)
     with selectors.DefaultSelector() as selector:
@@ -172,7 +172,7 @@ def bulk(send: bool, seconds: float) -> dict[str, Any]:
 
 
 def bulk_close() -> dict[str, Any]:
-    """Reset the connections of :func:`bulk`, so that what is under way goes nowhere."""
+    """Reset the connections of :func:`bulk`, so that data in flight is discarded."""
     while _bulk:
         with _bulk.pop() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -180,7 +180,7 @@ def bulk_close() -> dict[str, Any]:
 
 
 def tftp(address: str, name: str, blksize: int, windowsize: int) -> dict[str, Any]:
-    """Read a file by TFTP (RFC 1350, 2348, 7440), and throw it away."""
+    """Read a file by TFTP (RFC 1350, 2348, 7440), and discard it."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(2)
         words = [name, "octet", "blksize", str(blksize)]
@@ -205,7 +205,7 @@ def tftp(address: str, name: str, blksize: int, windowsize: int) -> dict[str, An
                 sock.send(answer)
                 continue
             if int.from_bytes(buffer[2:4], "big") != block & 0xFFFF:
-                if gap != block:  # one acknowledgement for all that follows the gap
+                if gap != block:  # one acknowledgement for all blocks after the gap
                     sock.send(answer)
                     gap, count = block, 0
                 continue
@@ -236,7 +236,7 @@ _COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 def main() -> None:
-    """Obey, line by line."""
+    """Execute commands, line by line."""
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         command = json.loads(line)

@@ -1,4 +1,4 @@
-"""TCP over a bad network: a Linux kernel and slirpy, beside two Linux kernels, with the same faults in between."""
+"""TCP over a bad network: a Linux kernel and slirpy, next to two Linux kernels, with the same faults in between."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ ADDRESS = "10.0.2.2"
 DIRECTIONS = ("to slirpy", "from slirpy")
 NAMES = ("slirpy", "Linux")
 BAR = 0.8
-"""Goodput: at least so much of what two Linux kernels get."""
+"""Minimum goodput, relative to that of two Linux kernels."""
 BUFFERS = ("tcp_rmem", "tcp_wmem")
 LIMIT = 100_000
-"""Frames that may be on their way; no window reaches it."""
+"""Frames that may be in flight; no window reaches this."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,16 @@ class Case:
 
     name: str
     delay: int
-    """Milliseconds, each way."""
+    """Milliseconds in each direction."""
     connections: int
-    """At a time. They do not disturb each other: each is bounded by its own losses."""
+    """Connections at a time. They do not disturb each other: each is limited by its own losses."""
     seconds: float
     faults: dict[str, Any] = field(default_factory=dict)
     together: bool = True
-    """Both contenders at the same time; else in turns, because the processor may be the bound."""
+    """Whether both contenders run at the same time; otherwise in turns, because the processor may be the limit."""
 
     def settings(self, bad: bool) -> dict[str, Any]:
-        """For ``faulty.py``; connections are opened while there is nothing but the delay."""
+        """Return the settings for ``faulty.py``; connections are opened while there is only the delay."""
         return {"delay": self.delay * MS, "limit": LIMIT, **(self.faults if bad else {})}
 
 
@@ -52,7 +52,7 @@ def _cases() -> list[Case]:
     for delay, seconds in ((1, 4.0), (20, 6.0), (100, 10.0)):
         for loss in (0.001, 0.01, 0.05):
             together = delay > 1
-            # As many as the processor carries without being the bound: the less is lost, the more chance there is.
+            # As many as the processor can carry: the lower the loss rate, the larger the influence of chance.
             connections = 24 if loss >= 0.01 or delay == 100 else 8
             if not together:
                 connections = 4 if loss >= 0.01 else 1
@@ -73,7 +73,7 @@ CASES = _cases()
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """What can be chosen."""
+    """Add the options."""
     parser.add_argument("--rounds", type=count, default=2, help="each with other seeds")
     parser.add_argument("--length", type=positive, default=1.0, help="times the usual length of a measurement")
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="cases whose name or delay has TEXT")
@@ -83,7 +83,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 class Contender:
-    """Two ends, and what carries frames between them."""
+    """Two ends, and the carrier of frames between them."""
 
     def __init__(self, name: str, seed: int, stack: ExitStack, capture: Path | None) -> None:
         self.name = name
@@ -101,7 +101,7 @@ class Contender:
         self.carrier = stack.enter_context(Endpoint(Process(argv)))
 
     def run(self, case: Case, direction: str, length: float) -> tuple[list[float], float]:
-        """Mbit/s of each connection, and the part of a processor that the carrier took."""
+        """Return the Mbit/s of each connection, and the share of a processor that the carrier used."""
         seconds = case.seconds * length
         self.carrier.ask("faults", **case.settings(False))
         port = self.host.ask("bulk_listen", address="127.0.0.1" if self.name == "slirpy" else ADDRESS)["port"]
@@ -124,10 +124,10 @@ class Contender:
 
 
 def measure(arguments: argparse.Namespace) -> Report:
-    """Run it all.
+    """Run all measurements.
 
     Raises:
-        BenchmarkError: it cannot be done here.
+        BenchmarkError: this machine cannot run it.
     """
     for tool in ("unshare", "nsenter", "ip", "ethtool", "sysctl"):
         if shutil.which(tool) is None:

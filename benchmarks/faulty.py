@@ -1,9 +1,9 @@
 """A bad network for ``faults.py``: a process that carries frames between a namespace and slirpy, or two namespaces.
 
-``faulty.py SEED PID`` makes a TAP interface in the network namespace of a process; behind it is slirpy.
-``faulty.py SEED PID PID`` makes one in each of two namespaces and joins them. Either way the first TAP is wrapped in
-the same :class:`~slirpy.links.faults.FaultLink`. It obeys a JSON object a line, as ``endpoint.py`` does: ``faults``,
-``counters``. ``--capture FILE`` writes what has come through the faults, as pcapng.
+``faulty.py SEED PID`` makes a TAP interface in the network namespace of a process; behind it is slirpy. ``faulty.py
+SEED PID PID`` makes one in each of two namespaces and joins them. In both cases the first TAP is wrapped in the same
+:class:`~slirpy.links.faults.FaultLink`. It executes commands like ``endpoint.py``, one JSON object per line:
+``faults``, ``counters``. ``--capture FILE`` writes the frames that passed the faults, as pcapng.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ SECOND = 1_000_000_000
 CLONE_NEWNET = 0x40000000
 GUEST, HOST = "10.0.2.15", "10.0.2.2"
 GUEST_MAC, HOST_MAC = "52:54:00:12:34:56", "52:55:0a:00:02:02"
-# What is lost is a segment, not 64 KiB: the kernel cuts before the link. Checksums may stay as they are, partial.
+# Segments are lost, not 64 KiB: the kernel cuts before the link. Checksums may stay partial.
 OFFLOADS = ("tso", "off", "gso", "off", "gro", "off")
 SYSCTLS = (
-    "net.ipv4.tcp_no_metrics_save=1",  # each connection finds out for itself
+    "net.ipv4.tcp_no_metrics_save=1",  # each connection learns for itself
     "net.ipv6.conf.all.disable_ipv6=1",
 )
 
 
 class Network(Protocol):
-    """What slirpy and a switch have in common."""
+    """The common interface of slirpy and a switch."""
 
     @property
     def stats(self) -> Stats: ...
@@ -56,7 +56,7 @@ class Network(Protocol):
 
 
 class Switched:
-    """A switch and nothing else, driven as slirpy is."""
+    """A switch alone, driven like slirpy."""
 
     def __init__(self) -> None:
         self._poller = SelectorPoller()
@@ -68,11 +68,11 @@ class Switched:
         self._network.attach(link, self._poller)
 
     def watch(self, fd: int, ready: Callable[[int], None]) -> None:
-        """Wait for a descriptor too."""
+        """Wait for an additional descriptor."""
         self._poller.register(fd, READ, ready)
 
     def poll(self, timeout: float) -> None:
-        """Carry on."""
+        """Process pending work."""
         network, clock = self._network, time.monotonic_ns
         deadline = network.deadline()
         if deadline is not None:
@@ -82,9 +82,9 @@ class Switched:
 
 
 def tap_in(pid: int, address: str, mac: str, peer: str, peer_mac: str) -> TapLink:
-    """A TAP interface in the network namespace of a process, ready to be used.
+    """Make a TAP interface in the network namespace of a process, ready for use.
 
-    It knows its peer's MAC address: a bit that is wrong in an ARP answer would send all frames elsewhere.
+    It knows its peer's MAC address: a damaged ARP reply would divert all frames.
 
     Raises:
         OSError: the namespace cannot be entered.
@@ -104,7 +104,7 @@ def tap_in(pid: int, address: str, mac: str, peer: str, peer_mac: str) -> TapLin
         except (OSError, LinkError) as error:
             found.append(error)
 
-    thread = threading.Thread(target=inside)  # a thread may live in another namespace than its process
+    thread = threading.Thread(target=inside)  # a thread may be in another namespace than its process
     thread.start()
     thread.join()
     link = found[0]
@@ -113,7 +113,7 @@ def tap_in(pid: int, address: str, mac: str, peer: str, peer_mac: str) -> TapLin
     for argv in (
         ("sysctl", "-q", "-w", *SYSCTLS),
         ("ip", "link", "set", "lo", "up"),
-        # A queue that holds any window: what is lost is lost by the link.
+        # A queue larger than any window: only the link loses frames.
         ("ip", "link", "set", "tap0", "address", mac, "mtu", "1500", "txqueuelen", "20000"),
         ("ethtool", "-K", "tap0", *OFFLOADS),
         ("ip", "address", "add", f"{address}/24", "dev", "tap0"),
@@ -125,7 +125,7 @@ def tap_in(pid: int, address: str, mac: str, peer: str, peer_mac: str) -> TapLin
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("seed", type=int)
     parser.add_argument("pids", type=int, nargs="+")
@@ -149,7 +149,7 @@ def main() -> None:
 
 
 class _Commands:
-    """What comes by standard input."""
+    """Reader of commands on standard input."""
 
     def __init__(self, link: FaultLink, network: Network) -> None:
         self._link = link
@@ -158,7 +158,7 @@ class _Commands:
         self.ended = False
 
     def read(self, mask: int) -> None:
-        """There is something."""
+        """Read the available commands."""
         data = os.read(0, 65536)
         self.ended = not data
         *lines, self._buffer = (self._buffer + data).split(b"\n")
@@ -167,12 +167,12 @@ class _Commands:
             print(json.dumps(getattr(self, command.pop("do"))(**command)), flush=True)
 
     def faults(self, **what: Any) -> dict[str, Any]:
-        """The same faults from now on both ways."""
+        """Apply the same faults in both directions from now on."""
         self._link.to_guest = self._link.from_guest = Faults(**what)
         return {}
 
     def counters(self) -> dict[str, Any]:
-        """What has happened so far."""
+        """Return the counters so far."""
         return {
             "to_guest": str(self._link.to_guest_counters),
             "from_guest": str(self._link.from_guest_counters),

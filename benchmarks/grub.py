@@ -1,7 +1,7 @@
-"""A boot loader that names no segment size: seconds of GRUB for a file by HTTP, beside QEMU's own network.
+"""Boot loader without an MSS option: seconds of GRUB for a file by HTTP, next to QEMU's own network.
 
-GRUB is booted over the network by a UEFI firmware, without KVM, and measures the transfer itself (``testspeed``). Its
-SYN has no MSS option. The server is this process, on 127.0.0.1; the networks take turns.
+A UEFI firmware boots GRUB over the network, without KVM; GRUB measures the transfer itself (``testspeed``). Its SYN
+has no MSS option. The server is this process, on 127.0.0.1; the networks take turns.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves the folder, and is silent."""
+    """Serves the folder without logging."""
 
     def log_message(self, *_: object) -> None:
-        """Nothing is logged."""
+        """Log nothing."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """Options of this benchmark."""
+    """Add the options."""
     parser.add_argument("--rounds", type=count, default=3, help="boots with each network; the median counts")
     parser.add_argument("--mib", type=count, default=14, help="MiB of the file")
 
@@ -51,7 +51,7 @@ def measure(arguments: argparse.Namespace) -> Report:
     for what, package in (("grub-mkstandalone", "grub-common grub-efi-amd64-bin"), (str(FIRMWARE), "ovmf")):
         if shutil.which(what) is None and not Path(what).exists():
             raise BenchmarkError(f"needs {what}; on Debian: apt-get install {package}")
-    sys.path.append(str(REPOSITORY / "tests" / "system"))  # the tests boot guests in the same way
+    sys.path.append(str(REPOSITORY / "tests" / "system"))  # the tests boot guests the same way
     report = Report(
         "HTTP by GRUB",
         f"Seconds for {arguments.mib} MiB, by GRUB's own measurement, medians of {arguments.rounds} boots.",
@@ -75,7 +75,7 @@ def measure(arguments: argparse.Namespace) -> Report:
 
 @contextlib.contextmanager
 def _serving(folder: Path) -> Iterator[int]:
-    """An HTTP server on 127.0.0.1; its port."""
+    """Start an HTTP server on 127.0.0.1; returns its port."""
     handler = functools.partial(Handler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -86,7 +86,7 @@ def _serving(folder: Path) -> Iterator[int]:
 
 
 def _make_loader(folder: Path, port: int) -> None:
-    """GRUB with a script that fetches the file, in one EFI program."""
+    """Build GRUB with a script that fetches the file, in one EFI program."""
     import qemu
 
     (folder / "grub.cfg").write_text(

@@ -1,6 +1,7 @@
-"""A machine without a disk: seconds until QEMU's boot ROM (iPXE) runs its script, beside QEMU's own network.
+"""Diskless boot: seconds until QEMU's boot ROM (iPXE) runs its script, next to QEMU's own network.
 
-The script comes by TFTP. Each boot is of a machine that was just switched on, without KVM; the networks take turns.
+The script comes by TFTP. Each boot starts from a machine that was just switched on, without KVM; the networks take
+turns.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """Options of this benchmark."""
+    """Add the options."""
     parser.add_argument("--rounds", type=count, default=3, help="boots with each network; the median counts")
 
 
@@ -54,7 +55,7 @@ def measure(arguments: argparse.Namespace) -> Report:
 
 
 def _boot(network: str, folder: Path) -> float:
-    sys.path.append(str(REPOSITORY / "tests" / "system"))  # the tests boot a guest in the same way
+    sys.path.append(str(REPOSITORY / "tests" / "system"))  # the tests boot a guest the same way
     import qemu
 
     argv = [qemu.QEMU, "-M", "q35", "-m", "256", "-nographic", "-no-reboot", "-boot", "n"]

@@ -1,4 +1,4 @@
-"""Round trips and short connections a second, with none and with many idle connections beside."""
+"""Round trips and short connections per second, with and without many idle connections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PATIENCE = 120.0
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """What can be chosen."""
+    """Add the options."""
     parser.add_argument("--seconds", type=positive, default=1.0, help="of round trips a measurement")
     parser.add_argument("--connects", type=count, default=1000, help="short connections a measurement")
     parser.add_argument("--idle", type=count, default=1000, help="idle connections in the second part")
@@ -23,7 +23,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(arguments: argparse.Namespace) -> Report:
-    """Run it all. Networks with and without idle connections are there side by side, and take turns too."""
+    """Run all measurements. Networks with and without idle connections exist side by side, and take turns too."""
     report = Report(
         "Latency",
         f"Medians of {arguments.rounds} runs in turns, guest MTU 1500. A round trip is one byte to an echo server on"
@@ -65,7 +65,7 @@ def measure(arguments: argparse.Namespace) -> Report:
 def _measure(
     report: Report, case: str, network: Network, server: Endpoint, command: str, details: dict[str, Any]
 ) -> None:
-    # A new port each time: what is in TIME-WAIT belongs to another one.
+    # A new port each time: connections in TIME-WAIT belong to another one.
     port = server.ask("serve", kind="echo")["port"]
     before = cpu_seconds(network.pid)
     answer = network.guest.ask(command, PATIENCE, address="10.0.2.2", port=port, **details)

@@ -1,4 +1,4 @@
-"""Resident memory of the network process: while a GiB passes each way, and what idle connections add."""
+"""Resident memory of the network process: while a GiB passes in each direction, and the share of idle connections."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ NAMES = ("slirpy", "slirp4netns")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """What can be chosen."""
+    """Add the options."""
     parser.add_argument("--mib", type=count, default=1024, help="MiB to pass each way")
     parser.add_argument("--connections", type=count, default=1000, help="idle connections")
     parser.add_argument("--rounds", type=count, default=3, help="measurements of each kind")
 
 
 def measure(arguments: argparse.Namespace) -> Report:
-    """Run it all. Each measurement has a fresh network, since memory is seldom given back."""
+    """Run all measurements, each with a fresh network, since memory is seldom given back."""
     mib, connections = arguments.mib, arguments.connections
     report = Report(
         "Memory",
@@ -65,7 +65,7 @@ def _transfer(network: Network, mib: int, *flags: str) -> None:
 
 
 def _idle(network: Network, server: Endpoint, connections: int) -> int:
-    """KiB that idle connections add; the first few are not counted, they bring code into memory."""
+    """Return the KiB that idle connections add; the first few are not counted, as they load code into memory."""
     port = server.ask("serve", kind="echo")["port"]
     network.guest.ask("idle", address="10.0.2.2", port=port, count=3)
     before = memory_kib(network.pid, "VmRSS")

@@ -17,8 +17,8 @@ __all__ = ["NETWORKS", "Network", "missing"]
 NOBODY = "65534"
 SYSTEM_PYTHON = "/usr/bin/python3"
 
-# pasta refuses to run as root. As root, then, as nobody, in a mount namespace of its own with a /dev/net/tun
-# that everybody may open. Nothing of this is seen outside.
+# pasta refuses to run as root. As root, run it as nobody, in a private mount namespace with a /dev/net/tun that
+# everyone may open. Nothing of this is visible outside.
 _AS_NOBODY = f"""
 set -e
 mount -t tmpfs tmpfs /dev/net
@@ -32,7 +32,7 @@ class Network:
 
     Attributes:
         name: ``slirpy``, ``slirp4netns`` or ``pasta``.
-        guest: what runs inside.
+        guest: the program inside.
         pid: the process that carries the traffic.
     """
 
@@ -106,11 +106,11 @@ NETWORKS: dict[str, Callable[[int], Network]] = {
     "slirp4netns": _slirp4netns,
     "pasta": _pasta,
 }
-"""Each takes the guest's MTU and starts a :class:`Network`."""
+"""Starts a :class:`Network` with the given MTU of the guest, by name."""
 
 
 def missing(name: str) -> str | None:
-    """Why a network cannot be had on this machine, or None."""
+    """Return the reason why a network is not available on this machine, or None."""
     if sys.platform != "linux":
         return "needs Linux"
     for tool in {"slirpy": (), "slirp4netns": ("unshare", "slirp4netns"), "pasta": ("pasta", "setpriv")}[name]:

@@ -1,4 +1,5 @@
-"""Draw the figures of ``throughput.py --json FILE`` as bars, slirpy beside its peers: an SVG for the documentation.
+"""Plot of the figures of ``throughput.py --json FILE`` as bars, slirpy next to its peers: an SVG for the
+documentation.
 
 Needs the extra ``plots`` (matplotlib). The background is transparent, and the colours suit light and dark pages.
 """
@@ -17,20 +18,20 @@ import matplotlib as mpl
 
 mpl.use("svg")
 
-from matplotlib import pyplot  # after the choice of what draws
+from matplotlib import pyplot  # after the choice of the backend
 
 COLOURS = {"slirpy": "#009688", "slirp4netns": "#e08e45", "pasta": "#8e7cc3"}
-"""A colour for each network; others have gray."""
+"""A colour for each network; others are gray."""
 GRAY = "#808080"
-"""Text and axes: the same distance from white and from black."""
+"""Text and axes: equally far from white and black."""
 
 
 def figures(results: Any, connections: int = 1) -> tuple[list[str], dict[str, list[float]]]:
-    """Medians of the throughput.
+    """Return the median throughputs.
 
     Args:
-        results: what ``throughput.py --json`` has written.
-        connections: rows with this many parallel connections only.
+        results: output of ``throughput.py --json``.
+        connections: use only rows with this many parallel connections.
 
     Returns:
         The cases, such as ``"MTU 1500\\nguest to host"``, and for each network its Gbit/s in each case; NaN where it
@@ -59,7 +60,7 @@ def figures(results: Any, connections: int = 1) -> tuple[list[str], dict[str, li
 
 
 def draw(cases: Sequence[str], rates: Mapping[str, Sequence[float]], path: Path) -> None:
-    """Write grouped bars to an SVG file. The same figures give the same file."""
+    """Write grouped bars to an SVG file. Equal figures give equal files."""
     pyplot.rcParams.update(
         {
             "axes.edgecolor": GRAY,
@@ -87,7 +88,7 @@ def draw(cases: Sequence[str], rates: Mapping[str, Sequence[float]], path: Path)
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path, help="what throughput.py --json has written")
     parser.add_argument("svg", type=Path, help="the file to write")

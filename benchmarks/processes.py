@@ -1,4 +1,4 @@
-"""What the benchmarks share: processes that are bounded in time and end with us, and what /proc says about them.
+"""Common parts of the benchmarks: processes with time limits that end with this one, and their data in /proc.
 
 Nothing waits without a deadline. Only processes that were started here are ended, each by its own handle.
 """
@@ -34,15 +34,15 @@ __all__ = [
 START_SECONDS = 20.0
 GRACE_SECONDS = 3.0
 ENDPOINT = (Path(__file__).parent / "endpoint.py").read_text()
-"""The program of ``endpoint.py``, for ``python3 -c``."""
+"""The text of ``endpoint.py``, for ``python3 -c``."""
 
 
 class BenchmarkError(Exception):
-    """A measurement could not be made; the text says why."""
+    """A measurement failed; the text gives the reason."""
 
 
 def raise_limits() -> None:
-    """Allow ourselves and our children the descriptors that a thousand connections take."""
+    """Raise the limits of this process and its children to the descriptors that a thousand connections take."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
     if soft < wanted:
@@ -50,13 +50,13 @@ def raise_limits() -> None:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time that a process has taken, its dead children left out."""
+    """Return the user and system time of a process, without its dead children."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory_kib(pid: int, name: str) -> int:
-    """A line of /proc/PID/status in KiB: ``VmRSS`` is resident now, ``VmHWM`` was so at most."""
+    """Return a line of /proc/PID/status in KiB: ``VmRSS`` is the resident memory now, ``VmHWM`` its peak."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(name + ":"):
             return int(line.split()[1])
@@ -64,7 +64,7 @@ def memory_kib(pid: int, name: str) -> int:
 
 
 class Process:
-    """A child process with a pipe each way; its complaints are kept for our own error messages."""
+    """A child process with a pipe in each direction; its standard error is kept for error messages."""
 
     def __init__(self, argv: Sequence[str], *, pass_fds: Sequence[int] = ()) -> None:
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
@@ -85,7 +85,7 @@ class Process:
         self.pid = self._process.pid
 
     def complaints(self) -> str:
-        """What it has written to standard error."""
+        """Return its output on standard error."""
         self._complaints.seek(0)
         return self._complaints.read().decode(errors="replace").strip()
 
@@ -98,10 +98,10 @@ class Process:
             raise BenchmarkError(f"{self.argv[0]} has ended: {self.complaints()}") from None
 
     def line(self, timeout: float) -> str:
-        """The next line of its output.
+        """Return the next line of its output.
 
         Raises:
-            BenchmarkError: it ended, or said nothing for ``timeout`` seconds.
+            BenchmarkError: it ended, or printed nothing for ``timeout`` seconds.
         """
         assert self._process.stdout is not None
         deadline = time.monotonic() + timeout
@@ -137,7 +137,7 @@ class Process:
         self._complaints.close()
 
     def stop(self) -> None:
-        """End a program that does not care for its input."""
+        """End a program that ignores its input."""
         self._process.terminate()
         self.close()
 
@@ -151,10 +151,10 @@ class Process:
 
 
 class Endpoint:
-    """``endpoint.py``, running somewhere.
+    """A running ``endpoint.py``.
 
     Args:
-        process: it, just started. None starts it on the host.
+        process: its process, just started. None starts it on the host.
     """
 
     def __init__(self, process: Process | None = None) -> None:
@@ -166,7 +166,7 @@ class Endpoint:
             raise
 
     def ask(self, do: str, patience: float = START_SECONDS, /, **arguments: Any) -> dict[str, Any]:
-        """Have a command carried out, and return its answer.
+        """Execute a command, and return its answer.
 
         Raises:
             BenchmarkError: it failed, or took longer than ``patience`` seconds.
@@ -208,7 +208,7 @@ class Iperf:
                     pass
                 return
             except BenchmarkError:
-                self._process.stop()  # somebody else took the port in between
+                self._process.stop()  # another process took the port in between
         raise BenchmarkError("iperf3: found no free port")
 
     def client(self, guest: Endpoint, seconds: float, *options: str) -> tuple[float, int]:

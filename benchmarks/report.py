@@ -1,4 +1,4 @@
-"""Results: medians, tables in Markdown, JSON, and the facts about the machine that they are worthless without."""
+"""Results: medians, tables in Markdown, JSON, and the facts about the machine, without which they are worthless."""
 
 from __future__ import annotations
 
@@ -32,51 +32,51 @@ __all__ = [
 
 @dataclass
 class Bar:
-    """A promise, and what was measured."""
+    """A target, and the measured value."""
 
     what: str
     value: float
     limit: float
     at_least: bool
-    """Whether ``limit`` is the least or the most."""
+    """Whether ``limit`` is a minimum or a maximum."""
     unit: str = ""
 
     @property
     def held(self) -> bool:
-        """Whether the promise is kept."""
+        """Whether the target is met."""
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
     def line(self) -> str:
-        """As an item of a Markdown list."""
+        """Return the target as an item of a Markdown list."""
         sign, verdict = "at least" if self.at_least else "at most", "held" if self.held else "**missed**"
         return f"- {self.what}: {self.value:.1f}{self.unit}, bar {sign} {self.limit:g}{self.unit}: {verdict}"
 
 
 @dataclass
 class Report:
-    """What one benchmark has found."""
+    """The results of one benchmark."""
 
     title: str
     note: str
-    """What the figures are, in a sentence or two."""
+    """Explanation of the figures in a sentence or two."""
     columns: Sequence[str]
     rows: list[Sequence[str]] = field(default_factory=list)
     bars: list[Bar] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
-    """What was left out, and why."""
+    """Omissions and their reasons."""
     samples: dict[str, list[float]] = field(default_factory=dict)
-    """Every single measurement, by what it is of."""
+    """Every single measurement, by subject."""
 
     def sample(self, what: str, value: float) -> None:
         """Keep one measurement."""
         self.samples.setdefault(what, []).append(value)
 
     def median(self, what: str) -> float | None:
-        """The median of what was kept under a name; None without any."""
+        """Return the median of the measurements of a name; None without any."""
         return median(self.samples.get(what, []))
 
     def markdown(self) -> str:
-        """Heading, note, table, bars and remarks."""
+        """Return heading, note, table, bars and remarks."""
         lines = [f"## {self.title}", "", self.note, ""]
         lines += ["| " + " | ".join(self.columns) + " |", "|" + "---|" * len(self.columns)]
         lines += ["| " + " | ".join(row) + " |" for row in self.rows]
@@ -88,17 +88,17 @@ class Report:
 
 
 def median(values: Sequence[float]) -> float | None:
-    """The median, or None of nothing."""
+    """Return the median, or None without values."""
     return statistics.median(values) if values else None
 
 
 def show(value: float | None, digits: int = 2) -> str:
-    """A number for a table; a dash for none."""
+    """Format a number for a table; a dash for none."""
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
 def ratio(ours: float | None, theirs: float | None) -> str:
-    """How many times theirs ours is."""
+    """Return ours divided by theirs."""
     return "-" if ours is None or not theirs else f"{ours / theirs:.2f}x"
 
 
@@ -131,7 +131,7 @@ def _version() -> str:
 
 
 def facts() -> dict[str, str]:
-    """The machine, and the versions of all that took part."""
+    """Return facts about the machine, and the versions of all participants."""
     load = "{:.2f} {:.2f} {:.2f}".format(*os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
     found = {
         "slirpy": _version(),
@@ -146,12 +146,12 @@ def facts() -> dict[str, str]:
 
 
 def common_options(parser: argparse.ArgumentParser) -> None:
-    """``--json``."""
+    """Add ``--json``."""
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every measurement to FILE too")
 
 
 def positive(text: str) -> float:
-    """An option's value: a number above 0."""
+    """Read an option's value: a number above 0."""
     value = float(text)
     if not value > 0:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
@@ -159,7 +159,7 @@ def positive(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """An option's value: a whole number above 0."""
+    """Read an option's value: a whole number above 0."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
@@ -167,7 +167,7 @@ def count(text: str) -> int:
 
 
 def write_json(path: Path, reports: Sequence[Report], machine: Mapping[str, str]) -> None:
-    """All facts, rows, bars and measurements."""
+    """Write all facts, rows, bars and measurements."""
     path.write_text(json.dumps({"facts": machine, "reports": [asdict(r) for r in reports]}, indent=1) + "\n")
 
 
@@ -176,7 +176,7 @@ def main(
     options: Callable[[argparse.ArgumentParser], None],
     measure: Callable[[argparse.Namespace], Report],
 ) -> None:
-    """The body of each benchmark's command line."""
+    """Run the command line of a benchmark."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )

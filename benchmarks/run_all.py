@@ -1,4 +1,4 @@
-"""All benchmarks, as one Markdown document with the facts about the machine. Some minutes; ``--quick``: one."""
+"""All benchmarks, as one Markdown document with the facts about the machine. Takes some minutes; ``--quick``: one."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ QUICK = {
 
 
 def run(name: str, arguments: list[str]) -> Report:
-    """One benchmark, with its own options."""
+    """Run one benchmark, with its own options."""
     module = BENCHMARKS[name]
     parser = argparse.ArgumentParser(prog=name)
     module.options(parser)
@@ -61,7 +61,7 @@ def run(name: str, arguments: list[str]) -> Report:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="shorter and fewer measurements")
     parser.add_argument("--only", nargs="+", choices=list(BENCHMARKS), default=list(BENCHMARKS))

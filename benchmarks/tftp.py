@@ -1,8 +1,8 @@
-"""TFTP beside QEMU's built-in server: to a Linux guest in QEMU (without KVM), and to a namespace over a TAP.
+"""TFTP next to QEMU's built-in server: to a Linux guest in QEMU (without KVM), and to a namespace over a TAP.
 
-Both servers serve the same file. To the guest in QEMU the clients are curl, which takes one block at a time, and
-atftp, which asks for windows of 16; QEMU's server knows no windows and answers without. To the namespace it is
-``endpoint.py``; QEMU carries the frames of the TAP without a machine. As root.
+Both servers serve the same file. In the QEMU guest the clients are curl, which requests one block at a time, and
+atftp, which requests windows of 16; QEMU's server does not support windows and ignores the request. In the namespace
+the client is ``endpoint.py``; QEMU carries the frames of the TAP without a machine. Needs root.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ OWN, OURS = "QEMU", "slirpy"
 MIB = 1_000_000
 SECONDS = 30.0
 TAP_CASES = ((1428, 1), (1428, 16), (65464, 1), (65464, 16))
-"""blksize and windowsize. QEMU's server knows neither windows nor blocks of more than 1428 bytes."""
+"""blksize and windowsize. QEMU's server supports neither windows nor blocks of more than 1428 bytes."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """Options of this benchmark."""
+    """Add the options."""
     parser.add_argument("--mb", type=count, default=10, help="size of the file, in million bytes")
     parser.add_argument("--rounds", type=count, default=3, help="measurements of each; the median counts")
     parser.add_argument("--no-vm", action="store_true", help="leave out the guest in QEMU")
@@ -119,7 +119,7 @@ def _tap(report: Report, server: str, folder: Path) -> None:
 
 
 def _qemu_on_tap(stack: ExitStack, guest: Endpoint, folder: Path) -> None:
-    """QEMU's network in the guest's namespace; not -S, or nothing would be carried."""
+    """Run QEMU's network in the guest's namespace; not -S, or nothing would be carried."""
     argv = ["nsenter", "-t", str(guest.process.pid), "-n", "qemu-system-x86_64", "-machine", "none"]
     argv += ["-display", "none", "-monitor", "none", "-serial", "none", "-nodefaults"]
     argv += ["-netdev", f"user,id=u,tftp={folder}", "-netdev", "hubport,id=a,hubid=0,netdev=u"]

@@ -12,11 +12,11 @@ from report import Bar, Report, count, main, positive, ratio, show
 GIB = 1 << 30
 DIRECTIONS = {"guest to host": (), "host to guest": ("-R",)}
 BARS = {"guest to host": 4.0, "host to guest": 2.0}
-"""At MTU 1500 with one connection: at least so many times slirp4netns."""
+"""Minimum ratio to slirp4netns at MTU 1500 with one connection."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """What can be chosen."""
+    """Add the options."""
     parser.add_argument("--seconds", type=positive, default=2.5, help="length of each measurement")
     parser.add_argument("--rounds", type=count, default=5, help="measurements of each kind")
     parser.add_argument("--mtu", type=count, nargs="+", default=[1500], help="of the guest: 1500, 65520, ...")
@@ -27,7 +27,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(arguments: argparse.Namespace) -> Report:
-    """Run it all."""
+    """Run all measurements."""
     report = Report(
         "Throughput",
         f"iperf3, TCP, medians of {arguments.rounds} runs of {arguments.seconds:g} s in turns."

@@ -12,14 +12,14 @@ from report import Bar, Report, count, main, positive, ratio, show
 
 DIRECTIONS = {"guest to host": (), "host to guest": ("-R",)}
 BAR = 1.0
-"""Datagrams delivered: at least so many times slirp4netns, each way."""
+"""Minimum ratio of delivered datagrams to slirp4netns, in each direction."""
 FRAGMENTS_RATE = "1G"
 FRAGMENTS_BAR = 0.9
-"""The same for datagrams of 2900 bytes at :data:`FRAGMENTS_RATE`, from guest to host."""
+"""Minimum ratio for datagrams of 2900 bytes at :data:`FRAGMENTS_RATE`, from guest to host."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """What can be chosen."""
+    """Add the options."""
     parser.add_argument("--seconds", type=positive, default=2.5, help="length of each measurement")
     parser.add_argument("--rounds", type=count, default=5, help="measurements of each kind")
     parser.add_argument("--size", type=count, nargs="+", default=[1400], help="payload of a datagram in bytes")
@@ -40,7 +40,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(arguments: argparse.Namespace) -> Report:
-    """Run it all."""
+    """Run all measurements."""
     report = Report(
         "UDP",
         f"iperf3, UDP as fast as it goes or at the rate given, medians of {arguments.rounds} runs of"
@@ -87,7 +87,9 @@ def measure(arguments: argparse.Namespace) -> Report:
 
 
 def _measure_fragments(arguments: argparse.Namespace, report: Report, names: list[str]) -> None:
-    """Datagrams in fragments. Each run has a network of its own, since one that crashes must not spoil the others."""
+    """Measure datagrams in fragments. Each run has its own network, since one that crashes must not affect the
+    others.
+    """
     for size in arguments.fragments:
         for direction, flags in DIRECTIONS.items():
             case = f"{size} bytes {direction} at {FRAGMENTS_RATE}"
@@ -125,7 +127,7 @@ def _measure_fragments(arguments: argparse.Namespace, report: Report, names: lis
 
 
 def _run(guest: Endpoint, size: int, seconds: float, *flags: str, rate: str = "0") -> tuple[int, int, float]:
-    """Datagrams delivered, datagrams lost, and for how long it went; ``rate`` as iperf3's ``-b``."""
+    """Return the datagrams delivered, the datagrams lost, and the duration; ``rate`` as iperf3's ``-b``."""
 
     with Iperf() as server:
         argv = ["iperf3", "-c", "10.0.2.2", "-p", str(server.port), "-J", "-u", "-b", rate, "-l", str(size)]

@@ -1,9 +1,8 @@
 """Throughput of the TCP engine in virtual time, over (loss x round-trip time): docs/reference/tcp-throughput.md.
 
-Two connections of ours and a path between them: a bottleneck with a queue that drops what does not fit, a delay, and
-losses by seeded dice, of data and of acknowledgements alike. No clock and no machine plays a part, so the figures
-change with the engine alone, and a test compares them to the last digit. A change of the engine that moves them
-is followed by::
+Two connections and a path between them: a bottleneck with a queue that drops the excess, a delay, and seeded random
+losses of data and acknowledgements alike. The figures do not depend on the clock or the machine, only on the engine,
+and a test compares them to the last digit. After a change of the engine that moves them, run::
 
     python benchmarks/virtual.py --write
 """
@@ -29,17 +28,17 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "tcp-through
 MS = 1_000_000
 SECOND = 1_000 * MS
 LOSSES = (0.0, 0.1, 1.0, 5.0)
-"""Per cent of the packets, each way."""
+"""Per cent of the packets, in each direction."""
 RTTS = (1, 10, 20, 100, 200)
-"""Milliseconds without queue."""
+"""Milliseconds without queueing."""
 RATE = 50_000_000
-"""Bits a second through the bottleneck."""
+"""Bits per second through the bottleneck."""
 QUEUE = 128
-"""Packets that wait before it."""
+"""Packets that may wait before it."""
 DURATION = 10 * SECOND
 MTU = 1500
 SEEDS = {0.0: 1, 0.1: 2, 1.0: 3, 5.0: 3}
-"""How many transfers a figure is the mean of."""
+"""Number of transfers averaged for a figure."""
 _HEADERS = 40
 _BUFFER = 8 << 20
 _CHUNK = bytes(1 << 16)
@@ -59,22 +58,22 @@ time-outs there were. With losses it is the mean of some transfers.
 
 `python benchmarks/virtual.py --write` makes this page, and tells what has changed; `tests/sim/test_tcp_throughput.py`
 fails when it is not what the engine does now."""
-"""What stands before the tables."""
+"""Text before the tables."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What came of one transfer."""
+    """The results of one transfer."""
 
     mbits: float
-    """Payload that arrived in order, over the whole time."""
+    """Payload that arrived in order, divided by the whole time."""
     again: int
-    """Segments that were sent again."""
+    """Segments that were retransmitted."""
     timeouts: int
 
 
 class End:
-    """A connection, and the way to the other one."""
+    """A connection, and the path to the other one."""
 
     def __init__(self, path: Journey, settings: Settings, iss: int, *, bottleneck: bool) -> None:
         self.path = path
@@ -82,7 +81,7 @@ class End:
         self.other: End = self
         self.bottleneck = bottleneck
         self.free_at = 0
-        """When the bottleneck has sent what waits before it."""
+        """Time at which the bottleneck has sent everything that waits before it."""
 
     def emit(
         self,
@@ -95,7 +94,7 @@ class End:
         length: int,
         urg: int = 0,
     ) -> None:
-        """Put a segment on its way."""
+        """Send a segment on its way."""
         path = self.path
         at = path.now
         if self.bottleneck:
@@ -111,7 +110,7 @@ class End:
 
 
 class Journey:
-    """A sender, a receiver, what lies between them, and the time."""
+    """A sender, a receiver, the path between them, and the time."""
 
     def __init__(self, congestion: CongestionFactory, loss: float, rtt: int, seed: int) -> None:
         self.now = SECOND
@@ -127,12 +126,12 @@ class Journey:
         self.delivered = 0
 
     def put(self, at: int, end: End, segment: Segment | None) -> None:
-        """Something happens at ``end`` then: a segment arrives, or a deadline passes."""
-        self._count += 1  # what happens at the same time happens in this order
+        """Schedule an event at ``end``: a segment arrives, or a deadline passes."""
+        self._count += 1  # simultaneous events happen in this order
         heapq.heappush(self._due, (at, self._count, end, segment))
 
     def run(self, duration: int) -> None:
-        """Carry bulk from one to the other."""
+        """Transfer bulk data from one to the other."""
         self.sender.conn.connect(self.now)
         self.receiver.conn.listen(self.now)
         finish = self.now + duration
@@ -142,11 +141,11 @@ class Journey:
             if segment is not None:
                 segment_arrives(end.conn, segment, self.now)
             elif (deadline := end.conn.deadline()) is None or deadline > self.now:
-                continue  # it was put off
+                continue  # it was postponed
             self._turn(end)
 
     def _turn(self, end: End) -> None:
-        """The user's part, then what is due."""
+        """Do the user's part, then everything that is due."""
         conn, now = end.conn, self.now
         if end is self.sender:
             while conn.write_room() >= len(_CHUNK):
@@ -162,14 +161,14 @@ class Journey:
 
 
 def carry(congestion: str, loss: float, rtt: int, *, duration: int = DURATION, seed: int = 1) -> Figures:
-    """One transfer.
+    """Run one transfer.
 
     Args:
         congestion: name of the congestion control.
-        loss: per cent of the packets, each way.
+        loss: per cent of the packets, in each direction.
         rtt: milliseconds.
         duration: nanoseconds.
-        seed: of the losses.
+        seed: seed of the losses.
     """
     journey = Journey(ALGORITHMS[congestion], loss, rtt, seed)
     journey.run(duration)
@@ -182,7 +181,7 @@ def carry(congestion: str, loss: float, rtt: int, *, duration: int = DURATION, s
 
 
 def cell(congestion: str, loss: float, rtt: int) -> str:
-    """What the table says about a combination: the mean of some transfers."""
+    """Return the table's entry for a combination: the mean of several transfers."""
     runs = [carry(congestion, loss, rtt, seed=seed) for seed in range(1, SEEDS[loss] + 1)]
     mbits, again, timeouts = (
         sum(getattr(run, name) for run in runs) / len(runs) for name in ("mbits", "again", "timeouts")
@@ -191,7 +190,7 @@ def cell(congestion: str, loss: float, rtt: int) -> str:
 
 
 def page() -> str:
-    """The page of the documentation. Takes half a minute."""
+    """Return the page of the documentation. Takes half a minute."""
     parts = [TEXT]
     for name in ALGORITHMS:
         parts.append(f"## {name}")
@@ -204,7 +203,7 @@ def page() -> str:
 
 
 def written(text: str) -> dict[tuple[str, float, int], str]:
-    """The cells of a page, by congestion control, loss and round-trip time."""
+    """Return the cells of a page, by congestion control, loss and round-trip time."""
     found: dict[tuple[str, float, int], str] = {}
     for section in text.split("\n## ")[1:]:
         name, *lines = section.splitlines()

@@ -1,7 +1,7 @@
-"""Throughput of a Linux guest in QEMU (without KVM): iperf3 to the host's loopback and back, beside -netdev user.
+"""Throughput of a Linux guest in QEMU (without KVM): iperf3 to the host's loopback and back, next to -netdev user.
 
-Each measurement has a guest that was just booted. QEMU's own network has no option for its MTU, so it is measured at
-1500 and is the peer of both.
+Each measurement uses a freshly booted guest. QEMU's own network has no option for its MTU, so it is measured at 1500
+and is the peer of both.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """Options of this benchmark."""
+    """Add the options."""
     parser.add_argument("--mtu", type=int, nargs="+", default=[1500, 65520], help="the guest's, with slirpy")
     parser.add_argument("--seconds", type=positive, default=5.0, help="duration of one measurement")
     parser.add_argument("--rounds", type=count, default=3, help="measurements of each; the median counts")

@@ -16,7 +16,7 @@ GUEST, GATEWAY = bytes([10, 0, 2, 15]), bytes([10, 0, 2, 2])
 
 
 class Guest:
-    """A very small operating system: it keeps the frames that it gets, and knows how to wrap a packet."""
+    """A very small operating system: it queues the frames that it receives, and knows how to build a packet."""
 
     def __init__(self, net: Slirp) -> None:
         self.net = net
@@ -25,7 +25,7 @@ class Guest:
         self.gateway_mac = bytes(6)
 
     def wait(self) -> bytes:
-        """The next frame for this guest; the network does its work meanwhile."""
+        """Return the next frame for this guest; the network works meanwhile."""
         end = time.monotonic() + 5
         while not self.frames:
             if time.monotonic() > end:
@@ -34,7 +34,7 @@ class Guest:
         return self.frames.pop(0)
 
     def find_gateway(self) -> None:
-        """Ask for the gateway's MAC address."""
+        """Find the gateway's MAC address."""
         request = arp.build(arp.ArpPacket(arp.REQUEST, MAC, GUEST, bytes(6), GATEWAY))
         self.nic.send(ethernet.BROADCAST + MAC + b"\x08\x06" + request)
         answer = arp.parse(self.wait()[14:])
@@ -48,7 +48,7 @@ class Guest:
 
 
 def main() -> None:
-    """Do all of it, and tell."""
+    """Run all steps, and print the results."""
     with Slirp(Config()) as net, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         guest = Guest(net)
         guest.find_gateway()

@@ -1,6 +1,6 @@
 """Three guests on one network: they get addresses, ping each other, and one serves another over TCP.
 
-Run it with ``python examples/guests_on_a_switch.py``. Each guest has a card of its own; slirpy is the switch between
+Run it with ``python examples/guests_on_a_switch.py``. Each guest has its own card; slirpy is the switch between
 them, and the gateway. It needs no privileges and sends nothing beyond this process.
 """
 
@@ -15,7 +15,7 @@ from slirpy.testing.guest import Guest
 
 
 def plug_in(net: Slirp, number: int) -> Guest:
-    """A guest with a card, and a MAC address of its own."""
+    """Make a guest with its own card and MAC address."""
     nic: Nic
 
     def send(frame: bytes) -> None:
@@ -32,7 +32,7 @@ def plug_in(net: Slirp, number: int) -> Guest:
 
 
 def main() -> None:
-    """Do all of it, and tell."""
+    """Run all steps, and print the results."""
     with Slirp(Config(resolvers=[])) as net:
         guests = [plug_in(net, number) for number in range(3)]
 

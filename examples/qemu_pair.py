@@ -21,10 +21,10 @@ from slirpy import Config, Slirp
 
 
 class Machine:
-    """QEMU, with a card on the network; the network's loop reads what it writes."""
+    """A QEMU process with a card on the network; the network's loop reads its output."""
 
     def __init__(self, net: Slirp, command: Sequence[str], netdev: str, number: int) -> None:
-        # QEMU gives every first card the same MAC address unless it is told another.
+        # QEMU gives every first card the same MAC address unless one is specified.
         card = f"virtio-net-pci,netdev=n,mac=52:54:00:00:00:{number:02x}"
         argv = [*command, "-netdev", netdev, "-device", card]
         self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
@@ -37,7 +37,7 @@ class Machine:
         net.watch(self._descriptor, self._read)
 
     def _read(self, events: int) -> None:
-        """Show each whole line with the machine's number."""
+        """Print each complete line with the machine's number."""
         data = os.read(self._descriptor, 65536)
         if not data:
             self._net.unwatch(self._descriptor)
@@ -47,13 +47,13 @@ class Machine:
             print(f"{self._number}| {line.decode(errors='replace').strip()}", flush=True)
 
     def end(self) -> None:
-        """End it, if it has not ended by itself."""
+        """End the machine, if it is still running."""
         self.process.terminate()
         self.process.communicate()
 
 
 def main(command: Sequence[str]) -> None:
-    """Start two machines and carry their network on until they end."""
+    """Start two machines and drive their network until they end."""
     with tempfile.TemporaryDirectory(prefix="slirpy-") as folder, Slirp(Config()) as net:
         door = net.serve(f"unix:{folder}/net.sock")
         netdev = f"stream,id=n,{door.address.qemu()}"

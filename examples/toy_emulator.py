@@ -23,16 +23,16 @@ TX_ADDRESS, TX_LENGTH, TX_GO, RX_ADDRESS, RX_LENGTH, RX_DONE, CONSOLE = range(0x
 
 
 class Card:
-    """Six registers of 16 bits. The guest sends from its memory, and gets one frame at a time into it.
+    """Six registers of 16 bits. The guest sends from its memory, and receives one frame at a time into it.
 
     To send: write TX_ADDRESS and TX_LENGTH, then anything to TX_GO. To receive: write RX_ADDRESS; RX_LENGTH is the
-    length of the frame that lies there, or 0; write anything to RX_DONE to have the next one.
+    length of the frame that lies there, or 0; write anything to RX_DONE to get the next one.
     """
 
     def __init__(self, net: Slirp, memory: bytearray) -> None:
         self._nic = net.attach(self._from_network)
         self._memory = memory
-        self._waiting: deque[bytes] = deque(maxlen=64)  # a card has so much memory; the oldest frame goes
+        self._waiting: deque[bytes] = deque(maxlen=64)  # the card's memory; the oldest frame is evicted
         self._registers = dict.fromkeys(range(TX_ADDRESS, CONSOLE, 2), 0)
 
     def _from_network(self, frame: bytes) -> None:
@@ -40,21 +40,21 @@ class Card:
 
     @property
     def interrupt(self) -> bool:
-        """A frame is there, or could be put there."""
+        """Whether a frame has arrived, or could be stored now."""
         return bool(self._registers[RX_LENGTH] or self._waiting)
 
     def read(self, address: int) -> int:
-        """The guest reads a register."""
+        """Read a register, for the guest."""
         registers = self._registers
         if address == RX_LENGTH and not registers[RX_LENGTH] and self._waiting:
             frame, at = self._waiting.popleft(), registers[RX_ADDRESS]
-            if at + len(frame) <= TX_ADDRESS:  # there is memory
+            if at + len(frame) <= TX_ADDRESS:  # enough memory
                 self._memory[at : at + len(frame)] = frame
                 registers[RX_LENGTH] = len(frame)
         return registers[address]
 
     def write(self, address: int, value: int) -> None:
-        """The guest writes a register."""
+        """Write a register, for the guest."""
         registers = self._registers
         registers[address] = value
         if address == RX_DONE:
@@ -85,7 +85,7 @@ class Machine:
         self.executed = 0
 
     def run(self, seconds: float) -> None:
-        """Until the program halts."""
+        """Run until the program halts."""
         end = time.monotonic() + seconds
         registers = [0] * 16
         at = 0
@@ -149,9 +149,9 @@ class Machine:
 
 
 def assemble(source: str, symbols: dict[str, int]) -> bytes:
-    """Machine code: a label ends in a colon, ``.hex`` and ``.text`` put bytes, ``;`` starts a comment."""
+    """Assemble machine code: a label ends in a colon, ``.hex`` and ``.text`` emit bytes, ``;`` starts a comment."""
     symbols = dict(symbols)
-    for final in (False, True):  # the first time to learn where the labels are
+    for final in (False, True):  # the first pass finds the labels
         code = bytearray()
         for line in source.splitlines():
             label, colon, rest = line.partition(";")[0].rpartition(":")
@@ -171,7 +171,7 @@ def assemble(source: str, symbols: dict[str, int]) -> bytes:
 
 
 def value(word: str, symbols: dict[str, int], final: bool) -> int:
-    """A number or a symbol; a label further down is not known the first time."""
+    """Evaluate a number or a symbol; a label further down is unknown in the first pass."""
     if word.lstrip("-")[0].isdigit():
         return int(word, 0)
     return symbols[word] if final else symbols.get(word, 0)
@@ -179,7 +179,8 @@ def value(word: str, symbols: dict[str, int], final: bool) -> int:
 
 # ------------------------------------------------------------------------------------ the guest program
 
-# In a frame: 0 destination, 6 source, 12 type, 14 IPv4 header, 23 its protocol, 34 UDP, 38 its length, 42 data.
+# Offsets in a frame: 0 destination, 6 source, 12 type, 14 IPv4 header, 23 its protocol, 34 UDP, 38 its length, 42
+# data.
 PROGRAM = """
         li   r14, 0x8000            ; where frames are to go
         sth  r14, r0, RX_ADDRESS
@@ -285,9 +286,9 @@ def serve(server: socket.socket) -> None:
 
 
 def main() -> None:
-    """Switch it on."""
+    """Switch the machine on."""
     with Slirp(Config()) as net, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind(("127.0.0.1", 0))  # for the guest it is at 10.0.2.2
+        server.bind(("127.0.0.1", 0))  # the guest reaches it at 10.0.2.2
         server.settimeout(5)
         thread = threading.Thread(target=serve, args=(server,))
         thread.start()

@@ -1,4 +1,4 @@
-"""A test in virtual time: a segment is lost and sent again, and nobody waits. Twice the same, byte for byte.
+"""A test in virtual time: a segment is lost and retransmitted, without waiting. Two runs are equal, byte for byte.
 
 Run it with ``python examples/virtual_time.py``. It opens no socket.
 """
@@ -14,7 +14,7 @@ MS = 1_000_000
 
 
 def run(seed: int) -> VirtualNetwork:
-    """A guest talks to an echo server, and the first frame that carries the answer is lost."""
+    """Let a guest talk to an echo server while the first frame with the answer is lost."""
     net = VirtualNetwork(seed=seed, latency_ns=20 * MS)
     net.host.serve_tcp(SERVER, 7, Echo)
     net.lease()

@@ -1,4 +1,4 @@
-"""A network in an asyncio program: frames for the guest come by a queue, and the loop drives the network.
+"""A network in an asyncio program: frames for the guest arrive in a queue, and the loop drives the network.
 
 Run it with ``python examples/with_asyncio.py``. It needs no privileges and sends nothing beyond this machine.
 """
@@ -14,14 +14,14 @@ from slirpy.testing import Guest
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A server of the same program."""
+    """Serve clients of the same program."""
     writer.write((await reader.readline()).upper())
     await writer.drain()
     writer.close()
 
 
 async def fetch(net: Slirp, number: int, port: int) -> bytes:
-    """One guest sends a line to the host, and reads until the end."""
+    """Send a line from one guest to the host, and read until the end."""
     frames: asyncio.Queue[bytes] = asyncio.Queue()
     nic = net.attach(frames.put_nowait)
     guest = Guest(nic.send, random=Random(), now=time.monotonic_ns(), mac=bytes([0x52, 0x54, 0, 0, 0, number]))
@@ -34,7 +34,7 @@ async def fetch(net: Slirp, number: int, port: int) -> bytes:
 
 
 async def main() -> None:
-    """Five guests at once."""
+    """Run five guests at once."""
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with server, Slirp(Config()) as net:

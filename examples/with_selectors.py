@@ -1,4 +1,4 @@
-"""A network in somebody else's loop: one thread, one selector, and beside the network a server of the program's own.
+"""A network in another loop: one thread, one selector, and next to the network a server of the program.
 
 Run it with ``python examples/with_selectors.py``. It needs no privileges and sends nothing beyond this machine.
 """
@@ -16,9 +16,9 @@ from slirpy.testing import Guest
 
 
 def main() -> None:
-    """A guest talks to a server that the same loop serves."""
+    """Let a guest talk to a server in the same loop."""
     with Slirp(Config()) as net, selectors.DefaultSelector() as selector, socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))  # for the guest it is at 10.0.2.2
+        listening.bind(("127.0.0.1", 0))  # the guest reaches it at 10.0.2.2
         listening.listen()
 
         frames: deque[bytes] = deque()
@@ -49,7 +49,7 @@ def main() -> None:
                     key.fileobj.sendall(key.fileobj.recv(2048).upper())
                     selector.unregister(key.fileobj)
                     key.fileobj.close()
-            net.poll(0)  # in any case: a timer may be due
+            net.poll(0)  # unconditionally: a timer may be due
         print("the guest received", bytes(stream.received), "after", rounds, "rounds")
 
 

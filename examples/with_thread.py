@@ -1,4 +1,4 @@
-"""A network in a background thread: the emulator's own threads only send, and find what came in a queue.
+"""A network in a background thread: the emulator's own threads only send, and receive from a queue.
 
 Run it with ``python examples/with_thread.py``. It needs no privileges and sends nothing beyond this machine.
 """
@@ -17,7 +17,7 @@ GATEWAY_MAC = ethernet.virtual_mac(GATEWAY)
 
 
 def guest(nic: Nic, number: int, port: int) -> None:
-    """A guest, in a thread of its own: sends a datagram to the host."""
+    """Run a guest in its own thread: it sends a datagram to the host."""
     mac, address = bytes([0x52, 0x54, 0, 0, 0, number]), bytes([10, 0, 2, number])
     data = b"guest %d" % number
     segment = udp.build(address, 5000, GATEWAY, port, data) + data
@@ -25,7 +25,7 @@ def guest(nic: Nic, number: int, port: int) -> None:
 
 
 def main() -> None:
-    """Four guests, each with a thread and a card; one thread for the network."""
+    """Run four guests, each with a thread and a card, and one thread for the network."""
     with Slirp(Config()) as net, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
         server.settimeout(5)
@@ -39,13 +39,13 @@ def main() -> None:
             server.sendto(b"welcome, " + data, peer)
         answers = 0
         while answers < len(cards):
-            frame = arrived.get(timeout=5)  # in the network's thread on_frame only puts it there
+            frame = arrived.get(timeout=5)  # on_frame, in the network's thread, only puts it there
             if frame[23] == ipv4.UDP:
                 print(frame[42 : 34 + int.from_bytes(frame[38:40], "big")].decode())
                 answers += 1
         for flow in net.flows():  # any thread may ask
             print(flow.guest[0], "sent", flow.bytes_in, "bytes and received", flow.bytes_out)
-        net.stop()  # close() would do it too; what on_frame raised comes out here
+        net.stop()  # close() would do it too; exceptions of on_frame are raised here
 
 
 if __name__ == "__main__":

@@ -39,13 +39,13 @@ async def drive(net: Slirp, changed: trio.MemoryReceiveChannel[None]) -> None:
 
 
 async def serve(stream: trio.SocketStream) -> None:
-    """A server of the same program."""
+    """Serve clients of the same program."""
     await stream.send_all((await stream.receive_some()).upper())
     await stream.aclose()
 
 
 async def main() -> None:
-    """A guest talks to it."""
+    """Let a guest talk to the server."""
     with Slirp(Config()) as net:
         async with trio.open_nursery() as nursery:
             to_guest, frames = trio.open_memory_channel[bytes](math.inf)
@@ -59,7 +59,7 @@ async def main() -> None:
                 try:
                     changed.send_nowait(None)
                 except trio.WouldBlock:
-                    pass  # it is told already
+                    pass  # already notified
 
             nic = net.attach(to_guest.send_nowait)
             guest = Guest(send, random=Random(), now=time.monotonic_ns())

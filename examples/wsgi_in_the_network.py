@@ -1,4 +1,4 @@
-"""Web applications that guests find at http://10.0.2.80/ and http://10.0.2.81/, and that listen nowhere.
+"""Web applications that guests reach at http://10.0.2.80/ and http://10.0.2.81/, without a listening port.
 
 No port of this machine is opened: the guest's connections lead straight to the applications. Needs the library h11:
 ``pip install 'slirpy[web]'``.
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 def wsgi(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Any WSGI application, such as one of Flask's or Django's."""
+    """Stand for any WSGI application, such as one of Flask's or Django's."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [f"you asked for {environ['PATH_INFO']}\n".encode()]
 
 
 async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Any ASGI application, such as one of Starlette's or FastAPI's."""
+    """Stand for any ASGI application, such as one of Starlette's or FastAPI's."""
     if scope["type"] == "http":
         await send(
             {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
@@ -37,7 +37,7 @@ async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 def main() -> None:
-    """A guest asks both for a page."""
+    """Let a guest request a page from both."""
     with Slirp(Config()) as net:
         net.mount(wsgi, "10.0.2.80")
         net.mount(asgi, "10.0.2.81")
