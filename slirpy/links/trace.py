@@ -27,8 +27,8 @@ class TraceLink(Middleware):
 
         13:05:01.123456 in  IP 10.0.2.15.40312 > 10.0.2.2.80: Flags [S], seq 7, win 64240, options [mss 1460]
 
-    ``in`` is from the guest, ``out`` to it. A frame to the guest is printed when ``inner`` has accepted it. Contents of
-    frames are printed without control characters, so a line is safe for a terminal.
+    ``in`` is from the guest, ``out`` to it. A frame to the guest is printed when ``inner`` has accepted it. Lines
+    contain no control characters, whatever is in a frame, so they are safe for a terminal.
 
     Args:
         inner: the link that carries the frames; closed with this one.
