@@ -1,6 +1,6 @@
-"""Two machines in QEMU on one network, in one program: what they write is shown, and who talked to whom.
+"""Two machines in QEMU on one network, in one program: their output is shown, and finally their connections.
 
-Give it the command line of a machine without a network card; it is started twice, each time with a card of its own:
+Give it the command line of a machine without a network card; it is started twice, each time with its own card:
 
     python examples/qemu_pair.py qemu-system-x86_64 -m 512 -nographic -snapshot disk.qcow2
 

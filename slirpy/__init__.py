@@ -102,7 +102,7 @@ _MODULES = {
 """Names of the public API, by the module that each is imported from."""
 
 
-if not TYPE_CHECKING:  # a checker of types takes a module with this function to have every name
+if not TYPE_CHECKING:  # type checkers assume that a module with this function has every name
 
     def __getattr__(name: str) -> object:
         from importlib import import_module

@@ -1,4 +1,4 @@
-"""``python -m slirpy``: the same as the command ``slirpy``."""
+"""Entry point ``python -m slirpy``, equivalent to the command ``slirpy``."""
 
 from slirpy.cli.main import main
 

@@ -1,7 +1,7 @@
-"""The whole stack, put together: the core below, NAT and services above it.
+"""The complete stack: the core below, NAT and services above it.
 
-:class:`Stack` does no I/O, reads no clock and rolls no dice. It is given frames, host events and the time, and gives
-back frames and a deadline, so that the same object serves an emulator, a namespace and a test in virtual time.
+:class:`Stack` does no I/O, reads no clock and has no hidden randomness. Its input is frames, host events and the
+time, its output frames and a deadline, so the same class serves an emulator, a namespace and a test in virtual time.
 """
 
 from __future__ import annotations
@@ -44,12 +44,11 @@ class Stack(IPStack):
 
     Args:
         config: the network.
-        host: where flows are carried on: :class:`~slirpy.host.sockets.SocketHost` or
-            :class:`~slirpy.host.sim.SimHost`.
-        random: the one source of randomness; give a seeded one to have the same frames twice.
+        host: the outside world: :class:`~slirpy.host.sockets.SocketHost` or :class:`~slirpy.host.sim.SimHost`.
+        random: the only source of randomness; use a seeded one to repeat the same frames.
         now: nanoseconds, the start of time.
-        lease_store: where DHCP leases are kept across restarts; None: nowhere.
-        openers: what makes streams to commands, Unix sockets and functions, which ``config.guestfwd`` may name.
+        lease_store: storage of DHCP leases across restarts; None: none.
+        openers: opens streams to commands, Unix sockets and functions, which ``config.guestfwd`` may name.
 
     Raises:
         ConfigError: a rule in ``config.guestfwd`` cannot work.
@@ -83,7 +82,7 @@ class Stack(IPStack):
         asked = (config.gateway_address, _LIMITED_BROADCAST, config.broadcast_address)
         self.bind(asked, _DHCP_PORT, self._dhcp)
         self._dns = DnsService(config, self, host, leases=self._dhcp.names)
-        if not config.restrict:  # what is asked there leaves this machine
+        if not config.restrict:  # these queries leave this machine
             self.bind((config.dns_address,), _DNS_PORT, self._dns)
             self.stream_services[config.dns_address, _DNS_PORT] = self._dns_stream
         self.guest_forwards = GuestForwards(parts, self, host, openers, self._dhcp.exclude)
@@ -112,7 +111,7 @@ class Stack(IPStack):
         return self._dns.stream(owner, flow.source, self.neighbors.get(flow.source).port)
 
     def flows(self) -> list[FlowInfo]:
-        """What is going on: every TCP, UDP and ICMP echo flow."""
+        """Return every TCP, UDP and ICMP echo flow."""
         now = self.now
         tcp = [flow.info(now) for flow in self.tcp_flows.values()]
         udp = [flow.info(now) for flow in self._udp.flows.values()]
@@ -120,11 +119,11 @@ class Stack(IPStack):
         return tcp + udp + ping + self.forwards.flows()
 
     def leases(self) -> list[Lease]:
-        """The DHCP leases."""
+        """Return the DHCP leases."""
         return self._dhcp.leases()
 
     def lease(self, mac: bytes) -> IPv4Address:
-        """The address that DHCP has, or now sets aside, for a MAC address of six bytes.
+        """Return the address that DHCP has reserved for a MAC address of six bytes, reserving one if necessary.
 
         Raises:
             StateError: all addresses are taken.
@@ -132,9 +131,9 @@ class Stack(IPStack):
         return IPv4Address(self._dhcp.reserve(mac))
 
     def close(self) -> None:
-        """End all flows, guests' connections by a RST, and release what belongs to the host. Flushes once.
+        """End all flows, guests' connections by a RST, and release the host's resources. Flushes once.
 
-        In a forked child nothing is done: flows, links and leases are the parent's.
+        Does nothing in a forked child: flows, links and leases belong to the parent.
         """
         if forks.is_fork(self._made_at):
             return

@@ -1,8 +1,9 @@
-"""Forked children, which share the descriptors of the process that they were forked from.
+"""Forked children, which share the descriptors of their parent.
 
-A network belongs to the process that made it. A child that closed it in the usual way would take the parent's sockets
-out of the epoll that both have, remove its unix sockets, and end its connections. So what has such things remembers
-:data:`count`, which is one more in a child; and a network is told at once, in the child, and lets go of everything.
+A network belongs to the process that made it. A child that closed it in the usual way would remove the parent's
+sockets from the shared epoll, remove its unix sockets, and end its connections. So objects with such resources
+remember :data:`count`, which is one higher in a child; and in the child a network is notified at once and releases
+everything.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from weakref import WeakMethod
 __all__ = ["abandon", "count", "is_fork", "tell_in_child"]
 
 count = 0
-"""How many forks lie between this process and the one that imported this module."""
+"""Number of forks between this process and the one that imported this module."""
 
 
 _told: set[WeakMethod[Callable[[], None]]] = set()
@@ -29,13 +30,13 @@ def tell_in_child(method: Callable[[], None]) -> None:
     """Call a method in each child that this process forks from now on, as long as its object lives.
 
     Args:
-        method: lets go of everything, and touches nothing that the parent has too.
+        method: releases everything, without touching anything shared with the parent.
     """
     _told.add(WeakMethod(method, _told.discard))
 
 
 def abandon(link: object) -> None:
-    """Let a link close its descriptors in a child, if it is one that knows how to do only that."""
+    """Let a link close its descriptors in a child, if it has a method for only that."""
     method = getattr(link, "abandon", None)
     if method is not None:
         method()
@@ -51,7 +52,7 @@ def _in_child() -> None:
         try:
             if method is not None:
                 method()
-        except Exception:  # one that was in the middle of something must not keep the others from it
+        except Exception:  # a failure of one must not keep the others from it
             pass
 
 

@@ -1,4 +1,4 @@
-"""Files that are written anew: only what slirpy itself has written is ever replaced."""
+"""Output files: only files that slirpy itself has written are ever replaced."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def open_own(path: str | os.PathLike[str], is_ours: IsOurs) -> int:
     """Open a file to write it from its beginning, or a device; returns the descriptor.
 
     Raises:
-        FileExistsError: it has other content.
-        OSError: it cannot be opened.
+        FileExistsError: the file has other content.
+        OSError: the file cannot be opened.
     """
     flags = os.O_WRONLY | os.O_CREAT
     for name in ("O_CLOEXEC", "O_BINARY", "O_NOCTTY"):
@@ -37,10 +37,10 @@ def open_own(path: str | os.PathLike[str], is_ours: IsOurs) -> int:
 
 
 def check_own(path: str | os.PathLike[str], is_ours: IsOurs) -> None:
-    """Check that a file may be replaced: it is not there, empty, or has content of ours.
+    """Check that a file may be replaced: it is absent, empty, or was written by slirpy.
 
     Raises:
-        FileExistsError: it has other content, or is no file.
+        FileExistsError: it has other content, or is not a file.
         OSError: it cannot be read.
     """
     try:
@@ -53,10 +53,10 @@ def check_own(path: str | os.PathLike[str], is_ours: IsOurs) -> None:
 
 
 def _has_content(path: str | os.PathLike[str], status: os.stat_result, is_ours: IsOurs) -> bool:
-    """Whether there is something to be replaced.
+    """Whether there is content to replace.
 
     Raises:
-        FileExistsError: there is, and it must not be.
+        FileExistsError: there is, and it must not be replaced.
     """
     if stat.S_ISBLK(status.st_mode):
         raise FileExistsError(errno.EEXIST, "it is a disk", os.fspath(path))

@@ -1,6 +1,6 @@
 """Integer counters by name.
 
-Nothing is lost silently: every drop, refusal and eviction increments a counter of its own. Counters are attributes,
+Nothing is lost silently: every drop, refusal and eviction increments its own counter. Counters are attributes,
 so a misspelt name is a type error, and an increment costs no more than an addition.
 """
 

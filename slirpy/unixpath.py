@@ -1,4 +1,4 @@
-"""Paths of unix sockets: their greatest length; taking one over from a dead program, and removing it at the end."""
+"""Paths of unix sockets: their maximum length, replacement of those of dead programs, and removal at the end."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ import sys
 __all__ = ["ABSTRACT_MAX", "PATH_MAX", "bind_unix", "inode_of", "is_unix_path", "remove_unix"]
 
 ABSTRACT_MAX = 107
-"""Bytes in an abstract name of Linux, without the zero at its beginning."""
+"""Maximum bytes of an abstract name of Linux, without the zero at its beginning."""
 PATH_MAX = ABSTRACT_MAX if sys.platform == "linux" else 103
-"""Bytes in a path, without the zero at its end; ``sun_path`` of the BSDs and of macOS is smaller."""
+"""Maximum bytes of a path, without the zero at its end; ``sun_path`` of the BSDs and of macOS is smaller."""
 
 
 def is_unix_path(path: object) -> bool:
-    """Whether it can be the path of a unix socket here: text of 1 to :data:`PATH_MAX` bytes, none of them zero."""
+    """Whether a value can be the path of a unix socket here: text of 1 to :data:`PATH_MAX` bytes, none of them
+    zero.
+    """
     return isinstance(path, str) and "\0" not in path and 1 <= len(os.fsencode(path)) <= PATH_MAX
 
 
 def bind_unix(sock: socket.socket, path: str) -> None:
-    """Bind a socket to a path. A socket there that nobody uses any more is replaced.
+    """Bind a socket to a path. An unused socket at that path is replaced.
 
     Raises:
-        FileExistsError: something is there that is no socket.
-        OSError: it cannot be bound; EADDRINUSE: somebody uses it.
+        FileExistsError: the path exists and is not a socket.
+        OSError: it cannot be bound; EADDRINUSE: it is in use.
     """
     try:
         sock.bind(path)
@@ -38,13 +40,13 @@ def bind_unix(sock: socket.socket, path: str) -> None:
         with socket.socket(sock.family, sock.type) as probe:
             probe.setblocking(False)
             if probe.connect_ex(path) != errno.ECONNREFUSED:
-                raise  # somebody listens, or what is there is not ours to judge
+                raise  # it has a listener, or cannot be tested
         os.unlink(path)
         sock.bind(path)
 
 
 def inode_of(path: str) -> int | None:
-    """What a path leads to now; for :func:`remove_unix`."""
+    """Return the inode at a path; for :func:`remove_unix`."""
     try:
         return os.lstat(path).st_ino
     except OSError:
@@ -52,7 +54,7 @@ def inode_of(path: str) -> int | None:
 
 
 def remove_unix(path: str, inode: int | None) -> None:
-    """Remove a path, unless something else took its place."""
+    """Remove a path, unless another file has replaced it."""
     if inode is not None and inode_of(path) == inode:
         try:
             os.unlink(path)

@@ -25,7 +25,7 @@ class Received(NamedTuple):
     source: Place
     destination: Place
     shape: Shape
-    """Its TTL and DF."""
+    """TTL and DF of the datagram."""
 
 
 _Carry: TypeAlias = Callable[[bytes, Place, Place, "SimDatagram | None", Shape], int]

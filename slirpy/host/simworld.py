@@ -49,20 +49,20 @@ class Call(NamedTuple):
     """connect_tcp, listen_tcp, listen_unix, open_udp, bind_udp, send_udp, open_ping, send_ping; of a stream: send,
     shutdown, abort, close."""
     address: bytes
-    """The far end's, or the one to bind."""
+    """Address of the far end, or the one to bind."""
     port: int
-    """Of ``send_ping``: the sequence number."""
+    """Port; of ``send_ping`` the sequence number."""
     detail: int | bytes | None
-    """Bytes taken by ``send``; the payload of ``send_udp`` and ``send_ping``."""
+    """Bytes accepted by ``send``; the payload of ``send_udp`` and ``send_ping``."""
 
 
 class SimWorld(abc.ABC):
-    """The part of :class:`~slirpy.host.sim.SimHost` that knows nothing of sockets, and that these know.
+    """The part of :class:`~slirpy.host.sim.SimHost` that does not depend on its sockets, and that they depend on.
 
     Args:
         random: the source of ports and of random faults.
-        latency_ns: time that anything takes one way.
-        addresses: the host's own beside its loopback, of IPv4 and of IPv6.
+        latency_ns: one-way latency of everything.
+        addresses: the host's own IPv4 and IPv6 addresses, in addition to its loopback.
     """
 
     def __init__(self, random: Random, latency_ns: int, addresses: tuple[bytes, bytes]) -> None:
@@ -71,13 +71,13 @@ class SimWorld(abc.ABC):
         self.calls: list[Call] = []
         """Every call of the stack, in order. May be cleared."""
         self.short_sends = 0.0
-        """Probability, 0 to 1, that a ``send`` of the stack takes fewer bytes than there is room for."""
+        """Probability, 0 to 1, that a ``send`` of the stack accepts fewer bytes than there is room for."""
         self.short_recvs = 0.0
-        """Probability, 0 to 1, that a ``recv`` of the stack gives fewer bytes than it could."""
+        """Probability, 0 to 1, that a ``recv`` of the stack returns fewer bytes than it could."""
         self.send_limits: deque[int] = deque()
-        """The most bytes that the next sends of the stack take, one entry a call; 0 refuses one."""
+        """Maximum bytes accepted by the next sends of the stack, one entry per call; 0 refuses one."""
         self.udp_errors: deque[int] = deque()
-        """Results of the next UDP sends of the stack, one entry a call; 0 lets one pass."""
+        """Results of the next UDP sends of the stack, one entry per call; 0 lets one pass."""
         self.latency_ns = latency_ns  # checked by the property
         self._now = 0
         self._sequence = itertools.count()
@@ -190,11 +190,11 @@ class SimWorld(abc.ABC):
     # ---------------------------------------------------------- for the streams and sockets of the world
 
     def record(self, name: str, far: Place, detail: int | bytes | None = None) -> None:
-        """Note a call of the stack."""
+        """Record a call of the stack."""
         self.calls.append(Call(self._now, name, *far, detail))
 
     def limit_send(self, room: int) -> int:
-        """How much of ``room`` a send of the stack uses."""
+        """Return how much of ``room`` a send of the stack uses."""
         if self.send_limits:
             return min(room, self.send_limits.popleft())
         if self.short_sends and room and self.random.random() < self.short_sends:
@@ -202,17 +202,17 @@ class SimWorld(abc.ABC):
         return room
 
     def limit_recv(self, limit: int) -> int:
-        """How much a recv of the stack gives at most, at least 1."""
+        """Return the maximum that a recv of the stack returns, at least 1."""
         if self.short_recvs and self.random.random() < self.short_recvs:
             return self.random.randint(1, limit)
         return limit
 
     def scripted_udp_error(self) -> int:
-        """What the next UDP send of the stack is told in place of being sent, or 0."""
+        """Return the scripted error for the next UDP send of the stack, or 0."""
         return self.udp_errors.popleft() if self.udp_errors else 0
 
     def source_for(self, destination: bytes) -> bytes:
-        """The host's address towards a destination."""
+        """Return the host's address towards a destination."""
         if is_loopback(destination):
             return destination
         return self._own_addresses[len(destination) == 16]
@@ -223,7 +223,7 @@ class SimWorld(abc.ABC):
 
     @abc.abstractmethod
     def released(self, item: object) -> None:
-        """Forget a stream or socket that was closed."""
+        """Forget a closed stream or socket."""
 
     # ---------------------------------------------------------------------------------- for SimHost
 

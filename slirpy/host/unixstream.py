@@ -15,7 +15,7 @@ __all__ = ["UnixStream"]
 _AGAIN = 20 * MS
 """Time between attempts to connect."""
 BUSY_MAX = 5 * SECOND
-"""How long a server may have no room for another connection."""
+"""Maximum time for which a server may have no room for another connection."""
 
 
 class UnixStream(SocketStream):

@@ -43,7 +43,7 @@ class StreamOwner(Protocol):
         """
 
     def writable(self) -> None:
-        """There is room again after a short ``send``. Called once for each short ``send``."""
+        """Room is available again after a short ``send``. Called once for each short ``send``."""
 
     def failed(self, error: int) -> None:
         """The stream is dead, with an ``errno`` value: it could not connect, or was reset. No other call follows.

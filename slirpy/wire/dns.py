@@ -137,7 +137,7 @@ class Query:
     def cache_key(self) -> bytes | None:
         """Equal for queries that one cached answer can serve; None if none may.
 
-        Besides the question it covers the bits RD, AD and CD (RFC 6840, sections 5.7 and 5.9), and DO (RFC 3225).
+        It covers the question, the bits RD, AD and CD (RFC 6840, sections 5.7 and 5.9), and DO (RFC 3225).
         """
         if not self.is_plain or self.qtype in _META:
             return None

@@ -73,7 +73,7 @@ class Lack(NamedTuple):
     """A kernel variable set to a value that the engine does not support."""
 
     text: str
-    """Its name and value, and the behaviour of the engine."""
+    """Name and value of the variable, and the behaviour of the engine."""
     counter: str = ""
     """The counter that shows whether it made a difference; empty: unknown."""
 
