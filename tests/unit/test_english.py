@@ -1,0 +1,88 @@
+"""Docstrings begin with a noun or a verb."""
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PLACES = ("slirpy", "benchmarks", "examples")
+NOT_YET = (
+    "slirpy/cli",
+    "slirpy/config",
+    "slirpy/core",
+    "slirpy/fair.py",
+    "slirpy/nat",
+    "slirpy/rules",
+    "slirpy/services",
+    "slirpy/tcp",
+)
+"""Files and folders whose texts have still to be revised. A revised one leaves this list, and none is added."""
+
+PRONOUN = re.compile(
+    r"(Who|Whom|What|Whose|How|It|Its|Nobody|Nothing|Somebody|Whatever|Whoever|Where|One more|The same|As|So|That|"
+    r"This|These|Those|They|He|We|Us|Our|Here|There|Which)\b"
+)
+ODD = re.compile(
+    r"\b(is told|are told|tells? of|is to be|of (ours|yours|its own)|besides|as ever|who is|who has|nobody has)\b",
+    re.IGNORECASE,
+)
+BODIES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def revised() -> Iterator[Path]:
+    """Files that the rule already covers."""
+    for place in PLACES:
+        for path in sorted((ROOT / place).rglob("*.py")):
+            name = path.relative_to(ROOT).as_posix()
+            if not any(name == entry or name.startswith(f"{entry}/") for entry in NOT_YET):
+                yield path
+
+
+def docstrings(text: str) -> Iterator[tuple[int, str]]:
+    """Line and text of all docstrings, including those of attributes and constants."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, BODIES):
+            for statement in node.body:
+                if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Constant):
+                    continue
+                if isinstance(statement.value.value, str):
+                    yield statement.lineno, statement.value.value
+
+
+def found(rule: Callable[[str], re.Match[str] | None], text: str) -> list[tuple[int, str]]:
+    """Line and words of each docstring that the rule finds fault with."""
+    return [(line, match.group()) for line, doc in docstrings(text) if (match := rule(" ".join(doc.split())))]
+
+
+@pytest.mark.parametrize("rule", [PRONOUN.match, ODD.search], ids=["beginning", "phrases"])
+def test_docstrings_are_plain_english(rule: Callable[[str], re.Match[str] | None]) -> None:
+    """No docstring begins with a pronoun or a riddle word, or contains one of the phrases to avoid."""
+    faults = [
+        f"{path.relative_to(ROOT)}:{line}: {words!r}"
+        for path in revised()
+        for line, words in found(rule, path.read_text(encoding="utf-8"))
+    ]
+    assert not faults, "\n".join(faults)
+
+
+def test_the_list_names_what_exists() -> None:
+    """Entries of the list that have moved or were revised do not stay in it."""
+    missing = [entry for entry in NOT_YET if not (ROOT / entry).exists()]
+    assert not missing, missing
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('"""What it does."""', 1),
+        ('"""Fine."""\n\ndef f():\n    """It has failed."""', 4),
+        ('X = 1\n"""How many."""', 2),
+        ('class A:\n    """Fine."""\n    x: int\n    """Who asked."""', 4),
+    ],
+)
+def test_the_rule_sees_every_kind_of_docstring(text: str, line: int) -> None:
+    """Modules, functions, classes, constants and attributes are all covered."""
+    assert [at for at, _ in found(PRONOUN.match, text)] == [line]
