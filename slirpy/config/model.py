@@ -173,9 +173,9 @@ class Config:
         return shift, int(self.net.network_address) >> shift
 
     def contains(self, address: bytes) -> bool:
-        """Whether four bytes are an address of the virtual network."""
+        """Whether an address, as bytes, is one of the virtual network; one of IPv6 never is."""
         shift, network = self._prefix
-        return int.from_bytes(address, "big") >> shift == network
+        return int.from_bytes(address, "big") >> shift == network and len(address) == 4
 
     # ------------------------------------------------------------------------ QEMU's option strings
 

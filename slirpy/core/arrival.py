@@ -8,7 +8,8 @@ from typing import NamedTuple
 from slirpy.core.neighbor import Neighbor
 from slirpy.core.port import LinkPort
 from slirpy.tcp import Segment
-from slirpy.wire import icmp, ipv4
+from slirpy.wire import icmp
+from slirpy.wire.ip import Header
 
 __all__ = ["Arrival", "Openers"]
 
@@ -20,10 +21,16 @@ class Arrival(NamedTuple):
     neighbor: Neighbor
     macs: bytes
     """Destination and source MAC."""
-    header: ipv4.IPv4Header
+    header: Header
     packet: memoryview
     """From the IP header on, without padding."""
     checksummed: bool
+    """A link vouches for the transport checksum."""
+
+    @property
+    def payload(self) -> memoryview:
+        """What follows the IP header."""
+        return self.packet[self.header.header_length : self.header.total_length]
 
 
 class Openers(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from slirpy.core.arrival import Arrival, Openers
 from slirpy.core.ip import IPSender
 from slirpy.core.network import Network
-from slirpy.core.paths import ServicePath
+from slirpy.core.paths import ServicePath, shape_of
 from slirpy.core.resets import refuse_tcp
 from slirpy.core.tables import FlowTables
 from slirpy.interfaces import Datagram, Service
@@ -16,7 +16,7 @@ from slirpy.tcp import Segment
 from slirpy.tcp import options as tcp_options
 from slirpy.wire import ipv4, tcp, udp
 from slirpy.wire.checksum import transport_ok
-from slirpy.wire.ethernet import is_multicast
+from slirpy.wire.ip import family_of
 
 __all__ = ["Demux"]
 
@@ -67,7 +67,7 @@ class Demux:
                     arrival.port,
                 )
             )
-        elif header.source == b"\0\0\0\0":
+        elif family_of(header.source).is_unspecified(header.source):
             stats.drop_udp_unreachable += 1
         else:
             self._openers.udp(arrival, source_port, destination_port, payload)
@@ -94,7 +94,7 @@ class Demux:
             return
         options = tcp_options.parse(packet[start + tcp.HEADER_LENGTH : data])
         seg = Segment(seq, ack, flags, wnd, options, packet[data:end], urg)
-        key = bytes(packet[12:20]) + bytes(packet[start : start + 4])
+        key = header.source + header.destination + bytes(packet[start : start + 4])
         flow = tables.tcp_flows.get(key)
         if flow is not None:
             flow.input(seg, arrival)
@@ -105,12 +105,6 @@ class Demux:
 
     def _lay_path(self, arrival: Arrival, service: Service) -> None:
         """Let the next datagrams like this one, of a conversation with ``service``, take the fast path."""
-        header = arrival.header
-        plain = header.header_length == ipv4.HEADER_LENGTH and not header.fragment & (
-            ipv4.MF | ipv4.OFFSET_MASK
-        )
-        if plain and not is_multicast(arrival.macs):
-            key = bytes(arrival.packet[12:24])
-            self._tables.udp_paths[key] = ServicePath(
-                key, arrival.macs, arrival.neighbor, header.ttl, header.fragment, service
-            )
+        shape = shape_of(arrival)
+        if shape is not None:
+            self._tables.udp_paths[shape.key] = ServicePath(shape, service)

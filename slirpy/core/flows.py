@@ -64,7 +64,7 @@ class FlowInfo:
 class NeighborInfo:
     """A guest's address that was heard, and where: a snapshot of a line of the ARP table."""
 
-    address: IPv4Address
+    address: IPv4Address | IPv6Address
     mac: bytes
     """Six bytes."""
     idle: float

@@ -102,12 +102,15 @@ class Fragments:
 
     # ------------------------------------------------------------------------------------ any fragment
 
-    def insert(self, arrival: Arrival) -> Arrival | None:
-        """Take one fragment; the whole packet, with a header of its own, if that was the last one missing."""
+    def insert(self, arrival: Arrival, header: ipv4.IPv4Header) -> Arrival | None:
+        """Take one fragment; the whole packet, with a header of its own, if that was the last one missing.
+
+        ``header`` is the arrival's.
+        """
         stats = self._network.stats
-        port, header, packet = arrival.port, arrival.header, arrival.packet
+        port, packet = arrival.port, arrival.packet
         piece = packet[header.header_length : header.total_length]
-        offset = (header.fragment & ipv4.OFFSET_MASK) * 8
+        offset = header.fragment_offset
         more = bool(header.fragment & ipv4.MF)
         end = offset + len(piece)
         if not piece or (more and len(piece) % 8) or end + header.header_length > 65535:

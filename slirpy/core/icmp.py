@@ -46,7 +46,7 @@ class IcmpErrors:
         network = self._network
         header, packet = arrival.header, arrival.packet
         if (
-            header.fragment & ipv4.OFFSET_MASK
+            header.fragment_offset
             or network.is_broadcast(header.destination)
             or ethernet.is_multicast(arrival.macs)
         ):
@@ -106,7 +106,7 @@ class Icmp:
         """An ICMP message from a guest."""
         network = self._network
         header = arrival.header
-        message = arrival.packet[header.header_length : header.total_length]
+        message = arrival.payload
         if len(message) < icmp.HEADER_LENGTH or ones_sum(message):
             network.stats.drop_icmp_malformed += 1
             return
@@ -117,7 +117,7 @@ class Icmp:
             network.stats.icmp_echo_replies += 1
             to, own = header.source, header.destination
             # RFC 1349, section 5.1: the reply has the type of service of the request.
-            self._ip.send(arrival.neighbor, own, to, ipv4.ICMP, reply, ttl=TTL, tos=header.tos)
+            self._ip.send(arrival.neighbor, own, to, ipv4.ICMP, reply, ttl=TTL, tos=header.traffic_class)
         elif kind == icmp.ECHO_REQUEST and not code and not network.is_broadcast(header.destination):
             self._openers.echo(arrival, rest >> 16, rest & 0xFFFF, message[8:])
         elif kind in icmp.ERRORS:

@@ -16,6 +16,7 @@ from slirpy.core.port import LinkPort
 from slirpy.interfaces import Buffer, Frame, LinkSink
 from slirpy.wire import ethernet, ipv4, udp
 from slirpy.wire.checksum import ones_sum
+from slirpy.wire.ip import V4, family_of
 
 __all__ = ["IPSender"]
 
@@ -53,13 +54,19 @@ class IPSender:
         """Send a packet to a guest, in fragments if it is larger than the link's MTU.
 
         With ``mac`` and ``port`` it goes there, whatever the neighbour table says.
+
+        Raises:
+            ValueError: the addresses are of different families, or an IPv6 packet is larger than the MTU.
         """
-        network = self._network
+        network, family = self._network, family_of(destination)
         out = port or neighbor.port
         mtu = out.mtu if out is not None else network.config.mtu
-        ethernet_header = (mac or neighbor.mac or ethernet.BROADCAST) + network.mac_for(source) + b"\x08\x00"
+        macs = (mac or neighbor.mac or ethernet.BROADCAST) + network.mac_for(source)
+        ethernet_header = macs + family.ethertype.to_bytes(2, "big")
         length = len(payload)
-        if length > mtu - ipv4.HEADER_LENGTH:
+        if length > mtu - family.header_length:
+            if family is not V4 or len(source) != 4:
+                raise ValueError(f"a packet of {length} bytes: only those of IPv4 are sent in fragments")
             neighbor.ident = neighbor.ident + 1 & 0xFFFF
             ident = self._ident + neighbor.ident & 0xFFFF
             for frame, size in cut(
@@ -67,7 +74,7 @@ class IPSender:
             ):
                 self._send_frame(neighbor, frame, size, mac, port)
             return
-        header = ipv4.build(source, destination, protocol, length, ttl=ttl, tos=tos)
+        header = family.build(source, destination, protocol, length, hop_limit=ttl, traffic_class=tos)
         data = b"".join((ethernet_header, header, payload))
         self._send_frame(neighbor, Frame((data.ljust(ethernet.MIN_LENGTH, b"\0"),)), len(data), mac, port)
 
@@ -112,7 +119,7 @@ class IPSender:
         network, neighbors = self._network, self._neighbors
         neighbor = neighbors.get(destination)
         port = neighbor.port
-        if port is None:
+        if port is None or len(source) != 4 or len(destination) != 4:
             for payload in payloads:
                 self.send_datagram(source, source_port, destination, destination_port, payload)
             return

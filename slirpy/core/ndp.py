@@ -25,14 +25,13 @@ from slirpy.wire import ethernet, ipv6, ndp
 __all__ = ["Ndp"]
 
 ROUTER = bytes.fromhex("fe800000000000000000000000000002")
-ROUTER_MAC = ethernet.virtual_mac6(ROUTER)
+ROUTER_MAC = ethernet.virtual_mac(ROUTER)
 MULTICAST_INTERVAL = 3 * SECOND
 """MIN_DELAY_BETWEEN_RAS (RFC 4861 section 10)."""
 RATE = 100
 """Answers a second, and as many at once, to each link."""
 _GROUPS = frozenset((ipv6.ALL_NODES, ipv6.ALL_ROUTERS, ipv6.solicited_node(ROUTER)))
 _GROUP_MACS = frozenset(map(ipv6.multicast_mac, _GROUPS))
-_LOOPBACK = bytes(15) + b"\1"
 
 
 class Ndp:
@@ -64,7 +63,7 @@ class Ndp:
         wanted = header.destination == ROUTER or header.destination in _GROUPS
         if header.next_header != ipv6.ICMPV6 or not wanted:
             stats.drop_ipv6 += 1
-        elif ipv6.is_multicast(header.source) or header.source in (ROUTER, _LOOPBACK):
+        elif ipv6.is_multicast(header.source) or header.source in (ROUTER, ipv6.LOOPBACK):
             stats.drop_ipv6_source += 1
         elif len(message) < 4:
             stats.drop_icmpv6_malformed += 1

@@ -14,6 +14,7 @@ from slirpy.core.port import LinkPort
 from slirpy.core.timers import Alarm, Timers
 from slirpy.stats import Stats
 from slirpy.wire import ethernet
+from slirpy.wire.ip import family_of
 
 __all__ = ["Marked", "Network"]
 
@@ -78,7 +79,7 @@ class Network:
         return (
             address == _LIMITED_BROADCAST
             or address == self.config.broadcast_address
-            or 0xE0 <= address[0] <= 0xEF
+            or family_of(address).is_multicast(address)
         )
 
     def may_be_guest(self, address: bytes) -> bool:

@@ -7,7 +7,8 @@ from slirpy.core.neighbor import Neighbor
 from slirpy.stats import Stats
 from slirpy.tcp import Segment, reset_for
 from slirpy.wire import ipv4, tcp
-from slirpy.wire.checksum import checksum, ones_sum
+from slirpy.wire.checksum import checksum
+from slirpy.wire.ip import family_of, reverse_key, split_key
 
 __all__ = ["refuse_tcp"]
 
@@ -19,10 +20,10 @@ def refuse_tcp(stats: Stats, ip: IPSender, neighbor: Neighbor, key: bytes, seg: 
         stats.drop_tcp_unmatched += 1
         return
     seq, ack, flags = answer
-    source, destination = key[4:8], key[:4]
-    header = tcp.HEADER.pack(0, 0, seq, ack, 5 << 4, flags, 0, 0, 0)
-    segment = key[10:12] + key[8:10] + header[4:]
-    value = checksum(segment, ones_sum(source + destination) + ipv4.TCP + len(segment))
+    source, source_port, destination, destination_port = split_key(reverse_key(key))
+    segment = tcp.HEADER.pack(source_port, destination_port, seq, ack, 5 << 4, flags, 0, 0, 0)
+    pseudo = family_of(source).pseudo_sum(source, destination, ipv4.TCP, len(segment))
+    value = checksum(segment, pseudo)
     segment = segment[:16] + value.to_bytes(2, "big") + segment[18:]
     stats.tcp_resets_out += 1
     ip.send(neighbor, source, destination, ipv4.TCP, segment)

@@ -8,7 +8,7 @@ moves when :meth:`IPStack.tick` or :meth:`IPStack.flush` says so, and at no othe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
 from slirpy.config import MTU_MIN
 from slirpy.core.arp import Arp
@@ -28,10 +28,10 @@ from slirpy.interfaces import Buffer, Link, LinkSink, Poller, Service, Timer
 from slirpy.rules.values import moment, whole
 from slirpy.units import SECOND
 from slirpy.wire import ethernet, icmp, ipv4
+from slirpy.wire.ip import V4
 
 __all__ = ["IPStack"]
 
-_UNSPECIFIED = b"\0\0\0\0"
 _MIN_FAST = 54
 
 
@@ -236,7 +236,7 @@ class IPStack:
             return
         packet = packet[: header.total_length]
         source = header.source
-        if source == _UNSPECIFIED and header.protocol == ipv4.UDP:
+        if V4.is_unspecified(source) and header.protocol == ipv4.UDP:
             neighbor = Neighbor(source)  # a guest that asks for an address
         elif self.network.may_be_guest(source):
             learned = self.neighbors.learn(source, macs[6:], port)
@@ -247,11 +247,11 @@ class IPStack:
             stats.drop_ip_source += 1
             return
         arrival = Arrival(port, neighbor, macs, header, packet, checksummed)
-        if header.fragment & (ipv4.MF | ipv4.OFFSET_MASK):
-            whole = self.fragments.insert(arrival)
-            if whole is None:
+        if header.is_fragment:
+            complete = self.fragments.insert(arrival, header)
+            if complete is None:
                 return
-            arrival = whole
+            arrival = complete
         if header.protocol == ipv4.TCP:
             self._demux.input_tcp(arrival)
         elif header.protocol == ipv4.UDP:
@@ -326,7 +326,7 @@ class IPStack:
         """Guests' addresses, with whoever was heard last first."""
         heard = sorted(self.neighbors.known(), key=lambda neighbor: neighbor.seen, reverse=True)
         return [
-            NeighborInfo(IPv4Address(each.address), each.mac, (self.now - each.seen) / SECOND)
+            NeighborInfo(ip_address(each.address), each.mac, (self.now - each.seen) / SECOND)
             for each in heard
             if each.mac is not None
         ]

@@ -11,6 +11,7 @@ from slirpy.core.paths import ServicePath, UdpPath
 from slirpy.core.ports import free_port
 from slirpy.core.tcpflow import TcpFlow
 from slirpy.interfaces import Service, StreamService
+from slirpy.wire.ip import flow_key
 
 __all__ = ["HISTORY", "FlowTables"]
 
@@ -80,4 +81,4 @@ class FlowTables:
 
 def _path_key(address: bytes, port: int, guest: bytes, guest_port: int) -> bytes:
     """Make the flow key of a guest's datagrams to a port of ours."""
-    return guest + address + guest_port.to_bytes(2, "big") + port.to_bytes(2, "big")
+    return flow_key(guest, guest_port, address, port)

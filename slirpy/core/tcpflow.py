@@ -17,6 +17,7 @@ from slirpy.tcp import Connection, Segment, expire, output, segment_arrives
 from slirpy.tcp.states import SYNCHRONIZED
 from slirpy.wire import ethernet, ipv4
 from slirpy.wire.checksum import ones_sum
+from slirpy.wire.ip import reverse_key
 from slirpy.wire.tcp import FRAME
 
 __all__ = ["TcpFlow"]
@@ -25,6 +26,7 @@ _CSUM_START = ethernet.HEADER_LENGTH + ipv4.HEADER_LENGTH
 _CSUM_OFFSET = 16
 _PADDING = bytes(ethernet.MIN_LENGTH)
 _TTL = 64
+_KEY_LENGTH = 12
 _from_bytes = int.from_bytes
 _new_frame = tuple.__new__  # a third of the time of calling Frame, which every frame would pay
 _CONSTANT_WORDS = 0x4500 + ipv4.DF + (_TTL << 8 | ipv4.TCP)
@@ -34,8 +36,7 @@ class TcpFlow(abc.ABC):
     """One connection of a guest.
 
     Attributes:
-        key: source, source port, destination, destination port as the **guest's** segments carry them: addresses
-            first, then ports, as they lie in the header.
+        key: the flow key (:mod:`slirpy.wire.ip`) of the **guest's** segments.
         conn: the engine's connection; we are the guest's peer.
         macs: destination and source MAC of the guest's frames; the fast path takes no others.
     """
@@ -54,12 +55,13 @@ class TcpFlow(abc.ABC):
         self.key = key
         self.neighbor = neighbor
         self.conn = conn
-        guest, far, ports = key[:4], key[4:8], key[8:]
-        self._virtual_mac = network.mac_for(far)
+        if len(key) != _KEY_LENGTH:
+            raise ValueError(f"frames are made for keys of {_KEY_LENGTH} bytes, IPv4's; given were {len(key)}")
+        self._virtual_mac = network.mac_for(key[4:8])
         self.macs = self._virtual_mac + (neighbor.mac or bytes(6))
-        self._reverse_key = far + guest + ports[2:] + ports[:2]
+        self._reverse_key = reverse_key(key)
         self._addresses = ones_sum(key[:8])
-        self._ports = ones_sum(ports)
+        self._ports = ones_sum(key[8:])
         self._base = self._addresses + _CONSTANT_WORDS
         self._alarm = Alarm(network.timers, self.mark)
         self.dirty = False

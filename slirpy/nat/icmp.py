@@ -92,7 +92,7 @@ class IcmpFlow:
         self.last_activity = network.now
         self.packets_in += 1
         self.bytes_in += len(payload)
-        error = peer.send(sequence, payload, address, ttl, bool(header.fragment & ipv4.DF))
+        error = peer.send(sequence, payload, address, ttl, header.dont_fragment)
         if error in (errno.EAGAIN, errno.ENOBUFS):
             network.stats.drop_icmp_host_full += 1
         elif error:
@@ -177,7 +177,7 @@ class IcmpNat:
             address = self._route(arrival, identifier)
             if address is None:
                 return
-        ttl = onward_ttl(header.ttl, address)
+        ttl = onward_ttl(header.hop_limit, address)
         if not ttl:
             out_of_time(self.parts, arrival)
             return

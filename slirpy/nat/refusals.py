@@ -18,7 +18,8 @@ from slirpy.interfaces import IcmpReport
 from slirpy.nat.reports import relay, sent_syn
 from slirpy.nat.routes import Refusal, Router
 from slirpy.tcp import Segment
-from slirpy.wire import icmp, ipv4
+from slirpy.wire import icmp
+from slirpy.wire.ip import split_key
 
 __all__ = [
     "ERRNO_CODES",
@@ -59,7 +60,7 @@ def tell_errno(errors: IcmpErrors, arrival: Arrival, error: int, mtu: int = 0) -
         mtu: with EMSGSIZE, what a packet with DF would have had to fit; 0: not known (RFC 1191, section 3).
             Without DF the system does not take such sizes at all, and no smaller fragments would help.
     """
-    if error == errno.EMSGSIZE and arrival.header.fragment & ipv4.DF:
+    if error == errno.EMSGSIZE and arrival.header.dont_fragment:
         errors.error(arrival, icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, mtu & 0xFFFF)
     elif error in ERRNO_CODES:
         errors.error(arrival, icmp.UNREACHABLE, ERRNO_CODES[error])
@@ -94,7 +95,8 @@ def refuse_by_host(
 ) -> None:
     """The host's side refused: say so as the network would, in the words of ``report`` if there is one."""
     parts.network.stats.tcp_flows_refused += 1
-    if report is not None and relay(parts, router, report, key[:4], key[4:8], sent_syn(arrival, report)):
+    guest, _, seen, _ = split_key(key)
+    if report is not None and relay(parts, router, report, guest, seen, sent_syn(arrival, report)):
         return
     if not tell_errno(parts.errors, arrival, error) and error != errno.ETIMEDOUT:
         refuse_tcp(parts.network.stats, parts.ip, arrival.neighbor, key, seg)

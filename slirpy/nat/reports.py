@@ -62,6 +62,8 @@ def relay(parts: Parts, router: Router, report: IcmpReport, guest: bytes, seen: 
 
     It comes from who said it, unless that is the host (which is the gateway) or goes by a guest's address.
     """
+    if len(report.address) != len(guest):
+        return False  # its types and codes are those of the other family
     if report.kind not in _RELAYED:
         return False  # source quench is deprecated (RFC 6633), redirects are for the host alone
     rest = 0

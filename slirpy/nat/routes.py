@@ -13,11 +13,11 @@ from typing import NamedTuple
 from slirpy.config import Config
 from slirpy.interfaces import Action, FlowRequest, Verdict
 from slirpy.rules.policy import checked_verdict
+from slirpy.wire.ip import V4, family_of
 
 __all__ = ["LOOPBACK", "Refusal", "Route", "Router", "onward_ttl"]
 
 LOOPBACK = b"\x7f\0\0\x01"
-_LOOPBACK6 = bytes(15) + b"\1"
 _LIMITED_BROADCAST = b"\xff\xff\xff\xff"
 _RESTRICTED = Verdict(Action.REJECT, reason="restrict")
 _SHUT = Verdict(Action.REJECT, reason="no host loopback")
@@ -46,8 +46,7 @@ def onward_ttl(ttl: int, address: bytes) -> int:
 
     The host's loopback is the gateway itself: nobody has to carry a packet on.
     """
-    at_home = address[0] == 127 if len(address) == 4 else address == _LOOPBACK6
-    return max(ttl - 1, 1) if at_home else ttl - 1
+    return max(ttl - 1, 1) if family_of(address).is_loopback(address) else ttl - 1
 
 
 class Router:
@@ -98,10 +97,11 @@ class Router:
             return Refusal.PORT_UNREACHABLE, destination
         if config.contains(destination):
             return Refusal.HOST_UNREACHABLE, destination
-        if len(destination) == 4 and (destination[0] in (0, 127) or destination[0] >= 224):
-            return Refusal.MARTIAN, destination  # "this network", loopback on a wire, multicast, reserved
+        if family_of(destination).is_martian(destination):
+            return Refusal.MARTIAN, destination
         return None, destination
 
     def source_seen(self, address: bytes) -> bytes:
         """How a guest sees a host address: loopback shows as the gateway."""
-        return self._config.gateway_address if address[0] == 127 and len(address) == 4 else address
+        loopback = len(address) == 4 and V4.is_loopback(address)
+        return self._config.gateway_address if loopback else address

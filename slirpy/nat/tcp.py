@@ -40,6 +40,7 @@ from slirpy.tcp.autotune import WindowPool
 from slirpy.tcp.congestion import ALGORITHMS
 from slirpy.tcp.states import CLOSE_WAIT, CLOSED, ESTABLISHED, SYN_RECEIVED, SYNCHRONIZED, TIME_WAIT
 from slirpy.units import SECOND
+from slirpy.wire.ip import Family, family_of, flow_key, split_key
 from slirpy.wire.tcp import ACK, HEADER_LENGTH, RST, SYN
 
 __all__ = ["NatTcpFlow", "TcpNat"]
@@ -61,8 +62,8 @@ MAX_TIME_WAIT = 8192
 """Connections that are over, and whose last segments may come again."""
 WIDE_BYTES = 256 << 20
 """What the windows that have grown may come to, of all connections; beyond that they grow less far."""
-ETHERNET_MSS = 1460
-"""Bytes in a segment, at the most, to a guest whose SYN has no MSS option: its link is ours."""
+ETHERNET_MTU = 1500
+"""Bytes in a packet, at the most, to a guest whose SYN has no MSS option: its link is ours."""
 MAX_BURST = 65535 - 40 - 12
 """Most payload in one IPv4 packet beside headers and timestamps."""
 _MAY_READ = (ESTABLISHED, CLOSE_WAIT)
@@ -284,17 +285,18 @@ class NatTcpFlow(TcpFlow):
         opening = conn.state not in SYNCHRONIZED
         super().input(seg, arrival)
         if opening and conn.state in SYNCHRONIZED:
-            conn.configure(self._nat.settings(arrival.port))  # where the guest is may be news
+            # The guest may be behind another link than was thought.
+            conn.configure(self._nat.settings(arrival.port, family_of(arrival.header.source)))
             self._nat.count(self, self._nat.open)
 
     def _ends_here(self, seg: Segment, arrival: Arrival) -> bool:
         """Whether a segment is no more this flow's, for its time to live."""
-        ttl, first = arrival.header.ttl, self._arrival
+        ttl, first = arrival.header.hop_limit, self._arrival
         if (
             self.connecting
             and first is not None
             and seg.flags & (SYN | ACK | RST) == SYN
-            and ttl != first.header.ttl
+            and ttl != first.header.hop_limit
         ):
             # The next probe of a trace that uses one port: the host must send a SYN with another time to live.
             self._abort_peer()
@@ -308,12 +310,12 @@ class NatTcpFlow(TcpFlow):
 
     def info(self, now: int, end: str | None = None) -> FlowInfo:
         """What is known of this flow; ``end`` tells how it ended, if it has."""
-        key = self.key
+        guest, guest_port, far, far_port = split_key(self.key)
         return FlowInfo(
             protocol="tcp",
             state=end or ("CONNECTING" if self.connecting else self.conn.state.value),
-            guest=(ip_address(key[:4]), int.from_bytes(key[8:10], "big")),
-            host=(ip_address(key[4:8]), int.from_bytes(key[10:12], "big")),
+            guest=(ip_address(guest), guest_port),
+            host=(ip_address(far), far_port),
             inbound=self.inbound,
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
@@ -349,26 +351,25 @@ class TcpNat:
         self._descriptors = descriptors
         descriptors.share(self.opening, self.evict)
         descriptors.share(self.open, self.evict)
-        self._settings: dict[tuple[int, int], Settings] = {}
+        self._settings: dict[tuple[Family, int, int], Settings] = {}
 
     # ------------------------------------------------------------------------------------- outward
 
     def open_tcp(self, arrival: Arrival, key: bytes, seg: Segment, previous: Connection | None = None) -> None:
         """A guest's SYN that belongs to no flow, or takes the place of ``previous``, which was in TIME-WAIT."""
         network = self.network
-        destination, port = key[4:8], int.from_bytes(key[10:12], "big")
+        source, source_port, destination, port = split_key(key)
         service = self.tables.stream_service(destination, port)
         target: Route | None = None
         ttl = 0
-        source_port = int.from_bytes(key[8:10], "big")
-        request = FlowRequest(IPProtocol.TCP, key[:4], source_port, destination, port)
+        request = FlowRequest(IPProtocol.TCP, source, source_port, destination, port)
         if service is None:
             route = self.router.route(request)
             if isinstance(route, Refusal):
                 refuse_by_rule(self.parts, arrival, key, seg, route)
                 return
             target = route
-            ttl = onward_ttl(arrival.header.ttl, target.address)
+            ttl = onward_ttl(arrival.header.hop_limit, target.address)
             if not ttl:
                 out_of_time(self.parts, arrival)
                 return
@@ -403,11 +404,10 @@ class TcpNat:
         """
         network, flows = self.network, self.tables.tcp_flows
         source = self.router.source_seen(address)
-        prefix = guest + source + guest_port.to_bytes(2, "big")
-        key = prefix + port.to_bytes(2, "big")
+        key = flow_key(guest, guest_port, source, port)
         if not port or key in flows:  # two hosts' loopbacks look alike to the guest
-            port = free_port(network.random, 1024, lambda p: prefix + p.to_bytes(2, "big") in flows)
-            key = prefix + port.to_bytes(2, "big")
+            port = free_port(network.random, 1024, lambda p: flow_key(guest, guest_port, source, p) in flows)
+            key = flow_key(guest, guest_port, source, port)
         neighbor = self.neighbors.get(guest)
         link_port = neighbor.port or (network.ports[0] if len(network.ports) == 1 else None)
         flow = self._new_flow(key, neighbor, link_port, address)
@@ -434,11 +434,12 @@ class TcpNat:
         if previous is not None:
             iss = next_iss(previous, iss)
         ts_offset = timestamp_offset(self._secret, key)
-        conn = Connection(self.settings(port), iss, ts_offset=ts_offset, stats=network.stats, pool=self.windows)
+        settings = self.settings(port, family_of(neighbor.address))
+        conn = Connection(settings, iss, ts_offset=ts_offset, stats=network.stats, pool=self.windows)
         flow = NatTcpFlow(self, key, neighbor, conn, inbound=outside is not None)
         self.tables.tcp_flows[key] = flow
         if outside is None:
-            self.opening.add(flow, port, key[:4])
+            self.opening.add(flow, port, neighbor.address)
         else:
             self.opening.add(flow, OUTSIDE, outside)
         network.stats.tcp_flows += 1
@@ -461,17 +462,19 @@ class TcpNat:
         flow.counted = shares
         shares.add(flow, party, who)
 
-    def settings(self, port: LinkPort | None) -> Settings:
+    def settings(self, port: LinkPort | None, family: Family) -> Settings:
         """Sizes for connections through a link."""
         mtu = port.mtu if port is not None else self.network.config.mtu
         burst = MAX_BURST if port is not None and port.segmentation_offload else 0
-        cached = self._settings.get((mtu, burst))
+        cached = self._settings.get((family, mtu, burst))
         if cached is None:
+            headers = family.header_length + HEADER_LENGTH
+            mss, peer_mss = mtu - headers, ETHERNET_MTU - headers
             chosen = self.network.config.congestion
             keepalive = self.network.config.tcp_keepalive * SECOND
-            cached = self._settings[mtu, burst] = Settings(
-                mss=mtu - 40,
-                peer_mss=min(mtu - 40, ETHERNET_MSS),
+            cached = self._settings[family, mtu, burst] = Settings(
+                mss=mss,
+                peer_mss=min(mss, peer_mss),
                 max_burst=burst,
                 syn_timeout=CONNECT_TIMEOUT,
                 keepalive=keepalive > 0,

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from slirpy.core.arrival import Arrival
 from slirpy.core.flows import FlowInfo
 from slirpy.core.parts import Parts
-from slirpy.core.paths import UdpPath, UdpSender
+from slirpy.core.paths import UdpPath, UdpSender, shape_of
 from slirpy.core.port import LinkPort
 from slirpy.core.shares import OUTSIDE, Group, Shares
 from slirpy.core.timers import Alarm
@@ -23,7 +23,7 @@ from slirpy.nat.refusals import REFUSAL_CODES, tell_errno
 from slirpy.nat.reports import out_of_time, relay, sent_udp
 from slirpy.nat.routes import Refusal, Route, Router, onward_ttl
 from slirpy.units import SECOND
-from slirpy.wire import ethernet, icmp, ipv4
+from slirpy.wire import icmp
 
 __all__ = ["UdpFlow", "UdpNat"]
 
@@ -100,7 +100,7 @@ class UdpFlow(UdpSender):
         via, address, port = target
         network = self._nat.network
         header = arrival.header
-        ttl = onward_ttl(header.ttl, address)
+        ttl = onward_ttl(header.hop_limit, address)
         if not ttl:
             out_of_time(self._nat.parts, arrival)
             return
@@ -110,7 +110,7 @@ class UdpFlow(UdpSender):
         self.last_activity = network.now
         self.packets_in += 1
         self.bytes_in += len(payload)
-        error = peer.send(payload, address, port, ttl, bool(header.fragment & ipv4.DF))
+        error = peer.send(payload, address, port, ttl, header.dont_fragment)
         if error in (errno.EAGAIN, errno.ENOBUFS):
             network.stats.drop_udp_host_full += 1
         elif error:
@@ -123,19 +123,15 @@ class UdpFlow(UdpSender):
 
     def _lay_path(self, arrival: Arrival, target: tuple[DatagramPeer, bytes, int], ttl: int) -> None:
         """The next datagrams like this one need not come here."""
-        header, paths = arrival.header, self._nat.tables.udp_paths
-        if header.header_length != ipv4.HEADER_LENGTH or header.fragment & (ipv4.MF | ipv4.OFFSET_MASK):
+        shape, paths = shape_of(arrival), self._nat.tables.udp_paths
+        if shape is None:
             return
-        if ethernet.is_multicast(arrival.macs):
-            return  # the switch must see each of them, to let the other guests have it
-        key = bytes(arrival.packet[12:24])
-        shape = header.ttl, header.fragment, ttl
-        old = paths.get(key)
+        old = paths.get(shape.key)
         if isinstance(old, UdpPath):
             self._paths.remove(old)
         elif len(self._paths) >= MAX_PATHS:
             self._forget_paths()
-        path = paths[key] = UdpPath(key, arrival.macs, arrival.neighbor, shape, self, target)
+        path = paths[shape.key] = UdpPath(shape, ttl, self, target)
         self._paths.append(path)
 
     def _forget_paths(self) -> None:
@@ -170,7 +166,7 @@ class UdpFlow(UdpSender):
         self.bytes_in += sum(map(len, payloads))
         while payloads:
             sent, error = path.peer.send_many(
-                payloads, path.address, path.port, path.onward_ttl, bool(path.fragment & ipv4.DF)
+                payloads, path.address, path.port, path.onward_ttl, path.dont_fragment
             )
             if not error:
                 return
@@ -207,6 +203,9 @@ class UdpFlow(UdpSender):
     def datagram(self, payload: bytes, address: bytes, port: int) -> None:
         """The host's socket has received something for the guest."""
         seen = self._seen.get((address, port)) or (self._nat.router.source_seen(address), port)
+        if len(seen[0]) != len(self.guest):  # the guest has not sent there, and has no name for it
+            self._nat.network.stats.drop_udp_unreachable += 1
+            return
         self._to_guest(seen, payload)
 
     def forwarded(self, via: DatagramPeer, payload: bytes, address: bytes, port: int) -> None:

@@ -76,18 +76,19 @@ def checksum(data: Buffer, initial: int = 0) -> int:
 
 
 def transport_ok(packet: Buffer, header_length: int, total_length: int, protocol: int) -> bool:
-    """Whether the TCP or UDP checksum in an IPv4 packet is correct.
+    """Whether the TCP or UDP checksum in a packet of either family is correct.
 
     Args:
-        packet: the packet from its IPv4 header on.
-        header_length: of the IPv4 header, in bytes, 20 to 60.
+        packet: the packet from its IP header on.
+        header_length: bytes before the TCP or UDP header.
         total_length: of the packet, at most ``len(packet)``.
         protocol: 6 or 17.
     """
     # Without options the addresses lie just before the segment, so one number includes both.
     segment_length = total_length - header_length
-    if header_length == 20:
-        total = ones_sum(packet[12:total_length])
+    addresses, end = (12, 20) if packet[0] >> 4 == 4 else (8, 40)
+    if header_length == end:
+        total = ones_sum(packet[addresses:total_length])
     else:
-        total = ones_sum(packet[12:20]) + ones_sum(packet[header_length:total_length])
+        total = ones_sum(packet[addresses:end]) + ones_sum(packet[header_length:total_length])
     return (total + protocol + segment_length) % 65535 == 0

@@ -16,7 +16,6 @@ __all__ = [
     "is_multicast",
     "payload_offset",
     "virtual_mac",
-    "virtual_mac6",
 ]
 
 HEADER_LENGTH = 14
@@ -32,13 +31,16 @@ BROADCAST = b"\xff\xff\xff\xff\xff\xff"
 
 
 def virtual_mac(address: bytes) -> bytes:
-    """Return the MAC address of a virtual host, as in libslirp: 52:55 and the four bytes of its IPv4 address."""
-    return b"\x52\x55" + address
+    """Return the MAC address of a virtual host, as in libslirp: 52:55, or 52:56 for IPv6, and its last four bytes.
 
-
-def virtual_mac6(address: bytes) -> bytes:
-    """Return the MAC address of a virtual host, as in libslirp: 52:56 and the last four bytes of its IPv6 address."""
-    return b"\x52\x56" + address[12:]
+    Raises:
+        ValueError: the address has neither 4 nor 16 bytes.
+    """
+    if len(address) == 4:
+        return b"\x52\x55" + address
+    if len(address) == 16:
+        return b"\x52\x56" + address[12:]
+    raise ValueError(f"an address has 4 or 16 bytes; given were {len(address)}")
 
 
 def payload_offset(frame: Buffer) -> int:

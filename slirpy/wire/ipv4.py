@@ -49,6 +49,27 @@ class IPv4Header(NamedTuple):
     source: bytes
     destination: bytes
 
+    @property
+    def hop_limit(self) -> int:
+        """See :class:`~slirpy.wire.ip.Header`, as for the rest."""
+        return self.ttl
+
+    @property
+    def traffic_class(self) -> int:
+        return self.tos
+
+    @property
+    def dont_fragment(self) -> bool:
+        return bool(self.fragment & DF)
+
+    @property
+    def is_fragment(self) -> bool:
+        return bool(self.fragment & (MF | OFFSET_MASK))
+
+    @property
+    def fragment_offset(self) -> int:
+        return (self.fragment & OFFSET_MASK) * 8
+
 
 def parse(packet: Buffer) -> IPv4Header | None:
     """Read the header at the start of ``packet``; None if it is too short or has inconsistent lengths.
@@ -80,7 +101,13 @@ def build(
     ttl: int = 64,
     tos: int = 0,
 ) -> bytes:
-    """Build a header of 20 bytes with its checksum, for ``payload_length`` bytes after it."""
+    """Build a header of 20 bytes with its checksum, for ``payload_length`` bytes after it.
+
+    Raises:
+        ValueError: an address has other than four bytes.
+    """
+    if len(source) != 4 or len(destination) != 4:  # struct would cut them
+        raise ValueError(f"IPv4 addresses have 4 bytes; given were {len(source)} and {len(destination)}")
     total = HEADER_LENGTH + payload_length
     header = _HEADER.pack(0x45, tos, total, ident, fragment, ttl, protocol, 0, source, destination)
     return header[:10] + checksum(header).to_bytes(2, "big") + header[12:]

@@ -11,8 +11,10 @@ from slirpy.wire.checksum import ones_sum
 __all__ = [
     "ALL_NODES",
     "ALL_ROUTERS",
+    "FRAGMENT",
     "HEADER_LENGTH",
     "ICMPV6",
+    "LOOPBACK",
     "UNSPECIFIED",
     "IPv6Header",
     "build",
@@ -24,8 +26,10 @@ __all__ = [
 ]
 
 HEADER_LENGTH = 40
+FRAGMENT = 44
 ICMPV6 = 58
 UNSPECIFIED = bytes(16)
+LOOPBACK = bytes(15) + b"\1"
 ALL_NODES = bytes.fromhex("ff020000000000000000000000000001")
 ALL_ROUTERS = bytes.fromhex("ff020000000000000000000000000002")
 
@@ -43,6 +47,32 @@ class IPv6Header(NamedTuple):
     hop_limit: int
     source: bytes
     destination: bytes
+    traffic_class: int = 0
+
+    @property
+    def protocol(self) -> int:
+        """See :class:`~slirpy.wire.ip.Header`, as for the rest. Extension headers are not looked into."""
+        return self.next_header
+
+    @property
+    def header_length(self) -> int:
+        return HEADER_LENGTH
+
+    @property
+    def total_length(self) -> int:
+        return HEADER_LENGTH + self.payload_length
+
+    @property
+    def dont_fragment(self) -> bool:
+        return True
+
+    @property
+    def is_fragment(self) -> bool:
+        return self.next_header == FRAGMENT
+
+    @property
+    def fragment_offset(self) -> int:
+        return 0
 
 
 def parse(packet: Buffer) -> IPv6Header | None:
@@ -56,14 +86,27 @@ def parse(packet: Buffer) -> IPv6Header | None:
     first, length, next_header, hop_limit, source, destination = _HEADER.unpack_from(packet)
     if first >> 28 != 6 or HEADER_LENGTH + length > len(packet):
         return None
-    return IPv6Header(length, next_header, hop_limit, source, destination)
+    return IPv6Header(length, next_header, hop_limit, source, destination, first >> 20 & 0xFF)
 
 
 def build(
-    source: bytes, destination: bytes, next_header: int, payload_length: int, hop_limit: int = 64
+    source: bytes,
+    destination: bytes,
+    next_header: int,
+    payload_length: int,
+    hop_limit: int = 64,
+    traffic_class: int = 0,
 ) -> bytes:
-    """Build a header of 40 bytes for ``payload_length`` bytes after it."""
-    return _HEADER.pack(_VERSION, payload_length, next_header, hop_limit, source, destination)
+    """Build a header of 40 bytes for ``payload_length`` bytes after it.
+
+    Raises:
+        ValueError: an address has other than sixteen bytes.
+    """
+    if len(source) != 16 or len(destination) != 16:  # struct would cut or fill them
+        raise ValueError(f"IPv6 addresses have 16 bytes; given were {len(source)} and {len(destination)}")
+    return _HEADER.pack(
+        _VERSION | traffic_class << 20, payload_length, next_header, hop_limit, source, destination
+    )
 
 
 def pseudo_sum(source: bytes, destination: bytes, protocol: int, length: int) -> int:

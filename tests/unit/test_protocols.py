@@ -29,6 +29,7 @@ PUBLIC = {
 IMPLEMENTED: dict[str, tuple[Any, Any]] = {
     "Emit": ("TcpFlow.emit", "Host._emit"),
     "Entry": ("NatTcpFlow", "UdpFlow"),
+    "Header": ("IPv4Header", "IPv6Header"),
     "Job": ("Process", "TaskJob"),
     "Marked": ("NatTcpFlow", "UdpFlow"),
     "Output": ("FileOutput", "Pipe"),
