@@ -94,7 +94,7 @@ class Driven(abc.ABC):
             except OSError as error:
                 why = os.strerror(error.errno or 0).lower()
                 raise ConfigError(
-                    f"descriptor {fd} cannot be watched: {why}; give that of an open socket or pipe"
+                    f"descriptor {fd} cannot be watched: {why}; use that of an open socket or pipe"
                 ) from None
             self._watched.add(fd)
 
@@ -381,7 +381,7 @@ class Driven(abc.ABC):
     def _check_usable(self, nic: Nic) -> None:
         self._check_open()
         if nic.closed:
-            raise StateError("this network card has been taken out; attach another")
+            raise StateError("this network card was removed; attach another")
 
     def close(self) -> None:
         """Stop, reset all connections on both sides, and release everything. Harmless when repeated.
@@ -448,7 +448,7 @@ class Driven(abc.ABC):
         self._poller.close()
 
     def __reduce__(self) -> NoReturn:
-        raise StateError("a network stays in its process; hand over its Config, and make a Slirp of it there")
+        raise StateError("a network cannot leave its process; pass its Config, and make a Slirp from it there")
 
     @abc.abstractmethod
     def _release(self) -> None:

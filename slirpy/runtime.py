@@ -70,10 +70,10 @@ class Slirp(Driven):
     ) -> None:
         if config is not None and not isinstance(config, Config):
             raise ConfigError(
-                f"config is a slirpy.Config, such as Config(net=...) or Config.from_qemu(...); given was {config!r}"
+                f"config must be a slirpy.Config, such as Config() or Config.from_qemu(...); given was {config!r}"
             )
         if random is not None and not isinstance(random, Random):
-            raise ConfigError(f"random is a random.Random, such as Random(1); given was {random!r}")
+            raise ConfigError(f"random must be a random.Random, such as Random(1); given was {random!r}")
         now = clock_reading("clock", clock)
         self.config = config if config is not None else Config()
         if self.config.lease_file is not None:
@@ -129,7 +129,7 @@ class Slirp(Driven):
         """
         function("on_frame", on_frame, " that takes a frame, bytes")
         if features is not None and not isinstance(features, LinkFeatures):
-            raise ConfigError(f"features is a slirpy.LinkFeatures; given was {features!r}")
+            raise ConfigError(f"features must be a slirpy.LinkFeatures; given was {features!r}")
         _check_wrap(wrap)
 
         def plug() -> Nic:
@@ -187,7 +187,7 @@ class Slirp(Driven):
         """
         if isinstance(at, bool) or not isinstance(at, str | Endpoint | int):
             raise ConfigError(
-                f"at is unix:PATH, tcp:HOST:PORT, or the descriptor of a listening socket; given was {at!r}"
+                f"at must be unix:PATH, tcp:HOST:PORT, or the descriptor of a listening socket; given was {at!r}"
             )
         _check_wrap(wrap)
         amount("limit", limit, 1, " of guests")
@@ -283,7 +283,7 @@ class Slirp(Driven):
         try:
             address = IPv4Address(guest).packed
         except ValueError:
-            raise ConfigError(f"guest {guest!r} is no IPv4 address; give for example 10.0.2.15") from None
+            raise ConfigError(f"guest {guest!r} is not an IPv4 address; use for example 10.0.2.15") from None
         self._call(lambda: self._stack.lead_inside(InsideSockets(self._host.sockets, address, open_socket)))
 
     def guest_forwards(self) -> list[GuestForward]:

@@ -106,7 +106,7 @@ class SmbServer:
         if not share.is_dir():
             raise ConfigError(f"{what}: {'is not a folder' if share.exists() else 'there is no such folder'}")
         if not os.access(share, os.R_OK | os.X_OK):
-            raise ConfigError(f"{what}: this user may not read the folder")
+            raise ConfigError(f"{what}: this user has no permission to read the folder")
         try:
             path = find_program("smbd", what)
         except ConfigError:

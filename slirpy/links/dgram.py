@@ -302,5 +302,5 @@ def dgram_netdev(options: Options) -> Callable[[], DgramLink]:
             raise options.error("a descriptor is connected already; leave remote out")
         return partial(DgramLink.from_fd, local)
     if remote is None:
-        raise options.error("remote.type=... is missing: where the other end receives")
+        raise options.error("remote.type=... is missing: the receiving address of the other end")
     return partial(DgramLink.open, local, remote)

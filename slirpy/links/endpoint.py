@@ -102,7 +102,7 @@ class Endpoint:
                 sock.listen(_BACKLOG)
         except FileExistsError:
             sock.close()
-            raise LinkError(f"cannot listen on {self}: it exists and is no socket; choose another") from None
+            raise LinkError(f"cannot listen on {self}: it exists and is not a socket; choose another") from None
         except OSError as error:
             sock.close()
             advice = {

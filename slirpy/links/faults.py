@@ -327,7 +327,7 @@ class FaultLink(Middleware):
 
 def _checked(what: str, faults: Faults) -> Faults:
     if not isinstance(faults, Faults):
-        raise ConfigError(f"{what} is a Faults, such as Faults(loss=0.01); given was {faults!r}")
+        raise ConfigError(f"{what} must be a Faults, such as Faults(loss=0.01); given was {faults!r}")
     return faults
 
 

@@ -112,5 +112,7 @@ class Middleware:
 
     def _started(self) -> LinkSink:
         if self._sink is None:
-            raise StateError("a link has time and counters from start to close; attach it to a network first")
+            raise StateError(
+                "a link has the time and counters only while it is started; attach it to a network first"
+            )
         return self._sink

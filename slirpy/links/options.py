@@ -168,9 +168,9 @@ class Options:
                 f"{prefix}.to={last} is less than {prefix}.port={port}; it is the last port to try"
             )
         if self.flag(f"{prefix}.numeric") and not _is_numeric(host):
-            raise self.error(f"{prefix}.host={host} is not numeric, which {prefix}.numeric=on demands")
+            raise self.error(f"{prefix}.host={host} is not numeric, as {prefix}.numeric=on requires")
         if self.flag(f"{prefix}.mptcp"):
-            raise self.error(f"{prefix}.mptcp=on is not built here; leave it out")
+            raise self.error(f"{prefix}.mptcp=on is not supported; leave it out")
         self.flag(f"{prefix}.keep-alive")  # keep-alive is always on
         for key in _KEEP_ALIVE:
             self.take(f"{prefix}.{key}")
@@ -193,7 +193,7 @@ class Options:
             ConfigError: an option is left over: it cannot be combined with another.
         """
         for key, value in self._values.items():
-            raise self.error(f"{key}={value} does not go with the other options; leave it out")
+            raise self.error(f"{key}={value} cannot be combined with the other options; leave it out")
 
 
 def _is_numeric(host: str) -> bool:

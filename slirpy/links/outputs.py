@@ -339,7 +339,7 @@ def _nonblocking(fd: int) -> int:
             return fd
     except OSError as error:
         why = os.strerror(error.errno or 0).lower()
-        raise LinkError(f"capture to descriptor {fd}: {why}; give the writing end of a pipe") from None
+        raise LinkError(f"capture to descriptor {fd}: {why}; pass the write end of a pipe") from None
     os.close(fd)
     return own
 

@@ -79,7 +79,7 @@ class Recorder(Written):
         if file_format not in FORMATS:
             raise ConfigError(f'capture format "{file_format}": unknown; the formats are {", ".join(FORMATS)}')
         if max_bytes is not None and path is None:
-            raise ConfigError("max_bytes: only for a file with a name; give one in place of an open file")
+            raise ConfigError("max_bytes is only for a file with a name; pass a name instead of an open file")
         if max_bytes is not None:
             amount("max_bytes", max_bytes, 1, "; use for example 10000000")
         amount("max_files", max_files, 1, "; use for example 5")

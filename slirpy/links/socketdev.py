@@ -35,12 +35,12 @@ def socket_netdev(options: Options) -> Callable[[], Link]:
         return partial(multicast, parse_endpoint(value, socket.SOCK_DGRAM), local or "")
     if form == "udp":
         if local is None:
-            raise options.error("udp needs localaddr=HOST:PORT, where to receive")
+            raise options.error("udp needs localaddr=HOST:PORT, the receiving address")
         remote = parse_endpoint(value, socket.SOCK_DGRAM)
         return partial(DgramLink.open, parse_endpoint(local, socket.SOCK_DGRAM), remote)
     fd = decimal(value, 0, DESCRIPTOR_MAX)
     if fd is None:
-        raise options.error(f"fd={value} is not the number of a descriptor")
+        raise options.error(f"fd={value} is not a descriptor number")
     return partial(_from_fd, fd)
 
 

@@ -72,7 +72,7 @@ class StreamLink:
         error = link._dial(target)
         if error and not link._interval:
             raise LinkError(
-                f"cannot connect to {target}: {os.strerror(error).lower()}; start what listens there first, "
+                f"cannot connect to {target}: {os.strerror(error).lower()}; start the listener first, "
                 "or set reconnect"
             )
         return link
@@ -303,10 +303,10 @@ def stream_netdev(options: Options) -> Callable[[], StreamLink]:
     place = options.place("addr", socket.SOCK_STREAM)
     options.done()
     if seconds and milliseconds:
-        raise options.error("reconnect and reconnect-ms say the same; give one of them")
+        raise options.error("reconnect and reconnect-ms are alternatives; give one of them")
     again = seconds or milliseconds / 1000
     if again and (server or isinstance(place, int)):
-        raise options.error("reconnect is for links that connect; leave it out")
+        raise options.error("reconnect is only for links that connect; leave it out")
     if isinstance(place, int):
         return partial(StreamLink.from_fd, place)
     return partial(StreamLink.listen, place) if server else partial(StreamLink.connect, place, reconnect=again)

@@ -78,7 +78,7 @@ def parse_netdev(text: str) -> LinkOptions:
     read = CARRIERS.get(options.carrier)
     if read is None:
         if options.carrier in OF_QEMU:
-            raise options.error(f"QEMU's {options.carrier} is not built here; use one of {', '.join(CARRIERS)}")
+            raise options.error(f"QEMU's {options.carrier} is not supported; use one of {', '.join(CARRIERS)}")
         advice = hint(options.carrier, CARRIERS, f"known are {', '.join(CARRIERS)}")
         raise ConfigError(f'netdev "{text}": unknown carrier "{options.carrier}"; {advice}')
     return LinkOptions(options.carrier, text, read(options), options.name)

@@ -28,13 +28,13 @@ def tap_netdev(options: Options) -> Callable[[], TapLink]:
     options.allow("ifname", "fd", *_SCRIPTS, *_FLAGS, *_NO_EFFECT, "vnet_hdr", "queues", *_NOT_HERE)
     for key in _SCRIPTS:
         if (options.take(key) or "no") != "no":
-            raise options.error(f"{key} is not run here; set the interface up yourself, and write {key}=no")
+            raise options.error(f"{key} is not supported; configure the interface yourself, and write {key}=no")
     for key in _FLAGS:
         options.flag(key)
     for key in _NO_EFFECT:
         options.take(key)
     if options.number("queues", 1, 256, 1) > 1:
-        raise options.error("queues=1 is all that is built here; leave queues out")
+        raise options.error("only queues=1 is supported; leave queues out")
     for key, advice in _NOT_HERE.items():
         if options.take(key) is not None:
             raise options.error(f"{key} {advice}")

@@ -251,7 +251,7 @@ class VirtualNetwork:
                 at, rounds = following, 0
             rounds += 1
             if rounds > _ROUNDS:
-                raise UnmetError(f"something goes round and round at {at} ns\n{self.summary()}")
+                raise UnmetError(f"endless events at {at} ns\n{self.summary()}")
             self.now = at
         self.now = end
         self._round()

@@ -43,7 +43,7 @@ def handler_for(application: Any) -> Any:
     """
     if not callable(application):
         raise ConfigError(
-            f"{application!r} is no web application: neither WSGI nor ASGI, since it is not callable"
+            f"{application!r} is not a web application: it is not callable, as WSGI and ASGI require"
         )
     call = getattr(application, "__call__", None)  # noqa: B004 - not whether, but what
     if inspect.iscoroutinefunction(application) or inspect.iscoroutinefunction(call):

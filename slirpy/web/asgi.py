@@ -79,7 +79,7 @@ class AsgiHandler:
             if message["type"] == "lifespan.startup.complete":
                 started.set_result(None)
             elif message["type"] == "lifespan.startup.failed":
-                started.set_exception(RuntimeError(f"start-up has failed: {message.get('message', '')}"))
+                started.set_exception(RuntimeError(f"startup failed: {message.get('message', '')}"))
 
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self._state}
         try:
@@ -163,7 +163,7 @@ class _Connection:
         try:
             await self._application(self._scope(request), self._receive, self._send)
             if self._http.our_state not in (h11.DONE, h11.MUST_CLOSE):
-                raise RuntimeError("the application has returned before it completed its answer")
+                raise RuntimeError("the application returned before it completed its response")
         except (GoneError, h11.RemoteProtocolError):
             raise
         except Exception as error:  # as above: the guest gets a 500, the loop reports it
@@ -217,11 +217,11 @@ class _Connection:
         kind = message["type"]
         if kind == "http.response.start":
             if self._response is not None:
-                raise RuntimeError("the application has started its answer twice")
+                raise RuntimeError("the application started its response twice")
             self._response = message
         elif kind == "http.response.body":
             if self._response is None:
-                raise RuntimeError("the application has sent a body before it started its answer")
+                raise RuntimeError("the application sent a body before it started its response")
             events: list[Any] = []
             if not self._sent:
                 self._sent = True

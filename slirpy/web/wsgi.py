@@ -154,14 +154,14 @@ class _Connection:
             if piece:
                 self._write(piece)
         if self._started is None:
-            raise RuntimeError("the application has not called start_response")
+            raise RuntimeError("the application did not call start_response")
         if not self._sent:
             self._begin()
         self._say(h11.EndOfMessage())
 
     def _write(self, piece: bytes) -> None:
         if self._started is None:
-            raise RuntimeError("the application has written before it called start_response")
+            raise RuntimeError("the application wrote before it called start_response")
         if not self._sent:
             self._begin()
         if has_body(self._method, self._started[0]):
@@ -180,7 +180,7 @@ class _Connection:
             if self._sent:
                 raise exc_info[1].with_traceback(exc_info[2])
         elif self._started is not None:
-            raise RuntimeError("the application has called start_response twice, without exc_info")
+            raise RuntimeError("the application called start_response twice, without exc_info")
         code, _, words = status.partition(" ")
         self._started = (
             int(code),

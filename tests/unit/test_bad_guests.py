@@ -155,7 +155,7 @@ def test_a_hundred_that_connect_and_vanish(scene: Scene, at_once: bool) -> None:
 def test_a_path_that_exists(scene: Scene, tmp_path: Path) -> None:
     taken = tmp_path / "file"
     taken.write_text("something else")
-    for path, says in ((scene.path, "address already in use"), (str(taken), "is no socket")):
+    for path, says in ((scene.path, "address already in use"), (str(taken), "is not a socket")):
         for attempt in (
             lambda path=path: scene.net.serve(f"unix:{path}"),
             lambda path=path: StreamLink.listen(unix(path)),

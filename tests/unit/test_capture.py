@@ -428,9 +428,7 @@ def test_the_end_waits_a_moment_for_the_reader() -> None:
 
 
 def test_a_descriptor_that_is_none_is_told() -> None:
-    with pytest.raises(
-        LinkError, match="descriptor 99999: bad file descriptor; give the writing end of a pipe"
-    ):
+    with pytest.raises(LinkError, match="descriptor 99999: bad file descriptor; pass the write end of a pipe"):
         Recorder(99999)
 
 

@@ -317,7 +317,7 @@ def test_listen_tells_a_large_mtu() -> None:
         (["udp:127.0.0.1:1"], "is not an address"),
         (["unix:/nowhere/net.sock"], "does not exist"),
         (["unix:" + "x" * 200], f"must have 1 to {PATH_MAX} bytes"),
-        (["unix:/etc/passwd"], "is no socket"),
+        (["unix:/etc/passwd"], "is not a socket"),
         (["tcp:127.0.0.1:70000"], "is not a number from 0 to 65535"),
         (["--mtu", "1", "tcp:127.0.0.1:0"], "is not a number from 68 to 65521"),
         (["--capture", "/nowhere/file", "tcp:127.0.0.1:0"], "cannot be written"),

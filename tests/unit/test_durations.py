@@ -198,9 +198,9 @@ def test_amounts(name: str, value: Any) -> None:
 def test_faults_of_a_link(faults: Any) -> None:
     link = FaultLink(CallbackLink(print), Random(1))
     for name in ("to_guest", "from_guest"):
-        with pytest.raises(ConfigError, match=f"^{name} is a Faults"):
+        with pytest.raises(ConfigError, match=f"^{name} must be a Faults"):
             setattr(link, name, faults)
-        with pytest.raises(ConfigError, match=f"^{name} is a Faults"):
+        with pytest.raises(ConfigError, match=f"^{name} must be a Faults"):
             FaultLink(CallbackLink(print), Random(1), **{name: faults})
 
 

@@ -173,7 +173,7 @@ def test_send_many_takes_all_or_raises_before_any(net: Slirp) -> None:
         nic.send_many([ping(b"a"), "no frame"])  # type: ignore[list-item]
     assert net.stats.frames_in == 0
     nic.close()
-    with pytest.raises(StateError, match="taken out"):
+    with pytest.raises(StateError, match="card was removed"):
         nic.send_many([ping(b"a")])
 
 

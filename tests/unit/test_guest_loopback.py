@@ -170,7 +170,7 @@ def test_no_socket_for_datagrams(world: World, later: bool) -> None:
 
 @pytest.mark.parametrize("guest", ["10.0.2", "", None, "::1", "guest"])
 def test_a_guest_is_an_address(guest: Any) -> None:
-    with Slirp() as net, pytest.raises(ConfigError, match=r"guest .* is no IPv4 address"):
+    with Slirp() as net, pytest.raises(ConfigError, match=r"guest .* is not an IPv4 address"):
         net.reach_guest_loopback(guest, Opener())
 
 

@@ -203,7 +203,7 @@ def test_icmp_about_a_segment_in_brackets_before_it() -> None:
         "icmp unreachable mtu 5",
     ):
         passes(f"{syn}+.1 {'' if line.startswith('<') else '< '}{line}\n{error.format(0)}", "freebsd")
-    with pytest.raises(ScriptError, match="what an icmp message is about"):
+    with pytest.raises(ScriptError, match="only for the segment of an icmp message"):
         run_text(f"{syn}+.1 < [0:0(0)] R. 0:0(0) ack 1\n")
 
 
@@ -268,7 +268,7 @@ def test_reordering_is_known_as_long_as_there_is_none() -> None:
     )
     for name in ("tcpi_reordering", "tcpi_reord_seen"):
         result = unsupported(f"{reordered}+0 %{{ assert {name} == 2 }}%\n")
-        assert result.reason.startswith(f"{name}: the engine notes that a path reorders")
+        assert result.reason.startswith(f"{name}: the engine records that a path reorders")
 
 
 def test_how_long_ago_something_happened() -> None:

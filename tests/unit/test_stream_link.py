@@ -495,7 +495,7 @@ def test_connecting_later_to_who_is_not_there_yet(world: World, tmp_path: Path) 
 
 def test_a_single_attempt_that_fails_at_once_is_an_error(tmp_path: Path) -> None:
     place = unix(str(tmp_path / "nobody"))
-    with pytest.raises(LinkError, match=r"cannot connect to unix:.*no such file.*; start what listens"):
+    with pytest.raises(LinkError, match=r"cannot connect to unix:.*no such file.*; start the listener"):
         StreamLink.connect(place)
 
 
@@ -660,7 +660,7 @@ def test_a_path_that_is_in_use_is_an_error(tmp_path: Path) -> None:
 def test_a_path_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "s"
     path.write_text("precious")
-    with pytest.raises(LinkError, match="it exists and is no socket"):
+    with pytest.raises(LinkError, match="it exists and is not a socket"):
         StreamLink.listen(unix(str(path)))
     assert path.read_text() == "precious"
 

@@ -249,7 +249,7 @@ def test_text_is_taken_where_an_address_is_wanted() -> None:
 
 @pytest.mark.parametrize("config", ["user", {"net": "10.0.2.0/24"}, 5, Config])
 def test_a_network_takes_a_config(config: Any) -> None:
-    with pytest.raises(ConfigError, match=r"^config is a slirpy\.Config"):
+    with pytest.raises(ConfigError, match=r"^config must be a slirpy\.Config"):
         Slirp(config)
 
 

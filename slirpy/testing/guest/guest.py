@@ -168,7 +168,7 @@ class Guest(IpHost):
         """
         target = self.dns if server is None else packed(server)
         if target is None:
-            raise StateError("the guest knows no DNS server; give one, or let DHCP tell it")
+            raise StateError("the guest knows no DNS server; pass one, or obtain one by DHCP")
         lookup = Lookup(self, self.udp(), name, kind, target, port)
         self.flush()
         return lookup

@@ -73,7 +73,7 @@ class UdpHost:
             candidate = self.guest.random.randrange(49152, 65536)
             port = 0 if candidate in self._sockets else candidate
         if port in self._sockets:
-            raise StateError(f"UDP port {port} of this guest is in use; close that socket, or take port 0")
+            raise StateError(f"UDP port {port} of this guest is in use; close that socket, or use port 0")
         socket = self._sockets[port] = UdpSocket(self, port)
         return socket
 

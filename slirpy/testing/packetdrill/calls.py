@@ -72,7 +72,7 @@ class Sockets:
             if (fd := number(call, 0)) not in known:
                 if call.error == "EBADF":
                     return -errno.EBADF
-                raise FailureError(f"{call.name}(): {fd} is no connection that is open")
+                raise FailureError(f"{call.name}(): {fd} is not an open connection")
         run: Callable[[Call], Outcome] = getattr(self, f"_{_SAME.get(call.name, call.name)}")
         return run(call)
 
@@ -228,7 +228,7 @@ class Sockets:
             conn = self._host.conn
             left, told = conn.rcv_pending + (not conn.rcv_pending and conn.fin_received), item.get("cmsg_data")
             if not self._own.inq:
-                raise FailureError("recvmsg() gives no TCP_CM_INQ: TCP_INQ is not set")
+                raise FailureError("recvmsg() returns no TCP_CM_INQ: TCP_INQ is not set")
             if inner(told) not in (None, left):
                 raise FailureError(f"TCP_CM_INQ is {left}, not {inner(told)}")
 

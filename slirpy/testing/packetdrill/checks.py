@@ -31,7 +31,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 def _plain(value: Any) -> float:
     if not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is no number")
+        raise TypeError(f"{value!r} is not a number")
     return value
 
 

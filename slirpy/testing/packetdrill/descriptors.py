@@ -103,5 +103,5 @@ class Descriptors:
         if index < len(call.arguments) and call.arguments[index] is not None:
             expected = number(call, index)
             if expected != found:
-                raise FailureError(f"{call.name}() tells {found}, not {expected}")
+                raise FailureError(f"{call.name}() reports {found}, not {expected}")
         return 0

@@ -218,7 +218,7 @@ class Host:
     ) -> None:
         data = b"".join(parts)
         if len(data) != length:
-            raise FailureError(f"the connection sends {len(data)} bytes and calls them {length}")
+            raise FailureError(f"the connection sends {len(data)} bytes but counts {length}")
         if not flags & ACK and ack:
             raise FailureError("the connection sends an ACK field without the flag")
         ack = (ack - self.irs) & MASK if flags & ACK else 0

@@ -134,7 +134,7 @@ def _before_reordering(value: int) -> Callable[[Host], int]:
 
     def known(h: Host) -> int:
         if h.conn.rack is not None and h.conn.rack.reordering_seen:
-            raise LookupError("the engine notes that a path reorders, and not how much")
+            raise LookupError("the engine records that a path reorders, but not how much")
         return value
 
     return known

@@ -50,7 +50,7 @@ def read_packet(tokens: Tokens, common: dict[str, Any]) -> Event:
     if tokens.skip("icmp"):
         return _icmp(tokens, inbound, common, quoted)
     if quoted is not None:
-        raise tokens.error("numbers in brackets are what an icmp message is about")
+        raise tokens.error("numbers in brackets are only for the segment of an icmp message")
     ports = _ports(tokens)
     flags = _flags(tokens, line)
     if not inbound and flags & (ECE | CWR):
@@ -79,7 +79,7 @@ def read_packet(tokens: Tokens, common: dict[str, Any]) -> Event:
     if inbound:
         _check_inbound(tokens, seq, length, options)
     if sum(map(_size, options or ())) > _MOST_OPTIONS:
-        raise tokens.error(f"options have {_MOST_OPTIONS} bytes at most")
+        raise tokens.error(f"options cannot exceed {_MOST_OPTIONS} bytes")
     if not 0 <= fields.get("win", 0) <= 0xFFFF:
         raise tokens.error("win must be 0 to 65535, as it is in the header")
     return Packet(
@@ -99,11 +99,11 @@ def read_packet(tokens: Tokens, common: dict[str, Any]) -> Event:
 def _check_inbound(tokens: Tokens, seq: int | None, length: int, options: tuple[Option, ...] | None) -> None:
     """Check that a segment to be made is completely specified."""
     if options is None or any(ANY in option.values for option in options if option.name == "TS"):
-        raise tokens.error("<...> says nothing for a segment that is to be made")
+        raise tokens.error("<...> cannot define the options of a segment to be sent to the connection")
     if seq is None:
-        raise tokens.error("a segment that is to be made needs its numbers")
+        raise tokens.error("a segment to be sent to the connection needs its numbers")
     if length > _LONGEST:
-        raise tokens.error(f"a segment has {_LONGEST} bytes at most, not {length}")
+        raise tokens.error(f"a segment cannot exceed {_LONGEST} bytes; this one has {length}")
 
 
 def _size(option: Option) -> int:
@@ -180,7 +180,7 @@ def _length(tokens: Tokens) -> int:
     length = tokens.integer()
     tokens.need(")")
     if length < 0:
-        raise tokens.error("a segment has no negative length")
+        raise tokens.error("a segment cannot have a negative length")
     return length
 
 

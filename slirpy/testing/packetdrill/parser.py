@@ -81,7 +81,7 @@ def _event(name: str, statement: Statement, defines: Mapping[str, str]) -> Event
     try:
         return _read(name, statement, defines)
     except RecursionError:
-        raise ScriptError(f"{name}:{statement.line}: too many brackets inside each other") from None
+        raise ScriptError(f"{name}:{statement.line}: brackets are nested too deeply") from None
 
 
 def _read(name: str, statement: Statement, defines: Mapping[str, str]) -> Event | None:

@@ -56,7 +56,7 @@ def _same(events: set[str]) -> set[str]:
 def _compared(call: Call, found: set[str], expected: set[str]) -> None:
     if found != expected:
         have, want = ("|".join(sorted(events)) or "nothing" for events in (found, expected))
-        raise FailureError(f"{call.name}() tells {have}, not {want}")
+        raise FailureError(f"{call.name}() reports {have}, not {want}")
 
 
 def _waits(own: Descriptors, call: Call, index: int) -> bool:
@@ -173,7 +173,7 @@ class Epolls:
             asked = _same({name.removeprefix("E") for name in names(item.get("events"))})
             _compared(call, events, asked)
             if self._data(item) not in (None, watch.data):
-                raise FailureError(f"{call.name}() tells {watch.data}, not {self._data(item)}")
+                raise FailureError(f"{call.name}() reports {watch.data}, not {self._data(item)}")
         for watch, events in found:
             watch.reported |= events
             watch.received = self._received()

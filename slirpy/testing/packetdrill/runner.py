@@ -220,9 +220,7 @@ class _Runner:
         """Advance to an action of the script, and perform it."""
         at = self._window(event.when)[0]
         if at < self.host.now - self._setup.tolerance - self._paused:
-            raise FailureError(
-                f"this should have happened at {at / SECOND:g} s, and it is {self.host.now / SECOND:g} s"
-            )
+            raise FailureError(f"this was due at {at / SECOND:g} s, and it is {self.host.now / SECOND:g} s")
         if isinstance(event, Command):
             at += round(event.seconds * SECOND)
         self.host.advance(at)
@@ -309,7 +307,7 @@ class _Runner:
         if self.host.sent:
             found = "; ".join(notation(sent, self.host.iss, self.host.irs) for sent in list(self.host.sent)[:3])
             more = f"; and {len(self.host.sent) - 3} more" if len(self.host.sent) > 3 else ""
-            raise FailureError(f"sent, and not in the script: {found}{more}")
+            raise FailureError(f"sent, but not in the script: {found}{more}")
 
     # ---------------------------------------------------------------------------------------- calls
 

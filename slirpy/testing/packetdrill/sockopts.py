@@ -201,7 +201,7 @@ def getsockopt(own: Descriptors, call: Call) -> Outcome:
 def _told_value(call: Call, found: object) -> Outcome:
     expected: Value = inner(argument(call, 3))
     if expected is not None and expected != found:
-        raise FailureError(f"{call.name}() tells {found}, not {expected}")
+        raise FailureError(f"{call.name}() reports {found}, not {expected}")
     return 0
 
 

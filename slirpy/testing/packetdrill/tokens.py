@@ -47,7 +47,7 @@ class Tokens:
         """Take the next token."""
         token = self.next
         if not token:
-            raise self.error("something is missing at the end")
+            raise self.error("the end is missing")
         self._at += 1
         return token
 
@@ -103,7 +103,7 @@ class Tokens:
             raise self.error(f'a time in seconds expected, not "{token}"')
         whole, _, rest = token.partition(".")
         if len(rest) > 9:
-            raise self.error("a time has nine digits after the point at most")
+            raise self.error("a time can have at most nine digits after the point")
         return int(whole or 0) * SECOND + int(rest.ljust(9, "0") or 0)
 
     # -------------------------------------------------------------------------------------- values

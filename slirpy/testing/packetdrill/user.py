@@ -52,7 +52,7 @@ class User:
             FailureError: too many bytes for a test.
         """
         if count > MOST_BYTES:
-            raise FailureError(f"write() of {count} bytes; {MOST_BYTES} is the most")
+            raise FailureError(f"write() of {count} bytes; the maximum is {MOST_BYTES}")
         data = pattern(self._written, count)
         self._written += count
         if urgent:
