@@ -42,8 +42,8 @@ class Openers(NamedTuple):
     """Takes a datagram: source port, destination port, payload."""
     echo: Callable[[Arrival, int, int, memoryview], None]
     """Takes an echo request to a host outside: identifier, sequence number, payload."""
-    icmp_error: Callable[[Arrival, int, int, int, icmp.Quote], bool]
-    """Takes an error (type, code, second word, quote) by which a guest reports on a packet that it was sent.
+    icmp_error: Callable[[icmp.Trouble, icmp.Quote], bool]
+    """Takes an error by which a guest reports on a packet that it was sent, and the quoted packet.
 
     False if it was never sent such a packet.
     """

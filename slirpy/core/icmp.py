@@ -126,7 +126,8 @@ class Icmp:
             if (
                 quote is not None
                 and quote.destination == header.source
-                and self._openers.icmp_error(arrival, kind, code, rest, quote)
+                and not quote.fragment & ipv4.OFFSET_MASK  # it would quote no transport header
+                and self._openers.icmp_error(icmp.read_error(kind, code, rest), quote)
             ):
                 network.stats.icmp_errors_in += 1
             else:

@@ -25,6 +25,7 @@ from slirpy.nat.udp import UdpNat
 from slirpy.tcp.pathmtu import refused_by_icmp, too_big
 from slirpy.units import SECOND
 from slirpy.wire import icmp, ipv4
+from slirpy.wire.ip import family_of
 
 __all__ = ["IcmpFlow", "IcmpNat"]
 
@@ -240,14 +241,13 @@ class IcmpNat:
             self._advised = True
             _log.warning(_ADVICE, errno.errorcode.get(error, str(error)))
 
-    def input_error(self, arrival: Arrival, kind: int, code: int, info: int, quote: icmp.Quote) -> bool:
-        """A guest says what became of a packet from us; see :class:`~slirpy.core.arrival.Openers`."""
-        if quote.fragment & ipv4.OFFSET_MASK:
-            return False  # what it quotes is no transport header
+    def input_error(self, trouble: icmp.Trouble, quote: icmp.Quote) -> bool:
+        """Take a guest's report on a packet from us; see :class:`~slirpy.core.arrival.Openers`."""
         first, second = quote.transport[:2], quote.transport[2:4]
+        family = family_of(quote.destination)
         if quote.protocol == ipv4.UDP:
-            return self._udp.guest_error(quote.destination + second, kind, code)
-        if quote.protocol == ipv4.ICMP:
+            return self._udp.guest_error(quote.destination + second, trouble.error == errno.ECONNREFUSED)
+        if quote.protocol == family.icmp:
             known = quote.source in self.network.addresses
             return known or quote.destination + quote.transport[4:6] in self.flows
         if quote.protocol != ipv4.TCP:
@@ -256,10 +256,17 @@ class IcmpNat:
         if flow is None:
             return False
         conn, seq = flow.conn, int.from_bytes(quote.transport[4:8], "big")
-        if (kind, code) == (icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED):
-            taken = too_big(conn, seq, info & 0xFFFF, quote.total_length)
+        if trouble.error == errno.EMSGSIZE:
+            taken = too_big(
+                conn,
+                seq,
+                trouble.mtu,
+                quote.total_length,
+                ip_header=family.header_length,
+                least_mtu=family.least_mtu,
+            )
         else:
-            taken = refused_by_icmp(conn, seq, kind, code)
+            taken = refused_by_icmp(conn, seq, trouble.error, trouble.hard)
         flow.mark()
         return taken
 

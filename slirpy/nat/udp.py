@@ -23,7 +23,6 @@ from slirpy.nat.refusals import REFUSAL_CODES, tell_errno
 from slirpy.nat.reports import out_of_time, relay, sent_udp
 from slirpy.nat.routes import Refusal, Route, Router, onward_ttl
 from slirpy.units import SECOND
-from slirpy.wire import icmp
 
 __all__ = ["UdpFlow", "UdpNat"]
 
@@ -389,15 +388,16 @@ class UdpNat:
                 stats.drop_udp_unreachable += 1
             self.parts.errors.unreachable(arrival, REFUSAL_CODES[refusal])
 
-    def guest_error(self, key: bytes, kind: int, code: int) -> bool:
-        """A guest says by ICMP that it could not use a datagram to its (address, port); False if there is no flow.
+    def guest_error(self, key: bytes, refused: bool) -> bool:
+        """Take a guest's report that it could not use a datagram to its (address, port); False if there is no flow.
 
-        Where nobody listens any more, the host's socket goes: the host's system then says so to who sends there.
+        With ``refused`` nobody listens there any more, and the host's socket is closed: the host's system then says
+        so to whoever sends there.
         """
         flow = self.flows.get(key)
         if flow is None:
             return False
-        if (kind, code) == (icmp.UNREACHABLE, icmp.PORT_UNREACHABLE):
+        if refused:
             if flow.peer is not None:
                 self.remove(flow)
             if self.on_refused is not None:

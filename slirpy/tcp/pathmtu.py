@@ -1,5 +1,7 @@
 """What the network says by ICMP about segments of ours: that they are too big, or not wanted (RFC 1122, RFC 1191).
 
+Types and codes differ between the IP families; they are translated before they come here.
+
 Anybody may write such messages, so RFC 5927 counts: what is said must be about a segment that is on its way, and
 must make sense.
 """
@@ -16,17 +18,11 @@ __all__ = ["in_flight", "refused_by_icmp", "too_big"]
 
 MIN_MTU = 68
 """RFC 791: what every link carries."""
-_HEADERS = 40
+IP_HEADER = 20
+"""Bytes of an IPv4 header."""
+_TCP_HEADER = 20
 _TIMESTAMPS = 12
 _LEAST_MSS = 8
-_UNREACHABLE = 3
-_TIME_EXCEEDED = 11
-_PARAMETER_PROBLEM = 12
-_HARD = frozenset((2, 3, 9, 10, 13))
-"""Codes of destination unreachable that say no for good: protocol, port, and the prohibitions (RFC 1122, section
-4.2.3.9; RFC 1812, section 5.2.7.1)."""
-_NETWORK = frozenset((0, 6, 9, 11))
-"""Those that are about the whole network."""
 
 
 def in_flight(conn: Connection, seq: int) -> bool:
@@ -34,21 +30,31 @@ def in_flight(conn: Connection, seq: int) -> bool:
     return (seq - conn.snd_una) & MASK < (conn.snd_max - conn.snd_una) & MASK
 
 
-def too_big(conn: Connection, seq: int, mtu: int, length: int) -> bool:
+def too_big(
+    conn: Connection,
+    seq: int,
+    mtu: int,
+    length: int,
+    *,
+    ip_header: int = IP_HEADER,
+    least_mtu: int = MIN_MTU,
+) -> bool:
     """A segment was too big for the way: send smaller ones, and what is on its way again (RFC 1191, section 6.4).
 
     Args:
         seq: of the segment that is quoted.
-        mtu: IPv4 packet that the next hop can carry, in bytes, as it says.
-        length: of the IPv4 packet that is quoted, in bytes.
+        mtu: IP packet that the next hop can carry, in bytes, as it says.
+        length: of the IP packet that is quoted, in bytes.
+        ip_header: bytes of the IP header of segments.
+        least_mtu: IP packet that every link carries, in bytes.
 
     Returns:
         Whether it was believed: the segment is on its way, its packet was larger than ``mtu``, and that is at least
-        :data:`MIN_MTU` and less than before (RFC 5927, section 7.2).
+        ``least_mtu`` and less than before (RFC 5927, section 7.2).
     """
-    if conn.state not in SYNCHRONIZED or not in_flight(conn, seq) or not MIN_MTU <= mtu < length:
+    if conn.state not in SYNCHRONIZED or not in_flight(conn, seq) or not least_mtu <= mtu < length:
         return False
-    mss = max(mtu - _HEADERS - (_TIMESTAMPS if conn.ts_ok else 0), _LEAST_MSS)
+    mss = max(mtu - ip_header - _TCP_HEADER - (_TIMESTAMPS if conn.ts_ok else 0), _LEAST_MSS)
     if mss >= conn.mss:
         return False
     conn.mss = mss
@@ -58,24 +64,25 @@ def too_big(conn: Connection, seq: int, mtu: int, length: int) -> bool:
     return True
 
 
-def refused_by_icmp(conn: Connection, seq: int, kind: int, code: int) -> bool:
+def refused_by_icmp(conn: Connection, seq: int, error: int, hard: bool) -> bool:
     """A segment was refused by ICMP. Ends an opening connection if that is for good; an open one goes on.
 
     RFC 1122, section 4.2.3.9, would end open ones too; RFC 5927, section 5.2, tells why nobody does. What is not
-    for good tells :attr:`~slirpy.tcp.connection.Connection.soft_error`. Source quench says nothing (RFC 6633).
+    for good tells :attr:`~slirpy.tcp.connection.Connection.soft_error`.
+
+    Args:
+        seq: of the segment that is quoted.
+        error: ``errno`` value of the message; 0: it says nothing, such as source quench (RFC 6633).
+        hard: whether the refusal is for good.
 
     Returns:
         Whether it is about a segment that is on its way.
     """
     if not in_flight(conn, seq):
         return False
-    if conn.state is SYN_SENT and kind == _UNREACHABLE and code in _HARD:
+    if conn.state is SYN_SENT and hard:
         conn.close_with(errno.ECONNREFUSED)
-    elif kind == _UNREACHABLE:
-        network = code in _NETWORK
-        conn.unreachable = errno.ENETUNREACH if network else errno.EHOSTUNREACH, conn.snd_una
-    elif kind == _TIME_EXCEEDED:
-        conn.unreachable = errno.EHOSTUNREACH, conn.snd_una
-    elif kind == _PARAMETER_PROBLEM:
-        conn.unreachable = errno.EPROTO, conn.snd_una
+    elif error:
+        # What is open was not refused: its peer cannot be reached.
+        conn.unreachable = errno.EHOSTUNREACH if error == errno.ECONNREFUSED else error, conn.snd_una
     return True

@@ -1,7 +1,11 @@
-"""ICMP messages (RFC 792): echo, and errors with the packets that they quote."""
+"""ICMP messages (RFC 792): echo, and errors with the packets that they quote.
+
+:class:`Trouble` is what an error says in words that fit both IP families.
+"""
 
 from __future__ import annotations
 
+import errno
 from struct import Struct
 from typing import NamedTuple
 
@@ -24,7 +28,9 @@ __all__ = [
     "TIME_EXCEEDED",
     "UNREACHABLE",
     "Quote",
+    "Trouble",
     "build",
+    "read_error",
     "read_quote",
 ]
 
@@ -45,6 +51,12 @@ ADMIN_PROHIBITED = 13
 REASSEMBLY_TIME = 1
 """Code of :data:`TIME_EXCEEDED`: some fragments did not arrive in time."""
 
+_PARAMETER_PROBLEM = 12
+_HARD = frozenset((PROTOCOL_UNREACHABLE, PORT_UNREACHABLE, 9, 10, ADMIN_PROHIBITED))
+"""Codes of destination unreachable that say no for good: protocol, port, and the prohibitions (RFC 1122, section
+4.2.3.9; RFC 1812, section 5.2.7.1)."""
+_NETWORK = frozenset((NET_UNREACHABLE, 6, 9, 11))
+"""Codes of destination unreachable about the whole network."""
 _HEADER = Struct("!BBHI")
 _QUOTED = Struct("!BxHHHBBxx4s4s")
 
@@ -53,6 +65,34 @@ def build(kind: int, code: int, rest: int, payload: Buffer) -> bytes:
     """Build a whole message with its checksum; ``rest`` is the header's second word."""
     message = _HEADER.pack(kind, code, 0, rest) + payload
     return message[:2] + checksum(message).to_bytes(2, "big") + message[4:]
+
+
+class Trouble(NamedTuple):
+    """The fate of a packet, as an ICMP error reports it."""
+
+    error: int
+    """An ``errno`` value: ECONNREFUSED for a closed port, EMSGSIZE for a packet that was too big, EPROTO for one that
+    was not understood, ENETUNREACH or EHOSTUNREACH for one that did not arrive; 0: the message says nothing."""
+    hard: bool = False
+    """Whether the next packet will fare no better."""
+    mtu: int = 0
+    """With EMSGSIZE: bytes of an IP packet that the next hop can carry; 0: unknown."""
+
+
+def read_error(kind: int, code: int, rest: int) -> Trouble:
+    """Translate an error by its type, its code and the second word of its header.
+
+    Source quench says nothing (RFC 6633), and redirects are not followed.
+    """
+    if kind == UNREACHABLE:
+        if code == FRAGMENTATION_NEEDED:
+            return Trouble(errno.EMSGSIZE, mtu=rest & 0xFFFF)
+        if code == PORT_UNREACHABLE:
+            return Trouble(errno.ECONNREFUSED, hard=True)
+        return Trouble(errno.ENETUNREACH if code in _NETWORK else errno.EHOSTUNREACH, code in _HARD)
+    if kind == TIME_EXCEEDED:
+        return Trouble(errno.EHOSTUNREACH)
+    return Trouble(errno.EPROTO if kind == _PARAMETER_PROBLEM else 0)
 
 
 class Quote(NamedTuple):

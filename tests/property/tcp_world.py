@@ -16,6 +16,7 @@ from slirpy.interfaces import Buffer
 from slirpy.tcp import Segment, Settings, expire, options, output, pathmtu, reset_for, segment_arrives
 from slirpy.tcp.output import Emit
 from slirpy.tcp.seq import MASK
+from slirpy.wire import icmp
 from slirpy.wire.checksum import checksum, ones_sum
 from slirpy.wire.tcp import ACK, FIN, HEADER, PSH, RST, SYN, URG, flag_names
 
@@ -350,7 +351,8 @@ class World:
         """Somebody says by ICMP that the last SYN or segment could not be delivered."""
         conn = self.ends[to].conn
         before = conn.state
-        pathmtu.refused_by_icmp(conn, conn.snd_una, 3, code)
+        trouble = icmp.read_error(3, code, 0)
+        pathmtu.refused_by_icmp(conn, conn.snd_una, trouble.error, trouble.hard)
         assert before is S.SYN_SENT or conn.state is before, "an open connection goes on (RFC 5927, 5.2)"
         self.broken = self.broken or conn.state is not before
 

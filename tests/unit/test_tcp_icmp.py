@@ -10,6 +10,7 @@ from tcp_script import ISS, Script, passive
 from slirpy.tcp import Connection, Settings, State
 from slirpy.tcp.pathmtu import in_flight, refused_by_icmp, too_big
 from slirpy.tcp.seq import MASK
+from slirpy.wire.icmp import read_error
 
 MSS = 1460
 
@@ -20,6 +21,11 @@ def sending(segments: int) -> Script:
     s.write(bytes(segments * MSS))
     s.out.clear()
     return s
+
+
+def refused(conn: Connection, seq: int, kind: int, code: int) -> bool:
+    trouble = read_error(kind, code, 0)
+    return refused_by_icmp(conn, seq, trouble.error, trouble.hard)
 
 
 def number(seq: int) -> int:
@@ -88,6 +94,13 @@ def test_timestamps_take_their_room() -> None:
     assert not too_big(s.conn, number(1), 68, 1500), "it is told once"
 
 
+def test_another_family_has_another_header_and_another_least_mtu() -> None:
+    s = sending(3)
+    assert not too_big(s.conn, number(1), 1279, 1500, ip_header=40, least_mtu=1280)
+    assert too_big(s.conn, number(1), 1280, 1500, ip_header=40, least_mtu=1280)
+    assert s.conn.mss == 1220
+
+
 def test_before_the_connection_is_open_nothing_is_too_big() -> None:
     conn = Connection(Settings(), ISS)
     conn.connect(0)
@@ -125,9 +138,9 @@ def test_before_the_connection_is_open_nothing_is_too_big() -> None:
 )
 def test_what_an_open_connection_hears(kind: int, code: int, soft: int) -> None:
     s = sending(2)
-    assert not refused_by_icmp(s.conn, number(0), kind, code)
+    assert not refused(s.conn, number(0), kind, code)
     assert s.conn.soft_error == 0
-    assert refused_by_icmp(s.conn, number(1), kind, code)
+    assert refused(s.conn, number(1), kind, code)
     assert (s.conn.soft_error, s.conn.state) == (soft, State.ESTABLISHED)
     s.recv("A", 1, 1 + MSS)
     assert s.conn.soft_error == 0, "an answer has come"
@@ -139,7 +152,7 @@ def test_an_opening_connection_ends_by_what_is_for_good(code: int) -> None:
     conn = Connection(Settings(), ISS)
     conn.connect(0)
     conn.snd_max = conn.snd_nxt = number(1)
-    assert refused_by_icmp(conn, ISS, 3, code)
+    assert refused(conn, ISS, 3, code)
     if code in (2, 3, 9, 10, 13):
         assert (conn.state, conn.error) == (State.CLOSED, errno.ECONNREFUSED)
         assert conn.reset is None
@@ -155,6 +168,25 @@ def test_an_opening_connection_waits_out_what_passes(kind: int) -> None:
     conn = Connection(Settings(), ISS)
     conn.connect(0)
     conn.snd_max = conn.snd_nxt = number(1)
-    assert refused_by_icmp(conn, ISS, kind, 3)
+    assert refused(conn, ISS, kind, 3)
     assert conn.state is State.SYN_SENT
     assert conn.soft_error == (errno.EHOSTUNREACH if kind == 11 else errno.EPROTO)
+
+
+@pytest.mark.parametrize(("message", "expected"), [
+    ((3, 0, 0), (errno.ENETUNREACH, False, 0)),
+    ((3, 1, 0), (errno.EHOSTUNREACH, False, 0)),
+    ((3, 2, 0), (errno.EHOSTUNREACH, True, 0)),
+    ((3, 3, 0), (errno.ECONNREFUSED, True, 0)),
+    ((3, 4, 0xABCD0578), (errno.EMSGSIZE, False, 1400)),  # the first half of the word is unused (RFC 1191)
+    ((3, 9, 7), (errno.ENETUNREACH, True, 0)),
+    ((3, 200, 0), (errno.EHOSTUNREACH, False, 0)),
+    ((4, 0, 0), (0, False, 0)),
+    ((5, 3, 1), (0, False, 0)),
+    ((11, 3, 0), (errno.EHOSTUNREACH, False, 0)),
+    ((12, 3, 0), (errno.EPROTO, False, 0)),
+])  # fmt: skip
+def test_errors_in_words_of_both_families(
+    message: tuple[int, int, int], expected: tuple[int, bool, int]
+) -> None:
+    assert read_error(*message) == expected

@@ -348,5 +348,6 @@ class Host:
             options = _TIMESTAMPS if self.conn.ts_ok else 0
             too_big(self.conn, wire_seq, mtu, length + _HEADERS + options)
         else:
-            refused_by_icmp(self.conn, wire_seq, kind, code)
+            trouble = icmp.read_error(kind, code, mtu)
+            refused_by_icmp(self.conn, wire_seq, trouble.error, trouble.hard)
         self.flush()
