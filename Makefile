@@ -6,6 +6,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Processes that run the tests; the system tests have one of them to themselves.
+JOBS ?= 2
 # Candidates, best first; PYTHON=... puts one of your own before them.
 PYTHONS := $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11
 SUITABLE := import sys, ensurepip, venv; sys.exit(sys.implementation.name != "cpython" or sys.version_info < (3, 11))
@@ -42,7 +44,7 @@ demo: $(READY) ## see it work; no privileges needed
 	@$(BIN)/slirpy demo
 
 test: $(READY) ## all tests but the long ones; a few minutes
-	@$(BIN)/python -m pytest -q -m "not stress"
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup -m "not stress"
 
 stress: $(READY) ## the long tests
 	@$(BIN)/python -m pytest -q -m stress -o faulthandler_timeout=7200

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -237,7 +238,7 @@ def test_a_signal_descriptor_gives_the_signals_that_are_pending() -> None:
     try:
         assert linux.read_signals(descriptor) == []
         for number in numbers:
-            os.kill(os.getpid(), number)
+            signal.pthread_kill(threading.get_ident(), number)  # other threads have not blocked them
         assert linux.read_signals(descriptor) == numbers
         assert linux.read_signals(descriptor) == []
     finally:
