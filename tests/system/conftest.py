@@ -18,6 +18,7 @@ import pytest
 from webserver import WebServer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+SYSTEM = Path(__file__).resolve().parent
 NOBODY = 65534
 TIMEOUT = 60.0
 LONGEST = 600 if os.environ.get("CI") or os.environ.get("SLIRPY_FULL") else 90
@@ -28,8 +29,15 @@ FULL = bool(os.environ.get("CI") or os.environ.get("SLIRPY_FULL"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that wait for long, or boot one guest more, are left to CI."""
+    """Leave the long tests to CI, and run the system tests one after the other, in one process and first.
+
+    They start real programs and measure how these behave in time; two of them at once would disturb each other. All
+    other tests go to whichever process is free (``-n``, see the Makefile).
+    """
+    items.sort(key=lambda item: SYSTEM not in item.path.parents)
     for item in items:
+        if SYSTEM in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("system"))
         if item.get_closest_marker("long") and not FULL:
             item.add_marker(pytest.mark.skip(reason="one of the long ones; set SLIRPY_FULL=1"))
 
