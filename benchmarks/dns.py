@@ -28,9 +28,9 @@ BAR_MILLISECONDS = 10
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--rate", type=positive, default=float(BAR_RATE), help="queries a second")
-    parser.add_argument("--seconds", type=positive, default=2.0, help="of a measurement")
-    parser.add_argument("--outstanding", type=count, default=32, help="queries under way in the fastest load")
+    parser.add_argument("--rate", type=positive, default=float(BAR_RATE), help="queries per second")
+    parser.add_argument("--seconds", type=positive, default=2.0, help="length of each measurement")
+    parser.add_argument("--outstanding", type=count, default=32, help="queries in progress in the fastest load")
     parser.add_argument("--rounds", type=count, default=3, help="measurements of each kind")
 
 

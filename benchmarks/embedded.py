@@ -46,7 +46,7 @@ _CHECKSUM_AT = 50
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--mib", type=count, default=32, help="MiB to pass in each measurement")
+    parser.add_argument("--mib", type=count, default=32, help="MiB to transfer in each measurement")
     parser.add_argument("--rounds", type=count, default=5, help="measurements of each kind")
 
 

@@ -74,12 +74,16 @@ CASES = _cases()
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--rounds", type=count, default=2, help="each with other seeds")
-    parser.add_argument("--length", type=positive, default=1.0, help="times the usual length of a measurement")
-    parser.add_argument("--only", nargs="+", metavar="TEXT", help="cases whose name or delay has TEXT")
+    parser.add_argument("--rounds", type=count, default=2, help="rounds, each with other seeds")
+    parser.add_argument(
+        "--length", type=positive, default=1.0, help="factor on the usual length of a measurement"
+    )
+    parser.add_argument(
+        "--only", nargs="+", metavar="TEXT", help="only cases whose name or delay contains TEXT"
+    )
     parser.add_argument("--directions", nargs="+", choices=DIRECTIONS, default=DIRECTIONS, metavar="WAY")
-    parser.add_argument("--capture", type=Path, metavar="FOLDER", help="write what passes slirpy, as pcapng")
-    parser.add_argument("--seed", type=int, default=1, help="of the first round")
+    parser.add_argument("--capture", type=Path, metavar="FOLDER", help="write the frames at slirpy, as pcapng")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the first round")
 
 
 class Contender:

@@ -39,7 +39,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--rounds", type=count, default=3, help="boots with each network; the median counts")
-    parser.add_argument("--mib", type=count, default=14, help="MiB of the file")
+    parser.add_argument("--mib", type=count, default=14, help="size of the file in MiB")
 
 
 def measure(arguments: argparse.Namespace) -> Report:

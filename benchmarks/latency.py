@@ -16,8 +16,10 @@ PATIENCE = 120.0
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--seconds", type=positive, default=1.0, help="of round trips a measurement")
-    parser.add_argument("--connects", type=count, default=1000, help="short connections a measurement")
+    parser.add_argument(
+        "--seconds", type=positive, default=1.0, help="length of each measurement of round trips"
+    )
+    parser.add_argument("--connects", type=count, default=1000, help="short connections per measurement")
     parser.add_argument("--idle", type=count, default=1000, help="idle connections in the second part")
     parser.add_argument("--rounds", type=count, default=5, help="measurements of each kind")
 

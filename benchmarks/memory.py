@@ -14,7 +14,7 @@ NAMES = ("slirpy", "slirp4netns")
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--mib", type=count, default=1024, help="MiB to pass each way")
+    parser.add_argument("--mib", type=count, default=1024, help="MiB to transfer in each direction")
     parser.add_argument("--connections", type=count, default=1000, help="idle connections")
     parser.add_argument("--rounds", type=count, default=3, help="measurements of each kind")
 

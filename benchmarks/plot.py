@@ -90,7 +90,7 @@ def draw(cases: Sequence[str], rates: Mapping[str, Sequence[float]], path: Path)
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", type=Path, help="what throughput.py --json has written")
+    parser.add_argument("results", type=Path, help="output of throughput.py --json")
     parser.add_argument("svg", type=Path, help="the file to write")
     parser.add_argument("--connections", type=int, default=1, help="parallel connections")
     arguments = parser.parse_args()

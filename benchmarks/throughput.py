@@ -19,10 +19,12 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--seconds", type=positive, default=2.5, help="length of each measurement")
     parser.add_argument("--rounds", type=count, default=5, help="measurements of each kind")
-    parser.add_argument("--mtu", type=count, nargs="+", default=[1500], help="of the guest: 1500, 65520, ...")
+    parser.add_argument(
+        "--mtu", type=count, nargs="+", default=[1500], help="MTU of the guest: 1500, 65520, ..."
+    )
     parser.add_argument("--parallel", type=count, nargs="+", default=[1, 4], help="connections at a time")
     parser.add_argument(
-        "--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), help="what to compare"
+        "--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), help="networks to compare"
     )
 
 

@@ -35,7 +35,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         choices=list(NETWORKS),
         default=["slirpy", "slirp4netns"],
-        help="what to compare",
+        help="networks to compare",
     )
 
 

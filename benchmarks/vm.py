@@ -23,7 +23,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--mtu", type=int, nargs="+", default=[1500, 65520], help="the guest's, with slirpy")
+    parser.add_argument(
+        "--mtu", type=int, nargs="+", default=[1500, 65520], help="MTU of the guest, with slirpy"
+    )
     parser.add_argument("--seconds", type=positive, default=5.0, help="duration of one measurement")
     parser.add_argument("--rounds", type=count, default=3, help="measurements of each; the median counts")
 

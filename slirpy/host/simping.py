@@ -42,7 +42,7 @@ class SimPing:
         return self._echo(self, sequence, data, address, self._shape)
 
     def tell(self, call: Callable[[PingOwner], None]) -> None:
-        """Something has come for the owner, if there still is one."""
+        """Deliver an arrival to the owner, if there still is one."""
         if self._owner is not None:
             call(self._owner)
 

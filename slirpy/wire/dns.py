@@ -129,13 +129,13 @@ class Query:
 
     @property
     def share_key(self) -> bytes:
-        """Equal for queries that have the same answer: everything but the identifier and the case of the name."""
+        """Key of queries that share an answer: everything but the identifier and the case of the name."""
         end = HEADER + len(self.question)
         return self.message[2:HEADER] + self.name + self.message[end - 4 :]
 
     @property
     def cache_key(self) -> bytes | None:
-        """Equal for queries that one cached answer can serve; None if none may.
+        """Key of queries that one cached answer can serve; None if no cached answer may.
 
         It covers the question, the bits RD, AD and CD (RFC 6840, sections 5.7 and 5.9), and DO (RFC 3225).
         """
@@ -217,9 +217,9 @@ class Query:
 
 
 def read_query(message: bytes) -> Query | None:
-    """Read a query; None if the message is no query and must not be answered.
+    """Read a query; None if the message is not a query and must not be answered.
 
-    An answer is no query: replying to one could start a loop.
+    An answer is not a query: replying to one could start a loop.
     """
     if len(message) < HEADER or message[2] & 0x80:
         return None
