@@ -23,7 +23,7 @@ from slirpy.cli.flags import by_group
 from slirpy.config import OPTIONS, Group, Option, qemu
 from slirpy.host.sim import Echo
 from slirpy.stats import Stats
-from slirpy.tcp.connection import Settings
+from slirpy.tcp import Settings
 from slirpy.tcp.states import TRANSITIONS, State
 from slirpy.testing import VirtualNetwork, ladder
 from slirpy.testing.packetdrill import info, language

@@ -18,26 +18,28 @@ Conventions that hold for all of them:
 
 from __future__ import annotations
 
-from slirpy.interfaces.basics import Buffer, Timer
-from slirpy.interfaces.congestion import CongestionControl, CongestionFactory
-from slirpy.interfaces.hosts import (
-    AcceptedStream,
-    Acceptor,
-    BoundDatagramPeer,
-    DatagramOwner,
-    DatagramPeer,
-    HostNetwork,
-    IcmpReport,
-    Listener,
-    NameAnswer,
-    PingOwner,
-    PingPeer,
-    StreamOwner,
-    StreamPeer,
-)
-from slirpy.interfaces.links import READ, WRITE, Frame, Link, LinkFeatures, LinkSink, Poller
-from slirpy.interfaces.policies import Action, FlowRequest, IPProtocol, Policy, Refused, Verdict
-from slirpy.interfaces.services import Datagram, Service, ServiceNetwork, StreamService
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if TYPE_CHECKING:
+    from slirpy.interfaces.basics import Buffer, Timer
+    from slirpy.interfaces.congestion import CongestionControl, CongestionFactory
+    from slirpy.interfaces.hosts import (
+        AcceptedStream,
+        Acceptor,
+        BoundDatagramPeer,
+        DatagramOwner,
+        DatagramPeer,
+        HostNetwork,
+        IcmpReport,
+        Listener,
+        NameAnswer,
+        PingOwner,
+        PingPeer,
+        StreamOwner,
+        StreamPeer,
+    )
+    from slirpy.interfaces.links import READ, WRITE, Frame, Link, LinkFeatures, LinkSink, Poller
+    from slirpy.interfaces.policies import Action, FlowRequest, IPProtocol, Policy, Refused, Verdict
+    from slirpy.interfaces.services import Datagram, Service, ServiceNetwork, StreamService
 
 __all__ = [
     "READ",
@@ -75,3 +77,32 @@ __all__ = [
     "Timer",
     "Verdict",
 ]
+
+_MODULES = {
+    "basics": "Buffer Timer",
+    "congestion": "CongestionControl CongestionFactory",
+    "hosts": "AcceptedStream Acceptor BoundDatagramPeer DatagramOwner DatagramPeer HostNetwork IcmpReport Listener"
+    " NameAnswer PingOwner PingPeer StreamOwner StreamPeer",
+    "links": "READ WRITE Frame Link LinkFeatures LinkSink Poller",
+    "policies": "Action FlowRequest IPProtocol Policy Refused Verdict",
+    "services": "Datagram Service ServiceNetwork StreamService",
+}
+"""Each name by the module that defines it. A name is imported on first use (PEP 562), so that the TCP engine alone
+does not load all the seams."""
+
+
+if not TYPE_CHECKING:  # a type checker assumes that a module with this function has every name
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        for module, names in _MODULES.items():
+            if name in names.split():
+                value = getattr(import_module(f"slirpy.interfaces.{module}"), name)
+                globals()[name] = value
+                return value
+        raise AttributeError(f"module 'slirpy.interfaces' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

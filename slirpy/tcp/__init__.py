@@ -1,21 +1,35 @@
 """The TCP engine, usable alone: no stack, no sockets, no clock, no threads.
 
-A :class:`~slirpy.tcp.connection.Connection` is driven by segments
-(:func:`~slirpy.tcp.receive.segment_arrives`), by the user's calls (``write``, ``consume``, ``shutdown``,
-``abort``) and by the time (:func:`~slirpy.tcp.output.expire`). It gives back segments
-(:func:`~slirpy.tcp.output.output`) and a deadline.
+A :class:`~slirpy.tcp.connection.Connection` is driven by segments (``receive``), by the calls of its user
+(``connect``, ``listen``, ``write``, ``read``, ``shutdown``, ``abort``) and by the time (``handle_timeout``). It
+returns the segments to send (``segments_to_send``) and the time of the next ``deadline``::
 
-Receiving records, output decides: nothing but ``output`` ever sends, and it derives what to send from the state.
+    a, b = Connection(iss=1), Connection(iss=2)
+    a.connect(now)
+    b.listen(now)
+    for segment in a.segments_to_send(now):
+        b.receive(segment, now)
+
+Receiving records, output decides: only output ever sends, and it derives what to send from the state.
+
+Beneath these methods lies a faster lane for a stack that builds frames itself: the functions
+:func:`~slirpy.tcp.receive.segment_arrives`, :func:`~slirpy.tcp.output.expire` and
+:func:`~slirpy.tcp.output.output`. The last one calls back with the parts of each segment, so that no object is made
+for a segment and no payload is joined.
 """
 
-from slirpy.tcp.connection import Connection, Settings
-from slirpy.tcp.numbers import initial_sequence_number, timestamp_offset
+from slirpy.tcp.connection import Connection
 from slirpy.tcp.options import TcpOptions
 from slirpy.tcp.output import expire, output
 from slirpy.tcp.receive import segment_arrives
 from slirpy.tcp.segment import Segment, reset_for
 from slirpy.tcp.states import State
 from slirpy.tcp.timewait import next_iss, reopens
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if TYPE_CHECKING:
+    from slirpy.tcp.numbers import initial_sequence_number, timestamp_offset
+    from slirpy.tcp.settings import Settings
 
 __all__ = [
     "Connection",
@@ -32,3 +46,27 @@ __all__ = [
     "segment_arrives",
     "timestamp_offset",
 ]
+
+_ON_FIRST_USE = {
+    "Settings": "settings",
+    "initial_sequence_number": "numbers",
+    "timestamp_offset": "numbers",
+}
+"""Names by the modules that are imported when the name is first used (PEP 562): data classes take half as long to
+import as all the rest, and not every program needs them."""
+
+
+if not TYPE_CHECKING:  # a type checker assumes that a module with this function has every name
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        if name not in _ON_FIRST_USE:
+            raise AttributeError(f"module 'slirpy.tcp' has no attribute {name!r}")
+        value = getattr(import_module(f"slirpy.tcp.{_ON_FIRST_USE[name]}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

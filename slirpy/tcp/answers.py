@@ -12,9 +12,9 @@ while that ACK is due, :func:`note` records it, and it is sent first. There are 
 
 from __future__ import annotations
 
-from slirpy.tcp.connection import Connection
 from slirpy.tcp.outgoing import Emit, acknowledged, options_for, window_field
 from slirpy.tcp.seq import MASK
+from slirpy.tcp.tcb import ControlBlock
 from slirpy.units import MS
 from slirpy.wire.tcp import ACK
 
@@ -25,14 +25,14 @@ MOST_NOTED = 256
 """Answers that wait for one output; segments beyond them share the last ACK."""
 
 
-def answer(conn: Connection, now: int) -> None:
+def answer(conn: ControlBlock, now: int) -> None:
     """Answer a segment by an ACK of its own."""
     if conn.ack_now:
         note(conn, now)
     conn.ack_now = True
 
 
-def challenge(conn: Connection, now: int) -> None:
+def challenge(conn: ControlBlock, now: int) -> None:
     """Answer by an ACK a segment that may be forged: the real peer will understand it (RFC 5961).
 
     One in half a second (section 7). Each connection has its own count, since a common one would tell strangers
@@ -46,14 +46,14 @@ def challenge(conn: Connection, now: int) -> None:
     conn.ack_now = True
 
 
-def note(conn: Connection, now: int) -> None:
+def note(conn: ControlBlock, now: int) -> None:
     """Keep the ACK that is due, before another segment changes what it says."""
     if len(conn.noted) < MOST_NOTED and conn.snd_max != conn.iss:  # the answer to a SYN must be the first
         conn.noted.append((conn.rcv_nxt, options_for(conn, now, sack=True)))
         acknowledged(conn)
 
 
-def tell(conn: Connection, emit: Emit) -> None:
+def tell(conn: ControlBlock, emit: Emit) -> None:
     """Send the ACKs that were noted.
 
     All have the same right edge of the window: an ACK that moves it is no duplicate (RFC 5681, section 2).

@@ -12,14 +12,7 @@ The send buffer needs no such thing: what may be written follows the congestion 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from slirpy.tcp.seq import MASK
-
-if TYPE_CHECKING:
-    from slirpy.tcp.connection import Connection
-
-__all__ = ["WindowPool", "grow"]
+__all__ = ["WindowPool"]
 
 
 class WindowPool:
@@ -35,17 +28,3 @@ class WindowPool:
         self.total = total
         self.members = 0
         """Connections whose windows have grown."""
-
-
-def grow(conn: Connection, taken: int) -> None:
-    """The user has taken everything, ``taken`` bytes at last: the peer may send further ahead of it."""
-    if 2 * ((conn.rcv_nxt - conn.irs) & MASK) < conn.settings.rcv_first:
-        return
-    most = conn.rcv_most
-    pool = conn.pool
-    if pool is not None:
-        if not conn.wide:
-            conn.wide = True
-            pool.members += 1
-        most = min(most, pool.total // pool.members)
-    conn.rcv_limit = max(conn.rcv_limit, min(conn.rcv_limit + 2 * taken, most))

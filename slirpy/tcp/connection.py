@@ -1,6 +1,7 @@
-"""One end of a connection, with the calls of its user (RFC 9293, section 3.9.1; what they do in each state: 3.10).
+"""One end of a connection: segments in and out, the calls of its user, and the time.
 
-What a connection consists of, and how it changes its state, is in ``tcb``.
+The calls are those of RFC 9293, section 3.9.1; section 3.10 says what they do in each state. What a connection
+consists of, and how its state changes, is in ``tcb``.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 import errno
 
 from slirpy.errors import StateError
-from slirpy.tcp.autotune import grow
-from slirpy.tcp.mistakes import mistake
+from slirpy.interfaces import Buffer
+from slirpy.tcp.options import parse
+from slirpy.tcp.output import expire, output
+from slirpy.tcp.receive import segment_arrives
+from slirpy.tcp.segment import Segment, reset_for
 from slirpy.tcp.seq import HALF, MASK
-from slirpy.tcp.settings import Settings
 from slirpy.tcp.states import (
     CLOSE_WAIT,
     CLOSED,
@@ -21,30 +24,74 @@ from slirpy.tcp.states import (
     LAST_ACK,
     LISTEN,
     NO_TIMER,
-    SYN_RECEIVED,
     SYN_SENT,
     SYNCHRONIZED,
-    TIME_WAIT,
 )
 from slirpy.tcp.tcb import ControlBlock
 from slirpy.tcp.text import own
-from slirpy.wire.tcp import ACK, RST
 
-__all__ = ["Connection", "Settings"]
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if TYPE_CHECKING:
+    from slirpy.tcp.settings import Settings
+
+__all__ = ["READ_AHEAD", "Connection"]
 
 READ_AHEAD = 1 << 16
 """Bytes that may be queued beyond what the windows let out. Every ACK opens them by a segment or two; with this, data
 is read in large pieces all the same."""
-DUPACK_THRESHOLD = 3
-"""RFC 5681, section 3.2."""
 
 _AFTER_SHUTDOWN = {ESTABLISHED: FIN_WAIT_1, CLOSE_WAIT: LAST_ACK}
 
 
 class Connection(ControlBlock):
-    """One end of a TCP connection; arguments and attributes as of :class:`~slirpy.tcp.tcb.ControlBlock`."""
+    """One end of a TCP connection.
+
+    It neither sends nor waits: hand it the segments that arrive (:meth:`receive`), carry those that it wants sent
+    (:meth:`segments_to_send`), and call :meth:`handle_timeout` when :meth:`deadline` has come. Its user calls
+    :meth:`connect` or :meth:`listen`, :meth:`write`, :meth:`read`, :meth:`shutdown` and :meth:`abort`. After any of
+    these calls there may be segments to send. Times (``now``) are nanoseconds of any clock that never goes back.
+
+    Arguments and attributes are those of :class:`~slirpy.tcp.tcb.ControlBlock`.
+    """
 
     __slots__ = ()
+
+    # ----------------------------------------------------------------------- segments, and the time
+
+    def receive(self, segment: Segment, now: int) -> None:
+        """Take a segment that has arrived. A closed connection answers it with a RST (RFC 9293, section 3.10.7.1).
+
+        The payload is kept, not copied, until it is read. Pass bytes, or a view of a buffer that does not change.
+        """
+        if self.state is not CLOSED:
+            segment_arrives(self, segment, now)
+        elif self.reset is None:  # one that is due says enough
+            self.reset = reset_for(segment)
+
+    def segments_to_send(self, now: int) -> list[Segment]:
+        """Return what is due, in the order of sending; an empty list if nothing is. Each segment is returned once.
+
+        If ``Settings.max_burst`` is set, a segment may have more payload than the MSS, for a link that cuts it.
+        """
+        segments: list[Segment] = []
+
+        def emit(
+            seq: int, ack: int, flags: int, wnd: int, options: bytes, parts: list[Buffer], length: int, urg: int = 0,
+            /,
+        ) -> None:  # fmt: skip
+            payload = b"".join(parts)
+            assert len(payload) == length
+            segments.append(Segment(seq, ack, flags, wnd, parse(options), payload, urg))
+
+        while output(self, now, emit):
+            pass
+        return segments
+
+    def handle_timeout(self, now: int) -> None:
+        """Act on the deadlines that have passed, such as a retransmission. An early or repeated call is harmless."""
+        expire(self, now)
+
+    # --------------------------------------------------------------------------- calls of the user
 
     def connect(self, now: int) -> None:
         """Active open: the next ``output`` sends a SYN.
@@ -67,7 +114,7 @@ class Connection(ControlBlock):
 
     def _open(self, now: int, call: str) -> None:
         if self.opened_at >= 0:
-            raise mistake(self, call)
+            raise self._mistake(call)
         self.opened_at = self.progress_at = self.sent_at = now
         self.rcv_wscale = self.settings.wscale
         self.rcv_most = self.settings.rcv_buffer
@@ -94,7 +141,7 @@ class Connection(ControlBlock):
             StateError: the connection is closed, or was never opened, or :meth:`shutdown` was called.
         """
         if self.fin_queued or self.state is CLOSED:
-            raise mistake(self, "write()")
+            raise self._mistake("write()")
         self.snd_buf.append(data)
 
     def write_urgent(self, data: bytes) -> None:
@@ -117,6 +164,24 @@ class Connection(ControlBlock):
         ahead = (self.rcv_up - self.rcv_nxt + self.rcv_pending + self.fin_received) & MASK
         return ahead if ahead < HALF else 0
 
+    def read(self, limit: int | None = None) -> bytes:
+        """Take the data that has arrived in order, at most ``limit`` bytes of it; ``b""`` if there is none.
+
+        What has arrived can be read after the end of the connection, too. When :attr:`fin_received` is true and
+        everything is read, the peer will send no more. :meth:`consume` does the same without a copy.
+
+        Raises:
+            StateError: ``limit`` is negative.
+        """
+        count = self.rcv_pending
+        if limit is not None and limit < count:
+            if limit < 0:
+                raise StateError(f"read({limit}): give the number of bytes to take at most, or None for all")
+            count = limit
+        data = b"".join(self.rcv_queue)[:count]
+        self.consume(count)
+        return data
+
     def consume(self, count: int) -> None:
         """Take the first ``count`` bytes off ``rcv_queue``. What has arrived can be taken after the end, too.
 
@@ -131,7 +196,7 @@ class Connection(ControlBlock):
         if not self.rcv_pending:
             self.rcv_queue.clear()
             if self.rcv_limit < self.rcv_most:
-                grow(self, count)
+                self._grow_window(count)
             return
         queue = self.rcv_queue
         taken = 0
@@ -141,6 +206,22 @@ class Connection(ControlBlock):
         del queue[:taken]
         if count:
             queue[0] = memoryview(queue[0])[count:]
+
+    def _grow_window(self, taken: int) -> None:
+        """Let the peer send further ahead: the user has taken everything, and ``taken`` bytes of it just now.
+
+        The theory is in :mod:`slirpy.tcp.autotune`.
+        """
+        if 2 * ((self.rcv_nxt - self.irs) & MASK) < self.settings.rcv_first:
+            return
+        most = self.rcv_most
+        pool = self.pool
+        if pool is not None:
+            if not self.wide:
+                self.wide = True
+                pool.members += 1
+            most = min(most, pool.total // pool.members)
+        self.rcv_limit = max(self.rcv_limit, min(self.rcv_limit + 2 * taken, most))
 
     def own(self) -> None:
         """Copy what is left in ``rcv_queue``, because the frames that it lies in are about to be reused."""
@@ -155,7 +236,7 @@ class Connection(ControlBlock):
             StateError: the connection was never opened.
         """
         if self.opened_at < 0:
-            raise mistake(self, "shutdown()")
+            raise self._mistake("shutdown()")
         if not self.fin_queued and self.state is not CLOSED:
             self.fin_queued = True
             if self.state in _AFTER_SHUTDOWN:
@@ -184,12 +265,8 @@ class Connection(ControlBlock):
             StateError: the connection was never opened.
         """
         if self.opened_at < 0:
-            raise mistake(self, "abort()")
-        known = self.state in SYNCHRONIZED or (self.state is SYN_RECEIVED and self.snd_max != self.iss)
-        if known and self.state is not TIME_WAIT:
-            # In sequence, and with an ACK, so that every peer accepts it.
-            self.reset = self.snd_max, self.rcv_nxt, RST | ACK
-        self.close_with(error)
+            raise self._mistake("abort()")
+        self.give_up(error)
 
     def configure(self, settings: Settings) -> None:
         """Take other settings at any time (RFC 9293, MUST-21, MUST-24). What the handshake agreed on stays."""
@@ -199,16 +276,22 @@ class Connection(ControlBlock):
         elif (self.retries or self.probes) and self.state in SYNCHRONIZED:
             self.timer_at = min(self.timer_at, self.progress_at + settings.user_timeout)
 
-    @property
-    def soft_error(self) -> int:
-        """What is wrong while the connection goes on: 0, or a value of ``errno``.
+    def _mistake(self, call: str) -> StateError:
+        """The exception for a call that makes no sense in this state (the errors of RFC 9293, section 3.10)."""
+        state = self.state.value
+        if self.opened_at < 0:
+            why = "the connection does not exist yet; connect() or listen() first"
+        elif call in ("connect()", "listen()"):
+            why = f"this connection ({state}) was opened before; make another one"
+        elif self.state is CLOSED:
+            ended = f" by {errno.errorcode.get(self.error, self.error)}" if self.error else ""
+            why = f"the connection is closed{ended}; make another one"
+        else:
+            why = f"the connection is closing ({state}); nothing more is sent after shutdown() or close()"
+        return StateError(f"{call}: {why}")
 
-        ETIMEDOUT when R1 has been reached (RFC 9293, MUST-20, SHLD-9); ENETUNREACH, EHOSTUNREACH or EPROTO when ICMP
-        has said so about what is on its way (MUST-47, SHLD-25). The next answer makes it 0 again. The user may ask,
-        and need not; who carries the segments should look whether the way to the peer is still the right one.
-        """
-        if self.unreachable is not None and self.unreachable[1] == self.snd_una:
-            return self.unreachable[0]
-        limit = self.settings.r1
-        silent = self.probes >= limit and self.heard_at < self.progress_at
-        return errno.ETIMEDOUT if self.retries >= limit or silent else 0
+    def __repr__(self) -> str:
+        return (
+            f"<Connection {self.state.value}: {self.rcv_pending} bytes to read,"
+            f" {self.snd_buf.length} unacknowledged{f', error {self.error}' if self.error else ''}>"
+        )

@@ -7,10 +7,10 @@ alone, so an open connection pays nothing for them.
 
 from __future__ import annotations
 
-from slirpy.tcp.connection import Connection
 from slirpy.tcp.outgoing import Emit, options_for, window_field
 from slirpy.tcp.seq import MASK
 from slirpy.tcp.states import CLOSE_WAIT, ESTABLISHED, FIN_WAIT_2, KEEPALIVE
+from slirpy.tcp.tcb import ControlBlock
 from slirpy.wire.tcp import ACK
 
 __all__ = ["given_up", "keep_alive"]
@@ -19,7 +19,7 @@ _STATES = frozenset((ESTABLISHED, CLOSE_WAIT, FIN_WAIT_2))
 """Those in which nothing need be in flight. In all others that follow, our FIN is sent again until it is answered."""
 
 
-def keep_alive(conn: Connection, now: int, emit: Emit) -> None:
+def keep_alive(conn: ControlBlock, now: int, emit: Emit) -> None:
     """No timer runs: ask if the peer has been silent for long enough, and wait for the next time to ask."""
     if conn.state not in _STATES:
         return
@@ -43,7 +43,7 @@ def keep_alive(conn: Connection, now: int, emit: Emit) -> None:
     conn.timer_at = min(due, now + settings.keepalive_idle)  # an answer does not move the timer
 
 
-def given_up(conn: Connection, now: int) -> bool:
+def given_up(conn: ControlBlock, now: int) -> bool:
     """Whether so many keep-alives went without an answer that the peer must be gone; one tells nothing (MUST-29)."""
     settings = conn.settings
     silent = conn.heard_at < conn.progress_at and now >= conn.progress_at + settings.keepalive_interval

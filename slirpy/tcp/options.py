@@ -47,6 +47,16 @@ class TcpOptions(NamedTuple):
     bad: bool = False
     """There are options of an impossible length or value."""
 
+    def encode(self) -> bytes:
+        """These options as bytes, laid out as this engine lays them out."""
+        return build(
+            mss=self.mss,
+            wscale=self.wscale,
+            sack_permitted=self.sack_permitted,
+            timestamps=self.timestamps,
+            sack=self.sack,
+        )
+
 
 NONE = TcpOptions()
 

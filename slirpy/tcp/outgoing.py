@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Protocol
 
 from slirpy.interfaces import Buffer
-from slirpy.tcp.connection import Connection
 from slirpy.tcp.options import MAX_SACK_BLOCKS, TIMESTAMP, TIMESTAMP_WORD, build
 from slirpy.tcp.seq import MASK
 from slirpy.tcp.states import RETRANSMIT, SYNCHRONIZED
+from slirpy.tcp.tcb import ControlBlock
 from slirpy.wire.tcp import ACK, FIN
 
 _SACK_MOST = 4 + 8 * MAX_SACK_BLOCKS
@@ -50,7 +50,7 @@ MAX_PIECES = 16
 """Pieces to an output, so that one connection cannot keep all others waiting."""
 
 
-def resend(conn: Connection, seq: int, room: int, now: int, emit: Emit) -> int:
+def resend(conn: ControlBlock, seq: int, room: int, now: int, emit: Emit) -> int:
     """Send again up to ``room`` sequence numbers from ``seq`` on, before SND.MAX; how many were sent."""
     size = min(conn.snd_buf.length - ((seq - conn.snd_una) & MASK), room)
     fin = room > size and conn.fin_queued
@@ -65,7 +65,7 @@ def resend(conn: Connection, seq: int, room: int, now: int, emit: Emit) -> int:
     return size + fin
 
 
-def start_timer(conn: Connection, now: int) -> None:
+def start_timer(conn: ControlBlock, now: int) -> None:
     """Start the retransmission timer, or start it anew."""
     if conn.timer_kind is not RETRANSMIT and conn.retries == 0:
         conn.progress_at = now
@@ -75,12 +75,12 @@ def start_timer(conn: Connection, now: int) -> None:
         until_given_up(conn)
 
 
-def until_given_up(conn: Connection) -> None:
+def until_given_up(conn: ControlBlock) -> None:
     """The timer comes no later than the user time-out, though the back-off may have grown beyond it."""
     conn.timer_at = min(conn.timer_at, conn.progress_at + conn.settings.user_timeout)
 
 
-def sack_room(conn: Connection) -> int:
+def sack_room(conn: ControlBlock) -> int:
     """Bytes that SACK blocks take from a segment with data, if there are some; 0 where there is no room for them."""
     if not conn.sack_ok or conn.mss < 2 * _SACK_MOST:
         return 0
@@ -88,7 +88,7 @@ def sack_room(conn: Connection) -> int:
     return 4 + 8 * min(count, MAX_SACK_BLOCKS - conn.ts_ok)
 
 
-def options_for(conn: Connection, now: int, sack: bool = False) -> bytes:
+def options_for(conn: ControlBlock, now: int, sack: bool = False) -> bytes:
     """Options of a segment after the SYN; ``sack``: with what came early or twice, if there is something."""
     if sack and conn.sack_ok and (conn.dsack is not None or conn.reassembly):
         # RFC 2883, section 4: what came twice is told first, and the block that it lies in second.
@@ -106,14 +106,14 @@ def options_for(conn: Connection, now: int, sack: bool = False) -> bytes:
     return b""
 
 
-def acknowledged(conn: Connection) -> None:
+def acknowledged(conn: ControlBlock) -> None:
     """A segment with RCV.NXT has been sent."""
     conn.ack_now = False
     conn.delack_at = 0
     conn.last_ack = conn.rcv_nxt
 
 
-def acknowledged_aside(conn: Connection) -> None:
+def acknowledged_aside(conn: ControlBlock) -> None:
     """A segment with data, and without SACK blocks, has carried RCV.NXT; an ACK that is more than that stays due.
 
     What comes with data is no duplicate ACK to a peer that counts them.
@@ -123,13 +123,13 @@ def acknowledged_aside(conn: Connection) -> None:
     conn.ack_now = due
 
 
-def window_growth(conn: Connection) -> int:
+def window_growth(conn: ControlBlock) -> int:
     """How far the right edge of the receive window could move now."""
     room = conn.rcv_limit - conn.rcv_pending
     return room - ((conn.rcv_adv - conn.rcv_nxt) & MASK)
 
 
-def window_field(conn: Connection) -> int:
+def window_field(conn: ControlBlock) -> int:
     """SEG.WND for the header; the advertised edge moves as far as it says, and never back (SHLD-14)."""
     growth = window_growth(conn)
     if growth >= min(2 * conn.mss, conn.rcv_limit // 2):

@@ -10,7 +10,6 @@ import errno
 
 from slirpy.tcp import probe, recovery, repair, undo, urgent
 from slirpy.tcp.answers import tell
-from slirpy.tcp.connection import Connection
 from slirpy.tcp.keepalive import given_up, keep_alive
 from slirpy.tcp.options import build
 from slirpy.tcp.outgoing import (
@@ -44,6 +43,7 @@ from slirpy.tcp.states import (
     SYNCHRONIZED,
     TIME_WAIT_TIMER,
 )
+from slirpy.tcp.tcb import ControlBlock
 from slirpy.units import SECOND
 from slirpy.wire.tcp import ACK, FIN, PSH, SYN
 
@@ -55,7 +55,7 @@ _MAY_ACKNOWLEDGE = SYNCHRONIZED | {SYN_RECEIVED}
 _MAY_SEND = frozenset((ESTABLISHED, CLOSE_WAIT, FIN_WAIT_1, CLOSING, LAST_ACK))
 
 
-def expire(conn: Connection, now: int) -> None:
+def expire(conn: ControlBlock, now: int) -> None:
     """Act on the deadlines that have passed; ``output`` then sends what is due."""
     if conn.delack_at and now >= conn.delack_at:
         conn.ack_now = True
@@ -69,13 +69,13 @@ def expire(conn: Connection, now: int) -> None:
     if conn.timer_kind is KEEPALIVE:
         conn.timer_kind = NO_TIMER
         if given_up(conn, now):
-            conn.abort(errno.ETIMEDOUT)
+            conn.give_up(errno.ETIMEDOUT)
         return
     opening = conn.state not in SYNCHRONIZED
     limit = conn.settings.syn_timeout if opening else conn.settings.user_timeout
     since = conn.opened_at if opening else conn.progress_at
     if now - since >= limit and (conn.probes or conn.timer_kind is not PERSIST):
-        conn.abort(conn.soft_error or errno.ETIMEDOUT)
+        conn.give_up(conn.soft_error or errno.ETIMEDOUT)
         return
     conn.rtt.back_off()
     if conn.timer_kind is PERSIST:
@@ -87,7 +87,7 @@ def expire(conn: Connection, now: int) -> None:
     conn.timer_kind = NO_TIMER
 
 
-def _go_back(conn: Connection, now: int) -> None:
+def _go_back(conn: ControlBlock, now: int) -> None:
     """RFC 6298, (5.4) to (5.6): start again from SND.UNA, with the smallest congestion window."""
     conn.stats.tcp_retransmits += 1
     if conn.retries == 1:
@@ -101,7 +101,7 @@ def _go_back(conn: Connection, now: int) -> None:
         conn.careful = True
 
 
-def output(conn: Connection, now: int, emit: Emit) -> bool:
+def output(conn: ControlBlock, now: int, emit: Emit) -> bool:
     """Send what is due; True if there is more that may be sent at once, in the next round."""
     if conn.reset is not None:
         (seq, ack, flags), conn.reset = conn.reset, None
@@ -136,7 +136,7 @@ def output(conn: Connection, now: int, emit: Emit) -> bool:
     return more
 
 
-def _send_syn(conn: Connection, now: int, emit: Emit) -> None:
+def _send_syn(conn: ControlBlock, now: int, emit: Emit) -> None:
     if conn.snd_nxt != conn.iss:
         return
     settings = conn.settings
@@ -166,7 +166,7 @@ def _send_syn(conn: Connection, now: int, emit: Emit) -> None:
     )  # not at the next doubling after it
 
 
-def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
+def _send_data(conn: ControlBlock, now: int, emit: Emit) -> bool:
     """Text and FIN, as far as window and congestion window allow."""
     buf = conn.snd_buf
     mss = conn.mss
@@ -262,7 +262,7 @@ def _send_data(conn: Connection, now: int, emit: Emit) -> bool:
     return rack is None and conn.in_recovery and pieces > 0
 
 
-def _persist(conn: Connection, now: int, emit: Emit) -> None:
+def _persist(conn: ControlBlock, now: int, emit: Emit) -> None:
     """The peer's window is shut and nothing is in flight: ask from time to time (section 3.8.6.1)."""
     if conn.probe:
         conn.probe = False
@@ -296,7 +296,7 @@ def _persist(conn: Connection, now: int, emit: Emit) -> None:
             until_given_up(conn)
 
 
-def _window_update_due(conn: Connection) -> bool:
+def _window_update_due(conn: ControlBlock) -> bool:
     """Receiver's silly window avoidance (section 3.8.6.2.2): tell of room when it is worth a segment.
 
     That is half of the buffer, or, where a peer may be waiting at a closed window, two segments that at least double

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import errno
 
-from slirpy.tcp.connection import Connection
 from slirpy.tcp.seq import MASK
 from slirpy.tcp.states import SYN_SENT, SYNCHRONIZED
+from slirpy.tcp.tcb import ControlBlock
 
 __all__ = ["in_flight", "refused_by_icmp", "too_big"]
 
@@ -25,13 +25,13 @@ _TIMESTAMPS = 12
 _LEAST_MSS = 8
 
 
-def in_flight(conn: Connection, seq: int) -> bool:
+def in_flight(conn: ControlBlock, seq: int) -> bool:
     """RFC 5927, section 4.1: whether ``seq`` is of what was sent and is not acknowledged."""
     return (seq - conn.snd_una) & MASK < (conn.snd_max - conn.snd_una) & MASK
 
 
 def too_big(
-    conn: Connection,
+    conn: ControlBlock,
     seq: int,
     mtu: int,
     length: int,
@@ -64,7 +64,7 @@ def too_big(
     return True
 
 
-def refused_by_icmp(conn: Connection, seq: int, error: int, hard: bool) -> bool:
+def refused_by_icmp(conn: ControlBlock, seq: int, error: int, hard: bool) -> bool:
     """A segment was refused by ICMP. Ends an opening connection if that is for good; an open one goes on.
 
     RFC 1122, section 4.2.3.9, would end open ones too; RFC 5927, section 5.2, tells why nobody does. What is not

@@ -6,11 +6,11 @@ is sent, new or the last one again, and what the peer answers tells :mod:`slirpy
 
 from __future__ import annotations
 
-from slirpy.tcp.connection import Connection
 from slirpy.tcp.lossstate import Early, Rack
 from slirpy.tcp.outgoing import Emit, acknowledged_aside, options_for, resend, start_timer, window_field
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.states import RETRANSMIT
+from slirpy.tcp.tcb import ControlBlock
 from slirpy.units import MS
 from slirpy.wire.tcp import ACK, PSH
 
@@ -25,7 +25,7 @@ FIRST_PTO = 1_000 * MS
 """Before there is a measurement."""
 
 
-def schedule(conn: Connection, rack: Rack, now: int) -> None:
+def schedule(conn: ControlBlock, rack: Rack, now: int) -> None:
     """Something new was sent, or acknowledged: set the timer anew, or take it away (section 7.2)."""
     rack.seen_una, rack.seen_nxt = conn.snd_una, conn.snd_nxt
     flight = (conn.snd_nxt - conn.snd_una) & MASK
@@ -48,7 +48,7 @@ def schedule(conn: Connection, rack: Rack, now: int) -> None:
     conn.early_at = min(now + wait, conn.timer_at)
 
 
-def expired(conn: Connection, rack: Rack, now: int) -> None:
+def expired(conn: ControlBlock, rack: Rack, now: int) -> None:
     """The timer has passed: ``output`` then sends the probe, or looks for what is lost."""
     conn.early_at = 0
     if rack.early is Early.REORDER:
@@ -58,7 +58,7 @@ def expired(conn: Connection, rack: Rack, now: int) -> None:
         start_timer(conn, now)  # it comes in the place of a time-out that is due by now
 
 
-def send(conn: Connection, rack: Rack, now: int, emit: Emit) -> None:
+def send(conn: ControlBlock, rack: Rack, now: int, emit: Emit) -> None:
     """Section 7.3: one segment, whatever the congestion window says: new data if there is some, else the last."""
     rack.probe_due = False
     conn.stats.tcp_tail_probes += 1
@@ -82,7 +82,7 @@ def send(conn: Connection, rack: Rack, now: int, emit: Emit) -> None:
     start_timer(conn, now)
 
 
-def account(conn: Connection, rack: Rack, dsack: tuple[int, int] | None, repeated: bool) -> None:
+def account(conn: ControlBlock, rack: Rack, dsack: tuple[int, int] | None, repeated: bool) -> None:
     """Section 7.4: an ACK has come while a probe is not accounted for. Has the probe made a loss good?
 
     Args:

@@ -13,15 +13,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slirpy.tcp import sack
-from slirpy.tcp.connection import DUPACK_THRESHOLD, Connection
 from slirpy.tcp.lossstate import PERSIST, Rack
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.spans import AGAIN, LOST, Span
+from slirpy.tcp.tcb import DUPACK_THRESHOLD, ControlBlock
 
 __all__ = ["acknowledged", "detect", "duplicate", "reneged", "survey", "told"]
 
 
-def acknowledged(conn: Connection, rack: Rack, ack: int, acked: int, echoed: int | None, now: int) -> None:
+def acknowledged(conn: ControlBlock, rack: Rack, ack: int, acked: int, echoed: int | None, now: int) -> None:
     """SND.UNA is about to move to ``ack``, while something is missing."""
     una = conn.snd_una
     highest = conn.sacked[-1][1] if conn.sacked else una
@@ -31,7 +31,9 @@ def acknowledged(conn: Connection, rack: Rack, ack: int, acked: int, echoed: int
     rack.fresh = rack.safe = True
 
 
-def told(conn: Connection, rack: Rack, blocks: Sequence[tuple[int, int]], echoed: int | None, now: int) -> bool:
+def told(
+    conn: ControlBlock, rack: Rack, blocks: Sequence[tuple[int, int]], echoed: int | None, now: int
+) -> bool:
     """SACK blocks have come; whether they tell of something that was not known to have arrived."""
     una = conn.snd_una
     outstanding = (conn.snd_max - una) & MASK
@@ -53,7 +55,7 @@ def told(conn: Connection, rack: Rack, blocks: Sequence[tuple[int, int]], echoed
     return fresh
 
 
-def duplicate(conn: Connection, rack: Rack) -> None:
+def duplicate(conn: ControlBlock, rack: Rack) -> None:
     """The peer tells that something of ours came twice: the window was too narrow (section 6.2, step 4)."""
     rack.doubled += 1
     if rack.doubled > rack.resent:
@@ -64,14 +66,14 @@ def duplicate(conn: Connection, rack: Rack) -> None:
         rack.reo_wnd_persist = PERSIST
 
 
-def reneged(conn: Connection, rack: Rack) -> None:
+def reneged(conn: ControlBlock, rack: Rack) -> None:
     """The peer has thrown away what it had told of: nothing that was sent can be relied on."""
     rack.spans.items[:] = [(conn.snd_una, 0, AGAIN | LOST)]
     rack.fresh = rack.marked = True
 
 
 def _delivered(
-    conn: Connection, rack: Rack, seq: int, length: int, highest: int, echoed: int | None, now: int
+    conn: ControlBlock, rack: Rack, seq: int, length: int, highest: int, echoed: int | None, now: int
 ) -> None:
     """Bytes have arrived: section 6.2, steps 1 to 3."""
     una = conn.snd_una
@@ -99,7 +101,7 @@ def _delivered(
                 rack.min_rtt = rack.rtt
 
 
-def detect(conn: Connection, rack: Rack, now: int) -> int:
+def detect(conn: ControlBlock, rack: Rack, now: int) -> int:
     """Section 6.2, step 5: mark what is lost. In how many nanoseconds more may be; 0: nothing waits for that."""
     certain = conn.in_recovery or conn.dupacks >= DUPACK_THRESHOLD or sack.lost_edge(conn) != conn.snd_una
     limit = rack.rtt + rack.reordering_window(conn.rtt.srtt, certain) - now
@@ -152,7 +154,7 @@ def _add(spans: list[Span], seq: int, at: int, bits: int) -> None:
         spans.append((seq, at, bits))
 
 
-def survey(conn: Connection, rack: Rack) -> tuple[int, list[tuple[int, int]]]:
+def survey(conn: ControlBlock, rack: Rack) -> tuple[int, list[tuple[int, int]]]:
     """Bytes that are thought to be on their way, and what is lost: number and length of each piece."""
     una = conn.snd_una
     flight = (conn.snd_nxt - una) & MASK

@@ -12,7 +12,6 @@ import errno
 from slirpy.tcp import probe, sack, undo, urgent
 from slirpy.tcp import rack as loss
 from slirpy.tcp.answers import answer, challenge, note
-from slirpy.tcp.connection import DUPACK_THRESHOLD, Connection
 from slirpy.tcp.lossstate import Rack
 from slirpy.tcp.segment import Segment
 from slirpy.tcp.seq import HALF, MASK, seq_gt, seq_lt
@@ -29,6 +28,7 @@ from slirpy.tcp.states import (
     SYN_SENT,
     TIME_WAIT,
 )
+from slirpy.tcp.tcb import DUPACK_THRESHOLD, ControlBlock
 from slirpy.tcp.text import deliver_early, restart_time_wait, take_fin, take_text
 from slirpy.units import MS
 from slirpy.wire.tcp import ACK, FIN, RST, SYN, URG
@@ -39,7 +39,7 @@ TS_RECENT_LIFE = 24 * 24 * 3600 * 1000 * MS
 """RFC 7323, section 5.5: after so long a silence half of the numbers of the peer's clock may have passed by."""
 
 
-def segment_arrives(conn: Connection, seg: Segment, now: int) -> None:
+def segment_arrives(conn: ControlBlock, seg: Segment, now: int) -> None:
     """Change the state of ``conn`` by a segment. One that belongs to a closed connection is ignored here."""
     if seg.options.bad:
         conn.stats.tcp_bad_options += 1
@@ -52,7 +52,7 @@ def segment_arrives(conn: Connection, seg: Segment, now: int) -> None:
         _otherwise(conn, seg, now)
 
 
-def _listen(conn: Connection, seg: Segment, now: int) -> None:
+def _listen(conn: ControlBlock, seg: Segment, now: int) -> None:
     """Section 3.10.7.2."""
     if seg.flags & RST:
         conn.stats.drop_tcp_reset += 1
@@ -68,7 +68,7 @@ def _listen(conn: Connection, seg: Segment, now: int) -> None:
         conn.stats.drop_tcp_flags += 1
 
 
-def _take_syn(conn: Connection, seg: Segment, now: int) -> None:
+def _take_syn(conn: ControlBlock, seg: Segment, now: int) -> None:
     conn.heard_at = now
     conn.irs = seg.seq
     conn.rcv_nxt = conn.rcv_adv = conn.last_ack = (seg.seq + 1) & MASK
@@ -77,7 +77,7 @@ def _take_syn(conn: Connection, seg: Segment, now: int) -> None:
     conn.snd_wl2 = seg.ack
 
 
-def _keep_for_later(conn: Connection, seg: Segment) -> None:
+def _keep_for_later(conn: ControlBlock, seg: Segment) -> None:
     """Text and FIN of a SYN wait until the connection is open. What does not fit comes again.
 
     A segment's worth is kept: many connections can be half open, and who opened them is not known to be there.
@@ -89,7 +89,7 @@ def _keep_for_later(conn: Connection, seg: Segment) -> None:
         conn.fin_seq = (conn.rcv_nxt + length) & MASK
 
 
-def _syn_sent(conn: Connection, seg: Segment, now: int) -> None:
+def _syn_sent(conn: ControlBlock, seg: Segment, now: int) -> None:
     """Section 3.10.7.3."""
     flags = seg.flags
     if flags & ACK:
@@ -134,7 +134,7 @@ def _syn_sent(conn: Connection, seg: Segment, now: int) -> None:
         _keep_for_later(conn, seg)
 
 
-def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
+def _otherwise(conn: ControlBlock, seg: Segment, now: int) -> None:
     """Section 3.10.7.4."""
     if conn.state is SYN_RECEIVED and seg.seq == conn.irs and seg.flags & (SYN | RST) == SYN:
         if not seg.flags & ACK:
@@ -269,7 +269,7 @@ def _otherwise(conn: Connection, seg: Segment, now: int) -> None:
     take_fin(conn, (seg.seq + length - 1) & MASK if flags & FIN else None, now)
 
 
-def _possible(conn: Connection, seg: Segment) -> bool:
+def _possible(conn: ControlBlock, seg: Segment) -> bool:
     """Whether the peer can have sent this ACK: nothing that was never sent, nor older than its largest window."""
     if not seg.flags & ACK:
         return False
@@ -277,7 +277,7 @@ def _possible(conn: Connection, seg: Segment) -> bool:
     return ahead <= ((conn.snd_max - conn.snd_una) & MASK) + conn.snd_wnd_max
 
 
-def _repeated(conn: Connection, seg: Segment, now: int) -> None:
+def _repeated(conn: ControlBlock, seg: Segment, now: int) -> None:
     """All of this arrived before: our ACKs get lost, or the peer is too hasty."""
     if seg.payload:
         conn.spare_acks = True
@@ -288,7 +288,7 @@ def _repeated(conn: Connection, seg: Segment, now: int) -> None:
 
 
 def acknowledge(
-    conn: Connection, ack: int, window: int, seq: int, length: int, fin: bool, echoed: int | None, now: int
+    conn: ControlBlock, ack: int, window: int, seq: int, length: int, fin: bool, echoed: int | None, now: int
 ) -> bool:
     """The ACK field and the window of an acceptable segment; False if the rest of it must not be used.
 
@@ -339,7 +339,7 @@ def acknowledge(
     return True
 
 
-def _new_data_acked(conn: Connection, ack: int, acked: int, echoed: int | None, now: int) -> None:
+def _new_data_acked(conn: ControlBlock, ack: int, acked: int, echoed: int | None, now: int) -> None:
     """SND.UNA moves forward by ``acked``."""
     # Round-trip time: from the echoed timestamp (RFC 7323, section 4.1), else from the one timed segment.
     rtt = 0
@@ -417,7 +417,7 @@ def _new_data_acked(conn: Connection, ack: int, acked: int, echoed: int | None, 
             conn.enter(CLOSED)
 
 
-def _recovering(conn: Connection, ack: int, acked: int, flight: int) -> None:
+def _recovering(conn: ControlBlock, ack: int, acked: int, flight: int) -> None:
     """New data is acknowledged during recovery; ``flight`` bytes are still outstanding."""
     if not seq_lt(ack, conn.recover):
         conn.in_recovery = conn.careful = False
@@ -438,7 +438,7 @@ def _recovering(conn: Connection, ack: int, acked: int, flight: int) -> None:
         conn.resend_head = True
 
 
-def _duplicate_ack(conn: Connection) -> None:
+def _duplicate_ack(conn: ControlBlock) -> None:
     """RFC 5681, section 3.2, for a peer without SACK."""
     if conn.in_recovery:
         conn.inflation += conn.mss
@@ -449,7 +449,7 @@ def _duplicate_ack(conn: Connection) -> None:
         conn.inflation = DUPACK_THRESHOLD * conn.mss
 
 
-def _selective(conn: Connection, blocks: tuple[tuple[int, int], ...], ack: int) -> None:
+def _selective(conn: ControlBlock, blocks: tuple[tuple[int, int], ...], ack: int) -> None:
     """SACK blocks have come (RFC 6675, section 5). What tells nothing new is no duplicate acknowledgement."""
     if sack.is_duplicate(blocks, ack):
         conn.stats.tcp_dsacks_in += (
@@ -464,7 +464,7 @@ def _selective(conn: Connection, blocks: tuple[tuple[int, int], ...], ack: int) 
         _begin_recovery(conn)
 
 
-def _tell(conn: Connection, rack: Rack, seg: Segment, moved: bool, echoed: int | None, now: int) -> None:
+def _tell(conn: ControlBlock, rack: Rack, seg: Segment, moved: bool, echoed: int | None, now: int) -> None:
     """The same for loss detection by time (RFC 8985), which draws its conclusions when something is to be sent."""
     blocks = seg.options.sack
     dsack = None
@@ -481,13 +481,13 @@ def _tell(conn: Connection, rack: Rack, seg: Segment, moved: bool, echoed: int |
         probe.account(conn, rack, dsack, not (moved or blocks or seg.payload))
 
 
-def _count_duplicate(conn: Connection) -> None:
+def _count_duplicate(conn: ControlBlock) -> None:
     if not conn.dupacks:
         conn.prior_max = conn.snd_max
     conn.dupacks += 1
 
 
-def _begin_recovery(conn: Connection) -> None:
+def _begin_recovery(conn: ControlBlock) -> None:
     """With the care of RFC 6582 not to begin twice for one loss; RFC 6675, section 5, steps (4.1) to (4.3)."""
     una = conn.snd_una
     if 0 < (conn.recover - una) & MASK <= (conn.snd_max - una) & MASK:

@@ -9,15 +9,15 @@ time-out everything is sent again in slow start, but for what the peer has told 
 from __future__ import annotations
 
 from slirpy.tcp import sack
-from slirpy.tcp.connection import DUPACK_THRESHOLD, Connection
 from slirpy.tcp.outgoing import MAX_PIECES, Emit, resend, start_timer
 from slirpy.tcp.seq import MASK, seq_gt
 from slirpy.tcp.spans import AGAIN
+from slirpy.tcp.tcb import DUPACK_THRESHOLD, ControlBlock
 
 __all__ = ["move", "refill", "window"]
 
 
-def window(conn: Connection, now: int, emit: Emit) -> int:
+def window(conn: ControlBlock, now: int, emit: Emit) -> int:
     """Send again what is due, and tell how many bytes beyond SND.UNA may have been sent; -1: there is more to do.
 
     For a connection with duplicate ACKs, SACK blocks or a recovery; for others that is the congestion window.
@@ -35,7 +35,7 @@ def window(conn: Connection, now: int, emit: Emit) -> int:
     return cwnd + min(conn.dupacks, DUPACK_THRESHOLD - 1) * conn.mss
 
 
-def _resend_head(conn: Connection, now: int, emit: Emit) -> None:
+def _resend_head(conn: ControlBlock, now: int, emit: Emit) -> None:
     """Fast retransmit; without SACK also the next hole after a partial acknowledgement."""
     room = min((conn.snd_max - conn.snd_una) & MASK, conn.mss)
     end = (conn.snd_una + resend(conn, conn.snd_una, room, now, emit)) & MASK
@@ -45,7 +45,7 @@ def _resend_head(conn: Connection, now: int, emit: Emit) -> None:
     start_timer(conn, now)
 
 
-def _fill(conn: Connection, now: int, emit: Emit) -> int:
+def _fill(conn: ControlBlock, now: int, emit: Emit) -> int:
     """RFC 6675, section 5, step (C), with section 4's NextSeg: lost data, new data, doubtful data, the very last."""
     mss = conn.mss
     edge = sack.lost_edge(conn)
@@ -60,7 +60,7 @@ def _fill(conn: Connection, now: int, emit: Emit) -> int:
     return -1 if budget < 0 else flight + budget
 
 
-def _rescue(conn: Connection, now: int, emit: Emit) -> None:
+def _rescue(conn: ControlBlock, now: int, emit: Emit) -> None:
     """NextSeg, rule (4): behind the last segment nothing was received that could tell of its loss."""
     seq, length = sack.gaps(conn, conn.snd_una, conn.snd_max)[-1]
     end = (seq + length) & MASK
@@ -71,7 +71,7 @@ def _rescue(conn: Connection, now: int, emit: Emit) -> None:
         conn.stats.tcp_recovery_retransmits += 1
 
 
-def _send_gaps(conn: Connection, end: int, budget: int, now: int, emit: Emit) -> int:
+def _send_gaps(conn: ControlBlock, end: int, budget: int, now: int, emit: Emit) -> int:
     """Send again what is missing up to ``end`` and was not sent again before; what is left of ``budget``, or -1."""
     mss, burst = conn.mss, conn.burst()
     pieces = 0
@@ -90,12 +90,12 @@ def _send_gaps(conn: Connection, end: int, budget: int, now: int, emit: Emit) ->
     return max(budget, 0)
 
 
-def _has_new(conn: Connection, flight: int) -> bool:
+def _has_new(conn: ControlBlock, flight: int) -> bool:
     """Whether there is something that was never sent, and the peer has room for it."""
     return flight < conn.snd_wnd and flight < conn.snd_buf.length + conn.fin_queued
 
 
-def refill(conn: Connection, now: int, emit: Emit) -> int:
+def refill(conn: ControlBlock, now: int, emit: Emit) -> int:
     """After a time-out: send on from SND.NXT, around what the peer has told of.
 
     Returns 1 if everything up to SND.MAX is done, 0 if the congestion window is full, -1 if there is more to do.
@@ -124,7 +124,7 @@ def refill(conn: Connection, now: int, emit: Emit) -> int:
     return 1
 
 
-def move(conn: Connection, seq: int) -> None:
+def move(conn: ControlBlock, seq: int) -> None:
     """Advance SND.NXT, and the buffer's cursor with it."""
     buf = conn.snd_buf
     count = (seq - conn.snd_nxt) & MASK

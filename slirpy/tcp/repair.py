@@ -7,15 +7,15 @@ the congestion window does. Without SACK, and with ``Settings.rack`` off, :mod:`
 from __future__ import annotations
 
 from slirpy.tcp import probe, rack, recovery, sack, undo
-from slirpy.tcp.connection import Connection
 from slirpy.tcp.lossstate import Early, Rack
 from slirpy.tcp.outgoing import MAX_PIECES, Emit, resend, start_timer
 from slirpy.tcp.seq import MASK
+from slirpy.tcp.tcb import ControlBlock
 
 __all__ = ["after_timeout", "settle", "untroubled", "window"]
 
 
-def window(conn: Connection, state: Rack, now: int, emit: Emit) -> int:
+def window(conn: ControlBlock, state: Rack, now: int, emit: Emit) -> int:
     """Look for losses if there is news, send again what is lost; how many bytes beyond SND.UNA may have been sent.
 
     -1: there is more to do at once. As :func:`slirpy.tcp.recovery.window`.
@@ -50,25 +50,25 @@ def window(conn: Connection, state: Rack, now: int, emit: Emit) -> int:
     return ((conn.snd_nxt - conn.snd_una) & MASK) + budget
 
 
-def after_timeout(conn: Connection) -> bool:
+def after_timeout(conn: ControlBlock) -> bool:
     """Whether what is being sent again is the business of a time-out, or of a recovery that is not over."""
     return 0 < (conn.recover - conn.snd_una) & MASK <= (conn.snd_max - conn.snd_una) & MASK
 
 
-def untroubled(conn: Connection) -> bool:
+def untroubled(conn: ControlBlock) -> bool:
     """Whether nothing that is on its way was sent before, or is thought to be missing."""
     calm = conn.snd_nxt == conn.snd_max and not (conn.in_recovery or conn.sacked or conn.dupacks)
     return calm and not after_timeout(conn)
 
 
-def settle(conn: Connection, state: Rack) -> None:
+def settle(conn: ControlBlock, state: Rack) -> None:
     """Whether segments must be looked at with care, and not go the fast path."""
     episode = state.episode
     doubtful = episode is not None and episode.stamp is not None
     conn.careful = conn.in_recovery or doubtful or state.tlp_end is not None
 
 
-def _begin(conn: Connection, state: Rack, now: int) -> None:
+def _begin(conn: ControlBlock, state: Rack, now: int) -> None:
     """A recovery begins: RFC 6675, section 5, steps (4.1) and (4.2), and RFC 9937."""
     flight = (conn.snd_max - conn.snd_una) & MASK
     if not conn.dupacks:
@@ -84,7 +84,7 @@ def _begin(conn: Connection, state: Rack, now: int) -> None:
 
 
 def _resend(
-    conn: Connection, state: Rack, lost: list[tuple[int, int]], budget: int, now: int, emit: Emit
+    conn: ControlBlock, state: Rack, lost: list[tuple[int, int]], budget: int, now: int, emit: Emit
 ) -> int:
     """Send lost data again; what is left of ``budget``, 0 if that is used up, -1 if there is more to do."""
     mss, burst = conn.mss, conn.burst()

@@ -11,8 +11,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
-from slirpy.tcp.connection import DUPACK_THRESHOLD, Connection
 from slirpy.tcp.seq import HALF, MASK, seq_le
+from slirpy.tcp.tcb import DUPACK_THRESHOLD, ControlBlock
 
 __all__ = ["acknowledged", "gaps", "is_duplicate", "learn", "lost_edge", "pipe", "refused", "sacked_below"]
 
@@ -32,7 +32,7 @@ def is_duplicate(blocks: Sequence[tuple[int, int]], ack: int) -> bool:
     return seq_le(outer[0], left) and seq_le(right, outer[1])
 
 
-def learn(conn: Connection, blocks: Sequence[tuple[int, int]]) -> bool:
+def learn(conn: ControlBlock, blocks: Sequence[tuple[int, int]]) -> bool:
     """Add blocks to the scoreboard (RFC 6675, section 4, Update); whether they say anything new.
 
     Blocks that tell of what was never sent, or of what follows SND.UNA at once, are late or lies.
@@ -50,13 +50,13 @@ def learn(conn: Connection, blocks: Sequence[tuple[int, int]]) -> bool:
     return fresh
 
 
-def refused(conn: Connection, left: int, right: int) -> None:
+def refused(conn: ControlBlock, left: int, right: int) -> None:
     """Count a block that is not heard, if it is a lie and not late."""
     if (conn.snd_max - right) & MASK >= HALF or not 0 < (right - left) & MASK < HALF:
         conn.stats.tcp_bad_sacks += 1
 
 
-def _add(conn: Connection, start: int, end: int) -> bool:
+def _add(conn: ControlBlock, start: int, end: int) -> bool:
     una, old = conn.snd_una, conn.sacked
     # Ranges first to last - 1 touch the new one or overlap it.
     first = bisect_left(old, start, key=lambda block: (block[1] - una) & MASK)
@@ -73,7 +73,7 @@ def _add(conn: Connection, start: int, end: int) -> bool:
     return True
 
 
-def acknowledged(conn: Connection) -> bool:
+def acknowledged(conn: ControlBlock) -> bool:
     """SND.UNA has moved: forget what lies below it. False if the peer has forgotten data that it told of.
 
     Who holds what follows SND.UNA acknowledges it; who does not any more has reneged.
@@ -86,7 +86,7 @@ def acknowledged(conn: Connection) -> bool:
     return True
 
 
-def sacked_below(conn: Connection, seq: int) -> int:
+def sacked_below(conn: ControlBlock, seq: int) -> int:
     """Bytes of the scoreboard before ``seq``."""
     una = conn.snd_una
     end = (seq - una) & MASK
@@ -99,7 +99,7 @@ def sacked_below(conn: Connection, seq: int) -> int:
     return total
 
 
-def gaps(conn: Connection, start: int, end: int) -> list[tuple[int, int]]:
+def gaps(conn: ControlBlock, start: int, end: int) -> list[tuple[int, int]]:
     """What the scoreboard lacks from ``start`` to ``end``: number and length of each hole."""
     una = conn.snd_una
     at, stop = (start - una) & MASK, (end - una) & MASK
@@ -117,7 +117,7 @@ def gaps(conn: Connection, start: int, end: int) -> list[tuple[int, int]]:
     return found
 
 
-def lost_edge(conn: Connection) -> int:
+def lost_edge(conn: ControlBlock) -> int:
     """Where the last hole ends that counts as lost; SND.UNA if there is none (RFC 6675, section 4, IsLost).
 
     Lost is what three separate ranges, or more than two segments' bytes, were received behind.
@@ -130,7 +130,7 @@ def lost_edge(conn: Connection) -> int:
     return conn.snd_una
 
 
-def pipe(conn: Connection, edge: int) -> int:
+def pipe(conn: ControlBlock, edge: int) -> int:
     """Bytes that are thought to be on their way (RFC 6675, section 4, SetPipe); ``edge`` is :func:`lost_edge`.
 
     That is what was neither received nor lost, and what was sent again.

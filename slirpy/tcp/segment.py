@@ -1,4 +1,4 @@
-"""A segment as it comes in, and what to answer to one that belongs to no connection."""
+"""A segment, and the answer to one that belongs to no connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Segment", "reset_for"]
 
 
 class Segment(NamedTuple):
-    """A segment as the RFC names its parts."""
+    """A segment, incoming or outgoing; the fields are named as in RFC 9293, section 3.3.1."""
 
     seq: int
     ack: int

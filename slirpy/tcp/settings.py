@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from slirpy.errors import ConfigError
-from slirpy.rules.values import nanoseconds
+from slirpy.rules.numbers import nanoseconds
 from slirpy.tcp.congestion import CongestionFactory, Cubic
 from slirpy.tcp.options import MAX_WSCALE
 from slirpy.units import MS, SECOND

@@ -10,9 +10,9 @@ doubled: there are never more of them than segments.
 
 from __future__ import annotations
 
-from slirpy.tcp.connection import Connection
 from slirpy.tcp.outgoing import Emit, options_for, window_field
 from slirpy.tcp.seq import MASK
+from slirpy.tcp.tcb import ControlBlock
 from slirpy.wire.tcp import ACK
 
 __all__ = ["acknowledge_twice"]
@@ -21,7 +21,7 @@ MOST_SEGMENTS = 32
 """Longer batches are parts of flights that are longer yet, and have other ACKs."""
 
 
-def acknowledge_twice(conn: Connection, now: int, emit: Emit) -> None:
+def acknowledge_twice(conn: ControlBlock, now: int, emit: Emit) -> None:
     """Before the ACK that is due in any case."""
     fresh = (conn.rcv_nxt - conn.last_ack) & MASK
     if conn.reassembly or not 2 * conn.mss < fresh <= MOST_SEGMENTS * conn.mss:

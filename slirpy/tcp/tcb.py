@@ -13,8 +13,11 @@ changes, ``output`` what is to be sent; they and ``core/fastpath.py`` write the 
 
 from __future__ import annotations
 
+import errno
+import os
+
+from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer
-from slirpy.stats import Stats
 from slirpy.tcp.autotune import WindowPool
 from slirpy.tcp.congestion import CongestionControl
 from slirpy.tcp.lossstate import Rack
@@ -23,19 +26,29 @@ from slirpy.tcp.reassembly import Reassembly
 from slirpy.tcp.rtt import RtoEstimator
 from slirpy.tcp.sendbuffer import SendBuffer
 from slirpy.tcp.seq import MASK
-from slirpy.tcp.settings import Settings
 from slirpy.tcp.states import (
     CLOSED,
     ESTABLISHED,
     FIN_WAIT_1,
     NO_TIMER,
+    SYN_RECEIVED,
+    SYNCHRONIZED,
     TIME_WAIT,
     TRANSITIONS,
     State,
 )
 from slirpy.units import MS, SECOND
+from slirpy.wire.tcp import ACK, RST
 
-__all__ = ["ControlBlock"]
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if TYPE_CHECKING:
+    from slirpy.stats import Stats
+    from slirpy.tcp.settings import Settings
+
+__all__ = ["DUPACK_THRESHOLD", "ControlBlock"]
+
+DUPACK_THRESHOLD = 3
+"""RFC 5681, section 3.2."""
 
 RTO_AFTER_LOST_SYN = 3 * SECOND
 """RFC 6298, (5.7): until there is a measurement."""
@@ -48,11 +61,15 @@ class ControlBlock:
     ``snd_wnd`` and ``rcv_wnd`` are bytes, unscaled.
 
     Args:
-        settings: sizes and times.
-        iss: initial send sequence number (see RFC 6528 for how to choose it).
+        settings: sizes and times; None: the defaults.
+        iss: initial send sequence number, 0 to 2**32-1; None: a random one. Real stacks use
+            :func:`~slirpy.tcp.numbers.initial_sequence_number` (RFC 6528); repeatable tests choose one.
         ts_offset: added to the millisecond clock that timestamps carry, 0 to 2**32-1 (RFC 7323, section 5.4).
-        stats: where unusual events are counted.
+        stats: where unusual events are counted; None: counters of its own.
         pool: what the windows of many connections together may grow to.
+
+    Raises:
+        ConfigError: ``iss`` or ``ts_offset`` is out of range.
     """
 
     __slots__ = (
@@ -134,15 +151,27 @@ class ControlBlock:
 
     def __init__(
         self,
-        settings: Settings,
-        iss: int,
+        settings: Settings | None = None,
+        iss: int | None = None,
         *,
         ts_offset: int = 0,
         stats: Stats | None = None,
         pool: WindowPool | None = None,
     ) -> None:
+        if settings is None:
+            from slirpy.tcp.settings import Settings  # a data class: slow to import, as are the counters below
+
+            settings = Settings()
+        if iss is None:
+            iss = int.from_bytes(os.urandom(4), "big")
+        if not 0 <= iss <= MASK or not 0 <= ts_offset <= MASK:
+            raise ConfigError(f"iss {iss} or ts_offset {ts_offset} is not a number from 0 to {MASK}")
         self.settings = settings
-        self.stats = stats if stats is not None else Stats()
+        if stats is None:
+            from slirpy.stats import Stats
+
+            stats = Stats()
+        self.stats = stats
         self.state = CLOSED
         self.passive = False
         self.error = 0
@@ -316,8 +345,33 @@ class ControlBlock:
             self.error = error
             self.enter(CLOSED)
 
+    def give_up(self, error: int) -> None:
+        """Close because of ``error``; where the peer knows of the connection the next ``output`` sends a RST."""
+        known = self.state in SYNCHRONIZED or (self.state is SYN_RECEIVED and self.snd_max != self.iss)
+        if known and self.state is not TIME_WAIT:
+            # In sequence, and with an ACK, so that every peer accepts it.
+            self.reset = self.snd_max, self.rcv_nxt, RST | ACK
+        self.close_with(error)
+
+    @property
+    def soft_error(self) -> int:
+        """What is wrong while the connection goes on: 0, or a value of ``errno``.
+
+        ETIMEDOUT when R1 has been reached (RFC 9293, MUST-20, SHLD-9); ENETUNREACH, EHOSTUNREACH or EPROTO when ICMP
+        has reported that about data in flight (MUST-47, SHLD-25). The next answer of the peer makes it 0 again. Users
+        need not ask. Whoever carries the segments should check whether the route to the peer is still right.
+        """
+        if self.unreachable is not None and self.unreachable[1] == self.snd_una:
+            return self.unreachable[0]
+        limit = self.settings.r1
+        silent = self.probes >= limit and self.heard_at < self.progress_at
+        return errno.ETIMEDOUT if self.retries >= limit or silent else 0
+
     def deadline(self) -> int | None:
-        """When :func:`~slirpy.tcp.output.expire` wants to be called."""
+        """When the connection next has something to do unasked, on the clock of ``now``; None: never.
+
+        Then :meth:`~slirpy.tcp.connection.Connection.handle_timeout` is due (:func:`~slirpy.tcp.output.expire`).
+        """
         when = self.delack_at
         early = self.early_at
         if early and (not when or early < when):

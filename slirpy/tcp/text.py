@@ -7,8 +7,6 @@ RFC 9293, section 3.10.7.4, seventh and eighth.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from slirpy.interfaces import Buffer
 from slirpy.tcp.options import MAX_SACK_BLOCKS
 from slirpy.tcp.seq import HALF, MASK
@@ -20,9 +18,7 @@ from slirpy.tcp.states import (
     TIME_WAIT,
     TIME_WAIT_TIMER,
 )
-
-if TYPE_CHECKING:
-    from slirpy.tcp.connection import Connection
+from slirpy.tcp.tcb import ControlBlock
 
 OWNED_PIECES = 64
 """Pieces of received data that are kept apart when they have to be copied."""
@@ -30,7 +26,7 @@ OWNED_PIECES = 64
 __all__ = ["accept_text", "deliver_early", "own", "restart_time_wait", "take_fin", "take_text"]
 
 
-def take_text(conn: Connection, seq: int, text: Buffer, now: int) -> None:
+def take_text(conn: ControlBlock, seq: int, text: Buffer, now: int) -> None:
     """Text inside the window, in its turn or not."""
     if conn.fin_seq is not None:
         room = (conn.fin_seq - seq) & MASK
@@ -52,7 +48,7 @@ def take_text(conn: Connection, seq: int, text: Buffer, now: int) -> None:
         accept_text(conn, text, len(text), now)
 
 
-def _keep(conn: Connection, seq: int, early: Buffer) -> None:
+def _keep(conn: ControlBlock, seq: int, early: Buffer) -> None:
     """Text before its turn: keep it, and acknowledge at once (RFC 5681, section 4.2)."""
     conn.ack_now = True
     conn.stats.tcp_out_of_order += 1
@@ -63,7 +59,7 @@ def _keep(conn: Connection, seq: int, early: Buffer) -> None:
         conn.stats.drop_tcp_reassembly_full += 1
 
 
-def _fill(conn: Connection, text: Buffer, now: int) -> None:
+def _fill(conn: ControlBlock, text: Buffer, now: int) -> None:
     """Text in its turn, while other text waits behind a hole: deliver it, and what has become contiguous.
 
     Of what came twice the first copy counts, as everywhere: what a segment has in common with the queue is taken from
@@ -82,13 +78,13 @@ def _fill(conn: Connection, text: Buffer, now: int) -> None:
         rest = rest[(conn.rcv_nxt - at) & MASK :]
 
 
-def deliver_early(conn: Connection, now: int) -> None:
+def deliver_early(conn: ControlBlock, now: int) -> None:
     """What came before its turn, and whose turn it is."""
     for data in conn.reassembly.take(conn.rcv_nxt):
         accept_text(conn, data, len(data), now)
 
 
-def accept_text(conn: Connection, payload: Buffer, length: int, now: int) -> None:
+def accept_text(conn: ControlBlock, payload: Buffer, length: int, now: int) -> None:
     """Deliver text at RCV.NXT, inside the window."""
     conn.rcv_nxt = (conn.rcv_nxt + length) & MASK
     conn.rcv_queue.append(payload)
@@ -113,7 +109,7 @@ def own(queue: list[Buffer]) -> None:
             queue[i] = bytes(piece)
 
 
-def take_fin(conn: Connection, end: int | None, now: int) -> None:
+def take_fin(conn: ControlBlock, end: int | None, now: int) -> None:
     """The peer's FIN has the number ``end``, or None in a segment without it. It may come before its turn."""
     if end is not None and conn.fin_seq is None:
         conn.ack_now = True
@@ -134,7 +130,7 @@ def take_fin(conn: Connection, end: int | None, now: int) -> None:
         restart_time_wait(conn, now)
 
 
-def restart_time_wait(conn: Connection, now: int) -> None:
+def restart_time_wait(conn: ControlBlock, now: int) -> None:
     """TIME-WAIT lasts from now on."""
     conn.timer_kind = TIME_WAIT_TIMER
     conn.timer_at = now + conn.settings.time_wait

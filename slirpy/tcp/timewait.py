@@ -10,10 +10,10 @@ older.
 
 from __future__ import annotations
 
-from slirpy.tcp.connection import Connection
 from slirpy.tcp.segment import Segment
 from slirpy.tcp.seq import MASK, seq_ge, seq_gt
 from slirpy.tcp.states import TIME_WAIT
+from slirpy.tcp.tcb import ControlBlock
 from slirpy.wire.tcp import ACK, FIN, RST, SYN
 
 __all__ = ["next_iss", "reopens"]
@@ -22,7 +22,7 @@ STEP = 128_000
 """How far the new numbers are beyond the old ones, if the clock alone does not see to that."""
 
 
-def reopens(conn: Connection, seg: Segment) -> bool:
+def reopens(conn: ControlBlock, seg: Segment) -> bool:
     """Whether a segment starts a new connection in the place of ``conn``, by the rules of RFC 6191, section 2."""
     if conn.state is not TIME_WAIT or seg.flags & (SYN | ACK | RST | FIN) != SYN:
         return False
@@ -35,6 +35,6 @@ def reopens(conn: Connection, seg: Segment) -> bool:
     return newer and timestamps[0] == conn.ts_recent
 
 
-def next_iss(conn: Connection, iss: int) -> int:
+def next_iss(conn: ControlBlock, iss: int) -> int:
     """The initial number for the connection after ``conn``: ``iss`` if it is beyond all that ``conn`` has used."""
     return iss if seq_gt(iss, conn.snd_max) else (conn.snd_max + STEP) & MASK

@@ -9,12 +9,12 @@ After a time-out the first segment decides: if it had arrived, the others have n
 
 from __future__ import annotations
 
-from slirpy.tcp.connection import Connection
 from slirpy.tcp.lossstate import Episode, Rack
 from slirpy.tcp.recovery import move
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.spans import AGAIN, LOST
 from slirpy.tcp.states import RETRANSMIT
+from slirpy.tcp.tcb import ControlBlock
 
 __all__ = ["acknowledged", "begin", "doubled", "over", "sent_again"]
 
@@ -22,7 +22,7 @@ MAX_RANGES = 64
 """Ranges that are remembered of an episode. With more there is no undoing by D-SACK."""
 
 
-def begin(conn: Connection, rack: Rack, now: int, timeout: bool) -> None:
+def begin(conn: ControlBlock, rack: Rack, now: int, timeout: bool) -> None:
     """The congestion control has been told of a loss, and something is about to be sent again."""
     # What is acknowledged first may have been sent again before this began: then its echo tells nothing.
     doubtful = not timeout and conn.ts_ok and rack.spans.sent_before(conn.snd_una)
@@ -47,7 +47,7 @@ def sent_again(rack: Rack, seq: int, length: int, twice: bool) -> None:
         ranges.append((start, start + length))
 
 
-def acknowledged(conn: Connection, rack: Rack, echoed: int | None, now: int) -> None:
+def acknowledged(conn: ControlBlock, rack: Rack, echoed: int | None, now: int) -> None:
     """SND.UNA is about to move. The first time in an episode the echo tells which one has arrived (RFC 3522)."""
     episode = rack.episode
     if episode is None or episode.stamp is None:
@@ -57,14 +57,14 @@ def acknowledged(conn: Connection, rack: Rack, echoed: int | None, now: int) -> 
         _undo(conn, rack, episode, now)
 
 
-def over(conn: Connection, rack: Rack) -> None:
+def over(conn: ControlBlock, rack: Rack) -> None:
     """The recovery has ended; reports about it may come for another round trip."""
     if rack.episode is not None:
         rack.episode.end = conn.snd_max
         rack.episode.stamp = None
 
 
-def doubled(conn: Connection, rack: Rack, left: int, right: int, now: int) -> None:
+def doubled(conn: ControlBlock, rack: Rack, left: int, right: int, now: int) -> None:
     """D-SACK: this came twice."""
     episode = rack.episode
     if episode is None:
@@ -92,7 +92,7 @@ def doubled(conn: Connection, rack: Rack, left: int, right: int, now: int) -> No
             _undo(conn, rack, episode, now)
 
 
-def _undo(conn: Connection, rack: Rack, episode: Episode, now: int) -> None:
+def _undo(conn: ControlBlock, rack: Rack, episode: Episode, now: int) -> None:
     rack.episode = None
     conn.cc.undo()
     conn.stats.tcp_undone += 1

@@ -7,20 +7,16 @@ connections without urgent data, which is nearly all of them, pay one test for e
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from slirpy.interfaces import Buffer
+from slirpy.tcp.outgoing import Emit
 from slirpy.tcp.seq import HALF, MASK
+from slirpy.tcp.tcb import ControlBlock
 from slirpy.wire.tcp import URG
-
-if TYPE_CHECKING:
-    from slirpy.tcp.connection import Connection
-    from slirpy.tcp.outgoing import Emit
 
 __all__ = ["arrived", "marking"]
 
 
-def arrived(conn: Connection, pointer: int) -> None:
+def arrived(conn: ControlBlock, pointer: int) -> None:
     """A segment told that the urgent data end before the number ``pointer`` (section 3.10.7.4, sixth).
 
     Only what lies ahead of what the user has taken is news, and only when it is further than what was told before.
@@ -33,7 +29,7 @@ def arrived(conn: Connection, pointer: int) -> None:
         conn.stats.tcp_urgent_in += 1
 
 
-def marking(conn: Connection, emit: Emit) -> Emit:
+def marking(conn: ControlBlock, emit: Emit) -> Emit:
     """``emit``, with the urgent pointer in every segment that begins before SND.UP.
 
     Urgent data may be longer than the field can tell; then it tells of as much as it can, and each segment of a bit

@@ -1,0 +1,108 @@
+"""Checks of numbers that callers give: counts, chances, and times.
+
+Each returns the value, or raises :class:`~slirpy.errors.ConfigError` with the name of the argument, the value given,
+and what to write instead. ``True`` is a number to Python, but not to the people who write it, so it is refused.
+The module imports nothing of weight: the TCP engine, which is usable alone, needs it.
+"""
+
+from __future__ import annotations
+
+from slirpy.errors import ConfigError
+from slirpy.units import SECOND
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["amount", "chance", "is_whole", "moment", "nanoseconds", "whole"]
+
+
+def is_whole(value: object) -> bool:
+    """Whether a value is a whole number, and not a truth value."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def whole(
+    what: str, value: Any, lowest: int, highest: int, unit: str = "", note: str = "", top: str = ""
+) -> int:
+    """A whole number within bounds.
+
+    Args:
+        what: the name of the argument.
+        value: what was given.
+        lowest: the least that is allowed.
+        highest: the most.
+        unit: of what it is a number, such as ``" of seconds"``.
+        note: what to say about the lowest, such as ``" (never)"``.
+        top: the same for the highest.
+
+    Raises:
+        ConfigError: not a whole number, or out of bounds.
+    """
+    if not is_whole(value) or not lowest <= value <= highest:
+        raise ConfigError(f"{what} {value!r} is not a number{unit} from {lowest}{note} to {highest}{top}")
+    return int(value)
+
+
+def amount(what: str, value: Any, lowest: int = 0, note: str = "") -> int:
+    """A whole number without an upper bound.
+
+    Raises:
+        ConfigError: not a whole number, or too small.
+    """
+    if not is_whole(value):
+        hint = f"; write {int(value)}" if isinstance(value, float) and value.is_integer() else ""
+        raise ConfigError(f"{what} {value!r} is not a whole number{note}{hint}")
+    if value < lowest:
+        raise ConfigError(f"{what} {value!r}: must be {lowest} or more{note}")
+    return int(value)
+
+
+def chance(what: str, value: Any) -> float:
+    """A probability.
+
+    Raises:
+        ConfigError: not a number from 0.0 to 1.0.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+        raise ConfigError(f"{what} {value!r}: a chance is from 0.0 to 1.0; 0.01 is one in a hundred")
+    return value
+
+
+def nanoseconds(what: str, value: Any, lowest: int | None = 0) -> int:
+    """A duration in whole nanoseconds. A float is refused: it is a number of seconds most of the time.
+
+    Args:
+        what: the name of the argument.
+        value: what was given.
+        lowest: the least that is allowed; None: the caller looks at that.
+
+    Raises:
+        ConfigError: not a whole number, or too small.
+    """
+    if not is_whole(value):
+        raise ConfigError(f"{what} {value!r} is not a whole number of nanoseconds{_in_nanoseconds(value)}")
+    if lowest is not None and value < lowest:
+        bound = "must not be negative" if lowest == 0 else f"must be {lowest} or more"
+        raise ConfigError(f"{what} {value!r}: {bound}; times are in nanoseconds")
+    return int(value)
+
+
+def _in_nanoseconds(value: object) -> str:
+    """Advice for a value that is no whole number of nanoseconds."""
+    if not isinstance(value, float) or not 0 <= value < 1e15:
+        return ", such as 40_000_000 for 0.04 seconds"
+    if value >= 1000 and value.is_integer():
+        return f"; write {int(value):_}"
+    return f"; for {value!r} seconds write {round(value * SECOND):_}"
+
+
+def moment(what: str, value: Any, clock: str = "time.monotonic") -> int:
+    """A time of a clock, in whole nanoseconds.
+
+    Raises:
+        ConfigError: not a whole number, such as the seconds of ``time.monotonic()``.
+    """
+    if not is_whole(value):
+        raise ConfigError(f"{what} {value!r} is not a whole number of nanoseconds; use {clock}_ns, not {clock}")
+    return int(value)
