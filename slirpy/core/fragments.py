@@ -372,7 +372,7 @@ class Fragments:
         self._remove(partial)
         if partial.header is not None:
             first = self._arrival(partial, memoryview(bytes(partial.header) + partial.pieces[0]))
-            self._errors.error(first, icmp.TIME_EXCEEDED, icmp.REASSEMBLY_TIME)
+            self._errors.error(first, icmp.Cause.REASSEMBLY_TIME)
 
     def _remove(self, partial: Partial) -> None:
         """Forget a packet. The last link and sender are kept without one: the next packet mostly needs them."""

@@ -33,12 +33,8 @@ class IcmpErrors:
         self._ip = ip
         self._buckets = LinkBuckets(network.ports, RATE)
 
-    def unreachable(self, arrival: Arrival, code: int) -> None:
-        """Answer a packet by "destination unreachable"."""
-        self.error(arrival, icmp.UNREACHABLE, code)
-
-    def error(self, arrival: Arrival, kind: int, code: int, rest: int = 0) -> None:
-        """Tell a guest that its packet went nowhere; ``rest`` is the second word of the message.
+    def error(self, arrival: Arrival, cause: icmp.Cause, mtu: int = 0) -> None:
+        """Report to a guest that its packet went nowhere; ``mtu`` is what would have fitted, 0: not known.
 
         Comes from the gateway. Nothing is said about ICMP errors, later fragments, and what was sent to everyone by
         its IP or its Ethernet address (RFC 1122, section 3.2.2), and not more often than :data:`RATE` allows.
@@ -54,6 +50,7 @@ class IcmpErrors:
         start = header.header_length
         if header.protocol == ipv4.ICMP and (len(packet) <= start or packet[start] in icmp.ERRORS):
             return
+        kind, code = icmp.code_of(cause)
         quoted = packet[: header.total_length]
         self._send(
             arrival.neighbor,
@@ -62,7 +59,7 @@ class IcmpErrors:
             header.source,
             kind,
             code,
-            rest,
+            mtu & 0xFFFF,
             quoted,
         )
 

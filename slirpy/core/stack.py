@@ -260,7 +260,7 @@ class IPStack:
             self._icmp.input(arrival)
         else:
             stats.drop_ip_protocol += 1
-            self.icmp.error(arrival, icmp.UNREACHABLE, icmp.PROTOCOL_UNREACHABLE)
+            self.icmp.error(arrival, icmp.Cause.PROTOCOL_UNREACHABLE)
 
     def _input_ipv6(self, port: LinkPort, macs: bytes, packet: memoryview) -> None:
         destination = macs[:6]

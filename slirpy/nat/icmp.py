@@ -18,7 +18,7 @@ from slirpy.core.shares import Group, Shares
 from slirpy.core.timers import Alarm
 from slirpy.interfaces import FlowRequest, HostNetwork, IcmpReport, IPProtocol, PingPeer
 from slirpy.nat.limits import EXHAUSTED, Descriptors
-from slirpy.nat.refusals import ERRNO_CODES, REFUSAL_CODES, tell_errno
+from slirpy.nat.refusals import ERRNO_CAUSES, REFUSAL_CAUSES, tell_errno
 from slirpy.nat.reports import out_of_time, relay, sent_echo
 from slirpy.nat.routes import Refusal, Router, onward_ttl
 from slirpy.nat.udp import UdpNat
@@ -207,7 +207,7 @@ class IcmpNat:
                 stats.drop_icmp_policy += 1
             else:
                 stats.drop_icmp_unreachable += 1
-            self.parts.errors.unreachable(arrival, REFUSAL_CODES[route])
+            self.parts.errors.error(arrival, REFUSAL_CAUSES[route])
         return None
 
     def _open(self, arrival: Arrival, identifier: int) -> IcmpFlow | None:
@@ -237,7 +237,7 @@ class IcmpNat:
             stats.drop_icmp_no_socket += 1
             return
         stats.drop_icmp_refused += 1
-        if ERRNO_CODES.get(error) == icmp.ADMIN_PROHIBITED and not self._advised:
+        if ERRNO_CAUSES.get(error) is icmp.Cause.PROHIBITED and not self._advised:
             self._advised = True
             _log.warning(_ADVICE, errno.errorcode.get(error, str(error)))
 

@@ -1,7 +1,7 @@
 """What a guest hears when its packet may not go out, or the host's system does not take it.
 
 A gateway reports as a router does (RFC 1812, section 5.2.7.1), and the same error means the same for every protocol.
-Only what is not in :data:`ERRNO_CODES` differs. A connection has to be answered, so TCP resets it, unless nobody has
+Only what is not in :data:`ERRNO_CAUSES` differs. A connection has to be answered, so TCP resets it, unless nobody has
 answered on the host's side either. A datagram may get lost, so errors that concern this host alone are counted and
 not reported. libslirp knows two codes: host unreachable for EHOSTUNREACH, net unreachable for all others.
 """
@@ -18,36 +18,36 @@ from slirpy.interfaces import IcmpReport
 from slirpy.nat.reports import relay, sent_syn
 from slirpy.nat.routes import Refusal, Router
 from slirpy.tcp import Segment
-from slirpy.wire import icmp
+from slirpy.wire.icmp import Cause
 from slirpy.wire.ip import split_key
 
 __all__ = [
-    "ERRNO_CODES",
-    "REFUSAL_CODES",
+    "ERRNO_CAUSES",
+    "REFUSAL_CAUSES",
     "refuse_by_host",
     "refuse_by_rule",
     "tell_errno",
 ]
 
-REFUSAL_CODES = {
-    Refusal.NET_UNREACHABLE: icmp.NET_UNREACHABLE,
-    Refusal.HOST_UNREACHABLE: icmp.HOST_UNREACHABLE,
-    Refusal.PORT_UNREACHABLE: icmp.PORT_UNREACHABLE,
-    Refusal.PROHIBITED: icmp.ADMIN_PROHIBITED,
+REFUSAL_CAUSES = {
+    Refusal.NET_UNREACHABLE: Cause.NET_UNREACHABLE,
+    Refusal.HOST_UNREACHABLE: Cause.HOST_UNREACHABLE,
+    Refusal.PORT_UNREACHABLE: Cause.PORT_UNREACHABLE,
+    Refusal.PROHIBITED: Cause.PROHIBITED,
 }
-"""Codes of destination unreachable for a packet that may not go where it wants to."""
-ERRNO_CODES = {
-    errno.ENETUNREACH: icmp.NET_UNREACHABLE,
-    errno.ENETDOWN: icmp.NET_UNREACHABLE,
-    errno.EAFNOSUPPORT: icmp.NET_UNREACHABLE,  # a redirect to IPv6, on a host that has only IPv4
-    errno.EHOSTUNREACH: icmp.HOST_UNREACHABLE,
-    errno.EHOSTDOWN: icmp.HOST_UNREACHABLE,
-    errno.ENOPROTOOPT: icmp.PROTOCOL_UNREACHABLE,  # Linux: what a host said by ICMP
-    errno.EACCES: icmp.ADMIN_PROHIBITED,
-    errno.EPERM: icmp.ADMIN_PROHIBITED,
-    errno.EPROTONOSUPPORT: icmp.ADMIN_PROHIBITED,  # sockets of this kind are not to be had
+"""Causes for a packet that may not go where it wants to."""
+ERRNO_CAUSES = {
+    errno.ENETUNREACH: Cause.NET_UNREACHABLE,
+    errno.ENETDOWN: Cause.NET_UNREACHABLE,
+    errno.EAFNOSUPPORT: Cause.NET_UNREACHABLE,  # a redirect to IPv6, on a host that has only IPv4
+    errno.EHOSTUNREACH: Cause.HOST_UNREACHABLE,
+    errno.EHOSTDOWN: Cause.HOST_UNREACHABLE,
+    errno.ENOPROTOOPT: Cause.PROTOCOL_UNREACHABLE,  # Linux: what a host said by ICMP
+    errno.EACCES: Cause.PROHIBITED,
+    errno.EPERM: Cause.PROHIBITED,
+    errno.EPROTONOSUPPORT: Cause.PROHIBITED,  # sockets of this kind are not to be had
 }
-"""Codes of destination unreachable by the host's own error, for TCP, UDP and echo alike."""
+"""Causes by the host's own error, for TCP, UDP and echo alike."""
 
 
 def tell_errno(errors: IcmpErrors, arrival: Arrival, error: int, mtu: int = 0) -> bool:
@@ -61,9 +61,9 @@ def tell_errno(errors: IcmpErrors, arrival: Arrival, error: int, mtu: int = 0) -
             Without DF the system does not take such sizes at all, and no smaller fragments would help.
     """
     if error == errno.EMSGSIZE and arrival.header.dont_fragment:
-        errors.error(arrival, icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, mtu & 0xFFFF)
-    elif error in ERRNO_CODES:
-        errors.error(arrival, icmp.UNREACHABLE, ERRNO_CODES[error])
+        errors.error(arrival, Cause.TOO_BIG, mtu)
+    elif error in ERRNO_CAUSES:
+        errors.error(arrival, ERRNO_CAUSES[error])
     else:
         return False
     return True
@@ -79,7 +79,7 @@ def refuse_by_rule(parts: Parts, arrival: Arrival, key: bytes, seg: Segment, ref
     else:
         stats.tcp_flows_refused += 1
         if refusal in (Refusal.NET_UNREACHABLE, Refusal.HOST_UNREACHABLE):
-            errors.unreachable(arrival, REFUSAL_CODES[refusal])
+            errors.error(arrival, REFUSAL_CAUSES[refusal])
         else:
             refuse_tcp(stats, parts.ip, arrival.neighbor, key, seg)
 

@@ -24,7 +24,7 @@ _LEAST_MTU = 68
 def out_of_time(parts: Parts, arrival: Arrival) -> None:
     """The gateway is the first router on the way: a packet may end at it (RFC 1812, section 5.3.1)."""
     parts.network.stats.drop_ip_ttl += 1
-    parts.errors.error(arrival, icmp.TIME_EXCEEDED, 0)
+    parts.errors.error(arrival, icmp.Cause.OUT_OF_TIME)
 
 
 def sent_udp(guest: bytes, guest_port: int, seen: tuple[bytes, int], report: IcmpReport) -> bytes:

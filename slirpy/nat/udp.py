@@ -19,7 +19,7 @@ from slirpy.core.shares import OUTSIDE, Group, Shares
 from slirpy.core.timers import Alarm
 from slirpy.interfaces import DatagramPeer, FlowRequest, HostNetwork, IcmpReport, IPProtocol
 from slirpy.nat.limits import Descriptors
-from slirpy.nat.refusals import REFUSAL_CODES, tell_errno
+from slirpy.nat.refusals import REFUSAL_CAUSES, tell_errno
 from slirpy.nat.reports import out_of_time, relay, sent_udp
 from slirpy.nat.routes import Refusal, Route, Router, onward_ttl
 from slirpy.units import SECOND
@@ -386,7 +386,7 @@ class UdpNat:
                 stats.drop_udp_policy += 1
             else:
                 stats.drop_udp_unreachable += 1
-            self.parts.errors.unreachable(arrival, REFUSAL_CODES[refusal])
+            self.parts.errors.error(arrival, REFUSAL_CAUSES[refusal])
 
     def guest_error(self, key: bytes, refused: bool) -> bool:
         """Take a guest's report that it could not use a datagram to its (address, port); False if there is no flow.

@@ -1,10 +1,11 @@
 """ICMP messages (RFC 792): echo, and errors with the packets that they quote.
 
-:class:`Trouble` is what an error says in words that fit both IP families.
+:class:`Cause` and :class:`Trouble` are what errors say, to guests and from them, in words that fit both IP families.
 """
 
 from __future__ import annotations
 
+import enum
 import errno
 from struct import Struct
 from typing import NamedTuple
@@ -27,9 +28,11 @@ __all__ = [
     "REASSEMBLY_TIME",
     "TIME_EXCEEDED",
     "UNREACHABLE",
+    "Cause",
     "Quote",
     "Trouble",
     "build",
+    "code_of",
     "read_error",
     "read_quote",
 ]
@@ -65,6 +68,38 @@ def build(kind: int, code: int, rest: int, payload: Buffer) -> bytes:
     """Build a whole message with its checksum; ``rest`` is the header's second word."""
     message = _HEADER.pack(kind, code, 0, rest) + payload
     return message[:2] + checksum(message).to_bytes(2, "big") + message[4:]
+
+
+class Cause(enum.Enum):
+    """Reasons for which a packet went nowhere."""
+
+    NET_UNREACHABLE = enum.auto()
+    HOST_UNREACHABLE = enum.auto()
+    PROTOCOL_UNREACHABLE = enum.auto()
+    PORT_UNREACHABLE = enum.auto()
+    PROHIBITED = enum.auto()
+    TOO_BIG = enum.auto()
+    OUT_OF_TIME = enum.auto()
+    """The hop limit has run out."""
+    REASSEMBLY_TIME = enum.auto()
+    """Some fragments did not arrive in time."""
+
+
+_CODES = {
+    Cause.NET_UNREACHABLE: (UNREACHABLE, NET_UNREACHABLE),
+    Cause.HOST_UNREACHABLE: (UNREACHABLE, HOST_UNREACHABLE),
+    Cause.PROTOCOL_UNREACHABLE: (UNREACHABLE, PROTOCOL_UNREACHABLE),
+    Cause.PORT_UNREACHABLE: (UNREACHABLE, PORT_UNREACHABLE),
+    Cause.PROHIBITED: (UNREACHABLE, ADMIN_PROHIBITED),
+    Cause.TOO_BIG: (UNREACHABLE, FRAGMENTATION_NEEDED),
+    Cause.OUT_OF_TIME: (TIME_EXCEEDED, 0),
+    Cause.REASSEMBLY_TIME: (TIME_EXCEEDED, REASSEMBLY_TIME),
+}
+
+
+def code_of(cause: Cause) -> tuple[int, int]:
+    """Type and code of the error that reports a cause."""
+    return _CODES[cause]
 
 
 class Trouble(NamedTuple):

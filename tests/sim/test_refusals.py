@@ -7,7 +7,8 @@ import errno
 import pytest
 from harness import GUEST, RST, SYN, WORLD, Net, Peer, eth, icmp_echo, ipv4, options, udp_segment, unreachable
 
-from slirpy.nat.refusals import ERRNO_CODES
+from slirpy.nat.refusals import ERRNO_CAUSES
+from slirpy.wire.icmp import UNREACHABLE, code_of
 
 CODES = {
     errno.ENETUNREACH: 0,
@@ -45,7 +46,8 @@ def send(net: Net, protocol: str, fragment: int = 0) -> bytes:
 
 
 def test_all_errors_of_the_table_are_tried() -> None:
-    assert ERRNO_CODES == CODES
+    codes = {error: code_of(cause) for error, cause in ERRNO_CAUSES.items()}
+    assert codes == {error: (UNREACHABLE, code) for error, code in CODES.items()}
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

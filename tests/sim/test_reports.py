@@ -39,6 +39,7 @@ from slirpy.core.arrival import Arrival
 from slirpy.host.sim import Remote, Source
 from slirpy.interfaces import Action, IcmpReport, Verdict
 from slirpy.wire import ipv4 as slirpy_ipv4
+from slirpy.wire.icmp import Cause
 
 ROUTERS = (ip("192.0.2.254"), ip("192.0.2.253"))
 LOOPBACK = ip("127.0.0.1")
@@ -504,7 +505,7 @@ def test_what_an_error_may_be_about(net: Net, packet: bytes, said: bool) -> None
     neighbor = net.stack.neighbors.get(GUEST)
     macs = GATEWAY_MAC + GUEST_MAC
     arrival = Arrival(net.port, neighbor, macs, header, memoryview(packet), checksummed=False)
-    net.stack.icmp.error(arrival, 3, 13)
+    net.stack.icmp.error(arrival, Cause.PROHIBITED)
     net.run(0)
     assert len(net.take()) == said
 
