@@ -1,7 +1,7 @@
-"""Fairness between guests: counts of who holds how much, turns, and rates.
+"""Fairness between guests: counts of holdings, turns, and rates.
 
-What a guest can fake does not count for much. So things are counted by link first, and by address only among those on
-one link: see :mod:`slirpy.core.shares`, which evicts by these counts.
+Guests can forge their addresses. So items are counted by link first, and by address only among those of one link: see
+:mod:`slirpy.core.shares`, which evicts by these counts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _UNITS = SECOND
 
 
 class Tally(Generic[K]):
-    """How many each owner has, and who has most; in constant time, as a number changes by one only."""
+    """Number of items of each owner, and the largest holder, in constant time. Each change is by one."""
 
     __slots__ = ("_having", "_number", "top")
 
@@ -29,10 +29,10 @@ class Tally(Generic[K]):
         self._number: dict[K, int] = {}
         self._having: dict[int, dict[K, None]] = {}
         self.top = 0
-        """The number of the owner that has most."""
+        """The largest number that any owner has."""
 
     def __len__(self) -> int:
-        """Owners that have any."""
+        """Number of owners that have any."""
         return len(self._number)
 
     def change(self, owner: K, by: int) -> None:
@@ -54,16 +54,16 @@ class Tally(Generic[K]):
             del self._number[owner]
 
     def number(self, owner: K) -> int:
-        """How many an owner has."""
+        """Number of items that an owner has."""
         return self._number.get(owner, 0)
 
     def owner(self) -> K:
-        """The owner that has most; of several, the one that has had so many for longest. There is one."""
+        """The largest holder; of several, the one that has held that number longest. There must be one."""
         return next(iter(self._having[self.top]))
 
 
 class RoundRobin(Generic[T]):
-    """Waiting items, served one of each party in turn. Its length is the number of items."""
+    """Queue that serves one item of each party in turn. Its length is the number of items."""
 
     __slots__ = ("_party", "_queues")
 
@@ -79,7 +79,7 @@ class RoundRobin(Generic[T]):
         return item in self._party
 
     def add(self, item: T, party: bytes) -> None:
-        """Add an item behind all others of its party. It must not be waiting already."""
+        """Add an item behind all others of its party. It must not be in the queue already."""
         self._party[item] = party
         queue = self._queues.get(party)
         if queue is None:
@@ -87,7 +87,7 @@ class RoundRobin(Generic[T]):
         queue[item] = None
 
     def remove(self, item: T) -> bool:
-        """Take an item out; False if it was not waiting."""
+        """Remove an item. Returns False if it was not in the queue."""
         party = self._party.pop(item, None)
         if party is None:
             return False
@@ -98,7 +98,7 @@ class RoundRobin(Generic[T]):
         return True
 
     def next(self) -> T:
-        """Take out the item whose turn it is; there is one."""
+        """Remove and return the item whose turn it is. The queue must not be empty."""
         party, queue = next(iter(self._queues.items()))
         item, _ = queue.popitem(last=False)
         del self._party[item]
@@ -109,7 +109,7 @@ class RoundRobin(Generic[T]):
         return item
 
     def to_evict(self, party: bytes) -> T | None:
-        """The item to evict for a new one of ``party``: the newest of the party that has most.
+        """The item to evict to make room for a new one of ``party``: the newest of the party with the most items.
 
         None if that party would not have more than ``party`` afterwards.
         """
@@ -119,13 +119,13 @@ class RoundRobin(Generic[T]):
         return next(reversed(most))
 
     def clear(self) -> None:
-        """Take all items out."""
+        """Remove all items."""
         self._party.clear()
         self._queues.clear()
 
 
 class TokenBucket:
-    """A bound on a rate: ``burst`` messages at once, and ``rate`` a second in the long run.
+    """Rate limit: ``burst`` messages at once, and ``rate`` a second in the long run.
 
     Times are in nanoseconds. The bucket is full at first, at ``now``.
     """
@@ -135,10 +135,10 @@ class TokenBucket:
     def __init__(self, rate: int, burst: int, now: int) -> None:
         self._rate = rate
         self._full = burst * _UNITS
-        self._full_at = now * rate  # when it is full again, in nanoseconds times the rate
+        self._full_at = now * rate  # time at which the bucket is full again, in nanoseconds times the rate
 
     def take(self, now: int) -> bool:
-        """Take a token for one message; False if there is none."""
+        """Take a token for one message. Returns False if there is none."""
         here = now * self._rate
         full_at = max(self._full_at, here) + _UNITS
         if full_at - here > self._full:
