@@ -1,1 +1,1 @@
-"""What the arguments of :class:`slirpy.Config` are written as, and how it is read."""
+"""Parsers and value types for the arguments of :class:`slirpy.Config`."""

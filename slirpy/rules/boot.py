@@ -1,10 +1,10 @@
-"""Boot files: rules that choose one by the client's architecture, and which client takes a URL.
+"""Boot files: rules that select one by the client's architecture, and checks of which clients accept a URL.
 
-The firmware of UEFI asks by PXE first, with a vendor class (option 60) that begins with ``PXEClient``, and then by
-HTTP boot, with one that begins with ``HTTPClient``. The first asks TFTP for whatever file it is given, so it must not
-be given a URL. Without a boot file it asks again for a minute, unless it hears that it is to boot from elsewhere. The
-second wants an ``http`` URL. iPXE takes both, and says so by its user class (option 77) or its own options (175),
-whatever its vendor class.
+UEFI firmware first tries PXE, with a vendor class (option 60) that begins with ``PXEClient``, and then HTTP boot,
+with one that begins with ``HTTPClient``. PXE requests whatever file it is given over TFTP, so it must not be given a
+URL. Without a boot file it repeats its request for a minute, unless a server tells it to boot from another source.
+HTTP boot needs an ``http`` URL. iPXE accepts both. It identifies itself by its user class (option 77) or its own
+options (175), whatever its vendor class.
 """
 
 from __future__ import annotations
@@ -56,16 +56,16 @@ _USER_CLASS, _VENDOR_CLASS, _ARCHITECTURE = 77, 60, 93
 
 @dataclass(frozen=True, slots=True)
 class BootChoice:
-    """A boot file, and for which clients it is.
+    """A boot file and the clients that it is meant for.
 
     Raises:
-        ConfigError: a name that DHCP cannot carry, or an architecture that is no number from 0 to 65535.
+        ConfigError: a name that DHCP cannot carry, or an architecture that is not a number from 0 to 65535.
     """
 
     bootfile: str
     """Path or URL."""
     architectures: frozenset[int] | None = None
-    """Numbers of option 93; None: any client, also one that names none."""
+    """Numbers of option 93. None matches any client, including one that sends no option 93."""
     ipxe: bool = False
     """For iPXE only."""
 
@@ -109,7 +109,7 @@ def parse_bootfile(rule: str) -> BootChoice:
 
 
 def boot_files(given: str | Sequence[BootChoice | str] | None) -> str | tuple[BootChoice, ...] | None:
-    """Read what is given as ``Config.bootfile``, unless it is a function; one file for all clients is its name.
+    """Parse the value of ``Config.bootfile``, unless it is a function. A lone file name applies to all clients.
 
     Raises:
         ConfigError: a rule that cannot be read.
@@ -123,17 +123,17 @@ def boot_files(given: str | Sequence[BootChoice | str] | None) -> str | tuple[Bo
 
 
 def is_http(bootfile: str) -> bool:
-    """Whether HTTP boot can load it."""
+    """Whether HTTP boot can load the file."""
     return bootfile.lower().startswith(("http://", "https://"))
 
 
 def takes_http(request: DhcpRequest) -> bool:
-    """Whether the client is a firmware that boots by HTTP (UEFI 2.10, section 24.7)."""
+    """Whether the client is firmware that boots by HTTP (UEFI 2.10, section 24.7)."""
     return request.vendor_class.startswith(b"HTTPClient")
 
 
 def waits_for_pxe(request: DhcpRequest) -> bool:
-    """Whether the client is a firmware that looks for a boot file by PXE until it is told not to."""
+    """Whether the client is firmware that looks for a boot file by PXE until a server ends the search."""
     return request.vendor_class.startswith(b"PXEClient") and not is_ipxe(request)
 
 
@@ -144,9 +144,10 @@ def is_ipxe(request: DhcpRequest) -> bool:
 
 
 def choose_bootfile(choices: Iterable[BootChoice], request: DhcpRequest) -> str | None:
-    """The boot file for a client, or None if there is none that it could load.
+    """Choose the boot file for a client. Returns None if there is none that the client could load.
 
-    One for iPXE comes before one for an architecture, and that before one for all; of equal ones the first counts.
+    A rule for iPXE comes before one for an architecture, and that before one for all clients. Of equal rules the
+    first wins.
     HTTP boot prefers a URL to all others.
     """
     http, ipxe = takes_http(request), is_ipxe(request)
@@ -168,7 +169,7 @@ def choose_bootfile(choices: Iterable[BootChoice], request: DhcpRequest) -> str 
 
 
 def _architectures(request: DhcpRequest) -> frozenset[int]:
-    """What the client says that it is: option 93, else its vendor class; a PXE client that says nothing is a BIOS."""
+    """Architectures of the client: option 93, else its vendor class. A PXE client that sends neither is a BIOS."""
     value = request.options.get(_ARCHITECTURE, b"")
     if len(value) >= 2:
         return frozenset(int.from_bytes(value[at : at + 2], "big") for at in range(0, len(value) - 1, 2))

@@ -1,4 +1,4 @@
-"""What is said about leases: those that are fixed, routes that guests are told, and who decides in the end."""
+"""Static leases, routes for guests, and hooks that decide about DHCP requests."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _HEX = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+")
 
 @dataclass(frozen=True, slots=True)
 class StaticLease:
-    """An address that is one client's only.
+    """An address reserved for one client.
 
     The client is known by its identifier or by its MAC address, whichever is given; a rule for the identifier goes
     before one for the MAC address.
@@ -57,7 +57,7 @@ class StaticLease:
     client_id: bytes | None = None
     """The value of option 61, 2 to 255 bytes, its type byte included."""
     hostname: str | None = None
-    """Name that the client is told, and known by; ``Config.hostname`` and its own otherwise."""
+    """Name to send to the client and to register for it. Default: ``Config.hostname``, then the client's own name."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "address", ipv4("static lease:", self.address))
@@ -116,10 +116,10 @@ def parse_lease(rule: str) -> StaticLease:
 
 
 def check_static_leases(leases: Iterable[StaticLease], net: IPv4Network, servers: Container[bytes]) -> None:
-    """Refuse what cannot all be true at once.
+    """Reject static leases that contradict each other or the network.
 
     Raises:
-        ConfigError: an address that no guest may have, or an address or a client that stands there twice.
+        ConfigError: an address that no guest may have, or an address or a client that occurs twice.
     """
     seen: set[object] = set()
     for lease in leases:
@@ -138,11 +138,11 @@ def check_static_leases(leases: Iterable[StaticLease], net: IPv4Network, servers
 
 
 class GuestRoute(NamedTuple):
-    """A route that guests are told by option 121 (RFC 3442)."""
+    """A route sent to guests in option 121 (RFC 3442)."""
 
     network: IPv4Network
     gateway: IPv4Address | None = None
-    """Where it leads; None: slirpy's own gateway; 0.0.0.0: nowhere, its hosts are on the same link."""
+    """Next hop. None: slirpy's own gateway; 0.0.0.0: the destination is on the same link."""
 
     def __str__(self) -> str:
         return str(self.network) + (f"={self.gateway}" if self.gateway is not None else "")
@@ -166,7 +166,7 @@ def parse_route(rule: str) -> GuestRoute:
 
 
 def complete_route(route: GuestRoute) -> GuestRoute:
-    """A route whose parts may be text, with addresses in their place.
+    """Convert the parts of a route, which may be text, to addresses.
 
     Raises:
         ConfigError: a part cannot be read.
@@ -184,48 +184,48 @@ def complete_route(route: GuestRoute) -> GuestRoute:
 
 
 class DhcpRequest(NamedTuple):
-    """What a client says that asks for a lease, or for parameters only."""
+    """A client's request for a lease, or for parameters only."""
 
     kind: Literal["discover", "request", "inform", "bootp"]
     mac: bytes
     """Six bytes."""
     client_id: bytes | None
-    """Option 61, unless the client sent none or just its MAC address."""
+    """Option 61; None if the client sent none, or one that only repeats its MAC address."""
     hostname: str | None
     """Option 12: ASCII letters, digits, ``-``, ``_`` and ``.``"""
     vendor_class: bytes
     """Option 60, such as ``b"PXEClient:Arch:00007:UNDI:003001"``; empty if there is none."""
     user_class: bytes
-    """Option 77 as it came, such as ``b"iPXE"``; empty if there is none."""
+    """Option 77 as received, such as ``b"iPXE"``; empty if there is none."""
     architecture: int | None
-    """Option 93, its first (RFC 4578): 0 is a BIOS; 7, 9 UEFI on x86-64; 16 the same by HTTP; 11 UEFI on ARM64."""
+    """Option 93, first value (RFC 4578): 0 is BIOS; 7 and 9 UEFI on x86-64; 16 the same by HTTP; 11 UEFI on ARM64."""
     requested: IPv4Address | None
-    """The address that it asks for or has."""
+    """Address that the client requests or already has."""
     options: Mapping[int, bytes]
-    """All options as they came."""
+    """All options as received."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DhcpAnswer:
-    """What a client is to get. What is left out is as it would be without this.
+    """A policy's answer to a client. Fields that are left out keep the values that slirpy would send anyway.
 
     Raises:
         ConfigError: a value that DHCP cannot carry.
     """
 
     refuse: bool = False
-    """Give nothing: a DISCOVER stays without an answer, a REQUEST gets a NAK."""
+    """Refuse the client: a DISCOVER gets no answer, a REQUEST gets a NAK."""
     address: IPv4Address | None = None
-    """The only address that it may have. It gets none while somebody else has this one."""
+    """The only address that the client may get. It gets none while another client holds this one."""
     hostname: str | None = None
     lease_time: int | None = None
-    """Seconds, 2 to 4294967295, which means that it does not end."""
+    """Seconds, 2 to 4294967295. The maximum means that the lease never ends."""
     bootfile: str | None = None
     """Path or URL; empty: none."""
     tftp_server_name: str | None = None
     """Name or address; empty: none."""
     options: Mapping[int, bytes | None] = field(default_factory=dict)
-    """Further options by code, in place of ours; None leaves an option out."""
+    """Further options by code, which replace slirpy's own. None omits an option."""
 
     def __post_init__(self) -> None:
         switch("refuse", self.refuse)
@@ -250,14 +250,14 @@ class DhcpAnswer:
 
 
 LeasePolicy: TypeAlias = Callable[[DhcpRequest], DhcpAnswer | None]
-"""Asked about each DISCOVER, REQUEST, INFORM and BOOTP request; None: answer as if there were no policy."""
+"""Called for each DISCOVER, REQUEST, INFORM and BOOTP request. None: answer as if there were no policy."""
 
 BootFile: TypeAlias = Callable[[DhcpRequest], str | None]
 """Chooses a boot file, by the client's architecture for example."""
 
 
 def check_text(what: str, text: str | None) -> None:
-    """Refuse text that one option cannot carry.
+    """Reject text that does not fit into one option.
 
     Raises:
         ConfigError: not printable ASCII, or longer than 255 bytes.

@@ -15,7 +15,7 @@ from slirpy.rules.values import as_text
 __all__ = ["OPTIONS", "DhcpOption", "check_dhcp_options", "parse_dhcp_option"]
 
 VALUE_MAX = 255
-"""Bytes of a value."""
+"""Largest value, in bytes."""
 
 OPTIONS: dict[int, tuple[str, str]] = {
     1: ("netmask", "ip"), 2: ("time-offset", "i32"), 3: ("router", "ip"), 4: ("time-server", "ip"),
@@ -39,7 +39,7 @@ OPTIONS: dict[int, tuple[str, str]] = {
     150: ("tftp-server-address", "ip"), 209: ("pxe-config-file", "text"), 210: ("pxe-path-prefix", "text"),
     211: ("pxe-reboot-time", "u32"), 249: ("ms-static-route", "routes"), 252: ("wpad", "text"),
 }  # fmt: skip
-"""Name and type of value of the options that are known, by code."""
+"""Name and value type of each known option, by code."""
 _CODES = {name: code for code, (name, _) in OPTIONS.items()}
 _OURS = {
     50: "the address that a client asks for",
@@ -61,7 +61,7 @@ _HELP = (
 
 @dataclass(frozen=True, slots=True)
 class DhcpOption:
-    """An option that all guests are told.
+    """An option sent to all guests.
 
     Raises:
         ConfigError: a code that is not from 1 to 254 or carries the protocol itself, or a value over 255 bytes.
@@ -69,7 +69,7 @@ class DhcpOption:
 
     code: int
     value: bytes | None
-    """None: the option is left out, if it is one that guests are told otherwise."""
+    """Value, or None to omit an option that guests would otherwise get."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.code, int) or not 0 < self.code < 255:
@@ -83,7 +83,7 @@ class DhcpOption:
 
 
 def parse_dhcp_option(rule: str) -> DhcpOption:
-    """Read ``OPTION=[TYPE:]VALUE``, or ``OPTION`` alone for one that is to be left out.
+    """Read ``OPTION=[TYPE:]VALUE``, or ``OPTION`` alone to omit that option.
 
     OPTION is a number or a name in :data:`OPTIONS`. Without TYPE the value is read as the option has it; that of an
     option that is not known is a list of addresses if it looks like one, else text.
@@ -97,7 +97,7 @@ def parse_dhcp_option(rule: str) -> DhcpOption:
         code = _code(name.strip())
         if not equals:
             return DhcpOption(code, None)
-        DhcpOption(code, None)  # whether it may be set goes before what its value is
+        DhcpOption(code, None)  # check whether the option may be set before looking at its value
         kind, colon, rest = text.partition(":")
         if colon and kind in _READERS:
             text = rest
@@ -113,10 +113,10 @@ def parse_dhcp_option(rule: str) -> DhcpOption:
 
 
 def check_dhcp_options(options: Iterable[DhcpOption]) -> None:
-    """Refuse an option that is given twice.
+    """Reject an option that is given twice.
 
     Raises:
-        ConfigError: there is one.
+        ConfigError: an option occurs twice.
     """
     seen: set[int] = set()
     for option in options:
@@ -175,7 +175,7 @@ def _hex(text: str) -> bytes:
 
 
 def _domains(text: str) -> bytes:
-    """Names without compression (RFC 3397 allows it, and asks for none)."""
+    """Encode names without compression (RFC 3397 allows it, but does not require it)."""
     out = b""
     for name in text.split(","):
         labels = name.strip().removesuffix(".").split(".")
@@ -186,7 +186,7 @@ def _domains(text: str) -> bytes:
 
 
 def _routes(text: str) -> bytes:
-    """``NETWORK=GATEWAY`` with commas between them (RFC 3442)."""
+    """Encode routes ``NETWORK=GATEWAY``, separated by commas (RFC 3442)."""
     out = b""
     for item in text.split(","):
         network, _, gateway = item.strip().partition("=")

@@ -1,4 +1,4 @@
-"""Names of the virtual network: records as people write them, and a function that answers."""
+"""Names of the virtual network: DNS records as users write them, and functions that answer questions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 TTL = 60
-"""Seconds for which a guest may keep a record that says nothing else."""
+"""Seconds for which guests may cache a record that has no TTL."""
 TTL_MAX = 2**31 - 1  # RFC 2181 section 8
 TYPES = ("A", "AAAA", "CNAME", "TXT", "PTR", "MX", "SRV", "NS", "CAA", "HTTPS")
 """Types that a record may have."""
@@ -36,19 +36,19 @@ _SECONDS = re.compile(r"[0-9]{1,10}")
 
 @dataclass(frozen=True, slots=True)
 class DnsRecord:
-    """A record that guests are told.
+    """A DNS record to serve to guests.
 
     Raises:
         ConfigError: the name, the type, the value or the time to live cannot be used.
     """
 
     name: str
-    """Such as ``"web.test"``; ``"*.web.test"`` is every name below that has no record of its own. Case does not
+    """Such as ``"web.test"``; ``"*.web.test"`` is every name below without a record. Case does not
     matter, and a dot at the end is not needed."""
     type: str
     """One of A, AAAA, CNAME, TXT, PTR, MX, SRV, NS, CAA and HTTPS."""
     value: str
-    """As in a zone file: ``"10 mail.test"`` for an MX. A TXT needs no quotes, and may be long."""
+    """Value as in a zone file: ``"10 mail.test"`` for an MX. A TXT needs no quotes, and may be long."""
     ttl: int = TTL
     """Seconds, 0 to 2147483647."""
 
@@ -76,12 +76,12 @@ class DnsRecord:
         return f'DNS record "{self.name} {self.type} {self.value}"'
 
     def data(self) -> bytes:
-        """The value in wire format.
+        """Encode the value in wire format.
 
         Raises:
-            ConfigError: it is none of this type.
+            ConfigError: not a valid value of this type.
         """
-        from dnslib import RR, TXT, DNSBuffer  # 10 ms, for those who have records
+        from dnslib import RR, TXT, DNSBuffer  # takes 10 ms, so only for users that have records
 
         value = self.value.strip()
         try:
@@ -103,7 +103,7 @@ class DnsRecord:
             packed = bytes(buffer.data)
             if len(packed) > 60_000:
                 raise ValueError
-        except Exception:  # dnslib complains in many ways
+        except Exception:  # dnslib raises many kinds of exceptions
             raise ConfigError(f"{self}: the value is none of type {self.type}; {_HELP}") from None
         return packed
 
@@ -143,10 +143,10 @@ def _type_of(value: str) -> str:
 
 
 def name_to_wire(name: str) -> bytes:
-    """A name in wire format and lower case. Names in other scripts become ASCII (RFC 3490).
+    """Encode a name in wire format and lower case. Names in other scripts become ASCII (RFC 3490).
 
     Raises:
-        ValueError: it is no name of a host; the text says why.
+        ValueError: not a valid host name; the text says why.
     """
     name = name.removesuffix(".")
     try:
@@ -162,7 +162,7 @@ def name_to_wire(name: str) -> bytes:
 
 
 def name_from_wire(wire: bytes) -> str:
-    """A name without compression as text, such as ``"example.org"``; odd bytes are written ``\\DDD``."""
+    """Decode a name without compression to text, such as ``"example.org"``; other bytes as ``\\DDD``."""
     labels, at = [], 0
     while at < len(wire) and wire[at]:
         label = wire[at + 1 : at + 1 + wire[at]]
@@ -178,30 +178,30 @@ def _printed(byte: int) -> str:
 
 
 class DnsQuestion(NamedTuple):
-    """What a guest asks."""
+    """A guest's question."""
 
     name: str
     """In lower case, without a dot at the end."""
     type: str
-    """Such as ``"A"``; ``"TYPE1234"`` if it has no name."""
+    """Such as ``"A"``; ``"TYPE1234"`` for a type without a name."""
     guest: IPv4Address | IPv6Address
-    """Who asks."""
+    """Address of the guest that asks."""
 
 
 class DnsReply(enum.Enum):
-    """What a :data:`DnsAnswerer` may say beside records."""
+    """An answer of a :data:`DnsAnswerer` other than records."""
 
     NXDOMAIN = 3
-    """There is no such name."""
+    """The name does not exist."""
     REFUSED = 5
-    """You may not ask that."""
+    """The query is refused."""
 
 
 DnsAnswerer: TypeAlias = Callable[[DnsQuestion], "Sequence[DnsRecord | str] | DnsReply | None"]
 """Called for each question before anything else is looked up; None lets the question pass on.
 
-Records may be text: an address, which is one for the name that was asked; or what :func:`parse_dns_record` reads.
-Those of another type than was asked for are left out, so it is no mistake to give A and AAAA always. An empty list
-means that the name exists, and has nothing of this type. The function must not wait, since the network waits for it.
-What it raises comes out of the call that drives the network, and the guest gets SERVFAIL.
+Records may be text: an address for the name in the question, or any text that :func:`parse_dns_record` reads. Records
+of other types than requested are left out, so the function can always return both A and AAAA. An empty list means
+that the name exists but has no record of this type. The function must not block, since the network waits for it. Its
+exceptions propagate from the call that drives the network, and the guest gets SERVFAIL.
 """

@@ -1,4 +1,4 @@
-"""Rules for addresses of the virtual network at which something of the host's answers."""
+"""Rules for addresses of the virtual network at which a service of the host answers."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program that is started for each connection, whose standard input and output are the connection."""
+    """A program started for each connection, with the connection as its standard input and output."""
 
     argv: tuple[str, ...]
-    """The program and its arguments; no shell looks at them."""
+    """The program and its arguments, passed without a shell."""
     tcp: bool = False
-    """Give it a TCP socket of the host's loopback, for programs that take no other; else one without a name."""
+    """Give it a TCP socket on the host's loopback, for programs that accept nothing else; otherwise a socket pair."""
     quiet: bool = False
-    """Its standard error goes nowhere, instead of to ours."""
+    """Discard its standard error instead of sending it to slirpy's own."""
 
     def __str__(self) -> str:
         return f"cmd:{shlex.join(self.argv)}"
@@ -62,7 +62,7 @@ class TcpTarget:
     """
 
     address: bytes
-    """Four or sixteen bytes. Text and address objects are taken too, and become bytes."""
+    """Four or sixteen bytes. Text and address objects are accepted and converted."""
     port: int
 
     def __post_init__(self) -> None:
@@ -75,7 +75,7 @@ class TcpTarget:
 
 @dataclass(frozen=True, slots=True)
 class HostTarget:
-    """A listening TCP socket of a host by its name, which is looked up for each connection.
+    """A listening TCP socket of a named host. The name is looked up for each connection.
 
     The name is asked of the host's own resolver library; all its addresses are tried in their order.
 
@@ -100,11 +100,11 @@ class HostTarget:
 
 @dataclass(frozen=True, slots=True)
 class Peers:
-    """A function of yours that makes the far end of each connection, for programs that want no socket between.
+    """A callable of the embedding program that makes the far end of each connection, without a socket in between.
 
-    It is called with the :class:`~slirpy.interfaces.StreamOwner`, whom it has to tell that the far end is connected,
-    and with what the guest asked for. It works in virtual time too, and must not block. What it raises comes out of
-    the call that drives the network.
+    It gets the :class:`~slirpy.interfaces.StreamOwner`, which it must notify once the far end is connected, and the
+    guest's request. It works in virtual time too, and must not block. Its exceptions propagate from the call that
+    drives the network.
     """
 
     open: Callable[[StreamOwner, FlowRequest], StreamPeer]
@@ -116,12 +116,12 @@ class Peers:
 Target: TypeAlias = (
     Command | UnixTarget | TcpTarget | HostTarget | Peers | Callable[..., Awaitable[None] | None]
 )
-"""What may stand at the far end; see :class:`GuestForward`."""
+"""Types of far ends; see :class:`GuestForward`."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class GuestForward:
-    """An address and port that guests reach, and what answers there.
+    """An address and port that guests can connect to, and the target that answers there.
 
     Raises:
         ConfigError: one of the three that cannot be.
@@ -133,13 +133,13 @@ class GuestForward:
     port: int | None
     """1 to 65535; None: every port."""
     target: Target
-    """What answers:
+    """The far end:
 
     - a :class:`Command`, :class:`UnixTarget`, :class:`TcpTarget` or :class:`HostTarget`, or their text:
       ``cmd:COMMAND``, ``unix:/path``, ``tcp:host:port``;
     - a coroutine function ``async def handler(reader, writer)``, as :func:`asyncio.start_server` takes it. It runs in
-      the event loop that drives the network, or in a loop of slirpy's own, in a background thread, if none does;
-    - any other callable ``handler(connection, flow)``, called in a thread of its own with a blocking
+      the event loop that drives the network, or, if there is none, in slirpy's loop in a background thread;
+    - any other callable ``handler(connection, flow)``, called in a separate thread with a blocking
       :class:`socket.socket` and the :class:`~slirpy.interfaces.FlowRequest`;
     - :class:`Peers`.
     """
@@ -158,7 +158,7 @@ class GuestForward:
         if isinstance(target, str):
             target = parse_target(target, where)
         elif isinstance(target, Command | UnixTarget):
-            parse_target(str(target), where)  # what text could not say cannot be
+            parse_target(str(target), where)  # reject what text could not have expressed
         elif not isinstance(target, TcpTarget | HostTarget | Peers) and not callable(target):
             raise ConfigError(f"{where}: {target!r} can be no target; see GuestForward.target")
         for name, value in (("server", server), ("port", port), ("target", target)):
@@ -252,7 +252,7 @@ _CHARDEVS = (
     "chardev", "mon", "stdio", "pty", "null", "vc", "con", "file", "pipe", "udp", "telnet", "tn3270", "websocket",
     "serial", "spicevmc", "msmouse", "braille", "testdev",
 )  # fmt: skip
-"""How QEMU names its character devices, of which each may be a target there."""
+"""QEMU's names for character devices. QEMU accepts each of them as a target."""
 _CLIENTS_OPTIONS = re.compile(
     r",(?:server=(?:off|no|false|n)|noserver|(?:no)?delay(?:=\w+)?|reconnect(?:-ms)?=\d+|ipv[46](?:=\w+)?"
     r"|wait=\w+|nowait|mux=(?:off|no|false|n))\Z"
@@ -261,7 +261,7 @@ _SERVER = re.compile(r",server(?:=(?:on|yes|true|y))?\Z")
 
 
 def _without_options(rest: str, where: str) -> str:
-    """What is before QEMU's options of a character device that connects; they make no difference here."""
+    """Strip QEMU's options of a client character device. They make no difference here."""
     while True:
         if _SERVER.search(rest):
             raise ConfigError(
@@ -291,7 +291,7 @@ def _tcp_target(rest: str, where: str) -> TcpTarget | HostTarget:
 
 
 def make_guestfwd(rule: object) -> GuestForward:
-    """A rule as :class:`slirpy.Config` takes it: text, or made already.
+    """Convert a rule as :class:`slirpy.Config` accepts it: text, or an object.
 
     Raises:
         ConfigError: it cannot be used.

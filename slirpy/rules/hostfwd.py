@@ -1,4 +1,4 @@
-"""Rules for ports, and unix sockets, of the host that lead to guests."""
+"""Rules for host ports and Unix sockets that are forwarded to guests."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ __all__ = ["HostForward", "parse_hostfwd"]
 
 @dataclass(frozen=True, slots=True)
 class HostForward:
-    """A port of the host that leads to a guest, several ports in a row, or a unix socket."""
+    """A host port, a range of ports, or a Unix socket that is forwarded to a guest."""
 
     protocol: str
     """``"tcp"``, ``"udp"`` or ``"unix"``."""
     host_address: IPv4Address
-    """Where to listen; of a unix socket 127.0.0.1, as which the guest sees who connects."""
+    """Address to listen on. For a Unix socket 127.0.0.1, which the guest sees as the client's address."""
     host_port: int
-    """0 to 65535; 0 takes a free port, and is what a unix socket has."""
+    """0 to 65535; 0 picks a free port. Always 0 for a Unix socket."""
     guest_address: IPv4Address | None
     """None: the address of the first lease, else ``dhcpstart``."""
     guest_port: int
     path: str | None = None
-    """Of a unix socket."""
+    """Path of the Unix socket."""
     count: int = 1
-    """How many ports in a row, on both sides: the first of the host's leads to the first of the guest's."""
+    """Number of consecutive ports, on both sides: the first host port leads to the first guest port."""
 
     def __post_init__(self) -> None:
         if self.protocol not in ("tcp", "udp", "unix"):
@@ -118,7 +118,7 @@ def _parse_unix(rule: str) -> HostForward:
 
 
 def check_unix_path(where: str, path: str) -> None:
-    """Refuse what cannot be the path of a unix socket.
+    """Reject a value that cannot be the path of a Unix socket.
 
     Raises:
         ForwardError: not text, empty, or too long.
@@ -137,7 +137,7 @@ def _rule_address(rule: str, what: str, text: str) -> IPv4Address | None:
 
 
 def _rule_ports(rule: str, what: str, text: str, lowest: int) -> tuple[int, int]:
-    """The first port, and how many."""
+    """Parse a port or range. Returns its first port and the number of ports."""
     try:
         first, last = parse_ports(what, text, lowest)
     except ConfigError as error:

@@ -18,7 +18,7 @@ __all__ = ["amount", "chance", "is_whole", "moment", "nanoseconds", "whole"]
 
 
 def is_whole(value: object) -> bool:
-    """Whether a value is a whole number, and not a truth value."""
+    """Whether a value is a whole number. Truth values are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -32,9 +32,9 @@ def whole(
         value: what was given.
         lowest: the least that is allowed.
         highest: the most.
-        unit: of what it is a number, such as ``" of seconds"``.
-        note: what to say about the lowest, such as ``" (never)"``.
-        top: the same for the highest.
+        unit: of the number, such as ``" of seconds"``.
+        note: remark on the lowest value, such as ``" (never)"``.
+        top: remark on the highest value.
 
     Raises:
         ConfigError: not a whole number, or out of bounds.
@@ -70,12 +70,12 @@ def chance(what: str, value: Any) -> float:
 
 
 def nanoseconds(what: str, value: Any, lowest: int | None = 0) -> int:
-    """A duration in whole nanoseconds. A float is refused: it is a number of seconds most of the time.
+    """A duration in whole nanoseconds. A float is rejected, because it is usually a number of seconds.
 
     Args:
         what: the name of the argument.
         value: what was given.
-        lowest: the least that is allowed; None: the caller looks at that.
+        lowest: the least that is allowed; None: the caller checks it.
 
     Raises:
         ConfigError: not a whole number, or too small.
@@ -89,7 +89,7 @@ def nanoseconds(what: str, value: Any, lowest: int | None = 0) -> int:
 
 
 def _in_nanoseconds(value: object) -> str:
-    """Advice for a value that is no whole number of nanoseconds."""
+    """Advice for a value that is not a whole number of nanoseconds."""
     if not isinstance(value, float) or not 0 <= value < 1e15:
         return ", such as 40_000_000 for 0.04 seconds"
     if value >= 1000 and value.is_integer():
@@ -98,7 +98,7 @@ def _in_nanoseconds(value: object) -> str:
 
 
 def moment(what: str, value: Any, clock: str = "time.monotonic") -> int:
-    """A time of a clock, in whole nanoseconds.
+    """A clock reading, in whole nanoseconds.
 
     Raises:
         ConfigError: not a whole number, such as the seconds of ``time.monotonic()``.

@@ -1,7 +1,7 @@
 """Option strings as QEMU writes them: ``user,id=n0,restrict=on``, or the same as JSON.
 
-Both forms become pairs of a key and a value. Of JSON, members of an object get the object's name and a dot before
-theirs (``addr.host``), as QEMU's own other form has it, and each member of a list gets a pair of its own.
+Both forms become pairs of a key and a value. In JSON, members of an object get the object's name and a dot before
+theirs (``addr.host``), as in QEMU's text form, and each member of a list gets a separate pair.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ _STRING = re.compile(r"""'((?:[^'\\]|\\.)*)'|"(?:[^"\\]|\\.)*\"""")
 
 
 def read_options(text: str) -> Pairs:
-    """The pairs of an option string. The kind of network is the first word, alone, or the value of ``type``.
+    """Read the pairs of an option string. The kind of network is the first word, alone, or the value of ``type``.
 
     Raises:
-        ConfigError: JSON that cannot be read, or with values that no option has.
+        ConfigError: JSON that cannot be read, or with values that no option accepts.
     """
     as_text("netdev", text)
     if text.lstrip().startswith("{"):
         return list(_flatten("", _parse(text)))
     pairs: Pairs = []
-    for item in filter(None, _split(text)):  # a comma at the end is no option
+    for item in filter(None, _split(text)):  # a trailing comma is not an option
         key, equals, value = item.partition("=")
         pairs.append((key, value if equals else None))
     return pairs
 
 
 def take_carrier(pairs: Pairs) -> str:
-    """Take the kind of network out of the pairs of a netdev; empty if it is not named."""
+    """Take the kind of network out of the pairs of a netdev. Returns an empty text if it is not named."""
     if pairs and pairs[0][1] is None:
         return pairs.pop(0)[0]
     for number, (key, value) in enumerate(pairs):
@@ -52,7 +52,7 @@ def take_carrier(pairs: Pairs) -> str:
 
 
 def carrier_of(text: str) -> str:
-    """The kind of network that an option string is about, such as ``user``; empty if it cannot be read."""
+    """The kind of network that an option string describes, such as ``user``; empty if it cannot be read."""
     try:
         return take_carrier(read_options(text))
     except ConfigError:
@@ -60,7 +60,7 @@ def carrier_of(text: str) -> str:
 
 
 def read_switch(value: str | None) -> bool | None:
-    """A switch as QEMU writes it: on, yes, true, y, or their opposites; a key alone is on. None: another word."""
+    """Read a QEMU switch: on, yes, true, y, or their opposites; a key alone means on. None: any other word."""
     if value is None or value in _ON:
         return True
     return False if value in _OFF else None
@@ -73,7 +73,7 @@ def _split(text: str) -> list[str]:
 
 def _parse(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(_STRING.sub(_double_quotes, text))  # QEMU takes single quotes too
+        found = json.loads(_STRING.sub(_double_quotes, text))  # QEMU accepts single quotes too
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"netdev {text!r} is not JSON: {error}") from None
     if not isinstance(found, dict):
@@ -89,13 +89,13 @@ def _double_quotes(match: re.Match[str]) -> str:
 
 
 def _flatten(key: str, value: object) -> Iterator[tuple[str, str]]:
-    """The pairs of a value of JSON."""
+    """Flatten a JSON value into pairs."""
     if isinstance(value, dict):
         for name, member in value.items():
             yield from _flatten(f"{key}.{name}" if key else name, member)
     elif isinstance(value, list):
         for member in value:
-            # QEMU wraps the text of a list's members: [{"str": "tcp::2222-:22"}]
+            # QEMU wraps each text in a list: [{"str": "tcp::2222-:22"}]
             inner = member["str"] if isinstance(member, dict) and list(member) == ["str"] else member
             if not isinstance(inner, str):
                 raise ConfigError(f'{key}: {json.dumps(member)} is not of the form {{"str": "..."}}')

@@ -1,4 +1,4 @@
-"""By which address and interface sockets go outward."""
+"""Source address and interface of outbound sockets."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from slirpy.rules.values import address_bytes, as_text
 
 __all__ = ["Outbound", "parse_outbound"]
 
-_NAME_MAX = 15  # IFNAMSIZ of every system with such names, less the NUL
+_NAME_MAX = 15  # IFNAMSIZ on every system that has it, less the NUL
 _HELP = "write an address of this host, the name of an interface, or both: 192.0.2.1,eth0"
 
 
 @dataclass(frozen=True, slots=True)
 class Outbound:
-    """The source of what goes outward. The host's loopback is reached as ever."""
+    """The source of outbound traffic. Traffic to the host's loopback is not affected."""
 
     address: bytes | None = None
-    """Source address of IPv4, four bytes; None: the system chooses."""
+    """IPv4 source address, four bytes; None: the system chooses."""
     address6: bytes | None = None
-    """Source address of IPv6, sixteen bytes; None: the system chooses."""
+    """IPv6 source address, sixteen bytes; None: the system chooses."""
     interface: str | None = None
-    """Interface by which packets leave and come; None: as the system routes them."""
+    """Interface for packets in both directions; None: as the system routes them."""
 
     def __post_init__(self) -> None:
         for name, size in (("address", 4), ("address6", 16)):
@@ -51,7 +51,7 @@ def parse_outbound(text: str) -> Outbound:
     """Read ``ADDRESS``, ``INTERFACE``, or several with commas: one IPv4 address, one IPv6 address, one interface.
 
     Raises:
-        ConfigError: it is none of them. Whether this host has them is seen when the network starts.
+        ConfigError: none of these. Whether this host has them is checked when the network starts.
     """
     as_text("outbound", text)
     parts: dict[str, bytes | str] = {}

@@ -1,11 +1,11 @@
-"""Rules of a policy: what guests may reach.
+"""Rules of a policy: the destinations that guests may reach.
 
-A policy is a list of rules, and the first that matches a flow decides. A rule looks at the protocol, at where the
-flow leads, and at the port: all that is known when a guest's first packet arrives. What more will be known of a flow
-(names) goes into :class:`~slirpy.interfaces.FlowRequest`, and a rule about it is one more kind of destination.
+A policy is a list of rules, and the first that matches a flow decides. A rule looks at the protocol, the
+destination and the port: all that is known when a guest's first packet arrives. If more becomes known about flows
+(names), it goes into :class:`~slirpy.interfaces.FlowRequest`, and rules about it become one more kind of destination.
 
-Destinations are those that the guest names. The host's loopback is the gateway's address there, and has a word of
-its own, because it is most often what one wants to treat differently.
+Destinations are addresses as the guest sees them. The host's loopback appears there as the gateway's address, and has
+a keyword, because it is the destination that most often needs a rule.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WORDS = {
         "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254",
     ),
 }  # fmt: skip
-"""Words for networks: RFC 1918, 6598, 4193; RFC 3927, 4291; and where clouds tell their machines secrets."""
+"""Names of networks: RFC 1918, 6598, 4193; RFC 3927, 4291; and the addresses of cloud metadata services."""
 _ANY = "any"
 _HOST = ("host", "loopback")
 _VERBS = {
@@ -50,7 +50,7 @@ _HELP = "write [tcp:|udp:|icmp:]DESTINATION[:PORTS], such as tcp:203.0.113.0/24:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule of a :class:`RulePolicy`: what matches all of its parts is treated by its action.
+    """One rule of a :class:`RulePolicy`. Its action applies to flows that match all of its parts.
 
     Raises:
         ConfigError: a part that cannot be; the text says which.
@@ -62,19 +62,19 @@ class Rule:
     ``loopback``), the gateway, behind which is the host's loopback; ``private``, ``link-local``, ``metadata``, which
     do not include the gateway, whatever its address is."""
     protocol: IPProtocol | None = None
-    """None: each."""
+    """IP protocol; None: any."""
     ports: tuple[tuple[int, int], ...] = ()
-    """First and last port of each range, 0 to 65535; empty: all. ICMP has none, so that ports never match it."""
+    """First and last port of each range, 0 to 65535; empty: all. ICMP has none, so it never matches such a rule."""
     redirect: tuple[bytes, int] | None = None
-    """With ``Action.ALLOW``: the address and port, as the host names them, where the flow is led in place of its
+    """With ``Action.ALLOW``: the address and port, as the host sees them, to which the flow is sent instead of its
     destination. Port 0 keeps the port."""
     _networks: tuple[tuple[int, int, int], ...] = field(init=False, repr=False, compare=False)
-    """Bytes in an address, how far to shift it, and what is left."""
+    """Address length in bytes, right shift, and the remaining prefix."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.action, Action):
             raise ConfigError(f"a rule's action is one of slirpy.Action; given was {self.action!r}")
-        if not isinstance(self.destination, str):  # ipaddress takes numbers too
+        if not isinstance(self.destination, str):  # ipaddress accepts numbers too
             raise ConfigError(f"a rule's destination is text; given was {self.destination!r}")
         if self.protocol is not None:
             if not is_whole(self.protocol) or self.protocol not in tuple(IPProtocol):
@@ -94,7 +94,7 @@ class Rule:
         object.__setattr__(self, "_networks", tuple(map(_network, networks)))
 
     def matches(self, request: FlowRequest) -> bool:
-        """Whether the rule is about this flow."""
+        """Whether the rule matches this flow."""
         protocol = request.protocol
         if self.protocol is not None and protocol != self.protocol:
             return False
@@ -113,7 +113,7 @@ class Rule:
         return any(size == length and number >> shift == prefix for size, shift, prefix in self._networks)
 
     def verdict(self, request: FlowRequest) -> Verdict:
-        """What becomes of a flow that matches."""
+        """The verdict for a flow that matches."""
         if self.redirect is not None:
             address, port = self.redirect
             return Verdict(Action.ALLOW, (address, port or request.destination_port))
@@ -137,7 +137,7 @@ class RulePolicy:
 
     Args:
         rules: in their order; text is read by :func:`parse_rule`.
-        default: what becomes of a flow that no rule matches.
+        default: action for a flow that no rule matches.
 
     Raises:
         ConfigError: a rule that cannot be read.
@@ -165,7 +165,7 @@ class RulePolicy:
         Raises:
             ConfigError: the file cannot be read; the text names the part.
         """
-        import tomllib  # few programs need it
+        import tomllib  # only some programs need it
 
         try:
             with open(path, "rb") as file:
@@ -181,7 +181,7 @@ class RulePolicy:
 
     @property
     def default(self) -> Action:
-        """What becomes of a flow that no rule matches."""
+        """Action for a flow that no rule matches."""
         return self._otherwise.action
 
     def __call__(self, request: FlowRequest) -> Verdict:
@@ -207,7 +207,7 @@ def _from_table(found: dict[str, Any]) -> RulePolicy:
     for key in found:
         if key not in ("rules", "default"):
             raise ConfigError(f'unknown key "{key}"; known are rules, default')
-    if not found:  # an empty file is an accident
+    if not found:  # an empty file is probably an accident
         raise ConfigError('there are neither rules nor a default; write rules = ["allow ..."]')
     rules = found.get("rules", [])
     if not isinstance(rules, list) or not all(isinstance(rule, str) for rule in rules):
@@ -220,10 +220,10 @@ def _from_table(found: dict[str, Any]) -> RulePolicy:
 
 
 def checked_verdict(given: object) -> Verdict:
-    """What a policy said, with the target of a redirect as bytes.
+    """Check a policy's verdict, and convert the target of a redirect to bytes.
 
     Raises:
-        ConfigError: it is not a Verdict, or one that cannot be carried out.
+        ConfigError: not a Verdict, or one that cannot be carried out.
     """
     if not isinstance(given, Verdict):
         raise ConfigError(
@@ -237,7 +237,7 @@ def checked_verdict(given: object) -> Verdict:
 
 
 def _checked_target(what: str, given: object) -> tuple[bytes, int]:
-    """Where a flow is led: an address in any form, as bytes, and a port (0 for ICMP)."""
+    """Check the target of a redirect: an address in any form, returned as bytes, and a port (0 for ICMP)."""
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise ConfigError(f'{what} is an address and a port, such as ("192.0.2.7", 80); given was {given!r}')
     address = address_bytes(f"{what}: address", given[0])
@@ -260,11 +260,12 @@ def parse_rule(text: str) -> Rule:
     """Read a rule.
 
     - ``allow [PROTOCOL:]DESTINATION[:PORTS]`` lets it through;
-    - ``deny ...`` or ``reject ...`` refuses it audibly;
-    - ``drop ...`` says nothing;
-    - ``redirect ...=ADDRESS[:PORT]`` leads it to an address of the host's world; without a port to the same.
+    - ``deny ...`` or ``reject ...`` refuses it with a RST or an ICMP error;
+    - ``drop ...`` discards it silently;
+    - ``redirect ...=ADDRESS[:PORT]`` sends it to an address as the host sees it; without PORT the port stays the
+    same.
 
-    PROTOCOL is ``tcp``, ``udp``, ``icmp``, or ``any``, as it is when left out; a protocol alone is all of it.
+    PROTOCOL is ``tcp``, ``udp``, ``icmp``, or ``any``, the default. A protocol alone matches all of its traffic.
     DESTINATION is a network or address (IPv6 in brackets), or ``any``, ``host``, ``loopback``, ``private``,
     ``link-local``, ``metadata``: see :class:`Rule`. PORTS are numbers and ranges: ``80,443,8000-8010``. ADDRESS
     may be ``host``, for 127.0.0.1.
@@ -291,7 +292,7 @@ def parse_rule(text: str) -> Rule:
 
 
 def _split(text: str) -> tuple[IPProtocol | None, str, tuple[tuple[int, int], ...]]:
-    """Protocol, destination and ports. Of two parts the first is the protocol if it is the name of one."""
+    """Split into protocol, destination and ports. The first of two parts is the protocol if it names one."""
     if text in _PROTOCOLS:
         return _PROTOCOLS[text], _ANY, ()
     match = _PARTS.fullmatch(text)
@@ -314,7 +315,7 @@ def _split(text: str) -> tuple[IPProtocol | None, str, tuple[tuple[int, int], ..
 
 
 def _destination(text: str) -> str:
-    """A word, or a network as it is usually written."""
+    """Parse a keyword, or a network in the usual notation."""
     if text in (_ANY, *_HOST) or text in WORDS:
         return text
     if text.isdigit():

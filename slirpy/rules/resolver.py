@@ -1,4 +1,4 @@
-"""DNS servers of the host's side, as people write them."""
+"""DNS servers reachable from the host, as users write them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["Resolver", "parse_resolver"]
 
 @dataclass(frozen=True, slots=True)
 class Resolver:
-    """A DNS server of the host's side.
+    """A DNS server reachable from the host.
 
     Raises:
         ConfigError: an address or a port that cannot be.
     """
 
     address: bytes
-    """Four or sixteen bytes. Text and address objects are taken too, and become bytes."""
+    """Four or sixteen bytes. Text and address objects are accepted and converted."""
     port: int = 53
     scope: str = ""
     """Name or number of the interface of a link-local IPv6 address; else empty."""
@@ -55,7 +55,7 @@ def parse_resolver(text: str) -> Resolver:
             f'resolver "{text}" is not ADDR[:PORT]; write for example 127.0.0.53 or 127.0.0.1:5353'
         ) from None
     if address.version == 4 or not address.is_link_local:
-        scope = ""  # it says nothing
+        scope = ""  # the exception's own text adds nothing
     elif not scope:
         raise ConfigError(
             f'resolver "{text}" is a link-local address; write the interface too, for example {host}%eth0'

@@ -1,4 +1,4 @@
-"""The parts that many rules share: numbers, ports, an address with its port, and words that are nearly right."""
+"""Parts that many rules share: numbers, ports, addresses with ports, and suggestions for misspelt words."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _PLACE = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*))(?::([^:\[\]]*))?")
 
 
 def decimal(text: str, lowest: int, highest: int) -> int | None:
-    """A number in decimal digits, without a sign; None: it is none, or out of bounds."""
+    """Parse a number in decimal digits, without a sign. Returns None if it is malformed or out of bounds."""
     if not (text.isascii() and text.isdigit()):
         return None
     digits = text.lstrip("0") or "0"
-    if len(digits) > len(str(highest)):  # int() refuses thousands of digits by an error of its own
+    if len(digits) > len(str(highest)):  # int() raises an error of its own for thousands of digits
         return None
     number = int(digits)
     return number if lowest <= number <= highest else None
 
 
 def parse_port(what: str, text: str, lowest: int = 1) -> int:
-    """A port.
+    """Parse a port.
 
     Raises:
         ConfigError: not a number from ``lowest`` to 65535.
@@ -38,7 +38,7 @@ def parse_port(what: str, text: str, lowest: int = 1) -> int:
 
 
 def parse_ports(what: str, text: str, lowest: int = 1) -> tuple[int, int]:
-    """A port, or the first and the last of a range: ``80`` or ``8000-8010``.
+    """Parse a port, or the first and last port of a range: ``80`` or ``8000-8010``.
 
     Raises:
         ConfigError: one of them is not a number from ``lowest`` to 65535, or the last is below the first.
@@ -52,7 +52,7 @@ def parse_ports(what: str, text: str, lowest: int = 1) -> tuple[int, int]:
 
 
 def split_port(text: str) -> tuple[str, str | None] | None:
-    """Split ``HOST``, ``HOST:PORT``, ``[HOST6]`` or ``[HOST6]:PORT``; None: it has another form.
+    """Split ``HOST``, ``HOST:PORT``, ``[HOST6]`` or ``[HOST6]:PORT``. Returns None for any other form.
 
     Returns:
         The host without brackets, and the text of the port; None if there is none.
@@ -62,18 +62,18 @@ def split_port(text: str) -> tuple[str, str | None] | None:
 
 
 def bracketed(host: object) -> str:
-    """A host as it stands before a colon: an IPv6 address gets brackets."""
+    """Format a host for use before a colon: an IPv6 address gets brackets."""
     text = str(host)
     return f"[{text}]" if ":" in text else text
 
 
 def with_port(host: object, port: int) -> str:
-    """A host and a port, as :func:`split_port` reads them."""
+    """Format a host and a port so that :func:`split_port` can read them."""
     return f"{bracketed(host)}:{port}"
 
 
 def hint(word: str, known: Iterable[str], otherwise: str) -> str:
-    """Advice for an unknown word: the one that was probably meant, or ``otherwise``."""
+    """Advice for an unknown word: the most similar known word, or ``otherwise``."""
     words = list(known)
     near = get_close_matches(word, words, 1) or [other for other in words if other in word]
     return f"did you mean {near[0]}?" if near else otherwise

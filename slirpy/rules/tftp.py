@@ -1,4 +1,4 @@
-"""What guests read over TFTP: a folder of the host, or a Python callable."""
+"""Sources of files for TFTP: a folder of the host, or a Python callable."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from slirpy.errors import ConfigError
 __all__ = ["TftpSource", "check_tftp"]
 
 TftpSource: TypeAlias = Callable[[str], bytes | BinaryIO | None]
-"""Called with a name as the guest sent it; gives the content, a binary file, or None for "no such file".
+"""Callable that opens a file by its name as the guest sent it.
 
-The file is read from where it stands, in pieces, while the network waits, and closed at the end of the transfer. The
-callable may raise :class:`FileNotFoundError`, :class:`PermissionError` or another :class:`OSError`; the guest hears
-of it as of a file that is missing, not allowed or broken.
+It returns the content, a binary file, or None for "no such file". A binary file is read from its current position in
+pieces while the network waits, and closed at the end of the transfer. The callable may raise
+:class:`FileNotFoundError`, :class:`PermissionError` or another :class:`OSError`; the guest gets the matching error.
 """
 
 
 def check_tftp(given: Path | TftpSource | None, write: bool = False) -> Path | TftpSource | None:
-    """A folder as an absolute path, once it is certain that it can be served; a callable as it is.
+    """Return a folder as an absolute path after checking that it can be served, or a callable unchanged.
 
     Args:
         given: the folder, a callable, or None for no TFTP.

@@ -1,8 +1,8 @@
-"""Checks of single values that callers give.
+"""Checks of single values from callers.
 
-Each returns the value as it is used from there on, or raises :class:`~slirpy.errors.ConfigError` with the name of the
-argument, what was given, and what to write instead. ``True`` is a number to Python and none to the people who write
-it, so that numbers and switches are kept apart here.
+Each returns the value in the form used from there on, or raises :class:`~slirpy.errors.ConfigError` with the name of
+the argument, the value given, and what to write instead. Python treats ``True`` as a number, but users do not, so
+numbers and switches are kept apart here.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ __all__ = [
 
 MAC_EXAMPLE = "52:54:00:12:34:56"
 FOR_EVER = 2_000_000.0
-"""Seconds, 23 days: more than this no system waits in one go."""
+"""Seconds, 23 days. No system can wait longer than this in one call."""
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _NAME_MAX = 253  # characters of a name in DNS, without the dot at its end (RFC 1035, section 2.3.4)
 _T = TypeVar("_T")
@@ -66,20 +66,20 @@ def switch(what: str, value: object) -> bool:
 
 
 def clock_reading(what: str, value: Any, example: str = "time.monotonic") -> int:
-    """The time that a clock says now, in nanoseconds.
+    """The present reading of a clock, in nanoseconds.
 
     Raises:
-        ConfigError: it cannot be called, or does not count whole nanoseconds.
+        ConfigError: not callable, or does not return whole nanoseconds.
     """
     function(what, value, f" that gives nanoseconds, such as {example}_ns")
     return moment(f"{what}() =", value(), example)
 
 
 def wait_seconds(what: str, value: Any) -> float | None:
-    """How long to wait, in seconds; None: until something happens.
+    """Time to wait, in seconds; None: until something happens.
 
-    Time that has passed already is no time: a negative number is 0. More than the system can wait in one go,
-    infinity included, is None.
+    A negative number counts as 0, since that time has passed. A time longer than the system can wait in one call,
+    including infinity, becomes None.
 
     Raises:
         ConfigError: not a number.
@@ -91,7 +91,7 @@ def wait_seconds(what: str, value: Any) -> float | None:
     if kind is not float and kind is not int:
         try:
             number = float("nan") if kind is bool or not hasattr(kind, "__float__") else float(value)
-        except (ArithmeticError, ValueError):  # a fraction out of range, a signaling NaN
+        except (ArithmeticError, ValueError):  # a fraction out of range, or a signaling NaN
             number = float("nan")
     if number != number:
         raise ConfigError(f"{what} {value!r} is not a number of seconds, such as 0.05; None waits for ever")
@@ -169,15 +169,15 @@ def ipv4(what: str, value: Any) -> IPv4Address:
 
 
 def host_name(what: str, value: object, *, dot: bool = False) -> str:
-    """The name of a host or a domain: labels with dots between.
+    """The name of a host or a domain: labels separated by dots.
 
     Args:
         what: the name of the argument.
         value: what was given.
-        dot: whether one may stand at the end, as people write complete names of domains.
+        dot: whether a trailing dot is allowed, as in fully qualified names.
 
     Raises:
-        ConfigError: it is none; the text says why.
+        ConfigError: not a valid name; the text says why.
     """
     text = printable(what, value)
     name = text.removesuffix(".") if dot else text
@@ -195,7 +195,7 @@ def path(what: str, value: object) -> Path:
     """The name of a file or a folder.
 
     Raises:
-        ConfigError: empty, which would be the current folder; with a NUL byte; or no text.
+        ConfigError: empty (which would be the current folder), contains a NUL byte, or not text.
     """
     if not isinstance(value, str | os.PathLike):
         raise ConfigError(f"{what} {value!r} is not a path; give text or a pathlib.Path")
@@ -206,7 +206,7 @@ def path(what: str, value: object) -> Path:
 
 
 def as_text(what: str, value: object) -> str:
-    """What is written.
+    """Text, unchanged.
 
     Raises:
         ConfigError: not text.
@@ -217,10 +217,10 @@ def as_text(what: str, value: object) -> str:
 
 
 def printable(what: str, value: object, limit: int = 255) -> str:
-    """Text that one option of DHCP can carry: at least one printable ASCII character.
+    """Text that fits into one DHCP option: at least one printable ASCII character.
 
     Raises:
-        ConfigError: empty, too long, other characters, or no text.
+        ConfigError: empty, too long, not printable ASCII, or not text.
     """
     value = as_text(what, value)
     if not value.strip():
@@ -233,15 +233,15 @@ def printable(what: str, value: object, limit: int = 255) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Text as it is written, or in Python's notation where it cannot be shown."""
+    """Text as written, or in Python's notation if it contains unprintable characters."""
     return f'"{text}"' if text.isprintable() else repr(text)
 
 
 def function(what: str, value: object, takes: str = "") -> None:
-    """A function that is called while the network runs, which waits for what it returns.
+    """A function that is called while the network runs. The network waits for its result.
 
     Raises:
-        ConfigError: it cannot be called, or is a coroutine function, whose body would never run.
+        ConfigError: not callable, or a coroutine function, whose body would never run.
     """
     if not callable(value):
         raise ConfigError(f"{what} is a function{takes}; given was {value!r}")
@@ -253,10 +253,10 @@ def function(what: str, value: object, takes: str = "") -> None:
 
 
 def listed(what: str, value: Any) -> Iterable[Any]:
-    """Several values. A lone string is a common slip, and would fall apart into its letters.
+    """Several values. Lone text is rejected: it is a common slip, and would be split into its letters.
 
     Raises:
-        ConfigError: text, a mapping, or nothing that can be gone through.
+        ConfigError: text, a mapping, or not iterable.
     """
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         raise ConfigError(f"{what} must be a list, such as {what}=[...]; given was {value!r}")
@@ -264,19 +264,19 @@ def listed(what: str, value: Any) -> Iterable[Any]:
 
 
 def instances(what: str, values: Any, kind: type[_T], parse: Callable[[str], _T]) -> tuple[_T, ...]:
-    """Several objects of one class, or their text.
+    """Several objects of one class, or their text forms.
 
     Raises:
-        ConfigError: something else among them, or no list; text that cannot be read raises what ``parse`` raises.
+        ConfigError: an item of another type, or not a list; ``parse`` raises its own error for malformed text.
     """
     return tuple(one(what, value, kind, parse) for value in listed(what, values))
 
 
 def one(what: str, value: Any, kind: type[_T], parse: Callable[[str], _T]) -> _T:
-    """An object of a class, or its text.
+    """An object of a class, or its text form.
 
     Raises:
-        ConfigError: something else; text that cannot be read raises what ``parse`` raises.
+        ConfigError: an object of another type; ``parse`` raises its own error for malformed text.
     """
     if isinstance(value, kind):
         return value

@@ -14,7 +14,6 @@ NOT_YET = (
     "slirpy/config",
     "slirpy/core",
     "slirpy/nat",
-    "slirpy/rules",
     "slirpy/services",
     "slirpy/tcp",
 )
