@@ -1,1 +1,1 @@
-"""Guest flow to host flow and back: where each connection and datagram of a guest is carried on."""
+"""NAT: relays each guest connection and datagram to a socket of the host, and the answers back."""

@@ -1,4 +1,4 @@
-"""Ports of the host that lead to guests."""
+"""Host ports that are forwarded to guests."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ __all__ = ["Forwards"]
 
 
 class _Active(Protocol):
-    """What listens for a rule."""
+    """Listeners of one rule."""
 
     @property
     def address(self) -> tuple[bytes, int]:
-        """Where."""
+        """Address to listen on."""
         ...
 
     def close(self) -> None:
-        """No more."""
+        """Function that stops listening."""
 
 
 class Forwards:
     """All port forwards of one network.
 
     Args:
-        guest_address: tells where a rule without a guest address leads at this moment.
+        guest_address: returns the current destination of rules without a guest address.
     """
 
     def __init__(self, host: HostNetwork, tcp: TcpNat, udp: UdpNat, guest_address: Callable[[], bytes]) -> None:
@@ -48,12 +48,12 @@ class Forwards:
         self._detours: dict[int, list[UdpDetour]] = {}
 
     def lead_inside(self, loopback: LoopbackForwards) -> None:
-        """Retry what the guest of ``loopback`` refuses on that guest's loopback, from now on."""
+        """From now on, retry on that guest's own loopback what the guest of ``loopback`` refuses."""
         self._loopback = loopback
         self.udp.on_refused = self._udp_refused
 
     def loopback_of(self, guest: bytes) -> LoopbackForwards | None:
-        """The loopback to retry what ``guest`` refuses; None if there is none."""
+        """The loopback on which to retry what ``guest`` refuses; None if there is none."""
         loopback = self._loopback
         return loopback if loopback is not None and loopback.inside.guest == guest else None
 
@@ -76,15 +76,15 @@ class Forwards:
             del self._detours[detour.port]
 
     def flows(self) -> list[FlowInfo]:
-        """Flows to a guest's loopback, which no other table has."""
+        """Flows to a guest's loopback, which no other table contains."""
         return [] if self._loopback is None else self._loopback.flows()
 
     def add(self, rule: HostForward) -> HostForward:
-        """Start to forward; the result has the port that was chosen where the rule has 0.
+        """Start a forward. The returned rule contains the chosen port where the rule has 0.
 
         Raises:
-            ForwardError: no guest can have the guest address, or one of the host's addresses, ports or paths cannot
-                be had; the text says why. Nothing is forwarded then.
+            ForwardError: no guest can have the guest address, or an address, port or path of the host is not
+                available; the text says why. Nothing is forwarded then.
         """
         self._check_guest(rule)
         active: list[_Active] = []
@@ -136,7 +136,7 @@ class Forwards:
         return forward
 
     def remove(self, rule: HostForward) -> None:
-        """Stop to forward; open connections stay.
+        """Stop a forward. Open connections stay.
 
         Raises:
             ForwardError: there is no such forward.
@@ -149,11 +149,11 @@ class Forwards:
             each.close()
 
     def active(self) -> list[HostForward]:
-        """The forwards that are active, with the ports that were chosen."""
+        """Active forwards, with the chosen ports."""
         return list(self._active)
 
     def close(self) -> None:
-        """Stop all."""
+        """Stop all forwards."""
         for active in self._active.values():
             for each in active:
                 each.close()
@@ -162,12 +162,12 @@ class Forwards:
             self._loopback.close()
 
     def guest(self, rule: HostForward) -> bytes:
-        """The guest's address for a rule."""
+        """The guest address of a rule."""
         return rule.guest_address.packed if rule.guest_address is not None else self._guest_address()
 
 
 class _UdpForward:
-    """One UDP forward; owner of its socket."""
+    """One UDP forward, and the owner of its socket."""
 
     def __init__(self, forwards: Forwards, rule: HostForward, guest_port: int) -> None:
         self._forwards = forwards
@@ -177,17 +177,17 @@ class _UdpForward:
         self._detour: UdpDetour | None = None
 
     def bind(self, socket: BoundDatagramPeer) -> None:
-        """The host's socket, once it is open."""
+        """Set the host socket, once it is open."""
         self._socket = socket
 
     @property
     def address(self) -> tuple[bytes, int]:
-        """Where it listens."""
+        """Address that the forward listens on."""
         assert self._socket is not None
         return self._socket.address
 
     def datagram(self, payload: bytes, address: bytes, port: int) -> None:
-        """From outside to the guest."""
+        """Relay a datagram from outside to the guest."""
         assert self._socket is not None
         forwards, rule = self._forwards, self._rule
         via, guest = self._socket.answering, forwards.guest(rule)
@@ -202,7 +202,7 @@ class _UdpForward:
         forwards.udp.forwarded(via, guest, self._guest_port, payload, address, port)
 
     def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
-        """An answer of the guest's was refused: here, on its way, or by whoever had asked."""
+        """Report that an answer of the guest was refused: here, on its way, or by the client."""
         forwards, rule = self._forwards, self._rule
         forwards.udp.forward_error(forwards.guest(rule), self._guest_port, error, report)
 

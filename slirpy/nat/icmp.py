@@ -1,8 +1,8 @@
-"""ICMP echo outward, and what guests say by ICMP about packets that they got.
+"""Outbound ICMP echo, and ICMP errors that guests send about packets they received.
 
-Echo requests go out through ping sockets of the host's, one for each address and identifier of a guest. The host's
-system gives them an identifier of its own; the guest gets the answer under the one that it chose (RFC 5508, section
-3.1). Where the system refuses such sockets nothing is forged: the guest is told that it is prohibited.
+Echo requests leave through ping sockets of the host, one for each address and identifier of a guest. The host's
+system assigns its own identifier; the guest gets the answer under the identifier it chose (RFC 5508, section 3.1). If
+the system does not allow such sockets, nothing is forged: the guest gets a "prohibited" error.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from slirpy.wire.ip import family_of
 __all__ = ["IcmpFlow", "IcmpNat"]
 
 IDLE_TIMEOUT = 60 * SECOND
-"""RFC 5508, REQ-2, asks for a minute at least."""
+"""RFC 5508, REQ-2, requires at least a minute."""
 MAX_FLOWS = 1024
-"""Each costs a descriptor of the host's."""
+"""Maximum number of flows. Each uses a descriptor of the host."""
 MAX_ROUTES = 1024
-"""Destinations of one flow."""
+"""Maximum number of destinations of one flow."""
 _ADVICE = (
     "slirpy: guests cannot ping beyond the gateway, because the system gives this process no ping socket (%s); "
     'to allow it to all users: sysctl -w net.ipv4.ping_group_range="0 2147483647"'
@@ -43,7 +43,7 @@ _log = logging.getLogger("slirpy")
 
 
 class IcmpFlow:
-    """A guest's (address, identifier), and the ping socket that stands for it. Owner of that socket."""
+    """A guest's (address, identifier), and the ping socket that represents it. Owner of that socket."""
 
     __slots__ = ("_alarm", "_nat", "_routes", "_seen", "bytes_in", "bytes_out", "guest", "identifier", "key",
                  "last_activity", "packets_in", "packets_out", "peer", "share", "started")  # fmt: skip
@@ -58,8 +58,8 @@ class IcmpFlow:
         self.peer: PingPeer | None = None
         self.started = self.last_activity = now
         self.bytes_in = self.bytes_out = self.packets_in = self.packets_out = 0
-        self._routes: dict[bytes, bytes] = {}  # the real address, by what the guest calls it
-        self._seen: dict[bytes, bytes] = {}  # the other way
+        self._routes: dict[bytes, bytes] = {}  # the host address, by the address that the guest uses
+        self._seen: dict[bytes, bytes] = {}  # the reverse
         self._alarm = Alarm(nat.network.timers, self._check_idle)
         self._alarm.set(now + IDLE_TIMEOUT)
 
@@ -71,11 +71,11 @@ class IcmpFlow:
             self._alarm.set(idle_at)
 
     def route(self, destination: bytes) -> bytes | None:
-        """Where requests to ``destination`` go; None: not asked yet."""
+        """Destination of requests to ``destination``; None: no request yet."""
         return self._routes.get(destination)
 
     def lead(self, destination: bytes, address: bytes) -> None:
-        """From now on requests to ``destination`` go to ``address``."""
+        """Send requests to ``destination`` to ``address`` from now on."""
         if len(self._routes) >= MAX_ROUTES:
             oldest = next(iter(self._routes))
             gone = self._routes.pop(oldest)
@@ -87,7 +87,7 @@ class IcmpFlow:
     def send(
         self, arrival: Arrival, peer: PingPeer, address: bytes, ttl: int, sequence: int, payload: memoryview
     ) -> None:
-        """Carry a guest's echo request on."""
+        """Relay a guest's echo request."""
         network = self._nat.network
         header = arrival.header
         self.last_activity = network.now
@@ -101,7 +101,7 @@ class IcmpFlow:
             tell_errno(self._nat.parts.errors, arrival, error, peer.mtu)
 
     def echo_reply(self, sequence: int, payload: bytes, address: bytes, ttl: int) -> None:
-        """An answer for the guest; only from whom it had asked."""
+        """Relay an answer to the guest, but only from an address that the guest sent a request to."""
         network, parts = self._nat.network, self._nat.parts
         seen = self._seen.get(address)
         if seen is None:
@@ -115,7 +115,7 @@ class IcmpFlow:
         parts.ip.send(neighbor, seen, self.guest, ipv4.ICMP, message, ttl=max(ttl - 1, 1) if ttl else 64)
 
     def echo_error(self, sequence: int, report: IcmpReport) -> None:
-        """Somebody on the way reported what became of a request."""
+        """Relay an ICMP error about a request."""
         nat = self._nat
         seen = self._seen.get(report.address)
         if seen is None:
@@ -126,7 +126,7 @@ class IcmpFlow:
         relay(nat.parts, nat.router, report, self.guest, seen, packet)
 
     def info(self, now: int, state: str = "OPEN") -> FlowInfo:
-        """What is known of this flow."""
+        """Snapshot of this flow."""
         return FlowInfo(
             protocol="icmp",
             state=state,
@@ -170,7 +170,7 @@ class IcmpNat:
         self._advised = False
 
     def input_echo(self, arrival: Arrival, identifier: int, sequence: int, payload: memoryview) -> None:
-        """A guest's echo request to the outside."""
+        """Handle a guest's echo request to the outside."""
         header = arrival.header
         flow = self.flows.get(header.source + identifier.to_bytes(2, "big"))
         address = flow.route(header.destination) if flow is not None else None
@@ -192,7 +192,7 @@ class IcmpNat:
             flow.send(arrival, flow.peer, address, ttl, sequence, payload)
 
     def _route(self, arrival: Arrival, identifier: int) -> bytes | None:
-        """The real address of a destination that a flow has not asked yet; None if it was refused."""
+        """Route a destination that is new to a flow. Returns the host address, or None if it was refused."""
         stats = self.network.stats
         request = FlowRequest(IPProtocol.ICMP, arrival.header.source, identifier, arrival.header.destination, 0)
         route = self.router.route(request)
@@ -211,7 +211,7 @@ class IcmpNat:
         return None
 
     def _open(self, arrival: Arrival, identifier: int) -> IcmpFlow | None:
-        """A new flow with its socket; None, with the guest told, if the system gives none."""
+        """Open a flow with its socket. Returns None, and reports it to the guest, if the system refuses."""
         network = self.network
         victim = self._shares.victim()
         if victim is not None:
@@ -242,7 +242,7 @@ class IcmpNat:
             _log.warning(_ADVICE, errno.errorcode.get(error, str(error)))
 
     def input_error(self, trouble: icmp.Trouble, quote: icmp.Quote) -> bool:
-        """Take a guest's report on a packet from us; see :class:`~slirpy.core.arrival.Openers`."""
+        """Handle a guest's ICMP error about a packet from us; see :class:`~slirpy.core.arrival.Openers`."""
         first, second = quote.transport[:2], quote.transport[2:4]
         family = family_of(quote.destination)
         if quote.protocol == ipv4.UDP:
@@ -271,7 +271,7 @@ class IcmpNat:
         return taken
 
     def remove(self, flow: IcmpFlow) -> None:
-        """End a flow; a line of history stays."""
+        """End a flow. An entry in the history remains."""
         if self.flows.pop(flow.key, None) is not None:
             self._shares.remove(flow)
             self.tables.closed_flows.append(flow.info(self.network.now, "CLOSED"))

@@ -1,6 +1,6 @@
 """Forwards to services that listen on the guest's own loopback only.
 
-Development servers listen on 127.0.0.1 by default, where no frame from outside arrives. If sockets can be opened
+Development servers listen on 127.0.0.1 by default, which frames from outside cannot reach. If sockets can be opened
 inside the guest, as in the namespace of ``slirpy run``, a forward that the guest's address refuses is retried at
 127.0.0.1 there. A refusal is a RST or an ICMP error for a connection, and ICMP port unreachable for a datagram. A
 service that listens on all addresses is still reached by frames and sees the client's address; a service on the
@@ -35,10 +35,10 @@ MAX_CLIENTS = 1024
 """UDP clients of services on the guest's loopback."""
 IDLE_TIMEOUT = 240 * SECOND
 RECENT = 16
-"""Datagrams of a forward that are kept in case the guest refuses them."""
+"""Number of datagrams of a forward to keep in case the guest refuses them."""
 RECENT_BYTES = 1 << 17
 RECENT_TIME = 1 * SECOND
-"""How long datagrams are kept. A guest that refuses one does so at once."""
+"""Time to keep datagrams. A guest that refuses one does so at once."""
 
 
 class Inside(Protocol):

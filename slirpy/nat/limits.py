@@ -1,4 +1,4 @@
-"""What is to be done when the system has no descriptor left."""
+"""Eviction of flows when the system has no descriptor left."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from slirpy.units import SECOND
 __all__ = ["EXHAUSTED", "Descriptors"]
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-"""Refusals that will not be for ever."""
+"""Temporary refusals."""
 IDLE = 10 * SECOND
-"""How long a flow of one's own was idle that may go for a new one."""
+"""Time that a party's own flow must have been idle before its new flow may evict it."""
 WARN_AGAIN = 60 * SECOND
-"""Time between two warnings."""
+"""Least time between two warnings."""
 _ADVICE = (
     "slirpy: the system gives this process no more descriptors (%d flows are open); flows that were idle have to go, "
     "or new ones are refused; raise the limit (ulimit -n)"
@@ -28,10 +28,10 @@ T = TypeVar("T", bound=Entry)
 
 
 class Descriptors:
-    """Makes room for one more flow at the system's own bound, which flows of all kinds share.
+    """Makes room for a new flow when the system's own limit, which flows of all kinds share, is reached.
 
     Args:
-        stats: where it counts.
+        stats: counters to update.
     """
 
     def __init__(self, stats: Stats) -> None:
@@ -40,14 +40,14 @@ class Descriptors:
         self._warned: int | None = None
 
     def share(self, shares: Shares[T], evict: Callable[[T], None]) -> None:
-        """Entries of one kind hold a descriptor each; ``evict`` ends one and releases it."""
+        """Register entries of one kind, each of which holds a descriptor. ``evict`` ends one and releases it."""
         self._kinds.append((shares, evict))
 
     def make_room(self, name: Hashable, now: int) -> bool:
-        """End a flow to have a descriptor for one of the party ``name``; False: the new one is refused.
+        """End a flow so that party ``name`` can have a descriptor. Returns False if the new flow must be refused.
 
-        Who has most gives, its longest idle one. If that is who asks, one that was in use lately stays: what works is
-        worth more than what is new.
+        The flow that has been idle longest, of the party with the most flows, is evicted. If that party is the one
+        that asks, a recently used flow stays: a working flow is worth more than a new one.
         """
         if self._warned is None or now - self._warned >= WARN_AGAIN:
             self._warned = now

@@ -1,9 +1,9 @@
-"""What a guest hears when its packet may not go out, or the host's system does not take it.
+"""Errors sent to a guest when its packet is not allowed out, or the host's system does not accept it.
 
 A gateway reports as a router does (RFC 1812, section 5.2.7.1), and the same error means the same for every protocol.
-Only what is not in :data:`ERRNO_CAUSES` differs. A connection has to be answered, so TCP resets it, unless nobody has
-answered on the host's side either. A datagram may get lost, so errors that concern this host alone are counted and
-not reported. libslirp knows two codes: host unreachable for EHOSTUNREACH, net unreachable for all others.
+Protocols differ only in what is not in :data:`ERRNO_CODES`. A connection has to be answered, so TCP resets it, except
+when the host's side did not answer either. A datagram may get lost, so errors that concern only this host are counted
+and not reported. libslirp knows two codes: host unreachable for EHOSTUNREACH, net unreachable for all others.
 """
 
 from __future__ import annotations
@@ -35,30 +35,30 @@ REFUSAL_CAUSES = {
     Refusal.PORT_UNREACHABLE: Cause.PORT_UNREACHABLE,
     Refusal.PROHIBITED: Cause.PROHIBITED,
 }
-"""Causes for a packet that may not go where it wants to."""
+"""Codes of destination unreachable for a packet whose destination is not allowed."""
 ERRNO_CAUSES = {
     errno.ENETUNREACH: Cause.NET_UNREACHABLE,
     errno.ENETDOWN: Cause.NET_UNREACHABLE,
     errno.EAFNOSUPPORT: Cause.NET_UNREACHABLE,  # a redirect to IPv6, on a host that has only IPv4
     errno.EHOSTUNREACH: Cause.HOST_UNREACHABLE,
     errno.EHOSTDOWN: Cause.HOST_UNREACHABLE,
-    errno.ENOPROTOOPT: Cause.PROTOCOL_UNREACHABLE,  # Linux: what a host said by ICMP
+    errno.ENOPROTOOPT: Cause.PROTOCOL_UNREACHABLE,  # Linux: an ICMP error from a host
     errno.EACCES: Cause.PROHIBITED,
     errno.EPERM: Cause.PROHIBITED,
-    errno.EPROTONOSUPPORT: Cause.PROHIBITED,  # sockets of this kind are not to be had
+    errno.EPROTONOSUPPORT: Cause.PROHIBITED,  # the system does not support sockets of this kind
 }
-"""Causes by the host's own error, for TCP, UDP and echo alike."""
+"""Codes of destination unreachable by the host's errno, for TCP, UDP and echo alike."""
 
 
 def tell_errno(errors: IcmpErrors, arrival: Arrival, error: int, mtu: int = 0) -> bool:
-    """Report to the guest that the host's system refused a packet; False if that concerns this host alone.
+    """Report to the guest that the host's system refused a packet. Returns False if that concerns only this host.
 
     Args:
-        errors: of the guest's stack.
+        errors: the ICMP error sender of the guest's stack.
         arrival: the packet.
         error: ``errno`` value.
-        mtu: with EMSGSIZE, what a packet with DF would have had to fit; 0: not known (RFC 1191, section 3).
-            Without DF the system does not take such sizes at all, and no smaller fragments would help.
+        mtu: with EMSGSIZE, the largest packet with DF that would have fitted; 0: not known (RFC 1191, section 3).
+            Without DF the system rejects such sizes altogether, and smaller fragments would not help.
     """
     if error == errno.EMSGSIZE and arrival.header.dont_fragment:
         errors.error(arrival, Cause.TOO_BIG, mtu)
@@ -70,7 +70,7 @@ def tell_errno(errors: IcmpErrors, arrival: Arrival, error: int, mtu: int = 0) -
 
 
 def refuse_by_rule(parts: Parts, arrival: Arrival, key: bytes, seg: Segment, refusal: Refusal) -> None:
-    """Answer a SYN that may not go where it wants to."""
+    """Answer a SYN whose destination is not allowed."""
     stats, errors = parts.network.stats, parts.errors
     if refusal is Refusal.DROP:
         stats.drop_tcp_policy += 1
@@ -93,7 +93,7 @@ def refuse_by_host(
     error: int,
     report: IcmpReport | None,
 ) -> None:
-    """The host's side refused: say so as the network would, in the words of ``report`` if there is one."""
+    """Report a refusal by the host's side to the guest as the network would, or as in ``report`` if there is one."""
     parts.network.stats.tcp_flows_refused += 1
     guest, _, seen, _ = split_key(key)
     if report is not None and relay(parts, router, report, guest, seen, sent_syn(arrival, report)):

@@ -1,7 +1,7 @@
-"""Where an address of the guest's world lies in the host's.
+"""Mapping of addresses that guests use to addresses of the host.
 
-The gateway is the host's loopback, by whatever name a guest calls it. Any other address of the virtual network that
-is not a guest's leads nowhere. What is outside of it is outside.
+The gateway stands for the host's loopback, under each of its addresses. Any other address of the virtual network that
+no guest has leads nowhere. All other addresses are outside.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SHUT = Verdict(Action.REJECT, reason="no host loopback")
 
 
 class Refusal(enum.Enum):
-    """Why a flow may not be."""
+    """Reason why a flow is not allowed."""
 
     NET_UNREACHABLE = "net unreachable"
     HOST_UNREACHABLE = "host unreachable"
@@ -35,26 +35,26 @@ class Refusal(enum.Enum):
 
 
 class Route(NamedTuple):
-    """Where a flow leads."""
+    """Destination of a flow."""
 
     address: bytes
     port: int
 
 
 def onward_ttl(ttl: int, address: bytes) -> int:
-    """The time to live of a packet for ``address`` beyond us; 0: it ends here (RFC 1812, section 5.3.1).
+    """The time to live with which to relay a packet to ``address``; 0: it ends here (RFC 1812, section 5.3.1).
 
-    The host's loopback is the gateway itself: nobody has to carry a packet on.
+    The host's loopback is the gateway itself, so no hop is counted.
     """
     return max(ttl - 1, 1) if family_of(address).is_loopback(address) else ttl - 1
 
 
 class Router:
-    """Decides where a new flow goes, or why it does not.
+    """Decides where a new flow goes, or why it is refused.
 
     Args:
         config: the network.
-        servers: the addresses of virtual hosts, which may become more; None: those that ``config`` knows.
+        servers: the addresses of virtual hosts, which may grow; None: those of ``config``.
     """
 
     def __init__(self, config: Config, servers: AbstractSet[bytes] | None = None) -> None:
@@ -62,11 +62,11 @@ class Router:
         self._servers = config.server_addresses if servers is None else servers
 
     def route(self, request: FlowRequest) -> Route | Refusal:
-        """The host address and port for a flow that is for no virtual service."""
+        """Find the host address and port for a flow that is not for a virtual service."""
         config = self._config
         refusal, address = self._lookup(request.destination)
         if refusal is Refusal.MARTIAN:
-            return refusal  # nobody's, and nobody need hear of it
+            return refusal  # unassigned, so no error is sent
         if config.restrict:
             return self._refuse(request, _RESTRICTED)
         if refusal is not None:
@@ -75,7 +75,7 @@ class Router:
             return refusal
         if config.policy is not None:
             if address is LOOPBACK:
-                # By its one name, or a rule about the gateway would not hold for broadcasts.
+                # Under one name, so that rules about the gateway also hold for broadcasts.
                 request = request._replace(destination=config.gateway_address, host=True)
             verdict = checked_verdict(config.policy(request))
             if verdict.action is not Action.ALLOW:
@@ -102,6 +102,6 @@ class Router:
         return None, destination
 
     def source_seen(self, address: bytes) -> bytes:
-        """How a guest sees a host address: loopback shows as the gateway."""
+        """The address under which a guest sees a host address: loopback appears as the gateway."""
         loopback = len(address) == 4 and V4.is_loopback(address)
         return self._config.gateway_address if loopback else address

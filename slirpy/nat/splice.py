@@ -72,7 +72,7 @@ class Splice:
         client: the client's connection to the forward.
         place: the client's address and port.
         port: of the guest's loopback.
-        key: unlike that of all other splices.
+        key: unique among all splices.
         over: called once, at the end, with one of :data:`~slirpy.core.flows.ENDS`.
     """
 
@@ -181,7 +181,7 @@ class Splice:
             over(self, how)
 
     def info(self, now: int, end: str | None = None) -> FlowInfo:
-        """A snapshot for people and programs; ``end`` is how it ended, if it has."""
+        """Snapshot of this splice; ``end`` is how it ended, if it has."""
         return FlowInfo(
             protocol="tcp",
             state=end or ("ESTABLISHED" if self.far.open else "CONNECTING"),

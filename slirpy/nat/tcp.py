@@ -1,11 +1,11 @@
 """TCP flows: a guest's connection on one side, a :class:`~slirpy.interfaces.StreamPeer` on the other.
 
-Outward, the guest's SYN is held until the far side has answered: a connection that the guest sees is one that
-exists. Inward (hostfwd) the far side is there first and we open the connection to the guest.
+Outbound, the guest's SYN is held until the far side has answered, so a connection that the guest sees really
+exists. Inbound (hostfwd), the far side connects first and slirpy opens the connection to the guest.
 
-The two directions are pumps with back-pressure on both ends. Guest to host: what the peer does not take stays in the
-connection's queue and closes the window. Host to guest: no more is read from the peer than the guest's window and the
-congestion window take at once; what is read is the retransmission buffer.
+The two directions are pumps with back-pressure on both ends. Guest to host: data that the peer does not take stays in
+the connection's queue and closes the window. Host to guest: only as much is read from the peer as the guest's window
+and the congestion window accept at once; the data read serves as the retransmission buffer.
 """
 
 from __future__ import annotations
@@ -46,31 +46,33 @@ from slirpy.wire.tcp import ACK, HEADER_LENGTH, RST, SYN
 __all__ = ["NatTcpFlow", "TcpNat"]
 
 CONNECT_TIMEOUT = 75 * SECOND
-"""For either side to answer. Shorter than the three minutes of RFC 9293 (MUST-23), as whoever opens a connection may
-give up: the other side has its own patience, and waits for both."""
+"""Time for either side to answer.
+
+Shorter than the three minutes of RFC 9293 (MUST-23), since whoever opens a connection may give up: the other side has
+a timeout too, and waits for both."""
 KEEPALIVE_INTERVAL = 75 * SECOND
-"""Between two questions whether a guest still has a connection, if ``Config.tcp_keepalive`` is not less."""
+"""Time between two keep-alives to a guest, unless ``Config.tcp_keepalive`` is less."""
 READ_SIZE = 1 << 16
-"""Bytes read from a peer at a time, about; whole bursts where the link segments."""
+"""Bytes read from a peer at a time, approximately; whole bursts where the link segments."""
 READS = 16
-"""Reads for one flow in one flush."""
+"""Maximum number of reads for one flow in one flush."""
 MAX_FLOWS = 32768
-"""Connections that both ends know of."""
+"""Maximum number of established connections."""
 MAX_OPENING = 4096
-"""Connections that one end has yet to answer; a flood of them does not touch those that are open."""
+"""Maximum number of half-open connections; a flood of them does not affect established ones."""
 MAX_TIME_WAIT = 8192
-"""Connections that are over, and whose last segments may come again."""
+"""Maximum number of closed connections whose last segments may still be repeated."""
 WIDE_BYTES = 256 << 20
-"""What the windows that have grown may come to, of all connections; beyond that they grow less far."""
+"""Total size of all grown windows. Beyond it, windows grow less."""
 ETHERNET_MTU = 1500
-"""Bytes in a packet, at the most, to a guest whose SYN has no MSS option: its link is ours."""
+"""Largest packet to a guest whose SYN has no MSS option, since it is on our link."""
 MAX_BURST = 65535 - 40 - 12
-"""Most payload in one IPv4 packet beside headers and timestamps."""
+"""Largest payload of one IPv4 packet with headers and timestamps."""
 _MAY_READ = (ESTABLISHED, CLOSE_WAIT)
 
 
 class NatTcpFlow(TcpFlow):
-    """One connection; also the :class:`~slirpy.interfaces.StreamOwner` of its peer."""
+    """One connection, and the :class:`~slirpy.interfaces.StreamOwner` of its peer."""
 
     __slots__ = ("_arrival", "_nat", "_report", "_syn", "connecting", "counted", "inbound", "on_refused", "outside",
                  "peer", "peer_error", "read_ready", "share", "shut", "write_blocked")  # fmt: skip
@@ -78,24 +80,24 @@ class NatTcpFlow(TcpFlow):
     def __init__(self, nat: TcpNat, key: bytes, neighbor: Neighbor, conn: Connection, *, inbound: bool) -> None:
         super().__init__(nat.network, nat.neighbors, key, neighbor, conn)
         self._nat = nat
-        self._arrival: Arrival | None = None  # the SYN, while it may still have to be refused
+        self._arrival: Arrival | None = None  # the SYN, as long as it may still have to be refused
         self._syn: Segment | None = None
-        self._report: IcmpReport | None = None  # why the far side could not be reached
+        self._report: IcmpReport | None = None  # why the far side was unreachable
         self.share: Group[NatTcpFlow] | None = None
         self.counted = nat.opening
-        """Where it is counted: among those that open, are open, or are over."""
+        """Table that counts it: opening, open, or closed connections."""
         self.peer: StreamPeer | None = None
         self.inbound = inbound
         self.outside = False
-        """The guest's segments have to be carried on, beyond the gateway."""
+        """Whether the guest's segments are relayed beyond the gateway."""
         self.on_refused: Callable[[StreamPeer], None] | None = None
-        """Called with the peer, to take it over, if the guest refuses the connection."""
+        """Called with the peer, which it takes over, if the guest refuses the connection."""
         self.connecting = not inbound
         self.peer_error = 0
         self.read_ready = inbound
         self.write_blocked = False
         self.shut = False
-        """The guest's end of data has been passed on."""
+        """Whether the guest's end of data has been passed on."""
 
     def hold(self, arrival: Arrival, syn: Segment) -> None:
         """Keep what is needed to refuse the connection later."""
@@ -103,41 +105,41 @@ class NatTcpFlow(TcpFlow):
         self._arrival = arrival._replace(packet=packet)
         self._syn = syn._replace(payload=b"")
 
-    # --------------------------------------------------------------------- StreamOwner: take note
+    # --------------------------------------------------------------------- StreamOwner: events
 
     def connected(self) -> None:
-        """The far side has answered."""
+        """Note that the far side has answered."""
         self.connecting = False
         self._syn = self._arrival = None
         self.mark()
 
     def readable(self) -> None:
-        """The peer has data, or its end."""
+        """Note that the peer has data, or has ended."""
         self.read_ready = True
         self.mark()
 
     def writable(self) -> None:
-        """The peer takes data again."""
+        """Note that the peer accepts data again."""
         self.write_blocked = False
         self.mark()
 
     def failed(self, error: int) -> None:
-        """The peer is dead."""
+        """Note that the peer has failed."""
         self.peer_error = error
         self.mark()
 
     def reported(self, report: IcmpReport) -> None:
-        """A router, or the far host, said by ICMP why there will be no connection."""
+        """Note an ICMP error, from a router or the far host, that rules out the connection."""
         self._report = report
 
     def urgent(self, data: bytes) -> None:
-        """The peer reads an urgent byte, in its turn; only sockets of the system know of them."""
+        """Insert an urgent byte from the peer in sequence; only system sockets support them."""
         self.conn.write_urgent(data)
 
     # ------------------------------------------------------------------------------------ service
 
     def service(self, now: int) -> None:
-        """Both pumps, then what the connection has to send."""
+        """Run both pumps, then send what the connection has to send."""
         conn = self.conn
         if self.connecting:
             self._while_connecting(now)
@@ -160,7 +162,7 @@ class NatTcpFlow(TcpFlow):
             self._closed()
 
     def _while_connecting(self, now: int) -> None:
-        """The SYN,ACK is held back; the guest may give up, the far side may refuse, time may run out."""
+        """Wait for the far side, with the SYN,ACK held back. The attempt may be given up, refused, or time out."""
         conn = self.conn
         error = self.peer_error
         if not error and conn.state is not SYN_RECEIVED:
@@ -193,9 +195,9 @@ class NatTcpFlow(TcpFlow):
                 self.write_blocked = False
 
     def _urgent_to_peer(self, peer: StreamPeer) -> bool:
-        """Give what the guest calls urgent to a peer that can say so; whether there is more for it to take.
+        """Pass urgent data of the guest to a peer that supports it. Returns whether there is more data for the peer.
 
-        Sockets know of one urgent byte, the last one before the pointer.
+        Sockets support a single urgent byte, the last one before the pointer.
         """
         conn = self.conn
         ahead = conn.urgent_ahead
@@ -221,7 +223,7 @@ class NatTcpFlow(TcpFlow):
         if peer is None or conn.fin_queued or conn.state not in _MAY_READ:
             return
         if not conn.settings.max_burst and conn.snd_buf.length - conn.snd_buf.sent >= READ_SIZE // 2:
-            return  # enough lies ready for single segments; most acknowledgements end here
+            return  # enough data is ready for single segments; most acknowledgements end here
         burst = conn.burst()
         size = max(READ_SIZE // burst, 1) * burst
         for _ in range(READS):
@@ -237,11 +239,11 @@ class NatTcpFlow(TcpFlow):
             conn.write(data)
             if len(data) < size and getattr(peer, "level_triggered", False):
                 return  # it calls readable() again if there is more
-            self.read_ready = True  # until recv() says None: nobody need say so again
+            self.read_ready = True  # until recv() returns None, no further notice is needed
         self.mark()
 
     def _peer_failed(self) -> None:
-        """A reset of the far side becomes one of ours."""
+        """Turn a reset by the far side into one to the guest."""
         self.read_ready = False
         if self.peer is not None:
             self.peer.close()
@@ -259,14 +261,14 @@ class NatTcpFlow(TcpFlow):
             peer.abort()
 
     def _closed(self) -> None:
-        """Let go of the peer once it has everything, and of the flow once the connection is closed."""
+        """Release the peer once it has everything, and the flow once the connection is closed."""
         conn = self.conn
         if conn.state is TIME_WAIT and self.counted is not self._nat.over:
             self._nat.count(self, self._nat.over)
         if conn.error:
             self._abort_peer()
         elif conn.rcv_pending:
-            return  # the guest is done, the peer has yet to take what it sent
+            return  # the guest is done, but the peer has yet to take its data
         elif self.peer is not None:
             self.peer.close()
             self.peer = None
@@ -274,7 +276,7 @@ class NatTcpFlow(TcpFlow):
             self._nat.remove(self)
 
     def input(self, seg: Segment, arrival: Arrival) -> None:
-        """A segment; a SYN may be the first of a new connection between the same ports."""
+        """Handle a segment. A SYN may be the first of a new connection between the same ports."""
         conn = self.conn
         if self.outside and self._ends_here(seg, arrival):
             return
@@ -285,12 +287,12 @@ class NatTcpFlow(TcpFlow):
         opening = conn.state not in SYNCHRONIZED
         super().input(seg, arrival)
         if opening and conn.state in SYNCHRONIZED:
-            # The guest may be behind another link than was thought.
+            # The guest may be behind another link than assumed.
             conn.configure(self._nat.settings(arrival.port, family_of(arrival.header.source)))
             self._nat.count(self, self._nat.open)
 
     def _ends_here(self, seg: Segment, arrival: Arrival) -> bool:
-        """Whether a segment is no more this flow's, for its time to live."""
+        """Whether a segment ends at the gateway because of its time to live."""
         ttl, first = arrival.header.hop_limit, self._arrival
         if (
             self.connecting
@@ -298,7 +300,7 @@ class NatTcpFlow(TcpFlow):
             and seg.flags & (SYN | ACK | RST) == SYN
             and ttl != first.header.hop_limit
         ):
-            # The next probe of a trace that uses one port: the host must send a SYN with another time to live.
+            # The next probe of a traceroute that uses one port: the host must send a SYN with another time to live.
             self._abort_peer()
             self.conn.close_with(errno.ECONNABORTED)
             self._nat.remove(self)
@@ -309,7 +311,7 @@ class NatTcpFlow(TcpFlow):
         return ttl == 1
 
     def info(self, now: int, end: str | None = None) -> FlowInfo:
-        """What is known of this flow; ``end`` tells how it ended, if it has."""
+        """Snapshot of this flow; ``end`` is how it ended, if it has."""
         guest, guest_port, far, far_port = split_key(self.key)
         return FlowInfo(
             protocol="tcp",
@@ -328,7 +330,7 @@ class NatTcpFlow(TcpFlow):
         )
 
     def release(self) -> None:
-        """Cut every reference that leads back here."""
+        """Drop every reference that leads back to this flow."""
         super().release()
         self.peer = self._arrival = self._syn = self.on_refused = None
 
@@ -356,7 +358,7 @@ class TcpNat:
     # ------------------------------------------------------------------------------------- outward
 
     def open_tcp(self, arrival: Arrival, key: bytes, seg: Segment, previous: Connection | None = None) -> None:
-        """A guest's SYN that belongs to no flow, or takes the place of ``previous``, which was in TIME-WAIT."""
+        """Handle a guest's SYN that belongs to no flow, or that replaces ``previous``, which was in TIME-WAIT."""
         network = self.network
         source, source_port, destination, port = split_key(key)
         service = self.tables.stream_service(destination, port)
@@ -397,10 +399,10 @@ class TcpNat:
     def open_inbound(
         self, peer: StreamPeer, address: bytes, port: int, guest: bytes, guest_port: int
     ) -> NatTcpFlow:
-        """Carry a connection that came from outside to a guest's port.
+        """Relay a connection from outside to a guest's port.
 
-        ``address`` and ``port`` are the far side's; the guest sees them, loopback as the gateway. For port 0 one is
-        chosen.
+        ``address`` and ``port`` are the far side's, as the guest sees them (loopback appears as the gateway). For
+        port 0 one is chosen.
         """
         network, flows = self.network, self.tables.tcp_flows
         source = self.router.source_seen(address)
@@ -427,7 +429,7 @@ class TcpNat:
         outside: bytes | None = None,
         previous: Connection | None = None,
     ) -> NatTcpFlow:
-        """``outside`` is the address of who connects from there."""
+        """Create a flow. ``outside`` is the address of a client that connects from outside."""
         network = self.network
         self._make_room(self.opening)
         iss = initial_sequence_number(self._secret, key, network.now)
@@ -452,7 +454,7 @@ class TcpNat:
             self.evict(victim)
 
     def count(self, flow: NatTcpFlow, shares: Shares[NatTcpFlow]) -> None:
-        """A flow belongs to another of the three kinds now."""
+        """Move a flow to another of the three tables."""
         share = flow.share
         if share is None:
             return
@@ -463,7 +465,7 @@ class TcpNat:
         shares.add(flow, party, who)
 
     def settings(self, port: LinkPort | None, family: Family) -> Settings:
-        """Sizes for connections through a link."""
+        """Settings for connections through a link."""
         mtu = port.mtu if port is not None else self.network.config.mtu
         burst = MAX_BURST if port is not None and port.segmentation_offload else 0
         cached = self._settings.get((family, mtu, burst))
@@ -485,16 +487,16 @@ class TcpNat:
         return cached
 
     def evict(self, flow: TcpFlow) -> None:
-        """End a flow from our side, with resets both ways."""
+        """Evict a flow, with resets to both sides."""
         if isinstance(flow, NatTcpFlow) and flow.connecting:
-            flow.failed(errno.ECONNABORTED)  # the guest waits for an answer to its SYN
+            flow.failed(errno.ECONNABORTED)  # the guest still waits for an answer to its SYN
         else:
             flow.conn.abort(errno.ECONNABORTED)
         flow.service(self.network.now)
         self.remove(flow)
 
     def remove(self, flow: TcpFlow) -> None:
-        """Forget a flow, but for a line of history."""
+        """Remove a flow. An entry in the history remains."""
         tables = self.tables
         if tables.tcp_flows.get(flow.key) is flow:
             del tables.tcp_flows[flow.key]

@@ -1,7 +1,7 @@
 """UDP flows: one host socket for each address and port of a guest.
 
-The mapping is endpoint-independent, and so is the filter (RFC 4787, REQ-1 and REQ-8): whoever learns of the host's
-port may answer, as games and telephony need it.
+Mapping and filter are endpoint-independent (RFC 4787, REQ-1 and REQ-8): any host that learns of the host's
+port may answer, which games and telephony need.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from slirpy.units import SECOND
 __all__ = ["UdpFlow", "UdpNat"]
 
 IDLE_TIMEOUT = 240 * SECOND
-"""RFC 4787, REQ-5, asks for two minutes at least."""
+"""RFC 4787, REQ-5, requires at least two minutes."""
 DNS_TIMEOUT = 10 * SECOND
-"""The same for who has asked DNS servers only, and was answered: resolvers use a port once."""
+"""Timeout of a flow that has sent only to DNS servers and got its answers: resolvers use a port once."""
 DNS_PORT = 53
 MAX_FLOWS = 4096
-"""Each costs a descriptor of the host's."""
+"""Maximum number of flows. Each uses a descriptor of the host."""
 MAX_PATHS = 64
-"""Destinations of one flow that have a fast path."""
+"""Maximum number of destinations of one flow that have a fast path."""
 ALIAS_FIRST, ALIAS_TRIES = 49152, 32
-"""The first port that may stand for a client's own, and how many are tried."""
+"""The first port that may represent a client's own, and the number of ports to try."""
 MAX_ROUTES = 1024
-"""Destinations of one flow whose routes are remembered."""
+"""Maximum number of destinations of one flow whose routes are remembered."""
 
 
 class UdpFlow(UdpSender):
-    """A guest's (address, port), and the socket that stands for it. Owner of that socket."""
+    """A guest's (address, port), and the socket that represents it. Owner of that socket."""
 
     __slots__ = ("_alarm", "_aliases", "_came", "_nat", "_paths", "_seen", "_targets", "_waiting", "bytes_in",
                  "bytes_out", "dns_only", "guest", "guest_port", "inbound", "key", "last_activity",
@@ -59,17 +59,17 @@ class UdpFlow(UdpSender):
         self.share: Group[UdpFlow] | None = None
         self.peer: DatagramPeer | None = None
         self.dns_only = True
-        """Whether it has sent to nobody but DNS servers."""
+        """Whether it has sent only to DNS servers."""
         self.started = self.last_activity = now
         self.bytes_in = self.bytes_out = self.packets_in = self.packets_out = 0
-        # By what the guest calls it: the socket to use (None: our own) and the real address and port.
+        # By the guest's name for it: the socket to use (None: the flow's own), the host address and port.
         self._targets: dict[tuple[bytes, int], tuple[DatagramPeer | None, bytes, int]] = {}
-        # The other way, where a policy made the two differ.
+        # The reverse, where a policy made the two differ.
         self._seen: dict[tuple[bytes, int], tuple[bytes, int]] = {}
-        # Clients of forwards whose address and port, as the guest sees them, belonged to another client already.
+        # Clients of forwards whose address and port, as the guest sees them, already belonged to another client.
         self._aliases: dict[tuple[DatagramPeer | None, bytes, int], tuple[bytes, int]] = {}
         self._paths: list[UdpPath] = []
-        # To the guest: payloads of this batch, and whom they came from, as the guest sees it.
+        # To the guest: payloads of this batch, and their sources as the guest sees them.
         self._waiting: list[bytes] = []
         self._came: tuple[bytes, int] | None = None
         self._alarm = Alarm(nat.network.timers, self._check_idle)
@@ -83,11 +83,11 @@ class UdpFlow(UdpSender):
             self._alarm.set(idle_at)
 
     def _is_answered(self) -> bool:
-        """Whether this was a resolver's, which has all its answers."""
+        """Whether this was a resolver's flow, and all its queries have been answered."""
         return self.dns_only and self.packets_out >= self.packets_in
 
     def send(self, arrival: Arrival, destination_port: int, payload: memoryview) -> None:
-        """Carry a guest's datagram on."""
+        """Relay a guest's datagram."""
         destination = arrival.header.destination, destination_port
         target = self._targets.get(destination)
         if target is None:
@@ -95,7 +95,7 @@ class UdpFlow(UdpSender):
             if route is None:
                 return
             target = self.lead(destination, route)
-        self.send_pending()  # a flow's datagrams stay in order
+        self.send_pending()  # keep a flow's datagrams in order
         via, address, port = target
         network = self._nat.network
         header = arrival.header
@@ -118,10 +118,10 @@ class UdpFlow(UdpSender):
         else:
             self._lay_path(arrival, (peer, address, port), ttl)
 
-    # ------------------------------------------------------------------------- the fast path's side
+    # ------------------------------------------------------------------------- the fast path
 
     def _lay_path(self, arrival: Arrival, target: tuple[DatagramPeer, bytes, int], ttl: int) -> None:
-        """The next datagrams like this one need not come here."""
+        """Set up the fast path for further datagrams to this destination."""
         shape, paths = shape_of(arrival), self._nat.tables.udp_paths
         if shape is None:
             return
@@ -134,7 +134,7 @@ class UdpFlow(UdpSender):
         self._paths.append(path)
 
     def _forget_paths(self) -> None:
-        """What comes next goes the slow way again."""
+        """Remove the fast paths, so that the next datagrams take the slow path."""
         self.send_pending()
         paths = self._nat.tables.udp_paths
         for path in self._paths:
@@ -149,7 +149,7 @@ class UdpFlow(UdpSender):
             self._nat.network.dirty.append(self)
 
     def service(self, now: int) -> None:
-        """Carry on, both ways, what waits for the flush."""
+        """Relay, in both directions, what waits for the flush."""
         self.send_pending()
         self._deliver()
 
@@ -173,23 +173,23 @@ class UdpFlow(UdpSender):
                 stats.drop_udp_host_full += len(payloads) - sent
                 return
             stats.drop_udp_host_error += 1
-            self._forget_paths()  # the next one goes the slow way, which tells the guest why
+            self._forget_paths()  # the next one takes the slow path, which reports the reason to the guest
             payloads = payloads[sent + 1 :]
 
     # -----------------------------------------------------------------------------------------------
 
     def lead(self, destination: tuple[bytes, int], route: Route) -> tuple[DatagramPeer | None, bytes, int]:
-        """From now on what the guest calls ``destination`` leads to ``route``."""
+        """Send datagrams for ``destination`` along ``route`` from now on."""
         target = None, route.address, route.port
         self._remember(destination, target)
         plain = self._nat.router.source_seen(route.address), route.port
         if plain != destination and not self._nat.network.is_broadcast(destination[0]):
-            # A policy sent it elsewhere: answers must come from where the guest had sent to.
+            # A policy redirected it: answers must come from the address that the guest sent to.
             self._seen[route.address, route.port] = destination
         return target
 
     def _remember(self, seen: tuple[bytes, int], target: tuple[DatagramPeer | None, bytes, int]) -> None:
-        if len(self._targets) >= MAX_ROUTES:  # the oldest goes, so that a port scan hears of what it asked last
+        if len(self._targets) >= MAX_ROUTES:  # drop the oldest: a port scan gets errors about its latest probes
             oldest = next(iter(self._targets))
             gone = _, address, port = self._targets.pop(oldest)
             self._aliases.pop(gone, None)
@@ -200,7 +200,7 @@ class UdpFlow(UdpSender):
         self.dns_only = self.dns_only and seen[1] == DNS_PORT
 
     def datagram(self, payload: bytes, address: bytes, port: int) -> None:
-        """The host's socket has received something for the guest."""
+        """Relay a datagram that the host socket received for the guest."""
         seen = self._seen.get((address, port)) or (self._nat.router.source_seen(address), port)
         if len(seen[0]) != len(self.guest):  # the guest has not sent there, and has no name for it
             self._nat.network.stats.drop_udp_unreachable += 1
@@ -208,7 +208,7 @@ class UdpFlow(UdpSender):
         self._to_guest(seen, payload)
 
     def forwarded(self, via: DatagramPeer, payload: bytes, address: bytes, port: int) -> None:
-        """The socket of a forward has received something for the guest; answers go back through it."""
+        """Relay a datagram from the socket of a forward; answers return through that socket."""
         source = via, address, port
         seen = self._aliases.get(source) if self._aliases else None
         if seen is None:
@@ -221,10 +221,10 @@ class UdpFlow(UdpSender):
         self._to_guest(seen, payload)
 
     def _alias(self, taken: tuple[bytes, int]) -> tuple[bytes, int]:
-        """Choose another port for a client that the guest could not tell from an earlier one.
+        """Choose another port for a client that the guest could not distinguish from an earlier one.
 
-        One port of a client may ask at two addresses of the host or through two forwards, and the guest's answers
-        have to leave from the right one. All addresses of the loopback look alike to the guest, too.
+        A client may use one port for two addresses of the host or two forwards, and the guest's answers
+        have to leave from the right one. Also, all loopback addresses look alike to the guest.
         """
         for _ in range(ALIAS_TRIES):
             alias = taken[0], self._nat.network.random.randrange(ALIAS_FIRST, 65536)
@@ -240,7 +240,7 @@ class UdpFlow(UdpSender):
         self.mark()
 
     def _deliver(self) -> None:
-        """Send to the guest what has come for it since the last flush."""
+        """Send the guest all datagrams received since the last flush."""
         if not self._waiting or self._came is None:
             return
         payloads, self._waiting = self._waiting, []
@@ -253,7 +253,7 @@ class UdpFlow(UdpSender):
             self._alarm.set(nat.network.now + DNS_TIMEOUT)
 
     def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
-        """An earlier datagram was refused: here, on its way, or where it went."""
+        """Report that an earlier datagram was refused: here, on its way, or at its destination."""
         nat = self._nat
         stats = nat.network.stats
         stats.drop_udp_host_error += 1
@@ -261,14 +261,14 @@ class UdpFlow(UdpSender):
             return
         place = report.address, report.port
         seen = self._seen.get(place) or (nat.router.source_seen(report.address), report.port)
-        if seen not in self._targets:  # nor is there anything to say about what was sent to everyone
+        if seen not in self._targets:  # no errors are sent about broadcasts either
             stats.drop_icmp_unasked += 1
             return
         packet = sent_udp(self.guest, self.guest_port, seen, report)
         relay(nat.parts, nat.router, report, self.guest, seen[0], packet)
 
     def info(self, now: int, state: str = "OPEN") -> FlowInfo:
-        """What is known of this flow."""
+        """Snapshot of this flow."""
         return FlowInfo(
             protocol="udp",
             state=state,
@@ -310,14 +310,14 @@ class UdpNat:
         self._descriptors = descriptors
         descriptors.share(self._shares, self.remove)
         self.on_refused: Callable[[bytes, int], None] | None = None
-        """Called with each (address, port) of a guest at which nobody listens."""
+        """Called with each (address, port) of a guest at which no program listens."""
 
     def input_udp(self, arrival: Arrival, source_port: int, destination_port: int, payload: memoryview) -> None:
-        """A guest's datagram that no service takes."""
+        """Handle a guest's datagram that no service takes."""
         source = arrival.header.source
         flow = self.flows.get(source + source_port.to_bytes(2, "big"))
         if flow is None:
-            # Where it leads comes first: what is refused must not push out a flow that works.
+            # Route first: a refused datagram must not evict a working flow.
             destination = arrival.header.destination, destination_port
             route = self.route(arrival, source_port, destination)
             if route is None:
@@ -327,7 +327,7 @@ class UdpNat:
         flow.send(arrival, destination_port, payload)
 
     def open(self, guest: bytes, port: int, link: LinkPort | None) -> UdpFlow:
-        """A new flow; its socket is opened when the guest first sends. ``link`` is None if it begins outside."""
+        """Create a flow. Its socket is opened when the guest first sends. ``link`` is None if it begins outside."""
         victim = self._shares.victim()
         if victim is not None:
             self.network.stats.udp_flows_evicted += 1
@@ -338,7 +338,7 @@ class UdpNat:
         return flow
 
     def open_socket(self, flow: UdpFlow) -> DatagramPeer | None:
-        """Give a flow a socket of its own; None, counted, if the system has none."""
+        """Open a flow's socket. Returns None, and counts it, if the system refuses one."""
         flow.peer = self._host.open_udp(flow)
         if flow.peer is None and flow.share is not None:
             party = flow.share.party.name
@@ -351,14 +351,14 @@ class UdpNat:
     def forwarded(
         self, via: DatagramPeer, guest: bytes, guest_port: int, payload: bytes, address: bytes, port: int
     ) -> None:
-        """A datagram from outside, through the socket of a forward."""
+        """Relay a datagram that arrived at the socket of a forward."""
         flow = self.flows.get(guest + guest_port.to_bytes(2, "big"))
         if flow is None:
             flow = self.open(guest, guest_port, None)
         flow.forwarded(via, payload, address, port)
 
     def forward_error(self, guest: bytes, guest_port: int, error: int, report: IcmpReport | None) -> None:
-        """What became of a datagram that went out through the socket of a forward."""
+        """Report an error about a datagram that left through the socket of a forward."""
         flow = self.flows.get(guest + guest_port.to_bytes(2, "big"))
         if flow is not None:
             flow.datagram_error(error, report)
@@ -366,7 +366,7 @@ class UdpNat:
             self.network.stats.drop_udp_host_error += 1
 
     def route(self, arrival: Arrival, source_port: int, destination: tuple[bytes, int]) -> Route | None:
-        """Where a datagram to a new destination leads; None if it was refused."""
+        """Route a datagram to a new destination. Returns None if it was refused."""
         request = FlowRequest(IPProtocol.UDP, arrival.header.source, source_port, *destination)
         route = self.router.route(request)
         if isinstance(route, Refusal):
@@ -375,7 +375,7 @@ class UdpNat:
         return route
 
     def refuse(self, arrival: Arrival, refusal: Refusal) -> None:
-        """Say that a datagram may not pass, or say nothing."""
+        """Refuse a datagram, with or without an error to the guest."""
         stats = self.network.stats
         if refusal is Refusal.DROP:
             stats.drop_udp_policy += 1
@@ -389,10 +389,10 @@ class UdpNat:
             self.parts.errors.error(arrival, REFUSAL_CAUSES[refusal])
 
     def guest_error(self, key: bytes, refused: bool) -> bool:
-        """Take a guest's report that it could not use a datagram to its (address, port); False if there is no flow.
+        """Handle a guest's error about a datagram to its (address, port). Returns False if there is no flow.
 
-        With ``refused`` nobody listens there any more, and the host's socket is closed: the host's system then says
-        so to whoever sends there.
+        With ``refused`` no program listens there any more, and the host's socket is closed, so that the host's system
+        sends errors to clients of that port.
         """
         flow = self.flows.get(key)
         if flow is None:
@@ -405,7 +405,7 @@ class UdpNat:
         return True
 
     def remove(self, flow: UdpFlow) -> None:
-        """End a flow; a line of history stays."""
+        """Remove a flow. An entry in the history remains."""
         if self.flows.pop(flow.key, None) is not None:
             self._shares.remove(flow)
             self.tables.closed_flows.append(flow.info(self.network.now, "CLOSED"))

@@ -13,7 +13,6 @@ NOT_YET = (
     "slirpy/cli",
     "slirpy/config",
     "slirpy/core",
-    "slirpy/nat",
     "slirpy/services",
     "slirpy/tcp",
 )
