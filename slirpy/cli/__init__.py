@@ -1,1 +1,1 @@
-"""The command line: ``slirpy run``, ``slirpy demo``. A file a subcommand; needs the extra ``cli``."""
+"""The command line: ``slirpy run``, ``slirpy demo`` and others, one file per subcommand. Needs the extra ``cli``."""

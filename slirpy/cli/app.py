@@ -1,4 +1,4 @@
-"""The command group. A subcommand is imported when it is asked for, so that ``slirpy --version`` is quick."""
+"""The command group. Subcommands are imported on demand, so that ``slirpy --version`` is fast."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ COMMANDS = {
     "packetdrill": ("slirpy.cli.packetdrill:packetdrill", "Run scripts of packetdrill on the TCP engine."),
     "demo": ("slirpy.cli.demo:demo", "See it work: no privileges, any system, a few seconds."),
 }
-"""Name of each subcommand, where its click command is, and what it does in one line."""
+"""Name of each subcommand, the location of its click command, and a one-line description."""
 
 
 class LazyGroup(click.Group):
-    """A group that knows its commands by name, and imports one only to run it or to show its help."""
+    """A group that lists its commands by name, and imports one only to run it or to show its help."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names, in the order of the table."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command; None if there is none of that name."""
+        """Import a command. Returns None if there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name][0].partition(":")

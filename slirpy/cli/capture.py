@@ -1,4 +1,4 @@
-"""``--capture`` and ``--trace``: what people write, as recorders and links."""
+"""``--capture`` and ``--trace``: parsing of their values, and the recorders and links that they need."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class CaptureOption(NamedTuple):
 
 
 def parse_capture(text: str) -> CaptureOption:
-    """Read the value of ``--capture``; a comma is part of the name unless KEY=VALUE follows it.
+    """Read the value of ``--capture``. A comma is part of the name unless KEY=VALUE follows it.
 
-    KEY=VALUE with an unknown key is a mistake, not a name, except where it ends as the name of a capture does.
+    KEY=VALUE with an unknown key is an error, unless it ends like the name of a capture file.
 
     Raises:
         ConfigError: a value that cannot be used.
@@ -80,10 +80,10 @@ def parse_capture(text: str) -> CaptureOption:
 
 
 def own_standard_output() -> int:
-    """Take standard output for ourselves; what others write to it from now on goes to standard error.
+    """Reserve standard output for slirpy. From now on, output of other programs goes to standard error.
 
     Raises:
-        ConfigError: it is a terminal, or closed.
+        ConfigError: standard output is a terminal, or closed.
     """
     if os.isatty(1):
         raise ConfigError(
@@ -100,11 +100,11 @@ def own_standard_output() -> int:
 
 
 def open_recorder(text: str, output: int | None = None) -> Recorder:
-    """Begin a capture.
+    """Open the recorder for a capture.
 
     Args:
-        text: as :func:`parse_capture` takes it; the name ``-`` is standard output.
-        output: what :func:`own_standard_output` has returned, if it was called already.
+        text: as :func:`parse_capture` reads it; the name ``-`` means standard output.
+        output: the result of :func:`own_standard_output`, if it was called already.
 
     Raises:
         SlirpyError: a value that cannot be used, or the file cannot be written.
@@ -121,7 +121,7 @@ def open_recorder(text: str, output: int | None = None) -> Recorder:
 
 
 def open_trace(name: str) -> TraceFile | TextIO:
-    """The file of a trace; ``-`` is standard error, which is never waited for if it is a pipe.
+    """Open the file of a trace. ``-`` is standard error; if that is a pipe, writing to it never blocks.
 
     Raises:
         LinkError: the file cannot be written.
@@ -130,24 +130,24 @@ def open_trace(name: str) -> TraceFile | TextIO:
         return TraceFile(name)
     try:
         if stat.S_ISFIFO(os.fstat(2).st_mode):
-            # A description of our own: others who write to the same pipe, such as CMD, may wait for it.
+            # Reopened, so that other programs that write to the same pipe, such as CMD, still block on it.
             return TraceFile(os.open("/proc/self/fd/2", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError:
-        pass  # no /proc here, or somebody else's pipe
+        pass  # no /proc here, or a pipe of another user
     return sys.stderr
 
 
 class FrameLog:
-    """What ``--capture`` and ``--trace`` want of a command, around each of its links.
+    """Capture and trace of a command, around each of its links.
 
-    All links write to the same file. In pcapng each is an interface with its name, and in the trace a name.
+    All links write to the same file. Each is a named interface in pcapng, and a name in the trace.
 
     Args:
         capture: value of ``--capture``, or None.
         trace: name of a file, ``-``, or None.
-        stack: at whose end the files are closed.
-        several: whether there may be several links, so that a line of the trace has to name its own.
-        output: what :func:`own_standard_output` has returned, if it was called already.
+        stack: closes the files when it ends.
+        several: whether there may be several links, so that each line of the trace has to name its link.
+        output: the result of :func:`own_standard_output`, if it was called already.
 
     Raises:
         SlirpyError: a value that cannot be used, or a file cannot be written.
@@ -177,7 +177,7 @@ class FrameLog:
                 stack.callback(self._trace.close)
 
     def wrap(self, link: Link, name: str) -> Link:
-        """Have all frames of a link in the files, under a name."""
+        """Wrap a link so that all its frames are recorded, under a name."""
         from slirpy.links.capture import CaptureLink
         from slirpy.links.trace import TraceLink
 
@@ -188,7 +188,7 @@ class FrameLog:
         return link
 
     def number(self, link: Link) -> Link:
-        """The same for guests that come and go: the names are guest1, guest2, and so on, the first that is free."""
+        """Wrap the link of a guest that may come and go. Names are guest1, guest2, and so on; the first free one."""
         from slirpy.links.middleware import Middleware
 
         if self._recorder is None and self._trace is None:

@@ -12,23 +12,23 @@ _LONGEST = 65536
 
 
 class Channel:
-    """One end of a pair of sockets that keep messages apart. The end of either process ends it."""
+    """One end of a socket pair that preserves message boundaries. If either process ends, the other is notified."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
 
     @staticmethod
     def pair() -> tuple[Channel, Channel]:
-        """Two connected ends."""
+        """Create two connected ends."""
         left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         return Channel(left), Channel(right)
 
     def fileno(self) -> int:
-        """The descriptor, to wait for."""
+        """The descriptor, to wait on."""
         return self._sock.fileno()
 
     def send(self, message: Message, descriptor: int | None = None) -> None:
-        """Send a message, and a descriptor with it. A far end that is gone is no error: receiving tells."""
+        """Send a message, and a descriptor with it. A closed far end is not an error here: receiving reports it."""
         descriptors = [] if descriptor is None else [descriptor]
         try:
             socket.send_fds(self._sock, [json.dumps(message).encode()], descriptors)
@@ -36,7 +36,7 @@ class Channel:
             pass
 
     def receive(self) -> tuple[Message, int | None] | None:
-        """Wait for a message, and the descriptor that may come with it; None when the far end is gone."""
+        """Wait for a message, and the descriptor that may come with it. Returns None when the far end has closed."""
         try:
             data, descriptors, _, _ = socket.recv_fds(self._sock, _LONGEST, 1)
         except ConnectionResetError:

@@ -1,7 +1,7 @@
-"""``slirpy demo``: the whole way of a frame, in one process, without privileges and on any system.
+"""``slirpy demo``: the complete path of a frame, in one process, without privileges and on any system.
 
-A guest in pure Python gets its network from slirpy through the public API; behind slirpy are real sockets of the
-host, and at their far end a DNS resolver and an HTTP server that the demo brings along. Nothing leaves the machine.
+A guest in pure Python gets its network from slirpy through the public API. Behind slirpy are real sockets of the
+host, connected to a DNS resolver and an HTTP server that are part of the demo. No packet leaves the machine.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _FIRST, _LAST = 6, 6
 
 
 class _StepError(Exception):
-    """A step did not do what it should; the text is one line."""
+    """Failure of a step. The text is one line."""
 
 
 class _Demo:
-    """The guest, plugged in, and the steps that it takes."""
+    """The guest, connected to slirpy, and the steps that it takes."""
 
     def __init__(self, net: Slirp, console: Console) -> None:
         self._net = net
@@ -67,7 +67,7 @@ class _Demo:
         self._send(frame)
 
     def _capture(self, direction: str, frame: bytes) -> None:
-        """Keep the first and the last frames of the HTTP connection, for the ladders."""
+        """Keep the first and the last frames of the HTTP connection for the ladder diagrams."""
         if not self._connecting or frame[23:24] != b"\x06":
             return
         kept = time.monotonic_ns(), direction, frame
@@ -78,7 +78,7 @@ class _Demo:
             self._last.append(kept)
 
     def _until(self, what: str, done: Callable[[], object], progress: Callable[[], int] = lambda: 0) -> None:
-        """Carry the network on until ``done()``.
+        """Drive the network until ``done()``.
 
         Raises:
             _StepError: ``progress()`` has not changed for :data:`STEP_LIMIT` seconds.
@@ -96,13 +96,13 @@ class _Demo:
                 raise _StepError(f"{what} within {STEP_LIMIT:g} seconds")
 
     def say(self, step: str, text: str, style: str = "bold cyan") -> None:
-        """One line: when, which step, what came of it."""
+        """Print one line: time, step, and result."""
         elapsed = time.monotonic() - self._started
         line = Text.assemble((f"{elapsed:5.2f} s  ", "dim"), (f"{step:<6}", style), text)
         self._console.print(line, soft_wrap=True)
 
     def show(self, title: str, body: RenderableType) -> None:
-        """A table or a drawing with a title."""
+        """Print a table or a drawing with a title."""
         self._console.print()
         self._console.print(Text(title, style="bold"))
         _print_trimmed(self._console, body)
@@ -134,7 +134,7 @@ class _Demo:
         return ping.rtt / MS
 
     def resolve(self, port: int) -> str:
-        """Ask for the web server's name."""
+        """Resolve the web server's name."""
         lookup = self.guest.resolve(NAME)
         self._until(f"no answer for {NAME}", lambda: lookup.done)
         if len(lookup.answers) != 1 or lookup.answered_at is None:
@@ -166,7 +166,7 @@ class _Demo:
         self._show_ladder()
 
     def _show_ladder(self) -> None:
-        """Draw how the connection began and ended."""
+        """Draw the start and end of the connection."""
         between = self._tcp_frames - len(self._first) - len(self._last)
         drawing = ladder(
             [*self._first, *self._last],
@@ -218,7 +218,7 @@ class _Demo:
         )
 
     def counters(self) -> None:
-        """What the stack counted, and what the guest found wrong."""
+        """Show the counters of the stack, and the errors that the guest found."""
         self.show("Counters", counter_table(self._net.stats, self._console.width))
         seen = self.guest.counters
         if seen.bad_checksum or seen.malformed:
@@ -242,7 +242,7 @@ def _content_length(head: bytes) -> int:
 
 
 def _print_trimmed(console: Console, body: RenderableType) -> None:
-    """Print without the spaces that tables have at the ends of their lines, where it is no terminal."""
+    """Print without the trailing spaces of tables, unless standard output is a terminal."""
     if console.is_terminal:
         console.print(body, markup=False, soft_wrap=isinstance(body, str))
         return
@@ -264,7 +264,7 @@ def demo(size: int) -> None:
     """See slirpy work, on any system and without privileges.
 
     A guest inside this process gets an address by DHCP, pings the gateway, resolves a name and downloads a file
-    over TCP. Slirpy carries all of it by ordinary sockets to servers of the demo's own on 127.0.0.1; nothing
+    over TCP. Slirpy relays all of it through ordinary sockets to the demo's own servers on 127.0.0.1; nothing
     leaves this machine.
     """
     console = console_for(sys.stdout)
@@ -279,7 +279,7 @@ def demo(size: int) -> None:
 
 def _interrupted(number: int, _: object) -> None:
     """Die of the signal, but not while the progress bar hides the cursor."""
-    os.write(1, b"\x1b[?25h\n")  # not by the console, which may be in the middle of something
+    os.write(1, b"\x1b[?25h\n")  # not by the console, which may be in the middle of an operation
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 

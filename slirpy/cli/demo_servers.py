@@ -16,13 +16,13 @@ import dnslib
 __all__ = ["LOOPBACK", "NAME", "DnsServer", "WebServer", "serving"]
 
 LOOPBACK = "127.0.0.1"
-NAME = "web.slirpy.test"  # RFC 6761: .test is nobody's
+NAME = "web.slirpy.test"  # RFC 6761: .test is reserved
 
 
 class WebServer(socketserver.ThreadingTCPServer):
     """Serves one file of random bytes by HTTP/1.1.
 
-    It is no ``HTTPServer``, because that asks the host's DNS for a name of 127.0.0.1.
+    It is not an ``HTTPServer``, because that looks up the name of 127.0.0.1 in the host's DNS.
     """
 
     daemon_threads = True
@@ -33,14 +33,14 @@ class WebServer(socketserver.ThreadingTCPServer):
         self.digest = hashlib.sha256(self.content).hexdigest()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: the guest's side tells what went wrong."""
+        """Print nothing: the guest's side reports what went wrong."""
 
 
 class _WebHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """Send the file. Written by one call, which leaves the interpreter to the guest meanwhile."""
+        """Send the file in a single call, during which the guest can use the interpreter."""
         assert isinstance(self.server, WebServer)
         content = self.server.content
         self.send_response(200)
@@ -53,11 +53,11 @@ class _WebHandler(BaseHTTPRequestHandler):
             pass  # the demo has been interrupted
 
     def log_message(self, *args: Any) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 class DnsServer(socketserver.UDPServer):
-    """Knows :data:`NAME`, and its address in the virtual network."""
+    """Answers for :data:`NAME` with its address in the virtual network."""
 
     def __init__(self, address: str) -> None:
         super().__init__((LOOPBACK, 0), _DnsHandler)
@@ -83,7 +83,7 @@ class _DnsHandler(socketserver.BaseRequestHandler):
 
 @contextmanager
 def serving(server: WebServer | DnsServer) -> Iterator[int]:
-    """Run a server in a thread; gives its port."""
+    """Run a server in a thread. Yields its port."""
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

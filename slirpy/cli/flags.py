@@ -1,4 +1,4 @@
-"""Mistakes in options: empty values, options of files that there are not, and messages that name what was typed."""
+"""Errors in options: empty values, values for files that do not exist, and messages that name the flag as typed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., object])
 
 KEY_AND_VALUE = re.compile(r",([A-Za-z][\w.-]*)=([^,]*)")
-"""What looks like an option after the name of a file."""
+"""Pattern of an option after the name of a file."""
 
 COLUMN = 22
 """Characters for the flags in ``--help``: the rest of a line of 80 holds the grammar of ``--hostfwd``."""
@@ -38,8 +38,8 @@ _RULE = re.compile(r'rule "(allow|deny|reject|drop|redirect) ')
 
 @cache
 def _flags() -> dict[str, str]:
-    """From how a message names an option of :class:`slirpy.Config`, or a rule, to the flag that sets it."""
-    from slirpy.config import OPTIONS  # only mistakes need it here
+    """Map from how messages name an option of :class:`slirpy.Config`, or a rule, to the flag that sets it."""
+    from slirpy.config import OPTIONS  # needed for error messages only
 
     flags = {"capture": "--capture"}
     for option in OPTIONS:
@@ -50,16 +50,16 @@ def _flags() -> dict[str, str]:
 
 @cache
 def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """A name at the start of a message, and one before a value inside of it."""
+    """Patterns for a name at the start of a message, and for one before a value within it."""
     words = "|".join(sorted(map(re.escape, _flags()), key=len, reverse=True))
     return re.compile(rf"({words})(?=[ :](?!file))"), re.compile(rf"(?<![\w.-])({words})=(?=\S|$)")
 
 
 def in_flags(text: str) -> str:
-    """A message about an argument of :class:`slirpy.Config`, in the words of the command line.
+    """Rewrite a message about an argument of :class:`slirpy.Config` in terms of the command line.
 
-    Messages begin with the name of the argument, or with the kind of rule, and write others as ``NAME=VALUE``.
-    What stands in quotes is what the user wrote, and stays.
+    Messages begin with the name of the argument, or with the kind of rule, and write other arguments as
+    ``NAME=VALUE``. Quoted text is the user's, and stays as it is.
     """
     if rule := _RULE.match(text):
         return f'--{rule[1]} "{text[rule.end() :]}'
@@ -73,7 +73,7 @@ def in_flags(text: str) -> str:
 
 
 def names_flags(function: Callable[..., _T]) -> Callable[..., _T]:
-    """Decorate a function that takes the values of options: its errors name options."""
+    """Decorate a function that takes the values of options, so that its errors name flags."""
 
     @wraps(function)
     def named(*arguments: object, **more: object) -> _T:
@@ -90,7 +90,7 @@ def _renamed(error: SlirpyError) -> SlirpyError:
 
 
 def empty(ctx: click.Context | None, option: str, metavar: str | None) -> click.UsageError:
-    """The mistake of an empty value, which is most often that of a variable that is not set."""
+    """Error for an empty value, which usually comes from an unset variable."""
     return click.UsageError(
         f"{option} has an empty value; give it {metavar or 'one'}, or leave {option} out", ctx
     )
@@ -129,8 +129,8 @@ def by_group(command: click.Command, context: click.Context) -> dict[str, list[c
 class Command(click.Command):
     """A command whose help groups its options, and which rejects empty values of options and arguments.
 
-    An empty path is the current folder to most functions of the system, and an empty name is none. Arguments that
-    are another command line are not looked at.
+    Most system functions treat an empty path as the current folder, and an empty name as none. Arguments that
+    form another command line are not checked.
     """
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -155,10 +155,10 @@ class Command(click.Command):
 
 
 def check_plain_name(option: str, name: str) -> None:
-    """Check the name of a file or folder whose option takes nothing else after a comma.
+    """Check the name of a file or folder whose option accepts nothing else after a comma.
 
     Raises:
-        ConfigError: KEY=VALUE follows a comma, and nothing has that name.
+        ConfigError: KEY=VALUE follows a comma, and no file has that name.
     """
     found = KEY_AND_VALUE.search(name)
     if found is not None and not os.path.lexists(name):
@@ -169,10 +169,10 @@ def check_plain_name(option: str, name: str) -> None:
 
 
 def check_terminal(file: TextIO) -> None:
-    """Check that ``--top`` has somewhere to draw.
+    """Check that ``--top`` has a terminal to draw on.
 
     Raises:
-        ConfigError: ``file`` is no terminal.
+        ConfigError: ``file`` is not a terminal.
     """
     if not file.isatty():
         raise ConfigError("--top draws on standard error, which is no terminal here; use --stats")

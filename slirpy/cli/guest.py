@@ -1,7 +1,7 @@
-"""Setting up the network inside the namespaces: addresses, routes, and where names are looked up.
+"""Network setup inside the namespaces: addresses, routes, and name resolution.
 
-Runs in the namespaces' first process and its helper. Everything is done in namespaces of our own, so that the
-end of the last process in them undoes it; nothing is written to a file system of the host.
+Runs in the namespaces' first process and its helper. Everything happens in namespaces that slirpy created, so it is
+undone when the last process in them ends. Nothing is written to a file system of the host.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ __all__ = [
 ]
 
 TAP = "tap0"
-MAC = bytes.fromhex("525400123456")  # QEMU's first guest has it too
+MAC = bytes.fromhex("525400123456")  # QEMU gives its first guest the same one
 _SCRATCH = "/tmp"
 _LOOKUP_DAEMONS = ("/run/nscd/socket", "/run/systemd/resolve/io.systemd.Resolve")
 
 
 class Settings(NamedTuple):
-    """What the guest's side is configured with."""
+    """Network settings of the guest's side."""
 
     address: str
     prefix: int
@@ -38,14 +38,14 @@ class Settings(NamedTuple):
     dns: str
     mtu: int
     search: Sequence[str] = ()
-    """Domains in which names are looked for; without any, those of the host hold."""
+    """Search domains for names; if empty, those of the host apply."""
 
 
 def configure_interfaces(settings: Settings) -> None:
     """Bring lo and tap0 up, with address and default route.
 
     Raises:
-        OSError: the system refused; pyroute2's errors are derived from none of ours.
+        OSError: the system refused. pyroute2's errors are not derived from slirpy's.
     """
     from pyroute2 import IPRoute  # costs 18 MiB and 0.1 s: only the helper process pays
 
@@ -65,11 +65,11 @@ def configure_interfaces(settings: Settings) -> None:
 
 
 def set_kernel_parameters() -> None:
-    """Set what the kernel does inside, as far as is allowed.
+    """Set kernel parameters of the namespace, as far as is permitted.
 
-    Allow ping without privileges. Let the kernel report each datagram that finds no listener: its own limit is one
-    report a second, and forwards to the loopback depend on them. A thousand a second are left, its limit for all.
-    Have no IPv6 on tap0, where nobody would answer.
+    Allow ping without privileges. Let the kernel report each datagram that finds no listener: by default it limits
+    itself to one report a second, and forwards to the loopback depend on these reports. Its global limit, a thousand
+    a second, stays. Disable IPv6 on tap0, where no router would answer.
     """
     _write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647", "0 0")
     _write("/proc/sys/net/ipv4/icmp_ratelimit", "0")
@@ -77,7 +77,7 @@ def set_kernel_parameters() -> None:
 
 
 def _write(path: str, *values: str) -> None:
-    """Write the first of ``values`` that the kernel takes."""
+    """Write the first of ``values`` that the kernel accepts."""
     for value in values:
         try:
             with open(path, "w") as file:
@@ -88,12 +88,12 @@ def _write(path: str, *values: str) -> None:
 
 
 def keep_mounts_private() -> None:
-    """Let no mount of ours be seen outside: the first thing that needs the rights that a namespace gives.
+    """Hide our mounts from the outside. This is the first step that needs the privileges a namespace gives.
 
     Raises:
-        OSError: the namespaces were made, but a security module leaves no rights in them.
+        OSError: the namespaces were made, but a security module withholds privileges in them.
     """
-    # A slave: what we mount stays here, what the host unmounts goes away here too, so we keep no disk busy.
+    # A slave: our mounts stay here, and what the host unmounts disappears here too, so we keep no disk busy.
     linux.mount("none", "/", flags=linux.MS_REC | linux.MS_SLAVE)
 
 
@@ -102,10 +102,10 @@ def private_mounts(dns: str, search: Sequence[str]) -> str | None:
 
     Args:
         dns: address of the name server.
-        search: domains in which names are looked for; without any, those of the host hold.
+        search: search domains for names; if empty, those of the host apply.
 
     Returns:
-        A warning, if programs will not find the name server by themselves.
+        A warning, if programs will not find the name server automatically.
 
     Raises:
         OSError: a mount was refused.
@@ -113,7 +113,7 @@ def private_mounts(dns: str, search: Sequence[str]) -> str | None:
     try:
         linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
     except OSError:
-        pass  # inside a container that hides parts of /proc; the old one shows the host's processes, no more
+        pass  # inside a container that hides parts of /proc; the old one shows only the host's processes
     content = resolv_conf(dns, search, read_host())
     files = {PATH: content} | dict.fromkeys(_LOOKUP_DAEMONS, b"")
     if not _private_files(files)[PATH]:
@@ -128,11 +128,11 @@ def private_mounts(dns: str, search: Sequence[str]) -> str | None:
 
 
 def _private_files(files: dict[str, bytes]) -> dict[str, bool]:
-    """Put files with other contents over existing files (also over a symbolic link's target, or a socket).
+    """Mount files with other contents over existing files (also over a symbolic link's target, or a socket).
 
-    Returns which of them were there.
+    Returns those that existed.
 
-    The new files live in a tmpfs that is mounted for a moment only: once they are bound, the tmpfs leaves the
+    The new files live in a tmpfs that is mounted only briefly: once they are bound, the tmpfs leaves the
     tree and lives as long as they do. A socket that became an empty file refuses connections, which sends the C
     library to the name server instead of to a daemon of the host.
     """

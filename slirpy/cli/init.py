@@ -1,13 +1,13 @@
 """The inside of ``slirpy run``: the first process of the new namespaces, and CMD.
 
-Three processes begin here. The *founder*, forked from slirpy, makes the namespaces, forks and ends. Its
-child is *init*, process 1 of the new PID namespace: when it ends, however that comes, the kernel kills all
-others in the namespace, and it ends when slirpy does, because it asks to be killed then. CMD is init's child.
+Three processes begin here. The *founder*, forked from slirpy, creates the namespaces, forks and ends. Its
+child is *init*, process 1 of the new PID namespace. When it ends, for whatever reason, the kernel kills all
+others in the namespace, and it ends when slirpy does, because it requests that signal. CMD is init's child.
 
 All stay in slirpy's session and process group. So the terminal treats them as one job: Ctrl-C, Ctrl-\\ and
 Ctrl-Z reach CMD from the terminal, and a shell as CMD can do job control. Signals that slirpy gets come to
-init as messages, and init passes on those that somebody sent to slirpy alone. It knows them by not having
-got them itself: what is sent to the group, by the terminal or by a process, comes to init too.
+init as messages, and init passes on those that were sent to slirpy alone. It recognises them by not having
+received them itself: a signal to the group, from the terminal or a process, reaches init too.
 
 The conversation, over a :class:`~slirpy.cli.channel.Channel`:
 
@@ -62,37 +62,37 @@ FORWARDED = (
 """Signals to slirpy that are meant for CMD. They are blocked in slirpy and in init, and read as data."""
 
 _NAMESPACES = {
-    "user": linux.CLONE_NEWUSER,  # the first, as it gives the rights for the others
+    "user": linux.CLONE_NEWUSER,  # first, since it gives the privileges for the others
     "mnt": linux.CLONE_NEWNS,
     "net": linux.CLONE_NEWNET,
     "pid": linux.CLONE_NEWPID,
 }
-"""Kinds of namespaces, as the kernel's limits name them."""
+"""Kinds of namespaces, under the names that the kernel's limits use."""
 _SAME_SIGNAL_SECONDS = 0.5
 _LATE_SIGNAL_SECONDS = 0.005
 
 
 def found(channel: Channel, command: Sequence[str], mask: Iterable[int]) -> NoReturn:
-    """Be the founder, in a process just forked; never returns.
+    """Act as the founder, in a newly forked process. Never returns.
 
     Args:
         channel: to slirpy.
         command: CMD and its arguments.
-        mask: the signals that CMD shall have blocked.
+        mask: the signals to block in CMD.
     """
     try:
         _found(channel, command, mask)
     except _GoneError:
         pass
     except Exception as error:
-        # Whatever it is, the other side tells it: here nobody would catch it, in a copy of the program.
+        # Report every exception to the other side: nothing would catch it here, in a copy of the program.
         channel.send({"error": str(error) or type(error).__name__})
     finally:
-        os._exit(1)  # nobody asks
+        os._exit(1)  # no reader is left
 
 
 class _GoneError(Exception):
-    """The other side has ended or has given up."""
+    """The other side has ended or given up."""
 
 
 def _expect(channel: Channel, what: str) -> Message:
@@ -104,7 +104,7 @@ def _expect(channel: Channel, what: str) -> Message:
 
 def _found(channel: Channel, command: Sequence[str], mask: Iterable[int]) -> None:
     limits = {kind: _sysctl(f"user.max_{kind}_namespaces") for kind in _NAMESPACES}  # which differ further in
-    for kind, flag in _NAMESPACES.items():  # one by one, so that a limit is known by its name
+    for kind, flag in _NAMESPACES.items():  # one at a time, so that an exhausted limit can be named
         try:
             linux.unshare(flag)
         except OSError as error:
@@ -122,17 +122,17 @@ def _found(channel: Channel, command: Sequence[str], mask: Iterable[int]) -> Non
 def _init(channel: Channel, command: Sequence[str], mask: Iterable[int]) -> None:
     _expect(channel, "adopted")
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-    # If slirpy ended before that call, the next receive says so.
+    # If slirpy ended before that call, the next receive reports it.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(
             signal.SIGINT, signal.SIG_DFL
-        )  # Python's handler would raise in here and in CMD's process
+        )  # otherwise Python's handler would raise in this process and in CMD's
     _set_up(channel)
     channel.send({"ready": True})
     _expect(channel, "start")
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD, *FORWARDED))
     signals = linux.signal_descriptor((signal.SIGCHLD, *FORWARDED))
-    linux.read_signals(signals)  # what came before CMD did is slirpy's affair
+    linux.read_signals(signals)  # earlier ones are slirpy's business
     pid, error = _spawn(command, mask)
     channel.send({"exec": error})
     if error == 0:
@@ -167,7 +167,7 @@ def _set_up(channel: Channel) -> None:
 
 
 def _in_helper(channel: Channel, work: Callable[[], None]) -> None:
-    """Do ``work`` in a process of its own, because init stays, and what ``work`` imports should not."""
+    """Do ``work`` in a separate process, because init stays, and the imports of ``work`` should not."""
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -175,7 +175,7 @@ def _in_helper(channel: Channel, work: Callable[[], None]) -> None:
             work()
             status = 0
         except Exception as error:
-            # pyroute2 has errors of its own, and this copy of the program must not go on with the caller's code.
+            # pyroute2 has its own errors, and this copy of the program must not go on with the caller's code.
             channel.send({"error": f"cannot configure the network of the namespace: {error}"})
         finally:
             os._exit(status)
@@ -186,12 +186,12 @@ def _in_helper(channel: Channel, work: Callable[[], None]) -> None:
 
 def _spawn(command: Sequence[str], mask: Iterable[int]) -> tuple[int, int]:
     """Start CMD. Returns its process id and 0, or the ``errno`` value that says why it cannot be started."""
-    reader, writer = os.pipe()  # both are closed by exec: its success is seen as the end of the pipe
+    reader, writer = os.pipe()  # both are closed by exec, so success shows as the end of the pipe
     pid = os.fork()
     if pid == 0:
         try:
             for number in (signal.SIGPIPE, signal.SIGXFSZ):
-                signal.signal(number, signal.SIG_DFL)  # Python ignores them, and ignoring is inherited
+                signal.signal(number, signal.SIG_DFL)  # Python ignores them, and children inherit that
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             os.execvp(command[0], list(command))
         except OSError as error:
@@ -207,7 +207,7 @@ def _spawn(command: Sequence[str], mask: Iterable[int]) -> tuple[int, int]:
 
 
 class _Supervisor:
-    """What init does as long as CMD runs: reap what dies, and pass signals on."""
+    """Work of init while CMD runs: reap processes that end, and pass on signals."""
 
     def __init__(self, channel: Channel, signals: int, command: int) -> None:
         self._channel = channel
@@ -215,10 +215,10 @@ class _Supervisor:
         self._command = command
         self._status: int | None = None
         self._own: dict[int, float] = {}
-        """When init itself got a signal."""
+        """Time at which init itself received a signal."""
 
     def run(self) -> None:
-        """Return when CMD has ended and its status is told."""
+        """Return when CMD has ended and its status has been reported."""
         poll = select.poll()
         poll.register(self._signals, select.POLLIN)
         poll.register(self._channel.fileno(), select.POLLIN)
@@ -231,7 +231,7 @@ class _Supervisor:
         self._channel.send({"exit": self._status})
 
     def _obey(self) -> None:
-        """Do what slirpy asks for."""
+        """Carry out slirpy's requests."""
         received = self._channel.receive()
         if received is None:
             raise _GoneError
@@ -257,7 +257,7 @@ class _Supervisor:
                 self._own[number] = time.monotonic()
 
     def _reap(self) -> None:
-        """Reap all that have died; keep the status of CMD, as a shell gives it, if it is among them."""
+        """Reap all processes that have ended. Keep the status of CMD, in a shell's form, if it is among them."""
         while True:
             try:
                 pid, wait_status = os.waitpid(-1, os.WNOHANG)
@@ -271,7 +271,7 @@ class _Supervisor:
 
     def _forward(self, number: int) -> None:
         """Pass on a signal that slirpy got, unless CMD got it at the same time as a member of our group."""
-        if number not in self._own:  # the kernel goes through a group one by one: it may be a moment late
+        if number not in self._own:  # the kernel signals a group one by one: it may be a moment late
             select.select([self._signals], [], [], _LATE_SIGNAL_SECONDS)
             self._read_signals()
         if self._status is not None:
@@ -283,12 +283,12 @@ class _Supervisor:
 
 
 def explain_namespaces(error: OSError, kind: str = "user", limit: str | None = None) -> str:
-    """One line about namespaces that cannot be made: why, and which setting allows them.
+    """Explain in one line why namespaces cannot be created, and which setting allows them.
 
     Args:
-        error: what the system said.
-        kind: of the namespace, as the kernel's limits name it.
-        limit: how many of them there may be.
+        error: the system's error.
+        kind: of the namespace, as named in the kernel's limits.
+        limit: how many of them are allowed.
     """
     if limit is not None and error.errno in (errno.ENOSPC, errno.EUSERS):
         name = f"user.max_{kind}_namespaces"
@@ -319,7 +319,7 @@ def explain_namespaces(error: OSError, kind: str = "user", limit: str | None = N
 
 
 def _sysctl(name: str) -> str | None:
-    """The value of a setting of the kernel, if it has it."""
+    """The value of a kernel setting, if it exists."""
     try:
         with open("/proc/sys/" + name.replace(".", "/")) as file:
             return file.read().strip()

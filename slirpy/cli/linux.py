@@ -1,4 +1,4 @@
-"""The system calls of Linux that Python 3.11 has no functions for, through ctypes.
+"""System calls of Linux that Python 3.11 has no functions for, through ctypes.
 
 Each raises :class:`OSError` with the system's error. Nothing here is imported unless ``slirpy run`` runs.
 """
@@ -26,7 +26,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 # signalfd(2)
 SFD_NONBLOCK, SFD_CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
 _SIGSET_BYTES = 128
-_SIGNALFD_SIGINFO = Struct("=I124x")  # the number, and much that nobody needs here
+_SIGNALFD_SIGINFO = Struct("=I124x")  # the number; the other fields are not used
 
 
 def _call(name: str, *arguments: object) -> int:
@@ -39,7 +39,7 @@ def _call(name: str, *arguments: object) -> int:
 
 
 def unshare(flags: int) -> None:
-    """Give the process namespaces of its own (``CLONE_NEW...``)."""
+    """Move the process into new namespaces (``CLONE_NEW...``)."""
     _call("unshare", flags)
 
 
@@ -55,24 +55,24 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
 
 
 def unmount(target: str, flags: int = 0) -> None:
-    """Take a mount away."""
+    """Unmount a file system."""
     _call("umount2", target.encode(), flags)
 
 
 def keep_heap(size: int) -> None:
-    """Let the allocator keep up to ``size`` free bytes for itself, where it is glibc's; else do nothing.
+    """Let the allocator keep up to ``size`` free bytes, if it is glibc's; otherwise do nothing.
 
-    By default it gives memory back at the first 128 KiB. A buffer of 64 KiB that is read into and freed, thousands
-    of times a second, is then mapped and cleared by the kernel each time, which costs as much as the copy.
+    By default it returns memory from 128 KiB on. A buffer of 64 KiB that is read into and freed, thousands
+    of times a second, is then mapped and cleared by the kernel each time, which takes as long as the copy.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, size)
-        mallopt(_M_MMAP_THRESHOLD, size)  # to name one at all ends that the two move by themselves
+        mallopt(_M_MMAP_THRESHOLD, size)  # setting either one stops both from adapting automatically
 
 
 def signal_descriptor(signals: Iterable[int]) -> int:
-    """A descriptor that is readable when one of ``signals``, which must be blocked, is pending."""
+    """Create a descriptor that is readable when one of ``signals``, which must be blocked, is pending."""
     buffer = (ctypes.c_char * _SIGSET_BYTES)()
     _call("sigemptyset", buffer)
     for number in signals:
@@ -81,7 +81,7 @@ def signal_descriptor(signals: Iterable[int]) -> int:
 
 
 def read_signals(descriptor: int) -> list[int]:
-    """The numbers of the signals that are pending at a signal descriptor; it does not block."""
+    """Read the numbers of the pending signals from a signal descriptor, without blocking."""
     try:
         data = os.read(descriptor, 16 * _SIGNALFD_SIGINFO.size)
     except BlockingIOError:

@@ -47,11 +47,11 @@ def listen(
 ) -> None:
     """Serve guests that connect to ADDRESS: one network for all of them.
 
-    ADDRESS is unix:PATH or tcp:HOST:PORT; port 0 takes a free one. QEMU's arguments for a guest are written to
-    standard output, a line for each address. Whoever can connect has the network: keep TCP to 127.0.0.1, or
-    a unix socket in a folder of yours. A guest that reboots or connects again keeps its address. SIGUSR1 shows
-    flows and counters on standard error. It ends with Ctrl-C, SIGTERM or another signal; the exit status is 128
-    and the signal's number, or 2 for a mistake in the options.
+    ADDRESS is unix:PATH or tcp:HOST:PORT; port 0 picks a free one. QEMU's arguments for a guest are written to
+    standard output, one line for each address. Anyone who can connect can use the network: keep TCP to 127.0.0.1, or
+    use a Unix socket in a private folder. A guest that reboots or reconnects keeps its address. SIGUSR1 shows flows
+    and counters on standard error. Ctrl-C, SIGTERM or another signal ends it; the exit status is then 128 plus the
+    signal's number. It is 2 for a mistake in the options.
     """
     from slirpy.links.endpoint import parse_endpoint
 
@@ -62,18 +62,18 @@ def listen(
 
 
 def qemu_arguments(endpoint: Endpoint, mtu: int) -> list[str]:
-    """What connects a card of QEMU to a listener.
+    """Arguments that connect a network card of QEMU to a listener.
 
     Args:
-        endpoint: where it listens.
-        mtu: that the card tells the guest; 1500 is not told, because it is anybody's default.
+        endpoint: address of the listener.
+        mtu: announced to the guest by the card, unless it is the default of 1500.
     """
     card = "virtio-net-pci,netdev=slirpy0" + (f",host_mtu={mtu}" if mtu != PLAIN_MTU else "")
     return ["-netdev", f"stream,id=slirpy0,{endpoint.qemu()}", "-device", card]
 
 
 def _serve(config: Config, endpoints: Sequence[Endpoint], reporting: Reporting) -> int:
-    """Serve until a signal ends it; returns the exit status."""
+    """Serve until a signal ends it. Returns the exit status."""
     from slirpy import Slirp
     from slirpy.cli import serving
     from slirpy.cli.capture import FrameLog

@@ -14,7 +14,7 @@ __all__ = ["fail", "main"]
 
 INSTALL = "pip install 'slirpy[cli]'"
 _PARTS = ("click", "rich", "pyroute2")
-"""Packages that the command line needs beyond the library."""
+"""Packages that the command line needs in addition to the library's."""
 
 
 def fail(text: str, status: int = 2) -> NoReturn:
@@ -28,8 +28,8 @@ def fail(text: str, status: int = 2) -> NoReturn:
 def main() -> NoReturn:
     """Run the command line with the arguments of the process, and exit.
 
-    The exit status is 0, or 2 after a mistake, or 1 when a resource of the system gives out, or what the subcommand
-    says. Each failure is one line on standard error.
+    The exit status is 0, or 2 after a mistake, or 1 when a system resource is exhausted, or the one that the
+    subcommand returns. Each failure is one line on standard error.
     """
     import signal
 
@@ -46,7 +46,7 @@ def main() -> NoReturn:
         status = end.code if isinstance(end.code, int) else 0
     except (OSError, MemoryError, ImportError) as error:
         status = 1
-        if not output.failed:  # else it is told below
+        if not output.failed:  # otherwise it is reported below
             text = streams.exhausted(error)
             if text is None:
                 raise
@@ -61,7 +61,7 @@ def main() -> NoReturn:
 
 
 def _command() -> int:
-    """Run the subcommand; returns the exit status."""
+    """Run the subcommand. Returns the exit status."""
     from slirpy.errors import SlirpyError
 
     try:
@@ -75,7 +75,7 @@ def _command() -> int:
             raise
         fail(f"the command line needs more than the library does: {INSTALL}")
     except click.UsageError as error:
-        if error.format_message().startswith("Usage:"):  # no command at all is answered by the whole help
+        if error.format_message().startswith("Usage:"):  # without a command, show the complete help
             error.show()
             raise SystemExit(2) from None
         command = error.ctx.command_path if error.ctx else "slirpy"

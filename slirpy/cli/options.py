@@ -1,4 +1,4 @@
-"""Flags of the virtual network that several commands share, made from the table of options."""
+"""Flags of the virtual network that several commands share, generated from the table of options."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["CONTEXT", "network_config", "network_options", "option_flag"]
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 CONTEXT: dict[str, Any] = {"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]}
-"""Settings of a command that takes another command line: the options after its first word are not ours."""
+"""Settings of a command that takes another command line: options after its first word belong to that."""
 
 
 def network_options(
@@ -27,7 +27,7 @@ def network_options(
     """The flags of the virtual network, for :func:`network_config`.
 
     Args:
-        guest: what the help calls the guest.
+        guest: the name of the guest in help texts.
         several: whether there may be several guests, so that ``--hub`` makes sense.
         defaults: how the help describes defaults that differ from those of :class:`~slirpy.config.Config`.
     """
@@ -41,7 +41,7 @@ def network_options(
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         function = names_flags(function)
-        for add in reversed([*flags()]):  # click lists them from the last that was added
+        for add in reversed([*flags()]):  # click lists them in reverse order of addition
             function = add(function)
         return function
 
@@ -49,7 +49,7 @@ def network_options(
 
 
 def option_flag(name: str) -> Decorator:
-    """The flag of a single option, for a command that has no :func:`network_config`; its value is checked."""
+    """The flag of a single option, for a command without :func:`network_config`. Its value is checked."""
     row = option(name)
 
     @names_flags
@@ -64,7 +64,7 @@ def _flag(row: Option, guest: str, default_text: str | None = None, **more: Any)
 
     Args:
         row: the option.
-        guest: what the help calls the guest.
+        guest: the name of the guest in help texts.
         default_text: how the help describes the default, if not as the table does.
         more: further arguments of :class:`click.Option`.
     """
@@ -81,7 +81,7 @@ def _flag(row: Option, guest: str, default_text: str | None = None, **more: Any)
 
 
 class _Words(click.Choice):  # type: ignore[type-arg] # generic since click 8.2
-    """A choice whose mistakes read like those of other options."""
+    """A choice whose error messages read like those of other options."""
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """See :meth:`click.ParamType.convert`."""
@@ -92,7 +92,7 @@ class _Words(click.Choice):  # type: ignore[type-arg] # generic since click 8.2
 
 
 def _help(row: Option, guest: str, default_text: str | None) -> str:
-    """The help of a flag: what it does, its range, its default, and whether it may be repeated."""
+    """The help of a flag: its purpose, range and default, and whether it may be repeated."""
     notes = [row.kind.values()] if isinstance(row.kind, Number) else []
     if default_text or row.default_text or not (row.default in (None, ()) or isinstance(row.default, bool)):
         notes.append(f"default: {default_text or row.shown_default()}")
@@ -102,11 +102,11 @@ def _help(row: Option, guest: str, default_text: str | None) -> str:
 
 
 def network_config(given: Mapping[str, Any], **defaults: Any) -> Config:
-    """The network that the values of :func:`network_options` describe.
+    """Build the configuration from the values of :func:`network_options`.
 
     Args:
-        given: value of each flag by its name.
-        defaults: arguments of :class:`Config` for what was not given.
+        given: value of each flag, by name.
+        defaults: arguments of :class:`Config` for flags that were not given.
 
     Raises:
         ConfigError, ForwardError: a value that cannot be used.
@@ -130,7 +130,7 @@ def network_config(given: Mapping[str, Any], **defaults: Any) -> Config:
 
 
 def _report_refused() -> RefusedFlows:
-    """Lines on standard error, until the command ends."""
+    """Report refused flows on standard error, until the command ends."""
     from slirpy.cli.streams import tell
 
     refused = RefusedFlows(lambda line: tell(line, patience=0))  # the network does not wait

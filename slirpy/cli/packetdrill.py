@@ -64,10 +64,10 @@ def packetdrill(
 ) -> NoReturn:
     """Run scripts of packetdrill against slirpy's TCP engine, in virtual time.
 
-    A line for each FILE says whether it passed, failed and where, or has what slirpy does not support. Of a folder
-    all *.pkt files in it are run; with more than one script the last line has the totals. No privileges are needed,
-    no packet leaves the process, no command is executed: commands that set variables of a kernel change settings,
-    if there are such.
+    A line for each FILE says whether it passed, failed (and where), or needs a feature that slirpy lacks. In a folder
+    all *.pkt files are run. With more than one script, the last line shows the totals. No privileges are needed,
+    no packet leaves the process, and no command is executed. Commands that set kernel variables change the matching
+    settings, if there are any.
 
     Exit status: 0 if all passed; 1 if one failed, or is unsupported; 2 if one cannot be read, though the others are
     run all the same.
@@ -116,7 +116,7 @@ def packetdrill(
 
 
 def _pairs(option: str, given: tuple[str, ...]) -> dict[str, str]:
-    """NAME=VALUE of an option that may be repeated."""
+    """Parse the NAME=VALUE values of a repeatable option."""
     found: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")
@@ -129,7 +129,7 @@ def _pairs(option: str, given: tuple[str, ...]) -> dict[str, str]:
 
 
 def _totals(tried: Sequence[Ran]) -> str:
-    """The last line."""
+    """The last line, with the totals."""
     outcomes = [ran.result.outcome if ran.result is not None else "error" for ran in tried]
     words = {"pass": "passed", "fail": "failed", "unsupported": "unsupported", "error": "not readable"}
     counts = ", ".join(f"{outcomes.count(key)} {word}" for key, word in words.items() if key in outcomes)
@@ -137,7 +137,7 @@ def _totals(tried: Sequence[Ran]) -> str:
 
 
 def _report(name: str | None) -> Path | None:
-    """Where the report goes: a new file, or one that holds a report of ours."""
+    """Check the report's destination: a new file, or one that contains an earlier report."""
     from slirpy.testing.packetdrill.junit import OPENING
 
     if name is None:

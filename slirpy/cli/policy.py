@@ -1,4 +1,4 @@
-"""Options that say what guests may reach, and the lines that tell what they were refused."""
+"""Options that restrict what guests may reach, and messages about refused flows."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 __all__ = ["RefusedFlows", "policy_of", "rule_options"]
 
 REPEAT = 30 * SECOND
-"""So long a flow that was told of is not told of again."""
+"""Time for which a reported flow is not reported again."""
 BURST = 20
-"""Lines at once."""
+"""Number of lines that may appear at once."""
 LINES_A_SECOND = 2
-"""And after them."""
+"""Rate of lines after that burst."""
 REMEMBERED = 1024
-"""Flows that were told of; a guest that tries more has the oldest forgotten."""
+"""Number of reported flows to remember. Beyond it, the oldest are forgotten."""
 
 
 class RuleOption(Flag):
-    """An option for a rule. All of them make up one list, ``rules``, in the order of the command line.
+    """An option for a rule. All of them fill one list, ``rules``, in the order of the command line.
 
-    Each entry is the word of the option and its value: ``"allow 203.0.113.0/24:443"``. Click has the order of
-    the values of one option only; so the options share a list, and each adds its word on the way there.
+    Each entry is the word of the option and its value: ``"allow 203.0.113.0/24:443"``. Click keeps the order of
+    the values within one option only, so the options share a list, and each prepends its word.
     """
 
     def add_to_parser(self, parser: _OptionParser, ctx: click.Context) -> None:
@@ -51,7 +51,7 @@ class RuleOption(Flag):
 
 
 def _with_word(ctx: click.Context, option: _Option, name: str, metavar: str | None) -> _Option:
-    """An option of the parser that puts its own name before the value; the parser has no other way to keep order."""
+    """A parser option that puts its own name before the value, since the parser cannot keep the order otherwise."""
     own = copy(option)
     plain = own.process
 
@@ -100,13 +100,13 @@ def rule_options() -> Iterator[Callable[[Any], Any]]:
 
 
 def policy_of(rules: Sequence[str]) -> RulePolicy | None:
-    """The policy that the options describe.
+    """Build the policy that the options describe.
 
     Args:
-        rules: as :class:`RuleOption` makes them.
+        rules: as :class:`RuleOption` collects them.
 
     Raises:
-        ConfigError: one that cannot be read.
+        ConfigError: a rule that cannot be read.
     """
     found: list[Rule] = []
     default = Action.ALLOW
@@ -129,10 +129,10 @@ def policy_of(rules: Sequence[str]) -> RulePolicy | None:
 
 
 class RefusedFlows:
-    """Tells people of flows that were refused: one line each, but not again and again, and not too many.
+    """Reports refused flows to the user: one line each, without repetition, at a limited rate.
 
     Args:
-        tell: takes a line.
+        tell: prints a line.
         clock: monotonic nanoseconds.
     """
 
@@ -140,12 +140,12 @@ class RefusedFlows:
         self._tell = tell
         self._clock = clock
         self._told: dict[tuple[object, ...], tuple[int, int]] = {}
-        """When a flow was told of, and how often it was refused since."""
+        """Time when a flow was last reported, and how often it has been refused since."""
         self._lines = TokenBucket(LINES_A_SECOND, BURST, clock())
         self._untold = 0
 
     def __call__(self, request: FlowRequest, verdict: Verdict) -> None:
-        """A flow was refused; a :data:`~slirpy.interfaces.Refused`."""
+        """Report a refused flow; a :data:`~slirpy.interfaces.Refused`."""
         now = self._clock()
         key = (*request._replace(source_port=0), verdict)
         when, again = self._told.get(key, (None, 0))
@@ -162,13 +162,13 @@ class RefusedFlows:
         self._say(_line(request, verdict) + (f"; {again} times more before that" if again else ""))
 
     def close(self) -> None:
-        """The end: tell how much was not told."""
+        """Report at the end how many flows were not reported."""
         if self._untold:
             self._say(f"{self._untold} more flows were refused and not told")
             self._untold = 0
 
     def _say(self, line: str) -> None:
-        with suppress(OSError):  # nobody reads it, which must not stop the network
+        with suppress(OSError):  # no reader, which must not stop the network
             self._tell(line)
 
 

@@ -1,7 +1,7 @@
 """``slirpy qemu``: QEMU with its network card already connected to slirpy.
 
-QEMU inherits one end of a socket pair as a descriptor: there is no path or port that somebody else could connect to,
-nothing to clean up, and each of the two sees the other's end at once.
+QEMU inherits one end of a socket pair as a descriptor. There is no path or port that others could connect to,
+nothing to clean up, and each process notices at once when the other ends.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 __all__ = ["card_arguments", "has_own_card", "own_networks", "qemu"]
 
 LARGE_MTU = 65520
-"""The largest multiple of 16 that a frame of 64 KiB has room for; other programs of this kind use it too."""
+"""The largest multiple of 16 that fits into a frame of 64 KiB; similar programs use it too."""
 PLAIN_MTU = 1500
 NETDEV = "slirpy0"
 _DEFAULT = {"nic": "user"}
-"""The kind of network that an option of QEMU's stands for if it names none."""
+"""The kind of network that a QEMU option stands for if it names none."""
 
 EXAMPLES = """
 \b
@@ -69,13 +69,13 @@ def qemu(
     """Run QEMU with slirpy as its network.
 
     QEMU is started with your arguments and a virtio card that is connected to slirpy; it needs QEMU 7.2 or newer. The
-    card tells the guest an MTU of 65520: no cable limits frames here, and large ones cost the least. With --bootfile
-    it does not, for a boot ROM could not cope. If an argument of yours uses the netdev slirpy0, that is the card, and
-    no other is added. The exit status is QEMU's; 127 if QEMU is not found, 126 if it cannot be executed, 2 for a
-    mistake in the options.
+    card announces an MTU of 65520 to the guest: no cable limits frames here, and large ones cost the least. With
+    --bootfile it does not, because boot ROMs cannot handle it. If one of your arguments uses the netdev slirpy0, that
+    is the card, and no other is added. The exit status is QEMU's; 127 if QEMU is not found, 126 if it cannot be
+    executed, 2 for a mistake in the options.
     """
     own = has_own_card(command)
-    # A boot ROM has no memory for packets of 64 KiB: with such a card iPXE hears nothing.
+    # A boot ROM lacks memory for packets of 64 KiB: with such a card iPXE receives nothing.
     config = network_config(network, mtu=PLAIN_MTU if own or network["bootfile"] else LARGE_MTU)
     if mac is not None:
         if own:
@@ -93,12 +93,12 @@ def qemu(
 
 
 def has_own_card(command: Sequence[str]) -> bool:
-    """Whether the command line has a card for our netdev already."""
+    """Whether the command line already contains a card for our netdev."""
     return any(("netdev", NETDEV) in _pairs(argument) for argument in command)
 
 
 def own_networks(command: Sequence[str]) -> list[str]:
-    """The options in QEMU's command line that give it a user network of its own, as they are written."""
+    """The options in QEMU's command line that add one of QEMU's user networks, as written."""
     found = []
     for option, value in pairwise(command):
         name = re.fullmatch("--?(netdev|nic|net)", option)
@@ -108,7 +108,7 @@ def own_networks(command: Sequence[str]) -> list[str]:
 
 
 def _pairs(option: str) -> Pairs:
-    """The keys and values of an option of QEMU's; none if it cannot be read."""
+    """The keys and values of a QEMU option; empty if it cannot be read."""
     try:
         return read_options(option)
     except ConfigError:
@@ -121,10 +121,10 @@ def card_arguments(command: Sequence[str], descriptor: int, mtu: int, mac: str |
     Args:
         command: QEMU and its arguments.
         descriptor: a connected stream socket that QEMU inherits.
-        mtu: that the card tells the guest; 1500 is not told, because it is anybody's default.
-        mac: address of the card; None: QEMU's choice.
+        mtu: announced to the guest by the card, unless it is the default of 1500.
+        mac: address of the card; None: chosen by QEMU.
     """
-    # Read last by QEMU, the order does not matter: a device may come before its netdev.
+    # Placed last. The order does not matter to QEMU: a device may precede its netdev.
     netdev = f"stream,id={NETDEV},addr.type=fd,addr.str={descriptor}"
     arguments = [*command, "-netdev", netdev]
     if not has_own_card(command):
@@ -145,9 +145,9 @@ def _run(config: Config, command: Sequence[str], mac: str | None, reporting: Rep
     from slirpy.links.stream import StreamLink
 
     with ExitStack() as stack:
-        # A parent that ignores SIGCHLD has us inherit that, and QEMU's end would go unnoticed.
+        # We inherit SIGCHLD as ignored from some parents, and QEMU's end would then go unnoticed.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        # Before anything is made that a signal would leave behind.
+        # Before creating anything that a signal would leave behind.
         signals = stack.enter_context(serving.CaughtSignals((*serving.ENDING, serving.SHOWING, "SIGCHLD")))
         ours, theirs = socket.socketpair()
         stack.callback(theirs.close)
@@ -157,7 +157,7 @@ def _run(config: Config, command: Sequence[str], mac: str | None, reporting: Rep
         terminal = _terminal()
         process = _start(card_arguments(command, theirs.fileno(), config.mtu, mac), theirs.fileno())
         stack.callback(_end, process)
-        theirs.close()  # so that each side sees the other's end
+        theirs.close()  # so that each side notices when the other ends
         serving.allow_descriptors()
         serving.keep_heap()
         serving.tell_forwards(net)
@@ -178,7 +178,7 @@ def _run(config: Config, command: Sequence[str], mac: str | None, reporting: Rep
         status = process.returncode
         if status >= 0:
             return status
-        terminal()  # which QEMU could not put in order by itself
+        terminal()  # QEMU could not restore it itself
         return 128 - status
 
 
@@ -192,28 +192,28 @@ def _start(argv: Sequence[str], descriptor: int) -> subprocess.Popen[bytes]:
 
 
 def _terminal() -> Callable[[], None]:
-    """Note how the terminal is set; returns what sets it so again."""
+    """Save the terminal's settings. Returns a function that restores them."""
     import termios
 
     try:
         before = termios.tcgetattr(0)
     except termios.error:
-        return lambda: None  # standard input is none
+        return lambda: None  # standard input is not a terminal
 
     def restore() -> None:
-        # Without this, to set the terminal from the background would stop us.
+        # Without this, setting the terminal from the background would stop us.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
         try:
             termios.tcsetattr(0, termios.TCSADRAIN, before)
         except termios.error:
-            pass  # it is gone
+            pass  # the terminal is gone
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     return restore
 
 
 def _die_with_parent() -> Callable[[], None] | None:
-    """For the child: end when slirpy is killed, as a machine without a network is of no use. Linux only."""
+    """Make the child end when slirpy is killed, since a machine without a network is of no use. Linux only."""
     if sys.platform != "linux":
         return None
     from slirpy.cli import linux
@@ -223,13 +223,13 @@ def _die_with_parent() -> Callable[[], None] | None:
     def ask() -> None:
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
-            os._exit(1)  # it was killed before we could ask
+            os._exit(1)  # slirpy was killed before the request took effect
 
     return ask
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """After a mistake of ours: do not leave QEMU behind."""
+    """Terminate QEMU after an error on our side."""
     if process.poll() is None:
         process.terminate()
         try:

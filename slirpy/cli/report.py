@@ -1,4 +1,4 @@
-"""Tables of flows and counters for people, on a terminal of any width or in a file."""
+"""Tables of flows and counters for users, on a terminal of any width or in a file."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 __all__ = ["amount", "console_for", "counter_table", "flow_table", "print_report"]
 
 MOST_FLOWS = 40
-"""Flows shown at most, those with the most bytes first; a last line counts the others."""
-_WIDE, _NARROW = 114, 80  # widths from which all fields fit, and below which a line holds no whole flow
-_UNLIMITED = 200  # a file has no width; nothing of ours is wider
+"""Largest number of flows to show, those with the most bytes first. A last line counts the others."""
+_WIDE, _NARROW = 114, 80  # widths from which all fields fit, and below which a line cannot hold a complete flow
+_UNLIMITED = 200  # a file has no width; no table is wider than this
 
 
 def console_for(file: TextIO) -> Console:
-    """A console for ``file``: as wide as the terminal, or as wide as need be where there is none."""
+    """Create a console for ``file``: as wide as the terminal, or as wide as necessary if it is not one."""
     if file.isatty() or "COLUMNS" in os.environ:
         return Console(file=file, highlight=False, soft_wrap=False)
     return Console(file=file, highlight=False, width=_UNLIMITED)
 
 
 def amount(count: int) -> str:
-    """Bytes for people: ``999 B``, ``1.0 KiB``, ``12.3 MiB``."""
+    """Format a number of bytes: ``999 B``, ``1.0 KiB``, ``12.3 MiB``."""
     if count < 1024:
         return f"{count} B"
     value = float(count)
@@ -52,7 +52,7 @@ def _end(address: tuple[object, int] | None) -> str:
 
 
 def _table(*columns: tuple[str, bool]) -> Table:
-    """An empty table; a column is a heading and whether it is a number."""
+    """Create an empty table. A column is a heading, and whether it contains numbers."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for heading, number in columns:
         table.add_column(heading, justify="right" if number else "left", no_wrap=number, overflow="fold")
@@ -62,13 +62,13 @@ def _table(*columns: tuple[str, bool]) -> Table:
 def flow_table(
     flows: Sequence[FlowInfo], width: int, *, most: int = MOST_FLOWS, ranked: bool = False
 ) -> RenderableType:
-    """The table of flows, with as many columns as ``width`` characters have room for.
+    """The table of flows, with as many columns as fit into ``width`` characters.
 
     Bytes and packets "in" come from the guest, "out" go to it, as in :class:`slirpy.stats.Stats`.
 
     Args:
-        most: rows at most; a last line counts the others.
-        ranked: the flows are in order; else those with the most bytes come first.
+        most: largest number of rows; a last line counts the others.
+        ranked: whether the flows are already in order; otherwise those with the most bytes come first.
     """
     if not flows:
         return Text("No flows.")
@@ -83,7 +83,7 @@ def flow_table(
         flows = sorted(flows, key=lambda flow: flow.bytes_in + flow.bytes_out, reverse=True)
     shown = flows[:most]
     for flow in shown:
-        # The arrow says who began: the guest, or somebody outside through a forward.
+        # The arrow shows the initiator: the guest, or a client outside through a forward.
         arrow, guest, host = "<-" if flow.inbound else "->", _end(flow.guest), _end(flow.host)
         cells = [flow.protocol, flow.state, guest, arrow, host]
         if width < _NARROW:
@@ -97,7 +97,7 @@ def flow_table(
 
 
 def counter_table(stats: Stats, width: int) -> RenderableType:
-    """The table of the counters that have counted, with what they mean if ``width`` has room for it."""
+    """The table of counters that are not zero, with their descriptions if ``width`` allows."""
     counted = stats.nonzero()
     if not counted:
         return Text("No counters have counted.")
@@ -125,6 +125,6 @@ def print_report(flows: Sequence[FlowInfo], stats: Stats, file: TextIO) -> None:
     if file.isatty():
         console.print(*parts, sep="\n")
         return
-    with console.capture() as capture:  # the cells of a table are padded: not in a file, please
+    with console.capture() as capture:  # the cells of a table are padded, which a file does not need
         console.print(*parts, sep="\n")
     file.writelines(line.rstrip() + "\n" for line in capture.get().splitlines())

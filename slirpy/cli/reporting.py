@@ -1,4 +1,4 @@
-"""Options that tell what a network does: capture, trace, statistics, and the live picture."""
+"""Options that show the activity of a network: capture, trace, statistics, and the live display."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["LONGEST_WAIT", "Reporting", "report_options"]
 
 LONGEST_WAIT = 60.0
-"""Seconds for which a command waits at most before it looks around."""
+"""Longest time, in seconds, that a command waits before it checks again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reporting:
-    """What is told about the network while it runs and at its end: the values of :func:`report_options`."""
+    """Reports about the network while it runs and at its end: the values of :func:`report_options`."""
 
     capture: str | None
     trace: str | None
@@ -32,10 +32,10 @@ class Reporting:
 
     @names_flags
     def check(self) -> None:
-        """Check the options before anything has begun.
+        """Check the options before anything else has started.
 
         Raises:
-            ConfigError: one that cannot be used, or there is no terminal for ``--top``.
+            ConfigError: an option that cannot be used, or there is no terminal for ``--top``.
         """
         from slirpy.cli.capture import parse_capture
 
@@ -47,7 +47,7 @@ class Reporting:
             check_terminal(sys.stderr)
 
     def live(self, net: Slirp, stack: ExitStack) -> Callable[[], float]:
-        """A function for the loop that drives ``net``; it returns how many seconds the loop may wait."""
+        """Create a function for the loop that drives ``net``. It returns the seconds that the loop may wait."""
         if not self.top:
             return lambda: LONGEST_WAIT
         from slirpy.cli.top import Top
@@ -55,7 +55,7 @@ class Reporting:
         return stack.enter_context(Top(net)).look
 
     def at_end(self, net: Slirp) -> None:
-        """Show flows and counters, if that is wanted."""
+        """Show flows and counters, if requested."""
         if self.stats:
             from slirpy.cli.serving import report
 
@@ -91,7 +91,7 @@ def report_options(*, top: bool = True) -> Callable[[Callable[..., object]], Cal
             return function(*arguments, reporting=reporting, **more)
 
         decorated: Callable[..., object] = collected
-        for option in reversed(options):  # click lists them from the last that was added
+        for option in reversed(options):  # click lists them in reverse order of addition
             decorated = option(decorated)
         return decorated
 

@@ -17,7 +17,7 @@ _SEARCH = (b"search", b"domain")
 
 
 def read_host() -> bytes:
-    """The host's file; empty if there is none."""
+    """Read the host's file. Returns an empty text if there is none."""
     try:
         with open(PATH, "rb") as file:
             return file.read(_SIZE_MAX)
@@ -30,8 +30,8 @@ def resolv_conf(dns: str, search: Sequence[str], host: bytes) -> bytes:
 
     Args:
         dns: address of the only name server.
-        search: domains in which names are looked for; without any, those of the host hold.
-        host: the host's file. Its lines are kept as they are, whatever the C library makes of them.
+        search: search domains for names; if empty, those of the host apply.
+        host: the host's file. Its lines are kept as they are, however the C library reads them.
     """
     lines = [f"nameserver {dns}".encode()]
     if search:
@@ -44,13 +44,13 @@ def resolv_conf(dns: str, search: Sequence[str], host: bytes) -> bytes:
 
 
 def add_file(path: str, content: bytes) -> None:
-    """Have a file where there is none, or a symbolic link that leads nowhere; only this mount namespace sees it.
+    """Create a file where there is none, or a dangling symbolic link; visible in this mount namespace only.
 
-    A file can be mounted over another one only. So its folder gets a new one over it, in which everything of the old
-    one is mounted at its place. The folder itself then lives in memory: new entries of it are gone at the end.
+    A file can only be mounted over another file. So a new folder is mounted over its folder, with every entry of the
+    old one mounted in its place. The new folder lives in memory: new entries in it disappear at the end.
 
     Raises:
-        OSError: a mount was refused; all is as it was then.
+        OSError: a mount was refused; everything is as before.
     """
     folder, added = os.path.split(path)
     old = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -72,7 +72,7 @@ def add_file(path: str, content: bytes) -> None:
 
 
 def _put_back(folder: int, name: str, path: str) -> None:
-    """Have an entry of the old folder at its place in the new one."""
+    """Restore an entry of the old folder in the new one."""
     mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
     if stat.S_ISLNK(mode):
         os.symlink(os.readlink(name, dir_fd=folder), path)

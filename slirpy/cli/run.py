@@ -1,4 +1,4 @@
-"""``slirpy run``: a command in namespaces of its own, whose only network is slirpy."""
+"""``slirpy run``: a command in new namespaces, with slirpy as its only network."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def run(reporting: Reporting, command: Sequence[str], hostfwd_loopback: bool | N
     """Run CMD with slirpy as its only network.
 
     CMD runs in new user, network, mount and process namespaces: no root is needed where the system allows user
-    namespaces. It has the interface tap0 with address, default route and name server. The host's 127.0.0.1
-    is the gateway, 10.0.2.2. Without CMD it is a shell. The exit status is CMD's; 127 if CMD is not found,
+    namespaces. CMD gets the interface tap0 with address, default route and name server. The host's 127.0.0.1 is
+    reachable at the gateway, 10.0.2.2. The default CMD is a shell. The exit status is CMD's; 127 if CMD is not found,
     126 if it cannot be executed, 2 for a mistake in the options or a system that does not allow it.
     """
     config = network_config(network)

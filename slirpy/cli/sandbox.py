@@ -1,4 +1,4 @@
-"""The outside of ``slirpy run``: makes the namespaces' first process and talks to it (see :mod:`slirpy.cli.init`)."""
+"""The outside of ``slirpy run``: creates the namespaces' first process and talks to it (:mod:`slirpy.cli.init`)."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from slirpy.errors import SlirpyError
 __all__ = ["Sandbox", "SandboxError"]
 
 ASKED_MAX = 32
-"""Requests for sockets that init has at a time. More wait here, so that sending to the channel never blocks."""
+"""Largest number of socket requests at init. Further ones wait here, so that sending never blocks."""
 
 
 class SandboxError(SlirpyError):
-    """The namespaces cannot be made, or not be configured."""
+    """The namespaces cannot be created or configured."""
 
 
 class Sandbox:
     """Namespaces with a TAP interface in them, and CMD.
 
-    Use it as a context manager: at its end every process in the namespaces is dead, and reaped as far as
-    it is ours.
+    Use it as a context manager: at its end every process in the namespaces is dead, and reaped if
+    it is a child of slirpy.
     """
 
     def __init__(self, command: Sequence[str], mask: Iterable[int], warn: Callable[[str], object]) -> None:
-        """Make the namespaces. CMD is not started yet.
+        """Create the namespaces. CMD is not started yet.
 
         Args:
             command: CMD and its arguments.
-            mask: the signals that CMD shall have blocked.
-            warn: called with a line about what does not work fully.
+            mask: the signals to block in CMD.
+            warn: called with a line about each restriction.
 
         Raises:
             SandboxError: this system does not allow it; the text says what to do.
@@ -53,7 +53,7 @@ class Sandbox:
         inner.close()
         self._child: int | None = founder
         self.tap = -1
-        """Descriptor of the TAP interface; it is the caller's to close."""
+        """Descriptor of the TAP interface. The caller must close it."""
         try:
             self._expect("unshared")
             self._map_ids(founder)
@@ -61,9 +61,7 @@ class Sandbox:
             init = int(self._expect("init")[0]["init"])
             os.waitpid(founder, 0)
             self._child = init
-            linux.prctl(
-                linux.PR_SET_CHILD_SUBREAPER, 0
-            )  # orphans of other programs of ours are not our children
+            linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 0)  # orphans of other programs are not reaped here
             self._channel.send({"adopted": True})
             descriptor = self._expect("tap")[1]
             if descriptor is None:
@@ -82,7 +80,7 @@ class Sandbox:
         self.close()
 
     def fileno(self) -> int:
-        """A descriptor that is readable when :meth:`read` has something to take."""
+        """A descriptor that is readable when :meth:`read` has something to read."""
         return self._channel.fileno()
 
     def configure(self, settings: guest.Settings) -> None:
@@ -100,11 +98,11 @@ class Sandbox:
         return int(self._expect("exec")[0]["exec"])
 
     def signal(self, number: int) -> None:
-        """Send a signal to CMD, unless it was sent to the process group that we share with it."""
+        """Send a signal to CMD, unless it was sent to the process group that slirpy shares with it."""
         self._channel.send({"signal": number})
 
     def open_socket(self, kind: socket.SocketKind, done: Callable[[socket.socket | None], None]) -> None:
-        """Have an IPv4 socket of the namespace opened; :meth:`read` calls ``done`` with it, or with None."""
+        """Request an IPv4 socket of the namespace. :meth:`read` calls ``done`` with it, or with None."""
         if self._child is None:
             done(None)
             return
@@ -118,14 +116,14 @@ class Sandbox:
             self._channel.send({"socket": int(kind)})
 
     def read(self) -> int | None:
-        """Take what has come from inside.
+        """Handle messages from inside.
 
         Returns:
             None, or, if CMD has ended, its status as a shell gives it: 128 + n when signal n killed it.
         """
         received = self._channel.receive()
         if received is None:
-            return 128 + signal.SIGKILL  # somebody has killed init, and with it all the others
+            return 128 + signal.SIGKILL  # init was killed, and with it all the others
         message, descriptor = received
         if "exit" in message:
             return int(message["exit"])
@@ -161,15 +159,16 @@ class Sandbox:
                 raise SandboxError(message.get("error", f"unexpected message {message}"))
 
     def _map_ids(self, pid: int) -> None:
-        """Say which users and groups there are in the namespaces.
+        """Set the users and groups that exist in the namespaces.
 
-        For root all that we have ourselves, so that CMD may change to another user; otherwise our own, as root.
+        For root these are all that slirpy has, so that CMD may change to another user; otherwise slirpy's own, as
+        root.
         """
         try:
             if os.geteuid() == 0 and self._map_all(pid):
                 return
             with open(f"/proc/{pid}/setgroups", "w") as file:
-                file.write("deny")  # the kernel wants that before an unprivileged group map
+                file.write("deny")  # the kernel requires that before an unprivileged group map
             _write_map(pid, "uid", f"0 {os.geteuid()} 1")
             _write_map(pid, "gid", f"0 {os.getegid()} 1")
         except OSError as error:

@@ -1,4 +1,4 @@
-"""What the commands that carry a guest's network on have in common: waiting, signals, telling."""
+"""Common parts of the commands that run a guest's network: waiting, signals, and reports."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ ENDING = (
     "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGXCPU", "SIGPOLL",
     "SIGPWR",
 )  # fmt: skip
-"""Signals that end a network. Unless they are caught they end the process, and leave its sockets behind."""
+"""Signals that end a network. If not caught, they end the process and leave its sockets behind."""
 SHOWING = "SIGUSR1"
-"""The signal that asks for the tables."""
+"""The signal that requests the tables."""
 
 HEAP_BYTES = 8 << 20
-"""Free memory that is kept rather than given back to the system."""
+"""Free memory to keep instead of returning it to the system."""
 DRAIN_SECONDS = 5.0
-"""How long data that CMD has sent may still take to its destination after CMD's end."""
+"""Longest time after CMD's end for the data that it sent to reach its destination."""
 DRAIN_IDLE_SECONDS = 0.25
-"""It takes no longer once nothing has moved for this time."""
+"""Time without progress after which draining ends early."""
 
 
 class CaughtSignals:
-    """Signals as data, on every Unix: while the context lasts they are read from a descriptor.
+    """Signals as data, on every Unix: within the context they are read from a descriptor.
 
     Args:
-        names: which; one that is ignored stays so, and one that this system has not is left out.
+        names: signals to catch. One that is ignored stays so, and one that this system lacks is left out.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -64,11 +64,11 @@ class CaughtSignals:
         }
 
     def fileno(self) -> int:
-        """The descriptor, readable when a signal has come."""
+        """The descriptor, readable when a signal has arrived."""
         return self._read.fileno()
 
     def take(self) -> bytes:
-        """The numbers of the signals that have come since the last call, a byte each."""
+        """The numbers of the signals that have arrived since the last call, a byte each."""
         try:
             return self._read.recv(256)
         except BlockingIOError:
@@ -91,17 +91,17 @@ class Ending(CaughtSignals):
     """Signals for a network that runs until one of them ends it.
 
     Args:
-        show: called when one asks for the tables.
+        show: called when a signal requests the tables.
     """
 
     def __init__(self, show: Callable[[], None]) -> None:
         super().__init__((*ENDING, SHOWING))
         self._show = show
         self.status: int | None = None
-        """The exit status, once a signal has come that ends the network: 128 and its number."""
+        """The exit status, once a signal has ended the network: 128 plus its number."""
 
     def read(self, _: int = 0) -> None:
-        """Do what the signals ask for that have come since the last call."""
+        """Handle the signals that have arrived since the last call."""
         for number in self.take():
             if number == getattr(signal, SHOWING, None):
                 self._show()
@@ -110,11 +110,11 @@ class Ending(CaughtSignals):
 
 
 def _nothing(*_: object) -> None:
-    """A handler: what is to be done is done by who reads the descriptor."""
+    """Empty handler: the reader of the descriptor does the work."""
 
 
 def allow_descriptors() -> None:
-    """Take as many descriptors as the system gives: each flow has a socket. Children keep the limit they had."""
+    """Raise the limit on descriptors as far as allowed: each flow has a socket. Children keep the old limit."""
     import resource
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -122,7 +122,7 @@ def allow_descriptors() -> None:
 
 
 def keep_heap() -> None:
-    """Have the allocator keep the memory of large frames, where we know how (Linux)."""
+    """Let the allocator keep the memory of large frames, where that is supported (Linux)."""
     if sys.platform == "linux":
         from slirpy.cli import linux
 
@@ -130,7 +130,7 @@ def keep_heap() -> None:
 
 
 def tell_forwards(net: Slirp) -> None:
-    """Say which host ports were taken for the rules that left it open."""
+    """Report the host ports that were chosen for rules with port 0."""
     for rule, forward in zip(net.config.hostfwd, net.forwards(), strict=True):
         if rule.host_port == 0 and rule.path is None:
             host = f"{forward.host_address}:{forward.host_port}"
@@ -139,7 +139,7 @@ def tell_forwards(net: Slirp) -> None:
 
 
 def report(flows: Sequence[FlowInfo], stats: Stats) -> None:
-    """Show flows and counters on standard error. That it cannot be written must not stop anything."""
+    """Show flows and counters on standard error. Failure to write them must not stop anything."""
     from slirpy.cli.report import print_report
 
     if sys.stderr.isatty():
@@ -154,7 +154,7 @@ def report(flows: Sequence[FlowInfo], stats: Stats) -> None:
 
 
 class _Page(StringIO):
-    """Text that will be written to standard error, in characters that this has."""
+    """Text for standard error, in characters that its encoding supports."""
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -162,10 +162,10 @@ class _Page(StringIO):
 
 
 def drain(net: Slirp) -> None:
-    """Let data that is under way arrive: processes that have ended may have left some in the guest's kernel.
+    """Wait for data that is under way: processes that have ended may have left some in the guest's kernel.
 
-    The guest's network of ``slirpy run`` lives on without its processes, as long as our descriptor of the TAP device
-    does; from QEMU there may be frames that it sent before its end.
+    The guest's network of ``slirpy run`` outlives its processes, as long as our descriptor of the TAP device
+    is open. From QEMU there may be frames that it sent before its end.
     """
     stats = net.stats
     moved, since = -1, 0.0

@@ -1,4 +1,4 @@
-"""One session of ``slirpy run``: the sandbox, the network engine, and the loop that carries both on."""
+"""One session of ``slirpy run``: the sandbox, the network engine, and the loop that drives both."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Session:
     Args:
         config: the virtual network.
         command: CMD and its arguments.
-        reporting: what to tell.
+        reporting: the reports requested.
         loopback: let forwards reach the namespace's own 127.0.0.1.
     """
 
@@ -52,11 +52,11 @@ class Session:
         """
         capture = self._reporting.capture
         if capture is not None and parse_capture(capture).name == STANDARD:
-            self._output = own_standard_output()  # before CMD could have it
+            self._output = own_standard_output()  # before CMD could reserve it
         terminal = Terminal()
         signals = Signals()
         try:
-            # Before anything large is imported: what follows is forked from this process, and stays.
+            # Before any large import: processes forked from here keep that memory.
             with Sandbox(self._command, signals.previous_mask, tell) as sandbox:
                 return self._connect(sandbox, signals)
         finally:

@@ -1,4 +1,4 @@
-"""Standard streams of the command line: closed, full, or without a reader, they never cost more than one line."""
+"""Standard streams of the command line: closed, full, or without a reader, they cause one line of output at most."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _HINTS = {
     errno.EFBIG: "see `ulimit -f`",
     errno.EIO: "the device has failed",
 }
-"""Errors that mean that the system has given out, whatever the program was about to do; and what to do then."""
+"""Errors that mean that a system resource is exhausted, whatever the operation, with advice for each."""
 
 
 PATIENCE = 1.0
-"""Seconds that the reader of standard error has to make room for a line."""
+"""Time in seconds that the reader of standard error has to make room for a line."""
 
 
 class _Recorded(FileIO):
-    """A file that remembers why it could not be written."""
+    """A file that remembers why writing to it failed."""
 
     error: OSError | None = None
 
@@ -44,11 +44,11 @@ class _Recorded(FileIO):
 
 
 class StandardOutput:
-    """``sys.stdout`` for the life of the command; it knows afterwards what could not be written.
+    """``sys.stdout`` for the lifetime of the command, which records write failures.
 
-    There is something behind the descriptors 0, 1 and 2 from now on. Otherwise the first file or socket that is
-    opened takes the number of a closed one, and gets what is printed. Children see it closed, as they would have
-    without us, and what we write to standard output fails as on a closed one.
+    Descriptors 0, 1 and 2 are open from now on. Otherwise the first file or socket that is
+    opened takes the number of a closed one, and receives the output. Children see it closed, as they would
+    without slirpy, and writing to standard output fails as on a closed one.
     """
 
     def __init__(self) -> None:
@@ -70,11 +70,11 @@ class StandardOutput:
 
     @property
     def failed(self) -> bool:
-        """Whether something could not be written."""
+        """Whether any write has failed."""
         return self._file.error is not None
 
     def finish(self) -> str | None:
-        """Write what is left; returns why something could not be written, if so; empty if a reader has gone."""
+        """Write what is left. Returns the reason if something could not be written; empty if the reader has gone."""
         flush_errors(sys.stdout)
         if self._file.error is None:
             return None
@@ -83,7 +83,7 @@ class StandardOutput:
 
 
 def flush_errors(stream: TextIO) -> None:
-    """Flush a stream, and drop what it cannot take: the interpreter would complain of it again at its end."""
+    """Flush a stream, and discard what it cannot take; otherwise the interpreter would complain on exit."""
     try:
         stream.flush()
     except (OSError, ValueError):
@@ -95,18 +95,18 @@ def flush_errors(stream: TextIO) -> None:
 
 
 def tell(text: str, patience: float = PATIENCE) -> bool:
-    """Write one line of ours to standard error; see :func:`write_line`."""
+    """Write one line from slirpy to standard error; see :func:`write_line`."""
     return write_line(f"slirpy: {text}", patience)
 
 
 def write_line(line: str, patience: float = PATIENCE) -> bool:
-    """Write a line to standard error; returns whether it could be written.
+    """Write a line to standard error. Returns whether it could be written.
 
-    That nobody can read it, or nobody does, must not stop anything: CMD's end, or an interrupt, would wait for it.
+    A missing or slow reader must not stop anything: CMD's end, or an interrupt, would wait for it.
 
     Args:
-        line: shorter than 4096 bytes, which is what a pipe that is ready takes at once.
-        patience: how many seconds a reader has to make room.
+        line: shorter than 4096 bytes, which a pipe that is ready takes at once.
+        patience: seconds that a reader has to make room.
     """
     try:
         if not _ready(patience):
@@ -125,12 +125,12 @@ def _ready(patience: float) -> bool:
     try:
         poll.register(sys.stderr.fileno(), select.POLLOUT)
     except UnsupportedOperation:
-        return True  # it is no file
+        return True  # not a file
     return bool(poll.poll(patience * 1000))
 
 
 def exhausted(error: BaseException) -> str | None:
-    """One line about an error that means that a resource of the system has given out; None for any other error."""
+    """One line about an error that means that a system resource is exhausted; None for any other error."""
     if isinstance(error, MemoryError):
         return f"{os.strerror(errno.ENOMEM)}; {_HINTS[errno.ENOMEM]}"
     if isinstance(error, OSError) and error.errno in _HINTS:

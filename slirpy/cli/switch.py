@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["switch"]
 
-_LONGEST = 60.0  # seconds of one wait
+_LONGEST = 60.0  # longest wait, in seconds
 
 EXAMPLES = """
 \b
@@ -59,7 +59,7 @@ def switch(ports: Sequence[str], hub: bool, mtu: int, reporting: Reporting) -> N
 
     A frame goes to where its destination was last heard, and to all ports if that is not known. At most one port
     is user: the gateway, DHCP, DNS and the way to the outside. SIGUSR1 shows flows and counters on standard error.
-    It ends with Ctrl-C, SIGTERM or another signal; the exit status is 128 and the signal's number, or 2 for a
+    Ctrl-C, SIGTERM or another signal ends it; the exit status is then 128 plus the signal's number. It is 2 for a
     mistake in the options.
     """
     from slirpy.cli.capture import FrameLog
@@ -78,7 +78,7 @@ def switch(ports: Sequence[str], hub: bool, mtu: int, reporting: Reporting) -> N
 
 
 class _Alone:
-    """A switch without slirpy's own port, driven as a :class:`~slirpy.Slirp` is."""
+    """A switch without slirpy's own port, driven like a :class:`~slirpy.Slirp`."""
 
     def __init__(self, mtu: int, hub: bool) -> None:
         from slirpy.core.switchnet import SwitchNetwork
@@ -115,7 +115,7 @@ def _serve(
     log: FrameLog,
     reporting: Reporting,
 ) -> int:
-    """Carry frames until a signal ends it; returns the exit status."""
+    """Relay frames until a signal ends it. Returns the exit status."""
     from slirpy.cli import serving
 
     with ExitStack() as stack:
@@ -146,7 +146,7 @@ def _serve(
 
 
 def _report(network: Slirp | _Alone) -> None:
-    """Show flows, if there is a port of slirpy's own, and counters."""
+    """Show flows, if slirpy has a port, and counters."""
     from slirpy.cli.serving import report
 
     flows = [] if isinstance(network, _Alone) else [*network.closed_flows(), *network.flows()]

@@ -1,4 +1,4 @@
-"""What ``slirpy run`` owes to the terminal and to who sends it signals."""
+"""Terminal and signal handling of ``slirpy run``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
-        """What was blocked before."""
+        """Signals that were blocked before."""
         self._descriptor = linux.signal_descriptor(FORWARDED)
 
     def fileno(self) -> int:
@@ -27,24 +27,24 @@ class Signals:
         return self._descriptor
 
     def fatal(self) -> int | None:
-        """Read what is pending, and return the first signal that would have ended the program."""
+        """Read pending signals, and return the first that would have ended the program."""
         for number in linux.read_signals(self._descriptor):
             if number in _FATAL and signal.getsignal(number) is not signal.SIG_IGN:
                 return number
         return None
 
     def forward(self, sandbox: Sandbox) -> None:
-        """Read what is pending, and tell the sandbox, which passes on what was sent to us alone."""
+        """Read pending signals, and report them to the sandbox, which passes on those sent to slirpy alone."""
         for number in linux.read_signals(self._descriptor):
             sandbox.signal(number)
 
 
 class Terminal:
-    """Notes whether we are the terminal's foreground job, to be it again when CMD has ended.
+    """Notes whether slirpy is the terminal's foreground job, so that it can become so again when CMD has ended.
 
-    A shell as CMD makes itself a process group of its own and puts that in the foreground. It cannot
-    undo this at its end, because our group has no number inside its PID namespace; who reads the terminal after
-    us, such as the script that started us, would be stopped.
+    A shell as CMD creates its own process group and puts that in the foreground. It cannot undo this at its
+    end, because our group has no number inside its PID namespace. The next process to read the terminal, such as the
+    script that started slirpy, would be stopped.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Terminal:
             self._descriptor = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
             self._foreground = os.tcgetpgrp(self._descriptor) == os.getpgrp()
         except OSError:
-            self._foreground = False  # no terminal
+            self._foreground = False  # not a terminal
 
     def restore(self) -> None:
         """Take the terminal back from a process group that has ended."""

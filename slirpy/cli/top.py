@@ -1,4 +1,4 @@
-"""``--top``: flows and what they carry, live in the terminal."""
+"""``--top``: flows and their traffic, live in the terminal."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["Top", "busiest", "summary"]
 
 INTERVAL = 1.0
-"""Seconds between two pictures."""
+"""Seconds between two updates."""
 _LINES_BESIDE = 6
-"""Of a picture: the summary, headings, the line that counts the rest."""
+"""Lines of a display other than flows: the summary, headings, and the count of the remaining flows."""
 
 _Key = tuple[str, object, object, bool]
 
@@ -35,10 +35,10 @@ def _key(flow: FlowInfo) -> _Key:
 
 
 def busiest(flows: Sequence[FlowInfo], before: dict[_Key, int]) -> tuple[list[FlowInfo], dict[_Key, int]]:
-    """Flows with those first that have carried most since the last time, then those with most in all.
+    """Sort flows by their traffic since the last time, then by their total.
 
     Args:
-        flows: of now.
+        flows: the present ones.
         before: bytes of each flow the last time.
 
     Returns:
@@ -54,7 +54,7 @@ def busiest(flows: Sequence[FlowInfo], before: dict[_Key, int]) -> tuple[list[Fl
 
 
 def summary(flows: int, leases: int, bytes_in: float, bytes_out: float, drops: int) -> str:
-    """The first line; bytes are those of a second."""
+    """The first line; rates are per second."""
     return (
         f"{flows} flows, {leases} leases    in {amount(round(bytes_in))}/s    out {amount(round(bytes_out))}/s"
         f"    {drops} dropped"
@@ -62,13 +62,13 @@ def summary(flows: int, leases: int, bytes_in: float, bytes_out: float, drops: i
 
 
 class Top:
-    """A picture of a network that is drawn again every second. Call :meth:`look` from the loop that drives it.
+    """A display of a network that is redrawn every second. Call :meth:`look` from the loop that drives it.
 
     Args:
         clock: seconds.
 
     Raises:
-        ConfigError: ``file`` is no terminal.
+        ConfigError: ``file`` is not a terminal.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Top:
             self._live.stop()
 
     def look(self) -> float:
-        """Draw if it is time; returns the seconds until it is time again."""
+        """Redraw if it is time. Returns the seconds until the next time."""
         now = self._clock()
         if now >= self._next:
             self._next = now + INTERVAL
