@@ -1,7 +1,7 @@
-"""Addresses and ports of the virtual network at which something of the host's answers (guestfwd).
+"""Addresses and ports of the virtual network at which services of the host answer (guestfwd).
 
-Three kinds of target need no help of the system: a TCP address or the name of a host behind the host network, and a
-function that makes streams. These work in virtual time too. For the others, somebody is asked.
+Three kinds of target work without the system: a TCP address or the name of a host behind the host network, and a
+function that makes streams. These work in virtual time too. The others are opened by :class:`Openers`.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class Openers(Protocol):
     """Makes streams to commands, Unix sockets and functions: ``host/local.py``."""
 
     def opener(self, target: Target, network: ServiceNetwork, what: str) -> StreamService:
-        """What opens a connection to a target.
+        """Return a function that opens connections to a target.
 
         Raises:
-            ConfigError: it is known already that it cannot work; ``what`` begins the text.
+            ConfigError: the target cannot work; ``what`` begins the text.
         """
         ...
 
 
 class _Counted:
-    """A stream's owner, which counts what becomes of the stream."""
+    """Owner of a stream that counts the stream's outcome."""
 
     __slots__ = ("_open", "_owner", "_stats")
 
@@ -66,15 +66,15 @@ class _Counted:
         else:
             self._stats.guestfwd_failed += 1
             if error == errno.ENOENT:
-                error = errno.ECONNREFUSED  # a Unix socket that is not there: nobody listens
+                error = errno.ECONNREFUSED  # a missing Unix socket: no program listens
         self._owner.failed(error)
 
 
 class GuestForwards:
-    """The rules that hold.
+    """The active rules.
 
     Args:
-        parts: of the stack whose addresses they are about.
+        parts: of the stack to which the addresses belong.
         network: that stack, as targets see it.
         host: where TCP targets are.
         openers: for all other targets; None: there may be none.
@@ -98,17 +98,17 @@ class GuestForwards:
         self._rules: dict[tuple[bytes | None, int | None], GuestForward] = {}
 
     def active(self) -> list[GuestForward]:
-        """The rules, in the order in which they came."""
+        """The active rules, in order of addition."""
         return list(self._rules.values())
 
     def add(self, rule: GuestForward, *, listed: bool = True) -> None:
-        """Let a rule hold for connections from now on.
+        """Apply a rule to connections from now on.
 
         Args:
-            listed: whether :meth:`active` tells of it.
+            listed: whether :meth:`active` includes it.
 
         Raises:
-            ConfigError: the address cannot be, something answers there already, or the target cannot work.
+            ConfigError: the address is not possible or already in use, or the target cannot work.
         """
         network, services = self._network, self._services
         config = network.config
@@ -127,7 +127,7 @@ class GuestForwards:
             self._rules[key] = rule
 
     def remove(self, rule: GuestForward) -> None:
-        """End a rule; connections that are open stay, and so does the server's address.
+        """End a rule. Open connections stay, and so does the server's address.
 
         Raises:
             ConfigError: there is no such rule.
@@ -163,10 +163,10 @@ class GuestForwards:
 
 
 def check_server(server: IPv4Address, where: str, *taken: IPv4Address) -> None:
-    """Whether an address can be one of ours.
+    """Check that an address can belong to a virtual server.
 
     Raises:
-        ConfigError: it means everyone, nobody, or the guest itself.
+        ConfigError: a broadcast, unspecified or multicast address, or one that means the guest itself.
     """
     if server in taken or server.is_multicast or server.is_loopback or int(server) >> 24 in (0, 255):
         raise ConfigError(f"{where}: {server} is no address that a server can have")

@@ -1,4 +1,4 @@
-"""Connections to a host by its name: looked up when a guest connects, and each of its addresses is tried."""
+"""Connections to a host by name: the name is looked up when a guest connects, and each of its addresses is tried."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["NamedStream"]
 class NamedStream:
     """A :class:`~slirpy.interfaces.StreamPeer` that becomes a connection when the name has an address that answers.
 
-    It is the owner of the connection until that is made, and passes on everything from then on.
+    It owns the connection until it is established, and passes on everything from then on.
     """
 
     def __init__(self, host: HostNetwork, name: str, port: int, owner: StreamOwner) -> None:
@@ -25,7 +25,7 @@ class NamedStream:
         self._connected = False
         self._calling = False
         self._refused = self._shut = False
-        """A call that came before the connection: a send, an end."""
+        """Calls made before the connection was established: a send, an end."""
         self._error = 0
         if not host.lookup(name, self._found):
             self._fail(errno.EAGAIN)
@@ -61,7 +61,7 @@ class NamedStream:
     # -------------------------------------------------------------------- the owner of the connection
 
     def connected(self) -> None:
-        """An address answers."""
+        """Note that an address has answered."""
         self._connected = True
         if self._owner is not None:
             self._owner.connected()
@@ -69,7 +69,7 @@ class NamedStream:
             self._catch_up()
 
     def _catch_up(self) -> None:
-        """Make up for calls that came too early."""
+        """Repeat the calls that came too early."""
         if self._shut and self._peer is not None:
             self._peer.shutdown()
         if self._refused and self._owner is not None:
@@ -77,17 +77,17 @@ class NamedStream:
             self._owner.writable()
 
     def readable(self) -> None:
-        """Pass it on."""
+        """Pass the call on."""
         if self._owner is not None:
             self._owner.readable()
 
     def writable(self) -> None:
-        """Pass it on."""
+        """Pass the call on."""
         if self._owner is not None:
             self._owner.writable()
 
     def failed(self, error: int) -> None:
-        """Try the next address, if the connection was not made yet."""
+        """Try the next address, unless the connection was established already."""
         self._error = error
         if not self._calling:
             if self._connected:

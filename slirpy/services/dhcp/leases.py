@@ -56,7 +56,7 @@ class LeaseTable:
         self._free = self._size - sum(map(config.contains, self._servers)) - len(self._static)
         """Size of the pool."""
         self._cursor = 0
-        """How far the pool was searched for addresses that were never used."""
+        """Position up to which the pool was searched for addresses that were never used."""
         self._by_address: dict[bytes, Lease] = {}
         self._index = LeaseIndex()
         self._pooled = 0

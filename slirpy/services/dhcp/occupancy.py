@@ -40,17 +40,17 @@ if TYPE_CHECKING:
 __all__ = ["AddressSearch", "Occupancy", "Verdict"]
 
 FRESH = 3 * SECOND
-"""How long a frame from an address proves that it is in use."""
+"""Time for which a frame from an address proves that it is in use."""
 DOUBT = 200 * MS
-"""How long a probe waits for a known user."""
+"""Time that a probe waits for a known user."""
 QUIET = 100 * MS
-"""How long a probe waits for a user that was never heard."""
+"""Time that a probe waits for a user that was never heard."""
 SILENT = 60 * SECOND
-"""How long an address counts as unused after an unanswered probe, or after its user released it."""
+"""Time for which an address counts as unused after an unanswered probe, or after its user released it."""
 REMEMBERED = 256
-"""Addresses for which that is remembered."""
+"""Maximum number of addresses for which that is remembered."""
 SEARCH_MAX = 256
-"""Addresses that are considered for one message."""
+"""Maximum number of addresses to consider for one message."""
 
 Then: TypeAlias = "Callable[[Verdict], None]"
 
@@ -64,7 +64,7 @@ class Verdict(NamedTuple):
 
 
 class _Evidence(Enum):
-    """The evidence before anybody is asked."""
+    """The evidence available without a probe."""
 
     NONE = auto()
     QUIET = auto()
@@ -256,7 +256,7 @@ class AddressSearch:
         del self._searches[search.client.mac, search.client.client_id]
 
     def find_now(self, client: Client) -> Lease | None:
-        """An address that nobody was heard from, without probes; None if there is none."""
+        """Find an address without probes, from which no machine was heard. Returns None if there is none."""
         avoid: set[bytes] = set()
         for _ in range(SEARCH_MAX):
             lease = self._table.choose(client, None, self._network.now, avoid)

@@ -2,7 +2,7 @@
 
 Each answer decides whether it is kept (RFC 2181, section 5; RFC 2308): it must be complete and readable, and state
 how long it holds. A negative answer needs an SOA record for that. A failure is kept for one second, so that a guest
-that asks in a loop does not pass the loop on (RFC 9520).
+that asks in a loop does not flood the resolvers (RFC 9520).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from slirpy.wire.dns import HEADER, NXDOMAIN, SERVFAIL, TRUNCATED, Query, Record
 __all__ = ["DnsCache", "time_to_live"]
 
 MESSAGE_MAX = 4096
-"""Bytes of the longest answer that is kept. Together with the number of entries it bounds the memory."""
+"""Longest answer to keep, in bytes. Together with the number of entries it bounds the memory."""
 TTL_MAX = 86_400
 NEGATIVE_TTL_MAX = 3_600
 FAILURE_TTL = 1
@@ -64,7 +64,7 @@ class DnsCache:
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
 
     def __len__(self) -> int:
-        """The number of entries, including expired ones that nobody has asked for since."""
+        """The number of entries, including expired ones that were not requested since."""
         return len(self._entries)
 
     def clear(self) -> None:

@@ -5,7 +5,7 @@ gateway and of guests with a lease, and the addresses of the virtual network, wh
 private networks in RFC 6303); records with a wildcard; ``localhost`` (RFC 6761, section 6.3).
 
 The gateway and the guests have their names bare, below ``internal``, and below the domain of the configuration. A
-guest chooses its own name. So a guest's name has no dots, is none that programs look up on their own, and never
+guest chooses its own name. So a guest's name has no dots, is not one that programs look up on their own, and never
 replaces another name.
 """
 
@@ -38,18 +38,18 @@ TYPE_NUMBERS = {
     "CAA": 257,
 }  # fmt: skip
 CHAIN_MAX = 8
-"""Aliases that lead to each other are followed so far."""
+"""Longest chain of aliases that is followed."""
 LIVE_TTL = 30
-"""Seconds for which a guest may keep what can change."""
+"""Time to live of records that can change."""
 LEASES_AT_ONCE = 64
-"""Up to this number of leases the table of names is made anew for each question, beyond it once a second."""
+"""Up to this number of leases the table of names is rebuilt for each question, beyond it once a second."""
 _HERE = b"\xc0\x0c"
 """A pointer to the name in the question."""
 _INTERNAL = "internal"
 _REVERSE = b"\x07in-addr\x04arpa\0"
 _LOCALHOST = b"\x09localhost\0"
 _TAKEN = frozenset(("gateway", "host", "localhost", "wpad", "isatap", "_gateway"))
-"""Names that no guest gets. Programs trust whatever is called WPAD or ISATAP."""
+"""Names that no guest gets. Programs trust any host called WPAD or ISATAP."""
 _HOSTNAME = re.compile(r"[a-z0-9_-]{1,63}")
 
 Leases: TypeAlias = Callable[[], Iterable[tuple[str, bytes]]]
@@ -225,7 +225,7 @@ def _domain(config: Config) -> tuple[str, ...]:
     try:
         name_to_wire(f"{'x' * 63}.{domain}")
     except ValueError:
-        return ()  # no domain, or one that DHCP can carry but DNS cannot
+        return ()  # not a domain, or one that DHCP can carry but DNS cannot
     return (domain,)
 
 
@@ -277,7 +277,7 @@ def _question_of(query: Query, guest: bytes) -> DnsQuestion:
 
     try:
         kind = str(QTYPE[query.qtype])
-    except Exception:  # dnslib's own, for a type that it does not know
+    except Exception:  # dnslib's own form, for a type that it does not know
         kind = f"TYPE{query.qtype}"
     return DnsQuestion(name_from_wire(query.name), kind, ipaddress.ip_address(guest))
 

@@ -1,11 +1,11 @@
-"""Lookups: questions under way to the world outside, and the guests that wait for each of them.
+"""Lookups: questions in progress outside, and the guests that wait for each of them.
 
-Guests that ask the same question at the same time share one lookup. This saves queries; and someone who wants to
+Guests that ask the same question at the same time share one lookup. This saves queries, and an attacker who wants to
 forge an answer, and can also ask as a guest, does not get many tries at once for one name (RFC 5452, section 5: the
 birthday attack).
 
 A :class:`ForwardedLookup` does the input and output for a :class:`~slirpy.services.dns.resolution.Resolution`. Each
-server is asked from a socket of its own. What the host reports is only noted, and acted on at the next flush, so a
+server is asked from a separate socket. The host's reports are only noted, and acted on at the next flush, so a
 socket is never closed within its own callback, and a host may report before its call returns.
 """
 
@@ -38,7 +38,7 @@ class Question(abc.ABC):
         link: the link that the guest is behind.
         tcp: whether it was asked over TCP.
         key: identifies repetitions of it by an impatient guest; for UDP only.
-        outside: the question as it is asked outside: another one if the name is an alias of ours.
+        outside: the question as it is asked outside, which differs if the name is a local alias.
         alias: the alias.
         lookup: the lookup that it waits for.
     """
@@ -60,7 +60,7 @@ class Question(abc.ABC):
 
 
 class Lookup(abc.ABC):
-    """A question under way.
+    """A question in progress.
 
     Attributes:
         key: identifies it among all lookups.
@@ -213,7 +213,7 @@ class _Transport(abc.ABC):
     """The socket for one request.
 
     Attributes:
-        request: what is asked.
+        request: the query and its server.
         has_failed: whether the server has refused, or an answer can no longer come for another reason.
     """
 

@@ -1,6 +1,7 @@
 """One DNS question on its way through the resolvers: the decisions, without sockets and without a clock.
 
-A :class:`Resolution` says whom to ask next and until when to wait; its owner sends, and reports what comes back::
+A :class:`Resolution` decides which server to ask next and how long to wait. Its owner sends, and reports the
+results::
 
     request = resolution.next(now)               # send it, then wait until resolution.deadline
     resolution.on_message(request, message, now)
@@ -8,16 +9,16 @@ A :class:`Resolution` says whom to ask next and until when to wait; its owner se
     resolution.on_timeout(now)
 
 After one of the last three either ``done`` is true and ``answer`` is final, or ``ready`` is true and it is time to
-call ``next`` again, or nothing changes and the owner waits further.
+call ``next`` again, or nothing changes and the owner continues to wait.
 
 The servers are asked in the order of :mod:`slirpy.services.dns.servers`: the next one after a second, or at once if
 one refuses or replies that it cannot answer. Every server that was asked may still answer, so a slow one is not lost.
 After all of them a second round begins, with two seconds for each. No question fails within its first five seconds
 as long as a server may still answer it.
 
-Each request has a random identifier; with a random port, which a socket of its own gives it, a forger has to guess 32
-bits (RFC 5452). With ``mix_case`` the letters of the name get random case, which a server repeats: one more bit for
-each letter.
+Each request has a random identifier; with a random port, which comes from its separate socket, a forger has to guess
+32 bits (RFC 5452). With ``mix_case`` the letters of the name get random case, which a server repeats: one more bit
+for each letter.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ __all__ = ["Answer", "Request", "Resolution"]
 
 ROUNDS = 2
 ENOUGH = 5 * SECOND
-"""Nanoseconds for which an answer is awaited at least."""
+"""Minimum time, in nanoseconds, to wait for an answer."""
 _UNABLE = frozenset((SERVFAIL, NOTIMP, REFUSED))
 """Response codes after which another server may do better."""
 
@@ -44,9 +45,9 @@ class Answer(NamedTuple):
     """The outcome of a question."""
 
     message: bytes
-    """To be readdressed to whoever asked."""
+    """To be sent, with a new identifier, to each guest that asked."""
     records: Records | None = None
-    """Its records; None if only the header counts, and then it is not cached."""
+    """Records of the answer; None if only the header counts, and then it is not cached."""
 
 
 class Request:

@@ -5,7 +5,7 @@ resolver answers: a guest that gets SERVFAIL goes on at once, and one that gets 
 
 A lookup in progress occupies a socket of the host for a few seconds. The number of lookups is limited, in total and
 for each guest. A query beyond the limit is dropped, and the guest asks again: the lookups in progress are closer to
-their answers, and end by themselves. Questions that can be answered at once are always answered.
+their answers, and end soon. Questions that can be answered at once are always answered.
 """
 
 from __future__ import annotations
@@ -296,7 +296,7 @@ class DnsService:
         return True
 
     def _abandon(self, question: Question) -> None:
-        """Give up a question; and its lookup, if no other question waits for that."""
+        """Give up a question, and its lookup if no other question waits for it."""
         lookup, question.lookup = question.lookup, None
         if lookup is None:
             return

@@ -39,7 +39,7 @@ SILENCE = 200 * MS
 PENALTY = 10 * SECOND
 PENALTY_MAX = 60 * SECOND
 _CHECK = SECOND
-"""Nanoseconds between two looks at resolv.conf."""
+"""Nanoseconds between two checks of resolv.conf."""
 _FILE_SIZE_MAX = 65_536
 
 Waiter: TypeAlias = Callable[[], None]
@@ -88,7 +88,7 @@ class Server:
         return self._heard is None or self._heard <= since
 
     def dead(self, now: int) -> bool:
-        """Whether many queries wait for it in vain."""
+        """Whether many queries wait for it without success."""
         if self.failing_until is not None or len(self.waiting) < CROWD:
             return False
         since = max(next(iter(self.waiting.values())), self._heard or 0)
@@ -163,7 +163,7 @@ class Servers:
         self._returning.pop(message, None)
 
     def returned(self, message: bytes) -> bool:
-        """Whether a message that seems to come from a guest is one of ours that came back."""
+        """Whether a message that seems to come from a guest is one that we sent ourselves and that came back."""
         came_back = self._returning.pop(message, None)
         if came_back is None:
             return False
@@ -177,7 +177,7 @@ class ResolverList:
 
     Args:
         config: names the resolvers, or leaves them to the file.
-        network: has the time.
+        network: provides the time.
         path: the file, which is read again when it changes.
     """
 

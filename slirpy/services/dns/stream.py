@@ -73,7 +73,7 @@ class DnsStream:
         self._answers: deque[bytes] = deque()
         self._waiting: dict[Question, None] = {}  # in order, so that every run ends in the same way
         self._refused = False
-        """Whether a send was short, and the guest waits to hear of room."""
+        """Whether a send was cut short, and the guest waits for room."""
         self._shut = False
         """Whether the guest has ended its direction."""
         self._ended = False
@@ -100,7 +100,7 @@ class DnsStream:
                 taken += len(part)
                 view = view[len(part) :]
                 self._read()
-            taken += len(view)  # nobody reads it after the end, but it must not block the guest's FIN
+            taken += len(view)  # it is discarded after the end, but must not block the guest's FIN
         return taken
 
     def recv(self, limit: int) -> bytes | None:

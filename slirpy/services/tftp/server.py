@@ -1,8 +1,8 @@
 """The TFTP server of the virtual network (RFC 1350, 2347 to 2349, 7440), at port 69 of the gateway.
 
-As RFC 1350 demands, each transfer has a port of its own. The port belongs to that transfer alone, identified by both
-addresses and both ports: the other ports of the gateway lead to the host's loopback, and what other programs of the
-guest send there must still arrive. Guests behind a NAT of their own, or with a firewall that accepts answers from
+As RFC 1350 demands, each transfer has its own port. The port belongs to that transfer alone, identified by both
+addresses and both ports: the other ports of the gateway lead to the host's loopback, and packets that other programs
+of the guest send there must still arrive. Guests behind their own NAT, or with a firewall that accepts answers from
 port 69 only, need ``Config.tftp_single_port``, which is what libslirp and QEMU always do. Transfers are then
 identified by the guest's address and port alone, which is enough for every client.
 """

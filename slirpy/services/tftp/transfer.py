@@ -46,7 +46,7 @@ DIGITS_MAX = 20
 
 RTO_FIRST, RTO_MIN, RTO_MAX = SECOND, SECOND // 10, 8 * SECOND
 TRIES = 9
-"""After this number of tries without an answer the guest is gone: half a minute or more, or nine of its intervals."""
+"""Tries without an answer after which the guest is gone: half a minute or more, or nine of its intervals."""
 LINGER = 5 * SECOND
 """The time for which late packets are still recognized as belonging to a transfer that is over."""
 
@@ -57,7 +57,7 @@ BUDGET = 128 << 10
 QUANTUM = 64 << 10
 """Bytes that a transfer sends in its turn."""
 PACKET_COST = 2048
-"""The cost of a packet besides its bytes, in bytes of a turn's budget. Without it blocks of 8 bytes would be free."""
+"""Fixed cost of each packet, in bytes of a turn's budget. Without it blocks of 8 bytes would be free."""
 
 
 # ------------------------------------------------------------------------------------------------- options
