@@ -49,7 +49,7 @@ class Kind:
     metavar: str = ""
     """Placeholder of the value in ``--help``."""
     function: str = ""
-    """What a function in place of a value does, such as "make one". Empty: no function is accepted."""
+    """Purpose of a function in place of a value, such as "make one". Empty: no function is accepted."""
     several = False
     """Whether the value is a list, and a flag may be repeated."""
 
@@ -97,7 +97,7 @@ class Number(Kind):
     lowest: int
     highest: int
     unit: str = ""
-    """What is counted, such as "seconds"."""
+    """Unit of the number, such as "seconds"."""
     lowest_means: str = ""
     highest_means: str = ""
 
@@ -251,11 +251,11 @@ class Object(Kind):
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Made(Kind):
-    """Whatever a function of the rules makes of the value."""
+    """A value converted by a function of the rules."""
 
     make: Callable[[Any], Any]
     form: str
-    """What it takes, for the documentation."""
+    """Accepted forms, for the documentation."""
     several: bool = False
 
     def _check(self, name: str, value: Any) -> Any:
@@ -284,7 +284,7 @@ class Function(Kind):
     """A function that is called while the network runs."""
 
     takes: str
-    """What it is called with."""
+    """Arguments of the function."""
 
     def _check(self, name: str, value: Any) -> Any:
         function(name, value, f" of {self.takes}")

@@ -34,7 +34,7 @@ class Config:
     """The virtual network: its addresses, what guests learn by DHCP and DNS, and what they may reach.
 
     Every option is given by keyword and has a default that works. Text is accepted where an address or a rule is
-    wanted; the attributes are what the text was read as. :data:`slirpy.config.OPTIONS` describes each option.
+    expected; the attributes contain the parsed values. :data:`slirpy.config.OPTIONS` describes each option.
     Names are those of QEMU's ``-netdev user``; :meth:`from_qemu` reads its option strings.
 
     Raises:
@@ -127,7 +127,7 @@ class Config:
         values = {option.name: option.check(given[option.name]) for option in OPTIONS}
         settle(values)
         for name, value in values.items():
-            object.__setattr__(self, name, value)  # the way round "frozen"
+            object.__setattr__(self, name, value)  # the way to assign in a frozen class
 
     # ------------------------------------------------------------------------ addresses as bytes
 
@@ -163,17 +163,17 @@ class Config:
 
     @cached_property
     def server_addresses(self) -> frozenset[bytes]:
-        """The addresses of all virtual servers, four bytes each: no guest gets one of them."""
+        """The addresses of all virtual servers, four bytes each, which no guest gets."""
         return servers_of(self.net, self.host, self.dns, self.smbserver, self.guestfwd)
 
     @cached_property
     def _prefix(self) -> tuple[int, int]:
-        """How far to shift an address so that its network is left, and that network."""
+        """Shift that reduces an address to its network part, and that network part."""
         shift = 32 - self.net.prefixlen
         return shift, int(self.net.network_address) >> shift
 
     def contains(self, address: bytes) -> bool:
-        """Whether an address, as bytes, is one of the virtual network; one of IPv6 never is."""
+        """Whether an address, as bytes, belongs to the virtual network. IPv6 addresses never do."""
         shift, network = self._prefix
         return int.from_bytes(address, "big") >> shift == network and len(address) == 4
 
@@ -187,7 +187,7 @@ class Config:
             options: for example ``"user,net=10.0.2.0/24,dhcpstart=10.0.2.50,hostfwd=tcp::2222-:22"``. A comma
                 inside a value is written twice, as in QEMU. QEMU's JSON is read too:
                 ``'{"type": "user", "id": "n0", "hostfwd": [{"str": "tcp::2222-:22"}]}'``.
-            more: further arguments of :class:`Config`, which QEMU has no words for.
+            more: further arguments of :class:`Config`, for which QEMU has no keys.
 
         Raises:
             ConfigError: an unknown key (the nearest is named), one that is not built yet, or a bad value.

@@ -16,7 +16,7 @@ __all__ = ["KEYS", "NOT_YET", "REPEATED", "SWITCHES", "fill_in", "in_keys", "rea
 
 _WITH_KEY = [option for option in OPTIONS if option.qemu is not None]
 SWITCHES = {str(option.qemu): option.name for option in _WITH_KEY if isinstance(option.kind, Switch)}
-"""Keys that are on or off, and the option of :class:`slirpy.Config` that each is."""
+"""Keys that are on or off, and the option of :class:`slirpy.Config` for each."""
 REPEATED = {str(option.qemu): option.name for option in _WITH_KEY if isinstance(option.kind, Several)}
 """Keys that may be given several times."""
 KEYS = {str(option.qemu): option.name for option in _WITH_KEY if not isinstance(option.kind, Switch | Several)}
@@ -24,22 +24,22 @@ KEYS = {str(option.qemu): option.name for option in _WITH_KEY if not isinstance(
 NOT_YET = (
     "ipv4", "ipv6", "ipv6-net", "ipv6-host", "ipv6-prefix", "ipv6-prefixlen", "ipv6-dns",
 )  # fmt: skip
-"""Keys of QEMU's that slirpy does not serve."""
+"""QEMU's keys that slirpy does not support."""
 AS_EVER = {"ipv4": True, "ipv6": False}
-"""What two of them may say all the same."""
+"""Values of two of them that are accepted nevertheless, because they change nothing."""
 OF_THE_CARD = ("model", "mac", "macaddr", "addr", "vectors", "netdev")
-"""Keys of ``-nic`` and ``-device``, which are about the guest's card."""
+"""Keys of ``-nic`` and ``-device`` that describe the guest's card."""
 
 _HOST, _DNS, _SMB, _POOL = 0x0202, 0x0203, 0x0204, 0x020F
 _CLASSES = (
     ("0.0.0.0/1", 8), ("172.16.0.0/12", 12), ("128.0.0.0/2", 16), ("192.168.0.0/16", 16), ("198.18.0.0/15", 15),
     ("192.0.0.0/3", 24),
 )  # fmt: skip
-"""Networks, and the prefix of what is written without one within them: the first that fits."""
+"""Networks, and the prefix length of addresses within them that are written without one. The first match counts."""
 
 
 def read_qemu(options: str) -> dict[str, Any]:
-    """Arguments of :class:`slirpy.Config` from QEMU's options, with or without the leading ``user``.
+    """Convert QEMU's options, with or without the leading ``user``, to arguments of :class:`slirpy.Config`.
 
     Raises:
         ConfigError: an unknown key (the nearest is named), one that is not built yet, a value that is missing, or
@@ -49,7 +49,7 @@ def read_qemu(options: str) -> dict[str, Any]:
     for number, (key, value) in enumerate(read_options(options)):
         item = key if value is None else f"{key}={value}"
         if item == "type=user" or (number == 0 and item == "user") or key == "id":
-            continue  # what we are, and a name for QEMU's own use
+            continue  # the kind of network, and a name for QEMU's own use
         if key == "type":
             raise ConfigError(f'"{item}": this is about another kind of network; only "user" is read here')
         if value is None:
@@ -65,7 +65,7 @@ def read_qemu(options: str) -> dict[str, Any]:
                 raise ConfigError(f'"{item}": "{value}" is neither on nor off')
             given[SWITCHES[key]] = on
         elif key == "ip":
-            given.setdefault("net", f"{value}/24")  # an old word; net has more weight, wherever it stands
+            given.setdefault("net", f"{value}/24")  # deprecated; net takes precedence, wherever it is
         elif key in NOT_YET:
             raise ConfigError(f'"{item}": the option {key} is known but not built yet; leave it out')
         elif key in OF_THE_CARD:
@@ -82,7 +82,7 @@ def read_qemu(options: str) -> dict[str, Any]:
 
 
 def _alone(word: str) -> tuple[str, str]:
-    """A key that stands alone is on, and with "no" before it off; only switches may."""
+    """Read a key without a value: on, or off with "no" before it. Only switches may stand alone."""
     switches = (*SWITCHES, *AS_EVER)
     if word in switches:
         return word, "on"
@@ -94,11 +94,11 @@ def _alone(word: str) -> tuple[str, str]:
 
 
 def _with_mask(net: str) -> str:
-    """A network that is written without a mask has that of its class, or of the private network that it is in."""
+    """Add the mask to a network without one: that of its class, or of the private network that contains it."""
     try:
         address = IPv4Address(net)
     except ValueError:
-        return net  # with a mask, or no network at all
+        return net  # with a mask, or not a network at all
     for known, prefix in _CLASSES:
         if address in IPv4Network(known):
             return str(IPv4Network((address, prefix), strict=False))
@@ -106,15 +106,15 @@ def _with_mask(net: str) -> str:
 
 
 def fill_in(given: dict[str, Any]) -> dict[str, Any]:
-    """Add the addresses that QEMU chooses and :class:`slirpy.Config` would choose otherwise.
+    """Add the addresses that QEMU chooses, where :class:`slirpy.Config` would choose others.
 
-    In a network larger than a /24 they end in .2.2, .2.3, .2.4 and .2.15. A guestfwd without a server is at the
+    In a network larger than a /24 they end in .2.2, .2.3, .2.4 and .2.15. A guestfwd without a server gets the
     fourth of them.
     """
     try:
         net = IPv4Network(given.get("net", "10.0.2.0/24"), strict=False)
     except (TypeError, ValueError):
-        return given  # the caller's mistake, which Config tells
+        return given  # an error of the caller, which Config reports
     host_bits = int(net.hostmask)
     filled = dict(given)
     if net.prefixlen < 24:
@@ -133,7 +133,7 @@ def fill_in(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def in_keys(text: str, more: Container[str]) -> str:
-    """A message about an option, in QEMU's words.
+    """Rewrite a message about an option in QEMU's terms.
 
     Args:
         text: the message.
@@ -146,7 +146,7 @@ def in_keys(text: str, more: Container[str]) -> str:
 
 
 def _with_server(rule: Any, server: str) -> Any:
-    """A rule ``tcp::80-...`` or ``tcp:0.0.0.0:80-...``, which for QEMU has a server all the same."""
+    """A rule ``tcp::80-...`` or ``tcp:0.0.0.0:80-...``, which has a server in QEMU nevertheless."""
     if not isinstance(rule, str):
         return rule
     protocol, colon, rest = rule.partition(":")

@@ -43,18 +43,18 @@ def servers_of(
     smbserver: IPv4Address | None,
     guestfwd: Iterable[GuestForward],
 ) -> frozenset[bytes]:
-    """The addresses in the network at which something of ours answers, four bytes each."""
+    """Addresses in the network that virtual servers answer on, four bytes each."""
     named = (host, dns, smbserver, *(rule.server for rule in guestfwd))
     return frozenset(server.packed for server in named if server is not None and server in net)
 
 
 def _place_servers(values: dict[str, Any]) -> None:
-    """The gateway, the DNS server and the SMB server."""
+    """Place the gateway, the DNS server and the SMB server."""
     net: IPv4Network = values["net"]
     host = values["host"] = _inside(net, "host", values["host"], 2)
     dns = values["dns"]
     if dns is None and net.prefixlen == 30:
-        dns = host  # the other of the two addresses is the guest's
+        dns = host  # the other one belongs to the guest
     dns = values["dns"] = _inside(net, "dns", dns, 3, host)
     smbserver = values["smbserver"]
     if values["smb"] is not None:
@@ -64,7 +64,7 @@ def _place_servers(values: dict[str, Any]) -> None:
 
 
 def _place_pool(values: dict[str, Any], servers: Iterable[bytes]) -> None:
-    """The first address of DHCP."""
+    """Choose the first address for DHCP."""
     taken = {IPv4Address(address): "a server's" for address in servers}
     taken |= {values["dns"]: "the dns", values["host"]: "the host"}
     start = values["dhcpstart"] = _inside(values["net"], "dhcpstart", values["dhcpstart"], 15, *taken)
@@ -75,9 +75,9 @@ def _place_pool(values: dict[str, Any], servers: Iterable[bytes]) -> None:
 def _inside(
     net: IPv4Network, name: str, address: IPv4Address | None, offset: int, *taken: IPv4Address
 ) -> IPv4Address:
-    """An address of the network that a host may have; by default the one at ``offset``.
+    """Choose an address of the network that a host may have; by default the one at ``offset``.
 
-    If that is taken, or the network is too small for it, it is the first that is free.
+    If that is taken, or the network is too small for it, the first free one is chosen.
     """
     if address is None:
         if offset < net.num_addresses - 1 and net[offset] not in taken:
@@ -92,7 +92,7 @@ def _inside(
 
 
 def _check_redirects(policy: RulePolicy, net: IPv4Network) -> None:
-    """A target lies in the host's world, where the addresses of this network mean something else, or nothing."""
+    """Check that redirects do not point into this network, whose addresses mean something else on the host."""
     for rule in policy.rules:
         if rule.redirect is not None and len(rule.redirect[0]) == 4 and IPv4Address(rule.redirect[0]) in net:
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""Rows of the table of options: what there is to say about an option."""
+"""Rows of the table of options: the description of one option."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Group(StrEnum):
     BOOT = "TFTP and boot"
     FIREWALL = "Firewall"
     WATCHING = "Watching"
-    """Only the command line has these."""
+    """Command line only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,19 +35,19 @@ class Option:
     default: Any
     """None is accepted for an option only if it is the default."""
     default_text: str = ""
-    """The default in words, where the value alone does not tell."""
+    """The default in words, where the value alone is not clear."""
     help: str
-    """What the option does; ``{guest}`` stands for the guest of a command."""
+    """Purpose of the option; ``{guest}`` stands for the guest of a command."""
     more: str = ""
-    """What the documentation says in addition."""
+    """Additional text for the documentation."""
     flag: str | None
     """The flag of the command line; None: Python only. The flag of a switch inverts its default."""
     flag_help: str = ""
-    """The help of the flag, where the flag means something else than the option."""
+    """Help of the flag, where it differs in meaning from the option."""
     qemu: str | None = None
     """The key in QEMU's option string."""
     item: str = ""
-    """How error messages name a single value of a list, where that is not the name of the option."""
+    """Name of a single value of a list in error messages, if it differs from the name of the option."""
 
     def check(self, value: Any) -> Any:
         """The value as :class:`~slirpy.config.Config` keeps it.
