@@ -112,7 +112,7 @@ def parse_dns_record(text: str) -> DnsRecord:
     """Read ``NAME=ADDRESS``, ``NAME=OTHERNAME`` (a CNAME), or ``NAME [TTL] TYPE VALUE``.
 
     Raises:
-        ConfigError: it is none of them.
+        ConfigError: not in any of these forms.
     """
     as_text("DNS record", text)
     words = text.split(None, 1)

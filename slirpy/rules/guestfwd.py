@@ -128,7 +128,7 @@ class GuestForward:
     """
 
     server: IPv4Address | None
-    """An address of the virtual network that is no guest's, or any address outside of it; None: every address
+    """An address of the virtual network that no guest has, or any address outside it; None: every address
     outside of it, the gateway and the other servers."""
     port: int | None
     """1 to 65535; None: every port."""
@@ -221,7 +221,7 @@ def parse_target(text: str, where: str) -> Command | UnixTarget | TcpTarget | Ho
         where: begins the text of an error.
 
     Raises:
-        ConfigError: it is none of them.
+        ConfigError: not in any of these forms.
     """
     kind, _, rest = text.partition(":")
     if "\0" in text:

@@ -1,7 +1,7 @@
 """Checks of numbers that callers give: counts, chances, and times.
 
 Each returns the value, or raises :class:`~slirpy.errors.ConfigError` with the name of the argument, the value given,
-and what to write instead. ``True`` is a number to Python, but not to the people who write it, so it is refused.
+and what to write instead. ``True`` is a number to Python, but not to users, so it is rejected.
 The module imports nothing of weight: the TCP engine, which is usable alone, needs it.
 """
 

@@ -40,7 +40,7 @@ def parse_resolver(text: str) -> Resolver:
     """Read ``ADDR``, ``ADDR:PORT``, or ``[ADDR6]:PORT``; a link-local IPv6 address with its interface, ``ADDR6%IF``.
 
     Raises:
-        ConfigError: it is none of them.
+        ConfigError: not in any of these forms.
     """
     as_text("resolver", text)
     host, port = split_port(text) or (text, None)

@@ -134,7 +134,7 @@ def address_bytes(what: str, value: Any) -> bytes:
     """An IP address as four or sixteen bytes: from text, an address object, or such bytes.
 
     Raises:
-        ConfigError: none of them.
+        ConfigError: not an address in any of these forms.
     """
     if isinstance(value, bytes | bytearray | memoryview) and len(value) in (4, 16):
         return bytes(value)
@@ -152,7 +152,7 @@ def ipv4(what: str, value: Any) -> IPv4Address:
     """An IPv4 address, from text or an object. Numbers and bytes are not addresses here.
 
     Raises:
-        ConfigError: none of them.
+        ConfigError: not an address in any of these forms.
     """
     if isinstance(value, IPv4Address):
         return value
