@@ -6,6 +6,7 @@ What starts a new flow goes to the NAT: see :class:`~slirpy.core.arrival.Openers
 from __future__ import annotations
 
 from slirpy.core.arrival import Arrival, Openers
+from slirpy.core.icmp import IcmpErrors
 from slirpy.core.ip import IPSender
 from slirpy.core.network import Network
 from slirpy.core.paths import ServicePath, shape_of
@@ -14,7 +15,7 @@ from slirpy.core.tables import FlowTables
 from slirpy.interfaces import Datagram, Service
 from slirpy.tcp import Segment
 from slirpy.tcp import options as tcp_options
-from slirpy.wire import ipv4, tcp, udp
+from slirpy.wire import icmp, ipv4, tcp, udp
 from slirpy.wire.checksum import transport_ok
 from slirpy.wire.ip import family_of
 
@@ -24,9 +25,12 @@ __all__ = ["Demux"]
 class Demux:
     """UDP and TCP input of one stack."""
 
-    def __init__(self, network: Network, ip: IPSender, tables: FlowTables, openers: Openers) -> None:
+    def __init__(
+        self, network: Network, ip: IPSender, errors: IcmpErrors, tables: FlowTables, openers: Openers
+    ) -> None:
         self._network = network
         self._ip = ip
+        self._errors = errors
         self._tables = tables
         self._openers = openers
 
@@ -100,6 +104,10 @@ class Demux:
             flow.input(seg, arrival)
         elif flags & (tcp.SYN | tcp.ACK | tcp.RST | tcp.FIN) == tcp.SYN:
             self._openers.tcp(arrival, key, seg)
+        elif header.ttl == 1 and not (network.config.restrict or network.config.contains(header.destination)):
+            # A trace by segments of no connection: whoever would reset it is beyond us (RFC 1812, section 5.3.1).
+            stats.drop_ip_ttl += 1
+            self._errors.error(arrival, icmp.TIME_EXCEEDED, 0)
         else:
             refuse_tcp(stats, self._ip, arrival.neighbor, key, seg)
 

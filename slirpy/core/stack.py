@@ -72,7 +72,7 @@ class IPStack:
         self._arp = Arp(network, neighbors)
         self.switch = Switch(network.stats, network.macs, neighbors.heard, hub=network.config.hub)
         self._icmp = Icmp(network, parts.ip, openers)
-        self._demux = Demux(network, parts.ip, tables, openers)
+        self._demux = Demux(network, parts.ip, parts.errors, tables, openers)
         self.fragments = Fragments(network, parts.errors, self._demux, tables.udp_paths)
 
     @property

@@ -20,6 +20,8 @@ _LEAST = {
     "mss": 1, "peer_mss": 1, "max_burst": 0, "rcv_buffer": 1, "rcv_first": 1, "snd_buffer": 1, "r1": 1,
     "time_wait": 0, "syn_timeout": 0, "user_timeout": 0,
 }  # fmt: skip
+_MOST_MSS = 0xFFFF
+"""What the option can say."""
 _TIMES = ("delayed_ack", "syn_timeout", "user_timeout", "keepalive_idle", "keepalive_interval", "time_wait")
 
 
@@ -87,6 +89,9 @@ class Settings:
         for name, least in _LEAST.items():
             if (value := getattr(self, name)) < least:
                 raise ConfigError(f"{name} {value} is too small; choose {least} or more")
+        for name in ("mss", "peer_mss"):
+            if (value := getattr(self, name)) > _MOST_MSS:
+                raise ConfigError(f"{name} {value} is too large; choose {_MOST_MSS} or less")
         if not 0 <= self.delayed_ack < ACK_LIMIT:
             raise ConfigError(
                 f"delayed_ack {self.delayed_ack} ns is not less than {ACK_LIMIT // MS} ms, which RFC 9293 demands"

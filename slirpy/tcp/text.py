@@ -111,11 +111,11 @@ def own(queue: list[Buffer]) -> None:
 
 def take_fin(conn: ControlBlock, end: int | None, now: int) -> None:
     """The peer's FIN has the number ``end``, or None in a segment without it. It may come before its turn."""
-    if end is not None and conn.fin_seq is None:
-        conn.ack_now = True
-        if conn.reassembly.beyond(end):
+    if end is not None and not conn.fin_received:
+        conn.ack_now = True  # also if it comes again: a peer that lost its tail probes with its last segment
+        if conn.fin_seq is None and conn.reassembly.beyond(end):
             conn.stats.drop_tcp_after_fin += 1  # the stream goes on behind this end: it is none
-        else:
+        elif conn.fin_seq is None:
             conn.fin_seq = end
     if conn.fin_seq != conn.rcv_nxt:
         return

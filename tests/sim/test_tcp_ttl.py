@@ -240,6 +240,28 @@ def test_later_segments_to_the_gateway(fastpath: bool) -> None:
     assert net.stats.drop_ip_ttl == 0
 
 
+@pytest.mark.parametrize("flags", [ACK, FIN | ACK, SYN | ACK, FIN, RST, 0])
+def test_a_segment_of_no_connection_that_ends_here(flags: int) -> None:
+    """A trace by ACKs: the answer of the target is not to be had from the first router."""
+    net = Net()
+    frame = with_ttl(Peer(net).frame(flags), 1)
+    net.send(frame)
+    message = net.one()
+    exceeded(message, GATEWAY)
+    assert bytes(message.data)[28:] == frame[14:54]
+    assert (net.stats.drop_ip_ttl, net.stats.tcp_resets_out) == (1, 0)
+
+
+def test_a_segment_of_no_connection_that_gets_to_its_end() -> None:
+    for address, ttl in ((GATEWAY, 1), (ip("10.0.2.77"), 1), (WORLD, 2)):
+        net = Net()
+        net.send(with_ttl(Peer(net, address=address).frame(ACK), ttl))
+        assert net.one().data.data.flags == RST
+    net = Net(config(restrict=True))
+    net.send(with_ttl(Peer(net).frame(ACK), 1))
+    assert net.one().data.data.flags == RST
+
+
 def test_forwards() -> None:
     """An answer of a guest's has to go on to who called, unless that is the host."""
     net = Net(config(hostfwd=["tcp::8080-10.0.2.15:80"]))

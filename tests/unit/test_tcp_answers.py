@@ -96,6 +96,17 @@ def test_an_end_behind_a_hole_gets_an_ack_of_its_own() -> None:
     )
 
 
+@pytest.mark.rfc("5681", "4.2 each")
+@pytest.mark.parametrize("batch", [True, False])
+def test_an_end_behind_a_hole_that_comes_again_is_answered_again(batch: bool) -> None:
+    """A peer that lost its tail probes with its last segment, which is the end."""
+    s = passive()
+    for _ in range(3):
+        s.recv("FA", 1 + MSS, 1, flush=not batch)
+    s.flush()
+    assert acked(s.out) == [0, 0, 0]
+
+
 @pytest.mark.rfc("9293", "MUST-58")
 def test_a_batch_in_order_has_one_ack() -> None:
     s = passive()

@@ -54,3 +54,11 @@ def test_no_acknowledgement_is_delayed_for_half_a_second() -> None:
 def test_sizes_that_make_no_sense_are_the_callers_mistake(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} -1 is too small; choose [01] or more"):
         Settings(**{name: -1})  # type: ignore[arg-type] # any of them, by name
+
+
+def test_a_segment_size_that_the_option_cannot_say() -> None:
+    with pytest.raises(ConfigError, match="mss 65536 is too large; choose 65535 or less"):
+        Settings(mss=65536)
+    with pytest.raises(ConfigError, match="peer_mss 65536 is too large; choose 65535 or less"):
+        Settings(peer_mss=65536)
+    assert Settings(mss=65535, peer_mss=65535).mss == 65535

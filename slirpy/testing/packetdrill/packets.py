@@ -80,8 +80,9 @@ def read_packet(tokens: Tokens, common: dict[str, Any]) -> Event:
         _check_inbound(tokens, seq, length, options)
     if sum(map(_size, options or ())) > _MOST_OPTIONS:
         raise tokens.error(f"options cannot exceed {_MOST_OPTIONS} bytes")
-    if not 0 <= fields.get("win", 0) <= 0xFFFF:
-        raise tokens.error("win must be 0 to 65535, as it is in the header")
+    for key in ("win", "urg"):
+        if not 0 <= fields.get(key, 0) <= 0xFFFF:
+            raise tokens.error(f"{key} must be 0 to 65535, as it is in the header")
     return Packet(
         inbound=inbound,
         flags=flags,
@@ -273,8 +274,8 @@ def _numbers(tokens: Tokens, name: str) -> list[int]:
             raise tokens.error(f'hexadecimal digits in pairs expected, not "{digits}"') from None
     if not language.OPTIONS[name][0]:
         return []
-    number = tokens.integer()
-    if not 0 <= number <= (most := 0xFFFF if name == "mss" else 0xFF):
+    number, most = tokens.integer(), 0xFFFF if name == "mss" else 0xFF
+    if not 0 <= number <= most:
         raise tokens.error(f"{name} must be 0 to {most}")
     return [number]
 
