@@ -104,10 +104,12 @@ class Demux:
             flow.input(seg, arrival)
         elif flags & (tcp.SYN | tcp.ACK | tcp.RST | tcp.FIN) == tcp.SYN:
             self._openers.tcp(arrival, key, seg)
-        elif header.ttl == 1 and not (network.config.restrict or network.config.contains(header.destination)):
+        elif header.hop_limit == 1 and not (
+            network.config.restrict or network.config.contains(header.destination)
+        ):
             # A trace by segments of no connection: whoever would reset it is beyond us (RFC 1812, section 5.3.1).
             stats.drop_ip_ttl += 1
-            self._errors.error(arrival, icmp.TIME_EXCEEDED, 0)
+            self._errors.error(arrival, icmp.Cause.OUT_OF_TIME)
         else:
             refuse_tcp(stats, self._ip, arrival.neighbor, key, seg)
 
