@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from slirpy.interfaces import Buffer, CongestionFactory
+from slirpy.interfaces import CongestionFactory
 from slirpy.stats import Stats
-from slirpy.tcp import Connection, Segment, Settings, expire, output, segment_arrives
+from slirpy.tcp import Connection, Segment, Settings
 from slirpy.tcp.congestion import ALGORITHMS
-from slirpy.tcp.options import parse
 
 __all__ = ["LOSSES", "PAGE", "RTTS", "carry", "cell", "page", "written"]
 
@@ -83,30 +82,19 @@ class End:
         self.free_at = 0
         """Time at which the bottleneck has sent everything that waits before it."""
 
-    def emit(
-        self,
-        seq: int,
-        ack: int,
-        flags: int,
-        wnd: int,
-        options: bytes,
-        parts: list[Buffer],
-        length: int,
-        urg: int = 0,
-    ) -> None:
+    def send(self, segment: Segment) -> None:
         """Send a segment on its way."""
         path = self.path
         at = path.now
         if self.bottleneck:
-            bits = 8 * (_HEADERS + len(options) + length)
+            bits = 8 * (_HEADERS + len(segment.options.encode()) + len(segment.payload))
             free_at = max(self.free_at, at)
             if (free_at - at) * RATE > QUEUE * 8 * MTU * SECOND:
                 return
             at = self.free_at = free_at + bits * SECOND // RATE
         if path.random.random() * 100 < path.loss:
             return
-        data = memoryview(b"".join(parts))
-        path.put(at + path.delay, self.other, Segment(seq, ack, flags, wnd, parse(options), data))
+        path.put(at + path.delay, self.other, segment)
 
 
 class Journey:
@@ -139,7 +127,7 @@ class Journey:
         while self._due[0][0] <= finish:
             self.now, _, end, segment = heapq.heappop(self._due)
             if segment is not None:
-                segment_arrives(end.conn, segment, self.now)
+                end.conn.receive(segment, self.now)
             elif (deadline := end.conn.deadline()) is None or deadline > self.now:
                 continue  # it was postponed
             self._turn(end)
@@ -153,9 +141,9 @@ class Journey:
         elif conn.rcv_pending:
             self.delivered += conn.rcv_pending
             conn.consume(conn.rcv_pending)
-        expire(conn, now)
-        while output(conn, now, end.emit):
-            pass
+        conn.handle_timeout(now)
+        for segment in conn.segments_to_send(now):
+            end.send(segment)
         if (deadline := conn.deadline()) is not None:
             self.put(deadline, end, None)
 

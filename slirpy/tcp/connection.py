@@ -9,11 +9,9 @@ from __future__ import annotations
 import errno
 
 from slirpy.errors import StateError
-from slirpy.interfaces import Buffer
-from slirpy.tcp.options import parse
 from slirpy.tcp.output import expire, output
 from slirpy.tcp.receive import segment_arrives
-from slirpy.tcp.segment import Segment, reset_for
+from slirpy.tcp.segment import Segment, as_segments, reset_for
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.states import (
     CLOSE_WAIT,
@@ -74,15 +72,7 @@ class Connection(ControlBlock):
         If ``Settings.max_burst`` is set, a segment may have more payload than the MSS, for a link that cuts it.
         """
         segments: list[Segment] = []
-
-        def emit(
-            seq: int, ack: int, flags: int, wnd: int, options: bytes, parts: list[Buffer], length: int, urg: int = 0,
-            /,
-        ) -> None:  # fmt: skip
-            payload = b"".join(parts)
-            assert len(payload) == length
-            segments.append(Segment(seq, ack, flags, wnd, parse(options), payload, urg))
-
+        emit = as_segments(segments.append)
         while output(self, now, emit):
             pass
         return segments

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from slirpy.interfaces import Buffer
 from slirpy.tcp.options import MAX_SACK_BLOCKS, TIMESTAMP, TIMESTAMP_WORD, build
+from slirpy.tcp.segment import Emit
 from slirpy.tcp.seq import MASK
 from slirpy.tcp.states import RETRANSMIT, SYNCHRONIZED
 from slirpy.tcp.tcb import ControlBlock
@@ -26,24 +24,6 @@ __all__ = [
     "window_field",
     "window_growth",
 ]
-
-
-class Emit(Protocol):
-    """Send this: ``wnd`` as in the header, ``parts`` hold ``length`` bytes; ``urg`` is the urgent pointer, not given
-    where there is none."""
-
-    def __call__(
-        self,
-        seq: int,
-        ack: int,
-        flags: int,
-        wnd: int,
-        options: bytes,
-        parts: list[Buffer],
-        length: int,
-        urg: int = 0,
-        /,
-    ) -> None: ...
 
 
 MAX_PIECES = 16

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from slirpy.interfaces import Buffer
-from slirpy.tcp.options import NONE, TcpOptions
+from slirpy.tcp.options import NONE, TcpOptions, parse
 from slirpy.tcp.seq import MASK
 from slirpy.wire.tcp import ACK, FIN, RST
 
-__all__ = ["Segment", "reset_for"]
+__all__ = ["Emit", "Segment", "as_segments", "reset_for"]
 
 
 class Segment(NamedTuple):
@@ -41,3 +42,45 @@ def reset_for(seg: Segment) -> tuple[int, int, int] | None:
     if seg.flags & ACK:
         return seg.ack, 0, RST
     return 0, (seg.seq + seg.length) & MASK, RST | ACK
+
+
+class Emit(Protocol):
+    """Sends one segment, given in parts: the callback of :func:`~slirpy.tcp.output.output`.
+
+    ``wnd`` is as in the header, ``parts`` hold ``length`` bytes. ``urg`` is the urgent pointer, left out if there is
+    none.
+    """
+
+    def __call__(
+        self,
+        seq: int,
+        ack: int,
+        flags: int,
+        wnd: int,
+        options: bytes,
+        parts: list[Buffer],
+        length: int,
+        urg: int = 0,
+        /,
+    ) -> None: ...
+
+
+def as_segments(take: Callable[[Segment], object]) -> Emit:
+    """An :class:`Emit` that makes a segment of the parts and calls ``take`` with it."""
+
+    def emit(
+        seq: int,
+        ack: int,
+        flags: int,
+        wnd: int,
+        options: bytes,
+        parts: list[Buffer],
+        length: int,
+        urg: int = 0,
+        /,
+    ) -> None:
+        payload = b"".join(parts)
+        assert len(payload) == length
+        take(Segment(seq, ack, flags, wnd, parse(options), payload, urg))
+
+    return emit

@@ -14,7 +14,7 @@ from tcp_observer import Observer, S, Watched
 
 from slirpy.interfaces import Buffer
 from slirpy.tcp import Segment, Settings, expire, options, output, pathmtu, reset_for, segment_arrives
-from slirpy.tcp.output import Emit
+from slirpy.tcp.segment import Emit, as_segments
 from slirpy.tcp.seq import MASK
 from slirpy.wire import icmp
 from slirpy.wire.checksum import checksum, ones_sum
@@ -179,19 +179,10 @@ class World:
     def _emitter(self, i: int) -> Emit:
         end = self.ends[i]
 
-        def emit(
-            seq: int,
-            ack: int,
-            flags: int,
-            wnd: int,
-            opts: bytes,
-            parts: list[Buffer],
-            length: int,
-            urg: int = 0,
-            /,
-        ) -> None:
-            data = b"".join(parts)
-            assert len(data) == length
+        def send(segment: Segment) -> None:
+            seq, ack, flags, wnd, _, payload, urg = segment
+            opts, data = segment.options.encode(), bytes(payload)
+            length = len(data)
             end.sent(seq, ack, flags, wnd, opts, data, urg)
             if flags & SYN:
                 opts = self._strip(opts)
@@ -208,7 +199,7 @@ class World:
                 raw = encode((seq + at) & MASK, ack, kept, wnd, opts, data[at : at + mss], max(ahead, 0))
                 self._carry(1 - i, raw)
 
-        return emit
+        return as_segments(send)
 
     def _strip(self, opts: bytes) -> bytes:
         """What a middlebox leaves of the options of a SYN."""

@@ -8,10 +8,10 @@ from tcp_choices import chosen, sides, spans
 from tcp_observer import Observer, S, Watched, bits
 from tcp_world import SECOND, Path, Side, World, decode, encode
 
-from slirpy.interfaces import Buffer
 from slirpy.tcp import Connection, Segment, Settings, TcpOptions, expire, output, segment_arrives
 from slirpy.tcp import reassembly as reassembly_module
 from slirpy.tcp import sack as sack_module
+from slirpy.tcp.segment import as_segments
 from slirpy.tcp.seq import MASK
 from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN, URG
 
@@ -79,22 +79,14 @@ def test_whatever_a_peer_says(
     now = 1000 * SECOND
     count = 0
 
-    def emit(
-        seq: int,
-        ack: int,
-        flags: int,
-        wnd: int,
-        opts: bytes,
-        parts: list[Buffer],
-        length: int,
-        urg: int = 0,
-        /,
-    ) -> None:
+    def check(segment: Segment) -> None:
         nonlocal count
         count += 1
-        assert sum(map(len, parts)) == length
-        assert decode(encode(seq, ack, flags, wnd, opts, b"".join(parts), urg)) is not None
-        assert length <= max(conn.burst(), conn.mss)
+        seq, ack, flags, wnd, opts, payload, urg = segment
+        assert decode(encode(seq, ack, flags, wnd, opts.encode(), bytes(payload), urg)) is not None
+        assert len(payload) <= max(conn.burst(), conn.mss)
+
+    emit = as_segments(check)
 
     def flush() -> None:
         nonlocal count

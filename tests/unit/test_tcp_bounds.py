@@ -50,7 +50,7 @@ def quiet(settings: Settings | None = None, **opts: object) -> Script:
 
 
 def feed(s: Script, seq: int, data: bytes, **more: object) -> None:
-    s.recv("A", seq, 1, data=data, timestamps=(1, 1), **more)  # type: ignore[arg-type]
+    s.recv("A", seq, 1, data=data, timestamps=(1, 1), **more)
     s.conn.own()  # what the stack does after each batch
     s.out.clear()
 

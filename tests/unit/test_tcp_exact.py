@@ -6,10 +6,8 @@ is dropped is said by number: the n-th segment with data that ``a`` sends, or th
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from functools import partial
 from random import Random
 from typing import Any
 
@@ -17,8 +15,9 @@ import pytest
 from tcp_script import MS
 
 from slirpy.stats import Stats
-from slirpy.tcp import Connection, Segment, Settings, State, expire, options, output, segment_arrives
+from slirpy.tcp import Connection, Segment, Settings, State
 from slirpy.tcp.congestion import Reno
+from slirpy.testing.tcp import Pair
 
 MSS = 1000
 DELAY = 20 * MS
@@ -60,82 +59,49 @@ def carry(
     """Carry so many segments. ``late`` ones take 4 ms more, and so come behind others."""
     run = Run()
     a = Connection(settings, iss, stats=run.stats)
-    b = Connection(SETTINGS, 77)
+    b = Connection(SETTINGS if timestamps else replace(SETTINGS, timestamps=False), 77)
     data = Random(size).randbytes(size * MSS)
-    got = bytearray()
-    now = 0
-    events: list[tuple[int, int, Connection, Segment]] = []
-    free = {id(a): 0, id(b): 0}
-    count = {id(a): 0, id(b): 0}
+    free = {"a": 0, "b": 0}
+    count = {"a": 0, "b": 0}
     top = 0
 
-    def emit(
-        sender: Connection, peer: Connection, seq: int, ack: int, flags: int, wnd: int, opts: bytes, parts: list[Any],
-        length: int, urg: int = 0, /,
-    ) -> None:  # fmt: skip
+    def wire(sender: str, segment: Segment) -> int | None:
         nonlocal top
-        text = b"".join(parts)
-        number = count[id(sender)]
-        if sender is a and length:
-            at = (seq - iss - 1) & 0xFFFFFFFF
-            assert text == data[at : at + length]
-            run.sent.append((now, at, length))
-            run.again += max(0, min(at + length, top) - at)
-            top = max(top, at + length)
-            count[id(a)] += 1
-        elif sender is b:
-            count[id(b)] += 1
-        free[id(sender)] = max(free[id(sender)], now) + (EACH if length else 0)
-        if length and sender is a and number in drops:
-            run.dropped += length
-            return
-        if sender is b and number in ack_drops:
-            return
-        parsed = options.parse(opts)
-        if not timestamps:
-            parsed = parsed._replace(timestamps=None)
-        more = 4 * MS if sender is a and length and number in late else 0
-        arrival = free[id(sender)] + DELAY + more
-        heapq.heappush(
-            events,
-            (arrival, len(run.sent) * 1000 + count[id(b)], peer, Segment(seq, ack, flags, wnd, parsed, text)),
-        )
+        text = segment.payload
+        number = count[sender]
+        free[sender] = max(free[sender], pair.now) + (EACH if text else 0)
+        queued = free[sender] - pair.now
+        if sender == "b":
+            count["b"] += 1
+            return None if number in ack_drops else queued
+        if not text:
+            return queued
+        count["a"] += 1
+        at = (segment.seq - iss - 1) & 0xFFFFFFFF
+        end = at + len(text)
+        assert text == data[at:end]
+        run.sent.append((pair.now, at, len(text)))
+        run.again += max(0, min(end, top) - at)
+        top = max(top, end)
+        if number in drops:
+            run.dropped += len(text)
+            return None
+        return queued + (4 * MS if number in late else 0)
 
-    def flush() -> None:
-        for one, other in ((a, b), (b, a)):
-            expire(one, now)
-            while output(one, now, partial(emit, one, other)):
-                pass
-
-    b.listen(now)
-    a.connect(now)
-    flush()
-    begun = False
-    while True:
-        times = [conn.deadline() for conn in (a, b)]
-        ahead = [at for at in times if at is not None] + [event[0] for event in events[:1]]
-        if not ahead or now > 100_000 * MS:
-            break
-        step = min(ahead)
-        assert step >= now
-        now = step
-        while events and events[0][0] == now:
-            _, _, conn, segment = heapq.heappop(events)
-            segment_arrives(conn, segment, now)
-            got += b"".join(b.rcv_queue)
-            b.consume(b.rcv_pending)
-        if not begun and a.state is State.ESTABLISHED:
-            begun = True
-            started = now
-            a.cc.cwnd = window * MSS
-            a.write(data)
-            if close:
-                a.shutdown()
-        flush()
-        if begun and not a.snd_buf.length and not a.flight and not run.took:
-            run.took = now - started
-            run.window = a.cc.cwnd
-    assert bytes(got) == data
+    pair = Pair(a, b, delay=DELAY, wire=wire)
+    b.listen(0)
+    a.connect(0)
+    pair.run_until(lambda: a.state is State.ESTABLISHED)
+    started = pair.now
+    a.cc.cwnd = window * MSS
+    a.write(data)
+    if close:
+        a.shutdown()
+    pair.run_until(lambda: not (a.snd_buf.length or a.flight), 100_000 * MS)
+    run.took = pair.now - started
+    run.window = a.cc.cwnd
+    pair.run(100_000 * MS)
+    assert bytes(pair.b_received) == data
     assert run.took
     return run
 

@@ -12,7 +12,7 @@ from slirpy import Config, StateError
 from slirpy.host.programs import Echo, Remote, Resetter, Sink, Source
 from slirpy.interfaces import Action, FlowRequest, Verdict
 from slirpy.rules.hostfwd import parse_hostfwd
-from slirpy.tcp import Connection, Segment, Settings, State, TcpOptions, expire, output, segment_arrives
+from slirpy.tcp import Connection, Segment, Settings, State, TcpOptions
 from slirpy.testing import Guest, VirtualNetwork
 from slirpy.testing.guest.tcp import GuestStream
 from slirpy.wire.tcp import ACK, SYN
@@ -380,17 +380,14 @@ def test_two_guests_on_a_cable_that_delivers_within_send() -> None:
 def test_the_window_closes_for_a_peer_that_sends_byte_by_byte() -> None:
     conn = Connection(Settings(rcv_buffer=66_000, rcv_first=66_000, delayed_ack=0), 1000)
 
-    def emit(*segment: object) -> None:
-        windows.append(segment[3])
-
-    windows: list[object] = []
+    windows: list[int] = []
     conn.connect(0)
-    output(conn, 0, emit)
-    segment_arrives(conn, Segment(5000, 1001, SYN | ACK, 65535, TcpOptions(mss=1460, wscale=7)), 0)
+    conn.segments_to_send(0)
+    conn.receive(Segment(5000, 1001, SYN | ACK, 65535, TcpOptions(mss=1460, wscale=7)), 0)
     for number in range(70_000):
-        output(conn, number + 1, emit)
-        segment_arrives(conn, Segment(5001 + number, 1001, ACK, 500, payload=b"x"), number + 1)
-        expire(conn, number + 1)
+        windows += [segment.wnd for segment in conn.segments_to_send(number + 1)]
+        conn.receive(Segment(5001 + number, 1001, ACK, 500, payload=b"x"), number + 1)
+        conn.handle_timeout(number + 1)
     assert conn.rcv_pending == 66_000
     assert windows[-1] == 0
 

@@ -26,6 +26,7 @@ from slirpy.tcp import (
     segment_arrives,
 )
 from slirpy.tcp import options as tcp_options
+from slirpy.tcp.segment import as_segments
 from slirpy.tcp.states import SYNCHRONIZED
 from slirpy.testing.guest.ip import IpHost
 from slirpy.wire import ipv4, tcp
@@ -165,7 +166,7 @@ class GuestStream:
             conn.consume(count)
         if conn.deadline() is not None:
             expire(conn, now)
-        if output(conn, now, self._emit):
+        if output(conn, now, as_segments(self._send)):
             self._host.mark(self)
         self._alarm.set(conn.deadline())
         if conn.rcv_queue:
@@ -178,22 +179,12 @@ class GuestStream:
         if self.on_data is not None and (ends or (count and not self.paused)):
             self.on_data(self)
 
-    def _emit(
-        self,
-        seq: int,
-        ack: int,
-        flags: int,
-        wnd: int,
-        options: bytes,
-        parts: list[Buffer],
-        length: int,
-        urg: int = 0,
-        /,
-    ) -> None:
-        key = self._key
+    def _send(self, segment: Segment) -> None:
+        key, options = self._key, segment.options.encode()
         self._host.send(key, tcp.HEADER.pack(
-            self.local_port, self.port, seq, ack, (tcp.HEADER_LENGTH + len(options)) << 2, flags, wnd, 0, urg
-        ) + options, parts)  # fmt: skip
+            self.local_port, self.port, segment.seq, segment.ack, (tcp.HEADER_LENGTH + len(options)) << 2,
+            segment.flags, segment.wnd, 0, segment.urg,
+        ) + options, [segment.payload])  # fmt: skip
 
 
 class GuestListener:

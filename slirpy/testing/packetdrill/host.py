@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from slirpy.interfaces import Buffer
 from slirpy.stats import Stats
 from slirpy.tcp import (
     Connection,
@@ -22,6 +21,7 @@ from slirpy.tcp import (
 )
 from slirpy.tcp.options import parse
 from slirpy.tcp.pathmtu import refused_by_icmp, too_big
+from slirpy.tcp.segment import as_segments
 from slirpy.tcp.seq import MASK
 from slirpy.tcp.states import SYNCHRONIZED
 from slirpy.testing.packetdrill.systems import SYSTEMS, System
@@ -198,37 +198,26 @@ class Host:
         """Let the connection send everything that is due."""
         expire(self.conn, self.time)
         rounds = 0
-        while output(self.conn, self.time, self._emit):
+        emit = as_segments(self._emit)
+        while output(self.conn, self.time, emit):
             rounds += 1
             if rounds > MOST_ROUNDS:
                 raise FailureError("the connection never stops sending")
         self.on_flush()
 
-    def _emit(
-        self,
-        seq: int,
-        ack: int,
-        flags: int,
-        wnd: int,
-        options: bytes,
-        parts: list[Buffer],
-        length: int,
-        urg: int = 0,
-        /,
-    ) -> None:
-        data = b"".join(parts)
-        if len(data) != length:
-            raise FailureError(f"the connection sends {len(data)} bytes but counts {length}")
-        if not flags & ACK and ack:
+    def _emit(self, segment: Segment) -> None:
+        flags, wnd, data = segment.flags, segment.wnd, bytes(segment.payload)
+        if not flags & ACK and segment.ack:
             raise FailureError("the connection sends an ACK field without the flag")
-        ack = (ack - self.irs) & MASK if flags & ACK else 0
+        ack = (segment.ack - self.irs) & MASK if flags & ACK else 0
         # A reset without ACK flag and connection has a number chosen by the peer; all others count from ours.
-        relative = (seq - self.iss) & MASK
-        self._record(Sent(self.now, relative, ack, flags, wnd, options, data, urg))
+        relative = (segment.seq - self.iss) & MASK
+        options = segment.options.encode()
+        self._record(Sent(self.now, relative, ack, flags, wnd, options, data, segment.urg))
         if data and self.time - self._heard_at <= _INTERACTIVE:
             self.quick_acks = 0
         offset = relative - 1 + (flags & SYN != 0)
-        if data != pattern(offset, length):
+        if data != pattern(offset, len(data)):
             raise FailureError(f"the connection sends other bytes at {relative} than were written there")
 
     def _record(self, sent: Sent) -> None:
@@ -312,7 +301,7 @@ class Host:
             seq, ack, flags = reset
             # Without an ACK to take its number from it is 0, which is not one of our numbers.
             seq = (seq - self.iss) & MASK if segment.flags & ACK else seq
-            ack = (ack - self.irs) & MASK if flags & ACK else 0
+            ack = (segment.ack - self.irs) & MASK if flags & ACK else 0
             self._record(Sent(self.now, seq, ack, flags, 0, b"", b""))
 
     def _round(self, conn: Connection) -> None:
