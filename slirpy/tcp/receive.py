@@ -85,7 +85,7 @@ def _keep_for_later(conn: ControlBlock, seg: Segment) -> None:
     length = min(len(seg.payload), conn.settings.mss, conn.rcv_limit)
     if length:
         conn.reassembly.insert(conn.rcv_nxt, conn.rcv_nxt, memoryview(seg.payload)[:length])
-    if seg.flags & FIN and length == len(seg.payload):
+    if seg.flags & FIN and length == len(seg.payload) and length < conn.rcv_limit:  # a FIN needs room, too
         conn.fin_seq = (conn.rcv_nxt + length) & MASK
 
 
@@ -168,7 +168,9 @@ def _otherwise(conn: ControlBlock, seg: Segment, now: int) -> None:
     length = 0 if flags & RST else seg.length  # what else is in a reset makes it hit no better, and no worse
     end = start + length
     if length == 0:
-        acceptable = start == 0 if wnd == 0 else 0 <= start < wnd
+        # An ACK at the right edge counts, as with Linux: a peer that has filled the window and then has gone back to
+        # smaller segments numbers its ACKs so. If both ends did, and dropped those, neither would make progress.
+        acceptable = 0 <= start < wnd or (start == wnd and (not wnd or flags & (ACK | RST) == ACK))
     else:
         acceptable = wnd > 0 and (0 <= start < wnd or 0 < end <= wnd or (start < 0 and end > wnd))
     if not acceptable:
@@ -198,7 +200,7 @@ def _otherwise(conn: ControlBlock, seg: Segment, now: int) -> None:
         again = conn.sack_ok
         start = 0
         seq = conn.rcv_nxt
-    if len(payload) > wnd - start:
+    if end > wnd:  # the FIN takes a number, too
         payload = memoryview(payload)[: wnd - start]
         flags &= ~FIN
 

@@ -110,11 +110,15 @@ def in_syn_sent(seg: Kind) -> tuple[str, list[Answer]]:
 
 
 def acceptable(seg: Kind, rcv: int, wnd: int) -> bool:
-    """Table 6 of section 3.4. Of a reset the number counts alone (RFC 5961, section 3.2)."""
+    """Table 6 of section 3.4, and an ACK at the right edge of the window.
+
+    Of a reset the number counts alone (RFC 5961, section 3.2).
+    """
     length = 0 if "R" in seg.flags else seg.length
     first = rcv <= seg.seq < rcv + wnd
     if length == 0:
-        return seg.seq == rcv if wnd == 0 else first
+        at_edge = seg.seq == rcv + wnd and "A" in seg.flags and "R" not in seg.flags
+        return seg.seq == rcv if wnd == 0 else first or at_edge
     return wnd > 0 and (first or rcv <= seg.seq + length - 1 < rcv + wnd)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from tcp_script import SECOND, Script, passive
+from tcp_script import MS, SECOND, Script, passive
 
-from slirpy.tcp import Settings
+from slirpy.tcp import Connection, Segment, Settings
 from slirpy.tcp.congestion import Reno
 from slirpy.tcp.outgoing import window_field
+from slirpy.tcp.pathmtu import too_big
 from slirpy.tcp.seq import MASK
+from slirpy.testing.tcp import Pair
 
 MSS = 1460
 
@@ -239,3 +241,78 @@ def test_a_fin_keeps_to_the_peers_window() -> None:
     s.conn.write(bytes(3000))
     s.shutdown()
     assert [(sent.flags, len(sent.data)) for sent in s.out] == [("A", 1000)] * 2 + [("PA", 1000)]
+
+
+# ---------------------------------------------------------------------------------- at the right edge
+
+
+@pytest.mark.rfc("9293", "3.10.7.4")
+@pytest.mark.parametrize("early", [0, 400])
+@pytest.mark.parametrize(("room", "taken"), [(1000, False), (1001, True)])
+def test_a_fin_behind_the_window_is_not_taken(early: int, room: int, taken: bool) -> None:
+    """The FIN has a number of its own: where text fills the window, it lies beyond the edge."""
+    s = passive(Settings(rcv_first=room, rcv_buffer=room))
+    assert s.conn.rcv_wnd == room
+    s.recv("FA", 1 + early, 1, data=bytes(1000 - early))
+    s.recv("A", 1, 1, data=bytes(early))
+    assert s.conn.rcv_pending == 1000
+    assert s.conn.fin_received is taken
+    s.out.clear()
+    s.read()
+    s.out.clear()
+    s.recv("FA", 1001, 1)
+    assert s.conn.fin_received
+
+
+@pytest.mark.rfc("9293", "3.10.7.4")
+@pytest.mark.parametrize("payload", [499, 500])
+def test_a_fin_behind_the_window_of_a_syn_is_not_kept(payload: int) -> None:
+    s = Script(Settings(rcv_first=500, rcv_buffer=500))
+    s.conn.listen(s.now)
+    s.recv("SF", 0, data=bytes(payload))
+    s.recv("A", 1 + payload + (payload < 500), 1)
+    assert s.conn.rcv_pending == payload
+    assert s.conn.fin_received is (payload < 500)
+
+
+@pytest.mark.rfc("9293", "3.10.7.4 edge")
+@pytest.mark.parametrize(("beyond", "heard"), [(-1, True), (0, True), (1, False)])
+def test_an_ack_at_the_right_edge_of_the_window_counts(beyond: int, heard: bool) -> None:
+    """The peer has sent all that the window lets out, and its ACKs are numbered by that."""
+    s = passive(Settings(rcv_first=1050, rcv_buffer=1050))
+    s.write(b"x" * 100)
+    s.out.clear()
+    s.recv("A", 1 + 1050 + beyond, 101)
+    assert (s.conn.snd_buf.length == 0) is heard
+    assert s.conn.rcv_nxt == (s.irs + 1) & MASK
+
+
+@pytest.mark.rfc("5961", "3.2 outside")
+def test_a_reset_at_the_right_edge_of_the_window_is_outside() -> None:
+    s = passive(Settings(rcv_first=1050, rcv_buffer=1050))
+    s.recv("R", 1 + 1050).silence()
+    assert s.conn.stats.drop_tcp_reset == 1
+    s.recv("R", 1 + 1049).send("A", 1, 1)
+
+
+@pytest.mark.rfc("9293", "3.10.7.4 edge")
+def test_two_whose_windows_are_full_hear_each_other_when_both_paths_narrow() -> None:
+    """Each has sent what the other's window holds, and lost it; each then numbers its ACKs by the other's edge."""
+    settings = Settings(mss=1050, rcv_first=1050, rcv_buffer=1050, timestamps=False, sack=False)
+    largest = 2000
+
+    def wire(sender: str, segment: Segment) -> int | None:
+        return None if len(segment.payload) > largest else 0
+
+    pair = Pair(Connection(settings, 1), Connection(settings, 2), wire=wire)
+    pair.connect()
+    largest = 100
+    data = bytes(range(250)) * 20
+    for end in (pair.a, pair.b):
+        end.write(data)
+    pair.run(MS)
+    for end in (pair.a, pair.b):
+        assert end.snd_max == (end.snd_una + end.snd_wnd) & MASK
+        assert too_big(end, end.snd_una, 140, 1090)
+        end.cc.cwnd = end.mss  # as after a time-out
+    pair.run_until(lambda: pair.a_received == pair.b_received == data, 600 * SECOND)

@@ -301,7 +301,7 @@ class Host:
             seq, ack, flags = reset
             # Without an ACK to take its number from it is 0, which is not one of our numbers.
             seq = (seq - self.iss) & MASK if segment.flags & ACK else seq
-            ack = (segment.ack - self.irs) & MASK if flags & ACK else 0
+            ack = (ack - self.irs) & MASK if flags & ACK else 0
             self._record(Sent(self.now, seq, ack, flags, 0, b"", b""))
 
     def _round(self, conn: Connection) -> None:
