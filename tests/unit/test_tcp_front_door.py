@@ -6,6 +6,7 @@ import errno
 
 import pytest
 
+from slirpy import tcp
 from slirpy.errors import ConfigError, StateError
 from slirpy.tcp import Connection, Segment, Settings, State, TcpOptions, options
 from slirpy.wire.tcp import ACK, RST, SYN
@@ -164,3 +165,16 @@ def test_options_are_encoded_as_they_are_read(opts: TcpOptions) -> None:
     raw = opts.encode()
     assert len(raw) % 4 == 0
     assert options.parse(raw) == opts
+
+
+def test_names_of_the_package() -> None:
+    assert set(tcp.__all__) <= set(dir(tcp))
+    with pytest.raises(AttributeError, match=r"module 'slirpy\.tcp' has no attribute 'Setings'"):
+        tcp.Setings  # type: ignore[attr-defined] # noqa: B018
+
+
+def test_the_fast_lane_ignores_what_comes_to_a_closed_connection() -> None:
+    """Whoever keeps the connections answers it, see ``reset_for``."""
+    conn = Connection(iss=1)
+    tcp.segment_arrives(conn, Segment(9, 0, SYN, 100), 0)
+    assert (conn.state, conn.reset, conn.segments_to_send(0)) == (State.CLOSED, None, [])
