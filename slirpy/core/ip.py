@@ -119,14 +119,14 @@ class IPSender:
         network, neighbors = self._network, self._neighbors
         neighbor = neighbors.get(destination)
         port = neighbor.port
-        if port is None or len(source) != 4 or len(destination) != 4:
+        addresses = source + destination
+        if port is None or len(addresses) != 8:
             for payload in payloads:
                 self.send_datagram(source, source_port, destination, destination_port, payload)
             return
         most = port.mtu - ipv4.HEADER_LENGTH - udp.HEADER_LENGTH
         offload, segments = port.checksum_offload, port.udp_segmentation_offload
         macs = (neighbor.mac or ethernet.BROADCAST) + network.mac_for(source)
-        addresses = source + destination
         address_sum = _from_bytes(addresses, "big") % 65535
         # The neighbour table asks for a guest that has not been heard for long.
         direct = neighbor.mac is not None and network.now - neighbor.seen <= AGE

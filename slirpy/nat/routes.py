@@ -13,7 +13,7 @@ from typing import NamedTuple
 from slirpy.config import Config
 from slirpy.interfaces import Action, FlowRequest, Verdict
 from slirpy.rules.policy import checked_verdict
-from slirpy.wire.ip import V4, family_of
+from slirpy.wire.ip import family_of
 
 __all__ = ["LOOPBACK", "Refusal", "Route", "Router", "onward_ttl"]
 
@@ -102,6 +102,8 @@ class Router:
         return None, destination
 
     def source_seen(self, address: bytes) -> bytes:
-        """The address under which a guest sees a host address: loopback appears as the gateway."""
-        loopback = len(address) == 4 and V4.is_loopback(address)
-        return self._config.gateway_address if loopback else address
+        """Return the address by which a guest knows a host's: the gateway's for 127.0.0.0/8, else the same.
+
+        It is asked for each datagram, so it asks no family.
+        """
+        return self._config.gateway_address if address[0] == 127 and len(address) == 4 else address

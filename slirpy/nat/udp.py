@@ -202,9 +202,6 @@ class UdpFlow(UdpSender):
     def datagram(self, payload: bytes, address: bytes, port: int) -> None:
         """Relay a datagram that the host socket received for the guest."""
         seen = self._seen.get((address, port)) or (self._nat.router.source_seen(address), port)
-        if len(seen[0]) != len(self.guest):  # the guest has not sent there, and has no name for it
-            self._nat.network.stats.drop_udp_unreachable += 1
-            return
         self._to_guest(seen, payload)
 
     def forwarded(self, via: DatagramPeer, payload: bytes, address: bytes, port: int) -> None:
@@ -234,6 +231,9 @@ class UdpFlow(UdpSender):
 
     def _to_guest(self, seen: tuple[bytes, int], payload: bytes) -> None:
         if seen != self._came:
+            if len(seen[0]) != len(self.guest):  # the guest has not sent there, and has no name for it
+                self._nat.network.stats.drop_udp_unreachable += 1
+                return
             self._deliver()
             self._came = seen
         self._waiting.append(payload)

@@ -208,6 +208,21 @@ def test_redirected_destinations_of_one_flow_are_bounded() -> None:
     assert len(flow._targets) == len(flow._seen) == 1024
 
 
+def test_a_report_about_a_redirection_to_ipv6_is_not_relayed() -> None:
+    """ICMPv6 has other types: its 3 is "time exceeded", and its sender has no IPv4 address to show."""
+    far, router = bytes(15) + b"\7", b"\x20\1" + bytes(14)
+    net = Net(config(policy=lambda request: Verdict(Action.ALLOW, (far, request.destination_port))))
+    net.send(datagram(dport=9))
+    net.run(0.01)
+    net.take()
+    before = net.stack.stats.icmp_errors_out
+    (flow,) = net.stack._udp.flows.values()
+    flow.datagram_error(errno.EHOSTUNREACH, IcmpReport(errno.EHOSTUNREACH, 3, 0, 0, router, far, 9, b"x"))
+    net.run(0.01)
+    assert net.take() == []
+    assert net.stack.stats.icmp_errors_out == before
+
+
 def test_the_answer_through_a_forward_is_refused() -> None:
     net = Net(config(hostfwd=["udp:127.0.0.1:0-:53"]))
     net.know()

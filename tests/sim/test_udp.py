@@ -101,6 +101,19 @@ def test_anyone_may_answer(net: Net) -> None:
     assert datagrams(net) == [(ip("203.0.113.99"), 4444, 5000, b"stranger")]
 
 
+def test_a_datagram_from_the_other_family_is_dropped(net: Net) -> None:
+    """The guest has no name for its sender: cut to four bytes, the address would be somebody else's."""
+    net.send(udp(b"hello"))
+    net.run(0.01)
+    net.take()
+    (flow,) = net.stack._udp.flows.values()
+    flow.datagram(b"x", WORLD + bytes(12), 9)
+    flow.datagram(b"y", WORLD, 9)
+    net.run(0.01)
+    assert datagrams(net) == [(WORLD, 9, 5000, b"y")]
+    assert net.stack.stats.drop_udp_unreachable == 1
+
+
 def test_idle_for_240_seconds(net: Net) -> None:
     net.send(udp(b"x"))
     net.run(239)
