@@ -251,7 +251,7 @@ class Sent:
     """None: the segment has no ACK flag."""
     data: bytes
     wnd: int
-    """As in the header, not scaled."""
+    """The value in the header, not scaled."""
     options: TcpOptions
     urg: int = 0
 
