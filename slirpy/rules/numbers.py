@@ -14,7 +14,18 @@ TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["amount", "chance", "is_whole", "moment", "nanoseconds", "whole"]
+__all__ = ["amount", "chance", "is_whole", "moment", "nanoseconds", "switch", "whole"]
+
+
+def switch(what: str, value: object) -> bool:
+    """A value that is on or off.
+
+    Raises:
+        ConfigError: neither True nor False; text, such as "off", is true to Python.
+    """
+    if not isinstance(value, bool):
+        raise ConfigError(f"{what} is True or False; given was {value!r}")
+    return value
 
 
 def is_whole(value: object) -> bool:

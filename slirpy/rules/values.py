@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from slirpy.errors import ConfigError
-from slirpy.rules.numbers import amount, chance, is_whole, moment, nanoseconds, whole
+from slirpy.rules.numbers import amount, chance, is_whole, moment, nanoseconds, switch, whole
 
 __all__ = [
     "FOR_EVER",
@@ -52,17 +52,6 @@ _T = TypeVar("_T")
 
 
 # --------------------------------------------------------------------------------------------- numbers
-
-
-def switch(what: str, value: object) -> bool:
-    """A value that is on or off.
-
-    Raises:
-        ConfigError: neither True nor False; text, such as "off", is true to Python.
-    """
-    if not isinstance(value, bool):
-        raise ConfigError(f"{what} is True or False; given was {value!r}")
-    return value
 
 
 def clock_reading(what: str, value: Any, example: str = "time.monotonic") -> int:

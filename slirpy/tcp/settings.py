@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from slirpy.errors import ConfigError
-from slirpy.rules.numbers import nanoseconds
+from slirpy.rules.numbers import is_whole, nanoseconds, switch
 from slirpy.tcp.congestion import CongestionFactory, Cubic
 from slirpy.tcp.options import MAX_WSCALE
 from slirpy.units import MS, SECOND
@@ -20,6 +20,8 @@ _LEAST = {
     "mss": 1, "peer_mss": 1, "max_burst": 0, "rcv_buffer": 1, "rcv_first": 1, "snd_buffer": 1, "r1": 1,
     "time_wait": 0, "syn_timeout": 0, "user_timeout": 0,
 }  # fmt: skip
+_SIZES = ("mss", "peer_mss", "max_burst", "rcv_buffer", "rcv_first", "snd_buffer", "r1", "keepalive_count")
+_SWITCHES = ("nodelay", "timestamps", "sack", "window_scaling", "rack", "keepalive", "idle_restart")
 _MOST_MSS = 0xFFFF
 """What the option can say."""
 _TIMES = ("delayed_ack", "syn_timeout", "user_timeout", "keepalive_idle", "keepalive_interval", "time_wait")
@@ -86,6 +88,11 @@ class Settings:
     def __post_init__(self) -> None:
         for name in _TIMES:
             nanoseconds(name, getattr(self, name), lowest=None)  # of its bounds below
+        for name in _SIZES:
+            if not is_whole(value := getattr(self, name)):
+                raise ConfigError(f"{name} {value!r} is not a whole number")
+        for name in _SWITCHES:
+            switch(name, getattr(self, name))
         for name, least in _LEAST.items():
             if (value := getattr(self, name)) < least:
                 raise ConfigError(f"{name} {value} is too small; choose {least} or more")

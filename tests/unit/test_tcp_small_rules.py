@@ -56,6 +56,25 @@ def test_sizes_that_make_no_sense_are_the_callers_mistake(name: str) -> None:
         Settings(**{name: -1})  # type: ignore[arg-type] # any of them, by name
 
 
+@pytest.mark.parametrize(
+    "name", ["mss", "peer_mss", "max_burst", "rcv_buffer", "rcv_first", "snd_buffer", "r1", "keepalive_count"]
+)
+@pytest.mark.parametrize("value", ["1460", 1460.0, None, True])
+def test_a_size_is_a_whole_number(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"{name} {value!r} is not a whole number"):
+        Settings(**{name: value})  # type: ignore[arg-type] # any of them, by name
+
+
+@pytest.mark.parametrize(
+    "name", ["nodelay", "timestamps", "sack", "window_scaling", "rack", "keepalive", "idle_restart"]
+)
+@pytest.mark.parametrize("value", ["off", 0, 1, None])
+def test_a_switch_is_true_or_false(name: str, value: object) -> None:
+    """Python takes "off" for true."""
+    with pytest.raises(ConfigError, match=f"{name} is True or False; given was {value!r}"):
+        Settings(**{name: value})  # type: ignore[arg-type] # any of them, by name
+
+
 def test_a_segment_size_that_the_option_cannot_say() -> None:
     with pytest.raises(ConfigError, match="mss 65536 is too large; choose 65535 or less"):
         Settings(mss=65536)
