@@ -56,7 +56,7 @@ class Driven(abc.ABC):
         self._failure: BaseException | None = None
         self._pid = os.getpid()
         self._forked = False
-        forks.tell_in_child(self.forked)
+        forks.tell_in_child(self, type(self).forked)
 
     # ------------------------------------------------------------------------------ your descriptors
 

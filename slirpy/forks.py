@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from weakref import WeakMethod
+from typing import TypeVar
+from weakref import WeakKeyDictionary, ref
 
 __all__ = ["abandon", "count", "is_fork", "tell_in_child"]
 
@@ -18,7 +19,8 @@ count = 0
 """Number of forks between this process and the one that imported this module."""
 
 
-_told: set[WeakMethod[Callable[[], None]]] = set()
+_Owner = TypeVar("_Owner")
+_told: WeakKeyDictionary[object, Callable[[], None]] = WeakKeyDictionary()
 
 
 def is_fork(made_at: int) -> bool:
@@ -26,13 +28,22 @@ def is_fork(made_at: int) -> bool:
     return made_at != count
 
 
-def tell_in_child(method: Callable[[], None]) -> None:
+def tell_in_child(owner: _Owner, method: Callable[[_Owner], None]) -> None:
     """Call a method in each child that this process forks from now on, as long as its object lives.
 
     Args:
-        method: releases everything, without touching anything shared with the parent.
+        owner: the object. One method of it is called.
+        method: a function of its class, not bound to it; releases everything, without touching anything shared with
+            the parent.
     """
-    _told.add(WeakMethod(method, _told.discard))
+    reference = ref(owner)
+
+    def release() -> None:
+        living = reference()
+        if living is not None:
+            method(living)
+
+    _told[owner] = release
 
 
 def abandon(link: object) -> None:
@@ -45,13 +56,11 @@ def abandon(link: object) -> None:
 def _in_child() -> None:
     global count
     count += 1
-    told = list(_told)
+    told = list(_told.values())
     _told.clear()
-    for reference in told:
-        method = reference()
+    for release in told:
         try:
-            if method is not None:
-                method()
+            release()
         except Exception:  # a failure of one must not keep the others from it
             pass
 

@@ -11,6 +11,7 @@ import pickle
 import select
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -676,3 +677,19 @@ def test_what_subprocess_runs_before_exec() -> None:
         assert done.returncode == 0
         assert len(net.forwards()) == 1
         net.poll(0)
+
+
+def test_a_program_that_never_closes_its_network_ends_without_a_word() -> None:
+    """The interpreter takes things apart in any order at its end."""
+    program = """
+import weakref
+from slirpy import Config, Slirp
+net = Slirp(Config())
+net.loop = net
+keep = [net]
+keep.append(keep)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
