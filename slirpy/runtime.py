@@ -14,14 +14,14 @@ from slirpy.config import Config
 from slirpy.core.flows import FlowInfo, NeighborInfo
 from slirpy.core.port import LinkPort
 from slirpy.driving import Driven
-from slirpy.errors import ConfigError, StateError
+from slirpy.errors import ConfigError, LinkError, StateError
 from slirpy.host.inside import InsideSockets, SocketOpener
 from slirpy.host.local import LocalTargets
 from slirpy.host.outbound import Source
 from slirpy.host.sockets import SocketHost
 from slirpy.interfaces import Buffer, Link, LinkFeatures
 from slirpy.links.callback import CallbackLink
-from slirpy.links.endpoint import Endpoint, parse_endpoint
+from slirpy.links.endpoint import Endpoint, parse_door
 from slirpy.links.listener import StreamListener
 from slirpy.links.stream import StreamLink
 from slirpy.nic import Attachment, Nic, Serving
@@ -173,8 +173,8 @@ class Slirp(Driven):
 
         Args:
             at: ``unix:PATH``, ``tcp:HOST:PORT`` (port 0 chooses a free one), or the descriptor of a listening
-                socket, which is taken over. Anyone who can connect is on the network: keep to 127.0.0.1, or to a
-                unix socket in a private folder.
+                socket, as a number or as ``fd:N``, which is taken over. Anyone who can connect is on the network:
+                keep to 127.0.0.1, or to a unix socket in a private folder.
             wrap: wraps each guest's link in another, as in :meth:`attach`.
             limit: maximum number of guests at a time; more wait until one disconnects.
 
@@ -197,9 +197,13 @@ class Slirp(Driven):
             link.on_state = lambda there: None if there else attachment.close()
 
         def listen() -> Serving:
-            listener = StreamListener(parse_endpoint(at) if isinstance(at, str) else at, welcome, limit=limit)
+            place = parse_door(at) if isinstance(at, str) else at
+            others = [other for other in self._listeners if not other.closed]
+            if any(other.fileno() == place for other in others):
+                raise LinkError(f"descriptor {place} is listened at already; give each once")
+            listener = StreamListener(place, welcome, limit=limit)
             listener.start(self._poller, self.stats)
-            self._listeners = [listener, *(other for other in self._listeners if not other.closed)]
+            self._listeners = [listener, *others]
             return Serving(listener, lambda: self._call(listener.close))
 
         self._check_open()

@@ -32,6 +32,7 @@ __all__ = [
 STANDARD = "-"
 _KEYS = ("format", "max", "files")
 _SUFFIXES = (".pcap", ".pcapng")
+_BARE_KEY = re.compile(rf",({'|'.join(_KEYS)})(?=,|$)")
 _SIZE = re.compile(r"([1-9][0-9]{0,17})([kMG]?)")
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 
@@ -51,18 +52,22 @@ def parse_capture(text: str) -> CaptureOption:
     KEY=VALUE with an unknown key is an error, unless it ends like the name of a capture file.
 
     Raises:
-        ConfigError: a value that cannot be used.
+        ConfigError: a value that cannot be used, a key without a value, or keys that need others.
     """
+    if bare := _BARE_KEY.search(text):
+        raise ConfigError(f'capture "{text}": {bare[1]} has no value; write {bare[1]}=VALUE')
     start = len(text)
     for match in KEY_AND_VALUE.finditer(text):
         if match[1] in _KEYS or not match[2].endswith(_SUFFIXES):
             start = match.start()
             break
     option = CaptureOption(text[:start])
+    given = set()
     rest = text[start:]
     while found := KEY_AND_VALUE.match(rest):
         key, value = found.groups()
         rest = rest[found.end() :]
+        given.add(key)
         if key not in _KEYS:
             advice = hint(key, _KEYS, f"it must be one of {', '.join(_KEYS)}")
             raise ConfigError(f'capture "{text}": unknown option "{key}={value}"; {advice}')
@@ -74,6 +79,12 @@ def parse_capture(text: str) -> CaptureOption:
             option = option._replace(max_files=int(value))
         else:
             raise ConfigError(f'capture "{text}": {key}={value}: must be a number such as 5, or 10M for max')
+    if "files" in given and option.max_bytes is None:
+        raise ConfigError(
+            f'capture "{text}": files needs max, the size at which the next file begins; add max=10M'
+        )
+    if option.max_bytes is not None and option.name == STANDARD:
+        raise ConfigError(f'capture "{text}": max is for a file, which - is not; leave it out')
     if rest or not option.name:
         raise ConfigError(f'capture "{text}": must be FILE[,format=pcap|pcapng][,max=SIZE][,files=N]')
     return option

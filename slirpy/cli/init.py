@@ -176,7 +176,8 @@ def _in_helper(channel: Channel, work: Callable[[], None]) -> None:
             status = 0
         except Exception as error:
             # pyroute2 has its own errors, and this copy of the program must not go on with the caller's code.
-            channel.send({"error": f"cannot configure the network of the namespace: {error}"})
+            why = str(error) or type(error).__name__  # a MemoryError has no text
+            channel.send({"error": f"cannot configure the network of the namespace: {why}"})
         finally:
             os._exit(status)
     _, result = os.waitpid(pid, 0)

@@ -47,18 +47,18 @@ def listen(
 ) -> None:
     """Serve guests that connect to ADDRESS: one network for all of them.
 
-    ADDRESS is unix:PATH or tcp:HOST:PORT; port 0 picks a free one. QEMU's arguments for a guest are written to
-    standard output, one line for each address. Anyone who can connect can use the network: keep TCP to 127.0.0.1, or
-    use a Unix socket in a private folder. A guest that reboots or reconnects keeps its address. SIGUSR1 shows flows
-    and counters on standard error. Ctrl-C, SIGTERM or another signal ends it; the exit status is then 128 plus the
-    signal's number. It is 2 for a mistake in the options.
+    ADDRESS is unix:PATH, tcp:HOST:PORT, where port 0 picks a free one, or fd:N, an inherited listening socket.
+    QEMU's arguments for a guest are written to standard output, one line for each address. Anyone who can connect
+    can use the network: keep TCP to 127.0.0.1, or use a Unix socket in a private folder. A guest that reboots or
+    reconnects keeps its address. SIGUSR1 shows flows and counters on standard error. Ctrl-C, SIGTERM or another
+    signal ends it; the exit status is then 128 plus the signal's number. It is 2 for a mistake in the options.
     """
-    from slirpy.links.endpoint import parse_endpoint
+    from slirpy.links.endpoint import parse_door
 
     for address in addresses:
         check_plain_name("ADDRESS", address.removeprefix("unix:"))
     config = network_config(network)
-    raise SystemExit(_serve(config, [parse_endpoint(address) for address in addresses], reporting))
+    raise SystemExit(_serve(config, [parse_door(address) for address in addresses], reporting))
 
 
 def qemu_arguments(endpoint: Endpoint, mtu: int) -> list[str]:
@@ -72,7 +72,7 @@ def qemu_arguments(endpoint: Endpoint, mtu: int) -> list[str]:
     return ["-netdev", f"stream,id=slirpy0,{endpoint.qemu()}", "-device", card]
 
 
-def _serve(config: Config, endpoints: Sequence[Endpoint], reporting: Reporting) -> int:
+def _serve(config: Config, endpoints: Sequence[Endpoint | int], reporting: Reporting) -> int:
     """Serve until a signal ends it. Returns the exit status."""
     from slirpy import Slirp
     from slirpy.cli import serving

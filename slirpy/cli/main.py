@@ -44,7 +44,7 @@ def main() -> NoReturn:
         status = _command()
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 0
-    except (OSError, MemoryError, ImportError) as error:
+    except (OSError, MemoryError, ImportError, SystemError, SyntaxError) as error:
         status = 1
         if not output.failed:  # otherwise it is reported below
             text = streams.exhausted(error)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial, wraps
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from slirpy.cli.flags import check_plain_name, check_terminal, flag, names_flags
 from slirpy.config import Group
+from slirpy.errors import ConfigError
 
 if TYPE_CHECKING:
     from slirpy import Slirp
@@ -31,18 +33,24 @@ class Reporting:
     top: bool = False
 
     @names_flags
-    def check(self) -> None:
+    def check(self, lease_file: str | None = None) -> None:
         """Check the options before anything else has started.
 
+        Args:
+            lease_file: value of ``--lease-file``.
+
         Raises:
-            ConfigError: an option that cannot be used, or there is no terminal for ``--top``.
+            ConfigError: an option that cannot be used, two that would write to one file, or no terminal for
+                ``--top``.
         """
         from slirpy.cli.capture import parse_capture
 
+        names = {"--lease-file": lease_file, "--trace": self.trace}
         if self.capture is not None:
-            parse_capture(self.capture)
+            names["--capture"] = parse_capture(self.capture).name
         if self.trace is not None:
             check_plain_name("--trace", self.trace)
+        _check_distinct(names)
         if self.top:
             check_terminal(sys.stderr)
 
@@ -60,6 +68,27 @@ class Reporting:
             from slirpy.cli.serving import report
 
             report([*net.closed_flows(), *net.flows()], net.stats)
+
+
+def _check_distinct(names: Mapping[str, str | None]) -> None:
+    """Check that no two options write to one file, of which one would lose what the other has written.
+
+    Raises:
+        ConfigError: two name the same file. ``-`` is a different stream for each, and a device is no file.
+    """
+    seen: dict[str, str] = {}
+    for option, name in names.items():
+        if name in (None, "", "-"):
+            continue
+        try:
+            path = os.path.realpath(str(name))
+        except OSError:  # there is no current folder, and opening the file will show that
+            continue
+        if os.path.exists(path) and not os.path.isfile(path):
+            continue
+        if path in seen:
+            raise ConfigError(f'{option} "{name}": {seen[path]} writes to this file already; name another')
+        seen[path] = option
 
 
 def report_options(*, top: bool = True) -> Callable[[Callable[..., object]], Callable[..., object]]:
@@ -87,7 +116,7 @@ def report_options(*, top: bool = True) -> Callable[[Callable[..., object]], Cal
             *arguments: Any, capture: str | None, trace: str | None, stats: bool, top: bool = False, **more: Any
         ) -> object:
             reporting = Reporting(capture, trace, stats, top)
-            reporting.check()
+            reporting.check(more.get("lease_file"))
             return function(*arguments, reporting=reporting, **more)
 
         decorated: Callable[..., object] = collected

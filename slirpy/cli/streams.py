@@ -129,9 +129,23 @@ def _ready(patience: float) -> bool:
     return bool(poll.poll(patience * 1000))
 
 
+def _memory_is_limited() -> bool:
+    """Whether ``ulimit -v`` is set. Python then reports some failures to get memory as errors of its own."""
+    try:
+        import resource
+
+        return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+    except ModuleNotFoundError:
+        return False
+    except (ImportError, MemoryError, SystemError):
+        return True
+
+
 def exhausted(error: BaseException) -> str | None:
     """One line about an error that means that a system resource is exhausted; None for any other error."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (
+        isinstance(error, SystemError | SyntaxError) and _memory_is_limited()
+    ):
         return f"{os.strerror(errno.ENOMEM)}; {_HINTS[errno.ENOMEM]}"
     if isinstance(error, OSError) and error.errno in _HINTS:
         where = f"{error.filename}: " if isinstance(error.filename, str) else ""

@@ -15,6 +15,7 @@ from typing import Any
 
 from slirpy.errors import ConfigError
 from slirpy.rules.values import (
+    check_starting_point,
     function,
     host_name,
     ipv4,
@@ -211,13 +212,15 @@ class Location(Kind):
 
     def _check(self, name: str, value: Any) -> Path:
         try:
-            return path(name, value)
+            found = path(name, value)
         except ConfigError:
             if not self.function:
                 raise
             raise ConfigError(
                 f"{name} {value!r} is neither a {self.what} nor a callable; give for example /srv/slirpy"
             ) from None
+        check_starting_point(name, found)
+        return found
 
     def _values(self) -> str:
         return f"the path of a {self.what}"

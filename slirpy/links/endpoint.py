@@ -13,8 +13,19 @@ from slirpy.errors import LinkError
 from slirpy.rules.text import PORT_MAX, decimal, split_port, with_port
 from slirpy.unixpath import ABSTRACT_MAX, PATH_MAX, bind_unix, inode_of, is_unix_path, remove_unix
 
-__all__ = ["Endpoint", "abstract", "adopt", "inet", "parse_endpoint", "reason", "unix"]
+__all__ = [
+    "DESCRIPTOR_MAX",
+    "Endpoint",
+    "abstract",
+    "adopt",
+    "inet",
+    "parse_door",
+    "parse_endpoint",
+    "reason",
+    "unix",
+]
 
+DESCRIPTOR_MAX = 2**31 - 1
 _HELP = "write unix:PATH, tcp:HOST:PORT or tcp:[ADDRESS6]:PORT"
 _BACKLOG = 16
 
@@ -193,7 +204,8 @@ def inet(
         default = "::1" if family == socket.AF_INET6 else "127.0.0.1"
         found = socket.getaddrinfo(host or default, port, family, kind)
     except (OSError, UnicodeError) as error:
-        raise LinkError(f'host "{host}" has no address: {error}; write a numeric one') from None
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise LinkError(f'there is no address of "{host}": {why}; write a numeric one') from None
     chosen, _, _, _, address = found[0]
     return Endpoint(int(chosen), address, last_port if last_port > port else 0)
 
@@ -215,6 +227,20 @@ def parse_endpoint(text: str, kind: int = socket.SOCK_STREAM) -> Endpoint:
     if number is None:
         raise LinkError(f"port {port} is not a number from 0 to {PORT_MAX}")
     return inet(host, number, kind)
+
+
+def parse_door(text: str) -> Endpoint | int:
+    """Read where to listen: as :func:`parse_endpoint`, or ``fd:N``, the descriptor of a listening socket.
+
+    Raises:
+        LinkError: the text has none of these forms.
+    """
+    if not text.startswith("fd:"):
+        return parse_endpoint(text)
+    number = decimal(text[3:], 0, DESCRIPTOR_MAX)
+    if number is None:
+        raise LinkError(f'"{text}" is not a descriptor; write fd:N with its number, such as fd:3')
+    return number
 
 
 def adopt(fd: int, kind: int) -> socket.socket:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
+from slirpy.errors import LinkError
 from slirpy.interfaces import READ, Poller
 from slirpy.links.door import Door
 from slirpy.links.endpoint import Endpoint, adopt
@@ -35,7 +36,11 @@ class StreamListener:
         if isinstance(endpoint, Endpoint):
             self._door = Door(endpoint.bind(socket.SOCK_STREAM), endpoint)
         else:
-            self._door = Door(adopt(endpoint, socket.SOCK_STREAM), None)
+            sock = adopt(endpoint, socket.SOCK_STREAM)
+            if not _listens(sock):
+                sock.detach()
+                raise LinkError(f"descriptor {endpoint} is not a listening socket; call listen() on it first")
+            self._door = Door(sock, None)
         self._accept = accept
         self._limit = limit
         self._guests: set[_Guest] = set()
@@ -53,6 +58,10 @@ class StreamListener:
     def address(self) -> Endpoint:
         """The listening address, with the chosen port if 0 was requested."""
         return self._door.place()
+
+    def fileno(self) -> int:
+        """The descriptor of the listening socket."""
+        return self._door.sock.fileno()
 
     def start(self, poller: Poller, stats: Stats) -> None:
         """Begin to accept guests, at each poll."""
@@ -87,6 +96,13 @@ class StreamListener:
             self._poller.unregister(self._door.sock.fileno())
             self._poller = None
         self._door.close()
+
+
+def _listens(sock: socket.socket) -> bool:
+    try:
+        return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError:  # this system cannot tell
+        return True
 
 
 class _Guest(StreamLink):

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 
 from slirpy.errors import ConfigError
-from slirpy.links.endpoint import Endpoint, abstract, inet, unix
+from slirpy.links.endpoint import DESCRIPTOR_MAX, Endpoint, abstract, inet, unix
 from slirpy.rules.optionstring import read_options, read_switch, take_carrier
 from slirpy.rules.text import PORT_MAX, decimal, hint
 
-__all__ = ["DESCRIPTOR_MAX", "Options", "place_keys"]
+__all__ = ["Options", "place_keys"]
 
-DESCRIPTOR_MAX = 2**31 - 1
 _KEEP_ALIVE = ("keep-alive", "keep-alive-count", "keep-alive-idle", "keep-alive-interval")
 _INET = ("host", "port", "to", "numeric", "ipv4", "ipv6", "mptcp", *_KEEP_ALIVE)
 _UNIX = ("path", "abstract", "tight")

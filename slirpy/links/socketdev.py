@@ -8,8 +8,8 @@ from functools import partial
 
 from slirpy.interfaces import Link
 from slirpy.links.dgram import DgramLink, multicast
-from slirpy.links.endpoint import parse_endpoint
-from slirpy.links.options import DESCRIPTOR_MAX, Options
+from slirpy.links.endpoint import DESCRIPTOR_MAX, parse_endpoint
+from slirpy.links.options import Options
 from slirpy.links.stream import StreamLink
 from slirpy.rules.text import decimal
 

@@ -25,6 +25,7 @@ __all__ = [
     "amount",
     "as_text",
     "chance",
+    "check_starting_point",
     "clock_reading",
     "function",
     "host_name",
@@ -79,7 +80,8 @@ def wait_seconds(what: str, value: Any) -> float | None:
     kind = type(value)
     if kind is not float and kind is not int:
         try:
-            number = float("nan") if kind is bool or not hasattr(kind, "__float__") else float(value)
+            is_number = kind is not bool and (hasattr(kind, "__float__") or hasattr(kind, "__index__"))
+            number = float(value) if is_number else float("nan")
         except (ArithmeticError, ValueError):  # a fraction out of range, or a signaling NaN
             number = float("nan")
     if number != number:
@@ -192,6 +194,21 @@ def path(what: str, value: object) -> Path:
     if not isinstance(text, str) or not text or "\0" in text:
         raise ConfigError(f"{what} {text!r} is not a path; give one such as /srv/slirpy")
     return Path(text)
+
+
+def check_starting_point(what: str, path: Path) -> None:
+    """Check that there is a folder from which a path leads on.
+
+    Raises:
+        ConfigError: it is relative to the current folder, which has been removed.
+    """
+    if not path.is_absolute():
+        try:
+            os.getcwd()
+        except FileNotFoundError:
+            raise ConfigError(
+                f'{what} "{path}": the current folder has been removed; give an absolute path'
+            ) from None
 
 
 def as_text(what: str, value: object) -> str:

@@ -441,6 +441,7 @@ def test_a_descriptor_that_is_none_is_told() -> None:
         ("out.pcap", CaptureOption("out.pcap")),
         ("-", CaptureOption("-")),
         ("a,b=c.pcap", CaptureOption("a,b=c.pcap")),
+        ("max,maxi,files.pcap", CaptureOption("max,maxi,files.pcap")),
         ("x,format=pcapng", CaptureOption("x", "pcapng")),
         ("x,max=10M,files=5", CaptureOption("x", None, 10_000_000, 5)),
         ("x,files=3,max=7", CaptureOption("x", None, 7, 3)),
@@ -454,3 +455,17 @@ def test_the_option_of_the_command(text: str, option: CaptureOption) -> None:
 def test_an_option_that_cannot_be_read_is_told(text: str) -> None:
     with pytest.raises(ConfigError, match=f'^capture "{text}": .*must be'):
         parse_capture(text)
+
+
+@pytest.mark.parametrize("key", ["format", "max", "files"])
+@pytest.mark.parametrize("text", ["x,{}", "x,{},max=5", "x,max=5,{}", ",{}"])
+def test_a_key_of_the_option_without_a_value(text: str, key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key} has no value; write {key}=VALUE$"):
+        parse_capture(text.format(key))
+
+
+def test_keys_of_the_option_that_need_others() -> None:
+    with pytest.raises(ConfigError, match=r'^capture "x,files=3": files needs max'):
+        parse_capture("x,files=3")
+    with pytest.raises(ConfigError, match=r'^capture "-,max=10M": max is for a file'):
+        parse_capture("-,max=10M")

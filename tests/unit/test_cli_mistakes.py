@@ -276,3 +276,43 @@ def test_a_device_behind_a_lease_file_is_left_alone() -> None:
     said = mistake("listen", "--lease-file", os.devnull, "tcp:127.0.0.1:0")
     assert "is not a file" in said
     assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+
+
+# ------------------------------------------------------------------------------------- two in one place
+
+
+@pytest.mark.parametrize(
+    ("options", "flag"),
+    [
+        (["--lease-file", "{}/x", "--trace", "{}/x"], "--trace"),
+        (["--lease-file", "{}/x", "--capture", "{}/./x,max=10M"], "--capture"),
+        (["--trace", "{}/link", "--capture", "{}/x"], "--capture"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "listen", "qemu"])
+def test_two_options_cannot_write_to_one_file(
+    command: str, options: list[str], flag: str, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to("x")
+    nowhere = f"unix:{tmp_path}/none/socket"  # what would come next fails
+    said = mistake(command, *(option.format(tmp_path) for option in options), "--", nowhere)
+    assert said.startswith(f"{flag} ")
+    assert "writes to this file already; name another" in said
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a folder in use cannot be removed")
+@pytest.mark.parametrize("flag", ["--smb", "--tftp", "--lease-file"])
+def test_a_path_from_a_folder_that_is_gone(flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert mistake("run", flag, ".", "--", "true") == (
+        f'{flag} ".": the current folder has been removed; give an absolute path'
+    )
+
+
+def test_the_name_of_a_host_is_no_option() -> None:
+    """``--host`` is the address of the gateway."""
+    assert mistake("listen", "tcp:a..b:1").startswith('there is no address of "a..b": ')

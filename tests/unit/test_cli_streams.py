@@ -134,6 +134,17 @@ def test_a_resource_that_gives_out_is_one_line(error: str, said: str) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (1, "", f"slirpy: {said}\n")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of resources")
+@pytest.mark.parametrize("error", ["SystemError", "SyntaxError"])
+def test_what_python_says_when_it_gets_no_memory(error: str) -> None:
+    """Some of its own parts, the compiler among them, do not raise MemoryError."""
+    code = f"import slirpy.cli.app as a\ndef fail(**_): raise {error}('x')\na.app = fail"
+    limited = f"{code}\nimport resource\nresource.getrlimit = lambda which: (2**40, 2**40)"
+    result = slirpy("--version", code=limited)
+    assert (result.returncode, result.stderr) == (1, "slirpy: Cannot allocate memory; see `ulimit -v`\n")
+    assert "Traceback" in slirpy("--version", code=code).stderr
+
+
 def test_a_bug_still_has_its_traceback() -> None:
     code = "import slirpy.cli.app as a\ndef fail(**_): raise FileNotFoundError(2, 'a bug')\na.app = fail"
     assert "Traceback" in slirpy("--version", code=code).stderr

@@ -46,6 +46,17 @@ def test_time_that_has_passed_is_no_time(timeout: Any) -> None:
         assert time.monotonic() - start < 5  # -1 is "for ever" to epoll
 
 
+class Index:
+    """A whole number of another kind than Python's."""
+
+    def __index__(self) -> int:
+        return -1
+
+
+def test_a_whole_number_of_another_kind_is_one() -> None:
+    assert wait_seconds("timeout", Index()) == 0.0
+
+
 def test_a_loop_with_a_tick_goes_on_when_it_is_late() -> None:
     with Slirp() as net:
         tick = time.monotonic()

@@ -26,7 +26,7 @@ NOT_GROWTH = {
     "services.dns.system": {"ADDRESSES_MAX"},
     "services.tftp.transfer": {"WINDOW_MAX", "TSIZE_MAX", "DIGITS_MAX"},
     "services.tftp.paths": {"MAX_NAME", "LINKS_MAX"},
-    "links.options": {"DESCRIPTOR_MAX"},
+    "links.endpoint": {"DESCRIPTOR_MAX"},
     "host.socketdatagram": {"DATAGRAM_MAX"},
     "host.unixstream": {"BUSY_MAX"},
     "host.farstream": {"THROWN_MAX"},

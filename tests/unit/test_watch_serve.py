@@ -244,6 +244,35 @@ def test_what_is_wrapped_around_each_guest(net: Slirp, path: str) -> None:
         far.pull()
 
 
+@pytest.mark.parametrize("text", [True, False])
+def test_serve_at_a_descriptor(net: Slirp, path: str, text: bool) -> None:
+    """As a service manager hands it over."""
+    with socket.socket(socket.AF_UNIX) as outer:
+        outer.bind(path)
+        outer.listen()
+        fd = outer.detach()
+    door = net.serve(f"fd:{fd}" if text else fd)
+    assert door.address.address == path
+    with pytest.raises(LinkError, match=f"descriptor {fd} is listened at already"):
+        net.serve(f"fd:{fd}")
+    far = Far(net, path, 1)
+    client = far.guest.dhcp()
+    until(net, [far], lambda: client.bound, "a lease")
+    far.pull()
+    door.close()
+    assert os.path.exists(path)  # it belongs to who made it
+
+
+def test_descriptors_that_cannot_be_served(net: Slirp) -> None:
+    for text in ("fd:", "fd:x", "fd:-1", "fd:99999999999", "fd: 3"):
+        with pytest.raises(LinkError, match="is not a descriptor; write fd:N"):
+            net.serve(text)
+    with socket.socket() as idle:
+        with pytest.raises(LinkError, match="is not a listening socket"):
+            net.serve(f"fd:{idle.fileno()}")
+        idle.getsockname()  # it is still open, and its owner's
+
+
 def test_mistakes_of_serve(net: Slirp, path: str) -> None:
     for text in ("udp:127.0.0.1:1", "", "/tmp/x"):
         with pytest.raises(LinkError, match="is not an address"):
