@@ -272,7 +272,7 @@ def test_arguments_that_cannot_be_used_are_told(tmp_path: Path, given: dict[str,
 
 
 def test_only_a_named_file_can_be_followed_by_another() -> None:
-    with pytest.raises(ConfigError, match="give one in place of an open file"):
+    with pytest.raises(ConfigError, match="pass a name instead of an open file"):
         Recorder(io.BytesIO(), max_bytes=1000)
 
 
