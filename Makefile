@@ -44,7 +44,7 @@ demo: $(READY) ## see it work; no privileges needed
 	@$(BIN)/slirpy demo
 
 test: $(READY) ## all tests but the long ones; a few minutes
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup -m "not stress"
+	@$(BIN)/python -m pytest -q -p tests.spread -n $(JOBS) -m "not stress"
 
 stress: $(READY) ## the long tests
 	@$(BIN)/python -m pytest -q -m stress -o faulthandler_timeout=7200

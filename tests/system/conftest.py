@@ -29,15 +29,9 @@ FULL = bool(os.environ.get("CI") or os.environ.get("SLIRPY_FULL"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave the long tests to CI, and run the system tests one after the other, in one process and first.
-
-    They start real programs and measure how these behave in time; two of them at once would disturb each other. All
-    other tests go to whichever process is free (``-n``, see the Makefile).
-    """
+    """Leave the long tests to CI, and run the system tests first: together they take the longest."""
     items.sort(key=lambda item: SYSTEM not in item.path.parents)
     for item in items:
-        if SYSTEM in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("system"))
         if item.get_closest_marker("long") and not FULL:
             item.add_marker(pytest.mark.skip(reason="one of the long ones; set SLIRPY_FULL=1"))
 
