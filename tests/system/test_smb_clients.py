@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,8 +49,17 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@pytest.fixture(autouse=True)
+def temporary_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep Samba's files apart from those of tests that run at the same time."""
+    place = folder / "tmp"
+    place.mkdir()
+    place.chmod(0o777)
+    monkeypatch.setenv("TMPDIR", str(place))
+
+
 def leftovers() -> set[str]:
-    return {path.name for path in Path(tempfile.gettempdir()).glob("slirpy-smb-*")}
+    return {path.name for path in Path(os.environ["TMPDIR"]).glob("slirpy-smb-*")}
 
 
 @pytest.mark.client(

@@ -142,7 +142,9 @@ def open_descriptors(limit: int) -> list[int]:
 def few_descriptors() -> Iterator[None]:
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    probe = os.dup(0)
+    os.close(probe)  # the first that is free; others above it may be open
+    resource.setrlimit(resource.RLIMIT_NOFILE, (probe + 150, hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
