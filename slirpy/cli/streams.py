@@ -130,7 +130,7 @@ def _ready(patience: float) -> bool:
 
 
 def _memory_is_limited() -> bool:
-    """Whether ``ulimit -v`` is set. Python then reports some failures to get memory as errors of its own."""
+    """Whether ``ulimit -v`` is set. Python then reports some failures to get memory as other errors."""
     try:
         import resource
 
