@@ -21,13 +21,13 @@ import click
 from slirpy.cli.app import COMMANDS, app
 from slirpy.cli.flags import by_group
 from slirpy.config import OPTIONS, Group, Option, qemu
-from slirpy.host.sim import Echo
 from slirpy.stats import Stats
 from slirpy.tcp import Settings
 from slirpy.tcp.states import TRANSITIONS, State
 from slirpy.testing import VirtualNetwork, ladder
 from slirpy.testing.packetdrill import info, language
 from slirpy.testing.packetdrill.sysctls import IGNORED, ONLY, PROGRAMS, SYSCTLS
+from slirpy.testing.world.host import Echo
 
 MARKER = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
 ROLE = re.compile(r":(?:class|func|meth|data|mod|attr|exc):<code>~?([\w.]+)</code>")

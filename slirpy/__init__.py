@@ -13,26 +13,27 @@ The names below are imported on first use (PEP 562): ``import slirpy`` alone cos
 from __future__ import annotations
 
 from slirpy._version import __version__
+from slirpy.lazy import exports
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the 2 ms that importing typing takes
 if TYPE_CHECKING:
-    from slirpy.assembly import Stack
     from slirpy.config import Config
+    from slirpy.config.boot import BootChoice
+    from slirpy.config.dhcp import DhcpAnswer, DhcpRequest, GuestRoute, StaticLease
+    from slirpy.config.dhcpoption import DhcpOption
+    from slirpy.config.dnsrecord import DnsQuestion, DnsRecord, DnsReply
+    from slirpy.config.guestfwd import Command, GuestForward, HostTarget, Peers, TcpTarget, UnixTarget
+    from slirpy.config.hostfwd import HostForward
+    from slirpy.config.outbound import Outbound
+    from slirpy.config.policy import Rule, RulePolicy
+    from slirpy.config.resolver import Resolver
     from slirpy.core.flows import FlowInfo, NeighborInfo
+    from slirpy.drive.nic import Attachment, Nic, Serving
     from slirpy.errors import ConfigError, ForwardError, LinkError, SlirpyError, StateError
     from slirpy.interfaces import Action, FlowRequest, LinkFeatures, Verdict
-    from slirpy.nic import Attachment, Nic, Serving
-    from slirpy.rules.boot import BootChoice
-    from slirpy.rules.dhcp import DhcpAnswer, DhcpRequest, GuestRoute, StaticLease
-    from slirpy.rules.dhcpoption import DhcpOption
-    from slirpy.rules.dnsrecord import DnsQuestion, DnsRecord, DnsReply
-    from slirpy.rules.guestfwd import Command, GuestForward, HostTarget, Peers, TcpTarget, UnixTarget
-    from slirpy.rules.hostfwd import HostForward
-    from slirpy.rules.outbound import Outbound
-    from slirpy.rules.policy import Rule, RulePolicy
-    from slirpy.rules.resolver import Resolver
-    from slirpy.runtime import Slirp
+    from slirpy.network import Slirp
     from slirpy.services.dhcp import Lease, LeaseState
+    from slirpy.stack import Stack
     from slirpy.stats import Stats
 
 __all__ = [
@@ -80,22 +81,22 @@ __all__ = [
 ]
 
 _MODULES = {
-    "assembly": "Stack",
+    "stack": "Stack",
     "config": "Config",
     "core.flows": "FlowInfo NeighborInfo",
     "errors": "ConfigError ForwardError LinkError SlirpyError StateError",
     "interfaces": "Action FlowRequest LinkFeatures Verdict",
-    "nic": "Attachment Nic Serving",
-    "rules.boot": "BootChoice",
-    "rules.dhcp": "DhcpAnswer DhcpRequest GuestRoute StaticLease",
-    "rules.dhcpoption": "DhcpOption",
-    "rules.dnsrecord": "DnsQuestion DnsRecord DnsReply",
-    "rules.guestfwd": "Command GuestForward HostTarget Peers TcpTarget UnixTarget",
-    "rules.hostfwd": "HostForward",
-    "rules.outbound": "Outbound",
-    "rules.policy": "Rule RulePolicy",
-    "rules.resolver": "Resolver",
-    "runtime": "Slirp",
+    "drive.nic": "Attachment Nic Serving",
+    "config.boot": "BootChoice",
+    "config.dhcp": "DhcpAnswer DhcpRequest GuestRoute StaticLease",
+    "config.dhcpoption": "DhcpOption",
+    "config.dnsrecord": "DnsQuestion DnsRecord DnsReply",
+    "config.guestfwd": "Command GuestForward HostTarget Peers TcpTarget UnixTarget",
+    "config.hostfwd": "HostForward",
+    "config.outbound": "Outbound",
+    "config.policy": "Rule RulePolicy",
+    "config.resolver": "Resolver",
+    "network": "Slirp",
     "services.dhcp": "Lease LeaseState",
     "stats": "Stats",
 }
@@ -103,17 +104,4 @@ _MODULES = {
 
 
 if not TYPE_CHECKING:  # type checkers assume that a module with this function has every name
-
-    def __getattr__(name: str) -> object:
-        from importlib import import_module
-
-        for module, names in _MODULES.items():
-            if name in names.split():
-                value = getattr(import_module(f"slirpy.{module}"), name)
-                globals()[name] = value
-                return value
-        raise AttributeError(f"module 'slirpy' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = exports(__name__, _MODULES)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from slirpy.cli.flags import KEY_AND_VALUE
 from slirpy.cli.streams import tell
+from slirpy.config.text import hint
 from slirpy.errors import ConfigError
 from slirpy.links.tracefile import TraceFile
-from slirpy.rules.text import hint
 
 if TYPE_CHECKING:
     from slirpy.interfaces import Link

@@ -24,7 +24,7 @@ from rich.text import Text
 from slirpy import Config, Resolver, Slirp
 from slirpy.cli.demo_servers import LOOPBACK, NAME, DnsServer, WebServer, serving
 from slirpy.cli.flags import Command
-from slirpy.cli.report import amount, console_for, counter_table, flow_table
+from slirpy.cli.tables import amount, console_for, counter_table, flow_table
 from slirpy.testing.guest import Guest
 from slirpy.testing.guest.tcp import GuestStream
 from slirpy.testing.ladder import ladder

@@ -37,7 +37,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
-from slirpy.cli import guest, linux
+from slirpy.cli import linux, namespace
 from slirpy.cli.channel import Channel, Message
 from slirpy.errors import LinkError
 
@@ -143,22 +143,22 @@ def _set_up(channel: Channel) -> None:
     from slirpy.links.tap import open_tap
 
     try:
-        guest.keep_mounts_private()
+        namespace.keep_mounts_private()
     except OSError as error:
         channel.send({"error": explain_namespaces(error)})
         raise _GoneError from None
     try:
-        descriptor, _ = open_tap(guest.TAP)
+        descriptor, _ = open_tap(namespace.TAP)
     except LinkError as error:
         channel.send({"error": str(error)})
         raise _GoneError from None
     channel.send({"tap": True}, descriptor)
     os.close(descriptor)
-    settings = guest.Settings(*_expect(channel, "settings")["settings"])
-    guest.set_kernel_parameters()
-    _in_helper(channel, lambda: guest.configure_interfaces(settings))
+    settings = namespace.Settings(*_expect(channel, "settings")["settings"])
+    namespace.set_kernel_parameters()
+    _in_helper(channel, lambda: namespace.configure_interfaces(settings))
     try:
-        warning = guest.private_mounts(settings.dns, settings.search)
+        warning = namespace.private_mounts(settings.dns, settings.search)
     except OSError as error:
         channel.send({"error": f"cannot replace /etc/resolv.conf in the namespace: {error.strerror}"})
         raise _GoneError from None

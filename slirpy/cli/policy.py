@@ -13,11 +13,11 @@ import click
 
 from slirpy.cli.flags import Flag, check_plain_name, empty, flag
 from slirpy.config import option
+from slirpy.config.policy import Rule, RulePolicy, parse_rule
+from slirpy.config.text import with_port
 from slirpy.errors import ConfigError
 from slirpy.fair import TokenBucket
 from slirpy.interfaces import Action, FlowRequest, IPProtocol, Verdict
-from slirpy.rules.policy import Rule, RulePolicy, parse_rule
-from slirpy.rules.text import with_port
 from slirpy.units import SECOND
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from slirpy.cli.options import CONTEXT, network_config, network_options
 from slirpy.cli.reporting import Reporting, report_options
 from slirpy.cli.streams import tell
 from slirpy.config import Group
+from slirpy.config.optionstring import Pairs, read_options, take_carrier
 from slirpy.errors import ConfigError
-from slirpy.rules.optionstring import Pairs, read_options, take_carrier
 
 if TYPE_CHECKING:
     from slirpy.config import Config

@@ -8,7 +8,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from slirpy.cli import guest, linux
+from slirpy.cli import linux, namespace
 from slirpy.cli.channel import Channel, Message
 from slirpy.cli.init import explain_namespaces, found
 from slirpy.errors import SlirpyError
@@ -83,7 +83,7 @@ class Sandbox:
         """A descriptor that is readable when :meth:`read` has something to read."""
         return self._channel.fileno()
 
-    def configure(self, settings: guest.Settings) -> None:
+    def configure(self, settings: namespace.Settings) -> None:
         """Set up addresses, routes and the name server inside.
 
         Raises:

@@ -140,7 +140,7 @@ def tell_forwards(net: Slirp) -> None:
 
 def report(flows: Sequence[FlowInfo], stats: Stats) -> None:
     """Show flows and counters on standard error. Failure to write them must not stop anything."""
-    from slirpy.cli.report import print_report
+    from slirpy.cli.tables import print_report
 
     if sys.stderr.isatty():
         with suppress(OSError, ValueError):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from slirpy.cli import guest
+from slirpy.cli import namespace
 from slirpy.cli.capture import STANDARD, FrameLog, own_standard_output, parse_capture
 from slirpy.cli.reporting import Reporting
 from slirpy.cli.sandbox import Sandbox
@@ -73,12 +73,12 @@ class Session:
             log = FrameLog(self._reporting.capture, self._reporting.trace, stack, output=self._output)
             link = log.wrap(TapLink(sandbox.tap, config.mtu), "tap0")
             net = stack.enter_context(Slirp(config))
-            address = net.lease(guest.MAC)
+            address = net.lease(namespace.MAC)
             if self._loopback:
                 net.reach_guest_loopback(address, sandbox.open_socket)
             tell_forwards(net)
             sandbox.configure(
-                guest.Settings(
+                namespace.Settings(
                     str(address),
                     config.net.prefixlen,
                     str(config.net.broadcast_address),

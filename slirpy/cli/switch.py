@@ -63,8 +63,8 @@ def switch(ports: Sequence[str], hub: bool, mtu: int, reporting: Reporting) -> N
     mistake in the options.
     """
     from slirpy.cli.capture import FrameLog
+    from slirpy.config.optionstring import carrier_of
     from slirpy.links.table import parse_netdev
-    from slirpy.rules.optionstring import carrier_of
 
     users = [text for text in ports if carrier_of(text) == "user"]
     if len(users) > 1:

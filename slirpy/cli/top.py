@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from slirpy.cli.flags import check_terminal
-from slirpy.cli.report import amount, console_for, flow_table
+from slirpy.cli.tables import amount, console_for, flow_table
 
 if TYPE_CHECKING:
     from slirpy import Slirp

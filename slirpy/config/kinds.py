@@ -13,8 +13,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from slirpy.errors import ConfigError
-from slirpy.rules.values import (
+from slirpy.config.values import (
     check_starting_point,
     function,
     host_name,
@@ -25,6 +24,7 @@ from slirpy.rules.values import (
     switch,
     whole,
 )
+from slirpy.errors import ConfigError
 
 __all__ = [
     "Address",

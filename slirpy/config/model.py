@@ -10,21 +10,21 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
+from slirpy.config.boot import BootChoice
+from slirpy.config.dhcp import BootFile, GuestRoute, LeasePolicy, StaticLease
+from slirpy.config.dhcpoption import DhcpOption
+from slirpy.config.dnsrecord import DnsAnswerer, DnsRecord
+from slirpy.config.guestfwd import GuestForward
+from slirpy.config.hostfwd import HostForward
 from slirpy.config.options import OPTIONS
+from slirpy.config.outbound import Outbound
+from slirpy.config.policy import Rule
 from slirpy.config.qemu import fill_in, in_keys, read_qemu
 from slirpy.config.relations import servers_of, settle
+from slirpy.config.resolver import Resolver
+from slirpy.config.tftp import TftpSource
 from slirpy.errors import ConfigError, ForwardError
 from slirpy.interfaces import CongestionFactory, Policy, Refused
-from slirpy.rules.boot import BootChoice
-from slirpy.rules.dhcp import BootFile, GuestRoute, LeasePolicy, StaticLease
-from slirpy.rules.dhcpoption import DhcpOption
-from slirpy.rules.dnsrecord import DnsAnswerer, DnsRecord
-from slirpy.rules.guestfwd import GuestForward
-from slirpy.rules.hostfwd import HostForward
-from slirpy.rules.outbound import Outbound
-from slirpy.rules.policy import Rule
-from slirpy.rules.resolver import Resolver
-from slirpy.rules.tftp import TftpSource
 
 __all__ = ["Config"]
 

@@ -8,6 +8,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from slirpy.config.boot import boot_files
+from slirpy.config.dhcp import (
+    LEASE_TIME_FOREVER,
+    LEASE_TIME_MIN,
+    GuestRoute,
+    StaticLease,
+    complete_route,
+    parse_lease,
+    parse_route,
+)
+from slirpy.config.dhcpoption import DhcpOption, parse_dhcp_option
+from slirpy.config.dnsrecord import DnsRecord, parse_dns_record
+from slirpy.config.guestfwd import GuestForward, parse_guestfwd
+from slirpy.config.hostfwd import HostForward, parse_hostfwd
 from slirpy.config.kinds import (
     Address,
     Choice,
@@ -22,25 +36,11 @@ from slirpy.config.kinds import (
     Switch,
     Word,
 )
+from slirpy.config.outbound import Outbound, parse_outbound
+from slirpy.config.policy import RulePolicy
+from slirpy.config.resolver import Resolver, parse_resolver
 from slirpy.config.rows import Group, Option
-from slirpy.rules.boot import boot_files
-from slirpy.rules.dhcp import (
-    LEASE_TIME_FOREVER,
-    LEASE_TIME_MIN,
-    GuestRoute,
-    StaticLease,
-    complete_route,
-    parse_lease,
-    parse_route,
-)
-from slirpy.rules.dhcpoption import DhcpOption, parse_dhcp_option
-from slirpy.rules.dnsrecord import DnsRecord, parse_dns_record
-from slirpy.rules.guestfwd import GuestForward, parse_guestfwd
-from slirpy.rules.hostfwd import HostForward, parse_hostfwd
-from slirpy.rules.outbound import Outbound, parse_outbound
-from slirpy.rules.policy import RulePolicy
-from slirpy.rules.resolver import Resolver, parse_resolver
-from slirpy.rules.values import listed
+from slirpy.config.values import listed
 
 __all__ = [
     "CONGESTION",

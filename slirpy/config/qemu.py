@@ -8,9 +8,9 @@ from typing import Any
 
 from slirpy.config.kinds import Several, Switch
 from slirpy.config.options import OPTIONS
+from slirpy.config.optionstring import read_options, read_switch
+from slirpy.config.text import hint
 from slirpy.errors import ConfigError
-from slirpy.rules.optionstring import read_options, read_switch
-from slirpy.rules.text import hint
 
 __all__ = ["KEYS", "NOT_YET", "REPEATED", "SWITCHES", "fill_in", "in_keys", "read_qemu"]
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+from slirpy.config.dhcp import check_static_leases
+from slirpy.config.dhcpoption import check_dhcp_options
+from slirpy.config.guestfwd import GuestForward
+from slirpy.config.policy import RulePolicy
+from slirpy.config.tftp import check_tftp
 from slirpy.errors import ConfigError
-from slirpy.rules.dhcp import check_static_leases
-from slirpy.rules.dhcpoption import check_dhcp_options
-from slirpy.rules.guestfwd import GuestForward
-from slirpy.rules.policy import RulePolicy
-from slirpy.rules.tftp import check_tftp
 
 __all__ = ["servers_of", "settle"]
 

@@ -2,8 +2,8 @@
 
 One ``unpack`` reads all headers, one dict lookup finds the flow. Everything that is not exactly the common case
 returns False, having changed nothing, and goes the slow way (``core/demux.py`` and ``tcp/receive.py``). What both
-have in common, :func:`~slirpy.tcp.receive.acknowledge` and :func:`~slirpy.tcp.text.accept_text`, is called and not
-repeated here. ``tests/sim/test_fastpath.py`` turns this module off and demands identical frames and state.
+have in common, :func:`~slirpy.tcp.receive.acknowledge` and :func:`~slirpy.tcp.delivery.accept_text`, is called and
+not repeated here. ``tests/sim/test_fastpath.py`` turns this module off and demands identical frames and state.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 from slirpy.core.network import Network
 from slirpy.core.port import LinkPort
 from slirpy.core.tcpflow import TcpFlow
+from slirpy.tcp.delivery import accept_text
 from slirpy.tcp.options import TIMESTAMP, TIMESTAMP_WORD
 from slirpy.tcp.receive import acknowledge
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.states import ESTABLISHED
-from slirpy.tcp.text import accept_text
 from slirpy.wire.checksum import ones_sum
 from slirpy.wire.ipv4 import MF, OFFSET_MASK
 from slirpy.wire.tcp import ACK, FRAME, PSH

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 
-from slirpy.config import MTU_MIN
+from slirpy.config.options import MTU_MIN
+from slirpy.config.values import moment, whole
 from slirpy.core.arp import Arp
 from slirpy.core.arrival import Arrival, Openers
 from slirpy.core.demux import Demux
@@ -25,7 +26,6 @@ from slirpy.core.port import LinkPort
 from slirpy.core.switch import HubPort, Switch
 from slirpy.core.udppath import HEADERS_LENGTH, udp_fastpath
 from slirpy.interfaces import Buffer, Link, LinkSink, Poller, Service, Timer
-from slirpy.rules.values import moment, whole
 from slirpy.units import SECOND
 from slirpy.wire import ethernet, icmp, ipv4
 from slirpy.wire.ip import V4
@@ -36,7 +36,7 @@ _MIN_FAST = 54
 
 
 class IPStack:
-    """See the module's text. NAT and services are added by ``slirpy/assembly.py``.
+    """See the module's text. NAT and services are added by ``slirpy/stack.py``.
 
     Args:
         parts: what it is built on.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from slirpy.config import MTU_MIN
+from slirpy.config.options import MTU_MIN
+from slirpy.config.values import moment, switch, whole
 from slirpy.core.port import LinkPort
 from slirpy.core.switch import Switch
 from slirpy.core.timers import Timers
 from slirpy.interfaces import Buffer, Link, Poller, Timer
-from slirpy.rules.values import moment, switch, whole
 from slirpy.stats import Stats
 from slirpy.wire import ethernet
 

@@ -13,11 +13,11 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 
+from slirpy.config.outbound import Outbound
 from slirpy.errors import ConfigError
 from slirpy.host.addresses import name_of
 from slirpy.host.socketdatagram import SocketDatagram
 from slirpy.interfaces import Buffer
-from slirpy.rules.outbound import Outbound
 
 __all__ = ["OutboundDatagram", "Source", "is_loopback"]
 

@@ -28,7 +28,7 @@ from slirpy.interfaces import (
     Poller,
     StreamOwner,
 )
-from slirpy.unixpath import bind_unix, inode_of, remove_unix
+from slirpy.paths import bind_unix, inode_of, remove_unix
 
 __all__ = ["SocketDatagram", "SocketHost", "SocketListener", "SocketPing", "SocketStream"]
 

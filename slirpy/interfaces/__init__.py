@@ -18,6 +18,8 @@ Conventions that hold for all of them:
 
 from __future__ import annotations
 
+from slirpy.lazy import exports
+
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
     from slirpy.interfaces.basics import Buffer, Timer
@@ -92,17 +94,4 @@ does not load all the seams."""
 
 
 if not TYPE_CHECKING:  # a type checker assumes that a module with this function has every name
-
-    def __getattr__(name: str) -> object:
-        from importlib import import_module
-
-        for module, names in _MODULES.items():
-            if name in names.split():
-                value = getattr(import_module(f"slirpy.interfaces.{module}"), name)
-                globals()[name] = value
-                return value
-        raise AttributeError(f"module 'slirpy.interfaces' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = exports(__name__, _MODULES)

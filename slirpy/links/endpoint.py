@@ -9,9 +9,9 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from slirpy.config.text import PORT_MAX, decimal, split_port, with_port
 from slirpy.errors import LinkError
-from slirpy.rules.text import PORT_MAX, decimal, split_port, with_port
-from slirpy.unixpath import ABSTRACT_MAX, PATH_MAX, bind_unix, inode_of, is_unix_path, remove_unix
+from slirpy.paths import ABSTRACT_MAX, PATH_MAX, bind_unix, inode_of, is_unix_path, remove_unix
 
 __all__ = [
     "DESCRIPTOR_MAX",

@@ -15,11 +15,11 @@ from dataclasses import dataclass, fields
 from random import Random
 from typing import Generic, TypeVar
 
+from slirpy.config.values import amount, chance, nanoseconds
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, Timer
 from slirpy.links.damage import Received, damage_received, damage_sent
 from slirpy.links.middleware import Middleware
-from slirpy.rules.values import amount, chance, nanoseconds
 from slirpy.units import MS, SECOND
 
 __all__ = ["FaultCounters", "FaultLink", "Faults"]

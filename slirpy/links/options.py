@@ -6,10 +6,10 @@ import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
 
+from slirpy.config.optionstring import read_options, read_switch, take_carrier
+from slirpy.config.text import PORT_MAX, decimal, hint
 from slirpy.errors import ConfigError
 from slirpy.links.endpoint import DESCRIPTOR_MAX, Endpoint, abstract, inet, unix
-from slirpy.rules.optionstring import read_options, read_switch, take_carrier
-from slirpy.rules.text import PORT_MAX, decimal, hint
 
 __all__ = ["Options", "place_keys"]
 

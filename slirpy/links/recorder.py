@@ -9,10 +9,10 @@ from io import IOBase
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeAlias
 
+from slirpy.config.values import amount, function, moment
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer
 from slirpy.links.outputs import FileOutput, NamedFile, Pipe, Written, is_fifo
-from slirpy.rules.values import amount, function, moment
 from slirpy.wire import pcap, pcapng
 
 __all__ = ["FORMATS", "Recorder", "Target"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from slirpy.config.text import hint
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Link
 from slirpy.links.dgram import dgram_netdev
@@ -16,7 +17,6 @@ from slirpy.links.options import Options
 from slirpy.links.socketdev import socket_netdev
 from slirpy.links.stream import stream_netdev
 from slirpy.links.tapdev import tap_netdev
-from slirpy.rules.text import hint
 
 __all__ = ["CARRIERS", "LinkOptions", "parse_netdev"]
 

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
+from slirpy.config.values import function, moment
 from slirpy.interfaces import Buffer, Frame, Link, LinkSink, Poller
 from slirpy.links.middleware import Middleware
 from slirpy.links.tracefile import TraceFile
-from slirpy.rules.values import function, moment
 from slirpy.units import SECOND
 from slirpy.wire.describe import describe
 

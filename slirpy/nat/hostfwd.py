@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+from slirpy.config.hostfwd import HostForward
 from slirpy.core.flows import FlowInfo
 from slirpy.errors import ForwardError
 from slirpy.interfaces import AcceptedStream, BoundDatagramPeer, HostNetwork, IcmpReport, StreamOwner
 from slirpy.nat.inside import Handover, LoopbackForwards, UdpDetour
 from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
-from slirpy.rules.hostfwd import HostForward
 
 __all__ = ["Forwards"]
 

@@ -11,8 +11,8 @@ from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from slirpy.config import Config
+from slirpy.config.policy import checked_verdict
 from slirpy.interfaces import Action, FlowRequest, Verdict
-from slirpy.rules.policy import checked_verdict
 from slirpy.wire.ip import family_of
 
 __all__ = ["LOOPBACK", "Refusal", "Route", "Router", "onward_ttl"]

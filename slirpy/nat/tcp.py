@@ -36,9 +36,9 @@ from slirpy.tcp import (
     reopens,
     timestamp_offset,
 )
-from slirpy.tcp.autotune import WindowPool
 from slirpy.tcp.congestion import ALGORITHMS
 from slirpy.tcp.states import CLOSE_WAIT, CLOSED, ESTABLISHED, SYN_RECEIVED, SYNCHRONIZED, TIME_WAIT
+from slirpy.tcp.window import WindowPool
 from slirpy.units import SECOND
 from slirpy.wire.ip import Family, family_of, flow_key, split_key
 from slirpy.wire.tcp import ACK, HEADER_LENGTH, RST, SYN

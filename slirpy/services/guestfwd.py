@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Protocol
 
+from slirpy.config.guestfwd import GuestForward, HostTarget, Peers, Target, TcpTarget
 from slirpy.core.parts import Parts
 from slirpy.errors import ConfigError
 from slirpy.interfaces import (
@@ -21,7 +22,6 @@ from slirpy.interfaces import (
     StreamPeer,
     StreamService,
 )
-from slirpy.rules.guestfwd import GuestForward, HostTarget, Peers, Target, TcpTarget
 from slirpy.services.namedstream import NamedStream
 from slirpy.stats import Stats
 
@@ -29,7 +29,7 @@ __all__ = ["GuestForwards", "Openers"]
 
 
 class Openers(Protocol):
-    """Makes streams to commands, Unix sockets and functions: ``host/local.py``."""
+    """Makes streams to commands, Unix sockets and functions: ``targets/local.py``."""
 
     def opener(self, target: Target, network: ServiceNetwork, what: str) -> StreamService:
         """Return a function that opens connections to a target.

@@ -18,6 +18,7 @@ Beneath these methods lies a faster lane for a stack that builds frames itself: 
 for a segment and no payload is joined.
 """
 
+from slirpy.lazy import exports
 from slirpy.tcp.connection import Connection
 from slirpy.tcp.options import TcpOptions
 from slirpy.tcp.output import expire, output
@@ -28,7 +29,7 @@ from slirpy.tcp.timewait import next_iss, reopens
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
-    from slirpy.tcp.numbers import initial_sequence_number, timestamp_offset
+    from slirpy.tcp.isn import initial_sequence_number, timestamp_offset
     from slirpy.tcp.settings import Settings
 
 __all__ = [
@@ -47,26 +48,13 @@ __all__ = [
     "timestamp_offset",
 ]
 
-_ON_FIRST_USE = {
-    "Settings": "settings",
-    "initial_sequence_number": "numbers",
-    "timestamp_offset": "numbers",
+_MODULES = {
+    "isn": "initial_sequence_number timestamp_offset",
+    "settings": "Settings",
 }
-"""Names by the modules that are imported when the name is first used (PEP 562): data classes take half as long to
-import as all the rest, and not every program needs them."""
+"""Names by the modules that are imported when the name is first used: data classes take half as long to import as all
+the rest, and not every program needs them."""
 
 
 if not TYPE_CHECKING:  # a type checker assumes that a module with this function has every name
-
-    def __getattr__(name: str) -> object:
-        from importlib import import_module
-
-        if name not in _ON_FIRST_USE:
-            raise AttributeError(f"module 'slirpy.tcp' has no attribute {name!r}")
-        value = getattr(import_module(f"slirpy.tcp.{_ON_FIRST_USE[name]}"), name)
-        globals()[name] = value
-        return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = exports(__name__, _MODULES)

@@ -12,7 +12,7 @@ while that ACK is due, :func:`note` records it, and it is sent first. There are 
 
 from __future__ import annotations
 
-from slirpy.tcp.outgoing import Emit, acknowledged, options_for, window_field
+from slirpy.tcp.emit import Emit, acknowledged, options_for, window_field
 from slirpy.tcp.seq import MASK
 from slirpy.tcp.tcb import ControlBlock
 from slirpy.units import MS

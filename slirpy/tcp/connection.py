@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 
 from slirpy.errors import StateError
+from slirpy.tcp.delivery import own
 from slirpy.tcp.output import expire, output
 from slirpy.tcp.receive import segment_arrives
 from slirpy.tcp.segment import Segment, as_segments, reset_for
@@ -26,7 +27,6 @@ from slirpy.tcp.states import (
     SYNCHRONIZED,
 )
 from slirpy.tcp.tcb import ControlBlock
-from slirpy.tcp.text import own
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class Connection(ControlBlock):
     def _grow_window(self, taken: int) -> None:
         """Let the peer send further ahead: the user has taken everything, and ``taken`` bytes of it just now.
 
-        The theory is in :mod:`slirpy.tcp.autotune`.
+        The theory is in :mod:`slirpy.tcp.window`.
         """
         if 2 * ((self.rcv_nxt - self.irs) & MASK) < self.settings.rcv_first:
             return

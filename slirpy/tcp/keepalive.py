@@ -7,7 +7,7 @@ alone, so an open connection pays nothing for them.
 
 from __future__ import annotations
 
-from slirpy.tcp.outgoing import Emit, options_for, window_field
+from slirpy.tcp.emit import Emit, options_for, window_field
 from slirpy.tcp.seq import MASK
 from slirpy.tcp.states import CLOSE_WAIT, ESTABLISHED, FIN_WAIT_2, KEEPALIVE
 from slirpy.tcp.tcb import ControlBlock

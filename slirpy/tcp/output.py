@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import errno
 
-from slirpy.tcp import probe, recovery, repair, undo, urgent
+from slirpy.tcp import urgent
 from slirpy.tcp.answers import tell
-from slirpy.tcp.keepalive import given_up, keep_alive
-from slirpy.tcp.options import build
-from slirpy.tcp.outgoing import (
+from slirpy.tcp.emit import (
     MAX_PIECES,
     Emit,
     acknowledged,
@@ -24,6 +22,9 @@ from slirpy.tcp.outgoing import (
     window_field,
     window_growth,
 )
+from slirpy.tcp.keepalive import given_up, keep_alive
+from slirpy.tcp.loss import newreno, probe, recovery, undo
+from slirpy.tcp.options import build
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.spareacks import acknowledge_twice
 from slirpy.tcp.states import (
@@ -173,7 +174,7 @@ def _send_data(conn: ControlBlock, now: int, emit: Emit) -> bool:
     window = conn.cc.cwnd
     rack = conn.rack
     if conn.careful or conn.sacked or conn.dupacks:
-        window = recovery.window(conn, now, emit) if rack is None else repair.window(conn, rack, now, emit)
+        window = newreno.window(conn, now, emit) if rack is None else recovery.window(conn, rack, now, emit)
         if window < 0:
             return True
     una = conn.snd_una
@@ -212,7 +213,7 @@ def _send_data(conn: ControlBlock, now: int, emit: Emit) -> bool:
         fin = last and conn.fin_queued and usable >= size
         if fin and usable == size:
             # The window ends with the data. A FIN is no data, so it needs room in the peer's window only.
-            fin = conn.snd_wnd - flight > size and repair.untroubled(conn)
+            fin = conn.snd_wnd - flight > size and recovery.untroubled(conn)
         if size <= 0 and not fin:
             break
         if pieces == MAX_PIECES:

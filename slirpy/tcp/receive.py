@@ -1,18 +1,20 @@
 """A segment arrives (RFC 9293, section 3.10.7), in the RFC's order.
 
 Nothing is sent from here: ``ack_now``, ``reset`` and ``resend_head`` tell ``output`` what is due.
-:func:`acknowledge` and :func:`~slirpy.tcp.text.accept_text` are shared with ``core/fastpath.py``, so that the common
-case and the general one cannot drift apart.
+:func:`acknowledge` and :func:`~slirpy.tcp.delivery.accept_text` are shared with ``core/fastpath.py``, so that the
+common case and the general one cannot drift apart.
 """
 
 from __future__ import annotations
 
 import errno
 
-from slirpy.tcp import probe, sack, undo, urgent
-from slirpy.tcp import rack as loss
+from slirpy.tcp import urgent
 from slirpy.tcp.answers import answer, challenge, note
-from slirpy.tcp.lossstate import Rack
+from slirpy.tcp.delivery import deliver_early, restart_time_wait, take_fin, take_text
+from slirpy.tcp.loss import probe, sack, undo
+from slirpy.tcp.loss import rack as loss
+from slirpy.tcp.loss.state import Rack
 from slirpy.tcp.segment import Segment
 from slirpy.tcp.seq import HALF, MASK, seq_gt, seq_lt
 from slirpy.tcp.states import (
@@ -29,7 +31,6 @@ from slirpy.tcp.states import (
     TIME_WAIT,
 )
 from slirpy.tcp.tcb import DUPACK_THRESHOLD, ControlBlock
-from slirpy.tcp.text import deliver_early, restart_time_wait, take_fin, take_text
 from slirpy.units import MS
 from slirpy.wire.tcp import ACK, FIN, RST, SYN, URG
 

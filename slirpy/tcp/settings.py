@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from slirpy.config.numbers import is_whole, nanoseconds, switch
 from slirpy.errors import ConfigError
-from slirpy.rules.numbers import is_whole, nanoseconds, switch
 from slirpy.tcp.congestion import CongestionFactory, Cubic
 from slirpy.tcp.options import MAX_WSCALE
 from slirpy.units import MS, SECOND

@@ -10,7 +10,7 @@ doubled: there are never more of them than segments.
 
 from __future__ import annotations
 
-from slirpy.tcp.outgoing import Emit, options_for, window_field
+from slirpy.tcp.emit import Emit, options_for, window_field
 from slirpy.tcp.seq import MASK
 from slirpy.tcp.tcb import ControlBlock
 from slirpy.wire.tcp import ACK

@@ -18,9 +18,8 @@ import os
 
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer
-from slirpy.tcp.autotune import WindowPool
 from slirpy.tcp.congestion import CongestionControl
-from slirpy.tcp.lossstate import Rack
+from slirpy.tcp.loss.state import Rack
 from slirpy.tcp.options import TcpOptions
 from slirpy.tcp.reassembly import Reassembly
 from slirpy.tcp.rtt import RtoEstimator
@@ -37,6 +36,7 @@ from slirpy.tcp.states import (
     TRANSITIONS,
     State,
 )
+from slirpy.tcp.window import WindowPool
 from slirpy.units import MS, SECOND
 from slirpy.wire.tcp import ACK, RST
 
@@ -63,7 +63,7 @@ class ControlBlock:
     Args:
         settings: sizes and times; None: the defaults.
         iss: initial send sequence number, 0 to 2**32-1; None: a random one. Real stacks use
-            :func:`~slirpy.tcp.numbers.initial_sequence_number` (RFC 6528); repeatable tests choose one.
+            :func:`~slirpy.tcp.isn.initial_sequence_number` (RFC 6528); repeatable tests choose one.
         ts_offset: added to the millisecond clock that timestamps carry, 0 to 2**32-1 (RFC 7323, section 5.4).
         stats: where unusual events are counted; None: counters of its own.
         pool: what the windows of many connections together may grow to.
@@ -215,7 +215,7 @@ class ControlBlock:
         self.inflation = 0
         """What duplicate ACKs add to the congestion window in a recovery without SACK."""
         self.sacked: list[tuple[int, int]] = []
-        """Ranges that the peer has told of, see :mod:`slirpy.tcp.sack`."""
+        """Ranges that the peer has told of, see :mod:`slirpy.tcp.loss.sack`."""
         self.high_rxt = self.rescue_rxt = iss
         """Where what recovery has sent again ends; what SND.UNA must pass before it may try the last segment too."""
         self.resend_head = False

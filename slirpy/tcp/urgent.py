@@ -8,7 +8,7 @@ connections without urgent data, which is nearly all of them, pay one test for e
 from __future__ import annotations
 
 from slirpy.interfaces import Buffer
-from slirpy.tcp.outgoing import Emit
+from slirpy.tcp.emit import Emit
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.tcb import ControlBlock
 from slirpy.wire.tcp import URG

@@ -19,16 +19,16 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple
 
-from slirpy.assembly import Stack
 from slirpy.config import Config
+from slirpy.config.resolver import Resolver
+from slirpy.config.values import function, mac_bytes, nanoseconds
 from slirpy.core.port import LinkPort
-from slirpy.host.sim import SimHost
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
-from slirpy.rules.resolver import Resolver
-from slirpy.rules.values import function, mac_bytes, nanoseconds
+from slirpy.stack import Stack
 from slirpy.testing.guest import DEFAULT_MAC, Guest
 from slirpy.testing.guest.dhcp import DhcpLease
 from slirpy.testing.ladder import ladder
+from slirpy.testing.world.host import SimHost
 from slirpy.units import MS, SECOND
 
 __all__ = ["Captured", "Fault", "UnmetError", "VirtualNetwork"]

@@ -24,8 +24,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeAlias
 
+from slirpy.config.values import function, nanoseconds
 from slirpy.errors import ConfigError
-from slirpy.rules.values import function, nanoseconds
 from slirpy.tcp import Connection, Segment, Settings, State, TcpOptions
 from slirpy.tcp.seq import MASK
 from slirpy.testing.network import UnmetError

@@ -1,7 +1,8 @@
 """Drives either host network from a test: the same words for real sockets and for the simulated world.
 
 The host under test is on one side; on the other are *far* programs, which the test steers by hand. For the
-simulation they are its own :class:`~slirpy.host.sim.Remote`; for real sockets :class:`FarSocket` has the same words.
+simulation they are its own :class:`~slirpy.testing.world.programs.Remote`; for real sockets :class:`FarSocket` has
+the same methods.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from typing import Protocol, TypeAlias
 
 from slirpy.host.addresses import family_of, name_of, place_of
 from slirpy.host.poller import SelectorPoller
-from slirpy.host.sim import Remote, SimHost, SimServer
 from slirpy.host.sockets import SocketHost
 from slirpy.interfaces import HostNetwork
+from slirpy.testing.world.host import Remote, SimHost, SimServer
 
 Place: TypeAlias = tuple[bytes, int]
 

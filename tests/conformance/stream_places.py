@@ -21,12 +21,12 @@ from typing import Any
 from dnslib import DNSRecord
 
 from slirpy import Config, Slirp
-from slirpy.host.programs import Echo
+from slirpy.config.guestfwd import GuestForward
 from slirpy.interfaces import AcceptedStream, FlowRequest, IPProtocol, NameAnswer, StreamOwner, StreamPeer
-from slirpy.rules.guestfwd import GuestForward
 from slirpy.services.namedstream import NamedStream
+from slirpy.targets.web import asgi, wsgi
 from slirpy.testing import VirtualNetwork
-from slirpy.web import asgi, wsgi
+from slirpy.testing.world.programs import Echo
 
 LOOPBACK = bytes([127, 0, 0, 1])
 FLOW = FlowRequest(IPProtocol.TCP, bytes([10, 0, 2, 15]), 40000, bytes([10, 0, 2, 100]), 7)

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from host_drivers import DRIVERS, LOOPBACK, LOOPBACK6, Driver, Far, Place, Server
 
-from slirpy.host.sim import SimHost
 from slirpy.interfaces import (
     AcceptedStream,
     BoundDatagramPeer,
@@ -23,6 +22,7 @@ from slirpy.interfaces import (
     PingPeer,
     StreamPeer,
 )
+from slirpy.testing.world.host import SimHost
 
 RESETS = (errno.ECONNRESET, errno.EPIPE)
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from slirpy import Config
+from slirpy.config.guestfwd import GuestForward, Peers
 from slirpy.interfaces import Buffer, FlowRequest, StreamOwner
-from slirpy.rules.guestfwd import GuestForward, Peers
 from slirpy.testing import VirtualNetwork
 from slirpy.testing.guest.tcp import GuestStream
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass, field
 
-from slirpy.tcp import Connection, Segment, Settings, State, TcpOptions, options, reassembly, sack, spans
+from slirpy.tcp import Connection, Segment, Settings, State, TcpOptions, options, reassembly
 from slirpy.tcp.connection import READ_AHEAD
+from slirpy.tcp.loss import sack, spans
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.states import SYNCHRONIZED, TimerKind
 from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN, URG, flag_names

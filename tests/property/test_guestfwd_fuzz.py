@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from slirpy import Config, ConfigError, FlowRequest
-from slirpy.rules.guestfwd import parse_guestfwd
-from slirpy.web import asgi, wsgi
+from slirpy.config.guestfwd import parse_guestfwd
+from slirpy.targets.web import asgi, wsgi
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

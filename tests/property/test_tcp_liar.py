@@ -10,7 +10,7 @@ from tcp_world import SECOND, Path, Side, World, decode, encode
 
 from slirpy.tcp import Connection, Segment, Settings, TcpOptions, expire, output, segment_arrives
 from slirpy.tcp import reassembly as reassembly_module
-from slirpy.tcp import sack as sack_module
+from slirpy.tcp.loss import sack as sack_module
 from slirpy.tcp.segment import as_segments
 from slirpy.tcp.seq import MASK
 from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN, URG

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from tcp_choices import chosen
 from tcp_observer import bits
 
-from slirpy.tcp import Connection, Settings, options, sack
+from slirpy.tcp import Connection, Settings, options
+from slirpy.tcp.loss import sack
 from slirpy.tcp.reassembly import Reassembly
 from slirpy.tcp.rtt import GRANULARITY, MAX_RTO, MIN_RTO, RtoEstimator
 from slirpy.tcp.seq import MASK, seq_ge, seq_gt, seq_le, seq_lt

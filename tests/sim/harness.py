@@ -15,12 +15,12 @@ from typing import Any
 
 import dpkt
 
-from slirpy.assembly import Stack
 from slirpy.config import Config
 from slirpy.core.port import LinkPort
-from slirpy.host.sim import SimHost, SimServer
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
+from slirpy.stack import Stack
 from slirpy.tcp import Connection
+from slirpy.testing.world.host import SimHost, SimServer
 
 SECOND = 1_000_000_000
 MS = 1_000_000

@@ -15,8 +15,8 @@ from typing import Any
 import dnslib
 
 from slirpy import Config
-from slirpy.host.programs import Echo, Resetter, Sink, Source
 from slirpy.testing import Guest, VirtualNetwork
+from slirpy.testing.world.programs import Echo, Resetter, Sink, Source
 
 SECOND = 1_000_000_000
 MS = 1_000_000

@@ -8,8 +8,8 @@ import pytest
 from harness import WORLD, Net, Peer, config
 
 from slirpy import Config, ConfigError
-from slirpy.host.sim import Remote
 from slirpy.tcp.congestion import Cubic, Reno
+from slirpy.testing.world.host import Remote
 
 
 class Mine(Reno):

@@ -18,10 +18,10 @@ import dnslib
 import pytest
 
 from slirpy import Config
-from slirpy.host.programs import Echo, Resetter, Sink, Source
-from slirpy.rules.hostfwd import parse_hostfwd
-from slirpy.rules.resolver import parse_resolver
+from slirpy.config.hostfwd import parse_hostfwd
+from slirpy.config.resolver import parse_resolver
 from slirpy.testing import Captured, VirtualNetwork
+from slirpy.testing.world.programs import Echo, Resetter, Sink, Source
 from slirpy.wire.tcp import RST
 
 SECOND = 1_000_000_000

@@ -9,7 +9,7 @@ import dpkt
 from harness import BROADCAST, GATEWAY, GUEST_MAC, Net, config, ip, udp
 
 from slirpy.config import Config
-from slirpy.rules.dhcp import DhcpAnswer, DhcpRequest
+from slirpy.config.dhcp import DhcpAnswer, DhcpRequest
 from slirpy.testing import VirtualNetwork
 
 SECOND = 1_000_000_000

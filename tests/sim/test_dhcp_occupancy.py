@@ -390,7 +390,7 @@ def test_clones_with_a_static_lease_have_an_address_each(world: World) -> None:
 def test_an_address_of_the_policys_choice_that_is_in_use_is_given_to_nobody() -> None:
     from ipaddress import IPv4Address
 
-    from slirpy.rules.dhcp import DhcpAnswer
+    from slirpy.config.dhcp import DhcpAnswer
 
     world = World(2, lease_policy=lambda request: DhcpAnswer(address=IPv4Address("10.0.2.70")))
     one, two = world.guests

@@ -6,9 +6,9 @@ import pytest
 from dnslib import RR, A, DNSRecord
 
 from slirpy import Config
-from slirpy.host.programs import Remote
 from slirpy.testing import VirtualNetwork
 from slirpy.testing.guest.tcp import GuestStream
+from slirpy.testing.world.programs import Remote
 
 RESOLVER = bytes((192, 0, 2, 53))
 SERVER = "10.0.2.3"

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from harness import ACK, DNS, FIN, GUEST, PSH, RST, SYN, WORLD, Net, Peer, config, echo, ip, options, udp
 
-from slirpy.host.sim import Remote
 from slirpy.nat import icmp as icmp_module
 from slirpy.nat import tcp as tcp_module
 from slirpy.nat import udp as udp_module
 from slirpy.nat.limits import IDLE
 from slirpy.tcp import Settings
+from slirpy.testing.world.host import Remote
 
 OTHER, OTHER_MAC = ip("10.0.2.77"), bytes.fromhex("525400000077")
 BLACK = ip("198.51.100.99")

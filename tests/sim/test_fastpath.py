@@ -29,10 +29,10 @@ from harness import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slirpy.host.sim import Remote
 from slirpy.interfaces import LinkFeatures
 from slirpy.nat.tcp import NatTcpFlow
 from slirpy.tcp.sendbuffer import SendBuffer
+from slirpy.testing.world.host import Remote
 
 OFFLOAD = LinkFeatures(checksum_offload=True, segmentation_offload=True)
 CHECKSUM = LinkFeatures(checksum_offload=True)

@@ -8,10 +8,10 @@ from random import Random
 
 import pytest
 
-from slirpy.host.programs import Echo, Source
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.faults import FaultLink, Faults
 from slirpy.testing import Guest, VirtualNetwork
+from slirpy.testing.world.programs import Echo, Source
 
 SECOND = 1_000_000_000
 MS = 1_000_000

@@ -26,11 +26,11 @@ from harness import (
     udp,
 )
 
+from slirpy.config.guestfwd import GuestForward, Peers
 from slirpy.errors import ConfigError
-from slirpy.host.sim import Echo, Resetter
 from slirpy.interfaces import Buffer, FlowRequest, StreamOwner, StreamPeer
-from slirpy.rules.guestfwd import GuestForward, Peers
 from slirpy.testing import VirtualNetwork
+from slirpy.testing.world.host import Echo, Resetter
 from slirpy.wire import ethernet
 
 SERVER = ip("10.0.2.100")

@@ -28,10 +28,10 @@ from harness import (
     udp_segment,
 )
 
+from slirpy.config.hostfwd import parse_hostfwd
 from slirpy.errors import ForwardError
-from slirpy.host.sim import Remote
 from slirpy.interfaces import LinkFeatures
-from slirpy.rules.hostfwd import parse_hostfwd
+from slirpy.testing.world.host import Remote
 
 LOOPBACK = ip("127.0.0.1")
 CLIENT = (ip("203.0.113.8"), 6000)

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from harness import ACK, GATEWAY, GUEST, RST, SYN, Net, Peer, config, eth, ip, ipv4, options, rfc1071, udp
 
-from slirpy.host.sim import Echo, Remote
-from slirpy.host.simudp import SimUdpServer
 from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer, IcmpReport, StreamOwner, StreamPeer
 from slirpy.nat import inside
 from slirpy.nat.inside import IDLE_TIMEOUT, RECENT, RECENT_BYTES
 from slirpy.nat.splice import READ_SIZE, READS, Splice
+from slirpy.testing.world.host import Echo, Remote
+from slirpy.testing.world.udp import SimUdpServer
 
 LOOPBACK = ip("127.0.0.1")
 HOME = ip("127.9.9.9")

@@ -10,10 +10,10 @@ import pytest
 from harness import ACK, PSH, RST, SYN, WORLD, Net, Peer, config, echo, ip, options, udp
 
 from slirpy.core import port as port_module
-from slirpy.host.sim import Remote, Sink, Source
 from slirpy.interfaces import LinkFeatures
 from slirpy.nat import tcp as tcp_module
 from slirpy.nat import udp as udp_module
+from slirpy.testing.world.host import Remote, Sink, Source
 
 
 def test_tcp_flows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,8 +39,8 @@ from hypothesis import strategies as st
 from policies import TABLE, flow
 
 from slirpy import Config, HostForward
+from slirpy.config.policy import WORDS
 from slirpy.interfaces import FlowRequest, IPProtocol, Verdict
-from slirpy.rules.policy import WORDS
 from slirpy.testing import VirtualNetwork
 
 LOOPBACK = ip("127.0.0.1")

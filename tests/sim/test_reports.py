@@ -36,8 +36,8 @@ from harness import (
 )
 
 from slirpy.core.arrival import Arrival
-from slirpy.host.sim import Remote, Source
 from slirpy.interfaces import Action, IcmpReport, Verdict
+from slirpy.testing.world.host import Remote, Source
 from slirpy.wire import ipv4 as slirpy_ipv4
 from slirpy.wire.icmp import Cause
 

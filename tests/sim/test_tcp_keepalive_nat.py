@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from harness import ACK, RST, WORLD, Net, Peer, config
 
-from slirpy.host.sim import Remote
+from slirpy.testing.world.host import Remote
 
 
 def opened(seconds: int) -> tuple[Net, Peer, Any]:

@@ -14,7 +14,7 @@ import pytest
 from harness import WORLD, Net
 from lwip_sender import Loss, upload
 
-from slirpy.host.sim import SimServer, Sink
+from slirpy.testing.world.host import SimServer, Sink
 
 SIZE = 600_000
 SEEDS = range(10)

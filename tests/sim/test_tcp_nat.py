@@ -32,9 +32,9 @@ from harness import (
     unreachable,
 )
 
-from slirpy.host.sim import Echo, Remote, SimServer, Sink, Source
 from slirpy.interfaces import Action, LinkFeatures, Verdict
 from slirpy.nat.tcp import NatTcpFlow
+from slirpy.testing.world.host import Echo, Remote, SimServer, Sink, Source
 
 MS = 1_000_000
 

@@ -9,8 +9,8 @@ import dpkt
 import pytest
 from harness import ACK, GUEST, PSH, SYN, WORLD, Net, Peer, arp, config, eth, ip, ipv4, options, rfc1071
 
-from slirpy.host.sim import Echo, Remote, Sink, Source
 from slirpy.interfaces import LinkFeatures
+from slirpy.testing.world.host import Echo, Remote, Sink, Source
 
 ODDITIES = {
     "nop": b"\1\1\1\0",

@@ -29,9 +29,9 @@ from harness import (
     rfc1071,
 )
 
-from slirpy.host.sim import Echo, Source
 from slirpy.interfaces import Action, Verdict
 from slirpy.tcp.states import TIME_WAIT
+from slirpy.testing.world.host import Echo, Source
 
 ROUTERS = (ip("192.0.2.254"), ip("192.0.2.253"))
 LOOPBACK = ip("127.0.0.1")

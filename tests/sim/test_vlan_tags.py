@@ -31,9 +31,9 @@ from harness import (
     udp_segment,
 )
 
-from slirpy.host.sim import Echo
 from slirpy.interfaces import LinkFeatures
 from slirpy.links.damage import damage_received
+from slirpy.testing.world.host import Echo
 from slirpy.wire.describe import describe
 
 OTHER, OTHER_MAC = ip("10.0.2.16"), bytes.fromhex("525400123457")

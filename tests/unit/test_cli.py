@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from slirpy._version import __version__
 from slirpy.cli.app import COMMANDS, app
-from slirpy.cli.report import MOST_FLOWS, amount, print_report
+from slirpy.cli.tables import MOST_FLOWS, amount, print_report
 from slirpy.core.flows import FlowInfo
 from slirpy.stats import Stats
 

@@ -108,7 +108,7 @@ def test_out_of_descriptors_is_one_line(arguments: list[str], room: int) -> None
     limit = f"""
 import resource, os, sys, signal
 from slirpy.cli import demo, listen, qemu, capture, serving, streams, linux, main
-import slirpy.runtime, slirpy.links.stream
+import slirpy.network, slirpy.links.stream
 low = os.open("/dev/null", os.O_RDONLY)
 os.close(low)
 resource.setrlimit(resource.RLIMIT_NOFILE, (low + {room}, low + {room}))
@@ -180,8 +180,8 @@ sys.meta_path.insert(0, Finder())
         ("slirpy.cli.app", ["run", "true"]),
         ("slirpy.config", ["run", "true"]),
         ("slirpy.cli.session", ["run", "true"]),
-        ("slirpy.runtime", ["qemu", "true"]),
-        ("slirpy.runtime", ["listen", "tcp:127.0.0.1:0"]),
+        ("slirpy.network", ["qemu", "true"]),
+        ("slirpy.network", ["listen", "tcp:127.0.0.1:0"]),
         ("slirpy.testing.guest", ["demo"]),
         ("slirpy.testing.packetdrill", ["packetdrill", "x"]),
     ],
@@ -198,7 +198,13 @@ def test_main_imports_nothing_before_interrupts_are_settled() -> None:
         program="import sys, os, enum, re\nbefore = set(sys.modules)\nfrom slirpy.cli.main import main\n"
         "print(*sorted(set(sys.modules) - before))"
     )
-    assert result.stdout.split() == ["slirpy", "slirpy._version", "slirpy.cli", "slirpy.cli.main"]
+    assert result.stdout.split() == [
+        "slirpy",
+        "slirpy._version",
+        "slirpy.cli",
+        "slirpy.cli.main",
+        "slirpy.lazy",
+    ]
 
 
 def test_an_interrupt_that_was_ignored_stays_ignored() -> None:

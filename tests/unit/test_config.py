@@ -10,9 +10,9 @@ import pytest
 
 from slirpy import Action, Config, ConfigError, ForwardError, HostForward, Resolver, SlirpyError, Verdict
 from slirpy.config import qemu
-from slirpy.rules.hostfwd import parse_hostfwd
-from slirpy.rules.resolver import parse_resolver
-from slirpy.unixpath import PATH_MAX
+from slirpy.config.hostfwd import parse_hostfwd
+from slirpy.config.resolver import parse_resolver
+from slirpy.paths import PATH_MAX
 
 A = IPv4Address
 

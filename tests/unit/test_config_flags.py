@@ -14,12 +14,12 @@ from slirpy import Config, ConfigError, Outbound, RulePolicy
 from slirpy.cli.app import app
 from slirpy.cli.options import network_config
 from slirpy.config import qemu
-from slirpy.rules.dhcp import parse_lease, parse_route
-from slirpy.rules.dhcpoption import DhcpOption
-from slirpy.rules.dnsrecord import parse_dns_record
-from slirpy.rules.guestfwd import parse_guestfwd
-from slirpy.rules.hostfwd import parse_hostfwd
-from slirpy.rules.resolver import parse_resolver
+from slirpy.config.dhcp import parse_lease, parse_route
+from slirpy.config.dhcpoption import DhcpOption
+from slirpy.config.dnsrecord import parse_dns_record
+from slirpy.config.guestfwd import parse_guestfwd
+from slirpy.config.hostfwd import parse_hostfwd
+from slirpy.config.resolver import parse_resolver
 
 COMMANDS = ("run", "listen", "qemu")
 ARGUMENTS = [name for name in inspect.signature(Config.__init__).parameters if name != "self"]

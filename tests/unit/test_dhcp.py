@@ -30,8 +30,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slirpy.config import Config
+from slirpy.config.dhcp import DhcpAnswer, DhcpRequest
 from slirpy.errors import ConfigError, StateError
-from slirpy.rules.dhcp import DhcpAnswer, DhcpRequest
 from slirpy.services.dhcp import DhcpService, LeaseState
 from slirpy.services.dhcp.lease import Client
 from slirpy.services.dhcp.leases import LeaseTable

@@ -9,10 +9,10 @@ import pytest
 from dhcp_world import ACK, DISCOVER, GATEWAY, INFORM, REQUEST, Reply, World, ip, mac
 
 from slirpy.config import Config
+from slirpy.config.boot import BootChoice, parse_bootfile
+from slirpy.config.dhcp import DhcpAnswer
+from slirpy.config.dhcpoption import OPTIONS, DhcpOption, parse_dhcp_option
 from slirpy.errors import ConfigError
-from slirpy.rules.boot import BootChoice, parse_bootfile
-from slirpy.rules.dhcp import DhcpAnswer
-from slirpy.rules.dhcpoption import OPTIONS, DhcpOption, parse_dhcp_option
 
 URL = "http://10.0.2.2:8000/x.efi"
 PXE = (60, b"PXEClient:Arch:00007:UNDI:003001")

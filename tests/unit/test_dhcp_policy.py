@@ -24,8 +24,8 @@ from dhcp_world import (
 )  # fmt: skip
 
 from slirpy.config import Config
+from slirpy.config.dhcp import DhcpAnswer, DhcpRequest
 from slirpy.errors import ConfigError
-from slirpy.rules.dhcp import DhcpAnswer, DhcpRequest
 from slirpy.services.dhcp import LeaseState
 
 WEB = f"{mac(1).hex(':')}=10.0.2.50,web"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from slirpy.config import Config
+from slirpy.config.dhcp import DhcpAnswer, GuestRoute, StaticLease, parse_lease, parse_route
 from slirpy.errors import ConfigError
-from slirpy.rules.dhcp import DhcpAnswer, GuestRoute, StaticLease, parse_lease, parse_route
 
 MAC = bytes.fromhex("525400123456")
 A = IPv4Address("10.0.2.50")

@@ -17,18 +17,18 @@ from typing import Any
 import pytest
 
 from slirpy import Config, ConfigError, LinkError, Slirp, Stack
+from slirpy.config.values import wait_seconds
 from slirpy.core.switchnet import SwitchNetwork
 from slirpy.host.poller import SelectorPoller
-from slirpy.host.sim import SimHost
 from slirpy.links.callback import CallbackLink
 from slirpy.links.capture import CaptureLink
 from slirpy.links.endpoint import inet
 from slirpy.links.faults import FaultLink, Faults
 from slirpy.links.stream import StreamLink
 from slirpy.links.trace import TraceLink
-from slirpy.rules.values import wait_seconds
 from slirpy.tcp.settings import Settings
 from slirpy.testing import Guest, VirtualNetwork
+from slirpy.testing.world.host import SimHost
 
 MS = 1_000_000
 ARP = b"\xff" * 6 + bytes.fromhex(

@@ -15,7 +15,7 @@ import pytest
 from harness import GATEWAY, GATEWAY_MAC, GUEST, GUEST_MAC, ip
 
 from slirpy import Attachment, Config, ForwardError, Slirp, StateError
-from slirpy.host import mailbox
+from slirpy.drive import mailbox
 from slirpy.interfaces import READ, Frame, Link, LinkSink, Poller
 from slirpy.links.callback import CallbackLink
 from slirpy.links.middleware import Middleware

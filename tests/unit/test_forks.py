@@ -27,9 +27,7 @@ import pytest
 from driven import Driven
 
 from slirpy import Config, Slirp, SlirpyError, StateError
-from slirpy.assembly import Stack
 from slirpy.host.poller import SelectorPoller
-from slirpy.host.sim import SimHost
 from slirpy.host.sockets import SocketHost
 from slirpy.interfaces import READ, Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.callback import CallbackLink
@@ -38,8 +36,10 @@ from slirpy.links.dgram import DgramLink
 from slirpy.links.endpoint import unix
 from slirpy.links.recorder import Recorder
 from slirpy.links.stream import StreamLink
+from slirpy.stack import Stack
 from slirpy.stats import Stats
 from slirpy.testing import Guest
+from slirpy.testing.world.host import SimHost
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from slirpy import Command, Config, ConfigError, FlowRequest, GuestForward, Peers, TcpTarget, UnixTarget
-from slirpy.rules.guestfwd import parse_guestfwd
+from slirpy.config.guestfwd import parse_guestfwd
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,10 @@ import pytest
 from driven import Driven
 
 from slirpy import Config, ConfigError, FlowRequest, GuestForward, Slirp
-from slirpy.host import farstream, handlers, process, unixstream
 from slirpy.interfaces import IPProtocol
+from slirpy.paths import PATH_MAX
+from slirpy.targets import commands, handlers, localstream, unix
 from slirpy.testing import Guest
-from slirpy.unixpath import PATH_MAX
 
 SERVER = "10.0.2.100"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes by /proc")
@@ -146,7 +146,7 @@ def zombie(pid: int) -> bool:
 
 
 def test_one_that_ignores_that_is_killed(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "TERM_GRACE", 50_000_000)
+    monkeypatch.setattr(commands, "TERM_GRACE", 50_000_000)
     serve(driven, "cmd:sh -c 'trap \"\" TERM; echo ready; while :; do sleep 100; done'")
     before = children()
     stream = driven.connect(SERVER, 7)
@@ -156,7 +156,7 @@ def test_one_that_ignores_that_is_killed(driven: Driven, monkeypatch: pytest.Mon
 
 
 def test_closing_the_network_ends_commands_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(farstream, "CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr(localstream, "CLOSE_SECONDS", 0.1)
     before = children()
     with Slirp(
         Config(guestfwd=["tcp:10.0.2.100:7-cmd:sh -c 'trap \"\" TERM; echo ready; while :; do sleep 9; done'"])
@@ -191,7 +191,7 @@ def test_a_command_inherits_none_of_our_sockets(driven: Driven) -> None:
 
 
 def test_many_connections_are_few_processes(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(farstream, "WAITING_MAX", 200)
+    monkeypatch.setattr(localstream, "WAITING_MAX", 200)
     before = children()
     serve(driven, "cmd:cat")
     most = 0
@@ -203,9 +203,9 @@ def test_many_connections_are_few_processes(driven: Driven, monkeypatch: pytest.
         return driven.net.stats.guestfwd_flows == 300
 
     driven.until(look)
-    assert most == process.PROCESSES
-    assert sum(stream.established for stream in streams) <= process.PROCESSES
-    refused = 300 - 200 - process.PROCESSES
+    assert most == commands.PROCESSES
+    assert sum(stream.established for stream in streams) <= commands.PROCESSES
+    refused = 300 - 200 - commands.PROCESSES
     driven.until(lambda: sum(bool(stream.error) for stream in streams) == refused, "those beyond are refused")
     assert driven.net.stats.guestfwd_refused == refused
     for stream in streams[100:]:
@@ -305,7 +305,7 @@ def test_a_unix_server_with_a_short_queue(driven: Driven, tmp_path: Path) -> Non
 def test_one_that_stays_full_is_a_failure(
     driven: Driven, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unixstream, "BUSY_MAX", 100_000_000)
+    monkeypatch.setattr(unix, "BUSY_MAX", 100_000_000)
     path = str(tmp_path / "socket")
     serve(driven, f"unix:{path}")
     with socket.socket(socket.AF_UNIX) as server:
@@ -362,7 +362,7 @@ def test_a_callable_that_raises_is_a_reset(driven: Driven, monkeypatch: pytest.M
 
 
 def test_threads_are_bounded(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slirpy.host.local.THREADS", 3)
+    monkeypatch.setattr("slirpy.targets.local.THREADS", 3)
     gate = threading.Event()
     running = most = 0
 
@@ -503,7 +503,7 @@ def test_a_place_is_free_again_whatever_way_a_task_ends(
     driven: Driven, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a long answer; and after a reset so early that the task has not run at all."""
-    monkeypatch.setattr("slirpy.host.local.TASKS", 1)
+    monkeypatch.setattr("slirpy.targets.local.TASKS", 1)
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         data = await reader.read()
@@ -569,7 +569,7 @@ def test_an_object_with_an_async_call(driven: Driven) -> None:
 
 
 def test_jobs_wait_for_each_kind_by_itself(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slirpy.host.local.PROCESSES", 1)
+    monkeypatch.setattr("slirpy.targets.local.PROCESSES", 1)
     serve(driven, "cmd:cat")
     serve(driven, upper, port=8)
     held = driven.connect(SERVER, 7)

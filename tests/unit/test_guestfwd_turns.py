@@ -10,8 +10,8 @@ import pytest
 from fake_network import FakeNetwork
 
 from slirpy.fair import RoundRobin
-from slirpy.host import farstream
-from slirpy.host.farstream import FarStream, Jobs
+from slirpy.targets import localstream
+from slirpy.targets.localstream import FarStream, Jobs
 
 A, B, C = (bytes((10, 0, 2, n)) for n in (20, 21, 22))
 
@@ -51,7 +51,7 @@ class World:
     """Jobs of which none runs until there is room."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(farstream, "WAITING_MAX", 6)
+        monkeypatch.setattr(localstream, "WAITING_MAX", 6)
         monkeypatch.setattr(FarStream, "begin", self.begin_of)
         self.network = FakeNetwork()
         self.jobs = Jobs(self.network, 0)

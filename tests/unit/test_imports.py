@@ -17,21 +17,21 @@ PACKAGE = Path(__file__).resolve().parents[2] / "slirpy"
 
 # From a part of the package to the parts that it may import; every part may import itself. "slirpy" is the package's
 # own __init__.py, the public API.
-BASE = {"units", "fair", "forks", "unixpath", "ownfile", "rules", "errors", "stats", "interfaces", "config"}
+BASE = {"lazy", "units", "fair", "forks", "paths", "ownfile", "errors", "stats", "interfaces", "config"}
 WIRE = BASE | {"wire"}
 CORE = WIRE | {"tcp", "core"}
 ALLOWED: dict[str, set[str]] = {
     "_version": set(),
     "errors": set(),
     "forks": set(),
+    "lazy": set(),
     "stats": set(),
-    "interfaces": {"stats"},
+    "interfaces": {"lazy", "stats"},
     "units": set(),
     "fair": {"units"},
-    "unixpath": set(),
+    "paths": set(),
     "ownfile": set(),
-    "rules": {"units", "unixpath", "errors", "interfaces"},
-    "config": {"units", "unixpath", "errors", "interfaces", "rules"},
+    "config": {"lazy", "units", "paths", "errors", "interfaces"},
     "wire": BASE,
     "tcp": WIRE,
     "core": WIRE | {"tcp"},
@@ -39,12 +39,11 @@ ALLOWED: dict[str, set[str]] = {
     "services": CORE,
     "links": WIRE,
     "host": WIRE,
-    "assembly": CORE | {"nat", "services"},
-    "nic": CORE | {"links"},
-    "web": {"errors", "interfaces"},
-    "driving": CORE | {"assembly", "links", "host", "nic"},
-    "runtime": CORE | {"nat", "services", "assembly", "links", "host", "nic", "web", "driving"},
-    "slirpy": CORE | {"services", "assembly", "nic", "runtime", "_version"},
+    "targets": WIRE | {"host"},
+    "stack": CORE | {"nat", "services"},
+    "drive": CORE | {"stack", "links", "host", "targets"},
+    "network": CORE | {"nat", "services", "stack", "links", "host", "targets", "drive"},
+    "slirpy": CORE | {"services", "stack", "drive", "network", "_version"},
 }
 ALLOWED["testing"] = set(ALLOWED)
 ALLOWED["cli"] = set(ALLOWED)
@@ -169,9 +168,9 @@ def test_every_part_has_its_place() -> None:
         ("slirpy.core.stack", "def later():\n    from slirpy.services.dns import DnsService"),
         ("slirpy.core.port", "if TYPE_CHECKING:\n    from slirpy.nat.tcp import TcpNat"),
         ("slirpy.links.tap", "from slirpy.core.port import LinkPort"),
-        ("slirpy.host.sim", "from slirpy import runtime"),
+        ("slirpy.host.sockets", "from slirpy import network"),
         ("slirpy.nat.udp", "from slirpy.services.dhcp import DhcpService"),
-        ("slirpy.testing.clock", "from slirpy.cli import report"),
+        ("slirpy.testing.clock", "from slirpy.cli import tables"),
         ("slirpy.stats", "from slirpy.interfaces import Buffer"),
         ("slirpy", "from slirpy.cli.main import main"),
     ],
@@ -185,7 +184,7 @@ def test_an_arrow_the_other_way_is_seen(module: str, text: str) -> None:
     [
         ("slirpy.tcp.receive", "from slirpy.wire.tcp import ACK\nimport struct"),
         ("slirpy.tcp.receive", "from slirpy.tcp.seq import MASK"),
-        ("slirpy.cli.run", "from slirpy import Slirp\nfrom slirpy.cli import guest"),
+        ("slirpy.cli.run", "from slirpy import Slirp\nfrom slirpy.cli import namespace"),
     ],
 )
 def test_an_arrow_the_right_way_is_not(module: str, text: str) -> None:
@@ -245,7 +244,7 @@ def test_the_hidden_modules_are_hidden() -> None:
 def test_importing_slirpy_loads_little() -> None:
     """Start-up time and memory: an emulator that embeds slirpy pays for what it uses."""
     loaded = set(run_python("import slirpy, sys; slirpy.Slirp; print(*sys.modules)").split())
-    assert "slirpy.runtime" in loaded
+    assert "slirpy.network" in loaded
     assert not loaded & {"click", "rich", "pyroute2", "hypothesis", "asyncio", "pytest", "slirpy.cli"}
 
 
@@ -256,7 +255,7 @@ def test_the_tcp_engine_is_usable_alone() -> None:
     loaded = set(run_python(new.format("import slirpy.tcp")).split())
     assert not loaded & (unwanted | {"hashlib", "random", "dataclasses", "pathlib"})
     parts = {part(name) for name in loaded if name.startswith("slirpy.")}
-    assert parts == {"_version", "errors", "interfaces", "tcp", "units", "wire"}
+    assert parts == {"_version", "errors", "interfaces", "lazy", "tcp", "units", "wire"}
     two_ends = (
         "from slirpy.tcp import Connection; a, b = Connection(iss=1), Connection(iss=2)\n"
         "a.connect(0); b.listen(0); a.write(b'hello')\n"
@@ -265,7 +264,7 @@ def test_the_tcp_engine_is_usable_alone() -> None:
         "assert b.read() == b'hello'"
     )
     used = set(run_python(new.format(two_ends)).split())
-    settings = {"slirpy.rules", "slirpy.rules.numbers", "slirpy.tcp.settings"}
+    settings = {"slirpy.config", "slirpy.config.numbers", "slirpy.tcp.settings"}
     assert {name for name in used - loaded if name.split(".")[0] == "slirpy"} == {"slirpy.stats", *settings}
     assert not used & unwanted
 
@@ -284,6 +283,7 @@ def test_the_public_names_are_imported_on_first_use() -> None:
         "slirpy",
         "slirpy._version",
         "slirpy.errors",
+        "slirpy.lazy",
     }
 
 

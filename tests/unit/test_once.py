@@ -18,8 +18,8 @@ def sources() -> dict[str, str]:
 # Numbers of something else than nanoseconds.
 NO_TIMES = {
     ("config/options.py", 1_000_000),  # DNS answers
-    ("rules/values.py", 2_000_000),  # seconds
-    ("rules/numbers.py", 1e15),  # nanoseconds that a message still writes out
+    ("config/values.py", 2_000_000),  # seconds
+    ("config/numbers.py", 1e15),  # nanoseconds that a message still writes out
     ("cli/demo.py", 1e6),  # bits in a megabit
 }
 
@@ -49,9 +49,9 @@ def test_a_time_is_seen(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "where"),
     [
-        ("get_close_matches", "rules/text.py"),  # did you mean ...?
-        ("fsencode(path)", "unixpath.py"),  # the length of a path
-        (' if ":" in ', "rules/text.py"),  # brackets around an IPv6 address
+        ("get_close_matches", "config/text.py"),  # did you mean ...?
+        ("fsencode(path)", "paths.py"),  # the length of a path
+        (' if ":" in ', "config/text.py"),  # brackets around an IPv6 address
     ],
 )
 def test_it_stands_in_one_file(text: str, where: str) -> None:

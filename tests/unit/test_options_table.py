@@ -16,7 +16,7 @@ from slirpy.cli.app import app
 from slirpy.cli.flags import by_group
 from slirpy.config import OPTIONS, Group, Option, option
 from slirpy.config.kinds import Kind, Several, Switch
-from slirpy.rules.values import printable
+from slirpy.config.values import printable
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [row.name for row in OPTIONS]

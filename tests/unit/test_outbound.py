@@ -11,11 +11,11 @@ from ipaddress import ip_address
 import pytest
 
 from slirpy import Config, ConfigError, Outbound, Slirp
+from slirpy.config.outbound import parse_outbound
 from slirpy.host.outbound import OutboundDatagram, Source, is_loopback
 from slirpy.host.poller import SelectorPoller
 from slirpy.host.sockets import SocketHost
 from slirpy.interfaces import IcmpReport
-from slirpy.rules.outbound import parse_outbound
 
 LOOPBACK, HERE = bytes([127, 0, 0, 1]), bytes([127, 0, 0, 5])
 WORLD, NOT_HERE = bytes([198, 51, 100, 7]), bytes([192, 0, 2, 77])

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from policies import TABLE, flow
 
 from slirpy import Action, Config, ConfigError, FlowRequest, Rule, RulePolicy, Verdict
+from slirpy.config.policy import WORDS, parse_rule
 from slirpy.interfaces import IPProtocol
 from slirpy.nat.routes import LOOPBACK, Refusal, Route, Router
-from slirpy.rules.policy import WORDS, parse_rule
 
 
 def said(verdict: Verdict) -> str:

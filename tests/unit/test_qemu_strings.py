@@ -24,14 +24,14 @@ from slirpy import (
     TcpTarget,
     UnixTarget,
 )
-from slirpy.host.sim import Echo, SimHost
+from slirpy.config.guestfwd import parse_guestfwd
+from slirpy.config.optionstring import carrier_of, read_options
 from slirpy.links.endpoint import Endpoint, abstract, inet
 from slirpy.links.options import Options
 from slirpy.links.table import parse_netdev
-from slirpy.rules.guestfwd import parse_guestfwd
-from slirpy.rules.optionstring import carrier_of, read_options
 from slirpy.services.namedstream import NamedStream
 from slirpy.testing import VirtualNetwork
+from slirpy.testing.world.host import Echo, SimHost
 
 A = IPv4Address
 ON, OFF = ("on", "yes", "true", "y"), ("off", "no", "false", "n")

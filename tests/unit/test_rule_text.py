@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slirpy import Config, ConfigError, ForwardError, LinkError
+from slirpy.config.boot import parse_bootfile
+from slirpy.config.guestfwd import parse_guestfwd
+from slirpy.config.hostfwd import parse_hostfwd
+from slirpy.config.policy import parse_rule
+from slirpy.config.resolver import parse_resolver
+from slirpy.config.text import bracketed, decimal, hint, parse_port, parse_ports, split_port, with_port
 from slirpy.links.endpoint import parse_endpoint
 from slirpy.links.table import parse_netdev
-from slirpy.rules.boot import parse_bootfile
-from slirpy.rules.guestfwd import parse_guestfwd
-from slirpy.rules.hostfwd import parse_hostfwd
-from slirpy.rules.policy import parse_rule
-from slirpy.rules.resolver import parse_resolver
-from slirpy.rules.text import bracketed, decimal, hint, parse_port, parse_ports, split_port, with_port
-from slirpy.unixpath import PATH_MAX, is_unix_path
+from slirpy.paths import PATH_MAX, is_unix_path
 
 MANY = "9" * 5000
 """More digits than ``int`` takes."""

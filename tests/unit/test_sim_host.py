@@ -10,8 +10,8 @@ import weakref
 import pytest
 
 from slirpy.errors import StateError
-from slirpy.host.sim import Echo, Remote, Resetter, SimHost, SimServer, SimStream, Sink, Source
 from slirpy.interfaces import AcceptedStream, HostNetwork, IcmpReport
+from slirpy.testing.world.host import Echo, Remote, Resetter, SimHost, SimServer, SimStream, Sink, Source
 
 FAR = bytes([192, 0, 2, 7])
 OTHER = bytes([192, 0, 2, 8])

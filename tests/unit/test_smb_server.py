@@ -13,8 +13,8 @@ import pytest
 from driven import Driven
 
 from slirpy import Config, ConfigError, Slirp
-from slirpy.host import smb
-from slirpy.host.smb import SmbServer
+from slirpy.targets import smb
+from slirpy.targets.smb import SmbServer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes by /proc")
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -125,7 +125,7 @@ def children() -> set[int]:
 
 def test_it_is_cleaned_up_after_us_when_we_are_killed(temporary: Path, tmp_path: Path) -> None:
     code = (
-        "import sys, tempfile, time; from pathlib import Path; from slirpy.host import smb\n"
+        "import sys, tempfile, time; from pathlib import Path; from slirpy.targets import smb\n"
         "tempfile.tempdir = sys.argv[1]; smb.find_program = lambda *_: sys.argv[2]\n"
         "server = smb.SmbServer(Path('/')); print(server.folder, flush=True); time.sleep(100)\n"
     )

@@ -14,7 +14,6 @@ from random import Random
 import pytest
 
 from slirpy import Config
-from slirpy.assembly import Stack
 from slirpy.core.port import LinkPort
 from slirpy.errors import LinkError
 from slirpy.host.poller import SelectorPoller
@@ -23,7 +22,8 @@ from slirpy.interfaces import Buffer, Frame
 from slirpy.links.endpoint import Endpoint, inet, parse_endpoint, unix
 from slirpy.links.listener import StreamListener
 from slirpy.links.stream import StreamLink
-from slirpy.unixpath import PATH_MAX
+from slirpy.paths import PATH_MAX
+from slirpy.stack import Stack
 
 GUEST = bytes.fromhex("525400123456")
 

@@ -6,7 +6,7 @@ import pytest
 from tcp_script import Script, passive
 
 from slirpy.tcp import Settings
-from slirpy.tcp.autotune import WindowPool
+from slirpy.tcp.window import WindowPool
 
 KIB = 1024
 

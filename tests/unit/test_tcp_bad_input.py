@@ -16,8 +16,8 @@ from tcp_script import IRS, ISS, MS, SECOND, Script, active, passive
 
 from slirpy.stats import Stats
 from slirpy.tcp import Settings, State, options
+from slirpy.tcp.delivery import take_text
 from slirpy.tcp.seq import MASK
-from slirpy.tcp.text import take_text
 
 ALL_COUNTERS = ("drop_", "tcp_bad", "tcp_urgent", "tcp_challenge_acks")
 

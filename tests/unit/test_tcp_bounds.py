@@ -17,8 +17,8 @@ from tcp_script import SECOND, Script, passive
 
 from slirpy.tcp import Connection, Settings
 from slirpy.tcp.connection import READ_AHEAD
+from slirpy.tcp.loss.sack import MAX_RANGES as MAX_SACKED
 from slirpy.tcp.reassembly import MAX_RANGES as MAX_HOLES
-from slirpy.tcp.sack import MAX_RANGES as MAX_SACKED
 from slirpy.tcp.seq import MASK
 
 # `make coverage` allocates, and takes time, with each line.

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tcp_script import MS, SECOND, Script, passive
 
-from slirpy.config import CONGESTION
+from slirpy.config.options import CONGESTION
 from slirpy.interfaces import CongestionControl
 from slirpy.tcp import Settings
 from slirpy.tcp.congestion import ALGORITHMS, Cubic, Reno, initial_window

@@ -10,9 +10,10 @@ from tcp_script import ISS, MS, SECOND, Script, active, passive
 
 from slirpy.errors import StateError
 from slirpy.stats import Stats
-from slirpy.tcp import Connection, Segment, Settings, State, probe, segment_arrives, undo
+from slirpy.tcp import Connection, Segment, Settings, State, segment_arrives
 from slirpy.tcp.connection import READ_AHEAD
-from slirpy.tcp.numbers import initial_sequence_number, timestamp_offset
+from slirpy.tcp.isn import initial_sequence_number, timestamp_offset
+from slirpy.tcp.loss import probe, undo
 from slirpy.tcp.options import TcpOptions
 from slirpy.tcp.seq import MASK
 

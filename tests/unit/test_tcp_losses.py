@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from tcp_script import ISS, MS, Script, passive
 
-from slirpy.tcp import Settings, output, rack, undo
+from slirpy.tcp import Settings, output
 from slirpy.tcp.congestion import Reno
-from slirpy.tcp.lossstate import Rack
-from slirpy.tcp.outgoing import MAX_PIECES
+from slirpy.tcp.emit import MAX_PIECES
+from slirpy.tcp.loss import rack, undo
+from slirpy.tcp.loss.spans import AGAIN, LOST
+from slirpy.tcp.loss.state import Rack
 from slirpy.tcp.seq import MASK
-from slirpy.tcp.spans import AGAIN, LOST
 
 MSS = 1460
 RACK = Settings(congestion=Reno)

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from slirpy.interfaces import Buffer
 from slirpy.tcp import options
 from slirpy.tcp.congestion import Reno
+from slirpy.tcp.delivery import own
 from slirpy.tcp.reassembly import MAX_RANGES, SMALL, Reassembly
 from slirpy.tcp.rtt import MAX_RTO, MIN_RTO, RtoEstimator
 from slirpy.tcp.sendbuffer import SendBuffer
 from slirpy.tcp.seq import MASK, seq_ge, seq_gt, seq_le, seq_lt
-from slirpy.tcp.text import own
 from slirpy.units import MS
 
 u32 = st.integers(0, MASK)

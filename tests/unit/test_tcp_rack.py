@@ -7,10 +7,11 @@ from random import Random
 import pytest
 from tcp_script import ISS, MS, passive
 
-from slirpy.tcp import Settings, rack, undo
-from slirpy.tcp.prr import ProportionalRate
+from slirpy.tcp import Settings
+from slirpy.tcp.loss import rack, undo
+from slirpy.tcp.loss.prr import ProportionalRate
+from slirpy.tcp.loss.spans import AGAIN, GRAIN, MAX_SPANS, Spans
 from slirpy.tcp.seq import MASK
-from slirpy.tcp.spans import AGAIN, GRAIN, MAX_SPANS, Spans
 
 MSS = 1000
 START = MASK - 2000

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from tcp_script import IRS, ISS, MS, Script, passive
 
-from slirpy.tcp import Connection, Settings, sack
+from slirpy.tcp import Connection, Settings
 from slirpy.tcp.congestion import Reno
+from slirpy.tcp.loss import sack
 from slirpy.tcp.reassembly import Reassembly
 from slirpy.tcp.seq import MASK
 

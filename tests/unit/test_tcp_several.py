@@ -10,11 +10,12 @@ from tcp_script import ISS, MS, SECOND, Script, passive
 from test_tcp_losses import BOTH, COUNTING, MSS, RACK, number, sending, sent, told
 from test_tcp_spareacks import answers, arrive
 
-from slirpy.tcp import Settings, State, output, rack, sack
+from slirpy.tcp import Settings, State, output
 from slirpy.tcp.congestion.hystart import HyStart
-from slirpy.tcp.lossstate import Rack
-from slirpy.tcp.outgoing import MAX_PIECES, resend, sack_room
-from slirpy.tcp.spans import AGAIN
+from slirpy.tcp.emit import MAX_PIECES, resend, sack_room
+from slirpy.tcp.loss import rack, sack
+from slirpy.tcp.loss.spans import AGAIN
+from slirpy.tcp.loss.state import Rack
 
 
 def rack_of(s: Script) -> Rack:

@@ -8,7 +8,7 @@ from tcp_script import MS, passive
 from slirpy import ConfigError
 from slirpy.stats import Stats
 from slirpy.tcp import Settings
-from slirpy.tcp.lossstate import PERSIST, Rack
+from slirpy.tcp.loss.state import PERSIST, Rack
 
 
 @pytest.mark.rfc("5961", "7 count")

@@ -7,7 +7,7 @@ from tcp_script import MS, SECOND, Script, passive
 
 from slirpy.tcp import Connection, Segment, Settings
 from slirpy.tcp.congestion import Reno
-from slirpy.tcp.outgoing import window_field
+from slirpy.tcp.emit import window_field
 from slirpy.tcp.pathmtu import too_big
 from slirpy.tcp.seq import MASK
 from slirpy.testing.tcp import Pair

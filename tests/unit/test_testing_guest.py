@@ -11,10 +11,10 @@ import dpkt
 import pytest
 
 from slirpy import Config, StateError
-from slirpy.host.sim import SimHost
 from slirpy.services.dhcp.lease import Client
 from slirpy.testing import DEFAULT_MAC, Captured, Guest, UnmetError, VirtualNetwork
 from slirpy.testing.guest.ip import Reassembler, fragments
+from slirpy.testing.world.host import SimHost
 from slirpy.wire import arp, ethernet, icmp, ipv4, udp
 
 SECOND = 1_000_000_000

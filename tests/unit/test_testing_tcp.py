@@ -9,12 +9,12 @@ from random import Random
 import pytest
 
 from slirpy import Config, StateError
-from slirpy.host.programs import Echo, Remote, Resetter, Sink, Source
+from slirpy.config.hostfwd import parse_hostfwd
 from slirpy.interfaces import Action, FlowRequest, Verdict
-from slirpy.rules.hostfwd import parse_hostfwd
 from slirpy.tcp import Connection, Segment, Settings, State, TcpOptions
 from slirpy.testing import Guest, VirtualNetwork
 from slirpy.testing.guest.tcp import GuestStream
+from slirpy.testing.world.programs import Echo, Remote, Resetter, Sink, Source
 from slirpy.wire.tcp import ACK, SYN
 
 SECOND = 1_000_000_000

@@ -15,8 +15,8 @@ import pytest
 from driven import Driven
 
 from slirpy import Config, ConfigError, Slirp
+from slirpy.targets.web import asgi, handler_for, http, wsgi
 from slirpy.testing.guest.tcp import GuestStream
-from slirpy.web import asgi, handler_for, http, wsgi
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -206,7 +206,7 @@ def test_what_is_not_http(driven: Driven, hooked: list[Any], data: bytes, kind: 
 
 @pytest.mark.parametrize("kind", ["wsgi", "asgi"])
 def test_a_silent_guest_is_dismissed(driven: Driven, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    for name in ("slirpy.web.wsgi", "slirpy.web.asgi"):
+    for name in ("slirpy.targets.web.wsgi", "slirpy.targets.web.asgi"):
         monkeypatch.setattr(sys.modules[name], "IDLE_SECONDS", 0.1)
     driven.net.mount(page if kind == "wsgi" else simple_asgi, SERVER)
     stream = driven.connect(SERVER, 80)
@@ -338,7 +338,7 @@ def test_which_is_which() -> None:
 
 
 def test_without_h11_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("slirpy.web")]:
+    for name in [name for name in sys.modules if name.startswith("slirpy.targets.web")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "h11", None)
     with Slirp(Config()) as net, pytest.raises(ConfigError, match=r"pip install 'slirpy\[web\]'"):

@@ -35,7 +35,15 @@ from slirpy import (
     TcpTarget,
     Verdict,
 )
-from slirpy.host.sim import Echo, SimHost
+from slirpy.config.boot import parse_bootfile
+from slirpy.config.dhcp import parse_lease, parse_route
+from slirpy.config.dhcpoption import parse_dhcp_option
+from slirpy.config.dnsrecord import parse_dns_record
+from slirpy.config.guestfwd import parse_guestfwd
+from slirpy.config.hostfwd import parse_hostfwd
+from slirpy.config.outbound import parse_outbound
+from slirpy.config.policy import checked_verdict, parse_rule
+from slirpy.config.resolver import parse_resolver
 from slirpy.interfaces import IPProtocol
 from slirpy.links.callback import CallbackLink
 from slirpy.links.capture import CaptureLink
@@ -43,16 +51,8 @@ from slirpy.links.dgram import DgramLink
 from slirpy.links.endpoint import parse_endpoint, unix
 from slirpy.links.stream import StreamLink
 from slirpy.links.table import parse_netdev
-from slirpy.rules.boot import parse_bootfile
-from slirpy.rules.dhcp import parse_lease, parse_route
-from slirpy.rules.dhcpoption import parse_dhcp_option
-from slirpy.rules.dnsrecord import parse_dns_record
-from slirpy.rules.guestfwd import parse_guestfwd
-from slirpy.rules.hostfwd import parse_hostfwd
-from slirpy.rules.outbound import parse_outbound
-from slirpy.rules.policy import checked_verdict, parse_rule
-from slirpy.rules.resolver import parse_resolver
 from slirpy.testing import Guest, VirtualNetwork
+from slirpy.testing.world.host import Echo, SimHost
 
 MAC = bytes.fromhex("525400123456")
 FAR = bytes([192, 0, 2, 7])

@@ -16,7 +16,7 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 
 from slirpy.config import Config
-from slirpy.rules.dhcp import LEASE_TIME_FOREVER, StaticLease
+from slirpy.config.dhcp import LEASE_TIME_FOREVER, StaticLease
 from slirpy.services.dhcp.index import ExpiryHeap, LeaseIndex
 from slirpy.services.dhcp.lease import FOREVER, Client, Lease, LeaseState
 from slirpy.services.dhcp.shares import LeaseShares

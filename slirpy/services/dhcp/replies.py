@@ -12,9 +12,9 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
 
 from slirpy.config import Config
+from slirpy.config.boot import BootChoice, choose_bootfile, is_http, takes_http, waits_for_pxe
+from slirpy.config.dhcp import LEASE_TIME_FOREVER, DhcpAnswer, DhcpRequest, check_text
 from slirpy.errors import ConfigError
-from slirpy.rules.boot import BootChoice, choose_bootfile, is_http, takes_http, waits_for_pxe
-from slirpy.rules.dhcp import LEASE_TIME_FOREVER, DhcpAnswer, DhcpRequest, check_text
 from slirpy.wire import dhcp
 from slirpy.wire.dhcp import FILE_SIZE, SNAME_SIZE, Message, reply_header, write_message
 

@@ -16,9 +16,9 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from slirpy.config import Config
+from slirpy.config.dhcp import DhcpAnswer, DhcpRequest
 from slirpy.errors import ConfigError, StateError
 from slirpy.interfaces import Datagram, ServiceNetwork
-from slirpy.rules.dhcp import DhcpAnswer, DhcpRequest
 from slirpy.services.dhcp.lease import Client, Lease
 from slirpy.services.dhcp.leases import LeaseTable
 from slirpy.services.dhcp.occupancy import AddressSearch, Occupancy, Verdict

@@ -22,10 +22,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+from slirpy.config.dhcp import LEASE_TIME_FOREVER
 from slirpy.errors import ConfigError
 from slirpy.interfaces import ServiceNetwork, Timer
 from slirpy.ownfile import check_own
-from slirpy.rules.dhcp import LEASE_TIME_FOREVER
 from slirpy.services.dhcp.lease import FOREVER, Lease, LeaseState
 from slirpy.services.dhcp.leases import LeaseTable
 from slirpy.units import MS, SECOND

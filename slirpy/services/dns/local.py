@@ -18,8 +18,7 @@ from ipaddress import IPv4Address
 from typing import NamedTuple, TypeAlias
 
 from slirpy.config import Config
-from slirpy.errors import ConfigError
-from slirpy.rules.dnsrecord import (
+from slirpy.config.dnsrecord import (
     DnsQuestion,
     DnsRecord,
     DnsReply,
@@ -27,6 +26,7 @@ from slirpy.rules.dnsrecord import (
     name_to_wire,
     parse_dns_record,
 )
+from slirpy.errors import ConfigError
 from slirpy.units import SECOND
 from slirpy.wire.dns import NXDOMAIN, REFUSED, SERVFAIL, Query
 

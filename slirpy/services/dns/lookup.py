@@ -16,8 +16,8 @@ import socket
 from collections.abc import Callable
 from typing import TypeAlias
 
+from slirpy.config.resolver import Resolver
 from slirpy.interfaces import DatagramPeer, HostNetwork, IcmpReport, ServiceNetwork, StreamPeer, Timer
-from slirpy.rules.resolver import Resolver
 from slirpy.services.dns.local import Alias
 from slirpy.services.dns.resolution import Answer, Request, Resolution
 from slirpy.services.dns.servers import Server, Servers

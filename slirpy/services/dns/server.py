@@ -16,9 +16,9 @@ from functools import partial
 from typing import NamedTuple, NoReturn
 
 from slirpy.config import Config
+from slirpy.config.resolver import Resolver
 from slirpy.fair import Tally
 from slirpy.interfaces import Datagram, HostNetwork, ServiceNetwork, StreamOwner, StreamPeer
-from slirpy.rules.resolver import Resolver
 from slirpy.services.dns.cache import DnsCache
 from slirpy.services.dns.local import Leases, LocalNames, with_alias
 from slirpy.services.dns.lookup import ForwardedLookup, Lookup, Question

@@ -21,8 +21,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from slirpy.config import Config
+from slirpy.config.resolver import Resolver
 from slirpy.interfaces import ServiceNetwork
-from slirpy.rules.resolver import Resolver
 from slirpy.stats import Stats
 from slirpy.units import MS, SECOND
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
+from slirpy.config.dnsrecord import name_from_wire
 from slirpy.interfaces import HostNetwork, NameAnswer, ServiceNetwork, Timer
-from slirpy.rules.dnsrecord import name_from_wire
 from slirpy.services.dns.lookup import Finished, Lookup
 from slirpy.services.dns.resolution import Answer
 from slirpy.units import SECOND

@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol, runtime_checkable
 
-from slirpy.rules.tftp import TftpSource
+from slirpy.config.tftp import TftpSource
 from slirpy.services.tftp.paths import PARTIAL, Place, refusal, resolve
 from slirpy.wire.tftp import Code, RefusalError
 

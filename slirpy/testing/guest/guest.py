@@ -24,10 +24,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from slirpy.config import MTU_MAX, MTU_MIN
+from slirpy.config.options import MTU_MAX, MTU_MIN
+from slirpy.config.values import function, mac_bytes, moment, whole
 from slirpy.errors import StateError
 from slirpy.interfaces import Buffer
-from slirpy.rules.values import function, mac_bytes, moment, whole
 from slirpy.testing.guest.dhcp import DhcpClient
 from slirpy.testing.guest.dns import Lookup
 from slirpy.testing.guest.host import DEFAULT_MAC, Address, packed

@@ -6,10 +6,11 @@ import errno
 from collections.abc import Callable
 from typing import Any
 
-from slirpy.tcp import Connection, State, sack
+from slirpy.tcp import Connection, State
 from slirpy.tcp.congestion.reno import UNKNOWN
+from slirpy.tcp.loss import sack
+from slirpy.tcp.loss.spans import AGAIN, LOST
 from slirpy.tcp.seq import MASK
-from slirpy.tcp.spans import AGAIN, LOST
 from slirpy.testing.packetdrill.host import Host
 from slirpy.units import MS, SECOND, US
 from slirpy.wire.tcp import FIN, SYN

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slirpy.config import Config
+from slirpy.config.resolver import Resolver
 from slirpy.interfaces import StreamPeer
-from slirpy.rules.resolver import Resolver
 from slirpy.services.dns import DnsService
 from slirpy.services.dns.servers import ResolverList, read_resolv_conf
 from slirpy.wire.dns import read_query

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from test_dns import Owner, connect, fetch, framed, records
 
 from slirpy.config import Config
-from slirpy.errors import ConfigError
-from slirpy.rules.dnsrecord import (
+from slirpy.config.dnsrecord import (
     DnsQuestion,
     DnsRecord,
     DnsReply,
@@ -22,6 +21,7 @@ from slirpy.rules.dnsrecord import (
     name_to_wire,
     parse_dns_record,
 )
+from slirpy.errors import ConfigError
 
 
 def data(heard: DNSRecord) -> list[str]:

@@ -13,7 +13,7 @@ from dns_world import GUEST, World, answer_to, ask
 from dnslib import QTYPE, RCODE, DNSRecord
 from test_dns import connect, fetch, framed, records
 
-from slirpy.rules.dnsrecord import DnsQuestion
+from slirpy.config.dnsrecord import DnsQuestion
 
 PLAIN: bytes = ask("Web.Own", identifier=9).pack()
 BADVERS = 16

@@ -8,7 +8,7 @@ import pytest
 from dns_world import answer_to, ask
 from dnslib import RCODE, DNSRecord
 
-from slirpy.rules.resolver import Resolver
+from slirpy.config.resolver import Resolver
 from slirpy.services.dns.resolution import Request, Resolution
 from slirpy.services.dns.servers import CROWD, SILENCE, Servers
 from slirpy.stats import Stats

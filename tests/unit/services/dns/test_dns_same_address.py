@@ -15,8 +15,8 @@ from dnslib import RCODE
 from test_dns import connect, fetch, framed, records
 
 from slirpy import Config, ConfigError
+from slirpy.config.resolver import Resolver, parse_resolver
 from slirpy.host.addresses import name_of, place_of
-from slirpy.rules.resolver import Resolver, parse_resolver
 from slirpy.services.dns import DnsService
 from slirpy.wire.scope import split_scope, with_scope
 

@@ -11,7 +11,7 @@ from dnslib import RCODE, DNSRecord
 from test_dns import connect, framed
 
 from slirpy.config import Config
-from slirpy.rules.resolver import parse_resolver
+from slirpy.config.resolver import parse_resolver
 from slirpy.services.dns import DnsService
 from slirpy.services.dns.servers import Servers
 from slirpy.stats import Stats

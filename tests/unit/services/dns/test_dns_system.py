@@ -17,10 +17,10 @@ from dnslib import RCODE, DNSRecord
 from slirpy.config import Config
 from slirpy.host.lookups import LOOKUPS_MAX, THREADS
 from slirpy.host.poller import SelectorPoller
-from slirpy.host.sim import SimHost
 from slirpy.host.sockets import SocketHost
 from slirpy.interfaces import NameAnswer
 from slirpy.services.dns import DnsService
+from slirpy.testing.world.host import SimHost
 
 V4, V6 = bytes((192, 0, 2, 1)), bytes.fromhex("20010db8") + bytes(12)
 

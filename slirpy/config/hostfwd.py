@@ -1,0 +1,145 @@
+"""Rules for host ports and Unix sockets that are forwarded to guests."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from slirpy.config.text import PORT_MAX, parse_ports
+from slirpy.config.values import as_text, ipv4, whole
+from slirpy.errors import ConfigError, ForwardError
+from slirpy.paths import PATH_MAX, is_unix_path
+
+__all__ = ["HostForward", "parse_hostfwd"]
+
+
+@dataclass(frozen=True, slots=True)
+class HostForward:
+    """A host port, a range of ports, or a Unix socket that is forwarded to a guest."""
+
+    protocol: str
+    """``"tcp"``, ``"udp"`` or ``"unix"``."""
+    host_address: IPv4Address
+    """Address to listen on. For a Unix socket 127.0.0.1, which the guest sees as the client's address."""
+    host_port: int
+    """0 to 65535; 0 picks a free port. Always 0 for a Unix socket."""
+    guest_address: IPv4Address | None
+    """None: the address of the first lease, else ``dhcpstart``."""
+    guest_port: int
+    path: str | None = None
+    """Path of the Unix socket."""
+    count: int = 1
+    """Number of consecutive ports, on both sides: the first host port leads to the first guest port."""
+
+    def __post_init__(self) -> None:
+        if self.protocol not in ("tcp", "udp", "unix"):
+            raise ForwardError(f"hostfwd: protocol {self.protocol!r} is none of tcp, udp and unix")
+        object.__setattr__(self, "host_address", ipv4("hostfwd: host address", self.host_address))
+        if self.guest_address is not None:
+            object.__setattr__(self, "guest_address", ipv4("hostfwd: guest address", self.guest_address))
+        whole("hostfwd: host port", self.host_port, 0, PORT_MAX)
+        whole("hostfwd: guest port", self.guest_port, 1, PORT_MAX)
+        whole("hostfwd: count", self.count, 1, PORT_MAX + 1 - max(self.host_port, self.guest_port))
+        if (self.protocol == "unix") != (self.path is not None):
+            raise ForwardError(f"hostfwd: a path belongs to unix, and to nothing else; given was {self.path!r}")
+        if self.path is not None:
+            check_unix_path("hostfwd:", self.path)
+
+    def __str__(self) -> str:
+        guest = f"{self.guest_address or ''}:{_ports(self.guest_port, self.count)}"
+        if self.path is not None:
+            return f"unix:{self.path}-{guest}"
+        return f"{self.protocol}:{self.host_address}:{_ports(self.host_port, self.count)}-{guest}"
+
+
+def _ports(first: int, count: int) -> str:
+    return str(first) if count == 1 else f"{first}-{first + count - 1}"
+
+
+_HOSTFWD = re.compile(
+    r"(?P<protocol>[^:]*):(?P<host>[^:]*):(?P<hport>[^:\-]*(?:-[^:.\-]+(?=-))?)-(?P<guest>[^:\-]*):(?P<gport>[^:]*)\Z"
+)
+_UNIX = re.compile(r"unix:(?P<path>.*)-(?P<guest>[^:\-]*):(?P<gport>[^:\-]*)\Z", re.DOTALL)
+_LOOPBACK = IPv4Address("127.0.0.1")
+_HELP = (
+    "write [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, such as tcp:127.0.0.1:8080-:80,"
+    " or unix:/path-[guestaddr]:guestport"
+)
+
+
+def parse_hostfwd(rule: str) -> HostForward:
+    """Read a rule ``[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport`` or ``unix:/path-[guestaddr]:guestport``.
+
+    An empty protocol is tcp. An empty host address is 127.0.0.1 (QEMU listens on every interface there;
+    ask for ``0.0.0.0`` to have that). Host port 0 takes a free one. Ports may be ranges of one length, such as
+    ``tcp::8000-8010-:9000-9010``; a single guest port is where the guest's range begins.
+
+    Raises:
+        ForwardError: the rule cannot be read; the text names the part.
+    """
+    as_text("hostfwd", rule)
+    if rule.startswith("unix:"):
+        return _parse_unix(rule)
+    match = _HOSTFWD.match(rule)
+    if match is None:
+        raise ForwardError(f'hostfwd "{rule}": malformed; {_HELP}')
+    protocol = match["protocol"] or "tcp"
+    if protocol not in ("tcp", "udp"):
+        raise ForwardError(f'hostfwd "{rule}": protocol "{protocol}" is none of tcp, udp and unix; {_HELP}')
+    host_port, count = _rule_ports(rule, "host port", match["hport"], lowest=0)
+    guest_port, guest_count = _rule_ports(rule, "guest port", match["gport"], lowest=1)
+    if guest_count not in (1, count):
+        raise ForwardError(f'hostfwd "{rule}": {count} host ports cannot lead to {guest_count} guest ports')
+    if count > 1 and not host_port:
+        raise ForwardError(f'hostfwd "{rule}": host port 0 takes one free port; a range begins at 1 or above')
+    if guest_port + count > 65536:
+        raise ForwardError(f'hostfwd "{rule}": guest ports {guest_port} and {count - 1} more end above 65535')
+    return HostForward(
+        protocol,
+        _rule_address(rule, "host address", match["host"]) or _LOOPBACK,
+        host_port,
+        _rule_address(rule, "guest address", match["guest"]),
+        guest_port,
+        count=count,
+    )
+
+
+def _parse_unix(rule: str) -> HostForward:
+    match = _UNIX.match(rule)
+    if match is None:
+        raise ForwardError(f'hostfwd "{rule}": malformed; {_HELP}')
+    path = match["path"]
+    check_unix_path(f'hostfwd "{rule}":', path)
+    guest_port, count = _rule_ports(rule, "guest port", match["gport"], lowest=1)
+    return HostForward(
+        "unix", _LOOPBACK, 0, _rule_address(rule, "guest address", match["guest"]), guest_port, path, count
+    )
+
+
+def check_unix_path(where: str, path: str) -> None:
+    """Reject a value that cannot be the path of a Unix socket.
+
+    Raises:
+        ForwardError: not text, empty, or too long.
+    """
+    if not is_unix_path(path):
+        raise ForwardError(f"{where} the path of a unix socket has 1 to {PATH_MAX} bytes")
+
+
+def _rule_address(rule: str, what: str, text: str) -> IPv4Address | None:
+    if not text:
+        return None
+    try:
+        return IPv4Address(text)
+    except ValueError:
+        raise ForwardError(f'hostfwd "{rule}": {what} "{text}" is not an IPv4 address') from None
+
+
+def _rule_ports(rule: str, what: str, text: str, lowest: int) -> tuple[int, int]:
+    """Parse a port or range. Returns its first port and the number of ports."""
+    try:
+        first, last = parse_ports(what, text, lowest)
+    except ConfigError as error:
+        raise ForwardError(f'hostfwd "{rule}": {error}') from None
+    return first, last - first + 1

@@ -1,0 +1,367 @@
+"""Slirp: the stack, the operating system's sockets, links and a clock. ``driving.py`` has the ways to drive it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from ipaddress import IPv4Address
+from random import Random, SystemRandom
+from typing import Any
+
+from slirpy.config import Config
+from slirpy.config.guestfwd import GuestForward, make_guestfwd
+from slirpy.config.hostfwd import HostForward, parse_hostfwd
+from slirpy.config.values import amount, clock_reading, function, mac_bytes, one
+from slirpy.core.flows import FlowInfo, NeighborInfo
+from slirpy.core.port import LinkPort
+from slirpy.drive.driven import Driven
+from slirpy.drive.nic import Attachment, Nic, Serving
+from slirpy.errors import ConfigError, LinkError, StateError
+from slirpy.host.inside import InsideSockets, SocketOpener
+from slirpy.host.outbound import Source
+from slirpy.host.sockets import SocketHost
+from slirpy.interfaces import Buffer, Link, LinkFeatures
+from slirpy.links.callback import CallbackLink
+from slirpy.links.endpoint import Endpoint, parse_door
+from slirpy.links.listener import StreamListener
+from slirpy.links.stream import StreamLink
+from slirpy.services.dhcp import Lease, LeaseFile
+from slirpy.stack import Stack
+from slirpy.stats import Stats
+from slirpy.targets.local import LocalTargets
+
+__all__ = ["Slirp"]
+
+
+class Slirp(Driven):
+    """A virtual network that relays guests' traffic through ordinary sockets.
+
+    Use it as a context manager, or call :meth:`close`. There are four ways to drive it, each of which needs only the
+    calls named here:
+
+    - :meth:`poll` in your own loop;
+    - :meth:`fileno` and :meth:`deadline` in another library's loop, and :meth:`poll` when they are due;
+    - :meth:`start`, which drives it in a background thread;
+    - ``async with``, which lets the running :mod:`asyncio` event loop drive it.
+
+    In the first two, all calls must come from one thread. In the last two they may come from any thread: the network
+    belongs to the thread that drives it, frames from other threads wait in a queue, and other calls are made by that
+    thread while the caller waits. ``on_frame`` is always called by the thread that drives the network.
+
+    Args:
+        config: see :class:`Config`; the default is QEMU's 10.0.2.0/24.
+        random: source of sequence numbers and other random values; the default is the system's.
+        clock: monotonic nanoseconds.
+        wall_clock: nanoseconds since 1970 (UTC), for the times in ``config.lease_file``.
+
+    Raises:
+        ConfigError: a target of ``config.guestfwd`` or ``config.smb`` cannot work on this machine.
+        ForwardError: a rule in ``config.hostfwd`` cannot be set up.
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        random: Random | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
+        wall_clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        if config is not None and not isinstance(config, Config):
+            raise ConfigError(
+                f"config must be a slirpy.Config, such as Config() or Config.from_qemu(...); given was {config!r}"
+            )
+        if random is not None and not isinstance(random, Random):
+            raise ConfigError(f"random must be a random.Random, such as Random(1); given was {random!r}")
+        now = clock_reading("clock", clock)
+        self.config = config if config is not None else Config()
+        if self.config.lease_file is not None:
+            clock_reading("wall_clock", wall_clock, "time.time")
+        super().__init__(clock)
+        source = None if self.config.outbound is None else Source(self.config.outbound)
+        self._sockets = self._poller.group()
+        self._host = SocketHost(self._sockets, source)
+        self._listeners: list[StreamListener] = []
+        self._local = LocalTargets(self._host.sockets)
+        try:
+            file = self.config.lease_file
+            self._stack = Stack(
+                self.config,
+                self._host,
+                random=random or SystemRandom(),
+                now=now,
+                openers=self._local,
+                lease_store=None if file is None else LeaseFile(file, wall_clock),
+            )
+            self._serve_smb()
+        except BaseException:
+            self._local.close()
+            self._host.close()
+            self._sockets.close()
+            self._poller.close()
+            raise
+
+    # ---------------------------------------------------------------------------------------- links
+
+    def attach(
+        self,
+        on_frame: Callable[[bytes], object],
+        *,
+        features: LinkFeatures | None = None,
+        wrap: Callable[[Link], Link] | None = None,
+    ) -> Nic:
+        """Plug in a guest of this process.
+
+        Args:
+            on_frame: called with each Ethernet frame for the guest, during ``poll`` and ``Nic.send``.
+            features: offloads that the guest supports. With ``checksum_offload`` transport checksums are partial in
+                both directions; with ``segmentation_offload`` too, TCP frames contain up to 65535 bytes of IP
+                packet.
+            wrap: wraps the guest's link in another, such as a capture: ``net.attach(on_frame, wrap=lambda link:
+                CaptureLink(link, file))``. Both directions pass through it.
+
+        Returns:
+            The card, whose ``send`` takes the guest's frames.
+
+        Raises:
+            ConfigError: an argument has the wrong type, such as a coroutine function for ``on_frame``.
+        """
+        function("on_frame", on_frame, " that takes a frame, bytes")
+        if features is not None and not isinstance(features, LinkFeatures):
+            raise ConfigError(f"features must be a slirpy.LinkFeatures; given was {features!r}")
+        _check_wrap(wrap)
+
+        def plug() -> Nic:
+            card = CallbackLink(on_frame if self._through is None else self._through(on_frame), features)
+            port = self._stack.attach(card if wrap is None else _wrapped(wrap, card), self._poller)
+            nic = Nic(port, self._detach, card, self._input)
+            self._nics = [nic, *(other for other in self._nics if not other.closed)]
+            return nic
+
+        self._check_open()
+        return self._call(plug)
+
+    def attach_link(self, link: Link) -> Attachment:
+        """Plug in a link, such as a TAP interface.
+
+        It is closed with the network, or earlier by the ``close`` of the returned object.
+
+        Raises:
+            ConfigError: ``link`` is not a link.
+            StateError: it is plugged in already.
+        """
+
+        def plug() -> Attachment:
+            if any(port.link is link for port in self._stack.ports):
+                raise StateError(f"this link is plugged in already: {link!r}; close the attachment first")
+            return Attachment(self._stack.attach(link, self._poller), self._detach)
+
+        _check_link("link", link)
+        self._check_open()
+        return self._call(plug)
+
+    def _detach(self, port: LinkPort) -> None:
+        self._call(partial(self._stack.detach, port))
+
+    def serve(
+        self, at: str | Endpoint | int, *, wrap: Callable[[Link], Link] | None = None, limit: int = 256
+    ) -> Serving:
+        """Let guests connect, such as QEMU with ``-netdev stream``, and remove each one when it disconnects.
+
+        A guest that reconnects gets its former address, and its connections continue.
+
+        Args:
+            at: ``unix:PATH``, ``tcp:HOST:PORT`` (port 0 chooses a free one), or the descriptor of a listening
+                socket, as a number or as ``fd:N``, which is taken over. Anyone who can connect is on the network:
+                keep to 127.0.0.1, or to a unix socket in a private folder.
+            wrap: wraps each guest's link in another, as in :meth:`attach`.
+            limit: maximum number of guests at a time; more wait until one disconnects.
+
+        Returns:
+            A handle with the listening address, whose ``close`` stops listening.
+
+        Raises:
+            ConfigError: an argument has the wrong type.
+            LinkError: the address is in use, or not available.
+        """
+        if isinstance(at, bool) or not isinstance(at, str | Endpoint | int):
+            raise ConfigError(
+                f"at must be unix:PATH, tcp:HOST:PORT, or the descriptor of a listening socket; given was {at!r}"
+            )
+        _check_wrap(wrap)
+        amount("limit", limit, 1, " of guests")
+
+        def welcome(link: StreamLink) -> None:
+            attachment = self.attach_link(link if wrap is None else _wrapped(wrap, link))
+            link.on_state = lambda there: None if there else attachment.close()
+
+        def listen() -> Serving:
+            place = parse_door(at) if isinstance(at, str) else at
+            others = [other for other in self._listeners if not other.closed]
+            if any(other.fileno() == place for other in others):
+                raise LinkError(f"descriptor {place} is listened at already; give each once")
+            listener = StreamListener(place, welcome, limit=limit)
+            listener.start(self._poller, self.stats)
+            self._listeners = [listener, *others]
+            return Serving(listener, lambda: self._call(listener.close))
+
+        self._check_open()
+        return self._call(listen)
+
+    # -------------------------------------------------------------------------------- what is going on
+
+    @property
+    def stats(self) -> Stats:
+        """Live counters."""
+        return self._stack.stats
+
+    def flows(self) -> list[FlowInfo]:
+        """Return a snapshot of all flows."""
+        return self._look(self._stack.flows)
+
+    def closed_flows(self) -> list[FlowInfo]:
+        """Return the last flows that ended, at most 256, newest last; ``state`` contains the outcome."""
+        return self._look(lambda: list(self._stack.closed_flows))
+
+    def leases(self) -> list[Lease]:
+        """Return a snapshot of the DHCP leases."""
+        return self._look(self._stack.leases)
+
+    def neighbors(self) -> list[NeighborInfo]:
+        """Return a snapshot of the ARP table: the guests' addresses seen so far, with MAC addresses."""
+        return self._look(self._stack.neighbor_infos)
+
+    def lease(self, mac: Buffer | str) -> IPv4Address:
+        """Return the address that DHCP has reserved for a MAC address (six bytes, or text), reserving one if
+        necessary.
+
+        Raises:
+            ConfigError: ``mac`` is not the MAC address of a network card.
+            StateError: all addresses are taken.
+        """
+        return self._call(partial(self._stack.lease, mac_bytes("mac", mac)))
+
+    # -------------------------------------------------------------------------------------- forwards
+
+    def forwards(self) -> list[HostForward]:
+        """Return the active port forwards, with the host ports that were chosen."""
+        return self._look(self._stack.forwards.active)
+
+    def add_hostfwd(self, rule: str | HostForward) -> HostForward:
+        """Start to forward a port of the host; returns the rule, with the chosen port if it asked for port 0.
+
+        Raises:
+            ConfigError: ``rule`` is neither text nor a HostForward.
+            ForwardError: the rule is malformed, or the port is not available.
+        """
+        forward = one("hostfwd", rule, HostForward, parse_hostfwd)
+        return self._call(partial(self._stack.forwards.add, forward))
+
+    def remove_hostfwd(self, rule: str | HostForward) -> None:
+        """Stop forwarding; connections stay open.
+
+        Raises:
+            ConfigError: ``rule`` is neither text nor a HostForward.
+            ForwardError: there is no such forward.
+        """
+        forward = one("hostfwd", rule, HostForward, parse_hostfwd)
+        self._call(partial(self._stack.forwards.remove, forward))
+
+    def reach_guest_loopback(self, guest: str | IPv4Address, open_socket: SocketOpener) -> None:
+        """Let forwards reach services that listen only on a guest's own 127.0.0.1.
+
+        Connections that ``guest`` refuses at its network address are retried there. The service sees 127.0.0.1 as
+        its client.
+
+        Args:
+            guest: address of the guest.
+            open_socket: called with ``socket.SOCK_STREAM`` or ``socket.SOCK_DGRAM`` and a function. It must call
+                that function once, with a new IPv4 socket of the guest's network namespace or with None: at once, or
+                later from a callback of :meth:`poll`.
+
+        Raises:
+            ConfigError: ``guest`` is not an IPv4 address, or ``open_socket`` not a function.
+        """
+        function("open_socket", open_socket, " that opens a socket inside the guest")
+        try:
+            address = IPv4Address(guest).packed
+        except ValueError:
+            raise ConfigError(f"guest {guest!r} is not an IPv4 address; use for example 10.0.2.15") from None
+        self._call(lambda: self._stack.lead_inside(InsideSockets(self._host.sockets, address, open_socket)))
+
+    def guest_forwards(self) -> list[GuestForward]:
+        """Return the active rules that let a program, handler or service answer at an address of the virtual
+        network.
+        """
+        return self._look(self._stack.guest_forwards.active)
+
+    def add_guestfwd(self, rule: str | GuestForward) -> GuestForward:
+        """Add a target that answers guests at an address and port; returns the parsed rule.
+
+        Raises:
+            ConfigError: the rule is malformed, another target answers there already, a guest has the address, or the
+                target cannot work.
+        """
+        forward = make_guestfwd(rule)
+        self._call(partial(self._stack.guest_forwards.add, forward))
+        return forward
+
+    def remove_guestfwd(self, rule: str | GuestForward) -> None:
+        """Remove the target at an address and port; connections stay open, and no guest gets the address.
+
+        Raises:
+            ConfigError: there is no rule with this server and port.
+        """
+        forward = make_guestfwd(rule)
+        self._call(partial(self._stack.guest_forwards.remove, forward))
+
+    def mount(self, application: Any, server: str | IPv4Address, port: int = 80) -> GuestForward:
+        """Serve a web application to guests at an address and port, without listening anywhere on the host.
+
+        Needs ``pip install 'slirpy[web]'``. Equivalent to :meth:`add_guestfwd` with :func:`slirpy.targets.web.wsgi`
+        or :func:`slirpy.targets.web.asgi`, whichever fits the application.
+
+        Args:
+            application: WSGI (PEP 3333) or ASGI 3.
+            server: an address of the virtual network that no guest has, or any address outside it.
+
+        Raises:
+            ConfigError: as :meth:`add_guestfwd`; h11 is not installed.
+        """
+        from slirpy.targets.web import handler_for
+
+        return self.add_guestfwd(GuestForward(server, port, handler_for(application)))
+
+    def _serve_smb(self) -> None:
+        if self.config.smb is not None:
+            command = self._local.smb(self.config.smb)
+            for port in (139, 445):
+                forward = GuestForward(self.config.smbserver, port, command)
+                self._stack.guest_forwards.add(forward, listed=False)
+
+    def _release(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        self._local.close()
+        self._host.close()
+        self._sockets.close()
+
+
+def _check_wrap(wrap: object) -> None:
+    if wrap is not None:
+        function("wrap", wrap, " that is given a link and returns a link around it")
+
+
+def _wrapped(wrap: Callable[[Link], Link], inner: Link) -> Link:
+    link = wrap(inner)
+    _check_link("what wrap returned", link)
+    return link
+
+
+def _check_link(what: str, link: object) -> None:
+    """Reject objects that lack members of a :class:`~slirpy.interfaces.Link`."""
+    methods = all(callable(getattr(link, name, None)) for name in ("start", "send", "close"))
+    if isinstance(link, type) or not methods or not isinstance(getattr(link, "features", None), LinkFeatures):
+        raise ConfigError(f"{what} is not a link, such as a TapLink or a StreamLink; given was {link!r}")

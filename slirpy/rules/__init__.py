@@ -1,1 +1,0 @@
-"""Parsers and value types for the arguments of :class:`slirpy.Config`."""

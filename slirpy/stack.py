@@ -1,0 +1,152 @@
+"""The complete stack: the core below, NAT and services above it.
+
+:class:`Stack` does no I/O, reads no clock and has no hidden randomness. Its input is frames, host events and the
+time, its output frames and a deadline, so the same class serves an emulator, a namespace and a test in virtual time.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from random import Random
+
+from slirpy import forks
+from slirpy.config import Config
+from slirpy.core.arrival import Openers
+from slirpy.core.flows import FlowInfo
+from slirpy.core.parts import Parts
+from slirpy.core.stack import IPStack
+from slirpy.errors import ForwardError
+from slirpy.interfaces import FlowRequest, HostNetwork, StreamOwner, StreamPeer
+from slirpy.nat.hostfwd import Forwards
+from slirpy.nat.icmp import IcmpNat
+from slirpy.nat.inside import Inside, LoopbackForwards
+from slirpy.nat.limits import Descriptors
+from slirpy.nat.routes import Router
+from slirpy.nat.tcp import TcpNat
+from slirpy.nat.udp import UdpNat
+from slirpy.services.dhcp import DhcpService, Lease, LeaseStore
+from slirpy.services.dns import DnsService
+from slirpy.services.guestfwd import GuestForwards
+from slirpy.services.guestfwd import Openers as TargetOpeners
+from slirpy.services.tftp import TftpService
+from slirpy.stats import Stats
+
+__all__ = ["Stack"]
+
+_DHCP_PORT = 67
+_DNS_PORT = 53
+_TFTP_PORT = 69
+_LIMITED_BROADCAST = b"\xff\xff\xff\xff"
+
+
+class Stack(IPStack):
+    """A virtual network: :meth:`input`, :meth:`flush` and :meth:`deadline`.
+
+    Args:
+        config: the network.
+        host: the outside world: :class:`~slirpy.host.sockets.SocketHost` or
+            :class:`~slirpy.testing.world.host.SimHost`.
+        random: the only source of randomness; use a seeded one to repeat the same frames.
+        now: nanoseconds, the start of time.
+        lease_store: storage of DHCP leases across restarts; None: none.
+        openers: opens streams to commands, Unix sockets and functions, which ``config.guestfwd`` may name.
+
+    Raises:
+        ConfigError: a rule in ``config.guestfwd`` cannot work.
+        ForwardError: a rule in ``config.hostfwd`` cannot be set up.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        host: HostNetwork,
+        *,
+        random: Random | None = None,
+        stats: Stats | None = None,
+        now: int = 0,
+        lease_store: LeaseStore | None = None,
+        openers: TargetOpeners | None = None,
+    ) -> None:
+        self._made_at = forks.count
+        parts = self._parts = Parts(config, random or Random(), Stats() if stats is None else stats)
+        router = Router(config, parts.network.addresses)
+        descriptors = self._descriptors = Descriptors(parts.network.stats)
+        self._tcp = TcpNat(parts, host, router, descriptors)
+        self._udp = UdpNat(parts, host, router, descriptors)
+        self._ping = IcmpNat(parts, host, router, self._udp, descriptors)
+        flow_openers = Openers(
+            self._tcp.open_tcp, self._udp.input_udp, self._ping.input_echo, self._ping.input_error
+        )
+        super().__init__(parts, flow_openers)
+        self.tick(now)
+        self._dhcp = DhcpService(config, self, lease_store, lambda: len(self.ports), self.neighbors)
+        asked = (config.gateway_address, _LIMITED_BROADCAST, config.broadcast_address)
+        self.bind(asked, _DHCP_PORT, self._dhcp)
+        self._dns = DnsService(config, self, host, leases=self._dhcp.names)
+        if not config.restrict:  # these queries leave this machine
+            self.bind((config.dns_address,), _DNS_PORT, self._dns)
+            self.stream_services[config.dns_address, _DNS_PORT] = self._dns_stream
+        self.guest_forwards = GuestForwards(parts, self, host, openers, self._dhcp.exclude)
+        for target in config.guestfwd:
+            self.guest_forwards.add(target)
+        self._tftp = TftpService(config, self) if config.tftp is not None else None
+        if self._tftp is not None:
+            self.bind((config.gateway_address,), _TFTP_PORT, self._tftp)
+        self.forwards = Forwards(host, self._tcp, self._udp, self._forward_target)
+        try:
+            for rule in config.hostfwd:
+                self.forwards.add(rule)
+        except ForwardError:
+            self.forwards.close()  # all or none
+            raise
+
+    def lead_inside(self, inside: Inside) -> None:
+        """Retry forwards that a guest refuses on that guest's own loopback, which ``inside`` reaches."""
+        self.forwards.lead_inside(LoopbackForwards(self._parts, inside, self._descriptors))
+
+    def _forward_target(self) -> bytes:
+        first = self.config.dhcpstart_address
+        return self._dhcp.first_lease() or self.neighbors.first_heard(first) or first
+
+    def _dns_stream(self, owner: StreamOwner, flow: FlowRequest) -> StreamPeer:
+        return self._dns.stream(owner, flow.source, self.neighbors.get(flow.source).port)
+
+    def flows(self) -> list[FlowInfo]:
+        """Return every TCP, UDP and ICMP echo flow."""
+        now = self.now
+        tcp = [flow.info(now) for flow in self.tcp_flows.values()]
+        udp = [flow.info(now) for flow in self._udp.flows.values()]
+        ping = [flow.info(now) for flow in self._ping.flows.values()]
+        return tcp + udp + ping + self.forwards.flows()
+
+    def leases(self) -> list[Lease]:
+        """Return the DHCP leases."""
+        return self._dhcp.leases()
+
+    def lease(self, mac: bytes) -> IPv4Address:
+        """Return the address that DHCP has reserved for a MAC address of six bytes, reserving one if necessary.
+
+        Raises:
+            StateError: all addresses are taken.
+        """
+        return IPv4Address(self._dhcp.reserve(mac))
+
+    def close(self) -> None:
+        """End all flows, guests' connections by a RST, and release the host's resources. Flushes once.
+
+        Does nothing in a forked child: flows, links and leases belong to the parent.
+        """
+        if forks.is_fork(self._made_at):
+            return
+        self.forwards.close()
+        for flow in list(self.tcp_flows.values()):
+            self._tcp.evict(flow)
+        for udp_flow in list(self._udp.flows.values()):
+            self._udp.remove(udp_flow)
+        for echo_flow in list(self._ping.flows.values()):
+            self._ping.remove(echo_flow)
+        self._dns.close()
+        self._dhcp.close()
+        if self._tftp is not None:
+            self._tftp.close()
+        self.flush(self.now)

@@ -1,0 +1,151 @@
+"""Far ends on this machine for guests' connections to addresses of the virtual network (guestfwd)."""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slirpy import forks
+from slirpy.config.guestfwd import Command, HostTarget, Peers, TcpTarget, UnixTarget
+from slirpy.errors import ConfigError
+from slirpy.host.opensockets import OpenSockets
+from slirpy.host.socketstream import SocketStream
+from slirpy.interfaces import ServiceNetwork, StreamOwner, StreamPeer, StreamService
+from slirpy.paths import PATH_MAX, is_unix_path
+from slirpy.targets.commands import PROCESSES, Process, find_program
+from slirpy.targets.handlers import TASKS, THREADS, BackgroundLoop, TaskJob, ThreadJob
+from slirpy.targets.localstream import FarStream, Jobs
+from slirpy.targets.unix import UnixStream
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from slirpy.targets.smb import SmbServer
+
+__all__ = ["LocalTargets"]
+
+
+class LocalTargets:
+    """Commands, Unix sockets and functions of this process.
+
+    Args:
+        sockets: the open sockets of the network.
+
+    Attributes:
+        loop: the event loop that drives the network; None: coroutine functions run in a background loop.
+    """
+
+    def __init__(self, sockets: OpenSockets) -> None:
+        self._sockets = sockets
+        self._made_at = forks.count
+        self._jobs: dict[type[Any], Jobs] = {}
+        self._background: BackgroundLoop | None = None
+        self._smb: SmbServer | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def opener(self, target: Any, network: ServiceNetwork, what: str) -> StreamService:
+        """Make the function that opens connections to a target: ``opener(owner, flow)`` returns the stream.
+
+        Args:
+            target: as :attr:`slirpy.config.guestfwd.GuestForward.target`, of a kind that needs this class.
+            network: provides the timer for checking programs and threads.
+            what: beginning of the text of an error.
+
+        Raises:
+            ConfigError: the target certainly cannot work.
+        """
+        sockets = self._sockets
+        if isinstance(target, Command):
+            path = find_program(target.argv[0], what)
+            jobs = self._pool(Process, network, PROCESSES)
+            return lambda owner, flow: FarStream(sockets, owner, jobs, Process(target, path, flow), flow.source)
+        if isinstance(target, UnixTarget):
+            self._check_unix(target.path, what)
+            return lambda owner, flow: self._unix(target.path, owner, network)
+        assert callable(target)
+        assert not isinstance(target, TcpTarget | HostTarget | Peers)
+        if is_coroutine_function(target):
+            jobs = self._pool(TaskJob, network, TASKS)
+            return lambda owner, flow: FarStream(
+                sockets, owner, jobs, TaskJob(self._get_loop(), target, flow), flow.source
+            )
+        jobs = self._pool(ThreadJob, network, THREADS)
+        return lambda owner, flow: FarStream(sockets, owner, jobs, ThreadJob(target, flow), flow.source)
+
+    def smb(self, share: Path) -> Command:
+        """Start to serve a folder; returns the opener of connections to the SMB server.
+
+        Raises:
+            ConfigError: the folder cannot be used, there is no ``smbd``, or it does not answer.
+        """
+        from slirpy.targets.smb import SmbServer
+
+        self._smb = SmbServer(share)
+        return self._smb.command
+
+    def _pool(self, kind: type[Any], network: ServiceNetwork, limit: int) -> Jobs:
+        if kind not in self._jobs:
+            self._jobs[kind] = Jobs(network, limit)
+        return self._jobs[kind]
+
+    def _get_loop(self) -> asyncio.AbstractEventLoop:
+        if self.loop is not None:
+            return self.loop
+        if self._background is None:
+            self._background = BackgroundLoop()
+        return self._background.loop
+
+    @staticmethod
+    def _check_unix(path: str, what: str) -> None:
+        if not hasattr(socket, "AF_UNIX"):
+            raise ConfigError(f"{what}: this system has no Unix sockets; use tcp:host:port")
+        if not is_unix_path(path):
+            raise ConfigError(
+                f'{what}: the path "{path}" is longer than the {PATH_MAX} bytes that a Unix socket may have'
+            )
+        if not os.path.isabs(path):
+            raise ConfigError(f'{what}: the path "{path}" is not absolute; write unix:{os.path.abspath(path)}')
+
+    def _unix(self, path: str, owner: StreamOwner, network: ServiceNetwork) -> StreamPeer:
+        try:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:
+            owner.failed(error.errno or errno.EIO)
+            return SocketStream(self._sockets, None, None)
+        stream = UnixStream(self._sockets, sock, owner, network)
+        stream.start(path)
+        return stream
+
+    def close(self) -> None:
+        """End all programs and tasks. Harmless when repeated; in a forked child they belong to the parent and
+        continue.
+        """
+        if forks.is_fork(self._made_at):
+            for jobs in self._jobs.values():
+                jobs.abandon()
+            self._jobs.clear()
+            self._background = None
+            if self._smb is not None:
+                self._smb.abandon()
+                self._smb = None
+            return
+        for jobs in self._jobs.values():
+            jobs.close()
+        self._jobs.clear()
+        if self._background is not None:
+            self._background.close()
+            self._background = None
+        if self._smb is not None:
+            self._smb.close()
+            self._smb = None
+
+
+def is_coroutine_function(function: Any) -> bool:
+    """Whether a call returns an awaitable: a coroutine function, or an object whose ``__call__`` is one."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - not whether, but what is called
+    )

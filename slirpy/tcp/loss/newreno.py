@@ -1,0 +1,132 @@
+"""Making losses good: what is sent again, and how much else may be on its way meanwhile.
+
+With SACK this is RFC 6675: the congestion window bounds the *pipe*, which is what is thought to be on its way, and
+what is lost goes before what is new. Without SACK it is RFC 6582 (NewReno): each duplicate ACK tells that one segment
+has left the network, and only SND.UNA tells which are missing. Limited transmit (RFC 3042) falls out of both. After a
+time-out everything is sent again in slow start, but for what the peer has told of since.
+"""
+
+from __future__ import annotations
+
+from slirpy.tcp.emit import MAX_PIECES, Emit, resend, start_timer
+from slirpy.tcp.loss import sack
+from slirpy.tcp.loss.spans import AGAIN
+from slirpy.tcp.seq import MASK, seq_gt
+from slirpy.tcp.tcb import DUPACK_THRESHOLD, ControlBlock
+
+__all__ = ["move", "refill", "window"]
+
+
+def window(conn: ControlBlock, now: int, emit: Emit) -> int:
+    """Send again what is due, and tell how many bytes beyond SND.UNA may have been sent; -1: there is more to do.
+
+    For a connection with duplicate ACKs, SACK blocks or a recovery; for others that is the congestion window.
+    """
+    cwnd = conn.cc.cwnd
+    if conn.resend_head:
+        conn.resend_head = False
+        _resend_head(conn, now, emit)
+    if conn.in_recovery:
+        return _fill(conn, now, emit) if conn.sack_ok else cwnd + conn.inflation
+    if conn.sacked:
+        if conn.snd_nxt != conn.snd_max and conn.snd_wnd and (state := refill(conn, now, emit)) <= 0:
+            return state
+        return cwnd + sack.sacked_below(conn, conn.snd_nxt)  # RFC 6675, section 5, (3.3)
+    return cwnd + min(conn.dupacks, DUPACK_THRESHOLD - 1) * conn.mss
+
+
+def _resend_head(conn: ControlBlock, now: int, emit: Emit) -> None:
+    """Fast retransmit; without SACK also the next hole after a partial acknowledgement."""
+    room = min((conn.snd_max - conn.snd_una) & MASK, conn.mss)
+    end = (conn.snd_una + resend(conn, conn.snd_una, room, now, emit)) & MASK
+    if seq_gt(end, conn.high_rxt):
+        conn.high_rxt = conn.rescue_rxt = end
+    conn.stats.tcp_recovery_retransmits += 1
+    start_timer(conn, now)
+
+
+def _fill(conn: ControlBlock, now: int, emit: Emit) -> int:
+    """RFC 6675, section 5, step (C), with section 4's NextSeg: lost data, new data, doubtful data, the very last."""
+    mss = conn.mss
+    edge = sack.lost_edge(conn)
+    budget = conn.cc.cwnd - sack.pipe(conn, edge)
+    budget = _send_gaps(conn, edge, budget, now, emit)
+    flight = (conn.snd_max - conn.snd_una) & MASK
+    if budget >= mss and not _has_new(conn, flight):
+        if conn.sacked:
+            budget = _send_gaps(conn, conn.sacked[-1][1], budget, now, emit)
+        if budget >= mss and seq_gt(conn.snd_una, conn.rescue_rxt):
+            _rescue(conn, now, emit)
+    return -1 if budget < 0 else flight + budget
+
+
+def _rescue(conn: ControlBlock, now: int, emit: Emit) -> None:
+    """NextSeg, rule (4): behind the last segment nothing was received that could tell of its loss."""
+    seq, length = sack.gaps(conn, conn.snd_una, conn.snd_max)[-1]
+    end = (seq + length) & MASK
+    conn.rescue_rxt = conn.recover
+    if seq_gt(end, conn.high_rxt):  # else it was sent again already, which the rule does not ask
+        size = min(length, conn.mss + conn.fin_sent)  # a FIN takes no room
+        resend(conn, (end - size) & MASK, size, now, emit)
+        conn.stats.tcp_recovery_retransmits += 1
+
+
+def _send_gaps(conn: ControlBlock, end: int, budget: int, now: int, emit: Emit) -> int:
+    """Send again what is missing up to ``end`` and was not sent again before; what is left of ``budget``, or -1."""
+    mss, burst = conn.mss, conn.burst()
+    pieces = 0
+    for seq, length in sack.gaps(conn, conn.high_rxt, end):
+        while length:
+            if budget < mss:
+                return max(budget, 0)
+            if pieces == MAX_PIECES:
+                return -1
+            sent = resend(conn, seq, min(length, burst, budget - budget % mss), now, emit)
+            conn.stats.tcp_recovery_retransmits += 1
+            pieces += 1
+            seq = conn.high_rxt = (seq + sent) & MASK
+            length -= sent
+            budget -= sent
+    return max(budget, 0)
+
+
+def _has_new(conn: ControlBlock, flight: int) -> bool:
+    """Whether there is something that was never sent, and the peer has room for it."""
+    return flight < conn.snd_wnd and flight < conn.snd_buf.length + conn.fin_queued
+
+
+def refill(conn: ControlBlock, now: int, emit: Emit) -> int:
+    """After a time-out: send on from SND.NXT, around what the peer has told of.
+
+    Returns 1 if everything up to SND.MAX is done, 0 if the congestion window is full, -1 if there is more to do.
+    """
+    mss, burst = conn.mss, conn.burst()
+    flight = (conn.snd_nxt - conn.snd_una) & MASK
+    budget = conn.cc.cwnd - flight + sack.sacked_below(conn, conn.snd_nxt)
+    pieces = 0
+    for seq, length in sack.gaps(conn, conn.snd_nxt, conn.snd_max):
+        move(conn, seq)
+        while length:
+            size = min(length, burst, budget)
+            if size < min(length, mss):
+                return 0
+            if pieces == MAX_PIECES:
+                return -1
+            sent = resend(conn, seq, size - size % mss if size > mss else size, now, emit)
+            if conn.rack is not None:
+                conn.rack.spans.sent(seq, now, AGAIN, conn.rtt.srtt)
+            pieces += 1
+            seq = (seq + sent) & MASK
+            move(conn, seq)
+            length -= sent
+            budget -= sent
+    move(conn, conn.snd_max)
+    return 1
+
+
+def move(conn: ControlBlock, seq: int) -> None:
+    """Advance SND.NXT, and the buffer's cursor with it."""
+    buf = conn.snd_buf
+    count = (seq - conn.snd_nxt) & MASK
+    conn.snd_nxt = seq
+    buf.take(min(count, buf.length - buf.sent))

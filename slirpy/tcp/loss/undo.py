@@ -1,0 +1,112 @@
+"""Undoing what was done for losses that were none (RFC 3522, RFC 4015, RFC 3708).
+
+A segment that was late, and not lost, has been sent again, and the congestion window has become smaller. Two things
+tell of that. The first acknowledgement that follows echoes the timestamp of the original and not of the
+retransmission (Eifel, RFC 3522); or D-SACK reports, one after the other, all that was sent again as having come twice
+(RFC 3708). Then the congestion control forgets what happened, and what is thought lost is thought to be on its way.
+After a time-out the first segment decides: if it had arrived, the others have no reason to be sent again.
+"""
+
+from __future__ import annotations
+
+from slirpy.tcp.loss.newreno import move
+from slirpy.tcp.loss.spans import AGAIN, LOST
+from slirpy.tcp.loss.state import Episode, Rack
+from slirpy.tcp.seq import HALF, MASK
+from slirpy.tcp.states import RETRANSMIT
+from slirpy.tcp.tcb import ControlBlock
+
+__all__ = ["acknowledged", "begin", "doubled", "over", "sent_again"]
+
+MAX_RANGES = 64
+"""Ranges that are remembered of an episode. With more there is no undoing by D-SACK."""
+
+
+def begin(conn: ControlBlock, rack: Rack, now: int, timeout: bool) -> None:
+    """The congestion control has been told of a loss, and something is about to be sent again."""
+    # What is acknowledged first may have been sent again before this began: then its echo tells nothing.
+    doubtful = not timeout and conn.ts_ok and rack.spans.sent_before(conn.snd_una)
+    stamp = conn.timestamp(now) if conn.ts_ok and not doubtful else None
+    if timeout:
+        rack.resent += -(-((conn.snd_max - conn.snd_una) & MASK) // conn.mss)
+    rack.episode = Episode(conn.snd_una, conn.snd_max, stamp, timeout)
+
+
+def sent_again(rack: Rack, seq: int, length: int, twice: bool) -> None:
+    """So much from ``seq`` on was sent again; ``twice``: not for the first time."""
+    episode = rack.episode
+    if episode is None or episode.ranges is None:
+        return
+    start = (seq - episode.una) & MASK
+    ranges = episode.ranges
+    if twice or len(ranges) >= MAX_RANGES:
+        episode.ranges = None  # it could not be told which of them came twice
+    elif ranges and ranges[-1][1] == start:
+        ranges[-1] = ranges[-1][0], start + length
+    else:
+        ranges.append((start, start + length))
+
+
+def acknowledged(conn: ControlBlock, rack: Rack, echoed: int | None, now: int) -> None:
+    """SND.UNA is about to move. The first time in an episode the echo tells which one has arrived (RFC 3522)."""
+    episode = rack.episode
+    if episode is None or episode.stamp is None:
+        return
+    stamp, episode.stamp = episode.stamp, None
+    if echoed is not None and (echoed - stamp) & MASK >= HALF:
+        _undo(conn, rack, episode, now)
+
+
+def over(conn: ControlBlock, rack: Rack) -> None:
+    """The recovery has ended; reports about it may come for another round trip."""
+    if rack.episode is not None:
+        rack.episode.end = conn.snd_max
+        rack.episode.stamp = None
+
+
+def doubled(conn: ControlBlock, rack: Rack, left: int, right: int, now: int) -> None:
+    """D-SACK: this came twice."""
+    episode = rack.episode
+    if episode is None:
+        return
+    if 0 < (conn.snd_una - episode.end) & MASK < HALF:
+        rack.episode = None  # too late
+        return
+    start, end = (left - episode.una) & MASK, (right - episode.una) & MASK
+    if end >= HALF:
+        return  # it was doubled before
+    if start >= HALF:
+        start = 0
+    if episode.timeout:
+        if start == 0 < end:
+            _undo(conn, rack, episode, now)
+    elif episode.ranges:
+        remaining: list[tuple[int, int]] = []
+        for a, b in episode.ranges:
+            remaining += [(a, min(b, start))] if a < start else []
+            remaining += [(max(a, end), b)] if b > end else []
+        if remaining != episode.ranges:
+            rack.reordering_seen = True  # it was late and not lost
+        episode.ranges = remaining
+        if not remaining:
+            _undo(conn, rack, episode, now)
+
+
+def _undo(conn: ControlBlock, rack: Rack, episode: Episode, now: int) -> None:
+    rack.episode = None
+    conn.cc.undo()
+    conn.stats.tcp_undone += 1
+    if episode.timeout:
+        if conn.snd_nxt != conn.snd_max and conn.timer_kind is RETRANSMIT:  # else it is a probe of the window
+            # What was on its way at the time-out still is; it counts as sent now, for want of a better time.
+            move(conn, conn.snd_max)
+            rack.spans.items[:] = [(conn.snd_una, now, AGAIN)]
+    else:
+        rack.reordering_seen = True
+    conn.in_recovery = False
+    conn.dupacks = 0
+    conn.recover = conn.snd_una
+    rack.spans.items = [
+        (seq, now, AGAIN) if bits & LOST else (seq, at, bits) for seq, at, bits in rack.spans.items
+    ]
+    rack.marked = False

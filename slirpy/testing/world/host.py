@@ -1,0 +1,392 @@
+"""A simulated outside world, in memory and in virtual time: for tests of everything that uses a host network.
+
+Time passes only in :meth:`SimHost.advance`. Calls of the stack queue events; ``advance`` runs those that are due, in
+the order of their time and then of their creation. A run with the same seed and the same calls is therefore the same,
+event by event. Example::
+
+    sim = SimHost(random.Random(1), latency_ns=10_000_000)
+    server = sim.serve_tcp(bytes([192, 0, 2, 7]), 80, Echo)
+    stream = sim.connect_tcp(bytes([192, 0, 2, 7]), 80, owner)   # as the stack does it
+    sim.advance(20_000_000)                                       # owner.connected() was called
+    server.connections[0].reset()
+    sim.advance(30_000_000)                                       # owner.failed(errno.ECONNRESET)
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+from slirpy.config.values import address_bytes, function, whole
+from slirpy.interfaces import (
+    AcceptedStream,
+    Acceptor,
+    DatagramOwner,
+    IcmpReport,
+    NameAnswer,
+    PingOwner,
+    StreamOwner,
+)
+from slirpy.testing.world.path import PLAIN, Shape, obstacle, refusal, report_of
+from slirpy.testing.world.ping import SimPing
+from slirpy.testing.world.programs import Echo, Remote, Resetter, SimServer, Sink, Source
+from slirpy.testing.world.stream import SimListener, SimStream
+from slirpy.testing.world.udp import Answer, Received, SimDatagram, SimUdpServer
+from slirpy.testing.world.world import Address, Call, Key, Place, SimWorld, find, is_loopback, place
+from slirpy.units import MS
+
+__all__ = [
+    "Call",
+    "Echo",
+    "Received",
+    "Remote",
+    "Resetter",
+    "SimDatagram",
+    "SimHost",
+    "SimListener",
+    "SimServer",
+    "SimStream",
+    "SimUdpServer",
+    "Sink",
+    "Source",
+]
+
+
+_PORTS = range(49152, 65536)  # RFC 6335: dynamic ports
+_OUTSIDE = (bytes([203, 0, 113, 1]), bytes.fromhex("20010db8000000000000000000000071"))  # for documentation
+
+
+def _destination(address: Address, port: int) -> Place:
+    """Return the destination of a connection from outside; the path of a unix socket is bytes of any length."""
+    return (
+        address if isinstance(address, bytes) else address_bytes("address", address),
+        whole("port", port, 0, 65535),
+    )
+
+
+class SimHost(SimWorld):
+    """A :class:`~slirpy.interfaces.HostNetwork` in memory, and the programmable world behind it.
+
+    Args:
+        random: the source of ports and of random faults.
+        latency_ns: one-way latency of everything. May be changed at any time; order is kept.
+        buffer_bytes: bytes that a stream accepts beyond those that the far program has received. At least 1.
+        address: the host's own IPv4 address in addition to its loopback.
+        address6: its IPv6 address.
+    """
+
+    def __init__(
+        self,
+        random: Random,
+        *,
+        latency_ns: int = 1 * MS,
+        buffer_bytes: int = 262_144,
+        address: bytes = bytes([192, 0, 2, 1]),
+        address6: bytes = bytes.fromhex("20010db8000000000000000000000001"),
+    ) -> None:
+        super().__init__(random, latency_ns, (address, address6))
+        self.buffer_bytes = buffer_bytes
+        self.ping_refusal = 0
+        """The ``errno`` value with which :meth:`open_ping` is refused, such as EACCES; 0: allowed."""
+        self.names: dict[str, Sequence[bytes] | None] = {}
+        """Results of the host's resolver library, by name in lower case; None: temporary failure."""
+        self.max_sockets: int | None = None
+        """Maximum number of open sockets; beyond it, new ones fail with EMFILE. Accepted connections are not
+        refused.
+        """
+        # The open sockets of the stack in the order of opening, so that close() does the same in every run.
+        self._open: dict[SimStream | SimListener | SimDatagram | SimPing, None] = {}
+        self._tcp: dict[Key, SimListener] = {}
+        self._udp: dict[Key, SimDatagram | SimUdpServer] = {}
+
+    # ------------------------------------------------------------------------- the world, for tests
+
+    def serve_tcp(
+        self, address: Address | None, port: int | None, program: Callable[[], Remote] = Remote
+    ) -> SimServer:
+        """Run a TCP server in the outside world.
+
+        Args:
+            address: address of the server; None answers for every address that has no other server.
+            port: None answers at every port.
+            program: makes the program for each connection, such as ``Echo`` or ``lambda: Source(data)``.
+
+        Raises:
+            ConfigError: an invalid address or port, or a program that cannot be called.
+            OSError: another server listens there already.
+        """
+        function("program", program, " or class that makes the program for a connection, such as Echo")
+        server = SimServer(program)
+        server.listener = self._listen(*place(address, port), server.accept, near=False)
+        return server
+
+    def serve_udp(
+        self, address: Address | None, port: int | None, answer: Answer | None = None
+    ) -> SimUdpServer:
+        """Run a UDP server in the outside world; address and port as for :meth:`serve_tcp`.
+
+        Args:
+            answer: called with payload, source address and port; returns the answer, or None for none.
+
+        Raises:
+            ConfigError: an invalid address or port, or an answer that cannot be called.
+            OSError: the port is taken.
+        """
+        if answer is not None:
+            function("answer", answer, " of payload, address and port")
+        key = place(address, port)
+        self._check_free(self._udp, *key)
+        server = self._udp[key] = SimUdpServer(self, key, answer, self.carry)
+        return server
+
+    def connect(
+        self, address: Address, port: int, program: Remote | None = None, source: Place | None = None
+    ) -> Remote:
+        """Connect from outside to a listener of the stack; returns the program that connects.
+
+        Its ``error`` becomes ECONNREFUSED after a round trip if there is no listener.
+
+        Raises:
+            ConfigError: an invalid address or port.
+        """
+        where = _destination(address, port)
+        remote = program or Remote()
+        here = source or (_OUTSIDE[len(where[0]) == 16], self.random.choice(_PORTS))
+        stream = SimStream(self, here, where, self.buffer_bytes, near=False)
+        remote.stream = stream
+        remote.peer = where
+        stream.own(remote)
+        self.schedule(self._now + self.latency_ns, self._syn, stream)
+        return remote
+
+    def send_udp(self, payload: bytes, address: Address, port: int, source: Place | None = None) -> None:
+        """Send a datagram from outside to a socket of the stack.
+
+        Raises:
+            ConfigError: an invalid address or port.
+        """
+        where = _destination(address, port)
+        self.carry(payload, source or (_OUTSIDE[len(where[0]) == 16], _PORTS[0]), where)
+
+    # ------------------------------------------------------------------ HostNetwork, for the stack
+
+    def connect_tcp(self, address: bytes, port: int, owner: StreamOwner, ttl: int = 0) -> SimStream:
+        """See :meth:`slirpy.interfaces.HostNetwork.connect_tcp`."""
+        self.record("connect_tcp", (address, port))
+        here = (self.source_for(address), self.random.choice(_PORTS))
+        stream = SimStream(self, here, (address, port), self.buffer_bytes, near=True)
+        stream.own(owner)
+        if self._exhausted():
+            stream.fail(errno.EMFILE)
+            return stream
+        self._open[stream] = None
+        stream.ttl = ttl
+        met = obstacle(self._path(address), Shape(ttl), 0) if ttl else None
+        fate = self._fate(address, port)
+        if met is not None:
+            report = report_of(met, (address, port), b"")
+            self.schedule(self._now + 2 * self.latency_ns, stream.fail, met.error, report)
+        elif fate is None:
+            self.schedule(self._now + self.latency_ns, self._syn, stream)
+        elif fate.at_once:
+            stream.fail(fate.error)
+        elif fate.error:
+            self.schedule(self._now + 2 * self.latency_ns, stream.fail, fate.error)
+        return stream
+
+    def listen_tcp(self, address: bytes, port: int, accept: Acceptor) -> SimListener:
+        """See :meth:`slirpy.interfaces.HostNetwork.listen_tcp`.
+
+        Raises:
+            OSError: the address is in use, or not one of the host's.
+        """
+        self.record("listen_tcp", (address, port))
+        self._check_own(address)
+        listener = self._listen(address, port or self._free_port(self._tcp, address), accept, near=True)
+        self._open[listener] = None
+        return listener
+
+    def listen_unix(self, path: str, accept: Acceptor) -> SimListener:
+        """See :meth:`slirpy.interfaces.HostNetwork.listen_unix`. The outside connects to (path as bytes, 0).
+
+        Raises:
+            OSError: the path is in use.
+        """
+        place = path.encode(), 0
+        self.record("listen_unix", place)
+        nobody = bytes((127, 0, 0, 1)), 0
+        listener = self._listen(*place, lambda each: accept(AcceptedStream(each.peer, *nobody)), near=True)
+        self._open[listener] = None
+        return listener
+
+    def open_udp(self, owner: DatagramOwner, family: int = 4) -> SimDatagram | None:
+        """See :meth:`slirpy.interfaces.HostNetwork.open_udp`."""
+        anywhere = bytes(4 if family == 4 else 16)
+        self.record("open_udp", (anywhere, 0))
+        return None if self._exhausted() else self._bind(anywhere, 0, owner)
+
+    def bind_udp(self, address: bytes, port: int, owner: DatagramOwner) -> SimDatagram:
+        """See :meth:`slirpy.interfaces.HostNetwork.bind_udp`.
+
+        Raises:
+            OSError: the address is in use, or not one of the host's.
+        """
+        self.record("bind_udp", (address, port))
+        self._check_own(address)
+        return self._bind(address, port, owner)
+
+    def open_ping(self, owner: PingOwner) -> SimPing | int:
+        """See :meth:`slirpy.interfaces.HostNetwork.open_ping`."""
+        self.record("open_ping", (bytes(4), 0))
+        if self.ping_refusal or self._exhausted():
+            return self.ping_refusal or errno.EMFILE
+        peer = SimPing(self, owner, self.echo)
+        self._open[peer] = None
+        return peer
+
+    def lookup(self, name: str, done: Callable[[NameAnswer], None]) -> bool:
+        """See :meth:`slirpy.interfaces.HostNetwork.lookup`; the answer takes a round trip."""
+        self.record("lookup", (b"", 0), name.encode())
+        found = self.names.get(name.lower(), ())
+        answer = NameAnswer(tuple(found or ()), None if found is None else name.lower() in self.names)
+        self.schedule(self._now + 2 * self.latency_ns, done, answer)
+        return True
+
+    def close(self) -> None:
+        """Close all sockets of the stack. Harmless when repeated."""
+        for item in tuple(self._open):
+            item.close()
+
+    # ----------------------------------------------------------- for the streams and sockets of the world
+
+    def carry(
+        self,
+        payload: bytes,
+        source: Place,
+        destination: Place,
+        sender: SimDatagram | None = None,
+        shape: Shape = PLAIN,
+    ) -> int:
+        """Deliver a datagram after the latency, or apply its fate. Returns an errno value at once, or 0."""
+        met = obstacle(self._path(destination[0]), shape, len(payload)) if sender is not None else None
+        fate = self._fate(*destination)
+        if met is not None and sender is not None:
+            if met.offender is None:
+                sender.mtu = met.info
+                return met.error
+            told = report_of(met, destination, payload)
+            self.schedule(self._now + 2 * self.latency_ns, sender.refuse, met.error, told)
+        elif fate is None:
+            self.schedule(
+                self._now + self.latency_ns, self._datagram, payload, source, destination, sender, shape
+            )
+        elif fate.at_once:
+            return fate.error
+        elif fate.error and sender is not None:
+            report = refusal(self._path(destination[0]), fate.error, destination, payload)
+            self.schedule(self._now + 2 * self.latency_ns, sender.refuse, fate.error, report)
+        return 0
+
+    def echo(self, sender: SimPing, sequence: int, payload: bytes, address: bytes, shape: Shape) -> int:
+        """Answer an echo request after a round trip, or apply its fate."""
+        path = self._path(address)
+        met = obstacle(path, shape, len(payload))
+        fate = self._fate(address, 0)
+        back = self._now + 2 * self.latency_ns
+        report: IcmpReport | None = None
+        if met is not None:
+            if met.offender is None:
+                sender.mtu = met.info
+                return met.error
+            report = report_of(met, (address, 0), payload)
+        elif fate is not None:
+            if fate.at_once:
+                return fate.error
+            report = refusal(path, fate.error, (address, 0), payload)
+        elif is_loopback(address) or not self._pingable.isdisjoint((address, None)):
+            ttl = 64 - len(path.hops)
+            self.schedule(back, sender.tell, lambda owner: owner.echo_reply(sequence, payload, address, ttl))
+        if report is not None:
+            told = report
+            self.schedule(back, sender.tell, lambda owner: owner.echo_error(sequence, told))
+        return 0
+
+    def report(self, report: IcmpReport) -> None:
+        """Deliver ``report`` to every open UDP socket of the stack, whatever it is about: for tests."""
+        for item in tuple(self._open):
+            if isinstance(item, SimDatagram):
+                item.refuse(report.error, report)
+
+    def released(self, item: object) -> None:
+        """See :meth:`slirpy.testing.world.world.SimWorld.released`."""
+        self._open.pop(item, None)  # type: ignore[call-overload] # anything may be asked for
+        if isinstance(item, SimListener) and self._tcp.get(item.key) is item:
+            del self._tcp[item.key]
+        elif isinstance(item, SimDatagram | SimUdpServer) and self._udp.get(item.key) is item:
+            del self._udp[item.key]
+
+    # ---------------------------------------------------------------------------------------- inside
+
+    def _syn(self, caller: SimStream) -> None:
+        """Handle the arrival of a connection request."""
+        if not caller.alive:
+            return
+        listener = find(self._tcp, *caller.remote)
+        if listener is None:
+            self.schedule(self._now + self.latency_ns, caller.fail, errno.ECONNREFUSED)
+            return
+        stream = SimStream(self, caller.remote, caller.local, self.buffer_bytes, listener.near)
+        if listener.near:
+            self._open[stream] = None
+        stream.join(caller)
+        stream.own(listener.accept(AcceptedStream(stream, *caller.local)))
+
+    def _datagram(
+        self, payload: bytes, source: Place, destination: Place, sender: SimDatagram | None, shape: Shape
+    ) -> None:
+        """Handle the arrival of a datagram."""
+        socket = find(self._udp, *destination)
+        if socket is not None:
+            socket.deliver(payload, source, destination, shape)
+        elif sender is not None:
+            report = refusal(self._path(destination[0]), errno.ECONNREFUSED, destination, payload)
+            self.schedule(self._now + self.latency_ns, sender.refuse, errno.ECONNREFUSED, report)
+
+    def _listen(self, address: bytes | None, port: int | None, accept: Acceptor, near: bool) -> SimListener:
+        self._check_free(self._tcp, address, port)
+        listener = SimListener(self, (address, port), accept, near)
+        self._tcp[address, port] = listener
+        return listener
+
+    def _bind(self, address: bytes, port: int, owner: DatagramOwner) -> SimDatagram:
+        port = port or self._free_port(self._udp, address)
+        self._check_free(self._udp, address, port)
+        socket = SimDatagram(self, (address, port), owner, self.carry)
+        self._udp[address, port] = socket
+        self._open[socket] = None
+        return socket
+
+    def _exhausted(self) -> bool:
+        return self.max_sockets is not None and len(self._open) >= self.max_sockets
+
+    def _free_port(self, table: dict[Key, Any], address: bytes) -> int:
+        for _ in _PORTS:
+            port = self.random.choice(_PORTS)
+            if not any(key[1] == port for key in table):
+                return port
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+    def _check_free(self, table: dict[Key, Any], address: bytes | None, port: int | None) -> None:
+        for other, other_port in table:
+            same = other == address
+            if other and address and len(other) == len(address):
+                same = same or not any(other) or not any(address)  # one of them is the wildcard
+            if other_port == port and same:
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+    def _check_own(self, address: bytes) -> None:
+        if any(address) and not self.is_own(address):
+            raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))

@@ -1,0 +1,173 @@
+"""Simulated UDP sockets, and programs that answer datagrams."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
+
+from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer, IcmpReport
+from slirpy.testing.world.path import PLAIN, Shape, shaped
+from slirpy.testing.world.world import Place, SimWorld
+
+__all__ = ["Answer", "Received", "SimDatagram", "SimUdpServer"]
+
+_PAYLOAD_MAX = 65507  # 65535 less the headers of IPv4 and UDP
+
+Answer: TypeAlias = Callable[[bytes, bytes, int], bytes | None]
+"""Called with payload, source address and source port of a datagram; returns the answer, or None."""
+
+
+class Received(NamedTuple):
+    """A datagram received by a :class:`SimUdpServer`."""
+
+    payload: bytes
+    source: Place
+    destination: Place
+    shape: Shape
+    """TTL and DF of the datagram."""
+
+
+_Carry: TypeAlias = Callable[[bytes, Place, Place, "SimDatagram | None", Shape], int]
+"""Lets a datagram arrive: payload, source, destination, the socket that hears of errors, and the packet's shape."""
+
+
+class SimDatagram:
+    """A :class:`~slirpy.interfaces.BoundDatagramPeer` in memory: a socket of the stack."""
+
+    __slots__ = ("_answering", "_carry", "_owner", "_shape", "_sim", "key", "mtu")
+
+    def __init__(self, sim: SimWorld, address: Place, owner: DatagramOwner, carry: _Carry) -> None:
+        self._sim = sim
+        self._carry = carry
+        self.key = address
+        self._owner: DatagramOwner | None = owner
+        self._shape = PLAIN
+        self._answering: SimAnswering | None = None
+        self.mtu = 0
+
+    @property
+    def address(self) -> Place:
+        """The local address and port."""
+        return self.key
+
+    @property
+    def answering(self) -> DatagramPeer:
+        """See :attr:`slirpy.interfaces.BoundDatagramPeer.answering`."""
+        return self._answering or self
+
+    def send(
+        self,
+        payload: Buffer,
+        address: bytes,
+        port: int,
+        ttl: int = 0,
+        whole: bool | None = None,
+        local: bytes = b"",
+    ) -> int:
+        """See :meth:`slirpy.interfaces.DatagramPeer.send`; ``local`` is the address to send from."""
+        if self._owner is None:
+            return errno.EBADF
+        host, own_port = self.key
+        if len(address) != len(host):
+            return errno.EAFNOSUPPORT
+        data = bytes(payload)
+        self._sim.record("send_udp", (address, port), data)
+        if len(data) > _PAYLOAD_MAX:
+            return errno.EMSGSIZE
+        if error := self._sim.scripted_udp_error():
+            return error
+        self._shape = shaped(self._shape, ttl, whole)
+        source = local or (host if any(host) else self._sim.source_for(address))
+        return self._carry(data, (source, own_port), (address, port), self, self._shape)
+
+    def send_many(
+        self, payloads: Sequence[Buffer], address: bytes, port: int, ttl: int = 0, whole: bool | None = None
+    ) -> tuple[int, int]:
+        """See :meth:`slirpy.interfaces.DatagramPeer.send_many`."""
+        for sent, payload in enumerate(payloads):
+            if error := self.send(payload, address, port, ttl, whole):
+                return sent, error
+        return len(payloads), 0
+
+    def close(self) -> None:
+        """See :meth:`slirpy.interfaces.DatagramPeer.close`."""
+        if self._owner is not None:
+            self._owner = None
+            self._sim.released(self)
+
+    def deliver(self, payload: bytes, source: Place, destination: Place, shape: Shape) -> None:
+        """Deliver a datagram to the owner."""
+        if self._owner is not None:
+            local = destination[0]
+            if any(self.key[0]) or not self._sim.is_own(local):
+                self._answering = None
+            elif self._answering is None or self._answering.address[0] != local:
+                self._answering = SimAnswering(self, local)
+            self._owner.datagram(payload, *source)
+
+    def refuse(self, error: int, report: IcmpReport | None = None) -> None:
+        """Deliver an error about an earlier datagram to the owner."""
+        if self._owner is not None:
+            self._owner.datagram_error(error, report)
+
+
+class SimAnswering:
+    """A :class:`~slirpy.interfaces.DatagramPeer` that sends through a :class:`SimDatagram` from one address."""
+
+    __slots__ = ("_local", "_wildcard")
+
+    def __init__(self, wildcard: SimDatagram, local: bytes) -> None:
+        self._wildcard = wildcard
+        self._local = local
+
+    @property
+    def address(self) -> Place:
+        """Source address and port of its datagrams."""
+        return self._local, self._wildcard.address[1]
+
+    @property
+    def mtu(self) -> int:
+        """See :attr:`slirpy.interfaces.DatagramPeer.mtu`."""
+        return self._wildcard.mtu
+
+    def send(self, payload: Buffer, address: bytes, port: int, ttl: int = 0, whole: bool | None = None) -> int:
+        """See :meth:`slirpy.interfaces.DatagramPeer.send`."""
+        return self._wildcard.send(payload, address, port, ttl, whole, self._local)
+
+    def send_many(
+        self, payloads: Sequence[Buffer], address: bytes, port: int, ttl: int = 0, whole: bool | None = None
+    ) -> tuple[int, int]:
+        """See :meth:`slirpy.interfaces.DatagramPeer.send_many`."""
+        for sent, payload in enumerate(payloads):
+            if error := self.send(payload, address, port, ttl, whole):
+                return sent, error
+        return len(payloads), 0
+
+    def close(self) -> None:
+        """Do nothing: the socket belongs to the :class:`SimDatagram`."""
+
+
+class SimUdpServer:
+    """A program of the outside world that receives datagrams and may answer them."""
+
+    def __init__(
+        self, sim: SimWorld, key: tuple[bytes | None, int | None], answer: Answer | None, carry: _Carry
+    ) -> None:
+        self._sim = sim
+        self._carry = carry
+        self.key = key
+        self._answer = answer
+        self.received: list[Received] = []
+        """All datagrams received, in order. May be cleared."""
+
+    def deliver(self, payload: bytes, source: Place, destination: Place, shape: Shape) -> None:
+        """Handle a datagram."""
+        self.received.append(Received(payload, source, destination, shape))
+        answer = self._answer(payload, *source) if self._answer is not None else None
+        if answer is not None:
+            self._carry(answer, destination, source, None, PLAIN)
+
+    def close(self) -> None:
+        """Stop serving. Harmless when repeated."""
+        self._sim.released(self)

@@ -1,0 +1,263 @@
+"""The clock and the paths of the simulated world: pending events, and routes between places.
+
+A test sets the routers and the bottleneck of a path, or makes it lead nowhere.
+"""
+
+from __future__ import annotations
+
+import abc
+import errno
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address
+from random import Random
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from slirpy.config.values import address_bytes, moment, nanoseconds, whole
+from slirpy.errors import StateError
+from slirpy.testing.world.path import DIRECT, Path
+
+__all__ = ["Address", "Call", "Fate", "Key", "Place", "SimWorld", "find", "is_loopback", "place"]
+
+Address: TypeAlias = str | bytes | IPv4Address | IPv6Address
+"""An IP address as text, as four or sixteen bytes, or as an object."""
+
+Place: TypeAlias = tuple[bytes, int]
+"""An address and a port."""
+
+Key: TypeAlias = tuple[bytes | None, int | None]
+"""An address and a port; None stands for any."""
+_T = TypeVar("_T")
+
+
+class Fate(NamedTuple):
+    """The fate of traffic to a destination that does not arrive."""
+
+    error: int
+    """The ``errno`` value; 0: the traffic vanishes."""
+    at_once: bool
+
+
+class Call(NamedTuple):
+    """One call of the stack to the outside."""
+
+    time: int
+    """Virtual nanoseconds."""
+    name: str
+    """connect_tcp, listen_tcp, listen_unix, open_udp, bind_udp, send_udp, open_ping, send_ping; of a stream: send,
+    shutdown, abort, close."""
+    address: bytes
+    """Address of the far end, or the one to bind."""
+    port: int
+    """Port; of ``send_ping`` the sequence number."""
+    detail: int | bytes | None
+    """Bytes accepted by ``send``; the payload of ``send_udp`` and ``send_ping``."""
+
+
+class SimWorld(abc.ABC):
+    """The part of :class:`~slirpy.testing.world.host.SimHost` that its sockets depend on.
+
+    Args:
+        random: the source of ports and of random faults.
+        latency_ns: one-way latency of everything.
+        addresses: the host's own IPv4 and IPv6 addresses, in addition to its loopback.
+    """
+
+    def __init__(self, random: Random, latency_ns: int, addresses: tuple[bytes, bytes]) -> None:
+        self.random = random
+        self._own_addresses = addresses
+        self.calls: list[Call] = []
+        """Every call of the stack, in order. May be cleared."""
+        self.short_sends = 0.0
+        """Probability, 0 to 1, that a ``send`` of the stack accepts fewer bytes than there is room for."""
+        self.short_recvs = 0.0
+        """Probability, 0 to 1, that a ``recv`` of the stack returns fewer bytes than it could."""
+        self.send_limits: deque[int] = deque()
+        """Maximum bytes accepted by the next sends of the stack, one entry per call; 0 refuses one."""
+        self.udp_errors: deque[int] = deque()
+        """Results of the next UDP sends of the stack, one entry per call; 0 lets one pass."""
+        self.latency_ns = latency_ns  # checked by the property
+        self._now = 0
+        self._sequence = itertools.count()
+        self._events: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._fates: dict[Key, Fate] = {}
+        self._pingable: set[bytes | None] = set()
+        self._paths: dict[bytes | None, Path] = {}
+
+    # ------------------------------------------------------------------------------------------ time
+
+    @property
+    def latency_ns(self) -> int:
+        """One-way latency of everything, in nanoseconds."""
+        return self._latency_ns
+
+    @latency_ns.setter
+    def latency_ns(self, latency_ns: int) -> None:
+        self._latency_ns = nanoseconds("latency_ns", latency_ns)
+
+    @property
+    def now(self) -> int:
+        """Virtual nanoseconds: the time of the current event, or else of the last advance."""
+        return self._now
+
+    def deadline(self) -> int | None:
+        """Return the time of the next event; None if there is none."""
+        return self._events[0][0] if self._events else None
+
+    def advance(self, now: int) -> None:
+        """Advance the time and run the events that are due.
+
+        Raises:
+            ConfigError: ``now`` is not a whole number of nanoseconds.
+            StateError: ``now`` is earlier than before.
+        """
+        if type(now) is not int:
+            now = moment("now", now)
+        if now < self._now:
+            raise StateError(f"advance({now}): time is at {self._now} already and does not go back")
+        events = self._events
+        while events and events[0][0] <= now:
+            when, _, call, args = heapq.heappop(events)
+            self._now = max(when, self._now)
+            call(*args)
+        self._now = now
+
+    def schedule(self, when: int, call: Callable[..., None], *args: Any) -> None:
+        """Run ``call(*args)`` at ``when``: for programs that act later.
+
+        Raises:
+            ConfigError: ``when`` is not a whole number of nanoseconds.
+        """
+        if type(when) is not int:
+            when = moment("when", when)
+        heapq.heappush(self._events, (when, next(self._sequence), call, args))
+
+    # ------------------------------------------------------------------------- the ways, for tests
+
+    def answer_ping(self, address: Address | None = None) -> None:
+        """Make an address of the outside world answer echo requests; None: every address.
+
+        Raises:
+            ConfigError: ``address`` is not an IP address.
+        """
+        self._pingable.add(place(address, None)[0])
+
+    def path(self, address: Address | None, hops: Sequence[Address] = (), mtu: int = 65535) -> None:
+        """Put routers between the host and an address; None: all addresses without another path.
+
+        Args:
+            hops: the routers' addresses, the nearest first. Each decrements the time to live.
+            mtu: of the link behind the last of them, which refuses longer packets that must not be fragmented.
+
+        Raises:
+            ConfigError: not an IP address.
+        """
+        routers = tuple(address_bytes("hop", hop) for hop in hops)
+        self._paths[place(address, None)[0]] = Path(routers, whole("mtu", mtu, 68, 65535))
+
+    def black_hole(self, address: Address | None = None, port: int | None = None) -> None:
+        """Make all traffic to a destination vanish, without an answer. None stands for any.
+
+        Raises:
+            ConfigError: an invalid address or port.
+        """
+        self._fates[place(address, port)] = Fate(0, at_once=False)
+
+    def unreachable(
+        self,
+        address: Address | None = None,
+        port: int | None = None,
+        error: int = errno.EHOSTUNREACH,
+        at_once: bool = False,
+    ) -> None:
+        """Make all traffic to a destination fail with ``error``, after a round trip or within the call itself.
+
+        Raises:
+            ConfigError: an invalid address or port.
+        """
+        self._fates[place(address, port)] = Fate(error, at_once)
+
+    def reachable(self, address: Address | None = None, port: int | None = None) -> None:
+        """Undo :meth:`black_hole` or :meth:`unreachable` with the same arguments.
+
+        Raises:
+            ConfigError: an invalid address or port.
+        """
+        self._fates.pop(place(address, port), None)
+
+    # ---------------------------------------------------------- for the streams and sockets of the world
+
+    def record(self, name: str, far: Place, detail: int | bytes | None = None) -> None:
+        """Record a call of the stack."""
+        self.calls.append(Call(self._now, name, *far, detail))
+
+    def limit_send(self, room: int) -> int:
+        """Return how much of ``room`` a send of the stack uses."""
+        if self.send_limits:
+            return min(room, self.send_limits.popleft())
+        if self.short_sends and room and self.random.random() < self.short_sends:
+            return self.random.randrange(room)
+        return room
+
+    def limit_recv(self, limit: int) -> int:
+        """Return the maximum that a recv of the stack returns, at least 1."""
+        if self.short_recvs and self.random.random() < self.short_recvs:
+            return self.random.randint(1, limit)
+        return limit
+
+    def scripted_udp_error(self) -> int:
+        """Return the scripted error for the next UDP send of the stack, or 0."""
+        return self.udp_errors.popleft() if self.udp_errors else 0
+
+    def source_for(self, destination: bytes) -> bytes:
+        """Return the host's address towards a destination."""
+        if is_loopback(destination):
+            return destination
+        return self._own_addresses[len(destination) == 16]
+
+    def is_own(self, address: bytes) -> bool:
+        """Whether an address is one of the host's."""
+        return is_loopback(address) or address in self._own_addresses
+
+    @abc.abstractmethod
+    def released(self, item: object) -> None:
+        """Forget a closed stream or socket."""
+
+    # ---------------------------------------------------------------------------------- for SimHost
+
+    def _path(self, address: bytes) -> Path:
+        return self._paths.get(address) or self._paths.get(None) or DIRECT
+
+    def _fate(self, address: bytes, port: int) -> Fate | None:
+        return find(self._fates, address, port)
+
+
+def place(address: Address | None, port: int | None) -> Key:
+    """Convert a place as a test names it, None for any, to one with the address as bytes.
+
+    Raises:
+        ConfigError: an invalid address or port.
+    """
+    return (
+        None if address is None else address_bytes("address", address),
+        None if port is None else whole("port", port, 0, 65535),
+    )
+
+
+def is_loopback(address: bytes) -> bool:
+    """Whether an address of either family is the host's loopback."""
+    return address[0] == 127 if len(address) == 4 else address == bytes(15) + b"\1"
+
+
+def find(table: dict[Key, _T], address: bytes, port: int) -> _T | None:
+    """Return the most specific entry for a destination."""
+    anywhere = bytes(len(address))
+    keys: tuple[Key, ...] = (
+        (address, port), (anywhere, port), (address, None), (None, port), (None, None),
+    )  # fmt: skip
+    for key in keys:
+        if key in table:
+            return table[key]
+    return None
