@@ -39,7 +39,7 @@ def main() -> None:
             if stream.received == b"HELLO":
                 break
             rounds += 1
-            events = selector.select(net.deadline())  # None: nothing is due, wait for a descriptor
+            events = selector.select(net.timeout())  # None: nothing is due, wait for a descriptor
             for key, _ in events:
                 if key.data == "listening":
                     connection, _ = listening.accept()

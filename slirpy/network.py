@@ -41,7 +41,7 @@ class Slirp(Driven):
     calls named here:
 
     - :meth:`poll` in your own loop;
-    - :meth:`fileno` and :meth:`deadline` in another library's loop, and :meth:`poll` when they are due;
+    - :meth:`fileno` and :meth:`timeout` in another library's loop, and :meth:`poll` when they are due;
     - :meth:`start`, which drives it in a background thread;
     - ``async with``, which lets the running :mod:`asyncio` event loop drive it.
 

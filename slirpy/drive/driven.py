@@ -118,7 +118,7 @@ class Driven(abc.ABC):
         """Process sockets, links and timers; returns when something was done, or after ``timeout`` seconds.
 
         Each call does a bounded amount of work: with ``timeout=0`` it takes a few milliseconds at most, and
-        :meth:`deadline` is 0 if work is left.
+        :meth:`timeout` is 0 if work is left.
 
         Args:
             timeout: seconds to wait for work. A negative number, such as ``next_tick - now()`` when the tick is
@@ -138,7 +138,7 @@ class Driven(abc.ABC):
         self._poll(timeout)
 
     def _poll(self, timeout: float | None) -> None:
-        due = self._deadline()
+        due = self._timeout()
         if due is not None:
             timeout = due if timeout is None else min(timeout, due)
         self._busy = True
@@ -224,27 +224,28 @@ class Driven(abc.ABC):
             if self._loop is not None:
                 self._loop.arm()
 
-    def _deadline(self) -> float | None:
+    def _timeout(self) -> float | None:
         deadline = self._stack.deadline()
         if self._inbox or self._interrupted:
             return 0.0
         return None if deadline is None else max(deadline - self._clock(), 0) / SECOND
 
-    def deadline(self) -> float | None:
+    def timeout(self) -> float | None:
         """Return the seconds until :meth:`poll` is due, 0 or more, if nothing happens before; None: never.
 
         The value changes with each call of :meth:`poll` and :meth:`Nic.send`: ask again before each wait.
+        (:meth:`Stack.deadline` is a point in time, in nanoseconds.)
 
         Raises:
             StateError: the network is closed.
         """
-        return self._call(self._deadline)
+        return self._call(self._timeout)
 
     def fileno(self) -> int | None:
         """Return a descriptor that is readable when there is work for :meth:`poll`; None on systems without one.
 
         It is epoll's (Linux) or kqueue's (macOS, BSD), and stays the same until :meth:`close`. Windows has none. It
-        does not become readable because of :meth:`deadline`.
+        does not become readable because of :meth:`timeout`.
 
         Raises:
             StateError: the network is closed.
@@ -352,7 +353,7 @@ class Driven(abc.ABC):
         try:
             if descriptor is None:
                 raise NotImplementedError  # raised by asyncio loops that cannot wait for a descriptor
-            self._loop = LoopDriver(self._poll, self._deadline, descriptor)
+            self._loop = LoopDriver(self._poll, self._timeout, descriptor)
             self._local.loop = self._loop.loop
             self._mailbox = Mailbox(self._poller, self._refused, get_ident())
         except NotImplementedError:

@@ -67,18 +67,18 @@ class LoopDriver:
 
     Args:
         poll: polls the network; calls :meth:`arm` at its end.
-        deadline: seconds until ``poll`` is due even if nothing happens, or None.
+        timeout: seconds until ``poll`` is due even if nothing happens, or None.
         descriptor: readable when there is work.
 
     Raises:
         NotImplementedError: the loop cannot wait for a descriptor (Windows' proactor loop).
     """
 
-    def __init__(self, poll: Poll, deadline: Callable[[], float | None], descriptor: int) -> None:
+    def __init__(self, poll: Poll, timeout: Callable[[], float | None], descriptor: int) -> None:
         import asyncio
 
         self._poll = poll
-        self._deadline = deadline
+        self._timeout = timeout
         self._descriptor = descriptor
         self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -105,7 +105,7 @@ class LoopDriver:
         A timer that is too early is kept. It finds no work and is set again, which is cheaper than moving it with
         every acknowledgement.
         """
-        delay = self._deadline()
+        delay = self._timeout()
         if delay is None:
             return
         when = self._loop.time() + delay

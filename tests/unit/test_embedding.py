@@ -207,8 +207,8 @@ def carry_on(net: Slirp, until: Callable[[], object]) -> int:
     while not until():
         left = end - time.monotonic()
         assert left > 0, "stalled"
-        deadline = net.deadline()
-        select.select([descriptor], [], [], left if deadline is None else min(deadline, left))
+        timeout = net.timeout()
+        select.select([descriptor], [], [], left if timeout is None else min(timeout, left))
         net.poll(0)
         rounds += 1
     return rounds
@@ -240,8 +240,8 @@ def idle_rounds(net: Slirp, seconds: float = 0.3) -> int:
     assert descriptor is not None
     rounds, end, busy = 0, time.monotonic() + seconds, time.process_time()
     while (left := end - time.monotonic()) > 0:
-        deadline = net.deadline()
-        select.select([descriptor], [], [], left if deadline is None else min(deadline, left))
+        timeout = net.timeout()
+        select.select([descriptor], [], [], left if timeout is None else min(timeout, left))
         net.poll(0)
         rounds += 1
     assert time.process_time() - busy < 0.1
@@ -261,7 +261,7 @@ def test_many_sockets_in_a_foreign_loop(net: Slirp, echo_server: int) -> None:
 
 def test_an_idle_network_has_nothing_to_do(net: Slirp) -> None:
     net.attach(lambda frame: None)
-    assert net.deadline() is None
+    assert net.timeout() is None
     descriptor = net.fileno()
     assert descriptor is not None
     assert select.select([descriptor], [], [], 0.05)[0] == []
@@ -287,10 +287,10 @@ def test_what_on_frame_interrupted_is_due_at_once(net: Slirp) -> None:
         net.poll(0)
     fail = False
     assert seen == []
-    assert net.deadline() == 0.0
+    assert net.timeout() == 0.0
     net.poll(0)
     assert len(seen) == 1
-    assert net.deadline() is None
+    assert net.timeout() is None
 
 
 # ------------------------------------------------------------------------------------------------- background thread
@@ -341,7 +341,7 @@ def test_many_threads_send_and_call(net: Slirp) -> None:
             for _ in range(30):
                 rule = net.add_hostfwd("tcp:127.0.0.1:0-:80")
                 assert rule in net.forwards()
-                net.flows(), net.leases(), net.deadline()
+                net.flows(), net.leases(), net.timeout()
                 other = net.attach(lambda frame: None)
                 other.close()
                 net.remove_hostfwd(rule)

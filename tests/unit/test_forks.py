@@ -115,7 +115,7 @@ def living_child(work: Callable[[], Any]) -> Iterator[None]:
 
 CALLS: dict[str, Callable[[Slirp, Any], object]] = {
     "poll": lambda net, nic: net.poll(0.01),
-    "deadline": lambda net, nic: net.deadline(),
+    "timeout": lambda net, nic: net.timeout(),
     "fileno": lambda net, nic: net.fileno(),
     "start": lambda net, nic: net.start(),
     "send": lambda net, nic: nic.send(ARP),

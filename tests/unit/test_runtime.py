@@ -207,7 +207,7 @@ def test_a_guest_that_always_answers_does_not_hang(net: Slirp) -> None:
     assert 1 <= count <= 1000
     for _ in range(3):
         before, start = count, time.monotonic()
-        assert net.deadline() == 0.0
+        assert net.timeout() == 0.0
         net.poll(10)
         assert time.monotonic() - start < 5
         assert count > before
@@ -301,9 +301,9 @@ def test_poll_wakes_for_a_timer(guest: Guest) -> None:
         guest.nic.send(peer.frame(SYN, opts=options()))
         first = guest.wait(is_tcp)
         assert first.data.data.flags == SYN | ACK
-        deadline = guest.net.deadline()
-        assert deadline is not None
-        assert 0 < deadline <= 1
+        timeout = guest.net.timeout()
+        assert timeout is not None
+        assert 0 < timeout <= 1
         start = time.monotonic()
         guest.wait(is_tcp)  # sent again
         assert 0.5 < time.monotonic() - start < 3
@@ -327,8 +327,8 @@ def test_poll_wakes_for_a_socket(guest: Guest, server: socket.socket) -> None:
         assert guest.frames
 
 
-def test_deadline_of_an_idle_network(net: Slirp) -> None:
-    assert net.deadline() is None
+def test_timeout_of_an_idle_network(net: Slirp) -> None:
+    assert net.timeout() is None
 
 
 # -------------------------------------------------------------------------------------------------------- closing
@@ -545,7 +545,7 @@ def test_clock_is_given() -> None:
         assert len(net.flows()) == 1
         now += 239 * 10**9
         net.poll()
-        assert net.deadline() == pytest.approx(1.0)
+        assert net.timeout() == pytest.approx(1.0)
         now += 10**9 + MS
         net.poll()
         assert net.flows() == []

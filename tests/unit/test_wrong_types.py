@@ -319,7 +319,7 @@ def test_a_link_is_plugged_in_once() -> None:
 
 CLOSED: dict[str, Callable[[Slirp], object]] = {
     "fileno": lambda net: net.fileno(),
-    "deadline": lambda net: net.deadline(),
+    "timeout": lambda net: net.timeout(),
     "poll": lambda net: net.poll(),
     "start": lambda net: net.start(),
     "attach": lambda net: net.attach(print),
