@@ -20,7 +20,7 @@ from slirpy.interfaces import FlowRequest, HostNetwork, StreamOwner, StreamPeer
 from slirpy.nat.hostfwd import Forwards
 from slirpy.nat.icmp import IcmpNat
 from slirpy.nat.inside import Inside, LoopbackForwards
-from slirpy.nat.limits import Descriptors
+from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.routes import Router
 from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
@@ -70,7 +70,7 @@ class Stack(IPStack):
         self._made_at = forks.count
         parts = self._parts = Parts(config, random or Random(), Stats() if stats is None else stats)
         router = Router(config, parts.network.addresses)
-        descriptors = self._descriptors = Descriptors(parts.network.stats)
+        descriptors = self._descriptors = DescriptorLimit(parts.network.stats)
         self._tcp = TcpNat(parts, host, router, descriptors)
         self._udp = UdpNat(parts, host, router, descriptors)
         self._ping = IcmpNat(parts, host, router, self._udp, descriptors)

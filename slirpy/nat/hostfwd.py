@@ -199,7 +199,7 @@ class _UdpForward:
                 self._detour.send(via, payload, address, port)
                 return
             self._detour.keep(via, payload, address, port)
-        forwards.udp.forwarded(via, guest, self._guest_port, payload, address, port)
+        forwards.udp.from_forward(via, guest, self._guest_port, payload, address, port)
 
     def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
         """Report that an answer of the guest was refused: here, on its way, or by the client."""

@@ -17,7 +17,7 @@ from slirpy.core.parts import Parts
 from slirpy.core.shares import Group, Shares
 from slirpy.core.timers import Alarm
 from slirpy.interfaces import FlowRequest, HostNetwork, IcmpReport, IPProtocol, PingPeer
-from slirpy.nat.limits import EXHAUSTED, Descriptors
+from slirpy.nat.limits import EXHAUSTED, DescriptorLimit
 from slirpy.nat.refusals import ERRNO_CAUSES, REFUSAL_CAUSES, tell_errno
 from slirpy.nat.reports import out_of_time, relay, sent_echo
 from slirpy.nat.routes import Refusal, Router, onward_ttl
@@ -45,7 +45,7 @@ _log = logging.getLogger("slirpy")
 class IcmpFlow:
     """A guest's (address, identifier), and the ping socket that represents it. Owner of that socket."""
 
-    __slots__ = ("_alarm", "_nat", "_routes", "_seen", "bytes_in", "bytes_out", "guest", "identifier", "key",
+    __slots__ = ("_alarm", "_nat", "_reverse", "_routes", "bytes_in", "bytes_out", "guest", "identifier", "key",
                  "last_activity", "packets_in", "packets_out", "peer", "share", "started")  # fmt: skip
 
     def __init__(self, nat: IcmpNat, guest: bytes, identifier: int) -> None:
@@ -59,7 +59,7 @@ class IcmpFlow:
         self.started = self.last_activity = now
         self.bytes_in = self.bytes_out = self.packets_in = self.packets_out = 0
         self._routes: dict[bytes, bytes] = {}  # the host address, by the address that the guest uses
-        self._seen: dict[bytes, bytes] = {}  # the reverse
+        self._reverse: dict[bytes, bytes] = {}  # the reverse
         self._alarm = Alarm(nat.network.timers, self._check_idle)
         self._alarm.set(now + IDLE_TIMEOUT)
 
@@ -74,15 +74,15 @@ class IcmpFlow:
         """Destination of requests to ``destination``; None: no request yet."""
         return self._routes.get(destination)
 
-    def lead(self, destination: bytes, address: bytes) -> None:
+    def map_destination(self, destination: bytes, address: bytes) -> None:
         """Send requests to ``destination`` to ``address`` from now on."""
         if len(self._routes) >= MAX_ROUTES:
             oldest = next(iter(self._routes))
             gone = self._routes.pop(oldest)
-            if self._seen.get(gone) == oldest:
-                del self._seen[gone]
+            if self._reverse.get(gone) == oldest:
+                del self._reverse[gone]
         self._routes[destination] = address
-        self._seen[address] = destination
+        self._reverse[address] = destination
 
     def send(
         self, arrival: Arrival, peer: PingPeer, address: bytes, ttl: int, sequence: int, payload: memoryview
@@ -103,7 +103,7 @@ class IcmpFlow:
     def echo_reply(self, sequence: int, payload: bytes, address: bytes, ttl: int) -> None:
         """Relay an answer to the guest, but only from an address that the guest sent a request to."""
         network, parts = self._nat.network, self._nat.parts
-        seen = self._seen.get(address)
+        seen = self._reverse.get(address)
         if seen is None:
             network.stats.drop_icmp_unasked += 1
             return
@@ -117,7 +117,7 @@ class IcmpFlow:
     def echo_error(self, sequence: int, report: IcmpReport) -> None:
         """Relay an ICMP error about a request."""
         nat = self._nat
-        seen = self._seen.get(report.address)
+        seen = self._reverse.get(report.address)
         if seen is None:
             nat.network.stats.drop_icmp_unasked += 1
             return
@@ -155,7 +155,7 @@ class IcmpNat:
     """Opens, finds and ends echo flows; see :class:`~slirpy.core.arrival.Openers`."""
 
     def __init__(
-        self, parts: Parts, host: HostNetwork, router: Router, udp: UdpNat, descriptors: Descriptors
+        self, parts: Parts, host: HostNetwork, router: Router, udp: UdpNat, descriptors: DescriptorLimit
     ) -> None:
         self.parts = parts
         self.network = parts.network
@@ -187,7 +187,7 @@ class IcmpNat:
             if flow is None:
                 return
         if flow.route(header.destination) is None:
-            flow.lead(header.destination, address)
+            flow.map_destination(header.destination, address)
         if flow.peer is not None:
             flow.send(arrival, flow.peer, address, ttl, sequence, payload)
 

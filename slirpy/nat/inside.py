@@ -23,7 +23,7 @@ from slirpy.core.parts import Parts
 from slirpy.core.shares import OUTSIDE, Group, Shares
 from slirpy.core.timers import Alarm
 from slirpy.interfaces import DatagramOwner, DatagramPeer, IcmpReport, StreamOwner, StreamPeer
-from slirpy.nat.limits import Descriptors
+from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.splice import Splice
 from slirpy.units import SECOND
 
@@ -101,7 +101,7 @@ class LoopbackForwards:
         descriptors: the limit that they share with all other flows.
     """
 
-    def __init__(self, parts: Parts, inside: Inside, descriptors: Descriptors) -> None:
+    def __init__(self, parts: Parts, inside: Inside, descriptors: DescriptorLimit) -> None:
         self.network = parts.network
         self._closed_flows = parts.tables.closed_flows
         self.inside = inside

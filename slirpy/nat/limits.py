@@ -11,7 +11,7 @@ from slirpy.core.shares import Entry, Shares
 from slirpy.stats import Stats
 from slirpy.units import SECOND
 
-__all__ = ["EXHAUSTED", "Descriptors"]
+__all__ = ["EXHAUSTED", "DescriptorLimit"]
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 """Temporary refusals."""
@@ -27,7 +27,7 @@ _log = logging.getLogger("slirpy")
 T = TypeVar("T", bound=Entry)
 
 
-class Descriptors:
+class DescriptorLimit:
     """Makes room for a new flow when the system's own limit, which flows of all kinds share, is reached.
 
     Args:

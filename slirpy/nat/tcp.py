@@ -23,7 +23,7 @@ from slirpy.core.ports import free_port
 from slirpy.core.shares import OUTSIDE, Group, Shares
 from slirpy.core.tcpflow import TcpFlow
 from slirpy.interfaces import FlowRequest, HostNetwork, IcmpReport, IPProtocol, StreamPeer
-from slirpy.nat.limits import EXHAUSTED, Descriptors
+from slirpy.nat.limits import EXHAUSTED, DescriptorLimit
 from slirpy.nat.refusals import refuse_by_host, refuse_by_rule
 from slirpy.nat.reports import out_of_time
 from slirpy.nat.routes import Refusal, Route, Router, onward_ttl
@@ -338,7 +338,7 @@ class NatTcpFlow(TcpFlow):
 class TcpNat:
     """Opens, finds and ends TCP flows."""
 
-    def __init__(self, parts: Parts, host: HostNetwork, router: Router, descriptors: Descriptors) -> None:
+    def __init__(self, parts: Parts, host: HostNetwork, router: Router, descriptors: DescriptorLimit) -> None:
         self.parts = parts
         self.network = parts.network
         self.neighbors = parts.neighbors

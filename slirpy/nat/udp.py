@@ -18,7 +18,7 @@ from slirpy.core.port import LinkPort
 from slirpy.core.shares import OUTSIDE, Group, Shares
 from slirpy.core.timers import Alarm
 from slirpy.interfaces import DatagramPeer, FlowRequest, HostNetwork, IcmpReport, IPProtocol
-from slirpy.nat.limits import Descriptors
+from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.refusals import REFUSAL_CAUSES, tell_errno
 from slirpy.nat.reports import out_of_time, relay, sent_udp
 from slirpy.nat.routes import Refusal, Route, Router, onward_ttl
@@ -44,8 +44,8 @@ MAX_ROUTES = 1024
 class UdpFlow(UdpSender):
     """A guest's (address, port), and the socket that represents it. Owner of that socket."""
 
-    __slots__ = ("_alarm", "_aliases", "_came", "_nat", "_paths", "_seen", "_targets", "_waiting", "bytes_in",
-                 "bytes_out", "dns_only", "guest", "guest_port", "inbound", "key", "last_activity",
+    __slots__ = ("_alarm", "_aliases", "_nat", "_paths", "_reverse", "_source_of_batch", "_targets", "_waiting",
+                 "bytes_in", "bytes_out", "dns_only", "guest", "guest_port", "inbound", "key", "last_activity",
                  "packets_in", "packets_out", "peer", "share", "started")  # fmt: skip
 
     def __init__(self, nat: UdpNat, guest: bytes, guest_port: int, *, inbound: bool = False) -> None:
@@ -65,13 +65,13 @@ class UdpFlow(UdpSender):
         # By the guest's name for it: the socket to use (None: the flow's own), the host address and port.
         self._targets: dict[tuple[bytes, int], tuple[DatagramPeer | None, bytes, int]] = {}
         # The reverse, where a policy made the two differ.
-        self._seen: dict[tuple[bytes, int], tuple[bytes, int]] = {}
+        self._reverse: dict[tuple[bytes, int], tuple[bytes, int]] = {}
         # Clients of forwards whose address and port, as the guest sees them, already belonged to another client.
         self._aliases: dict[tuple[DatagramPeer | None, bytes, int], tuple[bytes, int]] = {}
         self._paths: list[UdpPath] = []
         # To the guest: payloads of this batch, and their sources as the guest sees them.
         self._waiting: list[bytes] = []
-        self._came: tuple[bytes, int] | None = None
+        self._source_of_batch: tuple[bytes, int] | None = None
         self._alarm = Alarm(nat.network.timers, self._check_idle)
         self._alarm.set(now + IDLE_TIMEOUT)
 
@@ -94,7 +94,7 @@ class UdpFlow(UdpSender):
             route = self._nat.route(arrival, self.guest_port, destination)
             if route is None:
                 return
-            target = self.lead(destination, route)
+            target = self.map_destination(destination, route)
         self.send_pending()  # keep a flow's datagrams in order
         via, address, port = target
         network = self._nat.network
@@ -178,14 +178,16 @@ class UdpFlow(UdpSender):
 
     # -----------------------------------------------------------------------------------------------
 
-    def lead(self, destination: tuple[bytes, int], route: Route) -> tuple[DatagramPeer | None, bytes, int]:
+    def map_destination(
+        self, destination: tuple[bytes, int], route: Route
+    ) -> tuple[DatagramPeer | None, bytes, int]:
         """Send datagrams for ``destination`` along ``route`` from now on."""
         target = None, route.address, route.port
         self._remember(destination, target)
         plain = self._nat.router.source_seen(route.address), route.port
         if plain != destination and not self._nat.network.is_broadcast(destination[0]):
             # A policy redirected it: answers must come from the address that the guest sent to.
-            self._seen[route.address, route.port] = destination
+            self._reverse[route.address, route.port] = destination
         return target
 
     def _remember(self, seen: tuple[bytes, int], target: tuple[DatagramPeer | None, bytes, int]) -> None:
@@ -193,18 +195,18 @@ class UdpFlow(UdpSender):
             oldest = next(iter(self._targets))
             gone = _, address, port = self._targets.pop(oldest)
             self._aliases.pop(gone, None)
-            if self._seen.get((address, port)) == oldest:
-                del self._seen[address, port]
+            if self._reverse.get((address, port)) == oldest:
+                del self._reverse[address, port]
         self._forget_paths()
         self._targets[seen] = target
         self.dns_only = self.dns_only and seen[1] == DNS_PORT
 
     def datagram(self, payload: bytes, address: bytes, port: int) -> None:
         """Relay a datagram that the host socket received for the guest."""
-        seen = self._seen.get((address, port)) or (self._nat.router.source_seen(address), port)
+        seen = self._reverse.get((address, port)) or (self._nat.router.source_seen(address), port)
         self._to_guest(seen, payload)
 
-    def forwarded(self, via: DatagramPeer, payload: bytes, address: bytes, port: int) -> None:
+    def from_forward(self, via: DatagramPeer, payload: bytes, address: bytes, port: int) -> None:
         """Relay a datagram from the socket of a forward; answers return through that socket."""
         source = via, address, port
         seen = self._aliases.get(source) if self._aliases else None
@@ -230,25 +232,25 @@ class UdpFlow(UdpSender):
         return taken
 
     def _to_guest(self, seen: tuple[bytes, int], payload: bytes) -> None:
-        if seen != self._came:
+        if seen != self._source_of_batch:
             if len(seen[0]) != len(self.guest):  # the guest has not sent there, and has no name for it
                 self._nat.network.stats.drop_udp_unreachable += 1
                 return
             self._deliver()
-            self._came = seen
+            self._source_of_batch = seen
         self._waiting.append(payload)
         self.mark()
 
     def _deliver(self) -> None:
         """Send the guest all datagrams received since the last flush."""
-        if not self._waiting or self._came is None:
+        if not self._waiting or self._source_of_batch is None:
             return
         payloads, self._waiting = self._waiting, []
         nat = self._nat
         self.last_activity = nat.network.now
         self.packets_out += len(payloads)
         self.bytes_out += sum(map(len, payloads))
-        nat.parts.ip.send_datagrams(*self._came, self.guest, self.guest_port, payloads)
+        nat.parts.ip.send_datagrams(*self._source_of_batch, self.guest, self.guest_port, payloads)
         if self.dns_only and self._is_answered():
             self._alarm.set(nat.network.now + DNS_TIMEOUT)
 
@@ -260,7 +262,7 @@ class UdpFlow(UdpSender):
         if report is None:
             return
         place = report.address, report.port
-        seen = self._seen.get(place) or (nat.router.source_seen(report.address), report.port)
+        seen = self._reverse.get(place) or (nat.router.source_seen(report.address), report.port)
         if seen not in self._targets:  # no errors are sent about broadcasts either
             stats.drop_icmp_unasked += 1
             return
@@ -299,7 +301,7 @@ class UdpFlow(UdpSender):
 class UdpNat:
     """Opens, finds and ends UDP flows."""
 
-    def __init__(self, parts: Parts, host: HostNetwork, router: Router, descriptors: Descriptors) -> None:
+    def __init__(self, parts: Parts, host: HostNetwork, router: Router, descriptors: DescriptorLimit) -> None:
         self.parts = parts
         self.network = parts.network
         self.tables = parts.tables
@@ -323,7 +325,7 @@ class UdpNat:
             if route is None:
                 return
             flow = self.open(source, source_port, arrival.port)
-            flow.lead(destination, route)
+            flow.map_destination(destination, route)
         flow.send(arrival, destination_port, payload)
 
     def open(self, guest: bytes, port: int, link: LinkPort | None) -> UdpFlow:
@@ -348,14 +350,14 @@ class UdpNat:
             self.network.stats.drop_udp_no_socket += 1
         return flow.peer
 
-    def forwarded(
+    def from_forward(
         self, via: DatagramPeer, guest: bytes, guest_port: int, payload: bytes, address: bytes, port: int
     ) -> None:
         """Relay a datagram that arrived at the socket of a forward."""
         flow = self.flows.get(guest + guest_port.to_bytes(2, "big"))
         if flow is None:
             flow = self.open(guest, guest_port, None)
-        flow.forwarded(via, payload, address, port)
+        flow.from_forward(via, payload, address, port)
 
     def forward_error(self, guest: bytes, guest_port: int, error: int, report: IcmpReport | None) -> None:
         """Report an error about a datagram that left through the socket of a forward."""

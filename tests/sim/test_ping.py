@@ -255,7 +255,7 @@ def test_destinations_of_one_flow_are_bounded(net: Net, monkeypatch: pytest.Monk
     assert len(replies(net)) == 40
     (flow,) = net.stack._ping.flows.values()
     assert len(flow._routes) <= 8
-    assert len(flow._seen) <= 8
+    assert len(flow._reverse) <= 8
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ def test_redirected_destinations_of_one_flow_are_bounded() -> None:
         net.send(datagram(dport=20_000 + number))
     net.run(0.01)
     (flow,) = net.stack._udp.flows.values()
-    assert len(flow._targets) == len(flow._seen) == 1024
+    assert len(flow._targets) == len(flow._reverse) == 1024
 
 
 def test_a_report_about_a_redirection_to_ipv6_is_not_relayed() -> None:

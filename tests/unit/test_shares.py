@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from slirpy.core.shares import HEAVY, Group, Shares
-from slirpy.nat.limits import IDLE, WARN_AGAIN, Descriptors
+from slirpy.nat.limits import IDLE, WARN_AGAIN, DescriptorLimit
 from slirpy.stats import Stats
 
 
@@ -140,7 +140,7 @@ def test_a_flood_costs_little() -> None:
 
 
 class Kind:
-    def __init__(self, descriptors: Descriptors) -> None:
+    def __init__(self, descriptors: DescriptorLimit) -> None:
         self.shares: Shares[Thing] = Shares(1000)
         self.gone: list[Thing] = []
         descriptors.share(self.shares, self.evict)
@@ -152,7 +152,7 @@ class Kind:
 
 def test_descriptors_are_taken_from_who_has_most_of_all_kinds() -> None:
     stats = Stats()
-    descriptors = Descriptors(stats)
+    descriptors = DescriptorLimit(stats)
     tcp, udp = Kind(descriptors), Kind(descriptors)
     fill(tcp.shares, 10, "modest")
     fill(tcp.shares, 6, "greedy", start=100)
@@ -163,7 +163,7 @@ def test_descriptors_are_taken_from_who_has_most_of_all_kinds() -> None:
 
 
 def test_who_has_most_loses_what_is_idle_and_else_gets_no_more() -> None:
-    descriptors = Descriptors(Stats())
+    descriptors = DescriptorLimit(Stats())
     kind = Kind(descriptors)
     things = fill(kind.shares, 5, "greedy")
     fill(kind.shares, 4, "modest")
@@ -173,14 +173,14 @@ def test_who_has_most_loses_what_is_idle_and_else_gets_no_more() -> None:
 
 
 def test_nothing_to_take() -> None:
-    descriptors = Descriptors(Stats())
+    descriptors = DescriptorLimit(Stats())
     assert not descriptors.make_room("a", 0)
     Kind(descriptors)
     assert not descriptors.make_room("a", 0)
 
 
 def test_the_lack_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
-    descriptors = Descriptors(Stats())
+    descriptors = DescriptorLimit(Stats())
     with caplog.at_level(logging.WARNING, "slirpy"):
         for now in (0, 1, WARN_AGAIN - 1, WARN_AGAIN, WARN_AGAIN + 5):
             descriptors.make_room("a", now)
