@@ -12,7 +12,7 @@ from typing import Any
 from slirpy.config import Config
 from slirpy.config.guestfwd import GuestForward, make_guestfwd
 from slirpy.config.hostfwd import HostForward, parse_hostfwd
-from slirpy.config.values import amount, clock_reading, function, mac_bytes, one
+from slirpy.config.values import amount, clock_reading, function, one
 from slirpy.core.flows import FlowInfo, NeighborInfo
 from slirpy.core.port import LinkPort
 from slirpy.drive.driven import Driven
@@ -232,15 +232,15 @@ class Slirp(Driven):
         """Return a snapshot of the ARP table: the guests' addresses seen so far, with MAC addresses."""
         return self._look(self._stack.neighbor_infos)
 
-    def lease(self, mac: Buffer | str) -> IPv4Address:
-        """Return the address that DHCP has reserved for a MAC address (six bytes, or text), reserving one if
-        necessary.
+    def reserve(self, mac: Buffer | str) -> IPv4Address:
+        """Reserve an address for the guest with this MAC address (six bytes, or text), unless it has one, and return
+        it. DHCP gives that guest the same address, and no other guest.
 
         Raises:
             ConfigError: ``mac`` is not the MAC address of a network card.
             StateError: all addresses are taken.
         """
-        return self._call(partial(self._stack.lease, mac_bytes("mac", mac)))
+        return self._call(partial(self._stack.reserve, mac))
 
     # -------------------------------------------------------------------------------------- forwards
 

@@ -11,12 +11,13 @@ from random import Random
 
 from slirpy import forks
 from slirpy.config import Config
+from slirpy.config.values import mac_bytes
 from slirpy.core.arrival import Openers
 from slirpy.core.flows import FlowInfo
 from slirpy.core.parts import Parts
 from slirpy.core.stack import IPStack
 from slirpy.errors import ForwardError
-from slirpy.interfaces import FlowRequest, HostNetwork, StreamOwner, StreamPeer
+from slirpy.interfaces import Buffer, FlowRequest, HostNetwork, StreamOwner, StreamPeer
 from slirpy.nat.hostfwd import Forwards
 from slirpy.nat.icmp import IcmpNat
 from slirpy.nat.inside import Inside, LoopbackForwards
@@ -123,13 +124,15 @@ class Stack(IPStack):
         """Return the DHCP leases."""
         return self._dhcp.leases()
 
-    def lease(self, mac: bytes) -> IPv4Address:
-        """Return the address that DHCP has reserved for a MAC address of six bytes, reserving one if necessary.
+    def reserve(self, mac: Buffer | str) -> IPv4Address:
+        """Reserve an address for the guest with this MAC address (six bytes, or text), unless it has one, and return
+        it. DHCP gives that guest the same address, and no other guest.
 
         Raises:
+            ConfigError: ``mac`` is not the MAC address of a network card.
             StateError: all addresses are taken.
         """
-        return IPv4Address(self._dhcp.reserve(mac))
+        return IPv4Address(self._dhcp.reserve(mac_bytes("mac", mac)))
 
     def close(self) -> None:
         """End all flows, guests' connections by a RST, and release the host's resources. Flushes once.

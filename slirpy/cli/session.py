@@ -73,7 +73,7 @@ class Session:
             log = FrameLog(self._reporting.capture, self._reporting.trace, stack, output=self._output)
             link = log.wrap(TapLink(sandbox.tap, config.mtu), "tap0")
             net = stack.enter_context(Slirp(config))
-            address = net.lease(namespace.MAC)
+            address = net.reserve(namespace.MAC)
             if self._loopback:
                 net.reach_guest_loopback(address, sandbox.open_socket)
             tell_forwards(net)

@@ -180,7 +180,7 @@ def test_a_crowd_of_ten_thousand_takes_nothing_from_a_guest_that_is_there() -> N
     net.send(message(REQUEST, ciaddr=mine, to=GATEWAY))
     answers = net.take()
     assert [reply(frame).options[53] for frame in answers if frame.type == 0x800] == [bytes((ACK,))]
-    assert net.stack.lease(GUEST_MAC).packed == mine
+    assert net.stack.reserve(GUEST_MAC).packed == mine
     # What was only offered went to nobody for good.
     net.send(message(DISCOVER, mac=b"\x02\1\0\0\0\1", flags=0x8000))
     assert reply(net.take()[-1]).options[53] == bytes((OFFER,))

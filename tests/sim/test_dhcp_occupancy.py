@@ -291,8 +291,8 @@ def test_a_program_is_given_no_address_in_use(world: World) -> None:
     one, two = world.guests
     one.address = FIRST
     one.speak()
-    assert world.net.stack.lease(two.mac).packed == SECOND
-    assert world.net.stack.lease(one.mac).packed == THIRD  # the first is set aside
+    assert world.net.stack.reserve(two.mac).packed == SECOND
+    assert world.net.stack.reserve(one.mac).packed == THIRD  # the first is set aside
 
 
 def test_many_addresses_in_use_are_passed_over_in_one_go() -> None:

@@ -50,14 +50,14 @@ def test_a_network_keeps_its_leases_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "leases.json"
     wall = [1_767_225_600 * SECOND]
     with Slirp(Config(lease_file=file), wall_clock=lambda: wall[0]) as net:
-        assert net.lease(A) == IPv4Address("10.0.2.15")
-        assert net.lease(B) == IPv4Address("10.0.2.16")
+        assert net.reserve(A) == IPv4Address("10.0.2.15")
+        assert net.reserve(B) == IPv4Address("10.0.2.16")
     assert '"expires": "2026-01-01T00:00:00Z"' in file.read_text()
     wall[0] += 10 * SECOND
     with Slirp(Config(lease_file=file), wall_clock=lambda: wall[0]) as net:
         assert net.leases() == []
-        assert net.lease(B) == IPv4Address("10.0.2.16")
-        assert net.lease(A) == IPv4Address("10.0.2.15")
+        assert net.reserve(B) == IPv4Address("10.0.2.16")
+        assert net.reserve(A) == IPv4Address("10.0.2.15")
         assert net.stats.dhcp_leases_lost == 0
     assert '"expires": "2026-01-01T00:00:10Z"' in file.read_text()
 

@@ -130,7 +130,7 @@ CALLS: dict[str, Callable[[Slirp, Any], object]] = {
     "neighbors": lambda net, nic: net.neighbors(),
     "forwards": lambda net, nic: net.forwards(),
     "guest_forwards": lambda net, nic: net.guest_forwards(),
-    "lease": lambda net, nic: net.lease(MAC),
+    "reserve": lambda net, nic: net.reserve(MAC),
     "add_hostfwd": lambda net, nic: net.add_hostfwd("tcp::0-:80"),
     "remove_hostfwd": lambda net, nic: net.remove_hostfwd("tcp::0-:80"),
     "add_guestfwd": lambda net, nic: net.add_guestfwd("tcp:10.0.2.9:80-tcp:127.0.0.1:1"),

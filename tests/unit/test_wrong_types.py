@@ -293,17 +293,17 @@ def test_calls_with_another_type(call: Callable[[Slirp], object]) -> None:
     "mac", ["", "x", b"x", b"", b"1234567", 5, None, "52:54:00:12:34", "52:54:00:12:34:5g", "525400123456",
             "52:54-00:12:34:56", b"\0" * 6, b"\xff" * 6, "01:00:5e:00:00:01", ["52"]],
 )  # fmt: skip
-def test_a_lease_is_for_a_mac_address(mac: Any) -> None:
+def test_an_address_is_reserved_for_a_mac_address(mac: Any) -> None:
     with Slirp() as net, pytest.raises(ConfigError, match=r"^mac .* is not (a|the) MAC address"):
-        net.lease(mac)
+        net.reserve(mac)
     with pytest.raises(ConfigError, match=r"^mac .* is not (a|the) MAC address"):
         Guest(print, random=Random(1), mac=mac)
 
 
 def test_text_and_bytes_are_the_same_mac(tmp_path: Path) -> None:
     with Slirp(Config(lease_file=tmp_path / "leases")) as net:
-        address = net.lease("52:54:00:12:34:56")
-        assert {net.lease(mac) for mac in ("52-54-00-12-34-56", MAC, bytearray(MAC))} == {address}
+        address = net.reserve("52:54:00:12:34:56")
+        assert {net.reserve(mac) for mac in ("52-54-00-12-34-56", MAC, bytearray(MAC))} == {address}
         assert [lease.mac for lease in net.leases()] == [MAC]
         net.poll(0.01)
 
@@ -325,7 +325,7 @@ CLOSED: dict[str, Callable[[Slirp], object]] = {
     "attach": lambda net: net.attach(print),
     "attach_link": lambda net: net.attach_link(CallbackLink(print)),
     "serve": lambda net: net.serve("tcp:127.0.0.1:0"),
-    "lease": lambda net: net.lease(MAC),
+    "reserve": lambda net: net.reserve(MAC),
     "add_hostfwd": lambda net: net.add_hostfwd("tcp::0-:80"),
     "remove_hostfwd": lambda net: net.remove_hostfwd("tcp::0-:80"),
     "add_guestfwd": lambda net: net.add_guestfwd("tcp:10.0.2.9:80-cmd:cat"),

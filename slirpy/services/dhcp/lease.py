@@ -66,7 +66,7 @@ class Lease:
     seconds: int = 0
     """The lease time last granted, in seconds; 4294967295 is for ever."""
     reserved: bool = False
-    """Bound for as long as the program runs, by :meth:`slirpy.Slirp.lease`, whether or not the guest uses DHCP."""
+    """Bound for as long as the program runs, by :meth:`slirpy.Slirp.reserve`, whether or not the guest uses DHCP."""
     heard: int | None = None
     """When its client last requested it, in monotonic nanoseconds; None if that was before the program started."""
 
