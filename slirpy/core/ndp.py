@@ -61,7 +61,7 @@ class Ndp:
             return
         message = packet[ipv6.HEADER_LENGTH : ipv6.HEADER_LENGTH + header.payload_length]
         wanted = header.destination == ROUTER or header.destination in _GROUPS
-        if header.next_header != ipv6.ICMPV6 or not wanted:
+        if header.protocol != ipv6.ICMPV6 or not wanted:
             stats.drop_ipv6 += 1
         elif ipv6.is_multicast(header.source) or header.source in (ROUTER, ipv6.LOOPBACK):
             stats.drop_ipv6_source += 1

@@ -11,13 +11,21 @@ from slirpy.wire.checksum import ones_sum
 __all__ = [
     "ALL_NODES",
     "ALL_ROUTERS",
+    "DESTINATION_OPTIONS",
     "FRAGMENT",
     "HEADER_LENGTH",
+    "HOP_BY_HOP",
     "ICMPV6",
     "LOOPBACK",
+    "MF",
+    "NEXT_HEADER_AT",
+    "NO_NEXT_HEADER",
+    "OFFSET_MASK",
+    "ROUTING",
     "UNSPECIFIED",
     "IPv6Header",
     "build",
+    "is_link_local",
     "is_multicast",
     "multicast_mac",
     "parse",
@@ -26,8 +34,14 @@ __all__ = [
 ]
 
 HEADER_LENGTH = 40
-FRAGMENT = 44
+NEXT_HEADER_AT = 6
+"""Position of the Next Header field."""
+HOP_BY_HOP, ROUTING, FRAGMENT, NO_NEXT_HEADER, DESTINATION_OPTIONS = 0, 43, 44, 59, 60
 ICMPV6 = 58
+MF = 0x0001
+"""Flag of a Fragment header: more fragments follow."""
+OFFSET_MASK = 0xFFF8
+"""The bits of a Fragment header's field that are the offset, in bytes."""
 UNSPECIFIED = bytes(16)
 LOOPBACK = bytes(15) + b"\1"
 ALL_NODES = bytes.fromhex("ff020000000000000000000000000001")
@@ -39,24 +53,31 @@ _SOLICITED = bytes.fromhex("ff0200000000000000000001ff")
 
 
 class IPv6Header(NamedTuple):
-    """The fields of a header whose length is consistent with the packet's."""
+    """The fields of a header whose length is consistent with the packet's.
+
+    As :func:`parse` returns it, ``protocol`` is the first header after the fixed 40 bytes, whatever that is;
+    :func:`slirpy.wire.extension.walk` follows the extension headers up to the payload or a Fragment header.
+    """
 
     payload_length: int
-    """Bytes after the header, including extension headers."""
+    """Bytes after the fixed header, including extension headers."""
     next_header: int
     hop_limit: int
     source: bytes
     destination: bytes
-    traffic_class: int = 0
-
-    @property
-    def protocol(self) -> int:
-        """See :class:`~slirpy.wire.ip.Header`, as for the rest. Extension headers are not looked into."""
-        return self.next_header
-
-    @property
-    def header_length(self) -> int:
-        return HEADER_LENGTH
+    traffic_class: int
+    protocol: int
+    """See :class:`~slirpy.wire.ip.Header`, as for the rest."""
+    header_length: int = HEADER_LENGTH
+    named_at: int = NEXT_HEADER_AT
+    """Position of the Next Header field that holds ``protocol``, for a parameter problem with code 1."""
+    fragment: int = 0
+    """Offset and flags as in the Fragment header, if there is one."""
+    ident: int = 0
+    fragment_at: int = 0
+    """Position of the Fragment header; 0: none."""
+    reassembled: bool = False
+    """Whether the packet arrived in fragments (Neighbor Discovery must ignore it, RFC 6980 section 5)."""
 
     @property
     def total_length(self) -> int:
@@ -68,11 +89,15 @@ class IPv6Header(NamedTuple):
 
     @property
     def is_fragment(self) -> bool:
-        return self.next_header == FRAGMENT
+        return bool(self.fragment & (MF | OFFSET_MASK))
+
+    @property
+    def more_fragments(self) -> bool:
+        return bool(self.fragment & MF)
 
     @property
     def fragment_offset(self) -> int:
-        return 0
+        return self.fragment & OFFSET_MASK
 
 
 def parse(packet: Buffer) -> IPv6Header | None:
@@ -86,7 +111,9 @@ def parse(packet: Buffer) -> IPv6Header | None:
     first, length, next_header, hop_limit, source, destination = _HEADER.unpack_from(packet)
     if first >> 28 != 6 or HEADER_LENGTH + length > len(packet):
         return None
-    return IPv6Header(length, next_header, hop_limit, source, destination, first >> 20 & 0xFF)
+    return IPv6Header(
+        length, next_header, hop_limit, source, destination, first >> 20 & 0xFF, next_header, HEADER_LENGTH
+    )
 
 
 def build(
@@ -117,6 +144,11 @@ def pseudo_sum(source: bytes, destination: bytes, protocol: int, length: int) ->
 def is_multicast(address: bytes) -> bool:
     """Whether an address is a multicast group."""
     return address[0] == 0xFF
+
+
+def is_link_local(address: bytes) -> bool:
+    """Whether an address is unicast and valid on its link only (fe80::/10)."""
+    return address[0] == 0xFE and address[1] & 0xC0 == 0x80
 
 
 def multicast_mac(address: bytes) -> bytes:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from slirpy import Config
 from slirpy.core.network import Network
 from slirpy.stats import Stats
-from slirpy.wire import ethernet, ipv4, ipv6
+from slirpy.wire import ethernet, ipv4
 from slirpy.wire.checksum import transport_ok
 from slirpy.wire.ip import V4, V6, Family, family_of, flow_key, reverse_key, split_key
 
@@ -100,14 +100,6 @@ def test_fragments_of_ipv4(fragment: int, is_fragment: bool, offset: int, df: bo
     header = V4.parse(ipv4.build(*ADDRESSES[V4], 17, 0, fragment=fragment))
     assert header is not None
     assert (header.is_fragment, header.fragment_offset, header.dont_fragment) == (is_fragment, offset, df)
-
-
-def test_fragments_of_ipv6_are_told_from_whole_packets() -> None:
-    for next_header, expected in ((ipv6.FRAGMENT, True), (6, False)):
-        header = V6.parse(ipv6.build(*ADDRESSES[V6], next_header, 0))
-        assert header is not None
-        assert header.is_fragment is expected
-        assert header.dont_fragment
 
 
 @pytest.mark.parametrize("text", [
