@@ -1,33 +1,59 @@
-"""Fairness between guests: counts of holdings, turns, and rates.
+"""Fairness between guests: bounded tables, turns, and rates.
 
-Guests can forge their addresses. So items are counted by link first, and by address only among those of one link: see
-:mod:`slirpy.core.shares`, which evicts by these counts.
+Guests can forge their addresses, but not the link that they are behind. So entries are counted by link first, and by
+address only among those of one link.
+
+**Eviction** (:class:`Shares`). At a bound, the party with the most entries loses the one that has been idle longest.
+A party is a link, or :data:`OUTSIDE` for connections that come in by forwards. Where several guests share a link, an
+address that holds a large part of everything (:data:`HEAVY`) is evicted from first. Below that, addresses do not
+count: a guest that forges thousands of them, with an entry each, would make another with a handful look greedy.
+
+An entry that is added or removed costs a few dict lookups. The entry that has been idle longest is searched for only
+at the bound, and for all entries of a party at once; while they are unused their order stays valid. So in a flood an
+entry costs the logarithm of the bound, and not the bound.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
-from collections.abc import Hashable
-from typing import Generic, TypeVar
+from collections.abc import Container, Hashable
+from typing import Any, Generic, Protocol, TypeVar
 
 from slirpy.units import SECOND
 
-__all__ = ["RoundRobin", "Tally", "TokenBucket"]
+__all__ = [
+    "HEAVY",
+    "OUTSIDE",
+    "Entry",
+    "Group",
+    "Party",
+    "RoundRobin",
+    "Shares",
+    "Tally",
+    "TokenBucket",
+    "TokenBuckets",
+]
 
-K = TypeVar("K", bound=Hashable)
-T = TypeVar("T", bound=Hashable)
+HEAVY = 64
+"""An address with more than a 64th of a bound is evicted from before the others on its link."""
+OUTSIDE = "outside"
+"""The party of connections that come in by forwards."""
 _UNITS = SECOND
 """Billionths of a message, so that a nanosecond adds ``rate`` of them."""
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T", bound=Hashable)
 
 
 class Tally(Generic[K]):
     """Number of items of each owner, and the largest holder, in constant time. Each change is by one."""
 
-    __slots__ = ("_having", "_number", "top")
+    __slots__ = ("_number", "_owners", "top")
 
     def __init__(self) -> None:
         self._number: dict[K, int] = {}
-        self._having: dict[int, dict[K, None]] = {}
+        self._owners: dict[int, dict[K, None]] = {}
+        """Owners by their number of items."""
         self.top = 0
         """The largest number that any owner has."""
 
@@ -39,16 +65,16 @@ class Tally(Generic[K]):
         """Count one more (1), or one less (-1)."""
         number = self._number.get(owner, 0)
         if number:
-            same = self._having[number]
+            same = self._owners[number]
             del same[owner]
             if not same:
-                del self._having[number]
+                del self._owners[number]
                 if number == self.top:
                     self.top -= 1
         number += by
         if number:
             self._number[owner] = number
-            self._having.setdefault(number, {})[owner] = None
+            self._owners.setdefault(number, {})[owner] = None
             self.top = max(self.top, number)
         else:
             del self._number[owner]
@@ -57,9 +83,140 @@ class Tally(Generic[K]):
         """Number of items that an owner has."""
         return self._number.get(owner, 0)
 
-    def owner(self) -> K:
+    def largest(self) -> K:
         """The largest holder; of several, the one that has held that number longest. There must be one."""
-        return next(iter(self._having[self.top]))
+        return next(iter(self._owners[self.top]))
+
+
+class Entry(Protocol):
+    """Something that is counted by :class:`Shares`."""
+
+    share: Group[Any] | None
+    """The group that it is counted in. Written by :class:`Shares` only."""
+
+    @property
+    def key(self) -> bytes:
+        """A key that no other entry of its kind has."""
+        ...
+
+    @property
+    def last_activity(self) -> int:
+        """Time of the last use, in nanoseconds."""
+        ...
+
+
+E = TypeVar("E", bound=Entry)
+
+
+class _Queue(Generic[E]):
+    """Entries, and the order in which they were last used."""
+
+    __slots__ = ("_oldest", "entries")
+
+    def __init__(self) -> None:
+        self.entries: dict[bytes, E] = {}
+        self._oldest: list[tuple[int, bytes]] = []  # a heap
+
+    def longest_idle(self) -> E:
+        """The entry to evict first. There must be one. It stays the same until it is used or removed."""
+        entries, oldest = self.entries, self._oldest
+        for _ in range(2):  # the second time, the heap has all entries
+            while oldest:
+                idle_since, key = oldest[0]
+                found = entries.get(key)
+                if found is not None and found.last_activity == idle_since:
+                    return found
+                heapq.heappop(oldest)  # used since, or removed; entries added later were used more recently
+            oldest[:] = [(entry.last_activity, key) for key, entry in entries.items()]
+            heapq.heapify(oldest)
+        raise LookupError("an empty queue has no oldest entry")
+
+
+class Group(_Queue[E]):
+    """Entries of one address of a party."""
+
+    __slots__ = ("address", "party")
+
+    def __init__(self, party: Party[E], address: bytes) -> None:
+        super().__init__()
+        self.party = party
+        self.address = address
+
+
+class Party(_Queue[E]):
+    """Entries of one party, with a tally by address."""
+
+    __slots__ = ("groups", "name", "tally")
+
+    def __init__(self, name: Hashable) -> None:
+        super().__init__()
+        self.name = name
+        self.groups: dict[bytes, Group[E]] = {}
+        self.tally: Tally[Group[E]] = Tally()
+
+
+class Shares(Generic[E]):
+    """Entries of one kind, bounded by ``limit``. Its length is the number of entries."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._parties: dict[Hashable, Party[E]] = {}
+        self._tally: Tally[Party[E]] = Tally()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, entry: E, name: Hashable, address: bytes) -> None:
+        """Count an entry for an address of the party ``name``."""
+        party = self._parties.get(name)
+        if party is None:
+            party = self._parties[name] = Party(name)
+        group = party.groups.get(address)
+        if group is None:
+            group = party.groups[address] = Group(party, address)
+        group.entries[entry.key] = party.entries[entry.key] = entry
+        entry.share = group
+        party.tally.change(group, 1)
+        self._tally.change(party, 1)
+        self._count += 1
+
+    def remove(self, entry: E) -> None:
+        """Stop counting an entry; nothing happens if it is not counted here."""
+        group: Group[E] | None = entry.share
+        if group is None or self._parties.get(group.party.name) is not group.party:
+            return
+        entry.share = None
+        party = group.party
+        del group.entries[entry.key], party.entries[entry.key]
+        party.tally.change(group, -1)
+        self._tally.change(party, -1)
+        self._count -= 1
+        if not group.entries:
+            del party.groups[group.address]
+            if not party.entries:
+                del self._parties[party.name]
+
+    def to_evict(self) -> E | None:
+        """The entry to evict before another is added. None while there is room."""
+        return None if self._count < self.limit else self._from(self._tally.largest())
+
+    def number(self, name: Hashable) -> int:
+        """Number of entries of a party."""
+        party = self._parties.get(name)
+        return 0 if party is None else self._tally.number(party)
+
+    def numbers(self) -> dict[Hashable, int]:
+        """Number of entries of each party."""
+        return {name: self._tally.number(party) for name, party in self._parties.items()}
+
+    def longest_idle_of(self, name: Hashable) -> E:
+        """The entry to evict from a party. It must have one."""
+        return self._from(self._parties[name])
+
+    def _from(self, party: Party[E]) -> E:
+        queue: _Queue[E] = party.tally.largest() if party.tally.top * HEAVY > self.limit else party
+        return queue.longest_idle()
 
 
 class RoundRobin(Generic[T]):
@@ -145,3 +302,27 @@ class TokenBucket:
             return False
         self._full_at = full_at
         return True
+
+
+class TokenBuckets(Generic[K]):
+    """A token bucket for each link, so that one guest's flood does not silence the answers to another.
+
+    Args:
+        links: the links that are attached; buckets of others are discarded when a new one is made.
+        rate: messages a second to each link, which is also the burst.
+    """
+
+    __slots__ = ("_buckets", "_links", "_rate")
+
+    def __init__(self, links: Container[K], rate: int) -> None:
+        self._links = links
+        self._rate = rate
+        self._buckets: dict[K | None, TokenBucket] = {}
+
+    def take(self, link: K | None, now: int) -> bool:
+        """Take a token for one message to ``link``, at ``now`` in nanoseconds. Returns False if there is none."""
+        bucket = self._buckets.get(link)
+        if bucket is None:
+            self._buckets = {other: b for other, b in self._buckets.items() if other in self._links}
+            bucket = self._buckets[link] = TokenBucket(self._rate, self._rate, now)
+        return bucket.take(now)

@@ -6,11 +6,11 @@ Echo requests to the outside and errors from guests go to the NAT: see :class:`~
 from __future__ import annotations
 
 from slirpy.core.arrival import Arrival, Openers
-from slirpy.core.buckets import LinkBuckets
 from slirpy.core.ip import IPSender
 from slirpy.core.neighbor import Neighbor, Neighbors
 from slirpy.core.network import Network
 from slirpy.core.port import LinkPort
+from slirpy.fair import TokenBuckets
 from slirpy.interfaces import Buffer
 from slirpy.wire import ethernet, icmp, ipv4
 from slirpy.wire.checksum import ones_sum
@@ -31,7 +31,7 @@ class IcmpErrors:
         self._network = network
         self._neighbors = neighbors
         self._ip = ip
-        self._buckets = LinkBuckets(network.ports, RATE)
+        self._buckets = TokenBuckets(network.ports, RATE)
 
     def error(self, arrival: Arrival, cause: icmp.Cause, mtu: int = 0) -> None:
         """Report to a guest that its packet went nowhere; ``mtu`` is what would have fitted, 0: not known.

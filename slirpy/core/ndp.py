@@ -14,10 +14,10 @@ to that address alone; one without is answered to all nodes on its link, not mor
 
 from __future__ import annotations
 
-from slirpy.core.buckets import LinkBuckets
 from slirpy.core.network import Network
 from slirpy.core.port import LinkPort
 from slirpy.core.timers import Alarm
+from slirpy.fair import TokenBuckets
 from slirpy.interfaces import Frame
 from slirpy.units import SECOND
 from slirpy.wire import ethernet, ipv6, ndp
@@ -43,7 +43,7 @@ class Ndp:
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._buckets = LinkBuckets(network.ports, RATE)
+        self._buckets = TokenBuckets(network.ports, RATE)
         self._all_nodes: dict[LinkPort, tuple[int, Alarm | None]] = {}
         """When all nodes of a link were told last, and what will tell them again."""
         self.mac = ROUTER_MAC

@@ -15,8 +15,8 @@ from collections.abc import Callable, Container
 from slirpy.core.network import Network
 from slirpy.core.port import LinkPort
 from slirpy.core.probes import Occupant, Probes
-from slirpy.core.shares import Group, Shares
 from slirpy.core.timers import Alarm
+from slirpy.fair import Group, Shares
 from slirpy.interfaces import Frame
 from slirpy.units import SECOND
 
@@ -52,12 +52,12 @@ class Neighbor:
 
     @property
     def key(self) -> bytes:
-        """For :class:`~slirpy.core.shares.Shares`."""
+        """For :class:`~slirpy.fair.Shares`."""
         return self.address
 
     @property
     def last_activity(self) -> int:
-        """For :class:`~slirpy.core.shares.Shares`."""
+        """For :class:`~slirpy.fair.Shares`."""
         return self.seen
 
     def may_be_behind(self, port: LinkPort, now: int) -> bool:
@@ -161,7 +161,7 @@ class Neighbors:
         """The entry for an address of the network, made if need be."""
         neighbor = self._table.get(address)
         if neighbor is None:
-            victim = self._shares.victim()
+            victim = self._shares.to_evict()
             if victim is not None:
                 self._evict(victim)
             neighbor = self._table[address] = Neighbor(address)

@@ -14,8 +14,8 @@ from ipaddress import ip_address
 from slirpy.core.arrival import Arrival
 from slirpy.core.flows import FlowInfo
 from slirpy.core.parts import Parts
-from slirpy.core.shares import Group, Shares
 from slirpy.core.timers import Alarm
+from slirpy.fair import Group, Shares
 from slirpy.interfaces import FlowRequest, HostNetwork, IcmpReport, IPProtocol, PingPeer
 from slirpy.nat.limits import EXHAUSTED, DescriptorLimit
 from slirpy.nat.refusals import ERRNO_CAUSES, REFUSAL_CAUSES, tell_errno
@@ -213,7 +213,7 @@ class IcmpNat:
     def _open(self, arrival: Arrival, identifier: int) -> IcmpFlow | None:
         """Open a flow with its socket. Returns None, and reports it to the guest, if the system refuses."""
         network = self.network
-        victim = self._shares.victim()
+        victim = self._shares.to_evict()
         if victim is not None:
             network.stats.icmp_flows_evicted += 1
             self.remove(victim)

@@ -20,8 +20,8 @@ from typing import Protocol
 
 from slirpy.core.flows import FlowInfo
 from slirpy.core.parts import Parts
-from slirpy.core.shares import OUTSIDE, Group, Shares
 from slirpy.core.timers import Alarm
+from slirpy.fair import OUTSIDE, Group, Shares
 from slirpy.interfaces import DatagramOwner, DatagramPeer, IcmpReport, StreamOwner, StreamPeer
 from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.splice import Splice
@@ -122,7 +122,7 @@ class LoopbackForwards:
     def splice(self, handover: Handover, client: StreamPeer, place: tuple[bytes, int], port: int) -> None:
         """Connect a client that the guest's address has refused to a port of the guest's loopback."""
         network = self.network
-        victim = self._splices.victim()
+        victim = self._splices.to_evict()
         if victim is not None:
             network.stats.hostfwd_loopback_evicted += 1
             self._evict(victim)
@@ -150,7 +150,7 @@ class LoopbackForwards:
         """Send a client's datagram to the guest's loopback."""
         known = self._known.get((via, address, port))
         if known is None:
-            victim = self._clients.victim()
+            victim = self._clients.to_evict()
             if victim is not None:
                 self.network.stats.hostfwd_loopback_evicted += 1
                 self._evict_client(victim)

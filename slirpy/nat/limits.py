@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
-from slirpy.core.shares import Entry, Shares
+from slirpy.fair import Entry, Shares
 from slirpy.stats import Stats
 from slirpy.units import SECOND
 

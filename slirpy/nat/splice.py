@@ -10,7 +10,7 @@ from ipaddress import ip_address
 
 from slirpy.core.flows import FlowInfo, ending
 from slirpy.core.network import Network
-from slirpy.core.shares import Group
+from slirpy.fair import Group
 from slirpy.interfaces import StreamPeer
 from slirpy.units import SECOND
 

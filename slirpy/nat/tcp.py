@@ -20,8 +20,8 @@ from slirpy.core.neighbor import Neighbor
 from slirpy.core.parts import Parts
 from slirpy.core.port import LinkPort
 from slirpy.core.ports import free_port
-from slirpy.core.shares import OUTSIDE, Group, Shares
 from slirpy.core.tcpflow import TcpFlow
+from slirpy.fair import OUTSIDE, Group, Shares
 from slirpy.interfaces import FlowRequest, HostNetwork, IcmpReport, IPProtocol, StreamPeer
 from slirpy.nat.limits import EXHAUSTED, DescriptorLimit
 from slirpy.nat.refusals import refuse_by_host, refuse_by_rule
@@ -448,7 +448,7 @@ class TcpNat:
         return flow
 
     def _make_room(self, shares: Shares[NatTcpFlow]) -> None:
-        victim = shares.victim()
+        victim = shares.to_evict()
         if victim is not None:
             self.network.stats.tcp_flows_evicted += 1
             self.evict(victim)
@@ -458,7 +458,7 @@ class TcpNat:
         share = flow.share
         if share is None:
             return
-        party, who = share.party.name, share.who
+        party, who = share.party.name, share.address
         flow.counted.remove(flow)
         self._make_room(shares)
         flow.counted = shares

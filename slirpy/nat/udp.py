@@ -15,8 +15,8 @@ from slirpy.core.flows import FlowInfo
 from slirpy.core.parts import Parts
 from slirpy.core.paths import UdpPath, UdpSender, shape_of
 from slirpy.core.port import LinkPort
-from slirpy.core.shares import OUTSIDE, Group, Shares
 from slirpy.core.timers import Alarm
+from slirpy.fair import OUTSIDE, Group, Shares
 from slirpy.interfaces import DatagramPeer, FlowRequest, HostNetwork, IcmpReport, IPProtocol
 from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.refusals import REFUSAL_CAUSES, tell_errno
@@ -330,7 +330,7 @@ class UdpNat:
 
     def open(self, guest: bytes, port: int, link: LinkPort | None) -> UdpFlow:
         """Create a flow. Its socket is opened when the guest first sends. ``link`` is None if it begins outside."""
-        victim = self._shares.victim()
+        victim = self._shares.to_evict()
         if victim is not None:
             self.network.stats.udp_flows_evicted += 1
             self.remove(victim)

@@ -27,17 +27,17 @@ def test_a_tally_counts(changes: list[tuple[str, bool]]) -> None:
         assert len(tally) == len(+model)
         assert tally.top == max(model.values(), default=0)
         if +model:
-            assert model[tally.owner()] == tally.top
+            assert model[tally.largest()] == tally.top
 
 
 def test_of_equals_the_one_that_has_so_many_for_longest_has_most() -> None:
     tally: Tally[str] = Tally()
     for owner in "ab":
         tally.change(owner, 1)
-    assert tally.owner() == "a"
+    assert tally.largest() == "a"
     tally.change("a", 1)
     tally.change("a", -1)
-    assert tally.owner() == "b"
+    assert tally.largest() == "b"
 
 
 @given(st.lists(st.one_of(st.sampled_from([b"a", b"b", b"c"]), st.just("next"), st.integers(0, 20))))

@@ -9,8 +9,8 @@ from dhcp_world import offer
 
 from slirpy.config import Config
 from slirpy.core.ports import free_port
-from slirpy.core.shares import Party
 from slirpy.errors import StateError
+from slirpy.fair import Party
 from slirpy.services.dhcp.lease import Client
 from slirpy.services.dhcp.leases import LeaseTable
 

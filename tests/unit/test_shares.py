@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from slirpy.core.shares import HEAVY, Group, Shares
+from slirpy.fair import HEAVY, Group, Shares
 from slirpy.nat.limits import IDLE, WARN_AGAIN, DescriptorLimit
 from slirpy.stats import Stats
 
@@ -35,7 +35,7 @@ def test_of_one_party_the_longest_idle_goes(count: int) -> None:
     shares: Shares[Thing] = Shares(count)
     things = fill(shares, count, "a")
     for now in range(1000, 1000 + 5 * count):
-        victim = shares.victim()
+        victim = shares.to_evict()
         assert victim is not None
         assert victim.last_activity == min(thing.last_activity for thing in things)
         gone = victim if random.random() < 0.7 else random.choice(things)
@@ -50,9 +50,9 @@ def test_of_one_party_the_longest_idle_goes(count: int) -> None:
 
 def test_room_is_left_alone() -> None:
     shares: Shares[Thing] = Shares(2)
-    assert shares.victim() is None
+    assert shares.to_evict() is None
     fill(shares, 1, "a")
-    assert shares.victim() is None
+    assert shares.to_evict() is None
 
 
 def test_who_has_most_gives() -> None:
@@ -60,7 +60,7 @@ def test_who_has_most_gives() -> None:
     quiet = fill(shares, 10, "quiet")  # idle for longest, all of them
     fill(shares, 90, "greedy", start=1000)
     for now in range(500):
-        victim = shares.victim()
+        victim = shares.to_evict()
         assert victim is not None
         assert victim not in quiet
         shares.remove(victim)
@@ -72,7 +72,7 @@ def test_two_that_want_everything_share_it() -> None:
     shares: Shares[Thing] = Shares(100)
     fill(shares, 100, "first")
     for now in range(400):
-        victim = shares.victim()
+        victim = shares.to_evict()
         assert victim is not None
         shares.remove(victim)
         fill(shares, 1, "second", start=1000 + now)
@@ -84,7 +84,7 @@ def test_on_one_link_a_heavy_address_gives_first() -> None:
     shares: Shares[Thing] = Shares(limit)
     fill(shares, 10, "link", b"light")
     heavy = fill(shares, limit - 10, "link", b"heavy", start=1000)
-    assert shares.victim() is heavy[0]
+    assert shares.to_evict() is heavy[0]
 
 
 def test_on_one_link_invented_addresses_do_not_make_another_look_greedy() -> None:
@@ -94,7 +94,7 @@ def test_on_one_link_invented_addresses_do_not_make_another_look_greedy() -> Non
     for n in range(limit - 10):
         fill(shares, 1, "link", b"%d" % n, start=n)
     for now in range(limit - 10):
-        victim = shares.victim()
+        victim = shares.to_evict()
         assert victim is not None
         assert victim not in honest
         shares.remove(victim)
@@ -109,9 +109,9 @@ def test_what_is_empty_is_forgotten() -> None:
         assert thing.share is None
     assert len(shares) == 0
     assert shares.numbers() == {}
-    assert shares._most.top == 0
-    assert not shares._most._having
-    assert not shares._most._number
+    assert shares._tally.top == 0
+    assert not shares._tally._owners
+    assert not shares._tally._number
 
 
 def test_another_kinds_entry_is_left_alone() -> None:
@@ -128,7 +128,7 @@ def test_a_flood_costs_little() -> None:
     shares: Shares[Thing] = Shares(32_768)
     begin = time.process_time()
     for n in range(132_768):
-        victim = shares.victim()
+        victim = shares.to_evict()
         if victim is not None:
             shares.remove(victim)
         shares.add(Thing(n.to_bytes(4, "big"), n), n & 1, (n % 4096).to_bytes(2, "big"))
