@@ -21,8 +21,8 @@ from report import Bar, Report, count, main, show
 from slirpy import Config, LinkFeatures, Slirp, Stack
 from slirpy.host.poller import SelectorPoller
 from slirpy.interfaces import Buffer, StreamOwner, StreamPeer
-from slirpy.links.callback import CallbackLink
-from slirpy.testing.world.host import SimHost
+from slirpy.links import CallbackLink
+from slirpy.testing import SimHost
 
 MASK = 0xFFFFFFFF
 GUEST_MAC = bytes.fromhex("525500000001")

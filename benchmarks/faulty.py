@@ -25,9 +25,7 @@ from slirpy import Config, LinkError, Slirp
 from slirpy.core.switchnet import SwitchNetwork
 from slirpy.host.poller import SelectorPoller
 from slirpy.interfaces import READ, Link
-from slirpy.links.capture import CaptureLink
-from slirpy.links.faults import FaultLink, Faults
-from slirpy.links.tap import TapLink, open_tap
+from slirpy.links import CaptureLink, FaultLink, Faults, TapLink, open_tap
 from slirpy.stats import Stats
 
 SECOND = 1_000_000_000

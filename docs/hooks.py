@@ -24,10 +24,9 @@ from slirpy.config import OPTIONS, Group, Option, qemu
 from slirpy.stats import Stats
 from slirpy.tcp import Settings
 from slirpy.tcp.states import TRANSITIONS, State
-from slirpy.testing import VirtualNetwork, ladder
+from slirpy.testing import Echo, VirtualNetwork, ladder
 from slirpy.testing.packetdrill import info, language
 from slirpy.testing.packetdrill.sysctls import IGNORED, ONLY, PROGRAMS, SYSCTLS
-from slirpy.testing.world.host import Echo
 
 MARKER = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
 ROLE = re.compile(r":(?:class|func|meth|data|mod|attr|exc):<code>~?([\w.]+)</code>")

@@ -5,8 +5,7 @@ Run it with ``python examples/virtual_time.py``. It opens no socket.
 
 from __future__ import annotations
 
-from slirpy.testing import VirtualNetwork, ladder
-from slirpy.testing.world.host import Echo
+from slirpy.testing import Echo, VirtualNetwork, ladder
 from slirpy.wire import ipv4
 
 SERVER = bytes([192, 0, 2, 7])

@@ -25,9 +25,9 @@ from slirpy import Config, Resolver, Slirp
 from slirpy.cli.demo_servers import LOOPBACK, NAME, DnsServer, WebServer, serving
 from slirpy.cli.flags import Command
 from slirpy.cli.tables import amount, console_for, counter_table, flow_table
+from slirpy.testing.diagram import ladder
 from slirpy.testing.guest import Guest
 from slirpy.testing.guest.tcp import GuestStream
-from slirpy.testing.ladder import ladder
 from slirpy.units import MS, SECOND
 
 __all__ = ["demo"]

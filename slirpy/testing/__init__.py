@@ -1,41 +1,114 @@
-"""Tools for tests of your own protocols: a guest in pure Python, a whole network in virtual time, and ladders of
-frames.
+"""Tools for tests of your own protocols, links and programs.
 
-None of them needs pytest or opens a socket.
+==========================================  ======================================================================
+:class:`VirtualNetwork`, :class:`SimHost`   the whole stack in virtual time, with servers and clients outside
+:class:`Guest`                              a guest in pure Python: ARP, DHCP, ping, UDP, DNS, TCP
+:class:`Pair`, :class:`Script`              the TCP engine alone: two connections, or one and a script
+:data:`LINK_CHECKS`                         the conformance suite for a link of your own
+:func:`run_file`, :func:`run_text`          scripts in packetdrill's language
+:func:`ladder`                              frames drawn as a diagram
+==========================================  ======================================================================
+
+None of them needs pytest, and none but the conformance suite opens a socket. The names are imported on first use
+(PEP 562).
 """
 
-from slirpy.testing.guest import (
-    DEFAULT_MAC,
-    DhcpClient,
-    DhcpLease,
-    Guest,
-    GuestCounters,
-    GuestListener,
-    GuestStream,
-    IcmpError,
-    Lookup,
-    Message,
-    Ping,
-    UdpSocket,
-)
-from slirpy.testing.ladder import ladder
-from slirpy.testing.network import Captured, UnmetError, VirtualNetwork
+from __future__ import annotations
+
+from slirpy.lazy import exports
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if TYPE_CHECKING:
+    from slirpy.testing.diagram import ladder
+    from slirpy.testing.errors import UnmetError
+    from slirpy.testing.guest import (
+        DEFAULT_MAC,
+        DhcpClient,
+        DhcpLease,
+        DhcpMessage,
+        Guest,
+        GuestCounters,
+        GuestListener,
+        GuestStream,
+        IcmpError,
+        Lookup,
+        Message,
+        Ping,
+        UdpSocket,
+    )
+    from slirpy.testing.links import LINK_CHECKS, LinkCheck, LinkFactory, LinkPeer, LinkUnderTest
+    from slirpy.testing.network import Captured, Fault, VirtualNetwork
+    from slirpy.testing.packetdrill import Result, ScriptError, UnsupportedError, run_file, run_text
+    from slirpy.testing.tcp import Crossing, Pair, Script, Sent, Wire, flag_bits, flag_letters
+    from slirpy.testing.world.host import SimHost
+    from slirpy.testing.world.programs import Echo, Remote, Resetter, SimServer, Sink, Source
+    from slirpy.testing.world.udp import Received, SimUdpServer
+    from slirpy.testing.world.world import Call
 
 __all__ = [
     "DEFAULT_MAC",
+    "LINK_CHECKS",
+    "Call",
     "Captured",
+    "Crossing",
     "DhcpClient",
     "DhcpLease",
+    "DhcpMessage",
+    "Echo",
+    "Fault",
     "Guest",
     "GuestCounters",
     "GuestListener",
     "GuestStream",
     "IcmpError",
+    "LinkCheck",
+    "LinkFactory",
+    "LinkPeer",
+    "LinkUnderTest",
     "Lookup",
     "Message",
+    "Pair",
     "Ping",
+    "Received",
+    "Remote",
+    "Resetter",
+    "Result",
+    "Script",
+    "ScriptError",
+    "Sent",
+    "SimHost",
+    "SimServer",
+    "SimUdpServer",
+    "Sink",
+    "Source",
     "UdpSocket",
     "UnmetError",
+    "UnsupportedError",
     "VirtualNetwork",
+    "Wire",
+    "flag_bits",
+    "flag_letters",
     "ladder",
+    "run_file",
+    "run_text",
 ]
+
+_MODULES = {
+    "diagram": "ladder",
+    "errors": "UnmetError",
+    "guest": "DEFAULT_MAC DhcpClient DhcpLease DhcpMessage Guest GuestCounters GuestListener GuestStream IcmpError"
+    " Lookup Message Ping UdpSocket",
+    "links": "LINK_CHECKS LinkCheck LinkFactory LinkPeer LinkUnderTest",
+    "network": "Captured Fault VirtualNetwork",
+    "packetdrill": "Result ScriptError UnsupportedError run_file run_text",
+    "tcp": "Crossing Pair Script Sent Wire flag_bits flag_letters",
+    "world.host": "SimHost",
+    "world.programs": "Echo Remote Resetter SimServer Sink Source",
+    "world.udp": "Received SimUdpServer",
+    "world.world": "Call",
+}
+"""Names by the module that each is imported from."""
+
+
+if not TYPE_CHECKING:  # a type checker assumes that a module with this function has every name
+    __getattr__, __dir__ = exports(__name__, _MODULES)

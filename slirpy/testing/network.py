@@ -25,13 +25,14 @@ from slirpy.config.values import function, mac_bytes, nanoseconds
 from slirpy.core.port import LinkPort
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
 from slirpy.stack import Stack
+from slirpy.testing.diagram import ladder
+from slirpy.testing.errors import UnmetError
 from slirpy.testing.guest import DEFAULT_MAC, Guest
 from slirpy.testing.guest.dhcp import DhcpLease
-from slirpy.testing.ladder import ladder
 from slirpy.testing.world.host import SimHost
 from slirpy.units import MS, SECOND
 
-__all__ = ["Captured", "Fault", "UnmetError", "VirtualNetwork"]
+__all__ = ["Captured", "Fault", "VirtualNetwork"]
 
 _ROUNDS = 100_000
 _SHOWN = 24
@@ -73,10 +74,6 @@ Fault = Callable[[str, bytes], int | Sequence[int] | None]
 """Called with direction and frame of each frame that is sent; returns nanoseconds of delay (more than others: out of
 order), None to lose it, or a delay for each of several copies.
 """
-
-
-class UnmetError(AssertionError):
-    """The condition of :meth:`VirtualNetwork.run_until` was not met; the text describes the state of the network."""
 
 
 class _MemoryLink:

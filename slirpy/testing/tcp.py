@@ -28,7 +28,7 @@ from slirpy.config.values import function, nanoseconds
 from slirpy.errors import ConfigError
 from slirpy.tcp import Connection, Segment, Settings, State, TcpOptions
 from slirpy.tcp.seq import MASK
-from slirpy.testing.network import UnmetError
+from slirpy.testing.errors import UnmetError
 from slirpy.units import MS, SECOND
 from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN, URG
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 import shlex
@@ -224,6 +225,27 @@ def test_references_are_complete(hooks: ModuleType) -> None:
     for key in re.findall(r"`([\w-]+)`", hooks.qemu_keys().partition("Known, but")[2]):
         with pytest.raises(ConfigError, match="not built yet"):
             Config.from_qemu(f"{key}=x")
+
+
+@pytest.mark.parametrize(
+    ("face", "pages"), [("slirpy.links", ["api"]), ("slirpy.testing", ["testing", "packetdrill"])]
+)
+def test_every_name_of_a_face_is_in_the_reference(face: str, pages: list[str]) -> None:
+    text = "".join((ROOT / "docs" / "reference" / f"{page}.md").read_text() for page in pages)
+    described = set(re.findall(rf"^::: {re.escape(face)}\.(\w+)$", text, re.MULTILINE))
+    assert described == set(importlib.import_module(face).__all__)
+
+
+def test_pages_and_examples_import_from_the_faces() -> None:
+    """A reader need not know in which module a public name is defined."""
+    hidden = re.compile(r"^ *(?:from|import) slirpy\.(?:links|testing)\.\w.*", re.MULTILINE)
+    found = [
+        f"{name_of(path)}: {line}"
+        for path in (*PAGES, *EXAMPLES)
+        if path.name != "CHANGELOG.md"
+        for line in hidden.findall(path.read_text())
+    ]
+    assert not found, "\n".join(found)
 
 
 def test_the_ladder_picture_has_every_packet(hooks: ModuleType) -> None:

@@ -269,12 +269,31 @@ def test_the_tcp_engine_is_usable_alone() -> None:
     assert not used & unwanted
 
 
-@pytest.mark.parametrize("package", ["slirpy.tcp", "slirpy.interfaces"])
+@pytest.mark.parametrize("package", ["slirpy.tcp", "slirpy.interfaces", "slirpy.links", "slirpy.testing"])
 def test_every_name_of_a_face_can_be_imported_and_no_other(package: str) -> None:
     code = f"import {package} as face; from {package} import *; assert set(face.__all__) <= set(dir(face))"
     run_python(f"{code}; assert all(getattr(face, name) is globals()[name] for name in face.__all__)")
     with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'Nothing'"):
         getattr(importlib.import_module(package), "Nothing")  # noqa: B009
+
+
+@pytest.mark.parametrize(
+    ("package", "first", "its_own"),
+    [
+        ("slirpy.interfaces", "Frame", {"links", "basics"}),
+        ("slirpy.links", "TapLink", {"tap", "starting"}),
+        ("slirpy.testing", "UnmetError", {"errors"}),
+    ],
+)
+def test_a_face_loads_what_is_used(package: str, first: str, its_own: set[str]) -> None:
+    """Importing a face loads nothing else; using a name loads its module, and not those of the others."""
+    new = "import sys; old = set(sys.modules)\nimport {0}\n{1}\nprint(*sys.modules.keys() - old)"
+    loaded = set(run_python(new.format(package, "")).split())
+    assert loaded == {"slirpy", "slirpy._version", "slirpy.lazy", package}
+    used = set(run_python(new.format(package, f"{package}.{first}")).split())
+    assert {name for name in used if name.startswith(f"{package}.")} == {
+        f"{package}.{name}" for name in its_own
+    }
 
 
 def test_the_public_names_are_imported_on_first_use() -> None:

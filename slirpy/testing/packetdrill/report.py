@@ -8,7 +8,7 @@ from typing import Literal
 
 from slirpy.tcp import Segment, options
 from slirpy.tcp.seq import MASK
-from slirpy.testing.ladder import ladder
+from slirpy.testing.diagram import ladder
 from slirpy.testing.packetdrill.host import Host, Sent
 from slirpy.testing.packetdrill.language import flag_text
 from slirpy.testing.packetdrill.script import Option
