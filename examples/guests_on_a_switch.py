@@ -11,7 +11,7 @@ from collections.abc import Callable
 from random import Random
 
 from slirpy import Config, Nic, Slirp
-from slirpy.testing.guest import Guest
+from slirpy.testing import Guest
 
 
 def plug_in(net: Slirp, number: int) -> Guest:
