@@ -32,6 +32,7 @@ __all__ = [
     "Quote",
     "Trouble",
     "build",
+    "cause_of",
     "code_of",
     "read_error",
     "read_quote",
@@ -55,7 +56,8 @@ REASSEMBLY_TIME = 1
 """Code of :data:`TIME_EXCEEDED`: some fragments did not arrive in time."""
 
 _PARAMETER_PROBLEM = 12
-_HARD = frozenset((PROTOCOL_UNREACHABLE, PORT_UNREACHABLE, 9, 10, ADMIN_PROHIBITED))
+_PROHIBITED = frozenset((9, 10, ADMIN_PROHIBITED))
+_HARD = frozenset((PROTOCOL_UNREACHABLE, PORT_UNREACHABLE, *_PROHIBITED))
 """Codes of destination unreachable that say no for good: protocol, port, and the prohibitions (RFC 1122, section
 4.2.3.9; RFC 1812, section 5.2.7.1)."""
 _NETWORK = frozenset((NET_UNREACHABLE, 6, 9, 11))
@@ -97,9 +99,21 @@ _CODES = {
 }
 
 
+_CAUSES = {codes: cause for cause, codes in _CODES.items()}
+
+
 def code_of(cause: Cause) -> tuple[int, int]:
     """Type and code of the error that reports a cause."""
     return _CODES[cause]
+
+
+def cause_of(kind: int, code: int) -> Cause | None:
+    """The cause that an error reports; None if it is none of these."""
+    if kind == UNREACHABLE and code not in (PROTOCOL_UNREACHABLE, PORT_UNREACHABLE, FRAGMENTATION_NEEDED):
+        if code in _PROHIBITED:
+            return Cause.PROHIBITED
+        return Cause.NET_UNREACHABLE if code in _NETWORK else Cause.HOST_UNREACHABLE
+    return _CAUSES.get((kind, code))
 
 
 class Trouble(NamedTuple):
@@ -136,7 +150,7 @@ class Quote(NamedTuple):
     total_length: int
     """Total length of the packet in bytes."""
     fragment: int
-    """Flags and offset, as in its header."""
+    """Flags and offset, as in an IPv4 header."""
     protocol: int
     source: bytes
     destination: bytes
