@@ -23,7 +23,7 @@ from slirpy.host.outbound import Source
 from slirpy.host.sockets import SocketHost
 from slirpy.interfaces import Buffer, Link, LinkFeatures
 from slirpy.links.callback import CallbackLink
-from slirpy.links.endpoint import Endpoint, parse_door
+from slirpy.links.endpoint import Endpoint, parse_listen_address
 from slirpy.links.listener import StreamListener
 from slirpy.links.stream import StreamLink
 from slirpy.services.dhcp import Lease, LeaseFile
@@ -197,11 +197,11 @@ class Slirp(Driven):
             link.on_state = lambda there: None if there else attachment.close()
 
         def listen() -> Serving:
-            place = parse_door(at) if isinstance(at, str) else at
+            address = parse_listen_address(at) if isinstance(at, str) else at
             others = [other for other in self._listeners if not other.closed]
-            if any(other.fileno() == place for other in others):
-                raise LinkError(f"descriptor {place} is listened at already; give each once")
-            listener = StreamListener(place, welcome, limit=limit)
+            if any(other.fileno() == address for other in others):
+                raise LinkError(f"descriptor {address} is listened at already; give each once")
+            listener = StreamListener(address, welcome, limit=limit)
             listener.start(self._poller, self.stats)
             self._listeners = [listener, *others]
             return Serving(listener, lambda: self._call(listener.close))

@@ -53,12 +53,12 @@ def listen(
     reconnects keeps its address. SIGUSR1 shows flows and counters on standard error. Ctrl-C, SIGTERM or another
     signal ends it; the exit status is then 128 plus the signal's number. It is 2 for a mistake in the options.
     """
-    from slirpy.links.endpoint import parse_door
+    from slirpy.links.endpoint import parse_listen_address
 
     for address in addresses:
         check_plain_name("ADDRESS", address.removeprefix("unix:"))
     config = network_config(network)
-    raise SystemExit(_serve(config, [parse_door(address) for address in addresses], reporting))
+    raise SystemExit(_serve(config, [parse_listen_address(address) for address in addresses], reporting))
 
 
 def qemu_arguments(endpoint: Endpoint, mtu: int) -> list[str]:

@@ -17,7 +17,7 @@ from slirpy import forks
 from slirpy.errors import LinkError
 from slirpy.interfaces import READ, WRITE, Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.endpoint import Endpoint, adopt, reason
-from slirpy.links.options import Options, place_keys
+from slirpy.links.options import Options, endpoint_keys
 from slirpy.links.starting import check_start
 
 __all__ = ["DgramLink", "dgram_netdev", "is_multicast", "multicast"]
@@ -223,9 +223,9 @@ class DgramLink:
     abandon = close
 
 
-def is_multicast(place: Endpoint) -> bool:
+def is_multicast(endpoint: Endpoint) -> bool:
     """Whether an address is a multicast group, not a single peer."""
-    return not place.local and ipaddress.ip_address(place.address[0].partition("%")[0]).is_multicast
+    return not endpoint.local and ipaddress.ip_address(endpoint.address[0].partition("%")[0]).is_multicast
 
 
 def multicast(group: Endpoint, interface: str = "") -> DgramLink:
@@ -284,18 +284,18 @@ class _MulticastLink(DgramLink):
 
 def dgram_netdev(options: Options) -> Callable[[], DgramLink]:
     """Read ``dgram,...``; see :mod:`slirpy.links.table`."""
-    options.allow(*place_keys("local"), *place_keys("remote"))
-    remote = options.place("remote", socket.SOCK_DGRAM) if options.has("remote.") else None
+    options.allow(*endpoint_keys("local"), *endpoint_keys("remote"))
+    remote = options.endpoint("remote", socket.SOCK_DGRAM) if options.has("remote.") else None
     if isinstance(remote, int):
         raise options.error("remote cannot be a descriptor; give it as local, connected")
     if remote is not None and is_multicast(remote):
         # Of local only the address counts: it selects the interface.
         interface = options.take("local.host") or ""
-        for key in place_keys("local"):
+        for key in endpoint_keys("local"):
             options.take(key)
         options.done()
         return partial(multicast, remote, interface)
-    local = options.place("local", socket.SOCK_DGRAM)
+    local = options.endpoint("local", socket.SOCK_DGRAM)
     options.done()
     if isinstance(local, int):
         if remote is not None:

@@ -19,8 +19,8 @@ __all__ = [
     "abstract",
     "adopt",
     "inet",
-    "parse_door",
     "parse_endpoint",
+    "parse_listen_address",
     "reason",
     "unix",
 ]
@@ -229,7 +229,7 @@ def parse_endpoint(text: str, kind: int = socket.SOCK_STREAM) -> Endpoint:
     return inet(host, number, kind)
 
 
-def parse_door(text: str) -> Endpoint | int:
+def parse_listen_address(text: str) -> Endpoint | int:
     """Read where to listen: as :func:`parse_endpoint`, or ``fd:N``, the descriptor of a listening socket.
 
     Raises:

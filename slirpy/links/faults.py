@@ -1,8 +1,8 @@
-"""A link around a link that loses, delays, reorders, duplicates and damages frames, or limits their rate.
+"""A link around a link that loses, delays, reorders, duplicates and corrupts frames, or limits their rate.
 
-Each direction has its own faults, applied in this order: loss; duplication; damage; the rate, a token bucket with a
-bounded queue before it; the delay with its jitter; reordering. Chances come from an injected generator and time from
-the stack, so a run in virtual time can be repeated to the byte.
+Each direction has its own faults, applied in this order: loss; duplication; corruption; the rate, a token bucket with
+a bounded queue before it; the delay with its jitter; reordering. Chances come from an injected generator and time
+from the stack, so a run in virtual time can be repeated to the byte.
 
 Frames that are not delayed are passed on in the same call, without a copy.
 """
@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 from slirpy.config.values import amount, chance, nanoseconds
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, Timer
-from slirpy.links.damage import Received, damage_received, damage_sent
+from slirpy.links.corruption import Received, corrupt_received, corrupt_sent
 from slirpy.links.middleware import Middleware
 from slirpy.units import MS, SECOND
 
@@ -98,14 +98,14 @@ class _Direction(Generic[_T]):
     def __init__(
         self,
         random: Random,
-        damage: Callable[[_T], _T],
+        corrupt: Callable[[_T], _T],
         keep: Callable[[_T], _T],
         release: Callable[[list[_T]], None],
     ) -> None:
         self.faults = NONE
         self.counters = FaultCounters()
         self._random = random
-        self._damage = damage
+        self._corrupt = corrupt
         self._keep = keep
         self._release = release
         self._held: list[tuple[int, int, _T]] = []
@@ -130,7 +130,7 @@ class _Direction(Generic[_T]):
         for copy in copies:
             if faults.corrupt and chance() < faults.corrupt:
                 counters.corrupted += 1
-                copy = self._damage(copy)
+                copy = self._corrupt(copy)
             when = self._when(length, now)
             if when is None or (when > now and len(self._held) >= faults.limit):
                 counters.dropped += 1
@@ -202,8 +202,8 @@ class FaultLink(Middleware):
     """Applies ``to_guest`` and ``from_guest`` to the frames of ``inner``; both may be set at any time.
 
     Segmentation offload is not offered to the stack: faults to the guest hit single segments, not 64 KiB. Frames
-    from a TAP interface may still be that long. A damaged frame carries its real checksum, even if the link works
-    with partial ones, so that the damage is detected.
+    from a TAP interface may still be that long. A corrupted frame carries its real checksum, even if the link works
+    with partial ones, so that the corruption is detected.
 
     Args:
         inner: the link that carries the frames; closed with this one.
@@ -220,9 +220,9 @@ class FaultLink(Middleware):
         super().__init__(inner)
         # One generator for each direction: they do not influence each other.
         there, back = Random(random.getrandbits(64)), Random(random.getrandbits(64))
-        self._to_guest = _Direction[Frame](there, lambda f: damage_sent(f, there), _keep_sent, self._transmit)
+        self._to_guest = _Direction[Frame](there, lambda f: corrupt_sent(f, there), _keep_sent, self._transmit)
         self._from_guest = _Direction[Received](
-            back, lambda f: damage_received(f, back), _keep_received, self._deliver
+            back, lambda f: corrupt_received(f, back), _keep_received, self._deliver
         )
         self.to_guest = to_guest
         self.from_guest = from_guest

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from slirpy.errors import LinkError
 from slirpy.interfaces import READ, Poller
-from slirpy.links.door import Door
 from slirpy.links.endpoint import Endpoint, adopt
+from slirpy.links.listeningsocket import ListeningSocket
 from slirpy.links.stream import StreamLink
 from slirpy.stats import Stats
 
@@ -34,13 +34,13 @@ class StreamListener:
         self, endpoint: Endpoint | int, accept: Callable[[StreamLink], object], *, limit: int = 256
     ) -> None:
         if isinstance(endpoint, Endpoint):
-            self._door = Door(endpoint.bind(socket.SOCK_STREAM), endpoint)
+            self._listener = ListeningSocket(endpoint.bind(socket.SOCK_STREAM), endpoint)
         else:
             sock = adopt(endpoint, socket.SOCK_STREAM)
             if not _listens(sock):
                 sock.detach()
                 raise LinkError(f"descriptor {endpoint} is not a listening socket; call listen() on it first")
-            self._door = Door(sock, None)
+            self._listener = ListeningSocket(sock, None)
         self._accept = accept
         self._limit = limit
         self._guests: set[_Guest] = set()
@@ -57,25 +57,25 @@ class StreamListener:
     @property
     def address(self) -> Endpoint:
         """The listening address, with the chosen port if 0 was requested."""
-        return self._door.place()
+        return self._listener.address()
 
     def fileno(self) -> int:
         """The descriptor of the listening socket."""
-        return self._door.sock.fileno()
+        return self._listener.sock.fileno()
 
     def start(self, poller: Poller, stats: Stats) -> None:
         """Begin to accept guests, at each poll."""
         self._poller, self._stats = poller, stats
-        poller.register(self._door.sock.fileno(), READ, self._knock)
+        poller.register(self._listener.sock.fileno(), READ, self._accept_ready)
 
-    def _knock(self, mask: int) -> None:
+    def _accept_ready(self, mask: int) -> None:
         for _ in range(_ACCEPTS):
             if self._poller is None or self._stats is None:
                 return  # closed by the callback
             if len(self._guests) >= self._limit:
-                self._poller.modify(self._door.sock.fileno(), 0, self._knock)
+                self._poller.modify(self._listener.sock.fileno(), 0, self._accept_ready)
                 return
-            sock = self._door.accept(self._stats)
+            sock = self._listener.accept(self._stats)
             if sock is None:
                 return
             guest = _Guest(sock, self._gone)
@@ -85,7 +85,7 @@ class StreamListener:
     def _gone(self, guest: _Guest) -> None:
         self._guests.discard(guest)
         if self._poller is not None:
-            self._poller.modify(self._door.sock.fileno(), READ, self._knock)
+            self._poller.modify(self._listener.sock.fileno(), READ, self._accept_ready)
 
     def close(self) -> None:
         """Accept no more guests; connected guests stay. Harmless when repeated."""
@@ -93,9 +93,9 @@ class StreamListener:
             return
         self.closed = True
         if self._poller is not None:
-            self._poller.unregister(self._door.sock.fileno())
+            self._poller.unregister(self._listener.sock.fileno())
             self._poller = None
-        self._door.close()
+        self._listener.close()
 
 
 def _listens(sock: socket.socket) -> bool:

@@ -11,7 +11,7 @@ from slirpy.config.text import PORT_MAX, decimal, hint
 from slirpy.errors import ConfigError
 from slirpy.links.endpoint import DESCRIPTOR_MAX, Endpoint, abstract, inet, unix
 
-__all__ = ["Options", "place_keys"]
+__all__ = ["Options", "endpoint_keys"]
 
 _KEEP_ALIVE = ("keep-alive", "keep-alive-count", "keep-alive-idle", "keep-alive-interval")
 _INET = ("host", "port", "to", "numeric", "ipv4", "ipv6", "mptcp", *_KEEP_ALIVE)
@@ -21,8 +21,8 @@ _ALONE = ("vhost", "vhostforce", "vnet_hdr")
 """Switches of the older carriers, which QEMU accepts without a value, or with "no" before them."""
 
 
-def place_keys(prefix: str) -> tuple[str, ...]:
-    """Return the keys of a QEMU ``SocketAddress``, as :meth:`Options.place` reads them."""
+def endpoint_keys(prefix: str) -> tuple[str, ...]:
+    """Return the keys of a QEMU ``SocketAddress``, as :meth:`Options.endpoint` reads them."""
     return tuple(f"{prefix}.{key}" for key in ("type", *_INET, *_UNIX, "str"))
 
 
@@ -140,7 +140,7 @@ class Options:
         """
         return self.number(key, 0, DESCRIPTOR_MAX)
 
-    def place(self, prefix: str, kind: int) -> Endpoint | int:
+    def endpoint(self, prefix: str, kind: int) -> Endpoint | int:
         """Take a QEMU ``SocketAddress``: ``PREFIX.type=`` inet, unix or fd, and its other keys; returns the number
         for fd.
 

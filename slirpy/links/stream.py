@@ -15,10 +15,10 @@ from functools import partial
 
 from slirpy.errors import LinkError
 from slirpy.interfaces import READ, WRITE, Frame, LinkFeatures, LinkSink, Poller, Timer
-from slirpy.links.door import Door, tune
 from slirpy.links.endpoint import Endpoint, adopt, reason
 from slirpy.links.framing import FrameStream
-from slirpy.links.options import Options, place_keys
+from slirpy.links.listeningsocket import ListeningSocket, tune
+from slirpy.links.options import Options, endpoint_keys
 from slirpy.links.starting import check_start
 from slirpy.units import SECOND
 
@@ -46,7 +46,7 @@ class StreamLink:
         self._stream = FrameStream(tune(sock)) if sock is not None else None
         self._connecting = False
         self._waiting = False  # for room
-        self._door: Door | None = None
+        self._listener: ListeningSocket | None = None
         self._target: Endpoint | None = None
         self._interval = 0
         self._timer: Timer | None = None
@@ -85,7 +85,7 @@ class StreamLink:
             LinkError: the address is in use, or not available.
         """
         link = cls()
-        link._door = Door(endpoint.bind(socket.SOCK_STREAM), endpoint)
+        link._listener = ListeningSocket(endpoint.bind(socket.SOCK_STREAM), endpoint)
         return link
 
     @classmethod
@@ -99,7 +99,7 @@ class StreamLink:
         try:
             if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 link = cls()
-                link._door = Door(sock, None)
+                link._listener = ListeningSocket(sock, None)
                 return link
             sock.getpeername()
         except OSError as error:
@@ -115,7 +115,7 @@ class StreamLink:
     @property
     def address(self) -> Endpoint | None:
         """The listening address, or None."""
-        return None if self._door is None else self._door.place()
+        return None if self._listener is None else self._listener.address()
 
     # ---------------------------------------------------------------------------- as a Link
 
@@ -129,10 +129,10 @@ class StreamLink:
         self._sink, self._poller = sink, poller
         if self._stream is not None:
             self._watch(self._stream)
-        elif self._door is not None:
-            poller.register(self._door.sock.fileno(), READ, self._knock)
+        elif self._listener is not None:
+            poller.register(self._listener.sock.fileno(), READ, self._accept_ready)
         else:
-            self._again()
+            self._schedule_attempt()
 
     def send(self, frames: Sequence[Frame]) -> int:
         """Send many frames by one system call; without a guest they are dropped."""
@@ -157,13 +157,13 @@ class StreamLink:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        watched = self._door if self._stream is None else None
+        watched = self._listener if self._stream is None else None
         if watched is not None and self._poller is not None:
             self._poller.unregister(watched.sock.fileno())
         self._hang_up()
-        if self._door is not None:
-            self._door.close()
-            self._door = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
         self._sink = self._poller = self.on_state = None
 
     def abandon(self) -> None:
@@ -178,9 +178,9 @@ class StreamLink:
         self._poller.register(stream.sock.fileno(), WRITE if self._connecting else READ, self._ready)
         if not self._connecting:
             self._sink.stats.link_connections += 1
-            self._tell(True)
+            self._report(True)
 
-    def _tell(self, there: bool) -> None:
+    def _report(self, there: bool) -> None:
         if self.on_state is not None:
             self.on_state(there)
 
@@ -201,30 +201,30 @@ class StreamLink:
         self._connecting = error != 0
         return 0
 
-    def _again(self) -> None:
+    def _schedule_attempt(self) -> None:
         """Schedule another attempt, if the link reconnects."""
         assert self._sink is not None
         if self._interval:
-            self._timer = self._sink.call_at(self._sink.now + self._interval, self._retry)
+            self._timer = self._sink.call_at(self._sink.now + self._interval, self._attempt)
 
-    def _retry(self) -> None:
+    def _attempt(self) -> None:
         self._timer = None
         assert self._sink is not None
         assert self._target is not None
         if self._dial(self._target):
             self._sink.stats.link_connect_failures += 1
-            self._again()
+            self._schedule_attempt()
         elif self._stream is not None:
             self._watch(self._stream)
 
-    def _knock(self, mask: int) -> None:
+    def _accept_ready(self, mask: int) -> None:
         """Accept a connection. The listening socket is not watched again until that connection has ended."""
-        assert self._door is not None
+        assert self._listener is not None
         assert self._poller is not None
         assert self._sink is not None
-        sock = self._door.accept(self._sink.stats)
+        sock = self._listener.accept(self._sink.stats)
         if sock is not None:
-            self._poller.unregister(self._door.sock.fileno())
+            self._poller.unregister(self._listener.sock.fileno())
             self._stream = FrameStream(sock)
             self._watch(self._stream)
 
@@ -233,7 +233,7 @@ class StreamLink:
         if stream is None or sink is None or poller is None:
             return
         if self._connecting:
-            self._dialled(stream, sink, poller)
+            self._attempt_ended(stream, sink, poller)
             return
         if mask & WRITE and self._waiting and stream.resume():
             self._waiting = False
@@ -241,21 +241,21 @@ class StreamLink:
             sink.writable()
         if mask & READ and not stream.receive(sink) and self._stream is stream:
             sink.stats.link_disconnects += 1
-            self._over()
-            self._tell(False)
+            self._connection_ended()
+            self._report(False)
 
-    def _dialled(self, stream: FrameStream, sink: LinkSink, poller: Poller) -> None:
+    def _attempt_ended(self, stream: FrameStream, sink: LinkSink, poller: Poller) -> None:
         """Handle the outcome of an attempt to connect."""
         self._connecting = False
         if stream.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             sink.stats.link_connect_failures += 1
-            self._over()
+            self._connection_ended()
             if not self._interval:
-                self._tell(False)
+                self._report(False)
         else:
             poller.modify(stream.sock.fileno(), READ, self._ready)
             sink.stats.link_connections += 1
-            self._tell(True)
+            self._report(True)
 
     def _hang_up(self) -> None:
         if self._stream is not None:
@@ -265,15 +265,15 @@ class StreamLink:
             self._stream = None
             self._connecting = False
 
-    def _over(self) -> None:
+    def _connection_ended(self) -> None:
         """Handle the end of the connection: wait for another, if the link does that."""
         self._hang_up()
         assert self._sink is not None
         assert self._poller is not None
-        if self._door is not None:
-            self._poller.register(self._door.sock.fileno(), READ, self._knock)
+        if self._listener is not None:
+            self._poller.register(self._listener.sock.fileno(), READ, self._accept_ready)
         else:
-            self._again()
+            self._schedule_attempt()
         if self._waiting:
             self._waiting = False
             self._sink.writable()  # waiting frames are dropped from here on, rather than wait forever
@@ -295,18 +295,20 @@ def stream_netdev(options: Options) -> Callable[[], StreamLink]:
     """Read ``stream,...``; see :mod:`slirpy.links.table`."""
     options.allow(
         *("server", "reconnect", "reconnect-ms"),
-        *place_keys("addr"),
+        *endpoint_keys("addr"),
     )
     server = options.flag("server")
     seconds = options.number("reconnect", 0, 86400, 0)
     milliseconds = options.number("reconnect-ms", 0, 86_400_000, 0)
-    place = options.place("addr", socket.SOCK_STREAM)
+    address = options.endpoint("addr", socket.SOCK_STREAM)
     options.done()
     if seconds and milliseconds:
         raise options.error("reconnect and reconnect-ms are alternatives; give one of them")
     again = seconds or milliseconds / 1000
-    if again and (server or isinstance(place, int)):
+    if again and (server or isinstance(address, int)):
         raise options.error("reconnect is only for links that connect; leave it out")
-    if isinstance(place, int):
-        return partial(StreamLink.from_fd, place)
-    return partial(StreamLink.listen, place) if server else partial(StreamLink.connect, place, reconnect=again)
+    if isinstance(address, int):
+        return partial(StreamLink.from_fd, address)
+    return (
+        partial(StreamLink.listen, address) if server else partial(StreamLink.connect, address, reconnect=again)
+    )

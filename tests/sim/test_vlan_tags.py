@@ -32,7 +32,7 @@ from harness import (
 )
 
 from slirpy.interfaces import LinkFeatures
-from slirpy.links.damage import damage_received
+from slirpy.links.corruption import corrupt_received
 from slirpy.testing.world.host import Echo
 from slirpy.wire.describe import describe
 
@@ -195,7 +195,7 @@ def test_damage_to_a_tagged_frame_is_one_bit() -> None:
     right = udp(b"damaged" * 10)
     partial = right[:40] + b"\x12\x34" + right[42:]
     for seed in range(20):
-        damaged, checked, _ = damage_received((tagged(partial), True, 0), Random(seed))
+        damaged, checked, _ = corrupt_received((tagged(partial), True, 0), Random(seed))
         assert not checked
         difference = int.from_bytes(damaged, "big") ^ int.from_bytes(tagged(right), "big")
         assert difference.bit_count() == 1

@@ -477,7 +477,7 @@ def test_an_abstract_name(tight: bool) -> None:
         assert len(listening.getsockname()) == (len(place.address) if tight else 108)
     assert str(place) == f"unix:@slirpy-test-{tight}"
     read = Options(f"stream,{place.qemu()}")
-    assert read.place("addr", socket.SOCK_STREAM) == place
+    assert read.endpoint("addr", socket.SOCK_STREAM) == place
     for name in ("", "x" * 108, "a\0b"):
         with pytest.raises(LinkError):
             abstract(name)
@@ -499,7 +499,7 @@ def test_the_first_port_that_is_free() -> None:
 
 def test_a_family_may_be_asked_for() -> None:
     def read(more: str) -> Endpoint:
-        place = Options(f"stream,addr.type=inet,addr.port=1{more}").place("addr", socket.SOCK_STREAM)
+        place = Options(f"stream,addr.type=inet,addr.port=1{more}").endpoint("addr", socket.SOCK_STREAM)
         assert isinstance(place, Endpoint)
         return place
 

@@ -1,7 +1,7 @@
-"""Damage to frames: one wrong bit under a real checksum, so that the receiver can detect it.
+"""Corruption of frames: one wrong bit under a real checksum, so that the receiver can detect it.
 
 On a link with checksum offload, frames have partial checksums, or unchecked ones. They are completed before the bit
-is flipped; otherwise the checksum would be computed later, over the damage, and declare it good.
+is flipped; otherwise the checksum would be computed later, over the wrong bit, and declare it good.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from slirpy.interfaces import Buffer, Frame
 from slirpy.wire.checksum import checksum, ones_sum
 from slirpy.wire.ethernet import payload_offset
 
-__all__ = ["Received", "damage_received", "damage_sent"]
+__all__ = ["Received", "corrupt_received", "corrupt_sent"]
 
 Received: TypeAlias = tuple[Buffer, bool, int]
 """Arguments of :meth:`slirpy.interfaces.LinkSink.input`: a frame, whether it needs no check, and ``gso_size``."""
@@ -29,7 +29,7 @@ def _flip(data: bytearray, random: Random) -> None:
         data[bit >> 3] ^= 1 << (bit & 7)
 
 
-def damage_sent(frame: Frame, random: Random) -> Frame:
+def corrupt_sent(frame: Frame, random: Random) -> Frame:
     """Return a frame with a complete checksum and one wrong bit."""
     data = bytearray().join(frame.parts)
     start = frame.csum_start
@@ -41,7 +41,7 @@ def damage_sent(frame: Frame, random: Random) -> Frame:
     return Frame((bytes(data),))
 
 
-def damage_received(received: Received, random: Random) -> Received:
+def corrupt_received(received: Received, random: Random) -> Received:
     """Return a frame with one wrong bit, whose checksum must be checked; it may have been partial before."""
     frame, checksummed, gso_size = received
     data = bytearray(frame)

@@ -10,13 +10,13 @@ from slirpy import forks
 from slirpy.links.endpoint import Endpoint
 from slirpy.stats import Stats
 
-__all__ = ["Door", "tune"]
+__all__ = ["ListeningSocket", "tune"]
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE)
 
 
-class Door:
-    """A listening socket that never spins on a connection that cannot be accepted."""
+class ListeningSocket:
+    """A listening socket. Without a free descriptor it rejects connections, so that polling does not spin on them."""
 
     __slots__ = ("_inode", "_made_at", "_spare", "endpoint", "sock")
 
@@ -34,11 +34,11 @@ class Door:
         except OSError as error:
             if error.errno in _EXHAUSTED:
                 stats.link_connect_failures += 1
-                self._turn_away()
+                self._reject()
             return None
         return tune(sock)
 
-    def _turn_away(self) -> None:
+    def _reject(self) -> None:
         """Reject a connection when no descriptor is left: the spare one serves to accept and close it."""
         os.close(self._spare)
         try:
@@ -54,7 +54,7 @@ class Door:
         if self.endpoint is not None and not forks.is_fork(self._made_at):
             self.endpoint.remove(self._inode)
 
-    def place(self) -> Endpoint:
+    def address(self) -> Endpoint:
         """The listening address, with the chosen port if 0 was requested."""
         if self.endpoint is not None and self.endpoint.local:
             return self.endpoint
@@ -67,7 +67,6 @@ def tune(sock: socket.socket) -> socket.socket:
     if sock.family != getattr(socket, "AF_UNIX", None):
         # frames are batched already, better than Nagle's algorithm could
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(
-            socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1
-        )  # detect a host that vanished, to free its place
+        # detect a host that vanished, to make room for the next guest
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     return sock
