@@ -20,7 +20,7 @@ from slirpy.core.timers import Alarm
 from slirpy.fair import TokenBuckets
 from slirpy.interfaces import Frame
 from slirpy.units import SECOND
-from slirpy.wire import ethernet, ipv6, ndp
+from slirpy.wire import ethernet, icmpv6, ipv6, ndp
 
 __all__ = ["Ndp"]
 
@@ -67,7 +67,7 @@ class Ndp:
             stats.drop_ipv6_source += 1
         elif len(message) < 4:
             stats.drop_icmpv6_malformed += 1
-        elif not ndp.checksum_ok(header, message):
+        elif not icmpv6.checksum_ok(header.source, header.destination, message):
             stats.drop_icmpv6_checksum += 1
         elif message[0] == ndp.ROUTER_SOLICITATION:
             self._router_solicitation(port, mac, header, message)

@@ -11,6 +11,7 @@ from struct import Struct
 
 from slirpy.interfaces import Buffer
 from slirpy.wire import arp, ethernet, ipv4, tcp
+from slirpy.wire.domainname import printable
 
 __all__ = ["describe"]
 
@@ -197,17 +198,12 @@ def _dns_question(data: memoryview) -> str:
         length = data[0]
         if length > 63 or length >= len(data):
             return "unreadable question"
-        labels.append(_printable(bytes(data[1 : 1 + length])))
+        labels.append(printable(bytes(data[1 : 1 + length])))
         data = data[1 + length :]
     if len(data) < 5:
         return "unreadable question"
     kind = data[1] << 8 | data[2]
     return f"{_DNS_TYPES.get(kind, f'type {kind}')}? {'.'.join(labels)}."
-
-
-def _printable(label: bytes) -> str:
-    """Return a label with every byte that is not plain text as ``\\DDD`` (RFC 1035, section 5.1)."""
-    return "".join(chr(c) if 0x21 <= c <= 0x7E and c not in b".\\" else f"\\{c:03d}" for c in label)
 
 
 def _icmp(data: memoryview) -> str:

@@ -20,6 +20,7 @@ from dnslib import DNSLabel
 from dnslib.label import DNSBuffer
 
 from slirpy.interfaces import Datagram
+from slirpy.wire.domainname import labels_of
 
 __all__ = [
     "Message",
@@ -247,14 +248,11 @@ def search_list(names: Iterable[str]) -> bytes:
     """Return the value of option 119: domain names, compressed within the option (RFC 3397 section 2).
 
     Raises:
-        ValueError: DNS cannot carry a name: it is not ASCII, has a label of 0 or over 63 bytes, or over 255 bytes.
+        ValueError: see :func:`~slirpy.wire.domainname.labels_of`.
     """
     buffer = DNSBuffer()
     for name in names:
-        labels = [label.encode("ascii") for label in name.removesuffix(".").split(".")]
-        if not all(1 <= len(label) <= 63 for label in labels) or sum(map(len, labels)) + len(labels) + 1 > 255:
-            raise ValueError(name)
-        buffer.encode_name(DNSLabel(labels))
+        buffer.encode_name(DNSLabel(labels_of(name)))
     return bytes(buffer.data)
 
 
