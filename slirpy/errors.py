@@ -13,11 +13,17 @@ class SlirpyError(Exception):
 
 
 class ConfigError(SlirpyError, ValueError):
-    """A configuration value that cannot be used."""
+    """A value that cannot be used anywhere: malformed text, a wrong type, a number out of range. Change the value."""
 
 
 class ForwardError(SlirpyError):
-    """A port forward that cannot be set up: a malformed rule, a port in use, or no permission."""
+    """A well-formed forward that cannot be set up or removed here and now.
+
+    For a host port: it is in use, or this user has no permission, or no guest can have the address. For a guestfwd:
+    something answers there already, a guest has the address, or the program is not installed. In both: there is no
+    such forward. Choose another port or address, or make room and try again. A rule that cannot be read raises
+    :class:`ConfigError`.
+    """
 
 
 class LinkError(SlirpyError):

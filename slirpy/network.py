@@ -10,9 +10,9 @@ from random import Random, SystemRandom
 from typing import Any
 
 from slirpy.config import Config
-from slirpy.config.guestfwd import GuestForward, make_guestfwd
-from slirpy.config.hostfwd import HostForward, parse_hostfwd
-from slirpy.config.values import amount, clock_reading, function, one
+from slirpy.config.guestfwd import GuestForward
+from slirpy.config.hostfwd import HostForward
+from slirpy.config.values import amount, clock_reading, function
 from slirpy.core.flows import FlowInfo, NeighborInfo
 from slirpy.core.port import LinkPort
 from slirpy.drive.driven import Driven
@@ -56,8 +56,8 @@ class Slirp(Driven):
         wall_clock: nanoseconds since 1970 (UTC), for the times in ``config.lease_file``.
 
     Raises:
-        ConfigError: a target of ``config.guestfwd`` or ``config.smb`` cannot work on this machine.
-        ForwardError: a rule in ``config.hostfwd`` cannot be set up.
+        ConfigError: ``config.smb`` cannot work on this machine.
+        ForwardError: a rule in ``config.hostfwd`` or ``config.guestfwd`` cannot be set up.
     """
 
     def __init__(
@@ -244,29 +244,27 @@ class Slirp(Driven):
 
     # -------------------------------------------------------------------------------------- forwards
 
-    def forwards(self) -> list[HostForward]:
-        """Return the active port forwards, with the host ports that were chosen."""
-        return self._look(self._stack.forwards.active)
+    def hostfwds(self) -> list[HostForward]:
+        """Return the active forwards of host ports, with the ports that were chosen."""
+        return self._look(self._stack.hostfwds)
 
     def add_hostfwd(self, rule: str | HostForward) -> HostForward:
         """Start to forward a port of the host; returns the rule, with the chosen port if it asked for port 0.
 
         Raises:
-            ConfigError: ``rule`` is neither text nor a HostForward.
-            ForwardError: the rule is malformed, or the port is not available.
+            ConfigError: ``rule`` cannot be read.
+            ForwardError: the port is not available, or no guest can have the address.
         """
-        forward = one("hostfwd", rule, HostForward, parse_hostfwd)
-        return self._call(partial(self._stack.forwards.add, forward))
+        return self._call(partial(self._stack.add_hostfwd, rule))
 
     def remove_hostfwd(self, rule: str | HostForward) -> None:
         """Stop forwarding; connections stay open.
 
         Raises:
-            ConfigError: ``rule`` is neither text nor a HostForward.
+            ConfigError: ``rule`` cannot be read.
             ForwardError: there is no such forward.
         """
-        forward = one("hostfwd", rule, HostForward, parse_hostfwd)
-        self._call(partial(self._stack.forwards.remove, forward))
+        self._call(partial(self._stack.remove_hostfwd, rule))
 
     def reach_guest_loopback(self, guest: str | IPv4Address, open_socket: SocketOpener) -> None:
         """Let forwards reach services that listen only on a guest's own 127.0.0.1.
@@ -290,31 +288,29 @@ class Slirp(Driven):
             raise ConfigError(f"guest {guest!r} is not an IPv4 address; use for example 10.0.2.15") from None
         self._call(lambda: self._stack.lead_inside(InsideSockets(self._host.sockets, address, open_socket)))
 
-    def guest_forwards(self) -> list[GuestForward]:
+    def guestfwds(self) -> list[GuestForward]:
         """Return the active rules that let a program, handler or service answer at an address of the virtual
         network.
         """
-        return self._look(self._stack.guest_forwards.active)
+        return self._look(self._stack.guestfwds)
 
     def add_guestfwd(self, rule: str | GuestForward) -> GuestForward:
         """Add a target that answers guests at an address and port; returns the parsed rule.
 
         Raises:
-            ConfigError: the rule is malformed, another target answers there already, a guest has the address, or the
-                target cannot work.
+            ConfigError: ``rule`` cannot be read.
+            ForwardError: another target answers there already, a guest has the address, or the target cannot work.
         """
-        forward = make_guestfwd(rule)
-        self._call(partial(self._stack.guest_forwards.add, forward))
-        return forward
+        return self._call(partial(self._stack.add_guestfwd, rule))
 
     def remove_guestfwd(self, rule: str | GuestForward) -> None:
         """Remove the target at an address and port; connections stay open, and no guest gets the address.
 
         Raises:
-            ConfigError: there is no rule with this server and port.
+            ConfigError: ``rule`` cannot be read.
+            ForwardError: there is no rule with this server and port.
         """
-        forward = make_guestfwd(rule)
-        self._call(partial(self._stack.guest_forwards.remove, forward))
+        self._call(partial(self._stack.remove_guestfwd, rule))
 
     def mount(self, application: Any, server: str | IPv4Address, port: int = 80) -> GuestForward:
         """Serve a web application to guests at an address and port, without listening anywhere on the host.
@@ -327,7 +323,8 @@ class Slirp(Driven):
             server: an address of the virtual network that no guest has, or any address outside it.
 
         Raises:
-            ConfigError: as :meth:`add_guestfwd`; h11 is not installed.
+            ConfigError: the application is not one, ``server`` or ``port`` cannot be, or h11 is not installed.
+            ForwardError: as :meth:`add_guestfwd`.
         """
         from slirpy.targets.web import handler_for
 
@@ -338,7 +335,7 @@ class Slirp(Driven):
             command = self._local.smb(self.config.smb)
             for port in (139, 445):
                 forward = GuestForward(self.config.smbserver, port, command)
-                self._stack.guest_forwards.add(forward, listed=False)
+                self._stack.add_guestfwd(forward, listed=False)
 
     def _release(self) -> None:
         for listener in self._listeners:

@@ -11,7 +11,9 @@ from random import Random
 
 from slirpy import forks
 from slirpy.config import Config
-from slirpy.config.values import mac_bytes
+from slirpy.config.guestfwd import GuestForward, make_guestfwd
+from slirpy.config.hostfwd import HostForward, parse_hostfwd
+from slirpy.config.values import mac_bytes, one, switch
 from slirpy.core.arrival import Openers
 from slirpy.core.flows import FlowInfo
 from slirpy.core.parts import Parts
@@ -53,8 +55,7 @@ class Stack(IPStack):
         openers: opens streams to commands, Unix sockets and functions, which ``config.guestfwd`` may name.
 
     Raises:
-        ConfigError: a rule in ``config.guestfwd`` cannot work.
-        ForwardError: a rule in ``config.hostfwd`` cannot be set up.
+        ForwardError: a rule in ``config.hostfwd`` or ``config.guestfwd`` cannot be set up.
     """
 
     def __init__(
@@ -87,23 +88,23 @@ class Stack(IPStack):
         if not config.restrict:  # these queries leave this machine
             self.bind((config.dns_address,), _DNS_PORT, self._dns)
             self.stream_services[config.dns_address, _DNS_PORT] = self._dns_stream
-        self.guest_forwards = GuestForwards(parts, self, host, openers, self._dhcp.exclude)
+        self._guestfwds = GuestForwards(parts, self, host, openers, self._dhcp.exclude)
         for target in config.guestfwd:
-            self.guest_forwards.add(target)
+            self._guestfwds.add(target)
         self._tftp = TftpService(config, self) if config.tftp is not None else None
         if self._tftp is not None:
             self.bind((config.gateway_address,), _TFTP_PORT, self._tftp)
-        self.forwards = Forwards(host, self._tcp, self._udp, self._forward_target)
+        self._hostfwds = Forwards(host, self._tcp, self._udp, self._forward_target)
         try:
             for rule in config.hostfwd:
-                self.forwards.add(rule)
+                self._hostfwds.add(rule)
         except ForwardError:
-            self.forwards.close()  # all or none
+            self._hostfwds.close()  # all or none
             raise
 
     def lead_inside(self, inside: Inside) -> None:
         """Retry forwards that a guest refuses on that guest's own loopback, which ``inside`` reaches."""
-        self.forwards.lead_inside(LoopbackForwards(self._parts, inside, self._descriptors))
+        self._hostfwds.lead_inside(LoopbackForwards(self._parts, inside, self._descriptors))
 
     def _forward_target(self) -> bytes:
         first = self.config.dhcpstart_address
@@ -118,11 +119,60 @@ class Stack(IPStack):
         tcp = [flow.info(now) for flow in self.tcp_flows.values()]
         udp = [flow.info(now) for flow in self._udp.flows.values()]
         ping = [flow.info(now) for flow in self._ping.flows.values()]
-        return tcp + udp + ping + self.forwards.flows()
+        return tcp + udp + ping + self._hostfwds.flows()
 
     def leases(self) -> list[Lease]:
         """Return the DHCP leases."""
         return self._dhcp.leases()
+
+    def hostfwds(self) -> list[HostForward]:
+        """Return the active forwards of host ports, with the ports that were chosen."""
+        return self._hostfwds.active()
+
+    def add_hostfwd(self, rule: str | HostForward) -> HostForward:
+        """Start to forward a port of the host; returns the rule, with the chosen port if it asked for port 0.
+
+        Raises:
+            ConfigError: ``rule`` cannot be read.
+            ForwardError: the port is not available, or no guest can have the address.
+        """
+        return self._hostfwds.add(one("hostfwd", rule, HostForward, parse_hostfwd))
+
+    def remove_hostfwd(self, rule: str | HostForward) -> None:
+        """Stop forwarding; connections stay open.
+
+        Raises:
+            ConfigError: ``rule`` cannot be read.
+            ForwardError: there is no such forward.
+        """
+        self._hostfwds.remove(one("hostfwd", rule, HostForward, parse_hostfwd))
+
+    def guestfwds(self) -> list[GuestForward]:
+        """Return the active rules about addresses of the virtual network, in the order in which they were added."""
+        return self._guestfwds.active()
+
+    def add_guestfwd(self, rule: str | GuestForward, *, listed: bool = True) -> GuestForward:
+        """Add a target that answers guests at an address and port; returns the parsed rule.
+
+        Args:
+            listed: whether :meth:`guestfwds` includes it.
+
+        Raises:
+            ConfigError: ``rule`` cannot be read.
+            ForwardError: something answers there already, a guest has the address, or the target cannot work.
+        """
+        forward = make_guestfwd(rule)
+        self._guestfwds.add(forward, listed=switch("listed", listed))
+        return forward
+
+    def remove_guestfwd(self, rule: str | GuestForward) -> None:
+        """Remove the target at an address and port; connections stay open, and no guest gets the address.
+
+        Raises:
+            ConfigError: ``rule`` cannot be read.
+            ForwardError: there is no rule with this server and port.
+        """
+        self._guestfwds.remove(make_guestfwd(rule))
 
     def reserve(self, mac: Buffer | str) -> IPv4Address:
         """Reserve an address for the guest with this MAC address (six bytes, or text), unless it has one, and return
@@ -141,7 +191,7 @@ class Stack(IPStack):
         """
         if forks.is_fork(self._made_at):
             return
-        self.forwards.close()
+        self._hostfwds.close()
         for flow in list(self.tcp_flows.values()):
             self._tcp.evict(flow)
         for udp_flow in list(self._udp.flows.values()):

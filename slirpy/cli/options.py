@@ -109,7 +109,7 @@ def network_config(given: Mapping[str, Any], **defaults: Any) -> Config:
         defaults: arguments of :class:`Config` for flags that were not given.
 
     Raises:
-        ConfigError, ForwardError: a value that cannot be used.
+        ConfigError: a value that cannot be used.
     """
     values = dict(defaults)
     for row in OPTIONS:

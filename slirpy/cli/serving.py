@@ -131,7 +131,7 @@ def keep_heap() -> None:
 
 def tell_forwards(net: Slirp) -> None:
     """Report the host ports that were chosen for rules with port 0."""
-    for rule, forward in zip(net.config.hostfwd, net.forwards(), strict=True):
+    for rule, forward in zip(net.config.hostfwd, net.hostfwds(), strict=True):
         if rule.host_port == 0 and rule.path is None:
             host = f"{forward.host_address}:{forward.host_port}"
             guest = f"{forward.guest_address or ''}:{forward.guest_port}"

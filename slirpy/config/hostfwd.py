@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 
 from slirpy.config.text import PORT_MAX, parse_ports
 from slirpy.config.values import as_text, ipv4, whole
-from slirpy.errors import ConfigError, ForwardError
+from slirpy.errors import ConfigError
 from slirpy.paths import PATH_MAX, is_unix_path
 
 __all__ = ["HostForward", "parse_hostfwd"]
@@ -16,7 +16,11 @@ __all__ = ["HostForward", "parse_hostfwd"]
 
 @dataclass(frozen=True, slots=True)
 class HostForward:
-    """A host port, a range of ports, or a Unix socket that is forwarded to a guest."""
+    """A host port, a range of ports, or a Unix socket that is forwarded to a guest.
+
+    Raises:
+        ConfigError: a part that cannot be; the text says which.
+    """
 
     protocol: str
     """``"tcp"``, ``"udp"`` or ``"unix"``."""
@@ -34,7 +38,7 @@ class HostForward:
 
     def __post_init__(self) -> None:
         if self.protocol not in ("tcp", "udp", "unix"):
-            raise ForwardError(f"hostfwd: protocol {self.protocol!r} is none of tcp, udp and unix")
+            raise ConfigError(f"hostfwd: protocol {self.protocol!r} is none of tcp, udp and unix")
         object.__setattr__(self, "host_address", ipv4("hostfwd: host address", self.host_address))
         if self.guest_address is not None:
             object.__setattr__(self, "guest_address", ipv4("hostfwd: guest address", self.guest_address))
@@ -42,7 +46,7 @@ class HostForward:
         whole("hostfwd: guest port", self.guest_port, 1, PORT_MAX)
         whole("hostfwd: count", self.count, 1, PORT_MAX + 1 - max(self.host_port, self.guest_port))
         if (self.protocol == "unix") != (self.path is not None):
-            raise ForwardError(f"hostfwd: a path belongs to unix, and to nothing else; given was {self.path!r}")
+            raise ConfigError(f"hostfwd: a path belongs to unix, and to nothing else; given was {self.path!r}")
         if self.path is not None:
             check_unix_path("hostfwd:", self.path)
 
@@ -76,25 +80,25 @@ def parse_hostfwd(rule: str) -> HostForward:
     ``tcp::8000-8010-:9000-9010``; a single guest port is where the guest's range begins.
 
     Raises:
-        ForwardError: the rule cannot be read; the text names the part.
+        ConfigError: the rule cannot be read; the text names the part.
     """
     as_text("hostfwd", rule)
     if rule.startswith("unix:"):
         return _parse_unix(rule)
     match = _HOSTFWD.match(rule)
     if match is None:
-        raise ForwardError(f'hostfwd "{rule}": malformed; {_HELP}')
+        raise ConfigError(f'hostfwd "{rule}": malformed; {_HELP}')
     protocol = match["protocol"] or "tcp"
     if protocol not in ("tcp", "udp"):
-        raise ForwardError(f'hostfwd "{rule}": protocol "{protocol}" is none of tcp, udp and unix; {_HELP}')
+        raise ConfigError(f'hostfwd "{rule}": protocol "{protocol}" is none of tcp, udp and unix; {_HELP}')
     host_port, count = _rule_ports(rule, "host port", match["hport"], lowest=0)
     guest_port, guest_count = _rule_ports(rule, "guest port", match["gport"], lowest=1)
     if guest_count not in (1, count):
-        raise ForwardError(f'hostfwd "{rule}": {count} host ports cannot lead to {guest_count} guest ports')
+        raise ConfigError(f'hostfwd "{rule}": {count} host ports cannot lead to {guest_count} guest ports')
     if count > 1 and not host_port:
-        raise ForwardError(f'hostfwd "{rule}": host port 0 takes one free port; a range begins at 1 or above')
+        raise ConfigError(f'hostfwd "{rule}": host port 0 takes one free port; a range begins at 1 or above')
     if guest_port + count > 65536:
-        raise ForwardError(f'hostfwd "{rule}": guest ports {guest_port} and {count - 1} more end above 65535')
+        raise ConfigError(f'hostfwd "{rule}": guest ports {guest_port} and {count - 1} more end above 65535')
     return HostForward(
         protocol,
         _rule_address(rule, "host address", match["host"]) or _LOOPBACK,
@@ -108,7 +112,7 @@ def parse_hostfwd(rule: str) -> HostForward:
 def _parse_unix(rule: str) -> HostForward:
     match = _UNIX.match(rule)
     if match is None:
-        raise ForwardError(f'hostfwd "{rule}": malformed; {_HELP}')
+        raise ConfigError(f'hostfwd "{rule}": malformed; {_HELP}')
     path = match["path"]
     check_unix_path(f'hostfwd "{rule}":', path)
     guest_port, count = _rule_ports(rule, "guest port", match["gport"], lowest=1)
@@ -121,10 +125,10 @@ def check_unix_path(where: str, path: str) -> None:
     """Reject a value that cannot be the path of a Unix socket.
 
     Raises:
-        ForwardError: not text, empty, or too long.
+        ConfigError: not text, empty, or too long.
     """
     if not is_unix_path(path):
-        raise ForwardError(f"{where} the path of a unix socket has 1 to {PATH_MAX} bytes")
+        raise ConfigError(f"{where} the path of a unix socket has 1 to {PATH_MAX} bytes")
 
 
 def _rule_address(rule: str, what: str, text: str) -> IPv4Address | None:
@@ -133,7 +137,7 @@ def _rule_address(rule: str, what: str, text: str) -> IPv4Address | None:
     try:
         return IPv4Address(text)
     except ValueError:
-        raise ForwardError(f'hostfwd "{rule}": {what} "{text}" is not an IPv4 address') from None
+        raise ConfigError(f'hostfwd "{rule}": {what} "{text}" is not an IPv4 address') from None
 
 
 def _rule_ports(rule: str, what: str, text: str, lowest: int) -> tuple[int, int]:
@@ -141,5 +145,5 @@ def _rule_ports(rule: str, what: str, text: str, lowest: int) -> tuple[int, int]
     try:
         first, last = parse_ports(what, text, lowest)
     except ConfigError as error:
-        raise ForwardError(f'hostfwd "{rule}": {error}') from None
+        raise ConfigError(f'hostfwd "{rule}": {error}') from None
     return first, last - first + 1

@@ -63,7 +63,6 @@ class Kind:
 
         Raises:
             ConfigError: the value is not allowed; the text says what is.
-            ForwardError: the same, of a forward.
         """
         if self.function and callable(value):
             function(name, value)

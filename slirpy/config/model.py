@@ -23,7 +23,7 @@ from slirpy.config.qemu import fill_in, in_keys, read_qemu
 from slirpy.config.relations import servers_of, settle
 from slirpy.config.resolver import Resolver
 from slirpy.config.tftp import TftpSource
-from slirpy.errors import ConfigError, ForwardError
+from slirpy.errors import ConfigError
 from slirpy.interfaces import CongestionFactory, Policy, Refused
 
 __all__ = ["Config"]
@@ -39,7 +39,6 @@ class Config:
 
     Raises:
         ConfigError: a value that cannot be used; the text names the option and what is allowed.
-        ForwardError: a rule in ``hostfwd`` that cannot be read.
     """
 
     net: IPv4Network
@@ -191,9 +190,8 @@ class Config:
 
         Raises:
             ConfigError: an unknown key (the nearest is named), one that is not built yet, or a bad value.
-            ForwardError: a malformed ``hostfwd``.
         """
         try:
             return cls(**fill_in({**more, **read_qemu(options)}))
-        except (ConfigError, ForwardError) as error:
-            raise type(error)(in_keys(str(error), more)) from None
+        except ConfigError as error:
+            raise ConfigError(in_keys(str(error), more)) from None

@@ -54,7 +54,6 @@ class Option:
 
         Raises:
             ConfigError: the value is not allowed; the text names the option and what is allowed.
-            ForwardError: the same, of a forward.
         """
         return None if value is None and self.default is None else self.kind.check(self.name, value)
 

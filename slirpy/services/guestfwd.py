@@ -13,7 +13,7 @@ from typing import Protocol
 
 from slirpy.config.guestfwd import GuestForward, HostTarget, Peers, Target, TcpTarget
 from slirpy.core.parts import Parts
-from slirpy.errors import ConfigError
+from slirpy.errors import ForwardError
 from slirpy.interfaces import (
     FlowRequest,
     HostNetwork,
@@ -35,7 +35,7 @@ class Openers(Protocol):
         """Return a function that opens connections to a target.
 
         Raises:
-            ConfigError: the target cannot work; ``what`` begins the text.
+            ForwardError: the target cannot work; ``what`` begins the text.
         """
         ...
 
@@ -78,7 +78,8 @@ class GuestForwards:
         network: that stack, as targets see it.
         host: where TCP targets are.
         openers: for all other targets; None: there may be none.
-        reserve: called with each new address of the virtual network, so that no guest gets it.
+        reserve: called with each new address of the virtual network, so that no guest gets it; returns False if
+            one has it.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class GuestForwards:
         network: ServiceNetwork,
         host: HostNetwork,
         openers: Openers | None,
-        reserve: Callable[[bytes], None],
+        reserve: Callable[[bytes], bool],
     ) -> None:
         self._network = parts.network
         self._services = parts.tables.stream_services
@@ -108,19 +109,22 @@ class GuestForwards:
             listed: whether :meth:`active` includes it.
 
         Raises:
-            ConfigError: the address is not possible or already in use, or the target cannot work.
+            ForwardError: the address cannot be a server's, or is in use, or the target cannot work.
         """
         network, services = self._network, self._services
         config = network.config
         key = (None if rule.server is None else rule.server.packed, rule.port)
         where = f"guestfwd {rule.server or '*'}:{rule.port or '*'}"
         if key in services:
-            raise ConfigError(f"{where}: something answers there already; remove that first, or choose another")
+            raise ForwardError(
+                f"{where}: something answers there already; remove that first, or choose another"
+            )
         service = self._counted(self._opener(rule.target, where))
         if rule.server is not None:
             check_server(rule.server, where, config.net.network_address, config.net.broadcast_address)
             if config.contains(rule.server.packed) and rule.server.packed not in network.addresses:
-                self._reserve(rule.server.packed)
+                if not self._reserve(rule.server.packed):
+                    raise ForwardError(f"{where}: {rule.server} is leased to a guest; choose another address")
                 network.add_address(rule.server.packed)
         services[key] = service
         if listed:
@@ -130,11 +134,14 @@ class GuestForwards:
         """End a rule. Open connections stay, and so does the server's address.
 
         Raises:
-            ConfigError: there is no such rule.
+            ForwardError: there is no such rule.
         """
         key = (None if rule.server is None else rule.server.packed, rule.port)
         if key not in self._rules:
-            raise ConfigError(f"guestfwd {rule.server or '*'}:{rule.port or '*'}: there is no such rule")
+            known = ", ".join(map(str, self._rules.values())) or "none"
+            raise ForwardError(
+                f"guestfwd {rule.server or '*'}:{rule.port or '*'}: there is no such rule; active are: {known}"
+            )
         del self._rules[key], self._services[key]
 
     def _opener(self, target: Target, where: str) -> StreamService:
@@ -147,7 +154,7 @@ class GuestForwards:
         if isinstance(target, Peers):
             return target.open
         if self._openers is None:
-            raise ConfigError(
+            raise ForwardError(
                 f"{where}: in virtual time a target can be tcp:host:port or Peers, and nothing else"
             )
         return self._openers.opener(target, self._target_network, where)
@@ -166,7 +173,7 @@ def check_server(server: IPv4Address, where: str, *taken: IPv4Address) -> None:
     """Check that an address can belong to a virtual server.
 
     Raises:
-        ConfigError: a broadcast, unspecified or multicast address, or one that means the guest itself.
+        ForwardError: a broadcast, unspecified or multicast address, or one that means the guest itself.
     """
     if server in taken or server.is_multicast or server.is_loopback or int(server) >> 24 in (0, 255):
-        raise ConfigError(f"{where}: {server} is no address that a server can have")
+        raise ForwardError(f"{where}: {server} is no address that a server can have")

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from slirpy.config.guestfwd import Command
-from slirpy.errors import ConfigError
+from slirpy.errors import ForwardError
 from slirpy.interfaces import FlowRequest
 from slirpy.units import SECOND
 
@@ -32,17 +32,17 @@ def find_program(name: str, what: str) -> str:
     """Return the path of a program; also searches the folders of system programs, which may be missing in ``PATH``.
 
     Raises:
-        ConfigError: there is none, or this system cannot run it as required; ``what`` begins the text.
+        ForwardError: there is none, or this system cannot run it as required; ``what`` begins the text.
     """
     import shutil
 
     if not hasattr(os, "posix_spawn"):
-        raise ConfigError(f"{what}: programs at the end of a connection need a Unix system; use tcp:host:port")
+        raise ForwardError(f"{what}: programs at the end of a connection need a Unix system; use tcp:host:port")
     folders = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
     path = shutil.which(name, path=folders)
     if path is None:
         why = "is not executable" if os.path.exists(name) else "is not installed, or not in PATH"
-        raise ConfigError(f'{what}: the program "{name}" {why}')
+        raise ForwardError(f'{what}: the program "{name}" {why}')
     return os.path.abspath(path)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from slirpy import forks
 from slirpy.config.guestfwd import Command, HostTarget, Peers, TcpTarget, UnixTarget
-from slirpy.errors import ConfigError
+from slirpy.errors import ForwardError
 from slirpy.host.opensockets import OpenSockets
 from slirpy.host.socketstream import SocketStream
 from slirpy.interfaces import ServiceNetwork, StreamOwner, StreamPeer, StreamService
@@ -56,7 +56,7 @@ class LocalTargets:
             what: beginning of the text of an error.
 
         Raises:
-            ConfigError: the target certainly cannot work.
+            ForwardError: the target certainly cannot work.
         """
         sockets = self._sockets
         if isinstance(target, Command):
@@ -102,13 +102,13 @@ class LocalTargets:
     @staticmethod
     def _check_unix(path: str, what: str) -> None:
         if not hasattr(socket, "AF_UNIX"):
-            raise ConfigError(f"{what}: this system has no Unix sockets; use tcp:host:port")
+            raise ForwardError(f"{what}: this system has no Unix sockets; use tcp:host:port")
         if not is_unix_path(path):
-            raise ConfigError(
+            raise ForwardError(
                 f'{what}: the path "{path}" is longer than the {PATH_MAX} bytes that a Unix socket may have'
             )
         if not os.path.isabs(path):
-            raise ConfigError(f'{what}: the path "{path}" is not absolute; write unix:{os.path.abspath(path)}')
+            raise ForwardError(f'{what}: the path "{path}" is not absolute; write unix:{os.path.abspath(path)}')
 
     def _unix(self, path: str, owner: StreamOwner, network: ServiceNetwork) -> StreamPeer:
         try:

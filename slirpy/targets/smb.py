@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from slirpy.config.guestfwd import Command
-from slirpy.errors import ConfigError
+from slirpy.errors import ConfigError, ForwardError
 from slirpy.targets.commands import Process, find_program
 from slirpy.targets.localstream import tcp_pair
 
@@ -109,7 +109,7 @@ class SmbServer:
             raise ConfigError(f"{what}: this user has no permission to read the folder")
         try:
             path = find_program("smbd", what)
-        except ConfigError:
+        except ForwardError:
             raise ConfigError(
                 f"{what}: Samba's smbd is not installed; on Debian: apt-get install samba; or leave smb out"
             ) from None

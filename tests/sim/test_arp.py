@@ -35,7 +35,7 @@ def net() -> Net:
 
 def from_world(net: Net, payload: bytes = b"news") -> None:
     """A datagram for the guest, through a forward."""
-    rule = net.stack.forwards.active()[0]
+    rule = net.stack.hostfwds()[0]
     net.host.send_udp(payload, rule.host_address.packed, rule.host_port, (WORLD, 53000))
     net.run(0.01)
 

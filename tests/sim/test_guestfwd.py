@@ -27,7 +27,7 @@ from harness import (
 )
 
 from slirpy.config.guestfwd import GuestForward, Peers
-from slirpy.errors import ConfigError
+from slirpy.errors import ConfigError, ForwardError
 from slirpy.interfaces import Buffer, FlowRequest, StreamOwner, StreamPeer
 from slirpy.testing import VirtualNetwork
 from slirpy.testing.world.host import Echo, Resetter
@@ -227,8 +227,8 @@ def test_the_most_special_rule_wins() -> None:
     assert said(net, WORLD, 80) == b"port " + f"{IPv4Address(WORLD)}:80".encode()
     assert said(net, TARGET, 25) == b"address 192.0.2.7:25"
     assert said(net, TARGET, 80) == b"both 192.0.2.7:80"
-    for rule in net.stack.guest_forwards.active()[3:]:
-        net.stack.guest_forwards.remove(rule)
+    for rule in net.stack.guestfwds()[3:]:
+        net.stack.remove_guestfwd(rule)
     assert said(net, TARGET, 80) == b"address 192.0.2.7:80"
     assert said(net, GATEWAY, 22) == b"any 10.0.2.2:22"
     assert not net.calls("connect_tcp")
@@ -269,18 +269,18 @@ def test_what_a_peer_hears_of_the_guest() -> None:
 
 def test_rules_come_and_go() -> None:
     net = network()
-    rules = net.stack.guest_forwards
+    stack = net.stack
     late = GuestForward("10.0.2.101", 7, Peers(Greeter))
-    rules.add(late)
+    stack.add_guestfwd(late)
     net.send(arp(1, target=ip("10.0.2.101")))
     assert net.one().data.spa == ip("10.0.2.101")
     assert said(net, ip("10.0.2.101"), 7) == b"10.0.2.101:7"
-    assert rules.active()[1:] == [late]
-    with pytest.raises(ConfigError, match="something answers there already"):
-        rules.add(late)
-    rules.remove(late)
-    with pytest.raises(ConfigError, match="no such rule"):
-        rules.remove(late)
+    assert stack.guestfwds()[1:] == [late]
+    with pytest.raises(ForwardError, match="something answers there already"):
+        stack.add_guestfwd(late)
+    stack.remove_guestfwd(late)
+    with pytest.raises(ForwardError, match="no such rule; active are: tcp:"):
+        stack.remove_guestfwd(late)
     peer = Peer(net, 7, address=ip("10.0.2.101"), sport=50000)
     peer.send(SYN, opts=options())
     net.run(0.01)
@@ -290,11 +290,11 @@ def test_rules_come_and_go() -> None:
 def test_a_guest_s_address_cannot_be_a_server() -> None:
     net = VirtualNetwork(seed=1)
     lease = net.lease()
-    with pytest.raises(ConfigError, match=rf"{lease.address} is leased"):
-        net.stack.guest_forwards.add(GuestForward(lease.address, 7, Peers(Greeter)))
-    assert not net.stack.guest_forwards.active()
+    with pytest.raises(ForwardError, match=rf"{lease.address} is leased"):
+        net.stack.add_guestfwd(GuestForward(lease.address, 7, Peers(Greeter)))
+    assert not net.stack.guestfwds()
     rule = GuestForward("10.0.2.16", 7, Peers(Greeter))
-    net.stack.guest_forwards.add(rule)
+    net.stack.add_guestfwd(rule)
     other = net.lease(net.add_guest())
     assert other.address == IPv4Address("10.0.2.17")
 
@@ -303,12 +303,12 @@ def test_a_guest_s_address_cannot_be_a_server() -> None:
     "server", ["10.0.2.0", "10.0.2.255", "224.0.0.1", "127.0.0.1", "0.0.0.0", "255.255.255.255"]
 )
 def test_an_address_that_nobody_can_have(server: str) -> None:
-    with pytest.raises(ConfigError, match="no address that a server can have"):
+    with pytest.raises(ForwardError, match="no address that a server can have"):
         network(GuestForward(server, 7, Peers(Greeter)))
 
 
 def test_virtual_time_has_no_processes() -> None:
-    with pytest.raises(ConfigError, match="in virtual time"):
+    with pytest.raises(ForwardError, match="in virtual time"):
         network("tcp:10.0.2.100:7-cmd:cat")
 
 

@@ -28,7 +28,6 @@ from harness import (
     udp_segment,
 )
 
-from slirpy.config.hostfwd import parse_hostfwd
 from slirpy.errors import ForwardError
 from slirpy.interfaces import LinkFeatures
 from slirpy.testing.world.host import Remote
@@ -45,7 +44,7 @@ def forwarding(*rules: str, up: bool = True, **more: Any) -> Net:
 
 
 def connect(net: Net, source: tuple[bytes, int] | None = CLIENT, number: int = 0) -> Remote:
-    rule = net.stack.forwards.active()[number]
+    rule = net.stack.hostfwds()[number]
     client = net.host.connect(LOOPBACK, rule.host_port, source=source)
     net.run(0.01)
     return client
@@ -161,7 +160,7 @@ def test_no_guest_address_means_dhcpstart_then_the_first_lease() -> None:
 def test_no_guest_address_also_means_one_that_was_only_heard(rule: str) -> None:
     """A container with a fixed address never asks DHCP; the order is: a lease, a guest that was heard, dhcpstart."""
     net = forwarding(rule, up=False)
-    port = net.stack.forwards.active()[0].host_port
+    port = net.stack.hostfwds()[0].host_port
 
     def target() -> bytes:
         """Where somebody outside is led now."""
@@ -225,7 +224,7 @@ def test_a_given_guest_address_stays() -> None:
 
 def test_port_zero_tells_the_port() -> None:
     net = forwarding("tcp:127.0.0.1:0-:80", "tcp:127.0.0.1:0-:80", "udp:127.0.0.1:0-:80")
-    ports = [rule.host_port for rule in net.stack.forwards.active()]
+    ports = [rule.host_port for rule in net.stack.hostfwds()]
     assert all(ports)
     assert ports[0] != ports[1]
     assert all(call.address == LOOPBACK for call in net.host.calls)
@@ -252,20 +251,20 @@ def test_all_or_none() -> None:
 def test_foreign_address() -> None:
     net = forwarding()
     with pytest.raises(ForwardError, match="that is no address of this host"):
-        net.stack.forwards.add(parse_hostfwd("tcp:198.51.100.7:80-:80"))
+        net.stack.add_hostfwd("tcp:198.51.100.7:80-:80")
 
 
 def test_add_and_remove_at_run_time() -> None:
     net = forwarding()
-    added = net.stack.forwards.add(parse_hostfwd("tcp::0-10.0.2.15:8080"))
-    assert net.stack.forwards.active()[1] == added
+    added = net.stack.add_hostfwd("tcp::0-10.0.2.15:8080")
+    assert net.stack.hostfwds()[1] == added
     client = connect(net, number=1)
     peer = Peer(net, CLIENT[1], address=CLIENT[0], sport=8080)
     peer.ack = peer.one(SYN).seq + 1
     peer.send(SYN | ACK, opts=options())
     peer.take()
-    net.stack.forwards.remove(added)
-    assert len(net.stack.forwards.active()) == 1
+    net.stack.remove_hostfwd(added)
+    assert len(net.stack.hostfwds()) == 1
     client.write(b"still open")
     net.run(0.01)
     assert peer.receive() == b"still open"
@@ -273,8 +272,8 @@ def test_add_and_remove_at_run_time() -> None:
     net.run(0.1)
     assert late.error == errno.ECONNREFUSED
     with pytest.raises(ForwardError, match="no such forward; active are: tcp:127"):
-        net.stack.forwards.remove(added)
-    net.stack.forwards.add(added)  # the port is free again
+        net.stack.remove_hostfwd(added)
+    net.stack.add_hostfwd(added)  # the port is free again
 
 
 # ------------------------------------------------------------------------------------------- the guest is not up
@@ -414,9 +413,9 @@ def test_a_range_of_ports_leads_to_a_range() -> None:
     net.host.send_udp(b"?", LOOPBACK, 9001)
     net.run(0.01)
     assert net.one().data.data.dport == 54
-    tcp, udp_rule = net.stack.forwards.active()
+    tcp, udp_rule = net.stack.hostfwds()
     assert (str(tcp), str(udp_rule)) == ("tcp:127.0.0.1:9000-9004-:80-84", "udp:127.0.0.1:9000-9001-:53-54")
-    net.stack.forwards.remove(tcp)
+    net.stack.remove_hostfwd(tcp)
     refused = net.host.connect(LOOPBACK, 9004)
     net.run(0.01)
     assert refused.error == errno.ECONNREFUSED
@@ -425,11 +424,11 @@ def test_a_range_of_ports_leads_to_a_range() -> None:
 def test_a_range_is_forwarded_whole_or_not_at_all() -> None:
     net = Net(config(hostfwd=["tcp:127.0.0.1:9003-:80"]))
     with pytest.raises(ForwardError, match=r"cannot listen on 127\.0\.0\.1:9003: address already in use"):
-        net.stack.forwards.add(parse_hostfwd("tcp:127.0.0.1:9000-9004-:80"))
+        net.stack.add_hostfwd("tcp:127.0.0.1:9000-9004-:80")
     refused = net.host.connect(LOOPBACK, 9000)
     net.run(0.01)
     assert refused.error == errno.ECONNREFUSED
-    assert len(net.stack.forwards.active()) == 1
+    assert len(net.stack.hostfwds()) == 1
 
 
 def test_a_unix_socket_leads_to_a_port() -> None:
@@ -468,6 +467,6 @@ def test_an_address_that_no_guest_can_have(protocol: str, guest: str, says: str)
         Net(config(hostfwd=[rule]))
     net = Net()
     with pytest.raises(ForwardError, match=says):
-        net.stack.forwards.add(parse_hostfwd(rule))
-    assert net.stack.forwards.active() == []
+        net.stack.add_hostfwd(rule)
+    assert net.stack.hostfwds() == []
     assert not net.host._open

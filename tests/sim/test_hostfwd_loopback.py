@@ -94,7 +94,7 @@ class World:
 
     @property
     def port(self) -> int:
-        return self.net.stack.forwards.active()[0].host_port
+        return self.net.stack.hostfwds()[0].host_port
 
     def serve(self, port: int = 80, make: Callable[[], Remote] = Remote) -> None:
         """A service on the guest's own loopback."""
@@ -554,9 +554,9 @@ def test_a_forward_that_is_removed_leaves_nothing() -> None:
     world.answer()
     world.ask(b"one")
     world.refuse()
-    rule = world.net.stack.forwards.active()[0]
-    world.net.stack.forwards.remove(rule)
-    assert world.net.stack.forwards._detours == {}
+    rule = world.net.stack.hostfwds()[0]
+    world.net.stack.remove_hostfwd(rule)
+    assert world.net.stack._hostfwds._detours == {}
     world.net.run(IDLE_TIMEOUT / 1e9 + 1)
     assert world.inside.sockets == 0
 

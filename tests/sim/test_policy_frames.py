@@ -252,7 +252,7 @@ def test_what_guestfwd_put_there_is_reached(shut: dict[str, Any]) -> None:
 def restricted(**forward: object) -> tuple[Net, HostForward]:
     net = Net(config(restrict=True, **forward))
     net.know()
-    return net, net.stack.forwards.active()[0]
+    return net, net.stack.hostfwds()[0]
 
 
 def test_restrict_leaves_tcp_forwards_both_directions() -> None:

@@ -226,7 +226,7 @@ def test_a_report_about_a_redirection_to_ipv6_is_not_relayed() -> None:
 def test_the_answer_through_a_forward_is_refused() -> None:
     net = Net(config(hostfwd=["udp:127.0.0.1:0-:53"]))
     net.know()
-    port = net.stack.forwards.active()[0].host_port
+    port = net.stack.hostfwds()[0].host_port
     client = ip("203.0.113.8")
     net.host.send_udp(b"question", LOOPBACK, port, (client, 6000))
     net.run(0.01)
@@ -322,7 +322,7 @@ def test_other_errors_about_datagrams_are_counted(net: Net, kind: int, code: int
 def test_a_flow_of_a_forward_is_kept(net: Net) -> None:
     net = Net(config(hostfwd=["udp:127.0.0.1:0-:53"]))
     net.know()
-    port = net.stack.forwards.active()[0].host_port
+    port = net.stack.hostfwds()[0].host_port
     net.host.send_udp(b"question", LOOPBACK, port, (ip("203.0.113.8"), 6000))
     net.run(0.01)
     (frame,) = net.raw()
@@ -464,7 +464,7 @@ def test_a_guest_that_refuses_a_connection_by_icmp(code: int, ends: bool) -> Non
     net = Net(config(hostfwd=["tcp:127.0.0.1:0-:80"]))
     net.know()
     source = ip("203.0.113.8")
-    port = net.stack.forwards.active()[0].host_port
+    port = net.stack.hostfwds()[0].host_port
     client: Remote = net.host.connect(LOOPBACK, port, source=(source, 6000))
     net.run(0.01)
     (frame,) = net.raw()

@@ -32,7 +32,6 @@ from harness import (
 )
 
 from slirpy.config import Config
-from slirpy.config.hostfwd import parse_hostfwd
 from slirpy.core.port import QUEUE_BYTES, QUEUE_LIMIT
 from slirpy.core.switch import AGE, FLOOD_BURST, FLOOD_RATE, HOLD, PORT_MACS
 from slirpy.core.switchnet import SwitchNetwork
@@ -126,7 +125,7 @@ def test_forwards_to_each_guest() -> None:
     net = guests(2)
     for number, guest in enumerate(net.guests):
         listener = guest.listen(80)
-        rule = net.stack.forwards.add(parse_hostfwd(f"tcp:127.0.0.1:{9000 + number}-{guest.address}:80"))
+        rule = net.stack.add_hostfwd(f"tcp:127.0.0.1:{9000 + number}-{guest.address}:80")
         remote = net.host.connect(bytes((127, 0, 0, 1)), rule.host_port)
         net.run(100 * MS)
         listener.accepted[0].write(f"guest {number}".encode())

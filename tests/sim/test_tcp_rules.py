@@ -142,9 +142,7 @@ def test_soft_errors_do_not_end_what_opens(kind: int, code: int, told: int) -> N
     net = Net(config(hostfwd=["tcp:127.0.0.1:0-:80"]))
     net.know()
     source = ip("203.0.113.8")
-    client: Remote = net.host.connect(
-        ip("127.0.0.1"), net.stack.forwards.active()[0].host_port, source=(source, 6000)
-    )
+    client: Remote = net.host.connect(ip("127.0.0.1"), net.stack.hostfwds()[0].host_port, source=(source, 6000))
     net.run(0.01)
     (frame,) = net.raw()
     net.send(error(kind, code, frame[14:], to=source))

@@ -360,7 +360,7 @@ def forwarding(rule: str = "udp:127.0.0.1:0-:7000") -> Net:
 
 
 def knock(net: Net, payload: bytes, source: tuple[bytes, int]) -> None:
-    rule = net.stack.forwards.active()[-1]
+    rule = net.stack.hostfwds()[-1]
     net.host.send_udp(payload, rule.host_address.packed, rule.host_port, source)
     net.run(0.01)
 
@@ -373,7 +373,7 @@ def test_forward_shows_the_real_source_and_answers_go_back() -> None:
     assert datagrams(net) == [(place[0], 6000, 7000, b"question")]
     net.send(udp(b"answer", sport=7000, dport=6000, destination=place[0]))
     net.run(0.01)
-    rule = net.stack.forwards.active()[0]
+    rule = net.stack.hostfwds()[0]
     assert [(r.payload, r.source) for r in client.received] == [(b"answer", (LOOPBACK, rule.host_port))]
     assert net.calls("open_udp") == []  # through the forward's own socket
     (flow,) = net.stack.flows()
@@ -394,7 +394,7 @@ def test_answers_leave_from_where_was_asked() -> None:
     net = forwarding("udp:0.0.0.0:0-:7000")
     place = (ip("203.0.113.8"), 6000)
     client = net.host.serve_udp(*place)
-    port = net.stack.forwards.active()[0].host_port
+    port = net.stack.hostfwds()[0].host_port
     own = net.host.source_for(WORLD)
     asked = (LOOPBACK, ip("127.0.0.2"), own)
     for number, address in enumerate(asked):
@@ -422,7 +422,7 @@ def test_answers_leave_from_where_was_asked() -> None:
 def test_how_many_clients_of_a_forward_are_known() -> None:
     """At the bound the oldest goes, and with it the port that stood for it."""
     net = forwarding("udp:0.0.0.0:0-:7000")
-    port = net.stack.forwards.active()[0].host_port
+    port = net.stack.hostfwds()[0].host_port
     place = ip("203.0.113.8"), 6000
     for number in range(MAX_ROUTES + 200):
         net.host.send_udp(b"x", bytes((127, 1, number >> 8, number & 255)), port, place)
@@ -444,7 +444,7 @@ def test_the_guest_s_own_traffic_from_that_port_has_its_own_socket() -> None:
 def test_forward_to_a_given_guest() -> None:
     net = Net(config(hostfwd=["udp::0-10.0.2.77:7000"]))
     net.know(address=ip("10.0.2.77"))
-    rule = net.stack.forwards.active()[0]
+    rule = net.stack.hostfwds()[0]
     net.host.send_udp(b"q", LOOPBACK, rule.host_port, (WORLD, 1))
     net.run(0.01)
     assert net.one().data.dst == ip("10.0.2.77")
@@ -458,8 +458,8 @@ def test_forward_ends_when_idle_and_when_removed() -> None:
     assert net.stack.flows() == []
     knock(net, b"again", (WORLD, 6000))
     assert [f.data.data.data for f in net.take() if f.type == 0x800] == [b"again"]
-    rule = net.stack.forwards.active()[0]
-    net.stack.forwards.remove(rule)
+    rule = net.stack.hostfwds()[0]
+    net.stack.remove_hostfwd(rule)
     assert not net.host._udp
     # What still comes from the guest for that client must not break anything.
     net.send(udp(b"late", sport=7000, dport=6000))

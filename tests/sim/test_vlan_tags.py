@@ -240,7 +240,7 @@ def test_a_question_that_nobody_answers_counts() -> None:
 
 def test_our_own_questions_that_nobody_answers_count() -> None:
     net = Net(config(hostfwd=["udp:127.0.0.1:0-10.0.2.15:7000"]))
-    rule = net.stack.forwards.active()[0]
+    rule = net.stack.hostfwds()[0]
     net.host.send_udp(b"news", rule.host_address.packed, rule.host_port)
     net.run(0.5)
     assert net.one().data.tpa == GUEST

@@ -209,7 +209,7 @@ class Slirpy:
         self._net.add_hostfwd(rule)
 
     def unforward(self, rule: str) -> None:
-        self._net.remove_hostfwd(next(f for f in self._net.forwards() if str(f).startswith(f"{rule}-")))
+        self._net.remove_hostfwd(next(f for f in self._net.hostfwds() if str(f).startswith(f"{rule}-")))
 
     def flows(self) -> list[str]:
         return [
@@ -219,7 +219,7 @@ class Slirpy:
         ] + [
             f"{rule.protocol.upper()}[HOST_FORWARD] {rule.host_address}:{rule.host_port}"
             f" > {rule.guest_address or self._net.config.dhcpstart}:{rule.guest_port}"
-            for rule in self._net.forwards()
+            for rule in self._net.hostfwds()
         ]
 
     def close(self) -> None:

@@ -222,7 +222,7 @@ def test_a_guest_does_everything_on_a_link(
         thread.start()
         try:
             with Guest([QEMU, *machine(everything(web.port, size)), "-netdev", netdev, *CARD]) as guest:
-                check_everything(guest, net.forwards()[0].host_port, 1500, size)
+                check_everything(guest, net.hostfwds()[0].host_port, 1500, size)
         finally:
             over.set()
             thread.join()

@@ -236,7 +236,7 @@ def test_inbound(offloads: bool, ours: bool) -> None:
         with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout is not None
             assert server.stdout.readline() == "ready\n"
-            port = ns.net.forwards()[0].host_port
+            port = ns.net.hostfwds()[0].host_port
             with socket.create_connection(("127.0.0.1", port), SECONDS) as client:
                 received = bytearray()
                 while data := client.recv(MIB):

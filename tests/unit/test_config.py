@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from slirpy import Action, Config, ConfigError, ForwardError, HostForward, Resolver, SlirpyError, Verdict
+from slirpy import Action, Config, ConfigError, HostForward, Resolver, SlirpyError, Verdict
 from slirpy.config import qemu
 from slirpy.config.hostfwd import parse_hostfwd
 from slirpy.config.resolver import parse_resolver
@@ -229,7 +229,7 @@ HOW = (
     ],
 )
 def test_rules_that_are_refused(rule: str, text: str) -> None:
-    assert refusal(ForwardError, hostfwd=[rule]) == f'hostfwd "{rule}": {text}'
+    assert refusal(ConfigError, hostfwd=[rule]) == f'hostfwd "{rule}": {text}'
 
 
 # ------------------------------------------------------------------------------------------ resolvers
@@ -316,5 +316,5 @@ def test_an_unknown_key_names_the_nearest(item: str, key: str, hint: str) -> Non
 def test_bad_values_in_qemus_string() -> None:
     with pytest.raises(ConfigError, match=r'^net "10\." is not an IPv4 network'):
         Config.from_qemu("user,net=10.")
-    with pytest.raises(ForwardError, match="malformed"):
+    with pytest.raises(ConfigError, match="malformed"):
         Config.from_qemu("user,hostfwd=80")

@@ -121,11 +121,10 @@ def test_addresses_of_servers_that_come_later_are_not_leased() -> None:
     first = world.lease(1), world.lease(2)
     assert first == (ip("10.0.2.50"), ip("10.0.2.60"))
     for taken in (*first, ip("10.0.2.50")):
-        with pytest.raises(ConfigError, match="leased to a guest"):
-            world.service.exclude(taken)
+        assert not world.service.exclude(taken)
     world.say(RELEASE, 2, ciaddr=ip("10.0.2.60"))
     for address in ("10.0.2.60", "10.0.2.61", "10.0.2.2", "192.0.2.1"):
-        world.service.exclude(ip(address))
+        assert world.service.exclude(ip(address))
     assert world.lease(2) == ip("10.0.2.62")
     assert world.reply(REQUEST, 3, (50, ip("10.0.2.61"))).kind == NAK
     leased = 1

@@ -340,7 +340,7 @@ def test_many_threads_send_and_call(net: Slirp) -> None:
         try:
             for _ in range(30):
                 rule = net.add_hostfwd("tcp:127.0.0.1:0-:80")
-                assert rule in net.forwards()
+                assert rule in net.hostfwds()
                 net.flows(), net.leases(), net.timeout()
                 other = net.attach(lambda frame: None)
                 other.close()
@@ -362,7 +362,7 @@ def test_many_threads_send_and_call(net: Slirp) -> None:
         assert [data for data in got if data[:1] == b"%d" % number] == [
             b"%d %03d" % (number, c) for c in range(each)
         ]
-    assert net.forwards() == []
+    assert net.hostfwds() == []
 
 
 def test_a_full_queue_refuses_and_counts(net: Slirp) -> None:
@@ -422,7 +422,7 @@ def test_errors_of_calls_come_back(net: Slirp) -> None:
         port = server.getsockname()[1]
         with pytest.raises(ForwardError, match="address already in use"):
             net.add_hostfwd(f"tcp:127.0.0.1:{port}-:80")
-    assert net.forwards() == []
+    assert net.hostfwds() == []
 
 
 @pytest.mark.parametrize("told_by", ["send", "flows", "stop", "close"])

@@ -128,8 +128,8 @@ CALLS: dict[str, Callable[[Slirp, Any], object]] = {
     "closed_flows": lambda net, nic: net.closed_flows(),
     "leases": lambda net, nic: net.leases(),
     "neighbors": lambda net, nic: net.neighbors(),
-    "forwards": lambda net, nic: net.forwards(),
-    "guest_forwards": lambda net, nic: net.guest_forwards(),
+    "hostfwds": lambda net, nic: net.hostfwds(),
+    "guestfwds": lambda net, nic: net.guestfwds(),
     "reserve": lambda net, nic: net.reserve(MAC),
     "add_hostfwd": lambda net, nic: net.add_hostfwd("tcp::0-:80"),
     "remove_hostfwd": lambda net, nic: net.remove_hostfwd("tcp::0-:80"),
@@ -257,7 +257,7 @@ def test_forwards_go_on(tmp_path: Path, how: Callable[[Slirp], None]) -> None:
     with Slirp(Config(hostfwd=["tcp::0-:80", "udp::0-:53", f"unix:{path}-:80"])) as net:
         driven = Driven(net)
         web, dns = driven.guest.listen(80), driven.guest.udp(53)
-        tcp, udp, _ = net.forwards()
+        tcp, udp, _ = net.hostfwds()
         in_child(lambda: how(net))
         for family, place in ((socket.AF_INET, ("127.0.0.1", tcp.host_port)), (socket.AF_UNIX, path)):
             with socket.socket(family) as client:
@@ -298,7 +298,7 @@ def test_the_end_of_the_parent_is_an_end_although_the_child_lives(tmp_path: Path
     path = str(tmp_path / "guests")
     net = Slirp(Config(hostfwd=["tcp::0-:80"]))
     net.serve(f"unix:{path}")
-    port = net.forwards()[0].host_port
+    port = net.hostfwds()[0].host_port
     with living_child(lambda: None):
         net.close()
         with socket.socket() as client:
@@ -586,11 +586,11 @@ def test_a_stack_of_the_parent() -> None:
 
     def work() -> int:
         stack.close()
-        return len(stack.forwards.active())
+        return len(stack.hostfwds())
 
     assert in_child(work) == 1
     stack.close()
-    assert stack.forwards.active() == []
+    assert stack.hostfwds() == []
 
 
 # ------------------------------------------------------------------------------------ multiprocessing
@@ -653,7 +653,7 @@ def test_multiprocessing_with_fork_inherits_no_network() -> None:
         net.start()
         said = run_process(multiprocessing.get_context("fork"), tries, net)
         assert "belongs to process" in said
-        assert len(net.forwards()) == 1
+        assert len(net.hostfwds()) == 1
 
 
 def test_a_network_cannot_be_handed_over() -> None:
@@ -675,7 +675,7 @@ def test_what_subprocess_runs_before_exec() -> None:
     with Slirp(Config(hostfwd=["tcp::0-:80"])) as net:
         done = subprocess.run(["true"], preexec_fn=net.close, check=False)
         assert done.returncode == 0
-        assert len(net.forwards()) == 1
+        assert len(net.hostfwds()) == 1
         net.poll(0)
 
 

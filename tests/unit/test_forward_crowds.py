@@ -74,7 +74,7 @@ def error_of(caller: socket.socket) -> int:
 def test_five_thousand_that_nobody_answers() -> None:
     with ExitStack() as stack, Slirp(Config(hostfwd=["tcp::0-10.0.2.99:80", "tcp::0-:7"], resolvers=[])) as net:
         driven = Driven(net)
-        silent, works = (rule.host_port for rule in net.forwards())
+        silent, works = (rule.host_port for rule in net.hostfwds())
         listener = driven.guest.listen(7)
         before, had = memory(), descriptors()
         callers: list[socket.socket] = []
@@ -100,7 +100,7 @@ def test_five_thousand_that_nobody_answers() -> None:
 def test_who_has_left_is_forgotten_at_once() -> None:
     with Slirp(Config(hostfwd=["tcp::0-10.0.2.99:80"], resolvers=[])) as net:
         driven = Driven(net)
-        (rule,) = net.forwards()
+        (rule,) = net.hostfwds()
         had = descriptors()
         for n in range(1, 501):
             with call(rule.host_port) as caller:
@@ -114,7 +114,7 @@ def test_who_does_not_read() -> None:
     """What the guest sends them stays with the guest, but for a bounded part; others are served as ever."""
     with ExitStack() as stack, Slirp(Config(hostfwd=["tcp::0-:7"], resolvers=[])) as net:
         driven = Driven(net)
-        (rule,) = net.forwards()
+        (rule,) = net.hostfwds()
         listener = driven.guest.listen(7)
         lazy = [stack.enter_context(call(rule.host_port)) for _ in range(10)]
         driven.until(lambda: len(listener.accepted) == 10)

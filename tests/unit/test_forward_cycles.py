@@ -44,13 +44,13 @@ def test_a_thousand_cycles_under_load_leak_no_descriptor(echo: int, tmp_path: Pa
     with Slirp(Config(hostfwd=["tcp:127.0.0.1:0-:80"], resolvers=[])) as net:
         driven = Driven(net)
         stream = driven.connect("10.0.2.2", echo)
-        (steady,) = net.forwards()
+        (steady,) = net.hostfwds()
         before = descriptors()
         rules = ("tcp::0-:81", "udp::0-:82", f"unix:{tmp_path}/socket-:83", "tcp::0-10.0.2.16:84")
         sent = 0
         for cycle in range(CYCLES):
             forward = net.add_hostfwd(rules[cycle % len(rules)])
-            assert net.forwards() == [steady, forward]
+            assert net.hostfwds() == [steady, forward]
             if cycle % 10 == 0 and forward.path is None:  # some are used, and then taken away
                 kind = socket.SOCK_STREAM if forward.protocol == "tcp" else socket.SOCK_DGRAM
                 with socket.socket(socket.AF_INET, kind) as client:
@@ -64,7 +64,7 @@ def test_a_thousand_cycles_under_load_leak_no_descriptor(echo: int, tmp_path: Pa
         driven.until(lambda: len(stream.received) == sent, "all comes back")
         assert bytes(stream.received) == (DATA * (sent // len(DATA) + 1))[:sent]
         assert sent > 100 * 4096
-        assert net.forwards() == [steady]
+        assert net.hostfwds() == [steady]
         stream.shutdown()
         driven.until(lambda: stream.eof, "the end")
         driven.until(lambda: descriptors() <= before, "what was used is closed", seconds=90)

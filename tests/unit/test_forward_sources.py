@@ -24,7 +24,7 @@ class World:
     def __init__(self, stack: ExitStack, rule: str = "udp:0.0.0.0:0-:53", guest_port: int = 53) -> None:
         self.net = stack.enter_context(Slirp(Config(hostfwd=[rule], resolvers=[])))
         self.driven = Driven(self.net)
-        self.port = self.net.forwards()[0].host_port
+        self.port = self.net.hostfwds()[0].host_port
         self.service = self.driven.guest.udp(guest_port)
         self._stack = stack
         self._gone = 0

@@ -188,7 +188,7 @@ def test_through_a_network() -> None:
         net.reach_guest_loopback(IPv4Address("10.0.2.15"), Opener())
         driven = Driven(net)
         server.setblocking(False)
-        with socket.create_connection(("127.0.0.1", net.forwards()[0].host_port)) as client:
+        with socket.create_connection(("127.0.0.1", net.hostfwds()[0].host_port)) as client:
             client.sendall(b"question")
             client.setblocking(False)
             accepted: list[socket.socket] = []

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from driven import Driven
 
-from slirpy import Config, ConfigError, FlowRequest, GuestForward, Slirp
+from slirpy import Config, FlowRequest, ForwardError, GuestForward, Slirp
 from slirpy.interfaces import IPProtocol
 from slirpy.paths import PATH_MAX
 from slirpy.targets import commands, handlers, localstream, unix
@@ -233,13 +233,13 @@ def test_a_command_that_vanishes_is_a_refusal(driven: Driven, tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["/nonexistent/program", "no-such-program-anywhere"])
 def test_a_command_that_does_not_exist_is_told_at_the_start(name: str) -> None:
-    with pytest.raises(ConfigError, match=f'guestfwd 10.0.2.100:7: the program "{name}" is not installed'):
+    with pytest.raises(ForwardError, match=f'guestfwd 10.0.2.100:7: the program "{name}" is not installed'):
         Slirp(Config(guestfwd=[f"tcp:10.0.2.100:7-cmd:{name} with arguments"]))
 
 
 def test_one_that_is_not_executable(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("text")
-    with pytest.raises(ConfigError, match="is not executable"):
+    with pytest.raises(ForwardError, match="is not executable"):
         Slirp(Config(guestfwd=[f"tcp:10.0.2.100:7-cmd:{tmp_path}/text"]))
 
 
@@ -322,7 +322,7 @@ def test_one_that_stays_full_is_a_failure(
     [("relative", "is not absolute"), ("/" + "x" * PATH_MAX, f"longer than the {PATH_MAX} bytes")],
 )
 def test_a_path_that_cannot_be(driven: Driven, path: str, says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ForwardError, match=says):
         serve(driven, f"unix:{path}")
 
 

@@ -78,7 +78,7 @@ def test_a_flow_survives_the_eviction_and_follows_its_guest(monkeypatch: pytest.
 def test_a_forward_reaches_a_guest_that_comes_up_later() -> None:
     """The entry that the first SYN waited for was given up long before the guest answered."""
     net = Net(config(hostfwd=["tcp:127.0.0.1:0-:80"]))
-    rule = net.stack.forwards.active()[0]
+    rule = net.stack.hostfwds()[0]
     client = net.host.connect(rule.host_address.packed, rule.host_port)
     net.run(10)
     asked = net.take()
@@ -95,7 +95,7 @@ def test_a_forward_reaches_a_guest_that_comes_up_later() -> None:
 
 def test_reply_after_the_entry_was_given_up_goes_to_whoever_has_the_address_now() -> None:
     net = Net(config(hostfwd=["tcp:127.0.0.1:0-:80"]))
-    rule = net.stack.forwards.active()[0]
+    rule = net.stack.hostfwds()[0]
     net.host.connect(rule.host_address.packed, rule.host_port, source=(WORLD, 5555))
     net.run(2.5)  # given up twice
     net.take()

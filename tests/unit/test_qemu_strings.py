@@ -17,7 +17,6 @@ from slirpy import (
     Command,
     Config,
     ConfigError,
-    ForwardError,
     GuestForward,
     HostTarget,
     LinkError,
@@ -536,5 +535,5 @@ def test_the_manuals_examples(text: str) -> None:
 
 
 def test_what_qemu_refuses_is_refused() -> None:
-    with pytest.raises(ForwardError, match="is not an IPv4 address"):
+    with pytest.raises(ConfigError, match="is not an IPv4 address"):
         Config.from_qemu("user,hostfwd=tcp:localhost:8080-:80")

@@ -457,7 +457,7 @@ def test_close_frees_everything(server: socket.socket) -> None:
     guest = Guest(net)
     _, accepted = connect(guest, server)
     guest.nic.send(udp(b"x", destination=GATEWAY, dport=server.getsockname()[1]))
-    stack, ports = weakref.ref(net._stack), [rule.host_port for rule in net.forwards()]
+    stack, ports = weakref.ref(net._stack), [rule.host_port for rule in net.hostfwds()]
     sockets = [o for o in gc.get_objects() if isinstance(o, socket.socket) and o.fileno() >= 0]
     net.close()
     accepted.close()
@@ -523,7 +523,7 @@ def test_forward_at_run_time(guest: Guest) -> None:
         assert (syn.data.src, syn.data.data.sport) == (GATEWAY, client.getsockname()[1])
         assert syn.data.dst == GUEST
     guest.net.remove_hostfwd(rule)
-    assert guest.net.forwards() == []
+    assert guest.net.hostfwds() == []
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", rule.host_port), 5)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from driven import Driven
 
-from slirpy import Config, ConfigError, Slirp
+from slirpy import Config, ConfigError, ForwardError, Slirp
 from slirpy.targets import smb
 from slirpy.targets.smb import SmbServer
 
@@ -57,7 +57,7 @@ def test_guests_reach_it_at_both_ports(temporary: Path, tmp_path: Path) -> None:
         driven = Driven(net)
         for port in (139, 445):
             assert driven.exchange("10.0.2.4", port, b"hello").received == b"hello"
-        assert net.guest_forwards() == []  # which are those of the user
+        assert net.guestfwds() == []  # which are those of the user
         assert len(list(temporary.iterdir())) == 1
     assert list(temporary.iterdir()) == []
 
@@ -172,7 +172,7 @@ def test_one_that_never_answers_is_not_waited_for(
 
 def test_without_samba_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str, what: str) -> str:
-        raise ConfigError("no")
+        raise ForwardError("no")
 
     monkeypatch.setattr(smb, "find_program", missing)
     with pytest.raises(ConfigError, match="smbd is not installed; on Debian: apt-get install samba"):

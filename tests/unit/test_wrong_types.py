@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
@@ -21,6 +21,7 @@ from slirpy import (
     DhcpAnswer,
     DnsRecord,
     FlowRequest,
+    ForwardError,
     GuestForward,
     GuestRoute,
     HostForward,
@@ -30,6 +31,7 @@ from slirpy import (
     Rule,
     Slirp,
     SlirpyError,
+    Stack,
     StateError,
     StaticLease,
     TcpTarget,
@@ -308,6 +310,48 @@ def test_text_and_bytes_are_the_same_mac(tmp_path: Path) -> None:
         net.poll(0.01)
 
 
+UNREADABLE = ["", "tcp", "tcp::80", "sctp::80-:80", "tcp:10.0.2:80-:80", "tcp::0-:99999"]
+IMPOSSIBLE: dict[str, Callable[[Slirp | Stack], object]] = {
+    "a guest outside": lambda net: net.add_hostfwd("tcp::0-192.0.2.7:80"),
+    "a guest that is a server": lambda net: net.add_hostfwd("tcp::0-10.0.2.2:80"),
+    "a port in use": lambda net: [net.add_hostfwd(f"udp::{net.add_hostfwd('udp::0-:80').host_port}-:80")],
+    "no such hostfwd": lambda net: net.remove_hostfwd("tcp::80-:80"),
+    "a server in use": lambda net: [net.add_guestfwd("tcp:10.0.2.9:7-tcp:127.0.0.1:7") for _ in range(2)],
+    "a leased server": lambda net: net.add_guestfwd(f"tcp:{net.reserve(MAC)}:7-tcp:127.0.0.1:7"),
+    "a server for all": lambda net: net.add_guestfwd("tcp:10.0.2.255:7-tcp:127.0.0.1:7"),
+    "no program": lambda net: net.add_guestfwd("tcp:10.0.2.9:7-cmd:/nonexistent/program"),
+    "no such guestfwd": lambda net: net.remove_guestfwd("tcp:10.0.2.9:7-cmd:cat"),
+}
+"""Forwards that can be read, but not set up or removed as things are."""
+
+
+def each_network() -> Iterator[Slirp | Stack]:
+    with Slirp() as net:
+        yield net
+    yield Stack(Config(), SimHost(Random(1)))
+
+
+@pytest.mark.parametrize("rule", UNREADABLE)
+def test_a_forward_that_cannot_be_read_is_a_mistake_in_its_text(rule: str) -> None:
+    for read in (parse_hostfwd, parse_guestfwd):
+        with pytest.raises(ConfigError):
+            read(rule)
+    for net in each_network():
+        for call in (net.add_hostfwd, net.remove_hostfwd, net.add_guestfwd, net.remove_guestfwd):
+            with pytest.raises(ConfigError):
+                call(rule)
+        assert (net.hostfwds(), net.guestfwds()) == ([], [])
+
+
+@pytest.mark.parametrize("call", IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_a_forward_that_cannot_be_set_up_is_no_mistake_in_its_text(
+    call: Callable[[Slirp | Stack], object],
+) -> None:
+    for net in each_network():
+        with pytest.raises(ForwardError, match=r"(hostfwd|guestfwd) .*: "):
+            call(net)
+
+
 def test_a_link_is_plugged_in_once() -> None:
     link = CallbackLink(print)
     with Slirp() as net:
@@ -346,7 +390,7 @@ def test_what_was_can_be_looked_at_after_the_end() -> None:
     net = Slirp()
     attachment = net.attach(print)
     net.close()
-    assert (net.flows(), net.closed_flows(), net.leases(), net.neighbors(), net.forwards(), net.guest_forwards()) == (
+    assert (net.flows(), net.closed_flows(), net.leases(), net.neighbors(), net.hostfwds(), net.guestfwds()) == (
         [], [], [], [], [], []
     )  # fmt: skip
     net.stop()

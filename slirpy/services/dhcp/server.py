@@ -109,14 +109,12 @@ class DhcpService:
         """Host name and address, four bytes, of each guest that has both; names are unique regardless of case."""
         return self._table.names(self._network.now)
 
-    def exclude(self, address: bytes) -> None:
+    def exclude(self, address: bytes) -> bool:
         """Never lease this address, four bytes, from now on.
 
-        Raises:
-            ConfigError: it is leased to a guest, or belongs to a static lease.
+        Returns False if it is leased to a guest, or belongs to a static lease; it then stays in the pool.
         """
-        if not self._table.exclude(address, self._network.now):
-            raise ConfigError(f"{IPv4Address(address)} is leased to a guest; choose another address")
+        return self._table.exclude(address, self._network.now)
 
     def close(self) -> None:
         """Save leases that have not been saved yet."""
