@@ -89,7 +89,7 @@ class Tally(Generic[K]):
 
 
 class Entry(Protocol):
-    """Something that is counted by :class:`Shares`."""
+    """An item that :class:`Shares` counts."""
 
     share: Group[Any] | None
     """The group that it is counted in. Written by :class:`Shares` only."""

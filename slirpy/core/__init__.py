@@ -1,1 +1,1 @@
-"""The stack: frames in, frames out, a deadline. No I/O, no clock, no dice."""
+"""The stack: frames in, frames out, a deadline. It does no I/O, reads no clock, and is handed its random numbers."""

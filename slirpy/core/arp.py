@@ -1,7 +1,7 @@
-"""ARP (RFC 826): the questions that the neighbour table has, and the answers to guests.
+"""ARP (RFC 826): requests for the neighbour table, and replies to guests.
 
-We answer for our own addresses and for nothing else, not even for an address that nobody has: a guest that probes for
-a duplicate of its own address must hear silence.
+We answer only for our own addresses, not for unused ones: a guest that probes whether its address is a duplicate must
+get no answer.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class Arp:
         self._neighbors = neighbors
 
     def input(self, port: LinkPort, payload: memoryview, mac: bytes) -> None:
-        """Take an ARP packet from ``mac``."""
+        """Handle an ARP packet from ``mac``."""
         network, neighbors = self._network, self._neighbors
         stats = network.stats
         packet = arp.parse(payload)
         if packet is None:
             stats.drop_arp_malformed += 1
             return
-        # A sender of 0.0.0.0 probes (RFC 5227) and has no address yet; one with ours is mistaken.
+        # A sender of 0.0.0.0 is a probe (RFC 5227), from a guest without an address; none may use ours.
         if packet.sender in network.addresses:
             stats.drop_ip_source += 1
             return

@@ -1,4 +1,4 @@
-"""A packet from a guest, and the functions that take what opens a flow."""
+"""A packet from a guest, and the functions that open flows."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ __all__ = ["Arrival", "Openers"]
 
 
 class Arrival(NamedTuple):
-    """A packet from a guest, with everything that is known about it."""
+    """A packet from a guest, with its link, sender and parsed IP header."""
 
     port: LinkPort
     neighbor: Neighbor
     macs: bytes
-    """Destination and source MAC."""
+    """Destination and source MAC address."""
     header: Header
     packet: memoryview
-    """From the IP header on, without padding."""
+    """The packet from its IP header on, without padding."""
     checksummed: bool
-    """A link vouches for the transport checksum."""
+    """Whether the link vouches for the transport checksum."""
 
     @property
     def payload(self) -> memoryview:
-        """What follows the IP header."""
+        """Payload of the IP packet."""
         return self.packet[self.header.header_length : self.header.total_length]
 
 
 class Openers(NamedTuple):
-    """Functions of the NAT that take packets which belong to no service and no open TCP connection."""
+    """Functions of the NAT for packets that belong to no service and no open TCP connection."""
 
     tcp: Callable[[Arrival, bytes, Segment], None]
     """Takes a SYN, with its flow key."""
@@ -43,7 +43,4 @@ class Openers(NamedTuple):
     echo: Callable[[Arrival, int, int, memoryview], None]
     """Takes an echo request to a host outside: identifier, sequence number, payload."""
     icmp_error: Callable[[icmp.Trouble, icmp.Quote], bool]
-    """Takes an error by which a guest reports on a packet that it was sent, and the quoted packet.
-
-    False if it was never sent such a packet.
-    """
+    """Takes a guest's error and the packet quoted in it. Returns False if that guest was never sent such a packet."""

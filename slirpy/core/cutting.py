@@ -26,17 +26,17 @@ def cut(
     ttl: int,
     tos: int,
 ) -> Iterator[tuple[Frame, int]]:
-    """The fragments of a packet, as frames that refer to ``payload``, with their lengths.
+    """Yield the fragments of a packet, as frames that refer to ``payload``, with their lengths.
 
     Args:
         ethernet_header: 14 bytes.
         addresses: source and destination.
-        mtu: of the link; all fragments but the last are as long as it allows.
-        ident: the identification, which tells the fragments of one packet from those of others.
+        mtu: the link's MTU; all fragments but the last are as long as it allows.
+        ident: the identification, common to all fragments of one packet.
     """
     step = (mtu - ipv4.HEADER_LENGTH) & ~7
     view, length = memoryview(payload), len(payload)
-    # The header's words by arithmetic: the checksum is what makes their sum a multiple of 65535.
+    # The checksum makes the sum of the header's words a multiple of 65535, so it follows by arithmetic.
     words = 0x4500 + tos + ident + (ttl << 8 | protocol) + _from_bytes(addresses, "big")
     for offset in range(0, length, step):
         piece = view[offset : offset + step]

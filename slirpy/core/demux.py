@@ -1,6 +1,6 @@
-"""UDP and TCP input, by the slow path: check the headers, then find the service or the flow that the packet is for.
+"""UDP and TCP input on the slow path: check the headers, then find the service or flow that the packet is for.
 
-What starts a new flow goes to the NAT: see :class:`~slirpy.core.arrival.Openers`.
+Packets that start a new flow go to the NAT: see :class:`~slirpy.core.arrival.Openers`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Demux:
         self._openers = openers
 
     def input_udp(self, arrival: Arrival) -> None:
-        """A packet of protocol 17."""
+        """Handle a packet of protocol 17."""
         network, tables = self._network, self._tables
         stats = network.stats
         header, packet = arrival.header, arrival.packet
@@ -77,7 +77,7 @@ class Demux:
             self._openers.udp(arrival, source_port, destination_port, payload)
 
     def input_tcp(self, arrival: Arrival) -> None:
-        """A packet of protocol 6."""
+        """Handle a packet of protocol 6."""
         network, tables = self._network, self._tables
         stats = network.stats
         header, packet = arrival.header, arrival.packet
@@ -107,14 +107,15 @@ class Demux:
         elif header.hop_limit == 1 and not (
             network.config.restrict or network.config.contains(header.destination)
         ):
-            # A trace by segments of no connection: whoever would reset it is beyond us (RFC 1812, section 5.3.1).
+            # A traceroute with segments of no connection: the host that would reset it is beyond the gateway, where
+            # its time to live ends (RFC 1812, section 5.3.1).
             stats.drop_ip_ttl += 1
             self._errors.error(arrival, icmp.Cause.OUT_OF_TIME)
         else:
             refuse_tcp(stats, self._ip, arrival.neighbor, key, seg)
 
     def _lay_path(self, arrival: Arrival, service: Service) -> None:
-        """Let the next datagrams like this one, of a conversation with ``service``, take the fast path."""
+        """Let later datagrams like this one, of a conversation with ``service``, take the fast path."""
         shape = shape_of(arrival)
         if shape is not None:
             self._tables.udp_paths[shape.key] = ServicePath(shape, service)

@@ -1,9 +1,9 @@
-"""The fast path: a segment of an established connection, in order, with nothing odd about it.
+"""The fast path of TCP, for segments of established connections that arrive in order.
 
-One ``unpack`` reads all headers, one dict lookup finds the flow. Everything that is not exactly the common case
-returns False, having changed nothing, and goes the slow way (``core/demux.py`` and ``tcp/receive.py``). What both
-have in common, :func:`~slirpy.tcp.receive.acknowledge` and :func:`~slirpy.tcp.delivery.accept_text`, is called and
-not repeated here. ``tests/sim/test_fastpath.py`` turns this module off and demands identical frames and state.
+One ``unpack`` reads all headers, and one dict lookup finds the flow. In all but the common case the function changes
+nothing and returns False, and the segment takes the slow path (``core/demux.py`` and ``tcp/receive.py``). Both paths
+share :func:`~slirpy.tcp.receive.acknowledge` and :func:`~slirpy.tcp.delivery.accept_text`.
+``tests/sim/test_fastpath.py`` turns this module off and checks that frames and state are identical.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FRAGMENT = MF | OFFSET_MASK
 def tcp_fastpath(
     network: Network, flows: dict[bytes, TcpFlow], port: LinkPort, frame: memoryview, checksummed: bool
 ) -> bool:
-    """Handle ``frame`` if it is the common case. ``frame`` has at least 54 bytes."""
+    """Handle ``frame``, of at least 54 bytes, in the common case. Otherwise change nothing and return False."""
     (
         macs, ethertype, version, _, total, _, fragment, ttl, protocol, _,
         key, seq, ack, offset, flags, wnd, _, _,
@@ -42,7 +42,7 @@ def tcp_fastpath(
         return False
     neighbor = flow.neighbor
     if neighbor.port is not port or neighbor.mac != macs[6:]:
-        return False  # somebody else has spoken with this address since
+        return False  # another link or MAC address has used this IP address since
     conn = flow.conn
     # PSH changes nothing for a receiver that delivers at once.
     if flags & ~PSH != ACK or conn.state is not ESTABLISHED or seq != conn.rcv_nxt:

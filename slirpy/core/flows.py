@@ -1,4 +1,4 @@
-"""What is known of flows and guests while they live, for people and programs."""
+"""Snapshots of flows and guests, for people and programs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address
 __all__ = ["ENDS", "FlowInfo", "NeighborInfo", "ending"]
 
 ENDS = ("CLOSED", "REFUSED", "RESET", "TIMED-OUT", "UNREACHABLE", "ABORTED")
-"""How flows end. CLOSED is the orderly end of TCP, and the idle time-out of UDP and ICMP."""
+"""Ways in which flows end. CLOSED is the orderly end of TCP, and the idle timeout of UDP and ICMP."""
 
 _BY_ERROR = {
     0: "CLOSED",
@@ -23,7 +23,7 @@ _BY_ERROR = {
 
 
 def ending(error: int) -> str:
-    """The word of :data:`ENDS` for an ``errno`` value; 0 is an orderly end."""
+    """Member of :data:`ENDS` for an ``errno`` value; 0 is an orderly end."""
     return _BY_ERROR.get(error, "ABORTED")
 
 
@@ -34,16 +34,16 @@ class FlowInfo:
     protocol: str
     """``"tcp"``, ``"udp"``, or ``"icmp"`` for echo requests."""
     state: str
-    """For TCP the state of RFC 9293 (of our side), or ``"CONNECTING"``; for UDP and ICMP ``"OPEN"``.
+    """For TCP our side's state of RFC 9293, or ``"CONNECTING"``; for UDP and ICMP ``"OPEN"``.
 
-    Of a flow that is over: how it ended, one of :data:`ENDS`.
+    For a flow that has ended, one of :data:`ENDS`.
     """
     guest: tuple[IPv4Address | IPv6Address, int]
-    """The guest's address and port; for ICMP the identifier in place of a port."""
+    """The guest's address and port; for ICMP, the identifier instead of a port."""
     host: tuple[IPv4Address | IPv6Address, int] | None
-    """The other end as the guest names it; None for UDP and ICMP, where one socket serves all of them."""
+    """The other end, as the guest addresses it. None for UDP and ICMP, where one socket serves all destinations."""
     inbound: bool
-    """Started from outside, through a forward."""
+    """Whether it was opened from outside, through a forward."""
     bytes_in: int
     """Payload bytes from the guest."""
     bytes_out: int
@@ -51,21 +51,21 @@ class FlowInfo:
     packets_in: int
     packets_out: int
     queued_in: int
-    """Bytes from the guest that the far side has not taken yet."""
+    """Bytes from the guest that the far side has yet to accept."""
     queued_out: int
-    """Bytes to the guest that it has not acknowledged yet."""
+    """Bytes to the guest that it has yet to acknowledge."""
     age: float
     """Seconds since the flow began."""
     idle: float
-    """Seconds since anything passed."""
+    """Seconds since the last packet."""
 
 
 @dataclass(frozen=True, slots=True)
 class NeighborInfo:
-    """A guest's address that was heard, and where: a snapshot of a line of the ARP table."""
+    """A snapshot of one entry of the neighbour table."""
 
     address: IPv4Address | IPv6Address
     mac: bytes
-    """Six bytes."""
+    """MAC address, six bytes."""
     idle: float
-    """Seconds since it was last heard."""
+    """Seconds since the last packet from it."""

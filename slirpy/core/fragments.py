@@ -1,16 +1,16 @@
-"""Fragments of IPv4 packets, from guests (RFC 791, section 3.2; overlaps are refused, RFC 5722).
+"""Reassembly of IPv4 fragments from guests (RFC 791, section 3.2). Overlaps are rejected (RFC 5722).
 
-Fragments may come in any order, also the last one first. Nothing looks into a packet before it is whole, so a first
-fragment may be as tiny as it likes (RFC 1858).
+Fragments may arrive in any order. A packet is not examined before it is complete, so tiny first fragments do no harm
+(RFC 1858).
 
-**Cost.** A piece is kept as a view of its frame, which stays unchanged until the flush, and is copied only if its
-packet is still unfinished then: what comes in one batch is never copied piece by piece. Fragments of a UDP flow that
-has a fast path (``core/udppath.py``), in order, take :meth:`Fragments.quick`. One alarm serves all packets.
+**Cost.** A piece is kept as a view of its frame, which stays unchanged until the flush. It is copied only if its
+packet is still incomplete then, so fragments that arrive in one batch are never copied one by one. In-order fragments
+of a UDP flow with a fast path (``core/udppath.py``) take :meth:`Fragments.quick`. One alarm serves all packets.
 
-**Bounds.** Memory is bounded in bytes for each link and in all, in pieces of a packet, and in time; at a bound the
-oldest packet of the link that holds most is dropped. A packet is also given up once its sender has begun
-:data:`MAX_NEWER` others: its missing piece was lost, and the sender's 16-bit identification will come round within
-seconds (RFC 4963), when the remainder would spoil a new packet.
+**Bounds.** The memory of each link and of all links together, the number of pieces of a packet, and its time are
+bounded. At a bound of memory, the oldest packet of the link that holds the most is dropped. A packet is also dropped
+once its sender has begun :data:`MAX_NEWER` later ones. By then its missing piece is lost, and the sender's 16-bit
+identification may recur within seconds (RFC 4963); the old pieces would corrupt the new packet.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ __all__ = ["Fragments"]
 
 TIMEOUT = 30 * SECOND
 MAX_NEWER = 64
-"""Packets that a sender may begin before an unfinished one of its is given up, as Linux's ``ipfrag_max_dist``."""
+"""Number of later packets of a sender after which an incomplete one is dropped, like Linux's ``ipfrag_max_dist``."""
 MAX_BYTES = 4 << 20
-"""Of all packets together."""
+"""Maximum cost of all packets together, in bytes."""
 LINK_BYTES = 1 << 20
-"""Of the packets from one link."""
+"""Maximum cost of the packets from one link, in bytes."""
 MAX_PIECES = 1366
-"""Of one packet: a datagram of 65535 bytes over the least MTU, 68."""
+"""Maximum number of pieces of one packet: 65535 bytes with the least MTU, 68."""
 _HEADERS = 34
 """Ethernet and IPv4 without options."""
 
 
 class _Sender:
-    """What one source address has unfinished."""
+    """Incomplete packets of one source address."""
 
     __slots__ = ("begun", "partial")
 
     def __init__(self) -> None:
         self.partial: dict[Key, Partial] = {}  # oldest first
-        self.begun = 0  # packets since it last had none unfinished, at least
+        self.begun = 0  # number of packets, at least since it last had none incomplete
 
 
 class _Share:
-    """What one link's guests have unfinished."""
+    """Incomplete packets of the guests behind one link."""
 
     __slots__ = ("cost", "partial", "senders")
 
@@ -66,15 +66,15 @@ class _Share:
 
 
 class Fragments:
-    """Reassembly of one stack. Its length is the number of packets that are not complete.
+    """Reassembly of one stack. Its length is the number of incomplete packets.
 
     Args:
-        errors: reports packets that were never completed to their senders.
-        demux: takes datagrams that turn out to need the slow path.
-        paths: of UDP flows with a fast path.
+        errors: reports expired packets to their senders.
+        demux: takes complete datagrams that need the slow path.
+        paths: UDP flows with a fast path.
 
     Attributes:
-        borrowed: some pieces are views of frames; :meth:`own` must be called before these change.
+        borrowed: whether some pieces are views of frames; :meth:`own` must be called before those change.
     """
 
     def __init__(
@@ -92,9 +92,9 @@ class Fragments:
         self._cost = 0
         self._alarm = Alarm(network.timers, self._expire)
         self._run: Partial | None = None
-        """The packet whose pieces just came in order, in no table yet: mostly it is complete before that matters."""
+        """Packet whose pieces are arriving in order. Usually it is complete soon, so it is in no table yet."""
         self._views: dict[Partial, None] = {}
-        """Packets in the tables with pieces that are views of frames."""
+        """Packets in the tables, some of whose pieces are views of frames."""
         self.borrowed = False
 
     def __len__(self) -> int:
@@ -103,10 +103,7 @@ class Fragments:
     # ------------------------------------------------------------------------------------ any fragment
 
     def insert(self, arrival: Arrival, header: ipv4.IPv4Header) -> Arrival | None:
-        """Take one fragment; the whole packet, with a header of its own, if that was the last one missing.
-
-        ``header`` is the arrival's.
-        """
+        """Insert a fragment with the given header. Returns the whole packet once it is complete."""
         stats = self._network.stats
         port, packet = arrival.port, arrival.packet
         piece = packet[header.header_length : header.total_length]
@@ -126,7 +123,7 @@ class Fragments:
             self._begin(partial)
         at = bisect_left(partial.starts, offset)
         if at < len(partial.starts) and partial.starts[at] == offset and partial.pieces[at] == piece:
-            return None  # the network may repeat a fragment; that is no overlap
+            return None  # a duplicate is no overlap
         if not partial.fits(at, offset, end, more):
             stats.drop_fragment_bad += 1 + len(partial.pieces)
             self._remove(partial)
@@ -147,7 +144,7 @@ class Fragments:
         return None
 
     def _begin(self, partial: Partial) -> None:
-        """Enter a new packet. Room is made for it, and an old one of the same sender is given up."""
+        """Add a new packet to the tables, and make room for it."""
         port, key = partial.port, partial.key
         self._begun_another(port, key)
         share = self._shares.get(port)
@@ -158,13 +155,13 @@ class Fragments:
             share = self._shares.get(port)
         if share is None:
             if not self._cost:
-                self._shares.clear()  # of the one that is kept
+                self._shares.clear()  # of the entry that _remove() keeps
             share = self._shares[port] = _Share()
         source = key[0][:4]
         sender = share.senders.get(source)
         if sender is None:
             if not share.cost:
-                share.senders.clear()  # of the one that is kept
+                share.senders.clear()  # of the entry that _remove() keeps
             sender = share.senders[source] = _Sender()
         partial.begun, partial.number = self._network.now, sender.begun
         share.partial[key] = sender.partial[key] = partial
@@ -174,7 +171,7 @@ class Fragments:
             self._alarm.set(self._network.now + TIMEOUT)
 
     def _begun_another(self, port: LinkPort, key: Key) -> None:
-        """A sender has begun one more packet: after so many its oldest unfinished one is given up."""
+        """Count one more packet of a sender, and drop its oldest one after :data:`MAX_NEWER` later ones."""
         share = self._shares.get(port)
         sender = share.senders.get(key[0][:4]) if share is not None else None
         if sender is not None and sender.partial:
@@ -185,7 +182,7 @@ class Fragments:
                 self._remove(oldest)
 
     def _whole(self, partial: Partial) -> Arrival | None:
-        """The packet, with the header of its first fragment, whose length and checksum are made new."""
+        """Build the packet, with the header of its first fragment, adapted to the new length."""
         start = bytes(partial.header or b"")
         total = len(start) + partial.have
         if total > 65535:  # the later fragments had shorter headers
@@ -199,7 +196,7 @@ class Fragments:
 
     @staticmethod
     def _arrival(partial: Partial, packet: memoryview) -> Arrival:
-        """A packet that was put together. No link has seen the whole, so none can vouch for its checksum."""
+        """Arrival of a reassembled packet. No link vouches for its checksum, since none has seen all of it."""
         header, neighbor = ipv4.parse(packet), partial.neighbor
         assert header is not None
         assert neighbor is not None
@@ -218,16 +215,16 @@ class Fragments:
         ident: int,
         fragment: int,
     ) -> bool:
-        """Take a fragment, in order, of a flow with a fast path; False: nothing was changed, it goes the slow way.
+        """Insert an in-order fragment of a flow with a fast path. Otherwise change nothing and return False.
 
         Args:
-            path: of the flow, if it is a first fragment.
-            frame: whole; IPv4 without options, UDP, with a time to live.
+            path: the flow's path, for a first fragment.
+            frame: the frame; IPv4 without options, UDP, with a time to live.
             macs: ``frame[:12]``.
             addresses: source and destination.
-            total: length of the packet, as its header says.
+            total: length of the packet according to its header.
             ident: its identification.
-            fragment: flags and offset, as they stand in the header.
+            fragment: flags and offset, as in the header.
         """
         offset = (fragment & ipv4.OFFSET_MASK) << 3
         key = addresses, ident << 8 | ipv4.UDP
@@ -296,13 +293,16 @@ class Fragments:
         return True
 
     def _register(self, run: Partial) -> None:
-        """Something else came before it was complete, or the flush."""
+        """Add a packet to the tables that is still incomplete when another packet, or the flush, comes."""
         self._run = None
         self._begin(run)
         self._views[run] = None
 
     def _hand_over(self, partial: Partial, path: UdpPath) -> bool:
-        """Let the flow have a whole datagram, as :func:`~slirpy.core.udppath.udp_fastpath` does."""
+        """Hand a whole datagram to its flow, as :func:`~slirpy.core.udppath.udp_fastpath` does.
+
+        Returns False if it needs the slow path.
+        """
         pieces = partial.pieces
         first = pieces[0]
         have = partial.have
@@ -323,7 +323,7 @@ class Fragments:
     # ------------------------------------------------------------------------------------------ bounds
 
     def own(self) -> None:
-        """Copy what was borrowed from frames, count what it takes, and make room if that is too much."""
+        """Copy all pieces that are views of frames, and make room if they take too much memory."""
         self.borrowed = False
         if self._run is not None:
             self._register(self._run)
@@ -331,7 +331,7 @@ class Fragments:
         for partial in views:
             share = self._shares.get(partial.port)
             if share is None or share.partial.get(partial.key) is not partial:
-                continue  # complete, or given up, meanwhile
+                continue  # complete or dropped since
             before = partial.cost
             added = partial.own() - before
             share.cost += added
@@ -353,7 +353,7 @@ class Fragments:
         self._remove(oldest)
 
     def _expire(self) -> None:
-        """The oldest packet may have had its time; packets are in the order of their age."""
+        """Drop packets whose time is up; each link's are in the order of their age."""
         due = self._network.now - TIMEOUT
         following: int | None = None
         for share in list(self._shares.values()):
@@ -367,7 +367,7 @@ class Fragments:
             self._alarm.set(following + TIMEOUT)
 
     def _time_out(self, partial: Partial) -> None:
-        """RFC 1122, section 3.3.2: tell the sender, if the first fragment is there to be quoted."""
+        """Drop a packet, and report it if there is a first fragment to quote (RFC 1122, section 3.3.2)."""
         self._network.stats.drop_fragment_timeout += len(partial.pieces)
         self._remove(partial)
         if partial.header is not None:
@@ -375,7 +375,7 @@ class Fragments:
             self._errors.error(first, icmp.Cause.REASSEMBLY_TIME)
 
     def _remove(self, partial: Partial) -> None:
-        """Forget a packet. The last link and sender are kept without one: the next packet mostly needs them."""
+        """Remove a packet. The last link and sender stay, since the next packet usually needs them."""
         share = self._shares[partial.port]
         source = partial.key[0][:4]
         sender = share.senders[source]

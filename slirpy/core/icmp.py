@@ -1,4 +1,4 @@
-"""ICMP of the virtual hosts: echo replies, and the errors that guests are sent (RFC 792, RFC 1122 section 3.2.2).
+"""ICMP of the virtual hosts: echo replies, and errors sent to guests (RFC 792, RFC 1122 section 3.2.2).
 
 Echo requests to the outside and errors from guests go to the NAT: see :class:`~slirpy.core.arrival.Openers`.
 """
@@ -18,14 +18,14 @@ from slirpy.wire.checksum import ones_sum
 __all__ = ["Icmp", "IcmpErrors"]
 
 QUOTE = 548
-"""Most bytes of the offending packet in an error: 576 less the headers (RFC 1812, section 4.3.2.3)."""
+"""Maximum number of bytes that an error quotes of the packet: 576 less the headers (RFC 1812, section 4.3.2.3)."""
 TTL = 255
 RATE = 1000
-"""Errors a second, and as many at once, to each link."""
+"""Errors a second to each link, and the burst."""
 
 
 class IcmpErrors:
-    """The errors that one stack sends to guests."""
+    """Sender of ICMP errors to the guests of one stack."""
 
     def __init__(self, network: Network, neighbors: Neighbors, ip: IPSender) -> None:
         self._network = network
@@ -34,10 +34,11 @@ class IcmpErrors:
         self._buckets = TokenBuckets(network.ports, RATE)
 
     def error(self, arrival: Arrival, cause: icmp.Cause, mtu: int = 0) -> None:
-        """Report to a guest that its packet went nowhere; ``mtu`` is what would have fitted, 0: not known.
+        """Report to a guest, as the gateway, that its packet was not delivered.
 
-        Comes from the gateway. Nothing is said about ICMP errors, later fragments, and what was sent to everyone by
-        its IP or its Ethernet address (RFC 1122, section 3.2.2), and not more often than :data:`RATE` allows.
+        ``mtu`` is the largest size that would have fitted; 0: not known. No error is sent about an ICMP error, a
+        later fragment, or a packet to a broadcast or multicast address of IP or Ethernet (RFC 1122, section 3.2.2).
+        :data:`RATE` limits the others.
         """
         network = self._network
         header, packet = arrival.header, arrival.packet
@@ -66,7 +67,7 @@ class IcmpErrors:
     def relay(
         self, guest: bytes, source: bytes, kind: int, code: int, rest: int, quoted: Buffer, ttl: int
     ) -> None:
-        """Pass on what ``source`` says about a packet of a guest; ``quoted`` is that packet as the guest sent it."""
+        """Relay an error of ``source`` about a packet of a guest, ``quoted`` as the guest sent it."""
         neighbor = self._neighbors.get(guest)
         self._send(neighbor, neighbor.port, source, guest, kind, code, rest, quoted, ttl)
 
@@ -100,7 +101,7 @@ class Icmp:
         self._openers = openers
 
     def input(self, arrival: Arrival) -> None:
-        """An ICMP message from a guest."""
+        """Handle an ICMP message from a guest."""
         network = self._network
         header = arrival.header
         message = arrival.payload
@@ -119,11 +120,11 @@ class Icmp:
             self._openers.echo(arrival, rest >> 16, rest & 0xFFFF, message[8:])
         elif kind in icmp.ERRORS:
             quote = icmp.read_quote(message[8:])
-            # What a guest got from us it got as its own address; what it says about others is not its business.
+            # A guest may only report on packets that were sent to its own address.
             if (
                 quote is not None
                 and quote.destination == header.source
-                and not quote.fragment & ipv4.OFFSET_MASK  # it would quote no transport header
+                and not quote.fragment & ipv4.OFFSET_MASK  # a later fragment has no transport header to quote
                 and self._openers.icmp_error(icmp.read_error(kind, code, rest), quote)
             ):
                 network.stats.icmp_errors_in += 1

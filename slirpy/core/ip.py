@@ -1,7 +1,7 @@
-"""Packets to guests: single ones, in fragments if need be, and runs of datagrams.
+"""Packets to guests: single ones, in fragments if necessary, and runs of datagrams.
 
-A link that segments UDP by itself gets runs of datagrams of one size as one large frame, as TCP's links get large
-segments. A capture at the guest shows the same datagrams either way.
+A link that segments UDP itself gets a run of datagrams of one size as one large frame. A capture in the guest shows
+the same datagrams either way.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ __all__ = ["IPSender"]
 _HEADERS = Struct("!12sHBBHHHBBH8sHHHH")
 _TTL = 64
 _from_bytes = int.from_bytes
-_new_frame = tuple.__new__  # a third of the time of calling Frame, which every frame would pay
+_new_frame = tuple.__new__  # takes a third of the time of Frame(...), which counts for every frame
 _CONSTANT_WORDS = 0x4500 + (_TTL << 8 | ipv4.UDP)
 _CSUM_START, _CSUM_OFFSET = ethernet.HEADER_LENGTH + ipv4.HEADER_LENGTH, 6
 _SHORTEST = ethernet.MIN_LENGTH - ethernet.HEADER_LENGTH - ipv4.HEADER_LENGTH - udp.HEADER_LENGTH
-"""Payloads below it need padding, which is left to the slow path."""
+"""Least payload whose frame needs no padding; shorter ones take the slow path."""
 
 
 class IPSender:
-    """Sends packets to guests."""
+    """Sender of packets to guests."""
 
     def __init__(self, network: Network, neighbors: Neighbors) -> None:
         self._network = network
@@ -53,7 +53,7 @@ class IPSender:
     ) -> None:
         """Send a packet to a guest, in fragments if it is larger than the link's MTU.
 
-        With ``mac`` and ``port`` it goes there, whatever the neighbour table says.
+        ``mac`` and ``port`` take precedence over the neighbour table.
 
         Raises:
             ValueError: the addresses are of different families, or an IPv6 packet is larger than the MTU.
@@ -115,7 +115,7 @@ class IPSender:
         destination_port: int,
         payloads: Sequence[Buffer],
     ) -> None:
-        """Send several UDP datagrams to a guest, which a link may take as one large frame."""
+        """Send several UDP datagrams to a guest, as one large frame if the link supports it."""
         network, neighbors = self._network, self._neighbors
         neighbor = neighbors.get(destination)
         port = neighbor.port
@@ -128,7 +128,7 @@ class IPSender:
         offload, segments = port.checksum_offload, port.udp_segmentation_offload
         macs = (neighbor.mac or ethernet.BROADCAST) + network.mac_for(source)
         address_sum = _from_bytes(addresses, "big") % 65535
-        # The neighbour table asks for a guest that has not been heard for long.
+        # Otherwise the frame goes through the neighbour table, which asks for the guest again.
         direct = neighbor.mac is not None and network.now - neighbor.seen <= AGE
         ports = source_port + destination_port
         index = 0
@@ -150,7 +150,7 @@ class IPSender:
             total = ipv4.HEADER_LENGTH + length
             checksum = address_sum + ipv4.UDP + length  # of the pseudo-header
             if not offload:
-                # A checksum of zero would mean "none": its other form stands for it (RFC 768).
+                # Zero would mean "no checksum"; 0xFFFF is sent instead (RFC 768).
                 checksum = -(checksum + ports + length + ones_sum(payload)) % 65535 or 0xFFFF
             header = _HEADERS.pack(
                 macs, ethernet.TYPE_IPV4,

@@ -1,15 +1,15 @@
-"""Neighbor Discovery (RFC 4861), as far as a network without IPv6 needs it: the router that has nothing to give.
+"""Neighbor Discovery (RFC 4861) for a network without IPv6: a router that advertises nothing.
 
-IPv6 is not carried yet. A guest that learns so at once goes on with IPv4; one that hears nothing waits, a boot ROM
-for a quarter of a minute. So each router solicitation is answered by an empty advertisement: lifetime 0, which means
-"no default router", no prefix, and no flag that sends the guest to DHCPv6. It configures nothing, and takes nothing
-away that another router on the network has given.
+IPv6 is not carried yet. A guest that learns this at once continues with IPv4; a guest that gets no answer waits, a
+boot ROM for 15 seconds. So each router solicitation is answered by an empty advertisement: lifetime 0, which means
+"no default router", no prefix, and no flag that sends the guest to DHCPv6. It configures nothing and does not revoke
+what another router on the network has advertised.
 
-The router is fe80::2 at 52:56:00:00:00:02, as with libslirp, and answers solicitations for that address too.
+The router is fe80::2 at 52:56:00:00:00:02, as in libslirp, and answers solicitations for that address, too.
 
-Two rules of section 6.2.6 are bent. The delay of up to half a second that keeps several routers from answering at
-once is left out, as this is the only one, and the guest is waiting. A solicitation with a source address is answered
-to that address alone; one without is answered to all nodes on its link, not more often than every three seconds.
+We deviate from section 6.2.6 in two ways. There is no random delay of up to half a second before an answer, since
+there is only one router and the guest is waiting. A solicitation with a source address is answered to that address
+only; one without is answered to all nodes on its link, at most every three seconds.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ ROUTER_MAC = ethernet.virtual_mac(ROUTER)
 MULTICAST_INTERVAL = 3 * SECOND
 """MIN_DELAY_BETWEEN_RAS (RFC 4861 section 10)."""
 RATE = 100
-"""Answers a second, and as many at once, to each link."""
+"""Answers a second to each link, and the burst."""
 _GROUPS = frozenset((ipv6.ALL_NODES, ipv6.ALL_ROUTERS, ipv6.solicited_node(ROUTER)))
 _GROUP_MACS = frozenset(map(ipv6.multicast_mac, _GROUPS))
 
 
 class Ndp:
-    """Takes all IPv6 frames of one stack.
+    """Input of all IPv6 frames of one stack.
 
     Attributes:
         mac: the router's MAC address.
@@ -45,15 +45,15 @@ class Ndp:
         self._network = network
         self._buckets = TokenBuckets(network.ports, RATE)
         self._all_nodes: dict[LinkPort, tuple[int, Alarm | None]] = {}
-        """When all nodes of a link were told last, and what will tell them again."""
+        """Time of the last advertisement to all nodes of a link, and the alarm for the next."""
         self.mac = ROUTER_MAC
 
     def takes(self, destination: bytes) -> bool:
-        """Whether frames for a group's MAC address are read here."""
+        """Whether this MAC address belongs to a group that we are a member of."""
         return destination in _GROUP_MACS
 
     def input(self, port: LinkPort, mac: bytes, packet: memoryview) -> None:
-        """A packet from ``mac``."""
+        """Handle a packet from ``mac``."""
         stats = self._network.stats
         header = ipv6.parse(packet)
         if header is None:
@@ -97,7 +97,7 @@ class Ndp:
         elif asked.target != ROUTER:
             stats.drop_ipv6 += 1
         elif self._allowed(port):
-            # A guest that wants our address for itself has no source, and hears that it is taken (section 7.2.4).
+            # Without a source, it is a guest that wants our address; it learns that it is taken (section 7.2.4).
             solicited = header.source != ipv6.UNSPECIFIED
             to, to_mac = (header.source, mac) if solicited else _all_nodes()
             stats.ndp_neighbor_adverts += 1
@@ -110,11 +110,11 @@ class Ndp:
         return allowed
 
     def _advertise_to_all(self, port: LinkPort) -> None:
-        """Answer to all nodes now, or as soon as it may be done again."""
+        """Advertise to all nodes now, or as soon as the interval allows."""
         now = self._network.now
         told, alarm = self._all_nodes.get(port, (now - MULTICAST_INTERVAL, None))
         if alarm is not None:
-            self._network.stats.drop_ndp_rate += 1  # it is answered with another
+            self._network.stats.drop_ndp_rate += 1  # the scheduled answer serves this one, too
         elif now - told < MULTICAST_INTERVAL:
             alarm = self._network.call_at(told + MULTICAST_INTERVAL, lambda: self._tell_all(port))
             self._all_nodes[port] = told, alarm

@@ -1,11 +1,11 @@
 """The neighbour table: guests' addresses, with their MAC addresses and links.
 
-It knows neither ARP nor Neighbor Discovery, and treats addresses of both families alike: the question for an address
-is handed in, and whatever hears an address calls :meth:`Neighbors.learn`, for traffic too.
+The table knows neither ARP nor Neighbor Discovery and treats addresses of both families alike. Its creator hands in
+the function that asks for an address, and every packet that shows an address leads to :meth:`Neighbors.learn`.
 
-An address that was heard behind one link within :data:`HOLD` is not believed from another; after such a silence it
-may move, because guests do. Where it was first is its home: from there it may come back at once. So a guest that
-takes the address of a silent one loses it with that guest's next word.
+An address that was heard behind one link is not accepted from another within :data:`HOLD`. After such a silence it
+may move, because guests do. The link behind which it was first heard is its home, from which it may return at once.
+So a guest that takes over the address of a silent one loses it with that guest's next packet.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from slirpy.units import SECOND
 __all__ = ["Neighbor", "Neighbors"]
 
 PENDING_FRAMES = 16
-"""Frames that wait for one neighbour's answer."""
+"""Maximum number of frames that wait for one neighbour's answer."""
 PENDING_TIME = 1 * SECOND
 AGE = 600 * SECOND
-"""How long an entry is trusted without a word from the neighbour."""
+"""Time for which an entry stays valid without any packet from the neighbour."""
 HOLD = 3 * SECOND
-"""How long an address must have been silent before it may be heard behind another link."""
+"""Silence after which an address may move to another link."""
 MAX_NEIGHBORS = 4096
 
 
 class Neighbor:
-    """A guest's address and, once known, where it is."""
+    """A guest's address, with its MAC address and link once they are known."""
 
     __slots__ = ("address", "alarm", "home", "home_seen", "ident", "mac", "pending", "port", "seen", "share")
 
@@ -41,7 +41,7 @@ class Neighbor:
         self.address = address
         self.mac: bytes | None = None
         self.ident = 0
-        """Packets that were sent to it in fragments. Each guest has numbers of its own, so that they last longer."""
+        """Number of packets sent to it in fragments. Guests are counted separately, so that numbers recur later."""
         self.port: LinkPort | None = None
         self.seen = 0
         self.home: LinkPort | None = None
@@ -61,14 +61,14 @@ class Neighbor:
         return self.seen
 
     def may_be_behind(self, port: LinkPort, now: int) -> bool:
-        """Whether it can be believed that this address is there now."""
+        """Whether the address may have moved to this link."""
         old = self.port
         if old is None or old is port or old.closed or now - self.seen >= HOLD:
             return True
         return self.home is port and now - self.home_seen < AGE
 
     def move(self, port: LinkPort, now: int) -> None:
-        """It is behind ``port`` now."""
+        """Record that the address is behind ``port`` now."""
         if self.port is self.home:
             self.home_seen = self.seen
         if self.home is None or self.home.closed or now - self.home_seen >= AGE:
@@ -80,7 +80,7 @@ class Neighbors:
     """The neighbour table.
 
     Args:
-        question: asks behind all links where an address is.
+        question: asks behind all links for an address.
     """
 
     def __init__(self, network: Network, question: Callable[[bytes], None]) -> None:
@@ -95,9 +95,9 @@ class Neighbors:
         return [n for n in self._table.values() if n.mac is not None]
 
     def first_heard(self, preferred: bytes) -> bytes | None:
-        """The address of a guest that was heard: ``preferred``, or else the one that has been known longest.
+        """The address of a guest that has been heard: ``preferred``, or else the one known longest.
 
-        A guest whose link was taken out comes last. None if no guest was heard.
+        A guest whose link was detached comes last. None if no guest has been heard.
         """
         found = self._table.get(preferred)
         if found is not None and found.mac is not None:
@@ -111,7 +111,7 @@ class Neighbors:
         return lost
 
     def occupant(self, address: bytes) -> Occupant | None:
-        """Where an address is, as far as is known; None: nowhere, or behind a link that is gone."""
+        """The host that uses an address. None if none is known, or its link is detached."""
         neighbor = self._table.get(address)
         if neighbor is None or neighbor.mac is None or neighbor.port is None or neighbor.port.closed:
             return None
@@ -120,19 +120,19 @@ class Neighbors:
     def probe(
         self, address: bytes, time: int, but: Container[bytes], done: Callable[[Occupant | None], None]
     ) -> None:
-        """Ask whether anybody uses an address; see :meth:`Probes.ask`."""
+        """Ask whether an address is in use; see :meth:`Probes.ask`."""
         self.probes.ask(address, time, but, done)
 
     def attached(self, link: object) -> bool:
-        """Whether it is one of the links that guests are behind now."""
+        """Whether a link is attached now."""
         return link in self._network.ports
 
     def heard(self, mac: bytes, port: LinkPort) -> int:
-        """When any neighbour at ``mac`` behind ``port`` was last heard, in nanoseconds; 0: never."""
+        """Time, in nanoseconds, at which ``mac`` was last heard behind ``port``; 0: never."""
         return max((n.seen for n in self._table.values() if n.mac == mac and n.port is port), default=0)
 
     def learn(self, address: bytes, mac: bytes, port: LinkPort) -> Neighbor | None:
-        """``address`` was just seen at ``mac`` behind ``port``; None, counted, if that is not believed."""
+        """Record a packet from ``address`` at ``mac`` behind ``port``. Returns None, counted, if it looks spoofed."""
         neighbor = self.get(address)
         now = self._network.now
         if neighbor.port is not port:
@@ -149,16 +149,17 @@ class Neighbors:
         return neighbor
 
     def lost(self, port: LinkPort) -> None:
-        """``port`` was taken out. Who was behind it is asked for when there is something to send, behind any port.
+        """Forget that guests are behind ``port``, which was detached.
 
-        It may be back and say nothing of its own accord: a guest that downloads waits for us.
+        When there is something to send to one of them, it is searched for behind all ports. It may have returned
+        without sending anything: a guest that downloads waits for us.
         """
         for neighbor in self._table.values():
             if neighbor.port is port:
                 neighbor.port = None
 
     def get(self, address: bytes) -> Neighbor:
-        """The entry for an address of the network, made if need be."""
+        """Find or create the entry of an address of the network."""
         neighbor = self._table.get(address)
         if neighbor is None:
             victim = self._shares.to_evict()
@@ -169,7 +170,7 @@ class Neighbors:
         return neighbor
 
     def _evict(self, neighbor: Neighbor) -> None:
-        """Forget one. Flows keep their entry, and go on."""
+        """Remove an entry. Flows keep theirs, and continue."""
         if neighbor.alarm is not None:
             neighbor.alarm.cancel()
             neighbor.alarm = None
@@ -187,11 +188,11 @@ class Neighbors:
         network = self._network
         if neighbor.mac is not None and neighbor.port is not None:
             if network.now - neighbor.seen > AGE and neighbor.alarm is None:
-                self._ask(neighbor)  # meanwhile what we know is used
+                self._ask(neighbor)  # the old answer is used meanwhile
             neighbor.port.push(_addressed(frame, neighbor.mac), length)
             return
         entry = self.get(neighbor.address)
-        if entry is not neighbor:  # a flow's entry that was given up; the answer will be for the new one
+        if entry is not neighbor:  # a flow's entry, evicted since; the answer will update the new one
             if entry.mac is not None:
                 self.send(entry, frame, length)
                 return
@@ -199,15 +200,15 @@ class Neighbors:
         if len(neighbor.pending) >= PENDING_FRAMES:
             network.stats.drop_neighbor_queue_full += 1
             return
-        parts = (b"".join(frame.parts),)  # it may wait for longer than its buffers last
+        parts = (b"".join(frame.parts),)  # its buffers may be reused before the answer arrives
         neighbor.pending.append((frame._replace(parts=parts), length))
         if neighbor.alarm is None:
             self._ask(neighbor)
 
     def doubt(self, neighbor: Neighbor) -> None:
-        """Nobody answers at the MAC address that was last seen: ask again (RFC 1122, section 2.3.2.1, (4)).
+        """Ask again for a neighbour whose MAC address no longer answers (RFC 1122, section 2.3.2.1, (4)).
 
-        It may have come from a damaged frame: no checksum of IP or TCP covers it.
+        The address may have come from a damaged frame, since no checksum of IP or TCP covers it.
         """
         if neighbor.alarm is None:
             self._ask(neighbor)
@@ -237,7 +238,7 @@ class Neighbors:
             neighbor.port.push(_addressed(frame, neighbor.mac), length)
 
     def is_known(self, address: bytes) -> bool:
-        """Whether some guest has this address, as far as is known: then it will answer by itself."""
+        """Whether a guest is known to have this address. If so, it answers for itself."""
         neighbor = self._table.get(address)
         return neighbor is not None and neighbor.mac is not None
 

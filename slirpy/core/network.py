@@ -1,6 +1,6 @@
 """The record that all parts of one stack share: configuration, counters, time, randomness, own addresses.
 
-A part of the core, the NAT or the services is given this record and the parts below itself, never the whole stack.
+Each part of the core, the NAT and the services gets this record and the parts below itself, never the whole stack.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ _LIMITED_BROADCAST = b"\xff\xff\xff\xff"
 
 
 class Marked(Protocol):
-    """A flow that has asked for its turn at the next flush."""
+    """A flow that has asked for service at the next flush."""
 
     dirty: bool
 
     def service(self, now: int) -> None:
-        """Carry on with everything that is due."""
+        """Do everything that is due."""
 
 
 class Network:
-    """What the parts of one stack have in common.
+    """State that all parts of one stack share.
 
     Attributes:
         config: the network's configuration.
         stats: counters.
-        random: the one source of randomness.
-        now: nanoseconds of the present batch; only :class:`~slirpy.core.stack.IPStack` moves it.
+        random: the only source of randomness.
+        now: the time of the current batch in nanoseconds; only :class:`~slirpy.core.stack.IPStack` sets it.
         timers: all alarms.
-        dirty: flows that have asked for their turn at the next flush.
-        ports: the links that are attached.
+        dirty: flows that have asked for service at the next flush.
+        ports: the attached links.
         addresses: the virtual hosts' addresses.
         macs: the virtual hosts' MAC addresses.
     """
@@ -75,7 +75,7 @@ class Network:
         return ethernet.virtual_mac(source) if source in self.addresses else self._gateway_mac
 
     def is_broadcast(self, address: bytes) -> bool:
-        """Whether an address means everyone on the virtual network, or a multicast group."""
+        """Whether an address is a broadcast address of the virtual network, or a multicast group."""
         return (
             address == _LIMITED_BROADCAST
             or address == self.config.broadcast_address

@@ -1,12 +1,12 @@
-"""What one port left undone and another cannot do: checksums and segmentation of frames between guests.
+"""Software checksum and segmentation for frames between ports whose offloads differ.
 
-A frame from a TAP interface may have a checksum field that holds the sum of the pseudo-header alone, and may be a TCP
-segment of up to 64 KiB, because between two cards that can do that nobody needs more. When such a frame leaves by a
-port that cannot, the work is done here; when it leaves by one that can, it is described as :class:`Frame` wants it.
+In a frame from a TAP interface, the checksum field may contain only the sum of the pseudo-header, and a TCP segment
+may have up to 64 KiB. A port that supports these offloads gets such a frame with the fields of :class:`Frame` set.
+For other ports, checksums are computed and segments are cut here.
 
-Such a frame is cut as its sender would have cut it, to the segment size that came with it (``gso_size``), which is
-the connection's; and to less where the port by which it leaves has a smaller MTU. What came without a segment size is
-cut to that MTU alone. IPv4 and IPv6, with VLAN tags (IEEE 802.1Q) or without; a frame with a tag is always cut here.
+A segment is cut to the size that came with it (``gso_size``), as its sender would have cut it, or to less if the MTU
+of the outgoing port is smaller. Without ``gso_size``, it is cut to that MTU. This works for IPv4 and IPv6, with or
+without VLAN tags (IEEE 802.1Q). Frames with a tag are always cut here.
 """
 
 from __future__ import annotations
@@ -23,44 +23,44 @@ __all__ = ["Layout", "frame_limit", "layout", "partial", "segments", "sum_ok"]
 _IPV6_HEADER = 40
 _HOP_BY_HOP, _DESTINATION_OPTIONS = 0, 60
 _EXTENSIONS = 8
-"""IPv6 extension headers that are walked through at most."""
+"""Maximum number of IPv6 extension headers to skip."""
 _CHECKSUM_AT = {ipv4.TCP: 16, ipv4.UDP: 6}
 _LAST_ONLY = tcp.FIN | tcp.PSH
 
 
 class Layout(NamedTuple):
-    """Where things are in a frame with a whole TCP segment or UDP datagram. Offsets count from the frame's start."""
+    """Layout of a frame with a whole TCP segment or UDP datagram. Offsets count from the start of the frame."""
 
     ip: int
-    """Of the IP header: 14, and 4 more for each VLAN tag."""
+    """Offset of the IP header: 14, and 4 more for each VLAN tag."""
     version: int
-    """4 or 6."""
+    """IP version, 4 or 6."""
     protocol: int
-    """6 or 17."""
+    """Transport protocol, 6 or 17."""
     transport: int
-    """Of the TCP or UDP header."""
+    """Offset of the TCP or UDP header."""
     data: int
-    """Of the payload."""
+    """Offset of the payload."""
     end: int
-    """Of the packet; padding may follow."""
+    """End of the packet; padding may follow."""
     pseudo: int
     """The ones' complement sum of the pseudo-header without its length."""
     cuttable: bool
-    """Whether it is TCP that may be cut: neither SYN nor RST."""
+    """Whether it is a TCP segment that may be cut: neither SYN nor RST."""
 
     @property
     def checksum_offset(self) -> int:
-        """Of the checksum field, from the transport header: 16 or 6."""
+        """Offset of the checksum field from the transport header: 16 or 6."""
         return _CHECKSUM_AT[self.protocol]
 
 
 def frame_limit(view: memoryview, mtu: int) -> int:
-    """Bytes that a frame with this one's Ethernet header may have, where an IP packet may have ``mtu``."""
+    """Maximum length of a frame with this one's Ethernet header, for an IP MTU of ``mtu``."""
     return ethernet.payload_offset(view) + mtu
 
 
 def layout(view: memoryview) -> Layout | None:
-    """Find the transport header; None if the frame is no whole TCP segment or UDP datagram, or lies."""
+    """Find the transport header. None if the frame is not a complete, consistent TCP segment or UDP datagram."""
     start = ethernet.payload_offset(view)
     kind = bytes(view[start - 2 : start])
     if kind == b"\x08\x00":
@@ -100,27 +100,27 @@ def layout(view: memoryview) -> Layout | None:
 
 
 def sum_ok(view: memoryview, where: Layout) -> bool:
-    """Whether the transport checksum is right."""
+    """Whether the transport checksum is correct."""
     length = where.end - where.transport
     return (ones_sum(view[where.transport : where.end]) + where.pseudo + length) % 65535 == 0
 
 
 def partial(view: memoryview, where: Layout, gso_size: int = 0) -> Frame:
-    """The frame with its checksum left to a port that computes it, and cut by it if ``gso_size`` is given."""
+    """Build a frame for a port that computes the checksum, and cuts the segment if ``gso_size`` is given."""
     header = bytearray(view[: where.data])
     at = where.transport + where.checksum_offset
     if where.protocol == ipv4.UDP and where.version == 4 and header[at : at + 2] == b"\0\0":
-        return Frame((view[: where.end],))  # it has none, and needs none (RFC 768)
+        return Frame((view[: where.end],))  # a datagram without a checksum (RFC 768)
     value = (where.pseudo + where.end - where.transport) % 65535
     header[at : at + 2] = value.to_bytes(2, "big")
     return Frame((header, view[where.data : where.end]), gso_size, where.transport, where.checksum_offset)
 
 
 def segments(view: memoryview, where: Layout, size: int) -> Iterator[Frame]:
-    """Frames with at most ``size`` (1 or more) bytes of payload each, and with all checksums.
+    """Yield frames with at most ``size`` (1 or more) bytes of payload each, with all checksums computed.
 
-    More than one of them only for TCP: each continues the sequence numbers and the IPv4 identification; FIN and PSH
-    are the last one's, CWR the first one's (RFC 3168, section 6.1.2).
+    Only TCP yields more than one. Sequence numbers and IPv4 identifications count up; only the last frame has FIN and
+    PSH, and only the first has CWR (RFC 3168, section 6.1.2).
     """
     start, transport, data = where.ip, where.transport, where.data
     at = transport + where.checksum_offset
@@ -152,6 +152,6 @@ def segments(view: memoryview, where: Layout, size: int) -> Iterator[Frame]:
                 payload = data - start - _IPV6_HEADER + len(piece)
                 header[start + 4 : start + 6] = payload.to_bytes(2, "big")
         value = -(ones_sum(header[transport:]) + ones_sum(piece) + where.pseudo + segment_length) % 65535
-        # A UDP checksum of zero would mean "none"; for TCP both forms of zero are the same.
+        # For UDP, zero would mean "no checksum"; for TCP, both forms of zero are equivalent.
         header[at : at + 2] = (value or 0xFFFF).to_bytes(2, "big")
         yield Frame((header, piece))

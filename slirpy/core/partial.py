@@ -1,4 +1,4 @@
-"""A packet of which some fragments have come: see ``core/fragments.py``."""
+"""A packet of which some fragments have arrived; see ``core/fragments.py``."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from slirpy.interfaces import Buffer
 __all__ = ["PACKET_COST", "PIECE_COST", "Key", "Partial"]
 
 PIECE_COST = 128
-"""What a piece costs beside its bytes, so that small fragments count for what they take."""
+"""Cost of a piece in addition to its bytes, so that small fragments are charged for the memory they use."""
 PACKET_COST = 1024
-"""What a packet costs beside its pieces."""
+"""Cost of a packet in addition to its pieces."""
 Key = tuple[bytes, int]
-"""Source and destination, as they lie in the header; identification and protocol."""
+"""Source and destination, as in the header; identification and protocol."""
 
 
 class Partial:
-    """One packet that is not complete."""
+    """An incomplete packet."""
 
     __slots__ = ("begun", "cost", "end", "have", "header", "key", "macs", "neighbor", "number", "owned", "path",
                  "pieces", "port", "starts", "total")  # fmt: skip
@@ -27,32 +27,29 @@ class Partial:
         self.port = port
         self.key = key
         self.begun = self.number = 0
-        """When it was begun, in nanoseconds, and its number among the packets of its sender."""
+        """Time of its first piece, in nanoseconds, and its number among the packets of its sender."""
         self.starts: list[int] = []
         """Offsets of the pieces, sorted."""
         self.pieces: list[Buffer] = []
-        """In the order of ``starts``."""
+        """The pieces, in the order of ``starts``."""
         self.end = 0
-        """Where the piece with the largest offset ends."""
+        """End of the piece with the largest offset."""
         self.have = 0
-        """Bytes in all pieces."""
+        """Number of bytes in all pieces."""
         self.total: int | None = None
-        """Length of the payload, once the last fragment is here."""
+        """Length of the payload, once the last fragment has arrived."""
         self.header: Buffer | None = None
-        """That of the first fragment, which becomes the whole packet's; ``neighbor`` and ``macs`` are its too."""
+        """Header of the first fragment, which becomes the packet's. ``neighbor`` and ``macs`` are from it, too."""
         self.neighbor: Neighbor | None = None
         self.macs = b""
         self.path: UdpPath | None = None
-        """Of the flow that it belongs to, if it may be handed over the fast way."""
+        """Path of its flow, if it may take the fast path."""
         self.owned = 0
-        """How many of the first pieces are copies."""
+        """Number of pieces, from the first on, that are copies."""
         self.cost = PACKET_COST
 
     def fits(self, at: int, offset: int, end: int, more: bool) -> bool:
-        """Whether a piece neither overlaps its neighbours nor contradicts what is known of the packet's end.
-
-        ``at`` is the place in ``starts`` that it would have.
-        """
+        """Whether a piece, inserted at index ``at``, overlaps no other and agrees with the packet's known end."""
         if self.total is not None and (end > self.total or not more):
             return False
         starts = self.starts
@@ -61,7 +58,7 @@ class Partial:
         return at == len(starts) or (more and starts[at] >= end)
 
     def add(self, at: int, offset: int, piece: Buffer, more: bool) -> None:
-        """Keep a piece that fits."""
+        """Insert a piece that fits."""
         self.starts.insert(at, offset)
         self.pieces.insert(at, piece)
         self.owned = min(self.owned, at)
@@ -72,7 +69,7 @@ class Partial:
             self.total = end
 
     def own(self) -> int:
-        """Copy what is a view of a frame; returns what the packet costs in all."""
+        """Copy all pieces that are views of frames. Returns the total cost of the packet."""
         pieces = self.pieces
         for at in range(self.owned, len(pieces)):
             pieces[at] = bytes(pieces[at])

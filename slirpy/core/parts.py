@@ -1,4 +1,4 @@
-"""The parts of a stack below whatever opens flows: NAT and services are built on these."""
+"""The lower parts of a stack, on which NAT and services are built."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["Parts"]
 
 
 class Parts:
-    """The lower parts of one stack, each made of those before it.
+    """The lower parts of one stack, each built on those before it.
 
     Attributes:
         network: the record that all parts share.
-        neighbors: guests' addresses, and where they are.
+        neighbors: the neighbour table.
         ip: sends packets to guests.
         errors: sends ICMP errors to guests.
         tables: flows and services by address and port.

@@ -1,6 +1,6 @@
-"""What the fast path of UDP knows of each flow: which frames it takes, and where their payload goes.
+"""Entries of UDP's fast path: which frames of a flow it accepts, and where their payload goes.
 
-``core/udppath.py`` reads it. ``nat/udp.py`` and ``core/demux.py`` lay the paths.
+``nat/udp.py`` and ``core/demux.py`` create the entries, ``core/udppath.py`` uses them.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ __all__ = ["ServicePath", "Shape", "UdpPath", "UdpSender", "shape_of"]
 
 
 class UdpSender(abc.ABC):
-    """A flow, as far as the fast path knows it; ``nat/udp.py`` derives from it.
+    """The part of a UDP flow that the fast path uses; ``nat/udp.py`` derives from it.
 
     Attributes:
-        dirty: its turn at the next flush is asked for.
+        dirty: whether the next flush services the flow.
         pending: payloads of this batch that wait for the flush, all for ``path``.
-        path: where they go.
+        path: the destination of ``pending``.
     """
 
     __slots__ = ("dirty", "path", "pending")
@@ -36,15 +36,15 @@ class UdpSender(abc.ABC):
 
     @abc.abstractmethod
     def mark(self) -> None:
-        """Ask to be served at the next flush."""
+        """Ask for service at the next flush."""
 
     @abc.abstractmethod
     def send_pending(self) -> None:
-        """Send what waits."""
+        """Send the payloads that wait."""
 
 
 class Shape(NamedTuple):
-    """What the frames of a flow have in common."""
+    """Header fields that all frames of a flow share."""
 
     key: bytes
     """The flow key."""
@@ -52,15 +52,15 @@ class Shape(NamedTuple):
     """Destination and source MAC address."""
     neighbor: Neighbor
     ttl: int
-    """As the guest sends it."""
+    """Time to live, as the guest sends it."""
     fragment: int
     """The IPv4 header's field with DF, as the guest sends it."""
 
 
 def shape_of(arrival: Arrival) -> Shape | None:
-    """The shape of the datagrams that may take the fast path after this one; None: they may not.
+    """The shape of later datagrams like this one. None if they cannot take the fast path.
 
-    The fast path reads IPv4 without options. The switch must see each frame to a group, for the other guests.
+    The fast path reads only IPv4 without options. Frames to a group also go through the switch, to the other guests.
     """
     header, packet = arrival.header, arrival.packet
     if len(header.source) != 4 or header.header_length != ipv4.HEADER_LENGTH or header.is_fragment:
@@ -72,7 +72,7 @@ def shape_of(arrival: Arrival) -> Shape | None:
 
 
 class _Path:
-    """From one address and port of a guest to one destination; the attributes are those of its :class:`Shape`.
+    """Path from one address and port of a guest to one destination; most attributes are those of its :class:`Shape`.
 
     Attributes:
         mac: the guest's MAC address alone.
@@ -86,7 +86,10 @@ class _Path:
 
 
 class ServicePath(_Path):
-    """To a service, in a conversation that it has opened (:meth:`~slirpy.interfaces.ServiceNetwork.open_port`)."""
+    """Path to a service, in a conversation that the service opened.
+
+    See :meth:`slirpy.interfaces.ServiceNetwork.open_port`.
+    """
 
     __slots__ = ("_destination", "_destination_port", "_service", "_source", "_source_port")
 
@@ -96,7 +99,7 @@ class ServicePath(_Path):
         self._service = service
 
     def deliver(self, payload: memoryview, port: LinkPort) -> None:
-        """A datagram that came through ``port``."""
+        """Deliver a datagram that came through ``port``."""
         self._service.datagram(
             Datagram(
                 self._source,
@@ -111,13 +114,14 @@ class ServicePath(_Path):
 
 
 class UdpPath(_Path):
-    """To the host: how datagrams have been carried on.
+    """Path to a host outside.
 
     Attributes:
-        dont_fragment: whether no router may cut its packets.
-        onward_ttl: time to live beyond us.
+        dont_fragment: whether the packets are sent with DF.
+        onward_ttl: time to live of packets that leave the host.
         peer: the host's socket.
-        address: of the far side, as the host knows it; and ``port``.
+        address: address of the far side, as the host knows it.
+        port: port of the far side.
     """
 
     __slots__ = ("address", "dont_fragment", "flow", "onward_ttl", "peer", "port")

@@ -1,4 +1,4 @@
-"""Where a link meets the stack."""
+"""The stack's side of a link."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from slirpy.stats import Stats
 __all__ = ["LinkPort", "PortOwner"]
 
 QUEUE_LIMIT = 1024
-"""Frames that wait for a link that has no room."""
+"""Maximum number of frames that wait for a link without room."""
 QUEUE_BYTES = 4 << 20
-"""Bytes of frames from other guests among them: those are copies."""
+"""Maximum total size of waiting frames from other guests, which are copies."""
 
 
 class Waiter(Protocol):
-    """Who derives its frames from state can wait for room instead of having them queued."""
+    """A sender that derives frames from its state, and so can wait for room instead of queueing them."""
 
     def mark(self) -> None:
-        """Ask to be served at the next flush."""
+        """Ask for service at the next flush."""
 
 
 class PortOwner(Protocol):
-    """What a port belongs to: a stack, or a switch without one."""
+    """Owner of a port: a stack, or a switch without one."""
 
     stats: Stats
 
     @property
     def now(self) -> int:
-        """Nanoseconds of the present batch."""
+        """Time of the current batch, in nanoseconds."""
         ...
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
         """Call ``callback`` at the first flush at or after ``when``."""
 
     def input(self, port: LinkPort, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
-        """Take one frame from a guest; it stays unchanged until the next flush has returned."""
+        """Take one frame from a guest, which stays unchanged until the next flush has returned."""
 
 
 class LinkPort:
-    """The stack's side of one link: a bounded queue outward, and :class:`~slirpy.interfaces.LinkSink` inward.
+    """The stack's side of one link: a bounded queue outwards, and the :class:`~slirpy.interfaces.LinkSink`.
 
     Args:
         mtu: largest IP packet in bytes that may be sent.
@@ -72,7 +72,7 @@ class LinkPort:
         self.segmentation_offload = features.checksum_offload and features.segmentation_offload
         self.udp_segmentation_offload = features.checksum_offload and features.udp_segmentation_offload
         self.blocked = False
-        """The link has no room; TCP waits."""
+        """Whether the link has no room. TCP waits meanwhile."""
         self.closed = False
         """The link was taken out; neighbours may still be remembered behind it."""
         self._out: list[Frame] = []
@@ -98,7 +98,7 @@ class LinkPort:
         self._out.append(frame)
 
     def forward(self, frame: Frame, length: int) -> None:
-        """Queue a frame from another guest, whose parts stay unchanged until the next :meth:`flush` only."""
+        """Queue a frame from another guest, whose parts stay unchanged only until the next :meth:`flush`."""
         if self.blocked and not self.closed:
             if self._owned + length > QUEUE_BYTES:
                 self._owner.stats.drop_link_queue_full += 1
@@ -106,24 +106,24 @@ class LinkPort:
             frame = self._own(frame)
         else:
             self._borrowed = True
-        LinkPort.push(self, frame, length)  # of a hub's port too: others have it already
+        LinkPort.push(self, frame, length)  # for a HubPort as well, since the others have it already
 
     def _own(self, frame: Frame) -> Frame:
-        """The frame in memory of its own. Parts stay apart: where the headers end tells links something."""
-        parts = tuple(map(bytes, frame.parts))  # costs nothing for what is bytes already
+        """Copy a frame. Its parts stay separate, since links use the end of the headers."""
+        parts = tuple(map(bytes, frame.parts))  # bytes objects are not copied
         self._owned += sum(map(len, parts))
         return frame._replace(parts=parts)
 
     def wait(self, waiter: Waiter) -> None:
-        """Mark ``waiter`` when there is room again."""
+        """Mark ``waiter`` once there is room again."""
         self._waiters[waiter] = None
 
     def forget(self, waiter: Waiter) -> None:
-        """``waiter`` waits no more: else what is over would be kept for as long as the link has no room."""
+        """Remove a waiter, so that an ended flow is not kept alive until the link has room."""
         self._waiters.pop(waiter, None)
 
     def flush(self) -> None:
-        """Hand to the link what is queued."""
+        """Hand the queued frames to the link."""
         out = self._out
         if not out or self.blocked:
             return
@@ -137,34 +137,34 @@ class LinkPort:
             self.blocked = True
 
     def writable(self) -> None:
-        """The link has room again."""
+        """Note that the link has room again."""
         self.blocked = False
         waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
             waiter.mark()
 
     def close(self) -> None:
-        """The link is taken out: what waits for it will never be sent."""
+        """Close the link, which is detached. Frames that wait for it are dropped."""
         self.closed = True
         self.lost(len(self._out))
         self._out = []
-        self.writable()  # connections go on, if only to their time-out
+        self.writable()  # connections continue, if only until they time out
         self.link.close()
 
     def lost(self, frames: int) -> None:
-        """Frames that the link could not send at all."""
+        """Count frames that the link could not send at all."""
         self._owner.stats.drop_link_dead += frames
 
     @property
     def now(self) -> int:
-        """The stack's time."""
+        """Time of the stack, in nanoseconds."""
         return self._owner.now
 
     @property
     def stats(self) -> Stats:
-        """The stack's counters."""
+        """Counters of the stack."""
         return self._owner.stats
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
-        """A timer of the stack, for a link that holds frames back."""
+        """Start a timer of the stack, for a link that holds frames back."""
         return self._owner.call_at(when, callback)

@@ -1,4 +1,4 @@
-"""Choosing a port that is free."""
+"""Choice of a free port."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["free_port"]
 
 
 def free_port(random: Random, low: int, is_taken: Callable[[int], bool]) -> int:
-    """A port from ``low`` to 65535: a random one, or the next after it that is free.
+    """Choose a port from ``low`` to 65535: a random one, or the next free one after it.
 
     Raises:
-        StateError: all are taken. Whoever asks has a bound on what it opens that is lower than their number.
+        StateError: all ports are taken. Callers limit their flows to fewer than the number of ports.
     """
     number = 65536 - low
     first = random.randrange(number)

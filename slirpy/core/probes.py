@@ -1,4 +1,4 @@
-"""Questions whether anybody uses an address, for whoever is about to give it away."""
+"""Probes: is an address in use? DHCP asks before it assigns one."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from slirpy.core.timers import Alarm
 __all__ = ["Occupant", "Probes"]
 
 MAX_PROBES = 256
-"""Questions at a time; more are not asked."""
+"""Maximum number of probes at a time; beyond it an address counts as free."""
 REQUESTS = 2
-"""Requests for each, spread over its time: one may be lost."""
+"""Number of requests of a probe, spread over its time, since one may be lost."""
 
 
 class Occupant(NamedTuple):
-    """Where an address was last heard."""
+    """The user of an address, as last heard."""
 
     mac: bytes
     port: LinkPort
-    """The link that it is behind."""
+    """The link behind which it was heard."""
     heard: int
-    """When, in monotonic nanoseconds."""
+    """Time of its last packet, in monotonic nanoseconds."""
 
 
 class _Probe:
-    """One question."""
+    """One probe."""
 
     __slots__ = ("address", "alarm", "but", "done", "left", "step")
 
@@ -44,10 +44,10 @@ class _Probe:
 
 
 class Probes:
-    """The questions that are under way in one stack.
+    """The probes under way in one stack.
 
     Args:
-        question: asks behind all links where an address is.
+        question: asks behind all links for an address.
     """
 
     def __init__(self, network: Network, question: Callable[[bytes], None]) -> None:
@@ -57,15 +57,15 @@ class Probes:
         self._number = 0
 
     def __len__(self) -> int:
-        """Questions under way."""
+        """Number of probes under way."""
         return self._number
 
     def ask(
         self, address: bytes, time: int, but: Container[bytes], done: Callable[[Occupant | None], None]
     ) -> None:
-        """Call ``done`` with the first that answers, or with None when ``time`` nanoseconds have passed.
+        """Call ``done`` with the first host that answers, or with None after ``time`` nanoseconds.
 
-        An answer from one of the MAC addresses ``but`` does not count.
+        Answers from the MAC addresses in ``but`` do not count.
         """
         if self._number >= MAX_PROBES:
             done(None)
@@ -85,7 +85,7 @@ class Probes:
         probe.alarm = network.call_at(network.now + probe.step, lambda: self._request(probe))
 
     def heard(self, address: bytes, mac: bytes, port: LinkPort) -> None:
-        """``address`` was heard at ``mac``."""
+        """Note that ``address`` was heard at ``mac``."""
         for probe in list(self._asked.get(address, ())):
             if mac not in probe.but:
                 self._end(probe, Occupant(mac, port, self._network.now))

@@ -1,4 +1,4 @@
-"""The reset that answers a segment of no connection."""
+"""Resets that answer segments of unknown connections."""
 
 from __future__ import annotations
 

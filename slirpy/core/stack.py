@@ -1,8 +1,8 @@
-"""The stack below the NAT, put together and driven: links, Ethernet, and which part takes a packet.
+"""The stack below the NAT: links, Ethernet, and dispatch of packets to the part that handles them.
 
-``input`` takes a frame and records what it changes; ``flush`` sends everything that follows from what was recorded;
-``deadline`` says when ``flush`` is due by itself. Between them host sockets and services may mark flows. The time
-moves when :meth:`IPStack.tick` or :meth:`IPStack.flush` says so, and at no other moment.
+``input`` takes a frame and records its effects; ``flush`` sends everything that follows from them; ``deadline`` is
+the time at which ``flush`` is due even without input. In between, host sockets and services may mark flows. Time
+advances only in :meth:`IPStack.tick` and :meth:`IPStack.flush`.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _MIN_FAST = 54
 
 
 class IPStack:
-    """See the module's text. NAT and services are added by ``slirpy/stack.py``.
+    """The IP stack of one network. NAT and services are added by ``slirpy/stack.py``.
 
     Args:
-        parts: what it is built on.
-        openers: take what opens a flow.
+        parts: the lower parts.
+        openers: functions for packets that open a flow.
 
     Attributes:
-        fastpath: whether the fast paths are used; the tests turn them off.
-        switch: between the ports, when there are several.
+        fastpath: whether the fast paths are used; tests turn them off.
+        switch: the switch between the ports, used if there are several.
     """
 
     def __init__(self, parts: Parts, openers: Openers) -> None:
@@ -77,7 +77,7 @@ class IPStack:
 
     @property
     def now(self) -> int:
-        """Nanoseconds of the present batch."""
+        """Time of the current batch, in nanoseconds."""
         return self.network.now
 
     # ------------------------------------------------------------------------------------- links
@@ -86,8 +86,8 @@ class IPStack:
         """Connect a link; its features are read now.
 
         Raises:
-            ConfigError: it has an MTU that cannot be.
-            StateError: it is started already, or closed.
+            ConfigError: its MTU is out of range.
+            StateError: it has been started or closed before.
         """
         mtu = self.config.mtu
         if link.features.mtu is not None:
@@ -95,7 +95,7 @@ class IPStack:
         port = HubPort(self, link, mtu, self.switch) if self._overheard else LinkPort(self, link, mtu)
         self.ports.append(port)
         self.switch.plug(port, self.now)
-        if len(self.ports) == 2:  # until now the switch was not asked; it starts with what is known
+        if len(self.ports) == 2:  # the switch was not used before; it starts with the known neighbours
             for neighbor in self.neighbors.known():
                 if neighbor.mac is not None and neighbor.port is self.ports[0]:
                     self.switch.learn(neighbor.mac, neighbor.port, neighbor.seen)
@@ -108,7 +108,7 @@ class IPStack:
         return port
 
     def detach(self, port: LinkPort) -> None:
-        """Disconnect a link and close it. Its flows stay, and go on if their guest appears elsewhere."""
+        """Disconnect a link and close it. Its flows stay, and continue if their guest appears behind another link."""
         if port in self.ports:
             self.ports.remove(port)
             self.switch.unplug(port)
@@ -118,7 +118,7 @@ class IPStack:
     # --------------------------------------------------------------------------- the life of a batch
 
     def tick(self, now: int) -> None:
-        """Set the time for what is recorded from here on.
+        """Set the time of the following input.
 
         Raises:
             ConfigError: ``now`` is not a whole number of nanoseconds.
@@ -140,7 +140,7 @@ class IPStack:
         if self.fragments.borrowed:
             self.fragments.own()
         self.timers.run(now)
-        # Flows that are marked while this runs have their turn in the next round: deadline() says "now".
+        # Flows that are marked meanwhile are serviced at the next flush, which deadline() makes due at once.
         dirty, network.dirty = network.dirty, []
         for flow in dirty:
             flow.dirty = False
@@ -149,19 +149,19 @@ class IPStack:
             port.flush()
 
     def deadline(self) -> int | None:
-        """When :meth:`flush` is due, in nanoseconds; may be past; None: not before something happens."""
+        """Time at which :meth:`flush` is due, in nanoseconds; may be in the past. None: not before the next event."""
         network = self.network
         return network.now if network.dirty else network.timers.deadline()
 
     # ---------------------------------------------------------------------------------- frames in
 
     def input(self, port: LinkPort, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
-        """Take one Ethernet frame from a guest; it must stay unchanged until the next flush has returned."""
+        """Take one Ethernet frame from a guest. The frame must stay unchanged until the next flush has returned."""
         stats = self.stats
         view = memoryview(frame)
         stats.frames_in += 1
         stats.bytes_in += len(view)
-        if len(view) >= _MIN_FAST and self.fastpath and not self._overheard:  # it keeps its frames to itself
+        if len(view) >= _MIN_FAST and self.fastpath and not self._overheard:  # others would not see its frames
             if view[23] == ipv4.TCP:
                 if tcp_fastpath(self.network, self.tcp_flows, port, view, checksummed):
                     return
@@ -207,9 +207,9 @@ class IPStack:
             self._input_ip(port, macs, view[ethernet.HEADER_LENGTH :], checksummed)
 
     def _untag(self, view: memoryview) -> memoryview | None:
-        """A frame without its priority tag; None, counted, if its tag says more than a priority.
+        """Remove a priority tag. Returns None, and counts it, if the tag specifies a VLAN.
 
-        A tag with VLAN identifier 0 stands for no VLAN: the frame is what it would be without (IEEE 802.1Q, 6.9.1).
+        A tag with VLAN identifier 0 carries only a priority; the frame belongs to no VLAN (IEEE 802.1Q, 6.9.1).
         """
         stats = self.stats
         if len(view) < ethernet.HEADER_LENGTH + ethernet.TAG_LENGTH:
@@ -237,11 +237,11 @@ class IPStack:
         packet = packet[: header.total_length]
         source = header.source
         if V4.is_unspecified(source) and header.protocol == ipv4.UDP:
-            neighbor = Neighbor(source)  # a guest that asks for an address
+            neighbor = Neighbor(source)  # a guest that has no address yet
         elif self.network.may_be_guest(source):
             learned = self.neighbors.learn(source, macs[6:], port)
             if learned is None:
-                return  # in another's name
+                return  # spoofed
             neighbor = learned
         else:
             stats.drop_ip_source += 1
@@ -323,7 +323,7 @@ class IPStack:
     # ---------------------------------------------------------------------------------- snapshots
 
     def neighbor_infos(self) -> list[NeighborInfo]:
-        """Guests' addresses, with whoever was heard last first."""
+        """Snapshots of the neighbour table, the most recently heard first."""
         heard = sorted(self.neighbors.known(), key=lambda neighbor: neighbor.seen, reverse=True)
         return [
             NeighborInfo(ip_address(each.address), each.mac, (self.now - each.seen) / SECOND)

@@ -1,24 +1,25 @@
-"""Several guests on one network: a learning switch between ports, or a hub.
+"""A learning switch between the guests of a network, or a hub.
 
-:class:`Switch` decides where a frame goes. :class:`~slirpy.core.stack.IPStack` asks it about each frame that its fast
-path does not take, as soon as there is more than one port, and is then one more port of it.
-:class:`~slirpy.core.switchnet.SwitchNetwork` is a network of ports alone.
+:class:`Switch` decides where a frame goes. With more than one port, :class:`~slirpy.core.stack.IPStack` passes it
+each frame that the fast paths do not take, and acts as one more port of the switch.
+:class:`~slirpy.core.switchnet.SwitchNetwork` has a switch and no stack.
 
-**Learning.** The table says behind which port a MAC address is. A frame to a known address goes to that port only,
-all others are flooded. An entry is good for :data:`AGE` after the last frame. Each port has room for
-:data:`PORT_MACS` addresses and loses its own oldest, so a guest that invents addresses pushes out nobody else's.
+**Learning.** The table maps MAC addresses to ports. A frame to a known address goes only to its port; all others are
+flooded. An entry is valid for :data:`AGE` after the last frame. Each port has room for :data:`PORT_MACS` addresses
+and evicts its own oldest, so a guest that forges addresses evicts no other guest's.
 
-**Spoofing.** A frame is dropped if its source is a virtual host's address, or an address that was heard behind
-another port within :data:`HOLD`. After such a silence it may move, because guests do. Where it was first is its home
-for as long as it was heard there within :data:`AGE`: from there it may come back at once. So who takes an address of
-a silent guest loses it with that guest's next word, and an address moves at most twice in a :data:`HOLD`.
+**Spoofing.** A frame is dropped if its source is the address of a virtual host, or an address that was heard behind
+another port within :data:`HOLD`. After such a silence the address may move, because guests do. The port at which it
+was first heard is its home, as long as it was heard there within :data:`AGE`; it may return there at once. So a guest
+that takes over the address of a silent one loses it with that guest's next frame, and an address moves at most twice
+within :data:`HOLD`.
 
-**Loops.** Ethernet has no hop count, so a frame in a loop of switches would go round for ever, and multiply. Three
-things bound it: what is flooded is remembered for a second by its hash, and is dropped when it comes again **by
-another port** (a sender that repeats itself does so by the same one); sources that seem to jump between ports are
-dropped as above; and each port has a token bucket for what it may have flooded.
+**Loops.** Ethernet has no hop count, so in a loop of switches a frame would circulate for ever, and multiply. Three
+measures bound this. Hashes of flooded frames are remembered for a second, and a frame that comes again **by another
+port** is dropped (a sender that repeats a frame does so by the same port). Frames whose source seems to jump between
+ports are dropped as above. And each port has a token bucket for frames to be flooded.
 
-Buffers are reused after the flush. Frames are handed through as views, and copied only where a port has no room
+Buffers are reused after the flush. Frames are passed on as views, and copied only if a port has no room
 (:meth:`~slirpy.core.port.LinkPort.forward`).
 """
 
@@ -39,28 +40,30 @@ from slirpy.wire import ethernet, tcp
 __all__ = ["AGE", "HOLD", "PORT_MACS", "HubPort", "Switch"]
 
 AGE = 300 * SECOND
-"""How long a MAC address is remembered after its last frame (IEEE 802.1D, table 7-5)."""
+"""Time for which a MAC address is remembered after its last frame (IEEE 802.1D, table 7-5)."""
 HOLD = 3 * SECOND
-"""How long a MAC address must have been silent before it may be heard behind another port."""
+"""Silence after which a MAC address may move to another port."""
 PORT_MACS = 1024
-"""MAC addresses behind one port."""
+"""Maximum number of MAC addresses behind one port."""
 FLOOD_RATE = 4000
-"""Frames a second that one port may have flooded, in the long run."""
+"""Frames from one port that are flooded a second, on average."""
 FLOOD_BURST = 1000
-"""Frames that it may have flooded at once."""
+"""Frames from one port that are flooded in a burst."""
 REPEAT_TIME = SECOND
-"""How long a flooded frame is remembered, at least half of it and if there are not too many."""
+"""Time for which a flooded frame is remembered: between half of this and all of it, if there are not too many."""
 REPEAT_FRAMES = 4096
 SMALLEST_SEGMENT = 128
-"""Bytes of payload to which frames are cut at least, whatever the sender of a large one says: it could lie, and have
-one frame make tens of thousands. No network that is in use has a smaller maximum segment."""
+"""Least payload in bytes to which frames are cut, whatever the sender's ``gso_size`` is.
+
+Otherwise a sender could turn one frame into tens of thousands. No real network has a smaller maximum segment size.
+"""
 _REFRESH = SECOND
-"""The order of a port's addresses by age is this exact."""
+"""Precision of the order of a port's addresses by age."""
 _PADDING = bytes(ethernet.MIN_LENGTH)
 
 
 class _Entry:
-    """Where a MAC address is."""
+    """Location of a MAC address."""
 
     __slots__ = ("home", "home_seen", "port", "seen")
 
@@ -70,17 +73,17 @@ class _Entry:
 
 
 class _Plug:
-    """What the switch knows of a port."""
+    """State of the switch for one port."""
 
     __slots__ = ("floods", "macs")
 
     def __init__(self, now: int) -> None:
-        self.macs: OrderedDict[bytes, _Entry] = OrderedDict()  # the one silent for longest first
+        self.macs: OrderedDict[bytes, _Entry] = OrderedDict()  # ordered by last frame, the oldest first
         self.floods = TokenBucket(FLOOD_RATE, FLOOD_BURST, now)
 
 
 class _Recent:
-    """Hashes of frames that were flooded lately, in two generations, and the ports that they came from."""
+    """Hashes of recently flooded frames, in two generations, with the ports that they came from."""
 
     __slots__ = ("_new", "_old", "_since")
 
@@ -90,7 +93,7 @@ class _Recent:
         self._since = 0
 
     def elsewhere(self, key: int, port: LinkPort, now: int) -> bool:
-        """Whether that frame came from another port lately."""
+        """Whether that frame came from another port recently."""
         age = now - self._since
         if age >= REPEAT_TIME // 2 or len(self._new) >= REPEAT_FRAMES // 2:
             self._old = self._new if age < REPEAT_TIME else {}
@@ -99,35 +102,35 @@ class _Recent:
         return (self._new.get(key) or self._old.get(key) or port) is not port
 
     def note(self, key: int, port: LinkPort) -> None:
-        """It came from there."""
+        """Record the port that a frame came from."""
         self._new[key] = port
 
 
 class HubPort(LinkPort):
-    """A port of a stack on a hub: what the stack sends by it is heard everywhere."""
+    """A port of a stack on a hub; frames of the stack go to all other ports as well."""
 
     __slots__ = ("_switch",)
 
     def __init__(self, owner: PortOwner, link: Link, mtu: int, switch: Switch) -> None:
         super().__init__(owner, link, mtu)
         self._switch = switch
-        self.udp_segmentation_offload = False  # others would have to do it too
+        self.udp_segmentation_offload = False  # all other ports would have to support it
 
     def push(self, frame: Frame, length: int) -> None:
-        """Queue a frame of the stack here, and at all other ports."""
+        """Queue a frame of the stack here and at all other ports."""
         super().push(frame, length)
         self._switch.mirror(self, frame)
 
 
 class Switch:
-    """Frames between ports; see the module's text.
+    """A switch between ports; see the module docstring.
 
     Args:
-        stats: where it counts.
-        local: MAC addresses of virtual hosts, which no guest may have.
-        heard: when somebody else last heard a MAC address behind a port, in nanoseconds, or 0: the stack's
-            fast path keeps its frames to itself.
-        hub: flood everything, as QEMU's hub does, and learn nothing.
+        stats: counters to update.
+        local: MAC addresses of virtual hosts, which no guest may use.
+        heard: returns the time at which the stack last heard a MAC address behind a port, in nanoseconds, or 0.
+            Frames on the stack's fast paths do not pass through the switch.
+        hub: whether to flood all frames and learn nothing, as QEMU's hub does.
     """
 
     def __init__(
@@ -149,11 +152,11 @@ class Switch:
     # ------------------------------------------------------------------------------------- ports, table
 
     def plug(self, port: LinkPort, now: int) -> None:
-        """A port more."""
+        """Add a port."""
         self._plugs[port] = _Plug(now)
 
     def unplug(self, port: LinkPort) -> None:
-        """A port less: the addresses behind it may appear elsewhere at once."""
+        """Remove a port. The addresses behind it may appear elsewhere at once."""
         plug = self._plugs.pop(port)
         for mac in plug.macs:
             del self._table[mac]
@@ -163,16 +166,16 @@ class Switch:
                 entry.home_seen = entry.seen
 
     def lookup(self, mac: bytes, now: int) -> LinkPort | None:
-        """The port behind which a MAC address is; None: unknown."""
+        """The port behind which a MAC address is. None if it is unknown."""
         entry = self._table.get(mac)
         return entry.port if entry is not None and now - entry.seen <= AGE else None
 
     def __len__(self) -> int:
-        """Entries of the table."""
+        """Number of entries in the table."""
         return len(self._table)
 
     def learn(self, mac: bytes, port: LinkPort, now: int) -> bool:
-        """A frame from ``mac`` came by ``port``; False: it may not, and is not to be believed."""
+        """Record a frame from ``mac`` by ``port``. Returns False, and counts it, if it looks spoofed."""
         entry = self._table.get(mac)
         if entry is None:
             self._enter(mac, port, now)
@@ -219,13 +222,13 @@ class Switch:
     # ------------------------------------------------------------------------------------------- frames
 
     def forward(self, port: LinkPort, view: memoryview, checksummed: bool, now: int, gso_size: int = 0) -> bool:
-        """Send a frame of at least 14 bytes that came by ``port`` on to where it belongs.
+        """Forward a frame of at least 14 bytes that came by ``port``.
 
         ``view`` must stay unchanged until the ports have been flushed. ``checksummed`` and ``gso_size`` are those of
         :meth:`slirpy.interfaces.LinkSink.input`.
 
         Returns:
-            Whether a stack at this switch has to take it too: it is for a virtual host, or for everyone.
+            Whether the stack must handle the frame as well: it is for a virtual host, a group, or all.
         """
         stats = self._stats
         destination, source = bytes(view[:6]), bytes(view[6:12])
@@ -243,7 +246,7 @@ class Switch:
             if out is not port:
                 stats.switch_forwarded += 1
                 self._send((out,), view, checksummed, gso_size)
-            return False  # else the two are behind the same port, and have heard each other
+            return False  # otherwise both are behind the same port, and the frame has reached its destination
         key = hash(view.tobytes().ljust(ethernet.MIN_LENGTH, b"\0"))
         if self._recent.elsewhere(key, port, now):
             stats.drop_switch_duplicate += 1
@@ -259,7 +262,7 @@ class Switch:
         return local or bool(group)
 
     def mirror(self, port: LinkPort, frame: Frame) -> None:
-        """A stack has sent a frame to ``port``: all others have it too, but for what it sends to each anyway."""
+        """Copy a frame of the stack from ``port`` to all other ports. Frames to a group go to each of them anyway."""
         data = memoryview(b"".join(frame.parts))
         if not data[0] & 1:
             others = [other for other in self._plugs if other is not port]
@@ -268,13 +271,13 @@ class Switch:
     def _send(
         self, ports: list[LinkPort] | tuple[LinkPort], view: memoryview, checksummed: bool, gso_size: int
     ) -> None:
-        """Queue a frame at each of the ports, in the form that each can take."""
+        """Queue a frame at several ports, in a form that each supports."""
         length = len(view)
         plain = not checksummed and not gso_size
         where: offload.Layout | None = None
         looked = sound = False
         for port in ports:
-            # Frames that are longer because of a VLAN tag are looked at more closely below.
+            # Frames that are longer because of a VLAN tag are handled below.
             if plain and length <= port.mtu + ethernet.HEADER_LENGTH:
                 _queue(port, Frame((view,)))
                 continue
@@ -297,12 +300,12 @@ class Switch:
                 continue
             if large:
                 size = min(size, max(gso_size, SMALLEST_SEGMENT))
-            if not sound:  # what is cut gets new checksums, which must not hide a wrong one
+            if not sound:  # new checksums must not hide a wrong one
                 if not offload.sum_ok(view, where):
                     self._stats.drop_tcp_checksum += 1
                     return
                 sound = True
-            # CWR is the first segment's alone, which a link is not told.
+            # Only the first segment may have CWR, and links cannot be told so.
             whole = where.ip == ethernet.HEADER_LENGTH and not view[where.transport + 13] & tcp.CWR
             if port.segmentation_offload and whole:
                 _queue(port, offload.partial(view, where, size))
@@ -312,7 +315,7 @@ class Switch:
 
 
 def _queue(port: LinkPort, frame: Frame) -> None:
-    """Hand a frame to a port, padded if it is short. Where a checksum is to come, the link knows best."""
+    """Queue a frame at a port, padded if it is short; with a checksum offload, padding is left to the link."""
     length = sum(map(len, frame.parts))
     if length < ethernet.MIN_LENGTH and not frame.csum_start:
         frame = Frame((*frame.parts, _PADDING[length:]))

@@ -1,4 +1,4 @@
-"""A network of guests alone: a switch and its ports, without a stack."""
+"""A network of guests only: a switch and its ports, without a stack."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ __all__ = ["SwitchNetwork"]
 
 
 class SwitchNetwork:
-    """Ports and a switch between them: a network that nobody but its guests is on.
+    """A switch and its ports: a network with guests and no virtual hosts.
 
-    It is driven as a stack is: :meth:`attach` links, :meth:`tick` with the time before they deliver, :meth:`flush`
-    after, and at :meth:`deadline`.
+    Drive it like a stack: :meth:`attach` links; call :meth:`tick` with the time before they deliver frames, and
+    :meth:`flush` afterwards and at :meth:`deadline`.
 
     Args:
-        mtu: largest IP packet in bytes that is sent to a port whose link names no MTU; 68 to 65535. What is larger
-            and is TCP is cut, other things are dropped and counted.
-        hub: flood everything.
-        now: nanoseconds, the start of time.
+        mtu: largest IP packet in bytes, 68 to 65535, for ports whose link specifies no MTU. Larger TCP segments are
+            cut; other packets are dropped and counted.
+        hub: whether to flood all frames.
+        stats: counters to update; None creates new ones.
+        now: the initial time in nanoseconds.
 
     Attributes:
-        now: nanoseconds of the present batch.
-        ports: those that are attached.
+        now: the time of the current batch in nanoseconds.
+        ports: the attached ports.
         stats: counters.
         switch: the switch.
 
     Raises:
-        ConfigError: an argument that cannot be used, such as ``time.monotonic()`` for ``now``.
+        ConfigError: an argument is not in its range or of the wrong type, such as ``time.monotonic()`` for ``now``.
     """
 
     def __init__(self, *, mtu: int = 1500, hub: bool = False, stats: Stats | None = None, now: int = 0) -> None:
@@ -55,7 +56,7 @@ class SwitchNetwork:
         return port
 
     def detach(self, port: LinkPort) -> None:
-        """Disconnect a link and close it. Harmless when repeated."""
+        """Disconnect a link and close it. Calling this again does nothing."""
         if port in self.ports:
             self.ports.remove(port)
             self.switch.unplug(port)
@@ -72,7 +73,7 @@ class SwitchNetwork:
         self.now = now
 
     def input(self, port: LinkPort, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
-        """Take one frame from a guest; it must stay unchanged until the next flush has returned."""
+        """Take one frame from a guest. The frame must stay unchanged until the next flush has returned."""
         view = memoryview(frame)
         self.stats.frames_in += 1
         self.stats.bytes_in += len(view)
@@ -82,7 +83,7 @@ class SwitchNetwork:
             self.switch.forward(port, view, checksummed, self.now, gso_size)
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
-        """Call ``callback`` at the first flush at or after ``when``.
+        """Call ``callback`` at the first flush at or after ``when``, in nanoseconds.
 
         Raises:
             ConfigError: ``when`` is not a whole number of nanoseconds.
@@ -92,11 +93,11 @@ class SwitchNetwork:
         return self._timers.call_at(when, callback)
 
     def deadline(self) -> int | None:
-        """When :meth:`flush` is due, in nanoseconds; None: not before something happens."""
+        """Time at which :meth:`flush` is due, in nanoseconds. None: not before the next frame."""
         return self._timers.deadline()
 
     def flush(self, now: int) -> None:
-        """Hand all frames to the links.
+        """Hand all queued frames to the links.
 
         Raises:
             ConfigError: ``now`` is not a whole number of nanoseconds.
@@ -109,6 +110,6 @@ class SwitchNetwork:
             port.flush()
 
     def close(self) -> None:
-        """Detach all."""
+        """Detach all links."""
         for port in list(self.ports):
             self.detach(port)

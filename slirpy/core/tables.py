@@ -1,4 +1,4 @@
-"""What is found by address and port: the flows of a stack, and its services."""
+"""Lookup of flows and services by address and port."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from slirpy.wire.ip import flow_key
 __all__ = ["HISTORY", "FlowTables"]
 
 HISTORY = 256
-"""Flows that are over and still listed."""
+"""Number of ended flows that are still listed."""
 
 
 class FlowTables:
@@ -26,9 +26,9 @@ class FlowTables:
         tcp_flows: guests' connections by flow key.
         udp_paths: UDP flows with a fast path, by flow key.
         closed_flows: the last flows that ended, the latest last.
-        services: take datagrams to one of our addresses and a port.
-        conversations: the same, from one guest's address and port only.
-        stream_services: take guests' TCP connections, by address and port; None stands for any.
+        services: services for datagrams, by one of our addresses and a port.
+        conversations: the same, for datagrams from one guest's address and port only.
+        stream_services: services for guests' TCP connections, by address and port; None stands for any.
     """
 
     __slots__ = (
@@ -54,7 +54,7 @@ class FlowTables:
 
         def is_taken(port: int) -> bool:
             key = address, port, guest, guest_port
-            # What the guest has sent there before went elsewhere, and may again.
+            # The guest's earlier datagrams to such a port were for another destination.
             return (
                 (address, port) in self.services
                 or key in self.conversations
@@ -71,7 +71,7 @@ class FlowTables:
         self.udp_paths.pop(_path_key(address, port, guest, guest_port), None)
 
     def stream_service(self, address: bytes, port: int) -> StreamService | None:
-        """Find what takes guests' TCP connections to an address and port; the most specific entry wins."""
+        """Find the service for TCP connections to an address and port; the most specific entry wins."""
         services = self.stream_services
         for key in ((address, port), (address, None), (None, port), (None, None)):
             if key in services:
@@ -80,5 +80,5 @@ class FlowTables:
 
 
 def _path_key(address: bytes, port: int, guest: bytes, guest_port: int) -> bytes:
-    """Make the flow key of a guest's datagrams to a port of ours."""
+    """Flow key of a guest's datagrams to one of our ports."""
     return flow_key(guest, guest_port, address, port)

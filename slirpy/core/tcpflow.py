@@ -1,6 +1,6 @@
-"""A TCP connection's place in the stack: its flow key, its neighbour, and the frames that it is made of.
+"""A TCP connection in the stack: its flow key, its neighbour, and its frames.
 
-What a connection is for, that is the far end of it, is the business of ``nat/tcp.py``, which derives from this.
+The far end of a connection is handled by ``nat/tcp.py``, which derives from this class.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class TcpFlow(abc.ABC):
 
     Attributes:
         key: the flow key (:mod:`slirpy.wire.ip`) of the **guest's** segments.
-        conn: the engine's connection; we are the guest's peer.
-        macs: destination and source MAC of the guest's frames; the fast path takes no others.
+        conn: the engine's connection, of which the guest is the peer.
+        macs: destination and source MAC address of the guest's frames; the fast path accepts no others.
     """
 
     __slots__ = (
@@ -70,11 +70,11 @@ class TcpFlow(abc.ABC):
 
     @abc.abstractmethod
     def service(self, now: int) -> None:
-        """Carry on with everything that is due; called once a flush if marked."""
+        """Do everything that is due; called once a flush if marked."""
 
     @abc.abstractmethod
     def info(self, now: int, end: str | None = None) -> FlowInfo:
-        """A snapshot for people and programs; ``end`` tells how it ended, if it has."""
+        """Snapshot of this flow; ``end`` is how it ended, if it has."""
 
     def mark(self) -> None:
         """Ask for :meth:`service` at the next flush."""
@@ -83,9 +83,9 @@ class TcpFlow(abc.ABC):
             self.network.dirty.append(self)
 
     def input(self, seg: Segment, arrival: Arrival) -> None:
-        """A segment of this connection, by the slow path."""
+        """Handle a segment of this connection, on the slow path."""
         self.macs = arrival.macs
-        self.neighbor = arrival.neighbor  # the old entry may have been forgotten, and the guest have moved
+        self.neighbor = arrival.neighbor  # the old entry may have been evicted, or the guest may have moved
         self.packets_in += 1
         self.bytes_in += len(seg.payload)
         self.last_activity = self.network.now
@@ -93,10 +93,10 @@ class TcpFlow(abc.ABC):
         self.mark()
 
     def output(self, now: int) -> None:
-        """Let the connection send what is due, unless the link has no room: then later."""
+        """Let the connection send what is due, or wait if the link has no room."""
         port = self.neighbor.port
         conn = self.conn
-        # A reset may be the last that is heard of a connection: it goes to the link's queue, which is bounded.
+        # A reset does not wait, since its flow may be removed before there is room. The link's queue is bounded.
         if port is not None and port.blocked and conn.reset is None:
             port.wait(self)
             return
@@ -121,7 +121,7 @@ class TcpFlow(abc.ABC):
         urg: int = 0,
         /,
     ) -> None:
-        """Make a frame of a segment, or of several that the link cuts."""
+        """Send a segment as a frame, or a large one that the link cuts."""
         neighbor = self.neighbor
         port = neighbor.port
         header_length = 20 + len(options)
@@ -130,12 +130,12 @@ class TcpFlow(abc.ABC):
         checksum = self._addresses + ipv4.TCP + segment_length  # of the pseudo-header
         offload = port is not None and port.checksum_offload
         if not offload:
-            # The header's words by arithmetic: numbers of 32 bits are the sum of their halves, modulo 65535.
+            # Add the header's words by arithmetic: a 32-bit number is the sum of its halves, modulo 65535.
             if len(parts) > 1:
                 parts = [b"".join(parts)]
             checksum += self._ports + seq + ack + (header_length << 10) + flags + wnd + urg
             if options:
-                checksum += _from_bytes(options, "big")  # whole words, so it is their sum modulo 65535
+                checksum += _from_bytes(options, "big")  # whole words, so modulo 65535 it is their sum
             if parts:
                 checksum += ones_sum(parts[0])
             checksum = -checksum
@@ -177,7 +177,7 @@ class TcpFlow(abc.ABC):
             self.neighbors.send(neighbor, frame, total)
 
     def release(self) -> None:
-        """The flow is over: cut what would keep it alive."""
+        """Drop all references that would keep an ended flow alive."""
         self._alarm.cancel()
         for port in self.network.ports:
             port.forget(self)

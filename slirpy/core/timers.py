@@ -1,8 +1,8 @@
-"""Deadlines, lazily.
+"""Timers that are cheap to postpone.
 
-A heap of (time, alarm). Moving a deadline later, which is what happens with every acknowledgement, writes one
-attribute and leaves the heap alone: when the old entry comes up, it is pushed again. So a thousand connections cost
-nothing until one of them is due.
+They are kept in a heap of (time, alarm). Each acknowledgement postpones a deadline, which only writes an attribute:
+when the old heap entry is due, it is pushed again with the new time. So a thousand connections cost nothing until one
+of them is due.
 """
 
 from __future__ import annotations
@@ -14,41 +14,41 @@ from itertools import count
 __all__ = ["Alarm", "Timers"]
 
 SWEEP = 1024
-"""Entries below which it is not worth looking for those that do not count."""
+"""Heap size below which obsolete entries are not searched for."""
 
 
 class Alarm:
-    """One deadline that may be moved, with what to call then."""
+    """A deadline that can be moved, and the function to call then."""
 
     __slots__ = ("_callback", "_entry", "_timers", "when")
 
     def __init__(self, timers: Timers, callback: Callable[[], None]) -> None:
         self._timers = timers
         self._callback: Callable[[], None] | None = callback
-        self._entry: int | None = None  # time of the heap entry that counts
+        self._entry: int | None = None  # time of the valid heap entry
         self.when: int | None = None
         """The deadline in nanoseconds, or None."""
 
     def set(self, when: int | None) -> None:
-        """Move the deadline, or take it away."""
+        """Move the deadline; None removes it."""
         self.when = when
         if when is not None and (self._entry is None or when < self._entry):
             self._entry = when
             self._timers.push(when, self)
 
     def cancel(self) -> None:
-        """Never call again, and let go of the callback."""
+        """Remove the deadline, and drop the reference to the callback."""
         self.when = self._entry = None
         self._callback = None
 
     def counts(self, entry: int) -> bool:
-        """Whether the heap entry made for ``entry`` is the one that counts."""
+        """Whether the heap entry made for time ``entry`` is the valid one."""
         return entry == self._entry
 
     def ring(self, entry: int, now: int) -> None:
-        """The heap entry made for ``entry`` has come up."""
+        """Handle the heap entry made for time ``entry``, which is due."""
         if entry != self._entry:
-            return  # a later entry of an alarm that was moved forward
+            return  # obsolete: the alarm was moved to an earlier time
         self._entry = None
         when = self.when
         if when is None or self._callback is None:
@@ -61,7 +61,7 @@ class Alarm:
 
 
 class Timers:
-    """All alarms of one stack."""
+    """The alarms of one stack."""
 
     __slots__ = ("_count", "_heap", "_limit")
 
@@ -77,24 +77,24 @@ class Timers:
         return alarm
 
     def push(self, when: int, alarm: Alarm) -> None:
-        """For :class:`Alarm`."""
+        """Add a heap entry; for :class:`Alarm`."""
         heapq.heappush(self._heap, (when, next(self._count), alarm))
         if len(self._heap) > self._limit:
             self._sweep()
 
     def _sweep(self) -> None:
-        """Throw out entries that no longer count. It waits until they may be half of all, so it costs little."""
+        """Remove obsolete entries. This runs when they may be half of all, so the cost per entry is constant."""
         live = {entry[2]: entry for entry in self._heap if entry[2].counts(entry[0])}
         self._heap[:] = live.values()
         heapq.heapify(self._heap)
         self._limit = max(2 * len(live), SWEEP)
 
     def deadline(self) -> int | None:
-        """When :meth:`run` should be called: not later than the first alarm, perhaps earlier."""
+        """Time at which to call :meth:`run`: that of the first alarm, or earlier."""
         return self._heap[0][0] if self._heap else None
 
     def run(self, now: int) -> None:
-        """Ring what is due."""
+        """Call all callbacks that are due."""
         heap = self._heap
         while heap and heap[0][0] <= now:
             when, _, alarm = heapq.heappop(heap)

@@ -1,9 +1,9 @@
-"""The fast path of UDP: a datagram of a flow that goes where the one before it went, in the same manner.
+"""The fast path of UDP, for datagrams that resemble an earlier one of their flow.
 
-One ``unpack`` reads all headers, one dict lookup finds the :class:`~slirpy.core.paths.UdpPath`. What is not exactly
-the common case returns False, having changed nothing, and goes the slow way (``core/demux.py`` and ``nat/udp.py``),
-which lays the paths. Datagrams of one batch wait for the flush, so that the host's system can take many of them by
-one call. Those of a conversation with a service, whose paths ``core/demux.py`` lays, are handed over at once.
+One ``unpack`` reads all headers, and one dict lookup finds the :class:`~slirpy.core.paths.UdpPath`. In all but the
+common case the function changes nothing and returns False, and the datagram takes the slow path (``core/demux.py``
+and ``nat/udp.py``), which also creates the fast ones. Datagrams of one batch wait for the flush, so that one system
+call can send many of them. Datagrams for a service are delivered at once.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def udp_fastpath(
     frame: memoryview,
     checksummed: bool,
 ) -> bool:
-    """Handle ``frame`` if it is the common case. ``frame`` has at least 42 bytes."""
+    """Handle ``frame``, of at least 42 bytes, in the common case. Otherwise change nothing and return False."""
     macs, ethertype, version, _, total, ident, fragment, ttl, protocol, _, key, length, field = _unpack(frame)
     if protocol != UDP or version != 0x45 or ethertype != 0x0800:
         return False
@@ -48,7 +48,7 @@ def udp_fastpath(
     neighbor = path.neighbor
     if path.macs != macs or neighbor.port is not port or total != length + 20:
         return False
-    if neighbor.mac != path.mac:  # another card has spoken for this address meanwhile; this frame takes it back
+    if neighbor.mac != path.mac:  # another MAC address has used this IP address since; the slow path returns it
         return False
     end = 34 + length
     if length < 8 or end > len(frame) or ones_sum(frame[14:34]):
@@ -62,7 +62,7 @@ def udp_fastpath(
         return True
     flow = path.flow
     if flow.path is not path:
-        flow.send_pending()  # a flow's datagrams stay in order, whoever they are for
+        flow.send_pending()  # keep a flow's datagrams in order across destinations
         flow.path = path
     flow.pending.append(frame[HEADERS_LENGTH:end])
     if not flow.dirty:
