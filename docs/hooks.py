@@ -300,7 +300,7 @@ def lossy_run() -> str:
     """A ladder of a short exchange in virtual time in which a segment is lost."""
     net = VirtualNetwork(seed=3, latency_ns=20_000_000)
     net.host.serve_tcp(bytes([192, 0, 2, 7]), 7, Echo)
-    net.lease()
+    net.boot()
     begin = len(net.transcript)
     stream = net.guest.connect("192.0.2.7", 7)
     net.run_until(lambda: stream.established)

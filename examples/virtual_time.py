@@ -16,7 +16,7 @@ def run(seed: int) -> VirtualNetwork:
     """Let a guest talk to an echo server while the first frame with the answer is lost."""
     net = VirtualNetwork(seed=seed, latency_ns=20 * MS)
     net.host.serve_tcp(SERVER, 7, Echo)
-    net.lease()
+    net.boot()
 
     lost: list[bytes] = []
 

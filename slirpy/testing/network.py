@@ -5,7 +5,7 @@ frame. Example::
 
     net = VirtualNetwork(seed=1)
     net.host.serve_tcp(bytes([192, 0, 2, 7]), 7, Echo)
-    net.lease()                                        # DHCP
+    net.boot()                                         # DHCP
     stream = net.guest.connect("192.0.2.7", 7)
     stream.write(b"hello")
     net.run_until(lambda: stream.received == b"hello")
@@ -28,7 +28,6 @@ from slirpy.stack import Stack
 from slirpy.testing.diagram import ladder
 from slirpy.testing.errors import UnmetError
 from slirpy.testing.guest import DEFAULT_MAC, Guest
-from slirpy.testing.guest.dhcp import DhcpLease
 from slirpy.testing.world.host import SimHost
 from slirpy.units import MS, SECOND
 
@@ -223,16 +222,19 @@ class VirtualNetwork:
         if not self._go(self.now + nanoseconds("limit", limit), predicate):
             raise UnmetError(f"not within {limit / SECOND:g} s of virtual time\n{self.summary()}")
 
-    def lease(self, guest: Guest | None = None) -> DhcpLease:
-        """Obtain an address by DHCP for a guest (None: the first one).
+    def boot(self, guest: Guest | None = None) -> Guest:
+        """Bring up the network of a guest (None: the first one): it obtains its address by DHCP.
+
+        Returns:
+            The guest, which now has an ``address`` and a ``lease``.
 
         Raises:
             UnmetError: there was none within a minute.
         """
-        client = (guest or self.guest).dhcp()
+        chosen = guest if guest is not None else self.guest
+        client = chosen.dhcp()
         self.run_until(lambda: client.bound)
-        assert client.lease is not None
-        return client.lease
+        return chosen
 
     def _go(self, end: int, predicate: Callable[[], object]) -> bool:
         """Advance from event to event; returns whether the predicate became true."""

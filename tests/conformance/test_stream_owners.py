@@ -70,7 +70,7 @@ class Scene:
             return self.peers[-1]
 
         self.net = VirtualNetwork(Config(guestfwd=[GuestForward(SERVER, PORT, Peers(open_peer))]))
-        self.net.lease()
+        self.net.boot()
         self.stream: GuestStream = self.net.guest.connect(SERVER, PORT)
 
     @property

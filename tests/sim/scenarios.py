@@ -46,7 +46,7 @@ def network(seed: int = 1, *, latency: int = 5 * MS, link: int = MS, **config: A
     net.host.serve_tcp(WEB, 666, lambda: Resetter(after=5000))
     net.host.serve_udp(WEB, 7, lambda payload, address, port: payload[::-1])
     net.host.serve_udp(RESOLVER, 53, answers)
-    net.lease()
+    net.boot()
     return net
 
 
@@ -103,7 +103,7 @@ def dhcp_renew_and_release() -> VirtualNetwork:
     net.run(1500 * SECOND)
     net.guest.dhcp().release()
     net.run(2 * SECOND)
-    net.lease()
+    net.boot()
     return net
 
 
@@ -123,7 +123,7 @@ def dhcp_many_options() -> VirtualNetwork:
 def dhcp_three_guests() -> VirtualNetwork:
     net = network()
     for _ in range(2):
-        net.lease(net.add_guest())
+        net.boot(net.add_guest())
     return net
 
 
@@ -523,7 +523,7 @@ def pair(**config: Any) -> tuple[VirtualNetwork, Guest, Guest]:
     """Two guests on one network."""
     net = network(**config)
     other = net.add_guest()
-    net.lease(other)
+    net.boot(other)
     return net, net.guest, other
 
 
@@ -545,7 +545,7 @@ def switch_tcp_between_guests() -> VirtualNetwork:
 def switch_as_a_hub() -> VirtualNetwork:
     net, one, two = pair(hub=True)
     third = net.add_guest()
-    net.lease(third)
+    net.boot(third)
     one.ping(str(two.address))
     two.udp().send(b"to all", "255.255.255.255", 9)
     net.run(SECOND)

@@ -62,8 +62,8 @@ def scenario(seed: int, *, fastpath: bool = True) -> VirtualNetwork:
     """Everything at once; checks that it came to its end, and returns the network."""
     net = world(seed, fastpath)
     other = net.add_guest()
-    net.lease()
-    net.lease(other)
+    net.boot()
+    net.boot(other)
     guest = net.guest
     flaws = Random(seed)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import IPv4Address
 
 import pytest
 from dnslib import DNSRecord
@@ -23,9 +24,10 @@ def resolve(
 def test_guests_find_each_other_by_the_names_of_their_leases() -> None:
     net = VirtualNetwork(Config(resolvers=[], domainname="corp.test"))
     other = net.add_guest()
-    net.lease()
+    net.boot()
     assert resolve(net, "guest1") == ("SERVFAIL", [])  # it has no lease yet, and there is nobody to ask
-    lease = net.lease(other)
+    lease = net.boot(other).lease
+    assert lease is not None
     for name in ("guest1", "guest1.internal", "Guest1.corp.test"):
         assert resolve(net, name) == ("NOERROR", [str(lease.address)])
     assert resolve(net, "guest0.internal", guest=other) == ("NOERROR", ["10.0.2.15"])
@@ -39,7 +41,7 @@ def library() -> VirtualNetwork:
     """A network whose host has a resolver library and no server."""
     net = VirtualNetwork(Config(resolvers=[], dns_mode="system"), seed=5)
     net.host.names = {"name.test": [bytes((192, 0, 2, 1)), bytes(15) + b"\1"], "later.test": None}
-    net.lease()
+    net.boot()
     return net
 
 
@@ -70,13 +72,13 @@ def test_a_function_hears_which_guest_asks() -> None:
     net = VirtualNetwork(Config(resolvers=[], dns_answer=answer))
     other = net.add_guest()
     for guest in (net.guest, other):
-        lease = net.lease(guest)
-        assert resolve(net, "me.test", guest=guest) == ("NOERROR", [str(lease.address)])
+        address = net.boot(guest).address
+        assert resolve(net, "me.test", guest=guest) == ("NOERROR", [str(address)])
     query = b"\0\1\1\0\0\1\0\0\0\0\0\0\2me\4test\0\0\1\0\1"
     stream = other.connect("10.0.2.3", 53)
     stream.write(len(query).to_bytes(2, "big") + query)
     net.run_until(lambda: len(stream.received) > 2)
-    assert bytes(stream.received)[-4:] == lease.address.packed
+    assert IPv4Address(bytes(stream.received)[-4:]) == address
     assert [str(question.guest) for question in asked] == ["10.0.2.15", "10.0.2.16", "10.0.2.16"]
 
 
@@ -85,8 +87,8 @@ def test_queries_over_tcp_are_bounded_by_link(monkeypatch: pytest.MonkeyPatch) -
     net = VirtualNetwork(Config(resolvers=["192.0.2.53"]))
     net.host.black_hole(bytes((192, 0, 2, 53)))
     other = net.add_guest()
-    net.lease()
-    net.lease(other)
+    net.boot()
+    net.boot(other)
     for guest, wanted in ((net.guest, 3), (other, 1)):
         before = net.stack.stats.drop_dns_limit
         stream = guest.connect("10.0.2.3", 53)

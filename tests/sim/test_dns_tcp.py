@@ -63,7 +63,7 @@ def network() -> VirtualNetwork:
     net = VirtualNetwork(Config(resolvers=["192.0.2.53"], dns_records=["web.own=192.0.2.7", "web.own=::7"]))
     Resolver.net, Resolver.asked = net, []
     net.host.serve_tcp(RESOLVER, 53, Resolver)
-    net.lease()
+    net.boot()
     return net
 
 

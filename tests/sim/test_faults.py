@@ -63,7 +63,7 @@ def network(seed: int = 1) -> tuple[VirtualNetwork, Guest, FaultLink]:
     cable = Cable(net)
     link = FaultLink(cable, Random(seed))
     net.stack.attach(link, NoPoller())
-    net.lease(cable.guest)
+    net.boot(cable.guest)
     return net, cable.guest, link
 
 

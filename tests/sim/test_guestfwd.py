@@ -101,9 +101,9 @@ def test_a_guest_that_claims_it_is_not_heard() -> None:
 
 def test_it_is_never_leased() -> None:
     net = VirtualNetwork(seed=1, config=config(net="10.0.2.0/29", guestfwd=["tcp:10.0.2.4:1-tcp:127.0.0.1:1"]))
-    given = {net.lease().address}
+    given = {net.boot().address}
     for _ in range(2):
-        given.add(net.lease(net.add_guest()).address)
+        given.add(net.boot(net.add_guest()).address)
     assert given == {IPv4Address(f"10.0.2.{last}") for last in (1, 5, 6)}
 
 
@@ -289,13 +289,14 @@ def test_rules_come_and_go() -> None:
 
 def test_a_guest_s_address_cannot_be_a_server() -> None:
     net = VirtualNetwork(seed=1)
-    lease = net.lease()
-    with pytest.raises(ForwardError, match=rf"{lease.address} is leased"):
-        net.stack.add_guestfwd(GuestForward(lease.address, 7, Peers(Greeter)))
+    address = net.boot().address
+    assert address is not None
+    with pytest.raises(ForwardError, match=rf"{address} is leased"):
+        net.stack.add_guestfwd(GuestForward(address, 7, Peers(Greeter)))
     assert not net.stack.guestfwds()
     rule = GuestForward("10.0.2.16", 7, Peers(Greeter))
     net.stack.add_guestfwd(rule)
-    other = net.lease(net.add_guest())
+    other = net.boot(net.add_guest())
     assert other.address == IPv4Address("10.0.2.17")
 
 

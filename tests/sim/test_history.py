@@ -15,7 +15,7 @@ SERVER = bytes((192, 0, 2, 7))
 
 def ready() -> VirtualNetwork:
     net = VirtualNetwork()
-    net.lease()
+    net.boot()
     return net
 
 

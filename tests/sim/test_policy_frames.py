@@ -228,7 +228,8 @@ def test_restrict_lets_the_gateway_answer() -> None:
 
 
 def test_restrict_tells_of_no_way_out() -> None:
-    lease = VirtualNetwork(config(restrict=True)).lease()
+    lease = VirtualNetwork(config(restrict=True)).boot().lease
+    assert lease is not None
     assert (lease.router, lease.dns) == (None, ())
 
 

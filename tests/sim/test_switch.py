@@ -50,7 +50,7 @@ def guests(count: int, **more: Any) -> VirtualNetwork:
     for _ in range(count - 1):
         net.add_guest()
     for guest in net.guests:
-        net.lease(guest)
+        net.boot(guest)
     return net
 
 

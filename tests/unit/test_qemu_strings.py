@@ -212,7 +212,7 @@ def test_a_guestfwd_without_a_server(server: str, net: str, address: str) -> Non
 def names(found: Any) -> VirtualNetwork:
     net = VirtualNetwork(Config(guestfwd=["tcp:10.0.2.100:80-tcp:web.test:8080"]), seed=1)
     net.host.names["web.test"] = found
-    net.lease()
+    net.boot()
     return net
 
 

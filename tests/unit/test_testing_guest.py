@@ -26,7 +26,7 @@ GATEWAY_MAC = bytes.fromhex("52550a000202")
 def ready(**arguments: object) -> VirtualNetwork:
     """A network whose guest has its address."""
     net = VirtualNetwork(**arguments)  # type: ignore[arg-type]
-    net.lease()
+    net.boot()
     return net
 
 
@@ -51,7 +51,8 @@ def parsed(captured: Captured) -> dpkt.ethernet.Ethernet:
 def test_dhcp_gets_everything_from_the_configuration() -> None:
     net = VirtualNetwork(Config(net="192.168.7.0/25", mtu=1400, hostname="box"))
     net.guest.mtu = 1500  # what its card can do
-    lease = net.lease()
+    lease = net.boot().lease
+    assert lease is not None
     assert (str(lease.address), lease.prefix) == ("192.168.7.15", 25)
     assert (str(lease.router), [str(server) for server in lease.dns]) == ("192.168.7.2", ["192.168.7.3"])
     assert (lease.mtu, lease.seconds, lease.options[12]) == (1400, 86400, b"box")
@@ -88,7 +89,7 @@ def test_dhcp_release_gives_the_address_back() -> None:
     assert net.stack.leases() == []
     with pytest.raises(StateError, match="no address"):
         net.guest.ping("10.0.2.2")
-    assert str(net.lease().address) == "10.0.2.15"
+    assert str(net.boot().address) == "10.0.2.15"
 
 
 def test_dhcp_tries_again_when_messages_are_lost() -> None:
@@ -102,7 +103,7 @@ def test_dhcp_tries_again_when_messages_are_lost() -> None:
         return 0
 
     net.fault = lose
-    net.lease()
+    net.boot()
     assert lost == ["in", "in"]
     assert 3 * SECOND < net.now < 20 * SECOND
 
@@ -139,7 +140,7 @@ def test_dhcp_starts_over_after_a_nak() -> None:
 def test_two_guests_get_two_addresses() -> None:
     net = ready()
     other = net.add_guest()
-    assert str(net.lease(other).address) == "10.0.2.16"
+    assert str(net.boot(other).address) == "10.0.2.16"
     ping = other.ping("10.0.2.2")
     net.run_until(lambda: ping.reply)
     assert net.guest.counters.foreign == 0
@@ -496,3 +497,20 @@ def test_a_smaller_mtu_of_the_link_is_obeyed() -> None:
     net.run_until(lambda: socket.received)
     assert net.guest.mtu == 600
     assert max(len(captured.frame) for captured in net.transcript) <= 614
+
+
+def test_booting_returns_the_guest_with_its_lease() -> None:
+    net = VirtualNetwork(seed=1)
+    before, guest = net.guest.lease, net.boot()
+    assert before is None
+    assert guest is net.guest
+    assert guest.lease is not None
+    assert guest.lease.address == guest.address
+    other = net.add_guest()
+    assert net.boot(other) is other
+    assert other.address not in (None, net.guest.address)
+    at = net.now
+    net.boot()  # again: there is nothing to wait for
+    assert net.now == at
+    other.dhcp().release()
+    assert other.lease is None

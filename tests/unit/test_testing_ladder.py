@@ -347,7 +347,7 @@ def test_a_tuple_as_ever() -> None:
 def network() -> VirtualNetwork:
     net = VirtualNetwork(seed=4)
     net.host.serve_tcp(WEB[0], 80, Echo)
-    net.lease()
+    net.boot()
     return net
 
 
@@ -381,7 +381,7 @@ def test_a_fate_that_cannot_be(fate: object) -> None:
 def test_a_frame_between_two_guests_is_one(lose: str) -> None:
     net = network()
     other = net.add_guest()
-    net.lease(other)
+    net.boot(other)
     begin = len(net.transcript)
     fates: dict[str, int | None] = {lose: None}
     net.fault = lambda direction, frame: fates.pop(direction, 0) if b"hello" in frame else 0

@@ -29,7 +29,7 @@ def ready(config: Config | None = None, *, seed: int = 0, latency_ns: int = MS, 
     net = VirtualNetwork(
         config, seed=seed, latency_ns=latency_ns, fastpath=fastpath, link_latency_ns=link_latency_ns
     )
-    net.lease()
+    net.boot()
     return net
 
 

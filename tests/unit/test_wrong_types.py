@@ -416,7 +416,7 @@ def test_a_policy_gives_a_verdict(given: Any) -> None:
 
     net = VirtualNetwork(Config(policy=policy), seed=1)
     net.host.serve_tcp(None, None, Echo)
-    net.lease()
+    net.boot()
     net.guest.connect("192.0.2.7", 80)
     with pytest.raises(ConfigError, match=r"^the (policy|target|port)"):
         net.run(1_000_000_000)
@@ -437,7 +437,7 @@ def test_a_server_answers_at_an_address_in_any_form(address: Any) -> None:
     net.host.serve_tcp(address, 7, Echo)
     net.host.serve_udp(address, 7, lambda payload, source, port: payload)
     net.host.answer_ping(address)
-    net.lease()
+    net.boot()
     stream = net.guest.connect("192.0.2.7", 7)
     stream.write(b"hello")
     net.run_until(lambda: stream.received == b"hello")

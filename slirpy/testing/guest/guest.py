@@ -28,7 +28,7 @@ from slirpy.config.options import MTU_MAX, MTU_MIN
 from slirpy.config.values import function, mac_bytes, moment, whole
 from slirpy.errors import StateError
 from slirpy.interfaces import Buffer
-from slirpy.testing.guest.dhcp import DhcpClient
+from slirpy.testing.guest.dhcp import DhcpClient, DhcpLease
 from slirpy.testing.guest.dns import Lookup
 from slirpy.testing.guest.host import DEFAULT_MAC, Address, packed
 from slirpy.testing.guest.icmp import IcmpClient, IcmpError, Ping
@@ -132,6 +132,11 @@ class Guest(IpHost):
         self._dhcp.start()
         self.flush()
         return self._dhcp
+
+    @property
+    def lease(self) -> DhcpLease | None:
+        """The lease of the guest's address; None if it has none from DHCP."""
+        return None if self._dhcp is None else self._dhcp.lease
 
     def ping(self, address: Address, payload: bytes = b"slirpy" * 8, *, ttl: int = 64) -> Ping:
         """Send one ICMP echo request; the result's ``reply`` is None until one arrives.
