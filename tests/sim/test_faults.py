@@ -110,7 +110,7 @@ def test_a_mac_address_from_a_damaged_frame_is_asked_for_again() -> None:
     net, guest, link = network(1)
     download = guest.connect("192.0.2.7", 80)
     net.run_until(lambda: download.count > 100_000, 60 * SECOND)
-    neighbor = net.stack.neighbors.get(guest.own_address())
+    neighbor = net.stack.neighbors.get(guest.ipv4.addresses[0])
     link.from_guest = Faults(loss=1.0)
     neighbor.mac = bytes.fromhex("527400000099")  # as if the last frame before the silence had said so
     net.run(SECOND)

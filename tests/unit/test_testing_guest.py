@@ -13,7 +13,7 @@ import pytest
 from slirpy import Config, StateError
 from slirpy.services.dhcp.lease import Client
 from slirpy.testing import DEFAULT_MAC, Captured, Guest, UnmetError, VirtualNetwork
-from slirpy.testing.guest.ip import Reassembler, fragments
+from slirpy.testing.guest.fragments import Reassembler, fragments
 from slirpy.testing.world.host import SimHost
 from slirpy.wire import arp, ethernet, icmp, ipv4, udp
 
@@ -128,7 +128,7 @@ def test_dhcp_starts_over_when_nobody_renews_the_lease() -> None:
 def test_dhcp_starts_over_after_a_nak() -> None:
     net = ready()
     client = net.guest.dhcp()
-    address = net.guest.own_address()
+    address = net.guest.ipv4.addresses[0]
     assert net.stack._dhcp._table.release(Client(net.guest.mac), address, net.now)
     assert net.stack._dhcp._table.bind(Client(bytes(range(6))), address, net.now)  # it is another's now
     client.renew()

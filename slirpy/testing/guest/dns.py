@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
 import dnslib
 
@@ -58,7 +58,7 @@ class Lookup:
         self._guest.timers.call_at(self._guest.now + TIMEOUT, lambda: self._ask(tries - 1))
 
     def _answered(self, message: Message) -> None:
-        if (message.address, message.port) != (IPv4Address(self._server), self._port):
+        if (message.address, message.port) != (ip_address(self._server), self._port):
             return
         try:
             answer = dnslib.DNSRecord.parse(message.payload)

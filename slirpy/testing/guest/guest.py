@@ -30,13 +30,16 @@ from slirpy.errors import StateError
 from slirpy.interfaces import Buffer
 from slirpy.testing.guest.dhcp import DhcpClient, DhcpLease
 from slirpy.testing.guest.dns import Lookup
+from slirpy.testing.guest.fragments import Packet, Reassembler
 from slirpy.testing.guest.host import DEFAULT_MAC, Address, packed
 from slirpy.testing.guest.icmp import IcmpClient, IcmpError, Ping
-from slirpy.testing.guest.ip import EVERYWHERE, IpHost, Reassembler
+from slirpy.testing.guest.icmpcodec import CODECS
+from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.tcp import GuestListener, GuestStream, TcpHost
 from slirpy.testing.guest.udp import UdpHost, UdpSocket
-from slirpy.wire import ethernet, ipv4
+from slirpy.wire import ethernet, icmp, ipv4
 from slirpy.wire.checksum import transport_ok
+from slirpy.wire.ip import family_of
 
 __all__ = ["Guest"]
 
@@ -120,7 +123,7 @@ class Guest(IpHost):
     def _serve(self) -> bool:
         return self.tcp.service()
 
-    def _refuse_datagram(self, header: ipv4.IPv4Header, packet: memoryview) -> None:
+    def _refuse_datagram(self, header: Packet, packet: memoryview) -> None:
         self.icmp.port_unreachable(header, packet)
 
     # ------------------------------------------------------------------------------------ what it can do
@@ -171,9 +174,11 @@ class Guest(IpHost):
         Raises:
             StateError: the guest has no address, or knows no DNS server.
         """
-        target = self.dns if server is None else packed(server)
-        if target is None:
-            raise StateError("the guest knows no DNS server; pass one, or obtain one by DHCP")
+        if server is None and not self.dns:
+            raise StateError(
+                "the guest knows no DNS server; pass one, or obtain one by DHCP or autoconfigure()"
+            )
+        target = self.dns[0] if server is None else packed(server)
         lookup = Lookup(self, self.udp(), name, kind, target, port)
         self.flush()
         return lookup
@@ -222,31 +227,40 @@ class Guest(IpHost):
         header = ipv4.parse(packet)
         if header is None:
             counters.malformed += 1
-            return
-        if not ipv4.header_ok(packet, header.header_length):
+        elif not ipv4.header_ok(packet, header.header_length):
             counters.bad_checksum += 1
-            return
-        # A client without an address accepts all, because DHCP replies to the address on offer.
-        if self.ip is not None and header.destination not in (self.ip, EVERYWHERE, self.broadcast()):
+        elif not self.ipv4.accepts(header.destination):
             counters.foreign += 1
-            return
-        packet = packet[: header.total_length]
-        if header.fragment & (ipv4.MF | ipv4.OFFSET_MASK):
+        else:
+            self._deliver(header, packet[: header.total_length])
+
+    def _deliver(self, header: Packet, packet: memoryview) -> None:
+        """Give a packet to its protocol, once it is whole."""
+        counters = self.counters
+        if header.is_fragment:
             whole = self._reassembler.insert(header, packet)
-            if whole is None:
-                return
-            header, packet = whole
-        protocol = header.protocol
+            if whole is not None:
+                self._input_ip(memoryview(whole))
+            return
+        protocol, start = header.protocol, header.header_length
         if protocol in (ipv4.TCP, ipv4.UDP):
-            zero = protocol == ipv4.UDP and not any(packet[header.header_length + 6 : header.header_length + 8])
-            if not zero and not transport_ok(packet, header.header_length, header.total_length, protocol):
+            none = protocol == ipv4.UDP and len(header.source) == 4 and not any(packet[start + 6 : start + 8])
+            if not none and not transport_ok(packet, start, header.total_length, protocol):
                 counters.bad_checksum += 1
                 return
         if protocol == ipv4.TCP:
             self.tcp.input(header, packet)
         elif protocol == ipv4.UDP:
             self.udp_host.input(header, packet)
-        elif protocol == ipv4.ICMP:
-            self.icmp.input(header, packet)
+        elif protocol == family_of(header.source).icmp:
+            self._input_icmp(header, packet[start:])
         else:
             counters.unhandled += 1
+
+    def _input_icmp(self, header: Packet, message: memoryview) -> None:
+        if len(message) < icmp.HEADER_LENGTH:
+            self.counters.malformed += 1
+        elif not CODECS[len(header.source)].is_intact(header, message):
+            self.counters.bad_checksum += 1
+        else:
+            self.icmp.input(header, message)

@@ -1,21 +1,24 @@
-"""Base of a guest's protocols: its card, its address, the time, and its outgoing frames."""
+"""Base of a guest's protocols: its card, the time, and its outgoing frames."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from random import Random
 from typing import TypeAlias
 
+from slirpy.config.values import address_bytes
 from slirpy.core.timers import Timers
-from slirpy.errors import StateError
 
-__all__ = ["DEFAULT_MAC", "Address", "GuestCounters", "GuestHost", "packed"]
+__all__ = ["DEFAULT_MAC", "Address", "GuestCounters", "GuestHost", "IpAddress", "packed"]
 
-Address: TypeAlias = str | bytes | IPv4Address
-"""An IPv4 address as text, as four bytes or as an object."""
+IpAddress: TypeAlias = IPv4Address | IPv6Address
+"""An address of either family, as an object."""
+
+Address: TypeAlias = str | bytes | IPv4Address | IPv6Address
+"""An IP address as text, as four or sixteen bytes, or as an object."""
 
 DEFAULT_MAC = bytes.fromhex("525400123456")
 """The MAC address that QEMU gives to its first network card."""
@@ -28,7 +31,7 @@ class GuestCounters:
     frames_in: int = 0
     frames_out: int = 0
     bad_checksum: int = 0
-    """Packets dropped for a wrong IPv4, TCP, UDP or ICMP checksum."""
+    """Packets dropped for a wrong checksum of IPv4, TCP, UDP, ICMP or ICMPv6."""
     malformed: int = 0
     """Frames that could not be parsed."""
     foreign: int = 0
@@ -36,11 +39,11 @@ class GuestCounters:
     unhandled: int = 0
     """Packets that no protocol of this guest handles."""
     unreachable: int = 0
-    """Packets dropped because ARP got no answer, or because there is no route."""
+    """Packets dropped because the next hop's MAC address was not found, or because there is no route."""
 
 
 class GuestHost:
-    """One network card, its address and its outgoing frames.
+    """One network card and its outgoing frames.
 
     Args:
         send: called with each frame (``bytes``, without check sequence) that the guest sends.
@@ -62,25 +65,9 @@ class GuestHost:
         self.hostname = hostname
         self.counters = GuestCounters()
         self.timers = Timers()
-        self.ip: bytes | None = None
-        """The guest's address, four bytes; None before it has one."""
-        self.dns: bytes | None = None
-        """The DNS server of the guest, four bytes."""
         self._send = send
         self._sending = False
         self._out: deque[bytes] = deque()
-
-    def own_address(self) -> bytes:
-        """Return the guest's address.
-
-        Raises:
-            StateError: it has none yet.
-        """
-        if self.ip is None:
-            raise StateError(
-                "the guest has no address yet; call dhcp() and wait until it is bound, or configure()"
-            )
-        return self.ip
 
     def send_frame(self, mac: bytes, kind: int, payload: bytes) -> None:
         """Queue a frame for the next :meth:`flush`."""
@@ -106,5 +93,9 @@ class GuestHost:
 
 
 def packed(address: Address) -> bytes:
-    """Return the four bytes of an address."""
-    return IPv4Address(address).packed
+    """Return the four or sixteen bytes of an address.
+
+    Raises:
+        ConfigError: it is not an IP address.
+    """
+    return address_bytes("address", address)

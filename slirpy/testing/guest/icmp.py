@@ -1,25 +1,25 @@
-"""ICMP of a :class:`~slirpy.testing.guest.Guest`: ping, answers to pings, and errors (RFC 792)."""
+"""ICMP of a :class:`~slirpy.testing.guest.Guest`: ping, answers to pings, and errors (RFC 792, RFC 4443)."""
 
 from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import NamedTuple
 
+from slirpy.interfaces import Buffer
+from slirpy.testing.guest.fragments import Packet
+from slirpy.testing.guest.host import IpAddress
+from slirpy.testing.guest.icmpcodec import CODECS, Codec
 from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.tcp import TcpHost
 from slirpy.testing.guest.udp import UdpHost
-from slirpy.wire import icmp, ipv4
-from slirpy.wire.checksum import ones_sum
+from slirpy.wire import ipv4
+from slirpy.wire.icmp import Cause
+from slirpy.wire.ip import family_of, flow_key
 
 __all__ = ["IcmpClient", "IcmpError", "Ping"]
 
-_ERRORS = {
-    icmp.NET_UNREACHABLE: errno.ENETUNREACH,
-    icmp.PORT_UNREACHABLE: errno.ECONNREFUSED,
-    icmp.ADMIN_PROHIBITED: errno.EACCES,
-}
 _QUOTED_MAX = 548
 
 
@@ -27,7 +27,7 @@ _QUOTED_MAX = 548
 class Ping:
     """An echo request and its outcome."""
 
-    address: IPv4Address
+    address: IpAddress
     sequence: int
     payload: bytes
     sent_at: int
@@ -36,7 +36,7 @@ class Ping:
     """Payload of the reply; None before it arrives."""
     replied_at: int | None = None
     ttl: int | None = None
-    """TTL of the reply."""
+    """TTL or hop limit of the reply."""
     error: IcmpError | None = None
     """The ICMP error received instead of a reply."""
 
@@ -47,15 +47,17 @@ class Ping:
 
 
 class IcmpError(NamedTuple):
-    """An ICMP error that the guest received."""
+    """An ICMP or ICMPv6 error that the guest received."""
 
-    source: IPv4Address
+    source: IpAddress
     """Address of the sender."""
     kind: int
-    """Type, such as 3 for destination unreachable."""
+    """Type, such as 3 for destination unreachable (ICMPv6: 1)."""
     code: int
     quoted: bytes
-    """Beginning of the packet that caused it, from its IPv4 header on."""
+    """Beginning of the packet that caused it, from its IP header on."""
+    info: int = 0
+    """Second word of the header, such as the MTU of a packet that was too big."""
 
 
 class IcmpClient:
@@ -70,64 +72,71 @@ class IcmpClient:
         self._sequence = 0
         self.errors: list[IcmpError] = []
 
-    def ping(self, destination: bytes, payload: bytes, ttl: int) -> Ping:
+    def ping(self, destination: bytes, payload: bytes, hop_limit: int) -> Ping:
         """Send an echo request."""
-        guest = self._guest
+        source = self._guest.source_for(destination)
         self._sequence = sequence = (self._sequence + 1) & 0xFFFF
-        ping = self._pings[sequence] = Ping(IPv4Address(destination), sequence, payload, guest.now)
-        message = icmp.build(icmp.ECHO_REQUEST, 0, self._identifier << 16 | sequence, payload)
-        guest.send_ip(destination, ipv4.ICMP, message, ttl=ttl)
+        ping = self._pings[sequence] = Ping(ip_address(destination), sequence, payload, self._guest.now)
+        words = CODECS[len(source)].request, 0, self._identifier << 16 | sequence
+        self._send(source, destination, words, payload, hop_limit)
         return ping
 
-    def port_unreachable(self, header: ipv4.IPv4Header, packet: memoryview) -> None:
-        """Refuse a datagram, as a host does (RFC 1122, section 3.2.2.1)."""
-        if header.destination == self._guest.ip:
-            message = icmp.build(icmp.UNREACHABLE, icmp.PORT_UNREACHABLE, 0, packet[:_QUOTED_MAX])
-            self._guest.send_ip(header.source, ipv4.ICMP, message)
+    def _send(
+        self,
+        source: bytes,
+        destination: bytes,
+        words: tuple[int, int, int],
+        payload: Buffer,
+        hop_limit: int = 64,
+    ) -> None:
+        """Send a message; ``words`` are its type, its code and the second word of its header."""
+        message = CODECS[len(source)].build(source, destination, words, payload)
+        protocol = family_of(source).icmp
+        self._guest.send_ip(destination, protocol, message, hop_limit=hop_limit, source=source)
 
-    def input(self, header: ipv4.IPv4Header, packet: memoryview) -> None:
-        """Handle a message."""
-        guest = self._guest
-        message = packet[header.header_length :]
-        if len(message) < icmp.HEADER_LENGTH:
-            guest.counters.malformed += 1
-            return
-        if ones_sum(message):
-            guest.counters.bad_checksum += 1
-            return
+    def port_unreachable(self, header: Packet, packet: memoryview) -> None:
+        """Refuse a datagram, as a host does (RFC 1122, section 3.2.2.1; RFC 4443, section 3.1)."""
+        if self._guest.is_own(header.destination):
+            words = *CODECS[len(header.source)].code_of(Cause.PORT_UNREACHABLE), 0
+            self._send(header.destination, header.source, words, packet[:_QUOTED_MAX])
+
+    def input(self, header: Packet, message: memoryview) -> None:
+        """Handle a message with a correct checksum, of at least eight bytes."""
+        guest, codec = self._guest, CODECS[len(header.source)]
         kind, code = message[0], message[1]
         rest = int.from_bytes(message[4:8], "big")
         payload = bytes(message[8:])
-        if kind == icmp.ECHO_REPLY and rest >> 16 == self._identifier:
+        if kind == codec.reply and rest >> 16 == self._identifier:
             ping = self._pings.pop(rest & 0xFFFF, None)
             if ping is None:
                 guest.counters.unhandled += 1
                 return
-            ping.reply, ping.replied_at, ping.ttl = payload, guest.now, header.ttl
-        elif kind == icmp.ECHO_REQUEST and guest.ip is not None:
-            guest.send_ip(header.source, ipv4.ICMP, icmp.build(icmp.ECHO_REPLY, 0, rest, payload))
-        elif kind in (icmp.UNREACHABLE, icmp.TIME_EXCEEDED):
-            self._error(IcmpError(IPv4Address(header.source), kind, code, payload))
+            ping.reply, ping.replied_at, ping.ttl = payload, guest.now, header.hop_limit
+        elif kind == codec.request and guest.has_address(header.source):
+            own = header.destination if guest.is_own(header.destination) else guest.source_for(header.source)
+            self._send(own, header.source, (codec.reply, 0, rest), payload)
+        elif kind in codec.errors:
+            self._error(codec, IcmpError(ip_address(header.source), kind, code, payload, rest))
         else:
             guest.counters.unhandled += 1
 
-    def _error(self, error: IcmpError) -> None:
+    def _error(self, codec: Codec, error: IcmpError) -> None:
         self.errors.append(error)
-        # The quoted packet may be truncated, so its length is not checked against its header's.
-        quoted = error.quoted
-        start = (quoted[0] & 15) * 4 if quoted else 0
-        if start < ipv4.HEADER_LENGTH or len(quoted) < start + 8 or quoted[12:16] != self._guest.ip:
+        guest = self._guest
+        quote = codec.read_quote(error.quoted)
+        if quote is None or not guest.is_own(quote.source):
             return
-        protocol, transport = quoted[9], quoted[start : start + 8]
-        number = errno.EHOSTUNREACH
-        if error.kind == icmp.UNREACHABLE:
-            number = _ERRORS.get(error.code, errno.EHOSTUNREACH)
-        if protocol == ipv4.UDP:
-            self._udp.error(int.from_bytes(transport[:2], "big"), number)
-        elif protocol == ipv4.TCP:
-            key = quoted[16:20] + quoted[12:16] + transport[2:4] + transport[:2]
-            self._tcp.error(key, number)
-        elif protocol == ipv4.ICMP and transport[0] == icmp.ECHO_REQUEST:
+        trouble = codec.read_error(error.kind, error.code, error.info)
+        if trouble.error == errno.EMSGSIZE:
+            guest.path_mtu(quote.destination, trouble.mtu)
+        transport = quote.transport
+        ports = int.from_bytes(transport[:2], "big"), int.from_bytes(transport[2:4], "big")
+        if quote.protocol == ipv4.UDP:
+            self._udp.error(ports[0], trouble.error)
+        elif quote.protocol == ipv4.TCP:
+            sent = flow_key(quote.source, ports[0], quote.destination, ports[1])
+            self._tcp.error(sent, int.from_bytes(transport[4:8], "big"), quote.total_length, trouble)
+        elif quote.protocol == family_of(quote.source).icmp and transport[0] == codec.request:
             ping = self._pings.pop(int.from_bytes(transport[6:8], "big"), None)
             if ping is not None:
                 ping.error = error

@@ -1,134 +1,184 @@
-"""IPv4 of a :class:`~slirpy.testing.guest.Guest`: routes, next hops, and fragments in both directions (RFC 791)."""
+"""IP of a :class:`~slirpy.testing.guest.Guest`: addresses and next hops of both families, path MTUs, fragments."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from ipaddress import IPv4Address
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from random import Random
 
+from slirpy.config.values import whole
+from slirpy.errors import StateError
 from slirpy.interfaces import Buffer
+from slirpy.testing.guest.addressing import Addressing, Addressing4, Addressing6
 from slirpy.testing.guest.arp import ArpTable
-from slirpy.testing.guest.host import Address, GuestHost, packed
-from slirpy.wire import ethernet, ipv4
+from slirpy.testing.guest.fragments import fragments
+from slirpy.testing.guest.host import Address, GuestHost, IpAddress, packed
+from slirpy.testing.guest.neighbors import NeighborTable
 
-__all__ = ["EVERYWHERE", "IpHost", "Reassembler", "fragments"]
+__all__ = ["IpHost"]
 
-EVERYWHERE = b"\xff\xff\xff\xff"
-"""255.255.255.255."""
-
-MAX_PACKETS = 64
-"""Incomplete packets that are kept; the oldest is evicted first."""
-
-
-def fragments(
-    source: bytes, destination: bytes, protocol: int, payload: Buffer, ident: int, ttl: int, mtu: int
-) -> Iterator[bytes]:
-    """Return the packets that carry ``payload``: one, or as many as the MTU requires."""
-    room = mtu - ipv4.HEADER_LENGTH
-    length = len(payload)
-    step = room if length <= room else room & ~7
-    view = memoryview(payload)
-    for offset in range(0, max(length, 1), step):
-        piece = view[offset : offset + step]
-        more = ipv4.MF if offset + len(piece) < length else 0
-        header = ipv4.build(
-            source, destination, protocol, len(piece), ident=ident, fragment=offset >> 3 | more, ttl=ttl
-        )
-        yield header + piece
-
-
-class Reassembler:
-    """Packets with missing fragments."""
-
-    def __init__(self) -> None:
-        self._packets: dict[tuple[bytes, bytes, int, int], dict[int, tuple[bytes, bool]]] = {}
-
-    def insert(self, header: ipv4.IPv4Header, packet: memoryview) -> tuple[ipv4.IPv4Header, memoryview] | None:
-        """Take a fragment; returns the whole packet with its header once it is complete."""
-        key = header.source, header.destination, header.protocol, header.ident
-        if key not in self._packets and len(self._packets) >= MAX_PACKETS:
-            del self._packets[next(iter(self._packets))]
-        pieces = self._packets.setdefault(key, {})
-        offset = (header.fragment & ipv4.OFFSET_MASK) * 8
-        pieces[offset] = bytes(packet[header.header_length :]), bool(header.fragment & ipv4.MF)
-        payload = bytearray()
-        more = True
-        while more:
-            if len(payload) not in pieces:
-                return None
-            data, more = pieces[len(payload)]
-            if not data:
-                return None
-            payload += data
-        del self._packets[key]
-        whole = ipv4.build(
-            header.source, header.destination, header.protocol, len(payload), ident=header.ident, ttl=header.ttl
-        )
-        parsed = ipv4.parse(whole + payload)
-        return None if parsed is None else (parsed, memoryview(whole + payload))
+PATHS_MAX = 256
+"""Destinations whose path MTU is remembered; the oldest is forgotten first."""
 
 
 class IpHost(GuestHost):
-    """A host with an address, a network and a gateway; see :class:`GuestHost` for the arguments."""
+    """A host with addresses, networks and routers; see :class:`GuestHost` for the arguments."""
 
     def __init__(
         self, send: Callable[[bytes], object], random: Random, now: int, mac: bytes, mtu: int, hostname: str
     ) -> None:
         super().__init__(send, random, now, mac, mtu, hostname)
-        self._netmask = 0
-        self._gateway: bytes | None = None
+        self.ipv4 = Addressing4()
+        """IPv4 addresses, networks and routers."""
+        self.ipv6 = Addressing6()
+        """IPv6 addresses, networks and routers."""
         self._ident = random.getrandbits(16)
-        self.arp = ArpTable(self)
+        self._path_mtus: dict[bytes, int] = {}
+        self.arp = ArpTable(self, self.ipv4)
+        self._families: dict[int, tuple[Addressing, NeighborTable]] = {
+            4: (self.ipv4, self.arp),
+            16: (self.ipv6, NeighborTable(self, self.ipv6)),
+        }
+
+    # ----------------------------------------------------------------------------------- its addresses
+
+    @property
+    def ip(self) -> bytes | None:
+        """The guest's IPv4 address, four bytes; None before it has one."""
+        addresses = self.ipv4.addresses
+        return addresses[0] if addresses else None
 
     @property
     def address(self) -> IPv4Address | None:
-        """Address of the guest; None before it has one."""
+        """IPv4 address of the guest; None before it has one."""
         return None if self.ip is None else IPv4Address(self.ip)
+
+    @property
+    def address6(self) -> IPv6Address | None:
+        """IPv6 address of the guest that is valid beyond its link; None before it has one."""
+        for address in self.ipv6.addresses:
+            if not IPv6Address(address).is_link_local:
+                return IPv6Address(address)
+        return None
+
+    @property
+    def addresses(self) -> list[IpAddress]:
+        """All addresses of the guest, IPv4 first."""
+        return [ip_address(address) for address in (*self.ipv4.addresses, *self.ipv6.addresses)]
+
+    @property
+    def dns(self) -> list[bytes]:
+        """DNS servers of the guest, four or sixteen bytes each, in the order in which they are to be asked."""
+        return [*self.ipv4.dns, *self.ipv6.dns]
 
     def configure(
         self, address: Address, prefix: int, gateway: Address | None = None, dns: Address | None = None
     ) -> None:
-        """Set the address manually, instead of by DHCP.
+        """Set the address of one family manually, instead of by DHCP or autoconfiguration.
+
+        An IPv6 address comes with the link-local one that belongs to the MAC address.
 
         Args:
-            prefix: length of the network's prefix, 0 to 32.
+            address: address of either family.
+            prefix: length of the network's prefix, 0 to 32, or to 128.
             gateway: next hop for addresses outside the network; None: they are unreachable.
             dns: server used by :meth:`resolve`.
+
+        Raises:
+            ConfigError: an argument that is not an address, or is of the other family.
         """
-        self.ip = packed(address)
-        self._netmask = 0xFFFFFFFF << (32 - prefix) & 0xFFFFFFFF
-        self._gateway = None if gateway is None else packed(gateway)
-        self.dns = None if dns is None else packed(dns)
+        own = packed(address)
+        addressing, _ = self._families[len(own)]
+        whole("prefix", prefix, 0, 8 * len(own))
+        addressing.clear()
+        self.add_address(own, prefix)
+        if gateway is not None:
+            addressing.routers.append(packed(gateway))
+        if dns is not None:
+            addressing.dns.append(packed(dns))
+
+    def add_address(self, address: bytes, prefix: int) -> None:
+        """Add an address and its network. The first IPv6 address brings the link-local one with it."""
+        addressing, _ = self._families[len(address)]
+        addressing.addresses.append(address)
+        addressing.networks.append((address, prefix))
+
+    def is_own(self, address: bytes) -> bool:
+        """Whether an address is one of the guest's."""
+        return address in self._families[len(address)][0].addresses
+
+    def has_address(self, destination: bytes) -> bool:
+        """Whether the guest has an address from which to send to ``destination``."""
+        return self._families[len(destination)][0].source_for(destination) is not None
 
     def unconfigure(self) -> None:
-        """Give up the address. Open connections stay open, but cannot send."""
-        self.ip = self.dns = self._gateway = None
+        """Give up the IPv4 address. Open connections stay open, but cannot send."""
+        self.ipv4.clear()
 
-    def broadcast(self) -> bytes:
-        """Broadcast address of the guest's network."""
-        own = int.from_bytes(self.ip or b"", "big")
-        return (own | ~self._netmask & 0xFFFFFFFF).to_bytes(4, "big")
+    def source_for(self, destination: bytes) -> bytes:
+        """Return the guest's address from which to send to ``destination``.
 
-    def send_ip(self, destination: bytes, protocol: int, payload: Buffer, *, ttl: int = 64) -> None:
-        """Send a packet from the guest's address, in fragments if it is larger than the MTU."""
+        Raises:
+            StateError: it has none of that family yet.
+        """
+        addressing, _ = self._families[len(destination)]
+        source = addressing.source_for(destination)
+        if source is None:
+            raise StateError(
+                "the guest has no address yet; call dhcp() and wait until it is bound, or configure()"
+                if addressing is self.ipv4
+                else "the guest has no IPv6 address yet; call configure()"
+            )
+        return source
+
+    # ------------------------------------------------------------------------------------ path MTUs
+
+    def mtu_for(self, destination: bytes) -> int:
+        """Return the size of the largest IP packet for ``destination``, as far as is known, in bytes."""
+        advertised = self._families[len(destination)][0].mtu
+        known = self._path_mtus.get(destination, self.mtu)
+        return min(self.mtu, known, self.mtu if advertised is None else advertised)
+
+    def path_mtu(self, destination: bytes, mtu: int) -> None:
+        """Take note of the MTU that a router on the way to ``destination`` reported."""
+        least = self._families[len(destination)][0].family.least_mtu
+        if least <= mtu < self.mtu_for(destination):
+            self._path_mtus.pop(destination, None)
+            while len(self._path_mtus) >= PATHS_MAX:
+                del self._path_mtus[next(iter(self._path_mtus))]
+            self._path_mtus[destination] = mtu
+
+    # -------------------------------------------------------------------------------------- packets out
+
+    def send_ip(
+        self,
+        destination: bytes,
+        protocol: int,
+        payload: Buffer,
+        *,
+        hop_limit: int = 64,
+        source: bytes | None = None,
+    ) -> None:
+        """Send a packet, in fragments if it is larger than the MTU.
+
+        Args:
+            source: one of the guest's addresses; None: the one that suits the destination.
+        """
         self._ident = (self._ident + 1) & 0xFFFF
-        source = self.own_address()
-        for packet in fragments(source, destination, protocol, payload, self._ident, ttl, self.mtu):
+        own = source or self.source_for(destination)
+        mtu = self.mtu_for(destination)
+        for packet in fragments(own, destination, protocol, payload, self._ident, hop_limit, mtu):
             self.send_packet(destination, packet)
 
     def send_packet(self, destination: bytes, packet: bytes) -> None:
-        """Send a finished packet to the next hop for ``destination``, after an ARP request if necessary."""
-        if destination in (EVERYWHERE, self.broadcast()):
-            self.send_frame(ethernet.BROADCAST, ethernet.TYPE_IPV4, packet)
+        """Send a finished packet to the next hop for ``destination``, whose MAC address may have to be asked for."""
+        addressing, neighbors = self._families[len(destination)]
+        mac = addressing.group_mac(destination)
+        if mac is not None:
+            self.send_frame(mac, addressing.family.ethertype, packet)
             return
-        mask = self._netmask
-        own, far = int.from_bytes(self.ip or bytes(4), "big"), int.from_bytes(destination, "big")
-        hop = destination if (own ^ far) & mask == 0 else self._gateway
+        hop = addressing.next_hop(destination)
         if hop is None:
             self.counters.unreachable += 1
-            return
-        mac = self.arp.macs.get(hop)
-        if mac is None:
-            self.arp.resolve(hop, packet)
         else:
-            self.send_frame(mac, ethernet.TYPE_IPV4, packet)
+            neighbors.send(hop, packet)

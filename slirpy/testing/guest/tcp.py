@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
 from slirpy.core.timers import Alarm
 from slirpy.errors import StateError
@@ -26,15 +26,21 @@ from slirpy.tcp import (
     segment_arrives,
 )
 from slirpy.tcp import options as tcp_options
+from slirpy.tcp.pathmtu import too_big
 from slirpy.tcp.segment import as_segments
 from slirpy.tcp.states import SYNCHRONIZED
+from slirpy.testing.guest.fragments import Packet
+from slirpy.testing.guest.host import IpAddress
 from slirpy.testing.guest.ip import IpHost
 from slirpy.wire import ipv4, tcp
-from slirpy.wire.checksum import checksum, ones_sum
+from slirpy.wire.checksum import checksum
+from slirpy.wire.icmp import Trouble
+from slirpy.wire.ip import family_of, flow_key, reverse_key, split_key
 
 __all__ = ["GuestListener", "GuestStream", "TcpHost"]
 
-_HEADERS = ipv4.HEADER_LENGTH + tcp.HEADER_LENGTH
+_PEER_MSS = {4: 536, 6: 1220}
+"""MSS of a peer that does not announce one (RFC 9293, MUST-15)."""
 
 
 class GuestStream:
@@ -58,14 +64,13 @@ class GuestStream:
         self, host: TcpHost, key: bytes, conn: Connection, listener: GuestListener | None = None
     ) -> None:
         self._host = host
-        self._key = key  # source, destination and ports as in arriving segments
+        self._key = key  # the flow key of arriving segments
         self._listener = listener
         self._ended = False  # on_data was called for the end
         self._alarm = Alarm(host.guest.timers, lambda: host.mark(self))
         self.conn = conn
-        self.address = IPv4Address(key[:4])
-        self.port = int.from_bytes(key[8:10], "big")
-        self.local_port = int.from_bytes(key[10:12], "big")
+        far, self.port, _, self.local_port = split_key(key)
+        self.address: IpAddress = ip_address(far)
         self.received = bytearray()
         self.count = 0
         self.paused = False
@@ -208,13 +213,13 @@ class TcpHost:
         self.guest = guest
         self.listeners: dict[int, GuestListener] = {}
         self.streams: dict[bytes, GuestStream] = {}
-        """Streams that are not closed, by source, destination and ports of arriving segments."""
+        """Streams that are not closed, by the flow key of arriving segments."""
         self._marked: dict[GuestStream, None] = {}
 
     def connect(self, address: bytes, port: int, rcv_buffer: int) -> GuestStream:
         """Start a connection from a free port."""
-        prefix = address + self.guest.own_address() + port.to_bytes(2, "big")
-        while (key := prefix + self.guest.random.randrange(49152, 65536).to_bytes(2, "big")) in self.streams:
+        own, random = self.guest.source_for(address), self.guest.random
+        while (key := flow_key(address, port, own, random.randrange(49152, 65536))) in self.streams:
             pass
         stream = self._open(key, rcv_buffer)
         stream.conn.connect(self.guest.now)
@@ -235,8 +240,12 @@ class TcpHost:
         listener: GuestListener | None = None,
         previous: Connection | None = None,
     ) -> GuestStream:
-        random = self.guest.random
-        settings = Settings(mss=self.guest.mtu - _HEADERS, rcv_buffer=rcv_buffer, rcv_first=rcv_buffer)
+        random, far = self.guest.random, split_key(key).source
+        family = family_of(far)
+        mss = self.guest.mtu_for(far) - family.header_length - tcp.HEADER_LENGTH
+        settings = Settings(
+            mss=mss, peer_mss=_PEER_MSS[family.version], rcv_buffer=rcv_buffer, rcv_first=rcv_buffer
+        )
         iss, ts_offset = random.getrandbits(32), random.getrandbits(32)
         if previous is not None:
             iss, ts_offset = next_iss(previous, iss), previous.ts_offset
@@ -262,21 +271,21 @@ class TcpHost:
         if self.streams.get(key) is stream:
             del self.streams[key]
 
-    def input(self, header: ipv4.IPv4Header, packet: memoryview) -> None:
+    def input(self, header: Packet, packet: memoryview) -> None:
         """Handle a segment with a correct checksum."""
         guest = self.guest
         start = header.header_length
         if header.total_length < start + tcp.HEADER_LENGTH:
             guest.counters.malformed += 1
             return
-        _, port, seq, ack, offset, flags, wnd, _, urg = tcp.HEADER.unpack_from(packet, start)
+        far_port, port, seq, ack, offset, flags, wnd, _, urg = tcp.HEADER.unpack_from(packet, start)
         data = start + (offset >> 4) * 4
         if not start + tcp.HEADER_LENGTH <= data <= header.total_length:
             guest.counters.malformed += 1
             return
         options = tcp_options.parse(packet[start + tcp.HEADER_LENGTH : data])
         segment = Segment(seq, ack, flags, wnd, options, packet[data:], urg)
-        key = header.source + header.destination + bytes(packet[start : start + 4])
+        key = flow_key(header.source, far_port, header.destination, port)
         stream = self.streams.get(key)
         previous = None
         if stream is not None and port in self.listeners and reopens(stream.conn, segment):
@@ -292,24 +301,43 @@ class TcpHost:
             return
         guest.counters.unhandled += 1
         answer = reset_for(segment)
-        if answer is not None and guest.ip is not None:
+        if answer is not None and guest.is_own(header.destination):
             number, ack, flags = answer
-            ports = int.from_bytes(key[10:12], "big"), int.from_bytes(key[8:10], "big")
-            self.send(key, tcp.HEADER.pack(*ports, number, ack, tcp.HEADER_LENGTH << 2, flags, 0, 0, 0), [])
+            offset = tcp.HEADER_LENGTH << 2
+            self.send(key, tcp.HEADER.pack(port, far_port, number, ack, offset, flags, 0, 0, 0), [])
 
     def send(self, key: bytes, header: bytes, parts: list[Buffer]) -> None:
         """Send a segment to the peer of ``key``, the key of arriving segments; ``header`` has no checksum yet."""
-        far, own = key[:4], key[4:8]
+        far, _, own, _ = split_key(key)
+        family = family_of(own)
         segment = b"".join((header, *parts))
-        value = checksum(segment, ones_sum(key[:8]) + ipv4.TCP + len(segment))
+        value = checksum(segment, family.pseudo_sum(own, far, ipv4.TCP, len(segment)))
         segment = b"".join((segment[:16], value.to_bytes(2, "big"), memoryview(segment)[18:]))
-        self.guest.send_packet(far, ipv4.build(own, far, ipv4.TCP, len(segment), fragment=ipv4.DF) + segment)
+        if family.version == 4:
+            ip_header = ipv4.build(own, far, ipv4.TCP, len(segment), fragment=ipv4.DF)
+        else:
+            ip_header = family.build(own, far, ipv4.TCP, len(segment))
+        self.guest.send_packet(far, ip_header + segment)
 
-    def error(self, key: bytes, number: int) -> None:
-        """Handle an ICMP error about a segment of a connection; it ends a connection that is opening (RFC 5461,
-        section 4).
+    def error(self, sent: bytes, seq: int, length: int, trouble: Trouble) -> None:
+        """Handle an ICMP error about a segment.
+
+        A packet that was too big makes the segments of its connection smaller (RFC 8201, section 4); any other error
+        ends a connection that is opening (RFC 5461, section 4).
+
+        Args:
+            sent: the flow key of the segment.
+            seq: its sequence number.
+            length: of its packet, in bytes.
         """
-        stream = self.streams.get(key)
-        if stream is not None and stream.conn.state is State.SYN_SENT:
-            stream.conn.close_with(number)
+        stream = self.streams.get(reverse_key(sent))
+        if stream is None:
+            return
+        if trouble.error == errno.EMSGSIZE:
+            family = family_of(split_key(sent).source)
+            header, least = family.header_length, family.least_mtu
+            too_big(stream.conn, seq, trouble.mtu, length, ip_header=header, least_mtu=least)
+            self.mark(stream)
+        elif trouble.error and stream.conn.state is State.SYN_SENT:
+            stream.conn.close_with(trouble.error)
             self.mark(stream)

@@ -1,12 +1,14 @@
-"""UDP of a :class:`~slirpy.testing.guest.Guest` (RFC 768)."""
+"""UDP of a :class:`~slirpy.testing.guest.Guest` (RFC 768), for both IP families."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from slirpy.errors import StateError
+from slirpy.testing.guest.fragments import Packet
+from slirpy.testing.guest.host import Address, IpAddress, packed
 from slirpy.testing.guest.ip import IpHost
 from slirpy.wire import ipv4, udp
 
@@ -17,13 +19,13 @@ class Message(NamedTuple):
     """A datagram that a guest received."""
 
     payload: bytes
-    address: IPv4Address
+    address: IpAddress
     """Address of the sender."""
     port: int
 
 
 class UdpSocket:
-    """A bound port of a guest."""
+    """A bound port of a guest, on all of its addresses."""
 
     def __init__(self, host: UdpHost, port: int) -> None:
         self._host = host
@@ -35,18 +37,20 @@ class UdpSocket:
         self.on_message: Callable[[Message], None] | None = None
         """Called with each datagram, after it was added to ``received``."""
 
-    def send(self, payload: bytes, address: str | bytes | IPv4Address, port: int) -> None:
+    def send(self, payload: bytes, address: Address, port: int) -> None:
         """Send one datagram of at most 65507 bytes, in fragments if it is larger than the MTU.
 
         Raises:
-            StateError: the guest has no address, or the payload is too long.
+            ConfigError: ``address`` is not an IP address.
+            StateError: the guest has no address of that family, or the payload is too long.
         """
         guest = self._host.guest
         if len(payload) > udp.MAX_PAYLOAD:
             raise StateError(f"{len(payload)} bytes do not fit a datagram; send at most {udp.MAX_PAYLOAD}")
-        destination = IPv4Address(address).packed
-        header = udp.build(guest.own_address(), self.port, destination, port, payload)
-        guest.send_ip(destination, ipv4.UDP, header + payload)
+        destination = packed(address)
+        source = guest.source_for(destination)
+        header = udp.build(source, self.port, destination, port, payload)
+        guest.send_ip(destination, ipv4.UDP, header + payload, source=source)
         guest.flush()
 
     def close(self) -> None:
@@ -62,7 +66,7 @@ class UdpHost:
         refuse: called with the header and the packet of a datagram to an unbound port.
     """
 
-    def __init__(self, guest: IpHost, refuse: Callable[[ipv4.IPv4Header, memoryview], None]) -> None:
+    def __init__(self, guest: IpHost, refuse: Callable[[Packet, memoryview], None]) -> None:
         self.guest = guest
         self._refuse = refuse
         self._sockets: dict[int, UdpSocket] = {}
@@ -82,7 +86,7 @@ class UdpHost:
         if self._sockets.get(socket.port) is socket:
             del self._sockets[socket.port]
 
-    def input(self, header: ipv4.IPv4Header, packet: memoryview) -> None:
+    def input(self, header: Packet, packet: memoryview) -> None:
         """Handle a datagram with a correct checksum."""
         guest = self.guest
         start = header.header_length
@@ -99,7 +103,7 @@ class UdpHost:
             self._refuse(header, packet)
             return
         payload = bytes(packet[start + udp.HEADER_LENGTH : start + length])
-        message = Message(payload, IPv4Address(header.source), source_port)
+        message = Message(payload, ip_address(header.source), source_port)
         socket.received.append(message)
         if socket.on_message is not None:
             socket.on_message(message)
