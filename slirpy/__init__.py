@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from slirpy.config.dhcp import DhcpAnswer, DhcpRequest, GuestRoute, StaticLease
     from slirpy.config.dhcpoption import DhcpOption
     from slirpy.config.dnsrecord import DnsQuestion, DnsRecord, DnsReply
-    from slirpy.config.guestfwd import Command, GuestForward, HostTarget, Peers, TcpTarget, UnixTarget
+    from slirpy.config.guestfwd import Command, GuestForward, HostTarget, StreamFactory, TcpTarget, UnixTarget
     from slirpy.config.hostfwd import HostForward
     from slirpy.config.outbound import Outbound
     from slirpy.config.policy import Rule, RulePolicy
     from slirpy.config.resolver import Resolver
     from slirpy.core.flows import FlowInfo, NeighborInfo
-    from slirpy.drive.nic import Attachment, Nic, Serving
+    from slirpy.drive.nic import Attachment, GuestListener, Nic
     from slirpy.errors import ConfigError, ForwardError, LinkError, SlirpyError, StateError
     from slirpy.interfaces import Action, FlowRequest, LinkFeatures, Verdict
     from slirpy.network import Slirp
@@ -53,6 +53,7 @@ __all__ = [
     "FlowRequest",
     "ForwardError",
     "GuestForward",
+    "GuestListener",
     "GuestRoute",
     "HostForward",
     "HostTarget",
@@ -63,17 +64,16 @@ __all__ = [
     "NeighborInfo",
     "Nic",
     "Outbound",
-    "Peers",
     "Resolver",
     "Rule",
     "RulePolicy",
-    "Serving",
     "Slirp",
     "SlirpyError",
     "Stack",
     "StateError",
     "StaticLease",
     "Stats",
+    "StreamFactory",
     "TcpTarget",
     "UnixTarget",
     "Verdict",
@@ -86,12 +86,12 @@ _MODULES = {
     "core.flows": "FlowInfo NeighborInfo",
     "errors": "ConfigError ForwardError LinkError SlirpyError StateError",
     "interfaces": "Action FlowRequest LinkFeatures Verdict",
-    "drive.nic": "Attachment Nic Serving",
+    "drive.nic": "Attachment GuestListener Nic",
     "config.boot": "BootChoice",
     "config.dhcp": "DhcpAnswer DhcpRequest GuestRoute StaticLease",
     "config.dhcpoption": "DhcpOption",
     "config.dnsrecord": "DnsQuestion DnsRecord DnsReply",
-    "config.guestfwd": "Command GuestForward HostTarget Peers TcpTarget UnixTarget",
+    "config.guestfwd": "Command GuestForward HostTarget StreamFactory TcpTarget UnixTarget",
     "config.hostfwd": "HostForward",
     "config.outbound": "Outbound",
     "config.policy": "Rule RulePolicy",

@@ -16,7 +16,7 @@ from slirpy.config.values import amount, clock_reading, function
 from slirpy.core.flows import FlowInfo, NeighborInfo
 from slirpy.core.port import LinkPort
 from slirpy.drive.driven import Driven
-from slirpy.drive.nic import Attachment, Nic, Serving
+from slirpy.drive.nic import Attachment, GuestListener, Nic
 from slirpy.errors import ConfigError, LinkError, StateError
 from slirpy.host.inside import InsideSockets, SocketOpener
 from slirpy.host.outbound import Source
@@ -91,7 +91,7 @@ class Slirp(Driven):
                 self._host,
                 random=random or SystemRandom(),
                 now=now,
-                openers=self._local,
+                target_opener=self._local,
                 lease_store=None if file is None else LeaseFile(file, wall_clock),
             )
             self._serve_smb()
@@ -166,7 +166,7 @@ class Slirp(Driven):
 
     def serve(
         self, at: str | Endpoint | int, *, wrap: Callable[[Link], Link] | None = None, limit: int = 256
-    ) -> Serving:
+    ) -> GuestListener:
         """Let guests connect, such as QEMU with ``-netdev stream``, and remove each one when it disconnects.
 
         A guest that reconnects gets its former address, and its connections continue.
@@ -196,7 +196,7 @@ class Slirp(Driven):
             attachment = self.attach_link(link if wrap is None else _wrapped(wrap, link))
             link.on_state = lambda there: None if there else attachment.close()
 
-        def listen() -> Serving:
+        def listen() -> GuestListener:
             address = parse_listen_address(at) if isinstance(at, str) else at
             others = [other for other in self._listeners if not other.closed]
             if any(other.fileno() == address for other in others):
@@ -204,7 +204,7 @@ class Slirp(Driven):
             listener = StreamListener(address, welcome, limit=limit)
             listener.start(self._poller, self.stats)
             self._listeners = [listener, *others]
-            return Serving(listener, lambda: self._call(listener.close))
+            return GuestListener(listener, lambda: self._call(listener.close))
 
         self._check_open()
         return self._call(listen)

@@ -14,7 +14,7 @@ from slirpy.config import Config
 from slirpy.config.guestfwd import GuestForward, make_guestfwd
 from slirpy.config.hostfwd import HostForward, parse_hostfwd
 from slirpy.config.values import mac_bytes, one, switch
-from slirpy.core.arrival import Openers
+from slirpy.core.arrival import FlowOpeners
 from slirpy.core.flows import FlowInfo
 from slirpy.core.parts import Parts
 from slirpy.core.stack import IPStack
@@ -29,8 +29,7 @@ from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
 from slirpy.services.dhcp import DhcpService, Lease, LeaseStore
 from slirpy.services.dns import DnsService
-from slirpy.services.guestfwd import GuestForwards
-from slirpy.services.guestfwd import Openers as TargetOpeners
+from slirpy.services.guestfwd import GuestForwards, TargetOpener
 from slirpy.services.tftp import TftpService
 from slirpy.stats import Stats
 
@@ -52,7 +51,7 @@ class Stack(IPStack):
         random: the only source of randomness; use a seeded one to repeat the same frames.
         now: nanoseconds, the start of time.
         lease_store: storage of DHCP leases across restarts; None: none.
-        openers: opens streams to commands, Unix sockets and functions, which ``config.guestfwd`` may name.
+        target_opener: opens streams to commands, Unix sockets and functions, which ``config.guestfwd`` may name.
 
     Raises:
         ForwardError: a rule in ``config.hostfwd`` or ``config.guestfwd`` cannot be set up.
@@ -67,7 +66,7 @@ class Stack(IPStack):
         stats: Stats | None = None,
         now: int = 0,
         lease_store: LeaseStore | None = None,
-        openers: TargetOpeners | None = None,
+        target_opener: TargetOpener | None = None,
     ) -> None:
         self._made_at = forks.count
         parts = self._parts = Parts(config, random or Random(), Stats() if stats is None else stats)
@@ -76,7 +75,7 @@ class Stack(IPStack):
         self._tcp = TcpNat(parts, host, router, descriptors)
         self._udp = UdpNat(parts, host, router, descriptors)
         self._ping = IcmpNat(parts, host, router, self._udp, descriptors)
-        flow_openers = Openers(
+        flow_openers = FlowOpeners(
             self._tcp.open_tcp, self._udp.input_udp, self._ping.input_echo, self._ping.input_error
         )
         super().__init__(parts, flow_openers)
@@ -88,7 +87,7 @@ class Stack(IPStack):
         if not config.restrict:  # these queries leave this machine
             self.bind((config.dns_address,), _DNS_PORT, self._dns)
             self.stream_services[config.dns_address, _DNS_PORT] = self._dns_stream
-        self._guestfwds = GuestForwards(parts, self, host, openers, self._dhcp.exclude)
+        self._guestfwds = GuestForwards(parts, self, host, target_opener, self._dhcp.exclude)
         for target in config.guestfwd:
             self._guestfwds.add(target)
         self._tftp = TftpService(config, self) if config.tftp is not None else None

@@ -145,7 +145,7 @@ class RefusedFlows:
         self._untold = 0
 
     def __call__(self, request: FlowRequest, verdict: Verdict) -> None:
-        """Report a refused flow; a :data:`~slirpy.interfaces.Refused`."""
+        """Report a refused flow; a :data:`~slirpy.interfaces.RefusedHook`."""
         now = self._clock()
         key = (*request._replace(source_port=0), verdict)
         when, again = self._told.get(key, (None, 0))

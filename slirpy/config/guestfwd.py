@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, ip_address
 from typing import TypeAlias
 
 from slirpy.config.text import PORT_MAX, decimal, with_port
-from slirpy.config.values import address_bytes, as_text, host_name, ipv4, is_whole, whole
+from slirpy.config.values import address_bytes, as_text, function, host_name, ipv4, is_whole, whole
 from slirpy.errors import ConfigError
 from slirpy.interfaces import FlowRequest, StreamOwner, StreamPeer
 
@@ -18,7 +18,7 @@ __all__ = [
     "Command",
     "GuestForward",
     "HostTarget",
-    "Peers",
+    "StreamFactory",
     "Target",
     "TcpTarget",
     "UnixTarget",
@@ -99,22 +99,28 @@ class HostTarget:
 
 
 @dataclass(frozen=True, slots=True)
-class Peers:
+class StreamFactory:
     """A callable of the embedding program that makes the far end of each connection, without a socket in between.
 
     It gets the :class:`~slirpy.interfaces.StreamOwner`, which it must notify once the far end is connected, and the
     guest's request. It works in virtual time too, and must not block. Its exceptions propagate from the call that
     drives the network.
+
+    Raises:
+        ConfigError: not callable, or a coroutine function.
     """
 
     open: Callable[[StreamOwner, FlowRequest], StreamPeer]
 
+    def __post_init__(self) -> None:
+        function("the function of a StreamFactory", self.open, " of a StreamOwner and a FlowRequest")
+
     def __str__(self) -> str:
-        return f"peers:{_name(self.open)}"
+        return f"factory:{_name(self.open)}"
 
 
 Target: TypeAlias = (
-    Command | UnixTarget | TcpTarget | HostTarget | Peers | Callable[..., Awaitable[None] | None]
+    Command | UnixTarget | TcpTarget | HostTarget | StreamFactory | Callable[..., Awaitable[None] | None]
 )
 """Types of far ends; see :class:`GuestForward`."""
 
@@ -141,7 +147,7 @@ class GuestForward:
       the event loop that drives the network, or, if there is none, in slirpy's loop in a background thread;
     - any other callable ``handler(connection, flow)``, called in a separate thread with a blocking
       :class:`socket.socket` and the :class:`~slirpy.interfaces.FlowRequest`;
-    - :class:`Peers`.
+    - a :class:`StreamFactory`.
     """
 
     def __init__(self, server: IPv4Address | str | None, port: int | None, target: Target | str) -> None:
@@ -159,14 +165,14 @@ class GuestForward:
             target = parse_target(target, where)
         elif isinstance(target, Command | UnixTarget):
             parse_target(str(target), where)  # reject what text could not have expressed
-        elif not isinstance(target, TcpTarget | HostTarget | Peers) and not callable(target):
+        elif not isinstance(target, TcpTarget | HostTarget | StreamFactory) and not callable(target):
             raise ConfigError(f"{where}: {target!r} can be no target; see GuestForward.target")
         for name, value in (("server", server), ("port", port), ("target", target)):
             object.__setattr__(self, name, value)
 
     def __str__(self) -> str:
         target = self.target
-        written = isinstance(target, Command | UnixTarget | TcpTarget | HostTarget | Peers)
+        written = isinstance(target, Command | UnixTarget | TcpTarget | HostTarget | StreamFactory)
         told = str(target) if written else _name(target)
         return f"tcp:{self.server or '*'}:{self.port or '*'}-{told}"
 

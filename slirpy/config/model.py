@@ -24,7 +24,7 @@ from slirpy.config.relations import servers_of, settle
 from slirpy.config.resolver import Resolver
 from slirpy.config.tftp import TftpSource
 from slirpy.errors import ConfigError
-from slirpy.interfaces import CongestionFactory, Policy, Refused
+from slirpy.interfaces import CongestionFactory, Policy, RefusedHook
 
 __all__ = ["Config"]
 
@@ -78,7 +78,7 @@ class Config:
     policy: Policy | None
     restrict: bool
     host_loopback: bool
-    on_refused: Refused | None
+    on_refused: RefusedHook | None
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class Config:
         policy: Policy | Sequence[Rule | str] | None = None,
         restrict: bool = False,
         host_loopback: bool = True,
-        on_refused: Refused | None = None,
+        on_refused: RefusedHook | None = None,
     ) -> None:
         given = locals()  # the arguments by name
         values = {option.name: option.check(given[option.name]) for option in OPTIONS}

@@ -11,7 +11,7 @@ from slirpy.tcp import Segment
 from slirpy.wire import icmp
 from slirpy.wire.ip import Header
 
-__all__ = ["Arrival", "Openers"]
+__all__ = ["Arrival", "FlowOpeners"]
 
 
 class Arrival(NamedTuple):
@@ -33,7 +33,7 @@ class Arrival(NamedTuple):
         return self.packet[self.header.header_length : self.header.total_length]
 
 
-class Openers(NamedTuple):
+class FlowOpeners(NamedTuple):
     """Functions of the NAT for packets that belong to no service and no open TCP connection."""
 
     tcp: Callable[[Arrival, bytes, Segment], None]

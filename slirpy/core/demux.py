@@ -1,11 +1,11 @@
 """UDP and TCP input on the slow path: check the headers, then find the service or flow that the packet is for.
 
-Packets that start a new flow go to the NAT: see :class:`~slirpy.core.arrival.Openers`.
+Packets that start a new flow go to the NAT: see :class:`~slirpy.core.arrival.FlowOpeners`.
 """
 
 from __future__ import annotations
 
-from slirpy.core.arrival import Arrival, Openers
+from slirpy.core.arrival import Arrival, FlowOpeners
 from slirpy.core.icmp import IcmpErrors
 from slirpy.core.ip import IPSender
 from slirpy.core.network import Network
@@ -26,7 +26,7 @@ class Demux:
     """UDP and TCP input of one stack."""
 
     def __init__(
-        self, network: Network, ip: IPSender, errors: IcmpErrors, tables: FlowTables, openers: Openers
+        self, network: Network, ip: IPSender, errors: IcmpErrors, tables: FlowTables, openers: FlowOpeners
     ) -> None:
         self._network = network
         self._ip = ip

@@ -1,11 +1,11 @@
 """ICMP of the virtual hosts: echo replies, and errors sent to guests (RFC 792, RFC 1122 section 3.2.2).
 
-Echo requests to the outside and errors from guests go to the NAT: see :class:`~slirpy.core.arrival.Openers`.
+Echo requests to the outside and errors from guests go to the NAT: see :class:`~slirpy.core.arrival.FlowOpeners`.
 """
 
 from __future__ import annotations
 
-from slirpy.core.arrival import Arrival, Openers
+from slirpy.core.arrival import Arrival, FlowOpeners
 from slirpy.core.ip import IPSender
 from slirpy.core.neighbor import Neighbor, Neighbors
 from slirpy.core.network import Network
@@ -95,7 +95,7 @@ class IcmpErrors:
 class Icmp:
     """ICMP input of one stack."""
 
-    def __init__(self, network: Network, ip: IPSender, openers: Openers) -> None:
+    def __init__(self, network: Network, ip: IPSender, openers: FlowOpeners) -> None:
         self._network = network
         self._ip = ip
         self._openers = openers

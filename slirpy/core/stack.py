@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from slirpy.config.options import MTU_MIN
 from slirpy.config.values import moment, whole
 from slirpy.core.arp import Arp
-from slirpy.core.arrival import Arrival, Openers
+from slirpy.core.arrival import Arrival, FlowOpeners
 from slirpy.core.demux import Demux
 from slirpy.core.fastpath import tcp_fastpath
 from slirpy.core.flows import NeighborInfo
@@ -47,7 +47,7 @@ class IPStack:
         switch: the switch between the ports, used if there are several.
     """
 
-    def __init__(self, parts: Parts, openers: Openers) -> None:
+    def __init__(self, parts: Parts, openers: FlowOpeners) -> None:
         network, neighbors, tables = parts.network, parts.neighbors, parts.tables
         self.network = network
         self.config = network.config

@@ -14,7 +14,7 @@ from slirpy.links.listener import StreamListener
 Detach: TypeAlias = Callable[[LinkPort], None]
 """Removes a link from its network."""
 
-__all__ = ["Attachment", "Nic", "Serving"]
+__all__ = ["Attachment", "GuestListener", "Nic"]
 
 
 class Attachment:
@@ -47,7 +47,7 @@ class Attachment:
             self._detach(self._port)
 
 
-class Serving:
+class GuestListener:
     """An address at which guests connect, as :meth:`Slirp.serve` returns it."""
 
     __slots__ = ("_close", "_listener")

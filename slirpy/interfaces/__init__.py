@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         StreamPeer,
     )
     from slirpy.interfaces.links import READ, WRITE, Frame, Link, LinkFeatures, LinkSink, Poller
-    from slirpy.interfaces.policies import Action, FlowRequest, IPProtocol, Policy, Refused, Verdict
+    from slirpy.interfaces.policies import Action, FlowRequest, IPProtocol, Policy, RefusedHook, Verdict
     from slirpy.interfaces.services import Datagram, Service, ServiceNetwork, StreamService
 
 __all__ = [
@@ -70,7 +70,7 @@ __all__ = [
     "PingPeer",
     "Policy",
     "Poller",
-    "Refused",
+    "RefusedHook",
     "Service",
     "ServiceNetwork",
     "StreamOwner",
@@ -86,7 +86,7 @@ _MODULES = {
     "hosts": "AcceptedStream Acceptor BoundDatagramPeer DatagramOwner DatagramPeer HostNetwork IcmpReport Listener"
     " NameAnswer PingOwner PingPeer StreamOwner StreamPeer",
     "links": "READ WRITE Frame Link LinkFeatures LinkSink Poller",
-    "policies": "Action FlowRequest IPProtocol Policy Refused Verdict",
+    "policies": "Action FlowRequest IPProtocol Policy RefusedHook Verdict",
     "services": "Datagram Service ServiceNetwork StreamService",
 }
 """Each name by the module that defines it. A name is imported on first use (PEP 562), so that the TCP engine alone

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-__all__ = ["Action", "FlowRequest", "IPProtocol", "Policy", "Refused", "Verdict"]
+__all__ = ["Action", "FlowRequest", "IPProtocol", "Policy", "RefusedHook", "Verdict"]
 
 
 class IPProtocol(enum.IntEnum):
@@ -57,5 +57,5 @@ class Verdict(NamedTuple):
 Policy: TypeAlias = Callable[[FlowRequest], Verdict]
 """Asked once for each new flow to the host or beyond it."""
 
-Refused: TypeAlias = Callable[[FlowRequest, Verdict], object]
+RefusedHook: TypeAlias = Callable[[FlowRequest, Verdict], object]
 """Called with each flow that a policy, ``restrict`` or ``host_loopback`` refused; for UDP, with each datagram."""

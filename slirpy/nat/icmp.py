@@ -152,7 +152,7 @@ class IcmpFlow:
 
 
 class IcmpNat:
-    """Opens, finds and ends echo flows; see :class:`~slirpy.core.arrival.Openers`."""
+    """Opens, finds and ends echo flows; see :class:`~slirpy.core.arrival.FlowOpeners`."""
 
     def __init__(
         self, parts: Parts, host: HostNetwork, router: Router, udp: UdpNat, descriptors: DescriptorLimit
@@ -242,7 +242,7 @@ class IcmpNat:
             _log.warning(_ADVICE, errno.errorcode.get(error, str(error)))
 
     def input_error(self, trouble: icmp.Trouble, quote: icmp.Quote) -> bool:
-        """Handle a guest's ICMP error about a packet from us; see :class:`~slirpy.core.arrival.Openers`."""
+        """Handle a guest's ICMP error about a packet from us; see :class:`~slirpy.core.arrival.FlowOpeners`."""
         first, second = quote.transport[:2], quote.transport[2:4]
         family = family_of(quote.destination)
         if quote.protocol == ipv4.UDP:

@@ -1,7 +1,7 @@
 """Addresses and ports of the virtual network at which services of the host answer (guestfwd).
 
 Three kinds of target work without the system: a TCP address or the name of a host behind the host network, and a
-function that makes streams. These work in virtual time too. The others are opened by :class:`Openers`.
+function that makes streams. These work in virtual time too. The others are opened by :class:`TargetOpener`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Protocol
 
-from slirpy.config.guestfwd import GuestForward, HostTarget, Peers, Target, TcpTarget
+from slirpy.config.guestfwd import GuestForward, HostTarget, StreamFactory, Target, TcpTarget
 from slirpy.core.parts import Parts
 from slirpy.errors import ForwardError
 from slirpy.interfaces import (
@@ -25,11 +25,11 @@ from slirpy.interfaces import (
 from slirpy.services.namedstream import NamedStream
 from slirpy.stats import Stats
 
-__all__ = ["GuestForwards", "Openers"]
+__all__ = ["GuestForwards", "TargetOpener"]
 
 
-class Openers(Protocol):
-    """Makes streams to commands, Unix sockets and functions: ``targets/local.py``."""
+class TargetOpener(Protocol):
+    """Opens streams to commands, Unix sockets and functions: ``targets/local.py``."""
 
     def opener(self, target: Target, network: ServiceNetwork, what: str) -> StreamService:
         """Return a function that opens connections to a target.
@@ -77,7 +77,7 @@ class GuestForwards:
         parts: of the stack to which the addresses belong.
         network: that stack, as targets see it.
         host: where TCP targets are.
-        openers: for all other targets; None: there may be none.
+        target_opener: for all other targets; None: there may be none.
         reserve: called with each new address of the virtual network, so that no guest gets it; returns False if
             one has it.
     """
@@ -87,14 +87,14 @@ class GuestForwards:
         parts: Parts,
         network: ServiceNetwork,
         host: HostNetwork,
-        openers: Openers | None,
+        target_opener: TargetOpener | None,
         reserve: Callable[[bytes], bool],
     ) -> None:
         self._network = parts.network
         self._services = parts.tables.stream_services
         self._target_network = network
         self._host = host
-        self._openers = openers
+        self._target_opener = target_opener
         self._reserve = reserve
         self._rules: dict[tuple[bytes | None, int | None], GuestForward] = {}
 
@@ -151,13 +151,13 @@ class GuestForwards:
         if isinstance(target, HostTarget):
             host, name, port = self._host, target.name, target.port
             return lambda owner, flow: NamedStream(host, name, port, owner)
-        if isinstance(target, Peers):
+        if isinstance(target, StreamFactory):
             return target.open
-        if self._openers is None:
+        if self._target_opener is None:
             raise ForwardError(
-                f"{where}: in virtual time a target can be tcp:host:port or Peers, and nothing else"
+                f"{where}: in virtual time a target can be tcp:host:port or a StreamFactory, and nothing else"
             )
-        return self._openers.opener(target, self._target_network, where)
+        return self._target_opener.opener(target, self._target_network, where)
 
     def _counted(self, service: StreamService) -> StreamService:
         stats = self._network.stats

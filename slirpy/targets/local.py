@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slirpy import forks
-from slirpy.config.guestfwd import Command, HostTarget, Peers, TcpTarget, UnixTarget
+from slirpy.config.guestfwd import Command, HostTarget, StreamFactory, TcpTarget, UnixTarget
 from slirpy.errors import ForwardError
 from slirpy.host.opensockets import OpenSockets
 from slirpy.host.socketstream import SocketStream
@@ -67,7 +67,7 @@ class LocalTargets:
             self._check_unix(target.path, what)
             return lambda owner, flow: self._unix(target.path, owner, network)
         assert callable(target)
-        assert not isinstance(target, TcpTarget | HostTarget | Peers)
+        assert not isinstance(target, TcpTarget | HostTarget | StreamFactory)
         if is_coroutine_function(target):
             jobs = self._pool(TaskJob, network, TASKS)
             return lambda owner, flow: FarStream(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from slirpy import Config
-from slirpy.config.guestfwd import GuestForward, Peers
+from slirpy.config.guestfwd import GuestForward, StreamFactory
 from slirpy.interfaces import Buffer, FlowRequest, StreamOwner
 from slirpy.testing import VirtualNetwork
 from slirpy.testing.guest.tcp import GuestStream
@@ -69,7 +69,7 @@ class Scene:
             self.peers.append(make(owner))
             return self.peers[-1]
 
-        self.net = VirtualNetwork(Config(guestfwd=[GuestForward(SERVER, PORT, Peers(open_peer))]))
+        self.net = VirtualNetwork(Config(guestfwd=[GuestForward(SERVER, PORT, StreamFactory(open_peer))]))
         self.net.boot()
         self.stream: GuestStream = self.net.guest.connect(SERVER, PORT)
 

@@ -26,7 +26,7 @@ from harness import (
     udp,
 )
 
-from slirpy.config.guestfwd import GuestForward, Peers
+from slirpy.config.guestfwd import GuestForward, StreamFactory
 from slirpy.errors import ConfigError, ForwardError
 from slirpy.interfaces import Buffer, FlowRequest, StreamOwner, StreamPeer
 from slirpy.testing import VirtualNetwork
@@ -209,13 +209,13 @@ def said(net: Net, address: bytes, port: int) -> bytes:
 
 
 def test_the_most_special_rule_wins() -> None:
-    def named(name: bytes) -> Peers:
+    def named(name: bytes) -> StreamFactory:
         def make(owner: StreamOwner, flow: FlowRequest) -> StreamPeer:
             greeter = Greeter(owner, flow)
             greeter.text = name + b" " + greeter.text
             return greeter
 
-        return Peers(make)
+        return StreamFactory(make)
 
     net = network(
         GuestForward(None, None, named(b"any")),
@@ -235,23 +235,23 @@ def test_the_most_special_rule_wins() -> None:
 
 
 def test_a_wildcard_does_not_speak_for_guests() -> None:
-    net = network(GuestForward(None, None, Peers(Greeter)))
+    net = network(GuestForward(None, None, StreamFactory(Greeter)))
     net.send(arp(1, target=ip("10.0.2.77")))
     net.silence()
 
 
 def test_dns_stays_dns_under_a_wildcard() -> None:
-    net = network(GuestForward(None, None, Peers(Greeter)))
+    net = network(GuestForward(None, None, StreamFactory(Greeter)))
     before = len(GREETERS)
     Peer(net, 53, address=ip("10.0.2.3")).open()
     assert len(GREETERS) == before
 
 
-# ------------------------------------------------------------------------------------------- Peers, and run time
+# ----------------------------------------------------------------------------------- StreamFactory, and run time
 
 
 def test_what_a_peer_hears_of_the_guest() -> None:
-    net = network(GuestForward("10.0.2.100", 7, Peers(Greeter)))
+    net = network(GuestForward("10.0.2.100", 7, StreamFactory(Greeter)))
     peer = Peer(net, 7, address=SERVER)
     peer.open()
     peer.send(ACK, b"abc")
@@ -270,7 +270,7 @@ def test_what_a_peer_hears_of_the_guest() -> None:
 def test_rules_come_and_go() -> None:
     net = network()
     stack = net.stack
-    late = GuestForward("10.0.2.101", 7, Peers(Greeter))
+    late = GuestForward("10.0.2.101", 7, StreamFactory(Greeter))
     stack.add_guestfwd(late)
     net.send(arp(1, target=ip("10.0.2.101")))
     assert net.one().data.spa == ip("10.0.2.101")
@@ -292,9 +292,9 @@ def test_a_guest_s_address_cannot_be_a_server() -> None:
     address = net.boot().address
     assert address is not None
     with pytest.raises(ForwardError, match=rf"{address} is leased"):
-        net.stack.add_guestfwd(GuestForward(address, 7, Peers(Greeter)))
+        net.stack.add_guestfwd(GuestForward(address, 7, StreamFactory(Greeter)))
     assert not net.stack.guestfwds()
-    rule = GuestForward("10.0.2.16", 7, Peers(Greeter))
+    rule = GuestForward("10.0.2.16", 7, StreamFactory(Greeter))
     net.stack.add_guestfwd(rule)
     other = net.boot(net.add_guest())
     assert other.address == IPv4Address("10.0.2.17")
@@ -305,7 +305,7 @@ def test_a_guest_s_address_cannot_be_a_server() -> None:
 )
 def test_an_address_that_nobody_can_have(server: str) -> None:
     with pytest.raises(ForwardError, match="no address that a server can have"):
-        network(GuestForward(server, 7, Peers(Greeter)))
+        network(GuestForward(server, 7, StreamFactory(Greeter)))
 
 
 def test_virtual_time_has_no_processes() -> None:

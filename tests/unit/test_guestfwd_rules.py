@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from slirpy import Command, Config, ConfigError, FlowRequest, GuestForward, Peers, TcpTarget, UnixTarget
+from slirpy import Command, Config, ConfigError, FlowRequest, GuestForward, StreamFactory, TcpTarget, UnixTarget
 from slirpy.config.guestfwd import parse_guestfwd
+from slirpy.interfaces import StreamOwner, StreamPeer
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,10 @@ def test_a_rule_that_cannot_be_names_the_part(text: str, says: str) -> None:
 def handler(connection: socket.socket, flow: FlowRequest) -> None: ...
 
 
+def opened(owner: StreamOwner, flow: FlowRequest) -> StreamPeer:
+    raise NotImplementedError
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -85,8 +90,7 @@ def test_made_in_python_it_is_checked_too(arguments: tuple[Any, ...], says: str)
 
 def test_how_a_rule_shows() -> None:
     assert str(GuestForward("10.0.2.100", 80, handler)) == "tcp:10.0.2.100:80-handler"
-    peers: Any = Peers(handler)  # type: ignore[arg-type]
-    assert str(GuestForward(None, None, peers)) == "tcp:*:*-peers:handler"
+    assert str(GuestForward(None, None, StreamFactory(opened))) == "tcp:*:*-factory:opened"
     assert str(GuestForward(None, 1, "tcp:[::1]:2")) == "tcp:*:1-tcp:[::1]:2"
 
 

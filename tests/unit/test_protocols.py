@@ -22,7 +22,7 @@ PUBLIC = {
     "Inside": "slirpy.Stack",
     "LeaseStore": "slirpy.Stack",
     "LinkPeer": "slirpy.testing.links",
-    "Openers": "slirpy.Stack",
+    "TargetOpener": "slirpy.Stack",
 }
 """Those that callers implement, beside the ones in ``slirpy.interfaces``, and what takes them."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from guest_sockets import SECONDS, Bystander, Far, echo_server, until
 
-from slirpy import Config, ConfigError, LinkError, Serving, Slirp, StateError
+from slirpy import Config, ConfigError, GuestListener, LinkError, Slirp, StateError
 from slirpy.interfaces import Link
 from slirpy.links.capture import CaptureLink
 from slirpy.links.middleware import Middleware
@@ -185,7 +185,7 @@ def test_by_asyncio(pair: Pair) -> None:
 
 def test_guests_come_and_go_and_reach_each_other(net: Slirp, path: str) -> None:
     door = net.serve(f"unix:{path}")
-    assert isinstance(door, Serving)
+    assert isinstance(door, GuestListener)
     assert str(door.address) == f"unix:{path}"
     guests = [Far(net, path, number) for number in (1, 2)]
     clients = [far.guest.dhcp() for far in guests]

@@ -34,6 +34,7 @@ from slirpy import (
     Stack,
     StateError,
     StaticLease,
+    StreamFactory,
     TcpTarget,
     Verdict,
 )
@@ -220,6 +221,8 @@ OBJECTS: dict[str, Callable[[], object]] = {
     "GuestForward server": lambda: GuestForward(5, 80, "cmd:cat"),  # type: ignore[arg-type]
     "GuestForward port": lambda: GuestForward("10.0.2.9", True, "cmd:cat"),
     "GuestForward target": lambda: GuestForward("10.0.2.9", 80, 5),  # type: ignore[arg-type]
+    "StreamFactory": lambda: StreamFactory(5),  # type: ignore[arg-type]
+    "StreamFactory coroutine": lambda: StreamFactory(coroutine),  # type: ignore[arg-type]
     "Rule ports": lambda: Rule(Action.ALLOW, ports=(80,)),  # type: ignore[arg-type]
     "Rule protocol": lambda: Rule(Action.ALLOW, protocol="tcp"),  # type: ignore[arg-type]
     "Rule redirect": lambda: Rule(Action.ALLOW, redirect=("x", 80)),  # type: ignore[arg-type]
