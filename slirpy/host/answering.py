@@ -84,15 +84,22 @@ class AnsweringDatagram:
         """See :attr:`slirpy.interfaces.DatagramPeer.mtu`."""
         return self._wildcard.mtu
 
-    def send(self, payload: Buffer, address: bytes, port: int, ttl: int = 0, whole: bool | None = None) -> int:
+    def send(
+        self, payload: Buffer, address: bytes, port: int, ttl: int = 0, dont_fragment: bool | None = None
+    ) -> int:
         """Send one datagram; see :meth:`slirpy.interfaces.DatagramPeer.send`."""
-        return self._wildcard.send(payload, address, port, ttl, whole, self._control)
+        return self._wildcard.send(payload, address, port, ttl, dont_fragment, self._control)
 
     def send_many(
-        self, payloads: Sequence[Buffer], address: bytes, port: int, ttl: int = 0, whole: bool | None = None
+        self,
+        payloads: Sequence[Buffer],
+        address: bytes,
+        port: int,
+        ttl: int = 0,
+        dont_fragment: bool | None = None,
     ) -> tuple[int, int]:
         """Send datagrams in order; see :meth:`slirpy.interfaces.DatagramPeer.send_many`."""
-        return self._wildcard.send_many(payloads, address, port, ttl, whole, self._control)
+        return self._wildcard.send_many(payloads, address, port, ttl, dont_fragment, self._control)
 
     def close(self) -> None:
         """Do nothing: the socket belongs to ``wildcard``."""

@@ -144,10 +144,12 @@ class _Datagrams:
         """See :attr:`slirpy.interfaces.DatagramPeer.mtu`."""
         return 0 if self._peer is None else self._peer.mtu
 
-    def send(self, payload: Buffer, address: bytes, port: int, ttl: int = 0, whole: bool | None = None) -> int:
+    def send(
+        self, payload: Buffer, address: bytes, port: int, ttl: int = 0, dont_fragment: bool | None = None
+    ) -> int:
         """See :meth:`slirpy.interfaces.DatagramPeer.send`."""
         if self._peer is not None:
-            return self._peer.send(payload, address, port, ttl, whole)
+            return self._peer.send(payload, address, port, ttl, dont_fragment)
         if self._over:
             return errno.EBADF
         if len(self._waiting) == _WAITING:
@@ -156,11 +158,16 @@ class _Datagrams:
         return 0
 
     def send_many(
-        self, payloads: Sequence[Buffer], address: bytes, port: int, ttl: int = 0, whole: bool | None = None
+        self,
+        payloads: Sequence[Buffer],
+        address: bytes,
+        port: int,
+        ttl: int = 0,
+        dont_fragment: bool | None = None,
     ) -> tuple[int, int]:
         """See :meth:`slirpy.interfaces.DatagramPeer.send_many`."""
         for sent, payload in enumerate(payloads):
-            if error := self.send(payload, address, port, ttl, whole):
+            if error := self.send(payload, address, port, ttl, dont_fragment):
                 return sent, error
         return len(payloads), 0
 

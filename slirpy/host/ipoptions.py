@@ -25,8 +25,8 @@ __all__ = [
     "local_of",
     "queued_errors",
     "send_from",
+    "set_dont_fragment",
     "set_ttl",
-    "set_whole",
     "ttl_of",
 ]
 
@@ -41,7 +41,7 @@ _PMTUDISC_DONT, _PMTUDISC_PROBE = 0, 3
 _MSG_ERRQUEUE = 0x2000
 _ERROR_KINDS = ((0, _IP_RECVERR), (_IPPROTO_IPV6, _IPV6_RECVERR))
 _EXTENDED_ERROR = Struct("=IBBBxII")  # errno, origin, type, code, info, data
-_OFFENDER = Struct("=HH4s")  # struct sockaddr_in, without its padding
+_REPORTER = Struct("=HH4s")  # struct sockaddr_in, without its padding
 _ORIGIN_LOCAL, _ORIGIN_ICMP = 1, 2
 _ROOM = 512
 _QUOTE = 548
@@ -121,7 +121,7 @@ def set_ttl(sock: socket.socket, ttl: int) -> None:
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
 
 
-def set_whole(sock: socket.socket, whole: bool) -> None:
+def set_dont_fragment(sock: socket.socket, dont_fragment: bool) -> None:
     """Set or clear DF on all further packets.
 
     On Linux a set DF means ``IP_PMTUDISC_PROBE``: the user of the socket discovers the path's MTU, so the packet is
@@ -131,9 +131,9 @@ def set_whole(sock: socket.socket, whole: bool) -> None:
     if sock.family != socket.AF_INET:
         return
     if sys.platform == "linux":
-        sock.setsockopt(0, _IP_MTU_DISCOVER, _PMTUDISC_PROBE if whole else _PMTUDISC_DONT)
+        sock.setsockopt(0, _IP_MTU_DISCOVER, _PMTUDISC_PROBE if dont_fragment else _PMTUDISC_DONT)
     elif sys.platform == "darwin":
-        sock.setsockopt(socket.IPPROTO_IP, _DARWIN_IP_DONTFRAG, int(whole))
+        sock.setsockopt(socket.IPPROTO_IP, _DARWIN_IP_DONTFRAG, int(dont_fragment))
 
 
 def ttl_of(ancillary: list[tuple[int, int, bytes]]) -> int:
@@ -163,11 +163,11 @@ def queued_errors(sock: socket.socket) -> Iterator[tuple[int, IcmpReport | None,
             number, origin, message, code, info, _ = _EXTENDED_ERROR.unpack_from(data)
             if origin == _ORIGIN_LOCAL:
                 yield number, None, info
-            elif origin == _ORIGIN_ICMP and len(data) >= _EXTENDED_ERROR.size + _OFFENDER.size and name:
-                _, _, offender = _OFFENDER.unpack_from(data, _EXTENDED_ERROR.size)
+            elif origin == _ORIGIN_ICMP and len(data) >= _EXTENDED_ERROR.size + _REPORTER.size and name:
+                _, _, reporter = _REPORTER.unpack_from(data, _EXTENDED_ERROR.size)
                 place = place_of(name)
                 report = IcmpReport(
-                    number, message, code, info, offender, *place, quoted=quoted, ttl=ttl_of(ancillary)
+                    number, message, code, info, reporter, *place, quoted=quoted, ttl=ttl_of(ancillary)
                 )
                 yield number, report, 0
             else:

@@ -140,17 +140,24 @@ class OutboundDatagram:
         """See :attr:`slirpy.interfaces.DatagramPeer.mtu`."""
         return self._last.mtu
 
-    def send(self, payload: Buffer, address: bytes, port: int, ttl: int = 0, whole: bool | None = None) -> int:
+    def send(
+        self, payload: Buffer, address: bytes, port: int, ttl: int = 0, dont_fragment: bool | None = None
+    ) -> int:
         """Send one datagram; see :meth:`slirpy.interfaces.DatagramPeer.send`."""
-        return self._choose(address) or self._last.send(payload, address, port, ttl, whole)
+        return self._choose(address) or self._last.send(payload, address, port, ttl, dont_fragment)
 
     def send_many(
-        self, payloads: Sequence[Buffer], address: bytes, port: int, ttl: int = 0, whole: bool | None = None
+        self,
+        payloads: Sequence[Buffer],
+        address: bytes,
+        port: int,
+        ttl: int = 0,
+        dont_fragment: bool | None = None,
     ) -> tuple[int, int]:
         """Send datagrams in order; see :meth:`slirpy.interfaces.DatagramPeer.send_many`."""
         if error := self._choose(address):
             return 0, error
-        return self._last.send_many(payloads, address, port, ttl, whole)
+        return self._last.send_many(payloads, address, port, ttl, dont_fragment)
 
     def _choose(self, address: bytes) -> int:
         """Set ``_last`` to the socket for a destination; returns an ``errno`` value on failure, else 0."""

@@ -37,11 +37,11 @@ class SocketPing(PacketSocket):
         super().__init__(sockets, sock)
 
     def send(
-        self, sequence: int, payload: Buffer, address: bytes, ttl: int = 0, whole: bool | None = None
+        self, sequence: int, payload: Buffer, address: bytes, ttl: int = 0, dont_fragment: bool | None = None
     ) -> int:
         """Send one echo request; see :meth:`slirpy.interfaces.PingPeer.send`."""
         message = _ECHO.pack(_REQUEST, 0, 0, 0, sequence) + payload
-        return self._transmit(message, name_of(address, 0), ttl, whole)
+        return self._transmit(message, name_of(address, 0), ttl, dont_fragment)
 
     def _receive(self, sock: socket.socket) -> None:
         message, ancillary, _, name = sock.recvmsg(_MESSAGE_MAX, _ROOM)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from struct import Struct
 
 from slirpy.host.addresses import name_of, place_of
-from slirpy.host.ipoptions import Control, hear_ttl, queued_errors, set_ttl, set_whole
+from slirpy.host.ipoptions import Control, hear_ttl, queued_errors, set_dont_fragment, set_ttl
 from slirpy.host.opensockets import OpenSocket, OpenSockets
 from slirpy.interfaces import READ, Buffer, DatagramOwner, DatagramPeer, IcmpReport
 from slirpy.wire.udp import run_length
@@ -29,13 +29,13 @@ _can_segment = sys.platform == "linux"
 class PacketSocket(OpenSocket):
     """The common part of UDP sockets and ping sockets."""
 
-    __slots__ = ("_sock", "_sockets", "_ttl", "_whole", "mtu")
+    __slots__ = ("_dont_fragment", "_sock", "_sockets", "_ttl", "mtu")
 
     def __init__(self, sockets: OpenSockets, sock: socket.socket) -> None:
         self._sockets = sockets
         self._sock: socket.socket | None = sock
         self._ttl = 0
-        self._whole: bool | None = None
+        self._dont_fragment: bool | None = None
         self.mtu = 0
         """See :attr:`slirpy.interfaces.DatagramPeer.mtu`."""
         sockets.poller.register(sock.fileno(), READ, self._ready)
@@ -45,14 +45,16 @@ class PacketSocket(OpenSocket):
         payload: Buffer,
         name: tuple[str, int],
         ttl: int = 0,
-        whole: bool | None = None,
+        dont_fragment: bool | None = None,
         control: Control = (),
     ) -> int:
         sock = self._sock
         if sock is None:
             return errno.EBADF
-        if (ttl and ttl != self._ttl) or (whole is not None and whole is not self._whole):
-            self._shape(sock, ttl, whole)
+        if (ttl and ttl != self._ttl) or (
+            dont_fragment is not None and dont_fragment is not self._dont_fragment
+        ):
+            self._shape(sock, ttl, dont_fragment)
         try:
             if control:
                 sock.sendmsg((payload,), control, 0, name)
@@ -97,15 +99,17 @@ class PacketSocket(OpenSocket):
         payloads: Sequence[Buffer],
         name: tuple[str, int],
         ttl: int,
-        whole: bool | None,
+        dont_fragment: bool | None,
         control: Control,
     ) -> int | None:
         """Send several datagrams of one size by one call; None if this system or this path cannot."""
         sock = self._sock
         if sock is None or not _can_segment:
             return None
-        if (ttl and ttl != self._ttl) or (whole is not None and whole is not self._whole):
-            self._shape(sock, ttl, whole)
+        if (ttl and ttl != self._ttl) or (
+            dont_fragment is not None and dont_fragment is not self._dont_fragment
+        ):
+            self._shape(sock, ttl, dont_fragment)
         try:
             cut = _SOL_UDP, _UDP_SEGMENT, _UINT16.pack(len(payloads[0]))
             sock.sendmsg(payloads, (cut, *control), 0, name)
@@ -115,7 +119,7 @@ class PacketSocket(OpenSocket):
             return None  # too long for the path, or about an earlier packet: sending one by one will show which
         return 0
 
-    def _shape(self, sock: socket.socket, ttl: int, whole: bool | None) -> None:
+    def _shape(self, sock: socket.socket, ttl: int, dont_fragment: bool | None) -> None:
         """Set header fields of the next packets; unsupported ones are ignored."""
         try:
             if ttl and ttl != self._ttl:
@@ -123,11 +127,11 @@ class PacketSocket(OpenSocket):
                     hear_ttl(sock)  # an owner that counts hops also needs those of the way back
                 set_ttl(sock, ttl)
                 self._ttl = ttl
-            if whole is not None and whole is not self._whole:
-                set_whole(sock, whole)
-                self._whole = whole
+            if dont_fragment is not None and dont_fragment is not self._dont_fragment:
+                set_dont_fragment(sock, dont_fragment)
+                self._dont_fragment = dont_fragment
         except OSError:
-            self._ttl, self._whole = ttl or self._ttl, whole
+            self._ttl, self._dont_fragment = ttl or self._ttl, dont_fragment
 
     def _ready(self, mask: int) -> None:
         for count in range(_BATCH):
@@ -210,13 +214,13 @@ class SocketDatagram(PacketSocket):
         address: bytes,
         port: int,
         ttl: int = 0,
-        whole: bool | None = None,
+        dont_fragment: bool | None = None,
         control: Control = (),
     ) -> int:
         """Send one datagram; see :meth:`slirpy.interfaces.DatagramPeer.send`."""
         if len(address) != self._size:
             return errno.EAFNOSUPPORT if self._sock is not None else errno.EBADF
-        return self._transmit(payload, name_of(address, port), ttl, whole, control)
+        return self._transmit(payload, name_of(address, port), ttl, dont_fragment, control)
 
     def send_many(
         self,
@@ -224,7 +228,7 @@ class SocketDatagram(PacketSocket):
         address: bytes,
         port: int,
         ttl: int = 0,
-        whole: bool | None = None,
+        dont_fragment: bool | None = None,
         control: Control = (),
     ) -> tuple[int, int]:
         """Send datagrams in order; see :meth:`slirpy.interfaces.DatagramPeer.send_many`."""
@@ -236,10 +240,10 @@ class SocketDatagram(PacketSocket):
             count = run_length(payloads, sent)
             error = None
             if count > 1:
-                error = self._transmit_run(payloads[sent : sent + count], name, ttl, whole, control)
+                error = self._transmit_run(payloads[sent : sent + count], name, ttl, dont_fragment, control)
             if error is None:
                 for payload in payloads[sent : sent + count]:
-                    error = self._transmit(payload, name, ttl, whole, control)
+                    error = self._transmit(payload, name, ttl, dont_fragment, control)
                     if error:
                         return sent, error
                     sent += 1

@@ -109,7 +109,7 @@ class IcmpReport(NamedTuple):
     code: int
     info: int
     """Second word of the ICMP header: the next hop's MTU with type 3, code 4 (RFC 1191); often 0."""
-    offender: bytes
+    reporter: bytes
     """Address of the sender of the report."""
     address: bytes
     """Destination address of the packet."""
@@ -147,18 +147,25 @@ class DatagramPeer(Protocol):
         """The MTU that the last ``send`` refused with EMSGSIZE exceeded; 0: unknown."""
         ...
 
-    def send(self, payload: Buffer, address: bytes, port: int, ttl: int = 0, whole: bool | None = None) -> int:
+    def send(
+        self, payload: Buffer, address: bytes, port: int, ttl: int = 0, dont_fragment: bool | None = None
+    ) -> int:
         """Send one datagram. Returns 0, or the ``errno`` value of the refusal; EAGAIN means a full buffer.
 
         Args:
             ttl: time to live, 1 to 255; 0 keeps the last one used, or the system's default.
-            whole: True forbids fragmentation, here and on the path (DF); False allows it; None keeps the last
+            dont_fragment: True forbids fragmentation, here and on the path (DF); False allows it; None keeps the last
                 setting, or the system's default.
         """
         ...
 
     def send_many(
-        self, payloads: Sequence[Buffer], address: bytes, port: int, ttl: int = 0, whole: bool | None = None
+        self,
+        payloads: Sequence[Buffer],
+        address: bytes,
+        port: int,
+        ttl: int = 0,
+        dont_fragment: bool | None = None,
     ) -> tuple[int, int]:
         """Send datagrams in order, as :meth:`send` does, until one is refused.
 
@@ -205,7 +212,7 @@ class PingPeer(Protocol):
         ...
 
     def send(
-        self, sequence: int, payload: Buffer, address: bytes, ttl: int = 0, whole: bool | None = None
+        self, sequence: int, payload: Buffer, address: bytes, ttl: int = 0, dont_fragment: bool | None = None
     ) -> int:
         """Send one echo request, as :meth:`DatagramPeer.send` does. The identifier is the socket's own."""
         ...

@@ -71,7 +71,7 @@ def relay(parts: Parts, router: Router, report: IcmpReport, guest: bytes, seen: 
         if not _LEAST_MTU <= report.info <= 0xFFFF:
             return False
         rest = report.info
-    source = seen if report.offender == report.address else router.source_seen(report.offender)
+    source = seen if report.reporter == report.address else router.source_seen(report.reporter)
     config = parts.network.config
     if not any(source) or (config.contains(source) and source != seen):
         source = config.gateway_address

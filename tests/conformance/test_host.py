@@ -787,8 +787,8 @@ def test_udp_of_every_shape(driver: Driver) -> None:
     place = driver.udp_echo()
     peer = driver.host.open_udp(notes)
     assert peer is not None
-    for ttl, whole in ((0, None), (1, True), (255, False), (255, True), (64, None)):
-        assert peer.send(b"%d" % ttl, *place, ttl, whole) == 0
+    for ttl, dont_fragment in ((0, None), (1, True), (255, False), (255, True), (64, None)):
+        assert peer.send(b"%d" % ttl, *place, ttl, dont_fragment) == 0
     driver.wait(lambda: len(notes.received) == 5)
     assert [int(payload) for payload, _ in notes.received] == [0, 1, 255, 255, 64]
 

@@ -43,12 +43,19 @@ class InnerPeer:
         self.mtu = 0
         self.close_it: Callable[[], None] | None = closed
 
-    def send(self, payload: Buffer, address: bytes, port: int, ttl: int = 0, whole: bool | None = None) -> int:
+    def send(
+        self, payload: Buffer, address: bytes, port: int, ttl: int = 0, dont_fragment: bool | None = None
+    ) -> int:
         assert address == LOOPBACK
         return self._peer.send(payload, HOME, port)
 
     def send_many(
-        self, payloads: Sequence[Buffer], address: bytes, port: int, ttl: int = 0, whole: bool | None = None
+        self,
+        payloads: Sequence[Buffer],
+        address: bytes,
+        port: int,
+        ttl: int = 0,
+        dont_fragment: bool | None = None,
     ) -> tuple[int, int]:
         raise AssertionError
 

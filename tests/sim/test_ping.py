@@ -360,15 +360,15 @@ def test_reports_that_are_no_news_for_a_guest(net: Net, kind: int, code: int, in
 
 
 @pytest.mark.parametrize(
-    ("offender", "shown"),
+    ("reporter", "shown"),
     [("127.0.0.1", GATEWAY), ("0.0.0.0", GATEWAY), ("10.0.2.15", GATEWAY), ("10.9.9.9", ip("10.9.9.9"))],
 )
-def test_who_an_error_is_from(net: Net, offender: str, shown: bytes) -> None:
+def test_who_an_error_is_from(net: Net, reporter: str, shown: bytes) -> None:
     net.send(ping())
     (flow,) = net.stack._ping.flows.values()
     net.run(0.01)
     net.take()
-    flow.echo_error(1, IcmpReport(errno.EHOSTUNREACH, 3, 1, 0, ip(offender), WORLD, 0, b"abc", 0))
+    flow.echo_error(1, IcmpReport(errno.EHOSTUNREACH, 3, 1, 0, ip(reporter), WORLD, 0, b"abc", 0))
     net.run(0.01)
     quoted = reported(net.one(), shown, 3, 1)
     assert bytes(quoted.data) == icmp_echo(b"abc")

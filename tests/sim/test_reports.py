@@ -150,7 +150,7 @@ def test_df_of_fragments_says_nothing_of_the_whole(net: Net) -> None:
     segment = udp_segment(bytes(2000), 5000, 9)
     net.send(eth(ipv4(17, segment[:1480], fragment=DF | MF)), eth(ipv4(17, segment[1480:], fragment=DF | 185)))
     net.run(0.01)
-    assert [received.shape.whole for received in server.received] == [False]
+    assert [received.shape.dont_fragment for received in server.received] == [False]
 
 
 def test_path_mtu(net: Net) -> None:

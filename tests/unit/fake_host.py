@@ -36,16 +36,23 @@ class FakeUdp:
     def answering(self) -> FakeUdp:
         return self
 
-    def send(self, payload: Buffer, address: bytes, port: int, ttl: int = 0, whole: bool | None = None) -> int:
+    def send(
+        self, payload: Buffer, address: bytes, port: int, ttl: int = 0, dont_fragment: bool | None = None
+    ) -> int:
         assert not self.closed
         self.sent.append((bytes(payload), address, port))
         return self.error
 
     def send_many(
-        self, payloads: Sequence[Buffer], address: bytes, port: int, ttl: int = 0, whole: bool | None = None
+        self,
+        payloads: Sequence[Buffer],
+        address: bytes,
+        port: int,
+        ttl: int = 0,
+        dont_fragment: bool | None = None,
     ) -> tuple[int, int]:
         for sent, payload in enumerate(payloads):
-            if error := self.send(payload, address, port, ttl, whole):
+            if error := self.send(payload, address, port, ttl, dont_fragment):
                 return sent, error
         return len(payloads), 0
 

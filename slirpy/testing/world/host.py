@@ -274,7 +274,7 @@ class SimHost(SimWorld):
         met = obstacle(self._path(destination[0]), shape, len(payload)) if sender is not None else None
         fate = self._fate(*destination)
         if met is not None and sender is not None:
-            if met.offender is None:
+            if met.reporter is None:
                 sender.mtu = met.info
                 return met.error
             told = report_of(met, destination, payload)
@@ -298,7 +298,7 @@ class SimHost(SimWorld):
         back = self._now + 2 * self.latency_ns
         report: IcmpReport | None = None
         if met is not None:
-            if met.offender is None:
+            if met.reporter is None:
                 sender.mtu = met.info
                 return met.error
             report = report_of(met, (address, 0), payload)

@@ -34,7 +34,7 @@ class Shape(NamedTuple):
     """Header fields of a packet other than its addresses."""
 
     ttl: int = 64
-    whole: bool = False
+    dont_fragment: bool = False
     """Whether DF is set."""
 
 
@@ -54,13 +54,13 @@ DIRECT = Path()
 
 
 class Obstacle(NamedTuple):
-    """The reason why a packet does not arrive. Without an offender the host itself refused it."""
+    """The reason why a packet does not arrive. Without a reporter the host itself refused it."""
 
     error: int
     kind: int
     code: int
     info: int
-    offender: bytes | None
+    reporter: bytes | None
     ttl: int
 
 
@@ -70,20 +70,20 @@ def obstacle(path: Path, shape: Shape, length: int) -> Obstacle | None:
     """
     hops = len(path.hops)
     if shape.ttl <= hops:
-        offender = path.hops[shape.ttl - 1]
-        return Obstacle(errno.EHOSTUNREACH, _TIME_EXCEEDED, 0, 0, offender, 256 - shape.ttl)
-    if length + _HEADERS > path.mtu and shape.whole:
-        offender_or_none = path.hops[-1] if hops else None
+        reporter = path.hops[shape.ttl - 1]
+        return Obstacle(errno.EHOSTUNREACH, _TIME_EXCEEDED, 0, 0, reporter, 256 - shape.ttl)
+    if length + _HEADERS > path.mtu and shape.dont_fragment:
+        reporter_or_none = path.hops[-1] if hops else None
         return Obstacle(
-            errno.EMSGSIZE, _UNREACHABLE, _FRAGMENTATION_NEEDED, path.mtu, offender_or_none, 256 - hops
+            errno.EMSGSIZE, _UNREACHABLE, _FRAGMENTATION_NEEDED, path.mtu, reporter_or_none, 256 - hops
         )
     return None
 
 
 def report_of(met: Obstacle, destination: tuple[bytes, int], payload: bytes) -> IcmpReport:
     """Return a router's report about a packet that met an obstacle."""
-    offender = met.offender or bytes(len(destination[0]))
-    return IcmpReport(met.error, met.kind, met.code, met.info, offender, *destination, payload[:QUOTE], met.ttl)
+    reporter = met.reporter or bytes(len(destination[0]))
+    return IcmpReport(met.error, met.kind, met.code, met.info, reporter, *destination, payload[:QUOTE], met.ttl)
 
 
 def refusal(path: Path, error: int, destination: tuple[bytes, int], payload: bytes) -> IcmpReport | None:
@@ -95,11 +95,11 @@ def refusal(path: Path, error: int, destination: tuple[bytes, int], payload: byt
     if code is None:
         return None
     hops = path.hops
-    offender = hops[-1] if hops and error != errno.ECONNREFUSED else destination[0]
+    reporter = hops[-1] if hops and error != errno.ECONNREFUSED else destination[0]
     ttl = 64 - len(hops)
-    return IcmpReport(error, _UNREACHABLE, code, 0, offender, *destination, payload[:QUOTE], ttl)
+    return IcmpReport(error, _UNREACHABLE, code, 0, reporter, *destination, payload[:QUOTE], ttl)
 
 
-def shaped(before: Shape, ttl: int, whole: bool | None) -> Shape:
+def shaped(before: Shape, ttl: int, dont_fragment: bool | None) -> Shape:
     """Apply a send's arguments to the shape of the previous packet."""
-    return Shape(ttl or before.ttl, before.whole if whole is None else whole)
+    return Shape(ttl or before.ttl, before.dont_fragment if dont_fragment is None else dont_fragment)

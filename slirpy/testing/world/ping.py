@@ -29,14 +29,14 @@ class SimPing:
         self.mtu = 0
 
     def send(
-        self, sequence: int, payload: Buffer, address: bytes, ttl: int = 0, whole: bool | None = None
+        self, sequence: int, payload: Buffer, address: bytes, ttl: int = 0, dont_fragment: bool | None = None
     ) -> int:
         """See :meth:`slirpy.interfaces.PingPeer.send`."""
         if self._owner is None:
             return errno.EBADF
         if len(address) != 4:
             return errno.EAFNOSUPPORT
-        self._shape = shaped(self._shape, ttl, whole)
+        self._shape = shaped(self._shape, ttl, dont_fragment)
         data = bytes(payload)
         self._sim.record("send_ping", (address, sequence), data)
         return self._echo(self, sequence, data, address, self._shape)

@@ -62,7 +62,7 @@ class SimDatagram:
         address: bytes,
         port: int,
         ttl: int = 0,
-        whole: bool | None = None,
+        dont_fragment: bool | None = None,
         local: bytes = b"",
     ) -> int:
         """See :meth:`slirpy.interfaces.DatagramPeer.send`; ``local`` is the address to send from."""
@@ -77,16 +77,21 @@ class SimDatagram:
             return errno.EMSGSIZE
         if error := self._sim.scripted_udp_error():
             return error
-        self._shape = shaped(self._shape, ttl, whole)
+        self._shape = shaped(self._shape, ttl, dont_fragment)
         source = local or (host if any(host) else self._sim.source_for(address))
         return self._carry(data, (source, own_port), (address, port), self, self._shape)
 
     def send_many(
-        self, payloads: Sequence[Buffer], address: bytes, port: int, ttl: int = 0, whole: bool | None = None
+        self,
+        payloads: Sequence[Buffer],
+        address: bytes,
+        port: int,
+        ttl: int = 0,
+        dont_fragment: bool | None = None,
     ) -> tuple[int, int]:
         """See :meth:`slirpy.interfaces.DatagramPeer.send_many`."""
         for sent, payload in enumerate(payloads):
-            if error := self.send(payload, address, port, ttl, whole):
+            if error := self.send(payload, address, port, ttl, dont_fragment):
                 return sent, error
         return len(payloads), 0
 
@@ -131,16 +136,23 @@ class SimAnswering:
         """See :attr:`slirpy.interfaces.DatagramPeer.mtu`."""
         return self._wildcard.mtu
 
-    def send(self, payload: Buffer, address: bytes, port: int, ttl: int = 0, whole: bool | None = None) -> int:
+    def send(
+        self, payload: Buffer, address: bytes, port: int, ttl: int = 0, dont_fragment: bool | None = None
+    ) -> int:
         """See :meth:`slirpy.interfaces.DatagramPeer.send`."""
-        return self._wildcard.send(payload, address, port, ttl, whole, self._local)
+        return self._wildcard.send(payload, address, port, ttl, dont_fragment, self._local)
 
     def send_many(
-        self, payloads: Sequence[Buffer], address: bytes, port: int, ttl: int = 0, whole: bool | None = None
+        self,
+        payloads: Sequence[Buffer],
+        address: bytes,
+        port: int,
+        ttl: int = 0,
+        dont_fragment: bool | None = None,
     ) -> tuple[int, int]:
         """See :meth:`slirpy.interfaces.DatagramPeer.send_many`."""
         for sent, payload in enumerate(payloads):
-            if error := self.send(payload, address, port, ttl, whole):
+            if error := self.send(payload, address, port, ttl, dont_fragment):
                 return sent, error
         return len(payloads), 0
 
