@@ -50,7 +50,7 @@ stress: $(READY) ## the long tests
 	@$(BIN)/python -m pytest -q -m stress -o faulthandler_timeout=7200
 
 coverage: $(READY) ## branches of the TCP engine that its tests miss; none may
-	@$(BIN)/coverage run -m pytest -q -m "not long" tests/packetdrill tests/unit/test_tcp_*.py
+	@$(BIN)/coverage run -m pytest -q -m "not long" tests/packetdrill tests/unit/tcp
 	@$(BIN)/coverage report
 
 mutants: $(READY) ## changes of the TCP engine that its tests do not notice; an hour or two

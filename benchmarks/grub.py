@@ -51,7 +51,7 @@ def measure(arguments: argparse.Namespace) -> Report:
     for what, package in (("grub-mkstandalone", "grub-common grub-efi-amd64-bin"), (str(FIRMWARE), "ovmf")):
         if shutil.which(what) is None and not Path(what).exists():
             raise BenchmarkError(f"needs {what}; on Debian: apt-get install {package}")
-    sys.path.append(str(REPOSITORY / "tests" / "system"))  # the tests boot guests the same way
+    sys.path.append(str(REPOSITORY))  # the tests boot guests the same way
     report = Report(
         "HTTP by GRUB",
         f"Seconds for {arguments.mib} MiB, by GRUB's own measurement, medians of {arguments.rounds} boots.",
@@ -87,7 +87,7 @@ def _serving(folder: Path) -> Iterator[int]:
 
 def _make_loader(folder: Path, port: int) -> None:
     """Build GRUB with a script that fetches the file, in one EFI program."""
-    import qemu
+    from tests.system import qemu
 
     (folder / "grub.cfg").write_text(
         "serial --unit=0 --speed=115200\nterminal_output serial\n"
@@ -101,7 +101,7 @@ def _make_loader(folder: Path, port: int) -> None:
 
 
 def _boot(network: str, folder: Path) -> float:
-    import qemu
+    from tests.system import qemu
 
     argv = [
         qemu.QEMU,

@@ -55,8 +55,8 @@ def measure(arguments: argparse.Namespace) -> Report:
 
 
 def _boot(network: str, folder: Path) -> float:
-    sys.path.append(str(REPOSITORY / "tests" / "system"))  # the tests boot a guest the same way
-    import qemu
+    sys.path.append(str(REPOSITORY))  # the tests boot a guest the same way
+    from tests.system import qemu
 
     argv = [qemu.QEMU, "-M", "q35", "-m", "256", "-nographic", "-no-reboot", "-boot", "n"]
     if network == OWN:

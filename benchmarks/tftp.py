@@ -73,8 +73,8 @@ def measure(arguments: argparse.Namespace) -> Report:
 
 
 def _vm(report: Report, server: str, folder: Path, mb: int) -> None:
-    sys.path.append(str(REPOSITORY / "tests" / "system"))  # the tests boot the same guest
-    import qemu
+    sys.path.append(str(REPOSITORY))  # the tests boot the same guest
+    from tests.system import qemu
 
     curl = "curl -s --tftp-blksize 1428 -o /f -w 'curl %{speed_download}\\n' tftp://10.0.2.2/f"
     atftp = "atftp --option 'blksize 1428' --option 'windowsize 16' -g -r f -l /f 10.0.2.2 >/dev/null"

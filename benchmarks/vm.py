@@ -36,8 +36,8 @@ def measure(arguments: argparse.Namespace) -> Report:
     Raises:
         BenchmarkError: QEMU, a kernel or iperf3 is missing, or a guest failed.
     """
-    sys.path.append(str(REPOSITORY / "tests" / "system"))  # the tests boot the same guest
-    import qemu
+    sys.path.append(str(REPOSITORY))  # the tests boot the same guest
+    from tests.system import qemu
 
     report = Report(
         "Guests in QEMU",

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from host_drivers import DRIVERS, LOOPBACK, LOOPBACK6, Driver, Far, Place, Server
 
 from slirpy.interfaces import (
     AcceptedStream,
@@ -23,6 +22,7 @@ from slirpy.interfaces import (
     StreamPeer,
 )
 from slirpy.testing.world.host import SimHost
+from tests.conformance.host_drivers import DRIVERS, LOOPBACK, LOOPBACK6, Driver, Far, Place, Server
 
 RESETS = (errno.ECONNRESET, errno.EPIPE)
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from stream_places import PLACES, Place
 
 from slirpy.interfaces import StreamPeer
+from tests.conformance.stream_places import PLACES, Place
 
 
 @pytest.fixture(params=PLACES)

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
-from tcp_world import MS, SECOND, Path, Side, World
 
 from slirpy.tcp import Settings
 from slirpy.tcp.congestion.cubic import Cubic
 from slirpy.tcp.congestion.reno import Reno
 from slirpy.tcp.seq import MASK
+from tests.property.tcp_world import MS, SECOND, Path, Side, World
 
 Test = TypeVar("Test", bound=Callable[..., Any])
 FULL = bool(os.environ.get("CI") or os.environ.get("SLIRPY_FULL"))

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
-from tcp_observer import Observer, S, Watched
-
 from slirpy.interfaces import Buffer
 from slirpy.tcp import Segment, Settings, expire, options, output, pathmtu, reset_for, segment_arrives
 from slirpy.tcp.segment import Emit, as_segments
@@ -19,6 +17,7 @@ from slirpy.tcp.seq import MASK
 from slirpy.wire import icmp
 from slirpy.wire.checksum import checksum, ones_sum
 from slirpy.wire.tcp import ACK, FIN, HEADER, PSH, RST, SYN, URG, flag_names
+from tests.property.tcp_observer import Observer, S, Watched
 
 MS = 1_000_000
 SECOND = 1_000 * MS

@@ -13,7 +13,15 @@ from random import Random
 
 import dpkt
 import pytest
-from harness import (
+
+from slirpy.core import fragments as fragments_module
+from slirpy.core import neighbor as neighbor_module
+from slirpy.interfaces import LinkFeatures
+from slirpy.nat import icmp as icmp_module
+from slirpy.nat import tcp as tcp_module
+from slirpy.nat import udp as udp_module
+from slirpy.testing.world.host import Echo, SimUdpServer
+from tests.support.harness import (
     ACK,
     BROADCAST,
     DNS,
@@ -41,14 +49,6 @@ from harness import (
     udp,
     udp_segment,
 )
-
-from slirpy.core import fragments as fragments_module
-from slirpy.core import neighbor as neighbor_module
-from slirpy.interfaces import LinkFeatures
-from slirpy.nat import icmp as icmp_module
-from slirpy.nat import tcp as tcp_module
-from slirpy.nat import udp as udp_module
-from slirpy.testing.world.host import Echo, SimUdpServer
 
 SEED = int(os.environ.get("SLIRPY_FUZZ_SEED", "20240229"))
 FRAMES = 100_000

@@ -7,9 +7,10 @@ from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tcp_choices import Weather, chosen, drive, paths, sides, weathers
-from tcp_observer import S
-from tcp_world import Path, Side, World, patient
+
+from tests.property.tcp_choices import Weather, chosen, drive, paths, sides, weathers
+from tests.property.tcp_observer import S
+from tests.property.tcp_world import Path, Side, World, patient
 
 STEPS = 30_000
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tcp_choices import chosen, sides, spans
-from tcp_observer import Observer, S, Watched, bits
-from tcp_world import SECOND, Path, Side, World, decode, encode
 
 from slirpy.tcp import Connection, Segment, Settings, TcpOptions, expire, output, segment_arrives
 from slirpy.tcp import reassembly as reassembly_module
@@ -14,6 +11,9 @@ from slirpy.tcp.loss import sack as sack_module
 from slirpy.tcp.segment import as_segments
 from slirpy.tcp.seq import MASK
 from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN, URG
+from tests.property.tcp_choices import chosen, sides, spans
+from tests.property.tcp_observer import Observer, S, Watched, bits
+from tests.property.tcp_world import SECOND, Path, Side, World, decode, encode
 
 offsets = st.sampled_from((0, 1, -1, 2, -2, 1460, 1 << 16, 1 << 31, -(1 << 16))) | st.integers(-70_000, 70_000)
 sizes = st.sampled_from((0, 1, 2, 100, 1460, 5000))

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import seed as hypothesis_seed
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
-from tcp_choices import (
+
+from tests.property.tcp_choices import (
     SEED,
     examples,
     mtus,
@@ -21,7 +22,7 @@ from tcp_choices import (
     which_end,
     which_segment,
 )
-from tcp_world import Path, Side, World
+from tests.property.tcp_world import Path, Side, World
 
 
 class Machine(RuleBasedStateMachine):

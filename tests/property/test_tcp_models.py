@@ -6,14 +6,14 @@ from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tcp_choices import chosen
-from tcp_observer import bits
 
 from slirpy.tcp import Connection, Settings, options
 from slirpy.tcp.loss import sack
 from slirpy.tcp.reassembly import Reassembly
 from slirpy.tcp.rtt import GRANULARITY, MAX_RTO, MIN_RTO, RtoEstimator
 from slirpy.tcp.seq import MASK, seq_ge, seq_gt, seq_le, seq_lt
+from tests.property.tcp_choices import chosen
+from tests.property.tcp_observer import bits
 
 u32 = st.sampled_from((0, MASK, MASK - 100, 1 << 31)) | st.integers(0, MASK)
 SPAN = 600

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 import dpkt
-from harness import ACK, PSH, SYN, Net, Peer
+
+from tests.support.harness import ACK, PSH, SYN, Net, Peer
 
 __all__ = ["Loss", "LwipSender", "upload"]
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import dpkt
 import pytest
-from harness import (
+
+from tests.support.harness import (
     BROADCAST,
     DNS,
     DNS_MAC,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from harness import WORLD, Net, Peer, config
 
 from slirpy import Config, ConfigError
 from slirpy.tcp.congestion import Cubic, Reno
 from slirpy.testing.world.host import Remote
+from tests.support.harness import WORLD, Net, Peer, config
 
 
 class Mine(Reno):

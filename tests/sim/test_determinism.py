@@ -152,11 +152,7 @@ def test_the_fast_path_changes_no_frame() -> None:
 
 
 def test_processes_with_different_hash_seeds_give_the_same_frames() -> None:
-    program = (
-        "import sys; sys.path.insert(0, 'tests/sim')\n"
-        "from test_determinism import digest, scenario\n"
-        "print(digest(scenario(5).transcript))"
-    )
+    program = "from tests.sim.test_determinism import digest, scenario\nprint(digest(scenario(5).transcript))"
     results = {
         subprocess.run(
             [sys.executable, "-c", program],

@@ -7,11 +7,11 @@ from ipaddress import IPv4Address
 from typing import Any
 
 import dpkt
-from harness import BROADCAST, GATEWAY, GUEST_MAC, Net, config, ip, udp
 
 from slirpy.config import Config
 from slirpy.config.dhcp import DhcpAnswer, DhcpRequest
 from slirpy.testing import VirtualNetwork
+from tests.support.harness import BROADCAST, GATEWAY, GUEST_MAC, Net, config, ip, udp
 
 SECOND = 1_000_000_000
 DISCOVER, OFFER, REQUEST, _, ACK, NAK = range(1, 7)

@@ -6,9 +6,9 @@ from typing import Any
 
 import dpkt
 import pytest
-from harness import BROADCAST, GATEWAY, MS, Net, Wire, arp, config, echo, eth, ip, udp
 
 from slirpy.core.probes import MAX_PROBES
+from tests.support.harness import BROADCAST, GATEWAY, MS, Net, Wire, arp, config, echo, eth, ip, udp
 
 DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE = 1, 2, 3, 4, 5, 6, 7
 FIRST, SECOND, THIRD = (ip(f"10.0.2.{n}") for n in (15, 16, 17))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dpkt
 import pytest
-from harness import GUEST, Net, udp
 
 from slirpy.config import Config
+from tests.support.harness import GUEST, Net, udp
 
 MS = 1_000_000
 DNS = bytes((10, 0, 2, 3))

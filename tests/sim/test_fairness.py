@@ -6,7 +6,6 @@ import errno
 from typing import Any
 
 import pytest
-from harness import ACK, DNS, FIN, GUEST, PSH, RST, SYN, WORLD, Net, Peer, config, echo, ip, options, udp
 
 from slirpy.nat import icmp as icmp_module
 from slirpy.nat import tcp as tcp_module
@@ -14,6 +13,23 @@ from slirpy.nat import udp as udp_module
 from slirpy.nat.limits import IDLE
 from slirpy.tcp import Settings
 from slirpy.testing.world.host import Remote
+from tests.support.harness import (
+    ACK,
+    DNS,
+    FIN,
+    GUEST,
+    PSH,
+    RST,
+    SYN,
+    WORLD,
+    Net,
+    Peer,
+    config,
+    echo,
+    ip,
+    options,
+    udp,
+)
 
 OTHER, OTHER_MAC = ip("10.0.2.77"), bytes.fromhex("525400000077")
 BLACK = ip("198.51.100.99")

@@ -7,7 +7,14 @@ from typing import Any
 
 import dpkt
 import pytest
-from harness import (
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from slirpy.interfaces import LinkFeatures
+from slirpy.nat.tcp import NatTcpFlow
+from slirpy.tcp.sendbuffer import SendBuffer
+from slirpy.testing.world.host import Remote
+from tests.support.harness import (
     ACK,
     FIN,
     GATEWAY_MAC,
@@ -26,13 +33,6 @@ from harness import (
     rfc1071,
     transport_sum,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
-from slirpy.interfaces import LinkFeatures
-from slirpy.nat.tcp import NatTcpFlow
-from slirpy.tcp.sendbuffer import SendBuffer
-from slirpy.testing.world.host import Remote
 
 OFFLOAD = LinkFeatures(checksum_offload=True, segmentation_offload=True)
 CHECKSUM = LinkFeatures(checksum_offload=True)

@@ -8,7 +8,15 @@ from random import Random
 from typing import Any
 
 import pytest
-from harness import (
+
+from slirpy.core import neighbor as neighbor_module
+from slirpy.core.fragments import MAX_BYTES
+from slirpy.core.switch import PORT_MACS
+from slirpy.nat import icmp as icmp_module
+from slirpy.nat import tcp as tcp_module
+from slirpy.nat import udp as udp_module
+from slirpy.testing.world.host import Echo
+from tests.support.harness import (
     ACK,
     BROADCAST,
     DNS,
@@ -35,14 +43,6 @@ from harness import (
     rfc1071,
     udp,
 )
-
-from slirpy.core import neighbor as neighbor_module
-from slirpy.core.fragments import MAX_BYTES
-from slirpy.core.switch import PORT_MACS
-from slirpy.nat import icmp as icmp_module
-from slirpy.nat import tcp as tcp_module
-from slirpy.nat import udp as udp_module
-from slirpy.testing.world.host import Echo
 
 BYSTANDER, BYSTANDER_MAC = ip("10.0.2.77"), bytes.fromhex("525400000077")
 BLACK = ip("198.51.100.99")

@@ -8,7 +8,14 @@ from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
-from harness import (
+
+from slirpy.config.guestfwd import GuestForward, StreamFactory
+from slirpy.errors import ConfigError, ForwardError
+from slirpy.interfaces import Buffer, FlowRequest, StreamOwner, StreamPeer
+from slirpy.testing import VirtualNetwork
+from slirpy.testing.world.host import Echo, Resetter
+from slirpy.wire import ethernet
+from tests.support.harness import (
     ACK,
     GATEWAY,
     GATEWAY_MAC,
@@ -25,13 +32,6 @@ from harness import (
     options,
     udp,
 )
-
-from slirpy.config.guestfwd import GuestForward, StreamFactory
-from slirpy.errors import ConfigError, ForwardError
-from slirpy.interfaces import Buffer, FlowRequest, StreamOwner, StreamPeer
-from slirpy.testing import VirtualNetwork
-from slirpy.testing.world.host import Echo, Resetter
-from slirpy.wire import ethernet
 
 SERVER = ip("10.0.2.100")
 SERVER_MAC = ethernet.virtual_mac(SERVER)

@@ -6,7 +6,11 @@ import errno
 from typing import Any
 
 import pytest
-from harness import (
+
+from slirpy.errors import ForwardError
+from slirpy.interfaces import LinkFeatures
+from slirpy.testing.world.host import Remote
+from tests.support.harness import (
     ACK,
     FIN,
     GATEWAY,
@@ -27,10 +31,6 @@ from harness import (
     options,
     udp_segment,
 )
-
-from slirpy.errors import ForwardError
-from slirpy.interfaces import LinkFeatures
-from slirpy.testing.world.host import Remote
 
 LOOPBACK = ip("127.0.0.1")
 CLIENT = (ip("203.0.113.8"), 6000)

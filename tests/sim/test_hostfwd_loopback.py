@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from harness import ACK, GATEWAY, GUEST, RST, SYN, Net, Peer, config, eth, ip, ipv4, options, rfc1071, udp
 
 from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer, IcmpReport, StreamOwner, StreamPeer
 from slirpy.nat import inside
@@ -15,6 +14,22 @@ from slirpy.nat.inside import IDLE_TIMEOUT, RECENT, RECENT_BYTES
 from slirpy.nat.splice import READ_SIZE, READS, Splice
 from slirpy.testing.world.host import Echo, Remote
 from slirpy.testing.world.udp import SimUdpServer
+from tests.support.harness import (
+    ACK,
+    GATEWAY,
+    GUEST,
+    RST,
+    SYN,
+    Net,
+    Peer,
+    config,
+    eth,
+    ip,
+    ipv4,
+    options,
+    rfc1071,
+    udp,
+)
 
 LOOPBACK = ip("127.0.0.1")
 HOME = ip("127.9.9.9")

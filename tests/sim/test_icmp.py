@@ -6,7 +6,8 @@ from random import Random
 
 import dpkt
 import pytest
-from harness import (
+
+from tests.support.harness import (
     DNS,
     DNS_MAC,
     GATEWAY,

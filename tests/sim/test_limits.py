@@ -7,13 +7,13 @@ from random import Random
 from typing import Any
 
 import pytest
-from harness import ACK, PSH, RST, SYN, WORLD, Net, Peer, config, echo, ip, options, udp
 
 from slirpy.core import port as port_module
 from slirpy.interfaces import LinkFeatures
 from slirpy.nat import tcp as tcp_module
 from slirpy.nat import udp as udp_module
 from slirpy.testing.world.host import Remote, Sink, Source
+from tests.support.harness import ACK, PSH, RST, SYN, WORLD, Net, Peer, config, echo, ip, options, udp
 
 
 def test_tcp_flows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import dpkt
 import pytest
-from harness import GUEST_MAC, Net, arp, config, eth, rfc1071
+
+from tests.support.harness import GUEST_MAC, Net, arp, config, eth, rfc1071
 
 ROUTER = bytes.fromhex("fe800000000000000000000000000002")
 ROUTER_MAC = bytes.fromhex("525600000002")

@@ -8,7 +8,10 @@ from typing import Any
 
 import dpkt
 import pytest
-from harness import (
+
+from slirpy.interfaces import Action, FlowRequest, IcmpReport, Verdict
+from slirpy.nat import icmp as module
+from tests.support.harness import (
     BROADCAST,
     GATEWAY,
     GUEST,
@@ -24,9 +27,6 @@ from harness import (
     rfc1071,
     unreachable,
 )
-
-from slirpy.interfaces import Action, FlowRequest, IcmpReport, Verdict
-from slirpy.nat import icmp as module
 
 ROUTERS = (ip("192.0.2.254"), ip("192.0.2.253"))
 DF = 0x4000

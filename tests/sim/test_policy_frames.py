@@ -10,7 +10,14 @@ from typing import Any
 
 import dpkt
 import pytest
-from harness import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slirpy import Config, HostForward
+from slirpy.config.policy import WORDS
+from slirpy.interfaces import FlowRequest, IPProtocol, Verdict
+from slirpy.testing import VirtualNetwork
+from tests.support.harness import (
     ACK,
     DNS,
     FIN,
@@ -34,14 +41,7 @@ from harness import (
     udp_segment,
     unreachable,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from policies import TABLE, flow
-
-from slirpy import Config, HostForward
-from slirpy.config.policy import WORDS
-from slirpy.interfaces import FlowRequest, IPProtocol, Verdict
-from slirpy.testing import VirtualNetwork
+from tests.support.policies import TABLE, flow
 
 LOOPBACK = ip("127.0.0.1")
 OUTWARD = {"connect_tcp": IPProtocol.TCP, "send_udp": IPProtocol.UDP, "send_ping": IPProtocol.ICMP}

@@ -5,10 +5,23 @@ from __future__ import annotations
 import errno
 
 import pytest
-from harness import GUEST, RST, SYN, WORLD, Net, Peer, eth, icmp_echo, ipv4, options, udp_segment, unreachable
 
 from slirpy.nat.refusals import ERRNO_CAUSES
 from slirpy.wire.icmp import UNREACHABLE, code_of
+from tests.support.harness import (
+    GUEST,
+    RST,
+    SYN,
+    WORLD,
+    Net,
+    Peer,
+    eth,
+    icmp_echo,
+    ipv4,
+    options,
+    udp_segment,
+    unreachable,
+)
 
 CODES = {
     errno.ENETUNREACH: 0,

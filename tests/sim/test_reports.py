@@ -7,7 +7,13 @@ from typing import Any
 
 import dpkt
 import pytest
-from harness import (
+
+from slirpy.core.arrival import Arrival
+from slirpy.interfaces import Action, IcmpReport, Verdict
+from slirpy.testing.world.host import Remote, Source
+from slirpy.wire import ipv4 as slirpy_ipv4
+from slirpy.wire.icmp import Cause
+from tests.support.harness import (
     ACK,
     BROADCAST,
     DNS,
@@ -34,12 +40,6 @@ from harness import (
     udp,
     udp_segment,
 )
-
-from slirpy.core.arrival import Arrival
-from slirpy.interfaces import Action, IcmpReport, Verdict
-from slirpy.testing.world.host import Remote, Source
-from slirpy.wire import ipv4 as slirpy_ipv4
-from slirpy.wire.icmp import Cause
 
 ROUTERS = (ip("192.0.2.254"), ip("192.0.2.253"))
 LOOPBACK = ip("127.0.0.1")

@@ -11,9 +11,9 @@ import json
 import os
 
 import pytest
-from scenarios import SCENARIOS, folder_of_scenarios
 
 from slirpy.testing import VirtualNetwork
+from tests.sim.scenarios import SCENARIOS, folder_of_scenarios
 
 RECORD = bool(os.environ.get("SLIRPY_RECORD"))
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import struct
 
 import pytest
-from harness import (
+
+from slirpy.interfaces import Datagram
+from slirpy.wire.ipv4 import DF
+from tests.sim.test_tftp_net import Reader, network, pattern
+from tests.support.harness import (
     GATEWAY,
     GUEST,
     GUEST_MAC,
@@ -17,10 +21,6 @@ from harness import (
     udp,
     udp_segment,
 )
-from test_tftp_net import Reader, network, pattern
-
-from slirpy.interfaces import Datagram
-from slirpy.wire.ipv4 import DF
 
 OTHER, OTHER_MAC = ip("10.0.2.16"), bytes.fromhex("525400123457")
 

@@ -8,7 +8,16 @@ from typing import Any
 
 import dpkt
 import pytest
-from harness import (
+
+from slirpy.config import Config
+from slirpy.core.port import QUEUE_BYTES, QUEUE_LIMIT
+from slirpy.core.switch import AGE, FLOOD_BURST, FLOOD_RATE, HOLD, PORT_MACS
+from slirpy.core.switchnet import SwitchNetwork
+from slirpy.interfaces import LinkFeatures
+from slirpy.testing import VirtualNetwork
+from slirpy.testing.guest import Guest
+from slirpy.testing.world.host import Echo
+from tests.support.harness import (
     ACK,
     BROADCAST,
     GATEWAY,
@@ -30,15 +39,6 @@ from harness import (
     segments,
     udp,
 )
-
-from slirpy.config import Config
-from slirpy.core.port import QUEUE_BYTES, QUEUE_LIMIT
-from slirpy.core.switch import AGE, FLOOD_BURST, FLOOD_RATE, HOLD, PORT_MACS
-from slirpy.core.switchnet import SwitchNetwork
-from slirpy.interfaces import LinkFeatures
-from slirpy.testing import VirtualNetwork
-from slirpy.testing.guest import Guest
-from slirpy.testing.world.host import Echo
 
 A, B, C = (bytes.fromhex(f"5254000000{n:02x}") for n in (10, 11, 12))
 WORLD_SERVER = bytes((192, 0, 2, 7))

@@ -6,9 +6,9 @@ import errno
 from typing import Any
 
 import pytest
-from harness import ACK, RST, WORLD, Net, Peer, config
 
 from slirpy.testing.world.host import Remote
+from tests.support.harness import ACK, RST, WORLD, Net, Peer, config
 
 
 def opened(seconds: int) -> tuple[Net, Peer, Any]:

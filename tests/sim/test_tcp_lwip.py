@@ -11,10 +11,10 @@ from random import Random
 from statistics import median
 
 import pytest
-from harness import WORLD, Net
-from lwip_sender import Loss, upload
 
 from slirpy.testing.world.host import SimServer, Sink
+from tests.sim.lwip_sender import Loss, upload
+from tests.support.harness import WORLD, Net
 
 SIZE = 600_000
 SEEDS = range(10)

@@ -9,7 +9,11 @@ from typing import Any
 
 import dpkt
 import pytest
-from harness import (
+
+from slirpy.interfaces import Action, LinkFeatures, Verdict
+from slirpy.nat.tcp import NatTcpFlow
+from slirpy.testing.world.host import Echo, Remote, SimServer, Sink, Source
+from tests.support.harness import (
     ACK,
     BROADCAST,
     DNS,
@@ -31,10 +35,6 @@ from harness import (
     options,
     unreachable,
 )
-
-from slirpy.interfaces import Action, LinkFeatures, Verdict
-from slirpy.nat.tcp import NatTcpFlow
-from slirpy.testing.world.host import Echo, Remote, SimServer, Sink, Source
 
 MS = 1_000_000
 

@@ -7,10 +7,25 @@ from typing import Any
 
 import dpkt
 import pytest
-from harness import ACK, GUEST, PSH, SYN, WORLD, Net, Peer, arp, config, eth, ip, ipv4, options, rfc1071
 
 from slirpy.interfaces import LinkFeatures
 from slirpy.testing.world.host import Echo, Remote, Sink, Source
+from tests.support.harness import (
+    ACK,
+    GUEST,
+    PSH,
+    SYN,
+    WORLD,
+    Net,
+    Peer,
+    arp,
+    config,
+    eth,
+    ip,
+    ipv4,
+    options,
+    rfc1071,
+)
 
 ODDITIES = {
     "nop": b"\1\1\1\0",

@@ -7,7 +7,11 @@ from typing import Any
 
 import dpkt
 import pytest
-from harness import (
+
+from slirpy.interfaces import Action, Verdict
+from slirpy.tcp.states import TIME_WAIT
+from slirpy.testing.world.host import Echo, Source
+from tests.support.harness import (
     ACK,
     FIN,
     GATEWAY,
@@ -28,10 +32,6 @@ from harness import (
     options,
     rfc1071,
 )
-
-from slirpy.interfaces import Action, Verdict
-from slirpy.tcp.states import TIME_WAIT
-from slirpy.testing.world.host import Echo, Source
 
 ROUTERS = (ip("192.0.2.254"), ip("192.0.2.253"))
 LOOPBACK = ip("127.0.0.1")

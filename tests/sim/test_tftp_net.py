@@ -10,9 +10,22 @@ from typing import Any
 
 import dpkt
 import pytest
-from harness import GATEWAY, GUEST, GUEST_MAC, Net, Wire, config, eth, ip, ipv4, udp, udp_segment, unreachable
 
 from slirpy.interfaces import Frame
+from tests.support.harness import (
+    GATEWAY,
+    GUEST,
+    GUEST_MAC,
+    Net,
+    Wire,
+    config,
+    eth,
+    ip,
+    ipv4,
+    udp,
+    udp_segment,
+    unreachable,
+)
 
 SECOND = 1_000_000_000
 LOOPBACK = b"\x7f\0\0\1"

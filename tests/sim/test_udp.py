@@ -6,7 +6,10 @@ import errno
 from typing import Any
 
 import pytest
-from harness import (
+
+from slirpy.interfaces import Action, FlowRequest, Verdict
+from slirpy.nat.udp import MAX_ROUTES
+from tests.support.harness import (
     BROADCAST,
     DNS,
     DNS_MAC,
@@ -25,9 +28,6 @@ from harness import (
     udp_segment,
     unreachable,
 )
-
-from slirpy.interfaces import Action, FlowRequest, Verdict
-from slirpy.nat.udp import MAX_ROUTES
 
 LOOPBACK = ip("127.0.0.1")
 

@@ -7,13 +7,26 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-from harness import GATEWAY_MAC, GUEST, GUEST_MAC, WORLD, Net, config, eth, ip, ipv4, rfc1071, udp, udp_segment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slirpy.interfaces import LinkFeatures
 from slirpy.wire.ipv4 import DF
 from slirpy.wire.udp import run_length
+from tests.support.harness import (
+    GATEWAY_MAC,
+    GUEST,
+    GUEST_MAC,
+    WORLD,
+    Net,
+    config,
+    eth,
+    ip,
+    ipv4,
+    rfc1071,
+    udp,
+    udp_segment,
+)
 
 CHECKSUM = LinkFeatures(checksum_offload=True)
 LARGE = LinkFeatures(checksum_offload=True, udp_segmentation_offload=True)

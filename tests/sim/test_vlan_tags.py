@@ -7,7 +7,12 @@ from random import Random
 
 import dpkt
 import pytest
-from harness import (
+
+from slirpy.interfaces import LinkFeatures
+from slirpy.links.corruption import corrupt_received
+from slirpy.testing.world.host import Echo
+from slirpy.wire.describe import describe
+from tests.support.harness import (
     ACK,
     BROADCAST,
     DNS,
@@ -30,11 +35,6 @@ from harness import (
     udp,
     udp_segment,
 )
-
-from slirpy.interfaces import LinkFeatures
-from slirpy.links.corruption import corrupt_received
-from slirpy.testing.world.host import Echo
-from slirpy.wire.describe import describe
 
 OTHER, OTHER_MAC = ip("10.0.2.16"), bytes.fromhex("525400123457")
 

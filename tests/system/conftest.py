@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from webserver import WebServer
+
+from tests.system.webserver import WebServer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SYSTEM = Path(__file__).resolve().parent

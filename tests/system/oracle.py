@@ -26,10 +26,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from oracle_decode import Decoder, Seen, merge_streams
-
 from slirpy import Action, Config, FlowRequest, Slirp, Verdict
 from slirpy.wire import arp, ethernet
+from tests.system.oracle_decode import Decoder, Seen, merge_streams
 
 __all__ = ["GATEWAY", "GUEST", "MAC", "Libslirp", "Network", "Slirpy", "Talk"]
 

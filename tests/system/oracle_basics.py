@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from oracle import GATEWAY, GUEST, Talk
-from oracle_compare import Script
-from oracle_frames import ROUTER, arp_frame, fragments, hello, ip, ping
-
 from slirpy.wire import arp, icmp, ipv4
+from tests.system.oracle import GATEWAY, GUEST, Talk
+from tests.system.oracle_compare import Script
+from tests.system.oracle_frames import ROUTER, arp_frame, fragments, hello, ip, ping
 
 DNS = bytes((10, 0, 2, 3))
 SMB = bytes((10, 0, 2, 4))

@@ -17,8 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
-from oracle import Libslirp, Network, Slirpy, Talk
-from oracle_decode import Seen
+from tests.system.oracle import Libslirp, Network, Slirpy, Talk
+from tests.system.oracle_decode import Seen
 
 __all__ = ["TABLE", "Found", "Listed", "Row", "Script", "differences", "explain", "read_table"]
 

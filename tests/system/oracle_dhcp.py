@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from oracle import GATEWAY, GUEST, MAC, Talk
-from oracle_compare import Script
-from oracle_frames import arp_frame, dhcp, udp_frame
+from tests.system.oracle import GATEWAY, GUEST, MAC, Talk
+from tests.system.oracle_compare import Script
+from tests.system.oracle_frames import arp_frame, dhcp, udp_frame
 
 DISCOVER, REQUEST, DECLINE, RELEASE, INFORM = 1, 3, 4, 7, 8
 OTHER = bytes.fromhex("525400aaaaaa")

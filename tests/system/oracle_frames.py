@@ -5,11 +5,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from oracle import GATEWAY, GUEST, MAC, Talk
-from oracle_decode import Seen
-
 from slirpy.wire import arp, ethernet, icmp, ipv4, udp
 from slirpy.wire.checksum import checksum, ones_sum
+from tests.system.oracle import GATEWAY, GUEST, MAC, Talk
+from tests.system.oracle_decode import Seen
 
 __all__ = ["TcpEnd", "arp_frame", "dhcp", "fragments", "hello", "ip", "ping", "udp_frame", "udp_packet"]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from oracle import Talk
-from oracle_compare import Script
-from oracle_frames import ACK, FIN, PSH, RST, SYN, TcpEnd, arp_frame, hello, ping, udp_frame
-from oracle_tcp import MSS_536, PORT, SHORT, until_bytes
+from tests.system.oracle import Talk
+from tests.system.oracle_compare import Script
+from tests.system.oracle_frames import ACK, FIN, PSH, RST, SYN, TcpEnd, arp_frame, hello, ping, udp_frame
+from tests.system.oracle_tcp import MSS_536, PORT, SHORT, until_bytes
 
 SERVER = bytes((10, 0, 2, 100))
 

@@ -7,13 +7,12 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from oracle import GATEWAY, Talk
-from oracle_compare import Script
-from oracle_frames import ACK, FIN, PSH, ROUTER, RST, SYN, TcpEnd, arp_frame, hello
-from oracle_tcp import LOOPBACK, MSS_536, PATIENCE, SHORT, got, reset_on_close, until_bytes
-from oracle_udp import closed_port
-
 from slirpy.wire import arp
+from tests.system.oracle import GATEWAY, Talk
+from tests.system.oracle_compare import Script
+from tests.system.oracle_frames import ACK, FIN, PSH, ROUTER, RST, SYN, TcpEnd, arp_frame, hello
+from tests.system.oracle_tcp import LOOPBACK, MSS_536, PATIENCE, SHORT, got, reset_on_close, until_bytes
+from tests.system.oracle_udp import closed_port
 
 GUEST_PORT = 22
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import socket
 
-from oracle import GATEWAY, GUEST, Talk
-from oracle_compare import Script
-from oracle_dhcp import DISCOVER, INFORM, REQUEST, server, wants
-from oracle_frames import SYN, TcpEnd, arp_frame, dhcp, hello, ping, udp_frame
-from oracle_hostfwd import inward
-from oracle_tcp import MSS_536, listening
-from oracle_udp import SHORT, closed_port, forwarded, heard, program
+from tests.system.oracle import GATEWAY, GUEST, Talk
+from tests.system.oracle_compare import Script
+from tests.system.oracle_dhcp import DISCOVER, INFORM, REQUEST, server, wants
+from tests.system.oracle_frames import SYN, TcpEnd, arp_frame, dhcp, hello, ping, udp_frame
+from tests.system.oracle_hostfwd import inward
+from tests.system.oracle_tcp import MSS_536, listening
+from tests.system.oracle_udp import SHORT, closed_port, forwarded, heard, program
 
 DNS = bytes((10, 0, 2, 3))
 OUTSIDE = bytes((198, 51, 100, 1))  # RFC 5737: nobody, nowhere

@@ -9,11 +9,11 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from oracle import GUEST, Talk
-from oracle_compare import Script
-from oracle_decode import Seen, text
-from oracle_frames import ACK, FIN, PSH, RST, SYN, URG, TcpEnd, hello
-from oracle_udp import closed_port
+from tests.system.oracle import GUEST, Talk
+from tests.system.oracle_compare import Script
+from tests.system.oracle_decode import Seen, text
+from tests.system.oracle_frames import ACK, FIN, PSH, RST, SYN, URG, TcpEnd, hello
+from tests.system.oracle_udp import closed_port
 
 LOOPBACK = "127.0.0.1"
 NOBODY = bytes((10, 0, 2, 99))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from oracle import GATEWAY, Talk
-from oracle_compare import Script
-from oracle_decode import TFTP_CLIENTS, Seen
-from oracle_frames import hello, udp_frame
+from tests.system.oracle import GATEWAY, Talk
+from tests.system.oracle_compare import Script
+from tests.system.oracle_decode import TFTP_CLIENTS, Seen
+from tests.system.oracle_frames import hello, udp_frame
 
 SERVER = 69
 RRQ, WRQ, DATA, ACK, ERROR = 1, 2, 3, 4, 5

@@ -7,11 +7,10 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from oracle import GATEWAY, GUEST, Talk
-from oracle_compare import Script
-from oracle_frames import ROUTER, arp_frame, fragments, hello, ip, udp_frame, udp_packet
-
 from slirpy.wire import arp, ipv4
+from tests.system.oracle import GATEWAY, GUEST, Talk
+from tests.system.oracle_compare import Script
+from tests.system.oracle_frames import ROUTER, arp_frame, fragments, hello, ip, udp_frame, udp_packet
 
 LOOPBACK = "127.0.0.1"
 DNS = bytes((10, 0, 2, 3))

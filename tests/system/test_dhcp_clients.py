@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import User, missing
-from qemu import QEMU, Guest, MissingError, machine
+
+from tests.system.conftest import User, missing
+from tests.system.qemu import QEMU, Guest, MissingError, machine
 
 pytestmark = pytest.mark.system
 Need = Callable[..., None]

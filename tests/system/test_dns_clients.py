@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from conftest import User, missing
 from dnslib import QTYPE, RR, TXT, A, DNSRecord
-from qemu import DHCP, QEMU, Guest, MissingError, machine
+
+from tests.system.conftest import User, missing
+from tests.system.qemu import DHCP, QEMU, Guest, MissingError, machine
 
 pytestmark = pytest.mark.system
 Need = Callable[..., None]

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import User
+
+from tests.system.conftest import User
 
 pytestmark = [
     pytest.mark.system,

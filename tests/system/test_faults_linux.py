@@ -16,11 +16,11 @@ from contextlib import closing
 from random import Random
 
 import pytest
-from netns import SECONDS, NetworkNamespace
 
 from slirpy import Config, Slirp
 from slirpy.links.faults import FaultLink, Faults
 from slirpy.links.tap import TapLink
+from tests.system.netns import SECONDS, NetworkNamespace
 
 pytestmark = [
     pytest.mark.system,

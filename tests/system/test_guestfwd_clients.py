@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import User
-from webserver import WebServer
 
 from slirpy import Config, FlowRequest, GuestForward, Slirp
 from slirpy.links.tap import TapLink, open_tap
+from tests.system.conftest import User
+from tests.system.webserver import WebServer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

@@ -9,20 +9,23 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-import oracle_basics
-import oracle_dhcp
-import oracle_guestfwd
-import oracle_hostfwd
-import oracle_restrict
-import oracle_tcp
-import oracle_tftp
-import oracle_udp
 import pytest
-from oracle import GATEWAY, Libslirp, Slirpy, Talk
-from oracle_compare import Found, Row, Script, differences, explain, read_table
-from oracle_decode import Decoder, Seen, merge_streams
-from oracle_frames import fragments, udp_packet
-from oracle_udp import program
+
+from tests.system import (
+    oracle_basics,
+    oracle_dhcp,
+    oracle_guestfwd,
+    oracle_hostfwd,
+    oracle_restrict,
+    oracle_tcp,
+    oracle_tftp,
+    oracle_udp,
+)
+from tests.system.oracle import GATEWAY, Libslirp, Slirpy, Talk
+from tests.system.oracle_compare import Found, Row, Script, differences, explain, read_table
+from tests.system.oracle_decode import Decoder, Seen, merge_streams
+from tests.system.oracle_frames import fragments, udp_packet
+from tests.system.oracle_udp import program
 
 pytestmark = pytest.mark.system
 

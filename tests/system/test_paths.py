@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from conftest import User
+
+from tests.system.conftest import User
 
 pytestmark = [
     pytest.mark.system,

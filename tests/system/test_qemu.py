@@ -18,16 +18,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, missing
-from qemu import DHCP, QEMU, Guest, MissingError, boot_files, machine
-from test_dns_clients import ADDRESS, NAME, Resolver
-from webserver import WebServer, digest
 
 from slirpy import Config, Slirp
 from slirpy.interfaces import Link
 from slirpy.links.dgram import DgramLink
 from slirpy.links.endpoint import inet, unix
 from slirpy.links.stream import StreamLink
+from tests.system.conftest import REPOSITORY, missing
+from tests.system.qemu import DHCP, QEMU, Guest, MissingError, boot_files, machine
+from tests.system.test_dns_clients import ADDRESS, NAME, Resolver
+from tests.system.webserver import WebServer, digest
 
 pytestmark = pytest.mark.system
 

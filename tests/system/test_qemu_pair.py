@@ -7,9 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from conftest import REPOSITORY, missing
-from qemu import DHCP, QEMU, MissingError, machine
-from test_qemu import environment
+
+from tests.system.conftest import REPOSITORY, missing
+from tests.system.qemu import DHCP, QEMU, MissingError, machine
+from tests.system.test_qemu import environment
 
 pytestmark = pytest.mark.system
 

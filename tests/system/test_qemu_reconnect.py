@@ -10,14 +10,14 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import missing
-from qemu import DHCP, QEMU, Guest, MissingError, boot_files, machine
-from test_qemu import CARD, Listening
-from webserver import WebServer, digest
 
 from slirpy import Config, Slirp
 from slirpy.links.endpoint import unix
 from slirpy.links.stream import StreamLink
+from tests.system.conftest import missing
+from tests.system.qemu import DHCP, QEMU, Guest, MissingError, boot_files, machine
+from tests.system.test_qemu import CARD, Listening
+from tests.system.webserver import WebServer, digest
 
 pytestmark = pytest.mark.system
 

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, User, processes_with
-from webserver import WebServer
+
+from tests.system.conftest import REPOSITORY, User, processes_with
+from tests.system.webserver import WebServer
 
 pytestmark = pytest.mark.system
 Need = Callable[..., None]

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from conftest import REPOSITORY, User
+
+from tests.system.conftest import REPOSITORY, User
 
 pytestmark = pytest.mark.system
 Need = Callable[..., None]

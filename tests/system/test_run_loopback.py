@@ -11,7 +11,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import User
+
+from tests.system.conftest import User
 
 pytestmark = pytest.mark.system
 

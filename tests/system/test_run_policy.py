@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import User
-from webserver import WebServer
+
+from tests.system.conftest import User
+from tests.system.webserver import WebServer
 
 pytestmark = pytest.mark.system
 Need = Callable[..., None]

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import User, processes_with
+
+from tests.system.conftest import User, processes_with
 
 pytestmark = pytest.mark.system
 Need = Callable[..., None]

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import LONGEST, REPOSITORY, User, missing, processes_with
-from qemu import CACHE, DHCP, QEMU, Guest, MissingError, boot_files, machine
+
+from tests.system.conftest import LONGEST, REPOSITORY, User, missing, processes_with
+from tests.system.qemu import CACHE, DHCP, QEMU, Guest, MissingError, boot_files, machine
 
 pytestmark = pytest.mark.system
 Need = Callable[..., None]

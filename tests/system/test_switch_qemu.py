@@ -12,9 +12,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, missing
-from qemu import DHCP, QEMU, Guest, MissingError, boot_files, machine
-from test_switch_taps import Guest as TapGuest
+
+from tests.system.conftest import REPOSITORY, missing
+from tests.system.qemu import DHCP, QEMU, Guest, MissingError, boot_files, machine
+from tests.system.test_switch_taps import Guest as TapGuest
 
 pytestmark = [
     pytest.mark.system,

@@ -14,11 +14,11 @@ from contextlib import ExitStack, contextmanager
 from random import Random
 
 import pytest
-from netns import NetworkNamespace
 
 from slirpy import Config, LinkFeatures, Slirp
 from slirpy.interfaces import Frame, Link, LinkSink, Poller
 from slirpy.links.tap import TapLink
+from tests.system.netns import NetworkNamespace
 
 pytestmark = [
     pytest.mark.system,

@@ -14,13 +14,13 @@ from contextlib import closing, contextmanager
 from random import Random
 
 import pytest
-from netns import SECONDS, NetworkNamespace
 
 from slirpy import Config, LinkFeatures, Slirp
 from slirpy.errors import LinkError
 from slirpy.interfaces import Buffer, Frame
 from slirpy.links.middleware import Middleware
 from slirpy.links.tap import TapLink, open_tap
+from tests.system.netns import SECONDS, NetworkNamespace
 
 pytestmark = [
     pytest.mark.system,

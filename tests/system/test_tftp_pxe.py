@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import User, missing
-from qemu import QEMU, Guest, MissingError, boot_files
+
+from tests.system.conftest import User, missing
+from tests.system.qemu import QEMU, Guest, MissingError, boot_files
 
 pytestmark = [
     pytest.mark.system,

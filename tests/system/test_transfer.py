@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, User
-from webserver import WebServer, digest, pieces
+
+from tests.system.conftest import REPOSITORY, User
+from tests.system.webserver import WebServer, digest, pieces
 
 pytestmark = pytest.mark.system
 Need = Callable[..., None]

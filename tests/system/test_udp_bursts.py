@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from conftest import User
+
+from tests.system.conftest import User
 
 pytestmark = pytest.mark.system
 Need = Callable[..., None]

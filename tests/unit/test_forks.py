@@ -24,7 +24,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from driven import Driven
 
 from slirpy import Config, Slirp, SlirpyError, StateError
 from slirpy.host.poller import SelectorPoller
@@ -40,6 +39,7 @@ from slirpy.stack import Stack
 from slirpy.stats import Stats
 from slirpy.testing import Guest
 from slirpy.testing.world.host import SimHost
+from tests.support.driven import Driven
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),

@@ -12,7 +12,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from driven import Driven
 
 from slirpy import (
     Action,
@@ -56,6 +55,7 @@ from slirpy.links.stream import StreamLink
 from slirpy.links.table import parse_netdev
 from slirpy.testing import Guest, VirtualNetwork
 from slirpy.testing.world.host import Echo, SimHost
+from tests.support.driven import Driven
 
 MAC = bytes.fromhex("525400123456")
 FAR = bytes([192, 0, 2, 7])

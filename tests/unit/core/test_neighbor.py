@@ -1,0 +1,186 @@
+"""The neighbour table: bounds, and entries that flows still hold after they were forgotten."""
+
+from __future__ import annotations
+
+import pytest
+
+from slirpy.core import neighbor as module
+from tests.support.harness import (
+    ACK,
+    GATEWAY_MAC,
+    GUEST,
+    GUEST_MAC,
+    RST,
+    SYN,
+    WORLD,
+    Net,
+    Peer,
+    arp,
+    config,
+    echo,
+    ip,
+    options,
+)
+
+OTHER_MAC = bytes.fromhex("525400bbbbbb")
+
+
+def test_table_is_bounded_and_the_silent_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_NEIGHBORS", 4)
+    net = Net()
+    for host in range(10, 14):
+        net.know(address=ip(f"10.0.2.{host}"), mac=bytes((2, 0, 0, 0, 0, host)))
+        net.run(1)
+    net.know(address=ip("10.0.2.10"), mac=bytes((2, 0, 0, 0, 0, 10)))  # speaks again
+    net.run(1)
+    for host in (20, 21):
+        net.know(address=ip(f"10.0.2.{host}"), mac=bytes((2, 0, 0, 0, 0, host)))
+    assert sorted(n.address[3] for n in net.stack.neighbors.known()) == [10, 13, 20, 21]
+    assert net.stats.neighbor_evicted == 2
+
+
+def test_what_waited_for_an_evicted_one_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_NEIGHBORS", 2)
+    net = Net()
+    net.stack.send_datagram(WORLD, 1, ip("10.0.2.99"), 2, b"waits")
+    net.run(0.1)
+    for host in (20, 21):
+        net.send(arp(2, sender=ip(f"10.0.2.{host}")))
+    net.run(5)
+    assert net.stats.drop_neighbor_unresolved == 1
+    assert net.stats.neighbor_evicted == 1
+    assert net.stack.deadline() is None
+
+
+def test_a_flow_survives_the_eviction_and_follows_its_guest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_NEIGHBORS", 2)
+    net = Net()
+    server = net.host.serve_tcp(WORLD, 80)
+    peer = Peer(net)
+    peer.open()
+    for host in (20, 21, 22):
+        net.run(0.5)
+        net.send(arp(2, sender=ip(f"10.0.2.{host}")))
+    assert GUEST not in [n.address for n in net.stack.neighbors.known()]
+    net.take()
+    server.connections[0].write(b"still here")
+    net.run(0.1)
+    assert peer.receive() == b"still here"
+    peer.mac = OTHER_MAC  # the guest has a new card
+    peer.send(ACK)
+    server.connections[0].write(b"moved")
+    net.run(0.1)
+    (frame,) = net.take()
+    assert frame.dst == OTHER_MAC
+    assert bytes(frame.data.data.data) == b"moved"
+
+
+def test_a_forward_reaches_a_guest_that_comes_up_later() -> None:
+    """The entry that the first SYN waited for was given up long before the guest answered."""
+    net = Net(config(hostfwd=["tcp:127.0.0.1:0-:80"]))
+    rule = net.stack.hostfwds()[0]
+    client = net.host.connect(rule.host_address.packed, rule.host_port)
+    net.run(10)
+    asked = net.take()
+    assert len(asked) >= 3
+    assert {f.data.tpa for f in asked} == {GUEST}
+    net.send(arp(1))  # the guest is up
+    net.take()
+    net.run(40)
+    (frame, *_) = [f for f in net.take() if f.type == 0x800]
+    assert frame.dst == GUEST_MAC
+    assert frame.data.data.flags == SYN
+    assert client.error is None
+
+
+def test_reply_after_the_entry_was_given_up_goes_to_whoever_has_the_address_now() -> None:
+    net = Net(config(hostfwd=["tcp:127.0.0.1:0-:80"]))
+    rule = net.stack.hostfwds()[0]
+    net.host.connect(rule.host_address.packed, rule.host_port, source=(WORLD, 5555))
+    net.run(2.5)  # given up twice
+    net.take()
+    peer = Peer(net, 5555, sport=80)
+    net.send(echo())
+    net.take()
+    net.run(5)
+    syn = peer.take()[0]
+    peer.ack = syn.seq + 1
+    peer.send(SYN | ACK, opts=options())
+    assert peer.take()[0].flags == ACK
+    assert peer.conn.state.value == "ESTABLISHED"
+
+
+def test_no_packet_is_sent_to_nobody() -> None:
+    """0.0.0.0 is a source for DHCP alone: nobody can be answered there."""
+    net = Net()
+    net.host.serve_tcp(WORLD, 80)
+    peer = Peer(net, guest=bytes(4))
+    peer.send(SYN, opts=options())
+    peer.send(ACK)
+    peer.send(RST)
+    net.run(100)
+    net.silence()
+    assert net.stats.drop_ip_source == 3
+    assert net.calls("connect_tcp") == []
+
+
+# ------------------------------------------------------------------------- an address behind two links
+
+
+def who_is(net: Net) -> bytes | None:
+    return net.stack.neighbors.get(GUEST).mac
+
+
+def test_an_address_in_use_is_not_believed_from_another_link() -> None:
+    net = Net()
+    wire = net.attach()
+    net.know()
+    net.send(arp(2, sender_mac=OTHER_MAC, to=GATEWAY_MAC), wire=wire)
+    net.send(echo(mac=GATEWAY_MAC).replace(GUEST_MAC, OTHER_MAC), wire=wire)
+    assert who_is(net) == GUEST_MAC
+    assert net.stats.drop_neighbor_spoofed == 2
+    assert net.take(wire) == []
+
+
+def test_a_guest_may_move_after_a_silence_and_come_home_at_once() -> None:
+    net = Net()
+    wire = net.attach()
+    net.know()
+    net.run(4)
+    net.send(arp(2, sender_mac=OTHER_MAC, to=GATEWAY_MAC), wire=wire)
+    assert who_is(net) == OTHER_MAC
+    net.send(arp(2, to=GATEWAY_MAC))
+    assert who_is(net) == GUEST_MAC
+    net.send(arp(2, sender_mac=OTHER_MAC, to=GATEWAY_MAC), wire=wire)
+    assert who_is(net) == GUEST_MAC
+    assert net.stats.drop_neighbor_spoofed == 1
+
+
+def test_a_guest_that_has_moved_for_good_has_a_new_home() -> None:
+    net = Net()
+    wire = net.attach()
+    net.know()
+    net.run(4)
+    for _ in range(300):
+        net.send(arp(2, sender_mac=OTHER_MAC, to=GATEWAY_MAC), wire=wire)
+        net.run(2.5)
+    net.send(arp(2, to=GATEWAY_MAC))
+    assert who_is(net) == OTHER_MAC
+    net.stack.detach(net._ports[wire])
+    net.send(arp(2, to=GATEWAY_MAC))
+    assert who_is(net) == GUEST_MAC
+
+
+def test_the_flood_of_one_link_does_not_push_out_the_neighbours_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_NEIGHBORS", 8)
+    net = Net()
+    wire = net.attach()
+    net.know()
+    net.run(60)
+    for host in range(20, 250):
+        net.send(arp(2, sender=ip(f"10.0.2.{host}"), sender_mac=OTHER_MAC), wire=wire)
+    assert GUEST in [neighbor.address for neighbor in net.stack.neighbors.known()]
+    assert len(net.stack.neighbors._table) == 8
+    assert net.stats.neighbor_evicted == 223

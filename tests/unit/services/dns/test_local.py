@@ -1,0 +1,378 @@
+"""Names that the virtual network answers itself: the gateway's, guests', records, and a function's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from dnslib import CNAME, QTYPE, RCODE, RR, A, DNSRecord
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slirpy.config import Config
+from slirpy.config.dnsrecord import (
+    DnsQuestion,
+    DnsRecord,
+    DnsReply,
+    name_from_wire,
+    name_to_wire,
+    parse_dns_record,
+)
+from slirpy.errors import ConfigError
+from tests.unit.services.dns.test_service import Owner, connect, fetch, framed, records
+from tests.unit.services.dns.world import GUEST, World, answer_to, ask
+
+
+def data(heard: DNSRecord) -> list[str]:
+    return [f"{QTYPE[record.rtype]} {record.rdata}" for record in heard.rr]
+
+
+def with_records(*rules: str, **more: Any) -> World:
+    return World(dns_records=rules, **more)
+
+
+# ------------------------------------------------------------------------------------ gateway, guests
+
+
+@pytest.mark.parametrize("name", ["gateway", "host", "HOST.internal", "gateway.Corp.Test"])
+def test_the_gateway_has_names(name: str) -> None:
+    world = World(domainname="corp.test")
+    heard = world.talk(ask(name))
+    assert data(heard) == ["A 10.0.2.2"]
+    assert (heard.header.aa, heard.header.ra, str(heard.q.qname)) == (1, 1, name + ".")
+    assert world.host.udp == []
+    assert world.stats.nonzero() == {"dns_queries": 1, "dns_local": 1}
+    heard = world.talk(ask(name, qtype="AAAA"))
+    assert (heard.header.rcode, heard.rr) == (RCODE.NOERROR, [])
+
+
+def test_names_of_guests_are_those_of_this_moment() -> None:
+    world = World(domainname="corp.test")
+    world.say(ask("web", 1).pack())
+    assert len(world.host.udp) == 1  # none of ours yet
+    world.leases[:] = [("Web", GUEST), ("web", bytes((10, 0, 2, 16))), ("db.of.mine", bytes((10, 0, 2, 17)))]
+    for name in ("web", "WEB.internal", "web.corp.test"):
+        assert data(world.talk(ask(name))) == ["A 10.0.2.15"]  # who was first
+    assert data(world.talk(ask("db.internal"))) == ["A 10.0.2.17"]
+    assert data(world.talk(ask("15.2.0.10.in-addr.arpa", qtype="PTR"))) == ["PTR web.corp.test."]
+    world.leases.clear()
+    world.say(ask("web.internal").pack())
+    assert len(world.host.udp) == 2
+
+
+@pytest.mark.parametrize("name", ["gateway", "host", "wpad", "ISATAP", "localhost", "a b", "", ".", "x" * 64])
+def test_a_guest_cannot_have_every_name(name: str) -> None:
+    world = World()
+    world.leases[:] = [(name, GUEST)]
+    assert world.talk(ask("15.2.0.10.in-addr.arpa", qtype="PTR")).header.rcode == RCODE.NXDOMAIN
+
+
+def test_many_leases_are_looked_at_once_a_second() -> None:
+    world = World()
+    world.leases[:] = [(f"guest{number}", bytes((10, 0, 2, number))) for number in range(20, 120)]
+    assert data(world.talk(ask("guest119"))) == ["A 10.0.2.119"]
+    world.leases[:1] = [("new", bytes((10, 0, 2, 20)))]
+    world.say(ask("new").pack())
+    assert len(world.host.udp) == 1
+    world.network.run(1)
+    assert data(world.talk(ask("new", 8))) == ["A 10.0.2.20"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("2.2.0.10.in-addr.arpa", ["PTR gateway.internal."]),
+        ("99.2.0.10.in-addr.arpa", None),
+        ("2.0.10.in-addr.arpa", "outside"),
+        ("1.3.0.10.in-addr.arpa", "outside"),
+        ("x.2.0.10.in-addr.arpa", "outside"),
+    ],
+)
+def test_addresses_of_the_network_have_names_or_none(name: str, expected: list[str] | str | None) -> None:
+    world = World()
+    world.say(ask(name, qtype="PTR").pack())
+    if expected == "outside":
+        assert len(world.host.udp) == 1
+        return
+    heard = world.heard()
+    assert heard.header.rcode == (RCODE.NXDOMAIN if expected is None else RCODE.NOERROR)
+    assert data(heard) == (expected or [])
+
+
+def test_localhost_is_the_guest_itself() -> None:
+    world = World()
+    assert data(world.talk(ask("localhost"))) == ["A 127.0.0.1"]
+    assert data(world.talk(ask("a.localhost", qtype="AAAA"))) == ["AAAA ::1"]
+
+
+# --------------------------------------------------------------------------------------------- records
+
+
+def test_records_of_every_type_are_told() -> None:
+    rules = {
+        "a.test=192.0.2.7": ("a.test", "A", "192.0.2.7"),
+        "a6.test=2001:db8::7": ("a6.test", "AAAA", "2001:db8::7"),
+        "txt.test TXT hello = world": ("txt.test", "TXT", '"hello = world"'),
+        'two.test 5 TXT "one" "two words"': ("two.test", "TXT", '"one","two words"'),
+        "mail.test MX 10 mx.test": ("mail.test", "MX", "10 mx.test."),
+        "_http._tcp.test SRV 0 5 80 web.test": ("_http._tcp.test", "SRV", "0 5 80 web.test."),
+        "ns.test NS a.test": ("ns.test", "NS", "a.test."),
+        "p.test PTR q.test": ("p.test", "PTR", "q.test."),
+        'caa.test CAA 0 issue "ca.test"': ("caa.test", "CAA", '0 issue "ca.test"'),
+        "h.test HTTPS 1 . alpn=h2": ("h.test", "HTTPS", "1 . alpn=h2"),
+        "bücher.test A 192.0.2.8": ("xn--bcher-kva.test", "A", "192.0.2.8"),
+    }
+    world = with_records(*rules)
+    for name, kind, text in rules.values():
+        heard = world.talk(ask(name, qtype=kind))
+        assert [f"{QTYPE[item.rtype]} {item.rdata}" for item in heard.rr] == [f"{kind} {text}"]
+        assert heard.rr[0].ttl == (5 if name == "two.test" else 60)
+    assert data(world.talk(ask("7.2.0.192.in-addr.arpa", qtype="PTR"))) == ["PTR a.test."]
+    reverse = "7." + "0." * 23 + "8.b.d.0.1.0.0.2.ip6.arpa"
+    assert data(world.talk(ask(reverse, qtype="PTR"))) == ["PTR a6.test."]
+    assert world.host.udp == []
+
+
+def test_a_name_with_records_has_nothing_of_other_types() -> None:
+    world = with_records("a.test=192.0.2.7")
+    heard = world.talk(ask("a.test", qtype="AAAA"))
+    assert (heard.header.rcode, heard.rr) == (RCODE.NOERROR, [])
+    world.say(ask("b.a.test").pack())
+    assert len(world.host.udp) == 1
+
+
+def test_wildcards_are_for_names_without_records_of_their_own() -> None:
+    world = with_records("*.dev.test=192.0.2.1", "*.x.dev.test=192.0.2.2", "own.dev.test=192.0.2.3")
+    world.leases[:] = [("pc", GUEST)]
+    expected = {
+        "a.dev.test": 1, "a.b.dev.test": 1, "x.dev.test": 1, "a.x.dev.test": 2, "own.dev.test": 3,
+    }  # fmt: skip
+    for name, last in expected.items():
+        heard = world.talk(ask(name))
+        assert data(heard) == [f"A 192.0.2.{last}"]
+        assert str(heard.rr[0].rname) == name + "."
+    world.say(ask("dev.test").pack())
+    assert len(world.host.udp) == 1
+
+
+def test_a_wildcard_for_everything_leaves_our_own_names() -> None:
+    world = with_records("*.test=192.0.2.1", domainname="test")
+    world.leases[:] = [("pc", GUEST)]
+    assert data(world.talk(ask("gateway.test"))) == ["A 10.0.2.2"]
+    assert data(world.talk(ask("pc.test"))) == ["A 10.0.2.15"]
+
+
+def test_an_alias_is_followed_inside() -> None:
+    world = with_records("a.test=b.test", "b.test=c.test", "c.test=192.0.2.3", "c.test=2001:db8::3")
+    assert data(world.talk(ask("a.test"))) == ["CNAME b.test.", "CNAME c.test.", "A 192.0.2.3"]
+    assert data(world.talk(ask("a.test", qtype="CNAME"))) == ["CNAME b.test."]
+    assert data(world.talk(ask("a.test", qtype="MX"))) == ["CNAME b.test.", "CNAME c.test."]
+
+
+def test_a_circle_of_aliases_is_a_failure() -> None:
+    world = with_records("a.test=b.test", "b.test=a.test")
+    assert world.talk(ask("a.test")).header.rcode == RCODE.SERVFAIL
+
+
+def outside(query: bytes) -> bytes:
+    """The resolver's answer, with an alias of its own."""
+    reply = DNSRecord.parse(query).reply()
+    reply.add_answer(RR(reply.q.qname, QTYPE.CNAME, rdata=CNAME("real.example.test"), ttl=9))
+    reply.add_answer(RR("real.example.test", QTYPE.A, rdata=A("192.0.2.9"), ttl=9))
+    return bytes(reply.pack())
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+def test_an_alias_is_followed_outside(tcp: bool) -> None:
+    world = with_records("Www.Test=example.test")
+    expected = ["CNAME example.test.", "CNAME real.example.test.", "A 192.0.2.9"]
+    query = ask("WWW.test").pack()
+    if tcp:
+        stream, _ = connect(world)
+        stream.send([framed(query)])
+        world.network.run()
+        upstream = world.host.tcp[-1]
+        upstream.give(framed(outside(bytes(upstream.sent[2:]))))
+        world.network.run()
+        (heard,) = records(fetch(stream)[0])
+    else:
+        world.say(query)
+        assert str(DNSRecord.parse(world.upstream()).q.qname) == "example.test."
+        heard = world.relay(outside(world.upstream()))
+    assert data(heard) == expected
+    assert (str(heard.q.qname), heard.header.id) == ("WWW.test.", 7)
+    if not tcp:
+        world.network.run(3)
+        heard = world.talk(query)  # from the cache
+        assert data(heard) == expected
+        assert [record.ttl for record in heard.rr] == [60, 6, 6]
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+def test_a_failed_alias_is_answered_under_the_name_that_was_asked_for(tcp: bool) -> None:
+    world = with_records("Www.Test=example.test")
+    query = ask("WWW.test").pack()
+    if tcp:
+        stream, _ = connect(world)
+        stream.send([framed(query)])
+        world.network.run(30)
+        (heard,) = records(fetch(stream)[0])
+    else:
+        world.say(query)
+        world.network.run(30)
+        heard = world.heard()
+    assert (str(heard.q.qname), heard.header.rcode) == ("WWW.test.", RCODE.SERVFAIL)
+
+
+@pytest.mark.parametrize("how", ["nxdomain", "silent", "unreadable"])
+def test_an_alias_for_what_is_not_there(how: str) -> None:
+    world = with_records("www.test=example.test")
+    world.say(ask("www.test").pack())
+    if how == "silent":
+        world.network.run(10)
+        heard = world.heard()
+        assert (heard.header.rcode, heard.rr) == (RCODE.SERVFAIL, [])
+    elif how == "nxdomain":
+        reply = DNSRecord.parse(world.upstream()).reply()
+        reply.header.rcode = RCODE.NXDOMAIN
+        heard = world.relay(bytes(reply.pack()))
+        assert (heard.header.rcode, data(heard)) == (RCODE.NXDOMAIN, ["CNAME example.test."])
+    else:
+        reply = bytearray(answer_to(world.upstream()))
+        reply[-13] = QTYPE.AAAA  # of four bytes
+        heard = world.relay(bytes(reply))
+        assert heard.header.rcode == RCODE.SERVFAIL
+
+
+def test_a_large_local_answer_is_truncated_over_udp_and_whole_over_tcp() -> None:
+    text = "x" * 3000
+    world = with_records(f"long.test TXT {text}")
+    heard = world.talk(ask("long.test", qtype="TXT"))
+    assert (heard.header.tc, heard.rr) == (1, [])
+    stream, _ = connect(world)
+    stream.send([framed(ask("long.test", qtype="TXT").pack())])
+    (heard,) = records(fetch(stream)[0])
+    assert b"".join(heard.rr[0].rdata.data).decode() == text
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "", "a.test", "a.test=", "a.test A", "a.test A 192.0.2", "a.test AAAA 192.0.2.1", "a.test BOGUS x",
+        "=1.2.3.4", "a..test=192.0.2.1", "a b c d", "a.test MX mail", "*.=192.0.2.1", "a.*.test=192.0.2.1",
+        f"{'a' * 64}.test=192.0.2.1",
+        "a.test SRV 1 2 b.test", "a.test 9999999999 A 192.0.2.1", "a.test=b..c", "a.test TXT x\x07y",
+        ".".join(["a" * 60] * 5) + "=192.0.2.1", "a.test SOA a b 1 2 3 4 5", "\ud800.test=192.0.2.1",
+    ],
+)  # fmt: skip
+def test_records_that_cannot_be_read_are_told(rule: str) -> None:
+    with pytest.raises(ConfigError, match="record"):
+        Config(dns_records=[rule])
+
+
+def test_options_that_cannot_be_used_are_told() -> None:
+    for wrong in (
+        {"dns_cache": -1},
+        {"dns_cache": "x"},
+        {"dns_mode": "fast"},
+        {"dns_records": "a.test=192.0.2.1"},
+    ):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            Config(**wrong)
+    with pytest.raises(ConfigError, match="time to live"):
+        DnsRecord("a.test", "A", "192.0.2.1", -1)
+
+
+@given(st.text(max_size=30))
+def test_text_is_a_record_or_a_config_error(text: str) -> None:
+    try:
+        record = parse_dns_record(text)
+    except ConfigError:
+        return
+    assert parse_dns_record(f"{record.name} {record.ttl} {record.type} {record.value}").data() == record.data()
+
+
+@given(st.binary(min_size=1, max_size=20))
+def test_names_as_text_have_no_odd_letters(label: bytes) -> None:
+    text = name_from_wire(bytes((len(label),)) + label + b"\4test\0")
+    assert text.isascii()
+    assert text.isprintable()
+    assert text.endswith(".test")
+    assert name_from_wire(name_to_wire("A-b_c.Test.")) == "a-b_c.test"
+
+
+# ---------------------------------------------------------------------------------------- a function
+
+
+class Answerer:
+    """A function of the configuration that remembers."""
+
+    def __init__(self, said: Any) -> None:
+        self.said = said
+        self.asked: list[DnsQuestion] = []
+
+    def __call__(self, question: DnsQuestion) -> Sequence[DnsRecord | str] | DnsReply | None:
+        self.asked.append(question)
+        if isinstance(self.said, BaseException):
+            raise self.said
+        result: Sequence[DnsRecord | str] | DnsReply | None = self.said
+        return result
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "expected"),
+    [
+        (["192.0.2.5", "2001:db8::5"], 0, ["A 192.0.2.5"]),
+        ([DnsRecord("any.test", "A", "192.0.2.6", 5)], 0, ["A 192.0.2.6"]),
+        (["any.test TXT no"], 0, []),
+        ([], 0, []),
+        (["any.test=gateway"], 0, ["CNAME gateway.", "A 10.0.2.2"]),
+        (["any.test=b.test", "b.test=192.0.2.8"], 0, ["CNAME b.test.", "A 192.0.2.8"]),
+        (DnsReply.NXDOMAIN, RCODE.NXDOMAIN, []),
+        (DnsReply.REFUSED, RCODE.REFUSED, []),
+    ],
+)
+def test_a_function_may_answer(said: Any, code: int, expected: list[str]) -> None:
+    answerer = Answerer(said)
+    world = World(dns_answer=answerer)
+    heard = world.talk(ask("Any.test"))
+    assert (heard.header.rcode, data(heard)) == (code, expected)
+    (question,) = answerer.asked
+    assert (question.name, question.type, str(question.guest)) == ("any.test", "A", "10.0.2.15")
+
+
+def test_a_function_may_pass_on_and_is_asked_each_time() -> None:
+    answerer = Answerer(None)
+    world = World(dns_answer=answerer)
+    assert data(world.talk(ask("gateway"))) == ["A 10.0.2.2"]
+    world.say(ask("any.test").pack())
+    world.relay(answer_to(world.upstream()))
+    answerer.said = ["192.0.2.5"]
+    assert data(world.talk(ask("any.test"))) == ["A 192.0.2.5"]
+    answerer.said = None
+    message = bytearray(ask("any.test").pack())
+    message[-4:-2] = (65_280).to_bytes(2, "big")
+    world.say(bytes(message))
+    assert answerer.asked[-1].type == "TYPE65280"
+    assert len(answerer.asked) == 4
+
+
+def test_a_function_knows_who_asks_over_tcp() -> None:
+    answerer = Answerer(["192.0.2.5"])
+    world = World(dns_answer=answerer)
+    stream = world.service.stream(Owner(), GUEST)
+    stream.send([framed(ask("any.test").pack())])
+    assert data(records(fetch(stream)[0])[0]) == ["A 192.0.2.5"]
+    assert str(answerer.asked[0].guest) == "10.0.2.15"
+
+
+@pytest.mark.parametrize("said", [ZeroDivisionError("mine"), ["bogus record"], [7], "192.0.2.1", 5])
+def test_what_a_function_does_wrong_is_told_to_the_program(said: Any) -> None:
+    world = World(dns_answer=Answerer(said))
+    world.say(ask("any.test").pack())
+    (sent,) = world.network.take()
+    assert DNSRecord.parse(sent.payload).header.rcode == RCODE.SERVFAIL
+    with pytest.raises(ZeroDivisionError if isinstance(said, Exception) else ConfigError):
+        world.network.run()
+    assert world.host.udp == []

@@ -1,0 +1,90 @@
+"""A DNS server between a guest and two resolvers, in virtual time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dnslib import QTYPE, RR, A, DNSRecord
+
+from slirpy.config import Config
+from slirpy.interfaces import Datagram
+from slirpy.services.dns import DnsService
+from tests.support.fake_host import FakeHost, FakeUdp
+from tests.support.fake_network import FakeNetwork, FakeSink, datagram
+
+DNS = bytes((10, 0, 2, 3))
+GUEST = bytes((10, 0, 2, 15))
+MAC = b"\x52\x54\0\0\0\x01"
+FIRST = bytes((127, 0, 0, 53))
+SECOND_SERVER = bytes((127, 0, 0, 54))
+
+
+def ask(name: str = "example.test", identifier: int = 7, qtype: str = "A") -> DNSRecord:
+    record = DNSRecord.question(name, qtype)
+    record.header.id = identifier
+    return record
+
+
+def answer_to(query: bytes, address: str = "192.0.2.1") -> bytes:
+    """What a resolver says to a query."""
+    record = DNSRecord.parse(query)
+    reply = record.reply()
+    reply.add_answer(RR(record.q.qname, QTYPE.A, rdata=A(address), ttl=60))
+    return bytes(reply.pack())
+
+
+class World:
+    """A DNS server between a guest and two resolvers; ``more`` are arguments of the configuration."""
+
+    def __init__(self, resolvers: tuple[str, ...] = ("127.0.0.53", "127.0.0.54:5353"), **more: Any) -> None:
+        self.network = FakeNetwork()
+        self.host = FakeHost()
+        self.sink = FakeSink()
+        self.leases: list[tuple[str, bytes]] = []
+        config = Config(resolvers=resolvers, **more)
+        self.service = DnsService(config, self.network, self.host, leases=lambda: self.leases)
+        self.stats = self.network.stats
+
+    def guest(self, message: bytes, source: bytes = GUEST, port: int = 5000) -> Datagram:
+        return datagram(
+            message,
+            source=source,
+            source_port=port,
+            destination=DNS,
+            destination_port=53,
+            mac=MAC,
+            sink=self.sink,
+        )
+
+    def say(self, message: bytes, source: bytes = GUEST, port: int = 5000) -> None:
+        buffer = bytearray(message)
+        self.service.datagram(self.guest(message, source, port)._replace(payload=memoryview(buffer)))
+        buffer[:] = bytes(len(buffer))  # it is valid during the call only
+
+    def heard(self) -> DNSRecord:
+        """The one message that went to the guest."""
+        self.network.run()
+        (sent,) = self.network.take()
+        assert sent[:4] == (DNS, 53, GUEST, 5000)
+        assert (sent.mac, sent.sink) == (MAC, self.sink)
+        return DNSRecord.parse(sent.payload)
+
+    def talk(self, query: Any) -> DNSRecord:
+        """Ask what is answered at once."""
+        self.say(query.pack() if isinstance(query, DNSRecord) else query)
+        return self.heard()
+
+    def relay(self, answer: bytes) -> DNSRecord:
+        """The resolver answers the last query; what the guest hears."""
+        _, address, port = self.socket.sent[-1]
+        self.socket.owner.datagram(answer, address, port)
+        return self.heard()
+
+    @property
+    def socket(self) -> FakeUdp:
+        """The newest one."""
+        return self.host.udp[-1]
+
+    def upstream(self) -> bytes:
+        """The last query that went to a resolver."""
+        return self.socket.sent[-1][0]

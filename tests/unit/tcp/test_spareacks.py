@@ -1,0 +1,102 @@
+"""A batch in order is acknowledged once, or twice where ACKs get lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.tcp.script import Script, passive
+
+MSS = 1460
+TEXT = bytes(MSS)
+
+
+def arrive(s: Script, first: int, count: int) -> None:
+    """Segments in one batch; the first one's number is 1."""
+    for n in range(first, first + count):
+        s.recv("A", 1 + (n - 1) * MSS, 1, data=TEXT, flush=False)
+    s.flush()
+
+
+def answers(s: Script) -> list[int]:
+    """How many segments each of our ACKs acknowledges; then the user takes them."""
+    assert all(sent.flags == "A" and not sent.data for sent in s.out)
+    numbers = [((sent.ack or 1) - 1) // MSS for sent in s.out]
+    s.out.clear()
+    s.read()
+    s.out.clear()
+    return numbers
+
+
+@pytest.mark.parametrize("sack", [True, False])
+def test_a_path_that_loses_data_alone_has_one_ack_a_batch_with_sack_and_two_without(sack: bool) -> None:
+    s = passive(wnd=65535, sack_permitted=sack)
+    arrive(s, 1, 10)
+    assert answers(s) == [10]
+    arrive(s, 12, 5)
+    assert answers(s) == [10] * 5
+    arrive(s, 11, 1)
+    assert answers(s) == [16]
+    arrive(s, 17, 10)
+    assert answers(s) == ([26] if sack else [21, 26])
+
+
+@pytest.mark.parametrize(
+    ("count", "told"), [(2, [5]), (3, [4, 6]), (4, [5, 7]), (10, [8, 13]), (32, [19, 35]), (33, [36])]
+)
+@pytest.mark.rfc("5681", "4.2 delayed")
+def test_where_acks_are_lost_half_a_batch_is_acknowledged_too(count: int, told: list[int]) -> None:
+    s = passive(wnd=65535)
+    arrive(s, 1, 3)
+    arrive(s, 1, 1)  # again
+    assert answers(s) == [3, 3]
+    edge = s.conn.rcv_adv
+    arrive(s, 4, count)
+    assert all((sent.ack or 0) + (sent.wnd << s.conn.rcv_wscale) >= (edge - s.irs) for sent in s.out)
+    assert answers(s) == told
+    s.silence()
+
+
+def test_a_segment_behind_a_hole_gets_an_ack_of_its_own_and_no_spare_one() -> None:
+    s = passive(wnd=65535)
+    arrive(s, 1, 3)
+    arrive(s, 1, 1)
+    answers(s)
+    for n in (4, 5, 6, 8):
+        s.recv("A", 1 + (n - 1) * MSS, 1, data=TEXT, flush=False)
+    s.flush()
+    assert answers(s) == [6, 6]
+
+
+def test_a_repeated_ack_without_data_tells_of_no_loss() -> None:
+    s = passive(wnd=65535)
+    arrive(s, 1, 3)
+    s.recv("A", 0, 1)
+    arrive(s, 4, 6)
+    assert answers(s)[-1:] == [9]
+    assert not s.conn.spare_acks
+
+
+@pytest.mark.rfc("2018", "8 renege")
+def test_no_ack_seems_to_take_back_what_was_told_by_sack() -> None:
+    s = passive(wnd=65535, sack_permitted=True)
+    arrive(s, 1, 3)
+    arrive(s, 1, 1)
+    answers(s)
+    arrive(s, 5, 4)
+    assert answers(s) == [3] * 4
+    arrive(s, 4, 1)
+    assert answers(s) == [8], "one segment, one ACK"
+    arrive(s, 9, 4)
+    assert answers(s) == [10, 12]
+
+
+def test_all_report_what_lies_behind_a_hole_and_one_what_arrived_twice() -> None:
+    s = passive(wnd=65535, sack_permitted=True)
+    arrive(s, 1, 3)
+    arrive(s, 1, 1)
+    answers(s)
+    arrive(s, 5, 1)
+    assert answers(s) == [3]
+    arrive(s, 5, 3)
+    blocks = [[(right - left) // MSS for left, right in sent.options.sack] for sent in s.out]
+    assert blocks == [[1, 1], [2], [3]]
