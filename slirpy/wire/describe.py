@@ -10,8 +10,10 @@ from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
 
 from slirpy.interfaces import Buffer
-from slirpy.wire import arp, ethernet, ipv4, tcp
+from slirpy.wire import arp, dhcp6, ethernet, ipv4, ipv6, tcp
+from slirpy.wire.describe6 import dhcpv6, icmp6
 from slirpy.wire.domainname import printable
+from slirpy.wire.extension import Refusal, walk
 
 __all__ = ["describe"]
 
@@ -22,6 +24,7 @@ _ICMP = Struct("!BBHHH")
 _DNS = Struct("!HHHHHH")
 _DNS_PORT = 53
 _DHCP_PORTS = {67, 68}
+_DHCPV6_PORTS = {dhcp6.CLIENT_PORT, dhcp6.SERVER_PORT}
 _DHCP_COOKIE = b"\x63\x82\x53\x63"
 _DHCP_KINDS = ("BOOTP", "Discover", "Offer", "Request", "Decline", "ACK", "NAK", "Release", "Inform")
 _DNS_TYPES = {
@@ -95,11 +98,23 @@ def _ipv4(data: memoryview) -> str:
 
 
 def _ipv6(data: memoryview) -> str:
-    if len(data) < 40:
+    header = ipv6.parse(data)
+    if header is None:
         return f"IP6, unreadable, length {len(data)}"
-    source, destination = str(IPv6Address(bytes(data[8:24]))), str(IPv6Address(bytes(data[24:40])))
-    length = data[4] << 8 | data[5]
-    return "IP6 " + _transport(source, destination, data[6], data[40 : 40 + length])
+    source, destination = str(IPv6Address(header.source)), str(IPv6Address(header.destination))
+    found = walk(data, header)
+    if isinstance(found, Refusal):
+        name = found.reason.name.lower()
+        return (
+            f"IP6 {source} > {destination}: extension headers refused ({name}), length {header.payload_length}"
+        )
+    payload = data[found.header_length : found.total_length]
+    if found.is_fragment:
+        name = _PROTOCOLS.get(found.protocol, f"protocol {found.protocol}")
+        more = "+" if found.more_fragments else ""
+        where = f"{found.ident}:{len(payload)}@{found.fragment_offset}{more}"
+        return f"IP6 {source} > {destination}: {name}, frag {where}"
+    return "IP6 " + _transport(source, destination, found.protocol, payload)
 
 
 def _transport(source: str, destination: str, protocol: int, data: memoryview) -> str:
@@ -110,6 +125,8 @@ def _transport(source: str, destination: str, protocol: int, data: memoryview) -
     where = f"{source} > {destination}: "
     if protocol == ipv4.ICMP and len(data) >= _ICMP.size:
         return where + _icmp(data)
+    if protocol == ipv6.ICMPV6 and len(data) >= _ICMP.size:
+        return where + icmp6(data)
     return where + f"{_PROTOCOLS.get(protocol, f'protocol {protocol}')}, length {len(data)}"
 
 
@@ -156,6 +173,8 @@ def _udp(source: str, destination: str, data: memoryview) -> str:
     payload = data[_UDP.size :]
     if {source_port, destination_port} <= _DHCP_PORTS and len(payload) >= 236:
         what = _dhcp(payload)
+    elif {source_port, destination_port} <= _DHCPV6_PORTS and len(payload) >= 4:
+        what = dhcpv6(payload)
     elif _DNS_PORT in (source_port, destination_port) and len(payload) >= _DNS.size:
         what = _dns(payload)
     else:

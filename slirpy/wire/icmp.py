@@ -157,6 +157,11 @@ class Quote(NamedTuple):
     transport: bytes
     """Bytes after its header, 8 at least."""
 
+    @property
+    def fragment_offset(self) -> int:
+        """Position of ``transport`` in the payload of the whole packet, in bytes."""
+        return (self.fragment & ipv4.OFFSET_MASK) * 8
+
 
 def read_quote(quoted: Buffer) -> Quote | None:
     """Read the packet quoted in an error: an IPv4 header and 8 more bytes, as RFC 792 requires; None if it is

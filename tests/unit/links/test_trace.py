@@ -71,7 +71,7 @@ LINES = [
     (packet(99, b"12345"), "IP 10.0.2.15 > 10.0.2.2: protocol 99, length 5"),
     (ethernet(b"x" * 46, 0x88CC), "52:54:00:12:34:56 > ff:ff:ff:ff:ff:ff, ethertype 0x88cc, length 60"),
     (ethernet(b"\x60\0\0\0\0\x08\x3a\xff" + bytes(15) + b"\1" + bytes(15) + b"\2" + bytes(8), 0x86DD),
-     "IP6 ::1 > ::2: ICMP6, length 8"),
+     "IP6 ::1 > ::2: ICMP6 type 0 code 0, length 8"),
     (b"short", "short frame, length 5"),
 ]  # fmt: skip
 
