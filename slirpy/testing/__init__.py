@@ -2,7 +2,7 @@
 
 ==========================================  ======================================================================
 :class:`VirtualNetwork`, :class:`SimHost`   the whole stack in virtual time, with servers and clients outside
-:class:`Guest`                              a guest in pure Python: ARP, DHCP, ping, UDP, DNS, TCP
+:class:`Guest`                              a guest in pure Python: IPv4 and IPv6, DHCP, UDP, DNS, TCP
 :class:`Pair`, :class:`Script`              the TCP engine alone: two connections, or one and a script
 :data:`LINK_CHECKS`                         the conformance suite for a link of your own
 :func:`run_file`, :func:`run_text`          scripts in packetdrill's language
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from slirpy.testing.errors import UnmetError
     from slirpy.testing.guest import (
         DEFAULT_MAC,
+        Autoconfiguration,
         DhcpClient,
         DhcpLease,
         DhcpMessage,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_MAC",
     "LINK_CHECKS",
+    "Autoconfiguration",
     "Call",
     "Captured",
     "Crossing",
@@ -96,8 +98,8 @@ __all__ = [
 _MODULES = {
     "diagram": "ladder",
     "errors": "UnmetError",
-    "guest": "DEFAULT_MAC DhcpClient DhcpLease DhcpMessage Guest GuestCounters GuestListener GuestStream IcmpError"
-    " Lookup Message Ping UdpSocket",
+    "guest": "DEFAULT_MAC Autoconfiguration DhcpClient DhcpLease DhcpMessage Guest GuestCounters GuestListener"
+    " GuestStream IcmpError Lookup Message Ping UdpSocket",
     "links": "LINK_CHECKS LinkCheck LinkFactory LinkPeer LinkUnderTest",
     "network": "Captured Fault VirtualNetwork",
     "packetdrill": "Result ScriptError UnsupportedError run_file run_text",

@@ -222,18 +222,27 @@ class VirtualNetwork:
         if not self._go(self.now + nanoseconds("limit", limit), predicate):
             raise UnmetError(f"not within {limit / SECOND:g} s of virtual time\n{self.summary()}")
 
-    def boot(self, guest: Guest | None = None) -> Guest:
-        """Bring up the network of a guest (None: the first one): it obtains its address by DHCP.
+    def boot(self, guest: Guest | None = None, *, ipv4: bool = True, ipv6: bool = False) -> Guest:
+        """Bring up the network of a guest.
+
+        Args:
+            guest: the guest; None: the first one.
+            ipv4: whether it obtains an IPv4 address by DHCP.
+            ipv6: whether it obtains IPv6 addresses from the router (SLAAC).
 
         Returns:
-            The guest, which now has an ``address`` and a ``lease``.
+            The guest, which now has an ``address`` and a ``lease``, or an ``address6``.
 
         Raises:
-            UnmetError: there was none within a minute.
+            UnmetError: it had not got what it needs within a minute.
         """
         chosen = guest if guest is not None else self.guest
-        client = chosen.dhcp()
-        self.run_until(lambda: client.bound)
+        if ipv4:
+            client = chosen.dhcp()
+            self.run_until(lambda: client.bound)
+        if ipv6:
+            configuration = chosen.autoconfigure()
+            self.run_until(lambda: configuration.ready)
         return chosen
 
     def _go(self, end: int, predicate: Callable[[], object]) -> bool:
@@ -299,7 +308,8 @@ class VirtualNetwork:
         """Describe the state of the network in a few lines, for messages of failed tests."""
         lines = [f"at {self.now / SECOND:.6f} s: {len(self.transcript)} frames"]
         for guest in self.guests:
-            lines.append(f"guest {guest.mac.hex(':')} {guest.address or 'without address'}: {guest.counters}")
+            addresses = " ".join(map(str, guest.addresses)) or "without address"
+            lines.append(f"guest {guest.mac.hex(':')} {addresses}: {guest.counters}")
             lines += [
                 f"  {stream.state.value} :{stream.local_port} - {stream.address}:{stream.port}:"
                 f" {stream.count} bytes received, {stream.unsent} unacknowledged"

@@ -5,12 +5,14 @@ from slirpy.testing.guest.dns import Lookup
 from slirpy.testing.guest.guest import Guest
 from slirpy.testing.guest.host import DEFAULT_MAC, Address, GuestCounters, packed
 from slirpy.testing.guest.icmp import IcmpError, Ping
+from slirpy.testing.guest.slaac import Autoconfiguration
 from slirpy.testing.guest.tcp import GuestListener, GuestStream
 from slirpy.testing.guest.udp import Message, UdpSocket
 
 __all__ = [
     "DEFAULT_MAC",
     "Address",
+    "Autoconfiguration",
     "DhcpClient",
     "DhcpLease",
     "DhcpMessage",

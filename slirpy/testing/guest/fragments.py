@@ -10,6 +10,7 @@ from slirpy.interfaces import Buffer
 from slirpy.wire import ipv4, ipv6
 from slirpy.wire.ip import family_of
 from slirpy.wire.ipv4 import IPv4Header
+from slirpy.wire.ipv6 import IPv6Header
 
 __all__ = ["Packet", "Reassembler", "fragments"]
 
@@ -18,8 +19,8 @@ MAX_PACKETS = 64
 _FRAGMENT = Struct("!BxHI")
 """The Fragment header: next header, offset and flag, identification."""
 
-Packet: TypeAlias = IPv4Header
-"""The header of a packet."""
+Packet: TypeAlias = IPv4Header | IPv6Header
+"""The header of a packet; with IPv6 it says what follows the extension headers."""
 
 
 def fragments(
@@ -61,7 +62,7 @@ class Reassembler:
         if key not in self._packets and len(self._packets) >= MAX_PACKETS:
             del self._packets[next(iter(self._packets))]
         pieces = self._packets.setdefault(key, {})
-        pieces[header.fragment_offset] = bytes(packet[header.header_length :]), bool(header.fragment & ipv4.MF)
+        pieces[header.fragment_offset] = bytes(packet[header.header_length :]), _has_more(header)
         payload = bytearray()
         more = True
         while more:
@@ -78,3 +79,8 @@ class Reassembler:
         if length + (family.header_length if family.version == 4 else 0) > 0xFFFF:
             return None
         return family.build(source, destination, protocol, length, hop_limit=header.hop_limit) + payload
+
+
+def _has_more(header: Packet) -> bool:
+    """Whether a fragment is not the last one of its packet."""
+    return bool(header.fragment & (ipv4.MF if isinstance(header, IPv4Header) else ipv6.MF))

@@ -1,8 +1,8 @@
 """A small network guest in pure Python, sans-I/O: the other end of the wire, for tests, demos and experiments.
 
 A :class:`Guest` takes frames (:meth:`Guest.input`) and the time (:meth:`Guest.advance`), and calls ``send`` with its
-own frames. It supports ARP, DHCP (as a client), ping, UDP, DNS lookups and TCP. It sends correct checksums and checks
-those that it receives. With a real network::
+own frames. It supports ARP, DHCP (as a client), ping, UDP, DNS lookups and TCP, and with IPv6 Neighbor Discovery and
+autoconfiguration. It sends correct checksums and checks those that it receives. With a real network::
 
     with Slirp() as net:
         guest = Guest(lambda frame: nic.send(frame), random=Random(1), now=time.monotonic_ns())
@@ -16,7 +16,7 @@ In virtual time :class:`~slirpy.testing.network.VirtualNetwork` drives it.
 
 ``send`` may deliver frames back before it returns: a frame that arrives while the guest is sending changes its state
 at once and is answered when the frame being sent has left. The guest lacks features that guests of slirpy do not
-need, such as IP options, routing and IPv6. It counts frames that it cannot use in :attr:`Guest.counters`.
+need, such as IP options and routing. It counts frames that it cannot use in :attr:`Guest.counters`.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ from slirpy.testing.guest.host import DEFAULT_MAC, Address, packed
 from slirpy.testing.guest.icmp import IcmpClient, IcmpError, Ping
 from slirpy.testing.guest.icmpcodec import CODECS
 from slirpy.testing.guest.ip import IpHost
+from slirpy.testing.guest.slaac import Autoconfiguration
 from slirpy.testing.guest.tcp import GuestListener, GuestStream, TcpHost
 from slirpy.testing.guest.udp import UdpHost, UdpSocket
-from slirpy.wire import ethernet, icmp, ipv4
+from slirpy.wire import ethernet, extension, icmp, ipv4, ipv6, ndp
 from slirpy.wire.checksum import transport_ok
 from slirpy.wire.ip import family_of
 
@@ -83,6 +84,7 @@ class Guest(IpHost):
         self.tcp = TcpHost(self)
         self.icmp = IcmpClient(self, self.udp_host, self.tcp)
         self._dhcp: DhcpClient | None = None
+        self._autoconfiguration: Autoconfiguration | None = None
 
     # ---------------------------------------------------------------------------------------- driving
 
@@ -140,6 +142,21 @@ class Guest(IpHost):
     def lease(self) -> DhcpLease | None:
         """The lease of the guest's address; None if it has none from DHCP."""
         return None if self._dhcp is None else self._dhcp.lease
+
+    def autoconfigure(self, *, dad: bool = False) -> Autoconfiguration:
+        """Start to obtain IPv6 addresses from the routers on the link (SLAAC, RFC 4862).
+
+        Until this is called, or :meth:`configure` with an IPv6 address, the guest takes no part in IPv6. The result's
+        ``ready`` becomes true when there is an address.
+
+        Args:
+            dad: whether to ask first if another host uses an address, which takes a second for each.
+        """
+        if self._autoconfiguration is None:
+            self._autoconfiguration = Autoconfiguration(self, self.ipv6, self.ndp, dad)
+        self._autoconfiguration.start()
+        self.flush()
+        return self._autoconfiguration
 
     def ping(self, address: Address, payload: bytes = b"slirpy" * 8, *, ttl: int = 64) -> Ping:
         """Send one ICMP echo request; the result's ``reply`` is None until one arrives.
@@ -211,7 +228,7 @@ class Guest(IpHost):
         if len(frame) < ethernet.HEADER_LENGTH:
             counters.malformed += 1
             return
-        if frame[:6] not in (self.mac, ethernet.BROADCAST):
+        if frame[:6] not in (self.mac, ethernet.BROADCAST) and not self._hears(bytes(frame[:6])):
             counters.foreign += 1
             return
         kind = frame[12] << 8 | frame[13]
@@ -219,8 +236,14 @@ class Guest(IpHost):
             self._input_ip(frame[ethernet.HEADER_LENGTH :])
         elif kind == ethernet.TYPE_ARP:
             self.arp.input(frame[ethernet.HEADER_LENGTH :])
+        elif kind == ethernet.TYPE_IPV6 and self.ipv6.active:
+            self._input_ip6(frame[ethernet.HEADER_LENGTH :], reassembled=False)
         else:
             counters.unhandled += 1
+
+    def _hears(self, mac: bytes) -> bool:
+        """Whether the card takes frames for a group's MAC address."""
+        return any(ipv6.multicast_mac(group) == mac for group in self.ipv6.groups())
 
     def _input_ip(self, packet: memoryview) -> None:
         counters = self.counters
@@ -234,12 +257,29 @@ class Guest(IpHost):
         else:
             self._deliver(header, packet[: header.total_length])
 
+    def _input_ip6(self, packet: memoryview, *, reassembled: bool) -> None:
+        counters = self.counters
+        header = ipv6.parse(packet)
+        if header is None:
+            counters.malformed += 1
+            return
+        if not self.ipv6.accepts(header.destination):
+            counters.foreign += 1
+            return
+        walked = extension.walk(packet, header, reassembled=reassembled)
+        if isinstance(walked, extension.Refusal):
+            counters.malformed += 1
+            return
+        self._deliver(walked, packet[: header.total_length])
+
     def _deliver(self, header: Packet, packet: memoryview) -> None:
         """Give a packet to its protocol, once it is whole."""
         counters = self.counters
         if header.is_fragment:
             whole = self._reassembler.insert(header, packet)
-            if whole is not None:
+            if whole is not None and isinstance(header, ipv6.IPv6Header):
+                self._input_ip6(memoryview(whole), reassembled=True)
+            elif whole is not None:
                 self._input_ip(memoryview(whole))
             return
         protocol, start = header.protocol, header.header_length
@@ -262,5 +302,18 @@ class Guest(IpHost):
             self.counters.malformed += 1
         elif not CODECS[len(header.source)].is_intact(header, message):
             self.counters.bad_checksum += 1
-        else:
+        elif not isinstance(header, ipv6.IPv6Header) or not self._discover(header, message):
             self.icmp.input(header, message)
+
+    def _discover(self, header: ipv6.IPv6Header, message: memoryview) -> bool:
+        """Handle a message of Neighbor Discovery; False if it is none of those that concern a host."""
+        kind = message[0]
+        if kind == ndp.NEIGHBOR_SOLICITATION:
+            self.ndp.solicitation(header, message)
+        elif kind == ndp.NEIGHBOR_ADVERTISEMENT:
+            self.ndp.advertisement(header, message)
+        elif kind == ndp.ROUTER_ADVERTISEMENT and self._autoconfiguration is not None:
+            self._autoconfiguration.advertisement(header, message)
+        else:
+            return False
+        return True

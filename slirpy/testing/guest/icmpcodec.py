@@ -7,7 +7,7 @@ from typing import Protocol
 
 from slirpy.interfaces import Buffer
 from slirpy.testing.guest.fragments import Packet
-from slirpy.wire import icmp
+from slirpy.wire import icmp, icmpv6
 from slirpy.wire.checksum import ones_sum
 from slirpy.wire.icmp import Cause, Quote, Trouble
 
@@ -63,5 +63,22 @@ class _Icmp4:
         return not ones_sum(message)
 
 
-CODECS: dict[int, Codec] = {4: _Icmp4()}
+class _Icmp6:
+    request = icmpv6.ECHO_REQUEST
+    reply = icmpv6.ECHO_REPLY
+    errors: Container[int] = (
+        icmpv6.UNREACHABLE, icmpv6.PACKET_TOO_BIG, icmpv6.TIME_EXCEEDED, icmpv6.PARAMETER_PROBLEM,
+    )  # fmt: skip
+    code_of = staticmethod(icmpv6.code_of)
+    read_error = staticmethod(icmpv6.read_error)
+    read_quote = staticmethod(icmpv6.read_quote)
+
+    def build(self, source: bytes, destination: bytes, words: tuple[int, int, int], payload: Buffer) -> bytes:
+        return icmpv6.build(source, destination, *words, payload)
+
+    def is_intact(self, header: Packet, message: memoryview) -> bool:
+        return icmpv6.checksum_ok(header.source, header.destination, message)
+
+
+CODECS: dict[int, Codec] = {4: _Icmp4(), 16: _Icmp6()}
 """By the length of an address."""

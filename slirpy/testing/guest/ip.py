@@ -6,13 +6,14 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from random import Random
 
-from slirpy.config.values import whole
-from slirpy.errors import StateError
+from slirpy.config.values import address_bytes, whole
+from slirpy.errors import ConfigError, StateError
 from slirpy.interfaces import Buffer
 from slirpy.testing.guest.addressing import Addressing, Addressing4, Addressing6
 from slirpy.testing.guest.arp import ArpTable
 from slirpy.testing.guest.fragments import fragments
 from slirpy.testing.guest.host import Address, GuestHost, IpAddress, packed
+from slirpy.testing.guest.ndp import LINK_LOCAL_NETWORK, NdpTable, link_local
 from slirpy.testing.guest.neighbors import NeighborTable
 
 __all__ = ["IpHost"]
@@ -35,9 +36,10 @@ class IpHost(GuestHost):
         self._ident = random.getrandbits(16)
         self._path_mtus: dict[bytes, int] = {}
         self.arp = ArpTable(self, self.ipv4)
+        self.ndp = NdpTable(self, self.ipv6)
         self._families: dict[int, tuple[Addressing, NeighborTable]] = {
             4: (self.ipv4, self.arp),
-            16: (self.ipv6, NeighborTable(self, self.ipv6)),
+            16: (self.ipv6, self.ndp),
         }
 
     # ----------------------------------------------------------------------------------- its addresses
@@ -88,18 +90,34 @@ class IpHost(GuestHost):
             ConfigError: an argument that is not an address, or is of the other family.
         """
         own = packed(address)
-        addressing, _ = self._families[len(own)]
         whole("prefix", prefix, 0, 8 * len(own))
+        routers = self._same_family("gateway", gateway, own)
+        servers = self._same_family("dns", dns, own)
+        addressing, _ = self._families[len(own)]
         addressing.clear()
         self.add_address(own, prefix)
-        if gateway is not None:
-            addressing.routers.append(packed(gateway))
-        if dns is not None:
-            addressing.dns.append(packed(dns))
+        addressing.routers += routers
+        addressing.dns += servers
+
+    @staticmethod
+    def _same_family(what: str, value: Address | None, own: bytes) -> list[bytes]:
+        """Return the bytes of an address given for ``what``, if one was given."""
+        if value is None:
+            return []
+        address = address_bytes(what, value)
+        if len(address) != len(own):
+            raise ConfigError(
+                f"{what} {ip_address(address)} is not of the family of {ip_address(own)}; call configure() for each"
+                " family"
+            )
+        return [address]
 
     def add_address(self, address: bytes, prefix: int) -> None:
         """Add an address and its network. The first IPv6 address brings the link-local one with it."""
         addressing, _ = self._families[len(address)]
+        if addressing is self.ipv6 and not self.ipv6.active:
+            self.ipv6.addresses.append(link_local(self.mac))
+            self.ipv6.networks.append(LINK_LOCAL_NETWORK)
         addressing.addresses.append(address)
         addressing.networks.append((address, prefix))
 
@@ -127,7 +145,7 @@ class IpHost(GuestHost):
             raise StateError(
                 "the guest has no address yet; call dhcp() and wait until it is bound, or configure()"
                 if addressing is self.ipv4
-                else "the guest has no IPv6 address yet; call configure()"
+                else "the guest has no IPv6 address yet; call autoconfigure(), or configure()"
             )
         return source
 
