@@ -7,7 +7,6 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 from random import Random
 
 import pytest
-from hub import ROUTER, ROUTER_MAC, Hub, icmp_frame, icmp_of
 
 from slirpy import ConfigError, StateError
 from slirpy.tcp import State
@@ -15,7 +14,8 @@ from slirpy.testing import Guest
 from slirpy.testing.guest.fragments import Reassembler, fragments
 from slirpy.testing.guest.tcp import GuestStream
 from slirpy.wire import ethernet, icmpv6, ipv6, ndp, udp
-from slirpy.wire.ndpoption import Dnssl, Mtu, Pref64, PrefixInformation, Rdnss
+from slirpy.wire.ndpoption import Dnssl, Mtu, NdpOption, Pref64, PrefixInformation, Rdnss
+from tests.unit.testing.guest.hub import ROUTER, ROUTER_MAC, Hub, icmp_frame, icmp_of
 
 PREFIX = bytes.fromhex("fec00000000000000000000000000000")
 OTHER_PREFIX = bytes.fromhex("20010db8000000000000000000000000")
@@ -161,13 +161,13 @@ def test_link_local_addresses_work_without_any_other() -> None:
 # ------------------------------------------------------------------------------- autoconfiguration
 
 
-def answering(hub: Hub, *options: object, **fields: object) -> None:
+def answering(hub: Hub, *options: NdpOption, other: bool = False, hop_limit: int = 64) -> None:
     """Let a router answer each solicitation."""
 
     def hear(frame: bytes) -> None:
         found = icmp_of(frame)
         if found is not None and found[2][0] == ndp.ROUTER_SOLICITATION:
-            hub.advertise(*options, **fields)  # type: ignore[arg-type]
+            hub.advertise(*options, other=other, hop_limit=hop_limit)
 
     hub.hear = hear
 
