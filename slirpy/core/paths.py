@@ -27,12 +27,12 @@ class UdpSender(abc.ABC):
         path: the destination of ``pending``.
     """
 
-    __slots__ = ("dirty", "path", "pending")
-
-    def __init__(self) -> None:
-        self.dirty = False
-        self.pending: list[memoryview] = []
-        self.path: UdpPath | None = None
+    # The derived class has the slots, because only one of its bases may have any. To mypy, a literal () would mean
+    # that there are none.
+    __slots__ = tuple[str, ...]()
+    dirty: bool
+    pending: list[memoryview]
+    path: UdpPath | None
 
     @abc.abstractmethod
     def mark(self) -> None:

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import errno
 import logging
-from ipaddress import ip_address
 
 from slirpy.core.arrival import Arrival
-from slirpy.core.flows import FlowInfo
 from slirpy.core.parts import Parts
-from slirpy.core.timers import Alarm
-from slirpy.fair import Group, Shares
-from slirpy.interfaces import FlowRequest, HostNetwork, IcmpReport, IPProtocol, PingPeer
+from slirpy.interfaces import HostNetwork, IcmpReport, IPProtocol, PingPeer
+from slirpy.nat.flow import DatagramFlow, DatagramNat
 from slirpy.nat.limits import EXHAUSTED, DescriptorLimit
-from slirpy.nat.refusals import ERRNO_CAUSES, REFUSAL_CAUSES, tell_errno
+from slirpy.nat.refusals import ERRNO_CAUSES, tell_errno
 from slirpy.nat.reports import out_of_time, relay, sent_echo
-from slirpy.nat.routes import Refusal, Router, onward_ttl
+from slirpy.nat.routes import Router, onward_ttl
 from slirpy.nat.udp import UdpNat
 from slirpy.tcp.pathmtu import refused_by_icmp, too_big
 from slirpy.units import SECOND
@@ -42,35 +39,23 @@ _ADVICE = (
 _log = logging.getLogger("slirpy")
 
 
-class IcmpFlow:
+class IcmpFlow(DatagramFlow[PingPeer]):
     """A guest's (address, identifier), and the ping socket that represents it. Owner of that socket."""
 
-    __slots__ = ("_alarm", "_nat", "_reverse", "_routes", "bytes_in", "bytes_out", "guest", "identifier", "key",
-                 "last_activity", "packets_in", "packets_out", "peer", "share", "started")  # fmt: skip
+    __slots__ = ("_nat", "_reverse", "_routes")
+    protocol = "icmp"
 
     def __init__(self, nat: IcmpNat, guest: bytes, identifier: int) -> None:
-        now = nat.network.now
+        super().__init__(nat.network, guest, identifier, guest + identifier.to_bytes(2, "big"), IDLE_TIMEOUT)
         self._nat = nat
-        self.guest = guest
-        self.identifier = identifier
-        self.key = guest + identifier.to_bytes(2, "big")
-        self.share: Group[IcmpFlow] | None = None
-        self.peer: PingPeer | None = None
-        self.started = self.last_activity = now
-        self.bytes_in = self.bytes_out = self.packets_in = self.packets_out = 0
         self._routes: dict[bytes, bytes] = {}  # the host address, by the address that the guest uses
-        self._reverse: dict[bytes, bytes] = {}  # the reverse
-        self._alarm = Alarm(nat.network.timers, self._check_idle)
-        self._alarm.set(now + IDLE_TIMEOUT)
+        self._reverse: dict[bytes, bytes] = {}
 
-    def _check_idle(self) -> None:
-        idle_at = self.last_activity + IDLE_TIMEOUT
-        if self._nat.network.now >= idle_at:
-            self._nat.remove(self)
-        else:
-            self._alarm.set(idle_at)
+    def expire(self) -> None:
+        """End the flow because it was idle."""
+        self._nat.remove(self)
 
-    def route(self, destination: bytes) -> bytes | None:
+    def target(self, destination: bytes) -> bytes | None:
         """Destination of requests to ``destination``; None: no request yet."""
         return self._routes.get(destination)
 
@@ -110,7 +95,7 @@ class IcmpFlow:
         self.last_activity = network.now
         self.packets_out += 1
         self.bytes_out += len(payload)
-        message = icmp.build(icmp.ECHO_REPLY, 0, self.identifier << 16 | sequence, payload)
+        message = icmp.build(icmp.ECHO_REPLY, 0, self.number << 16 | sequence, payload)
         neighbor = parts.neighbors.get(self.guest)
         parts.ip.send(neighbor, seen, self.guest, ipv4.ICMP, message, ttl=max(ttl - 1, 1) if ttl else 64)
 
@@ -122,62 +107,32 @@ class IcmpFlow:
             nat.network.stats.drop_icmp_unasked += 1
             return
         nat.network.stats.drop_icmp_host_error += 1
-        packet = sent_echo(self.guest, self.identifier, sequence, seen, report)
+        packet = sent_echo(self.guest, self.number, sequence, seen, report)
         relay(nat.parts, nat.router, report, self.guest, seen, packet)
 
-    def info(self, now: int, state: str = "OPEN") -> FlowInfo:
-        """Snapshot of this flow."""
-        return FlowInfo(
-            protocol="icmp",
-            state=state,
-            guest=(ip_address(self.guest), self.identifier),
-            host=None,
-            inbound=False,
-            bytes_in=self.bytes_in,
-            bytes_out=self.bytes_out,
-            packets_in=self.packets_in,
-            packets_out=self.packets_out,
-            queued_in=0,
-            queued_out=0,
-            age=(now - self.started) / SECOND,
-            idle=(now - self.last_activity) / SECOND,
-        )
 
-    def close(self) -> None:
-        """Release the socket and the timer."""
-        self._alarm.cancel()
-        if self.peer is not None:
-            self.peer.close()
-            self.peer = None
-
-
-class IcmpNat:
+class IcmpNat(DatagramNat[IcmpFlow]):
     """Opens, finds and ends echo flows; see :class:`~slirpy.core.arrival.FlowOpeners`."""
+
+    protocol = IPProtocol.ICMP
 
     def __init__(
         self, parts: Parts, host: HostNetwork, router: Router, udp: UdpNat, descriptors: DescriptorLimit
     ) -> None:
-        self.parts = parts
-        self.network = parts.network
-        self.tables = parts.tables
-        self.router = router
-        self.flows: dict[bytes, IcmpFlow] = {}
-        self._host = host
+        super().__init__(parts, host, router, descriptors, MAX_FLOWS)
         self._udp = udp
-        self._shares: Shares[IcmpFlow] = Shares(MAX_FLOWS)
-        self._descriptors = descriptors
-        descriptors.share(self._shares, self.remove)
         self._advised = False
 
     def input_echo(self, arrival: Arrival, identifier: int, sequence: int, payload: memoryview) -> None:
         """Handle a guest's echo request to the outside."""
         header = arrival.header
         flow = self.flows.get(header.source + identifier.to_bytes(2, "big"))
-        address = flow.route(header.destination) if flow is not None else None
+        address = flow.target(header.destination) if flow is not None else None
         if address is None:
-            address = self._route(arrival, identifier)
-            if address is None:
+            route = self.route(arrival, identifier, (header.destination, 0))
+            if route is None:
                 return
+            address = route.address
         ttl = onward_ttl(header.hop_limit, address)
         if not ttl:
             out_of_time(self.parts, arrival)
@@ -186,37 +141,26 @@ class IcmpNat:
             flow = self._open(arrival, identifier)
             if flow is None:
                 return
-        if flow.route(header.destination) is None:
+        if flow.target(header.destination) is None:
             flow.map_destination(header.destination, address)
         if flow.peer is not None:
             flow.send(arrival, flow.peer, address, ttl, sequence, payload)
 
-    def _route(self, arrival: Arrival, identifier: int) -> bytes | None:
-        """Route a destination that is new to a flow. Returns the host address, or None if it was refused."""
-        stats = self.network.stats
-        request = FlowRequest(IPProtocol.ICMP, arrival.header.source, identifier, arrival.header.destination, 0)
-        route = self.router.route(request)
-        if not isinstance(route, Refusal):
-            return route.address
-        if route is Refusal.MARTIAN:
-            stats.drop_ip_destination += 1
-        elif route is Refusal.DROP:
-            stats.drop_icmp_policy += 1
+    def count_refused(self, *, by_policy: bool) -> None:
+        """Count an echo request that was refused."""
+        if by_policy:
+            self.network.stats.drop_icmp_policy += 1
         else:
-            if route is Refusal.PROHIBITED:
-                stats.drop_icmp_policy += 1
-            else:
-                stats.drop_icmp_unreachable += 1
-            self.parts.errors.error(arrival, REFUSAL_CAUSES[route])
-        return None
+            self.network.stats.drop_icmp_unreachable += 1
+
+    def count_evicted(self) -> None:
+        """Count an evicted flow."""
+        self.network.stats.icmp_flows_evicted += 1
 
     def _open(self, arrival: Arrival, identifier: int) -> IcmpFlow | None:
         """Open a flow with its socket. Returns None, and reports it to the guest, if the system refuses."""
         network = self.network
-        victim = self._shares.to_evict()
-        if victim is not None:
-            network.stats.icmp_flows_evicted += 1
-            self.remove(victim)
+        self.make_room()
         flow = IcmpFlow(self, arrival.header.source, identifier)
         peer = self._host.open_ping(flow)
         if peer in EXHAUSTED and self._descriptors.make_room(arrival.port, network.now):
@@ -226,8 +170,7 @@ class IcmpNat:
             self._refused(arrival, peer)
             return None
         flow.peer = peer
-        self.flows[flow.key] = flow
-        self._shares.add(flow, arrival.port, flow.guest)
+        self.add(flow, arrival.port)
         network.stats.icmp_flows += 1
         return flow
 
@@ -269,10 +212,3 @@ class IcmpNat:
             taken = refused_by_icmp(conn, seq, trouble.error, trouble.hard)
         flow.mark()
         return taken
-
-    def remove(self, flow: IcmpFlow) -> None:
-        """End a flow. An entry in the history remains."""
-        if self.flows.pop(flow.key, None) is not None:
-            self._shares.remove(flow)
-            self.tables.closed_flows.append(flow.info(self.network.now, "CLOSED"))
-        flow.close()

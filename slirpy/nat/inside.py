@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from ipaddress import ip_address
 from itertools import count
 from typing import Protocol
 
 from slirpy.core.flows import FlowInfo
 from slirpy.core.parts import Parts
-from slirpy.core.timers import Alarm
-from slirpy.fair import OUTSIDE, Group, Shares
+from slirpy.fair import OUTSIDE, Shares
 from slirpy.interfaces import DatagramOwner, DatagramPeer, IcmpReport, StreamOwner, StreamPeer
+from slirpy.nat.flow import DatagramFlow
 from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.splice import Splice
 from slirpy.units import SECOND
@@ -228,47 +227,38 @@ class UdpDetour:
                 self.send(via, payload, address, port)
 
 
-class _Client:
+class _Client(DatagramFlow[DatagramPeer]):
     """A UDP client whose datagrams go to the guest's loopback; owner of the client's socket inside."""
 
-    __slots__ = ("_alarm", "_detour", "_forwards", "_peer", "bytes_in", "bytes_out", "key", "last_activity",
-                 "packets_in", "packets_out", "place", "share", "started")  # fmt: skip
+    __slots__ = ("_detour", "_forwards", "place")
+    protocol = "udp"
 
     def __init__(
         self, forwards: LoopbackForwards, detour: UdpDetour, place: tuple[DatagramPeer, bytes, int]
     ) -> None:
-        now = forwards.network.now
+        super().__init__(forwards.network, LOOPBACK, detour.port, forwards.key(), IDLE_TIMEOUT, inbound=True)
         self._forwards = forwards
         self._detour = detour
         self.place = place
-        self.key = forwards.key()
-        self.share: Group[_Client] | None = None
-        self.started = self.last_activity = now
-        self.bytes_in = self.bytes_out = self.packets_in = self.packets_out = 0
-        self._alarm = Alarm(forwards.network.timers, self._check_idle)
-        self._alarm.set(now + IDLE_TIMEOUT)
-        self._peer: DatagramPeer = forwards.inside.open_udp(self)
+        self.peer = forwards.inside.open_udp(self)
 
-    def _check_idle(self) -> None:
-        idle_at = self.last_activity + IDLE_TIMEOUT
-        if self._forwards.network.now >= idle_at:
-            self.close()
-        else:
-            self._alarm.set(idle_at)
+    def expire(self) -> None:
+        """End the flow because it was idle."""
+        self.close()
 
     def send(self, payload: bytes) -> None:
         """Send a datagram to the service."""
         self.last_activity = self._forwards.network.now
         self.packets_out += 1
         self.bytes_out += len(payload)
-        error = self._peer.send(payload, LOOPBACK, self._detour.port)
+        error = self.peer.send(payload, LOOPBACK, self.number) if self.peer is not None else 0
         if error:
             self.datagram_error(error)
 
     def datagram(self, payload: bytes, address: bytes, port: int) -> None:
         """Pass the service's datagram on to the client; drop those of other programs inside."""
         network = self._forwards.network
-        if (address, port) != (LOOPBACK, self._detour.port):
+        if (address, port) != (LOOPBACK, self.number):
             network.stats.drop_udp_unreachable += 1
             return
         self.last_activity = network.now
@@ -291,27 +281,11 @@ class _Client:
             self._detour.on = False
             self.close()
 
-    def info(self, now: int, state: str = "OPEN") -> FlowInfo:
-        """A snapshot for people and programs."""
-        _, address, port = self.place
-        return FlowInfo(
-            protocol="udp",
-            state=state,
-            guest=(ip_address(LOOPBACK), self._detour.port),
-            host=(ip_address(address), port),
-            inbound=True,
-            bytes_in=self.bytes_in,
-            bytes_out=self.bytes_out,
-            packets_in=self.packets_in,
-            packets_out=self.packets_out,
-            queued_in=0,
-            queued_out=0,
-            age=(now - self.started) / SECOND,
-            idle=(now - self.last_activity) / SECOND,
-        )
+    def info(self, now: int, state: str = "OPEN", host: tuple[bytes, int] | None = None) -> FlowInfo:
+        """Snapshot of this flow."""
+        return super().info(now, state, self.place[1:])
 
     def close(self) -> None:
-        """Release the socket. Harmless when repeated."""
-        self._alarm.cancel()
-        self._peer.close()
+        """Release the socket. Calling this again does nothing."""
+        super().close()
         self._forwards.forget(self)

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from ipaddress import ip_address
 
 from slirpy.core.arrival import Arrival
-from slirpy.core.flows import FlowInfo
 from slirpy.core.parts import Parts
 from slirpy.core.paths import UdpPath, UdpSender, shape_of
 from slirpy.core.port import LinkPort
-from slirpy.core.timers import Alarm
-from slirpy.fair import OUTSIDE, Group, Shares
-from slirpy.interfaces import DatagramPeer, FlowRequest, HostNetwork, IcmpReport, IPProtocol
+from slirpy.fair import OUTSIDE
+from slirpy.interfaces import DatagramPeer, HostNetwork, IcmpReport, IPProtocol
+from slirpy.nat.flow import DatagramFlow, DatagramNat
 from slirpy.nat.limits import DescriptorLimit
-from slirpy.nat.refusals import REFUSAL_CAUSES, tell_errno
+from slirpy.nat.refusals import tell_errno
 from slirpy.nat.reports import out_of_time, relay, sent_udp
-from slirpy.nat.routes import Refusal, Route, Router, onward_ttl
+from slirpy.nat.routes import Route, Router, onward_ttl
 from slirpy.units import SECOND
 
 __all__ = ["UdpFlow", "UdpNat"]
@@ -41,27 +39,22 @@ MAX_ROUTES = 1024
 """Maximum number of destinations of one flow whose routes are remembered."""
 
 
-class UdpFlow(UdpSender):
+class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
     """A guest's (address, port), and the socket that represents it. Owner of that socket."""
 
-    __slots__ = ("_alarm", "_aliases", "_nat", "_paths", "_reverse", "_source_of_batch", "_targets", "_waiting",
-                 "bytes_in", "bytes_out", "dns_only", "guest", "guest_port", "inbound", "key", "last_activity",
-                 "packets_in", "packets_out", "peer", "share", "started")  # fmt: skip
+    __slots__ = ("_aliases", "_nat", "_paths", "_reverse", "_source_of_batch", "_targets", "_waiting", "dirty",
+                 "dns_only", "path", "pending")  # fmt: skip
+    protocol = "udp"
 
-    def __init__(self, nat: UdpNat, guest: bytes, guest_port: int, *, inbound: bool = False) -> None:
-        super().__init__()
-        now = nat.network.now
+    def __init__(self, nat: UdpNat, guest: bytes, port: int, *, inbound: bool = False) -> None:
+        key = guest + port.to_bytes(2, "big")
+        super().__init__(nat.network, guest, port, key, IDLE_TIMEOUT, inbound=inbound)
         self._nat = nat
-        self.guest = guest
-        self.guest_port = guest_port
-        self.key = guest + guest_port.to_bytes(2, "big")
-        self.inbound = inbound
-        self.share: Group[UdpFlow] | None = None
-        self.peer: DatagramPeer | None = None
+        self.dirty = False
+        self.pending: list[memoryview] = []
+        self.path: UdpPath | None = None
         self.dns_only = True
         """Whether it has sent only to DNS servers."""
-        self.started = self.last_activity = now
-        self.bytes_in = self.bytes_out = self.packets_in = self.packets_out = 0
         # By the guest's name for it: the socket to use (None: the flow's own), the host address and port.
         self._targets: dict[tuple[bytes, int], tuple[DatagramPeer | None, bytes, int]] = {}
         # The reverse, where a policy made the two differ.
@@ -69,18 +62,17 @@ class UdpFlow(UdpSender):
         # Clients of forwards whose address and port, as the guest sees them, already belonged to another client.
         self._aliases: dict[tuple[DatagramPeer | None, bytes, int], tuple[bytes, int]] = {}
         self._paths: list[UdpPath] = []
-        # To the guest: payloads of this batch, and their sources as the guest sees them.
+        # To the guest: payloads of this batch, and their source as the guest sees it.
         self._waiting: list[bytes] = []
         self._source_of_batch: tuple[bytes, int] | None = None
-        self._alarm = Alarm(nat.network.timers, self._check_idle)
-        self._alarm.set(now + IDLE_TIMEOUT)
 
-    def _check_idle(self) -> None:
-        idle_at = self.last_activity + (DNS_TIMEOUT if self._is_answered() else IDLE_TIMEOUT)
-        if self._nat.network.now >= idle_at:
-            self._nat.remove(self)
-        else:
-            self._alarm.set(idle_at)
+    def idle_timeout(self) -> int:
+        """Time without packets after which the flow ends: less for a resolver's that has its answers."""
+        return DNS_TIMEOUT if self._is_answered() else IDLE_TIMEOUT
+
+    def expire(self) -> None:
+        """End the flow because it was idle."""
+        self._nat.remove(self)
 
     def _is_answered(self) -> bool:
         """Whether this was a resolver's flow, and all its queries have been answered."""
@@ -91,7 +83,7 @@ class UdpFlow(UdpSender):
         destination = arrival.header.destination, destination_port
         target = self._targets.get(destination)
         if target is None:
-            route = self._nat.route(arrival, self.guest_port, destination)
+            route = self._nat.route(arrival, self.number, destination)
             if route is None:
                 return
             target = self.map_destination(destination, route)
@@ -250,7 +242,7 @@ class UdpFlow(UdpSender):
         self.last_activity = nat.network.now
         self.packets_out += len(payloads)
         self.bytes_out += sum(map(len, payloads))
-        nat.parts.ip.send_datagrams(*self._source_of_batch, self.guest, self.guest_port, payloads)
+        nat.parts.ip.send_datagrams(*self._source_of_batch, self.guest, self.number, payloads)
         if self.dns_only and self._is_answered():
             self._alarm.set(nat.network.now + DNS_TIMEOUT)
 
@@ -266,51 +258,24 @@ class UdpFlow(UdpSender):
         if seen not in self._targets:  # no errors are sent about broadcasts either
             stats.drop_icmp_unasked += 1
             return
-        packet = sent_udp(self.guest, self.guest_port, seen, report)
+        packet = sent_udp(self.guest, self.number, seen, report)
         relay(nat.parts, nat.router, report, self.guest, seen[0], packet)
-
-    def info(self, now: int, state: str = "OPEN") -> FlowInfo:
-        """Snapshot of this flow."""
-        return FlowInfo(
-            protocol="udp",
-            state=state,
-            guest=(ip_address(self.guest), self.guest_port),
-            host=None,
-            inbound=self.inbound,
-            bytes_in=self.bytes_in,
-            bytes_out=self.bytes_out,
-            packets_in=self.packets_in,
-            packets_out=self.packets_out,
-            queued_in=0,
-            queued_out=0,
-            age=(now - self.started) / SECOND,
-            idle=(now - self.last_activity) / SECOND,
-        )
 
     def close(self) -> None:
         """Release the socket and the timer."""
         self.send_pending()
         self._deliver()
         self._forget_paths()
-        self._alarm.cancel()
-        if self.peer is not None:
-            self.peer.close()
-            self.peer = None
+        super().close()
 
 
-class UdpNat:
+class UdpNat(DatagramNat[UdpFlow]):
     """Opens, finds and ends UDP flows."""
 
+    protocol = IPProtocol.UDP
+
     def __init__(self, parts: Parts, host: HostNetwork, router: Router, descriptors: DescriptorLimit) -> None:
-        self.parts = parts
-        self.network = parts.network
-        self.tables = parts.tables
-        self.router = router
-        self.flows: dict[bytes, UdpFlow] = {}
-        self._host = host
-        self._shares: Shares[UdpFlow] = Shares(MAX_FLOWS)
-        self._descriptors = descriptors
-        descriptors.share(self._shares, self.remove)
+        super().__init__(parts, host, router, descriptors, MAX_FLOWS)
         self.on_refused: Callable[[bytes, int], None] | None = None
         """Called with each (address, port) of a guest at which no program listens."""
 
@@ -330,12 +295,9 @@ class UdpNat:
 
     def open(self, guest: bytes, port: int, link: LinkPort | None) -> UdpFlow:
         """Create a flow. Its socket is opened when the guest first sends. ``link`` is None if it begins outside."""
-        victim = self._shares.to_evict()
-        if victim is not None:
-            self.network.stats.udp_flows_evicted += 1
-            self.remove(victim)
-        flow = self.flows[guest + port.to_bytes(2, "big")] = UdpFlow(self, guest, port, inbound=link is None)
-        self._shares.add(flow, OUTSIDE if link is None else link, guest)
+        self.make_room()
+        flow = UdpFlow(self, guest, port, inbound=link is None)
+        self.add(flow, OUTSIDE if link is None else link)
         self.network.stats.udp_flows += 1
         return flow
 
@@ -367,28 +329,16 @@ class UdpNat:
         else:
             self.network.stats.drop_udp_host_error += 1
 
-    def route(self, arrival: Arrival, source_port: int, destination: tuple[bytes, int]) -> Route | None:
-        """Route a datagram to a new destination. Returns None if it was refused."""
-        request = FlowRequest(IPProtocol.UDP, arrival.header.source, source_port, *destination)
-        route = self.router.route(request)
-        if isinstance(route, Refusal):
-            self.refuse(arrival, route)
-            return None
-        return route
-
-    def refuse(self, arrival: Arrival, refusal: Refusal) -> None:
-        """Refuse a datagram, with or without an error to the guest."""
-        stats = self.network.stats
-        if refusal is Refusal.DROP:
-            stats.drop_udp_policy += 1
-        elif refusal is Refusal.MARTIAN:
-            stats.drop_ip_destination += 1
+    def count_refused(self, *, by_policy: bool) -> None:
+        """Count a datagram that was refused."""
+        if by_policy:
+            self.network.stats.drop_udp_policy += 1
         else:
-            if refusal is Refusal.PROHIBITED:
-                stats.drop_udp_policy += 1
-            else:
-                stats.drop_udp_unreachable += 1
-            self.parts.errors.error(arrival, REFUSAL_CAUSES[refusal])
+            self.network.stats.drop_udp_unreachable += 1
+
+    def count_evicted(self) -> None:
+        """Count an evicted flow."""
+        self.network.stats.udp_flows_evicted += 1
 
     def guest_error(self, key: bytes, refused: bool) -> bool:
         """Handle a guest's error about a datagram to its (address, port). Returns False if there is no flow.
@@ -403,12 +353,5 @@ class UdpNat:
             if flow.peer is not None:
                 self.remove(flow)
             if self.on_refused is not None:
-                self.on_refused(flow.guest, flow.guest_port)
+                self.on_refused(flow.guest, flow.number)
         return True
-
-    def remove(self, flow: UdpFlow) -> None:
-        """Remove a flow. An entry in the history remains."""
-        if self.flows.pop(flow.key, None) is not None:
-            self._shares.remove(flow)
-            self.tables.closed_flows.append(flow.info(self.network.now, "CLOSED"))
-        flow.close()

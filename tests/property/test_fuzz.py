@@ -153,7 +153,7 @@ class Guest:
             quoted = ipv4(6, ports + seq.to_bytes(4, "big") + bytes(1400), source=far, destination=guest)
         elif flows:
             udp_flow = random.choice(flows)
-            ports = b"\0\x09" + udp_flow.guest_port.to_bytes(2, "big")
+            ports = b"\0\x09" + udp_flow.number.to_bytes(2, "big")
             quoted = ipv4(17, ports + bytes(random.randrange(8)), source=WORLD, destination=udp_flow.guest)
         else:
             quoted = random.randbytes(random.randrange(60))

@@ -32,6 +32,7 @@ IMPLEMENTED: dict[str, tuple[Any, Any]] = {
     "Header": ("IPv4Header", "IPv6Header"),
     "Job": ("Process", "TaskJob"),
     "Marked": ("NatTcpFlow", "UdpFlow"),
+    "NdpOption": ("LinkAddress", "PrefixInformation"),
     "Output": ("FileOutput", "Pipe"),
     "PortOwner": ("IPStack", "SwitchNetwork"),
     "Sink": ("_FileSink", "NetasciiSink"),

@@ -1,0 +1,170 @@
+"""Base classes of UDP and echo flows, whose packets pass through one host socket for each port or identifier."""
+
+from __future__ import annotations
+
+import abc
+from ipaddress import ip_address
+from typing import ClassVar, Generic, TypeVar
+
+from slirpy.core.arrival import Arrival
+from slirpy.core.flows import FlowInfo
+from slirpy.core.network import Network
+from slirpy.core.parts import Parts
+from slirpy.core.timers import Alarm
+from slirpy.fair import Group, Shares
+from slirpy.interfaces import DatagramPeer, FlowRequest, HostNetwork, IPProtocol, PingPeer
+from slirpy.nat.limits import DescriptorLimit
+from slirpy.nat.refusals import REFUSAL_CAUSES
+from slirpy.nat.routes import Refusal, Route, Router
+from slirpy.units import SECOND
+
+__all__ = ["DatagramFlow", "DatagramNat"]
+
+P = TypeVar("P", DatagramPeer, PingPeer)
+
+
+class DatagramFlow(abc.ABC, Generic[P]):
+    """A guest's address with a port or an identifier, and the host socket that represents it.
+
+    Attributes:
+        guest: the guest's address.
+        number: its port; for echo, the identifier.
+        key: a key that no other flow of its kind has.
+        inbound: whether it was opened from outside.
+        peer: the socket, once it is open.
+    """
+
+    __slots__ = ("_alarm", "_network", "_timeout", "bytes_in", "bytes_out", "guest", "inbound", "key",
+                 "last_activity", "number", "packets_in", "packets_out", "peer", "share", "started")  # fmt: skip
+    protocol: ClassVar[str]
+    """Name in :class:`~slirpy.core.flows.FlowInfo`."""
+
+    def __init__(
+        self, network: Network, guest: bytes, number: int, key: bytes, timeout: int, *, inbound: bool = False
+    ) -> None:
+        now = network.now
+        self._timeout = timeout
+        self._network = network
+        self.guest = guest
+        self.number = number
+        self.key = key
+        self.inbound = inbound
+        self.share: Group[DatagramFlow[P]] | None = None
+        self.peer: P | None = None
+        self.started = self.last_activity = now
+        self.bytes_in = self.bytes_out = self.packets_in = self.packets_out = 0
+        self._alarm = Alarm(network.timers, self._check_idle)
+        self._alarm.set(now + timeout)
+
+    def idle_timeout(self) -> int:
+        """Time without packets after which the flow ends, in nanoseconds."""
+        return self._timeout
+
+    @abc.abstractmethod
+    def expire(self) -> None:
+        """End the flow because it was idle."""
+
+    def _check_idle(self) -> None:
+        idle_at = self.last_activity + self.idle_timeout()
+        if self._network.now >= idle_at:
+            self.expire()
+        else:
+            self._alarm.set(idle_at)
+
+    def info(self, now: int, state: str = "OPEN", host: tuple[bytes, int] | None = None) -> FlowInfo:
+        """Snapshot of this flow."""
+        return FlowInfo(
+            protocol=self.protocol,
+            state=state,
+            guest=(ip_address(self.guest), self.number),
+            host=None if host is None else (ip_address(host[0]), host[1]),
+            inbound=self.inbound,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            packets_in=self.packets_in,
+            packets_out=self.packets_out,
+            queued_in=0,
+            queued_out=0,
+            age=(now - self.started) / SECOND,
+            idle=(now - self.last_activity) / SECOND,
+        )
+
+    def close(self) -> None:
+        """Release the socket and the timer. Calling this again does nothing."""
+        self._alarm.cancel()
+        if self.peer is not None:
+            self.peer.close()
+            self.peer = None
+
+
+F = TypeVar("F", bound="DatagramFlow[DatagramPeer] | DatagramFlow[PingPeer]")
+
+
+class DatagramNat(abc.ABC, Generic[F]):
+    """Flows of one kind, bounded.
+
+    Args:
+        parts: the lower parts of the stack.
+        host: opens sockets.
+        router: decides where packets may go.
+        descriptors: the limit that all flows share.
+        limit: maximum number of flows.
+
+    Attributes:
+        flows: the flows by address and number.
+    """
+
+    protocol: ClassVar[IPProtocol]
+
+    def __init__(
+        self, parts: Parts, host: HostNetwork, router: Router, descriptors: DescriptorLimit, limit: int
+    ) -> None:
+        self.parts = parts
+        self.network = parts.network
+        self.tables = parts.tables
+        self.router = router
+        self.flows: dict[bytes, F] = {}
+        self._host = host
+        self._shares: Shares[F] = Shares(limit)
+        self._descriptors = descriptors
+        descriptors.share(self._shares, self.remove)
+
+    def route(self, arrival: Arrival, number: int, destination: tuple[bytes, int]) -> Route | None:
+        """Route a packet to a new destination. Returns None if it was refused, with or without an error."""
+        route = self.router.route(FlowRequest(self.protocol, arrival.header.source, number, *destination))
+        if isinstance(route, Route):
+            return route
+        if route is Refusal.MARTIAN:
+            self.network.stats.drop_ip_destination += 1
+            return None
+        self.count_refused(by_policy=route in (Refusal.DROP, Refusal.PROHIBITED))
+        if route is not Refusal.DROP:
+            self.parts.errors.error(arrival, REFUSAL_CAUSES[route])
+        return None
+
+    @abc.abstractmethod
+    def count_refused(self, *, by_policy: bool) -> None:
+        """Count a packet that was refused by the policy, or because its destination is unreachable."""
+
+    @abc.abstractmethod
+    def count_evicted(self) -> None:
+        """Count a flow that was evicted for a new one."""
+
+    def make_room(self) -> None:
+        """Evict a flow if there are as many as allowed."""
+        victim = self._shares.to_evict()
+        if victim is not None:
+            self.count_evicted()
+            self.remove(victim)
+
+    def add(self, flow: F, party: object) -> None:
+        """Add a flow of a party; see :class:`~slirpy.fair.Shares`."""
+        self.flows[flow.key] = flow
+        self._shares.add(flow, party, flow.guest)
+
+    def remove(self, flow: F) -> None:
+        """End a flow. An entry in the history remains."""
+        if self.flows.pop(flow.key, None) is not None:
+            self._shares.remove(flow)
+            self.tables.closed_flows.append(flow.info(self.network.now, "CLOSED"))
+        flow.close()
