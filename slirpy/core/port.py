@@ -52,6 +52,7 @@ class LinkPort:
         "_out",
         "_owned",
         "_owner",
+        "_room_announced",
         "_waiters",
         "blocked",
         "checksum_offload",
@@ -78,6 +79,7 @@ class LinkPort:
         self._out: list[Frame] = []
         self._borrowed = False  # some of them are views of buffers that last until the flush
         self._owned = 0  # bytes that were copied
+        self._room_announced = False  # by writable(), since the last flush began
         self._waiters: dict[Waiter, None] = {}  # each once, however often it asks
 
     def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
@@ -128,17 +130,21 @@ class LinkPort:
         if not out or self.blocked:
             return
         self._out = []
+        self._room_announced = False
         sent = self.link.send(out)
         borrowed, self._borrowed = self._borrowed, False
         self._owned = 0
         if sent < len(out):
             rest = out[sent:]
             self._out = (list(map(self._own, rest)) if borrowed else rest) + self._out
-            self.blocked = True
+            self.blocked = not self._room_announced
+            if not self.blocked:  # the link had room again before send() returned; flush again at once
+                self._owner.call_at(self._owner.now, _nothing)
 
     def writable(self) -> None:
         """Note that the link has room again."""
         self.blocked = False
+        self._room_announced = True
         waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
             waiter.mark()
@@ -168,3 +174,7 @@ class LinkPort:
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
         """Start a timer of the stack, for a link that holds frames back."""
         return self._owner.call_at(when, callback)
+
+
+def _nothing() -> None:
+    """Callback of a timer whose only purpose is a flush."""

@@ -1,0 +1,79 @@
+"""The stack's side of a link: its queue, and the link's word that there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import pytest
+
+from slirpy.core.port import LinkPort
+from slirpy.core.switchnet import SwitchNetwork
+from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
+
+FRAMES = [bytes([2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, n, 0x88, 0xB5]).ljust(60, b"\0") for n in range(5)]
+
+
+class EagerLink:
+    """A link that accepts ``at_once`` frames, and says inside ``send`` that there is room for more."""
+
+    features = LinkFeatures()
+
+    def __init__(self, at_once: int) -> None:
+        self.at_once = at_once
+        self.sent: list[bytes] = []
+        self.sink: LinkSink | None = None
+
+    def start(self, sink: LinkSink, poller: Poller) -> None:
+        self.sink = sink
+
+    def send(self, frames: Sequence[Frame]) -> int:
+        taken = frames[: self.at_once]
+        self.sent += [b"".join(frame.parts) for frame in taken]
+        if len(taken) < len(frames):
+            assert self.sink is not None
+            self.sink.writable()
+        return len(taken)
+
+    def close(self) -> None:
+        pass
+
+
+class Flow:
+    """A sender that waits for room."""
+
+    marked = 0
+
+    def mark(self) -> None:
+        self.marked += 1
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+def test_room_that_is_announced_inside_send_is_used(at_once: int) -> None:
+    """All frames are sent, in order, by flushes that the deadline asks for at once."""
+    net = SwitchNetwork()
+    link = EagerLink(at_once)
+    port = net.attach(link, cast(Poller, None))
+    for frame in FRAMES:
+        port.push(Frame((frame,)), len(frame))
+    net.flush(1000)
+    flushes = 1
+    while net.deadline() is not None:
+        assert net.deadline() == 1000
+        net.flush(1000)
+        flushes += 1
+        assert flushes < 10
+    assert link.sent == FRAMES
+    assert not port.blocked
+    assert flushes == -(-len(FRAMES) // at_once)
+
+
+def test_a_waiter_is_marked_by_room_that_is_announced_inside_send() -> None:
+    net = SwitchNetwork()
+    port: LinkPort = net.attach(EagerLink(1), cast(Poller, None))
+    flow = Flow()
+    port.wait(flow)
+    for frame in FRAMES:
+        port.push(Frame((frame,)), len(frame))
+    net.flush(1000)
+    assert flow.marked == 1
