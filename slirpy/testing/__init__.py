@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from slirpy.testing.network import Captured, Fault, VirtualNetwork
     from slirpy.testing.packetdrill import Result, ScriptError, UnsupportedError, run_file, run_text
     from slirpy.testing.tcp import Crossing, Pair, Script, Sent, Wire, flag_bits, flag_letters
+    from slirpy.testing.world.base import Call
     from slirpy.testing.world.host import SimHost
     from slirpy.testing.world.programs import Echo, Remote, Resetter, SimServer, Sink, Source
     from slirpy.testing.world.udp import Received, SimUdpServer
-    from slirpy.testing.world.world import Call
 
 __all__ = [
     "DEFAULT_MAC",
@@ -107,7 +107,7 @@ _MODULES = {
     "world.host": "SimHost",
     "world.programs": "Echo Remote Resetter SimServer Sink Source",
     "world.udp": "Received SimUdpServer",
-    "world.world": "Call",
+    "world.base": "Call",
 }
 """Names by the module that each is imported from."""
 

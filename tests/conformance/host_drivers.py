@@ -20,7 +20,7 @@ from slirpy.host.addresses import family_of, name_of, place_of
 from slirpy.host.poller import SelectorPoller
 from slirpy.host.sockets import SocketHost
 from slirpy.interfaces import HostNetwork
-from slirpy.testing.world.host import Remote, SimHost, SimServer
+from slirpy.testing import Remote, SimHost, SimServer
 
 Place: TypeAlias = tuple[bytes, int]
 
@@ -297,7 +297,7 @@ class SimDriver(Driver):
         return self.sim.connect(*place)
 
     def connect_unix(self, path: str) -> Far:
-        return self.sim.connect(path.encode(), 0)
+        return self.sim.connect_unix(path)
 
     def refusing_place(self) -> Place:
         return self._place(LOOPBACK)

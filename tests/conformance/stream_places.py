@@ -25,8 +25,7 @@ from slirpy.config.guestfwd import GuestForward
 from slirpy.interfaces import AcceptedStream, FlowRequest, IPProtocol, NameAnswer, StreamOwner, StreamPeer
 from slirpy.services.namedstream import NamedStream
 from slirpy.targets.web import asgi, wsgi
-from slirpy.testing import VirtualNetwork
-from slirpy.testing.world.programs import Echo
+from slirpy.testing import Echo, VirtualNetwork
 
 LOOPBACK = bytes([127, 0, 0, 1])
 FLOW = FlowRequest(IPProtocol.TCP, bytes([10, 0, 2, 15]), 40000, bytes([10, 0, 2, 100]), 7)

@@ -21,7 +21,7 @@ from slirpy.interfaces import (
     PingPeer,
     StreamPeer,
 )
-from slirpy.testing.world.host import SimHost
+from slirpy.testing import SimHost
 from tests.conformance.host_drivers import DRIVERS, LOOPBACK, LOOPBACK6, Driver, Far, Place, Server
 
 RESETS = (errno.ECONNRESET, errno.EPIPE)

@@ -15,12 +15,8 @@ from pathlib import Path
 import pytest
 
 from slirpy.interfaces import LinkSink
-from slirpy.links.callback import CallbackLink
-from slirpy.links.dgram import DgramLink, multicast
-from slirpy.links.endpoint import Endpoint, inet, unix
-from slirpy.links.stream import StreamLink
-from slirpy.links.tap import TapLink, open_tap
-from slirpy.testing.links import LINK_CHECKS, LinkCheck, LinkFactory, LinkUnderTest
+from slirpy.links import CallbackLink, DgramLink, Endpoint, StreamLink, TapLink, inet, multicast, open_tap, unix
+from slirpy.testing import LINK_CHECKS, LinkCheck, LinkFactory, LinkUnderTest
 
 CLONE_NEWNET = 0x40000000
 ETHERTYPE = 0x88B5

@@ -10,11 +10,8 @@ from random import Random
 import pytest
 
 from slirpy.interfaces import Link, LinkSink
-from slirpy.links.capture import CaptureLink
-from slirpy.links.faults import FaultLink, Faults
-from slirpy.links.middleware import Middleware
-from slirpy.links.trace import TraceLink
-from slirpy.testing.links import LINK_CHECKS, LinkCheck, LinkFactory, LinkUnderTest
+from slirpy.links import CaptureLink, FaultLink, Faults, Middleware, TraceLink
+from slirpy.testing import LINK_CHECKS, LinkCheck, LinkFactory, LinkUnderTest
 from tests.conformance.test_links import callback, dgram_fd, stream_fd
 
 SLOW = Faults(delay=200_000, limit=100_000)

@@ -15,8 +15,7 @@ import pytest
 from slirpy import Config
 from slirpy.config.guestfwd import GuestForward, StreamFactory
 from slirpy.interfaces import Buffer, FlowRequest, StreamOwner
-from slirpy.testing import VirtualNetwork
-from slirpy.testing.guest.tcp import GuestStream
+from slirpy.testing import GuestStream, VirtualNetwork
 
 SERVER, PORT = "10.0.2.100", 7
 SECOND = 1_000_000_000

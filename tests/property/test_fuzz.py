@@ -20,7 +20,7 @@ from slirpy.interfaces import LinkFeatures
 from slirpy.nat import icmp as icmp_module
 from slirpy.nat import tcp as tcp_module
 from slirpy.nat import udp as udp_module
-from slirpy.testing.world.host import Echo, SimUdpServer
+from slirpy.testing import Echo, SimUdpServer
 from tests.support.harness import (
     ACK,
     BROADCAST,

@@ -15,8 +15,7 @@ from typing import Any
 import dnslib
 
 from slirpy import Config
-from slirpy.testing import Guest, VirtualNetwork
-from slirpy.testing.world.programs import Echo, Resetter, Sink, Source
+from slirpy.testing import Echo, Guest, Resetter, Sink, Source, VirtualNetwork
 
 SECOND = 1_000_000_000
 MS = 1_000_000
@@ -50,7 +49,7 @@ def network(seed: int = 1, *, latency: int = 5 * MS, link: int = MS, **config: A
     return net
 
 
-def answers(message: bytes, address: bytes, port: int) -> bytes:
+def answers(message: bytes, address: object, port: int) -> bytes:
     """A resolver that knows every name, also in TXT records that are too long for 512 bytes."""
     query = dnslib.DNSRecord.parse(message)
     answer = query.reply()

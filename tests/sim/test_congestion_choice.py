@@ -8,7 +8,7 @@ import pytest
 
 from slirpy import Config, ConfigError
 from slirpy.tcp.congestion import Cubic, Reno
-from slirpy.testing.world.host import Remote
+from slirpy.testing import Remote
 from tests.support.harness import WORLD, Net, Peer, config
 
 

@@ -20,8 +20,7 @@ import pytest
 from slirpy import Config
 from slirpy.config.hostfwd import parse_hostfwd
 from slirpy.config.resolver import parse_resolver
-from slirpy.testing import Captured, VirtualNetwork
-from slirpy.testing.world.programs import Echo, Resetter, Sink, Source
+from slirpy.testing import Captured, Echo, Resetter, Sink, Source, VirtualNetwork
 from slirpy.wire.tcp import RST
 
 SECOND = 1_000_000_000
@@ -31,7 +30,7 @@ LOOPBACK = bytes((127, 0, 0, 1))
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def resolver(message: bytes, address: bytes, port: int) -> bytes:
+def resolver(message: bytes, address: object, port: int) -> bytes:
     query = dnslib.DNSRecord.parse(message)
     answer = query.reply()
     answer.add_answer(*dnslib.RR.fromZone(f"{query.q.qname} 60 A 192.0.2.7"))

@@ -40,7 +40,8 @@ def test_guests_find_each_other_by_the_names_of_their_leases() -> None:
 def library() -> VirtualNetwork:
     """A network whose host has a resolver library and no server."""
     net = VirtualNetwork(Config(resolvers=[], dns_mode="system"), seed=5)
-    net.host.names = {"name.test": [bytes((192, 0, 2, 1)), bytes(15) + b"\1"], "later.test": None}
+    net.host.add_name("name.test", "192.0.2.1", "::1")
+    net.host.fail_name("later.test")
     net.boot()
     return net
 

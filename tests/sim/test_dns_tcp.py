@@ -6,9 +6,7 @@ import pytest
 from dnslib import RR, A, DNSRecord
 
 from slirpy import Config
-from slirpy.testing import VirtualNetwork
-from slirpy.testing.guest.tcp import GuestStream
-from slirpy.testing.world.programs import Remote
+from slirpy.testing import GuestStream, Remote, VirtualNetwork
 
 RESOLVER = bytes((192, 0, 2, 53))
 SERVER = "10.0.2.3"

@@ -12,7 +12,7 @@ from slirpy.nat import tcp as tcp_module
 from slirpy.nat import udp as udp_module
 from slirpy.nat.limits import IDLE
 from slirpy.tcp import Settings
-from slirpy.testing.world.host import Remote
+from slirpy.testing import Remote
 from tests.support.harness import (
     ACK,
     DNS,
@@ -321,7 +321,7 @@ def test_after_a_dns_answer_a_port_is_kept_for_ten_seconds(answered: bool, elsew
     net.run(0.01)
     if answered:
         for _ in range(1 + elsewhere):
-            net.host.carry(b"answer", (WORLD, 53), far.received[0].source)
+            net.host.send_udp(b"answer", *far.received[0].source, source=(WORLD, 53))
         net.run(0.01)
         assert net.take()
     lasts = 10 if answered and not elsewhere else 240
@@ -337,7 +337,7 @@ def test_who_asks_again_waits_for_the_answer() -> None:
     for _ in range(3):
         net.send(udp(b"query", dport=53))
         net.run(0.01)
-        net.host.carry(b"answer", (WORLD, 53), far.received[-1].source)
+        net.host.send_udp(b"answer", *far.received[-1].source, source=(WORLD, 53))
         net.run(9)
     net.send(udp(b"query", dport=53))
     net.run(200)

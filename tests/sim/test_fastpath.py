@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from slirpy.interfaces import LinkFeatures
 from slirpy.nat.tcp import NatTcpFlow
 from slirpy.tcp.sendbuffer import SendBuffer
-from slirpy.testing.world.host import Remote
+from slirpy.testing import Remote
 from tests.support.harness import (
     ACK,
     FIN,

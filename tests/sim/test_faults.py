@@ -9,9 +9,8 @@ from random import Random
 import pytest
 
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
-from slirpy.links.faults import FaultLink, Faults
-from slirpy.testing import Guest, VirtualNetwork
-from slirpy.testing.world.programs import Echo, Source
+from slirpy.links import FaultLink, Faults
+from slirpy.testing import Echo, Guest, Source, VirtualNetwork
 
 SECOND = 1_000_000_000
 MS = 1_000_000

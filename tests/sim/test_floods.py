@@ -15,7 +15,7 @@ from slirpy.core.switch import PORT_MACS
 from slirpy.nat import icmp as icmp_module
 from slirpy.nat import tcp as tcp_module
 from slirpy.nat import udp as udp_module
-from slirpy.testing.world.host import Echo
+from slirpy.testing import Echo
 from tests.support.harness import (
     ACK,
     BROADCAST,

@@ -12,8 +12,7 @@ import pytest
 from slirpy.config.guestfwd import GuestForward, StreamFactory
 from slirpy.errors import ConfigError, ForwardError
 from slirpy.interfaces import Buffer, FlowRequest, StreamOwner, StreamPeer
-from slirpy.testing import VirtualNetwork
-from slirpy.testing.world.host import Echo, Resetter
+from slirpy.testing import Echo, Resetter, VirtualNetwork
 from slirpy.wire import ethernet
 from tests.support.harness import (
     ACK,

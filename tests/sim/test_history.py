@@ -6,8 +6,7 @@ import pytest
 
 from slirpy.core.flows import ENDS
 from slirpy.core.tables import HISTORY
-from slirpy.testing import VirtualNetwork
-from slirpy.testing.world.host import Echo, Resetter
+from slirpy.testing import Echo, Resetter, VirtualNetwork
 
 SECOND = 1_000_000_000
 SERVER = bytes((192, 0, 2, 7))

@@ -9,7 +9,7 @@ import pytest
 
 from slirpy.errors import ForwardError
 from slirpy.interfaces import LinkFeatures
-from slirpy.testing.world.host import Remote
+from slirpy.testing import Remote
 from tests.support.harness import (
     ACK,
     FIN,
@@ -434,7 +434,7 @@ def test_a_range_is_forwarded_whole_or_not_at_all() -> None:
 def test_a_unix_socket_leads_to_a_port() -> None:
     net = Net(config(hostfwd=["unix:/run/web.sock-:80"]))
     net.know()
-    clients = [net.host.connect(b"/run/web.sock", 0) for _ in range(2)]
+    clients = [net.host.connect_unix("/run/web.sock") for _ in range(2)]
     net.run(0.01)
     frames = net.take()
     assert {(frame.data.src, frame.data.data.dport) for frame in frames} == {(GATEWAY, 80)}

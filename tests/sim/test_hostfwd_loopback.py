@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
@@ -12,8 +13,7 @@ from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer, IcmpReport, S
 from slirpy.nat import inside
 from slirpy.nat.inside import IDLE_TIMEOUT, RECENT, RECENT_BYTES
 from slirpy.nat.splice import READ_SIZE, READS, Splice
-from slirpy.testing.world.host import Echo, Remote
-from slirpy.testing.world.udp import SimUdpServer
+from slirpy.testing import Echo, Remote, SimUdpServer
 from tests.support.harness import (
     ACK,
     GATEWAY,
@@ -375,7 +375,7 @@ def test_at_the_bound_the_idlest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_handler_over_a_unix_socket_too() -> None:
     world = World("unix:/run/x.sock-:80")
     world.serve(make=Echo)
-    client = world.net.host.connect(b"/run/x.sock", 0)
+    client = world.net.host.connect_unix("/run/x.sock")
     world.net.run(0.01)
     (frame,) = world.net.take()
     peer = Peer(world.net, frame.data.data.sport, address=GATEWAY, sport=80, seq=0)
@@ -422,7 +422,7 @@ class UdpWorld(World):
     def heard(self, source: tuple[bytes, int] = CLIENT) -> list[bytes]:
         received = self.clients[source].received
         found = [each.payload for each in received]
-        assert all(each.source == (LOOPBACK, self.port) for each in received)
+        assert all(each.source == (IPv4Address(LOOPBACK), self.port) for each in received)
         received.clear()
         return found
 
@@ -566,7 +566,7 @@ def test_only_the_service_is_heard() -> None:
     world.refuse()
     world.heard()
     place = service.received[0].source
-    world.net.host.send_udp(b"forged", place[0] if any(place[0]) else HOME, place[1], (HOME, 54))
+    world.net.host.send_udp(b"forged", HOME if place[0].is_unspecified else place[0], place[1], (HOME, 54))
     world.net.run(0.01)
     assert world.heard() == []
 
@@ -592,4 +592,7 @@ def test_both_answer_from_where_was_asked() -> None:
         world.net.run(0.01)
         world.refuse()
     world.net.run(0.01)
-    assert [each.source for each in client.received] == [(LOOPBACK, world.port), (ip("127.0.0.2"), world.port)]
+    assert [(str(each.source[0]), each.source[1]) for each in client.received] == [
+        ("127.0.0.1", world.port),
+        ("127.0.0.2", world.port),
+    ]

@@ -12,7 +12,7 @@ from slirpy.core import port as port_module
 from slirpy.interfaces import LinkFeatures
 from slirpy.nat import tcp as tcp_module
 from slirpy.nat import udp as udp_module
-from slirpy.testing.world.host import Remote, Sink, Source
+from slirpy.testing import Remote, Sink, Source
 from tests.support.harness import ACK, PSH, RST, SYN, WORLD, Net, Peer, config, echo, ip, options, udp
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from slirpy.core.arrival import Arrival
 from slirpy.interfaces import Action, IcmpReport, Verdict
-from slirpy.testing.world.host import Remote, Source
+from slirpy.testing import Remote, Source
 from slirpy.wire import ipv4 as slirpy_ipv4
 from slirpy.wire.icmp import Cause
 from tests.support.harness import (

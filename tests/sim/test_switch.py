@@ -14,9 +14,7 @@ from slirpy.core.port import QUEUE_BYTES, QUEUE_LIMIT
 from slirpy.core.switch import AGE, FLOOD_BURST, FLOOD_RATE, HOLD, PORT_MACS
 from slirpy.core.switchnet import SwitchNetwork
 from slirpy.interfaces import LinkFeatures
-from slirpy.testing import VirtualNetwork
-from slirpy.testing.guest import Guest
-from slirpy.testing.world.host import Echo
+from slirpy.testing import Echo, Guest, VirtualNetwork
 from tests.support.harness import (
     ACK,
     BROADCAST,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from slirpy.testing.world.host import Remote
+from slirpy.testing import Remote
 from tests.support.harness import ACK, RST, WORLD, Net, Peer, config
 
 

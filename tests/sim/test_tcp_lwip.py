@@ -12,7 +12,7 @@ from statistics import median
 
 import pytest
 
-from slirpy.testing.world.host import SimServer, Sink
+from slirpy.testing import SimServer, Sink
 from tests.sim.lwip_sender import Loss, upload
 from tests.support.harness import WORLD, Net
 

@@ -12,7 +12,7 @@ import pytest
 
 from slirpy.interfaces import Action, LinkFeatures, Verdict
 from slirpy.nat.tcp import NatTcpFlow
-from slirpy.testing.world.host import Echo, Remote, SimServer, Sink, Source
+from slirpy.testing import Echo, Remote, SimServer, Sink, Source
 from tests.support.harness import (
     ACK,
     BROADCAST,

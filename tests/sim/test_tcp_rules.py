@@ -9,7 +9,7 @@ import dpkt
 import pytest
 
 from slirpy.interfaces import LinkFeatures
-from slirpy.testing.world.host import Echo, Remote, Sink, Source
+from slirpy.testing import Echo, Remote, Sink, Source
 from tests.support.harness import (
     ACK,
     GUEST,

@@ -10,7 +10,7 @@ import pytest
 
 from slirpy.interfaces import Action, Verdict
 from slirpy.tcp.states import TIME_WAIT
-from slirpy.testing.world.host import Echo, Source
+from slirpy.testing import Echo, Source
 from tests.support.harness import (
     ACK,
     FIN,

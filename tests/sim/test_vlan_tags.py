@@ -10,7 +10,7 @@ import pytest
 
 from slirpy.interfaces import LinkFeatures
 from slirpy.links.corruption import corrupt_received
-from slirpy.testing.world.host import Echo
+from slirpy.testing import Echo
 from slirpy.wire.describe import describe
 from tests.support.harness import (
     ACK,

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from random import Random
 
 from slirpy import Slirp
-from slirpy.testing import Guest
-from slirpy.testing.guest.tcp import GuestStream
+from slirpy.testing import Guest, GuestStream
 
 __all__ = ["Driven"]
 

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from random import Random
 
 from slirpy import Slirp
-from slirpy.testing import Guest
-from slirpy.testing.guest.tcp import GuestStream
+from slirpy.testing import Guest, GuestStream
 
 __all__ = ["SECONDS", "Bystander", "Far", "echo_server", "until"]
 

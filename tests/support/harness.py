@@ -20,7 +20,7 @@ from slirpy.core.port import LinkPort
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
 from slirpy.stack import Stack
 from slirpy.tcp import Connection
-from slirpy.testing.world.host import SimHost, SimServer
+from slirpy.testing import SimHost, SimServer
 
 SECOND = 1_000_000_000
 MS = 1_000_000

@@ -6,7 +6,7 @@ import ctypes
 import subprocess
 import threading
 
-from slirpy.links.tap import open_tap
+from slirpy.links import open_tap
 
 SECONDS = 120
 CLONE_NEWNET = 0x40000000

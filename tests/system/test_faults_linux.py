@@ -18,8 +18,7 @@ from random import Random
 import pytest
 
 from slirpy import Config, Slirp
-from slirpy.links.faults import FaultLink, Faults
-from slirpy.links.tap import TapLink
+from slirpy.links import FaultLink, Faults, TapLink
 from tests.system.netns import SECONDS, NetworkNamespace
 
 pytestmark = [

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from slirpy import Config, FlowRequest, GuestForward, Slirp
-from slirpy.links.tap import TapLink, open_tap
+from slirpy.links import TapLink, open_tap
 from tests.system.conftest import User
 from tests.system.webserver import WebServer
 

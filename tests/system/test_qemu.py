@@ -21,9 +21,7 @@ import pytest
 
 from slirpy import Config, Slirp
 from slirpy.interfaces import Link
-from slirpy.links.dgram import DgramLink
-from slirpy.links.endpoint import inet, unix
-from slirpy.links.stream import StreamLink
+from slirpy.links import DgramLink, StreamLink, inet, unix
 from tests.system.conftest import REPOSITORY, missing
 from tests.system.qemu import DHCP, QEMU, Guest, MissingError, boot_files, machine
 from tests.system.test_dns_clients import ADDRESS, NAME, Resolver

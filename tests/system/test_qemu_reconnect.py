@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from slirpy import Config, Slirp
-from slirpy.links.endpoint import unix
-from slirpy.links.stream import StreamLink
+from slirpy.links import StreamLink, unix
 from tests.system.conftest import missing
 from tests.system.qemu import DHCP, QEMU, Guest, MissingError, boot_files, machine
 from tests.system.test_qemu import CARD, Listening

@@ -14,7 +14,7 @@ import pytest
 
 from slirpy.host.poller import SelectorPoller
 from slirpy.interfaces import Buffer, Frame, Timer
-from slirpy.links.table import parse_netdev
+from slirpy.links import parse_netdev
 from slirpy.stats import Stats
 
 pytestmark = [

@@ -17,7 +17,7 @@ import pytest
 
 from slirpy import Config, LinkFeatures, Slirp
 from slirpy.interfaces import Frame, Link, LinkSink, Poller
-from slirpy.links.tap import TapLink
+from slirpy.links import TapLink
 from tests.system.netns import NetworkNamespace
 
 pytestmark = [

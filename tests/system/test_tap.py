@@ -18,8 +18,7 @@ import pytest
 from slirpy import Config, LinkFeatures, Slirp
 from slirpy.errors import LinkError
 from slirpy.interfaces import Buffer, Frame
-from slirpy.links.middleware import Middleware
-from slirpy.links.tap import TapLink, open_tap
+from slirpy.links import Middleware, TapLink, open_tap
 from tests.system.netns import SECONDS, NetworkNamespace
 
 pytestmark = [

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from slirpy.errors import LinkError
-from slirpy.links.tap import TapLink, open_tap
+from slirpy.links import TapLink, open_tap
 
 pytestmark = [
     pytest.mark.system,
@@ -21,7 +21,6 @@ PROGRAM = """
 import fcntl, os, socket, struct, subprocess, sys, threading
 from slirpy import Config, Slirp
 from slirpy.errors import LinkError
-from slirpy.links.tap import TapLink, open_tap
 
 SIZE = 3_000_000
 

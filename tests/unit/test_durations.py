@@ -20,15 +20,9 @@ from slirpy import Config, ConfigError, LinkError, Slirp, Stack
 from slirpy.config.values import wait_seconds
 from slirpy.core.switchnet import SwitchNetwork
 from slirpy.host.poller import SelectorPoller
-from slirpy.links.callback import CallbackLink
-from slirpy.links.capture import CaptureLink
-from slirpy.links.endpoint import inet
-from slirpy.links.faults import FaultLink, Faults
-from slirpy.links.stream import StreamLink
-from slirpy.links.trace import TraceLink
+from slirpy.links import CallbackLink, CaptureLink, FaultLink, Faults, StreamLink, TraceLink, inet
 from slirpy.tcp.settings import Settings
-from slirpy.testing import Guest, VirtualNetwork
-from slirpy.testing.world.host import SimHost
+from slirpy.testing import Guest, SimHost, VirtualNetwork
 
 MS = 1_000_000
 ARP = b"\xff" * 6 + bytes.fromhex(

@@ -29,16 +29,10 @@ from slirpy import Config, Slirp, SlirpyError, StateError
 from slirpy.host.poller import SelectorPoller
 from slirpy.host.sockets import SocketHost
 from slirpy.interfaces import READ, Frame, LinkFeatures, LinkSink, Poller
-from slirpy.links.callback import CallbackLink
-from slirpy.links.capture import CaptureLink
-from slirpy.links.dgram import DgramLink
-from slirpy.links.endpoint import unix
-from slirpy.links.recorder import Recorder
-from slirpy.links.stream import StreamLink
+from slirpy.links import CallbackLink, CaptureLink, DgramLink, Recorder, StreamLink, unix
 from slirpy.stack import Stack
 from slirpy.stats import Stats
-from slirpy.testing import Guest
-from slirpy.testing.world.host import SimHost
+from slirpy.testing import Guest, SimHost
 from tests.support.driven import Driven
 
 pytestmark = [

@@ -15,11 +15,7 @@ from slirpy.cli.capture import parse_capture
 from slirpy.cli.flags import check_plain_name
 from slirpy.errors import ConfigError, LinkError
 from slirpy.interfaces import Frame, Link
-from slirpy.links.callback import CallbackLink
-from slirpy.links.capture import CaptureLink
-from slirpy.links.recorder import Recorder
-from slirpy.links.trace import TraceLink
-from slirpy.links.tracefile import TraceFile
+from slirpy.links import CallbackLink, CaptureLink, Recorder, TraceFile, TraceLink
 from slirpy.wire import pcap, pcapng
 
 FRAME = bytes(range(60))

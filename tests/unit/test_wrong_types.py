@@ -47,14 +47,8 @@ from slirpy.config.outbound import parse_outbound
 from slirpy.config.policy import checked_verdict, parse_rule
 from slirpy.config.resolver import parse_resolver
 from slirpy.interfaces import IPProtocol
-from slirpy.links.callback import CallbackLink
-from slirpy.links.capture import CaptureLink
-from slirpy.links.dgram import DgramLink
-from slirpy.links.endpoint import parse_endpoint, unix
-from slirpy.links.stream import StreamLink
-from slirpy.links.table import parse_netdev
-from slirpy.testing import Guest, VirtualNetwork
-from slirpy.testing.world.host import Echo, SimHost
+from slirpy.links import CallbackLink, CaptureLink, DgramLink, StreamLink, parse_endpoint, parse_netdev, unix
+from slirpy.testing import Echo, Guest, SimHost, VirtualNetwork
 from tests.support.driven import Driven
 
 MAC = bytes.fromhex("525400123456")
@@ -459,17 +453,24 @@ WORLD: dict[str, Callable[[SimHost, Any], object]] = {
     "black_hole": lambda host, address: host.black_hole(address),
     "unreachable": lambda host, address: host.unreachable(address),
     "reachable": lambda host, address: host.reachable(address),
+    "add_name": lambda host, address: host.add_name("web.test", address),
+    "source of connect": lambda host, address: host.connect(FAR, 7, source=(address, 5555)),
+    "source of send_udp": lambda host, address: host.send_udp(b"x", FAR, 7, source=(address, 5555)),
+    "SimHost": lambda _, address: SimHost(Random(1), address=address),
+    "SimHost, IPv6": lambda _, address: SimHost(Random(1), address6=address),
 }
 
 
-@pytest.mark.parametrize("address", ["x", "192.0.2", 5, ["192.0.2.7"], True, IPv4Network("192.0.2.0/24")])
+@pytest.mark.parametrize(
+    "address", ["x", "192.0.2", 5, b"/run/x.sock", ["192.0.2.7"], True, IPv4Network("192.0.2.0/24")]
+)
 @pytest.mark.parametrize("name", WORLD)
 def test_what_is_no_address_is_refused(name: str, address: Any) -> None:
     with pytest.raises(ConfigError, match="is not an IP address"):
         WORLD[name](SimHost(Random(1)), address)
 
 
-@pytest.mark.parametrize("port", ["80", -1, 65536, 7.0, True])
+@pytest.mark.parametrize("port", ["80", -1, 0, 65536, 7.0, True])
 def test_what_is_no_port_is_refused(port: Any) -> None:
     host = SimHost(Random(1))
     for call in (host.serve_tcp, host.serve_udp, host.connect, host.black_hole, host.unreachable):
@@ -479,6 +480,29 @@ def test_what_is_no_port_is_refused(port: Any) -> None:
         host.serve_tcp(FAR, 7, 5)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"^answer is a function"):
         host.serve_udp(FAR, 7, b"x")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda host: host.connect(FAR, 7, source="192.0.2.7"), "source .* is not a pair of address and port"),
+        (lambda host: host.connect(FAR, 7, source=("192.0.2.7",)), "source .* is not a pair"),
+        (lambda host: host.connect(FAR, 7, source=("192.0.2.7", 0)), "port of source 0 is not"),
+        (lambda host: host.connect(FAR, 7, source=("::1", 5)), "source ::1 and destination 192.0.2.7 must both be"),
+        (lambda host: host.send_udp(b"x", "::1", 7, source=(FAR, 5)), "source 192.0.2.7 and destination ::1 must"),
+        (lambda host: host.connect_unix(b"/run/x.sock"), "path .* is not text"),
+        (lambda host: host.path(None, "192.0.2.7"), "hops must be a list"),
+        (lambda host: host.unreachable(error=0), "error 0 is not"),
+        (lambda host: host.add_name("a b", FAR), 'name "a b" is not a host name'),
+        (lambda host: host.fail_name(""), 'name "" is empty'),
+        (lambda _: SimHost(Random(1), address="2001:db8::1"), "address '2001:db8::1' is not an IPv4 address"),
+        (lambda _: SimHost(Random(1), address6="192.0.2.1"), "address6 '192.0.2.1' is not an IPv6 address"),
+        (lambda _: SimHost(Random(1), buffer_bytes=0), "buffer_bytes 0 is not"),
+    ],
+)  # fmt: skip
+def test_what_the_simulated_world_refuses(call: Callable[[SimHost], object], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        call(SimHost(Random(1)))
 
 
 def test_nothing_is_left_open_by_a_refusal() -> None:

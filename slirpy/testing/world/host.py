@@ -5,22 +5,27 @@ the order of their time and then of their creation. A run with the same seed and
 event by event. Example::
 
     sim = SimHost(random.Random(1), latency_ns=10_000_000)
-    server = sim.serve_tcp(bytes([192, 0, 2, 7]), 80, Echo)
+    server = sim.serve_tcp("192.0.2.7", 80, Echo)
     stream = sim.connect_tcp(bytes([192, 0, 2, 7]), 80, owner)   # as the stack does it
     sim.advance(20_000_000)                                       # owner.connected() was called
     server.connections[0].reset()
     sim.advance(30_000_000)                                       # owner.failed(errno.ECONNRESET)
+
+Tests write addresses as text, as objects of :mod:`ipaddress` or as bytes, of either family, and read them as objects.
+The methods of :class:`~slirpy.interfaces.HostNetwork`, which the stack calls, take bytes.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from ipaddress import ip_address
 from random import Random
 from typing import Any
 
-from slirpy.config.values import address_bytes, function, whole
+from slirpy.config.values import address_bytes, as_text, function, host_name, whole
+from slirpy.errors import ConfigError, StateError
 from slirpy.interfaces import (
     AcceptedStream,
     Acceptor,
@@ -30,41 +35,46 @@ from slirpy.interfaces import (
     PingOwner,
     StreamOwner,
 )
+from slirpy.testing.world.base import SimWorld
 from slirpy.testing.world.path import PLAIN, Shape, obstacle, refusal, report_of
 from slirpy.testing.world.ping import SimPing
-from slirpy.testing.world.programs import Echo, Remote, Resetter, SimServer, Sink, Source
+from slirpy.testing.world.places import Address, Key, Place, find, is_loopback, key_of, place_of, source_of
+from slirpy.testing.world.programs import Remote, SimServer
 from slirpy.testing.world.stream import SimListener, SimStream
-from slirpy.testing.world.udp import Answer, Received, SimDatagram, SimUdpServer
-from slirpy.testing.world.world import Address, Call, Key, Place, SimWorld, find, is_loopback, place
+from slirpy.testing.world.udp import Answer, SimDatagram, SimUdpServer
 from slirpy.units import MS
 
-__all__ = [
-    "Call",
-    "Echo",
-    "Received",
-    "Remote",
-    "Resetter",
-    "SimDatagram",
-    "SimHost",
-    "SimListener",
-    "SimServer",
-    "SimStream",
-    "SimUdpServer",
-    "Sink",
-    "Source",
-]
-
+__all__ = ["SimHost"]
 
 _PORTS = range(49152, 65536)  # RFC 6335: dynamic ports
 _OUTSIDE = (bytes([203, 0, 113, 1]), bytes.fromhex("20010db8000000000000000000000071"))  # for documentation
 
 
-def _destination(address: Address, port: int) -> Place:
-    """Return the destination of a connection from outside; the path of a unix socket is bytes of any length."""
-    return (
-        address if isinstance(address, bytes) else address_bytes("address", address),
-        whole("port", port, 0, 65535),
-    )
+def _own(what: str, address: Address, length: int) -> bytes:
+    """Return one of the host's own addresses, of the family with this length."""
+    packed = address_bytes(what, address)
+    if len(packed) != length:
+        raise ConfigError(f"{what} {address!r} is not an IPv{4 if length == 4 else 6} address")
+    return packed
+
+
+def _name(name: str) -> str:
+    return host_name("name", name, dot=True).lower()
+
+
+def _error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+def _is_taken(table: dict[Key, Any], address: bytes | None, port: int | None) -> bool:
+    """Whether another socket listens at an address and port."""
+    for other, other_port in table:
+        same = other == address
+        if other and address and len(other) == len(address):
+            same = same or not any(other) or not any(address)  # one of them is the wildcard
+        if other_port == port and same:
+            return True
+    return False
 
 
 class SimHost(SimWorld):
@@ -76,6 +86,9 @@ class SimHost(SimWorld):
         buffer_bytes: bytes that a stream accepts beyond those that the far program has received. At least 1.
         address: the host's own IPv4 address in addition to its loopback.
         address6: its IPv6 address.
+
+    Raises:
+        ConfigError: an argument that cannot be used.
     """
 
     def __init__(
@@ -84,21 +97,20 @@ class SimHost(SimWorld):
         *,
         latency_ns: int = 1 * MS,
         buffer_bytes: int = 262_144,
-        address: bytes = bytes([192, 0, 2, 1]),
-        address6: bytes = bytes.fromhex("20010db8000000000000000000000001"),
+        address: Address = "192.0.2.1",
+        address6: Address = "2001:db8::1",
     ) -> None:
-        super().__init__(random, latency_ns, (address, address6))
-        self.buffer_bytes = buffer_bytes
+        super().__init__(random, latency_ns, (_own("address", address, 4), _own("address6", address6, 16)))
+        self.buffer_bytes = whole("buffer_bytes", buffer_bytes, 1, 1 << 40)
         self.ping_refusal = 0
         """The ``errno`` value with which :meth:`open_ping` is refused, such as EACCES; 0: allowed."""
-        self.names: dict[str, Sequence[bytes] | None] = {}
-        """Results of the host's resolver library, by name in lower case; None: temporary failure."""
         self.max_sockets: int | None = None
         """Maximum number of open sockets; beyond it, new ones fail with EMFILE. Accepted connections are not
         refused.
         """
         # The open sockets of the stack in the order of opening, so that close() does the same in every run.
         self._open: dict[SimStream | SimListener | SimDatagram | SimPing, None] = {}
+        self._names: dict[str, tuple[bytes, ...] | None] = {}  # in lower case; None: temporary failure
         self._tcp: dict[Key, SimListener] = {}
         self._udp: dict[Key, SimDatagram | SimUdpServer] = {}
 
@@ -116,11 +128,12 @@ class SimHost(SimWorld):
 
         Raises:
             ConfigError: an invalid address or port, or a program that cannot be called.
-            OSError: another server listens there already.
+            StateError: another server listens there already.
         """
         function("program", program, " or class that makes the program for a connection, such as Echo")
+        key = self._free("TCP", self._tcp, address, port)
         server = SimServer(program)
-        server.listener = self._listen(*place(address, port), server.accept, near=False)
+        server.listener = self._listen(*key, server.accept, near=False)
         return server
 
     def serve_udp(
@@ -129,47 +142,81 @@ class SimHost(SimWorld):
         """Run a UDP server in the outside world; address and port as for :meth:`serve_tcp`.
 
         Args:
-            answer: called with payload, source address and port; returns the answer, or None for none.
+            answer: called with payload, source address (an object of :mod:`ipaddress`) and port; returns the answer,
+                or None for none.
 
         Raises:
             ConfigError: an invalid address or port, or an answer that cannot be called.
-            OSError: the port is taken.
+            StateError: another server or a socket of the stack uses the port.
         """
         if answer is not None:
             function("answer", answer, " of payload, address and port")
-        key = place(address, port)
-        self._check_free(self._udp, *key)
+        key = self._free("UDP", self._udp, address, port)
         server = self._udp[key] = SimUdpServer(self, key, answer, self.carry)
         return server
 
     def connect(
-        self, address: Address, port: int, program: Remote | None = None, source: Place | None = None
+        self,
+        address: Address,
+        port: int,
+        program: Remote | None = None,
+        source: tuple[Address, int] | None = None,
     ) -> Remote:
         """Connect from outside to a listener of the stack; returns the program that connects.
 
         Its ``error`` becomes ECONNREFUSED after a round trip if there is no listener.
 
-        Raises:
-            ConfigError: an invalid address or port.
-        """
-        where = _destination(address, port)
-        remote = program or Remote()
-        here = source or (_OUTSIDE[len(where[0]) == 16], self.random.choice(_PORTS))
-        stream = SimStream(self, here, where, self.buffer_bytes, near=False)
-        remote.stream = stream
-        remote.peer = where
-        stream.own(remote)
-        self.schedule(self._now + self.latency_ns, self._syn, stream)
-        return remote
-
-    def send_udp(self, payload: bytes, address: Address, port: int, source: Place | None = None) -> None:
-        """Send a datagram from outside to a socket of the stack.
+        Args:
+            program: the program that connects, such as ``Source(data)``; None: a :class:`Remote`.
+            source: address and port to connect from; None: 203.0.113.1 or 2001:db8::71, and any port.
 
         Raises:
             ConfigError: an invalid address or port.
         """
-        where = _destination(address, port)
-        self.carry(payload, source or (_OUTSIDE[len(where[0]) == 16], _PORTS[0]), where)
+        where = place_of(address, port)
+        here = source_of(source, where[0]) or (_OUTSIDE[len(where[0]) == 16], self.random.choice(_PORTS))
+        return self._connect(here, where, program or Remote())
+
+    def connect_unix(self, path: str, program: Remote | None = None) -> Remote:
+        """Connect from outside to a unix socket of the stack; see :meth:`connect`.
+
+        Raises:
+            ConfigError: ``path`` is not text.
+        """
+        where = os.fsencode(as_text("path", path)), 0
+        return self._connect((b"", 0), where, program or Remote())
+
+    def send_udp(
+        self, payload: bytes, address: Address, port: int, source: tuple[Address, int] | None = None
+    ) -> None:
+        """Send a datagram from outside to a socket of the stack; ``source`` as for :meth:`connect`.
+
+        Raises:
+            ConfigError: an invalid address or port.
+        """
+        where = place_of(address, port)
+        here = source_of(source, where[0]) or (_OUTSIDE[len(where[0]) == 16], _PORTS[0])
+        self.carry(payload, here, where)
+
+    def add_name(self, name: str, *addresses: Address) -> None:
+        """Let the host's resolver library know a name, in place of what it knew of that name before.
+
+        Args:
+            name: name of a host, in upper or lower case.
+            addresses: its addresses, in the order of the answer; none: the name exists, but has no address.
+
+        Raises:
+            ConfigError: not the name of a host, or an invalid address.
+        """
+        self._names[_name(name)] = tuple(address_bytes("address", address) for address in addresses)
+
+    def fail_name(self, name: str) -> None:
+        """Let the host's resolver library fail to look up a name, as it does if its servers do not answer.
+
+        Raises:
+            ConfigError: not the name of a host.
+        """
+        self._names[_name(name)] = None
 
     # ------------------------------------------------------------------ HostNetwork, for the stack
 
@@ -210,12 +257,12 @@ class SimHost(SimWorld):
         return listener
 
     def listen_unix(self, path: str, accept: Acceptor) -> SimListener:
-        """See :meth:`slirpy.interfaces.HostNetwork.listen_unix`. The outside connects to (path as bytes, 0).
+        """See :meth:`slirpy.interfaces.HostNetwork.listen_unix`; see :meth:`connect_unix`.
 
         Raises:
             OSError: the path is in use.
         """
-        place = path.encode(), 0
+        place = os.fsencode(path), 0
         self.record("listen_unix", place)
         nobody = bytes((127, 0, 0, 1)), 0
         listener = self._listen(*place, lambda each: accept(AcceptedStream(each.peer, *nobody)), near=True)
@@ -250,8 +297,8 @@ class SimHost(SimWorld):
     def lookup(self, name: str, done: Callable[[NameAnswer], None]) -> bool:
         """See :meth:`slirpy.interfaces.HostNetwork.lookup`; the answer takes a round trip."""
         self.record("lookup", (b"", 0), name.encode())
-        found = self.names.get(name.lower(), ())
-        answer = NameAnswer(tuple(found or ()), None if found is None else name.lower() in self.names)
+        found = self._names.get(name.lower(), ())
+        answer = NameAnswer(found or (), None if found is None else name.lower() in self._names)
         self.schedule(self._now + 2 * self.latency_ns, done, answer)
         return True
 
@@ -321,7 +368,7 @@ class SimHost(SimWorld):
                 item.refuse(report.error, report)
 
     def released(self, item: object) -> None:
-        """See :meth:`slirpy.testing.world.world.SimWorld.released`."""
+        """See :meth:`slirpy.testing.world.base.SimWorld.released`."""
         self._open.pop(item, None)  # type: ignore[call-overload] # anything may be asked for
         if isinstance(item, SimListener) and self._tcp.get(item.key) is item:
             del self._tcp[item.key]
@@ -329,6 +376,13 @@ class SimHost(SimWorld):
             del self._udp[item.key]
 
     # ---------------------------------------------------------------------------------------- inside
+
+    def _connect(self, here: Place, where: Place, remote: Remote) -> Remote:
+        stream = SimStream(self, here, where, self.buffer_bytes, near=False)
+        remote.assign(stream)
+        stream.own(remote)
+        self.schedule(self._now + self.latency_ns, self._syn, stream)
+        return remote
 
     def _syn(self, caller: SimStream) -> None:
         """Handle the arrival of a connection request."""
@@ -356,14 +410,16 @@ class SimHost(SimWorld):
             self.schedule(self._now + self.latency_ns, sender.refuse, errno.ECONNREFUSED, report)
 
     def _listen(self, address: bytes | None, port: int | None, accept: Acceptor, near: bool) -> SimListener:
-        self._check_free(self._tcp, address, port)
+        if _is_taken(self._tcp, address, port):
+            raise _error(errno.EADDRINUSE)
         listener = SimListener(self, (address, port), accept, near)
         self._tcp[address, port] = listener
         return listener
 
     def _bind(self, address: bytes, port: int, owner: DatagramOwner) -> SimDatagram:
         port = port or self._free_port(self._udp, address)
-        self._check_free(self._udp, address, port)
+        if _is_taken(self._udp, address, port):
+            raise _error(errno.EADDRINUSE)
         socket = SimDatagram(self, (address, port), owner, self.carry)
         self._udp[address, port] = socket
         self._open[socket] = None
@@ -377,16 +433,17 @@ class SimHost(SimWorld):
             port = self.random.choice(_PORTS)
             if not any(key[1] == port for key in table):
                 return port
-        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        raise _error(errno.EADDRINUSE)
 
-    def _check_free(self, table: dict[Key, Any], address: bytes | None, port: int | None) -> None:
-        for other, other_port in table:
-            same = other == address
-            if other and address and len(other) == len(address):
-                same = same or not any(other) or not any(address)  # one of them is the wildcard
-            if other_port == port and same:
-                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    def _free(self, protocol: str, table: dict[Key, Any], address: Address | None, port: int | None) -> Key:
+        """Return the key of a new server."""
+        key = key_of(address, port)
+        if _is_taken(table, *key):
+            where = "any address" if key[0] is None else ip_address(key[0])
+            which = "any port" if port is None else f"port {port}"
+            raise StateError(f"{protocol} {which} of {where} is served already; close that server first")
+        return key
 
     def _check_own(self, address: bytes) -> None:
         if any(address) and not self.is_own(address):
-            raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+            raise _error(errno.EADDRNOTAVAIL)

@@ -1,7 +1,7 @@
 """The path of a packet through the simulated world: routers that decrement its time to live, and a bottleneck.
 
 :class:`Shape` describes the relevant header fields of a packet, :class:`Path` the routers, and :func:`obstacle` the
-result. :class:`SimPing` is the socket for echo requests.
+result.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from slirpy.interfaces import Buffer, PingOwner
+from slirpy.testing.world.base import SimWorld
 from slirpy.testing.world.path import PLAIN, Shape, shaped
-from slirpy.testing.world.world import SimWorld
 
 __all__ = ["SimPing"]
 

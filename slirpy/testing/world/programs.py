@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from slirpy.interfaces import AcceptedStream
+from slirpy.testing.world.places import SocketAddress, shown
 from slirpy.testing.world.stream import SimListener, SimStream
 
 __all__ = ["Echo", "Remote", "Resetter", "SimServer", "Sink", "Source"]
@@ -25,8 +26,8 @@ class Remote:
     def __init__(self) -> None:
         self.stream: SimStream | None = None
         """The connection, or None."""
-        self.peer: tuple[bytes, int] | None = None
-        """Address and port of the other end."""
+        self.peer: SocketAddress | None = None
+        """Address and port of the other end; None before there is a connection, and on a unix socket."""
         self.established = False
         self.received = bytearray()
         """All data received so far. May be cleared."""
@@ -90,11 +91,10 @@ class Remote:
 
     # ------------------------------------------------------------ what the simulation and the stream call
 
-    def begin(self, stream: SimStream) -> None:
-        """Take over an established incoming connection."""
+    def assign(self, stream: SimStream) -> None:
+        """Take over one end of a connection."""
         self.stream = stream
-        self.peer = stream.remote
-        self.connected()
+        self.peer = shown(stream.remote) if stream.remote[1] else None
 
     def connected(self) -> None:
         self.established = True
@@ -206,7 +206,8 @@ class SimServer:
         remote = self._program()
         self.connections.append(remote)
         assert isinstance(accepted.peer, SimStream)
-        remote.begin(accepted.peer)
+        remote.assign(accepted.peer)
+        remote.connected()
         return remote
 
     def close(self) -> None:

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from slirpy.interfaces import Acceptor, Buffer, IcmpReport, StreamOwner
-from slirpy.testing.world.world import SimWorld
+from slirpy.testing.world.base import SimWorld
+from slirpy.testing.world.places import Key, Place
 
 __all__ = ["SimListener", "SimStream"]
 
@@ -52,9 +53,7 @@ class SimStream:
         "ttl",
     )
 
-    def __init__(
-        self, sim: SimWorld, local: tuple[bytes, int], remote: tuple[bytes, int], capacity: int, near: bool
-    ) -> None:
+    def __init__(self, sim: SimWorld, local: Place, remote: Place, capacity: int, near: bool) -> None:
         self._sim = sim
         self.local = local
         self.remote = remote
@@ -255,9 +254,7 @@ class SimListener:
 
     __slots__ = ("_sim", "accept", "key", "near")
 
-    def __init__(
-        self, sim: SimWorld, key: tuple[bytes | None, int | None], accept: Acceptor, near: bool
-    ) -> None:
+    def __init__(self, sim: SimWorld, key: Key, accept: Acceptor, near: bool) -> None:
         self._sim = sim
         self.key = key
         self.accept = accept
@@ -265,7 +262,7 @@ class SimListener:
         """Whether it is the stack's."""
 
     @property
-    def address(self) -> tuple[bytes, int]:
+    def address(self) -> Place:
         """The listening address."""
         address, port = self.key
         return address or b"", port or 0

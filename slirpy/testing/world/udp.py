@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple, TypeAlias
 
 from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer, IcmpReport
+from slirpy.testing.world.base import SimWorld
 from slirpy.testing.world.path import PLAIN, Shape, shaped
-from slirpy.testing.world.world import Place, SimWorld
+from slirpy.testing.world.places import Key, Place, SocketAddress, shown
 
 __all__ = ["Answer", "Received", "SimDatagram", "SimUdpServer"]
 
 _PAYLOAD_MAX = 65507  # 65535 less the headers of IPv4 and UDP
 
-Answer: TypeAlias = Callable[[bytes, bytes, int], bytes | None]
+Answer: TypeAlias = Callable[[bytes, IPv4Address | IPv6Address, int], bytes | None]
 """Called with payload, source address and source port of a datagram; returns the answer, or None."""
 
 
@@ -22,8 +24,9 @@ class Received(NamedTuple):
     """A datagram received by a :class:`SimUdpServer`."""
 
     payload: bytes
-    source: Place
-    destination: Place
+    source: SocketAddress
+    """Address and port of the sender."""
+    destination: SocketAddress
     shape: Shape
     """TTL and DF of the datagram."""
 
@@ -163,9 +166,7 @@ class SimAnswering:
 class SimUdpServer:
     """A program of the outside world that receives datagrams and may answer them."""
 
-    def __init__(
-        self, sim: SimWorld, key: tuple[bytes | None, int | None], answer: Answer | None, carry: _Carry
-    ) -> None:
+    def __init__(self, sim: SimWorld, key: Key, answer: Answer | None, carry: _Carry) -> None:
         self._sim = sim
         self._carry = carry
         self.key = key
@@ -175,8 +176,9 @@ class SimUdpServer:
 
     def deliver(self, payload: bytes, source: Place, destination: Place, shape: Shape) -> None:
         """Handle a datagram."""
-        self.received.append(Received(payload, source, destination, shape))
-        answer = self._answer(payload, *source) if self._answer is not None else None
+        received = Received(payload, shown(source), shown(destination), shape)
+        self.received.append(received)
+        answer = self._answer(payload, *received.source) if self._answer is not None else None
         if answer is not None:
             self._carry(answer, destination, source, None, PLAIN)
 

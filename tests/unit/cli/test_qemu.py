@@ -17,7 +17,7 @@ import pytest
 
 from slirpy.cli.listen import qemu_arguments
 from slirpy.cli.qemu import card_arguments, has_own_card
-from slirpy.links.endpoint import parse_endpoint
+from slirpy.links import parse_endpoint
 from slirpy.paths import PATH_MAX
 from slirpy.wire import arp, ethernet
 

@@ -17,7 +17,7 @@ from random import Random
 
 import pytest
 
-from slirpy.testing.guest import Guest
+from slirpy.testing import Guest
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs unix sockets")
 

@@ -25,12 +25,10 @@ from slirpy import (
 )
 from slirpy.config.guestfwd import parse_guestfwd
 from slirpy.config.optionstring import carrier_of, read_options
-from slirpy.links.endpoint import Endpoint, abstract, inet
+from slirpy.links import Endpoint, abstract, inet, parse_netdev
 from slirpy.links.options import Options
-from slirpy.links.table import parse_netdev
 from slirpy.services.namedstream import NamedStream
-from slirpy.testing import VirtualNetwork
-from slirpy.testing.world.host import Echo, SimHost
+from slirpy.testing import Echo, SimHost, VirtualNetwork
 
 A = IPv4Address
 ON, OFF = ("on", "yes", "true", "y"), ("off", "no", "false", "n")
@@ -211,7 +209,10 @@ def test_a_guestfwd_without_a_server(server: str, net: str, address: str) -> Non
 
 def names(found: Any) -> VirtualNetwork:
     net = VirtualNetwork(Config(guestfwd=["tcp:10.0.2.100:80-tcp:web.test:8080"]), seed=1)
-    net.host.names["web.test"] = found
+    if found is None:
+        net.host.fail_name("web.test")
+    else:
+        net.host.add_name("web.test", *found)
     net.boot()
     return net
 
@@ -229,7 +230,7 @@ def test_a_name_is_looked_up_for_each_connection_and_its_addresses_are_tried(fou
     stream.shutdown()
     net.run_until(lambda: stream.eof)
     net.run_until(lambda: stream.closed)
-    net.host.names["web.test"] = [FIRST]  # it has moved
+    net.host.add_name("web.test", FIRST)  # it has moved
     net.host.serve_tcp(FIRST, 8080, Echo)
     again = net.guest.connect("10.0.2.100", 80)
     again.write(b"there")
@@ -267,7 +268,7 @@ class Owner:
 @pytest.mark.parametrize("end", ["abort", "close"])
 def test_a_guest_that_goes_while_the_name_is_looked_up(end: str) -> None:
     host, owner = SimHost(Random(1)), Owner()
-    host.names["web.test"] = [FIRST]
+    host.add_name("web.test", FIRST)
     host.serve_tcp(FIRST, 8080, Echo)
     stream = NamedStream(host, "web.test", 8080, owner)
     assert (stream.send((b"x",)), stream.recv(1)) == (0, None)
@@ -281,7 +282,7 @@ def test_a_guest_that_goes_while_the_name_is_looked_up(end: str) -> None:
 @pytest.mark.parametrize("end", ["abort", "close"])
 def test_the_end_is_passed_on(end: str) -> None:
     host, owner = SimHost(Random(1)), Owner()
-    host.names["web.test"] = [FIRST]
+    host.add_name("web.test", FIRST)
     host.serve_tcp(FIRST, 8080, Echo)
     stream = NamedStream(host, "web.test", 8080, owner)
     host.advance(1_000_000_000)

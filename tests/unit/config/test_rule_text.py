@@ -17,8 +17,7 @@ from slirpy.config.hostfwd import parse_hostfwd
 from slirpy.config.policy import parse_rule
 from slirpy.config.resolver import parse_resolver
 from slirpy.config.text import bracketed, decimal, hint, parse_port, parse_ports, split_port, with_port
-from slirpy.links.endpoint import parse_endpoint
-from slirpy.links.table import parse_netdev
+from slirpy.links import parse_endpoint, parse_netdev
 from slirpy.paths import PATH_MAX, is_unix_path
 
 MANY = "9" * 5000

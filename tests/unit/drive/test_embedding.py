@@ -16,8 +16,7 @@ import pytest
 from slirpy import Attachment, Config, ForwardError, Slirp, StateError
 from slirpy.drive import mailbox
 from slirpy.interfaces import READ, Frame, Link, LinkSink, Poller
-from slirpy.links.callback import CallbackLink
-from slirpy.links.middleware import Middleware
+from slirpy.links import CallbackLink, Middleware
 from slirpy.testing import Guest
 from slirpy.wire import icmp, ipv4, udp
 from tests.support.harness import GATEWAY, GATEWAY_MAC, GUEST, GUEST_MAC, ip

@@ -15,9 +15,7 @@ import pytest
 
 from slirpy import Config, ConfigError, GuestListener, LinkError, Slirp, StateError
 from slirpy.interfaces import Link
-from slirpy.links.capture import CaptureLink
-from slirpy.links.middleware import Middleware
-from slirpy.links.stream import StreamLink
+from slirpy.links import CaptureLink, Middleware, StreamLink
 from tests.support.guest_sockets import SECONDS, Bystander, Far, echo_server, until
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs unix sockets")

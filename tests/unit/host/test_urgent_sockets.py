@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from slirpy import Config, Slirp
-from slirpy.testing.guest.tcp import GuestStream
+from slirpy.testing import GuestStream
 from tests.support.guest_sockets import SECONDS, Far, until
 
 

@@ -11,10 +11,7 @@ from pathlib import Path
 import pytest
 
 from slirpy import Config, ConfigError, LinkError, Slirp
-from slirpy.links.dgram import DgramLink
-from slirpy.links.endpoint import unix
-from slirpy.links.listener import StreamListener
-from slirpy.links.stream import StreamLink
+from slirpy.links import DgramLink, StreamLink, StreamListener, unix
 from slirpy.wire import arp, ethernet
 from tests.support.guest_sockets import Bystander, Far, echo_server, until
 

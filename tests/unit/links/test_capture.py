@@ -18,8 +18,7 @@ from slirpy.cli.capture import CaptureOption, parse_capture
 from slirpy.errors import ConfigError, LinkError, StateError
 from slirpy.host.poller import SelectorPoller
 from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, LinkSink, Poller, Timer
-from slirpy.links.capture import CaptureLink
-from slirpy.links.recorder import Recorder
+from slirpy.links import CaptureLink, Recorder
 from slirpy.stats import Stats
 from slirpy.wire import pcap, pcapng
 

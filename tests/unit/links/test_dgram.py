@@ -13,10 +13,8 @@ import pytest
 from slirpy.errors import ConfigError, LinkError
 from slirpy.host.poller import SelectorPoller
 from slirpy.interfaces import Buffer, Frame, Link, Timer
-from slirpy.links.dgram import DgramLink, multicast
-from slirpy.links.endpoint import inet, unix
-from slirpy.links.stream import StreamLink
-from slirpy.links.table import CARRIERS, parse_netdev
+from slirpy.links import DgramLink, StreamLink, inet, multicast, parse_netdev, unix
+from slirpy.links.table import CARRIERS
 from slirpy.stats import Stats
 
 GROUP = "239.255.77.2"

@@ -12,7 +12,7 @@ import pytest
 
 from slirpy.errors import ConfigError, StateError
 from slirpy.interfaces import Buffer, Frame, LinkFeatures, LinkSink, Poller
-from slirpy.links.faults import FaultLink, Faults
+from slirpy.links import FaultLink, Faults
 from slirpy.stats import Stats
 from slirpy.wire.checksum import ones_sum
 

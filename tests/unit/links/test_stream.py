@@ -19,9 +19,7 @@ from slirpy.errors import LinkError
 from slirpy.host.poller import SelectorPoller
 from slirpy.host.sockets import SocketHost
 from slirpy.interfaces import Buffer, Frame
-from slirpy.links.endpoint import Endpoint, inet, parse_endpoint, unix
-from slirpy.links.listener import StreamListener
-from slirpy.links.stream import StreamLink
+from slirpy.links import Endpoint, StreamLink, StreamListener, inet, parse_endpoint, unix
 from slirpy.paths import PATH_MAX
 from slirpy.stack import Stack
 

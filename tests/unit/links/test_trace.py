@@ -10,8 +10,8 @@ import dpkt
 import pytest
 
 from slirpy.interfaces import Frame
-from slirpy.links.callback import CallbackLink
-from slirpy.links.trace import TraceLink, wall_time
+from slirpy.links import CallbackLink, TraceLink
+from slirpy.links.trace import wall_time
 from slirpy.testing import VirtualNetwork
 from slirpy.wire.describe import describe
 

@@ -6,8 +6,7 @@ from typing import Any, Self
 
 from slirpy.tcp import Settings, State
 from slirpy.tcp.segment import Emit, as_segments
-from slirpy.testing import tcp
-from slirpy.testing.tcp import Sent, flag_bits
+from slirpy.testing import Sent, flag_bits, tcp
 from slirpy.units import MS, SECOND
 
 __all__ = ["IRS", "ISS", "MS", "SECOND", "Script", "Sent", "active", "flag_bits", "passive"]

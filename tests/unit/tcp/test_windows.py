@@ -9,7 +9,7 @@ from slirpy.tcp.congestion import Reno
 from slirpy.tcp.emit import window_field
 from slirpy.tcp.pathmtu import too_big
 from slirpy.tcp.seq import MASK
-from slirpy.testing.tcp import Pair
+from slirpy.testing import Pair
 from tests.unit.tcp.script import MS, SECOND, Script, passive
 
 MSS = 1460

@@ -7,8 +7,7 @@ import struct
 import pytest
 
 from slirpy.errors import ConfigError
-from slirpy.testing import Captured, UnmetError, VirtualNetwork, ladder
-from slirpy.testing.world.host import Echo
+from slirpy.testing import Captured, Echo, UnmetError, VirtualNetwork, ladder
 from slirpy.wire import ipv4, tcp, udp
 from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN
 

@@ -8,8 +8,7 @@ import pytest
 
 from slirpy.errors import ConfigError
 from slirpy.tcp import Connection, Segment, Settings, State
-from slirpy.testing import UnmetError
-from slirpy.testing.tcp import Pair, Script, flag_bits, flag_letters
+from slirpy.testing import Pair, Script, UnmetError, flag_bits, flag_letters
 from slirpy.units import MS, SECOND
 from slirpy.wire.tcp import SYN
 

@@ -15,9 +15,7 @@ import dpkt
 import pytest
 
 from slirpy.interfaces import Frame
-from slirpy.links.callback import CallbackLink
-from slirpy.links.capture import CaptureLink
-from slirpy.links.recorder import Recorder
+from slirpy.links import CallbackLink, CaptureLink, Recorder
 from slirpy.wire import pcap, pcapng
 
 FRAME = bytes(range(60))

@@ -19,7 +19,7 @@ from slirpy.host.poller import SelectorPoller
 from slirpy.host.sockets import SocketHost
 from slirpy.interfaces import NameAnswer
 from slirpy.services.dns import DnsService
-from slirpy.testing.world.host import SimHost
+from slirpy.testing import SimHost
 from tests.unit.services.dns.world import World, answer_to, ask
 
 V4, V6 = bytes((192, 0, 2, 1)), bytes.fromhex("20010db8") + bytes(12)
@@ -168,7 +168,9 @@ def test_without_a_named_server_other_types_are_asked_of_the_loopback(tmp_path: 
 
 def test_the_simulated_library_is_repeatable() -> None:
     host = SimHost(Random(1), latency_ns=5)
-    host.names = {"a.test": [V4], "bad.test": None, "empty.test": []}
+    host.add_name("a.TEST", V4)
+    host.fail_name("Bad.test")
+    host.add_name("empty.test")
     found: list[tuple[int, NameAnswer]] = []
     for name in ("A.test", "bad.test", "empty.test", "no.test"):
         assert host.lookup(name, lambda answer: found.append((host.now, answer)))

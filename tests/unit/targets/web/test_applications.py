@@ -15,7 +15,7 @@ import pytest
 
 from slirpy import Config, ConfigError, Slirp
 from slirpy.targets.web import asgi, handler_for, http, wsgi
-from slirpy.testing.guest.tcp import GuestStream
+from slirpy.testing import GuestStream
 from tests.support.driven import Driven
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import pytest
 from slirpy.stats import Stats
 from slirpy.tcp import Connection, Segment, Settings, State
 from slirpy.tcp.congestion import Reno
-from slirpy.testing.tcp import Pair
+from slirpy.testing import Pair
 from tests.unit.tcp.script import MS
 
 MSS = 1000

@@ -12,9 +12,8 @@ import pytest
 
 from slirpy import Config, StateError
 from slirpy.services.dhcp.lease import Client
-from slirpy.testing import DEFAULT_MAC, Captured, Guest, UnmetError, VirtualNetwork
+from slirpy.testing import DEFAULT_MAC, Captured, Guest, SimHost, UnmetError, VirtualNetwork
 from slirpy.testing.guest.fragments import Reassembler, fragments
-from slirpy.testing.world.host import SimHost
 from slirpy.wire import arp, ethernet, icmp, ipv4, udp
 
 SECOND = 1_000_000_000
@@ -295,7 +294,7 @@ def test_a_datagram_for_a_closed_port_is_refused() -> None:
 
 
 def serve_names(net: VirtualNetwork) -> None:
-    def answer(message: bytes, address: bytes, port: int) -> bytes:
+    def answer(message: bytes, address: object, port: int) -> bytes:
         query = dnslib.DNSRecord.parse(message)
         reply = query.reply()
         if str(query.q.qname) == "a.test.":

@@ -10,9 +10,8 @@ import pytest
 
 from slirpy import ConfigError, StateError
 from slirpy.tcp import State
-from slirpy.testing import Guest
+from slirpy.testing import Guest, GuestStream
 from slirpy.testing.guest.fragments import Reassembler, fragments
-from slirpy.testing.guest.tcp import GuestStream
 from slirpy.wire import ethernet, icmpv6, ipv6, ndp, udp
 from slirpy.wire.ndpoption import Dnssl, Mtu, NdpOption, Pref64, PrefixInformation, Rdnss
 from tests.unit.testing.guest.hub import ROUTER, ROUTER_MAC, Hub, icmp_frame, icmp_of

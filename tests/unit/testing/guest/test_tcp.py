@@ -12,9 +12,7 @@ from slirpy import Config, StateError
 from slirpy.config.hostfwd import parse_hostfwd
 from slirpy.interfaces import Action, FlowRequest, Verdict
 from slirpy.tcp import Connection, Segment, Settings, State, TcpOptions
-from slirpy.testing import Guest, VirtualNetwork
-from slirpy.testing.guest.tcp import GuestStream
-from slirpy.testing.world.programs import Echo, Remote, Resetter, Sink, Source
+from slirpy.testing import Echo, Guest, GuestStream, Remote, Resetter, Sink, Source, VirtualNetwork
 from slirpy.wire.tcp import ACK, SYN
 
 SECOND = 1_000_000_000

@@ -6,12 +6,14 @@ import errno
 import gc
 import random
 import weakref
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
 from slirpy.errors import StateError
 from slirpy.interfaces import AcceptedStream, HostNetwork, IcmpReport
-from slirpy.testing.world.host import Echo, Remote, Resetter, SimHost, SimServer, SimStream, Sink, Source
+from slirpy.testing import Echo, Remote, Resetter, SimHost, SimServer, Sink, Source
+from slirpy.testing.world.stream import SimStream
 
 FAR = bytes([192, 0, 2, 7])
 OTHER = bytes([192, 0, 2, 8])
@@ -213,7 +215,7 @@ def test_servers_for_any_address_and_port(sim: SimHost) -> None:
     run(sim)
     counts = [len(server.connections) for server in (exact, any_port, any_address, everything)]
     assert counts == [1, 1, 1, 2]
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(StateError, match=r"^TCP port 80 of any address is served already"):
         sim.serve_tcp(None, 80)
     everything.close()
     owner = Owner(sim)
@@ -342,6 +344,38 @@ def test_connect_from_outside(sim: SimHost) -> None:
     assert refused.error == errno.ECONNREFUSED
 
 
+def test_addresses_of_either_family_are_written_as_text_and_read_as_objects(sim: SimHost) -> None:
+    server = sim.serve_tcp("2001:db8::7", 80, Echo)
+    asked: list[tuple[object, int]] = []
+
+    def answer(payload: bytes, address: object, port: int) -> bytes:
+        asked.append((address, port))
+        return payload
+
+    questions = sim.serve_udp("2001:db8::7", 53, answer)
+    sim.listen_tcp(bytes(16), 8080, lambda _: Owner(sim))
+    client = sim.connect("::1", 8080, source=("2001:db8::99", 1234))
+    far = IPv6Address("2001:db8::7").packed
+    sim.connect_tcp(far, 80, Owner(sim))
+    bound = sim.bind_udp(bytes(16), 5000, Owner(sim))
+    bound.send(b"what", far, 53)
+    run(sim)
+    assert (client.established, client.peer) == (True, (IPv6Address("::1"), 8080))
+    assert server.connections[0].peer is not None
+    assert server.connections[0].peer[0] == IPv6Address("2001:db8::1")
+    assert asked == [(IPv6Address("2001:db8::1"), 5000)] == [each.source for each in questions.received]
+    assert questions.received[0].destination == (IPv6Address("2001:db8::7"), 53)
+
+
+def test_a_connection_to_a_unix_socket_has_no_peer_address(sim: SimHost) -> None:
+    listener = sim.listen_unix("/run/x.sock", lambda _: Owner(sim))
+    client, other = sim.connect_unix("/run/x.sock"), sim.connect_unix("/run/y.sock")
+    run(sim)
+    assert (client.established, client.peer) == (True, None)
+    assert other.error == errno.ECONNREFUSED
+    listener.close()
+
+
 def test_datagrams_from_outside_and_answers(sim: SimHost) -> None:
     owner = Owner(sim)
     bound = sim.bind_udp(bytes(4), 5000, owner)
@@ -353,8 +387,10 @@ def test_datagrams_from_outside_and_answers(sim: SimHost) -> None:
     bound.send(b"", LOOPBACK, 53)
     run(sim)
     assert owner.datagrams[1:] == [(b"QUERY", FAR, 53)]
-    assert server.received[0][:3] == (b"query", (bytes([192, 0, 2, 1]), 5000), (FAR, 53))
-    assert server.received[1].source == (LOOPBACK, 5000)
+    assert server.received[0].payload == b"query"
+    assert server.received[0].source == (IPv4Address("192.0.2.1"), 5000)
+    assert server.received[0].destination == (IPv4Address(FAR), 53)
+    assert server.received[1].source == (IPv4Address("127.0.0.1"), 5000)
     server.close()
     bound.send(b"query", FAR, 53)
     run(sim)

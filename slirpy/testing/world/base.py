@@ -1,4 +1,4 @@
-"""The clock and the paths of the simulated world: pending events, and routes between places.
+"""The simulated world as its sockets see it: time, addresses, paths, and faults that a test has chosen.
 
 A test sets the routers and the bottleneck of a path, or makes it lead nowhere.
 """
@@ -7,29 +7,17 @@ from __future__ import annotations
 
 import abc
 import errno
-import heapq
-import itertools
 from collections import deque
-from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Sequence
 from random import Random
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple
 
-from slirpy.config.values import address_bytes, moment, nanoseconds, whole
-from slirpy.errors import StateError
+from slirpy.config.values import address_bytes, listed, nanoseconds, whole
+from slirpy.testing.world.clock import SimClock
 from slirpy.testing.world.path import DIRECT, Path
+from slirpy.testing.world.places import Address, Key, Place, find, is_loopback, key_of
 
-__all__ = ["Address", "Call", "Fate", "Key", "Place", "SimWorld", "find", "is_loopback", "place"]
-
-Address: TypeAlias = str | bytes | IPv4Address | IPv6Address
-"""An IP address as text, as four or sixteen bytes, or as an object."""
-
-Place: TypeAlias = tuple[bytes, int]
-"""An address and a port."""
-
-Key: TypeAlias = tuple[bytes | None, int | None]
-"""An address and a port; None stands for any."""
-_T = TypeVar("_T")
+__all__ = ["Call", "Fate", "SimWorld"]
 
 
 class Fate(NamedTuple):
@@ -49,14 +37,14 @@ class Call(NamedTuple):
     """connect_tcp, listen_tcp, listen_unix, open_udp, bind_udp, send_udp, open_ping, send_ping; of a stream: send,
     shutdown, abort, close."""
     address: bytes
-    """Address of the far end, or the one to bind."""
+    """Address of the far end, or the one to bind, as the stack gave it: four or sixteen bytes."""
     port: int
     """Port; of ``send_ping`` the sequence number."""
     detail: int | bytes | None
     """Bytes accepted by ``send``; the payload of ``send_udp`` and ``send_ping``."""
 
 
-class SimWorld(abc.ABC):
+class SimWorld(SimClock, abc.ABC):
     """The part of :class:`~slirpy.testing.world.host.SimHost` that its sockets depend on.
 
     Args:
@@ -66,6 +54,7 @@ class SimWorld(abc.ABC):
     """
 
     def __init__(self, random: Random, latency_ns: int, addresses: tuple[bytes, bytes]) -> None:
+        super().__init__()
         self.random = random
         self._own_addresses = addresses
         self.calls: list[Call] = []
@@ -79,14 +68,9 @@ class SimWorld(abc.ABC):
         self.udp_errors: deque[int] = deque()
         """Results of the next UDP sends of the stack, one entry per call; 0 lets one pass."""
         self.latency_ns = latency_ns  # checked by the property
-        self._now = 0
-        self._sequence = itertools.count()
-        self._events: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._fates: dict[Key, Fate] = {}
         self._pingable: set[bytes | None] = set()
         self._paths: dict[bytes | None, Path] = {}
-
-    # ------------------------------------------------------------------------------------------ time
 
     @property
     def latency_ns(self) -> int:
@@ -97,44 +81,7 @@ class SimWorld(abc.ABC):
     def latency_ns(self, latency_ns: int) -> None:
         self._latency_ns = nanoseconds("latency_ns", latency_ns)
 
-    @property
-    def now(self) -> int:
-        """Virtual nanoseconds: the time of the current event, or else of the last advance."""
-        return self._now
-
-    def deadline(self) -> int | None:
-        """Return the time of the next event; None if there is none."""
-        return self._events[0][0] if self._events else None
-
-    def advance(self, now: int) -> None:
-        """Advance the time and run the events that are due.
-
-        Raises:
-            ConfigError: ``now`` is not a whole number of nanoseconds.
-            StateError: ``now`` is earlier than before.
-        """
-        if type(now) is not int:
-            now = moment("now", now)
-        if now < self._now:
-            raise StateError(f"advance({now}): time is at {self._now} already and does not go back")
-        events = self._events
-        while events and events[0][0] <= now:
-            when, _, call, args = heapq.heappop(events)
-            self._now = max(when, self._now)
-            call(*args)
-        self._now = now
-
-    def schedule(self, when: int, call: Callable[..., None], *args: Any) -> None:
-        """Run ``call(*args)`` at ``when``: for programs that act later.
-
-        Raises:
-            ConfigError: ``when`` is not a whole number of nanoseconds.
-        """
-        if type(when) is not int:
-            when = moment("when", when)
-        heapq.heappush(self._events, (when, next(self._sequence), call, args))
-
-    # ------------------------------------------------------------------------- the ways, for tests
+    # ----------------------------------------------------------------------- the paths, for tests
 
     def answer_ping(self, address: Address | None = None) -> None:
         """Make an address of the outside world answer echo requests; None: every address.
@@ -142,7 +89,7 @@ class SimWorld(abc.ABC):
         Raises:
             ConfigError: ``address`` is not an IP address.
         """
-        self._pingable.add(place(address, None)[0])
+        self._pingable.add(key_of(address, None)[0])
 
     def path(self, address: Address | None, hops: Sequence[Address] = (), mtu: int = 65535) -> None:
         """Put routers between the host and an address; None: all addresses without another path.
@@ -154,8 +101,8 @@ class SimWorld(abc.ABC):
         Raises:
             ConfigError: not an IP address.
         """
-        routers = tuple(address_bytes("hop", hop) for hop in hops)
-        self._paths[place(address, None)[0]] = Path(routers, whole("mtu", mtu, 68, 65535))
+        routers = tuple(address_bytes("hop", hop) for hop in listed("hops", hops))
+        self._paths[key_of(address, None)[0]] = Path(routers, whole("mtu", mtu, 68, 65535))
 
     def black_hole(self, address: Address | None = None, port: int | None = None) -> None:
         """Make all traffic to a destination vanish, without an answer. None stands for any.
@@ -163,7 +110,7 @@ class SimWorld(abc.ABC):
         Raises:
             ConfigError: an invalid address or port.
         """
-        self._fates[place(address, port)] = Fate(0, at_once=False)
+        self._fates[key_of(address, port)] = Fate(0, at_once=False)
 
     def unreachable(
         self,
@@ -175,9 +122,9 @@ class SimWorld(abc.ABC):
         """Make all traffic to a destination fail with ``error``, after a round trip or within the call itself.
 
         Raises:
-            ConfigError: an invalid address or port.
+            ConfigError: an invalid address or port, or ``error`` is not an ``errno`` value.
         """
-        self._fates[place(address, port)] = Fate(error, at_once)
+        self._fates[key_of(address, port)] = Fate(whole("error", error, 1, 4095), at_once)
 
     def reachable(self, address: Address | None = None, port: int | None = None) -> None:
         """Undo :meth:`black_hole` or :meth:`unreachable` with the same arguments.
@@ -185,7 +132,7 @@ class SimWorld(abc.ABC):
         Raises:
             ConfigError: an invalid address or port.
         """
-        self._fates.pop(place(address, port), None)
+        self._fates.pop(key_of(address, port), None)
 
     # ---------------------------------------------------------- for the streams and sockets of the world
 
@@ -232,32 +179,3 @@ class SimWorld(abc.ABC):
 
     def _fate(self, address: bytes, port: int) -> Fate | None:
         return find(self._fates, address, port)
-
-
-def place(address: Address | None, port: int | None) -> Key:
-    """Convert a place as a test names it, None for any, to one with the address as bytes.
-
-    Raises:
-        ConfigError: an invalid address or port.
-    """
-    return (
-        None if address is None else address_bytes("address", address),
-        None if port is None else whole("port", port, 0, 65535),
-    )
-
-
-def is_loopback(address: bytes) -> bool:
-    """Whether an address of either family is the host's loopback."""
-    return address[0] == 127 if len(address) == 4 else address == bytes(15) + b"\1"
-
-
-def find(table: dict[Key, _T], address: bytes, port: int) -> _T | None:
-    """Return the most specific entry for a destination."""
-    anywhere = bytes(len(address))
-    keys: tuple[Key, ...] = (
-        (address, port), (anywhere, port), (address, None), (None, port), (None, None),
-    )  # fmt: skip
-    for key in keys:
-        if key in table:
-            return table[key]
-    return None
