@@ -11,7 +11,6 @@ import hashlib
 import os
 import subprocess
 import sys
-from pathlib import Path
 from random import Random
 
 import dnslib
@@ -22,12 +21,12 @@ from slirpy.config.hostfwd import parse_hostfwd
 from slirpy.config.resolver import parse_resolver
 from slirpy.testing import Captured, Echo, Resetter, Sink, Source, VirtualNetwork
 from slirpy.wire.tcp import RST
+from tests.support.repository import REPOSITORY
 
 SECOND = 1_000_000_000
 MS = 1_000_000
 WEB = bytes((192, 0, 2, 7))
 LOOPBACK = bytes((127, 0, 0, 1))
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def resolver(message: bytes, address: object, port: int) -> bytes:

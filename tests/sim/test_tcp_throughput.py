@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-PROGRAM = Path(__file__).resolve().parents[2] / "benchmarks" / "virtual.py"
+from tests.support.repository import load
+
 LONG = pytest.mark.skipif(
     not (os.environ.get("CI") or os.environ.get("SLIRPY_FULL")),
     reason="one of the long ones; set SLIRPY_FULL=1",
 )
 RENEW = "if that is what you meant: python benchmarks/virtual.py --write"
 
-
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("virtual", PROGRAM)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules["virtual"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-virtual = load()
+virtual = load("benchmarks/virtual.py")
 WRITTEN = virtual.written(virtual.PAGE.read_text())
 CELLS = [(name, loss, rtt) for name in ("cubic", "reno") for loss in virtual.LOSSES for rtt in virtual.RTTS]
 

@@ -17,12 +17,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
+from tests.support.repository import REPOSITORY
 from tests.system.oracle import Libslirp, Network, Slirpy, Talk
 from tests.system.oracle_decode import Seen
 
 __all__ = ["TABLE", "Found", "Listed", "Row", "Script", "differences", "explain", "read_table"]
 
-TABLE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "libslirp.toml"
+TABLE = REPOSITORY / "docs" / "reference" / "libslirp.toml"
 NOTHING = "nothing"
 """Stands for a field that is not there, or a frame that did not come."""
 

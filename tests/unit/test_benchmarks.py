@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+from tests.support.repository import REPOSITORY
+
+BENCHMARKS = REPOSITORY / "benchmarks"
 PROGRAMS = ("throughput", "memory", "latency", "dns", "embedded", "vm", "tftp", "ipxe", "grub", "run_all")
 
 

@@ -19,15 +19,17 @@ import pytest
 from slirpy import Config, ConfigError, Stats
 from slirpy.cli.app import COMMANDS, app
 from slirpy.tcp.states import TRANSITIONS, State
+from tests.support.repository import REPOSITORY
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
+PAGES = sorted(
+    [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md"), *(REPOSITORY / "benchmarks").glob("*.md")]
+)
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+EXAMPLES = sorted((REPOSITORY / "examples").glob("*.py"))
 
 
 def name_of(path: Path) -> str:
-    return str(path.relative_to(ROOT))
+    return str(path.relative_to(REPOSITORY))
 
 
 def blocks(path: Path, language: str) -> Iterator[tuple[int, str]]:
@@ -61,7 +63,7 @@ def run_python(source: str, path: Path) -> str:
         capture_output=True,
         text=True,
         timeout=60,
-        cwd=ROOT,
+        cwd=REPOSITORY,
         check=False,
     )
     assert result.returncode == 0, result.stderr
@@ -88,7 +90,7 @@ def test_examples_run(example: Path) -> None:
 
 
 def test_the_first_example_shows_a_frame_for_the_guest() -> None:
-    readme = ROOT / "README.md"
+    readme = REPOSITORY / "README.md"
     printed = run_python(next(text for _, text in blocks(readme, "python")), readme).splitlines()
     assert printed[0] == "60 bytes for the guest from 52:55:0a:00:02:02"
     assert printed[0] in readme.read_text()
@@ -103,7 +105,7 @@ def test_there_is_something_to_run() -> None:
 def test_the_guard_guards() -> None:
     source = "import socket\nsocket.socket(type=socket.SOCK_DGRAM).sendto(b'', ('192.0.2.1', 9))"
     with pytest.raises(AssertionError, match="not this machine"):
-        run_python(source, ROOT / "README.md")
+        run_python(source, REPOSITORY / "README.md")
 
 
 # ------------------------------------------------------------------------------------ command lines
@@ -140,7 +142,7 @@ def test_options_of_slirpy_exist(where: str, words: list[str]) -> None:
 
 
 def test_targets_of_make_exist() -> None:
-    makefile = (ROOT / "Makefile").read_text()
+    makefile = (REPOSITORY / "Makefile").read_text()
     shown = {word for _, words in commands() if words[0] == "make" for word in words[1:]}
     for page in PAGES:
         shown |= set(re.findall(r"`make ([a-z]+)`", page.read_text()))
@@ -161,33 +163,23 @@ def test_links_between_files_lead_somewhere(page: Path) -> None:
 
 
 def test_every_page_is_in_the_navigation() -> None:
-    navigation = (ROOT / "mkdocs.yml").read_text()
-    for page in (ROOT / "docs").rglob("*.md"):
-        assert f": {page.relative_to(ROOT / 'docs').as_posix()}\n" in navigation, page
+    navigation = (REPOSITORY / "mkdocs.yml").read_text()
+    for page in (REPOSITORY / "docs").rglob("*.md"):
+        assert f": {page.relative_to(REPOSITORY / 'docs').as_posix()}\n" in navigation, page
 
 
 def test_files_that_are_named_exist() -> None:
     """The architecture names files; they move."""
     for page in ("architecture.md", "tcp.md"):
-        text = FENCE.sub("", (ROOT / "docs" / page).read_text())
-        folder = ROOT / "slirpy" / ("tcp" if page == "tcp.md" else "")
+        text = FENCE.sub("", (REPOSITORY / "docs" / page).read_text())
+        folder = REPOSITORY / "slirpy" / ("tcp" if page == "tcp.md" else "")
         for name in re.findall(r"`((?:\w+/)*\w+\.py)", text):
-            assert (folder / name).exists() or (ROOT / name).exists(), f"{page}: {name}"
+            assert (folder / name).exists() or (REPOSITORY / name).exists(), f"{page}: {name}"
         for name in re.findall(r"`(\w+/(?:\w+/)*)`", text):
-            assert (folder / name).is_dir() or (ROOT / name).is_dir(), f"{page}: {name}"
+            assert (folder / name).is_dir() or (REPOSITORY / name).is_dir(), f"{page}: {name}"
 
 
 # --------------------------------------------------------------------------------------- generated
-
-
-@pytest.fixture(scope="module")
-def hooks() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "docs" / "hooks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_markers_and_generators_match(hooks: ModuleType) -> None:
@@ -231,7 +223,7 @@ def test_references_are_complete(hooks: ModuleType) -> None:
     ("face", "pages"), [("slirpy.links", ["api"]), ("slirpy.testing", ["testing", "packetdrill"])]
 )
 def test_every_name_of_a_face_is_in_the_reference(face: str, pages: list[str]) -> None:
-    text = "".join((ROOT / "docs" / "reference" / f"{page}.md").read_text() for page in pages)
+    text = "".join((REPOSITORY / "docs" / "reference" / f"{page}.md").read_text() for page in pages)
     described = set(re.findall(rf"^::: {re.escape(face)}\.(\w+)$", text, re.MULTILINE))
     assert described == set(importlib.import_module(face).__all__)
 
@@ -267,12 +259,12 @@ def test_help_text_is_shown_as_it_is(hooks: ModuleType) -> None:
 
 
 def test_the_site_can_be_searched_from_the_disk() -> None:
-    config = (ROOT / "mkdocs.yml").read_text()
+    config = (REPOSITORY / "mkdocs.yml").read_text()
     assert re.search(r"^  - search\n  - offline\b", config, re.MULTILINE)  # in this order
     assert "use_directory_urls: false" in config
     # The plugin loads a script from elsewhere unless it finds one of this name.
     assert "    - assets/iframe-worker.js\n" in config
-    assert (ROOT / "docs" / "assets" / "iframe-worker.js").exists()
+    assert (REPOSITORY / "docs" / "assets" / "iframe-worker.js").exists()
 
 
 def test_roles_of_docstrings_are_not_shown(hooks: ModuleType) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.repository import REPOSITORY
+
 PLACES = ("slirpy", "benchmarks", "examples")
 NOT_YET = ("slirpy/tcp",)
 """Files and folders whose texts have still to be revised. A revised one leaves this list, and none is added."""
@@ -26,8 +27,8 @@ BODIES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 def revised() -> Iterator[Path]:
     """Files that the rule already covers."""
     for place in PLACES:
-        for path in sorted((ROOT / place).rglob("*.py")):
-            name = path.relative_to(ROOT).as_posix()
+        for path in sorted((REPOSITORY / place).rglob("*.py")):
+            name = path.relative_to(REPOSITORY).as_posix()
             if not any(name == entry or name.startswith(f"{entry}/") for entry in NOT_YET):
                 yield path
 
@@ -52,7 +53,7 @@ def found(rule: Callable[[str], re.Match[str] | None], text: str) -> list[tuple[
 def test_docstrings_are_plain_english(rule: Callable[[str], re.Match[str] | None]) -> None:
     """No docstring begins with a pronoun or a riddle word, or contains one of the phrases to avoid."""
     faults = [
-        f"{path.relative_to(ROOT)}:{line}: {words!r}"
+        f"{path.relative_to(REPOSITORY)}:{line}: {words!r}"
         for path in revised()
         for line, words in found(rule, path.read_text(encoding="utf-8"))
     ]
@@ -61,7 +62,7 @@ def test_docstrings_are_plain_english(rule: Callable[[str], re.Match[str] | None
 
 def test_the_list_names_what_exists() -> None:
     """Entries of the list that have moved or were revised do not stay in it."""
-    missing = [entry for entry in NOT_YET if not (ROOT / entry).exists()]
+    missing = [entry for entry in NOT_YET if not (REPOSITORY / entry).exists()]
     assert not missing, missing
 
 

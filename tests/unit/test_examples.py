@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+from tests.support.repository import REPOSITORY
+
+EXAMPLES = REPOSITORY / "examples"
 LIMIT = 30.0
 """Seconds. Each takes less than one; the machine may be busy."""
 

@@ -7,13 +7,11 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 import slirpy
-
-PACKAGE = Path(__file__).resolve().parents[2] / "slirpy"
+from tests.support.repository import PACKAGE
 
 # From a part of the package to the parts that it may import; every part may import itself. "slirpy" is the package's
 # own __init__.py, the public API.

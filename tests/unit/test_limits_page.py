@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from slirpy import Stats
+from tests.support.repository import REPOSITORY
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "limits.md").read_text()
+PAGE = (REPOSITORY / "docs" / "limits.md").read_text()
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]
     for line in PAGE.splitlines()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[2] / "slirpy"
+from tests.support.repository import PACKAGE
 
 
 def sources() -> dict[str, str]:

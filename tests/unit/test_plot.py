@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import subprocess
@@ -12,7 +11,9 @@ from types import ModuleType
 
 import pytest
 
-PROGRAM = Path(__file__).resolve().parents[2] / "benchmarks" / "plot.py"
+from tests.support.repository import REPOSITORY, load
+
+PROGRAM = REPOSITORY / "benchmarks" / "plot.py"
 RESULTS = {
     "facts": {},
     "reports": [
@@ -32,12 +33,7 @@ RESULTS = {
 
 @pytest.fixture(scope="module")
 def plot() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmarks_plot", PROGRAM)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("benchmarks/plot.py")
 
 
 def test_medians_of_each_case(plot: ModuleType) -> None:

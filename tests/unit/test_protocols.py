@@ -6,7 +6,6 @@ import ast
 import importlib
 import io
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,9 +13,7 @@ import pytest
 
 from slirpy import interfaces
 from slirpy.wire import pcap, pcapng
-
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = ROOT / "slirpy"
+from tests.support.repository import PACKAGE, REPOSITORY
 
 PUBLIC = {
     "Inside": "slirpy.Stack",
@@ -68,7 +65,7 @@ def classes() -> dict[str, list[type]]:
     """From each name to the classes of the package that have it."""
     found: dict[str, list[type]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(ROOT).with_suffix("").parts
+        parts = path.relative_to(REPOSITORY).with_suffix("").parts
         if parts[-1] in ("__init__", "__main__") or parts[1] == "cli":
             continue
         module = importlib.import_module(".".join(parts))
@@ -110,5 +107,5 @@ def test_each_has_two_implementations(name: str) -> None:
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_what_takes_a_public_one_is_in_the_reference(name: str) -> None:
-    text = "".join(path.read_text() for path in (ROOT / "docs" / "reference").glob("*.md"))
+    text = "".join(path.read_text() for path in (REPOSITORY / "docs" / "reference").glob("*.md"))
     assert f"::: {PUBLIC[name]}\n" in text

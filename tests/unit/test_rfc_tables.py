@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.repository import REPOSITORY, load
+
 APPENDIX = {"MUST": 69, "SHLD": 31, "MAY": 18, "REC": 1}
 """How many of each RFC 9293 has; none is missing."""
 
@@ -46,13 +45,7 @@ SCRIPT = "# RFC 1 MUST-1\n--open=passive\n+1 close()\n"
 
 @pytest.fixture(scope="module")
 def hooks() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docs_rfc_hooks", ROOT / "docs" / "rfc_hooks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look for it
-    spec.loader.exec_module(module)
-    return module
+    return load("docs/rfc_hooks.py")
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +81,7 @@ def test_appendix_b_is_complete(ours: Any) -> None:
 
 
 def test_every_table_is_on_a_page(hooks: ModuleType, ours: Any) -> None:
-    pages = "".join(path.read_text() for path in (ROOT / "docs" / "reference").glob("*.md"))
+    pages = "".join(path.read_text() for path in (REPOSITORY / "docs" / "reference").glob("*.md"))
     shown = set(hooks.MARKER.findall(pages))
     assert shown == {*ours, "summary"}
 

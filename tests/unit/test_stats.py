@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from pathlib import Path
 
 from slirpy import Stats
+from tests.support.repository import PACKAGE
 
-PACKAGE = Path(__file__).resolve().parents[2] / "slirpy"
 METHODS = {"as_dict", "nonzero", "dropped", "describe"}
 
 

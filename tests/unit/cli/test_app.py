@@ -19,8 +19,7 @@ from slirpy.cli.app import COMMANDS, app
 from slirpy.cli.tables import MOST_FLOWS, amount, print_report
 from slirpy.core.flows import FlowInfo
 from slirpy.stats import Stats
-
-REPOSITORY = Path(__file__).resolve().parents[3]
+from tests.support.repository import REPOSITORY, environment
 
 
 def slirpy(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
@@ -30,7 +29,7 @@ def slirpy(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
     )
     return subprocess.run(
         [sys.executable, "-c", program],
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=30,

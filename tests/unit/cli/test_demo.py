@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -18,8 +17,7 @@ from slirpy.cli import demo as module
 from slirpy.cli import demo_servers
 from slirpy.cli.app import app
 from slirpy.testing import Guest
-
-REPOSITORY = Path(__file__).resolve().parents[3]
+from tests.support.repository import REPOSITORY
 
 
 def demo(*arguments: str, env: dict[str, str] | None = None) -> Result:

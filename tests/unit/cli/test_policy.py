@@ -15,6 +15,7 @@ from slirpy.cli.options import network_config
 from slirpy.cli.policy import BURST, REMEMBERED, REPEAT, RefusedFlows
 from slirpy.units import SECOND
 from tests.support.policies import flow
+from tests.support.repository import REPOSITORY
 
 REJECT = Verdict(Action.REJECT, reason="no rule allows it")
 
@@ -177,7 +178,7 @@ def test_an_output_that_is_closed_does_not_stop_the_network() -> None:
 
 
 def test_what_the_documentation_shows_can_be_read(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[3] / "docs" / "howto" / "policy.md").read_text()
+    text = (REPOSITORY / "docs" / "howto" / "policy.md").read_text()
     (table,) = re.findall(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     path = tmp_path / "policy.toml"
     path.write_text(table)

@@ -20,9 +20,9 @@ from slirpy.cli.qemu import card_arguments, has_own_card
 from slirpy.links import parse_endpoint
 from slirpy.paths import PATH_MAX
 from slirpy.wire import arp, ethernet
+from tests.support.repository import environment
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="descriptors that a child inherits")
-REPOSITORY = Path(__file__).resolve().parents[3]
 SLIRPY = [sys.executable, "-m", "slirpy"]
 MAC = bytes.fromhex("525400123456")
 GATEWAY, GUEST = bytes((10, 0, 2, 2)), bytes((10, 0, 2, 15))
@@ -52,10 +52,6 @@ while True:
 
 def qemu(*options: str, does: str = "") -> list[str]:
     return [*SLIRPY, "qemu", *options, "--", sys.executable, "-c", FAKE_QEMU, *does.split()]
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(REPOSITORY)}
 
 
 def run(*argv: str) -> subprocess.CompletedProcess[str]:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.repository import environment
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
-REPOSITORY = Path(__file__).resolve().parents[3]
 SLIRPY = [sys.executable, "-m", "slirpy"]
 ENDING = [
     name
@@ -29,7 +30,7 @@ ENDING = [
 def started(*argv: str) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         [*SLIRPY, *argv],
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -127,7 +128,7 @@ def test_an_ignored_signal_stays_ignored(tmp_path: Path) -> None:
     ignoring = "import os, signal, sys\nsignal.signal(1, signal.SIG_IGN)\nos.execv(sys.argv[1], sys.argv[1:])"
     with subprocess.Popen(
         [sys.executable, "-c", ignoring, *SLIRPY, *argv],
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

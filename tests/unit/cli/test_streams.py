@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests.support.repository import REPOSITORY, environment
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="descriptors and limits of Unix")
-REPOSITORY = Path(__file__).resolve().parents[3]
 SHOW = [["--version"], ["--help"], ["run", "--help"], ["packetdrill", "--help"], ["demo", "--size", "1"]]
 
 
@@ -24,7 +24,7 @@ def slirpy(
     )
     return subprocess.run(
         ["sh", "-c", f'exec "$0" -c "$1" {redirect}', sys.executable, program],
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=30,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import inspect
-from pathlib import Path
 from typing import Any
 
 import click
@@ -17,19 +15,14 @@ from slirpy.cli.flags import by_group
 from slirpy.config import OPTIONS, Group, Option, option
 from slirpy.config.kinds import Kind, Several, Switch
 from slirpy.config.values import printable
+from tests.support.repository import load
 
-ROOT = Path(__file__).resolve().parents[3]
 NAMES = [row.name for row in OPTIONS]
 
 
 def reference() -> str:
     """The table in the documentation."""
-    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "docs" / "hooks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return str(module.options())
+    return str(load("docs/hooks.py").options())
 
 
 REFERENCE = reference().splitlines()

@@ -15,9 +15,9 @@ from slirpy import Config, ConfigError, ForwardError, Slirp
 from slirpy.targets import smb
 from slirpy.targets.smb import SmbServer
 from tests.support.driven import Driven
+from tests.support.repository import REPOSITORY
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes by /proc")
-REPOSITORY = Path(__file__).resolve().parents[3]
 
 # Answers a negotiation as smbd does, as far as we look; then echoes. Leaves a helper behind, as smbd does.
 SMBD = """\

@@ -7,7 +7,6 @@ delivered, end the connection, or make it send more than it was sent.
 from __future__ import annotations
 
 import errno
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -17,6 +16,7 @@ from slirpy.stats import Stats
 from slirpy.tcp import Settings, State, options
 from slirpy.tcp.delivery import take_text
 from slirpy.tcp.seq import MASK
+from tests.support.repository import REPOSITORY
 from tests.unit.tcp.script import IRS, ISS, MS, SECOND, Script, active, passive
 
 ALL_COUNTERS = ("drop_", "tcp_bad", "tcp_urgent", "tcp_challenge_acks")
@@ -489,7 +489,7 @@ def test_two_that_are_out_of_step_fall_silent() -> None:
 
 
 def test_the_page_tells_of_every_counter() -> None:
-    page = (Path(__file__).resolve().parents[3] / "docs" / "tcp.md").read_text()
+    page = (REPOSITORY / "docs" / "tcp.md").read_text()
     table = page[page.index("## Bad segments") : page.index("## Urgent data")]
     elsewhere = {"drop_tcp_policy", "drop_tcp_broadcast"}  # of the network, not of the engine
     for name in Stats.describe():

@@ -21,8 +21,9 @@ from slirpy.testing.packetdrill.calls import Sockets
 from slirpy.testing.packetdrill.info import CONSTANTS, NAMES
 from slirpy.testing.packetdrill.language import ACTIONS, CALLS, OPTIONS, SCRIPT_OPTIONS, SOCKET_OPTIONS
 from slirpy.testing.packetdrill.script import Call, Option, Packet
+from tests.support.repository import REPOSITORY
 
-LIBRARY = Path(__file__).parents[3] / "packetdrill"
+LIBRARY = REPOSITORY / "tests" / "packetdrill"
 OPEN = """--open=passive
 0 < S 0:0(0) win 65535 <mss 1000>
 +0 > S. 0:0(0) ack 1 win 65535 <mss 1460>
@@ -559,7 +560,7 @@ def test_mistakes_on_the_command_line(
 
 
 def test_scripts_of_the_documentation_pass() -> None:
-    page = Path(__file__).parents[4] / "docs" / "howto" / "packetdrill.md"
+    page = REPOSITORY / "docs" / "howto" / "packetdrill.md"
     scripts = [block.partition("```")[0] for block in page.read_text().split("```pkt\n")[1:]]
     assert len(scripts) == 2
     for script in scripts:
