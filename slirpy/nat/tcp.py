@@ -1,11 +1,7 @@
-"""TCP flows: a guest's connection on one side, a :class:`~slirpy.interfaces.StreamPeer` on the other.
+"""TCP flows: how they are opened, refused, evicted and ended. :mod:`slirpy.nat.pumps` moves their data.
 
 Outbound, the guest's SYN is held until the far side has answered, so a connection that the guest sees really
 exists. Inbound (hostfwd), the far side connects first and slirpy opens the connection to the guest.
-
-The two directions are pumps with back-pressure on both ends. Guest to host: data that the peer does not take stays in
-the connection's queue and closes the window. Host to guest: only as much is read from the peer as the guest's window
-and the congestion window accept at once; the data read serves as the retransmission buffer.
 """
 
 from __future__ import annotations
@@ -24,6 +20,7 @@ from slirpy.core.tcpflow import TcpFlow
 from slirpy.fair import OUTSIDE, Group, Shares
 from slirpy.interfaces import FlowRequest, HostNetwork, IcmpReport, IPProtocol, StreamPeer
 from slirpy.nat.limits import EXHAUSTED, DescriptorLimit
+from slirpy.nat.pumps import PumpedFlow
 from slirpy.nat.refusals import refuse_by_host, refuse_by_rule
 from slirpy.nat.reports import out_of_time
 from slirpy.nat.routes import Refusal, Route, Router, onward_ttl
@@ -37,7 +34,7 @@ from slirpy.tcp import (
     timestamp_offset,
 )
 from slirpy.tcp.congestion import ALGORITHMS
-from slirpy.tcp.states import CLOSE_WAIT, CLOSED, ESTABLISHED, SYN_RECEIVED, SYNCHRONIZED, TIME_WAIT
+from slirpy.tcp.states import CLOSED, SYN_RECEIVED, SYNCHRONIZED, TIME_WAIT
 from slirpy.tcp.window import WindowPool
 from slirpy.units import SECOND
 from slirpy.wire.ip import Family, family_of, flow_key, split_key
@@ -52,10 +49,6 @@ Shorter than the three minutes of RFC 9293 (MUST-23), since whoever opens a conn
 a timeout too, and waits for both."""
 KEEPALIVE_INTERVAL = 75 * SECOND
 """Time between two keep-alives to a guest, unless ``Config.tcp_keepalive`` is less."""
-READ_SIZE = 1 << 16
-"""Bytes read from a peer at a time, approximately; whole bursts where the link segments."""
-READS = 16
-"""Maximum number of reads for one flow in one flush."""
 MAX_FLOWS = 32768
 """Maximum number of established connections."""
 MAX_OPENING = 4096
@@ -68,14 +61,13 @@ ETHERNET_MTU = 1500
 """Largest packet to a guest whose SYN has no MSS option, since it is on our link."""
 MAX_BURST = 65535 - 40 - 12
 """Largest payload of one IPv4 packet with headers and timestamps."""
-_MAY_READ = (ESTABLISHED, CLOSE_WAIT)
 
 
-class NatTcpFlow(TcpFlow):
-    """One connection, and the :class:`~slirpy.interfaces.StreamOwner` of its peer."""
+class NatTcpFlow(PumpedFlow):
+    """A guest's connection through the NAT, from its SYN to its end."""
 
     __slots__ = ("_arrival", "_nat", "_report", "_syn", "connecting", "counted", "inbound", "on_refused", "outside",
-                 "peer", "peer_error", "read_ready", "share", "shut", "write_blocked")  # fmt: skip
+                 "share")  # fmt: skip
 
     def __init__(self, nat: TcpNat, key: bytes, neighbor: Neighbor, conn: Connection, *, inbound: bool) -> None:
         super().__init__(nat.network, nat.neighbors, key, neighbor, conn)
@@ -86,18 +78,13 @@ class NatTcpFlow(TcpFlow):
         self.share: Group[NatTcpFlow] | None = None
         self.counted = nat.opening
         """Table that counts it: opening, open, or closed connections."""
-        self.peer: StreamPeer | None = None
         self.inbound = inbound
         self.outside = False
         """Whether the guest's segments are relayed beyond the gateway."""
         self.on_refused: Callable[[StreamPeer], None] | None = None
         """Called with the peer, which it takes over, if the guest refuses the connection."""
         self.connecting = not inbound
-        self.peer_error = 0
         self.read_ready = inbound
-        self.write_blocked = False
-        self.shut = False
-        """Whether the guest's end of data has been passed on."""
 
     def hold(self, arrival: Arrival, syn: Segment) -> None:
         """Keep what is needed to refuse the connection later."""
@@ -113,28 +100,9 @@ class NatTcpFlow(TcpFlow):
         self._syn = self._arrival = None
         self.mark()
 
-    def readable(self) -> None:
-        """Note that the peer has data, or has ended."""
-        self.read_ready = True
-        self.mark()
-
-    def writable(self) -> None:
-        """Note that the peer accepts data again."""
-        self.write_blocked = False
-        self.mark()
-
-    def failed(self, error: int) -> None:
-        """Note that the peer has failed."""
-        self.peer_error = error
-        self.mark()
-
     def reported(self, report: IcmpReport) -> None:
         """Note an ICMP error, from a router or the far host, that rules out the connection."""
         self._report = report
-
-    def urgent(self, data: bytes) -> None:
-        """Insert an urgent byte from the peer in sequence; only system sockets support them."""
-        self.conn.write_urgent(data)
 
     # ------------------------------------------------------------------------------------ service
 
@@ -147,14 +115,14 @@ class NatTcpFlow(TcpFlow):
         if self.peer_error:
             self._peer_failed()
         if conn.rcv_pending:
-            self._to_peer()
+            self.to_peer()
         if conn.peer_reset:
             self._abort_peer()
         elif conn.fin_received and not self.shut and not conn.rcv_pending and self.peer is not None:
             self.shut = True
             self.peer.shutdown()
         if self.read_ready:
-            self._from_peer()
+            self.from_peer()
         self.output(now)
         if conn.rcv_queue:
             conn.own()
@@ -180,67 +148,6 @@ class NatTcpFlow(TcpFlow):
         conn.close_with(error)
         self._abort_peer()
         self._nat.remove(self)
-
-    def _to_peer(self) -> None:
-        conn = self.conn
-        peer = self.peer
-        if peer is None:
-            conn.consume(conn.rcv_pending)
-        elif not self.write_blocked and (conn.rcv_up is None or self._urgent_to_peer(peer)):
-            self.write_blocked = True  # before the call: writable() may be called inside it
-            taken = peer.send(conn.rcv_queue)
-            if taken and self.peer is peer:
-                conn.consume(taken)
-            if not conn.rcv_pending:
-                self.write_blocked = False
-
-    def _urgent_to_peer(self, peer: StreamPeer) -> bool:
-        """Pass urgent data of the guest to a peer that supports it. Returns whether there is more data for the peer.
-
-        Sockets support a single urgent byte, the last one before the pointer.
-        """
-        conn = self.conn
-        ahead = conn.urgent_ahead
-        send_urgent = getattr(peer, "send_urgent", None)
-        if send_urgent is None or not 0 < ahead <= conn.rcv_pending:
-            return True
-        data = b"".join(conn.rcv_queue)[:ahead]
-        self.write_blocked = True  # before the calls, as above
-        taken = peer.send((data[:-1],)) if ahead > 1 else 0
-        if taken == ahead - 1 and self.peer is peer:
-            taken += send_urgent(data[-1:])
-        if self.peer is not peer:
-            return False
-        conn.consume(taken)
-        if taken < ahead:
-            return False
-        self.write_blocked = False
-        return conn.rcv_pending > 0
-
-    def _from_peer(self) -> None:
-        conn = self.conn
-        peer = self.peer
-        if peer is None or conn.fin_queued or conn.state not in _MAY_READ:
-            return
-        if not conn.settings.max_burst and conn.snd_buf.length - conn.snd_buf.sent >= READ_SIZE // 2:
-            return  # enough data is ready for single segments; most acknowledgements end here
-        burst = conn.burst()
-        size = max(READ_SIZE // burst, 1) * burst
-        for _ in range(READS):
-            if conn.write_room() < size:
-                return
-            self.read_ready = False  # before the call: readable() may be called inside it
-            data = peer.recv(size)
-            if data is None or self.peer is not peer:
-                return
-            if not data:
-                conn.shutdown()
-                return
-            conn.write(data)
-            if len(data) < size and getattr(peer, "level_triggered", False):
-                return  # it calls readable() again if there is more
-            self.read_ready = True  # until recv() returns None, no further notice is needed
-        self.mark()
 
     def _peer_failed(self) -> None:
         """Turn a reset by the far side into one to the guest."""
@@ -332,7 +239,7 @@ class NatTcpFlow(TcpFlow):
     def release(self) -> None:
         """Drop every reference that leads back to this flow."""
         super().release()
-        self.peer = self._arrival = self._syn = self.on_refused = None
+        self._arrival = self._syn = self.on_refused = None
 
 
 class TcpNat:

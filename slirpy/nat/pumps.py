@@ -1,0 +1,136 @@
+"""Data of a TCP flow: the guest's connection on one side, a :class:`~slirpy.interfaces.StreamPeer` on the other.
+
+The two directions are pumps with back-pressure on both ends. Guest to host: data that the peer does not take stays in
+the connection's queue and closes the window. Host to guest: only as much is read from the peer as the guest's window
+and the congestion window accept at once; the data read serves as the retransmission buffer.
+"""
+
+from __future__ import annotations
+
+from slirpy.core.neighbor import Neighbor, Neighbors
+from slirpy.core.network import Network
+from slirpy.core.tcpflow import TcpFlow
+from slirpy.interfaces import StreamPeer
+from slirpy.tcp import Connection
+from slirpy.tcp.states import CLOSE_WAIT, ESTABLISHED
+
+__all__ = ["PumpedFlow"]
+
+READ_SIZE = 1 << 16
+"""Bytes read from a peer at a time, approximately; whole bursts where the link segments."""
+READS = 16
+"""Maximum number of reads for one flow in one flush."""
+_MAY_READ = (ESTABLISHED, CLOSE_WAIT)
+
+
+class PumpedFlow(TcpFlow):
+    """A connection and its peer, whose :class:`~slirpy.interfaces.StreamOwner` it is, apart from ``connected``.
+
+    Attributes:
+        peer: the far side; None before it is known, and after its release.
+        peer_error: the errno with which the peer has failed; 0: it has not.
+        read_ready: whether the peer may have data.
+        write_blocked: whether the peer accepts no data for now.
+        shut: whether the guest's end of data has been passed on.
+    """
+
+    __slots__ = ("peer", "peer_error", "read_ready", "shut", "write_blocked")
+
+    def __init__(
+        self, network: Network, neighbors: Neighbors, key: bytes, neighbor: Neighbor, conn: Connection
+    ) -> None:
+        super().__init__(network, neighbors, key, neighbor, conn)
+        self.peer: StreamPeer | None = None
+        self.peer_error = 0
+        self.read_ready = self.write_blocked = self.shut = False
+
+    # --------------------------------------------------------------------- StreamOwner: events
+
+    def readable(self) -> None:
+        """Note that the peer has data, or has ended."""
+        self.read_ready = True
+        self.mark()
+
+    def writable(self) -> None:
+        """Note that the peer accepts data again."""
+        self.write_blocked = False
+        self.mark()
+
+    def failed(self, error: int) -> None:
+        """Note that the peer has failed."""
+        self.peer_error = error
+        self.mark()
+
+    def urgent(self, data: bytes) -> None:
+        """Insert an urgent byte from the peer in sequence; only system sockets support them."""
+        self.conn.write_urgent(data)
+
+    # --------------------------------------------------------------------------------- the pumps
+
+    def to_peer(self) -> None:
+        """Pass data of the guest to the peer, as much as it accepts."""
+        conn = self.conn
+        peer = self.peer
+        if peer is None:
+            conn.consume(conn.rcv_pending)
+        elif not self.write_blocked and (conn.rcv_up is None or self._urgent_to_peer(peer)):
+            self.write_blocked = True  # before the call: writable() may be called inside it
+            taken = peer.send(conn.rcv_queue)
+            if taken and self.peer is peer:
+                conn.consume(taken)
+            if not conn.rcv_pending:
+                self.write_blocked = False
+
+    def _urgent_to_peer(self, peer: StreamPeer) -> bool:
+        """Pass urgent data of the guest to a peer that supports it. Returns whether there is more data for the peer.
+
+        Sockets support a single urgent byte, the last one before the pointer.
+        """
+        conn = self.conn
+        ahead = conn.urgent_ahead
+        send_urgent = getattr(peer, "send_urgent", None)
+        if send_urgent is None or not 0 < ahead <= conn.rcv_pending:
+            return True
+        data = b"".join(conn.rcv_queue)[:ahead]
+        self.write_blocked = True  # before the calls, as above
+        taken = peer.send((data[:-1],)) if ahead > 1 else 0
+        if taken == ahead - 1 and self.peer is peer:
+            taken += send_urgent(data[-1:])
+        if self.peer is not peer:
+            return False
+        conn.consume(taken)
+        if taken < ahead:
+            return False
+        self.write_blocked = False
+        return conn.rcv_pending > 0
+
+    def from_peer(self) -> None:
+        """Pass data of the peer to the connection, as much as can be sent."""
+        conn = self.conn
+        peer = self.peer
+        if peer is None or conn.fin_queued or conn.state not in _MAY_READ:
+            return
+        if not conn.settings.max_burst and conn.snd_buf.length - conn.snd_buf.sent >= READ_SIZE // 2:
+            return  # enough data is ready for single segments; most acknowledgements end here
+        burst = conn.burst()
+        size = max(READ_SIZE // burst, 1) * burst
+        for _ in range(READS):
+            if conn.write_room() < size:
+                return
+            self.read_ready = False  # before the call: readable() may be called inside it
+            data = peer.recv(size)
+            if data is None or self.peer is not peer:
+                return
+            if not data:
+                conn.shutdown()
+                return
+            conn.write(data)
+            if len(data) < size and getattr(peer, "level_triggered", False):
+                return  # it calls readable() again if there is more
+            self.read_ready = True  # until recv() returns None, no further notice is needed
+        self.mark()
+
+    def release(self) -> None:
+        """Drop every reference that leads back to this flow."""
+        super().release()
+        self.peer = None
