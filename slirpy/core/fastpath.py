@@ -74,7 +74,7 @@ def tcp_fastpath(
         or length > (conn.rcv_adv - seq) & MASK
         or conn.reassembly.size
         or conn.fin_seq is not None
-        or conn.careful
+        or conn.slow_path_only
         or (not length and not acked and window == conn.snd_wnd)  # a duplicate, or a keep-alive
     ):
         return False

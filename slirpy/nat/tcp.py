@@ -125,7 +125,7 @@ class NatTcpFlow(PumpedFlow):
             self.from_peer()
         self.output(now)
         if conn.rcv_queue:
-            conn.own()
+            conn.copy_received()
         if conn.state is CLOSED or conn.state is TIME_WAIT:
             self._closed()
 

@@ -12,16 +12,16 @@ while that ACK is due, :func:`note` records it, and it is sent first. There are 
 
 from __future__ import annotations
 
-from slirpy.tcp.emit import Emit, acknowledged, options_for, window_field
+from slirpy.tcp.emit import Emit, ack_sent, options_for, window_field
 from slirpy.tcp.seq import MASK
 from slirpy.tcp.tcb import ControlBlock
 from slirpy.units import MS
 from slirpy.wire.tcp import ACK
 
-__all__ = ["answer", "challenge", "note", "tell"]
+__all__ = ["answer", "challenge", "note", "send_noted"]
 
 CHALLENGE_INTERVAL = 500 * MS
-MOST_NOTED = 256
+MAX_NOTED = 256
 """Answers that wait for one output; segments beyond them share the last ACK."""
 
 
@@ -48,17 +48,17 @@ def challenge(conn: ControlBlock, now: int) -> None:
 
 def note(conn: ControlBlock, now: int) -> None:
     """Keep the ACK that is due, before another segment changes what it says."""
-    if len(conn.noted) < MOST_NOTED and conn.snd_max != conn.iss:  # the answer to a SYN must be the first
-        conn.noted.append((conn.rcv_nxt, options_for(conn, now, sack=True)))
-        acknowledged(conn)
+    if len(conn.noted_acks) < MAX_NOTED and conn.snd_max != conn.iss:  # the answer to a SYN must be the first
+        conn.noted_acks.append((conn.rcv_nxt, options_for(conn, now, sack=True)))
+        ack_sent(conn)
 
 
-def tell(conn: ControlBlock, emit: Emit) -> None:
+def send_noted(conn: ControlBlock, emit: Emit) -> None:
     """Send the ACKs that were noted.
 
     All have the same right edge of the window: an ACK that moves it is no duplicate (RFC 5681, section 2).
     """
-    noted, conn.noted = conn.noted, []
+    noted, conn.noted_acks = conn.noted_acks, []
     window_field(conn)
     for ack, options in noted:
         wnd = min(((conn.rcv_adv - ack) & MASK) >> conn.rcv_wscale, 0xFFFF)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 
 from slirpy.errors import StateError
-from slirpy.tcp.delivery import own
+from slirpy.tcp.delivery import copy_views
 from slirpy.tcp.output import expire, output
 from slirpy.tcp.receive import segment_arrives
 from slirpy.tcp.segment import Segment, as_segments, reset_for
@@ -107,8 +107,8 @@ class Connection(ControlBlock):
             raise self._mistake(call)
         self.opened_at = self.progress_at = self.sent_at = now
         self.rcv_wscale = self.settings.wscale
-        self.rcv_most = self.settings.rcv_buffer
-        self.rcv_limit = min(self.settings.rcv_first, self.rcv_most)
+        self.rcv_limit_max = self.settings.rcv_buffer
+        self.rcv_limit = min(self.settings.rcv_first, self.rcv_limit_max)
 
     def write_room(self) -> int:
         """How many bytes :meth:`write` may be given now: what can be sent at once, and some that lie ready.
@@ -185,7 +185,7 @@ class Connection(ControlBlock):
         self.rcv_pending -= count
         if not self.rcv_pending:
             self.rcv_queue.clear()
-            if self.rcv_limit < self.rcv_most:
+            if self.rcv_limit < self.rcv_limit_max:
                 self._grow_window(count)
             return
         queue = self.rcv_queue
@@ -204,18 +204,18 @@ class Connection(ControlBlock):
         """
         if 2 * ((self.rcv_nxt - self.irs) & MASK) < self.settings.rcv_first:
             return
-        most = self.rcv_most
+        most = self.rcv_limit_max
         pool = self.pool
         if pool is not None:
-            if not self.wide:
-                self.wide = True
+            if not self.window_grown:
+                self.window_grown = True
                 pool.members += 1
             most = min(most, pool.total // pool.members)
         self.rcv_limit = max(self.rcv_limit, min(self.rcv_limit + 2 * taken, most))
 
-    def own(self) -> None:
+    def copy_received(self) -> None:
         """Copy what is left in ``rcv_queue``, because the frames that it lies in are about to be reused."""
-        own(self.rcv_queue)
+        copy_views(self.rcv_queue)
 
     def shutdown(self) -> None:
         """No more data: FIN follows what was written. Repeated calls do nothing, nor does one on a closed connection.

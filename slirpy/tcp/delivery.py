@@ -20,10 +20,10 @@ from slirpy.tcp.states import (
 )
 from slirpy.tcp.tcb import ControlBlock
 
-OWNED_PIECES = 64
+MAX_COPIED_PIECES = 64
 """Pieces of received data that are kept apart when they have to be copied."""
 
-__all__ = ["accept_text", "deliver_early", "own", "restart_time_wait", "take_fin", "take_text"]
+__all__ = ["accept_text", "copy_views", "deliver_queued", "restart_time_wait", "take_fin", "take_text"]
 
 
 def take_text(conn: ControlBlock, seq: int, text: Buffer, now: int) -> None:
@@ -41,14 +41,14 @@ def take_text(conn: ControlBlock, seq: int, text: Buffer, now: int) -> None:
     if waiting and conn.sack_ok and (known := conn.reassembly.overlap(conn.rcv_nxt, seq, len(text))):
         conn.dsack = conn.dsack or known
     if seq != conn.rcv_nxt:
-        _keep(conn, seq, text)
+        _queue_early(conn, seq, text)
     elif waiting:
-        _fill(conn, text, now)
+        _fill_hole(conn, text, now)
     else:
         accept_text(conn, text, len(text), now)
 
 
-def _keep(conn: ControlBlock, seq: int, early: Buffer) -> None:
+def _queue_early(conn: ControlBlock, seq: int, early: Buffer) -> None:
     """Text before its turn: keep it, and acknowledge at once (RFC 5681, section 4.2)."""
     conn.ack_now = True
     conn.stats.tcp_out_of_order += 1
@@ -59,7 +59,7 @@ def _keep(conn: ControlBlock, seq: int, early: Buffer) -> None:
         conn.stats.drop_tcp_reassembly_full += 1
 
 
-def _fill(conn: ControlBlock, text: Buffer, now: int) -> None:
+def _fill_hole(conn: ControlBlock, text: Buffer, now: int) -> None:
     """Text in its turn, while other text waits behind a hole: deliver it, and what has become contiguous.
 
     Of what came twice the first copy counts, as everywhere: what a segment has in common with the queue is taken from
@@ -74,11 +74,11 @@ def _fill(conn: ControlBlock, text: Buffer, now: int) -> None:
         if missing:
             piece = rest if missing < 0 else rest[:missing]
             accept_text(conn, piece, len(piece), now)
-        deliver_early(conn, now)
+        deliver_queued(conn, now)
         rest = rest[(conn.rcv_nxt - at) & MASK :]
 
 
-def deliver_early(conn: ControlBlock, now: int) -> None:
+def deliver_queued(conn: ControlBlock, now: int) -> None:
     """What came before its turn, and whose turn it is."""
     for data in conn.reassembly.take(conn.rcv_nxt):
         accept_text(conn, data, len(data), now)
@@ -96,9 +96,9 @@ def accept_text(conn: ControlBlock, payload: Buffer, length: int, now: int) -> N
         conn.delack_at = now + conn.settings.delayed_ack
 
 
-def own(queue: list[Buffer]) -> None:
+def copy_views(queue: list[Buffer]) -> None:
     """Copy what lies in frames: they are about to be reused."""
-    if len(queue) > OWNED_PIECES:
+    if len(queue) > MAX_COPIED_PIECES:
         queue[:] = [b"".join(queue)]  # a thousand one-byte segments must not cost a thousand objects
         return
     for i, piece in enumerate(queue):

@@ -14,13 +14,14 @@ _SACK_MOST = 4 + 8 * MAX_SACK_BLOCKS
 __all__ = [
     "MAX_PIECES",
     "Emit",
-    "acknowledged",
-    "acknowledged_aside",
+    "ack_sent",
+    "ack_sent_with_data",
+    "acknowledge_twice",
+    "limit_timer",
     "options_for",
     "resend",
-    "sack_room",
+    "sack_length",
     "start_timer",
-    "until_given_up",
     "window_field",
     "window_growth",
 ]
@@ -28,6 +29,8 @@ __all__ = [
 
 MAX_PIECES = 16
 """Pieces to an output, so that one connection cannot keep all others waiting."""
+MAX_DOUBLED_SEGMENTS = 32
+"""Longest batch that is acknowledged twice. Longer ones are parts of longer flights, which get other ACKs."""
 
 
 def resend(conn: ControlBlock, seq: int, room: int, now: int, emit: Emit) -> int:
@@ -37,7 +40,7 @@ def resend(conn: ControlBlock, seq: int, room: int, now: int, emit: Emit) -> int
     flags = ACK | FIN if fin else ACK
     parts = conn.snd_buf.peek(size, (seq - conn.snd_una) & MASK)
     emit(seq, conn.rcv_nxt, flags, window_field(conn), options_for(conn, now), parts, size)
-    acknowledged_aside(conn)
+    ack_sent_with_data(conn)
     conn.sent_at = now
     conn.rtt_seq = None  # Karn
     if conn.timer_kind is not RETRANSMIT:
@@ -52,15 +55,15 @@ def start_timer(conn: ControlBlock, now: int) -> None:
     conn.timer_kind = RETRANSMIT
     conn.timer_at = now + conn.rtt.rto
     if conn.retries and conn.state in SYNCHRONIZED:
-        until_given_up(conn)
+        limit_timer(conn)
 
 
-def until_given_up(conn: ControlBlock) -> None:
+def limit_timer(conn: ControlBlock) -> None:
     """The timer comes no later than the user time-out, though the back-off may have grown beyond it."""
     conn.timer_at = min(conn.timer_at, conn.progress_at + conn.settings.user_timeout)
 
 
-def sack_room(conn: ControlBlock) -> int:
+def sack_length(conn: ControlBlock) -> int:
     """Bytes that SACK blocks take from a segment with data, if there are some; 0 where there is no room for them."""
     if not conn.sack_ok or conn.mss < 2 * _SACK_MOST:
         return 0
@@ -86,20 +89,20 @@ def options_for(conn: ControlBlock, now: int, sack: bool = False) -> bytes:
     return b""
 
 
-def acknowledged(conn: ControlBlock) -> None:
+def ack_sent(conn: ControlBlock) -> None:
     """A segment with RCV.NXT has been sent."""
     conn.ack_now = False
     conn.delack_at = 0
     conn.last_ack = conn.rcv_nxt
 
 
-def acknowledged_aside(conn: ControlBlock) -> None:
+def ack_sent_with_data(conn: ControlBlock) -> None:
     """A segment with data, and without SACK blocks, has carried RCV.NXT; an ACK that is more than that stays due.
 
     What comes with data is no duplicate ACK to a peer that counts them.
     """
     due = conn.ack_now and (conn.dsack is not None or bool(conn.reassembly))
-    acknowledged(conn)
+    ack_sent(conn)
     conn.ack_now = due
 
 
@@ -117,3 +120,25 @@ def window_field(conn: ControlBlock) -> int:
     # Rounded down: what was promised before is still taken (RFC 7323, section 2.4), and the edge stays. Rounded
     # up, it would move on with every ACK, and a peer that sends byte by byte would never see the window close.
     return min(((conn.rcv_adv - conn.rcv_nxt) & MASK) >> conn.rcv_wscale, 0xFFFF)
+
+
+def acknowledge_twice(conn: ControlBlock, now: int, emit: Emit) -> None:
+    """Send an ACK for half of a batch, before the one for all of it; see ``spare_acks``.
+
+    A batch of segments in order is acknowledged once, after all of it has been processed (RFC 9293, MUST-58 and
+    MUST-59). When a whole flight fits in one batch, losing that ACK stalls the peer until its timer fires; with an
+    ACK for every second segment (RFC 5681, section 4.2) others would get through. So once a peer retransmits data
+    that we had already acknowledged, we send two ACKs a batch. A peer without SACK gets them as soon as one of its
+    own segments is missing: it has no tail loss probe, and its timer may take seconds. Other ACKs are not doubled:
+    there are never more of them than segments.
+    """
+    fresh = (conn.rcv_nxt - conn.last_ack) & MASK
+    if conn.reassembly or not 2 * conn.mss < fresh <= MAX_DOUBLED_SEGMENTS * conn.mss:
+        return
+    taken = conn.reassembly.taken
+    if taken is not None and 0 < (taken - conn.last_ack) & MASK <= fresh:
+        return  # an ACK below what SACK has reported would look as if we had discarded it (RFC 2018, section 8)
+    ack = (conn.last_ack + fresh // (2 * conn.mss) * conn.mss) & MASK
+    window_field(conn)  # moves the edge that the window ends at
+    wnd = min(((conn.rcv_adv - ack) & MASK) >> conn.rcv_wscale, 0xFFFF)
+    emit(conn.snd_max, ack, ACK, wnd, options_for(conn, now), [], 0)

@@ -13,7 +13,7 @@ from slirpy.tcp.states import CLOSE_WAIT, ESTABLISHED, FIN_WAIT_2, KEEPALIVE
 from slirpy.tcp.tcb import ControlBlock
 from slirpy.wire.tcp import ACK
 
-__all__ = ["given_up", "keep_alive"]
+__all__ = ["exhausted", "keep_alive"]
 
 _STATES = frozenset((ESTABLISHED, CLOSE_WAIT, FIN_WAIT_2))
 """Those in which nothing need be in flight. In all others that follow, our FIN is sent again until it is answered."""
@@ -43,7 +43,7 @@ def keep_alive(conn: ControlBlock, now: int, emit: Emit) -> None:
     conn.timer_at = min(due, now + settings.keepalive_idle)  # an answer does not move the timer
 
 
-def given_up(conn: ControlBlock, now: int) -> bool:
+def exhausted(conn: ControlBlock, now: int) -> bool:
     """Whether so many keep-alives went without an answer that the peer must be gone; one tells nothing (MUST-29)."""
     settings = conn.settings
     silent = conn.heard_at < conn.progress_at and now >= conn.progress_at + settings.keepalive_interval

@@ -9,24 +9,24 @@ from __future__ import annotations
 import errno
 
 from slirpy.tcp import urgent
-from slirpy.tcp.answers import tell
+from slirpy.tcp.answers import send_noted
 from slirpy.tcp.emit import (
     MAX_PIECES,
     Emit,
-    acknowledged,
-    acknowledged_aside,
+    ack_sent,
+    ack_sent_with_data,
+    acknowledge_twice,
+    limit_timer,
     options_for,
-    sack_room,
+    sack_length,
     start_timer,
-    until_given_up,
     window_field,
     window_growth,
 )
-from slirpy.tcp.keepalive import given_up, keep_alive
+from slirpy.tcp.keepalive import exhausted, keep_alive
 from slirpy.tcp.loss import newreno, probe, recovery, undo
 from slirpy.tcp.options import build
 from slirpy.tcp.seq import HALF, MASK
-from slirpy.tcp.spareacks import acknowledge_twice
 from slirpy.tcp.states import (
     CLOSE_WAIT,
     CLOSED,
@@ -60,8 +60,8 @@ def expire(conn: ControlBlock, now: int) -> None:
     """Act on the deadlines that have passed; ``output`` then sends what is due."""
     if conn.delack_at and now >= conn.delack_at:
         conn.ack_now = True
-    if conn.early_at and now >= conn.early_at and conn.rack is not None:
-        probe.expired(conn, conn.rack, now)
+    if conn.loss_timer_at and now >= conn.loss_timer_at and conn.rack is not None:
+        probe.on_timer(conn, conn.rack, now)
     if conn.timer_kind is NO_TIMER or now < conn.timer_at:
         return
     if conn.timer_kind is TIME_WAIT_TIMER:
@@ -69,7 +69,7 @@ def expire(conn: ControlBlock, now: int) -> None:
         return
     if conn.timer_kind is KEEPALIVE:
         conn.timer_kind = NO_TIMER
-        if given_up(conn, now):
+        if exhausted(conn, now):
             conn.give_up(errno.ETIMEDOUT)
         return
     opening = conn.state not in SYNCHRONIZED
@@ -99,7 +99,7 @@ def _go_back(conn: ControlBlock, now: int) -> None:
     conn.go_back()
     if conn.rack is not None and conn.retries == 1:
         undo.begin(conn, conn.rack, now, timeout=True)
-        conn.careful = True
+        conn.update_fast_path()
 
 
 def output(conn: ControlBlock, now: int, emit: Emit) -> bool:
@@ -108,10 +108,10 @@ def output(conn: ControlBlock, now: int, emit: Emit) -> bool:
         (seq, ack, flags), conn.reset = conn.reset, None
         conn.stats.tcp_resets_out += 1
         emit(seq, ack, flags, 0, b"", [], 0)
-    if conn.noted:
-        tell(conn, emit)
+    if conn.noted_acks:
+        send_noted(conn, emit)
     if conn.snd_up is not None:
-        emit = urgent.marking(conn, emit)
+        emit = urgent.with_pointer(conn, emit)
     state = conn.state
     if state is ESTABLISHED or state in _MAY_SEND:
         # Most of what arrives has nothing to be sent for. A timer that asks for the window may be left over.
@@ -131,7 +131,7 @@ def output(conn: ControlBlock, now: int, emit: Emit) -> bool:
         if conn.spare_acks:
             acknowledge_twice(conn, now, emit)
         emit(conn.snd_max, conn.rcv_nxt, ACK, window_field(conn), options_for(conn, now, sack=True), [], 0)
-        acknowledged(conn)
+        ack_sent(conn)
     if conn.timer_kind is NO_TIMER and conn.settings.keepalive:
         keep_alive(conn, now, emit)
     return more
@@ -173,7 +173,7 @@ def _send_data(conn: ControlBlock, now: int, emit: Emit) -> bool:
     mss = conn.mss
     window = conn.cc.cwnd
     rack = conn.rack
-    if conn.careful or conn.sacked or conn.dupacks:
+    if conn.slow_path_only or conn.sacked or conn.dupacks:
         window = newreno.window(conn, now, emit) if rack is None else recovery.window(conn, rack, now, emit)
         if window < 0:
             return True
@@ -191,9 +191,11 @@ def _send_data(conn: ControlBlock, now: int, emit: Emit) -> bool:
         conn.cc.on_idle()  # RFC 5681, section 4.1
         window = conn.cc.cwnd
     burst = conn.burst()
-    told = sack_room(conn) if conn.dsack is not None or conn.reassembly.size else 0
-    if told:  # MUST-16: what options take, data cannot have; and no link that cuts knows of longer headers
-        mss = burst = mss - told
+    sack_bytes = sack_length(conn) if conn.dsack is not None or conn.reassembly.size else 0
+    if (
+        sack_bytes
+    ):  # MUST-16: what options take, data cannot have; and no link that cuts knows of longer headers
+        mss = burst = mss - sack_bytes
     usable = min(conn.snd_wnd, window) - flight
     pieces = ack = wnd = 0
     options = b""
@@ -213,7 +215,7 @@ def _send_data(conn: ControlBlock, now: int, emit: Emit) -> bool:
         fin = last and conn.fin_queued and usable >= size
         if fin and usable == size:
             # The window ends with the data. A FIN is no data, so it needs room in the peer's window only.
-            fin = conn.snd_wnd - flight > size and recovery.untroubled(conn)
+            fin = conn.snd_wnd - flight > size and recovery.no_loss_suspected(conn)
         if size <= 0 and not fin:
             break
         if pieces == MAX_PIECES:
@@ -224,16 +226,16 @@ def _send_data(conn: ControlBlock, now: int, emit: Emit) -> bool:
         if fin:
             flags |= FIN
         if not pieces:  # these are the same for all pieces
-            ack, wnd, options = conn.rcv_nxt, window_field(conn), options_for(conn, now, told > 0)
-            if told:
-                acknowledged(conn)
+            ack, wnd, options = conn.rcv_nxt, window_field(conn), options_for(conn, now, sack_bytes > 0)
+            if sack_bytes:
+                ack_sent(conn)
             else:
-                acknowledged_aside(conn)
+                ack_sent_with_data(conn)
             conn.sent_at = now
             if rack is not None:
-                rack.spans.sent(conn.snd_nxt, now, conn.snd_nxt != conn.snd_max, conn.rtt.srtt)
-        elif told and pieces == 1:
-            options = options_for(conn, now, True)  # what came twice is told once
+                rack.spans.on_sent(conn.snd_nxt, now, conn.snd_nxt != conn.snd_max, conn.rtt.srtt)
+        elif sack_bytes and pieces == 1:
+            options = options_for(conn, now, True)  # what came twice is sack_bytes once
         seq = conn.snd_nxt
         if size > 0:
             emit(seq, ack, flags, wnd, options, buf.take(size), size)
@@ -284,7 +286,7 @@ def _persist(conn: ControlBlock, now: int, emit: Emit) -> None:
             conn.snd_buf.peek(size),
             size,
         )
-        acknowledged_aside(conn)
+        ack_sent_with_data(conn)
         beyond = (conn.snd_una + (size or 1)) & MASK
         if (beyond - conn.snd_max) & MASK < HALF:
             conn.snd_max = beyond
@@ -294,7 +296,7 @@ def _persist(conn: ControlBlock, now: int, emit: Emit) -> None:
         conn.timer_kind = PERSIST
         conn.timer_at = now + min(conn.rtt.rto, MAX_PERSIST)
         if conn.probes:
-            until_given_up(conn)
+            limit_timer(conn)
 
 
 def _window_update_due(conn: ControlBlock) -> bool:

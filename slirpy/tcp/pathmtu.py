@@ -16,10 +16,6 @@ from slirpy.tcp.tcb import ControlBlock
 
 __all__ = ["in_flight", "refused_by_icmp", "too_big"]
 
-MIN_MTU = 68
-"""RFC 791: what every link carries."""
-IP_HEADER = 20
-"""Bytes of an IPv4 header."""
 _TCP_HEADER = 20
 _TIMESTAMPS = 12
 _LEAST_MSS = 8
@@ -36,8 +32,8 @@ def too_big(
     mtu: int,
     length: int,
     *,
-    ip_header: int = IP_HEADER,
-    least_mtu: int = MIN_MTU,
+    ip_header: int,
+    least_mtu: int,
 ) -> bool:
     """A segment was too big for the way: send smaller ones, and what is on its way again (RFC 1191, section 6.4).
 

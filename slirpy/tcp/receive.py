@@ -11,12 +11,10 @@ import errno
 
 from slirpy.tcp import urgent
 from slirpy.tcp.answers import answer, challenge, note
-from slirpy.tcp.delivery import deliver_early, restart_time_wait, take_fin, take_text
-from slirpy.tcp.loss import probe, sack, undo
-from slirpy.tcp.loss import rack as loss
-from slirpy.tcp.loss.state import Rack
+from slirpy.tcp.delivery import deliver_queued, restart_time_wait, take_fin, take_text
+from slirpy.tcp.loss import newreno, rack, recovery, sack, undo
 from slirpy.tcp.segment import Segment
-from slirpy.tcp.seq import HALF, MASK, seq_gt, seq_lt
+from slirpy.tcp.seq import HALF, MASK, seq_gt
 from slirpy.tcp.states import (
     CLOSED,
     CLOSING,
@@ -30,7 +28,7 @@ from slirpy.tcp.states import (
     SYN_SENT,
     TIME_WAIT,
 )
-from slirpy.tcp.tcb import DUPACK_THRESHOLD, ControlBlock
+from slirpy.tcp.tcb import ControlBlock
 from slirpy.units import MS
 from slirpy.wire.tcp import ACK, FIN, RST, SYN, URG
 
@@ -50,7 +48,7 @@ def segment_arrives(conn: ControlBlock, seg: Segment, now: int) -> None:
     elif state is SYN_SENT:
         _syn_sent(conn, seg, now)
     elif state is not CLOSED:
-        _otherwise(conn, seg, now)
+        _synchronized(conn, seg, now)
 
 
 def _listen(conn: ControlBlock, seg: Segment, now: int) -> None:
@@ -64,7 +62,7 @@ def _listen(conn: ControlBlock, seg: Segment, now: int) -> None:
         conn.opened_at = conn.progress_at = now  # listening may have lasted longer than opening may
         _take_syn(conn, seg, now)
         conn.enter(SYN_RECEIVED)
-        _keep_for_later(conn, seg)
+        _keep_syn_data(conn, seg)
     else:
         conn.stats.drop_tcp_flags += 1
 
@@ -78,7 +76,7 @@ def _take_syn(conn: ControlBlock, seg: Segment, now: int) -> None:
     conn.snd_wl2 = seg.ack
 
 
-def _keep_for_later(conn: ControlBlock, seg: Segment) -> None:
+def _keep_syn_data(conn: ControlBlock, seg: Segment) -> None:
     """Text and FIN of a SYN wait until the connection is open. What does not fit comes again.
 
     A segment's worth is kept: many connections can be half open, and who opened them is not known to be there.
@@ -128,14 +126,14 @@ def _syn_sent(conn: ControlBlock, seg: Segment, now: int) -> None:
             # What came with the SYN is handled as what comes after it.
             rest = seg._replace(seq=(seg.seq + 1) & MASK, flags=flags & ~SYN)
             conn.rcv_adv = (conn.rcv_nxt + conn.rcv_limit) & MASK
-            _otherwise(conn, rest, now)
+            _synchronized(conn, rest, now)
     else:
         conn.snd_nxt = conn.snd_una  # so that output sends SYN,ACK
         conn.enter(SYN_RECEIVED)
-        _keep_for_later(conn, seg)
+        _keep_syn_data(conn, seg)
 
 
-def _otherwise(conn: ControlBlock, seg: Segment, now: int) -> None:
+def _synchronized(conn: ControlBlock, seg: Segment, now: int) -> None:
     """Section 3.10.7.4."""
     if conn.state is SYN_RECEIVED and seg.seq == conn.irs and seg.flags & (SYN | RST) == SYN:
         if not seg.flags & ACK:
@@ -187,8 +185,8 @@ def _otherwise(conn: ControlBlock, seg: Segment, now: int) -> None:
         else:
             challenge(conn, now)  # two that answer each other's ACKs like this would never end
         if wnd or start:
-            if start < 0 and end <= 0 and _possible(conn, seg):
-                _repeated(conn, seg, now)
+            if start < 0 and end <= 0 and _plausible_ack(conn, seg):
+                _on_old_segment(conn, seg, now)
             return
         # A closed window takes no text, but valid ACKs and RSTs (MUST-66).
         payload = b""
@@ -256,23 +254,23 @@ def _otherwise(conn: ControlBlock, seg: Segment, now: int) -> None:
         conn.dsack = seg.seq, seq
         conn.ack_now = True
     if conn.rack is not None:
-        _tell(conn, conn.rack, seg, conn.snd_una != una, echoed, now)
+        recovery.on_sack(conn, conn.rack, seg, conn.snd_una != una, echoed, now)
     elif conn.sack_ok and seg.options.sack:
-        _selective(conn, seg.options.sack, ack)
+        newreno.on_sack(conn, seg.options.sack, ack)
 
     # Sixth, URG. The data are delivered in their place in the stream (RFC 6093).
     if flags & URG and seg.urg and not conn.fin_received:
-        urgent.arrived(conn, (seg.seq + seg.urg) & MASK)
+        urgent.on_pointer(conn, (seg.seq + seg.urg) & MASK)
     # Seventh, the text.
     if payload:
         take_text(conn, seq, payload, now)
     if opens:
-        deliver_early(conn, now)  # what came with the SYN
+        deliver_queued(conn, now)  # what came with the SYN
     # Eighth, FIN. It may be seen before the text that it follows.
     take_fin(conn, (seg.seq + length - 1) & MASK if flags & FIN else None, now)
 
 
-def _possible(conn: ControlBlock, seg: Segment) -> bool:
+def _plausible_ack(conn: ControlBlock, seg: Segment) -> bool:
     """Whether the peer can have sent this ACK: nothing that was never sent, nor older than its largest window."""
     if not seg.flags & ACK:
         return False
@@ -280,7 +278,7 @@ def _possible(conn: ControlBlock, seg: Segment) -> bool:
     return ahead <= ((conn.snd_max - conn.snd_una) & MASK) + conn.snd_wnd_max
 
 
-def _repeated(conn: ControlBlock, seg: Segment, now: int) -> None:
+def _on_old_segment(conn: ControlBlock, seg: Segment, now: int) -> None:
     """All of this arrived before: our ACKs get lost, or the peer is too hasty."""
     if seg.payload:
         conn.spare_acks = True
@@ -338,7 +336,7 @@ def acknowledge(
         conn.snd_wl1 = seq
         conn.snd_wl2 = ack
     if duplicate:
-        _duplicate_ack(conn)
+        newreno.on_duplicate_ack(conn)
     return True
 
 
@@ -360,14 +358,14 @@ def _new_data_acked(conn: ControlBlock, ack: int, acked: int, echoed: int | None
     conn.retries = 0
     conn.progress_at = now
 
-    rack = conn.rack
-    if rack is not None:
-        if conn.careful or conn.sacked:
-            undo.acknowledged(conn, rack, echoed, now)
-            loss.acknowledged(conn, rack, ack, acked, echoed, now)
-        spans = rack.spans.items
+    state = conn.rack
+    if state is not None:
+        if conn.slow_path_only or conn.sacked:
+            undo.on_ack(conn, state, echoed, now)
+            rack.on_ack(conn, state, ack, acked, echoed, now)
+        spans = state.spans.items
         if len(spans) > 1 and (ack - spans[1][0]) & MASK < HALF:
-            rack.spans.acknowledged(ack)
+            state.spans.on_ack(ack)
     data = acked
     if not conn.syn_acked:
         conn.syn_acked = True
@@ -380,18 +378,18 @@ def _new_data_acked(conn: ControlBlock, ack: int, acked: int, echoed: int | None
     conn.snd_una = ack
     if (conn.snd_nxt - ack) & MASK >= HALF:
         conn.snd_nxt = ack  # we had gone back, and the peer has more than we thought
-        if rack is not None:
-            rack.spans.items.clear()
+        if state is not None:
+            state.spans.items.clear()
 
     flight = (conn.snd_max - ack) & MASK
-    if conn.sacked and not sack.acknowledged(conn):
+    if conn.sacked and not sack.on_ack(conn):
         conn.stats.tcp_sack_reneging += 1
-        if rack is not None:
-            loss.reneged(conn, rack)
+        if state is not None:
+            rack.on_reneging(conn, state)
         else:
             conn.resend_head = conn.in_recovery
     if conn.in_recovery:
-        _recovering(conn, ack, acked, flight)
+        recovery.ack_in_recovery(conn, ack, acked, flight)
     else:
         conn.dupacks = 0
         filled = conn.cwnd_filled
@@ -408,7 +406,7 @@ def _new_data_acked(conn: ControlBlock, ack: int, acked: int, echoed: int | None
         conn.timer_at = now + conn.rtt.rto
     elif conn.timer_kind is RETRANSMIT:
         conn.timer_kind = NO_TIMER
-        conn.early_at = 0
+        conn.loss_timer_at = 0
 
     if fin_acked:
         if conn.state is FIN_WAIT_1:
@@ -418,88 +416,3 @@ def _new_data_acked(conn: ControlBlock, ack: int, acked: int, echoed: int | None
             restart_time_wait(conn, now)
         else:  # LAST-ACK
             conn.enter(CLOSED)
-
-
-def _recovering(conn: ControlBlock, ack: int, acked: int, flight: int) -> None:
-    """New data is acknowledged during recovery; ``flight`` bytes are still outstanding."""
-    if not seq_lt(ack, conn.recover):
-        conn.in_recovery = conn.careful = False
-        conn.inflation = conn.dupacks = 0
-        if conn.rack is not None:
-            conn.rack.left_recovery()
-            undo.over(conn, conn.rack)
-        elif not conn.sack_ok:
-            # RFC 6582, section 3.2, step 3, option 1: no burst. With SACK the pipe has kept the flight full.
-            conn.cc.cwnd = min(conn.cc.cwnd, max(flight, conn.mss) + conn.mss)
-    elif conn.sack_ok:
-        if seq_lt(conn.high_rxt, ack):
-            conn.high_rxt = ack
-    else:
-        # The same step: deflate by what was acknowledged, add one segment back, send the next hole.
-        window = max(conn.cc.cwnd + conn.inflation - acked, conn.mss)
-        conn.inflation = window + (conn.mss if acked >= conn.mss else 0) - conn.cc.cwnd
-        conn.resend_head = True
-
-
-def _duplicate_ack(conn: ControlBlock) -> None:
-    """RFC 5681, section 3.2, for a peer without SACK."""
-    if conn.in_recovery:
-        conn.inflation += conn.mss
-        return
-    _count_duplicate(conn)
-    if conn.dupacks == DUPACK_THRESHOLD:
-        _begin_recovery(conn)
-        conn.inflation = DUPACK_THRESHOLD * conn.mss
-
-
-def _selective(conn: ControlBlock, blocks: tuple[tuple[int, int], ...], ack: int) -> None:
-    """SACK blocks have come (RFC 6675, section 5). What tells nothing new is no duplicate acknowledgement."""
-    if sack.is_duplicate(blocks, ack):
-        conn.stats.tcp_dsacks_in += (
-            1  # the scoreboard takes nothing from it: it is old, or inside the next block
-        )
-    fresh = sack.learn(conn, blocks)
-    if conn.in_recovery or not conn.sacked:
-        return
-    if fresh:
-        _count_duplicate(conn)
-    if conn.dupacks >= DUPACK_THRESHOLD or sack.lost_edge(conn) != conn.snd_una:
-        _begin_recovery(conn)
-
-
-def _tell(conn: ControlBlock, rack: Rack, seg: Segment, moved: bool, echoed: int | None, now: int) -> None:
-    """The same for loss detection by time (RFC 8985), which draws its conclusions when something is to be sent."""
-    blocks = seg.options.sack
-    dsack = None
-    if blocks:
-        if sack.is_duplicate(blocks, seg.ack):
-            conn.stats.tcp_dsacks_in += 1
-            dsack = blocks[0]
-            undo.doubled(conn, rack, *dsack, now)
-        if loss.told(conn, rack, blocks, echoed, now) and not conn.in_recovery:
-            _count_duplicate(conn)
-    if dsack is not None and not (rack.tlp_again and rack.tlp_end is not None):
-        loss.duplicate(conn, rack)  # what the probe doubled tells nothing of the path
-    if rack.tlp_end is not None:
-        probe.account(conn, rack, dsack, not (moved or blocks or seg.payload))
-
-
-def _count_duplicate(conn: ControlBlock) -> None:
-    if not conn.dupacks:
-        conn.prior_max = conn.snd_max
-    conn.dupacks += 1
-
-
-def _begin_recovery(conn: ControlBlock) -> None:
-    """With the care of RFC 6582 not to begin twice for one loss; RFC 6675, section 5, steps (4.1) to (4.3)."""
-    una = conn.snd_una
-    if 0 < (conn.recover - una) & MASK <= (conn.snd_max - una) & MASK:
-        return
-    if not conn.dupacks:
-        conn.prior_max = conn.snd_max
-    conn.cc.on_loss(conn.flight_before(conn.prior_max))
-    conn.in_recovery = conn.careful = True
-    conn.recover = conn.snd_max
-    conn.high_rxt = una
-    conn.resend_head = True
-    conn.stats.tcp_fast_retransmits += 1

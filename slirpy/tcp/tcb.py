@@ -19,7 +19,7 @@ import os
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer
 from slirpy.tcp.congestion import CongestionControl
-from slirpy.tcp.loss.state import Rack
+from slirpy.tcp.loss.state import RackState
 from slirpy.tcp.options import TcpOptions
 from slirpy.tcp.reassembly import Reassembly
 from slirpy.tcp.rtt import RtoEstimator
@@ -74,14 +74,12 @@ class ControlBlock:
 
     __slots__ = (
         "ack_now",
-        "careful",
         "cc",
         "challenge_after",
         "cwnd_filled",
         "delack_at",
         "dsack",
         "dupacks",
-        "early_at",
         "error",
         "fin_queued",
         "fin_seq",
@@ -92,8 +90,9 @@ class ControlBlock:
         "irs",
         "iss",
         "last_ack",
+        "loss_timer_at",
         "mss",
-        "noted",
+        "noted_acks",
         "opened_at",
         "passive",
         "peer_reset",
@@ -105,7 +104,7 @@ class ControlBlock:
         "rack",
         "rcv_adv",
         "rcv_limit",
-        "rcv_most",
+        "rcv_limit_max",
         "rcv_nxt",
         "rcv_pending",
         "rcv_queue",
@@ -125,6 +124,7 @@ class ControlBlock:
         "sacked",
         "sent_at",
         "settings",
+        "slow_path_only",
         "snd_buf",
         "snd_max",
         "snd_nxt",
@@ -145,7 +145,7 @@ class ControlBlock:
         "ts_ok",
         "ts_recent",
         "unreachable",
-        "wide",
+        "window_grown",
         "wscale_ok",
     )  # fmt: skip
 
@@ -204,9 +204,9 @@ class ControlBlock:
         """When something new was sent last."""
         self.dupacks = 0
         self.in_recovery = False
-        self.careful = False
+        self.slow_path_only = False
         """In recovery, or something else is under way that the fast path knows nothing of."""
-        self.rack: Rack | None = None
+        self.rack: RackState | None = None
         """Loss detection by time, with peers that permit SACK."""
         self.recover = iss
         """SND.MAX when recovery began, or when the retransmission timer expired."""
@@ -233,10 +233,10 @@ class ControlBlock:
         self.rcv_wscale = 0
         self.rcv_limit = settings.rcv_first
         """Most bytes that the window offers now."""
-        self.rcv_most = settings.rcv_buffer
+        self.rcv_limit_max = settings.rcv_buffer
         """Most bytes that it can grow to, and that it can tell, as scaled."""
         self.pool = pool
-        self.wide = False
+        self.window_grown = False
         """It has grown, and is counted in the pool."""
         self.last_ack = 0
         """RCV.NXT in the last segment that we sent."""
@@ -250,13 +250,13 @@ class ControlBlock:
         self.sack_recent: list[int] = []
         """Numbers of the newest segments in the queue, the newest first."""
         self.spare_acks = False
-        """ACKs get lost, or will: batches get a second one, see :mod:`slirpy.tcp.spareacks`."""
+        """ACKs get lost, or will: batches get a second one, see :func:`slirpy.tcp.emit.acknowledge_twice`."""
         self.dsack: tuple[int, int] | None = None
         """What came twice, to be told with the next ACK."""
         self.fin_seq: int | None = None
         """Sequence number of the peer's FIN, once seen."""
         self.ack_now = False
-        self.noted: list[tuple[int, bytes]] = []
+        self.noted_acks: list[tuple[int, bytes]] = []
         """ACKs to be sent before all else, see :mod:`slirpy.tcp.answers`: SEG.ACK and options."""
         self.challenge_after = 0
         """When a challenge ACK may be sent again."""
@@ -278,7 +278,7 @@ class ControlBlock:
         """When the last acceptable ACK came."""
         self.timer_kind = NO_TIMER
         self.timer_at = 0
-        self.early_at = 0
+        self.loss_timer_at = 0
         """When loss detection wants to act, before the retransmission timer does; 0: it does not."""
         self.delack_at = 0
         """When a delayed acknowledgement is due; 0: none is."""
@@ -294,16 +294,16 @@ class ControlBlock:
             self.sacked = []
             self.rack = None
             self.reassembly.clear()
-            self.noted.clear()
+            self.noted_acks.clear()
             self.timer_kind = NO_TIMER
-            self.delack_at = self.early_at = 0
+            self.delack_at = self.loss_timer_at = 0
         elif state is TIME_WAIT:
             self.reassembly.clear()
             self.delack_at = 0
         else:
             return
-        if self.wide and self.pool is not None:
-            self.wide = False
+        if self.window_grown and self.pool is not None:
+            self.window_grown = False
             self.pool.members -= 1
 
     def establish(self) -> None:
@@ -373,7 +373,7 @@ class ControlBlock:
         Then :meth:`~slirpy.tcp.connection.Connection.handle_timeout` is due (:func:`~slirpy.tcp.output.expire`).
         """
         when = self.delack_at
-        early = self.early_at
+        early = self.loss_timer_at
         if early and (not when or early < when):
             when = early
         if self.timer_kind is NO_TIMER:
@@ -392,7 +392,7 @@ class ControlBlock:
         else:
             self.snd_wscale = 0
             self.rcv_wscale = 0
-            self.rcv_most = min(self.rcv_most, 0xFFFF)
+            self.rcv_limit_max = min(self.rcv_limit_max, 0xFFFF)
             self.rcv_limit = min(self.rcv_limit, 0xFFFF)
         if settings.timestamps and options.timestamps is not None:
             self.ts_ok = True
@@ -400,7 +400,7 @@ class ControlBlock:
         else:
             self.ts_ok = False
         self.sack_ok = settings.sack and options.sack_permitted
-        self.rack = Rack() if self.sack_ok and settings.rack else None
+        self.rack = RackState() if self.sack_ok and settings.rack else None
         # MUST-16: the peer's limit and ours, less the options in every segment. An MSS that leaves no
         # room for data would stall the connection: 8 bytes is what RFC 791's smallest datagram leaves.
         self.mss = max(min(mss, settings.mss) - (12 if self.ts_ok else 0), 8)
@@ -410,14 +410,19 @@ class ControlBlock:
     def go_back(self) -> None:
         """Everything from SND.UNA on is to be sent again, but for what the peer has told of."""
         self.rtt_seq = None  # Karn
-        self.in_recovery = self.resend_head = self.careful = False
+        self.in_recovery = self.resend_head = False
         self.inflation = self.dupacks = 0
         self.recover = self.snd_max
         self.snd_nxt = self.snd_una
         self.snd_buf.rewind()
         if self.rack is not None:
             self.rack.restart()
-            self.early_at = 0
+            self.loss_timer_at = 0
+        self.update_fast_path()
+
+    def update_fast_path(self) -> None:
+        """Derive ``slow_path_only``. Call this when a recovery begins or ends, or when the loss timer expires."""
+        self.slow_path_only = self.in_recovery or (self.rack is not None and self.rack.unsettled)
 
     def flight_before(self, end: int) -> int:
         """Bytes that were on their way up to ``end`` when a loss came, to measure the reduction of the window by.

@@ -13,10 +13,10 @@ from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.tcb import ControlBlock
 from slirpy.wire.tcp import URG
 
-__all__ = ["arrived", "marking"]
+__all__ = ["on_pointer", "with_pointer"]
 
 
-def arrived(conn: ControlBlock, pointer: int) -> None:
+def on_pointer(conn: ControlBlock, pointer: int) -> None:
     """A segment told that the urgent data end before the number ``pointer`` (section 3.10.7.4, sixth).
 
     Only what lies ahead of what the user has taken is news, and only when it is further than what was told before.
@@ -29,7 +29,7 @@ def arrived(conn: ControlBlock, pointer: int) -> None:
         conn.stats.tcp_urgent_in += 1
 
 
-def marking(conn: ControlBlock, emit: Emit) -> Emit:
+def with_pointer(conn: ControlBlock, emit: Emit) -> Emit:
     """``emit``, with the urgent pointer in every segment that begins before SND.UP.
 
     Urgent data may be longer than the field can tell; then it tells of as much as it can, and each segment of a bit
@@ -41,7 +41,7 @@ def marking(conn: ControlBlock, emit: Emit) -> Emit:
         return emit
     end = up
 
-    def marked(
+    def emit_urgent(
         seq: int,
         ack: int,
         flags: int,
@@ -58,4 +58,4 @@ def marking(conn: ControlBlock, emit: Emit) -> Emit:
         else:
             emit(seq, ack, flags, wnd, options, parts, length)
 
-    return marked
+    return emit_urgent

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from slirpy.tcp import Connection, Segment, Settings, State, TcpOptions, options, reassembly
 from slirpy.tcp.connection import READ_AHEAD
 from slirpy.tcp.loss import sack, spans
+from slirpy.tcp.loss.state import LossTimer
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.states import SYNCHRONIZED, TimerKind
 from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN, URG, flag_names
@@ -143,10 +144,11 @@ class Observer:
 
     def before_output(self) -> None:
         conn = self.conn
-        calm = not (conn.careful or conn.in_recovery or conn.sacked or conn.dupacks)
+        calm = not (conn.slow_path_only or conn.in_recovery or conn.sacked or conn.dupacks)
         self.calm_cwnd = conn.cc.cwnd if calm else None
         self.bytes_in_flush = 0
-        self.tail_probe = conn.rack is not None and conn.rack.probe_due
+        state = conn.rack
+        self.tail_probe = state is not None and state.timer_expired and state.loss_timer is LossTimer.PROBE
 
     def sent(self, seq: int, ack: int, flags: int, wnd: int, opts: bytes, data: bytes, urg: int = 0) -> None:
         """It sends a segment, or a piece that the link will cut."""

@@ -163,7 +163,7 @@ class World:
         count = self.sent_count
         output(end.conn, self.now, self.emitters[i])
         assert self.sent_count == count, "what was sent is not sent again for nothing"
-        end.conn.own()
+        end.conn.copy_received()
         end.check(self.now)
         self.sane = True
         if end.conn.error:
@@ -334,7 +334,9 @@ class World:
     def complain(self, to: int, seq: int, mtu: int, length: int) -> None:
         """Somebody says by ICMP that a packet was too big."""
         end = self.ends[to]
-        if end.conn.state is not S.CLOSED and pathmtu.too_big(end.conn, seq, mtu, length):
+        if end.conn.state is not S.CLOSED and pathmtu.too_big(
+            end.conn, seq, mtu, length, ip_header=20, least_mtu=68
+        ):
             end.path_mtu = min(end.path_mtu, mtu)
 
     def refuse(self, to: int, code: int) -> None:
@@ -388,7 +390,7 @@ class World:
                     arriving, self.wire[i][:] = list(self.wire[i]), []
                     for raw in arriving:
                         self._arrives(i, raw)
-                        self.ends[i].conn.own()
+                        self.ends[i].conn.copy_received()
                         self.read(i, self.ends[i].conn.rcv_pending)
                 self.now += MS
             else:

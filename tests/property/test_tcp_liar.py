@@ -97,7 +97,7 @@ def test_whatever_a_peer_says(
                 break
         else:
             raise AssertionError("it never has enough")
-        conn.own()
+        conn.copy_received()
         deadline = conn.deadline()
         assert deadline is None or deadline > now
         assert conn.rcv_pending + conn.reassembly.size <= settings.rcv_buffer
@@ -199,7 +199,7 @@ def _matters(conn: Connection) -> tuple[object, ...]:
     times = (
         conn.timer_kind,
         conn.timer_at,
-        conn.early_at,
+        conn.loss_timer_at,
         conn.retries,
         conn.probes,
         conn.progress_at,
@@ -266,7 +266,7 @@ def test_the_first_copy_of_each_byte_counts(
             if not known >> at & 1:
                 row[at] = value
         known |= bits(start, max(min(start + size, edge), start))
-        conn.own()
+        conn.copy_received()
         assert b"".join(conn.rcv_queue) == row[len(got) : conn.rcv_nxt]
         assert conn.rcv_pending + conn.reassembly.size <= rcv_buffer
         if not reads:

@@ -56,7 +56,7 @@ def test_the_scoreboard_is_a_set_of_numbers(
             passed += step
             model &= ~bits(0, passed)
             conn.snd_una = (una + passed) & MASK
-            kept = sack.acknowledged(conn)
+            kept = sack.on_ack(conn)
             assert kept == (not model >> passed & 1), "what follows SND.UNA at once was thrown away by the peer"
             if not kept:
                 model = 0

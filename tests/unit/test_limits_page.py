@@ -36,7 +36,7 @@ NOT_GROWTH = {
     "tcp.congestion.hystart": {"MAX_RTT_THRESH"},
     "tcp.options": {"MAX_WSCALE", "MAX_SACK_BLOCKS"},
     "tcp.output": {"MAX_PERSIST"},
-    "tcp.emit": {"MAX_PIECES"},
+    "tcp.emit": {"MAX_PIECES", "MAX_DOUBLED_SEGMENTS"},
     "tcp.rtt": {"MAX_RTO"},
     "tcp.settings": {"ACK_LIMIT"},
 }

@@ -14,7 +14,62 @@ from slirpy.tcp.loss.spans import AGAIN
 from slirpy.tcp.seq import MASK, seq_gt
 from slirpy.tcp.tcb import DUPACK_THRESHOLD, ControlBlock
 
-__all__ = ["move", "refill", "window"]
+__all__ = [
+    "advance",
+    "count_duplicate",
+    "on_duplicate_ack",
+    "on_sack",
+    "resend_after_timeout",
+    "window",
+]
+
+
+def on_duplicate_ack(conn: ControlBlock) -> None:
+    """Count a duplicate ACK of a peer without SACK (RFC 5681, section 3.2)."""
+    if conn.in_recovery:
+        conn.inflation += conn.mss
+        return
+    count_duplicate(conn)
+    if conn.dupacks == DUPACK_THRESHOLD:
+        _begin(conn)
+        conn.inflation = DUPACK_THRESHOLD * conn.mss
+
+
+def on_sack(conn: ControlBlock, blocks: tuple[tuple[int, int], ...], ack: int) -> None:
+    """Process SACK blocks (RFC 6675, section 5). An ACK without new information is not a duplicate."""
+    if sack.is_duplicate(blocks, ack):
+        # The scoreboard ignores a D-SACK: it is old, or inside the next block.
+        conn.stats.tcp_dsacks_in += 1
+    fresh = sack.learn(conn, blocks)
+    if conn.in_recovery or not conn.sacked:
+        return
+    if fresh:
+        count_duplicate(conn)
+    if conn.dupacks >= DUPACK_THRESHOLD or sack.lost_edge(conn) != conn.snd_una:
+        _begin(conn)
+
+
+def count_duplicate(conn: ControlBlock) -> None:
+    """Count an ACK that reports data behind a hole."""
+    if not conn.dupacks:
+        conn.prior_max = conn.snd_max
+    conn.dupacks += 1
+
+
+def _begin(conn: ControlBlock) -> None:
+    """Begin a recovery, but not twice for one loss (RFC 6582; RFC 6675, section 5, steps (4.1) to (4.3))."""
+    una = conn.snd_una
+    if 0 < (conn.recover - una) & MASK <= (conn.snd_max - una) & MASK:
+        return
+    if not conn.dupacks:
+        conn.prior_max = conn.snd_max
+    conn.cc.on_loss(conn.flight_before(conn.prior_max))
+    conn.in_recovery = True
+    conn.update_fast_path()
+    conn.recover = conn.snd_max
+    conn.high_rxt = una
+    conn.resend_head = True
+    conn.stats.tcp_fast_retransmits += 1
 
 
 def window(conn: ControlBlock, now: int, emit: Emit) -> int:
@@ -27,9 +82,13 @@ def window(conn: ControlBlock, now: int, emit: Emit) -> int:
         conn.resend_head = False
         _resend_head(conn, now, emit)
     if conn.in_recovery:
-        return _fill(conn, now, emit) if conn.sack_ok else cwnd + conn.inflation
+        return _send_in_recovery(conn, now, emit) if conn.sack_ok else cwnd + conn.inflation
     if conn.sacked:
-        if conn.snd_nxt != conn.snd_max and conn.snd_wnd and (state := refill(conn, now, emit)) <= 0:
+        if (
+            conn.snd_nxt != conn.snd_max
+            and conn.snd_wnd
+            and (state := resend_after_timeout(conn, now, emit)) <= 0
+        ):
             return state
         return cwnd + sack.sacked_below(conn, conn.snd_nxt)  # RFC 6675, section 5, (3.3)
     return cwnd + min(conn.dupacks, DUPACK_THRESHOLD - 1) * conn.mss
@@ -45,7 +104,7 @@ def _resend_head(conn: ControlBlock, now: int, emit: Emit) -> None:
     start_timer(conn, now)
 
 
-def _fill(conn: ControlBlock, now: int, emit: Emit) -> int:
+def _send_in_recovery(conn: ControlBlock, now: int, emit: Emit) -> int:
     """RFC 6675, section 5, step (C), with section 4's NextSeg: lost data, new data, doubtful data, the very last."""
     mss = conn.mss
     edge = sack.lost_edge(conn)
@@ -95,7 +154,7 @@ def _has_new(conn: ControlBlock, flight: int) -> bool:
     return flight < conn.snd_wnd and flight < conn.snd_buf.length + conn.fin_queued
 
 
-def refill(conn: ControlBlock, now: int, emit: Emit) -> int:
+def resend_after_timeout(conn: ControlBlock, now: int, emit: Emit) -> int:
     """After a time-out: send on from SND.NXT, around what the peer has told of.
 
     Returns 1 if everything up to SND.MAX is done, 0 if the congestion window is full, -1 if there is more to do.
@@ -105,7 +164,7 @@ def refill(conn: ControlBlock, now: int, emit: Emit) -> int:
     budget = conn.cc.cwnd - flight + sack.sacked_below(conn, conn.snd_nxt)
     pieces = 0
     for seq, length in sack.gaps(conn, conn.snd_nxt, conn.snd_max):
-        move(conn, seq)
+        advance(conn, seq)
         while length:
             size = min(length, burst, budget)
             if size < min(length, mss):
@@ -114,17 +173,17 @@ def refill(conn: ControlBlock, now: int, emit: Emit) -> int:
                 return -1
             sent = resend(conn, seq, size - size % mss if size > mss else size, now, emit)
             if conn.rack is not None:
-                conn.rack.spans.sent(seq, now, AGAIN, conn.rtt.srtt)
+                conn.rack.spans.on_sent(seq, now, AGAIN, conn.rtt.srtt)
             pieces += 1
             seq = (seq + sent) & MASK
-            move(conn, seq)
+            advance(conn, seq)
             length -= sent
             budget -= sent
-    move(conn, conn.snd_max)
+    advance(conn, conn.snd_max)
     return 1
 
 
-def move(conn: ControlBlock, seq: int) -> None:
+def advance(conn: ControlBlock, seq: int) -> None:
     """Advance SND.NXT, and the buffer's cursor with it."""
     buf = conn.snd_buf
     count = (seq - conn.snd_nxt) & MASK

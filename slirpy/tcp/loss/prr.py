@@ -25,12 +25,12 @@ class ProportionalRate:
         self.flight, self.target, self.mark = flight, target, snd_max
         self.delivered = self.out = self.window = 0
 
-    def sent(self, snd_max: int) -> None:
+    def on_sent(self, snd_max: int) -> None:
         """New data went out up to here."""
         self.out += (snd_max - self.mark) & MASK
         self.mark = snd_max
 
-    def news(self, delivered: int, pipe: int, mss: int, safe: bool) -> None:
+    def on_ack(self, delivered: int, pipe: int, mss: int, safe: bool) -> None:
         """So much has arrived, and ``pipe`` is on its way now; ``safe``: SND.UNA moved, and nothing new is lost."""
         self.delivered += delivered
         owed = self.delivered - self.out

@@ -14,25 +14,25 @@ from collections.abc import Sequence
 
 from slirpy.tcp.loss import sack
 from slirpy.tcp.loss.spans import AGAIN, LOST, Span
-from slirpy.tcp.loss.state import PERSIST, Rack
+from slirpy.tcp.loss.state import PERSIST, RackState
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.tcb import DUPACK_THRESHOLD, ControlBlock
 
-__all__ = ["acknowledged", "detect", "duplicate", "reneged", "survey", "told"]
+__all__ = ["detect", "on_ack", "on_dsack", "on_reneging", "on_sack", "survey"]
 
 
-def acknowledged(conn: ControlBlock, rack: Rack, ack: int, acked: int, echoed: int | None, now: int) -> None:
+def on_ack(conn: ControlBlock, state: RackState, ack: int, acked: int, echoed: int | None, now: int) -> None:
     """SND.UNA is about to move to ``ack``, while something is missing."""
     una = conn.snd_una
     highest = conn.sacked[-1][1] if conn.sacked else una
     for seq, length in sack.gaps(conn, una, ack) if conn.sacked else ((una, acked),):
-        rack.delivered += length
-        _delivered(conn, rack, seq, length, highest, echoed, now)
-    rack.fresh = rack.safe = True
+        state.delivered += length
+        _delivered(conn, state, seq, length, highest, echoed, now)
+    state.has_news = state.safe_ack = True
 
 
-def told(
-    conn: ControlBlock, rack: Rack, blocks: Sequence[tuple[int, int]], echoed: int | None, now: int
+def on_sack(
+    conn: ControlBlock, state: RackState, blocks: Sequence[tuple[int, int]], echoed: int | None, now: int
 ) -> bool:
     """SACK blocks have come; whether they tell of something that was not known to have arrived."""
     una = conn.snd_una
@@ -48,40 +48,40 @@ def told(
         if arrived and sack.learn(conn, (block,)):
             fresh = True
             for seq, length in arrived:
-                rack.delivered += length
-                _delivered(conn, rack, seq, length, highest, echoed, now)
+                state.delivered += length
+                _delivered(conn, state, seq, length, highest, echoed, now)
     if fresh:
-        rack.fresh = True
+        state.has_news = True
     return fresh
 
 
-def duplicate(conn: ControlBlock, rack: Rack) -> None:
+def on_dsack(conn: ControlBlock, state: RackState) -> None:
     """The peer tells that something of ours came twice: the window was too narrow (section 6.2, step 4)."""
-    rack.doubled += 1
-    if rack.doubled > rack.resent:
+    state.dsacks += 1
+    if state.dsacks > state.resent:
         return  # these are copies that the network makes
-    if rack.dsack_round is None or (conn.snd_una - rack.dsack_round) & MASK < HALF:
-        rack.dsack_round = conn.snd_max
-        rack.reo_wnd_mult += 1
-        rack.reo_wnd_persist = PERSIST
+    if state.dsack_round is None or (conn.snd_una - state.dsack_round) & MASK < HALF:
+        state.dsack_round = conn.snd_max
+        state.reo_wnd_mult += 1
+        state.reo_wnd_persist = PERSIST
 
 
-def reneged(conn: ControlBlock, rack: Rack) -> None:
+def on_reneging(conn: ControlBlock, state: RackState) -> None:
     """The peer has thrown away what it had told of: nothing that was sent can be relied on."""
-    rack.spans.items[:] = [(conn.snd_una, 0, AGAIN | LOST)]
-    rack.fresh = rack.marked = True
+    state.spans.items[:] = [(conn.snd_una, 0, AGAIN | LOST)]
+    state.has_news = state.has_lost = True
 
 
 def _delivered(
-    conn: ControlBlock, rack: Rack, seq: int, length: int, highest: int, echoed: int | None, now: int
+    conn: ControlBlock, state: RackState, seq: int, length: int, highest: int, echoed: int | None, now: int
 ) -> None:
     """Bytes have arrived: section 6.2, steps 1 to 3."""
     una = conn.snd_una
-    items = rack.spans.items
+    items = state.spans.items
     begin = (seq - una) & MASK
     stop = begin + length
     top = (highest - una) & MASK
-    for index in range(rack.spans.locate(seq), len(items)):
+    for index in range(state.spans.locate(seq), len(items)):
         start, at, bits = items[index]
         if stop <= (start - una) & MASK < HALF:
             break
@@ -91,32 +91,32 @@ def _delivered(
             continue  # a late answer to what is to be sent again, or a probe of a window
         if not bits & AGAIN:
             if end < top:
-                rack.reordering_seen = True
-        elif now - at < rack.min_rtt or (echoed is not None and (echoed - conn.timestamp(at)) & MASK >= HALF):
+                state.reordering_seen = True
+        elif now - at < state.min_rtt or (echoed is not None and (echoed - conn.timestamp(at)) & MASK >= HALF):
             continue  # it is the earlier one that has arrived
-        if at > rack.xmit_at or (at == rack.xmit_at and (una + end - rack.end_seq) & MASK < HALF):
-            rack.xmit_at, rack.end_seq = at, (una + end) & MASK
-            rack.rtt = now - at
-            if not rack.min_rtt or rack.rtt < rack.min_rtt:
-                rack.min_rtt = rack.rtt
+        if at > state.xmit_at or (at == state.xmit_at and (una + end - state.end_seq) & MASK < HALF):
+            state.xmit_at, state.end_seq = at, (una + end) & MASK
+            state.rtt = now - at
+            if not state.min_rtt or state.rtt < state.min_rtt:
+                state.min_rtt = state.rtt
 
 
-def detect(conn: ControlBlock, rack: Rack, now: int) -> int:
+def detect(conn: ControlBlock, state: RackState, now: int) -> int:
     """Section 6.2, step 5: mark what is lost. In how many nanoseconds more may be; 0: nothing waits for that."""
     certain = conn.in_recovery or conn.dupacks >= DUPACK_THRESHOLD or sack.lost_edge(conn) != conn.snd_una
-    limit = rack.rtt + rack.reordering_window(conn.rtt.srtt, certain) - now
+    limit = state.rtt + state.reordering_window(conn.rtt.srtt, certain) - now
     una = conn.snd_una
     flight = (conn.snd_nxt - una) & MASK
-    edge = (rack.end_seq - una) & MASK
+    edge = (state.end_seq - una) & MASK
     if edge >= HALF:
         edge = 0
     blocks = [((left - una) & MASK, (right - una) & MASK) for left, right in conn.sacked]
     blocks.append((HALF, HALF))  # so that there is always another one
     known = 0  # blocks below the span that is looked at
     left, right = blocks[0]
-    old = rack.spans.items
+    old = state.spans.items
     new: list[Span] = []
-    latest = rack.xmit_at
+    latest = state.xmit_at
     wait = 0
     marked = False
     last = len(old) - 1
@@ -136,7 +136,7 @@ def detect(conn: ControlBlock, rack: Rack, now: int) -> int:
             before = min(end, edge) if at == latest else end
             if begin < before and not (left <= begin and right >= before):
                 if at + limit <= 0:
-                    rack.safe = False
+                    state.safe_ack = False
                     marked = True
                     _add(new, (una + begin) & MASK, 0, bits | LOST)
                     begin = before
@@ -144,8 +144,8 @@ def detect(conn: ControlBlock, rack: Rack, now: int) -> int:
                     wait = at + limit
         if begin < end:
             _add(new, (una + begin) & MASK, at, bits)
-    rack.spans.items = new
-    rack.marked = marked
+    state.spans.items = new
+    state.has_lost = marked
     return wait
 
 
@@ -154,18 +154,18 @@ def _add(spans: list[Span], seq: int, at: int, bits: int) -> None:
         spans.append((seq, at, bits))
 
 
-def survey(conn: ControlBlock, rack: Rack) -> tuple[int, list[tuple[int, int]]]:
+def survey(conn: ControlBlock, state: RackState) -> tuple[int, list[tuple[int, int]]]:
     """Bytes that are thought to be on their way, and what is lost: number and length of each piece."""
     una = conn.snd_una
     flight = (conn.snd_nxt - una) & MASK
     pipe = flight - sack.sacked_below(conn, conn.snd_nxt)
     lost: list[tuple[int, int]] = []
-    if not rack.marked:
+    if not state.has_lost:
         return pipe, lost
     blocks = [*conn.sacked, (una + HALF, una + HALF)]
     known = 0
     left, right = (blocks[0][0] - una) & MASK, (blocks[0][1] - una) & MASK
-    items = rack.spans.items
+    items = state.spans.items
     last = len(items) - 1
     for index, (start, _, bits) in enumerate(items):
         if not bits & LOST:

@@ -8,35 +8,84 @@ from __future__ import annotations
 
 from slirpy.tcp.emit import MAX_PIECES, Emit, resend, start_timer
 from slirpy.tcp.loss import newreno, probe, rack, sack, undo
-from slirpy.tcp.loss.state import Early, Rack
-from slirpy.tcp.seq import MASK
+from slirpy.tcp.loss.state import LossTimer, RackState
+from slirpy.tcp.segment import Segment
+from slirpy.tcp.seq import MASK, seq_lt
 from slirpy.tcp.tcb import ControlBlock
 
-__all__ = ["after_timeout", "settle", "untroubled", "window"]
+__all__ = ["ack_in_recovery", "below_recover", "no_loss_suspected", "on_sack", "window"]
 
 
-def window(conn: ControlBlock, state: Rack, now: int, emit: Emit) -> int:
+def on_sack(
+    conn: ControlBlock, state: RackState, seg: Segment, moved: bool, echoed: int | None, now: int
+) -> None:
+    """Process the SACK blocks of a segment, if it has any (RFC 8985). Losses are detected when data is to be sent.
+
+    Args:
+        moved: whether the ACK has moved SND.UNA.
+        echoed: TSecr, or None.
+    """
+    blocks = seg.options.sack
+    dsack = None
+    if blocks:
+        if sack.is_duplicate(blocks, seg.ack):
+            conn.stats.tcp_dsacks_in += 1
+            dsack = blocks[0]
+            undo.on_dsack(conn, state, *dsack, now)
+        if rack.on_sack(conn, state, blocks, echoed, now) and not conn.in_recovery:
+            newreno.count_duplicate(conn)
+    if dsack is not None and not (state.tlp_is_retrans and state.tlp_end is not None):
+        rack.on_dsack(conn, state)  # the duplicate that a probe causes says nothing about the path
+    if state.tlp_end is not None:
+        probe.on_ack(conn, state, dsack, not (moved or blocks or seg.payload))
+
+
+def ack_in_recovery(conn: ControlBlock, ack: int, acked: int, flight: int) -> None:
+    """Process an ACK of new data during a recovery, partial or full; ``flight`` bytes are still outstanding."""
+    if not seq_lt(ack, conn.recover):
+        conn.in_recovery = False
+        conn.inflation = conn.dupacks = 0
+        if conn.rack is not None:
+            conn.rack.recovery_ended()
+            undo.recovery_ended(conn, conn.rack)
+        elif not conn.sack_ok:
+            # RFC 6582, section 3.2, step 3, option 1: no burst. With SACK the pipe has kept the flight full.
+            conn.cc.cwnd = min(conn.cc.cwnd, max(flight, conn.mss) + conn.mss)
+        conn.update_fast_path()
+    elif conn.sack_ok:
+        if seq_lt(conn.high_rxt, ack):
+            conn.high_rxt = ack
+    else:
+        # The same step: deflate by what was acknowledged, add one segment back, send the next hole.
+        window = max(conn.cc.cwnd + conn.inflation - acked, conn.mss)
+        conn.inflation = window + (conn.mss if acked >= conn.mss else 0) - conn.cc.cwnd
+        conn.resend_head = True
+
+
+def window(conn: ControlBlock, state: RackState, now: int, emit: Emit) -> int:
     """Look for losses if there is news, send again what is lost; how many bytes beyond SND.UNA may have been sent.
 
     -1: there is more to do at once. As :func:`slirpy.tcp.loss.newreno.window`.
     """
-    if state.probe_due:
-        probe.send(conn, state, now, emit)
-    if state.fresh:
+    if state.timer_expired:
+        state.timer_expired = False
+        if state.loss_timer is LossTimer.PROBE:
+            probe.send(conn, state, now, emit)
+    if state.has_news:
         wait = rack.detect(conn, state, now)
-        state.early = Early.REORDER
-        conn.early_at = now + wait if wait else 0
+        state.loss_timer = LossTimer.REORDER
+        conn.loss_timer_at = now + wait if wait else 0
     pipe, lost = rack.survey(conn, state)
-    if lost and not conn.in_recovery and not after_timeout(conn):
+    if lost and not conn.in_recovery and not below_recover(conn):
         _begin(conn, state, now)
     if conn.in_recovery:
-        state.prr.sent(conn.snd_max)
-    if state.fresh:
+        state.prr.on_sent(conn.snd_max)
+    if state.has_news:
         if conn.in_recovery:
-            state.prr.news(state.delivered, pipe, conn.mss, state.safe)
-        state.fresh = state.safe = False
+            state.prr.on_ack(state.delivered, pipe, conn.mss, state.safe_ack)
+        state.has_news = state.safe_ack = False
         state.delivered = 0
-    settle(conn, state)
+    conn.update_fast_path()
     budget = (state.prr.window if conn.in_recovery else conn.cc.cwnd) - pipe
     if lost:
         left = _resend(conn, state, lost, budget, now, emit) if conn.snd_wnd else 0
@@ -44,31 +93,24 @@ def window(conn: ControlBlock, state: Rack, now: int, emit: Emit) -> int:
             return left
         budget = left
     if conn.snd_nxt != conn.snd_max and conn.sacked and conn.snd_wnd:
-        if (left := newreno.refill(conn, now, emit)) <= 0:
+        if (left := newreno.resend_after_timeout(conn, now, emit)) <= 0:
             return left
         budget = conn.cc.cwnd - rack.survey(conn, state)[0]
     return ((conn.snd_nxt - conn.snd_una) & MASK) + budget
 
 
-def after_timeout(conn: ControlBlock) -> bool:
+def below_recover(conn: ControlBlock) -> bool:
     """Whether what is being sent again is the business of a time-out, or of a recovery that is not over."""
     return 0 < (conn.recover - conn.snd_una) & MASK <= (conn.snd_max - conn.snd_una) & MASK
 
 
-def untroubled(conn: ControlBlock) -> bool:
+def no_loss_suspected(conn: ControlBlock) -> bool:
     """Whether nothing that is on its way was sent before, or is thought to be missing."""
     calm = conn.snd_nxt == conn.snd_max and not (conn.in_recovery or conn.sacked or conn.dupacks)
-    return calm and not after_timeout(conn)
+    return calm and not below_recover(conn)
 
 
-def settle(conn: ControlBlock, state: Rack) -> None:
-    """Whether segments must be looked at with care, and not go the fast path."""
-    episode = state.episode
-    doubtful = episode is not None and episode.stamp is not None
-    conn.careful = conn.in_recovery or doubtful or state.tlp_end is not None
-
-
-def _begin(conn: ControlBlock, state: Rack, now: int) -> None:
+def _begin(conn: ControlBlock, state: RackState, now: int) -> None:
     """A recovery begins: RFC 6675, section 5, steps (4.1) and (4.2), and RFC 9937."""
     flight = (conn.snd_max - conn.snd_una) & MASK
     if not conn.dupacks:
@@ -84,7 +126,7 @@ def _begin(conn: ControlBlock, state: Rack, now: int) -> None:
 
 
 def _resend(
-    conn: ControlBlock, state: Rack, lost: list[tuple[int, int]], budget: int, now: int, emit: Emit
+    conn: ControlBlock, state: RackState, lost: list[tuple[int, int]], budget: int, now: int, emit: Emit
 ) -> int:
     """Send lost data again; what is left of ``budget``, 0 if that is used up, -1 if there is more to do."""
     mss, burst = conn.mss, conn.burst()
@@ -100,8 +142,8 @@ def _resend(
             if seq == conn.snd_una:
                 start_timer(conn, now)
             end = (seq + sent) & MASK
-            undo.sent_again(state, seq, sent, state.spans.sent_before(seq))
-            state.spans.sent_again(seq, end, conn.snd_nxt, now)
+            undo.on_resent(state, seq, sent, state.spans.was_resent(seq))
+            state.spans.on_resent(seq, end, conn.snd_nxt, now)
             state.prr.out += sent
             state.resent += -(-sent // mss)
             conn.stats.tcp_recovery_retransmits += 1

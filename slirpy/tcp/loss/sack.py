@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from slirpy.tcp.seq import HALF, MASK, seq_le
 from slirpy.tcp.tcb import DUPACK_THRESHOLD, ControlBlock
 
-__all__ = ["acknowledged", "gaps", "is_duplicate", "learn", "lost_edge", "pipe", "refused", "sacked_below"]
+__all__ = ["gaps", "is_duplicate", "learn", "lost_edge", "on_ack", "pipe", "refused", "sacked_below"]
 
 MAX_RANGES = 128
 """Ranges that are kept; a peer that tells of more is heard no further. Each costs its share of every ACK's time in a
@@ -73,7 +73,7 @@ def _add(conn: ControlBlock, start: int, end: int) -> bool:
     return True
 
 
-def acknowledged(conn: ControlBlock) -> bool:
+def on_ack(conn: ControlBlock) -> bool:
     """SND.UNA has moved: forget what lies below it. False if the peer has forgotten data that it told of.
 
     Who holds what follows SND.UNA acknowledges it; who does not any more has reneged.

@@ -33,7 +33,7 @@ class Spans:
     def __init__(self) -> None:
         self.items: list[Span] = []
 
-    def sent(self, seq: int, now: int, bits: int, srtt: int) -> None:
+    def on_sent(self, seq: int, now: int, bits: int, srtt: int) -> None:
         """From ``seq`` on, which was SND.NXT, something is sent. ``bits`` is 0 or :data:`AGAIN`."""
         items = self.items
         if items:
@@ -45,7 +45,7 @@ class Spans:
                 return
         items.append((seq, now, bits))
 
-    def sent_again(self, seq: int, end: int, nxt: int, now: int) -> None:
+    def on_resent(self, seq: int, end: int, nxt: int, now: int) -> None:
         """What lies from ``seq`` to ``end`` is sent again; ``nxt`` is SND.NXT."""
         first = self._cut(seq, nxt)
         last = self._cut(end, nxt)
@@ -54,11 +54,11 @@ class Spans:
         if first and items[first - 1][1:] == (now, AGAIN):
             del items[first]
 
-    def sent_before(self, seq: int) -> bool:
+    def was_resent(self, seq: int) -> bool:
         """Whether what begins at ``seq`` has been sent again already."""
         return bool(self.items[self.locate(seq)][2] & AGAIN)
 
-    def acknowledged(self, una: int) -> None:
+    def on_ack(self, una: int) -> None:
         """Forget what lies below ``una``."""
         items = self.items
         count = 0

@@ -7,13 +7,13 @@ import enum
 from slirpy.tcp.loss.prr import ProportionalRate
 from slirpy.tcp.loss.spans import Spans
 
-__all__ = ["PERSIST", "Early", "Episode", "Rack"]
+__all__ = ["PERSIST", "Episode", "LossTimer", "RackState"]
 
 PERSIST = 16
 """Recoveries for which a reordering window that D-SACK has widened stays (section 6.2, step 4)."""
 
 
-class Early(enum.Enum):
+class LossTimer(enum.Enum):
     """What the timer that comes before the retransmission timer is for."""
 
     PROBE = 0
@@ -38,13 +38,13 @@ class Episode:
         """Sent again, and not told to have come twice: distances from ``una``. None: there are too many."""
 
 
-class Rack:
+class RackState:
     """What loss detection and recovery remember of one connection; names as in RFC 8985, section 5.3."""
 
     __slots__ = (
-        "delivered", "doubled", "dsack_round", "early", "end_seq", "episode", "fresh", "marked", "min_rtt",
-        "probe_due", "prr", "reo_wnd_mult", "reo_wnd_persist", "reordering_seen", "resent", "rtt", "safe", "seen_nxt",
-        "seen_una", "spans", "tlp_again", "tlp_end", "xmit_at",
+        "delivered", "dsack_round", "dsacks", "end_seq", "episode", "has_lost", "has_news", "loss_timer", "min_rtt",
+        "prr", "reo_wnd_mult", "reo_wnd_persist", "reordering_seen", "resent", "rtt", "safe_ack", "seen_nxt",
+        "seen_una", "spans", "timer_expired", "tlp_end", "tlp_is_retrans", "xmit_at",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -60,35 +60,45 @@ class Rack:
         self.reo_wnd_persist = PERSIST
         self.dsack_round: int | None = None
         """What SND.UNA must reach before a D-SACK may widen the window again."""
-        self.resent = self.doubled = 0
+        self.resent = self.dsacks = 0
         """Segments sent again, or more; reports of the peer that something came twice."""
-        self.fresh = False
+        self.has_news = False
         """There is news that may tell of losses."""
-        self.marked = False
+        self.has_lost = False
         """Some span counts as lost."""
         self.delivered = 0
         """Bytes that have arrived since recovery last sent something."""
-        self.safe = False
+        self.safe_ack = False
         """SND.UNA has moved since then, and nothing more was found lost."""
         self.prr = ProportionalRate()
         self.episode: Episode | None = None
         """The latest reaction to losses, while it may be undone."""
-        self.early = Early.PROBE
+        self.loss_timer = LossTimer.PROBE
         """What ``Connection.early_at`` is for."""
         self.seen_una = self.seen_nxt = 0
         """SND.UNA and SND.NXT when the probe was last thought of."""
-        self.probe_due = False
+        self.timer_expired = False
+        """The loss timer has expired, and output must act on it."""
         self.tlp_end: int | None = None
         """Where the probe ended that is not accounted for; one at a time."""
-        self.tlp_again = False
+        self.tlp_is_retrans = False
         """It was a retransmission."""
 
     def restart(self) -> None:
         """Everything is sent again from SND.UNA on: what was known of what is on its way is void."""
         self.spans.items.clear()
-        self.fresh = self.marked = self.probe_due = False
+        self.has_news = self.has_lost = self.timer_expired = False
+        if self.episode is not None:
+            self.episode.stamp = None
         self.delivered = 0
         self.tlp_end = None
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether the next acknowledgements must be examined: a probe or an answer to a retransmission is pending."""
+        episode = self.episode
+        echo_awaited = episode is not None and episode.stamp is not None
+        return echo_awaited or self.tlp_end is not None or self.timer_expired
 
     def reordering_window(self, srtt: int, certain: bool) -> int:
         """Section 6.2, step 4; ``certain``: enough has arrived, or been lost, for a path that keeps the order."""
@@ -96,7 +106,7 @@ class Rack:
             return 0
         return min(self.reo_wnd_mult * self.min_rtt >> 2, srtt)
 
-    def left_recovery(self) -> None:
+    def recovery_ended(self) -> None:
         """A recovery has ended: a wide window does not stay for ever."""
         self.reo_wnd_persist -= 1
         if self.reo_wnd_persist <= 0:

@@ -175,7 +175,7 @@ class GuestStream:
             self._host.mark(self)
         self._alarm.set(conn.deadline())
         if conn.rcv_queue:
-            conn.own()
+            conn.copy_received()
         if conn.state is State.CLOSED:
             self._host.forget(self._key, self)
             self._alarm.cancel()

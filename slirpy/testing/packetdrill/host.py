@@ -27,6 +27,7 @@ from slirpy.tcp.states import SYNCHRONIZED
 from slirpy.testing.packetdrill.systems import SYSTEMS, System
 from slirpy.units import MS
 from slirpy.wire import icmp
+from slirpy.wire.ip import V4
 from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN, URG
 
 __all__ = ["FailureError", "Host", "Sent", "pattern"]
@@ -310,7 +311,7 @@ class Host:
             size = -(-self.settings.rcv_first // mss) * mss
             self.shown_rcvbuf = size
             if conn.wscale_ok:
-                conn.rcv_limit = min(size, conn.rcv_most)
+                conn.rcv_limit = min(size, conn.rcv_limit_max)
             else:
                 # all of it is accepted, though the header field cannot express such a window
                 conn.rcv_limit = size
@@ -335,7 +336,14 @@ class Host:
         wire_seq = (seq + self.iss) & MASK
         if (kind, code) == (icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED):
             options = _TIMESTAMPS if self.conn.ts_ok else 0
-            too_big(self.conn, wire_seq, mtu, length + _HEADERS + options)
+            too_big(
+                self.conn,
+                wire_seq,
+                mtu,
+                length + _HEADERS + options,
+                ip_header=V4.header_length,
+                least_mtu=V4.least_mtu,
+            )
         else:
             trouble = icmp.read_error(kind, code, mtu)
             refused_by_icmp(self.conn, wire_seq, trouble.error, trouble.hard)

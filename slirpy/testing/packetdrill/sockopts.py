@@ -118,7 +118,7 @@ def _set_receive_buffer(own: Descriptors, value: int) -> Outcome:
     host.shown_rcvbuf = 2 * value if host.system.doubled else value
     if conn is host.conn and conn.state not in (State.CLOSED, State.LISTEN):
         # The handshake has fixed the largest number that the window field can express.
-        conn.rcv_limit = conn.rcv_most = min(value, 0xFFFF << min(conn.rcv_wscale, MAX_WSCALE))
+        conn.rcv_limit = conn.rcv_limit_max = min(value, 0xFFFF << min(conn.rcv_wscale, MAX_WSCALE))
     host.flush()
     return 0
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from slirpy.tcp import Settings, State
-from slirpy.tcp.answers import MOST_NOTED
+from slirpy.tcp.answers import MAX_NOTED
 from slirpy.tcp.seq import MASK
 from tests.unit.tcp.script import MS, Script, Sent, passive
 
@@ -221,9 +221,9 @@ def test_answers_are_bounded_and_what_is_beyond_shares_the_last() -> None:
     arrive(s, *range(40))
     s.conn.consume(s.conn.rcv_pending)
     arrive(s, 40, 41)
-    count = MOST_NOTED + 50
+    count = MAX_NOTED + 50
     sent = arrive(s, *range(43, 43 + count))
-    assert len(sent) == MOST_NOTED + 1
+    assert len(sent) == MAX_NOTED + 1
     assert blocks(s, sent)[-1][0] == (43, 43 + count)
 
 

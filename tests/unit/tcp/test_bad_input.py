@@ -421,7 +421,7 @@ def test_what_waits_for_the_user_is_its_own() -> None:
     s.recv("A", 1, 1, data=b"")
     take_text(s.conn, (IRS + 1) & MASK, memoryview(frame), s.now)
     assert len(s.conn.rcv_queue) > seg_before
-    s.conn.own()
+    s.conn.copy_received()
     frame[:] = b"XXXX"
     assert s.read() == b"textlate"
 

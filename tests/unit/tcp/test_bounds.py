@@ -51,7 +51,7 @@ def quiet(settings: Settings | None = None, **opts: object) -> Script:
 
 def feed(s: Script, seq: int, data: bytes, **more: object) -> None:
     s.recv("A", seq, 1, data=data, timestamps=(1, 1), **more)
-    s.conn.own()  # what the stack does after each batch
+    s.conn.copy_received()  # what the stack does after each batch
     s.out.clear()
 
 
@@ -132,7 +132,7 @@ def test_frames_are_not_kept_for_a_byte() -> None:
             s.conn.rcv_pending += 1
             s.conn.rcv_nxt = (s.conn.rcv_nxt + 1) & MASK
             del frame, number
-        s.conn.own()
+        s.conn.copy_received()
         return s.conn
 
     assert held(work) < IDLE + 8 * KIB
@@ -145,7 +145,7 @@ def test_a_user_who_reads_by_bits() -> None:
         s = quiet()
         feed(s, 1, bytes(60_000))
         s.conn.consume(59_000)
-        s.conn.own()
+        s.conn.copy_received()
         return s.conn
 
     assert held(work) < IDLE + 4 * KIB

@@ -226,13 +226,13 @@ def test_what_became_of_a_probe(
         state = conn.rack
         assert state is not None
         end = (ISS + base) & MASK
-        state.tlp_end, state.tlp_again = end, True
+        state.tlp_end, state.tlp_is_retrans = end, True
         conn.snd_una = (end + acked) & MASK
         conn.snd_nxt = conn.snd_max = (end + 5 * MSS) & MASK
         blocks = None if dsack is None else ((end + dsack[0]) & MASK, (end + dsack[1]) & MASK)
         window = conn.cc.cwnd
         conn.stats.tcp_probes_repaired = 5
-        probe.account(conn, state, blocks, repeated)
+        probe.on_ack(conn, state, blocks, repeated)
         assert (state.tlp_end is None) == over
         assert conn.stats.tcp_probes_repaired == 5 + repaired
         assert (conn.cc.cwnd < window) == bool(repaired)
@@ -243,8 +243,8 @@ def test_a_probe_of_new_data_needs_no_account() -> None:
     conn = passive(sack_permitted=True).conn
     state = conn.rack
     assert state is not None
-    state.tlp_end, state.tlp_again = conn.snd_una, False
-    probe.account(conn, state, None, False)
+    state.tlp_end, state.tlp_is_retrans = conn.snd_una, False
+    probe.on_ack(conn, state, None, False)
     rest = conn.rack
     assert rest is not None
     assert rest.tlp_end is None
@@ -389,7 +389,7 @@ def test_each_undoing_is_counted() -> None:
     assert state is not None
     for n in range(3):
         undo.begin(s.conn, state, s.now, timeout=False)
-        undo.sent_again(state, s.conn.snd_una, 100, False)
-        undo.doubled(s.conn, state, s.conn.snd_una, (s.conn.snd_una + 100) & MASK, s.now)
+        undo.on_resent(state, s.conn.snd_una, 100, False)
+        undo.on_dsack(s.conn, state, s.conn.snd_una, (s.conn.snd_una + 100) & MASK, s.now)
         assert s.conn.stats.tcp_undone == n + 1
         assert state.episode is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,8 @@ from slirpy.wire.icmp import read_error
 from tests.unit.tcp.script import ISS, Script, passive
 
 MSS = 1460
+V4: dict[str, Any] = {"ip_header": 20, "least_mtu": 68}
+V6: dict[str, Any] = {"ip_header": 40, "least_mtu": 1280}
 
 
 def sending(segments: int) -> Script:
@@ -45,7 +48,7 @@ def test_what_is_on_its_way_is_sent_and_not_acknowledged() -> None:
 
 def believed(s: Script, seq: int, mtu: int, length: int) -> bool:
     before = s.conn.mss, s.conn.cc.mss, s.conn.cc.cwnd
-    taken = too_big(s.conn, number(seq), mtu, length)
+    taken = too_big(s.conn, number(seq), mtu, length, **V4)
     mss, of_control, window = s.conn.mss, s.conn.cc.mss, s.conn.cc.cwnd
     assert mss == of_control
     assert window == before[2], "nothing was lost for want of room (RFC 1191, section 6.5)"
@@ -87,17 +90,17 @@ def test_a_smaller_path_is_believed_if_that_makes_sense(
 def test_timestamps_take_their_room() -> None:
     s = passive(timestamps=(1, 0))
     s.write(bytes(3 * MSS))
-    assert too_big(s.conn, number(1), 1000, 1500)
+    assert too_big(s.conn, number(1), 1000, 1500, **V4)
     assert s.conn.mss == 1000 - 40 - 12
-    assert too_big(s.conn, number(1), 68, 1500)
+    assert too_big(s.conn, number(1), 68, 1500, **V4)
     assert s.conn.mss == 16
-    assert not too_big(s.conn, number(1), 68, 1500), "it is told once"
+    assert not too_big(s.conn, number(1), 68, 1500, **V4), "it is told once"
 
 
 def test_another_family_has_another_header_and_another_least_mtu() -> None:
     s = sending(3)
-    assert not too_big(s.conn, number(1), 1279, 1500, ip_header=40, least_mtu=1280)
-    assert too_big(s.conn, number(1), 1280, 1500, ip_header=40, least_mtu=1280)
+    assert not too_big(s.conn, number(1), 1279, 1500, **V6)
+    assert too_big(s.conn, number(1), 1280, 1500, **V6)
     assert s.conn.mss == 1220
 
 
@@ -106,7 +109,7 @@ def test_before_the_connection_is_open_nothing_is_too_big() -> None:
     conn.connect(0)
     conn.snd_max = conn.snd_nxt = number(1)
     assert in_flight(conn, ISS)
-    assert not too_big(conn, ISS, 1000, 1500)
+    assert not too_big(conn, ISS, 1000, 1500, **V4)
 
 
 @pytest.mark.rfc("9293", "SHLD-25")

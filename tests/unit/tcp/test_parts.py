@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from slirpy.interfaces import Buffer
 from slirpy.tcp import options
 from slirpy.tcp.congestion import Reno
-from slirpy.tcp.delivery import own
+from slirpy.tcp.delivery import copy_views
 from slirpy.tcp.reassembly import MAX_RANGES, SMALL, Reassembly
 from slirpy.tcp.rtt import MAX_RTO, MIN_RTO, RtoEstimator
 from slirpy.tcp.sendbuffer import SendBuffer
@@ -306,7 +306,7 @@ def test_what_lies_in_frames_is_copied() -> None:
     frame = bytearray(b"abcdefgh")
     whole = b"0123456789"
     queue: list[Buffer] = [memoryview(frame)[2:5], whole, memoryview(whole)[5:], memoryview(whole)[6:]]
-    own(queue)
+    copy_views(queue)
     frame[:] = bytes(8)
     assert [bytes(piece) for piece in queue] == [b"cde", whole, b"56789", b"6789"]
     assert queue[1] is whole
@@ -315,6 +315,6 @@ def test_what_lies_in_frames_is_copied() -> None:
     for count, pieces in ((64, 64), (65, 1)):
         many: list[Buffer] = [b"%02d" % n for n in range(count)]
         expected = b"".join(many)
-        own(many)
+        copy_views(many)
         assert len(many) == pieces
         assert b"".join(many) == expected

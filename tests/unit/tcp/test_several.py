@@ -9,16 +9,16 @@ import pytest
 
 from slirpy.tcp import Settings, State, output
 from slirpy.tcp.congestion.hystart import HyStart
-from slirpy.tcp.emit import MAX_PIECES, resend, sack_room
+from slirpy.tcp.emit import MAX_PIECES, resend, sack_length
 from slirpy.tcp.loss import rack, sack
 from slirpy.tcp.loss.spans import AGAIN
-from slirpy.tcp.loss.state import Rack
+from slirpy.tcp.loss.state import RackState
 from tests.unit.tcp.loss.test_losses import BOTH, COUNTING, MSS, RACK, number, sending, sent, told
 from tests.unit.tcp.script import ISS, MS, SECOND, Script, passive
 from tests.unit.tcp.test_spareacks import answers, arrive
 
 
-def rack_of(s: Script) -> Rack:
+def rack_of(s: Script) -> RackState:
     assert s.conn.rack is not None
     return s.conn.rack
 
@@ -47,7 +47,7 @@ def test_news_is_news_once() -> None:
     s = sending(RACK, 10)
     s.recv("A", 1, 1 + MSS, wnd=60_000, sack=told((5, 10)))
     assert s.conn.in_recovery
-    assert (rack_of(s).fresh, rack_of(s).safe, rack_of(s).delivered) == (False, False, 0)
+    assert (rack_of(s).has_news, rack_of(s).safe_ack, rack_of(s).delivered) == (False, False, 0)
 
 
 @BOTH
@@ -73,7 +73,7 @@ def test_two_ranges_together_are_more_than_two_segments() -> None:
 @pytest.mark.rfc("2018", "8 keep")
 def test_what_a_peer_has_reneged_on_is_lost_at_once() -> None:
     s = sending(RACK, 8)
-    rack.reneged(s.conn, rack_of(s))
+    rack.on_reneging(s.conn, rack_of(s))
     assert rack.survey(s.conn, rack_of(s)) == (0, [(number(0), 8 * MSS)])
 
 
@@ -84,7 +84,7 @@ def test_what_was_sent_last_ends_where_its_span_ends() -> None:
     state = rack_of(s)
     first, again = s.now - 5 * MS, s.now - 2 * MS
     state.spans.items[:] = [(number(0), again, AGAIN), (number(1), first, 0)]
-    rack.acknowledged(s.conn, state, number(2), 2 * MSS, None, s.now)
+    rack.on_ack(s.conn, state, number(2), 2 * MSS, None, s.now)
     assert (state.xmit_at, state.end_seq) == (again, number(1))
 
 
@@ -97,7 +97,7 @@ def test_an_echo_tells_which_copy_has_arrived_and_no_more_than_that() -> None:
         first, again = s.now - 5 * MS, s.now - 2 * MS
         s.conn.ts_offset = 0
         state.spans.items[:] = [(number(0), again, AGAIN), (number(1), first, 0)]
-        rack.acknowledged(s.conn, state, number(2), 2 * MSS, s.conn.timestamp(again) - late, s.now)
+        rack.on_ack(s.conn, state, number(2), 2 * MSS, s.conn.timestamp(again) - late, s.now)
         assert s.now - state.xmit_at == expected, "what lies behind it is looked at all the same"
 
 
@@ -140,13 +140,13 @@ def test_room_is_left_for_each_range_and_for_what_came_twice() -> None:
     s.recv("A", 1001, 1, data=b"x" * 100)
     s.recv("A", 2001, 1, data=b"x" * 100)
     conn = s.conn
-    assert sack_room(conn) == 4 + 8 * 2
+    assert sack_length(conn) == 4 + 8 * 2
     conn.dsack = (1, 2)
-    assert sack_room(conn) == 4 + 8 * 3
+    assert sack_length(conn) == 4 + 8 * 3
     conn.mss = 2 * (4 + 8 * 4)
-    assert sack_room(conn) == 4 + 8 * 3
+    assert sack_length(conn) == 4 + 8 * 3
     conn.mss -= 1
-    assert sack_room(conn) == 0, "half of a segment would be options"
+    assert sack_length(conn) == 0, "half of a segment would be options"
 
 
 @pytest.mark.rfc("9406", "4.2")
@@ -188,9 +188,9 @@ def test_a_probe_with_new_data_is_not_sent_again() -> None:
     s.write(bytes(2 * MSS)).silence()
     s.wait(100 * MS)
     assert sent(s) == [4]
-    assert not rack_of(s).tlp_again
+    assert not rack_of(s).tlp_is_retrans
     assert rack_of(s).spans.items[-1][::2] == (number(4), 0)
-    assert not rack_of(s).spans.sent_before(number(4))
+    assert not rack_of(s).spans.was_resent(number(4))
 
 
 @pytest.mark.rfc("8985", "7.4")
@@ -200,11 +200,11 @@ def test_what_a_probe_doubled_tells_nothing_of_the_path_and_what_comes_later_doe
     s.wait(100 * MS)
     assert sent(s) == [2]
     state = rack_of(s)
-    assert state.tlp_again
+    assert state.tlp_is_retrans
     s.recv("A", 1, 1 + 3 * MSS, sack=told((2, 3)))
-    assert (state.doubled, state.tlp_end) == (0, None)
+    assert (state.dsacks, state.tlp_end) == (0, None)
     s.recv("A", 1, 1 + 3 * MSS, sack=told((1, 2)))
-    assert state.doubled == 1
+    assert state.dsacks == 1
 
 
 @pytest.mark.rfc("8985", "7.4")

@@ -7,7 +7,7 @@ import pytest
 from slirpy import ConfigError
 from slirpy.stats import Stats
 from slirpy.tcp import Settings
-from slirpy.tcp.loss.state import PERSIST, Rack
+from slirpy.tcp.loss.state import PERSIST, RackState
 from tests.unit.tcp.script import MS, passive
 
 
@@ -27,13 +27,13 @@ def test_the_limit_of_challenges_of_one_connection_is_not_that_of_another() -> N
 
 @pytest.mark.rfc("8985", "6.2 persist")
 def test_a_reordering_window_that_was_widened_does_not_stay_for_ever() -> None:
-    rack = Rack()
+    rack = RackState()
     rack.min_rtt = 100 * MS
     rack.reo_wnd_mult = 3
     for _ in range(PERSIST - 1):
-        rack.left_recovery()
+        rack.recovery_ended()
         assert rack.reordering_window(100 * MS, certain=False) == 75 * MS
-    rack.left_recovery()
+    rack.recovery_ended()
     assert rack.reordering_window(100 * MS, certain=False) == 25 * MS
     assert PERSIST == 16
 

@@ -22,7 +22,7 @@ def told(limit: int, pending: int, known: int, *, received: int = 9000, mss: int
     s = passive(Settings(mss=mss), mss=mss)
     conn = s.conn
     conn.rcv_nxt = conn.last_ack = (conn.irs + 1 + received) & MASK
-    conn.rcv_limit = conn.rcv_most = limit
+    conn.rcv_limit = conn.rcv_limit_max = limit
     conn.rcv_pending = pending
     conn.rcv_adv = (conn.rcv_nxt + known) & MASK
     s.flush()
@@ -86,7 +86,7 @@ def test_the_edge_moves_by_two_segments_or_half_of_the_buffer(limit: int, growth
 
 def test_a_window_that_cannot_be_scaled_ends_at_16_bits() -> None:
     s = passive(Settings(rcv_buffer=1 << 20, rcv_first=1 << 20))
-    assert (s.conn.rcv_limit, s.conn.rcv_most) == (0xFFFF, 0xFFFF)
+    assert (s.conn.rcv_limit, s.conn.rcv_limit_max) == (0xFFFF, 0xFFFF)
     s.recv("A", 1, 1, data=b"x").wait(SECOND)
     assert s.conn.rcv_wnd == 0xFFFF - 1
 
@@ -118,7 +118,7 @@ def windowed() -> Script:
     """It takes so many bytes, and knows SACK."""
     s = passive(Settings(rcv_buffer=1000, rcv_first=1000), sack_permitted=True)
     s.conn.rcv_adv = (s.conn.rcv_nxt + WINDOW) & MASK
-    s.conn.rcv_limit = s.conn.rcv_most = WINDOW
+    s.conn.rcv_limit = s.conn.rcv_limit_max = WINDOW
     return s
 
 
@@ -313,6 +313,6 @@ def test_two_whose_windows_are_full_hear_each_other_when_both_paths_narrow() -> 
     pair.run(MS)
     for end in (pair.a, pair.b):
         assert end.snd_max == (end.snd_una + end.snd_wnd) & MASK
-        assert too_big(end, end.snd_una, 140, 1090)
+        assert too_big(end, end.snd_una, 140, 1090, ip_header=20, least_mtu=68)
         end.cc.cwnd = end.mss  # as after a time-out
     pair.run_until(lambda: pair.a_received == pair.b_received == data, 600 * SECOND)

@@ -15,7 +15,7 @@ from slirpy.tcp.congestion import Reno
 from slirpy.tcp.emit import MAX_PIECES
 from slirpy.tcp.loss import rack, undo
 from slirpy.tcp.loss.spans import AGAIN, LOST
-from slirpy.tcp.loss.state import Rack
+from slirpy.tcp.loss.state import RackState
 from slirpy.tcp.seq import MASK
 from tests.unit.tcp.script import ISS, MS, Script, passive
 
@@ -206,7 +206,7 @@ def marks(
     conn.dupacks, conn.in_recovery = dupacks, recovering
     wait = rack.detect(conn, state, now * MS)
     pipe, lost = rack.survey(conn, state)
-    assert state.marked == any(bits & LOST for _, _, bits in state.spans.items) or not lost
+    assert state.has_lost == any(bits & LOST for _, _, bits in state.spans.items) or not lost
 
     def plain(seq: int) -> int:
         return ((seq - number(0)) & MASK) // MSS
@@ -308,7 +308,7 @@ def test_what_is_acknowledged_is_not_lost() -> None:
     conn.snd_max = conn.snd_nxt = number(10)
     conn.snd_una = number(3)
     state.spans.items = [(number(0), 0, LOST), (number(5), 0, 0)]
-    state.marked = True
+    state.has_lost = True
     assert rack.survey(conn, state) == (5 * MSS, [(number(3), 2 * MSS)])
 
 
@@ -347,10 +347,10 @@ def test_a_recovery_whose_duplicates_are_forgotten() -> None:
 
 def test_there_may_be_nothing_to_undo() -> None:
     conn = passive(RACK, wnd=60_000, sack_permitted=True).conn
-    state = Rack()
-    undo.over(conn, state)
-    undo.doubled(conn, state, number(0), number(1), 0)
-    undo.sent_again(state, number(0), MSS, False)
+    state = RackState()
+    undo.recovery_ended(conn, state)
+    undo.on_dsack(conn, state, number(0), number(1), 0)
+    undo.on_resent(state, number(0), MSS, False)
     assert state.episode is None
     assert conn.stats.tcp_undone == 0
 
@@ -361,10 +361,10 @@ def test_after_a_time_out_only_the_first_segment_tells() -> None:
     state = s.conn.rack
     assert state is not None
     undo.begin(s.conn, state, s.now, timeout=True)
-    undo.doubled(s.conn, state, number(1), number(2), s.now)
-    undo.doubled(s.conn, state, number(-1), number(0), s.now)
+    undo.on_dsack(s.conn, state, number(1), number(2), s.now)
+    undo.on_dsack(s.conn, state, number(-1), number(0), s.now)
     assert s.conn.stats.tcp_undone == 0
-    undo.doubled(s.conn, state, number(0), number(1), s.now)
+    undo.on_dsack(s.conn, state, number(0), number(1), s.now)
     assert s.conn.stats.tcp_undone == 1
 
 
@@ -375,15 +375,15 @@ def test_reports_of_what_was_late_tell_that_the_path_reorders() -> None:
     state = s.conn.rack
     assert state is not None
     undo.begin(s.conn, state, s.now, timeout=False)
-    undo.sent_again(state, number(0), MSS, False)
-    undo.sent_again(state, number(2), MSS, False)
-    undo.doubled(s.conn, state, number(4), number(5), s.now)
-    undo.doubled(s.conn, state, number(1), number(2), s.now)
+    undo.on_resent(state, number(0), MSS, False)
+    undo.on_resent(state, number(2), MSS, False)
+    undo.on_dsack(s.conn, state, number(4), number(5), s.now)
+    undo.on_dsack(s.conn, state, number(1), number(2), s.now)
     before = state.reordering_seen
-    undo.doubled(s.conn, state, number(2), number(3), s.now)
+    undo.on_dsack(s.conn, state, number(2), number(3), s.now)
     assert (before, state.reordering_seen) == (False, True)
     assert s.conn.stats.tcp_undone == 0
-    undo.doubled(s.conn, state, number(0), number(1), s.now)
+    undo.on_dsack(s.conn, state, number(0), number(1), s.now)
     assert s.conn.stats.tcp_undone == 1
 
 
@@ -393,7 +393,7 @@ def test_what_was_sent_again_twice_is_not_undone_by_reports() -> None:
     state = s.conn.rack
     assert state is not None
     undo.begin(s.conn, state, s.now, timeout=False)
-    undo.sent_again(state, number(0), MSS, False)
-    undo.sent_again(state, number(0), MSS, True)
-    undo.doubled(s.conn, state, number(0), number(1), s.now)
+    undo.on_resent(state, number(0), MSS, False)
+    undo.on_resent(state, number(0), MSS, True)
+    undo.on_dsack(s.conn, state, number(0), number(1), s.now)
     assert s.conn.stats.tcp_undone == 0

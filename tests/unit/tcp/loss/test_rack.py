@@ -30,17 +30,17 @@ def test_spans_are_a_map_from_numbers_to_times() -> None:
             action = rng.randrange(3)
             if action == 0:
                 size = rng.randrange(1, 200)
-                spans.sent((START + nxt) & MASK, now, 0, 0)
+                spans.on_sent((START + nxt) & MASK, now, 0, 0)
                 model |= dict.fromkeys(range(nxt, nxt + size), (now, 0))
                 nxt += size
             elif action == 1 and nxt > una:
                 a, b = sorted((rng.randrange(una, nxt + 1), rng.randrange(una, nxt + 1)))
                 if a < b:
-                    spans.sent_again((START + a) & MASK, (START + b) & MASK, (START + nxt) & MASK, now)
+                    spans.on_resent((START + a) & MASK, (START + b) & MASK, (START + nxt) & MASK, now)
                     model |= dict.fromkeys(range(a, b), (now, AGAIN))
             elif nxt > una:
                 una = rng.randrange(una, nxt + 1)
-                spans.acknowledged((START + una) & MASK)
+                spans.on_ack((START + una) & MASK)
             for n in {una, (una + nxt) // 2, nxt - 1}:
                 if una <= n < nxt:
                     assert spans.items[spans.locate((START + n) & MASK)][1:] == model[n]
@@ -53,18 +53,18 @@ def test_what_is_sent_at_about_the_same_time_is_one_span() -> None:
     spans = Spans()
     srtt = 32 << GRAIN
     for n in range(33):
-        spans.sent(n, 1000 + n, 0, srtt)
+        spans.on_sent(n, 1000 + n, 0, srtt)
     assert spans.items == [(0, 1000, 0)]
-    spans.sent(40, 1033, 0, srtt)
+    spans.on_sent(40, 1033, 0, srtt)
     assert spans.items == [(0, 1000, 0), (40, 1033, 0)]
-    spans.sent(50, 1033, AGAIN, srtt)
+    spans.on_sent(50, 1033, AGAIN, srtt)
     assert spans.items[2:] == [(50, 1033, AGAIN)]
 
 
 def test_spans_have_a_bound_and_err_on_the_late_side() -> None:
     spans = Spans()
     for n in range(MAX_SPANS + 10):
-        spans.sent(n, 1000 * n, 0, 0)
+        spans.on_sent(n, 1000 * n, 0, 0)
     assert len(spans.items) == MAX_SPANS
     assert spans.items[-1] == (MAX_SPANS - 1, 1000 * (MAX_SPANS + 9), 0)
 
@@ -75,7 +75,7 @@ def test_the_flight_comes_down_in_proportion() -> None:
     prr.begin(20 * MSS, 10 * MSS, 0)
     pipe, sent = 19 * MSS, 0
     for n in range(1, 19):
-        prr.news(MSS, pipe, MSS, safe=False)
+        prr.on_ack(MSS, pipe, MSS, safe=False)
         allowed = max(prr.window - pipe, 0) // MSS * MSS
         prr.out += allowed
         sent += allowed
@@ -88,13 +88,13 @@ def test_the_flight_comes_down_in_proportion() -> None:
 def test_a_flight_that_losses_have_emptied_grows_as_in_slow_start() -> None:
     prr = ProportionalRate()
     prr.begin(20 * MSS, 10 * MSS, 0)
-    prr.news(MSS, 2 * MSS, MSS, safe=False)
+    prr.on_ack(MSS, 2 * MSS, MSS, safe=False)
     assert prr.window == 3 * MSS  # conservation of packets
     prr.out += MSS
-    prr.news(MSS, 2 * MSS, MSS, safe=True)
+    prr.on_ack(MSS, 2 * MSS, MSS, safe=True)
     assert prr.window == 4 * MSS
     prr.out += 2 * MSS
-    prr.news(50 * MSS, 4 * MSS, MSS, safe=True)
+    prr.on_ack(50 * MSS, 4 * MSS, MSS, safe=True)
     assert prr.window == 10 * MSS  # never beyond the target
 
 
@@ -102,9 +102,9 @@ def test_a_flight_that_losses_have_emptied_grows_as_in_slow_start() -> None:
 def test_the_fast_retransmission_goes_out_at_once() -> None:
     prr = ProportionalRate()
     prr.begin(20 * MSS, 10 * MSS, MASK)
-    prr.news(1, 18 * MSS, MSS, safe=False)
+    prr.on_ack(1, 18 * MSS, MSS, safe=False)
     assert prr.window == 19 * MSS
-    prr.sent(9)
+    prr.on_sent(9)
     assert prr.out == 10
 
 
@@ -164,22 +164,22 @@ def test_the_reordering_window_is_a_quarter_and_grows_by_needless_retransmission
     assert state.reordering_window(100 * MS, certain=False) == 10 * MS
     state.reordering_seen = True
     assert state.reordering_window(100 * MS, certain=True) == 10 * MS
-    rack.duplicate(conn, state)
+    rack.on_dsack(conn, state)
     assert state.reordering_window(100 * MS, certain=True) == 10 * MS, "nothing was sent again"
     state.resent = 100
-    rack.duplicate(conn, state)
+    rack.on_dsack(conn, state)
     assert state.reordering_window(100 * MS, certain=True) == 20 * MS
     for _ in range(20):
         conn.snd_una = conn.snd_max
         conn.snd_max = (conn.snd_max + 10) & MASK
-        rack.duplicate(conn, state)
-        rack.duplicate(conn, state)  # once a round trip
+        rack.on_dsack(conn, state)
+        rack.on_dsack(conn, state)  # once a round trip
     assert state.reordering_window(1000 * MS, certain=True) == 22 * 10 * MS
     assert state.reordering_window(100 * MS, certain=True) == 100 * MS, "never more than a round trip"
     for _ in range(15):
-        state.left_recovery()
+        state.recovery_ended()
     assert state.reo_wnd_mult == 22
-    state.left_recovery()
+    state.recovery_ended()
     assert state.reo_wnd_mult == 1
 
 
@@ -210,14 +210,14 @@ def test_an_ack_that_tells_of_more_losses_is_not_safe() -> None:
     assert state is not None
     s.now += 5 * MS
     s.recv("A", 1, 1 + 1460, flush=False)
-    state.safe = True
+    state.safe_ack = True
     rack.detect(s.conn, state, s.now)
-    assert state.safe
+    assert state.safe_ack
     told = ((ISS + 1 + 3 * 1460) & MASK, (ISS + 1 + 8 * 1460) & MASK)
     s.recv("A", 1, 1 + 1460, sack=(told,), flush=False)
     rack.detect(s.conn, state, s.now)
-    assert state.marked
-    assert not state.safe
+    assert state.has_lost
+    assert not state.safe_ack
 
 
 def test_records_of_what_was_sent_again_have_a_bound() -> None:
@@ -227,9 +227,9 @@ def test_records_of_what_was_sent_again_have_a_bound() -> None:
     undo.begin(conn, state, 0, timeout=False)
     assert state.episode is not None
     for n in range(undo.MAX_RANGES):
-        undo.sent_again(state, (conn.snd_una + 10 * n) & MASK, 5, False)
+        undo.on_resent(state, (conn.snd_una + 10 * n) & MASK, 5, False)
     assert len(state.episode.ranges or ()) == undo.MAX_RANGES
-    undo.sent_again(state, (conn.snd_una + 5000) & MASK, 5, False)
+    undo.on_resent(state, (conn.snd_una + 5000) & MASK, 5, False)
     assert state.episode.ranges is None
 
 
@@ -243,14 +243,14 @@ def test_reports_in_any_order_and_of_any_size_add_up() -> None:
         conn.snd_max = (conn.snd_una + 1000) & MASK
         undo.begin(conn, state, 0, timeout=False)
         missing = set(range(100, 300)) | set(range(500, 600))
-        undo.sent_again(state, (conn.snd_una + 100) & MASK, 150, False)
-        undo.sent_again(state, (conn.snd_una + 250) & MASK, 50, False)
-        undo.sent_again(state, (conn.snd_una + 500) & MASK, 100, False)
+        undo.on_resent(state, (conn.snd_una + 100) & MASK, 150, False)
+        undo.on_resent(state, (conn.snd_una + 250) & MASK, 50, False)
+        undo.on_resent(state, (conn.snd_una + 500) & MASK, 100, False)
         while missing:
             assert conn.stats.tcp_undone == 0
             a = rng.randrange(-50, 600)
             b = a + rng.randrange(1, 120)
             missing -= set(range(a, b))
-            undo.doubled(conn, state, (conn.snd_una + a) & MASK, (conn.snd_una + b) & MASK, 0)
+            undo.on_dsack(conn, state, (conn.snd_una + a) & MASK, (conn.snd_una + b) & MASK, 0)
         assert conn.stats.tcp_undone == 1
         assert state.episode is None
