@@ -27,7 +27,7 @@ from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.routes import Router
 from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
-from slirpy.services.dhcp import DhcpService, Lease, LeaseStore
+from slirpy.services.dhcp import DhcpService, Lease, LeaseBook, LeaseStore
 from slirpy.services.dns import DnsService
 from slirpy.services.guestfwd import GuestForwards, TargetOpener
 from slirpy.services.tftp import TftpService
@@ -80,14 +80,14 @@ class Stack(IPStack):
         )
         super().__init__(parts, flow_openers)
         self.tick(now)
-        self._dhcp = DhcpService(config, self, lease_store, lambda: len(self.ports), self.neighbors)
+        self._leases = LeaseBook(config, self, lease_store, lambda: len(self.ports), self.neighbors)
         asked = (config.gateway_address, _LIMITED_BROADCAST, config.broadcast_address)
-        self.bind(asked, _DHCP_PORT, self._dhcp)
-        self._dns = DnsService(config, self, host, leases=self._dhcp.names)
+        self.bind(asked, _DHCP_PORT, DhcpService(config, self, self._leases))
+        self._dns = DnsService(config, self, host, leases=self._leases.names)
         if not config.restrict:  # these queries leave this machine
             self.bind((config.dns_address,), _DNS_PORT, self._dns)
             self.stream_services[config.dns_address, _DNS_PORT] = self._dns_stream
-        self._guestfwds = GuestForwards(parts, self, host, target_opener, self._dhcp.exclude)
+        self._guestfwds = GuestForwards(parts, self, host, target_opener, self._leases.exclude)
         for target in config.guestfwd:
             self._guestfwds.add(target)
         self._tftp = TftpService(config, self) if config.tftp is not None else None
@@ -107,7 +107,7 @@ class Stack(IPStack):
 
     def _forward_target(self) -> bytes:
         first = self.config.dhcpstart_address
-        return self._dhcp.first_lease() or self.neighbors.first_heard(first) or first
+        return self._leases.v4.first_lease() or self.neighbors.first_heard(first) or first
 
     def _dns_stream(self, owner: StreamOwner, flow: FlowRequest) -> StreamPeer:
         return self._dns.stream(owner, flow.source, self.neighbors.get(flow.source).port)
@@ -122,7 +122,7 @@ class Stack(IPStack):
 
     def leases(self) -> list[Lease]:
         """Return the DHCP leases."""
-        return self._dhcp.leases()
+        return self._leases.leases()
 
     def hostfwds(self) -> list[HostForward]:
         """Return the active forwards of host ports, with the ports that were chosen."""
@@ -181,7 +181,9 @@ class Stack(IPStack):
             ConfigError: ``mac`` is not the MAC address of a network card.
             StateError: all addresses are taken.
         """
-        return IPv4Address(self._dhcp.reserve(mac_bytes("mac", mac)))
+        address = self._leases.v4.reserve(mac_bytes("mac", mac))
+        self._leases.save_changes()
+        return IPv4Address(address)
 
     def close(self) -> None:
         """End all flows, guests' connections by a RST, and release the host's resources. Flushes once.
@@ -198,7 +200,7 @@ class Stack(IPStack):
         for echo_flow in list(self._ping.flows.values()):
             self._ping.remove(echo_flow)
         self._dns.close()
-        self._dhcp.close()
+        self._leases.close()
         if self._tftp is not None:
             self._tftp.close()
         self.flush(self.now)

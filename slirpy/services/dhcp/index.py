@@ -1,7 +1,8 @@
 """Indexes of the lease table: leases by client, and leases by expiry.
 
 **The identity of a client** (RFC 2131 section 4.2). A client is known by its client identifier (option 61) if it
-sends one, else by its MAC address. An identifier that only repeats the MAC address counts as none.
+sends one, else by its MAC address. An identifier that only repeats the MAC address counts as none. With DHCPv6 the
+identifier is the DUID and the number that the client gives to its interface (IAID, RFC 8415 section 12).
 
 One machine may appear under several identities: its firmware sends one identifier, the system that it boots
 another or none. It should keep its address throughout, because forwards point there. Two clients that share a MAC
@@ -11,9 +12,6 @@ if one side has no identifier, or if one side is firmware: firmware and system n
 Machines cloned from one image send the same identifier from different MAC addresses. While several of them run,
 each has a lease with that identifier, so a lease that matches in both the identifier and the MAC address takes
 precedence.
-
-**Host names.** A name belongs to the client that bound a lease with it first, for as long as that lease holds: a
-guest cannot take over another's name. Only a name from a static lease overrides one that a client chose.
 """
 
 from __future__ import annotations
@@ -22,65 +20,52 @@ import heapq
 from collections.abc import Container, Mapping
 from itertools import count
 
-from slirpy.services.dhcp.lease import FOREVER, Client, Lease, LeaseState
+from slirpy.services.dhcp.lease import FOREVER, Client, Lease
 
 __all__ = ["ExpiryHeap", "LeaseIndex"]
 
 
 class LeaseIndex:
-    """The latest lease of each identifier and MAC address, and the owner of each host name."""
+    """The latest lease of each identifier and MAC address, among those of one IP family."""
 
-    __slots__ = ("_by_id", "_by_mac", "_by_name")
+    __slots__ = ("_by_id", "_by_mac")
 
     def __init__(self) -> None:
         self._by_id: dict[bytes, Lease] = {}
         self._by_mac: dict[bytes, Lease] = {}
-        self._by_name: dict[str, Lease] = {}
 
     def __len__(self) -> int:
-        """The number of entries of all three kinds."""
-        return len(self._by_id) + len(self._by_mac) + len(self._by_name)
+        """The number of entries of both kinds."""
+        return len(self._by_id) + len(self._by_mac)
 
     def find(self, client: Client) -> Lease | None:
         """The lease that a client has or had, whatever its state."""
         lease = self._by_mac.get(client.mac)
-        if client.client_id is not None:
-            if lease is not None and lease.client_id == client.client_id:
+        identity = client.identity
+        if identity is not None:
+            if lease is not None and lease.identity == identity:
                 return lease
-            known = self._by_id.get(client.client_id)
+            known = self._by_id.get(identity)
             if known is not None:
                 return known
-        if lease is None or None in (client.client_id, lease.client_id) or client.firmware or lease.firmware:
+        if lease is None or None in (identity, lease.identity) or client.firmware or lease.firmware:
             return lease
         return None
 
-    def named(self, now: int) -> list[Lease]:
-        """The bound leases that own a host name; each name appears once."""
-        return [lease for lease in self._by_name.values() if _holds(lease, now)]
-
-    def link(self, lease: Lease, now: int, *, static: bool = False) -> None:
-        """Enter a lease under its client; ``static`` if its name comes from a static lease."""
+    def link(self, lease: Lease) -> None:
+        """Enter a lease under its client."""
         self._by_mac[lease.mac] = lease
-        if lease.client_id is not None:
-            self._by_id[lease.client_id] = lease
-        if lease.hostname is not None:
-            name = lease.hostname.lower()
-            other = self._by_name.get(name)
-            if other is None or static or not _holds(other, now):
-                self._by_name[name] = lease
+        identity = lease.identity
+        if identity is not None:
+            self._by_id[identity] = lease
 
     def unlink(self, lease: Lease) -> None:
         """Remove a lease."""
         if self._by_mac.get(lease.mac) is lease:
             del self._by_mac[lease.mac]
-        if lease.client_id is not None and self._by_id.get(lease.client_id) is lease:
-            del self._by_id[lease.client_id]
-        if lease.hostname is not None and self._by_name.get(lease.hostname.lower()) is lease:
-            del self._by_name[lease.hostname.lower()]
-
-
-def _holds(lease: Lease, now: int) -> bool:
-    return lease.state is LeaseState.BOUND and lease.expires > now
+        identity = lease.identity
+        if identity is not None and self._by_id.get(identity) is lease:
+            del self._by_id[identity]
 
 
 class ExpiryHeap:

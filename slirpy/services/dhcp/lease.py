@@ -31,19 +31,27 @@ class Client:
 
     mac: bytes
     client_id: bytes | None = None
+    """Option 61 of DHCPv4, or the DUID."""
     hostname: str | None = None
     firmware: bool = False
     fixed: bytes | None = None
-    """The only address that it may have, set by a static lease or the lease policy; four bytes."""
+    """The only address that it may have, set by a static lease or the lease policy."""
     link: object = field(default=None, compare=False)
     """The link that it is behind; None if the program asks on its behalf."""
     frame_mac: bytes = field(default=b"", compare=False)
     """The source of its frame, which a bond or a bridge may have changed; empty if there was no frame."""
+    iaid: bytes = b""
+    """The client's identifier of the interface that asks (RFC 8415 section 12); empty with DHCPv4."""
 
     @property
     def macs(self) -> tuple[bytes, bytes]:
         """The MAC addresses that the client may send from."""
         return self.mac, self.frame_mac
+
+    @property
+    def identity(self) -> bytes | None:
+        """Identifier of the client and of its interface; None if it sent none."""
+        return None if self.client_id is None else self.client_id + self.iaid
 
 
 @dataclass(slots=True)
@@ -51,13 +59,13 @@ class Lease:
     """An address and its client."""
 
     address: bytes
-    """Four bytes."""
+    """Four bytes, or sixteen."""
     mac: bytes
     """Six bytes. For a declined address, the client that declined it or the machine that was found there."""
     client_id: bytes | None
-    """Option 61, unless the client sent none or only its MAC address."""
+    """Option 61, unless the client sent none or only its MAC address; with DHCPv6 the DUID."""
     hostname: str | None
-    """The name assigned to the client, else its option 12: ASCII letters, digits, ``-_.``"""
+    """The name assigned to the client, else its own (option 12, or 39 of DHCPv6): ASCII letters, digits, ``-_.``"""
     expires: int
     """Monotonic nanoseconds."""
     state: LeaseState
@@ -69,6 +77,17 @@ class Lease:
     """Bound for as long as the program runs, by :meth:`slirpy.Slirp.reserve`, whether or not the guest uses DHCP."""
     heard: int | None = None
     """When its client last requested it, in monotonic nanoseconds; None if that was before the program started."""
+    iaid: bytes = b""
+    """See :class:`Client`."""
+
+    @property
+    def identity(self) -> bytes | None:
+        """See :class:`Client`."""
+        return None if self.client_id is None else self.client_id + self.iaid
+
+    def holds(self, now: int) -> bool:
+        """Whether it is bound, and has not expired."""
+        return self.state is LeaseState.BOUND and self.expires > now
 
     def is_held_by_another(self, client: Client, now: int) -> bool:
         """Whether the lease is offered or bound, and another MAC address was the last to request it."""

@@ -15,10 +15,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 
-from slirpy.config import Config
 from slirpy.config.dhcp import LEASE_TIME_FOREVER, StaticLease
 from slirpy.services.dhcp.index import ExpiryHeap, LeaseIndex
 from slirpy.services.dhcp.lease import FOREVER, Client, Lease, LeaseState
+from slirpy.services.dhcp.names import HostNames
+from slirpy.services.dhcp.pool import AddressPool
 from slirpy.services.dhcp.shares import LeaseShares
 from slirpy.units import SECOND
 
@@ -32,28 +33,34 @@ _SECONDS = {LeaseState.OFFERED: 60, LeaseState.RELEASED: 0, LeaseState.DECLINED:
 
 
 class LeaseTable:
-    """The leases of one network. All times are monotonic nanoseconds.
+    """The leases of one IP family. All times are monotonic nanoseconds.
 
     Attributes:
+        pool: the addresses that can be leased.
         changes: counts the changes worth saving: all but offers.
     """
 
-    def __init__(self, config: Config, limit: int = LEASES_MAX, links: Callable[[], int] = lambda: 1) -> None:
-        """Create an empty table. The pool runs from ``dhcpstart`` to the end of the network, then from its start.
+    def __init__(
+        self,
+        pool: AddressPool,
+        limit: int = LEASES_MAX,
+        links: Callable[[], int] = lambda: 1,
+        names: HostNames | None = None,
+    ) -> None:
+        """Create an empty table.
 
         Args:
             limit: bound of the table, 1 or more, not counting static leases.
             links: returns the number of links.
+            names: the host names, if another table shares them.
         """
-        self._config = config
+        self.pool = pool
         self._limit = limit
-        self._low = int.from_bytes(config.network_address, "big") + 1
-        self._size = int.from_bytes(config.broadcast_address, "big") - self._low
-        self._start = int.from_bytes(config.dhcpstart_address, "big") - self._low
-        self._servers = config.server_addresses
-        self._static = {lease.address.packed: lease for lease in config.static_leases}
-        self._static_of = {lease.client_id or lease.mac: lease for lease in config.static_leases}
-        self._free = self._size - sum(map(config.contains, self._servers)) - len(self._static)
+        self._names = HostNames() if names is None else names
+        self._servers = pool.servers
+        self._static = {lease.address.packed: lease for lease in pool.static}
+        self._static_of = {lease.client_id or lease.mac: lease for lease in pool.static}
+        self._free = pool.size - sum(address in pool for address in self._servers) - len(self._static)
         """Size of the pool."""
         self._cursor = 0
         """Position up to which the pool was searched for addresses that were never used."""
@@ -71,20 +78,18 @@ class LeaseTable:
 
     def owns(self, address: bytes) -> bool:
         """Whether an address can be leased: it belongs to the network, and to none of the virtual hosts."""
-        offset = int.from_bytes(address, "big") - self._low
-        return 0 <= offset < self._size and address not in self._servers
+        return address in self.pool and address not in self._servers
 
-    def static(self, mac: bytes, client_id: bytes | None, now: int) -> StaticLease | None:
+    def static(self, client: Client, now: int) -> StaticLease | None:
         """The static lease of a client.
 
         None also if its address is declined, or held by another machine that was cloned from the same image.
         """
-        rule = self._static_of.get(client_id) or self._static_of.get(mac)
+        rule = self._static_of.get(client.client_id) or self._static_of.get(client.mac)
         if rule is not None:
             lease = self._by_address.get(rule.address.packed)
             if lease is not None and lease.expires > now:
-                client = Client(mac, client_id)
-                own = self._index.find(client)
+                own = self._index.find(replace(client, firmware=False))
                 cloned = own is not None and own is not lease and own.expires > now
                 if lease.state is LeaseState.DECLINED or (cloned and lease.is_held_by_another(client, now)):
                     return None
@@ -95,7 +100,7 @@ class LeaseTable:
         if not self.owns(address) or (client.fixed is not None and address != client.fixed):
             return False
         rule = self._static.get(address)
-        if rule is not None and rule is self.static(client.mac, client.client_id, now):
+        if rule is not None and rule is self.static(client, now):
             return True
         lease = self._by_address.get(address)
         if lease is not None and lease is self._index.find(client):
@@ -133,7 +138,7 @@ class LeaseTable:
 
     def names(self, now: int) -> list[tuple[str, bytes]]:
         """Host name and address of each bound lease that owns a name."""
-        return [(lease.hostname or "", lease.address) for lease in self._index.named(now)]
+        return self._names.current(now)
 
     def current(self, now: int) -> list[Lease]:
         """Copies of the leases that hold an address now."""
@@ -166,7 +171,7 @@ class LeaseTable:
         """Withhold an address for ten minutes, because ``user`` was found there without a lease."""
         lease = self._by_address.get(address) or self._claim(address, user, now)
         if lease is not None:
-            self._index.unlink(lease)
+            self._unlink(lease)
             lease.client_id = lease.hostname = None
             self._set_state(lease, user, LeaseState.DECLINED, now)
 
@@ -190,7 +195,7 @@ class LeaseTable:
         lease = self._take(client, address, now)
         if lease is not None:
             lease.reserved |= reserve
-            self._set_state(lease, client, LeaseState.BOUND, now, seconds or self._config.lease_time)
+            self._set_state(lease, client, LeaseState.BOUND, now, seconds or self.pool.lease_time)
         return lease
 
     def release(self, client: Client, address: bytes, now: int) -> bool:
@@ -261,8 +266,8 @@ class LeaseTable:
             lease = replace(lease)
             self._add(lease)
             if lease.state is not LeaseState.DECLINED:
-                self._index.link(lease, now, static=lease.address in self._static)
-            if lease.state is LeaseState.BOUND and lease.expires > now:
+                self._link(lease, now)
+            if lease.holds(now):
                 self._bound[lease.address] = lease
             self._expiry.update(lease)
             self._shares.update(lease, None, now)
@@ -315,10 +320,11 @@ class LeaseTable:
             return None
         # Among one more address than are taken, at least one is free.
         taken = len(self._by_address) + len(self._servers) + len(self._static)
-        for _ in range(min(taken + 1, self._size)):
-            offset = (self._start + self._cursor) % self._size
+        pool = self.pool
+        start = pool.offset(pool.start)
+        for _ in range(min(taken + 1, pool.size)):
+            address = pool.address((start + self._cursor) % pool.size)
             self._cursor += 1
-            address = (self._low + offset).to_bytes(4, "big")
             if not (address in self._by_address or address in self._servers or address in self._static):
                 return address
         return None
@@ -339,12 +345,13 @@ class LeaseTable:
     def _set_state(self, lease: Lease, client: Client, state: LeaseState, now: int, seconds: int = 0) -> None:
         """Change the state of a lease; nothing else does."""
         address = lease.address
-        self._index.unlink(lease)
+        self._unlink(lease)
         if state is not LeaseState.BOUND or lease.expires <= now:
             self._bound.pop(address, None)
         lease.mac = client.mac
         # A client that omits its identifier this time keeps the one that it sent before.
-        lease.client_id = client.client_id or lease.client_id
+        if client.client_id is not None:
+            lease.client_id, lease.iaid = client.client_id, client.iaid
         lease.hostname = client.hostname or lease.hostname
         lease.firmware = client.firmware
         lease.heard = now
@@ -357,7 +364,7 @@ class LeaseTable:
         forever = lease.reserved or seconds == LEASE_TIME_FOREVER
         lease.expires = FOREVER if forever else now + seconds * SECOND
         if state is not LeaseState.DECLINED:  # else its client would get it again
-            self._index.link(lease, now, static=lease.address in self._static)
+            self._link(lease, now)
         if state is LeaseState.BOUND:
             self._bound.setdefault(address, lease)
         self._expiry.update(lease)
@@ -365,13 +372,22 @@ class LeaseTable:
         if state is not LeaseState.OFFERED:
             self.changes += 1
 
+    def _link(self, lease: Lease, now: int) -> None:
+        """Enter a lease under its client and its host name."""
+        self._index.link(lease)
+        self._names.link(lease, now, static=lease.address in self._static)
+
+    def _unlink(self, lease: Lease) -> None:
+        self._index.unlink(lease)
+        self._names.unlink(lease)
+
     def _add(self, lease: Lease) -> None:
         self._by_address[lease.address] = lease
         self._pooled += lease.address not in self._static
 
     def _forget(self, lease: Lease) -> None:
         """Remove an entry."""
-        self._index.unlink(lease)
+        self._unlink(lease)
         self._shares.drop(lease)
         del self._by_address[lease.address]
         self._pooled -= lease.address not in self._static

@@ -15,9 +15,10 @@ slirpy carries the guests' frames, so it usually knows without asking. It consid
 - An address without any sign of use may have a user that has been silent. With several links, slirpy probes it. A
   guest that is alone on its network never waits.
 
-A probe is an ARP request; :data:`DOUBT` or :data:`QUIET` is the time to answer. Echo requests, which RFC 2131
-suggests, would find no machine that ARP does not find, and would miss those that ignore ping. ISC dhcpd waits for
-one second and dnsmasq for three; guests are one hop away, so a fraction of a second is enough.
+A probe is an ARP request or a neighbour solicitation; :data:`DOUBT` or :data:`QUIET` is the time to answer. Echo
+requests, which RFC 2131 suggests, would find no machine that ARP does not find, and would miss those that ignore
+ping. ISC dhcpd waits for one second and dnsmasq for three; guests are one hop away, so a fraction of a second is
+enough.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ SEARCH_MAX = 256
 """Maximum number of addresses to consider for one message."""
 
 Then: TypeAlias = "Callable[[Verdict], None]"
+Found: TypeAlias = Callable[[Lease | None], None]
 
 
 class Verdict(NamedTuple):
@@ -178,9 +180,7 @@ class _Search:
 
     __slots__ = ("avoid", "by_rule", "client", "found", "left", "wanted")
 
-    def __init__(
-        self, client: Client, wanted: bytes | None, by_rule: bool, found: Callable[[Lease], None]
-    ) -> None:
+    def __init__(self, client: Client, wanted: bytes | None, by_rule: bool, found: Found) -> None:
         self.client = client
         self.wanted = wanted
         self.by_rule = by_rule
@@ -197,22 +197,20 @@ class AddressSearch:
         self._table = table
         self._occupancy = occupancy
         self._searches: dict[tuple[bytes, bytes | None], _Search] = {}
-        """The searches under way, by MAC address and client identifier."""
+        """The searches under way, by MAC address and identity of the client."""
 
-    def start(
-        self, client: Client, wanted: bytes | None, found: Callable[[Lease], None], *, by_rule: bool = False
-    ) -> None:
+    def start(self, client: Client, wanted: bytes | None, found: Found, *, by_rule: bool = False) -> None:
         """Call ``found`` with a lease that is held for the client, at once or after probes.
 
-        If no address is found, that is counted. A client that repeats its message meanwhile gets one answer, to the
-        last one.
+        If no address is found, that is counted, and ``found`` is called with None. A client that repeats its message
+        meanwhile gets one answer, to the last one.
 
         Args:
             wanted: the address that the client requests.
             by_rule: whether the client's fixed address is that of its static lease, and not one from the lease
                 policy. If it is in use, the client gets another address.
         """
-        key = client.mac, client.client_id
+        key = client.mac, client.identity
         search = self._searches.get(key)
         if search is not None:
             search.by_rule, search.found = by_rule, found
@@ -230,6 +228,7 @@ class AddressSearch:
         if lease is None:
             self._network.stats.drop_dhcp_pool_empty += 1
             self._end(search)
+            search.found(None)
             return
         new = lease.heard is None or lease.mac != client.mac
         if not lease.is_held_by_another(client, now):
@@ -253,7 +252,7 @@ class AddressSearch:
         search.found(lease)
 
     def _end(self, search: _Search) -> None:
-        del self._searches[search.client.mac, search.client.client_id]
+        del self._searches[search.client.mac, search.client.identity]
 
     def find_now(self, client: Client) -> Lease | None:
         """Find an address without probes, from which no machine was heard. Returns None if there is none."""

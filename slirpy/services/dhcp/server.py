@@ -13,22 +13,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from slirpy.config import Config
 from slirpy.config.dhcp import DhcpAnswer, DhcpRequest
-from slirpy.errors import ConfigError, StateError
+from slirpy.errors import ConfigError
 from slirpy.interfaces import Datagram, ServiceNetwork
+from slirpy.services.dhcp.book import LeaseBook
 from slirpy.services.dhcp.lease import Client, Lease
-from slirpy.services.dhcp.leases import LeaseTable
-from slirpy.services.dhcp.occupancy import AddressSearch, Occupancy, Verdict
+from slirpy.services.dhcp.occupancy import Verdict
 from slirpy.services.dhcp.replies import Parameters, build_nak, build_reply
-from slirpy.services.dhcp.store import LeaseKeeper, LeaseStore
 from slirpy.wire import dhcp, ethernet
 from slirpy.wire.dhcp import UNSPECIFIED, Message, read_request
-
-if TYPE_CHECKING:
-    from slirpy.core.neighbor import Neighbors
 
 __all__ = ["DhcpService"]
 
@@ -52,78 +48,19 @@ class Decision(NamedTuple):
 class DhcpService:
     """A :class:`~slirpy.interfaces.Service` for port 67 of the gateway and of the broadcast addresses."""
 
-    def __init__(
-        self,
-        config: Config,
-        network: ServiceNetwork,
-        store: LeaseStore | None = None,
-        links: Callable[[], int] = lambda: 1,
-        neighbors: Neighbors | None = None,
-    ) -> None:
-        """Set up a server that leases the addresses from ``config.dhcpstart`` on.
-
-        Args:
-            store: keeps leases across restarts; those that it contains are loaded.
-            links: returns the number of guests' links, which share the pool.
-            neighbors: the guests that were heard, which can be probed; with None, only leased addresses are in use.
+    def __init__(self, config: Config, network: ServiceNetwork, book: LeaseBook) -> None:
+        """Set up a server of the leases in ``book``.
 
         Raises:
-            ConfigError: DHCP cannot carry the host name, domain or search list; or the store cannot be used.
+            ConfigError: DHCP cannot carry the host name, domain or search list.
         """
         self._config = config
         self._network = network
-        self._table = LeaseTable(config, links=links)
-        self._occupancy = Occupancy(network, self._table, links, neighbors)
-        self._search = AddressSearch(network, self._table, self._occupancy)
+        self._book = book
+        self._table = book.v4.table
+        self._occupancy = book.v4.occupancy
+        self._search = book.v4.search
         self._parameters = Parameters(config)
-        self._keeper = None if store is None else LeaseKeeper(self._table, network, store)
-
-    # -------------------------------------------------------------------------------------- for others
-
-    def leases(self) -> list[Lease]:
-        """Copies of the leases that hold an address now: offered, bound or declined."""
-        return self._table.current(self._network.now)
-
-    def reserve(self, mac: bytes) -> bytes:
-        """Reserve an address for the guest with this MAC address, or the one that it has; four bytes.
-
-        The lease is bound and does not expire, for an interface that does not run DHCP itself.
-
-        Raises:
-            StateError: all addresses are leased.
-        """
-        now = self._network.now
-        rule = self._table.static(mac, None, now)
-        client = Client(mac) if rule is None else Client(mac, hostname=rule.hostname, fixed=rule.address.packed)
-        lease = self._search.find_now(client) if rule is None else self._table.choose(client, None, now)
-        if lease is None or self._table.bind(client, lease.address, now, reserve=True) is None:
-            raise StateError(f"no free address in {self._config.net} for {mac.hex(':')}; use a larger network")
-        self._save_changes()
-        return lease.address
-
-    def first_lease(self) -> bytes | None:
-        """The address that has been leased for the longest time, four bytes; None if no address is leased."""
-        return self._table.first(self._network.now)
-
-    def names(self) -> list[tuple[str, bytes]]:
-        """Host name and address, four bytes, of each guest that has both; names are unique regardless of case."""
-        return self._table.names(self._network.now)
-
-    def exclude(self, address: bytes) -> bool:
-        """Never lease this address, four bytes, from now on.
-
-        Returns False if it is leased to a guest, or belongs to a static lease; it then stays in the pool.
-        """
-        return self._table.exclude(address, self._network.now)
-
-    def close(self) -> None:
-        """Save leases that have not been saved yet."""
-        if self._keeper is not None:
-            self._keeper.close()
-
-    def _save_changes(self) -> None:
-        if self._keeper is not None:
-            self._keeper.check()
 
     # ---------------------------------------------------------------------------------------- messages
 
@@ -153,7 +90,7 @@ class DhcpService:
             self._release(message, declined=kind == dhcp.DECLINE)
         else:
             stats.drop_dhcp_ignored += 1
-        self._save_changes()
+        self._book.save_changes()
 
     def _decide(self, message: Message, kind: Literal["discover", "request", "inform", "bootp"]) -> Decision:
         """Apply the static leases and the lease policy; the policy takes precedence.
@@ -179,7 +116,7 @@ class DhcpService:
         answer = (None if policy is None else policy(request)) or _NO_CHANGES
         if not isinstance(answer, DhcpAnswer):
             raise ConfigError(f"lease_policy gave {answer!r}; it must give a DhcpAnswer or None")
-        rule = self._table.static(message.mac, message.client_id, self._network.now)
+        rule = self._table.static(Client(message.mac, message.client_id), self._network.now)
         by_rule = rule is not None and answer.address is None
         if rule is not None:
             answer = replace(
@@ -295,9 +232,10 @@ class DhcpService:
     def _find(self, decision: Decision, wanted: bytes | None, then: Callable[[Decision, bytes], None]) -> None:
         """Call ``then`` with an address for the client, when one is found."""
 
-        def found(lease: Lease) -> None:
-            then(decision, lease.address)
-            self._save_changes()
+        def found(lease: Lease | None) -> None:
+            if lease is not None:
+                then(decision, lease.address)
+            self._book.save_changes()
 
         self._search.start(decision.client, wanted, found, by_rule=decision.by_rule)
 
@@ -314,7 +252,7 @@ class DhcpService:
                 self._nak(decision, _NOT_FREE)
             else:
                 then(decision, address)
-            self._save_changes()
+            self._book.save_changes()
 
         self._occupancy.judge(address, decision.client, judged, new=False)
 

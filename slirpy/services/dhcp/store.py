@@ -1,6 +1,6 @@
 """Saving leases, so that they outlive the program.
 
-:class:`LeaseKeeper` decides when the table is saved, and a :class:`LeaseStore` saves it. The store used by
+:class:`LeaseKeeper` decides when the tables are saved, and a :class:`LeaseStore` saves it. The store used by
 :class:`slirpy.Slirp` is :class:`LeaseFile`: JSON with calendar times, which people can read and programs can
 write.
 
@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,29 +64,29 @@ class LeaseStore(Protocol):
 
 
 class LeaseKeeper:
-    """Saves the table soon after it has changed.
+    """Saves the tables soon after one of them has changed.
 
     The first change after a quiet time is saved in the same batch. The next save waits for a second, plus a
     millisecond per lease, so saving takes a few per cent of the time at most, however often leases change. A client
     whose lease is lost in between requests the same address when it renews, and gets it.
     """
 
-    def __init__(self, table: LeaseTable, network: ServiceNetwork, store: LeaseStore) -> None:
-        """Load the saved leases into the table.
+    def __init__(self, tables: Sequence[LeaseTable], network: ServiceNetwork, store: LeaseStore) -> None:
+        """Load the saved leases into the tables, one for each IP family.
 
         Raises:
             ConfigError: the store cannot be used.
         """
-        self._table = table
+        self._tables = tables
         self._network = network
         self._store = store
-        self._saved = table.changes
+        self._saved = self._changes()
         self._not_before = now = network.now
         self._timer: Timer | None = None
         try:
             leases, lost = store.load(now)
-            lost += table.restore(leases, now)
-            store.save(table.kept(now), now)  # fails now, not at the first lease, if the store is read-only
+            lost += self._restore(leases, now)
+            store.save(self._kept(now), now)  # fails now, not at the first lease, if the store is read-only
         except OSError as error:
             other = ", or repair this one or move it away" if isinstance(error, FileExistsError) else ""
             raise ConfigError(
@@ -93,18 +94,32 @@ class LeaseKeeper:
             ) from None
         network.stats.dhcp_leases_lost += lost
 
+    def _changes(self) -> int:
+        return sum(table.changes for table in self._tables)
+
+    def _kept(self, now: int) -> list[Lease]:
+        return [lease for table in self._tables for lease in table.kept(now)]
+
+    def _restore(self, leases: Sequence[Lease], now: int) -> int:
+        """Give each table the leases of its family; returns the number of those that none of them took."""
+        refused = len(leases)
+        for table in self._tables:
+            own = [lease for lease in leases if len(lease.address) == len(table.pool.first)]
+            refused += table.restore(own, now) - len(own)
+        return refused
+
     def check(self) -> None:
-        """Schedule a save if the table has changed."""
-        if self._timer is None and self._saved != self._table.changes:
+        """Schedule a save if a table has changed."""
+        if self._timer is None and self._saved != self._changes():
             self._timer = self._network.call_at(max(self._network.now, self._not_before), self._save)
 
     def _save(self) -> None:
         now = self._network.now
         self._timer = None
-        self._not_before = now + SECOND + len(self._table) * MS
+        self._not_before = now + SECOND + sum(map(len, self._tables)) * MS
         try:
-            self._store.save(self._table.kept(now), now)
-            self._saved = self._table.changes
+            self._store.save(self._kept(now), now)
+            self._saved = self._changes()
         except OSError:  # such as a full disk, which is no reason to stop serving guests
             self._network.stats.dhcp_save_failures += 1
             self.check()
@@ -113,7 +128,7 @@ class LeaseKeeper:
         """Save the changes that are not saved yet."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._saved != self._table.changes:
+        if self._saved != self._changes():
             self._save()
 
 
@@ -208,9 +223,10 @@ def _entry(lease: Lease, offset: int) -> dict[str, Any]:
     if lease.expires != FOREVER:
         until = _EPOCH + timedelta(microseconds=(lease.expires + offset) // 1000)
     return {
-        "address": ".".join(map(str, lease.address)),
+        "address": str(ip_address(lease.address)),
         "mac": lease.mac.hex(":"),
         "client_id": None if lease.client_id is None else lease.client_id.hex(":"),
+        **({"iaid": lease.iaid.hex()} if lease.iaid else {}),
         "hostname": lease.hostname,
         "state": lease.state.value,
         "expires": None if until is None else until.isoformat().replace("+00:00", "Z"),
@@ -229,15 +245,10 @@ def _read(entry: Any, now: int, offset: int) -> Lease:
     """
     state = LeaseState(entry["state"])
     seconds = entry["seconds"]
-    address = bytes(map(int, entry["address"].split(".")))
+    address = _address(entry["address"])
     mac = bytes.fromhex(entry["mac"].replace(":", ""))
     client_id, hostname = entry["client_id"], entry["hostname"]
-    if (
-        len(address) != 4
-        or len(mac) != 6
-        or not 0 <= seconds <= LEASE_TIME_FOREVER
-        or isinstance(seconds, float)
-    ):
+    if len(mac) != 6 or not 0 <= seconds <= LEASE_TIME_FOREVER or isinstance(seconds, float):
         raise ValueError
     if hostname is not None and not (hostname.isascii() and hostname.isprintable()):
         raise ValueError
@@ -256,4 +267,11 @@ def _read(entry: Any, now: int, offset: int) -> Lease:
         state,
         bool(entry["firmware"]),
         seconds,
+        iaid=bytes.fromhex(entry.get("iaid", "")),
     )
+
+
+def _address(text: Any) -> bytes:
+    if not isinstance(text, str):  # a number is an address too, for ipaddress
+        raise TypeError
+    return ip_address(text).packed

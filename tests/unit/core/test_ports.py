@@ -12,6 +12,7 @@ from slirpy.errors import StateError
 from slirpy.fair import Party
 from slirpy.services.dhcp.lease import Client
 from slirpy.services.dhcp.leases import LeaseTable
+from slirpy.services.dhcp.pool import ipv4_pool
 from tests.unit.services.dhcp.world import offer
 
 
@@ -31,14 +32,14 @@ def test_no_port_is_left() -> None:
 
 
 def test_a_wrong_number_of_free_addresses_does_not_hang_the_pool() -> None:
-    table = LeaseTable(Config(net="10.0.2.0/29", dhcpstart="10.0.2.4"))
+    table = LeaseTable(ipv4_pool(Config(net="10.0.2.0/29", dhcpstart="10.0.2.4")))
     table._free += 5
     leases = [offer(table, Client(bytes((2, 0, 0, 0, 0, n)))) for n in range(8)]
     assert [lease.address[3] for lease in leases if lease is not None] == [4, 5, 6, 1]
 
 
 def test_the_pool_finds_an_address_behind_all_that_are_taken() -> None:
-    table = LeaseTable(Config(net="10.0.2.0/25", dhcpstart="10.0.2.15"))
+    table = LeaseTable(ipv4_pool(Config(net="10.0.2.0/25", dhcpstart="10.0.2.15")))
     for number in (*range(15, 127), 1, *range(4, 14)):
         assert table.bind(Client(bytes((2, 0, 0, 0, 0, number))), bytes((10, 0, 2, number)), 0) is not None
     last = offer(table, Client(bytes((2, 0, 0, 0, 1, 1))))

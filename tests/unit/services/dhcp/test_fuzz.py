@@ -14,7 +14,7 @@ from slirpy import Config, DhcpAnswer, DhcpRequest, StateError
 from slirpy.core.neighbor import Neighbors
 from slirpy.core.port import LinkPort
 from slirpy.core.probes import Occupant
-from slirpy.services.dhcp import DhcpService
+from slirpy.services.dhcp import DhcpService, LeaseBook
 from slirpy.wire.dhcp import CLIENT_ID, HOSTNAME, MESSAGE_TYPE, REQUESTED_ADDRESS, SERVER_ID, VENDOR_CLASS
 from tests.support.fake_network import SECOND, FakeNetwork, FakeSink, datagram
 from tests.unit.services.dhcp.world import DECLINE, GATEWAY, INFORM, mac
@@ -65,7 +65,8 @@ class Crowd:
         config = random.choice(CONFIGS)
         if random.random() < 0.3:
             config = replace(config, lease_policy=self.policy)
-        self.service = DhcpService(config, self.network, None, lambda: len(self.links), neighbors)
+        self.book = LeaseBook(config, self.network, None, lambda: len(self.links), neighbors)
+        self.service = DhcpService(config, self.network, self.book)
         self.offered = [bytes(4)]
 
     def policy(self, request: DhcpRequest) -> DhcpAnswer | None:
@@ -105,7 +106,7 @@ class Crowd:
         self.service.datagram(datagram(self.message(client), mac=mac(client), sink=random.choice(self.links)))
         if random.random() < 0.05:
             try:
-                self.service.reserve(mac(random.randrange(CLIENTS)))
+                self.book.v4.reserve(mac(random.randrange(CLIENTS)))
             except StateError:
                 pass
         if random.random() < 0.4:
@@ -113,11 +114,14 @@ class Crowd:
         self.offered += [sent.payload[16:20] for sent in self.network.take()]
 
     def check(self) -> None:
-        table = self.service._table
+        table = self.book.v4.table
         index = table._index
         leases = {*map(id, table._by_address.values())}
-        for kept in (index._by_id, index._by_mac, index._by_name, table._bound, table._shares._held):
+        for kept in (index._by_id, index._by_mac, table._bound, table._shares._held):
             assert {*map(id, kept.values())} <= leases
+        for owners in table._names._owners.values():
+            assert owners
+            assert {*map(id, owners.values())} <= leases
         assert table._pooled == sum(address not in table._static for address in table._by_address)
 
 

@@ -64,7 +64,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def remaining(world: World) -> dict[bytes, float]:
-    return {lease.address: (lease.expires - world.network.now) / SECOND for lease in world.service.leases()}
+    return {lease.address: (lease.expires - world.network.now) / SECOND for lease in world.book.leases()}
 
 
 def test_what_a_file_has(machine: Machine) -> None:
@@ -92,11 +92,11 @@ def test_leases_go_on_after_a_restart(machine: Machine) -> None:
     first = world.lease(1, (61, b"\xffab"), (12, b"box"))
     world.say(RELEASE, 2, ciaddr=second)
     assert world.lease(2) == second  # so it is the younger one
-    world.service.close()
+    world.book.close()
     machine.calendar += 3600 * SECOND
     again = machine.boot()
     assert remaining(again) == {first: DAY - 3600, second: DAY - 3600}
-    assert again.service.first_lease() == first
+    assert again.book.v4.first_lease() == first
     assert again.address_of("box") == first
     assert again.reply(REQUEST, 3, (50, first)).kind == NAK
     assert again.reply(REQUEST, 9, (61, b"\xffab"), ciaddr=first).kind == ACK
@@ -107,11 +107,11 @@ def test_leases_go_on_after_a_restart(machine: Machine) -> None:
 def test_a_lease_that_expired_meanwhile_is_kept_for_its_client(machine: Machine) -> None:
     world = machine.boot(net="10.0.2.0/29", dhcpstart="10.0.2.4")
     addresses = [world.lease(n) for n in range(3)]
-    world.service.close()
+    world.book.close()
     machine.calendar += 2 * DAY * SECOND
     again = machine.boot(net="10.0.2.0/29", dhcpstart="10.0.2.4")
-    assert again.service.leases() == []
-    assert again.service.first_lease() is None
+    assert again.book.leases() == []
+    assert again.book.v4.first_lease() is None
     assert again.lease(2) == addresses[2]
     assert again.lease(9) == ip("10.0.2.1")  # never used, so before those of others
     assert again.lease(10) == addresses[0]
@@ -121,12 +121,12 @@ def test_what_was_declined_stays_so_and_what_was_reserved_does_not(machine: Mach
     world = machine.boot()
     declined = world.lease(1)
     world.say(DECLINE, 1, (50, declined), (54, GATEWAY))
-    reserved = world.service.reserve(mac(2))
+    reserved = world.book.v4.reserve(mac(2))
     machine.run(world, 100)
-    world.service.close()
+    world.book.close()
     machine.calendar += 100 * SECOND
     again = machine.boot()
-    states = {lease.address: (lease.state, lease.expires) for lease in again.service.leases()}
+    states = {lease.address: (lease.state, lease.expires) for lease in again.book.leases()}
     assert states == {
         declined: (LeaseState.DECLINED, again.network.now + 400 * SECOND),
     }
@@ -137,7 +137,7 @@ def test_what_was_declined_stays_so_and_what_was_reserved_does_not(machine: Mach
 def test_a_clock_that_was_set_back_makes_no_lease_longer(machine: Machine) -> None:
     world = machine.boot(lease_time=7200)
     address = world.lease()
-    world.service.close()
+    world.book.close()
     machine.calendar -= 365 * DAY * SECOND
     assert remaining(machine.boot()) == {address: 7200}
 
@@ -165,7 +165,7 @@ def test_saves_are_soon_and_not_too_many(machine: Machine, monkeypatch: pytest.M
     assert len(saved) == 3
     assert 1 <= times[2] - times[1] <= 1.1
     world.reply(DISCOVER, 1)
-    world.service.close()
+    world.book.close()
     assert len(saved) == 3  # nothing has changed
 
 
@@ -173,7 +173,7 @@ def test_another_network_takes_what_it_can(machine: Machine) -> None:
     world = machine.boot(net="10.0.2.0/24")
     for n in range(1, 6):
         world.lease(n)
-    world.service.close()
+    world.book.close()
     rules = [f"{mac(9).hex(':')}=10.0.2.19", f"{mac(4).hex(':')}=10.0.2.18"]
     other = machine.boot(net="10.0.2.16/28", host="10.0.2.17", dns="10.0.2.21", static_leases=rules)
     # .15 lies outside, .16 is the network itself, .17 a server now, .19 somebody else's
@@ -225,7 +225,7 @@ def test_a_lease_file_cut_short_anywhere_is_refused(machine: Machine) -> None:
     world = machine.boot()
     for client in range(3):
         world.lease(client)
-    world.service.close()
+    world.book.close()
     whole = machine.path.read_bytes()
     for length in range(1, len(whole) - 2):
         machine.path.write_bytes(whole[:length])
@@ -246,7 +246,7 @@ def test_an_empty_file_is_used(machine: Machine) -> None:
     world = machine.boot()
     assert world.stats.dhcp_leases_lost == 0
     world.lease(1)
-    world.service.close()
+    world.book.close()
     assert len(machine.entries()) == 1
 
 
@@ -280,7 +280,7 @@ def test_a_file_that_somebody_puts_there_later_is_not_replaced(machine: Machine)
     assert world.stats.dhcp_save_failures > 0
     assert machine.path.read_text() == "hello"
     machine.path.unlink()
-    world.service.close()
+    world.book.close()
     assert len(machine.entries()) == 1
 
 
@@ -290,7 +290,7 @@ def test_the_name_in_a_message_is_the_one_that_was_given(tmp_path: Path) -> None
 
 
 def test_a_name_may_be_as_long_as_the_system_allows(tmp_path: Path) -> None:
-    World(Config(), LeaseFile(tmp_path / ("x" * 255))).service.close()
+    World(Config(), LeaseFile(tmp_path / ("x" * 255))).book.close()
     assert [len(path.name) for path in tmp_path.iterdir()] == [255]
 
 
@@ -384,7 +384,7 @@ def test_a_link_stays_one_and_a_new_file_takes_the_place_at_once(machine: Machin
 def test_a_lease_for_ever_is_one_after_a_restart(machine: Machine) -> None:
     world = machine.boot(lease_time=0xFFFFFFFF)
     address = world.lease()
-    world.service.close()
+    world.book.close()
     assert machine.entries()[0]["expires"] is None
     machine.calendar += 10_000 * DAY * SECOND
-    assert machine.boot().service.first_lease() == address
+    assert machine.boot().book.v4.first_lease() == address

@@ -75,7 +75,7 @@ def test_what_comes_twice_is_what_it_was() -> None:
     world.lease(1, (12, b"box"), (61, b"\0uuid"))
     twice = ((12, b"box"), (12, b"box"), (61, b"\0uuid"), (61, b"\0uuid"))
     assert world.lease(2, *twice) == FIRST  # the identifier is the same
-    assert [lease.hostname for lease in world.service.leases()] == ["box"]
+    assert [lease.hostname for lease in world.book.leases()] == ["box"]
     assert world.reply(DISCOVER, 2, *twice).options[61] == b"\0uuid"
     ack = world.reply(REQUEST, 2, (50, FIRST), (50, FIRST), (54, GATEWAY), (54, GATEWAY), (61, b"\0uuid"))
     assert ack.kind == ACK
@@ -139,7 +139,7 @@ def test_any_hardware_has_an_address(world: World, what: str, flags: int) -> Non
     assert (sent[1:3], sent[28:44]) == (asked[1:3], asked[28:44])  # type, length and address as they came
     to = (EVERYWHERE, EVERY_MAC) if flags else (FIRST, mac(1))
     assert (offer.sent.destination, offer.sent.mac) == to
-    (lease,) = world.service.leases()
+    (lease,) = world.book.leases()
     assert lease.mac == mac(1)
     assert world.heard(fixed(2, **HARDWARE[what]) + b"\x35\1\1\xff", 2).yiaddr != FIRST  # type: ignore[union-attr]
 

@@ -48,7 +48,7 @@ def test_a_static_lease_is_its_clients_and_nobody_elses() -> None:
     assert world.reply(REQUEST, 4, (50, ip("10.0.2.50"))).kind == NAK
     assert world.lease(4, (50, ip("10.0.2.50"))) == ip("10.0.2.49")
     assert world.lease(5) == ip("10.0.2.51")
-    names = {lease.address: lease.hostname for lease in world.service.leases()}
+    names = {lease.address: lease.hostname for lease in world.book.leases()}
     assert names[ip("10.0.2.50")] == "web"
 
 
@@ -91,7 +91,7 @@ def test_a_static_lease_is_the_same_for_all_identities_of_a_machine() -> None:
     world = static(WEB)
     for identity in ((), ((61, b"\xffabc"),), ((61, b"\xffdef"),), (PXE,), ((61, b"\1" + mac(1)),)):
         assert world.lease(1, *identity) == ip("10.0.2.50")
-    assert len(world.service.leases()) == 1
+    assert len(world.book.leases()) == 1
 
 
 def test_a_static_lease_that_is_declined_is_replaced_for_a_while() -> None:
@@ -102,17 +102,17 @@ def test_a_static_lease_that_is_declined_is_replaced_for_a_while() -> None:
     world.network.run(601)
     assert world.reply(REQUEST, ciaddr=ip("10.0.2.15")).kind == NAK
     assert world.lease(1) == address
-    assert [lease.address for lease in world.service.leases()] == [address]
+    assert [lease.address for lease in world.book.leases()] == [address]
 
 
 def test_static_leases_are_reserved_released_and_named_as_others_are() -> None:
     world = static(WEB)
-    assert world.service.reserve(mac(1)) == ip("10.0.2.50")
+    assert world.book.v4.reserve(mac(1)) == ip("10.0.2.50")
     assert world.address_of("WEB") == ip("10.0.2.50")
     world.say(RELEASE, 1, ciaddr=ip("10.0.2.50"))
     assert world.address_of("web") is None
-    assert world.service.first_lease() is None
-    assert world.service.leases() == []
+    assert world.book.v4.first_lease() is None
+    assert world.book.leases() == []
     assert world.lease(1) == ip("10.0.2.50")
 
 
@@ -121,10 +121,10 @@ def test_addresses_of_servers_that_come_later_are_not_leased() -> None:
     first = world.lease(1), world.lease(2)
     assert first == (ip("10.0.2.50"), ip("10.0.2.60"))
     for taken in (*first, ip("10.0.2.50")):
-        assert not world.service.exclude(taken)
+        assert not world.book.exclude(taken)
     world.say(RELEASE, 2, ciaddr=ip("10.0.2.60"))
     for address in ("10.0.2.60", "10.0.2.61", "10.0.2.2", "192.0.2.1"):
-        assert world.service.exclude(ip(address))
+        assert world.book.exclude(ip(address))
     assert world.lease(2) == ip("10.0.2.62")
     assert world.reply(REQUEST, 3, (50, ip("10.0.2.61"))).kind == NAK
     leased = 1
@@ -144,10 +144,10 @@ def test_names_of_guests_are_the_first_ones() -> None:
     assert world.address_of("box") == first
     second = world.lease(3, (12, b"box"))
     assert world.address_of("BOX") == first
-    assert world.service.names() == [("Box", first)]
+    assert world.book.names() == [("Box", first)]
     world.say(RELEASE, 2, ciaddr=first)
     assert world.address_of("box") is None
-    assert world.service.names() == []
+    assert world.book.names() == []
     world.reply(REQUEST, 3, (12, b"box"), ciaddr=second)
     assert world.address_of("box") == second
     world.network.run(DAY)
@@ -177,9 +177,9 @@ def test_the_lease_time_is_told_and_kept(seconds: int) -> None:
     assert times == [seconds // 2, seconds * 7 // 8, seconds]
     assert 0 < times[0] <= times[1] < times[2]
     world.network.run(seconds - 1)
-    assert world.service.first_lease() == address
+    assert world.book.v4.first_lease() == address
     world.network.run(1)
-    assert world.service.first_lease() is None
+    assert world.book.v4.first_lease() is None
 
 
 def test_a_lease_for_ever() -> None:
@@ -189,7 +189,7 @@ def test_a_lease_for_ever() -> None:
     assert options[51] == b"\xff" * 4
     assert not {58, 59} & set(options)
     world.network.run(1000 * DAY)
-    assert world.service.first_lease() == address
+    assert world.book.v4.first_lease() == address
 
 
 # ----------------------------------------------------------------------------------------- the policy
@@ -248,7 +248,7 @@ def test_who_is_refused() -> None:
     nak = world.reply(REQUEST, 1, (50, ip("10.0.2.15")))
     assert nak.kind == NAK
     assert b"policy" in nak.options[56]
-    assert world.service.leases() == []
+    assert world.book.leases() == []
 
 
 def test_what_the_policy_gives() -> None:
@@ -271,10 +271,10 @@ def test_what_the_policy_gives() -> None:
         assert (options[67], options[66], options[51]) == (b"x.efi", b"10.0.2.9", (120).to_bytes(4, "big"))
         assert 3 not in options
         assert reply.header.siaddr == int.from_bytes(ip("10.0.2.9"), "big")
-    (lease,) = world.service.leases()
+    (lease,) = world.book.leases()
     assert (lease.hostname, lease.seconds) == ("given", 120)
     world.network.run(120)
-    assert world.service.leases() == []
+    assert world.book.leases() == []
 
 
 def test_an_address_that_the_policy_gives_is_one_guests_only() -> None:
@@ -302,8 +302,8 @@ def test_a_guest_that_is_moved_gives_up_what_it_had() -> None:
     policy.answer = DhcpAnswer(address=IPv4Address("10.0.2.70"))
     assert world.reply(REQUEST, ciaddr=old).kind == NAK
     assert world.lease() == ip("10.0.2.70")
-    assert [lease.address for lease in world.service.leases()] == [ip("10.0.2.70")]
-    assert world.service.first_lease() == ip("10.0.2.70")
+    assert [lease.address for lease in world.book.leases()] == [ip("10.0.2.70")]
+    assert world.book.v4.first_lease() == ip("10.0.2.70")
 
 
 def test_the_policy_goes_before_the_rules() -> None:
@@ -427,7 +427,7 @@ def test_ten_thousand_clients_take_nothing_from_those_that_are_there() -> None:
         if offer is not None and client % 2:
             assert world.reply(REQUEST, client, (50, offer.yiaddr)).kind == ACK
     assert world.stats.drop_dhcp_pool_empty > 9_800
-    table = world.service._table
+    table = world.book.v4.table
     assert len(table) <= 125
     assert len(table._index) <= 2 * 125
     assert len(table._expiry) <= 2 * 125 + 64
@@ -437,4 +437,4 @@ def test_ten_thousand_clients_take_nothing_from_those_that_are_there() -> None:
     assert world.say(DISCOVER, 4) is None
     world.network.run(60)  # what was offered only is free again
     assert world.reply(DISCOVER, 4).kind == OFFER
-    assert [lease.state for lease in world.service.leases() if lease.mac == mac(2)] == [LeaseState.BOUND]
+    assert [lease.state for lease in world.book.leases() if lease.mac == mac(2)] == [LeaseState.BOUND]

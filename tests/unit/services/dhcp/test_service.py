@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from slirpy.config import Config
 from slirpy.config.dhcp import DhcpAnswer, DhcpRequest
 from slirpy.errors import ConfigError, StateError
-from slirpy.services.dhcp import DhcpService, LeaseState
+from slirpy.services.dhcp import LeaseState
 from slirpy.services.dhcp.lease import Client
 from slirpy.services.dhcp.leases import LeaseTable
+from slirpy.services.dhcp.pool import ipv4_pool
 from slirpy.wire.dhcp import read_message
-from tests.support.fake_network import SECOND, FakeNetwork, datagram
+from tests.support.fake_network import SECOND, datagram
 from tests.unit.services.dhcp.world import (
     ACK,
     DAY,
@@ -50,10 +51,10 @@ def test_discover_offer_request_ack(world: World) -> None:
     offer = world.reply(DISCOVER)
     assert offer.kind == OFFER
     assert offer.yiaddr == ip("10.0.2.15")
-    assert [lease.state for lease in world.service.leases()] == [LeaseState.OFFERED]
+    assert [lease.state for lease in world.book.leases()] == [LeaseState.OFFERED]
     ack = world.reply(REQUEST, 1, (50, ip("10.0.2.15")), (54, GATEWAY))
     assert ack.kind == ACK
-    (lease,) = world.service.leases()
+    (lease,) = world.book.leases()
     assert (lease.address, lease.mac, lease.state) == (ip("10.0.2.15"), mac(1), LeaseState.BOUND)
     assert lease.expires == world.network.now + DAY * SECOND
     assert world.stats.nonzero() == {
@@ -115,7 +116,7 @@ def test_selecting_another_server_is_ignored_and_gives_the_offer_back(world: Wor
     world.reply(DISCOVER)
     assert world.say(REQUEST, 1, (50, ip("10.0.2.15")), (54, ip("10.0.2.99"))) is None
     assert world.stats.drop_dhcp_ignored == 1
-    assert world.service.leases() == []
+    assert world.book.leases() == []
 
 
 def test_init_reboot_without_a_discover_is_acknowledged(world: World) -> None:
@@ -143,7 +144,7 @@ def test_a_foreign_address_gets_a_broadcast_nak(world: World, address: str, rene
     assert nak.header.ciaddr == nak.header.siaddr == 0
     assert set(nak.options) == {53, 54, 56}
     assert world.stats.dhcp_nak == 1
-    assert world.service.leases() == []
+    assert world.book.leases() == []
 
 
 def test_a_taken_address_gets_a_nak(world: World) -> None:
@@ -162,7 +163,7 @@ def test_a_request_for_no_address_is_ignored(world: World) -> None:
 def test_a_client_may_move_to_another_free_address(world: World) -> None:
     assert world.lease() == ip("10.0.2.15")
     assert world.reply(REQUEST, 1, (50, ip("10.0.2.40"))).kind == ACK
-    assert [lease.address for lease in world.service.leases()] == [ip("10.0.2.40")]
+    assert [lease.address for lease in world.book.leases()] == [ip("10.0.2.40")]
     assert world.lease(2, (50, ip("10.0.2.15"))) == ip("10.0.2.15")
 
 
@@ -171,9 +172,9 @@ def test_renewal_prolongs(world: World) -> None:
     world.network.run(DAY / 2)
     world.reply(REQUEST, ciaddr=address)
     world.network.run(DAY - 1)
-    assert [lease.address for lease in world.service.leases()] == [address]
+    assert [lease.address for lease in world.book.leases()] == [address]
     world.network.run(1)
-    assert world.service.leases() == []
+    assert world.book.leases() == []
 
 
 # ------------------------------------------------------------------------------------- other messages
@@ -186,7 +187,7 @@ def test_inform_gets_parameters_and_no_lease(world: World) -> None:
     assert not {51, 58, 59} & set(ack.options)
     assert {1, 3, 6, 26, 54} <= set(ack.options)
     assert (ack.sent.destination, ack.sent.mac) == (ip("10.0.2.200"), mac(1))
-    assert world.service.leases() == []
+    assert world.book.leases() == []
     assert world.stats.dhcp_inform == 1
 
 
@@ -199,7 +200,7 @@ def test_release_frees_and_its_client_gets_the_same_again(world: World) -> None:
     first = world.lease(1)
     assert world.say(RELEASE, 1, (54, GATEWAY), ciaddr=first) is None
     assert world.stats.dhcp_release == 1
-    assert world.service.leases() == []
+    assert world.book.leases() == []
     assert world.lease(2) != first  # never used ones come first
     assert world.lease(1) == first
     world.say(RELEASE, 1, ciaddr=first)
@@ -212,14 +213,14 @@ def test_release_of_what_one_does_not_have_is_ignored(world: World) -> None:
     world.say(RELEASE, 1, ciaddr=ip("10.0.2.16"))
     world.say(RELEASE, 1, (54, ip("10.0.2.9")), ciaddr=first)
     assert world.stats.drop_dhcp_ignored == 3
-    assert [lease.address for lease in world.service.leases()] == [first]
+    assert [lease.address for lease in world.book.leases()] == [first]
 
 
 def test_decline_sets_the_address_aside_for_ten_minutes(world: World) -> None:
     first = world.lease(1)
     world.say(DECLINE, 1, (50, first), (54, GATEWAY))
     assert world.stats.dhcp_decline == 1
-    assert [lease.state for lease in world.service.leases()] == [LeaseState.DECLINED]
+    assert [lease.state for lease in world.book.leases()] == [LeaseState.DECLINED]
     assert world.lease(1) != first
     assert world.reply(REQUEST, 2, (50, first)).kind == NAK
     world.network.run(600)
@@ -231,9 +232,9 @@ def test_decline_by_a_stranger_is_ignored(world: World) -> None:
     world.say(DECLINE, 2, (50, first), (54, GATEWAY))
     world.say(DECLINE, 1, (54, GATEWAY))
     assert world.stats.drop_dhcp_ignored == 2
-    assert world.service.first_lease() == first
+    assert world.book.v4.first_lease() == first
     world.say(DECLINE, 1, (50, first), (54, GATEWAY))
-    assert world.service.first_lease() is None
+    assert world.book.v4.first_lease() is None
 
 
 def test_bootp_gets_an_address_and_no_dhcp_options(world: World) -> None:
@@ -243,7 +244,7 @@ def test_bootp_gets_an_address_and_no_dhcp_options(world: World) -> None:
     assert not {51, 53, 54, 58, 59} & set(reply.options)
     assert {1, 3, 6} <= set(reply.options)
     assert world.stats.dhcp_bootp == 1
-    assert world.service.first_lease() == reply.yiaddr
+    assert world.book.v4.first_lease() == reply.yiaddr
     assert world.reply(None).yiaddr == reply.yiaddr
 
 
@@ -300,7 +301,7 @@ def test_the_identifier_is_echoed_as_it_came(world: World) -> None:
 def test_the_host_name_is_kept_if_it_is_one(world: World) -> None:
     world.lease(1, (12, b"box-1\0"))
     world.lease(2, (12, b"no\xffname\n"))
-    assert [lease.hostname for lease in world.service.leases()] == ["box-1", None]
+    assert [lease.hostname for lease in world.book.leases()] == ["box-1", None]
 
 
 # ------------------------------------------------------------------------------------ the size of it
@@ -314,7 +315,7 @@ def test_the_pool_goes_to_the_end_and_then_round() -> None:
     assert world.say(None, 9) is None
     assert world.stats.drop_dhcp_pool_empty == 2
     with pytest.raises(StateError, match="larger network"):
-        world.service.reserve(mac(9))
+        world.book.v4.reserve(mac(9))
 
 
 def test_the_pool_goes_past_what_was_asked_for_by_name(world: World) -> None:
@@ -345,23 +346,23 @@ def test_expired_leases_are_reused_oldest_first() -> None:
 
 def test_a_reserved_address_is_no_obstacle_to_the_reuse_of_others() -> None:
     world = World(Config(net="10.0.2.0/29", dhcpstart="10.0.2.4"))
-    reserved = world.service.reserve(mac(7))
+    reserved = world.book.v4.reserve(mac(7))
     addresses = [world.lease(n) for n in range(3)]
     world.network.run(DAY)
     assert [world.lease(n) for n in range(10, 13)] == addresses
     assert world.say(DISCOVER, 13) is None
-    assert world.service.first_lease() == reserved
+    assert world.book.v4.first_lease() == reserved
 
 
 def test_a_lease_that_came_back_after_a_gap_is_not_the_oldest(world: World) -> None:
-    world.service.reserve(mac(7))
+    world.book.v4.reserve(mac(7))
     first = world.lease(1)
     world.network.run(DAY - 1)
     second = world.lease(2)
     world.network.run(1)
     assert world.lease(1) == first
     world.say(RELEASE, 7, ciaddr=ip("10.0.2.15"))
-    assert world.service.first_lease() == second
+    assert world.book.v4.first_lease() == second
 
 
 def test_an_offer_is_held_for_a_minute() -> None:
@@ -377,12 +378,12 @@ def test_a_discover_does_not_shorten_a_lease(world: World) -> None:
     address = world.lease()
     world.reply(DISCOVER)
     world.network.run(120)
-    assert world.service.first_lease() == address
+    assert world.book.v4.first_lease() == address
 
 
 def test_a_huge_network_costs_nothing_and_its_table_is_bounded() -> None:
     config = Config(net="16.0.0.0/4")
-    table = LeaseTable(config, limit=3)
+    table = LeaseTable(ipv4_pool(config), limit=3)
     for number in range(3):
         assert bind(table, Client(mac(number))) is not None
     assert offer(table, Client(mac(9))) is None
@@ -395,7 +396,7 @@ def test_a_huge_network_costs_nothing_and_its_table_is_bounded() -> None:
 
 def test_discovers_from_random_macs_stay_within_the_bound() -> None:
     world = World(Config(net="10.0.0.0/8"))
-    table = world.service._table
+    table = world.book.v4.table
     table._limit = 500
     for client in range(2_000):
         world.say(DISCOVER, client)
@@ -413,13 +414,13 @@ def test_renewing_does_not_leak(world: World) -> None:
     address = world.lease()
     for _ in range(500):
         assert world.reply(REQUEST, ciaddr=address).kind == ACK
-    assert len(world.service._table._expiry) <= 66
+    assert len(world.book.v4.table._expiry) <= 66
     world.network.run(DAY)
-    assert world.service.leases() == []
+    assert world.book.leases() == []
 
 
 def test_leaving_does_not_leak_identities() -> None:
-    table = LeaseTable(Config(net="10.0.2.0/30"))
+    table = LeaseTable(ipv4_pool(Config(net="10.0.2.0/30")))
     for number in range(100):
         client = Client(mac(number), b"\xff" + mac(number))
         lease = bind(table, client, number * 2 * DAY * SECOND)
@@ -433,38 +434,38 @@ def test_leaving_does_not_leak_identities() -> None:
 
 
 def test_reserve_is_what_dhcp_then_gives_and_does_not_expire(world: World) -> None:
-    address = world.service.reserve(mac(5))
+    address = world.book.v4.reserve(mac(5))
     assert address == ip("10.0.2.15")
-    assert world.service.reserve(mac(5)) == address
+    assert world.book.v4.reserve(mac(5)) == address
     world.network.run(3 * DAY)
-    assert world.service.first_lease() == address
+    assert world.book.v4.first_lease() == address
     assert world.lease(5) == address
     world.network.run(3 * DAY)
-    assert world.service.first_lease() == address
+    assert world.book.v4.first_lease() == address
 
 
 def test_first_lease_is_the_oldest_that_holds(world: World) -> None:
-    assert world.service.first_lease() is None
+    assert world.book.v4.first_lease() is None
     world.reply(DISCOVER, 1)
-    assert world.service.first_lease() is None
+    assert world.book.v4.first_lease() is None
     first, second = world.lease(1), world.lease(2)
-    assert world.service.first_lease() == first
+    assert world.book.v4.first_lease() == first
     world.network.run(10)
     world.reply(REQUEST, 2, ciaddr=second)
     world.reply(REQUEST, 1, ciaddr=first)
-    assert world.service.first_lease() == first
+    assert world.book.v4.first_lease() == first
     world.say(RELEASE, 1, ciaddr=first)
-    assert world.service.first_lease() == second
+    assert world.book.v4.first_lease() == second
     world.lease(1)
-    assert world.service.first_lease() == second
+    assert world.book.v4.first_lease() == second
     world.network.run(DAY)
-    assert world.service.first_lease() is None
+    assert world.book.v4.first_lease() is None
 
 
 def test_leases_are_copies(world: World) -> None:
     world.lease()
-    world.service.leases()[0].state = LeaseState.DECLINED
-    assert world.service.leases()[0].state is LeaseState.BOUND
+    world.book.leases()[0].state = LeaseState.DECLINED
+    assert world.book.leases()[0].state is LeaseState.BOUND
 
 
 # ------------------------------------------------------------------------------------------- options
@@ -561,7 +562,7 @@ def test_padding_and_a_missing_end_are_forgiven(world: World) -> None:
 )
 def test_names_that_dhcp_cannot_carry_are_the_callers_mistake(bad: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match=next(iter(bad))):
-        DhcpService(Config(**bad), FakeNetwork())  # type: ignore[arg-type]
+        World(Config(**bad))  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------------------------------- garbage
@@ -603,7 +604,7 @@ def test_garbage_raises_nothing_and_each_message_counts(batch: list[tuple[bytes,
         assert sum(world.stats.as_dict().values()) > before
         for sent in world.network.take():
             assert Reply(sent).header.op == 2
-        holders = [lease.address for lease in world.service.leases()]
+        holders = [lease.address for lease in world.book.leases()]
         assert len(set(holders)) == len(holders)
         assert not {ip("10.0.2.8"), ip("10.0.2.10"), ip("10.0.2.11"), ip("10.0.2.15")} & set(holders)
         world.network.run(seconds)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from slirpy.config import Config
-from slirpy.services.dhcp import DhcpService, Lease, LeaseState
+from slirpy.services.dhcp import DhcpService, Lease, LeaseBook, LeaseState
 from slirpy.services.dhcp.lease import Client
 from slirpy.services.dhcp.leases import LeaseTable
+from slirpy.services.dhcp.pool import ipv4_pool
 from tests.support.fake_network import SECOND, FakeSink
 from tests.unit.services.dhcp.world import DAY, DISCOVER, GATEWAY, REQUEST, World, bind, mac
 
@@ -19,7 +20,9 @@ class Crowd(World):
     def __init__(self, links: int = 2) -> None:
         super().__init__(Config(net="10.0.2.0/27"))
         self.links = links
-        self.service = DhcpService(Config(net="10.0.2.0/27"), self.network, None, lambda: self.links)
+        config = Config(net="10.0.2.0/27")
+        self.book = LeaseBook(config, self.network, None, lambda: self.links)
+        self.service = DhcpService(config, self.network, self.book)
         self.good, self.evil = FakeSink(), self.sink
         self.next = 1000
 
@@ -40,7 +43,7 @@ class Crowd(World):
 
 def check(world: World) -> None:
     """The book-keeping agrees with the table."""
-    table, now = world.service._table, world.network.now
+    table, now = world.book.v4.table, world.network.now
     table._shares._expire(now)
     shares = table._shares
     assert set(shares._held) == set(shares._link) == {lease.address for lease in table.current(now)}
@@ -111,7 +114,7 @@ def test_no_bound_lease_makes_way() -> None:
     assert world.flood(40) == POOL
     world.links = 2
     assert world.say(DISCOVER, 1) is None
-    assert len(world.service.leases()) == POOL
+    assert len(world.book.leases()) == POOL
 
 
 def test_addresses_that_are_declined_count() -> None:
@@ -131,14 +134,14 @@ def test_what_is_released_is_free_again() -> None:
     world = Crowd()
     world.flood(40)
     world.sink = world.evil
-    for lease in world.service.leases():
+    for lease in world.book.leases():
         world.say(7, int.from_bytes(lease.mac[2:], "big"), (54, GATEWAY), ciaddr=lease.address)
     check(world)
     assert world.flood(40) == 14
 
 
 def test_what_the_program_reserves_or_restores_is_nobodys_share() -> None:
-    table = LeaseTable(Config(net="10.0.2.0/27"), links=lambda: 2)
+    table = LeaseTable(ipv4_pool(Config(net="10.0.2.0/27")), links=lambda: 2)
     old = [
         Lease(bytes((10, 0, 2, n)), mac(n), None, None, DAY * SECOND, LeaseState.BOUND, seconds=DAY)
         for n in range(5, 15)

@@ -7,7 +7,7 @@ from typing import Any
 import dpkt
 
 from slirpy.config import Config
-from slirpy.services.dhcp import DhcpService, LeaseStore
+from slirpy.services.dhcp import DhcpService, LeaseBook, LeaseStore
 from slirpy.services.dhcp.lease import Client, Lease
 from slirpy.services.dhcp.leases import LeaseTable
 from tests.support.fake_network import SECOND, FakeNetwork, FakeSink, Sent, datagram
@@ -70,7 +70,9 @@ class World:
     ) -> None:
         self.network = FakeNetwork()
         self.network.now = start * SECOND
-        self.service = DhcpService(config or Config(), self.network, store)
+        config = config or Config()
+        self.book = LeaseBook(config, self.network, store)
+        self.service = DhcpService(config, self.network, self.book)
         self.stats = self.network.stats
         self.sink = FakeSink()
 
@@ -128,4 +130,4 @@ class World:
 
     def address_of(self, hostname: str) -> bytes | None:
         """The address of the guest whose name this is, in any case of letters."""
-        return {name.lower(): address for name, address in self.service.names()}.get(hostname.lower())
+        return {name.lower(): address for name, address in self.book.names()}.get(hostname.lower())

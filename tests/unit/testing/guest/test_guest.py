@@ -128,8 +128,8 @@ def test_dhcp_starts_over_after_a_nak() -> None:
     net = ready()
     client = net.guest.dhcp()
     address = net.guest.ipv4.addresses[0]
-    assert net.stack._dhcp._table.release(Client(net.guest.mac), address, net.now)
-    assert net.stack._dhcp._table.bind(Client(bytes(range(6))), address, net.now)  # it is another's now
+    assert net.stack._leases.v4.table.release(Client(net.guest.mac), address, net.now)
+    assert net.stack._leases.v4.table.bind(Client(bytes(range(6))), address, net.now)  # it is another's now
     client.renew()
     net.run_until(lambda: client.state == "BOUND", limit=SECOND)
     assert net.stack.stats.dhcp_nak == 1

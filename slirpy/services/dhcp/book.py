@@ -1,0 +1,128 @@
+"""The leases of a network, of both IP families: what their servers share, and what others ask about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from slirpy.config import Config
+from slirpy.errors import StateError
+from slirpy.interfaces import ServiceNetwork
+from slirpy.services.dhcp.lease import Client, Lease
+from slirpy.services.dhcp.leases import LeaseTable
+from slirpy.services.dhcp.names import HostNames
+from slirpy.services.dhcp.occupancy import AddressSearch, Occupancy
+from slirpy.services.dhcp.pool import AddressPool, ipv4_pool
+from slirpy.services.dhcp.store import LeaseKeeper, LeaseStore
+
+if TYPE_CHECKING:
+    from slirpy.core.neighbor import Neighbors
+
+__all__ = ["FamilyLeases", "LeaseBook"]
+
+
+class FamilyLeases:
+    """The leases of one IP family.
+
+    Attributes:
+        table: which client has which address.
+        occupancy: judges whether an address is in use.
+        search: finds one that is not.
+    """
+
+    def __init__(
+        self,
+        pool: AddressPool,
+        network: ServiceNetwork,
+        links: Callable[[], int],
+        neighbors: Neighbors | None,
+        names: HostNames,
+    ) -> None:
+        self._network = network
+        self.table = LeaseTable(pool, links=links, names=names)
+        self.occupancy = Occupancy(network, self.table, links, neighbors)
+        self.search = AddressSearch(network, self.table, self.occupancy)
+
+    def first_lease(self) -> bytes | None:
+        """The address that has been leased for the longest time; None if no address is leased."""
+        return self.table.first(self._network.now)
+
+    def reserve(self, mac: bytes) -> bytes:
+        """Reserve an address for the guest with this MAC address, or the one that it has.
+
+        The lease is bound and does not expire, for an interface that does not run DHCP itself.
+
+        Raises:
+            StateError: all addresses are leased.
+        """
+        now, client = self._network.now, Client(mac)
+        rule = self.table.static(client, now)
+        if rule is not None:
+            client = Client(mac, hostname=rule.hostname, fixed=rule.address.packed)
+        lease = self.search.find_now(client) if rule is None else self.table.choose(client, None, now)
+        if lease is None or self.table.bind(client, lease.address, now, reserve=True) is None:
+            network = self.table.pool.network
+            raise StateError(f"no free address in {network} for {mac.hex(':')}; use a larger network")
+        return lease.address
+
+
+class LeaseBook:
+    """All leases of a network, which may outlive the program.
+
+    Attributes:
+        v4: those of IPv4.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        network: ServiceNetwork,
+        store: LeaseStore | None = None,
+        links: Callable[[], int] = lambda: 1,
+        neighbors: Neighbors | None = None,
+    ) -> None:
+        """Create the tables, for the addresses from ``config.dhcpstart`` on.
+
+        Args:
+            store: keeps leases across restarts; those that it contains are loaded.
+            links: returns the number of guests' links, which share the pools.
+            neighbors: the guests that were heard, which can be probed; with None, only leased addresses are in use.
+
+        Raises:
+            ConfigError: the store cannot be used.
+        """
+        self._network = network
+        self._names = HostNames()
+        self.v4 = FamilyLeases(ipv4_pool(config), network, links, neighbors, self._names)
+        self._families = (self.v4,)
+        tables = [family.table for family in self._families]
+        self._keeper = None if store is None else LeaseKeeper(tables, network, store)
+
+    def leases(self) -> list[Lease]:
+        """Copies of the leases that hold an address now: offered, bound or declined."""
+        now = self._network.now
+        return [lease for family in self._families for lease in family.table.current(now)]
+
+    def names(self) -> list[tuple[str, bytes]]:
+        """Host name and address of each lease that owns a name.
+
+        A name is in the list once for each family, and belongs to one guest regardless of case.
+        """
+        return self._names.current(self._network.now)
+
+    def exclude(self, address: bytes) -> bool:
+        """Never lease this address from now on.
+
+        Returns False if it is leased to a guest, or belongs to a static lease; it then stays in the pool.
+        """
+        return all(family.table.exclude(address, self._network.now) for family in self._families)
+
+    def save_changes(self) -> None:
+        """Save the leases soon if they have changed."""
+        if self._keeper is not None:
+            self._keeper.check()
+
+    def close(self) -> None:
+        """Save leases that have not been saved yet."""
+        if self._keeper is not None:
+            self._keeper.close()

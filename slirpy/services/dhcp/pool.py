@@ -1,0 +1,52 @@
+"""The addresses of one IP family that can be leased."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slirpy.config import Config
+from slirpy.config.dhcp import StaticLease
+
+__all__ = ["AddressPool", "ipv4_pool"]
+
+
+@dataclass(frozen=True, slots=True)
+class AddressPool:
+    """A range of addresses, searched from ``start`` to its end and then from ``first``."""
+
+    network: str
+    """For messages, such as ``10.0.2.0/24``."""
+    first: bytes
+    size: int
+    start: bytes
+    servers: frozenset[bytes]
+    """Addresses of virtual servers, which no guest gets."""
+    static: tuple[StaticLease, ...]
+    """Static leases of this family."""
+    lease_time: int
+    """Seconds, for leases about which nothing else was decided."""
+
+    def offset(self, address: bytes) -> int:
+        """Position of an address of this family, from 0 to ``size`` if it is in the range."""
+        return int.from_bytes(address, "big") - int.from_bytes(self.first, "big")
+
+    def address(self, offset: int) -> bytes:
+        """The address at a position."""
+        return (int.from_bytes(self.first, "big") + offset).to_bytes(len(self.first), "big")
+
+    def __contains__(self, address: bytes) -> bool:
+        return len(address) == len(self.first) and 0 <= self.offset(address) < self.size
+
+
+def ipv4_pool(config: Config) -> AddressPool:
+    """The pool of DHCPv4: the network without its first and last address, from ``config.dhcpstart`` on."""
+    low = int.from_bytes(config.network_address, "big") + 1
+    return AddressPool(
+        str(config.net),
+        low.to_bytes(4, "big"),
+        int.from_bytes(config.broadcast_address, "big") - low,
+        config.dhcpstart_address,
+        config.server_addresses,
+        config.static_leases,
+        config.lease_time,
+    )
