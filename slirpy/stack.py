@@ -10,10 +10,11 @@ from ipaddress import IPv4Address
 from random import Random
 
 from slirpy import forks
+from slirpy.addresses import mac_bytes
 from slirpy.config import Config
 from slirpy.config.guestfwd import GuestForward, make_guestfwd
 from slirpy.config.hostfwd import HostForward, parse_hostfwd
-from slirpy.config.values import mac_bytes, one, switch
+from slirpy.config.values import one, switch
 from slirpy.core.arrival import FlowOpeners
 from slirpy.core.flows import FlowInfo
 from slirpy.core.parts import Parts
@@ -110,7 +111,7 @@ class Stack(IPStack):
         return self._leases.v4.first_lease() or self.neighbors.first_heard(first) or first
 
     def _dns_stream(self, owner: StreamOwner, flow: FlowRequest) -> StreamPeer:
-        return self._dns.stream(owner, flow.source, self.neighbors.get(flow.source).port)
+        return self._dns.stream(owner, flow.source_bytes, self.neighbors.get(flow.source_bytes).port)
 
     def flows(self) -> list[FlowInfo]:
         """Return every TCP, UDP and ICMP echo flow."""

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from copy import copy
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -147,7 +146,10 @@ class RefusedFlows:
     def __call__(self, request: FlowRequest, verdict: Verdict) -> None:
         """Report a refused flow; a :data:`~slirpy.interfaces.RefusedHook`."""
         now = self._clock()
-        key = (*request._replace(source_port=0), verdict)
+        key = (
+            request.protocol, request.source_bytes, request.destination_bytes, request.destination_port, request.host,
+            verdict,
+        )  # fmt: skip
         when, again = self._told.get(key, (None, 0))
         if when is not None and now - when < REPEAT:
             self._told[key] = when, again + 1
@@ -174,9 +176,9 @@ class RefusedFlows:
 
 def _line(request: FlowRequest, verdict: Verdict) -> str:
     protocol = IPProtocol(request.protocol)
-    where = str(ip_address(request.destination))
+    where = str(request.destination)
     if protocol is not IPProtocol.ICMP:
         where = with_port(where, request.destination_port)
     verb = "dropped" if verdict.action is Action.DROP else "refused"
     reason = f" ({verdict.reason})" if verdict.reason else ""
-    return f"{verb} {protocol.name.lower()} {ip_address(request.source)} -> {where}{reason}"
+    return f"{verb} {protocol.name.lower()} {request.source} -> {where}{reason}"

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Literal, NamedTuple, TypeAlias
 
-from slirpy.config.values import as_text, host_name, ipv4, is_whole, mac_bytes, switch, whole
+from slirpy.addresses import ipv4, mac_bytes
+from slirpy.config.values import as_text, host_name, is_whole, switch, whole
 from slirpy.errors import ConfigError
 
 __all__ = [

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from typing import TypeAlias
 
+from slirpy.addresses import address_bytes, ipv4
 from slirpy.config.text import PORT_MAX, decimal, with_port
-from slirpy.config.values import address_bytes, as_text, function, host_name, ipv4, is_whole, whole
+from slirpy.config.values import as_text, function, host_name, is_whole, whole
 from slirpy.errors import ConfigError
 from slirpy.interfaces import FlowRequest, StreamOwner, StreamPeer
 

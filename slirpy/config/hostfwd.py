@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from slirpy.addresses import ipv4
 from slirpy.config.text import PORT_MAX, parse_ports
-from slirpy.config.values import as_text, ipv4, whole
+from slirpy.config.values import as_text, whole
 from slirpy.errors import ConfigError
 from slirpy.paths import PATH_MAX, is_unix_path
 

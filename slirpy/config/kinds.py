@@ -13,11 +13,11 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
+from slirpy.addresses import ipv4
 from slirpy.config.values import (
     check_starting_point,
     function,
     host_name,
-    ipv4,
     listed,
     path,
     printable,

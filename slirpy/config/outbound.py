@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from slirpy.config.values import address_bytes, as_text
+from slirpy.addresses import address_bytes
+from slirpy.config.values import as_text
 from slirpy.errors import ConfigError
 
 __all__ = ["Outbound", "parse_outbound"]

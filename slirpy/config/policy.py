@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any
 
+from slirpy.addresses import AnyAddress, IPAddress, reachable_place
 from slirpy.config.text import PORT_MAX, bracketed, decimal, parse_ports, split_port
-from slirpy.config.values import address_bytes, as_text, is_whole, whole
+from slirpy.config.values import as_text, is_whole
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Action, FlowRequest, IPProtocol, Verdict
 
@@ -44,11 +45,11 @@ _VERBS = {
 }
 _PROTOCOLS = {"tcp": IPProtocol.TCP, "udp": IPProtocol.UDP, "icmp": IPProtocol.ICMP}
 _PARTS = re.compile(r"(?:([^:\[\]]*):)??(\[[^\[\]]*\]|[^:\[\]]*)(?::([^:\[\]]*))?")
-_LOOPBACK = b"\x7f\0\0\x01"
+_LOOPBACK = IPv4Address("127.0.0.1")
 _HELP = "write [tcp:|udp:|icmp:]DESTINATION[:PORTS], such as tcp:203.0.113.0/24:443"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Rule:
     """One rule of a :class:`RulePolicy`. Its action applies to flows that match all of its parts.
 
@@ -57,41 +58,48 @@ class Rule:
     """
 
     action: Action
-    destination: str = _ANY
+    destination: str
     """A network or address, such as ``"203.0.113.0/24"``, as the guest names it; or a word: ``any``; ``host`` (or
     ``loopback``), the gateway, behind which is the host's loopback; ``private``, ``link-local``, ``metadata``, which
     do not include the gateway, whatever its address is."""
-    protocol: IPProtocol | None = None
+    protocol: IPProtocol | None
     """IP protocol; None: any."""
-    ports: tuple[tuple[int, int], ...] = ()
+    ports: tuple[tuple[int, int], ...]
     """First and last port of each range, 0 to 65535; empty: all. ICMP has none, so it never matches such a rule."""
-    redirect: tuple[bytes, int] | None = None
+    redirect: tuple[IPAddress, int] | None
     """With ``Action.ALLOW``: the address and port, as the host sees them, to which the flow is sent instead of its
-    destination. Port 0 keeps the port."""
-    _networks: tuple[tuple[int, int, int], ...] = field(init=False, repr=False, compare=False)
+    destination. The address may be given as text, an :mod:`ipaddress` object, or bytes. Port 0 keeps the port."""
+    _networks: tuple[tuple[int, int, int], ...] = field(repr=False, compare=False)
     """Address length in bytes, right shift, and the remaining prefix."""
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.action, Action):
-            raise ConfigError(f"a rule's action is one of slirpy.Action; given was {self.action!r}")
-        if not isinstance(self.destination, str):  # ipaddress accepts numbers too
-            raise ConfigError(f"a rule's destination is text; given was {self.destination!r}")
-        if self.protocol is not None:
-            if not is_whole(self.protocol) or self.protocol not in tuple(IPProtocol):
-                raise ConfigError(
-                    f"a rule's protocol is one of IPProtocol, or None; given was {self.protocol!r}"
-                )
-            object.__setattr__(self, "protocol", IPProtocol(self.protocol))
-        _check_ranges(self.ports)
-        if self.ports and self.protocol is IPProtocol.ICMP:
+    def __init__(
+        self,
+        action: Action,
+        destination: str = _ANY,
+        protocol: int | None = None,
+        ports: Sequence[tuple[int, int]] = (),
+        redirect: tuple[AnyAddress, int] | None = None,
+    ) -> None:
+        if not isinstance(action, Action):
+            raise ConfigError(f"a rule's action is one of slirpy.Action; given was {action!r}")
+        if not isinstance(destination, str):  # ipaddress accepts numbers too
+            raise ConfigError(f"a rule's destination is text; given was {destination!r}")
+        if protocol is not None and (not is_whole(protocol) or protocol not in tuple(IPProtocol)):
+            raise ConfigError(f"a rule's protocol is one of IPProtocol, or None; given was {protocol!r}")
+        _check_ranges(ports)
+        if ports and protocol == IPProtocol.ICMP:
             raise ConfigError("icmp has no ports; leave them out of the rule")
-        if self.redirect is not None:
-            if self.action is not Action.ALLOW:
-                raise ConfigError(f"a rule that redirects has Action.ALLOW; given was {self.action}")
-            object.__setattr__(self, "redirect", _checked_target("a rule's redirect", self.redirect))
+        if redirect is not None and action is not Action.ALLOW:
+            raise ConfigError(f"a rule that redirects has Action.ALLOW; given was {action}")
         words = (_ANY, *_HOST)
-        networks = () if self.destination in words else WORDS.get(self.destination, (self.destination,))
-        object.__setattr__(self, "_networks", tuple(map(_network, networks)))
+        networks = () if destination in words else WORDS.get(destination, (destination,))
+        put = object.__setattr__
+        put(self, "action", action)
+        put(self, "destination", destination)
+        put(self, "protocol", None if protocol is None else IPProtocol(protocol))
+        put(self, "ports", tuple((first, last) for first, last in ports))
+        put(self, "redirect", None if redirect is None else reachable_place("a rule's redirect", redirect))
+        put(self, "_networks", tuple(map(_network, networks)))
 
     def matches(self, request: FlowRequest) -> bool:
         """Whether the rule matches this flow."""
@@ -109,7 +117,8 @@ class Rule:
             return request.host
         if request.host and destination in WORDS:
             return False
-        length, number = len(request.destination), int.from_bytes(request.destination, "big")
+        address = request.destination_bytes
+        length, number = len(address), int.from_bytes(address, "big")
         return any(size == length and number >> shift == prefix for size, shift, prefix in self._networks)
 
     def verdict(self, request: FlowRequest) -> Verdict:
@@ -128,7 +137,7 @@ class Rule:
         target = ""
         if self.redirect is not None:
             address, port = self.redirect
-            target = "=" + bracketed(ip_address(address)) + (f":{port}" if port else "")
+            target = "=" + bracketed(address) + (f":{port}" if port else "")
         return f"{verb} {protocol}{bracketed(self.destination)}{ports}{target}"
 
 
@@ -220,30 +229,16 @@ def _from_table(found: dict[str, Any]) -> RulePolicy:
 
 
 def checked_verdict(given: object) -> Verdict:
-    """Check a policy's verdict, and convert the target of a redirect to bytes.
+    """Check a policy's verdict.
 
     Raises:
-        ConfigError: not a Verdict, or one that cannot be carried out.
+        ConfigError: not a Verdict.
     """
     if not isinstance(given, Verdict):
         raise ConfigError(
             f"the policy gave {given!r}; it must give a slirpy.Verdict, such as Verdict(Action.ALLOW)"
         )
-    if not isinstance(given.action, Action):
-        raise ConfigError(f"the policy gave {given!r}; its action is one of slirpy.Action")
-    if given.redirect is None:
-        return given
-    return given._replace(redirect=_checked_target("the policy's redirect", given.redirect))
-
-
-def _checked_target(what: str, given: object) -> tuple[bytes, int]:
-    """Check the target of a redirect: an address in any form, returned as bytes, and a port (0 for ICMP)."""
-    if not isinstance(given, tuple | list) or len(given) != 2:
-        raise ConfigError(f'{what} is an address and a port, such as ("192.0.2.7", 80); given was {given!r}')
-    address = address_bytes(f"{what}: address", given[0])
-    port = whole(f"{what}: port", given[1], 0, PORT_MAX)
-    _check_target(address, port)
-    return address, port
+    return given
 
 
 def _check_ranges(ports: Any) -> None:
@@ -350,26 +345,16 @@ def _network(text: str) -> tuple[int, int, int]:
     return length, shift, int(network.network_address) >> shift
 
 
-def _target(text: str) -> tuple[bytes, int]:
+def _target(text: str) -> tuple[IPAddress, int]:
     place = split_port(text)
     if place is None:
         raise ConfigError(f'target "{text}" is not ADDRESS[:PORT]; IPv6 stands in brackets')
     name, port = place
     try:
-        address = _LOOPBACK if name in _HOST else ip_address(name).packed
+        address = _LOOPBACK if name in _HOST else ip_address(name)
     except ValueError:
         raise ConfigError(f'target "{name}" is neither an address nor "host"') from None
     number = 0 if port is None else decimal(port, 1, PORT_MAX)
     if number is None:
         raise ConfigError(f'port "{port}" of the target is not a number from 1 to {PORT_MAX}')
-    _check_target(address, number)
     return address, number
-
-
-def _check_target(address: bytes, port: int) -> None:
-    try:
-        target = ip_address(address)
-    except ValueError:
-        raise ConfigError(f"a target's address has 4 or 16 bytes; given was {address!r}") from None
-    if target.is_unspecified or target.is_multicast or not 0 <= port <= PORT_MAX:
-        raise ConfigError(f"nothing can be led to {target} port {port}")

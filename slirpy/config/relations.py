@@ -94,7 +94,7 @@ def _inside(
 def _check_redirects(policy: RulePolicy, net: IPv4Network) -> None:
     """Check that redirects do not point into this network, whose addresses mean something else on the host."""
     for rule in policy.rules:
-        if rule.redirect is not None and len(rule.redirect[0]) == 4 and IPv4Address(rule.redirect[0]) in net:
+        if rule.redirect is not None and rule.redirect[0] in net:
             raise ConfigError(
                 f'rule "{rule}": its target is in the virtual network, not in the host\'s world; write host for'
                 " the host's loopback"

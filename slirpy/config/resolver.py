@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
+from slirpy.addresses import address_bytes
 from slirpy.config.text import PORT_MAX, decimal, split_port, with_port
-from slirpy.config.values import address_bytes, as_text, whole
+from slirpy.config.values import as_text, whole
 from slirpy.errors import ConfigError
 
 __all__ = ["Resolver", "parse_resolver"]

@@ -11,7 +11,6 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,8 +19,6 @@ from slirpy.errors import ConfigError
 
 __all__ = [
     "FOR_EVER",
-    "MAC_EXAMPLE",
-    "address_bytes",
     "amount",
     "as_text",
     "chance",
@@ -30,10 +27,8 @@ __all__ = [
     "function",
     "host_name",
     "instances",
-    "ipv4",
     "is_whole",
     "listed",
-    "mac_bytes",
     "moment",
     "nanoseconds",
     "one",
@@ -44,7 +39,6 @@ __all__ = [
     "whole",
 ]
 
-MAC_EXAMPLE = "52:54:00:12:34:56"
 FOR_EVER = 2_000_000.0
 """Seconds, 23 days. No system can wait longer than this in one call."""
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -89,71 +83,6 @@ def wait_seconds(what: str, value: Any) -> float | None:
     if number > FOR_EVER:
         return None
     return float(number) if number > 0 else 0.0
-
-
-# ------------------------------------------------------------------------------------------- addresses
-
-
-def mac_bytes(what: str, value: object) -> bytes:
-    """A MAC address of a network card: six bytes, or text with colons or hyphens.
-
-    Raises:
-        ConfigError: anything else, a group address, or all zeros.
-    """
-    mac: bytes | None = None
-    if isinstance(value, bytes | bytearray | memoryview):
-        mac = bytes(value)
-    elif isinstance(value, str):
-        pairs = value.split("-" if "-" in value else ":")
-        if len(pairs) == 6 and all(len(pair) == 2 and pair.isascii() and pair.isalnum() for pair in pairs):
-            try:
-                mac = bytes.fromhex("".join(pairs))
-            except ValueError:
-                mac = None
-    if mac is None or len(mac) != 6:
-        raise ConfigError(
-            f"{what} {value!r} is not a MAC address; give six bytes, or text such as {MAC_EXAMPLE}"
-        )
-    if mac[0] & 1 or not any(mac):
-        raise ConfigError(
-            f"{what} {mac.hex(':')} is not the MAC address of a network card; give one such as {MAC_EXAMPLE}"
-        )
-    return mac
-
-
-def address_bytes(what: str, value: Any) -> bytes:
-    """An IP address as four or sixteen bytes: from text, an address object, or such bytes.
-
-    Raises:
-        ConfigError: not an address in any of these forms.
-    """
-    if isinstance(value, bytes | bytearray | memoryview) and len(value) in (4, 16):
-        return bytes(value)
-    if isinstance(value, str) or hasattr(value, "packed"):
-        try:
-            return ip_address(str(value)).packed
-        except ValueError:
-            pass
-    raise ConfigError(
-        f"{what} {value!r} is not an IP address; give text such as 192.0.2.7, an ipaddress object, or 4 or 16 bytes"
-    )
-
-
-def ipv4(what: str, value: Any) -> IPv4Address:
-    """An IPv4 address, from text or an object. Numbers and bytes are not addresses here.
-
-    Raises:
-        ConfigError: not an address in any of these forms.
-    """
-    if isinstance(value, IPv4Address):
-        return value
-    try:
-        if isinstance(value, str):
-            return IPv4Address(value)
-    except ValueError:
-        pass
-    shown = value if isinstance(value, str) else repr(value)
-    raise ConfigError(f'{what} "{shown}" is not an IPv4 address, such as 10.0.2.2')
 
 
 # ------------------------------------------------------------------------------------- text and objects

@@ -64,7 +64,7 @@ class Router:
     def route(self, request: FlowRequest) -> Route | Refusal:
         """Find the host address and port for a flow that is not for a virtual service."""
         config = self._config
-        refusal, address = self._lookup(request.destination)
+        refusal, address = self._lookup(request.destination_bytes)
         if refusal is Refusal.MARTIAN:
             return refusal  # unassigned, so no error is sent
         if config.restrict:
@@ -76,12 +76,16 @@ class Router:
         if config.policy is not None:
             if address is LOOPBACK:
                 # Under one name, so that rules about the gateway also hold for broadcasts.
-                request = request._replace(destination=config.gateway_address, host=True)
+                request = FlowRequest(
+                    request.protocol, request.source_bytes, request.source_port, config.gateway_address,
+                    request.destination_port, True,
+                )  # fmt: skip
             verdict = checked_verdict(config.policy(request))
             if verdict.action is not Action.ALLOW:
                 return self._refuse(request, verdict)
             if verdict.redirect is not None:
-                return Route(*verdict.redirect)
+                target, port = verdict.redirect
+                return Route(target.packed, port)
         return Route(address, request.destination_port)
 
     def _refuse(self, request: FlowRequest, verdict: Verdict) -> Refusal:

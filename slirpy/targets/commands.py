@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import time
-from ipaddress import ip_address
 from typing import Any
 
 from slirpy.config.guestfwd import Command
@@ -93,9 +92,9 @@ class Process:
             return {}
         return {
             "PROTO": "TCP",
-            "TCPREMOTEIP": str(ip_address(flow.source)),
+            "TCPREMOTEIP": str(flow.source),
             "TCPREMOTEPORT": str(flow.source_port),
-            "TCPLOCALIP": str(ip_address(flow.destination)),
+            "TCPLOCALIP": str(flow.destination),
             "TCPLOCALPORT": str(flow.destination_port),
         }
 

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from slirpy.interfaces import FlowRequest
@@ -140,7 +139,7 @@ class TaskJob:
         except Exception as error:  # as above; the loop reports it
             self.failed = True
             self._loop.call_exception_handler({
-                "message": f"handler of a connection to {ip_address(self._flow.destination)} has failed",
+                "message": f"handler of a connection to {self._flow.destination} has failed",
                 "exception": error,
                 "task": self._task,
             })  # fmt: skip
@@ -193,9 +192,9 @@ class _Named:
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         flow = self._flow
         if name == "peername":
-            return str(ip_address(flow.source)), flow.source_port
+            return str(flow.source), flow.source_port
         if name == "sockname":
-            return str(ip_address(flow.destination)), flow.destination_port
+            return str(flow.destination), flow.destination_port
         return self._transport.get_extra_info(name, default)
 
     def __getattr__(self, name: str) -> Any:

@@ -62,7 +62,9 @@ class LocalTargets:
         if isinstance(target, Command):
             path = find_program(target.argv[0], what)
             jobs = self._pool(Process, network, PROCESSES)
-            return lambda owner, flow: FarStream(sockets, owner, jobs, Process(target, path, flow), flow.source)
+            return lambda owner, flow: FarStream(
+                sockets, owner, jobs, Process(target, path, flow), flow.source_bytes
+            )
         if isinstance(target, UnixTarget):
             self._check_unix(target.path, what)
             return lambda owner, flow: self._unix(target.path, owner, network)
@@ -71,10 +73,10 @@ class LocalTargets:
         if is_coroutine_function(target):
             jobs = self._pool(TaskJob, network, TASKS)
             return lambda owner, flow: FarStream(
-                sockets, owner, jobs, TaskJob(self._get_loop(), target, flow), flow.source
+                sockets, owner, jobs, TaskJob(self._get_loop(), target, flow), flow.source_bytes
             )
         jobs = self._pool(ThreadJob, network, THREADS)
-        return lambda owner, flow: FarStream(sockets, owner, jobs, ThreadJob(target, flow), flow.source)
+        return lambda owner, flow: FarStream(sockets, owner, jobs, ThreadJob(target, flow), flow.source_bytes)
 
     def smb(self, share: Path) -> Command:
         """Start to serve a folder; returns the opener of connections to the SMB server.

@@ -19,9 +19,10 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple
 
+from slirpy.addresses import mac_bytes
 from slirpy.config import Config
 from slirpy.config.resolver import Resolver
-from slirpy.config.values import function, mac_bytes, nanoseconds
+from slirpy.config.values import function, nanoseconds
 from slirpy.core.port import LinkPort
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
 from slirpy.stack import Stack

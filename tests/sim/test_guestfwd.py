@@ -48,7 +48,7 @@ class Greeter:
     """A far end that says which address and port was asked for, and ends."""
 
     def __init__(self, owner: StreamOwner, flow: FlowRequest) -> None:
-        self.text = f"{IPv4Address(flow.destination)}:{flow.destination_port}".encode()
+        self.text = f"{flow.destination}:{flow.destination_port}".encode()
         self.aborted = self.closed = self.shut = False
         self.taken = b""
         owner.connected()

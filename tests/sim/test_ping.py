@@ -286,13 +286,15 @@ def test_policy_is_asked(action: Action) -> None:
 
     def policy(request: FlowRequest) -> Verdict:
         asked.append(request)
-        return Verdict(Action.ALLOW if request.destination == WORLD else action)
+        return Verdict(Action.ALLOW if request.destination_bytes == WORLD else action)
 
     net = Net(config(policy=policy))
     net.host.answer_ping()
     other = ip("198.51.100.8")
     net.send(ping(), ping(seq=2), ping(to=other))
-    assert [(r.protocol, r.source, r.source_port, r.destination, r.destination_port) for r in asked] == [
+    assert [
+        (r.protocol, r.source_bytes, r.source_port, r.destination_bytes, r.destination_port) for r in asked
+    ] == [
         (1, GUEST, 7, WORLD, 0),
         (1, GUEST, 7, other, 0),
     ]

@@ -79,15 +79,15 @@ def test_table(rules: list[str], asked: str, expected: str) -> None:
     net = Net(config(policy=rules, on_refused=lambda request, verdict: told.append((request, verdict))))
     request = flow(asked)
     tcp, ping = request.protocol == IPProtocol.TCP, request.protocol == IPProtocol.ICMP
-    peer = Peer(net, request.destination_port, address=request.destination)
+    peer = Peer(net, request.destination_port, address=request.destination_bytes)
     if tcp:
         peer.send(SYN, opts=options())
     else:
-        frame = udp(b"x", sport=40000, dport=request.destination_port, destination=request.destination)
+        frame = udp(b"x", sport=40000, dport=request.destination_port, destination=request.destination_bytes)
         if ping:
-            frame = echo(b"x", to=request.destination, ident=40000)
+            frame = echo(b"x", to=request.destination_bytes, ident=40000)
         net.send(frame)
-    real = LOOPBACK if request.destination == GATEWAY else request.destination
+    real = LOOPBACK if request.destination_bytes == GATEWAY else request.destination_bytes
     there = (request.protocol, real, request.destination_port)
     if expected == "allow":
         assert outward(net) == [there]
@@ -204,7 +204,7 @@ def test_a_policy_is_not_asked_about_what_is_inside() -> None:
 
 def test_restrict_refuses_what_is_not_inside() -> None:
     told: list[bytes] = []
-    net = Net(config(restrict=True, on_refused=lambda request, _: told.append(request.destination)))
+    net = Net(config(restrict=True, on_refused=lambda request, _: told.append(request.destination_bytes)))
     for address in (WORLD, GATEWAY, DNS, ip("10.0.2.77"), ip("192.168.1.1"), ip("169.254.169.254")):
         peer = Peer(net, 53, address=address)
         peer.send(SYN, opts=options())

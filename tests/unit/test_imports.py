@@ -15,7 +15,19 @@ from tests.support.repository import PACKAGE
 
 # From a part of the package to the parts that it may import; every part may import itself. "slirpy" is the package's
 # own __init__.py, the public API.
-BASE = {"lazy", "units", "fair", "forks", "paths", "ownfile", "errors", "stats", "interfaces", "config"}
+BASE = {
+    "addresses",
+    "lazy",
+    "units",
+    "fair",
+    "forks",
+    "paths",
+    "ownfile",
+    "errors",
+    "stats",
+    "interfaces",
+    "config",
+}
 WIRE = BASE | {"wire"}
 CORE = WIRE | {"tcp", "core"}
 ALLOWED: dict[str, set[str]] = {
@@ -24,12 +36,13 @@ ALLOWED: dict[str, set[str]] = {
     "forks": set(),
     "lazy": set(),
     "stats": set(),
-    "interfaces": {"lazy", "stats"},
+    "addresses": {"errors"},
+    "interfaces": {"addresses", "errors", "lazy", "stats"},
     "units": set(),
     "fair": {"units"},
     "paths": set(),
     "ownfile": set(),
-    "config": {"lazy", "units", "paths", "errors", "interfaces"},
+    "config": {"addresses", "lazy", "units", "paths", "errors", "interfaces"},
     "wire": BASE,
     "tcp": WIRE,
     "core": WIRE | {"tcp"},

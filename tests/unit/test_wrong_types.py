@@ -44,7 +44,7 @@ from slirpy.config.dnsrecord import parse_dns_record
 from slirpy.config.guestfwd import parse_guestfwd
 from slirpy.config.hostfwd import parse_hostfwd
 from slirpy.config.outbound import parse_outbound
-from slirpy.config.policy import checked_verdict, parse_rule
+from slirpy.config.policy import parse_rule
 from slirpy.config.resolver import parse_resolver
 from slirpy.interfaces import IPProtocol
 from slirpy.links import CallbackLink, CaptureLink, DgramLink, StreamLink, parse_endpoint, parse_netdev, unix
@@ -219,7 +219,7 @@ OBJECTS: dict[str, Callable[[], object]] = {
     "StreamFactory coroutine": lambda: StreamFactory(coroutine),  # type: ignore[arg-type]
     "Rule ports": lambda: Rule(Action.ALLOW, ports=(80,)),  # type: ignore[arg-type]
     "Rule protocol": lambda: Rule(Action.ALLOW, protocol="tcp"),  # type: ignore[arg-type]
-    "Rule redirect": lambda: Rule(Action.ALLOW, redirect=("x", 80)),  # type: ignore[arg-type]
+    "Rule redirect": lambda: Rule(Action.ALLOW, redirect=("x", 80)),
     "Rule redirect alone": lambda: Rule(Action.ALLOW, redirect="192.0.2.7"),  # type: ignore[arg-type]
 }
 
@@ -239,8 +239,8 @@ def test_text_is_taken_where_an_address_is_wanted() -> None:
     text: Any = "52-54-00-12-34-56"
     assert StaticLease("10.0.2.9", text) == StaticLease(IPv4Address("10.0.2.9"), MAC)  # type: ignore[arg-type]
     assert DhcpAnswer(address="10.0.2.9").address == IPv4Address("10.0.2.9")  # type: ignore[arg-type]
-    assert Rule(Action.ALLOW, redirect=("192.0.2.7", 80)).redirect == (FAR, 80)  # type: ignore[arg-type]
-    assert Rule(Action.ALLOW, protocol=6).protocol is IPProtocol.TCP  # type: ignore[arg-type]
+    assert Rule(Action.ALLOW, redirect=("192.0.2.7", 80)).redirect == (IPv4Address("192.0.2.7"), 80)
+    assert Rule(Action.ALLOW, protocol=6).protocol is IPProtocol.TCP
 
 
 # ---------------------------------------------------------------------------------------------- Slirp
@@ -401,9 +401,8 @@ def test_what_was_can_be_looked_at_after_the_end() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [True, None, "allow", Action.ALLOW, (Action.ALLOW,), Verdict(True), Verdict("allow"),  # type: ignore[arg-type]
-     *(Verdict(Action.ALLOW, redirect) for redirect in ("192.0.2.7", 5, ("x", 80), (FAR,), (FAR, -1), (FAR, "80")))],  # type: ignore[arg-type]
-)  # fmt: skip
+    [True, None, "allow", Action.ALLOW, (Action.ALLOW,), Verdict],
+)
 def test_a_policy_gives_a_verdict(given: Any) -> None:
     asked: list[FlowRequest] = []
 
@@ -415,14 +414,77 @@ def test_a_policy_gives_a_verdict(given: Any) -> None:
     net.host.serve_tcp(None, None, Echo)
     net.boot()
     net.guest.connect("192.0.2.7", 80)
-    with pytest.raises(ConfigError, match=r"^the (policy|target|port)"):
+    with pytest.raises(ConfigError, match=r"^the policy gave .*; it must give a slirpy\.Verdict"):
         net.run(1_000_000_000)
     assert asked
 
 
-def test_a_policy_may_write_its_target_as_text() -> None:
-    given = Verdict(Action.ALLOW, ("192.0.2.7", 80))  # type: ignore[arg-type]
-    assert checked_verdict(given).redirect == (FAR, 80)
+VERDICTS: dict[str, Callable[[], object]] = {
+    "action": lambda: Verdict(True),  # type: ignore[arg-type]
+    "action text": lambda: Verdict("allow"),  # type: ignore[arg-type]
+    "redirect text": lambda: Verdict(Action.ALLOW, "192.0.2.7"),  # type: ignore[arg-type]
+    "redirect number": lambda: Verdict(Action.ALLOW, 5),  # type: ignore[arg-type]
+    "redirect address": lambda: Verdict(Action.ALLOW, ("x", 80)),
+    "redirect nowhere": lambda: Verdict(Action.ALLOW, ("0.0.0.0", 80)),
+    "redirect group": lambda: Verdict(Action.ALLOW, ("ff02::1", 80)),
+    "redirect without port": lambda: Verdict(Action.ALLOW, (FAR,)),  # type: ignore[arg-type]
+    "redirect port": lambda: Verdict(Action.ALLOW, (FAR, -1)),
+    "redirect port text": lambda: Verdict(Action.ALLOW, (FAR, "80")),  # type: ignore[arg-type]
+    "redirect of a refusal": lambda: Verdict(Action.REJECT, (FAR, 80)),
+    "reason": lambda: Verdict(Action.DROP, None, 5),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("make", VERDICTS.values(), ids=VERDICTS)
+def test_a_verdict_is_checked_when_it_is_made(make: Callable[[], object]) -> None:
+    with pytest.raises(ConfigError, match=r"^a verdict"):
+        make()
+
+
+REQUESTS: dict[str, Callable[[], object]] = {
+    "protocol": lambda: FlowRequest("tcp", FAR, 1, FAR, 2),  # type: ignore[arg-type]
+    "protocol 256": lambda: FlowRequest(256, FAR, 1, FAR, 2),
+    "protocol True": lambda: FlowRequest(True, FAR, 1, FAR, 2),
+    "source": lambda: FlowRequest(6, "x", 1, FAR, 2),
+    "source bytes": lambda: FlowRequest(6, b"12345", 1, FAR, 2),
+    "destination": lambda: FlowRequest(6, FAR, 1, 5, 2),  # type: ignore[arg-type]
+    "source_port": lambda: FlowRequest(6, FAR, 65536, FAR, 2),
+    "destination_port": lambda: FlowRequest(6, FAR, 1, FAR, None),  # type: ignore[arg-type]
+    "host": lambda: FlowRequest(6, FAR, 1, FAR, 2, 5),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize(("name", "make"), REQUESTS.items(), ids=REQUESTS)
+def test_a_request_is_checked_when_it_is_made(name: str, make: Callable[[], object]) -> None:
+    with pytest.raises(ConfigError, match=f"^{name.split()[0]} "):
+        make()
+
+
+def test_a_request_has_addresses_as_objects() -> None:
+    request = FlowRequest(6, b"\x0a\0\2\x0f", 40000, "192.0.2.7", 80)
+    assert request.destination == IPv4Address("192.0.2.7")
+    assert request.destination in IPv4Network("192.0.2.0/24")
+    assert str(request.source) == "10.0.2.15"
+    assert (request.source_bytes, request.destination_bytes) == (b"\x0a\0\2\x0f", FAR)
+    assert repr(request) == "<FlowRequest tcp 10.0.2.15:40000 -> 192.0.2.7:80>"
+    same = FlowRequest(IPProtocol.TCP, IPv4Address("10.0.2.15"), 40000, IPv4Address("192.0.2.7"), 80)
+    assert (request, hash(request)) == (same, hash(same))
+    six = FlowRequest(17, "fd00::2", 1, IPv6Address("2001:db8::1"), 53, host=True)
+    assert isinstance(six.destination, IPv6Address)
+    assert repr(six) == "<FlowRequest udp [fd00::2]:1 -> [2001:db8::1]:53, the host's loopback>"
+    assert repr(FlowRequest(132, FAR, 1, FAR, 2)) == "<FlowRequest 132 192.0.2.7:1 -> 192.0.2.7:2>"
+
+
+@pytest.mark.parametrize("address", ["192.0.2.7", IPv4Address("192.0.2.7"), FAR])
+def test_a_policy_may_write_its_target_in_any_form(address: Any) -> None:
+    verdict = Verdict(Action.ALLOW, (address, 80))
+    assert verdict.redirect == (IPv4Address("192.0.2.7"), 80)
+    net = VirtualNetwork(Config(policy=lambda request: verdict), seed=1)
+    net.host.serve_tcp("192.0.2.7", 80, Echo)
+    net.boot()
+    stream = net.guest.connect("198.51.100.1", 99)
+    stream.write(b"hello")
+    net.run_until(lambda: stream.received == b"hello")
 
 
 # -------------------------------------------------------------------------------- the simulated world

@@ -7,7 +7,6 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
@@ -199,10 +198,10 @@ class _Connection:
             "SCRIPT_NAME": "",
             "PATH_INFO": unquote_to_bytes(target).decode("latin-1"),
             "QUERY_STRING": query.decode("latin-1"),
-            "SERVER_NAME": str(ip_address(flow.destination)),
+            "SERVER_NAME": str(flow.destination),
             "SERVER_PORT": str(flow.destination_port),
             "SERVER_PROTOCOL": f"HTTP/{request.http_version.decode('latin-1')}",
-            "REMOTE_ADDR": str(ip_address(flow.source)),
+            "REMOTE_ADDR": str(flow.source),
             "REMOTE_PORT": str(flow.source_port),
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": "http",

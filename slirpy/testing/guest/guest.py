@@ -24,8 +24,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from slirpy.addresses import mac_bytes
 from slirpy.config.options import MTU_MAX, MTU_MIN
-from slirpy.config.values import function, mac_bytes, moment, whole
+from slirpy.config.values import function, moment, whole
 from slirpy.errors import StateError
 from slirpy.interfaces import Buffer
 from slirpy.testing.guest.dhcp import DhcpClient, DhcpLease

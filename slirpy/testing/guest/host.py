@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address
 from random import Random
 from typing import TypeAlias
 
-from slirpy.config.values import address_bytes
+from slirpy.addresses import address_bytes
 from slirpy.core.timers import Timers
 
 __all__ = ["DEFAULT_MAC", "Address", "GuestCounters", "GuestHost", "IpAddress", "packed"]

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from random import Random
 
-from slirpy.config.values import address_bytes, whole
+from slirpy.addresses import address_bytes
+from slirpy.config.values import whole
 from slirpy.errors import ConfigError, StateError
 from slirpy.interfaces import Buffer
 from slirpy.testing.guest.addressing import Addressing, Addressing4, Addressing6

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from slirpy.config.values import address_bytes, listed, nanoseconds, whole
+from slirpy.addresses import address_bytes
+from slirpy.config.values import listed, nanoseconds, whole
 from slirpy.testing.world.clock import SimClock
 from slirpy.testing.world.path import DIRECT, Path
 from slirpy.testing.world.places import Address, Key, Place, find, is_loopback, key_of

@@ -24,7 +24,8 @@ from ipaddress import ip_address
 from random import Random
 from typing import Any
 
-from slirpy.config.values import address_bytes, as_text, function, host_name, whole
+from slirpy.addresses import address_bytes
+from slirpy.config.values import as_text, function, host_name, whole
 from slirpy.errors import ConfigError, StateError
 from slirpy.interfaces import (
     AcceptedStream,

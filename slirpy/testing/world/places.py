@@ -5,7 +5,8 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeAlias, TypeVar
 
-from slirpy.config.values import address_bytes, whole
+from slirpy.addresses import address_bytes
+from slirpy.config.values import whole
 from slirpy.errors import ConfigError
 
 __all__ = ["Address", "Key", "Place", "SocketAddress", "find", "is_loopback", "key_of", "place_of", "shown"]

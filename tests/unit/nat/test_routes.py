@@ -74,7 +74,7 @@ def test_policy_sees_what_the_guest_names() -> None:
         return Verdict(Action.ALLOW)
 
     assert Router(config(policy=policy)).route(request(GATEWAY, 22)) == Route(LOOPBACK, 22)
-    assert seen == [request(GATEWAY, 22)._replace(host=True)]
+    assert seen == [FlowRequest(IPProtocol.TCP, GUEST, 1234, GATEWAY, 22, host=True)]
 
 
 def test_source_seen() -> None:

@@ -342,8 +342,8 @@ def test_a_callable_has_a_socket_and_the_flow(driven: Driven) -> None:
     stream = driven.exchange("192.0.2.9", 7, b"abc\nxyz\n")
     assert stream.received == b"\ncba\nzyx"
     (flow,) = seen
-    assert (flow.source, flow.source_port) == (bytes([10, 0, 2, 15]), stream.local_port)
-    assert (flow.destination, flow.destination_port) == (bytes([192, 0, 2, 9]), 7)
+    assert (str(flow.source), flow.source_port) == ("10.0.2.15", stream.local_port)
+    assert (str(flow.destination), flow.destination_port) == ("192.0.2.9", 7)
 
 
 def test_a_callable_that_raises_is_a_reset(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:

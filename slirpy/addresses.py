@@ -1,0 +1,132 @@
+"""Addresses as callers give them, and as they get them back.
+
+Callers give IP addresses as text, :mod:`ipaddress` objects or bytes in network order, and get :mod:`ipaddress`
+objects. They give MAC addresses as text or bytes, and get text. Inside, both are bytes. The functions here convert,
+or raise :class:`~slirpy.errors.ConfigError` with the name of the argument, the value given, and what to write
+instead.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any, TypeAlias
+
+from slirpy.errors import ConfigError
+
+__all__ = [
+    "MAC_EXAMPLE",
+    "AnyAddress",
+    "IPAddress",
+    "address_bytes",
+    "address_object",
+    "ipv4",
+    "mac_bytes",
+    "port_number",
+    "reachable_place",
+]
+
+IPAddress: TypeAlias = IPv4Address | IPv6Address
+"""An address that callers get."""
+AnyAddress: TypeAlias = IPv4Address | IPv6Address | str | bytes
+"""An address that callers may give."""
+MAC_EXAMPLE = "52:54:00:12:34:56"
+
+
+def address_object(what: str, value: Any) -> IPAddress:
+    """An IP address as an object: from text, such an object, or four or sixteen bytes. The scope of ``fe80::1%eth0``
+    is left out.
+
+    Raises:
+        ConfigError: not an address in any of these forms.
+    """
+    if type(value) is IPv4Address:
+        return value
+    return ip_address(address_bytes(what, value))
+
+
+def address_bytes(what: str, value: Any) -> bytes:
+    """An IP address as four or sixteen bytes: from text, an address object, or such bytes.
+
+    Raises:
+        ConfigError: not an address in any of these forms.
+    """
+    if isinstance(value, bytes | bytearray | memoryview) and len(value) in (4, 16):
+        return bytes(value)
+    if isinstance(value, str) or hasattr(value, "packed"):
+        try:
+            return ip_address(str(value)).packed
+        except ValueError:
+            pass
+    raise ConfigError(
+        f"{what} {value!r} is not an IP address; give text such as 192.0.2.7, an ipaddress object, or 4 or 16 bytes"
+    )
+
+
+def ipv4(what: str, value: Any) -> IPv4Address:
+    """An IPv4 address, from text or an object. Numbers and bytes are not addresses here.
+
+    Raises:
+        ConfigError: not an address in any of these forms.
+    """
+    if isinstance(value, IPv4Address):
+        return value
+    try:
+        if isinstance(value, str):
+            return IPv4Address(value)
+    except ValueError:
+        pass
+    shown = value if isinstance(value, str) else repr(value)
+    raise ConfigError(f'{what} "{shown}" is not an IPv4 address, such as 10.0.2.2')
+
+
+def port_number(what: str, value: Any, lowest: int = 0) -> int:
+    """A port, from ``lowest`` to 65535.
+
+    Raises:
+        ConfigError: not a whole number, or out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= 65535:
+        raise ConfigError(f"{what} {value!r} is not a number from {lowest} to 65535")
+    return int(value)
+
+
+def reachable_place(what: str, value: Any) -> tuple[IPAddress, int]:
+    """An address to which a flow can lead, and a port, which may be 0.
+
+    Raises:
+        ConfigError: not an address and a port, or the address is unspecified or a multicast group.
+    """
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise ConfigError(f'{what} is an address and a port, such as ("192.0.2.7", 80); given was {value!r}')
+    address = address_object(f"{what}: address", value[0])
+    port = port_number(f"{what}: port", value[1])
+    if address.is_unspecified or address.is_multicast:
+        raise ConfigError(f"{what}: nothing can be led to {address} port {port}")
+    return address, port
+
+
+def mac_bytes(what: str, value: object) -> bytes:
+    """A MAC address of a network card: six bytes, or text with colons or hyphens.
+
+    Raises:
+        ConfigError: anything else, a group address, or all zeros.
+    """
+    mac: bytes | None = None
+    if isinstance(value, bytes | bytearray | memoryview):
+        mac = bytes(value)
+    elif isinstance(value, str):
+        pairs = value.split("-" if "-" in value else ":")
+        if len(pairs) == 6 and all(len(pair) == 2 and pair.isascii() and pair.isalnum() for pair in pairs):
+            try:
+                mac = bytes.fromhex("".join(pairs))
+            except ValueError:
+                mac = None
+    if mac is None or len(mac) != 6:
+        raise ConfigError(
+            f"{what} {value!r} is not a MAC address; give six bytes, or text such as {MAC_EXAMPLE}"
+        )
+    if mac[0] & 1 or not any(mac):
+        raise ConfigError(
+            f"{what} {mac.hex(':')} is not the MAC address of a network card; give one such as {MAC_EXAMPLE}"
+        )
+    return mac
