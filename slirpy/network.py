@@ -29,7 +29,7 @@ from slirpy.links.stream import StreamLink
 from slirpy.services.dhcp import Lease, LeaseFile
 from slirpy.stack import Stack
 from slirpy.stats import Stats
-from slirpy.targets.local import LocalTargets
+from slirpy.targets.opener import LocalTargetOpener
 
 __all__ = ["Slirp"]
 
@@ -83,7 +83,7 @@ class Slirp(Driven):
         self._sockets = self._poller.group()
         self._host = SocketHost(self._sockets, source)
         self._listeners: list[StreamListener] = []
-        self._local = LocalTargets(self._host.sockets)
+        self._local = LocalTargetOpener(self._host.sockets)
         try:
             file = self.config.lease_file
             self._stack = Stack(

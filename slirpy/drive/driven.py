@@ -19,7 +19,7 @@ from slirpy.errors import ConfigError, StateError
 from slirpy.host.poller import SelectorPoller
 from slirpy.interfaces import READ, WRITE
 from slirpy.stack import Stack
-from slirpy.targets.local import LocalTargets
+from slirpy.targets.opener import LocalTargetOpener
 from slirpy.units import SECOND
 
 __all__ = ["Driven"]
@@ -39,7 +39,7 @@ class Driven(abc.ABC):
     """
 
     _stack: Stack
-    _local: LocalTargets
+    _local: LocalTargetOpener
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock

@@ -10,13 +10,12 @@ from collections.abc import Callable
 
 from slirpy import forks
 from slirpy.host.addresses import family_of, name_of, place_of
-from slirpy.host.answering import WildcardDatagram
 from slirpy.host.ipoptions import hear_errors, hear_local
 from slirpy.host.lookups import Lookups
 from slirpy.host.opensockets import OpenSocket, OpenSockets
 from slirpy.host.outbound import OutboundDatagram, Source
 from slirpy.host.ping import SocketPing, open_ping
-from slirpy.host.socketdatagram import SocketDatagram
+from slirpy.host.socketdatagram import SocketDatagram, WildcardDatagram
 from slirpy.host.socketstream import SocketStream, tune
 from slirpy.interfaces import (
     READ,

@@ -29,7 +29,7 @@ __all__ = ["GuestForwards", "TargetOpener"]
 
 
 class TargetOpener(Protocol):
-    """Opens streams to commands, Unix sockets and functions: ``targets/local.py``."""
+    """Opens streams to commands, Unix sockets and functions: ``targets/opener.py``."""
 
     def opener(self, target: Target, network: ServiceNetwork, what: str) -> StreamService:
         """Return a function that opens connections to a target.

@@ -14,7 +14,7 @@ from slirpy.errors import ForwardError
 from slirpy.interfaces import FlowRequest
 from slirpy.units import SECOND
 
-__all__ = ["PROCESSES", "Process", "find_program"]
+__all__ = ["PROCESSES", "ProcessWorker", "find_program"]
 
 PROCESSES = 64
 """Maximum number of programs at a time, of all rules together."""
@@ -45,8 +45,8 @@ def find_program(name: str, what: str) -> str:
     return os.path.abspath(path)
 
 
-class Process:
-    """One run of a program; a :class:`~slirpy.targets.localstream.Job`.
+class ProcessWorker:
+    """One run of a program; a :class:`~slirpy.targets.localstream.Worker`.
 
     Standard input and output are the connection. The program has its own process group and default handling of all
     signals. It inherits other descriptors like any program that this process starts: standard error, no sockets.
@@ -65,7 +65,7 @@ class Process:
         self.failed = self.broken = False
 
     def start(self, sock: socket.socket) -> None:
-        """See :meth:`slirpy.targets.localstream.Job.start`."""
+        """See :meth:`slirpy.targets.localstream.Worker.start`."""
         fd = sock.fileno()
         if fd < 2:
             # Our descriptor is closed, and this one has the same number: it would stay close-on-exec.
@@ -99,7 +99,7 @@ class Process:
         }
 
     def hang_up(self, reset: bool, now: int) -> None:
-        """See :meth:`slirpy.targets.localstream.Job.hang_up`."""
+        """See :meth:`slirpy.targets.localstream.Worker.hang_up`."""
         self._until = now if reset else now + END_GRACE
         if reset:
             self.ended(now)
@@ -115,14 +115,14 @@ class Process:
         return False
 
     def kill(self, until: float) -> None:
-        """See :meth:`slirpy.targets.localstream.Job.kill`."""
+        """See :meth:`slirpy.targets.localstream.Worker.kill`."""
         if not self._wait(until):
             self._signal(signal.SIGKILL)
             self._asked = True
             self._wait(time.monotonic() + _KILL_SECONDS)  # bounded: the system may hold the process
 
     def abandon(self) -> None:
-        """See :meth:`slirpy.targets.localstream.Job.abandon`. The program is the parent's and keeps the socket."""
+        """See :meth:`slirpy.targets.localstream.Worker.abandon`. The program is the parent's and keeps the socket."""
 
     def _wait(self, until: float) -> bool:
         while not self._reap():

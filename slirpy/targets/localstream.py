@@ -1,9 +1,9 @@
 """Streams to programs, threads and tasks on this machine: socket pairs.
 
-A :class:`FarStream` is one end of a pair; a program, a thread or a task of this process has the other (a
-:class:`Job`). :class:`Jobs` limits the number of jobs that run at a time. A connection beyond the limit waits for
-its turn, with the guest's SYN unanswered. A guest that opens a thousand connections sees some of them open late, and
-the number of processes on the host stays bounded. Guests take turns.
+A :class:`LocalStream` is one end of a pair; the other belongs to a :class:`Worker`: a program, a thread or a task of
+this process. :class:`WorkerPool` limits the number of workers that run at a time. A connection beyond the limit waits
+for its turn, with the guest's SYN unanswered. So a guest that opens a thousand connections sees some of them open
+late, and the number of processes on the host stays bounded. Guests take turns.
 """
 
 from __future__ import annotations
@@ -20,29 +20,27 @@ from slirpy.host.socketstream import SocketStream
 from slirpy.interfaces import Buffer, ServiceNetwork, StreamOwner, Timer
 from slirpy.units import MS
 
-__all__ = ["FarStream", "Job", "Jobs", "tcp_pair"]
+__all__ = ["LocalStream", "Worker", "WorkerPool", "tcp_pair"]
 
 _LOOK = 500 * MS
-"""Interval at which running jobs are checked for their end."""
+"""Interval at which running workers are checked for their end."""
 _LOOK_SOON = 20 * MS
-"""The shorter interval while connections wait, and after a job has ended."""
+"""The shorter interval while connections wait, and after a worker has ended."""
 CLOSE_SECONDS = 1.0
-"""Seconds that all jobs together get to end when the network closes."""
+"""Seconds that all workers together get to end when the network closes."""
 THROWN_MAX = 1 << 20
-"""Bytes that a guest may send to an ended job before it gets a reset."""
+"""Bytes that a guest may send to an ended worker before it gets a reset."""
 WAITING_MAX = 1024
 """Connections that may wait for their turn."""
 
 
-class Job(Protocol):
+class Worker(Protocol):
     """The user of the other end of a pair."""
 
     tcp: bool
     """Whether it needs a TCP socket of the loopback."""
     failed: bool
-    """Whether the job failed, so its end of stream must be reported as a reset. Set before its socket closes, if at
-    all.
-    """
+    """Whether the worker failed, so its end of stream must be reported as a reset. Set before its socket closes."""
     broken: bool
     """Whether the failure was its own; set when it has ended."""
 
@@ -50,20 +48,20 @@ class Job(Protocol):
         """Take over the other end of the pair, unless this raises.
 
         Raises:
-            OSError: the job cannot be started.
+            OSError: the worker cannot be started.
         """
         ...
 
     def hang_up(self, reset: bool, now: int) -> None:
-        """End the job's connection; with ``reset``, by an error."""
+        """End the worker's connection; with ``reset``, by an error."""
         ...
 
     def ended(self, now: int) -> bool:
-        """Whether all of the job has ended; called at intervals, with the time in nanoseconds."""
+        """Whether all of the worker has ended; called at intervals, with the time in nanoseconds."""
         ...
 
     def kill(self, until: float) -> None:
-        """End the job by ``until`` of :func:`time.monotonic`; the network is closed already."""
+        """End the worker by ``until`` of :func:`time.monotonic`; the network is closed already."""
         ...
 
     def abandon(self) -> None:
@@ -71,24 +69,24 @@ class Job(Protocol):
         ...
 
 
-class Jobs:
-    """The jobs of one kind.
+class WorkerPool:
+    """The workers of one kind.
 
     Args:
-        network: provides the timer for checking jobs.
+        network: provides the timer for checking workers.
         limit: maximum number that run at a time.
     """
 
     def __init__(self, network: ServiceNetwork, limit: int) -> None:
         self._network = network
         self._limit = limit
-        self._running: list[Job] = []
-        self._waiting: RoundRobin[FarStream] = RoundRobin()
+        self._running: list[Worker] = []
+        self._waiting: RoundRobin[LocalStream] = RoundRobin()
         self._timer: Timer | None = None
         self._look = 0
 
-    def enter(self, stream: FarStream, guest: bytes) -> None:
-        """Start the job of a stream, at once or in its turn.
+    def enter(self, stream: LocalStream, guest: bytes) -> None:
+        """Start the worker of a stream, at once or in its turn.
 
         Beyond the limit of waiting streams one fails: this one, or the newest of the guest that has most.
         """
@@ -108,27 +106,27 @@ class Jobs:
             refused.fail(errno.ECONNREFUSED)
         self._watch()
 
-    def leave(self, stream: FarStream, reset: bool) -> None:
+    def leave(self, stream: LocalStream, reset: bool) -> None:
         """Remove a stream that has ended."""
         if not self._waiting.remove(stream):
-            stream.job.hang_up(reset, self._network.now)
+            stream.worker.hang_up(reset, self._network.now)
         self._watch(soon=True)
 
     def collect(self) -> None:
-        """Forget the jobs that have ended, and start the next in turn."""
+        """Forget the workers that have ended, and start the next in turn."""
         now = self._network.now
         running, self._running = self._running, []
-        for job in running:
-            if job.ended(now):
-                self._network.stats.guestfwd_broken += job.broken
+        for worker in running:
+            if worker.ended(now):
+                self._network.stats.guestfwd_broken += worker.broken
             else:
-                self._running.append(job)
+                self._running.append(worker)
         while self._waiting and len(self._running) < self._limit:
             self._begin(self._waiting.next())
 
-    def _begin(self, stream: FarStream) -> None:
+    def _begin(self, stream: LocalStream) -> None:
         if stream.begin():
-            self._running.append(stream.job)
+            self._running.append(stream.worker)
 
     def _watch(self, soon: bool = False) -> None:
         if not self._running and not self._waiting:
@@ -147,53 +145,55 @@ class Jobs:
         self._watch()
 
     def close(self) -> None:
-        """End all jobs. Their streams are closed already."""
+        """End all workers. Their streams are closed already."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._waiting.clear()
         until = time.monotonic() + CLOSE_SECONDS
-        for job in self._running:
-            job.hang_up(True, self._network.now)
-        for job in self._running:
-            job.kill(until)
+        for worker in self._running:
+            worker.hang_up(True, self._network.now)
+        for worker in self._running:
+            worker.kill(until)
         self._running.clear()
 
     def abandon(self) -> None:
-        """Release all jobs, in a forked child."""
-        for job in self._running:
-            job.abandon()
+        """Release all workers, in a forked child."""
+        for worker in self._running:
+            worker.abandon()
         self._running.clear()
 
 
-class FarStream(SocketStream):
-    """One end of a pair whose other end belongs to a job; a :class:`~slirpy.interfaces.StreamPeer`.
+class LocalStream(SocketStream):
+    """One end of a pair whose other end belongs to a worker; a :class:`~slirpy.interfaces.StreamPeer`.
 
-    A job may end without having read everything. A socket reports that as a reset, but the job has finished: its
-    output is complete, and further data from the guest is discarded, within a limit.
+    A worker may end without having read everything. A socket reports that as a reset, but the worker has finished:
+    its output is complete, and further data from the guest is discarded, within a limit.
     """
 
-    __slots__ = ("_jobs", "_reset", "_thrown", "job")
+    __slots__ = ("_pool", "_reset", "_thrown", "worker")
 
-    def __init__(self, sockets: OpenSockets, owner: StreamOwner, jobs: Jobs, job: Job, guest: bytes) -> None:
+    def __init__(
+        self, sockets: OpenSockets, owner: StreamOwner, pool: WorkerPool, worker: Worker, guest: bytes
+    ) -> None:
         super().__init__(sockets, None, owner)
-        self._jobs: Jobs | None = jobs
+        self._pool: WorkerPool | None = pool
         self._reset = False
-        self._thrown = -1  # bytes discarded, once the job has ended
-        self.job = job
-        jobs.enter(self, guest)
+        self._thrown = -1  # bytes discarded, once the worker has ended
+        self.worker = worker
+        pool.enter(self, guest)
 
     def begin(self) -> bool:
-        """Make the pair and start the job; False on failure, which is reported to the owner."""
+        """Make the pair and start the worker; False on failure, which is reported to the owner."""
         owner = self._owner
         assert owner is not None
         try:
-            ours, theirs = tcp_pair() if self.job.tcp else socket.socketpair()
+            ours, theirs = tcp_pair() if self.worker.tcp else socket.socketpair()
         except OSError as error:
             self.fail(error.errno or errno.EIO)
             return False
         try:
-            self.job.start(theirs)
+            self.worker.start(theirs)
         except OSError:
             theirs.close()
             ours.close()
@@ -212,7 +212,7 @@ class FarStream(SocketStream):
 
     def fail(self, error: int) -> None:
         """Report to the owner that there will be no connection."""
-        owner, self._owner, self._jobs = self._owner, None, None
+        owner, self._owner, self._pool = self._owner, None, None
         if owner is not None:
             owner.failed(error)
 
@@ -236,11 +236,11 @@ class FarStream(SocketStream):
         return self.send((data,))
 
     def recv(self, limit: int) -> bytes | None:
-        """Receive data; the end of a failed job's output is reported as a reset."""
+        """Receive data; the end of a failed worker's output is reported as a reset."""
         data = super().recv(limit)
         if data is None and self._thrown >= 0:
             data = super().recv(limit)  # a reset is reported once, and unread data comes after it
-        if data == b"" and self.job.failed and self._sock is not None:
+        if data == b"" and self.worker.failed and self._sock is not None:
             super()._fail(OSError(errno.ECONNRESET, ""))
             return None
         return data
@@ -269,10 +269,10 @@ class FarStream(SocketStream):
         self._leave()
 
     def _leave(self) -> None:
-        jobs, self._jobs = self._jobs, None
-        if jobs is not None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
             self._owner = None
-            jobs.leave(self, self._reset)
+            pool.leave(self, self._reset)
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:

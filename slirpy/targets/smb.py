@@ -19,7 +19,7 @@ from pathlib import Path
 
 from slirpy.config.guestfwd import Command
 from slirpy.errors import ConfigError, ForwardError
-from slirpy.targets.commands import Process, find_program
+from slirpy.targets.commands import ProcessWorker, find_program
 from slirpy.targets.localstream import tcp_pair
 
 __all__ = ["PORTS", "SHARE", "SmbServer"]
@@ -156,7 +156,7 @@ class SmbServer:
     def _try(self, path: str, what: str) -> None:
         """Test whether it answers, as the first guest would."""
         ours, theirs = tcp_pair()
-        process = Process(self.command, path)
+        process = ProcessWorker(self.command, path)
         with ours:
             try:
                 process.start(theirs)

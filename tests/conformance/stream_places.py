@@ -105,12 +105,12 @@ class Waiting(Target):
         self._limit = 0
 
     def open(self, owner: StreamOwner) -> StreamPeer:
-        jobs = next(iter(self.net._local._jobs.values()))
-        self._limit, jobs._limit = jobs._limit, 0
+        pool = next(iter(self.net._local._pools.values()))
+        self._limit, pool._limit = pool._limit, 0
         return super().open(owner)
 
     def step(self) -> None:
-        next(iter(self.net._local._jobs.values()))._limit = self._limit
+        next(iter(self.net._local._pools.values()))._limit = self._limit
         super().step()
 
 

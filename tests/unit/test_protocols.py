@@ -18,16 +18,17 @@ from tests.support.repository import PACKAGE, REPOSITORY
 PUBLIC = {
     "Inside": "slirpy.Stack",
     "LeaseStore": "slirpy.Stack",
-    "LinkPeer": "slirpy.testing.links",
+    "LinkPeer": "slirpy.testing.LinkPeer",
     "TargetOpener": "slirpy.Stack",
 }
 """Those that callers implement, beside the ones in ``slirpy.interfaces``, and what takes them."""
 
 IMPLEMENTED: dict[str, tuple[Any, Any]] = {
+    "Codec": ("_Icmp4", "_Icmp6"),
     "Emit": ("TcpFlow.emit", "Host._emit"),
     "Entry": ("NatTcpFlow", "UdpFlow"),
     "Header": ("IPv4Header", "IPv6Header"),
-    "Job": ("Process", "TaskJob"),
+    "Worker": ("ProcessWorker", "TaskWorker"),
     "Marked": ("NatTcpFlow", "UdpFlow"),
     "NdpOption": ("LinkAddress", "PrefixInformation"),
     "Output": ("FileOutput", "Pipe"),

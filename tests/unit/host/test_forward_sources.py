@@ -11,7 +11,7 @@ import pytest
 
 from slirpy import Config, ForwardError, Slirp
 from slirpy.host import sockets
-from slirpy.host.answering import LOCALS_MAX, WildcardDatagram
+from slirpy.host.socketdatagram import LOCALS_MAX, WildcardDatagram
 from slirpy.testing import UdpSocket
 from tests.support.driven import Driven
 

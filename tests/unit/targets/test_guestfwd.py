@@ -19,7 +19,7 @@ import pytest
 from slirpy import Config, FlowRequest, ForwardError, GuestForward, Slirp
 from slirpy.interfaces import IPProtocol
 from slirpy.paths import PATH_MAX
-from slirpy.targets import commands, handlers, localstream, unix
+from slirpy.targets import commands, localstream, tasks, threads, unix
 from slirpy.testing import Guest
 from tests.support.driven import Driven
 
@@ -362,7 +362,7 @@ def test_a_callable_that_raises_is_a_reset(driven: Driven, monkeypatch: pytest.M
 
 
 def test_threads_are_bounded(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slirpy.targets.local.THREADS", 3)
+    monkeypatch.setattr("slirpy.targets.opener.THREADS", 3)
     gate = threading.Event()
     running = most = 0
 
@@ -503,7 +503,7 @@ def test_a_place_is_free_again_whatever_way_a_task_ends(
     driven: Driven, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a long answer; and after a reset so early that the task has not run at all."""
-    monkeypatch.setattr("slirpy.targets.local.TASKS", 1)
+    monkeypatch.setattr("slirpy.targets.opener.TASKS", 1)
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         data = await reader.read()
@@ -530,14 +530,14 @@ def test_a_task_that_is_cancelled_before_its_first_step(tmp_path: Path) -> None:
     loop = asyncio.new_event_loop()
     ours, theirs = socket.socketpair()
     with ours:
-        job = handlers.TaskJob(loop, handler, flow)
-        job.start(theirs)
-        job.hang_up(True, 0)
+        worker = tasks.TaskWorker(loop, handler, flow)
+        worker.start(theirs)
+        worker.hang_up(True, 0)
         loop.call_soon(loop.stop)
         loop.run_forever()
         loop.run_until_complete(asyncio.sleep(0))
-        assert job.ended(0)
-        assert job.failed
+        assert worker.ended(0)
+        assert worker.failed
         assert ours.recv(1) == b""
     loop.close()
 
@@ -568,8 +568,8 @@ def test_an_object_with_an_async_call(driven: Driven) -> None:
     assert driven.exchange(SERVER, 7).received == b"object"
 
 
-def test_jobs_wait_for_each_kind_by_itself(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slirpy.targets.local.PROCESSES", 1)
+def test_workers_wait_for_each_kind_by_itself(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slirpy.targets.opener.PROCESSES", 1)
     serve(driven, "cmd:cat")
     serve(driven, upper, port=8)
     held = driven.connect(SERVER, 7)
@@ -578,4 +578,4 @@ def test_jobs_wait_for_each_kind_by_itself(driven: Driven, monkeypatch: pytest.M
     assert not waiting.established
     held.shutdown()
     driven.until(lambda: waiting.established)
-    assert handlers.TASKS > handlers.THREADS >= 1
+    assert tasks.TASKS > threads.THREADS >= 1

@@ -10,14 +10,14 @@ import pytest
 
 from slirpy.fair import RoundRobin
 from slirpy.targets import localstream
-from slirpy.targets.localstream import FarStream, Jobs
+from slirpy.targets.localstream import LocalStream, WorkerPool
 from tests.support.fake_network import FakeNetwork
 
 A, B, C = (bytes((10, 0, 2, n)) for n in (20, 21, 22))
 
 
 class Idle:
-    """A job that never is; the stream that has it is its owner's."""
+    """A worker that never starts; its stream is its owner's."""
 
     tcp = failed = broken = False
 
@@ -48,21 +48,21 @@ class Owner:
 
 
 class World:
-    """Jobs of which none runs until there is room."""
+    """WorkerPool of which none runs until there is room."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(localstream, "WAITING_MAX", 6)
-        monkeypatch.setattr(FarStream, "begin", self.begin_of)
+        monkeypatch.setattr(LocalStream, "begin", self.begin_of)
         self.network = FakeNetwork()
-        self.jobs = Jobs(self.network, 0)
+        self.pool = WorkerPool(self.network, 0)
         self.names: dict[int, str] = {}
         self.owners: dict[str, Owner] = {}
         self.begun: list[str] = []
-        self.streams: dict[str, FarStream] = {}
+        self.streams: dict[str, LocalStream] = {}
 
     @property
     def begin_of(self) -> Any:
-        def begin(stream: FarStream) -> bool:
+        def begin(stream: LocalStream) -> bool:
             self.begun.append(self.names[id(stream)])
             return False
 
@@ -71,15 +71,15 @@ class World:
     def open(self, name: str, guest: bytes) -> None:
         owner = self.owners[name] = Owner()
         host: Any = None
-        stream = self.streams[name] = FarStream(host, owner, self.jobs, Idle(), guest)
+        stream = self.streams[name] = LocalStream(host, owner, self.pool, Idle(), guest)
         self.names[id(stream)] = name
 
     def refused(self) -> list[str]:
         return [name for name, owner in self.owners.items() if owner.error == errno.ECONNREFUSED]
 
     def run(self) -> list[str]:
-        self.jobs._limit = 1
-        self.jobs.collect()
+        self.pool._limit = 1
+        self.pool.collect()
         return self.begun
 
 
@@ -94,7 +94,7 @@ def test_guests_have_their_turns_one_after_the_other(world: World) -> None:
     world.open("b0", B)
     world.open("c0", C)
     assert world.run() == ["a0", "b0", "c0", "a1", "a2", "a3"]
-    assert len(world.jobs._waiting) == 0
+    assert len(world.pool._waiting) == 0
 
 
 def test_at_the_bound_the_newest_of_who_has_most_makes_way(world: World) -> None:

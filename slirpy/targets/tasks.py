@@ -1,11 +1,11 @@
-"""Functions of this process as far ends: each in a thread, or as a task of an event loop."""
+"""Coroutine functions of this process behind guestfwd, with one task of an event loop for each connection."""
 
 from __future__ import annotations
 
+import inspect
 import socket
 import sys
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,72 +15,23 @@ from slirpy.interfaces import FlowRequest
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["TASKS", "THREADS", "BackgroundLoop", "TaskJob", "ThreadJob"]
+__all__ = ["TASKS", "BackgroundLoop", "TaskWorker", "is_coroutine_function"]
 
-THREADS = 64
-"""Maximum number of threads at a time, for all rules together."""
 TASKS = 1024
 """Maximum number of tasks at a time, for all rules together."""
 
-ThreadHandler: TypeAlias = Callable[[socket.socket, FlowRequest], object]
 TaskHandler: TypeAlias = Callable[["asyncio.StreamReader", "asyncio.StreamWriter"], Awaitable[object]]
 
 
-class ThreadJob:
-    """``handler(connection, flow)`` in a daemon thread; a :class:`~slirpy.targets.localstream.Job`.
-
-    The socket is closed when the handler returns. An exception goes to :func:`threading.excepthook`, and the guest's
-    connection is reset.
-    """
-
-    __slots__ = ("_flow", "_handler", "_sock", "_thread", "broken", "failed", "tcp")
-
-    def __init__(self, handler: ThreadHandler, flow: FlowRequest) -> None:
-        self._handler = handler
-        self._flow = flow
-        self._thread: threading.Thread | None = None
-        self._sock: socket.socket | None = None
-        self.tcp = self.failed = self.broken = False
-
-    def start(self, sock: socket.socket) -> None:
-        """See :meth:`slirpy.targets.localstream.Job.start`."""
-        self._sock = sock
-        self._thread = threading.Thread(target=self._run, args=(sock,), name="slirpy-guestfwd", daemon=True)
-        try:
-            self._thread.start()
-        except RuntimeError as error:  # the system's limit
-            raise OSError(*error.args) from None
-
-    def _run(self, sock: socket.socket) -> None:
-        with sock:
-            try:
-                self._handler(sock, self._flow)
-            except (BrokenPipeError, ConnectionResetError):
-                self.failed = True  # the guest has gone, which needs no report
-            except Exception:  # any exception of a user's function ends its connection and is reported
-                self.failed = True
-                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
-
-    def hang_up(self, reset: bool, now: int) -> None:
-        """Shut the socket down: the handler reads the end, or its writes fail; nothing else can end a thread."""
-
-    def ended(self, now: int) -> bool:
-        """Whether the handler has returned."""
-        return self._thread is None or not self._thread.is_alive()
-
-    def kill(self, until: float) -> None:
-        """Abandon a handler that does not notice the end."""
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(max(until - time.monotonic(), 0))
-
-    def abandon(self) -> None:
-        """See :meth:`slirpy.targets.localstream.Job.abandon`."""
-        if self._sock is not None:
-            self._sock.close()
+def is_coroutine_function(function: Any) -> bool:
+    """Whether a call returns an awaitable: a coroutine function, or an object whose ``__call__`` is one."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - not whether, but what is called
+    )
 
 
-class TaskJob:
-    """``await handler(reader, writer)`` in an event loop; a :class:`~slirpy.targets.localstream.Job`.
+class TaskWorker:
+    """``await handler(reader, writer)`` in an event loop; a :class:`~slirpy.targets.localstream.Worker`.
 
     When the handler returns, its output is sent and the connection closed. An exception goes to the loop's exception
     handler, and the guest's connection is reset. When the guest resets the connection, or the network is closed, the
@@ -99,7 +50,7 @@ class TaskJob:
         self.tcp = self.failed = self.broken = False
 
     def start(self, sock: socket.socket) -> None:
-        """See :meth:`slirpy.targets.localstream.Job.start`."""
+        """See :meth:`slirpy.targets.localstream.Worker.start`."""
         sock.setblocking(False)
         try:
             self._loop.call_soon_threadsafe(self._begin, sock)
@@ -175,7 +126,7 @@ class TaskJob:
         """Do nothing: the cancelled task ends when its loop runs it."""
 
     def abandon(self) -> None:
-        """See :meth:`slirpy.targets.localstream.Job.abandon`."""
+        """See :meth:`slirpy.targets.localstream.Worker.abandon`."""
         if self._sock is not None:
             self._sock.close()
 

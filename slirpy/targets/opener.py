@@ -1,11 +1,11 @@
-"""Far ends on this machine for guests' connections to addresses of the virtual network (guestfwd)."""
+"""Opener of guestfwd targets on this machine: commands, Unix sockets, functions of this process, and Samba."""
 
 from __future__ import annotations
 
 import errno
-import inspect
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,12 @@ from slirpy.config.guestfwd import Command, HostTarget, StreamFactory, TcpTarget
 from slirpy.errors import ForwardError
 from slirpy.host.opensockets import OpenSockets
 from slirpy.host.socketstream import SocketStream
-from slirpy.interfaces import ServiceNetwork, StreamOwner, StreamPeer, StreamService
+from slirpy.interfaces import FlowRequest, ServiceNetwork, StreamOwner, StreamPeer, StreamService
 from slirpy.paths import PATH_MAX, is_unix_path
-from slirpy.targets.commands import PROCESSES, Process, find_program
-from slirpy.targets.handlers import TASKS, THREADS, BackgroundLoop, TaskJob, ThreadJob
-from slirpy.targets.localstream import FarStream, Jobs
+from slirpy.targets.commands import PROCESSES, ProcessWorker, find_program
+from slirpy.targets.localstream import LocalStream, Worker, WorkerPool
+from slirpy.targets.tasks import TASKS, BackgroundLoop, TaskWorker, is_coroutine_function
+from slirpy.targets.threads import THREADS, ThreadWorker
 from slirpy.targets.unix import UnixStream
 
 if TYPE_CHECKING:
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
 
     from slirpy.targets.smb import SmbServer
 
-__all__ = ["LocalTargets"]
+__all__ = ["LocalTargetOpener"]
 
 
-class LocalTargets:
-    """Commands, Unix sockets and functions of this process.
+class LocalTargetOpener:
+    """Opener of commands, Unix sockets and functions; a :class:`~slirpy.services.guestfwd.TargetOpener`.
 
     Args:
         sockets: the open sockets of the network.
@@ -42,7 +43,7 @@ class LocalTargets:
     def __init__(self, sockets: OpenSockets) -> None:
         self._sockets = sockets
         self._made_at = forks.count
-        self._jobs: dict[type[Any], Jobs] = {}
+        self._pools: dict[type[Any], WorkerPool] = {}
         self._background: BackgroundLoop | None = None
         self._smb: SmbServer | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -58,25 +59,24 @@ class LocalTargets:
         Raises:
             ForwardError: the target certainly cannot work.
         """
-        sockets = self._sockets
         if isinstance(target, Command):
             path = find_program(target.argv[0], what)
-            jobs = self._pool(Process, network, PROCESSES)
-            return lambda owner, flow: FarStream(
-                sockets, owner, jobs, Process(target, path, flow), flow.source_bytes
-            )
+            pool = self._pool(ProcessWorker, network, PROCESSES)
+            return self._starter(pool, lambda flow: ProcessWorker(target, path, flow))
         if isinstance(target, UnixTarget):
             self._check_unix(target.path, what)
             return lambda owner, flow: self._unix(target.path, owner, network)
         assert callable(target)
         assert not isinstance(target, TcpTarget | HostTarget | StreamFactory)
         if is_coroutine_function(target):
-            jobs = self._pool(TaskJob, network, TASKS)
-            return lambda owner, flow: FarStream(
-                sockets, owner, jobs, TaskJob(self._get_loop(), target, flow), flow.source_bytes
-            )
-        jobs = self._pool(ThreadJob, network, THREADS)
-        return lambda owner, flow: FarStream(sockets, owner, jobs, ThreadJob(target, flow), flow.source_bytes)
+            pool = self._pool(TaskWorker, network, TASKS)
+            return self._starter(pool, lambda flow: TaskWorker(self._get_loop(), target, flow))
+        pool = self._pool(ThreadWorker, network, THREADS)
+        return self._starter(pool, lambda flow: ThreadWorker(target, flow))
+
+    def _starter(self, pool: WorkerPool, make: Callable[[FlowRequest], Worker]) -> StreamService:
+        sockets = self._sockets
+        return lambda owner, flow: LocalStream(sockets, owner, pool, make(flow), flow.source_bytes)
 
     def smb(self, share: Path) -> Command:
         """Start to serve a folder; returns the opener of connections to the SMB server.
@@ -89,10 +89,10 @@ class LocalTargets:
         self._smb = SmbServer(share)
         return self._smb.command
 
-    def _pool(self, kind: type[Any], network: ServiceNetwork, limit: int) -> Jobs:
-        if kind not in self._jobs:
-            self._jobs[kind] = Jobs(network, limit)
-        return self._jobs[kind]
+    def _pool(self, kind: type[Any], network: ServiceNetwork, limit: int) -> WorkerPool:
+        if kind not in self._pools:
+            self._pools[kind] = WorkerPool(network, limit)
+        return self._pools[kind]
 
     def _get_loop(self) -> asyncio.AbstractEventLoop:
         if self.loop is not None:
@@ -127,27 +127,20 @@ class LocalTargets:
         continue.
         """
         if forks.is_fork(self._made_at):
-            for jobs in self._jobs.values():
-                jobs.abandon()
-            self._jobs.clear()
+            for pool in self._pools.values():
+                pool.abandon()
+            self._pools.clear()
             self._background = None
             if self._smb is not None:
                 self._smb.abandon()
                 self._smb = None
             return
-        for jobs in self._jobs.values():
-            jobs.close()
-        self._jobs.clear()
+        for pool in self._pools.values():
+            pool.close()
+        self._pools.clear()
         if self._background is not None:
             self._background.close()
             self._background = None
         if self._smb is not None:
             self._smb.close()
             self._smb = None
-
-
-def is_coroutine_function(function: Any) -> bool:
-    """Whether a call returns an awaitable: a coroutine function, or an object whose ``__call__`` is one."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - not whether, but what is called
-    )
