@@ -20,6 +20,7 @@ __all__ = [
     "address_bytes",
     "address_object",
     "ipv4",
+    "ipv6",
     "mac_bytes",
     "port_number",
     "reachable_place",
@@ -77,6 +78,22 @@ def ipv4(what: str, value: Any) -> IPv4Address:
         pass
     shown = value if isinstance(value, str) else repr(value)
     raise ConfigError(f'{what} "{shown}" is not an IPv4 address, such as 10.0.2.2')
+
+
+def ipv6(what: str, value: Any) -> IPv6Address:
+    """An IPv6 address without a scope, from text or an object.
+
+    Raises:
+        ConfigError: not an address in any of these forms.
+    """
+    try:
+        address = IPv6Address(value) if isinstance(value, str) else value
+        if isinstance(address, IPv6Address) and address.scope_id is None:
+            return address
+    except ValueError:
+        pass
+    shown = value if isinstance(value, str) else repr(value)
+    raise ConfigError(f'{what} "{shown}" is not an IPv6 address, such as fec0::2')
 
 
 def port_number(what: str, value: Any, lowest: int = 0) -> int:

@@ -86,8 +86,9 @@ class Stack(IPStack):
         self.bind(asked, _DHCP_PORT, DhcpService(config, self, self._leases))
         self._dns = DnsService(config, self, host, leases=self._leases.names)
         if not config.restrict:  # these queries leave this machine
-            self.bind((config.dns_address,), _DNS_PORT, self._dns)
-            self.stream_services[config.dns_address, _DNS_PORT] = self._dns_stream
+            for address in (config.dns_address, config.dns_address6):
+                self.bind((address,), _DNS_PORT, self._dns)
+                self.stream_services[address, _DNS_PORT] = self._dns_stream
         self._guestfwds = GuestForwards(parts, self, host, target_opener, self._leases.exclude)
         for target in config.guestfwd:
             self._guestfwds.add(target)
@@ -200,6 +201,7 @@ class Stack(IPStack):
             self._udp.remove(udp_flow)
         for echo_flow in list(self._ping.flows.values()):
             self._ping.remove(echo_flow)
+        self._ndp.close()
         self._dns.close()
         self._leases.close()
         if self._tftp is not None:

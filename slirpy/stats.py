@@ -71,6 +71,7 @@ class Stats:
     drop_neighbor_spoofed: int = _counter("packet from an address that is in use on another link")
     neighbor_evicted: int = _counter("neighbours evicted to make room for another")
     # -------------------------------------------------------------------------------------------- IPv4
+    drop_ipv4: int = _counter("IPv4 or ARP packet while IPv4 is off")
     drop_ip_header: int = _counter(
         "IPv4 header that is too short, of a wrong version, or inconsistent in its lengths"
     )
@@ -88,23 +89,26 @@ class Stats:
     )
     drop_fragment_limit: int = _counter("fragments dropped to bound memory")
     # -------------------------------------------------------------------------------------------- IPv6
-    drop_ipv6: int = _counter("IPv6 packet from a guest: slirpy does not forward IPv6 yet")
+    drop_ipv6: int = _counter("IPv6 packet while IPv6 is off, or on a link with an MTU below 1280")
     drop_ipv6_header: int = _counter(
         "IPv6 header that is too short, of a wrong version, or inconsistent in its lengths"
     )
-    drop_ipv6_source: int = _counter(
-        "IPv6 packet from a multicast address, the loopback address or one of slirpy's own"
+    drop_ipv6_extension: int = _counter(
+        "IPv6 packet with an extension header or option that is not accepted, or with too many of them"
     )
-    drop_icmpv6_malformed: int = _counter("ICMPv6 message shorter than its header")
-    drop_icmpv6_checksum: int = _counter("wrong ICMPv6 checksum")
-    drop_ndp_malformed: int = _counter(
-        "router or neighbour solicitation that RFC 4861 requires to be discarded"
+    drop_ipv6_nothing: int = _counter("IPv6 packet without a payload")
+    drop_ipv6_group: int = _counter("IPv6 packet to a multicast group that slirpy does not listen to")
+    drop_ndp_malformed: int = _counter("Neighbor Discovery message that RFC 4861 requires to be discarded")
+    drop_ndp_sender: int = _counter(
+        "neighbour advertisement of an address that no guest can have, or with another sender than its frame"
     )
+    drop_ndp_router: int = _counter("router advertisement or redirect from a guest")
+    ndp_nobody: int = _counter("neighbour solicitations from guests for an address that is not slirpy's")
     drop_ndp_rate: int = _counter("solicitation beyond the rate limit of its link")
     ndp_router_adverts: int = _counter("router advertisements sent to guests")
     ndp_neighbor_adverts: int = _counter("neighbour advertisements sent to guests")
     # -------------------------------------------------------------------------------------------- ICMP
-    drop_icmp_malformed: int = _counter("ICMP message that is too short or has a wrong checksum")
+    drop_icmp_malformed: int = _counter("ICMP or ICMPv6 message that is too short or has a wrong checksum")
     drop_icmp_type: int = _counter("ICMP message of an unsupported type")
     drop_icmp_unmatched: int = _counter("ICMP error from a guest about a packet that was never sent to it")
     drop_icmp_policy: int = _counter("echo request refused by policy")

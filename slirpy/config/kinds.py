@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any
 
-from slirpy.addresses import ipv4
+from slirpy.addresses import ipv4, ipv6
 from slirpy.config.values import (
     check_starting_point,
     function,
@@ -27,7 +27,9 @@ from slirpy.config.values import (
 from slirpy.errors import ConfigError
 
 __all__ = [
+    "SLAAC_PREFIX",
     "Address",
+    "Address6",
     "Choice",
     "Function",
     "HostName",
@@ -35,12 +37,24 @@ __all__ = [
     "Location",
     "Made",
     "Network",
+    "Network6",
     "Number",
     "Object",
     "Several",
     "Switch",
     "Word",
 ]
+
+SLAAC_PREFIX = 64
+"""Bits of the only prefix with which hosts make their own addresses (RFC 4862; RFC 2464, section 4)."""
+_RESERVED6 = tuple(
+    (IPv6Network(network), what)
+    for network, what in (
+        ("::/80", "the loopback address and IPv4-mapped ones"),
+        ("fe80::/10", "the link-local addresses"),
+        ("ff00::/8", "the multicast groups"),
+    )
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -151,11 +165,7 @@ class Network(Kind):
             raise ConfigError(
                 f'{name} "{value}" is not an IPv4 network; write for example 10.0.2.0/24'
             ) from None
-        if not self.shortest <= network.prefixlen <= self.longest:
-            raise ConfigError(
-                f"{name} {value}: the prefix must be from /{self.shortest} to /{self.longest}, so that it holds"
-                " guests and servers"
-            )
+        _check_prefix(name, value, network.prefixlen, self.shortest, self.longest)
         if network.is_loopback or network.is_multicast:
             raise ConfigError(
                 f"{name} {value} is a loopback or multicast network; choose one such as 10.0.2.0/24"
@@ -166,14 +176,60 @@ class Network(Kind):
         return f"an IPv4 network, /{self.shortest} to /{self.longest}"
 
 
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Network6(Kind):
+    """An IPv6 network that can hold guests and servers. Bits of the host part are ignored."""
+
+    shortest: int
+    longest: int
+    """Bounds of the prefix."""
+
+    def _check(self, name: str, value: Any) -> IPv6Network:
+        try:
+            if not isinstance(value, str | IPv6Network):
+                raise ValueError
+            text = str(value)
+            network = IPv6Network(text if "/" in text else f"{text}/{SLAAC_PREFIX}", strict=False)
+        except ValueError:
+            raise ConfigError(f'{name} "{value}" is not an IPv6 network; write for example fec0::/64') from None
+        _check_prefix(name, value, network.prefixlen, self.shortest, self.longest)
+        for reserved, what in _RESERVED6:
+            if network.overlaps(reserved):
+                raise ConfigError(
+                    f"{name} {value} contains or is part of {reserved}, {what}; choose one such as fec0::/64"
+                )
+        return network
+
+    def _values(self) -> str:
+        return f"an IPv6 network, /{self.shortest} to /{self.longest}"
+
+
+def _check_prefix(name: str, value: object, length: int, shortest: int, longest: int) -> None:
+    if not shortest <= length <= longest:
+        raise ConfigError(
+            f"{name} {value}: the prefix must be from /{shortest} to /{longest}, so that it holds"
+            " guests and servers"
+        )
+
+
 class Address(Kind):
-    """An address of the virtual network."""
+    """An IPv4 address of the virtual network."""
 
     def _check(self, name: str, value: Any) -> IPv4Address:
         return ipv4(name, value)
 
     def _values(self) -> str:
         return "an address of the network"
+
+
+class Address6(Kind):
+    """An IPv6 address of the virtual network."""
+
+    def _check(self, name: str, value: Any) -> IPv6Address:
+        return ipv6(name, value)
+
+    def _values(self) -> str:
+        return "an IPv6 address of the network"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

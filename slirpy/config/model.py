@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,11 @@ class Config:
     net: IPv4Network
     host: IPv4Address
     dns: IPv4Address
+    net6: IPv6Network
+    host6: IPv6Address
+    dns6: IPv6Address
+    ipv4: bool
+    ipv6: bool
     mtu: int
     hub: bool
     congestion: str | CongestionFactory
@@ -86,6 +91,11 @@ class Config:
         net: IPv4Network | str = "10.0.2.0/24",
         host: IPv4Address | str | None = None,
         dns: IPv4Address | str | None = None,
+        net6: IPv6Network | str = "fec0::/64",
+        host6: IPv6Address | str | None = None,
+        dns6: IPv6Address | str | None = None,
+        ipv4: bool = True,
+        ipv6: bool = True,
         mtu: int = 1500,
         hub: bool = False,
         congestion: str | CongestionFactory = "cubic",
@@ -156,25 +166,57 @@ class Config:
         return self.dns.packed
 
     @cached_property
+    def network_address6(self) -> bytes:
+        """First address of the IPv6 network, sixteen bytes; it stands for any router (RFC 4291, section 2.6.1)."""
+        return self.net6.network_address.packed
+
+    @cached_property
+    def gateway_address6(self) -> bytes:
+        """The IPv6 gateway, sixteen bytes."""
+        return self.host6.packed
+
+    @cached_property
+    def dns_address6(self) -> bytes:
+        """The DNS server's IPv6 address, sixteen bytes."""
+        return self.dns6.packed
+
+    @cached_property
     def dhcpstart_address(self) -> bytes:
         """The first address of the DHCP pool, four bytes."""
         return self.dhcpstart.packed
 
     @cached_property
     def server_addresses(self) -> frozenset[bytes]:
-        """The addresses of all virtual servers, four bytes each, which no guest gets."""
-        return servers_of(self.net, self.host, self.dns, self.smbserver, self.guestfwd)
+        """The addresses of all virtual servers, four or sixteen bytes each, which no guest gets.
+
+        Those of a family that is off are left out.
+        """
+        four = servers_of(self.net, self.host, self.dns, self.smbserver, self.guestfwd) if self.ipv4 else ()
+        six = (self.gateway_address6, self.dns_address6) if self.ipv6 else ()
+        return frozenset((*four, *six))
 
     @cached_property
-    def _prefix(self) -> tuple[int, int]:
-        """Shift that reduces an address to its network part, and that network part."""
-        shift = 32 - self.net.prefixlen
-        return shift, int(self.net.network_address) >> shift
+    def _prefixes(self) -> dict[int, tuple[int, int]]:
+        """By the length of an address: the shift that reduces it to its network part, and that of the network."""
+        found = {}
+        for on, net in ((self.ipv4, self.net), (self.ipv6, self.net6)):
+            if on:
+                shift = net.max_prefixlen - net.prefixlen
+                found[net.max_prefixlen // 8] = shift, int(net.network_address) >> shift
+        return found
 
     def contains(self, address: bytes) -> bool:
-        """Whether an address, as bytes, belongs to the virtual network. IPv6 addresses never do."""
-        shift, network = self._prefix
-        return int.from_bytes(address, "big") >> shift == network and len(address) == 4
+        """Whether an address, as bytes, belongs to the virtual network; those of a family that is off never do.
+
+        All link-local IPv6 addresses do, since they have no meaning beyond a link.
+        """
+        prefix = self._prefixes.get(len(address))
+        if prefix is None:
+            return False
+        shift, network = prefix
+        return int.from_bytes(address, "big") >> shift == network or (
+            len(address) == 16 and address[0] == 0xFE and address[1] & 0xC0 == 0x80
+        )
 
     # ------------------------------------------------------------------------ QEMU's option strings
 

@@ -12,7 +12,7 @@ from slirpy.config.optionstring import read_options, read_switch
 from slirpy.config.text import hint
 from slirpy.errors import ConfigError
 
-__all__ = ["KEYS", "NOT_YET", "REPEATED", "SWITCHES", "fill_in", "in_keys", "read_qemu"]
+__all__ = ["KEYS", "OLDER", "REPEATED", "SWITCHES", "fill_in", "in_keys", "read_qemu"]
 
 _WITH_KEY = [option for option in OPTIONS if option.qemu is not None]
 SWITCHES = {str(option.qemu): option.name for option in _WITH_KEY if isinstance(option.kind, Switch)}
@@ -21,12 +21,8 @@ REPEATED = {str(option.qemu): option.name for option in _WITH_KEY if isinstance(
 """Keys that may be given several times."""
 KEYS = {str(option.qemu): option.name for option in _WITH_KEY if not isinstance(option.kind, Switch | Several)}
 """Keys with one value."""
-NOT_YET = (
-    "ipv4", "ipv6", "ipv6-net", "ipv6-host", "ipv6-prefix", "ipv6-prefixlen", "ipv6-dns",
-)  # fmt: skip
-"""QEMU's keys that slirpy does not support."""
-AS_EVER = {"ipv4": True, "ipv6": False}
-"""Values of two of them that are accepted nevertheless, because they change nothing."""
+OLDER = ("ipv6-prefix", "ipv6-prefixlen")
+"""The two keys of QEMU's schema that ``ipv6-net`` sets together."""
 OF_THE_CARD = ("model", "mac", "macaddr", "addr", "vectors", "netdev")
 """Keys of ``-nic`` and ``-device`` that describe the guest's card."""
 
@@ -42,10 +38,10 @@ def read_qemu(options: str) -> dict[str, Any]:
     """Convert QEMU's options, with or without the leading ``user``, to arguments of :class:`slirpy.Config`.
 
     Raises:
-        ConfigError: an unknown key (the nearest is named), one that is not built yet, a value that is missing, or
-            JSON that cannot be read.
+        ConfigError: an unknown key (the nearest is named), a value that is missing, or JSON that cannot be read.
     """
     given: dict[str, Any] = {}
+    prefix6: dict[str, str] = {}
     for number, (key, value) in enumerate(read_options(options)):
         item = key if value is None else f"{key}={value}"
         if item == "type=user" or (number == 0 and item == "user") or key == "id":
@@ -54,8 +50,6 @@ def read_qemu(options: str) -> dict[str, Any]:
             raise ConfigError(f'"{item}": this is about another kind of network; only "user" is read here')
         if value is None:
             key, value = _alone(key)
-        if key in AS_EVER and read_switch(value) is AS_EVER[key]:
-            continue
         if key in REPEATED:
             given.setdefault(REPEATED[key], []).append(value)
         elif key in KEYS:
@@ -66,29 +60,39 @@ def read_qemu(options: str) -> dict[str, Any]:
             given[SWITCHES[key]] = on
         elif key == "ip":
             given.setdefault("net", f"{value}/24")  # deprecated; net takes precedence, wherever it is
-        elif key in NOT_YET:
-            raise ConfigError(f'"{item}": the option {key} is known but not built yet; leave it out')
+        elif key in OLDER:
+            prefix6[key] = value
         elif key in OF_THE_CARD:
             raise ConfigError(
                 f'"{item}": {key} is an option of the guest\'s card (-nic, -device), not of its network'
             )
         else:
-            known = (*KEYS, *SWITCHES, *REPEATED, *NOT_YET)
+            known = (*KEYS, *SWITCHES, *REPEATED)
             advice = hint(key, known, f"known are {', '.join(KEYS)}")
             raise ConfigError(f'"{item}": unknown option "{key}"; {advice}')
     if "net" in given:
         given["net"] = _with_mask(given["net"])
+    if prefix6:
+        address, length = prefix6.get("ipv6-prefix", "fec0::"), prefix6.get("ipv6-prefixlen", "64")
+        given.setdefault("net6", f"{address}/{length}")
+    _choose_family(given)
     return given
+
+
+def _choose_family(given: dict[str, Any]) -> None:
+    """Switch the other family off if only one was switched on: QEMU reads ``ipv6=on`` as IPv6 alone."""
+    for family, other in (("ipv4", "ipv6"), ("ipv6", "ipv4")):
+        if given.get(family) and other not in given:
+            given[other] = False
 
 
 def _alone(word: str) -> tuple[str, str]:
     """Read a key without a value: on, or off with "no" before it. Only switches may stand alone."""
-    switches = (*SWITCHES, *AS_EVER)
-    if word in switches:
+    if word in SWITCHES:
         return word, "on"
-    if word.startswith("no") and word[2:] in switches:
+    if word.startswith("no") and word[2:] in SWITCHES:
         return word[2:], "off"
-    if word in (*KEYS, *REPEATED, *NOT_YET):
+    if word in (*KEYS, *REPEATED, *OLDER):
         raise ConfigError(f'"{word}" has no value; write {word}=VALUE')
     return word, ""
 

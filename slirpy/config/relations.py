@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 from slirpy.config.dhcp import check_static_leases
@@ -25,7 +25,10 @@ def settle(values: dict[str, Any]) -> None:
     Raises:
         ConfigError: values that do not fit together.
     """
+    if not values["ipv4"] and not values["ipv6"]:
+        raise ConfigError("both ipv4 and ipv6 are off: a network carries at least one of them; leave one on")
     _place_servers(values)
+    _place_servers6(values)
     values["tftp"] = check_tftp(values["tftp"], values["tftp_write"])
     check_dhcp_options(values["dhcp_options"])
     net: IPv4Network = values["net"]
@@ -61,6 +64,26 @@ def _place_servers(values: dict[str, Any]) -> None:
         values["smbserver"] = _inside(net, "smbserver", smbserver, 4, host, dns)
     elif smbserver is not None:
         raise ConfigError(f"smbserver {smbserver}: there is no SMB server without smb=DIR")
+
+
+def _place_servers6(values: dict[str, Any]) -> None:
+    """Place the IPv6 gateway and the IPv6 address of the DNS server."""
+    net: IPv6Network = values["net6"]
+    for name, offset in (("host6", 2), ("dns6", 3)):
+        address: IPv6Address | None = values[name]
+        if address is None:
+            # 2 and 3 are in the smallest network. If one is taken, the other is free, or 1 is.
+            taken = (values["host6"], values["dns6"])
+            address = next(
+                net[n] for n in (offset, offset + 1, 1) if n < net.num_addresses and net[n] not in taken
+            )
+        if (
+            address not in net or address == net.network_address
+        ):  # that one stands for any router (RFC 4291, 2.6.1)
+            raise ConfigError(
+                f"{name} {address} is not an address of {net}; choose one from {net[1]} to {net[-1]}"
+            )
+        values[name] = address
 
 
 def _place_pool(values: dict[str, Any], servers: Iterable[bytes]) -> None:

@@ -48,7 +48,11 @@ class Demux:
             stats.drop_udp_malformed += 1
             return
         end = start + length
-        if field and not arrival.checksummed and not transport_ok(packet, start, end, ipv4.UDP):
+        # Zero stands for no checksum, which IPv6 does not allow (RFC 8200, section 8.1).
+        sound = arrival.checksummed or (
+            transport_ok(packet, start, end, ipv4.UDP) if field else len(header.source) == 4
+        )
+        if not sound:
             stats.drop_udp_checksum += 1
             return
         payload = packet[start + udp.HEADER_LENGTH : end]

@@ -1,31 +1,34 @@
-"""ICMP of the virtual hosts: echo replies, and errors sent to guests (RFC 792, RFC 1122 section 3.2.2).
+"""ICMP and ICMPv6 of the virtual hosts: echo replies, and errors sent to guests.
 
-Echo requests to the outside and errors from guests go to the NAT: see :class:`~slirpy.core.arrival.FlowOpeners`.
+RFC 792, RFC 1122 section 3.2.2, RFC 4443. Neighbor Discovery, which is ICMPv6 too, is left to ``core/ndp.py``. Echo
+requests to the outside and errors from guests go to the NAT: see :class:`~slirpy.core.arrival.FlowOpeners`.
 """
 
 from __future__ import annotations
 
 from slirpy.core.arrival import Arrival, FlowOpeners
 from slirpy.core.ip import IPSender
+from slirpy.core.ndp import Ndp
 from slirpy.core.neighbor import Neighbor, Neighbors
 from slirpy.core.network import Network
 from slirpy.core.port import LinkPort
 from slirpy.fair import TokenBuckets
 from slirpy.interfaces import Buffer
-from slirpy.wire import ethernet, icmp, ipv4
+from slirpy.wire import ethernet, icmp, icmpv6, ipv4, ipv6
 from slirpy.wire.checksum import ones_sum
+from slirpy.wire.icmps import messages_of
+from slirpy.wire.ip import family_of
+from slirpy.wire.ipv6 import IPv6Header
 
 __all__ = ["Icmp", "IcmpErrors"]
 
-QUOTE = 548
-"""Maximum number of bytes that an error quotes of the packet: 576 less the headers (RFC 1812, section 4.3.2.3)."""
 TTL = 255
 RATE = 1000
 """Errors a second to each link, and the burst."""
 
 
 class IcmpErrors:
-    """Sender of ICMP errors to the guests of one stack."""
+    """The errors that one stack sends to guests."""
 
     def __init__(self, network: Network, neighbors: Neighbors, ip: IPSender) -> None:
         self._network = network
@@ -37,37 +40,44 @@ class IcmpErrors:
         """Report to a guest, as the gateway, that its packet was not delivered.
 
         ``mtu`` is the largest size that would have fitted; 0: not known. No error is sent about an ICMP error, a
-        later fragment, or a packet to a broadcast or multicast address of IP or Ethernet (RFC 1122, section 3.2.2).
-        :data:`RATE` limits the others.
+        later fragment, or a packet to a broadcast or multicast address of IP or Ethernet (RFC 1122, section 3.2.2;
+        RFC 4443, section 2.4 (e)). :data:`RATE` limits the others.
         """
+        kind, code, rest = messages_of(arrival.header.source).error_of(cause, mtu)
+        self._report(arrival, kind, code, rest)
+
+    def problem(self, arrival: Arrival, code: int, pointer: int, *, multicast: bool = False) -> None:
+        """Report to a guest a field of its IPv6 packet that makes no sense (RFC 4443, section 3.4).
+
+        Args:
+            pointer: position of the field in the packet.
+            multicast: whether the guest hears of it even if it sent the packet to a group.
+        """
+        self._report(arrival, icmpv6.PARAMETER_PROBLEM, code, pointer, multicast=multicast)
+
+    def _report(self, arrival: Arrival, kind: int, code: int, rest: int, *, multicast: bool = False) -> None:
         network = self._network
         header, packet = arrival.header, arrival.packet
+        guest, start = header.source, header.header_length
+        family, messages = family_of(guest), messages_of(guest)
         if (
             header.fragment_offset
-            or network.is_broadcast(header.destination)
-            or ethernet.is_multicast(arrival.macs)
+            or family.is_unspecified(guest)
+            or (
+                not multicast
+                and (network.is_broadcast(header.destination) or ethernet.is_multicast(arrival.macs))
+            )
         ):
             return
-        start = header.header_length
-        if header.protocol == ipv4.ICMP and (len(packet) <= start or packet[start] in icmp.ERRORS):
+        if header.protocol == family.icmp and (len(packet) <= start or messages.is_error(packet[start])):
             return
-        kind, code = icmp.code_of(cause)
         quoted = packet[: header.total_length]
-        self._send(
-            arrival.neighbor,
-            arrival.port,
-            network.config.gateway_address,
-            header.source,
-            kind,
-            code,
-            mtu & 0xFFFF,
-            quoted,
-        )
+        self._send(arrival.neighbor, arrival.port, network.gateway_for(guest), guest, kind, code, rest, quoted)
 
     def relay(
         self, guest: bytes, source: bytes, kind: int, code: int, rest: int, quoted: Buffer, ttl: int
     ) -> None:
-        """Relay an error of ``source`` about a packet of a guest, ``quoted`` as the guest sent it."""
+        """Pass on what ``source`` says about a packet of a guest; ``quoted`` is that packet as the guest sent it."""
         neighbor = self._neighbors.get(guest)
         self._send(neighbor, neighbor.port, source, guest, kind, code, rest, quoted, ttl)
 
@@ -87,45 +97,59 @@ class IcmpErrors:
         if not self._buckets.take(port, network.now):
             network.stats.icmp_errors_suppressed += 1
             return
-        message = icmp.build(kind, code, rest, quoted[:QUOTE])
+        messages = messages_of(guest)
+        message = messages.build(source, guest, kind, code, rest, quoted[: messages.quote_max])
         network.stats.icmp_errors_out += 1
-        self._ip.send(neighbor, source, guest, ipv4.ICMP, message, ttl=ttl)
+        self._ip.send(neighbor, source, guest, family_of(guest).icmp, message, ttl=ttl)
 
 
 class Icmp:
     """ICMP input of one stack."""
 
-    def __init__(self, network: Network, ip: IPSender, openers: FlowOpeners) -> None:
+    def __init__(self, network: Network, ip: IPSender, ndp: Ndp, openers: FlowOpeners) -> None:
         self._network = network
         self._ip = ip
+        self._ndp = ndp
         self._openers = openers
 
     def input(self, arrival: Arrival) -> None:
-        """Handle an ICMP message from a guest."""
-        network = self._network
-        header = arrival.header
+        """Handle an ICMP message of either family from a guest."""
+        network, header = self._network, arrival.header
         message = arrival.payload
-        if len(message) < icmp.HEADER_LENGTH or ones_sum(message):
+        six = isinstance(header, IPv6Header)
+        pseudo = ipv6.pseudo_sum(header.source, header.destination, ipv6.ICMPV6, len(message)) if six else 0
+        if len(message) < icmp.HEADER_LENGTH or (ones_sum(message) + pseudo) % 65535:
             network.stats.drop_icmp_malformed += 1
-            return
+        elif isinstance(header, IPv6Header) and self._ndp.takes(message[0]):
+            self._ndp.input(arrival, header, message)
+        elif family_of(header.source).is_unspecified(header.source):
+            network.stats.drop_ip_source += 1
+        else:
+            self._input(arrival, message)
+
+    def _input(self, arrival: Arrival, message: memoryview) -> None:
+        network, header = self._network, arrival.header
+        guest, destination = header.source, header.destination
+        messages = messages_of(guest)
         kind, code = message[0], message[1]
         rest = int.from_bytes(message[4:8], "big")
-        if kind == icmp.ECHO_REQUEST and header.destination in network.addresses:
-            reply = icmp.build(icmp.ECHO_REPLY, 0, rest, message[8:])
+        if kind == messages.echo_request and destination in network.addresses:
+            reply = messages.build(destination, guest, messages.echo_reply, 0, rest, message[8:])
             network.stats.icmp_echo_replies += 1
-            to, own = header.source, header.destination
             # RFC 1349, section 5.1: the reply has the type of service of the request.
-            self._ip.send(arrival.neighbor, own, to, ipv4.ICMP, reply, ttl=TTL, tos=header.traffic_class)
-        elif kind == icmp.ECHO_REQUEST and not code and not network.is_broadcast(header.destination):
+            self._ip.send(
+                arrival.neighbor, destination, guest, header.protocol, reply, ttl=TTL, tos=header.traffic_class
+            )
+        elif kind == messages.echo_request and not code and not network.is_broadcast(destination):
             self._openers.echo(arrival, rest >> 16, rest & 0xFFFF, message[8:])
-        elif kind in icmp.ERRORS:
-            quote = icmp.read_quote(message[8:])
+        elif messages.is_error(kind):
+            quote = messages.read_quote(message[8:])
             # A guest may only report on packets that were sent to its own address.
             if (
                 quote is not None
-                and quote.destination == header.source
+                and quote.destination == guest
                 and not quote.fragment & ipv4.OFFSET_MASK  # a later fragment has no transport header to quote
-                and self._openers.icmp_error(icmp.read_error(kind, code, rest), quote)
+                and self._openers.icmp_error(messages.read_error(kind, code, rest), quote)
             ):
                 network.stats.icmp_errors_in += 1
             else:

@@ -1,84 +1,146 @@
-"""Neighbor Discovery (RFC 4861) for a network without IPv6: a router that advertises nothing.
+"""Neighbor Discovery (RFC 4861): the router's advertisements, the neighbour table's questions, answers to guests.
 
-IPv6 is not carried yet. A guest that learns this at once continues with IPv4; a guest that gets no answer waits, a
-boot ROM for 15 seconds. So each router solicitation is answered by an empty advertisement: lifetime 0, which means
-"no default router", no prefix, and no flag that sends the guest to DHCPv6. It configures nothing and does not revoke
-what another router on the network has advertised.
+We answer for our own addresses and for nothing else: a guest that looks for a duplicate of its address must hear
+silence (RFC 4862). The router is fe80::2 at 52:56:00:00:00:02, as with libslirp.
 
-The router is fe80::2 at 52:56:00:00:00:02, as in libslirp, and answers solicitations for that address, too.
+**Router advertisements.** Each router solicitation is answered at once: the delay of up to half a second that keeps
+several routers from answering together (section 6.2.6) is left out, as this is the only one, and the guest is
+waiting. A solicitation with a source address is answered to that address alone; one without is answered to all nodes
+on its link, not more often than every three seconds. Unsolicited ones follow the RFC's schedule (section 6.2.4), but
+only on links where IPv6 was heard: guests that know only IPv4 are left in peace. On close the last one says that the
+router is gone (section 6.2.5).
 
-We deviate from section 6.2.6 in two ways. There is no random delay of up to half a second before an answer, since
-there is only one router and the guest is waiting. A solicitation with a source address is answered to that address
-only; one without is answered to all nodes on its link, at most every three seconds.
+**Without IPv6**, because it is switched off or the link's MTU is less than 1280 bytes, solicitations are answered by
+an empty advertisement: lifetime 0, which means "no default router", no prefix, and no flag that sends the guest to
+DHCPv6. A guest that learns so at once goes on with IPv4; one that hears nothing waits, a boot ROM for a quarter of a
+minute. It configures nothing, and takes nothing away that another router on the network has given.
 """
 
 from __future__ import annotations
 
-from slirpy.core.network import Network
+from slirpy.config.kinds import SLAAC_PREFIX
+from slirpy.core.arrival import Arrival
+from slirpy.core.neighbor import Neighbors
+from slirpy.core.network import ROUTER, Network
 from slirpy.core.port import LinkPort
 from slirpy.core.timers import Alarm
 from slirpy.fair import TokenBuckets
 from slirpy.interfaces import Frame
 from slirpy.units import SECOND
 from slirpy.wire import ethernet, icmpv6, ipv6, ndp
+from slirpy.wire.ipv6 import IPv6Header
+from slirpy.wire.ndpoption import Mtu, NdpOption, PrefixInformation
 
-__all__ = ["Ndp"]
+__all__ = ["Ndp", "solicit"]
 
-ROUTER = bytes.fromhex("fe800000000000000000000000000002")
 ROUTER_MAC = ethernet.virtual_mac(ROUTER)
+LEAST_MTU = 1280
+"""Of links that carry IPv6 (RFC 8200, section 5)."""
+HOP_LIMIT = 64
+"""For guests' packets."""
+LIFETIME = 1800
+"""Seconds for which guests use the router after an advertisement: AdvDefaultLifetime (RFC 4861, section 6.2.1)."""
+VALID, PREFERRED = 86_400, 14_400
+"""Seconds for which the prefix and guests' addresses in it are valid and preferred; as with libslirp."""
+INTERVAL = 200 * SECOND, 600 * SECOND
+"""Least and most time between unsolicited advertisements: MinRtrAdvInterval and MaxRtrAdvInterval."""
+INITIAL_INTERVAL, INITIAL = 16 * SECOND, 3
+"""Most time between the first ones, and how many these are (RFC 4861, section 10)."""
 MULTICAST_INTERVAL = 3 * SECOND
-"""MIN_DELAY_BETWEEN_RAS (RFC 4861 section 10)."""
+"""MIN_DELAY_BETWEEN_RAS (RFC 4861, section 10)."""
 RATE = 100
 """Answers a second to each link, and the burst."""
-_GROUPS = frozenset((ipv6.ALL_NODES, ipv6.ALL_ROUTERS, ipv6.solicited_node(ROUTER)))
-_GROUP_MACS = frozenset(map(ipv6.multicast_mac, _GROUPS))
+_TYPES = frozenset(
+    (
+        ndp.ROUTER_SOLICITATION,
+        ndp.ROUTER_ADVERTISEMENT,
+        ndp.NEIGHBOR_SOLICITATION,
+        ndp.NEIGHBOR_ADVERTISEMENT,
+        ndp.REDIRECT,
+    )
+)
+_ROUTER_ALONE = frozenset((ROUTER,))
+_OFF_GROUPS = frozenset((ipv6.ALL_NODES, ipv6.ALL_ROUTERS, ipv6.solicited_node(ROUTER)))
+_OFF_GROUP_MACS = frozenset(map(ipv6.multicast_mac, _OFF_GROUPS))
+
+
+def solicit(network: Network, address: bytes) -> None:
+    """Ask behind all links for the MAC address of ``address``."""
+    group = ipv6.solicited_node(address)
+    message = ndp.neighbor_solicitation(ROUTER, group, address, ROUTER_MAC)
+    for port in network.ports:
+        if port.mtu >= LEAST_MTU:
+            _transmit(port, ipv6.multicast_mac(group), ROUTER, group, message)
+
+
+class _Adverts:
+    """The advertisements to all nodes of one link.
+
+    Attributes:
+        told: when all nodes were told last.
+        left: initial advertisements that are still to come.
+        answer: the alarm of a solicitation that waits for its answer.
+        next: the alarm of the next unsolicited one.
+    """
+
+    __slots__ = ("answer", "left", "next", "told")
+
+    def __init__(self, told: int) -> None:
+        self.told = told
+        self.left = 0
+        self.answer: Alarm | None = None
+        self.next: Alarm | None = None
 
 
 class Ndp:
-    """Input of all IPv6 frames of one stack.
+    """Neighbor Discovery of one stack.
 
     Attributes:
         mac: the router's MAC address.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, neighbors: Neighbors) -> None:
         self._network = network
+        self._neighbors = neighbors
         self._buckets = TokenBuckets(network.ports, RATE)
-        self._all_nodes: dict[LinkPort, tuple[int, Alarm | None]] = {}
-        """Time of the last advertisement to all nodes of a link, and the alarm for the next."""
+        self._adverts: dict[LinkPort, _Adverts] = {}
+        self._heard: set[LinkPort] = set()
         self.mac = ROUTER_MAC
 
-    def takes(self, destination: bytes) -> bool:
-        """Whether this MAC address belongs to a group that we are a member of."""
-        return destination in _GROUP_MACS
+    def carries(self, port: LinkPort) -> bool:
+        """Whether a link has IPv6."""
+        return self._network.config.ipv6 and port.mtu >= LEAST_MTU
 
-    def input(self, port: LinkPort, mac: bytes, packet: memoryview) -> None:
-        """Handle a packet from ``mac``."""
-        stats = self._network.stats
-        header = ipv6.parse(packet)
-        if header is None:
-            stats.drop_ipv6_header += 1
-            return
-        message = packet[ipv6.HEADER_LENGTH : ipv6.HEADER_LENGTH + header.payload_length]
-        wanted = header.destination == ROUTER or header.destination in _GROUPS
-        if header.protocol != ipv6.ICMPV6 or not wanted:
-            stats.drop_ipv6 += 1
-        elif ipv6.is_multicast(header.source) or header.source in (ROUTER, ipv6.LOOPBACK):
-            stats.drop_ipv6_source += 1
-        elif len(message) < 4:
-            stats.drop_icmpv6_malformed += 1
-        elif not icmpv6.checksum_ok(header.source, header.destination, message):
-            stats.drop_icmpv6_checksum += 1
-        elif message[0] == ndp.ROUTER_SOLICITATION:
+    @staticmethod
+    def takes(kind: int) -> bool:
+        """Whether a type of ICMPv6 message is read here."""
+        return kind in _TYPES
+
+    # ---------------------------------------------------------------------------------------- input
+
+    def input(self, arrival: Arrival, header: IPv6Header, message: memoryview) -> None:
+        """Take a message whose checksum is right; ``header`` is the arrival's."""
+        port, mac = arrival.port, arrival.macs[6:]
+        kind = message[0]
+        if kind == ndp.ROUTER_SOLICITATION:
             self._router_solicitation(port, mac, header, message)
-        elif message[0] == ndp.NEIGHBOR_SOLICITATION:
+        elif kind == ndp.NEIGHBOR_SOLICITATION:
             self._neighbor_solicitation(port, mac, header, message)
+        elif kind == ndp.NEIGHBOR_ADVERTISEMENT:
+            self._neighbor_advertisement(port, mac, header, message)
         else:
-            stats.drop_ipv6 += 1
+            self._network.stats.drop_ndp_router += 1
 
-    def _router_solicitation(
-        self, port: LinkPort, mac: bytes, header: ipv6.IPv6Header, message: memoryview
-    ) -> None:
+    def heard(self, port: LinkPort) -> None:
+        """Note that a guest behind ``port`` speaks IPv6: from now on it gets unsolicited advertisements."""
+        if port not in self._heard:
+            self._heard = {known for known in self._heard if not known.closed}
+            self._heard.add(port)
+            link = self._link(port)
+            link.left = INITIAL
+            self._schedule(port, link)
+
+    def _router_solicitation(self, port: LinkPort, mac: bytes, header: IPv6Header, message: memoryview) -> None:
         stats = self._network.stats
         if ndp.read_router_solicitation(header, message) is None:
             stats.drop_ndp_malformed += 1
@@ -88,54 +150,153 @@ class Ndp:
             self._advertise(port, mac, header.source)
 
     def _neighbor_solicitation(
-        self, port: LinkPort, mac: bytes, header: ipv6.IPv6Header, message: memoryview
+        self, port: LinkPort, mac: bytes, header: IPv6Header, message: memoryview
     ) -> None:
-        stats = self._network.stats
+        network, stats = self._network, self._network.stats
         asked = ndp.read_neighbor_solicitation(header, message)
         if asked is None:
             stats.drop_ndp_malformed += 1
-        elif asked.target != ROUTER:
-            stats.drop_ipv6 += 1
+        elif asked.target not in (network.addresses if self.carries(port) else _ROUTER_ALONE):
+            stats.ndp_nobody += 1
         elif self._allowed(port):
-            # Without a source, it is a guest that wants our address; it learns that it is taken (section 7.2.4).
+            # A guest that wants our address for itself has no source, and hears that it is taken (section 7.2.4).
             solicited = header.source != ipv6.UNSPECIFIED
             to, to_mac = (header.source, mac) if solicited else _all_nodes()
             stats.ndp_neighbor_adverts += 1
-            answer = ndp.neighbor_advertisement(ROUTER, to, ROUTER, ROUTER_MAC, solicited=solicited)
-            self._send(port, to_mac, to, answer)
+            ours = ethernet.virtual_mac(asked.target)
+            answer = ndp.neighbor_advertisement(asked.target, to, asked.target, ours, solicited=solicited)
+            _transmit(port, to_mac, asked.target, to, answer)
+
+    def _neighbor_advertisement(
+        self, port: LinkPort, mac: bytes, header: IPv6Header, message: memoryview
+    ) -> None:
+        network, neighbors = self._network, self._neighbors
+        told = ndp.read_neighbor_advertisement(header, message)
+        if told is None:
+            network.stats.drop_ndp_malformed += 1
+        elif (told.link_address or mac) != mac or not network.may_be_guest(told.target):
+            network.stats.drop_ndp_sender += 1
+        else:
+            if neighbors.probes:
+                neighbors.probes.heard(told.target, mac, port)
+            if told.target != header.source:  # the source has been learned already
+                neighbors.learn(told.target, mac, port)
 
     def _allowed(self, port: LinkPort) -> bool:
         allowed = self._buckets.take(port, self._network.now)
         self._network.stats.drop_ndp_rate += not allowed
         return allowed
 
-    def _advertise_to_all(self, port: LinkPort) -> None:
-        """Advertise to all nodes now, or as soon as the interval allows."""
-        now = self._network.now
-        told, alarm = self._all_nodes.get(port, (now - MULTICAST_INTERVAL, None))
-        if alarm is not None:
-            self._network.stats.drop_ndp_rate += 1  # the scheduled answer serves this one, too
-        elif now - told < MULTICAST_INTERVAL:
-            alarm = self._network.call_at(told + MULTICAST_INTERVAL, lambda: self._tell_all(port))
-            self._all_nodes[port] = told, alarm
-        else:
-            self._all_nodes = {p: t for p, t in self._all_nodes.items() if p in self._network.ports}
-            self._tell_all(port)
+    # ------------------------------------------------------------------------------- advertisements
 
-    def _tell_all(self, port: LinkPort) -> None:
-        self._all_nodes[port] = self._network.now, None
+    def _link(self, port: LinkPort) -> _Adverts:
+        link = self._adverts.get(port)
+        if link is None:
+            self._adverts = {p: each for p, each in self._adverts.items() if p in self._network.ports}
+            link = self._adverts[port] = _Adverts(self._network.now - MULTICAST_INTERVAL)
+        return link
+
+    def _advertise_to_all(self, port: LinkPort) -> None:
+        """Answer to all nodes now, or as soon as it may be done again."""
+        now = self._network.now
+        link = self._link(port)
+        if link.answer is not None:
+            self._network.stats.drop_ndp_rate += 1  # it is answered with another
+        elif now - link.told < MULTICAST_INTERVAL:
+            link.answer = self._network.call_at(
+                link.told + MULTICAST_INTERVAL, lambda: self._tell_all(port, link)
+            )
+        else:
+            self._tell_all(port, link)
+
+    def _tell_all(self, port: LinkPort, link: _Adverts) -> None:
+        link.told, link.answer = self._network.now, None
         if not port.closed:
             to, mac = _all_nodes()
             self._advertise(port, mac, to)
 
+    def _schedule(self, port: LinkPort, link: _Adverts) -> None:
+        """Set the time of the next unsolicited advertisement (section 6.2.4)."""
+        wait = self._network.random.randint(*INTERVAL)
+        if link.left:
+            link.left -= 1
+            wait = min(wait, self._network.random.randint(MULTICAST_INTERVAL, INITIAL_INTERVAL))
+        link.next = self._network.call_at(self._network.now + wait, lambda: self._unsolicited(port, link))
+
+    def _unsolicited(self, port: LinkPort, link: _Adverts) -> None:
+        link.next = None
+        if port.closed:
+            return
+        if self._network.now - link.told >= MULTICAST_INTERVAL:
+            self._tell_all(port, link)
+        self._schedule(port, link)
+
     def _advertise(self, port: LinkPort, mac: bytes, destination: bytes) -> None:
         self._network.stats.ndp_router_adverts += 1
-        self._send(port, mac, destination, ndp.router_advertisement(ROUTER, destination, ROUTER_MAC))
+        _transmit(port, mac, ROUTER, destination, self._advertisement(port, destination))
 
-    def _send(self, port: LinkPort, mac: bytes, destination: bytes, message: bytes) -> None:
-        header = ipv6.build(ROUTER, destination, ipv6.ICMPV6, len(message), ndp.HOP_LIMIT)
-        frame = b"".join((mac, ROUTER_MAC, ethernet.TYPE_IPV6.to_bytes(2, "big"), header, message))
-        port.push(Frame((frame,)), len(frame))
+    def _advertisement(self, port: LinkPort, destination: bytes) -> bytes:
+        if not self.carries(port):
+            return ndp.router_advertisement(ROUTER, destination, ROUTER_MAC)
+        config = self._network.config
+        slaac = config.net6.prefixlen == SLAAC_PREFIX
+        prefix = PrefixInformation(
+            config.network_address6, config.net6.prefixlen, True, slaac, VALID, PREFERRED
+        )
+        options: list[NdpOption] = [Mtu(port.mtu), prefix]
+        return ndp.router_advertisement(
+            ROUTER, destination, ROUTER_MAC, lifetime=LIFETIME, hop_limit=HOP_LIMIT, options=options
+        )
+
+    def close(self) -> None:
+        """Tell guests that the router is gone (section 6.2.5)."""
+        to, mac = _all_nodes()
+        for port in self._network.ports:
+            if port in self._heard:
+                self._network.stats.ndp_router_adverts += 1
+                _transmit(port, mac, ROUTER, to, ndp.router_advertisement(ROUTER, to, ROUTER_MAC))
+        for link in self._adverts.values():
+            for alarm in (link.answer, link.next):
+                if alarm is not None:
+                    alarm.cancel()
+        self._heard.clear()
+        self._adverts.clear()
+
+    # --------------------------------------------------------------------------------- without IPv6
+
+    @staticmethod
+    def declines(destination: bytes) -> bool:
+        """Whether frames for a MAC address are read by :meth:`decline`."""
+        return destination == ROUTER_MAC or destination in _OFF_GROUP_MACS
+
+    def decline(self, port: LinkPort, mac: bytes, packet: memoryview) -> None:
+        """Take a packet from ``mac`` behind a link that has no IPv6."""
+        stats = self._network.stats
+        header = ipv6.parse(packet)
+        if header is None:
+            stats.drop_ipv6_header += 1
+            return
+        message = packet[ipv6.HEADER_LENGTH : header.total_length]
+        wanted = header.destination == ROUTER or header.destination in _OFF_GROUPS
+        if header.protocol != ipv6.ICMPV6 or not wanted:
+            stats.drop_ipv6 += 1
+        elif ipv6.is_multicast(header.source) or header.source in (ROUTER, ipv6.LOOPBACK):
+            stats.drop_ip_source += 1
+        elif len(message) < 4 or not icmpv6.checksum_ok(header.source, header.destination, message):
+            stats.drop_icmp_malformed += 1
+        elif message[0] == ndp.ROUTER_SOLICITATION:
+            self._router_solicitation(port, mac, header, message)
+        elif message[0] == ndp.NEIGHBOR_SOLICITATION:
+            self._neighbor_solicitation(port, mac, header, message)
+        else:
+            stats.drop_ipv6 += 1
+
+
+def _transmit(port: LinkPort, mac: bytes, source: bytes, destination: bytes, message: bytes) -> None:
+    header = ipv6.build(source, destination, ipv6.ICMPV6, len(message), ndp.HOP_LIMIT)
+    start = mac + ethernet.virtual_mac(source) + ethernet.TYPE_IPV6.to_bytes(2, "big")
+    frame = b"".join((start, header, message))
+    port.push(Frame((frame,)), len(frame))
 
 
 def _all_nodes() -> tuple[bytes, bytes]:

@@ -13,11 +13,14 @@ from slirpy.config import Config
 from slirpy.core.port import LinkPort
 from slirpy.core.timers import Alarm, Timers
 from slirpy.stats import Stats
-from slirpy.wire import ethernet
+from slirpy.wire import ethernet, ipv6
 from slirpy.wire.ip import family_of
+from slirpy.wire.scope import is_link_local
 
-__all__ = ["Marked", "Network"]
+__all__ = ["ROUTER", "Marked", "Network"]
 
+ROUTER = bytes.fromhex("fe800000000000000000000000000002")
+"""The gateway's link-local address, which is libslirp's too."""
 _LIMITED_BROADCAST = b"\xff\xff\xff\xff"
 
 
@@ -42,11 +45,13 @@ class Network:
         dirty: flows that have asked for service at the next flush.
         ports: the attached links.
         addresses: the virtual hosts' addresses.
-        macs: the virtual hosts' MAC addresses.
+        groups: the IPv6 multicast groups that the virtual hosts listen to.
+        macs: the virtual hosts' MAC addresses; ``group_macs``: those of the groups.
     """
 
     __slots__ = (
-        "_gateway_mac", "addresses", "config", "dirty", "macs", "now", "ports", "random", "stats", "timers",
+        "_gateway_macs", "addresses", "config", "dirty", "group_macs", "groups", "macs", "now", "ports",
+        "random", "stats", "timers",
     )  # fmt: skip
 
     def __init__(self, config: Config, random: Random, stats: Stats) -> None:
@@ -57,22 +62,48 @@ class Network:
         self.timers = Timers()
         self.dirty: list[Marked] = []
         self.ports: list[LinkPort] = []
-        self.addresses = set(config.server_addresses)
-        self.macs = {ethernet.virtual_mac(address) for address in self.addresses}
-        self._gateway_mac = ethernet.virtual_mac(config.gateway_address)
+        self.addresses: set[bytes] = set()
+        self.macs: set[bytes] = set()
+        self.groups: set[bytes] = set()
+        self.group_macs: set[bytes] = set()
+        for address in config.server_addresses:
+            self.add_address(address)
+        if config.ipv6:
+            self.add_address(ROUTER)
+            self.join(ipv6.ALL_NODES)
+            self.join(ipv6.ALL_ROUTERS)
+        # By the length of an address. Guests learn the IPv6 gateway as the router, by its link-local address.
+        self._gateway_macs = {
+            4: ethernet.virtual_mac(config.gateway_address),
+            16: ethernet.virtual_mac(ROUTER),
+        }
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Alarm:
         """Call ``callback`` at the first flush at or after ``when``, in nanoseconds."""
         return self.timers.call_at(when, callback)
 
     def add_address(self, address: bytes) -> None:
-        """Add a virtual host: it answers ARP and ping."""
+        """Add a virtual host: it answers ARP or Neighbor Discovery, and ping."""
         self.addresses.add(address)
         self.macs.add(ethernet.virtual_mac(address))
+        if len(address) == 16:
+            self.join(ipv6.solicited_node(address))
+
+    def join(self, group: bytes) -> None:
+        """Listen to an IPv6 multicast group."""
+        self.groups.add(group)
+        self.group_macs.add(ipv6.multicast_mac(group))
 
     def mac_for(self, source: bytes) -> bytes:
         """Return the MAC address of packets from ``source``: its own, or the gateway's for hosts outside."""
-        return ethernet.virtual_mac(source) if source in self.addresses else self._gateway_mac
+        return ethernet.virtual_mac(source) if source in self.addresses else self._gateway_macs[len(source)]
+
+    def gateway_for(self, guest: bytes) -> bytes:
+        """Return the gateway's address by which a guest knows it: of the guest's family and scope."""
+        config = self.config
+        if len(guest) == 4:
+            return config.gateway_address
+        return ROUTER if is_link_local(guest) else config.gateway_address6
 
     def is_broadcast(self, address: bytes) -> bool:
         """Whether an address is a broadcast address of the virtual network, or a multicast group."""
@@ -88,5 +119,5 @@ class Network:
         return (
             config.contains(address)
             and address not in self.addresses
-            and address not in (config.broadcast_address, config.network_address)
+            and address not in (config.broadcast_address, config.network_address, config.network_address6)
         )

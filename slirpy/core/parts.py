@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from random import Random
 
 from slirpy.config import Config
-from slirpy.core import arp
+from slirpy.core import arp, ndp
 from slirpy.core.icmp import IcmpErrors
 from slirpy.core.ip import IPSender
 from slirpy.core.neighbor import Neighbors
@@ -32,7 +31,14 @@ class Parts:
 
     def __init__(self, config: Config, random: Random, stats: Stats) -> None:
         network = self.network = Network(config, random, stats)
-        neighbors = self.neighbors = Neighbors(network, partial(arp.request, network))
+        neighbors = self.neighbors = Neighbors(network, self._ask)
         ip = self.ip = IPSender(network, neighbors)
         self.errors = IcmpErrors(network, neighbors, ip)
         self.tables = FlowTables(random)
+
+    def _ask(self, address: bytes) -> None:
+        """Ask behind all links where an address is."""
+        if len(address) == 4:
+            arp.request(self.network, address)
+        else:
+            ndp.solicit(self.network, address)

@@ -13,22 +13,21 @@ from ipaddress import ip_address
 from slirpy.config.options import MTU_MIN
 from slirpy.config.values import moment, whole
 from slirpy.core.arp import Arp
-from slirpy.core.arrival import Arrival, FlowOpeners
+from slirpy.core.arrival import FlowOpeners
 from slirpy.core.demux import Demux
 from slirpy.core.fastpath import tcp_fastpath
 from slirpy.core.flows import NeighborInfo
 from slirpy.core.fragments import Fragments
 from slirpy.core.icmp import Icmp
+from slirpy.core.ipinput import IPInput
 from slirpy.core.ndp import Ndp
-from slirpy.core.neighbor import Neighbor
 from slirpy.core.parts import Parts
 from slirpy.core.port import LinkPort
 from slirpy.core.switch import HubPort, Switch
 from slirpy.core.udppath import HEADERS_LENGTH, udp_fastpath
 from slirpy.interfaces import Buffer, Link, LinkSink, Poller, Service, Timer
 from slirpy.units import SECOND
-from slirpy.wire import ethernet, icmp, ipv4
-from slirpy.wire.ip import V4
+from slirpy.wire import ethernet, ipv4
 
 __all__ = ["IPStack"]
 
@@ -67,13 +66,14 @@ class IPStack:
         self._tables = tables
         self._ip = parts.ip
         self._macs = network.macs
-        self._ndp = Ndp(network)
+        self._ndp = Ndp(network, neighbors)
         network.macs.add(self._ndp.mac)
         self._arp = Arp(network, neighbors)
         self.switch = Switch(network.stats, network.macs, neighbors.heard, hub=network.config.hub)
-        self._icmp = Icmp(network, parts.ip, openers)
-        self._demux = Demux(network, parts.ip, parts.errors, tables, openers)
-        self.fragments = Fragments(network, parts.errors, self._demux, tables.udp_paths)
+        demux = Demux(network, parts.ip, parts.errors, tables, openers)
+        self.fragments = Fragments(network, parts.errors, demux, tables.udp_paths)
+        inbound = Icmp(network, parts.ip, self._ndp, openers)
+        self._input = IPInput(network, neighbors, parts.errors, self.fragments, demux, inbound, self._ndp)
 
     @property
     def now(self) -> int:
@@ -198,13 +198,15 @@ class IPStack:
         elif ethernet.is_multicast(macs[6:]) or macs[6:] in self._macs:
             stats.drop_ethernet_source += 1
         elif kind == ethernet.TYPE_IPV6:
-            self._input_ipv6(port, macs, view[ethernet.HEADER_LENGTH :])
+            self._input_ipv6(port, macs, view[ethernet.HEADER_LENGTH :], checksummed)
+        elif not self.config.ipv4:
+            stats.drop_ipv4 += 1
         elif macs[:6] not in self._macs and macs[:6] != ethernet.BROADCAST:
             stats.drop_ethernet_destination += 1
         elif kind == ethernet.TYPE_ARP:
             self._arp.input(port, view[ethernet.HEADER_LENGTH :], macs[6:])
         else:
-            self._input_ip(port, macs, view[ethernet.HEADER_LENGTH :], checksummed)
+            self._input.ipv4(port, macs, view[ethernet.HEADER_LENGTH :], checksummed)
 
     def _untag(self, view: memoryview) -> memoryview | None:
         """Remove a priority tag. Returns None, and counts it, if the tag specifies a VLAN.
@@ -222,52 +224,17 @@ class IPStack:
             return memoryview(b"".join((view[:12], view[16:])))
         return None
 
-    def _input_ip(self, port: LinkPort, macs: bytes, packet: memoryview, checksummed: bool) -> None:
-        stats = self.stats
-        header = ipv4.parse(packet)
-        if header is None:
-            stats.drop_ip_header += 1
-            return
-        if not ipv4.header_ok(packet, header.header_length):
-            stats.drop_ip_checksum += 1
-            return
-        if not header.ttl:
-            stats.drop_ip_ttl += 1
-            return
-        packet = packet[: header.total_length]
-        source = header.source
-        if V4.is_unspecified(source) and header.protocol == ipv4.UDP:
-            neighbor = Neighbor(source)  # a guest that has no address yet
-        elif self.network.may_be_guest(source):
-            learned = self.neighbors.learn(source, macs[6:], port)
-            if learned is None:
-                return  # spoofed
-            neighbor = learned
-        else:
-            stats.drop_ip_source += 1
-            return
-        arrival = Arrival(port, neighbor, macs, header, packet, checksummed)
-        if header.is_fragment:
-            complete = self.fragments.insert(arrival, header)
-            if complete is None:
-                return
-            arrival = complete
-        if header.protocol == ipv4.TCP:
-            self._demux.input_tcp(arrival)
-        elif header.protocol == ipv4.UDP:
-            self._demux.input_udp(arrival)
-        elif header.protocol == ipv4.ICMP:
-            self._icmp.input(arrival)
-        else:
-            stats.drop_ip_protocol += 1
-            self.icmp.error(arrival, icmp.Cause.PROTOCOL_UNREACHABLE)
-
-    def _input_ipv6(self, port: LinkPort, macs: bytes, packet: memoryview) -> None:
+    def _input_ipv6(self, port: LinkPort, macs: bytes, packet: memoryview, checksummed: bool) -> None:
         destination = macs[:6]
-        if destination in self._macs or self._ndp.takes(destination):
-            self._ndp.input(port, macs[6:], packet)
+        if not self._ndp.carries(port):
+            if self._ndp.declines(destination):
+                self._ndp.decline(port, macs[6:], packet)
+            else:
+                self.stats.drop_ipv6 += 1
+        elif destination in self._macs or destination in self.network.group_macs:
+            self._input.ipv6(port, macs, packet, checksummed)
         elif ethernet.is_multicast(destination):
-            self.stats.drop_ipv6 += 1
+            self.stats.drop_ipv6_group += 1
         else:
             self.stats.drop_ethernet_destination += 1
 

@@ -15,10 +15,10 @@ from slirpy.core.timers import Alarm
 from slirpy.interfaces import Buffer, Frame
 from slirpy.tcp import Connection, Segment, expire, output, segment_arrives
 from slirpy.tcp.states import SYNCHRONIZED
-from slirpy.wire import ethernet, ipv4
+from slirpy.wire import ethernet, ipv4, ipv6
 from slirpy.wire.checksum import ones_sum
-from slirpy.wire.ip import reverse_key
-from slirpy.wire.tcp import FRAME
+from slirpy.wire.ip import reverse_key, split_key
+from slirpy.wire.tcp import FRAME, FRAME6
 
 __all__ = ["TcpFlow"]
 
@@ -27,6 +27,9 @@ _CSUM_OFFSET = 16
 _PADDING = bytes(ethernet.MIN_LENGTH)
 _TTL = 64
 _KEY_LENGTH = 12
+"""Of IPv4's flow keys."""
+_VERSION6 = 6 << 28
+_HEADERS6 = ethernet.HEADER_LENGTH + ipv6.HEADER_LENGTH
 _from_bytes = int.from_bytes
 _new_frame = tuple.__new__  # a third of the time of calling Frame, which every frame would pay
 _CONSTANT_WORDS = 0x4500 + ipv4.DF + (_TTL << 8 | ipv4.TCP)
@@ -55,13 +58,11 @@ class TcpFlow(abc.ABC):
         self.key = key
         self.neighbor = neighbor
         self.conn = conn
-        if len(key) != _KEY_LENGTH:
-            raise ValueError(f"frames are made for keys of {_KEY_LENGTH} bytes, IPv4's; given were {len(key)}")
-        self._virtual_mac = network.mac_for(key[4:8])
+        self._virtual_mac = network.mac_for(split_key(key).destination)
         self.macs = self._virtual_mac + (neighbor.mac or bytes(6))
         self._reverse_key = reverse_key(key)
-        self._addresses = ones_sum(key[:8])
-        self._ports = ones_sum(key[8:])
+        self._addresses = ones_sum(key[:-4])
+        self._ports = ones_sum(key[-4:])
         self._base = self._addresses + _CONSTANT_WORDS
         self._alarm = Alarm(network.timers, self.mark)
         self.dirty = False
@@ -105,7 +106,7 @@ class TcpFlow(abc.ABC):
             expire(conn, now)
             if conn.soft_error and conn.state in SYNCHRONIZED:
                 self.neighbors.doubt(self.neighbor)
-        if output(conn, now, self.emit):
+        if output(conn, now, self.emit if len(self.key) == _KEY_LENGTH else self.emit6):
             self.mark()
         self._alarm.set(conn.deadline())
 
@@ -170,6 +171,64 @@ class TcpFlow(abc.ABC):
             if total < ethernet.MIN_LENGTH:
                 parts = [*parts, _PADDING[total:]]
                 total = ethernet.MIN_LENGTH
+            frame = _new_frame(Frame, ((header + options, *parts), 0, 0, 0))
+        if port is not None and neighbor.mac is not None:
+            port.push(frame, total)
+        else:
+            self.neighbors.send(neighbor, frame, total)
+
+    def emit6(
+        self,
+        seq: int,
+        ack: int,
+        flags: int,
+        wnd: int,
+        options: bytes,
+        parts: list[Buffer],
+        length: int,
+        urg: int = 0,
+        /,
+    ) -> None:
+        """Make an IPv6 frame, as :meth:`emit` makes one of IPv4."""
+        neighbor = self.neighbor
+        port = neighbor.port
+        header_length = 20 + len(options)
+        total = header_length + length
+        checksum = self._addresses + ipv4.TCP + total  # of the pseudo-header
+        offload = port is not None and port.checksum_offload
+        if not offload:
+            if len(parts) > 1:
+                parts = [b"".join(parts)]
+            checksum += self._ports + seq + ack + (header_length << 10) + flags + wnd + urg
+            if options:
+                checksum += _from_bytes(options, "big")
+            if parts:
+                checksum += ones_sum(parts[0])
+            checksum = -checksum
+        header = FRAME6.pack(
+            (neighbor.mac or ethernet.BROADCAST) + self._virtual_mac,
+            ethernet.TYPE_IPV6,
+            # No traffic class, and no flow label, which nothing needs on a link of its own (RFC 6437, section 3).
+            _VERSION6,
+            total,
+            ipv4.TCP,
+            _TTL,
+            self._reverse_key,
+            seq,
+            ack,
+            header_length << 2,
+            flags,
+            wnd,
+            checksum % 65535,
+            urg,
+        )
+        self.packets_out += 1
+        self.bytes_out += length
+        total += _HEADERS6
+        if offload:
+            gso = self.conn.mss if length > self.conn.mss else 0
+            frame = _new_frame(Frame, ((header + options, *parts), gso, _HEADERS6, _CSUM_OFFSET))
+        else:
             frame = _new_frame(Frame, ((header + options, *parts), 0, 0, 0))
         if port is not None and neighbor.mac is not None:
             port.push(frame, total)

@@ -305,8 +305,10 @@ class HostNetwork(Protocol):
         """
         ...
 
-    def open_ping(self, owner: PingOwner) -> PingPeer | int:
-        """Open a socket for ICMP echo requests to IPv4 addresses; returns the ``errno`` value of a refusal.
+    def open_ping(self, owner: PingOwner, family: int = 4) -> PingPeer | int:
+        """Open a socket for ICMP echo requests to addresses of ``family`` 4 or 6.
+
+        Returns the ``errno`` value of a refusal.
 
         EACCES: not allowed for this user; EPROTONOSUPPORT: not supported by this system.
         """

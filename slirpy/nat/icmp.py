@@ -22,6 +22,7 @@ from slirpy.nat.udp import UdpNat
 from slirpy.tcp.pathmtu import refused_by_icmp, too_big
 from slirpy.units import SECOND
 from slirpy.wire import icmp, ipv4
+from slirpy.wire.icmps import messages_of
 from slirpy.wire.ip import family_of
 
 __all__ = ["IcmpFlow", "IcmpNat"]
@@ -95,9 +96,11 @@ class IcmpFlow(DatagramFlow[PingPeer]):
         self.last_activity = network.now
         self.packets_out += 1
         self.bytes_out += len(payload)
-        message = icmp.build(icmp.ECHO_REPLY, 0, self.number << 16 | sequence, payload)
-        neighbor = parts.neighbors.get(self.guest)
-        parts.ip.send(neighbor, seen, self.guest, ipv4.ICMP, message, ttl=max(ttl - 1, 1) if ttl else 64)
+        messages = messages_of(self.guest)
+        rest = self.number << 16 | sequence
+        message = messages.build(seen, self.guest, messages.echo_reply, 0, rest, payload)
+        neighbor, protocol = parts.neighbors.get(self.guest), family_of(self.guest).icmp
+        parts.ip.send(neighbor, seen, self.guest, protocol, message, ttl=max(ttl - 1, 1) if ttl else 64)
 
     def echo_error(self, sequence: int, report: IcmpReport) -> None:
         """Relay an ICMP error about a request."""
@@ -162,9 +165,10 @@ class IcmpNat(DatagramNat[IcmpFlow]):
         network = self.network
         self.make_room()
         flow = IcmpFlow(self, arrival.header.source, identifier)
-        peer = self._host.open_ping(flow)
+        family = family_of(flow.guest).version
+        peer = self._host.open_ping(flow, family)
         if peer in EXHAUSTED and self._descriptors.make_room(arrival.port, network.now):
-            peer = self._host.open_ping(flow)
+            peer = self._host.open_ping(flow, family)
         if isinstance(peer, int):
             flow.close()
             self._refused(arrival, peer)

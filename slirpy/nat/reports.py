@@ -12,19 +12,18 @@ from slirpy.core.arrival import Arrival
 from slirpy.core.parts import Parts
 from slirpy.interfaces import IcmpReport
 from slirpy.nat.routes import Router
-from slirpy.wire import icmp, ipv4, udp
-from slirpy.wire.checksum import checksum
+from slirpy.wire import ipv4, udp
+from slirpy.wire.icmp import Cause
+from slirpy.wire.icmps import messages_of
+from slirpy.wire.ip import family_of
 
 __all__ = ["out_of_time", "relay", "sent_echo", "sent_syn", "sent_udp"]
-
-_RELAYED = (icmp.UNREACHABLE, icmp.TIME_EXCEEDED)
-_LEAST_MTU = 68
 
 
 def out_of_time(parts: Parts, arrival: Arrival) -> None:
     """Report that a packet's time to live ended at the gateway, its first router (RFC 1812, section 5.3.1)."""
     parts.network.stats.drop_ip_ttl += 1
-    parts.errors.error(arrival, icmp.Cause.OUT_OF_TIME)
+    parts.errors.error(arrival, Cause.OUT_OF_TIME)
 
 
 def sent_udp(guest: bytes, guest_port: int, seen: tuple[bytes, int], report: IcmpReport) -> bytes:
@@ -36,24 +35,35 @@ def sent_udp(guest: bytes, guest_port: int, seen: tuple[bytes, int], report: Icm
 
 def sent_echo(guest: bytes, identifier: int, sequence: int, seen: bytes, report: IcmpReport) -> bytes:
     """The echo request that an error is about, as the guest sent it to ``seen``."""
-    message = icmp.build(icmp.ECHO_REQUEST, 0, identifier << 16 | sequence, report.quoted)
-    return _packet(guest, seen, ipv4.ICMP, message, report)
+    messages = messages_of(guest)
+    rest = identifier << 16 | sequence
+    message = messages.build(guest, seen, messages.echo_request, 0, rest, report.quoted)
+    return _packet(guest, seen, family_of(guest).icmp, message, report)
 
 
 def sent_syn(arrival: Arrival, report: IcmpReport) -> bytes:
     """The SYN that an error is about, as far as it was kept. If its time ran out, its fields are as at that point."""
     length = arrival.header.header_length
     header, rest = bytes(arrival.packet[:length]), bytes(arrival.packet[length:])
-    if report.kind == icmp.TIME_EXCEEDED:
-        header = header[:8] + b"\1" + header[9:10] + b"\0\0" + header[12:]
-        header = header[:10] + checksum(header).to_bytes(2, "big") + header[12:]
+    if _ran_out(report):
+        header = family_of(arrival.header.source).with_hop_limit(header, 1)
     return header + rest
 
 
+def _cause(report: IcmpReport) -> Cause | None:
+    return messages_of(report.address).cause_of(report.kind, report.code)
+
+
+def _ran_out(report: IcmpReport) -> bool:
+    return _cause(report) in (Cause.OUT_OF_TIME, Cause.REASSEMBLY_TIME)
+
+
 def _packet(guest: bytes, seen: bytes, protocol: int, payload: bytes, report: IcmpReport) -> bytes:
-    too_long = (report.kind, report.code) == (icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED)
-    ttl = 1 if report.kind == icmp.TIME_EXCEEDED else 64  # approximately as it was where it ended
-    header = ipv4.build(guest, seen, protocol, len(payload), ttl=ttl, fragment=ipv4.DF if too_long else 0)
+    hop_limit = 1 if _ran_out(report) else 64  # approximately as it was where it ended
+    dont_fragment = _cause(report) is Cause.TOO_BIG
+    header = family_of(guest).build(
+        guest, seen, protocol, len(payload), hop_limit=hop_limit, dont_fragment=dont_fragment
+    )
     return header + payload
 
 
@@ -62,19 +72,20 @@ def relay(parts: Parts, router: Router, report: IcmpReport, guest: bytes, seen: 
 
     The source is the reporter, unless that is the host (which is the gateway) or has the address of a guest.
     """
-    if len(report.address) != len(guest):
+    family = family_of(guest)
+    if len(report.address) != family.address_length:
         return False  # its types and codes belong to the other family
-    if report.kind not in _RELAYED:
-        return False  # source quench is deprecated (RFC 6633), redirects are for the host only
+    if not messages_of(guest).is_relayed(report.kind):
+        return False
     rest = 0
-    if (report.kind, report.code) == (icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED):
-        if not _LEAST_MTU <= report.info <= 0xFFFF:
+    if _cause(report) is Cause.TOO_BIG:
+        if not family.least_mtu <= report.info <= 0xFFFF:
             return False
         rest = report.info
     source = seen if report.reporter == report.address else router.source_seen(report.reporter)
     config = parts.network.config
     if not any(source) or (config.contains(source) and source != seen):
-        source = config.gateway_address
+        source = parts.network.gateway_for(guest)
     ttl = max(report.ttl - 1, 1) if report.ttl else 64
     parts.errors.relay(guest, source, report.kind, report.code, rest, packet, ttl)
     return True

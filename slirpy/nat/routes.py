@@ -1,7 +1,7 @@
 """Mapping of addresses that guests use to addresses of the host.
 
-The gateway stands for the host's loopback, under each of its addresses. Any other address of the virtual network that
-no guest has leads nowhere. All other addresses are outside.
+The gateway stands for the host's loopback, under each of its addresses: 127.0.0.1 for IPv4, ::1 for IPv6. Any other
+address of the virtual network that no guest has leads nowhere. All other addresses are outside.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from typing import NamedTuple
 
 from slirpy.config import Config
 from slirpy.config.policy import checked_verdict
+from slirpy.core.network import ROUTER
 from slirpy.interfaces import Action, FlowRequest, Verdict
 from slirpy.wire.ip import family_of
+from slirpy.wire.scope import is_link_local
 
-__all__ = ["LOOPBACK", "Refusal", "Route", "Router", "onward_ttl"]
+__all__ = ["LOOPBACK", "LOOPBACK6", "Refusal", "Route", "Router", "onward_ttl"]
 
 LOOPBACK = b"\x7f\0\0\x01"
+LOOPBACK6 = bytes(15) + b"\x01"
 _LIMITED_BROADCAST = b"\xff\xff\xff\xff"
 _RESTRICTED = Verdict(Action.REJECT, reason="restrict")
 _SHUT = Verdict(Action.REJECT, reason="no host loopback")
@@ -60,6 +63,7 @@ class Router:
     def __init__(self, config: Config, servers: AbstractSet[bytes] | None = None) -> None:
         self._config = config
         self._servers = config.server_addresses if servers is None else servers
+        self._gateways = frozenset((config.gateway_address, config.gateway_address6, ROUTER))
 
     def route(self, request: FlowRequest) -> Route | Refusal:
         """Find the host address and port for a flow that is not for a virtual service."""
@@ -74,10 +78,11 @@ class Router:
                 self._refuse(request, _SHUT)
             return refusal
         if config.policy is not None:
-            if address is LOOPBACK:
+            if address is LOOPBACK or address is LOOPBACK6:
                 # Under one name, so that rules about the gateway also hold for broadcasts.
+                gateway = config.gateway_address if address is LOOPBACK else config.gateway_address6
                 request = FlowRequest(
-                    request.protocol, request.source_bytes, request.source_port, config.gateway_address,
+                    request.protocol, request.source_bytes, request.source_port, gateway,
                     request.destination_port, True,
                 )  # fmt: skip
             verdict = checked_verdict(config.policy(request))
@@ -95,8 +100,9 @@ class Router:
 
     def _lookup(self, destination: bytes) -> tuple[Refusal | None, bytes]:
         config = self._config
-        if destination in (config.gateway_address, config.broadcast_address, _LIMITED_BROADCAST):
-            return (None if config.host_loopback else Refusal.NET_UNREACHABLE), LOOPBACK
+        if destination in self._gateways or destination in (config.broadcast_address, _LIMITED_BROADCAST):
+            loopback = LOOPBACK if len(destination) == 4 else LOOPBACK6
+            return (None if config.host_loopback else Refusal.NET_UNREACHABLE), loopback
         if destination in self._servers:
             return Refusal.PORT_UNREACHABLE, destination
         if config.contains(destination):
@@ -106,8 +112,13 @@ class Router:
         return None, destination
 
     def source_seen(self, address: bytes) -> bytes:
-        """Return the address by which a guest knows a host's: the gateway's for 127.0.0.0/8, else the same.
+        """Return the address by which a guest knows a host's: the gateway's for loopback, else the same.
 
-        It is asked for each datagram, so it asks no family.
+        A link-local address means nothing on the guest's link, so the gateway stands for its owner too. It is asked
+        for each datagram, so it asks no family.
         """
-        return self._config.gateway_address if address[0] == 127 and len(address) == 4 else address
+        if len(address) == 4:
+            return self._config.gateway_address if address[0] == 127 else address
+        if address == LOOPBACK6 or is_link_local(address):
+            return self._config.gateway_address6
+        return address

@@ -59,8 +59,9 @@ WIDE_BYTES = 256 << 20
 """Total size of all grown windows. Beyond it, windows grow less."""
 ETHERNET_MTU = 1500
 """Largest packet to a guest whose SYN has no MSS option, since it is on our link."""
-MAX_BURST = 65535 - 40 - 12
-"""Largest payload of one IPv4 packet with headers and timestamps."""
+MAX_PACKET = 65535
+"""Bytes of the largest packet, headers included, that is handed to a link which segments it."""
+_TIMESTAMPS = 12
 
 
 class NatTcpFlow(PumpedFlow):
@@ -374,10 +375,10 @@ class TcpNat:
     def settings(self, port: LinkPort | None, family: Family) -> Settings:
         """Settings for connections through a link."""
         mtu = port.mtu if port is not None else self.network.config.mtu
-        burst = MAX_BURST if port is not None and port.segmentation_offload else 0
+        headers = family.header_length + HEADER_LENGTH
+        burst = MAX_PACKET - headers - _TIMESTAMPS if port is not None and port.segmentation_offload else 0
         cached = self._settings.get((family, mtu, burst))
         if cached is None:
-            headers = family.header_length + HEADER_LENGTH
             mss, peer_mss = mtu - headers, ETHERNET_MTU - headers
             chosen = self.network.config.congestion
             keepalive = self.network.config.tcp_keepalive * SECOND

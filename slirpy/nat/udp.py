@@ -21,6 +21,7 @@ from slirpy.nat.refusals import tell_errno
 from slirpy.nat.reports import out_of_time, relay, sent_udp
 from slirpy.nat.routes import Route, Router, onward_ttl
 from slirpy.units import SECOND
+from slirpy.wire.ip import family_of
 
 __all__ = ["UdpFlow", "UdpNat"]
 
@@ -303,11 +304,12 @@ class UdpNat(DatagramNat[UdpFlow]):
 
     def open_socket(self, flow: UdpFlow) -> DatagramPeer | None:
         """Open a flow's socket. Returns None, and counts it, if the system refuses one."""
-        flow.peer = self._host.open_udp(flow)
+        family = family_of(flow.guest).version
+        flow.peer = self._host.open_udp(flow, family)
         if flow.peer is None and flow.share is not None:
             party = flow.share.party.name
             if self._descriptors.make_room(party, self.network.now) and flow.share is not None:
-                flow.peer = self._host.open_udp(flow)
+                flow.peer = self._host.open_udp(flow, family)
         if flow.peer is None:
             self.network.stats.drop_udp_no_socket += 1
         return flow.peer

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 from slirpy.interfaces import Buffer
 from slirpy.wire import ethernet, ipv4, ipv6
-from slirpy.wire.checksum import ones_sum
+from slirpy.wire.checksum import checksum, ones_sum
 
 __all__ = ["V4", "V6", "Family", "FlowKey", "Header", "family_of", "flow_key", "reverse_key", "split_key"]
 
@@ -108,12 +108,19 @@ class Family(abc.ABC):
         *,
         hop_limit: int = 64,
         traffic_class: int = 0,
+        dont_fragment: bool = False,
     ) -> bytes:
         """Make a header for ``payload_length`` bytes after it.
+
+        ``dont_fragment`` sets the flag that IPv4 has for it; no router fragments IPv6.
 
         Raises:
             ValueError: an address is of the other family.
         """
+
+    @abc.abstractmethod
+    def with_hop_limit(self, header: bytes, hop_limit: int) -> bytes:
+        """Return a header with another hop limit."""
 
     @abc.abstractmethod
     def is_multicast(self, address: bytes) -> bool:
@@ -160,8 +167,22 @@ class _IPv4(Family):
         *,
         hop_limit: int = 64,
         traffic_class: int = 0,
+        dont_fragment: bool = False,
     ) -> bytes:
-        return ipv4.build(source, destination, protocol, payload_length, ttl=hop_limit, tos=traffic_class)
+        fragment = ipv4.DF if dont_fragment else 0
+        return ipv4.build(
+            source,
+            destination,
+            protocol,
+            payload_length,
+            fragment=fragment,
+            ttl=hop_limit,
+            tos=traffic_class,
+        )
+
+    def with_hop_limit(self, header: bytes, hop_limit: int) -> bytes:
+        header = header[:8] + bytes((hop_limit,)) + header[9:10] + b"\0\0" + header[12:]
+        return header[:10] + checksum(header).to_bytes(2, "big") + header[12:]
 
     def is_multicast(self, address: bytes) -> bool:
         return 0xE0 <= address[0] <= 0xEF
@@ -194,8 +215,12 @@ class _IPv6(Family):
         *,
         hop_limit: int = 64,
         traffic_class: int = 0,
+        dont_fragment: bool = False,
     ) -> bytes:
         return ipv6.build(source, destination, protocol, payload_length, hop_limit, traffic_class)
+
+    def with_hop_limit(self, header: bytes, hop_limit: int) -> bytes:
+        return header[:7] + bytes((hop_limit,)) + header[8:]
 
     def is_multicast(self, address: bytes) -> bool:
         return ipv6.is_multicast(address)

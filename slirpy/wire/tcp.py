@@ -14,6 +14,7 @@ __all__ = [
     "ECE",
     "FIN",
     "FRAME",
+    "FRAME6",
     "HEADER",
     "HEADER_LENGTH",
     "PSH",
@@ -35,6 +36,13 @@ FRAME = Struct("!12sHBBHHHBBH12sIIBBHHH")
 MAC addresses (12), EtherType, version and header length, TOS, total length, identification, fragment, TTL,
 protocol, header checksum, **flow key** (source, destination, ports: 12), SEQ, ACK, offset, flags, window,
 checksum, urgent pointer.
+"""
+
+FRAME6 = Struct("!12sHIHBB36sIIBBHHH")
+"""Ethernet, IPv6 without extension headers and TCP without options, 74 bytes.
+
+MAC addresses (12), EtherType, version with traffic class and flow label, payload length, next header, hop limit,
+**flow key** (source, destination, ports: 36), SEQ, ACK, offset, flags, window, checksum, urgent pointer.
 """
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import string
 from collections.abc import Callable
 from functools import cache
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from slirpy.cli.options import network_config
 from slirpy.config import OPTIONS, Option, option
 from slirpy.config.kinds import (
     Address,
+    Address6,
     Choice,
     Function,
     HostName,
@@ -41,6 +42,7 @@ from slirpy.config.kinds import (
     Location,
     Made,
     Network,
+    Network6,
     Number,
     Object,
     Several,
@@ -51,6 +53,7 @@ from slirpy.config.kinds import (
 Values = st.SearchStrategy[Any]
 
 NET = IPv4Network("10.0.2.0/24")
+NET6 = IPv6Network("fec0::/64")
 SERVERS = {IPv4Address(f"10.0.2.{number}") for number in (2, 3, 4)}
 NEEDS: dict[str, dict[str, Any]] = {"smbserver": {"smb": "/"}, "tftp_write": {"tftp": "/tmp"}}
 """Options that make sense with others only."""
@@ -140,6 +143,12 @@ INSIDE: dict[type[Kind], Callable[[Any, Option], Values]] = {
         st.ip_addresses(v=4).filter(lambda each: 0 < each.packed[0] < 112),
         st.integers(kind.shortest, kind.longest),
     ).filter(lambda text: not {127, 0} & {IPv4Network(text, strict=False)[0].packed[0]}),
+    Network6: lambda kind, row: st.builds(
+        lambda address, prefix: f"{address}/{prefix}",
+        st.ip_addresses(network="2000::/3"),
+        st.integers(kind.shortest, kind.longest),
+    ),
+    Address6: lambda kind, row: st.ip_addresses(network=NET6).filter(lambda address: address != NET6[0]),
     Address: lambda kind, row: GUESTS.filter(lambda address: str(address) != "10.0.2.15"),
     HostName: lambda kind, row: NAMES,
     Word: lambda kind, row: st.text(string.ascii_letters + string.digits + ".", min_size=1, max_size=255),
@@ -263,6 +272,19 @@ OUTSIDE: dict[type[Kind], Callable[[Any, Option], Values]] = {
         st.builds("{}.0.0.0/8".format, st.sampled_from([127, *range(224, 240)])),
         st.sampled_from(["", "fec0::/64", "10.0.2", "guest"]),
     ),
+    Network6: lambda kind, row: st.one_of(
+        ODD,
+        st.builds("2000::/{}".format, st.integers(0, kind.shortest - 1) | st.integers(kind.longest + 1)),
+        st.builds("{}/{}".format, st.sampled_from(["::1", "fe80::2", "ff02::1"]), st.integers(8, kind.longest)),
+        st.sampled_from(["", "10.0.0.0/8", "fec0:", "guest"]),
+    ),
+    Address6: lambda kind, row: st.one_of(
+        ODD,
+        st.ip_addresses(v=6).filter(lambda address: address not in NET6),
+        st.just(NET6[0]),
+        st.ip_addresses(v=4),
+        BAD_NAMES,
+    ),
     Address: lambda kind, row: st.one_of(
         ODD,
         st.ip_addresses(v=4).filter(lambda address: address not in NET),
@@ -303,6 +325,14 @@ def allowed(kind: Kind, name: str) -> list[str]:
                 "write for example 10.0.2.0/24",
                 "choose one such as",
             ]
+        case Network6():
+            return [
+                f"from /{kind.shortest} to /{kind.longest}",
+                "write for example fec0::/64",
+                "choose one such as",
+            ]
+        case Address6():
+            return ["such as fec0::2", "choose one from fec0::1 to fec0::ffff:ffff:ffff:ffff"]
         case Address():
             return ["such as 10.0.2.2", "choose one from 10.0.2.1 to 10.0.2.254"]
         case HostName():

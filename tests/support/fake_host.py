@@ -141,7 +141,7 @@ class FakeHost:
     def bind_udp(self, address: bytes, port: int, owner: DatagramOwner) -> FakeUdp:
         raise OSError(errno.EACCES, "a service does not bind")
 
-    def open_ping(self, owner: PingOwner) -> PingPeer | int:
+    def open_ping(self, owner: PingOwner, family: int = 4) -> PingPeer | int:
         return errno.EACCES  # a service does not ping
 
     def lookup(self, name: str, done: Callable[[NameAnswer], None]) -> bool:

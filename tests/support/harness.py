@@ -174,6 +174,9 @@ def check(frame: bytes, mtu: int = 65535) -> Any:
     if eth.type == dpkt.ethernet.ETH_TYPE_ARP:
         assert len(frame) == 60
         return eth
+    if eth.type == dpkt.ethernet.ETH_TYPE_IP6:
+        check6(frame[14:], mtu)
+        return eth
     assert eth.type == dpkt.ethernet.ETH_TYPE_IP
     packet = frame[14:]
     total = int.from_bytes(packet[2:4], "big")
@@ -189,6 +192,19 @@ def check(frame: bytes, mtu: int = 65535) -> Any:
         elif packet[9] == 1:
             assert rfc1071(packet[20:total]) == 0, "ICMP checksum"
     return eth
+
+
+def check6(packet: bytes, mtu: int) -> None:
+    """Verify an IPv6 packet: lengths, and the checksum of its payload."""
+    length = int.from_bytes(packet[4:6], "big")
+    assert packet[:4] == b"\x60\0\0\0"
+    assert len(packet) == 40 + length <= mtu, f"packet of {40 + length} bytes, MTU {mtu}"
+    assert packet[7] > 0
+    payload, protocol = packet[40:], packet[6]
+    if protocol in (6, 17, 58):
+        pseudo = packet[8:40] + struct.pack("!II", length, protocol)
+        assert rfc1071(pseudo + payload) == 0, "checksum"
+        assert protocol != 17 or payload[6:8] != b"\0\0", "UDP without a checksum"
 
 
 # ------------------------------------------------------------------------------------------ frames from the guest

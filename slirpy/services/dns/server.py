@@ -101,14 +101,13 @@ class _DatagramQuestion(Question):
 
     __slots__ = ("_address", "_mac", "_network", "_port", "_sink")
 
-    def __init__(self, network: ServiceNetwork, address: bytes, datagram: Datagram, query: Query) -> None:
-        """``address`` is that of the server."""
+    def __init__(self, network: ServiceNetwork, datagram: Datagram, query: Query) -> None:
         self.query = self.outside = query
         self.guest = datagram.source
         self.link = self._sink = datagram.sink
         self.tcp = False
         self.alias = self.lookup = None
-        self._address = address
+        self._address = datagram.destination
         self._mac = datagram.mac
         self._network = network
         self._port = datagram.source_port
@@ -149,12 +148,11 @@ class DnsService:
         leases: Leases = _no_leases,
     ) -> None:
         self._config = config
-        self._address = config.dns_address
         self._network = network
         self._host = host
         self._resolver_list = ResolverList(config, network, resolv_conf)
         self._resolvers: Sequence[Resolver] = ()
-        own = Resolver(self._address, PORT)
+        own = Resolver(config.dns_address, PORT)
         self._udp = _Transport(Servers(network.stats, own), Quota(QUERIES_MAX, QUERIES_OF_GUEST_MAX))
         self._tcp = _Transport(Servers(network.stats, own), Quota(TCP_QUERIES_MAX, TCP_QUERIES_OF_GUEST_MAX))
         self._local = LocalNames(config, leases)
@@ -184,7 +182,7 @@ class DnsService:
         if query is None:
             stats.drop_dns_malformed += 1
             return
-        question = _DatagramQuestion(self._network, self._address, datagram, query)
+        question = _DatagramQuestion(self._network, datagram, query)
         if not query.question:
             stats.drop_dns_malformed += 1
             question.deliver(query.reply(FORMERR))

@@ -286,12 +286,12 @@ class SimHost(SimWorld):
         self._check_own(address)
         return self._bind(address, port, owner)
 
-    def open_ping(self, owner: PingOwner) -> SimPing | int:
+    def open_ping(self, owner: PingOwner, family: int = 4) -> SimPing | int:
         """See :meth:`slirpy.interfaces.HostNetwork.open_ping`."""
-        self.record("open_ping", (bytes(4), 0))
+        self.record("open_ping", (bytes(4 if family == 4 else 16), 0))
         if self.ping_refusal or self._exhausted():
             return self.ping_refusal or errno.EMFILE
-        peer = SimPing(self, owner, self.echo)
+        peer = SimPing(self, owner, self.echo, family)
         self._open[peer] = None
         return peer
 

@@ -19,11 +19,12 @@ _Echo: TypeAlias = Callable[["SimPing", int, bytes, bytes, Shape], int]
 class SimPing:
     """A :class:`~slirpy.interfaces.PingPeer` in memory."""
 
-    __slots__ = ("_echo", "_owner", "_shape", "_sim", "mtu")
+    __slots__ = ("_address_length", "_echo", "_owner", "_shape", "_sim", "mtu")
 
-    def __init__(self, sim: SimWorld, owner: PingOwner, echo: _Echo) -> None:
+    def __init__(self, sim: SimWorld, owner: PingOwner, echo: _Echo, family: int) -> None:
         self._sim = sim
         self._echo = echo
+        self._address_length = 4 if family == 4 else 16
         self._owner: PingOwner | None = owner
         self._shape = PLAIN
         self.mtu = 0
@@ -34,7 +35,7 @@ class SimPing:
         """See :meth:`slirpy.interfaces.PingPeer.send`."""
         if self._owner is None:
             return errno.EBADF
-        if len(address) != 4:
+        if len(address) != self._address_length:
             return errno.EAFNOSUPPORT
         self._shape = shaped(self._shape, ttl, dont_fragment)
         data = bytes(payload)

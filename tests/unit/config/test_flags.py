@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,11 @@ FLAGS: dict[str, tuple[list[str], Any]] = {
     "host": (["--host", "10.0.2.9"], IPv4Address("10.0.2.9")),
     "dns": (["--dns-address", "10.0.2.9"], IPv4Address("10.0.2.9")),
     "dhcpstart": (["--dhcpstart", "10.0.2.50"], IPv4Address("10.0.2.50")),
+    "net6": (["--net6", "fd00:7::/64"], IPv6Network("fd00:7::/64")),
+    "host6": (["--host6", "fec0::9"], IPv6Address("fec0::9")),
+    "dns6": (["--dns6-address", "fec0::9"], IPv6Address("fec0::9")),
+    "ipv4": (["--no-ipv4"], False),
+    "ipv6": (["--no-ipv6"], False),
     "mtu": (["--mtu", "9000"], 9000),
     "hub": (["--hub"], True),
     "congestion": (["--congestion", "reno"], "reno"),
@@ -127,7 +132,7 @@ def test_every_option_is_tried_above(command: str) -> None:
 
 
 def test_every_key_of_qemu_s_is_known() -> None:
-    known = [*qemu.KEYS, *qemu.SWITCHES, *qemu.REPEATED, *qemu.NOT_YET, "id"]
+    known = [*qemu.KEYS, *qemu.SWITCHES, *qemu.REPEATED, *qemu.OLDER, "id"]
     assert sorted(known) == sorted(QEMU_KEYS)
 
 
@@ -135,7 +140,7 @@ def test_every_key_of_qemu_s_is_known() -> None:
 def test_every_key_sets_an_argument(key: str) -> None:
     name = {**qemu.KEYS, **qemu.SWITCHES, **qemu.REPEATED}[key]
     arguments, expected = FLAGS[name]
-    values = [word for word in arguments if not word.startswith("--")] or ["on"]
+    values = [word for word in arguments if not word.startswith("--")] or ["on" if expected else "off"]
     smb = ["smb=/"] if key == "smbserver" else []
     values = [value for value in values if not smb or value != "/"]
     config = Config.from_qemu(",".join(["user", *smb, *(f"{key}={value}" for value in values)]))

@@ -103,7 +103,9 @@ def test_a_lone_string_is_no_list() -> None:
 
 def test_servers_of_rules_are_virtual_hosts() -> None:
     config = Config(
-        guestfwd=["tcp:10.0.2.100:1-cmd:cat", "tcp:192.0.2.1:1-cmd:cat", "tcp:*:2-cmd:cat"], smb="/tmp"
+        guestfwd=["tcp:10.0.2.100:1-cmd:cat", "tcp:192.0.2.1:1-cmd:cat", "tcp:*:2-cmd:cat"],
+        smb="/tmp",
+        ipv6=False,
     )
     assert {str(IPv4Address(address)) for address in config.server_addresses} == {
         "10.0.2.2", "10.0.2.3", "10.0.2.4", "10.0.2.100",

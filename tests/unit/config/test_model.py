@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import Any
 
 import pytest
@@ -258,7 +258,7 @@ def test_resolvers(text: str, resolver: Resolver, shown: str) -> None:
 def test_from_qemu() -> None:
     config = Config.from_qemu(
         "user,id=n0,net=192.168.7.0/24,host=192.168.7.1,dns=192.168.7.4,dhcpstart=192.168.7.50,hostname=guest,"
-        "domainname=example.org,dnssearch=a.example,dnssearch=b.example,ipv4=on,ipv6=off,"
+        "domainname=example.org,dnssearch=a.example,dnssearch=b.example,ipv4=on,ipv6=on,"
         "hostfwd=tcp::2222-:22,hostfwd=udp:127.0.0.1:5353-192.168.7.50:53",
         mtu=9000,
     )
@@ -275,7 +275,7 @@ def test_from_qemu() -> None:
     )
 
 
-@pytest.mark.parametrize("options", ["user", "", "user,", "ipv6=off"])
+@pytest.mark.parametrize("options", ["user", "", "user,"])
 def test_from_qemu_with_nothing(options: str) -> None:
     assert Config.from_qemu(options) == Config()
 
@@ -284,15 +284,88 @@ def test_a_doubled_comma_is_one() -> None:
     assert Config.from_qemu("user,bootfile=a,,b,domainname=c").bootfile == "a,b"
 
 
-NOT_YET = [f"{key}=x" for key in qemu.NOT_YET]
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("ipv6=off", Config(ipv6=False)),
+        ("noipv6", Config(ipv6=False)),
+        ("ipv4=off", Config(ipv4=False)),
+        # One that is switched on alone switches the other off.
+        ("ipv6=on", Config(ipv4=False)),
+        ("ipv4=on", Config(ipv6=False)),
+        ("ipv4=on,ipv6=on", Config()),
+        ("ipv6-net=fd00:7::/48", Config(net6="fd00:7::/48")),
+        ("ipv6-net=fd00:7::", Config(net6="fd00:7::/64")),
+        (
+            "ipv6-net=fd00:7::,ipv6-host=fd00:7::9,ipv6-dns=fd00:7::8",
+            Config(net6="fd00:7::/64", host6="fd00:7::9", dns6="fd00:7::8"),
+        ),
+        ("ipv6-prefix=fd00:7::", Config(net6="fd00:7::/64")),
+        ("ipv6-prefixlen=56", Config(net6="fec0::/56")),
+        ("ipv6-prefix=fd00:7::,ipv6-prefixlen=56", Config(net6="fd00:7::/56")),
+    ],
+)
+def test_the_families_of_qemu(options: str, expected: Config) -> None:
+    assert Config.from_qemu(f"user,{options}") == expected
 
 
-@pytest.mark.parametrize("item", NOT_YET)
-def test_what_is_known_but_not_built_says_so(item: str) -> None:
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"ipv4": False, "ipv6": False},
+         "both ipv4 and ipv6 are off: a network carries at least one of them; leave one on"),
+        ({"net6": "fec0::/129"}, 'net6 "fec0::/129" is not an IPv6 network; write for example fec0::/64'),
+        ({"net6": "10.0.2.0/24"}, 'net6 "10.0.2.0/24" is not an IPv6 network; write for example fec0::/64'),
+        ({"net6": "fec0::/127"},
+         "net6 fec0::/127: the prefix must be from /4 to /126, so that it holds guests and servers"),
+        ({"net6": "fe80::/64"},
+         "net6 fe80::/64 contains or is part of fe80::/10, the link-local addresses; choose one such as fec0::/64"),
+        ({"net6": "::/4"},
+         "net6 ::/4 contains or is part of ::/80, the loopback address and IPv4-mapped ones; choose one such as"
+         " fec0::/64"),
+        ({"net6": "ff02::/64"},
+         "net6 ff02::/64 contains or is part of ff00::/8, the multicast groups; choose one such as fec0::/64"),
+        ({"host6": "fec0::"},
+         "host6 fec0:: is not an address of fec0::/64; choose one from fec0::1 to fec0::ffff:ffff:ffff:ffff"),
+        ({"dns6": "fd00::3"},
+         "dns6 fd00::3 is not an address of fec0::/64; choose one from fec0::1 to fec0::ffff:ffff:ffff:ffff"),
+        ({"host6": "10.0.2.2"}, 'host6 "10.0.2.2" is not an IPv6 address, such as fec0::2'),
+        ({"dns6": "fe80::3%eth0"}, 'dns6 "fe80::3%eth0" is not an IPv6 address, such as fec0::2'),
+    ],
+)  # fmt: skip
+def test_ipv6_networks_that_cannot_be(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        Config.from_qemu(f"user,{item}")
-    key = item.partition("=")[0]
-    assert str(caught.value) == f'"{item}": the option {key} is known but not built yet; leave it out'
+        Config(**given)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("given", "host", "dns"),
+    [
+        ({}, "fec0::2", "fec0::3"),
+        ({"net6": "fd00::5/126"}, "fd00::6", "fd00::7"),
+        ({"net6": "fd00::/126", "dns6": "fd00::2"}, "fd00::3", "fd00::2"),
+        ({"net6": "2001:db8::/4"}, "2000::2", "2000::3"),
+        ({"host6": "fec0::3"}, "fec0::3", "fec0::4"),
+        ({"net6": "fd00::/126", "host6": "fd00::3"}, "fd00::3", "fd00::1"),
+        ({"host6": "fec0::3", "dns6": "fec0::3"}, "fec0::3", "fec0::3"),
+    ],
+)
+def test_ipv6_servers(given: dict[str, Any], host: str, dns: str) -> None:
+    config = Config(**given)
+    assert (str(config.host6), str(config.dns6)) == (host, dns)
+    assert {config.gateway_address6, config.dns_address6} < config.server_addresses
+
+
+def test_what_the_network_contains() -> None:
+    inside = ["10.0.2.15", "fec0::77", "fe80::1", "febf::1"]
+    outside = ["10.0.3.1", "fec0:0:0:1::1", "fec0::1:0:0:0:1", "::1", "ff02::1", "::ffff:10.0.2.15"]
+    assert [text for text in inside + outside if Config().contains(ip_address(text).packed)] == inside
+    only = {"ipv4": Config(ipv6=False), "ipv6": Config(ipv4=False)}
+    assert [text for text in inside if only["ipv4"].contains(ip_address(text).packed)] == inside[:1]
+    assert [text for text in inside if only["ipv6"].contains(ip_address(text).packed)] == inside[1:]
+    assert {len(address) for address in only["ipv4"].server_addresses} == {4}
+    assert {len(address) for address in only["ipv6"].server_addresses} == {16}
 
 
 @pytest.mark.parametrize(

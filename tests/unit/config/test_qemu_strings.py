@@ -36,22 +36,11 @@ ON, OFF = ("on", "yes", "true", "y"), ("off", "no", "false", "n")
 # --------------------------------------------------------------------------------------------- user
 
 
-@pytest.mark.parametrize("word", OFF)
-def test_no_ipv6_is_what_there_is(word: str) -> None:
-    assert Config.from_qemu(f"user,ipv6={word}") == Config()
-
-
-@pytest.mark.parametrize("word", ON)
-def test_ipv4_is_what_there_is(word: str) -> None:
-    assert Config.from_qemu(f"user,ipv4={word},ipv6=off") == Config()
-    with pytest.raises(ConfigError, match=f'^"ipv6={word}": the option ipv6 is known but not built yet'):
-        Config.from_qemu(f"user,ipv4=on,ipv6={word}")
-
-
-@pytest.mark.parametrize("word", OFF)
-def test_without_ipv4_there_is_nothing(word: str) -> None:
-    with pytest.raises(ConfigError, match=f'^"ipv4={word}": the option ipv4 is known but not built yet'):
-        Config.from_qemu(f"user,ipv4={word}")
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+@pytest.mark.parametrize("word", ON + OFF)
+def test_a_family_is_switched(family: str, word: str) -> None:
+    config = Config.from_qemu(f"user,ipv4=on,ipv6=on,{family}={word}")
+    assert (config.ipv4, config.ipv6) == (word in ON or family != "ipv4", word in ON or family != "ipv6")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +53,8 @@ def test_a_switch_may_stand_alone(options: str, restrict: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", ["user,ipv4", "user,noipv6", "type=user", "type=user,id=n0", "user,id=a", "user,", ",user"]
+    "options",
+    ["user,ipv4,ipv6", "user,ipv6,ipv4=on", "type=user", "type=user,id=n0", "user,id=a", "user,", ",user"],
 )
 def test_what_changes_nothing(options: str) -> None:
     assert Config.from_qemu(options) == Config()
@@ -73,8 +63,17 @@ def test_what_changes_nothing(options: str) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ("user,ipv6", '"ipv6": the option ipv6 is known but not built yet; leave it out'),
-        ("user,noipv4", '"noipv4": the option ipv4 is known but not built yet; leave it out'),
+        (
+            "user,noipv4,noipv6",
+            "both ipv4 and ipv6 are off: a network carries at least one of them; leave one on",
+        ),
+        ("user,ipv6=6", '"ipv6=6": "6" is neither on nor off'),
+        ("user,ipv6-prefix", '"ipv6-prefix" has no value; write ipv6-prefix=VALUE'),
+        ("user,ipv6-prefixlen=x", 'ipv6-net "fec0::/x" is not an IPv6 network; write for example fec0::/64'),
+        (
+            "user,ipv6-host=fd00::2",
+            "ipv6-host fd00::2 is not an address of fec0::/64; choose one from fec0::1 to fec0::ffff:ffff:ffff:ffff",
+        ),
         ("user,hostname", '"hostname" has no value; write hostname=VALUE'),
         ("user,hostfwd", '"hostfwd" has no value; write hostfwd=VALUE'),
         ("user,ipv6-net", '"ipv6-net" has no value; write ipv6-net=VALUE'),
@@ -346,7 +345,7 @@ def test_json_is_read_as_the_string_is() -> None:
         ('{"type": "user", "hostname": 1.5}', "hostname: 1.5 is no value of an option"),
         ('{"type": "user", "hostnme": "x"}', 'unknown option "hostnme"; did you mean hostname?'),
         ('{"type": "tap", "ifname": "x"}', "this is about another kind of network"),
-        ('{"type": "user", "ipv6": true}', '"ipv6=on": the option ipv6 is known but not built yet'),
+        ('{"type": "user", "ipv6": 6}', '"ipv6=6": "6" is neither on nor off'),
     ],
 )
 def test_json_that_cannot_be(text: str, says: str) -> None:

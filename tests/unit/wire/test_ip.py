@@ -163,4 +163,4 @@ def test_macs_of_virtual_hosts() -> None:
     net = network()
     net.add_address(IPv6Address("fec0::2").packed)
     assert net.mac_for(IPv6Address("fec0::2").packed) == bytes.fromhex("525600000002")
-    assert net.mac_for(IPv6Address("2001:db8::1").packed) == bytes.fromhex("52550a000202")
+    assert net.mac_for(IPv6Address("2001:db8::1").packed) == bytes.fromhex("525600000002")

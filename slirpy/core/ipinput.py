@@ -1,0 +1,139 @@
+"""IP input: the checks that both families need before a packet is taken, and which part takes it.
+
+IPv4 and IPv6 differ in the checks only. What passes them becomes an :class:`~slirpy.core.arrival.Arrival`, whose
+header looks the same for both, and goes the same way from there.
+"""
+
+from __future__ import annotations
+
+from slirpy.core.arrival import Arrival
+from slirpy.core.demux import Demux
+from slirpy.core.fragments import Fragments
+from slirpy.core.icmp import Icmp, IcmpErrors
+from slirpy.core.ndp import Ndp
+from slirpy.core.neighbor import Neighbor, Neighbors
+from slirpy.core.network import Network
+from slirpy.core.port import LinkPort
+from slirpy.wire import extension, icmp, icmpv6, ipv4, ipv6
+from slirpy.wire.extension import Reason, Refusal
+from slirpy.wire.ip import V4, family_of
+
+__all__ = ["IPInput"]
+
+
+class IPInput:
+    """The input of packets of one stack."""
+
+    def __init__(
+        self,
+        network: Network,
+        neighbors: Neighbors,
+        errors: IcmpErrors,
+        fragments: Fragments,
+        demux: Demux,
+        icmp: Icmp,
+        ndp: Ndp,
+    ) -> None:
+        self._network = network
+        self._neighbors = neighbors
+        self._errors = errors
+        self._fragments = fragments
+        self._demux = demux
+        self._icmp = icmp
+        self._ndp = ndp
+
+    def ipv4(self, port: LinkPort, macs: bytes, packet: memoryview, checksummed: bool) -> None:
+        """Take an IPv4 packet, which padding may follow."""
+        stats = self._network.stats
+        header = ipv4.parse(packet)
+        if header is None:
+            stats.drop_ip_header += 1
+            return
+        if not ipv4.header_ok(packet, header.header_length):
+            stats.drop_ip_checksum += 1
+            return
+        if not header.ttl:
+            stats.drop_ip_ttl += 1
+            return
+        if V4.is_unspecified(header.source) and header.protocol == ipv4.UDP:
+            neighbor: Neighbor | None = Neighbor(header.source)  # a guest that asks for an address
+        else:
+            neighbor = self._sender(port, macs, header.source)
+        if neighbor is None:
+            return
+        arrival = Arrival(port, neighbor, macs, header, packet[: header.total_length], checksummed)
+        if header.is_fragment:
+            complete = self._fragments.insert(arrival, header)
+            if complete is None:
+                return
+            arrival = complete
+        if not self._deliver(arrival):
+            self._errors.error(arrival, icmp.Cause.PROTOCOL_UNREACHABLE)
+
+    def ipv6(self, port: LinkPort, macs: bytes, packet: memoryview, checksummed: bool) -> None:
+        """Take an IPv6 packet, which padding may follow."""
+        network, stats = self._network, self._network.stats
+        header = ipv6.parse(packet)
+        if header is None:
+            stats.drop_ipv6_header += 1
+            return
+        source, destination = header.source, header.destination
+        if source == ipv6.UNSPECIFIED and header.protocol == ipv6.ICMPV6:
+            neighbor: Neighbor | None = Neighbor(source)  # a guest that looks for an address
+        else:
+            neighbor = self._sender(port, macs, source)
+        if neighbor is None:
+            return
+        if destination[0] == 0xFF and destination not in network.groups:
+            stats.drop_ipv6_group += 1
+            return
+        self._ndp.heard(port)
+        packet = packet[: header.total_length]
+        arrival = Arrival(port, neighbor, macs, header, packet, checksummed)
+        if not header.hop_limit and destination not in network.addresses:
+            stats.drop_ip_ttl += 1
+            self._errors.error(arrival, icmp.Cause.OUT_OF_TIME)
+            return
+        walked = extension.walk(packet, header)
+        if isinstance(walked, Refusal):
+            self._refuse(arrival, walked)
+            return
+        arrival = arrival._replace(header=walked)
+        if walked.is_fragment:
+            stats.drop_fragment_bad += 1
+            return
+        if not self._deliver(arrival):
+            self._errors.problem(arrival, icmpv6.UNKNOWN_NEXT_HEADER, walked.named_at)
+
+    def _refuse(self, arrival: Arrival, refusal: Refusal) -> None:
+        """Drop a packet because of its extension headers."""
+        stats = self._network.stats
+        if refusal.reason is Reason.MALFORMED:
+            stats.drop_ipv6_header += 1
+        elif refusal.reason is Reason.NOTHING:
+            stats.drop_ipv6_nothing += 1
+        else:
+            stats.drop_ipv6_extension += 1
+        if refusal.code is not None:
+            self._errors.problem(arrival, refusal.code, refusal.pointer, multicast=refusal.multicast)
+
+    def _sender(self, port: LinkPort, macs: bytes, source: bytes) -> Neighbor | None:
+        """Find the guest that a packet is from; None, counted, if it may not have that address."""
+        if self._network.may_be_guest(source):
+            return self._neighbors.learn(source, macs[6:], port)
+        self._network.stats.drop_ip_source += 1
+        return None
+
+    def _deliver(self, arrival: Arrival) -> bool:
+        """Hand over a whole packet; False, counted: nothing here takes its protocol."""
+        header = arrival.header
+        if header.protocol == ipv4.TCP:
+            self._demux.input_tcp(arrival)
+        elif header.protocol == ipv4.UDP:
+            self._demux.input_udp(arrival)
+        elif header.protocol == family_of(header.source).icmp:
+            self._icmp.input(arrival)
+        else:
+            self._network.stats.drop_ip_protocol += 1
+            return False
+        return True

@@ -1,0 +1,447 @@
+"""IPv6 as a guest meets it: neighbours, routers, ping, TCP and UDP; frames are built by struct and read by dpkt."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import pytest
+
+from slirpy.testing import Echo
+from slirpy.units import SECOND
+from tests.support.frames6 import (
+    ALL_NODES,
+    DNS6,
+    GATEWAY6,
+    GUEST6,
+    ICMPV6,
+    LINK_LOCAL,
+    ROUTER,
+    ROUTER_MAC,
+    TCP,
+    UDP,
+    UNSPECIFIED,
+    WORLD6,
+    Peer6,
+    echo6,
+    icmp6,
+    ip6,
+    ipv6,
+    know6,
+    mac_of,
+    neighbor_advertisement,
+    neighbor_solicitation,
+    of_kind,
+    router_solicitation,
+    solicited,
+    tcp6,
+    udp6,
+)
+from tests.support.harness import ACK, FIN, GUEST_MAC, RST, SYN, Net, arp, config
+
+OTHER_MAC = bytes.fromhex("525400aaaaaa")
+LOOPBACK6 = bytes(15) + b"\1"
+
+
+@pytest.fixture
+def net() -> Net:
+    net = Net(config())
+    know6(net)
+    net.silence()
+    return net
+
+
+def drops(net: Net) -> dict[str, int]:
+    return {name: value for name, value in net.stats.nonzero().items() if name.startswith("drop")}
+
+
+def error(net: Net) -> tuple[int, int, int, bytes]:
+    """The one frame that has come, an ICMPv6 error of the gateway: type, code, second word, quoted packet."""
+    packet = net.one().data
+    assert (packet.nxt, packet.src, packet.hlim) == (ICMPV6, GATEWAY6, 255)
+    message = bytes(packet.data)
+    return message[0], message[1], int.from_bytes(message[4:8], "big"), message[8:]
+
+
+# ------------------------------------------------------------------------------------------- neighbours
+
+
+@pytest.mark.parametrize(
+    ("target", "mac"), [(GATEWAY6, "525600000002"), (ROUTER, "525600000002"), (DNS6, "525600000003")]
+)
+@pytest.mark.parametrize("source", [LINK_LOCAL, GUEST6])
+def test_our_addresses_are_advertised(net: Net, target: bytes, mac: str, source: bytes) -> None:
+    net.send(neighbor_solicitation(target, source=source))
+    frame = net.one()
+    assert (frame.src, frame.dst) == (bytes.fromhex(mac), GUEST_MAC)
+    assert (frame.data.src, frame.data.dst, frame.data.hlim) == (target, source, 255)
+    message = bytes(frame.data.data)
+    assert message[:2] == b"\x88\0"
+    assert message[4:] == b"\xe0\0\0\0" + target + b"\2\1" + bytes.fromhex(mac)
+
+
+def test_a_unicast_solicitation_has_an_answer_too(net: Net) -> None:
+    net.send(neighbor_solicitation(ROUTER, b"", destination=ROUTER))
+    assert bytes(net.one().data.data)[0] == 136
+
+
+def test_nobody_else_is_advertised(net: Net) -> None:
+    for target in (ip6("fec0::77"), GUEST6, WORLD6, ip6("fe80::3")):
+        net.send(neighbor_solicitation(target, destination=ALL_NODES))
+    net.silence()
+    assert net.stats.ndp_nobody == 4
+
+
+def test_a_guest_that_wants_our_address_hears_that_it_is_taken(net: Net) -> None:
+    net.send(neighbor_solicitation(GATEWAY6, b"", source=UNSPECIFIED))
+    frame = net.one()
+    assert (frame.dst, frame.data.dst) == (mac_of(ALL_NODES), ALL_NODES)
+    assert bytes(frame.data.data)[4] == 0xA0
+
+
+def test_duplicate_address_detection_hears_silence(net: Net) -> None:
+    net.send(
+        neighbor_solicitation(ip6("fec0::77"), b"", source=UNSPECIFIED, destination=solicited(ip6("fec0::77")))
+    )
+    net.silence()
+    assert not net.stack.neighbors.is_known(UNSPECIFIED)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        neighbor_solicitation(ROUTER, hop_limit=254),
+        neighbor_solicitation(ROUTER, b"\1\0" + GUEST_MAC),
+        neighbor_solicitation(ALL_NODES, destination=ROUTER),
+        neighbor_solicitation(ROUTER, source=UNSPECIFIED),
+        neighbor_advertisement(ALL_NODES, source=LINK_LOCAL),
+        router_solicitation(source=UNSPECIFIED),
+        icmp6(136, 0, bytes(8), hop_limit=255, source=LINK_LOCAL, destination=ROUTER),
+    ],
+)
+def test_malformed_messages(net: Net, frame: bytes) -> None:
+    net.send(frame)
+    net.silence()
+    assert drops(net) == {"drop_ndp_malformed": 1}
+
+
+def test_a_guest_is_asked_for_and_answers(net: Net) -> None:
+    other = ip6("fec0::99")
+    net.stack.send_datagram(DNS6, 53, other, 1000, b"hello")
+    net.run()
+    frame = net.one()
+    assert (frame.dst, frame.src) == (mac_of(solicited(other)), ROUTER_MAC)
+    assert (frame.data.src, frame.data.dst, frame.data.hlim) == (ROUTER, solicited(other), 255)
+    assert bytes(frame.data.data)[4:] == bytes(4) + other + b"\1\1" + ROUTER_MAC
+    net.send(neighbor_advertisement(other, mac=OTHER_MAC, source=ip6("fe80::99")))
+    frame = net.one()
+    assert (frame.dst, frame.data.src, frame.data.dst) == (OTHER_MAC, DNS6, other)
+    assert bytes(frame.data.data.data) == b"hello"
+
+
+def test_an_advertisement_of_somebody_elses_card_is_not_believed(net: Net) -> None:
+    body = b"\x60\0\0\0" + ip6("fec0::99") + b"\2\1" + OTHER_MAC
+    net.send(icmp6(136, 0, body, hop_limit=255, destination=ROUTER))
+    net.send(neighbor_advertisement(GATEWAY6, source=GUEST6))
+    assert drops(net) == {"drop_ndp_sender": 2}
+    assert not net.stack.neighbors.is_known(ip6("fec0::99"))
+
+
+def test_an_address_in_use_behind_another_link_is_protected(net: Net) -> None:
+    other = net.attach()
+    net.send(neighbor_advertisement(GUEST6, mac=OTHER_MAC), wire=other)
+    assert net.stats.drop_neighbor_spoofed == 1
+    net.send(echo6(destination=GATEWAY6))
+    assert [frame.dst for frame in net.take()] == [GUEST_MAC]
+
+
+def test_advice_of_guests_is_not_taken(net: Net) -> None:
+    net.send(icmp6(134, 0, bytes(12), hop_limit=255, source=LINK_LOCAL, destination=ALL_NODES))
+    net.send(icmp6(137, 0, bytes(36), hop_limit=255, source=LINK_LOCAL, destination=ROUTER))
+    net.silence()
+    assert drops(net) == {"drop_ndp_router": 2}
+
+
+# ---------------------------------------------------------------------------------------------- routers
+
+
+def advertisement(frame: Any) -> tuple[int, int, int, list[bytes]]:
+    """Hop limit, flags, lifetime and options of a router advertisement."""
+    assert (frame.src, frame.data.src, frame.data.hlim) == (ROUTER_MAC, ROUTER, 255)
+    message = bytes(frame.data.data)
+    assert message[:2] == b"\x86\0"
+    hop_limit, flags, lifetime, reachable, retransmit = struct.unpack("!BBHII", message[4:16])
+    assert reachable == retransmit == 0
+    options, rest = [], message[16:]
+    while rest:
+        options.append(rest[: rest[1] * 8])
+        rest = rest[rest[1] * 8 :]
+    return hop_limit, flags, lifetime, options
+
+
+def prefix(network: str, length: int, flags: int) -> bytes:
+    return struct.pack("!BBBBII4x", 3, 4, length, flags, 86400, 14400) + ip6(network)
+
+
+def test_a_solicitation_is_answered_at_once(net: Net) -> None:
+    net.send(router_solicitation())
+    frame = net.one()
+    assert (frame.dst, frame.data.dst) == (GUEST_MAC, LINK_LOCAL)
+    hop_limit, _, lifetime, options = advertisement(frame)
+    assert (hop_limit, lifetime) == (64, 1800)
+    assert options[0] == b"\1\1" + ROUTER_MAC
+    assert struct.pack("!BBxxI", 5, 1, 1500) in options
+    assert prefix("fec0::", 64, 0xC0) in options
+
+
+@pytest.mark.parametrize(
+    ("net6", "flags"), [("fd00:7::/64", 0xC0), ("fd00:7::/48", 0x80), ("fd00:7::/126", 0x80)]
+)
+def test_only_a_prefix_of_64_bits_is_for_addresses_of_the_guests_choice(net6: str, flags: int) -> None:
+    net = Net(config(net6=net6))
+    net.send(router_solicitation())
+    assert prefix("fd00:7::", int(net6.partition("/")[2]), flags) in advertisement(net.one())[3]
+
+
+def test_without_a_source_all_nodes_are_answered(net: Net) -> None:
+    net.send(router_solicitation(b"", source=UNSPECIFIED))
+    frame = net.one()
+    assert (frame.dst, frame.data.dst) == (mac_of(ALL_NODES), ALL_NODES)
+
+
+def adverts(net: Net) -> list[Any]:
+    return [advertisement(frame) for frame in net.take()]
+
+
+def test_unsolicited_advertisements_come_at_the_rate_of_the_rfc(net: Net) -> None:
+    times = []
+    for second in range(4000):
+        net.run(1)
+        times += [second] * len(adverts(net))
+    steps = [late - early for early, late in zip([0, *times], times, strict=False)]
+    assert all(3 <= step <= 17 for step in steps[:3])
+    assert all(199 <= step <= 601 for step in steps[3:])
+    assert len(steps) >= 9
+
+
+def test_a_guest_without_ipv6_is_left_in_peace() -> None:
+    net = Net(config())
+    net.know()
+    assert net.stack.deadline() is None
+    net.run(2000)
+    net.silence()
+    net.stack.close()
+    assert net.stats.ndp_router_adverts == 0
+
+
+def test_at_the_end_the_router_takes_its_leave(net: Net) -> None:
+    net.send(router_solicitation())
+    net.take()
+    net.stack.close()
+    frame = net.one()
+    assert (frame.dst, frame.data.dst) == (mac_of(ALL_NODES), ALL_NODES)
+    assert advertisement(frame)[2] == 0
+    net.run(1000)
+    net.silence()
+
+
+# -------------------------------------------------------------------------------------------------- ping
+
+
+@pytest.mark.parametrize("address", [GATEWAY6, ROUTER, DNS6])
+@pytest.mark.parametrize("source", [LINK_LOCAL, GUEST6])
+def test_the_virtual_hosts_answer_pings(net: Net, address: bytes, source: bytes) -> None:
+    data = bytes(range(256)) * 3
+    net.send(echo6(data, 9, 5, source=source, destination=address))
+    frame = net.one()
+    assert frame.dst == GUEST_MAC
+    assert (frame.data.src, frame.data.dst, frame.data.hlim) == (address, source, 255)
+    message = bytes(frame.data.data)
+    assert message[:2] == b"\x81\0"
+    assert message[4:] == struct.pack("!HH", 9, 5) + data
+    assert net.stats.icmp_echo_replies == 1
+
+
+@pytest.mark.parametrize(
+    "source", [UNSPECIFIED, LOOPBACK6, GATEWAY6, WORLD6, ALL_NODES, ip6("::ffff:10.0.2.15")]
+)
+def test_sources_that_no_guest_has(net: Net, source: bytes) -> None:
+    net.send(echo6(source=source, destination=GATEWAY6))
+    net.send(udp6(b"x", source=source))
+    net.send(tcp6(SYN, 1, source=source))
+    net.silence()
+    assert drops(net) == {"drop_ip_source": 3}
+    assert net.host.calls == []
+
+
+def test_damaged_messages(net: Net) -> None:
+    net.send(echo6(destination=GATEWAY6, wrong=1), ipv6(ICMPV6, b"\x80\0\0", destination=GATEWAY6))
+    assert drops(net) == {"drop_icmp_malformed": 2}
+    net.send(udp6(b"x", wrong=1), tcp6(SYN, 1, wrong=1))
+    assert (net.stats.drop_udp_checksum, net.stats.drop_tcp_checksum) == (1, 1)
+    net.silence()
+
+
+def test_udp_needs_a_checksum(net: Net) -> None:
+    net.send(ipv6(UDP, struct.pack("!HHHH", 5000, 9, 9, 0) + b"x"))
+    assert drops(net) == {"drop_udp_checksum": 1}
+
+
+def test_a_group_that_nobody_listens_to(net: Net) -> None:
+    net.send(udp6(b"mdns", destination=ip6("ff02::fb"), dport=5353))
+    assert drops(net) == {"drop_ipv6_group": 1}
+
+
+def test_a_ping_of_the_world(net: Net) -> None:
+    net.host.answer_ping(WORLD6)
+    net.send(echo6(b"hello", 77, 3, hop_limit=9))
+    net.run(0.01)
+    packet = net.one().data
+    assert (packet.src, packet.dst) == (WORLD6, GUEST6)
+    assert bytes(packet.data)[:2] == b"\x81\0"
+    assert bytes(packet.data)[4:] == struct.pack("!HH", 77, 3) + b"hello"
+
+
+# --------------------------------------------------------------------------------------------------- UDP
+
+
+def test_a_datagram_to_the_world_and_back(net: Net) -> None:
+    server = net.host.serve_udp(WORLD6, 9, lambda payload, address, port: b"world")
+    net.send(udp6(b"hello"))
+    net.run(0.01)
+    assert [datagram.payload for datagram in server.received] == [b"hello"]
+    packet = net.one().data
+    assert (packet.src, packet.dst, packet.data.sport, packet.data.dport) == (WORLD6, GUEST6, 9, 5000)
+    assert bytes(packet.data.data) == b"world"
+
+
+@pytest.mark.parametrize("gateway", [GATEWAY6, ROUTER])
+def test_the_gateway_is_the_hosts_loopback(net: Net, gateway: bytes) -> None:
+    net.host.serve_udp(LOOPBACK6, 9, lambda payload, address, port: b"world")
+    net.send(udp6(b"hello", destination=gateway))
+    net.run(0.01)
+    packet = net.one().data
+    assert packet.src == gateway
+    assert bytes(packet.data.data) == b"world"
+
+
+def test_an_address_of_the_network_that_nobody_has(net: Net) -> None:
+    for destination in (ip6("fec0::77"), ip6("fe80::77")):
+        net.send(udp6(b"x", destination=destination))
+        assert error(net)[:3] == (1, 3, 0)
+    assert net.host.calls == []
+
+
+def test_a_port_of_the_dns_server_that_is_closed(net: Net) -> None:
+    frame = udp6(b"x" * 2000, destination=DNS6)
+    net.send(frame)
+    kind, code, rest, quoted = error(net)
+    assert (kind, code, rest) == (1, 4, 0)
+    assert quoted == frame[14 : 14 + 1232]
+
+
+@pytest.mark.parametrize("destination", [LOOPBACK6, UNSPECIFIED, ip6("::ffff:198.51.100.7")])
+def test_destinations_that_cannot_be(net: Net, destination: bytes) -> None:
+    net.send(udp6(b"x", destination=destination), tcp6(SYN, 1, destination=destination))
+    net.silence()
+    assert drops(net) == {"drop_ip_destination": 2}
+    assert net.host.calls == []
+
+
+def test_the_hop_limit_ends_at_the_gateway(net: Net) -> None:
+    for hop_limit in (0, 1):
+        net.send(udp6(b"x", hop_limit=hop_limit))
+        assert error(net)[:3] == (3, 0, 0)
+    assert drops(net) == {"drop_ip_ttl": 2}
+    net.send(echo6(destination=GATEWAY6, hop_limit=0))
+    assert bytes(net.one().data.data)[0] == 129
+
+
+def test_an_unknown_protocol(net: Net) -> None:
+    net.send(ipv6(132, bytes(20)))
+    assert error(net)[:3] == (4, 1, 6)
+    assert drops(net) == {"drop_ip_protocol": 1}
+    net.send(ipv6(60, bytes((132, 0, 1, 4, 0, 0, 0, 0)) + bytes(20)))
+    assert error(net)[:3] == (4, 1, 40)
+
+
+# --------------------------------------------------------------------------------------------------- TCP
+
+
+@pytest.mark.parametrize(
+    ("destination", "served"), [(WORLD6, WORLD6), (GATEWAY6, LOOPBACK6), (ROUTER, LOOPBACK6)]
+)
+def test_a_connection(net: Net, destination: bytes, served: bytes) -> None:
+    net.host.serve_tcp(served, 80, Echo)
+    peer = Peer6(net, destination)
+    peer.open()
+    data = bytes(range(256)) * 20
+    peer.send(ACK, data[:1400])
+    for start in range(1400, len(data), 1400):
+        peer.send(ACK, data[start : start + 1400])
+        net.run(0.01)
+        peer.take()
+        peer.send()
+    net.run(0.1)
+    peer.take()
+    assert peer.received == data
+    peer.send(ACK | FIN)
+    net.run(0.1)
+    assert [segment.flags & FIN for segment in peer.take()][-1]
+    peer.send()
+    net.run(0.1)
+    assert net.stack.tcp_flows == {}
+    assert drops(net) == {}
+
+
+def test_segments_fit_the_link(net: Net) -> None:
+    net.host.serve_tcp(WORLD6, 80, Echo)
+    peer = Peer6(net)
+    peer.send(SYN, options=b"\2\4\xff\xff")
+    net.run(0.01)
+    (answer,) = peer.take()
+    assert answer.opts[:4] == b"\2\4" + struct.pack("!H", 1440)
+    peer.send()
+    for _ in range(3):
+        peer.send(ACK, bytes(1440))
+    net.run(0.01)
+    assert {len(segment.data) for segment in peer.take()} == {0, 1440} or peer.received
+
+
+def test_a_refused_connection(net: Net) -> None:
+    peer = Peer6(net)
+    peer.send(SYN)
+    net.run(0.01)
+    (answer,) = peer.take()
+    assert answer.flags == RST | ACK
+    assert answer.ack == 1001
+
+
+def test_a_segment_of_no_connection(net: Net) -> None:
+    net.send(tcp6(ACK, 5, 77))
+    (answer,) = of_kind(net.take(), TCP)
+    assert (answer.data.flags, answer.data.seq) == (RST, 77)
+    assert (answer.src, answer.dst) == (WORLD6, GUEST6)
+
+
+# ----------------------------------------------------------------------------------------- switched off
+
+
+def test_without_ipv4_its_frames_are_counted() -> None:
+    net = Net(config(ipv4=False))
+    net.send(arp(1))
+    net.silence()
+    assert drops(net) == {"drop_ipv4": 1}
+    net.send(echo6(destination=GATEWAY6))
+    assert bytes(net.one().data.data)[0] == 129
+    assert net.stack.now > SECOND
+
+
+@pytest.mark.parametrize("given", [{"ipv6": False}, {"mtu": 1279}])
+def test_without_ipv6_there_is_nothing_but_an_empty_advertisement(given: dict[str, Any]) -> None:
+    net = Net(config(**given))
+    net.send(echo6(destination=GATEWAY6), udp6(b"x"), neighbor_solicitation(GATEWAY6))
+    net.silence()
+    net.send(router_solicitation())
+    hop_limit, flags, lifetime, options = advertisement(net.one())
+    assert (hop_limit, flags, lifetime, options) == (0, 0, 0, [b"\1\1" + ROUTER_MAC])
