@@ -4,7 +4,7 @@ There are no real waits and no real randomness: with the same seed and the same 
 frame. Example::
 
     net = VirtualNetwork(seed=1)
-    net.host.serve_tcp(bytes([192, 0, 2, 7]), 7, Echo)
+    net.host.serve_tcp("192.0.2.7", 7, Echo)
     net.boot()                                         # DHCP
     stream = net.guest.connect("192.0.2.7", 7)
     stream.write(b"hello")
@@ -29,6 +29,7 @@ from slirpy.stack import Stack
 from slirpy.testing.diagram import ladder
 from slirpy.testing.errors import UnmetError
 from slirpy.testing.guest import DEFAULT_MAC, Guest
+from slirpy.testing.text import counted, never_raises, seconds
 from slirpy.testing.world.host import SimHost
 from slirpy.units import MS, SECOND
 
@@ -155,6 +156,14 @@ class VirtualNetwork:
         self.guests: list[Guest] = []
         self._ports: list[LinkPort] = []
         self.guest = self.add_guest(mtu=mtu)
+
+    @never_raises
+    def __repr__(self) -> str:
+        lost = sum(each.lost for each in self.transcript)
+        return (
+            f"<VirtualNetwork at {seconds(self.now)}: {counted(len(self.guests), 'guest')},"
+            f" {counted(len(self.transcript), 'frame')} ({lost} lost, {len(self._queue)} in transit)>"
+        )
 
     @property
     def link_latency_ns(self) -> int:

@@ -29,6 +29,7 @@ from slirpy.errors import ConfigError
 from slirpy.tcp import Connection, Segment, Settings, State, TcpOptions
 from slirpy.tcp.seq import MASK
 from slirpy.testing.errors import UnmetError
+from slirpy.testing.text import counted, never_raises, seconds
 from slirpy.units import MS, SECOND
 from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN, URG
 
@@ -132,6 +133,18 @@ class Pair:
         self._ends = (("a", self.a, self.b, self.a_received), ("b", self.b, self.a, self.b_received))
         self._queue: list[tuple[int, int, Connection, Segment]] = []
         self._count = 0
+
+    @never_raises
+    def __repr__(self) -> str:
+        lost = sum(not each.arrivals for each in self.transcript)
+        a, b = (
+            f"{name} {end.state.value} ({counted(len(received) + end.rcv_pending, 'byte')} in,"
+            f" {end.snd_buf.length} unacknowledged)"
+            for name, end, _, received in self._ends
+        )
+        return (
+            f"<Pair at {seconds(self.now)}: {a}, {b}, {counted(len(self.transcript), 'segment')} ({lost} lost)>"
+        )
 
     def connect(self) -> None:
         """Let ``a`` connect to ``b``, and advance the time until both are established.
@@ -286,6 +299,11 @@ class Script:
         self.conn = Connection(settings, iss)
         self.iss, self.irs, self.now = iss, irs, now
         self.out: list[Sent] = []
+
+    @never_raises
+    def __repr__(self) -> str:
+        waiting = counted(len(self.out), "segment")
+        return f"<Script at {seconds(self.now)}: {self.conn!r}, {waiting} not expected yet>"
 
     def flush(self) -> None:
         """Let the connection act on its deadlines, and send what is due."""

@@ -567,6 +567,90 @@ def test_what_the_simulated_world_refuses(call: Callable[[SimHost], object], mes
         call(SimHost(Random(1)))
 
 
+GUEST: dict[str, Callable[[Guest, Any], object]] = {
+    "ping": lambda guest, address: guest.ping(address),
+    "connect": lambda guest, address: guest.connect(address, 80),
+    "resolve": lambda guest, address: guest.resolve("a.test", server=address),
+    "send": lambda guest, address: guest.udp().send(b"x", address, 80),
+    "configure": lambda guest, address: guest.configure(address, 24),
+    "gateway": lambda guest, address: guest.configure("10.0.2.15", 24, address or "x"),
+}
+
+
+@pytest.mark.parametrize(
+    "address", ["x", "10.0.2", 5, b"10.0.2.2", True, ["10.0.2.2"], IPv4Network("10.0.2.0/24")]
+)
+@pytest.mark.parametrize("name", GUEST)
+def test_a_guest_refuses_what_is_no_address(name: str, address: Any) -> None:
+    guest = Guest(print, random=Random(1))
+    guest.configure("10.0.2.15", 24, "10.0.2.2")
+    with pytest.raises(ConfigError, match="is not an IP address"):
+        GUEST[name](guest, address)
+
+
+@pytest.mark.parametrize("address", ["10.0.2.2", IPv4Address("10.0.2.2"), bytes((10, 0, 2, 2))])
+def test_a_guest_takes_addresses_in_any_form(address: Any) -> None:
+    sent: list[bytes] = []
+    guest = Guest(sent.append, random=Random(1))
+    guest.configure("10.0.2.15", 24, address, address)
+    guest.ping(address)
+    guest.connect(address, 80)
+    guest.udp().send(b"x", address, 80)
+    guest.resolve("a.test", server=address)
+    assert len(sent) == 1  # one ARP request for all of them
+    assert sent[0].endswith(bytes((10, 0, 2, 2)))
+
+
+@pytest.mark.parametrize("port", ["80", -1, 65536, 7.0, True])
+def test_a_guest_refuses_what_is_no_port(port: Any) -> None:
+    guest = Guest(print, random=Random(1))
+    guest.configure("10.0.2.15", 24, "10.0.2.2")
+    socket = guest.udp()
+    calls: list[Callable[[], object]] = [
+        lambda: guest.connect("10.0.2.2", port),
+        lambda: guest.listen(port),
+        lambda: guest.udp(port),
+        lambda: guest.resolve("a.test", server="10.0.2.2", port=port),
+        lambda: socket.send(b"x", "10.0.2.2", port),
+    ]
+    for call in calls:
+        with pytest.raises(ConfigError, match=r"^port "):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda guest: guest.ping("10.0.2.2", ttl=0), "ttl 0 is not"),
+        (lambda guest: guest.ping("10.0.2.2", ttl=256), "ttl 256 is not"),
+        (lambda guest: guest.connect("10.0.2.2", 0), "port 0 is not"),
+        (lambda guest: guest.listen(0), "port 0 is not"),
+        (lambda guest: guest.configure("10.0.2.15", 33), "prefix 33 is not"),
+        (lambda guest: guest.resolve("a.test", "NOPE", "10.0.2.2"), "cannot ask for 'a.test', NOPE"),
+        (lambda guest: guest.resolve("x" * 64, server="10.0.2.2"), "cannot ask for 'x*', A"),
+        (lambda guest: guest.resolve(5, server="10.0.2.2"), "name 5 is not text"),
+        (lambda guest: guest.resolve("a.test", 1, "10.0.2.2"), "kind 1 is not text"),
+    ],
+)
+def test_what_a_guest_refuses(call: Callable[[Any], object], message: str) -> None:
+    guest = Guest(print, random=Random(1))
+    guest.configure("10.0.2.15", 24, "10.0.2.2")
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        call(guest)
+    assert not guest.udp_host.open_ports  # nothing is left of what was refused
+    assert not guest.tcp.listeners
+
+
+def test_a_stream_does_not_take_numbers_for_data() -> None:
+    net = VirtualNetwork(seed=1)
+    net.boot()
+    stream = net.guest.connect("192.0.2.7", 7)
+    for data in (5, "text"):
+        with pytest.raises(TypeError):
+            stream.write(data)  # type: ignore[arg-type]
+    assert stream.unsent == 0
+
+
 def test_nothing_is_left_open_by_a_refusal() -> None:
     before = set(os.listdir("/proc/self/fd"))
     for config in ({"random": 5}, {"clock": 5}, {"config": "user"}):

@@ -3,7 +3,7 @@
 from slirpy.testing.guest.dhcp import DhcpClient, DhcpLease, DhcpMessage
 from slirpy.testing.guest.dns import Lookup
 from slirpy.testing.guest.guest import Guest
-from slirpy.testing.guest.host import DEFAULT_MAC, Address, GuestCounters, packed
+from slirpy.testing.guest.host import DEFAULT_MAC, GuestCounters, packed
 from slirpy.testing.guest.icmp import IcmpError, Ping
 from slirpy.testing.guest.slaac import Autoconfiguration
 from slirpy.testing.guest.tcp import GuestListener, GuestStream
@@ -11,7 +11,6 @@ from slirpy.testing.guest.udp import Message, UdpSocket
 
 __all__ = [
     "DEFAULT_MAC",
-    "Address",
     "Autoconfiguration",
     "DhcpClient",
     "DhcpLease",

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from slirpy.core.timers import Alarm
 from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.udp import Message, UdpHost
+from slirpy.testing.text import never_raises
 from slirpy.units import SECOND
 from slirpy.wire import ethernet, ipv4, udp
 
@@ -71,6 +72,10 @@ class DhcpClient:
         self.state = "INIT"
         self.lease: DhcpLease | None = None
         self.received: list[DhcpMessage] = []
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<DhcpClient {self.state}: {'no lease' if self.lease is None else self.lease.address}>"
 
     @property
     def bound(self) -> bool:

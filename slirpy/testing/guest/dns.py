@@ -6,8 +6,11 @@ from ipaddress import ip_address
 
 import dnslib
 
+from slirpy.config.values import as_text
+from slirpy.errors import ConfigError
 from slirpy.testing.guest.host import GuestHost
-from slirpy.testing.guest.udp import Message, UdpSocket
+from slirpy.testing.guest.udp import Message, UdpHost
+from slirpy.testing.text import never_raises
 from slirpy.units import SECOND
 
 __all__ = ["Lookup"]
@@ -16,21 +19,34 @@ TIMEOUT = 5 * SECOND  # the default of resolv.conf(5)
 TRIES = 2
 
 
+def _query(name: str, kind: str) -> bytes:
+    """Return a query whose identifier is 0.
+
+    Raises:
+        ConfigError: DNS has no such type of record, or cannot carry the name.
+    """
+    try:
+        question = dnslib.DNSRecord.question(as_text("name", name), as_text("kind", kind))
+        question.header.id = 0
+        message: bytes = question.pack()
+    except (dnslib.DNSError, UnicodeError) as error:
+        raise ConfigError(f"cannot ask for {name!r}, {kind}: {error}") from None
+    return message
+
+
 class Lookup:
     """A query to a DNS server, and its answer."""
 
-    def __init__(
-        self, guest: GuestHost, socket: UdpSocket, name: str, kind: str, server: bytes, port: int
-    ) -> None:
+    def __init__(self, guest: GuestHost, udp: UdpHost, name: str, kind: str, server: bytes, port: int) -> None:
         self._guest = guest
         self._server = server
         self._port = port
-        self._socket = socket
+        self._name = name
+        query = _query(name, kind)
+        self._socket = udp.open(0)
         self._socket.on_message = self._answered
         self._id = guest.random.getrandbits(16)
-        question = dnslib.DNSRecord.question(name, kind)
-        question.header.id = self._id
-        self._message: bytes = question.pack()
+        self._message = self._id.to_bytes(2, "big") + query[2:]
         self.sent_at = guest.now
         """Nanoseconds."""
         self.done = False
@@ -47,6 +63,11 @@ class Lookup:
         """The answer as received."""
         self._kind = kind
         self._ask(TRIES)
+
+    @never_raises
+    def __repr__(self) -> str:
+        outcome = self.rcode or ("no answer" if self.done else "waiting")
+        return f"<Lookup {self._name} {self._kind}: {' '.join((outcome, *self.answers))}>"
 
     def _ask(self, tries: int) -> None:
         if self.done:

@@ -29,16 +29,18 @@ from slirpy.config.options import MTU_MAX, MTU_MIN
 from slirpy.config.values import function, moment, whole
 from slirpy.errors import StateError
 from slirpy.interfaces import Buffer
+from slirpy.testing.addresses import Address
 from slirpy.testing.guest.dhcp import DhcpClient, DhcpLease
 from slirpy.testing.guest.dns import Lookup
 from slirpy.testing.guest.fragments import Packet, Reassembler
-from slirpy.testing.guest.host import DEFAULT_MAC, Address, packed
+from slirpy.testing.guest.host import DEFAULT_MAC, packed
 from slirpy.testing.guest.icmp import IcmpClient, IcmpError, Ping
 from slirpy.testing.guest.icmpcodec import CODECS
 from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.slaac import Autoconfiguration
 from slirpy.testing.guest.tcp import GuestListener, GuestStream, TcpHost
 from slirpy.testing.guest.udp import UdpHost, UdpSocket
+from slirpy.testing.text import counted, never_raises
 from slirpy.wire import ethernet, extension, icmp, ipv4, ipv6, ndp
 from slirpy.wire.checksum import transport_ok
 from slirpy.wire.ip import family_of
@@ -86,6 +88,16 @@ class Guest(IpHost):
         self.icmp = IcmpClient(self, self.udp_host, self.tcp)
         self._dhcp: DhcpClient | None = None
         self._autoconfiguration: Autoconfiguration | None = None
+
+    @never_raises
+    def __repr__(self) -> str:
+        addresses = ", ".join(map(str, self.addresses)) or "without address"
+        counters = self.counters
+        dropped = counters.bad_checksum + counters.malformed + counters.unhandled + counters.unreachable
+        return (
+            f"<Guest {self.mac.hex(':')} {addresses}: {counted(counters.frames_in, 'frame')} in,"
+            f" {counters.frames_out} out, {dropped} dropped, {counted(len(self.tcp.streams), 'stream')}>"
+        )
 
     # ---------------------------------------------------------------------------------------- driving
 
@@ -162,10 +174,16 @@ class Guest(IpHost):
     def ping(self, address: Address, payload: bytes = b"slirpy" * 8, *, ttl: int = 64) -> Ping:
         """Send one ICMP echo request; the result's ``reply`` is None until one arrives.
 
+        Args:
+            address: an address of either family.
+            payload: data of the request, in fragments if it is longer than the MTU allows.
+            ttl: time to live, or hop limit, 1 to 255.
+
         Raises:
-            StateError: the guest has no address.
+            ConfigError: an argument that cannot be used.
+            StateError: the guest has no address of that family.
         """
-        ping = self.icmp.ping(packed(address), payload, ttl)
+        ping = self.icmp.ping(packed(address), payload, whole("ttl", ttl, 1, 255))
         self.flush()
         return ping
 
@@ -178,18 +196,21 @@ class Guest(IpHost):
         """Open a UDP socket; port 0 chooses a free one.
 
         Raises:
+            ConfigError: not a port, 0 to 65535.
             StateError: the port is taken.
         """
-        return self.udp_host.open(port)
+        return self.udp_host.open(whole("port", port, 0, 65535))
 
     def resolve(self, name: str, kind: str = "A", server: Address | None = None, port: int = 53) -> Lookup:
         """Query a DNS server over UDP; the result's ``done`` becomes true on an answer or after the last timeout.
 
         Args:
+            name: name to ask for, with or without a dot at the end.
             kind: type of record, such as ``"A"``, ``"AAAA"`` or ``"TXT"``.
-            server: address of the server; None: the one from DHCP.
+            server: address of the server; None: the one from DHCP or autoconfiguration.
 
         Raises:
+            ConfigError: an argument that cannot be used.
             StateError: the guest has no address, or knows no DNS server.
         """
         if server is None and not self.dns:
@@ -197,7 +218,8 @@ class Guest(IpHost):
                 "the guest knows no DNS server; pass one, or obtain one by DHCP or autoconfigure()"
             )
         target = self.dns[0] if server is None else packed(server)
-        lookup = Lookup(self, self.udp(), name, kind, target, port)
+        whole("port", port, 1, 65535)
+        lookup = Lookup(self, self.udp_host, name, kind, target, port)
         self.flush()
         return lookup
 
@@ -205,12 +227,15 @@ class Guest(IpHost):
         """Start a TCP connection; the stream's ``state`` becomes ESTABLISHED, or its ``error`` an errno value.
 
         Args:
+            address: an address of either family.
+            port: 1 to 65535.
             rcv_buffer: maximum bytes received and not yet read; limits the advertised window.
 
         Raises:
-            StateError: the guest has no address.
+            ConfigError: an argument that cannot be used.
+            StateError: the guest has no address of that family.
         """
-        stream = self.tcp.connect(packed(address), port, rcv_buffer)
+        stream = self.tcp.connect(packed(address), whole("port", port, 1, 65535), rcv_buffer)
         self.flush()
         return stream
 
@@ -218,9 +243,10 @@ class Guest(IpHost):
         """Accept TCP connections on a port; they appear in the listener's ``accepted``.
 
         Raises:
+            ConfigError: not a port, 1 to 65535.
             StateError: another listener uses the port.
         """
-        return self.tcp.listen(port)
+        return self.tcp.listen(whole("port", port, 1, 65535))
 
     # -------------------------------------------------------------------------------------- frames in
 

@@ -5,20 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
 from random import Random
-from typing import TypeAlias
 
 from slirpy.addresses import address_bytes
 from slirpy.core.timers import Timers
+from slirpy.testing.addresses import Address
 
-__all__ = ["DEFAULT_MAC", "Address", "GuestCounters", "GuestHost", "IpAddress", "packed"]
-
-IpAddress: TypeAlias = IPv4Address | IPv6Address
-"""An address of either family, as an object."""
-
-Address: TypeAlias = str | bytes | IPv4Address | IPv6Address
-"""An IP address as text, as four or sixteen bytes, or as an object."""
+__all__ = ["DEFAULT_MAC", "GuestCounters", "GuestHost", "packed"]
 
 DEFAULT_MAC = bytes.fromhex("525400123456")
 """The MAC address that QEMU gives to its first network card."""

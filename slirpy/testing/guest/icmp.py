@@ -8,8 +8,8 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from slirpy.interfaces import Buffer
+from slirpy.testing.addresses import IpAddress
 from slirpy.testing.guest.fragments import Packet
-from slirpy.testing.guest.host import IpAddress
 from slirpy.testing.guest.icmpcodec import CODECS, Codec
 from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.tcp import TcpHost

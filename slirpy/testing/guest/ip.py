@@ -10,10 +10,11 @@ from slirpy.addresses import address_bytes
 from slirpy.config.values import whole
 from slirpy.errors import ConfigError, StateError
 from slirpy.interfaces import Buffer
+from slirpy.testing.addresses import Address, IpAddress
 from slirpy.testing.guest.addressing import Addressing, Addressing4, Addressing6
 from slirpy.testing.guest.arp import ArpTable
 from slirpy.testing.guest.fragments import fragments
-from slirpy.testing.guest.host import Address, GuestHost, IpAddress, packed
+from slirpy.testing.guest.host import GuestHost, packed
 from slirpy.testing.guest.ndp import LINK_LOCAL_NETWORK, NdpTable, link_local
 from slirpy.testing.guest.neighbors import NeighborTable
 

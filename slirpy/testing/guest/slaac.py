@@ -9,6 +9,7 @@ from slirpy.core.timers import Alarm
 from slirpy.testing.guest.addressing import Addressing6
 from slirpy.testing.guest.host import GuestHost
 from slirpy.testing.guest.ndp import LINK_LOCAL_NETWORK, NdpTable, interface_address, link_local
+from slirpy.testing.text import counted, never_raises
 from slirpy.units import SECOND
 from slirpy.wire import ipv6, ndp
 from slirpy.wire.ipv6 import IPv6Header
@@ -85,6 +86,12 @@ class Autoconfiguration:
         self.solicitations = 0
         self.managed = self.other = False
         self.hop_limit = 0
+
+    @never_raises
+    def __repr__(self) -> str:
+        addresses = ", ".join(map(str, self.addresses)) or "no address"
+        routers = counted(len(self._routers.until), "router")
+        return f"<Autoconfiguration {'ready' if self.ready else 'not ready'}: {addresses}, {routers}>"
 
     # ------------------------------------------------------------------------------------ looking at it
 

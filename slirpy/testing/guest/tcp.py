@@ -10,6 +10,7 @@ import errno
 from collections.abc import Callable
 from ipaddress import ip_address
 
+from slirpy.config.text import with_port
 from slirpy.core.timers import Alarm
 from slirpy.errors import StateError
 from slirpy.interfaces import Buffer
@@ -29,9 +30,10 @@ from slirpy.tcp import options as tcp_options
 from slirpy.tcp.pathmtu import too_big
 from slirpy.tcp.segment import as_segments
 from slirpy.tcp.states import SYNCHRONIZED
+from slirpy.testing.addresses import IpAddress
 from slirpy.testing.guest.fragments import Packet
-from slirpy.testing.guest.host import IpAddress
 from slirpy.testing.guest.ip import IpHost
+from slirpy.testing.text import counted, error_name, never_raises
 from slirpy.wire import ipv4, tcp
 from slirpy.wire.checksum import checksum
 from slirpy.wire.icmp import Trouble
@@ -56,8 +58,8 @@ class GuestStream:
     """
 
     __slots__ = (
-        "_alarm", "_ended", "_host", "_key", "_listener", "address", "conn", "count", "established", "local_port",
-        "on_data", "paused", "port", "received",
+        "_alarm", "_ended", "_host", "_key", "_listener", "_written", "address", "conn", "count", "established",
+        "local_port", "on_data", "paused", "port", "received",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +69,7 @@ class GuestStream:
         self._key = key  # the flow key of arriving segments
         self._listener = listener
         self._ended = False  # on_data was called for the end
+        self._written = 0
         self._alarm = Alarm(host.guest.timers, lambda: host.mark(self))
         self.conn = conn
         far, self.port, _, self.local_port = split_key(key)
@@ -78,6 +81,17 @@ class GuestStream:
         """Whether the connection is or was established."""
         self.on_data: Callable[[GuestStream], None] | None = None
         """Called when data was added to ``received``, or when the end has arrived."""
+
+    @never_raises
+    def __repr__(self) -> str:
+        far, far_port, own, port = split_key(self._key)
+        error = f", {error_name(self.error)}" if self.error else ""
+        paused = ", paused" if self.paused else ""
+        return (
+            f"<GuestStream {with_port(ip_address(own), port)} - {with_port(ip_address(far), far_port)}"
+            f" {self.state.value}: {counted(self.count, 'byte')} in, {self._written} out,"
+            f" {self.unsent} unacknowledged{paused}{error}>"
+        )
 
     # ------------------------------------------------------------------------------------ looking at it
 
@@ -118,8 +132,10 @@ class GuestStream:
             raise StateError(
                 f"this stream ({self.conn.state.value}) takes no more data: it was shut down or is dead"
             )
-        if data:
-            self.conn.write(bytes(data))
+        copy = memoryview(data).tobytes()
+        if copy:
+            self._written += len(copy)
+            self.conn.write(copy)
             self._now()
 
     def read(self) -> bytes:
@@ -200,6 +216,11 @@ class GuestListener:
         self.port = port
         self.accepted: list[GuestStream] = []
         """Established streams, in order. May be changed."""
+
+    @never_raises
+    def __repr__(self) -> str:
+        closed = "" if self._host.listeners.get(self.port) is self else " closed"
+        return f"<GuestListener :{self.port}{closed}: {counted(len(self.accepted), 'stream')} accepted>"
 
     def close(self) -> None:
         """Stop listening; streams stay open. Harmless when repeated."""

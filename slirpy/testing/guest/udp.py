@@ -6,10 +6,13 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import NamedTuple
 
+from slirpy.config.values import whole
 from slirpy.errors import StateError
+from slirpy.testing.addresses import Address, IpAddress
 from slirpy.testing.guest.fragments import Packet
-from slirpy.testing.guest.host import Address, IpAddress, packed
+from slirpy.testing.guest.host import packed
 from slirpy.testing.guest.ip import IpHost
+from slirpy.testing.text import counted, never_raises
 from slirpy.wire import ipv4, udp
 
 __all__ = ["Message", "UdpHost", "UdpSocket"]
@@ -36,22 +39,44 @@ class UdpSocket:
         """``errno`` values of ICMP errors about datagrams of this socket."""
         self.on_message: Callable[[Message], None] | None = None
         """Called with each datagram, after it was added to ``received``."""
+        self._in = self._out = 0
+        self._bytes_in = self._bytes_out = 0
+
+    @never_raises
+    def __repr__(self) -> str:
+        closed = "" if self._host.is_open(self) else " closed"
+        errors = f", {counted(len(self.errors), 'error')}" if self.errors else ""
+        return (
+            f"<UdpSocket :{self.port}{closed}: {counted(self._in, 'datagram')} in ({self._bytes_in} bytes),"
+            f" {self._out} out ({self._bytes_out} bytes){errors}>"
+        )
 
     def send(self, payload: bytes, address: Address, port: int) -> None:
         """Send one datagram of at most 65507 bytes, in fragments if it is larger than the MTU.
 
         Raises:
-            ConfigError: ``address`` is not an IP address.
+            ConfigError: ``address`` is not an IP address, or ``port`` is not 1 to 65535.
             StateError: the guest has no address of that family, or the payload is too long.
         """
         guest = self._host.guest
         if len(payload) > udp.MAX_PAYLOAD:
             raise StateError(f"{len(payload)} bytes do not fit a datagram; send at most {udp.MAX_PAYLOAD}")
         destination = packed(address)
+        whole("port", port, 1, 65535)
         source = guest.source_for(destination)
         header = udp.build(source, self.port, destination, port, payload)
         guest.send_ip(destination, ipv4.UDP, header + payload, source=source)
+        self._out += 1
+        self._bytes_out += len(payload)
         guest.flush()
+
+    def take(self, message: Message) -> None:
+        """Handle a datagram for this socket."""
+        self._in += 1
+        self._bytes_in += len(message.payload)
+        self.received.append(message)
+        if self.on_message is not None:
+            self.on_message(message)
 
     def close(self) -> None:
         """Release the port. Harmless when repeated."""
@@ -71,6 +96,11 @@ class UdpHost:
         self._refuse = refuse
         self._sockets: dict[int, UdpSocket] = {}
 
+    @property
+    def open_ports(self) -> list[int]:
+        """Ports that are bound."""
+        return list(self._sockets)
+
     def open(self, port: int) -> UdpSocket:
         """Bind a port; 0 chooses a free one."""
         while not port:
@@ -81,9 +111,13 @@ class UdpHost:
         socket = self._sockets[port] = UdpSocket(self, port)
         return socket
 
+    def is_open(self, socket: UdpSocket) -> bool:
+        """Whether a socket has its port."""
+        return self._sockets.get(socket.port) is socket
+
     def close(self, socket: UdpSocket) -> None:
         """Forget a socket."""
-        if self._sockets.get(socket.port) is socket:
+        if self.is_open(socket):
             del self._sockets[socket.port]
 
     def input(self, header: Packet, packet: memoryview) -> None:
@@ -103,10 +137,7 @@ class UdpHost:
             self._refuse(header, packet)
             return
         payload = bytes(packet[start + udp.HEADER_LENGTH : start + length])
-        message = Message(payload, ip_address(header.source), source_port)
-        socket.received.append(message)
-        if socket.on_message is not None:
-            socket.on_message(message)
+        socket.take(Message(payload, ip_address(header.source), source_port))
 
     def error(self, port: int, number: int) -> None:
         """Handle an ICMP error about a datagram from ``port``."""

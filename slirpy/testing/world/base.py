@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 from slirpy.addresses import address_bytes
 from slirpy.config.values import listed, nanoseconds, whole
+from slirpy.testing.addresses import Address
 from slirpy.testing.world.clock import SimClock
 from slirpy.testing.world.path import DIRECT, Path
-from slirpy.testing.world.places import Address, Key, Place, find, is_loopback, key_of
+from slirpy.testing.world.places import Key, Place, find, is_loopback, key_of
 
 __all__ = ["Call", "Fate", "SimWorld"]
 

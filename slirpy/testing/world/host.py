@@ -36,10 +36,12 @@ from slirpy.interfaces import (
     PingOwner,
     StreamOwner,
 )
+from slirpy.testing.addresses import Address
+from slirpy.testing.text import counted, never_raises, seconds
 from slirpy.testing.world.base import SimWorld
 from slirpy.testing.world.path import PLAIN, Shape, obstacle, refusal, report_of
 from slirpy.testing.world.ping import SimPing
-from slirpy.testing.world.places import Address, Key, Place, find, is_loopback, key_of, place_of, source_of
+from slirpy.testing.world.places import Key, Place, find, is_loopback, key_of, place_of, source_of
 from slirpy.testing.world.programs import Remote, SimServer
 from slirpy.testing.world.stream import SimListener, SimStream
 from slirpy.testing.world.udp import Answer, SimDatagram, SimUdpServer
@@ -114,6 +116,16 @@ class SimHost(SimWorld):
         self._names: dict[str, tuple[bytes, ...] | None] = {}  # in lower case; None: temporary failure
         self._tcp: dict[Key, SimListener] = {}
         self._udp: dict[Key, SimDatagram | SimUdpServer] = {}
+
+    @never_raises
+    def __repr__(self) -> str:
+        own = ", ".join(str(ip_address(address)) for address in self._own_addresses)
+        servers = sum(not listener.near for listener in self._tcp.values())
+        servers += sum(isinstance(socket, SimUdpServer) for socket in self._udp.values())
+        return (
+            f"<SimHost {own} at {seconds(self.now)}: {counted(servers, 'server')},"
+            f" {counted(len(self._open), 'socket')} of the stack, {counted(len(self.calls), 'call')}>"
+        )
 
     # ------------------------------------------------------------------------- the world, for tests
 

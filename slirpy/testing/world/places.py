@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import TypeAlias, TypeVar
 
 from slirpy.addresses import address_bytes
 from slirpy.config.values import whole
 from slirpy.errors import ConfigError
+from slirpy.testing.addresses import Address, SocketAddress
 
-__all__ = ["Address", "Key", "Place", "SocketAddress", "find", "is_loopback", "key_of", "place_of", "shown"]
-
-Address: TypeAlias = str | bytes | IPv4Address | IPv6Address
-"""An IP address as a test may write it: text, an object of :mod:`ipaddress`, or four or sixteen bytes."""
-
-SocketAddress: TypeAlias = tuple[IPv4Address | IPv6Address, int]
-"""An address and a port, as a test reads them."""
+__all__ = ["Key", "Place", "find", "is_loopback", "key_of", "place_of", "shown", "source_of"]
 
 Place: TypeAlias = tuple[bytes, int]
 """An address of four or sixteen bytes and a port, as the stack uses them."""

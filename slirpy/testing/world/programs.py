@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from slirpy.interfaces import AcceptedStream
-from slirpy.testing.world.places import SocketAddress, shown
+from slirpy.testing.addresses import SocketAddress
+from slirpy.testing.text import counted, error_name, never_raises
+from slirpy.testing.world.places import shown
 from slirpy.testing.world.stream import SimListener, SimStream
 
 __all__ = ["Echo", "Remote", "Resetter", "SimServer", "Sink", "Source"]
@@ -37,8 +39,28 @@ class Remote:
         """The ``errno`` value with which the connection failed."""
         self._paused = False
         self._queue = bytearray()
+        self._bytes_in = self._bytes_out = 0
         self._finishing = False
         self._finished = False
+
+    @never_raises
+    def __repr__(self) -> str:
+        ends = "" if self.stream is None else f" {self.stream.ends}"
+        count = f"{counted(self._bytes_in, 'byte')} in, {self._bytes_out} out"
+        unsent = f", {len(self._queue)} unsent" if self._queue else ""
+        return f"<{type(self).__name__}{ends} {self._state()}: {count}{unsent}>"
+
+    def _state(self) -> str:
+        if self.error is not None:
+            return f"failed with {error_name(self.error)}"
+        if self.stream is None:
+            return "not connected"
+        if not self.stream.alive:
+            return "closed"
+        if not self.established:
+            return "connecting"
+        ended = {(True, False): "end received", (False, True): "end sent"}
+        return ended.get((self.ended, self._finished), "paused" if self._paused else "established")
 
     # ----------------------------------------------------------------------------- for tests to call
 
@@ -108,6 +130,7 @@ class Remote:
             if data is None:
                 return
             if data:
+                self._bytes_in += len(data)
                 self.received += data
                 self.on_data(data)
             else:
@@ -126,7 +149,9 @@ class Remote:
         if stream is None or not self.established:
             return
         if self._queue:
-            del self._queue[: stream.send([bytes(self._queue)])]
+            taken = stream.send([bytes(self._queue)])
+            self._bytes_out += taken
+            del self._queue[:taken]
         if self._finishing and not self._queue and not self._finished:
             self._finished = True
             stream.shutdown()
@@ -200,6 +225,11 @@ class SimServer:
         """The programs, in the order in which their connections arrived."""
         self.listener: SimListener | None = None
         self._program = program
+
+    @never_raises
+    def __repr__(self) -> str:
+        where = "not listening" if self.listener is None else self.listener.text
+        return f"<SimServer {where}: {counted(len(self.connections), 'connection')}>"
 
     def accept(self, accepted: AcceptedStream) -> Remote:
         """Start a program for a new connection."""

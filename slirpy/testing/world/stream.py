@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from slirpy.interfaces import Acceptor, Buffer, IcmpReport, StreamOwner
+from slirpy.testing.text import counted, never_raises, socket_text
 from slirpy.testing.world.base import SimWorld
 from slirpy.testing.world.places import Key, Place
 
@@ -74,6 +75,20 @@ class SimStream:
         self._shut = False
         self._told = False
         self._wants_room = False
+
+    @property
+    def ends(self) -> str:
+        """Both addresses as text, this end's first."""
+        return f"{socket_text(*self.local)} - {socket_text(*self.remote)}"
+
+    @never_raises
+    def __repr__(self) -> str:
+        state = "closed" if not self.alive else "connected" if self._connected else "connecting"
+        unread = sum(map(len, self._inbox))
+        return (
+            f"<SimStream {self.ends} {state}: {counted(unread, 'byte')} to read,"
+            f" {self._unread} not yet read by the other end>"
+        )
 
     # --------------------------------------------------------------------------- what the owner calls
 
@@ -260,6 +275,15 @@ class SimListener:
         self.accept = accept
         self.near = near
         """Whether it is the stack's."""
+
+    @property
+    def text(self) -> str:
+        """The listening address as text."""
+        return socket_text(*self.key)
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<SimListener {self.text}, of the {'stack' if self.near else 'outside world'}>"
 
     @property
     def address(self) -> Place:

@@ -8,9 +8,11 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple, TypeAlias
 
 from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer, IcmpReport
+from slirpy.testing.addresses import SocketAddress
+from slirpy.testing.text import counted, never_raises, socket_text
 from slirpy.testing.world.base import SimWorld
 from slirpy.testing.world.path import PLAIN, Shape, shaped
-from slirpy.testing.world.places import Key, Place, SocketAddress, shown
+from slirpy.testing.world.places import Key, Place, shown
 
 __all__ = ["Answer", "Received", "SimDatagram", "SimUdpServer"]
 
@@ -48,6 +50,10 @@ class SimDatagram:
         self._shape = PLAIN
         self._answering: SimAnswering | None = None
         self.mtu = 0
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<SimDatagram {socket_text(*self.key)} {'closed' if self._owner is None else 'open'}>"
 
     @property
     def address(self) -> Place:
@@ -173,6 +179,10 @@ class SimUdpServer:
         self._answer = answer
         self.received: list[Received] = []
         """All datagrams received, in order. May be cleared."""
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<SimUdpServer {socket_text(*self.key)}: {counted(len(self.received), 'datagram')} received>"
 
     def deliver(self, payload: bytes, source: Place, destination: Place, shape: Shape) -> None:
         """Handle a datagram."""
