@@ -23,6 +23,7 @@ from slirpy.interfaces import (
 )
 from slirpy.testing import SimHost
 from tests.conformance.host_drivers import DRIVERS, LOOPBACK, LOOPBACK6, Driver, Far, Place, Server
+from tests.support.owners import DatagramNotes, StreamNotes
 
 RESETS = (errno.ECONNRESET, errno.EPIPE)
 
@@ -34,42 +35,20 @@ def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
     driver.close()
 
 
-class Owner:
-    """Takes note, as owners do."""
+class Owner(StreamNotes):
+    """Notes whether there is something to do, too."""
 
     def __init__(self) -> None:
-        self.calls: list[str] = []
+        super().__init__()
         self.may_read = self.may_write = False
-        self.errors: list[int] = []
-
-    def connected(self) -> None:
-        self.calls.append("connected")
 
     def readable(self) -> None:
-        self.calls.append("readable")
+        super().readable()
         self.may_read = True
 
     def writable(self) -> None:
-        self.calls.append("writable")
+        super().writable()
         self.may_write = True
-
-    def failed(self, error: int) -> None:
-        self.calls.append("failed")
-        self.errors.append(error)
-
-
-class DatagramNotes:
-    def __init__(self) -> None:
-        self.received: list[tuple[bytes, Place]] = []
-        self.errors: list[int] = []
-        self.reports: list[IcmpReport | None] = []
-
-    def datagram(self, payload: bytes, address: bytes, port: int) -> None:
-        self.received.append((payload, (address, port)))
-
-    def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
-        self.errors.append(error)
-        self.reports.append(report)
 
 
 class PingNotes:

@@ -29,11 +29,6 @@ from tests.support.harness import (
 OTHER_MAC = bytes.fromhex("525400aaaaaa")
 
 
-@pytest.fixture
-def net() -> Net:
-    return Net()
-
-
 def from_world(net: Net, payload: bytes = b"news") -> None:
     """A datagram for the guest, through a forward."""
     rule = net.stack.hostfwds()[0]

@@ -28,11 +28,6 @@ from tests.support.harness import (
 )
 
 
-@pytest.fixture
-def net() -> Net:
-    return Net()
-
-
 @pytest.mark.parametrize(("address", "mac"), [(GATEWAY, GATEWAY_MAC), (DNS, DNS_MAC)])
 @pytest.mark.parametrize("size", [0, 1, 3, 56, 1471, 1472])
 def test_echo(net: Net, address: bytes, mac: bytes, size: int) -> None:

@@ -40,11 +40,6 @@ DF = 0x4000
 PROTOCOLS = ["tcp", "udp", "icmp"]
 
 
-@pytest.fixture
-def net() -> Net:
-    return Net()
-
-
 def send(net: Net, protocol: str, fragment: int = 0) -> bytes:
     """One packet to the outside; what an error quotes of it at least."""
     if protocol == "tcp":

@@ -46,11 +46,6 @@ LOOPBACK = ip("127.0.0.1")
 DF, MF = 0x4000, 0x2000
 
 
-@pytest.fixture
-def net() -> Net:
-    return Net()
-
-
 def datagram(
     payload: bytes = b"x" * 40,
     *,

@@ -39,11 +39,6 @@ from tests.support.harness import (
 MS = 1_000_000
 
 
-@pytest.fixture
-def net() -> Net:
-    return Net()
-
-
 def opened(net: Net, program: Any = Remote, **more: Any) -> tuple[Peer, Any]:
     """A connection of the guest, and the program at its far end."""
     server: SimServer = net.host.serve_tcp(WORLD, 80, program)

@@ -45,11 +45,6 @@ SOFT = {
 }
 
 
-@pytest.fixture
-def net() -> Net:
-    return Net()
-
-
 def opened(net: Net, program: Any = Remote, **more: Any) -> Peer:
     net.host.serve_tcp(WORLD, 80, program)
     peer = Peer(net, **more)

@@ -33,11 +33,6 @@ from tests.support.harness import (
 LOOPBACK = ip("127.0.0.1")
 
 
-@pytest.fixture
-def net() -> Net:
-    return Net()
-
-
 def datagrams(net: Net) -> list[tuple[bytes, int, int, bytes]]:
     """Source, ports and payload of what has come."""
     out = []

@@ -63,12 +63,6 @@ class Guest:
 
 
 @pytest.fixture
-def net() -> Iterator[Slirp]:
-    with Slirp(config()) as network:
-        yield network
-
-
-@pytest.fixture
 def guest(net: Slirp) -> Guest:
     return Guest(net)
 

@@ -21,6 +21,7 @@ from slirpy.host.inside import InsideSockets
 from slirpy.host.poller import SelectorPoller
 from slirpy.host.sockets import SocketHost
 from tests.support.driven import Driven
+from tests.support.owners import Notes
 
 Done = Callable[[socket.socket | None], None]
 
@@ -44,31 +45,6 @@ class Opener:
             done(None if self.none else socket.socket(socket.AF_INET, kind))
 
 
-class Notes:
-    """Owner of a stream, and of datagrams."""
-
-    def __init__(self) -> None:
-        self.calls: list[Any] = []
-
-    def connected(self) -> None:
-        self.calls.append("connected")
-
-    def readable(self) -> None:
-        self.calls.append("readable")
-
-    def writable(self) -> None:
-        self.calls.append("writable")
-
-    def failed(self, error: int) -> None:
-        self.calls.append(error)
-
-    def datagram(self, payload: bytes, address: bytes, port: int) -> None:
-        self.calls.append(payload)
-
-    def datagram_error(self, error: int, report: object = None) -> None:
-        self.calls.append(error)
-
-
 LOOPBACK = b"\x7f\0\0\1"
 
 
@@ -85,7 +61,7 @@ class World:
             if condition():
                 return
             self.poller.poll(0.005)
-        raise AssertionError(self.notes.calls)
+        raise AssertionError(vars(self.notes))
 
 
 @pytest.fixture
@@ -119,7 +95,7 @@ def test_no_socket_for_a_connection(world: World, later: bool) -> None:
     world.opener.none, world.opener.later = True, later
     stream = world.inside.connect_tcp(80, world.notes)
     world.opener.give()
-    assert world.notes.calls == [errno.EMFILE]
+    assert (world.notes.calls, world.notes.errors) == (["failed"], [errno.EMFILE])
     stream.close()
 
 
@@ -135,7 +111,7 @@ def test_a_socket_that_comes_too_late_is_closed(world: World, how: str) -> None:
     world.opener.give()
     if before:
         assert len(os.listdir("/proc/self/fd")) == before
-    assert world.notes.calls == []
+    assert (world.notes.calls, world.notes.received, world.notes.errors) == ([], [], [])
     assert datagrams.send(b"x", LOOPBACK, 9) == errno.EBADF
 
 
@@ -154,7 +130,7 @@ def test_datagrams_wait_for_their_socket(world: World) -> None:
         assert peer.send_many([b"a", b"b"], LOOPBACK, port) == (2, 0)
         _, name = server.recvfrom(10)
         server.sendto(b"answer", name)
-        world.until(lambda: b"answer" in world.notes.calls)
+        world.until(lambda: b"answer" in dict(world.notes.received))
         assert peer.address[1] == name[1]
 
 
@@ -164,7 +140,7 @@ def test_no_socket_for_datagrams(world: World, later: bool) -> None:
     peer = world.inside.open_udp(world.notes)
     assert peer.send(b"x", LOOPBACK, 9) == (0 if later else errno.EBADF)
     world.opener.give()
-    assert world.notes.calls == [errno.EMFILE] * later
+    assert world.notes.errors == [errno.EMFILE] * later
     assert peer.send(b"x", LOOPBACK, 9) == errno.EBADF
 
 

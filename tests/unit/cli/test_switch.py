@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,13 +21,6 @@ from slirpy.testing import Guest
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs unix sockets")
 
 SECONDS = 20.0
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A short path: that of a unix socket may have 107 bytes."""
-    with tempfile.TemporaryDirectory(prefix="slirpy-") as name:
-        yield Path(name)
 
 
 @contextmanager

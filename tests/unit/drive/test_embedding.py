@@ -46,12 +46,6 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 
 @pytest.fixture
-def net() -> Iterator[Slirp]:
-    with Slirp(Config()) as network:
-        yield network
-
-
-@pytest.fixture
 def echo_server() -> Iterator[int]:
     """Sends datagrams back; the port."""
     with socket.socket(type=socket.SOCK_DGRAM) as server:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import selectors
 import socket
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,12 +21,6 @@ pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs un
 
 
 @pytest.fixture
-def net() -> Iterator[Slirp]:
-    with Slirp(Config(resolvers=[])) as network:
-        yield network
-
-
-@pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -35,9 +28,8 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 @pytest.fixture
-def path() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="slirpy-") as folder:
-        yield folder + "/net.sock"
+def path(folder: Path) -> str:
+    return f"{folder}/net.sock"
 
 
 # ------------------------------------------------------------------------------------------------- watch

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import socket
 import sys
-from collections.abc import Iterator
 from ipaddress import ip_address
 
 import pytest
@@ -16,36 +15,11 @@ from slirpy.host.outbound import OutboundDatagram, Source, is_loopback
 from slirpy.host.poller import SelectorPoller
 from slirpy.host.sockets import SocketHost
 from slirpy.interfaces import IcmpReport
+from tests.support.owners import Notes
 
 LOOPBACK, HERE = bytes([127, 0, 0, 1]), bytes([127, 0, 0, 5])
 WORLD, NOT_HERE = bytes([198, 51, 100, 7]), bytes([192, 0, 2, 77])
 linux = pytest.mark.skipif(sys.platform != "linux", reason="all of 127.0.0.0/8 is there on Linux only")
-
-
-class Owner:
-    """Of a stream or a datagram socket: notes what it is told."""
-
-    def __init__(self) -> None:
-        self.received: list[tuple[bytes, bytes, int]] = []
-        self.errors: list[int] = []
-
-    def connected(self) -> None:
-        raise AssertionError
-
-    def readable(self) -> None:
-        raise AssertionError
-
-    def writable(self) -> None:
-        raise AssertionError
-
-    def failed(self, error: int) -> None:
-        self.errors.append(error)
-
-    def datagram(self, payload: bytes, address: bytes, port: int) -> None:
-        self.received.append((payload, address, port))
-
-    def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
-        self.errors.append(error)
 
 
 # ------------------------------------------------------------------------------- what is written
@@ -156,17 +130,10 @@ def test_a_socket_is_bound_but_not_to_reach_the_loopback(kind: socket.SocketKind
         assert sock.getsockopt(*option) == b"lo\0"
 
 
-@pytest.fixture
-def poller() -> Iterator[SelectorPoller]:
-    poller = SelectorPoller()
-    yield poller
-    poller.close()
-
-
 @linux
 def test_datagrams_to_the_loopback_have_a_socket_of_their_own(poller: SelectorPoller) -> None:
     host = SocketHost(poller, Source(Outbound(HERE)))
-    owner = Owner()
+    owner = Notes()
     peer = host.open_udp(owner)
     assert isinstance(peer, OutboundDatagram)
     assert peer.address[0] == HERE
@@ -182,7 +149,7 @@ def test_datagrams_to_the_loopback_have_a_socket_of_their_own(poller: SelectorPo
         far.sendto(b"unasked", ("127.0.0.5", peer.address[1]))
         poller.poll(5)
         there = (LOOPBACK, far.getsockname()[1])
-        assert owner.received == [(b"answer", *there), (b"unasked", *there)]
+        assert owner.received == [(b"answer", there), (b"unasked", there)]
         assert peer.send(b"again", LOOPBACK, there[1]) == 0
         assert far.recvfrom(99)[1] == place
         assert peer.send_many([b"1", b"2"], LOOPBACK, there[1]) == (2, 0)
@@ -196,7 +163,7 @@ def test_datagrams_to_the_loopback_have_a_socket_of_their_own(poller: SelectorPo
 @linux
 def test_a_closed_one_opens_nothing(poller: SelectorPoller) -> None:
     host = SocketHost(poller, Source(Outbound(HERE)))
-    peer = host.open_udp(Owner())
+    peer = host.open_udp(Notes())
     assert peer is not None
     peer.close()
     assert peer.send(b"x", LOOPBACK, 9) == errno.EBADF
@@ -210,7 +177,7 @@ def test_an_address_that_is_gone_fails_what_is_new(poller: SelectorPoller) -> No
     source = Source(Outbound(HERE))
     source.outbound = Outbound(NOT_HERE)  # as after `ip addr del`
     host = SocketHost(poller, source)
-    owner = Owner()
+    owner = Notes()
     host.connect_tcp(WORLD, 80, owner)
     assert owner.errors == [errno.EADDRNOTAVAIL]
     assert host.open_udp(owner) is None

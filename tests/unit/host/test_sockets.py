@@ -19,46 +19,9 @@ from slirpy.host.ipoptions import hear_errors
 from slirpy.host.poller import SelectorPoller
 from slirpy.host.sockets import SocketHost
 from slirpy.interfaces import AcceptedStream, IcmpReport, StreamPeer
+from tests.support.owners import Notes
 
 LOOPBACK = bytes([127, 0, 0, 1])
-
-
-class Owner:
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.errors: list[int] = []
-
-    def connected(self) -> None:
-        self.calls.append("connected")
-
-    def readable(self) -> None:
-        self.calls.append("readable")
-
-    def writable(self) -> None:
-        self.calls.append("writable")
-
-    def failed(self, error: int) -> None:
-        self.errors.append(error)
-
-    def datagram(self, payload: bytes, address: bytes, port: int) -> None:
-        self.calls.append("datagram")
-
-    def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
-        self.errors.append(error)
-
-
-@pytest.fixture
-def poller() -> Iterator[SelectorPoller]:
-    poller = SelectorPoller()
-    yield poller
-    poller.close()
-
-
-@pytest.fixture
-def host(poller: SelectorPoller) -> Iterator[SocketHost]:
-    host = SocketHost(poller)
-    yield host
-    host.close()
 
 
 def wait(poller: SelectorPoller, condition: Callable[[], object]) -> None:
@@ -68,9 +31,9 @@ def wait(poller: SelectorPoller, condition: Callable[[], object]) -> None:
         poller.poll(0.01)
 
 
-def pair(host: SocketHost, poller: SelectorPoller) -> tuple[StreamPeer, Owner, socket.socket]:
+def pair(host: SocketHost, poller: SelectorPoller) -> tuple[StreamPeer, Notes, socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        owner = Owner()
+        owner = Notes()
         stream = host.connect_tcp(LOOPBACK, server.getsockname()[1], owner)
         far = server.accept()[0]
     wait(poller, lambda: owner.calls)
@@ -151,10 +114,10 @@ def few_descriptors() -> Iterator[None]:
 
 @pytest.mark.usefixtures("few_descriptors")
 def test_out_of_descriptors(host: SocketHost, poller: SelectorPoller) -> None:
-    accepted: list[Owner] = []
+    accepted: list[Notes] = []
 
-    def accept(stream: AcceptedStream) -> Owner:
-        accepted.append(Owner())
+    def accept(stream: AcceptedStream) -> Notes:
+        accepted.append(Notes())
         return accepted[-1]
 
     listener = host.listen_tcp(LOOPBACK, 0, accept)
@@ -163,12 +126,12 @@ def test_out_of_descriptors(host: SocketHost, poller: SelectorPoller) -> None:
     taken = open_descriptors(1000)
     try:
         caller.connect(("127.0.0.1", listener.address[1]))
-        owner = Owner()
+        owner = Notes()
         assert host.connect_tcp(LOOPBACK, listener.address[1], owner).recv(1) is None
         assert owner.errors == [errno.EMFILE]
-        assert host.open_udp(Owner()) is None
+        assert host.open_udp(Notes()) is None
         with pytest.raises(OSError, match="Too many open files"):
-            host.bind_udp(LOOPBACK, 0, Owner())
+            host.bind_udp(LOOPBACK, 0, Notes())
         poller.poll(1)
         assert quiet(poller), "a connection that cannot be accepted must not keep us busy"
         assert accepted == []
@@ -183,10 +146,10 @@ def test_out_of_descriptors(host: SocketHost, poller: SelectorPoller) -> None:
 
 def test_many_idle_streams_take_little_memory(host: SocketHost, poller: SelectorPoller) -> None:
     count = 400
-    accepted: list[Owner] = []
-    owner = Owner()
+    accepted: list[Notes] = []
+    owner = Notes()
 
-    def accept(stream: AcceptedStream) -> Owner:
+    def accept(stream: AcceptedStream) -> Notes:
         accepted.append(owner)
         return owner
 
@@ -267,11 +230,11 @@ def test_a_socket_that_meets_itself_is_refused(poller: SelectorPoller) -> None:
     source: Any = SamePort(port)
     host = SocketHost(poller, source)
     for _ in range(3):  # nothing is left of it either
-        owner = Owner()
+        owner = Notes()
         host.connect_tcp(LOOPBACK, port, owner)
         while not (owner.errors or owner.calls):
             poller.poll(1)
-        assert (owner.errors, owner.calls) == ([errno.ECONNREFUSED], [])
+        assert (owner.errors, owner.calls) == ([errno.ECONNREFUSED], ["failed"])
     host.close()
 
 
@@ -291,7 +254,7 @@ def test_the_time_to_live_of_a_connection(
     with socket.socket() as fresh:
         default = fresh.getsockopt(socket.IPPROTO_IP, socket.IP_TTL)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        owner = Owner()
+        owner = Notes()
         stream = host.connect_tcp(LOOPBACK, server.getsockname()[1], owner, ttl)
         with server.accept()[0]:
             wait(poller, lambda: owner.calls)

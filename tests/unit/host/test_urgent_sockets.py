@@ -8,15 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from slirpy import Config, Slirp
+from slirpy import Slirp
 from slirpy.testing import GuestStream
 from tests.support.guest_sockets import SECONDS, Far, until
-
-
-@pytest.fixture
-def net() -> Iterator[Slirp]:
-    with Slirp(Config(resolvers=[])) as network:
-        yield network
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slirpy import Config, ConfigError, LinkError, Slirp
+from slirpy import ConfigError, LinkError, Slirp
 from slirpy.links import DgramLink, StreamLink, StreamListener, unix
 from slirpy.wire import arp, ethernet
 from tests.support.guest_sockets import Bystander, Far, echo_server, until
@@ -48,13 +48,9 @@ class Scene:
 
 
 @pytest.fixture
-def scene() -> Iterator[Scene]:
-    with (
-        tempfile.TemporaryDirectory(prefix="slirpy-") as folder,
-        echo_server() as port,
-        Slirp(Config(resolvers=[])) as net,
-    ):
-        made = Scene(net, folder + "/net.sock", port)
+def scene(net: Slirp, folder: Path) -> Iterator[Scene]:
+    with echo_server() as port:
+        made = Scene(net, f"{folder}/net.sock", port)
         try:
             yield made
             made.bystander.unharmed()

@@ -9,7 +9,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,12 +24,6 @@ from tests.support.driven import Driven
 
 SERVER = "10.0.2.100"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes by /proc")
-
-
-@pytest.fixture
-def driven() -> Iterator[Driven]:
-    with Slirp(Config()) as net:
-        yield Driven(net)
 
 
 def serve(driven: Driven, target: Any, port: int = 7, server: str | None = SERVER) -> None:

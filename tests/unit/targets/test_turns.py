@@ -12,6 +12,7 @@ from slirpy.fair import RoundRobin
 from slirpy.targets import localstream
 from slirpy.targets.localstream import LocalStream, WorkerPool
 from tests.support.fake_network import FakeNetwork
+from tests.support.owners import StreamNotes
 
 A, B, C = (bytes((10, 0, 2, n)) for n in (20, 21, 22))
 
@@ -34,19 +35,6 @@ class Idle:
     def abandon(self) -> None: ...
 
 
-class Owner:
-    error = 0
-
-    def connected(self) -> None: ...
-
-    def readable(self) -> None: ...
-
-    def writable(self) -> None: ...
-
-    def failed(self, error: int) -> None:
-        self.error = error
-
-
 class World:
     """WorkerPool of which none runs until there is room."""
 
@@ -56,7 +44,7 @@ class World:
         self.network = FakeNetwork()
         self.pool = WorkerPool(self.network, 0)
         self.names: dict[int, str] = {}
-        self.owners: dict[str, Owner] = {}
+        self.owners: dict[str, StreamNotes] = {}
         self.begun: list[str] = []
         self.streams: dict[str, LocalStream] = {}
 
@@ -69,13 +57,13 @@ class World:
         return begin
 
     def open(self, name: str, guest: bytes) -> None:
-        owner = self.owners[name] = Owner()
+        owner = self.owners[name] = StreamNotes()
         host: Any = None
         stream = self.streams[name] = LocalStream(host, owner, self.pool, Idle(), guest)
         self.names[id(stream)] = name
 
     def refused(self) -> list[str]:
-        return [name for name, owner in self.owners.items() if owner.error == errno.ECONNREFUSED]
+        return [name for name, owner in self.owners.items() if owner.errors == [errno.ECONNREFUSED]]
 
     def run(self) -> list[str]:
         self.pool._limit = 1

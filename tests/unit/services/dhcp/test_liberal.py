@@ -28,11 +28,6 @@ FIRST = ip("10.0.2.15")
 MAGIC = b"\x63\x82\x53\x63"
 
 
-@pytest.fixture
-def world() -> World:
-    return World()
-
-
 def fixed(client: int = 1, **fields: Any) -> bytes:
     """The fields of BOOTP and the magic number."""
     return bytes(dpkt.dhcp.DHCP(**{"chaddr": mac(client), "xid": 0x1234, **fields}).pack_hdr())

@@ -38,12 +38,6 @@ from tests.unit.services.dhcp.world import (
     offer,
 )
 
-
-@pytest.fixture
-def world() -> World:
-    return World()
-
-
 # --------------------------------------------------------------------------------------- the exchange
 
 

@@ -10,13 +10,7 @@ from hypothesis import strategies as st
 from slirpy.services.dns.cache import DnsCache, time_to_live
 from slirpy.stats import Stats
 from slirpy.wire.dns import Query, read_query, read_records, records_of
-from tests.unit.services.dns.test_service import connect, fetch, framed, records
-from tests.unit.services.dns.world import FIRST, World, answer_to, ask
-
-
-@pytest.fixture
-def world() -> World:
-    return World()
+from tests.unit.services.dns.world import FIRST, World, answer_to, ask, connect, fetch, framed, records
 
 
 def negative(query: bytes, code: int = RCODE.NXDOMAIN, ttl: int = 300, minimum: int = 60) -> bytes:

@@ -8,8 +8,7 @@ from dnslib import EDNS0, RR, DNSHeader, DNSQuestion, DNSRecord, EDNSOption
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.services.dns.test_service import connect, framed
-from tests.unit.services.dns.world import FIRST, World
+from tests.unit.services.dns.world import FIRST, World, connect, framed
 
 ZONE = """
 example.test. 60 IN A 192.0.2.1

@@ -20,8 +20,8 @@ from slirpy.config.dnsrecord import (
     parse_dns_record,
 )
 from slirpy.errors import ConfigError
-from tests.unit.services.dns.test_service import Owner, connect, fetch, framed, records
-from tests.unit.services.dns.world import GUEST, World, answer_to, ask
+from tests.support.owners import StreamNotes
+from tests.unit.services.dns.world import GUEST, World, answer_to, ask, connect, fetch, framed, records
 
 
 def data(heard: DNSRecord) -> list[str]:
@@ -361,7 +361,7 @@ def test_a_function_may_pass_on_and_is_asked_each_time() -> None:
 def test_a_function_knows_who_asks_over_tcp() -> None:
     answerer = Answerer(["192.0.2.5"])
     world = World(dns_answer=answerer)
-    stream = world.service.stream(Owner(), GUEST)
+    stream = world.service.stream(StreamNotes(), GUEST)
     stream.send([framed(ask("any.test").pack())])
     assert data(records(fetch(stream)[0])[0]) == ["A 192.0.2.5"]
     assert str(answerer.asked[0].guest) == "10.0.2.15"

@@ -12,8 +12,7 @@ import pytest
 from dnslib import QTYPE, RCODE, DNSRecord
 
 from slirpy.config.dnsrecord import DnsQuestion
-from tests.unit.services.dns.test_service import connect, fetch, framed, records
-from tests.unit.services.dns.world import GUEST, World, answer_to, ask
+from tests.unit.services.dns.world import GUEST, World, answer_to, ask, connect, fetch, framed, records
 
 PLAIN: bytes = ask("Web.Own", identifier=9).pack()
 BADVERS = 16

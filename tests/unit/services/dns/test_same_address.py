@@ -17,8 +17,17 @@ from slirpy.config.resolver import Resolver, parse_resolver
 from slirpy.host.addresses import name_of, place_of
 from slirpy.services.dns import DnsService
 from slirpy.wire.scope import split_scope, with_scope
-from tests.unit.services.dns.test_service import connect, fetch, framed, records
-from tests.unit.services.dns.world import DNS, SECOND_SERVER, World, answer_to, ask
+from tests.unit.services.dns.world import (
+    DNS,
+    SECOND_SERVER,
+    World,
+    answer_to,
+    ask,
+    connect,
+    fetch,
+    framed,
+    records,
+)
 
 HOST = bytes((10, 0, 2, 77))
 

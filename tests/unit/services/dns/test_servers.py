@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-import pytest
 from dnslib import RCODE, DNSRecord
 
 from slirpy.config import Config
@@ -13,13 +12,7 @@ from slirpy.config.resolver import parse_resolver
 from slirpy.services.dns import DnsService
 from slirpy.services.dns.servers import Servers
 from slirpy.stats import Stats
-from tests.unit.services.dns.test_service import connect, framed
-from tests.unit.services.dns.world import FIRST, SECOND_SERVER, World, answer_to, ask
-
-
-@pytest.fixture
-def world() -> World:
-    return World()
+from tests.unit.services.dns.world import FIRST, SECOND_SERVER, World, answer_to, ask, connect, framed
 
 
 def order(world: World) -> list[bytes]:

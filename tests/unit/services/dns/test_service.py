@@ -13,19 +13,24 @@ from hypothesis import strategies as st
 
 from slirpy.config import Config
 from slirpy.config.resolver import Resolver
-from slirpy.interfaces import StreamPeer
 from slirpy.services.dns import DnsService
 from slirpy.services.dns.servers import ResolverList, read_resolv_conf
 from slirpy.wire.dns import read_query
 from tests.support.fake_host import FakeTcp
 from tests.support.fake_network import SECOND, FakeNetwork, FakeSink
-from tests.unit.services.dns.world import FIRST, GUEST, SECOND_SERVER, World, answer_to, ask
-
-
-@pytest.fixture
-def world() -> World:
-    return World()
-
+from tests.support.owners import StreamNotes
+from tests.unit.services.dns.world import (
+    FIRST,
+    GUEST,
+    SECOND_SERVER,
+    World,
+    answer_to,
+    ask,
+    connect,
+    fetch,
+    framed,
+    records,
+)
 
 # ------------------------------------------------------------------------------------------------ UDP
 
@@ -299,56 +304,6 @@ def test_close_releases_everything(world: World) -> None:
 # ------------------------------------------------------------------------------------------------ TCP
 
 
-class Owner:
-    """The stack's side of the connection: it takes notes."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.error = 0
-
-    def connected(self) -> None:
-        self.notes.append("connected")
-
-    def readable(self) -> None:
-        self.notes.append("readable")
-
-    def writable(self) -> None:
-        self.notes.append("writable")
-
-    def failed(self, error: int) -> None:
-        self.notes.append("failed")
-        self.error = error
-
-
-def framed(message: bytes) -> bytes:
-    return len(message).to_bytes(2, "big") + message
-
-
-def connect(world: World) -> tuple[StreamPeer, Owner]:
-    owner = Owner()
-    stream = world.service.stream(owner)
-    assert owner.notes == ["connected"]
-    owner.notes.clear()
-    return stream, owner
-
-
-def fetch(stream: StreamPeer, limit: int = 65_536) -> tuple[bytes, bool]:
-    """All that there is, and whether the end came."""
-    data = b""
-    while piece := stream.recv(limit):
-        data += piece
-    return data, piece is not None
-
-
-def records(data: bytes) -> list[DNSRecord]:
-    found = []
-    while data:
-        end = 2 + int.from_bytes(data[:2], "big")
-        found.append(DNSRecord.parse(data[2:end]))
-        data = data[end:]
-    return found
-
-
 def serve(upstream: FakeTcp, address: str = "192.0.2.1") -> None:
     upstream.give(framed(answer_to(bytes(upstream.sent[2:]), address)))
 
@@ -365,12 +320,12 @@ def test_a_query_over_tcp_goes_on_over_tcp(world: World) -> None:
     assert stream.recv(100) is None
     serve(upstream)
     world.network.run()
-    assert owner.notes == ["readable"]
+    assert owner.calls == ["readable"]
     data = stream.recv(10)
-    assert owner.notes == ["readable"] * 2  # since there is more
+    assert owner.calls == ["readable"] * 2  # since there is more
     rest, end = fetch(stream)
     (heard,) = records((data or b"") + rest)
-    assert owner.notes == ["readable"] * 2
+    assert owner.calls == ["readable"] * 2
     assert heard.header.id == 7
     assert heard.rr
     assert not end
@@ -410,7 +365,7 @@ def test_answers_still_come_after_the_guests_fin_and_then_the_end(world: World) 
     world.network.run()
     serve(world.host.tcp[0])
     world.network.run()
-    assert owner.notes[-1] == "readable"
+    assert owner.calls[-1] == "readable"
     data, end = fetch(stream)
     assert [heard.header.id for heard in records(data)] == [1]
     assert end
@@ -419,7 +374,7 @@ def test_answers_still_come_after_the_guests_fin_and_then_the_end(world: World) 
 def test_fin_without_a_query_is_answered_by_the_end(world: World) -> None:
     stream, owner = connect(world)
     stream.shutdown()
-    assert owner.notes == ["readable"]
+    assert owner.calls == ["readable"]
     assert stream.recv(1) == b""
 
 
@@ -470,7 +425,7 @@ def test_without_resolvers_servfail_comes_at_once() -> None:
     world = World(())
     stream, owner = connect(world)
     stream.send([framed(ask().pack())])
-    assert owner.notes == ["readable"]
+    assert owner.calls == ["readable"]
     assert records(fetch(stream)[0])[0].header.rcode == RCODE.SERVFAIL
 
 
@@ -485,7 +440,7 @@ def test_a_bad_question_gets_formerr_and_the_connection_goes_on(world: World) ->
 def test_what_is_no_dns_ends_the_connection(world: World, message: bytes) -> None:
     stream, owner = connect(world)
     assert stream.send([framed(message), b"more", bytes(100_000)]) == len(message) + 2 + 4 + 100_000
-    assert owner.notes == ["readable"]
+    assert owner.calls == ["readable"]
     assert stream.recv(10) == b""
     assert world.stats.nonzero() == {"dns_queries": 1, "drop_dns_malformed": 1}
 
@@ -498,27 +453,29 @@ def test_a_guest_that_does_not_read_is_held_back(world: World) -> None:
     taken = stream.send([flood])
     assert taken < 16 * len(frame) + 65_538
     assert stream.send([flood[taken:]]) == 0
-    owner.notes.clear()
+    owner.calls.clear()
     count = 0
     while taken < len(flood) or count < 10_000:
         data = stream.recv(100_000)
         assert data
         count += len(records(data))
-        assert "writable" in owner.notes or taken == len(flood)
-        owner.notes.clear()
+        assert "writable" in owner.calls or taken == len(flood)
+        owner.calls.clear()
         if taken < len(flood):
             taken += stream.send([flood[taken:]])
     assert world.stats.dns_servfail == 10_000
 
 
 def test_queries_over_tcp_are_bounded_in_all(world: World) -> None:
-    streams = [world.service.stream(Owner(), bytes((10, 0, 2, 20 + one // 7)), "link") for one in range(25)]
+    streams = [
+        world.service.stream(StreamNotes(), bytes((10, 0, 2, 20 + one // 7)), "link") for one in range(25)
+    ]
     for one, stream in enumerate(streams):
         stream.send([framed(ask(f"name{number}.{one}.test").pack()) for number in range(16)])
     assert len(world.host.tcp) == 384  # three quarters for one link
     assert world.stats.drop_dns_limit == 16
     assert records(fetch(streams[-1])[0])[0].header.rcode == RCODE.SERVFAIL
-    other = world.service.stream(Owner(), GUEST, "another")
+    other = world.service.stream(StreamNotes(), GUEST, "another")
     other.send([framed(ask("other.test").pack())])
     assert len(world.host.tcp) == 385
     streams[0].abort()
@@ -535,7 +492,7 @@ def test_queries_over_tcp_are_bounded_for_a_guest(world: World) -> None:
         stream.send([framed(ask(f"name{number}.{one}.test").pack()) for number in range(16)])
     assert len(world.host.tcp) == 128
     assert world.stats.drop_dns_limit == 16
-    other = world.service.stream(Owner(), GUEST)
+    other = world.service.stream(StreamNotes(), GUEST)
     other.send([framed(ask("other.test").pack())])
     assert len(world.host.tcp) == 129
     for stream in (*streams, other):
@@ -561,12 +518,12 @@ def test_an_idle_connection_is_ended_and_then_broken(world: World) -> None:
     world.network.run(20)
     stream.send([b"\0"])
     world.network.run(29)
-    assert owner.notes == []
+    assert owner.calls == []
     world.network.run(1)
-    assert owner.notes == ["readable"]
+    assert owner.calls == ["readable"]
     assert stream.recv(1) == b""
     world.network.run(30)
-    assert owner.error == errno.ETIMEDOUT
+    assert owner.errors == [errno.ETIMEDOUT]
     assert world.network.pending == 0
 
 
@@ -578,11 +535,11 @@ def test_waiting_for_an_answer_is_not_idle(world: World) -> None:
     world.network.run(8)
     stream.send([framed(ask("other.test").pack())])
     world.network.run(15.9)
-    assert owner.notes == []
+    assert owner.calls == []
     world.network.run(0.1)
-    assert owner.notes == ["readable"]  # eight servers at most, each for one second and then for two
+    assert owner.calls == ["readable"]  # eight servers at most, each for one second and then for two
     world.network.run(8)
-    assert owner.notes == ["readable"] * 2
+    assert owner.calls == ["readable"] * 2
     assert len(records(fetch(stream)[0])) == 2
 
 
@@ -595,7 +552,7 @@ def test_aborting_cuts_everything(world: World) -> None:
     assert upstream.closed
     upstream.owner.readable()
     world.network.run(60)
-    assert owner.notes == []
+    assert owner.calls == []
     assert world.network.pending == 0
     assert not world.service._lookups
 

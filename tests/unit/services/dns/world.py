@@ -7,10 +7,11 @@ from typing import Any
 from dnslib import QTYPE, RR, A, DNSRecord
 
 from slirpy.config import Config
-from slirpy.interfaces import Datagram
+from slirpy.interfaces import Datagram, StreamPeer
 from slirpy.services.dns import DnsService
 from tests.support.fake_host import FakeHost, FakeUdp
 from tests.support.fake_network import FakeNetwork, FakeSink, datagram
+from tests.support.owners import StreamNotes
 
 DNS = bytes((10, 0, 2, 3))
 GUEST = bytes((10, 0, 2, 15))
@@ -88,3 +89,37 @@ class World:
     def upstream(self) -> bytes:
         """The last query that went to a resolver."""
         return self.socket.sent[-1][0]
+
+
+# -------------------------------------------------------------------------------------------- over TCP
+
+
+def framed(message: bytes) -> bytes:
+    return len(message).to_bytes(2, "big") + message
+
+
+def connect(world: World) -> tuple[StreamPeer, StreamNotes]:
+    """A guest's connection to the server, and the stack's side of it."""
+    owner = StreamNotes()
+    stream = world.service.stream(owner)
+    assert owner.calls == ["connected"]
+    owner.calls.clear()
+    return stream, owner
+
+
+def fetch(stream: StreamPeer, limit: int = 65_536) -> tuple[bytes, bool]:
+    """All that there is, and whether the end came."""
+    data = b""
+    while piece := stream.recv(limit):
+        data += piece
+    return data, piece is not None
+
+
+def records(data: bytes) -> list[DNSRecord]:
+    """Messages, each behind its length."""
+    found = []
+    while data:
+        end = 2 + int.from_bytes(data[:2], "big")
+        found.append(DNSRecord.parse(data[2:end]))
+        data = data[end:]
+    return found

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from slirpy.services.tftp import transfer as tftp_module
 from tests.support.fake_network import FakeSink
-from tests.unit.services.tftp.client import OTHER, Server, folder, request
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return folder(tmp_path)
+from tests.unit.services.tftp.client import OTHER, Server, request
 
 
 def test_a_guest_that_shows_many_addresses(root: Path) -> None:

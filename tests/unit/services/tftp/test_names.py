@@ -15,14 +15,9 @@ from slirpy import Config, ConfigError
 from slirpy.services.tftp import paths as tftp_paths
 from slirpy.services.tftp.files import open_read, open_write
 from slirpy.wire.tftp import RefusalError
-from tests.unit.services.tftp.client import ACK, Client, Server, folder
+from tests.unit.services.tftp.client import ACK, Client, Server
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="symbolic links")
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return folder(tmp_path)
 
 
 @pytest.fixture(params=["descriptors", "real paths"])

@@ -494,11 +494,6 @@ def test_data_to_a_transfer_that_reads() -> None:
 # ------------------------------------------------------------------------------------------- writing
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return folder(tmp_path)
-
-
 @pytest.mark.parametrize("size", [0, 511, 512, 5000])
 @pytest.mark.parametrize("options", [None, {"blksize": 1000, "windowsize": 3, "timeout": 2}])
 def test_a_file_is_written(root: Path, size: int, options: dict[str, object] | None) -> None:

@@ -30,12 +30,6 @@ Message = dict[str, Any]
 
 
 @pytest.fixture
-def driven() -> Iterator[Driven]:
-    with Slirp(Config()) as net:
-        yield Driven(net)
-
-
-@pytest.fixture
 def hooked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What a thread has raised."""
     raised: list[Any] = []
