@@ -24,12 +24,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from slirpy.addresses import mac_bytes
+from slirpy.addresses import AnyAddress, mac_bytes, port_number
 from slirpy.config.options import MTU_MAX, MTU_MIN
 from slirpy.config.values import function, moment, whole
 from slirpy.errors import StateError
 from slirpy.interfaces import Buffer
-from slirpy.testing.addresses import Address
 from slirpy.testing.guest.dhcp import DhcpClient, DhcpLease
 from slirpy.testing.guest.dns import Lookup
 from slirpy.testing.guest.fragments import Packet, Reassembler
@@ -171,7 +170,7 @@ class Guest(IpHost):
         self.flush()
         return self._autoconfiguration
 
-    def ping(self, address: Address, payload: bytes = b"slirpy" * 8, *, ttl: int = 64) -> Ping:
+    def ping(self, address: AnyAddress, payload: bytes = b"slirpy" * 8, *, ttl: int = 64) -> Ping:
         """Send one ICMP echo request; the result's ``reply`` is None until one arrives.
 
         Args:
@@ -199,9 +198,9 @@ class Guest(IpHost):
             ConfigError: not a port, 0 to 65535.
             StateError: the port is taken.
         """
-        return self.udp_host.open(whole("port", port, 0, 65535))
+        return self.udp_host.open(port_number("port", port))
 
-    def resolve(self, name: str, kind: str = "A", server: Address | None = None, port: int = 53) -> Lookup:
+    def resolve(self, name: str, kind: str = "A", server: AnyAddress | None = None, port: int = 53) -> Lookup:
         """Query a DNS server over UDP; the result's ``done`` becomes true on an answer or after the last timeout.
 
         Args:
@@ -218,12 +217,12 @@ class Guest(IpHost):
                 "the guest knows no DNS server; pass one, or obtain one by DHCP or autoconfigure()"
             )
         target = self.dns[0] if server is None else packed(server)
-        whole("port", port, 1, 65535)
+        port_number("port", port, 1)
         lookup = Lookup(self, self.udp_host, name, kind, target, port)
         self.flush()
         return lookup
 
-    def connect(self, address: Address, port: int, *, rcv_buffer: int = 1 << 20) -> GuestStream:
+    def connect(self, address: AnyAddress, port: int, *, rcv_buffer: int = 1 << 20) -> GuestStream:
         """Start a TCP connection; the stream's ``state`` becomes ESTABLISHED, or its ``error`` an errno value.
 
         Args:
@@ -235,7 +234,7 @@ class Guest(IpHost):
             ConfigError: an argument that cannot be used.
             StateError: the guest has no address of that family.
         """
-        stream = self.tcp.connect(packed(address), whole("port", port, 1, 65535), rcv_buffer)
+        stream = self.tcp.connect(packed(address), port_number("port", port, 1), rcv_buffer)
         self.flush()
         return stream
 
@@ -246,7 +245,7 @@ class Guest(IpHost):
             ConfigError: not a port, 1 to 65535.
             StateError: another listener uses the port.
         """
-        return self.tcp.listen(whole("port", port, 1, 65535))
+        return self.tcp.listen(port_number("port", port, 1))
 
     # -------------------------------------------------------------------------------------- frames in
 

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from slirpy.addresses import address_bytes
+from slirpy.addresses import AnyAddress, address_bytes
 from slirpy.core.timers import Timers
-from slirpy.testing.addresses import Address
 
 __all__ = ["DEFAULT_MAC", "GuestCounters", "GuestHost", "packed"]
 
@@ -85,7 +84,7 @@ class GuestHost:
         return False
 
 
-def packed(address: Address) -> bytes:
+def packed(address: AnyAddress) -> bytes:
     """Return the four or sixteen bytes of an address.
 
     Raises:

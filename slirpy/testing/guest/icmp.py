@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import NamedTuple
 
+from slirpy.addresses import IPAddress
 from slirpy.interfaces import Buffer
-from slirpy.testing.addresses import IpAddress
 from slirpy.testing.guest.fragments import Packet
 from slirpy.testing.guest.icmpcodec import CODECS, Codec
 from slirpy.testing.guest.ip import IpHost
@@ -27,7 +27,7 @@ _QUOTED_MAX = 548
 class Ping:
     """An echo request and its outcome."""
 
-    address: IpAddress
+    address: IPAddress
     sequence: int
     payload: bytes
     sent_at: int
@@ -49,7 +49,7 @@ class Ping:
 class IcmpError(NamedTuple):
     """An ICMP or ICMPv6 error that the guest received."""
 
-    source: IpAddress
+    source: IPAddress
     """Address of the sender."""
     kind: int
     """Type, such as 3 for destination unreachable (ICMPv6: 1)."""

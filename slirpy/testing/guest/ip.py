@@ -6,11 +6,10 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from random import Random
 
-from slirpy.addresses import address_bytes
+from slirpy.addresses import AnyAddress, IPAddress, address_bytes
 from slirpy.config.values import whole
 from slirpy.errors import ConfigError, StateError
 from slirpy.interfaces import Buffer
-from slirpy.testing.addresses import Address, IpAddress
 from slirpy.testing.guest.addressing import Addressing, Addressing4, Addressing6
 from slirpy.testing.guest.arp import ArpTable
 from slirpy.testing.guest.fragments import fragments
@@ -66,7 +65,7 @@ class IpHost(GuestHost):
         return None
 
     @property
-    def addresses(self) -> list[IpAddress]:
+    def addresses(self) -> list[IPAddress]:
         """All addresses of the guest, IPv4 first."""
         return [ip_address(address) for address in (*self.ipv4.addresses, *self.ipv6.addresses)]
 
@@ -76,7 +75,7 @@ class IpHost(GuestHost):
         return [*self.ipv4.dns, *self.ipv6.dns]
 
     def configure(
-        self, address: Address, prefix: int, gateway: Address | None = None, dns: Address | None = None
+        self, address: AnyAddress, prefix: int, gateway: AnyAddress | None = None, dns: AnyAddress | None = None
     ) -> None:
         """Set the address of one family manually, instead of by DHCP or autoconfiguration.
 
@@ -102,7 +101,7 @@ class IpHost(GuestHost):
         addressing.dns += servers
 
     @staticmethod
-    def _same_family(what: str, value: Address | None, own: bytes) -> list[bytes]:
+    def _same_family(what: str, value: AnyAddress | None, own: bytes) -> list[bytes]:
         """Return the bytes of an address given for ``what``, if one was given."""
         if value is None:
             return []

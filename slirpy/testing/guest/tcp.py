@@ -10,6 +10,7 @@ import errno
 from collections.abc import Callable
 from ipaddress import ip_address
 
+from slirpy.addresses import IPAddress
 from slirpy.config.text import with_port
 from slirpy.core.timers import Alarm
 from slirpy.errors import StateError
@@ -30,7 +31,6 @@ from slirpy.tcp import options as tcp_options
 from slirpy.tcp.pathmtu import too_big
 from slirpy.tcp.segment import as_segments
 from slirpy.tcp.states import SYNCHRONIZED
-from slirpy.testing.addresses import IpAddress
 from slirpy.testing.guest.fragments import Packet
 from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.text import counted, error_name, never_raises
@@ -73,7 +73,7 @@ class GuestStream:
         self._alarm = Alarm(host.guest.timers, lambda: host.mark(self))
         self.conn = conn
         far, self.port, _, self.local_port = split_key(key)
-        self.address: IpAddress = ip_address(far)
+        self.address: IPAddress = ip_address(far)
         self.received = bytearray()
         self.count = 0
         self.paused = False

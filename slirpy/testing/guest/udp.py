@@ -6,9 +6,8 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from slirpy.config.values import whole
+from slirpy.addresses import AnyAddress, IPAddress, port_number
 from slirpy.errors import StateError
-from slirpy.testing.addresses import Address, IpAddress
 from slirpy.testing.guest.fragments import Packet
 from slirpy.testing.guest.host import packed
 from slirpy.testing.guest.ip import IpHost
@@ -22,7 +21,7 @@ class Message(NamedTuple):
     """A datagram that a guest received."""
 
     payload: bytes
-    address: IpAddress
+    address: IPAddress
     """Address of the sender."""
     port: int
 
@@ -51,7 +50,7 @@ class UdpSocket:
             f" {self._out} out ({self._bytes_out} bytes){errors}>"
         )
 
-    def send(self, payload: bytes, address: Address, port: int) -> None:
+    def send(self, payload: bytes, address: AnyAddress, port: int) -> None:
         """Send one datagram of at most 65507 bytes, in fragments if it is larger than the MTU.
 
         Raises:
@@ -62,7 +61,7 @@ class UdpSocket:
         if len(payload) > udp.MAX_PAYLOAD:
             raise StateError(f"{len(payload)} bytes do not fit a datagram; send at most {udp.MAX_PAYLOAD}")
         destination = packed(address)
-        whole("port", port, 1, 65535)
+        port_number("port", port, 1)
         source = guest.source_for(destination)
         header = udp.build(source, self.port, destination, port, payload)
         guest.send_ip(destination, ipv4.UDP, header + payload, source=source)

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from slirpy.addresses import address_bytes
+from slirpy.addresses import AnyAddress, address_bytes
 from slirpy.config.values import listed, nanoseconds, whole
-from slirpy.testing.addresses import Address
 from slirpy.testing.world.clock import SimClock
 from slirpy.testing.world.path import DIRECT, Path
 from slirpy.testing.world.places import Key, Place, find, is_loopback, key_of
@@ -85,7 +84,7 @@ class SimWorld(SimClock, abc.ABC):
 
     # ----------------------------------------------------------------------- the paths, for tests
 
-    def answer_ping(self, address: Address | None = None) -> None:
+    def answer_ping(self, address: AnyAddress | None = None) -> None:
         """Make an address of the outside world answer echo requests; None: every address.
 
         Raises:
@@ -93,7 +92,7 @@ class SimWorld(SimClock, abc.ABC):
         """
         self._pingable.add(key_of(address, None)[0])
 
-    def path(self, address: Address | None, hops: Sequence[Address] = (), mtu: int = 65535) -> None:
+    def path(self, address: AnyAddress | None, hops: Sequence[AnyAddress] = (), mtu: int = 65535) -> None:
         """Put routers between the host and an address; None: all addresses without another path.
 
         Args:
@@ -106,7 +105,7 @@ class SimWorld(SimClock, abc.ABC):
         routers = tuple(address_bytes("hop", hop) for hop in listed("hops", hops))
         self._paths[key_of(address, None)[0]] = Path(routers, whole("mtu", mtu, 68, 65535))
 
-    def black_hole(self, address: Address | None = None, port: int | None = None) -> None:
+    def black_hole(self, address: AnyAddress | None = None, port: int | None = None) -> None:
         """Make all traffic to a destination vanish, without an answer. None stands for any.
 
         Raises:
@@ -116,7 +115,7 @@ class SimWorld(SimClock, abc.ABC):
 
     def unreachable(
         self,
-        address: Address | None = None,
+        address: AnyAddress | None = None,
         port: int | None = None,
         error: int = errno.EHOSTUNREACH,
         at_once: bool = False,
@@ -128,7 +127,7 @@ class SimWorld(SimClock, abc.ABC):
         """
         self._fates[key_of(address, port)] = Fate(whole("error", error, 1, 4095), at_once)
 
-    def reachable(self, address: Address | None = None, port: int | None = None) -> None:
+    def reachable(self, address: AnyAddress | None = None, port: int | None = None) -> None:
         """Undo :meth:`black_hole` or :meth:`unreachable` with the same arguments.
 
         Raises:

@@ -24,7 +24,7 @@ from ipaddress import ip_address
 from random import Random
 from typing import Any
 
-from slirpy.addresses import address_bytes
+from slirpy.addresses import AnyAddress, address_bytes
 from slirpy.config.values import as_text, function, host_name, whole
 from slirpy.errors import ConfigError, StateError
 from slirpy.interfaces import (
@@ -36,7 +36,6 @@ from slirpy.interfaces import (
     PingOwner,
     StreamOwner,
 )
-from slirpy.testing.addresses import Address
 from slirpy.testing.text import counted, never_raises, seconds
 from slirpy.testing.world.base import SimWorld
 from slirpy.testing.world.path import PLAIN, Shape, obstacle, refusal, report_of
@@ -53,7 +52,7 @@ _PORTS = range(49152, 65536)  # RFC 6335: dynamic ports
 _OUTSIDE = (bytes([203, 0, 113, 1]), bytes.fromhex("20010db8000000000000000000000071"))  # for documentation
 
 
-def _own(what: str, address: Address, length: int) -> bytes:
+def _own(what: str, address: AnyAddress, length: int) -> bytes:
     """Return one of the host's own addresses, of the family with this length."""
     packed = address_bytes(what, address)
     if len(packed) != length:
@@ -100,8 +99,8 @@ class SimHost(SimWorld):
         *,
         latency_ns: int = 1 * MS,
         buffer_bytes: int = 262_144,
-        address: Address = "192.0.2.1",
-        address6: Address = "2001:db8::1",
+        address: AnyAddress = "192.0.2.1",
+        address6: AnyAddress = "2001:db8::1",
     ) -> None:
         super().__init__(random, latency_ns, (_own("address", address, 4), _own("address6", address6, 16)))
         self.buffer_bytes = whole("buffer_bytes", buffer_bytes, 1, 1 << 40)
@@ -130,7 +129,7 @@ class SimHost(SimWorld):
     # ------------------------------------------------------------------------- the world, for tests
 
     def serve_tcp(
-        self, address: Address | None, port: int | None, program: Callable[[], Remote] = Remote
+        self, address: AnyAddress | None, port: int | None, program: Callable[[], Remote] = Remote
     ) -> SimServer:
         """Run a TCP server in the outside world.
 
@@ -150,7 +149,7 @@ class SimHost(SimWorld):
         return server
 
     def serve_udp(
-        self, address: Address | None, port: int | None, answer: Answer | None = None
+        self, address: AnyAddress | None, port: int | None, answer: Answer | None = None
     ) -> SimUdpServer:
         """Run a UDP server in the outside world; address and port as for :meth:`serve_tcp`.
 
@@ -170,10 +169,10 @@ class SimHost(SimWorld):
 
     def connect(
         self,
-        address: Address,
+        address: AnyAddress,
         port: int,
         program: Remote | None = None,
-        source: tuple[Address, int] | None = None,
+        source: tuple[AnyAddress, int] | None = None,
     ) -> Remote:
         """Connect from outside to a listener of the stack; returns the program that connects.
 
@@ -200,7 +199,7 @@ class SimHost(SimWorld):
         return self._connect((b"", 0), where, program or Remote())
 
     def send_udp(
-        self, payload: bytes, address: Address, port: int, source: tuple[Address, int] | None = None
+        self, payload: bytes, address: AnyAddress, port: int, source: tuple[AnyAddress, int] | None = None
     ) -> None:
         """Send a datagram from outside to a socket of the stack; ``source`` as for :meth:`connect`.
 
@@ -211,7 +210,7 @@ class SimHost(SimWorld):
         here = source_of(source, where[0]) or (_OUTSIDE[len(where[0]) == 16], _PORTS[0])
         self.carry(payload, here, where)
 
-    def add_name(self, name: str, *addresses: Address) -> None:
+    def add_name(self, name: str, *addresses: AnyAddress) -> None:
         """Let the host's resolver library know a name, in place of what it knew of that name before.
 
         Args:
@@ -448,7 +447,7 @@ class SimHost(SimWorld):
                 return port
         raise _error(errno.EADDRINUSE)
 
-    def _free(self, protocol: str, table: dict[Key, Any], address: Address | None, port: int | None) -> Key:
+    def _free(self, protocol: str, table: dict[Key, Any], address: AnyAddress | None, port: int | None) -> Key:
         """Return the key of a new server."""
         key = key_of(address, port)
         if _is_taken(table, *key):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TypeAlias, TypeVar
 
-from slirpy.addresses import address_bytes
-from slirpy.config.values import whole
+from slirpy.addresses import AnyAddress, IPAddress, address_bytes, port_number
 from slirpy.errors import ConfigError
-from slirpy.testing.addresses import Address, SocketAddress
 
-__all__ = ["Key", "Place", "find", "is_loopback", "key_of", "place_of", "shown", "source_of"]
+__all__ = ["Key", "Place", "SocketAddress", "find", "is_loopback", "key_of", "place_of", "shown", "source_of"]
+
+SocketAddress: TypeAlias = tuple[IPAddress, int]
+"""An address and a port, as a test reads them."""
 
 Place: TypeAlias = tuple[bytes, int]
 """An address of four or sixteen bytes and a port, as the stack uses them."""
@@ -21,16 +22,16 @@ Key: TypeAlias = tuple[bytes | None, int | None]
 _T = TypeVar("_T")
 
 
-def place_of(address: Address, port: int) -> Place:
+def place_of(address: AnyAddress, port: int) -> Place:
     """Return an address and a port from a test in the form of the stack.
 
     Raises:
         ConfigError: an invalid address, or a port that is not 1 to 65535.
     """
-    return address_bytes("address", address), whole("port", port, 1, 65535)
+    return address_bytes("address", address), port_number("port", port, 1)
 
 
-def source_of(source: tuple[Address, int] | None, destination: bytes) -> Place | None:
+def source_of(source: tuple[AnyAddress, int] | None, destination: bytes) -> Place | None:
     """Return the source that a test has chosen for traffic to ``destination``; None: it has chosen none.
 
     Raises:
@@ -42,7 +43,7 @@ def source_of(source: tuple[Address, int] | None, destination: bytes) -> Place |
         raise ConfigError(
             f"source {source!r} is not a pair of address and port, such as ('198.51.100.9', 5555)"
         )
-    address, port = address_bytes("source", source[0]), whole("port of source", source[1], 1, 65535)
+    address, port = address_bytes("source", source[0]), port_number("port of source", source[1], 1)
     if len(address) != len(destination):
         raise ConfigError(
             f"source {ip_address(address)} and destination {ip_address(destination)} must both be IPv4 or both IPv6"
@@ -50,7 +51,7 @@ def source_of(source: tuple[Address, int] | None, destination: bytes) -> Place |
     return address, port
 
 
-def key_of(address: Address | None, port: int | None) -> Key:
+def key_of(address: AnyAddress | None, port: int | None) -> Key:
     """Return an address and a port from a test, None for any, in the form of the stack.
 
     Raises:
@@ -58,7 +59,7 @@ def key_of(address: Address | None, port: int | None) -> Key:
     """
     return (
         None if address is None else address_bytes("address", address),
-        None if port is None else whole("port", port, 1, 65535),
+        None if port is None else port_number("port", port, 1),
     )
 
 

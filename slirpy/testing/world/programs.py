@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from slirpy.interfaces import AcceptedStream
-from slirpy.testing.addresses import SocketAddress
 from slirpy.testing.text import counted, error_name, never_raises
-from slirpy.testing.world.places import shown
+from slirpy.testing.world.places import SocketAddress, shown
 from slirpy.testing.world.stream import SimListener, SimStream
 
 __all__ = ["Echo", "Remote", "Resetter", "SimServer", "Sink", "Source"]
