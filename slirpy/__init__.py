@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from slirpy.errors import ConfigError, ForwardError, LinkError, SlirpyError, StateError
     from slirpy.interfaces import Action, FlowRequest, LinkFeatures, Verdict
     from slirpy.network import Slirp
-    from slirpy.services.dhcp import Lease, LeaseState
+    from slirpy.services.dhcp import LeaseInfo, LeaseState
     from slirpy.stack import Stack
     from slirpy.stats import Stats
 
@@ -57,7 +57,7 @@ __all__ = [
     "GuestRoute",
     "HostForward",
     "HostTarget",
-    "Lease",
+    "LeaseInfo",
     "LeaseState",
     "LinkError",
     "LinkFeatures",
@@ -97,7 +97,7 @@ _MODULES = {
     "config.policy": "Rule RulePolicy",
     "config.resolver": "Resolver",
     "network": "Slirp",
-    "services.dhcp": "Lease LeaseState",
+    "services.dhcp": "LeaseInfo LeaseState",
     "stats": "Stats",
 }
 """Names of the public API, by the module that each is imported from."""

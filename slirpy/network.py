@@ -26,7 +26,7 @@ from slirpy.links.callback import CallbackLink
 from slirpy.links.endpoint import Endpoint, parse_listen_address
 from slirpy.links.listener import StreamListener
 from slirpy.links.stream import StreamLink
-from slirpy.services.dhcp import Lease, LeaseFile
+from slirpy.services.dhcp import LeaseFile, LeaseInfo
 from slirpy.stack import Stack
 from slirpy.stats import Stats
 from slirpy.targets.opener import LocalTargetOpener
@@ -224,8 +224,8 @@ class Slirp(Driven):
         """Return the last flows that ended, at most 256, newest last; ``state`` contains the outcome."""
         return self._look(lambda: list(self._stack.closed_flows))
 
-    def leases(self) -> list[Lease]:
-        """Return a snapshot of the DHCP leases."""
+    def leases(self) -> list[LeaseInfo]:
+        """Return a snapshot of the DHCP leases that hold an address now: offered, bound or declined."""
         return self._look(self._stack.leases)
 
     def neighbors(self) -> list[NeighborInfo]:

@@ -28,7 +28,7 @@ from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.routes import Router
 from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
-from slirpy.services.dhcp import DhcpService, Lease, LeaseBook, LeaseStore
+from slirpy.services.dhcp import DhcpService, LeaseBook, LeaseInfo, LeaseStore
 from slirpy.services.dns import DnsService
 from slirpy.services.guestfwd import GuestForwards, TargetOpener
 from slirpy.services.tftp import TftpService
@@ -122,9 +122,9 @@ class Stack(IPStack):
         ping = [flow.info(now) for flow in self._ping.flows.values()]
         return tcp + udp + ping + self._hostfwds.flows()
 
-    def leases(self) -> list[Lease]:
-        """Return the DHCP leases."""
-        return self._leases.leases()
+    def leases(self) -> list[LeaseInfo]:
+        """Return the DHCP leases that hold an address now: offered, bound or declined."""
+        return [lease.info(self.now) for lease in self._leases.leases()]
 
     def hostfwds(self) -> list[HostForward]:
         """Return the active forwards of host ports, with the ports that were chosen."""

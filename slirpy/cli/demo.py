@@ -291,7 +291,7 @@ def _run(console: Console, size: int) -> None:
     except OSError as error:
         _fail(f"the servers of the demo on {LOOPBACK}: {error.strerror or error}")
     with serving(web) as web_port, serving(dns) as dns_port:
-        config = Config(resolvers=[Resolver(bytes((127, 0, 0, 1)), dns_port)])
+        config = Config(resolvers=[Resolver("127.0.0.1", dns_port)])
         with Slirp(config) as net:
             steps = _Demo(net, console)
             steps.lease()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -23,7 +23,6 @@ __all__ = [
     "StaticLease",
     "check_static_leases",
     "check_text",
-    "complete_route",
     "parse_lease",
     "parse_route",
 ]
@@ -41,7 +40,7 @@ _HEX = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+")
 # ---------------------------------------------------------------------------------------- static leases
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class StaticLease:
     """An address reserved for one client.
 
@@ -53,29 +52,39 @@ class StaticLease:
     """
 
     address: IPv4Address
-    mac: bytes | None = None
-    """Six bytes."""
-    client_id: bytes | None = None
+    mac: str | None
+    """Such as ``"52:54:00:12:34:56"``; may be given as six bytes."""
+    client_id: bytes | None
     """The value of option 61, 2 to 255 bytes, its type byte included."""
-    hostname: str | None = None
+    hostname: str | None
     """Name to send to the client and to register for it. Default: ``Config.hostname``, then the client's own name."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "address", ipv4("static lease:", self.address))
-        where = f"static lease of {self.address}:"
-        if (self.mac is None) == (self.client_id is None):
+    def __init__(
+        self,
+        address: IPv4Address | str,
+        mac: str | bytes | None = None,
+        client_id: bytes | None = None,
+        hostname: str | None = None,
+    ) -> None:
+        address = ipv4("static lease:", address)
+        where = f"static lease of {address}:"
+        if (mac is None) == (client_id is None):
             raise ConfigError(f"{where} give either mac or client_id")
-        if self.mac is not None:
-            object.__setattr__(self, "mac", mac_bytes(where, self.mac))
-        if self.client_id is not None and not (
-            isinstance(self.client_id, bytes) and 2 <= len(self.client_id) <= 255
-        ):
+        if client_id is not None and not (isinstance(client_id, bytes) and 2 <= len(client_id) <= 255):
             raise ConfigError(f"{where} a client identifier has 2 to 255 bytes")
-        if self.hostname is not None:
-            host_name(where, self.hostname)
+        put = object.__setattr__
+        put(self, "address", address)
+        put(self, "mac", None if mac is None else mac_bytes(where, mac).hex(":"))
+        put(self, "client_id", client_id)
+        put(self, "hostname", None if hostname is None else host_name(where, hostname))
+
+    @property
+    def client(self) -> bytes:
+        """The client's identifier, or else the six bytes of its MAC address."""
+        return self.client_id or mac_bytes("mac", self.mac)
 
     def __str__(self) -> str:
-        who = f"id:{(self.client_id or b'').hex(':')}" if self.mac is None else self.mac.hex(":")
+        who = f"id:{(self.client_id or b'').hex(':')}" if self.mac is None else self.mac
         return f"{who}={self.address}" + (f",{self.hostname}" if self.hostname else "")
 
 
@@ -129,7 +138,7 @@ def check_static_leases(leases: Iterable[StaticLease], net: IPv4Network, servers
             raise ConfigError(f'lease "{lease}": {address} is not an address of a host in {net}')
         if address.packed in servers:
             raise ConfigError(f'lease "{lease}": {address} belongs to a virtual server; choose another')
-        for what in (address, lease.mac or lease.client_id):
+        for what in (address, lease.client):
             if what in seen:
                 raise ConfigError(f'lease "{lease}": there is another rule for the same client or address')
             seen.add(what)
@@ -138,12 +147,27 @@ def check_static_leases(leases: Iterable[StaticLease], net: IPv4Network, servers
 # ----------------------------------------------------------------------------------------------- routes
 
 
-class GuestRoute(NamedTuple):
-    """A route sent to guests in option 121 (RFC 3442)."""
+@dataclass(frozen=True, slots=True, init=False)
+class GuestRoute:
+    """A route sent to guests in option 121 (RFC 3442).
+
+    Raises:
+        ConfigError: not an IPv4 network, or not an IPv4 address.
+    """
 
     network: IPv4Network
-    gateway: IPv4Address | None = None
+    gateway: IPv4Address | None
     """Next hop. None: slirpy's own gateway; 0.0.0.0: the destination is on the same link."""
+
+    def __init__(self, network: IPv4Network | str, gateway: IPv4Address | str | None = None) -> None:
+        put = object.__setattr__
+        try:
+            if not isinstance(network, str | IPv4Network):
+                raise ValueError(f"{network!r} is not a network")
+            put(self, "network", IPv4Network(network))
+            put(self, "gateway", None if gateway is None else ipv4("its gateway", gateway))
+        except ValueError as error:
+            raise ConfigError(f'route "{network}": {error}; {_ROUTE_HELP}') from None
 
     def __str__(self) -> str:
         return str(self.network) + (f"={self.gateway}" if self.gateway is not None else "")
@@ -166,21 +190,6 @@ def parse_route(rule: str) -> GuestRoute:
         raise ConfigError(f'route "{rule}": {error}; {_ROUTE_HELP}') from None
 
 
-def complete_route(route: GuestRoute) -> GuestRoute:
-    """Convert the parts of a route, which may be text, to addresses.
-
-    Raises:
-        ConfigError: a part cannot be read.
-    """
-    network, gateway = route
-    try:
-        if not isinstance(network, str | IPv4Network):
-            raise ValueError(f"{network!r} is not a network")
-        return GuestRoute(IPv4Network(network), None if gateway is None else ipv4("its gateway", gateway))
-    except ValueError as error:
-        raise ConfigError(f'route "{network}": {error}; {_ROUTE_HELP}') from None
-
-
 # --------------------------------------------------------------------------------------------- decisions
 
 
@@ -188,8 +197,8 @@ class DhcpRequest(NamedTuple):
     """A client's request for a lease, or for parameters only."""
 
     kind: Literal["discover", "request", "inform", "bootp"]
-    mac: bytes
-    """Six bytes."""
+    mac: str
+    """Such as ``"52:54:00:12:34:56"``."""
     client_id: bytes | None
     """Option 61; None if the client sent none, or one that only repeats its MAC address."""
     hostname: str | None
@@ -206,7 +215,7 @@ class DhcpRequest(NamedTuple):
     """All options as received."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, init=False)
 class DhcpAnswer:
     """A policy's answer to a client. Fields that are left out keep the values that slirpy would send anyway.
 
@@ -214,40 +223,61 @@ class DhcpAnswer:
         ConfigError: a value that DHCP cannot carry.
     """
 
-    refuse: bool = False
+    refuse: bool
     """Refuse the client: a DISCOVER gets no answer, a REQUEST gets a NAK."""
-    address: IPv4Address | None = None
+    address: IPv4Address | None
     """The only address that the client may get. It gets none while another client holds this one."""
-    hostname: str | None = None
-    lease_time: int | None = None
+    hostname: str | None
+    lease_time: int | None
     """Seconds, 2 to 4294967295. The maximum means that the lease never ends."""
-    bootfile: str | None = None
+    bootfile: str | None
     """Path or URL; empty: none."""
-    tftp_server_name: str | None = None
+    tftp_server_name: str | None
     """Name or address; empty: none."""
-    options: Mapping[int, bytes | None] = field(default_factory=dict)
+    options: Mapping[int, bytes | None]
     """Further options by code, which replace slirpy's own. None omits an option."""
 
-    def __post_init__(self) -> None:
-        switch("refuse", self.refuse)
-        if self.address is not None:
-            object.__setattr__(self, "address", ipv4("address", self.address))
-        if self.lease_time is not None:
+    def __init__(
+        self,
+        *,
+        refuse: bool = False,
+        address: IPv4Address | str | None = None,
+        hostname: str | None = None,
+        lease_time: int | None = None,
+        bootfile: str | None = None,
+        tftp_server_name: str | None = None,
+        options: Mapping[int, bytes | None] | None = None,
+    ) -> None:
+        if lease_time is not None:
             whole(
-                "lease_time", self.lease_time, LEASE_TIME_MIN, LEASE_TIME_FOREVER, " of seconds",
+                "lease_time", lease_time, LEASE_TIME_MIN, LEASE_TIME_FOREVER, " of seconds",
                 top=" (which means for ever)",
             )  # fmt: skip
-        if self.hostname:
-            host_name("hostname", self.hostname)
-        check_text("bootfile", self.bootfile)
-        check_text("tftp_server_name", self.tftp_server_name)
-        for code, value in self.options.items():
-            if not is_whole(code) or not 0 < code < 255 or code in NOT_YOURS:
-                raise ConfigError(
-                    f"option {code!r} cannot be set: it is not from 1 to 254, or it carries the protocol itself"
-                )
-            if value is not None and not isinstance(value, bytes):
-                raise ConfigError(f"option {code}: {value!r} is neither bytes nor None")
+        if hostname:
+            host_name("hostname", hostname)
+        check_text("bootfile", bootfile)
+        check_text("tftp_server_name", tftp_server_name)
+        put = object.__setattr__
+        put(self, "refuse", switch("refuse", refuse))
+        put(self, "address", None if address is None else ipv4("address", address))
+        put(self, "hostname", hostname)
+        put(self, "lease_time", lease_time)
+        put(self, "bootfile", bootfile)
+        put(self, "tftp_server_name", tftp_server_name)
+        put(self, "options", _checked_options({} if options is None else options))
+
+
+def _checked_options(options: Mapping[int, bytes | None]) -> Mapping[int, bytes | None]:
+    if not isinstance(options, Mapping):
+        raise ConfigError(f"options are given by code, such as {{42: b'...'}}; given was {options!r}")
+    for code, value in options.items():
+        if not is_whole(code) or not 0 < code < 255 or code in NOT_YOURS:
+            raise ConfigError(
+                f"option {code!r} cannot be set: it is not from 1 to 254, or it carries the protocol itself"
+            )
+        if value is not None and not isinstance(value, bytes):
+            raise ConfigError(f"option {code}: {value!r} is neither bytes nor None")
+    return options
 
 
 LeasePolicy: TypeAlias = Callable[[DhcpRequest], DhcpAnswer | None]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from typing import TypeAlias
 
-from slirpy.addresses import address_bytes, ipv4
+from slirpy.addresses import AnyAddress, IPAddress, address_object, ipv4, port_number
 from slirpy.config.text import PORT_MAX, decimal, with_port
-from slirpy.config.values import as_text, function, host_name, is_whole, whole
+from slirpy.config.values import as_text, function, host_name, is_whole, switch, whole
 from slirpy.errors import ConfigError
 from slirpy.interfaces import FlowRequest, StreamOwner, StreamPeer
 
@@ -31,7 +31,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program started for each connection, with the connection as its standard input and output."""
+    """A program started for each connection, with the connection as its standard input and output.
+
+    Raises:
+        ConfigError: ``argv`` is not a list of texts.
+    """
 
     argv: tuple[str, ...]
     """The program and its arguments, passed without a shell."""
@@ -40,21 +44,36 @@ class Command:
     quiet: bool = False
     """Discard its standard error instead of sending it to slirpy's own."""
 
+    def __post_init__(self) -> None:
+        argv = self.argv
+        if not isinstance(argv, tuple | list) or not argv or not all(isinstance(part, str) for part in argv):
+            raise ConfigError(f'a command is a list of texts, such as ("cat", "-u"); given was {argv!r}')
+        object.__setattr__(self, "argv", tuple(argv))
+        switch("tcp", self.tcp)
+        switch("quiet", self.quiet)
+
     def __str__(self) -> str:
         return f"cmd:{shlex.join(self.argv)}"
 
 
 @dataclass(frozen=True, slots=True)
 class UnixTarget:
-    """A listening Unix socket of the host."""
+    """A listening Unix socket of the host.
+
+    Raises:
+        ConfigError: ``path`` is not text.
+    """
 
     path: str
+
+    def __post_init__(self) -> None:
+        as_text("the path of a guestfwd's target", self.path)
 
     def __str__(self) -> str:
         return f"unix:{self.path}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class TcpTarget:
     """A listening TCP socket, anywhere that the host reaches.
 
@@ -62,16 +81,17 @@ class TcpTarget:
         ConfigError: an address or a port that cannot be.
     """
 
-    address: bytes
-    """Four or sixteen bytes. Text and address objects are accepted and converted."""
+    address: IPAddress
+    """Given as text, an :mod:`ipaddress` object, or four or sixteen bytes."""
     port: int
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "address", address_bytes("the target of a guestfwd", self.address))
-        whole("the port of a guestfwd's target", self.port, 1, PORT_MAX)
+    def __init__(self, address: AnyAddress, port: int) -> None:
+        put = object.__setattr__
+        put(self, "address", address_object("the target of a guestfwd", address))
+        put(self, "port", port_number("the port of a guestfwd's target", port, 1))
 
     def __str__(self) -> str:
-        return f"tcp:{with_port(ip_address(self.address), self.port)}"
+        return f"tcp:{with_port(self.address, self.port)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +308,7 @@ def _tcp_target(rest: str, where: str) -> TcpTarget | HostTarget:
     if number is None and host:
         raise ConfigError(f'{where}: port "{port}" of the target is not a number from 1 to {PORT_MAX}')
     try:
-        return TcpTarget(ip_address(host.partition("%")[0]).packed, number or 0)
+        return TcpTarget(ip_address(host.partition("%")[0]), number or 0)
     except ValueError:
         pass
     try:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from slirpy.addresses import ipv4
+from slirpy.addresses import ipv4, port_number
 from slirpy.config.text import PORT_MAX, parse_ports
 from slirpy.config.values import as_text, whole
 from slirpy.errors import ConfigError
@@ -15,7 +15,7 @@ from slirpy.paths import PATH_MAX, is_unix_path
 __all__ = ["HostForward", "parse_hostfwd"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class HostForward:
     """A host port, a range of ports, or a Unix socket that is forwarded to a guest.
 
@@ -32,24 +32,36 @@ class HostForward:
     guest_address: IPv4Address | None
     """None: the address of the first lease, else ``dhcpstart``."""
     guest_port: int
-    path: str | None = None
+    path: str | None
     """Path of the Unix socket."""
-    count: int = 1
+    count: int
     """Number of consecutive ports, on both sides: the first host port leads to the first guest port."""
 
-    def __post_init__(self) -> None:
-        if self.protocol not in ("tcp", "udp", "unix"):
-            raise ConfigError(f"hostfwd: protocol {self.protocol!r} is none of tcp, udp and unix")
-        object.__setattr__(self, "host_address", ipv4("hostfwd: host address", self.host_address))
-        if self.guest_address is not None:
-            object.__setattr__(self, "guest_address", ipv4("hostfwd: guest address", self.guest_address))
-        whole("hostfwd: host port", self.host_port, 0, PORT_MAX)
-        whole("hostfwd: guest port", self.guest_port, 1, PORT_MAX)
-        whole("hostfwd: count", self.count, 1, PORT_MAX + 1 - max(self.host_port, self.guest_port))
-        if (self.protocol == "unix") != (self.path is not None):
-            raise ConfigError(f"hostfwd: a path belongs to unix, and to nothing else; given was {self.path!r}")
-        if self.path is not None:
-            check_unix_path("hostfwd:", self.path)
+    def __init__(
+        self,
+        protocol: str,
+        host_address: IPv4Address | str,
+        host_port: int,
+        guest_address: IPv4Address | str | None,
+        guest_port: int,
+        path: str | None = None,
+        count: int = 1,
+    ) -> None:
+        if protocol not in ("tcp", "udp", "unix"):
+            raise ConfigError(f"hostfwd: protocol {protocol!r} is none of tcp, udp and unix")
+        put = object.__setattr__
+        put(self, "protocol", protocol)
+        put(self, "host_address", ipv4("hostfwd: host address", host_address))
+        guest = None if guest_address is None else ipv4("hostfwd: guest address", guest_address)
+        put(self, "guest_address", guest)
+        put(self, "host_port", port_number("hostfwd: host port", host_port))
+        put(self, "guest_port", port_number("hostfwd: guest port", guest_port, 1))
+        put(self, "count", whole("hostfwd: count", count, 1, PORT_MAX + 1 - max(host_port, guest_port)))
+        if (protocol == "unix") != (path is not None):
+            raise ConfigError(f"hostfwd: a path belongs to unix, and to nothing else; given was {path!r}")
+        if path is not None:
+            check_unix_path("hostfwd:", path)
+        put(self, "path", path)
 
     def __str__(self) -> str:
         guest = f"{self.guest_address or ''}:{_ports(self.guest_port, self.count)}"

@@ -289,8 +289,6 @@ class Object(Kind):
     parse: Callable[[str], Any]
     form: str
     """The grammar of the text."""
-    complete: Callable[[Any], Any] | None = None
-    """Reads the text that an object may contain in place of addresses."""
 
     def _check(self, name: str, value: Any) -> Any:
         if isinstance(value, str):
@@ -300,7 +298,7 @@ class Object(Kind):
             raise ConfigError(
                 f"{name} {value!r} is neither text nor {article} {self.made.__name__}; write {self.form}"
             )
-        return value if self.complete is None else self.complete(value)
+        return value
 
     def _values(self) -> str:
         article = "an" if self.made.__name__[0] in "AEIOU" else "a"

@@ -14,7 +14,6 @@ from slirpy.config.dhcp import (
     LEASE_TIME_MIN,
     GuestRoute,
     StaticLease,
-    complete_route,
     parse_lease,
     parse_route,
 )
@@ -408,7 +407,7 @@ OPTIONS: tuple[Option, ...] = (
         name="routes",
         group=Group.DHCP,
         kind=Several(
-            of=Object(made=GuestRoute, parse=parse_route, form="CIDR[=GATEWAY]", complete=complete_route),
+            of=Object(made=GuestRoute, parse=parse_route, form="CIDR[=GATEWAY]"),
             metavar="CIDR[=GATEWAY]",
         ),
         default=(),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from slirpy.addresses import address_bytes
+from slirpy.addresses import AnyAddress, IPAddress, address_object
 from slirpy.config.values import as_text
 from slirpy.errors import ConfigError
 
@@ -16,36 +16,54 @@ _NAME_MAX = 15  # IFNAMSIZ on every system that has it, less the NUL
 _HELP = "write an address of this host, the name of an interface, or both: 192.0.2.1,eth0"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Outbound:
-    """The source of outbound traffic. Traffic to the host's loopback is not affected."""
+    """The source of outbound traffic. Traffic to the host's loopback is not affected.
 
-    address: bytes | None = None
-    """IPv4 source address, four bytes; None: the system chooses."""
-    address6: bytes | None = None
-    """IPv6 source address, sixteen bytes; None: the system chooses."""
-    interface: str | None = None
+    Addresses may be given as text, :mod:`ipaddress` objects, or bytes.
+
+    Raises:
+        ConfigError: an address of the other IP version, or a value that is no address or no interface's name.
+    """
+
+    address: IPv4Address | None
+    """IPv4 source address; None: the system chooses."""
+    address6: IPv6Address | None
+    """IPv6 source address; None: the system chooses."""
+    interface: str | None
     """Interface for packets in both directions; None: as the system routes them."""
 
-    def __post_init__(self) -> None:
-        for name, size in (("address", 4), ("address6", 16)):
-            if (given := getattr(self, name)) is not None:
-                address = address_bytes(f"outbound: {name}", given)
-                if len(address) != size:
-                    raise ConfigError(f"outbound: {name} {given!r} has {len(address)} bytes, and not {size}")
-                object.__setattr__(self, name, address)
-        if self.interface is not None and not (isinstance(self.interface, str) and self.interface):
+    def __init__(
+        self,
+        address: AnyAddress | None = None,
+        address6: AnyAddress | None = None,
+        interface: str | None = None,
+    ) -> None:
+        put = object.__setattr__
+        put(self, "address", None if address is None else _of_version("address", address, 4))
+        put(self, "address6", None if address6 is None else _of_version("address6", address6, 6))
+        if interface is not None and not (isinstance(interface, str) and interface):
             raise ConfigError(
-                f"outbound: interface {self.interface!r} is not the name of an interface, such as eth0"
+                f"outbound: interface {interface!r} is not the name of an interface, such as eth0"
             )
+        put(self, "interface", interface)
 
     def source(self, size: int) -> bytes | None:
         """The source address for destinations of ``size`` bytes."""
-        return self.address if size == 4 else self.address6
+        address = self.address if size == 4 else self.address6
+        return None if address is None else address.packed
 
     def __str__(self) -> str:
-        addresses = [str(ip_address(a)) for a in (self.address, self.address6) if a is not None]
-        return ",".join(addresses + ([self.interface] if self.interface else []))
+        return ",".join(str(part) for part in (self.address, self.address6, self.interface) if part is not None)
+
+
+def _of_version(name: str, given: AnyAddress, version: int) -> IPAddress:
+    address = address_object(f"outbound: {name}", given)
+    if address.version != version:
+        raise ConfigError(
+            f"outbound: {name} {given!r} is an IPv{address.version} address; give one of IPv{version}"
+        )
+    return address
 
 
 def parse_outbound(text: str) -> Outbound:
@@ -55,21 +73,17 @@ def parse_outbound(text: str) -> Outbound:
         ConfigError: none of these. Whether this host has them is checked when the network starts.
     """
     as_text("outbound", text)
-    parts: dict[str, bytes | str] = {}
+    parts: dict[str, IPAddress | str] = {}
     for part in text.split(","):
         kind, value = _part(text, part.strip())
         if kind in parts:
             raise ConfigError(f'outbound "{text}": "{part}" is one {kind} too many; {_HELP}')
         parts[kind] = value
     four, six, name = parts.get("IPv4 address"), parts.get("IPv6 address"), parts.get("interface")
-    return Outbound(
-        four if isinstance(four, bytes) else None,
-        six if isinstance(six, bytes) else None,
-        name if isinstance(name, str) else None,
-    )
+    return Outbound(four, six, str(name) if name is not None else None)
 
 
-def _part(text: str, part: str) -> tuple[str, bytes | str]:
+def _part(text: str, part: str) -> tuple[str, IPAddress | str]:
     try:
         address = ip_address(part)
     except ValueError:
@@ -78,4 +92,4 @@ def _part(text: str, part: str) -> tuple[str, bytes | str]:
         return "interface", part
     if address.is_unspecified or address.is_multicast or address.is_loopback:
         raise ConfigError(f'outbound "{text}": nothing goes out from {address}; {_HELP}')
-    return f"IPv{address.version} address", address.packed
+    return f"IPv{address.version} address", address

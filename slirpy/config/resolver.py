@@ -5,15 +5,15 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from slirpy.addresses import address_bytes
+from slirpy.addresses import AnyAddress, IPAddress, address_object, port_number
 from slirpy.config.text import PORT_MAX, decimal, split_port, with_port
-from slirpy.config.values import as_text, whole
+from slirpy.config.values import as_text
 from slirpy.errors import ConfigError
 
 __all__ = ["Resolver", "parse_resolver"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Resolver:
     """A DNS server reachable from the host.
 
@@ -21,20 +21,21 @@ class Resolver:
         ConfigError: an address or a port that cannot be.
     """
 
-    address: bytes
-    """Four or sixteen bytes. Text and address objects are accepted and converted."""
-    port: int = 53
-    scope: str = ""
+    address: IPAddress
+    """Given as text, an :mod:`ipaddress` object, or four or sixteen bytes."""
+    port: int
+    scope: str
     """Name or number of the interface of a link-local IPv6 address; else empty."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "address", address_bytes("resolver", self.address))
-        whole("resolver: port", self.port, 1, PORT_MAX)
+    def __init__(self, address: AnyAddress, port: int = 53, scope: str = "") -> None:
+        put = object.__setattr__
+        put(self, "address", address_object("resolver", address))
+        put(self, "port", port_number("resolver: port", port, 1))
+        put(self, "scope", as_text("resolver: scope", scope))
 
     def __str__(self) -> str:
-        host = ipaddress.ip_address(self.address)
         scope = f"%{self.scope}" if self.scope else ""
-        return with_port(f"{host}{scope}", self.port)
+        return with_port(f"{self.address}{scope}", self.port)
 
 
 def parse_resolver(text: str) -> Resolver:
@@ -61,4 +62,4 @@ def parse_resolver(text: str) -> Resolver:
         raise ConfigError(
             f'resolver "{text}" is a link-local address; write the interface too, for example {host}%eth0'
         )
-    return Resolver(address.packed, number, scope)
+    return Resolver(address, number, scope)

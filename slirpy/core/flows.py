@@ -65,7 +65,7 @@ class NeighborInfo:
     """A snapshot of one entry of the neighbour table."""
 
     address: IPv4Address | IPv6Address
-    mac: bytes
-    """MAC address, six bytes."""
+    mac: str
+    """Such as ``"52:54:00:12:34:56"``."""
     idle: float
     """Seconds since the last packet from it."""

@@ -293,7 +293,7 @@ class IPStack:
         """Snapshots of the neighbour table, the most recently heard first."""
         heard = sorted(self.neighbors.known(), key=lambda neighbor: neighbor.seen, reverse=True)
         return [
-            NeighborInfo(ip_address(each.address), each.mac, (self.now - each.seen) / SECOND)
+            NeighborInfo(ip_address(each.address), each.mac.hex(":"), (self.now - each.seen) / SECOND)
             for each in heard
             if each.mac is not None
         ]

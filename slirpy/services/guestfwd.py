@@ -146,7 +146,7 @@ class GuestForwards:
 
     def _opener(self, target: Target, where: str) -> StreamService:
         if isinstance(target, TcpTarget):
-            host, address, port = self._host, target.address, target.port
+            host, address, port = self._host, target.address.packed, target.port
             return lambda owner, flow: host.connect_tcp(address, port, owner)
         if isinstance(target, HostTarget):
             host, name, port = self._host, target.name, target.port

@@ -39,7 +39,7 @@ _ROUNDS = 100_000
 _SHOWN = 24
 _LOOKED_AT = 20_000
 """Frames in which :meth:`VirtualNetwork.summary` searches for the beginnings of connections."""
-_RESOLVER = Resolver(bytes((192, 0, 2, 53)))
+_RESOLVER = Resolver("192.0.2.53")
 
 
 class _Sent(NamedTuple):

@@ -32,7 +32,8 @@ def test_a_client_renews_at_half_time_for_ever() -> None:
     assert client.lease.address == lease.address
     assert (stats.dhcp_discover, stats.dhcp_request, stats.dhcp_ack, stats.dhcp_nak) == (1, 21, 21, 0)
     (entry,) = net.stack.leases()
-    assert entry.expires - net.now > 1700 * SECOND
+    assert entry.expires is not None
+    assert 1700 < entry.expires <= 3600
 
 
 def test_a_client_that_gets_no_answer_rebinds_and_then_begins_anew() -> None:
@@ -75,7 +76,7 @@ def test_the_policy_moves_a_guest_at_its_next_renewal() -> None:
     lease = net.guest.dhcp().lease
     assert lease is not None
     assert str(lease.address) == "10.0.2.200"
-    assert [entry.address for entry in net.stack.leases()] == [ip("10.0.2.200")]
+    assert [str(entry.address) for entry in net.stack.leases()] == ["10.0.2.200"]
 
 
 # --------------------------------------------------------------------------------------- by hand
@@ -143,7 +144,7 @@ def test_from_the_firmware_to_the_system() -> None:
     # The system that it boots shows an identifier of its own, and is the same machine all the same.
     net.send(message(DISCOVER, (61, b"\xff\0\1\2\3")))
     assert reply(net.one()).yiaddr == offer.yiaddr
-    assert [(lease.address, lease.state.value) for lease in net.stack.leases()] == [(address, "bound")]
+    assert [(lease.address.packed, lease.state.value) for lease in net.stack.leases()] == [(address, "bound")]
     assert net.stats.drop_dhcp_malformed == 0
 
 

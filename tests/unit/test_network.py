@@ -570,5 +570,7 @@ def test_neighbors(net: Slirp, guest: Guest) -> None:
     other = Guest(net)
     other.nic.send(arp(1, sender=OTHER, sender_mac=OTHER_MAC))
     found = net.neighbors()
-    assert [(each.address.packed, each.mac) for each in found] == [(OTHER, OTHER_MAC), (GUEST, GUEST_MAC)]
+    assert [(each.address.packed, each.mac) for each in found] == [
+        (OTHER, OTHER_MAC.hex(":")), (GUEST, GUEST_MAC.hex(":"))
+    ]  # fmt: skip
     assert all(0 <= each.idle < 60 for each in found)

@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from functools import partial
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 
 from slirpy import (
     Action,
+    Command,
     Config,
     ConfigError,
     DhcpAnswer,
@@ -35,6 +36,7 @@ from slirpy import (
     StaticLease,
     StreamFactory,
     TcpTarget,
+    UnixTarget,
     Verdict,
 )
 from slirpy.config.boot import parse_bootfile
@@ -173,10 +175,8 @@ def test_the_network(value: Any) -> None:
 
 
 def test_a_route_may_be_of_text() -> None:
-    (route,) = Config(routes=[GuestRoute("192.0.2.0/24", "10.0.2.9")]).routes  # type: ignore[arg-type]
+    (route,) = Config(routes=[GuestRoute("192.0.2.0/24", "10.0.2.9")]).routes
     assert route == GuestRoute(IPv4Network("192.0.2.0/24"), IPv4Address("10.0.2.9"))
-    for bad in (GuestRoute(5), GuestRoute("x"), GuestRoute("192.0.2.0/24", 5)):  # type: ignore[arg-type]
-        assert refused("routes", [bad]).startswith("route ")
 
 
 # ------------------------------------------------------------------------- objects that stand for rules
@@ -184,30 +184,37 @@ def test_a_route_may_be_of_text() -> None:
 OBJECTS: dict[str, Callable[[], object]] = {
     "HostForward protocol": lambda: HostForward("sctp", IPv4Address("127.0.0.1"), 80, None, 80),
     "HostForward host": lambda: HostForward("tcp", 5, 80, None, 80),  # type: ignore[arg-type]
-    "HostForward guest": lambda: HostForward("tcp", IPv4Address("127.0.0.1"), 80, "x", 80),  # type: ignore[arg-type]
+    "HostForward guest": lambda: HostForward("tcp", IPv4Address("127.0.0.1"), 80, "x", 80),
     "HostForward ports": lambda: HostForward("tcp", IPv4Address("127.0.0.1"), 65536, None, 80),
     "HostForward port as text": lambda: HostForward("tcp", IPv4Address("127.0.0.1"), "80", None, 80),  # type: ignore[arg-type]
     "HostForward count": lambda: HostForward("tcp", IPv4Address("127.0.0.1"), 80, None, 65535, count=2),
     "HostForward path": lambda: HostForward("tcp", IPv4Address("127.0.0.1"), 80, None, 80, "/a"),
     "HostForward no path": lambda: HostForward("unix", IPv4Address("127.0.0.1"), 0, None, 80),
-    "Resolver": lambda: Resolver("dns.example"),  # type: ignore[arg-type]
+    "GuestRoute": lambda: GuestRoute(5),  # type: ignore[arg-type]
+    "GuestRoute text": lambda: GuestRoute("x"),
+    "GuestRoute gateway": lambda: GuestRoute("192.0.2.0/24", 5),  # type: ignore[arg-type]
+    "Resolver": lambda: Resolver("dns.example"),
+    "Resolver scope": lambda: Resolver("fe80::1", scope=5),  # type: ignore[arg-type]
     "Resolver port": lambda: Resolver(FAR, 0),
     "Resolver bytes": lambda: Resolver(b"\1"),
-    "TcpTarget": lambda: TcpTarget("x", 80),  # type: ignore[arg-type]
+    "TcpTarget": lambda: TcpTarget("x", 80),
     "TcpTarget port": lambda: TcpTarget(FAR, 65536),
-    "Outbound": lambda: Outbound("eth0"),  # type: ignore[arg-type]
+    "Outbound": lambda: Outbound("eth0"),
     "Outbound family": lambda: Outbound(address6=FAR),
+    "Outbound other family": lambda: Outbound("2001:db8::1"),
     "Outbound interface": lambda: Outbound(interface=5),  # type: ignore[arg-type]
-    "StaticLease address": lambda: StaticLease("x", MAC),  # type: ignore[arg-type]
+    "StaticLease address": lambda: StaticLease("x", MAC),
+    "StaticLease mac text": lambda: StaticLease("10.0.2.9", "52:54:00"),
     "StaticLease mac": lambda: StaticLease(IPv4Address("10.0.2.9"), b"x"),
     "StaticLease id": lambda: StaticLease(IPv4Address("10.0.2.9"), client_id="web"),  # type: ignore[arg-type]
     "StaticLease hostname": lambda: StaticLease(IPv4Address("10.0.2.9"), MAC, hostname="a b"),
-    "DhcpAnswer address": lambda: DhcpAnswer(address="x"),  # type: ignore[arg-type]
+    "DhcpAnswer address": lambda: DhcpAnswer(address="x"),
     "DhcpAnswer refuse": lambda: DhcpAnswer(refuse="no"),  # type: ignore[arg-type]
     "DhcpAnswer lease_time": lambda: DhcpAnswer(lease_time=True),
     "DhcpAnswer hostname": lambda: DhcpAnswer(hostname="a b"),
     "DhcpAnswer bootfile": lambda: DhcpAnswer(bootfile=5),  # type: ignore[arg-type]
     "DhcpAnswer options": lambda: DhcpAnswer(options={43: "x"}),  # type: ignore[dict-item]
+    "DhcpAnswer no options": lambda: DhcpAnswer(options=[42]),  # type: ignore[arg-type]
     "DhcpAnswer code": lambda: DhcpAnswer(options={"43": b"x"}),  # type: ignore[dict-item]
     "DnsRecord name": lambda: DnsRecord(5, "A", "192.0.2.1"),  # type: ignore[arg-type]
     "DnsRecord value": lambda: DnsRecord("a.test", "A", 5),  # type: ignore[arg-type]
@@ -215,6 +222,11 @@ OBJECTS: dict[str, Callable[[], object]] = {
     "GuestForward server": lambda: GuestForward(5, 80, "cmd:cat"),  # type: ignore[arg-type]
     "GuestForward port": lambda: GuestForward("10.0.2.9", True, "cmd:cat"),
     "GuestForward target": lambda: GuestForward("10.0.2.9", 80, 5),  # type: ignore[arg-type]
+    "Command": lambda: Command("cat"),  # type: ignore[arg-type]
+    "Command empty": lambda: Command(()),
+    "Command part": lambda: Command(("cat", 5)),  # type: ignore[arg-type]
+    "Command switch": lambda: Command(("cat",), "no"),  # type: ignore[arg-type]
+    "UnixTarget": lambda: UnixTarget(5),  # type: ignore[arg-type]
     "StreamFactory": lambda: StreamFactory(5),  # type: ignore[arg-type]
     "StreamFactory coroutine": lambda: StreamFactory(coroutine),  # type: ignore[arg-type]
     "Rule ports": lambda: Rule(Action.ALLOW, ports=(80,)),  # type: ignore[arg-type]
@@ -230,16 +242,60 @@ def test_objects_are_checked_when_they_are_made(make: Callable[[], object]) -> N
         make()
 
 
-def test_text_is_taken_where_an_address_is_wanted() -> None:
-    loopback: Any = "127.0.0.1"
-    assert HostForward("tcp", loopback, 80, loopback, 80).host_address == IPv4Address(loopback)
-    assert Resolver(loopback).address == TcpTarget(loopback, 1).address == bytes([127, 0, 0, 1])
-    outbound = Outbound("192.0.2.7", "2001:db8::1")  # type: ignore[arg-type]
-    assert (outbound.address, len(outbound.address6 or b"")) == (FAR, 16)
-    text: Any = "52-54-00-12-34-56"
-    assert StaticLease("10.0.2.9", text) == StaticLease(IPv4Address("10.0.2.9"), MAC)  # type: ignore[arg-type]
-    assert DhcpAnswer(address="10.0.2.9").address == IPv4Address("10.0.2.9")  # type: ignore[arg-type]
-    assert Rule(Action.ALLOW, redirect=("192.0.2.7", 80)).redirect == (IPv4Address("192.0.2.7"), 80)
+V4, V6 = "192.0.2.7", "2001:db8::7"
+FORMS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], object], tuple[str, ...]]] = {
+    "TcpTarget": (lambda a: TcpTarget(a, 80), lambda made: made.address, (V4, V6)),
+    "Resolver": (Resolver, lambda made: made.address, (V4, V6)),
+    "Outbound": (Outbound, lambda made: made.address, (V4,)),
+    "Outbound 6": (lambda a: Outbound(address6=a), lambda made: made.address6, (V6,)),
+    "Verdict": (lambda a: Verdict(Action.ALLOW, (a, 80)), lambda made: made.redirect[0], (V4, V6)),
+    "Rule": (lambda a: Rule(Action.ALLOW, redirect=(a, 80)), lambda made: made.redirect[0], (V4, V6)),
+    "FlowRequest to": (lambda a: FlowRequest(6, FAR, 1, a, 2), lambda made: made.destination, (V4, V6)),
+    "FlowRequest from": (lambda a: FlowRequest(6, a, 1, FAR, 2), lambda made: made.source, (V4, V6)),
+}
+"""How each is made of an address in any form, bytes too, and how the address is read."""
+OTHERS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], object]]] = {
+    "HostForward host": (lambda a: HostForward("tcp", a, 80, None, 80), lambda made: made.host_address),
+    "HostForward guest": (lambda a: HostForward("tcp", V4, 80, a, 80), lambda made: made.guest_address),
+    "GuestForward": (lambda a: GuestForward(a, 80, "cmd:cat"), lambda made: made.server),
+    "StaticLease": (lambda a: StaticLease(a, MAC), lambda made: made.address),
+    "DhcpAnswer": (lambda a: DhcpAnswer(address=a), lambda made: made.address),
+    "GuestRoute": (lambda a: GuestRoute("198.51.100.0/24", a), lambda made: made.gateway),
+}
+"""The same of those that take text and objects."""
+
+
+@pytest.mark.parametrize(("make", "read", "addresses"), FORMS.values(), ids=FORMS)
+def test_an_address_in_any_form(
+    make: Callable[[Any], Any], read: Callable[[Any], object], addresses: tuple[str, ...]
+) -> None:
+    for text in addresses:
+        address = ip_address(text)
+        made = [make(form) for form in (text, address, address.packed, bytearray(address.packed))]
+        assert made == [made[0]] * 4
+        assert len(set(map(hash, made))) == 1
+        assert [read(each) for each in made] == [address] * 4
+        for wrong in ("192.0.2", "x", "", b"192.0.2.7", 3221225991, True, f"{text}/24", ip_network(text)):
+            with pytest.raises(ConfigError):
+                make(wrong)
+
+
+@pytest.mark.parametrize(("make", "read"), OTHERS.values(), ids=OTHERS)
+def test_an_address_as_text_or_object(make: Callable[[Any], Any], read: Callable[[Any], object]) -> None:
+    assert make(V4) == make(IPv4Address(V4))
+    assert read(make(V4)) == IPv4Address(V4)
+    for wrong in ("192.0.2", "x", "", FAR, 3221225991, True, V6, IPv6Address(V6)):
+        with pytest.raises(ConfigError):
+            make(wrong)
+
+
+@pytest.mark.parametrize("mac", ["52:54:00:12:34:56", "52-54-00-12-34-56", MAC])
+def test_a_mac_address_is_read_as_text(mac: Any) -> None:
+    assert StaticLease("10.0.2.9", mac).mac == "52:54:00:12:34:56"
+    assert StaticLease("10.0.2.9", mac) == StaticLease(IPv4Address("10.0.2.9"), MAC)
+
+
+def test_a_protocol_as_a_number() -> None:
     assert Rule(Action.ALLOW, protocol=6).protocol is IPProtocol.TCP
 
 
@@ -303,7 +359,7 @@ def test_text_and_bytes_are_the_same_mac(tmp_path: Path) -> None:
     with Slirp(Config(lease_file=tmp_path / "leases")) as net:
         address = net.reserve("52:54:00:12:34:56")
         assert {net.reserve(mac) for mac in ("52-54-00-12-34-56", MAC, bytearray(MAC))} == {address}
-        assert [lease.mac for lease in net.leases()] == [MAC]
+        assert [(lease.address, lease.mac) for lease in net.leases()] == [(address, MAC.hex(":"))]
         net.poll(0.01)
 
 

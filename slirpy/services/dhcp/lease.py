@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
-__all__ = ["FOREVER", "Client", "Lease", "LeaseState"]
+from slirpy.addresses import IPAddress
+from slirpy.units import SECOND
+
+__all__ = ["FOREVER", "Client", "Lease", "LeaseInfo", "LeaseState"]
 
 FOREVER = (1 << 63) - 1
 """``Lease.expires`` of a lease that never expires."""
@@ -54,9 +58,30 @@ class Client:
         return None if self.client_id is None else self.client_id + self.iaid
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseInfo:
+    """A snapshot of one lease."""
+
+    address: IPAddress
+    mac: str
+    """Such as ``"52:54:00:12:34:56"``. For a declined address, the client that declined it or the machine that was
+    found there."""
+    client_id: bytes | None
+    """Option 61, unless the client sent none or only its MAC address."""
+    hostname: str | None
+    """The name assigned to the client, else its option 12: ASCII letters, digits, ``-_.``"""
+    state: LeaseState
+    expires: float | None
+    """Seconds until it expires; None: never."""
+    idle: float | None
+    """Seconds since its client last requested it; None if that was before the program started."""
+    reserved: bool
+    """Bound for as long as the program runs, by :meth:`slirpy.Slirp.reserve`, whether or not the guest uses DHCP."""
+
+
 @dataclass(slots=True)
 class Lease:
-    """An address and its client."""
+    """An address and its client, as the table keeps them."""
 
     address: bytes
     """Four bytes, or sixteen."""
@@ -88,6 +113,19 @@ class Lease:
     def holds(self, now: int) -> bool:
         """Whether it is bound, and has not expired."""
         return self.state is LeaseState.BOUND and self.expires > now
+
+    def info(self, now: int) -> LeaseInfo:
+        """A snapshot of the lease."""
+        return LeaseInfo(
+            ip_address(self.address),
+            self.mac.hex(":"),
+            self.client_id,
+            self.hostname,
+            self.state,
+            None if self.expires == FOREVER else (self.expires - now) / SECOND,
+            None if self.heard is None else (now - self.heard) / SECOND,
+            self.reserved,
+        )
 
     def is_held_by_another(self, client: Client, now: int) -> bool:
         """Whether the lease is offered or bound, and another MAC address was the last to request it."""

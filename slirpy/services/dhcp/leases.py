@@ -59,7 +59,7 @@ class LeaseTable:
         self._names = HostNames() if names is None else names
         self._servers = pool.servers
         self._static = {lease.address.packed: lease for lease in pool.static}
-        self._static_of = {lease.client_id or lease.mac: lease for lease in pool.static}
+        self._static_of: dict[bytes | None, StaticLease] = {lease.client: lease for lease in pool.static}
         self._free = pool.size - sum(address in pool for address in self._servers) - len(self._static)
         """Size of the pool."""
         self._cursor = 0

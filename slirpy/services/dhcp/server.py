@@ -103,7 +103,7 @@ class DhcpService:
         architecture = options.get(dhcp.ARCHITECTURE, b"")[:2]
         request = DhcpRequest(
             kind,
-            message.mac,
+            message.mac.hex(":"),
             message.client_id,
             message.hostname,
             options.get(dhcp.VENDOR_CLASS, b""),

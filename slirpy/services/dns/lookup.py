@@ -221,7 +221,7 @@ class _Transport(abc.ABC):
 
     def __init__(self, lookup: ForwardedLookup, request: Request, network: ServiceNetwork) -> None:
         resolver = request.server.resolver
-        self._address = _scoped_address(resolver) if resolver.scope else resolver.address
+        self._address = _scoped_address(resolver) if resolver.scope else resolver.address.packed
         self._lookup = lookup
         self._network = network
         self.has_failed = False
@@ -390,6 +390,8 @@ def _scoped_address(resolver: Resolver) -> bytes:
     """A link-local address for the host's sockets; empty while the interface of its scope does not exist."""
     scope = resolver.scope
     try:
-        return with_scope(resolver.address, int(scope) if scope.isdecimal() else socket.if_nametoindex(scope))
+        return with_scope(
+            resolver.address.packed, int(scope) if scope.isdecimal() else socket.if_nametoindex(scope)
+        )
     except (OSError, OverflowError):
         return b""

@@ -31,7 +31,7 @@ from slirpy.wire.dns import FORMERR, NOTIMP, SERVFAIL, Query, make_query, read_q
 __all__ = ["DnsService"]
 
 PORT = 53
-_DEFAULT = () if sys.platform == "win32" else (Resolver(b"\x7f\0\0\1"),)
+_DEFAULT = () if sys.platform == "win32" else (Resolver("127.0.0.1"),)
 """The resolvers if resolv.conf is missing or names none, as resolv.conf(5) says. Windows has no such file."""
 QUERIES_MAX = 1024
 """Queries in progress over UDP."""

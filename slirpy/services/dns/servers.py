@@ -230,5 +230,5 @@ def read_resolv_conf(text: str) -> list[Resolver]:
         except ValueError:
             continue
         local = address.version == 6 and address.is_link_local
-        found[Resolver(address.packed, scope=scope if local else "")] = None
+        found[Resolver(address, scope=scope if local else "")] = None
     return list(found)

@@ -145,11 +145,11 @@ def test_an_old_word_for_the_network() -> None:
 @pytest.mark.parametrize(
     ("rule", "target"),
     [
-        ("tcp:10.0.2.100:80-tcp:localhost:8080", TcpTarget("127.0.0.1", 8080)),  # type: ignore[arg-type]
+        ("tcp:10.0.2.100:80-tcp:localhost:8080", TcpTarget("127.0.0.1", 8080)),
         ("tcp:10.0.2.100:80-tcp:localhost.localdomain:80", HostTarget("localhost.localdomain", 80)),
         ("tcp:10.0.2.100:80-tcp:web.example.org:1", HostTarget("web.example.org", 1)),
-        ("tcp:10.0.2.100:1234-tcp:10.10.1.1:4321", TcpTarget("10.10.1.1", 4321)),  # type: ignore[arg-type]
-        ("tcp:10.0.2.100:1234-tcp:10.10.1.1:4321,,server=off,,nodelay=on", TcpTarget("10.10.1.1", 4321)),  # type: ignore[arg-type]
+        ("tcp:10.0.2.100:1234-tcp:10.10.1.1:4321", TcpTarget("10.10.1.1", 4321)),
+        ("tcp:10.0.2.100:1234-tcp:10.10.1.1:4321,,server=off,,nodelay=on", TcpTarget("10.10.1.1", 4321)),
         ("tcp:10.0.2.100:1234-tcp:web:4321,,nodelay,,reconnect=5", HostTarget("web", 4321)),
         ("tcp:10.0.2.100:1234-unix:/run/s,,server=no", UnixTarget("/run/s")),
         ("tcp:10.0.2.100:1234-unix:/run/a,,b", UnixTarget("/run/a,b")),

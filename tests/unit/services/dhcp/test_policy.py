@@ -220,12 +220,12 @@ def test_the_policy_is_asked_with_what_is_known() -> None:
     world.reply(None, 3)
     discover, request, inform, bootp = policy.asked
     assert discover == DhcpRequest(
-        "discover", mac(1), b"\0uuid", "box", b"HTTPClient:Arch:00016", b"iPXE", 16, IPv4Address("10.0.2.99"),
-        dict((*asks, (50, ip("10.0.2.99")), (53, b"\1"))),
+        "discover", mac(1).hex(":"), b"\0uuid", "box", b"HTTPClient:Arch:00016", b"iPXE", 16,
+        IPv4Address("10.0.2.99"), dict((*asks, (50, ip("10.0.2.99")), (53, b"\1"))),
     )  # fmt: skip
     assert (request.kind, request.requested) == ("request", IPv4Address("10.0.2.99"))
-    assert inform[:8] == ("inform", mac(2), None, None, b"", b"", None, IPv4Address("10.0.2.98"))
-    assert bootp == ("bootp", mac(3), None, None, b"", b"", None, None, {})
+    assert inform[:8] == ("inform", mac(2).hex(":"), None, None, b"", b"", None, IPv4Address("10.0.2.98"))
+    assert bootp == ("bootp", mac(3).hex(":"), None, None, b"", b"", None, None, {})
 
 
 def test_the_policy_is_not_asked_about_what_gets_no_answer() -> None:

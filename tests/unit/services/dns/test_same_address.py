@@ -131,7 +131,7 @@ def test_a_scope_travels_inside_of_the_address() -> None:
 def test_a_resolver_with_a_scope_is_asked_through_its_interface(text: str) -> None:
     world = World((text,))
     port = 5353 if "5353" in text else 53
-    target = with_scope(parse_resolver(text).address, 7)
+    target = with_scope(parse_resolver(text).address.packed, 7)
     world.say(ask().pack())
     assert world.socket.family == 6
     assert world.socket.sent[-1][1:] == (target, port)

@@ -58,7 +58,7 @@ def test_dhcp_gets_everything_from_the_configuration() -> None:
     assert net.guest.address == lease.address
     assert net.guest.mtu == 1400
     assert [message.kind for message in net.guest.dhcp().received] == [2, 5]
-    assert net.stack.leases()[0].address == lease.address.packed
+    assert net.stack.leases()[0].address == lease.address
 
 
 def test_dhcp_renews_by_itself_and_keeps_the_address() -> None:
