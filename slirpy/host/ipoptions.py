@@ -1,7 +1,7 @@
 """Socket options about the IP header and about errors, on systems that support them.
 
-Linux queues ICMP errors about the packets of a socket (``IP_RECVERR``, see ip(7)), with sender, kind and packet.
-Without this, an unconnected socket never learns of a refusal.
+Linux queues ICMP errors about the packets of a socket (``IP_RECVERR`` and ``IPV6_RECVERR``, see ip(7) and ipv6(7)),
+with sender, kind and packet. Without this, an unconnected socket never learns of a refusal.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from slirpy.host.addresses import place_of
 from slirpy.interfaces import IcmpReport
+from slirpy.wire.scope import is_link_local, split_scope, with_scope
 
 __all__ = [
     "LOCAL_ROOM",
@@ -36,16 +37,18 @@ Control: TypeAlias = tuple[tuple[int, int, bytes], ...]
 # <linux/in.h>, <linux/in6.h> and <linux/errqueue.h>.
 _IP_TTL, _IP_MTU_DISCOVER, _IP_RECVERR, _IP_RECVTTL = 2, 10, 11, 12
 _IP_PKTINFO = 8
-_IPPROTO_IPV6, _IPV6_RECVERR, _IPV6_RECVPKTINFO, _IPV6_PKTINFO = 41, 25, 49, 50
+_IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _IPV6_RECVERR, _IPV6_RECVPKTINFO, _IPV6_PKTINFO = 41, 23, 25, 49, 50
+_IPV6_RECVHOPLIMIT, _IPV6_HOPLIMIT = 51, 52
 _PMTUDISC_DONT, _PMTUDISC_PROBE = 0, 3
 _MSG_ERRQUEUE = 0x2000
 _ERROR_KINDS = ((0, _IP_RECVERR), (_IPPROTO_IPV6, _IPV6_RECVERR))
 _EXTENDED_ERROR = Struct("=IBBBxII")  # errno, origin, type, code, info, data
-_REPORTER = Struct("=HH4s")  # struct sockaddr_in, without its padding
-_ORIGIN_LOCAL, _ORIGIN_ICMP = 1, 2
+# struct sockaddr_in, without its padding, and struct sockaddr_in6, by the origin of the error.
+_ORIGIN_LOCAL, _ORIGIN_ICMP, _ORIGIN_ICMP6 = 1, 2, 3
+_REPORTERS = {_ORIGIN_ICMP: Struct("=4x4s"), _ORIGIN_ICMP6: Struct("=8x16s")}
 _ROOM = 512
 _QUOTE = 548
-_DARWIN_IP_DONTFRAG = 28  # <netinet/in.h>
+_DARWIN_IP_DONTFRAG, _DARWIN_IPV6_DONTFRAG = 28, 62  # <netinet/in.h>, <netinet6/in6.h>
 _BATCH = 64
 _PKTINFO = Struct("=i4s4s")  # struct in_pktinfo: interface, address to answer from, destination in the header
 _PKTINFO6 = Struct("=16si")  # struct in6_pktinfo: address, interface
@@ -69,8 +72,11 @@ def hear_no_errors(sock: socket.socket) -> None:
 
 def hear_ttl(sock: socket.socket) -> None:
     """Make the system report the time to live of received packets, for :func:`ttl_of`."""
-    if sys.platform == "linux" and sock.family == socket.AF_INET:
-        sock.setsockopt(0, _IP_RECVTTL, 1)
+    if sys.platform == "linux":
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(_IPPROTO_IPV6, _IPV6_RECVHOPLIMIT, 1)
+        else:
+            sock.setsockopt(0, _IP_RECVTTL, 1)
 
 
 def hear_local(sock: socket.socket) -> bool:
@@ -93,15 +99,18 @@ def hear_local(sock: socket.socket) -> bool:
 def local_of(ancillary: list[tuple[int, int, bytes]]) -> bytes:
     """Return the address from which to answer a packet, by its ancillary data; empty if unknown.
 
-    It is the destination of the packet or, for a broadcast, the host's address on that network.
+    It is the destination of the packet or, for a broadcast, the host's address on that network. A link-local one
+    contains its interface (:mod:`slirpy.wire.scope`).
     """
     for level, kind, data in ancillary:
         if (level, kind) == (0, _IP_PKTINFO) and len(data) >= _PKTINFO.size:
             address: bytes = _PKTINFO.unpack_from(data)[1]
         elif (level, kind) == (_IPPROTO_IPV6, _IPV6_PKTINFO) and len(data) >= _PKTINFO6.size:
-            address = _PKTINFO6.unpack_from(data)[0]
+            address, interface = _PKTINFO6.unpack_from(data)
             if address[0] == 0xFF:  # multicast
                 return b""
+            if is_link_local(address):
+                return with_scope(address, interface)
         else:
             continue
         return address if any(address) else b""
@@ -109,37 +118,43 @@ def local_of(ancillary: list[tuple[int, int, bytes]]) -> bytes:
 
 
 def send_from(address: bytes) -> Control:
-    """Return ancillary data that sends a packet from a given local address, by any interface with a route."""
+    """Return ancillary data that sends a packet from a given local address, by any interface with a route.
+
+    A link-local address is used on its own interface.
+    """
     if len(address) == 16:
-        return ((_IPPROTO_IPV6, _IPV6_PKTINFO, _PKTINFO6.pack(address, 0)),)
+        return ((_IPPROTO_IPV6, _IPV6_PKTINFO, _PKTINFO6.pack(*split_scope(address))),)
     return ((0, _IP_PKTINFO, _PKTINFO.pack(0, address, bytes(4))),)
 
 
 def set_ttl(sock: socket.socket, ttl: int) -> None:
-    """Set the time to live, 1 to 255, of all further packets."""
-    if sock.family == socket.AF_INET:
+    """Set the time to live or hop limit, 1 to 255, of all further packets."""
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, ttl)
+    else:
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
 
 
 def set_dont_fragment(sock: socket.socket, dont_fragment: bool) -> None:
-    """Set or clear DF on all further packets.
+    """Allow or forbid fragments of all further packets, on this host and (by DF, with IPv4) on the path.
 
-    On Linux a set DF means ``IP_PMTUDISC_PROBE``: the user of the socket discovers the path's MTU, so the packet is
-    sent even if the system assumes a smaller MTU, and the answer of the router that refuses it is passed on. Only a
-    packet larger than the interface's own MTU is refused at once.
+    On Linux they are forbidden by ``IP_PMTUDISC_PROBE``: the user of the socket discovers the path's MTU, so the
+    packet is sent even if the system assumes a smaller MTU, and the answer of the router that refuses it is passed
+    on. Only a packet larger than the interface's own MTU is refused at once.
     """
-    if sock.family != socket.AF_INET:
-        return
+    inet6 = sock.family == socket.AF_INET6
     if sys.platform == "linux":
-        sock.setsockopt(0, _IP_MTU_DISCOVER, _PMTUDISC_PROBE if dont_fragment else _PMTUDISC_DONT)
+        level, option = (_IPPROTO_IPV6, _IPV6_MTU_DISCOVER) if inet6 else (0, _IP_MTU_DISCOVER)
+        sock.setsockopt(level, option, _PMTUDISC_PROBE if dont_fragment else _PMTUDISC_DONT)
     elif sys.platform == "darwin":
-        sock.setsockopt(socket.IPPROTO_IP, _DARWIN_IP_DONTFRAG, int(dont_fragment))
+        level, option = (_IPPROTO_IPV6, _DARWIN_IPV6_DONTFRAG) if inet6 else (0, _DARWIN_IP_DONTFRAG)
+        sock.setsockopt(level, option, int(dont_fragment))
 
 
 def ttl_of(ancillary: list[tuple[int, int, bytes]]) -> int:
-    """Return the time to live in the ancillary data of a packet; 0 if absent."""
+    """Return the time to live or hop limit in the ancillary data of a packet; 0 if absent."""
     for level, kind, data in ancillary:
-        if level == 0 and kind == _IP_TTL:
+        if (level, kind) in ((0, _IP_TTL), (_IPPROTO_IPV6, _IPV6_HOPLIMIT)):
             return int.from_bytes(data[:4], sys.byteorder)
     return 0
 
@@ -148,7 +163,7 @@ def queued_errors(sock: socket.socket) -> Iterator[tuple[int, IcmpReport | None,
     """Take some of the queued errors: ``errno`` value, report, and MTU.
 
     The MTU is that of a packet that the system itself refused as too long, otherwise 0. The report is None unless
-    the error arrived by ICMP (for IPv4).
+    the error arrived by ICMP.
     """
     if sys.platform != "linux":
         return
@@ -161,13 +176,14 @@ def queued_errors(sock: socket.socket) -> Iterator[tuple[int, IcmpReport | None,
             if (level, kind) not in _ERROR_KINDS or len(data) < _EXTENDED_ERROR.size:
                 continue
             number, origin, message, code, info, _ = _EXTENDED_ERROR.unpack_from(data)
+            reporter = _REPORTERS.get(origin)
             if origin == _ORIGIN_LOCAL:
                 yield number, None, info
-            elif origin == _ORIGIN_ICMP and len(data) >= _EXTENDED_ERROR.size + _REPORTER.size and name:
-                _, _, reporter = _REPORTER.unpack_from(data, _EXTENDED_ERROR.size)
+            elif reporter is not None and len(data) >= _EXTENDED_ERROR.size + reporter.size and name:
+                (source,) = reporter.unpack_from(data, _EXTENDED_ERROR.size)
                 place = place_of(name)
                 report = IcmpReport(
-                    number, message, code, info, reporter, *place, quoted=quoted, ttl=ttl_of(ancillary)
+                    number, message, code, info, source, *place, quoted=quoted, ttl=ttl_of(ancillary)
                 )
                 yield number, report, 0
             else:

@@ -233,9 +233,7 @@ class SocketHost:
 
     def open_ping(self, owner: PingOwner, family: int = 4) -> SocketPing | int:
         """Open a socket for ICMP echo; see :meth:`slirpy.interfaces.HostNetwork.open_ping`."""
-        if family != 4:
-            return errno.EPROTONOSUPPORT
-        peer = open_ping(self.sockets, owner, self._source)
+        peer = open_ping(self.sockets, owner, self._source, family)
         if not isinstance(peer, int):
             self.sockets.opened(peer)
         return peer

@@ -207,7 +207,7 @@ class SocketStream(OpenSocket):
         try:
             sock.setblocking(False)
             tune(sock)
-            if ttl and sock.family == socket.AF_INET:
+            if ttl:
                 set_ttl(sock, ttl)
                 if ttl < _SHORT_TTL:
                     hear_ttl(sock)

@@ -100,15 +100,19 @@ class StreamPeer(Protocol):
 
 
 class IcmpReport(NamedTuple):
-    """An ICMP error (RFC 792) from a router or the far host about a packet that was sent."""
+    """An ICMP error (RFC 792, RFC 4443) from a router or the far host about a packet that was sent.
+
+    Type and code are those of the family of ``address``: :func:`slirpy.wire.icmp.cause_of` and
+    :func:`slirpy.wire.icmpv6.cause_of` say what they mean.
+    """
 
     error: int
     """The ``errno`` value to which the system maps it."""
     kind: int
-    """ICMP type: 3 destination unreachable, 11 time exceeded, 12 parameter problem, ..."""
+    """ICMP type: 3 destination unreachable, 11 time exceeded, ...; ICMPv6: 1, 3, 2 packet too big, ..."""
     code: int
     info: int
-    """Second word of the ICMP header: the next hop's MTU with type 3, code 4 (RFC 1191); often 0."""
+    """Second word of the header: the next hop's MTU for a packet that was too big (RFC 1191, RFC 8201); often 0."""
     reporter: bytes
     """Address of the sender of the report."""
     address: bytes

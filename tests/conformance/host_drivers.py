@@ -57,18 +57,30 @@ class Server(Protocol):
 
 
 class Driver(ABC):
-    """One host network, and the world behind it."""
+    """One host network, and the world behind it.
+
+    Args:
+        family: the IP family that the test is about, 4 or 6.
+    """
 
     host: HostNetwork
     sees_reset_unasked: bool
     """Whether a reset is told while the owner neither reads nor wants to write."""
+
+    def __init__(self, family: int) -> None:
+        self.family = family
+        self.loopback = LOOPBACK if family == 4 else LOOPBACK6
+        self.anywhere = bytes(len(self.loopback))
+        self.foreign = LOOPBACK6 if family == 4 else LOOPBACK
+        """An address of the other family."""
+        self.payload_max = 65507 if family == 4 else 65527
 
     @abstractmethod
     def step(self) -> None:
         """Let something happen, or a little time pass."""
 
     @abstractmethod
-    def serve(self, address: bytes = LOOPBACK) -> Server: ...
+    def serve(self) -> Server: ...
 
     @abstractmethod
     def connect(self, place: Place) -> Far: ...
@@ -82,7 +94,7 @@ class Driver(ABC):
         """Where nobody listens."""
 
     @abstractmethod
-    def udp_echo(self, address: bytes = LOOPBACK) -> Place: ...
+    def udp_echo(self) -> Place: ...
 
     @abstractmethod
     def send_udp(self, payload: bytes, place: Place) -> Place:
@@ -185,7 +197,8 @@ class FarServer:
 class SocketDriver(Driver):
     """Real sockets on the loopback interface."""
 
-    def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
+    def __init__(self, family: int, selector: selectors.BaseSelector | None = None) -> None:
+        super().__init__(family)
         self.poller = SelectorPoller(selector)
         self.host: SocketHost = SocketHost(self.poller)
         self.sees_reset_unasked = selector is None
@@ -207,8 +220,8 @@ class SocketDriver(Driver):
             except BlockingIOError:
                 pass
 
-    def serve(self, address: bytes = LOOPBACK) -> Server:
-        server = FarServer(address)
+    def serve(self) -> Server:
+        server = FarServer(self.loopback)
         self._servers.append(server)
         return server
 
@@ -228,22 +241,22 @@ class SocketDriver(Driver):
 
     def refusing_place(self) -> Place:
         # A bound socket that does not listen: nobody else can get the port meanwhile.
-        sock = socket.socket()
-        sock.bind(name_of(LOOPBACK, 0))
+        sock = socket.socket(family_of(self.loopback))
+        sock.bind(name_of(self.loopback, 0))
         self._others.append(sock)
         return place_of(sock.getsockname())
 
-    def udp_echo(self, address: bytes = LOOPBACK) -> Place:
-        sock = socket.socket(family_of(address), socket.SOCK_DGRAM)
+    def udp_echo(self) -> Place:
+        sock = socket.socket(family_of(self.loopback), socket.SOCK_DGRAM)
         sock.setblocking(False)
-        sock.bind(name_of(address, 0))
+        sock.bind(name_of(self.loopback, 0))
         self._echoes.append(sock)
         return place_of(sock.getsockname())
 
     def send_udp(self, payload: bytes, place: Place) -> Place:
         sock = socket.socket(family_of(place[0]), socket.SOCK_DGRAM)
         self._others.append(sock)
-        sock.bind(name_of(LOOPBACK, 0))
+        sock.bind(name_of(self.loopback, 0))
         sock.sendto(payload, name_of(*place))
         return place_of(sock.getsockname())
 
@@ -278,7 +291,8 @@ class _SimServer:
 class SimDriver(Driver):
     """The simulated host; with ``faults`` many sends and receives are cut short."""
 
-    def __init__(self, faults: float = 0.0) -> None:
+    def __init__(self, family: int, faults: float = 0.0) -> None:
+        super().__init__(family)
         self.sim = SimHost(random.Random(7))
         self.sim.short_sends = self.sim.short_recvs = faults
         self.host: SimHost = self.sim
@@ -289,8 +303,8 @@ class SimDriver(Driver):
         deadline = self.sim.deadline()
         self.sim.advance(self.sim.now + 10_000_000 if deadline is None else max(deadline, self.sim.now))
 
-    def serve(self, address: bytes = LOOPBACK) -> Server:
-        place = self._place(address)
+    def serve(self) -> Server:
+        place = self._place()
         return _SimServer(place, self.sim.serve_tcp(*place, Remote))
 
     def connect(self, place: Place) -> Far:
@@ -300,15 +314,15 @@ class SimDriver(Driver):
         return self.sim.connect_unix(path)
 
     def refusing_place(self) -> Place:
-        return self._place(LOOPBACK)
+        return self._place()
 
-    def udp_echo(self, address: bytes = LOOPBACK) -> Place:
-        place = self._place(address)
+    def udp_echo(self) -> Place:
+        place = self._place()
         self.sim.serve_udp(*place, lambda payload, source, port: payload)
         return place
 
     def send_udp(self, payload: bytes, place: Place) -> Place:
-        source = self._place(LOOPBACK)
+        source = self._place()
         self.sim.send_udp(payload, *place, source=source)
         return source
 
@@ -318,14 +332,23 @@ class SimDriver(Driver):
     def close(self) -> None:
         self.sim.close()
 
-    def _place(self, address: bytes) -> Place:
+    def _place(self) -> Place:
         self._port += 1
-        return address, self._port
+        return self.loopback, self._port
 
 
-DRIVERS: dict[str, Callable[[], Driver]] = {
+DRIVERS: dict[str, Callable[[int], Driver]] = {
     "sockets": SocketDriver,
-    "sockets-selectors": lambda: SocketDriver(selectors.SelectSelector()),
+    "sockets-selectors": lambda family: SocketDriver(family, selectors.SelectSelector()),
     "sim": SimDriver,
-    "sim-faults": lambda: SimDriver(0.5),
+    "sim-faults": lambda family: SimDriver(family, 0.5),
 }
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has the loopback address of IPv6."""
+    try:
+        socket.create_server(name_of(LOOPBACK6, 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True

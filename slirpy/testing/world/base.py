@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 from slirpy.addresses import AnyAddress, address_bytes
 from slirpy.config.values import listed, nanoseconds, whole
+from slirpy.errors import ConfigError
 from slirpy.testing.world.clock import SimClock
 from slirpy.testing.world.path import DIRECT, Path
 from slirpy.testing.world.places import Key, Place, find, is_loopback, key_of
+from slirpy.wire.ip import V4, V6
 
 __all__ = ["Call", "Fate", "SimWorld"]
 
@@ -27,6 +29,9 @@ class Fate(NamedTuple):
     error: int
     """The ``errno`` value; 0: the traffic vanishes."""
     at_once: bool
+
+
+_NO_ROUTE = Fate(errno.ENETUNREACH, at_once=True)
 
 
 class Call(NamedTuple):
@@ -71,7 +76,13 @@ class SimWorld(SimClock, abc.ABC):
         self.latency_ns = latency_ns  # checked by the property
         self._fates: dict[Key, Fate] = {}
         self._pingable: set[bytes | None] = set()
-        self._paths: dict[bytes | None, Path] = {}
+        self._paths: dict[bytes, Path] = {}
+        self.ipv4 = True
+        """Whether the host has a route to IPv4 addresses other than its loopback; traffic to them fails with
+        ENETUNREACH at once if not.
+        """
+        self.ipv6 = True
+        """Whether it has one to IPv6 addresses."""
 
     @property
     def latency_ns(self) -> int:
@@ -93,17 +104,24 @@ class SimWorld(SimClock, abc.ABC):
         self._pingable.add(key_of(address, None)[0])
 
     def path(self, address: AnyAddress | None, hops: Sequence[AnyAddress] = (), mtu: int = 65535) -> None:
-        """Put routers between the host and an address; None: all addresses without another path.
+        """Put routers between the host and an address; None: all addresses (of the routers' family) without another
+        path.
 
         Args:
             hops: the routers' addresses, the nearest first. Each decrements the time to live.
             mtu: of the link behind the last of them, which refuses longer packets that must not be fragmented.
 
         Raises:
-            ConfigError: not an IP address.
+            ConfigError: not an IP address, addresses of different families, or an MTU that the family does not allow.
         """
+        where = key_of(address, None)[0]
         routers = tuple(address_bytes("hop", hop) for hop in listed("hops", hops))
-        self._paths[key_of(address, None)[0]] = Path(routers, whole("mtu", mtu, 68, 65535))
+        sizes = {len(each) for each in (where, *routers) if each is not None}
+        if len(sizes) > 1:
+            raise ConfigError("the address and the routers of a path are of one family; call path() for each")
+        path = Path(routers, whole("mtu", mtu, V6.least_mtu if 16 in sizes else V4.least_mtu, 65535))
+        for size in sizes or (4, 16):
+            self._paths[where or bytes(size)] = path
 
     def black_hole(self, address: AnyAddress | None = None, port: int | None = None) -> None:
         """Make all traffic to a destination vanish, without an answer. None stands for any.
@@ -176,7 +194,9 @@ class SimWorld(SimClock, abc.ABC):
     # ---------------------------------------------------------------------------------- for SimHost
 
     def _path(self, address: bytes) -> Path:
-        return self._paths.get(address) or self._paths.get(None) or DIRECT
+        return self._paths.get(address) or self._paths.get(bytes(len(address))) or DIRECT
 
     def _fate(self, address: bytes, port: int) -> Fate | None:
+        if not (self.ipv4 if len(address) == 4 else self.ipv6) and not is_loopback(address):
+            return _NO_ROUTE
         return find(self._fates, address, port)

@@ -243,7 +243,7 @@ class SimHost(SimWorld):
             return stream
         self._open[stream] = None
         stream.ttl = ttl
-        met = obstacle(self._path(address), Shape(ttl), 0) if ttl else None
+        met = obstacle(self._path(address), Shape(ttl), 0, address) if ttl else None
         fate = self._fate(address, port)
         if met is not None:
             report = report_of(met, (address, port), b"")
@@ -330,7 +330,8 @@ class SimHost(SimWorld):
         shape: Shape = PLAIN,
     ) -> int:
         """Deliver a datagram after the latency, or apply its fate. Returns an errno value at once, or 0."""
-        met = obstacle(self._path(destination[0]), shape, len(payload)) if sender is not None else None
+        address = destination[0]
+        met = obstacle(self._path(address), shape, len(payload), address) if sender is not None else None
         fate = self._fate(*destination)
         if met is not None and sender is not None:
             if met.reporter is None:
@@ -352,7 +353,7 @@ class SimHost(SimWorld):
     def echo(self, sender: SimPing, sequence: int, payload: bytes, address: bytes, shape: Shape) -> int:
         """Answer an echo request after a round trip, or apply its fate."""
         path = self._path(address)
-        met = obstacle(path, shape, len(payload))
+        met = obstacle(path, shape, len(payload), address)
         fate = self._fate(address, 0)
         back = self._now + 2 * self.latency_ns
         report: IcmpReport | None = None

@@ -10,6 +10,9 @@ import errno
 from typing import NamedTuple
 
 from slirpy.interfaces import IcmpReport
+from slirpy.wire import icmp, icmpv6
+from slirpy.wire.icmp import Cause
+from slirpy.wire.ip import family_of
 
 __all__ = [
     "DIRECT",
@@ -24,10 +27,19 @@ __all__ = [
 ]
 
 QUOTE = 548
-_HEADERS = 28
-_UNREACHABLE, _TIME_EXCEEDED = 3, 11
-_FRAGMENTATION_NEEDED = 4
-_CODES = {errno.ENETUNREACH: 0, errno.EHOSTUNREACH: 1, errno.ECONNREFUSED: 3, errno.EACCES: 13}
+_HEADER = 8
+"""Bytes of a UDP or ICMP header."""
+_CAUSES = {
+    errno.ENETUNREACH: Cause.NET_UNREACHABLE,
+    errno.EHOSTUNREACH: Cause.HOST_UNREACHABLE,
+    errno.ECONNREFUSED: Cause.PORT_UNREACHABLE,
+    errno.EACCES: Cause.PROHIBITED,
+}
+
+
+def _code_of(cause: Cause, destination: bytes) -> tuple[int, int]:
+    """Type and code of the error about a packet."""
+    return icmp.code_of(cause) if len(destination) == 4 else icmpv6.code_of(cause)
 
 
 class Shape(NamedTuple):
@@ -35,7 +47,7 @@ class Shape(NamedTuple):
 
     ttl: int = 64
     dont_fragment: bool = False
-    """Whether DF is set."""
+    """Whether nobody may fragment it; routers never fragment IPv6 packets."""
 
 
 PLAIN = Shape()
@@ -64,19 +76,18 @@ class Obstacle(NamedTuple):
     ttl: int
 
 
-def obstacle(path: Path, shape: Shape, length: int) -> Obstacle | None:
+def obstacle(path: Path, shape: Shape, length: int, destination: bytes) -> Obstacle | None:
     """Return the obstacle for a packet with ``length`` bytes of payload after the UDP or ICMP header; None: it
     arrives.
     """
     hops = len(path.hops)
     if shape.ttl <= hops:
-        reporter = path.hops[shape.ttl - 1]
-        return Obstacle(errno.EHOSTUNREACH, _TIME_EXCEEDED, 0, 0, reporter, 256 - shape.ttl)
-    if length + _HEADERS > path.mtu and shape.dont_fragment:
-        reporter_or_none = path.hops[-1] if hops else None
-        return Obstacle(
-            errno.EMSGSIZE, _UNREACHABLE, _FRAGMENTATION_NEEDED, path.mtu, reporter_or_none, 256 - hops
-        )
+        kind, code = _code_of(Cause.OUT_OF_TIME, destination)
+        return Obstacle(errno.EHOSTUNREACH, kind, code, 0, path.hops[shape.ttl - 1], 256 - shape.ttl)
+    if length + _HEADER + family_of(destination).header_length > path.mtu and shape.dont_fragment:
+        kind, code = _code_of(Cause.TOO_BIG, destination)
+        reporter = path.hops[-1] if hops else None
+        return Obstacle(errno.EMSGSIZE, kind, code, path.mtu, reporter, 256 - hops)
     return None
 
 
@@ -91,13 +102,14 @@ def refusal(path: Path, error: int, destination: tuple[bytes, int], payload: byt
 
     The far host refuses a port; the last router reports that a host or network does not exist.
     """
-    code = _CODES.get(error)
-    if code is None:
+    cause = _CAUSES.get(error)
+    if cause is None:
         return None
+    kind, code = _code_of(cause, destination[0])
     hops = path.hops
     reporter = hops[-1] if hops and error != errno.ECONNREFUSED else destination[0]
     ttl = 64 - len(hops)
-    return IcmpReport(error, _UNREACHABLE, code, 0, reporter, *destination, payload[:QUOTE], ttl)
+    return IcmpReport(error, kind, code, 0, reporter, *destination, payload[:QUOTE], ttl)
 
 
 def shaped(before: Shape, ttl: int, dont_fragment: bool | None) -> Shape:

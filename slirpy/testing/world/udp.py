@@ -15,7 +15,8 @@ from slirpy.testing.world.places import Key, Place, SocketAddress, shown
 
 __all__ = ["Answer", "Received", "SimDatagram", "SimUdpServer"]
 
-_PAYLOAD_MAX = 65507  # 65535 less the headers of IPv4 and UDP
+_PAYLOAD_MAX = {4: 65507, 16: 65527}
+"""Bytes of a payload by the length of an address: 65535 less the headers of UDP and of IPv4."""
 
 Answer: TypeAlias = Callable[[bytes, IPv4Address | IPv6Address, int], bytes | None]
 """Called with payload, source address and source port of a datagram; returns the answer, or None."""
@@ -29,7 +30,7 @@ class Received(NamedTuple):
     """Address and port of the sender."""
     destination: SocketAddress
     shape: Shape
-    """TTL and DF of the datagram."""
+    """TTL or hop limit, and DF of the datagram."""
 
 
 _Carry: TypeAlias = Callable[[bytes, Place, Place, "SimDatagram | None", Shape], int]
@@ -81,7 +82,7 @@ class SimDatagram:
             return errno.EAFNOSUPPORT
         data = bytes(payload)
         self._sim.record("send_udp", (address, port), data)
-        if len(data) > _PAYLOAD_MAX:
+        if len(data) > _PAYLOAD_MAX[len(host)]:
             return errno.EMSGSIZE
         if error := self._sim.scripted_udp_error():
             return error
