@@ -1,8 +1,8 @@
 """The TCP engine, usable alone: no stack, no sockets, no clock, no threads.
 
-A :class:`~slirpy.tcp.connection.Connection` is driven by segments (``receive``), by the calls of its user
-(``connect``, ``listen``, ``write``, ``read``, ``shutdown``, ``abort``) and by the time (``handle_timeout``). It
-returns the segments to send (``segments_to_send``) and the time of the next ``deadline``::
+A :class:`~slirpy.tcp.connection.Connection` is driven by segments (``receive``), by calls of its user (``connect``,
+``listen``, ``write``, ``read``, ``shutdown``, ``abort``) and by time (``handle_timeout``). It returns the segments to
+send (``segments_to_send``) and the time of the next ``deadline``::
 
     a, b = Connection(iss=1), Connection(iss=2)
     a.connect(now)
@@ -10,12 +10,13 @@ returns the segments to send (``segments_to_send``) and the time of the next ``d
     for segment in a.segments_to_send(now):
         b.receive(segment, now)
 
-Receiving records, output decides: only output ever sends, and it derives what to send from the state.
+Receiving records, output decides: an arriving segment only changes the state. Output alone sends, and derives what to
+send from the state.
 
-Beneath these methods lies a faster lane for a stack that builds frames itself: the functions
+A stack that builds frames itself can use the faster functions below these methods:
 :func:`~slirpy.tcp.receive.segment_arrives`, :func:`~slirpy.tcp.output.expire` and
-:func:`~slirpy.tcp.output.output`. The last one calls back with the parts of each segment, so that no object is made
-for a segment and no payload is joined.
+:func:`~slirpy.tcp.output.output`. The last one passes the parts of each segment to a callback, so no object is
+created for a segment and no payload is joined.
 """
 
 from slirpy.lazy import exports
@@ -52,8 +53,8 @@ _MODULES = {
     "isn": "initial_sequence_number timestamp_offset",
     "settings": "Settings",
 }
-"""Names by the modules that are imported when the name is first used: data classes take half as long to import as all
-the rest, and not every program needs them."""
+"""Modules that are imported when one of their names is first used. Data classes take half as long to import as
+everything else here, and not every program needs them."""
 
 
 if not TYPE_CHECKING:  # a type checker assumes that a module with this function has every name

@@ -1,7 +1,7 @@
-"""One end of a connection: segments in and out, the calls of its user, and the time.
+"""One end of a connection: segments in and out, the user's calls, and time.
 
-The calls are those of RFC 9293, section 3.9.1; section 3.10 says what they do in each state. What a connection
-consists of, and how its state changes, is in ``tcb``.
+The calls are those of RFC 9293, section 3.9.1; section 3.10 defines what they do in each state. The fields of a
+connection, and its changes of state, are in :mod:`slirpy.tcp.tcb`.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["READ_AHEAD", "Connection"]
 
 READ_AHEAD = 1 << 16
-"""Bytes that may be queued beyond what the windows let out. Every ACK opens them by a segment or two; with this, data
-is read in large pieces all the same."""
+"""Bytes that may be queued beyond what the windows allow to be sent. Every ACK opens the windows by only a segment or
+two; because of this reserve, data is still read from its source in large pieces."""
 
 _AFTER_SHUTDOWN = {ESTABLISHED: FIN_WAIT_1, CLOSE_WAIT: LAST_ACK}
 
@@ -44,32 +44,33 @@ _AFTER_SHUTDOWN = {ESTABLISHED: FIN_WAIT_1, CLOSE_WAIT: LAST_ACK}
 class Connection(ControlBlock):
     """One end of a TCP connection.
 
-    It neither sends nor waits: hand it the segments that arrive (:meth:`receive`), carry those that it wants sent
-    (:meth:`segments_to_send`), and call :meth:`handle_timeout` when :meth:`deadline` has come. Its user calls
-    :meth:`connect` or :meth:`listen`, :meth:`write`, :meth:`read`, :meth:`shutdown` and :meth:`abort`. After any of
-    these calls there may be segments to send. Times (``now``) are nanoseconds of any clock that never goes back.
+    A connection neither sends nor waits. Pass arriving segments to :meth:`receive`, transmit those that
+    :meth:`segments_to_send` returns, and call :meth:`handle_timeout` at the time of :meth:`deadline`. The user of the
+    connection calls :meth:`connect` or :meth:`listen`, :meth:`write`, :meth:`read`, :meth:`shutdown` and
+    :meth:`abort`. After each of these calls there may be segments to send. Times (``now``) are nanoseconds of any
+    clock that never goes back.
 
     Arguments and attributes are those of :class:`~slirpy.tcp.tcb.ControlBlock`.
     """
 
     __slots__ = ()
 
-    # ----------------------------------------------------------------------- segments, and the time
+    # --------------------------------------------------------------------------- segments and time
 
     def receive(self, segment: Segment, now: int) -> None:
-        """Take a segment that has arrived. A closed connection answers it with a RST (RFC 9293, section 3.10.7.1).
+        """Process a segment that has arrived. A closed connection answers with a RST (RFC 9293, section 3.10.7.1).
 
         The payload is kept, not copied, until it is read. Pass bytes, or a view of a buffer that does not change.
         """
         if self.state is not CLOSED:
             segment_arrives(self, segment, now)
-        elif self.reset is None:  # one that is due says enough
+        elif self.reset is None:  # one RST is enough
             self.reset = reset_for(segment)
 
     def segments_to_send(self, now: int) -> list[Segment]:
-        """Return what is due, in the order of sending; an empty list if nothing is. Each segment is returned once.
+        """Return the segments that are due, in the order of sending. Each segment is returned once.
 
-        If ``Settings.max_burst`` is set, a segment may have more payload than the MSS, for a link that cuts it.
+        If ``Settings.max_burst`` is set, a segment may carry more payload than the MSS, for links that segment it.
         """
         segments: list[Segment] = []
         emit = as_segments(segments.append)
@@ -81,22 +82,22 @@ class Connection(ControlBlock):
         """Act on the deadlines that have passed, such as a retransmission. An early or repeated call is harmless."""
         expire(self, now)
 
-    # --------------------------------------------------------------------------- calls of the user
+    # ------------------------------------------------------------------------------ the user's calls
 
     def connect(self, now: int) -> None:
-        """Active open: the next ``output`` sends a SYN.
+        """Open actively: the next segment to send is a SYN.
 
         Raises:
-            StateError: it was opened before.
+            StateError: the connection was opened before.
         """
         self._open(now, "connect()")
         self.enter(SYN_SENT)
 
     def listen(self, now: int) -> None:
-        """Passive open: the next segment may be a SYN.
+        """Open passively: the next segment may be a SYN.
 
         Raises:
-            StateError: it was opened before.
+            StateError: the connection was opened before.
         """
         self._open(now, "listen()")
         self.passive = True
@@ -111,21 +112,21 @@ class Connection(ControlBlock):
         self.rcv_limit = min(self.settings.rcv_first, self.rcv_limit_max)
 
     def write_room(self) -> int:
-        """How many bytes :meth:`write` may be given now: what can be sent at once, and some that lie ready.
+        """Return how many bytes should be passed to :meth:`write` now: those that can be sent at once, and a reserve.
 
-        A little is taken whatever the windows say: a closed window is probed only while there is something to
-        send, and the peer's word that it has opened may get lost.
+        The reserve is accepted even if the windows are closed: a closed window is probed only while there is data to
+        send, and the peer's window update may get lost.
         """
-        # In a recovery more is outstanding than the congestion window, and new data goes out for what has left the
-        # network. Who has none then sends it in bursts as the holes close, and loses the next ones.
+        # In a recovery more is outstanding than the congestion window allows, and new data is sent for data that has
+        # left the network. If none were queued, it would go out in bursts when the holes are filled, and get lost.
         limit = max(self.cc.cwnd, (self.snd_max - self.snd_una) & MASK)
         limit = min(self.snd_wnd, limit, self.settings.snd_buffer)
         return max(limit + READ_AHEAD - self.snd_buf.length, 0)
 
     def write(self, data: bytes) -> None:
-        """Queue bytes to be sent. The object is kept, not copied; who writes observes :meth:`write_room`.
+        """Queue bytes to be sent. The object is kept, not copied. Callers should respect :meth:`write_room`.
 
-        They wait until the connection is established, also in LISTEN: who the peer will be is not our concern.
+        The bytes wait until the connection is established, also in LISTEN.
 
         Raises:
             StateError: the connection is closed, or was never opened, or :meth:`shutdown` was called.
@@ -135,12 +136,12 @@ class Connection(ControlBlock):
         self.snd_buf.append(data)
 
     def write_urgent(self, data: bytes) -> None:
-        """Queue bytes as :meth:`write` does, and tell the peer that the stream is urgent up to their end.
+        """Queue bytes as :meth:`write` does, and mark the stream as urgent up to their end.
 
-        They stay in their place (RFC 6093). For old protocols: new ones SHOULD NOT use this (RFC 9293, SHLD-13).
+        The bytes keep their place in the stream (RFC 6093). New protocols SHOULD NOT use this (RFC 9293, SHLD-13).
 
         Raises:
-            StateError: as of :meth:`write`.
+            StateError: as for :meth:`write`.
         """
         self.write(data)
         first = self.snd_una + (not self.syn_acked)
@@ -148,17 +149,17 @@ class Connection(ControlBlock):
 
     @property
     def urgent_ahead(self) -> int:
-        """How many of the bytes that come next, received or not, the peer calls urgent (MUST-33); mostly 0."""
+        """Number of the next bytes, received or not, that the peer has marked as urgent (MUST-33); usually 0."""
         if self.rcv_up is None:
             return 0
         ahead = (self.rcv_up - self.rcv_nxt + self.rcv_pending + self.fin_received) & MASK
         return ahead if ahead < HALF else 0
 
     def read(self, limit: int | None = None) -> bytes:
-        """Take the data that has arrived in order, at most ``limit`` bytes of it; ``b""`` if there is none.
+        """Return data that has arrived in order, at most ``limit`` bytes of it; ``b""`` if there is none.
 
-        What has arrived can be read after the end of the connection, too. When :attr:`fin_received` is true and
-        everything is read, the peer will send no more. :meth:`consume` does the same without a copy.
+        Data can be read after the end of the connection, too. When :attr:`fin_received` is true and everything has
+        been read, the peer will send no more. :meth:`consume` works without a copy.
 
         Raises:
             StateError: ``limit`` is negative.
@@ -173,10 +174,10 @@ class Connection(ControlBlock):
         return data
 
     def consume(self, count: int) -> None:
-        """Take the first ``count`` bytes off ``rcv_queue``. What has arrived can be taken after the end, too.
+        """Remove the first ``count`` bytes from ``rcv_queue``, also after the end of the connection.
 
         Raises:
-            StateError: there are not so many.
+            StateError: there are fewer bytes.
         """
         if not 0 <= count <= self.rcv_pending:
             raise StateError(f"consume({count}): there are {self.rcv_pending} bytes; take those or less")
@@ -198,7 +199,7 @@ class Connection(ControlBlock):
             queue[0] = memoryview(queue[0])[count:]
 
     def _grow_window(self, taken: int) -> None:
-        """Let the peer send further ahead: the user has taken everything, and ``taken`` bytes of it just now.
+        """Let the window grow: the user has consumed everything, the last ``taken`` bytes just now.
 
         The theory is in :mod:`slirpy.tcp.window`.
         """
@@ -214,13 +215,14 @@ class Connection(ControlBlock):
         self.rcv_limit = max(self.rcv_limit, min(self.rcv_limit + 2 * taken, most))
 
     def copy_received(self) -> None:
-        """Copy what is left in ``rcv_queue``, because the frames that it lies in are about to be reused."""
+        """Copy the data left in ``rcv_queue``, because the frames that contain it are about to be reused."""
         copy_views(self.rcv_queue)
 
     def shutdown(self) -> None:
-        """No more data: FIN follows what was written. Repeated calls do nothing, nor does one on a closed connection.
+        """End the outgoing stream: a FIN follows the data written so far. The connection can still receive.
 
-        Before the connection is established this waits for that, as far as the handshake has come.
+        Before the connection is established, the FIN waits for the handshake. Repeated calls, and calls on a closed
+        connection, do nothing.
 
         Raises:
             StateError: the connection was never opened.
@@ -233,10 +235,11 @@ class Connection(ControlBlock):
                 self.enter(_AFTER_SHUTDOWN[self.state])
 
     def close(self) -> None:
-        """CLOSE of RFC 9293, section 3.10.4: before a peer has been heard (LISTEN, SYN-SENT) the connection is gone.
+        """Close as RFC 9293, section 3.10.4, defines it.
 
-        What was written is gone with it, by ECONNABORTED. In all other states it is :meth:`shutdown`; in SYN-RECEIVED
-        the FIN waits for the handshake also if there is nothing to send before it.
+        In LISTEN and SYN-SENT, where no peer has answered yet, the connection ends with ECONNABORTED, and written
+        data is discarded. In all other states this is :meth:`shutdown`; in SYN-RECEIVED the FIN waits for the
+        handshake even if there is no data to send before it.
 
         Raises:
             StateError: the connection was never opened.
@@ -247,9 +250,9 @@ class Connection(ControlBlock):
             self.shutdown()
 
     def abort(self, error: int = errno.ECONNABORTED) -> None:
-        """Close at once; where the peer knows of the connection the next ``output`` sends a RST.
+        """Close at once. If the peer knows the connection, the next segment to send is a RST.
 
-        On a closed connection it does nothing.
+        Does nothing on a closed connection.
 
         Raises:
             StateError: the connection was never opened.
@@ -259,15 +262,15 @@ class Connection(ControlBlock):
         self.give_up(error)
 
     def configure(self, settings: Settings) -> None:
-        """Take other settings at any time (RFC 9293, MUST-21, MUST-24). What the handshake agreed on stays."""
+        """Change the settings, at any time (RFC 9293, MUST-21, MUST-24). Results of the handshake remain."""
         self.settings = settings
         if self.timer_kind is KEEPALIVE:
-            self.timer_kind = NO_TIMER  # output begins anew
+            self.timer_kind = NO_TIMER  # output starts it again
         elif (self.retries or self.probes) and self.state in SYNCHRONIZED:
             self.timer_at = min(self.timer_at, self.progress_at + settings.user_timeout)
 
     def _mistake(self, call: str) -> StateError:
-        """The exception for a call that makes no sense in this state (the errors of RFC 9293, section 3.10)."""
+        """Make the exception for a call that is an error in this state (RFC 9293, section 3.10)."""
         state = self.state.value
         if self.opened_at < 0:
             why = "the connection does not exist yet; connect() or listen() first"

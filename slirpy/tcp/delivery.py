@@ -1,8 +1,6 @@
-"""What a segment carries, once its place in the stream is known: text, and the end.
+"""Data and FIN of a segment, once their place in the stream is known (RFC 9293, section 3.10.7.4, steps 7 and 8).
 
-RFC 9293, section 3.10.7.4, seventh and eighth.
-
-:func:`accept_text` is shared with ``core/fastpath.py``.
+:func:`accept_text` is shared with :mod:`slirpy.core.fastpath`.
 """
 
 from __future__ import annotations
@@ -21,13 +19,13 @@ from slirpy.tcp.states import (
 from slirpy.tcp.tcb import ControlBlock
 
 MAX_COPIED_PIECES = 64
-"""Pieces of received data that are kept apart when they have to be copied."""
+"""Maximum number of pieces of received data that are copied one by one; more are joined into one."""
 
 __all__ = ["accept_text", "copy_views", "deliver_queued", "restart_time_wait", "take_fin", "take_text"]
 
 
 def take_text(conn: ControlBlock, seq: int, text: Buffer, now: int) -> None:
-    """Text inside the window, in its turn or not."""
+    """Process text inside the window, in order or not."""
     if conn.fin_seq is not None:
         room = (conn.fin_seq - seq) & MASK
         if room >= HALF:
@@ -49,7 +47,7 @@ def take_text(conn: ControlBlock, seq: int, text: Buffer, now: int) -> None:
 
 
 def _queue_early(conn: ControlBlock, seq: int, early: Buffer) -> None:
-    """Text before its turn: keep it, and acknowledge at once (RFC 5681, section 4.2)."""
+    """Keep text that has arrived out of order, and acknowledge at once (RFC 5681, section 4.2)."""
     conn.ack_now = True
     conn.stats.tcp_out_of_order += 1
     if not conn.sack_ok:
@@ -60,10 +58,10 @@ def _queue_early(conn: ControlBlock, seq: int, early: Buffer) -> None:
 
 
 def _fill_hole(conn: ControlBlock, text: Buffer, now: int) -> None:
-    """Text in its turn, while other text waits behind a hole: deliver it, and what has become contiguous.
+    """Deliver text in order while other text waits behind a hole, and the text that has become contiguous.
 
-    Of what came twice the first copy counts, as everywhere: what a segment has in common with the queue is taken from
-    the queue. Who could change data by sending them again could show others than those that were checked.
+    The first copy of each byte counts, as everywhere in the engine: where the segment overlaps the queue, the queue
+    wins. Otherwise a sender could change data after an inspection had seen the first copy.
     """
     conn.ack_now = True
     queue = conn.reassembly
@@ -79,7 +77,7 @@ def _fill_hole(conn: ControlBlock, text: Buffer, now: int) -> None:
 
 
 def deliver_queued(conn: ControlBlock, now: int) -> None:
-    """What came before its turn, and whose turn it is."""
+    """Deliver queued text that has become contiguous."""
     for data in conn.reassembly.take(conn.rcv_nxt):
         accept_text(conn, data, len(data), now)
 
@@ -89,7 +87,7 @@ def accept_text(conn: ControlBlock, payload: Buffer, length: int, now: int) -> N
     conn.rcv_nxt = (conn.rcv_nxt + length) & MASK
     conn.rcv_queue.append(payload)
     conn.rcv_pending += length
-    # SHLD-19: an ACK at least for every second full-sized segment. And at once when the window is used up.
+    # SHLD-19: an ACK for at least every second full-sized segment. An exhausted window is acknowledged at once, too.
     if (conn.rcv_nxt - conn.last_ack) & MASK >= 2 * conn.mss or conn.rcv_nxt == conn.rcv_adv:
         conn.ack_now = True
     elif not conn.delack_at:
@@ -97,12 +95,12 @@ def accept_text(conn: ControlBlock, payload: Buffer, length: int, now: int) -> N
 
 
 def copy_views(queue: list[Buffer]) -> None:
-    """Copy what lies in frames: they are about to be reused."""
+    """Copy pieces that are views of frames, which are about to be reused."""
     if len(queue) > MAX_COPIED_PIECES:
         queue[:] = [b"".join(queue)]  # a thousand one-byte segments must not cost a thousand objects
         return
     for i, piece in enumerate(queue):
-        # What the user has begun to take stays as it is, until the rest keeps more than itself in memory.
+        # A view of bytes is a partly consumed piece. It stays a view until it keeps twice its own size in memory.
         if isinstance(piece, memoryview) and not (
             isinstance(piece.obj, bytes) and 2 * len(piece) >= len(piece.obj)
         ):
@@ -110,11 +108,16 @@ def copy_views(queue: list[Buffer]) -> None:
 
 
 def take_fin(conn: ControlBlock, end: int | None, now: int) -> None:
-    """The peer's FIN has the number ``end``, or None in a segment without it. It may come before its turn."""
+    """Process a FIN, which may arrive out of order.
+
+    Args:
+        end: sequence number of the FIN; None: the segment has none.
+    """
     if end is not None and not conn.fin_received:
-        conn.ack_now = True  # also if it comes again: a peer that lost its tail probes with its last segment
+        # A repeated FIN is acknowledged, too: after a loss at the end, a peer probes with its last segment.
+        conn.ack_now = True
         if conn.fin_seq is None and conn.reassembly.beyond(end):
-            conn.stats.drop_tcp_after_fin += 1  # the stream goes on behind this end: it is none
+            conn.stats.drop_tcp_after_fin += 1  # there is data behind this FIN, so it is not the end
         elif conn.fin_seq is None:
             conn.fin_seq = end
     if conn.fin_seq != conn.rcv_nxt:
@@ -131,6 +134,6 @@ def take_fin(conn: ControlBlock, end: int | None, now: int) -> None:
 
 
 def restart_time_wait(conn: ControlBlock, now: int) -> None:
-    """TIME-WAIT lasts from now on."""
+    """Start the timer of TIME-WAIT, or start it again."""
     conn.timer_kind = TIME_WAIT_TIMER
     conn.timer_at = now + conn.settings.time_wait

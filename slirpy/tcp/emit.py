@@ -1,4 +1,4 @@
-"""The parts that outgoing segments have in common, and what sending one means for the state."""
+"""Parts that all outgoing segments share: options, the window field, and the changes of state when one is sent."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ __all__ = [
 
 
 MAX_PIECES = 16
-"""Pieces to an output, so that one connection cannot keep all others waiting."""
+"""Maximum number of pieces per call of output, so that one connection cannot keep all others waiting."""
 MAX_DOUBLED_SEGMENTS = 32
-"""Longest batch that is acknowledged twice. Longer ones are parts of longer flights, which get other ACKs."""
+"""Longest batch that is acknowledged twice. A longer one is part of an even longer flight, which gets other ACKs."""
 
 
 def resend(conn: ControlBlock, seq: int, room: int, now: int, emit: Emit) -> int:
-    """Send again up to ``room`` sequence numbers from ``seq`` on, before SND.MAX; how many were sent."""
+    """Retransmit up to ``room`` sequence numbers below SND.MAX, beginning at ``seq``; returns how many were sent."""
     size = min(conn.snd_buf.length - ((seq - conn.snd_una) & MASK), room)
     fin = room > size and conn.fin_queued
     flags = ACK | FIN if fin else ACK
@@ -49,7 +49,7 @@ def resend(conn: ControlBlock, seq: int, room: int, now: int, emit: Emit) -> int
 
 
 def start_timer(conn: ControlBlock, now: int) -> None:
-    """Start the retransmission timer, or start it anew."""
+    """Start or restart the retransmission timer."""
     if conn.timer_kind is not RETRANSMIT and conn.retries == 0:
         conn.progress_at = now
     conn.timer_kind = RETRANSMIT
@@ -59,12 +59,12 @@ def start_timer(conn: ControlBlock, now: int) -> None:
 
 
 def limit_timer(conn: ControlBlock) -> None:
-    """The timer comes no later than the user time-out, though the back-off may have grown beyond it."""
+    """Let the timer expire no later than the user time-out, even if the back-off has grown beyond it."""
     conn.timer_at = min(conn.timer_at, conn.progress_at + conn.settings.user_timeout)
 
 
 def sack_length(conn: ControlBlock) -> int:
-    """Bytes that SACK blocks take from a segment with data, if there are some; 0 where there is no room for them."""
+    """Return how many bytes the due SACK blocks take in a segment with data; 0 if the MSS leaves no room for them."""
     if not conn.sack_ok or conn.mss < 2 * _SACK_MOST:
         return 0
     count = len(conn.reassembly) + (conn.dsack is not None)
@@ -72,13 +72,13 @@ def sack_length(conn: ControlBlock) -> int:
 
 
 def options_for(conn: ControlBlock, now: int, sack: bool = False) -> bytes:
-    """Options of a segment after the SYN; ``sack``: with what came early or twice, if there is something."""
+    """Return the options of a segment after the SYN; with SACK blocks if ``sack`` is set and any are due."""
     if sack and conn.sack_ok and (conn.dsack is not None or conn.reassembly):
-        # RFC 2883, section 4: what came twice is told first, and the block that it lies in second.
+        # RFC 2883, section 4: first the D-SACK block, then the block that contains it.
         recent = conn.sack_recent if conn.dsack is None else [conn.dsack[0], *conn.sack_recent]
         blocks = conn.reassembly.ranges(recent, MAX_SACK_BLOCKS)
         if conn.dsack is not None:
-            blocks.insert(0, conn.dsack)  # once
+            blocks.insert(0, conn.dsack)  # reported once
             conn.dsack = None
             conn.stats.tcp_dsacks_out += 1
         if conn.ts_ok:
@@ -90,16 +90,17 @@ def options_for(conn: ControlBlock, now: int, sack: bool = False) -> bytes:
 
 
 def ack_sent(conn: ControlBlock) -> None:
-    """A segment with RCV.NXT has been sent."""
+    """Note that RCV.NXT has been sent, and no further ACK is due."""
     conn.ack_now = False
     conn.delack_at = 0
     conn.last_ack = conn.rcv_nxt
 
 
 def ack_sent_with_data(conn: ControlBlock) -> None:
-    """A segment with data, and without SACK blocks, has carried RCV.NXT; an ACK that is more than that stays due.
+    """Note that a segment with data, but without SACK blocks, has carried RCV.NXT.
 
-    What comes with data is no duplicate ACK to a peer that counts them.
+    An ACK that reports more than RCV.NXT stays due. A peer that counts duplicate ACKs does not count segments with
+    data.
     """
     due = conn.ack_now and (conn.dsack is not None or bool(conn.reassembly))
     ack_sent(conn)
@@ -107,30 +108,30 @@ def ack_sent_with_data(conn: ControlBlock) -> None:
 
 
 def window_growth(conn: ControlBlock) -> int:
-    """How far the right edge of the receive window could move now."""
+    """Return how far the right edge of the receive window could move now, in bytes."""
     room = conn.rcv_limit - conn.rcv_pending
     return room - ((conn.rcv_adv - conn.rcv_nxt) & MASK)
 
 
 def window_field(conn: ControlBlock) -> int:
-    """SEG.WND for the header; the advertised edge moves as far as it says, and never back (SHLD-14)."""
+    """Return SEG.WND for the header, and move the advertised edge accordingly, never back (SHLD-14)."""
     growth = window_growth(conn)
     if growth >= min(2 * conn.mss, conn.rcv_limit // 2):
         conn.rcv_adv = (conn.rcv_adv + growth) & MASK
-    # Rounded down: what was promised before is still taken (RFC 7323, section 2.4), and the edge stays. Rounded
-    # up, it would move on with every ACK, and a peer that sends byte by byte would never see the window close.
+    # Rounded down: the edge stays, and data up to the old one is still accepted (RFC 7323, section 2.4). Rounded up,
+    # the edge would move with every ACK, and a peer that sends byte by byte would never see the window close.
     return min(((conn.rcv_adv - conn.rcv_nxt) & MASK) >> conn.rcv_wscale, 0xFFFF)
 
 
 def acknowledge_twice(conn: ControlBlock, now: int, emit: Emit) -> None:
-    """Send an ACK for half of a batch, before the one for all of it; see ``spare_acks``.
+    """Send an ACK for half of a batch, before the one for all of it.
 
-    A batch of segments in order is acknowledged once, after all of it has been processed (RFC 9293, MUST-58 and
-    MUST-59). When a whole flight fits in one batch, losing that ACK stalls the peer until its timer fires; with an
-    ACK for every second segment (RFC 5681, section 4.2) others would get through. So once a peer retransmits data
-    that we had already acknowledged, we send two ACKs a batch. A peer without SACK gets them as soon as one of its
-    own segments is missing: it has no tail loss probe, and its timer may take seconds. Other ACKs are not doubled:
-    there are never more of them than segments.
+    ACKs get lost too. A batch of segments is acknowledged once, after all of it has been processed (RFC 9293, MUST-58
+    and MUST-59). When a whole flight fits in one batch, losing that ACK stalls the peer until its timer fires; of the
+    usual ACKs for every second segment (RFC 5681, section 4.2) another one would get through. So once a peer
+    retransmits data that we had already acknowledged (``spare_acks``), we send two ACKs a batch. A peer without SACK
+    gets them as soon as one of the segments it sent is missing: it has no tail loss probe, and its timer may take
+    seconds. ACKs for individual segments are not doubled: there are never more ACKs than segments.
     """
     fresh = (conn.rcv_nxt - conn.last_ack) & MASK
     if conn.reassembly or not 2 * conn.mss < fresh <= MAX_DOUBLED_SEGMENTS * conn.mss:
@@ -139,6 +140,6 @@ def acknowledge_twice(conn: ControlBlock, now: int, emit: Emit) -> None:
     if taken is not None and 0 < (taken - conn.last_ack) & MASK <= fresh:
         return  # an ACK below what SACK has reported would look as if we had discarded it (RFC 2018, section 8)
     ack = (conn.last_ack + fresh // (2 * conn.mss) * conn.mss) & MASK
-    window_field(conn)  # moves the edge that the window ends at
+    window_field(conn)  # moves the right edge of the window
     wnd = min(((conn.rcv_adv - ack) & MASK) >> conn.rcv_wscale, 0xFFFF)
     emit(conn.snd_max, ack, ACK, wnd, options_for(conn, now), [], 0)

@@ -1,8 +1,8 @@
-"""Keep-alives: asking a silent peer whether it is still there (RFC 9293, section 3.8.4).
+"""Keep-alives, which check whether a silent peer is still there (RFC 9293, section 3.8.4).
 
-Off unless ``Settings.keepalive`` says otherwise (MUST-24, MUST-25). They use the connection's one long timer, which
-nothing else wants while nothing is in flight (MUST-26); what arrives writes down the time and leaves the timer
-alone, so an open connection pays nothing for them.
+Keep-alives are off unless ``Settings.keepalive`` is set (MUST-24, MUST-25). They use the connection's one long timer,
+which is free while nothing is in flight (MUST-26). An arriving segment only records its time and leaves the timer
+alone, so keep-alives cost an active connection nothing.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from slirpy.wire.tcp import ACK
 __all__ = ["exhausted", "keep_alive"]
 
 _STATES = frozenset((ESTABLISHED, CLOSE_WAIT, FIN_WAIT_2))
-"""Those in which nothing need be in flight. In all others that follow, our FIN is sent again until it is answered."""
+"""States in which nothing may be in flight. In the later ones, our FIN is retransmitted until it is acknowledged."""
 
 
 def keep_alive(conn: ControlBlock, now: int, emit: Emit) -> None:
-    """No timer runs: ask if the peer has been silent for long enough, and wait for the next time to ask."""
+    """Send a keep-alive if the peer has been silent for long enough, and set the timer for the next one.
+
+    Called while no timer is running.
+    """
     if conn.state not in _STATES:
         return
     settings = conn.settings
@@ -35,16 +38,17 @@ def keep_alive(conn: ControlBlock, now: int, emit: Emit) -> None:
         conn.stats.tcp_keepalives += 1
         conn.probes += 1
         conn.progress_at = now
-        # An old number, so that the peer must answer, and no data (SHLD-12).
+        # An old sequence number, so that the peer must answer, and no data (SHLD-12).
         seq = (conn.snd_max - 1) & MASK
         emit(seq, conn.rcv_nxt, ACK, window_field(conn), options_for(conn, now), [], 0)
         due = now + settings.keepalive_interval
     conn.timer_kind = KEEPALIVE
-    conn.timer_at = min(due, now + settings.keepalive_idle)  # an answer does not move the timer
+    # An answer does not move the timer, so it must expire once per idle time at least.
+    conn.timer_at = min(due, now + settings.keepalive_idle)
 
 
 def exhausted(conn: ControlBlock, now: int) -> bool:
-    """Whether so many keep-alives went without an answer that the peer must be gone; one tells nothing (MUST-29)."""
+    """Whether enough keep-alives are unanswered to give up; a single one proves nothing (MUST-29)."""
     settings = conn.settings
     silent = conn.heard_at < conn.progress_at and now >= conn.progress_at + settings.keepalive_interval
     return silent and conn.probes >= settings.keepalive_count

@@ -1,4 +1,4 @@
-"""TCP options (RFC 9293 section 3.1; RFC 7323 for window scale and timestamps; RFC 2018 for SACK)."""
+"""TCP options (RFC 9293, section 3.1; RFC 7323 for window scale and timestamps; RFC 2018 for SACK)."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ __all__ = [
 END, NOP, MSS, WSCALE, SACK_PERMITTED, SACK, TIMESTAMPS = 0, 1, 2, 3, 4, 5, 8
 _KNOWN = (MSS, WSCALE, SACK_PERMITTED, SACK, TIMESTAMPS)
 MAX_WSCALE = 14
-"""Largest shift; a larger one is taken as this (RFC 7323, section 2.3)."""
+"""Largest shift; larger ones are read as this one (RFC 7323, section 2.3)."""
 MAX_SACK_BLOCKS = 4
-"""Blocks that fit into a header; beside timestamps it is one less."""
+"""Number of blocks that fit into a header; with timestamps it is one less."""
 
 TIMESTAMP_WORD = 0x0101080A
-"""NOP, NOP, kind 8, length 10: how everyone lays out timestamps (RFC 7323, appendix A)."""
+"""NOP, NOP, kind 8, length 10: the usual layout of timestamps (RFC 7323, appendix A)."""
 TIMESTAMP = Struct("!III")
-"""That word, TSval, TSecr: twelve bytes."""
+"""Layout of the option: the word above, TSval, TSecr; twelve bytes."""
 
 
 class TcpOptions(NamedTuple):
-    """What the options of a segment say; None for what is absent."""
+    """Options of a segment; None for those that are absent."""
 
     mss: int | None = None
-    """Bytes, as given."""
+    """Bytes, as in the option."""
     wscale: int | None = None
     """Shift count, 0 to 14."""
     sack_permitted: bool = False
@@ -45,10 +45,10 @@ class TcpOptions(NamedTuple):
     sack: tuple[tuple[int, int], ...] = ()
     """Left and right edges of received blocks."""
     bad: bool = False
-    """There are options of an impossible length or value."""
+    """An option has an impossible length or value."""
 
     def encode(self) -> bytes:
-        """These options as bytes, laid out as this engine lays them out."""
+        """Return the options as bytes, in the layout of this engine."""
         return build(
             mss=self.mss,
             wscale=self.wscale,
@@ -62,7 +62,7 @@ NONE = TcpOptions()
 
 
 def parse(data: Buffer) -> TcpOptions:
-    """Read options. Unknown ones are skipped; at one whose length is impossible reading stops (MUST-7)."""
+    """Read options. Unknown ones are skipped; reading stops at an impossible length (MUST-7)."""
     if not data:
         return NONE
     mss = wscale = timestamps = None
@@ -109,7 +109,7 @@ def build(
     timestamps: tuple[int, int] | None = None,
     sack: Sequence[tuple[int, int]] = (),
 ) -> bytes:
-    """Options as bytes, padded to a multiple of four."""
+    """Return options as bytes, padded to a multiple of four."""
     out = bytearray()
     if mss is not None:
         out += bytes((MSS, 4)) + mss.to_bytes(2, "big")

@@ -1,7 +1,7 @@
-"""What to send now: derived from the state alone.
+"""Sending, derived from the state alone.
 
-:func:`output` is called once after a batch of segments and calls; :func:`expire` before it, when a deadline has
-passed. Pieces larger than a segment are emitted where the link cuts them itself (``Settings.max_burst``).
+:func:`output` is called once after a batch of segments and calls, and :func:`expire` before it if a deadline has
+passed. If the link segments data itself, pieces larger than a segment are emitted (``Settings.max_burst``).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _MAY_SEND = frozenset((ESTABLISHED, CLOSE_WAIT, FIN_WAIT_1, CLOSING, LAST_ACK))
 
 
 def expire(conn: ControlBlock, now: int) -> None:
-    """Act on the deadlines that have passed; ``output`` then sends what is due."""
+    """Act on the deadlines that have passed; :func:`output` then sends what is due."""
     if conn.delack_at and now >= conn.delack_at:
         conn.ack_now = True
     if conn.loss_timer_at and now >= conn.loss_timer_at and conn.rack is not None:
@@ -89,13 +89,13 @@ def expire(conn: ControlBlock, now: int) -> None:
 
 
 def _go_back(conn: ControlBlock, now: int) -> None:
-    """RFC 6298, (5.4) to (5.6): start again from SND.UNA, with the smallest congestion window."""
+    """Start again from SND.UNA, with the smallest congestion window (RFC 6298, (5.4) to (5.6))."""
     conn.stats.tcp_retransmits += 1
     if conn.retries == 1:
         conn.cc.on_timeout((conn.snd_max - conn.snd_una) & MASK)
     else:
-        conn.cc.cwnd = conn.mss  # RFC 5681: the threshold is kept for a segment that is lost again
-    conn.sacked = []  # the peer may have thrown it away, and so be waiting for it (RFC 2018, section 8)
+        conn.cc.cwnd = conn.mss  # RFC 5681: the threshold stays if a retransmission is lost
+    conn.sacked = []  # the peer may have discarded this data, and be waiting for it (RFC 2018, section 8)
     conn.go_back()
     if conn.rack is not None and conn.retries == 1:
         undo.begin(conn, conn.rack, now, timeout=True)
@@ -103,7 +103,7 @@ def _go_back(conn: ControlBlock, now: int) -> None:
 
 
 def output(conn: ControlBlock, now: int, emit: Emit) -> bool:
-    """Send what is due; True if there is more that may be sent at once, in the next round."""
+    """Send what is due; returns whether there is more to send at once, by another call."""
     if conn.reset is not None:
         (seq, ack, flags), conn.reset = conn.reset, None
         conn.stats.tcp_resets_out += 1
@@ -114,7 +114,7 @@ def output(conn: ControlBlock, now: int, emit: Emit) -> bool:
         emit = urgent.with_pointer(conn, emit)
     state = conn.state
     if state is ESTABLISHED or state in _MAY_SEND:
-        # Most of what arrives has nothing to be sent for. A timer that asks for the window may be left over.
+        # Most arriving segments give no reason to send data. A timer for window probes may be left over.
         idle = not (conn.snd_buf.length or conn.fin_queued or conn.timer_kind is PERSIST or conn.probe)
         more = not idle and _send_data(conn, now, emit)
         rack = conn.rack
@@ -126,8 +126,8 @@ def output(conn: ControlBlock, now: int, emit: Emit) -> bool:
     else:
         more = False
     if (conn.ack_now and conn.state in _MAY_ACKNOWLEDGE) or _window_update_due(conn):
-        # With SND.MAX, which is the RFC's SND.NXT: after a time-out ours is an old number, and the peer would
-        # not accept the ACK. Two sides that both go back would never hear each other.
+        # With SND.MAX, which is the RFC's SND.NXT. After a time-out our SND.NXT is an old number, and the peer would
+        # not accept the ACK. If both sides had gone back, neither would accept anything from the other.
         if conn.spare_acks:
             acknowledge_twice(conn, now, emit)
         emit(conn.snd_max, conn.rcv_nxt, ACK, window_field(conn), options_for(conn, now, sack=True), [], 0)
@@ -143,7 +143,7 @@ def _send_syn(conn: ControlBlock, now: int, emit: Emit) -> None:
     settings = conn.settings
     answering = conn.state is SYN_RECEIVED
     flags, ack = (SYN | ACK, conn.rcv_nxt) if answering else (SYN, 0)
-    # A SYN offers what the settings allow; a SYN,ACK has what both sides want.
+    # A SYN offers what the settings allow; a SYN,ACK contains what both sides want.
     wscale = conn.rcv_wscale if (conn.wscale_ok if answering else settings.window_scaling) else None
     stamped = conn.ts_ok if answering else settings.timestamps
     options = build(
@@ -162,13 +162,12 @@ def _send_syn(conn: ControlBlock, now: int, emit: Emit) -> None:
         conn.rtt_seq, conn.rtt_time = (conn.iss + 1) & MASK, now
     conn.snd_nxt = conn.snd_max = (conn.iss + 1) & MASK
     start_timer(conn, now)
-    conn.timer_at = min(
-        conn.timer_at, conn.opened_at + settings.syn_timeout
-    )  # not at the next doubling after it
+    # The attempt ends exactly after this time, not at the next doubling of the timer.
+    conn.timer_at = min(conn.timer_at, conn.opened_at + settings.syn_timeout)
 
 
 def _send_data(conn: ControlBlock, now: int, emit: Emit) -> bool:
-    """Text and FIN, as far as window and congestion window allow."""
+    """Send text and FIN, as far as the peer's window and the congestion window allow."""
     buf = conn.snd_buf
     mss = conn.mss
     window = conn.cc.cwnd
@@ -192,9 +191,8 @@ def _send_data(conn: ControlBlock, now: int, emit: Emit) -> bool:
         window = conn.cc.cwnd
     burst = conn.burst()
     sack_bytes = sack_length(conn) if conn.dsack is not None or conn.reassembly.size else 0
-    if (
-        sack_bytes
-    ):  # MUST-16: what options take, data cannot have; and no link that cuts knows of longer headers
+    if sack_bytes:
+        # MUST-16: options reduce the room for data. One segment each, since links segment with constant headers.
         mss = burst = mss - sack_bytes
     usable = min(conn.snd_wnd, window) - flight
     pieces = ack = wnd = 0
@@ -205,7 +203,7 @@ def _send_data(conn: ControlBlock, now: int, emit: Emit) -> bool:
             size = usable
         last = size == unsent
         if size < mss and not last:
-            # Sender's silly window avoidance (section 3.8.6.2.1): a full segment, or half of the largest window.
+            # The sender's silly window avoidance (section 3.8.6.2.1): a full segment, or half of the largest window.
             if size <= 0 or flight or 2 * size < conn.snd_wnd_max:
                 break
         elif 0 < size < mss and flight and not conn.settings.nodelay and not conn.fin_queued:
@@ -214,7 +212,7 @@ def _send_data(conn: ControlBlock, now: int, emit: Emit) -> bool:
             size -= size % mss
         fin = last and conn.fin_queued and usable >= size
         if fin and usable == size:
-            # The window ends with the data. A FIN is no data, so it needs room in the peer's window only.
+            # The window ends where the data ends. A FIN is not data, so it only needs room in the peer's window.
             fin = conn.snd_wnd - flight > size and recovery.no_loss_suspected(conn)
         if size <= 0 and not fin:
             break
@@ -225,7 +223,7 @@ def _send_data(conn: ControlBlock, now: int, emit: Emit) -> bool:
             flags |= PSH
         if fin:
             flags |= FIN
-        if not pieces:  # these are the same for all pieces
+        if not pieces:  # computed once, for all pieces
             ack, wnd, options = conn.rcv_nxt, window_field(conn), options_for(conn, now, sack_bytes > 0)
             if sack_bytes:
                 ack_sent(conn)
@@ -235,7 +233,7 @@ def _send_data(conn: ControlBlock, now: int, emit: Emit) -> bool:
             if rack is not None:
                 rack.spans.on_sent(conn.snd_nxt, now, conn.snd_nxt != conn.snd_max, conn.rtt.srtt)
         elif sack_bytes and pieces == 1:
-            options = options_for(conn, now, True)  # what came twice is sack_bytes once
+            options = options_for(conn, now, True)  # a D-SACK is reported once, in the first piece
         seq = conn.snd_nxt
         if size > 0:
             emit(seq, ack, flags, wnd, options, buf.take(size), size)
@@ -261,20 +259,20 @@ def _send_data(conn: ControlBlock, now: int, emit: Emit) -> bool:
         conn.cwnd_filled = conn.snd_max
     if not flight:
         _persist(conn, now, emit)
-    # RFC 6675, section 4, NextSeg: where there is no new data any more, rules (3) and (4) have their turn.
+    # RFC 6675, section 4, NextSeg: rules (3) and (4) apply when there is no new data any more.
     return rack is None and conn.in_recovery and pieces > 0
 
 
 def _persist(conn: ControlBlock, now: int, emit: Emit) -> None:
-    """The peer's window is shut and nothing is in flight: ask from time to time (section 3.8.6.1)."""
+    """Probe the peer's closed window while nothing is in flight (section 3.8.6.1)."""
     if conn.probe:
         conn.probe = False
         conn.stats.tcp_zero_window_probes += 1
         if not conn.probes:
             conn.progress_at = now  # the user time-out counts from here
         conn.probes += 1
-        # One byte that does not fit (or the FIN) makes the peer tell its window; where the window is open but
-        # small, as much as it takes (section 3.8.6.2.1, the override time-out). SND.NXT does not move.
+        # One byte that does not fit (or the FIN) makes the peer report its window. If the window is open but small,
+        # it is filled (section 3.8.6.2.1, the override time-out). SND.NXT does not move.
         size = min(conn.snd_buf.length, max(conn.snd_wnd, 1), conn.mss)
         flags = ACK if size else ACK | FIN
         emit(
@@ -300,10 +298,10 @@ def _persist(conn: ControlBlock, now: int, emit: Emit) -> None:
 
 
 def _window_update_due(conn: ControlBlock) -> bool:
-    """Receiver's silly window avoidance (section 3.8.6.2.2): tell of room when it is worth a segment.
+    """Whether new room deserves a window update: the receiver's silly window avoidance (section 3.8.6.2.2).
 
-    That is half of the buffer, or, where a peer may be waiting at a closed window, two segments that at least double
-    what it knows of.
+    Half of the buffer does. So do two segments that at least double the window, since the peer may be waiting at a
+    closed window.
     """
     growth = window_growth(conn)
     if growth < (conn.rcv_limit + 1) >> 1 and (
@@ -312,5 +310,5 @@ def _window_update_due(conn: ControlBlock) -> bool:
         return False
     if conn.state is not ESTABLISHED and conn.state not in (FIN_WAIT_1, FIN_WAIT_2):
         return False
-    # What the 16 bits of a SYN could not say rides on the first ACK of data.
+    # The first ACK of data carries the part of the window that the 16 bits of a SYN could not express.
     return (conn.rcv_nxt - conn.irs) & MASK != 1

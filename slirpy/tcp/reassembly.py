@@ -1,12 +1,12 @@
-"""Data that came before its turn (RFC 9293, section 3.10.7.4, seventh).
+"""Queue for data that arrives out of order (RFC 9293, section 3.10.7.4, seventh).
 
-What is contiguous is one range, however many segments it came in; ranges are sorted, with a hole before each. A range
-holds its data in pieces, small neighbours joined, so that what a byte costs does not depend on how it was cut. What
-overlaps in the queue is kept once: the first copy wins.
+Contiguous data is one range, however many segments it came in. Ranges are sorted, with a hole before each. A range
+holds its data in pieces; small neighbours are joined, so the cost of a byte does not depend on how the data was cut.
+Overlapping data is kept once: the first copy wins.
 
-Ranges are found by bisection, which needs numbers that do not wrap. So positions are sequence numbers carried on
-beyond 32 bits; those that come in are taken to mean the position nearest to the last one. The window bounds the
-bytes, and :data:`MAX_RANGES` the holes: both together bound memory and the time that a segment takes.
+Ranges are found by bisection, which needs numbers that do not wrap. So positions are sequence numbers extended beyond
+32 bits: a sequence number stands for the position nearest to the previous one. The window limits the bytes, and
+:data:`MAX_RANGES` the holes; together they limit memory and the time per segment.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from slirpy.tcp.seq import HALF, MASK
 __all__ = ["Reassembly"]
 
 MAX_RANGES = 256
-"""Ranges that are kept; the window bounds the bytes, this bounds the holes."""
+"""Maximum number of ranges, and so of holes."""
 SMALL = 2048
-"""Neighbouring pieces up to this many bytes in all are joined."""
+"""Neighbouring pieces of up to this many bytes in total are joined."""
 
 
 class Reassembly:
@@ -31,26 +31,26 @@ class Reassembly:
     __slots__ = ("_ends", "_near", "_pieces", "_starts", "size", "taken")
 
     def __init__(self) -> None:
-        # Three lists of the same length, an entry a range: cheaper than objects, and what bisect takes.
+        # Three lists of the same length, with an entry for each range: cheaper than objects, and suitable for bisect.
         self._starts: list[int] = []
         self._ends: list[int] = []
         self._pieces: list[list[bytes]] = []
         self._near = 0
         self.size = 0
-        """Bytes held."""
+        """Number of bytes held."""
         self.taken: int | None = None
-        """Number behind what was taken out last."""
+        """Sequence number after the data that was taken out last."""
 
     def __bool__(self) -> bool:
         return self.size > 0
 
     def _position(self, seq: int) -> int:
-        """Where ``seq`` is, nearest to where the last one was."""
+        """Return the position of ``seq`` that is nearest to the previous one."""
         near = self._near = self._near + ((seq - self._near + HALF) & MASK) - HALF
         return near
 
     def insert(self, rcv_nxt: int, seq: int, data: Buffer) -> bool:
-        """Keep ``data`` that starts at ``seq``, inside the window; False if there are too many ranges."""
+        """Keep ``data``, which starts at ``seq`` and lies in the window; False if there are too many ranges."""
         if not self.size:
             self._near = seq
         start = self._position(seq)
@@ -91,7 +91,7 @@ class Reassembly:
         return True
 
     def take(self, rcv_nxt: int) -> list[bytes]:
-        """Take out the data that starts at ``rcv_nxt``, if it is there; what lies before it is thrown away."""
+        """Remove and return the data at ``rcv_nxt``, if there is any. Data before it is discarded."""
         while self.size:
             skip = self._position(rcv_nxt) - self._starts[0]
             if skip < 0:
@@ -112,15 +112,15 @@ class Reassembly:
         return []
 
     def hole(self, rcv_nxt: int) -> int:
-        """How many bytes are missing from ``rcv_nxt`` on before the first that is here; -1: none is."""
+        """Return how many bytes are missing between ``rcv_nxt`` and the first byte held; -1: none is held."""
         return self._starts[0] - self._position(rcv_nxt) if self.size else -1
 
     def beyond(self, seq: int) -> bool:
-        """Whether there is data at or behind ``seq``."""
+        """Whether there is data at or after ``seq``."""
         return self.size > 0 and self._ends[-1] > self._position(seq)
 
     def overlap(self, rcv_nxt: int, seq: int, length: int) -> tuple[int, int] | None:
-        """The first part of a segment that is in the queue already, as edges."""
+        """Return the edges of the first part of a segment that is already in the queue; None: no part is."""
         if not self.size:
             return None
         start = self._position(seq)
@@ -130,12 +130,12 @@ class Reassembly:
         return max(start, self._starts[index]) & MASK, min(start + length, self._ends[index]) & MASK
 
     def __len__(self) -> int:
-        """Ranges."""
+        """Return the number of ranges."""
         return len(self._starts)
 
-    def ranges(self, recent: Sequence[int] = (), most: int | None = None) -> list[tuple[int, int]]:
-        """Ranges as SACK blocks, ``most`` at most: those with ``recent`` numbers first (RFC 2018, section 4)."""
-        count = len(self._starts) if most is None else min(most, len(self._starts))
+    def ranges(self, recent: Sequence[int] = (), limit: int | None = None) -> list[tuple[int, int]]:
+        """Return up to ``limit`` ranges as SACK blocks, those of ``recent`` numbers first (RFC 2018, section 4)."""
+        count = len(self._starts) if limit is None else min(limit, len(self._starts))
         order: list[int] = []
         for number in recent:
             index = bisect_right(self._starts, self._position(number)) - 1

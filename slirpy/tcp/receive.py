@@ -1,8 +1,8 @@
-"""A segment arrives (RFC 9293, section 3.10.7), in the RFC's order.
+"""Arriving segments (RFC 9293, section 3.10.7), processed in the RFC's order.
 
-Nothing is sent from here: ``ack_now``, ``reset`` and ``resend_head`` tell ``output`` what is due.
-:func:`acknowledge` and :func:`~slirpy.tcp.delivery.accept_text` are shared with ``core/fastpath.py``, so that the
-common case and the general one cannot drift apart.
+Nothing is sent from here: fields such as ``ack_now``, ``reset`` and ``resend_head`` let
+:func:`~slirpy.tcp.output.output` know what is due. :func:`acknowledge` and :func:`~slirpy.tcp.delivery.accept_text`
+are shared with :mod:`slirpy.core.fastpath`, so that the common case and the general one cannot diverge.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ from slirpy.wire.tcp import ACK, FIN, RST, SYN, URG
 __all__ = ["acknowledge", "segment_arrives"]
 
 TS_RECENT_LIFE = 24 * 24 * 3600 * 1000 * MS
-"""RFC 7323, section 5.5: after so long a silence half of the numbers of the peer's clock may have passed by."""
+"""Silence after which ``ts_recent`` is invalid, since the peer's clock may have advanced by half of its range (RFC
+7323, section 5.5)."""
 
 
 def segment_arrives(conn: ControlBlock, seg: Segment, now: int) -> None:
-    """Change the state of ``conn`` by a segment. One that belongs to a closed connection is ignored here."""
+    """Process a segment. Segments of a closed connection are ignored here."""
     if seg.options.bad:
         conn.stats.tcp_bad_options += 1
     state = conn.state
@@ -52,14 +53,14 @@ def segment_arrives(conn: ControlBlock, seg: Segment, now: int) -> None:
 
 
 def _listen(conn: ControlBlock, seg: Segment, now: int) -> None:
-    """Section 3.10.7.2."""
+    """Process a segment in LISTEN (section 3.10.7.2)."""
     if seg.flags & RST:
         conn.stats.drop_tcp_reset += 1
     elif seg.flags & ACK:
         conn.stats.drop_tcp_ack_opening += 1
         conn.reset = seg.ack, 0, RST
     elif seg.flags & SYN:
-        conn.opened_at = conn.progress_at = now  # listening may have lasted longer than opening may
+        conn.opened_at = conn.progress_at = now  # the time spent listening does not count
         _take_syn(conn, seg, now)
         conn.enter(SYN_RECEIVED)
         _keep_syn_data(conn, seg)
@@ -77,19 +78,20 @@ def _take_syn(conn: ControlBlock, seg: Segment, now: int) -> None:
 
 
 def _keep_syn_data(conn: ControlBlock, seg: Segment) -> None:
-    """Text and FIN of a SYN wait until the connection is open. What does not fit comes again.
+    """Keep text and FIN of a SYN until the connection is established. The peer retransmits what does not fit.
 
-    A segment's worth is kept: many connections can be half open, and who opened them is not known to be there.
+    At most a segment is kept, because many connections can be half-open, and the peer's address may be forged.
     """
     length = min(len(seg.payload), conn.settings.mss, conn.rcv_limit)
     if length:
         conn.reassembly.insert(conn.rcv_nxt, conn.rcv_nxt, memoryview(seg.payload)[:length])
-    if seg.flags & FIN and length == len(seg.payload) and length < conn.rcv_limit:  # a FIN needs room, too
+    # A FIN needs room, too.
+    if seg.flags & FIN and length == len(seg.payload) and length < conn.rcv_limit:
         conn.fin_seq = (conn.rcv_nxt + length) & MASK
 
 
 def _syn_sent(conn: ControlBlock, seg: Segment, now: int) -> None:
-    """Section 3.10.7.3."""
+    """Process a segment in SYN-SENT (section 3.10.7.3)."""
     flags = seg.flags
     if flags & ACK:
         acceptable = seg.ack == (conn.iss + 1) & MASK
@@ -123,7 +125,7 @@ def _syn_sent(conn: ControlBlock, seg: Segment, now: int) -> None:
         conn.progress_at = now
         conn.ack_now = True
         if seg.payload or flags & FIN:
-            # What came with the SYN is handled as what comes after it.
+            # Text and FIN of the SYN are processed like those of the next segment.
             rest = seg._replace(seq=(seg.seq + 1) & MASK, flags=flags & ~SYN)
             conn.rcv_adv = (conn.rcv_nxt + conn.rcv_limit) & MASK
             _synchronized(conn, rest, now)
@@ -134,21 +136,21 @@ def _syn_sent(conn: ControlBlock, seg: Segment, now: int) -> None:
 
 
 def _synchronized(conn: ControlBlock, seg: Segment, now: int) -> None:
-    """Section 3.10.7.4."""
+    """Process a segment in SYN-RECEIVED or a synchronized state (section 3.10.7.4)."""
     if conn.state is SYN_RECEIVED and seg.seq == conn.irs and seg.flags & (SYN | RST) == SYN:
         if not seg.flags & ACK:
-            conn.snd_nxt = conn.iss  # our SYN,ACK was lost: an ACK alone would not open the connection
+            conn.snd_nxt = conn.iss  # our SYN,ACK was lost; an ACK alone would not open the connection
             return
         if not conn.passive:
-            # The SYN,ACK of a simultaneous open. By the letter of the RFC its number is an old one, and the two
-            # sides would answer each other's for ever; what it acknowledges is what it came for.
+            # The SYN,ACK of a simultaneous open. By the letter of the RFC its sequence number is old, and the two
+            # sides would answer each other's segments forever. Only its ACK matters.
             seg = seg._replace(seq=conn.rcv_nxt, flags=seg.flags & ~SYN)
             if conn.snd_nxt == conn.iss:
-                conn.ack_now = True  # it came in one batch with the SYN, to which there was no answer yet
+                conn.ack_now = True  # it arrived in the same batch as the SYN, which is not answered yet
     flags, seq, payload = seg.flags, seg.seq, seg.payload
     stats = conn.stats
 
-    # RFC 7323, section 5.3: PAWS comes before everything else, and spares resets.
+    # RFC 7323, section 5.3: PAWS is applied before everything else, but not to resets.
     ts = seg.options.timestamps
     if conn.ts_ok and not flags & RST:
         if ts is None:
@@ -159,16 +161,16 @@ def _synchronized(conn: ControlBlock, seg: Segment, now: int) -> None:
             answer(conn, now)
             return
 
-    # First, the sequence number. Edges are distances from RCV.NXT, negative for what is old.
+    # First, the sequence number. Edges are distances from RCV.NXT, negative for old data.
     wnd = conn.rcv_wnd
     start = (seq - conn.rcv_nxt) & MASK
     if start >= HALF:
         start -= MASK + 1
-    length = 0 if flags & RST else seg.length  # what else is in a reset makes it hit no better, and no worse
+    length = 0 if flags & RST else seg.length  # the payload of a reset does not affect whether it is acceptable
     end = start + length
     if length == 0:
-        # An ACK at the right edge counts, as with Linux: a peer that has filled the window and then has gone back to
-        # smaller segments numbers its ACKs so. If both ends did, and dropped those, neither would make progress.
+        # An ACK at the right edge is accepted, as by Linux. A peer that has filled the window, and then goes back to
+        # smaller segments, sends ACKs with that number. If both ends did, and dropped them, neither would progress.
         acceptable = 0 <= start < wnd or (start == wnd and (not wnd or flags & (ACK | RST) == ACK))
     else:
         acceptable = wnd > 0 and (0 <= start < wnd or 0 < end <= wnd or (start < 0 and end > wnd))
@@ -183,34 +185,35 @@ def _synchronized(conn: ControlBlock, seg: Segment, now: int) -> None:
         if length:
             answer(conn, now)
         else:
-            challenge(conn, now)  # two that answer each other's ACKs like this would never end
+            challenge(conn, now)  # limited, because two sides that answer each other's ACKs would never stop
         if wnd or start:
             if start < 0 and end <= 0 and _plausible_ack(conn, seg):
                 _on_old_segment(conn, seg, now)
             return
-        # A closed window takes no text, but valid ACKs and RSTs (MUST-66).
+        # With a closed window, text is not accepted, but valid ACKs and RSTs are (MUST-66).
         payload = b""
         flags &= ~FIN
-    # Only what lies in the window is looked at from here on, and nothing is believed before the ACK is.
+    # From here on, only the part inside the window is used, and nothing is trusted until the ACK is validated.
     again = False
     if start < 0 and not flags & SYN:
-        # There is text, for a FIN alone cannot reach into the window from before it.
+        # There must be text, since a FIN alone cannot extend from before the window into it.
         payload = memoryview(payload)[-start:]
         again = conn.sack_ok
         start = 0
         seq = conn.rcv_nxt
-    if end > wnd:  # the FIN takes a number, too
+    if end > wnd:  # cuts the FIN, too, which takes the last sequence number
         payload = memoryview(payload)[: wnd - start]
         flags &= ~FIN
 
-    # Second, RST. RFC 5961, section 3.2: only the exact number resets, the rest of the window is challenged.
+    # Second, RST. RFC 5961, section 3.2: only the exact number resets; others in the window are challenged.
     if flags & RST:
         if seq != conn.rcv_nxt:
             stats.drop_tcp_reset += 1
             challenge(conn, now)
             return
         if conn.state is TIME_WAIT:
-            conn.close_with(0)  # no failure: both streams are complete, it answers a late duplicate of ours
+            # Not a failure: both streams are complete, and the reset answers an old duplicate of our segments.
+            conn.close_with(0)
             return
         conn.peer_reset = True
         refused = conn.state is SYN_RECEIVED and not conn.passive
@@ -220,7 +223,8 @@ def _synchronized(conn: ControlBlock, seg: Segment, now: int) -> None:
     # Fourth, SYN. RFC 5961, section 4.2: challenged in every synchronized state, whatever its number.
     if flags & SYN:
         if conn.state is SYN_RECEIVED and conn.passive:
-            conn.close_with(errno.ECONNABORTED)  # back to LISTEN, which is the demultiplexer's here
+            # By the RFC the connection returns to LISTEN. Here the demultiplexer listens.
+            conn.close_with(errno.ECONNABORTED)
             return
         stats.drop_tcp_syn += 1
         challenge(conn, now)
@@ -258,20 +262,20 @@ def _synchronized(conn: ControlBlock, seg: Segment, now: int) -> None:
     elif conn.sack_ok and seg.options.sack:
         newreno.on_sack(conn, seg.options.sack, ack)
 
-    # Sixth, URG. The data are delivered in their place in the stream (RFC 6093).
+    # Sixth, URG. Urgent data is delivered in its place in the stream (RFC 6093).
     if flags & URG and seg.urg and not conn.fin_received:
         urgent.on_pointer(conn, (seg.seq + seg.urg) & MASK)
     # Seventh, the text.
     if payload:
         take_text(conn, seq, payload, now)
     if opens:
-        deliver_queued(conn, now)  # what came with the SYN
-    # Eighth, FIN. It may be seen before the text that it follows.
+        deliver_queued(conn, now)  # text of the SYN
+    # Eighth, FIN. It may arrive before the text that precedes it.
     take_fin(conn, (seg.seq + length - 1) & MASK if flags & FIN else None, now)
 
 
 def _plausible_ack(conn: ControlBlock, seg: Segment) -> bool:
-    """Whether the peer can have sent this ACK: nothing that was never sent, nor older than its largest window."""
+    """Whether the peer can have sent this ACK: for data that was sent, and no older than its largest window."""
     if not seg.flags & ACK:
         return False
     ahead = (conn.snd_max - seg.ack) & MASK
@@ -279,7 +283,7 @@ def _plausible_ack(conn: ControlBlock, seg: Segment) -> bool:
 
 
 def _on_old_segment(conn: ControlBlock, seg: Segment, now: int) -> None:
-    """All of this arrived before: our ACKs get lost, or the peer is too hasty."""
+    """Process a segment whose data had all arrived before: our ACKs get lost, or the peer retransmits too early."""
     if seg.payload:
         conn.spare_acks = True
         if conn.sack_ok:
@@ -291,23 +295,26 @@ def _on_old_segment(conn: ControlBlock, seg: Segment, now: int) -> None:
 def acknowledge(
     conn: ControlBlock, ack: int, window: int, seq: int, length: int, fin: bool, echoed: int | None, now: int
 ) -> bool:
-    """The ACK field and the window of an acceptable segment; False if the rest of it must not be used.
+    """Process ACK field and window of an acceptable segment.
 
     Args:
         window: SEG.WND, scaled.
-        length: bytes of text in the segment, which decide whether an ACK is a duplicate.
-        echoed: TSecr, or None.
+        length: number of bytes of text. Segments with text or FIN are not duplicate ACKs.
+        echoed: TSecr; None: no timestamps.
+
+    Returns:
+        False: the rest of the segment must be ignored.
     """
     una = conn.snd_una
     acked = (ack - una) & MASK
     outstanding = (conn.snd_max - una) & MASK
     if acked > outstanding:
         if acked < HALF:
-            challenge(conn, now)  # it acknowledges what was never sent: say so, and drop it
+            challenge(conn, now)  # an ACK of data that was never sent
             conn.stats.drop_tcp_ack_future += 1
             return False
         if (una - ack) & MASK > conn.snd_wnd_max:
-            challenge(conn, now)  # RFC 5961, section 5.2: too old to be a late one
+            challenge(conn, now)  # RFC 5961, section 5.2: too old to be a delayed ACK
             conn.stats.drop_tcp_ack_old += 1
             return False
         return True
@@ -316,19 +323,19 @@ def acknowledge(
     if acked:
         _new_data_acked(conn, ack, acked, echoed, now)
     elif outstanding and not length and not fin and window == conn.snd_wnd and not conn.sack_ok:
-        # Answers to probes repeat themselves, and so do those to what a time-out sends again.
+        # After a time-out, and after window probes, repeated ACKs are normal.
         duplicate = conn.snd_nxt == conn.snd_max
-    # The window: SND.WL1 < SEG.SEQ, or equal and SND.WL2 =< SEG.ACK.
+    # The window is updated if SND.WL1 < SEG.SEQ, or if they are equal and SND.WL2 =< SEG.ACK. It is also updated if
+    # the segment acknowledges new data, as by Linux: such a segment is newer, even if its text is a retransmission.
+    # If SND.UNA moved without the window, we would send beyond the window's edge.
     newer = (seq - conn.snd_wl1) & MASK
-    # Or it acknowledges something new, and so is newer though its text was sent before (as Linux does): with SND.UNA
-    # moved and the window not, we would send beyond its edge.
     if acked or 0 < newer < HALF or (newer == 0 and (ack - conn.snd_wl2) & MASK < HALF):
         if window != conn.snd_wnd:
             conn.snd_wnd = window
             if window > conn.snd_wnd_max:
                 conn.snd_wnd_max = window
         if conn.timer_kind is PERSIST:
-            conn.probes = 0  # it answers, so we go on asking (MUST-37)
+            conn.probes = 0  # the peer answers, so probing continues (MUST-37)
             if window:
                 conn.timer_kind = NO_TIMER
                 conn.retries = 0
@@ -341,12 +348,12 @@ def acknowledge(
 
 
 def _new_data_acked(conn: ControlBlock, ack: int, acked: int, echoed: int | None, now: int) -> None:
-    """SND.UNA moves forward by ``acked``."""
+    """Move SND.UNA forward by ``acked``."""
     # Round-trip time: from the echoed timestamp (RFC 7323, section 4.1), else from the one timed segment.
     rtt = 0
     if echoed is not None:
         rtt = ((conn.timestamp(now) - echoed) & MASK) * MS
-        if rtt <= now - conn.opened_at + MS:  # it cannot have taken longer than the connection has lived
+        if rtt <= now - conn.opened_at + MS:  # a round trip cannot be longer than the age of the connection
             conn.rtt.sample(rtt)
         else:
             rtt = 0
@@ -377,7 +384,7 @@ def _new_data_acked(conn: ControlBlock, ack: int, acked: int, echoed: int | None
         conn.snd_buf.acknowledge(data)
     conn.snd_una = ack
     if (conn.snd_nxt - ack) & MASK >= HALF:
-        conn.snd_nxt = ack  # we had gone back, and the peer has more than we thought
+        conn.snd_nxt = ack  # SND.NXT had gone back, and the peer has received more than expected
         if state is not None:
             state.spans.items.clear()
 

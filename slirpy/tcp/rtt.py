@@ -1,4 +1,4 @@
-"""Round-trip time and the retransmission time-out (RFC 6298)."""
+"""Round-trip time and retransmission time-out (RFC 6298)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from slirpy.units import MS
 __all__ = ["RtoEstimator"]
 
 INITIAL_RTO = 1_000 * MS  # (2.1)
-# (2.4) asks for a second at least and allows less to who knows better: the far end of this path is a guest on
-# the same machine, and every system that people run uses 200 ms there.
+# (2.4) demands at least a second, but allows less where more is known about the path. The other end of this one is a
+# guest on the same machine, and all common systems use 200 ms anyway.
 MIN_RTO = 200 * MS
 MAX_RTO = 60_000 * MS  # (2.5)
 GRANULARITY = 1 * MS  # of the timestamp clock
 
 
 class RtoEstimator:
-    """SRTT, RTTVAR and RTO, all in nanoseconds. Who takes samples observes Karn's rule (section 3)."""
+    """SRTT, RTTVAR and RTO, all in nanoseconds. Callers of :meth:`sample` observe Karn's rule (section 3)."""
 
     __slots__ = ("backoff", "base", "rttvar", "srtt")
 
@@ -26,10 +26,10 @@ class RtoEstimator:
         self.base = INITIAL_RTO
         """RTO before back-off."""
         self.backoff = 0
-        """How often it has been doubled since the last acknowledgement of new data."""
+        """Number of times that it was doubled since the last acknowledgement of new data."""
 
     def sample(self, rtt: int) -> None:
-        """Take a measurement in nanoseconds, (2.2) and (2.3)."""
+        """Add a measurement in nanoseconds, (2.2) and (2.3)."""
         if self.srtt == 0:
             self.srtt = rtt or 1
             self.rttvar = rtt >> 1
@@ -37,17 +37,17 @@ class RtoEstimator:
             self.rttvar += (abs(self.srtt - rtt) - self.rttvar) >> 2
             self.srtt += (rtt - self.srtt) >> 3
             self.srtt = self.srtt or 1
-        # Written out: this runs for every acknowledgement, and calls of min and max took half of its time.
+        # Without min and max: this runs for every acknowledgement, and the calls took half of its time.
         spread = 4 * self.rttvar
         base = self.srtt + (spread if spread > GRANULARITY else GRANULARITY)
         self.base = MIN_RTO if base < MIN_RTO else base if base < MAX_RTO else MAX_RTO
 
     @property
     def rto(self) -> int:
-        """The time-out to use now, with back-off (5.5)."""
+        """Current time-out, with back-off (5.5)."""
         return min(self.base << self.backoff, MAX_RTO) if self.backoff else self.base
 
     def back_off(self) -> None:
-        """A time-out has passed."""
+        """Double the time-out, after it has expired."""
         if self.base << self.backoff < MAX_RTO:
             self.backoff += 1

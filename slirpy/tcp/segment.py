@@ -1,4 +1,4 @@
-"""A segment, and the answer to one that belongs to no connection."""
+"""Segments, and the answer to one that belongs to no connection."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["Emit", "Segment", "as_segments", "reset_for"]
 
 
 class Segment(NamedTuple):
-    """A segment, incoming or outgoing; the fields are named as in RFC 9293, section 3.3.1."""
+    """A segment, incoming or outgoing. Fields are named as in RFC 9293, section 3.3.1."""
 
     seq: int
     ack: int
     flags: int
     wnd: int
-    """As in the header, not scaled."""
+    """Window as in the header, not scaled."""
     options: TcpOptions = NONE
     payload: Buffer = b""
     urg: int = 0
-    """SEG.UP: where urgent data end, from ``seq``; means something with the flag URG only."""
+    """SEG.UP: the end of the urgent data, relative to ``seq``. Only valid with the flag URG."""
 
     @property
     def length(self) -> int:
@@ -33,9 +33,9 @@ class Segment(NamedTuple):
 
 
 def reset_for(seg: Segment) -> tuple[int, int, int] | None:
-    """What to answer to a segment that belongs to no connection: SEQ, ACK and flags of a RST, or None.
+    """Return SEQ, ACK and flags of the RST that answers a segment of no connection (RFC 9293, section 3.10.7.1).
 
-    RFC 9293, section 3.10.7.1; no reset answers a reset.
+    None: the segment is a RST, which is never answered.
     """
     if seg.flags & RST:
         return None
@@ -45,10 +45,10 @@ def reset_for(seg: Segment) -> tuple[int, int, int] | None:
 
 
 class Emit(Protocol):
-    """Sends one segment, given in parts: the callback of :func:`~slirpy.tcp.output.output`.
+    """Callback of :func:`~slirpy.tcp.output.output` that sends one segment, given in parts.
 
-    ``wnd`` is as in the header, ``parts`` hold ``length`` bytes. ``urg`` is the urgent pointer, left out if there is
-    none.
+    ``wnd`` is the window as in the header. ``parts`` contain ``length`` bytes. ``urg`` is the urgent pointer, and
+    omitted if there is none.
     """
 
     def __call__(
@@ -66,7 +66,7 @@ class Emit(Protocol):
 
 
 def as_segments(take: Callable[[Segment], object]) -> Emit:
-    """An :class:`Emit` that makes a segment of the parts and calls ``take`` with it."""
+    """Return an :class:`Emit` that makes a segment of the parts and passes it to ``take``."""
 
     def emit(
         seq: int,

@@ -1,7 +1,7 @@
-"""What was written and is not acknowledged yet: the retransmission buffer and the send queue in one.
+"""Send queue and retransmission buffer in one: data that was written and is not acknowledged.
 
-The chunks are the very objects that were written. They are sliced, never copied: what a host socket gave by one
-``recv`` goes to the link as views, and stays here until it is acknowledged.
+The chunks are the objects that were written. They are sliced, never copied: the result of one ``recv`` on a host
+socket goes to the link as views, and stays here until it is acknowledged.
 """
 
 from __future__ import annotations
@@ -13,39 +13,38 @@ from slirpy.interfaces import Buffer
 __all__ = ["SendBuffer"]
 
 COALESCE = 4096
-"""Chunks up to this many bytes in all are joined, so that many small writes do not make long lists."""
+"""Chunks of up to this many bytes in total are joined, so that many small writes do not make long lists."""
 
 
 class SendBuffer:
-    """A queue of bytes with a cursor: before it lies what was sent, after it what was not."""
+    """A queue of bytes with a cursor: bytes before it were sent, bytes after it were not."""
 
     __slots__ = ("_chunks", "_head", "_index", "_offset", "length", "sent")
 
     def __init__(self) -> None:
         self._chunks: deque[bytes] = deque()
-        self._head = 0  # bytes of the first chunk that were acknowledged
+        self._head = 0  # number of acknowledged bytes in the first chunk
         self._index = 0  # the cursor: a chunk ...
-        self._offset = 0  # ... and a place in it
+        self._offset = 0  # ... and an offset in it
         self.length = 0
-        """Bytes held, sent or not."""
+        """Number of bytes held, sent or not."""
         self.sent = 0
-        """Bytes before the cursor."""
+        """Number of bytes before the cursor."""
 
     def append(self, data: bytes) -> None:
-        """Add bytes at the end; the object must not change."""
+        """Append bytes; the object must not change."""
         self.length += len(data)
         chunks = self._chunks
         if chunks and len(chunks[-1]) + len(data) <= COALESCE:
-            if self._index == len(
-                chunks
-            ):  # at the very end the cursor names the next chunk: now it is in this one
+            # A cursor at the very end points to the next chunk, which does not exist. Move it to the end of this one.
+            if self._index == len(chunks):
                 self._index, self._offset = self._index - 1, len(chunks[-1])
             chunks[-1] += data
         else:
             chunks.append(data)
 
     def take(self, count: int) -> list[Buffer]:
-        """The next ``count`` bytes after the cursor, which moves behind them."""
+        """Return the next ``count`` bytes after the cursor, and move it past them."""
         parts: list[Buffer] = []
         chunks, index, offset = self._chunks, self._index, self._offset
         self.sent += count
@@ -64,7 +63,7 @@ class SendBuffer:
         return parts
 
     def peek(self, count: int, offset: int = 0) -> list[Buffer]:
-        """``count`` bytes from ``offset`` on, wherever the cursor is: for sending them again."""
+        """Return ``count`` bytes beginning at ``offset``, for retransmission. The cursor does not move."""
         parts: list[Buffer] = []
         offset += self._head
         for chunk in self._chunks:
@@ -80,11 +79,11 @@ class SendBuffer:
         return parts
 
     def rewind(self) -> None:
-        """Move the cursor to the start: everything will be sent again."""
+        """Move the cursor to the start, to send everything again."""
         self._index, self._offset, self.sent = 0, self._head, 0
 
     def acknowledge(self, count: int) -> None:
-        """Forget the first ``count`` bytes; a cursor among them moves behind them."""
+        """Discard the first ``count`` bytes; a cursor among them moves past them."""
         self.length -= count
         behind = count > self.sent
         self.sent = 0 if behind else self.sent - count
@@ -100,6 +99,6 @@ class SendBuffer:
             self._index = index
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Discard everything."""
         self._chunks.clear()
         self._head = self._index = self._offset = self.length = self.sent = 0

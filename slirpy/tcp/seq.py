@@ -1,8 +1,8 @@
 """Sequence number arithmetic, modulo 2**32 (RFC 9293, section 3.4).
 
-``a < b`` means that ``a`` comes before ``b`` by less than half of the number space. A difference
-``(b - a) & MASK`` is a distance if it is below :data:`HALF` and a negative one otherwise; the engine's busy
-places write that out instead of calling.
+``a < b`` means that ``a`` is before ``b`` by less than half of the number space. A difference ``(b - a) & MASK`` is
+positive if it is less than :data:`HALF`, and negative otherwise. Hot paths of the engine compute it in place instead
+of calling a function.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ HALF = 0x80000000
 
 
 def seq_lt(a: int, b: int) -> bool:
-    """Whether ``a`` comes before ``b``."""
+    """Whether ``a`` is before ``b``."""
     return (a - b) & MASK >= HALF
 
 
 def seq_le(a: int, b: int) -> bool:
-    """Whether ``a`` is ``b`` or comes before it."""
+    """Whether ``a`` is ``b`` or before it."""
     return (b - a) & MASK < HALF
 
 
 def seq_gt(a: int, b: int) -> bool:
-    """Whether ``a`` comes after ``b``."""
+    """Whether ``a`` is after ``b``."""
     return (b - a) & MASK >= HALF
 
 
 def seq_ge(a: int, b: int) -> bool:
-    """Whether ``a`` is ``b`` or comes after it."""
+    """Whether ``a`` is ``b`` or after it."""
     return (a - b) & MASK < HALF

@@ -1,4 +1,4 @@
-"""What a connection is made with: sizes, times, and switches."""
+"""Settings of a connection: sizes, times, and switches."""
 
 from __future__ import annotations
 
@@ -13,92 +13,92 @@ from slirpy.units import MS, SECOND
 __all__ = ["Settings"]
 
 ACK_LIMIT = 500 * MS
-"""No acknowledgement is delayed for so long (RFC 9293, MUST-40)."""
+"""Acknowledgements are delayed for less than this (RFC 9293, MUST-40)."""
 
-
-_LEAST = {
+_MINIMA = {
     "mss": 1, "peer_mss": 1, "max_burst": 0, "rcv_buffer": 1, "rcv_first": 1, "snd_buffer": 1, "r1": 1,
     "time_wait": 0, "syn_timeout": 0, "user_timeout": 0,
 }  # fmt: skip
 _SIZES = ("mss", "peer_mss", "max_burst", "rcv_buffer", "rcv_first", "snd_buffer", "r1", "keepalive_count")
 _SWITCHES = ("nodelay", "timestamps", "sack", "window_scaling", "rack", "keepalive", "idle_restart")
-_MOST_MSS = 0xFFFF
-"""What the option can say."""
 _TIMES = ("delayed_ack", "syn_timeout", "user_timeout", "keepalive_idle", "keepalive_interval", "time_wait")
+_MAX_MSS = 0xFFFF
+"""Largest value of the option."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a connection is made with. Times are nanoseconds, sizes bytes.
+    """Settings of a connection. Times are nanoseconds, sizes bytes.
 
     Raises:
-        ConfigError: acknowledgements would be delayed for longer than the RFC allows.
+        ConfigError: a value is of the wrong kind or outside its range.
     """
 
     mss: int = 1460
-    """Largest segment that we can receive: the link's MTU less 40."""
+    """Largest segment that we can receive: the link's MTU less the headers (40 bytes with IPv4, 60 with IPv6)."""
     peer_mss: int = 536
-    """Largest segment that a peer can receive whose SYN has no MSS option: 536 (RFC 9293, MUST-15). Choose more only
-    where the peer's link is known."""
+    """Largest segment that the peer can receive if its SYN has no MSS option: 536 with IPv4, 1220 with IPv6
+    (RFC 9293, MUST-15). Choose more only if the peer's link is known."""
     max_burst: int = 0
-    """Most payload bytes in one emitted piece: more than a segment where the link segments; 0: one segment."""
+    """Maximum payload of one emitted piece: more than a segment if the link segments data itself; 0: one segment."""
     rcv_buffer: int = 1 << 20
-    """Bytes received and not consumed that we keep, at the most; bounds the window."""
+    """Maximum number of received bytes waiting for the user; limits the window."""
     rcv_first: int = 1 << 16
-    """The same for a user who has not taken so many yet. From there it grows with what the user takes."""
+    """Initial value of that limit. It grows with the data that the user takes."""
     snd_buffer: int = 1 << 20
-    """Bytes written and not acknowledged that we keep."""
+    """Maximum number of bytes that are written and not acknowledged."""
     nodelay: bool = True
     """Send small segments at once, without Nagle's algorithm (RFC 9293, section 3.7.4)."""
     timestamps: bool = True
-    """Offer timestamps, and agree to those of the peer (RFC 7323, section 3)."""
+    """Offer timestamps, and accept those of the peer (RFC 7323, section 3)."""
     sack: bool = True
-    """Offer selective acknowledgements, and agree to those of the peer (RFC 2018)."""
+    """Offer selective acknowledgements, and accept those of the peer (RFC 2018)."""
     window_scaling: bool = True
-    """Offer window scaling, and agree to that of the peer (RFC 7323, section 2). Without it no window is larger than
+    """Offer window scaling, and accept that of the peer (RFC 7323, section 2). Without it, windows are limited to
     65,535 bytes."""
     delayed_ack: int = 10 * MS
-    """Longest delay of an acknowledgement: less than 500 ms (RFC 9293, MUST-40); a guest waits for it here."""
+    """Longest delay of an acknowledgement: less than 500 ms (RFC 9293, MUST-40). Short, because a guest waits."""
     rack: bool = True
-    """Notice losses by time (RFC 8985), where the peer permits SACK; else by RFC 6675's counting alone."""
+    """Detect losses by time (RFC 8985) if the peer permits SACK; otherwise by counting alone (RFC 6675)."""
     syn_timeout: int = 180 * SECOND
-    """How long opening is tried: R2 of a SYN, three minutes at least (RFC 9293, MUST-23)."""
+    """Time after which an attempt to connect fails: R2 of a SYN, at least three minutes (RFC 9293, MUST-23)."""
     user_timeout: int = 900 * SECOND
-    """How long data is sent again, or a closed window probed, without any answer: R2 of RFC 9293, section 3.8.3, and
-    the user time-out of its section 3.9.1."""
+    """Time for which data is retransmitted, or a closed window probed, without any answer: R2 of RFC 9293,
+    section 3.8.3, and the user time-out of its section 3.9.1."""
     r1: int = 3
-    """Time-outs of the same data without an answer, or unanswered probes, after which the peer may be gone, and
-    :attr:`Connection.soft_error` says so: R1 of RFC 9293, section 3.8.3."""
+    """Number of time-outs of the same data, or of unanswered probes, after which the peer may be gone, and
+    :attr:`Connection.soft_error` reports it: R1 of RFC 9293, section 3.8.3."""
     keepalive: bool = False
-    """Ask whether a silent peer is still there (RFC 9293, section 3.8.4)."""
+    """Check whether a silent peer is still there (RFC 9293, section 3.8.4)."""
     keepalive_idle: int = 7200 * SECOND
-    """Silence after which it is asked first: two hours or more, says the RFC of the default (MUST-28)."""
+    """Silence after which the first keep-alive is sent; the RFC demands a default of at least two hours (MUST-28)."""
     keepalive_interval: int = 75 * SECOND
-    """Time between two questions without an answer."""
+    """Time between unanswered keep-alives."""
     keepalive_count: int = 9
-    """Questions without an answer after which the connection ends by ETIMEDOUT; 2 at least, for one answer may be
-    lost (MUST-29)."""
+    """Number of unanswered keep-alives after which the connection ends with ETIMEDOUT; at least 2, since one answer
+    may get lost (MUST-29)."""
     time_wait: int = 60 * SECOND
     """2 MSL. The RFC's MSL of two minutes is for paths through the Internet; this path is one virtual cable."""
     idle_restart: bool = True
-    """Start over with the initial window when nothing was sent for a retransmission time-out (RFC 5681, 4.1)."""
+    """Restart with the initial window when nothing was sent for a retransmission time-out (RFC 5681, section 4.1)."""
     congestion: CongestionFactory = Cubic
-    """Makes the congestion control: a class or function of the segment size; see :mod:`slirpy.tcp.congestion`."""
+    """Factory of the congestion control, a class or function of the segment size; see
+    :mod:`slirpy.tcp.congestion`."""
 
     def __post_init__(self) -> None:
         for name in _TIMES:
-            nanoseconds(name, getattr(self, name), lowest=None)  # of its bounds below
+            nanoseconds(name, getattr(self, name), lowest=None)  # their ranges are checked below
         for name in _SIZES:
             if not is_whole(value := getattr(self, name)):
                 raise ConfigError(f"{name} {value!r} is not a whole number")
         for name in _SWITCHES:
             switch(name, getattr(self, name))
-        for name, least in _LEAST.items():
+        for name, least in _MINIMA.items():
             if (value := getattr(self, name)) < least:
                 raise ConfigError(f"{name} {value} is too small; choose {least} or more")
         for name in ("mss", "peer_mss"):
-            if (value := getattr(self, name)) > _MOST_MSS:
-                raise ConfigError(f"{name} {value} is too large; choose {_MOST_MSS} or less")
+            if (value := getattr(self, name)) > _MAX_MSS:
+                raise ConfigError(f"{name} {value} is too large; choose {_MAX_MSS} or less")
         if not 0 <= self.delayed_ack < ACK_LIMIT:
             raise ConfigError(
                 f"delayed_ack {self.delayed_ack} ns is not less than {ACK_LIMIT // MS} ms, which RFC 9293 demands"
@@ -114,7 +114,7 @@ class Settings:
 
     @property
     def wscale(self) -> int:
-        """The smallest window scale that can express the receive buffer."""
+        """Smallest window scale that can express the receive buffer."""
         shift = 0
         while shift < MAX_WSCALE and 0xFFFF << shift < self.rcv_buffer:
             shift += 1

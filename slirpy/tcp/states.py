@@ -1,4 +1,4 @@
-"""The states of a connection and the moves between them, as data (RFC 9293, section 3.3.2)."""
+"""States of a connection and the transitions between them, as data (RFC 9293, section 3.3.2)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["SYNCHRONIZED", "TRANSITIONS", "State", "TimerKind"]
 
 
 class State(enum.Enum):
-    """The states of RFC 9293, section 3.3.2."""
+    """States of RFC 9293, section 3.3.2."""
 
     CLOSED = "CLOSED"
     LISTEN = "LISTEN"
@@ -22,12 +22,12 @@ class State(enum.Enum):
     LAST_ACK = "LAST-ACK"
     TIME_WAIT = "TIME-WAIT"
 
-    # Members are singletons. Enum's own hash is a Python function, and sets of states are asked for each segment.
+    # Members are singletons. Enum's own hash is a Python function, and each segment is looked up in sets of states.
     __hash__ = object.__hash__
 
 
-# The members by themselves: in CPython 3.11 State.CLOSED costs fifty times as much as a global, and the engine
-# compares states ten times a segment.
+# Globals for the members: in CPython 3.11 State.CLOSED costs fifty times as much as a global, and the engine compares
+# states ten times per segment.
 CLOSED = State.CLOSED
 LISTEN = State.LISTEN
 SYN_SENT = State.SYN_SENT
@@ -58,14 +58,14 @@ TRANSITIONS: dict[tuple[State, State], str] = {
     (LAST_ACK, CLOSED): "ACK of our FIN, reset, abort or time-out",
     (TIME_WAIT, CLOSED): "2 MSL have passed, or reset",
 }
-"""Every change of state there is, with its cause. Asserted in ``Connection.enter``, drawn in the docs."""
+"""All transitions, with their causes. ``Connection.enter`` asserts them, and the documentation draws them."""
 
 SYNCHRONIZED = frozenset(State) - {CLOSED, LISTEN, SYN_SENT, SYN_RECEIVED}
-"""States in which both sides agree on sequence numbers."""
+"""States in which both sides know each other's sequence numbers."""
 
 
 class TimerKind(enum.Enum):
-    """What the connection's one long timer waits for: at most one of these makes sense at a time."""
+    """Purposes of the connection's one long timer, which are mutually exclusive."""
 
     NONE = 0
     RETRANSMIT = 1

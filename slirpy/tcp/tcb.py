@@ -1,14 +1,15 @@
-"""The transmission control block: the state of one connection (RFC 9293, section 3.3.1).
+"""Transmission control block: the state of one connection (RFC 9293, section 3.3.1).
 
-Theory. A connection is two streams that know little of each other, and one state machine that opens and
-closes them. The send side is a buffer whose start is SND.UNA; SND.NXT is a cursor in it. After a time-out
-SND.NXT goes back to SND.UNA and SND.MAX remembers how far we had been, so that acknowledgements of what was
-sent before remain acceptable. SYN and FIN take a sequence number each but no room in the buffer: SYN precedes
-its start, FIN follows its end. The receive side hands over data in order (``rcv_queue``); what the user has not
-consumed counts against the window, and the window's right edge (``rcv_adv``) never moves back.
+Theory. A connection is two streams that are nearly independent, and one state machine that opens and closes them. The
+send side is a buffer that starts at SND.UNA, with SND.NXT as a cursor. After a time-out SND.NXT goes back to SND.UNA,
+and SND.MAX keeps the previous position, so that acknowledgements of data sent earlier remain acceptable. SYN and FIN
+take a sequence number each, but no room in the buffer: SYN precedes its start, FIN follows its end. The receive side
+delivers data in order (``rcv_queue``). Data that the user has not consumed counts against the window, and the
+window's right edge (``rcv_adv``) never moves back.
 
-This module holds state and moves between states. ``connection`` has the user's calls, ``receive`` says what a segment
-changes, ``output`` what is to be sent; they and ``core/fastpath.py`` write the fields.
+This module contains the state and its transitions. :mod:`~slirpy.tcp.connection` has the user's calls,
+:mod:`~slirpy.tcp.receive` processes segments, and :mod:`~slirpy.tcp.output` sends; they and
+:mod:`slirpy.core.fastpath` write the fields.
 """
 
 from __future__ import annotations
@@ -45,28 +46,31 @@ if TYPE_CHECKING:
     from slirpy.stats import Stats
     from slirpy.tcp.settings import Settings
 
-__all__ = ["DUPACK_THRESHOLD", "ControlBlock"]
+__all__ = ["DUPACK_THRESHOLD", "MIN_MSS", "ControlBlock"]
 
 DUPACK_THRESHOLD = 3
-"""RFC 5681, section 3.2."""
+"""Number of duplicate ACKs that indicate a loss (RFC 5681, section 3.2)."""
+
+MIN_MSS = 8
+"""Smallest segment size that we use, whatever the peer announces: without room for data, connections would stall."""
 
 RTO_AFTER_LOST_SYN = 3 * SECOND
-"""RFC 6298, (5.7): until there is a measurement."""
+"""RTO until the first measurement if our SYN was lost (RFC 6298, (5.7))."""
 
 
 class ControlBlock:
-    """The state of one end of a connection.
+    """State of one end of a connection.
 
-    Attributes named as in RFC 9293, section 3.3.1, mean what they mean there. Sequence numbers are 0 to 2**32-1;
-    ``snd_wnd`` and ``rcv_wnd`` are bytes, unscaled.
+    Attributes named as in RFC 9293, section 3.3.1, have the meaning defined there. Sequence numbers are 0 to 2**32-1;
+    ``snd_wnd`` and ``rcv_wnd`` are real numbers of bytes, not those of the header field.
 
     Args:
         settings: sizes and times; None: the defaults.
         iss: initial send sequence number, 0 to 2**32-1; None: a random one. Real stacks use
             :func:`~slirpy.tcp.isn.initial_sequence_number` (RFC 6528); repeatable tests choose one.
         ts_offset: added to the millisecond clock that timestamps carry, 0 to 2**32-1 (RFC 7323, section 5.4).
-        stats: where unusual events are counted; None: counters of its own.
-        pool: what the windows of many connections together may grow to.
+        stats: counters of unusual events; None: new ones.
+        pool: limit of the receive windows of many connections together.
 
     Raises:
         ConfigError: ``iss`` or ``ts_offset`` is out of range.
@@ -175,12 +179,12 @@ class ControlBlock:
         self.state = CLOSED
         self.passive = False
         self.error = 0
-        """Why the connection closed: 0, or ECONNRESET, ECONNREFUSED, ETIMEDOUT, ECONNABORTED of ``errno``, or what
-        :attr:`soft_error` was when it was given up."""
+        """Reason for the end of the connection: 0, or ECONNRESET, ECONNREFUSED, ETIMEDOUT or ECONNABORTED of
+        ``errno``, or the value of :attr:`soft_error` when the connection was given up."""
         self.peer_reset = False
         """The peer sent a RST."""
         self.reset: tuple[int, int, int] | None = None
-        """A RST that is to be sent: SEQ, ACK and flags. Also a closed connection may owe one."""
+        """SEQ, ACK and flags of a RST that is due, also on a closed connection."""
         # Send side.
         self.iss = self.snd_una = self.snd_nxt = self.snd_max = iss
         self.snd_wnd = 0
@@ -191,75 +195,79 @@ class ControlBlock:
         self.fin_queued = False
         """The user has shut down: FIN follows the last byte of the buffer."""
         self.syn_acked = False
-        """SND.UNA is behind our SYN. Its number alone does not tell: after 4 GiB it comes by again."""
+        """SND.UNA is after our SYN. Sequence numbers alone do not show this, because they wrap after 4 GiB."""
         self.snd_up: int | None = None
-        """SND.UP, the number behind the urgent data; None: there are none."""
+        """SND.UP, the sequence number after the urgent data; None: there is none."""
         self.mss = min(settings.peer_mss, settings.mss)  # until the peer's SYN arrives
-        """Most payload bytes in a segment that we send, options subtracted."""
+        """Maximum payload of a segment that we send, options subtracted."""
         self.cc: CongestionControl = settings.congestion(self.mss)
         self.cwnd_filled: int | None = None
-        """SND.MAX when the congestion window was full last: acknowledgements of data before it let the window grow.
-        None: it has not been full for as long as what is on its way is."""
+        """SND.MAX when the congestion window was last full; acknowledgements of data before it let the window grow.
+        None: it was not full when any of the data in flight was sent."""
         self.sent_at = 0
-        """When something new was sent last."""
+        """Time when data was last sent."""
         self.dupacks = 0
         self.in_recovery = False
         self.slow_path_only = False
-        """In recovery, or something else is under way that the fast path knows nothing of."""
+        """The fast path must not be used: there is a recovery, or another state that only the slow path handles.
+        Derived by :meth:`update_fast_path`. May be set a little longer than necessary."""
         self.rack: RackState | None = None
-        """Loss detection by time, with peers that permit SACK."""
+        """State of loss detection by time; None: the peer does not permit SACK, or ``Settings.rack`` is off."""
         self.recover = iss
         """SND.MAX when recovery began, or when the retransmission timer expired."""
         self.prior_max = iss
-        """SND.MAX at the first duplicate ACK: what limited transmit sends after it does not count as flight."""
+        """SND.MAX at the first duplicate ACK. Data that limited transmit sends after it does not count as flight."""
         self.inflation = 0
-        """What duplicate ACKs add to the congestion window in a recovery without SACK."""
+        """Bytes added to the congestion window by duplicate ACKs in a recovery without SACK."""
         self.sacked: list[tuple[int, int]] = []
-        """Ranges that the peer has told of, see :mod:`slirpy.tcp.loss.sack`."""
+        """Ranges that the peer has reported, see :mod:`slirpy.tcp.loss.sack`."""
         self.high_rxt = self.rescue_rxt = iss
-        """Where what recovery has sent again ends; what SND.UNA must pass before it may try the last segment too."""
+        """HighRxt and RescueRxt of RFC 6675, section 2: the end of the data retransmitted in this recovery, and the
+        number that SND.UNA must pass before the last segment may be retransmitted, too."""
         self.resend_head = False
-        """Send the first unacknowledged segment again."""
+        """A retransmission of the first unacknowledged segment is due."""
         self.probe = False
-        """Probe the peer's closed window."""
+        """A probe of the peer's closed window is due."""
         self.unreachable: tuple[int, int] | None = None
-        """What ICMP has said last, as ``errno``, and SND.UNA then."""
+        """``errno`` value of the last ICMP error, and SND.UNA at that time."""
         self.probes = 0
-        """Probes of its window, and keep-alives, that the peer has not answered."""
+        """Number of unanswered window probes and keep-alives."""
         # Receive side.
         self.irs = self.rcv_nxt = 0
         self.rcv_adv = 0
-        """Right edge of the window that we have advertised."""
+        """Right edge of the advertised window."""
         self.rcv_wscale = 0
         self.rcv_limit = settings.rcv_first
-        """Most bytes that the window offers now."""
+        """Maximum number of bytes that the window offers now."""
         self.rcv_limit_max = settings.rcv_buffer
-        """Most bytes that it can grow to, and that it can tell, as scaled."""
+        """Maximum number of bytes that it can grow to, also limited by the scaled header field."""
         self.pool = pool
         self.window_grown = False
-        """It has grown, and is counted in the pool."""
+        """The window has grown, and the connection is a member of the pool."""
         self.last_ack = 0
         """RCV.NXT in the last segment that we sent."""
         self.rcv_queue: list[Buffer] = []
-        """Data in order for the user. Views of frames: copy what is kept after the flush (:meth:`own`)."""
+        """Data in order for the user. These are views of frames; :meth:`Connection.copy_received
+        <slirpy.tcp.connection.Connection.copy_received>` copies what must survive the flush."""
         self.rcv_pending = 0
-        """Bytes in ``rcv_queue``."""
+        """Number of bytes in ``rcv_queue``."""
         self.rcv_up: int | None = None
-        """RCV.UP, the number behind the peer's urgent data; None: the user has taken them, or there were none."""
+        """RCV.UP, the sequence number after the peer's urgent data; None: the user has taken it, or there is none."""
         self.reassembly = Reassembly()
         self.sack_recent: list[int] = []
-        """Numbers of the newest segments in the queue, the newest first."""
+        """Sequence numbers of the latest segments that arrived out of order, the latest first."""
         self.spare_acks = False
-        """ACKs get lost, or will: batches get a second one, see :func:`slirpy.tcp.emit.acknowledge_twice`."""
+        """ACKs probably get lost, so batches get a second one, see :func:`slirpy.tcp.emit.acknowledge_twice`."""
         self.dsack: tuple[int, int] | None = None
-        """What came twice, to be told with the next ACK."""
+        """Edges of data that has arrived twice, to be reported with the next ACK."""
         self.fin_seq: int | None = None
-        """Sequence number of the peer's FIN, once seen."""
+        """Sequence number of the peer's FIN, once it has arrived."""
         self.ack_now = False
+        """An ACK is due."""
         self.noted_acks: list[tuple[int, bytes]] = []
-        """ACKs to be sent before all else, see :mod:`slirpy.tcp.answers`: SEG.ACK and options."""
+        """SEG.ACK and options of ACKs to be sent before anything else, see :mod:`slirpy.tcp.answers`."""
         self.challenge_after = 0
-        """When a challenge ACK may be sent again."""
+        """Time from which another challenge ACK may be sent."""
         # Options.
         self.sack_ok = self.ts_ok = self.wscale_ok = False
         self.ts_recent = 0
@@ -270,23 +278,23 @@ class ControlBlock:
         self.rtt_time = 0
         self.retries = 0
         self.opened_at = -1
-        """When it was opened, which happens once; -1: it was not."""
+        """Time of opening, which happens once; -1: not yet."""
         self.progress_at = 0
-        """When the peer last acknowledged something new, or we began to wait for that, or for answers to probes; or
-        when the last keep-alive was sent."""
+        """Time of the last acknowledgement of new data, or the start of waiting for one, or for answers to probes, or
+        the time of the last keep-alive."""
         self.heard_at = 0
-        """When the last acceptable ACK came."""
+        """Time of the last acceptable ACK."""
         self.timer_kind = NO_TIMER
         self.timer_at = 0
         self.loss_timer_at = 0
-        """When loss detection wants to act, before the retransmission timer does; 0: it does not."""
+        """Deadline of loss detection by time, which is before that of the retransmission timer; 0: none."""
         self.delack_at = 0
-        """When a delayed acknowledgement is due; 0: none is."""
+        """Deadline of a delayed acknowledgement; 0: none."""
 
     # ------------------------------------------------------------------------------------- state
 
     def enter(self, state: State) -> None:
-        """Change state. The one place that does."""
+        """Change the state. All transitions happen here."""
         assert (self.state, state) in TRANSITIONS, f"{self.state} -> {state}"
         self.state = state
         if state is CLOSED:
@@ -307,7 +315,7 @@ class ControlBlock:
             self.pool.members -= 1
 
     def establish(self) -> None:
-        """Both SYNs are acknowledged; a shutdown that waited for this takes effect."""
+        """Enter ESTABLISHED, since both SYNs are acknowledged. A shutdown that waited for this takes effect."""
         if self.retries:  # our SYN was lost
             self.rtt.base = max(self.rtt.base, RTO_AFTER_LOST_SYN)
             self.cc.cwnd = self.mss  # RFC 5681, section 3.1
@@ -317,17 +325,17 @@ class ControlBlock:
 
     @property
     def rcv_wnd(self) -> int:
-        """Bytes that we have said we would take, from RCV.NXT on."""
+        """Number of bytes from RCV.NXT to the right edge of the advertised window."""
         return (self.rcv_adv - self.rcv_nxt) & MASK
 
     @property
     def flight(self) -> int:
-        """Sequence numbers sent and not acknowledged."""
+        """Number of sequence numbers that are sent and not acknowledged."""
         return (self.snd_nxt - self.snd_una) & MASK
 
     @property
     def fin_sent(self) -> bool:
-        """Whether SND.NXT is behind our FIN."""
+        """Whether SND.NXT is after our FIN."""
         return self.fin_queued and (self.snd_nxt - self.snd_una) & MASK > self.snd_buf.length
 
     @property
@@ -336,30 +344,30 @@ class ControlBlock:
         return self.fin_seq is not None and (self.rcv_nxt - self.fin_seq) & MASK == 1
 
     def timestamp(self, now: int) -> int:
-        """TSval: milliseconds, from a start of the connection's own."""
+        """Return TSval: milliseconds, with the connection's own offset."""
         return (now // MS + self.ts_offset) & MASK
 
     def close_with(self, error: int) -> None:
-        """Close without a word, because of ``error``."""
+        """Close because of ``error``, without sending anything."""
         if self.state is not CLOSED:
             self.error = error
             self.enter(CLOSED)
 
     def give_up(self, error: int) -> None:
-        """Close because of ``error``; where the peer knows of the connection the next ``output`` sends a RST."""
+        """Close because of ``error``. If the peer knows the connection, the next output is a RST."""
         known = self.state in SYNCHRONIZED or (self.state is SYN_RECEIVED and self.snd_max != self.iss)
         if known and self.state is not TIME_WAIT:
-            # In sequence, and with an ACK, so that every peer accepts it.
+            # With the next sequence number and an ACK, so that every peer accepts it.
             self.reset = self.snd_max, self.rcv_nxt, RST | ACK
         self.close_with(error)
 
     @property
     def soft_error(self) -> int:
-        """What is wrong while the connection goes on: 0, or a value of ``errno``.
+        """Problem of a connection that is still open: a value of ``errno``; 0: none.
 
-        ETIMEDOUT when R1 has been reached (RFC 9293, MUST-20, SHLD-9); ENETUNREACH, EHOSTUNREACH or EPROTO when ICMP
-        has reported that about data in flight (MUST-47, SHLD-25). The next answer of the peer makes it 0 again. Users
-        need not ask. Whoever carries the segments should check whether the route to the peer is still right.
+        ETIMEDOUT: R1 has been reached (RFC 9293, MUST-20, SHLD-9). ENETUNREACH, EHOSTUNREACH or EPROTO: an ICMP error
+        about data in flight (MUST-47, SHLD-25). The next answer of the peer resets it to 0. Users need not check it.
+        The stack below should check whether the route to the peer is still valid.
         """
         if self.unreachable is not None and self.unreachable[1] == self.snd_una:
             return self.unreachable[0]
@@ -368,9 +376,9 @@ class ControlBlock:
         return errno.ETIMEDOUT if self.retries >= limit or silent else 0
 
     def deadline(self) -> int | None:
-        """When the connection next has something to do unasked, on the clock of ``now``; None: never.
+        """Return when :meth:`~slirpy.tcp.connection.Connection.handle_timeout` is due, on the clock of ``now``.
 
-        Then :meth:`~slirpy.tcp.connection.Connection.handle_timeout` is due (:func:`~slirpy.tcp.output.expire`).
+        None: never, unless a segment arrives or the user makes a call.
         """
         when = self.delack_at
         early = self.loss_timer_at
@@ -380,10 +388,10 @@ class ControlBlock:
             return when or None
         return when if when and when < self.timer_at else self.timer_at
 
-    # ---------------------------------------------------------------------------- on both sides
+    # ---------------------------------------------------------------------------- shared operations
 
     def take_syn_options(self, options: TcpOptions, window: int) -> None:
-        """Agree on options, from the peer's SYN."""
+        """Process the options of the peer's SYN; ``window`` is that of its header."""
         settings = self.settings
         mss = options.mss if options.mss is not None else settings.peer_mss  # MUST-15
         self.wscale_ok = settings.window_scaling and options.wscale is not None
@@ -401,15 +409,14 @@ class ControlBlock:
             self.ts_ok = False
         self.sack_ok = settings.sack and options.sack_permitted
         self.rack = RackState() if self.sack_ok and settings.rack else None
-        # MUST-16: the peer's limit and ours, less the options in every segment. An MSS that leaves no
-        # room for data would stall the connection: 8 bytes is what RFC 791's smallest datagram leaves.
-        self.mss = max(min(mss, settings.mss) - (12 if self.ts_ok else 0), 8)
+        # MUST-16: the peer's limit and ours, less the options in every segment.
+        self.mss = max(min(mss, settings.mss) - (12 if self.ts_ok else 0), MIN_MSS)
         self.cc = settings.congestion(self.mss)
         self.snd_wnd = self.snd_wnd_max = window  # never scaled in a SYN
 
     def go_back(self) -> None:
-        """Everything from SND.UNA on is to be sent again, but for what the peer has told of."""
-        self.rtt_seq = None  # Karn
+        """Prepare to send everything from SND.UNA again, except what the peer has reported by SACK."""
+        self.rtt_seq = None  # Karn's rule
         self.in_recovery = self.resend_head = False
         self.inflation = self.dupacks = 0
         self.recover = self.snd_max
@@ -421,20 +428,20 @@ class ControlBlock:
         self.update_fast_path()
 
     def update_fast_path(self) -> None:
-        """Derive ``slow_path_only``. Call this when a recovery begins or ends, or when the loss timer expires."""
+        """Derive ``slow_path_only``, when a recovery begins or ends, or when the loss timer has expired."""
         self.slow_path_only = self.in_recovery or (self.rack is not None and self.rack.unsettled)
 
     def flight_before(self, end: int) -> int:
-        """Bytes that were on their way up to ``end`` when a loss came, to measure the reduction of the window by.
+        """Return how many bytes up to ``end`` were in flight when a loss occurred, to reduce the window from.
 
-        ACKs come in batches. One of them has moved SND.UNA, the next ones tell of the loss, and what the first has
-        let out was not sent in between: on its way counts what would have been. Else a loss that is noticed in the
-        same batch would cost the window once more what that ACK has freed.
+        ACKs arrive in batches. If one has moved SND.UNA and a later one of the same batch reports a loss, the data
+        that the first one permits was not sent in between. It is counted all the same; otherwise the window would
+        shrink by the data that the first ACK has acknowledged, in addition to the reduction.
         """
         return max((end - self.snd_una) & MASK, min(self.cc.cwnd, self.snd_wnd, self.snd_buf.length))
 
     def burst(self) -> int:
-        """Most payload bytes in one emitted piece, a multiple of the MSS."""
+        """Return the maximum payload of one emitted piece, a multiple of the MSS."""
         if self.snd_up is not None:
-            return self.mss  # a link that cuts would repeat one urgent pointer in all its segments
+            return self.mss  # a link that segments data would repeat the same urgent pointer in all segments
         return max(self.settings.max_burst // self.mss, 1) * self.mss

@@ -1,11 +1,12 @@
-"""A new connection between the ports of one that is in TIME-WAIT (RFC 9293, MAY-2; RFC 6191).
+"""New connections between the ports of one in TIME-WAIT (RFC 9293, MAY-2; RFC 6191).
 
-The engine's connections are used once. So whoever keeps them asks :func:`reopens` before it hands a segment to one
-in TIME-WAIT, and if so puts a new connection in its place, with the number that :func:`next_iss` gives.
+A connection of the engine is used once. Before the owner of the connections passes a segment to one in TIME-WAIT, it
+calls :func:`reopens`. If that is true, it replaces the connection by a new one, with the number that :func:`next_iss`
+returns.
 
-Of MAY-2 one half is left out, to go back to TIME-WAIT if the SYN was an old duplicate after all: with a newer number,
-or a newer timestamp, than everything of the connection before it, it would have to come from yet another one, hours
-older.
+One half of MAY-2 is left out: returning to TIME-WAIT if the SYN turns out to be an old duplicate. Its sequence number
+or timestamp is newer than everything of the previous connection, so it would have to come from yet another
+connection, hours older.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from slirpy.wire.tcp import ACK, FIN, RST, SYN
 __all__ = ["next_iss", "reopens"]
 
 STEP = 128_000
-"""How far the new numbers are beyond the old ones, if the clock alone does not see to that."""
+"""Distance of the new numbers from the old ones, if the clock alone does not provide one."""
 
 
 def reopens(conn: ControlBlock, seg: Segment) -> bool:
-    """Whether a segment starts a new connection in the place of ``conn``, by the rules of RFC 6191, section 2."""
+    """Whether a segment starts a new connection in place of ``conn``, by the rules of RFC 6191, section 2."""
     if conn.state is not TIME_WAIT or seg.flags & (SYN | ACK | RST | FIN) != SYN:
         return False
     newer = seq_ge(seg.seq, conn.rcv_nxt)
@@ -36,5 +37,5 @@ def reopens(conn: ControlBlock, seg: Segment) -> bool:
 
 
 def next_iss(conn: ControlBlock, iss: int) -> int:
-    """The initial number for the connection after ``conn``: ``iss`` if it is beyond all that ``conn`` has used."""
+    """Return the initial number for the successor of ``conn``: ``iss`` if it is beyond all numbers of ``conn``."""
     return iss if seq_gt(iss, conn.snd_max) else (conn.snd_max + STEP) & MASK

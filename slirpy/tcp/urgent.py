@@ -1,8 +1,8 @@
-"""Urgent data: how far ahead in the stream something lies that should not wait (RFC 9293, section 3.8.5).
+"""Urgent data: a pointer to data further ahead in the stream that should not wait (RFC 9293, section 3.8.5).
 
-The urgent pointer is the number of the octet that follows the urgent data (MUST-62, RFC 6093); the data themselves
-stay where they are in the stream (RFC 6093, section 4). RCV.UP and SND.UP are None outside of urgent mode, so that
-connections without urgent data, which is nearly all of them, pay one test for each batch that they send.
+The urgent pointer is the sequence number of the octet after the urgent data (MUST-62, RFC 6093). The data stays in
+its place in the stream (RFC 6093, section 4). RCV.UP and SND.UP are None outside urgent mode, so urgent data costs
+the other connections, nearly all of them, one test per batch that they send.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ __all__ = ["on_pointer", "with_pointer"]
 
 
 def on_pointer(conn: ControlBlock, pointer: int) -> None:
-    """A segment told that the urgent data end before the number ``pointer`` (section 3.10.7.4, sixth).
+    """Process an urgent pointer: urgent data ends before the sequence number ``pointer`` (section 3.10.7.4, sixth).
 
-    Only what lies ahead of what the user has taken is news, and only when it is further than what was told before.
+    A pointer is ignored unless it is ahead of the data that the user has taken, and ahead of earlier pointers.
     """
     taken = (conn.rcv_nxt - conn.rcv_pending) & MASK
     if conn.rcv_up is not None:
@@ -30,14 +30,14 @@ def on_pointer(conn: ControlBlock, pointer: int) -> None:
 
 
 def with_pointer(conn: ControlBlock, emit: Emit) -> Emit:
-    """``emit``, with the urgent pointer in every segment that begins before SND.UP.
+    """Return an emitter that adds the urgent pointer to every segment that begins before SND.UP.
 
-    Urgent data may be longer than the field can tell; then it tells of as much as it can, and each segment of a bit
-    more (MUST-31).
+    If the urgent data is longer than the field can express, the field contains its maximum, and each segment points a
+    little further (MUST-31).
     """
     up = conn.snd_up
     if up is None or not 0 < (up - conn.snd_una) & MASK < HALF:
-        conn.snd_up = None  # the peer has it all
+        conn.snd_up = None  # all urgent data is acknowledged
         return emit
     end = up
 

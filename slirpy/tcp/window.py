@@ -1,13 +1,13 @@
-"""The receive window grows with what the user takes.
+"""Growth of the receive window.
 
-What a connection may hold for a user who does not read is the window that it has offered. So a window begins small,
-and grows by twice what the user has taken, whenever it has taken everything, up to ``Settings.rcv_buffer``: once for
-a sender's slow start, which asks for as much again in each round trip, and once for its recovery from a loss, when
-for a round trip nothing can be taken, and a window without room would let the path run dry. It does not shrink
-again (RFC 9293, SHLD-14); who reads no more holds no more than one window.
+A connection must be able to hold a whole window for a user who does not read. So a window begins small, and grows
+with the data that the user takes. Whenever the user has taken everything, the window grows by twice that amount, up
+to ``Settings.rcv_buffer``. One half is for the sender's slow start, which sends twice as much in each round trip. The
+other half is for a recovery from a loss: for a round trip nothing can be delivered, and a window without room would
+leave the path idle. Windows never shrink (RFC 9293, SHLD-14); a user who stops reading holds one window at most.
 
-The send buffer needs no such thing: what may be written follows the congestion window and the peer's
-(:meth:`~slirpy.tcp.connection.Connection.write_room`).
+The send buffer needs no such rule: :meth:`~slirpy.tcp.connection.Connection.write_room` follows the congestion window
+and the peer's window.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["WindowPool"]
 
 
 class WindowPool:
-    """What the windows of many connections may grow to, all in all: each that has grown may have an equal part.
+    """Limit of the receive windows of many connections together. Each window that has grown may use an equal share.
 
     Args:
         total: bytes.
@@ -27,4 +27,4 @@ class WindowPool:
     def __init__(self, total: int) -> None:
         self.total = total
         self.members = 0
-        """Connections whose windows have grown."""
+        """Number of connections whose windows have grown."""

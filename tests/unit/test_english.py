@@ -10,9 +10,6 @@ import pytest
 from tests.support.repository import REPOSITORY
 
 PLACES = ("slirpy", "benchmarks", "examples")
-NOT_YET = ("slirpy/tcp",)
-"""Files and folders whose texts have still to be revised. A revised one leaves this list, and none is added."""
-
 PRONOUN = re.compile(
     r"(Who|Whom|What|Whose|How|It|Its|Nobody|Nothing|Some(?:body|thing)|Whatever|Whoever|Where|One more|The same|As|"
     r"So|That|This|These|Those|They|He|We|Us|Our|Here|There|Which)\b"
@@ -24,13 +21,10 @@ ODD = re.compile(
 BODIES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def revised() -> Iterator[Path]:
-    """Files that the rule already covers."""
+def files() -> Iterator[Path]:
+    """All files that the rule covers."""
     for place in PLACES:
-        for path in sorted((REPOSITORY / place).rglob("*.py")):
-            name = path.relative_to(REPOSITORY).as_posix()
-            if not any(name == entry or name.startswith(f"{entry}/") for entry in NOT_YET):
-                yield path
+        yield from sorted((REPOSITORY / place).rglob("*.py"))
 
 
 def docstrings(text: str) -> Iterator[tuple[int, str]]:
@@ -54,16 +48,10 @@ def test_docstrings_are_plain_english(rule: Callable[[str], re.Match[str] | None
     """No docstring begins with a pronoun or a riddle word, or contains one of the phrases to avoid."""
     faults = [
         f"{path.relative_to(REPOSITORY)}:{line}: {words!r}"
-        for path in revised()
+        for path in files()
         for line, words in found(rule, path.read_text(encoding="utf-8"))
     ]
     assert not faults, "\n".join(faults)
-
-
-def test_the_list_names_what_exists() -> None:
-    """Entries of the list that have moved or were revised do not stay in it."""
-    missing = [entry for entry in NOT_YET if not (REPOSITORY / entry).exists()]
-    assert not missing, missing
 
 
 @pytest.mark.parametrize(

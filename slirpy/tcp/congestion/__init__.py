@@ -1,8 +1,8 @@
-"""Congestion control: how much may be in flight, beside what the peer's window allows.
+"""Congestion control: the limit for data in flight, in addition to the peer's window.
 
-The seam is :class:`~slirpy.interfaces.CongestionControl`. :class:`Cubic` (RFC 9438) is what connections get unless
-``Settings.congestion`` says otherwise, :class:`Reno` (RFC 5681) is beside it. Both count bytes and compute in whole
-numbers, so that two machines agree to the byte.
+The interface is :class:`~slirpy.interfaces.CongestionControl`. :class:`Cubic` (RFC 9438) is the default of
+``Settings.congestion``; :class:`Reno` (RFC 5681) is the alternative. Both count bytes and use integer arithmetic, so
+results are the same on every machine.
 """
 
 from slirpy.interfaces.congestion import CongestionControl, CongestionFactory
@@ -12,4 +12,4 @@ from slirpy.tcp.congestion.reno import Reno, initial_window
 __all__ = ["ALGORITHMS", "CongestionControl", "CongestionFactory", "Cubic", "Reno", "initial_window"]
 
 ALGORITHMS: dict[str, CongestionFactory] = {"cubic": Cubic, "reno": Reno}
-"""Those that have a name, as Linux names them."""
+"""Algorithms by their names in Linux."""

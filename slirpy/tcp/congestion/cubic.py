@@ -1,16 +1,15 @@
-"""CUBIC (RFC 9438): after a loss the window returns to where it was along a cubic curve of time.
+"""CUBIC (RFC 9438): after a loss, the window returns to its former size along a cubic curve over time.
 
-Theory. A connection whose window grows by a segment a round trip takes the longer to come back the longer its round
-trip is. CUBIC grows by the clock: fast at first, slowly around W_max, where the last loss came, and ever faster
-beyond it::
+Theory. If a window grows by one segment per round trip, it recovers more slowly the longer the round trip is. CUBIC
+grows with time: fast at first, slowly around W_max, the window at the last loss, and ever faster beyond it::
 
     W_cubic(t) = C * (t - K)^3 + W_max          C = 0.4 segments/s^3,  K = cbrt((W_max - cwnd_epoch) / C)
 
-Where short round trips would make Reno faster than that, W_est is the window: what Reno would have reached with the
-same losses. At a loss the window falls to 0.7 of what was on its way, not to half of it.
+If round trips are so short that Reno would be faster, the window is W_est, which is what Reno would have reached with
+the same losses. At a loss the window is reduced to 0.7 of the data in flight, not to half of it.
 
-All in whole numbers: windows are bytes, times nanoseconds, W_est and the part of a byte by which the window has grown
-are in 1/1024 of a byte. Roots are taken where a stage begins only, and exactly.
+Arithmetic is in integers: windows are bytes, times nanoseconds. W_est, and the fraction of a byte by which the window
+has grown, are in units of 1/1024 byte. Roots are exact, and computed only when a stage begins.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ __all__ = ["Cubic", "cube_root"]
 SHIFT = 10
 _FRACTION = (1 << SHIFT) - 1
 _PER_CUBE = 5 * 10**27 // 2
-"""C is 2/5 of a segment in a cubed second, so this is cubed nanoseconds for one segment."""
+"""1/C in cubed nanoseconds per segment, since C is 2/5 of a segment per cubed second."""
 
 
 def cube_root(n: int) -> int:
-    """The largest integer whose cube is at most ``n``, which is not negative."""
+    """Return the largest integer whose cube is at most ``n``, which is not negative."""
     if not n:
         return 0
-    x = 1 << -(-n.bit_length() // 3)  # at least the root; from there Newton's steps fall, down to it
+    x = 1 << -(-n.bit_length() // 3)  # at least the root; Newton's steps descend from there
     while True:
         y = (2 * x + n // (x * x)) // 3
         if y >= x:
@@ -39,7 +38,7 @@ def cube_root(n: int) -> int:
 
 
 class Cubic:
-    """RFC 9438, counting bytes. See :class:`~slirpy.interfaces.CongestionControl` for the methods.
+    """CUBIC as in RFC 9438, counting bytes. The methods are those of :class:`~slirpy.interfaces.CongestionControl`.
 
     Args:
         mss: bytes in a full segment.
@@ -53,25 +52,27 @@ class Cubic:
         self.cwnd = initial_window(mss)
         self.ssthresh = UNKNOWN
         self.w_max = 0
-        """Window at the last loss, less by fast convergence; 0: take the one at which congestion avoidance begins."""
+        """Window at the last loss, reduced by fast convergence; 0: use the one when congestion avoidance begins."""
         self.cwnd_prior = 0
-        """Window before the last reduction: up to there W_est grows as much slower as it fell less."""
+        """Window before the last reduction. W_est grows more slowly up to it, because the reduction is smaller than
+        Reno's."""
         self.epoch: int | None = None
-        """When this stage of congestion avoidance began; None: it has not."""
+        """Start of the current stage of congestion avoidance; None: there is none."""
         self.k = 0
-        """Nanoseconds from there until the window is W_max."""
+        """Nanoseconds from the start of the stage until the window is W_max."""
         self.w_est = 0
-        """What Reno would have, in 1/1024 byte."""
+        """Window that Reno would have, in 1/1024 byte."""
         self._fraction = 0
         self._unused_since: int | None = None
         self._start: HyStart | None = HyStart()
-        """None: the first slow start is over."""
+        """State of the first slow start; None: it is over."""
         self._before: tuple[int, int, int, int, int | None, int, int, HyStart | None] | None = None
 
     # ---------------------------------------------------------------------------------------- growth
 
     def on_ack(self, acked: int, rtt: int, srtt: int, now: int) -> None:
-        """Slow start below the threshold, watched by HyStart++ the first time (section 4.10); the curve above it."""
+        """Grow: by slow start below the threshold, with HyStart++ the first time (section 4.10); else by the
+        curve."""
         cwnd = self.cwnd
         if cwnd < self.ssthresh:
             self._slow_start(acked, rtt)
@@ -80,7 +81,7 @@ class Cubic:
         if epoch is None:
             epoch = self._begin(now)
         elif self._unused_since is not None:
-            epoch += now - self._unused_since  # section 5.8: such times are no part of t
+            epoch += now - self._unused_since  # section 5.8: t does not include such times
             self.epoch = epoch
         self._unused_since = None
         if acked > cwnd:
@@ -96,7 +97,7 @@ class Cubic:
             if w_est > cwnd:
                 self.cwnd = w_est
             return
-        # Sections 4.2, 4.4 and 4.5: in one round trip to where the curve is then, at most by half of the window.
+        # Sections 4.2, 4.4 and 4.5: within one round trip to the value of the curve then, at most by half a window.
         target = w_max + mss * (since + srtt) ** 3 // _PER_CUBE
         if target > cwnd + (cwnd >> 1):
             target = cwnd + (cwnd >> 1)
@@ -116,11 +117,11 @@ class Cubic:
         self.cwnd = min(self.cwnd + acked, self.ssthresh)
 
     def _begin(self, now: int) -> int:
-        """A stage of congestion avoidance begins (section 4.2)."""
+        """Begin a stage of congestion avoidance (section 4.2)."""
         cwnd = self.cwnd
         if cwnd < self.w_max:
             self.k = cube_root((self.w_max - cwnd) * _PER_CUBE // self.mss)
-        else:  # sections 4.8 and 4.10: after a time-out, or with nothing lost yet
+        else:  # sections 4.8 and 4.10: after a time-out, or if nothing was lost yet
             self.k = 0
             self.w_max = cwnd
         self.w_est = cwnd << SHIFT
@@ -128,11 +129,11 @@ class Cubic:
         return now
 
     def on_unused(self, now: int) -> None:
-        """The curve waits (section 5.8)."""
+        """Stop the clock of the curve (section 5.8)."""
         self._unused_since = now
 
     def on_idle(self) -> None:
-        """As :meth:`Reno.on_idle <slirpy.tcp.congestion.Reno.on_idle>`; what follows is a new stage."""
+        """Restart as :meth:`Reno.on_idle <slirpy.tcp.congestion.Reno.on_idle>` does, with a new stage."""
         self.ssthresh = max(self.ssthresh, 3 * self.cwnd // 4)
         self.cwnd = min(self.cwnd, initial_window(self.mss))
         self.epoch = None
@@ -140,16 +141,17 @@ class Cubic:
     # -------------------------------------------------------------------------------------- reduction
 
     def on_loss(self, flight: int) -> None:
-        """Multiplicative decrease (section 4.6) and fast convergence (section 4.7)."""
+        """Reduce the window (section 4.6), with fast convergence (section 4.7)."""
         cwnd = self.cwnd
         self._remember()
-        # Lower than last time: there is somebody new, and going 15 % lower yet leaves room for them.
+        # A lower window than at the last loss indicates a new flow. Another 15 % less leaves room for it.
         self.w_max = 17 * cwnd // 20 if cwnd < self.w_max else cwnd
         self._reduce(flight)
         self.cwnd = self.ssthresh
 
     def on_timeout(self, flight: int) -> None:
-        """Section 4.8: one segment, slow start to 0.7 of the flight, and a curve that begins there."""
+        """Reduce to one segment, with slow start to 0.7 of the flight, and a curve that begins there (section
+        4.8)."""
         self._remember()
         self.w_max = 0
         self._reduce(flight)
@@ -168,7 +170,7 @@ class Cubic:
         )  # fmt: skip
 
     def undo(self) -> None:
-        """Section 4.9: everything as it was before the reduction."""
+        """Restore everything as it was before the reduction (section 4.9)."""
         if self._before is not None:
             cwnd = self.cwnd
             (

@@ -1,11 +1,13 @@
-"""HyStart++ (RFC 9406): the first slow start ends when round trips become longer, and not only when losses come.
+"""HyStart++ (RFC 9406): the first slow start ends when round trips become longer, not only when losses occur.
 
-Doubling finds the capacity of a path by overshooting it by as much again, and all of that is lost at once. Before
-that it queues, and makes the round trips longer. What looks like that is tried for some rounds with a quarter of the
-growth (conservative slow start): if round trips are short again meanwhile, it was noise, and slow start goes on.
+Doubling the window finds the capacity of a path by overshooting it by up to 100 %, and all of the excess is lost at
+once. Before that, it is queued, which makes round trips longer. If they become longer, the window grows at a quarter
+of the rate for some rounds (conservative slow start). If they become shorter again meanwhile, the increase was noise,
+and slow start resumes.
 
-A round is counted in bytes: it has passed when as much was acknowledged as the window was when it began. The bound of
-eight segments an acknowledgement (L, section 4.2) is left out, as in :class:`~slirpy.tcp.congestion.Reno`.
+A round is measured in bytes: it ends when as many bytes are acknowledged as the window contained at its start. The
+limit of eight segments per acknowledgement (L, section 4.2) is left out, as in
+:class:`~slirpy.tcp.congestion.Reno`.
 """
 
 from __future__ import annotations
@@ -24,31 +26,31 @@ _NONE = 1 << 62  # more than any round-trip time
 
 
 class HyStart:
-    """Watches the first slow start of a connection."""
+    """Growth of the window during the first slow start of a connection."""
 
     __slots__ = ("_baseline", "_current", "_last", "_left", "_rounds", "_samples", "ended")
 
     def __init__(self) -> None:
         self._left = 0
-        """Bytes until this round has passed."""
+        """Number of bytes until the end of this round."""
         self._last = self._current = _NONE
-        """Least round-trip time of the round before, and of this one."""
+        """Shortest round-trip time of the previous round, and of this one."""
         self._samples = 0
-        """Measurements in this round."""
+        """Number of measurements in this round."""
         self._baseline = _NONE
-        """Least round-trip time of the round in which conservative slow start began; while that is not so, none."""
+        """Shortest round-trip time of the round in which conservative slow start began."""
         self._rounds = 0
-        """Rounds of conservative slow start that are left, this one too."""
+        """Remaining rounds of conservative slow start, including this one; 0: it is not conservative."""
         self.ended = False
         """Slow start is over."""
 
     def growth(self, acked: int, rtt: int, cwnd: int) -> int:
-        """By how many bytes the window grows.
+        """Return by how many bytes the window grows.
 
         Args:
-            acked: bytes that were acknowledged.
-            rtt: the round-trip time that was measured, in nanoseconds; 0: none.
-            cwnd: the window, in bytes.
+            acked: number of acknowledged bytes.
+            rtt: measured round-trip time, in nanoseconds; 0: none.
+            cwnd: window, in bytes.
         """
         if self._left <= 0:
             self._next_round(cwnd)
@@ -70,10 +72,10 @@ class HyStart:
         self._samples = 0
 
     def _compare(self) -> None:
-        """Section 4.2: there are enough measurements of this round to tell."""
+        """Compare this round with earlier ones, once it has enough measurements (section 4.2)."""
         if self._rounds:
             if self._current < self._baseline:
-                self._rounds = 0  # it was noise
+                self._rounds = 0  # the increase was noise
         elif self._last < _NONE:
             threshold = min(max(self._last // MIN_RTT_DIVISOR, MIN_RTT_THRESH), MAX_RTT_THRESH)
             if self._current >= self._last + threshold:

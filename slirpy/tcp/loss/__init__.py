@@ -1,1 +1,1 @@
-"""Loss detection and recovery: SACK, RACK-TLP, proportional rate reduction, NewReno, undo of needless reactions."""
+"""Loss detection and recovery: SACK, RACK-TLP, proportional rate reduction, NewReno, undo of spurious reactions."""

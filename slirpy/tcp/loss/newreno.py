@@ -1,9 +1,11 @@
-"""Making losses good: what is sent again, and how much else may be on its way meanwhile.
+"""Loss detection by counting, and recovery from those losses.
 
-With SACK this is RFC 6675: the congestion window bounds the *pipe*, which is what is thought to be on its way, and
-what is lost goes before what is new. Without SACK it is RFC 6582 (NewReno): each duplicate ACK tells that one segment
-has left the network, and only SND.UNA tells which are missing. Limited transmit (RFC 3042) falls out of both. After a
-time-out everything is sent again in slow start, but for what the peer has told of since.
+With SACK this is RFC 6675: the congestion window limits the *pipe*, the data that is assumed to be in flight, and
+lost data is sent before new data. Without SACK it is RFC 6582 (NewReno): each duplicate ACK shows that one segment
+has left the network, and only SND.UNA shows which ones are missing. Both include limited transmit (RFC 3042). After a
+time-out everything is sent again in slow start, except data that the peer has reported by SACK since then.
+
+With SACK, :mod:`slirpy.tcp.loss.recovery` does this by time, unless ``Settings.rack`` is off.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ def on_duplicate_ack(conn: ControlBlock) -> None:
 def on_sack(conn: ControlBlock, blocks: tuple[tuple[int, int], ...], ack: int) -> None:
     """Process SACK blocks (RFC 6675, section 5). An ACK without new information is not a duplicate."""
     if sack.is_duplicate(blocks, ack):
-        # The scoreboard ignores a D-SACK: it is old, or inside the next block.
+        # The scoreboard ignores D-SACKs: they are below SND.UNA, or inside the next block.
         conn.stats.tcp_dsacks_in += 1
     fresh = sack.learn(conn, blocks)
     if conn.in_recovery or not conn.sacked:
@@ -73,9 +75,9 @@ def _begin(conn: ControlBlock) -> None:
 
 
 def window(conn: ControlBlock, now: int, emit: Emit) -> int:
-    """Send again what is due, and tell how many bytes beyond SND.UNA may have been sent; -1: there is more to do.
+    """Retransmit what is due, and return how many bytes beyond SND.UNA may be sent; -1: call again at once.
 
-    For a connection with duplicate ACKs, SACK blocks or a recovery; for others that is the congestion window.
+    Needed only with duplicate ACKs, SACK blocks or a recovery; otherwise the result is the congestion window.
     """
     cwnd = conn.cc.cwnd
     if conn.resend_head:
@@ -95,7 +97,7 @@ def window(conn: ControlBlock, now: int, emit: Emit) -> int:
 
 
 def _resend_head(conn: ControlBlock, now: int, emit: Emit) -> None:
-    """Fast retransmit; without SACK also the next hole after a partial acknowledgement."""
+    """Retransmit the first unacknowledged segment: fast retransmit, or the next hole after a partial ACK."""
     room = min((conn.snd_max - conn.snd_una) & MASK, conn.mss)
     end = (conn.snd_una + resend(conn, conn.snd_una, room, now, emit)) & MASK
     if seq_gt(end, conn.high_rxt):
@@ -105,7 +107,10 @@ def _resend_head(conn: ControlBlock, now: int, emit: Emit) -> None:
 
 
 def _send_in_recovery(conn: ControlBlock, now: int, emit: Emit) -> int:
-    """RFC 6675, section 5, step (C), with section 4's NextSeg: lost data, new data, doubtful data, the very last."""
+    """Send in a recovery with SACK (RFC 6675, section 5, step (C)).
+
+    The order is that of NextSeg (section 4): lost data, new data, data that may be lost, the last segment.
+    """
     mss = conn.mss
     edge = sack.lost_edge(conn)
     budget = conn.cc.cwnd - sack.pipe(conn, edge)
@@ -120,18 +125,18 @@ def _send_in_recovery(conn: ControlBlock, now: int, emit: Emit) -> int:
 
 
 def _rescue(conn: ControlBlock, now: int, emit: Emit) -> None:
-    """NextSeg, rule (4): behind the last segment nothing was received that could tell of its loss."""
+    """Retransmit the last segment: no data after it was received that would reveal its loss (NextSeg, rule (4))."""
     seq, length = sack.gaps(conn, conn.snd_una, conn.snd_max)[-1]
     end = (seq + length) & MASK
     conn.rescue_rxt = conn.recover
-    if seq_gt(end, conn.high_rxt):  # else it was sent again already, which the rule does not ask
+    if seq_gt(end, conn.high_rxt):  # unless it was retransmitted already
         size = min(length, conn.mss + conn.fin_sent)  # a FIN takes no room
         resend(conn, (end - size) & MASK, size, now, emit)
         conn.stats.tcp_recovery_retransmits += 1
 
 
 def _send_gaps(conn: ControlBlock, end: int, budget: int, now: int, emit: Emit) -> int:
-    """Send again what is missing up to ``end`` and was not sent again before; what is left of ``budget``, or -1."""
+    """Retransmit, once, what is missing up to ``end``; returns the rest of ``budget``; -1: call again at once."""
     mss, burst = conn.mss, conn.burst()
     pieces = 0
     for seq, length in sack.gaps(conn, conn.high_rxt, end):
@@ -150,14 +155,15 @@ def _send_gaps(conn: ControlBlock, end: int, budget: int, now: int, emit: Emit) 
 
 
 def _has_new(conn: ControlBlock, flight: int) -> bool:
-    """Whether there is something that was never sent, and the peer has room for it."""
+    """Whether there is data that was never sent, and the peer has room for it."""
     return flight < conn.snd_wnd and flight < conn.snd_buf.length + conn.fin_queued
 
 
 def resend_after_timeout(conn: ControlBlock, now: int, emit: Emit) -> int:
-    """After a time-out: send on from SND.NXT, around what the peer has told of.
+    """After a time-out, continue from SND.NXT, skipping data that the peer has reported by SACK.
 
-    Returns 1 if everything up to SND.MAX is done, 0 if the congestion window is full, -1 if there is more to do.
+    Returns:
+        1: everything up to SND.MAX is done. 0: the congestion window is full. -1: call again at once.
     """
     mss, burst = conn.mss, conn.burst()
     flight = (conn.snd_nxt - conn.snd_una) & MASK
@@ -184,7 +190,7 @@ def resend_after_timeout(conn: ControlBlock, now: int, emit: Emit) -> int:
 
 
 def advance(conn: ControlBlock, seq: int) -> None:
-    """Advance SND.NXT, and the buffer's cursor with it."""
+    """Advance SND.NXT to ``seq``, and the buffer's cursor with it."""
     buf = conn.snd_buf
     count = (seq - conn.snd_nxt) & MASK
     conn.snd_nxt = seq

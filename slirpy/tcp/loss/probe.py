@@ -1,7 +1,8 @@
-"""The tail loss probe: what the end of a flight loses is found without the time-out (RFC 8985, section 7).
+"""Tail loss probes, which detect losses at the end of a flight before the time-out (RFC 8985, section 7).
 
-Nothing follows the last segments that could tell of their loss. So after two round trips of silence one more segment
-is sent, new or the last one again, and what the peer answers tells :mod:`slirpy.tcp.loss.rack` what is missing.
+Nothing follows the last segments of a flight, so no ACK reveals their loss. After two round trips of silence, one
+more segment is sent: new data, or the last segment again. The peer's answer lets :mod:`slirpy.tcp.loss.rack` detect
+what is missing.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from slirpy.wire.tcp import ACK, PSH
 __all__ = ["on_ack", "on_timer", "schedule", "send"]
 
 MIN_PTO = 10 * MS
-"""The RFC leaves this to us: guests are machines that others share, and their answers may come late by some ticks."""
+"""Minimum time until a probe; the RFC leaves it open. Guests share their machine, and may answer some ticks late."""
 PEER_ACK_DELAY = 50 * MS
-"""TLP.max_ack_delay: how long a lone segment's ACK may be delayed. Linux and Windows take 40 ms; who takes longer is
-probed in vain, which costs a segment."""
+"""TLP.max_ack_delay: maximum delay of a lone segment's ACK. Linux and Windows use 40 ms; with a peer that uses more,
+the probe is sent in vain, which costs one segment."""
 FIRST_PTO = 1_000 * MS
-"""Before there is a measurement."""
+"""Time until a probe before the first measurement."""
 
 
 def schedule(conn: ControlBlock, state: RackState, now: int) -> None:
-    """Something new was sent, or acknowledged: set the timer anew, or take it away (section 7.2)."""
+    """Set or clear the timer, after new data was sent or acknowledged (section 7.2)."""
     state.seen_una, state.seen_nxt = conn.snd_una, conn.snd_nxt
     flight = (conn.snd_nxt - conn.snd_una) & MASK
     if (
@@ -49,7 +50,7 @@ def schedule(conn: ControlBlock, state: RackState, now: int) -> None:
 
 
 def on_timer(conn: ControlBlock, state: RackState, now: int) -> None:
-    """The timer has passed: ``output`` then sends the probe, or looks for what is lost."""
+    """Act on the expired timer: :func:`~slirpy.tcp.output.output` then sends the probe, or looks for losses."""
     conn.loss_timer_at = 0
     if state.loss_timer is LossTimer.REORDER:
         state.has_news = True
@@ -62,7 +63,7 @@ def on_timer(conn: ControlBlock, state: RackState, now: int) -> None:
 
 
 def send(conn: ControlBlock, state: RackState, now: int, emit: Emit) -> None:
-    """Section 7.3: one segment, whatever the congestion window says: new data if there is some, else the last."""
+    """Send one segment, regardless of the congestion window: new data, or else the last segment (section 7.3)."""
     conn.stats.tcp_tail_probes += 1
     flight = (conn.snd_nxt - conn.snd_una) & MASK
     buf = conn.snd_buf
@@ -85,11 +86,11 @@ def send(conn: ControlBlock, state: RackState, now: int, emit: Emit) -> None:
 
 
 def on_ack(conn: ControlBlock, state: RackState, dsack: tuple[int, int] | None, repeated: bool) -> None:
-    """Section 7.4: an ACK has come while a probe is not accounted for. Has the probe made a loss good?
+    """Process an ACK while a probe is outstanding: detect whether the probe has repaired a loss (section 7.4).
 
     Args:
-        dsack: what the peer tells to have come twice.
-        repeated: the ACK is a duplicate one and tells nothing by SACK.
+        dsack: edges of a D-SACK block; None: there is none.
+        repeated: the ACK is a duplicate without SACK blocks.
     """
     end = state.tlp_end
     if end is None or (conn.snd_una - end) & MASK >= HALF:
@@ -98,10 +99,10 @@ def on_ack(conn: ControlBlock, state: RackState, dsack: tuple[int, int] | None, 
         if dsack is not None and (dsack[1] - end) & MASK < HALF and (end - dsack[0] - 1) & MASK < HALF:
             pass  # the last segment had arrived
         elif conn.snd_una != end:
-            # It had not: a loss all the same, and the path is to be relieved as after any other.
+            # It had not arrived. This is a loss like any other, so the congestion window is reduced.
             conn.stats.tcp_probes_repaired += 1
             state.episode = None
             conn.cc.on_loss(conn.flight_before(conn.snd_max))
         elif not repeated:
-            return  # one of both has arrived; what comes with the next flight tells
+            return  # one of the two copies has arrived; ACKs of the next flight will show more
     state.tlp_end = None

@@ -1,11 +1,11 @@
-"""RACK: what is lost, by the time at which it was sent (RFC 8985, section 6).
+"""RACK: loss detection by the time of sending (RFC 8985, section 6).
 
-A segment is lost if another one that was sent later has arrived, and a little time has passed since: the *reordering
-window*, which is nothing until the path is seen to reorder. So a retransmission that is lost is noticed like anything
-else, and so are losses at the end of a flight once a probe (:mod:`slirpy.tcp.loss.probe`) has provoked an answer. The
-order of sequence numbers, on which counting duplicate acknowledgements depends, plays no part.
+A segment is lost if another one that was sent later has arrived, and the *reordering window* has passed, which is
+zero until reordering is observed on the path. So a lost retransmission is detected like any other segment, and so are
+losses at the end of a flight, once a probe (:mod:`slirpy.tcp.loss.probe`) has caused an answer. The order of sequence
+numbers, on which counting duplicate ACKs relies, does not matter.
 
-It needs SACK. The peers that have none are served by RFC 6582, see :mod:`slirpy.tcp.loss.newreno`.
+RACK needs SACK. For peers without it, there is RFC 6582, see :mod:`slirpy.tcp.loss.newreno`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["detect", "on_ack", "on_dsack", "on_reneging", "on_sack", "survey"]
 
 
 def on_ack(conn: ControlBlock, state: RackState, ack: int, acked: int, echoed: int | None, now: int) -> None:
-    """SND.UNA is about to move to ``ack``, while something is missing."""
+    """Record what has arrived when SND.UNA is about to move to ``ack``, while data is missing."""
     una = conn.snd_una
     highest = conn.sacked[-1][1] if conn.sacked else una
     for seq, length in sack.gaps(conn, una, ack) if conn.sacked else ((una, acked),):
@@ -34,7 +34,7 @@ def on_ack(conn: ControlBlock, state: RackState, ack: int, acked: int, echoed: i
 def on_sack(
     conn: ControlBlock, state: RackState, blocks: Sequence[tuple[int, int]], echoed: int | None, now: int
 ) -> bool:
-    """SACK blocks have come; whether they tell of something that was not known to have arrived."""
+    """Record what has arrived by SACK blocks; returns whether they report anything new."""
     una = conn.snd_una
     outstanding = (conn.snd_max - una) & MASK
     highest = conn.sacked[-1][1] if conn.sacked else una
@@ -56,10 +56,10 @@ def on_sack(
 
 
 def on_dsack(conn: ControlBlock, state: RackState) -> None:
-    """The peer tells that something of ours came twice: the window was too narrow (section 6.2, step 4)."""
+    """Widen the reordering window after a D-SACK, which shows that it was too narrow (section 6.2, step 4)."""
     state.dsacks += 1
     if state.dsacks > state.resent:
-        return  # these are copies that the network makes
+        return  # the network duplicates segments
     if state.dsack_round is None or (conn.snd_una - state.dsack_round) & MASK < HALF:
         state.dsack_round = conn.snd_max
         state.reo_wnd_mult += 1
@@ -67,7 +67,7 @@ def on_dsack(conn: ControlBlock, state: RackState) -> None:
 
 
 def on_reneging(conn: ControlBlock, state: RackState) -> None:
-    """The peer has thrown away what it had told of: nothing that was sent can be relied on."""
+    """Mark everything as lost: the peer has discarded data that it had reported by SACK."""
     state.spans.items[:] = [(conn.snd_una, 0, AGAIN | LOST)]
     state.has_news = state.has_lost = True
 
@@ -75,7 +75,7 @@ def on_reneging(conn: ControlBlock, state: RackState) -> None:
 def _delivered(
     conn: ControlBlock, state: RackState, seq: int, length: int, highest: int, echoed: int | None, now: int
 ) -> None:
-    """Bytes have arrived: section 6.2, steps 1 to 3."""
+    """Record that bytes have arrived (section 6.2, steps 1 to 3)."""
     una = conn.snd_una
     items = state.spans.items
     begin = (seq - una) & MASK
@@ -88,12 +88,12 @@ def _delivered(
         following = items[index + 1][0] if index + 1 < len(items) else conn.snd_nxt
         end = min((following - una) & MASK, stop)
         if end <= begin:
-            continue  # a late answer to what is to be sent again, or a probe of a window
+            continue  # a late answer to data that will be sent again, or a window probe
         if not bits & AGAIN:
             if end < top:
                 state.reordering_seen = True
         elif now - at < state.min_rtt or (echoed is not None and (echoed - conn.timestamp(at)) & MASK >= HALF):
-            continue  # it is the earlier one that has arrived
+            continue  # an earlier copy has arrived
         if at > state.xmit_at or (at == state.xmit_at and (una + end - state.end_seq) & MASK < HALF):
             state.xmit_at, state.end_seq = at, (una + end) & MASK
             state.rtt = now - at
@@ -102,7 +102,7 @@ def _delivered(
 
 
 def detect(conn: ControlBlock, state: RackState, now: int) -> int:
-    """Section 6.2, step 5: mark what is lost. In how many nanoseconds more may be; 0: nothing waits for that."""
+    """Mark lost data (section 6.2, step 5); returns nanoseconds until more may be lost; 0: none is in question."""
     certain = conn.in_recovery or conn.dupacks >= DUPACK_THRESHOLD or sack.lost_edge(conn) != conn.snd_una
     limit = state.rtt + state.reordering_window(conn.rtt.srtt, certain) - now
     una = conn.snd_una
@@ -111,8 +111,8 @@ def detect(conn: ControlBlock, state: RackState, now: int) -> int:
     if edge >= HALF:
         edge = 0
     blocks = [((left - una) & MASK, (right - una) & MASK) for left, right in conn.sacked]
-    blocks.append((HALF, HALF))  # so that there is always another one
-    known = 0  # blocks below the span that is looked at
+    blocks.append((HALF, HALF))  # a sentinel
+    known = 0  # number of blocks below the current span
     left, right = blocks[0]
     old = state.spans.items
     new: list[Span] = []
@@ -129,7 +129,7 @@ def detect(conn: ControlBlock, state: RackState, now: int) -> int:
             known += 1
             left, right = blocks[known]
         if left <= begin and right >= end and new:
-            continue  # all of it has arrived: the span before takes it in, which keeps spans few
+            continue  # all of it has arrived; it is merged into the previous span, which keeps spans few
         if bits & LOST:
             marked = True
         elif at <= latest:
@@ -155,7 +155,7 @@ def _add(spans: list[Span], seq: int, at: int, bits: int) -> None:
 
 
 def survey(conn: ControlBlock, state: RackState) -> tuple[int, list[tuple[int, int]]]:
-    """Bytes that are thought to be on their way, and what is lost: number and length of each piece."""
+    """Return the number of bytes assumed to be in flight, and the lost pieces: sequence number and length of each."""
     una = conn.snd_una
     flight = (conn.snd_nxt - una) & MASK
     pipe = flight - sack.sacked_below(conn, conn.snd_nxt)

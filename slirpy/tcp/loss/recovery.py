@@ -1,7 +1,9 @@
-"""Recovery with SACK and RACK: what is sent again, and how much else may be sent meanwhile (RFC 8985, RFC 6937).
+"""Recovery with SACK and RACK: retransmission of lost data, and the amount of new data meanwhile (RFC 8985, RFC
+6937).
 
-What is lost goes before what is new. In a recovery the proportional rate reduction says how much; after a time-out
-the congestion window does. Without SACK, and with ``Settings.rack`` off, :mod:`slirpy.tcp.loss.newreno` does this.
+Lost data is sent before new data. The amount is determined by the proportional rate reduction in a recovery, and by
+the congestion window after a time-out. Without SACK, or with ``Settings.rack`` off, :mod:`slirpy.tcp.loss.newreno` is
+used instead.
 """
 
 from __future__ import annotations
@@ -19,11 +21,11 @@ __all__ = ["ack_in_recovery", "below_recover", "no_loss_suspected", "on_sack", "
 def on_sack(
     conn: ControlBlock, state: RackState, seg: Segment, moved: bool, echoed: int | None, now: int
 ) -> None:
-    """Process the SACK blocks of a segment, if it has any (RFC 8985). Losses are detected when data is to be sent.
+    """Process the SACK blocks of a segment, if there are any (RFC 8985). Output then detects losses.
 
     Args:
         moved: whether the ACK has moved SND.UNA.
-        echoed: TSecr, or None.
+        echoed: TSecr; None: no timestamps.
     """
     blocks = seg.options.sack
     dsack = None
@@ -35,7 +37,7 @@ def on_sack(
         if rack.on_sack(conn, state, blocks, echoed, now) and not conn.in_recovery:
             newreno.count_duplicate(conn)
     if dsack is not None and not (state.tlp_is_retrans and state.tlp_end is not None):
-        rack.on_dsack(conn, state)  # the duplicate that a probe causes says nothing about the path
+        rack.on_dsack(conn, state)  # duplicates caused by a probe do not indicate reordering
     if state.tlp_end is not None:
         probe.on_ack(conn, state, dsack, not (moved or blocks or seg.payload))
 
@@ -49,23 +51,23 @@ def ack_in_recovery(conn: ControlBlock, ack: int, acked: int, flight: int) -> No
             conn.rack.recovery_ended()
             undo.recovery_ended(conn, conn.rack)
         elif not conn.sack_ok:
-            # RFC 6582, section 3.2, step 3, option 1: no burst. With SACK the pipe has kept the flight full.
+            # RFC 6582, section 3.2, step 3, option 1: avoid a burst. With SACK the pipe has kept the flight full.
             conn.cc.cwnd = min(conn.cc.cwnd, max(flight, conn.mss) + conn.mss)
         conn.update_fast_path()
     elif conn.sack_ok:
         if seq_lt(conn.high_rxt, ack):
             conn.high_rxt = ack
     else:
-        # The same step: deflate by what was acknowledged, add one segment back, send the next hole.
+        # The same step: deflate by the acknowledged data, add one segment back, retransmit the next hole.
         window = max(conn.cc.cwnd + conn.inflation - acked, conn.mss)
         conn.inflation = window + (conn.mss if acked >= conn.mss else 0) - conn.cc.cwnd
         conn.resend_head = True
 
 
 def window(conn: ControlBlock, state: RackState, now: int, emit: Emit) -> int:
-    """Look for losses if there is news, send again what is lost; how many bytes beyond SND.UNA may have been sent.
+    """Detect losses, retransmit lost data, and return how many bytes beyond SND.UNA may be sent.
 
-    -1: there is more to do at once. As :func:`slirpy.tcp.loss.newreno.window`.
+    -1: call again at once, as with :func:`slirpy.tcp.loss.newreno.window`.
     """
     if state.timer_expired:
         state.timer_expired = False
@@ -100,25 +102,25 @@ def window(conn: ControlBlock, state: RackState, now: int, emit: Emit) -> int:
 
 
 def below_recover(conn: ControlBlock) -> bool:
-    """Whether what is being sent again is the business of a time-out, or of a recovery that is not over."""
+    """Whether SND.UNA has not reached RECOVER, so retransmissions belong to a time-out or recovery in progress."""
     return 0 < (conn.recover - conn.snd_una) & MASK <= (conn.snd_max - conn.snd_una) & MASK
 
 
 def no_loss_suspected(conn: ControlBlock) -> bool:
-    """Whether nothing that is on its way was sent before, or is thought to be missing."""
+    """Whether no data in flight was retransmitted or is assumed to be missing."""
     calm = conn.snd_nxt == conn.snd_max and not (conn.in_recovery or conn.sacked or conn.dupacks)
     return calm and not below_recover(conn)
 
 
 def _begin(conn: ControlBlock, state: RackState, now: int) -> None:
-    """A recovery begins: RFC 6675, section 5, steps (4.1) and (4.2), and RFC 9937."""
+    """Begin a recovery (RFC 6675, section 5, steps (4.1) and (4.2), and RFC 9937)."""
     flight = (conn.snd_max - conn.snd_una) & MASK
     if not conn.dupacks:
         conn.prior_max = conn.snd_max
     conn.cc.on_loss(conn.flight_before(conn.prior_max))
     undo.begin(conn, state, now, timeout=False)
     conn.in_recovery = True
-    state.tlp_end = None  # a probe that had a part in this needs no account of its own
+    state.tlp_end = None  # this recovery accounts for the probe, too
     conn.recover = conn.snd_max
     received = sack.sacked_below(conn, conn.snd_max)
     state.prr.begin(flight - received + state.delivered, conn.cc.cwnd, conn.snd_max)
@@ -128,7 +130,7 @@ def _begin(conn: ControlBlock, state: RackState, now: int) -> None:
 def _resend(
     conn: ControlBlock, state: RackState, lost: list[tuple[int, int]], budget: int, now: int, emit: Emit
 ) -> int:
-    """Send lost data again; what is left of ``budget``, 0 if that is used up, -1 if there is more to do."""
+    """Retransmit lost data; returns the rest of ``budget``, 0 if it is used up; -1: call again at once."""
     mss, burst = conn.mss, conn.burst()
     pieces = 0
     for seq, length in lost:

@@ -1,9 +1,9 @@
-"""What the peer has told of by SACK, and what follows from it (RFC 2018, RFC 2883, RFC 6675).
+"""Scoreboard of the data that the peer has reported by SACK (RFC 2018, RFC 2883, RFC 6675).
 
-The scoreboard is ``conn.sacked``: ranges that lie above SND.UNA and below SND.MAX, disjoint, sorted, with holes
-between them. It is advice and no more: nothing is forgotten because of it, and a time-out throws it away, since the
-peer may have thrown the data away too (RFC 2018, section 8). What lies below SND.UNA plays no part, so all distances
-are from there.
+The scoreboard is ``conn.sacked``: ranges between SND.UNA and SND.MAX, disjoint, sorted, with holes between them. SACK
+is advisory: data is kept until it is acknowledged, and a time-out clears the scoreboard, since the peer may have
+discarded the data (RFC 2018, section 8). Data below SND.UNA does not matter, so all distances are relative to
+SND.UNA.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from slirpy.tcp.tcb import DUPACK_THRESHOLD, ControlBlock
 __all__ = ["gaps", "is_duplicate", "learn", "lost_edge", "on_ack", "pipe", "refused", "sacked_below"]
 
 MAX_RANGES = 128
-"""Ranges that are kept; a peer that tells of more is heard no further. Each costs its share of every ACK's time in a
-recovery. A loss of 20 % in a flight of 700 segments makes about so many."""
+"""Maximum number of ranges; more are ignored. Each one adds to the cost of every ACK in a recovery. A loss of 20 % in
+a flight of 700 segments causes about this many."""
 
 
 def is_duplicate(blocks: Sequence[tuple[int, int]], ack: int) -> bool:
-    """Whether the first block is a D-SACK: it tells of data that came twice (RFC 2883, section 4)."""
+    """Whether the first block is a D-SACK, which reports data that has arrived twice (RFC 2883, section 4)."""
     left, right = blocks[0]
     if seq_le(right, ack):
         return True
@@ -33,9 +33,9 @@ def is_duplicate(blocks: Sequence[tuple[int, int]], ack: int) -> bool:
 
 
 def learn(conn: ControlBlock, blocks: Sequence[tuple[int, int]]) -> bool:
-    """Add blocks to the scoreboard (RFC 6675, section 4, Update); whether they say anything new.
+    """Add blocks to the scoreboard (RFC 6675, section 4, Update); returns whether they contain anything new.
 
-    Blocks that tell of what was never sent, or of what follows SND.UNA at once, are late or lies.
+    Blocks of data that was never sent, or that follows SND.UNA immediately, are delayed or forged.
     """
     una = conn.snd_una
     outstanding = (conn.snd_max - una) & MASK
@@ -51,7 +51,7 @@ def learn(conn: ControlBlock, blocks: Sequence[tuple[int, int]]) -> bool:
 
 
 def refused(conn: ControlBlock, left: int, right: int) -> None:
-    """Count a block that is not heard, if it is a lie and not late."""
+    """Count an ignored block, unless it is merely delayed."""
     if (conn.snd_max - right) & MASK >= HALF or not 0 < (right - left) & MASK < HALF:
         conn.stats.tcp_bad_sacks += 1
 
@@ -74,9 +74,10 @@ def _add(conn: ControlBlock, start: int, end: int) -> bool:
 
 
 def on_ack(conn: ControlBlock) -> bool:
-    """SND.UNA has moved: forget what lies below it. False if the peer has forgotten data that it told of.
+    """Remove ranges below SND.UNA, after it has moved; returns False if the peer has reneged.
 
-    Who holds what follows SND.UNA acknowledges it; who does not any more has reneged.
+    A peer that still had the data at SND.UNA would acknowledge it. If the scoreboard contains that data, the peer has
+    discarded it.
     """
     una = conn.snd_una
     conn.sacked = [block for block in conn.sacked if 0 < (block[1] - una) & MASK < HALF]
@@ -87,7 +88,7 @@ def on_ack(conn: ControlBlock) -> bool:
 
 
 def sacked_below(conn: ControlBlock, seq: int) -> int:
-    """Bytes of the scoreboard before ``seq``."""
+    """Return the number of bytes in the scoreboard below ``seq``."""
     una = conn.snd_una
     end = (seq - una) & MASK
     total = 0
@@ -100,7 +101,7 @@ def sacked_below(conn: ControlBlock, seq: int) -> int:
 
 
 def gaps(conn: ControlBlock, start: int, end: int) -> list[tuple[int, int]]:
-    """What the scoreboard lacks from ``start`` to ``end``: number and length of each hole."""
+    """Return the holes of the scoreboard between ``start`` and ``end``: sequence number and length of each."""
     una = conn.snd_una
     at, stop = (start - una) & MASK, (end - una) & MASK
     found: list[tuple[int, int]] = []
@@ -118,9 +119,9 @@ def gaps(conn: ControlBlock, start: int, end: int) -> list[tuple[int, int]]:
 
 
 def lost_edge(conn: ControlBlock) -> int:
-    """Where the last hole ends that counts as lost; SND.UNA if there is none (RFC 6675, section 4, IsLost).
+    """Return the end of the last hole that counts as lost; SND.UNA: there is none (RFC 6675, section 4, IsLost).
 
-    Lost is what three separate ranges, or more than two segments' bytes, were received behind.
+    A hole counts as lost if three separate ranges above it, or more bytes than two segments, were received.
     """
     above = 0
     for count, (left, right) in enumerate(reversed(conn.sacked), 1):
@@ -131,9 +132,10 @@ def lost_edge(conn: ControlBlock) -> int:
 
 
 def pipe(conn: ControlBlock, edge: int) -> int:
-    """Bytes that are thought to be on their way (RFC 6675, section 4, SetPipe); ``edge`` is :func:`lost_edge`.
+    """Return the number of bytes assumed to be in flight (RFC 6675, section 4, SetPipe).
 
-    That is what was neither received nor lost, and what was sent again.
+    These are bytes that are neither received nor lost, and retransmitted bytes. ``edge`` is that of
+    :func:`lost_edge`.
     """
     unlost = sum(length for _, length in gaps(conn, edge, conn.snd_max))
     return unlost + sum(length for _, length in gaps(conn, conn.snd_una, conn.high_rxt))

@@ -1,8 +1,8 @@
-"""When what is on its way was sent: the record that loss detection by time needs (RFC 8985, section 5.2).
+"""Times of sending of the data in flight, for loss detection by time (RFC 8985, section 5.2).
 
-The RFC keeps the time of each segment. Here it is kept of *spans*: a span begins at a sequence number, ends where the
-next one begins (the last one at SND.NXT), and everything in it was sent at about the same time, that is within a 32nd
-of a round trip. So a flight costs some thirty records whatever its size, sending costs one comparison a batch, and
+The RFC records the time of each segment. This module records that of *spans*: a span begins at a sequence number,
+ends where the next one begins (the last one at SND.NXT), and everything in it was sent at about the same time, within
+a 32nd of a round trip. So a flight of any size needs some thirty records, sending costs one comparison per batch, and
 only a recovery cuts spans into smaller ones.
 """
 
@@ -13,20 +13,22 @@ from slirpy.tcp.seq import HALF, MASK
 __all__ = ["AGAIN", "LOST", "MAX_SPANS", "Span", "Spans"]
 
 AGAIN = 1
-"""Sent more than once: what its arrival tells about time and order is ambiguous."""
+"""Bit of data that was sent more than once: the time and order of its arrival are ambiguous."""
 LOST = 2
-"""Counts as lost, and was not sent again since."""
+"""Bit of data that counts as lost, and was not retransmitted since."""
 MAX_SPANS = 256
-"""Records that sending makes. Beyond it the last one grows, with the newest time, which delays verdicts only."""
+"""Maximum number of records due to sending. Beyond it the last one grows, and takes the latest time, which only
+delays the detection of losses."""
 GRAIN = 5
-"""A span holds what was sent within SRTT / 2**GRAIN."""
+"""Resolution: a span contains data that was sent within SRTT / 2**GRAIN."""
 
 Span = tuple[int, int, int]
-"""Sequence number at which it begins, time of sending, and the bits above. The time of lost ones means nothing."""
+"""First sequence number, time of sending, and bits (:data:`AGAIN`, :data:`LOST`). The time of lost data is unused."""
 
 
 class Spans:
-    """Sorted spans from SND.UNA, or a little before it, to SND.NXT. Bounded by what the scoreboard holds."""
+    """Sorted spans from SND.UNA, or a little before it, to SND.NXT. Their number is limited, as is the
+    scoreboard's."""
 
     __slots__ = ("items",)
 
@@ -34,7 +36,7 @@ class Spans:
         self.items: list[Span] = []
 
     def on_sent(self, seq: int, now: int, bits: int, srtt: int) -> None:
-        """From ``seq`` on, which was SND.NXT, something is sent. ``bits`` is 0 or :data:`AGAIN`."""
+        """Record data that is sent from ``seq``, the previous SND.NXT. ``bits`` is 0 or :data:`AGAIN`."""
         items = self.items
         if items:
             start, at, old = items[-1]
@@ -46,7 +48,7 @@ class Spans:
         items.append((seq, now, bits))
 
     def on_resent(self, seq: int, end: int, nxt: int, now: int) -> None:
-        """What lies from ``seq`` to ``end`` is sent again; ``nxt`` is SND.NXT."""
+        """Record a retransmission from ``seq`` to ``end``; ``nxt`` is SND.NXT."""
         first = self._cut(seq, nxt)
         last = self._cut(end, nxt)
         items = self.items
@@ -55,11 +57,11 @@ class Spans:
             del items[first]
 
     def was_resent(self, seq: int) -> bool:
-        """Whether what begins at ``seq`` has been sent again already."""
+        """Whether the data at ``seq`` was retransmitted."""
         return bool(self.items[self.locate(seq)][2] & AGAIN)
 
     def on_ack(self, una: int) -> None:
-        """Forget what lies below ``una``."""
+        """Discard spans below ``una``."""
         items = self.items
         count = 0
         while count + 1 < len(items) and (una - items[count + 1][0]) & MASK < HALF:
@@ -67,7 +69,7 @@ class Spans:
         del items[:count]
 
     def locate(self, seq: int) -> int:
-        """Index of the span that ``seq`` lies in."""
+        """Return the index of the span that contains ``seq``."""
         items = self.items
         low, high = 0, len(items)
         while high - low > 1:
@@ -79,7 +81,7 @@ class Spans:
         return low
 
     def _cut(self, seq: int, nxt: int) -> int:
-        """Make a span begin at ``seq``; its index."""
+        """Make a span begin at ``seq``; returns its index."""
         items = self.items
         if seq == nxt:
             return len(items)

@@ -1,4 +1,4 @@
-"""What loss detection and recovery remember of one connection (RFC 8985, section 5.3)."""
+"""State of loss detection and recovery of one connection (RFC 8985, section 5.3)."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from slirpy.tcp.loss.spans import Spans
 __all__ = ["PERSIST", "Episode", "LossTimer", "RackState"]
 
 PERSIST = 16
-"""Recoveries for which a reordering window that D-SACK has widened stays (section 6.2, step 4)."""
+"""Number of recoveries after which a reordering window that D-SACKs have widened is reset (section 6.2, step 4)."""
 
 
 class LossTimer(enum.Enum):
-    """What the timer that comes before the retransmission timer is for."""
+    """Purposes of the loss timer, which expires before the retransmission timer."""
 
     PROBE = 0
     REORDER = 1
 
 
 class Episode:
-    """A reaction to losses that may turn out to have been none, see :mod:`slirpy.tcp.loss.undo`."""
+    """A reaction to losses, which may turn out to be spurious, see :mod:`slirpy.tcp.loss.undo`."""
 
     __slots__ = ("end", "ranges", "stamp", "timeout", "una")
 
@@ -29,17 +29,17 @@ class Episode:
         self.una = una
         """SND.UNA when it began."""
         self.end = end
-        """What SND.UNA passes when reports about it come no more."""
+        """Sequence number at which it is over: when SND.UNA has passed it, D-SACKs refer to something else."""
         self.stamp = stamp
-        """Timestamp of the first retransmission, until the first answer. None: there are no timestamps."""
+        """Timestamp of the first retransmission, until the first answer; None: there are no timestamps."""
         self.timeout = timeout
-        """The retransmission timer began it."""
+        """The cause was the retransmission timer."""
         self.ranges: list[tuple[int, int]] | None = []
-        """Sent again, and not told to have come twice: distances from ``una``. None: there are too many."""
+        """Retransmitted data without a D-SACK yet, as distances from ``una``; None: there are too many ranges."""
 
 
 class RackState:
-    """What loss detection and recovery remember of one connection; names as in RFC 8985, section 5.3."""
+    """State of loss detection and recovery of one connection. Names are those of RFC 8985, section 5.3."""
 
     __slots__ = (
         "delivered", "dsack_round", "dsacks", "end_seq", "episode", "has_lost", "has_news", "loss_timer", "min_rtt",
@@ -50,42 +50,42 @@ class RackState:
     def __init__(self) -> None:
         self.spans = Spans()
         self.xmit_at, self.end_seq = -1, 0
-        """Of all that has arrived, what was sent last: when, and where it ended."""
+        """Time of sending, and end, of the data that was sent last of all that has arrived."""
         self.rtt = 0
-        """How long that took."""
+        """Round-trip time of that data."""
         self.min_rtt = 0
-        """The shortest of those; 0 before the first."""
+        """Shortest such round-trip time; 0 before the first."""
         self.reordering_seen = False
         self.reo_wnd_mult = 1
         self.reo_wnd_persist = PERSIST
         self.dsack_round: int | None = None
-        """What SND.UNA must reach before a D-SACK may widen the window again."""
+        """Number that SND.UNA must reach before a D-SACK may widen the window again."""
         self.resent = self.dsacks = 0
-        """Segments sent again, or more; reports of the peer that something came twice."""
+        """Number of retransmitted segments, rounded up; number of D-SACKs from the peer."""
         self.has_news = False
-        """There is news that may tell of losses."""
+        """An ACK or the timer may allow losses to be detected."""
         self.has_lost = False
         """Some span counts as lost."""
         self.delivered = 0
-        """Bytes that have arrived since recovery last sent something."""
+        """Number of bytes that have arrived since recovery last sent data."""
         self.safe_ack = False
-        """SND.UNA has moved since then, and nothing more was found lost."""
+        """SND.UNA has moved since then, and no more losses were detected (SafeACK of RFC 9937)."""
         self.prr = ProportionalRate()
         self.episode: Episode | None = None
-        """The latest reaction to losses, while it may be undone."""
+        """Latest reaction to losses, while it may be undone."""
         self.loss_timer = LossTimer.PROBE
-        """What ``Connection.early_at`` is for."""
+        """Purpose of ``Connection.loss_timer_at``."""
         self.seen_una = self.seen_nxt = 0
-        """SND.UNA and SND.NXT when the probe was last thought of."""
+        """SND.UNA and SND.NXT when the timer for a probe was last considered."""
         self.timer_expired = False
         """The loss timer has expired, and output must act on it."""
         self.tlp_end: int | None = None
-        """Where the probe ended that is not accounted for; one at a time."""
+        """TLP.end_seq, the end of the outstanding probe; None: there is none."""
         self.tlp_is_retrans = False
-        """It was a retransmission."""
+        """TLP.is_retrans: the probe was a retransmission."""
 
     def restart(self) -> None:
-        """Everything is sent again from SND.UNA on: what was known of what is on its way is void."""
+        """Discard what is known about data in flight, because everything is sent again from SND.UNA."""
         self.spans.items.clear()
         self.has_news = self.has_lost = self.timer_expired = False
         if self.episode is not None:
@@ -95,19 +95,24 @@ class RackState:
 
     @property
     def unsettled(self) -> bool:
-        """Whether the next acknowledgements must be examined: a probe or an answer to a retransmission is pending."""
+        """Whether the next ACKs need the slow path, because of a probe, a timer, or the first echo after a loss."""
         episode = self.episode
         echo_awaited = episode is not None and episode.stamp is not None
         return echo_awaited or self.tlp_end is not None or self.timer_expired
 
     def reordering_window(self, srtt: int, certain: bool) -> int:
-        """Section 6.2, step 4; ``certain``: enough has arrived, or been lost, for a path that keeps the order."""
+        """Return the reordering window in nanoseconds (section 6.2, step 4).
+
+        Args:
+            srtt: smoothed round-trip time, in nanoseconds.
+            certain: enough has arrived to conclude a loss, if the path does not reorder.
+        """
         if certain and not self.reordering_seen:
             return 0
         return min(self.reo_wnd_mult * self.min_rtt >> 2, srtt)
 
     def recovery_ended(self) -> None:
-        """A recovery has ended: a wide window does not stay for ever."""
+        """Reset a widened reordering window after enough recoveries."""
         self.reo_wnd_persist -= 1
         if self.reo_wnd_persist <= 0:
             self.reo_wnd_mult = 1

@@ -1,10 +1,10 @@
-"""Undoing what was done for losses that were none (RFC 3522, RFC 4015, RFC 3708).
+"""Undoing spurious reactions to losses (RFC 3522, RFC 4015, RFC 3708).
 
-A segment that was late, and not lost, has been sent again, and the congestion window has become smaller. Two things
-tell of that. The first acknowledgement that follows echoes the timestamp of the original and not of the
-retransmission (Eifel, RFC 3522); or D-SACK reports, one after the other, all that was sent again as having come twice
-(RFC 3708). Then the congestion control forgets what happened, and what is thought lost is thought to be on its way.
-After a time-out the first segment decides: if it had arrived, the others have no reason to be sent again.
+If a segment was late rather than lost, it was retransmitted for nothing, and the congestion window was reduced. There
+are two ways to detect that. The first ACK that follows echoes the timestamp of the original, not of the
+retransmission (Eifel, RFC 3522). Or D-SACKs report, one after another, that all retransmitted data has arrived twice
+(RFC 3708). The congestion control then restores its state, and data that counts as lost counts as in flight again.
+After a time-out the first segment is sufficient: if it had arrived, there is no reason to retransmit the others.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from slirpy.tcp.tcb import ControlBlock
 __all__ = ["begin", "on_ack", "on_dsack", "on_resent", "recovery_ended"]
 
 MAX_RANGES = 64
-"""Ranges that are remembered of an episode. With more there is no undoing by D-SACK."""
+"""Maximum number of ranges recorded for an episode. With more, it cannot be undone because of D-SACKs."""
 
 
 def begin(conn: ControlBlock, state: RackState, now: int, timeout: bool) -> None:
-    """The congestion control has been told of a loss, and something is about to be sent again."""
-    # What is acknowledged first may have been sent again before this began: then its echo tells nothing.
+    """Begin an episode: the congestion control has reacted to a loss, and data is about to be retransmitted."""
+    # If the first data to be acknowledged was already retransmitted before this episode, its echo is ambiguous.
     doubtful = not timeout and conn.ts_ok and state.spans.was_resent(conn.snd_una)
     stamp = conn.timestamp(now) if conn.ts_ok and not doubtful else None
     if timeout:
@@ -33,14 +33,14 @@ def begin(conn: ControlBlock, state: RackState, now: int, timeout: bool) -> None
 
 
 def on_resent(state: RackState, seq: int, length: int, twice: bool) -> None:
-    """So much from ``seq`` on was sent again; ``twice``: not for the first time."""
+    """Record a retransmission of ``length`` bytes at ``seq``; ``twice``: it is not the first one."""
     episode = state.episode
     if episode is None or episode.ranges is None:
         return
     start = (seq - episode.una) & MASK
     ranges = episode.ranges
     if twice or len(ranges) >= MAX_RANGES:
-        episode.ranges = None  # it could not be told which of them came twice
+        episode.ranges = None  # D-SACKs would be ambiguous
     elif ranges and ranges[-1][1] == start:
         ranges[-1] = ranges[-1][0], start + length
     else:
@@ -48,7 +48,8 @@ def on_resent(state: RackState, seq: int, length: int, twice: bool) -> None:
 
 
 def on_ack(conn: ControlBlock, state: RackState, echoed: int | None, now: int) -> None:
-    """SND.UNA is about to move. The first time in an episode the echo tells which one has arrived (RFC 3522)."""
+    """Check the first echo of an episode, which shows the copy that has arrived (RFC 3522). SND.UNA is about to
+    move."""
     episode = state.episode
     if episode is None or episode.stamp is None:
         return
@@ -58,14 +59,14 @@ def on_ack(conn: ControlBlock, state: RackState, echoed: int | None, now: int) -
 
 
 def recovery_ended(conn: ControlBlock, state: RackState) -> None:
-    """The recovery has ended; reports about it may come for another round trip."""
+    """Note the end of a recovery. D-SACKs for it may arrive for another round trip."""
     if state.episode is not None:
         state.episode.end = conn.snd_max
         state.episode.stamp = None
 
 
 def on_dsack(conn: ControlBlock, state: RackState, left: int, right: int, now: int) -> None:
-    """D-SACK: this came twice."""
+    """Process a D-SACK for the data from ``left`` to ``right``."""
     episode = state.episode
     if episode is None:
         return
@@ -74,7 +75,7 @@ def on_dsack(conn: ControlBlock, state: RackState, left: int, right: int, now: i
         return
     start, end = (left - episode.una) & MASK, (right - episode.una) & MASK
     if end >= HALF:
-        return  # it was doubled before
+        return  # it is about older data
     if start >= HALF:
         start = 0
     if episode.timeout:
@@ -86,7 +87,7 @@ def on_dsack(conn: ControlBlock, state: RackState, left: int, right: int, now: i
             remaining += [(a, min(b, start))] if a < start else []
             remaining += [(max(a, end), b)] if b > end else []
         if remaining != episode.ranges:
-            state.reordering_seen = True  # it was late and not lost
+            state.reordering_seen = True  # the data was late, not lost
         episode.ranges = remaining
         if not remaining:
             _undo(conn, state, episode, now)
@@ -97,8 +98,8 @@ def _undo(conn: ControlBlock, state: RackState, episode: Episode, now: int) -> N
     conn.cc.undo()
     conn.stats.tcp_undone += 1
     if episode.timeout:
-        if conn.snd_nxt != conn.snd_max and conn.timer_kind is RETRANSMIT:  # else it is a probe of the window
-            # What was on its way at the time-out still is; it counts as sent now, for want of a better time.
+        if conn.snd_nxt != conn.snd_max and conn.timer_kind is RETRANSMIT:  # not a window probe
+            # The data in flight at the time-out still is. It counts as sent now, since its time is unknown.
             advance(conn, conn.snd_max)
             state.spans.items[:] = [(conn.snd_una, now, AGAIN)]
     else:
