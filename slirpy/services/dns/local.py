@@ -47,13 +47,17 @@ _HERE = b"\xc0\x0c"
 """A pointer to the name in the question."""
 _INTERNAL = "internal"
 _REVERSE = b"\x07in-addr\x04arpa\0"
+_REVERSE6 = b"\x03ip6\x04arpa\0"
+_HEX = "0123456789abcdef"
+_KINDS = {4: A, 16: AAAA}
+"""The type of the record that holds an address, by the length of the address."""
 _LOCALHOST = b"\x09localhost\0"
 _TAKEN = frozenset(("gateway", "host", "localhost", "wpad", "isatap", "_gateway"))
 """Names that no guest gets. Programs trust any host called WPAD or ISATAP."""
 _HOSTNAME = re.compile(r"[a-z0-9_-]{1,63}")
 
 Leases: TypeAlias = Callable[[], Iterable[tuple[str, bytes]]]
-"""The host name and address of each guest that has a lease, oldest first."""
+"""The host name and address of each guest that has a lease, oldest first; once for each IP family."""
 
 
 class _Entry(NamedTuple):
@@ -88,15 +92,20 @@ class LocalNames:
         self._wild: dict[bytes, list[_Entry]] = {}
         self._domains = tuple(dict.fromkeys(("", _INTERNAL, *_domain(config))))
         self._suffixes = tuple(name_to_wire(domain) if domain else b"\0" for domain in self._domains)
-        self._guests: dict[str, bytes] = {}
+        self._guests: dict[str, dict[int, bytes]] = {}
         self._next_look = 0
+        gateways = [config.gateway_address] if config.ipv4 else []
+        if config.ipv6:
+            gateways.append(config.gateway_address6)
         for name in ("gateway", "host"):
             for domain in self._domains:
-                self._put(self._exact, _join(name, domain), _Entry(A, LIVE_TTL, config.gateway_address))
+                for address in gateways:
+                    self._put(self._exact, _join(name, domain), _address_entry(address))
         for record in config.dns_records:
             self._add(record)
         pointer = _Entry(PTR, LIVE_TTL, _join("gateway", self._domains[-1]))
-        self._put(self._exact, _reverse_name(config.gateway_address), pointer)
+        for address in gateways:
+            self._put(self._exact, _reverse_name(address), pointer)
 
     @staticmethod
     def _put(table: dict[bytes, list[_Entry]], name: bytes, entry: _Entry) -> None:
@@ -107,10 +116,8 @@ class LocalNames:
         wild = record.name.startswith("*.")
         name = name_to_wire(record.name.removeprefix("*."))
         self._put(self._wild if wild else self._exact, name, entry)
-        if record.type == "A" and not wild:
+        if record.type in ("A", "AAAA") and not wild:
             self._put(self._exact, _reverse_name(entry.data), _Entry(PTR, record.ttl, name))
-        elif record.type == "AAAA" and not wild:
-            self._put(self._exact, _reverse_name6(entry.data), _Entry(PTR, record.ttl, name))
 
     # ------------------------------------------------------------------------------------- answers
 
@@ -182,37 +189,33 @@ class LocalNames:
 
     def _of_guest(self, name: bytes, now: int) -> list[_Entry] | None:
         """The records of a guest's name or reverse name."""
-        if name.endswith(_REVERSE):
+        if name.endswith((_REVERSE, _REVERSE6)):
             return self._of_address(name, now)
         label = name[1 : 1 + name[0]]
         if name[1 + len(label) :] not in self._suffixes:
             return None
-        address = self._known_guests(now).get(label.decode("latin-1"))
-        return None if address is None else [_Entry(A, LIVE_TTL, address)]
+        addresses = self._known_guests(now).get(label.decode("latin-1"))
+        return None if addresses is None else [_address_entry(address) for address in addresses.values()]
 
     def _of_address(self, name: bytes, now: int) -> list[_Entry] | None:
-        parts = name_from_wire(name).split(".")[:-2]
-        try:
-            address = IPv4Address(".".join(reversed(parts))).packed
-        except ValueError:
+        address = _address_of(name)
+        if address is None or not self._config.contains(address):
             return None
-        if not self._config.contains(address):
-            return None
-        for label, place in self._known_guests(now).items():
-            if place == address:
+        for label, addresses in self._known_guests(now).items():
+            if address in addresses.values():
                 return [_Entry(PTR, LIVE_TTL, _join(label, self._domains[-1]))]
         return _NOWHERE
 
-    def _known_guests(self, now: int) -> Mapping[str, bytes]:
-        """Addresses by host name."""
+    def _known_guests(self, now: int) -> Mapping[str, Mapping[int, bytes]]:
+        """Addresses by host name and by their length."""
         if len(self._guests) <= LEASES_AT_ONCE or now >= self._next_look:
             self._next_look = now + SECOND
-            guests: dict[str, bytes] = {}
+            guests: dict[str, dict[int, bytes]] = {}
             self._guests = guests
             for name, address in self._leases():
                 label = name.partition(".")[0].lower()
                 if label not in _TAKEN and _HOSTNAME.fullmatch(label):
-                    guests.setdefault(label, address)
+                    guests.setdefault(label, {}).setdefault(len(address), address)
         return self._guests
 
 
@@ -233,12 +236,25 @@ def _join(label: str, domain: str) -> bytes:
     return name_to_wire(f"{label}.{domain}" if domain else label)
 
 
+def _address_entry(address: bytes) -> _Entry:
+    return _Entry(_KINDS[len(address)], LIVE_TTL, address)
+
+
 def _reverse_name(address: bytes) -> bytes:
-    return name_to_wire(IPv4Address(address).reverse_pointer)
+    return name_to_wire(ipaddress.ip_address(address).reverse_pointer)
 
 
-def _reverse_name6(address: bytes) -> bytes:
-    return name_to_wire(".".join(reversed(address.hex())) + ".ip6.arpa")
+def _address_of(reverse_name: bytes) -> bytes | None:
+    """The address that a reverse name stands for (RFC 1035, section 3.5; RFC 3596, section 2.5), or None."""
+    parts = name_from_wire(reverse_name).split(".")[-3::-1]
+    try:
+        if reverse_name.endswith(_REVERSE):
+            return IPv4Address(".".join(parts)).packed
+        if len(parts) == 32 and all(len(part) == 1 and part in _HEX for part in parts):
+            return bytes.fromhex("".join(parts))
+    except ValueError:
+        pass
+    return None
 
 
 def _record(owner: bytes, entry: _Entry) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import IPv6Address
 from typing import Any
 
 import pytest
@@ -43,8 +44,47 @@ def test_the_gateway_has_names(name: str) -> None:
     assert (heard.header.aa, heard.header.ra, str(heard.q.qname)) == (1, 1, name + ".")
     assert world.host.udp == []
     assert world.stats.nonzero() == {"dns_queries": 1, "dns_local": 1}
-    heard = world.talk(ask(name, qtype="AAAA"))
+    assert data(world.talk(ask(name, qtype="AAAA"))) == ["AAAA fec0::2"]
+    heard = world.talk(ask(name, qtype="TXT"))
     assert (heard.header.rcode, heard.rr) == (RCODE.NOERROR, [])
+
+
+@pytest.mark.parametrize(("off", "kind", "other"), [("ipv4", "A", "AAAA"), ("ipv6", "AAAA", "A")])
+def test_the_gateway_has_no_address_of_a_family_that_is_off(off: str, kind: str, other: str) -> None:
+    off_alone: dict[str, Any] = {off: False}
+    world = World(**off_alone)
+    assert data(world.talk(ask("gateway.internal", qtype=kind))) == []
+    assert len(data(world.talk(ask("gateway.internal", qtype=other)))) == 1
+
+
+def test_names_lead_to_addresses_of_both_families_and_back() -> None:
+    six = IPv6Address("fec0::15")
+    world = World()
+    world.leases[:] = [("web", GUEST), ("web", six.packed), ("db", IPv6Address("fec0::16").packed)]
+    assert data(world.talk(ask("web.internal"))) == ["A 10.0.2.15"]
+    assert data(world.talk(ask("web.internal", qtype="AAAA"))) == ["AAAA fec0::15"]
+    assert data(world.talk(ask("db.internal"))) == []
+    assert data(world.talk(ask(six.reverse_pointer, qtype="PTR"))) == ["PTR web.internal."]
+    gateway = IPv6Address("fec0::2").reverse_pointer
+    assert data(world.talk(ask(gateway.upper(), qtype="PTR"))) == ["PTR gateway.internal."]
+    unknown = world.talk(ask(IPv6Address("fec0::99").reverse_pointer, qtype="PTR"))
+    assert unknown.header.rcode == RCODE.NXDOMAIN
+    assert world.host.udp == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        IPv6Address("2001:db8::1").reverse_pointer,  # outside
+        "1.0.0.0.ip6.arpa",  # a part of the tree, not an address
+        "+" + IPv6Address("fec0::99").reverse_pointer[1:],
+        IPv6Address("fec0::99").reverse_pointer.replace("c", "_"),
+    ],
+)
+def test_other_reverse_names_are_asked_outside(name: str) -> None:
+    world = World()
+    world.say(ask(name, qtype="PTR").pack())
+    assert len(world.host.udp) == 1
 
 
 def test_names_of_guests_are_those_of_this_moment() -> None:
