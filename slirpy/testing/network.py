@@ -232,13 +232,13 @@ class VirtualNetwork:
         if not self._go(self.now + nanoseconds("limit", limit), predicate):
             raise UnmetError(f"not within {limit / SECOND:g} s of virtual time\n{self.summary()}")
 
-    def boot(self, guest: Guest | None = None, *, ipv4: bool = True, ipv6: bool = False) -> Guest:
+    def boot(self, guest: Guest | None = None, *, ipv4: bool | None = None, ipv6: bool | None = None) -> Guest:
         """Bring up the network of a guest.
 
         Args:
             guest: the guest; None: the first one.
-            ipv4: whether it obtains an IPv4 address by DHCP.
-            ipv6: whether it obtains IPv6 addresses from the router (SLAAC).
+            ipv4: whether it obtains an IPv4 address by DHCP; None: if the network has IPv4.
+            ipv6: whether it obtains IPv6 addresses from the router (SLAAC); None: if the network has nothing else.
 
         Returns:
             The guest, which now has an ``address`` and a ``lease``, or an ``address6``.
@@ -247,10 +247,10 @@ class VirtualNetwork:
             UnmetError: it had not got what it needs within a minute.
         """
         chosen = guest if guest is not None else self.guest
-        if ipv4:
+        if self.config.ipv4 if ipv4 is None else ipv4:
             client = chosen.dhcp()
             self.run_until(lambda: client.bound)
-        if ipv6:
+        if not self.config.ipv4 if ipv6 is None else ipv6:
             configuration = chosen.autoconfigure()
             self.run_until(lambda: configuration.ready)
         return chosen

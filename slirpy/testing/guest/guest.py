@@ -34,14 +34,13 @@ from slirpy.testing.guest.dns import Lookup
 from slirpy.testing.guest.fragments import Packet, Reassembler
 from slirpy.testing.guest.host import DEFAULT_MAC, packed
 from slirpy.testing.guest.icmp import IcmpClient, IcmpError, Ping
-from slirpy.testing.guest.icmpcodec import CODECS
 from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.slaac import Autoconfiguration
 from slirpy.testing.guest.tcp import GuestListener, GuestStream, TcpHost
 from slirpy.testing.guest.udp import UdpHost, UdpSocket
 from slirpy.testing.text import counted, never_raises
 from slirpy.wire import ethernet, extension, icmp, ipv4, ipv6, ndp
-from slirpy.wire.checksum import transport_ok
+from slirpy.wire.checksum import ones_sum, transport_ok
 from slirpy.wire.ip import family_of
 
 __all__ = ["Guest"]
@@ -324,10 +323,15 @@ class Guest(IpHost):
             counters.unhandled += 1
 
     def _input_icmp(self, header: Packet, message: memoryview) -> None:
-        if len(message) < icmp.HEADER_LENGTH:
-            self.counters.malformed += 1
-        elif not CODECS[len(header.source)].is_intact(header, message):
-            self.counters.bad_checksum += 1
+        counters = self.counters
+        length = len(message)
+        pseudo = 0
+        if isinstance(header, ipv6.IPv6Header):
+            pseudo = ipv6.pseudo_sum(header.source, header.destination, ipv6.ICMPV6, length)
+        if length < icmp.HEADER_LENGTH:
+            counters.malformed += 1
+        elif (ones_sum(message) + pseudo) % 65535:
+            counters.bad_checksum += 1
         elif not isinstance(header, ipv6.IPv6Header) or not self._discover(header, message):
             self.icmp.input(header, message)
 

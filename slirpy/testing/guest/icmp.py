@@ -10,12 +10,12 @@ from typing import NamedTuple
 from slirpy.addresses import IPAddress
 from slirpy.interfaces import Buffer
 from slirpy.testing.guest.fragments import Packet
-from slirpy.testing.guest.icmpcodec import CODECS, Codec
 from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.tcp import TcpHost
 from slirpy.testing.guest.udp import UdpHost
 from slirpy.wire import ipv4
 from slirpy.wire.icmp import Cause
+from slirpy.wire.icmps import Messages, messages_of
 from slirpy.wire.ip import family_of, flow_key
 
 __all__ = ["IcmpClient", "IcmpError", "Ping"]
@@ -77,7 +77,7 @@ class IcmpClient:
         source = self._guest.source_for(destination)
         self._sequence = sequence = (self._sequence + 1) & 0xFFFF
         ping = self._pings[sequence] = Ping(ip_address(destination), sequence, payload, self._guest.now)
-        words = CODECS[len(source)].request, 0, self._identifier << 16 | sequence
+        words = messages_of(source).echo_request, 0, self._identifier << 16 | sequence
         self._send(source, destination, words, payload, hop_limit)
         return ping
 
@@ -90,37 +90,37 @@ class IcmpClient:
         hop_limit: int = 64,
     ) -> None:
         """Send a message; ``words`` are its type, its code and the second word of its header."""
-        message = CODECS[len(source)].build(source, destination, words, payload)
+        message = messages_of(source).build(source, destination, *words, payload)
         protocol = family_of(source).icmp
         self._guest.send_ip(destination, protocol, message, hop_limit=hop_limit, source=source)
 
     def port_unreachable(self, header: Packet, packet: memoryview) -> None:
         """Refuse a datagram, as a host does (RFC 1122, section 3.2.2.1; RFC 4443, section 3.1)."""
         if self._guest.is_own(header.destination):
-            words = *CODECS[len(header.source)].code_of(Cause.PORT_UNREACHABLE), 0
+            words = messages_of(header.source).error_of(Cause.PORT_UNREACHABLE)
             self._send(header.destination, header.source, words, packet[:_QUOTED_MAX])
 
     def input(self, header: Packet, message: memoryview) -> None:
         """Handle a message with a correct checksum, of at least eight bytes."""
-        guest, codec = self._guest, CODECS[len(header.source)]
+        guest, codec = self._guest, messages_of(header.source)
         kind, code = message[0], message[1]
         rest = int.from_bytes(message[4:8], "big")
         payload = bytes(message[8:])
-        if kind == codec.reply and rest >> 16 == self._identifier:
+        if kind == codec.echo_reply and rest >> 16 == self._identifier:
             ping = self._pings.pop(rest & 0xFFFF, None)
             if ping is None:
                 guest.counters.unhandled += 1
                 return
             ping.reply, ping.replied_at, ping.ttl = payload, guest.now, header.hop_limit
-        elif kind == codec.request and guest.has_address(header.source):
+        elif kind == codec.echo_request and guest.has_address(header.source):
             own = header.destination if guest.is_own(header.destination) else guest.source_for(header.source)
-            self._send(own, header.source, (codec.reply, 0, rest), payload)
-        elif kind in codec.errors:
+            self._send(own, header.source, (codec.echo_reply, 0, rest), payload)
+        elif codec.is_relayed(kind):
             self._error(codec, IcmpError(ip_address(header.source), kind, code, payload, rest))
         else:
             guest.counters.unhandled += 1
 
-    def _error(self, codec: Codec, error: IcmpError) -> None:
+    def _error(self, codec: Messages, error: IcmpError) -> None:
         self.errors.append(error)
         guest = self._guest
         quote = codec.read_quote(error.quoted)
@@ -129,6 +129,8 @@ class IcmpClient:
         trouble = codec.read_error(error.kind, error.code, error.info)
         if trouble.error == errno.EMSGSIZE:
             guest.path_mtu(quote.destination, trouble.mtu)
+        if quote.fragment & ipv4.OFFSET_MASK:
+            return  # there is no transport header in it
         transport = quote.transport
         ports = int.from_bytes(transport[:2], "big"), int.from_bytes(transport[2:4], "big")
         if quote.protocol == ipv4.UDP:
@@ -136,7 +138,7 @@ class IcmpClient:
         elif quote.protocol == ipv4.TCP:
             sent = flow_key(quote.source, ports[0], quote.destination, ports[1])
             self._tcp.error(sent, int.from_bytes(transport[4:8], "big"), quote.total_length, trouble)
-        elif quote.protocol == family_of(quote.source).icmp and transport[0] == codec.request:
+        elif quote.protocol == family_of(quote.source).icmp and transport[0] == codec.echo_request:
             ping = self._pings.pop(int.from_bytes(transport[6:8], "big"), None)
             if ping is not None:
                 ping.error = error
