@@ -26,6 +26,7 @@ from slirpy.links.callback import CallbackLink
 from slirpy.links.endpoint import Endpoint, parse_listen_address
 from slirpy.links.listener import StreamListener
 from slirpy.links.stream import StreamLink
+from slirpy.reprs import never_raises
 from slirpy.services.dhcp import LeaseFile, LeaseInfo
 from slirpy.stack import Stack
 from slirpy.stats import Stats
@@ -101,6 +102,13 @@ class Slirp(Driven):
             self._sockets.close()
             self._poller.close()
             raise
+
+    @never_raises
+    def __repr__(self) -> str:
+        if self._forked or self._closed:
+            return f"<Slirp {self.config.net}, {'of another process' if self._forked else 'closed'}>"
+        driver = ", thread" if self._thread is not None else ", event loop" if self._loop is not None else ""
+        return f"<Slirp {self._stack.summary()}{driver}>"
 
     # ---------------------------------------------------------------------------------------- links
 

@@ -28,6 +28,7 @@ from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.routes import Router
 from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
+from slirpy.reprs import counted, never_raises
 from slirpy.services.dhcp import DhcpService, LeaseBook, LeaseInfo, LeaseStore
 from slirpy.services.dns import DnsService
 from slirpy.services.guestfwd import GuestForwards, TargetOpener
@@ -102,6 +103,15 @@ class Stack(IPStack):
         except ForwardError:
             self._hostfwds.close()  # all or none
             raise
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<Stack {self.summary()}>"
+
+    def summary(self) -> str:
+        """Describe the network in a few words: ``10.0.2.0/24, 1 link, 3 flows``."""
+        flows = len(self.tcp_flows) + len(self._udp.flows) + len(self._ping.flows) + self._hostfwds.flow_count
+        return f"{self.config.net}, {counted(len(self.ports), 'link')}, {counted(flows, 'flow')}"
 
     def lead_inside(self, inside: Inside) -> None:
         """Retry forwards that a guest refuses on that guest's own loopback, which ``inside`` reaches."""

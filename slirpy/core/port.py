@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from slirpy.interfaces import Buffer, Frame, Link, Timer
+from slirpy.reprs import counted, never_raises
 from slirpy.stats import Stats
 
 __all__ = ["LinkPort", "PortOwner"]
@@ -148,6 +149,12 @@ class LinkPort:
         waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
             waiter.mark()
+
+    @never_raises
+    def __repr__(self) -> str:
+        state = ", closed" if self.closed else ", blocked" if self.blocked else ""
+        waiting = f", {counted(len(self._out), 'frame')} queued" if self._out else ""
+        return f"<{type(self).__name__} of {type(self.link).__name__}, mtu {self.mtu}{waiting}{state}>"
 
     def close(self) -> None:
         """Close the link, which is detached. Frames that wait for it are dropped."""

@@ -10,6 +10,7 @@ from slirpy.interfaces import Buffer
 from slirpy.links.callback import CallbackLink
 from slirpy.links.endpoint import Endpoint
 from slirpy.links.listener import StreamListener
+from slirpy.reprs import counted, never_raises
 
 Detach: TypeAlias = Callable[[LinkPort], None]
 """Removes a link from its network."""
@@ -27,6 +28,11 @@ class Attachment:
         self._port = port
         self.link = port.link
         """The link passed to :meth:`Slirp.attach_link`."""
+
+    @never_raises
+    def __repr__(self) -> str:
+        state = "removed" if self.closed else f"mtu {self.mtu}"
+        return f"<{type(self).__name__} of {type(self.link).__name__}, {state}>"
 
     @property
     def mtu(self) -> int:
@@ -55,6 +61,11 @@ class GuestListener:
     def __init__(self, listener: StreamListener, close: Callable[[], None]) -> None:
         self._listener = listener
         self._close = close
+
+    @never_raises
+    def __repr__(self) -> str:
+        state = ", closed" if self._listener.closed else f" at {self.address}"
+        return f"<GuestListener{state}, {counted(self.guests, 'guest')}>"
 
     @property
     def address(self) -> Endpoint:

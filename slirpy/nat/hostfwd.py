@@ -75,6 +75,11 @@ class Forwards:
         if not same:
             del self._detours[detour.port]
 
+    @property
+    def flow_count(self) -> int:
+        """Number of flows to a guest's loopback."""
+        return 0 if self._loopback is None else self._loopback.flow_count
+
     def flows(self) -> list[FlowInfo]:
         """Flows to a guest's loopback, which no other table contains."""
         return [] if self._loopback is None else self._loopback.flows()

@@ -169,6 +169,11 @@ class LoopbackForwards:
 
     # ----------------------------------------------------------------------------------------- both
 
+    @property
+    def flow_count(self) -> int:
+        """Number of flows."""
+        return len(self._open) + len(self._known)
+
     def flows(self) -> list[FlowInfo]:
         """Snapshots of all of them."""
         now = self.network.now

@@ -10,6 +10,7 @@ import errno
 from collections.abc import Callable
 from ipaddress import ip_address
 
+from slirpy.config.text import with_port
 from slirpy.core.arrival import Arrival
 from slirpy.core.flows import FlowInfo, ending
 from slirpy.core.neighbor import Neighbor
@@ -24,6 +25,7 @@ from slirpy.nat.pumps import PumpedFlow
 from slirpy.nat.refusals import refuse_by_host, refuse_by_rule
 from slirpy.nat.reports import out_of_time
 from slirpy.nat.routes import Refusal, Route, Router, onward_ttl
+from slirpy.reprs import never_raises
 from slirpy.tcp import (
     Connection,
     Segment,
@@ -86,6 +88,16 @@ class NatTcpFlow(PumpedFlow):
         """Called with the peer, which it takes over, if the guest refuses the connection."""
         self.connecting = not inbound
         self.read_ready = inbound
+
+    @never_raises
+    def __repr__(self) -> str:
+        source, source_port, destination, port = split_key(self.key)
+        guest, far = with_port(ip_address(source), source_port), with_port(ip_address(destination), port)
+        state = "CONNECTING" if self.connecting else self.conn.state.value
+        return (
+            f"<NatTcpFlow {guest} {'<-' if self.inbound else '->'} {far}, {state},"
+            f" {self.bytes_in} bytes in, {self.bytes_out} out>"
+        )
 
     def hold(self, arrival: Arrival, syn: Segment) -> None:
         """Keep what is needed to refuse the connection later."""

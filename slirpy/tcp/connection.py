@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 
 from slirpy.errors import StateError
+from slirpy.reprs import never_raises
 from slirpy.tcp.delivery import copy_views
 from slirpy.tcp.output import expire, output
 from slirpy.tcp.receive import segment_arrives
@@ -283,6 +284,7 @@ class Connection(ControlBlock):
             why = f"the connection is closing ({state}); nothing more is sent after shutdown() or close()"
         return StateError(f"{call}: {why}")
 
+    @never_raises
     def __repr__(self) -> str:
         return (
             f"<Connection {self.state.value}: {self.rcv_pending} bytes to read,"

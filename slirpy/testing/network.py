@@ -25,11 +25,12 @@ from slirpy.config.resolver import Resolver
 from slirpy.config.values import function, nanoseconds
 from slirpy.core.port import LinkPort
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
+from slirpy.reprs import counted, never_raises
 from slirpy.stack import Stack
 from slirpy.testing.diagram import ladder
 from slirpy.testing.errors import UnmetError
 from slirpy.testing.guest import DEFAULT_MAC, Guest
-from slirpy.testing.text import counted, never_raises, seconds
+from slirpy.testing.text import seconds
 from slirpy.testing.world.host import SimHost
 from slirpy.units import MS, SECOND
 

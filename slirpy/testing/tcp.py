@@ -26,10 +26,11 @@ from typing import Any, NamedTuple, Self, TypeAlias
 
 from slirpy.config.values import function, nanoseconds
 from slirpy.errors import ConfigError
+from slirpy.reprs import counted, never_raises
 from slirpy.tcp import Connection, Segment, Settings, State, TcpOptions
 from slirpy.tcp.seq import MASK
 from slirpy.testing.errors import UnmetError
-from slirpy.testing.text import counted, never_raises, seconds
+from slirpy.testing.text import seconds
 from slirpy.units import MS, SECOND
 from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN, URG
 

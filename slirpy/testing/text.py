@@ -4,35 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
-from functools import wraps
 from ipaddress import ip_address
-from typing import TypeVar
 
 from slirpy.config.text import with_port
 from slirpy.units import SECOND
 
-__all__ = ["counted", "error_name", "never_raises", "seconds", "socket_text"]
-
-_T = TypeVar("_T")
-
-
-def never_raises(describe: Callable[[_T], str]) -> Callable[[_T], str]:
-    """Make a ``__repr__`` that also works for an object whose ``__init__`` has failed, or was never called."""
-
-    @wraps(describe)
-    def text(self: _T) -> str:
-        try:
-            return describe(self)
-        except Exception as error:
-            return f"<{type(self).__name__}, incomplete: {' '.join(str(error).split())}>"
-
-    return text
-
-
-def counted(number: int, noun: str) -> str:
-    """Format a number of things: ``1 frame``, ``2 frames``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+__all__ = ["error_name", "seconds", "socket_text"]
 
 
 def seconds(time: int) -> str:

@@ -22,6 +22,7 @@ BASE = {
     "fair",
     "forks",
     "paths",
+    "reprs",
     "ownfile",
     "errors",
     "stats",
@@ -41,6 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "units": set(),
     "fair": {"units"},
     "paths": set(),
+    "reprs": set(),
     "ownfile": set(),
     "config": {"addresses", "lazy", "units", "paths", "errors", "interfaces"},
     "wire": BASE,
@@ -266,7 +268,7 @@ def test_the_tcp_engine_is_usable_alone() -> None:
     loaded = set(run_python(new.format("import slirpy.tcp")).split())
     assert not loaded & (unwanted | {"hashlib", "random", "dataclasses", "pathlib"})
     parts = {part(name) for name in loaded if name.startswith("slirpy.")}
-    assert parts == {"_version", "errors", "interfaces", "lazy", "tcp", "units", "wire"}
+    assert parts == {"_version", "errors", "interfaces", "lazy", "reprs", "tcp", "units", "wire"}
     two_ends = (
         "from slirpy.tcp import Connection; a, b = Connection(iss=1), Connection(iss=2)\n"
         "a.connect(0); b.listen(0); a.write(b'hello')\n"

@@ -8,9 +8,9 @@ from struct import Struct
 from typing import NamedTuple
 
 from slirpy.core.timers import Alarm
+from slirpy.reprs import never_raises
 from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.udp import Message, UdpHost
-from slirpy.testing.text import never_raises
 from slirpy.units import SECOND
 from slirpy.wire import ethernet, ipv4, udp
 

@@ -8,9 +8,9 @@ import dnslib
 
 from slirpy.config.values import as_text
 from slirpy.errors import ConfigError
+from slirpy.reprs import never_raises
 from slirpy.testing.guest.host import GuestHost
 from slirpy.testing.guest.udp import Message, UdpHost
-from slirpy.testing.text import never_raises
 from slirpy.units import SECOND
 
 __all__ = ["Lookup"]

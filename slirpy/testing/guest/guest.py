@@ -29,6 +29,7 @@ from slirpy.config.options import MTU_MAX, MTU_MIN
 from slirpy.config.values import function, moment, whole
 from slirpy.errors import StateError
 from slirpy.interfaces import Buffer
+from slirpy.reprs import counted, never_raises
 from slirpy.testing.guest.dhcp import DhcpClient, DhcpLease
 from slirpy.testing.guest.dns import Lookup
 from slirpy.testing.guest.fragments import Packet, Reassembler
@@ -38,7 +39,6 @@ from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.slaac import Autoconfiguration
 from slirpy.testing.guest.tcp import GuestListener, GuestStream, TcpHost
 from slirpy.testing.guest.udp import UdpHost, UdpSocket
-from slirpy.testing.text import counted, never_raises
 from slirpy.wire import ethernet, extension, icmp, ipv4, ipv6, ndp
 from slirpy.wire.checksum import ones_sum, transport_ok
 from slirpy.wire.ip import family_of

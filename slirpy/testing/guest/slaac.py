@@ -6,10 +6,10 @@ from ipaddress import IPv6Address, IPv6Network
 from typing import Any, Generic, TypeVar
 
 from slirpy.core.timers import Alarm
+from slirpy.reprs import counted, never_raises
 from slirpy.testing.guest.addressing import Addressing6
 from slirpy.testing.guest.host import GuestHost
 from slirpy.testing.guest.ndp import LINK_LOCAL_NETWORK, NdpTable, interface_address, link_local
-from slirpy.testing.text import counted, never_raises
 from slirpy.units import SECOND
 from slirpy.wire import ipv6, ndp
 from slirpy.wire.ipv6 import IPv6Header

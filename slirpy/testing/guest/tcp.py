@@ -15,6 +15,7 @@ from slirpy.config.text import with_port
 from slirpy.core.timers import Alarm
 from slirpy.errors import StateError
 from slirpy.interfaces import Buffer
+from slirpy.reprs import counted, never_raises
 from slirpy.tcp import (
     Connection,
     Segment,
@@ -33,7 +34,7 @@ from slirpy.tcp.segment import as_segments
 from slirpy.tcp.states import SYNCHRONIZED
 from slirpy.testing.guest.fragments import Packet
 from slirpy.testing.guest.ip import IpHost
-from slirpy.testing.text import counted, error_name, never_raises
+from slirpy.testing.text import error_name
 from slirpy.wire import ipv4, tcp
 from slirpy.wire.checksum import checksum
 from slirpy.wire.icmp import Trouble

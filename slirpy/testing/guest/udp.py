@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from slirpy.addresses import AnyAddress, IPAddress, port_number
 from slirpy.errors import StateError
+from slirpy.reprs import counted, never_raises
 from slirpy.testing.guest.fragments import Packet
 from slirpy.testing.guest.host import packed
 from slirpy.testing.guest.ip import IpHost
-from slirpy.testing.text import counted, never_raises
 from slirpy.wire import ipv4, udp
 
 __all__ = ["Message", "UdpHost", "UdpSocket"]

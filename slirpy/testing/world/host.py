@@ -36,7 +36,8 @@ from slirpy.interfaces import (
     PingOwner,
     StreamOwner,
 )
-from slirpy.testing.text import counted, never_raises, seconds
+from slirpy.reprs import counted, never_raises
+from slirpy.testing.text import seconds
 from slirpy.testing.world.base import SimWorld
 from slirpy.testing.world.path import PLAIN, Shape, obstacle, refusal, report_of
 from slirpy.testing.world.ping import SimPing

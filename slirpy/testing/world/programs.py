@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from slirpy.interfaces import AcceptedStream
-from slirpy.testing.text import counted, error_name, never_raises
+from slirpy.reprs import counted, never_raises
+from slirpy.testing.text import error_name
 from slirpy.testing.world.places import SocketAddress, shown
 from slirpy.testing.world.stream import SimListener, SimStream
 

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from slirpy.interfaces import Acceptor, Buffer, IcmpReport, StreamOwner
-from slirpy.testing.text import counted, never_raises, socket_text
+from slirpy.reprs import counted, never_raises
+from slirpy.testing.text import socket_text
 from slirpy.testing.world.base import SimWorld
 from slirpy.testing.world.places import Key, Place
 

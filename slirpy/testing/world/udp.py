@@ -8,7 +8,8 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple, TypeAlias
 
 from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer, IcmpReport
-from slirpy.testing.text import counted, never_raises, socket_text
+from slirpy.reprs import counted, never_raises
+from slirpy.testing.text import socket_text
 from slirpy.testing.world.base import SimWorld
 from slirpy.testing.world.path import PLAIN, Shape, shaped
 from slirpy.testing.world.places import Key, Place, SocketAddress, shown

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import slirpy.testing
+from slirpy.reprs import never_raises
 from slirpy.testing import (
     Echo,
     Guest,
@@ -22,7 +23,6 @@ from slirpy.testing import (
     UdpSocket,
     VirtualNetwork,
 )
-from slirpy.testing.text import never_raises
 from slirpy.testing.world.stream import SimListener, SimStream
 from slirpy.testing.world.udp import SimDatagram
 from slirpy.units import SECOND
