@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-from slirpy.cli.flags import KEY_AND_VALUE
+from slirpy.cli.flags import KEY_AND_VALUE, names_flags
 from slirpy.cli.streams import tell
 from slirpy.config.text import hint
 from slirpy.errors import ConfigError
@@ -98,13 +98,13 @@ def own_standard_output() -> int:
     """
     if os.isatty(1):
         raise ConfigError(
-            "capture to standard output, which is a terminal; lead it to a program: | wireshark -k -i -"
+            "capture -: standard output is a terminal; pipe it into a program, such as | wireshark -k -i -"
         )
     try:
         descriptor = os.dup(1)
     except OSError:
         raise ConfigError(
-            "capture to standard output, which is closed; lead it to a file or a program"
+            "capture -: standard output is closed; redirect it to a file, or pipe it into a program"
         ) from None
     os.dup2(2, 1)
     return descriptor
@@ -164,6 +164,7 @@ class FrameLog:
         SlirpyError: a value that cannot be used, or a file cannot be written.
     """
 
+    @names_flags
     def __init__(
         self,
         capture: str | None,
@@ -179,12 +180,12 @@ class FrameLog:
         self._trace: TraceFile | TextIO | None = None
         if capture is not None:
             self._recorder = open_recorder(capture, output)
-            stack.callback(_tell_end, "capture", capture, self._recorder, "frames")
+            stack.callback(_tell_end, "--capture", capture, self._recorder, "frames")
             stack.callback(self._recorder.close)
         if trace is not None:
             self._trace = open_trace(trace)
             if isinstance(self._trace, TraceFile):
-                stack.callback(_tell_end, "trace", trace, self._trace, "lines")
+                stack.callback(_tell_end, "--trace", trace, self._trace, "lines")
                 stack.callback(self._trace.close)
 
     def wrap(self, link: Link, name: str) -> Link:
@@ -218,6 +219,6 @@ class FrameLog:
 
 def _tell_end(option: str, text: str, file: Recorder | TraceFile, what: str) -> None:
     if file.error is not None:
-        tell(f'{option} file "{text}": ended early: {file.error.strerror}')
+        tell(f'{option} "{text}": ended early: {file.error.strerror}')
     elif file.dropped:
         tell(f'{option} "{text}": {file.dropped} {what} are not in it: its reader was away, or too slow')

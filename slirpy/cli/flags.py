@@ -41,7 +41,7 @@ def _flags() -> dict[str, str]:
     """Map from how messages name an option of :class:`slirpy.Config`, or a rule, to the flag that sets it."""
     from slirpy.config import OPTIONS  # needed for error messages only
 
-    flags = {"capture": "--capture"}
+    flags = {"capture": "--capture", "capture file": "--capture", "trace file": "--trace"}
     for option in OPTIONS:
         if option.flag is not None:
             flags[option.name] = flags[option.item or option.name] = option.flag
@@ -52,7 +52,7 @@ def _flags() -> dict[str, str]:
 def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Patterns for a name at the start of a message, and for one before a value within it."""
     words = "|".join(sorted(map(re.escape, _flags()), key=len, reverse=True))
-    return re.compile(rf"({words})(?=[ :](?!file))"), re.compile(rf"(?<![\w.-])({words})=(?=\S|$)")
+    return re.compile(rf"({words})(?=[ :])"), re.compile(rf"(?<![\w.-])({words})=(?=\S|$)")
 
 
 def in_flags(text: str) -> str:

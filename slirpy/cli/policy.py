@@ -59,7 +59,7 @@ def _with_word(ctx: click.Context, option: _Option, name: str, metavar: str | No
             raise empty(ctx, name, metavar)
         plain(f"{name.removeprefix('--')} {value}", state)
 
-    own.process = process  # type: ignore[method-assign]
+    own.process = process  # type: ignore[method-assign] # of this object only
     return own
 
 

@@ -157,7 +157,7 @@ class _Page(StringIO):
     """Text for standard error, in characters that its encoding supports."""
 
     @property
-    def encoding(self) -> str:  # type: ignore[override]
+    def encoding(self) -> str:  # type: ignore[override] # a plain attribute in the base class
         return sys.stderr.encoding
 
 

@@ -7,6 +7,7 @@ a dataclass has for that are left out, since each takes time at every import.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -58,7 +59,7 @@ _RESERVED6 = tuple(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Kind:
+class Kind(abc.ABC):
     """The values that an option takes."""
 
     metavar: str = ""
@@ -87,11 +88,13 @@ class Kind:
         """The allowed values, for the documentation."""
         return self._values() + (f", or a function to {self.function}" if self.function else "")
 
+    @abc.abstractmethod
     def _check(self, name: str, value: Any) -> Any:
-        raise NotImplementedError
+        """See :meth:`check`, for a value that is not a function."""
 
+    @abc.abstractmethod
     def _values(self) -> str:
-        raise NotImplementedError
+        """See :meth:`values`, without the function."""
 
 
 class Switch(Kind):

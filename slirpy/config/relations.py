@@ -29,7 +29,12 @@ def settle(values: dict[str, Any]) -> None:
         raise ConfigError("both ipv4 and ipv6 are off: a network carries at least one of them; leave one on")
     _place_servers(values)
     _place_servers6(values)
-    values["tftp"] = check_tftp(values["tftp"], values["tftp_write"])
+    values["tftp"] = check_tftp(
+        values["tftp"],
+        write=values["tftp_write"],
+        ignore_case=values["tftp_ignore_case"],
+        single_port=values["tftp_single_port"],
+    )
     check_dhcp_options(values["dhcp_options"])
     net: IPv4Network = values["net"]
     if isinstance(values["policy"], RulePolicy):

@@ -20,22 +20,33 @@ pieces while the network waits, and closed at the end of the transfer. The calla
 """
 
 
-def check_tftp(given: Path | TftpSource | None, write: bool = False) -> Path | TftpSource | None:
+def check_tftp(
+    given: Path | TftpSource | None,
+    *,
+    write: bool = False,
+    ignore_case: bool = False,
+    single_port: bool = False,
+) -> Path | TftpSource | None:
     """Return a folder as an absolute path after checking that it can be served, or a callable unchanged.
 
     Args:
         given: the folder, a callable, or None for no TFTP.
         write: whether guests may write.
+        ignore_case: whether the case of names is ignored.
+        single_port: whether all answers come from port 69.
 
     Raises:
-        ConfigError: the folder is missing, is not a folder, or cannot be read, or written if that is wanted.
+        ConfigError: the folder is missing, is not a folder, or cannot be read, or written if that is wanted; or
+            another option has no use without a folder, or without TFTP.
     """
     if given is None or not isinstance(given, Path):
+        advice = "give tftp=/srv/tftp, say" if given is None else "give that instead of a callable"
         if write:
-            raise ConfigError(
-                "tftp_write needs a folder to write to; give "
-                + ("tftp=/srv/tftp, say" if given is None else "that instead of a callable")
-            )
+            raise ConfigError(f"tftp_write needs a folder to write to; {advice}")
+        if ignore_case:
+            raise ConfigError(f"tftp_ignore_case needs a folder to find files in; {advice}")
+        if single_port and given is None:
+            raise ConfigError(f"tftp_single_port is for TFTP, which is off; {advice}")
         return given
     folder = Path(os.path.abspath(given))
     if not folder.exists():

@@ -249,9 +249,7 @@ def test_capture_and_statistics(slirpy: User, need: Need, web: WebServer, folder
 def test_a_capture_file_that_cannot_be_written_is_one_line(slirpy: User) -> None:
     result = slirpy.run("run", "--capture", "/no/such/folder/x.pcap", "--", "echo", "started")
     assert (result.returncode, result.stdout) == (2, "")
-    assert re.fullmatch(
-        r'slirpy: capture file "/no/such/folder/x.pcap": cannot be written: .*\n', result.stderr
-    )
+    assert re.fullmatch(r'slirpy: --capture "/no/such/folder/x.pcap": cannot be written: .*\n', result.stderr)
 
 
 # ------------------------------------------------------------------------- what may be missing

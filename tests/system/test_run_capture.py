@@ -44,7 +44,7 @@ def test_a_reader_that_goes_away_does_not_end_the_network(slirpy: User, need: Ne
     result = shell(slirpy, f'"$@" run --capture - -- {PING} | head -c 24 | wc -c')
     assert result.stdout.strip() == "24"
     assert "3 received" in result.stderr
-    assert 'capture file "-": ended early: Broken pipe' in result.stderr
+    assert '--capture "-": ended early: Broken pipe' in result.stderr
 
 
 def test_a_named_pipe_may_have_no_reader(slirpy: User, need: Need, folder: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_full_disk_behind_a_trace_is_one_line(slirpy: User, need: Need) -> Non
     result = slirpy.run("run", "--trace", "/dev/full", "--", "sh", "-c", "ping -n -c1 -W5 10.0.2.2; exit 7")
     assert result.returncode == 7
     assert "1 received" in result.stdout
-    assert result.stderr == 'slirpy: trace file "/dev/full": ended early: No space left on device\n'
+    assert result.stderr == 'slirpy: --trace "/dev/full": ended early: No space left on device\n'
 
 
 @pytest.mark.parametrize("option", ["--capture", "--trace"])
@@ -113,4 +113,4 @@ def test_a_trace_in_a_pipe_that_nobody_reads_does_not_hold_the_network(slirpy: U
 def test_a_trace_file_that_cannot_be_written_is_one_line(slirpy: User) -> None:
     result = slirpy.run("run", "--trace", "/no/such/folder/x", "--", "echo", "started")
     assert (result.returncode, result.stdout) == (2, "")
-    assert re.fullmatch(r'slirpy: trace file "/no/such/folder/x": cannot be written: .*\n', result.stderr)
+    assert re.fullmatch(r'slirpy: --trace "/no/such/folder/x": cannot be written: .*\n', result.stderr)

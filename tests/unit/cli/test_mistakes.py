@@ -120,6 +120,8 @@ WRONG = [
     (["--bootfile", "x" * 300], "--bootfile"),
     (["--tftp", "/nonexistent"], "--tftp"),
     (["--tftp-write"], "--tftp-write"),
+    (["--tftp-ignore-case"], "--tftp-ignore-case"),
+    (["--tftp-single-port"], "--tftp-single-port"),
     (["--tftp-server-name", "x" * 300], "--tftp-server-name"),
     (["--lease", "x"], "--lease"),
     (["--lease", "52:54:00:12:34:56=10.0.3.9"], "--lease"),
@@ -173,6 +175,14 @@ def test_options_that_are_named_inside_of_a_message() -> None:
     assert "give --tftp /srv/tftp" in mistake("run", "--tftp-write", "true")
     rule = mistake("run", "--reject", "allow", "true")
     assert rule.startswith('--reject "allow": ')
+
+
+@pytest.mark.parametrize("flag", ["--capture", "--trace"])
+def test_a_file_that_cannot_be_written_is_named_with_its_option(flag: str) -> None:
+    listen, switch = ["listen", "tcp:127.0.0.1:0"], ["switch", *("-netdev", "socket,listen=127.0.0.1:0") * 2]
+    for command, *rest in (listen, switch):
+        said = mistake(command, flag, "/nonexistent/x", *rest)
+        assert said.startswith(f'{flag} "/nonexistent/x": cannot be written: ')
 
 
 def test_what_the_user_wrote_stays_as_it_is() -> None:

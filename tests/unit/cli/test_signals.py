@@ -174,4 +174,4 @@ def test_a_full_disk_behind_a_trace_costs_one_line_and_no_status() -> None:
     with started(*argv) as process:
         errors = process.communicate(timeout=20)[1]
         assert process.returncode == 7
-    assert errors == 'slirpy: trace file "/dev/full": ended early: No space left on device\n'
+    assert errors == 'slirpy: --trace "/dev/full": ended early: No space left on device\n'

@@ -462,6 +462,13 @@ def test_the_folder_is_checked_at_the_start(root: Path, tmp_path: Path) -> None:
         Config(tftp_write=True)
     with pytest.raises(ConfigError, match="instead of a callable"):
         Config(tftp=lambda name: b"", tftp_write=True)
+    with pytest.raises(ConfigError, match="tftp_ignore_case needs a folder to find files in; give tftp="):
+        Config(tftp_ignore_case=True)
+    with pytest.raises(ConfigError, match=r"tftp_ignore_case needs a folder .* instead of a callable"):
+        Config(tftp=lambda name: b"", tftp_ignore_case=True)
+    with pytest.raises(ConfigError, match="tftp_single_port is for TFTP, which is off; give tftp="):
+        Config(tftp_single_port=True)
+    assert Config(tftp=lambda name: b"", tftp_single_port=True).tftp_single_port
 
 
 def test_a_folder_that_may_not_be_used_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
