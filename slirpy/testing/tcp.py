@@ -30,7 +30,7 @@ from slirpy.reprs import counted, never_raises
 from slirpy.tcp import Connection, Segment, Settings, State, TcpOptions
 from slirpy.tcp.seq import MASK
 from slirpy.testing.errors import UnmetError
-from slirpy.testing.text import seconds
+from slirpy.testing.text import seconds, shortened
 from slirpy.units import MS, SECOND
 from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN, URG
 
@@ -269,6 +269,20 @@ class Sent:
     options: TcpOptions
     urg: int = 0
 
+    @never_raises
+    def __repr__(self) -> str:
+        words = [self.flags or "no flags", f"seq={self.seq}"]
+        words += [] if self.ack is None else [f"ack={self.ack}"]
+        words += [f"len={len(self.data)} {shortened(self.data)}"] if self.data else []
+        words += [f"win={self.wnd}"]
+        words += [f"urg={self.urg}"] if self.urg else []
+        words += [
+            f"{name}={value}"
+            for name, value in self.options._asdict().items()
+            if value != TcpOptions._field_defaults[name]
+        ]
+        return f"<Sent {' '.join(words)}>"
+
 
 class Script:
     """One connection, driven by hand. The test is its user, its peer, and its clock.
@@ -368,14 +382,14 @@ class Script:
             raise UnmetError(f"expected {flags}, but nothing was sent; {self.conn}")
         sent = self.out.pop(0)
         if flag_bits(sent.flags) != flag_bits(flags):
-            raise UnmetError(f"expected {flags}: {sent}")
+            raise UnmetError(f"expected {flags}, but this was sent: {sent}")
         for name, wanted, got in (
             ("seq", seq if seq is None else seq & MASK, sent.seq),
             ("ack", ack, sent.ack),
             ("data", data, sent.data),
         ):
             if wanted is not None and got != wanted:
-                raise UnmetError(f"expected {name} {wanted!r}, {len(sent.data)} bytes were sent: {sent}")
+                raise UnmetError(f"expected {name}={shortened(wanted)}, but this was sent: {sent}")
         return sent
 
     def silence(self) -> Self:

@@ -9,7 +9,15 @@ from ipaddress import ip_address
 from slirpy.config.text import with_port
 from slirpy.units import SECOND
 
-__all__ = ["error_name", "seconds", "socket_text"]
+__all__ = ["error_name", "seconds", "shortened", "socket_text"]
+
+_LONGEST = 32
+"""Bytes of data that are shown."""
+
+
+def shortened(value: object) -> str:
+    """Format a value; of long data only the beginning."""
+    return repr(value) if not isinstance(value, bytes) or len(value) <= _LONGEST else f"{value[:_LONGEST]!r}..."
 
 
 def seconds(time: int) -> str:

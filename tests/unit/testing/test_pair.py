@@ -164,10 +164,10 @@ def test_what_a_script_does_not_find_is_said() -> None:
     with pytest.raises(UnmetError, match="expected A, but nothing was sent; <Connection ESTABLISHED"):
         script.expect("A")
     for flags, seq, ack, data, text in (
-        ("A", 1, 1, b"x", "expected A: "),
-        ("PA", 2, 1, b"x", "expected seq 2"),
-        ("PA", 1, 2, b"x", "expected ack 2"),
-        ("PA", 1, 1, b"y", "expected data b'y', 1 bytes were sent"),
+        ("A", 1, 1, b"x", "expected A, but this was sent: <Sent PA "),
+        ("PA", 2, 1, b"x", "expected seq=2, but"),
+        ("PA", 1, 2, b"x", "expected ack=2, but"),
+        ("PA", 1, 1, b"y", "expected data=b'y', but this was sent: <Sent PA seq=1 ack=1 len=1 b'x'"),
     ):
         script = accepted().write(b"x")
         with pytest.raises(UnmetError, match=text):

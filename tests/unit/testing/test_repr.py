@@ -17,10 +17,12 @@ from slirpy.testing import (
     Pair,
     Remote,
     Script,
+    Sent,
     SimHost,
     SimServer,
     SimUdpServer,
     UdpSocket,
+    UnmetError,
     VirtualNetwork,
 )
 from slirpy.testing.world.stream import SimListener, SimStream
@@ -172,8 +174,29 @@ def test_the_tcp_engine_alone() -> None:
     assert repr(script) == f"<Script at 10.000000 s: {connection}, 1 segment not expected yet>"
 
 
+def test_a_segment_of_a_script() -> None:
+    script = Script()
+    script.conn.listen(script.now)
+    script.inject("S", 0, mss=1460, wscale=7)
+    assert repr(script.expect("SA", 0, 1)) == "<Sent SA seq=0 ack=1 win=65535 mss=1460 wscale=5>"
+    script.inject("A", 1, 1)
+    script.write(b"x" * 1000)
+    (sent,) = script.out
+    assert repr(sent) == f"<Sent PA seq=1 ack=1 len=1000 {b'x' * 32!r}... win=2047>"
+    with pytest.raises(UnmetError, match=r"^expected F, but this was sent: <Sent PA seq=1 ack=1 len=1000 "):
+        script.expect("F")
+    script.write(b"y")
+    with pytest.raises(
+        UnmetError, match=r"^expected data=b'z', but this was sent: <Sent PA seq=1001 .* b'y' win"
+    ):
+        script.expect("PA", data=b"z")
+    script.conn.abort(0)
+    script.flush()
+    assert repr(script.out) == "[<Sent RA seq=1002 ack=1 win=0>]"
+
+
 DESCRIBED = (
-    VirtualNetwork, SimHost, Guest, GuestStream, UdpSocket, Remote, Echo, Pair, Script, SimServer, SimUdpServer,
+    VirtualNetwork, SimHost, Guest, GuestStream, UdpSocket, Remote, Echo, Pair, Script, Sent, SimServer, SimUdpServer,
     SimStream, SimListener, SimDatagram,
 )  # fmt: skip
 
