@@ -298,7 +298,7 @@ _LEFT, _RIGHT, _TOP, _STEP = 110, 650, 50, 34
 def lossy_run() -> str:
     """A ladder of a short exchange in virtual time in which a segment is lost."""
     net = VirtualNetwork(seed=3, latency_ns=20_000_000)
-    net.host.serve_tcp(bytes([192, 0, 2, 7]), 7, Echo)
+    net.host.serve_tcp("192.0.2.7", 7, Echo)
     net.boot()
     begin = len(net.transcript)
     stream = net.guest.connect("192.0.2.7", 7)

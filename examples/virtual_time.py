@@ -8,7 +8,7 @@ from __future__ import annotations
 from slirpy.testing import Echo, VirtualNetwork, ladder
 from slirpy.wire import ipv4
 
-SERVER = bytes([192, 0, 2, 7])
+SERVER = "192.0.2.7"
 MS = 1_000_000
 
 
@@ -28,7 +28,7 @@ def run(seed: int) -> VirtualNetwork:
         return 0
 
     net.fault = lose_one
-    stream = net.guest.connect("192.0.2.7", 7)
+    stream = net.guest.connect(SERVER, 7)
     stream.write(b"hello")
     net.run_until(lambda: stream.received == b"hello")
     assert lost

@@ -19,6 +19,7 @@ import pytest
 from slirpy import Config, ConfigError, Stats
 from slirpy.cli.app import COMMANDS, app
 from slirpy.tcp.states import TRANSITIONS, State
+from slirpy.testing import LINK_CHECKS
 from tests.support.repository import REPOSITORY
 
 PAGES = sorted(
@@ -226,6 +227,22 @@ def test_every_name_of_a_face_is_in_the_reference(face: str, pages: list[str]) -
     text = "".join((REPOSITORY / "docs" / "reference" / f"{page}.md").read_text() for page in pages)
     described = set(re.findall(rf"^::: {re.escape(face)}\.(\w+)$", text, re.MULTILINE))
     assert described == set(importlib.import_module(face).__all__)
+
+
+def test_the_rules_of_links_are_the_checks_of_the_suite() -> None:
+    text = (REPOSITORY / "docs" / "howto" / "links.md").read_text()
+    named = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert named == [check.__name__ for check in LINK_CHECKS]
+
+
+@pytest.mark.parametrize(
+    ("page", "most"), [("tutorial/engine", 21), ("tutorial/testing", 20), ("howto/links", 30)]
+)
+def test_a_stranger_needs_few_lines(page: str, most: int) -> None:
+    """The engine on a lossy wire; a network with a server; a link, its guest's end, and the suite."""
+    _, text = next(blocks(REPOSITORY / "docs" / f"{page}.md", "python"))
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    assert len(lines) <= most
 
 
 def test_pages_and_examples_import_from_the_faces() -> None:

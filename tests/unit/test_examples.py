@@ -16,8 +16,10 @@ LIMIT = 30.0
 SAYS = {
     "embed.py": "the server got b'how late is it?' and the guest b'late'",
     "guests_on_a_switch.py": "over TCP: hello from the guest next door",
+    "own_link.py": "the link keeps all 8 rules",
     "qemu_pair.py": "python examples/qemu_pair.py qemu-system-x86_64",  # it starts in tests/system
     "toy_emulator.py": "the guest's console: hello, guest!",
+    "two_connections.py": "102400 bytes arrived after",
     "virtual_time.py": "sent again by a probe: 1",
     "with_asyncio.py": "GUEST 20 WAS HERE\nGUEST 21 WAS HERE\n",
     "with_selectors.py": "the guest received b'HELLO'",
