@@ -124,9 +124,8 @@ def _init(channel: Channel, command: Sequence[str], mask: Iterable[int]) -> None
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     # If slirpy ended before that call, the next receive reports it.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(
-            signal.SIGINT, signal.SIG_DFL
-        )  # otherwise Python's handler would raise in this process and in CMD's
+        # Python's handler would raise in this process and in CMD's.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     _set_up(channel)
     channel.send({"ready": True})
     _expect(channel, "start")

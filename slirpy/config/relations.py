@@ -82,9 +82,8 @@ def _place_servers6(values: dict[str, Any]) -> None:
             address = next(
                 net[n] for n in (offset, offset + 1, 1) if n < net.num_addresses and net[n] not in taken
             )
-        if (
-            address not in net or address == net.network_address
-        ):  # that one stands for any router (RFC 4291, 2.6.1)
+        # The network's own address is the anycast address of its routers (RFC 4291, section 2.6.1).
+        if address not in net or address == net.network_address:
             raise ConfigError(
                 f"{name} {address} is not an address of {net}; choose one from {net[1]} to {net[-1]}"
             )

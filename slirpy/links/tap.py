@@ -266,9 +266,8 @@ class TapLink:
         elif gso_size:
             kind = _GSO_TCPV6 if ethertype == _ETHERTYPE_IPV6 else _GSO_TCPV4
         packed = _VNET.pack(_NEEDS_CSUM, kind, header_length, gso_size, csum_start, csum_offset)
-        packed = packed.ljust(
-            len(self._plain), b"\0"
-        )  # the header may be the longer one, with a count of buffers
+        # The header may be the longer one, with a count of buffers.
+        packed = packed.ljust(len(self._plain), b"\0")
         self._headers[key] = packed
         return packed
 

@@ -137,10 +137,8 @@ class ProcessWorker:
         try:
             pid, status = os.waitpid(self._pid, os.WNOHANG)
         except ChildProcessError:
-            pid, status = (
-                self._pid,
-                0,
-            )  # this process is part of a program that waits for all children, or ignores them
+            # This process is part of a program that waits for all children, or ignores them.
+            pid, status = self._pid, 0
         if not pid:
             return False
         self._pid = None

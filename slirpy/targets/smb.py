@@ -85,9 +85,8 @@ rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }
 
 # SMB2 NEGOTIATE for dialects 2.0.2 and 3.0.2 (MS-SMB2, 2.2.3), after the length of a session message.
 _HEADER = b"\xfeSMB" + bytes([64, 0]) + bytes(58)
-_BODY = (
-    b"\x24\0\x02\0\x01\0\0\0\0\0\0\0" + bytes(16) + bytes(8) + b"\x02\x02\x02\x03"
-)  # size 36, two dialects, signing enabled
+# Size 36, two dialects, signing enabled.
+_BODY = b"\x24\0\x02\0\x01\0\0\0\0\0\0\0" + bytes(16) + bytes(8) + b"\x02\x02\x02\x03"
 _NEGOTIATE = (len(_HEADER) + len(_BODY)).to_bytes(4, "big") + _HEADER + _BODY
 
 

@@ -29,9 +29,8 @@ _LENGTH = Struct("<I")
 _OPTION = Struct("<HH")
 _SECTION = Struct("<IHHq")  # byte order, major, minor, section length: -1 for unknown
 _INTERFACE = Struct("<HHI")  # link type, reserved, snaplen
-_PACKET = Struct(
-    "<IIIIIII"
-)  # type, total length, interface, time (upper, lower half), captured, original length
+# Type, total length, interface, time (upper half, lower half), captured length, original length.
+_PACKET = Struct("<IIIIIII")
 _PACKET_END = Struct("<HHIHHI")  # flags option, end of options, total length
 
 

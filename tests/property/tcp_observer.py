@@ -279,13 +279,14 @@ class Observer:
         came = bits(start, start + seg.length)
         self.twice |= self.arrived & came
         conn, stamps = self.conn, seg.options.timestamps
+        # RFC 5961, section 5.2, drops what has an older ACK.
         if (
             seg.payload
             and came >> self.theirs(conn.rcv_nxt) == 0
             and conn.state in SYNCHRONIZED
             and conn.sack_ok
             and (conn.snd_max - seg.ack) & MASK <= ((conn.snd_max - conn.snd_una) & MASK) + conn.snd_wnd_max
-        ):  # RFC 5961, section 5.2, drops what has an older ACK
+        ):
             self.owes_dsack |= stamps is None or (stamps[0] - conn.ts_recent) & MASK < HALF
         self.arrived |= came
         if seg.options.timestamps is not None:

@@ -217,9 +217,8 @@ def test_python_in_the_network(need: Need, folder: Path) -> None:
         assert head.decode() == f"PUT /a/page {hashlib.sha256(sent).hexdigest()}"
         assert rest == bytes(5_000_000)
         assert run(*curl, "http://192.0.2.80:8000/x") == "/x 0\n/x 1\n/x 2\n"
-        several = run(
-            *curl, "-w", "%{num_connects}\n", *["http://192.0.2.80:8000/y"] * 3
-        )  # of which two are kept
+        # Two of the connections are kept.
+        several = run(*curl, "-w", "%{num_connects}\n", *["http://192.0.2.80:8000/y"] * 3)
         assert re.findall(r"^\d$", several, re.MULTILINE) == ["1", "0", "0"]
         assert run("sh", "-c", "echo hello | socat -t 30 - TCP:10.0.2.100:1") == "HELLO\n"
         assert run("sh", "-c", "printf hello | socat -t 30 - TCP:10.0.2.100:2") == "olleh"

@@ -1,4 +1,4 @@
-"""Docstrings begin with a noun or a verb."""
+"""Docstrings begin with a noun or a verb, and comments do not break code."""
 
 import ast
 import re
@@ -18,6 +18,7 @@ ODD = re.compile(
     r"\b(is told|are told|tells? of|is to be|of (ours|yours|its own)|besides|as ever|who is|who has|nobody has)\b",
     re.IGNORECASE,
 )
+HANGING = re.compile(r"^ *[\])}](?:.*\S)?  # (?!fmt:|noqa|type:).*", re.MULTILINE)
 BODIES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -50,6 +51,17 @@ def test_docstrings_are_plain_english(rule: Callable[[str], re.Match[str] | None
         f"{path.relative_to(REPOSITORY)}:{line}: {words!r}"
         for path in files()
         for line, words in found(rule, path.read_text(encoding="utf-8"))
+    ]
+    assert not faults, "\n".join(faults)
+
+
+def test_no_comment_has_made_the_formatter_break_its_line() -> None:
+    """A comment that is too long for the end of a line stands above it."""
+    faults = [
+        f"{path.relative_to(REPOSITORY)}: {match.group().strip()}"
+        for place in (*PLACES, "tests", "docs")
+        for path in sorted((REPOSITORY / place).rglob("*.py"))
+        for match in HANGING.finditer(path.read_text(encoding="utf-8"))
     ]
     assert not faults, "\n".join(faults)
 

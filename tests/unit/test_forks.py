@@ -635,10 +635,8 @@ def test_multiprocessing_hands_over_a_config(method: str) -> None:
     assert pickle.loads(pickle.dumps(config)) == config
     with Slirp() as net:
         net.start()
-        assert run_process(context, makes_its_own, config) == (
-            0,
-            "192.168.7.2",
-        )  # the question is for another address
+        # The question is for another address.
+        assert run_process(context, makes_its_own, config) == (0, "192.168.7.2")
         assert net.flows() == []
 
 

@@ -60,9 +60,8 @@ class Parameters:
         self._config = config
         gateway = config.gateway_address
         options = [(dhcp.SUBNET_MASK, config.netmask)]
-        if (
-            not config.restrict
-        ):  # else nothing is reachable beyond the gateway, and QEMU leaves them out as well
+        # With restrict, nothing beyond the gateway is reachable. QEMU leaves the options out, too.
+        if not config.restrict:
             options += [(dhcp.ROUTER, gateway), (dhcp.DNS_SERVER, config.dns_address)]
         options += [(dhcp.BROADCAST, config.broadcast_address), (dhcp.MTU, config.mtu.to_bytes(2, "big"))]
         for code, what, text in (

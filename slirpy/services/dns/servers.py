@@ -143,9 +143,8 @@ class Servers:
             failing = failing or server.failing_until is not None
         if not failing:
             return servers
-        return sorted(
-            servers, key=lambda server: not server.usable(now)
-        )  # stable, so the order stays otherwise
+        # The sort is stable, so the order is otherwise unchanged.
+        return sorted(servers, key=lambda server: not server.usable(now))
 
     def failed(self, server: Server, now: int) -> None:
         """Note that a server has failed, and send the queries that wait for it on to the next one."""

@@ -60,9 +60,8 @@ def test_no_option_takes_an_empty_value(command: str, flag: str) -> None:
         rest = ["-netdev", "user"] if command == "switch" and flag != "-netdev" else []
         said = mistake(command, *words, *(rest if command in ("switch", "demo") else ["x"]))
         assert flag in said
-        assert (
-            "empty" in said or "is not a valid" in said or "is not one of" in said
-        )  # the latter of numbers and choices
+        # The latter two of numbers and choices.
+        assert "empty" in said or "is not a valid" in said or "is not one of" in said
 
 
 @pytest.mark.parametrize("command", ["listen", "packetdrill"])

@@ -214,11 +214,8 @@ def test_listen_serves_guests_at_each_address(tmp_path: Path) -> None:
         )
         assert found is not None
         assert lines[1][2:] == card
-        for address in (
-            str(path),
-            ("127.0.0.1", int(found[1])),
-            str(path),
-        ):  # the last comes when the first is gone
+        # The last one comes when the first is gone.
+        for address in (str(path), ("127.0.0.1", int(found[1])), str(path)):
             with socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET) as sock:
                 sock.settimeout(20)
                 sock.connect(address)

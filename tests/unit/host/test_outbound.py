@@ -124,9 +124,8 @@ def test_a_socket_is_bound_but_not_to_reach_the_loopback(kind: socket.SocketKind
         source.bind(sock, WORLD)
         host, port = sock.getsockname()
         assert host == "127.0.0.5"
-        assert (port == 0) == (
-            kind is socket.SOCK_STREAM
-        )  # a port is taken when it connects, for that destination
+        # A stream takes a port when it connects, for that destination.
+        assert (port == 0) == (kind is socket.SOCK_STREAM)
         assert sock.getsockopt(*option) == b"lo\0"
 
 

@@ -504,9 +504,8 @@ def test_a_place_is_free_again_whatever_way_a_task_ends(
 
     serve(driven, handler)
     data = bytes(700_000)
-    assert (
-        driven.exchange(SERVER, 7, data).received == data
-    )  # more than the sockets hold when the handler returns
+    # More than the sockets hold when the handler returns.
+    assert driven.exchange(SERVER, 7, data).received == data
     for _ in range(3):
         driven.guest.connect(SERVER, 7).abort()
         driven.connect(SERVER, 7).abort()

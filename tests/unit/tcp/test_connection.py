@@ -273,9 +273,8 @@ def test_text_in_its_turn_is_taken_even_when_the_queue_is_full() -> None:
 
 def test_a_window_update_that_is_lost_is_asked_for() -> None:
     s = passive(wnd=10)
-    assert (
-        s.conn.write_room() == 10 + READ_AHEAD
-    )  # whatever the window, so that there is something to probe with
+    # Whatever the window is, so that there is something to probe with.
+    assert s.conn.write_room() == 10 + READ_AHEAD
     s.recv("A", 1, 1, wnd=0)
     s.write(bytes(5)).silence()
     s.wait(200 * MS)

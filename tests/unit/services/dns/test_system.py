@@ -305,9 +305,8 @@ def test_a_system_without_threads_is_told(
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         library.gate.clear()
-        assert [real.host.lookup("name.test", real.done) for _ in range(3)] == [
-            True
-        ] * 3  # one thread does it all
+        # One thread does it all.
+        assert [real.host.lookup("name.test", real.done) for _ in range(3)] == [True] * 3
     library.gate.set()
     real.wait(4)
 

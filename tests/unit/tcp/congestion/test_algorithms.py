@@ -86,12 +86,10 @@ def test_cube_root_of_cubes(root: int) -> None:
     rounds=st.integers(1, 12),
     start=st.integers(1, 1 << 62),
 )
-@example(
-    segments=44, rtt=84_002_445, per_ack=2, mss=536, rounds=1, start=1
-)  # the curves cross at the second one
-@example(
-    segments=7, rtt=497_709_770, per_ack=1, mss=536, rounds=4, start=1
-)  # Reno comes to where it was before
+# The curves cross at the second one.
+@example(segments=44, rtt=84_002_445, per_ack=2, mss=536, rounds=1, start=1)
+# Reno comes to where it was before.
+@example(segments=7, rtt=497_709_770, per_ack=1, mss=536, rounds=4, start=1)
 def test_growth_is_that_of_the_model(
     segments: int, rtt: int, per_ack: int, mss: int, rounds: int, start: int
 ) -> None:
@@ -207,9 +205,8 @@ def test_where_round_trips_are_short_it_is_as_fast_as_reno() -> None:
         now += MS * MSS // cc.cwnd
         acked += 1
         assert cc.cwnd == max(cc.w_est >> 10, 14 * MSS)
-    assert acked == pytest.approx(
-        6 * 17 * 17 / 9, rel=0.05
-    )  # W_est grows by 9/17 of a segment a round trip ...
+    # W_est grows by 9/17 of a segment a round trip ...
+    assert acked == pytest.approx(6 * 17 * 17 / 9, rel=0.05)
     before, acked = cc.cwnd, 0
     while cc.cwnd < before + 6 * MSS:
         cc.on_ack(MSS, MS, MS, now)
