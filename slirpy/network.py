@@ -141,9 +141,9 @@ class Slirp(Driven):
         _check_wrap(wrap)
 
         def plug() -> Nic:
-            card = CallbackLink(on_frame if self._through is None else self._through(on_frame), features)
-            port = self._stack.attach(card if wrap is None else _wrapped(wrap, card), self._poller)
-            nic = Nic(port, self._detach, card, self._input)
+            inner = CallbackLink(on_frame if self._through is None else self._through(on_frame), features)
+            port = self._stack.attach(inner if wrap is None else _wrapped(wrap, inner), self._poller)
+            nic = Nic(port, self._detach, inner, self._input)
             self._nics = [nic, *(other for other in self._nics if not other.closed)]
             return nic
 

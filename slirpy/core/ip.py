@@ -96,14 +96,14 @@ class IPSender:
         payload: Buffer,
         *,
         mac: bytes | None = None,
-        sink: LinkSink | None = None,
+        link: LinkSink | None = None,
     ) -> None:
         """Send a UDP datagram to a guest; see :class:`~slirpy.interfaces.ServiceNetwork`."""
         if len(payload) > udp.MAX_PAYLOAD:
             self._network.stats.drop_udp_too_long += 1
             return
         header = udp.build(source, source_port, destination, destination_port, payload)
-        port = sink if isinstance(sink, LinkPort) else None
+        port = link if isinstance(link, LinkPort) else None
         neighbor = Neighbor(destination) if mac is not None and port else self._neighbors.get(destination)
         self.send(neighbor, source, destination, ipv4.UDP, b"".join((header, payload)), mac=mac, port=port)
 

@@ -249,10 +249,10 @@ class IPStack:
         payload: Buffer,
         *,
         mac: bytes | None = None,
-        sink: LinkSink | None = None,
+        link: LinkSink | None = None,
     ) -> None:
         """See :class:`~slirpy.interfaces.ServiceNetwork`."""
-        self._ip.send_datagram(source, source_port, destination, destination_port, payload, mac=mac, sink=sink)
+        self._ip.send_datagram(source, source_port, destination, destination_port, payload, mac=mac, link=link)
 
     def send_datagrams(
         self,

@@ -170,7 +170,7 @@ class Driven(abc.ABC):
                 self._raise_failure()
                 deliver = partial(self._deliver, nic, checksummed, gso_size)
                 return mailbox.offer([partial(deliver, bytes(view)) for view in views])
-        sink = nic.card.sink
+        sink = nic.inner.sink
         if sink is None:
             self._check_usable(nic)
             self._stack.stats.drop_nic_closed += len(views)  # a link around this one has closed it
@@ -193,7 +193,7 @@ class Driven(abc.ABC):
         return taken
 
     def _deliver(self, nic: Nic, checksummed: bool, gso_size: int, frame: bytes) -> None:
-        sink = nic.card.sink
+        sink = nic.inner.sink
         if sink is None:
             self._stack.stats.drop_nic_closed += 1
         else:
@@ -360,7 +360,7 @@ class Driven(abc.ABC):
             self._through = through_loop()
             self._local.loop = running_loop()
             for nic in self._nics:
-                nic.card.on_frame = self._through(nic.card.on_frame)
+                nic.inner.on_frame = self._through(nic.inner.on_frame)
             self.start()
         return self
 

@@ -86,11 +86,11 @@ class GuestListener:
 class Nic(Attachment):
     """A guest's network card, as :meth:`Slirp.attach` returns it."""
 
-    __slots__ = ("_take", "card")
+    __slots__ = ("_take", "inner")
 
-    def __init__(self, port: LinkPort, detach: Detach, card: CallbackLink, take: Take) -> None:
+    def __init__(self, port: LinkPort, detach: Detach, inner: CallbackLink, take: Take) -> None:
         super().__init__(port, detach)
-        self.card = card
+        self.inner = inner
         """The innermost link, the one to the guest."""
         self._take = take
 

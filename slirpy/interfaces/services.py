@@ -26,7 +26,7 @@ class Datagram(NamedTuple):
     """Payload, valid during the call only."""
     mac: bytes
     """Source MAC address."""
-    sink: LinkSink
+    link: LinkSink
     """The link on which it arrived; pass it to ``send_datagram`` with ``mac``."""
 
 
@@ -63,11 +63,11 @@ class ServiceNetwork(Protocol):
         payload: Buffer,
         *,
         mac: bytes | None = None,
-        sink: LinkSink | None = None,
+        link: LinkSink | None = None,
     ) -> None:
         """Send a UDP datagram to a guest, fragmented if necessary.
 
-        With ``mac`` (broadcast is six 0xFF) and ``sink`` the neighbour table is not used.
+        With ``mac`` (broadcast is six 0xFF) and ``link`` the neighbour table is not used.
         """
         ...
 

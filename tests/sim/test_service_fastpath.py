@@ -34,8 +34,8 @@ class Listener:
         self.port = net.stack.open_port(GATEWAY, GUEST, 3000, self)
 
     def datagram(self, datagram: Datagram) -> None:
-        source, source_port, destination, destination_port, payload, mac, sink = datagram
-        assert sink is self.net.stack.ports[0]
+        source, source_port, destination, destination_port, payload, mac, link = datagram
+        assert link is self.net.stack.ports[0]
         self.heard.append((source, source_port, destination, destination_port, bytes(payload), mac))
         self.net.stack.send_datagrams(destination, destination_port, source, source_port, [bytes(payload)])
 

@@ -23,7 +23,7 @@ class Sent(NamedTuple):
     destination_port: int
     payload: bytes
     mac: bytes | None
-    sink: LinkSink | None
+    link: LinkSink | None
 
 
 class FakeSink:
@@ -79,9 +79,9 @@ class FakeNetwork:
         payload: Buffer,
         *,
         mac: bytes | None = None,
-        sink: LinkSink | None = None,
+        link: LinkSink | None = None,
     ) -> None:
-        self.sent.append(Sent(source, source_port, destination, destination_port, bytes(payload), mac, sink))
+        self.sent.append(Sent(source, source_port, destination, destination_port, bytes(payload), mac, link))
 
     def call_at(self, when: int, callback: Callable[[], None]) -> FakeTimer:
         timer = FakeTimer(callback)
@@ -137,9 +137,9 @@ def datagram(
     destination: bytes = b"\xff" * 4,
     destination_port: int = 67,
     mac: bytes = b"\x02\0\0\0\0\x01",
-    sink: LinkSink | None = None,
+    link: LinkSink | None = None,
 ) -> Datagram:
     """A datagram as a guest sends it, by default one of DHCP."""
     return Datagram(
-        source, source_port, destination, destination_port, memoryview(payload), mac, sink or FakeSink()
+        source, source_port, destination, destination_port, memoryview(payload), mac, link or FakeSink()
     )

@@ -132,7 +132,7 @@ class DhcpService:
                 answer.hostname or message.hostname,
                 message.firmware,
                 None if answer.address is None else answer.address.packed,
-                message.datagram.sink,
+                message.datagram.link,
                 message.datagram.mac if message.relay is None else b"",
             ),
             by_rule,
@@ -303,7 +303,7 @@ class DhcpService:
             port,
             payload,
             mac=mac,
-            sink=message.datagram.sink,
+            link=message.datagram.link,
         )
 
     def _destination(self, message: Message, kind: int | None, address: bytes) -> tuple[bytes, bytes]:
@@ -320,5 +320,5 @@ class DhcpService:
 def _client_of(message: Message) -> Client:
     """The client that sent a message, for messages that need no decision."""
     return Client(
-        message.mac, message.client_id, message.hostname, message.firmware, link=message.datagram.sink
+        message.mac, message.client_id, message.hostname, message.firmware, link=message.datagram.link
     )

@@ -99,12 +99,12 @@ class _Transport(NamedTuple):
 class _DatagramQuestion(Question):
     """A question that came over UDP."""
 
-    __slots__ = ("_address", "_mac", "_network", "_port", "_sink")
+    __slots__ = ("_address", "_link", "_mac", "_network", "_port")
 
     def __init__(self, network: ServiceNetwork, datagram: Datagram, query: Query) -> None:
         self.query = self.outside = query
         self.guest = datagram.source
-        self.link = self._sink = datagram.sink
+        self.link = self._link = datagram.link
         self.tcp = False
         self.alias = self.lookup = None
         self._address = datagram.destination
@@ -120,7 +120,7 @@ class _DatagramQuestion(Question):
             message = self.query.truncated()
             network.stats.dns_truncated += 1
         network.send_datagram(
-            self._address, PORT, self.guest, self._port, message, mac=self._mac, sink=self._sink
+            self._address, PORT, self.guest, self._port, message, mac=self._mac, link=self._link
         )
 
 

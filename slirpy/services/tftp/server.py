@@ -87,7 +87,7 @@ class TftpService:
             return
         opcode, number = HEADER.unpack_from(payload)
         if opcode in (RRQ, WRQ) and datagram.destination_port == PORT:
-            self._request(*client, bytes(payload[:MAX_REQUEST]), datagram.sink)
+            self._request(*client, bytes(payload[:MAX_REQUEST]), datagram.link)
             return
         transfer = self._transfers.by_client.get(client)
         if transfer is not None and transfer.port == datagram.destination_port:

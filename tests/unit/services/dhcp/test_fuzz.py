@@ -103,7 +103,7 @@ class Crowd:
     def step(self) -> None:
         random = self.random
         client = random.randrange(CLIENTS)
-        self.service.datagram(datagram(self.message(client), mac=mac(client), sink=random.choice(self.links)))
+        self.service.datagram(datagram(self.message(client), mac=mac(client), link=random.choice(self.links)))
         if random.random() < 0.05:
             try:
                 self.book.v4.reserve(mac(random.randrange(CLIENTS)))

@@ -66,7 +66,7 @@ def test_a_reply_has_the_fields_that_the_rfc_wants(world: World) -> None:
     assert len(sent.payload) >= 300
     assert sent[:4] == (GATEWAY, 67, ip("10.0.2.15"), 68)
     assert sent.mac == mac(1)
-    assert sent.sink is world.sink
+    assert sent.link is world.link
 
 
 def test_the_options_and_their_values() -> None:

@@ -23,12 +23,12 @@ class Crowd(World):
         config = Config(net="10.0.2.0/27")
         self.book = LeaseBook(config, self.network, None, lambda: self.links)
         self.service = DhcpService(config, self.network, self.book)
-        self.good, self.evil = FakeSink(), self.sink
+        self.good, self.evil = FakeSink(), self.link
         self.next = 1000
 
     def flood(self, number: int, *, bind: bool = True) -> int:
         """So many MAC addresses of one guest ask; how many get an address."""
-        self.sink = self.evil
+        self.link = self.evil
         got = 0
         for _ in range(number):
             self.next += 1
@@ -37,7 +37,7 @@ class Crowd(World):
                 got += 1
                 if bind:
                     self.reply(REQUEST, self.next, (50, offer.yiaddr), (54, GATEWAY))
-        self.sink = self.good
+        self.link = self.good
         return got
 
 
@@ -67,18 +67,18 @@ def test_a_link_beside_another_leaves_as_many_as_it_has() -> None:
     for client in range(1, 8):
         assert world.lease(client)
     assert world.say(DISCOVER, 9) is None  # it has 7, and 7 are left
-    world.sink = FakeSink()
+    world.link = FakeSink()
     assert world.lease(10)  # a third link
     check(world)
 
 
 def test_who_has_an_address_keeps_it() -> None:
     world = Crowd(links=1)
-    world.sink = world.evil
+    world.link = world.evil
     address = world.lease(1)
     world.flood(40)
     world.links = 2
-    world.sink = world.evil
+    world.link = world.evil
     assert world.reply(REQUEST, 1, ciaddr=address).yiaddr == address
     assert world.reply(DISCOVER, 1).yiaddr == address
 
@@ -104,7 +104,7 @@ def test_offers_make_way_for_a_link_that_has_less() -> None:
     assert first is not None
     check(world)
     assert world.reply(REQUEST, 1, (50, first.yiaddr), (54, GATEWAY)).yiaddr == first.yiaddr
-    world.sink = world.evil
+    world.link = world.evil
     assert world.reply(REQUEST, 1001, (50, first.yiaddr), (54, GATEWAY)).options[53] == b"\6"
     check(world)
 
@@ -120,20 +120,20 @@ def test_no_bound_lease_makes_way() -> None:
 def test_addresses_that_are_declined_count() -> None:
     world = Crowd()
     for client in range(40):
-        world.sink = world.evil
+        world.link = world.evil
         offer = world.say(DISCOVER, client)
         if offer is not None:
             world.say(4, client, (50, offer.yiaddr), (54, GATEWAY))
     assert world.stats.dhcp_decline == 14
     check(world)
-    world.sink = world.good
+    world.link = world.good
     assert world.lease(50)
 
 
 def test_what_is_released_is_free_again() -> None:
     world = Crowd()
     world.flood(40)
-    world.sink = world.evil
+    world.link = world.evil
     for lease in world.book.leases():
         world.say(7, int.from_bytes(lease.mac[2:], "big"), (54, GATEWAY), ciaddr=lease.address)
     check(world)
@@ -157,7 +157,7 @@ def test_what_the_program_reserves_or_restores_is_nobodys_share() -> None:
 
 def test_who_moves_to_another_address_has_one() -> None:
     world = Crowd()
-    world.sink = world.evil
+    world.link = world.evil
     world.lease(1)
     for last in (20, 25, 30):
         assert world.reply(REQUEST, 1, (50, bytes((10, 0, 2, last)))).yiaddr[3] == last

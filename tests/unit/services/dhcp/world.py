@@ -74,7 +74,7 @@ class World:
         self.book = LeaseBook(config, self.network, store)
         self.service = DhcpService(config, self.network, self.book)
         self.stats = self.network.stats
-        self.sink = FakeSink()
+        self.link = FakeSink()
 
     def say(
         self,
@@ -104,7 +104,7 @@ class World:
 
     def hear(self, payload: bytes, client: int = 1, **more: Any) -> None:
         """A datagram of a client, whatever is in it."""
-        self.service.datagram(datagram(payload, mac=mac(client), sink=self.sink, **more))
+        self.service.datagram(datagram(payload, mac=mac(client), link=self.link, **more))
 
     def heard(self, payload: bytes, client: int = 1, **more: Any) -> Reply | None:
         """The reply to it, or None if there is none."""

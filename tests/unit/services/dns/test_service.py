@@ -241,11 +241,11 @@ def test_queries_in_progress_are_bounded_for_a_guest_and_in_all(world: World) ->
             world.say(ask(name, number).pack(), source=bytes((10, 0, 2, 100 + other)))
     assert world.host.open_sockets() == 768  # three quarters for one link, whatever addresses it shows
     assert world.stats.drop_dns_limit == 2 + 3 * 300 - 256
-    world.sink = FakeSink()
+    world.link = FakeSink()
     for number in range(300):
         world.say(ask(f"late{number}.test", number).pack(), source=bytes((10, 0, 2, 200)))
     assert world.host.open_sockets() == 768 + 192
-    world.sink = FakeSink()
+    world.link = FakeSink()
     world.say(ask("last.test").pack(), source=bytes((10, 0, 2, 201)))
     assert world.host.open_sockets() == 768 + 192 + 1
     world.network.run(8)

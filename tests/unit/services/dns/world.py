@@ -40,7 +40,7 @@ class World:
     def __init__(self, resolvers: tuple[str, ...] = ("127.0.0.53", "127.0.0.54:5353"), **more: Any) -> None:
         self.network = FakeNetwork()
         self.host = FakeHost()
-        self.sink = FakeSink()
+        self.link = FakeSink()
         self.leases: list[tuple[str, bytes]] = []
         config = Config(resolvers=resolvers, **more)
         self.service = DnsService(config, self.network, self.host, leases=lambda: self.leases)
@@ -54,7 +54,7 @@ class World:
             destination=DNS,
             destination_port=53,
             mac=MAC,
-            sink=self.sink,
+            link=self.link,
         )
 
     def say(self, message: bytes, source: bytes = GUEST, port: int = 5000) -> None:
@@ -67,7 +67,7 @@ class World:
         self.network.run()
         (sent,) = self.network.take()
         assert sent[:4] == (DNS, 53, GUEST, 5000)
-        assert (sent.mac, sent.sink) == (MAC, self.sink)
+        assert (sent.mac, sent.link) == (MAC, self.link)
         return DNSRecord.parse(sent.payload)
 
     def talk(self, query: Any) -> DNSRecord:

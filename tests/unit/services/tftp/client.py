@@ -47,13 +47,13 @@ class Server:
         guest: bytes = GUEST,
         port: int = 2000,
         to: int = 69,
-        sink: LinkSink | None = None,
+        link: LinkSink | None = None,
     ) -> None:
         """A packet of a guest, as the demultiplexer would pass it on; it does if anybody wants it."""
         taker = self.net.conversations.get((GATEWAY, to, guest, port)) if to != 69 else self.service
         if taker is not None:
             taken: Datagram = datagram(
-                payload, source=guest, source_port=port, destination=GATEWAY, destination_port=to, sink=sink
+                payload, source=guest, source_port=port, destination=GATEWAY, destination_port=to, link=link
             )
             taker.datagram(taken)
 

@@ -14,10 +14,10 @@ def test_a_guest_that_shows_many_addresses(root: Path) -> None:
     server = Server(root)
     mine, others = FakeSink(), FakeSink()
     for number in range(5):
-        server.give(request("full"), guest=OTHER, port=1 + number, sink=mine)
+        server.give(request("full"), guest=OTHER, port=1 + number, link=mine)
     for number in range(1000):
         server.net.run(1e-6)
-        server.give(request("full"), guest=bytes((10, 0, 3 + number // 250, 1 + number % 250)), sink=others)
+        server.give(request("full"), guest=bytes((10, 0, 3 + number // 250, 1 + number % 250)), link=others)
     guests = [transfer.guest for transfer in server.service._transfers.by_client.values()]
     assert len(guests) == tftp_module.TRANSFERS_MAX
     assert guests.count(OTHER) == 5
