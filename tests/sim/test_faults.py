@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from random import Random
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links import FaultLink, Faults
 from slirpy.testing import Echo, Guest, Source, VirtualNetwork
+from tests.support.harness import NoPoller
 
 SECOND = 1_000_000_000
 MS = 1_000_000
@@ -44,14 +45,6 @@ class Cable:
         return len(frames)
 
     def close(self) -> None: ...
-
-
-class NoPoller:
-    def register(self, fd: int, events: int, ready: Callable[[int], None]) -> None: ...
-
-    def modify(self, fd: int, events: int, ready: Callable[[int], None]) -> None: ...
-
-    def unregister(self, fd: int) -> None: ...
 
 
 def network(seed: int = 1) -> tuple[VirtualNetwork, Guest, FaultLink]:

@@ -152,7 +152,7 @@ class Hub:
 
     def attach(self, features: LinkFeatures | None = None) -> Wire:
         wire = Wire(features)
-        self.net.attach(wire, NO_POLLER)
+        self.net.attach(wire, NoPoller())
         return wire
 
     def send(self, number: int, *frames: bytes, checksummed: bool = False) -> None:
@@ -181,17 +181,6 @@ class Hub:
     @property
     def stats(self) -> Any:
         return self.net.stats
-
-
-class _NoPoller:
-    def register(self, fd: int, events: int, ready: Any) -> None: ...
-
-    def modify(self, fd: int, events: int, ready: Any) -> None: ...
-
-    def unregister(self, fd: int) -> None: ...
-
-
-NO_POLLER = _NoPoller()
 
 
 def frame(source: bytes, destination: bytes, data: bytes = b"") -> bytes:
@@ -452,8 +441,8 @@ def joined(hub: bool, cables_between: int) -> tuple[Hub, Hub, list[Cable]]:
     for _ in range(cables_between):
         near, far = Cable(cables), Cable(cables)
         near.far, far.far = far, near
-        one.net.attach(near, NO_POLLER)
-        two.net.attach(far, NO_POLLER)
+        one.net.attach(near, NoPoller())
+        two.net.attach(far, NoPoller())
     return one, two, cables
 
 

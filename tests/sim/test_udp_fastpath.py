@@ -19,7 +19,6 @@ from tests.support.harness import (
     GUEST_MAC,
     WORLD,
     Net,
-    config,
     eth,
     ip,
     ipv4,
@@ -27,6 +26,7 @@ from tests.support.harness import (
     udp,
     udp_segment,
 )
+from tests.support.twins import Twins
 
 CHECKSUM = LinkFeatures(checksum_offload=True)
 LARGE = LinkFeatures(checksum_offload=True, udp_segmentation_offload=True)
@@ -50,44 +50,19 @@ def changed(at: int, value: int) -> bytes:
     return bytes(frame)
 
 
-class Twins:
-    """Two networks that differ in the fast path alone."""
+class UdpTwins(Twins):
+    """With two servers that send back the beginning of what they get."""
 
     def __init__(self) -> None:
-        self.nets = [Net(config(), fastpath=fast) for fast in (True, False)]
+        super().__init__()
         for net in self.nets:
             net.know()
             for address in (WORLD, OTHER):
                 net.host.serve_udp(address, None, lambda payload, source, port: payload[:700])
 
-    def send(self, *frames: bytes) -> None:
-        for net in self.nets:
-            net.send(*frames)
-        self.compare()
-
-    def compare(self) -> None:
-        fast, slow = self.nets
-        assert fast.host.calls == slow.host.calls
-        assert [f.parts for f in fast.wire.sent] == [f.parts for f in slow.wire.sent]
-        counted, judged = fast.stats.as_dict(), slow.stats.as_dict()
-        assert judged.pop("udp_fastpath") == 0
-        counted.pop("udp_fastpath")
-        assert counted == judged
-        assert fast.stack.flows() == slow.stack.flows()
-
-    def run(self, seconds: float) -> None:
-        for net in self.nets:
-            net.run(seconds)
-        self.compare()
-
-    @property
-    def fast(self) -> int:
-        count: int = self.nets[0].stats.udp_fastpath
-        return count
-
 
 def test_the_second_datagram_goes_the_fast_way() -> None:
-    twins = Twins()
+    twins = UdpTwins()
     twins.send(datagram(100))
     assert twins.fast == 0
     twins.send(*(datagram(100, number) for number in range(1, 40)))
@@ -127,7 +102,7 @@ def test_the_second_datagram_goes_the_fast_way() -> None:
     ],
 )
 def test_what_is_odd_is_judged_by_the_slow_way(odd: bytes) -> None:
-    twins = Twins()
+    twins = UdpTwins()
     twins.send(datagram(100), datagram(100, 1))
     twins.send(datagram(100, 2), odd, datagram(100, 3), odd)
     twins.run(0.1)
@@ -138,7 +113,7 @@ def test_what_is_odd_is_judged_by_the_slow_way(odd: bytes) -> None:
 @settings(deadline=None, max_examples=60)
 @given(st.randoms(use_true_random=False))
 def test_any_traffic(random: Random) -> None:
-    twins = Twins()
+    twins = UdpTwins()
     for _ in range(8):
         frames = []
         sport = random.choice((5000, 5000, 5001))  # one in a batch: order holds within a flow only

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 from collections.abc import Callable, Sequence
 from random import Random
@@ -10,6 +9,7 @@ from typing import NamedTuple
 
 from slirpy.interfaces import Buffer, Datagram, LinkSink, Service, Timer
 from slirpy.stats import Stats
+from tests.support.clock import Clock
 
 SECOND = 1_000_000_000
 
@@ -50,25 +50,16 @@ class FakeSink:
         raise AssertionError("a service has its timers from its network")
 
 
-class FakeTimer:
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self.callback: Callable[[], None] | None = callback
-
-    def cancel(self) -> None:
-        self.callback = None
-
-
-class FakeNetwork:
+class FakeNetwork(Clock):
     """A ServiceNetwork in virtual time; :meth:`run` is its flush."""
 
     def __init__(self, seed: int = 1) -> None:
-        self.now = 1_000 * SECOND
+        super().__init__()
         self.random = Random(seed)
         self.stats = Stats()
         self.sent: list[Sent] = []
         self.conversations: dict[tuple[bytes, int, bytes, int], Service] = {}
-        self._timers: list[tuple[int, int, FakeTimer]] = []
-        self._count = itertools.count()
+        self._ports = itertools.count(49152)
 
     def send_datagram(
         self,
@@ -83,11 +74,6 @@ class FakeNetwork:
     ) -> None:
         self.sent.append(Sent(source, source_port, destination, destination_port, bytes(payload), mac, link))
 
-    def call_at(self, when: int, callback: Callable[[], None]) -> FakeTimer:
-        timer = FakeTimer(callback)
-        heapq.heappush(self._timers, (when, next(self._count), timer))
-        return timer
-
     def send_datagrams(
         self,
         source: bytes,
@@ -100,7 +86,7 @@ class FakeNetwork:
             self.send_datagram(source, source_port, destination, destination_port, payload)
 
     def open_port(self, address: bytes, guest: bytes, guest_port: int, service: Service) -> int:
-        port = 49152 + next(self._count)
+        port = next(self._ports)
         self.conversations[address, port, guest, guest_port] = service
         return port
 
@@ -108,20 +94,8 @@ class FakeNetwork:
         del self.conversations[address, port, guest, guest_port]
 
     def run(self, seconds: float = 0) -> None:
-        """Let time pass, and make the calls that fall due, each at its time."""
-        end = self.now + int(seconds * SECOND)
-        while self._timers and self._timers[0][0] <= end:
-            when, _, timer = heapq.heappop(self._timers)
-            self.now = max(self.now, when)
-            callback, timer.callback = timer.callback, None
-            if callback is not None:
-                callback()
-        self.now = end
-
-    @property
-    def pending(self) -> int:
-        """Timers that are not cancelled."""
-        return sum(timer.callback is not None for _, _, timer in self._timers)
+        """Let time pass, and make the calls that fall due."""
+        self.advance(int(seconds * SECOND))
 
     def take(self) -> list[Sent]:
         """What was sent since the last call."""

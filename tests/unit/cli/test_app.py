@@ -19,22 +19,8 @@ from slirpy.cli.app import COMMANDS, app
 from slirpy.cli.tables import MOST_FLOWS, amount, print_report
 from slirpy.core.flows import FlowInfo
 from slirpy.stats import Stats
-from tests.support.repository import REPOSITORY, environment
-
-
-def slirpy(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own; ``code`` runs before it."""
-    program = (
-        f"{code}\nimport sys\nsys.argv[1:] = {list(arguments)!r}\nfrom slirpy.cli.main import main\nmain()"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", program],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+from tests.support.repository import REPOSITORY
+from tests.unit.cli.command import slirpy
 
 
 def invoke(*arguments: str) -> Result:

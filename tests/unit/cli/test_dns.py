@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import click
 import pytest
 
 from slirpy import Config, ConfigError
-from slirpy.cli.app import app
-from slirpy.cli.options import network_config
-
-
-def given(*arguments: str, command: str = "run") -> Config:
-    """The network that a command line describes."""
-    found = app.get_command(click.Context(app), command)
-    assert found is not None
-    context = found.make_context(command, [*arguments, "x"])
-    with context:
-        return network_config(context.params)
+from tests.unit.cli.command import given
 
 
 @pytest.mark.parametrize("command", ["run", "listen", "qemu"])

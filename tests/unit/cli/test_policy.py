@@ -6,27 +6,16 @@ import re
 import shlex
 from pathlib import Path
 
-import click
 import pytest
 
-from slirpy import Action, Config, ConfigError, RulePolicy, Verdict
-from slirpy.cli.app import app
-from slirpy.cli.options import network_config
+from slirpy import Action, ConfigError, RulePolicy, Verdict
 from slirpy.cli.policy import BURST, REMEMBERED, REPEAT, RefusedFlows
 from slirpy.units import SECOND
 from tests.support.policies import flow
 from tests.support.repository import REPOSITORY
+from tests.unit.cli.command import given
 
 REJECT = Verdict(Action.REJECT, reason="no rule allows it")
-
-
-def given(*arguments: str, command: str = "run") -> Config:
-    """The network that a command line describes."""
-    found = app.get_command(click.Context(app), command)
-    assert found is not None
-    context = found.make_context(command, [*arguments, "x"])
-    with context:
-        return network_config(context.params)
 
 
 # ------------------------------------------------------------------------------- the options

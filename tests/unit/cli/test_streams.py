@@ -9,27 +9,11 @@ import sys
 
 import pytest
 
-from tests.support.repository import REPOSITORY, environment
+from tests.support.repository import REPOSITORY
+from tests.unit.cli.command import slirpy
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="descriptors and limits of Unix")
 SHOW = [["--version"], ["--help"], ["run", "--help"], ["packetdrill", "--help"], ["demo", "--size", "1"]]
-
-
-def slirpy(
-    *arguments: str, code: str = "", redirect: str = "", program: str = ""
-) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own; ``code`` runs before it, ``redirect`` is a shell's."""
-    program = program or (
-        f"{code}\nimport sys\nsys.argv[1:] = {list(arguments)!r}\nfrom slirpy.cli.main import main\nmain()"
-    )
-    return subprocess.run(
-        ["sh", "-c", f'exec "$0" -c "$1" {redirect}', sys.executable, program],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
 
 
 # ------------------------------------------------------------------------------------- streams

@@ -11,8 +11,6 @@ import click
 import pytest
 
 from slirpy import Config, ConfigError, Outbound, RulePolicy
-from slirpy.cli.app import app
-from slirpy.cli.options import network_config
 from slirpy.config import qemu
 from slirpy.config.dhcp import parse_lease, parse_route
 from slirpy.config.dhcpoption import DhcpOption
@@ -20,6 +18,7 @@ from slirpy.config.dnsrecord import parse_dns_record
 from slirpy.config.guestfwd import parse_guestfwd
 from slirpy.config.hostfwd import parse_hostfwd
 from slirpy.config.resolver import parse_resolver
+from tests.unit.cli.command import command_of, given
 
 COMMANDS = ("run", "listen", "qemu")
 ARGUMENTS = [name for name in inspect.signature(Config.__init__).parameters if name != "self"]
@@ -88,19 +87,6 @@ QEMU_KEYS = (
 """Of ``-netdev user`` in QEMU's manual, ``ipv6-prefix`` and ``ipv6-prefixlen`` in its QAPI schema."""
 
 
-def command_of(name: str) -> click.Command:
-    command = app.get_command(click.Context(app), name)
-    assert command is not None
-    return command
-
-
-def given(command: str, *arguments: str) -> Config:
-    """The network that a command line describes."""
-    with command_of(command).make_context(command, [*arguments, "x"]) as context:
-        own = {name: context.params[name] for name in ("hub",) if name in context.params}
-        return network_config(context.params, **own)
-
-
 def test_every_argument_is_in_one_of_the_tables() -> None:
     assert sorted(ARGUMENTS) == sorted([*FLAGS, *PYTHON_ONLY])
     assert set(NOT_IN) <= set(FLAGS)
@@ -112,10 +98,10 @@ def test_every_argument_has_its_option(name: str, command: str) -> None:
     arguments, expected = FLAGS[name]
     if command in NOT_IN.get(name, ((), ""))[0]:
         with pytest.raises(click.NoSuchOption):
-            given(command, *arguments)
+            given(*arguments, command=command)
         return
-    assert getattr(given(command, *arguments), name) == expected
-    assert getattr(given(command), name) != expected
+    assert getattr(given(*arguments, command=command), name) == expected
+    assert getattr(given(command=command), name) != expected
 
 
 @pytest.mark.parametrize("command", COMMANDS)

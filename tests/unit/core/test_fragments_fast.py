@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slirpy.core.fragments import LINK_BYTES, MAX_NEWER
-from tests.support.harness import GUEST, WORLD, Net, config, eth, ip, ipv4, udp_segment
+from tests.support.harness import GUEST, WORLD, Net, eth, ip, ipv4, udp_segment
+from tests.support.twins import Twins
 
 MF, DF = 0x2000, 0x4000
 STEP = 1480
@@ -35,33 +36,19 @@ def carried(net: Net) -> list[bytes]:
     return [call.detail for call in net.calls("send_udp")]
 
 
-class Twins:
-    """Two networks that differ in the fast path alone."""
-
-    def __init__(self) -> None:
-        self.nets = [Net(config(), fastpath=fast) for fast in (True, False)]
-
-    def send(self, *frames: bytes) -> None:
-        for net in self.nets:
-            net.send(*frames)
-        self.compare()
+class FragmentTwins(Twins):
+    """Whose fragments are compared, too."""
 
     def compare(self) -> None:
+        super().compare()
         fast, slow = self.nets
-        assert fast.host.calls == slow.host.calls
-        assert [f.parts for f in fast.wire.sent] == [f.parts for f in slow.wire.sent]
-        counted, judged = fast.stats.as_dict(), slow.stats.as_dict()
-        assert judged.pop("udp_fastpath") == 0
-        counted.pop("udp_fastpath")
-        assert counted == judged
-        assert fast.stack.flows() == slow.stack.flows()
         assert fast.stack.fragments._cost == slow.stack.fragments._cost
         assert not fast.stack.fragments.borrowed
 
 
 @pytest.mark.parametrize("size", [1473, 2900, 2960, 8000, 8001, 60_000, 65_507])
 def test_the_second_datagram_goes_the_fast_way(size: int) -> None:
-    twins = Twins()
+    twins = FragmentTwins()
     payloads = [Random(number).randbytes(size) for number in range(4)]
     for number, payload in enumerate(payloads):
         twins.send(*cut(payload, number))
@@ -73,7 +60,7 @@ def test_the_second_datagram_goes_the_fast_way(size: int) -> None:
 
 def test_fragments_one_by_one_and_buffers_that_are_used_again() -> None:
     """A frame may change after the flush: then what is kept of it has to be a copy."""
-    twins = Twins()
+    twins = FragmentTwins()
     payloads = [Random(number).randbytes(5000) for number in range(3)]
     for number, payload in enumerate(payloads):
         for frame in cut(payload, number):
@@ -132,7 +119,7 @@ def test_nothing_is_copied_within_a_batch() -> None:
     ],
 )
 def test_what_is_odd_is_judged_by_the_slow_way(odd: object) -> None:
-    twins = Twins()
+    twins = FragmentTwins()
     twins.send(*cut(bytes(5000), 1))
     twins.send(*cut(bytes(5000), 2))
     assert twins.nets[0].stats.udp_fastpath == 1
@@ -148,7 +135,7 @@ def test_what_is_odd_is_judged_by_the_slow_way(odd: object) -> None:
 
 
 def test_a_length_that_is_not_the_whole_s_is_judged_by_the_slow_way() -> None:
-    twins = Twins()
+    twins = FragmentTwins()
     twins.send(*cut(bytes(3000), 1))
     segment = udp_segment(b"short", 5000, 9) + bytes(2000)  # a datagram of 13 bytes, and something behind it
     for ident in (2, 3):
@@ -163,7 +150,7 @@ def test_a_length_that_is_not_the_whole_s_is_judged_by_the_slow_way() -> None:
 @given(st.integers(0, 1 << 32))
 def test_any_fragments(seed: int) -> None:
     random = Random(seed)
-    twins = Twins()
+    twins = FragmentTwins()
     ident = 0
     for _ in range(6):
         frames: list[bytes] = []

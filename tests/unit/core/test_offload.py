@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from slirpy.core import offload
 from slirpy.core.switchnet import SwitchNetwork
 from slirpy.interfaces import Frame, LinkFeatures
-from tests.support.harness import rfc1071, segments
+from tests.support.harness import Wire, rfc1071, segments
 
 A, B = bytes.fromhex("52540000000a"), bytes.fromhex("52540000000b")
 NEAR4, FAR4 = bytes((10, 0, 2, 15)), bytes((10, 0, 2, 16))
@@ -87,31 +87,16 @@ def ethernet(
     return B + A + (b"\x81\0\0\x07" if vlan else b"") + kind + header + segment
 
 
-class _Wire:
-    def __init__(self, features: LinkFeatures) -> None:
-        self.features = features
-        self.sink: Any = None
-        self.sent: list[Frame] = []
-
-    def start(self, sink: Any, poller: Any) -> None:
-        self.sink = sink
-
-    def send(self, frames: Any) -> int:
-        self.sent += [frame._replace(parts=tuple(map(bytes, frame.parts))) for frame in frames]
-        return len(frames)
-
-    def close(self) -> None: ...
-
-
 def through(
     data: bytes, out: LinkFeatures, *, mtu: int = 1500, checksummed: bool = True, gso_size: int = 0
 ) -> tuple[list[Frame], SwitchNetwork]:
     """What comes out of a port with some features when ``data`` comes in by another."""
     net = SwitchNetwork(mtu=mtu)
-    wires = [_Wire(FULL), _Wire(out)]
+    wires = [Wire(FULL), Wire(out)]
     for wire in wires:
         net.attach(wire, None)  # type: ignore[arg-type]
     buffer = bytearray(data)
+    assert wires[0].sink is not None
     wires[0].sink.input(buffer, checksummed, gso_size)
     net.flush(0)
     assert bytes(buffer) == data  # the stack and other ports have it as it came

@@ -21,6 +21,7 @@ from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, LinkSink, Polle
 from slirpy.links import CaptureLink, Recorder
 from slirpy.stats import Stats
 from slirpy.wire import pcap, pcapng
+from tests.support.harness import NoPoller
 
 FRAME = bytes(range(60))
 
@@ -69,14 +70,6 @@ class Sink:
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
         raise AssertionError("a capture needs no timer")
-
-
-class NoPoller:
-    def register(self, fd: int, events: int, ready: Callable[[int], None]) -> None: ...
-
-    def modify(self, fd: int, events: int, ready: Callable[[int], None]) -> None: ...
-
-    def unregister(self, fd: int) -> None: ...
 
 
 def read(data: bytes) -> list[tuple[Decimal, bytes]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 from collections.abc import Callable, Sequence
 from random import Random
@@ -15,20 +14,14 @@ from slirpy.interfaces import Buffer, Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links import FaultLink, Faults
 from slirpy.stats import Stats
 from slirpy.wire.checksum import ones_sum
+from tests.support.clock import Alarm, Clock
+from tests.support.harness import NoPoller
 
 MS = 1_000_000
 SECOND = 1_000_000_000
 
 
-class Timer:
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self.callback: Callable[[], None] | None = callback
-
-    def cancel(self) -> None:
-        self.callback = None
-
-
-class Bench:
+class Bench(Clock):
     """The stack's side and the guest's side at once, and the time."""
 
     features = LinkFeatures(mtu=1400, checksum_offload=True, segmentation_offload=True)
@@ -36,19 +29,17 @@ class Bench:
     def __init__(
         self, seed: int = 1, *, to_guest: Faults | None = None, from_guest: Faults | None = None
     ) -> None:
-        self.now = 1000 * SECOND
+        super().__init__()
         self.stats = Stats()
         self.room = 10**9
         self.to_guest: list[tuple[int, bytes, bool]] = []
         self.to_stack: list[tuple[int, bytes, bool]] = []
         self.writables = self.losses = self.closed = 0
-        self._timers: list[tuple[int, int, Timer]] = []
-        self._count = itertools.count()
         self.inner: LinkSink | None = None
         self.link = FaultLink(
             self, Random(seed), to_guest=to_guest or Faults(), from_guest=from_guest or Faults()
         )
-        self.link.start(_Sink(self), _NoPoller())
+        self.link.start(_Sink(self), NoPoller())
 
     # ---- the inner link
     def start(self, sink: LinkSink, poller: Poller) -> None:
@@ -62,25 +53,6 @@ class Bench:
 
     def close(self) -> None:
         self.closed += 1
-
-    # ---- time
-    def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
-        timer = Timer(callback)
-        heapq.heappush(self._timers, (when, next(self._count), timer))
-        return timer
-
-    def run(self, duration: int) -> None:
-        end = self.now + duration
-        while self._timers and self._timers[0][0] <= end:
-            when, _, timer = heapq.heappop(self._timers)
-            self.now = max(when, self.now)
-            if timer.callback is not None:
-                timer.callback()
-        self.now = end
-
-    @property
-    def waiting(self) -> int:
-        return sum(timer.callback is not None for _, _, timer in self._timers)
 
     def out(self, count: int) -> list[int]:
         """Send numbered frames; which of them have arrived so far."""
@@ -101,7 +73,7 @@ class _Sink:
     def now(self) -> int:
         return self.bench.now
 
-    def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
+    def call_at(self, when: int, callback: Callable[[], None]) -> Alarm:
         return self.bench.call_at(when, callback)
 
     def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
@@ -112,14 +84,6 @@ class _Sink:
 
     def lost(self, frames: int) -> None:
         self.bench.losses += frames
-
-
-class _NoPoller:
-    def register(self, fd: int, events: int, ready: Callable[[int], None]) -> None: ...
-
-    def modify(self, fd: int, events: int, ready: Callable[[int], None]) -> None: ...
-
-    def unregister(self, fd: int) -> None: ...
 
 
 def tcp_frame(payload: bytes = b"hello", partial: bool = False) -> bytes:
@@ -145,7 +109,7 @@ def test_without_faults_everything_passes_at_once_and_uncopied() -> None:
     assert bench.inner is not None
     bench.inner.input(b"from the guest", True)
     assert bench.to_stack == [(bench.now, b"from the guest", True)]
-    assert (bench.waiting, bench.link.to_guest_counters.frames, bench.link.from_guest_counters.frames) == (
+    assert (bench.pending, bench.link.to_guest_counters.frames, bench.link.from_guest_counters.frames) == (
         0,
         5,
         1,
@@ -176,7 +140,7 @@ def test_the_same_seed_gives_the_same_faults_and_another_gives_others() -> None:
     def fate(seed: int) -> list[tuple[int, bytes, bool]]:
         bench = Bench(seed, to_guest=Faults(0.1, 0.1, 0.1, 5 * MS, 5 * MS, 0.1))
         bench.out(300)
-        bench.run(SECOND)
+        bench.advance(SECOND)
         return bench.to_guest
 
     assert fate(1) == fate(1)
@@ -187,17 +151,17 @@ def test_delay_holds_each_frame_for_its_time_and_keeps_the_order() -> None:
     bench = Bench(to_guest=Faults(delay=20 * MS))
     start = bench.now
     assert bench.out(3) == []
-    bench.run(5 * MS)
+    bench.advance(5 * MS)
     bench.link.send([Frame((b"\0\0\0\x09",))])
-    bench.run(15 * MS - 1)
+    bench.advance(15 * MS - 1)
     assert bench.arrived() == []
-    bench.run(1)
+    bench.advance(1)
     assert bench.arrived() == [0, 1, 2]
-    bench.run(5 * MS)
+    bench.advance(5 * MS)
     assert bench.arrived() == [0, 1, 2, 9]
     assert [when - start for when, _, _ in bench.to_guest] == [20 * MS] * 3 + [25 * MS]
     assert bench.link.to_guest_counters.delayed == 4
-    assert bench.waiting == 0
+    assert bench.pending == 0
 
 
 def test_a_held_frame_is_a_copy() -> None:
@@ -207,7 +171,7 @@ def test_a_held_frame_is_a_copy() -> None:
     bench.inner.input(memoryview(buffer), True)
     bench.link.send([Frame((memoryview(buffer),))])
     buffer[:] = b"behind"
-    bench.run(MS)
+    bench.advance(MS)
     assert bench.to_stack == [(bench.now, b"before", True)]
     assert bench.to_guest == [(bench.now, b"before", False)]
 
@@ -216,8 +180,8 @@ def test_jitter_varies_and_keeps_the_order() -> None:
     bench = Bench(to_guest=Faults(delay=MS, jitter=10 * MS))
     for number in range(200):
         bench.link.send([Frame((number.to_bytes(4, "big"),))])
-        bench.run(MS)
-    bench.run(SECOND)
+        bench.advance(MS)
+    bench.advance(SECOND)
     assert bench.arrived() == list(range(200))
     assert len({when for when, _, _ in bench.to_guest}) > 20
 
@@ -226,8 +190,8 @@ def test_reordering_lets_others_overtake() -> None:
     bench = Bench(to_guest=Faults(reorder=0.2, reorder_delay=3 * MS))
     for number in range(100):
         bench.link.send([Frame((number.to_bytes(4, "big"),))])
-        bench.run(MS)
-    bench.run(SECOND)
+        bench.advance(MS)
+    bench.advance(SECOND)
     arrived = bench.arrived()
     assert sorted(arrived) == list(range(100))
     late = sum(before > after for before, after in itertools.pairwise(arrived))
@@ -247,7 +211,7 @@ def test_the_rate_is_a_bucket_and_its_queue_is_bounded() -> None:
     for number in range(20):
         bench.link.send([Frame((number.to_bytes(4, "big"), bytes(996)))])
     assert bench.arrived() == [0, 1, 2]
-    bench.run(100 * MS)
+    bench.advance(100 * MS)
     assert bench.arrived() == list(range(8))
     assert [when - start for when, _, _ in bench.to_guest[3:]] == [n * MS for n in range(1, 6)]
     assert bench.link.to_guest_counters.dropped == 12
@@ -263,7 +227,7 @@ def test_what_is_held_is_bounded() -> None:
     assert bench.inner is not None
     for _ in range(25):
         bench.inner.input(b"x")
-    bench.run(SECOND)
+    bench.advance(SECOND)
     assert len(bench.to_stack) == 10
     assert bench.link.from_guest_counters.dropped == 15
 
@@ -313,7 +277,7 @@ def test_an_inner_link_without_room_holds_the_stack_back() -> None:
     bench = Bench(to_guest=Faults(delay=MS))
     bench.room = 2
     bench.out(5)
-    bench.run(MS)
+    bench.advance(MS)
     assert bench.arrived() == [0, 1]
     assert bench.link.send([Frame((b"none",))]) == 0
     bench.room = 1
@@ -345,8 +309,8 @@ def test_close_forgets_what_is_held_and_says_so() -> None:
     bench.link.close()
     bench.inner.input(b"late")
     bench.inner.writable()
-    bench.run(SECOND)
-    assert (bench.to_guest, bench.to_stack, bench.losses, bench.closed, bench.waiting) == ([], [], 3, 2, 0)
+    bench.advance(SECOND)
+    assert (bench.to_guest, bench.to_stack, bench.losses, bench.closed, bench.pending) == ([], [], 3, 2, 0)
 
 
 def test_a_link_that_was_not_started_has_no_time() -> None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from functools import partial
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from slirpy.cli.app import app
-from slirpy.testing.packetdrill import Result, ScriptError, UnsupportedError, parse, run_text
+from slirpy.testing.packetdrill import ScriptError, UnsupportedError, parse, run_text
 from slirpy.testing.packetdrill.language import ELSEWHERE, ICMP_CODES
 from slirpy.testing.packetdrill.script import Call, Command, Packet, Word
 from slirpy.testing.packetdrill.sysctls import PROGRAMS, SYSCTLS, read_command
+from tests.unit.testing.packetdrill.scripts import SERVER, SOCKET, expect
 
-SOCKET = "0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3\n"
-SERVER = f"{SOCKET}+0 bind(3, ..., ...) = 0\n+0 listen(3, 1) = 0\n"
 SYN = "+0 < S 0:0(0) win 65535 <mss 1000>\n+0 > S. 0:0(0) ack 1 <...>\n"
 OPENED = f"{SERVER}{SYN}+.1 < . 1:1(0) ack 1 win 65535\n"
 ACCEPTED = f"{OPENED}+0 accept(3, ..., ...) = 4\n"
@@ -26,15 +26,7 @@ SACKED = (
 )
 
 
-def passes(text: str, system: str = "slirpy") -> None:
-    result = run_text(text, system=system)
-    assert result.outcome == "pass", f"{result}\n{result.ladder}"
-
-
-def fails(text: str, system: str = "slirpy") -> Result:
-    result = run_text(text, system=system)
-    assert result.outcome == "fail", result
-    return result
+passes, fails = partial(expect, "pass"), partial(expect, "fail")
 
 
 # ------------------------------------------------------------------------- sockets that are not connected

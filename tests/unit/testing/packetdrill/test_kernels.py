@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from slirpy.stats import Stats
-from slirpy.testing.packetdrill import Result, ScriptError, run_text
+from slirpy.testing.packetdrill import ScriptError, run_text
 from slirpy.testing.packetdrill.sysctls import _SHOWN_BY, ONLY, SYSCTLS
+from tests.unit.testing.packetdrill.scripts import SERVER, SOCKET, expect
 
-SOCKET = "0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3\n"
-SERVER = f"{SOCKET}+0 bind(3, ..., ...) = 0\n+0 listen(3, 1) = 0\n"
 SYN = "+0 < S 0:0(0) win 65535 <mss 1000,sackOK,nop,nop>\n+0 > S. 0:0(0) ack 1 <...>\n"
 SACK = f"{SYN}+.1 < . 1:1(0) ack 1 win 65535\n"
 ACCEPTED = f"{SERVER}{SACK}+0 accept(3, ..., ...) = 4\n"
@@ -17,21 +18,9 @@ FIVE = f"{ACCEPTED}+0 write(4, ..., 5000) = 5000\n+0 > P. 1:5001(5000) ack 1\n"
 EMPTY = "{msg_name(...)=..., msg_iov(2)=[{..., 0}, {..., 0}], msg_flags=0}"
 
 
-def passes(text: str, system: str = "linux") -> None:
-    result = run_text(text, system=system)
-    assert result.outcome == "pass", f"{result}\n{result.ladder}"
-
-
-def fails(text: str, system: str = "linux") -> Result:
-    result = run_text(text, system=system)
-    assert result.outcome == "fail", result
-    return result
-
-
-def unsupported(text: str, system: str = "linux") -> Result:
-    result = run_text(text, system=system)
-    assert result.outcome == "unsupported", result
-    return result
+passes = partial(expect, "pass", system="linux")
+fails = partial(expect, "fail", system="linux")
+unsupported = partial(expect, "unsupported", system="linux")
 
 
 # ------------------------------------------------------------------------------------------ sockets
@@ -51,7 +40,7 @@ def test_freebsd_tells_that_it_was_aborted_once() -> None:
     passes(
         f"{SERVER}+0 fcntl(3, F_SETFL, O_NONBLOCK) = 0\n{SACK}{RESET}+0 accept(3, ..., ...) = -1 ECONNABORTED\n"
         "+0 accept(3, ..., ...) = -1 EAGAIN\n",
-        "freebsd",
+        system="freebsd",
     )
 
 
@@ -103,23 +92,25 @@ def test_freebsd_opens_for_as_long_as_keepinit_says() -> None:
         "+0 setsockopt(3, IPPROTO_TCP, TCP_KEEPINIT, [5], 4) = 0\n"
         "+0...5.00 connect(3, ..., ...) = -1 ETIMEDOUT\n"
         "+0 > S 0:0(0) <...>\n+1 > S 0:0(0) <...>\n+2 > S 0:0(0) <...>\n",
-        "freebsd",
+        system="freebsd",
     )
 
 
 def test_freebsd_takes_more_than_its_buffer_from_a_call_that_blocks() -> None:
     write = "+0 write(4, ..., 50000) = 50000\n"
-    passes(ACCEPTED + write, "freebsd")
+    passes(ACCEPTED + write, system="freebsd")
     assert (
         "blocks"
-        in fails(f"{ACCEPTED}+0 setsockopt(4, ..., SO_SNDBUF, [9000], 4) = 0\n{write}", "freebsd").reason
+        in fails(f"{ACCEPTED}+0 setsockopt(4, ..., SO_SNDBUF, [9000], 4) = 0\n{write}", system="freebsd").reason
     )
-    passes(f"{ACCEPTED}+0 fcntl(4, F_SETFL, O_NONBLOCK) = 0\n+0 write(4, ..., 50000) = 32768\n", "freebsd")
+    passes(
+        f"{ACCEPTED}+0 fcntl(4, F_SETFL, O_NONBLOCK) = 0\n+0 write(4, ..., 50000) = 32768\n", system="freebsd"
+    )
 
 
 def test_freebsd_closes_in_order_though_data_was_not_read() -> None:
     unread = f"{ACCEPTED}+0 < P. 1:11(10) ack 1 win 65535\n* > . 1:1(0) ack 11\n+0 close(4) = 0\n"
-    passes(f"{unread}+0 > F. 1:1(0) ack 11\n", "freebsd")
+    passes(f"{unread}+0 > F. 1:1(0) ack 11\n", system="freebsd")
     passes(f"{unread}+0 > R. 1:1(0) ack 11\n")
 
 
@@ -130,7 +121,7 @@ def test_freebsd_takes_a_buffer_larger_than_the_field_says(edge: int, answer: st
         f"{SOCKET}+0...0.1 connect(3, ..., ...) = 0\n+0 > S 0:0(0) <...>\n"
         "+.1 < S. 0:0(0) ack 1 win 32767 <mss 1460,sackOK,eol,eol>\n+0 > . 1:1(0) ack 1 win 65535\n"
         f"+.1 < R {edge}:{edge}(0) win 9\n{answer}+.1 close(3) = 0\n+0 > F. 1:1(0) ack 1\n",
-        "freebsd",
+        system="freebsd",
     )
 
 
@@ -140,7 +131,7 @@ def test_freebsd_moves_the_edge_of_such_a_window_with_every_segment() -> None:
         "+.1 < S. 0:0(0) ack 1 win 32767 <mss 1460,sackOK,eol,eol>\n+0 > . 1:1(0) ack 1 win 65535\n"
         "+.1 < F. 1:1(0) ack 1 win 32767\n+0 > . 1:1(0) ack 2 win 65535\n+0 close(3) = 0\n+0 > F. 1:1(0) ack 2\n"
         "+.1 < R 65701:65701(0) win 9\n+0 > . 2:2(0) ack 2 win 65535\n+.1 < . 2:2(0) ack 2 win 9\n",
-        "freebsd",
+        system="freebsd",
     )
 
 
@@ -149,11 +140,11 @@ def test_freebsd_may_repeat_a_fin_with_an_ack() -> None:
         f"{ACCEPTED}+0 shutdown(4, SHUT_WR) = 0\n+0 > F. 1:1(0) ack 1\n+.1 < F. 1:1(0) ack 1 win 9\n"
         "+0 > F. 1:1(0) ack 2\n+.1 < . 2:2(0) ack 2 win 9\n"
     )
-    passes(closing, "freebsd")
-    passes(closing.replace("+0 > F. 1:1(0) ack 2", "+0 > . 2:2(0) ack 2"), "freebsd")
+    passes(closing, system="freebsd")
+    passes(closing.replace("+0 > F. 1:1(0) ack 2", "+0 > . 2:2(0) ack 2"), system="freebsd")
     assert "flags F. expected, not ." in fails(closing).reason
     never = f"{ACCEPTED}+0 < P. 1:11(10) ack 1 win 9\n+.04 > F. 0:0(0) ack 11\n"
-    assert "flags F. expected, not ." in fails(never, "freebsd").reason
+    assert "flags F. expected, not ." in fails(never, system="freebsd").reason
 
 
 def test_names_of_both_ends() -> None:
@@ -166,7 +157,7 @@ def test_names_of_both_ends() -> None:
 def test_linux_alone_finds_losses_by_time() -> None:
     lost = f"{FIVE}+.1 < . 1:1(0) ack 1 win 65535 <sack 2001:3001,nop,nop>\n"
     passes(f"{lost}+.02~+.06 > . 1:1001(1000) ack 1\n")
-    passes(f"{lost}+.2~+.4 > . 1:1001(1000) ack 1\n", "freebsd")
+    passes(f"{lost}+.2~+.4 > . 1:1001(1000) ack 1\n", system="freebsd")
 
 
 # ------------------------------------------------------------------------------------ what arrives
@@ -195,14 +186,14 @@ def test_icmp_about_a_segment_in_brackets_before_it() -> None:
     syn = f"{SOCKET}{connect}+0 > S 0:0(0) <...>\n"
     error = "+0 getsockopt(3, SOL_SOCKET, SO_ERROR, [{}], [4]) = 0\n"
     for seq, told in (("1:1(0)", "0"), ("4294967295:4294967295(0)", "0"), ("0:0(0)", "ECONNREFUSED")):
-        passes(f"{syn}+.1 < [{seq}] icmp unreachable port_unreachable\n{error.format(told)}", "freebsd")
+        passes(f"{syn}+.1 < [{seq}] icmp unreachable port_unreachable\n{error.format(told)}", system="freebsd")
     for line in (
         "icmp redirect [0:0(0)]",
         "<icmp echo_reply",
         "icmp unreachable [0:0(0)]",
         "icmp unreachable mtu 5",
     ):
-        passes(f"{syn}+.1 {'' if line.startswith('<') else '< '}{line}\n{error.format(0)}", "freebsd")
+        passes(f"{syn}+.1 {'' if line.startswith('<') else '< '}{line}\n{error.format(0)}", system="freebsd")
     with pytest.raises(ScriptError, match="only for the segment of an icmp message"):
         run_text(f"{syn}+.1 < [0:0(0)] R. 0:0(0) ack 1\n")
 
@@ -324,17 +315,17 @@ def test_conditions_in_code(code: str, outcome: str) -> None:
 
 
 def test_a_variable_that_makes_no_difference_does_no_harm() -> None:
-    passes(f"0 `sysctl -w net.inet.tcp.insecure_rst=1`\n{ACCEPTED}", "freebsd")
+    passes(f"0 `sysctl -w net.inet.tcp.insecure_rst=1`\n{ACCEPTED}", system="freebsd")
 
 
 def test_a_variable_that_cannot_be_set_is_the_reason() -> None:
     inside = "+0 < R 9:9(0) win 0\n+0 getsockopt(4, ..., SO_ERROR, [ECONNRESET], [4]) = 0\n"
-    result = unsupported(f"0 `sysctl -w net.inet.tcp.insecure_rst=1`\n{ACCEPTED}{inside}", "freebsd")
+    result = unsupported(f"0 `sysctl -w net.inet.tcp.insecure_rst=1`\n{ACCEPTED}{inside}", system="freebsd")
     assert result.line == 1
     assert result.reason == (
         "net.inet.tcp.insecure_rst=1: resets are checked as RFC 5961 says; without it line 10 fails: SO_ERROR is 0"
     )
-    fails(f"0 `sysctl -w net.inet.tcp.insecure_rst=0`\n{ACCEPTED}{inside}", "freebsd")
+    fails(f"0 `sysctl -w net.inet.tcp.insecure_rst=0`\n{ACCEPTED}{inside}", system="freebsd")
 
 
 def test_a_variable_is_the_reason_only_if_its_counter_says_so() -> None:

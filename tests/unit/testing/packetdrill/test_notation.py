@@ -5,6 +5,7 @@ The library of scripts is in tests/packetdrill.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -16,22 +17,19 @@ from slirpy.interfaces import Buffer
 from slirpy.stats import Stats
 from slirpy.tcp import Connection, Segment, segment_arrives
 from slirpy.tcp.sendbuffer import SendBuffer
-from slirpy.testing.packetdrill import Result, ScriptError, UnsupportedError, parse, run_text
+from slirpy.testing.packetdrill import ScriptError, UnsupportedError, parse, run_text
 from slirpy.testing.packetdrill.calls import Sockets
 from slirpy.testing.packetdrill.info import CONSTANTS, NAMES
 from slirpy.testing.packetdrill.language import ACTIONS, CALLS, OPTIONS, SCRIPT_OPTIONS, SOCKET_OPTIONS
 from slirpy.testing.packetdrill.script import Call, Option, Packet
 from tests.support.repository import REPOSITORY
+from tests.unit.testing.packetdrill.scripts import SERVER, expect
 
 LIBRARY = REPOSITORY / "tests" / "packetdrill"
 OPEN = """--open=passive
 0 < S 0:0(0) win 65535 <mss 1000>
 +0 > S. 0:0(0) ack 1 win 65535 <mss 1460>
 +.1 < . 1:1(0) ack 1 win 65535
-"""
-SERVER = """0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3
-+0 bind(3, ..., ...) = 0
-+0 listen(3, 1) = 0
 """
 ACCEPTED = (
     SERVER
@@ -45,10 +43,7 @@ def outcome(text: str) -> tuple[str, int]:
     return result.outcome, result.line
 
 
-def failure(text: str) -> Result:
-    result = run_text(text)
-    assert result.outcome == "fail", result
-    return result
+failure = partial(expect, "fail")
 
 
 # --------------------------------------------------------------------------------------- what fails
