@@ -24,6 +24,7 @@ from slirpy.wire.ip import split_key
 __all__ = [
     "ERRNO_CAUSES",
     "REFUSAL_CAUSES",
+    "UNHEARD",
     "refuse_by_host",
     "refuse_by_rule",
     "tell_errno",
@@ -49,6 +50,11 @@ ERRNO_CAUSES = {
 }
 """Codes of destination unreachable by the host's errno, for TCP, UDP and echo alike."""
 
+UNHEARD = (errno.ECONNREFUSED, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETUNREACH)
+"""Errors of a host's loopback at which nobody listens, or which the host does not have."""
+_NO_SOURCE = errno.EADDRNOTAVAIL
+"""With IPv6, the host has a route but no address to use on it. With IPv4, it has no port left."""
+
 
 def tell_errno(errors: IcmpErrors, arrival: Arrival, error: int, mtu: int = 0) -> bool:
     """Report to the guest that the host's system refused a packet. Returns False if that concerns only this host.
@@ -64,6 +70,8 @@ def tell_errno(errors: IcmpErrors, arrival: Arrival, error: int, mtu: int = 0) -
         errors.error(arrival, Cause.TOO_BIG, mtu)
     elif error in ERRNO_CAUSES:
         errors.error(arrival, ERRNO_CAUSES[error])
+    elif error == _NO_SOURCE and len(arrival.header.source) == 16:
+        errors.error(arrival, Cause.NET_UNREACHABLE)
     else:
         return False
     return True

@@ -72,20 +72,23 @@ def relay(parts: Parts, router: Router, report: IcmpReport, guest: bytes, seen: 
 
     The source is the reporter, unless that is the host (which is the gateway) or has the address of a guest.
     """
-    family = family_of(guest)
-    if len(report.address) != family.address_length:
-        return False  # its types and codes belong to the other family
-    if not messages_of(guest).is_relayed(report.kind):
+    cause = _cause(report)
+    if not messages_of(report.address).is_relayed(report.kind):
         return False
-    rest = 0
-    if _cause(report) is Cause.TOO_BIG:
-        if not family.least_mtu <= report.info <= 0xFFFF:
+    kind, code, rest, mtu = report.kind, report.code, 0, 0
+    if cause is Cause.TOO_BIG:
+        family, far = family_of(guest), family_of(report.address)
+        rest = mtu = report.info + family.header_length - far.header_length
+        if not family.least_mtu <= mtu <= 0xFFFF:
             return False
-        rest = report.info
-    source = seen if report.reporter == report.address else router.source_seen(report.reporter)
+    if len(report.address) != len(guest):
+        if cause is None:
+            return False
+        kind, code, rest = messages_of(guest).error_of(cause, mtu)
+    source = seen if report.reporter == report.address else router.source_seen(report.reporter, len(guest))
     config = parts.network.config
     if not any(source) or (config.contains(source) and source != seen):
         source = parts.network.gateway_for(guest)
     ttl = max(report.ttl - 1, 1) if report.ttl else 64
-    parts.errors.relay(guest, source, report.kind, report.code, rest, packet, ttl)
+    parts.errors.relay(guest, source, kind, code, rest, packet, ttl)
     return True

@@ -1,7 +1,8 @@
 """Mapping of addresses that guests use to addresses of the host.
 
-The gateway stands for the host's loopback, under each of its addresses: 127.0.0.1 for IPv4, ::1 for IPv6. Any other
-address of the virtual network that no guest has leads nowhere. All other addresses are outside.
+The gateway stands for the host's loopback, under each of its addresses. The loopback of the guest's own family comes
+first, 127.0.0.1 or ::1; if nobody listens there, the other one is tried: many programs listen at one of the two only.
+Any other address of the virtual network that no guest has leads nowhere. All other addresses are outside.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class Route(NamedTuple):
 
     address: bytes
     port: int
+    otherwise: bytes | None = None
+    """Address to try if nobody listens at ``address``."""
 
 
 def onward_ttl(ttl: int, address: bytes) -> int:
@@ -91,7 +94,7 @@ class Router:
             if verdict.redirect is not None:
                 target, port = verdict.redirect
                 return Route(target.packed, port)
-        return Route(address, request.destination_port)
+        return Route(address, request.destination_port, self._other_loopback(request.destination_bytes))
 
     def _refuse(self, request: FlowRequest, verdict: Verdict) -> Refusal:
         if self._config.on_refused is not None:
@@ -111,13 +114,23 @@ class Router:
             return Refusal.MARTIAN, destination
         return None, destination
 
-    def source_seen(self, address: bytes) -> bytes:
-        """Return the address by which a guest knows a host's: the gateway's for loopback, else the same.
+    def _other_loopback(self, destination: bytes) -> bytes | None:
+        """The loopback of the other family, for the gateway's addresses. A network without IPv6 knows one only."""
+        if destination not in self._gateways:
+            return None
+        if len(destination) == 16:
+            return LOOPBACK
+        return LOOPBACK6 if self._config.ipv6 else None
 
-        A link-local address means nothing on the guest's link, so the gateway stands for its owner too. It is asked
-        for each datagram, so it asks no family.
+    def source_seen(self, address: bytes, size: int) -> bytes:
+        """Return the address by which a guest, whose own has ``size`` bytes, knows a host's.
+
+        It is the same for most. The gateway stands for the host's loopback, for link-local addresses, which mean
+        nothing on the guest's link, and for hosts of the other family. It is asked for each datagram.
         """
-        if len(address) == 4:
+        if len(address) != size:
+            return self._config.gateway_address if size == 4 else self._config.gateway_address6
+        if size == 4:
             return self._config.gateway_address if address[0] == 127 else address
         if address == LOOPBACK6 or is_link_local(address):
             return self._config.gateway_address6

@@ -22,7 +22,7 @@ from slirpy.fair import OUTSIDE, Group, Shares
 from slirpy.interfaces import FlowRequest, HostNetwork, IcmpReport, IPProtocol, StreamPeer
 from slirpy.nat.limits import EXHAUSTED, DescriptorLimit
 from slirpy.nat.pumps import PumpedFlow
-from slirpy.nat.refusals import refuse_by_host, refuse_by_rule
+from slirpy.nat.refusals import UNHEARD, refuse_by_host, refuse_by_rule
 from slirpy.nat.reports import out_of_time
 from slirpy.nat.routes import Refusal, Route, Router, onward_ttl
 from slirpy.reprs import never_raises
@@ -69,8 +69,8 @@ _TIMESTAMPS = 12
 class NatTcpFlow(PumpedFlow):
     """A guest's connection through the NAT, from its SYN to its end."""
 
-    __slots__ = ("_arrival", "_nat", "_report", "_syn", "connecting", "counted", "inbound", "on_refused", "outside",
-                 "share")  # fmt: skip
+    __slots__ = ("_arrival", "_nat", "_report", "_syn", "connecting", "counted", "inbound", "on_refused",
+                 "otherwise", "outside", "share")  # fmt: skip
 
     def __init__(self, nat: TcpNat, key: bytes, neighbor: Neighbor, conn: Connection, *, inbound: bool) -> None:
         super().__init__(nat.network, nat.neighbors, key, neighbor, conn)
@@ -84,6 +84,8 @@ class NatTcpFlow(PumpedFlow):
         self.inbound = inbound
         self.outside = False
         """Whether the guest's segments are relayed beyond the gateway."""
+        self.otherwise: Route | None = None
+        """Route to try if nobody listens at the first one's end."""
         self.on_refused: Callable[[StreamPeer], None] | None = None
         """Called with the peer, which it takes over, if the guest refuses the connection."""
         self.connecting = not inbound
@@ -145,6 +147,8 @@ class NatTcpFlow(PumpedFlow):
     def _while_connecting(self, now: int) -> None:
         """Wait for the far side, with the SYN,ACK held back. The attempt may be given up, refused, or time out."""
         conn = self.conn
+        if self.peer_error in UNHEARD and self.otherwise is not None and conn.state is SYN_RECEIVED:
+            self._connect_otherwise(self.otherwise)
         error = self.peer_error
         if not error and conn.state is not SYN_RECEIVED:
             error = errno.ECONNABORTED  # a RST, or a SYN of another connection
@@ -161,6 +165,14 @@ class NatTcpFlow(PumpedFlow):
         conn.close_with(error)
         self._abort_peer()
         self._nat.remove(self)
+
+    def _connect_otherwise(self, route: Route) -> None:
+        """Try the second route, as if it had been the first."""
+        self.otherwise = self._report = None
+        self._abort_peer()
+        if self._arrival is not None:
+            self.peer_error = 0
+            self.peer = self._nat.connect(self, route, self._arrival)
 
     def _peer_failed(self) -> None:
         """Turn a reset by the far side into one to the guest."""
@@ -283,7 +295,6 @@ class TcpNat:
         source, source_port, destination, port = split_key(key)
         service = self.tables.stream_service(destination, port)
         target: Route | None = None
-        ttl = 0
         request = FlowRequest(IPProtocol.TCP, source, source_port, destination, port)
         if service is None:
             route = self.router.route(request)
@@ -291,8 +302,7 @@ class TcpNat:
                 refuse_by_rule(self.parts, arrival, key, seg, route)
                 return
             target = route
-            ttl = onward_ttl(arrival.header.hop_limit, target.address)
-            if not ttl:
+            if not onward_ttl(arrival.header.hop_limit, target.address):
                 out_of_time(self.parts, arrival)
                 return
         flow = self._new_flow(key, arrival.neighbor, arrival.port, previous=previous)
@@ -303,9 +313,13 @@ class TcpNat:
             flow.peer = service(flow, request)
         elif target is not None:
             flow.outside = not onward_ttl(1, target.address)
-            flow.peer = self._connect(flow, target, arrival.port, ttl)
+            if target.otherwise is not None:
+                flow.otherwise = Route(target.otherwise, target.port)
+            flow.peer = self.connect(flow, target, arrival)
 
-    def _connect(self, flow: NatTcpFlow, target: Route, port: LinkPort, ttl: int) -> StreamPeer:
+    def connect(self, flow: NatTcpFlow, target: Route, arrival: Arrival) -> StreamPeer:
+        """Connect to the far side, with what is left of the SYN's time to live."""
+        ttl, port = onward_ttl(arrival.header.hop_limit, target.address), arrival.port
         peer = self.host.connect_tcp(target.address, target.port, flow, ttl)
         if flow.peer_error in EXHAUSTED and self._descriptors.make_room(port, self.network.now):
             flow.peer_error = 0
@@ -325,7 +339,7 @@ class TcpNat:
         port 0 one is chosen.
         """
         network, flows = self.network, self.tables.tcp_flows
-        source = self.router.source_seen(address)
+        source = self.router.source_seen(address, len(guest))
         key = flow_key(guest, guest_port, source, port)
         if not port or key in flows:  # two hosts' loopbacks look alike to the guest
             port = free_port(network.random, 1024, lambda p: flow_key(guest, guest_port, source, p) in flows)

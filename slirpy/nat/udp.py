@@ -17,9 +17,10 @@ from slirpy.fair import OUTSIDE
 from slirpy.interfaces import DatagramPeer, HostNetwork, IcmpReport, IPProtocol
 from slirpy.nat.flow import DatagramFlow, DatagramNat
 from slirpy.nat.limits import DescriptorLimit
-from slirpy.nat.refusals import tell_errno
+from slirpy.nat.refusals import UNHEARD, tell_errno
 from slirpy.nat.reports import out_of_time, relay, sent_udp
 from slirpy.nat.routes import Route, Router, onward_ttl
+from slirpy.nat.trial import Trial
 from slirpy.units import SECOND
 from slirpy.wire.ip import family_of
 
@@ -43,14 +44,18 @@ MAX_ROUTES = 1024
 class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
     """A guest's (address, port), and the socket that represents it. Owner of that socket."""
 
-    __slots__ = ("_aliases", "_nat", "_paths", "_reverse", "_source_of_batch", "_targets", "_waiting", "dirty",
-                 "dns_only", "path", "pending")  # fmt: skip
+    __slots__ = ("_aliases", "_nat", "_other", "_paths", "_reverse", "_source_of_batch", "_targets", "_trials",
+                 "_waiting", "dirty", "dns_only", "path", "pending")  # fmt: skip
     protocol = "udp"
 
     def __init__(self, nat: UdpNat, guest: bytes, port: int, *, inbound: bool = False) -> None:
         key = guest + port.to_bytes(2, "big")
         super().__init__(nat.network, guest, port, key, IDLE_TIMEOUT, inbound=inbound)
         self._nat = nat
+        self._other: DatagramPeer | None = None
+        """The socket for hosts of the other family."""
+        self._trials: dict[tuple[bytes, int], Trial] = {}
+        """By address and port of the host."""
         self.dirty = False
         self.pending: list[memoryview] = []
         self.path: UdpPath | None = None
@@ -96,13 +101,22 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         if not ttl:
             out_of_time(self._nat.parts, arrival)
             return
-        peer = via or self.peer or self._nat.open_socket(self)
+        peer = via or self._socket_for(address)
         if peer is None:
             return
         self.last_activity = network.now
         self.packets_in += 1
         self.bytes_in += len(payload)
         error = peer.send(payload, address, port, ttl, header.dont_fragment)
+        trial = self._trials.get((address, port)) if self._trials else None
+        if trial is not None:
+            if not trial.keep(payload, header.hop_limit, header.dont_fragment, network.now):
+                del self._trials[address, port]
+            elif error in UNHEARD:
+                self._send_otherwise(address, port)
+                return
+            elif not error:
+                return  # no fast path yet
         if error in (errno.EAGAIN, errno.ENOBUFS):
             network.stats.drop_udp_host_full += 1
         elif error:
@@ -110,6 +124,16 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
             tell_errno(self._nat.parts.errors, arrival, error, peer.mtu)
         else:
             self._lay_path(arrival, (peer, address, port), ttl)
+
+    def _socket_for(self, address: bytes) -> DatagramPeer | None:
+        """The flow's socket of the family of ``address``, opened if need be; None, counted: there is none left."""
+        if len(address) == len(self.guest):
+            if self.peer is None:
+                self.peer = self._nat.open_socket(self, address)
+            return self.peer
+        if self._other is None:
+            self._other = self._nat.open_socket(self, address)
+        return self._other
 
     # ------------------------------------------------------------------------- the fast path
 
@@ -177,11 +201,27 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         """Send datagrams for ``destination`` along ``route`` from now on."""
         target = None, route.address, route.port
         self._remember(destination, target)
-        plain = self._nat.router.source_seen(route.address), route.port
-        if plain != destination and not self._nat.network.is_broadcast(destination[0]):
+        place = route.address, route.port
+        plain = self._nat.router.source_seen(route.address, len(self.guest)), route.port
+        if self._nat.network.is_broadcast(destination[0]):
+            return target
+        if plain != destination or len(route.address) != len(self.guest):
             # A policy redirected it: answers must come from the address that the guest sent to.
-            self._reverse[route.address, route.port] = destination
+            self._reverse[place] = destination
+        else:
+            self._reverse.pop(place, None)
+        if route.otherwise is not None:
+            self._trials[place] = Trial(destination, Route(route.otherwise, route.port), self._nat.network.now)
         return target
+
+    def _send_otherwise(self, address: bytes, port: int) -> None:
+        """End the trial of a place at which nobody listens: send its datagrams to the other one."""
+        trial = self._trials.pop((address, port))
+        _, address, port = self.map_destination(trial.destination, trial.otherwise)
+        peer = self._socket_for(address)
+        if peer is not None:
+            for kept in trial.kept:
+                peer.send(kept.payload, address, port, onward_ttl(kept.hop_limit, address), kept.dont_fragment)
 
     def _remember(self, seen: tuple[bytes, int], target: tuple[DatagramPeer | None, bytes, int]) -> None:
         if len(self._targets) >= MAX_ROUTES:  # drop the oldest: a port scan gets errors about its latest probes
@@ -190,13 +230,22 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
             self._aliases.pop(gone, None)
             if self._reverse.get((address, port)) == oldest:
                 del self._reverse[address, port]
+            self._trials.pop((address, port), None)
         self._forget_paths()
         self._targets[seen] = target
         self.dns_only = self.dns_only and seen[1] == DNS_PORT
 
     def datagram(self, payload: bytes, address: bytes, port: int) -> None:
         """Relay a datagram that the host socket received for the guest."""
-        seen = self._reverse.get((address, port)) or (self._nat.router.source_seen(address), port)
+        place = address, port
+        seen = self._reverse.get(place)
+        if seen is None:
+            if len(address) != len(self.guest):  # the guest has no name for it
+                self._nat.network.stats.drop_udp_unreachable += 1
+                return
+            seen = self._nat.router.source_seen(address, len(self.guest)), port
+        if self._trials:
+            self._trials.pop(place, None)
         self._to_guest(seen, payload)
 
     def from_forward(self, via: DatagramPeer, payload: bytes, address: bytes, port: int) -> None:
@@ -204,7 +253,7 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         source = via, address, port
         seen = self._aliases.get(source) if self._aliases else None
         if seen is None:
-            seen = self._nat.router.source_seen(address), port
+            seen = self._nat.router.source_seen(address, len(self.guest)), port
         known = self._targets.get(seen)
         if known != source:
             if known is not None and known[0] is not None:
@@ -226,9 +275,6 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
 
     def _to_guest(self, seen: tuple[bytes, int], payload: bytes) -> None:
         if seen != self._source_of_batch:
-            if len(seen[0]) != len(self.guest):  # the guest has not sent there, and has no name for it
-                self._nat.network.stats.drop_udp_unreachable += 1
-                return
             self._deliver()
             self._source_of_batch = seen
         self._waiting.append(payload)
@@ -255,7 +301,13 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         if report is None:
             return
         place = report.address, report.port
-        seen = self._reverse.get(place) or (nat.router.source_seen(report.address), report.port)
+        if error in UNHEARD and place in self._trials:
+            self._send_otherwise(*place)
+            return
+        seen = self._reverse.get(place) or (
+            nat.router.source_seen(report.address, len(self.guest)),
+            report.port,
+        )
         if seen not in self._targets:  # no errors are sent about broadcasts either
             stats.drop_icmp_unasked += 1
             return
@@ -268,6 +320,9 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         self._deliver()
         self._forget_paths()
         super().close()
+        if self._other is not None:
+            self._other.close()
+            self._other = None
 
 
 class UdpNat(DatagramNat[UdpFlow]):
@@ -302,17 +357,17 @@ class UdpNat(DatagramNat[UdpFlow]):
         self.network.stats.udp_flows += 1
         return flow
 
-    def open_socket(self, flow: UdpFlow) -> DatagramPeer | None:
-        """Open a flow's socket. Returns None, and counts it, if the system refuses one."""
-        family = family_of(flow.guest).version
-        flow.peer = self._host.open_udp(flow, family)
-        if flow.peer is None and flow.share is not None:
+    def open_socket(self, flow: UdpFlow, address: bytes) -> DatagramPeer | None:
+        """Open a flow's socket for destinations like ``address``. Returns None, and counts it, if there is none."""
+        family = family_of(address).version
+        peer = self._host.open_udp(flow, family)
+        if peer is None and flow.share is not None:
             party = flow.share.party.name
             if self._descriptors.make_room(party, self.network.now) and flow.share is not None:
-                flow.peer = self._host.open_udp(flow, family)
-        if flow.peer is None:
+                peer = self._host.open_udp(flow, family)
+        if peer is None:
             self.network.stats.drop_udp_no_socket += 1
-        return flow.peer
+        return peer
 
     def from_forward(
         self, via: DatagramPeer, guest: bytes, guest_port: int, payload: bytes, address: bytes, port: int

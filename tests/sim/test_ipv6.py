@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from typing import Any
 
@@ -37,7 +38,22 @@ from tests.support.frames6 import (
     tcp6,
     udp6,
 )
-from tests.support.harness import ACK, FIN, GUEST_MAC, RST, SYN, Net, arp, config
+from tests.support.harness import (
+    ACK,
+    FIN,
+    GATEWAY,
+    GUEST,
+    GUEST_MAC,
+    RST,
+    SYN,
+    Net,
+    arp,
+    config,
+    eth,
+    ip,
+    ipv4,
+    rfc1071,
+)
 
 OTHER_MAC = bytes.fromhex("525400aaaaaa")
 LOOPBACK6 = bytes(15) + b"\1"
@@ -49,6 +65,14 @@ def net() -> Net:
     know6(net)
     net.silence()
     return net
+
+
+def syn4(destination: bytes) -> bytes:
+    """A SYN of IPv4."""
+    segment = struct.pack("!HHIIBBHHH", 40000, 80, 1, 0, 0x50, SYN, 65535, 0, 0)
+    pseudo = GUEST + destination + struct.pack("!HH", 6, 20)
+    segment = segment[:16] + rfc1071(pseudo + segment).to_bytes(2, "big") + segment[18:]
+    return eth(ipv4(6, segment, destination=destination))
 
 
 def drops(net: Net) -> dict[str, int]:
@@ -445,3 +469,166 @@ def test_without_ipv6_there_is_nothing_but_an_empty_advertisement(given: dict[st
     net.send(router_solicitation())
     hop_limit, flags, lifetime, options = advertisement(net.one())
     assert (hop_limit, flags, lifetime, options) == (0, 0, 0, [b"\1\1" + ROUTER_MAC])
+
+
+# ---------------------------------------------------------------------------- a host without IPv6
+
+
+def test_a_host_without_ipv6_says_no_route_at_once(net: Net) -> None:
+    net.host.ipv6 = False
+    started = net.now
+    for frame in (tcp6(SYN, 1), udp6(b"x"), echo6()):
+        net.send(frame)
+        kind, code, rest, quoted = error(net)
+        assert (kind, code, rest) == (1, 0, 0)
+        assert quoted == frame[14:]
+    assert net.now == started
+    assert net.stack.tcp_flows == {}
+
+
+@pytest.mark.parametrize("number", [errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETDOWN])
+def test_a_host_without_an_address_has_no_route_either(net: Net, number: int) -> None:
+    net.host.unreachable(WORLD6, None, error=number, at_once=True)
+    for frame in (tcp6(SYN, 1), udp6(b"x")):
+        net.send(frame)
+        assert error(net)[:3] == (1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.EHOSTUNREACH, 3), (errno.EACCES, 1), (errno.ENETUNREACH, 0)]
+)
+def test_errors_on_the_way_come_from_their_reporter(net: Net, number: int, code: int) -> None:
+    router = ip6("2001:db8:1::1")
+    net.host.path(WORLD6, hops=[router])
+    net.host.unreachable(WORLD6, 9, error=number)
+    frame = udp6(b"x" * 100, hop_limit=33)
+    net.send(frame)
+    net.run(0.1)
+    packet = net.one().data
+    assert (packet.src, packet.dst) == (router, GUEST6)
+    message = bytes(packet.data)
+    assert message[:2] == bytes((1, code))
+    assert message[8:] == frame[14:21] + b"\x40" + frame[22:]
+
+
+def test_a_trace_by_hop_limits(net: Net) -> None:
+    hops = [ip6(f"2001:db8:{number}::1") for number in range(1, 4)]
+    net.host.path(WORLD6, hops=hops)
+    net.host.answer_ping(WORLD6)
+    senders = []
+    for hop_limit in range(1, 6):
+        net.send(echo6(seq=hop_limit, hop_limit=hop_limit))
+        net.run(0.1)
+        packet = net.one().data
+        senders.append((packet.src, bytes(packet.data)[0]))
+    assert senders == [(GATEWAY6, 3), *((hop, 3) for hop in hops), (WORLD6, 129)]
+
+
+# ---------------------------------------------------------------------- the two loopbacks of the host
+
+
+LOOPBACK = ip("127.0.0.1")
+
+
+@pytest.mark.parametrize("listener", [LOOPBACK, LOOPBACK6])
+@pytest.mark.parametrize("gateway", [GATEWAY6, ROUTER])
+def test_a_connection_finds_the_loopback_at_which_somebody_listens(
+    net: Net, gateway: bytes, listener: bytes
+) -> None:
+    net.host.serve_tcp(listener, 80, Echo)
+    peer = Peer6(net, gateway)
+    peer.open()
+    peer.send(ACK, b"hello")
+    net.run(0.1)
+    peer.take()
+    assert peer.received == b"hello"
+    calls = [call.address for call in net.calls("connect_tcp")]
+    assert calls == [LOOPBACK6, LOOPBACK][: 1 + (listener == LOOPBACK)]
+
+
+def test_a_connection_that_both_loopbacks_refuse(net: Net) -> None:
+    peer = Peer6(net, GATEWAY6)
+    peer.send(SYN)
+    net.run(0.1)
+    (answer,) = peer.take()
+    assert answer.flags == RST | ACK
+    assert [call.address for call in net.calls("connect_tcp")] == [LOOPBACK6, LOOPBACK]
+    assert net.stack.tcp_flows == {}
+
+
+def test_ipv4_tries_its_own_loopback_first() -> None:
+    for plan, calls in ((config(), [LOOPBACK, LOOPBACK6]), (config(ipv6=False), [LOOPBACK])):
+        net = Net(plan)
+        net.know()
+        net.send(syn4(GATEWAY))
+        net.run(0.1)
+        assert [call.address for call in net.calls("connect_tcp")] == calls
+
+
+def test_a_reset_ends_the_search(net: Net) -> None:
+    peer = Peer6(net, GATEWAY6)
+    peer.send(SYN)
+    peer.send(RST)
+    net.run(0.1)
+    net.silence()
+    assert [call.address for call in net.calls("connect_tcp")] == [LOOPBACK6]
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_datagrams_find_the_loopback_at_which_somebody_listens(net: Net, count: int) -> None:
+    server = net.host.serve_udp(LOOPBACK, 9, lambda payload, address, port: payload.upper())
+    for number in range(count):
+        net.send(udp6(b"hello %d" % number, destination=GATEWAY6))
+    net.run(0.01)
+    sent = [b"hello %d" % number for number in range(count)]
+    assert [received.payload for received in server.received] == sent
+    packets = of_kind(net.take(), UDP)
+    assert [bytes(packet.data.data) for packet in packets] == [payload.upper() for payload in sent]
+    assert {packet.src for packet in packets} == {GATEWAY6}
+    net.send(udp6(b"again", destination=GATEWAY6))
+    net.run(0.01)
+    assert server.received[-1].payload == b"again"
+    assert [bytes(packet.data.data) for packet in of_kind(net.take(), UDP)] == [b"AGAIN"]
+
+
+def test_datagrams_that_both_loopbacks_refuse(net: Net) -> None:
+    frame = udp6(b"hello", destination=GATEWAY6)
+    net.send(frame)
+    net.run(0.1)
+    packet = net.one().data
+    assert (packet.src, bytes(packet.data)[:2]) == (GATEWAY6, b"\1\4")
+    assert bytes(packet.data)[8:] == frame[14:]
+    net.run(300)
+    assert net.stack.flows() == []
+    assert not net.host._open
+
+
+def test_what_is_kept_of_datagrams_is_bounded(net: Net) -> None:
+    net.host.black_hole(LOOPBACK6, 9)
+    for _ in range(40):
+        net.send(udp6(bytes(100), destination=GATEWAY6))
+    (flow,) = net.stack._udp.flows.values()
+    assert flow._trials == {}
+    assert len(net.calls("send_udp")) == 40
+
+
+def test_an_answer_ends_the_trial(net: Net) -> None:
+    net.host.serve_udp(LOOPBACK6, 9, lambda payload, address, port: b"yes")
+    net.send(udp6(b"x", destination=GATEWAY6))
+    net.run(0.1)
+    (flow,) = net.stack._udp.flows.values()
+    assert flow._trials == {}
+
+
+@pytest.mark.parametrize("network", ["fec0::/64", "fd00:1::/48"])
+def test_a_host_without_loopback_for_guests(network: str) -> None:
+    net = Net(config(host_loopback=False, net6=network))
+    guest = ip6(network.partition("/")[0])[:15] + b"\x15"
+    know6(net, guest)
+    net.silence()
+    for gateway in (net.config.gateway_address6, ROUTER):
+        net.send(udp6(b"x", source=guest, destination=gateway), echo6(source=guest, destination=gateway))
+        refused, answered = of_kind(net.take(), ICMPV6)
+        assert bytes(refused.data)[:2] == b"\1\0"
+        assert bytes(answered.data)[0] == 129
+    assert net.host.calls == []

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slirpy.interfaces import Action, FlowRequest, IPProtocol, Verdict
-from slirpy.nat.routes import LOOPBACK, Refusal, Route, Router
+from slirpy.nat.routes import LOOPBACK, LOOPBACK6, Refusal, Route, Router
+from slirpy.wire.scope import with_scope
+from tests.support.frames6 import WORLD6
 from tests.support.harness import GATEWAY, GUEST, WORLD, config, ip
 
 
@@ -19,7 +22,8 @@ def request(destination: bytes, port: int = 80) -> FlowRequest:
 
 @pytest.mark.parametrize("alias", ["10.0.2.2", "10.0.2.255", "255.255.255.255"])
 def test_loopback_by_every_name(alias: str) -> None:
-    assert Router(config()).route(request(ip(alias), 631)) == Route(LOOPBACK, 631)
+    otherwise = LOOPBACK6 if alias == "10.0.2.2" else None
+    assert Router(config()).route(request(ip(alias), 631)) == Route(LOOPBACK, 631, otherwise)
     assert Router(config(host_loopback=False)).route(request(ip(alias))) is Refusal.NET_UNREACHABLE
 
 
@@ -73,15 +77,49 @@ def test_policy_sees_what_the_guest_names() -> None:
         seen.append(asked)
         return Verdict(Action.ALLOW)
 
-    assert Router(config(policy=policy)).route(request(GATEWAY, 22)) == Route(LOOPBACK, 22)
+    assert Router(config(policy=policy)).route(request(GATEWAY, 22)) == Route(LOOPBACK, 22, LOOPBACK6)
     assert seen == [FlowRequest(IPProtocol.TCP, GUEST, 1234, GATEWAY, 22, host=True)]
 
 
 def test_source_seen() -> None:
     router = Router(config(net="192.168.7.0/24"))
-    assert router.source_seen(LOOPBACK) == ip("192.168.7.2")
-    assert router.source_seen(ip("127.9.9.9")) == ip("192.168.7.2")
-    assert router.source_seen(WORLD) == WORLD
+    assert router.source_seen(LOOPBACK, 4) == ip("192.168.7.2")
+    assert router.source_seen(ip("127.9.9.9"), 4) == ip("192.168.7.2")
+    assert router.source_seen(WORLD, 4) == WORLD
+    assert router.source_seen(WORLD6, 16) == WORLD6
+    gateway = ip_address("fec0::2").packed
+    # The host's loopback, a host on a link of the host's, and hosts of the other family.
+    for far in (LOOPBACK6, ip_address("fe80::77").packed, with_scope(ip_address("fe80::77").packed, 3), WORLD):
+        assert router.source_seen(far, 16) == gateway
+    assert router.source_seen(WORLD6, 4) == ip("192.168.7.2")
+
+
+@pytest.mark.parametrize("destination", ["fec0::2", "fe80::2"])
+def test_the_gateway_is_both_loopbacks(destination: str) -> None:
+    for plan in (config(), config(ipv4=False)):
+        route = Router(plan).route(request(ip_address(destination).packed, 22))
+        assert route == Route(LOOPBACK6, 22, LOOPBACK)
+    assert Router(config()).route(request(GATEWAY, 22)) == Route(LOOPBACK, 22, LOOPBACK6)
+    assert Router(config(ipv6=False)).route(request(GATEWAY, 22)) == Route(LOOPBACK, 22)
+
+
+@pytest.mark.parametrize(
+    ("destination", "expected"),
+    [
+        ("2001:db8::1", None),
+        ("fec0::3", Refusal.PORT_UNREACHABLE),
+        ("fec0::77", Refusal.HOST_UNREACHABLE),
+        ("fe80::77", Refusal.HOST_UNREACHABLE),
+        ("::1", Refusal.MARTIAN),
+        ("::", Refusal.MARTIAN),
+        ("::ffff:10.0.0.1", Refusal.MARTIAN),
+        ("::10.0.0.1", Refusal.MARTIAN),
+        ("ff05::2", Refusal.MARTIAN),
+    ],
+)
+def test_where_ipv6_leads(destination: str, expected: Refusal | None) -> None:
+    packed = ip_address(destination).packed
+    assert Router(config()).route(request(packed, 22)) == (expected or Route(packed, 22))
 
 
 @given(st.binary(min_size=4, max_size=4))
