@@ -17,6 +17,7 @@ from slirpy.config.hostfwd import HostForward, parse_hostfwd
 from slirpy.config.values import one, switch
 from slirpy.core.arrival import FlowOpeners
 from slirpy.core.flows import FlowInfo
+from slirpy.core.network import ROUTER
 from slirpy.core.parts import Parts
 from slirpy.core.stack import IPStack
 from slirpy.errors import ForwardError
@@ -30,10 +31,12 @@ from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
 from slirpy.reprs import counted, never_raises
 from slirpy.services.dhcp import DhcpService, LeaseBook, LeaseInfo, LeaseStore
+from slirpy.services.dhcp6 import Dhcp6Service
 from slirpy.services.dns import DnsService
 from slirpy.services.guestfwd import GuestForwards, TargetOpener
 from slirpy.services.tftp import TftpService
 from slirpy.stats import Stats
+from slirpy.wire import dhcp6
 
 __all__ = ["Stack"]
 
@@ -85,6 +88,13 @@ class Stack(IPStack):
         self._leases = LeaseBook(config, self, lease_store, lambda: len(self.ports), self.neighbors)
         asked = (config.gateway_address, _LIMITED_BROADCAST, config.broadcast_address)
         self.bind(asked, _DHCP_PORT, DhcpService(config, self, self._leases))
+        if config.ipv6:
+            parts.network.join(dhcp6.ALL_SERVERS)
+            self.bind(
+                (dhcp6.ALL_SERVERS, ROUTER, config.gateway_address6),
+                dhcp6.SERVER_PORT,
+                Dhcp6Service(config, self, self._leases),
+            )
         self._dns = DnsService(config, self, host, leases=self._leases.names)
         if not config.restrict:  # these queries leave this machine
             for address in (config.dns_address, config.dns_address6):

@@ -201,7 +201,9 @@ class Stats:
     dhcp_inform: int = _counter("DHCP INFORM messages received")
     dhcp_release: int = _counter("DHCP RELEASE messages received")
     dhcp_decline: int = _counter("DHCP DECLINE messages received")
-    dhcp_probes: int = _counter("addresses checked by ARP before they were given to a client")
+    dhcp_probes: int = _counter(
+        "addresses checked by ARP or Neighbor Discovery before they were given to a client"
+    )
     dhcp_in_use: int = _counter("addresses not given to a client because another machine uses them")
     dhcp_bootp: int = _counter("BOOTP requests answered")
     dhcp_offer: int = _counter("DHCP OFFER messages sent")
@@ -215,6 +217,20 @@ class Stats:
         "DHCP request that the lease policy refused and that cannot be answered by a NAK"
     )
     drop_dhcp_pool_empty: int = _counter("DHCP request when the pool, or its link's share of it, was exhausted")
+    dhcp6_solicit: int = _counter("DHCPv6 SOLICIT messages received")
+    dhcp6_request: int = _counter("DHCPv6 REQUEST messages received")
+    dhcp6_renew: int = _counter("DHCPv6 RENEW and REBIND messages received")
+    dhcp6_confirm: int = _counter("DHCPv6 CONFIRM messages received")
+    dhcp6_inform: int = _counter("DHCPv6 INFORMATION-REQUEST messages received")
+    dhcp6_release: int = _counter("addresses released by DHCPv6")
+    dhcp6_decline: int = _counter("addresses declined by DHCPv6 because another machine uses them")
+    dhcp6_advertise: int = _counter("DHCPv6 ADVERTISE messages sent")
+    dhcp6_reply: int = _counter("DHCPv6 REPLY messages sent")
+    drop_dhcp6_malformed: int = _counter("malformed DHCPv6 message")
+    drop_dhcp6_ignored: int = _counter(
+        "DHCPv6 message for another server, without what its type requires, or of a type that servers do not handle"
+    )
+    drop_dhcp6_refused: int = _counter("DHCPv6 request without an answer because the lease policy refused it")
     dhcp_leases_lost: int = _counter("malformed or foreign leases in the lease file")
     dhcp_save_failures: int = _counter("times that the lease file could not be written")
     dns_queries: int = _counter("DNS queries received")

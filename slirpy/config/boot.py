@@ -51,7 +51,8 @@ IPXE_OPTIONS = 175
 _RULE = re.compile(r"([A-Za-z0-9_-]+)=(.+)")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _VENDOR_ARCHITECTURE = re.compile(rb"(?:PXE|HTTP)Client:Arch:([0-9]{5})")
-_USER_CLASS, _VENDOR_CLASS, _ARCHITECTURE = 77, 60, 93
+_ARCHITECTURES = {4: 93, 6: 61}
+"""Codes of the option with the architectures, by the version of DHCP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,13 @@ def takes_http(request: DhcpRequest) -> bool:
     return request.vendor_class.startswith(b"HTTPClient")
 
 
+def _takes(request: DhcpRequest, url: str) -> bool:
+    """Whether firmware can load a URL. DHCPv6 gives it all boot files as URLs, also those for TFTP."""
+    if takes_http(request):
+        return is_http(url)
+    return request.version == 6 and url.lower().startswith("tftp://")
+
+
 def waits_for_pxe(request: DhcpRequest) -> bool:
     """Whether the client is firmware that looks for a boot file by PXE until a server ends the search."""
     return request.vendor_class.startswith(b"PXEClient") and not is_ipxe(request)
@@ -139,8 +147,9 @@ def waits_for_pxe(request: DhcpRequest) -> bool:
 
 def is_ipxe(request: DhcpRequest) -> bool:
     """Whether the client is iPXE; its user class is plain text, not in the form of RFC 3004."""
-    user_class = request.options.get(_USER_CLASS, b"")
-    return user_class in (b"iPXE", b"\4iPXE") or IPXE_OPTIONS in request.options
+    if request.user_class in (b"iPXE", b"\4iPXE"):
+        return True
+    return request.version == 4 and IPXE_OPTIONS in request.options
 
 
 def choose_bootfile(choices: Iterable[BootChoice], request: DhcpRequest) -> str | None:
@@ -162,7 +171,7 @@ def choose_bootfile(choices: Iterable[BootChoice], request: DhcpRequest) -> str 
             return False
         if choice.architectures is not None and not choice.architectures & numbers:
             return False
-        return not _URL.match(choice.bootfile) or ipxe or (http and is_http(choice.bootfile))
+        return not _URL.match(choice.bootfile) or ipxe or _takes(request, choice.bootfile)
 
     best = min(filter(suits, choices), key=rank, default=None)
     return None if best is None else best.bootfile
@@ -170,7 +179,7 @@ def choose_bootfile(choices: Iterable[BootChoice], request: DhcpRequest) -> str 
 
 def _architectures(request: DhcpRequest) -> frozenset[int]:
     """Architectures of the client: option 93, else its vendor class. A PXE client that sends neither is a BIOS."""
-    value = request.options.get(_ARCHITECTURE, b"")
+    value = request.options.get(_ARCHITECTURES[request.version], b"")
     if len(value) >= 2:
         return frozenset(int.from_bytes(value[at : at + 2], "big") for at in range(0, len(value) - 1, 2))
     match = _VENDOR_ARCHITECTURE.match(request.vendor_class)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from typing import Literal, NamedTuple, TypeAlias
 
-from slirpy.addresses import ipv4, mac_bytes
+from slirpy.addresses import AnyAddress, IPAddress, address_object, ipv4, mac_bytes
 from slirpy.config.values import as_text, host_name, is_whole, switch, whole
 from slirpy.errors import ConfigError
 
@@ -32,6 +32,8 @@ LEASE_TIME_FOREVER = 0xFFFFFFFF
 """The number of seconds that means "never ends" (RFC 2131 section 3.3)."""
 NOT_YOURS = frozenset((0, 50, 51, 52, 53, 54, 55, 57, 61, 82, 97, 255))
 """Options that carry the protocol itself."""
+NOT_YOURS6 = frozenset((1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 18, 19, 20, 25, 26, 39))
+"""Options of DHCPv6 that carry the protocol itself."""
 
 _MAC = re.compile(r"[0-9A-Fa-f]{2}([:-])[0-9A-Fa-f]{2}(?:\1[0-9A-Fa-f]{2}){4}")
 _HEX = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+")
@@ -51,22 +53,23 @@ class StaticLease:
         ConfigError: neither is given, or something is malformed.
     """
 
-    address: IPv4Address
+    address: IPAddress
+    """An IPv4 or an IPv6 address of the network; a guest that has both has one static lease for each."""
     mac: str | None
     """Such as ``"52:54:00:12:34:56"``; may be given as six bytes."""
     client_id: bytes | None
-    """The value of option 61, 2 to 255 bytes, its type byte included."""
+    """The value of option 61, 2 to 255 bytes, its type byte included; with an IPv6 address the client's DUID."""
     hostname: str | None
     """Name to send to the client and to register for it. Default: ``Config.hostname``, then the client's own name."""
 
     def __init__(
         self,
-        address: IPv4Address | str,
+        address: AnyAddress,
         mac: str | bytes | None = None,
         client_id: bytes | None = None,
         hostname: str | None = None,
     ) -> None:
-        address = ipv4("static lease:", address)
+        address = address_object("static lease: address", address)
         where = f"static lease of {address}:"
         if (mac is None) == (client_id is None):
             raise ConfigError(f"{where} give either mac or client_id")
@@ -96,37 +99,42 @@ _LEASE_HELP = (
 def parse_lease(rule: str) -> StaticLease:
     """Read ``MAC=ADDR[,hostname]``, or ``id:IDENTIFIER=ADDR[,hostname]`` for a client identifier (option 61).
 
-    An identifier of hexadecimal pairs with colons between them is bytes (``id:01:52:54:00:12:34:56``), anything else
-    is the text itself (``id:web-1``). One that only repeats a MAC address (``01:`` and the address) is that address.
+    With an IPv6 address the identifier is a DUID. One of hexadecimal pairs with colons between them is bytes
+    (``id:01:52:54:00:12:34:56``), anything else is the text itself (``id:web-1``). A client identifier that only
+    repeats a MAC address (``01:`` and the address) is that address.
 
     Raises:
         ConfigError: the rule cannot be read; the text names the part.
     """
     as_text("lease", rule)
     who, equals, rest = rule.rpartition("=")
-    address, _, hostname = rest.partition(",")
-    if not equals or not who or not address:
+    text, _, hostname = rest.partition(",")
+    if not equals or not who or not text:
         raise ConfigError(f'lease "{rule}": malformed; {_LEASE_HELP}')
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise ConfigError(f'lease "{rule}": "{text}" is not an IP address; {_LEASE_HELP}') from None
     mac = client_id = None
     if who.startswith("id:"):
-        text = who[3:]
-        client_id = bytes.fromhex(text.replace(":", "")) if _HEX.fullmatch(text) else text.encode()
-        if len(client_id) == 7 and client_id[0] == 1:
+        name = who[3:]
+        client_id = bytes.fromhex(name.replace(":", "")) if _HEX.fullmatch(name) else name.encode()
+        if address.version == 4 and len(client_id) == 7 and client_id[0] == 1:
             mac, client_id = client_id[1:], None
     elif _MAC.fullmatch(who):
         mac = bytes.fromhex(who.replace(":", "").replace("-", ""))
     else:
         raise ConfigError(f'lease "{rule}": "{who}" is not a MAC address; {_LEASE_HELP}')
     try:
-        return StaticLease(IPv4Address(address), mac, client_id, hostname or None)
+        return StaticLease(address, mac, client_id, hostname or None)
     except ConfigError as error:
         raise ConfigError(f'lease "{rule}": {error}') from None
-    except ValueError:
-        raise ConfigError(f'lease "{rule}": "{address}" is not an IPv4 address; {_LEASE_HELP}') from None
 
 
-def check_static_leases(leases: Iterable[StaticLease], net: IPv4Network, servers: Container[bytes]) -> None:
-    """Reject static leases that contradict each other or the network.
+def check_static_leases(
+    leases: Iterable[StaticLease], net: IPv4Network, net6: IPv6Network, servers: Container[bytes]
+) -> None:
+    """Reject static leases that contradict each other or the networks.
 
     Raises:
         ConfigError: an address that no guest may have, or an address or a client that occurs twice.
@@ -134,11 +142,15 @@ def check_static_leases(leases: Iterable[StaticLease], net: IPv4Network, servers
     seen: set[object] = set()
     for lease in leases:
         address = lease.address
-        if address not in net or address in (net.network_address, net.broadcast_address):
-            raise ConfigError(f'lease "{lease}": {address} is not an address of a host in {net}')
+        taken: tuple[IPAddress, ...] = (net6.network_address,)
+        if address.version == 4:
+            taken = (net.network_address, net.broadcast_address)
+        if address in taken or not (address in net or address in net6):
+            where = net if address.version == 4 else net6
+            raise ConfigError(f'lease "{lease}": {address} is not an address of a host in {where}')
         if address.packed in servers:
             raise ConfigError(f'lease "{lease}": {address} belongs to a virtual server; choose another')
-        for what in (address, lease.client):
+        for what in (address, (address.version, lease.client)):
             if what in seen:
                 raise ConfigError(f'lease "{lease}": there is another rule for the same client or address')
             seen.add(what)
@@ -197,22 +209,27 @@ class DhcpRequest(NamedTuple):
     """A client's request for a lease, or for parameters only."""
 
     kind: Literal["discover", "request", "inform", "bootp"]
+    """With DHCPv6 ``discover`` is a SOLICIT, ``request`` a RENEW or REBIND too, ``inform`` asks for information."""
     mac: str
     """Such as ``"52:54:00:12:34:56"``."""
     client_id: bytes | None
-    """Option 61; None if the client sent none, or one that only repeats its MAC address."""
+    """Option 61; None if the client sent none, or one that only repeats its MAC address. With DHCPv6 the DUID."""
     hostname: str | None
-    """Option 12: ASCII letters, digits, ``-``, ``_`` and ``.``"""
+    """Option 12: ASCII letters, digits, ``-``, ``_`` and ``.`` With DHCPv6 the first label of the client's name."""
     vendor_class: bytes
-    """Option 60, such as ``b"PXEClient:Arch:00007:UNDI:003001"``; empty if there is none."""
+    """Option 60, such as ``b"PXEClient:Arch:00007:UNDI:003001"``; empty if there is none. With DHCPv6 the same text
+    from option 16."""
     user_class: bytes
-    """Option 77 as received, such as ``b"iPXE"``; empty if there is none."""
+    """Option 77 as received, such as ``b"iPXE"``; empty if there is none. With DHCPv6 the first of option 15."""
     architecture: int | None
-    """Option 93, first value (RFC 4578): 0 is BIOS; 7 and 9 UEFI on x86-64; 16 the same by HTTP; 11 UEFI on ARM64."""
-    requested: IPv4Address | None
+    """Option 93, first value (RFC 4578): 0 is BIOS; 7 and 9 UEFI on x86-64; 16 the same by HTTP; 11 UEFI on ARM64.
+    With DHCPv6 option 61, which has the same numbers."""
+    requested: IPAddress | None
     """Address that the client requests or already has."""
     options: Mapping[int, bytes]
-    """All options as received."""
+    """All options as received; with DHCPv6 the first of each kind. The two protocols number them differently."""
+    version: int = 4
+    """4 for DHCP, 6 for DHCPv6."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -224,9 +241,10 @@ class DhcpAnswer:
     """
 
     refuse: bool
-    """Refuse the client: a DISCOVER gets no answer, a REQUEST gets a NAK."""
-    address: IPv4Address | None
-    """The only address that the client may get. It gets none while another client holds this one."""
+    """Refuse the client: a DISCOVER or SOLICIT gets no answer, a REQUEST gets a NAK, with DHCPv6 a status."""
+    address: IPAddress | None
+    """The only address that the client may get. It gets none while another client holds this one. An address of the
+    other IP family decides nothing."""
     hostname: str | None
     lease_time: int | None
     """Seconds, 2 to 4294967295. The maximum means that the lease never ends."""
@@ -235,18 +253,21 @@ class DhcpAnswer:
     tftp_server_name: str | None
     """Name or address; empty: none."""
     options: Mapping[int, bytes | None]
-    """Further options by code, which replace slirpy's own. None omits an option."""
+    """Further options of DHCP by code, which replace slirpy's own. None omits an option."""
+    options6: Mapping[int, bytes | None]
+    """Further options of DHCPv6."""
 
     def __init__(
         self,
         *,
         refuse: bool = False,
-        address: IPv4Address | str | None = None,
+        address: AnyAddress | None = None,
         hostname: str | None = None,
         lease_time: int | None = None,
         bootfile: str | None = None,
         tftp_server_name: str | None = None,
         options: Mapping[int, bytes | None] | None = None,
+        options6: Mapping[int, bytes | None] | None = None,
     ) -> None:
         if lease_time is not None:
             whole(
@@ -259,21 +280,26 @@ class DhcpAnswer:
         check_text("tftp_server_name", tftp_server_name)
         put = object.__setattr__
         put(self, "refuse", switch("refuse", refuse))
-        put(self, "address", None if address is None else ipv4("address", address))
+        put(self, "address", None if address is None else address_object("address", address))
         put(self, "hostname", hostname)
         put(self, "lease_time", lease_time)
         put(self, "bootfile", bootfile)
         put(self, "tftp_server_name", tftp_server_name)
-        put(self, "options", _checked_options({} if options is None else options))
+        put(self, "options", _checked_options(options, 254, NOT_YOURS))
+        put(self, "options6", _checked_options(options6, 65535, NOT_YOURS6))
 
 
-def _checked_options(options: Mapping[int, bytes | None]) -> Mapping[int, bytes | None]:
+def _checked_options(
+    options: Mapping[int, bytes | None] | None, most: int, reserved: Container[int]
+) -> Mapping[int, bytes | None]:
+    if options is None:
+        return {}
     if not isinstance(options, Mapping):
         raise ConfigError(f"options are given by code, such as {{42: b'...'}}; given was {options!r}")
     for code, value in options.items():
-        if not is_whole(code) or not 0 < code < 255 or code in NOT_YOURS:
+        if not is_whole(code) or not 0 < code <= most or code in reserved:
             raise ConfigError(
-                f"option {code!r} cannot be set: it is not from 1 to 254, or it carries the protocol itself"
+                f"option {code!r} cannot be set: it is not from 1 to {most}, or it carries the protocol itself"
             )
         if value is not None and not isinstance(value, bytes):
             raise ConfigError(f"option {code}: {value!r} is neither bytes nor None")

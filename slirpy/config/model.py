@@ -65,6 +65,7 @@ class Config:
     dns_mix_case: bool
     dns_answer: DnsAnswerer | None
     dhcpstart: IPv4Address
+    dhcpstart6: IPv6Address
     static_leases: tuple[StaticLease, ...]
     lease_time: int
     lease_file: Path | None
@@ -112,6 +113,7 @@ class Config:
         dns_mix_case: bool = False,
         dns_answer: DnsAnswerer | None = None,
         dhcpstart: IPv4Address | str | None = None,
+        dhcpstart6: IPv6Address | str | None = None,
         static_leases: Sequence[StaticLease | str] = (),
         lease_time: int = 86_400,
         lease_file: str | os.PathLike[str] | None = None,
@@ -184,6 +186,11 @@ class Config:
     def dhcpstart_address(self) -> bytes:
         """The first address of the DHCP pool, four bytes."""
         return self.dhcpstart.packed
+
+    @cached_property
+    def dhcpstart_address6(self) -> bytes:
+        """The first address of the DHCPv6 pool, sixteen bytes."""
+        return self.dhcpstart6.packed
 
     @cached_property
     def server_addresses(self) -> frozenset[bytes]:

@@ -330,6 +330,16 @@ OPTIONS: tuple[Option, ...] = (
         qemu="dhcpstart",
     ),
     Option(
+        name="dhcpstart6",
+        group=Group.DHCP,
+        kind=Address6(metavar="ADDR"),
+        default=None,
+        default_text="fec0::15",
+        help="First address that DHCPv6 assigns.",
+        more="If ::15 is taken or does not exist in the network, the first free address.",
+        flag="--dhcpstart6",
+    ),
+    Option(
         name="static_leases",
         group=Group.DHCP,
         kind=Several(

@@ -41,7 +41,9 @@ def settle(values: dict[str, Any]) -> None:
         _check_redirects(values["policy"], net)
     servers = servers_of(net, values["host"], values["dns"], values["smbserver"], values["guestfwd"])
     _place_pool(values, servers)
-    check_static_leases(values["static_leases"], net, servers)
+    _place_pool6(values)
+    servers |= {values["host6"].packed, values["dns6"].packed}
+    check_static_leases(values["static_leases"], net, values["net6"], servers)
 
 
 def servers_of(
@@ -75,19 +77,32 @@ def _place_servers6(values: dict[str, Any]) -> None:
     """Place the IPv6 gateway and the IPv6 address of the DNS server."""
     net: IPv6Network = values["net6"]
     for name, offset in (("host6", 2), ("dns6", 3)):
-        address: IPv6Address | None = values[name]
-        if address is None:
-            # 2 and 3 are in the smallest network. If one is taken, the other is free, or 1 is.
-            taken = (values["host6"], values["dns6"])
-            address = next(
-                net[n] for n in (offset, offset + 1, 1) if n < net.num_addresses and net[n] not in taken
-            )
-        # The network's own address is the anycast address of its routers (RFC 4291, section 2.6.1).
-        if address not in net or address == net.network_address:
-            raise ConfigError(
-                f"{name} {address} is not an address of {net}; choose one from {net[1]} to {net[-1]}"
-            )
-        values[name] = address
+        values[name] = _inside6(net, name, values[name], offset, values["host6"], values["dns6"])
+
+
+def _inside6(
+    net: IPv6Network, name: str, address: IPv6Address | None, offset: int, *taken: IPv6Address | None
+) -> IPv6Address:
+    """Choose an address of the network that a host may have; by default the one at ``offset``.
+
+    If that is taken, or the network is too small for it, the next one is chosen, or else the first free one. The
+    smallest network has three.
+    """
+    if address is None:
+        candidates = (offset, offset + 1, 1, 2, 3)
+        address = next(net[n] for n in candidates if n < net.num_addresses and net[n] not in taken)
+    # The network's own address is the anycast address of its routers (RFC 4291, section 2.6.1).
+    if address not in net or address == net.network_address:
+        raise ConfigError(f"{name} {address} is not an address of {net}; choose one from {net[1]} to {net[-1]}")
+    return address
+
+
+def _place_pool6(values: dict[str, Any]) -> None:
+    """Choose the first address for DHCPv6."""
+    taken = {values["dns6"]: "the dns6", values["host6"]: "the host6"}
+    start = values["dhcpstart6"] = _inside6(values["net6"], "dhcpstart6", values["dhcpstart6"], 0x15, *taken)
+    if start in taken:
+        raise ConfigError(f"dhcpstart6 {start} is {taken[start]} address; choose another")
 
 
 def _place_pool(values: dict[str, Any], servers: Iterable[bytes]) -> None:

@@ -245,7 +245,14 @@ class Ndp:
         )
         options: list[NdpOption] = [Mtu(port.mtu), prefix]
         return ndp.router_advertisement(
-            ROUTER, destination, ROUTER_MAC, lifetime=LIFETIME, hop_limit=HOP_LIMIT, options=options
+            ROUTER,
+            destination,
+            ROUTER_MAC,
+            lifetime=LIFETIME,
+            hop_limit=HOP_LIMIT,
+            managed=not slaac,  # then DHCPv6 alone can give a guest its address
+            other=True,
+            options=options,
         )
 
     def close(self) -> None:

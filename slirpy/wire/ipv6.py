@@ -25,7 +25,6 @@ __all__ = [
     "UNSPECIFIED",
     "IPv6Header",
     "build",
-    "is_link_local",
     "is_multicast",
     "multicast_mac",
     "parse",
@@ -144,11 +143,6 @@ def pseudo_sum(source: bytes, destination: bytes, protocol: int, length: int) ->
 def is_multicast(address: bytes) -> bool:
     """Whether an address is a multicast group."""
     return address[0] == 0xFF
-
-
-def is_link_local(address: bytes) -> bool:
-    """Whether an address is unicast and valid on its link only (fe80::/10)."""
-    return address[0] == 0xFE and address[1] & 0xC0 == 0x80
 
 
 def multicast_mac(address: bytes) -> bytes:

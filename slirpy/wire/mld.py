@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from slirpy.wire import icmpv6, ipv6
 from slirpy.wire.ipv6 import UNSPECIFIED, IPv6Header
+from slirpy.wire.scope import is_link_local
 
 __all__ = [
     "DONE",
@@ -93,7 +94,7 @@ class Query(NamedTuple):
 def _is_from_link(header: IPv6Header, *, unspecified: bool) -> bool:
     if header.hop_limit != HOP_LIMIT:
         return False
-    return ipv6.is_link_local(header.source) or (unspecified and header.source == UNSPECIFIED)
+    return is_link_local(header.source) or (unspecified and header.source == UNSPECIFIED)
 
 
 def read_report(header: IPv6Header, message: memoryview) -> tuple[Record, ...] | None:

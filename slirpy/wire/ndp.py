@@ -21,6 +21,7 @@ from slirpy.wire.ndpoption import (
     Options,
     read_options,
 )
+from slirpy.wire.scope import is_link_local
 
 __all__ = [
     "HOP_LIMIT",
@@ -135,7 +136,7 @@ def read_router_solicitation(header: IPv6Header, message: memoryview) -> RouterS
 def read_router_advertisement(header: IPv6Header, message: memoryview) -> RouterAdvertisement | None:
     """Read a message whose type is 134 (RFC 4861 section 6.1.2)."""
     options = _options(header, message, _RA_LENGTH)
-    if options is None or not ipv6.is_link_local(header.source):
+    if options is None or not is_link_local(header.source):
         return None
     hop_limit, flags, lifetime, reachable, retransmit = _RA.unpack_from(message, _FLAGS_AT)
     managed, other = bool(flags & _MANAGED), bool(flags & _OTHER)
@@ -179,9 +180,9 @@ def read_redirect(header: IPv6Header, message: memoryview) -> Redirect | None:
     """
     options = _options(header, message, _REDIRECT_LENGTH)
     target, destination = bytes(message[8:24]), bytes(message[24:40])
-    if options is None or not ipv6.is_link_local(header.source) or ipv6.is_multicast(destination):
+    if options is None or not is_link_local(header.source) or ipv6.is_multicast(destination):
         return None
-    if target != destination and not ipv6.is_link_local(target):
+    if target != destination and not is_link_local(target):
         return None
     return Redirect(target, destination, options.target_mac)
 

@@ -12,7 +12,7 @@ from slirpy.services.dhcp.lease import Client, Lease
 from slirpy.services.dhcp.leases import LeaseTable
 from slirpy.services.dhcp.names import HostNames
 from slirpy.services.dhcp.occupancy import AddressSearch, Occupancy
-from slirpy.services.dhcp.pool import AddressPool, ipv4_pool
+from slirpy.services.dhcp.pool import AddressPool, ipv4_pool, ipv6_pool
 from slirpy.services.dhcp.store import LeaseKeeper, LeaseStore
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class LeaseBook:
     """All leases of a network, which may outlive the program.
 
     Attributes:
-        v4: those of IPv4.
+        v4, v6: those of each family.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class LeaseBook:
         links: Callable[[], int] = lambda: 1,
         neighbors: Neighbors | None = None,
     ) -> None:
-        """Create the tables, for the addresses from ``config.dhcpstart`` on.
+        """Create the tables, for the addresses from ``config.dhcpstart`` and ``dhcpstart6`` on.
 
         Args:
             store: keeps leases across restarts; those that it contains are loaded.
@@ -94,7 +94,8 @@ class LeaseBook:
         self._network = network
         self._names = HostNames()
         self.v4 = FamilyLeases(ipv4_pool(config), network, links, neighbors, self._names)
-        self._families = (self.v4,)
+        self.v6 = FamilyLeases(ipv6_pool(config), network, links, neighbors, self._names)
+        self._families = (self.v4, self.v6)
         tables = [family.table for family in self._families]
         self._keeper = None if store is None else LeaseKeeper(tables, network, store)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from slirpy.config import Config
 from slirpy.config.dhcp import StaticLease
 
-__all__ = ["AddressPool", "ipv4_pool"]
+__all__ = ["AddressPool", "ipv4_pool", "ipv6_pool"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,28 @@ def ipv4_pool(config: Config) -> AddressPool:
         int.from_bytes(config.broadcast_address, "big") - low,
         config.dhcpstart_address,
         config.server_addresses,
-        config.static_leases,
+        _of_length(config, 4),
         config.lease_time,
     )
+
+
+def ipv6_pool(config: Config) -> AddressPool:
+    """The pool of DHCPv6: the network without its first address, from ``config.dhcpstart6`` on.
+
+    The first address stands for any router (RFC 4291 section 2.6.1).
+    """
+    net = config.net6
+    return AddressPool(
+        str(net),
+        net[1].packed,
+        net.num_addresses - 1,
+        config.dhcpstart_address6,
+        config.server_addresses,
+        _of_length(config, 16),
+        config.lease_time,
+    )
+
+
+def _of_length(config: Config, length: int) -> tuple[StaticLease, ...]:
+    """The static leases of addresses with this number of bytes."""
+    return tuple(lease for lease in config.static_leases if lease.address.max_prefixlen == 8 * length)

@@ -11,25 +11,23 @@ rest of the work is a function that is called with the result.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Literal, NamedTuple
 
 from slirpy.config import Config
 from slirpy.config.dhcp import DhcpAnswer, DhcpRequest
-from slirpy.errors import ConfigError
 from slirpy.interfaces import Datagram, ServiceNetwork
 from slirpy.services.dhcp.book import LeaseBook
 from slirpy.services.dhcp.lease import Client, Lease
 from slirpy.services.dhcp.occupancy import Verdict
 from slirpy.services.dhcp.replies import Parameters, build_nak, build_reply
+from slirpy.services.dhcp.rules import rule_on
 from slirpy.wire import dhcp, ethernet
 from slirpy.wire.dhcp import UNSPECIFIED, Message, read_request
 
 __all__ = ["DhcpService"]
 
 _LIMITED_BROADCAST = b"\xff" * 4
-_NO_CHANGES = DhcpAnswer()
 _REFUSED = b"refused by the lease policy"
 _NOT_FREE = b"this address is not free on this network"
 
@@ -112,16 +110,9 @@ class DhcpService:
             IPv4Address(requested) if requested != UNSPECIFIED else None,
             options,
         )
-        policy = self._config.lease_policy
-        answer = (None if policy is None else policy(request)) or _NO_CHANGES
-        if not isinstance(answer, DhcpAnswer):
-            raise ConfigError(f"lease_policy gave {answer!r}; it must give a DhcpAnswer or None")
-        rule = self._table.static(Client(message.mac, message.client_id), self._network.now)
-        by_rule = rule is not None and answer.address is None
-        if rule is not None:
-            answer = replace(
-                answer, address=answer.address or rule.address, hostname=answer.hostname or rule.hostname
-            )
+        answer, fixed, by_rule = rule_on(
+            self._config, self._table, request, Client(message.mac, message.client_id), self._network.now
+        )
         return Decision(
             message,
             request,
@@ -131,7 +122,7 @@ class DhcpService:
                 message.client_id,
                 answer.hostname or message.hostname,
                 message.firmware,
-                None if answer.address is None else answer.address.packed,
+                fixed,
                 message.datagram.link,
                 message.datagram.mac if message.relay is None else b"",
             ),

@@ -15,6 +15,7 @@ from slirpy.wire import ipv6, ndp
 from slirpy.wire.ipv6 import IPv6Header
 from slirpy.wire.ndp import RouterAdvertisement
 from slirpy.wire.ndpoption import FOREVER, PrefixInformation
+from slirpy.wire.scope import is_link_local
 
 __all__ = ["Autoconfiguration"]
 
@@ -211,7 +212,7 @@ class Autoconfiguration:
     def _prefix(self, prefix: PrefixInformation) -> None:
         """RFC 4861, section 6.3.4 for what is on the link, and RFC 4862, section 5.5.3 for addresses."""
         now = self._guest.now
-        if ipv6.is_link_local(prefix.prefix):
+        if is_link_local(prefix.prefix):
             return
         if prefix.on_link:
             self._networks.put((prefix.prefix, prefix.length), prefix.valid, now)

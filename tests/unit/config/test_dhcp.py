@@ -44,7 +44,7 @@ def test_leases_are_read(rule: str, lease: StaticLease) -> None:
         ("52:54-00:12:34:56=10.0.2.50", "not a MAC address"),
         ("53:54:00:12:34:56=10.0.2.50", "not the MAC address of a network card"),
         ("00:00:00:00:00:00=10.0.2.50", "not the MAC address of a network card"),
-        ("52:54:00:12:34:56=10.0.2", "not an IPv4 address"),
+        ("52:54:00:12:34:56=10.0.2", "not an IP address"),
         ("52:54:00:12:34:56=10.0.2.50,a b", "not a host name"),
         ("52:54:00:12:34:56=10.0.2.50,-a", "not a host name"),
         ("id:x=10.0.2.50", "2 to 255 bytes"),

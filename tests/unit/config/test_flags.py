@@ -28,6 +28,7 @@ FLAGS: dict[str, tuple[list[str], Any]] = {
     "host": (["--host", "10.0.2.9"], IPv4Address("10.0.2.9")),
     "dns": (["--dns-address", "10.0.2.9"], IPv4Address("10.0.2.9")),
     "dhcpstart": (["--dhcpstart", "10.0.2.50"], IPv4Address("10.0.2.50")),
+    "dhcpstart6": (["--dhcpstart6", "fec0::50"], IPv6Address("fec0::50")),
     "net6": (["--net6", "fd00:7::/64"], IPv6Network("fd00:7::/64")),
     "host6": (["--host6", "fec0::9"], IPv6Address("fec0::9")),
     "dns6": (["--dns6-address", "fec0::9"], IPv6Address("fec0::9")),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
 from dataclasses import replace
 from ipaddress import IPv4Address
 from random import Random
@@ -12,11 +11,10 @@ import pytest
 
 from slirpy import Config, DhcpAnswer, DhcpRequest, StateError
 from slirpy.core.neighbor import Neighbors
-from slirpy.core.port import LinkPort
-from slirpy.core.probes import Occupant
 from slirpy.services.dhcp import DhcpService, LeaseBook
 from slirpy.wire.dhcp import CLIENT_ID, HOSTNAME, MESSAGE_TYPE, REQUESTED_ADDRESS, SERVER_ID, VENDOR_CLASS
-from tests.support.fake_network import SECOND, FakeNetwork, FakeSink, datagram
+from tests.support.fake_network import FakeNetwork, FakeSink, datagram
+from tests.unit.services.dhcp.crowd import RandomNeighbors, check_table
 from tests.unit.services.dhcp.world import DECLINE, GATEWAY, INFORM, mac
 
 CLIENTS = 12
@@ -27,33 +25,6 @@ CONFIGS = [
 ]
 
 
-class RandomNeighbors:
-    """A neighbour table that hears from anybody anywhere."""
-
-    def __init__(self, random: Random, network: FakeNetwork, links: list[FakeSink]) -> None:
-        self.random = random
-        self.network = network
-        self.links = links
-
-    def _anybody(self) -> Occupant:
-        heard = self.network.now - self.random.randrange(8) * SECOND
-        link = cast("LinkPort", self.random.choice(self.links))
-        return Occupant(mac(self.random.randrange(CLIENTS)), link, heard)
-
-    def occupant(self, address: bytes) -> Occupant | None:
-        return self._anybody() if self.random.random() < 0.25 else None
-
-    def probe(
-        self, address: bytes, time: int, but: Container[bytes], done: Callable[[Occupant | None], None]
-    ) -> None:
-        user = self._anybody() if self.random.random() < 0.4 else None
-        answer = None if user is None or user.mac in but else user
-        self.network.call_at(self.network.now + time, lambda: done(answer))
-
-    def attached(self, link: object) -> bool:
-        return self.random.random() < 0.8
-
-
 class Crowd:
     """A server and random clients."""
 
@@ -61,7 +32,7 @@ class Crowd:
         self.random = random = Random(seed)
         self.network = FakeNetwork()
         self.links = [FakeSink() for _ in range(random.randrange(1, 4))]
-        neighbors = cast("Neighbors", RandomNeighbors(random, self.network, self.links))
+        neighbors = cast("Neighbors", RandomNeighbors(random, self.network, self.links, CLIENTS))
         config = random.choice(CONFIGS)
         if random.random() < 0.3:
             config = replace(config, lease_policy=self.policy)
@@ -114,15 +85,7 @@ class Crowd:
         self.offered += [sent.payload[16:20] for sent in self.network.take()]
 
     def check(self) -> None:
-        table = self.book.v4.table
-        index = table._index
-        leases = {*map(id, table._by_address.values())}
-        for kept in (index._by_id, index._by_mac, table._bound, table._shares._held):
-            assert {*map(id, kept.values())} <= leases
-        for owners in table._names._owners.values():
-            assert owners
-            assert {*map(id, owners.values())} <= leases
-        assert table._pooled == sum(address not in table._static for address in table._by_address)
+        check_table(self.book.v4.table)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -225,7 +225,7 @@ def test_the_policy_is_asked_with_what_is_known() -> None:
     )  # fmt: skip
     assert (request.kind, request.requested) == ("request", IPv4Address("10.0.2.99"))
     assert inform[:8] == ("inform", mac(2).hex(":"), None, None, b"", b"", None, IPv4Address("10.0.2.98"))
-    assert bootp == ("bootp", mac(3).hex(":"), None, None, b"", b"", None, None, {})
+    assert bootp == ("bootp", mac(3).hex(":"), None, None, b"", b"", None, None, {}, 4)
 
 
 def test_the_policy_is_not_asked_about_what_gets_no_answer() -> None:

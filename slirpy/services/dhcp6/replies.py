@@ -1,0 +1,114 @@
+"""Replies: the parameters that a client gets beside its addresses.
+
+A client that lists the options that it wants gets those of them that there are; one that lists none gets all of
+them. The boot file is a URL with DHCPv6 (RFC 5970): a path is completed with the address of the TFTP server.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address
+from urllib.parse import quote
+
+from slirpy.config import Config
+from slirpy.config.boot import BootChoice, choose_bootfile
+from slirpy.config.dhcp import DhcpAnswer, DhcpRequest, check_text
+from slirpy.config.text import bracketed
+from slirpy.errors import ConfigError
+from slirpy.services.dhcp6.request import Decision, Exchange
+from slirpy.wire import dhcp6
+from slirpy.wire.domainname import pack_names
+
+__all__ = ["Parameters"]
+
+REFRESH_MIN = 600
+"""IRT_MINIMUM: the least time after which clients ask for parameters again, in seconds (RFC 8415 section 7.6)."""
+_IN_PATHS = "/:@!$&'()*+,;=~"
+"""Characters that need no escape in the path of a URL (RFC 3986 section 3.3)."""
+
+
+class Parameters:
+    """The parameters of a configuration, for each client."""
+
+    def __init__(self, config: Config) -> None:
+        """Check and encode the options that are the same for all clients.
+
+        Raises:
+            ConfigError: DHCP cannot carry the search list.
+        """
+        self._config = config
+        self._options: dict[int, bytes] = {}
+        if not config.restrict:  # else nothing is reachable beyond the gateway
+            self._options[dhcp6.DNS_SERVERS] = config.dns_address6
+        search = config.dnssearch or ((config.domainname,) if config.domainname else ())
+        try:
+            domains = pack_names(search)
+        except ValueError as error:
+            raise ConfigError(
+                f"dnssearch {error}: a domain name has ASCII labels of 1 to 63 bytes, and 255 in all"
+            ) from None
+        if domains:
+            self._options[dhcp6.DOMAIN_LIST] = domains
+        bootfile = config.bootfile
+        self._boot_choices = (BootChoice(bootfile),) if isinstance(bootfile, str) else bootfile
+
+    def options(self, exchange: Exchange, decision: Decision) -> list[bytes]:
+        """The options for one client: those of the configuration, as changed by the lease policy's answer.
+
+        Raises:
+            ConfigError: ``Config.bootfile`` is a function, and DHCP cannot carry the name that it returned.
+        """
+        requested, answer = exchange.message.requested, decision.ruling.answer
+        values: dict[int, bytes | None] = {**self._options}
+        url = self._boot_url(decision.request, answer)
+        if url:
+            values[dhcp6.BOOTFILE_URL] = url.encode("ascii")
+        if decision.request.kind == "inform":
+            values[dhcp6.INFORMATION_REFRESH_TIME] = self._refresh_time(answer).to_bytes(4, "big")
+        if requested is not None:
+            values = {code: value for code, value in values.items() if code in requested}
+        values |= answer.options6
+        packed = [dhcp6.pack_option(code, value) for code, value in values.items() if value is not None]
+        if requested is not None and dhcp6.CLIENT_FQDN in requested:
+            packed += self._name(exchange, answer)
+        return packed
+
+    def _refresh_time(self, answer: DhcpAnswer) -> int:
+        return max(answer.lease_time or self._config.lease_time, REFRESH_MIN)
+
+    def _name(self, exchange: Exchange, answer: DhcpAnswer) -> list[bytes]:
+        """The client's name as our DNS server has it."""
+        config, fqdn = self._config, exchange.message.fqdn
+        hostname = answer.hostname or exchange.hostname or config.hostname
+        if not hostname:
+            return []
+        labels = [hostname, *(config.domainname.split(".") if config.domainname else ())]
+        override = fqdn is not None and not fqdn.server_updates
+        try:
+            return [dhcp6.pack_fqdn(labels, override=override)]
+        except ValueError:  # too long together, which only the policy can bring about
+            return []
+
+    def _boot_url(self, request: DhcpRequest, answer: DhcpAnswer) -> str | None:
+        bootfile = answer.bootfile
+        if bootfile is None:
+            choices = self._boot_choices
+            if callable(choices):
+                bootfile = choices(request)
+                check_text("bootfile", bootfile)
+            elif choices is not None:
+                bootfile = choose_bootfile(choices, request)
+        if not bootfile or "://" in bootfile:
+            return bootfile
+        server = self._tftp_server(answer)
+        return f"tftp://{bracketed(server)}/{quote(bootfile.lstrip('/'), safe=_IN_PATHS)}"
+
+    def _tftp_server(self, answer: DhcpAnswer) -> object:
+        """Name or address of the TFTP server; an IPv4 address is of no use here."""
+        config = self._config
+        name = config.tftp_server_name if answer.tftp_server_name is None else answer.tftp_server_name
+        if not name or name.replace(".", "").isdecimal():
+            return config.host6
+        try:
+            return IPv6Address(name)
+        except ValueError:
+            return name
