@@ -46,7 +46,7 @@ SUFFIX = "*.pkt"
 @click.option(
     "--no-silence",
     is_flag=True,
-    help="Do not look at what is sent after the last > of a script, as packetdrill itself does not.",
+    help="Ignore what is sent after the last > of a script, as packetdrill does.",
 )
 @click.option("--no-ladder", is_flag=True, help="Do not draw the segments of scripts that fail.")
 @click.option("--junit", metavar="FILE", help="Write the results to FILE, as JUnit's XML.")

@@ -166,7 +166,7 @@ class RefusedFlows:
     def close(self) -> None:
         """Report at the end how many flows were not reported."""
         if self._untold:
-            self._say(f"{self._untold} more flows were refused and not told")
+            self._say(f"{self._untold} more flows were refused and not reported")
             self._untold = 0
 
     def _say(self, line: str) -> None:

@@ -524,7 +524,7 @@ OPTIONS: tuple[Option, ...] = (
         group=Group.FIREWALL,
         kind=Switch(),
         default=False,
-        help="Isolate the guest: it reaches only the virtual network, and answers what is forwarded to it.",
+        help="Isolate the guest: it reaches only the virtual network; forwarded connections still reach it.",
         flag="--restrict",
         qemu="restrict",
     ),

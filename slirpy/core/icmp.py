@@ -28,7 +28,7 @@ RATE = 1000
 
 
 class IcmpErrors:
-    """The errors that one stack sends to guests."""
+    """Sender of ICMP errors to the guests of one stack."""
 
     def __init__(self, network: Network, neighbors: Neighbors, ip: IPSender) -> None:
         self._network = network
@@ -47,11 +47,11 @@ class IcmpErrors:
         self._report(arrival, kind, code, rest)
 
     def problem(self, arrival: Arrival, code: int, pointer: int, *, multicast: bool = False) -> None:
-        """Report to a guest a field of its IPv6 packet that makes no sense (RFC 4443, section 3.4).
+        """Report to a guest an invalid field of its IPv6 packet (RFC 4443, section 3.4).
 
         Args:
             pointer: position of the field in the packet.
-            multicast: whether the guest hears of it even if it sent the packet to a group.
+            multicast: whether to report it even if the packet was sent to a group.
         """
         self._report(arrival, icmpv6.PARAMETER_PROBLEM, code, pointer, multicast=multicast)
 
@@ -77,7 +77,7 @@ class IcmpErrors:
     def relay(
         self, guest: bytes, source: bytes, kind: int, code: int, rest: int, quoted: Buffer, ttl: int
     ) -> None:
-        """Pass on what ``source`` says about a packet of a guest; ``quoted`` is that packet as the guest sent it."""
+        """Relay an error of ``source`` about a packet of a guest, ``quoted`` as the guest sent it."""
         neighbor = self._neighbors.get(guest)
         self._send(neighbor, neighbor.port, source, guest, kind, code, rest, quoted, ttl)
 

@@ -1,7 +1,8 @@
-"""IP input: the checks that both families need before a packet is taken, and which part takes it.
+"""IP input: checks of the headers of both families, and dispatch of packets to the part that handles them.
 
-IPv4 and IPv6 differ in the checks only. What passes them becomes an :class:`~slirpy.core.arrival.Arrival`, whose
-header looks the same for both, and goes the same way from there.
+IPv4 and IPv6 differ only in these checks. A packet that passes them becomes an
+:class:`~slirpy.core.arrival.Arrival`, whose header has the same interface for both, and is then handled in the same
+way.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ __all__ = ["IPInput"]
 
 
 class IPInput:
-    """The input of packets of one stack."""
+    """IP input of one stack."""
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class IPInput:
         self._ndp = ndp
 
     def ipv4(self, port: LinkPort, macs: bytes, packet: memoryview, checksummed: bool) -> None:
-        """Take an IPv4 packet, which padding may follow."""
+        """Handle an IPv4 packet, which padding may follow."""
         stats = self._network.stats
         header = ipv4.parse(packet)
         if header is None:
@@ -56,7 +57,7 @@ class IPInput:
             stats.drop_ip_ttl += 1
             return
         if V4.is_unspecified(header.source) and header.protocol == ipv4.UDP:
-            neighbor: Neighbor | None = Neighbor(header.source)  # a guest that asks for an address
+            neighbor: Neighbor | None = Neighbor(header.source)  # a guest that has no address yet
         else:
             neighbor = self._sender(port, macs, header.source)
         if neighbor is None:
@@ -71,7 +72,7 @@ class IPInput:
             self._errors.error(arrival, icmp.Cause.PROTOCOL_UNREACHABLE)
 
     def ipv6(self, port: LinkPort, macs: bytes, packet: memoryview, checksummed: bool) -> None:
-        """Take an IPv6 packet, which padding may follow."""
+        """Handle an IPv6 packet, which padding may follow."""
         network, stats = self._network, self._network.stats
         header = ipv6.parse(packet)
         if header is None:
@@ -79,7 +80,7 @@ class IPInput:
             return
         source, destination = header.source, header.destination
         if source == ipv6.UNSPECIFIED and header.protocol == ipv6.ICMPV6:
-            neighbor: Neighbor | None = Neighbor(source)  # a guest that looks for an address
+            neighbor: Neighbor | None = Neighbor(source)  # a guest that has no address yet
         else:
             neighbor = self._sender(port, macs, source)
         if neighbor is None:
@@ -118,14 +119,14 @@ class IPInput:
             self._errors.problem(arrival, refusal.code, refusal.pointer, multicast=refusal.multicast)
 
     def _sender(self, port: LinkPort, macs: bytes, source: bytes) -> Neighbor | None:
-        """Find the guest that a packet is from; None, counted, if it may not have that address."""
+        """Find the guest that sent a packet. Returns None, and counts it, if no guest may have that address."""
         if self._network.may_be_guest(source):
             return self._neighbors.learn(source, macs[6:], port)
         self._network.stats.drop_ip_source += 1
         return None
 
     def _deliver(self, arrival: Arrival) -> bool:
-        """Hand over a whole packet; False, counted: nothing here takes its protocol."""
+        """Pass on a whole packet. Returns False, and counts it, if its protocol is not supported."""
         header = arrival.header
         if header.protocol == ipv4.TCP:
             self._demux.input_tcp(arrival)

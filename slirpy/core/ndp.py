@@ -1,19 +1,18 @@
-"""Neighbor Discovery (RFC 4861): the router's advertisements, the neighbour table's questions, answers to guests.
+"""Neighbor Discovery (RFC 4861): router advertisements, solicitations for the neighbour table, answers to guests.
 
-We answer for our own addresses and for nothing else: a guest that looks for a duplicate of its address must hear
-silence (RFC 4862). The router is fe80::2 at 52:56:00:00:00:02, as with libslirp.
+We answer only for our own addresses: a guest that checks whether its address is a duplicate must get no answer (RFC
+4862). The router is fe80::2 at 52:56:00:00:00:02, as in libslirp.
 
-**Router advertisements.** Each router solicitation is answered at once: the delay of up to half a second that keeps
-several routers from answering together (section 6.2.6) is left out, as this is the only one, and the guest is
-waiting. A solicitation with a source address is answered to that address alone; one without is answered to all nodes
-on its link, not more often than every three seconds. Unsolicited ones follow the RFC's schedule (section 6.2.4), but
-only on links where IPv6 was heard: guests that know only IPv4 are left in peace. On close the last one says that the
-router is gone (section 6.2.5).
+**Router advertisements.** Each router solicitation is answered at once. There is no random delay of up to half a
+second (section 6.2.6), since there is only one router and the guest is waiting. A solicitation with a source address
+is answered to that address only; one without is answered to all nodes on its link, at most every three seconds.
+Unsolicited advertisements follow the RFC's schedule (section 6.2.4), but only on links with IPv6 traffic, so guests
+that use only IPv4 get none. At the end, a last one announces that the router ceases to be one (section 6.2.5).
 
 **Without IPv6**, because it is switched off or the link's MTU is less than 1280 bytes, solicitations are answered by
 an empty advertisement: lifetime 0, which means "no default router", no prefix, and no flag that sends the guest to
-DHCPv6. A guest that learns so at once goes on with IPv4; one that hears nothing waits, a boot ROM for a quarter of a
-minute. It configures nothing, and takes nothing away that another router on the network has given.
+DHCPv6. A guest that learns this at once continues with IPv4; a guest that gets no answer waits, a boot ROM for 15
+seconds. It configures nothing and does not revoke what another router on the network has advertised.
 """
 
 from __future__ import annotations
@@ -35,17 +34,17 @@ __all__ = ["Ndp", "solicit"]
 
 ROUTER_MAC = ethernet.virtual_mac(ROUTER)
 LEAST_MTU = 1280
-"""Of links that carry IPv6 (RFC 8200, section 5)."""
+"""Least MTU of a link that carries IPv6 (RFC 8200, section 5)."""
 HOP_LIMIT = 64
-"""For guests' packets."""
+"""Hop limit that guests use for their packets."""
 LIFETIME = 1800
 """Seconds for which guests use the router after an advertisement: AdvDefaultLifetime (RFC 4861, section 6.2.1)."""
 VALID, PREFERRED = 86_400, 14_400
 """Seconds for which the prefix and guests' addresses in it are valid and preferred; as with libslirp."""
 INTERVAL = 200 * SECOND, 600 * SECOND
-"""Least and most time between unsolicited advertisements: MinRtrAdvInterval and MaxRtrAdvInterval."""
+"""Minimum and maximum time between unsolicited advertisements: MinRtrAdvInterval and MaxRtrAdvInterval."""
 INITIAL_INTERVAL, INITIAL = 16 * SECOND, 3
-"""Most time between the first ones, and how many these are (RFC 4861, section 10)."""
+"""Maximum time between the first ones, and their number (RFC 4861, section 10)."""
 MULTICAST_INTERVAL = 3 * SECOND
 """MIN_DELAY_BETWEEN_RAS (RFC 4861, section 10)."""
 RATE = 100
@@ -77,10 +76,10 @@ class _Adverts:
     """The advertisements to all nodes of one link.
 
     Attributes:
-        told: when all nodes were told last.
-        left: initial advertisements that are still to come.
-        answer: the alarm of a solicitation that waits for its answer.
-        next: the alarm of the next unsolicited one.
+        told: time of the last advertisement.
+        left: number of initial advertisements still to be sent.
+        answer: the alarm of an answer that has to wait.
+        next: the alarm of the next unsolicited advertisement.
     """
 
     __slots__ = ("answer", "left", "next", "told")
@@ -108,18 +107,18 @@ class Ndp:
         self.mac = ROUTER_MAC
 
     def carries(self, port: LinkPort) -> bool:
-        """Whether a link has IPv6."""
+        """Whether a link carries IPv6."""
         return self._network.config.ipv6 and port.mtu >= LEAST_MTU
 
     @staticmethod
     def takes(kind: int) -> bool:
-        """Whether a type of ICMPv6 message is read here."""
+        """Whether a type of ICMPv6 message belongs to Neighbor Discovery."""
         return kind in _TYPES
 
     # ---------------------------------------------------------------------------------------- input
 
     def input(self, arrival: Arrival, header: IPv6Header, message: memoryview) -> None:
-        """Take a message whose checksum is right; ``header`` is the arrival's."""
+        """Handle a message with a correct checksum; ``header`` is the arrival's."""
         port, mac = arrival.port, arrival.macs[6:]
         kind = message[0]
         if kind == ndp.ROUTER_SOLICITATION:
@@ -132,7 +131,7 @@ class Ndp:
             self._network.stats.drop_ndp_router += 1
 
     def heard(self, port: LinkPort) -> None:
-        """Note that a guest behind ``port`` speaks IPv6: from now on it gets unsolicited advertisements."""
+        """Note that a guest behind ``port`` uses IPv6, so it gets unsolicited advertisements from now on."""
         if port not in self._heard:
             self._heard = {known for known in self._heard if not known.closed}
             self._heard.add(port)
@@ -159,7 +158,7 @@ class Ndp:
         elif asked.target not in (network.addresses if self.carries(port) else _ROUTER_ALONE):
             stats.ndp_nobody += 1
         elif self._allowed(port):
-            # A guest that wants our address for itself has no source, and hears that it is taken (section 7.2.4).
+            # Without a source, it is a guest that wants our address; it learns that it is taken (section 7.2.4).
             solicited = header.source != ipv6.UNSPECIFIED
             to, to_mac = (header.source, mac) if solicited else _all_nodes()
             stats.ndp_neighbor_adverts += 1
@@ -197,11 +196,11 @@ class Ndp:
         return link
 
     def _advertise_to_all(self, port: LinkPort) -> None:
-        """Answer to all nodes now, or as soon as it may be done again."""
+        """Answer to all nodes now, or as soon as the interval allows."""
         now = self._network.now
         link = self._link(port)
         if link.answer is not None:
-            self._network.stats.drop_ndp_rate += 1  # it is answered with another
+            self._network.stats.drop_ndp_rate += 1  # the scheduled answer serves this one, too
         elif now - link.told < MULTICAST_INTERVAL:
             link.answer = self._network.call_at(
                 link.told + MULTICAST_INTERVAL, lambda: self._tell_all(port, link)
@@ -256,7 +255,7 @@ class Ndp:
         )
 
     def close(self) -> None:
-        """Tell guests that the router is gone (section 6.2.5)."""
+        """Announce that the router ceases to be one (section 6.2.5)."""
         to, mac = _all_nodes()
         for port in self._network.ports:
             if port in self._heard:
@@ -273,11 +272,11 @@ class Ndp:
 
     @staticmethod
     def declines(destination: bytes) -> bool:
-        """Whether frames for a MAC address are read by :meth:`decline`."""
+        """Whether :meth:`decline` handles frames for a MAC address."""
         return destination == ROUTER_MAC or destination in _OFF_GROUP_MACS
 
     def decline(self, port: LinkPort, mac: bytes, packet: memoryview) -> None:
-        """Take a packet from ``mac`` behind a link that has no IPv6."""
+        """Handle a packet from ``mac`` behind a link without IPv6."""
         stats = self._network.stats
         header = ipv6.parse(packet)
         if header is None:

@@ -20,7 +20,7 @@ from slirpy.wire.scope import is_link_local
 __all__ = ["ROUTER", "Marked", "Network"]
 
 ROUTER = bytes.fromhex("fe800000000000000000000000000002")
-"""The gateway's link-local address, which is libslirp's too."""
+"""The gateway's link-local address, the same as libslirp's."""
 _LIMITED_BROADCAST = b"\xff\xff\xff\xff"
 
 
@@ -99,7 +99,7 @@ class Network:
         return ethernet.virtual_mac(source) if source in self.addresses else self._gateway_macs[len(source)]
 
     def gateway_for(self, guest: bytes) -> bytes:
-        """Return the gateway's address by which a guest knows it: of the guest's family and scope."""
+        """Return the address by which a guest knows the gateway, which has the guest's family and scope."""
         config = self.config
         if len(guest) == 4:
             return config.gateway_address

@@ -76,7 +76,7 @@ class LinkPort:
         self.blocked = False
         """Whether the link has no room. TCP waits meanwhile."""
         self.closed = False
-        """The link was taken out; neighbours may still be remembered behind it."""
+        """Whether the link is detached. Entries of the neighbour table may still name it."""
         self._out: list[Frame] = []
         self._borrowed = False  # some of them are views of buffers that last until the flush
         self._owned = 0  # bytes that were copied
@@ -84,7 +84,7 @@ class LinkPort:
         self._waiters: dict[Waiter, None] = {}  # each once, however often it asks
 
     def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
-        """A frame from the guest."""
+        """Pass a frame from the guest to the owner."""
         self._owner.input(self, frame, checksummed, gso_size)
 
     def push(self, frame: Frame, length: int) -> None:

@@ -27,7 +27,7 @@ _CSUM_OFFSET = 16
 _PADDING = bytes(ethernet.MIN_LENGTH)
 _TTL = 64
 _KEY_LENGTH = 12
-"""Of IPv4's flow keys."""
+"""Length of an IPv4 flow key."""
 _VERSION6 = 6 << 28
 _HEADERS6 = ethernet.HEADER_LENGTH + ipv6.HEADER_LENGTH
 _from_bytes = int.from_bytes
@@ -189,7 +189,7 @@ class TcpFlow(abc.ABC):
         urg: int = 0,
         /,
     ) -> None:
-        """Make an IPv6 frame, as :meth:`emit` makes one of IPv4."""
+        """Send a segment as an IPv6 frame, as :meth:`emit` does for IPv4."""
         neighbor = self.neighbor
         port = neighbor.port
         header_length = 20 + len(options)

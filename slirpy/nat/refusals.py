@@ -1,7 +1,7 @@
 """Errors sent to a guest when its packet is not allowed out, or the host's system does not accept it.
 
 A gateway reports as a router does (RFC 1812, section 5.2.7.1), and the same error means the same for every protocol.
-Protocols differ only in what is not in :data:`ERRNO_CODES`. A connection has to be answered, so TCP resets it, except
+Protocols differ only for errors outside :data:`ERRNO_CAUSES`. A connection needs an answer, so TCP resets it, except
 when the host's side did not answer either. A datagram may get lost, so errors that concern only this host are counted
 and not reported. libslirp knows two codes: host unreachable for EHOSTUNREACH, net unreachable for all others.
 """

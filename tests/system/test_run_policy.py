@@ -79,7 +79,7 @@ def test_a_scan_is_told_in_few_lines(slirpy: User) -> None:
     assert result.stdout.split() == ["ECONNREFUSED"] * 500
     lines = result.stderr.splitlines()
     assert 20 < len(lines) < 40
-    match = re.fullmatch(r"slirpy: (\d+) more flows were refused and not told", lines[-1])
+    match = re.fullmatch(r"slirpy: (\d+) more flows were refused and not reported", lines[-1])
     assert match is not None, lines
     assert int(match[1]) == 500 - (len(lines) - 1)
 

@@ -142,7 +142,7 @@ def test_a_scan_is_not_told_line_by_line() -> None:
     told = len(teller.take())
     assert BURST <= told <= BURST + 20
     teller.refused.close()
-    assert teller.take() == [f"{65536 - told} more flows were refused and not told"]
+    assert teller.take() == [f"{65536 - told} more flows were refused and not reported"]
     teller.refused.close()
     assert teller.take() == []
 
