@@ -12,7 +12,7 @@ import pytest
 from slirpy.interfaces import Link, LinkSink
 from slirpy.links import CaptureLink, FaultLink, Faults, Middleware, TraceLink
 from slirpy.testing import LINK_CHECKS, LinkCheck, LinkFactory, LinkUnderTest
-from tests.conformance.test_links import callback, dgram_fd, stream_fd
+from tests.conformance.carriers import callback, dgram_fd, stream_fd
 
 SLOW = Faults(delay=200_000, limit=100_000)
 

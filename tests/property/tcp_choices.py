@@ -16,9 +16,9 @@ from slirpy.tcp.congestion.cubic import Cubic
 from slirpy.tcp.congestion.reno import Reno
 from slirpy.tcp.seq import MASK
 from tests.property.tcp_world import MS, SECOND, Path, Side, World
+from tests.support.extent import FULL
 
 Test = TypeVar("Test", bound=Callable[..., Any])
-FULL = bool(os.environ.get("CI") or os.environ.get("SLIRPY_FULL"))
 MORE = float(os.environ.get("SLIRPY_EXAMPLES", "10" if FULL else "1"))
 """So many times the examples of ``make test``."""
 SHRINK = "SLIRPY_NO_SHRINKING" not in os.environ

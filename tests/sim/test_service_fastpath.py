@@ -8,7 +8,7 @@ import pytest
 
 from slirpy.interfaces import Datagram
 from slirpy.wire.ipv4 import DF
-from tests.sim.test_tftp_net import Reader, network, pattern
+from tests.sim.tftp_reader import Reader, network, pattern
 from tests.support.harness import (
     GATEWAY,
     GUEST,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
+from tests.support.extent import FULL
 from tests.support.repository import load
 
 LONG = pytest.mark.skipif(
-    not (os.environ.get("CI") or os.environ.get("SLIRPY_FULL")),
+    not FULL,
     reason="one of the long ones; set SLIRPY_FULL=1",
 )
 RENEW = "if that is what you meant: python benchmarks/virtual.py --write"

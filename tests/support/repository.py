@@ -28,5 +28,5 @@ def load(path: str) -> ModuleType:
 
 
 def environment() -> dict[str, str]:
-    """Environment of a child process that imports slirpy from here, whatever folder it runs in."""
-    return os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    """Environment of a child process that imports slirpy from here, wherever it runs, and writes nothing here."""
+    return os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import User, missing
+from tests.system.machine import missing
 from tests.system.qemu import QEMU, Guest, MissingError, machine
+from tests.system.user import User
 
 pytestmark = pytest.mark.system
 Need = Callable[..., None]

@@ -6,109 +6,18 @@ import os
 import re
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from dnslib import QTYPE, RR, TXT, A, DNSRecord
 
-from tests.system.conftest import User, missing
+from tests.system.machine import missing
 from tests.system.qemu import DHCP, QEMU, Guest, MissingError, machine
+from tests.system.resolver import ADDRESS, LONG, LONG_TEXTS, NAME, Resolver
+from tests.system.user import User
 
 pytestmark = pytest.mark.system
 Need = Callable[..., None]
-
-NAME = "server.test"
-ADDRESS = "192.0.2.77"
-LONG = "long.test"
-LONG_TEXTS = [f"{number:03}-" + "x" * 196 for number in range(15)]  # 3 KB
-
-
-class Resolver:
-    """Answers over UDP and TCP at one port of the loopback; over UDP with TC what the client has no room for."""
-
-    def __init__(self) -> None:
-        self.queries: list[tuple[str, str, str]] = []
-        self.silent = False
-        """Hear everything, and answer nothing."""
-        self._tcp, self._udp = self._bind()
-        self.port: int = self._tcp.getsockname()[1]
-        for serve in (self._serve_udp, self._serve_tcp):
-            threading.Thread(target=serve, daemon=True).start()
-
-    @staticmethod
-    def _bind() -> tuple[socket.socket, socket.socket]:
-        """The same free port for both; another when somebody has the one of UDP."""
-        while True:
-            tcp = socket.create_server(("127.0.0.1", 0))
-            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            try:
-                udp.bind(tcp.getsockname())
-            except OSError:
-                tcp.close()
-                udp.close()
-            else:
-                return tcp, udp
-
-    def close(self) -> None:
-        for sock in (self._udp, self._tcp):
-            try:
-                sock.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in it
-            except OSError:
-                pass
-            sock.close()
-
-    def _answer(self, data: bytes, transport: str) -> bytes:
-        query = DNSRecord.parse(data)
-        name, kind = str(query.q.qname).rstrip(".").lower(), QTYPE[query.q.qtype]
-        self.queries.append((transport, name, kind))
-        reply = query.reply()
-        if (name, kind) == (NAME, "A"):
-            reply.add_answer(RR(query.q.qname, QTYPE.A, rdata=A(ADDRESS), ttl=60))
-        elif (name, kind) == (LONG, "TXT"):
-            for text in LONG_TEXTS:
-                reply.add_answer(RR(query.q.qname, QTYPE.TXT, rdata=TXT(text), ttl=60))
-        elif name not in (NAME, LONG):
-            reply.header.rcode = 3  # NXDOMAIN
-        packed: bytes = reply.pack()
-        room = max([512, *(rr.rclass for rr in query.ar if rr.rtype == QTYPE.OPT)])
-        if transport == "udp" and len(packed) > room:
-            reply = query.reply()
-            reply.header.tc = 1
-            packed = reply.pack()
-        return packed
-
-    def _serve_udp(self) -> None:
-        while True:
-            try:
-                data, client = self._udp.recvfrom(65535)
-                if not data:
-                    return
-                answer = self._answer(data, "udp")
-                if not self.silent:
-                    self._udp.sendto(answer, client)
-            except OSError:
-                return
-
-    def _serve_tcp(self) -> None:
-        while True:
-            try:
-                client, _ = self._tcp.accept()
-            except OSError:
-                return
-            with client, client.makefile("rb") as file:
-                client.settimeout(20)
-                while head := file.read(2):
-                    answer = self._answer(file.read(int.from_bytes(head, "big")), "tcp")
-                    client.sendall(len(answer).to_bytes(2, "big") + answer)
-
-
-@pytest.fixture
-def resolver() -> Iterator[Resolver]:
-    server = Resolver()
-    yield server
-    server.close()
 
 
 @pytest.fixture

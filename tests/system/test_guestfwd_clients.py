@@ -20,7 +20,7 @@ import pytest
 
 from slirpy import Config, FlowRequest, GuestForward, Slirp
 from slirpy.links import TapLink, open_tap
-from tests.system.conftest import User
+from tests.system.user import User
 from tests.system.webserver import WebServer
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.system.conftest import User
+from tests.system.user import User
 
 pytestmark = [
     pytest.mark.system,

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shlex
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -22,14 +20,16 @@ import pytest
 from slirpy import Config, Slirp
 from slirpy.interfaces import Link
 from slirpy.links import DgramLink, StreamLink, inet, unix
-from tests.system.conftest import REPOSITORY, missing
+from tests.support.extent import FULL
+from tests.support.repository import environment
+from tests.system.listening import CARD, Listening
+from tests.system.machine import missing
 from tests.system.qemu import DHCP, QEMU, Guest, MissingError, boot_files, machine
-from tests.system.test_dns_clients import ADDRESS, NAME, Resolver
+from tests.system.resolver import ADDRESS, NAME, Resolver
 from tests.system.webserver import WebServer, digest
 
 pytestmark = pytest.mark.system
 
-FULL = bool(os.environ.get("CI") or os.environ.get("SLIRPY_FULL"))
 SIZE = (200 if FULL else 20) << 20
 SMALL = 20 << 20
 READY = "@@@ listening"
@@ -65,53 +65,6 @@ def there() -> None:
         boot_files()
     except MissingError as error:
         missing(str(error))
-
-
-@pytest.fixture
-def resolver() -> Iterator[Resolver]:
-    server = Resolver()
-    yield server
-    server.close()
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
-
-
-class Listening:
-    """``slirpy listen`` in a process of its own."""
-
-    def __init__(self, *arguments: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "slirpy", "listen", *arguments],
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None
-        self.card = shlex.split(self._process.stdout.readline())
-        """QEMU's arguments, as they were told."""
-        self.forward = 0
-        if "--hostfwd" in arguments:
-            assert self._process.stderr is not None
-            line = self._process.stderr.readline()
-            self.forward = int(re.findall(r":(\d+) ->", line)[0])
-
-    def end(self) -> str:
-        """End it as Ctrl-C does, and return what is left of its standard error."""
-        self._process.send_signal(signal.SIGINT)
-        _, errors = self._process.communicate(timeout=20)
-        assert self._process.returncode == 130, errors
-        return errors
-
-    def __enter__(self) -> Listening:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
 
 
 def fetch(port: int, path: str) -> bytes:
@@ -151,9 +104,6 @@ def test_a_guest_does_everything(transport: str, folder: Path, web: WebServer, r
         with Guest([QEMU, *machine(everything(web.port)), *card]) as guest:
             check_everything(guest, slirpy.forward, 1500)
         assert slirpy.end() == ""
-
-
-CARD = ["-device", "virtio-net-pci,netdev=n"]
 
 
 def free_port(kind: int) -> int:

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from tests.system.conftest import REPOSITORY, missing
+from tests.support.repository import REPOSITORY, environment
+from tests.system.machine import missing
 from tests.system.qemu import DHCP, QEMU, MissingError, machine
-from tests.system.test_qemu import environment
 
 pytestmark = pytest.mark.system
 

@@ -13,9 +13,9 @@ import pytest
 
 from slirpy import Config, Slirp
 from slirpy.links import StreamLink, unix
-from tests.system.conftest import missing
+from tests.system.listening import CARD, Listening
+from tests.system.machine import missing
 from tests.system.qemu import DHCP, QEMU, Guest, MissingError, boot_files, machine
-from tests.system.test_qemu import CARD, Listening
 from tests.system.webserver import WebServer, digest
 
 pytestmark = pytest.mark.system

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import REPOSITORY, User, processes_with
+from tests.support.repository import REPOSITORY
+from tests.system.machine import processes_with
+from tests.system.user import User
 from tests.system.webserver import WebServer
 
 pytestmark = pytest.mark.system

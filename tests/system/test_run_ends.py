@@ -14,7 +14,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.system.conftest import REPOSITORY, User
+from tests.support.repository import REPOSITORY
+from tests.system.user import User
 
 pytestmark = pytest.mark.system
 Need = Callable[..., None]

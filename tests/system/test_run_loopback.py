@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import User
+from tests.system.user import User
 
 pytestmark = pytest.mark.system
 

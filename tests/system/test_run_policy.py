@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import User
+from tests.system.user import User
 from tests.system.webserver import WebServer
 
 pytestmark = pytest.mark.system

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import User, processes_with
+from tests.system.machine import processes_with
+from tests.system.user import User
 
 pytestmark = pytest.mark.system
 Need = Callable[..., None]

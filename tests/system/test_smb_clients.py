@@ -14,14 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import LONGEST, REPOSITORY, User, missing, processes_with
+from tests.support.extent import FULL
+from tests.support.repository import environment
+from tests.system.machine import LONGEST, missing, processes_with
 from tests.system.qemu import CACHE, DHCP, QEMU, Guest, MissingError, boot_files, machine
+from tests.system.user import User
 
 pytestmark = pytest.mark.system
 Need = Callable[..., None]
 Eventually = Callable[..., None]
 NO_RESOLVER = ("--dns", "127.0.0.1:9")
-LARGE = (200 if os.environ.get("CI") or os.environ.get("SLIRPY_FULL") else 20) << 20
+LARGE = (200 if FULL else 20) << 20
 
 
 @pytest.fixture
@@ -146,7 +149,7 @@ def test_a_bad_folder_is_told_at_the_start(slirpy: User, need: Need, place: str,
 
 WANTED = "sha512_generic", "aes_generic", "cmac", "ctr", "ccm", "gcm", "ecb", "cifs"
 """Modules; what they need comes before them."""
-GUEST_BYTES = (200 if os.environ.get("CI") or os.environ.get("SLIRPY_FULL") else 8) << 20
+GUEST_BYTES = (200 if FULL else 8) << 20
 MOUNTS = f"""
 {DHCP} >/dev/null
 cd /tmp; nc 10.0.2.100 7 </dev/null | tar xf -
@@ -206,8 +209,7 @@ def test_a_guest_mounts_the_share(need: Need, folder: Path, share: Path) -> None
     sent = random_file(share / "large", GUEST_BYTES)
     argv = [sys.executable, "-m", "slirpy", "qemu", *NO_RESOLVER, "--smb", str(share)]
     argv += ["--guestfwd", f"tcp:10.0.2.100:7-cmd:sh -c 'cd {folder} && tar cf - order *.ko'", "--"]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    with Guest([*argv, QEMU, *machine(MOUNTS)], environment=environment) as guest:
+    with Guest([*argv, QEMU, *machine(MOUNTS)], environment=environment()) as guest:
         boot = guest.finish(LONGEST - 5)
     assert boot.status == 0, boot.output
     assert boot.after("listed ") == "large", boot.output

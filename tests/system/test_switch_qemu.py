@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import REPOSITORY, missing
+from tests.support.repository import environment
+from tests.system.machine import missing
 from tests.system.qemu import DHCP, QEMU, Guest, MissingError, boot_files, machine
-from tests.system.test_switch_taps import Guest as TapGuest
+from tests.system.tap_guest import Guest as TapGuest
 
 pytestmark = [
     pytest.mark.system,
@@ -49,8 +50,7 @@ for way in "" -R; do echo "iperf3 $way $(iperf3 -c {SERVER} -t 1 $way | grep -c 
 def switch(*ports: str, fds: Sequence[int] = ()) -> Iterator[None]:
     """``slirpy switch`` in a process of its own."""
     argv = [sys.executable, "-m", "slirpy", "switch", *(f"--netdev={port}" for port in ports)]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, pass_fds=fds, env=environment) as process:
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, pass_fds=fds, env=environment()) as process:
         try:
             assert process.stderr is not None
             assert process.stderr.readline().endswith("ports are joined\n")

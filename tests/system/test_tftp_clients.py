@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import User
+from tests.support.extent import FULL
+from tests.system.user import User
 
 pytestmark = pytest.mark.system
 Need = Callable[..., None]
 
-FULL = bool(os.environ.get("CI") or os.environ.get("SLIRPY_FULL"))
 BIG = (100 if FULL else 4) * 1_000_000 + 17
 MIDDLE = (10 if FULL else 1) * 1_000_000 + 17  # where each block is a round trip of a slow client
 ROLLS = 600_011  # which is more than 65535 blocks of 8 bytes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
 import shutil
 import sys
@@ -12,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import User, missing
+from tests.support.extent import FULL
+from tests.system.machine import missing
 from tests.system.qemu import QEMU, Guest, MissingError, boot_files
+from tests.system.user import User
 
 pytestmark = [
     pytest.mark.system,
     pytest.mark.skipif(
-        not (os.environ.get("CI") or os.environ.get("SLIRPY_FULL")),
+        not FULL,
         reason="it boots a machine by its ROM; set SLIRPY_FULL=1",
     ),
 ]

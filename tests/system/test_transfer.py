@@ -18,14 +18,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import REPOSITORY, User
+from tests.support.extent import FULL
+from tests.support.repository import REPOSITORY
+from tests.system.user import User
 from tests.system.webserver import WebServer, digest, pieces
 
 pytestmark = pytest.mark.system
 Need = Callable[..., None]
 
 MIB = 1 << 20
-SIZE = (1024 if os.environ.get("CI") or os.environ.get("SLIRPY_FULL") else 256) * MIB
+SIZE = (1024 if FULL else 256) * MIB
 PEAK_LIMIT = 80 * MIB
 IDLE_LIMIT = 16 * MIB
 SECONDS = 300

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.system.conftest import User
+from tests.system.user import User
 
 pytestmark = pytest.mark.system
 Need = Callable[..., None]

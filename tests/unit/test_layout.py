@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.support.repository import PACKAGE, REPOSITORY
 
 TESTS = REPOSITORY / "tests"
 FILES = sorted(path.relative_to(TESTS) for path in TESTS.rglob("*.py"))
+NO_HELPER = re.compile(r"^from tests\.\S*\b(test_\w+|conftest) import", re.MULTILINE)
 FOLDERS = sorted({folder for path in FILES for folder in path.parents})
 
 
@@ -24,3 +27,8 @@ def test_the_folders_of_unit_tests_are_those_of_the_package() -> None:
 
 def test_no_file_repeats_the_name_of_its_folder() -> None:
     assert [str(path) for path in FILES if path.name.startswith(f"test_{path.parent.name}_")] == []
+
+
+def test_helpers_are_in_modules_of_their_own() -> None:
+    """Neither tests nor conftest.py are imported: what several files need has a name that says so."""
+    assert [str(path) for path in FILES if NO_HELPER.search((TESTS / path).read_text())] == []

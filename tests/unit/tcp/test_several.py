@@ -13,9 +13,9 @@ from slirpy.tcp.emit import MAX_PIECES, resend, sack_length
 from slirpy.tcp.loss import rack, sack
 from slirpy.tcp.loss.spans import AGAIN
 from slirpy.tcp.loss.state import RackState
-from tests.unit.tcp.loss.test_losses import BOTH, COUNTING, MSS, RACK, number, sending, sent, told
+from tests.unit.tcp.batches import answers, arrive
+from tests.unit.tcp.loss.segments import BOTH, COUNTING, MSS, RACK, number, sending, sent, told
 from tests.unit.tcp.script import ISS, MS, SECOND, Script, passive
-from tests.unit.tcp.test_spareacks import answers, arrive
 
 
 def rack_of(s: Script) -> RackState:

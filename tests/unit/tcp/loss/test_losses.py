@@ -11,44 +11,13 @@ from typing import Any
 import pytest
 
 from slirpy.tcp import Settings, output
-from slirpy.tcp.congestion import Reno
 from slirpy.tcp.emit import MAX_PIECES
 from slirpy.tcp.loss import rack, undo
 from slirpy.tcp.loss.spans import AGAIN, LOST
 from slirpy.tcp.loss.state import RackState
 from slirpy.tcp.seq import MASK
-from tests.unit.tcp.script import ISS, MS, Script, passive
-
-MSS = 1460
-RACK = Settings(congestion=Reno)
-COUNTING = Settings(congestion=Reno, rack=False)
-BOTH = pytest.mark.parametrize("settings", [RACK, COUNTING], ids=["rack", "counting"])
-
-
-def number(n: int) -> int:
-    return (ISS + 1 + n * MSS) & MASK
-
-
-def told(*blocks: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-    return tuple((number(a), number(b)) for a, b in blocks)
-
-
-def sending(settings: Settings, segments: int, *, window: int = 0, **opts: Any) -> Script:
-    """So many segments are on their way, and 5 ms have passed."""
-    s = passive(settings, wnd=60_000, sack_permitted=True, wscale=3, **opts)
-    s.recv("A", 1, 1, wnd=60_000)
-    s.conn.cc.cwnd = (window or segments) * MSS
-    s.write(bytes(segments * MSS))
-    assert sent(s) == list(range(segments))
-    s.now += 5 * MS
-    return s
-
-
-def sent(s: Script) -> list[int]:
-    """Which segments were sent."""
-    numbers = [(one.seq - 1) // MSS for one in s.out]
-    s.out.clear()
-    return numbers
+from tests.unit.tcp.loss.segments import BOTH, COUNTING, MSS, RACK, number, sending, sent, told
+from tests.unit.tcp.script import MS, Script, passive
 
 
 def rounds(s: Script) -> list[list[int]]:

@@ -1,0 +1,131 @@
+"""Far ends of links, and links that need no address."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable
+
+from slirpy.interfaces import LinkSink
+from slirpy.links import CallbackLink, DgramLink, StreamLink
+from slirpy.testing import LinkUnderTest
+
+
+class StreamPeer:
+    """QEMU's end of a stream, without a framing of ours."""
+
+    def __init__(self, connect: Callable[[], socket.socket]) -> None:
+        self._connect = connect
+        self._reset(connect())
+
+    def _reset(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        if sock.family == socket.AF_INET:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock = sock
+        self._out = b""
+        self._in = bytearray()
+
+    def send(self, frame: bytes) -> bool:
+        if not self._out:
+            self._out = struct.pack("!I", len(frame)) + frame
+        try:
+            self._out = self._out[self._sock.send(self._out) :]
+        except BlockingIOError:
+            return False
+        return not self._out
+
+    def receive(self) -> list[bytes]:
+        try:
+            while data := self._sock.recv(1 << 20):
+                self._in += data
+        except BlockingIOError:
+            pass
+        frames, at = [], 0
+        while len(self._in) >= at + 4:
+            (length,) = struct.unpack_from("!I", self._in, at)
+            if len(self._in) < at + 4 + length:
+                break
+            frames.append(bytes(self._in[at + 4 : at + 4 + length]))
+            at += 4 + length
+        del self._in[:at]
+        return frames
+
+    def garbage(self) -> None:
+        self._sock.send(struct.pack("!I", 70_000) + b"?" * 100)
+        self._sock.close()
+        self._reset(self._connect())
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+class DgramPeer:
+    """The other end of a datagram link."""
+
+    def __init__(self, sock: socket.socket, to: object = None) -> None:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self._sock = sock
+        self._to = to
+
+    def send(self, frame: bytes) -> bool:
+        try:
+            if self._to is None:
+                self._sock.send(frame)
+            else:
+                self._sock.sendto(frame, self._to)  # type: ignore[call-overload] # path or (host, port)
+        except BlockingIOError:
+            return False
+        return True
+
+    def receive(self) -> list[bytes]:
+        frames = []
+        try:
+            while True:
+                frames.append(self._sock.recv(70_000))
+        except OSError:
+            return frames
+
+    def garbage(self) -> None:
+        for length in (0, 1, 13):
+            self.send(b"?" * length)
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+class CallbackPeer:
+    """A guest of this process."""
+
+    def __init__(self, sink: LinkSink) -> None:
+        self._sink = sink
+        self.frames: list[bytes] = []
+
+    def send(self, frame: bytes) -> bool:
+        self._sink.input(frame)
+        return True
+
+    def receive(self) -> list[bytes]:
+        frames = self.frames[:]
+        self.frames.clear()
+        return frames
+
+    def close(self) -> None:
+        pass
+
+
+def callback(sink: LinkSink) -> LinkUnderTest:
+    peer = CallbackPeer(sink)
+    return LinkUnderTest(CallbackLink(peer.frames.append), peer, blocks=False)
+
+
+def stream_fd(sink: LinkSink) -> LinkUnderTest:
+    ours, theirs = socket.socketpair()
+    return LinkUnderTest(StreamLink.from_fd(ours.detach()), StreamPeer(lambda: theirs))
+
+
+def dgram_fd(sink: LinkSink) -> LinkUnderTest:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    peer = DgramPeer(theirs)
+    return LinkUnderTest(DgramLink.from_fd(ours.detach()), peer, garbage=peer.garbage)
