@@ -128,7 +128,10 @@ class Stack(IPStack):
         self._hostfwds.lead_inside(LoopbackForwards(self._parts, inside, self._descriptors))
 
     def _forward_target(self) -> bytes:
-        first = self.config.dhcpstart_address
+        config = self.config
+        if not config.ipv4:
+            return self.neighbors.first_heard(config.first_guest6) or config.first_guest6
+        first = config.dhcpstart_address
         return self._leases.v4.first_lease() or self.neighbors.first_heard(first) or first
 
     def _dns_stream(self, owner: StreamOwner, flow: FlowRequest) -> StreamPeer:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from slirpy.cli.streams import write_line
+from slirpy.config.text import with_port
 
 if TYPE_CHECKING:
     from slirpy import FlowInfo, Slirp, Stats
@@ -133,8 +134,10 @@ def tell_forwards(net: Slirp) -> None:
     """Report the host ports that were chosen for rules with port 0."""
     for rule, forward in zip(net.config.hostfwd, net.hostfwds(), strict=True):
         if rule.host_port == 0 and rule.path is None:
-            host = f"{forward.host_address}:{forward.host_port}"
-            guest = f"{forward.guest_address or ''}:{forward.guest_port}"
+            host = with_port(forward.host_address, forward.host_port)
+            guest = with_port(
+                "" if forward.guest_address is None else forward.guest_address, forward.guest_port
+            )
             write_line(f"hostfwd {forward.protocol} {host} -> {guest}")
 
 

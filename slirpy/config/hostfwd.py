@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from slirpy.addresses import ipv4, port_number
-from slirpy.config.text import PORT_MAX, parse_ports
+from slirpy.addresses import AnyAddress, IPAddress, address_object, port_number
+from slirpy.config.text import PORT_MAX, bracketed, parse_address, parse_ports
 from slirpy.config.values import as_text, whole
 from slirpy.errors import ConfigError
 from slirpy.paths import PATH_MAX, is_unix_path
@@ -19,18 +19,22 @@ __all__ = ["HostForward", "parse_hostfwd"]
 class HostForward:
     """A host port, a range of ports, or a Unix socket that is forwarded to a guest.
 
+    The addresses of host and guest may be of different families. The guest then sees the gateway as the client.
+
     Raises:
         ConfigError: a part that cannot be; the text says which.
     """
 
     protocol: str
     """``"tcp"``, ``"udp"`` or ``"unix"``."""
-    host_address: IPv4Address
-    """Address to listen on. For a Unix socket 127.0.0.1, which the guest sees as the client's address."""
+    host_address: IPAddress
+    """Address to listen on: ``0.0.0.0`` is every IPv4 address of the host, ``::`` every IPv6 address. A link-local
+    one has the interface as its ``scope_id``. For a Unix socket 127.0.0.1, which the guest sees as the client's
+    address."""
     host_port: int
     """0 to 65535; 0 picks a free port. Always 0 for a Unix socket."""
-    guest_address: IPv4Address | None
-    """None: the address of the first lease, else ``dhcpstart``."""
+    guest_address: IPAddress | None
+    """None: the address of the first lease, or else of the guest that was heard first."""
     guest_port: int
     path: str | None
     """Path of the Unix socket."""
@@ -40,9 +44,9 @@ class HostForward:
     def __init__(
         self,
         protocol: str,
-        host_address: IPv4Address | str,
+        host_address: AnyAddress,
         host_port: int,
-        guest_address: IPv4Address | str | None,
+        guest_address: AnyAddress | None,
         guest_port: int,
         path: str | None = None,
         count: int = 1,
@@ -51,8 +55,8 @@ class HostForward:
             raise ConfigError(f"hostfwd: protocol {protocol!r} is none of tcp, udp and unix")
         put = object.__setattr__
         put(self, "protocol", protocol)
-        put(self, "host_address", ipv4("hostfwd: host address", host_address))
-        guest = None if guest_address is None else ipv4("hostfwd: guest address", guest_address)
+        put(self, "host_address", _host_address(host_address))
+        guest = None if guest_address is None else _guest_address(guest_address)
         put(self, "guest_address", guest)
         put(self, "host_port", port_number("hostfwd: host port", host_port))
         put(self, "guest_port", port_number("hostfwd: guest port", guest_port, 1))
@@ -64,23 +68,59 @@ class HostForward:
         put(self, "path", path)
 
     def __str__(self) -> str:
-        guest = f"{self.guest_address or ''}:{_ports(self.guest_port, self.count)}"
+        address = "" if self.guest_address is None else bracketed(self.guest_address)
+        guest = f"{address}:{_ports(self.guest_port, self.count)}"
         if self.path is not None:
             return f"unix:{self.path}-{guest}"
-        return f"{self.protocol}:{self.host_address}:{_ports(self.host_port, self.count)}-{guest}"
+        host = f"{bracketed(self.host_address)}:{_ports(self.host_port, self.count)}"
+        return f"{self.protocol}:{host}-{guest}"
+
+
+def _guest_address(value: AnyAddress) -> IPAddress:
+    """An address of a guest.
+
+    Raises:
+        ConfigError: not an address, or one with a scope.
+    """
+    text = str(value)
+    if not isinstance(value, bytes) and "%" in text:
+        raise ConfigError(f"hostfwd: guest address {text} has a scope; a guest has only one link")
+    return address_object("hostfwd: guest address", value)
+
+
+def _host_address(value: AnyAddress) -> IPAddress:
+    """An address of the host, with its scope.
+
+    Raises:
+        ConfigError: not an address, or one on which no socket can listen.
+    """
+    address = value if isinstance(value, IPv6Address) else address_object("hostfwd: host address", value)
+    if isinstance(value, str):
+        address = ip_address(value)  # with its scope
+    if isinstance(address, IPv6Address):
+        mapped = address.ipv4_mapped
+        if mapped is not None:
+            raise ConfigError(f"hostfwd: host address ::ffff:{mapped} is IPv4 written as IPv6; write {mapped}")
+        if address.is_link_local and address.scope_id is None:
+            raise ConfigError(
+                f"hostfwd: host address {address} is link-local; write the interface too, for example {address}%eth0"
+            )
+    return address
 
 
 def _ports(first: int, count: int) -> str:
     return str(first) if count == 1 else f"{first}-{first + count - 1}"
 
 
+_GUEST = r"(?P<guest>\[[^\[\]]*\]|[^:\[\]\-]*):(?P<gport>[^:{}]*)\Z"
 _HOSTFWD = re.compile(
-    r"(?P<protocol>[^:]*):(?P<host>[^:]*):(?P<hport>[^:\-]*(?:-[^:.\-]+(?=-))?)-(?P<guest>[^:\-]*):(?P<gport>[^:]*)\Z"
+    r"(?P<protocol>[^:]*):(?P<host>\[[^\[\]]*\]|[^:\[\]]*):(?P<hport>[^:\-]*(?:-[^:.\-]+(?=-))?)-"
+    + _GUEST.format("")
 )
-_UNIX = re.compile(r"unix:(?P<path>.*)-(?P<guest>[^:\-]*):(?P<gport>[^:\-]*)\Z", re.DOTALL)
+_UNIX = re.compile(r"unix:(?P<path>.*)-" + _GUEST.format(r"\-"), re.DOTALL)
 _LOOPBACK = IPv4Address("127.0.0.1")
 _HELP = (
-    "write [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, such as tcp:127.0.0.1:8080-:80,"
+    "write [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, such as tcp:127.0.0.1:8080-:80 or tcp:[::1]:8080-:80,"
     " or unix:/path-[guestaddr]:guestport"
 )
 
@@ -89,8 +129,9 @@ def parse_hostfwd(rule: str) -> HostForward:
     """Read a rule ``[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport`` or ``unix:/path-[guestaddr]:guestport``.
 
     An empty protocol is tcp. An empty host address is 127.0.0.1 (QEMU listens on every interface there;
-    ask for ``0.0.0.0`` to have that). Host port 0 takes a free one. Ports may be ranges of one length, such as
-    ``tcp::8000-8010-:9000-9010``; a single guest port is where the guest's range begins.
+    ask for ``0.0.0.0`` to have that). IPv6 addresses stand in brackets: ``tcp:[::1]:8080-[fec0::15]:80``. Host port 0
+    takes a free one. Ports may be ranges of one length, such as ``tcp::8000-8010-:9000-9010``; a single guest port is
+    where the guest's range begins.
 
     Raises:
         ConfigError: the rule cannot be read; the text names the part.
@@ -112,14 +153,12 @@ def parse_hostfwd(rule: str) -> HostForward:
         raise ConfigError(f'hostfwd "{rule}": host port 0 takes one free port; a range begins at 1 or above')
     if guest_port + count > 65536:
         raise ConfigError(f'hostfwd "{rule}": guest ports {guest_port} and {count - 1} more end above 65535')
-    return HostForward(
-        protocol,
-        _rule_address(rule, "host address", match["host"]) or _LOOPBACK,
-        host_port,
-        _rule_address(rule, "guest address", match["guest"]),
-        guest_port,
-        count=count,
-    )
+    host = _rule_address(rule, "host address", match["host"]) or _LOOPBACK
+    guest = _rule_address(rule, "guest address", match["guest"])
+    try:
+        return HostForward(protocol, host, host_port, guest, guest_port, count=count)
+    except ConfigError as error:
+        raise ConfigError(f'hostfwd "{rule}": {str(error).removeprefix("hostfwd: ")}') from None
 
 
 def _parse_unix(rule: str) -> HostForward:
@@ -144,13 +183,13 @@ def check_unix_path(where: str, path: str) -> None:
         raise ConfigError(f"{where} the path of a unix socket has 1 to {PATH_MAX} bytes")
 
 
-def _rule_address(rule: str, what: str, text: str) -> IPv4Address | None:
+def _rule_address(rule: str, what: str, text: str) -> IPAddress | None:
     if not text:
         return None
     try:
-        return IPv4Address(text)
-    except ValueError:
-        raise ConfigError(f'hostfwd "{rule}": {what} "{text}" is not an IPv4 address') from None
+        return parse_address(what, text)
+    except ConfigError as error:
+        raise ConfigError(f'hostfwd "{rule}": {error}') from None
 
 
 def _rule_ports(rule: str, what: str, text: str, lowest: int) -> tuple[int, int]:

@@ -183,6 +183,13 @@ class Config:
         return self.dns6.packed
 
     @cached_property
+    def first_guest6(self) -> bytes:
+        """The IPv6 address of a guest of which nothing is known, sixteen bytes: fec0::15, or the first free one."""
+        net, taken = self.net6, (self.net6.network_address, self.host6, self.dns6)
+        offsets = (0x15, *range(4))
+        return next(net[n] for n in offsets if n < net.num_addresses and net[n] not in taken).packed
+
+    @cached_property
     def dhcpstart_address(self) -> bytes:
         """The first address of the DHCP pool, four bytes."""
         return self.dhcpstart.packed

@@ -5,10 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from ipaddress import IPv4Address, IPv6Address
 
+from slirpy.addresses import IPAddress
 from slirpy.errors import ConfigError
 
-__all__ = ["PORT_MAX", "bracketed", "decimal", "hint", "parse_port", "parse_ports", "split_port", "with_port"]
+__all__ = [
+    "PORT_MAX",
+    "bracketed",
+    "decimal",
+    "hint",
+    "parse_address",
+    "parse_port",
+    "parse_ports",
+    "split_port",
+    "with_port",
+]
 
 PORT_MAX = 65535
 _PLACE = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*))(?::([^:\[\]]*))?")
@@ -49,6 +61,22 @@ def parse_ports(what: str, text: str, lowest: int = 1) -> tuple[int, int]:
     if last < first:
         raise ConfigError(f"{what}s {text} end before they begin")
     return first, last
+
+
+def parse_address(what: str, text: str) -> IPAddress:
+    """Parse an IPv4 address, or an IPv6 address in brackets, for use before a colon.
+
+    The scope of ``[fe80::1%eth0]`` is kept.
+
+    Raises:
+        ConfigError: neither of these.
+    """
+    try:
+        if text.startswith("[") and text.endswith("]"):
+            return IPv6Address(text[1:-1])
+        return IPv4Address(text)
+    except ValueError:
+        raise ConfigError(f'{what} "{text}" is not an IPv4 address, or an IPv6 address in brackets') from None
 
 
 def split_port(text: str) -> tuple[str, str | None] | None:

@@ -19,6 +19,7 @@ from slirpy.core.timers import Alarm
 from slirpy.fair import Group, Shares
 from slirpy.interfaces import Frame
 from slirpy.units import SECOND
+from slirpy.wire.scope import is_link_local
 
 __all__ = ["Neighbor", "Neighbors"]
 
@@ -95,20 +96,17 @@ class Neighbors:
         return [n for n in self._table.values() if n.mac is not None]
 
     def first_heard(self, preferred: bytes) -> bytes | None:
-        """The address of a guest that has been heard: ``preferred``, or else the one known longest.
+        """The address of a guest that has been heard: ``preferred``, or else the one of its family known longest.
 
-        A guest whose link was detached comes last. None if no guest has been heard.
+        A guest whose link was detached comes last, and a link-local address after all others. None if no guest has
+        been heard.
         """
         found = self._table.get(preferred)
         if found is not None and found.mac is not None:
             return preferred
-        lost = None
-        for neighbor in self._table.values():
-            if neighbor.mac is not None:
-                if neighbor.port is not None:
-                    return neighbor.address
-                lost = lost or neighbor.address
-        return lost
+        heard = [n for n in self._table.values() if n.mac is not None and len(n.address) == len(preferred)]
+        first = min(heard, key=lambda n: (is_link_local(n.address), n.port is None), default=None)
+        return None if first is None else first.address
 
     def occupant(self, address: bytes) -> Occupant | None:
         """The host that uses an address. None if none is known, or its link is detached."""

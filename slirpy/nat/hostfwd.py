@@ -9,12 +9,14 @@ from dataclasses import replace
 from typing import Protocol
 
 from slirpy.config.hostfwd import HostForward
+from slirpy.config.text import with_port
 from slirpy.core.flows import FlowInfo
 from slirpy.errors import ForwardError
 from slirpy.interfaces import AcceptedStream, BoundDatagramPeer, HostNetwork, IcmpReport, StreamOwner
 from slirpy.nat.inside import Handover, LoopbackForwards, UdpDetour
 from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
+from slirpy.wire.scope import with_interface
 
 __all__ = ["Forwards"]
 
@@ -105,17 +107,18 @@ class Forwards:
         return chosen
 
     def _check_guest(self, rule: HostForward) -> None:
-        config = self._tcp.network.config
-        guest = rule.guest_address
-        if guest is None:
+        network = self._tcp.network
+        config, guest = network.config, rule.guest_address
+        if guest is None or network.may_be_guest(guest.packed):
             return
-        if guest not in config.net or guest.packed in (config.network_address, config.broadcast_address):
-            hint = f"choose one from {config.net[1]} to {config.net[-2]}"
-            raise ForwardError(f'hostfwd "{rule}": guest address {guest} is not one of {config.net}; {hint}')
-        if guest.packed in config.server_addresses:
-            raise ForwardError(
-                f'hostfwd "{rule}": guest address {guest} is one of the virtual servers, not a guest'
-            )
+        where = f'hostfwd "{rule}": guest address {guest}'
+        if not (config.ipv4 if guest.version == 4 else config.ipv6):
+            raise ForwardError(f"{where}: this network has no IPv{guest.version}")
+        if guest.packed in network.addresses:
+            raise ForwardError(f"{where} is one of the virtual servers, not a guest")
+        net = config.net if guest.version == 4 else config.net6
+        last = net[-2] if guest.version == 4 else net[-1]
+        raise ForwardError(f"{where} is not one of {net}; choose one from {net[1]} to {last}")
 
     def _listen(self, rule: HostForward, index: int) -> _Active:
         guest_port = rule.guest_port + index
@@ -133,7 +136,7 @@ class Forwards:
 
         if rule.path is not None:
             return self._host.listen_unix(rule.path, accept)
-        address, port = rule.host_address.packed, rule.host_port + index
+        address, port = with_interface(rule.host_address), rule.host_port + index
         if rule.protocol == "tcp":
             return self._host.listen_tcp(address, port, accept)
         forward = _UdpForward(self, rule, guest_port)
@@ -221,9 +224,10 @@ class _UdpForward:
 
 
 def _explain(rule: HostForward, index: int, error: OSError) -> str:
-    where = rule.path or f"{rule.host_address}:{rule.host_port + index}"
+    where = rule.path or with_port(rule.host_address, rule.host_port + index)
     if isinstance(error, FileExistsError):
         return f'hostfwd "{rule}": cannot listen on {where}: it exists and is no socket; choose another path'
+    loopback, anywhere = ("127.0.0.1", "0.0.0.0") if rule.host_address.version == 4 else ("[::1]", "[::]")
     advice = {
         errno.EADDRINUSE: "choose another port, or 0 to have a free one"
         if rule.path is None
@@ -231,9 +235,10 @@ def _explain(rule: HostForward, index: int, error: OSError) -> str:
         errno.EACCES: "ports below 1024 need privileges, try 8080"
         if rule.path is None
         else "choose another folder",
-        errno.EADDRNOTAVAIL: "that is no address of this host; use 127.0.0.1 or 0.0.0.0",
+        errno.EADDRNOTAVAIL: f"that is no address of this host; use {loopback} or {anywhere}",
         errno.ENOENT: "the folder does not exist",
-        errno.EAFNOSUPPORT: "this system has no unix sockets",
+        errno.ENODEV: "there is no such interface",
+        errno.EAFNOSUPPORT: f"this system has no {'IPv6' if rule.path is None else 'unix sockets'}",
     }.get(error.errno or 0)
     reason = os.strerror(error.errno).lower() if error.errno else str(error)
     return f'hostfwd "{rule}": cannot listen on {where}: {reason}' + (f"; {advice}" if advice else "")

@@ -7,7 +7,11 @@ kernels. :mod:`slirpy.host.addresses` takes it out again for sockets.
 
 from __future__ import annotations
 
-__all__ = ["is_link_local", "split_scope", "with_scope"]
+import errno
+
+from slirpy.addresses import IPAddress
+
+__all__ = ["is_link_local", "split_scope", "with_interface", "with_scope"]
 
 
 def is_link_local(address: bytes) -> bool:
@@ -25,3 +29,30 @@ def split_scope(address: bytes) -> tuple[bytes, int]:
     if is_link_local(address):
         return address[:4] + bytes(4) + address[8:], int.from_bytes(address[4:8], "big")
     return address, 0
+
+
+def with_interface(address: IPAddress, scope: str = "") -> bytes:
+    """Return an address that a user has written, in bytes; a link-local one contains the number of its interface.
+
+    Args:
+        scope: the interface's name or number; empty: the address says it.
+
+    Raises:
+        OSError: there is no such interface.
+    """
+    scope = scope or getattr(address, "scope_id", None) or ""
+    packed = address.packed
+    if not scope or not is_link_local(packed):
+        return packed
+    if scope.isdecimal():
+        number = int(scope) if len(scope) < 10 else 0
+    else:
+        from socket import if_nametoindex  # the engine needs no sockets
+
+        try:
+            number = if_nametoindex(scope)
+        except OSError:  # without a number in Python 3.11
+            number = 0
+    if not number:
+        raise OSError(errno.ENODEV, "no such interface")
+    return with_scope(packed, number)

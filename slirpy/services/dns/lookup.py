@@ -12,7 +12,6 @@ socket is never closed within its own callback, and a host may report before its
 from __future__ import annotations
 
 import abc
-import socket
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -22,7 +21,7 @@ from slirpy.services.dns.local import Alias
 from slirpy.services.dns.resolution import Answer, Request, Resolution
 from slirpy.services.dns.servers import Server, Servers
 from slirpy.wire.dns import Query
-from slirpy.wire.scope import with_scope
+from slirpy.wire.scope import with_interface
 
 __all__ = ["Finished", "ForwardedLookup", "Lookup", "Question"]
 
@@ -221,7 +220,7 @@ class _Transport(abc.ABC):
 
     def __init__(self, lookup: ForwardedLookup, request: Request, network: ServiceNetwork) -> None:
         resolver = request.server.resolver
-        self._address = _scoped_address(resolver) if resolver.scope else resolver.address.packed
+        self._address = _scoped_address(resolver)
         self._lookup = lookup
         self._network = network
         self.has_failed = False
@@ -387,11 +386,8 @@ class _TcpTransport(_Transport):
 
 
 def _scoped_address(resolver: Resolver) -> bytes:
-    """A link-local address for the host's sockets; empty while the interface of its scope does not exist."""
-    scope = resolver.scope
+    """The address for the host's sockets; empty while the interface of its scope does not exist."""
     try:
-        return with_scope(
-            resolver.address.packed, int(scope) if scope.isdecimal() else socket.if_nametoindex(scope)
-        )
-    except (OSError, OverflowError):
+        return with_interface(resolver.address, resolver.scope)
+    except OSError:
         return b""

@@ -14,7 +14,7 @@ from slirpy.config.hostfwd import parse_hostfwd
 from slirpy.config.resolver import parse_resolver
 from slirpy.paths import PATH_MAX
 
-A = IPv4Address
+A = ip_address
 
 
 def refusal(error: type[SlirpyError], **arguments: Any) -> str:
@@ -177,6 +177,12 @@ def test_a_config_error_is_a_value_error() -> None:
         ("unix:/run/a.sock-:80", HostForward("unix", A("127.0.0.1"), 0, None, 80, "/run/a.sock")),
         ("unix:/a-b:c-10.0.2.9:80", HostForward("unix", A("127.0.0.1"), 0, A("10.0.2.9"), 80, "/a-b:c")),
         ("unix:relative-:1", HostForward("unix", A("127.0.0.1"), 0, None, 1, "relative")),
+        ("tcp:[::1]:8080-[fec0::15]:80", HostForward("tcp", A("::1"), 8080, A("fec0::15"), 80)),
+        ("udp:[::]:53-:53", HostForward("udp", A("::"), 53, None, 53)),
+        (":[::1]:1-2-10.0.2.16:3-4", HostForward("tcp", A("::1"), 1, A("10.0.2.16"), 3, count=2)),
+        ("tcp::80-[fe80::15]:80", HostForward("tcp", A("127.0.0.1"), 80, A("fe80::15"), 80)),
+        ("tcp:[fe80::1%eth0]:80-:80", HostForward("tcp", A("fe80::1%eth0"), 80, None, 80)),
+        ("unix:/a-[b]:c-[fec0::15]:80", HostForward("unix", A("127.0.0.1"), 0, A("fec0::15"), 80, "/a-[b]:c")),
     ],
 )
 def test_rules(rule: str, forward: HostForward) -> None:
@@ -186,9 +192,10 @@ def test_rules(rule: str, forward: HostForward) -> None:
     assert Config(hostfwd=[forward]).hostfwd == (forward,)
 
 
+NEITHER = "is not an IPv4 address, or an IPv6 address in brackets"
 HOW = (
-    "write [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, such as tcp:127.0.0.1:8080-:80,"
-    " or unix:/path-[guestaddr]:guestport"
+    "write [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, such as tcp:127.0.0.1:8080-:80 or"
+    " tcp:[::1]:8080-:80, or unix:/path-[guestaddr]:guestport"
 )
 
 
@@ -202,8 +209,11 @@ HOW = (
         ("tcp:::8080-:80", f"malformed; {HOW}"),
         ("sctp::8080-:80", f'protocol "sctp" is none of tcp, udp and unix; {HOW}'),
         ("TCP::8080-:80", f'protocol "TCP" is none of tcp, udp and unix; {HOW}'),
-        ("tcp:localhost:8080-:80", 'host address "localhost" is not an IPv4 address'),
-        ("tcp::8080-guest:80", 'guest address "guest" is not an IPv4 address'),
+        (
+            "tcp:localhost:8080-:80",
+            'host address "localhost" is not an IPv4 address, or an IPv6 address in brackets',
+        ),
+        ("tcp::8080-guest:80", f'guest address "guest" {NEITHER}'),
         ("tcp::-:80", 'host port "" is not a number from 0 to 65535'),
         ("tcp::65536-:80", 'host port "65536" is not a number from 0 to 65535'),
         ("tcp::http-:80", 'host port "http" is not a number from 0 to 65535'),
@@ -224,7 +234,30 @@ HOW = (
         (f"unix:/{'x' * PATH_MAX}-:80", f"the path of a unix socket has 1 to {PATH_MAX} bytes"),
         ("unix:/a-:0", 'guest port "0" is not a number from 1 to 65535'),
         ("unix:/a-:80-81", f"malformed; {HOW}"),
-        ("unix:/a-10.0.2:80", 'guest address "10.0.2" is not an IPv4 address'),
+        ("unix:/a-10.0.2:80", f'guest address "10.0.2" {NEITHER}'),
+        ("tcp:::1:8080-:80", f"malformed; {HOW}"),
+        ("tcp:[::1:8080-:80", f"malformed; {HOW}"),
+        ("tcp:[::1]8080-:80", f"malformed; {HOW}"),
+        ("tcp::80-fec0::15:80", f"malformed; {HOW}"),
+        ("tcp::80-[fec0::15]80", f"malformed; {HOW}"),
+        (
+            "tcp:[127.0.0.1]:80-:80",
+            'host address "[127.0.0.1]" is not an IPv4 address, or an IPv6 address in brackets',
+        ),
+        ("tcp:[]:80-:80", 'host address "[]" is not an IPv4 address, or an IPv6 address in brackets'),
+        (
+            "tcp::80-[fec0::/64]:80",
+            'guest address "[fec0::/64]" is not an IPv4 address, or an IPv6 address in brackets',
+        ),
+        (
+            "tcp:[::ffff:127.0.0.1]:80-:80",
+            "host address ::ffff:127.0.0.1 is IPv4 written as IPv6; write 127.0.0.1",
+        ),
+        (
+            "tcp:[fe80::1]:80-:80",
+            "host address fe80::1 is link-local; write the interface too, for example fe80::1%eth0",
+        ),
+        ("tcp::80-[fec0::15%eth0]:80", "guest address fec0::15%eth0 has a scope; a guest has only one link"),
         ("tcp::8080-:80\n", 'guest port "80\n" is not a number from 1 to 65535'),
     ],
 )
@@ -264,9 +297,9 @@ def test_from_qemu() -> None:
     )
     assert config == Config(
         net=IPv4Network("192.168.7.0/24"),
-        host=A("192.168.7.1"),
-        dns=A("192.168.7.4"),
-        dhcpstart=A("192.168.7.50"),
+        host=IPv4Address("192.168.7.1"),
+        dns=IPv4Address("192.168.7.4"),
+        dhcpstart=IPv4Address("192.168.7.50"),
         hostname="guest",
         domainname="example.org",
         dnssearch=["a.example", "b.example"],
