@@ -20,6 +20,7 @@ from slirpy.core.flows import FlowInfo
 from slirpy.core.network import ROUTER
 from slirpy.core.parts import Parts
 from slirpy.core.stack import IPStack
+from slirpy.core.translation import Translation
 from slirpy.errors import ForwardError
 from slirpy.interfaces import Buffer, FlowRequest, HostNetwork, StreamOwner, StreamPeer
 from slirpy.nat.hostfwd import Forwards
@@ -75,7 +76,8 @@ class Stack(IPStack):
     ) -> None:
         self._made_at = forks.count
         parts = self._parts = Parts(config, random or Random(), Stats() if stats is None else stats)
-        router = Router(config, parts.network.addresses)
+        translation = Translation(config)
+        router = Router(config, parts.network.addresses, translation)
         descriptors = self._descriptors = DescriptorLimit(parts.network.stats)
         self._tcp = TcpNat(parts, host, router, descriptors)
         self._udp = UdpNat(parts, host, router, descriptors)
@@ -95,7 +97,7 @@ class Stack(IPStack):
                 dhcp6.SERVER_PORT,
                 Dhcp6Service(config, self, self._leases),
             )
-        self._dns = DnsService(config, self, host, leases=self._leases.names)
+        self._dns = DnsService(config, self, host, leases=self._leases.names, translation=translation)
         if not config.restrict:  # these queries leave this machine
             for address in (config.dns_address, config.dns_address6):
                 self.bind((address,), _DNS_PORT, self._dns)

@@ -238,6 +238,7 @@ class Stats:
     dns_cache_hits: int = _counter("DNS queries answered from the cache")
     dns_cache_evicted: int = _counter("answers evicted to make room in the DNS cache")
     dns_local: int = _counter("DNS queries answered with local names")
+    dns_translated: int = _counter("DNS questions repeated for addresses of the other IP family (DNS64, dns46)")
     dns_joined: int = _counter("DNS queries that shared the answer to an identical query in progress")
     dns_truncated: int = _counter("DNS answers truncated because they exceeded the size that the guest accepts")
     dns_system_lookups: int = _counter("names looked up by the host's resolver library")

@@ -43,6 +43,7 @@ __all__ = [
     "Object",
     "Several",
     "Switch",
+    "TranslationPrefix",
     "Word",
 ]
 
@@ -205,6 +206,32 @@ class Network6(Kind):
 
     def _values(self) -> str:
         return f"an IPv6 network, /{self.shortest} to /{self.longest}"
+
+
+class TranslationPrefix(Kind):
+    """The prefix of a translator between IPv6 and IPv4 (RFC 6052, section 2.2)."""
+
+    _LENGTHS = (32, 40, 48, 56, 64, 96)
+
+    def _check(self, name: str, value: Any) -> IPv6Network:
+        example = "write for example 64:ff9b::/96"
+        try:
+            if not isinstance(value, str | IPv6Network):
+                raise ValueError
+            network = IPv6Network(value)
+        except ValueError:
+            raise ConfigError(
+                f'{name} "{value}" is not an IPv6 prefix without further bits; {example}'
+            ) from None
+        if network.prefixlen not in self._LENGTHS:
+            lengths = ", ".join(f"/{length}" for length in self._LENGTHS)
+            raise ConfigError(f"{name} {value}: the prefix must be one of {lengths}; {example}")
+        if network.network_address.packed[8]:
+            raise ConfigError(f"{name} {value}: bits 64 to 71 must be zero (RFC 6052); {example}")
+        return network
+
+    def _values(self) -> str:
+        return f"an IPv6 prefix of {', '.join(map(str, self._LENGTHS[:-1]))} or {self._LENGTHS[-1]} bits"
 
 
 def _check_prefix(name: str, value: object, length: int, shortest: int, longest: int) -> None:

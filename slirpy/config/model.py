@@ -49,6 +49,9 @@ class Config:
     dns6: IPv6Address
     ipv4: bool
     ipv6: bool
+    nat64: bool
+    nat64_prefix: IPv6Network
+    dns46: IPv4Network | None
     mtu: int
     hub: bool
     congestion: str | CongestionFactory
@@ -97,6 +100,9 @@ class Config:
         dns6: IPv6Address | str | None = None,
         ipv4: bool = True,
         ipv6: bool = True,
+        nat64: bool = False,
+        nat64_prefix: IPv6Network | str = "64:ff9b::/96",
+        dns46: IPv4Network | str | None = None,
         mtu: int = 1500,
         hub: bool = False,
         congestion: str | CongestionFactory = "cubic",

@@ -35,6 +35,7 @@ from slirpy.config.kinds import (
     Object,
     Several,
     Switch,
+    TranslationPrefix,
     Word,
 )
 from slirpy.config.outbound import Outbound, parse_outbound
@@ -158,6 +159,33 @@ OPTIONS: tuple[Option, ...] = (
         flag="--no-ipv6",
         flag_help="Carry no IPv6: guests have IPv4 only.",
         qemu="ipv6",
+    ),
+    Option(
+        name="nat64",
+        group=Group.NETWORK,
+        kind=Switch(),
+        default=False,
+        help="Let guests that have only IPv6 reach IPv4 hosts, by NAT64 and DNS64.",
+        more="The policy sees the IPv4 address.",
+        flag="--nat64",
+    ),
+    Option(
+        name="nat64_prefix",
+        group=Group.NETWORK,
+        kind=TranslationPrefix(metavar="PREFIX"),
+        default="64:ff9b::/96",
+        help="The prefix of NAT64, before the IPv4 address.",
+        flag="--nat64-prefix",
+    ),
+    Option(
+        name="dns46",
+        group=Group.NETWORK,
+        kind=Network(shortest=8, longest=30, metavar="CIDR"),
+        default=None,
+        help="Let guests that have only IPv4 reach IPv6 hosts by name: the DNS server answers with addresses of this"
+        " network, such as 198.18.0.0/15, which stand for them.",
+        more="It must not contain addresses that guests want to reach. The policy sees the IPv6 address.",
+        flag="--dns46",
     ),
     Option(
         name="mtu",

@@ -15,6 +15,9 @@ from slirpy.errors import ConfigError
 
 __all__ = ["servers_of", "settle"]
 
+_NO_POOL = tuple(map(IPv4Network, ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3")))
+"""Networks whose addresses a guest does not send to its gateway."""
+
 
 def settle(values: dict[str, Any]) -> None:
     """Fill in the addresses that were left out, and check what depends on several options.
@@ -29,6 +32,7 @@ def settle(values: dict[str, Any]) -> None:
         raise ConfigError("both ipv4 and ipv6 are off: a network carries at least one of them; leave one on")
     _place_servers(values)
     _place_servers6(values)
+    _check_translation(values)
     values["tftp"] = check_tftp(
         values["tftp"],
         write=values["tftp_write"],
@@ -103,6 +107,29 @@ def _place_pool6(values: dict[str, Any]) -> None:
     start = values["dhcpstart6"] = _inside6(values["net6"], "dhcpstart6", values["dhcpstart6"], 0x15, *taken)
     if start in taken:
         raise ConfigError(f"dhcpstart6 {start} is {taken[start]} address; choose another")
+
+
+def _check_translation(values: dict[str, Any]) -> None:
+    """Check that addresses which stand for hosts of the other family cannot be taken for guests' own."""
+    prefix: IPv6Network = values["nat64_prefix"]
+    pool: IPv4Network | None = values["dns46"]
+    if values["nat64"]:
+        if not values["ipv6"]:
+            raise ConfigError(
+                "nat64 is for guests that have only IPv6, and ipv6 is off; leave one of the two out"
+            )
+        if prefix.overlaps(values["net6"]):
+            raise ConfigError(f"nat64_prefix {prefix} overlaps net6 {values['net6']}; choose another prefix")
+    if pool is not None:
+        if not values["ipv4"]:
+            raise ConfigError(
+                "dns46 is for guests that have only IPv4, and ipv4 is off; leave one of the two out"
+            )
+        for other in (values["net"], *_NO_POOL):
+            if pool.overlaps(other):
+                raise ConfigError(
+                    f"dns46 {pool} overlaps {other}; choose another network, such as 198.18.0.0/15"
+                )
 
 
 def _place_pool(values: dict[str, Any], servers: Iterable[bytes]) -> None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from slirpy.config import Config
 from slirpy.config.policy import checked_verdict
 from slirpy.core.network import ROUTER
+from slirpy.core.translation import UNASSIGNED, Translation
 from slirpy.interfaces import Action, FlowRequest, Verdict
 from slirpy.wire.ip import family_of
 from slirpy.wire.scope import is_link_local
@@ -61,16 +62,31 @@ class Router:
     Args:
         config: the network.
         servers: the addresses of virtual hosts, which may grow; None: those of ``config``.
+        translation: addresses that stand for hosts of the other family; None: as ``config`` says.
     """
 
-    def __init__(self, config: Config, servers: AbstractSet[bytes] | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        servers: AbstractSet[bytes] | None = None,
+        translation: Translation | None = None,
+    ) -> None:
         self._config = config
+        self._translation = Translation(config) if translation is None else translation
         self._servers = config.server_addresses if servers is None else servers
         self._gateways = frozenset((config.gateway_address, config.gateway_address6, ROUTER))
 
     def route(self, request: FlowRequest) -> Route | Refusal:
         """Find the host address and port for a flow that is not for a virtual service."""
         config = self._config
+        host = self._translation.host(request.destination_bytes)
+        if host is not None:
+            if host == UNASSIGNED:
+                return Refusal.HOST_UNREACHABLE
+            # From here on it is a flow to the host itself, also for the policy.
+            request = FlowRequest(
+                request.protocol, request.source_bytes, request.source_port, host, request.destination_port
+            )
         refusal, address = self._lookup(request.destination_bytes)
         if refusal is Refusal.MARTIAN:
             return refusal  # unassigned, so no error is sent
@@ -126,10 +142,14 @@ class Router:
         """Return the address by which a guest, whose own has ``size`` bytes, knows a host's.
 
         It is the same for most. The gateway stands for the host's loopback, for link-local addresses, which mean
-        nothing on the guest's link, and for hosts of the other family. It is asked for each datagram.
+        nothing on the guest's link, and for hosts of the other family that have no address for guests. It is asked
+        for each datagram.
         """
         if len(address) != size:
-            return self._config.gateway_address if size == 4 else self._config.gateway_address6
+            gateway = self._config.gateway_address if size == 4 else self._config.gateway_address6
+            if family_of(address).is_loopback(address):
+                return gateway
+            return self._translation.seen(address) or gateway
         if size == 4:
             return self._config.gateway_address if address[0] == 127 else address
         if address == LOOPBACK6 or is_link_local(address):

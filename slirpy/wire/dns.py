@@ -128,6 +128,11 @@ class Query:
         return self.question[-2:] in (_IN, _ANY)
 
     @property
+    def validates(self) -> bool:
+        """Whether the client checks signatures itself: it has set CD and DO (RFC 6147, section 3)."""
+        return bool(self.message[3] & _CHECKING_DISABLED) and self.edns is not None and self.edns.dnssec
+
+    @property
     def share_key(self) -> bytes:
         """Key of queries that share an answer: everything but the identifier and the case of the name."""
         end = HEADER + len(self.question)
@@ -234,9 +239,9 @@ def read_query(message: bytes) -> Query | None:
     return _with_records(message, question, end)
 
 
-def make_query(like: Query, name: bytes) -> Query:
-    """A query for another name (in wire format), with the type, the flags and the EDNS of ``like``."""
-    tail = like.question[-4:]
+def make_query(like: Query, name: bytes, qtype: int | None = None) -> Query:
+    """A query for another name (in wire format) or type, with the flags and the EDNS of ``like``."""
+    tail = like.question[-4:] if qtype is None else qtype.to_bytes(2, "big") + like.question[-2:]
     edns = b"" if like.edns is None else b"\0" + like.edns.record
     counts = bytes((0, 1, 0, 0, 0, 0, 0, 1 if edns else 0))
     return Query(like.message[:4] + counts + name + tail + edns, name + tail, True, like.edns)

@@ -1,39 +1,23 @@
-"""IPv6 addresses with an IPv4 address inside (RFC 6052): what a NAT64 and DNS64 translate between."""
+"""IPv6 addresses with an IPv4 address inside (RFC 6052): the addresses that NAT64 and DNS64 translate."""
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
 from typing import NamedTuple
 
-__all__ = ["LENGTHS", "WELL_KNOWN", "Nat64Prefix"]
+__all__ = ["Nat64Prefix"]
 
-LENGTHS = (32, 40, 48, 56, 64, 96)
-"""Lengths that a prefix may have (RFC 6052 section 2.2)."""
 _ZERO_AT = 8
 """Position of the byte that stays zero, over which the IPv4 address is written around."""
 _ADDRESS_LENGTH = 16
 
 
 class Nat64Prefix(NamedTuple):
-    """The prefix of a translator.
-
-    :func:`Nat64Prefix.check` tells whether it is one; the other methods expect that it is.
-    """
+    """The prefix of a translator; :class:`slirpy.Config` checks it."""
 
     prefix: bytes
     """Sixteen bytes; zero after ``length`` bits."""
     length: int
-    """One of :data:`LENGTHS`."""
-
-    def check(self) -> str | None:
-        """The reason why this is no prefix of a translator (RFC 6052 section 2.2), or None."""
-        if self.length not in LENGTHS:
-            return f"its length must be one of {', '.join(map(str, LENGTHS))}"
-        if any(self.prefix[self.length // 8 :]):
-            return f"it has bits after the first {self.length}"
-        if self.prefix[_ZERO_AT]:
-            return "bits 64 to 71 must be zero"
-        return None
+    """32, 40, 48, 56, 64 or 96."""
 
     def embed(self, address: bytes) -> bytes:
         """The IPv6 address of an IPv4 address."""
@@ -54,14 +38,3 @@ class Nat64Prefix(NamedTuple):
         if start <= _ZERO_AT:
             address = address[:_ZERO_AT] + address[_ZERO_AT + 1 :]
         return address[start : start + 4]
-
-    def may_embed(self, address: bytes) -> bool:
-        """Whether an IPv4 address may be written with this prefix.
-
-        The well-known prefix is for addresses that mean the same everywhere (RFC 6052 section 3.1).
-        """
-        return self != WELL_KNOWN or IPv4Address(address).is_global
-
-
-WELL_KNOWN = Nat64Prefix(bytes.fromhex("0064ff9b") + bytes(12), 96)
-"""64:ff9b::/96 (RFC 6052 section 2.1)."""

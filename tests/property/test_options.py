@@ -47,6 +47,7 @@ from slirpy.config.kinds import (
     Object,
     Several,
     Switch,
+    TranslationPrefix,
     Word,
 )
 
@@ -142,7 +143,14 @@ INSIDE: dict[type[Kind], Callable[[Any, Option], Values]] = {
         lambda address, prefix: f"{address}/{prefix}",
         st.ip_addresses(v=4).filter(lambda each: 0 < each.packed[0] < 112),
         st.integers(kind.shortest, kind.longest),
-    ).filter(lambda text: not {127, 0} & {IPv4Network(text, strict=False)[0].packed[0]}),
+    ).filter(
+        lambda text: (
+            not {127, 0, 10 if row.name == "dns46" else 0} & {IPv4Network(text, strict=False)[0].packed[0]}
+        )
+    ),
+    TranslationPrefix: lambda kind, row: st.sampled_from(
+        ["64:ff9b::/96", *(f"2001:db8::/{length}" for length in (32, 40, 48, 56, 64))]
+    ),
     Network6: lambda kind, row: st.builds(
         lambda address, prefix: f"{address}/{prefix}",
         st.ip_addresses(network="2000::/3"),
@@ -278,6 +286,11 @@ OUTSIDE: dict[type[Kind], Callable[[Any, Option], Values]] = {
         st.builds("{}/{}".format, st.sampled_from(["::1", "fe80::2", "ff02::1"]), st.integers(8, kind.longest)),
         st.sampled_from(["", "10.0.0.0/8", "fec0:", "guest"]),
     ),
+    TranslationPrefix: lambda kind, row: st.one_of(
+        ODD,
+        st.builds("2000::/{}".format, st.integers(0, 128).filter(lambda n: n not in (32, 40, 48, 56, 64, 96))),
+        st.sampled_from(["", "10.0.0.0/8", "64:ff9b::1/96", "2001:db8:0:0:100::/96"]),
+    ),
     Address6: lambda kind, row: st.one_of(
         ODD,
         st.ip_addresses(v=6).filter(lambda address: address not in NET6),
@@ -331,6 +344,8 @@ def allowed(kind: Kind, name: str) -> list[str]:
                 "write for example fec0::/64",
                 "choose one such as",
             ]
+        case TranslationPrefix():
+            return ["write for example 64:ff9b::/96"]
         case Address6():
             return ["such as fec0::2", "choose one from fec0::1 to fec0::ffff:ffff:ffff:ffff"]
         case Address():

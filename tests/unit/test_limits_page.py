@@ -23,6 +23,7 @@ NOT_GROWTH = {
     # Sizes and times of a protocol or of a system, and what bounds the length of one thing that is handled at once.
     "services.dns.cache": {"TTL_MAX", "NEGATIVE_TTL_MAX"},
     "services.dns.local": {"CHAIN_MAX"},
+    "services.dns.synthesis": {"TTL_MAX"},
     "services.dns.servers": {"SERVERS_MAX", "PENALTY_MAX"},
     "services.dns.system": {"ADDRESSES_MAX"},
     "services.tftp.transfer": {"WINDOW_MAX", "TSIZE_MAX", "DIGITS_MAX"},

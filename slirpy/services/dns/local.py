@@ -26,6 +26,7 @@ from slirpy.config.dnsrecord import (
     name_to_wire,
     parse_dns_record,
 )
+from slirpy.core.translation import Translation
 from slirpy.errors import ConfigError
 from slirpy.units import SECOND
 from slirpy.wire.dns import NXDOMAIN, REFUSED, SERVFAIL, Query
@@ -52,6 +53,8 @@ _HEX = "0123456789abcdef"
 _KINDS = {4: A, 16: AAAA}
 """The type of the record that holds an address, by the length of the address."""
 _LOCALHOST = b"\x09localhost\0"
+_IPV4_ONLY = b"\x08ipv4only\x04arpa\0"
+"""The name whose IPv6 addresses tell the prefix of NAT64 (RFC 7050; RFC 8880, section 7.1)."""
 _TAKEN = frozenset(("gateway", "host", "localhost", "wpad", "isatap", "_gateway"))
 """Names that no guest gets. Programs trust any host called WPAD or ISATAP."""
 _HOSTNAME = re.compile(r"[a-z0-9_-]{1,63}")
@@ -85,9 +88,10 @@ class Alias(NamedTuple):
 class LocalNames:
     """The names and the order in which they are searched; see the module's text."""
 
-    def __init__(self, config: Config, leases: Leases) -> None:
+    def __init__(self, config: Config, leases: Leases, translation: Translation) -> None:
         self._config = config
         self._leases = leases
+        self._translation = translation
         self._exact: dict[bytes, list[_Entry]] = {}
         self._wild: dict[bytes, list[_Entry]] = {}
         self._domains = tuple(dict.fromkeys(("", _INTERNAL, *_domain(config))))
@@ -101,6 +105,9 @@ class LocalNames:
             for domain in self._domains:
                 for address in gateways:
                     self._put(self._exact, _join(name, domain), _address_entry(address))
+        if translation.prefix is not None:
+            for last in b"\xaa\xab":
+                self._put(self._exact, _IPV4_ONLY, _Entry(A, LIVE_TTL, b"\xc0\0\0" + bytes((last,))))
         for record in config.dns_records:
             self._add(record)
         pointer = _Entry(PTR, LIVE_TTL, _join("gateway", self._domains[-1]))
@@ -164,7 +171,7 @@ class LocalNames:
                 return Alias(name, records, count) if count else None
             if entries is _NOWHERE:
                 return query.reply(NXDOMAIN, records, count, authoritative=True)
-            found = [entry for entry in entries if kind in (entry.kind, ANY)]
+            found = [entry for entry in entries if kind in (entry.kind, ANY)] or self._translated(entries, kind)
             alias = next((entry for entry in entries if entry.kind == CNAME), None)
             for entry in found or ([alias] if alias else []):
                 records += _record(owner, entry)
@@ -173,6 +180,17 @@ class LocalNames:
                 return query.reply(0, records, count, authoritative=True)
             name, owner = alias.data, alias.data
         return query.reply(SERVFAIL)
+
+    def _translated(self, entries: Sequence[_Entry], kind: int) -> list[_Entry]:
+        """Addresses of the other family, by which a guest reaches hosts outside."""
+        found = []
+        if kind in (A, AAAA):
+            for entry in entries:
+                if entry.kind == A + AAAA - kind and not self._config.contains(entry.data):
+                    address = self._translation.assign(entry.data)
+                    if address is not None:
+                        found.append(_Entry(kind, entry.ttl, address))
+        return found
 
     def _find(self, name: bytes, now: int) -> list[_Entry] | None:
         """The records of a name; None if it is not local."""
@@ -199,7 +217,12 @@ class LocalNames:
 
     def _of_address(self, name: bytes, now: int) -> list[_Entry] | None:
         address = _address_of(name)
-        if address is None or not self._config.contains(address):
+        if address is None:
+            return None
+        host = self._translation.host(address)
+        if host:  # the name of the host itself (RFC 6147, section 5.3.1)
+            return [_Entry(CNAME, LIVE_TTL, _reverse_name(host))]
+        if host is None and not self._config.contains(address):
             return None
         for label, addresses in self._known_guests(now).items():
             if address in addresses.values():

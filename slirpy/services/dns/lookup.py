@@ -38,11 +38,13 @@ class Question(abc.ABC):
         tcp: whether it was asked over TCP.
         key: identifies repetitions of it by an impatient guest; for UDP only.
         outside: the question as it is asked outside, which differs if the name is a local alias.
+        other: the question for addresses of the other IP family, if ``outside`` had none.
+        empty: the answer to ``outside`` in that case.
         alias: the alias.
         lookup: the lookup that it waits for.
     """
 
-    __slots__ = ("alias", "guest", "key", "link", "lookup", "outside", "query", "tcp")
+    __slots__ = ("alias", "empty", "guest", "key", "link", "lookup", "other", "outside", "query", "tcp")
 
     def __init__(self, query: Query, guest: bytes, link: object, key: object = None) -> None:
         self.query = self.outside = query
@@ -50,6 +52,8 @@ class Question(abc.ABC):
         self.link = link
         self.tcp = key is None
         self.key = key
+        self.other: Query | None = None
+        self.empty = b""
         self.alias: Alias | None = None
         self.lookup: Lookup | None = None
 

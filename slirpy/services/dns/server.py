@@ -17,6 +17,7 @@ from typing import NamedTuple, NoReturn
 
 from slirpy.config import Config
 from slirpy.config.resolver import Resolver
+from slirpy.core.translation import Translation
 from slirpy.fair import Tally
 from slirpy.interfaces import Datagram, HostNetwork, ServiceNetwork, StreamOwner, StreamPeer
 from slirpy.services.dns.cache import DnsCache
@@ -25,6 +26,7 @@ from slirpy.services.dns.lookup import ForwardedLookup, Lookup, Question
 from slirpy.services.dns.resolution import Answer
 from slirpy.services.dns.servers import RESOLV_CONF, ResolverList, Servers
 from slirpy.services.dns.stream import DnsStream
+from slirpy.services.dns.synthesis import Synthesis
 from slirpy.services.dns.system import SystemLookup, may_look_up
 from slirpy.wire.dns import FORMERR, NOTIMP, SERVFAIL, Query, make_query, read_query
 
@@ -106,7 +108,8 @@ class _DatagramQuestion(Question):
         self.guest = datagram.source
         self.link = self._link = datagram.link
         self.tcp = False
-        self.alias = self.lookup = None
+        self.alias = self.lookup = self.other = None
+        self.empty = b""
         self._address = datagram.destination
         self._mac = datagram.mac
         self._network = network
@@ -137,6 +140,7 @@ class DnsService:
         host: where the resolvers are.
         resolv_conf: the file that names the resolvers, unless ``config.resolvers`` does.
         leases: gives the names of guests.
+        translation: addresses that stand for hosts of the other family; None: as ``config`` says.
     """
 
     def __init__(
@@ -146,6 +150,7 @@ class DnsService:
         host: HostNetwork,
         resolv_conf: str = RESOLV_CONF,
         leases: Leases = _no_leases,
+        translation: Translation | None = None,
     ) -> None:
         self._config = config
         self._network = network
@@ -155,7 +160,9 @@ class DnsService:
         own = Resolver(config.dns_address, PORT)
         self._udp = _Transport(Servers(network.stats, own), Quota(QUERIES_MAX, QUERIES_OF_GUEST_MAX))
         self._tcp = _Transport(Servers(network.stats, own), Quota(TCP_QUERIES_MAX, TCP_QUERIES_OF_GUEST_MAX))
-        self._local = LocalNames(config, leases)
+        translation = Translation(config) if translation is None else translation
+        self._synthesis = Synthesis(translation)
+        self._local = LocalNames(config, leases, translation)
         self._cache = DnsCache(config.dns_cache, network.stats)
         self._lookups: dict[bytes, Lookup] = {}
         self._asked: set[object] = set()  # keys of the questions over UDP that wait
@@ -214,19 +221,32 @@ class DnsService:
         except Exception as error:  # of the program's function: raised where it does no harm
             network.call_at(network.now, partial(_throw, error))
             said = query.reply(SERVFAIL)
-        if said is None:
-            return self._ask_outside(question)
         if isinstance(said, bytes):
             network.stats.dns_local += 1
             return said
-        question.alias = said
-        question.outside = make_query(query, said.target)
+        if said is not None:
+            question.alias = said
+            question.outside = make_query(query, said.target)
         message = self._ask_outside(question)
-        return None if message is None else self._final(question, Answer(message))
+        if message is not None and self._asks_other(question, message):
+            message = self._ask_outside(question)
+        if message is None or (question.alias is None and question.other is None):
+            return message
+        return self._final(question, Answer(message))
+
+    def _asks_other(self, question: Question, message: bytes) -> bool:
+        """Whether the other family's addresses are to be asked for, since an answer has none of the guest's."""
+        if question.other is None:
+            question.other = self._synthesis.other_question(question.outside, message)
+            if question.other is not None:
+                question.empty = question.outside.readdressed(message)
+                self._network.stats.dns_translated += 1
+                return True
+        return False
 
     def _ask_outside(self, question: Question) -> bytes | None:
         """The answer to a question for a name that is not local; None as above."""
-        network, query = self._network, question.outside
+        network, query = self._network, question.other or question.outside
         resolvers = self._resolver_list.current()
         unknown = not resolvers and self._config.resolvers is None
         if unknown:
@@ -319,15 +339,26 @@ class DnsService:
             transport = self._tcp if question.tcp else self._udp
             transport.quota.release(question.link, question.guest)
             self._asked.discard(question.key)
-            question.deliver(self._final(question, answer))
+            if answer is not None and self._asks_other(question, answer.message):
+                message = self._ask_outside(question)
+                if message is None:
+                    continue
+                answer_of_question: Answer | None = Answer(message)
+            else:
+                answer_of_question = answer
+            question.deliver(self._final(question, answer_of_question))
 
     def _final(self, question: Question, answer: Answer | None) -> bytes:
         """The answer to a guest's question, made from the one from outside."""
         message = None
-        if answer is not None:
+        if question.other is not None:
+            message = question.empty
+            if answer is not None:
+                message = self._synthesis.answer(question.outside, question.empty, answer.message)
+        elif answer is not None:
             message = question.outside.readdressed(answer.message)
-            if question.alias is not None:
-                message = with_alias(question.query, question.alias, message)
+        if message is not None and question.alias is not None:
+            message = with_alias(question.query, question.alias, message)
         if message is None:
             self._network.stats.dns_servfail += 1
             return question.query.reply(SERVFAIL)

@@ -347,6 +347,23 @@ def test_the_families_of_qemu(options: str, expected: Config) -> None:
     [
         ({"ipv4": False, "ipv6": False},
          "both ipv4 and ipv6 are off: a network carries at least one of them; leave one on"),
+        ({"nat64": True, "ipv6": False},
+         "nat64 is for guests that have only IPv6, and ipv6 is off; leave one of the two out"),
+        ({"nat64": True, "net6": "64:ff9b::/64"},
+         "nat64_prefix 64:ff9b::/96 overlaps net6 64:ff9b::/64; choose another prefix"),
+        ({"nat64_prefix": "2001:db8::/33"},
+         "nat64_prefix 2001:db8::/33: the prefix must be one of /32, /40, /48, /56, /64, /96; write for example"
+         " 64:ff9b::/96"),
+        ({"nat64_prefix": "2001:db8::1/96"},
+         'nat64_prefix "2001:db8::1/96" is not an IPv6 prefix without further bits; write for example 64:ff9b::/96'),
+        ({"nat64_prefix": "2001:db8:0:0:100::/96"},
+         "nat64_prefix 2001:db8:0:0:100::/96: bits 64 to 71 must be zero (RFC 6052); write for example 64:ff9b::/96"),
+        ({"dns46": "10.0.0.0/8"}, "dns46 10.0.0.0/8 overlaps 10.0.2.0/24; choose another network, such as"
+         " 198.18.0.0/15"),
+        ({"dns46": "240.0.0.0/8"}, "dns46 240.0.0.0/8 overlaps 224.0.0.0/3; choose another network, such as"
+         " 198.18.0.0/15"),
+        ({"dns46": "198.18.0.0/15", "ipv4": False},
+         "dns46 is for guests that have only IPv4, and ipv4 is off; leave one of the two out"),
         ({"net6": "fec0::/129"}, 'net6 "fec0::/129" is not an IPv6 network; write for example fec0::/64'),
         ({"net6": "10.0.2.0/24"}, 'net6 "10.0.2.0/24" is not an IPv6 network; write for example fec0::/64'),
         ({"net6": "fec0::/127"},

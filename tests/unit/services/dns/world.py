@@ -75,10 +75,15 @@ class World:
         self.say(query.pack() if isinstance(query, DNSRecord) else query)
         return self.heard()
 
-    def relay(self, answer: bytes) -> DNSRecord:
-        """The resolver answers the last query; what the guest hears."""
+    def socket_says(self, answer: bytes) -> None:
+        """The resolver answers the last query."""
         _, address, port = self.socket.sent[-1]
         self.socket.owner.datagram(answer, address, port)
+        self.network.run()
+
+    def relay(self, answer: bytes) -> DNSRecord:
+        """The resolver answers the last query; what the guest hears."""
+        self.socket_says(answer)
         return self.heard()
 
     @property
