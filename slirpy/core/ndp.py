@@ -17,6 +17,9 @@ seconds. It configures nothing and does not revoke what another router on the ne
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
+
 from slirpy.config.kinds import SLAAC_PREFIX
 from slirpy.core.arrival import Arrival
 from slirpy.core.neighbor import Neighbors
@@ -27,8 +30,9 @@ from slirpy.fair import TokenBuckets
 from slirpy.interfaces import Frame
 from slirpy.units import SECOND
 from slirpy.wire import ethernet, icmpv6, ipv6, ndp
+from slirpy.wire.domainname import pack_names
 from slirpy.wire.ipv6 import IPv6Header
-from slirpy.wire.ndpoption import Mtu, NdpOption, PrefixInformation
+from slirpy.wire.ndpoption import Dnssl, Mtu, NdpOption, Pref64, PrefixInformation, Rdnss
 
 __all__ = ["Ndp", "solicit"]
 
@@ -38,7 +42,10 @@ LEAST_MTU = 1280
 HOP_LIMIT = 64
 """Hop limit that guests use for their packets."""
 LIFETIME = 1800
-"""Seconds for which guests use the router after an advertisement: AdvDefaultLifetime (RFC 4861, section 6.2.1)."""
+"""Seconds for which guests use the router after an advertisement: AdvDefaultLifetime (RFC 4861, section 6.2.1). It is
+three times the longest interval of advertisements, and so the lifetime of DNS servers too (RFC 8106, section 5.1)."""
+SEARCH_BYTES = 1000
+"""Bytes of the search list in an advertisement, which has to fit the least MTU; further domains are left out."""
 VALID, PREFERRED = 86_400, 14_400
 """Seconds for which the prefix and guests' addresses in it are valid and preferred; as with libslirp."""
 INTERVAL = 200 * SECOND, 600 * SECOND
@@ -243,11 +250,18 @@ class Ndp:
             config.network_address6, config.net6.prefixlen, True, slaac, VALID, PREFERRED
         )
         options: list[NdpOption] = [Mtu(port.mtu), prefix]
+        if not config.restrict:  # else nothing is reachable beyond the gateway
+            options.append(Rdnss(LIFETIME, (config.dns_address6,)))
+            if search := _search_list(config.dnssearch):
+                options.append(Dnssl(LIFETIME, search))
+        if config.nat64:
+            nat64 = config.nat64_prefix
+            options.append(Pref64(LIFETIME, nat64.network_address.packed, nat64.prefixlen))
         return ndp.router_advertisement(
             ROUTER,
             destination,
             ROUTER_MAC,
-            lifetime=LIFETIME,
+            lifetime=0 if config.restrict else LIFETIME,
             hop_limit=HOP_LIMIT,
             managed=not slaac,  # then DHCPv6 alone can give a guest its address
             other=True,
@@ -296,6 +310,12 @@ class Ndp:
             self._neighbor_solicitation(port, mac, header, message)
         else:
             stats.drop_ipv6 += 1
+
+
+def _search_list(domains: Sequence[str]) -> tuple[str, ...]:
+    """The domains that fit an advertisement."""
+    lengths = accumulate(len(pack_names((domain,))) for domain in domains)
+    return tuple(domain for domain, length in zip(domains, lengths, strict=True) if length <= SEARCH_BYTES)
 
 
 def _transmit(port: LinkPort, mac: bytes, source: bytes, destination: bytes, message: bytes) -> None:

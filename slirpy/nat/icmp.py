@@ -40,15 +40,28 @@ _ADVICE = (
 _log = logging.getLogger("slirpy")
 
 
-class IcmpFlow(DatagramFlow[PingPeer]):
-    """A guest's (address, identifier), and the ping socket that represents it. Owner of that socket."""
+_SIZES = 4, 16
 
-    __slots__ = ("_nat", "_reverse", "_routes")
+
+def _key(guest: bytes, identifier: int, size: int) -> bytes:
+    """The key of a guest's flow to hosts whose addresses have ``size`` bytes."""
+    return guest + identifier.to_bytes(2, "big") + (b"" if size == len(guest) else b"*")
+
+
+class IcmpFlow(DatagramFlow[PingPeer]):
+    """A guest's (address, identifier), and the ping socket that represents it. Owner of that socket.
+
+    Requests to hosts of the other IP family, which the guest knows under translated addresses, are a flow beside it.
+    """
+
+    __slots__ = ("_nat", "_reverse", "_routes", "family")
     protocol = "icmp"
 
-    def __init__(self, nat: IcmpNat, guest: bytes, identifier: int) -> None:
-        super().__init__(nat.network, guest, identifier, guest + identifier.to_bytes(2, "big"), IDLE_TIMEOUT)
+    def __init__(self, nat: IcmpNat, guest: bytes, identifier: int, size: int) -> None:
+        super().__init__(nat.network, guest, identifier, _key(guest, identifier, size), IDLE_TIMEOUT)
         self._nat = nat
+        self.family = 4 if size == 4 else 6
+        """IP version of the socket."""
         self._routes: dict[bytes, bytes] = {}  # the host address, by the address that the guest uses
         self._reverse: dict[bytes, bytes] = {}
 
@@ -129,25 +142,34 @@ class IcmpNat(DatagramNat[IcmpFlow]):
     def input_echo(self, arrival: Arrival, identifier: int, sequence: int, payload: memoryview) -> None:
         """Handle a guest's echo request to the outside."""
         header = arrival.header
-        flow = self.flows.get(header.source + identifier.to_bytes(2, "big"))
-        address = flow.target(header.destination) if flow is not None else None
+        flow, address = self._known(header.source, identifier, header.destination)
         if address is None:
             route = self.route(arrival, identifier, (header.destination, 0))
             if route is None:
                 return
             address = route.address
+            flow = self.flows.get(_key(header.source, identifier, len(address)))
         ttl = onward_ttl(header.hop_limit, address)
         if not ttl:
             out_of_time(self.parts, arrival)
             return
         if flow is None or flow.peer is None:
-            flow = self._open(arrival, identifier)
+            flow = self._open(arrival, identifier, len(address))
             if flow is None:
                 return
         if flow.target(header.destination) is None:
             flow.map_destination(header.destination, address)
         if flow.peer is not None:
             flow.send(arrival, flow.peer, address, ttl, sequence, payload)
+
+    def _known(self, guest: bytes, identifier: int, destination: bytes) -> tuple[IcmpFlow | None, bytes | None]:
+        """The flow with earlier requests to a destination, and the host address that they went to."""
+        for size in _SIZES:
+            flow = self.flows.get(_key(guest, identifier, size))
+            address = None if flow is None else flow.target(destination)
+            if address is not None:
+                return flow, address
+        return None, None
 
     def count_refused(self, *, by_policy: bool) -> None:
         """Count an echo request that was refused."""
@@ -160,15 +182,14 @@ class IcmpNat(DatagramNat[IcmpFlow]):
         """Count an evicted flow."""
         self.network.stats.icmp_flows_evicted += 1
 
-    def _open(self, arrival: Arrival, identifier: int) -> IcmpFlow | None:
+    def _open(self, arrival: Arrival, identifier: int, size: int) -> IcmpFlow | None:
         """Open a flow with its socket. Returns None, and reports it to the guest, if the system refuses."""
         network = self.network
         self.make_room()
-        flow = IcmpFlow(self, arrival.header.source, identifier)
-        family = family_of(flow.guest).version
-        peer = self._host.open_ping(flow, family)
+        flow = IcmpFlow(self, arrival.header.source, identifier, size)
+        peer = self._host.open_ping(flow, flow.family)
         if peer in EXHAUSTED and self._descriptors.make_room(arrival.port, network.now):
-            peer = self._host.open_ping(flow, family)
+            peer = self._host.open_ping(flow, flow.family)
         if isinstance(peer, int):
             flow.close()
             self._refused(arrival, peer)
@@ -196,7 +217,8 @@ class IcmpNat(DatagramNat[IcmpFlow]):
             return self._udp.guest_error(quote.destination + second, trouble.error == errno.ECONNREFUSED)
         if quote.protocol == family.icmp:
             known = quote.source in self.network.addresses
-            return known or quote.destination + quote.transport[4:6] in self.flows
+            identifier = int.from_bytes(quote.transport[4:6], "big")
+            return known or any(_key(quote.destination, identifier, size) in self.flows for size in _SIZES)
         if quote.protocol != ipv4.TCP:
             return False
         flow = self.tables.tcp_flows.get(quote.destination + quote.source + second + first)
