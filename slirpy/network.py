@@ -9,12 +9,13 @@ from ipaddress import IPv4Address
 from random import Random, SystemRandom
 from typing import Any
 
+from slirpy.addresses import ipv4
 from slirpy.config import Config
 from slirpy.config.guestfwd import GuestForward
 from slirpy.config.hostfwd import HostForward
 from slirpy.config.values import amount, clock_reading, function
 from slirpy.core.flows import FlowInfo, NeighborInfo
-from slirpy.core.port import LinkPort
+from slirpy.core.port import LinkPort, check_link
 from slirpy.drive.driven import Driven
 from slirpy.drive.nic import Attachment, GuestListener, Nic
 from slirpy.errors import ConfigError, LinkError, StateError
@@ -77,7 +78,9 @@ class Slirp(Driven):
             raise ConfigError(f"random must be a random.Random, such as Random(1); given was {random!r}")
         now = clock_reading("clock", clock)
         self.config = config if config is not None else Config()
-        if self.config.lease_file is not None:
+        if self.config.lease_file is None:
+            function("wall_clock", wall_clock, " that gives nanoseconds, such as time.time_ns")
+        else:
             clock_reading("wall_clock", wall_clock, "time.time")
         super().__init__(clock)
         source = None if self.config.outbound is None else Source(self.config.outbound)
@@ -165,7 +168,7 @@ class Slirp(Driven):
                 raise StateError(f"this link is plugged in already: {link!r}; close the attachment first")
             return Attachment(self._stack.attach(link, self._poller), self._detach)
 
-        _check_link("link", link)
+        check_link("link", link)
         self._check_open()
         return self._call(plug)
 
@@ -290,10 +293,7 @@ class Slirp(Driven):
             ConfigError: ``guest`` is not an IPv4 address, or ``open_socket`` not a function.
         """
         function("open_socket", open_socket, " that opens a socket inside the guest")
-        try:
-            address = IPv4Address(guest).packed
-        except ValueError:
-            raise ConfigError(f"guest {guest!r} is not an IPv4 address; use for example 10.0.2.15") from None
+        address = ipv4("guest", guest).packed
         self._call(lambda: self._stack.lead_inside(InsideSockets(self._host.sockets, address, open_socket)))
 
     def guestfwds(self) -> list[GuestForward]:
@@ -361,12 +361,5 @@ def _check_wrap(wrap: object) -> None:
 
 def _wrapped(wrap: Callable[[Link], Link], inner: Link) -> Link:
     link = wrap(inner)
-    _check_link("what wrap returned", link)
+    check_link("what wrap returned", link)
     return link
-
-
-def _check_link(what: str, link: object) -> None:
-    """Reject objects that lack members of a :class:`~slirpy.interfaces.Link`."""
-    methods = all(callable(getattr(link, name, None)) for name in ("start", "send", "close"))
-    if isinstance(link, type) or not methods or not isinstance(getattr(link, "features", None), LinkFeatures):
-        raise ConfigError(f"{what} is not a link, such as a TapLink or a StreamLink; given was {link!r}")

@@ -21,7 +21,7 @@ from slirpy.core.network import ROUTER
 from slirpy.core.parts import Parts
 from slirpy.core.stack import IPStack
 from slirpy.core.translation import Translation
-from slirpy.errors import ForwardError
+from slirpy.errors import ConfigError, ForwardError
 from slirpy.interfaces import Buffer, FlowRequest, HostNetwork, StreamOwner, StreamPeer
 from slirpy.nat.hostfwd import Forwards
 from slirpy.nat.icmp import IcmpNat
@@ -60,6 +60,7 @@ class Stack(IPStack):
         target_opener: opens streams to commands, Unix sockets and functions, which ``config.guestfwd`` may name.
 
     Raises:
+        ConfigError: an argument has the wrong type.
         ForwardError: a rule in ``config.hostfwd`` or ``config.guestfwd`` cannot be set up.
     """
 
@@ -74,6 +75,12 @@ class Stack(IPStack):
         lease_store: LeaseStore | None = None,
         target_opener: TargetOpener | None = None,
     ) -> None:
+        _check("config", config, Config, optional=False)
+        _check("random", random, Random)
+        _check("stats", stats, Stats)
+        _check_method("host", host, "connect_tcp", optional=False)
+        _check_method("lease_store", lease_store, "load")
+        _check_method("target_opener", target_opener, "opener")
         self._made_at = forks.count
         parts = self._parts = Parts(config, random or Random(), Stats() if stats is None else stats)
         translation = Translation(config)
@@ -232,3 +239,14 @@ class Stack(IPStack):
         if self._tftp is not None:
             self._tftp.close()
         self.flush(self.now)
+
+
+def _check(name: str, value: object, kind: type, *, optional: bool = True) -> None:
+    if not isinstance(value, kind) and not (optional and value is None):
+        raise ConfigError(f"{name} must be a {kind.__name__}; given was {value!r}")
+
+
+def _check_method(name: str, value: object, method: str, *, optional: bool = True) -> None:
+    found = None if isinstance(value, type) else getattr(value, method, None)
+    if not callable(found) and not (optional and value is None):
+        raise ConfigError(f"{name} must have a method {method}(); given was {value!r}")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from slirpy.interfaces import Buffer, Frame, Link, Timer
+from slirpy.errors import ConfigError
+from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, Timer
 from slirpy.reprs import counted, never_raises
 from slirpy.stats import Stats
 
-__all__ = ["LinkPort", "PortOwner"]
+__all__ = ["LinkPort", "PortOwner", "check_link", "check_port"]
 
 QUEUE_LIMIT = 1024
 """Maximum number of frames that wait for a link without room."""
@@ -185,3 +186,24 @@ class LinkPort:
 
 def _nothing() -> None:
     """Callback of a timer whose only purpose is a flush."""
+
+
+def check_link(what: str, link: object) -> None:
+    """Reject objects that lack members of a :class:`~slirpy.interfaces.Link`.
+
+    Raises:
+        ConfigError: it is no link.
+    """
+    methods = all(callable(getattr(link, name, None)) for name in ("start", "send", "close"))
+    if isinstance(link, type) or not methods or not isinstance(getattr(link, "features", None), LinkFeatures):
+        raise ConfigError(f"{what} is not a link, such as a TapLink or a StreamLink; given was {link!r}")
+
+
+def check_port(port: object) -> None:
+    """Reject what ``attach`` did not return.
+
+    Raises:
+        ConfigError: it is no port.
+    """
+    if not isinstance(port, LinkPort):
+        raise ConfigError(f"port must be what attach() returned; given was {port!r}")

@@ -22,9 +22,10 @@ from slirpy.core.icmp import Icmp
 from slirpy.core.ipinput import IPInput
 from slirpy.core.ndp import Ndp
 from slirpy.core.parts import Parts
-from slirpy.core.port import LinkPort
+from slirpy.core.port import LinkPort, check_link, check_port
 from slirpy.core.switch import HubPort, Switch
 from slirpy.core.udppath import HEADERS_LENGTH, udp_fastpath
+from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer, Link, LinkSink, Poller, Service, Timer
 from slirpy.units import SECOND
 from slirpy.wire import ethernet, ipv4
@@ -86,9 +87,10 @@ class IPStack:
         """Connect a link; its features are read now.
 
         Raises:
-            ConfigError: its MTU is out of range.
+            ConfigError: it is no link, or its MTU is out of range.
             StateError: it has been started or closed before.
         """
+        check_link("link", link)
         mtu = self.config.mtu
         if link.features.mtu is not None:
             mtu = min(whole("the link's mtu", link.features.mtu, MTU_MIN, 65535), mtu)
@@ -108,7 +110,14 @@ class IPStack:
         return port
 
     def detach(self, port: LinkPort) -> None:
-        """Disconnect a link and close it. Its flows stay, and continue if their guest appears behind another link."""
+        """Disconnect a link and close it. Its flows stay, and continue if their guest appears behind another link.
+
+        Harmless when repeated.
+
+        Raises:
+            ConfigError: ``port`` is not what :meth:`attach` returned.
+        """
+        check_port(port)
         if port in self.ports:
             self.ports.remove(port)
             self.switch.unplug(port)
@@ -158,7 +167,10 @@ class IPStack:
     def input(self, port: LinkPort, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
         """Take one Ethernet frame from a guest. The frame must stay unchanged until the next flush has returned."""
         stats = self.stats
-        view = memoryview(frame)
+        try:
+            view = memoryview(frame)
+        except TypeError:
+            raise ConfigError(f"frame is bytes, or another buffer; given was {frame!r}") from None
         stats.frames_in += 1
         stats.bytes_in += len(view)
         if len(view) >= _MIN_FAST and self.fastpath and not self._overheard:  # others would not see its frames
@@ -269,10 +281,12 @@ class IPStack:
         """Call ``callback`` at the first flush at or after ``when``.
 
         Raises:
-            ConfigError: ``when`` is not a whole number of nanoseconds.
+            ConfigError: ``when`` is not a whole number of nanoseconds, or ``callback`` not callable.
         """
         if type(when) is not int:
             when = moment("when", when)
+        if not callable(callback):
+            raise ConfigError(f"callback is a function; given was {callback!r}")
         return self.timers.call_at(when, callback)
 
     def bind(self, addresses: Sequence[bytes], port: int, service: Service) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from slirpy.config.options import MTU_MIN
 from slirpy.config.values import moment, switch, whole
-from slirpy.core.port import LinkPort
+from slirpy.core.port import LinkPort, check_link, check_port
 from slirpy.core.switch import Switch
 from slirpy.core.timers import Timers
 from slirpy.interfaces import Buffer, Link, Poller, Timer
@@ -48,7 +48,12 @@ class SwitchNetwork:
         self._timers = Timers()
 
     def attach(self, link: Link, poller: Poller) -> LinkPort:
-        """Connect a link; its features are read now."""
+        """Connect a link; its features are read now.
+
+        Raises:
+            ConfigError: it is no link.
+        """
+        check_link("link", link)
         port = LinkPort(self, link, link.features.mtu or self._mtu)
         self.ports.append(port)
         self.switch.plug(port, self.now)
@@ -56,7 +61,12 @@ class SwitchNetwork:
         return port
 
     def detach(self, port: LinkPort) -> None:
-        """Disconnect a link and close it. Calling this again does nothing."""
+        """Disconnect a link and close it. Calling this again does nothing.
+
+        Raises:
+            ConfigError: ``port`` is not what :meth:`attach` returned.
+        """
+        check_port(port)
         if port in self.ports:
             self.ports.remove(port)
             self.switch.unplug(port)

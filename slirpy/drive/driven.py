@@ -78,7 +78,7 @@ class Driven(abc.ABC):
             StateError: it is watched already, or the network is closed.
         """
         function("ready", ready, " of the events that are there")
-        if not is_whole(fd) or fd < 0:
+        if not is_whole(fd) or not 0 <= fd < 1 << 31:
             raise ConfigError(f"descriptor {fd!r} cannot be watched: give a number, such as sock.fileno()")
         if not is_whole(events) or not events or events & ~(READ | WRITE):
             raise ConfigError(f"events {events!r}: give selectors.EVENT_READ, EVENT_WRITE, or both")
@@ -102,7 +102,13 @@ class Driven(abc.ABC):
         self._call(register)
 
     def unwatch(self, fd: int) -> None:
-        """Stop waiting for a descriptor. Call this before closing it. Harmless when it is not watched."""
+        """Stop waiting for a descriptor. Call this before closing it. Harmless when it is not watched.
+
+        Raises:
+            ConfigError: ``fd`` is not a number.
+        """
+        if not is_whole(fd):
+            raise ConfigError(f"descriptor {fd!r} is not a number, such as sock.fileno()")
 
         def unregister() -> None:
             if fd in self._watched:

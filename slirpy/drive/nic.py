@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
+from slirpy.config.numbers import switch, whole
 from slirpy.core.port import LinkPort
+from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer
 from slirpy.links.callback import CallbackLink
 from slirpy.links.endpoint import Endpoint
@@ -113,9 +115,18 @@ class Nic(Attachment):
             are handled at once are never dropped this way.
 
         Raises:
+            ConfigError: ``frame`` is not contiguous bytes, or another argument has the wrong type or is out of range.
             StateError: the network is closed, or this card was removed.
         """
-        return self._take(self, (memoryview(frame).cast("B"),), checksummed, gso_size) == 1
+        if checksummed or gso_size:
+            _check_offload(checksummed, gso_size)
+        try:
+            view = memoryview(frame).cast("B")
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"frame is bytes, or another contiguous buffer; given was {_shown(frame)}"
+            ) from error
+        return self._take(self, (view,), checksummed, gso_size) == 1
 
     def send_many(self, frames: Iterable[Buffer], *, checksummed: bool = False, gso_size: int = 0) -> int:
         """Take several frames in order, as :meth:`send` does one, and acknowledge them together.
@@ -131,9 +142,29 @@ class Nic(Attachment):
             The number of frames accepted, counted from the first; see :meth:`send`.
 
         Raises:
+            ConfigError: as :meth:`send`; no frame of the call is taken then.
             StateError: the network is closed, or this card was removed.
         """
-        return self._take(self, [memoryview(frame).cast("B") for frame in frames], checksummed, gso_size)
+        if checksummed or gso_size:
+            _check_offload(checksummed, gso_size)
+        try:
+            views = [memoryview(frame).cast("B") for frame in frames]
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"frames are several of bytes, or of other contiguous buffers; given was {_shown(frames)}"
+            ) from error
+        return self._take(self, views, checksummed, gso_size)
+
+
+def _check_offload(checksummed: bool, gso_size: int) -> None:
+    switch("checksummed", checksummed)
+    whole("gso_size", gso_size, 0, 65535)
+
+
+def _shown(value: object) -> str:
+    """Describe a wrong value; a frame may be long."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 Take: TypeAlias = Callable[[Nic, Sequence[memoryview], bool, int], int]

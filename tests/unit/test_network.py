@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from slirpy import LinkFeatures, Slirp, StateError
+from slirpy import ConfigError, LinkFeatures, Slirp, StateError
 from slirpy.errors import ForwardError, SlirpyError
 from slirpy.interfaces import Frame
 from tests.support.harness import (
@@ -115,7 +115,7 @@ def test_wide_memoryview(guest: Guest) -> None:
 
 
 def test_not_contiguous_is_the_caller_s_mistake(guest: Guest) -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(ConfigError, match=r"^frame is bytes"):
         guest.nic.send(memoryview(bytes(200))[::2])
 
 

@@ -332,6 +332,22 @@ CALLS: dict[str, Callable[[Slirp], object]] = {
     "remove_guestfwd": lambda net: net.remove_guestfwd(("10.0.2.9", 80)),  # type: ignore[arg-type]
     "mount swapped": lambda net: net.mount("10.0.2.100", print),  # type: ignore[arg-type]
     "mount server": lambda net: net.mount(print, "web"),
+    "poll": lambda net: net.poll(timeout="x"),  # type: ignore[arg-type]
+    "unwatch": lambda net: net.unwatch("x"),  # type: ignore[arg-type]
+    "wall_clock": lambda net: Slirp(wall_clock=5),  # type: ignore[arg-type]
+    "loopback of a number": lambda net: net.reach_guest_loopback(5, print),  # type: ignore[arg-type]
+    "loopback": lambda net: net.reach_guest_loopback("10.0.2.15", 5),  # type: ignore[arg-type]
+    "send": lambda net: net.attach(print).send("x"),  # type: ignore[arg-type]
+    "send checksummed": lambda net: net.attach(print).send(bytes(60), checksummed="no"),  # type: ignore[arg-type]
+    "send gso_size": lambda net: net.attach(print).send(bytes(60), gso_size=-1),
+    "send_many": lambda net: net.attach(print).send_many(bytes(60)),  # type: ignore[arg-type]
+    "send_many gso_size": lambda net: net.attach(print).send_many([bytes(60)], gso_size=65536),
+    "Stack config": lambda net: Stack("10.0.2.0/24", SimHost(Random(1))),  # type: ignore[arg-type]
+    "Stack host": lambda net: Stack(Config(), 5),  # type: ignore[arg-type]
+    "Stack random": lambda net: Stack(Config(), SimHost(Random(1)), random=5),  # type: ignore[arg-type]
+    "Stack attach": lambda net: Stack(Config(), SimHost(Random(1))).attach(5, None),  # type: ignore[arg-type]
+    "Stack detach": lambda net: Stack(Config(), SimHost(Random(1))).detach(5),  # type: ignore[arg-type]
+    "Stack call_at": lambda net: Stack(Config(), SimHost(Random(1))).call_at(5, 5),  # type: ignore[arg-type]
     "watch": lambda net: net.watch(0, 5),  # type: ignore[arg-type]
     "watch True": lambda net: net.watch(True, print),
     "watch events": lambda net: net.watch(0, print, "r"),  # type: ignore[arg-type]

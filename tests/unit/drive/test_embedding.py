@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from slirpy import Attachment, Config, ForwardError, Slirp, StateError
+from slirpy import Attachment, Config, ConfigError, ForwardError, Slirp, StateError
 from slirpy.drive import mailbox
 from slirpy.interfaces import READ, Frame, Link, LinkSink, Poller
 from slirpy.links import CallbackLink, Middleware
@@ -162,7 +162,7 @@ def test_send_many_answers_once(net: Slirp) -> None:
 def test_send_many_takes_all_or_raises_before_any(net: Slirp) -> None:
     frames: list[bytes] = []
     nic = net.attach(frames.append)
-    with pytest.raises(TypeError):
+    with pytest.raises(ConfigError, match=r"^frames are"):
         nic.send_many([ping(b"a"), "no frame"])  # type: ignore[list-item]
     assert net.stats.frames_in == 0
     nic.close()
