@@ -6,6 +6,10 @@ destination and the port: all that is known when a guest's first packet arrives.
 
 Destinations are addresses as the guest sees them. The host's loopback appears there as the gateway's address, and has
 a keyword, because it is the destination that most often needs a rule.
+
+A rule that refuses an IPv4 address also refuses the IPv6 addresses that lead there by a translator or a tunnel
+(:mod:`slirpy.config.embedded`). A rule that allows an IPv4 address says nothing about those, since it is the network
+that decides where they lead.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any
 
 from slirpy.addresses import AnyAddress, IPAddress, reachable_place
+from slirpy.config.embedded import embedded_ipv4
 from slirpy.config.text import PORT_MAX, bracketed, decimal, parse_ports, split_port
 from slirpy.config.values import as_text, is_whole
 from slirpy.errors import ConfigError
@@ -26,14 +31,15 @@ from slirpy.interfaces import Action, FlowRequest, IPProtocol, Verdict
 __all__ = ["WORDS", "Rule", "RulePolicy", "checked_verdict", "parse_rule"]
 
 WORDS = {
-    "private": ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"),
+    "private": ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7", "fec0::/10"),
     "link-local": ("169.254.0.0/16", "fe80::/10"),
     "metadata": (
-        "169.254.169.254", "169.254.170.2", "169.254.170.23", "100.100.100.200", "168.63.129.16", "192.0.0.192",
-        "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254",
+        "169.254.169.254", "169.254.170.2", "169.254.170.23", "169.254.42.42", "100.100.100.200", "168.63.129.16",
+        "192.0.0.192", "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "fd00:42::42",
+        "fd00:a9fe:a9fe::1", "fe80::a9fe:a9fe",
     ),
 }  # fmt: skip
-"""Names of networks: RFC 1918, 6598, 4193; RFC 3927, 4291; and the addresses of cloud metadata services."""
+"""Names of networks: RFC 1918, 6598, 4193, 3879; RFC 3927, 4291; and the addresses of cloud metadata services."""
 _ANY = "any"
 _HOST = ("host", "loopback")
 _VERBS = {
@@ -46,6 +52,8 @@ _VERBS = {
 _PROTOCOLS = {"tcp": IPProtocol.TCP, "udp": IPProtocol.UDP, "icmp": IPProtocol.ICMP}
 _PARTS = re.compile(r"(?:([^:\[\]]*):)??(\[[^\[\]]*\]|[^:\[\]]*)(?::([^:\[\]]*))?")
 _LOOPBACK = IPv4Address("127.0.0.1")
+_LOOPBACKS = ((4, 24, 127), (4, 24, 0))
+"""Networks in the form of ``Rule._networks`` by which a host means itself."""
 _HELP = "write [tcp:|udp:|icmp:]DESTINATION[:PORTS], such as tcp:203.0.113.0/24:443"
 
 
@@ -92,14 +100,16 @@ class Rule:
         if redirect is not None and action is not Action.ALLOW:
             raise ConfigError(f"a rule that redirects has Action.ALLOW; given was {action}")
         words = (_ANY, *_HOST)
-        networks = () if destination in words else WORDS.get(destination, (destination,))
+        networks = tuple(map(_network, () if destination in words else WORDS.get(destination, (destination,))))
+        if destination in _HOST:
+            networks = _LOOPBACKS
         put = object.__setattr__
         put(self, "action", action)
         put(self, "destination", destination)
         put(self, "protocol", None if protocol is None else IPProtocol(protocol))
         put(self, "ports", tuple((first, last) for first, last in ports))
         put(self, "redirect", None if redirect is None else reachable_place("a rule's redirect", redirect))
-        put(self, "_networks", tuple(map(_network, networks)))
+        put(self, "_networks", networks)
 
     def matches(self, request: FlowRequest) -> bool:
         """Whether the rule matches this flow."""
@@ -113,12 +123,19 @@ class Rule:
         destination = self.destination
         if destination == _ANY:
             return True
-        if destination in _HOST:
-            return request.host
-        if request.host and destination in WORDS:
-            return False
+        if request.host and (destination in _HOST or destination in WORDS):
+            return destination in _HOST
         address = request.destination_bytes
-        length, number = len(address), int.from_bytes(address, "big")
+        if destination not in _HOST and self._holds(len(address), int.from_bytes(address, "big")):
+            return True
+        return (
+            len(address) == 16
+            and self.action is not Action.ALLOW
+            and any(self._holds(4, number) for number in embedded_ipv4(address))
+        )
+
+    def _holds(self, length: int, number: int) -> bool:
+        """Whether an address of ``length`` bytes is in one of the networks."""
         return any(size == length and number >> shift == prefix for size, shift, prefix in self._networks)
 
     def verdict(self, request: FlowRequest) -> Verdict:

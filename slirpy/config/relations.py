@@ -42,7 +42,7 @@ def settle(values: dict[str, Any]) -> None:
     check_dhcp_options(values["dhcp_options"])
     net: IPv4Network = values["net"]
     if isinstance(values["policy"], RulePolicy):
-        _check_redirects(values["policy"], net)
+        _check_redirects(values["policy"], net, values["net6"])
     servers = servers_of(net, values["host"], values["dns"], values["smbserver"], values["guestfwd"])
     _place_pool(values, servers)
     _place_pool6(values)
@@ -160,10 +160,10 @@ def _inside(
     return address
 
 
-def _check_redirects(policy: RulePolicy, net: IPv4Network) -> None:
+def _check_redirects(policy: RulePolicy, *nets: IPv4Network | IPv6Network) -> None:
     """Check that redirects do not point into this network, whose addresses mean something else on the host."""
     for rule in policy.rules:
-        if rule.redirect is not None and rule.redirect[0] in net:
+        if rule.redirect is not None and any(rule.redirect[0] in net for net in nets):
             raise ConfigError(
                 f'rule "{rule}": its target is in the virtual network, not in the host\'s world; write host for'
                 " the host's loopback"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_address, ip_network
@@ -63,7 +64,7 @@ def outward(net: Net) -> list[tuple[int, bytes, int]]:
 FRAMES = [
     (rules, asked, expected)
     for rules, asked, expected in TABLE
-    if "[" not in asked  # frames of IPv4
+    if len(flow(asked).destination_bytes) == 4
     # Nobody is there, whatever the rules; it leads nowhere; the gateway itself answers.
     if asked not in ("tcp 10.0.2.3:8000", "udp 255.255.255.254:65535", "icmp 10.0.2.2")
 ]
@@ -93,7 +94,7 @@ def test_table(rules: list[str], asked: str, expected: str) -> None:
         assert outward(net) == [there]
     elif ":" in expected:
         host, _, port = expected.rpartition(":")
-        assert outward(net) == [(request.protocol, ip(host), int(port))]
+        assert outward(net) == [(request.protocol, ip_address(host).packed, int(port))]
     else:
         assert net.host.calls == []
         assert [(r, v.action.value) for r, v in told] == [(request, expected)]
@@ -110,6 +111,47 @@ def test_table(rules: list[str], asked: str, expected: str) -> None:
         return
     assert told == []
     net.silence()  # neither a refusal nor an answer yet
+
+
+FRAMES6 = [
+    (rules, asked, expected)
+    for rules, asked, expected in TABLE
+    if len(flow(asked).destination_bytes) == 16
+    # The DNS server's, guests', and what no packet on a wire can lead to.
+    and not re.search(r"fec0::3|fe80:|febf:| \[?::", asked)
+    and asked != "icmp fec0::2"  # the gateway itself answers
+]
+
+
+@pytest.mark.parametrize(("rules", "asked", "expected"), FRAMES6, ids=[f"{r} - {f}" for r, f, _ in FRAMES6])
+def test_table_of_ipv6(rules: list[str], asked: str, expected: str) -> None:
+    told: list[tuple[FlowRequest, Verdict]] = []
+    net = VirtualNetwork(
+        Config(policy=rules, on_refused=lambda request, verdict: told.append((request, verdict)))
+    )
+    net.boot(ipv6=True)
+    request, guest = flow(asked), net.guest
+    place = str(request.destination), request.destination_port
+    if request.protocol == IPProtocol.TCP:
+        guest.connect(*place)
+    else:
+        guest.udp().send(b"x", *place)
+    net.run(1_000_000)
+    real = bytes(15) + b"\1" if request.host else request.destination_bytes
+    calls = [(OUTWARD[c.name], c.address, c.port) for c in net.host.calls if c.name in OUTWARD]
+    if expected == "allow":
+        assert calls[:1] == [(request.protocol, real, request.destination_port)]
+    elif ":" in expected:
+        host, _, port = expected.rpartition(":")
+        assert calls == [(request.protocol, ip_address(host).packed, int(port))]
+    else:
+        assert calls == []
+        [(refused, verdict)] = told
+        assert (refused.destination, refused.host, verdict.action.value) == (
+            request.destination, request.host, expected,
+        )  # fmt: skip
+        return
+    assert told == []
 
 
 def test_what_is_refused_may_be_asked_for_again() -> None:

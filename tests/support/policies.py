@@ -7,15 +7,17 @@ from ipaddress import ip_address
 from slirpy.interfaces import FlowRequest, IPProtocol
 from tests.support.harness import GATEWAY, GUEST
 
+GATEWAY6 = ip_address("fec0::2").packed
+
 PROTOCOLS = {"tcp": IPProtocol.TCP, "udp": IPProtocol.UDP, "icmp": IPProtocol.ICMP}
 
 
 def flow(text: str) -> FlowRequest:
-    """``tcp 198.51.100.7:80``, as a guest asks for it; the gateway is 10.0.2.2."""
+    """``tcp 198.51.100.7:80``, as a guest asks for it; the gateway is 10.0.2.2 and fec0::2."""
     protocol, _, rest = text.partition(" ")
     host, _, port = rest.rpartition(":") if protocol != "icmp" else (rest, "", "0")
     address = ip_address(host.strip("[]")).packed
-    return FlowRequest(PROTOCOLS[protocol], GUEST, 40000, address, int(port), address == GATEWAY)
+    return FlowRequest(PROTOCOLS[protocol], GUEST, 40000, address, int(port), address in (GATEWAY, GATEWAY6))
 
 
 WEB = ["allow 203.0.113.0/24:443", "deny private"]
@@ -31,6 +33,9 @@ ORDER = ["allow 10.9.9.9:80", "deny private", "allow any"]
 WIDE = ["allow 10.0.0.0/8"]
 ALL = ["redirect any=192.0.2.1"]
 EXACT = ["allow tcp:10.0.2.2:22"]
+NO_TEN = ["deny 10.0.0.0/8", "allow any"]
+ONLY_TEN = ["allow 10.0.0.0/8", "allow private"]
+SIX_PROXY = ["redirect tcp:any:80=[2001:db8::1]:8080", "redirect udp:[2001:db8::/32]:53=host"]
 
 TABLE: list[tuple[list[str], str, str]] = [
     (WEB, "tcp 203.0.113.9:443", "allow"),
@@ -112,6 +117,66 @@ TABLE: list[tuple[list[str], str, str]] = [
     (ALL, "udp 198.51.100.7:1", "192.0.2.1:1"),
     (ALL, "icmp 198.51.100.7", "192.0.2.1:0"),
     (CLOUD, "icmp 169.254.169.254", "drop"),
+    (OPEN, "tcp [fec0::2]:1", "reject"),
+    (OPEN, "icmp fec0::2", "reject"),
+    (OPEN, "tcp [2001:db8::1]:1", "allow"),
+    (HOST, "tcp [fec0::2]:8000", "allow"),
+    (HOST, "tcp [fec0::2]:7999", "reject"),
+    (HOST, "tcp [fec0::3]:8000", "reject"),
+    (INSIDE, "tcp [fec0::2]:80", "reject"),
+    (INSIDE, "tcp [fec0:0:0:1::7]:80", "allow"),
+    (INSIDE, "tcp [fc00::1]:80", "allow"),
+    (INSIDE, "tcp [fe00::1]:80", "reject"),
+    (INSIDE, "tcp [feff:ffff::1]:80", "allow"),
+    (CLOUD, "tcp [fd00:ec2::23]:80", "drop"),
+    (CLOUD, "tcp [fd20:ce::254]:80", "drop"),
+    (CLOUD, "tcp [fd00:c1::a9fe:a9fe]:80", "drop"),
+    (CLOUD, "tcp [fd00:42::42]:80", "drop"),
+    (CLOUD, "tcp [fd00:a9fe:a9fe::1]:80", "drop"),
+    (CLOUD, "tcp [fe80::a9fe:a9fe]:80", "drop"),
+    (CLOUD, "tcp 169.254.42.42:80", "drop"),
+    (CLOUD, "tcp [fd00:ec3::254]:80", "allow"),
+    (CLOUD, "tcp [febf::1]:80", "reject"),
+    (CLOUD, "tcp [fec0::2]:80", "allow"),
+    (NO_TEN, "tcp [::ffff:10.1.2.3]:80", "reject"),
+    (NO_TEN, "tcp [::10.1.2.3]:80", "reject"),
+    (NO_TEN, "tcp [::ffff:0:10.1.2.3]:80", "reject"),
+    (NO_TEN, "tcp [64:ff9b::10.1.2.3]:80", "reject"),
+    (NO_TEN, "tcp [64:ff9b::11.1.2.3]:80", "allow"),
+    (NO_TEN, "tcp [64:ff9b:1::10.1.2.3]:80", "reject"),
+    (NO_TEN, "tcp [64:ff9b:1:a01:2:300::]:80", "reject"),
+    (NO_TEN, "tcp [64:ff9b:1:a:1:203::]:80", "reject"),
+    (NO_TEN, "tcp [64:ff9b:1:0:a:102:300:0]:80", "reject"),
+    (NO_TEN, "tcp [64:ff9b:1:b01:2:300::]:80", "allow"),
+    (NO_TEN, "tcp [64:ff9b:2::10.1.2.3]:80", "allow"),
+    (NO_TEN, "tcp [2002:a01:203::7]:80", "reject"),
+    (NO_TEN, "tcp [2002:b01:203::7]:80", "allow"),
+    (NO_TEN, "tcp [2001:0:a01:203:1:2:3f57:fefe]:80", "reject"),
+    (NO_TEN, "tcp [2001:0:c000:201:1:2:f5fe:fdfc]:80", "reject"),
+    (NO_TEN, "tcp [2001:0:c000:201:1:2:3fff:fdfe]:80", "allow"),
+    (NO_TEN, "tcp [2001:db8::5efe:a01:203]:80", "reject"),
+    (NO_TEN, "tcp [2001:db8::200:5efe:a01:203]:80", "reject"),
+    (NO_TEN, "tcp [2001:db8::10.1.2.3]:80", "allow"),
+    (ONLY_TEN, "tcp [::ffff:10.1.2.3]:80", "reject"),
+    (ONLY_TEN, "tcp [64:ff9b::10.1.2.3]:80", "reject"),
+    (ONLY_TEN, "tcp [2002:a01:203::7]:80", "reject"),
+    (ONLY_TEN, "tcp 10.1.2.3:80", "allow"),
+    (CLOUD, "tcp [64:ff9b::169.254.169.254]:80", "drop"),
+    (CLOUD, "tcp [64:ff9b::169.254.1.1]:80", "reject"),
+    (CLOUD, "tcp [2002:a9fe:a9fe::1]:80", "drop"),
+    (CLOUD, "icmp ::ffff:169.254.169.254", "drop"),
+    (OPEN, "tcp [64:ff9b::127.0.0.1]:80", "reject"),
+    (OPEN, "tcp [::ffff:0.0.0.0]:80", "reject"),
+    (OPEN, "tcp [64:ff9b::192.0.2.7]:80", "allow"),
+    (OPEN, "tcp [2002:7f00:1::]:80", "reject"),
+    (HOST, "tcp [64:ff9b::127.0.0.1]:8000", "reject"),
+    (WEB, "tcp [64:ff9b::203.0.113.9]:443", "reject"),
+    (ORDER, "tcp [64:ff9b::10.9.9.9]:80", "reject"),
+    (ORDER, "tcp [64:ff9b::198.51.100.7]:80", "allow"),
+    (SIX_PROXY, "tcp [2001:db8::7]:80", "2001:db8::1:8080"),
+    (SIX_PROXY, "tcp 192.0.2.7:80", "2001:db8::1:8080"),
+    (SIX_PROXY, "udp [2001:db8::7]:53", "127.0.0.1:53"),
+    (SIX_PROXY, "udp 192.0.2.7:53", "reject"),
     ([], "tcp 198.51.100.7:80", "reject"),
     ([], "udp 10.0.2.2:80", "reject"),
 ]

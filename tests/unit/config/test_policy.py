@@ -229,7 +229,9 @@ def test_the_host_is_the_host_by_every_name(name: str) -> None:
     for rules in (["deny host", "allow any"], ["deny 10.0.2.2", "allow any"]):
         assert Router(config(policy=rules)).route(asked) is Refusal.PROHIBITED
     for rules in (["allow host"], ["allow 10.0.2.2:53"]):
-        assert Router(config(policy=rules)).route(asked) == Route(LOOPBACK, 53)
+        route = Router(config(policy=rules)).route(asked)
+        assert isinstance(route, Route)
+        assert route[:2] == (LOOPBACK, 53)
 
 
 def test_restrict_refuses_all() -> None:
