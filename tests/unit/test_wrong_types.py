@@ -252,13 +252,13 @@ FORMS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], object], tuple[str,
     "Rule": (lambda a: Rule(Action.ALLOW, redirect=(a, 80)), lambda made: made.redirect[0], (V4, V6)),
     "StaticLease": (lambda a: StaticLease(a, MAC), lambda made: made.address, (V4, V6)),
     "DhcpAnswer": (lambda a: DhcpAnswer(address=a).address, lambda made: made, (V4, V6)),
+    "HostForward on": (lambda a: HostForward("tcp", a, 80, None, 80), lambda made: made.host_address, (V4, V6)),
+    "HostForward to": (lambda a: HostForward("tcp", V4, 80, a, 80), lambda made: made.guest_address, (V4, V6)),
     "FlowRequest to": (lambda a: FlowRequest(6, FAR, 1, a, 2), lambda made: made.destination, (V4, V6)),
     "FlowRequest from": (lambda a: FlowRequest(6, a, 1, FAR, 2), lambda made: made.source, (V4, V6)),
 }
 """How each is made of an address in any form, bytes too, and how the address is read."""
 OTHERS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], object]]] = {
-    "HostForward host": (lambda a: HostForward("tcp", a, 80, None, 80), lambda made: made.host_address),
-    "HostForward guest": (lambda a: HostForward("tcp", V4, 80, a, 80), lambda made: made.guest_address),
     "GuestForward": (lambda a: GuestForward(a, 80, "cmd:cat"), lambda made: made.server),
     "GuestRoute": (lambda a: GuestRoute("198.51.100.0/24", a), lambda made: made.gateway),
 }
