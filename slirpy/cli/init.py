@@ -154,7 +154,7 @@ def _set_up(channel: Channel) -> None:
     channel.send({"tap": True}, descriptor)
     os.close(descriptor)
     settings = namespace.Settings(*_expect(channel, "settings")["settings"])
-    namespace.set_kernel_parameters()
+    namespace.set_kernel_parameters(ipv6=any(":" in address for address, _, _ in settings.addresses))
     _in_helper(channel, lambda: namespace.configure_interfaces(settings))
     try:
         warning = namespace.private_mounts(settings.dns, settings.search)

@@ -7,7 +7,9 @@ undone when the last process in them ends. Nothing is written to a file system o
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Sequence
+from ipaddress import IPv4Interface
 from typing import NamedTuple
 
 from slirpy.cli import linux
@@ -15,6 +17,7 @@ from slirpy.cli.resolvconf import PATH, add_file, read_host, resolv_conf
 
 __all__ = [
     "TAP",
+    "Address",
     "Settings",
     "configure_interfaces",
     "keep_mounts_private",
@@ -24,17 +27,26 @@ __all__ = [
 
 TAP = "tap0"
 MAC = bytes.fromhex("525400123456")  # QEMU gives its first guest the same one
+_IPV6 = f"/proc/sys/net/ipv6/conf/{TAP}"
+"""The kernel's parameters of IPv6 on tap0. Not there if the kernel has no IPv6."""
+_IFA_F_NODAD = 0x02
 _SCRATCH = "/tmp"
 _LOOKUP_DAEMONS = ("/run/nscd/socket", "/run/systemd/resolve/io.systemd.Resolve")
+
+
+class Address(NamedTuple):
+    """An address of the guest's side, and the gateway of its family."""
+
+    address: str
+    prefix: int
+    gateway: str
 
 
 class Settings(NamedTuple):
     """Network settings of the guest's side."""
 
-    address: str
-    prefix: int
-    broadcast: str
-    gateway: str
+    addresses: Sequence[Address]
+    """One for each family that the network has, IPv4 first."""
     dns: str
     mtu: int
     search: Sequence[str] = ()
@@ -54,26 +66,35 @@ def configure_interfaces(settings: Settings) -> None:
         route.link("set", index=loopback, state="up")
         route.link("set", index=tap, address=MAC.hex(":"), mtu=settings.mtu)
         route.link("set", index=tap, state="up")
-        route.addr(
-            "add",
-            index=tap,
-            address=settings.address,
-            prefixlen=settings.prefix,
-            broadcast=settings.broadcast,
-        )
-        route.route("add", dst="default", gateway=settings.gateway)
+        for address, prefix, gateway in settings.addresses:
+            if ":" not in address:
+                broadcast = str(IPv4Interface(f"{address}/{prefix}").network.broadcast_address)
+                route.addr("add", index=tap, address=address, prefixlen=prefix, broadcast=broadcast)
+                route.route("add", dst="default", gateway=gateway)
+            elif os.path.exists(_IPV6):
+                # The network has one guest: nobody else can have its address, so there is no need to ask first.
+                route.addr("add", index=tap, address=address, prefixlen=prefix, flags=_IFA_F_NODAD)
+                route.route("add", family=socket.AF_INET6, dst="default", gateway=gateway, oif=tap)
 
 
-def set_kernel_parameters() -> None:
+def set_kernel_parameters(*, ipv6: bool) -> None:
     """Set kernel parameters of the namespace, as far as is permitted.
 
     Allow ping without privileges. Let the kernel report each datagram that finds no listener: by default it limits
     itself to one report a second, and forwards to the loopback depend on these reports. Its global limit, a thousand
-    a second, stays. Disable IPv6 on tap0, where no router would answer.
+    a second, stays. With IPv6, tap0 needs no router advertisements and no duplicate address detection, since it is
+    configured from here; without it, no router would answer.
+
+    Args:
+        ipv6: whether the network has IPv6.
     """
     _write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647", "0 0")
     _write("/proc/sys/net/ipv4/icmp_ratelimit", "0")
-    _write(f"/proc/sys/net/ipv6/conf/{TAP}/disable_ipv6", "1")
+    if ipv6:
+        for parameter in ("accept_ra", "accept_dad", "router_solicitations"):
+            _write(f"{_IPV6}/{parameter}", "0")
+    else:
+        _write(f"{_IPV6}/disable_ipv6", "1")
 
 
 def _write(path: str, *values: str) -> None:

@@ -64,6 +64,7 @@ class Session:
 
     def _connect(self, sandbox: Sandbox, signals: Signals) -> tuple[int, int]:
         from slirpy import Slirp
+        from slirpy.core.ndp import LEAST_MTU
         from slirpy.links.tap import TapLink
 
         allow_descriptors()
@@ -73,17 +74,20 @@ class Session:
             log = FrameLog(self._reporting.capture, self._reporting.trace, stack, output=self._output)
             link = log.wrap(TapLink(sandbox.tap, config.mtu), "tap0")
             net = stack.enter_context(Slirp(config))
-            address = net.reserve(namespace.MAC)
-            if self._loopback:
+            addresses = []
+            if config.ipv4:
+                address = net.reserve(namespace.MAC)
+                addresses.append(namespace.Address(str(address), config.net.prefixlen, str(config.host)))
+            if config.ipv6 and config.mtu >= LEAST_MTU:
+                address6 = net.reserve6(namespace.MAC)
+                addresses.append(namespace.Address(str(address6), config.net6.prefixlen, str(config.host6)))
+            if self._loopback and config.ipv4:
                 net.reach_guest_loopback(address, sandbox.open_socket)
             tell_forwards(net)
             sandbox.configure(
                 namespace.Settings(
-                    str(address),
-                    config.net.prefixlen,
-                    str(config.net.broadcast_address),
-                    str(config.host),
-                    str(config.dns),
+                    addresses,
+                    str(config.dns if config.ipv4 else config.dns6),
                     config.mtu,
                     config.dnssearch or ((config.domainname,) if config.domainname else ()),
                 )

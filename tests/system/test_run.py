@@ -33,7 +33,9 @@ def test_a_command_has_an_address_a_gateway_and_the_host_s_servers(
     script = f"ip -br addr; ping -c 2 -i 0.2 -W 5 10.0.2.2; curl -sf http://10.0.2.2:{web.port}/"
     result = user.run("run", "--", "sh", "-c", script)
     assert result.returncode == 0, result.stderr
-    assert re.search(r"^tap0\s+\S+\s+10\.0\.2\.15/24\s*$", result.stdout, re.MULTILINE), result.stdout
+    assert re.search(
+        r"^tap0\s+\S+\s+10\.0\.2\.15/24 fec0::15/64 fe80::\S+/64\s*$", result.stdout, re.MULTILINE
+    ), result.stdout
     assert re.search(r"^lo\s+\S+\s+127\.0\.0\.1/8", result.stdout, re.MULTILINE)
     assert "2 packets transmitted, 2 received, 0% packet loss" in result.stdout
     assert result.stdout.endswith("hello from the server\n")
@@ -49,7 +51,7 @@ def test_the_interface_is_what_the_options_say(user: User, need: Need) -> None:
     assert result.returncode == 0, result.stderr
     links, routes, resolv, *_ = result.stdout.splitlines()  # the host's search domains and options may follow
     (link,) = json.loads(links)
-    (address,) = link["addr_info"]
+    (address,) = (each for each in link["addr_info"] if each["family"] == "inet")
     assert (link["mtu"], link["address"]) == (4000, "52:54:00:12:34:56")
     assert (address["local"], address["prefixlen"]) == ("192.168.7.15", 25)
     assert address["broadcast"] == "192.168.7.127"

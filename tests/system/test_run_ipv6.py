@@ -1,0 +1,126 @@
+"""``slirpy run`` with IPv6: the kernel, curl, ping and dig as the guest's programs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.system.user import User
+from tests.system.webserver import WebServer, digest
+
+pytestmark = pytest.mark.system
+Need = Callable[..., None]
+SIZE = 20 << 20
+
+
+@contextmanager
+def only_ipv6() -> Iterator[int]:
+    """A server on ::1 alone; it sends a greeting. Yields its port."""
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        server.settimeout(30)
+
+        def serve() -> None:
+            try:
+                while True:
+                    connection, _ = server.accept()
+                    with connection:
+                        connection.recv(4096)
+                        connection.sendall(b"HTTP/1.0 200 OK\r\n\r\nfrom ::1\n")
+            except OSError:
+                pass  # closed
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_command_has_an_ipv6_address_and_a_gateway(user: User, need: Need) -> None:
+    need("ip", "ping")
+    script = "ip -j addr show tap0; ip -6 -j route show default; ping -6 -c 2 -i 0.2 -W 5 fec0::2"
+    result = user.run("run", "--", "sh", "-c", script)
+    assert result.returncode == 0, result.stderr
+    links, routes, *ping = result.stdout.splitlines()
+    addresses = {each["local"]: each for each in json.loads(links)[0]["addr_info"]}
+    assert addresses["fec0::15"]["prefixlen"] == 64
+    assert "tentative" not in addresses["fec0::15"]  # it can be used at once
+    (default,) = json.loads(routes)
+    assert (default["gateway"], default["dev"]) == ("fec0::2", "tap0")
+    assert "2 packets transmitted, 2 received, 0% packet loss" in "\n".join(ping)
+    assert result.stderr == ""
+
+
+def test_the_options_decide(user: User, need: Need) -> None:
+    need("ip")
+    script = "ip -br -6 addr show tap0 scope global; ip -6 route show default; head -n 1 /etc/resolv.conf"
+    options = ["--net6", "fd00:7::/56", "--host6", "fd00:7::9", "--no-ipv4"]
+    result = user.run("run", *options, "--", "sh", "-c", script)
+    assert re.search(r"fd00:7::15/56", result.stdout), result
+    assert re.search(r"default via fd00:7::9 ", result.stdout)
+    assert result.stdout.endswith("nameserver fd00:7::3\n")
+
+
+@pytest.mark.parametrize("options", [["--no-ipv6"], ["--mtu", "1279"]])
+def test_without_ipv6_there_is_no_address(user: User, need: Need, options: list[str]) -> None:
+    need("ip")
+    result = user.run("run", *options, "--", "ip", "-6", "addr", "show", "tap0")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_the_gateway_is_both_loopbacks_of_the_host(user: User, need: Need, web: WebServer) -> None:
+    need("curl")
+    with only_ipv6() as port:
+        urls = [
+            f"http://{gateway}:{number}/"
+            for number in (web.port, port)
+            for gateway in ("10.0.2.2", "[fec0::2]")
+        ]
+        result = user.run("run", "--", "curl", "-sf", "-m", "20", *urls)
+    assert result.stdout == "hello from the server\n" * 2 + "from ::1\n" * 2, result
+
+
+def test_what_is_transferred_arrives_whole(user: User, need: Need, web: WebServer) -> None:
+    need("curl", "sha256sum")
+    url = f"http://[fec0::2]:{web.port}"
+    down_script = f"curl -sf {url}/bytes/{SIZE} | sha256sum"
+    up_script = f"head -c {SIZE} /dev/zero | curl -sf -X PUT --data-binary @- {url}/anything"
+    script = f"set -e; {down_script}; {up_script}"
+    result = user.run("run", "--", "sh", "-c", script)
+    assert result.returncode == 0, result
+    down, up = result.stdout.split("-")
+    assert down.strip() == digest(SIZE)
+    assert up.strip() == hashlib.sha256(bytes(SIZE)).hexdigest()
+
+
+def test_names_and_addresses_over_ipv6(user: User, need: Need) -> None:
+    need("dig")
+    script = "dig +short @fec0::3 host.internal AAAA; dig +short +tcp @fec0::3 -x fec0::2"
+    result = user.run("run", "--", "sh", "-c", script)
+    assert result.stdout.splitlines() == ["fec0::2", "gateway.internal."], result
+
+
+def test_a_guest_with_ipv6_alone_downloads_from_an_ipv4_server_by_name(
+    user: User, need: Need, web: WebServer
+) -> None:
+    need("curl", "sha256sum")
+    options = ["--no-ipv4", "--nat64", "--dns-record", "four.test=192.0.2.7"]
+    redirect = ["--redirect", f"tcp:192.0.2.7:80=127.0.0.1:{web.port}"]  # so that nothing leaves this machine
+    script = f"curl -sf -m 20 http://four.test/bytes/{SIZE} | sha256sum"
+    result = user.run("run", *options, *redirect, "--", "sh", "-c", script)
+    assert result.stdout.split() == [digest(SIZE), "-"], result
+
+
+def test_a_guest_with_ipv4_alone_reaches_an_ipv6_server_by_name(user: User, need: Need) -> None:
+    need("curl")
+    with only_ipv6() as port:
+        options = ["--no-ipv6", "--dns46", "198.18.0.0/15", "--dns-record", "six.test AAAA 2001:db8::7"]
+        redirect = ["--redirect", f"tcp:[2001:db8::7]:80=[::1]:{port}"]
+        result = user.run("run", *options, *redirect, "--", "curl", "-sf", "-m", "20", "http://six.test/")
+    assert result.stdout == "from ::1\n", result
