@@ -24,7 +24,6 @@ PUBLIC = {
 """Those that callers implement, beside the ones in ``slirpy.interfaces``, and what takes them."""
 
 IMPLEMENTED: dict[str, tuple[Any, Any]] = {
-    "Codec": ("_Icmp4", "_Icmp6"),
     "Emit": ("TcpFlow.emit", "Host._emit"),
     "Entry": ("NatTcpFlow", "UdpFlow"),
     "Header": ("IPv4Header", "IPv6Header"),
