@@ -1,4 +1,4 @@
-"""Fragmentation of packets to guests (RFC 791, section 3.2)."""
+"""Fragmentation of packets to guests (RFC 791, section 3.2; RFC 8200, section 4.5)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from struct import Struct
 
 from slirpy.interfaces import Buffer, Frame
-from slirpy.wire import ethernet, ipv4
+from slirpy.wire import ethernet, ipv4, ipv6
 
-__all__ = ["cut"]
+__all__ = ["cut", "cut6"]
 
 _HEADERS = Struct("!14sBBHHHBBH8s").pack
+_HEADERS6 = Struct("!14sIHBB32sBxHI").pack
+_FRAGMENT_LENGTH = 8
 _PADDING = bytes(ethernet.MIN_LENGTH)
 _from_bytes = int.from_bytes
 _new_frame = tuple.__new__  # as in core/udpout.py
@@ -51,3 +53,28 @@ def cut(
             yield Frame((header, piece, _PADDING[total:])), ethernet.MIN_LENGTH
         else:
             yield _new_frame(Frame, ((header, piece), 0, 0, 0)), total
+
+
+def cut6(
+    ethernet_header: bytes,
+    addresses: bytes,
+    protocol: int,
+    payload: Buffer,
+    mtu: int,
+    ident: int,
+    ttl: int,
+    tos: int,
+) -> Iterator[tuple[Frame, int]]:
+    """Yield the fragments of an IPv6 packet; see :func:`cut`. The identification has 32 bits."""
+    step = (mtu - ipv6.HEADER_LENGTH - _FRAGMENT_LENGTH) & ~7
+    view, length = memoryview(payload), len(payload)
+    first_word = 6 << 28 | tos << 20
+    for offset in range(0, length, step):
+        piece = view[offset : offset + step]
+        total = _FRAGMENT_LENGTH + len(piece)
+        more = 0 if offset + step >= length else ipv6.MF
+        header = _HEADERS6(
+            ethernet_header, first_word, total, ipv6.FRAGMENT, ttl, addresses, protocol, offset | more, ident
+        )
+        frame = _new_frame(Frame, ((header, piece), 0, 0, 0))
+        yield frame, ethernet.HEADER_LENGTH + ipv6.HEADER_LENGTH + total

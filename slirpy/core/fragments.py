@@ -1,5 +1,7 @@
 """Reassembly of IPv4 fragments from guests (RFC 791, section 3.2). Overlaps are rejected (RFC 5722).
 
+Reassembly of IPv6 (``core/fragments6.py``) is derived from it, with separate bounds.
+
 Fragments may arrive in any order. A packet is not examined before it is complete, so tiny first fragments do no harm
 (RFC 1858).
 
@@ -16,6 +18,7 @@ identification may recur within seconds (RFC 4963); the old pieces would corrupt
 from __future__ import annotations
 
 from bisect import bisect_left
+from typing import ClassVar
 
 from slirpy.core.arrival import Arrival
 from slirpy.core.demux import Demux
@@ -66,7 +69,7 @@ class _Share:
 
 
 class Fragments:
-    """Reassembly of one stack. Its length is the number of incomplete packets.
+    """Reassembly of IPv4 in one stack. Its length is the number of incomplete packets.
 
     Args:
         errors: reports expired packets to their senders.
@@ -76,6 +79,9 @@ class Fragments:
     Attributes:
         borrowed: whether some pieces are views of frames; :meth:`own` must be called before those change.
     """
+
+    timeout: ClassVar[int] = TIMEOUT
+    """Time in which a packet must be complete, in nanoseconds."""
 
     def __init__(
         self,
@@ -102,20 +108,22 @@ class Fragments:
 
     # ------------------------------------------------------------------------------------ any fragment
 
-    def insert(self, arrival: Arrival, header: ipv4.IPv4Header) -> Arrival | None:
-        """Insert a fragment with the given header. Returns the whole packet once it is complete."""
+    def insert(self, arrival: Arrival, ident: int) -> Arrival | None:
+        """Insert a fragment. Returns the whole packet once it is complete.
+
+        ``ident`` distinguishes the packets of one source and destination.
+        """
         stats = self._network.stats
-        port, packet = arrival.port, arrival.packet
+        port, packet, header = arrival.port, arrival.packet, arrival.header
         piece = packet[header.header_length : header.total_length]
-        offset = header.fragment_offset
-        more = bool(header.fragment & ipv4.MF)
+        offset, more = header.fragment_offset, header.more_fragments
         end = offset + len(piece)
         if not piece or (more and len(piece) % 8) or end + header.header_length > 65535:
             stats.drop_fragment_bad += 1
             return None
         if self._run is not None:
             self._register(self._run)
-        key = header.source + header.destination, header.ident << 8 | header.protocol
+        key = header.source + header.destination, ident
         share = self._shares.get(port)
         partial = share.partial.get(key) if share is not None else None
         if partial is None:
@@ -126,7 +134,7 @@ class Fragments:
             return None  # a duplicate is no overlap
         if not partial.fits(at, offset, end, more):
             stats.drop_fragment_bad += 1 + len(partial.pieces)
-            self._remove(partial)
+            self._spoil(partial)
             return None
         if len(partial.pieces) == MAX_PIECES:
             stats.drop_fragment_limit += 1 + len(partial.pieces)
@@ -134,7 +142,7 @@ class Fragments:
             return None
         partial.add(at, offset, piece, more)
         if not offset:
-            partial.header = packet[: header.header_length]
+            partial.header, partial.first = packet[: header.header_length], header
             partial.neighbor, partial.macs = arrival.neighbor, arrival.macs
         if partial.have == partial.total:
             self._remove(partial)
@@ -142,6 +150,10 @@ class Fragments:
         self._views[partial] = None
         self.borrowed = True
         return None
+
+    def _spoil(self, partial: Partial) -> None:
+        """Give up a packet whose fragments overlap."""
+        self._remove(partial)
 
     def _begin(self, partial: Partial) -> None:
         """Add a new packet to the tables, and make room for it."""
@@ -157,7 +169,7 @@ class Fragments:
             if not self._cost:
                 self._shares.clear()  # of the entry that _remove() keeps
             share = self._shares[port] = _Share()
-        source = key[0][:4]
+        source = partial.source
         sender = share.senders.get(source)
         if sender is None:
             if not share.cost:
@@ -168,12 +180,12 @@ class Fragments:
         share.cost += PACKET_COST
         self._cost += PACKET_COST
         if self._alarm.when is None:
-            self._alarm.set(self._network.now + TIMEOUT)
+            self._alarm.set(self._network.now + self.timeout)
 
     def _begun_another(self, port: LinkPort, key: Key) -> None:
         """Count one more packet of a sender, and drop its oldest one after :data:`MAX_NEWER` later ones."""
         share = self._shares.get(port)
-        sender = share.senders.get(key[0][:4]) if share is not None else None
+        sender = share.senders.get(key[0][: len(key[0]) // 2]) if share is not None else None
         if sender is not None and sender.partial:
             sender.begun += 1
             oldest = next(iter(sender.partial.values()))
@@ -194,8 +206,7 @@ class Fragments:
         start = start[:10] + checksum(start).to_bytes(2, "big") + start[12:]
         return self._arrival(partial, memoryview(b"".join((start, *partial.pieces))))
 
-    @staticmethod
-    def _arrival(partial: Partial, packet: memoryview) -> Arrival:
+    def _arrival(self, partial: Partial, packet: memoryview) -> Arrival:
         """Arrival of a reassembled packet. No link vouches for its checksum, since none has seen all of it."""
         header, neighbor = ipv4.parse(packet), partial.neighbor
         assert header is not None
@@ -354,7 +365,7 @@ class Fragments:
 
     def _expire(self) -> None:
         """Drop packets whose time is up; each link's are in the order of their age."""
-        due = self._network.now - TIMEOUT
+        due = self._network.now - self.timeout
         following: int | None = None
         for share in list(self._shares.values()):
             while share.partial:
@@ -364,20 +375,20 @@ class Fragments:
                     break
                 self._time_out(oldest)
         if following is not None:
-            self._alarm.set(following + TIMEOUT)
+            self._alarm.set(following + self.timeout)
 
     def _time_out(self, partial: Partial) -> None:
         """Drop a packet, and report it if there is a first fragment to quote (RFC 1122, section 3.3.2)."""
         self._network.stats.drop_fragment_timeout += len(partial.pieces)
         self._remove(partial)
-        if partial.header is not None:
+        if partial.header is not None and partial.pieces:
             first = self._arrival(partial, memoryview(bytes(partial.header) + partial.pieces[0]))
             self._errors.error(first, icmp.Cause.REASSEMBLY_TIME)
 
     def _remove(self, partial: Partial) -> None:
         """Remove a packet. The last link and sender stay, since the next packet usually needs them."""
         share = self._shares[partial.port]
-        source = partial.key[0][:4]
+        source = partial.source
         sender = share.senders[source]
         del share.partial[partial.key], sender.partial[partial.key]
         share.cost -= partial.cost

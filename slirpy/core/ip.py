@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from struct import Struct
 
-from slirpy.core.cutting import cut
+from slirpy.core.cutting import cut, cut6
 from slirpy.core.neighbor import AGE, Neighbor, Neighbors
 from slirpy.core.network import Network
 from slirpy.core.port import LinkPort
 from slirpy.interfaces import Buffer, Frame, LinkSink
+from slirpy.units import SECOND
 from slirpy.wire import ethernet, ipv4, udp
 from slirpy.wire.checksum import ones_sum
 from slirpy.wire.ip import V4, family_of
@@ -21,6 +22,7 @@ from slirpy.wire.ip import V4, family_of
 __all__ = ["IPSender"]
 
 _HEADERS = Struct("!12sHBBHHHBBH8sHHHH")
+PATH_MTU_AGE = 600 * SECOND
 _TTL = 64
 _from_bytes = int.from_bytes
 _new_frame = tuple.__new__  # takes a third of the time of Frame(...), which counts for every frame
@@ -56,20 +58,25 @@ class IPSender:
         ``mac`` and ``port`` take precedence over the neighbour table.
 
         Raises:
-            ValueError: the addresses are of different families, or an IPv6 packet is larger than the MTU.
+            ValueError: the addresses are of different families.
         """
         network, family = self._network, family_of(destination)
         out = port or neighbor.port
         mtu = out.mtu if out is not None else network.config.mtu
+        if neighbor.path_mtu:
+            mtu = min(mtu, self._path_mtu(neighbor))
         macs = (mac or neighbor.mac or ethernet.BROADCAST) + network.mac_for(source)
         ethernet_header = macs + family.ethertype.to_bytes(2, "big")
         length = len(payload)
         if length > mtu - family.header_length:
-            if family is not V4 or len(source) != 4:
-                raise ValueError(f"a packet of {length} bytes: only those of IPv4 are sent in fragments")
-            neighbor.ident = neighbor.ident + 1 & 0xFFFF
-            ident = self._ident + neighbor.ident & 0xFFFF
-            for frame, size in cut(
+            if family_of(source) is not family:
+                raise ValueError("the addresses of a packet are of one family")
+            neighbor.ident += 1
+            if family is V4:
+                pieces, ident = cut, self._ident + neighbor.ident & 0xFFFF
+            else:
+                pieces, ident = cut6, self._ident * 0x10001 + neighbor.ident & 0xFFFFFFFF
+            for frame, size in pieces(
                 ethernet_header, source + destination, protocol, payload, mtu, ident, ttl, tos
             ):
                 self._send_frame(neighbor, frame, size, mac, port)
@@ -77,6 +84,12 @@ class IPSender:
         header = family.build(source, destination, protocol, length, hop_limit=ttl, traffic_class=tos)
         data = b"".join((ethernet_header, header, payload))
         self._send_frame(neighbor, Frame((data.ljust(ethernet.MIN_LENGTH, b"\0"),)), len(data), mac, port)
+
+    def _path_mtu(self, neighbor: Neighbor) -> int:
+        """The MTU that a guest has reported, which is forgotten after a while (RFC 8201, section 4)."""
+        if self._network.now - neighbor.path_mtu_since > PATH_MTU_AGE:
+            neighbor.path_mtu = 0
+        return neighbor.path_mtu or 0xFFFF
 
     def _send_frame(
         self, neighbor: Neighbor, frame: Frame, length: int, mac: bytes | None, port: LinkPort | None
@@ -99,7 +112,7 @@ class IPSender:
         link: LinkSink | None = None,
     ) -> None:
         """Send a UDP datagram to a guest; see :class:`~slirpy.interfaces.ServiceNetwork`."""
-        if len(payload) > udp.MAX_PAYLOAD:
+        if len(payload) > (udp.MAX_PAYLOAD if len(source) == 4 else udp.MAX_PAYLOAD6):
             self._network.stats.drop_udp_too_long += 1
             return
         header = udp.build(source, source_port, destination, destination_port, payload)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from slirpy.core.arrival import Arrival
 from slirpy.core.demux import Demux
 from slirpy.core.fragments import Fragments
+from slirpy.core.fragments6 import Fragments6
 from slirpy.core.icmp import Icmp, IcmpErrors
 from slirpy.core.ndp import Ndp
 from slirpy.core.neighbor import Neighbor, Neighbors
@@ -31,6 +32,7 @@ class IPInput:
         neighbors: Neighbors,
         errors: IcmpErrors,
         fragments: Fragments,
+        fragments6: Fragments6,
         demux: Demux,
         icmp: Icmp,
         ndp: Ndp,
@@ -39,6 +41,7 @@ class IPInput:
         self._neighbors = neighbors
         self._errors = errors
         self._fragments = fragments
+        self._fragments6 = fragments6
         self._demux = demux
         self._icmp = icmp
         self._ndp = ndp
@@ -64,7 +67,7 @@ class IPInput:
             return
         arrival = Arrival(port, neighbor, macs, header, packet[: header.total_length], checksummed)
         if header.is_fragment:
-            complete = self._fragments.insert(arrival, header)
+            complete = self._fragments.insert(arrival, header.ident << 8 | header.protocol)
             if complete is None:
                 return
             arrival = complete
@@ -101,8 +104,16 @@ class IPInput:
             return
         arrival = arrival._replace(header=walked)
         if walked.is_fragment:
-            stats.drop_fragment_bad += 1
-            return
+            complete = self._fragments6.insert(arrival, walked.ident)
+            if complete is None:
+                return
+            whole = ipv6.parse(complete.packet)
+            assert whole is not None
+            walked = extension.walk(complete.packet, whole, reassembled=True)
+            if isinstance(walked, Refusal):
+                self._refuse(complete, walked)
+                return
+            arrival = complete._replace(header=walked)
         if not self._deliver(arrival):
             self._errors.problem(arrival, icmpv6.UNKNOWN_NEXT_HEADER, walked.named_at)
 

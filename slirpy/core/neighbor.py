@@ -36,13 +36,17 @@ MAX_NEIGHBORS = 4096
 class Neighbor:
     """A guest's address, with its MAC address and link once they are known."""
 
-    __slots__ = ("address", "alarm", "home", "home_seen", "ident", "mac", "pending", "port", "seen", "share")
+    __slots__ = ("address", "alarm", "home", "home_seen", "ident", "mac", "path_mtu",
+                 "path_mtu_since", "pending", "port", "seen", "share")  # fmt: skip
 
     def __init__(self, address: bytes) -> None:
         self.address = address
         self.mac: bytes | None = None
         self.ident = 0
         """Number of packets sent to it in fragments. Guests are counted separately, so that numbers recur later."""
+        self.path_mtu = 0
+        """Largest IPv6 packet that it says it can be sent, in bytes; 0: it has said nothing."""
+        self.path_mtu_since = 0
         self.port: LinkPort | None = None
         self.seen = 0
         self.home: LinkPort | None = None

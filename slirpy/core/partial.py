@@ -6,6 +6,7 @@ from slirpy.core.neighbor import Neighbor
 from slirpy.core.paths import UdpPath
 from slirpy.core.port import LinkPort
 from slirpy.interfaces import Buffer
+from slirpy.wire.ip import Header
 
 __all__ = ["PACKET_COST", "PIECE_COST", "Key", "Partial"]
 
@@ -14,14 +15,14 @@ PIECE_COST = 128
 PACKET_COST = 1024
 """Cost of a packet in addition to its pieces."""
 Key = tuple[bytes, int]
-"""Source and destination, as in the header; identification and protocol."""
+"""Source and destination, as in the header; identification, with IPv4 and protocol."""
 
 
 class Partial:
     """An incomplete packet."""
 
-    __slots__ = ("begun", "cost", "end", "have", "header", "key", "macs", "neighbor", "number", "owned", "path",
-                 "pieces", "port", "starts", "total")  # fmt: skip
+    __slots__ = ("begun", "cost", "end", "first", "have", "header", "key", "macs", "neighbor", "number", "owned",
+                 "path", "pieces", "port", "starts", "total")  # fmt: skip
 
     def __init__(self, port: LinkPort, key: Key) -> None:
         self.port = port
@@ -40,6 +41,8 @@ class Partial:
         """Length of the payload, once the last fragment has arrived."""
         self.header: Buffer | None = None
         """Header of the first fragment, which becomes the packet's. ``neighbor`` and ``macs`` are from it, too."""
+        self.first: Header | None = None
+        """Parsed form of ``header``; unknown on the fast path."""
         self.neighbor: Neighbor | None = None
         self.macs = b""
         self.path: UdpPath | None = None
@@ -47,6 +50,12 @@ class Partial:
         self.owned = 0
         """Number of pieces, from the first on, that are copies."""
         self.cost = PACKET_COST
+
+    @property
+    def source(self) -> bytes:
+        """Address of the sender."""
+        addresses = self.key[0]
+        return addresses[: len(addresses) // 2]
 
     def fits(self, at: int, offset: int, end: int, more: bool) -> bool:
         """Whether a piece, inserted at index ``at``, overlaps no other and agrees with the packet's known end."""
@@ -67,6 +76,14 @@ class Partial:
         self.end = max(self.end, end)
         if not more:
             self.total = end
+
+    def spoil(self) -> None:
+        """Drop all pieces. None fits from now on, since the packet counts as ended before its first byte."""
+        self.starts.clear()
+        self.pieces.clear()
+        self.have = self.owned = 0
+        self.total = -1
+        self.header = None
 
     def own(self) -> int:
         """Copy all pieces that are views of frames. Returns the total cost of the packet."""

@@ -18,6 +18,7 @@ from slirpy.core.demux import Demux
 from slirpy.core.fastpath import tcp_fastpath
 from slirpy.core.flows import NeighborInfo
 from slirpy.core.fragments import Fragments
+from slirpy.core.fragments6 import Fragments6
 from slirpy.core.icmp import Icmp
 from slirpy.core.ipinput import IPInput
 from slirpy.core.ndp import Ndp
@@ -73,8 +74,11 @@ class IPStack:
         self.switch = Switch(network.stats, network.macs, neighbors.heard, hub=network.config.hub)
         demux = Demux(network, parts.ip, parts.errors, tables, openers)
         self.fragments = Fragments(network, parts.errors, demux, tables.udp_paths)
+        self.fragments6 = Fragments6(network, parts.errors, demux, tables.udp_paths)
         inbound = Icmp(network, parts.ip, self._ndp, openers)
-        self._input = IPInput(network, neighbors, parts.errors, self.fragments, demux, inbound, self._ndp)
+        self._input = IPInput(
+            network, neighbors, parts.errors, self.fragments, self.fragments6, demux, inbound, self._ndp
+        )
 
     @property
     def now(self) -> int:
@@ -148,6 +152,8 @@ class IPStack:
         network.now = now
         if self.fragments.borrowed:
             self.fragments.own()
+        if self.fragments6.borrowed:
+            self.fragments6.own()
         self.timers.run(now)
         # Flows that are marked meanwhile are serviced at the next flush, which deadline() makes due at once.
         dirty, network.dirty = network.dirty, []

@@ -211,16 +211,33 @@ class IcmpNat(DatagramNat[IcmpFlow]):
 
     def input_error(self, trouble: icmp.Trouble, quote: icmp.Quote) -> bool:
         """Handle a guest's ICMP error about a packet from us; see :class:`~slirpy.core.arrival.FlowOpeners`."""
+        second, family = quote.transport[2:4], family_of(quote.destination)
+        if quote.protocol == ipv4.TCP:
+            return self._tcp_error(trouble, quote)
+        ours = quote.source in self.network.addresses
+        if quote.protocol == ipv4.UDP:
+            refused = trouble.error == errno.ECONNREFUSED
+            known = self._udp.guest_error(quote.destination + second, refused)
+        elif quote.protocol == family.icmp:
+            identifier = int.from_bytes(quote.transport[4:6], "big")
+            known = ours or any(_key(quote.destination, identifier, size) in self.flows for size in _SIZES)
+        else:
+            return False
+        if (known or ours) and trouble.error == errno.EMSGSIZE and family.version == 6:
+            return self._note_path_mtu(quote, max(trouble.mtu, family.least_mtu))
+        return known
+
+    def _note_path_mtu(self, quote: icmp.Quote, mtu: int) -> bool:
+        """Send a guest smaller IPv6 packets from now on, since no router cuts them. Returns whether that is news."""
+        neighbor = self.parts.neighbors.get(quote.destination)
+        if mtu >= (neighbor.path_mtu or quote.total_length):
+            return False
+        neighbor.path_mtu, neighbor.path_mtu_since = mtu, self.network.now
+        return True
+
+    def _tcp_error(self, trouble: icmp.Trouble, quote: icmp.Quote) -> bool:
         first, second = quote.transport[:2], quote.transport[2:4]
         family = family_of(quote.destination)
-        if quote.protocol == ipv4.UDP:
-            return self._udp.guest_error(quote.destination + second, trouble.error == errno.ECONNREFUSED)
-        if quote.protocol == family.icmp:
-            known = quote.source in self.network.addresses
-            identifier = int.from_bytes(quote.transport[4:6], "big")
-            return known or any(_key(quote.destination, identifier, size) in self.flows for size in _SIZES)
-        if quote.protocol != ipv4.TCP:
-            return False
         flow = self.tables.tcp_flows.get(quote.destination + quote.source + second + first)
         if flow is None:
             return False

@@ -121,7 +121,10 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
             network.stats.drop_udp_host_full += 1
         elif error:
             network.stats.drop_udp_host_error += 1
-            tell_errno(self._nat.parts.errors, arrival, error, peer.mtu)
+            mtu = peer.mtu
+            if mtu and len(address) != len(self.guest):
+                mtu += family_of(self.guest).header_length - family_of(address).header_length
+            tell_errno(self._nat.parts.errors, arrival, error, mtu)
         else:
             self._lay_path(arrival, (peer, address, port), ttl)
 

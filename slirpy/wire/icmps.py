@@ -13,6 +13,8 @@ from slirpy.wire.icmp import Cause, Quote, Trouble
 
 __all__ = ["Messages", "messages_of"]
 
+_LEAST_MTU = 1280
+
 
 class Messages(abc.ABC):
     """The messages of one family. All have a header of eight bytes.
@@ -118,6 +120,8 @@ class _Icmpv6(Messages):
         return icmpv6.cause_of(kind, code)
 
     def error_of(self, cause: Cause, mtu: int = 0) -> tuple[int, int, int]:
+        if cause is Cause.TOO_BIG:
+            mtu = max(mtu, _LEAST_MTU)  # less would make senders add a Fragment header to each packet
         return *icmpv6.code_of(cause), mtu
 
     def read_error(self, kind: int, code: int, rest: int) -> Trouble:

@@ -68,6 +68,11 @@ class Header(Protocol):
         ...
 
     @property
+    def more_fragments(self) -> bool:
+        """Whether this is not the last part of a packet."""
+        ...
+
+    @property
     def fragment_offset(self) -> int:
         """Position of the payload in that of the whole packet, in bytes."""
         ...

@@ -67,6 +67,10 @@ class IPv4Header(NamedTuple):
         return bool(self.fragment & (MF | OFFSET_MASK))
 
     @property
+    def more_fragments(self) -> bool:
+        return bool(self.fragment & MF)
+
+    @property
     def fragment_offset(self) -> int:
         return (self.fragment & OFFSET_MASK) * 8
 

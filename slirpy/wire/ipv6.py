@@ -84,7 +84,8 @@ class IPv6Header(NamedTuple):
 
     @property
     def dont_fragment(self) -> bool:
-        return True
+        """Whether the sender can be told that the packet is too big: it has not fragmented it already."""
+        return not self.reassembled
 
     @property
     def is_fragment(self) -> bool:

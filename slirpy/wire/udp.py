@@ -8,11 +8,13 @@ from struct import Struct
 from slirpy.interfaces import Buffer
 from slirpy.wire.checksum import checksum, ones_sum
 
-__all__ = ["HEADER", "HEADER_LENGTH", "MAX_PAYLOAD", "build", "run_length"]
+__all__ = ["HEADER", "HEADER_LENGTH", "MAX_PAYLOAD", "MAX_PAYLOAD6", "build", "run_length"]
 
 HEADER_LENGTH = 8
 MAX_PAYLOAD = 65535 - 20 - HEADER_LENGTH
 """Maximum payload of a datagram in an IPv4 packet without options, in bytes."""
+MAX_PAYLOAD6 = 65535 - HEADER_LENGTH
+"""Maximum payload in an IPv6 packet, whose length does not include its header."""
 HEADER = Struct("!HHHH")
 """Source port, destination port, length, checksum."""
 

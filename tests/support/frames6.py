@@ -70,11 +70,51 @@ def summed(
     **more: Any,
 ) -> bytes:
     """The same; the payload's checksum, at ``at``, is filled in."""
+    payload = checked(protocol, payload, at, source, destination, wrong)
+    return ipv6(protocol, payload, source=source, destination=destination, **more)
+
+
+def checked(
+    protocol: int,
+    payload: bytes,
+    at: int,
+    source: bytes = GUEST6,
+    destination: bytes = WORLD6,
+    wrong: int = 0,
+) -> bytes:
+    """A payload with its checksum."""
     value = rfc1071(pseudo(source, destination, len(payload), protocol) + payload) ^ wrong
     if protocol == UDP:
         value = value or 0xFFFF
-    payload = payload[:at] + value.to_bytes(2, "big") + payload[at + 2 :]
-    return ipv6(protocol, payload, source=source, destination=destination, **more)
+    return payload[:at] + value.to_bytes(2, "big") + payload[at + 2 :]
+
+
+def datagram(payload: bytes, *, sport: int = 5000, dport: int = 9, **addresses: Any) -> bytes:
+    """UDP header and payload."""
+    return checked(UDP, struct.pack("!HHHH", sport, dport, 8 + len(payload), 0) + payload, 6, **addresses)
+
+
+def fragment(
+    offset: int,
+    piece: bytes,
+    *,
+    more: bool,
+    ident: int = 1,
+    protocol: int = UDP,
+    before: bytes = b"",
+    **rest: Any,
+) -> bytes:
+    """One fragment in a frame; ``before`` is a header before the Fragment header, whose first byte names that."""
+    header = struct.pack("!BBHI", protocol, 0, offset | more, ident)
+    return ipv6(rest.pop("first", 44), before + header + piece, **rest)
+
+
+def fragments(payload: bytes, size: int = 512, **more: Any) -> list[bytes]:
+    """All fragments of a payload."""
+    return [
+        fragment(at, payload[at : at + size], more=at + size < len(payload), **more)
+        for at in range(0, len(payload), size)
+    ]
 
 
 def icmp6(kind: int, code: int, body: bytes, **more: Any) -> bytes:
@@ -89,8 +129,12 @@ def echo6(data: bytes = b"abc", ident: int = 7, seq: int = 1, **more: Any) -> by
 
 def udp6(payload: bytes, *, sport: int = 5000, dport: int = 9, **more: Any) -> bytes:
     """A UDP datagram."""
-    header = struct.pack("!HHHH", sport, dport, 8 + len(payload), 0)
-    return summed(UDP, header + payload, 6, **more)
+    addresses = {name: more[name] for name in ("source", "destination") if name in more}
+    segment = datagram(payload, sport=sport, dport=dport, **addresses)
+    wrong = more.pop("wrong", 0)
+    if wrong:
+        segment = segment[:6] + (int.from_bytes(segment[6:8], "big") ^ wrong).to_bytes(2, "big") + segment[8:]
+    return ipv6(UDP, segment, **more)
 
 
 def tcp6(
