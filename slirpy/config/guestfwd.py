@@ -6,11 +6,11 @@ import re
 import shlex
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, ip_address
+from ipaddress import ip_address
 from typing import TypeAlias
 
-from slirpy.addresses import AnyAddress, IPAddress, address_object, ipv4, port_number
-from slirpy.config.text import PORT_MAX, decimal, with_port
+from slirpy.addresses import AnyAddress, IPAddress, address_object, port_number
+from slirpy.config.text import PORT_MAX, bracketed, decimal, parse_address, with_port
 from slirpy.config.values import as_text, function, host_name, is_whole, switch, whole
 from slirpy.errors import ConfigError
 from slirpy.interfaces import FlowRequest, StreamOwner, StreamPeer
@@ -154,7 +154,7 @@ class GuestForward:
         ConfigError: one of the three that cannot be.
     """
 
-    server: IPv4Address | None
+    server: IPAddress | None
     """An address of the virtual network that no guest has, or any address outside it; None: every address
     outside of it, the gateway and the other servers."""
     port: int | None
@@ -171,13 +171,17 @@ class GuestForward:
     - a :class:`StreamFactory`.
     """
 
-    def __init__(self, server: IPv4Address | str | None, port: int | None, target: Target | str) -> None:
-        where = f"guestfwd {'*' if server is None else server}:{'*' if port is None else port}"
+    def __init__(self, server: AnyAddress | None, port: int | None, target: Target | str) -> None:
+        shown = "*" if server is None else server if isinstance(server, str) else repr(server)
         if server is not None:
             try:
-                server = ipv4("server", server)
+                server = address_object("server", server)
             except ConfigError:
-                raise ConfigError(f'{where}: server "{server}" is not an IPv4 address') from None
+                raise ConfigError(
+                    f'guestfwd {shown}:{"*" if port is None else port}: server "{shown}" is not an IP address'
+                ) from None
+            shown = bracketed(server)
+        where = f"guestfwd {shown}:{'*' if port is None else port}"
         if port is not None and not (is_whole(port) and 1 <= port <= PORT_MAX):
             raise ConfigError(
                 f"{where}: port {port!r} is not a number from 1 to {PORT_MAX}, or None for every port"
@@ -195,13 +199,18 @@ class GuestForward:
         target = self.target
         written = isinstance(target, Command | UnixTarget | TcpTarget | HostTarget | StreamFactory)
         told = str(target) if written else _name(target)
-        return f"tcp:{self.server or '*'}:{self.port or '*'}-{told}"
+        server = "*" if self.server is None else bracketed(self.server)
+        return f"tcp:{server}:{self.port or '*'}-{told}"
 
 
 _HELP = (
     "write [tcp]:server:port-TARGET with TARGET cmd:COMMAND, unix:/path or tcp:host:port,"
-    " such as tcp:10.0.2.100:80-tcp:127.0.0.1:8080; * stands for every server or port"
+    " such as tcp:10.0.2.100:80-tcp:127.0.0.1:8080 or tcp:[fec0::100]:80-tcp:[::1]:8080;"
+    " * stands for every server or port"
 )
+
+
+_PLACE = re.compile(r"([^:]*):(\[[^\[\]]*\]|[^:]*):([^:]*)")
 
 
 def parse_guestfwd(rule: str) -> GuestForward:
@@ -212,22 +221,22 @@ def parse_guestfwd(rule: str) -> GuestForward:
     """
     as_text("guestfwd", rule)
     left, dash, target = rule.partition("-")
-    parts = left.split(":")
-    if not dash or len(parts) != 3:
+    parts = _PLACE.fullmatch(left)
+    if not dash or parts is None:
         raise ConfigError(f'guestfwd "{rule}": malformed; {_HELP}')
-    protocol, server, port = parts
+    protocol, server, port = parts.groups()
     if protocol not in ("", "tcp"):
         raise ConfigError(f'guestfwd "{rule}": protocol "{protocol}" is not tcp; {_HELP}')
     return GuestForward(_server(rule, server), _port(rule, port), parse_target(target, f'guestfwd "{rule}"'))
 
 
-def _server(rule: str, text: str) -> IPv4Address | None:
+def _server(rule: str, text: str) -> IPAddress | None:
     if text == "*":
         return None
     try:
-        return IPv4Address(text)
-    except ValueError:
-        raise ConfigError(f'guestfwd "{rule}": server "{text}" is not an IPv4 address or *; {_HELP}') from None
+        return parse_address("server", text)
+    except ConfigError as error:
+        raise ConfigError(f'guestfwd "{rule}": {error}, or *; {_HELP}') from None
 
 
 def _port(rule: str, text: str) -> int | None:

@@ -212,7 +212,10 @@ class Config:
         Those of a family that is off are left out.
         """
         four = servers_of(self.net, self.host, self.dns, self.smbserver, self.guestfwd) if self.ipv4 else ()
-        six = (self.gateway_address6, self.dns_address6) if self.ipv6 else ()
+        named = (self.host6, self.dns6, *(rule.server for rule in self.guestfwd))
+        six = [server.packed for server in named if server is not None and server in self.net6]
+        if not self.ipv6:
+            six.clear()
         return frozenset((*four, *six))
 
     @cached_property

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from ipaddress import IPv4Address
 from typing import Protocol
 
+from slirpy.addresses import IPAddress
+from slirpy.config import Config
 from slirpy.config.guestfwd import GuestForward, HostTarget, StreamFactory, Target, TcpTarget
+from slirpy.config.text import bracketed
 from slirpy.core.parts import Parts
 from slirpy.errors import ForwardError
 from slirpy.interfaces import (
@@ -24,6 +26,7 @@ from slirpy.interfaces import (
 )
 from slirpy.services.namedstream import NamedStream
 from slirpy.stats import Stats
+from slirpy.wire.ip import family_of
 
 __all__ = ["GuestForwards", "TargetOpener"]
 
@@ -114,14 +117,14 @@ class GuestForwards:
         network, services = self._network, self._services
         config = network.config
         key = (None if rule.server is None else rule.server.packed, rule.port)
-        where = f"guestfwd {rule.server or '*'}:{rule.port or '*'}"
+        where = f"guestfwd {'*' if rule.server is None else bracketed(rule.server)}:{rule.port or '*'}"
         if key in services:
             raise ForwardError(
                 f"{where}: something answers there already; remove that first, or choose another"
             )
         service = self._counted(self._opener(rule.target, where))
         if rule.server is not None:
-            check_server(rule.server, where, config.net.network_address, config.net.broadcast_address)
+            check_server(rule.server, where, config)
             if config.contains(rule.server.packed) and rule.server.packed not in network.addresses:
                 if not self._reserve(rule.server.packed):
                     raise ForwardError(f"{where}: {rule.server} is leased to a guest; choose another address")
@@ -169,11 +172,17 @@ class GuestForwards:
         return opener
 
 
-def check_server(server: IPv4Address, where: str, *taken: IPv4Address) -> None:
+def check_server(server: IPAddress, where: str, config: Config) -> None:
     """Check that an address can belong to a virtual server.
 
     Raises:
-        ForwardError: a broadcast, unspecified or multicast address, or one that means the guest itself.
+        ForwardError: a broadcast, unspecified or multicast address, one that means the guest itself, or one of a
+            family that the network does not have.
     """
-    if server in taken or server.is_multicast or server.is_loopback or int(server) >> 24 in (0, 255):
+    if not (config.ipv4 if server.version == 4 else config.ipv6):
+        raise ForwardError(f"{where}: this network has no IPv{server.version}")
+    taken = (config.network_address, config.broadcast_address, config.network_address6)
+    packed = server.packed
+    nobody = packed[0] in (0, 255) if server.version == 4 else family_of(packed).is_martian(packed)
+    if packed in taken or server.is_multicast or server.is_loopback or nobody:
         raise ForwardError(f"{where}: {server} is no address that a server can have")

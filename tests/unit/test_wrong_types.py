@@ -254,12 +254,12 @@ FORMS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], object], tuple[str,
     "DhcpAnswer": (lambda a: DhcpAnswer(address=a).address, lambda made: made, (V4, V6)),
     "HostForward on": (lambda a: HostForward("tcp", a, 80, None, 80), lambda made: made.host_address, (V4, V6)),
     "HostForward to": (lambda a: HostForward("tcp", V4, 80, a, 80), lambda made: made.guest_address, (V4, V6)),
+    "GuestForward": (lambda a: GuestForward(a, 80, "cmd:cat"), lambda made: made.server, (V4, V6)),
     "FlowRequest to": (lambda a: FlowRequest(6, FAR, 1, a, 2), lambda made: made.destination, (V4, V6)),
     "FlowRequest from": (lambda a: FlowRequest(6, a, 1, FAR, 2), lambda made: made.source, (V4, V6)),
 }
 """How each is made of an address in any form, bytes too, and how the address is read."""
 OTHERS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], object]]] = {
-    "GuestForward": (lambda a: GuestForward(a, 80, "cmd:cat"), lambda made: made.server),
     "GuestRoute": (lambda a: GuestRoute("198.51.100.0/24", a), lambda made: made.gateway),
 }
 """The same of those that take text and objects."""

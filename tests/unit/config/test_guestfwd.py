@@ -70,7 +70,7 @@ def opened(owner: StreamOwner, flow: FlowRequest) -> StreamPeer:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("10.0.2.300", 80, handler), 'server "10.0.2.300" is not an IPv4 address'),
+        (("10.0.2.300", 80, handler), 'server "10.0.2.300" is not an IP address'),
         (("10.0.2.100", "80", handler), "port '80' is not a number"),
         (("10.0.2.100", 70000, handler), "port 70000 is not"),
         (("10.0.2.100", 80, None), "None can be no target"),
