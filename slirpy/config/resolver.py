@@ -31,6 +31,8 @@ class Resolver:
         put = object.__setattr__
         put(self, "address", address_object("resolver", address))
         put(self, "port", port_number("resolver: port", port, 1))
+        if not scope and not isinstance(address, bytes | bytearray | memoryview):
+            scope = str(address).partition("%")[2]
         put(self, "scope", as_text("resolver: scope", scope))
 
     def __str__(self) -> str:

@@ -124,3 +124,35 @@ def test_no_ipv4_guest_on_a_network_without_ipv4() -> None:
 def test_places_where_nobody_can_listen(host: str, text: str) -> None:
     with pytest.raises(ForwardError, match=text):
         VirtualNetwork(Config(hostfwd=[f"tcp:{host}:80-:80"]))
+
+
+@pytest.mark.parametrize(
+    ("host", "guest", "client", "gateway"),
+    [
+        ("127.0.0.1", f"[{MAC_BASED}]", "127.0.0.1", "fec0::2"),
+        ("0.0.0.0", f"[{MAC_BASED}]", "192.0.2.99", "fec0::2"),
+        ("[::1]", "10.0.2.15", "::1", "10.0.2.2"),
+        ("[::]", "10.0.2.15", "2001:db8:9::9", "10.0.2.2"),
+        ("[::1]", "", "::1", "10.0.2.2"),
+    ],
+)
+def test_a_host_port_of_one_family_leads_to_a_guest_of_the_other(
+    host: str, guest: str, client: str, gateway: str
+) -> None:
+    net = network(f"tcp:{host}:8080-{guest}:80", f"udp:{host}:5353-{guest}:53")
+    listener, socket = net.guest.listen(80), net.guest.udp(53)
+    to = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))
+    remotes = [net.host.connect(to, 8080, source=(client, 7777)), net.host.connect(to, 8080)]
+    net.run_until(lambda: len(listener.accepted) == 2)
+    assert {str(stream.address) for stream in listener.accepted} == {gateway}
+    for stream in listener.accepted:
+        stream.write(b"hello")
+    net.run_until(lambda: all(remote.received == b"hello" for remote in remotes))
+    answers = net.host.serve_udp(client, 8888)
+    net.host.send_udp(b"question", to, 5353, source=(client, 8888))
+    net.run_until(lambda: socket.received)
+    [message] = socket.received
+    assert (str(message.address), message.port) == (gateway, 8888)
+    socket.send(b"answer", message.address, message.port)
+    net.run_until(lambda: answers.received)
+    assert answers.received[0].payload == b"answer"

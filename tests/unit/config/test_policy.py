@@ -291,3 +291,10 @@ def test_any_text_is_a_rule_or_an_error(text: str) -> None:
         except ConfigError:
             continue
         assert parse_rule(str(rule)) == rule
+
+
+def test_a_rule_about_the_host_is_about_its_loopback_alone() -> None:
+    """127.0.0.1 as a destination is the guest's own, and never leaves it."""
+    own = FlowRequest(IPProtocol.TCP, GUEST, 1, "127.0.0.1", 80)
+    assert not parse_rule("allow host").matches(own)
+    assert not parse_rule("deny host").matches(own)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from ipaddress import IPv6Address
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from slirpy.config.boot import parse_bootfile
 from slirpy.config.guestfwd import parse_guestfwd
 from slirpy.config.hostfwd import parse_hostfwd
 from slirpy.config.policy import parse_rule
-from slirpy.config.resolver import parse_resolver
+from slirpy.config.resolver import Resolver, parse_resolver
 from slirpy.config.text import bracketed, decimal, hint, parse_port, parse_ports, split_port, with_port
 from slirpy.links import parse_endpoint, parse_netdev
 from slirpy.paths import PATH_MAX, is_unix_path
@@ -141,3 +142,13 @@ def test_the_length_of_a_unix_path_is_the_same_everywhere() -> None:
         Config(hostfwd=[f"unix:{too_long}-:80"])
     with pytest.raises(LinkError, match=f"1 to {PATH_MAX} bytes"):
         parse_endpoint(f"unix:{too_long}")
+
+
+def test_a_resolver_keeps_the_scope_of_its_address() -> None:
+    for made in (
+        Resolver("fe80::1%eth0"),
+        Resolver(IPv6Address("fe80::1%eth0")),
+        Resolver("fe80::1", scope="eth0"),
+    ):
+        assert (str(made.address), made.scope, str(made)) == ("fe80::1", "eth0", "[fe80::1%eth0]:53")
+        assert parse_resolver(str(made)) == made
