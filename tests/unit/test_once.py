@@ -49,7 +49,7 @@ def test_a_time_is_seen(text: str) -> None:
     ("text", "where"),
     [
         ("get_close_matches", "config/text.py"),  # did you mean ...?
-        ("fsencode(path)", "paths.py"),  # the length of a path
+        ("len(os.fsencode(path))", "paths.py"),  # the length of a path
         (' if ":" in ', "config/text.py"),  # brackets around an IPv6 address
     ],
 )

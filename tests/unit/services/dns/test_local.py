@@ -22,11 +22,7 @@ from slirpy.config.dnsrecord import (
 )
 from slirpy.errors import ConfigError
 from tests.support.owners import StreamNotes
-from tests.unit.services.dns.world import GUEST, World, answer_to, ask, connect, fetch, framed, records
-
-
-def data(heard: DNSRecord) -> list[str]:
-    return [f"{QTYPE[record.rtype]} {record.rdata}" for record in heard.rr]
+from tests.unit.services.dns.world import GUEST, World, answer_to, ask, connect, data, fetch, framed, records
 
 
 def with_records(*rules: str, **more: Any) -> World:

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from dnslib import AAAA, CNAME, EDNS0, QTYPE, RCODE, RR, SOA, A, DNSRecord
 
-from tests.unit.services.dns.test_local import data
-from tests.unit.services.dns.world import World, ask
+from tests.unit.services.dns.world import World, ask, data
 
 ADDRESSES: dict[str, Any] = {"A": A, "AAAA": AAAA, "CNAME": CNAME}
 DNS64: dict[str, Any] = {"nat64": True}

@@ -26,6 +26,11 @@ def ask(name: str = "example.test", identifier: int = 7, qtype: str = "A") -> DN
     return record
 
 
+def data(heard: DNSRecord) -> list[str]:
+    """The answer section: type and value of each record."""
+    return [f"{QTYPE[record.rtype]} {record.rdata}" for record in heard.rr]
+
+
 def answer_to(query: bytes, address: str = "192.0.2.1") -> bytes:
     """What a resolver says to a query."""
     record = DNSRecord.parse(query)
