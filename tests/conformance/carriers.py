@@ -9,6 +9,7 @@ from collections.abc import Callable
 from slirpy.interfaces import LinkSink
 from slirpy.links import CallbackLink, DgramLink, StreamLink
 from slirpy.testing import LinkUnderTest
+from tests.support.framing import framed, take_frames
 
 
 class StreamPeer:
@@ -28,7 +29,7 @@ class StreamPeer:
 
     def send(self, frame: bytes) -> bool:
         if not self._out:
-            self._out = struct.pack("!I", len(frame)) + frame
+            self._out = framed(frame)
         try:
             self._out = self._out[self._sock.send(self._out) :]
         except BlockingIOError:
@@ -41,15 +42,7 @@ class StreamPeer:
                 self._in += data
         except BlockingIOError:
             pass
-        frames, at = [], 0
-        while len(self._in) >= at + 4:
-            (length,) = struct.unpack_from("!I", self._in, at)
-            if len(self._in) < at + 4 + length:
-                break
-            frames.append(bytes(self._in[at + 4 : at + 4 + length]))
-            at += 4 + length
-        del self._in[:at]
-        return frames
+        return take_frames(self._in)
 
     def garbage(self) -> None:
         self._sock.send(struct.pack("!I", 70_000) + b"?" * 100)

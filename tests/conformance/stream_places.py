@@ -11,7 +11,6 @@ import asyncio
 import socket
 import sys
 import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -26,6 +25,7 @@ from slirpy.interfaces import AcceptedStream, FlowRequest, IPProtocol, NameAnswe
 from slirpy.services.namedstream import NamedStream
 from slirpy.targets.web import asgi, wsgi
 from slirpy.testing import Echo, VirtualNetwork
+from tests.support.waiting import until
 
 LOOPBACK = bytes([127, 0, 0, 1])
 FLOW = FlowRequest(IPProtocol.TCP, bytes([10, 0, 2, 15]), 40000, bytes([10, 0, 2, 100]), 7)
@@ -62,10 +62,7 @@ class Place(ABC):
     def close(self) -> None: ...
 
     def until(self, condition: Callable[[], object], what: str) -> None:
-        end = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < end, f"waited in vain: {what}"
-            self.step()
+        until(condition, self.step, what, PATIENCE)
 
 
 class _Real(Place):

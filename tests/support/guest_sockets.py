@@ -11,6 +11,8 @@ from random import Random
 
 from slirpy import Slirp
 from slirpy.testing import Guest, GuestStream
+from tests.support import waiting
+from tests.support.framing import framed, take_frames
 
 __all__ = ["SECONDS", "Bystander", "Far", "echo_server", "until"]
 
@@ -19,12 +21,13 @@ SECONDS = 20.0
 
 def until(net: Slirp, guests: list[Far], done: Callable[[], object], what: str) -> None:
     """Carry a network and its guests on until ``done()``."""
-    end = time.monotonic() + SECONDS
-    while not done():
-        assert time.monotonic() < end, f"not within {SECONDS:.0f} s: {what}; {net.stats.nonzero()}"
+
+    def step() -> None:
         net.poll(0.005)
         for guest in guests:
             guest.carry_on()
+
+    waiting.until(done, step, lambda: f"{what}; {net.stats.nonzero()}", SECONDS)
 
 
 class Far:
@@ -44,7 +47,7 @@ class Far:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.connect(self._path)
         self.sock.setblocking(False)
-        self._in = b""
+        self._in = bytearray()
         self._out = b""
         self._net.watch(self.sock.fileno(), lambda events: self._read())
 
@@ -62,7 +65,7 @@ class Far:
 
     def send(self, frame: bytes) -> None:
         """A frame to the network, now or a little later."""
-        self.write(len(frame).to_bytes(4, "big") + frame)
+        self.write(framed(frame))
 
     def write(self, data: bytes) -> None:
         """Bytes to the network, a frame or not."""
@@ -88,14 +91,8 @@ class Far:
             self.stall()
             return
         self._in += data
-        start = 0
-        while len(self._in) - start >= 4:
-            end = start + 4 + int.from_bytes(self._in[start : start + 4], "big")
-            if len(self._in) < end:
-                break
-            self.guest.input(self._in[start + 4 : end], time.monotonic_ns())
-            start = end
-        self._in = self._in[start:]
+        for frame in take_frames(self._in):
+            self.guest.input(frame, time.monotonic_ns())
 
     def carry_on(self) -> None:
         """Send what waits, and what is due."""

@@ -22,6 +22,7 @@ from slirpy.host.poller import SelectorPoller
 from slirpy.host.sockets import SocketHost
 from tests.support.driven import Driven
 from tests.support.owners import Notes
+from tests.support.waiting import until
 
 Done = Callable[[socket.socket | None], None]
 
@@ -57,11 +58,7 @@ class World:
         self.notes = Notes()
 
     def until(self, condition: Callable[[], object]) -> None:
-        for _ in range(2000):
-            if condition():
-                return
-            self.poller.poll(0.005)
-        raise AssertionError(vars(self.notes))
+        until(condition, lambda: self.poller.poll(0.005), lambda: vars(self.notes))
 
 
 @pytest.fixture

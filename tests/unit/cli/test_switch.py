@@ -17,6 +17,8 @@ from random import Random
 import pytest
 
 from slirpy.testing import Guest
+from tests.support import waiting
+from tests.support.framing import framed, take_frames
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs unix sockets")
 
@@ -50,22 +52,18 @@ class Machine:
     def __init__(self, path: Path, number: int) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.connect(str(path))
-        self._buffer = b""
+        self._buffer = bytearray()
         mac = bytes((0x52, 0x54, 0, 0, 0, number))
         self.guest = Guest(self._send, random=Random(number), now=time.monotonic_ns(), mac=mac)
 
     def _send(self, frame: bytes) -> None:
-        self.sock.sendall(len(frame).to_bytes(4, "big") + frame)
+        self.sock.sendall(framed(frame))
 
     def read(self) -> None:
         data = self.sock.recv(1 << 16)
         assert data, "the switch has hung up"
         self._buffer += data
-        while len(self._buffer) >= 4:
-            end = 4 + int.from_bytes(self._buffer[:4], "big")
-            if len(self._buffer) < end:
-                return
-            frame, self._buffer = self._buffer[4:end], self._buffer[end:]
+        for frame in take_frames(self._buffer):
             self.guest.input(frame, time.monotonic_ns())
 
 
@@ -80,14 +78,15 @@ def machines(*paths: Path) -> Iterator[list[Machine]]:
 
 def until(made: list[Machine], done: Callable[[], object]) -> None:
     """Carry the guests on until ``done()``."""
-    end = time.monotonic() + SECONDS
-    while not done():
-        assert time.monotonic() < end, [machine.guest.counters for machine in made]
+
+    def step() -> None:
         ready, _, _ = select.select([machine.sock for machine in made], [], [], 0.02)
         for machine in made:
             if machine.sock in ready:
                 machine.read()
             machine.guest.advance(time.monotonic_ns())
+
+    waiting.until(done, step, lambda: [machine.guest.counters for machine in made], SECONDS)
 
 
 def meet(made: list[Machine]) -> None:

@@ -20,6 +20,7 @@ from slirpy.links import CallbackLink, Middleware
 from slirpy.testing import Guest
 from slirpy.wire import icmp, ipv4, udp
 from tests.support.harness import GATEWAY, GATEWAY_MAC, GUEST, GUEST_MAC, ip
+from tests.support.waiting import until
 
 SECONDS = 10.0
 
@@ -39,10 +40,7 @@ def datagram(port: int, data: bytes, sport: int = 5000) -> bytes:
 
 def wait_for(condition: Callable[[], object]) -> None:
     """Another thread makes it true."""
-    end = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.001)
+    until(condition, lambda: time.sleep(0.001))
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import gc
 import os
 import socket
 import sys
-import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,15 +19,13 @@ from slirpy.host.poller import SelectorPoller
 from slirpy.host.sockets import SocketHost
 from slirpy.interfaces import AcceptedStream, IcmpReport, StreamPeer
 from tests.support.owners import Notes
+from tests.support.waiting import until
 
 LOOPBACK = bytes([127, 0, 0, 1])
 
 
 def wait(poller: SelectorPoller, condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        poller.poll(0.01)
+    until(condition, lambda: poller.poll(0.01))
 
 
 def pair(host: SocketHost, poller: SelectorPoller) -> tuple[StreamPeer, Notes, socket.socket]:

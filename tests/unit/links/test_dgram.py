@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from slirpy.interfaces import Buffer, Frame, Link, Timer
 from slirpy.links import DgramLink, StreamLink, inet, multicast, parse_netdev, unix
 from slirpy.links.table import CARRIERS
 from slirpy.stats import Stats
+from tests.support.waiting import until
 
 GROUP = "239.255.77.2"
 
@@ -54,10 +54,7 @@ class Sink:
         self._held.clear()
 
     def until(self, condition: Callable[[], object]) -> None:
-        end = time.monotonic() + 10
-        while not condition():
-            self.step(0.002)
-            assert time.monotonic() < end, "it does not happen"
+        until(condition, lambda: self.step(0.002))
 
 
 @pytest.fixture

@@ -22,6 +22,8 @@ from slirpy.interfaces import Buffer, Frame
 from slirpy.links import Endpoint, StreamLink, StreamListener, inet, parse_endpoint, unix
 from slirpy.paths import PATH_MAX
 from slirpy.stack import Stack
+from tests.support.framing import framed, take_frames
+from tests.support.waiting import until
 
 GUEST = bytes.fromhex("525400123456")
 
@@ -34,10 +36,6 @@ def ask(number: int) -> bytes:
 
 
 ASK = ask(0)
-
-
-def framed(*frames: bytes) -> bytes:
-    return b"".join(struct.pack("!I", len(frame)) + frame for frame in frames)
 
 
 class World:
@@ -62,10 +60,7 @@ class World:
         self.stack.flush(self.now())
 
     def until(self, condition: Callable[[], object]) -> None:
-        end = time.monotonic() + 10
-        while not condition():
-            self.step()
-            assert time.monotonic() < end, "it does not happen"
+        until(condition, self.step)
 
     def close(self) -> None:
         self.stack.close()
@@ -132,14 +127,10 @@ class Guest:
 
     def _answers(self, mac: bytes) -> bool:
         """Whether the gateway's answer to ``mac`` is there; other guests' questions may be, too."""
-        at = 0
-        while len(self.data) >= at + 4:
-            (length,) = struct.unpack_from("!I", self.data, at)
-            frame = self.data[at + 4 : at + 4 + length]
-            if frame[:6] == mac and frame[20:22] == b"\0\2" and frame[28:32] == bytes([10, 0, 2, 2]):
-                return True
-            at += 4 + length
-        return False
+        return any(
+            frame[:6] == mac and frame[20:22] == b"\0\2" and frame[28:32] == bytes([10, 0, 2, 2])
+            for frame in take_frames(bytearray(self.data))
+        )
 
 
 def pair(world: World) -> tuple[StreamLink, Guest, LinkPort]:

@@ -16,6 +16,7 @@ from slirpy.targets import smb
 from slirpy.targets.smb import SmbServer
 from tests.support.driven import Driven
 from tests.support.repository import REPOSITORY
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes by /proc")
 
@@ -135,10 +136,7 @@ def test_it_is_cleaned_up_after_us_when_we_are_killed(temporary: Path, tmp_path:
         folder = Path(process.stdout.readline().strip())
         assert folder.exists()
         process.send_signal(signal.SIGKILL)
-    end = time.monotonic() + 10
-    while folder.exists():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: not folder.exists(), lambda: time.sleep(0.01), "the folder goes")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,21 @@
+"""Waiting for what real sockets, processes and threads do, with a bound."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+__all__ = ["until"]
+
+
+def until(
+    condition: Callable[[], object],
+    step: Callable[[], object],
+    what: str | Callable[[], object] = "",
+    seconds: float = 20.0,
+) -> None:
+    """Take steps until ``condition()`` is true. After so many seconds fail, with ``what`` or what it returns."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds:g} s: {what() if callable(what) else what}"
+        step()
