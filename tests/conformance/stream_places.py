@@ -87,7 +87,7 @@ class Target(_Real):
     def __init__(self, target: object) -> None:
         super().__init__()
         self.net.add_guestfwd(GuestForward("10.0.2.100", 7, target))  # type: ignore[arg-type] # of any kind
-        self._service = self.stack.stream_services[FLOW.destination, 7]
+        self._service = self.stack.stream_services[FLOW.destination.packed, 7]
 
     def open(self, owner: StreamOwner) -> StreamPeer:
         stream: StreamPeer = self._service(owner, FLOW)

@@ -25,7 +25,7 @@ from random import Random
 from typing import Any
 
 from slirpy.addresses import AnyAddress, address_bytes
-from slirpy.config.values import as_text, function, host_name, whole
+from slirpy.config.values import function, host_name, whole
 from slirpy.errors import ConfigError, StateError
 from slirpy.interfaces import (
     AcceptedStream,
@@ -36,12 +36,13 @@ from slirpy.interfaces import (
     PingOwner,
     StreamOwner,
 )
+from slirpy.paths import is_unix_path
 from slirpy.reprs import counted, never_raises
 from slirpy.testing.text import seconds
 from slirpy.testing.world.base import SimWorld
 from slirpy.testing.world.path import PLAIN, Shape, obstacle, refusal, report_of
 from slirpy.testing.world.ping import SimPing
-from slirpy.testing.world.places import Key, Place, find, is_loopback, key_of, place_of, source_of
+from slirpy.testing.world.places import Key, Place, find, is_loopback, key_of, place_of, source_of, unix_place
 from slirpy.testing.world.programs import Remote, SimServer
 from slirpy.testing.world.stream import SimListener, SimStream
 from slirpy.testing.world.udp import Answer, SimDatagram, SimUdpServer
@@ -194,10 +195,11 @@ class SimHost(SimWorld):
         """Connect from outside to a unix socket of the stack; see :meth:`connect`.
 
         Raises:
-            ConfigError: ``path`` is not text.
+            ConfigError: not the path of a unix socket.
         """
-        where = os.fsencode(as_text("path", path)), 0
-        return self._connect((b"", 0), where, program or Remote())
+        if not is_unix_path(path):
+            raise ConfigError(f"path {path!r} is not the path of a unix socket, such as /run/web.sock")
+        return self._connect((b"", 0), unix_place(path), program or Remote())
 
     def send_udp(
         self, payload: bytes, address: AnyAddress, port: int, source: tuple[AnyAddress, int] | None = None
@@ -275,7 +277,7 @@ class SimHost(SimWorld):
         Raises:
             OSError: the path is in use.
         """
-        place = os.fsencode(path), 0
+        place = unix_place(path)
         self.record("listen_unix", place)
         nobody = bytes((127, 0, 0, 1)), 0
         listener = self._listen(*place, lambda each: accept(AcceptedStream(each.peer, *nobody)), near=True)

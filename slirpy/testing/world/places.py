@@ -8,7 +8,18 @@ from typing import TypeAlias, TypeVar
 from slirpy.addresses import AnyAddress, IPAddress, address_bytes, port_number
 from slirpy.errors import ConfigError
 
-__all__ = ["Key", "Place", "SocketAddress", "find", "is_loopback", "key_of", "place_of", "shown", "source_of"]
+__all__ = [
+    "Key",
+    "Place",
+    "SocketAddress",
+    "find",
+    "is_loopback",
+    "key_of",
+    "place_of",
+    "shown",
+    "source_of",
+    "unix_place",
+]
 
 SocketAddress: TypeAlias = tuple[IPAddress, int]
 """An address and a port, as a test reads them."""
@@ -61,6 +72,11 @@ def key_of(address: AnyAddress | None, port: int | None) -> Key:
         None if address is None else address_bytes("address", address),
         None if port is None else port_number("port", port, 1),
     )
+
+
+def unix_place(path: str) -> Place:
+    """Return the place of a unix socket: the bytes of its path, and port 0."""
+    return path.encode(errors="surrogateescape"), 0
 
 
 def shown(place: Place) -> SocketAddress:
