@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.system.dhcp_events import WAIT, counter, event, script
 from tests.system.machine import missing
 from tests.system.qemu import QEMU, Guest, MissingError, machine
 from tests.system.user import User
@@ -39,26 +39,6 @@ esac
 env > $0.$reason.part
 mv $0.$reason.part $0.$reason
 """
-
-WAIT = 'wait_for() { n=0; until [ -e "$1" ]; do n=$((n + 1)); [ $n -lt 200 ] || exit 99; sleep 0.1; done; }\n'
-
-
-def script(folder: Path, name: str, text: str) -> Path:
-    path = folder / name
-    path.write_text(text)
-    path.chmod(0o755)
-    return path
-
-
-def event(path: Path, name: str) -> dict[str, str]:
-    """The variables that the client's script was called with."""
-    lines = path.with_name(f"{path.name}.{name}").read_text().splitlines()
-    return dict(line.split("=", 1) for line in lines if "=" in line)
-
-
-def counter(stderr: str, name: str) -> int:
-    match = re.search(rf"^{name} +(\d+)", stderr, re.MULTILINE)
-    return int(match[1]) if match else 0
 
 
 @pytest.mark.client("udhcpc", "lease", "renewal", "MTU")

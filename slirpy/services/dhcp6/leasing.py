@@ -115,10 +115,13 @@ class Leasing:
     def _with(self, association: Association, address: bytes) -> bytes:
         """The association with its address, and the end of those that it no longer has (RFC 8415 section 18.3.4)."""
         seconds = self._ruling.answer.lease_time or self._leases.table.pool.lease_time
-        t1, t2 = seconds // 2, seconds * 4 // 5  # RFC 8415 section 21.4
+        # An address that is not renewed is deprecated for a while before it ends. dhclient needs that, because it
+        # rebinds then and not before.
+        preferred = seconds * 3 // 4
+        t1, t2 = max(preferred // 2, 1), max(preferred * 4 // 5, 1)  # RFC 8415 section 21.4
         if seconds == LEASE_TIME_FOREVER:
-            t1 = t2 = dhcp6.FOREVER
-        addresses = [dhcp6.ia_address(address, seconds, seconds)]
+            preferred = t1 = t2 = dhcp6.FOREVER
+        addresses = [dhcp6.ia_address(address, preferred, seconds)]
         if self._kind in _EXTENDING:
             addresses += [dhcp6.ia_address(hint, 0, 0) for hint in _hints(association) if hint != address]
         return dhcp6.ia_na(association.iaid, t1, t2, *addresses)

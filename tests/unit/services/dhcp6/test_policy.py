@@ -162,7 +162,7 @@ def test_what_the_policy_decides() -> None:
     )  # fmt: skip
     world = World(Config(lease_policy=lambda _: answer, dnssearch=["lan"]))
     offer = world.reply(SOLICIT, 1, ia())
-    assert (offer.kind, offer.addresses, lifetimes(offer)) == (ADVERTISE, [FIFTY], (50, 80, 100, 100))
+    assert (offer.kind, offer.addresses, lifetimes(offer)) == (ADVERTISE, [FIFTY], (37, 60, 75, 100))
     assert offer.message.domains == ("abc",)
     assert offer.options[31] == ip("fec0::7")
     assert offer.options[dhcp6.BOOTFILE_URL] == b"http://x/y"

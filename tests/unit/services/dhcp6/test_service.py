@@ -55,7 +55,7 @@ def test_an_address_in_four_messages(world: World) -> None:
     answer = world.reply(REQUEST, 1, ia(FIRST))
     assert (answer.kind, answer.addresses, answer.statuses, answer.status) == (REPLY, [FIRST], [None], None)
     assert answer.message.associations[0].iaid == IAID
-    assert lifetimes(answer) == (DAY // 2, DAY * 4 // 5, DAY, DAY)
+    assert lifetimes(answer) == (32_400, 51_840, 64_800, DAY)
     assert dhcp6.PREFERENCE not in answer.options
     (lease,) = world.book.leases()
     assert (lease.address, lease.mac, lease.client_id, lease.iaid) == (FIRST, mac(1), duid(1), IAID)
@@ -253,6 +253,14 @@ def test_declining(world: World) -> None:
     assert world.stats.dhcp6_decline == 1
     world.network.run(600)
     assert world.reply(SOLICIT, 4, ia(address)).addresses == [address]
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [
+    (2, (1, 1, 1, 2)), (3, (1, 1, 2, 3)), (100, (37, 60, 75, 100)), (3600, (1350, 2160, 2700, 3600)),
+])  # fmt: skip
+def test_lifetimes(seconds: int, expected: tuple[int, ...]) -> None:
+    """RFC 8415 section 21.4: half and four fifths of the preferred lifetime."""
+    assert lifetimes(World(Config(lease_time=seconds)).reply(SOLICIT, 1, ia())) == expected
 
 
 def test_a_lease_forever() -> None:
