@@ -114,7 +114,7 @@ class Stack(IPStack):
             self._guestfwds.add(target)
         self._tftp = TftpService(config, self) if config.tftp is not None else None
         if self._tftp is not None:
-            self.bind((config.gateway_address,), _TFTP_PORT, self._tftp)
+            self.bind((config.gateway_address, config.gateway_address6, ROUTER), _TFTP_PORT, self._tftp)
         self._hostfwds = Forwards(host, self._tcp, self._udp, self._forward_target)
         try:
             for rule in config.hostfwd:

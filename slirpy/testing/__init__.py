@@ -29,12 +29,12 @@ if TYPE_CHECKING:
         DhcpMessage,
         Guest,
         GuestCounters,
-        GuestListener,
         GuestStream,
         IcmpError,
         Lookup,
         Message,
         Ping,
+        StreamListener,
         UdpSocket,
     )
     from slirpy.testing.links import LINK_CHECKS, LinkCheck, LinkFactory, LinkPeer, LinkUnderTest
@@ -60,7 +60,6 @@ __all__ = [
     "Fault",
     "Guest",
     "GuestCounters",
-    "GuestListener",
     "GuestStream",
     "IcmpError",
     "LinkCheck",
@@ -83,6 +82,7 @@ __all__ = [
     "SimUdpServer",
     "Sink",
     "Source",
+    "StreamListener",
     "UdpSocket",
     "UnmetError",
     "UnsupportedError",
@@ -98,7 +98,7 @@ __all__ = [
 _MODULES = {
     "diagram": "ladder",
     "errors": "UnmetError",
-    "guest": "DEFAULT_MAC Autoconfiguration DhcpClient DhcpLease DhcpMessage Guest GuestCounters GuestListener"
+    "guest": "DEFAULT_MAC Autoconfiguration DhcpClient DhcpLease DhcpMessage Guest GuestCounters StreamListener"
     " GuestStream IcmpError Lookup Message Ping UdpSocket",
     "links": "LINK_CHECKS LinkCheck LinkFactory LinkPeer LinkUnderTest",
     "network": "Captured Fault VirtualNetwork",

@@ -28,6 +28,7 @@ class Reading(Transfer):
     def __init__(
         self,
         transfers: Transfers,
+        server: bytes,
         guest: bytes,
         guest_port: int,
         port: int,
@@ -35,7 +36,7 @@ class Reading(Transfer):
         terms: Terms,
         source: Source,
     ) -> None:
-        super().__init__(transfers, guest, guest_port, port, request, terms)
+        super().__init__(transfers, server, guest, guest_port, port, request, terms)
         self._source = source
         self._piece = memoryview(b"")  # the piece that was read last
         self._at = 0  # where in it the next block begins

@@ -63,9 +63,8 @@ class TftpService:
         self._ignore_case = config.tftp_ignore_case
         self._single_port = config.tftp_single_port
         self._mtu = config.mtu
-        self._address = config.gateway_address
         self._network = network
-        self._transfers = Transfers(network, self._address)
+        self._transfers = Transfers(network)
 
     def close(self) -> None:
         """End all transfers, and remove files that are not complete."""
@@ -83,11 +82,11 @@ class TftpService:
             stats.drop_tftp_malformed += 1
             is_new = datagram.destination_port == PORT and client not in self._transfers.by_client
             if is_new and bytes(payload[:2]) != _ERROR:
-                self._send_error(*client, RefusalError(Code.ILLEGAL, "malformed packet"))
+                self._send_error(datagram.destination, *client, RefusalError(Code.ILLEGAL, "malformed packet"))
             return
         opcode, number = HEADER.unpack_from(payload)
         if opcode in (RRQ, WRQ) and datagram.destination_port == PORT:
-            self._request(*client, bytes(payload[:MAX_REQUEST]), datagram.link)
+            self._request(datagram.destination, *client, bytes(payload[:MAX_REQUEST]), datagram.link)
             return
         transfer = self._transfers.by_client.get(client)
         if transfer is not None and transfer.port == datagram.destination_port:
@@ -100,9 +99,9 @@ class TftpService:
         stats.drop_tftp_unknown += 1
         if opcode != ERROR:  # an error is never answered (RFC 1350, section 7)
             code = Code.UNKNOWN_ID if opcode in range(RRQ, ERROR) else Code.ILLEGAL
-            self._send_error(*client, RefusalError(code, "no such transfer"))
+            self._send_error(datagram.destination, *client, RefusalError(code, "no such transfer"))
 
-    def _request(self, guest: bytes, guest_port: int, payload: bytes, link: object) -> None:
+    def _request(self, server: bytes, guest: bytes, guest_port: int, payload: bytes, link: object) -> None:
         network, transfers = self._network, self._transfers
         old = transfers.by_client.get((guest, guest_port))
         if old is not None:
@@ -119,18 +118,18 @@ class TftpService:
                 return
             transfers.remove(old)
         try:
-            transfer = self._open(guest, guest_port, payload)
+            transfer = self._open(server, guest, guest_port, payload)
         except RefusalError as why:
             if why.code == Code.ILLEGAL:
                 network.stats.drop_tftp_malformed += 1
             network.stats.tftp_refused += 1
-            self._send_error(guest, guest_port, why)
+            self._send_error(server, guest, guest_port, why)
             return
         transfer.link = link
         transfers.add(transfer)
         transfers.take_turns()
 
-    def _open(self, guest: bytes, guest_port: int, payload: bytes) -> Transfer:
+    def _open(self, server: bytes, guest: bytes, guest_port: int, payload: bytes) -> Transfer:
         """Begin the transfer that a request asks for.
 
         Raises:
@@ -153,13 +152,13 @@ class TftpService:
         self._transfers.make_room(guest)
         port = PORT
         if not self._single_port:
-            port = self._network.open_port(self._address, guest, guest_port, self)
+            port = self._network.open_port(server, guest, guest_port, self)
         if source is not None:
             self._network.stats.tftp_reads += 1
-            return Reading(self._transfers, guest, guest_port, port, payload, terms, source)
+            return Reading(self._transfers, server, guest, guest_port, port, payload, terms, source)
         assert sink is not None
         self._network.stats.tftp_writes += 1
-        return Writing(self._transfers, guest, guest_port, port, payload, terms, sink)
+        return Writing(self._transfers, server, guest, guest_port, port, payload, terms, sink)
 
     def _open_source(self, request: Request) -> Source:
         source: Source
@@ -175,5 +174,5 @@ class TftpService:
         sink = open_write(self._source, request.name, self._network.random, size, self._ignore_case)
         return NetasciiSink(sink) if request.mode == "netascii" else sink
 
-    def _send_error(self, guest: bytes, guest_port: int, why: RefusalError) -> None:
-        self._network.send_datagram(self._address, PORT, guest, guest_port, error(why.code, why.text))
+    def _send_error(self, server: bytes, guest: bytes, guest_port: int, why: RefusalError) -> None:
+        self._network.send_datagram(server, PORT, guest, guest_port, error(why.code, why.text))

@@ -145,6 +145,7 @@ class Transfer(abc.ABC):
     """One transfer: timeouts, errors, the end.
 
     Attributes:
+        server: our address.
         guest, guest_port: the other end.
         port: our port.
         request: the packet that began the transfer.
@@ -157,7 +158,14 @@ class Transfer(abc.ABC):
     link: object = None
 
     def __init__(
-        self, transfers: Transfers, guest: bytes, guest_port: int, port: int, request: bytes, terms: Terms
+        self,
+        transfers: Transfers,
+        server: bytes,
+        guest: bytes,
+        guest_port: int,
+        port: int,
+        request: bytes,
+        terms: Terms,
     ) -> None:
         self._transfers = transfers
         self._network = transfers.network
@@ -165,6 +173,7 @@ class Transfer(abc.ABC):
         self._block = terms.block
         self._window = terms.window
         self._interval = terms.timeout
+        self.server = server
         self.guest = guest
         self.guest_port = guest_port
         self.port = port
@@ -277,10 +286,9 @@ class Transfers:
         by_client: the transfers by the guest's address and port.
     """
 
-    def __init__(self, network: ServiceNetwork, address: bytes) -> None:
+    def __init__(self, network: ServiceNetwork) -> None:
         self.network = network
         self.by_client: dict[tuple[bytes, int], Transfer] = {}
-        self._address = address
         self._ready: RoundRobin[Transfer] = RoundRobin()  # those that have something to send, by guest
         self._turn_at = -1
         self._budget = 0
@@ -307,7 +315,7 @@ class Transfers:
         if self.by_client.get(client) is transfer:
             del self.by_client[client]
             if transfer.port != PORT:
-                self.network.close_port(self._address, transfer.port, *client)
+                self.network.close_port(transfer.server, transfer.port, *client)
 
     def make_room(self, guest: bytes) -> None:
         """Ensure that one more transfer fits. If the guest has too many, its longest idle one is ended.
@@ -333,7 +341,9 @@ class Transfers:
 
     def transmit(self, transfer: Transfer, payloads: Sequence[bytes]) -> None:
         """Send packets of a transfer to its guest."""
-        self.network.send_datagrams(self._address, transfer.port, transfer.guest, transfer.guest_port, payloads)
+        self.network.send_datagrams(
+            transfer.server, transfer.port, transfer.guest, transfer.guest_port, payloads
+        )
 
     def enqueue(self, transfer: Transfer) -> None:
         """Give a transfer a turn: :meth:`Transfer.turn` is called soon."""

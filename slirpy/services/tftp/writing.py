@@ -15,6 +15,7 @@ class Writing(Transfer):
     def __init__(
         self,
         transfers: Transfers,
+        server: bytes,
         guest: bytes,
         guest_port: int,
         port: int,
@@ -22,7 +23,7 @@ class Writing(Transfer):
         terms: Terms,
         sink: Sink,
     ) -> None:
-        super().__init__(transfers, guest, guest_port, port, request, terms)
+        super().__init__(transfers, server, guest, guest_port, port, request, terms)
         self._sink = sink
         self._next = 1  # the next block in order
         self._missing = self._window  # blocks until the next acknowledgement

@@ -6,7 +6,7 @@ from slirpy.testing.guest.guest import Guest
 from slirpy.testing.guest.host import DEFAULT_MAC, GuestCounters, packed
 from slirpy.testing.guest.icmp import IcmpError, Ping
 from slirpy.testing.guest.slaac import Autoconfiguration
-from slirpy.testing.guest.tcp import GuestListener, GuestStream
+from slirpy.testing.guest.tcp import GuestStream, StreamListener
 from slirpy.testing.guest.udp import Message, UdpSocket
 
 __all__ = [
@@ -17,12 +17,12 @@ __all__ = [
     "DhcpMessage",
     "Guest",
     "GuestCounters",
-    "GuestListener",
     "GuestStream",
     "IcmpError",
     "Lookup",
     "Message",
     "Ping",
+    "StreamListener",
     "UdpSocket",
     "packed",
 ]

@@ -37,7 +37,7 @@ from slirpy.testing.guest.host import DEFAULT_MAC, packed
 from slirpy.testing.guest.icmp import IcmpClient, IcmpError, Ping
 from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.slaac import Autoconfiguration
-from slirpy.testing.guest.tcp import GuestListener, GuestStream, TcpHost
+from slirpy.testing.guest.tcp import GuestStream, StreamListener, TcpHost
 from slirpy.testing.guest.udp import UdpHost, UdpSocket
 from slirpy.wire import ethernet, extension, icmp, ipv4, ipv6, ndp
 from slirpy.wire.checksum import ones_sum, transport_ok
@@ -237,7 +237,7 @@ class Guest(IpHost):
         self.flush()
         return stream
 
-    def listen(self, port: int) -> GuestListener:
+    def listen(self, port: int) -> StreamListener:
         """Accept TCP connections on a port; they appear in the listener's ``accepted``.
 
         Raises:

@@ -40,7 +40,7 @@ from slirpy.wire.checksum import checksum
 from slirpy.wire.icmp import Trouble
 from slirpy.wire.ip import family_of, flow_key, reverse_key, split_key
 
-__all__ = ["GuestListener", "GuestStream", "TcpHost"]
+__all__ = ["GuestStream", "StreamListener", "TcpHost"]
 
 _PEER_MSS = {4: 536, 6: 1220}
 """MSS of a peer that does not announce one (RFC 9293, MUST-15)."""
@@ -64,7 +64,7 @@ class GuestStream:
     )  # fmt: skip
 
     def __init__(
-        self, host: TcpHost, key: bytes, conn: Connection, listener: GuestListener | None = None
+        self, host: TcpHost, key: bytes, conn: Connection, listener: StreamListener | None = None
     ) -> None:
         self._host = host
         self._key = key  # the flow key of arriving segments
@@ -209,7 +209,7 @@ class GuestStream:
         ) + options, [segment.payload])  # fmt: skip
 
 
-class GuestListener:
+class StreamListener:
     """A listening port of a guest."""
 
     def __init__(self, host: TcpHost, port: int) -> None:
@@ -221,7 +221,7 @@ class GuestListener:
     @never_raises
     def __repr__(self) -> str:
         closed = "" if self._host.listeners.get(self.port) is self else " closed"
-        return f"<GuestListener :{self.port}{closed}: {counted(len(self.accepted), 'stream')} accepted>"
+        return f"<StreamListener :{self.port}{closed}: {counted(len(self.accepted), 'stream')} accepted>"
 
     def close(self) -> None:
         """Stop listening; streams stay open. Harmless when repeated."""
@@ -233,7 +233,7 @@ class TcpHost:
 
     def __init__(self, guest: IpHost) -> None:
         self.guest = guest
-        self.listeners: dict[int, GuestListener] = {}
+        self.listeners: dict[int, StreamListener] = {}
         self.streams: dict[bytes, GuestStream] = {}
         """Streams that are not closed, by the flow key of arriving segments."""
         self._marked: dict[GuestStream, None] = {}
@@ -248,18 +248,18 @@ class TcpHost:
         self.mark(stream)
         return stream
 
-    def listen(self, port: int) -> GuestListener:
+    def listen(self, port: int) -> StreamListener:
         """Reserve a port."""
         if port in self.listeners:
             raise StateError(f"TCP port {port} of this guest is in use; close that listener first")
-        listener = self.listeners[port] = GuestListener(self, port)
+        listener = self.listeners[port] = StreamListener(self, port)
         return listener
 
     def _open(
         self,
         key: bytes,
         rcv_buffer: int = 1 << 20,
-        listener: GuestListener | None = None,
+        listener: StreamListener | None = None,
         previous: Connection | None = None,
     ) -> GuestStream:
         random, far = self.guest.random, split_key(key).source
