@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address
 from random import Random, SystemRandom
 from typing import Any
 
@@ -252,16 +252,6 @@ class Slirp(Driven):
             StateError: all addresses are taken.
         """
         return self._call(partial(self._stack.reserve, mac))
-
-    def reserve6(self, mac: Buffer | str) -> IPv6Address:
-        """Reserve an IPv6 address; see :meth:`reserve`. DHCPv6 gives it to the guest if the guest's identifier names
-        this MAC address.
-
-        Raises:
-            ConfigError: ``mac`` is not the MAC address of a network card.
-            StateError: all addresses are taken.
-        """
-        return self._call(partial(self._stack.reserve6, mac))
 
     # -------------------------------------------------------------------------------------- forwards
 

@@ -6,7 +6,7 @@ time, its output frames and a deadline, so the same class serves an emulator, a 
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address
 from random import Random
 
 from slirpy import forks
@@ -218,18 +218,6 @@ class Stack(IPStack):
         address = self._leases.v4.reserve(mac_bytes("mac", mac))
         self._leases.save_changes()
         return IPv4Address(address)
-
-    def reserve6(self, mac: Buffer | str) -> IPv6Address:
-        """Reserve an IPv6 address; see :meth:`reserve`. DHCPv6 gives it to the guest if the guest's identifier names
-        this MAC address.
-
-        Raises:
-            ConfigError: ``mac`` is not the MAC address of a network card.
-            StateError: all addresses are taken.
-        """
-        address = self._leases.v6.reserve(mac_bytes("mac", mac))
-        self._leases.save_changes()
-        return IPv6Address(address)
 
     def close(self) -> None:
         """End all flows, guests' connections by a RST, and release the host's resources. Flushes once.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from slirpy.addresses import IPAddress
 from slirpy.cli import namespace
 from slirpy.cli.capture import STANDARD, FrameLog, own_standard_output, parse_capture
 from slirpy.cli.reporting import Reporting
@@ -79,8 +80,8 @@ class Session:
                 address = net.reserve(namespace.MAC)
                 addresses.append(namespace.Address(str(address), config.net.prefixlen, str(config.host)))
             if config.ipv6 and config.mtu >= LEAST_MTU:
-                address6 = net.reserve6(namespace.MAC)
-                addresses.append(namespace.Address(str(address6), config.net6.prefixlen, str(config.host6)))
+                address6 = str(_address6(config))
+                addresses.append(namespace.Address(address6, config.net6.prefixlen, str(config.host6)))
             if self._loopback and config.ipv4:
                 net.reach_guest_loopback(address, sandbox.open_socket)
             tell_forwards(net)
@@ -111,3 +112,14 @@ class Session:
         self._status = sandbox.read()
         if self._status is not None:
             net.unwatch(sandbox.fileno())
+
+
+def _address6(config: Config) -> IPAddress:
+    """The command's IPv6 address: its static lease, or the first one that DHCPv6 assigns.
+
+    It needs no reservation. DHCPv6 has nobody else to give it to.
+    """
+    for lease in config.static_leases:
+        if lease.address.version == 6 and lease.mac == namespace.MAC.hex(":"):
+            return lease.address
+    return config.dhcpstart6

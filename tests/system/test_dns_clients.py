@@ -192,7 +192,7 @@ def test_names_that_slirpy_answers_itself(user: User, need: Need, resolver: Reso
         "-x 10.0.2.2": ["gateway.corp.test."],
         "gateway": ["10.0.2.2"],
         "getent": [
-            "192.0.2.80      web.corp.test", "10.0.2.2        host.corp.test", "192.0.2.80      web.corp.test",
+            "192.0.2.80      web.corp.test", "fec0::2         host.corp.test", "192.0.2.80      web.corp.test",
         ],
         "long": ["2000"],
     }  # fmt: skip
@@ -274,7 +274,7 @@ nslookup {NAME}; nslookup 10.0.2.2; nslookup pc.internal
     for words in (
         [ADDRESS, NAME],
         ["none", "2"],
-        ["10.0.2.2", "gateway"],
+        ["fec0::2", "gateway"],
         ["192.0.2.80", "web.corp.test"],
     ):
         assert words in lines, boot.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -87,12 +88,20 @@ def ethernet(
     return B + A + (b"\x81\0\0\x07" if vlan else b"") + kind + header + segment
 
 
+class PartsWire(Wire):
+    """A link that keeps the parts of each frame apart."""
+
+    def send(self, frames: Sequence[Frame]) -> int:
+        self.sent += [frame._replace(parts=tuple(map(bytes, frame.parts))) for frame in frames]
+        return len(frames)
+
+
 def through(
     data: bytes, out: LinkFeatures, *, mtu: int = 1500, checksummed: bool = True, gso_size: int = 0
 ) -> tuple[list[Frame], SwitchNetwork]:
     """What comes out of a port with some features when ``data`` comes in by another."""
     net = SwitchNetwork(mtu=mtu)
-    wires = [Wire(FULL), Wire(out)]
+    wires = [PartsWire(FULL), PartsWire(out)]
     for wire in wires:
         net.attach(wire, None)  # type: ignore[arg-type]
     buffer = bytearray(data)
