@@ -14,6 +14,7 @@ from tests.support.harness import (
     GUEST,
     GUEST_MAC,
     Net,
+    config,
     eth,
     ip,
     ipv4,
@@ -111,7 +112,7 @@ def test_a_conversation_that_is_over_leaves_no_path() -> None:
 
 def test_a_port_whose_datagrams_go_to_the_host_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the guest has sent there before has a path of its own, to the host; the service would hear nothing."""
-    net = Net()
+    net = Net(config(ipv6=False))  # with IPv6, the other loopback of the host comes into question at first
     net.know()
     net.host.serve_udp(b"\x7f\0\0\1", 50000)
     for _ in range(2):

@@ -61,6 +61,7 @@ def scene(net: Slirp, folder: Path) -> Iterator[Scene]:
         finally:
             for guest in made.guests:
                 guest.pull()
+            net.close()  # ends the connections to the server, which waits for that
 
 
 def who_has(source: bytes, claimed: bytes = EVIL_ADDRESS) -> bytes:
