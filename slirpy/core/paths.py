@@ -13,7 +13,7 @@ from slirpy.core.neighbor import Neighbor
 from slirpy.core.port import LinkPort
 from slirpy.interfaces import Datagram, DatagramPeer, Service
 from slirpy.wire import ethernet, ipv4
-from slirpy.wire.ip import split_key
+from slirpy.wire.ip import family_of, split_key
 
 __all__ = ["ServicePath", "Shape", "UdpPath", "UdpSender", "shape_of"]
 
@@ -60,15 +60,18 @@ class Shape(NamedTuple):
 def shape_of(arrival: Arrival) -> Shape | None:
     """The shape of later datagrams like this one. None if they cannot take the fast path.
 
-    The fast path reads only IPv4 without options. Frames to a group also go through the switch, to the other guests.
+    The fast paths read no options and no extension headers. Frames to a group also go through the switch, to the
+    other guests.
     """
     header, packet = arrival.header, arrival.packet
-    if len(header.source) != 4 or header.header_length != ipv4.HEADER_LENGTH or header.is_fragment:
+    length = header.header_length
+    if length != family_of(header.source).header_length or header.is_fragment:
         return None
     if ethernet.is_multicast(arrival.macs):
         return None
     fragment = ipv4.DF if header.dont_fragment else 0
-    return Shape(bytes(packet[12:24]), arrival.macs, arrival.neighbor, header.hop_limit, fragment)
+    key = bytes(packet[length - 2 * len(header.source) : length + 4])
+    return Shape(key, arrival.macs, arrival.neighbor, header.hop_limit, fragment)
 
 
 class _Path:

@@ -12,10 +12,12 @@ from ipaddress import ip_address
 
 from slirpy.config.options import MTU_MIN
 from slirpy.config.values import moment, whole
+from slirpy.core import fastpath6, udppath6
 from slirpy.core.arp import Arp
 from slirpy.core.arrival import FlowOpeners
 from slirpy.core.demux import Demux
 from slirpy.core.fastpath import tcp_fastpath
+from slirpy.core.fastpath6 import tcp_fastpath6
 from slirpy.core.flows import NeighborInfo
 from slirpy.core.fragments import Fragments
 from slirpy.core.fragments6 import Fragments6
@@ -26,6 +28,7 @@ from slirpy.core.parts import Parts
 from slirpy.core.port import LinkPort, check_link, check_port
 from slirpy.core.switch import HubPort, Switch
 from slirpy.core.udppath import HEADERS_LENGTH, udp_fastpath
+from slirpy.core.udppath6 import udp_fastpath6
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer, Link, LinkSink, Poller, Service, Timer
 from slirpy.units import SECOND
@@ -34,6 +37,8 @@ from slirpy.wire import ethernet, ipv4
 __all__ = ["IPStack"]
 
 _MIN_FAST = 54
+_IPV6 = 0x86
+"""First byte of the EtherType of IPv6; that of IPv4 and ARP is 8."""
 
 
 class IPStack:
@@ -178,21 +183,22 @@ class IPStack:
         except TypeError:
             raise ConfigError(f"frame is bytes, or another buffer; given was {frame!r}") from None
         stats.frames_in += 1
-        stats.bytes_in += len(view)
-        if len(view) >= _MIN_FAST and self.fastpath and not self._overheard:  # others would not see its frames
-            if view[23] == ipv4.TCP:
+        length = len(view)
+        stats.bytes_in += length
+        # On a hub, others would not see frames that take a fast path.
+        if length >= HEADERS_LENGTH and self.fastpath and not self._overheard:
+            # In this order the checks for IPv6 cost IPv4's segments nothing. With IPv6, byte 23 is one of an address.
+            if length >= _MIN_FAST and view[23] == ipv4.TCP:
                 if tcp_fastpath(self.network, self.tcp_flows, port, view, checksummed):
+                    return
+                if view[12] == _IPV6 and self._take_fast6(port, view, checksummed):
+                    return
+            elif view[12] == _IPV6:
+                if self._take_fast6(port, view, checksummed):
                     return
             elif udp_fastpath(self.network, self.udp_paths, self.fragments, port, view, checksummed):
                 return
-        elif (
-            len(view) >= HEADERS_LENGTH  # too short for TCP
-            and self.fastpath
-            and not self._overheard
-            and udp_fastpath(self.network, self.udp_paths, self.fragments, port, view, checksummed)
-        ):
-            return
-        if len(view) < ethernet.HEADER_LENGTH:
+        if length < ethernet.HEADER_LENGTH:
             stats.drop_ethernet_short += 1
             return
         if len(self.ports) > 1 and not self.switch.forward(port, view, checksummed, self.now, gso_size):
@@ -203,12 +209,8 @@ class IPStack:
             if untagged is None:
                 return
             view = untagged
-            if len(view) >= _MIN_FAST and self.fastpath and not self._overheard:
-                if view[23] == ipv4.TCP:
-                    if tcp_fastpath(self.network, self.tcp_flows, port, view, checksummed):
-                        return
-                elif udp_fastpath(self.network, self.udp_paths, self.fragments, port, view, checksummed):
-                    return
+            if self.fastpath and not self._overheard and self._take_fast(port, view, checksummed):
+                return
             kind = view[12] << 8 | view[13]
         macs = bytes(view[:12])
         if kind not in (ethernet.TYPE_IPV4, ethernet.TYPE_ARP, ethernet.TYPE_IPV6):
@@ -225,6 +227,25 @@ class IPStack:
             self._arp.input(port, view[ethernet.HEADER_LENGTH :], macs[6:])
         else:
             self._input.ipv4(port, macs, view[ethernet.HEADER_LENGTH :], checksummed)
+
+    def _take_fast(self, port: LinkPort, view: memoryview, checksummed: bool) -> bool:
+        """Try the fast paths, as :meth:`input` does."""
+        if len(view) < _MIN_FAST:
+            return False
+        if view[12] == _IPV6:
+            return self._take_fast6(port, view, checksummed)
+        if view[23] == ipv4.TCP:
+            return tcp_fastpath(self.network, self.tcp_flows, port, view, checksummed)
+        return udp_fastpath(self.network, self.udp_paths, self.fragments, port, view, checksummed)
+
+    def _take_fast6(self, port: LinkPort, view: memoryview, checksummed: bool) -> bool:
+        """Try the fast paths for IPv6."""
+        length = len(view)
+        if length >= fastpath6.HEADERS_LENGTH and view[20] == ipv4.TCP:
+            return tcp_fastpath6(self.network, self.tcp_flows, port, view, checksummed)
+        return length >= udppath6.HEADERS_LENGTH and udp_fastpath6(
+            self.network, self.udp_paths, port, view, checksummed
+        )
 
     def _untag(self, view: memoryview) -> memoryview | None:
         """Remove a priority tag. Returns None, and counts it, if the tag specifies a VLAN.

@@ -14,10 +14,12 @@ from slirpy.interfaces import LinkFeatures
 from slirpy.nat.tcp import NatTcpFlow
 from slirpy.tcp.sendbuffer import SendBuffer
 from slirpy.testing import Remote
+from tests.support.frames6 import DNS6_MAC, GUEST6, WORLD6, echo6, neighbor_advertisement
 from tests.support.harness import (
     ACK,
+    DNS_MAC,
     FIN,
-    GATEWAY_MAC,
+    GUEST,
     GUEST_MAC,
     PSH,
     RST,
@@ -29,8 +31,8 @@ from tests.support.harness import (
     config,
     echo,
     options,
+    pseudo,
     rfc1071,
-    transport_sum,
 )
 from tests.support.twins import Twins
 
@@ -88,13 +90,15 @@ class TcpTwins(Twins):
     """Each with a server, and a client that is moved by hand. The state of their flows is compared, too."""
 
     counter = "tcp_fastpath"
+    family = 4
 
     def __init__(
         self, features: LinkFeatures | None = None, ts: int | None = None, mtu: int = 1500, seed: int = 1
     ) -> None:
         super().__init__(config(mtu=mtu), features=features, seed=seed)
-        self.servers = [net.host.serve_tcp(WORLD, 80, Remote) for net in self.nets]
-        self.peers = [Peer(net, ts=ts) for net in self.nets]
+        world, guest = (WORLD, GUEST) if self.family == 4 else (WORLD6, GUEST6)
+        self.servers = [net.host.serve_tcp(world, 80, Remote) for net in self.nets]
+        self.peers = [Peer(net, address=world, guest=guest, ts=ts) for net in self.nets]
         for net in self.nets:
             net.checksummed = features is not None
 
@@ -154,10 +158,17 @@ class TcpTwins(Twins):
             self.run(0.005)  # a guest that took longer would be sent a probe
 
 
+@pytest.fixture(params=[4, 6], ids=["IPv4", "IPv6"], autouse=True)
+def family(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The family of all connections."""
+    monkeypatch.setattr(TcpTwins, "family", request.param)
+    return int(request.param)
+
+
 def _receive(peer: Peer) -> None:
     """Take what has come, whatever it is, and note what to acknowledge of this connection."""
     for frame in peer.net.take():
-        if frame.type != 0x800 or frame.data.p != 6 or frame.data.data.dport != peer.sport:
+        if frame.type not in (0x800, 0x86DD) or frame.data.p != 6 or frame.data.data.dport != peer.sport:
             continue
         tcp = frame.data.data
         if tcp.seq == peer.ack:
@@ -204,7 +215,7 @@ def test_bulk_to_the_guest(features: LinkFeatures | None, ts: int | None) -> Non
 @variants
 def test_large_batches(features: LinkFeatures | None, ts: int | None) -> None:
     twins = TcpTwins(features, ts, mtu=65521)
-    twins.open(options(mss=65481, ts=None if ts is None else (ts, 0)))
+    twins.open(options(mss=65461, ts=None if ts is None else (ts, 0)))
     size = 60_000
     for count in (1, 2, 4, 5, 5):  # the first window is the SYN's, of 64 KiB; then it doubles
         base = twins.peer.seq
@@ -251,7 +262,9 @@ ODD: dict[str, Any] = {
     "unasked timestamp": lambda p: [
         p.frame(ACK, b"data", opts=b"\1\1\x08\x0a" + (5000).to_bytes(4, "big") + bytes(4))
     ],
-    "ip options": lambda p: [p.frame(ACK, b"data", ip_options=b"\1\1\1\0")],
+    "ip options": lambda p: [
+        p.frame(ACK, b"data", ip_options=b"\1\1\1\0" if _at(p) == 34 else b"\6\0\1\4\0\0\0\0")
+    ],
     "empty": lambda p: [p.frame(ACK)],
     "push alone": lambda p: [p.frame(ACK | PSH)],
     "keep-alive": lambda p: [p.frame(ACK, seq=p.seq - 1), p.frame(ACK, b"\0", seq=p.seq - 1)],
@@ -260,10 +273,10 @@ ODD: dict[str, Any] = {
     "two then a hole": lambda p: [
         p.frame(ACK, b"1"), p.frame(ACK, b"3", seq=p.seq + 2), p.frame(ACK, b"23", seq=p.seq + 1)
     ],
-    "other flow's port": lambda p: [p.frame(ACK, b"data")[:36] + b"\0\x51" + p.frame(ACK, b"data")[38:]],
+    "other flow's port": lambda p: [_put(p.frame(ACK, b"data"), _at(p) + 2, b"\0\x51")],
     "broadcast": lambda p: [p.frame(ACK, b"data", to=b"\xff" * 6)],
     "to the DNS server's MAC": lambda p: [
-        p.frame(ACK, b"data", to=bytes.fromhex("52550a000203")), p.frame(ACK, b"dataX")
+        p.frame(ACK, b"data", to=DNS_MAC if _at(p) == 34 else DNS6_MAC), p.frame(ACK, b"dataX")
     ],
     "not for us": lambda p: [p.frame(ACK, b"data", to=b"\2\2\2\2\2\2")],
     "from elsewhere": lambda p: [
@@ -272,13 +285,12 @@ ODD: dict[str, Any] = {
     "cut short": lambda p: [p.frame(ACK, b"data" * 20)[:-7], p.frame(ACK, b"data" * 20)[:60], p.frame(ACK)[:50]],
     "trailer": lambda p: [p.frame(ACK, b"data" * 20) + b"trailer"],
     "bad sum": lambda p: [p.frame(ACK, b"data" * 20)[:-1] + b"!"],
-    "bad ip sum": lambda p: [p.frame(ACK, b"data")[:24] + b"\xaa\xbb" + p.frame(ACK, b"data")[26:]],
-    "no ttl": lambda p: [_ip_byte(p.frame(ACK, b"data"), 8, 0)],
-    "a fragment": lambda p: [_ip_byte(p.frame(ACK, b"data"), 6, 0x20)],
-    "don't fragment": lambda p: [_ip_byte(p.frame(ACK, b"data"), 6, 0x40)],
-    "reserved bit": lambda p: [_ip_byte(p.frame(ACK, b"data"), 6, 0x80)],
-    "tos": lambda p: [_ip_byte(p.frame(ACK, b"data"), 1, 0xB8)],
-    "total too small": lambda p: [_ip_byte(p.frame(ACK, b"data"), 3, 39), _ip_byte(p.frame(ACK, b"data"), 3, 41)],
+    "no hop limit": lambda p: [_ip_byte(p.frame(ACK, b"data"), 8 if _at(p) == 34 else 7, n) for n in (0, 1)],
+    "traffic class": lambda p: [_ip_byte(p.frame(ACK, b"data"), 1, 0xB8)],
+    "length too small": lambda p: [
+        _ip_byte(p.frame(ACK, b"data"), 3 if _at(p) == 34 else 5, n - (0 if _at(p) == 34 else 20)) for n in (39, 41)
+    ],
+    "next to nothing": lambda p: [p.frame(ACK, b"data")[: _at(p) + n] for n in (0, 8, 19, 20)],
     "offset lies": lambda p: [
         _tcp_byte(p.frame(ACK, b"data" * 9), 12, n) for n in (0x00, 0x40, 0x60, 0x80, 0xF0, 0x51)
     ],
@@ -289,9 +301,49 @@ ODD: dict[str, Any] = {
     "what looks like timestamps": lambda p: [p.frame(ACK, b"data", opts=b"\1\1\5\x0a" + _stamp(p, 1)[4:])],
     "bare fin early": lambda p: [p.frame(FIN | ACK, seq=p.seq + 5), p.frame(ACK, b"but 1")],
     "version": lambda p: [_ip_byte(p.frame(ACK, b"data"), 0, n) for n in (0x44, 0x46, 0x55, 0x65)],
-    "not ip": lambda p: [p.frame(ACK, b"data")[:12] + b"\x86\xdd" + p.frame(ACK, b"data")[14:]],
-    "new card": lambda p: [arp(1, sender_mac=b"\2\2\2\2\2\3"), p.frame(ACK, b"data"), echo()],
+    "the other family's type": lambda p: [
+        _put(p.frame(ACK, b"data"), 12, b"\x86\xdd" if _at(p) == 34 else b"\x08\0")
+    ],
+    "new card": lambda p: [_claim(p, b"\2\2\2\2\2\3"), p.frame(ACK, b"data"), echo() if _at(p) == 34 else echo6()],
+    # With IPv4 alone:
+    "bad ip sum": lambda p: [_put(p.frame(ACK, b"data"), 24, b"\xaa\xbb")],
+    "a fragment": lambda p: [_ip_byte(p.frame(ACK, b"data"), 6, 0x20)],
+    "don't fragment": lambda p: [_ip_byte(p.frame(ACK, b"data"), 6, 0x40)],
+    "reserved bit": lambda p: [_ip_byte(p.frame(ACK, b"data"), 6, 0x80)],
+    # With IPv6 alone:
+    "flow label": lambda p: [_ip_byte(p.frame(ACK, b"data"), n, 0x77) for n in (2, 3)],
+    "an atomic fragment": lambda p: [_with_fragment_header(p.frame(ACK, b"data"))],
 }  # fmt: skip
+OF_ONE_FAMILY = {
+    "bad ip sum": 4,
+    "a fragment": 4,
+    "don't fragment": 4,
+    "reserved bit": 4,
+    "flow label": 6,
+    "an atomic fragment": 6,
+}
+
+
+def _at(peer: Peer) -> int:
+    """Where the TCP header begins in a frame of this connection."""
+    return 34 if len(peer.guest) == 4 else 54
+
+
+def _put(frame: bytes, at: int, value: bytes) -> bytes:
+    return frame[:at] + value + frame[at + len(value) :]
+
+
+def _claim(peer: Peer, mac: bytes) -> bytes:
+    """Somebody else says that the address is his."""
+    if len(peer.guest) == 4:
+        return arp(1, sender_mac=mac)
+    return neighbor_advertisement(peer.guest, mac=mac)
+
+
+def _with_fragment_header(frame: bytes) -> bytes:
+    length = int.from_bytes(frame[18:20], "big") + 8
+    header = frame[14:18] + length.to_bytes(2, "big") + b"\x2c" + frame[21:54]
+    return frame[:14] + header + b"\6\0\0\0\0\0\0\1" + frame[54:]
 
 
 def _stamp(peer: Peer, later: int) -> bytes:
@@ -302,25 +354,30 @@ def _stamp(peer: Peer, later: int) -> bytes:
 
 def _ip_byte(frame: bytes, at: int, value: int) -> bytes:
     """The frame with one byte of its IP header changed, and that header's sum made right."""
-    header = bytearray(frame[14:34])
-    header[at] = value
-    header[10:12] = b"\0\0"
-    header[10:12] = rfc1071(bytes(header)).to_bytes(2, "big")
-    return frame[:14] + bytes(header) + frame[34:]
+    frame = _put(frame, 14 + at, bytes((value,)))
+    if frame[12] == 0x86:
+        return frame
+    frame = _put(frame, 24, b"\0\0")
+    return _put(frame, 24, rfc1071(frame[14:34]).to_bytes(2, "big"))
 
 
 def _tcp_byte(frame: bytes, at: int, value: int) -> bytes:
-    out = bytearray(frame)
-    out[34 + at] = value
-    out[50:52] = b"\0\0"
-    out[50:52] = transport_sum(bytes(out[14:])).to_bytes(2, "big")
-    return bytes(out)
+    start = 54 if frame[12] == 0x86 else 34
+    frame = _put(_put(frame, start + at, bytes((value,))), start + 16, b"\0\0")
+    addresses = frame[22:54] if start == 54 else frame[26:34]
+    length = int.from_bytes(frame[18:20] if start == 54 else frame[16:18], "big") - (0 if start == 54 else 20)
+    segment = frame[start : start + length]
+    return _put(frame, start + 16, rfc1071(pseudo(addresses, length, 6) + segment).to_bytes(2, "big"))
 
 
 @pytest.mark.parametrize(("features", "ts"), [VARIANTS[0], VARIANTS[1], VARIANTS[4]])
 @pytest.mark.parametrize("loaded", [False, True])
 @pytest.mark.parametrize("case", ODD)
-def test_odd_segments(case: str, loaded: bool, features: LinkFeatures | None, ts: int | None) -> None:
+def test_odd_segments(
+    case: str, loaded: bool, features: LinkFeatures | None, ts: int | None, family: int
+) -> None:
+    if OF_ONE_FAMILY.get(case, family) != family:
+        pytest.skip("of the other family")
     twins = TcpTwins(features, ts)
     twins.open()
     twins.segment(ACK | PSH, b"begin" * 30)
@@ -396,7 +453,11 @@ STEP = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(
     st.sampled_from([None, CHECKSUM, OFFLOAD]),
     st.booleans(),
@@ -431,7 +492,7 @@ def test_any_traffic(features: LinkFeatures | None, ts: bool, short: int, steps:
                 peer.ts = (peer.ts or 0) + arguments[0]
         elif step == "room":
             twins.each(lambda peer, far, room=arguments[0]: peer.net.wire.give(room))
-        elif step == "odd":
+        elif step == "odd" and OF_ONE_FAMILY.get(arguments[0], twins.family) == twins.family:
             twins.batch(ODD[arguments[0]])
     twins.each(lambda peer, far: peer.net.wire.give(None))
     twins.run(200)
@@ -466,7 +527,7 @@ def test_somebody_else_who_speaks_with_the_address_keeps_it_no_longer_than_until
     twins = TcpTwins()
     twins.open()
     twins.segment(ACK | PSH, b"one")
-    twins.batch(lambda peer: [arp(2, sender_mac=bytes.fromhex("525400000099"), to=GATEWAY_MAC)])
+    twins.batch(lambda peer: [_claim(peer, bytes.fromhex("525400000099"))])
     before = twins.fast
     twins.segment(ACK | PSH, b"two")
     assert twins.fast == before

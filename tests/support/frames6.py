@@ -6,7 +6,8 @@ import socket
 import struct
 from typing import Any
 
-from tests.support.harness import ACK, GUEST_MAC, SYN, Net, eth, rfc1071
+from tests.support.harness import ACK, GUEST_MAC, SYN, Net, eth, pseudo, rfc1071
+from tests.support.harness import ROUTER_MAC as ROUTER_MAC
 
 
 def ip6(text: str) -> bytes:
@@ -15,7 +16,6 @@ def ip6(text: str) -> bytes:
 
 
 ROUTER, GATEWAY6, DNS6 = ip6("fe80::2"), ip6("fec0::2"), ip6("fec0::3")
-ROUTER_MAC = bytes.fromhex("525600000002")
 DNS6_MAC = bytes.fromhex("525600000003")
 LINK_LOCAL, GUEST6 = ip6("fe80::5054:ff:fe12:3456"), ip6("fec0::5054:ff:fe12:3456")
 WORLD6 = ip6("2001:db8:7::7")
@@ -33,11 +33,6 @@ def mac_of(group: bytes) -> bytes:
 def solicited(address: bytes) -> bytes:
     """The group in which the holder of an address is asked for."""
     return ip6("ff02::1:ff00:0")[:13] + address[13:]
-
-
-def pseudo(source: bytes, destination: bytes, length: int, protocol: int) -> bytes:
-    """The pseudo-header of RFC 8200, section 8.1."""
-    return source + destination + struct.pack("!II", length, protocol)
 
 
 def ipv6(
@@ -83,7 +78,7 @@ def checked(
     wrong: int = 0,
 ) -> bytes:
     """A payload with its checksum."""
-    value = rfc1071(pseudo(source, destination, len(payload), protocol) + payload) ^ wrong
+    value = rfc1071(pseudo(source + destination, len(payload), protocol) + payload) ^ wrong
     if protocol == UDP:
         value = value or 0xFFFF
     return payload[:at] + value.to_bytes(2, "big") + payload[at + 2 :]

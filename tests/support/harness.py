@@ -26,6 +26,7 @@ SECOND = 1_000_000_000
 MS = 1_000_000
 GUEST_MAC = bytes.fromhex("525400123456")
 GATEWAY_MAC = bytes.fromhex("52550a000202")
+ROUTER_MAC = bytes.fromhex("525600000002")
 DNS_MAC = bytes.fromhex("52550a000203")
 BROADCAST = b"\xff" * 6
 
@@ -112,59 +113,61 @@ class Wire:
 def segments(frame: Frame) -> list[bytes]:
     """The frames that a wire would see: what segmentation and checksum offload leave to the link, done here."""
     (whole,) = map(bytes, frame.parts)
-    if not frame.csum_start:
+    at = frame.csum_start
+    if not at:
         assert not frame.gso_size
         return [whole]
-    at = frame.csum_start + frame.csum_offset
-    assert (frame.csum_start, frame.csum_offset) in ((34, 16), (34, 6)), "neither TCP nor UDP"
-    if frame.csum_offset == 6:
-        return datagrams(frame, whole)
-    pseudo = whole[26:34] + struct.pack("!HH", whole[23], len(whole) - 34)
-    assert whole[at : at + 2] == (rfc1071(pseudo) ^ 0xFFFF).to_bytes(2, "big") or rfc1071(pseudo) in (0, 0xFFFF)
-    start = 34 + (whole[46] >> 4) * 4
+    assert at in (34, 54), "neither IPv4 nor IPv6"
+    assert frame.csum_offset in (16, 6), "neither TCP nor UDP"
+    is_tcp = frame.csum_offset == 16
+    assert whole[23 if at == 34 else 20] == (6 if is_tcp else 17)
+    assert whole[14:at] == resized(whole[14:at], len(whole) - at)
+    addresses = whole[26:34] if at == 34 else whole[22:54]
+    value = rfc1071(pseudo(addresses, len(whole) - at, 6 if is_tcp else 17))
+    field = whole[at + frame.csum_offset :][:2]
+    assert field == (value ^ 0xFFFF).to_bytes(2, "big") or value in (0, 0xFFFF)
+    start = at + (whole[at + 12] >> 4) * 4 if is_tcp else at + 8
     data = whole[start:]
     step = frame.gso_size or max(len(data), 1)
     if frame.gso_size:
         assert len(data) > frame.gso_size
-    seq = int.from_bytes(whole[38:42], "big")
+        assert is_tcp or len(data) <= 64 * step
     out = []
     for offset in range(0, max(len(data), 1), step):
-        piece = data[offset : offset + step]
-        header = bytearray(whole[:start])
-        header[38:42] = ((seq + offset) & 0xFFFFFFFF).to_bytes(4, "big")
-        if offset + step < len(data):
-            header[47] &= ~(FIN | PSH)
-        header[16:18] = (start - 14 + len(piece)).to_bytes(2, "big")
-        header[24:26] = b"\0\0"
-        header[24:26] = rfc1071(bytes(header[14:34])).to_bytes(2, "big")
-        header[50:52] = b"\0\0"
-        part = bytes(header[14:]) + piece
-        header[50:52] = transport_sum(part).to_bytes(2, "big")
-        out.append(bytes(header) + piece)
+        segment = bytearray(whole[at:start] + data[offset : offset + step])
+        if is_tcp:
+            seq = int.from_bytes(segment[4:8], "big")
+            segment[4:8] = ((seq + offset) & 0xFFFFFFFF).to_bytes(4, "big")
+            if offset + step < len(data):
+                segment[13] &= ~(FIN | PSH)
+        else:
+            segment[4:6] = len(segment).to_bytes(2, "big")
+        field_at = slice(frame.csum_offset, frame.csum_offset + 2)
+        segment[field_at] = b"\0\0"
+        checksum = rfc1071(pseudo(addresses, len(segment), 6 if is_tcp else 17) + segment)
+        segment[field_at] = (checksum if is_tcp else checksum or 0xFFFF).to_bytes(2, "big")
+        piece = whole[:14] + resized(whole[14:at], len(segment)) + segment
+        out.append(piece if is_tcp else piece.ljust(60, b"\0"))
     return out
 
 
-def datagrams(frame: Frame, whole: bytes) -> list[bytes]:
-    """The UDP datagrams that a kernel makes of one large frame."""
-    length = int.from_bytes(whole[38:40], "big")
-    assert whole[23] == 17
-    assert len(whole) == 34 + length == 14 + int.from_bytes(whole[16:18], "big")
-    pseudo = whole[26:34] + struct.pack("!HH", 17, length)
-    assert whole[40:42] == (rfc1071(pseudo) ^ 0xFFFF).to_bytes(2, "big") or rfc1071(pseudo) in (0, 0xFFFF)
-    data = whole[42:]
-    step = frame.gso_size or len(data)
-    if frame.gso_size:
-        assert step < len(data) <= 64 * step
-    out = []
-    for offset in range(0, len(data), step):
-        sport, dport = struct.unpack("!HH", whole[34:38])
-        segment = udp_segment(data[offset : offset + step], sport, dport, whole[26:30], whole[30:34])
-        header = bytearray(whole[14:34])
-        header[2:4] = (20 + len(segment)).to_bytes(2, "big")
-        header[10:12] = b"\0\0"
-        header[10:12] = rfc1071(bytes(header)).to_bytes(2, "big")
-        out.append((whole[:14] + bytes(header) + segment).ljust(60, b"\0"))
-    return out
+def pseudo(addresses: bytes, length: int, protocol: int) -> bytes:
+    """The pseudo-header of either family."""
+    if len(addresses) == 8:
+        return addresses + struct.pack("!HH", protocol, length)
+    return addresses + struct.pack("!II", length, protocol)
+
+
+def resized(header: bytes, length: int) -> bytes:
+    """An IP header for a payload of ``length`` bytes."""
+    out = bytearray(header)
+    if len(header) == 20:
+        out[2:4] = (20 + length).to_bytes(2, "big")
+        out[10:12] = b"\0\0"
+        out[10:12] = rfc1071(bytes(out)).to_bytes(2, "big")
+    else:
+        out[4:6] = length.to_bytes(2, "big")
+    return bytes(out)
 
 
 def check(frame: bytes, mtu: int = 65535) -> Any:
@@ -477,9 +480,9 @@ class Peer:
         opts: bytes | None = None,
         ip_options: bytes = b"",
         urg: int = 0,
-        to: bytes = GATEWAY_MAC,
+        to: bytes | None = None,
     ) -> bytes:
-        """A segment in a frame; nothing moves by it."""
+        """A segment in a frame; nothing moves by it. With IPv6 the options are a whole destination options header."""
         if opts is None:
             opts = b"" if self.ts is None else struct.pack("!HBBII", 0x0101, 8, 10, self.ts, self.echo)
         header = struct.pack(
@@ -495,10 +498,14 @@ class Peer:
             urg,
         )
         segment = header + opts + data
-        value = rfc1071(self.guest + self.address + struct.pack("!HH", 6, len(segment)) + segment)
+        value = rfc1071(pseudo(self.guest + self.address, len(segment), 6) + segment)
         segment = segment[:16] + value.to_bytes(2, "big") + segment[18:]
-        packet = ipv4(6, segment, source=self.guest, destination=self.address, options=ip_options)
-        return eth(packet, source=self.mac, destination=to)
+        if len(self.guest) == 4:
+            packet = ipv4(6, segment, source=self.guest, destination=self.address, options=ip_options)
+            return eth(packet, source=self.mac, destination=to or GATEWAY_MAC)
+        start = struct.pack("!IHBB", 6 << 28, len(ip_options + segment), 60 if ip_options else 6, 64)
+        packet = start + self.guest + self.address + ip_options + segment
+        return eth(packet, source=self.mac, destination=to or ROUTER_MAC, kind=0x86DD)
 
     def send(self, flags: int, data: bytes = b"", **more: Any) -> None:
         """Send a segment, and move our sequence number behind it."""
@@ -510,8 +517,8 @@ class Peer:
         """Segments of this connection that have come, as dpkt's TCP objects, with ``payload`` of the right length."""
         out = []
         for frame in self.net.take():
-            if frame.type == 0x806:
-                continue  # who does not answer for long is asked for by ARP
+            if frame.type == 0x806 or (frame.type == 0x86DD and frame.data.nxt == 58):
+                continue  # who does not answer for long is asked for; the router advertises itself
             packet = frame.data
             assert (packet.src, packet.dst) == (self.address, self.guest), frame
             tcp = packet.data
