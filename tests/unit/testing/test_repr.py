@@ -141,9 +141,9 @@ def test_what_a_guest_opens(net: VirtualNetwork) -> None:
     socket.close()
     assert repr(socket) == "<UdpSocket :5000 closed: 1 datagram in (5 bytes), 1 out (5 bytes), 1 error>"
     listener = net.guest.listen(80)
-    assert repr(listener) == "<GuestListener :80: 0 streams accepted>"
+    assert repr(listener) == "<StreamListener :80: 0 streams accepted>"
     listener.close()
-    assert repr(listener) == "<GuestListener :80 closed: 0 streams accepted>"
+    assert repr(listener) == "<StreamListener :80 closed: 0 streams accepted>"
     lookup = net.guest.resolve("a.test")
     assert repr(lookup) == "<Lookup a.test A: waiting>"
     net.run(20 * SECOND)
