@@ -56,7 +56,10 @@ Values = st.SearchStrategy[Any]
 NET = IPv4Network("10.0.2.0/24")
 NET6 = IPv6Network("fec0::/64")
 SERVERS = {IPv4Address(f"10.0.2.{number}") for number in (2, 3, 4)}
-NEEDS: dict[str, dict[str, Any]] = {"smbserver": {"smb": "/"}, "tftp_write": {"tftp": "/tmp"}}
+NEEDS: dict[str, dict[str, Any]] = {
+    "smbserver": {"smb": "/"},
+    **{key: {"tftp": "/tmp"} for key in ("tftp_write", "tftp_ignore_case", "tftp_single_port")},
+}
 """Options that make sense with others only."""
 SOME = 60
 """Examples for each option."""

@@ -21,6 +21,8 @@ PROGRAM = """
 import fcntl, os, socket, struct, subprocess, sys, threading
 from slirpy import Config, Slirp
 from slirpy.errors import LinkError
+from slirpy.links import TapLink
+from slirpy.links.tap import open_tap
 
 SIZE = 3_000_000
 
