@@ -21,6 +21,7 @@ def never_raises(describe: Callable[[_T], str]) -> Callable[[_T], str]:
     def text(self: _T) -> str:
         try:
             return describe(self)
+        # Of any kind, since any attribute may be missing: the report of a failed test still needs a text.
         except Exception as error:
             return f"<{type(self).__name__}, incomplete: {' '.join(str(error).split())}>"
 

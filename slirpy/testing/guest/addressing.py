@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import abc
+
 from slirpy.wire import ethernet, ipv6
 from slirpy.wire.ip import V4, V6, Family
 from slirpy.wire.scope import is_link_local
@@ -12,7 +14,7 @@ EVERYWHERE = b"\xff\xff\xff\xff"
 """255.255.255.255."""
 
 
-class Addressing:
+class Addressing(abc.ABC):
     """The configuration of one family.
 
     Attributes:
@@ -54,13 +56,13 @@ class Addressing:
             return destination
         return self.routers[0] if self.routers else None
 
+    @abc.abstractmethod
     def group_mac(self, destination: bytes) -> bytes | None:
         """Return the MAC address of packets to several hosts at once; None if ``destination`` is a single host."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def accepts(self, destination: bytes) -> bool:
         """Whether packets with this destination are for the guest."""
-        raise NotImplementedError
 
 
 class Addressing4(Addressing):

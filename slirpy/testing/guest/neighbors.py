@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import abc
+
 from slirpy.testing.guest.addressing import Addressing
 from slirpy.testing.guest.host import GuestHost
 from slirpy.units import SECOND
@@ -13,7 +15,7 @@ WAITING_MAX = 64
 """Packets that may wait for one address."""
 
 
-class NeighborTable:
+class NeighborTable(abc.ABC):
     """MAC addresses of other hosts. Entries do not expire."""
 
     def __init__(self, guest: GuestHost, addressing: Addressing) -> None:
@@ -51,9 +53,9 @@ class NeighborTable:
         self.request(address)
         guest.timers.call_at(guest.now + SECOND, lambda: self._ask(address, tries - 1))
 
+    @abc.abstractmethod
     def request(self, address: bytes) -> None:
         """Ask for the MAC address of a neighbour."""
-        raise NotImplementedError
 
     def learn(self, address: bytes, mac: bytes, *, create: bool) -> None:
         """Take note of a neighbour's MAC address.
