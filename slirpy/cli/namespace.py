@@ -91,6 +91,7 @@ def set_kernel_parameters(*, ipv6: bool) -> None:
     _write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647", "0 0")
     _write("/proc/sys/net/ipv4/icmp_ratelimit", "0")
     if ipv6:
+        _write(f"{_IPV6}/disable_ipv6", "0")  # the host's default for new interfaces may be 1
         for parameter in ("accept_ra", "accept_dad", "router_solicitations"):
             _write(f"{_IPV6}/{parameter}", "0")
     else:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from typing import Any, TypeAlias
 
 from slirpy.wire.scope import is_link_local, split_scope, with_scope
 
-__all__ = ["Name", "family_of", "name_of", "place_of"]
+__all__ = ["Name", "family_of", "name_of", "new_socket", "place_of"]
 
 Name: TypeAlias = tuple[Any, ...]
 """Host and port; for a link-local IPv6 address flow label and scope too."""
@@ -16,6 +18,19 @@ Name: TypeAlias = tuple[Any, ...]
 def family_of(address: bytes) -> socket.AddressFamily:
     """Return the family of an address of four or sixteen bytes."""
     return socket.AF_INET if len(address) == 4 else socket.AF_INET6
+
+
+def new_socket(family: socket.AddressFamily, kind: socket.SocketKind, protocol: int = 0) -> socket.socket:
+    """Open a socket of the system.
+
+    Raises:
+        OSError: the system has none left, or EAFNOSUPPORT: it or this Python does not support the family.
+    """
+    if (
+        family is socket.AF_INET6 and not socket.has_ipv6
+    ):  # such a socket could be opened, but takes no addresses
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+    return socket.socket(family, kind, protocol)
 
 
 def name_of(address: bytes, port: int) -> Name:

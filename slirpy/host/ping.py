@@ -13,7 +13,7 @@ import socket
 import sys
 from struct import Struct
 
-from slirpy.host.addresses import name_of, place_of
+from slirpy.host.addresses import name_of, new_socket, place_of
 from slirpy.host.ipoptions import hear_errors, ttl_of
 from slirpy.host.opensockets import OpenSockets
 from slirpy.host.outbound import Source
@@ -79,7 +79,7 @@ def open_ping(
         return errno.EPROTONOSUPPORT
     inet6 = family == 6
     try:
-        sock = socket.socket(
+        sock = new_socket(
             socket.AF_INET6 if inet6 else socket.AF_INET,
             socket.SOCK_DGRAM,
             _IPPROTO_ICMPV6 if inet6 else socket.IPPROTO_ICMP,

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 
 from slirpy import forks
-from slirpy.host.addresses import family_of, name_of, place_of
+from slirpy.host.addresses import family_of, name_of, new_socket, place_of
 from slirpy.host.ipoptions import hear_errors, hear_local
 from slirpy.host.lookups import Lookups
 from slirpy.host.opensockets import OpenSocket, OpenSockets
@@ -128,7 +128,7 @@ class SocketHost:
     def connect_tcp(self, address: bytes, port: int, owner: StreamOwner, ttl: int = 0) -> SocketStream:
         """Start to connect; see :meth:`slirpy.interfaces.HostNetwork.connect_tcp`."""
         try:
-            sock = socket.socket(family_of(address), socket.SOCK_STREAM)
+            sock = new_socket(family_of(address), socket.SOCK_STREAM)
         except OSError as error:
             owner.failed(error.errno or errno.EIO)
             return SocketStream(self.sockets, None, None)
@@ -150,7 +150,7 @@ class SocketHost:
         Raises:
             OSError: the address cannot be bound.
         """
-        sock = socket.socket(family_of(address), socket.SOCK_STREAM)
+        sock = new_socket(family_of(address), socket.SOCK_STREAM)
         try:
             if sys.platform == "win32":  # there SO_REUSEADDR would let two programs share a port
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
@@ -185,7 +185,7 @@ class SocketHost:
         self.sockets.opened(listener)
         return listener
 
-    def open_udp(self, owner: DatagramOwner, family: int = 4) -> SocketDatagram | OutboundDatagram | None:
+    def open_udp(self, owner: DatagramOwner, family: int = 4) -> SocketDatagram | OutboundDatagram | int:
         """Open a socket for outward datagrams; see :meth:`slirpy.interfaces.HostNetwork.open_udp`."""
         anywhere = bytes(4 if family == 4 else 16)
         source = self._source
@@ -195,8 +195,8 @@ class SocketHost:
             here = source.outbound.source(len(anywhere)) or anywhere
             outward = self._open_udp(here, 0, owner, source=source)
             return OutboundDatagram(outward, lambda size: self._open_udp(bytes(size), 0, owner))
-        except OSError:
-            return None
+        except OSError as error:
+            return error.errno or errno.EIO
 
     def bind_udp(self, address: bytes, port: int, owner: DatagramOwner) -> SocketDatagram:
         """Open a UDP socket bound to an address of the host; see :meth:`slirpy.interfaces.HostNetwork.bind_udp`.
@@ -215,7 +215,7 @@ class SocketHost:
         source: Source | None = None,
         answers: bool = False,
     ) -> SocketDatagram:
-        sock = socket.socket(family_of(address), socket.SOCK_DGRAM)
+        sock = new_socket(family_of(address), socket.SOCK_DGRAM)
         try:
             if source is not None:
                 source.to_interface(sock)

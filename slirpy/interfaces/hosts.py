@@ -294,10 +294,11 @@ class HostNetwork(Protocol):
         """
         ...
 
-    def open_udp(self, owner: DatagramOwner, family: int = 4) -> DatagramPeer | None:
+    def open_udp(self, owner: DatagramOwner, family: int = 4) -> DatagramPeer | int:
         """Open a socket for outward datagrams at a random port, for addresses of ``family`` 4 or 6.
 
-        Returns None when the system has none left (counted by the caller).
+        Returns the ``errno`` value of a refusal, such as EMFILE: the system has none left, or EAFNOSUPPORT: it does
+        not support the family.
         """
         ...
 
@@ -314,7 +315,7 @@ class HostNetwork(Protocol):
 
         Returns the ``errno`` value of a refusal.
 
-        EACCES: not allowed for this user; EPROTONOSUPPORT: not supported by this system.
+        EACCES: not allowed for this user; EPROTONOSUPPORT or EAFNOSUPPORT: not supported by this system.
         """
         ...
 

@@ -16,7 +16,7 @@ from slirpy.core.port import LinkPort
 from slirpy.fair import OUTSIDE
 from slirpy.interfaces import DatagramPeer, HostNetwork, IcmpReport, IPProtocol
 from slirpy.nat.flow import DatagramFlow, DatagramNat
-from slirpy.nat.limits import DescriptorLimit
+from slirpy.nat.limits import EXHAUSTED, DescriptorLimit
 from slirpy.nat.refusals import UNHEARD, tell_errno
 from slirpy.nat.reports import out_of_time, relay, sent_udp
 from slirpy.nat.routes import Route, Router, onward_ttl
@@ -102,12 +102,10 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
             out_of_time(self._nat.parts, arrival)
             return
         peer = via or self._socket_for(address)
-        if peer is None:
-            return
         self.last_activity = network.now
         self.packets_in += 1
         self.bytes_in += len(payload)
-        error = peer.send(payload, address, port, ttl, header.dont_fragment)
+        error = peer if isinstance(peer, int) else peer.send(payload, address, port, ttl, header.dont_fragment)
         trial = self._trials.get((address, port)) if self._trials else None
         if trial is not None:
             if not trial.keep(payload, header.hop_limit, header.dont_fragment, network.now):
@@ -117,7 +115,9 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
                 return
             elif not error:
                 return  # no fast path yet
-        if error in (errno.EAGAIN, errno.ENOBUFS):
+        if isinstance(peer, int):
+            self._nat.refused(arrival, peer)
+        elif error in (errno.EAGAIN, errno.ENOBUFS):
             network.stats.drop_udp_host_full += 1
         elif error:
             network.stats.drop_udp_host_error += 1
@@ -128,15 +128,19 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         else:
             self._lay_path(arrival, (peer, address, port), ttl)
 
-    def _socket_for(self, address: bytes) -> DatagramPeer | None:
-        """The flow's socket of the family of ``address``, opened if need be; None, counted: there is none left."""
-        if len(address) == len(self.guest):
-            if self.peer is None:
-                self.peer = self._nat.open_socket(self, address)
-            return self.peer
-        if self._other is None:
-            self._other = self._nat.open_socket(self, address)
-        return self._other
+    def _socket_for(self, address: bytes) -> DatagramPeer | int:
+        """The flow's socket of the family of ``address``, opened if need be; otherwise the ``errno`` value."""
+        own = len(address) == len(self.guest)
+        peer = self.peer if own else self._other
+        if peer is not None:
+            return peer
+        opened = self._nat.open_socket(self, address)
+        if not isinstance(opened, int):
+            if own:
+                self.peer = opened
+            else:
+                self._other = opened
+        return opened
 
     # ------------------------------------------------------------------------- the fast path
 
@@ -222,7 +226,9 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         trial = self._trials.pop((address, port))
         _, address, port = self.map_destination(trial.destination, trial.otherwise)
         peer = self._socket_for(address)
-        if peer is not None:
+        if isinstance(peer, int):
+            self._nat.network.stats.drop_udp_no_socket += len(trial.kept)
+        else:
             for kept in trial.kept:
                 peer.send(kept.payload, address, port, onward_ttl(kept.hop_limit, address), kept.dont_fragment)
 
@@ -360,17 +366,22 @@ class UdpNat(DatagramNat[UdpFlow]):
         self.network.stats.udp_flows += 1
         return flow
 
-    def open_socket(self, flow: UdpFlow, address: bytes) -> DatagramPeer | None:
-        """Open a flow's socket for destinations like ``address``. Returns None, and counts it, if there is none."""
+    def open_socket(self, flow: UdpFlow, address: bytes) -> DatagramPeer | int:
+        """Open a flow's socket for destinations like ``address``. Returns the ``errno`` value of a refusal."""
         family = family_of(address).version
         peer = self._host.open_udp(flow, family)
-        if peer is None and flow.share is not None:
+        if peer in EXHAUSTED and flow.share is not None:
             party = flow.share.party.name
             if self._descriptors.make_room(party, self.network.now) and flow.share is not None:
                 peer = self._host.open_udp(flow, family)
-        if peer is None:
-            self.network.stats.drop_udp_no_socket += 1
         return peer
+
+    def refused(self, arrival: Arrival, error: int) -> None:
+        """Count, and report to the guest if that concerns it, that the system gave no socket for a datagram."""
+        if tell_errno(self.parts.errors, arrival, error):
+            self.network.stats.drop_udp_host_error += 1
+        else:
+            self.network.stats.drop_udp_no_socket += 1
 
     def from_forward(
         self, via: DatagramPeer, guest: bytes, guest_port: int, payload: bytes, address: bytes, port: int

@@ -99,7 +99,7 @@ class SimInside:
     def open_udp(self, owner: DatagramOwner) -> DatagramPeer:
         self.sockets += 1
         peer = self._net.host.open_udp(Inner(owner))
-        assert peer is not None
+        assert not isinstance(peer, int)
         return InnerPeer(peer, self._closed)
 
     def _closed(self) -> None:

@@ -53,6 +53,8 @@ from tests.support.harness import (
     ip,
     ipv4,
     rfc1071,
+    udp,
+    unreachable,
 )
 
 OTHER_MAC = bytes.fromhex("525400aaaaaa")
@@ -474,8 +476,12 @@ def test_without_ipv6_there_is_nothing_but_an_empty_advertisement(given: dict[st
 # ---------------------------------------------------------------------------- a host without IPv6
 
 
-def test_a_host_without_ipv6_says_no_route_at_once(net: Net) -> None:
-    net.host.ipv6 = False
+@pytest.mark.parametrize("without", ["route", "sockets"])
+def test_a_host_without_ipv6_says_no_route_at_once(net: Net, without: str) -> None:
+    if without == "route":
+        net.host.ipv6 = False
+    else:
+        net.host.families.remove(6)
     started = net.now
     for frame in (tcp6(SYN, 1), udp6(b"x"), echo6()):
         net.send(frame)
@@ -484,6 +490,40 @@ def test_a_host_without_ipv6_says_no_route_at_once(net: Net) -> None:
         assert quoted == frame[14:]
     assert net.now == started
     assert net.stack.tcp_flows == {}
+    no_socket = int(without == "sockets")
+    counted = {"drop_udp_host_error": 1, "drop_icmp_refused": no_socket, "drop_icmp_host_error": 1 - no_socket}
+    assert drops(net) == {name: count for name, count in counted.items() if count}
+
+
+def test_datagrams_that_no_socket_is_left_for_are_counted(net: Net) -> None:
+    net.host.max_sockets = 0
+    net.send(udp6(b"x"))
+    net.silence()
+    assert drops(net) == {"drop_udp_no_socket": 1}
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_the_gateway_of_a_host_without_ipv6_is_127_0_0_1(net: Net, answered: bool) -> None:
+    net.host.families.remove(6)
+    if answered:
+        net.host.serve_udp(LOOPBACK, 9, lambda payload, address, port: payload.upper())
+        net.host.serve_tcp(LOOPBACK, 9, Echo)
+    net.send(udp6(b"hello", destination=GATEWAY6), tcp6(SYN, 1, dport=9, destination=GATEWAY6))
+    net.run(0.1)
+    frames = net.take()
+    (segment,) = of_kind(frames, TCP)
+    assert segment.data.flags & RST == (0 if answered else RST)
+    if answered:
+        assert bytes(of_kind(frames, UDP)[0].data.data) == b"HELLO"
+    else:
+        assert bytes(of_kind(frames, ICMPV6)[0].data)[:2] == b"\1\4"
+
+
+def test_a_host_that_has_only_ipv6_says_so_too() -> None:
+    net = Net(config())
+    net.host.families.remove(4)
+    net.send(arp(1), udp(b"x"))
+    unreachable(net.take()[-1], 0)
 
 
 @pytest.mark.parametrize("number", [errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETDOWN])

@@ -117,9 +117,9 @@ class FakeHost:
         self.lookups: list[tuple[str, Callable[[NameAnswer], None]]] = []
         self.lookups_refused = False
 
-    def open_udp(self, owner: DatagramOwner, family: int = 4) -> FakeUdp | None:
+    def open_udp(self, owner: DatagramOwner, family: int = 4) -> FakeUdp | int:
         if len(self.udp) >= self.sockets:
-            return None
+            return errno.EMFILE
         self.udp.append(FakeUdp(owner, family, self.udp_error))
         return self.udp[-1]
 

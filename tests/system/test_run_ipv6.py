@@ -6,6 +6,8 @@ import hashlib
 import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -124,3 +126,44 @@ def test_a_guest_with_ipv4_alone_reaches_an_ipv6_server_by_name(user: User, need
         redirect = ["--redirect", f"tcp:[2001:db8::7]:80=[::1]:{port}"]
         result = user.run("run", *options, *redirect, "--", "curl", "-sf", "-m", "20", "http://six.test/")
     assert result.stdout == "from ::1\n", result
+
+
+_PROBES = """
+import errno, socket, time
+began = time.monotonic()
+results = []
+try:
+    socket.create_connection(("2001:db8::1", 80), 30)
+except OSError as error:
+    results.append(error.errno)
+for protocol, message in ((17, b"x"), (58, bytes((128, 0, 0, 0, 0, 0, 0, 1)))):
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM, protocol) as sock:
+        sock.setsockopt(41, 25, 1)  # IPV6_RECVERR
+        sock.settimeout(30)
+        sock.connect(("2001:db8::1", 9))
+        sock.send(message)
+        try:
+            sock.recv(100)
+        except OSError as error:
+            results.append(error.errno)
+print(results == [errno.ENETUNREACH] * 3, time.monotonic() - began < 20)
+"""
+
+
+def test_a_host_without_ipv6_is_no_hindrance(slirpy: User, need: Need) -> None:
+    need("sysctl", "ip")
+    script = (
+        "ip link set lo up && sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1"
+        " net.ipv4.ping_group_range='0 2147483647' && exec \"$@\""
+    )
+    argv = slirpy.argv("run", "--", sys.executable, "-c", _PROBES)
+    result = subprocess.run(
+        ["unshare", "--net", "sh", "-c", script, "sh", *argv],
+        cwd=slirpy.folder,
+        env=slirpy.environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.stdout == "True True\n", result

@@ -282,10 +282,11 @@ class _UdpTransport(_Transport):
         self._answer = self._socket = None
         if not self._address:
             return False
-        self._socket = host.open_udp(self, 4 if len(self._address) == 4 else 6)
-        if self._socket is None:
+        peer = host.open_udp(self, 4 if len(self._address) == 4 else 6)
+        if isinstance(peer, int):
             self._network.stats.drop_udp_no_socket += 1
             return False
+        self._socket = peer
         return self._socket.send(self.request.message, self._address, self.request.server.resolver.port) == 0
 
     def repeat(self) -> bool:

@@ -108,6 +108,8 @@ class SimHost(SimWorld):
         self.buffer_bytes = whole("buffer_bytes", buffer_bytes, 1, 1 << 40)
         self.ping_refusal = 0
         """The ``errno`` value with which :meth:`open_ping` is refused, such as EACCES; 0: allowed."""
+        self.families = {4, 6}
+        """IP versions that the host's system supports; sockets of another one fail with EAFNOSUPPORT."""
         self.max_sockets: int | None = None
         """Maximum number of open sockets; beyond it, new ones fail with EMFILE. Accepted connections are not
         refused.
@@ -241,8 +243,8 @@ class SimHost(SimWorld):
         here = (self.source_for(address), self.random.choice(_PORTS))
         stream = SimStream(self, here, (address, port), self.buffer_bytes, near=True)
         stream.own(owner)
-        if self._exhausted():
-            stream.fail(errno.EMFILE)
+        if error := self._refusal(len(address)):
+            stream.fail(error)
             return stream
         self._open[stream] = None
         stream.ttl = ttl
@@ -284,11 +286,11 @@ class SimHost(SimWorld):
         self._open[listener] = None
         return listener
 
-    def open_udp(self, owner: DatagramOwner, family: int = 4) -> SimDatagram | None:
+    def open_udp(self, owner: DatagramOwner, family: int = 4) -> SimDatagram | int:
         """See :meth:`slirpy.interfaces.HostNetwork.open_udp`."""
         anywhere = bytes(4 if family == 4 else 16)
         self.record("open_udp", (anywhere, 0))
-        return None if self._exhausted() else self._bind(anywhere, 0, owner)
+        return self._refusal(len(anywhere)) or self._bind(anywhere, 0, owner)
 
     def bind_udp(self, address: bytes, port: int, owner: DatagramOwner) -> SimDatagram:
         """See :meth:`slirpy.interfaces.HostNetwork.bind_udp`.
@@ -302,9 +304,10 @@ class SimHost(SimWorld):
 
     def open_ping(self, owner: PingOwner, family: int = 4) -> SimPing | int:
         """See :meth:`slirpy.interfaces.HostNetwork.open_ping`."""
-        self.record("open_ping", (bytes(4 if family == 4 else 16), 0))
-        if self.ping_refusal or self._exhausted():
-            return self.ping_refusal or errno.EMFILE
+        anywhere = bytes(4 if family == 4 else 16)
+        self.record("open_ping", (anywhere, 0))
+        if error := self.ping_refusal or self._refusal(len(anywhere)):
+            return error
         peer = SimPing(self, owner, self.echo, family)
         self._open[peer] = None
         return peer
@@ -441,8 +444,12 @@ class SimHost(SimWorld):
         self._open[socket] = None
         return socket
 
-    def _exhausted(self) -> bool:
-        return self.max_sockets is not None and len(self._open) >= self.max_sockets
+    def _refusal(self, size: int) -> int:
+        """The ``errno`` value with which a socket for addresses of ``size`` bytes is refused; 0: it is allowed."""
+        if (4 if size == 4 else 6) not in self.families:
+            return errno.EAFNOSUPPORT
+        full = self.max_sockets is not None and len(self._open) >= self.max_sockets
+        return errno.EMFILE if full else 0
 
     def _free_port(self, table: dict[Key, Any], address: bytes) -> int:
         for _ in _PORTS:
@@ -461,5 +468,7 @@ class SimHost(SimWorld):
         return key
 
     def _check_own(self, address: bytes) -> None:
+        if (4 if len(address) == 4 else 6) not in self.families:
+            raise _error(errno.EAFNOSUPPORT)
         if any(address) and not self.is_own(address):
             raise _error(errno.EADDRNOTAVAIL)

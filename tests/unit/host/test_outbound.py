@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import sys
 from ipaddress import ip_address
@@ -163,7 +164,7 @@ def test_datagrams_to_the_loopback_have_a_socket_of_their_own(poller: SelectorPo
 def test_a_closed_one_opens_nothing(poller: SelectorPoller) -> None:
     host = SocketHost(poller, Source(Outbound(HERE)))
     peer = host.open_udp(Notes())
-    assert peer is not None
+    assert not isinstance(peer, int)
     peer.close()
     assert peer.send(b"x", LOOPBACK, 9) == errno.EBADF
     assert peer.send_many([b"x"], LOOPBACK, 9) == (0, errno.EBADF)
@@ -179,7 +180,7 @@ def test_an_address_that_is_gone_fails_what_is_new(poller: SelectorPoller) -> No
     owner = Notes()
     host.connect_tcp(WORLD, 80, owner)
     assert owner.errors == [errno.EADDRNOTAVAIL]
-    assert host.open_udp(owner) is None
+    assert host.open_udp(owner) == errno.EADDRNOTAVAIL
     assert host.open_ping(Pinger()) in (errno.EADDRNOTAVAIL, errno.EACCES)
     assert not len(host.sockets)
 
@@ -192,3 +193,17 @@ class Pinger:
 
     def echo_error(self, sequence: int, report: IcmpReport) -> None:
         raise AssertionError
+
+
+def test_a_python_without_ipv6(poller: SelectorPoller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the system may open such sockets, but no address can be given to them."""
+    monkeypatch.setattr(socket, "has_ipv6", False)
+    host, owner = SocketHost(poller), Notes()
+    host.connect_tcp(bytes(15) + b"\1", 80, owner)
+    assert owner.errors == [errno.EAFNOSUPPORT]
+    assert host.open_udp(Notes(), 6) == errno.EAFNOSUPPORT
+    assert host.open_ping(Pinger(), 6) in (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
+    for address in (bytes(16), bytes(15) + b"\1"):
+        with pytest.raises(OSError, match=os.strerror(errno.EAFNOSUPPORT)):
+            host.bind_udp(address, 0, Notes())
+    assert not len(host.sockets)
