@@ -26,9 +26,8 @@ def new_socket(family: socket.AddressFamily, kind: socket.SocketKind, protocol: 
     Raises:
         OSError: the system has none left, or EAFNOSUPPORT: it or this Python does not support the family.
     """
-    if (
-        family is socket.AF_INET6 and not socket.has_ipv6
-    ):  # such a socket could be opened, but takes no addresses
+    # A Python without IPv6 may still open such a socket, but takes no addresses for it.
+    if family is socket.AF_INET6 and not socket.has_ipv6:
         raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
     return socket.socket(family, kind, protocol)
 
