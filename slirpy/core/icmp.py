@@ -43,7 +43,10 @@ class IcmpErrors:
         later fragment, or a packet to a broadcast or multicast address of IP or Ethernet (RFC 1122, section 3.2.2;
         RFC 4443, section 2.4 (e)). :data:`RATE` limits the others.
         """
-        kind, code, rest = messages_of(arrival.header.source).error_of(cause, mtu)
+        header = arrival.header
+        kind, code, rest = messages_of(header.source).error_of(cause, mtu)
+        if kind == icmpv6.PARAMETER_PROBLEM and isinstance(header, IPv6Header):
+            rest = header.named_at
         self._report(arrival, kind, code, rest)
 
     def problem(self, arrival: Arrival, code: int, pointer: int, *, multicast: bool = False) -> None:

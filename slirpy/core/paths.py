@@ -121,13 +121,14 @@ class UdpPath(_Path):
 
     Attributes:
         dont_fragment: whether the packets are sent with DF.
+        leaves_ipv6: whether the guest sends IPv6 to an IPv4 host, so that small packets are sent without DF.
         onward_ttl: time to live of packets that leave the host.
         peer: the host's socket.
         address: address of the far side, as the host knows it.
         port: port of the far side.
     """
 
-    __slots__ = ("address", "dont_fragment", "flow", "onward_ttl", "peer", "port")
+    __slots__ = ("address", "dont_fragment", "flow", "leaves_ipv6", "onward_ttl", "peer", "port")
 
     def __init__(
         self, shape: Shape, onward_ttl: int, flow: UdpSender, target: tuple[DatagramPeer, bytes, int]
@@ -138,3 +139,4 @@ class UdpPath(_Path):
         self.onward_ttl = onward_ttl
         self.flow = flow
         self.peer, self.address, self.port = target
+        self.leaves_ipv6 = len(self.address) < len(shape.neighbor.address)

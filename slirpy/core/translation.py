@@ -8,7 +8,8 @@ advertisements (RFC 8781).
 one when a guest without IPv6 asks for a name that has only IPv6 addresses. When the pool is exhausted, the stand-in
 that has been unused longest is assigned anew.
 
-Every flow ends at the gateway, so there are no packets to translate: only the address of the far end changes.
+Every flow ends at the gateway, so there are no packets to translate: only the address of the far end changes, and the
+size of packets, by the difference between the headers (RFC 7915).
 """
 
 from __future__ import annotations
@@ -16,14 +17,20 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from slirpy.config import Config
+from slirpy.interfaces import Buffer
+from slirpy.wire.ip import family_of
 from slirpy.wire.nat64 import Nat64Prefix
 
-__all__ = ["STAND_INS_MAX", "UNASSIGNED", "Translation"]
+__all__ = ["STAND_INS_MAX", "UNASSIGNED", "Translation", "is_small", "translated_mtu"]
 
 STAND_INS_MAX = 4096
 """Stand-ins in use; a small pool has fewer."""
 UNASSIGNED = b""
 """In place of a host's address: the stand-in has no meaning now."""
+_HEADERS = 40 - 20
+"""Difference in bytes between the headers of the two families."""
+_SMALL = 1280 - 40 - 8
+"""Payload of the largest datagram or echo request in an IPv6 packet that every path can carry."""
 
 
 class Translation:
@@ -88,3 +95,23 @@ class Translation:
             self._hosts[address] = host
         self._hosts.move_to_end(address)
         return address
+
+
+def is_small(payload: Buffer) -> bool:
+    """Whether a guest cannot send the payload of a datagram in a smaller IPv6 packet, whatever it hears of the path.
+
+    If it goes to an IPv4 host, routers must be allowed to fragment it (RFC 7915, section 5.1).
+    """
+    return len(payload) <= _SMALL
+
+
+def translated_mtu(mtu: int, address: bytes, guest: bytes) -> int:
+    """The size of a guest's packet that fits a path to ``address`` with this MTU; 0 if the MTU is 0, so unknown.
+
+    An IPv6 packet of 1280 bytes always fits an IPv4 path, in fragments if need be (RFC 7915, section 4.2).
+    """
+    if len(address) == len(guest):
+        return mtu
+    if len(guest) == 16:
+        return max(mtu + _HEADERS, family_of(guest).least_mtu)
+    return mtu and mtu - _HEADERS

@@ -12,6 +12,7 @@ import logging
 
 from slirpy.core.arrival import Arrival
 from slirpy.core.parts import Parts
+from slirpy.core.translation import is_small, translated_mtu
 from slirpy.interfaces import HostNetwork, IcmpReport, IPProtocol, PingPeer
 from slirpy.nat.flow import DatagramFlow, DatagramNat
 from slirpy.nat.limits import EXHAUSTED, DescriptorLimit
@@ -92,12 +93,15 @@ class IcmpFlow(DatagramFlow[PingPeer]):
         self.last_activity = network.now
         self.packets_in += 1
         self.bytes_in += len(payload)
-        error = peer.send(sequence, payload, address, ttl, header.dont_fragment)
+        dont_fragment = header.dont_fragment
+        if len(address) < len(self.guest) and is_small(payload):
+            dont_fragment = False
+        error = peer.send(sequence, payload, address, ttl, dont_fragment)
         if error in (errno.EAGAIN, errno.ENOBUFS):
             network.stats.drop_icmp_host_full += 1
         elif error:
             network.stats.drop_icmp_host_error += 1
-            tell_errno(self._nat.parts.errors, arrival, error, peer.mtu)
+            tell_errno(self._nat.parts.errors, arrival, error, translated_mtu(peer.mtu, address, self.guest))
 
     def echo_reply(self, sequence: int, payload: bytes, address: bytes, ttl: int) -> None:
         """Relay an answer to the guest, but only from an address that the guest sent a request to."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from slirpy.core.arrival import Arrival
 from slirpy.core.parts import Parts
+from slirpy.core.translation import translated_mtu
 from slirpy.interfaces import IcmpReport
 from slirpy.nat.routes import Router
 from slirpy.wire import ipv4, udp
@@ -77,9 +78,8 @@ def relay(parts: Parts, router: Router, report: IcmpReport, guest: bytes, seen: 
         return False
     kind, code, rest, mtu = report.kind, report.code, 0, 0
     if cause is Cause.TOO_BIG:
-        family, far = family_of(guest), family_of(report.address)
-        rest = mtu = report.info + family.header_length - far.header_length
-        if not family.least_mtu <= mtu <= 0xFFFF:
+        rest = mtu = translated_mtu(report.info, report.address, guest)
+        if not family_of(guest).least_mtu <= mtu <= 0xFFFF:
             return False
     if len(report.address) != len(guest):
         if cause is None:

@@ -138,6 +138,10 @@ class Router:
             return LOOPBACK
         return LOOPBACK6 if self._config.ipv6 else None
 
+    def translated(self, address: bytes) -> bytes | None:
+        """Return the address of the other IP family by which guests know a host; None if there is none."""
+        return self._translation.seen(address)
+
     def source_seen(self, address: bytes, size: int) -> bytes:
         """Return the address by which a guest, whose own has ``size`` bytes, knows a host's.
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from itertools import groupby
 
 from slirpy.core.arrival import Arrival
 from slirpy.core.parts import Parts
 from slirpy.core.paths import UdpPath, UdpSender, shape_of
 from slirpy.core.port import LinkPort
+from slirpy.core.translation import is_small, translated_mtu
 from slirpy.fair import OUTSIDE
 from slirpy.interfaces import DatagramPeer, HostNetwork, IcmpReport, IPProtocol
 from slirpy.nat.flow import DatagramFlow, DatagramNat
@@ -105,7 +107,10 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         self.last_activity = network.now
         self.packets_in += 1
         self.bytes_in += len(payload)
-        error = peer if isinstance(peer, int) else peer.send(payload, address, port, ttl, header.dont_fragment)
+        dont_fragment = header.dont_fragment
+        if len(address) < len(self.guest) and is_small(payload):
+            dont_fragment = False
+        error = peer if isinstance(peer, int) else peer.send(payload, address, port, ttl, dont_fragment)
         trial = self._trials.get((address, port)) if self._trials else None
         if trial is not None:
             if not trial.keep(payload, header.hop_limit, header.dont_fragment, network.now):
@@ -121,10 +126,7 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
             network.stats.drop_udp_host_full += 1
         elif error:
             network.stats.drop_udp_host_error += 1
-            mtu = peer.mtu
-            if mtu and len(address) != len(self.guest):
-                mtu += family_of(self.guest).header_length - family_of(address).header_length
-            tell_errno(self._nat.parts.errors, arrival, error, mtu)
+            tell_errno(self._nat.parts.errors, arrival, error, translated_mtu(peer.mtu, address, self.guest))
         else:
             self._lay_path(arrival, (peer, address, port), ttl)
 
@@ -183,14 +185,19 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         if not self.pending or path is None:
             return
         payloads, self.pending = self.pending, []
-        stats = self._nat.network.stats
         self.last_activity = self._nat.network.now
         self.packets_in += len(payloads)
         self.bytes_in += sum(map(len, payloads))
+        if path.leaves_ipv6:
+            for small, run in groupby(payloads, is_small):
+                self._send_many(path, list(run), path.dont_fragment and not small)
+        else:
+            self._send_many(path, payloads, path.dont_fragment)
+
+    def _send_many(self, path: UdpPath, payloads: list[memoryview], dont_fragment: bool) -> None:
+        stats = self._nat.network.stats
         while payloads:
-            sent, error = path.peer.send_many(
-                payloads, path.address, path.port, path.onward_ttl, path.dont_fragment
-            )
+            sent, error = path.peer.send_many(payloads, path.address, path.port, path.onward_ttl, dont_fragment)
             if not error:
                 return
             if error in (errno.EAGAIN, errno.ENOBUFS):
@@ -249,10 +256,14 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         place = address, port
         seen = self._reverse.get(place)
         if seen is None:
-            if len(address) != len(self.guest):  # the guest has no name for it
+            if len(address) == len(self.guest):
+                name: bytes | None = self._nat.router.source_seen(address, len(self.guest))
+            else:
+                name = self._nat.router.translated(address)
+            if name is None:
                 self._nat.network.stats.drop_udp_unreachable += 1
                 return
-            seen = self._nat.router.source_seen(address, len(self.guest)), port
+            seen = name, port
         if self._trials:
             self._trials.pop(place, None)
         self._to_guest(seen, payload)

@@ -99,7 +99,12 @@ _CODES = {
 }
 
 
-_CAUSES = {codes: cause for cause, codes in _CODES.items()}
+_CAUSES = {
+    **{codes: cause for cause, codes in _CODES.items()},
+    **{(UNREACHABLE, code): Cause.PROHIBITED for code in (*_PROHIBITED, 15)},
+    **{(UNREACHABLE, code): Cause.NET_UNREACHABLE for code in (6, 11)},
+    **{(UNREACHABLE, code): Cause.HOST_UNREACHABLE for code in (5, 7, 8, 12)},
+}
 
 
 def code_of(cause: Cause) -> tuple[int, int]:
@@ -108,11 +113,7 @@ def code_of(cause: Cause) -> tuple[int, int]:
 
 
 def cause_of(kind: int, code: int) -> Cause | None:
-    """The cause that an error reports; None if it is none of these."""
-    if kind == UNREACHABLE and code not in (PROTOCOL_UNREACHABLE, PORT_UNREACHABLE, FRAGMENTATION_NEEDED):
-        if code in _PROHIBITED:
-            return Cause.PROHIBITED
-        return Cause.NET_UNREACHABLE if code in _NETWORK else Cause.HOST_UNREACHABLE
+    """The cause that an error reports (RFC 7915, section 4.2); None if it is none of these."""
     return _CAUSES.get((kind, code))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import abc
 
 from slirpy.interfaces import Buffer
-from slirpy.wire import icmp, icmpv6
+from slirpy.wire import icmp, icmpv6, ipv6
 from slirpy.wire.icmp import Cause, Quote, Trouble
 
 __all__ = ["Messages", "messages_of"]
@@ -58,7 +58,16 @@ class Messages(abc.ABC):
 
     @abc.abstractmethod
     def error_of(self, cause: Cause, mtu: int = 0) -> tuple[int, int, int]:
-        """Type, code and second word of the error that reports a cause; ``mtu`` is what would have fitted."""
+        """Type, code and second word of the error that reports a cause.
+
+        Args:
+            cause: the cause.
+            mtu: with ``TOO_BIG``, what would have fitted; 0: not known.
+
+        Returns:
+            The second word is 0 except with ``TOO_BIG``, and in ICMPv6 for a protocol that is not known: there it is
+            the position of the field that names it in a packet without extension headers.
+        """
 
     @abc.abstractmethod
     def read_error(self, kind: int, code: int, rest: int) -> Trouble:
@@ -122,7 +131,8 @@ class _Icmpv6(Messages):
     def error_of(self, cause: Cause, mtu: int = 0) -> tuple[int, int, int]:
         if cause is Cause.TOO_BIG:
             mtu = max(mtu, _LEAST_MTU)  # less would make senders add a Fragment header to each packet
-        return *icmpv6.code_of(cause), mtu
+        rest = ipv6.NEXT_HEADER_AT if cause is Cause.PROTOCOL_UNREACHABLE else mtu
+        return *icmpv6.code_of(cause), rest
 
     def read_error(self, kind: int, code: int, rest: int) -> Trouble:
         return icmpv6.read_error(kind, code, rest)

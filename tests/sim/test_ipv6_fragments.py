@@ -201,6 +201,7 @@ def test_a_packet_that_is_never_complete_is_reported(net: World) -> None:
     assert errors(net) == []
 
 
+@pytest.mark.rfc("6146", "3.4 bound")
 def test_memory_is_bounded(net: World) -> None:
     for ident in range(3000):
         net.send(fragment(0, datagram(DATA)[:1000], more=True, ident=ident))

@@ -16,6 +16,7 @@ from slirpy.testing import Remote, Sink, Source
 from tests.support.harness import ACK, PSH, RST, SYN, WORLD, Net, Peer, config, echo, ip, options, udp
 
 
+@pytest.mark.rfc("6146", "5.3")
 def test_tcp_flows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tcp_module, "MAX_FLOWS", 4)
     net = Net()
@@ -55,6 +56,7 @@ def test_half_open_flood(monkeypatch: pytest.MonkeyPatch) -> None:
     assert net.timer() == 0
 
 
+@pytest.mark.rfc("6146", "5.3")
 def test_udp_flows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(udp_module, "MAX_FLOWS", 10)
     net = Net()

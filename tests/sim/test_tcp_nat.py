@@ -611,6 +611,7 @@ def test_a_host_s_reset_is_a_reset_at_the_guest(net: Net) -> None:
     assert net.stack.flows() == []
 
 
+@pytest.mark.rfc("6146", "5.2 sequence")
 def test_a_reset_outside_the_window_does_nothing(net: Net) -> None:
     peer, far = opened(net)
     peer.send(RST, seq=peer.seq - 1)

@@ -96,6 +96,7 @@ def test_a_refused_connection_is_reset(case: tuple[VirtualNetwork, str]) -> None
     assert stream.error == errno.ECONNREFUSED
 
 
+@pytest.mark.rfc("6052", "5.3")
 def test_the_policy_sees_the_host(case: tuple[VirtualNetwork, str]) -> None:
     _, address = case
     seen: list[FlowRequest] = []
@@ -122,6 +123,20 @@ def test_the_prefix_does_not_lead_around_the_gateway() -> None:
         stream = net.guest.connect(f"64:ff9b::{inside}", 7)
         net.run(3_000_000_000)
         assert not stream.established, inside
+
+
+@pytest.mark.rfc("6146", "3.8")
+def test_guests_reach_each_other_by_the_address_outside() -> None:
+    net = VirtualNetwork(Config(nat64=True, ipv4=False, hostfwd=["tcp:192.0.2.1:8080-[fec0::99]:80"]), seed=1)
+    second = net.add_guest()
+    net.boot()
+    second.configure("fec0::99", 64, "fec0::2")
+    listener = second.listen(80)
+    stream = net.guest.connect("64:ff9b::192.0.2.1", 8080)
+    net.run_until(lambda: bool(listener.accepted))
+    listener.accepted[0].write(b"hello")
+    net.run_until(lambda: stream.received == b"hello")
+    assert listener.accepted[0].address == IPv6Address("64:ff9b::192.0.2.1")
 
 
 def test_a_stand_in_that_was_never_assigned_is_unreachable() -> None:

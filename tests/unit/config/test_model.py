@@ -351,13 +351,14 @@ def test_the_families_of_qemu(options: str, expected: Config) -> None:
          "nat64 is for guests that have only IPv6, and ipv6 is off; leave one of the two out"),
         ({"nat64": True, "net6": "64:ff9b::/64"},
          "nat64_prefix 64:ff9b::/96 overlaps net6 64:ff9b::/64; choose another prefix"),
-        ({"nat64_prefix": "2001:db8::/33"},
+        pytest.param({"nat64_prefix": "2001:db8::/33"},
          "nat64_prefix 2001:db8::/33: the prefix must be one of /32, /40, /48, /56, /64, /96; write for example"
-         " 64:ff9b::/96"),
+         " 64:ff9b::/96", marks=[pytest.mark.rfc("6052", "2.2 lengths"), pytest.mark.rfc("6146", "3.5.4 length")]),
         ({"nat64_prefix": "2001:db8::1/96"},
          'nat64_prefix "2001:db8::1/96" is not an IPv6 prefix without further bits; write for example 64:ff9b::/96'),
-        ({"nat64_prefix": "2001:db8:0:0:100::/96"},
-         "nat64_prefix 2001:db8:0:0:100::/96: bits 64 to 71 must be zero (RFC 6052); write for example 64:ff9b::/96"),
+        pytest.param({"nat64_prefix": "2001:db8:0:0:100::/96"},
+         "nat64_prefix 2001:db8:0:0:100::/96: bits 64 to 71 must be zero (RFC 6052); write for example 64:ff9b::/96",
+         marks=pytest.mark.rfc("6052", "2.2 prefix")),
         ({"dns46": "10.0.0.0/8"}, "dns46 10.0.0.0/8 overlaps 10.0.2.0/24; choose another network, such as"
          " 198.18.0.0/15"),
         ({"dns46": "240.0.0.0/8"}, "dns46 240.0.0.0/8 overlaps 224.0.0.0/3; choose another network, such as"

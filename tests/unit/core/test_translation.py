@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
+import pytest
+
 from slirpy.config import Config
 from slirpy.core.translation import STAND_INS_MAX, UNASSIGNED, Translation
 
@@ -20,6 +22,9 @@ def test_without_options_every_address_stands_for_itself() -> None:
         assert translation.host(address) is translation.seen(address) is translation.assign(address) is None
 
 
+@pytest.mark.rfc("6146", "3.5.4 default")
+@pytest.mark.rfc("6052", "2.1")
+@pytest.mark.rfc("6052", "3.4 default")
 def test_nat64() -> None:
     translation = Translation(Config(nat64=True))
     name = IPv6Address("64:ff9b::192.0.2.7").packed
@@ -29,6 +34,9 @@ def test_nat64() -> None:
     assert translation.host(HOST) is None
 
 
+@pytest.mark.rfc("6146", "3.5.4 prefix")
+@pytest.mark.rfc("6052", "3.4 own")
+@pytest.mark.rfc("7915", "6")
 def test_another_prefix() -> None:
     translation = Translation(Config(nat64=True, nat64_prefix="2001:db8:64::/48"))
     name = translation.seen(HOST)

@@ -28,6 +28,10 @@ EXAMPLES = [
 ]
 
 
+@pytest.mark.rfc("6146", "3.5.4 algorithm")
+@pytest.mark.rfc("6052", "2.2 place")
+@pytest.mark.rfc("6052", "2.2 suffix")
+@pytest.mark.rfc("6052", "2.3")
 @pytest.mark.parametrize(("network", "expected"), EXAMPLES)
 def test_the_examples_of_the_rfc(network: str, expected: str) -> None:
     address = IPv4Address("192.0.2.33").packed
@@ -36,6 +40,10 @@ def test_the_examples_of_the_rfc(network: str, expected: str) -> None:
     assert prefix(network).extract(whole) == address
 
 
+@pytest.mark.rfc("6146", "3.5.4 reversible")
+@pytest.mark.rfc("6146", "3.5.4 input")
+@pytest.mark.rfc("6052", "2.2 zero")
+@pytest.mark.rfc("6052", "2.3")
 @given(
     st.sampled_from([32, 40, 48, 56, 64, 96]),
     st.binary(min_size=12, max_size=12),
@@ -52,6 +60,7 @@ def test_an_address_comes_back(length: int, start: bytes, address: bytes) -> Non
     assert chosen.extract(whole[:8] + b"\1" + whole[9:]) is None
 
 
+@pytest.mark.rfc("6052", "2.2 ignored")
 def test_what_comes_after_the_address_is_ignored() -> None:
     whole = IPv6Address("2001:db8:c000:221:0:1:2:3").packed
     assert prefix("2001:db8::/32").extract(whole) == bytes([192, 0, 2, 33])
