@@ -372,12 +372,12 @@ def _tcp_byte(frame: bytes, at: int, value: int) -> bytes:
 
 @pytest.mark.parametrize(("features", "ts"), [VARIANTS[0], VARIANTS[1], VARIANTS[4]])
 @pytest.mark.parametrize("loaded", [False, True])
-@pytest.mark.parametrize("case", ODD)
-def test_odd_segments(
-    case: str, loaded: bool, features: LinkFeatures | None, ts: int | None, family: int
-) -> None:
-    if OF_ONE_FAMILY.get(case, family) != family:
-        pytest.skip("of the other family")
+@pytest.mark.parametrize(
+    ("case", "family"),
+    [(case, family) for case in ODD for family in (4, 6) if OF_ONE_FAMILY.get(case, family) == family],
+    indirect=["family"],
+)
+def test_odd_segments(case: str, loaded: bool, features: LinkFeatures | None, ts: int | None) -> None:
     twins = TcpTwins(features, ts)
     twins.open()
     twins.segment(ACK | PSH, b"begin" * 30)

@@ -147,11 +147,18 @@ PLACES: dict[str, Callable[[Any], object]] = {
 }
 
 
-@pytest.mark.parametrize("value", WRONG)
-@pytest.mark.parametrize("place", PLACES)
+def said_otherwise(place: str, value: Any) -> bool:
+    """Whether a value has another meaning at a place, or a refusal in other words."""
+    return (value is None and place == "the delay that fault returned") or (
+        value == -1 and place in OTHER_WORDS
+    )
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(place, value) for place in PLACES for value in WRONG if not said_otherwise(place, value)],
+)
 def test_nanoseconds_are_whole_numbers(place: str, value: Any) -> None:
-    if (value is None and place == "the delay that fault returned") or (value == -1 and place in OTHER_WORDS):
-        pytest.skip("that loses the frame, or is told in other words")
     with pytest.raises(ConfigError) as caught:
         PLACES[place](value)
     text = str(caught.value)
