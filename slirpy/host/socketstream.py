@@ -27,6 +27,7 @@ from slirpy.host.ipoptions import hear_errors, hear_no_errors, hear_ttl, queued_
 from slirpy.host.opensockets import OpenSocket, OpenSockets
 from slirpy.host.poller import HANGUP, URGENT
 from slirpy.interfaces import READ, WRITE, Buffer, StreamOwner
+from slirpy.wire.ip import family_of
 
 __all__ = ["SocketStream", "tune"]
 
@@ -214,6 +215,10 @@ class SocketStream(OpenSocket):
                     hear_errors(sock)
                     self._hears = True
             error = sock.connect_ex(name_of(address, port))
+            if error in _CONNECTING and family_of(address).is_loopback(address):
+                # A refusal by the host's own loopback is known by now, though connect could not return it yet. Taking
+                # it here saves a turn of the loop, and a guest that scans ports holds no descriptors.
+                error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or error
             if error in _CONNECTING:
                 self._connecting = True
                 self._watch(WRITE)

@@ -271,6 +271,8 @@ class HostNetwork(Protocol):
     def connect_tcp(self, address: bytes, port: int, owner: StreamOwner, ttl: int = 0) -> StreamPeer:
         """Start to connect; :meth:`StreamOwner.connected` or :meth:`StreamOwner.failed` reports the outcome.
 
+        A failure may be reported before this returns, a success only afterwards.
+
         Args:
             ttl: time to live of the connection's packets, 1 to 255; 0: the system's default.
         """

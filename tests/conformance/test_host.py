@@ -169,8 +169,11 @@ def test_close_while_connecting(driver: Driver) -> None:
     driver.host.connect_tcp(*driver.serve().place, owner).close()
     refused = Owner()
     driver.host.connect_tcp(*driver.refusing_place(), refused).abort()
+    known = list(refused.calls)  # a refusal may be reported before connect_tcp returns
     fence(driver)
-    assert owner.calls == refused.calls == []
+    assert owner.calls == []
+    assert refused.calls == known
+    assert known in ([], ["failed"])
 
 
 # --------------------------------------------------------------------------------------------------- data
