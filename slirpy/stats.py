@@ -56,6 +56,15 @@ class Stats:
     drop_switch_too_long: int = _counter(
         "frame between guests that exceeds the other port's MTU and is not TCP"
     )
+    drop_guard_router: int = _counter("frame between guests: a router advertisement or redirect of a guest")
+    drop_guard_dhcp: int = _counter("frame between guests: a message of a DHCP or DHCPv6 server")
+    drop_guard_address: int = _counter(
+        "frame between guests: ARP or Neighbor Discovery from an address of slirpy's own"
+    )
+    drop_guard_fragment: int = _counter("frame between guests: Neighbor Discovery in a fragment")
+    drop_guard_chain: int = _counter(
+        "frame between guests whose chain of headers is incomplete, or too long to follow"
+    )
     # --------------------------------------------------------------------------------------------- ARP
     drop_arp_malformed: int = _counter("ARP packet that is too short, or not for Ethernet and IPv4")
     drop_arp_operation: int = _counter("ARP packet that is neither a request nor a reply")

@@ -20,6 +20,9 @@ Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 CONTEXT: dict[str, Any] = {"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]}
 """Settings of a command that takes another command line: options after its first word belong to that."""
 
+_SEVERAL = frozenset(("hub", "guard"))
+"""Options of networks with several guests."""
+
 
 def network_options(
     guest: str, *, several: bool = False, defaults: Mapping[str, str] | None = None
@@ -28,7 +31,7 @@ def network_options(
 
     Args:
         guest: the name of the guest in help texts.
-        several: whether there may be several guests, so that ``--hub`` makes sense.
+        several: whether there may be several guests, so that ``--hub`` and ``--no-guard`` make sense.
         defaults: how the help describes defaults that differ from those of :class:`~slirpy.config.Config`.
     """
 
@@ -36,7 +39,7 @@ def network_options(
         for row in OPTIONS:
             if row.name == "policy":
                 yield from rule_options()
-            elif row.flag is not None and (several or row.name != "hub"):
+            elif row.flag is not None and (several or row.name not in _SEVERAL):
                 yield _flag(row, guest, (defaults or {}).get(row.name))
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,23 +52,30 @@ def network_options(
 
 
 def option_flag(name: str) -> Decorator:
-    """The flag of a single option, for a command without :func:`network_config`. Its value is checked."""
+    """The flag of a single option, for a command without :func:`network_config`.
+
+    The command's parameter has the option's name and value, which is checked.
+    """
     row = option(name)
+    inverted = {"flag_value": not row.default} if isinstance(row.kind, Switch) else {}
 
     @names_flags
     def check(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
         return row.check(value)
 
-    return _flag(row, "guests", default=row.default, callback=check)
+    return _flag(row, "guests", names=(name,), default=row.default, callback=check, **inverted)
 
 
-def _flag(row: Option, guest: str, default_text: str | None = None, **more: Any) -> Decorator:
+def _flag(
+    row: Option, guest: str, default_text: str | None = None, names: tuple[str, ...] = (), **more: Any
+) -> Decorator:
     """The flag of an option.
 
     Args:
         row: the option.
         guest: the name of the guest in help texts.
         default_text: how the help describes the default, if not as the table does.
+        names: name of the parameter, if not derived from the flag.
         more: further arguments of :class:`click.Option`.
     """
     kind = row.kind
@@ -77,7 +87,7 @@ def _flag(row: Option, guest: str, default_text: str | None = None, **more: Any)
         more["type"] = int
     elif isinstance(kind, Choice):
         more["type"] = _Words(kind.words)
-    return flag(str(row.flag), group=row.group, help=_help(row, guest, default_text), **more)
+    return flag(str(row.flag), *names, group=row.group, help=_help(row, guest, default_text), **more)
 
 
 class _Words(click.Choice):  # type: ignore[type-arg] # generic since click 8.2

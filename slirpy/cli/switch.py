@@ -52,9 +52,10 @@ Two switches joined, each with its guests:
     help="A port, in QEMU's words: user, stream, dgram, socket or tap, with their options. Repeat it.",
 )
 @option_flag("hub")
+@option_flag("guard")
 @option_flag("mtu")
 @report_options(top=False)
-def switch(ports: Sequence[str], hub: bool, mtu: int, reporting: Reporting) -> None:
+def switch(ports: Sequence[str], hub: bool, guard: bool, mtu: int, reporting: Reporting) -> None:
     """Join ports to one network: guests of QEMU, TAP interfaces, other switches, and slirpy's own (user).
 
     A frame goes to where its destination was last heard, and to all ports if that is not known. At most one port
@@ -74,7 +75,7 @@ def switch(ports: Sequence[str], hub: bool, mtu: int, reporting: Reporting) -> N
     links = [parse_netdev(text) for text in ports if text not in users]
     with ExitStack() as stack:
         log = FrameLog(reporting.capture, reporting.trace, stack, several=True)
-        raise SystemExit(_serve(users[0] if users else None, links, hub, mtu, log, reporting))
+        raise SystemExit(_serve(users[0] if users else None, links, hub, guard, mtu, log, reporting))
 
 
 class _Alone:
@@ -111,6 +112,7 @@ def _serve(
     user: str | None,
     links: Sequence[LinkOptions],
     hub: bool,
+    guard: bool,
     mtu: int,
     log: FrameLog,
     reporting: Reporting,
@@ -129,7 +131,7 @@ def _serve(
         else:
             from slirpy import Config, Slirp
 
-            network = Slirp(Config.from_qemu(user, mtu=mtu, hub=hub))
+            network = Slirp(Config.from_qemu(user, mtu=mtu, hub=hub, guard=guard))
         stack.callback(network.close)
         for number, options in enumerate(links):
             name = options.name or f"{options.carrier}{number}"

@@ -54,6 +54,7 @@ class Config:
     dns46: IPv4Network | None
     mtu: int
     hub: bool
+    guard: bool
     congestion: str | CongestionFactory
     tcp_keepalive: int
     outbound: Outbound | None
@@ -105,6 +106,7 @@ class Config:
         dns46: IPv4Network | str | None = None,
         mtu: int = 1500,
         hub: bool = False,
+        guard: bool = True,
         congestion: str | CongestionFactory = "cubic",
         tcp_keepalive: int = 0,
         outbound: Outbound | str | None = None,

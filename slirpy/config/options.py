@@ -204,6 +204,17 @@ OPTIONS: tuple[Option, ...] = (
         flag="--hub",
     ),
     Option(
+        name="guard",
+        group=Group.NETWORK,
+        kind=Switch(),
+        default=True,
+        help="Between guests, drop router advertisements, DHCP server messages, and ARP and Neighbor Discovery from"
+        " an address that is another's.",
+        more="A hub guards nothing. Neither is a family guarded that is off.",
+        flag="--no-guard",
+        flag_help="Let guests be routers and DHCP servers for others, and take over addresses.",
+    ),
+    Option(
         name="congestion",
         group=Group.NETWORK,
         kind=Choice(words=CONGESTION, function="make one"),

@@ -14,11 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from slirpy.core.port import LinkPort
 from slirpy.interfaces import Frame
+from slirpy.stats import Stats
 from slirpy.wire import ethernet, ipv4, tcp
 from slirpy.wire.checksum import ones_sum
 
-__all__ = ["Layout", "frame_limit", "layout", "partial", "segments", "sum_ok"]
+__all__ = ["Layout", "deliver", "frame_limit", "layout", "partial", "segments", "sum_ok"]
 
 _IPV6_HEADER = 40
 _HOP_BY_HOP, _DESTINATION_OPTIONS = 0, 60
@@ -26,6 +28,12 @@ _EXTENSIONS = 8
 """Maximum number of IPv6 extension headers to skip."""
 _CHECKSUM_AT = {ipv4.TCP: 16, ipv4.UDP: 6}
 _LAST_ONLY = tcp.FIN | tcp.PSH
+SMALLEST_SEGMENT = 128
+"""Least payload in bytes to which frames are cut, whatever the sender's ``gso_size`` is.
+
+Otherwise a sender could turn one frame into tens of thousands. No real network has a smaller maximum segment size.
+"""
+_PADDING = bytes(ethernet.MIN_LENGTH)
 
 
 class Layout(NamedTuple):
@@ -155,3 +163,58 @@ def segments(view: memoryview, where: Layout, size: int) -> Iterator[Frame]:
         # For UDP, zero would mean "no checksum"; for TCP, both forms of zero are equivalent.
         header[at : at + 2] = (value or 0xFFFF).to_bytes(2, "big")
         yield Frame((header, piece))
+
+
+def deliver(
+    stats: Stats, ports: list[LinkPort] | tuple[LinkPort], view: memoryview, checksummed: bool, gso_size: int
+) -> None:
+    """Queue a frame at several ports, in a form that each supports. What cannot be delivered is counted."""
+    length = len(view)
+    plain = not checksummed and not gso_size
+    where: Layout | None = None
+    looked = sound = False
+    for port in ports:
+        # Frames that are longer because of a VLAN tag are handled below.
+        if plain and length <= port.mtu + ethernet.HEADER_LENGTH:
+            _queue(port, Frame((view,)))
+            continue
+        if not looked:
+            looked, where = True, layout(view)
+            sound = checksummed
+        large = gso_size and where is not None and where.cuttable and where.end - where.data > gso_size
+        if not large and length <= frame_limit(view, port.mtu):
+            if where is None or not checksummed:
+                _queue(port, Frame((view,)))
+            elif port.checksum_offload:
+                _queue(port, partial(view, where))
+            else:
+                for frame in segments(view, where, length):
+                    _queue(port, frame)
+            continue
+        size = 0 if where is None else port.mtu - (where.data - where.ip)
+        if where is None or not where.cuttable or size <= 0:
+            stats.drop_switch_too_long += 1
+            continue
+        if large:
+            size = min(size, max(gso_size, SMALLEST_SEGMENT))
+        if not sound:  # new checksums must not hide a wrong one
+            if not sum_ok(view, where):
+                stats.drop_tcp_checksum += 1
+                return
+            sound = True
+        # Only the first segment may have CWR, and links cannot be told so.
+        whole = where.ip == ethernet.HEADER_LENGTH and not view[where.transport + 13] & tcp.CWR
+        if port.segmentation_offload and whole:
+            _queue(port, partial(view, where, size))
+        else:
+            for frame in segments(view, where, size):
+                _queue(port, frame)
+
+
+def _queue(port: LinkPort, frame: Frame) -> None:
+    """Queue a frame at a port, padded if it is short; with a checksum offload, padding is left to the link."""
+    length = sum(map(len, frame.parts))
+    if length < ethernet.MIN_LENGTH and not frame.csum_start:
+        frame = Frame((*frame.parts, _PADDING[length:]))
+        length = ethernet.MIN_LENGTH
+    port.forward(frame, length)

@@ -21,6 +21,7 @@ from slirpy.core.fastpath6 import tcp_fastpath6
 from slirpy.core.flows import NeighborInfo
 from slirpy.core.fragments import Fragments
 from slirpy.core.fragments6 import Fragments6
+from slirpy.core.guard import Guard
 from slirpy.core.icmp import Icmp
 from slirpy.core.ipinput import IPInput
 from slirpy.core.ndp import Ndp
@@ -76,7 +77,9 @@ class IPStack:
         self._ndp = Ndp(network, neighbors)
         network.macs.add(self._ndp.mac)
         self._arp = Arp(network, neighbors)
-        self.switch = Switch(network.stats, network.macs, neighbors.heard, hub=network.config.hub)
+        hub = network.config.hub
+        guard = Guard(network, neighbors) if network.config.guard and not hub else None
+        self.switch = Switch(network.stats, network.macs, neighbors.heard, hub=hub, guard=guard)
         demux = Demux(network, parts.ip, parts.errors, tables, openers)
         self.fragments = Fragments(network, parts.errors, demux, tables.udp_paths)
         self.fragments6 = Fragments6(network, parts.errors, demux, tables.udp_paths)

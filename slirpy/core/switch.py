@@ -30,12 +30,13 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
 from slirpy.core import offload
+from slirpy.core.guard import Guard
 from slirpy.core.port import LinkPort, PortOwner
 from slirpy.fair import TokenBucket
 from slirpy.interfaces import Frame, Link
 from slirpy.stats import Stats
 from slirpy.units import SECOND
-from slirpy.wire import ethernet, tcp
+from slirpy.wire import ethernet, ipv4
 
 __all__ = ["AGE", "HOLD", "PORT_MACS", "HubPort", "Switch"]
 
@@ -52,14 +53,11 @@ FLOOD_BURST = 1000
 REPEAT_TIME = SECOND
 """Time for which a flooded frame is remembered: between half of this and all of it, if there are not too many."""
 REPEAT_FRAMES = 4096
-SMALLEST_SEGMENT = 128
-"""Least payload in bytes to which frames are cut, whatever the sender's ``gso_size`` is.
-
-Otherwise a sender could turn one frame into tens of thousands. No real network has a smaller maximum segment size.
-"""
 _REFRESH = SECOND
 """Precision of the order of a port's addresses by age."""
-_PADDING = bytes(ethernet.MIN_LENGTH)
+_LAST_PROTOCOL = 23
+_PROTOCOL_AT = {ethernet.TYPE_IPV4: _LAST_PROTOCOL, ethernet.TYPE_IPV6: 20}
+"""Position of the payload's protocol in a frame, by EtherType."""
 
 
 class _Entry:
@@ -131,6 +129,7 @@ class Switch:
         heard: returns the time at which the stack last heard a MAC address behind a port, in nanoseconds, or 0.
             Frames on the stack's fast paths do not pass through the switch.
         hub: whether to flood all frames and learn nothing, as QEMU's hub does.
+        guard: decides about frames from one guest to another; None: all of them pass.
     """
 
     def __init__(
@@ -140,8 +139,10 @@ class Switch:
         heard: Callable[[bytes, LinkPort], int] = lambda mac, port: 0,
         *,
         hub: bool = False,
+        guard: Guard | None = None,
     ) -> None:
         self.hub = hub
+        self._guard = guard
         self._stats = stats
         self._heard = heard
         self._local = local
@@ -239,13 +240,19 @@ class Switch:
         if local and not self.hub:
             return self.learn(source, port, now)
         group = destination[0] & 1
+        guard = self._guard
         out = None if group or self.hub else self.lookup(destination, now)
         if out is not None:
             if not self.learn(source, port, now):
                 return False
             if out is not port:
+                if guard is not None and len(view) > _LAST_PROTOCOL:
+                    # TCP has nothing to guard. Its segments are told apart here, without a call.
+                    at = _PROTOCOL_AT.get(view[12] << 8 | view[13])
+                    if (at is None or view[at] != ipv4.TCP) and guard.stops(port, view):
+                        return False
                 stats.switch_forwarded += 1
-                self._send((out,), view, checksummed, gso_size)
+                offload.deliver(stats, (out,), view, checksummed, gso_size)
             return False  # otherwise both are behind the same port, and the frame has reached its destination
         key = hash(view.tobytes().ljust(ethernet.MIN_LENGTH, b"\0"))
         if self._recent.elsewhere(key, port, now):
@@ -253,12 +260,15 @@ class Switch:
             return False
         if not self.hub and not self.learn(source, port, now):
             return False
+        if guard is not None and guard.stops(port, view):
+            return False
         if (group or not self.hub) and not self._plugs[port].floods.take(now):
             stats.drop_switch_storm += 1
             return False
         self._recent.note(key, port)
         stats.switch_flooded += 1
-        self._send([other for other in self._plugs if other is not port], view, checksummed, gso_size)
+        others = [other for other in self._plugs if other is not port]
+        offload.deliver(stats, others, view, checksummed, gso_size)
         return local or bool(group)
 
     def mirror(self, port: LinkPort, frame: Frame) -> None:
@@ -266,58 +276,4 @@ class Switch:
         data = memoryview(b"".join(frame.parts))
         if not data[0] & 1:
             others = [other for other in self._plugs if other is not port]
-            self._send(others, data, bool(frame.csum_start), frame.gso_size)
-
-    def _send(
-        self, ports: list[LinkPort] | tuple[LinkPort], view: memoryview, checksummed: bool, gso_size: int
-    ) -> None:
-        """Queue a frame at several ports, in a form that each supports."""
-        length = len(view)
-        plain = not checksummed and not gso_size
-        where: offload.Layout | None = None
-        looked = sound = False
-        for port in ports:
-            # Frames that are longer because of a VLAN tag are handled below.
-            if plain and length <= port.mtu + ethernet.HEADER_LENGTH:
-                _queue(port, Frame((view,)))
-                continue
-            if not looked:
-                looked, where = True, offload.layout(view)
-                sound = checksummed
-            large = gso_size and where is not None and where.cuttable and where.end - where.data > gso_size
-            if not large and length <= offload.frame_limit(view, port.mtu):
-                if where is None or not checksummed:
-                    _queue(port, Frame((view,)))
-                elif port.checksum_offload:
-                    _queue(port, offload.partial(view, where))
-                else:
-                    for frame in offload.segments(view, where, length):
-                        _queue(port, frame)
-                continue
-            size = 0 if where is None else port.mtu - (where.data - where.ip)
-            if where is None or not where.cuttable or size <= 0:
-                self._stats.drop_switch_too_long += 1
-                continue
-            if large:
-                size = min(size, max(gso_size, SMALLEST_SEGMENT))
-            if not sound:  # new checksums must not hide a wrong one
-                if not offload.sum_ok(view, where):
-                    self._stats.drop_tcp_checksum += 1
-                    return
-                sound = True
-            # Only the first segment may have CWR, and links cannot be told so.
-            whole = where.ip == ethernet.HEADER_LENGTH and not view[where.transport + 13] & tcp.CWR
-            if port.segmentation_offload and whole:
-                _queue(port, offload.partial(view, where, size))
-            else:
-                for frame in offload.segments(view, where, size):
-                    _queue(port, frame)
-
-
-def _queue(port: LinkPort, frame: Frame) -> None:
-    """Queue a frame at a port, padded if it is short; with a checksum offload, padding is left to the link."""
-    length = sum(map(len, frame.parts))
-    if length < ethernet.MIN_LENGTH and not frame.csum_start:
-        frame = Frame((*frame.parts, _PADDING[length:]))
-        length = ethernet.MIN_LENGTH
-    port.forward(frame, length)
+            offload.deliver(self._stats, others, data, bool(frame.csum_start), frame.gso_size)

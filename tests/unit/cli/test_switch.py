@@ -19,6 +19,7 @@ import pytest
 from slirpy.testing import Guest
 from tests.support import waiting
 from tests.support.framing import framed, take_frames
+from tests.unit.cli.command import command_of
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs unix sockets")
 
@@ -197,3 +198,17 @@ def test_mistakes_are_told_in_one_line(arguments: list[str], text: str) -> None:
     assert done.returncode == 2
     assert text in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "given"),
+    [
+        ([], {"hub": False, "guard": True, "mtu": 1500}),
+        (["--no-guard", "--mtu", "9000"], {"hub": False, "guard": False, "mtu": 9000}),
+        (["--hub"], {"hub": True, "guard": True, "mtu": 1500}),
+    ],
+)
+def test_flags_of_the_network(flags: list[str], given: dict[str, object]) -> None:
+    arguments = ["-netdev", "user", "-netdev", "tap", *flags]
+    with command_of("switch").make_context("switch", arguments) as context:
+        assert {name: context.params[name] for name in given} == given

@@ -39,6 +39,7 @@ FLAGS: dict[str, tuple[list[str], Any]] = {
     "dns46": (["--dns46", "198.18.0.0/15"], IPv4Network("198.18.0.0/15")),
     "mtu": (["--mtu", "9000"], 9000),
     "hub": (["--hub"], True),
+    "guard": (["--no-guard"], False),
     "congestion": (["--congestion", "reno"], "reno"),
     "tcp_keepalive": (["--tcp-keepalive", "60"], 60),
     "hostname": (["--hostname", "guest"], "guest"),
@@ -80,6 +81,7 @@ PYTHON_ONLY = {
 
 NOT_IN = {
     "hub": (("run", "qemu"), "there is one guest"),
+    "guard": (("run", "qemu"), "there is one guest"),
 }
 """Options that some commands do not have, and why."""
 
