@@ -57,7 +57,7 @@ def option_flag(name: str) -> Decorator:
     The command's parameter has the option's name and value, which is checked.
     """
     row = option(name)
-    inverted = {"flag_value": not row.default} if isinstance(row.kind, Switch) else {}
+    inverted: dict[str, Any] = {"flag_value": not row.default} if isinstance(row.kind, Switch) else {}
 
     @names_flags
     def check(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
