@@ -37,11 +37,11 @@ class IcmpErrors:
         self._buckets = TokenBuckets(network.ports, RATE)
 
     def error(self, arrival: Arrival, cause: icmp.Cause, mtu: int = 0) -> None:
-        """Report to a guest, as the gateway, that its packet was not delivered.
+        """Report to a guest that its packet was not delivered.
 
         ``mtu`` is the largest size that would have fitted; 0: not known. No error is sent about an ICMP error, a
-        later fragment, or a packet to a broadcast or multicast address of IP or Ethernet (RFC 1122, section 3.2.2;
-        RFC 4443, section 2.4 (e)). :data:`RATE` limits the others.
+        redirect, a later fragment, or a packet to a broadcast or multicast address of IP or Ethernet (RFC 1122,
+        section 3.2.2; RFC 4443, section 2.4 (e)). :data:`RATE` limits the others.
         """
         header = arrival.header
         kind, code, rest = messages_of(header.source).error_of(cause, mtu)
@@ -61,21 +61,22 @@ class IcmpErrors:
     def _report(self, arrival: Arrival, kind: int, code: int, rest: int, *, multicast: bool = False) -> None:
         network = self._network
         header, packet = arrival.header, arrival.packet
-        guest, start = header.source, header.header_length
-        family, messages = family_of(guest), messages_of(guest)
+        guest = header.source
+        messages = messages_of(guest)
         if (
             header.fragment_offset
-            or family.is_unspecified(guest)
+            or family_of(guest).is_unspecified(guest)
             or (
                 not multicast
                 and (network.is_broadcast(header.destination) or ethernet.is_multicast(arrival.macs))
             )
         ):
             return
-        if header.protocol == family.icmp and (len(packet) <= start or messages.is_error(packet[start])):
+        if not messages.is_answerable(packet, header):
             return
         quoted = packet[: header.total_length]
-        self._send(arrival.neighbor, arrival.port, network.gateway_for(guest), guest, kind, code, rest, quoted)
+        source = network.reporter_for(guest, header.destination)
+        self._send(arrival.neighbor, arrival.port, source, guest, kind, code, rest, quoted)
 
     def relay(
         self, guest: bytes, source: bytes, kind: int, code: int, rest: int, quoted: Buffer, ttl: int
@@ -136,12 +137,15 @@ class Icmp:
         messages = messages_of(guest)
         kind, code = message[0], message[1]
         rest = int.from_bytes(message[4:8], "big")
-        if kind == messages.echo_request and destination in network.addresses:
-            reply = messages.build(destination, guest, messages.echo_reply, 0, rest, message[8:])
+        if kind == messages.echo_request and (
+            destination in network.addresses or destination in network.groups
+        ):
+            source = destination if destination in network.addresses else network.gateway_for(guest)
+            reply = messages.build(source, guest, messages.echo_reply, 0, rest, message[8:])
             network.stats.icmp_echo_replies += 1
             # RFC 1349, section 5.1: the reply has the type of service of the request.
             self._ip.send(
-                arrival.neighbor, destination, guest, header.protocol, reply, ttl=TTL, tos=header.traffic_class
+                arrival.neighbor, source, guest, header.protocol, reply, ttl=TTL, tos=header.traffic_class
             )
         elif kind == messages.echo_request and not code and not network.is_broadcast(destination):
             self._openers.echo(arrival, rest >> 16, rest & 0xFFFF, message[8:])

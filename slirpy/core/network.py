@@ -17,11 +17,18 @@ from slirpy.wire import ethernet, ipv6
 from slirpy.wire.ip import family_of
 from slirpy.wire.scope import is_link_local
 
-__all__ = ["ROUTER", "Marked", "Network"]
+__all__ = ["ROUTER", "Marked", "Network", "gateway_for"]
 
 ROUTER = bytes.fromhex("fe800000000000000000000000000002")
 """The gateway's link-local address, the same as libslirp's."""
 _LIMITED_BROADCAST = b"\xff\xff\xff\xff"
+
+
+def gateway_for(config: Config, guest: bytes) -> bytes:
+    """Return the address by which a guest knows the gateway, which has the guest's family and scope."""
+    if len(guest) == 4:
+        return config.gateway_address
+    return ROUTER if is_link_local(guest) else config.gateway_address6
 
 
 class Marked(Protocol):
@@ -99,11 +106,18 @@ class Network:
         return ethernet.virtual_mac(source) if source in self.addresses else self._gateway_macs[len(source)]
 
     def gateway_for(self, guest: bytes) -> bytes:
-        """Return the address by which a guest knows the gateway, which has the guest's family and scope."""
-        config = self.config
-        if len(guest) == 4:
-            return config.gateway_address
-        return ROUTER if is_link_local(guest) else config.gateway_address6
+        """Return the address by which a guest knows the gateway; see :func:`gateway_for`."""
+        return gateway_for(self.config, guest)
+
+    def reporter_for(self, guest: bytes, destination: bytes) -> bytes:
+        """Return the source of an error about a guest's packet to ``destination``.
+
+        With IPv6 it is the destination itself, if that is one of our addresses (RFC 4443, section 2.2 (a)). With IPv4
+        it is the gateway, as with libslirp.
+        """
+        if len(destination) == 16 and destination in self.addresses:
+            return destination
+        return self.gateway_for(guest)
 
     def is_broadcast(self, address: bytes) -> bool:
         """Whether an address is a broadcast address of the virtual network, or a multicast group."""

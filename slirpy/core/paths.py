@@ -13,7 +13,7 @@ from slirpy.core.neighbor import Neighbor
 from slirpy.core.port import LinkPort
 from slirpy.interfaces import Datagram, DatagramPeer, Service
 from slirpy.wire import ethernet, ipv4
-from slirpy.wire.ip import family_of, split_key
+from slirpy.wire.ip import V6, family_of, split_key
 
 __all__ = ["ServicePath", "Shape", "UdpPath", "UdpSender", "shape_of"]
 
@@ -61,11 +61,12 @@ def shape_of(arrival: Arrival) -> Shape | None:
     """The shape of later datagrams like this one. None if they cannot take the fast path.
 
     The fast paths read no options and no extension headers. Frames to a group also go through the switch, to the
-    other guests.
+    other guests. A reassembled datagram of IPv6 may be fragmented again, which is not true of the next whole one;
+    the header of IPv4 tells the two apart.
     """
     header, packet = arrival.header, arrival.packet
-    length = header.header_length
-    if length != family_of(header.source).header_length or header.is_fragment:
+    length, family = header.header_length, family_of(header.source)
+    if length != family.header_length or header.is_fragment or (family is V6 and not header.dont_fragment):
         return None
     if ethernet.is_multicast(arrival.macs):
         return None

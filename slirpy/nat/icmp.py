@@ -228,13 +228,16 @@ class IcmpNat(DatagramNat[IcmpFlow]):
         else:
             return False
         if (known or ours) and trouble.error == errno.EMSGSIZE and family.version == 6:
-            return self._note_path_mtu(quote, max(trouble.mtu, family.least_mtu))
+            return self._note_path_mtu(quote, trouble.mtu)
         return known
 
     def _note_path_mtu(self, quote: icmp.Quote, mtu: int) -> bool:
-        """Send a guest smaller IPv6 packets from now on, since no router cuts them. Returns whether that is news."""
+        """Send a guest smaller IPv6 packets from now on, since no router cuts them. Returns whether that is news.
+
+        Less than the least MTU is not believed, and no report makes packets larger (RFC 8201, section 4).
+        """
         neighbor = self.parts.neighbors.get(quote.destination)
-        if mtu >= (neighbor.path_mtu or quote.total_length):
+        if not family_of(quote.destination).least_mtu <= mtu < (neighbor.path_mtu or quote.total_length):
             return False
         neighbor.path_mtu, neighbor.path_mtu_since = mtu, self.network.now
         return True

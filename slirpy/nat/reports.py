@@ -85,7 +85,7 @@ def relay(parts: Parts, router: Router, report: IcmpReport, guest: bytes, seen: 
         if cause is None:
             return False
         kind, code, rest = messages_of(guest).error_of(cause, mtu)
-    source = seen if report.reporter == report.address else router.source_seen(report.reporter, len(guest))
+    source = seen if report.reporter == report.address else router.source_seen(report.reporter, guest)
     config = parts.network.config
     if not any(source) or (config.contains(source) and source != seen):
         source = parts.network.gateway_for(guest)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from slirpy.config import Config
 from slirpy.config.policy import checked_verdict
-from slirpy.core.network import ROUTER
+from slirpy.core.network import ROUTER, gateway_for
 from slirpy.core.translation import UNASSIGNED, Translation
 from slirpy.interfaces import Action, FlowRequest, Verdict
 from slirpy.wire.ip import family_of
@@ -142,20 +142,19 @@ class Router:
         """Return the address of the other IP family by which guests know a host; None if there is none."""
         return self._translation.seen(address)
 
-    def source_seen(self, address: bytes, size: int) -> bytes:
-        """Return the address by which a guest, whose own has ``size`` bytes, knows a host's.
+    def source_seen(self, address: bytes, guest: bytes) -> bytes:
+        """Return the address by which a guest knows a host's.
 
         It is the same for most. The gateway stands for the host's loopback, for link-local addresses, which mean
-        nothing on the guest's link, and for hosts of the other family that have no address for guests. It is asked
-        for each datagram.
+        nothing on the guest's link, and for hosts of the other family that have no address for guests. A guest with a
+        link-local address knows the gateway by its link-local address, for it may have no other that could answer.
+        This method is called for each datagram.
         """
-        if len(address) != size:
-            gateway = self._config.gateway_address if size == 4 else self._config.gateway_address6
-            if family_of(address).is_loopback(address):
-                return gateway
-            return self._translation.seen(address) or gateway
-        if size == 4:
+        if len(address) != len(guest):
+            seen = None if family_of(address).is_loopback(address) else self._translation.seen(address)
+            return seen or gateway_for(self._config, guest)
+        if len(guest) == 4:
             return self._config.gateway_address if address[0] == 127 else address
         if address == LOOPBACK6 or is_link_local(address):
-            return self._config.gateway_address6
+            return gateway_for(self._config, guest)
         return address

@@ -339,7 +339,7 @@ class TcpNat:
         port 0 one is chosen.
         """
         network, flows = self.network, self.tables.tcp_flows
-        source = self.router.source_seen(address, len(guest))
+        source = self.router.source_seen(address, guest)
         key = flow_key(guest, guest_port, source, port)
         if not port or key in flows:  # two hosts' loopbacks look alike to the guest
             port = free_port(network.random, 1024, lambda p: flow_key(guest, guest_port, source, p) in flows)

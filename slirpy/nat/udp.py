@@ -216,7 +216,7 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         target = None, route.address, route.port
         self._remember(destination, target)
         place = route.address, route.port
-        plain = self._nat.router.source_seen(route.address, len(self.guest)), route.port
+        plain = self._nat.router.source_seen(route.address, self.guest), route.port
         if self._nat.network.is_broadcast(destination[0]):
             return target
         if plain != destination or len(route.address) != len(self.guest):
@@ -257,7 +257,7 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         seen = self._reverse.get(place)
         if seen is None:
             if len(address) == len(self.guest):
-                name: bytes | None = self._nat.router.source_seen(address, len(self.guest))
+                name: bytes | None = self._nat.router.source_seen(address, self.guest)
             else:
                 name = self._nat.router.translated(address)
             if name is None:
@@ -273,7 +273,7 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         source = via, address, port
         seen = self._aliases.get(source) if self._aliases else None
         if seen is None:
-            seen = self._nat.router.source_seen(address, len(self.guest)), port
+            seen = self._nat.router.source_seen(address, self.guest), port
         known = self._targets.get(seen)
         if known != source:
             if known is not None and known[0] is not None:
@@ -325,7 +325,7 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
             self._send_otherwise(*place)
             return
         seen = self._reverse.get(place) or (
-            nat.router.source_seen(report.address, len(self.guest)),
+            nat.router.source_seen(report.address, self.guest),
             report.port,
         )
         if seen not in self._targets:  # no errors are sent about broadcasts either

@@ -18,16 +18,19 @@ from slirpy.interfaces import Buffer
 from slirpy.wire import ipv6
 from slirpy.wire.ipv6 import HEADER_LENGTH, IPv6Header
 
-__all__ = ["HEADERS_MAX", "OPTIONS_MAX", "Reason", "Refusal", "unfragmented", "walk"]
+__all__ = ["HEADERS_MAX", "OPTIONS_MAX", "Reason", "Refusal", "is_answerable", "unfragmented", "walk"]
 
 HEADERS_MAX = 8
 """Extension headers of a packet."""
 OPTIONS_MAX = 64
 """Options of a packet, in all its extension headers, padding included."""
 
+_SKIPPED_MAX = 64
+"""Extension headers that are skipped in search of an ICMPv6 message."""
 _PAYLOAD_LENGTH_AT = 4
 _PAYLOAD_MAX = 0xFFFF
 _FRAGMENT_LENGTH = 8
+_INFORMATIONAL, _REDIRECT = 128, 137
 _PAD1, _JUMBO = 0, 0xC2
 _SKIP, _DISCARD, _REPORT = 0, 1, 2
 """Meaning of the two highest bits of an unknown option's type: 0 skip it, 1 discard the packet, 2 report it too, and
@@ -243,3 +246,28 @@ def unfragmented(packet: Buffer, header: IPv6Header, payload: Buffer) -> bytes:
         named_at, at = at, at + (packet[at + 1] + 1) * 8
     whole[named_at] = header.protocol
     return bytes(whole) + payload
+
+
+def is_answerable(packet: Buffer, header: IPv6Header) -> bool:
+    """Whether an error may be sent about a packet: it carries no ICMPv6 error or redirect (RFC 4443 section 2.4, e).
+
+    The message may be behind extension headers because of which the packet was refused. If they cannot be followed,
+    as in a later fragment, the packet counts as answerable.
+
+    Args:
+        packet: from its IPv6 header on.
+        header: as :func:`slirpy.wire.ipv6.parse` or :func:`walk` returned it.
+    """
+    kind, at, end = header.protocol, header.header_length, header.total_length
+    for _ in range(_SKIPPED_MAX):
+        if kind == ipv6.ICMPV6:
+            return at < end and _INFORMATIONAL <= packet[at] != _REDIRECT
+        if kind not in _WALKED or end - at < 8:
+            return True
+        if kind == ipv6.FRAGMENT:
+            if (packet[at + 2] << 8 | packet[at + 3]) & ipv6.OFFSET_MASK:
+                return True
+            kind, at = packet[at], at + _FRAGMENT_LENGTH
+        else:
+            kind, at = packet[at], at + (packet[at + 1] + 1) * 8
+    return False

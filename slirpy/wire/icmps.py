@@ -8,8 +8,10 @@ from __future__ import annotations
 import abc
 
 from slirpy.interfaces import Buffer
-from slirpy.wire import icmp, icmpv6, ipv6
+from slirpy.wire import extension, icmp, icmpv6, ipv4, ipv6
 from slirpy.wire.icmp import Cause, Quote, Trouble
+from slirpy.wire.ip import Header
+from slirpy.wire.ipv6 import IPv6Header
 
 __all__ = ["Messages", "messages_of"]
 
@@ -46,7 +48,11 @@ class Messages(abc.ABC):
 
     @abc.abstractmethod
     def is_error(self, kind: int) -> bool:
-        """Whether a type is that of an error, about which no error is sent."""
+        """Whether a type is that of an error."""
+
+    @abc.abstractmethod
+    def is_answerable(self, packet: Buffer, header: Header) -> bool:
+        """Whether an error may be sent about a packet: it carries none itself."""
 
     @abc.abstractmethod
     def is_relayed(self, kind: int) -> bool:
@@ -91,6 +97,10 @@ class _Icmp(Messages):
     def is_error(self, kind: int) -> bool:
         return kind in icmp.ERRORS
 
+    def is_answerable(self, packet: Buffer, header: Header) -> bool:
+        at = header.header_length
+        return header.protocol != ipv4.ICMP or (len(packet) > at and packet[at] not in icmp.ERRORS)
+
     def is_relayed(self, kind: int) -> bool:
         # Source quench is deprecated (RFC 6633), redirects are for the host only.
         return kind in (icmp.UNREACHABLE, icmp.TIME_EXCEEDED)
@@ -120,6 +130,9 @@ class _Icmpv6(Messages):
 
     def is_error(self, kind: int) -> bool:
         return icmpv6.is_error(kind)
+
+    def is_answerable(self, packet: Buffer, header: Header) -> bool:
+        return not isinstance(header, IPv6Header) or extension.is_answerable(packet, header)
 
     def is_relayed(self, kind: int) -> bool:
         # A parameter problem is about a header that the host made.

@@ -80,7 +80,7 @@ def checksum_ok(source: bytes, destination: bytes, message: Buffer) -> bool:
 
 
 def is_error(kind: int) -> bool:
-    """Whether messages of a type are errors, which must not cause another error (RFC 4443 section 2.1)."""
+    """Whether messages of a type are errors (RFC 4443 section 2.1)."""
     return kind < 128
 
 

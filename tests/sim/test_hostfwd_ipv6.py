@@ -68,13 +68,15 @@ def test_a_guest_with_a_link_local_address_alone_comes_last() -> None:
     ping = first.ping("fe80::2")
     net.run_until(lambda: ping.reply)
     listeners = [guest.listen(80) for guest in (first, second)]
-    net.host.connect("::1", 8080)
+    net.host.connect("::1", 8080, source=("::1", 7777))
     net.run_until(lambda: listeners[0].accepted)
     net.boot(second)
     ping = second.ping("fec0::2")
     net.run_until(lambda: ping.reply)
-    net.host.connect("::1", 8080)
+    net.host.connect("::1", 8080, source=("::1", 7778))
     net.run_until(lambda: listeners[1].accepted)
+    # Each sees the gateway's address that it can answer.
+    assert [str(listener.accepted[0].address) for listener in listeners] == ["fe80::2", "fec0::2"]
 
 
 def test_an_ipv4_rule_leads_to_no_ipv6_address_that_was_heard() -> None:

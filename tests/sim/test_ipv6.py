@@ -81,10 +81,10 @@ def drops(net: Net) -> dict[str, int]:
     return {name: value for name, value in net.stats.nonzero().items() if name.startswith("drop")}
 
 
-def error(net: Net) -> tuple[int, int, int, bytes]:
-    """The one frame that has come, an ICMPv6 error of the gateway: type, code, second word, quoted packet."""
+def error(net: Net, source: bytes = GATEWAY6) -> tuple[int, int, int, bytes]:
+    """The one frame that has come, an ICMPv6 error: type, code, second word, quoted packet."""
     packet = net.one().data
-    assert (packet.nxt, packet.src, packet.hlim) == (ICMPV6, GATEWAY6, 255)
+    assert (packet.nxt, packet.src, packet.hlim) == (ICMPV6, source, 255)
     message = bytes(packet.data)
     return message[0], message[1], int.from_bytes(message[4:8], "big"), message[8:]
 
@@ -274,6 +274,10 @@ def test_at_the_end_the_router_takes_its_leave(net: Net) -> None:
 # -------------------------------------------------------------------------------------------------- ping
 
 
+@pytest.mark.rfc("4443", "4.1 code")
+@pytest.mark.rfc("4443", "4.2 reply")
+@pytest.mark.rfc("4443", "4.2 source")
+@pytest.mark.rfc("4443", "4.2 data")
 @pytest.mark.parametrize("address", [GATEWAY6, ROUTER, DNS6])
 @pytest.mark.parametrize("source", [LINK_LOCAL, GUEST6])
 def test_the_virtual_hosts_answer_pings(net: Net, address: bytes, source: bytes) -> None:
@@ -300,12 +304,27 @@ def test_sources_that_no_guest_has(net: Net, source: bytes) -> None:
     assert net.host.calls == []
 
 
+@pytest.mark.rfc("4443", "2.3")
+@pytest.mark.rfc("8200", "8.1 pseudo-header")
 def test_damaged_messages(net: Net) -> None:
     net.send(echo6(destination=GATEWAY6, wrong=1), ipv6(ICMPV6, b"\x80\0\0", destination=GATEWAY6))
     assert drops(net) == {"drop_icmp_malformed": 2}
     net.send(udp6(b"x", wrong=1), tcp6(SYN, 1, wrong=1))
     assert (net.stats.drop_udp_checksum, net.stats.drop_tcp_checksum) == (1, 1)
     net.silence()
+
+
+@pytest.mark.rfc("8200", "8.1 udp")
+@pytest.mark.rfc("8200", "8.1 udp zero")
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_checksum_of_zero_is_sent_as_its_complement(net: Net, count: int) -> None:
+    header = struct.pack("!HHHH", 9, 5000, 10, 0)
+    payload = rfc1071(WORLD6 + GUEST6 + struct.pack("!II", 10, UDP) + header + bytes(2)).to_bytes(2, "big")
+    net.host.serve_udp(WORLD6, 9, lambda *_: payload)
+    net.send(*[udp6(b"x")] * count)
+    net.run(0.01)
+    answers = of_kind(net.take(), UDP)
+    assert [(answer.data.sum, bytes(answer.data.data)) for answer in answers] == [(0xFFFF, payload)] * count
 
 
 def test_udp_needs_a_checksum(net: Net) -> None:
@@ -318,6 +337,8 @@ def test_a_group_that_nobody_listens_to(net: Net) -> None:
     assert drops(net) == {"drop_ipv6_group": 1}
 
 
+@pytest.mark.rfc("4443", "4.2 interface")
+@pytest.mark.rfc("4443", "4.2 upper")
 def test_a_ping_of_the_world(net: Net) -> None:
     net.host.answer_ping(WORLD6)
     net.send(echo6(b"hello", 77, 3, hop_limit=9))
@@ -351,6 +372,10 @@ def test_the_gateway_is_the_hosts_loopback(net: Net, gateway: bytes) -> None:
     assert bytes(packet.data.data) == b"world"
 
 
+@pytest.mark.rfc("4443", "2.2 b")
+@pytest.mark.rfc("4443", "3.1 sent")
+@pytest.mark.rfc("4443", "3.1 code 3")
+@pytest.mark.rfc("4443", "3.1 unused")
 def test_an_address_of_the_network_that_nobody_has(net: Net) -> None:
     for destination in (ip6("fec0::77"), ip6("fe80::77")):
         net.send(udp6(b"x", destination=destination))
@@ -358,10 +383,14 @@ def test_an_address_of_the_network_that_nobody_has(net: Net) -> None:
     assert net.host.calls == []
 
 
+@pytest.mark.rfc("4443", "2.2 a")
+@pytest.mark.rfc("4443", "2.4 c")
+@pytest.mark.rfc("4443", "3.1 code 4")
+@pytest.mark.rfc("4443", "3.1 unused")
 def test_a_port_of_the_dns_server_that_is_closed(net: Net) -> None:
     frame = udp6(b"x" * 2000, destination=DNS6)
     net.send(frame)
-    kind, code, rest, quoted = error(net)
+    kind, code, rest, quoted = error(net, DNS6)
     assert (kind, code, rest) == (1, 4, 0)
     assert quoted == frame[14 : 14 + 1232]
 
@@ -374,6 +403,9 @@ def test_destinations_that_cannot_be(net: Net, destination: bytes) -> None:
     assert net.host.calls == []
 
 
+@pytest.mark.rfc("4443", "3.3 hop limit")
+@pytest.mark.rfc("8200", "3 hop limit")
+@pytest.mark.rfc("8200", "3 destination")
 def test_the_hop_limit_ends_at_the_gateway(net: Net) -> None:
     for hop_limit in (0, 1):
         net.send(udp6(b"x", hop_limit=hop_limit))
@@ -383,6 +415,9 @@ def test_the_hop_limit_ends_at_the_gateway(net: Net) -> None:
     assert bytes(net.one().data.data)[0] == 129
 
 
+@pytest.mark.rfc("4443", "3.4 discard")
+@pytest.mark.rfc("4443", "3.4 sent")
+@pytest.mark.rfc("8200", "4 unknown")
 def test_an_unknown_protocol(net: Net) -> None:
     net.send(ipv6(132, bytes(20)))
     assert error(net)[:3] == (4, 1, 6)
@@ -420,6 +455,7 @@ def test_a_connection(net: Net, destination: bytes, served: bytes) -> None:
     assert drops(net) == {}
 
 
+@pytest.mark.rfc("8200", "8.3")
 def test_segments_fit_the_link(net: Net) -> None:
     net.host.serve_tcp(WORLD6, 80, Echo)
     peer = Peer6(net)
@@ -463,6 +499,7 @@ def test_without_ipv4_its_frames_are_counted() -> None:
     assert net.stack.now > SECOND
 
 
+@pytest.mark.rfc("8200", "5 least")
 @pytest.mark.parametrize("given", [{"ipv6": False}, {"mtu": 1279}])
 def test_without_ipv6_there_is_nothing_but_an_empty_advertisement(given: dict[str, Any]) -> None:
     net = Net(config(**given))
@@ -476,6 +513,7 @@ def test_without_ipv6_there_is_nothing_but_an_empty_advertisement(given: dict[st
 # ---------------------------------------------------------------------------- a host without IPv6
 
 
+@pytest.mark.rfc("4443", "3.1 code 0")
 @pytest.mark.parametrize("without", ["route", "sockets"])
 def test_a_host_without_ipv6_says_no_route_at_once(net: Net, without: str) -> None:
     if without == "route":
@@ -551,6 +589,7 @@ def test_errors_on_the_way_come_from_their_reporter(net: Net, number: int, code:
     assert message[8:] == frame[14:21] + b"\x40" + frame[22:]
 
 
+@pytest.mark.rfc("8200", "3 hop limit")
 def test_a_trace_by_hop_limits(net: Net) -> None:
     hops = [ip6(f"2001:db8:{number}::1") for number in range(1, 4)]
     net.host.path(WORLD6, hops=hops)

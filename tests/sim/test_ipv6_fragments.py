@@ -76,6 +76,7 @@ def drops(net: Net) -> dict[str, int]:
 # ------------------------------------------------------------------------------------------- inward
 
 
+@pytest.mark.rfc("8200", "5 reassembly")
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
 @pytest.mark.parametrize("batch", [False, True])
 def test_fragments_in_any_order(net: World, order: tuple[int, ...], batch: bool) -> None:
@@ -92,12 +93,14 @@ def test_fragments_in_any_order(net: World, order: tuple[int, ...], batch: bool)
     assert drops(net) == {}
 
 
+@pytest.mark.rfc("8200", "4.5 duplicate")
 def test_a_repeated_fragment_is_no_overlap(net: World) -> None:
     first, *others = fragments(datagram(DATA))
     net.send(first, first, *others)
     assert net.heard() == [DATA]
 
 
+@pytest.mark.rfc("8200", "4.5 overlap")
 @pytest.mark.parametrize("offset", [504, 8, 1016])
 def test_an_overlap_ends_the_packet_and_what_comes_later(net: World, offset: int) -> None:
     frames = fragments(datagram(DATA))
@@ -112,6 +115,7 @@ def test_an_overlap_ends_the_packet_and_what_comes_later(net: World, offset: int
     assert net.heard() == [DATA]
 
 
+@pytest.mark.rfc("8200", "4.5 key")
 def test_packets_are_told_apart_by_number_and_addresses(net: World) -> None:
     other = ip6("fec0::77")
     know6(net, other)
@@ -124,12 +128,14 @@ def test_packets_are_told_apart_by_number_and_addresses(net: World) -> None:
     assert sorted(net.heard()) == [b"a" * 1000, b"b" * 1000, b"c" * 1000]
 
 
+@pytest.mark.rfc("8200", "4.5 next header")
 def test_the_protocol_of_later_fragments_does_not_count(net: World) -> None:
     first = fragments(datagram(b"a" * 600))[0]
     net.send(first, fragment(512, datagram(b"a" * 600)[512:], more=False, protocol=TCP))
     assert net.heard() == [b"a" * 600]
 
 
+@pytest.mark.rfc("8200", "4.5 atomic")
 def test_an_atomic_fragment_is_a_packet(net: World) -> None:
     payload = datagram(b"atomic")
     net.send(*fragments(datagram(DATA), ident=5)[:2])
@@ -138,6 +144,33 @@ def test_an_atomic_fragment_is_a_packet(net: World) -> None:
     assert len(net.stack.fragments6) == 1
 
 
+@pytest.mark.rfc("8200", "4.5 reserved")
+def test_reserved_bits_are_ignored(net: World) -> None:
+    frames = [bytearray(frame) for frame in fragments(datagram(DATA))]
+    for frame in frames:
+        frame[55] = 0xFF  # the reserved byte after Next Header
+        frame[57] |= 6
+    net.send(*map(bytes, frames))
+    assert net.heard() == [DATA]
+
+
+@pytest.mark.rfc("8200", "4.5 retained")
+def test_of_headers_that_differ_those_of_the_first_fragment_count(net: World) -> None:
+    first, second, *others = fragments(datagram(DATA))
+    before = bytes((44, 0, 1, 4, 0, 0, 0, 0))
+    piece = datagram(DATA)[512:1024]
+    net.send(fragment(512, piece, more=True, first=60, before=before, hop_limit=9), first, *others)
+    assert net.heard() == [DATA]
+    assert drops(net) == {}
+    net.send(second, fragment(0, datagram(DATA)[:512], more=True, first=60, before=before), *others)
+    assert net.heard() == [DATA]
+    # What is asked for in the headers before a fragment counts for each of them when it arrives.
+    refused = bytes((44, 0, 0x80, 4, 0, 0, 0, 0))
+    net.send(fragment(512, piece, more=True, first=60, before=refused))
+    assert bytes(net.one().data.data)[:2] == b"\4\2"
+
+
+@pytest.mark.rfc("8200", "4.5 length")
 def test_headers_before_and_after_the_fragment_header(net: World) -> None:
     payload = bytes((UDP, 0, 1, 4, 0, 0, 0, 0)) + datagram(DATA)  # destination options, then UDP
     before = bytes((44, 0, 1, 4, 0, 0, 0, 0))  # hop-by-hop options
@@ -145,6 +178,7 @@ def test_headers_before_and_after_the_fragment_header(net: World) -> None:
     assert net.heard() == [DATA]
 
 
+@pytest.mark.rfc("8200", "4.5 incomplete")
 def test_a_first_fragment_without_all_headers(net: World) -> None:
     net.send(fragment(0, datagram(DATA)[:8], more=True, protocol=TCP))
     packet = net.one().data
@@ -152,6 +186,7 @@ def test_a_first_fragment_without_all_headers(net: World) -> None:
     assert drops(net) == {"drop_ipv6_header": 1}
 
 
+@pytest.mark.rfc("8200", "4.5 too long")
 def test_a_packet_that_would_be_too_long(net: World) -> None:
     net.send(fragment(65528, b"x" * 16, more=False))
     message = bytes(net.one().data.data)
@@ -160,6 +195,7 @@ def test_a_packet_that_would_be_too_long(net: World) -> None:
     assert drops(net) == {"drop_ipv6_header": 1}
 
 
+@pytest.mark.rfc("8200", "4.5 multiple")
 def test_a_piece_that_is_no_multiple_of_eight(net: World) -> None:
     net.send(fragment(0, datagram(DATA)[:509], more=True))
     message = bytes(net.one().data.data)
@@ -184,6 +220,8 @@ def test_an_echo_in_fragments(net: World) -> None:
     assert reassembled(net, ICMPV6)[8:] == DATA
 
 
+@pytest.mark.rfc("8200", "4.5 time")
+@pytest.mark.rfc("8200", "4.5 time report")
 def test_a_packet_that_is_never_complete_is_reported(net: World) -> None:
     first, second, *_ = fragments(datagram(DATA))
     net.send(first, second)
@@ -231,7 +269,7 @@ def reassembled(net: World, protocol: int) -> bytes:
         assert frame[20] == 44
         assert len(frame) == 54 + int.from_bytes(frame[18:20], "big") <= 14 + net.port.mtu
         kind, reserved, field, ident = struct.unpack("!BBHI", frame[54:62])
-        assert (kind, reserved) == (protocol, 0)
+        assert (kind, reserved, field & 6) == (protocol, 0, 0)
         numbers.add(ident)
         pieces[field & ~7] = frame[62:]
         ended |= not field & 1
@@ -244,6 +282,13 @@ def reassembled(net: World, protocol: int) -> bytes:
     return whole
 
 
+@pytest.mark.rfc("8200", "4.1 once")
+@pytest.mark.rfc("8200", "4.5 fit")
+@pytest.mark.rfc("8200", "4.5 eight")
+@pytest.mark.rfc("8200", "4.5 headers")
+@pytest.mark.rfc("8200", "4.5 disjoint")
+@pytest.mark.rfc("8200", "4.5 reserved")
+@pytest.mark.rfc("8200", "8.1 pseudo-header")
 @pytest.mark.parametrize("size", [1453, 2000, 9000, 65527])
 def test_datagrams_to_a_guest_are_fragmented(net: World, size: int) -> None:
     data = Random(1).randbytes(size)
@@ -253,6 +298,7 @@ def test_datagrams_to_a_guest_are_fragmented(net: World, size: int) -> None:
     assert reassembled(net, UDP)[8:] == data
 
 
+@pytest.mark.rfc("8200", "4.5 whole")
 def test_packets_that_fit_are_not(net: World) -> None:
     net.host.serve_udp(WORLD6, 10, lambda payload, address, port: bytes(1452))
     net.send(udp6(b"x", dport=10))
@@ -261,6 +307,7 @@ def test_packets_that_fit_are_not(net: World) -> None:
     assert len(packet.data.data) == 1452
 
 
+@pytest.mark.rfc("8200", "4.5 number")
 def test_each_packet_has_a_number_of_its_own(net: World) -> None:
     numbers = set()
     for seq in range(5):
@@ -280,6 +327,7 @@ def too_big(mtu: int, packet: bytes, source: bytes = GUEST6) -> bytes:
     return icmp6(2, 0, mtu.to_bytes(4, "big") + packet[:1200], source=source, destination=WORLD6)
 
 
+@pytest.mark.rfc("8200", "5 path")
 def test_a_guest_that_takes_less_gets_less(net: World) -> None:
     net.host.serve_udp(WORLD6, 10, lambda payload, address, port: DATA)
     net.send(udp6(b"x", dport=10))
@@ -301,16 +349,32 @@ def test_a_guest_that_takes_less_gets_less(net: World) -> None:
     assert max(map(len, net.raw())) > 14 + 1400
 
 
+@pytest.mark.rfc("8200", "4.5 whole")
 def test_less_than_the_least_mtu_is_not_believed(net: World) -> None:
     net.host.serve_udp(WORLD6, 10, lambda payload, address, port: DATA)
     net.send(udp6(b"x", dport=10))
     net.run(0.01)
     net.send(too_big(600, net.raw()[0][14:]))
+    assert drops(net) == {"drop_icmp_unmatched": 1}
     net.send(udp6(b"x", dport=10))
     net.run(0.01)
-    assert 14 + 1272 <= max(map(len, net.raw())) <= 14 + 1280
+    assert max(map(len, net.raw())) > 14 + 1400
 
 
+def test_a_report_makes_no_packet_larger(net: World) -> None:
+    net.host.serve_udp(WORLD6, 10, lambda payload, address, port: DATA)
+    net.send(udp6(b"x", dport=10))
+    net.run(0.01)
+    first = net.raw()[0][14:]
+    for mtu in (1300, 1400):
+        net.send(too_big(mtu, first))
+    assert drops(net) == {"drop_icmp_unmatched": 1}
+    net.send(udp6(b"x", dport=10))
+    net.run(0.01)
+    assert 14 + 1288 < max(map(len, net.raw())) <= 14 + 1300
+
+
+@pytest.mark.rfc("4443", "5.2")
 def test_a_report_about_nothing_that_was_sent(net: World) -> None:
     net.send(too_big(1300, udp6(bytes(1400), source=WORLD6, destination=GUEST6)[14:]))
     net.send(too_big(1300, udp6(bytes(1400), source=WORLD6, destination=ip6("fec0::99"))[14:]))
@@ -319,6 +383,7 @@ def test_a_report_about_nothing_that_was_sent(net: World) -> None:
     assert net.stack.neighbors.get(GUEST6).path_mtu == 0
 
 
+@pytest.mark.rfc("4443", "3.2 upper")
 def test_tcp_hears_of_a_smaller_path(net: World) -> None:
     net.host.serve_tcp(WORLD6, 80, lambda: Source(bytes(100_000)))
     peer = Peer6(net)
@@ -333,6 +398,7 @@ def test_tcp_hears_of_a_smaller_path(net: World) -> None:
     assert {len(packet.data.data) for packet in segments} <= set(range(1300 - 60 + 1))
 
 
+@pytest.mark.rfc("4443", "3.2 sent")
 def test_datagrams_too_big_for_the_hosts_path(net: World) -> None:
     router = ip6("2001:db8:1::1")
     net.host.path(WORLD6, hops=[router], mtu=1400)
@@ -344,11 +410,16 @@ def test_datagrams_too_big_for_the_hosts_path(net: World) -> None:
     assert (packet.src, message[:2], message[4:8]) == (router, b"\2\0", (1400).to_bytes(4, "big"))
     # Its length is that of the part which is quoted.
     assert message[8:12] + message[14:48] == frame[14:18] + frame[20:54]
-    # What the guest has cut by itself may be cut again.
+    # What the guest has cut by itself may be cut again. That is true of this datagram only.
     net.send(*fragments(datagram(bytes(1400)), size=1208))
     assert net.heard() == [bytes(1400)]
+    for _ in range(2):
+        net.send(frame)
+        assert net.heard() == []
+        assert [bytes(packet.data)[:2] for packet in errors(net)] == [b"\2\0"]
 
 
+@pytest.mark.rfc("4443", "3.2 sent")
 def test_datagrams_too_big_for_the_hosts_own_link(net: World) -> None:
     net.host.path(WORLD6, mtu=1300)
     net.send(udp6(bytes(1400)))
@@ -356,20 +427,27 @@ def test_datagrams_too_big_for_the_hosts_own_link(net: World) -> None:
     assert (message[:2], message[4:8]) == (b"\2\0", (1300).to_bytes(4, "big"))
 
 
+@pytest.mark.rfc("8200", "5 link")
 def test_a_large_link_needs_no_fragments() -> None:
     net = World(plan=config(mtu=65520), features=LinkFeatures(mtu=65520))
-    net.send(udp6(bytes(60000)))
-    assert net.heard() == [bytes(60000)]
+    net.send(udp6(bytes(65520 - 48)))
+    assert net.heard() == [bytes(65520 - 48)]
 
 
+@pytest.mark.rfc("4443", "2.4 e.3")
+@pytest.mark.rfc("4443", "2.4 e.4")
+@pytest.mark.rfc("8200", "4.2 10")
+@pytest.mark.rfc("8200", "4.2 11")
 def test_a_group_hears_of_no_trouble_but_these(net: World) -> None:
     """RFC 4443, section 2.4 (e.3)."""
     option = bytes((58, 0, 0x80, 0, 1, 2, 0, 0))  # to be reported even to those who speak to a group
-    net.send(icmp6(128, 0, bytes(4), destination=ALL_NODES))
-    net.silence()
-    net.send(ipv6(60, option + bytes(8), destination=ALL_NODES))
+    for frame in (udp6(b"x", destination=ALL_NODES), ipv6(132, bytes(20), destination=ALL_NODES)):
+        net.send(frame)
+        net.silence()
+    request = b"\x80" + bytes(7)
+    net.send(ipv6(60, option + request, destination=ALL_NODES))
     message = bytes(net.one().data.data)
     assert message[:2] == b"\4\2"
     assert int.from_bytes(message[4:8], "big") == 42
-    net.send(ipv6(60, bytes((58, 0, 0xC1, 0, 1, 2, 0, 0)) + bytes(8), destination=ALL_NODES))
+    net.send(ipv6(60, bytes((58, 0, 0xC1, 0, 1, 2, 0, 0)) + request, destination=ALL_NODES))
     net.silence()

@@ -83,15 +83,20 @@ def test_policy_sees_what_the_guest_names() -> None:
 
 def test_source_seen() -> None:
     router = Router(config(net="192.168.7.0/24"))
-    assert router.source_seen(LOOPBACK, 4) == ip("192.168.7.2")
-    assert router.source_seen(ip("127.9.9.9"), 4) == ip("192.168.7.2")
-    assert router.source_seen(WORLD, 4) == WORLD
-    assert router.source_seen(WORLD6, 16) == WORLD6
-    gateway = ip_address("fec0::2").packed
+    guest = ip("192.168.7.15")
+    assert router.source_seen(LOOPBACK, guest) == ip("192.168.7.2")
+    assert router.source_seen(ip("127.9.9.9"), guest) == ip("192.168.7.2")
+    assert router.source_seen(WORLD, guest) == WORLD
+    assert router.source_seen(WORLD6, guest) == ip("192.168.7.2")
+
+
+@pytest.mark.parametrize(("guest", "gateway"), [("fec0::15", "fec0::2"), ("fe80::15", "fe80::2")])
+def test_the_gateway_has_the_scope_of_the_guest(guest: str, gateway: str) -> None:
+    router = Router(config())
+    assert router.source_seen(WORLD6, ip_address(guest).packed) == WORLD6
     # The host's loopback, a host on a link of the host's, and hosts of the other family.
     for far in (LOOPBACK6, ip_address("fe80::77").packed, with_scope(ip_address("fe80::77").packed, 3), WORLD):
-        assert router.source_seen(far, 16) == gateway
-    assert router.source_seen(WORLD6, 4) == ip("192.168.7.2")
+        assert router.source_seen(far, ip_address(guest).packed) == ip_address(gateway).packed
 
 
 @pytest.mark.parametrize("destination", ["fec0::2", "fe80::2"])

@@ -74,6 +74,10 @@ HEADERS = st.lists(
 )  # fmt: skip
 
 
+@pytest.mark.rfc("8200", "4.1 any")
+@pytest.mark.rfc("8200", "4.2 00")
+@pytest.mark.rfc("8200", "4.2 padding")
+@pytest.mark.rfc("8200", "4.4 used up")
 @given(
     HEADERS,
     st.booleans(),
@@ -113,6 +117,9 @@ def test_what_is_not_walked_is_a_payload(kind: int) -> None:
     assert (found.protocol, found.named_at, found.header_length) == (kind, 40, 48)
 
 
+@pytest.mark.rfc("8200", "4.2 01")
+@pytest.mark.rfc("8200", "4.2 10")
+@pytest.mark.rfc("8200", "4.2 11")
 @pytest.mark.parametrize(("option", "refusal"), [
     (b"\x40\4abcd", Refusal(Reason.OPTION)),
     (b"\x7f\4abcd", Refusal(Reason.OPTION)),
@@ -129,11 +136,70 @@ def test_options_that_must_not_be_skipped(option: bytes, refusal: Refusal, kind:
     assert walked(packet(options(option, kind))) == refusal
 
 
+@pytest.mark.rfc("8200", "4.2 10")
+@pytest.mark.rfc("8200", "4.2 11")
 def test_to_a_group_the_highest_bits_are_silent() -> None:
     assert walked(packet(options(b"\xc0\4abcd"), to=GROUP)) == Refusal(Reason.OPTION)
     assert walked(packet(options(b"\x80\4abcd"), to=GROUP)) == Refusal(Reason.OPTION, 2, 42, multicast=True)
 
 
+@pytest.mark.rfc("8200", "4 order")
+@pytest.mark.rfc("8200", "4.2 order")
+def test_headers_and_options_are_processed_in_their_order() -> None:
+    unknown, silent = options(b"\xc0\4abcd"), options(b"\x40\4abcd")
+    assert walked(packet(unknown, routing(left=1))) == Refusal(Reason.OPTION, 2, 42, multicast=True)
+    assert walked(packet(routing(left=1), unknown)) == Refusal(Reason.ROUTING, 0, 42)
+    assert walked(packet(silent, unknown)) == Refusal(Reason.OPTION)
+    assert walked(packet(unknown, silent)) == Refusal(Reason.OPTION, 2, 42, multicast=True)
+    assert walked(packet(options(b"\x40\0\x80\0\0\0"))) == Refusal(Reason.OPTION)
+    assert walked(packet(options(b"\x80\0\x40\0\0\0"))) == Refusal(Reason.OPTION, 2, 42, multicast=True)
+
+
+@pytest.mark.rfc("8200", "4.2 type")
+@pytest.mark.rfc("8200", "4.2 padding")
+@pytest.mark.parametrize("kind", [HBH, DESTINATION])
+def test_all_eight_bits_of_a_type_count(kind: int) -> None:
+    """Type 0x20 is not Pad1: it has a length, and data that is not read as options."""
+    assert accepted(packet(options(b"\x20\4\xc0\xff\xff\xff", kind))).protocol == UDP
+    assert walked(packet(options(b"\0\0\xc0\2\xff\xff", kind))) == Refusal(Reason.OPTION, 2, 44, multicast=True)
+
+
+@pytest.mark.rfc("4443", "2.4 e.1")
+@pytest.mark.rfc("4443", "2.4 e.2")
+@pytest.mark.parametrize(
+    ("headers", "kind", "answerable"),
+    [
+        *(([], kind, kind >= 128 and kind != 137) for kind in (0, 1, 4, 100, 127, 128, 136, 137, 138, 255)),
+        *(
+            ([header], 1, False)
+            for header in (options(), options(kind=HBH), routing(left=1), fragment(0, True))
+        ),
+        *(([header], 128, True) for header in (options(b"\x80\4abcd"), routing(left=1), fragment(0, True))),
+        ([options(), fragment(), options(), routing(9, 9, 3)], 137, False),
+        ([options(), fragment(8, True)], 1, True),
+        ([options()] * 64, 128, False),
+    ],
+)
+def test_no_error_about_an_error_or_a_redirect(headers: list[Header], kind: int, answerable: bool) -> None:
+    """RFC 4443 section 2.4, e.1 and e.2; the headers may be why the packet is refused."""
+    data = packet(*headers, upper=58, payload=bytes((kind,)) + bytes(7))
+    header = ipv6.parse(data)
+    assert header is not None
+    assert extension.is_answerable(memoryview(data), header) is answerable
+    found = walked(data)
+    if isinstance(found, IPv6Header) and not found.fragment_offset:
+        assert extension.is_answerable(memoryview(data), found) is answerable
+
+
+@pytest.mark.parametrize(("length", "answerable"), [(8, False), (7, True), (0, True)])
+def test_no_error_about_a_message_of_unknown_type(length: int, answerable: bool) -> None:
+    data = packet(options(), upper=58, payload=bytes((1,)))
+    header = ipv6.parse(data)
+    assert header is not None
+    assert extension.is_answerable(data, header._replace(payload_length=length)) is answerable
+
+
+@pytest.mark.rfc("8200", "4.4 left")
 def test_routing_headers_with_segments_left() -> None:
     """RFC 8200 section 4.4; type 0 is treated as unknown (RFC 5095)."""
     for kind in (0, 1, 2, 3, 4, 255):
@@ -141,11 +207,13 @@ def test_routing_headers_with_segments_left() -> None:
         assert walked(packet(options(), routing(kind, 200))) == Refusal(Reason.ROUTING, 0, 50)
 
 
+@pytest.mark.rfc("8200", "4 zero")
 def test_hop_by_hop_options_come_first_or_not_at_all() -> None:
     assert walked(packet(options(), options(kind=HBH))) == Refusal(Reason.MALFORMED, 1, 40)
     assert walked(packet(options(kind=HBH), options(kind=HBH))) == Refusal(Reason.MALFORMED, 1, 40)
 
 
+@pytest.mark.rfc("8200", "4.7")
 def test_no_next_header() -> None:
     assert walked(packet(upper=NOTHING)) == Refusal(Reason.NOTHING)
     assert walked(packet(options(), upper=NOTHING, payload=b"ignored")) == Refusal(Reason.NOTHING)
@@ -195,6 +263,7 @@ def test_a_part_that_is_no_multiple_of_eight() -> None:
     assert accepted(packet(fragment(8, False), payload=bytes(17))).fragment_offset == 8
 
 
+@pytest.mark.rfc("8200", "4.5 too long")
 def test_a_packet_that_would_be_too_long() -> None:
     """RFC 8200 section 4.5; what counts is the payload length of the packet that it would be."""
     assert accepted(packet(fragment(65528, False), payload=bytes(7))).fragment_offset == 65528
@@ -205,6 +274,7 @@ def test_a_packet_that_would_be_too_long() -> None:
     assert accepted(packet(options(), fragment(65520, False), payload=bytes(7))).fragment_offset == 65520
 
 
+@pytest.mark.rfc("8200", "4.5 incomplete")
 def test_a_first_fragment_without_all_headers() -> None:
     """RFC 7112: reported with code 3."""
     incomplete = Refusal(Reason.MALFORMED, 3)
@@ -227,6 +297,7 @@ def test_fragments_without_data_and_fragments_of_fragments() -> None:
     assert walked(packet(options(), fragment(8)), reassembled=True) == Refusal(Reason.MALFORMED, 1, 40)
 
 
+@pytest.mark.rfc("8200", "4.5 length")
 @given(
     st.lists(st.just(options()), max_size=3),
     st.lists(st.just(options()), max_size=3),

@@ -17,6 +17,8 @@ from slirpy.wire.icmp import Cause
 SOURCE, HOST = IPv6Address("fec0::15").packed, IPv6Address("2001:db8::1").packed
 
 
+@pytest.mark.rfc("4443", "2.3")
+@pytest.mark.rfc("8200", "8.1 pseudo-header")
 @given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 0xFFFFFFFF), st.binary(max_size=100))
 def test_dpkt_computes_the_same_checksum(kind: int, code: int, rest: int, payload: bytes) -> None:
     message = icmpv6.build(SOURCE, HOST, kind, code, rest, payload)
@@ -55,6 +57,7 @@ def test_causes_of_icmp(codes: tuple[int, int], cause: Cause | None) -> None:
     assert icmp.cause_of(*codes) is cause
 
 
+@pytest.mark.rfc("4443", "3.2 code")
 @pytest.mark.parametrize(("message", "expected"), [
     ((1, 0, 0), (errno.ENETUNREACH, False, 0)),
     ((1, 1, 0), (errno.EHOSTUNREACH, True, 0)),
@@ -88,6 +91,7 @@ def quoted(protocol: int = 17, payload: bytes = bytes(range(16)), length: int = 
     return ipv6.build(SOURCE, HOST, protocol, length) + payload
 
 
+@pytest.mark.rfc("4443", "2.4 d")
 def test_a_quote() -> None:
     found = icmpv6.read_quote(memoryview(quoted()))
     assert found == icmp.Quote(940, 0, 17, SOURCE, HOST, bytes(range(16)))
