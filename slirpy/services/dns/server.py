@@ -28,11 +28,13 @@ from slirpy.services.dns.servers import RESOLV_CONF, ResolverList, Servers
 from slirpy.services.dns.stream import DnsStream
 from slirpy.services.dns.synthesis import Synthesis
 from slirpy.services.dns.system import SystemLookup, may_look_up
-from slirpy.wire.dns import FORMERR, NOTIMP, SERVFAIL, Query, make_query, read_query
+from slirpy.wire.dns import FORMERR, NOTIMP, SERVFAIL, Query, make_query, read_query, records_of
 
 __all__ = ["DnsService"]
 
 PORT = 53
+_LENGTH_MAX = 65_535
+"""Bytes of a message over TCP."""
 _DEFAULT = () if sys.platform == "win32" else (Resolver("127.0.0.1"),)
 """The resolvers if resolv.conf is missing or names none, as resolv.conf(5) says. Windows has no such file."""
 QUERIES_MAX = 1024
@@ -332,29 +334,34 @@ class DnsService:
         if answer is None:
             answer = lookup.default
         elif answer.records is not None:
-            self._cache.put(lookup.query, answer.message, answer.records, self._network.now)
+            message = self._synthesis.without_mapped(lookup.query, answer.message)
+            if message is not answer.message:
+                answer = Answer(message, records_of(lookup.query, message))
+            if answer.records is not None:
+                self._cache.put(lookup.query, answer.message, answer.records, self._network.now)
         for question in lookup.questions:
             question.lookup = None
         for question in lookup.questions:
             transport = self._tcp if question.tcp else self._udp
             transport.quota.release(question.link, question.guest)
             self._asked.discard(question.key)
-            if answer is not None and self._asks_other(question, answer.message):
-                message = self._ask_outside(question)
-                if message is None:
+            answer_of_question = answer
+            # No answer is a failure of the server (RFC 6147, section 5.1.3), which does not end the search.
+            if self._asks_other(
+                question, question.outside.reply(SERVFAIL) if answer is None else answer.message
+            ):
+                other = self._ask_outside(question)
+                if other is None:
                     continue
-                answer_of_question: Answer | None = Answer(message)
-            else:
-                answer_of_question = answer
+                answer_of_question = Answer(other)
             question.deliver(self._final(question, answer_of_question))
 
     def _final(self, question: Question, answer: Answer | None) -> bytes:
         """The answer to a guest's question, made from the one from outside."""
         message = None
-        if question.other is not None:
-            message = question.empty
-            if answer is not None:
-                message = self._synthesis.answer(question.outside, question.empty, answer.message)
+        if answer is not None and question.other is not None:
+            room = _LENGTH_MAX if question.tcp else question.query.udp_size
+            message = self._synthesis.answer(question.outside, question.empty, answer.message, room)
         elif answer is not None:
             message = question.outside.readdressed(answer.message)
         if message is not None and question.alias is not None:

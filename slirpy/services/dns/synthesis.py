@@ -6,7 +6,7 @@ by the one under which the guest can reach it (:mod:`slirpy.core.translation`).
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 
 from slirpy.core.translation import Translation
 from slirpy.wire.dns import NXDOMAIN, TRUNCATED, Query, make_query
@@ -17,6 +17,9 @@ A, CNAME, SOA, AAAA, DNAME = 1, 5, 6, 28, 39
 TTL_MAX = 600
 """Time to live of translated addresses if the empty answer has no SOA record (RFC 6147, section 5.1.7)."""
 _OTHER = {A: AAAA, AAAA: A}
+_OPT = 41
+_MAPPED = bytes(10) + b"\xff\xff"
+"""The first bytes of an IPv4-mapped address, which is useless to an IPv6-only guest (RFC 6147, section 5.1.4)."""
 
 
 class Synthesis:
@@ -24,6 +27,24 @@ class Synthesis:
 
     def __init__(self, translation: Translation) -> None:
         self._translation = translation
+
+    def without_mapped(self, query: Query, answer: bytes) -> bytes:
+        """An answer without IPv4-mapped addresses; ``answer`` itself if it has none, or cannot be read."""
+        if query.qtype != AAAA or _MAPPED not in answer or not self._applies(query):
+            return answer
+        from dnslib import DNSRecord
+
+        try:
+            whole = DNSRecord.parse(answer)
+            whole.rr = [
+                record
+                for record in whole.rr
+                if record.rtype != AAAA or not ip_address(str(record.rdata)).packed.startswith(_MAPPED)
+            ]
+            packed: bytes = whole.pack()
+        except Exception:  # dnslib raises many kinds; the message goes to the guest as it is
+            return answer
+        return query.readdressed(packed)
 
     def other_question(self, query: Query, answer: bytes) -> Query | None:
         """The question for the other family's addresses, if ``answer`` has no addresses; else None."""
@@ -42,27 +63,30 @@ class Synthesis:
 
     @staticmethod
     def _has_addresses(kind: int, message: bytes) -> bool:
-        """Whether an answer has an address. IPv4-mapped ones count as none (RFC 6147, section 5.1.4)."""
+        """Whether an answer has an address."""
         from dnslib import DNSRecord
 
         try:
             records = DNSRecord.parse(message).rr
         except Exception:  # dnslib raises many kinds; the message goes to the guest as it is
             return True
-        found = [str(record.rdata) for record in records if record.rtype == kind]
-        return any(kind == A or IPv6Address(address).ipv4_mapped is None for address in found)
+        return any(record.rtype == kind for record in records)
 
-    def answer(self, query: Query, empty: bytes, other: bytes) -> bytes:
+    def answer(self, query: Query, empty: bytes, other: bytes, room: int) -> bytes:
         """The answer with translated addresses.
 
         Args:
             query: the guest's question.
             empty: the answer to it.
             other: the answer to :meth:`other_question`.
+            room: the length in bytes up to which the message has an authority and an additional section.
 
         Returns:
-            The message; ``empty`` if there are no addresses of the other family either.
+            The message; ``empty`` if there are no addresses of the other family either. An error in ``other`` is one
+            here too (RFC 6147, section 5.1.6).
         """
+        if other[3] & 0x0F:
+            return query.readdressed(other)
         import dnslib
 
         try:
@@ -83,6 +107,11 @@ class Synthesis:
             if not whole.header.tc and all(record.rtype in (CNAME, DNAME) for record in whole.rr):
                 return empty
             packed: bytes = whole.pack()
+            whole.add_auth(*found.auth)
+            whole.add_ar(*(record for record in found.ar if record.rtype != _OPT))
+            complete: bytes = whole.pack()
+            if len(complete) <= room:
+                packed = complete
         except Exception:  # dnslib raises many kinds, and this came from outside
             return empty
         return query.readdressed(packed)

@@ -353,7 +353,11 @@ def test_the_families_of_qemu(options: str, expected: Config) -> None:
          "nat64_prefix 64:ff9b::/96 overlaps net6 64:ff9b::/64; choose another prefix"),
         pytest.param({"nat64_prefix": "2001:db8::/33"},
          "nat64_prefix 2001:db8::/33: the prefix must be one of /32, /40, /48, /56, /64, /96; write for example"
-         " 64:ff9b::/96", marks=[pytest.mark.rfc("6052", "2.2 lengths"), pytest.mark.rfc("6146", "3.5.4 length")]),
+         " 64:ff9b::/96", marks=[
+             pytest.mark.rfc("6052", "2.2 lengths"),
+             pytest.mark.rfc("6146", "3.5.4 length"),
+             pytest.mark.rfc("6147", "5.2 length"),
+         ]),
         ({"nat64_prefix": "2001:db8::1/96"},
          'nat64_prefix "2001:db8::1/96" is not an IPv6 prefix without further bits; write for example 64:ff9b::/96'),
         pytest.param({"nat64_prefix": "2001:db8:0:0:100::/96"},

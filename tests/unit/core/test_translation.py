@@ -22,6 +22,8 @@ def test_without_options_every_address_stands_for_itself() -> None:
         assert translation.host(address) is translation.seen(address) is translation.assign(address) is None
 
 
+@pytest.mark.rfc("6147", "5.2 default")
+@pytest.mark.rfc("6147", "5.2 same")
 @pytest.mark.rfc("6146", "3.5.4 default")
 @pytest.mark.rfc("6052", "2.1")
 @pytest.mark.rfc("6052", "3.4 default")
@@ -34,6 +36,7 @@ def test_nat64() -> None:
     assert translation.host(HOST) is None
 
 
+@pytest.mark.rfc("6147", "5.2 prefix")
 @pytest.mark.rfc("6146", "3.5.4 prefix")
 @pytest.mark.rfc("6052", "3.4 own")
 @pytest.mark.rfc("7915", "6")

@@ -28,6 +28,7 @@ EXAMPLES = [
 ]
 
 
+@pytest.mark.rfc("6147", "5.2 algorithm")
 @pytest.mark.rfc("6146", "3.5.4 algorithm")
 @pytest.mark.rfc("6052", "2.2 place")
 @pytest.mark.rfc("6052", "2.2 suffix")
@@ -40,6 +41,8 @@ def test_the_examples_of_the_rfc(network: str, expected: str) -> None:
     assert prefix(network).extract(whole) == address
 
 
+@pytest.mark.rfc("6147", "5.2 reversible")
+@pytest.mark.rfc("6147", "5.2 input")
 @pytest.mark.rfc("6146", "3.5.4 reversible")
 @pytest.mark.rfc("6146", "3.5.4 input")
 @pytest.mark.rfc("6052", "2.2 zero")

@@ -6,17 +6,24 @@ from ipaddress import IPv6Address
 from typing import Any
 
 import pytest
-from dnslib import AAAA, CNAME, EDNS0, QTYPE, RCODE, RR, SOA, A, DNSRecord
+from dnslib import AAAA, CNAME, EDNS0, PTR, QTYPE, RCODE, RR, SOA, A, DNSRecord
 
 from tests.unit.services.dns.world import World, ask, data
 
-ADDRESSES: dict[str, Any] = {"A": A, "AAAA": AAAA, "CNAME": CNAME}
+ADDRESSES: dict[str, Any] = {"A": A, "AAAA": AAAA, "CNAME": CNAME, "PTR": PTR}
 DNS64: dict[str, Any] = {"nat64": True}
 DNS46: dict[str, Any] = {"dns46": "198.18.0.0/15"}
 
 
-def answer(query: bytes, *records: str, ttl: int = 60, rcode: int = 0, soa: int | None = None) -> bytes:
-    """A resolver's answer; each record is "[name] type value"."""
+def answer(
+    query: bytes,
+    *records: str,
+    ttl: int = 60,
+    rcode: int = 0,
+    soa: int | None = None,
+    more: tuple[str, ...] = (),
+) -> bytes:
+    """A resolver's answer; each record is "[name] type value", also of ``more``, the additional section."""
     asked = DNSRecord.parse(query)
     reply = asked.reply()
     reply.header.rcode = rcode
@@ -26,6 +33,9 @@ def answer(query: bytes, *records: str, ttl: int = 60, rcode: int = 0, soa: int 
         reply.add_answer(RR(name, getattr(QTYPE, kind), rdata=ADDRESSES[kind](value), ttl=ttl))
     if soa is not None:
         reply.add_auth(RR("test", QTYPE.SOA, rdata=SOA("ns.test", "me.test", (1, 2, 3, 4, 5)), ttl=soa))
+    for record in more:
+        name, kind, value = record.split()
+        reply.add_ar(RR(name, getattr(QTYPE, kind), rdata=ADDRESSES[kind](value), ttl=ttl))
     return bytes(reply.pack())
 
 
@@ -47,6 +57,12 @@ def exchange(world: World, query: DNSRecord, *answers: dict[str, Any]) -> DNSRec
     raise AssertionError
 
 
+@pytest.mark.rfc("6147", "5.1.6 ask")
+@pytest.mark.rfc("6147", "5.1.6 instead")
+@pytest.mark.rfc("6147", "5.1.7 address")
+@pytest.mark.rfc("6147", "5.1.7 ttl")
+@pytest.mark.rfc("6147", "5.5 ad")
+@pytest.mark.rfc("6147", "5.4 question")
 def test_ipv4_addresses_become_ipv6_addresses() -> None:
     world = World(**DNS64)
     heard = exchange(
@@ -59,6 +75,57 @@ def test_ipv4_addresses_become_ipv6_addresses() -> None:
     assert world.stats.nonzero()["dns_translated"] == 1
 
 
+@pytest.mark.rfc("6147", "5.1.7 no soa")
+@pytest.mark.parametrize(("ttl", "expected"), [(60, 60), (86_400, 600)])
+def test_the_time_to_live_without_a_record_of_the_zone(ttl: int, expected: int) -> None:
+    heard = exchange(World(**DNS64), ask(qtype="AAAA"), {}, {"records": ["A 192.0.2.1"], "ttl": ttl})
+    assert [record.ttl for record in heard.rr] == [expected]
+
+
+@pytest.mark.rfc("6147", "5.1.2 error")
+@pytest.mark.parametrize("rcode", [RCODE.SERVFAIL, RCODE.NOTIMP, RCODE.REFUSED, RCODE.FORMERR])
+def test_an_error_is_no_answer(rcode: int) -> None:
+    world = World(resolvers=("127.0.0.53",), **DNS64)
+    heard = exchange(world, ask(qtype="AAAA"), {"rcode": rcode}, {"records": ["A 192.0.2.1"]})
+    assert (heard.header.rcode, data(heard)) == (RCODE.NOERROR, ["AAAA 64:ff9b::c000:201"])
+
+
+@pytest.mark.rfc("6147", "5.1.3")
+def test_a_server_that_ignores_questions_for_ipv6() -> None:
+    world = World(resolvers=("127.0.0.53",), **DNS64)
+    world.say(ask(qtype="AAAA").pack())
+    world.network.run(6)
+    assert asked(world) == "A example.test."
+    assert data(world.relay(answer(world.upstream(), "A 192.0.2.1"))) == ["AAAA 64:ff9b::c000:201"]
+
+
+@pytest.mark.rfc("6147", "5.1.3")
+@pytest.mark.rfc("6147", "5.1.6 error")
+def test_a_server_that_answers_nothing() -> None:
+    world = World(resolvers=("127.0.0.53",), **DNS64)
+    world.say(ask(qtype="AAAA").pack())
+    world.network.run(12)
+    assert world.heard().header.rcode == RCODE.SERVFAIL
+
+
+@pytest.mark.rfc("6147", "5.1.6 error")
+@pytest.mark.parametrize("rcode", [RCODE.SERVFAIL, RCODE.NXDOMAIN])
+def test_an_error_about_ipv4_is_the_answer(rcode: int) -> None:
+    """Otherwise a guest would believe that the name has no address at all."""
+    world = World(resolvers=("127.0.0.53",), **DNS64)
+    heard = exchange(world, ask(qtype="AAAA"), {"soa": 30}, {"rcode": rcode, "soa": 20})
+    assert (heard.header.rcode, data(heard), str(heard.q.qname)) == (rcode, [], "example.test.")
+    assert heard.q.qtype == QTYPE.AAAA
+
+
+@pytest.mark.rfc("6147", "5.1 class")
+def test_other_classes_are_not_translated() -> None:
+    world = World(**DNS64)
+    query = ask(qtype="AAAA")
+    query.q.qclass = 3
+    assert data(exchange(world, query, {})) == []
+
+
 def test_both_answers_are_cached() -> None:
     world = World(**DNS64)
     first = exchange(world, ask(qtype="AAAA"), {"soa": 40}, {"records": ["A 192.0.2.1"]})
@@ -67,17 +134,69 @@ def test_both_answers_are_cached() -> None:
     assert len(world.host.udp) == sockets
 
 
+@pytest.mark.rfc("6147", "5.1.1")
 def test_a_name_with_an_ipv6_address_is_left_alone() -> None:
     world = World(**DNS64)
     heard = exchange(world, ask(qtype="AAAA"), {"records": ["AAAA 2001:db8::1"]})
     assert data(heard) == ["AAAA 2001:db8::1"]
 
 
+@pytest.mark.rfc("6147", "5.1.4 default")
+@pytest.mark.rfc("6147", "5.1.4 only")
 def test_mapped_addresses_count_as_none() -> None:
     world = World(**DNS64)
     mapped = {"records": ["AAAA ::ffff:c000:209"]}
     heard = exchange(world, ask(qtype="AAAA"), mapped, {"records": ["A 192.0.2.1"]})
     assert data(heard) == ["AAAA 64:ff9b::c000:201"]
+
+
+@pytest.mark.rfc("6147", "5.1.2 nxdomain")
+@pytest.mark.rfc("6147", "5.1.4 some")
+def test_mapped_addresses_are_removed_from_an_answer_with_others() -> None:
+    world = World(**DNS64)
+    records = ["AAAA ::ffff:c000:209", "AAAA 2001:db8::1", "AAAA ::ffff:c000:20a"]
+    heard = exchange(world, ask(qtype="AAAA"), {"records": records})
+    assert data(heard) == ["AAAA 2001:db8::1"]
+    assert data(world.talk(ask(identifier=8, qtype="AAAA"))) == ["AAAA 2001:db8::1"]  # from the cache
+    assert data(exchange(World(), ask(qtype="AAAA"), {"records": records})) == records
+
+
+@pytest.mark.rfc("6147", "5.1.4 never")
+def test_mapped_addresses_are_not_returned_either_if_there_are_no_others() -> None:
+    mapped = {"records": ["AAAA ::ffff:c000:209"]}
+    assert data(exchange(World(**DNS64), ask(qtype="AAAA"), mapped, {})) == []
+
+
+@pytest.mark.rfc("6147", "5.3.2")
+@pytest.mark.rfc("6147", "5.4 sections")
+def test_other_sections_are_those_of_the_last_answer() -> None:
+    more = ("ns.test A 192.0.2.53", "ns.test AAAA 2001:db8::53")
+    said = {"records": ["A 192.0.2.1"], "soa": 20, "more": more}
+    heard = exchange(World(**DNS64), ask(qtype="AAAA"), {"soa": 40}, said)
+    assert [(record.rtype, record.ttl) for record in heard.auth] == [(QTYPE.SOA, 20)]
+    assert [str(record.rdata) for record in heard.ar] == ["192.0.2.53", "2001:db8::53"]
+
+
+@pytest.mark.rfc("6147", "5.4 size")
+def test_other_sections_are_left_out_if_there_is_no_room() -> None:
+    addresses = [f"A 192.0.2.{number}" for number in range(1, 17)]
+    said = {"records": addresses, "more": ("ns.test A 192.0.2.53",), "soa": 20}
+    heard = exchange(World(**DNS64), ask(qtype="AAAA"), {}, said)
+    assert (len(heard.rr), heard.header.tc, heard.ar, heard.auth) == (16, 0, [], [])
+
+
+@pytest.mark.rfc("6147", "5.4 size")
+def test_an_answer_that_does_not_fit_is_truncated() -> None:
+    addresses = [f"A 192.0.2.{number}" for number in range(1, 25)]
+    heard = exchange(World(**DNS64), ask(qtype="AAAA"), {}, {"records": addresses})
+    assert (heard.rr, heard.header.tc) == ([], 1)
+
+
+@pytest.mark.rfc("6147", "5.3.1 others")
+def test_reverse_names_of_other_addresses_are_asked_for_outside() -> None:
+    world = World(**DNS64)
+    name = IPv6Address("2001:db8::1").reverse_pointer
+    assert data(exchange(world, ask(name, qtype="PTR"), {"records": ["PTR host.test"]})) == ["PTR host.test."]
 
 
 def test_a_name_that_does_not_exist_is_not_asked_for_again() -> None:
@@ -86,12 +205,16 @@ def test_a_name_that_does_not_exist_is_not_asked_for_again() -> None:
     assert heard.header.rcode == RCODE.NXDOMAIN
 
 
+@pytest.mark.rfc("6147", "5.4 empty")
 def test_a_name_without_any_address_has_the_first_answer() -> None:
     world = World(**DNS64)
     heard = exchange(world, ask(qtype="AAAA"), {"soa": 33}, {})
     assert (heard.header.rcode, data(heard), heard.auth[0].ttl) == (RCODE.NOERROR, [], 33)
 
 
+@pytest.mark.rfc("6147", "5.1.5 ask")
+@pytest.mark.rfc("6147", "5.1.5 chain")
+@pytest.mark.rfc("6147", "5.1.7 name")
 def test_an_alias_is_kept() -> None:
     world = World(**DNS64)
     chain = {"records": ["CNAME real.test", "real.test A 192.0.2.1"]}
@@ -110,6 +233,7 @@ def test_a_guest_that_does_not_validate_gets_it(flags: str, synthesized: bool) -
     assert asked(world).startswith("A ") is synthesized
 
 
+@pytest.mark.rfc("6147", "5.5 cd")
 def test_a_guest_that_validates_gets_the_truth() -> None:
     world = World(**DNS64)
     query = ask(qtype="AAAA")
@@ -118,6 +242,7 @@ def test_a_guest_that_validates_gets_the_truth() -> None:
     assert data(exchange(world, query, {})) == []
 
 
+@pytest.mark.rfc("6147", "5.3.3")
 def test_questions_for_ipv4_are_left_alone() -> None:
     world = World(**DNS64)
     assert data(exchange(world, ask(), {"soa": 30})) == []
@@ -137,6 +262,8 @@ def test_the_prefix_can_be_discovered() -> None:
     assert data(world.talk(ask("ipv4only.arpa", qtype="AAAA"))) == expected
 
 
+@pytest.mark.rfc("6147", "5 ptr")
+@pytest.mark.rfc("6147", "5.3.1 one")
 def test_reverse_names_lead_to_those_of_the_ipv4_address() -> None:
     world = World(dns_records=["web.test=192.0.2.7"], **DNS64)
     name = IPv6Address("64:ff9b::192.0.2.7").reverse_pointer
