@@ -92,6 +92,8 @@ def error(net: Net, source: bytes = GATEWAY6) -> tuple[int, int, int, bytes]:
 # ------------------------------------------------------------------------------------------- neighbours
 
 
+@pytest.mark.rfc("4862", "5.3")
+@pytest.mark.rfc("4862", "5.4.2 groups")
 @pytest.mark.parametrize(
     ("target", "mac"), [(GATEWAY6, "525600000002"), (ROUTER, "525600000002"), (DNS6, "525600000003")]
 )
@@ -111,6 +113,7 @@ def test_a_unicast_solicitation_has_an_answer_too(net: Net) -> None:
     assert bytes(net.one().data.data)[0] == 136
 
 
+@pytest.mark.rfc("4862", "5.4 silence")
 def test_nobody_else_is_advertised(net: Net) -> None:
     for target in (ip6("fec0::77"), GUEST6, WORLD6, ip6("fe80::3")):
         net.send(neighbor_solicitation(target, destination=ALL_NODES))
@@ -118,6 +121,7 @@ def test_nobody_else_is_advertised(net: Net) -> None:
     assert net.stats.ndp_nobody == 4
 
 
+@pytest.mark.rfc("4862", "5.4 taken")
 def test_a_guest_that_wants_our_address_hears_that_it_is_taken(net: Net) -> None:
     net.send(neighbor_solicitation(GATEWAY6, b"", source=UNSPECIFIED))
     frame = net.one()
@@ -125,6 +129,7 @@ def test_a_guest_that_wants_our_address_hears_that_it_is_taken(net: Net) -> None
     assert bytes(frame.data.data)[4] == 0xA0
 
 
+@pytest.mark.rfc("4862", "5.4 silence")
 def test_duplicate_address_detection_hears_silence(net: Net) -> None:
     net.send(
         neighbor_solicitation(ip6("fec0::77"), b"", source=UNSPECIFIED, destination=solicited(ip6("fec0::77")))
@@ -133,6 +138,7 @@ def test_duplicate_address_detection_hears_silence(net: Net) -> None:
     assert not net.stack.neighbors.is_known(UNSPECIFIED)
 
 
+@pytest.mark.rfc("4862", "5.4.1")
 @pytest.mark.parametrize(
     "frame",
     [
@@ -220,6 +226,7 @@ def test_a_solicitation_is_answered_at_once(net: Net) -> None:
     assert prefix("fec0::", 64, 0xC0) in options
 
 
+@pytest.mark.rfc("4862", "5.5.3 prefix")
 @pytest.mark.parametrize(
     ("net6", "flags"), [("fd00:7::/64", 0xC0), ("fd00:7::/48", 0x80), ("fd00:7::/126", 0x80)]
 )

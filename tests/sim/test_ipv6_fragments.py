@@ -282,6 +282,7 @@ def reassembled(net: World, protocol: int) -> bytes:
     return whole
 
 
+@pytest.mark.rfc("8201", "5.5 fragments")
 @pytest.mark.rfc("8200", "4.1 once")
 @pytest.mark.rfc("8200", "4.5 fit")
 @pytest.mark.rfc("8200", "4.5 eight")
@@ -327,6 +328,11 @@ def too_big(mtu: int, packet: bytes, source: bytes = GUEST6) -> bytes:
     return icmp6(2, 0, mtu.to_bytes(4, "big") + packet[:1200], source=source, destination=WORLD6)
 
 
+@pytest.mark.rfc("8201", "4 reduce")
+@pytest.mark.rfc("8201", "4 elicit")
+@pytest.mark.rfc("8201", "4 fast")
+@pytest.mark.rfc("8201", "4 five minutes")
+@pytest.mark.rfc("8201", "5.3")
 @pytest.mark.rfc("8200", "5 path")
 def test_a_guest_that_takes_less_gets_less(net: World) -> None:
     net.host.serve_udp(WORLD6, 10, lambda payload, address, port: DATA)
@@ -349,6 +355,8 @@ def test_a_guest_that_takes_less_gets_less(net: World) -> None:
     assert max(map(len, net.raw())) > 14 + 1400
 
 
+@pytest.mark.rfc("8201", "4 discard")
+@pytest.mark.rfc("8201", "4 least")
 @pytest.mark.rfc("8200", "4.5 whole")
 def test_less_than_the_least_mtu_is_not_believed(net: World) -> None:
     net.host.serve_udp(WORLD6, 10, lambda payload, address, port: DATA)
@@ -361,6 +369,7 @@ def test_less_than_the_least_mtu_is_not_believed(net: World) -> None:
     assert max(map(len, net.raw())) > 14 + 1400
 
 
+@pytest.mark.rfc("8201", "4 increase")
 def test_a_report_makes_no_packet_larger(net: World) -> None:
     net.host.serve_udp(WORLD6, 10, lambda payload, address, port: DATA)
     net.send(udp6(b"x", dport=10))
@@ -374,6 +383,7 @@ def test_a_report_makes_no_packet_larger(net: World) -> None:
     assert 14 + 1288 < max(map(len, net.raw())) <= 14 + 1300
 
 
+@pytest.mark.rfc("8201", "4 validate")
 @pytest.mark.rfc("4443", "5.2")
 def test_a_report_about_nothing_that_was_sent(net: World) -> None:
     net.send(too_big(1300, udp6(bytes(1400), source=WORLD6, destination=GUEST6)[14:]))
@@ -383,6 +393,15 @@ def test_a_report_about_nothing_that_was_sent(net: World) -> None:
     assert net.stack.neighbors.get(GUEST6).path_mtu == 0
 
 
+@pytest.mark.rfc("8201", "4 reduce")
+@pytest.mark.rfc("8201", "4 elicit")
+@pytest.mark.rfc("8201", "4 discard")
+@pytest.mark.rfc("8201", "4 least")
+@pytest.mark.rfc("8201", "4 increase")
+@pytest.mark.rfc("8201", "5.4 size")
+@pytest.mark.rfc("8201", "5.4 once")
+@pytest.mark.rfc("8201", "5.4 connection")
+@pytest.mark.rfc("8201", "5.4 window")
 @pytest.mark.rfc("4443", "3.2 upper")
 def test_tcp_hears_of_a_smaller_path(net: World) -> None:
     net.host.serve_tcp(WORLD6, 80, lambda: Source(bytes(100_000)))
@@ -391,13 +410,47 @@ def test_tcp_hears_of_a_smaller_path(net: World) -> None:
     net.run(0.01)
     frames = [frame for frame in net.raw() if len(frame) == 1514]
     assert frames
+    (flow,) = net.stack.tcp_flows.values()
+    conn, window = flow.conn, flow.conn.cc.cwnd
+    for mtu in (1279, 1500):
+        net.send(too_big(mtu, frames[0][14:]))
+    net.silence()
+    assert (conn.mss, net.stats.drop_icmp_unmatched) == (1440, 2)
     net.send(too_big(1300, frames[0][14:]))
+    segments = of_kind(net.take(), TCP)  # at once
+    assert segments[0].data.seq == int.from_bytes(frames[0][58:62], "big")
+    assert {len(packet.data.data) for packet in segments} <= set(range(1300 - 60 + 1))
+    assert conn.cc.cwnd == window
+    for number in range(3):  # the other packets on their way are reported, too
+        net.send(too_big(1300, frames[number][14:]))
+    net.silence()
+    peer.ack = (segments[-1].data.seq + len(segments[-1].data.data)) & 0xFFFFFFFF
+    peer.send()
     net.run(0.01)
     segments = of_kind(net.take(), TCP)
     assert segments
-    assert {len(packet.data.data) for packet in segments} <= set(range(1300 - 60 + 1))
+    assert max(len(packet.data.data) for packet in segments) == 1300 - 60
 
 
+@pytest.mark.rfc("8201", "5.2 path")
+def test_a_report_is_about_the_way_to_one_guest(net: World) -> None:
+    other = ip6("fec0::77")
+    know6(net, other)
+    net.host.serve_udp(WORLD6, 10, lambda payload, address, port: DATA)
+    largest = {}
+    for _ in range(2):
+        for guest in (GUEST6, other):
+            net.send(udp6(b"x", dport=10, source=guest))
+            net.run(0.01)
+            frames = net.raw()
+            assert {frame[38:54] for frame in frames} == {guest}
+            largest[guest] = max(map(len, frames))
+        net.send(too_big(1300, frames[0][14:], source=other))
+    assert largest[GUEST6] > 14 + 1400
+    assert largest[other] <= 14 + 1300
+
+
+@pytest.mark.rfc("8201", "5.5 told")
 @pytest.mark.rfc("4443", "3.2 sent")
 def test_datagrams_too_big_for_the_hosts_path(net: World) -> None:
     router = ip6("2001:db8:1::1")

@@ -86,6 +86,9 @@ def test_a_router_advertisement_comes_back(
     )  # fmt: skip
 
 
+@pytest.mark.rfc("8106", "5.1 servers")
+@pytest.mark.rfc("8106", "5.2 domains")
+@pytest.mark.rfc("8106", "5.2 padding")
 def test_the_bytes_of_options() -> None:
     """As the RFCs draw them: RFC 4861 section 4.6, RFC 8106 section 5, RFC 8781 section 4."""
     prefix = PrefixInformation(address("fec0::"), 64, valid=86400, preferred=14400)
@@ -158,6 +161,7 @@ EACH = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.rfc("4862", "5.4.1")
 @EACH
 def test_messages_that_must_be_discarded(
     read: Callable[[IPv6Header, memoryview], object], message: bytes, source: bytes
@@ -177,12 +181,59 @@ def test_messages_that_must_be_discarded(
     assert read(good, memoryview(message[:-1])) is None
 
 
+RESERVED = {
+    133: b"\xff\xff\xff\xff",
+    134: b"\0\x3f",
+    135: b"\xff\xff\xff\xff",
+    136: b"\x1f\xff\xff\xff",
+    137: b"\xff" * 4,
+}
+"""Bits of the bytes after the checksum."""
+
+
+@EACH
+def test_reserved_fields_and_unknown_options_are_ignored(
+    read: Callable[[IPv6Header, memoryview], object], message: bytes, source: bytes
+) -> None:
+    good = header(source, GUEST)
+    reserved = RESERVED[message[0]]
+    assert all(not byte & bit for byte, bit in zip(message[4:], reserved, strict=False))
+    changed = bytearray(message)
+    for at, bits in enumerate(reserved, 4):
+        changed[at] |= bits
+    known = read(good, memoryview(message))
+    assert read(good, memoryview(changed)) == known
+    for unknown in (b"\xfe\1abcdef", b"\4\2" + bytes(14), b"\xfd\3" + bytes(22)):
+        assert read(good, memoryview(message[:-8] + unknown + message[-8:] + unknown)) == known
+
+
+@pytest.mark.rfc("8106", "5.1 reserved")
+def test_reserved_fields_of_options_are_ignored() -> None:
+    prefix, mtu = PrefixInformation(FAR, 64), Mtu(1400)
+    rdnss, dnssl = Rdnss(600, (FAR,)), Dnssl(600, ("lan",))
+    whole = bytearray(prefix.pack() + mtu.pack() + rdnss.pack() + dnssl.pack())
+    for at, bits in (
+        (3, 0x3F),
+        (12, 0xFF),
+        (15, 0xFF),
+        (34, 0xFF),
+        (35, 0xFF),
+        (42, 0xFF),
+        (43, 0xFF),
+        (66, 0xFF),
+    ):
+        assert not whole[at] & bits
+        whole[at] |= bits
+    assert read_options(whole) == Options(None, None, 1400, (prefix,), (rdnss,), (dnssl,))
+
+
 def test_who_may_advertise_a_router() -> None:
     message = memoryview(ndp.router_advertisement(ROUTER, ALL_NODES, MAC))
     for source, well in (("fe80::2", True), ("febf::1", True), ("fec0::2", False), ("2001:db8::1", False)):
         assert (ndp.read_router_advertisement(header(address(source)), message) is not None) == well
 
 
+@pytest.mark.rfc("4862", "5.4.1")
 def test_solicitations_for_duplicates() -> None:
     target = address("fec0::15")
     message = memoryview(ndp.neighbor_solicitation(UNSPECIFIED, ipv6.solicited_node(target), target, None))
@@ -197,6 +248,7 @@ def test_solicitations_for_duplicates() -> None:
     assert ndp.read_neighbor_solicitation(header(GUEST, ROUTER), group) is None
 
 
+@pytest.mark.rfc("8106", "5.3.1 valid")
 def test_unreadable_options_are_left_out() -> None:
     """The message is valid all the same (RFC 4861 section 6.1.2)."""
     odd = [

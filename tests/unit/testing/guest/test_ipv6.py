@@ -171,6 +171,8 @@ def answering(hub: Hub, *options: NdpOption, other: bool = False, hop_limit: int
     hub.hear = hear
 
 
+@pytest.mark.rfc("4862", "5.5.3 d")
+@pytest.mark.rfc("8106", "5.3.1 order")
 def test_autoconfiguration_takes_all_that_the_router_says() -> None:
     hub = Hub()
     guest = hub.guest()
@@ -218,6 +220,9 @@ def test_three_solicitations_without_an_answer() -> None:
     assert config.solicitations == 3
 
 
+@pytest.mark.rfc("4862", "5.5.4 deprecated")
+@pytest.mark.rfc("4862", "5.5.4 invalid")
+@pytest.mark.rfc("8106", "6.2")
 def test_what_is_advertised_ends_with_its_lifetime() -> None:
     hub = Hub()
     guest = hub.guest()
@@ -245,6 +250,8 @@ def test_what_is_advertised_ends_with_its_lifetime() -> None:
     assert fec0 not in guest.addresses
 
 
+@pytest.mark.rfc("4862", "5.5.3 e")
+@pytest.mark.rfc("8106", "5.1 zero")
 def test_a_router_withdraws_what_it_gave() -> None:
     hub = Hub()
     guest = hub.guest()
@@ -261,6 +268,11 @@ def test_a_router_withdraws_what_it_gave() -> None:
     assert config.addresses == []
 
 
+@pytest.mark.rfc("4862", "5.5.3 a")
+@pytest.mark.rfc("4862", "5.5.3 b")
+@pytest.mark.rfc("4862", "5.5.3 c")
+@pytest.mark.rfc("4862", "5.5.3 d")
+@pytest.mark.rfc("4862", "5.5.3 d length")
 @pytest.mark.parametrize(
     "prefix",
     [
@@ -298,6 +310,7 @@ def test_autoconfiguration_leaves_addresses_made_by_hand() -> None:
     assert [str(each) for each in guest.addresses] == [LINK_LOCAL, "fec0::15"]
 
 
+@pytest.mark.rfc("8106", "5.3.1 number")
 def test_many_prefixes_are_bounded() -> None:
     hub = Hub()
     guest = hub.guest()
@@ -309,6 +322,7 @@ def test_many_prefixes_are_bounded() -> None:
     assert len(guest.addresses) == 17
 
 
+@pytest.mark.rfc("4862", "5.4.2 probe")
 def test_duplicate_address_detection_waits_a_second_for_each() -> None:
     hub = Hub()
     guest = hub.guest()
@@ -326,6 +340,9 @@ def test_duplicate_address_detection_waits_a_second_for_each() -> None:
     assert config.ready
 
 
+@pytest.mark.rfc("4862", "5.4.3 both")
+@pytest.mark.rfc("4862", "5.4.4")
+@pytest.mark.rfc("4862", "5.4.5 disable")
 @pytest.mark.parametrize("also_dad", [False, True])
 def test_without_a_link_local_address_there_is_no_ipv6(also_dad: bool) -> None:
     """RFC 4862, section 5.4.5: as another host with the same MAC address is on the link."""
@@ -341,6 +358,8 @@ def test_without_a_link_local_address_there_is_no_ipv6(also_dad: bool) -> None:
     assert len(other.addresses) == (0 if also_dad else 2)
 
 
+@pytest.mark.rfc("4862", "5.4.4")
+@pytest.mark.rfc("4862", "5.4.5 unused")
 def test_a_duplicate_is_not_used() -> None:
     hub = Hub()
     other, guest = hub.guest(2), hub.guest(1)
@@ -510,6 +529,7 @@ def test_an_error_ends_a_connection_that_is_opening() -> None:
     assert (stream.closed, stream.error) == (True, errno.ENETUNREACH)
 
 
+@pytest.mark.rfc("8201", "4 discard")
 def test_packet_too_big_shrinks_segments_and_datagrams() -> None:
     hub, one, two = configured()
     listener = two.listen(80)
@@ -533,6 +553,7 @@ def test_packet_too_big_shrinks_segments_and_datagrams() -> None:
     assert another.conn.settings.mss == 1240
 
 
+@pytest.mark.rfc("8201", "5.5 told")
 def test_datagram_sockets_hear_that_a_packet_was_too_big() -> None:
     hub, one, two = configured()
     one.ndp.macs[ip_address("fec0::2").packed] = two.mac

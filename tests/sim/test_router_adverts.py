@@ -1,0 +1,78 @@
+"""What the gateway's router advertisements say, read without slirpy's own codecs."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import pytest
+
+from slirpy.core.ndp import INTERVAL
+from slirpy.units import SECOND
+from tests.support.frames6 import DNS6, LINK_LOCAL, ip6, router_solicitation
+from tests.support.harness import Net, config
+
+LEAST = 3 * INTERVAL[1] // SECOND
+
+
+def options(net: Net, kind: int) -> list[bytes]:
+    """The options of one type in the answer to a solicitation."""
+    net.send(router_solicitation())
+    packet = net.one().data
+    assert packet.dst == LINK_LOCAL
+    found, rest = [], bytes(packet.data)[16:]
+    while rest:
+        size = rest[1] * 8
+        assert 0 < size <= len(rest)
+        if rest[0] == kind:
+            found.append(rest[:size])
+        rest = rest[size:]
+    return found
+
+
+@pytest.mark.rfc("8106", "5.1 servers")
+@pytest.mark.rfc("8106", "5.1 lifetime")
+@pytest.mark.rfc("8106", "5.1 reserved")
+@pytest.mark.parametrize(("given", "server"), [({}, DNS6), ({"dns6": "fec0::53"}, ip6("fec0::53"))])
+def test_the_dns_server(given: dict[str, Any], server: bytes) -> None:
+    (option,) = options(Net(config(**given)), 25)
+    kind, length, reserved, lifetime = struct.unpack("!BBHI", option[:8])
+    assert (kind, length, reserved) == (25, 3, 0)
+    assert lifetime >= LEAST
+    assert option[8:] == server
+
+
+@pytest.mark.rfc("8106", "5.1 reserved")
+@pytest.mark.rfc("8106", "5.2 domains")
+@pytest.mark.rfc("8106", "5.2 lifetime")
+@pytest.mark.rfc("8106", "5.2 compression")
+@pytest.mark.rfc("8106", "5.2 padding")
+def test_the_search_list() -> None:
+    (option,) = options(Net(config(dnssearch=["example.org", "a.example.org"])), 31)
+    kind, length, reserved, lifetime = struct.unpack("!BBHI", option[:8])
+    assert (kind, length, reserved) == (31, 5, 0)
+    assert lifetime >= LEAST
+    assert option[8:] == b"\7example\3org\0\1a\7example\3org\0".ljust(32, b"\0")
+
+
+def test_without_a_search_list_there_is_no_option() -> None:
+    assert options(Net(config()), 31) == []
+
+
+def test_an_advertisement_fits_the_least_mtu() -> None:
+    net = Net(config(mtu=1280, nat64=True, dnssearch=[f"{'x' * 60}{number:02}.test" for number in range(30)]))
+    (option,) = options(net, 31)  # the harness checks the frame's length
+    assert option[8:].startswith(b"\x3e" + b"x" * 60 + b"00\4test\0")
+    assert len(option) > 900
+
+
+def test_a_restricted_network_has_no_dns_server_to_offer() -> None:
+    assert options(Net(config(restrict=True, dnssearch=["lan"])), 25) == []
+
+
+@pytest.mark.rfc("4862", "5.5.3 lifetimes")
+def test_a_prefix_is_valid_for_longer_than_it_is_preferred() -> None:
+    (option,) = options(Net(config()), 3)
+    _, _, _, _, valid, preferred, prefix = struct.unpack("!BBBBII4x16s", option)
+    assert 0 < preferred <= valid
+    assert prefix == ip6("fec0::")
