@@ -75,7 +75,7 @@ class Stats:
     arp_unanswered: int = _counter("addresses that slirpy requested by ARP and no guest answered for in time")
     drop_neighbor_unresolved: int = _counter("packet for a guest that did not answer ARP in time")
     drop_neighbor_queue_full: int = _counter(
-        "packet for a guest whose MAC address is still unknown: its queue was full"
+        "oldest packet in the queue for a guest whose MAC address is still unknown: the queue was full"
     )
     drop_neighbor_spoofed: int = _counter("packet from an address that is in use on another link")
     neighbor_evicted: int = _counter("neighbours evicted to make room for another")

@@ -220,6 +220,9 @@ class Ndp:
         if not port.closed:
             to, mac = _all_nodes()
             self._advertise(port, mac, to)
+            if link.next is not None:  # it starts anew, since this advertisement serves all nodes (section 6.2.6)
+                link.next.cancel()
+                self._schedule(port, link)
 
     def _schedule(self, port: LinkPort, link: _Adverts) -> None:
         """Set the time of the next unsolicited advertisement (section 6.2.4)."""

@@ -201,7 +201,7 @@ class Neighbors:
             neighbor = entry
         if len(neighbor.pending) >= PENDING_FRAMES:
             network.stats.drop_neighbor_queue_full += 1
-            return
+            del neighbor.pending[0]  # the latest ones are wanted most (RFC 4861, section 7.2.2)
         parts = (b"".join(frame.parts),)  # its buffers may be reused before the answer arrives
         neighbor.pending.append((frame._replace(parts=parts), length))
         if neighbor.alarm is None:

@@ -155,7 +155,7 @@ def test_waiting_is_bounded_in_number() -> None:
         from_world(net, b"%d" % number)
     assert len(requests(net)) == 1
     net.send(arp(2, to=GATEWAY_MAC))
-    assert [bytes(f.data.data.data) for f in net.take()] == [b"%d" % n for n in range(16)]
+    assert [bytes(f.data.data.data) for f in net.take()] == [b"%d" % n for n in range(4, 20)]
     assert net.stats.drop_neighbor_queue_full == 4
 
 

@@ -9,7 +9,17 @@ import pytest
 
 from slirpy.core.ndp import INTERVAL
 from slirpy.units import SECOND
-from tests.support.frames6 import DNS6, LINK_LOCAL, ip6, router_solicitation
+from tests.support.frames6 import (
+    ALL_NODES,
+    DNS6,
+    ICMPV6,
+    LINK_LOCAL,
+    UNSPECIFIED,
+    ip6,
+    know6,
+    of_kind,
+    router_solicitation,
+)
 from tests.support.harness import Net, config
 
 LEAST = 3 * INTERVAL[1] // SECOND
@@ -76,3 +86,38 @@ def test_a_prefix_is_valid_for_longer_than_it_is_preferred() -> None:
     _, _, _, _, valid, preferred, prefix = struct.unpack("!BBBBII4x16s", option)
     assert 0 < preferred <= valid
     assert prefix == ip6("fec0::")
+
+
+def to_all(net: Net) -> int:
+    """The number of advertisements to all nodes that have come."""
+    packets = of_kind(net.take(), ICMPV6)
+    assert {(packet.dst, bytes(packet.data)[0]) for packet in packets} <= {(ALL_NODES, 134)}
+    return len(packets)
+
+
+def test_an_answer_to_all_nodes_replaces_the_next_unsolicited_one() -> None:
+    net = Net(config())
+    know6(net)
+    net.run(60)
+    net.take()
+    for _ in range(40):
+        net.send(router_solicitation(b"", source=UNSPECIFIED))
+        assert to_all(net) == 1
+        net.run(150)
+        assert to_all(net) == 0
+    net.run(600)
+    assert to_all(net) >= 1
+
+
+def test_answers_to_one_host_change_nothing_for_the_others() -> None:
+    net = Net(config())
+    know6(net)
+    net.run(60)
+    net.take()
+    heard = 0
+    for _ in range(40):
+        net.send(router_solicitation())
+        assert net.one().data.dst == LINK_LOCAL
+        net.run(50)
+        heard += to_all(net)
+    assert 3 <= heard <= 10
