@@ -220,8 +220,8 @@ class Ndp:
         if not port.closed:
             to, mac = _all_nodes()
             self._advertise(port, mac, to)
-            if link.next is not None:  # it starts anew, since this advertisement serves all nodes (section 6.2.6)
-                link.next.cancel()
+            if link.next is not None:
+                link.next.cancel()  # it starts anew, since this one has served all nodes (section 6.2.6)
                 self._schedule(port, link)
 
     def _schedule(self, port: LinkPort, link: _Adverts) -> None:
