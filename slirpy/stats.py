@@ -56,7 +56,16 @@ class Stats:
     drop_switch_too_long: int = _counter(
         "frame between guests that exceeds the other port's MTU and is not TCP"
     )
-    drop_guard_router: int = _counter("frame between guests: a router advertisement or redirect of a guest")
+    switch_selected: int = _counter("multicast frames from a guest that went only to ports with listeners")
+    mld_reports: int = _counter("reports of multicast listeners (MLD) that the switch read")
+    mld_queries: int = _counter("queries for multicast listeners (MLD) sent to guests")
+    mld_groups_full: int = _counter("multicast groups not remembered because their port had too many")
+    drop_mld_malformed: int = _counter(
+        "MLD message that is malformed, has no Router Alert, or is not from a link-local address at hop limit 1"
+    )
+    drop_guard_router: int = _counter(
+        "frame between guests: a router advertisement, redirect or MLD query of a guest"
+    )
     drop_guard_dhcp: int = _counter("frame between guests: a message of a DHCP or DHCPv6 server")
     drop_guard_address: int = _counter(
         "frame between guests: ARP or Neighbor Discovery from an address of slirpy's own"

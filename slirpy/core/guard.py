@@ -3,7 +3,7 @@
 The stack ignores such messages from guests. The guard keeps them from the other guests, too: the switch asks it about
 each frame from one guest to another that is not TCP. It stops
 
-- router advertisements and redirects of both families (the idea of RFC 6105),
+- router advertisements and redirects of both families (the idea of RFC 6105), and queries of MLD,
 - messages of DHCP and DHCPv6 servers to clients (RFC 7610),
 - ARP and Neighbor Discovery from an address of a virtual host, or from one that is in use behind another port.
 
@@ -22,7 +22,7 @@ from __future__ import annotations
 from slirpy.core.neighbor import Neighbors
 from slirpy.core.network import Network
 from slirpy.core.port import LinkPort
-from slirpy.wire import arp, ethernet, ipv4, ipv6, ndp
+from slirpy.wire import arp, ethernet, ipv4, ipv6, mld, ndp
 
 __all__ = ["Guard"]
 
@@ -49,7 +49,7 @@ _HEADERS = frozenset(
     )
 )
 _LEAST = {ipv4.TCP: 0, ipv4.UDP: _UDP_LENGTH, ipv6.ICMPV6: _ICMP_LENGTH}
-_ROUTERS = frozenset((ndp.ROUTER_ADVERTISEMENT, ndp.REDIRECT))
+_ROUTERS = frozenset((ndp.ROUTER_ADVERTISEMENT, ndp.REDIRECT, mld.QUERY))
 _SOLICITATIONS = frozenset((ndp.ROUTER_SOLICITATION, ndp.NEIGHBOR_SOLICITATION))
 _NDP_LENGTH = 24
 """Bytes of a neighbour solicitation or advertisement up to the end of its target."""
@@ -130,7 +130,7 @@ class Guard:
         if protocol != ipv6.ICMPV6:
             return False
         kind = packet[start]
-        if not ndp.ROUTER_SOLICITATION <= kind <= ndp.REDIRECT:
+        if not ndp.ROUTER_SOLICITATION <= kind <= ndp.REDIRECT and kind != mld.QUERY:
             return False
         if fragmented:
             stats.drop_guard_fragment += 1

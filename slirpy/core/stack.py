@@ -27,6 +27,7 @@ from slirpy.core.ipinput import IPInput
 from slirpy.core.ndp import Ndp
 from slirpy.core.parts import Parts
 from slirpy.core.port import LinkPort, check_link, check_port
+from slirpy.core.querier import Querier
 from slirpy.core.switch import HubPort, Switch
 from slirpy.core.udppath import HEADERS_LENGTH, udp_fastpath
 from slirpy.core.udppath6 import udp_fastpath6
@@ -80,6 +81,7 @@ class IPStack:
         hub = network.config.hub
         guard = Guard(network, neighbors) if network.config.guard and not hub else None
         self.switch = Switch(network.stats, network.macs, neighbors.heard, hub=hub, guard=guard)
+        self._querier = Querier(network, self.switch.snooping, self._ndp.carries)
         demux = Demux(network, parts.ip, parts.errors, tables, openers)
         self.fragments = Fragments(network, parts.errors, demux, tables.udp_paths)
         self.fragments6 = Fragments6(network, parts.errors, demux, tables.udp_paths)

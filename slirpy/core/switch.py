@@ -26,12 +26,13 @@ Buffers are reused after the flush. Frames are passed on as views, and copied on
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 
 from slirpy.core import offload
 from slirpy.core.guard import Guard
 from slirpy.core.port import LinkPort, PortOwner
+from slirpy.core.snooping import Snooping
 from slirpy.fair import TokenBucket
 from slirpy.interfaces import Frame, Link
 from slirpy.stats import Stats
@@ -130,6 +131,9 @@ class Switch:
             Frames on the stack's fast paths do not pass through the switch.
         hub: whether to flood all frames and learn nothing, as QEMU's hub does.
         guard: decides about frames from one guest to another; None: all of them pass.
+
+    Attributes:
+        snooping: the multicast listeners; not used on a hub.
     """
 
     def __init__(
@@ -142,6 +146,7 @@ class Switch:
         guard: Guard | None = None,
     ) -> None:
         self.hub = hub
+        self.snooping = Snooping(stats)
         self._guard = guard
         self._stats = stats
         self._heard = heard
@@ -154,11 +159,13 @@ class Switch:
 
     def plug(self, port: LinkPort, now: int) -> None:
         """Add a port."""
-        self._plugs[port] = _Plug(now)
+        plug = self._plugs[port] = _Plug(now)
+        self.snooping.plug(port, plug.macs)
 
     def unplug(self, port: LinkPort) -> None:
         """Remove a port. The addresses behind it may appear elsewhere at once."""
         plug = self._plugs.pop(port)
+        self.snooping.unplug(port)
         for mac in plug.macs:
             del self._table[mac]
         for entry in self._table.values():
@@ -266,10 +273,21 @@ class Switch:
             stats.drop_switch_storm += 1
             return False
         self._recent.note(key, port)
-        stats.switch_flooded += 1
-        others = [other for other in self._plugs if other is not port]
+        ports: Iterable[LinkPort] | None = None
+        is_report = False
+        if group and not self.hub:
+            ports = self.snooping.hear(port, view, now)
+            is_report = ports is not None
+            if ports is None:
+                ports = self.snooping.ports_for(view, now)
+        if ports is None:
+            ports = self._plugs
+            stats.switch_flooded += 1
+        elif not is_report:
+            stats.switch_selected += 1
+        others = [other for other in ports if other is not port]
         offload.deliver(stats, others, view, checksummed, gso_size)
-        return local or bool(group)
+        return local or (bool(group) and not is_report)
 
     def mirror(self, port: LinkPort, frame: Frame) -> None:
         """Copy a frame of the stack from ``port`` to all other ports. Frames to a group go to each of them anyway."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from struct import Struct
 from typing import NamedTuple
 
+from slirpy.interfaces import Buffer
 from slirpy.wire import icmpv6, ipv6
 from slirpy.wire.ipv6 import UNSPECIFIED, IPv6Header
 from slirpy.wire.scope import is_link_local
@@ -25,6 +26,8 @@ __all__ = [
     "Change",
     "Query",
     "Record",
+    "has_router_alert",
+    "packet",
     "query",
     "read_query",
     "read_report",
@@ -40,6 +43,8 @@ ROUTERS_V2 = bytes.fromhex("ff020000000000000000000000000016")
 RECORDS_MAX = 64
 """Records of a report that are read: more than fit into a packet of 1280 bytes. The rest is ignored."""
 
+_ROUTER_ALERT = bytes((5, 2, 0, 0))
+"""The option, for MLD (RFC 2711 section 2.1)."""
 _V1_LENGTH = 24
 _QUERY_LENGTH = 28
 _RECORD = Struct("!BBH16s")
@@ -177,4 +182,30 @@ def query(
 
 def router_alert(next_header: int = ipv6.ICMPV6) -> bytes:
     """The hop-by-hop header that every MLD message has (RFC 2711), to be put before it."""
-    return bytes((next_header, 0, 5, 2, 0, 0, 1, 0))
+    return bytes((next_header, 0)) + _ROUTER_ALERT + bytes((1, 0))
+
+
+def has_router_alert(packet: Buffer) -> bool:
+    """Whether a packet, from its IPv6 header on, begins with a hop-by-hop header that alerts routers to MLD.
+
+    Receivers ignore messages without it (RFC 3810 section 6.2).
+    """
+    start = ipv6.HEADER_LENGTH
+    if packet[ipv6.NEXT_HEADER_AT] != ipv6.HOP_BY_HOP or len(packet) < start + 8:
+        return False
+    at, end = start + 2, min(start + (packet[start + 1] + 1) * 8, len(packet))
+    while at + 4 <= end:
+        if packet[at] == 0:
+            at += 1
+        elif bytes(packet[at : at + 4]) == _ROUTER_ALERT:
+            return True
+        else:
+            at += 2 + packet[at + 1]
+    return False
+
+
+def packet(source: bytes, destination: bytes, message: bytes) -> bytes:
+    """Build the packet of a message: with a hop limit of 1 and the Router Alert."""
+    options = router_alert()
+    length = len(options) + len(message)
+    return ipv6.build(source, destination, ipv6.HOP_BY_HOP, length, HOP_LIMIT) + options + message

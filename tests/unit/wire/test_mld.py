@@ -155,3 +155,25 @@ def test_near_valid_reports(records: list[Record], data: st.DataObject) -> None:
     message = bytearray(mld.report(GUEST, records))
     message[data.draw(st.integers(4, len(message) - 1))] = data.draw(st.integers(0, 255))
     mld.read_report(header(), memoryview(message))
+
+
+def test_the_packet_of_a_message() -> None:
+    message = mld.report(GUEST, [Record(Change.TO_EXCLUDE, GROUP)])
+    built = mld.packet(GUEST, mld.ROUTERS_V2, message)
+    found = ipv6.parse(built)
+    assert found is not None
+    assert (found.hop_limit, found.next_header, found.total_length) == (1, ipv6.HOP_BY_HOP, len(built))
+    assert built[40:48].hex() == "3a00050200000100"
+    assert built[48:] == message
+    assert mld.has_router_alert(built)
+
+
+@pytest.mark.parametrize(("options", "alert"), [
+    ("3a00050200000100", True), ("3a00010005020000", True), ("3a00000005020000", True),
+    ("3a00050200010100", False), ("3a00010400000000", False), ("3a00050200", False), ("3a000000000005020000", False),
+    ("3aff01000502000001", True),
+])  # fmt: skip
+def test_the_router_alert_is_found_after_padding(options: str, alert: bool) -> None:
+    body = bytes.fromhex(options)
+    assert mld.has_router_alert(ipv6.build(GUEST, GROUP, ipv6.HOP_BY_HOP, len(body), 1) + body) == alert
+    assert not mld.has_router_alert(ipv6.build(GUEST, GROUP, ipv6.ICMPV6, len(body), 1) + body)
