@@ -99,8 +99,9 @@ class Stack(IPStack):
         self.bind(asked, _DHCP_PORT, DhcpService(config, self, self._leases))
         if config.ipv6:
             parts.network.join(dhcp6.ALL_SERVERS)
+            parts.network.join(dhcp6.SITE_SERVERS)
             self.bind(
-                (dhcp6.ALL_SERVERS, ROUTER, config.gateway_address6),
+                (dhcp6.ALL_SERVERS, dhcp6.SITE_SERVERS, ROUTER, config.gateway_address6),
                 dhcp6.SERVER_PORT,
                 Dhcp6Service(config, self, self._leases),
             )

@@ -36,7 +36,9 @@ __all__ = [
 
 CLIENT_PORT, SERVER_PORT = 546, 547
 ALL_SERVERS = bytes.fromhex("ff020000000000000000000000010002")
-"""All_DHCP_Relay_Agents_and_Servers, ff02::1:2."""
+"""All_DHCP_Relay_Agents_and_Servers, ff02::1:2, to which clients send."""
+SITE_SERVERS = bytes.fromhex("ff050000000000000000000000010003")
+"""All_DHCP_Servers, ff05::1:3, to which relay agents send."""
 FOREVER = 0xFFFFFFFF
 """A lifetime without end, in seconds."""
 

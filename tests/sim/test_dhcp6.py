@@ -88,6 +88,7 @@ def boot(net: Net, client: int = 1, **more: Any) -> bytes:
     return addresses(answer)[0]
 
 
+@pytest.mark.rfc("8415", "7.1 clients")
 def test_an_address_by_dhcpv6_is_one_that_works() -> None:
     net = Net()
     address = boot(net)
@@ -98,6 +99,27 @@ def test_an_address_by_dhcpv6_is_one_that_works() -> None:
     net.send(frames6.echo6(b"hello", source=address, destination=GATEWAY6))
     (reply,) = of_kind(net.take(), 58)
     assert (reply.data.type, reply.src, reply.dst) == (129, GATEWAY6, address)
+
+
+@pytest.mark.rfc("8415", "14")
+def test_the_mac_address_that_a_message_was_sent_to_does_not_matter() -> None:
+    net = Net()
+    for to in (ROUTER_MAC, b"\x33\x33\0\1\0\2"):
+        (offer,) = ask(net, SOLICIT, ia(), to=to)
+        assert addresses(offer) == [FIRST]
+
+
+@pytest.mark.rfc("8415", "7.1 agents")
+def test_a_relay_agent_sends_to_all_servers() -> None:
+    net = Net()
+    know6(net)
+    net.take()
+    head = bytes((dhcp6.RELAY_FORWARD, 0)) + bytes(16) + LINK_LOCAL
+    relayed = head + dhcp6.pack_option(dhcp6.RELAY_MESSAGE, message(SOLICIT, ia()))
+    net.send(udp6(relayed, source=GUEST6, destination=ip6("ff05::1:3"), sport=547, dport=547))
+    (packet,) = of_kind(net.take(), 17)
+    assert (packet.src, packet.dst, packet.data.dport) == (GATEWAY6, GUEST6, 547)
+    assert packet.data.data[0] == dhcp6.RELAY_REPLY
 
 
 def test_information_for_a_guest_that_made_its_address_itself() -> None:

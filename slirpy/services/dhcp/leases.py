@@ -293,8 +293,8 @@ class LeaseTable:
         lease = self._index.find(client)
         if lease is not None and lease.address not in avoid:
             return lease
-        if wanted is not None and wanted not in avoid and self.available(wanted, client, now):
-            lease = self._claim(wanted, client, now)
+        if wanted is not None and not (wanted in avoid or self.pool.reserves(wanted)):
+            lease = self._claim(wanted, client, now) if self.available(wanted, client, now) else None
             if lease is not None:
                 return lease
         if self._pooled < self._limit:
@@ -319,13 +319,14 @@ class LeaseTable:
         if self._pooled >= self._free:
             return None
         # Among one more address than are taken, at least one is free.
-        taken = len(self._by_address) + len(self._servers) + len(self._static)
+        entries = len(self._by_address) + len(self._servers) + len(self._static)
         pool = self.pool
         start = pool.offset(pool.start)
-        for _ in range(min(taken + 1, pool.size)):
+        for _ in range(min(entries + 1, pool.size)):
             address = pool.address((start + self._cursor) % pool.size)
             self._cursor += 1
-            if not (address in self._by_address or address in self._servers or address in self._static):
+            taken = address in self._by_address or address in self._servers or address in self._static
+            if not (taken or pool.reserves(address)):
                 return address
         return None
 

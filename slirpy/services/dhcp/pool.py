@@ -10,6 +10,11 @@ from slirpy.config.dhcp import StaticLease
 __all__ = ["AddressPool", "ipv4_pool", "ipv6_pool"]
 
 
+_SUBNET_ANYCAST = b"\xfd" + b"\xff" * 6
+"""The first bytes of identifiers from fdff:ffff:ffff:ff80 on (RFC 2526)."""
+_IANA_ETHERNET = bytes.fromhex("02005efffe")
+
+
 @dataclass(frozen=True, slots=True)
 class AddressPool:
     """A range of addresses, searched from ``start`` to its end and then from ``first``."""
@@ -25,6 +30,8 @@ class AddressPool:
     """Static leases of this family."""
     lease_time: int
     """Seconds, for leases about which nothing else was decided."""
+    has_identifiers: bool = False
+    """Whether the last 64 bits of the addresses are interface identifiers (RFC 4291 section 2.5.1)."""
 
     def offset(self, address: bytes) -> int:
         """Position of an address of this family, from 0 to ``size`` if it is in the range."""
@@ -33,6 +40,14 @@ class AddressPool:
     def address(self, offset: int) -> bytes:
         """The address at a position."""
         return (int.from_bytes(self.first, "big") + offset).to_bytes(len(self.first), "big")
+
+    def reserves(self, address: bytes) -> bool:
+        """Whether the last 64 bits of an address in the range mean something else than one host (RFC 5453)."""
+        identifier = address[8:]
+        if len(identifier) < 8 or not self.has_identifiers:
+            return False
+        anycast = identifier.startswith(_SUBNET_ANYCAST) and identifier[7] >= 0x80
+        return anycast or identifier.startswith(_IANA_ETHERNET) or not any(identifier)
 
     def __contains__(self, address: bytes) -> bool:
         return len(address) == len(self.first) and 0 <= self.offset(address) < self.size
@@ -66,6 +81,7 @@ def ipv6_pool(config: Config) -> AddressPool:
         config.server_addresses,
         _of_length(config, 16),
         config.lease_time,
+        has_identifiers=net.prefixlen <= 64,
     )
 
 

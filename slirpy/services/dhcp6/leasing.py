@@ -133,7 +133,7 @@ class Leasing:
         hints = _hints(association)
         if self._kind == dhcp6.REBIND and hints:
             return dhcp6.ia_na(association.iaid, 0, 0, *(dhcp6.ia_address(hint, 0, 0) for hint in hints))
-        if self._kind in _EXTENDING:
+        if self._kind in _EXTENDING and self._ruling.answer.refuse:
             return dhcp6.ia_status(association, dhcp6.NO_BINDING, "no such lease")
         return dhcp6.ia_status(association, dhcp6.NO_ADDRESSES, "no address is free")
 

@@ -38,7 +38,7 @@ _FOR_ANY_SERVER = frozenset((dhcp6.SOLICIT, dhcp6.CONFIRM, dhcp6.REBIND))
 
 
 class Dhcp6Service:
-    """A :class:`~slirpy.interfaces.Service` for port 547 of ff02::1:2 and of the gateway's addresses."""
+    """A :class:`~slirpy.interfaces.Service` for port 547 of ff02::1:2, ff05::1:3 and the gateway's addresses."""
 
     def __init__(self, config: Config, network: ServiceNetwork, book: LeaseBook) -> None:
         """Set up a server of the leases in ``book``.
@@ -84,7 +84,11 @@ class Dhcp6Service:
         if any(any(relay.link) and not self._config.contains(relay.link) for relay in exchange.relays):
             return False  # from another network, whose addresses are not ours
         if kind == dhcp6.INFORMATION_REQUEST:
-            return server in (None, self._server_id) and not message.associations
+            return (
+                server in (None, self._server_id)
+                and not message.associations
+                and not self._is_unicast(exchange)
+            )
         if kind in _FOR_ANY_SERVER:
             return (
                 bool(exchange.duid)
@@ -114,7 +118,7 @@ class Dhcp6Service:
         return exchange.client(association, exchange.hostname, None)
 
     def _inform(self, exchange: Exchange) -> None:
-        """RFC 8415 section 18.3.7: parameters for a client that has its address by other means."""
+        """RFC 8415 section 18.3.6: parameters for a client that has its address by other means."""
         stats = self._network.stats
         stats.dhcp6_inform += 1
         decision = self._decide(exchange, "inform")
@@ -135,7 +139,7 @@ class Dhcp6Service:
         self._reply(exchange, [dhcp6.pack_status(dhcp6.SUCCESS if known else dhcp6.NOT_ON_LINK)])
 
     def _leave(self, exchange: Exchange) -> None:
-        """RFC 8415 sections 18.3.6 and 18.3.8: addresses that a client gives back, or found in use."""
+        """RFC 8415 sections 18.3.7 and 18.3.8: addresses that a client gives back, or found in use."""
         stats, now = self._network.stats, self._network.now
         declined = exchange.message.kind == dhcp6.DECLINE
         options = [dhcp6.pack_status(dhcp6.SUCCESS)]

@@ -129,6 +129,7 @@ def test_a_name_in_an_answer() -> None:
     assert dhcp6.pack_fqdn(["web"], override=True)[4:] == b"\3\3web\0"
 
 
+@pytest.mark.rfc("8415", "11.1")
 @pytest.mark.parametrize(("length", "well"), [(0, False), (2, False), (3, True), (130, True), (131, False)])
 def test_lengths_of_duids(length: int, well: bool) -> None:
     found = message(dhcp6.pack_option(dhcp6.CLIENT_ID, bytes(length)))
@@ -216,6 +217,7 @@ RELAYS = st.builds(
 )  # fmt: skip
 
 
+@pytest.mark.rfc("8415", "18.3 relay")
 @given(st.lists(RELAYS, max_size=dhcp6.HOPS_MAX))
 def test_relayed_messages(relays: list[Relay]) -> None:
     inner = dhcp6.write_message(dhcp6.SOLICIT, XID, [dhcp6.pack_option(8, b"\0\0")])

@@ -133,6 +133,10 @@ def relayed(
 AGENT = ip("fec0::99")
 
 
+@pytest.mark.rfc("8415", "18.3 relay")
+@pytest.mark.rfc("8415", "19.3 interface")
+@pytest.mark.rfc("8415", "7.2")
+@pytest.mark.rfc("8415", "13.1 zero")
 def test_an_answer_by_a_relay_agent() -> None:
     world = World()
     payload = relayed(SOLICIT, 1, ia(), agent_options=dhcp6.pack_option(dhcp6.INTERFACE_ID, b"eth7"))
@@ -184,6 +188,8 @@ def test_the_card_of_a_client_that_asks_directly_is_that_of_its_frame() -> None:
     assert world.reply(SOLICIT, 1, ia(), client_id=dhcp6.duid_of_mac(mac(2))).addresses == [ip("fec0::50")]
 
 
+@pytest.mark.rfc("8415", "13.1 link")
+@pytest.mark.rfc("8415", "13.1 zero")
 def test_agents_of_other_networks_are_ignored() -> None:
     world = World()
     assert world.hear(relayed(SOLICIT, 1, ia(), link=ip("2001:db8::1"))) == []

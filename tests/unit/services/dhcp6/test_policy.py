@@ -135,6 +135,7 @@ def test_the_default_start_of_the_pool() -> None:
 # ------------------------------------------------------------------------------------------ lease policy
 
 
+@pytest.mark.rfc("8415", "21.15")
 def test_what_the_policy_is_told() -> None:
     told: list[DhcpRequest] = []
     world = World(Config(lease_policy=told.append))
@@ -178,6 +179,8 @@ def test_an_address_of_the_other_family_decides_nothing() -> None:
     assert world.lease(1) == FIRST
 
 
+@pytest.mark.rfc("8415", "18.3.1 policy")
+@pytest.mark.rfc("8415", "18.3.4 policy")
 def test_a_client_that_is_refused() -> None:
     world = World(Config(lease_policy=lambda request: DhcpAnswer(refuse=request.mac == mac(1).hex(":"))))
     assert world.say(SOLICIT, 1, ia()) is None
