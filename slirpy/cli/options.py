@@ -57,13 +57,12 @@ def option_flag(name: str) -> Decorator:
     The command's parameter has the option's name and value, which is checked.
     """
     row = option(name)
-    inverted: dict[str, Any] = {"flag_value": not row.default} if isinstance(row.kind, Switch) else {}
 
     @names_flags
     def check(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
         return row.check(value)
 
-    return _flag(row, "guests", names=(name,), default=row.default, callback=check, **inverted)
+    return _flag(row, "guests", names=(name,), default=row.default, callback=check)
 
 
 def _flag(
@@ -78,16 +77,27 @@ def _flag(
         names: name of the parameter, if not derived from the flag.
         more: further arguments of :class:`click.Option`.
     """
-    kind = row.kind
-    if isinstance(kind, Switch):
-        more["is_flag"] = True
-    else:
+    kind, spelling = row.kind, str(row.flag)
+    if not isinstance(kind, Switch):
         more |= {"metavar": kind.metavar or None, "multiple": kind.several}
+    elif (
+        row.default
+    ):  # --no-x turns it off; --x, for scripts, says what is the case anyway, or takes --no-x back
+        names = names or (_parameter(row),)
+        spelling = f"--{spelling.removeprefix('--no-')}/{spelling}"
+        more.setdefault("default", None)
+    else:
+        more["is_flag"] = True
     if isinstance(kind, Number):
         more["type"] = int
     elif isinstance(kind, Choice):
         more["type"] = _Words(kind.words)
-    return flag(str(row.flag), *names, group=row.group, help=_help(row, guest, default_text), **more)
+    return flag(spelling, *names, group=row.group, help=_help(row, guest, default_text), **more)
+
+
+def _parameter(row: Option) -> str:
+    """Name of the parameter of a command that holds the value of an option's flag."""
+    return str(row.flag).removeprefix("--").replace("-", "_")
 
 
 class _Words(click.Choice):  # type: ignore[type-arg] # generic since click 8.2
@@ -104,7 +114,9 @@ class _Words(click.Choice):  # type: ignore[type-arg] # generic since click 8.2
 def _help(row: Option, guest: str, default_text: str | None) -> str:
     """The help of a flag: its purpose, range and default, and whether it may be repeated."""
     notes = [row.kind.values()] if isinstance(row.kind, Number) else []
-    if default_text or row.default_text or not (row.default in (None, ()) or isinstance(row.default, bool)):
+    if row.default is True:
+        notes.append("default: on")
+    elif default_text or row.default_text or row.default not in (None, (), False):
         notes.append(f"default: {default_text or row.shown_default()}")
     text = (row.flag_help or row.help).format(guest=guest)
     text += f"  [{'; '.join(notes)}]" if notes else ""
@@ -123,12 +135,10 @@ def network_config(given: Mapping[str, Any], **defaults: Any) -> Config:
     """
     values = dict(defaults)
     for row in OPTIONS:
-        value = None if row.flag is None else given.get(row.flag.removeprefix("--").replace("-", "_"))
-        if value is None or value is False or value == ():
+        value = None if row.flag is None else given.get(_parameter(row))
+        if value is None or value == () or (value is False and not row.default):
             continue  # not given
-        if isinstance(row.kind, Switch):
-            value = not row.default
-        elif isinstance(row.kind, Location):
+        if isinstance(row.kind, Location):
             check_plain_name(str(row.flag), value)
         values[row.name] = value
     policy = policy_of(given["rules"])

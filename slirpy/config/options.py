@@ -147,7 +147,6 @@ OPTIONS: tuple[Option, ...] = (
         default=True,
         help="Carry IPv4.",
         flag="--no-ipv4",
-        flag_help="Carry no IPv4: guests have IPv6 only.",
         qemu="ipv4",
     ),
     Option(
@@ -157,7 +156,6 @@ OPTIONS: tuple[Option, ...] = (
         default=True,
         help="Carry IPv6, on links with an MTU of at least 1280.",
         flag="--no-ipv6",
-        flag_help="Carry no IPv6: guests have IPv4 only.",
         qemu="ipv6",
     ),
     Option(
@@ -212,7 +210,6 @@ OPTIONS: tuple[Option, ...] = (
         " an address that is another's.",
         more="A hub guards nothing. Neither is a family guarded that is off.",
         flag="--no-guard",
-        flag_help="Let guests be routers and DHCP servers for others, and take over addresses.",
     ),
     Option(
         name="congestion",
@@ -574,7 +571,6 @@ OPTIONS: tuple[Option, ...] = (
         default=True,
         help="Let guests reach the host's 127.0.0.1 at the gateway's address.",
         flag="--no-host-loopback",
-        flag_help="Do not let guests reach the host's 127.0.0.1 at the gateway's address.",
     ),
     Option(
         name="on_refused",

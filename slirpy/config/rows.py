@@ -41,7 +41,8 @@ class Option:
     more: str = ""
     """Additional text for the documentation."""
     flag: str | None
-    """The flag of the command line; None: Python only. The flag of a switch inverts its default."""
+    """The flag of the command line; None: Python only. The flag of a switch inverts its default;
+    one that begins with ``--no-`` has its counterpart."""
     flag_help: str = ""
     """Help of the flag, where it differs in meaning from the option."""
     qemu: str | None = None

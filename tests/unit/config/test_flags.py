@@ -110,6 +110,16 @@ def test_every_argument_has_its_option(name: str, command: str) -> None:
     assert getattr(given(command=command), name) != expected
 
 
+@pytest.mark.parametrize("name", [name for name, (words, _) in FLAGS.items() if words[0].startswith("--no-")])
+def test_the_last_of_two_opposite_flags_holds(name: str) -> None:
+    off = FLAGS[name][0][0]
+    on = "--" + off.removeprefix("--no-")
+    command = "listen"
+    assert getattr(given(on, command=command), name) is True
+    assert getattr(given(off, on, command=command), name) is True
+    assert getattr(given(on, off, command=command), name) is False
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_is_tried_above(command: str) -> None:
     used = {word for arguments, _ in FLAGS.values() for word in arguments if word.startswith("--")}
@@ -117,7 +127,7 @@ def test_every_option_is_tried_above(command: str) -> None:
     others = {"--capture", "--trace", "--stats", "--top", "--mac", "--hostfwd-loopback"}  # not of Config
     for option in command_of(command).params:
         if isinstance(option, click.Option):
-            assert set(option.opts) & (used | same | others), option.opts
+            assert {*option.opts, *option.secondary_opts} & (used | same | others), option.opts
 
 
 # ------------------------------------------------------------------------------- QEMU's keys
