@@ -101,6 +101,7 @@ class Stats:
     drop_fragment_bad: int = _counter(
         "fragment that overlaps another, is inconsistent, or exceeds 65535 bytes in total"
     )
+    drop_fragment_duplicate: int = _counter("fragment that repeats one of a packet that is still incomplete")
     drop_fragment_timeout: int = _counter("fragments of packets that were still incomplete after 30 s")
     drop_fragment_overtaken: int = _counter(
         "fragments of packets that were still incomplete when the guest had begun 64 more"

@@ -131,7 +131,8 @@ class Fragments:
             self._begin(partial)
         at = bisect_left(partial.starts, offset)
         if at < len(partial.starts) and partial.starts[at] == offset and partial.pieces[at] == piece:
-            return None  # a duplicate is no overlap
+            stats.drop_fragment_duplicate += 1  # which is no overlap
+            return None
         if not partial.fits(at, offset, end, more):
             stats.drop_fragment_bad += 1 + len(partial.pieces)
             self._spoil(partial)
