@@ -55,6 +55,7 @@ def drops(net: Net) -> dict[str, int]:
 # -------------------------------------------------------------------------------------------------- echo
 
 
+@pytest.mark.rfc("4861", "7.2.1 join")
 @pytest.mark.rfc("4862", "5.4.2 groups")
 @pytest.mark.rfc("4443", "2.2 b")
 @pytest.mark.rfc("4443", "4.2 group")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import struct
 from typing import Any
 
@@ -92,6 +93,13 @@ def error(net: Net, source: bytes = GATEWAY6) -> tuple[int, int, int, bytes]:
 # ------------------------------------------------------------------------------------------- neighbours
 
 
+@pytest.mark.rfc("4861", "4 hop limit")
+@pytest.mark.rfc("4861", "4.4 override")
+@pytest.mark.rfc("4861", "4.4 link address")
+@pytest.mark.rfc("4861", "7.2.1 join")
+@pytest.mark.rfc("4861", "7.2.4 answer")
+@pytest.mark.rfc("4861", "7.2.4 router")
+@pytest.mark.rfc("4861", "7.2.4 source")
 @pytest.mark.rfc("4862", "5.3")
 @pytest.mark.rfc("4862", "5.4.2 groups")
 @pytest.mark.parametrize(
@@ -108,11 +116,13 @@ def test_our_addresses_are_advertised(net: Net, target: bytes, mac: str, source:
     assert message[4:] == b"\xe0\0\0\0" + target + b"\2\1" + bytes.fromhex(mac)
 
 
+@pytest.mark.rfc("4861", "7.2.4 answer")
 def test_a_unicast_solicitation_has_an_answer_too(net: Net) -> None:
     net.send(neighbor_solicitation(ROUTER, b"", destination=ROUTER))
     assert bytes(net.one().data.data)[0] == 136
 
 
+@pytest.mark.rfc("4861", "7.2.3 ours")
 @pytest.mark.rfc("4862", "5.4 silence")
 def test_nobody_else_is_advertised(net: Net) -> None:
     for target in (ip6("fec0::77"), GUEST6, WORLD6, ip6("fe80::3")):
@@ -121,6 +131,8 @@ def test_nobody_else_is_advertised(net: Net) -> None:
     assert net.stats.ndp_nobody == 4
 
 
+@pytest.mark.rfc("4861", "4.4 solicited")
+@pytest.mark.rfc("4861", "7.2.4 unspecified")
 @pytest.mark.rfc("4862", "5.4 taken")
 def test_a_guest_that_wants_our_address_hears_that_it_is_taken(net: Net) -> None:
     net.send(neighbor_solicitation(GATEWAY6, b"", source=UNSPECIFIED))
@@ -129,6 +141,8 @@ def test_a_guest_that_wants_our_address_hears_that_it_is_taken(net: Net) -> None
     assert bytes(frame.data.data)[4] == 0xA0
 
 
+@pytest.mark.rfc("4861", "6.2.6 unspecified")
+@pytest.mark.rfc("4861", "7.2.3 ours")
 @pytest.mark.rfc("4862", "5.4 silence")
 def test_duplicate_address_detection_hears_silence(net: Net) -> None:
     net.send(
@@ -138,6 +152,11 @@ def test_duplicate_address_detection_hears_silence(net: Net) -> None:
     assert not net.stack.neighbors.is_known(UNSPECIFIED)
 
 
+@pytest.mark.rfc("4861", "6.1.1 unspecified")
+@pytest.mark.rfc("4861", "7.1.1 hop limit")
+@pytest.mark.rfc("4861", "7.1.1 target")
+@pytest.mark.rfc("4861", "7.1.1 link address")
+@pytest.mark.rfc("4861", "7.1.2 common")
 @pytest.mark.rfc("4862", "5.4.1")
 @pytest.mark.parametrize(
     "frame",
@@ -157,6 +176,11 @@ def test_malformed_messages(net: Net, frame: bytes) -> None:
     assert drops(net) == {"drop_ndp_malformed": 1}
 
 
+@pytest.mark.rfc("4861", "4 hop limit")
+@pytest.mark.rfc("4861", "4.3 link address")
+@pytest.mark.rfc("4861", "7.2.2 group")
+@pytest.mark.rfc("4861", "7.2.2 queue")
+@pytest.mark.rfc("4861", "7.2.5 learn")
 def test_a_guest_is_asked_for_and_answers(net: Net) -> None:
     other = ip6("fec0::99")
     net.stack.send_datagram(DNS6, 53, other, 1000, b"hello")
@@ -169,6 +193,43 @@ def test_a_guest_is_asked_for_and_answers(net: Net) -> None:
     frame = net.one()
     assert (frame.dst, frame.data.src, frame.data.dst) == (OTHER_MAC, DNS6, other)
     assert bytes(frame.data.data.data) == b"hello"
+
+
+@pytest.mark.rfc("4861", "7.2.2 queue")
+@pytest.mark.rfc("4861", "7.2.2 bounded")
+@pytest.mark.rfc("4861", "7.2.2 overflow")
+def test_packets_wait_for_the_answer(net: Net) -> None:
+    other = ip6("fec0::99")
+    for number in range(20):
+        net.stack.send_datagram(DNS6, 53, other, 1000, b"%d" % number)
+    net.run(0.9)
+    assert bytes(net.one().data.data)[0] == 135  # one question
+    net.send(neighbor_advertisement(other, mac=OTHER_MAC))
+    packets = of_kind(net.take(), UDP)
+    assert [bytes(packet.data.data) for packet in packets] == [b"%d" % number for number in range(4, 20)]
+    assert net.stats.drop_neighbor_queue_full == 4
+
+
+@pytest.mark.rfc("4861", "7.2.2 rate")
+def test_a_neighbour_is_asked_for_once_a_second(net: Net) -> None:
+    other, times = ip6("fec0::99"), []
+    for tenth in range(60):
+        net.stack.send_datagram(DNS6, 53, other, 1000, b"x")
+        net.run(0.1)
+        times += [tenth] * sum(bytes(packet.data)[0] == 135 for packet in of_kind(net.take(), ICMPV6))
+    assert times[0] == 0
+    assert all(late - early >= 10 for early, late in itertools.pairwise(times))
+
+
+@pytest.mark.rfc("4861", "6.1.1 checksum")
+@pytest.mark.rfc("4861", "7.1.1 checksum")
+@pytest.mark.rfc("4861", "7.1.2 common")
+def test_damaged_discovery(net: Net) -> None:
+    net.send(router_solicitation(wrong=1), neighbor_solicitation(ROUTER, wrong=1))
+    net.send(neighbor_advertisement(ip6("fec0::99"), source=GUEST6, wrong=1))
+    net.silence()
+    assert drops(net) == {"drop_icmp_malformed": 3}
+    assert not net.stack.neighbors.is_known(ip6("fec0::99"))
 
 
 def test_an_advertisement_of_somebody_elses_card_is_not_believed(net: Net) -> None:
@@ -187,6 +248,7 @@ def test_an_address_in_use_behind_another_link_is_protected(net: Net) -> None:
     assert [frame.dst for frame in net.take()] == [GUEST_MAC]
 
 
+@pytest.mark.rfc("4861", "8.2 routes")
 def test_advice_of_guests_is_not_taken(net: Net) -> None:
     net.send(icmp6(134, 0, bytes(12), hop_limit=255, source=LINK_LOCAL, destination=ALL_NODES))
     net.send(icmp6(137, 0, bytes(36), hop_limit=255, source=LINK_LOCAL, destination=ROUTER))
@@ -215,6 +277,15 @@ def prefix(network: str, length: int, flags: int) -> bytes:
     return struct.pack("!BBBBII4x", 3, 4, length, flags, 86400, 14400) + ip6(network)
 
 
+@pytest.mark.rfc("4861", "4 hop limit")
+@pytest.mark.rfc("4861", "4.2 source")
+@pytest.mark.rfc("4861", "4.2 mtu")
+@pytest.mark.rfc("4861", "4.2 prefixes")
+@pytest.mark.rfc("4861", "6.2.1 reachable")
+@pytest.mark.rfc("4861", "6.2.1 lifetime")
+@pytest.mark.rfc("4861", "6.2.2 group")
+@pytest.mark.rfc("4861", "6.2.3 content")
+@pytest.mark.rfc("4861", "6.2.6 answer")
 def test_a_solicitation_is_answered_at_once(net: Net) -> None:
     net.send(router_solicitation())
     frame = net.one()
@@ -226,6 +297,7 @@ def test_a_solicitation_is_answered_at_once(net: Net) -> None:
     assert prefix("fec0::", 64, 0xC0) in options
 
 
+@pytest.mark.rfc("4861", "4.6.2 bits")
 @pytest.mark.rfc("4862", "5.5.3 prefix")
 @pytest.mark.parametrize(
     ("net6", "flags"), [("fd00:7::/64", 0xC0), ("fd00:7::/48", 0x80), ("fd00:7::/126", 0x80)]
@@ -236,6 +308,7 @@ def test_only_a_prefix_of_64_bits_is_for_addresses_of_the_guests_choice(net6: st
     assert prefix("fd00:7::", int(net6.partition("/")[2]), flags) in advertisement(net.one())[3]
 
 
+@pytest.mark.rfc("4861", "6.2.6 answer")
 def test_without_a_source_all_nodes_are_answered(net: Net) -> None:
     net.send(router_solicitation(b"", source=UNSPECIFIED))
     frame = net.one()
@@ -246,6 +319,10 @@ def adverts(net: Net) -> list[Any]:
     return [advertisement(frame) for frame in net.take()]
 
 
+@pytest.mark.rfc("4861", "6.2.1 intervals")
+@pytest.mark.rfc("4861", "6.2.4 interval")
+@pytest.mark.rfc("4861", "6.2.4 initial")
+@pytest.mark.rfc("4861", "6.2.6 minimum")
 def test_unsolicited_advertisements_come_at_the_rate_of_the_rfc(net: Net) -> None:
     times = []
     for second in range(4000):
@@ -257,6 +334,7 @@ def test_unsolicited_advertisements_come_at_the_rate_of_the_rfc(net: Net) -> Non
     assert len(steps) >= 9
 
 
+@pytest.mark.rfc("4861", "6.2.2 quiet")
 def test_a_guest_without_ipv6_is_left_in_peace() -> None:
     net = Net(config())
     net.know()
@@ -267,6 +345,7 @@ def test_a_guest_without_ipv6_is_left_in_peace() -> None:
     assert net.stats.ndp_router_adverts == 0
 
 
+@pytest.mark.rfc("4861", "6.2.5")
 def test_at_the_end_the_router_takes_its_leave(net: Net) -> None:
     net.send(router_solicitation())
     net.take()

@@ -111,6 +111,7 @@ def test_without_a_source_all_nodes_are_told(net: Net) -> None:
     assert [advert(frame) for frame in net.raw()] == [(mac_of(ALL_NODES), ALL_NODES)]
 
 
+@pytest.mark.rfc("4861", "6.2.6 rate")
 def test_all_nodes_are_told_every_three_seconds_at_most(net: Net) -> None:
     for _ in range(5):
         net.send(solicitation(b"", source=NOWHERE))
@@ -170,6 +171,18 @@ MALFORMED = {
 }
 
 
+@pytest.mark.rfc("4861", "6.1.1 hop limit")
+@pytest.mark.rfc("4861", "6.1.1 code")
+@pytest.mark.rfc("4861", "6.1.1 length")
+@pytest.mark.rfc("4861", "6.1.1 option")
+@pytest.mark.rfc("4861", "6.1.1 unspecified")
+@pytest.mark.rfc("4861", "7.1.1 hop limit")
+@pytest.mark.rfc("4861", "7.1.1 code")
+@pytest.mark.rfc("4861", "7.1.1 length")
+@pytest.mark.rfc("4861", "7.1.1 target")
+@pytest.mark.rfc("4861", "7.1.1 option")
+@pytest.mark.rfc("4861", "7.1.1 unspecified")
+@pytest.mark.rfc("4861", "7.1.1 link address")
 @pytest.mark.parametrize("what", MALFORMED)
 def test_solicitations_that_are_to_be_discarded(net: Net, what: str) -> None:
     net.send(MALFORMED[what])

@@ -69,6 +69,7 @@ def test_without_a_search_list_there_is_no_option() -> None:
     assert options(Net(config()), 31) == []
 
 
+@pytest.mark.rfc("4861", "9 size")
 def test_an_advertisement_fits_the_least_mtu() -> None:
     net = Net(config(mtu=1280, nat64=True, dnssearch=[f"{'x' * 60}{number:02}.test" for number in range(30)]))
     (option,) = options(net, 31)  # the harness checks the frame's length
@@ -76,10 +77,27 @@ def test_an_advertisement_fits_the_least_mtu() -> None:
     assert len(option) > 900
 
 
-def test_a_restricted_network_has_no_dns_server_to_offer() -> None:
-    assert options(Net(config(restrict=True, dnssearch=["lan"])), 25) == []
+@pytest.mark.rfc("4861", "6.2.3 no default")
+def test_a_restricted_network_has_neither_a_way_out_nor_a_dns_server() -> None:
+    net = Net(config(restrict=True, dnssearch=["lan"]))
+    assert options(net, 25) == []
+    net.send(router_solicitation())
+    assert bytes(net.one().data.data)[6:8] == b"\0\0"
 
 
+@pytest.mark.rfc("4861", "6.2.3 complete")
+def test_all_advertisements_say_the_same() -> None:
+    net = Net(config(nat64=True, dnssearch=["lan"]))
+    know6(net)
+    net.run(60)
+    unasked = [bytes(packet.data)[4:] for packet in of_kind(net.take(), ICMPV6)]
+    net.send(router_solicitation())
+    answer = bytes(net.one().data.data)[4:]
+    assert unasked == [answer] * 3
+
+
+@pytest.mark.rfc("4861", "4.2 prefixes")
+@pytest.mark.rfc("4861", "4.6.2 preferred")
 @pytest.mark.rfc("4862", "5.5.3 lifetimes")
 def test_a_prefix_is_valid_for_longer_than_it_is_preferred() -> None:
     (option,) = options(Net(config()), 3)
@@ -95,6 +113,8 @@ def to_all(net: Net) -> int:
     return len(packets)
 
 
+@pytest.mark.rfc("4861", "6.2.6 interval")
+@pytest.mark.rfc("4861", "6.2.6 minimum")
 def test_an_answer_to_all_nodes_replaces_the_next_unsolicited_one() -> None:
     net = Net(config())
     know6(net)

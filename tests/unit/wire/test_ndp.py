@@ -111,6 +111,7 @@ def test_the_bytes_of_a_solicitation_and_an_advertisement() -> None:
     assert advertisement[4:].hex() == "e0000000" + ROUTER.hex() + "0201" + MAC.hex()
 
 
+@pytest.mark.rfc("4861", "7.1.2 solicited")
 @given(st.booleans(), st.booleans(), st.booleans())
 def test_neighbor_messages_come_back(solicited: bool, router: bool, override: bool) -> None:
     asking = ndp.neighbor_solicitation(GUEST, ROUTER, ROUTER, MAC)
@@ -125,6 +126,7 @@ def test_neighbor_messages_come_back(solicited: bool, router: bool, override: bo
     assert (to_all is None) == solicited
 
 
+@pytest.mark.rfc("4861", "6.1.1 unspecified")
 def test_router_solicitations_come_back() -> None:
     with_mac = ndp.router_solicitation(GUEST, ALL_ROUTERS, MAC)
     without = ndp.router_solicitation(UNSPECIFIED, ALL_ROUTERS, None)
@@ -161,6 +163,16 @@ EACH = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.rfc("4861", "4.6 zero")
+@pytest.mark.rfc("4861", "6.1.1 hop limit")
+@pytest.mark.rfc("4861", "6.1.1 code")
+@pytest.mark.rfc("4861", "6.1.1 length")
+@pytest.mark.rfc("4861", "6.1.1 option")
+@pytest.mark.rfc("4861", "7.1.1 hop limit")
+@pytest.mark.rfc("4861", "7.1.1 code")
+@pytest.mark.rfc("4861", "7.1.1 length")
+@pytest.mark.rfc("4861", "7.1.1 option")
+@pytest.mark.rfc("4861", "7.1.2 common")
 @pytest.mark.rfc("4862", "5.4.1")
 @EACH
 def test_messages_that_must_be_discarded(
@@ -191,6 +203,11 @@ RESERVED = {
 """Bits of the bytes after the checksum."""
 
 
+@pytest.mark.rfc("4861", "4 reserved")
+@pytest.mark.rfc("4861", "4.6.1 others")
+@pytest.mark.rfc("4861", "6.1.1 ignored")
+@pytest.mark.rfc("4861", "7.1.1 ignored")
+@pytest.mark.rfc("4861", "9 unknown")
 @EACH
 def test_reserved_fields_and_unknown_options_are_ignored(
     read: Callable[[IPv6Header, memoryview], object], message: bytes, source: bytes
@@ -207,6 +224,7 @@ def test_reserved_fields_and_unknown_options_are_ignored(
         assert read(good, memoryview(message[:-8] + unknown + message[-8:] + unknown)) == known
 
 
+@pytest.mark.rfc("4861", "4 reserved")
 @pytest.mark.rfc("8106", "5.1 reserved")
 def test_reserved_fields_of_options_are_ignored() -> None:
     prefix, mtu = PrefixInformation(FAR, 64), Mtu(1400)
@@ -233,6 +251,10 @@ def test_who_may_advertise_a_router() -> None:
         assert (ndp.read_router_advertisement(header(address(source)), message) is not None) == well
 
 
+@pytest.mark.rfc("4861", "4.3 target")
+@pytest.mark.rfc("4861", "7.1.1 target")
+@pytest.mark.rfc("4861", "7.1.1 unspecified")
+@pytest.mark.rfc("4861", "7.1.1 link address")
 @pytest.mark.rfc("4862", "5.4.1")
 def test_solicitations_for_duplicates() -> None:
     target = address("fec0::15")
@@ -248,6 +270,7 @@ def test_solicitations_for_duplicates() -> None:
     assert ndp.read_neighbor_solicitation(header(GUEST, ROUTER), group) is None
 
 
+@pytest.mark.rfc("4861", "9 unknown")
 @pytest.mark.rfc("8106", "5.3.1 valid")
 def test_unreadable_options_are_left_out() -> None:
     """The message is valid all the same (RFC 4861 section 6.1.2)."""
@@ -266,6 +289,15 @@ def test_unreadable_options_are_left_out() -> None:
     ]
     assert read_options(b"".join(odd)) == Options()
     assert read_options(b"".join(odd) + Mtu(1500).pack()) == Options(mtu=1500)
+
+
+@pytest.mark.rfc("4861", "9 order")
+@given(st.permutations(range(5)))
+def test_options_come_in_any_order(order: list[int]) -> None:
+    prefix, rdnss = PrefixInformation(FAR, 64), Rdnss(600, (FAR,))
+    packed = [b"\1\1" + MAC, Mtu(1400).pack(), prefix.pack(), rdnss.pack(), b"\xfe\1abcdef"]
+    found = read_options(b"".join(packed[number] for number in order))
+    assert found == Options(MAC, None, 1400, (prefix,), (rdnss,))
 
 
 def test_of_several_the_first_is_taken() -> None:
