@@ -1,8 +1,8 @@
 """The same script of frames for QEMU's user network (libslirp) and for slirpy, and a record of what comes out.
 
-libslirp runs in a QEMU without a machine, which hands its frames over a unix socket; slirpy runs in a thread of this
-process. A script is a function that takes a :class:`Talk`, sends frames by steps, and plays the host's programs; it
-must do the same whichever network it talks to. :mod:`oracle_compare` runs it against both.
+A script is a function that takes a :class:`Talk`, sends frames by steps, and plays the host's programs; it must do
+the same whichever network it talks to, and may be played over either IP family. :mod:`oracle_compare` runs it against
+both networks.
 
 Scripts speak to the gateway (which is this machine's loopback), to the network's own services and to addresses that
 nobody has. Those that name anything else are ``isolated``: QEMU then has a network namespace of its own, in which
@@ -11,32 +11,24 @@ there is nothing but its loopback interface.
 
 from __future__ import annotations
 
-import json
-import os
-import queue
-import random
-import re
-import select
-import shutil
 import socket
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import TypeAlias
 
-from slirpy import Action, Config, FlowRequest, Slirp, Verdict
+from slirpy import Config
 from slirpy.wire import arp, ethernet
+from tests.support import frames6
+from tests.support.harness import GUEST_MAC
 from tests.system.oracle_decode import Decoder, Seen, merge_streams
+from tests.system.oracle_networks import START, Network
 
-__all__ = ["GATEWAY", "GUEST", "MAC", "Libslirp", "Network", "Slirpy", "Talk"]
+__all__ = ["GATEWAY", "GUEST", "MAC", "PLAN4", "PLAN6", "Plan", "Talk"]
 
-MAC = bytes.fromhex("525400123456")
+MAC = GUEST_MAC
 GUEST = bytes((10, 0, 2, 15))
 GATEWAY = bytes((10, 0, 2, 2))
-START = 10.0
-"""Seconds that QEMU may take to start, and the host's programs to answer each other."""
 WITHIN = 0.3
 """Seconds that a step waits for what it awaits."""
 QUIET = 0.015
@@ -48,196 +40,90 @@ WATCHER = bytes.fromhex("5254000000c8")
 Until: TypeAlias = int | Callable[[list[Seen]], bool]
 
 
-class Network(Protocol):
-    """One of the two."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The addresses of one IP family, as both networks have them without options.
 
-    name: str
+    Attributes:
+        guest, gateway, dns: of the guest and the virtual hosts.
+        nobody: of the network, but nobody's.
+        other: another address that a guest may have.
+        foreign: of another network.
+        outside: of a host that does not exist (RFC 5737, RFC 3849).
+        loopback: of the host, for its programs.
+        sockets: family of those programs' sockets.
+        segment, datagram, piece: bytes of payload of a TCP segment, a UDP datagram and a fragment in a packet of
+            1500 bytes.
+    """
 
-    def send(self, frame: bytes) -> None:
-        """A frame from the guest."""
-
-    def receive(self, timeout: float) -> list[bytes]:
-        """Frames for the guest; waits until there is one, or for ``timeout`` seconds."""
-
-    def forward(self, rule: str) -> None:
-        """Add a ``hostfwd``."""
-
-    def unforward(self, rule: str) -> None:
-        """Remove a ``hostfwd``; ``rule`` ends before the guest's part."""
-
-    def flows(self) -> list[str]:
-        """Connections and forwards, as QEMU tells by ``info usernet``: ``TCP[STATE] SOURCE > DESTINATION``."""
-
-    def close(self) -> object:
-        """End it."""
-
-
-class Libslirp:
-    """QEMU's user network, with options as ``-netdev user`` takes them."""
-
-    name = "libslirp"
-
-    def __init__(self, options: str = "", isolated: bool = False) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="slirpy-oracle-"))
-        net, qmp = self._folder / "net", self._folder / "qmp"
-        alone = ("unshare", "--net") if os.geteuid() == 0 else ("unshare", "--map-root-user", "--net")
-        netdev = "user,id=u0,ipv6=off" + (f",{options}" if options else "")
-        self._process = subprocess.Popen(
-            [
-                *(alone if isolated else ()),
-                *("qemu-system-x86_64", "-machine", "none", "-display", "none", "-nodefaults"),
-                *("-qmp", f"unix:{qmp},server=on,wait=off"),
-                *("-netdev", netdev, "-netdev", "hubport,hubid=0,id=h0,netdev=u0"),
-                *("-netdev", f"stream,id=s0,server=on,addr.type=unix,addr.path={net}"),
-                *("-netdev", "hubport,hubid=0,id=h1,netdev=s0"),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        self._buffer = b""
-        try:
-            self._net = self._connect(net)
-            with self._connect(qmp) as sock:
-                self._qmp = sock.makefile("rw")
-            self._qmp.readline()
-            self._command("qmp_capabilities")
-        except OSError as error:
-            raise RuntimeError(f"QEMU does not start: {self.close()}") from error
-
-    def _connect(self, path: Path) -> socket.socket:
-        end = time.monotonic() + START
-        sock = socket.socket(socket.AF_UNIX)
-        while True:
-            try:
-                sock.connect(str(path))
-            except OSError:
-                if self._process.poll() is not None or time.monotonic() > end:
-                    sock.close()
-                    raise
-                time.sleep(0.002)
-            else:
-                return sock
-
-    def _command(self, name: str, **arguments: str) -> Any:
-        self._qmp.write(json.dumps({"execute": name, "arguments": arguments}) + "\n")
-        self._qmp.flush()
-        while True:
-            answer = json.loads(self._qmp.readline())
-            if "return" in answer:
-                return answer["return"]
-            assert "error" not in answer, answer
-
-    def _monitor(self, line: str) -> str:
-        return str(self._command("human-monitor-command", **{"command-line": line}))
-
-    def send(self, frame: bytes) -> None:
-        self._net.sendall(len(frame).to_bytes(4, "big") + frame)
-
-    def receive(self, timeout: float) -> list[bytes]:
-        if not select.select([self._net], [], [], timeout)[0]:
-            return []
-        data = self._net.recv(1 << 20)
-        if not data:
-            raise ConnectionError("QEMU has gone")
-        self._buffer += data
-        frames = []
-        while len(self._buffer) >= 4 and len(self._buffer) >= (
-            end := 4 + int.from_bytes(self._buffer[:4], "big")
-        ):
-            frames.append(self._buffer[4:end])
-            self._buffer = self._buffer[end:]
-        return frames
-
-    def forward(self, rule: str) -> None:
-        assert self._monitor(f"hostfwd_add {rule}") == ""
-
-    def unforward(self, rule: str) -> None:
-        assert "removed" in self._monitor(f"hostfwd_remove {rule}")
-
-    def flows(self) -> list[str]:
-        rows = re.findall(
-            r"^ +(\S+\[\S+\]|\S+\[\d+ sec\]) +\d+ +(\S+) +(\S+) +(\S+) +(\S+) ", self.info(), re.M
-        )
-        return [f"{kind} {source}:{sport} > {dest}:{dport}" for kind, source, sport, dest, dport in rows]
-
-    def info(self) -> str:
-        """``info usernet`` as it is."""
-        return self._monitor("info usernet")
-
-    def close(self) -> str:
-        for one in ("_net", "_qmp"):
-            if hasattr(self, one):  # not so if QEMU did not start
-                getattr(self, one).close()
-        self._process.kill()
-        said = self._process.communicate()[1]
-        shutil.rmtree(self._folder, ignore_errors=True)
-        return said.decode()
+    guest: bytes
+    gateway: bytes
+    dns: bytes
+    nobody: bytes
+    other: bytes
+    foreign: bytes
+    outside: bytes
+    loopback: str
+    sockets: socket.AddressFamily
+    segment: int
+    datagram: int
+    piece: int
 
 
-def _inside(request: FlowRequest) -> Verdict:
-    return Verdict(Action.ALLOW if request.host else Action.DROP)
-
-
-class Slirpy:
-    """slirpy, with the same options."""
-
-    name = "slirpy"
-
-    def __init__(self, options: str = "", isolated: bool = False) -> None:
-        self._queue: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        # Nobody is at that port; and should all else fail, the policy keeps what is sent inside of this machine.
-        config = Config.from_qemu(options, resolvers=["127.0.0.1:9"], policy=_inside)
-        self._net = Slirp(config, random=random.Random(1))
-        self._nic = self._net.attach(self._queue.put)
-        self._net.start()
-
-    def send(self, frame: bytes) -> None:
-        self._nic.send(frame)
-
-    def receive(self, timeout: float) -> list[bytes]:
-        frames = []
-        try:
-            frames.append(self._queue.get(timeout=timeout))
-            while True:
-                frames.append(self._queue.get_nowait())
-        except queue.Empty:
-            return frames
-
-    def forward(self, rule: str) -> None:
-        self._net.add_hostfwd(rule)
-
-    def unforward(self, rule: str) -> None:
-        self._net.remove_hostfwd(next(f for f in self._net.hostfwds() if str(f).startswith(f"{rule}-")))
-
-    def flows(self) -> list[str]:
-        return [
-            f"{flow.protocol.upper()}[{flow.state}] {flow.guest[0]}:{flow.guest[1]} > {flow.host[0]}:{flow.host[1]}"
-            for flow in self._net.flows()
-            if flow.host is not None
-        ] + [
-            f"{rule.protocol.upper()}[HOST_FORWARD] {rule.host_address}:{rule.host_port}"
-            f" > {rule.guest_address or self._net.config.dhcpstart}:{rule.guest_port}"
-            for rule in self._net.hostfwds()
-        ]
-
-    def close(self) -> None:
-        self._net.close()
+PLAN4 = Plan(
+    guest=GUEST,
+    gateway=GATEWAY,
+    dns=bytes((10, 0, 2, 3)),
+    nobody=bytes((10, 0, 2, 99)),
+    other=bytes((10, 0, 2, 50)),
+    foreign=bytes((192, 168, 1, 9)),
+    outside=bytes((198, 51, 100, 1)),
+    loopback="127.0.0.1",
+    sockets=socket.AF_INET,
+    segment=1460,
+    datagram=1472,
+    piece=1480,
+)
+PLAN6 = Plan(
+    guest=frames6.GUEST6,
+    gateway=frames6.GATEWAY6,
+    dns=frames6.DNS6,
+    nobody=frames6.ip6("fec0::99"),
+    other=frames6.ip6("fec0::50"),
+    foreign=frames6.ip6("fd00::9"),
+    outside=frames6.ip6("2001:db8::1"),
+    loopback="::1",
+    sockets=socket.AF_INET6,
+    segment=1440,
+    datagram=1452,
+    piece=1448,
+)
 
 
 class Talk:
     """One run of a script against one network, and the record of it."""
 
-    def __init__(self, net: Network, options: str = "", patience: float = 1.0) -> None:
+    def __init__(self, net: Network, options: str = "", patience: float = 1.0, plan: Plan = PLAN4) -> None:
         self.net = net
+        self.plan = plan
         self.patience = patience
         """All times to wait are multiplied by this: more where the machine is busy."""
-        self._config = Config.from_qemu(options)
+        config = Config.from_qemu(options)
+        own, gateway = config.net[200].packed, config.gateway_address
+        request = arp.build(arp.ArpPacket(arp.REQUEST, WATCHER, own, bytes(6), gateway))
+        self._question = ethernet.BROADCAST + WATCHER + b"\x08\x06" + request
         self.record: dict[str, list[Seen]] = {}
         """By step: what came out, and what was noted."""
         self.decoder = Decoder()
+        self.at_end: list[Callable[[], bytes]] = []
+        """What makes the frames that end what a script has left open."""
         self._step = ""
         self._asked = 0
+        self._solicited = False
+
+    def end(self) -> None:
+        """Leave the network as it was, for another script."""
+        self.exchange(*(make() for make in self.at_end))
 
     def step(self, name: str, *frames: bytes, until: Until = 0, within: float = WITHIN) -> list[Seen]:
         """Send frames and write down under ``name`` what comes; returns it, undigested.
@@ -264,6 +150,7 @@ class Talk:
 
     def exchange(self, *frames: bytes, until: Until = 0, within: float = WITHIN) -> list[Seen]:
         """The same as :meth:`step`, and nothing is written down: for what depends on timing in its parts."""
+        self._solicited = any(frame[12:14] == b"\x86\xdd" and frame[54:55] == b"\x85" for frame in frames)
         for frame in frames:
             self.decoder.watch(frame)
             self.net.send(frame)
@@ -293,10 +180,8 @@ class Talk:
 
         Twice: the first answer may stand before others in the same batch.
         """
-        gateway, own = self._config.gateway_address, self._config.net[200].packed
-        request = arp.build(arp.ArpPacket(arp.REQUEST, WATCHER, own, bytes(6), gateway))
         for _ in range(2):
-            self.net.send(ethernet.BROADCAST + WATCHER + b"\x08\x06" + request)
+            self.net.send(self._question)
             self._asked += 1
             end = time.monotonic() + START
             while self._asked:
@@ -308,7 +193,10 @@ class Talk:
         for frame in frames:
             if frame[:6] == WATCHER:
                 self._asked -= 1
-            else:
-                seen.append(self.decoder.decode(frame))
+                continue
+            one = self.decoder.decode(frame)
+            # Advertisements of the router that nobody has asked for come at random times.
+            if one.kind != "ndp ra" or self._solicited:
+                seen.append(one)
                 came = True
         return came

@@ -7,9 +7,9 @@ have is an error, and so is a row of it that does not occur any more.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from fnmatch import fnmatchcase
 from functools import partial
@@ -18,10 +18,22 @@ from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 from tests.support.repository import REPOSITORY
-from tests.system.oracle import Libslirp, Network, Slirpy, Talk
+from tests.system.oracle import PLAN4, PLAN6, Plan, Talk
 from tests.system.oracle_decode import Seen
+from tests.system.oracle_networks import Libslirp, Network, Slirpy
 
-__all__ = ["TABLE", "Found", "Listed", "Row", "Script", "differences", "explain", "read_table"]
+__all__ = [
+    "TABLE",
+    "Found",
+    "Listed",
+    "Row",
+    "Script",
+    "differences",
+    "explain",
+    "groups",
+    "over_ipv6",
+    "read_table",
+]
 
 TABLE = REPOSITORY / "docs" / "reference" / "libslirp.toml"
 NOTHING = "nothing"
@@ -30,7 +42,7 @@ NOTHING = "nothing"
 Play: TypeAlias = Callable[[Talk], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Script:
     """What is played, and on which network."""
 
@@ -39,6 +51,9 @@ class Script:
     options: str = ""
     """As QEMU's ``-netdev user`` has them; both get the same. ``{folder}`` is one with ``files``."""
     isolated: bool = False
+    plan: Plan = PLAN4
+    group: str = ""
+    """Scripts of one group, which have the same options, are played one after the other on the same network."""
     files: Mapping[str, bytes] = field(default_factory=dict)
     """By name; what begins with ``->`` is a symbolic link to the rest."""
 
@@ -104,35 +119,55 @@ def read_table(path: Path = TABLE) -> list[Listed]:
     ]
 
 
-def differences(script: Script, patience: float = 1.0) -> list[Found]:
-    """Play a script on both at the same time, and compare.
+def over_ipv6(scripts: Iterable[Script], *names: str, group: str = "") -> list[Script]:
+    """The scripts of these names once more, over IPv6: ``tcp-refused`` is called ``tcp6-refused``."""
+    chosen = {script.name: script for script in scripts}
+    return [replace(chosen[name], name=name.replace("-", "6-", 1), plan=PLAN6, group=group) for name in names]
+
+
+def groups(scripts: Iterable[Script]) -> dict[str, tuple[Script, ...]]:
+    """By name of a script: all that are played on the same network, in their order."""
+    scripts = list(scripts)
+    return {
+        one.name: tuple(each for each in scripts if each.group == one.group) if one.group else (one,)
+        for one in scripts
+    }
+
+
+def differences(scripts: Sequence[Script], patience: float = 1.0) -> dict[str, list[Found]]:
+    """Play the scripts of a group on both networks at the same time, and compare; by name of the script.
 
     What is not there in time counts as silence: with more patience both get more time, on a busy machine.
     """
     with TemporaryDirectory(prefix="slirpy-oracle-") as name:
         folder = Path(name)
-        for path, content in script.files.items():
+        for path, content in scripts[0].files.items():
             (folder / path).parent.mkdir(exist_ok=True)
             if content.startswith(b"->"):
                 (folder / path).symlink_to(content[2:].decode())
             else:
                 (folder / path).write_bytes(content)
-        options = script.options.format(folder=folder)
+        options = scripts[0].options.format(folder=folder)
         with ThreadPoolExecutor(2) as threads:
-            theirs, ours = threads.map(partial(_played, script, options, patience), (Libslirp, Slirpy))
-        return list(_compare(script.name, theirs, ours))
+            theirs, ours = threads.map(partial(_played, scripts, options, patience), (Libslirp, Slirpy))
+        return {
+            script.name: list(_compare(script.name, *records))
+            for script, *records in zip(scripts, theirs, ours, strict=True)
+        }
 
 
 def _played(
-    script: Script, options: str, patience: float, network: Callable[[str, bool], Network]
-) -> dict[str, list[Seen]]:
-    net = network(options, script.isolated)
+    scripts: Sequence[Script], options: str, patience: float, network: Callable[[str, bool], Network]
+) -> list[dict[str, list[Seen]]]:
+    net = network(options, scripts[0].isolated)
     try:
-        talk = Talk(net, options, patience)
-        script.play(talk)
+        talks = [Talk(net, options, patience, script.plan) for script in scripts]
+        for script, talk in zip(scripts, talks, strict=True):
+            script.play(talk)
+            talk.end()
     finally:
         net.close()
-    return talk.record
+    return [talk.record for talk in talks]
 
 
 def _compare(script: str, theirs: dict[str, list[Seen]], ours: dict[str, list[Seen]]) -> Iterator[Found]:

@@ -6,13 +6,14 @@ their flow, ports of the host by the name that a script gave them. IP identifica
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 
 import dpkt
+
+from tests.system.oracle_decode6 import dhcp6, icmp6
+from tests.system.oracle_text import address, mac, text
 
 __all__ = ["TFTP_CLIENTS", "Decoder", "Seen", "merge_streams"]
 
@@ -24,8 +25,6 @@ _TEXTS = (12, 15, 56, 60, 66, 67)
 _TFTP = ("?", "RRQ", "WRQ", "DATA", "ACK", "ERROR", "OACK")
 TFTP_CLIENTS = range(2000, 3000)
 """What goes to these ports of the guest is TFTP."""
-DIGEST = 24
-"""A payload up to this length is shown; a longer one by its digest."""
 
 
 @dataclass(slots=True)
@@ -36,25 +35,10 @@ class Seen:
     """What it is, such as ``"dhcp OFFER"`` or ``"tcp SYN,ACK"``; frames of one kind are compared."""
     fields: dict[str, str]
     raw: bytes = b""
+    segment: bytes = b""
+    """What follows the IP header and a Fragment header."""
     stream: tuple[str, int, bytes] | None = field(default=None, compare=False)
     """For a TCP segment: its flow, its relative sequence number, its text."""
-
-
-def address(value: bytes | int) -> str:
-    """Dotted."""
-    return str(IPv4Address(value))
-
-
-def mac(value: bytes) -> str:
-    """With colons."""
-    return value.hex(":")
-
-
-def text(data: bytes) -> str:
-    """Some bytes, short."""
-    if len(data) > DIGEST:
-        return f"{len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()[:12]}"
-    return ascii(data)[2:-1] if data else "nothing"
 
 
 class Decoder:
@@ -74,26 +58,41 @@ class Decoder:
 
     def watch(self, frame: bytes) -> None:
         """Take note of a frame that the guest sends: its SYN has a first sequence number too."""
-        if len(frame) >= 54 and frame[12:14] == b"\x08\x00" and frame[23] == 6 and frame[47] & 2:
-            self._isn[frame[26:38]] = int.from_bytes(frame[38:42], "big")
+        for kind, protocol, start, at in ((b"\x08\0", 23, 34, 26), (b"\x86\xdd", 20, 54, 22)):
+            if (
+                frame[12:14] == kind
+                and len(frame) >= start + 20
+                and frame[protocol] == 6
+                and frame[start + 13] & 2
+            ):
+                self._isn[frame[at : start + 4]] = int.from_bytes(frame[start + 4 : start + 8], "big")
 
     def decode(self, frame: bytes) -> Seen:
         """All fields of a frame."""
         fields = {"eth.dst": mac(frame[:6]), "eth.src": mac(frame[6:12])}
         kind = int.from_bytes(frame[12:14], "big")
+        segment = b""
         if kind == 0x0806:
             name, used = self._arp(frame[14:], fields), 42
         elif kind == 0x0800:
             packet = dpkt.ip.IP(frame[14:])
+            used = 14 + packet.len
             self.watch(frame)
-            name, used = self._ip(packet, bytes(frame[14 : 14 + packet.len]), fields), 14 + packet.len
+            segment = frame[14 + packet.hl * 4 : used]
+            name = self._ip(packet, frame[14:used], fields)
+        elif kind == 0x86DD:
+            used = 54 + int.from_bytes(frame[18:20], "big")
+            self.watch(frame)
+            segment = frame[54 + (8 if frame[20] == 44 else 0) : used]
+            name = self._ip6(frame[14:used], fields)
         else:
             name, used = f"ethertype {kind:#06x}", len(frame)
         if len(frame) > used:
             fields["eth.padded to"] = str(len(frame))
-        seen = Seen(name, fields, frame)
+        seen = Seen(name, fields, frame, segment)
         if name.startswith("tcp"):
-            seen.stream = self._stream(frame, fields)
+            flow = f"{fields['ip.src']}:{fields['tcp.sport']} > {fields['ip.dst']}:{fields['tcp.dport']}"
+            seen.stream = flow, int(fields["tcp.seq"]), segment[(segment[12] >> 4) * 4 :]
         return seen
 
     @staticmethod
@@ -118,15 +117,36 @@ class Decoder:
         if packet.p == 1:
             return self._icmp(body, fields)
         pseudo = raw[12:20] + bytes((0, packet.p)) + len(body).to_bytes(2, "big")
-        right = dpkt.in_cksum(pseudo + body) == 0
-        if packet.p == 17:
-            checksum = "right" if right else "wrong"
-            fields["udp.checksum"] = "none" if body[6:8] == b"\0\0" else checksum
+        return self._transport(packet.p, raw[12:20], pseudo, body, fields)
+
+    def _transport(
+        self, protocol: int, addresses: bytes, pseudo: bytes, body: bytes, fields: dict[str, str]
+    ) -> str:
+        """TCP and UDP of both families, and what is neither."""
+        right = "right" if dpkt.in_cksum(pseudo + body) == 0 else "wrong"
+        if protocol == 17:
+            fields["udp.checksum"] = "none" if body[6:8] == b"\0\0" else right
             return self._udp(body, fields)
-        if packet.p == 6:
-            fields["tcp.checksum"] = "right" if right else "wrong"
-            return self._tcp(raw[12:20], body, fields)
-        return f"ip protocol {packet.p}"
+        if protocol == 6:
+            fields["tcp.checksum"] = right
+            return self._tcp(addresses, body, fields)
+        return f"ip protocol {protocol}"
+
+    def _ip6(self, raw: bytes, fields: dict[str, str]) -> str:
+        fields["ip.src"], fields["ip.dst"] = address(raw[8:24]), address(raw[24:40])
+        fields["ip.ttl"], fields["ip.tos"] = str(raw[7]), f"{int.from_bytes(raw[:2], 'big') >> 4 & 0xFF:#04x}"
+        fields["ip.flow label"] = "zero" if int.from_bytes(raw[:4], "big") & 0xFFFFF == 0 else "set"
+        protocol, body = raw[6], raw[40:]
+        if protocol == 44:
+            offset, more = int.from_bytes(body[2:4], "big") & 0xFFF8, body[3] & 1
+            fields["ip.fragment"] = f"{offset} to {offset + len(body) - 8}{', more' if more else ''}"
+            return f"fragment at {offset}"
+        fields["ip.len"] = str(len(raw))
+        pseudo = raw[8:40] + len(body).to_bytes(4, "big") + bytes((0, 0, 0, protocol))
+        if protocol == 58:
+            fields["icmp.checksum"] = "right" if dpkt.in_cksum(pseudo + body) == 0 else "wrong"
+            return icmp6(body, fields, self.port)
+        return self._transport(protocol, raw[8:40], pseudo, body, fields)
 
     def _icmp(self, body: bytes, fields: dict[str, str]) -> str:
         kind, code = body[0], body[1]
@@ -156,6 +176,8 @@ class Decoder:
         fields["udp.sport"], fields["udp.dport"] = self.port(source), self.port(destination)
         if (source, destination) == (67, 68):
             return self._dhcp(body[8:], fields)
+        if destination == 546:
+            return dhcp6(body[8:], fields)
         if destination in TFTP_CLIENTS:
             if source >= 1024:
                 fields["udp.sport"] = "a port of its own"
@@ -208,8 +230,9 @@ class Decoder:
         segment = dpkt.tcp.TCP(body)
         flags = [name for bit, name in enumerate(_FLAGS) if body[13] >> bit & 1]
         fields["tcp.sport"], fields["tcp.dport"] = self.port(segment.sport), self.port(segment.dport)
+        half = len(addresses) // 2
         mine = addresses + body[:4]
-        theirs = addresses[4:] + addresses[:4] + body[2:4] + body[:2]
+        theirs = addresses[half:] + addresses[:half] + body[2:4] + body[:2]
         fields["tcp.seq"] = str((segment.seq - self._isn.get(mine, 0)) % 2**32)
         fields["tcp.ack"] = str((segment.ack - self._isn.get(theirs, 0)) % 2**32) if "ACK" in flags else "none"
         fields["tcp.flags"] = ",".join(flags)
@@ -223,12 +246,6 @@ class Decoder:
                 fields[f"tcp.option {code}"] = str(int.from_bytes(value, "big")) if value else "present"
         event = [name for name in ("SYN", "FIN", "RST") if name in flags]
         return f"tcp {event[0]}" if event else "tcp"
-
-    def _stream(self, frame: bytes, fields: dict[str, str]) -> tuple[str, int, bytes]:
-        start = 14 + (frame[14] & 15) * 4
-        end = 14 + int.from_bytes(frame[16:18], "big")
-        flow = f"{fields['ip.src']}:{fields['tcp.sport']} > {fields['ip.dst']}:{fields['tcp.dport']}"
-        return flow, int(fields["tcp.seq"]), frame[start + (frame[start + 12] >> 4) * 4 : end]
 
 
 def _options(data: bytes) -> Iterator[tuple[int, bytes]]:

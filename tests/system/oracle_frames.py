@@ -5,12 +5,27 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from slirpy.wire import arp, ethernet, icmp, ipv4, udp
+from slirpy.wire import arp, ethernet, ipv4, ipv6, udp
 from slirpy.wire.checksum import checksum, ones_sum
-from tests.system.oracle import GATEWAY, GUEST, MAC, Talk
+from slirpy.wire.icmps import messages_of
+from slirpy.wire.ip import family_of
+from tests.support import frames6
+from tests.system.oracle import GATEWAY, GUEST, MAC, PLAN4, PLAN6, Plan, Talk
 from tests.system.oracle_decode import Seen
 
-__all__ = ["TcpEnd", "arp_frame", "dhcp", "fragments", "hello", "ip", "ping", "udp_frame", "udp_packet"]
+__all__ = [
+    "TcpEnd",
+    "answer",
+    "arp_frame",
+    "dhcp",
+    "fragments",
+    "hello",
+    "ip",
+    "ping",
+    "question",
+    "udp_frame",
+    "udp_packet",
+]
 
 ROUTER = ethernet.virtual_mac(GATEWAY)
 NOWHERE, EVERYWHERE = bytes(4), b"\xff" * 4
@@ -30,20 +45,50 @@ def arp_frame(
     return to + mac + b"\x08\x06" + arp.build(arp.ArpPacket(operation, mac, sender, target_mac, target))
 
 
+def question(talk: Talk, target: bytes | None = None) -> bytes:
+    """The guest's question for the MAC address of its gateway, or another, in which it names its own."""
+    target = talk.plan.gateway if target is None else target
+    if talk.plan is PLAN4:
+        return arp_frame(target)
+    return frames6.neighbor_solicitation(target, source=talk.plan.guest)
+
+
+def answer(talk: Talk) -> bytes:
+    """The guest's answer to the same question about itself."""
+    if talk.plan is PLAN4:
+        return arp_frame(GATEWAY, operation=arp.REPLY, target_mac=ROUTER, to=ROUTER)
+    return frames6.neighbor_advertisement(PLAN6.guest)
+
+
 def hello(talk: Talk) -> None:
     """The guest makes itself known, as one does that asks for its gateway's MAC address."""
-    talk.step("hello", arp_frame(GATEWAY))
+    talk.step("hello", question(talk))
 
 
 def ip(
-    destination: bytes, protocol: int, payload: bytes, *, source: bytes = GUEST, ttl: int = 64, fragment: int = 0,
-    ident: int = 1, tos: int = 0, to: bytes = ROUTER,
+    destination: bytes, protocol: int, payload: bytes, *, source: bytes | None = None, ttl: int = 64,
+    fragment: int = 0, ident: int = 1, tos: int = 0, to: bytes | None = None,
 ) -> bytes:  # fmt: skip
-    """An IPv4 packet in a frame."""
-    header = ipv4.build(
-        source, destination, protocol, len(payload), ident=ident, fragment=fragment, ttl=ttl, tos=tos
-    )
-    return to + MAC + b"\x08\x00" + header + payload
+    """A packet of the destination's family in a frame; ``fragment`` is as in the header of IPv4."""
+    plan = plan_of(destination)
+    source = plan.guest if source is None else source
+    to = ethernet.virtual_mac(plan.gateway) if to is None else to
+    if plan is PLAN4:
+        header = ipv4.build(
+            source, destination, protocol, len(payload), ident=ident, fragment=fragment, ttl=ttl, tos=tos
+        )
+        return to + MAC + b"\x08\x00" + header + payload
+    if fragment:
+        field = (fragment & ipv4.OFFSET_MASK) << 3 | bool(fragment & ipv4.MF)
+        payload = struct.pack("!BxHI", protocol, field, ident) + payload
+        protocol = ipv6.FRAGMENT
+    header = ipv6.build(source, destination, protocol, len(payload), ttl, tos)
+    return to + MAC + b"\x86\xdd" + header + payload
+
+
+def plan_of(address: bytes) -> Plan:
+    """The plan of an address's family."""
+    return PLAN4 if len(address) == 4 else PLAN6
 
 
 def fragments(destination: bytes, protocol: int, payload: bytes, size: int, ident: int) -> list[bytes]:
@@ -59,17 +104,24 @@ def fragments(destination: bytes, protocol: int, payload: bytes, size: int, iden
 
 def ping(destination: bytes, data: bytes = b"abcdefgh", *, sequence: int = 1, ttl: int = 64) -> bytes:
     """An echo request."""
-    return ip(destination, ipv4.ICMP, icmp.build(icmp.ECHO_REQUEST, 0, 0x1234 << 16 | sequence, data), ttl=ttl)
+    family = family_of(destination)
+    messages = messages_of(destination)
+    source, rest = plan_of(destination).guest, 0x1234 << 16 | sequence
+    message = messages.build(source, destination, messages.echo_request, 0, rest, data)
+    return ip(destination, family.icmp, message, ttl=ttl)
 
 
-def udp_packet(destination: bytes, sport: int, dport: int, payload: bytes, source: bytes = GUEST) -> bytes:
+def udp_packet(
+    destination: bytes, sport: int, dport: int, payload: bytes, source: bytes | None = None
+) -> bytes:
     """A UDP header and its payload."""
+    source = plan_of(destination).guest if source is None else source
     return udp.build(source, sport, destination, dport, payload) + payload
 
 
 def udp_frame(
-    destination: bytes, sport: int, dport: int, payload: bytes, *, source: bytes = GUEST, to: bytes = ROUTER,
-    ttl: int = 64,
+    destination: bytes, sport: int, dport: int, payload: bytes, *, source: bytes | None = None,
+    to: bytes | None = None, ttl: int = 64,
 ) -> bytes:  # fmt: skip
     """A datagram in a frame."""
     packet = udp_packet(destination, sport, dport, payload, source)
@@ -117,11 +169,13 @@ def dhcp(
 class TcpEnd:
     """The guest's end of one connection: it only counts; what is sent, and when, the script says."""
 
-    def __init__(self, talk: Talk, port: int, far: int, address: bytes = GATEWAY) -> None:
+    def __init__(self, talk: Talk, port: int, far: int, address: bytes | None = None) -> None:
         self._talk = talk
-        self.port, self.far, self.address = port, far, address
+        self.port, self.far = port, far
+        self.address = talk.plan.gateway if address is None else address
         self.seq, self.ack = 0x01000000, 0
         self.window = 65535
+        talk.at_end.append(lambda: self.segment(RST, seq=self.seq))
 
     def segment(
         self, flags: int, payload: bytes = b"", *, options: bytes = b"", urgent: int = 0, seq: int | None = None
@@ -136,7 +190,7 @@ class TcpEnd:
             "!HHIIBBHHH", self.port, self.far, at % 2**32, ack, offset, flags, self.window, 0, urgent
         )
         body = header + options + payload
-        pseudo = ones_sum(GUEST + self.address) + 6 + len(body)
+        pseudo = ones_sum(plan_of(self.address).guest + self.address) + 6 + len(body)
         body = body[:16] + checksum(body, pseudo).to_bytes(2, "big") + body[18:]
         return ip(self.address, ipv4.TCP, body)
 
@@ -151,11 +205,11 @@ class TcpEnd:
     def took(self, seen: Sequence[Seen]) -> list[Seen]:
         """Count what has come."""
         for one in seen:
-            if one.stream is None or one.raw[34:38] != struct.pack("!HH", self.far, self.port):
+            if one.stream is None or one.segment[:4] != struct.pack("!HH", self.far, self.port):
                 continue
-            flags = one.raw[47]
+            flags = one.segment[13]
             end = (
-                int.from_bytes(one.raw[38:42], "big")
+                int.from_bytes(one.segment[4:8], "big")
                 + len(one.stream[2])
                 + bool(flags & SYN)
                 + bool(flags & FIN)

@@ -7,11 +7,10 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from slirpy.wire import arp
-from tests.system.oracle import GATEWAY, Talk
+from tests.system.oracle import PLAN4, Talk
 from tests.system.oracle_compare import Script
-from tests.system.oracle_frames import ACK, FIN, PSH, ROUTER, RST, SYN, TcpEnd, arp_frame, hello
-from tests.system.oracle_tcp import LOOPBACK, MSS_536, PATIENCE, SHORT, got, reset_on_close, until_bytes
+from tests.system.oracle_frames import ACK, FIN, PSH, RST, SYN, TcpEnd, answer, hello
+from tests.system.oracle_tcp import MSS_536, PATIENCE, SHORT, got, reset_on_close, until_bytes
 from tests.system.oracle_udp import closed_port
 
 GUEST_PORT = 22
@@ -21,14 +20,14 @@ GUEST_PORT = 22
 def forward(talk: Talk) -> Iterator[tuple[str, socket.socket, TcpEnd]]:
     """A forward to the guest: its rule, a client of the host that connects to it, and the guest's end of that."""
     port = closed_port(talk, socket.SOCK_STREAM)
-    rule = f"tcp:{LOOPBACK}:{port}"
+    rule = f"tcp:{PLAN4.loopback}:{port}"
     talk.net.forward(f"{rule}-:{GUEST_PORT}")
     with socket.socket() as sock:
-        sock.bind((LOOPBACK, 0))
+        sock.bind((PLAN4.loopback, 0))
         client = sock.getsockname()[1]
         talk.decoder.ports[port], talk.decoder.ports[client] = "forward", "client"
         sock.settimeout(PATIENCE)
-        sock.connect((LOOPBACK, port))
+        sock.connect((PLAN4.loopback, port))
         yield rule, sock, TcpEnd(talk, GUEST_PORT, client)
 
 
@@ -48,7 +47,9 @@ def inward(talk: Talk) -> None:
         talk.note_flows("HOST_FORWARD")
         port = int(rule.rpartition(":")[2])
         with socket.socket() as late:
-            talk.note("host", after_removal=errno.errorcode.get(late.connect_ex((LOOPBACK, port)), "connected"))
+            talk.note(
+                "host", after_removal=errno.errorcode.get(late.connect_ex((PLAN4.loopback, port)), "connected")
+            )
         guest.step("up-after-removal", ACK | PSH, b"still here", until="tcp")
         got(talk, sock, 10)
         guest.step("fin", FIN | ACK, until="tcp")
@@ -82,8 +83,7 @@ def early(talk: Talk) -> None:
     """The guest has not said a word yet."""
     with forward(talk) as (_, sock, guest):
         talk.listen("question", until=1)
-        answer = arp_frame(GATEWAY, operation=arp.REPLY, target_mac=ROUTER, to=ROUTER)
-        guest.took(talk.step("answer", answer, until=1))
+        guest.took(talk.step("answer", answer(talk), until=1))
         guest.step("syn-ack", SYN | ACK, options=MSS_536, until="tcp")
         guest.step("up", ACK | PSH, b"hello, host", until="tcp")
         got(talk, sock, 11)

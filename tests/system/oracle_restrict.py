@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import socket
 
-from tests.system.oracle import GATEWAY, GUEST, Talk
-from tests.system.oracle_compare import Script
+from tests.support.frames6 import neighbor_solicitation, router_solicitation
+from tests.system.oracle import GUEST, PLAN6, Talk
+from tests.system.oracle_compare import Script, over_ipv6
 from tests.system.oracle_dhcp import DISCOVER, INFORM, REQUEST, server, wants
-from tests.system.oracle_frames import SYN, TcpEnd, arp_frame, dhcp, hello, ping, udp_frame
+from tests.system.oracle_dhcp6 import information
+from tests.system.oracle_frames import SYN, TcpEnd, dhcp, hello, ping, question, udp_frame
 from tests.system.oracle_hostfwd import inward
 from tests.system.oracle_tcp import MSS_536, listening
 from tests.system.oracle_udp import SHORT, closed_port, forwarded, heard, program
 
-DNS = bytes((10, 0, 2, 3))
-OUTSIDE = bytes((198, 51, 100, 1))  # RFC 5737: nobody, nowhere
 ON = "restrict=on"
 
 
@@ -24,20 +24,29 @@ def leases(talk: Talk) -> None:
     talk.step("inform", dhcp(INFORM, (55, bytes((1, 3, 6))), xid=3, ciaddr=GUEST, source=GUEST))
 
 
+def parameters(talk: Talk) -> None:
+    """What router advertisements and DHCPv6 tell."""
+    talk.step("hello", neighbor_solicitation(PLAN6.gateway))
+    talk.step("advertisement", router_solicitation())
+    talk.step("dhcp", information(xid=1))
+
+
 def inside(talk: Talk) -> None:
     """The virtual hosts."""
     hello(talk)
-    talk.step("who-has-dns", arp_frame(DNS))
-    talk.step("ping-gateway", ping(GATEWAY))
-    talk.step("ping-dns", ping(DNS))
+    plan = talk.plan
+    talk.step("who-has-dns", question(talk, plan.dns))
+    talk.step("ping-gateway", ping(plan.gateway))
+    talk.step("ping-dns", ping(plan.dns))
 
 
 def loopback(talk: Talk) -> None:
     """The host's loopback, by the gateway's address."""
+    gateway = talk.plan.gateway
     with listening(talk) as (guest, _):
         guest.step("tcp", SYN, options=MSS_536, until="tcp RST")
     with program(talk) as sock:
-        talk.step("udp", udp_frame(GATEWAY, 40000, sock.getsockname()[1], b"hello"), until=1, within=SHORT)
+        talk.step("udp", udp_frame(gateway, 40000, sock.getsockname()[1], b"hello"), until=1, within=SHORT)
         heard(talk, sock)
         port = closed_port(talk, socket.SOCK_STREAM)
     TcpEnd(talk, 40001, port).step("tcp-closed", SYN, options=MSS_536, until="tcp RST")
@@ -46,11 +55,12 @@ def loopback(talk: Talk) -> None:
 def outside(talk: Talk) -> None:
     """Everything else."""
     hello(talk)
-    TcpEnd(talk, 40000, 80, OUTSIDE).step("tcp", SYN, options=MSS_536, until="tcp RST")
-    talk.step("udp", udp_frame(OUTSIDE, 40000, 7, b"hello"), until=1, within=SHORT)
-    talk.step("ping", ping(OUTSIDE), until=1, within=SHORT)
-    talk.step("dns", udp_frame(DNS, 40000, 53, bytes(12)), until=1, within=SHORT)
-    TcpEnd(talk, 40000, 53, DNS).step("dns-tcp", SYN, options=MSS_536, until="tcp RST")
+    far, dns = talk.plan.outside, talk.plan.dns
+    TcpEnd(talk, 40000, 80, far).step("tcp", SYN, options=MSS_536, until="tcp RST")
+    talk.step("udp", udp_frame(far, 40000, 7, b"hello"), until=1, within=SHORT)
+    talk.step("ping", ping(far), until=1, within=SHORT)
+    talk.step("dns", udp_frame(dns, 40000, 53, bytes(12)), until=1, within=SHORT)
+    TcpEnd(talk, 40000, 53, dns).step("dns-tcp", SYN, options=MSS_536, until="tcp RST")
 
 
 SCRIPTS = [
@@ -60,4 +70,7 @@ SCRIPTS = [
     Script("restrict-outside", outside, ON, isolated=True),
     Script("restrict-hostfwd-tcp", inward, ON),
     Script("restrict-hostfwd-udp", forwarded, ON),
+    Script("restrict6-parameters", parameters, ON, plan=PLAN6, isolated=True, group="restrict6"),
 ]
+SCRIPTS += over_ipv6(SCRIPTS, "restrict-inside", "restrict-loopback")
+SCRIPTS += over_ipv6(SCRIPTS, "restrict-outside", group="restrict6")

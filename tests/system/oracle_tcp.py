@@ -9,15 +9,13 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tests.system.oracle import GUEST, Talk
-from tests.system.oracle_compare import Script
-from tests.system.oracle_decode import Seen, text
+from tests.system.oracle import PLAN4, Talk
+from tests.system.oracle_compare import Script, over_ipv6
+from tests.system.oracle_decode import Seen
 from tests.system.oracle_frames import ACK, FIN, PSH, RST, SYN, URG, TcpEnd, hello
+from tests.system.oracle_text import text
 from tests.system.oracle_udp import closed_port
 
-LOOPBACK = "127.0.0.1"
-NOBODY = bytes((10, 0, 2, 99))
-DNS = bytes((10, 0, 2, 3))
 PORT = 40000
 MSS_536 = b"\x02\x04\x02\x18"
 MODERN = b"\x02\x04\x05\xb4\x04\x02\x01\x03\x03\x07\x01\x01"
@@ -31,8 +29,8 @@ PATIENCE = 2.0
 def listening(talk: Talk) -> Iterator[tuple[TcpEnd, socket.socket]]:
     """A listening program of the host, and a guest's end that may connect to it."""
     hello(talk)
-    with socket.socket() as sock:
-        sock.bind((LOOPBACK, 0))
+    with socket.socket(talk.plan.sockets) as sock:
+        sock.bind((talk.plan.loopback, 0))
         sock.listen()
         sock.settimeout(PATIENCE)
         port = sock.getsockname()[1]
@@ -82,7 +80,7 @@ def until_bytes(count: int) -> Callable[[list[Seen]], bool]:
 
 def until_acknowledged(number: bytes) -> Callable[[list[Seen]], bool]:
     """An acknowledgement of so much has come."""
-    return lambda seen: any(one.raw[42:46] == number for one in seen)
+    return lambda seen: any(one.segment[8:12] == number for one in seen)
 
 
 def reset_on_close(sock: socket.socket) -> None:
@@ -302,12 +300,14 @@ def much(talk: Talk) -> None:
         whole = b"".join(piece for _, piece in sorted(pieces.items()))
         talk.step("all", guest.segment(ACK))
         talk.note("guest", received=text(whole), length=(guest.ack - start) % 2**32)
+        size = talk.plan.segment
+        count = 25 * size
         for _ in range(4):
-            segments = [guest.segment(ACK | PSH, data[at : at + 1460]) for at in range(0, 36500, 1460)]
+            segments = [guest.segment(ACK | PSH, data[at : at + size]) for at in range(0, count, size)]
             end = guest.seq.to_bytes(4, "big")
             assert talk.exchange(*segments, until=until_acknowledged(end))
             came = b""
-            while len(came) < 36500:
+            while len(came) < count:
                 came += sock.recv(65536)
             talk.note("host", received=text(came))
 
@@ -315,9 +315,11 @@ def much(talk: Talk) -> None:
 def nobody(talk: Talk) -> None:
     """Addresses that nobody has."""
     hello(talk)
-    for number, (name, to) in enumerate(
-        (("nobody", NOBODY), ("own", GUEST), ("broadcast", bytes((10, 0, 2, 255))))
-    ):
+    plan = talk.plan
+    addresses = {"nobody": plan.nobody, "own": plan.guest}
+    if plan is PLAN4:
+        addresses["broadcast"] = bytes((10, 0, 2, 255))
+    for number, (name, to) in enumerate(addresses.items()):
         guest = TcpEnd(talk, PORT + number, 7, to)
         talk.step(name, guest.segment(SYN, options=MSS_536), until=1, within=SHORT)
 
@@ -342,3 +344,23 @@ SCRIPTS = [
     Script("tcp-much", much),
     Script("tcp-nobody", nobody, isolated=True),
 ]
+SCRIPTS += over_ipv6(
+    SCRIPTS,
+    "tcp-exchange",
+    "tcp-host-ends",
+    "tcp-host-leaves",
+    "tcp-both-end",
+    "tcp-guest-resets",
+    "tcp-host-resets",
+    "tcp-refused",
+    "tcp-options",
+    "tcp-small",
+    "tcp-no-options",
+    "tcp-strangers",
+    "tcp-syn-data",
+    "tcp-windows",
+    "tcp-urgent",
+    "tcp-much",
+    group="six",
+)
+SCRIPTS += over_ipv6(SCRIPTS, "tcp-nobody", group="six-alone")

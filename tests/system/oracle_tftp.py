@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from tests.system.oracle import GATEWAY, Talk
-from tests.system.oracle_compare import Script
+from tests.system.oracle import Talk
+from tests.system.oracle_compare import Script, over_ipv6
 from tests.system.oracle_decode import TFTP_CLIENTS, Seen
 from tests.system.oracle_frames import hello, udp_frame
 
@@ -39,11 +39,11 @@ class Client:
     ) -> list[Seen]:
         """One packet; what is waited for may come later than at once."""
         payload = opcode.to_bytes(2, "big") + rest
-        frame = udp_frame(GATEWAY, self.port, self.server if to is None else to, payload)
+        frame = udp_frame(self._talk.plan.gateway, self.port, self.server if to is None else to, payload)
         seen = self._talk.step(name, frame, until=1 if wait else 0, within=wait or 1.0)
         for one in seen:
             if one.kind == "fragment at 0" or one.kind.startswith("tftp"):
-                self.server = int.from_bytes(one.raw[34:36], "big")
+                self.server = int.from_bytes(one.segment[:2], "big")
         return seen
 
     def ask(
@@ -180,7 +180,7 @@ def faults(talk: Talk) -> None:
     talk.listen("lost-silence", until=1, within=1.3)
     stranger = Client(talk, 3)
     stranger.server = client.server
-    stranger.ack("stranger", 1)
+    stranger.ack("stranger", 1, wait=0.12)
 
 
 TFTP = "tftp={folder}"
@@ -192,3 +192,4 @@ SCRIPTS = [
     Script("tftp-faults", faults, TFTP, files=FILES),
     Script("tftp-restricted", read, TFTP + ",restrict=on", files=FILES),
 ]
+SCRIPTS += over_ipv6(SCRIPTS, "tftp-read", "tftp-options")

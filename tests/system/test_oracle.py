@@ -13,7 +13,9 @@ import pytest
 
 from tests.system import (
     oracle_basics,
+    oracle_basics6,
     oracle_dhcp,
+    oracle_dhcp6,
     oracle_guestfwd,
     oracle_hostfwd,
     oracle_restrict,
@@ -21,17 +23,20 @@ from tests.system import (
     oracle_tftp,
     oracle_udp,
 )
-from tests.system.oracle import GATEWAY, Libslirp, Slirpy, Talk
-from tests.system.oracle_compare import Found, Row, Script, differences, explain, read_table
+from tests.system.oracle import GATEWAY, Talk
+from tests.system.oracle_compare import Found, Row, Script, differences, explain, groups, read_table
 from tests.system.oracle_decode import Decoder, Seen, merge_streams
 from tests.system.oracle_frames import fragments, udp_packet
+from tests.system.oracle_networks import Libslirp, Slirpy
 from tests.system.oracle_udp import program
 
 pytestmark = pytest.mark.system
 
 MODULES = (
     oracle_basics,
+    oracle_basics6,
     oracle_dhcp,
+    oracle_dhcp6,
     oracle_udp,
     oracle_tcp,
     oracle_hostfwd,
@@ -40,6 +45,7 @@ MODULES = (
     oracle_restrict,
 )
 SCRIPTS: dict[str, Script] = {script.name: script for module in MODULES for script in module.SCRIPTS}
+GROUPS = groups(SCRIPTS.values())
 TABLE = read_table()
 PATIENCE = 4.0
 ROWS = [row for listed in TABLE for row in listed.rows]
@@ -52,16 +58,17 @@ def found(need: Callable[..., None]) -> Callable[[str], list[Found]]:
     return _found
 
 
-@functools.cache
 def _found(name: str) -> list[Found]:
-    found = differences(SCRIPTS[name])
+    found = _played(GROUPS[name])[name]
     return _patiently(name) if explain(found, ROWS)[0] else found
 
 
-@functools.cache
 def _patiently(name: str) -> list[Found]:
     """Once more: what seemed to be missing may only have been late."""
-    return differences(SCRIPTS[name], PATIENCE)
+    return _played(GROUPS[name], PATIENCE)[name]
+
+
+_played = functools.cache(differences)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
