@@ -96,6 +96,7 @@ class Stats:
     drop_ip_checksum: int = _counter("wrong IPv4 header checksum")
     drop_ip_source: int = _counter("source address that no guest can have")
     drop_ip_destination: int = _counter("destination that cannot be reached: martian or multicast")
+    drop_ip_scope: int = _counter("packet from a link-local address to a host outside, which could not answer")
     drop_ip_protocol: int = _counter("transport protocol that is not supported")
     drop_ip_ttl: int = _counter("time to live expired")
     drop_fragment_bad: int = _counter(

@@ -137,7 +137,10 @@ class DatagramNat(abc.ABC, Generic[F]):
         if route is Refusal.MARTIAN:
             self.network.stats.drop_ip_destination += 1
             return None
-        self.count_refused(by_policy=route in (Refusal.DROP, Refusal.PROHIBITED))
+        if route is Refusal.BEYOND_SCOPE:
+            self.network.stats.drop_ip_scope += 1
+        else:
+            self.count_refused(by_policy=route in (Refusal.DROP, Refusal.PROHIBITED))
         if route is not Refusal.DROP:
             self.parts.errors.error(arrival, REFUSAL_CAUSES[route])
         return None

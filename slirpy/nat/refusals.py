@@ -35,6 +35,7 @@ REFUSAL_CAUSES = {
     Refusal.HOST_UNREACHABLE: Cause.HOST_UNREACHABLE,
     Refusal.PORT_UNREACHABLE: Cause.PORT_UNREACHABLE,
     Refusal.PROHIBITED: Cause.PROHIBITED,
+    Refusal.BEYOND_SCOPE: Cause.BEYOND_SCOPE,
 }
 """Codes of destination unreachable for a packet whose destination is not allowed."""
 ERRNO_CAUSES = {
@@ -84,6 +85,9 @@ def refuse_by_rule(parts: Parts, arrival: Arrival, key: bytes, seg: Segment, ref
         stats.drop_tcp_policy += 1
     elif refusal is Refusal.MARTIAN:
         stats.drop_ip_destination += 1
+    elif refusal is Refusal.BEYOND_SCOPE:
+        stats.drop_ip_scope += 1
+        errors.error(arrival, REFUSAL_CAUSES[refusal])
     else:
         stats.tcp_flows_refused += 1
         if refusal in (Refusal.NET_UNREACHABLE, Refusal.HOST_UNREACHABLE):

@@ -37,6 +37,7 @@ class Refusal(enum.Enum):
     PROHIBITED = "administratively prohibited"
     DROP = "dropped"
     MARTIAN = "no such destination"
+    BEYOND_SCOPE = "source address of a smaller scope"
 
 
 class Route(NamedTuple):
@@ -96,6 +97,8 @@ class Router:
             if refusal is Refusal.NET_UNREACHABLE:
                 self._refuse(request, _SHUT)
             return refusal
+        if is_link_local(request.source_bytes) and not family_of(address).is_loopback(address):
+            return Refusal.BEYOND_SCOPE  # no router forwards its packets (RFC 4291, section 2.5.6)
         if config.policy is not None:
             if address is LOOPBACK or address is LOOPBACK6:
                 # Under one name, so that rules about the gateway also hold for broadcasts.
@@ -146,10 +149,12 @@ class Router:
         """Return the address by which a guest knows a host's.
 
         It is the same for most. The gateway stands for the host's loopback, for link-local addresses, which mean
-        nothing on the guest's link, and for hosts of the other family that have no address for guests. A guest with a
-        link-local address knows the gateway by its link-local address, for it may have no other that could answer.
-        This method is called for each datagram.
+        nothing on the guest's link, and for hosts of the other family that have no address for guests. To a guest
+        with a link-local address, it stands for everyone, since such a guest can answer nobody beyond the link. This
+        method is called for each datagram.
         """
+        if is_link_local(guest):
+            return ROUTER
         if len(address) != len(guest):
             seen = None if family_of(address).is_loopback(address) else self._translation.seen(address)
             return seen or gateway_for(self._config, guest)

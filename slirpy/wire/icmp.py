@@ -85,9 +85,12 @@ class Cause(enum.Enum):
     """The hop limit has run out."""
     REASSEMBLY_TIME = enum.auto()
     """Some fragments did not arrive in time."""
+    BEYOND_SCOPE = enum.auto()
+    """The scope of the source address is smaller than that of the destination."""
 
 
 _CODES = {
+    Cause.BEYOND_SCOPE: (UNREACHABLE, HOST_UNREACHABLE),  # in this direction only (RFC 7915, section 5.2)
     Cause.NET_UNREACHABLE: (UNREACHABLE, NET_UNREACHABLE),
     Cause.HOST_UNREACHABLE: (UNREACHABLE, HOST_UNREACHABLE),
     Cause.PROTOCOL_UNREACHABLE: (UNREACHABLE, PROTOCOL_UNREACHABLE),

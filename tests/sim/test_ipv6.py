@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from slirpy import Action, Verdict
 from slirpy.testing import Echo
 from slirpy.units import SECOND
 from tests.support.frames6 import (
@@ -492,6 +493,65 @@ def test_destinations_that_cannot_be(net: Net, destination: bytes) -> None:
 @pytest.mark.rfc("4443", "3.3 hop limit")
 @pytest.mark.rfc("8200", "3 hop limit")
 @pytest.mark.rfc("8200", "3 destination")
+@pytest.mark.rfc("4443", "3.1 code 2")
+@pytest.mark.parametrize("destination", [WORLD6, ip6("fd00::1"), ip6("64:ff9b::198.51.100.7")])
+@pytest.mark.parametrize("policy", [None, lambda request: Verdict(Action.ALLOW)])
+def test_a_link_local_address_leads_no_further(destination: bytes, policy: Any) -> None:
+    net = Net(config(nat64=True, policy=policy))
+    know6(net, LINK_LOCAL)
+    net.silence()
+    to: dict[str, Any] = {"source": LINK_LOCAL, "destination": destination}
+    for frame in (tcp6(SYN, 1, **to), udp6(b"x", **to), echo6(**to)):
+        net.send(frame)
+        packet = net.one().data
+        assert (packet.src, packet.dst, bytes(packet.data)[:2]) == (ROUTER, LINK_LOCAL, b"\1\2")
+        assert bytes(packet.data)[8:] == frame[14:]
+    assert drops(net) == {"drop_ip_scope": 3}
+    assert net.host.calls == []
+    assert net.stack.flows() == []
+
+
+def test_a_link_local_address_reaches_what_is_on_the_link(net: Net) -> None:
+    net.host.serve_udp(LOOPBACK6, 9, lambda payload, address, port: payload.upper())
+    know6(net, LINK_LOCAL)
+    net.silence()
+    for destination in (ROUTER, GATEWAY6):
+        net.send(udp6(b"x", source=LINK_LOCAL, destination=destination))
+        net.run(0.01)
+        packet = net.one().data
+        assert (packet.src, packet.dst, bytes(packet.data.data)) == (destination, LINK_LOCAL, b"X")
+
+
+def test_an_existing_flow_does_not_widen_the_scope(net: Net) -> None:
+    """The second destination of a socket is checked like the first."""
+    net.host.serve_udp(LOOPBACK6, 9)
+    know6(net, LINK_LOCAL)
+    net.silence()
+    net.send(udp6(b"x", source=LINK_LOCAL, destination=ROUTER), udp6(b"y", source=LINK_LOCAL))
+    assert [bytes(packet.data)[:2] for packet in of_kind(net.take(), ICMPV6)] == [b"\1\2"]
+    assert [call.address for call in net.calls("send_udp")] == [LOOPBACK6]
+
+
+def test_to_a_guest_with_a_link_local_address_all_clients_are_the_gateway() -> None:
+    """It could answer nobody else."""
+    net = Net(config(hostfwd=[f"{kind}:[::]:70-[fe80::5054:ff:fe12:3456]:80" for kind in ("udp", "tcp")]))
+    know6(net, LINK_LOCAL)
+    net.silence()
+    net.host.connect("2001:db8::1", 70)
+    for number in (1, 2):
+        net.host.send_udp(b"%d" % number, "2001:db8::1", 70, (f"2001:db8:99::{number}", 4000))
+    net.run(0.01)
+    packets = [frame.data for frame in net.take()]
+    assert {(packet.src, packet.dst) for packet in packets} == {(ROUTER, LINK_LOCAL)}
+    assert [packet.data.flags for packet in packets if packet.nxt == TCP] == [SYN]
+    for packet in packets:
+        if packet.nxt == UDP:
+            answer = {"sport": 80, "dport": packet.data.sport, "source": LINK_LOCAL, "destination": ROUTER}
+            net.send(udp6(bytes(packet.data.data) * 2, **answer))
+    sent = [(call.detail, call.address[-1]) for call in net.calls("send_udp")]
+    assert sent == [(b"11", 1), (b"22", 2)]
+
+
 def test_the_hop_limit_ends_at_the_gateway(net: Net) -> None:
     for hop_limit in (0, 1):
         net.send(udp6(b"x", hop_limit=hop_limit))

@@ -93,7 +93,8 @@ def test_source_seen() -> None:
 @pytest.mark.parametrize(("guest", "gateway"), [("fec0::15", "fec0::2"), ("fe80::15", "fe80::2")])
 def test_the_gateway_has_the_scope_of_the_guest(guest: str, gateway: str) -> None:
     router = Router(config())
-    assert router.source_seen(WORLD6, ip_address(guest).packed) == WORLD6
+    seen = ip_address(gateway).packed if guest.startswith("fe80") else WORLD6
+    assert router.source_seen(WORLD6, ip_address(guest).packed) == seen
     # The host's loopback, a host on a link of the host's, and hosts of the other family.
     for far in (LOOPBACK6, ip_address("fe80::77").packed, with_scope(ip_address("fe80::77").packed, 3), WORLD):
         assert router.source_seen(far, ip_address(guest).packed) == ip_address(gateway).packed
