@@ -80,9 +80,8 @@ def _flag(
     kind, spelling = row.kind, str(row.flag)
     if not isinstance(kind, Switch):
         more |= {"metavar": kind.metavar or None, "multiple": kind.several}
-    elif (
-        row.default
-    ):  # --no-x turns it off; --x, for scripts, says what is the case anyway, or takes --no-x back
+    elif row.default:
+        # --no-x turns it off; --x, for scripts, says what is the case anyway, or takes --no-x back.
         names = names or (_parameter(row),)
         spelling = f"--{spelling.removeprefix('--no-')}/{spelling}"
         more.setdefault("default", None)
