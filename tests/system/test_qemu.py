@@ -90,10 +90,16 @@ def check_everything(guest: Guest, forward: int, mtu: int, size: int = SIZE) -> 
 
 
 @pytest.mark.parametrize(
-    "transport",
-    ["unix", pytest.param("tcp", marks=pytest.mark.long), pytest.param("socket", marks=pytest.mark.long)],
+    ("transport", "size"),
+    [
+        ("unix", SIZE),
+        pytest.param("tcp", SMALL, marks=pytest.mark.long),
+        pytest.param("socket", SMALL, marks=pytest.mark.long),
+    ],
 )
-def test_a_guest_does_everything(transport: str, folder: Path, web: WebServer, resolver: Resolver) -> None:
+def test_a_guest_does_everything(
+    transport: str, size: int, folder: Path, web: WebServer, resolver: Resolver
+) -> None:
     address = f"unix:{folder}/net.sock" if transport == "unix" else "tcp:127.0.0.1:0"
     dns = f"127.0.0.1:{resolver.port}"
     with Listening("--hostfwd", "tcp::0-:80", "--dns", dns, address) as slirpy:
@@ -101,8 +107,8 @@ def test_a_guest_does_everything(transport: str, folder: Path, web: WebServer, r
         if transport == "socket":  # QEMU's older word for the same framing
             port = re.findall(r"addr\.port=(\d+)", " ".join(card))[0]
             card = ["-netdev", f"socket,id=n,connect=127.0.0.1:{port}", "-device", "virtio-net-pci,netdev=n"]
-        with Guest([QEMU, *machine(everything(web.port)), *card]) as guest:
-            check_everything(guest, slirpy.forward, 1500)
+        with Guest([QEMU, *machine(everything(web.port, size)), *card]) as guest:
+            check_everything(guest, slirpy.forward, 1500, size)
         assert slirpy.end() == ""
 
 
