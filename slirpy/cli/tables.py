@@ -22,6 +22,8 @@ __all__ = ["amount", "console_for", "counter_table", "flow_table", "print_report
 MOST_FLOWS = 40
 """Largest number of flows to show, those with the most bytes first. A last line counts the others."""
 _WIDE, _NARROW = 114, 80  # widths from which all fields fit, and below which a line cannot hold a complete flow
+_IPV4_ENDS = 2 * len("255.255.255.255:65535")
+_OTHERS = 80  # characters of all columns but the two with addresses
 _UNLIMITED = 200  # a file has no width; no table is wider than this
 
 
@@ -51,6 +53,11 @@ def _end(address: tuple[object, int] | None) -> str:
     return with_port(host, port)
 
 
+def _longest_ends(flows: Sequence[FlowInfo]) -> int:
+    """Characters of the longest two ends, in each of their columns; IPv6 addresses are longer."""
+    return max(len(_end(flow.guest)) for flow in flows) + max(len(_end(flow.host)) for flow in flows)
+
+
 def _table(*columns: tuple[str, bool]) -> Table:
     """Create an empty table. A column is a heading, and whether it contains numbers."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
@@ -72,16 +79,18 @@ def flow_table(
     """
     if not flows:
         return Text("No flows.")
+    if not ranked:
+        flows = sorted(flows, key=lambda flow: flow.bytes_in + flow.bytes_out, reverse=True)
+    shown = flows[:most]
     names = [("proto", False), ("state", False), ("guest", False), ("", False), ("host", False)]
     if width < _NARROW:
         names = [("flow", False)]
     columns = [*names, ("in", True), ("out", True)]
-    if width >= _WIDE:
+    ends = _longest_ends(shown)
+    wide = width >= _WIDE and (ends <= _IPV4_ENDS or width >= _OTHERS + ends)
+    if wide:
         columns += [("packets in", True), ("packets out", True), ("age", True)]
     table = _table(*columns)
-    if not ranked:
-        flows = sorted(flows, key=lambda flow: flow.bytes_in + flow.bytes_out, reverse=True)
-    shown = flows[:most]
     for flow in shown:
         # The arrow shows the initiator: the guest, or a client outside through a forward.
         arrow, guest, host = "<-" if flow.inbound else "->", _end(flow.guest), _end(flow.host)
@@ -89,9 +98,9 @@ def flow_table(
         if width < _NARROW:
             cells = [f"{flow.protocol} {flow.state}\n{guest}\n{arrow}{host}"]
         cells += [amount(flow.bytes_in), amount(flow.bytes_out)]
-        if width >= _WIDE:
+        if wide:
             cells += [str(flow.packets_in), str(flow.packets_out), f"{flow.age:.1f} s"]
-        table.add_row(*cells)
+        table.add_row(*map(Text, cells))  # as a string, "[fec0::15]" would be a style
     rest = len(flows) - len(shown)
     return Group(table, Text(f"and {rest} more")) if rest else table
 
@@ -105,7 +114,7 @@ def counter_table(stats: Stats, width: int) -> RenderableType:
     meaning = stats.describe()
     table = _table(("counter", False), ("count", True), *([("what", False)] if described else []))
     for name, value in counted.items():
-        table.add_row(name, str(value), *([meaning[name]] if described else []))
+        table.add_row(*map(Text, (name, str(value), *([meaning[name]] if described else []))))
     return table
 
 

@@ -23,25 +23,20 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import TypeAlias
 
-from slirpy.tcp import options as tcp_options
+from slirpy.config.text import split_port, with_port
 from slirpy.testing.numbering import Numbering, Place, Tcp
+from slirpy.testing.packets import Packet, Timed, read_all
 from slirpy.units import MS
-from slirpy.wire import ethernet, icmp, ipv4, tcp, udp
+from slirpy.wire import tcp
 
 __all__ = ["Host", "Timed", "ladder"]
 
-Timed: TypeAlias = tuple[int, str, bytes]
-"""Nanoseconds, a direction and an Ethernet frame, as in :attr:`VirtualNetwork.transcript
-<slirpy.testing.network.VirtualNetwork>`. An attribute ``delays``, as in that transcript, describes the frame's
-delivery. Directions matter only for frames between two guests: a frame that came ``"in"`` and went ``"out"`` is one
-frame.
-"""
-
 Host: TypeAlias = str
-"""An address, ``"10.0.2.15"``, an address and a port, ``"10.0.2.15:80"``, or ``"*"`` for all."""
+"""An address, ``"10.0.2.15"`` or ``"fec0::15"``, an address and a port, ``"10.0.2.15:80"`` or ``"[fec0::15]:80"``, or
+``"*"`` for all."""
 
 _EVERYONE: Place = b"", 0
 _NARROWEST = 60
@@ -62,22 +57,6 @@ _UNICODE = _Style(pole="│", line="─", left="◄", right="►", gap="⋮", lo
 _ASCII = _Style("|", "-", "<", ">", ":", "x", ".")
 
 
-@dataclass(slots=True)
-class _Packet:
-    """A packet, with the fields that are shown."""
-
-    time: int
-    source: Place
-    destination: Place
-    protocol: int
-    label: str = ""
-    tcp: Tcp | None = None
-    delays: tuple[int, ...] = (0,)
-    """Deliveries: see ``delays`` of :class:`~slirpy.testing.network.Captured`."""
-    arrives: bool = False
-    """Whether this is the later arrival of the packet or of a copy, not its sending."""
-
-
 def ladder(
     frames: Iterable[Timed],
     left: Host | None = None,
@@ -92,9 +71,9 @@ def ladder(
     """Draw frames as text.
 
     Args:
-        frames: in order of time; frames other than IPv4, or not between the two hosts, are left out.
-        left: the left pole. Default: the end that sends the first SYN; without a SYN, the source of the first IPv4
-            packet.
+        frames: in order of time; frames other than IPv4 and IPv6, or not between the two hosts, are left out.
+        left: the left pole. Default: the end that sends the first SYN; without a SYN, the source of the first packet
+            that goes to a single host by IPv4 or IPv6, and is not Neighbor Discovery.
         right: the right pole. Default: the other end of that connection or packet.
         width: characters per line, 60 or more.
         limit: maximum number of packets to draw, 2 or more; beyond it the middle is left out.
@@ -105,10 +84,10 @@ def ladder(
     Returns:
         Lines without a newline at the end; a single line if there is nothing to draw.
     """
-    packets = _read_all(frames)
+    packets = read_all(frames)
     ends = _ends(packets, left, right)
     if ends is None:
-        return "no IPv4 packets"
+        return "no IP packets"
     first, second = ends
     chosen = [
         packet
@@ -133,11 +112,12 @@ def ladder(
 
 
 class _Drawing:
-    def __init__(self, packets: list[_Packet], left: Place, right: Place, width: int, style: _Style) -> None:
+    def __init__(self, packets: list[Packet], left: Place, right: Place, width: int, style: _Style) -> None:
         self._left = left
         self._style = style
         self._ports = not left[1] or not right[1]
         self._everyone = _EVERYONE in (left, right)
+        self._by_direction = left == right == _EVERYONE
         self._start = packets[0].time
         numbering = Numbering()
         for packet in packets:
@@ -146,11 +126,11 @@ class _Drawing:
         times = [self._time(packet.time + max(packet.delays, default=0)) for packet in packets]
         self._column = max(len("time"), *map(len, times))
         self._room = width - self._column - 4  # two spaces, two poles
-        names = _name(left), _name(right)
+        names = ("guests", "network") if self._by_direction else (_name(left), _name(right))
         space = max(self._room + 2 - len(names[0]) - len(names[1]), 1)
         self._lines = [f"{'time':>{self._column}}  {names[0]}{' ' * space}{names[1]}"]
 
-    def text(self, head: list[_Packet], hidden: int, tail: list[_Packet]) -> str:
+    def text(self, head: list[Packet], hidden: int, tail: list[Packet]) -> str:
         """Return all lines: packets, the number omitted, more packets."""
         for packet in head:
             self._draw(packet)
@@ -164,10 +144,10 @@ class _Drawing:
     def _time(self, time: int) -> str:
         return f"{(time - self._start) / MS:.3f} ms"
 
-    def lines_of(self, packets: list[_Packet]) -> list[_Packet]:
+    def lines_of(self, packets: list[Packet]) -> list[Packet]:
         """Return the packets, and again those that arrive late or as a copy, at their arrival."""
-        lines: list[_Packet] = []
-        later: list[_Packet] = []
+        lines: list[Packet] = []
+        later: list[Packet] = []
         for packet in packets:
             while later and later[0].time < packet.time:
                 lines.append(later.pop(0))
@@ -183,13 +163,13 @@ class _Drawing:
                     )
         return lines + later
 
-    def _draw(self, packet: _Packet) -> None:
+    def _draw(self, packet: Packet) -> None:
         style = self._style
         label = packet.label
         if self._everyone:
-            label = f"{IPv4Address(packet.source[0])} > {IPv4Address(packet.destination[0])} {label}"
+            label = f"{ip_address(packet.source[0])} > {ip_address(packet.destination[0])} {label}"
         line = style.late if packet.arrives else style.line
-        rightward = _is(packet.source, self._left)
+        rightward = packet.direction != "out" if self._by_direction else _is(packet.source, self._left)
         end, note = style.right if rightward else style.left, ""
         if not packet.delays:
             end, note = style.lost, " lost"
@@ -208,7 +188,7 @@ class _Drawing:
         time = self._time(packet.time)
         self._lines.append(f"{time:>{self._column}}  {style.pole}{arrow}{style.pole}")
 
-    def _tcp_label(self, packet: _Packet, segment: Tcp, numbering: Numbering) -> str:
+    def _tcp_label(self, packet: Packet, segment: Tcp, numbering: Numbering) -> str:
         """Describe a segment."""
         shown = numbering.number(packet.source, packet.destination, segment)
         flags, options = segment.flags, segment.options
@@ -231,7 +211,7 @@ class _Drawing:
         return " ".join(words)
 
 
-def _time_of(packet: _Packet) -> int:
+def _time_of(packet: Packet) -> int:
     return packet.time
 
 
@@ -243,17 +223,17 @@ def _name(place: Place) -> str:
     if place == _EVERYONE:
         return "everyone"
     address, port = place
-    return f"{IPv4Address(address)}:{port}" if port else str(IPv4Address(address))
+    return with_port(ip_address(address), port) if port else str(ip_address(address))
 
 
 def _place(host: Host) -> Place:
     if host == "*":
         return _EVERYONE
-    address, _, port = host.partition(":")
-    return IPv4Address(address).packed, int(port or 0)
+    address, port = split_port(host) or (host, None)
+    return ip_address(address).packed, int(port or 0)
 
 
-def _ends(packets: list[_Packet], left: Host | None, right: Host | None) -> tuple[Place, Place] | None:
+def _ends(packets: list[Packet], left: Host | None, right: Host | None) -> tuple[Place, Place] | None:
     """Return the two poles; port 0 stands for all."""
     first = _place(left) if left is not None else None
     second = _place(right) if right is not None else None
@@ -269,85 +249,10 @@ def _ends(packets: list[_Packet], left: Host | None, right: Host | None) -> tupl
     if not fitting:
         return None
     syn = next((p for p in fitting if p.tcp is not None and p.tcp[2] & (tcp.SYN | tcp.ACK) == tcp.SYN), None)
-    chosen = syn or fitting[0]
+    chosen = syn or next((packet for packet in fitting if not packet.is_housekeeping), fitting[0])
     source, destination = chosen.source, chosen.destination
     if syn is None:
         source, destination = (source[0], 0), (destination[0], 0)
     if (first is not None and _is(destination, first)) or (second is not None and _is(source, second)):
         source, destination = destination, source
     return first or source, second or destination
-
-
-def _read_all(frames: Iterable[Timed]) -> list[_Packet]:
-    """Return all IPv4 packets. A frame that a switch forwarded unchanged from one guest to another counts once."""
-    packets = []
-    came_in: dict[bytes, list[tuple[_Packet, list[tuple[int, ...]]]]] = {}
-    for each in frames:
-        time, direction, frame = each
-        delays = tuple(getattr(each, "delays", (0,)))
-        whole = bytes(frame).ljust(ethernet.MIN_LENGTH, b"\0")
-        if direction == "out" and whole in came_in:
-            for packet, onward in came_in[whole]:
-                if len(onward) < len(packet.delays):
-                    onward.append(delays)
-                    break
-            continue
-        read = _read(time, frame)
-        if read is not None:
-            read.delays = delays
-            packets.append(read)
-            if direction == "in":
-                came_in.setdefault(whole, []).append((read, []))
-    for same in came_in.values():
-        for packet, onward in same:
-            onward += [(0,)] * (len(packet.delays) - len(onward))  # still in transit, or for the stack
-            ways = zip(packet.delays, onward, strict=True)
-            packet.delays = tuple(delay + more for delay, further in ways for more in further)
-    return packets
-
-
-def _read(time: int, frame: bytes) -> _Packet | None:
-    """Parse a frame; None if it is not a complete IPv4 packet."""
-    if len(frame) < ethernet.HEADER_LENGTH:
-        return None
-    start = ethernet.payload_offset(frame)
-    if frame[start - 2 : start] != b"\x08\x00":
-        return None
-    data = memoryview(frame)[start:]
-    header = ipv4.parse(data)
-    if header is None:
-        return None
-    start, end = header.header_length, header.total_length
-    packet = _Packet(time, (header.source, 0), (header.destination, 0), header.protocol)
-    offset = header.fragment & ipv4.OFFSET_MASK
-    if offset:
-        packet.label = f"fragment of protocol {header.protocol} at {offset * 8} len={end - start}"
-    elif header.protocol == ipv4.TCP and end >= start + tcp.HEADER_LENGTH:
-        _read_tcp(packet, data[start:end])
-    elif header.protocol == ipv4.UDP and end >= start + udp.HEADER_LENGTH:
-        source, destination, length, _ = udp.HEADER.unpack_from(data, start)
-        packet.source, packet.destination = (header.source, source), (header.destination, destination)
-        packet.label = f"UDP {source} > {destination} len={length - udp.HEADER_LENGTH}"
-    elif header.protocol == ipv4.ICMP and end >= start + icmp.HEADER_LENGTH:
-        kind, code = data[start], data[start + 1]
-        name = _ICMP.get(kind, f"type {kind}")
-        packet.label = f"ICMP {name}" + (f" code {code}" if code else "") + f" len={end - start - 8}"
-    else:
-        packet.label = f"protocol {header.protocol} len={end - start}"
-    return packet
-
-
-_ICMP = {
-    icmp.ECHO_REQUEST: "echo request",
-    icmp.ECHO_REPLY: "echo reply",
-    icmp.UNREACHABLE: "unreachable",
-    icmp.TIME_EXCEEDED: "time exceeded",
-}
-
-
-def _read_tcp(packet: _Packet, segment: memoryview) -> None:
-    source, destination, seq, ack, offset, flags, wnd, _, _ = tcp.HEADER.unpack_from(segment)
-    packet.source, packet.destination = (packet.source[0], source), (packet.destination[0], destination)
-    data = (offset >> 4) * 4
-    options = tcp_options.parse(segment[tcp.HEADER_LENGTH : data])
-    packet.tcp = Tcp(seq, ack, flags, wnd, max(len(segment) - data, 0), options)

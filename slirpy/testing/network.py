@@ -330,8 +330,7 @@ class VirtualNetwork:
         counters = ", ".join(f"{name} {value}" for name, value in self.stack.stats.nonzero().items())
         lines.append(f"stack counters: {counters or 'none'}")
         if self.transcript:
-            left = "*" if self.guest.address is None else str(self.guest.address)
             recent = self.transcript[-_LOOKED_AT:]
             shown = min(len(recent), _SHOWN)
-            lines += [f"the last {shown} frames:", ladder(recent, left, "*", width=110, last=shown)]
+            lines += [f"the last {shown} frames:", ladder(recent, "*", "*", width=110, last=shown)]
         return "\n".join(lines)

@@ -11,12 +11,15 @@ import select
 import subprocess
 import sys
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
+from rich.console import Console
 
 from slirpy import Config, ConfigError, FlowInfo, Slirp
+from slirpy.cli.tables import flow_table
 from slirpy.cli.top import INTERVAL, Top, busiest, summary
+from slirpy.config.text import with_port
 from tests.support.driven import Driven
 
 
@@ -34,6 +37,28 @@ def test_who_moves_comes_first() -> None:
 
 def test_the_first_line() -> None:
     assert summary(3, 2, 2048.4, 10, 7) == "3 flows, 2 leases    in 2.0 KiB/s    out 10 B/s    7 dropped"
+
+
+LONG = "2001:db8:1234:5678:9abc:def0:1234:5678"
+
+
+@pytest.mark.parametrize(
+    ("host", "width", "wide"),
+    [("192.0.2.1", 114, False), ("192.0.2.1", 125, True), (LONG, 130, False), (LONG, 160, True)],
+)
+def test_addresses_of_both_families_in_full(host: str, width: int, wide: bool) -> None:
+    """Wide columns are left out if the addresses need the room."""
+    six = FlowInfo(
+        "tcp", "ESTABLISHED", (IPv6Address("fec0::5054:ff:fe12:3456"), 65535), (ip_address(host), 443), False,
+        123_456, 1 << 30, 1000, 2000, 0, 0, 12.5, 0.0,
+    )  # fmt: skip
+    console = Console(file=io.StringIO(), width=width)
+    with console.capture() as capture:
+        console.print(flow_table([six, flow(1, 5000)], width))
+    heading, _, *rows = capture.get().splitlines()
+    assert ("packets in" in heading) is wide
+    text = re.sub(r"\s+", " ", " ".join(rows))
+    assert f"[fec0::5054:ff:fe12:3456]:65535 -> {with_port(host, 443)}" in text
 
 
 def test_without_a_terminal_it_is_refused() -> None:

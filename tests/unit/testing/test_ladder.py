@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
+from ipaddress import IPv6Address
 
 import pytest
 
 from slirpy.errors import ConfigError
 from slirpy.testing import Captured, Echo, UnmetError, VirtualNetwork, ladder
-from slirpy.wire import ipv4, tcp, udp
+from slirpy.wire import ipv4, ipv6, tcp, udp
 from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN
 
 MS = 1_000_000
@@ -138,7 +139,7 @@ def test_everyone() -> None:
     "frame", [b"", bytes(14), bytes(12) + b"\x08\x00", bytes(12) + b"\x08\x00" + bytes(40)]
 )
 def test_nothing_to_draw(frame: bytes) -> None:
-    assert ladder([(0, "", frame)]) == "no IPv4 packets"
+    assert ladder([(0, "", frame)]) == "no IP packets"
     assert ladder(CONVERSATION, "10.9.9.9", "10.0.2.15") == "no packets between 10.9.9.9 and 10.0.2.15"
 
 
@@ -411,3 +412,99 @@ def test_the_message_of_a_failed_test_counts_from_the_beginning() -> None:
     assert "seq=30001 ack=30001 len=4" in text
     assert "✗ lost" in text
     assert "the last 24 frames:" in text
+
+
+# ------------------------------------------------------------------------------------------------ IPv6
+
+GUEST6 = (IPv6Address("fec0::15").packed, 49152)
+WEB6 = (IPv6Address("2001:db8::7").packed, 80)
+ROUTER, DNS6 = IPv6Address("fe80::2").packed, IPv6Address("fec0::3").packed
+
+
+def ip6(
+    time: float, source: Place, destination: Place, protocol: int, body: bytes, direction: str = ""
+) -> Timed:
+    packet = ipv6.build(source[0], destination[0], protocol, len(body)) + body
+    return int(time * MS), direction, bytes(12) + b"\x86\xdd" + packet
+
+
+def segment6(time: float, source: Place, destination: Place, seq: int, ack: int, flags: int) -> Timed:
+    header = tcp.HEADER.pack(source[1], destination[1], seq, ack, 5 << 4, flags, 1000, 0, 0)
+    return ip6(time, source, destination, ipv4.TCP, header)
+
+
+DISCOVERY = [
+    ip6(0, GUEST6, (IPv6Address("ff02::2").packed, 0), ipv6.ICMPV6, b"\x85\0\0\0" + bytes(4), "in"),
+    ip6(1, (ROUTER, 0), GUEST6, ipv6.ICMPV6, b"\x87\0\0\0" + bytes(4) + GUEST6[0], "out"),
+]
+QUESTION = ip6(2, GUEST6, (DNS6, 0), ipv4.UDP, udp.build(GUEST6[0], 5000, DNS6, 53, b"12345") + b"12345", "in")
+OTHER6 = [
+    QUESTION,
+    ip6(3, (DNS6, 0), GUEST6, ipv6.ICMPV6, b"\1\4\0\0" + bytes(4) + QUESTION[2][14:], "out"),
+    ip6(4, GUEST6, (DNS6, 0), 44, b"\x11\0\0\x08" + bytes(4) + bytes(100), "in"),
+    ip6(5, GUEST6, (DNS6, 0), 43, b"\x11\0\0\x01" + bytes(4), "in"),
+    ip6(6, GUEST6, (DNS6, 0), 47, bytes(9), "in"),
+]
+
+
+def test_a_connection_over_ipv6() -> None:
+    conversation = [
+        *DISCOVERY,
+        segment6(1.0, GUEST6, WEB6, 7, 0, SYN),
+        segment6(2.0, WEB6, GUEST6, 900, 8, SYN | ACK),
+        segment6(3.0, GUEST6, WEB6, 8, 901, ACK),
+    ]
+    assert (
+        ladder(conversation)
+        == """\
+    time  [fec0::15]:49152                                      [2001:db8::7]:80
+0.000 ms  │── SYN seq=0 ──────────────────────────────────────────────────────►│
+1.000 ms  │◄──────────────────────────────────────────── SYN,ACK seq=0 ack=1 ──│
+2.000 ms  │── ACK seq=1 ack=1 ────────────────────────────────────────────────►│"""
+    )
+    for left, right in (
+        ("fec0::15", "2001:db8::7"),
+        ("[fec0::15]:49152", "[2001:db8::7]"),
+        ("2001:db8::7", None),
+    ):
+        assert len(ladder(conversation, left, right).splitlines()) == 4
+
+
+def test_other_traffic_over_ipv6() -> None:
+    """Without a connection, the poles are those of the first packet that is not by the way."""
+    lines = ladder([*DISCOVERY, *OTHER6]).splitlines()
+    assert lines[0].split() == ["time", "fec0::15", "fec0::3"]
+    labels = [
+        "UDP 5000 > 53 len=5",
+        "ICMP6 unreachable - port, for UDP to fec0::3.53",
+        "fragment of protocol 17 at 8 len=100",
+        "extension headers refused (routing) len=8",
+        "protocol 47 len=9",
+    ]
+    assert [label in line for label, line in zip(labels, lines[1:], strict=True)] == [True] * 5
+
+
+def test_neighbors_and_dhcpv6_by_name() -> None:
+    message = b"\1abc" + b"\0\1\0\4duid"
+    solicit = udp.build(GUEST6[0], 546, DNS6, 547, message) + message
+    lines = ladder([*DISCOVERY, ip6(2, GUEST6, (DNS6, 0), ipv4.UDP, solicit)], "*", "*", width=130).splitlines()
+    assert "fec0::15 > ff02::2 ICMP6 router solicitation" in lines[1]
+    assert "fe80::2 > fec0::15 ICMP6 neighbor solicitation, who has fec0::15" in lines[2]
+    assert "fec0::15 > fec0::3 DHCPv6 Solicit, xid 0x616263" in lines[3]
+
+
+def test_all_packets_of_both_families_by_direction() -> None:
+    frames = [*DISCOVERY, *OTHER6[:2], ip(9, GUEST, WEB, 47, bytes(9))]
+    lines = ladder(frames, "*", "*", width=130).splitlines()
+    assert lines[0].split() == ["time", "guests", "network"]
+    assert ["►" in line for line in lines[1:]] == [True, False, True, False, True]
+
+
+def test_the_summary_shows_both_families() -> None:
+    net = VirtualNetwork(seed=1)
+    net.boot(ipv6=True)
+    ping = net.guest.ping("fec0::2")
+    net.run_until(lambda: ping.reply is not None)
+    text = net.summary()
+    assert "> fec0::2 ICMP6 echo request" in text
+    assert "UDP 68 > 67" in text or "10.0.2.15" in text
