@@ -87,6 +87,8 @@ class Stats:
         "oldest packet in the queue for a guest whose MAC address is still unknown: the queue was full"
     )
     drop_neighbor_spoofed: int = _counter("packet from an address that is in use on another link")
+    ndp_probes: int = _counter("solicitations to IPv6 neighbours that had been silent, at their MAC addresses")
+    neighbor_unreachable: int = _counter("IPv6 neighbours whose MAC address no longer answered")
     neighbor_evicted: int = _counter("neighbours evicted to make room for another")
     # -------------------------------------------------------------------------------------------- IPv4
     drop_ipv4: int = _counter("IPv4 or ARP packet while IPv4 is off")

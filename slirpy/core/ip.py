@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from struct import Struct
 
 from slirpy.core.cutting import cut, cut6
-from slirpy.core.neighbor import AGE, Neighbor, Neighbors
+from slirpy.core.neighbor import Neighbor, Neighbors
 from slirpy.core.network import Network
 from slirpy.core.port import LinkPort
 from slirpy.interfaces import Buffer, Frame, LinkSink
@@ -148,7 +148,7 @@ class IPSender:
         macs = (neighbor.mac or ethernet.BROADCAST) + network.mac_for(source)
         address_sum = _from_bytes(addresses, "big") % 65535
         # Otherwise the frame goes through the neighbour table, which asks for the guest again.
-        direct = neighbor.mac is not None and network.now - neighbor.seen <= AGE
+        direct = neighbor.mac is not None and network.now - neighbor.seen <= neighbor.fresh
         ports = source_port + destination_port
         index = 0
         while index < len(payloads):

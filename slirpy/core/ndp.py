@@ -22,7 +22,7 @@ from itertools import accumulate
 
 from slirpy.config.kinds import SLAAC_PREFIX
 from slirpy.core.arrival import Arrival
-from slirpy.core.neighbor import Neighbors
+from slirpy.core.neighbor import Neighbor, Neighbors
 from slirpy.core.network import ROUTER, Network
 from slirpy.core.port import LinkPort
 from slirpy.core.timers import Alarm
@@ -34,7 +34,7 @@ from slirpy.wire.domainname import pack_names
 from slirpy.wire.ipv6 import IPv6Header
 from slirpy.wire.ndpoption import Dnssl, Mtu, NdpOption, Pref64, PrefixInformation, Rdnss
 
-__all__ = ["Ndp", "solicit"]
+__all__ = ["Ndp", "confirm", "solicit"]
 
 ROUTER_MAC = ethernet.virtual_mac(ROUTER)
 LEAST_MTU = 1280
@@ -77,6 +77,15 @@ def solicit(network: Network, address: bytes) -> None:
     for port in network.ports:
         if port.mtu >= LEAST_MTU:
             _transmit(port, ipv6.multicast_mac(group), ROUTER, group, message)
+
+
+def confirm(network: Network, neighbor: Neighbor) -> None:
+    """Ask a neighbour at its known MAC address whether it is there (section 7.3.3)."""
+    if neighbor.port is not None and neighbor.mac is not None:
+        address = neighbor.address
+        message = ndp.neighbor_solicitation(ROUTER, address, address, ROUTER_MAC)
+        network.stats.ndp_probes += 1
+        _transmit(neighbor.port, neighbor.mac, ROUTER, address, message)
 
 
 class _Adverts:

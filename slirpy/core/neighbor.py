@@ -6,6 +6,13 @@ the function that asks for an address, and every packet that shows an address le
 An address that was heard behind one link is not accepted from another within :data:`HOLD`. After such a silence it
 may move, because guests do. The link behind which it was first heard is its home, from which it may return at once.
 So a guest that takes over the address of a silent one loses it with that guest's next packet.
+
+**Reachability.** Every packet from an address confirms its entry; the fast paths record this anyhow. An entry that
+is used after a silence of ``fresh`` nanoseconds is verified, while it stays in use. For IPv4, ARP asks once, and an
+entry without an answer stays. For IPv6 this is Neighbor Unreachability Detection (RFC 4861, section 7.3): after
+:data:`DELAY_FIRST_PROBE_TIME` without a packet, solicitations go to the MAC address itself; if none is answered, it
+is forgotten, and the address is asked for anew when there is something to send. TCP sends without looking at the age,
+since it notices by itself when nothing is acknowledged (:meth:`Neighbors.doubt`).
 """
 
 from __future__ import annotations
@@ -28,6 +35,12 @@ PENDING_FRAMES = 16
 PENDING_TIME = 1 * SECOND
 AGE = 600 * SECOND
 """Time for which an entry stays valid without any packet from the neighbour."""
+REACHABLE_TIME = 30 * SECOND
+"""Time for which an IPv6 neighbour counts as reachable after its last packet (RFC 4861, section 10)."""
+DELAY_FIRST_PROBE_TIME = 5 * SECOND
+RETRANS_TIMER = 1 * SECOND
+MAX_UNICAST_SOLICIT = 3
+"""Number of solicitations to the MAC address of an entry that is verified (RFC 4861, section 10)."""
 HOLD = 3 * SECOND
 """Silence after which an address may move to another link."""
 MAX_NEIGHBORS = 4096
@@ -36,11 +49,13 @@ MAX_NEIGHBORS = 4096
 class Neighbor:
     """A guest's address, with its MAC address and link once they are known."""
 
-    __slots__ = ("address", "alarm", "home", "home_seen", "ident", "mac", "path_mtu",
+    __slots__ = ("address", "alarm", "fresh", "home", "home_seen", "ident", "mac", "path_mtu",
                  "path_mtu_since", "pending", "port", "seen", "share")  # fmt: skip
 
     def __init__(self, address: bytes) -> None:
         self.address = address
+        self.fresh = AGE if len(address) == 4 else REACHABLE_TIME
+        """Nanoseconds for which it counts as reachable after its last packet."""
         self.mac: bytes | None = None
         self.ident = 0
         """Number of packets sent to it in fragments. Guests are counted separately, so that numbers recur later."""
@@ -86,11 +101,15 @@ class Neighbors:
 
     Args:
         question: asks behind all links for an address.
+        solicit: asks an IPv6 neighbour, at its MAC address, whether it is there.
     """
 
-    def __init__(self, network: Network, question: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, network: Network, question: Callable[[bytes], None], solicit: Callable[[Neighbor], None]
+    ) -> None:
         self._network = network
         self._question = question
+        self._solicit = solicit
         self._table: dict[bytes, Neighbor] = {}
         self._shares: Shares[Neighbor] = Shares(MAX_NEIGHBORS)
         self.probes = Probes(network, question)
@@ -189,8 +208,8 @@ class Neighbors:
         """Send a frame whose first part begins with an Ethernet header; its destination is filled in here."""
         network = self._network
         if neighbor.mac is not None and neighbor.port is not None:
-            if network.now - neighbor.seen > AGE and neighbor.alarm is None:
-                self._ask(neighbor)  # the old answer is used meanwhile
+            if network.now - neighbor.seen > neighbor.fresh and neighbor.alarm is None:
+                self._verify(neighbor)  # the old answer is used meanwhile
             neighbor.port.push(_addressed(frame, neighbor.mac), length)
             return
         entry = self.get(neighbor.address)
@@ -214,6 +233,35 @@ class Neighbors:
         """
         if neighbor.alarm is None:
             self._ask(neighbor)
+
+    def _verify(self, neighbor: Neighbor) -> None:
+        """Find out whether a neighbour that has been silent is still there."""
+        if len(neighbor.address) == 4:
+            self._ask(neighbor)
+        else:
+            network = self._network
+            since = network.now
+            neighbor.alarm = network.call_at(
+                since + DELAY_FIRST_PROBE_TIME, lambda: self._probe(neighbor, since, MAX_UNICAST_SOLICIT)
+            )
+
+    def _probe(self, neighbor: Neighbor, since: int, left: int) -> None:
+        """Solicit a neighbour unless it has been heard; at the end, its MAC address is no longer valid."""
+        network = self._network
+        neighbor.alarm = None
+        if neighbor.port is None:
+            if neighbor.pending:  # its link was detached meanwhile
+                self._ask(neighbor)
+        elif neighbor.seen >= since:
+            return
+        elif left:
+            self._solicit(neighbor)
+            neighbor.alarm = network.call_at(
+                network.now + RETRANS_TIMER, lambda: self._probe(neighbor, since, left - 1)
+            )
+        else:
+            network.stats.neighbor_unreachable += 1
+            neighbor.mac = None
 
     def _ask(self, neighbor: Neighbor) -> None:
         network = self._network

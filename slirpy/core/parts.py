@@ -8,7 +8,7 @@ from slirpy.config import Config
 from slirpy.core import arp, ndp
 from slirpy.core.icmp import IcmpErrors
 from slirpy.core.ip import IPSender
-from slirpy.core.neighbor import Neighbors
+from slirpy.core.neighbor import Neighbor, Neighbors
 from slirpy.core.network import Network
 from slirpy.core.tables import FlowTables
 from slirpy.stats import Stats
@@ -31,7 +31,7 @@ class Parts:
 
     def __init__(self, config: Config, random: Random, stats: Stats) -> None:
         network = self.network = Network(config, random, stats)
-        neighbors = self.neighbors = Neighbors(network, self._ask)
+        neighbors = self.neighbors = Neighbors(network, self._ask, self._solicit)
         ip = self.ip = IPSender(network, neighbors)
         self.errors = IcmpErrors(network, neighbors, ip)
         self.tables = FlowTables(random)
@@ -42,3 +42,7 @@ class Parts:
             arp.request(self.network, address)
         else:
             ndp.solicit(self.network, address)
+
+    def _solicit(self, neighbor: Neighbor) -> None:
+        """Ask a neighbour whether it is there."""
+        ndp.confirm(self.network, neighbor)

@@ -267,10 +267,10 @@ class Switch:
             return False
         if not self.hub and not self.learn(source, port, now):
             return False
-        if guard is not None and guard.stops(port, view):
-            return False
         if (group or not self.hub) and not self._plugs[port].floods.take(now):
             stats.drop_switch_storm += 1
+            return False
+        if guard is not None and guard.stops(port, view):
             return False
         self._recent.note(key, port)
         ports: Iterable[LinkPort] | None = None
