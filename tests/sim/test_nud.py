@@ -69,6 +69,8 @@ def test_a_fresh_entry_is_not_verified() -> None:
     assert asked(net) == []
 
 
+@pytest.mark.rfc("4861", "7.3.3 stale")
+@pytest.mark.rfc("4861", "7.3.3 delay")
 def test_a_stale_entry_is_used_and_verified(net: Net) -> None:
     say(net)
     assert len(of_kind(net.take(), 17)) == 1
@@ -85,11 +87,13 @@ def test_a_stale_entry_is_used_and_verified(net: Net) -> None:
     assert len(of_kind(net.take(), 17)) == 1
 
 
+@pytest.mark.rfc("4861", "7.3 sent to")
 def test_no_traffic_no_question(net: Net) -> None:
     net.run(3000)
     assert asked(net) == []
 
 
+@pytest.mark.rfc("4861", "7.3.1 confirmation")
 def test_a_packet_meanwhile_is_confirmation_enough(net: Net) -> None:
     say(net)
     net.run(3)
@@ -99,6 +103,7 @@ def test_a_packet_meanwhile_is_confirmation_enough(net: Net) -> None:
     assert net.stats.ndp_probes == 0
 
 
+@pytest.mark.rfc("4861", "7.3.3 probe")
 def test_an_answer_to_a_later_probe(net: Net) -> None:
     say(net)
     net.run(7.5)
@@ -109,6 +114,7 @@ def test_an_answer_to_a_later_probe(net: Net) -> None:
     assert net.stats.neighbor_unreachable == 0
 
 
+@pytest.mark.rfc("4861", "7.3.3 delete")
 def test_an_address_that_does_not_answer_is_asked_for_anew(net: Net) -> None:
     """The guest has another card. Its answer releases what waited."""
     say(net)
