@@ -24,6 +24,7 @@ __all__ = [
     "mac_bytes",
     "port_number",
     "reachable_place",
+    "scoped_address",
 ]
 
 IPAddress: TypeAlias = IPv4Address | IPv6Address
@@ -61,6 +62,27 @@ def address_bytes(what: str, value: Any) -> bytes:
     raise ConfigError(
         f"{what} {value!r} is not an IP address; give text such as 192.0.2.7, an ipaddress object, or 4 or 16 bytes"
     )
+
+
+def scoped_address(what: str, value: Any) -> IPAddress:
+    """An address for a socket of the host, as an object. A link-local one keeps its interface, its ``scope_id``.
+
+    Raises:
+        ConfigError: not an IP address, a link-local one without an interface, or IPv4 written as IPv6.
+    """
+    address = address_object(what, value)
+    if not isinstance(address, IPv6Address):
+        return address
+    if not isinstance(value, bytes | bytearray | memoryview):
+        address = IPv6Address(str(value))  # with its scope
+    mapped = address.ipv4_mapped
+    if mapped is not None:
+        raise ConfigError(f"{what} ::ffff:{mapped} is IPv4 written as IPv6; write {mapped}")
+    if address.is_link_local and address.scope_id is None:
+        raise ConfigError(
+            f"{what} {address} is link-local; write the interface too, for example {address}%eth0"
+        )
+    return address
 
 
 def ipv4(what: str, value: Any) -> IPv4Address:
@@ -115,7 +137,7 @@ def reachable_place(what: str, value: Any) -> tuple[IPAddress, int]:
     """
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise ConfigError(f'{what} is an address and a port, such as ("192.0.2.7", 80); given was {value!r}')
-    address = address_object(f"{what}: address", value[0])
+    address = scoped_address(f"{what}: address", value[0])
     port = port_number(f"{what}: port", value[1])
     if address.is_unspecified or address.is_multicast:
         raise ConfigError(f"{what}: nothing can be led to {address} port {port}")

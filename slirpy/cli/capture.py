@@ -100,12 +100,11 @@ def own_standard_output() -> int:
         raise ConfigError(
             "capture -: standard output is a terminal; pipe it into a program, such as | wireshark -k -i -"
         )
-    try:
-        descriptor = os.dup(1)
-    except OSError:
+    if sys.__stdout__ is None:  # and descriptor 1 may be anything by now
         raise ConfigError(
             "capture -: standard output is closed; redirect it to a file, or pipe it into a program"
-        ) from None
+        )
+    descriptor = os.dup(1)
     os.dup2(2, 1)
     return descriptor
 

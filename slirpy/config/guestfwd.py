@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TypeAlias
 
-from slirpy.addresses import AnyAddress, IPAddress, address_object, port_number
+from slirpy.addresses import AnyAddress, IPAddress, address_object, port_number, scoped_address
 from slirpy.config.text import PORT_MAX, bracketed, decimal, parse_address, with_port
 from slirpy.config.values import as_text, function, host_name, is_whole, switch, whole
 from slirpy.errors import ConfigError
@@ -82,12 +82,13 @@ class TcpTarget:
     """
 
     address: IPAddress
-    """Given as text, an :mod:`ipaddress` object, or four or sixteen bytes."""
+    """Given as text, an :mod:`ipaddress` object, or four or sixteen bytes. A link-local one has the interface as its
+    ``scope_id``."""
     port: int
 
     def __init__(self, address: AnyAddress, port: int) -> None:
         put = object.__setattr__
-        put(self, "address", address_object("the target of a guestfwd", address))
+        put(self, "address", scoped_address("the target of a guestfwd", address))
         put(self, "port", port_number("the port of a guestfwd's target", port, 1))
 
     def __str__(self) -> str:
@@ -317,9 +318,14 @@ def _tcp_target(rest: str, where: str) -> TcpTarget | HostTarget:
     if number is None and host:
         raise ConfigError(f'{where}: port "{port}" of the target is not a number from 1 to {PORT_MAX}')
     try:
-        return TcpTarget(ip_address(host.partition("%")[0]), number or 0)
+        address = ip_address(host)
     except ValueError:
-        pass
+        address = None
+    if address is not None:
+        try:
+            return TcpTarget(address, number or 0)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
     try:
         return HostTarget(host, number or 0)
     except ValueError:

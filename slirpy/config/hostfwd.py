@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address
 
-from slirpy.addresses import AnyAddress, IPAddress, address_object, port_number
+from slirpy.addresses import AnyAddress, IPAddress, address_object, port_number, scoped_address
 from slirpy.config.text import PORT_MAX, bracketed, parse_address, parse_ports
 from slirpy.config.values import as_text, whole
 from slirpy.errors import ConfigError
@@ -55,7 +55,7 @@ class HostForward:
             raise ConfigError(f"hostfwd: protocol {protocol!r} is none of tcp, udp and unix")
         put = object.__setattr__
         put(self, "protocol", protocol)
-        put(self, "host_address", _host_address(host_address))
+        put(self, "host_address", scoped_address("hostfwd: host address", host_address))
         guest = None if guest_address is None else _guest_address(guest_address)
         put(self, "guest_address", guest)
         put(self, "host_port", port_number("hostfwd: host port", host_port))
@@ -86,26 +86,6 @@ def _guest_address(value: AnyAddress) -> IPAddress:
     if not isinstance(value, bytes) and "%" in text:
         raise ConfigError(f"hostfwd: guest address {text} has a scope; a guest has only one link")
     return address_object("hostfwd: guest address", value)
-
-
-def _host_address(value: AnyAddress) -> IPAddress:
-    """An address of the host, with its scope.
-
-    Raises:
-        ConfigError: not an address, or one on which no socket can listen.
-    """
-    address = value if isinstance(value, IPv6Address) else address_object("hostfwd: host address", value)
-    if isinstance(value, str):
-        address = ip_address(value)  # with its scope
-    if isinstance(address, IPv6Address):
-        mapped = address.ipv4_mapped
-        if mapped is not None:
-            raise ConfigError(f"hostfwd: host address ::ffff:{mapped} is IPv4 written as IPv6; write {mapped}")
-        if address.is_link_local and address.scope_id is None:
-            raise ConfigError(
-                f"hostfwd: host address {address} is link-local; write the interface too, for example {address}%eth0"
-            )
-    return address
 
 
 def _ports(first: int, count: int) -> str:

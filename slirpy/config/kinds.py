@@ -8,6 +8,7 @@ a dataclass has for that are left out, since each takes time at every import.
 from __future__ import annotations
 
 import abc
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -192,11 +193,15 @@ class Network6(Kind):
         try:
             if not isinstance(value, str | IPv6Network):
                 raise ValueError
-            text = str(value)
-            network = IPv6Network(text if "/" in text else f"{text}/{SLAAC_PREFIX}", strict=False)
+            start, slash, prefix = str(value).partition("/")
+            address = IPv6Address(start)
+            if address.scope_id is not None or (slash and not re.fullmatch("-?[0-9]+", prefix)):
+                raise ValueError
+            length = int(prefix) if slash else SLAAC_PREFIX
         except ValueError:
             raise ConfigError(f'{name} "{value}" is not an IPv6 network; write for example fec0::/64') from None
-        _check_prefix(name, value, network.prefixlen, self.shortest, self.longest)
+        _check_prefix(name, value, length, self.shortest, self.longest)
+        network = IPv6Network((address, length), strict=False)
         for reserved, what in _RESERVED6:
             if network.overlaps(reserved):
                 raise ConfigError(

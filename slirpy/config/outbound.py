@@ -59,6 +59,11 @@ class Outbound:
 
 def _of_version(name: str, given: AnyAddress, version: int) -> IPAddress:
     address = address_object(f"outbound: {name}", given)
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    if mapped is not None:
+        raise ConfigError(f"outbound: {name} {given!r} is IPv4 written as IPv6; give address={str(mapped)!r}")
+    if address.is_unspecified or address.is_multicast or address.is_link_local:
+        raise ConfigError(f"outbound: nothing beyond the link goes out from {name} {given!r}")
     if address.version != version:
         raise ConfigError(
             f"outbound: {name} {given!r} is an IPv{address.version} address; give one of IPv{version}"
@@ -90,6 +95,10 @@ def _part(text: str, part: str) -> tuple[str, IPAddress | str]:
         if not re.fullmatch(rf"[^\s/:,]{{1,{_NAME_MAX}}}", part) or re.fullmatch(r"[0-9.]+", part):
             raise ConfigError(f'outbound "{text}": "{part}" is no address and no interface; {_HELP}') from None
         return "interface", part
-    if address.is_unspecified or address.is_multicast or address.is_loopback:
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        raise ConfigError(
+            f'outbound "{text}": write {address.ipv4_mapped}, since {address} is IPv4 written as IPv6'
+        )
+    if address.is_unspecified or address.is_multicast or address.is_loopback or address.is_link_local:
         raise ConfigError(f'outbound "{text}": nothing goes out from {address}; {_HELP}')
     return f"IPv{address.version} address", address

@@ -17,7 +17,7 @@ from slirpy.core.network import ROUTER, gateway_for
 from slirpy.core.translation import UNASSIGNED, Translation
 from slirpy.interfaces import Action, FlowRequest, Verdict
 from slirpy.wire.ip import family_of
-from slirpy.wire.scope import is_link_local
+from slirpy.wire.scope import is_link_local, with_interface
 
 __all__ = ["LOOPBACK", "LOOPBACK6", "Refusal", "Route", "Router", "onward_ttl"]
 
@@ -112,7 +112,10 @@ class Router:
                 return self._refuse(request, verdict)
             if verdict.redirect is not None:
                 target, port = verdict.redirect
-                return Route(target.packed, port)
+                try:
+                    return Route(with_interface(target), port)
+                except OSError:
+                    return Refusal.NET_UNREACHABLE  # its interface is gone
         return Route(address, request.destination_port, self._other_loopback(request.destination_bytes))
 
     def _refuse(self, request: FlowRequest, verdict: Verdict) -> Refusal:

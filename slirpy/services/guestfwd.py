@@ -27,6 +27,7 @@ from slirpy.interfaces import (
 from slirpy.services.namedstream import NamedStream
 from slirpy.stats import Stats
 from slirpy.wire.ip import family_of
+from slirpy.wire.scope import with_interface
 
 __all__ = ["GuestForwards", "TargetOpener"]
 
@@ -149,7 +150,11 @@ class GuestForwards:
 
     def _opener(self, target: Target, where: str) -> StreamService:
         if isinstance(target, TcpTarget):
-            host, address, port = self._host, target.address.packed, target.port
+            host, port = self._host, target.port
+            try:
+                address = with_interface(target.address)
+            except OSError as error:
+                raise ForwardError(f"{where}: {target.address}: {error.strerror}") from None
             return lambda owner, flow: host.connect_tcp(address, port, owner)
         if isinstance(target, HostTarget):
             host, name, port = self._host, target.name, target.port

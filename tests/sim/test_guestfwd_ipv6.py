@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+from socket import if_nameindex
+
 import pytest
 
 from slirpy import Config, ConfigError, ForwardError
 from slirpy.config.guestfwd import parse_guestfwd
 from slirpy.testing import Echo, VirtualNetwork
+from slirpy.wire.scope import with_scope
 
 
 def network(*rules: str, ipv4: bool = True) -> VirtualNetwork:
@@ -79,3 +83,17 @@ def test_rules_that_cannot_be_read(rule: str, text: str) -> None:
 def test_addresses_that_no_server_can_have(server: str, more: dict[str, bool], text: str) -> None:
     with pytest.raises(ForwardError, match=rf"guestfwd \[{server}\]:80: .*{text}"):
         VirtualNetwork(Config(guestfwd=[f"tcp:[{server}]:80-tcp:[::1]:80"], **more))  # type: ignore[arg-type]
+
+
+def test_the_interface_of_a_link_local_target_is_kept() -> None:
+    index, name = if_nameindex()[0]
+    net = network(f"tcp:[fec0::100]:80-tcp:[fe80::7%{name}]:8080")
+    net.guest.connect("fec0::100", 80)
+    net.run(100_000_000)
+    (call,) = [call for call in net.host.calls if call.name == "connect_tcp"]
+    assert call.address == with_scope(ip_address("fe80::7").packed, index)
+
+
+def test_an_interface_that_does_not_exist() -> None:
+    with pytest.raises(ForwardError, match=r"guestfwd \[fec0::100\]:80: fe80::7%gone0: no such interface"):
+        network("tcp:[fec0::100]:80-tcp:[fe80::7%gone0]:8080")

@@ -47,6 +47,13 @@ def test_a_reader_that_goes_away_does_not_end_the_network(slirpy: User, need: Ne
     assert '--capture "-": ended early: Broken pipe' in result.stderr
 
 
+def test_a_standard_output_that_is_closed_is_no_place_for_a_capture(slirpy: User) -> None:
+    result = shell(slirpy, '"$@" run --capture - -- true >&-; echo $? >&2')
+    assert result.stderr == (
+        "slirpy: --capture -: standard output is closed; redirect it to a file, or pipe it into a program\n2\n"
+    )
+
+
 def test_a_named_pipe_may_have_no_reader(slirpy: User, need: Need, folder: Path) -> None:
     need("ping")
     os.mkfifo(folder / "live")

@@ -51,16 +51,17 @@ class UdpSocket:
         )
 
     def send(self, payload: bytes, address: AnyAddress, port: int) -> None:
-        """Send one datagram of at most 65507 bytes, in fragments if it is larger than the MTU.
+        """Send one datagram of at most 65507 bytes, with IPv6 65527, in fragments if it is larger than the MTU.
 
         Raises:
             ConfigError: ``address`` is not an IP address, or ``port`` is not 1 to 65535.
             StateError: the guest has no address of that family, or the payload is too long.
         """
         guest = self._host.guest
-        if len(payload) > udp.MAX_PAYLOAD:
-            raise StateError(f"{len(payload)} bytes do not fit a datagram; send at most {udp.MAX_PAYLOAD}")
         destination = packed(address)
+        most = udp.MAX_PAYLOAD if len(destination) == 4 else udp.MAX_PAYLOAD6
+        if len(payload) > most:
+            raise StateError(f"{len(payload)} bytes do not fit a datagram; send at most {most}")
         port_number("port", port, 1)
         source = guest.source_for(destination)
         header = udp.build(source, self.port, destination, port, payload)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from ipaddress import IPv6Address
@@ -11,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slirpy import Config, ConfigError, LinkError
+from slirpy import Action, Config, ConfigError, LinkError, TcpTarget, Verdict
 from slirpy.config.boot import parse_bootfile
 from slirpy.config.guestfwd import parse_guestfwd
 from slirpy.config.hostfwd import parse_hostfwd
-from slirpy.config.policy import parse_rule
+from slirpy.config.policy import Rule, parse_rule
 from slirpy.config.resolver import Resolver, parse_resolver
 from slirpy.config.text import bracketed, decimal, hint, parse_port, parse_ports, split_port, with_port
 from slirpy.links import parse_endpoint, parse_netdev
@@ -152,3 +153,55 @@ def test_a_resolver_keeps_the_scope_of_its_address() -> None:
     ):
         assert (str(made.address), made.scope, str(made)) == ("fe80::1", "eth0", "[fe80::1%eth0]:53")
         assert parse_resolver(str(made)) == made
+
+
+@pytest.mark.parametrize("made", ["fe80::1%eth0", IPv6Address("fe80::1%eth0")])
+def test_addresses_for_sockets_of_the_host_keep_their_scope(made: str | IPv6Address) -> None:
+    target = TcpTarget(made, 80)
+    assert parse_guestfwd("tcp:[fec0::100]:80-tcp:[fe80::1%eth0]:80").target == target
+    assert str(target) == "tcp:[fe80::1%eth0]:80"
+    redirect = Verdict(Action.ALLOW, redirect=(made, 80)).redirect
+    assert (
+        redirect == Rule(Action.ALLOW, "any", redirect=(made, 80)).redirect == (IPv6Address("fe80::1%eth0"), 80)
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ("fe80::1", "fe80::1 is link-local; write the interface too, for example fe80::1%eth0"),
+        (IPv6Address("fe80::1").packed, "fe80::1 is link-local; write the interface too"),
+        ("::ffff:192.0.2.7", "::ffff:192.0.2.7 is IPv4 written as IPv6; write 192.0.2.7"),
+    ],
+)
+def test_addresses_that_lead_nowhere_or_elsewhere(address: str | bytes, text: str) -> None:
+    for make in (TcpTarget, lambda *place: Verdict(Action.ALLOW, redirect=place)):
+        with pytest.raises(ConfigError, match=re.escape(text)):
+            make(address, 80)
+    if isinstance(address, str):
+        with pytest.raises(ConfigError, match=re.escape(text)) as caught:
+            Config(guestfwd=[f"tcp:10.0.2.100:80-tcp:[{address}]:80"])
+        assert str(caught.value).startswith('guestfwd "tcp:10.0.2.100:80-tcp:[')
+
+
+def test_dns_servers_are_of_no_use_to_the_resolver_library() -> None:
+    with pytest.raises(
+        ConfigError, match="dns_mode system asks the host's resolver library and no DNS server; if"
+    ):
+        Config(dns_mode="system", resolvers=["192.0.2.53"])
+    Config(dns_mode="system", resolvers=[])
+
+
+@pytest.mark.parametrize("prefix", ["129", "0", "3", "127", "-1", "999"])
+def test_prefixes_beyond_the_range_hear_the_range(prefix: str) -> None:
+    with pytest.raises(ConfigError, match=f"net6 fec0::/{prefix}: the prefix must be from /4 to /126"):
+        Config(net6=f"fec0::/{prefix}")
+
+
+@pytest.mark.parametrize(
+    "net6", ["fec0::/", "fec0::/x", "fec0::1%eth0/64", "fec0::/+64", "fec0::/64/64", "", "10.0.2.0/24"]
+)
+def test_networks_that_are_none(net6: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Config(net6=net6)
+    assert str(caught.value) == f'net6 "{net6}" is not an IPv6 network; write for example fec0::/64'

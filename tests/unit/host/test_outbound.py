@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import sys
 from ipaddress import ip_address
@@ -55,6 +56,10 @@ def test_text(text: str, outbound: Outbound) -> None:
         ("127.0.0.1", "127.0.0.1"),
         ("0.0.0.0", "0.0.0.0"),
         ("224.0.0.1", "224.0.0.1"),
+        ("::1", "nothing goes out from ::1"),
+        ("ff02::1", "nothing goes out from ff02::1"),
+        ("fe80::1", "nothing goes out from fe80::1"),
+        ("::ffff:192.0.2.1", "write 192.0.2.1"),
     ],
 )
 def test_what_is_malformed_names_the_part(text: str, part: str) -> None:
@@ -62,6 +67,12 @@ def test_what_is_malformed_names_the_part(text: str, part: str) -> None:
         Config(outbound=text)
     assert str(caught.value).startswith(f'outbound "{text}": ')
     assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["fe80::1", "fe80::1%eth0", "ff02::1", "::", "::ffff:192.0.2.1"])
+def test_a_source_that_leads_nowhere(address: str) -> None:
+    with pytest.raises(ConfigError, match="outbound: .*" + re.escape(address)):
+        Outbound(address6=address)
 
 
 def test_what_is_none_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import ip_address
+from socket import if_nameindex
 
 import pytest
 from hypothesis import given
@@ -98,6 +99,15 @@ def test_the_gateway_has_the_scope_of_the_guest(guest: str, gateway: str) -> Non
     # The host's loopback, a host on a link of the host's, and hosts of the other family.
     for far in (LOOPBACK6, ip_address("fe80::77").packed, with_scope(ip_address("fe80::77").packed, 3), WORLD):
         assert router.source_seen(far, ip_address(guest).packed) == ip_address(gateway).packed
+
+
+def test_a_redirect_to_a_link_local_address_needs_its_interface() -> None:
+    index, name = if_nameindex()[0]
+    target = f"fe80::77%{name}"
+    router = Router(config(policy=lambda _: Verdict(Action.ALLOW, redirect=(target, 8080))))
+    assert router.route(request(WORLD6)) == Route(with_scope(ip_address("fe80::77").packed, index), 8080)
+    target = "fe80::77%gone0"
+    assert router.route(request(WORLD6)) is Refusal.NET_UNREACHABLE
 
 
 @pytest.mark.parametrize("destination", ["fec0::2", "fe80::2"])

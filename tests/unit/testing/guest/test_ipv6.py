@@ -376,7 +376,7 @@ def test_a_duplicate_is_not_used() -> None:
 # --------------------------------------------------------------------------------------- UDP and ICMPv6
 
 
-@pytest.mark.parametrize("size", [0, 1, 1452, 1453, 9000, 65507])
+@pytest.mark.parametrize("size", [0, 1, 1452, 1453, 9000, 65507, 65527])
 def test_datagrams_of_every_size(size: int) -> None:
     hub, one, two = configured()
     sender, receiver = one.udp(), two.udp(7)
