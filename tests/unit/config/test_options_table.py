@@ -127,7 +127,9 @@ def test_help_has_the_groups_of_the_table(command: str) -> None:
     assert [each.opts[-1] for each in groups["Options"]] == ["--help"]
     for row in OPTIONS:
         if row.flag is not None and (command == "listen" or row.name not in ("hub", "guard")):
-            assert row.flag in [flag for each in groups[row.group] for flag in each.opts]
+            assert row.flag in [
+                flag for each in groups[row.group] for flag in (*each.opts, *each.secondary_opts)
+            ]
 
 
 @pytest.mark.parametrize("command", ["run", "qemu", "listen"])
