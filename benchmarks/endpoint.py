@@ -88,9 +88,10 @@ def connects(address: str, port: int, count: int) -> dict[str, Any]:
     return {"count": count, "seconds": time.monotonic() - start}
 
 
-def serve(kind: str) -> dict[str, Any]:
-    """Serve on 127.0.0.1 from now on: "echo", "sink" (discards everything) or "source" (sends endlessly)."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+def serve(kind: str, address: str = "127.0.0.1") -> dict[str, Any]:
+    """Serve at an address from now on: "echo", "sink" (discards everything) or "source" (sends endlessly)."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.create_server((address, 0), family=family, backlog=1024)
     threading.Thread(target=_serve, args=(listener, kind), daemon=True).start()
     return {"port": listener.getsockname()[1]}
 

@@ -22,6 +22,7 @@ from typing import Any
 
 __all__ = [
     "ENDPOINT",
+    "GATEWAY",
     "BenchmarkError",
     "Endpoint",
     "Iperf",
@@ -194,14 +195,20 @@ class Endpoint:
         self.close()
 
 
-class Iperf:
-    """An iperf3 server on 127.0.0.1, for one test."""
+GATEWAY = {4: "10.0.2.2", 6: "fec0::2"}
+"""The address by which a guest knows the host, by IP family."""
 
-    def __init__(self) -> None:
+
+class Iperf:
+    """An iperf3 server on the host's loopback, for one test over an IP family."""
+
+    def __init__(self, family: int = 4) -> None:
+        self.gateway = GATEWAY[family]
+        kind, address = (socket.AF_INET, "127.0.0.1") if family == 4 else (socket.AF_INET6, "::1")
         for _ in range(5):
-            with socket.create_server(("127.0.0.1", 0)) as probe:
+            with socket.create_server((address, 0), family=kind) as probe:
                 self.port = probe.getsockname()[1]
-            argv = ["iperf3", "-s", "-1", "-B", "127.0.0.1", "-p", str(self.port), "--forceflush"]
+            argv = ["iperf3", "-s", "-1", "-B", address, "-p", str(self.port), "--forceflush"]
             self._process = Process(argv)
             try:
                 while "listening" not in self._process.line(START_SECONDS):
@@ -213,7 +220,7 @@ class Iperf:
 
     def client(self, guest: Endpoint, seconds: float, *options: str) -> tuple[float, int]:
         """Run the client in a guest; returns the bits per second and the bytes that arrived."""
-        argv = ["iperf3", "-c", "10.0.2.2", "-p", str(self.port), "-J", *options]
+        argv = ["iperf3", "-c", self.gateway, "-p", str(self.port), "-J", *options]
         limit = seconds + START_SECONDS
         answer = guest.ask("run", limit + 5, argv=argv, timeout=limit)
         try:

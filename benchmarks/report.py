@@ -48,8 +48,9 @@ class Bar:
 
     def line(self) -> str:
         """Return the target as an item of a Markdown list."""
+        digits = 2 if abs(self.value) < 2 else 1  # ratios near 1
         sign, verdict = "at least" if self.at_least else "at most", "held" if self.held else "**missed**"
-        return f"- {self.what}: {self.value:.1f}{self.unit}, bar {sign} {self.limit:g}{self.unit}: {verdict}"
+        return f"- {self.what}: {self.value:.{digits}f}{self.unit}, bar {sign} {self.limit:g}{self.unit}: {verdict}"
 
 
 @dataclass

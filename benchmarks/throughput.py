@@ -13,6 +13,8 @@ GIB = 1 << 30
 DIRECTIONS = {"guest to host": (), "host to guest": ("-R",)}
 BARS = {"guest to host": 4.0, "host to guest": 2.0}
 """Minimum ratio to slirp4netns at MTU 1500 with one connection."""
+FAMILY_BAR = 0.95
+"""Minimum ratio of IPv6 to IPv4, with one connection."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +26,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--parallel", type=count, nargs="+", default=[1, 4], help="connections at a time")
     parser.add_argument(
+        "--ip", type=int, choices=(4, 6), nargs="+", default=[4, 6], help="IP families; 6 with slirpy only"
+    )
+    parser.add_argument(
         "--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), help="networks to compare"
     )
 
@@ -34,7 +39,7 @@ def measure(arguments: argparse.Namespace) -> Report:
         "Throughput",
         f"iperf3, TCP, medians of {arguments.rounds} runs of {arguments.seconds:g} s in turns."
         " CPU is that of the network process alone, in seconds to a GiB.",
-        ["MTU", "direction", "connections", "network", "Gbit/s", "slirpy is", "CPU s/GiB"],
+        ["MTU", "direction", "connections", "network", "IP", "Gbit/s", "slirpy is", "CPU s/GiB"],
     )
     for mtu in arguments.mtu:
         with ExitStack() as stack:
@@ -68,29 +73,37 @@ def _measure(
     direction: str,
     arguments: argparse.Namespace,
 ) -> None:
-    case = f"mtu={mtu} {direction} x{parallel}"
     seconds = arguments.seconds
     flags = (*DIRECTIONS[direction], "-P", str(parallel), "-t", f"{seconds:g}")
+    runs = [
+        (f"{'' if family == 4 else 'IPv6 '}mtu={mtu} {direction} x{parallel} {network.name}", network, family)
+        for network in networks
+        for family in arguments.ip
+        if family == 4 or network.name == "slirpy"
+    ]
     for _ in range(arguments.rounds):
-        for network in networks:
-            with Iperf() as server:
+        for case, network, family in runs:
+            with Iperf(family) as server:
                 before = cpu_seconds(network.pid)
                 rate, moved = server.client(network.guest, seconds, *flags)
                 used = cpu_seconds(network.pid) - before
-            report.sample(f"{case} {network.name} Gbit/s", rate / 1e9)
+            report.sample(f"{case} Gbit/s", rate / 1e9)
             if moved:
-                report.sample(f"{case} {network.name} CPU s/GiB", used * GIB / moved)
-    ours = report.median(f"{case} slirpy Gbit/s")
-    for network in networks:
-        rate_median = report.median(f"{case} {network.name} Gbit/s")
-        cpu_median = report.median(f"{case} {network.name} CPU s/GiB")
-        times = "" if network.name == "slirpy" else ratio(ours, rate_median)
-        report.rows.append(
-            (str(mtu), direction, str(parallel), network.name, show(rate_median), times, show(cpu_median))
-        )
-        if network.name == "slirp4netns" and mtu == 1500 and parallel == 1 and ours and rate_median:
+                report.sample(f"{case} CPU s/GiB", used * GIB / moved)
+    ours = report.median(f"mtu={mtu} {direction} x{parallel} slirpy Gbit/s")
+    for case, network, family in runs:
+        median, cpu_median = report.median(f"{case} Gbit/s"), report.median(f"{case} CPU s/GiB")
+        times = "" if network.name == "slirpy" else ratio(ours, median)
+        columns = (str(mtu), direction, str(parallel), network.name, f"IPv{family}")
+        report.rows.append((*columns, show(median), times, show(cpu_median)))
+        if parallel > 1 or not ours or not median:
+            continue
+        if network.name == "slirp4netns" and mtu == 1500:
             what = f"{direction} at MTU 1500, times slirp4netns"
-            report.bars.append(Bar(what, ours / rate_median, BARS[direction], at_least=True, unit="x"))
+            report.bars.append(Bar(what, ours / median, BARS[direction], at_least=True, unit="x"))
+        if family == 6:
+            what = f"{direction} at MTU {mtu}, IPv6 to IPv4"
+            report.bars.append(Bar(what, median / ours, FAMILY_BAR, at_least=True, unit="x"))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
@@ -10,7 +11,9 @@ import pytest
 from tests.support.repository import REPOSITORY
 
 BENCHMARKS = REPOSITORY / "benchmarks"
-PROGRAMS = ("throughput", "memory", "latency", "dns", "embedded", "vm", "tftp", "ipxe", "grub", "run_all")
+PROGRAMS = (
+    "throughput", "memory", "latency", "dns", "embedded", "instructions", "vm", "tftp", "ipxe", "grub", "run_all",
+)  # fmt: skip
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the benchmarks are for Unix")
@@ -46,3 +49,23 @@ def test_every_benchmark_is_told_of() -> None:
     """The README of the benchmarks names each program."""
     text = (BENCHMARKS / "README.md").read_text()
     assert [name for name in PROGRAMS if f"{name}.py" not in text] == []
+
+
+def test_a_count_above_the_stored_one_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only counts of the same build are compared, and only those above the tolerance miss their bar."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))  # they import each other by their plain names
+    instructions, report = importlib.import_module("instructions"), importlib.import_module("report")
+    here = {"Python": "3"}
+    stored = {"build": here, "counts": {"segment": {"IPv4": 1000, "IPv6": 1000}}}
+    counts = {"segment": {"IPv4": 1021, "IPv6": 1019}, "datagram": {"IPv4": 5}}
+    found = report.Report("", "", [])
+    instructions.compare(found, counts, stored, here, 2.0)
+    assert [(bar.what, bar.held) for bar in found.bars] == [
+        ("segment, IPv4, change", False),
+        ("segment, IPv6, change", True),
+    ]
+    assert found.remarks == ["datagram, IPv4: not stored yet"]
+    other = report.Report("", "", [])
+    instructions.compare(other, counts, stored, {"Python": "4"}, 2.0)
+    assert not other.bars
+    assert "another build" in other.remarks[0]

@@ -1,0 +1,357 @@
+"""Instructions that slirpy executes for a frame, counted by callgrind: exact under load, and equal in every run.
+
+The network works in one process with scripted guests (``scripted.py``), without the kernel's part. A count depends on
+the build of Python and of the C library, but not on the clock or on other programs, so a change of 2 % is a change of
+the code. ``instructions.json`` has the counts of the last change that was meant to alter them::
+
+    python benchmarks/instructions.py --compare
+    python benchmarks/instructions.py --write
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from processes import BenchmarkError
+from report import Bar, Report, main, positive, show
+from scripted import (
+    OFFLOAD,
+    PLAIN,
+    BareStack,
+    Case,
+    Echo,
+    Guest,
+    RealNetwork,
+    Sink,
+    Source,
+    ethernet,
+    first_contact,
+)
+
+from slirpy.interfaces import StreamPeer
+from slirpy.wire import udp
+
+STORED = Path(__file__).parent / "instructions.json"
+TOLERANCE = 2.0
+FAMILY_BAR = 1.1
+"""Maximum count over IPv6, in that over IPv4."""
+LIMIT = 600
+"""Seconds that the count may take; callgrind is some fifty times slower than the processor."""
+WARM, SIZE, FRAMES = 1 << 20, 1 << 20, 200
+GUEST_PORT, PORT = 40000, 9999
+_MEASURED, _MARK = "ffi_call", "getppid"
+_WORKER = "--below-callgrind"
+_Counted = Callable[[Callable[[], object]], object]
+_Row = Callable[[int, _Counted], int]
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--compare", action="store_true", help=f"compare with {STORED.name}")
+    parser.add_argument("--write", action="store_true", help=f"write {STORED.name}")
+    parser.add_argument(
+        "--tolerance",
+        type=positive,
+        default=TOLERANCE,
+        help="per cent above the stored counts that are allowed",
+    )
+    parser.add_argument("--rows", metavar="TEXT", default="", help="only rows whose name contains TEXT")
+
+
+# ------------------------------------------------------------------------------------- the rows
+
+
+def _tcp(direction: str, size: int | None = None, *, offload: bool = False, batch: int = 1) -> _Row:
+    """Return a row that carries TCP data; ``size`` is that of a payload, None for as much as fits."""
+
+    def row(family: int, counted: _Counted) -> int:
+        plain = PLAIN[family]
+        payload = size or (65160 // plain * plain if offload else plain)
+        case = Case("", payload, OFFLOAD if offload else None, batch, family=family)
+        peer: StreamPeer = Sink() if direction == "up" else Source()
+        guest = Guest(case, 80, peer, counted)
+        guest.connect()
+        move = guest.upload if direction == "up" else guest.download
+        large = payload > 100
+        _uncounted(guest, lambda: move(WARM if large else FRAMES * payload))
+        return move(SIZE if large else FRAMES * payload)[0]
+
+    return row
+
+
+def _uncounted(guest: Guest, work: Callable[[], object]) -> None:
+    """Let a guest work without counting."""
+    counted = guest.measured
+    guest.measured = lambda action: action()
+    work()
+    guest.measured = counted
+
+
+def _exchange(family: int, counted: _Counted) -> int:
+    """Exchange single bytes with a server that answers at once."""
+    guest = Guest(Case("", 1, family=family), 80, Echo(), counted)
+    guest.connect()
+    _uncounted(guest, lambda: guest.exchange(FRAMES))
+    guest.exchange(FRAMES)
+    return FRAMES
+
+
+class _Datagrams:
+    """A guest that sends and receives datagrams through one flow."""
+
+    def __init__(self, family: int, size: int, batch: int) -> None:
+        received: list[bytes] = []
+        self.stack = BareStack(Case("", size, batch=batch, family=family), received.append, Sink())
+        self.stack.send([first_contact(family)])
+        self.frame = _datagram(family, received[0][6:12], size)
+        self.stack.send([self.frame] * 32)
+
+    def upload(self) -> None:
+        """Send."""
+        self.stack.send([self.frame] * FRAMES)
+
+    def download(self, payload: bytes, address: bytes, batch: int) -> None:
+        """Receive."""
+        owner = self.stack.host.datagrams
+        assert owner is not None
+        for _ in range(0, FRAMES, batch):
+            for _ in range(batch):
+                owner.datagram(payload, address, PORT)
+            self.stack.carry_on()
+
+
+def _datagram(family: int, mac: bytes, size: int, port: int = PORT) -> bytes:
+    """Return the frame of a datagram to the gateway."""
+    payload = bytes(size)
+    header = ethernet(family, mac, 17, 8 + size)
+    source, destination = (header[26:30], header[30:34]) if family == 4 else (header[22:38], header[38:54])
+    return header + udp.build(source, GUEST_PORT, destination, port, payload) + payload
+
+
+def _udp_up(size: int, batch: int = 1) -> _Row:
+    def row(family: int, counted: _Counted) -> int:
+        guest = _Datagrams(family, size, batch)
+        counted(guest.upload)
+        return FRAMES
+
+    return row
+
+
+def _udp_down(size: int, batch: int = 1) -> _Row:
+    def row(family: int, counted: _Counted) -> int:
+        guest = _Datagrams(family, size, 1)
+        address = b"\x7f\0\0\1" if family == 4 else bytes(15) + b"\1"
+        guest.download(bytes(size), address, batch)
+        counted(lambda: guest.download(bytes(size), address, batch))
+        return FRAMES
+
+    return row
+
+
+def _nic_send(family: int, counted: _Counted) -> int:
+    """``Nic.send`` of the complete network, to a socket that nobody reads: the kernel discards what is too much."""
+    received: list[bytes] = []
+    network = RealNetwork(Case("", 0, family=family), received.append)
+    kind, address = (socket.AF_INET, "127.0.0.1") if family == 4 else (socket.AF_INET6, "::1")
+    with socket.socket(kind, socket.SOCK_DGRAM) as server:
+        server.bind((address, 0))
+        try:
+            network.send([first_contact(family)])
+            frames = [_datagram(family, received[0][6:12], 64, server.getsockname()[1])] * FRAMES
+            network.send(frames[:32])
+            counted(lambda: network.send(frames))
+            return FRAMES
+        finally:
+            network.close()
+
+
+ROWS: dict[str, _Row] = {
+    "TCP guest to host, 1500-byte segments": _tcp("up"),
+    "TCP guest to host, 1500-byte segments, 16 to a flush": _tcp("up", batch=16),
+    "TCP guest to host, segments of 1 byte": _tcp("up", 1),
+    "TCP guest to host, 64 KiB frames, offloads": _tcp("up", offload=True),
+    "TCP guest to host, segments of 1 byte, offloads": _tcp("up", 1, offload=True),
+    "TCP host to guest, 1500-byte segments": _tcp("down"),
+    "TCP host to guest, 64 KiB frames, offloads": _tcp("down", offload=True),
+    "TCP round trip of 1 byte": _exchange,
+    "UDP guest to host, 1400 bytes": _udp_up(1400),
+    "UDP guest to host, 64 bytes, 16 to a flush": _udp_up(64, 16),
+    "UDP host to guest, 1400 bytes": _udp_down(1400),
+    "UDP host to guest, 64 bytes, 16 to a flush": _udp_down(64, 16),
+    "Nic.send, UDP, 64 bytes": _nic_send,
+}
+"""The work that is counted, by name."""
+
+
+# -------------------------------------------------------------------------------------- the count
+
+
+def work(rows: Sequence[_Row]) -> None:
+    """Execute rows below callgrind, with a mark before and after it; prints the frames of each row as JSON.
+
+    Counting is on only inside libffi's ``ffi_call``, through which :mod:`ctypes` calls a C function, here one that
+    calls back at once. Callgrind starts a new file at each ``getppid``.
+    """
+    gc.disable()
+    prototype = ctypes.CFUNCTYPE(None)
+    calls = 0
+
+    def counted(action: Callable[[], object]) -> None:
+        nonlocal calls
+        calls += 1
+
+        def call() -> None:
+            action()
+
+        prototype(call)()
+
+    frames: list[list[int]] = []
+    for row in (_empty, *rows):
+        for family in (4, 6):
+            calls = 0
+            os.getppid()
+            frames.append([row(family, counted), 0])
+            frames[-1][1] = calls
+            gc.collect()
+    os.getppid()
+    print(json.dumps(frames))
+
+
+def _empty(family: int, counted: _Counted) -> int:
+    """Count what counting itself costs."""
+    for _ in range(FRAMES):
+        counted(_nothing)
+    return FRAMES
+
+
+def _nothing() -> None:
+    pass
+
+
+def selected(text: str) -> dict[str, _Row]:
+    """Return the rows whose name contains ``text``."""
+    return {name: row for name, row in ROWS.items() if text in name}
+
+
+def count(text: str) -> dict[str, dict[str, int]]:
+    """Run :func:`work` below callgrind; returns the instructions for a frame, by selected row and IP family.
+
+    Raises:
+        BenchmarkError: there is no valgrind, or it counted nothing.
+    """
+    if shutil.which("valgrind") is None:
+        raise BenchmarkError("needs valgrind")
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        argv = [
+            "valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={out}", f"--toggle-collect={_MEASURED}",
+            f"--dump-before={_MARK}", sys.executable, str(Path(__file__).resolve()), _WORKER, text,
+        ]  # fmt: skip
+        try:
+            done = subprocess.run(
+                argv,
+                capture_output=True,
+                text=True,
+                timeout=LIMIT,
+                check=False,
+                env={**os.environ, "PYTHONHASHSEED": "0"},
+            )
+        except subprocess.TimeoutExpired:
+            raise BenchmarkError(f"callgrind took longer than {LIMIT} s") from None
+        if done.returncode:
+            raise BenchmarkError(f"callgrind: {done.stderr.strip()[-500:]}")
+        frames = json.loads(done.stdout)
+        totals = [_total(out.with_name(f"out.{number + 2}")) for number in range(len(frames))]
+    if not totals[0]:
+        raise BenchmarkError(f"callgrind saw no {_MEASURED}: this Python's ctypes has libffi inside")
+    call = totals[0] / frames[0][1]
+    figures = [
+        round((total - calls * call) / number)
+        for total, (number, calls) in zip(totals[2:], frames[2:], strict=True)
+    ]
+    return {
+        name: {"IPv4": figures[2 * number], "IPv6": figures[2 * number + 1]}
+        for number, name in enumerate(selected(text))
+    }
+
+
+def _total(path: Path) -> int:
+    """Return the sum of a file of callgrind's."""
+    for line in path.read_text(errors="replace").splitlines():
+        if line.startswith(("totals:", "summary:")):
+            return int(line.split()[1])
+    raise BenchmarkError(f"callgrind wrote no sum into {path.name}")
+
+
+def build() -> dict[str, str]:
+    """Return what the counts depend on, apart from slirpy."""
+    return {
+        "Python": f"{platform.python_implementation()} {platform.python_version()}, {platform.python_compiler()}",
+        "C library": " ".join(platform.libc_ver()),
+        "machine": platform.machine(),
+    }
+
+
+def measure(arguments: argparse.Namespace) -> Report:
+    """Count, and compare with what is stored."""
+    report = Report(
+        "Instructions",
+        "Instructions of the process for a frame with its share of acknowledgements and flushes, by callgrind.",
+        ["what", "IPv4", "IPv6", "IPv6 is"],
+    )
+    counts = count(arguments.rows)
+    for name, figures in counts.items():
+        old, new = figures["IPv4"], figures["IPv6"]
+        report.rows.append((name, show(old, 0), show(new, 0), f"{new / old:.2f}x"))
+        report.bars.append(Bar(f"{name}, IPv6 to IPv4", new / old, FAMILY_BAR, at_least=False, unit="x"))
+        for family, value in figures.items():
+            report.sample(f"{name}, {family}", value)
+    if arguments.compare:
+        compare(report, counts, json.loads(STORED.read_text()), build(), arguments.tolerance)
+    if arguments.write:
+        STORED.write_text(json.dumps({"build": build(), "counts": counts}, indent=1) + "\n")
+    return report
+
+
+def compare(
+    report: Report,
+    counts: dict[str, dict[str, int]],
+    stored: dict[str, Any],
+    here: dict[str, str],
+    tolerance: float,
+) -> None:
+    """Add a bar to the report for each count that another build of slirpy has stored.
+
+    Counts of another Python, C library or machine are not comparable; a remark says so.
+    """
+    if stored["build"] != here:
+        report.remarks.append(f"{STORED.name} is of another build, {stored['build']}: not compared")
+        return
+    for name, figures in counts.items():
+        for family, value in figures.items():
+            old = stored["counts"].get(name, {}).get(family)
+            if old is None:
+                report.remarks.append(f"{name}, {family}: not stored yet")
+                continue
+            change = (value - old) / old * 100
+            report.bars.append(Bar(f"{name}, {family}, change", change, tolerance, at_least=False, unit=" %"))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == [_WORKER]:
+        work(list(selected(sys.argv[2]).values()))
+    else:
+        main(__doc__, options, measure)
