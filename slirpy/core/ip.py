@@ -167,11 +167,11 @@ class IPSender:
                 length = udp.HEADER_LENGTH + size
             index += count
             checksum = address_sum + ipv4.UDP + length  # of the pseudo-header
-            if not offload:
-                # Zero would mean "no checksum"; 0xFFFF is sent instead (RFC 768).
-                checksum = -(checksum + ports + length + ones_sum(payload)) % 65535 or 0xFFFF
             if offload:
                 checksum %= 65535
+            else:
+                # Zero would mean "no checksum"; 0xFFFF is sent instead (RFC 768).
+                checksum = -(checksum + ports + length + ones_sum(payload)) % 65535 or 0xFFFF
             if six:
                 header = _HEADERS6.pack(
                     macs, ethernet.TYPE_IPV6, _VERSION6, length, ipv4.UDP, _TTL, addresses,

@@ -46,8 +46,8 @@ MAX_ROUTES = 1024
 class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
     """A guest's (address, port), and the socket that represents it. Owner of that socket."""
 
-    __slots__ = ("_aliases", "_nat", "_other", "_paths", "_reverse", "_source_of_batch", "_targets", "_trials",
-                 "_waiting", "dirty", "dns_only", "path", "pending")  # fmt: skip
+    __slots__ = ("_aliases", "_nat", "_other", "_paths", "_place_of_batch", "_reverse", "_source_of_batch",
+                 "_targets", "_trials", "_waiting", "dirty", "dns_only", "path", "pending")  # fmt: skip
     protocol = "udp"
 
     def __init__(self, nat: UdpNat, guest: bytes, port: int, *, inbound: bool = False) -> None:
@@ -73,6 +73,8 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         # To the guest: payloads of this batch, and their source as the guest sees it.
         self._waiting: list[bytes] = []
         self._source_of_batch: tuple[bytes, int] | None = None
+        self._place_of_batch: tuple[bytes, int] | None = None
+        """The host's name for that source, by which the next datagram is compared; None: unknown, or changed."""
 
     def idle_timeout(self) -> int:
         """Time without packets after which the flow ends: less for a resolver's that has its answers."""
@@ -248,12 +250,17 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
                 del self._reverse[address, port]
             self._trials.pop((address, port), None)
         self._forget_paths()
+        self._place_of_batch = None
         self._targets[seen] = target
         self.dns_only = self.dns_only and seen[1] == DNS_PORT
 
     def datagram(self, payload: bytes, address: bytes, port: int) -> None:
         """Relay a datagram that the host socket received for the guest."""
         place = address, port
+        if place == self._place_of_batch:
+            self._waiting.append(payload)
+            self.mark()
+            return
         seen = self._reverse.get(place)
         if seen is None:
             if len(address) == len(self.guest):
@@ -267,6 +274,7 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         if self._trials:
             self._trials.pop(place, None)
         self._to_guest(seen, payload)
+        self._place_of_batch = place
 
     def from_forward(self, via: DatagramPeer, payload: bytes, address: bytes, port: int) -> None:
         """Relay a datagram from the socket of a forward; answers return through that socket."""
@@ -297,6 +305,7 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         if seen != self._source_of_batch:
             self._deliver()
             self._source_of_batch = seen
+            self._place_of_batch = None
         self._waiting.append(payload)
         self.mark()
 
