@@ -29,9 +29,9 @@ def exports(
     def getattribute(name: str) -> object:
         if name not in origins:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        from importlib import import_module
-
-        value = namespace[name] = getattr(import_module(f"{package}.{origins[name]}"), name)
+        origin = f"{package}.{origins[name]}"
+        __import__(origin)  # not by importlib, which has to be imported itself
+        value = namespace[name] = getattr(sys.modules[origin], name)
         return value
 
     def names() -> list[str]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if TYPE_CHECKING:
+    from typing import Protocol, TypeAlias
+else:
+    from slirpy.records import Protocol
 
 __all__ = ["Buffer", "Timer"]
 
@@ -15,4 +19,3 @@ class Timer(Protocol):
 
     def cancel(self) -> None:
         """Cancel the call. Harmless when repeated or too late."""
-        ...

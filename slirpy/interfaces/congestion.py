@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if TYPE_CHECKING:
+    from typing import Protocol, TypeAlias
+else:
+    from slirpy.records import Protocol
 
 __all__ = ["CongestionControl", "CongestionFactory"]
 

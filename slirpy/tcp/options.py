@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from struct import Struct
-from typing import NamedTuple
 
 from slirpy.interfaces import Buffer
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from slirpy.records import NamedTuple
 
 __all__ = [
     "MAX_SACK_BLOCKS",

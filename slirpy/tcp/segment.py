@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
 
 from slirpy.interfaces import Buffer
 from slirpy.tcp.options import NONE, TcpOptions, parse
 from slirpy.tcp.seq import MASK
 from slirpy.wire.tcp import ACK, FIN, RST
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if TYPE_CHECKING:
+    from typing import NamedTuple, Protocol
+else:
+    from slirpy.records import NamedTuple, Protocol
 
 __all__ = ["Emit", "Segment", "as_segments", "reset_for"]
 
