@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from random import Random, SystemRandom
 from typing import Any
 
-from slirpy.addresses import ipv4
+from slirpy.addresses import AnyAddress, ipv4
 from slirpy.config import Config
 from slirpy.config.guestfwd import GuestForward
 from slirpy.config.hostfwd import HostForward
@@ -320,7 +320,7 @@ class Slirp(Driven):
         """
         self._call(partial(self._stack.remove_guestfwd, rule))
 
-    def mount(self, application: Any, server: str | IPv4Address, port: int = 80) -> GuestForward:
+    def mount(self, application: Any, server: AnyAddress, port: int = 80) -> GuestForward:
         """Serve a web application to guests at an address and port, without listening anywhere on the host.
 
         Needs ``pip install 'slirpy[web]'``. Equivalent to :meth:`add_guestfwd` with :func:`slirpy.targets.web.wsgi`
@@ -339,11 +339,12 @@ class Slirp(Driven):
         return self.add_guestfwd(GuestForward(server, port, handler_for(application)))
 
     def _serve_smb(self) -> None:
-        if self.config.smb is not None:
-            command = self._local.smb(self.config.smb)
-            for port in (139, 445):
-                forward = GuestForward(self.config.smbserver, port, command)
-                self._stack.add_guestfwd(forward, listed=False)
+        config = self.config
+        if config.smb is not None:
+            command = self._local.smb(config.smb)
+            for server, on in ((config.smbserver, config.ipv4), (config.smbserver6, config.ipv6)):
+                for port in (139, 445) if server is not None and on else ():
+                    self._stack.add_guestfwd(GuestForward(server, port, command), listed=False)
 
     def _release(self) -> None:
         for listener in self._listeners:

@@ -62,6 +62,7 @@ class Config:
     guestfwd: tuple[GuestForward, ...]
     smb: Path | None
     smbserver: IPv4Address | None
+    smbserver6: IPv6Address | None
     resolvers: tuple[Resolver, ...] | None
     dns_records: tuple[DnsRecord, ...]
     dns_cache: int
@@ -114,6 +115,7 @@ class Config:
         guestfwd: Sequence[GuestForward | str] = (),
         smb: str | os.PathLike[str] | None = None,
         smbserver: IPv4Address | str | None = None,
+        smbserver6: IPv6Address | str | None = None,
         resolvers: Sequence[Resolver | str] | None = None,
         dns_records: Sequence[DnsRecord | str] = (),
         dns_cache: int = 1000,
@@ -214,7 +216,7 @@ class Config:
         Those of a family that is off are left out.
         """
         four = servers_of(self.net, self.host, self.dns, self.smbserver, self.guestfwd) if self.ipv4 else ()
-        named = (self.host6, self.dns6, *(rule.server for rule in self.guestfwd))
+        named = (self.host6, self.dns6, self.smbserver6, *(rule.server for rule in self.guestfwd))
         six = [server.packed for server in named if server is not None and server in self.net6]
         if not self.ipv6:
             six.clear()

@@ -291,6 +291,16 @@ OPTIONS: tuple[Option, ...] = (
         flag="--smbserver",
         qemu="smbserver",
     ),
+    Option(
+        name="smbserver6",
+        group=Group.SERVICES,
+        kind=Address6(metavar="ADDR"),
+        default=None,
+        default_text="the fourth address, fec0::4",
+        help="IPv6 address of the SMB server.",
+        more="None in a network of four addresses.",
+        flag="--smbserver6",
+    ),
     # ----------------------------------------------------------------------------------------- DNS
     Option(
         name="resolvers",

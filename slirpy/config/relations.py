@@ -17,6 +17,8 @@ __all__ = ["servers_of", "settle"]
 
 _NO_POOL = tuple(map(IPv4Network, ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3")))
 """Networks whose addresses a guest does not send to its gateway."""
+_LEAST_ADDRESSES = 4
+"""Addresses of the smallest IPv6 network, which has no room for another server."""
 
 
 def settle(values: dict[str, Any]) -> None:
@@ -51,7 +53,7 @@ def settle(values: dict[str, Any]) -> None:
     servers = servers_of(net, values["host"], values["dns"], values["smbserver"], values["guestfwd"])
     _place_pool(values, servers)
     _place_pool6(values)
-    servers |= {values["host6"].packed, values["dns6"].packed}
+    servers |= {values[name].packed for name in ("host6", "dns6", "smbserver6") if values[name] is not None}
     check_static_leases(values["static_leases"], net, values["net6"], servers)
 
 
@@ -83,10 +85,16 @@ def _place_servers(values: dict[str, Any]) -> None:
 
 
 def _place_servers6(values: dict[str, Any]) -> None:
-    """Place the IPv6 gateway and the IPv6 address of the DNS server."""
+    """Place the IPv6 gateway, and the IPv6 addresses of the DNS server and the SMB server."""
     net: IPv6Network = values["net6"]
     for name, offset in (("host6", 2), ("dns6", 3)):
         values[name] = _inside6(net, name, values[name], offset, values["host6"], values["dns6"])
+    smbserver = values["smbserver6"]
+    if values["smb"] is None:
+        if smbserver is not None:
+            raise ConfigError(f"smbserver6 {smbserver}: there is no SMB server without smb=DIR")
+    elif smbserver is not None or net.num_addresses > _LEAST_ADDRESSES:
+        values["smbserver6"] = _inside6(net, "smbserver6", smbserver, 4, values["host6"], values["dns6"])
 
 
 def _inside6(
@@ -99,7 +107,10 @@ def _inside6(
     """
     if address is None:
         candidates = (offset, offset + 1, 1, 2, 3)
-        address = next(net[n] for n in candidates if n < net.num_addresses and net[n] not in taken)
+        free = (net[n] for n in candidates if n < net.num_addresses and net[n] not in taken)
+        address = next(free, None)
+        if address is None:
+            raise ConfigError(f"net6 {net} has no room for its servers and a guest; use a larger one")
     # The network's own address is the anycast address of its routers (RFC 4291, section 2.6.1).
     if address not in net or address == net.network_address:
         raise ConfigError(f"{name} {address} is not an address of {net}; choose one from {net[1]} to {net[-1]}")
@@ -108,7 +119,7 @@ def _inside6(
 
 def _place_pool6(values: dict[str, Any]) -> None:
     """Choose the first address for DHCPv6."""
-    taken = {values["dns6"]: "the dns6", values["host6"]: "the host6"}
+    taken = {values["smbserver6"]: "the smbserver6", values["dns6"]: "the dns6", values["host6"]: "the host6"}
     start = values["dhcpstart6"] = _inside6(values["net6"], "dhcpstart6", values["dhcpstart6"], 0x15, *taken)
     if start in taken:
         raise ConfigError(f"dhcpstart6 {start} is {taken[start]} address; choose another")

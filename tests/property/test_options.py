@@ -58,6 +58,7 @@ NET6 = IPv6Network("fec0::/64")
 SERVERS = {IPv4Address(f"10.0.2.{number}") for number in (2, 3, 4)}
 NEEDS: dict[str, dict[str, Any]] = {
     "smbserver": {"smb": "/"},
+    "smbserver6": {"smb": "/"},
     **{key: {"tftp": "/tmp"} for key in ("tftp_write", "tftp_ignore_case", "tftp_single_port")},
 }
 """Options that make sense with others only."""

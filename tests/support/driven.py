@@ -22,6 +22,7 @@ class Driven:
         self._frames: deque[bytes] = deque()
         self.guest = Guest(net.attach(self._frames.append).send, random=Random(1), now=time.monotonic_ns())
         self.guest.configure("10.0.2.15", 24, "10.0.2.2")
+        self.guest.configure("fec0::15", 64, "fec0::2")
 
     def until(self, condition: Callable[[], object], what: str = "", seconds: float = 20.0) -> None:
         """Go on until ``condition()``; fail if that takes too long."""

@@ -81,6 +81,7 @@ def test_smbclient(user: User, need: Need, folder: Path, share: Path) -> None:
         smbclient -N -L 10.0.2.4 2>&1 | grep -w Disk
         smbclient -N //10.0.2.4/qemu -c 'ls; get there -; put large copied; rename copied moved; get moved back' 2>&1
         smbclient -N //10.0.2.4/qemu -c 'get out -' 2>&1
+        smbclient -N -I fec0::4 //six/qemu -c 'rename there here; rename here there' 2>&1 && echo renamed over IPv6
         smbclient -N -p 139 //10.0.2.4/qemu -c 'mkdir f; cd f; put small; ls; del small' 2>&1
         smbclient -N //10.0.2.4/qemu -c 'rmdir f; del there' 2>&1
         smbclient -N //10.0.2.4/other -c ls 2>&1
@@ -92,6 +93,7 @@ def test_smbclient(user: User, need: Need, folder: Path, share: Path) -> None:
     assert checksum(folder / "back") == sent, result.stdout
     assert checksum(share / "moved") == sent
     assert "root:" not in result.stdout  # a link that leads out of the folder
+    assert "renamed over IPv6" in result.stdout, result
     assert "NT_STATUS_BAD_NETWORK_NAME" in result.stdout
     assert re.search(r"^\s+small\s", result.stdout, re.MULTILINE), result.stdout
     assert sorted(path.name for path in share.iterdir()) == ["moved", "out"]
@@ -159,7 +161,8 @@ echo "listed $(ls | tr '\\n' ' ')"
 echo "read $(sha256sum <large)"
 cat large >copied; mv copied moved; sync; echo "written $(sha256sum <moved)"
 rm large; mkdir folder; echo hello >folder/small; echo "small $(cat folder/small)"
-cd /; umount /share && echo unmounted
+cd /; umount /share && mount -t cifs -o ip=fec0::4,sec=none,vers=3.0 //six/qemu /share
+echo "again $(cat /share/folder/small)"; umount /share && echo unmounted
 """
 
 
@@ -216,6 +219,7 @@ def test_a_guest_mounts_the_share(need: Need, folder: Path, share: Path) -> None
     assert boot.after("read ").split()[0] == sent
     assert boot.after("written ").split()[0] == sent
     assert boot.after("small ") == "hello"
+    assert boot.after("again ") == "hello", boot.output  # over IPv6
     assert "unmounted" in boot.output
     assert checksum(share / "moved") == sent
     assert not (share / "large").exists()

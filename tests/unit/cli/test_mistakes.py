@@ -137,6 +137,7 @@ WRONG = [
     (["--hostfwd", "tcp:80"], "--hostfwd"),
     (["--guestfwd", "x"], "--guestfwd"),
     (["--smbserver", "10.0.2.9"], "--smbserver"),
+    (["--smbserver6", "fec0::9"], "--smbserver6"),
     (["--dns", "x"], "--dns"),
     (["--dns-record", "x"], "--dns-record"),
     (["--dns-record", "x.test=a b"], "--dns-record"),

@@ -58,6 +58,7 @@ FLAGS: dict[str, tuple[list[str], Any]] = {
     "hostfwd": (["--hostfwd", "tcp::8080-:80"], (parse_hostfwd("tcp::8080-:80"),)),
     "guestfwd": (["--guestfwd", "tcp:10.0.2.9:80-cmd:cat"], (parse_guestfwd("tcp:10.0.2.9:80-cmd:cat"),)),
     "smb": (["--smb", "/"], Path("/")),
+    "smbserver6": (["--smb", "/", "--smbserver6", "fec0::9"], IPv6Address("fec0::9")),
     "smbserver": (["--smb", "/", "--smbserver", "10.0.2.9"], IPv4Address("10.0.2.9")),
     "resolvers": (["--dns", "127.0.0.1:5353"], (parse_resolver("127.0.0.1:5353"),)),
     "dns_records": (["--dns-record", "web.test=10.0.2.9"], (parse_dns_record("web.test=10.0.2.9"),)),

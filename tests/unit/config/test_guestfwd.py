@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,16 @@ def test_the_smb_server_s_address() -> None:
     assert Config(smb="/tmp", net="10.0.2.0/29", host="10.0.2.4").smbserver == IPv4Address("10.0.2.1")
 
 
+def test_its_ipv6_address() -> None:
+    assert Config().smbserver6 is None
+    config = Config(smb="/tmp")
+    assert config.smbserver6 == IPv6Address("fec0::4")
+    assert config.smbserver6.packed in config.server_addresses
+    assert Config(smb="/tmp", host6="fec0::4").smbserver6 == IPv6Address("fec0::5")
+    assert Config(smb="/tmp", net6="fec0::/125").smbserver6 == IPv6Address("fec0::4")
+    assert Config(smb="/tmp", net6="fec0::/126").smbserver6 is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -131,6 +141,10 @@ def test_the_smb_server_s_address() -> None:
         ({"smb": "/tmp", "smbserver": "10.0.3.4"}, "smbserver 10.0.3.4 is not an address of 10.0.2.0/24"),
         ({"smb": "/tmp", "smbserver": "x"}, 'smbserver "x" is not an IPv4 address'),
         ({"smb": "/tmp", "net": "10.0.2.0/30"}, "has no room"),
+        ({"smbserver6": "fec0::4"}, "there is no SMB server without smb=DIR"),
+        ({"smb": "/tmp", "smbserver6": "fd00::4"}, "smbserver6 fd00::4 is not an address of fec0::/64"),
+        ({"smb": "/tmp", "dhcpstart6": "fec0::4"}, "dhcpstart6 fec0::4 is the smbserver6 address"),
+        ({"smb": "/tmp", "net6": "fec0::/126", "smbserver6": "fec0::1"}, "net6 fec0::/126 has no room"),
         ({"smb": "/tmp", "dhcpstart": "10.0.2.4"}, "dhcpstart 10.0.2.4 is a server's address"),
     ],
 )

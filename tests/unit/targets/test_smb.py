@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,8 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None
 def test_guests_reach_it_at_both_ports(temporary: Path, tmp_path: Path) -> None:
     with Slirp(Config(smb=tmp_path)) as net:
         driven = Driven(net)
-        for port in (139, 445):
-            assert driven.exchange("10.0.2.4", port, b"hello").received == b"hello"
+        for server, port in product(("10.0.2.4", "fec0::4"), (139, 445)):
+            assert driven.exchange(server, port, b"hello").received == b"hello"
         assert net.guestfwds() == []  # which are those of the user
         assert len(list(temporary.iterdir())) == 1
     assert list(temporary.iterdir()) == []

@@ -61,6 +61,12 @@ def page(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
 # ----------------------------------------------------------------------------------------------- WSGI
 
 
+def test_an_application_at_an_ipv6_address(driven: Driven) -> None:
+    driven.net.mount(page, "fec0::80")
+    received = driven.exchange("fec0::80", 80, b"GET / HTTP/1.0\r\n\r\n").received
+    assert received.endswith(b"\r\n\r\nGET|/||fec0::80|80|fec0::15|||")
+
+
 def test_a_request_is_what_the_application_sees(driven: Driven) -> None:
     driven.net.mount(page, SERVER)
     stream = request(
