@@ -20,6 +20,7 @@ from tests.support.frames6 import (
     GATEWAY6,
     GUEST6,
     ICMPV6,
+    ROUTER_MAC,
     TCP,
     UDP,
     WORLD6,
@@ -33,6 +34,7 @@ from tests.support.frames6 import (
     ip6,
     ipv6,
     know6,
+    mac_of,
     neighbor_solicitation,
     of_kind,
     udp6,
@@ -491,16 +493,18 @@ def test_a_large_link_needs_no_fragments() -> None:
 @pytest.mark.rfc("4443", "2.4 e.4")
 @pytest.mark.rfc("8200", "4.2 10")
 @pytest.mark.rfc("8200", "4.2 11")
-def test_a_group_hears_of_no_trouble_but_these(net: World) -> None:
-    """RFC 4443, section 2.4 (e.3)."""
+@pytest.mark.parametrize("mac", [mac_of(ALL_NODES), ROUTER_MAC])
+def test_a_group_hears_of_no_trouble_but_these(net: World, mac: bytes) -> None:
+    """RFC 4443, section 2.4 (e.3), whatever the frame's destination."""
+    to: dict[str, Any] = {"destination": ALL_NODES, "to": mac}
     option = bytes((58, 0, 0x80, 0, 1, 2, 0, 0))  # to be reported even to those who speak to a group
-    for frame in (udp6(b"x", destination=ALL_NODES), ipv6(132, bytes(20), destination=ALL_NODES)):
+    for frame in (udp6(b"x", **to), ipv6(132, bytes(20), **to)):
         net.send(frame)
         net.silence()
     request = b"\x80" + bytes(7)
-    net.send(ipv6(60, option + request, destination=ALL_NODES))
+    net.send(ipv6(60, option + request, **to))
     message = bytes(net.one().data.data)
     assert message[:2] == b"\4\2"
     assert int.from_bytes(message[4:8], "big") == 42
-    net.send(ipv6(60, bytes((58, 0, 0xC1, 0, 1, 2, 0, 0)) + request, destination=ALL_NODES))
+    net.send(ipv6(60, bytes((58, 0, 0xC1, 0, 1, 2, 0, 0)) + request, **to))
     net.silence()

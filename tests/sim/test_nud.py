@@ -103,6 +103,7 @@ def test_a_packet_meanwhile_is_confirmation_enough(net: Net) -> None:
     assert net.stats.ndp_probes == 0
 
 
+@pytest.mark.rfc("4861", "7.3.3 rate")
 @pytest.mark.rfc("4861", "7.3.3 probe")
 def test_an_answer_to_a_later_probe(net: Net) -> None:
     say(net)
