@@ -11,6 +11,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, TypeAlias
 
+from slirpy.checks import whole
 from slirpy.errors import ConfigError
 
 __all__ = [
@@ -124,9 +125,7 @@ def port_number(what: str, value: Any, lowest: int = 0) -> int:
     Raises:
         ConfigError: not a whole number, or out of range.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= 65535:
-        raise ConfigError(f"{what} {value!r} is not a number from {lowest} to 65535")
-    return int(value)
+    return whole(what, value, lowest, 65535)
 
 
 def reachable_place(what: str, value: Any) -> tuple[IPAddress, int]:

@@ -9,13 +9,13 @@ from ipaddress import IPv4Address
 from random import Random, SystemRandom
 from typing import Any
 
-from slirpy.addresses import AnyAddress, ipv4
+from slirpy.addresses import AnyAddress, address_object, ipv4, port_number
 from slirpy.config import Config
 from slirpy.config.guestfwd import GuestForward
 from slirpy.config.hostfwd import HostForward
 from slirpy.config.values import amount, clock_reading, function
 from slirpy.core.flows import FlowInfo, NeighborInfo
-from slirpy.core.port import LinkPort, check_link
+from slirpy.core.port import LinkPort
 from slirpy.drive.driven import Driven
 from slirpy.drive.nic import Attachment, GuestListener, Nic
 from slirpy.errors import ConfigError, LinkError, StateError
@@ -23,6 +23,7 @@ from slirpy.host.inside import InsideSockets, SocketOpener
 from slirpy.host.outbound import Source
 from slirpy.host.sockets import SocketHost
 from slirpy.interfaces import Buffer, Link, LinkFeatures
+from slirpy.interfaces.links import check_link
 from slirpy.links.callback import CallbackLink
 from slirpy.links.endpoint import Endpoint, parse_listen_address
 from slirpy.links.listener import StreamListener
@@ -329,6 +330,7 @@ class Slirp(Driven):
         Args:
             application: WSGI (PEP 3333) or ASGI 3.
             server: an address of the virtual network that no guest has, or any address outside it.
+            port: 1 to 65535.
 
         Raises:
             ConfigError: the application is not one, ``server`` or ``port`` cannot be, or h11 is not installed.
@@ -336,6 +338,8 @@ class Slirp(Driven):
         """
         from slirpy.targets.web import handler_for
 
+        address_object("server", server)
+        port_number("port", port, 1)
         return self.add_guestfwd(GuestForward(server, port, handler_for(application)))
 
     def _serve_smb(self) -> None:

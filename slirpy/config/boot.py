@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from slirpy.config.dhcp import DhcpRequest
 from slirpy.config.text import decimal, hint
-from slirpy.config.values import as_text, instances, printable
+from slirpy.config.values import as_text, instances, listed, printable, switch, whole
 from slirpy.errors import ConfigError
 
 __all__ = [
@@ -72,9 +72,13 @@ class BootChoice:
 
     def __post_init__(self) -> None:
         printable("bootfile", self.bootfile)
-        for number in self.architectures or ():
-            if not 0 <= number <= 0xFFFF:
-                raise ConfigError(f'bootfile "{self.bootfile}": architecture {number} is not from 0 to 65535')
+        if self.architectures is not None:
+            found = listed("architectures", self.architectures)
+            numbers = (
+                whole(f'bootfile "{self.bootfile}": architecture', number, 0, 0xFFFF) for number in found
+            )
+            object.__setattr__(self, "architectures", frozenset(numbers))
+        switch("ipxe", self.ipxe)
 
 
 def parse_bootfile(rule: str) -> BootChoice:

@@ -246,6 +246,7 @@ class DhcpAnswer:
     """The only address that the client may get. It gets none while another client holds this one. An address of the
     other IP family decides nothing."""
     hostname: str | None
+    """Name of the client; empty: none."""
     lease_time: int | None
     """Seconds, 2 to 4294967295. The maximum means that the lease never ends."""
     bootfile: str | None
@@ -274,7 +275,7 @@ class DhcpAnswer:
                 "lease_time", lease_time, LEASE_TIME_MIN, LEASE_TIME_FOREVER, " of seconds",
                 top=" (which means for ever)",
             )  # fmt: skip
-        if hostname:
+        if hostname is not None and as_text("hostname", hostname):
             host_name("hostname", hostname)
         check_text("bootfile", bootfile)
         check_text("tftp_server_name", tftp_server_name)

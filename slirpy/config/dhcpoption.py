@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from slirpy.config.dhcp import NOT_YOURS, check_text
 from slirpy.config.text import hint
-from slirpy.config.values import as_text
+from slirpy.config.values import as_text, whole
 from slirpy.errors import ConfigError
 
 __all__ = ["OPTIONS", "DhcpOption", "check_dhcp_options", "parse_dhcp_option"]
@@ -72,8 +72,7 @@ class DhcpOption:
     """Value, or None to omit an option that guests would otherwise get."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.code, int) or not 0 < self.code < 255:
-            raise ConfigError(f"option {self.code!r} is not a number from 1 to 254")
+        whole("option", self.code, 1, 254)
         if self.code in NOT_YOURS:
             raise ConfigError(
                 f"option {self.code} cannot be set, it carries the protocol itself: {_OURS[self.code]}"

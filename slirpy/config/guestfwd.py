@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from slirpy.addresses import AnyAddress, IPAddress, address_object, port_number, scoped_address
 from slirpy.config.text import PORT_MAX, bracketed, decimal, parse_address, with_port
-from slirpy.config.values import as_text, function, host_name, is_whole, switch, whole
+from slirpy.config.values import as_text, function, host_name, is_whole, path, switch, whole
 from slirpy.errors import ConfigError
 from slirpy.interfaces import FlowRequest, StreamOwner, StreamPeer
 
@@ -61,12 +61,13 @@ class UnixTarget:
     """A listening Unix socket of the host.
 
     Raises:
-        ConfigError: ``path`` is not text.
+        ConfigError: ``path`` is not text, or empty.
     """
 
     path: str
 
     def __post_init__(self) -> None:
+        path("the path of a guestfwd's target", self.path)
         as_text("the path of a guestfwd's target", self.path)
 
     def __str__(self) -> str:

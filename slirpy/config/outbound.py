@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from slirpy.addresses import AnyAddress, IPAddress, address_object
-from slirpy.config.values import as_text
+from slirpy.config.values import as_text, is_whole
 from slirpy.errors import ConfigError
 
 __all__ = ["Outbound", "parse_outbound"]
@@ -49,7 +49,13 @@ class Outbound:
         put(self, "interface", interface)
 
     def source(self, size: int) -> bytes | None:
-        """The source address for destinations of ``size`` bytes."""
+        """Return the source address for destinations of ``size`` bytes, 4 or 16.
+
+        Raises:
+            ConfigError: no family has addresses of this size.
+        """
+        if not is_whole(size) or size not in (4, 16):
+            raise ConfigError(f"size {size!r} is not the size of an address; give 4 or 16")
         address = self.address if size == 4 else self.address6
         return None if address is None else address.packed
 

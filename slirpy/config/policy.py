@@ -24,7 +24,8 @@ from typing import Any
 from slirpy.addresses import AnyAddress, IPAddress, reachable_place
 from slirpy.config.embedded import embedded_ipv4
 from slirpy.config.text import PORT_MAX, bracketed, decimal, parse_ports, split_port
-from slirpy.config.values import as_text, is_whole
+from slirpy.config.values import as_text, instance, is_whole, listed
+from slirpy.config.values import path as path_of
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Action, FlowRequest, IPProtocol, Verdict
 
@@ -112,7 +113,12 @@ class Rule:
         put(self, "_networks", networks)
 
     def matches(self, request: FlowRequest) -> bool:
-        """Whether the rule matches this flow."""
+        """Whether the rule matches this flow.
+
+        Raises:
+            ConfigError: not a FlowRequest.
+        """
+        _check_request(request)
         protocol = request.protocol
         if self.protocol is not None and protocol != self.protocol:
             return False
@@ -139,7 +145,12 @@ class Rule:
         return any(size == length and number >> shift == prefix for size, shift, prefix in self._networks)
 
     def verdict(self, request: FlowRequest) -> Verdict:
-        """The verdict for a flow that matches."""
+        """The verdict for a flow that matches.
+
+        Raises:
+            ConfigError: not a FlowRequest.
+        """
+        _check_request(request)
         if self.redirect is not None:
             address, port = self.redirect
             return Verdict(Action.ALLOW, (address, port or request.destination_port))
@@ -172,11 +183,11 @@ class RulePolicy:
     __slots__ = ("_otherwise", "rules")
 
     def __init__(self, rules: Iterable[Rule | str] = (), default: Action = Action.REJECT) -> None:
-        if isinstance(rules, str):
-            raise ConfigError(f"rules must be a list, such as [{rules!r}]")
         if not isinstance(default, Action):
             raise ConfigError(f"default is one of slirpy.Action; given was {default!r}")
-        self.rules = tuple(parse_rule(rule) if isinstance(rule, str) else rule for rule in rules)
+        self.rules = tuple(
+            parse_rule(rule) if isinstance(rule, str) else rule for rule in listed("rules", rules)
+        )
         for rule in self.rules:
             if not isinstance(rule, Rule):
                 raise ConfigError(f"a rule is text or a slirpy.Rule; given was {rule!r}")
@@ -193,8 +204,9 @@ class RulePolicy:
         """
         import tomllib  # only some programs need it
 
+        checked = path_of("path", path)
         try:
-            with open(path, "rb") as file:
+            with open(checked, "rb") as file:
                 found = tomllib.load(file)
         except OSError as error:
             raise ConfigError(f'policy "{path}": {os.strerror(error.errno or 0).lower()}') from None
@@ -243,6 +255,10 @@ def _from_table(found: dict[str, Any]) -> RulePolicy:
     if default not in known:
         raise ConfigError(f'default "{default}" is not one of {", ".join(known)}')
     return RulePolicy(rules, Action(default))
+
+
+def _check_request(request: object) -> None:
+    instance("request", request, FlowRequest, "a FlowRequest")
 
 
 def checked_verdict(given: object) -> Verdict:

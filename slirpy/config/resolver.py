@@ -31,9 +31,10 @@ class Resolver:
         put = object.__setattr__
         put(self, "address", address_object("resolver", address))
         put(self, "port", port_number("resolver: port", port, 1))
+        as_text("resolver: scope", scope)
         if not scope and not isinstance(address, bytes | bytearray | memoryview):
             scope = str(address).partition("%")[2]
-        put(self, "scope", as_text("resolver: scope", scope))
+        put(self, "scope", scope)
 
     def __str__(self) -> str:
         scope = f"%{self.scope}" if self.scope else ""

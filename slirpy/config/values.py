@@ -14,7 +14,18 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from slirpy.config.numbers import amount, chance, is_whole, moment, nanoseconds, switch, whole
+from slirpy.checks import (
+    amount,
+    chance,
+    descriptor,
+    instance,
+    is_whole,
+    moment,
+    nanoseconds,
+    octets,
+    switch,
+    whole,
+)
 from slirpy.errors import ConfigError
 
 __all__ = [
@@ -24,13 +35,16 @@ __all__ = [
     "chance",
     "check_starting_point",
     "clock_reading",
+    "descriptor",
     "function",
     "host_name",
+    "instance",
     "instances",
     "is_whole",
     "listed",
     "moment",
     "nanoseconds",
+    "octets",
     "one",
     "path",
     "printable",

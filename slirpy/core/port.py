@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from slirpy.errors import ConfigError
-from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, Timer
+from slirpy.interfaces import Buffer, Frame, Link, Timer
 from slirpy.reprs import counted, never_raises
 from slirpy.stats import Stats
 
-__all__ = ["LinkPort", "PortOwner", "check_link", "check_port"]
+__all__ = ["LinkPort", "PortOwner", "check_port"]
 
 QUEUE_LIMIT = 1024
 """Maximum number of frames that wait for a link without room."""
@@ -186,17 +186,6 @@ class LinkPort:
 
 def _nothing() -> None:
     """Callback of a timer whose only purpose is a flush."""
-
-
-def check_link(what: str, link: object) -> None:
-    """Reject objects that lack members of a :class:`~slirpy.interfaces.Link`.
-
-    Raises:
-        ConfigError: it is no link.
-    """
-    methods = all(callable(getattr(link, name, None)) for name in ("start", "send", "close"))
-    if isinstance(link, type) or not methods or not isinstance(getattr(link, "features", None), LinkFeatures):
-        raise ConfigError(f"{what} is not a link, such as a TapLink or a StreamLink; given was {link!r}")
 
 
 def check_port(port: object) -> None:

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 
-from slirpy.config.options import MTU_MIN
-from slirpy.config.values import moment, whole
+from slirpy.config.values import moment
 from slirpy.core import fastpath6, udppath6
 from slirpy.core.arp import Arp
 from slirpy.core.arrival import FlowOpeners
@@ -26,13 +25,14 @@ from slirpy.core.icmp import Icmp
 from slirpy.core.ipinput import IPInput
 from slirpy.core.ndp import Ndp
 from slirpy.core.parts import Parts
-from slirpy.core.port import LinkPort, check_link, check_port
+from slirpy.core.port import LinkPort, check_port
 from slirpy.core.querier import Querier
 from slirpy.core.switch import HubPort, Switch
 from slirpy.core.udppath import HEADERS_LENGTH, udp_fastpath
 from slirpy.core.udppath6 import udp_fastpath6
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer, Link, LinkSink, Poller, Service, Timer
+from slirpy.interfaces.links import check_link
 from slirpy.units import SECOND
 from slirpy.wire import ethernet, ipv4
 
@@ -107,7 +107,7 @@ class IPStack:
         check_link("link", link)
         mtu = self.config.mtu
         if link.features.mtu is not None:
-            mtu = min(whole("the link's mtu", link.features.mtu, MTU_MIN, 65535), mtu)
+            mtu = min(link.features.mtu, mtu)
         port = HubPort(self, link, mtu, self.switch) if self._overheard else LinkPort(self, link, mtu)
         self.ports.append(port)
         self.switch.plug(port, self.now)

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from slirpy.config.options import MTU_MIN
 from slirpy.config.values import moment, switch, whole
-from slirpy.core.port import LinkPort, check_link, check_port
+from slirpy.core.port import LinkPort, check_port
 from slirpy.core.switch import Switch
 from slirpy.core.timers import Timers
 from slirpy.interfaces import Buffer, Link, Poller, Timer
+from slirpy.interfaces.links import check_link
 from slirpy.stats import Stats
 from slirpy.wire import ethernet
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import NoReturn, Self, TypeVar
 
 from slirpy import forks
-from slirpy.config.values import FOR_EVER, function, is_whole, wait_seconds
+from slirpy.config.values import FOR_EVER, descriptor, function, is_whole, wait_seconds
 from slirpy.drive.drivers import LoopDriver, ThreadDriver, running_loop, through_loop
 from slirpy.drive.mailbox import LIMIT, Mailbox
 from slirpy.drive.nic import Nic
@@ -78,8 +78,7 @@ class Driven(abc.ABC):
             StateError: it is watched already, or the network is closed.
         """
         function("ready", ready, " of the events that are there")
-        if not is_whole(fd) or not 0 <= fd < 1 << 31:
-            raise ConfigError(f"descriptor {fd!r} cannot be watched: give a number, such as sock.fileno()")
+        descriptor("fd", fd)
         if not is_whole(events) or not events or events & ~(READ | WRITE):
             raise ConfigError(f"events {events!r}: give selectors.EVENT_READ, EVENT_WRITE, or both")
 
@@ -105,10 +104,9 @@ class Driven(abc.ABC):
         """Stop waiting for a descriptor. Call this before closing it. Harmless when it is not watched.
 
         Raises:
-            ConfigError: ``fd`` is not a number.
+            ConfigError: ``fd`` is not a number, or out of range.
         """
-        if not is_whole(fd):
-            raise ConfigError(f"descriptor {fd!r} is not a number, such as sock.fileno()")
+        descriptor("fd", fd)
 
         def unregister() -> None:
             if fd in self._watched:

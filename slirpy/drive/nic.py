@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
-from slirpy.config.numbers import switch, whole
+from slirpy.checks import shown, switch, whole
 from slirpy.core.port import LinkPort
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer
@@ -124,7 +124,7 @@ class Nic(Attachment):
             view = memoryview(frame).cast("B")
         except (TypeError, ValueError) as error:
             raise ConfigError(
-                f"frame is bytes, or another contiguous buffer; given was {_shown(frame)}"
+                f"frame is bytes, or another contiguous buffer; given was {shown(frame)}"
             ) from error
         return self._take(self, (view,), checksummed, gso_size) == 1
 
@@ -151,7 +151,7 @@ class Nic(Attachment):
             views = [memoryview(frame).cast("B") for frame in frames]
         except (TypeError, ValueError) as error:
             raise ConfigError(
-                f"frames are several of bytes, or of other contiguous buffers; given was {_shown(frames)}"
+                f"frames are several of bytes, or of other contiguous buffers; given was {shown(frames)}"
             ) from error
         return self._take(self, views, checksummed, gso_size)
 
@@ -159,12 +159,6 @@ class Nic(Attachment):
 def _check_offload(checksummed: bool, gso_size: int) -> None:
     switch("checksummed", checksummed)
     whole("gso_size", gso_size, 0, 65535)
-
-
-def _shown(value: object) -> str:
-    """Describe a wrong value; a frame may be long."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 Take: TypeAlias = Callable[[Nic, Sequence[memoryview], bool, int], int]

@@ -6,10 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from slirpy.checks import switch, whole
+from slirpy.errors import ConfigError
 from slirpy.interfaces.basics import Buffer, Timer
 from slirpy.stats import Stats
 
-__all__ = ["READ", "WRITE", "Frame", "Link", "LinkFeatures", "LinkSink", "Poller"]
+__all__ = ["READ", "WRITE", "Frame", "Link", "LinkFeatures", "LinkSink", "Poller", "check_link"]
+
+_LEAST_MTU = 68  # of every IPv4 link (RFC 791, section 3.1)
 
 
 class Frame(NamedTuple):
@@ -33,10 +37,14 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LinkFeatures:
-    """The capabilities of a link. Read once, when it is attached."""
+    """The capabilities of a link. Read once, when it is attached.
+
+    Raises:
+        ConfigError: a value of another type, or an ``mtu`` that no link can have.
+    """
 
     mtu: int | None = None
-    """Largest IP packet in bytes; None: the network's own ``Config.mtu``."""
+    """Largest IP packet in bytes, 68 to 65535; None: the network's own ``Config.mtu``."""
     checksum_offload: bool = False
     """The link accepts frames with partial checksums (see :class:`Frame`)."""
     segmentation_offload: bool = False
@@ -45,6 +53,13 @@ class LinkFeatures:
     """The link accepts UDP frames of many datagrams of ``gso_size`` bytes, the last perhaps shorter, under one
     header.
     """
+
+    def __post_init__(self) -> None:
+        if self.mtu is not None:
+            whole("the link's mtu", self.mtu, _LEAST_MTU, 65535)
+        switch("checksum_offload", self.checksum_offload)
+        switch("segmentation_offload", self.segmentation_offload)
+        switch("udp_segmentation_offload", self.udp_segmentation_offload)
 
 
 class Link(Protocol):
@@ -129,3 +144,14 @@ class LinkSink(Protocol):
         closes.
         """
         ...
+
+
+def check_link(what: str, link: object) -> None:
+    """Reject objects that lack members of a :class:`~slirpy.interfaces.Link`.
+
+    Raises:
+        ConfigError: it is no link.
+    """
+    methods = all(callable(getattr(link, name, None)) for name in ("start", "send", "close"))
+    if isinstance(link, type) or not methods or not isinstance(getattr(link, "features", None), LinkFeatures):
+        raise ConfigError(f"{what} is not a link, such as a TapLink or a StreamLink; given was {link!r}")

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from typing import TypeAlias
 
 from slirpy.addresses import AnyAddress, IPAddress, address_bytes, port_number, reachable_place
+from slirpy.checks import is_whole, switch
 from slirpy.errors import ConfigError
 
 __all__ = ["Action", "FlowRequest", "IPProtocol", "Policy", "RefusedHook", "Verdict"]
@@ -64,7 +65,7 @@ class FlowRequest:
         put(self, "source_port", port_number("source_port", source_port))
         put(self, "destination_bytes", address_bytes("destination", destination))
         put(self, "destination_port", port_number("destination_port", destination_port))
-        put(self, "host", _switch(host))
+        put(self, "host", switch("host", host))
 
     @property
     def source(self) -> IPAddress:
@@ -91,14 +92,8 @@ class FlowRequest:
         return f"<FlowRequest {names.get(self.protocol, self.protocol)} {source} -> {destination}{host}>"
 
 
-def _switch(host: object) -> bool:
-    if not isinstance(host, bool):
-        raise ConfigError(f"host is True or False; given was {host!r}")
-    return host
-
-
 def _protocol(value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 255:
+    if not is_whole(value) or not 0 <= value <= 255:
         raise ConfigError(f"protocol {value!r} is not the number of an IP protocol, such as IPProtocol.TCP")
     return value
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from slirpy.config.values import function, instance
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.starting import check_start
 
@@ -15,9 +16,15 @@ class CallbackLink:
 
     Exceptions of ``on_frame`` propagate to the caller of ``poll`` or ``send``; the other frames of that batch are
     lost.
+
+    Raises:
+        ConfigError: ``on_frame`` cannot be called, or ``features`` is not a :class:`~slirpy.interfaces.LinkFeatures`.
     """
 
     def __init__(self, on_frame: Callable[[bytes], object], features: LinkFeatures | None = None) -> None:
+        function("on_frame", on_frame, " that takes a frame")
+        if features is not None:
+            instance("features", features, LinkFeatures, "a LinkFeatures")
         self.features = features or LinkFeatures()
         self.on_frame = on_frame
         self._closed = False

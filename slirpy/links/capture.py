@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from slirpy.config.values import as_text, function
 from slirpy.errors import StateError
 from slirpy.interfaces import Buffer, Frame, Link, LinkSink, Poller
 from slirpy.links.middleware import Middleware
@@ -46,13 +47,15 @@ class CaptureLink(Middleware):
             name: name of the interface in a pcapng file, which distinguishes links that share a recorder.
 
         Raises:
+            ConfigError: an argument that cannot be used.
             LinkError: the file cannot be written.
             OSError: the file object cannot be written.
         """
         super().__init__(inner)
         self._poller: Poller | None = None
         self._recorder: Recorder | None = None
-        self._name = name
+        self._name = as_text("name", name)
+        function("clock", clock, " that gives nanoseconds, such as time.time_ns")
         self._interface = 0
         self._own = False
         if target is not None:

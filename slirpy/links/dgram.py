@@ -14,9 +14,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from slirpy import forks
+from slirpy.addresses import ipv4
+from slirpy.checks import instance
+from slirpy.config.values import as_text
 from slirpy.errors import LinkError
 from slirpy.interfaces import READ, WRITE, Frame, LinkFeatures, LinkSink, Poller
-from slirpy.links.endpoint import Endpoint, adopt, reason
+from slirpy.links.endpoint import Endpoint, adopt, check_endpoint, reason
 from slirpy.links.options import Options, endpoint_keys
 from slirpy.links.starting import check_start
 
@@ -52,7 +55,14 @@ class DgramLink:
             sock: connected, or unconnected if ``remote`` is given.
             local: its path is removed at close.
             remote: connected to now, and again after a refusal.
+
+        Raises:
+            ConfigError: an argument of another type.
         """
+        instance("sock", sock, socket.socket, "a socket")
+        for what, endpoint in (("local", local), ("remote", remote)):
+            if endpoint is not None:
+                check_endpoint(what, endpoint)
         sock.setblocking(False)
         for room in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             sock.setsockopt(socket.SOL_SOCKET, room, _KERNEL_ROOM)
@@ -80,8 +90,11 @@ class DgramLink:
             remote: receiving address of the other end.
 
         Raises:
+            ConfigError: not endpoints.
             LinkError: ``local`` is in use or not available, or the two are of different kinds.
         """
+        check_endpoint("local", local)
+        check_endpoint("remote", remote)
         if local.family != remote.family:
             raise LinkError(f"local {local} and remote {remote} are of different kinds; give two of one kind")
         return cls(local.bind(socket.SOCK_DGRAM), local=local, remote=remote)
@@ -239,8 +252,12 @@ def multicast(group: Endpoint, interface: str = "") -> DgramLink:
         interface: address of the interface to use; empty: the system's choice.
 
     Raises:
+        ConfigError: ``group`` is not an Endpoint, or ``interface`` not an IPv4 address.
         LinkError: the address is not a multicast group, or the interface cannot be used.
     """
+    check_endpoint("group", group)
+    if as_text("interface", interface):
+        ipv4("interface", interface)
     host, port = group.address[:2]
     if group.family != socket.AF_INET or not is_multicast(group):
         raise LinkError(f"{group} is not an IPv4 multicast group; write for example 239.0.0.1:1234")

@@ -9,15 +9,18 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from slirpy.addresses import port_number
+from slirpy.checks import DESCRIPTOR_MAX, amount, instance, is_whole, switch
 from slirpy.config.text import PORT_MAX, decimal, split_port, with_port
-from slirpy.errors import LinkError
+from slirpy.config.values import as_text
+from slirpy.errors import ConfigError, LinkError
 from slirpy.paths import ABSTRACT_MAX, PATH_MAX, bind_unix, inode_of, is_unix_path, remove_unix
 
 __all__ = [
-    "DESCRIPTOR_MAX",
     "Endpoint",
     "abstract",
     "adopt",
+    "check_endpoint",
     "inet",
     "parse_endpoint",
     "parse_listen_address",
@@ -25,9 +28,9 @@ __all__ = [
     "unix",
 ]
 
-DESCRIPTOR_MAX = 2**31 - 1
 _HELP = "write unix:PATH, tcp:HOST:PORT or tcp:[ADDRESS6]:PORT"
 _BACKLOG = 16
+_AF_UNIX = getattr(socket, "AF_UNIX", -1)  # Windows has none
 
 
 def reason(error: OSError) -> str:
@@ -37,7 +40,13 @@ def reason(error: OSError) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An address for :mod:`slirpy.links.stream` and :mod:`slirpy.links.dgram`."""
+    """An address for :mod:`slirpy.links.stream` and :mod:`slirpy.links.dgram`.
+
+    Made by :func:`unix`, :func:`abstract`, :func:`inet` and :func:`parse_endpoint`.
+
+    Raises:
+        ConfigError: an address that does not belong to the family, or a port that is out of range.
+    """
 
     family: int
     """``socket.AF_INET``, ``AF_INET6`` or ``AF_UNIX``."""
@@ -47,6 +56,22 @@ class Endpoint:
     """
     last_port: int = 0
     """Last port to try when listening; 0: only the port of the address."""
+
+    def __post_init__(self) -> None:
+        port_number("last_port", self.last_port)
+        families = {"AF_INET": socket.AF_INET, "AF_INET6": socket.AF_INET6, "AF_UNIX": _AF_UNIX}
+        if not is_whole(self.family) or self.family not in families.values():
+            raise ConfigError(f"family {self.family!r} is none of socket.{', socket.'.join(families)}")
+        address = self.address
+        if self.family == _AF_UNIX:
+            fits = (isinstance(address, bytes) and address.startswith(b"\0")) or is_unix_path(address)
+        else:
+            fits = isinstance(address, tuple) and len(address) in (2, 4) and isinstance(address[0], str)
+            fits = fits and is_whole(address[1]) and 0 <= address[1] <= PORT_MAX
+        if not fits:
+            raise ConfigError(
+                f"address {address!r} is not one of family {self.family}; make it by unix(path) or inet(host, port)"
+            )
 
     @property
     def path(self) -> str | None:
@@ -67,7 +92,16 @@ class Endpoint:
         return with_port(host, port)
 
     def qemu(self, prefix: str = "addr") -> str:
-        """Return the address in QEMU's syntax, such as ``addr.type=unix,addr.path=/tmp/net.sock``."""
+        """Return the address in QEMU's syntax, such as ``addr.type=unix,addr.path=/tmp/net.sock``.
+
+        Args:
+            prefix: begins each key, such as ``remote``.
+
+        Raises:
+            ConfigError: ``prefix`` is not a word.
+        """
+        if not isinstance(prefix, str) or not prefix.isidentifier():
+            raise ConfigError(f"prefix {prefix!r} is not a word, such as addr")
         if self.path is not None:
             return f"{prefix}.type=unix,{prefix}.path={self.path.replace(',', ',,')}"
         if self.local:
@@ -79,11 +113,16 @@ class Endpoint:
         return f"{prefix}.type=inet,{prefix}.host={host},{prefix}.port={port}"
 
     def open(self, kind: int) -> socket.socket:
-        """Open a new non-blocking socket of ``kind`` for this family.
+        """Open a new non-blocking socket for this family.
+
+        Args:
+            kind: ``socket.SOCK_STREAM`` or ``SOCK_DGRAM``.
 
         Raises:
+            ConfigError: another kind.
             LinkError: the system has none left, or does not support this family.
         """
+        _check_kind(kind)
         try:
             sock = socket.socket(self.family, kind)
         except OSError as error:
@@ -97,8 +136,10 @@ class Endpoint:
         An unused unix socket at the path is replaced.
 
         Raises:
+            ConfigError: as :meth:`open`.
             LinkError: the address is in use, or not available.
         """
+        _check_kind(kind)
         if not self.local and self.address[1] < self.last_port:
             return self._bind_first(kind)
         sock = self.open(kind)
@@ -143,9 +184,32 @@ class Endpoint:
         return inode_of(self.path)
 
     def remove(self, inode: int | None) -> None:
-        """Remove the path of a unix socket, unless another has replaced it."""
+        """Remove the path of a unix socket, unless another has replaced it.
+
+        Args:
+            inode: returned by :meth:`inode`; None: there was none, and nothing is removed.
+
+        Raises:
+            ConfigError: not a number.
+        """
+        if inode is not None:
+            amount("inode", inode)
         if self.path is not None:
             remove_unix(self.path, inode)
+
+
+def check_endpoint(what: str, value: object) -> None:
+    """Check that a value is an :class:`Endpoint`.
+
+    Raises:
+        ConfigError: it is not, such as the text of one.
+    """
+    instance(what, value, Endpoint, "an Endpoint, such as unix(path), inet(host, port) or parse_endpoint(text)")
+
+
+def _check_kind(kind: object) -> None:
+    if not is_whole(kind) or kind not in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        raise ConfigError(f"kind {kind!r} is neither socket.SOCK_STREAM nor socket.SOCK_DGRAM")
 
 
 def unix(path: str) -> Endpoint:
@@ -169,11 +233,13 @@ def abstract(name: str, tight: bool = True) -> Endpoint:
         tight: whether the name ends with its last byte; otherwise it is padded with zeros to 107 bytes.
 
     Raises:
+        ConfigError: ``name`` is not text, or ``tight`` not a switch.
         LinkError: the name is empty or longer than 107 bytes, or the system does not support abstract names.
     """
     if sys.platform != "linux":
         raise LinkError(f'unix socket "{name}": only Linux has abstract names; leave abstract=on out')
-    raw = os.fsencode(name)
+    raw = os.fsencode(as_text("name", name))
+    switch("tight", tight)
     if not 1 <= len(raw) <= ABSTRACT_MAX or "\0" in name:
         raise LinkError(f'the abstract name "{name}" of a unix socket must have 1 to {ABSTRACT_MAX} bytes')
     return Endpoint(socket.AF_UNIX, b"\0" + (raw if tight else raw.ljust(ABSTRACT_MAX, b"\0")))
@@ -191,15 +257,20 @@ def inet(
     Args:
         host: address or name.
         port: 0 to 65535.
-        kind: kind of socket.
+        kind: ``socket.SOCK_STREAM`` or ``SOCK_DGRAM``.
         family: ``socket.AF_INET`` or ``AF_INET6`` if only that family is allowed.
         last_port: see :attr:`Endpoint.last_port`.
 
     Raises:
-        LinkError: the host has no address, or the port is not a number from 0 to 65535.
+        ConfigError: an argument of another type, or out of range.
+        LinkError: the host has no address.
     """
-    if not 0 <= port <= PORT_MAX:
-        raise LinkError(f"port {port} is not a number from 0 to {PORT_MAX}")
+    as_text("host", host)
+    port_number("port", port)
+    port_number("last_port", last_port)
+    _check_kind(kind)
+    if not is_whole(family) or family not in (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6):
+        raise ConfigError(f"family {family!r} is neither socket.AF_INET nor socket.AF_INET6")
     try:
         default = "::1" if family == socket.AF_INET6 else "127.0.0.1"
         found = socket.getaddrinfo(host or default, port, family, kind)
@@ -214,10 +285,12 @@ def parse_endpoint(text: str, kind: int = socket.SOCK_STREAM) -> Endpoint:
     """Read ``unix:PATH``, ``tcp:HOST:PORT`` or ``HOST:PORT``; an IPv6 address is written in brackets.
 
     Raises:
+        ConfigError: ``kind`` is another than ``socket.SOCK_STREAM`` and ``SOCK_DGRAM``.
         LinkError: the text has none of these forms.
     """
     if not isinstance(text, str):
         raise LinkError(f"{text!r} is not an address; {_HELP}")
+    _check_kind(kind)
     if text.startswith("unix:"):
         return unix(text[5:])
     host, port = split_port(text.removeprefix("tcp:")) or ("", None)

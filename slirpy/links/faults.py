@@ -15,8 +15,7 @@ from dataclasses import dataclass, fields
 from random import Random
 from typing import Generic, TypeVar
 
-from slirpy.config.values import amount, chance, nanoseconds
-from slirpy.errors import ConfigError
+from slirpy.config.values import amount, chance, instance, nanoseconds
 from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, Timer
 from slirpy.links.corruption import Received, corrupt_received, corrupt_sent
 from slirpy.links.middleware import Middleware
@@ -210,6 +209,9 @@ class FaultLink(Middleware):
         random: source of all chances; use a seeded one to repeat the same faults.
         to_guest: faults of frames from the stack.
         from_guest: faults of frames from the guest.
+
+    Raises:
+        ConfigError: an argument of another type.
     """
 
     __slots__ = ("_backlog", "_blocked", "_from_guest", "_to_guest")
@@ -218,6 +220,7 @@ class FaultLink(Middleware):
         self, inner: Link, random: Random, *, to_guest: Faults = NONE, from_guest: Faults = NONE
     ) -> None:
         super().__init__(inner)
+        instance("random", random, Random, "a random.Random")
         # One generator for each direction: they do not influence each other.
         there, back = Random(random.getrandbits(64)), Random(random.getrandbits(64))
         self._to_guest = _Direction[Frame](there, lambda f: corrupt_sent(f, there), _keep_sent, self._transmit)
@@ -326,8 +329,7 @@ class FaultLink(Middleware):
 
 
 def _checked(what: str, faults: Faults) -> Faults:
-    if not isinstance(faults, Faults):
-        raise ConfigError(f"{what} must be a Faults, such as Faults(loss=0.01); given was {faults!r}")
+    instance(what, faults, Faults, "a Faults, such as Faults(loss=0.01)")
     return faults
 
 

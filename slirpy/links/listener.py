@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
+from slirpy.config.values import amount, function
 from slirpy.errors import LinkError
 from slirpy.interfaces import READ, Poller
 from slirpy.links.endpoint import Endpoint, adopt
@@ -27,12 +28,15 @@ class StreamListener:
         limit: maximum number of guests at a time; more have to wait.
 
     Raises:
+        ConfigError: ``accept`` cannot be called, or ``limit`` is not a positive number.
         LinkError: the address is in use, or not available.
     """
 
     def __init__(
         self, endpoint: Endpoint | int, accept: Callable[[StreamLink], object], *, limit: int = 256
     ) -> None:
+        function("accept", accept, " that takes a link")
+        amount("limit", limit, 1, " of guests")
         if isinstance(endpoint, Endpoint):
             self._listener = ListeningSocket(endpoint.bind(socket.SOCK_STREAM), endpoint)
         else:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from slirpy import forks
 from slirpy.errors import StateError
 from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, LinkSink, Poller, Timer
+from slirpy.interfaces.links import check_link
 from slirpy.links.starting import check_start
 from slirpy.stats import Stats
 
@@ -24,11 +25,15 @@ class Middleware:
 
     Args:
         inner: the link that carries the frames; it is started and closed with this one.
+
+    Raises:
+        ConfigError: ``inner`` is not a link.
     """
 
     __slots__ = ("_inner", "_sink")
 
     def __init__(self, inner: Link) -> None:
+        check_link("inner", inner)
         self._inner = inner
         self._sink: LinkSink | None = None
 

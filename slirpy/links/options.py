@@ -6,10 +6,11 @@ import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
 
+from slirpy.checks import DESCRIPTOR_MAX
 from slirpy.config.optionstring import read_options, read_switch, take_carrier
 from slirpy.config.text import PORT_MAX, decimal, hint
 from slirpy.errors import ConfigError
-from slirpy.links.endpoint import DESCRIPTOR_MAX, Endpoint, abstract, inet, unix
+from slirpy.links.endpoint import Endpoint, abstract, inet, unix
 
 __all__ = ["Options", "endpoint_keys"]
 

@@ -6,10 +6,10 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from io import IOBase
-from pathlib import Path
 from typing import BinaryIO, Protocol, TypeAlias
 
-from slirpy.config.values import amount, function, moment
+from slirpy.config.values import amount, as_text, descriptor, function, moment
+from slirpy.config.values import path as path_of
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer
 from slirpy.links.outputs import FileOutput, NamedFile, Pipe, Written, is_fifo
@@ -73,10 +73,12 @@ class Recorder(Written):
         max_files: int = 2,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        path = Path(target) if isinstance(target, str | os.PathLike) else None
+        path = path_of("target", target) if isinstance(target, str | os.PathLike) else None
+        if path is None and not callable(getattr(target, "write", None)):
+            descriptor("target", target)
         if file_format is None:
             file_format = "pcapng" if path is not None and path.suffix == ".pcapng" else "pcap"
-        if file_format not in FORMATS:
+        if as_text("file_format", file_format) not in FORMATS:
             raise ConfigError(f'capture format "{file_format}": unknown; the formats are {", ".join(FORMATS)}')
         if max_bytes is not None and path is None:
             raise ConfigError("max_bytes is only for a file with a name; pass a name instead of an open file")
@@ -108,7 +110,11 @@ class Recorder(Written):
         """Return the number of an interface for :meth:`record`; a new name adds one.
 
         pcapng stores the interface of each frame, with its name. pcap cannot.
+
+        Raises:
+            ConfigError: ``name`` is not text.
         """
+        as_text("name", name)
         if name not in self._interfaces:
             block = self._format.interface(name)
             if self._output is not None and block:

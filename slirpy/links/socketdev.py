@@ -6,10 +6,11 @@ import socket
 from collections.abc import Callable
 from functools import partial
 
+from slirpy.checks import DESCRIPTOR_MAX
 from slirpy.config.text import decimal
 from slirpy.interfaces import Link
 from slirpy.links.dgram import DgramLink, multicast
-from slirpy.links.endpoint import DESCRIPTOR_MAX, parse_endpoint
+from slirpy.links.endpoint import parse_endpoint
 from slirpy.links.options import Options
 from slirpy.links.stream import StreamLink
 

@@ -13,9 +13,10 @@ import socket
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from slirpy.checks import instance
 from slirpy.errors import LinkError
 from slirpy.interfaces import READ, WRITE, Frame, LinkFeatures, LinkSink, Poller, Timer
-from slirpy.links.endpoint import Endpoint, adopt, reason
+from slirpy.links.endpoint import Endpoint, adopt, check_endpoint, reason
 from slirpy.links.framing import FrameStream
 from slirpy.links.listeningsocket import ListeningSocket, tune
 from slirpy.links.options import Options, endpoint_keys
@@ -41,6 +42,8 @@ class StreamLink:
     on_state: Callable[[bool], object] | None
 
     def __init__(self, sock: socket.socket | None = None) -> None:
+        if sock is not None:
+            instance("sock", sock, socket.socket, "a socket")
         self.features = LinkFeatures()
         self.on_state = None
         self._stream = FrameStream(tune(sock)) if sock is not None else None
@@ -63,9 +66,11 @@ class StreamLink:
             reconnect: seconds between attempts, also after a connection has ended; 0: only one attempt.
 
         Raises:
+            ConfigError: ``target`` is not an Endpoint.
             LinkError: the connection is refused at once and ``reconnect`` is 0; ``reconnect`` is not a number, is
                 negative, or more than a day.
         """
+        check_endpoint("target", target)
         link = cls()
         link._target = target
         link._interval = _interval(reconnect)
@@ -82,8 +87,10 @@ class StreamLink:
         """Make a link that waits for a guest, and for the next when that one has gone; others wait meanwhile.
 
         Raises:
+            ConfigError: not an Endpoint.
             LinkError: the address is in use, or not available.
         """
+        check_endpoint("endpoint", endpoint)
         link = cls()
         link._listener = ListeningSocket(endpoint.bind(socket.SOCK_STREAM), endpoint)
         return link

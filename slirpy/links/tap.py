@@ -14,6 +14,8 @@ import struct
 import sys
 from collections.abc import Sequence
 
+from slirpy.checks import descriptor, switch
+from slirpy.config.values import as_text
 from slirpy.errors import LinkError
 from slirpy.interfaces import READ, WRITE, Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.starting import check_start
@@ -60,8 +62,12 @@ def open_tap(name: str, *, existing: bool = False, offloads: bool = True) -> tup
         call is down, and disappears with the descriptor.
 
     Raises:
+        ConfigError: an argument of another type.
         LinkError: there is no ``/dev/net/tun``, no right to use it, or no such interface; the text says what to do.
     """
+    as_text("name", name)
+    switch("existing", existing)
+    switch("offloads", offloads)
     if sys.platform != "linux":
         raise LinkError(f"TAP links need Linux; this is {sys.platform}")
     import fcntl
@@ -168,12 +174,15 @@ class TapLink:
         mtu: MTU of the interface; None: the network's.
 
     Raises:
+        ConfigError: ``fd`` is not a descriptor, or no interface can have ``mtu``.
         LinkError: the descriptor is not that of a usable TAP interface; it stays open.
     """
 
     features: LinkFeatures
 
     def __init__(self, fd: int, mtu: int | None = None) -> None:
+        descriptor("fd", fd)
+        LinkFeatures(mtu=mtu)  # checked before the descriptor is changed
         size, offloads, cuts_udp = _probe(fd)
         self.features = LinkFeatures(
             mtu=mtu,

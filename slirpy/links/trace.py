@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
-from slirpy.config.values import function, moment
+from slirpy.config.values import as_text, function, moment
+from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer, Frame, Link, LinkSink, Poller
 from slirpy.links.middleware import Middleware
 from slirpy.links.tracefile import TraceFile
@@ -37,6 +38,9 @@ class TraceLink(Middleware):
             :attr:`error` contains the reason. Exceptions of a callable are not caught.
         clock: returns the time of a frame in nanoseconds since 1970; None: the stack's time, as seconds.
         name: printed in each line before the direction, to distinguish several links.
+
+    Raises:
+        ConfigError: an argument that cannot be used.
     """
 
     __slots__ = ("_clock", "_file", "_name", "_out", "_running", "error")
@@ -56,12 +60,15 @@ class TraceLink(Middleware):
         if clock is not None:
             function("clock", clock, " that gives nanoseconds, such as time.time_ns")
         self._clock = clock
-        self._name = f" {name}" if name else ""
+        self._name = f" {name}" if as_text("name", name) else ""
         self._file: TextIO | TraceFile | None = None
         self._running: TraceFile | None = None
         self._out: Callable[[str], object] | None = None
         if callable(out):
+            function("out", out, " that takes a line")
             self._out = out
+        elif not isinstance(out, TraceFile) and not callable(getattr(out, "write", None)):
+            raise ConfigError(f"out must be a function, a text file, or a TraceFile; given was {out!r}")
         else:
             self._file = out
         self.error = None

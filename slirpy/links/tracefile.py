@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from slirpy.checks import descriptor
+from slirpy.config.values import path as path_of
 from slirpy.links.outputs import NamedFile, Pipe, Written, is_fifo
 
 __all__ = ["TraceFile"]
@@ -27,11 +29,16 @@ class TraceFile(Written):
         dropped: number of lines not written, because a pipe was full or had no reader.
 
     Raises:
+        ConfigError: neither a path nor a descriptor.
         LinkError: the file cannot be written, or has content that slirpy did not write.
     """
 
     def __init__(self, target: str | os.PathLike[str] | int) -> None:
         super().__init__()
+        if not isinstance(target, str | os.PathLike):
+            descriptor("target", target)
+        else:
+            path_of("target", target)
         if isinstance(target, int):
             self._output = Pipe(bytes, self._fail, fd=target, what="trace")
         elif is_fifo(target):

@@ -124,7 +124,7 @@ class PumpedFlow(TcpFlow):
             if not data:
                 conn.shutdown()
                 return
-            conn.write(data)
+            conn.snd_buf.append(data)  # as write() does, whose checks were made above
             if len(data) < size and getattr(peer, "level_triggered", False):
                 return  # it calls readable() again if there is more
             self.read_ready = True  # until recv() returns None, no further notice is needed

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_address
 
 from slirpy.config.text import with_port
@@ -407,17 +408,18 @@ class TcpNat:
         if cached is None:
             mss, peer_mss = mtu - headers, ETHERNET_MTU - headers
             chosen = self.network.config.congestion
-            keepalive = self.network.config.tcp_keepalive * SECOND
-            cached = self._settings[family, mtu, burst] = Settings(
+            idle = self.network.config.tcp_keepalive * SECOND
+            cached = Settings(
                 mss=mss,
                 peer_mss=min(mss, peer_mss),
                 max_burst=burst,
                 syn_timeout=CONNECT_TIMEOUT,
-                keepalive=keepalive > 0,
-                keepalive_idle=keepalive,
-                keepalive_interval=min(keepalive, KEEPALIVE_INTERVAL),
                 congestion=ALGORITHMS[chosen] if isinstance(chosen, str) else chosen,
             )
+            if idle:
+                interval = min(idle, KEEPALIVE_INTERVAL)
+                cached = replace(cached, keepalive=True, keepalive_idle=idle, keepalive_interval=interval)
+            self._settings[family, mtu, burst] = cached
         return cached
 
     def evict(self, flow: TcpFlow) -> None:

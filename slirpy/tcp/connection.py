@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import errno
 
+from slirpy.checks import amount, instance, nanoseconds, whole
 from slirpy.errors import StateError
 from slirpy.reprs import never_raises
 from slirpy.tcp.delivery import copy_views
 from slirpy.tcp.output import expire, output
 from slirpy.tcp.receive import segment_arrives
-from slirpy.tcp.segment import Segment, as_segments, reset_for
+from slirpy.tcp.segment import Segment, as_segments, check_segment, reset_for
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.states import (
     CLOSE_WAIT,
@@ -42,6 +43,11 @@ two; because of this reserve, data is still read from its source in large pieces
 _AFTER_SHUTDOWN = {ESTABLISHED: FIN_WAIT_1, CLOSE_WAIT: LAST_ACK}
 
 
+def _check_time(now: object) -> None:
+    if type(now) is not int or now < 0:
+        nanoseconds("now", now)
+
+
 class Connection(ControlBlock):
     """One end of a TCP connection.
 
@@ -62,7 +68,12 @@ class Connection(ControlBlock):
         """Process a segment that has arrived. A closed connection answers with a RST (RFC 9293, section 3.10.7.1).
 
         The payload is kept, not copied, until it is read. Pass bytes, or a view of a buffer that does not change.
+
+        Raises:
+            ConfigError: not a segment that a header can express, or not a time.
         """
+        check_segment(segment)
+        _check_time(now)
         if self.state is not CLOSED:
             segment_arrives(self, segment, now)
         elif self.reset is None:  # one RST is enough
@@ -72,7 +83,11 @@ class Connection(ControlBlock):
         """Return the segments that are due, in the order of sending. Each segment is returned once.
 
         If ``Settings.max_burst`` is set, a segment may carry more payload than the MSS, for links that segment it.
+
+        Raises:
+            ConfigError: not a time.
         """
+        _check_time(now)
         segments: list[Segment] = []
         emit = as_segments(segments.append)
         while output(self, now, emit):
@@ -80,7 +95,12 @@ class Connection(ControlBlock):
         return segments
 
     def handle_timeout(self, now: int) -> None:
-        """Act on the deadlines that have passed, such as a retransmission. An early or repeated call is harmless."""
+        """Act on the deadlines that have passed, such as a retransmission. An early or repeated call is harmless.
+
+        Raises:
+            ConfigError: not a time.
+        """
+        _check_time(now)
         expire(self, now)
 
     # ------------------------------------------------------------------------------ the user's calls
@@ -89,6 +109,7 @@ class Connection(ControlBlock):
         """Open actively: the next segment to send is a SYN.
 
         Raises:
+            ConfigError: not a time.
             StateError: the connection was opened before.
         """
         self._open(now, "connect()")
@@ -98,6 +119,7 @@ class Connection(ControlBlock):
         """Open passively: the next segment may be a SYN.
 
         Raises:
+            ConfigError: not a time.
             StateError: the connection was opened before.
         """
         self._open(now, "listen()")
@@ -105,6 +127,7 @@ class Connection(ControlBlock):
         self.enter(LISTEN)
 
     def _open(self, now: int, call: str) -> None:
+        _check_time(now)
         if self.opened_at >= 0:
             raise self._mistake(call)
         self.opened_at = self.progress_at = self.sent_at = now
@@ -130,8 +153,10 @@ class Connection(ControlBlock):
         The bytes wait until the connection is established, also in LISTEN.
 
         Raises:
+            ConfigError: not bytes.
             StateError: the connection is closed, or was never opened, or :meth:`shutdown` was called.
         """
+        instance("data", data, bytes, "bytes")
         if self.fin_queued or self.state is CLOSED:
             raise self._mistake("write()")
         self.snd_buf.append(data)
@@ -163,13 +188,11 @@ class Connection(ControlBlock):
         been read, the peer will send no more. :meth:`consume` works without a copy.
 
         Raises:
-            StateError: ``limit`` is negative.
+            ConfigError: ``limit`` is negative, or not a number.
         """
         count = self.rcv_pending
-        if limit is not None and limit < count:
-            if limit < 0:
-                raise StateError(f"read({limit}): give the number of bytes to take at most, or None for all")
-            count = limit
+        if limit is not None:
+            count = min(amount("limit", limit), count)
         data = b"".join(self.rcv_queue)[:count]
         self.consume(count)
         return data
@@ -255,15 +278,25 @@ class Connection(ControlBlock):
 
         Does nothing on a closed connection.
 
+        Args:
+            error: an ``errno`` value, at most 4095, which :attr:`error` will have; 0: none.
+
         Raises:
+            ConfigError: not such a value.
             StateError: the connection was never opened.
         """
+        whole("error", error, 0, 4095)
         if self.opened_at < 0:
             raise self._mistake("abort()")
         self.give_up(error)
 
     def configure(self, settings: Settings) -> None:
-        """Change the settings, at any time (RFC 9293, MUST-21, MUST-24). Results of the handshake remain."""
+        """Change the settings, at any time (RFC 9293, MUST-21, MUST-24). Results of the handshake remain.
+
+        Raises:
+            ConfigError: not a Settings.
+        """
+        instance("settings", settings, type(self.settings), "a Settings")
         self.settings = settings
         if self.timer_kind is KEEPALIVE:
             self.timer_kind = NO_TIMER  # output starts it again

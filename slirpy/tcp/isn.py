@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from hashlib import blake2s
 
+from slirpy.checks import nanoseconds, octets
 from slirpy.errors import ConfigError
 from slirpy.tcp.seq import MASK
 
@@ -30,8 +31,9 @@ def initial_sequence_number(secret: bytes, flow: bytes, now: int) -> int:
         0 to 2**32-1.
 
     Raises:
-        ConfigError: a secret of another length.
+        ConfigError: a secret of another length, or an argument of another type.
     """
+    nanoseconds("now", now)
     return (now // TICK + _hash(secret, flow, b"iss")) & MASK
 
 
@@ -45,6 +47,8 @@ def timestamp_offset(secret: bytes, flow: bytes) -> int:
 
 
 def _hash(secret: bytes, flow: bytes, purpose: bytes) -> int:
+    octets("secret", secret)
+    octets("flow", flow)
     if not MIN_SECRET <= len(secret) <= MAX_SECRET:
         raise ConfigError(
             f"a secret of {len(secret)} bytes: must be {MIN_SECRET} to {MAX_SECRET}; take random.randbytes(16)"

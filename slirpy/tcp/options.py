@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from struct import Struct
 
+from slirpy.checks import instance, switch, whole
+from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer
+from slirpy.tcp.seq import MASK
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ __all__ = [
     "TIMESTAMP_WORD",
     "TcpOptions",
     "build",
+    "check_options",
     "parse",
 ]
 
@@ -64,6 +68,26 @@ class TcpOptions(NamedTuple):
 
 
 NONE = TcpOptions()
+
+
+def check_options(options: TcpOptions) -> None:
+    """Check that a header can express options.
+
+    Raises:
+        ConfigError: not a TcpOptions, or a field of another type or out of range.
+    """
+    instance("options", options, TcpOptions, "a TcpOptions")
+    if options.mss is not None:
+        whole("the option mss", options.mss, 0, 0xFFFF)
+    if options.wscale is not None:
+        whole("the option wscale", options.wscale, 0, MAX_WSCALE)
+    switch("the option sack_permitted", options.sack_permitted)
+    for what, pairs in (("timestamps", (options.timestamps or (0, 0),)), ("sack", options.sack)):
+        for pair in pairs:
+            if not isinstance(pair, tuple) or len(pair) != 2:
+                raise ConfigError(f"the option {what}: {pair!r} is not a pair of numbers")
+            for number in pair:
+                whole(f"the option {what}: a number", number, 0, MASK)
 
 
 def parse(data: Buffer) -> TcpOptions:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from slirpy.checks import octets, shown, whole
+from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer
-from slirpy.tcp.options import NONE, TcpOptions, parse
+from slirpy.tcp.options import NONE, TcpOptions, check_options, parse
 from slirpy.tcp.seq import MASK
 from slirpy.wire.tcp import ACK, FIN, RST
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 else:
     from slirpy.records import NamedTuple, Protocol
 
-__all__ = ["Emit", "Segment", "as_segments", "reset_for"]
+__all__ = ["Emit", "Segment", "as_segments", "check_segment", "reset_for"]
 
 
 class Segment(NamedTuple):
@@ -35,6 +37,28 @@ class Segment(NamedTuple):
     def length(self) -> int:
         """SEG.LEN: payload, SYN and FIN."""
         return len(self.payload) + (self.flags & FIN) + (self.flags >> 1 & 1)
+
+
+def check_segment(segment: object) -> None:
+    """Check that a header can express a segment.
+
+    Raises:
+        ConfigError: not a Segment, or a field of another type or out of range.
+    """
+    if not isinstance(segment, Segment):
+        raise ConfigError(f"segment must be a Segment; given was {shown(segment)}")
+    for name, value, most in (
+        ("seq", segment.seq, MASK),
+        ("ack", segment.ack, MASK),
+        ("flags", segment.flags, 0xFF),
+        ("wnd", segment.wnd, 0xFFFF),
+        ("urg", segment.urg, 0xFFFF),
+    ):
+        if type(value) is not int or not 0 <= value <= most:
+            whole(f"the segment's {name}", value, 0, most)
+    octets("the segment's payload", segment.payload)
+    if segment.options is not NONE:
+        check_options(segment.options)
 
 
 def reset_for(seg: Segment) -> tuple[int, int, int] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from slirpy.config.numbers import is_whole, nanoseconds, switch
+from slirpy.checks import is_whole, nanoseconds, switch
 from slirpy.errors import ConfigError
 from slirpy.tcp.congestion import CongestionFactory, Cubic
 from slirpy.tcp.options import MAX_WSCALE
@@ -17,7 +17,8 @@ ACK_LIMIT = 500 * MS
 
 _MINIMA = {
     "mss": 1, "peer_mss": 1, "max_burst": 0, "rcv_buffer": 1, "rcv_first": 1, "snd_buffer": 1, "r1": 1,
-    "time_wait": 0, "syn_timeout": 0, "user_timeout": 0,
+    "time_wait": 0, "syn_timeout": 0, "user_timeout": 0, "keepalive_idle": 1, "keepalive_interval": 1,
+    "keepalive_count": 1,
 }  # fmt: skip
 _SIZES = ("mss", "peer_mss", "max_burst", "rcv_buffer", "rcv_first", "snd_buffer", "r1", "keepalive_count")
 _SWITCHES = ("nodelay", "timestamps", "sack", "window_scaling", "rack", "keepalive", "idle_restart")
@@ -75,8 +76,8 @@ class Settings:
     keepalive_interval: int = 75 * SECOND
     """Time between unanswered keep-alives."""
     keepalive_count: int = 9
-    """Number of unanswered keep-alives after which the connection ends with ETIMEDOUT; at least 2, since one answer
-    may get lost (MUST-29)."""
+    """Number of unanswered keep-alives after which the connection ends with ETIMEDOUT; with ``keepalive`` at least 2,
+    since one answer may get lost (MUST-29)."""
     time_wait: int = 60 * SECOND
     """2 MSL. The RFC's MSL of two minutes is for paths through the Internet; this path is one virtual cable."""
     idle_restart: bool = True
@@ -104,13 +105,12 @@ class Settings:
                 f"delayed_ack {self.delayed_ack} ns is not less than {ACK_LIMIT // MS} ms, which RFC 9293 demands"
                 " (MUST-40); choose from 0 to 499 ms"
             )
-        if self.keepalive and (
-            min(self.keepalive_idle, self.keepalive_interval) <= 0 or self.keepalive_count < 2
-        ):
+        if self.keepalive and self.keepalive_count < 2:
             raise ConfigError(
-                f"keepalive_idle {self.keepalive_idle} and keepalive_interval {self.keepalive_interval} must be more"
-                f" than 0 ns, keepalive_count {self.keepalive_count} at least 2: one answer may be lost"
+                f"keepalive_count {self.keepalive_count} must be at least 2: one answer may be lost"
             )
+        if not callable(self.congestion):
+            raise ConfigError(f"congestion {self.congestion!r} is not a class or function of the segment size")
 
     @property
     def wscale(self) -> int:

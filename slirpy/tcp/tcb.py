@@ -17,7 +17,7 @@ from __future__ import annotations
 import errno
 import os
 
-from slirpy.errors import ConfigError
+from slirpy.checks import instance, whole
 from slirpy.interfaces import Buffer
 from slirpy.tcp.congestion import CongestionControl
 from slirpy.tcp.loss.state import RackState
@@ -73,7 +73,7 @@ class ControlBlock:
         pool: limit of the receive windows of many connections together.
 
     Raises:
-        ConfigError: ``iss`` or ``ts_offset`` is out of range.
+        ConfigError: an argument of another type, or ``iss`` or ``ts_offset`` is out of range.
     """
 
     __slots__ = (
@@ -162,20 +162,22 @@ class ControlBlock:
         stats: Stats | None = None,
         pool: WindowPool | None = None,
     ) -> None:
-        if settings is None:
-            from slirpy.tcp.settings import Settings  # a data class: slow to import, as are the counters below
+        # Data classes are slow to import, so importing the engine does not import them.
+        from slirpy.stats import Stats
+        from slirpy.tcp.settings import Settings
 
-            settings = Settings()
+        if settings is not None:
+            instance("settings", settings, Settings, "a Settings")
+        if stats is not None:
+            instance("stats", stats, Stats, "a Stats")
+        if pool is not None:
+            instance("pool", pool, WindowPool, "a WindowPool")
         if iss is None:
             iss = int.from_bytes(os.urandom(4), "big")
-        if not 0 <= iss <= MASK or not 0 <= ts_offset <= MASK:
-            raise ConfigError(f"iss {iss} or ts_offset {ts_offset} is not a number from 0 to {MASK}")
-        self.settings = settings
-        if stats is None:
-            from slirpy.stats import Stats
-
-            stats = Stats()
-        self.stats = stats
+        else:
+            whole("iss", iss, 0, MASK)
+        settings = self.settings = Settings() if settings is None else settings
+        self.stats = Stats() if stats is None else stats
         self.state = CLOSED
         self.passive = False
         self.error = 0
@@ -271,7 +273,7 @@ class ControlBlock:
         # Options.
         self.sack_ok = self.ts_ok = self.wscale_ok = False
         self.ts_recent = 0
-        self.ts_offset = ts_offset
+        self.ts_offset = whole("ts_offset", ts_offset, 0, MASK)
         # Timers.
         self.rtt = RtoEstimator()
         self.rtt_seq: int | None = None

@@ -26,7 +26,10 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import TypeAlias
 
+from slirpy.checks import amount, is_whole, switch
 from slirpy.config.text import split_port, with_port
+from slirpy.config.values import as_text, listed
+from slirpy.errors import ConfigError
 from slirpy.testing.numbering import Numbering, Place, Tcp
 from slirpy.testing.packets import Packet, Timed, read_all
 from slirpy.units import MS
@@ -83,8 +86,20 @@ def ladder(
 
     Returns:
         Lines without a newline at the end; a single line if there is nothing to draw.
+
+    Raises:
+        ConfigError: an argument of another type, or out of range.
     """
-    packets = read_all(frames)
+    amount("width", width, _NARROWEST)
+    for what, number, least in (("limit", limit, 2), ("last", last, 0)):
+        if number is not None:
+            amount(what, number, least)
+    if omitted is not None and not (
+        isinstance(omitted, tuple) and len(omitted) == 2 and all(map(is_whole, omitted))
+    ):
+        raise ConfigError(f"omitted {omitted!r} is not a position and a number of packets, such as (20, 500)")
+    switch("ascii_only", ascii_only)
+    packets = read_all(listed("frames", frames))
     ends = _ends(packets, left, right)
     if ends is None:
         return "no IP packets"
@@ -97,7 +112,7 @@ def ladder(
     ]
     if not chosen:
         return f"no packets between {_name(first)} and {_name(second)}"
-    drawing = _Drawing(chosen, first, second, max(width, _NARROWEST), _ASCII if ascii_only else _UNICODE)
+    drawing = _Drawing(chosen, first, second, width, _ASCII if ascii_only else _UNICODE)
     chosen = drawing.lines_of(chosen)
     if last is not None:
         chosen = chosen[-last:] if last > 0 else []
@@ -229,8 +244,11 @@ def _name(place: Place) -> str:
 def _place(host: Host) -> Place:
     if host == "*":
         return _EVERYONE
-    address, port = split_port(host) or (host, None)
-    return ip_address(address).packed, int(port or 0)
+    address, port = split_port(as_text("a host", host)) or (host, None)
+    try:
+        return ip_address(address).packed, int(port or 0)
+    except ValueError:
+        raise ConfigError(f'host "{host}" is not an address, an address and a port, or *') from None
 
 
 def _ends(packets: list[Packet], left: Host | None, right: Host | None) -> tuple[Place, Place] | None:

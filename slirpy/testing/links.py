@@ -20,9 +20,13 @@ from functools import partial
 from random import Random
 from typing import Protocol, TypeAlias
 
+from slirpy.config.values import function, switch, whole
+from slirpy.errors import ConfigError
 from slirpy.host.poller import Handler, SelectorPoller
 from slirpy.interfaces import Buffer, Frame, Link, LinkSink
+from slirpy.interfaces.links import check_link
 from slirpy.stats import Stats
+from slirpy.wire.ethernet import HEADER_LENGTH
 
 __all__ = ["LINK_CHECKS", "LinkCheck", "LinkFactory", "LinkPeer", "LinkUnderTest"]
 
@@ -51,18 +55,33 @@ class LinkPeer(Protocol):
 
 @dataclass
 class LinkUnderTest:
-    """A link that is not yet started, and its properties."""
+    """A link that is not yet started, and its properties.
+
+    Raises:
+        ConfigError: a value of another type, or out of range.
+    """
 
     link: Link
     peer: LinkPeer
     longest: int = 65549
-    """Bytes of the longest frame that the link carries."""
+    """Bytes of the longest frame that the link carries, 14 to 65549."""
     shortest: int = 14
-    """Bytes of the shortest frame."""
+    """Bytes of the shortest frame, likewise."""
     blocks: bool = True
     """Whether the link refuses frames while the peer does not read; otherwise it accepts all, and may lose some."""
     garbage: Callable[[], object] | None = None
     """Makes the peer send malformed data, and reconnect if that ends its connection."""
+
+    def __post_init__(self) -> None:
+        check_link("link", self.link)
+        for name in ("send", "receive", "close"):
+            if not callable(getattr(self.peer, name, None)):
+                raise ConfigError(f"peer has no method {name}(), as a LinkPeer has; given was {self.peer!r}")
+        whole("longest", self.longest, HEADER_LENGTH, 65549)
+        whole("shortest", self.shortest, HEADER_LENGTH, 65549)
+        switch("blocks", self.blocks)
+        if self.garbage is not None:
+            function("garbage", self.garbage)
 
 
 LinkFactory: TypeAlias = Callable[[LinkSink], LinkUnderTest]

@@ -21,9 +21,11 @@ from typing import NamedTuple
 
 from slirpy.addresses import mac_bytes
 from slirpy.config import Config
+from slirpy.config.options import MTU_MAX, MTU_MIN
 from slirpy.config.resolver import Resolver
-from slirpy.config.values import function, nanoseconds
+from slirpy.config.values import function, instance, is_whole, nanoseconds, switch, whole
 from slirpy.core.port import LinkPort
+from slirpy.errors import ConfigError
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
 from slirpy.reprs import counted, never_raises
 from slirpy.stack import Stack
@@ -143,6 +145,10 @@ class VirtualNetwork:
         link_latency_ns: int = 0,
         mtu: int | None = None,
     ) -> None:
+        if config is not None:
+            instance("config", config, Config, "a slirpy.Config")
+        if not is_whole(seed):
+            raise ConfigError(f"seed {seed!r} is not a whole number")
         self.config = config if config is not None else Config(resolvers=[_RESOLVER])
         self.now = 0
         self.link_latency_ns = link_latency_ns  # checked by the property
@@ -153,7 +159,7 @@ class VirtualNetwork:
         self._sequence = itertools.count()
         self.host = SimHost(self._generator(), latency_ns=latency_ns)
         self.stack = Stack(self.config, self.host, random=self._generator())
-        self.stack.fastpath = fastpath
+        self.stack.fastpath = switch("fastpath", fastpath)
         self.guests: list[Guest] = []
         self._ports: list[LinkPort] = []
         self.guest = self.add_guest(mtu=mtu)
@@ -183,11 +189,13 @@ class VirtualNetwork:
 
         Args:
             mac: six bytes, or text; None: QEMU's default, with the last byte incremented for each guest.
-            mtu: largest IP packet in bytes; None: the network's.
+            mtu: largest IP packet in bytes, 68 to 65521; None: the network's.
 
         Raises:
-            ConfigError: ``mac`` is not a MAC address.
+            ConfigError: ``mac`` is not a MAC address, or ``mtu`` not from 68 to 65521.
         """
+        if mtu is not None:
+            whole("mtu", mtu, MTU_MIN, MTU_MAX)
         number = len(self.guests)
         default = DEFAULT_MAC[:5] + bytes((DEFAULT_MAC[5] + number & 0xFF,))
         mac = default if mac is None else mac_bytes("mac", mac)
@@ -245,8 +253,14 @@ class VirtualNetwork:
             The guest, which now has an ``address`` and a ``lease``, or an ``address6``.
 
         Raises:
+            ConfigError: an argument of another type.
             UnmetError: it had not got what it needs within a minute.
         """
+        if guest is not None:
+            instance("guest", guest, Guest, "a Guest, as add_guest() returns it")
+        for name, value in (("ipv4", ipv4), ("ipv6", ipv6)):
+            if value is not None:
+                switch(name, value)
         chosen = guest if guest is not None else self.guest
         if self.config.ipv4 if ipv4 is None else ipv4:
             client = chosen.dhcp()

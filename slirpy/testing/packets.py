@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from slirpy.checks import octets, shown
+from slirpy.errors import ConfigError
 from slirpy.tcp import options as tcp_options
 from slirpy.testing.numbering import Place, Tcp
 from slirpy.wire import dhcp6, ethernet, icmp, ipv4, ipv6, ndp, tcp, udp
@@ -59,7 +61,11 @@ def read_all(frames: Iterable[Timed]) -> list[Packet]:
     packets = []
     came_in: dict[bytes, list[tuple[Packet, list[tuple[int, ...]]]]] = {}
     for each in frames:
-        time, direction, frame = each
+        try:
+            time, direction, frame = each
+            octets("frame", frame)
+        except (TypeError, ValueError):
+            raise ConfigError(f"{shown(each)} is not a time, a direction and a frame") from None
         delays = tuple(getattr(each, "delays", (0,)))
         whole = bytes(frame).ljust(ethernet.MIN_LENGTH, b"\0")
         if direction == "out" and whole in came_in:

@@ -24,10 +24,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeAlias
 
-from slirpy.config.values import function, nanoseconds
+from slirpy.config.values import as_text, function, instance, is_whole, nanoseconds, octets, switch, whole
 from slirpy.errors import ConfigError
 from slirpy.reprs import counted, never_raises
 from slirpy.tcp import Connection, Segment, Settings, State, TcpOptions
+from slirpy.tcp.segment import check_segment
 from slirpy.tcp.seq import MASK
 from slirpy.testing.errors import UnmetError
 from slirpy.testing.text import seconds, shortened
@@ -47,13 +48,21 @@ def flag_bits(letters: str) -> int:
     Raises:
         ConfigError: a letter other than S, F, R, P, A and U, or the same letter twice.
     """
-    if len(set(letters)) < len(letters) or not set(letters) <= _LETTERS.keys():
+    if len(set(as_text("flags", letters))) < len(letters) or not set(letters) <= _LETTERS.keys():
         raise ConfigError(f"flags {letters!r}: write some of the letters {', '.join(_LETTERS)}, each once")
     return sum(_LETTERS[letter] for letter in letters)
 
 
 def flag_letters(flags: int) -> str:
-    """Return flags as letters, in the order S, F, R, P, A, U: ``flag_letters(18)`` is ``"SA"``."""
+    """Return flags as letters, in the order S, F, R, P, A, U: ``flag_letters(18)`` is ``"SA"``.
+
+    Args:
+        flags: 0 to 255; other bits have no letters, and are left out.
+
+    Raises:
+        ConfigError: not such a number.
+    """
+    whole("flags", flags, 0, 0xFF)
     return "".join(letter for letter, bit in _LETTERS.items() if flags & bit)
 
 
@@ -101,7 +110,8 @@ class Pair:
             :meth:`Connection.read <slirpy.tcp.connection.Connection.read>`.
 
     Raises:
-        ConfigError: a time that is not a whole number of nanoseconds, or a ``wire`` that cannot be called.
+        ConfigError: an argument of another type, a time that is not a whole number of nanoseconds, or a ``wire`` that
+            cannot be called.
 
     Attributes:
         a, b: the connections. Call their methods directly; the next step sends what is due.
@@ -120,6 +130,9 @@ class Pair:
         now: int = 0,
         read: bool = True,
     ) -> None:
+        for name, end in (("a", a), ("b", b)):
+            if end is not None:
+                instance(name, end, Connection, "a Connection")
         self.a = a if a is not None else Connection(iss=1000)
         self.b = b if b is not None else Connection(iss=5000)
         self.delay = nanoseconds("delay", delay)
@@ -127,7 +140,7 @@ class Pair:
             function("wire", wire)
         self.wire = wire
         self.now = nanoseconds("now", now)
-        self.read = read
+        self.read = switch("read", read)
         self.a_received = bytearray()
         self.b_received = bytearray()
         self.transcript: list[Crossing] = []
@@ -297,6 +310,9 @@ class Script:
         irs: initial sequence number of the peer.
         now: start of the clock, in nanoseconds.
 
+    Raises:
+        ConfigError: an argument that cannot be used.
+
     Attributes:
         conn: the connection. It is not open: call ``conn.listen(now)``, or ``conn.connect(now)`` and :meth:`flush`.
         now: virtual nanoseconds; changed by :meth:`wait`.
@@ -312,7 +328,8 @@ class Script:
         now: int = 10 * SECOND,
     ) -> None:
         self.conn = Connection(settings, iss)
-        self.iss, self.irs, self.now = iss, irs, now
+        self.iss, self.irs = whole("iss", iss, 0, MASK), whole("irs", irs, 0, MASK)
+        self.now = nanoseconds("now", now)
         self.out: list[Sent] = []
 
     @never_raises
@@ -327,7 +344,12 @@ class Script:
             self.take(segment)
 
     def take(self, segment: Segment) -> None:
-        """Append a segment to ``out``. Only a test that drives the connection past this class needs to call it."""
+        """Append a segment to ``out``. Only a test that drives the connection past this class needs to call it.
+
+        Raises:
+            ConfigError: not a segment that a header can express.
+        """
+        check_segment(segment)
         _check(segment)
         ack = segment.ack - self.irs & MASK if segment.flags & ACK else None
         flags, seq, data = flag_letters(segment.flags), segment.seq - self.iss & MASK, bytes(segment.payload)
@@ -355,11 +377,20 @@ class Script:
             flush: whether to send what is due; if not, this segment is one of a batch.
             urg: urgent pointer.
             options: fields of :class:`~slirpy.tcp.options.TcpOptions`, such as ``mss=1460``.
+
+        Raises:
+            ConfigError: an argument of another type, or one that a header cannot express.
         """
+        octets("data", data)
+        switch("flush", flush)
+        bits = flag_bits(flags)
+        for name, number in (("seq", seq), ("ack", ack)):
+            if not is_whole(number):
+                raise ConfigError(f"{name} {number!r} is not a sequence number")
         segment = Segment(
             self.irs + seq & MASK,
             self.iss + ack & MASK if "A" in flags else 0,
-            flag_bits(flags),
+            bits,
             wnd,
             TcpOptions(**options),
             memoryview(data),
@@ -376,8 +407,15 @@ class Script:
         """Take the next segment that the connection has sent, and compare it; arguments that are None match anything.
 
         Raises:
+            ConfigError: an argument of another type.
             UnmetError: nothing was sent, or something else.
         """
+        flag_bits(flags)
+        for name, number in (("seq", seq), ("ack", ack)):
+            if number is not None and not is_whole(number):
+                raise ConfigError(f"{name} {number!r} is not a sequence number")
+        if data is not None:
+            octets("data", data)
         if not self.out:
             raise UnmetError(f"expected {flags}, but nothing was sent; {self.conn}")
         sent = self.out.pop(0)
@@ -435,8 +473,10 @@ class Script:
         """Demand that the connection is in this state.
 
         Raises:
+            ConfigError: not a State.
             UnmetError: it is in another.
         """
+        instance("state", state, State, "a State")
         if self.conn.state is not state:
             raise UnmetError(f"expected {state.value}: {self.conn}")
         return self

@@ -719,7 +719,7 @@ def test_a_stream_does_not_take_numbers_for_data() -> None:
     net.boot()
     stream = net.guest.connect("192.0.2.7", 7)
     for data in (5, "text"):
-        with pytest.raises(TypeError):
+        with pytest.raises(ConfigError, match=r"^data must be bytes"):
             stream.write(data)  # type: ignore[arg-type]
     assert stream.unsent == 0
 

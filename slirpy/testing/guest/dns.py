@@ -25,6 +25,8 @@ def _query(name: str, kind: str) -> bytes:
     Raises:
         ConfigError: DNS has no such type of record, or cannot carry the name.
     """
+    if not name or not kind:
+        raise ConfigError(f"cannot ask for {name!r}, {kind!r}: give a name and a type of record, such as A")
     try:
         question = dnslib.DNSRecord.question(as_text("name", name), as_text("kind", kind))
         question.header.id = 0

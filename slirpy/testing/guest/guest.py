@@ -25,9 +25,10 @@ from collections.abc import Callable
 from random import Random
 
 from slirpy.addresses import AnyAddress, mac_bytes, port_number
+from slirpy.checks import shown
 from slirpy.config.options import MTU_MAX, MTU_MIN
-from slirpy.config.values import function, moment, whole
-from slirpy.errors import StateError
+from slirpy.config.values import amount, as_text, function, instance, moment, octets, switch, whole
+from slirpy.errors import ConfigError, StateError
 from slirpy.interfaces import Buffer
 from slirpy.reprs import counted, never_raises
 from slirpy.testing.guest.dhcp import DhcpClient, DhcpLease
@@ -72,13 +73,14 @@ class Guest(IpHost):
         hostname: str = "guest",
     ) -> None:
         function("send", send, " that takes a frame")
+        instance("random", random, Random, "a random.Random")
         super().__init__(
             send,
             random,
             moment("now", now),
             mac_bytes("mac", mac),
             whole("mtu", mtu, MTU_MIN, MTU_MAX),
-            hostname,
+            as_text("hostname", hostname),
         )
         self._reassembler = Reassembler()
         self.udp_host = UdpHost(self, self._refuse_datagram)
@@ -107,12 +109,16 @@ class Guest(IpHost):
             now: nanoseconds; None: the last time given.
 
         Raises:
-            ConfigError: ``now`` is not a whole number of nanoseconds.
+            ConfigError: ``frame`` is not a buffer, or ``now`` not a whole number of nanoseconds.
         """
         if now is not None:
             self.now = now if type(now) is int else moment("now", now)
+        try:
+            view = memoryview(frame)
+        except TypeError:
+            raise ConfigError(f"frame must be bytes; given was {shown(frame)}") from None
         self.counters.frames_in += 1
-        self._input(memoryview(frame))
+        self._input(view)
         self.flush()
 
     def advance(self, now: int) -> None:
@@ -162,7 +168,11 @@ class Guest(IpHost):
 
         Args:
             dad: whether to ask first if another host uses an address, which takes a second for each.
+
+        Raises:
+            ConfigError: ``dad`` is neither True nor False.
         """
+        switch("dad", dad)
         if self._autoconfiguration is None:
             self._autoconfiguration = Autoconfiguration(self, self.ipv6, self.ndp, dad)
         self._autoconfiguration.start()
@@ -181,6 +191,7 @@ class Guest(IpHost):
             ConfigError: an argument that cannot be used.
             StateError: the guest has no address of that family.
         """
+        octets("payload", payload)
         ping = self.icmp.ping(packed(address), payload, whole("ttl", ttl, 1, 255))
         self.flush()
         return ping
@@ -206,6 +217,7 @@ class Guest(IpHost):
             name: name to ask for, with or without a dot at the end.
             kind: type of record, such as ``"A"``, ``"AAAA"`` or ``"TXT"``.
             server: address of the server; None: the one from DHCP or autoconfiguration.
+            port: 1 to 65535.
 
         Raises:
             ConfigError: an argument that cannot be used.
@@ -227,13 +239,15 @@ class Guest(IpHost):
         Args:
             address: an address of either family.
             port: 1 to 65535.
-            rcv_buffer: maximum bytes received and not yet read; limits the advertised window.
+            rcv_buffer: maximum bytes, 1 or more, received and not yet read; limits the advertised window.
 
         Raises:
             ConfigError: an argument that cannot be used.
             StateError: the guest has no address of that family.
         """
-        stream = self.tcp.connect(packed(address), port_number("port", port, 1), rcv_buffer)
+        stream = self.tcp.connect(
+            packed(address), port_number("port", port, 1), amount("rcv_buffer", rcv_buffer, 1)
+        )
         self.flush()
         return stream
 

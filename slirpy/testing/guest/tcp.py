@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 
 from slirpy.addresses import IPAddress
+from slirpy.checks import octets
 from slirpy.config.text import with_port
 from slirpy.core.timers import Alarm
 from slirpy.errors import StateError
@@ -127,8 +128,10 @@ class GuestStream:
         """Send data as soon as the far side's window allows; the queue has no limit.
 
         Raises:
+            ConfigError: not bytes.
             StateError: after :meth:`shutdown`, or on a dead connection.
         """
+        octets("data", data)
         if self.conn.fin_queued or self.conn.state is State.CLOSED:
             raise StateError(
                 f"this stream ({self.conn.state.value}) takes no more data: it was shut down or is dead"

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from slirpy.addresses import AnyAddress, IPAddress, port_number
+from slirpy.checks import octets
 from slirpy.errors import StateError
 from slirpy.reprs import counted, never_raises
 from slirpy.testing.guest.fragments import Packet
@@ -54,9 +55,10 @@ class UdpSocket:
         """Send one datagram of at most 65507 bytes, with IPv6 65527, in fragments if it is larger than the MTU.
 
         Raises:
-            ConfigError: ``address`` is not an IP address, or ``port`` is not 1 to 65535.
+            ConfigError: ``payload`` is not bytes, ``address`` is not an IP address, or ``port`` is not 1 to 65535.
             StateError: the guest has no address of that family, or the payload is too long.
         """
+        octets("payload", payload)
         guest = self._host.guest
         destination = packed(address)
         most = udp.MAX_PAYLOAD if len(destination) == 4 else udp.MAX_PAYLOAD6

@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slirpy.errors import SlirpyError
+from slirpy.config.values import amount, as_text, switch, whole
+from slirpy.config.values import path as path_of
+from slirpy.errors import ConfigError, SlirpyError
+from slirpy.tcp.seq import MASK
 from slirpy.testing.packetdrill.calls import Sockets
 from slirpy.testing.packetdrill.checks import check
 from slirpy.testing.packetdrill.compare import Clock, compare, encode, take
@@ -70,10 +73,11 @@ def run_file(
         irs: added to the peer's sequence numbers.
 
     Raises:
+        ConfigError: an argument of another type, or out of range.
         ScriptError: the file cannot be read or understood.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = path_of("path", path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise ScriptError(f"{path}: cannot be read: {why}; name a script of packetdrill") from None
@@ -102,7 +106,25 @@ def run_text(
     iss: int = DEFAULT_ISS,
     irs: int = DEFAULT_IRS,
 ) -> Result:
-    """Run a script; arguments and errors as for :func:`run_file`."""
+    """Run a script; arguments and errors as for :func:`run_file`.
+
+    Args:
+        text: the script.
+        name: its name in messages.
+    """
+    as_text("text", text)
+    as_text("name", name)
+    if tolerance_usecs is not None:
+        amount("tolerance_usecs", tolerance_usecs, 0, " of microseconds")
+    switch("silence", silence)
+    as_text("system", system)
+    for what, words in (("settings", settings), ("defines", defines)):
+        if words is not None and not (
+            isinstance(words, Mapping) and all(isinstance(word, str) for pair in words.items() for word in pair)
+        ):
+            raise ConfigError(f"{what} {words!r} are not texts by their names")
+    whole("iss", iss, 0, MASK)
+    whole("irs", irs, 0, MASK)
     try:
         return run(
             parse(text, name, _words(text, system, defines)),

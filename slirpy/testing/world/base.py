@@ -13,7 +13,7 @@ from random import Random
 from typing import NamedTuple
 
 from slirpy.addresses import AnyAddress, address_bytes
-from slirpy.config.values import listed, nanoseconds, whole
+from slirpy.config.values import instance, listed, nanoseconds, switch, whole
 from slirpy.errors import ConfigError
 from slirpy.testing.world.clock import SimClock
 from slirpy.testing.world.path import DIRECT, Path
@@ -61,6 +61,7 @@ class SimWorld(SimClock, abc.ABC):
 
     def __init__(self, random: Random, latency_ns: int, addresses: tuple[bytes, bytes]) -> None:
         super().__init__()
+        instance("random", random, Random, "a random.Random")
         self.random = random
         self._own_addresses = addresses
         self.calls: list[Call] = []
@@ -141,9 +142,9 @@ class SimWorld(SimClock, abc.ABC):
         """Make all traffic to a destination fail with ``error``, after a round trip or within the call itself.
 
         Raises:
-            ConfigError: an invalid address or port, or ``error`` is not an ``errno`` value.
+            ConfigError: an invalid address or port, ``error`` is not an ``errno`` value, or ``at_once`` not a switch.
         """
-        self._fates[key_of(address, port)] = Fate(whole("error", error, 1, 4095), at_once)
+        self._fates[key_of(address, port)] = Fate(whole("error", error, 1, 4095), switch("at_once", at_once))
 
     def reachable(self, address: AnyAddress | None = None, port: int | None = None) -> None:
         """Undo :meth:`black_hole` or :meth:`unreachable` with the same arguments.

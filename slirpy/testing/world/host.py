@@ -25,7 +25,7 @@ from random import Random
 from typing import Any
 
 from slirpy.addresses import AnyAddress, address_bytes
-from slirpy.config.values import function, host_name, whole
+from slirpy.config.values import function, host_name, instance, octets, whole
 from slirpy.errors import ConfigError, StateError
 from slirpy.interfaces import (
     AcceptedStream,
@@ -64,6 +64,13 @@ def _own(what: str, address: AnyAddress, length: int) -> bytes:
 
 def _name(name: str) -> str:
     return host_name("name", name, dot=True).lower()
+
+
+def _program(program: Remote | None) -> Remote:
+    if program is None:
+        return Remote()
+    instance("program", program, Remote, "a Remote, such as Source(data)")
+    return program
 
 
 def _error(number: int) -> OSError:
@@ -187,21 +194,21 @@ class SimHost(SimWorld):
             source: address and port to connect from; None: 203.0.113.1 or 2001:db8::71, and any port.
 
         Raises:
-            ConfigError: an invalid address or port.
+            ConfigError: an invalid address or port, or a program that is not a Remote.
         """
         where = place_of(address, port)
         here = source_of(source, where[0]) or (_OUTSIDE[len(where[0]) == 16], self.random.choice(_PORTS))
-        return self._connect(here, where, program or Remote())
+        return self._connect(here, where, _program(program))
 
     def connect_unix(self, path: str, program: Remote | None = None) -> Remote:
         """Connect from outside to a unix socket of the stack; see :meth:`connect`.
 
         Raises:
-            ConfigError: not the path of a unix socket.
+            ConfigError: not the path of a unix socket, or a program that is not a Remote.
         """
         if not is_unix_path(path):
             raise ConfigError(f"path {path!r} is not the path of a unix socket, such as /run/web.sock")
-        return self._connect((b"", 0), unix_place(path), program or Remote())
+        return self._connect((b"", 0), unix_place(path), _program(program))
 
     def send_udp(
         self, payload: bytes, address: AnyAddress, port: int, source: tuple[AnyAddress, int] | None = None
@@ -209,8 +216,9 @@ class SimHost(SimWorld):
         """Send a datagram from outside to a socket of the stack; ``source`` as for :meth:`connect`.
 
         Raises:
-            ConfigError: an invalid address or port.
+            ConfigError: an invalid address or port, or ``payload`` is not bytes.
         """
+        octets("payload", payload)
         where = place_of(address, port)
         here = source_of(source, where[0]) or (_OUTSIDE[len(where[0]) == 16], _PORTS[0])
         self.carry(payload, here, where)
@@ -381,7 +389,12 @@ class SimHost(SimWorld):
         return 0
 
     def report(self, report: IcmpReport) -> None:
-        """Deliver ``report`` to every open UDP socket of the stack, whatever it is about: for tests."""
+        """Deliver ``report`` to every open UDP socket of the stack, whatever it is about: for tests.
+
+        Raises:
+            ConfigError: not an IcmpReport.
+        """
+        instance("report", report, IcmpReport, "an IcmpReport")
         for item in tuple(self._open):
             if isinstance(item, SimDatagram):
                 item.refuse(report.error, report)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from slirpy.config.values import amount, octets, switch
 from slirpy.interfaces import AcceptedStream
 from slirpy.reprs import counted, never_raises
 from slirpy.testing.text import error_name
@@ -65,7 +66,12 @@ class Remote:
     # ----------------------------------------------------------------------------- for tests to call
 
     def write(self, data: bytes) -> None:
-        """Send data, now or when there is room."""
+        """Send data, now or when there is room.
+
+        Raises:
+            ConfigError: not bytes.
+        """
+        octets("data", data)
         self._queue += data
         self._flush()
 
@@ -91,7 +97,7 @@ class Remote:
 
     @paused.setter
     def paused(self, value: bool) -> None:
-        self._paused = value
+        self._paused = switch("paused", value)
         if not value:
             self.readable()
 
@@ -190,9 +196,14 @@ class Sink(Remote):
 
 
 class Source(Remote):
-    """Sends ``data`` at once, then the end."""
+    """Sends ``data`` at once, then the end.
+
+    Raises:
+        ConfigError: not bytes.
+    """
 
     def __init__(self, data: bytes) -> None:
+        octets("data", data)
         super().__init__()
         self._data = data
 
@@ -202,11 +213,15 @@ class Source(Remote):
 
 
 class Resetter(Remote):
-    """Resets the connection once it has received ``after`` bytes; 0 resets at once."""
+    """Resets the connection once it has received ``after`` bytes; 0 resets at once.
+
+    Raises:
+        ConfigError: not a number of bytes.
+    """
 
     def __init__(self, after: int = 0) -> None:
         super().__init__()
-        self._after = after
+        self._after = amount("after", after, 0, " of bytes")
 
     def on_established(self) -> None:
         if not self._after:

@@ -70,11 +70,13 @@ def test_every_line_has_the_width() -> None:
         assert {len(line) for line in ladder(CONVERSATION, width=width).splitlines()} == {width}
 
 
-def test_too_narrow_is_as_narrow_as_possible_and_cuts_labels() -> None:
-    lines = ladder(CONVERSATION, width=1).splitlines()
+def test_as_narrow_as_possible_cuts_labels() -> None:
+    with pytest.raises(ConfigError, match="width 59: must be 60 or more"):
+        ladder(CONVERSATION, width=59)
+    lines = ladder(CONVERSATION, width=60).splitlines()
     assert {len(line) for line in lines} == {60}
     assert "── SYN seq=0 mss=1460 wscale=7 sackOK TS ───►" in lines[1]
-    assert "── 10.0.2.15 > 192.0.2.7 49152 > 80 RST .. ─►" in ladder(CONVERSATION, "*", "*", width=1)
+    assert "── 10.0.2.15 > 192.0.2.7 49152 > 80 RST .. ─►" in ladder(CONVERSATION, "*", "*", width=60)
 
 
 def test_ascii_only() -> None:

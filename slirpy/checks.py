@@ -1,8 +1,9 @@
-"""Checks of numbers that callers give: counts, chances, and times.
+"""Checks of single values that callers give: numbers, times, switches, bytes, and objects.
 
 Each returns the value, or raises :class:`~slirpy.errors.ConfigError` with the name of the argument, the value given,
 and what to write instead. ``True`` is a number to Python, but not to users, so it is rejected.
-The module imports nothing of weight: the TCP engine, which is usable alone, needs it.
+The module imports nothing of weight: the TCP engine, which is usable alone, needs it. Checks of texts, paths and
+functions are in :mod:`slirpy.config.values`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,23 @@ TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["amount", "chance", "is_whole", "moment", "nanoseconds", "switch", "whole"]
+__all__ = [
+    "DESCRIPTOR_MAX",
+    "amount",
+    "chance",
+    "descriptor",
+    "instance",
+    "is_whole",
+    "moment",
+    "nanoseconds",
+    "octets",
+    "shown",
+    "switch",
+    "whole",
+]
+
+DESCRIPTOR_MAX = 2**31 - 1
+"""Largest number of a file descriptor."""
 
 
 def switch(what: str, value: object) -> bool:
@@ -28,8 +45,40 @@ def switch(what: str, value: object) -> bool:
     return value
 
 
+def instance(what: str, value: Any, kind: type | tuple[type, ...], named: str) -> None:
+    """An object of a class.
+
+    Args:
+        what: the name of the argument.
+        value: what was given.
+        kind: its class, or several.
+        named: the class in words, such as ``"a random.Random"``.
+
+    Raises:
+        ConfigError: an object of another class.
+    """
+    if not isinstance(value, kind):
+        raise ConfigError(f"{what} must be {named}; given was {shown(value)}")
+
+
+def octets(what: str, value: Any) -> None:
+    """Bytes, or another contiguous buffer of them.
+
+    Raises:
+        ConfigError: text, a number, or anything else.
+    """
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise ConfigError(f"{what} must be bytes; given was {shown(value)}")
+
+
+def shown(value: object) -> str:
+    """A wrong value as an error message shows it; it may be long."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def is_whole(value: object) -> bool:
-    """Whether a value is a whole number. Truth values are not."""
+    """Report whether a value is a whole number. Truth values are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -52,6 +101,17 @@ def whole(
     """
     if not is_whole(value) or not lowest <= value <= highest:
         raise ConfigError(f"{what} {value!r} is not a number{unit} from {lowest}{note} to {highest}{top}")
+    return int(value)
+
+
+def descriptor(what: str, value: Any) -> int:
+    """Return the number of a file descriptor.
+
+    Raises:
+        ConfigError: not a whole number, or out of range.
+    """
+    if not is_whole(value) or not 0 <= value <= DESCRIPTOR_MAX:
+        raise ConfigError(f"{what} {value!r} is not a descriptor: give a number, such as sock.fileno()")
     return int(value)
 
 

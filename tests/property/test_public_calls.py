@@ -1,0 +1,277 @@
+"""No public callable takes a value outside its documented range: what makes no sense is refused, at the call.
+
+The callables come from the faces of the package, the values from the annotations of their parameters, so a new
+callable fails here until it is described below, or left out with a reason. Options of ``Config`` are tried one by one
+in ``test_options.py``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from slirpy import SlirpyError
+from slirpy.checks import is_whole
+from slirpy.tcp import Connection
+from tests.property.public_calls import (
+    NO_MAC,
+    PublicCall,
+    Range,
+    Values,
+    coroutine,
+    public_calls,
+    wrong_values,
+)
+from tests.property.public_scenes import GOOD, INSTANCES, Scene
+
+PORT, ANY_PORT = (1, 65535), (0, 65535)
+TIME, ALL = (0, math.inf), (-math.inf, math.inf)
+WORD = (0, 2**32 - 1)
+SOME = 25
+"""Values for each parameter."""
+
+# ------------------------------------------------------------------------------------------------ left out
+
+LEFT_OUT: dict[str, str] = {
+    "records, which slirpy makes and callers read": """
+        DhcpRequest DnsQuestion FlowInfo LeaseInfo NeighborInfo Stats links.FaultCounters links.LinkOptions
+        testing.Call testing.Captured testing.Crossing testing.DhcpLease testing.DhcpMessage testing.GuestCounters
+        testing.IcmpError testing.Message testing.Ping testing.Received testing.Result testing.Sent""",
+    "handles, which other calls make and return": """
+        Attachment GuestListener Nic testing.Autoconfiguration testing.DhcpClient testing.GuestStream testing.Lookup
+        testing.SimServer testing.SimUdpServer testing.StreamListener testing.UdpSocket""",
+    "every option is tried in test_options.py": "Config",
+    "a structural type, which has no code": "testing.LinkPeer testing.LinkPeer.send",
+    "methods of Link, which the stack calls, some of them for each batch of frames": """
+        links.CallbackLink.send links.CallbackLink.start links.CaptureLink.send links.CaptureLink.start
+        links.DgramLink.send links.DgramLink.start links.FaultLink.send links.Middleware.send links.Middleware.start
+        links.StreamLink.send links.StreamLink.start links.TapLink.send links.TapLink.start links.TraceLink.send
+        links.TraceLink.start links.StreamListener.start links.Written.start""",
+    "methods of LinkSink, which the link inside calls, some of them for each frame": """
+        links.CaptureLink.input links.FaultLink.input links.Middleware.call_at links.Middleware.input
+        links.Middleware.lost links.TraceLink.input""",
+    "called by the link of a capture or a trace, for each frame": "links.Recorder.record links.TraceFile.write",
+    "calls for services, which are part of a network and give it bytes; see slirpy.interfaces": """
+        IPStack.bind IPStack.open_port IPStack.close_port IPStack.send_datagram IPStack.send_datagrams
+        Stack.lead_inside""",
+    "methods of HostNetwork, which the stack calls with bytes": """
+        testing.SimHost.bind_udp testing.SimHost.connect_tcp testing.SimHost.listen_tcp testing.SimHost.listen_unix
+        testing.SimHost.lookup testing.SimHost.open_ping testing.SimHost.open_udp testing.SimWorld.is_own""",
+    "methods of the simulated world, which its own sockets and programs call": """
+        testing.SimClock.schedule testing.SimHost.carry testing.SimHost.echo testing.SimHost.released
+        testing.SimServer.accept testing.SimUdpServer.deliver testing.SimWorld.limit_recv testing.SimWorld.limit_send
+        testing.SimWorld.record testing.SimWorld.source_for testing.Remote.assign testing.Remote.failed
+        testing.VirtualNetwork.carry""",
+    "methods for subclasses to override": """
+        testing.Remote.on_data testing.Echo.on_data testing.Sink.on_data testing.Resetter.on_data""",
+    "methods that the protocols of a guest call, for each packet": """
+        testing.Autoconfiguration.advertisement testing.GuestHost.send_frame testing.GuestStream.input
+        testing.IpHost.add_address testing.IpHost.has_address testing.IpHost.is_own testing.IpHost.mtu_for
+        testing.IpHost.path_mtu testing.IpHost.send_ip testing.IpHost.send_packet testing.IpHost.source_for
+        testing.UdpSocket.take""",
+    "the engine's fast lane, for each segment": """
+        tcp.expire tcp.output tcp.segment_arrives tcp.reset_for tcp.reopens tcp.next_iss tcp.ControlBlock.close_with
+        tcp.ControlBlock.enter tcp.ControlBlock.flight_before tcp.ControlBlock.give_up
+        tcp.ControlBlock.take_syn_options tcp.ControlBlock.timestamp""",
+    "tuples, made for each segment; Connection.receive() checks them": "tcp.Segment tcp.TcpOptions",
+}
+"""Callables that are not tried, by the reason."""
+TRUSTED: dict[str, str] = {
+    "Config.contains address": "asked for many packets; it is the stack that asks",
+    "IPStack.attach poller": "passed to the link unread, and None where there is no descriptor to watch",
+    **{f"IPStack.input {name}": "passed on for each frame" for name in ("port", "checksummed", "gso_size")},
+}
+"""Parameters that are not tried, by the reason."""
+
+
+def left_out() -> dict[str, str]:
+    return {name: reason for reason, names in LEFT_OUT.items() for name in names.split()}
+
+
+RECORDED = "str | os.PathLike[str] | int | BinaryIO"
+ANNOTATIONS: dict[str, str] = {
+    "links.Recorder target": RECORDED,
+    "links.CaptureLink target": f"{RECORDED} | Recorder | None",
+    "links.CaptureLink.start_capture target": f"{RECORDED} | Recorder",
+    "Slirp.mount application": "Callable",
+    "links.Endpoint address": "str | bytes | tuple",
+    "GuestForward target": "str | Callable",
+    "testing.LinkUnderTest peer": "LinkPeer",
+}
+"""Annotations that say less than the documentation."""
+MORE: dict[str, Values] = {
+    "Slirp.reserve mac": NO_MAC,
+    "Stack.reserve mac": NO_MAC,
+    "StaticLease mac": NO_MAC,
+    "testing.Guest mac": NO_MAC,
+    "testing.VirtualNetwork.add_guest mac": NO_MAC,
+}
+"""Further values that make no sense."""
+MAY_BE_EMPTY = (
+    "Config.from_qemu options", "DhcpAnswer hostname", "DhcpAnswer bootfile", "DhcpAnswer tftp_server_name",
+    "Resolver scope", "Verdict reason", "links.CaptureLink name", "links.Recorder.interface name",
+    "links.TraceLink name", "links.inet host", "links.multicast interface", "testing.Guest hostname",
+    "testing.Script.inject flags", "testing.Script.expect flags", "testing.flag_bits letters",
+    "testing.run_text text", "testing.run_text name",
+)  # fmt: skip
+"""Texts that may be empty."""
+PER_FRAME = ("Nic.send", "Nic.send_many")
+
+
+def is_true(value: Any) -> bool:
+    return bool(value)
+
+
+def is_plain(value: Any) -> bool:
+    return value is not coroutine
+
+
+LESS: dict[str, Callable[[Any], bool]] = {
+    # An argument that is false is not looked at: that would cost time for each frame.
+    **{f"{call} {name}": is_true for call in PER_FRAME for name in ("checksummed", "gso_size")},
+    "Nic.send_many frames": is_true,  # there are no frames in what is empty
+    "IPStack.call_at callback": is_plain,  # only a slow check could tell, and links set timers often
+    "tcp.Connection.consume count": is_whole,  # called for every piece of data
+    "Slirp.mount application": is_plain,  # ASGI
+    "GuestForward target": is_plain,
+    "tcp.Settings congestion": is_plain,  # only a slow import could tell
+    **dict.fromkeys(MAY_BE_EMPTY, lambda value: value != ""),
+}
+"""Which values that make no sense are tried."""
+
+# --------------------------------------------------------------------------------- ranges, and values inside
+
+RANGES: dict[str, Range] = {
+    "now": TIME, "delay": TIME, "jitter": TIME, "duration": TIME, "limit": TIME, "reorder_delay": TIME,
+    "when": ALL, "latency_ns": TIME, "link_latency_ns": TIME, "port": PORT, "host_port": ANY_PORT,
+    "guest_port": PORT, "source_port": ANY_PORT, "destination_port": ANY_PORT, "last_port": ANY_PORT,
+    "prefix": (0, 32), "iss": WORD, "irs": WORD, "ts_offset": WORD, "seq": ALL, "ack": ALL, "wnd": ANY_PORT,
+    "urg": ANY_PORT, "gso_size": ANY_PORT, "mtu": (68, 65521), "fd": (0, 2**31 - 1), "error": (1, 4095),
+    "max_bytes": (1, math.inf), "max_files": (1, math.inf), "loss": (0, 1), "duplicate": (0, 1),
+    "corrupt": (0, 1), "reorder": (0, 1), "kind": (1, 2), "ttl": (1, 255), "rcv_buffer": (1, math.inf),
+    "protocol": (0, 255), "lease_time": (2, 2**32 - 1), "DnsRecord ttl": (0, 2**31 - 1),
+    "HostForward count": (1, 65535), "LinkFeatures mtu": (68, 65535), "DhcpOption code": (1, 254),
+    "Outbound.source size": (4, 16), "Driven.poll timeout": ALL, "Driven.watch events": (1, 3),
+    "Slirp.serve at": (0, 2**31 - 1), "Slirp.serve limit": (1, math.inf), "IPStack.flush now": ALL,
+    "IPStack.tick now": ALL, "Stack now": ALL, "links.Endpoint family": (1, 10),
+    "links.Endpoint.remove inode": TIME, "testing.SimWorld.path mtu": (68, 65535),
+    "links.inet family": (0, 10), "links.inet port": ANY_PORT, "links.Faults rate": (1, math.inf),
+    "links.Faults burst": (1, math.inf), "links.Faults queue": (0, math.inf),
+    "links.Faults limit": (1, math.inf), "links.Recorder target": (0, 2**31 - 1),
+    "links.CaptureLink target": (0, 2**31 - 1), "links.CaptureLink.start_capture target": (0, 2**31 - 1),
+    "links.TraceFile target": (0, 2**31 - 1), "links.StreamLink.connect reconnect": (0, 86400),
+    "links.StreamListener endpoint": (0, 2**31 - 1), "links.StreamListener limit": (1, math.inf),
+    "testing.Guest now": ALL, "testing.Guest.advance now": ALL, "testing.Guest.input now": ALL,
+    "testing.Guest.udp port": ANY_PORT, "testing.LinkUnderTest longest": (14, 65549),
+    "testing.LinkUnderTest shortest": (14, 65549), "testing.Resetter after": (0, math.inf),
+    "testing.SimHost buffer_bytes": (1, 2**40), "testing.VirtualNetwork seed": ALL,
+    "testing.flag_letters flags": (0, 255), "testing.ladder width": (60, math.inf),
+    "testing.ladder limit": (2, math.inf), "testing.ladder last": (0, math.inf),
+    "testing.run_file tolerance_usecs": TIME, "testing.run_text tolerance_usecs": TIME,
+    "tcp.Connection.abort error": (0, 4095), "tcp.Connection.consume count": (0, 3),
+    "tcp.Connection.read limit": (0, math.inf),
+    "tcp.Settings mss": (1, 65535), "tcp.Settings peer_mss": (1, 65535),
+    "tcp.Settings max_burst": (0, math.inf), "tcp.Settings rcv_buffer": (1, math.inf),
+    "tcp.Settings rcv_first": (1, math.inf), "tcp.Settings snd_buffer": (1, math.inf),
+    "tcp.Settings delayed_ack": (0, 499_999_999), "tcp.Settings syn_timeout": TIME,
+    "tcp.Settings user_timeout": TIME, "tcp.Settings r1": (1, math.inf),
+    "tcp.Settings keepalive_idle": (1, math.inf), "tcp.Settings keepalive_interval": (1, math.inf),
+    "tcp.Settings keepalive_count": (1, math.inf), "tcp.Settings time_wait": TIME,
+}  # fmt: skip
+"""Range of a number, by the name of the parameter, or of the callable and the parameter."""
+
+
+def number_range(call: str, parameter: str) -> Range | None:
+    return RANGES.get(f"{call} {parameter}", RANGES.get(parameter))
+
+
+ELSEWHERE = {
+    "links.TapLink": "needs a TAP interface",
+    "links.open_tap": "needs a TAP interface",
+    "links.multicast": "needs a route for groups",
+    "testing.Script.expect": "nothing more is expected in this scene",
+}
+"""Callables whose success is tested in other files, by the reason."""
+
+
+def tried() -> dict[str, PublicCall]:
+    """The callables with parameters that are not left out."""
+    out = left_out()
+    return {name: call for name, call in public_calls().items() if call.parameters and name not in out}
+
+
+TRIED = [
+    (name, parameter)
+    for name, call in tried().items()
+    for parameter in call.parameters
+    if parameter.kind is not parameter.VAR_KEYWORD and f"{name} {parameter.name}" not in TRUSTED
+]
+
+
+def invoke(call: PublicCall, instance: object, arguments: dict[str, Any]) -> object:
+    """Call with arguments by name, or by position where they have none."""
+    values = dict(arguments)
+    rest: list[Any] = []
+    for parameter in call.parameters:
+        if parameter.kind is parameter.VAR_POSITIONAL and parameter.name in values:
+            rest = [values.pop(parameter.name)]
+    if rest or call.is_setter:
+        return call.on(instance)(*values.values(), *rest)
+    return call.on(instance)(**values)
+
+
+@contextmanager
+def scene_of(call: PublicCall) -> Iterator[tuple[object, dict[str, Any]]]:
+    with ExitStack() as stack:
+        scene = Scene(stack)
+        owner = call.name.rpartition(".")[0]
+        make = INSTANCES.get(call.name) or INSTANCES[owner] if call.owner is not None else None
+        instance = None if make is None else make(scene)
+        yield instance, GOOD[call.name](scene)
+
+
+@pytest.mark.parametrize("name", [name for name in tried() if name not in ELSEWHERE])
+def test_what_makes_sense_is_taken(name: str) -> None:
+    call = public_calls()[name]
+    with scene_of(call) as (instance, arguments):
+        made = invoke(call, instance, arguments)
+        if hasattr(made, "close") and not isinstance(made, Connection):
+            made.close()
+
+
+@pytest.mark.parametrize(("name", "parameter"), TRIED, ids=[f"{name}({p.name})" for name, p in TRIED])
+def test_what_makes_no_sense_is_refused(name: str, parameter: inspect.Parameter) -> None:
+    call = public_calls()[name]
+    where = f"{name} {parameter.name}"
+    values = wrong_values(ANNOTATIONS.get(where, parameter.annotation), number_range(name, parameter.name))
+    if where in MORE:
+        values |= MORE[where]
+    if where in LESS:
+        values = values.filter(LESS[where])
+
+    with scene_of(call) as (instance, arguments):
+
+        @settings(max_examples=SOME)
+        @given(values)
+        def check(value: Any) -> None:
+            with pytest.raises(SlirpyError):
+                invoke(call, instance, {**arguments, parameter.name: value})
+
+        check()
+
+
+def test_each_callable_is_tried_or_left_out_with_a_reason() -> None:
+    out, calls = left_out(), public_calls()
+    assert set(GOOD) == set(tried()), "describe a new callable in GOOD, or give a reason in LEFT_OUT"
+    assert set(out) <= set(calls)
+    assert len(out) == sum(len(names.split()) for names in LEFT_OUT.values())
+    parameters = {f"{name} {p.name}" for name in tried() for p in calls[name].parameters}
+    for table in (TRUSTED, ANNOTATIONS, MORE, LESS):
+        assert set(table) <= parameters
+    assert {entry for entry in RANGES if " " in entry and not entry.endswith("=")} <= parameters
