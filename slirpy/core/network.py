@@ -21,6 +21,7 @@ __all__ = ["ROUTER", "Marked", "Network", "gateway_for"]
 
 ROUTER = bytes.fromhex("fe800000000000000000000000000002")
 """The gateway's link-local address, the same as libslirp's."""
+_LINK_LOCAL_ANYCAST = bytes.fromhex("fe80" + 14 * "00")
 _LIMITED_BROADCAST = b"\xff\xff\xff\xff"
 
 
@@ -134,4 +135,5 @@ class Network:
             config.contains(address)
             and address not in self.addresses
             and address not in (config.broadcast_address, config.network_address, config.network_address6)
+            and address != _LINK_LOCAL_ANYCAST
         )

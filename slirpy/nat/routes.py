@@ -76,6 +76,7 @@ class Router:
         self._translation = Translation(config) if translation is None else translation
         self._servers = config.server_addresses if servers is None else servers
         self._gateways = frozenset((config.gateway_address, config.gateway_address6, ROUTER))
+        self._broadcasts = frozenset((config.broadcast_address, _LIMITED_BROADCAST))
 
     def route(self, request: FlowRequest) -> Route | Refusal:
         """Find the host address and port for a flow that is not for a virtual service."""
@@ -84,6 +85,8 @@ class Router:
         if host is not None:
             if host == UNASSIGNED:
                 return Refusal.HOST_UNREACHABLE
+            if host in self._broadcasts:
+                return Refusal.MARTIAN  # IPv6 has no broadcast to translate
             # From here on it is a flow to the host itself, also for the policy.
             request = FlowRequest(
                 request.protocol, request.source_bytes, request.source_port, host, request.destination_port
@@ -125,7 +128,7 @@ class Router:
 
     def _lookup(self, destination: bytes) -> tuple[Refusal | None, bytes]:
         config = self._config
-        if destination in self._gateways or destination in (config.broadcast_address, _LIMITED_BROADCAST):
+        if destination in self._gateways or destination in self._broadcasts:
             loopback = LOOPBACK if len(destination) == 4 else LOOPBACK6
             return (None if config.host_loopback else Refusal.NET_UNREACHABLE), loopback
         if destination in self._servers:

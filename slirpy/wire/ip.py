@@ -234,10 +234,12 @@ class _IPv6(Family):
         return address == ipv6.LOOPBACK
 
     def is_martian(self, address: bytes) -> bool:
-        # The unspecified address and loopback, IPv4 in disguise (RFC 4291, section 2.5.5), multicast.
-        return address[:10] == bytes(10) or ipv6.is_multicast(address)
+        # The unspecified address, loopback and IPv4 in disguise are in the reserved 0::/8 (RFC 4291, section 2.4).
+        # The addresses of translators are there too, and may lead to one that the host knows (RFC 6052, RFC 8215).
+        return (address[0] == 0 and address[:4] != _TRANSLATORS) or ipv6.is_multicast(address)
 
 
+_TRANSLATORS = bytes.fromhex("0064ff9b")
 V4: Family = _IPv4()
 V6: Family = _IPv6()
 _FAMILIES = {4: V4, 16: V6}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from random import Random
 
 import dpkt
@@ -105,7 +105,8 @@ def test_fragments_of_ipv4(fragment: int, is_fragment: bool, offset: int, df: bo
 @pytest.mark.parametrize("text", [
     "0.0.0.0", "0.1.2.3", "10.0.2.2", "127.0.0.1", "127.255.255.255", "128.0.0.1", "223.255.255.255", "224.0.0.1",
     "239.255.255.255", "240.0.0.1", "255.255.255.255", "::", "::1", "::2", "::ffff:10.0.2.2", "fe80::2", "fec0::2",
-    "2001:db8::1", "64:ff9b::a00:202", "ff02::1", "feff::1", "ffff::1",
+    "2001:db8::1", "64:ff9b::a00:202", "64:ff9b:1::1", "::ffff:0:10.0.2.2", "1::1", "ff::1", "100::1",
+    "ff02::1", "feff::1", "ffff::1",
 ])  # fmt: skip
 def test_kinds_of_addresses(text: str) -> None:
     """Held against the standard library's words for them."""
@@ -118,7 +119,8 @@ def test_kinds_of_addresses(text: str) -> None:
     if isinstance(address, IPv4Address):
         martian = address.is_multicast or address.is_loopback or address.is_reserved or packed[0] == 0
     else:
-        martian = address.is_multicast or int(address) < 1 << 48
+        reserved = address in IPv6Network("::/8") and address not in IPv6Network("64:ff9b::/32")
+        martian = address.is_multicast or reserved
     assert family.is_martian(packed) == martian
 
 
