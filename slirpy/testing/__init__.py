@@ -37,7 +37,8 @@ if TYPE_CHECKING:
         StreamListener,
         UdpSocket,
     )
-    from slirpy.testing.links import LINK_CHECKS, LinkCheck, LinkFactory, LinkPeer, LinkUnderTest
+    from slirpy.testing.links import LINK_CHECKS
+    from slirpy.testing.linkundertest import LinkCheck, LinkFactory, LinkPeer, LinkUnderTest, LocalPeer
     from slirpy.testing.network import Captured, Fault, VirtualNetwork
     from slirpy.testing.packetdrill import Result, ScriptError, UnsupportedError, run_file, run_text
     from slirpy.testing.tcp import Crossing, Pair, Script, Sent, Wire, flag_bits, flag_letters
@@ -66,6 +67,7 @@ __all__ = [
     "LinkFactory",
     "LinkPeer",
     "LinkUnderTest",
+    "LocalPeer",
     "Lookup",
     "Message",
     "Pair",
@@ -100,7 +102,8 @@ _MODULES = {
     "errors": "UnmetError",
     "guest": "DEFAULT_MAC Autoconfiguration DhcpClient DhcpLease DhcpMessage Guest GuestCounters StreamListener"
     " GuestStream IcmpError Lookup Message Ping UdpSocket",
-    "links": "LINK_CHECKS LinkCheck LinkFactory LinkPeer LinkUnderTest",
+    "links": "LINK_CHECKS",
+    "linkundertest": "LinkCheck LinkFactory LinkPeer LinkUnderTest LocalPeer",
     "network": "Captured Fault VirtualNetwork",
     "packetdrill": "Result ScriptError UnsupportedError run_file run_text",
     "tcp": "Crossing Pair Script Sent Wire flag_bits flag_letters",

@@ -15,79 +15,21 @@ import heapq
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from random import Random
-from typing import Protocol, TypeAlias
 
-from slirpy.config.values import function, switch, whole
-from slirpy.errors import ConfigError
 from slirpy.host.poller import Handler, SelectorPoller
-from slirpy.interfaces import Buffer, Frame, Link, LinkSink
-from slirpy.interfaces.links import check_link
+from slirpy.interfaces import Buffer, Frame
 from slirpy.stats import Stats
-from slirpy.wire.ethernet import HEADER_LENGTH
+from slirpy.testing.linkundertest import LinkCheck, LinkFactory, LinkUnderTest
 
-__all__ = ["LINK_CHECKS", "LinkCheck", "LinkFactory", "LinkPeer", "LinkUnderTest"]
+__all__ = ["LINK_CHECKS"]
 
 _SECONDS = 10.0
 _LENGTHS = (14, 15, 42, 59, 60, 61, 342, 1513, 1514, 1515, 4096, 9014, 32768, 65507, 65521, 65535, 65549)
 _HEADER = bytes.fromhex("525500000001 525500000002 88b5")  # an EtherType for local experiments
 
 _HELLO = _HEADER + b"hello".ljust(46, b"\0")
-
-
-class LinkPeer(Protocol):
-    """The guest's side of a link. No method blocks."""
-
-    def send(self, frame: bytes) -> bool:
-        """Send a frame to the link; False: there is no room now."""
-        ...
-
-    def receive(self) -> list[bytes]:
-        """Return the complete frames received from the link since the last call."""
-        ...
-
-    def close(self) -> None:
-        """Disconnect. Harmless when repeated."""
-        ...
-
-
-@dataclass
-class LinkUnderTest:
-    """A link that is not yet started, and its properties.
-
-    Raises:
-        ConfigError: a value of another type, or out of range.
-    """
-
-    link: Link
-    peer: LinkPeer
-    longest: int = 65549
-    """Bytes of the longest frame that the link carries, 14 to 65549."""
-    shortest: int = 14
-    """Bytes of the shortest frame, likewise."""
-    blocks: bool = True
-    """Whether the link refuses frames while the peer does not read; otherwise it accepts all, and may lose some."""
-    garbage: Callable[[], object] | None = None
-    """Makes the peer send malformed data, and reconnect if that ends its connection."""
-
-    def __post_init__(self) -> None:
-        check_link("link", self.link)
-        for name in ("send", "receive", "close"):
-            if not callable(getattr(self.peer, name, None)):
-                raise ConfigError(f"peer has no method {name}(), as a LinkPeer has; given was {self.peer!r}")
-        whole("longest", self.longest, HEADER_LENGTH, 65549)
-        whole("shortest", self.shortest, HEADER_LENGTH, 65549)
-        switch("blocks", self.blocks)
-        if self.garbage is not None:
-            function("garbage", self.garbage)
-
-
-LinkFactory: TypeAlias = Callable[[LinkSink], LinkUnderTest]
-"""Makes a link. The sink is the one that the link will be started with: for links that get frames by a call."""
-LinkCheck: TypeAlias = Callable[[LinkFactory], None]
-"""Raises AssertionError if the link breaks a rule."""
 
 
 class _Timer:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from slirpy.interfaces import LinkSink
 from slirpy.links import CallbackLink, DgramLink, StreamLink
-from slirpy.testing import LinkUnderTest
+from slirpy.testing import LinkUnderTest, LocalPeer
 from tests.support.framing import framed, take_frames
 
 
@@ -88,29 +88,9 @@ class DgramPeer:
         self._sock.close()
 
 
-class CallbackPeer:
-    """A guest of this process."""
-
-    def __init__(self, sink: LinkSink) -> None:
-        self._sink = sink
-        self.frames: list[bytes] = []
-
-    def send(self, frame: bytes) -> bool:
-        self._sink.input(frame)
-        return True
-
-    def receive(self) -> list[bytes]:
-        frames = self.frames[:]
-        self.frames.clear()
-        return frames
-
-    def close(self) -> None:
-        pass
-
-
 def callback(sink: LinkSink) -> LinkUnderTest:
-    peer = CallbackPeer(sink)
-    return LinkUnderTest(CallbackLink(peer.frames.append), peer, blocks=False)
+    frames: list[bytes] = []
+    return LinkUnderTest(CallbackLink(frames.append), LocalPeer(sink.input, frames), blocks=False)
 
 
 def stream_fd(sink: LinkSink) -> LinkUnderTest:

@@ -262,6 +262,7 @@ GOOD: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "testing.Guest.resolve": lambda scene: {"name": "a.test"},
     "testing.Guest.udp": lambda scene: {},
     "testing.GuestStream.write": lambda scene: {"data": b"x"},
+    "testing.LocalPeer": lambda scene: {"send": print, "frames": []},
     "testing.LinkUnderTest": lambda scene: {"link": scene.link, "peer": PEER},
     "testing.Pair": lambda scene: {},
     "testing.Pair.run": lambda scene: {"duration": 1},

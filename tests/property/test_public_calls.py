@@ -48,6 +48,7 @@ LEFT_OUT: dict[str, str] = {
         testing.SimServer testing.SimUdpServer testing.StreamListener testing.UdpSocket""",
     "every option is tried in test_options.py": "Config",
     "a structural type, which has no code": "testing.LinkPeer testing.LinkPeer.send",
+    "the guest's side of a link, which the conformance suite calls": "testing.LocalPeer.send",
     "methods of Link, which the stack calls, some of them for each batch of frames": """
         links.CallbackLink.send links.CallbackLink.start links.CaptureLink.send links.CaptureLink.start
         links.DgramLink.send links.DgramLink.start links.FaultLink.send links.Middleware.send links.Middleware.start
@@ -103,6 +104,7 @@ ANNOTATIONS: dict[str, str] = {
     "links.Endpoint address": "str | bytes | tuple",
     "GuestForward target": "str | Callable",
     "testing.LinkUnderTest peer": "LinkPeer",
+    "testing.LocalPeer frames": "List",
 }
 """Annotations that say less than the documentation."""
 MORE: dict[str, Values] = {
@@ -138,6 +140,7 @@ LESS: dict[str, Callable[[Any], bool]] = {
     "Nic.send_many frames": is_true,  # there are no frames in what is empty
     "IPStack.call_at callback": is_plain,  # only a slow check could tell, and links set timers often
     "tcp.Connection.consume count": is_whole,  # called for every piece of data
+    "testing.LocalPeer frames": lambda value: not isinstance(value, list),  # the link appends to it
     "Slirp.mount application": is_plain,  # ASGI
     "GuestForward target": is_plain,
     "tcp.Settings congestion": is_plain,  # only a slow import could tell
