@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from importlib import import_module
 from typing import Any
 
 import click
@@ -15,7 +16,7 @@ from slirpy.cli.flags import by_group
 from slirpy.config import OPTIONS, Group, Option, option
 from slirpy.config.kinds import Kind, Several, Switch
 from slirpy.config.values import printable
-from tests.support.repository import load
+from tests.support.repository import PACKAGE, load
 
 NAMES = [row.name for row in OPTIONS]
 
@@ -116,6 +117,15 @@ def test_nothing_stands_twice() -> None:
         assert len(set(names)) == len(names)
     groups = [row.group for row in OPTIONS]
     assert groups == sorted(groups, key=list(Group).index)
+
+
+def test_each_module_has_the_rows_of_one_group() -> None:
+    folder = PACKAGE / "config" / "options"
+    modules = [import_module(f"slirpy.config.options.{path.stem}") for path in folder.glob("[!_]*.py")]
+    assert sorted(row.name for module in modules for row in module.ROWS) == sorted(NAMES)
+    groups = [{row.group for row in module.ROWS} for module in modules]
+    assert all(len(each) == 1 for each in groups)
+    assert len(set.union(*groups)) == len(groups)
 
 
 @pytest.mark.parametrize("command", ["run", "qemu", "listen"])
