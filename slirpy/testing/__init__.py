@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from slirpy.testing.guest import (
         DEFAULT_MAC,
         Autoconfiguration,
+        Dhcp6Client,
+        Dhcp6Lease,
         DhcpClient,
         DhcpLease,
         DhcpMessage,
@@ -54,6 +56,8 @@ __all__ = [
     "Call",
     "Captured",
     "Crossing",
+    "Dhcp6Client",
+    "Dhcp6Lease",
     "DhcpClient",
     "DhcpLease",
     "DhcpMessage",
@@ -100,8 +104,8 @@ __all__ = [
 _MODULES = {
     "diagram": "ladder",
     "errors": "UnmetError",
-    "guest": "DEFAULT_MAC Autoconfiguration DhcpClient DhcpLease DhcpMessage Guest GuestCounters StreamListener"
-    " GuestStream IcmpError Lookup Message Ping UdpSocket",
+    "guest": "DEFAULT_MAC Autoconfiguration Dhcp6Client Dhcp6Lease DhcpClient DhcpLease DhcpMessage Guest"
+    " GuestCounters StreamListener GuestStream IcmpError Lookup Message Ping UdpSocket",
     "links": "LINK_CHECKS",
     "linkundertest": "LinkCheck LinkFactory LinkPeer LinkUnderTest LocalPeer",
     "network": "Captured Fault VirtualNetwork",

@@ -1,6 +1,7 @@
 """A small network guest in pure Python, sans-I/O: the other end of the wire. The entry point is :class:`Guest`."""
 
 from slirpy.testing.guest.dhcp import DhcpClient, DhcpLease, DhcpMessage
+from slirpy.testing.guest.dhcp6 import Dhcp6Client, Dhcp6Lease
 from slirpy.testing.guest.dns import Lookup
 from slirpy.testing.guest.guest import Guest
 from slirpy.testing.guest.host import DEFAULT_MAC, GuestCounters, packed
@@ -12,6 +13,8 @@ from slirpy.testing.guest.udp import Message, UdpSocket
 __all__ = [
     "DEFAULT_MAC",
     "Autoconfiguration",
+    "Dhcp6Client",
+    "Dhcp6Lease",
     "DhcpClient",
     "DhcpLease",
     "DhcpMessage",

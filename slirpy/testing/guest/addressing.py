@@ -91,11 +91,13 @@ class Addressing6(Addressing):
 
     Attributes:
         tentative: addresses that the guest will use unless another host has them (RFC 4862, section 5.4).
+        joined: multicast groups that the guest joined by itself.
     """
 
     def __init__(self) -> None:
         super().__init__(V6)
         self.tentative: list[bytes] = []
+        self.joined: set[bytes] = set()
 
     @property
     def active(self) -> bool:
@@ -112,7 +114,7 @@ class Addressing6(Addressing):
     def groups(self) -> set[bytes]:
         """The multicast groups in which the guest is."""
         own = [*self.addresses, *self.tentative]
-        return {ipv6.ALL_NODES, *map(ipv6.solicited_node, own)} if own else set()
+        return {ipv6.ALL_NODES, *map(ipv6.solicited_node, own), *self.joined} if own else set()
 
     def accepts(self, destination: bytes) -> bool:
         return destination in self.addresses or destination in self.groups()

@@ -1,8 +1,9 @@
 """A small network guest in pure Python, sans-I/O: the other end of the wire, for tests, demos and experiments.
 
 A :class:`Guest` takes frames (:meth:`Guest.input`) and the time (:meth:`Guest.advance`), and calls ``send`` with its
-own frames. It supports ARP, DHCP (as a client), ping, UDP, DNS lookups and TCP, and with IPv6 Neighbor Discovery and
-autoconfiguration. It sends correct checksums and checks those that it receives. With a real network::
+own frames. It supports ARP, DHCP (as a client), ping, UDP, DNS lookups and TCP, and with IPv6 Neighbor Discovery,
+autoconfiguration, DHCPv6 and multicast groups. It sends correct checksums and checks those that it receives. With a
+real network::
 
     with Slirp() as net:
         guest = Guest(lambda frame: nic.send(frame), random=Random(1), now=time.monotonic_ns())
@@ -32,22 +33,20 @@ from slirpy.errors import ConfigError, StateError
 from slirpy.interfaces import Buffer
 from slirpy.reprs import counted, never_raises
 from slirpy.testing.guest.dhcp import DhcpClient, DhcpLease
+from slirpy.testing.guest.dhcp6 import Dhcp6Client, Dhcp6Lease
 from slirpy.testing.guest.dns import Lookup
-from slirpy.testing.guest.fragments import Packet, Reassembler
 from slirpy.testing.guest.host import DEFAULT_MAC, packed
-from slirpy.testing.guest.icmp import IcmpClient, IcmpError, Ping
-from slirpy.testing.guest.ip import IpHost
+from slirpy.testing.guest.icmp import IcmpError, Ping
+from slirpy.testing.guest.protocols import ProtocolHost
 from slirpy.testing.guest.slaac import Autoconfiguration
-from slirpy.testing.guest.tcp import GuestStream, StreamListener, TcpHost
-from slirpy.testing.guest.udp import UdpHost, UdpSocket
-from slirpy.wire import ethernet, extension, icmp, ipv4, ipv6, ndp
-from slirpy.wire.checksum import ones_sum, transport_ok
-from slirpy.wire.ip import family_of
+from slirpy.testing.guest.tcp import GuestStream, StreamListener
+from slirpy.testing.guest.udp import UdpSocket
+from slirpy.wire import ipv6
 
 __all__ = ["Guest"]
 
 
-class Guest(IpHost):
+class Guest(ProtocolHost):
     """One guest with one network card.
 
     Args:
@@ -82,12 +81,6 @@ class Guest(IpHost):
             whole("mtu", mtu, MTU_MIN, MTU_MAX),
             as_text("hostname", hostname),
         )
-        self._reassembler = Reassembler()
-        self.udp_host = UdpHost(self, self._refuse_datagram)
-        self.tcp = TcpHost(self)
-        self.icmp = IcmpClient(self, self.udp_host, self.tcp)
-        self._dhcp: DhcpClient | None = None
-        self._autoconfiguration: Autoconfiguration | None = None
 
     @never_raises
     def __repr__(self) -> str:
@@ -118,7 +111,7 @@ class Guest(IpHost):
         except TypeError:
             raise ConfigError(f"frame must be bytes; given was {shown(frame)}") from None
         self.counters.frames_in += 1
-        self._input(view)
+        self.take_frame(view)
         self.flush()
 
     def advance(self, now: int) -> None:
@@ -139,12 +132,6 @@ class Guest(IpHost):
         """
         return self.timers.deadline()
 
-    def _serve(self) -> bool:
-        return self.tcp.service()
-
-    def _refuse_datagram(self, header: Packet, packet: memoryview) -> None:
-        self.icmp.port_unreachable(header, packet)
-
     # ------------------------------------------------------------------------------------ what it can do
 
     def dhcp(self) -> DhcpClient:
@@ -159,6 +146,58 @@ class Guest(IpHost):
     def lease(self) -> DhcpLease | None:
         """The lease of the guest's address; None if it has none from DHCP."""
         return None if self._dhcp is None else self._dhcp.lease
+
+    def dhcp6(self, *, stateless: bool = False, rapid_commit: bool = False) -> Dhcp6Client:
+        """Start to obtain an IPv6 address by DHCPv6. The client's ``bound`` becomes true when there is one.
+
+        The guest takes its link-local address if it has no IPv6 address yet. Routes come from :meth:`autoconfigure`.
+
+        Args:
+            stateless: whether to ask for information only; then ``informed`` becomes true.
+            rapid_commit: whether the server may assign the address at once.
+
+        Raises:
+            ConfigError: an argument is neither True nor False.
+        """
+        switch("stateless", stateless)
+        switch("rapid_commit", rapid_commit)
+        self.take_link_local()
+        if self._dhcp6 is None:
+            self._dhcp6 = Dhcp6Client(self, self.udp_host)
+        if stateless:
+            self._dhcp6.inform()
+        else:
+            self._dhcp6.start(rapid_commit=rapid_commit)
+        self.flush()
+        return self._dhcp6
+
+    @property
+    def lease6(self) -> Dhcp6Lease | None:
+        """The lease of the guest's IPv6 address; None if it has none from DHCPv6."""
+        return None if self._dhcp6 is None else self._dhcp6.lease
+
+    def join(self, group: AnyAddress) -> None:
+        """Listen to an IPv6 multicast group, and report this by MLD. UDP sockets receive what is sent to it.
+
+        Raises:
+            ConfigError: it is no IPv6 multicast group.
+        """
+        address = packed(group)
+        if len(address) != 16 or not ipv6.is_multicast(address):
+            raise ConfigError(f"group is an IPv6 multicast address, such as ff15::1; given was {group!r}")
+        self.take_link_local()
+        self.ipv6.joined.add(address)
+        self.mld.active = True
+        self.flush()
+
+    def leave(self, group: AnyAddress) -> None:
+        """Listen to a group no longer. Harmless if the guest does not.
+
+        Raises:
+            ConfigError: it is no IP address.
+        """
+        self.ipv6.joined.discard(packed(group))
+        self.flush()
 
     def autoconfigure(self, *, dad: bool = False) -> Autoconfiguration:
         """Start to obtain IPv6 addresses from the routers on the link (SLAAC, RFC 4862).
@@ -259,105 +298,3 @@ class Guest(IpHost):
             StateError: another listener uses the port.
         """
         return self.tcp.listen(port_number("port", port, 1))
-
-    # -------------------------------------------------------------------------------------- frames in
-
-    def _input(self, frame: memoryview) -> None:
-        counters = self.counters
-        if len(frame) < ethernet.HEADER_LENGTH:
-            counters.malformed += 1
-            return
-        if frame[:6] not in (self.mac, ethernet.BROADCAST) and not self._hears(bytes(frame[:6])):
-            counters.foreign += 1
-            return
-        kind = frame[12] << 8 | frame[13]
-        if kind == ethernet.TYPE_IPV4:
-            self._input_ip(frame[ethernet.HEADER_LENGTH :])
-        elif kind == ethernet.TYPE_ARP:
-            self.arp.input(frame[ethernet.HEADER_LENGTH :])
-        elif kind == ethernet.TYPE_IPV6 and self.ipv6.active:
-            self._input_ip6(frame[ethernet.HEADER_LENGTH :], reassembled=False)
-        else:
-            counters.unhandled += 1
-
-    def _hears(self, mac: bytes) -> bool:
-        """Whether the card takes frames for a group's MAC address."""
-        return any(ipv6.multicast_mac(group) == mac for group in self.ipv6.groups())
-
-    def _input_ip(self, packet: memoryview) -> None:
-        counters = self.counters
-        header = ipv4.parse(packet)
-        if header is None:
-            counters.malformed += 1
-        elif not ipv4.header_ok(packet, header.header_length):
-            counters.bad_checksum += 1
-        elif not self.ipv4.accepts(header.destination):
-            counters.foreign += 1
-        else:
-            self._deliver(header, packet[: header.total_length])
-
-    def _input_ip6(self, packet: memoryview, *, reassembled: bool) -> None:
-        counters = self.counters
-        header = ipv6.parse(packet)
-        if header is None:
-            counters.malformed += 1
-            return
-        if not self.ipv6.accepts(header.destination):
-            counters.foreign += 1
-            return
-        walked = extension.walk(packet, header, reassembled=reassembled)
-        if isinstance(walked, extension.Refusal):
-            counters.malformed += 1
-            return
-        self._deliver(walked, packet[: header.total_length])
-
-    def _deliver(self, header: Packet, packet: memoryview) -> None:
-        """Give a packet to its protocol, once it is whole."""
-        counters = self.counters
-        if header.is_fragment:
-            whole = self._reassembler.insert(header, packet)
-            if whole is not None and isinstance(header, ipv6.IPv6Header):
-                self._input_ip6(memoryview(whole), reassembled=True)
-            elif whole is not None:
-                self._input_ip(memoryview(whole))
-            return
-        protocol, start = header.protocol, header.header_length
-        if protocol in (ipv4.TCP, ipv4.UDP):
-            none = protocol == ipv4.UDP and len(header.source) == 4 and not any(packet[start + 6 : start + 8])
-            if not none and not transport_ok(packet, start, header.total_length, protocol):
-                counters.bad_checksum += 1
-                return
-        if protocol == ipv4.TCP:
-            self.tcp.input(header, packet)
-        elif protocol == ipv4.UDP:
-            self.udp_host.input(header, packet)
-        elif protocol == family_of(header.source).icmp:
-            self._input_icmp(header, packet[start:])
-        else:
-            counters.unhandled += 1
-
-    def _input_icmp(self, header: Packet, message: memoryview) -> None:
-        counters = self.counters
-        length = len(message)
-        pseudo = 0
-        if isinstance(header, ipv6.IPv6Header):
-            pseudo = ipv6.pseudo_sum(header.source, header.destination, ipv6.ICMPV6, length)
-        if length < icmp.HEADER_LENGTH:
-            counters.malformed += 1
-        elif (ones_sum(message) + pseudo) % 65535:
-            counters.bad_checksum += 1
-        elif not isinstance(header, ipv6.IPv6Header) or not self._discover(header, message):
-            self.icmp.input(header, message)
-
-    def _discover(self, header: ipv6.IPv6Header, message: memoryview) -> bool:
-        """Handle a message of Neighbor Discovery; False if it is none of those that concern a host."""
-        kind = message[0]
-        if kind == ndp.NEIGHBOR_SOLICITATION:
-            self.ndp.solicitation(header, message)
-        elif kind == ndp.NEIGHBOR_ADVERTISEMENT:
-            self.ndp.advertisement(header, message)
-        elif kind == ndp.ROUTER_ADVERTISEMENT and self._autoconfiguration is not None:
-            self._autoconfiguration.advertisement(header, message)
-        else:
-            return False
-        return True

@@ -113,12 +113,17 @@ class IpHost(GuestHost):
             )
         return [address]
 
+    def take_link_local(self) -> None:
+        """Take part in IPv6 by the link-local address that belongs to the MAC address, unless the guest does so."""
+        if not self.ipv6.active:
+            self.ipv6.addresses.append(link_local(self.mac))
+            self.ipv6.networks.append(LINK_LOCAL_NETWORK)
+
     def add_address(self, address: bytes, prefix: int) -> None:
         """Add an address and its network. The first IPv6 address brings the link-local one with it."""
         addressing, _ = self._families[len(address)]
-        if addressing is self.ipv6 and not self.ipv6.active:
-            self.ipv6.addresses.append(link_local(self.mac))
-            self.ipv6.networks.append(LINK_LOCAL_NETWORK)
+        if addressing is self.ipv6:
+            self.take_link_local()
         addressing.addresses.append(address)
         addressing.networks.append((address, prefix))
 
