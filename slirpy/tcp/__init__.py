@@ -14,24 +14,24 @@ Receiving records, output decides: an arriving segment only changes the state. O
 send from the state.
 
 A stack that builds frames itself can use the faster functions below these methods:
-:func:`~slirpy.tcp.receive.segment_arrives`, :func:`~slirpy.tcp.output.expire` and
-:func:`~slirpy.tcp.output.output`. The last one passes the parts of each segment to a callback, so no object is
+:func:`~slirpy.tcp.receive.segment_arrives`, :func:`~slirpy.tcp.sending.expire` and
+:func:`~slirpy.tcp.sending.output`. The last one passes the parts of each segment to a callback, so no object is
 created for a segment and no payload is joined.
 """
 
 from slirpy.lazy import exports
-from slirpy.tcp.connection import Connection
-from slirpy.tcp.options import TcpOptions
-from slirpy.tcp.output import expire, output
-from slirpy.tcp.receive import segment_arrives
-from slirpy.tcp.segment import Segment, reset_for
-from slirpy.tcp.states import State
-from slirpy.tcp.timewait import next_iss, reopens
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
+    from slirpy.tcp.connection import Connection
     from slirpy.tcp.isn import initial_sequence_number, timestamp_offset
+    from slirpy.tcp.options import TcpOptions
+    from slirpy.tcp.receive import segment_arrives
+    from slirpy.tcp.segment import Segment, reset_for
+    from slirpy.tcp.sending import expire, output
     from slirpy.tcp.settings import Settings
+    from slirpy.tcp.states import State
+    from slirpy.tcp.timewait import next_iss, reopens
 
 __all__ = [
     "Connection",
@@ -50,11 +50,18 @@ __all__ = [
 ]
 
 _MODULES = {
+    "connection": "Connection",
     "isn": "initial_sequence_number timestamp_offset",
+    "options": "TcpOptions",
+    "receive": "segment_arrives",
+    "segment": "Segment reset_for",
+    "sending": "expire output",
     "settings": "Settings",
+    "states": "State",
+    "timewait": "next_iss reopens",
 }
-"""Modules that are imported when one of their names is first used. Data classes take half as long to import as
-everything else here, and not every program needs them."""
+"""Names of the public API, by the module that each is imported from. None may be a module's name too: an imported
+module becomes an attribute of this package."""
 
 
 if not TYPE_CHECKING:  # a type checker assumes that a module with this function has every name

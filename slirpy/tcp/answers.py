@@ -6,7 +6,7 @@ section 4.2). An ACK has room for three or four SACK blocks, and for one D-SACK.
 acknowledged separately: those behind a hole, those that fill it, those that had arrived before, those outside the
 window, and those that PAWS rejects.
 
-The last of these ACKs is the one that :mod:`slirpy.tcp.output` sends anyway. If another segment needs an ACK while
+The last of these ACKs is the one that :mod:`slirpy.tcp.sending` sends anyway. If another segment needs an ACK while
 one is due, :func:`note` records the one that is due, and it is sent first. There are never more ACKs than segments.
 """
 

@@ -12,9 +12,9 @@ from slirpy.checks import amount, instance, nanoseconds, whole
 from slirpy.errors import StateError
 from slirpy.reprs import never_raises
 from slirpy.tcp.delivery import copy_views
-from slirpy.tcp.output import expire, output
 from slirpy.tcp.receive import segment_arrives
 from slirpy.tcp.segment import Segment, as_segments, check_segment, reset_for
+from slirpy.tcp.sending import expire, output
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.states import (
     CLOSE_WAIT,

@@ -1,7 +1,7 @@
 """Arriving segments (RFC 9293, section 3.10.7), processed in the RFC's order.
 
 Nothing is sent from here: fields such as ``ack_now``, ``reset`` and ``resend_head`` let
-:func:`~slirpy.tcp.output.output` know what is due. :func:`acknowledge` and :func:`~slirpy.tcp.delivery.accept_text`
+:func:`~slirpy.tcp.sending.output` know what is due. :func:`acknowledge` and :func:`~slirpy.tcp.delivery.accept_text`
 are shared with :mod:`slirpy.core.fastpath`, so that the common case and the general one cannot diverge.
 """
 

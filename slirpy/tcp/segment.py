@@ -74,7 +74,7 @@ def reset_for(seg: Segment) -> tuple[int, int, int] | None:
 
 
 class Emit(Protocol):
-    """Callback of :func:`~slirpy.tcp.output.output` that sends one segment, given in parts.
+    """Callback of :func:`~slirpy.tcp.sending.output` that sends one segment, given in parts.
 
     ``wnd`` is the window as in the header. ``parts`` contain ``length`` bytes. ``urg`` is the urgent pointer, and
     omitted if there is none.

@@ -8,7 +8,7 @@ delivers data in order (``rcv_queue``). Data that the user has not consumed coun
 window's right edge (``rcv_adv``) never moves back.
 
 This module contains the state and its transitions. :mod:`~slirpy.tcp.connection` has the user's calls,
-:mod:`~slirpy.tcp.receive` processes segments, and :mod:`~slirpy.tcp.output` sends; they and
+:mod:`~slirpy.tcp.receive` processes segments, and :mod:`~slirpy.tcp.sending` sends; they and
 :mod:`slirpy.core.fastpath` write the fields.
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import pkgutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -273,7 +274,7 @@ def test_the_tcp_engine_is_usable_alone() -> None:
     unwanted = {"socket", "threading", "selectors", "ssl", "dpkt"}
     costly = {"typing", "re", "contextlib", "importlib", "hashlib", "random", "dataclasses", "pathlib"}
     new = "import sys; old = set(sys.modules)\n{}\nprint(*sys.modules.keys() - old)"
-    loaded = set(run_python(new.format("import slirpy.tcp"), "-S").split())
+    loaded = set(run_python(new.format("from slirpy.tcp import Connection"), "-S").split())
     assert not loaded & (unwanted | costly)
     assert {name for name in loaded if name.partition(".")[0] != "slirpy" and not name.startswith("_")} <= {
         "bisect", "collections", "collections.abc", "enum", "errno", "functools", "genericpath", "itertools",
@@ -296,6 +297,15 @@ def test_the_tcp_engine_is_usable_alone() -> None:
     assert not used & unwanted
 
 
+@pytest.mark.parametrize(
+    "package", ["slirpy", "slirpy.tcp", "slirpy.interfaces", "slirpy.links", "slirpy.testing"]
+)
+def test_no_name_of_a_face_is_that_of_a_module(package: str) -> None:
+    """A module that is imported becomes an attribute of its package, and would hide the name."""
+    face = importlib.import_module(package)
+    assert not set(face.__all__) & {module.name for module in pkgutil.iter_modules(face.__path__)}
+
+
 @pytest.mark.parametrize("package", ["slirpy.tcp", "slirpy.interfaces", "slirpy.links", "slirpy.testing"])
 def test_every_name_of_a_face_can_be_imported_and_no_other(package: str) -> None:
     code = f"import {package} as face; from {package} import *; assert set(face.__all__) <= set(dir(face))"
@@ -309,6 +319,7 @@ def test_every_name_of_a_face_can_be_imported_and_no_other(package: str) -> None
     [
         ("slirpy.interfaces", "Frame", {"links", "basics"}),
         ("slirpy.links", "TapLink", {"tap", "starting"}),
+        ("slirpy.tcp", "State", {"states"}),
         ("slirpy.testing", "UnmetError", {"errors"}),
     ],
 )

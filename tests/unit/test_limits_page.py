@@ -38,7 +38,7 @@ NOT_GROWTH = {
     "nat.tcp": {"MAX_PACKET"},
     "tcp.congestion.hystart": {"MAX_RTT_THRESH"},
     "tcp.options": {"MAX_WSCALE", "MAX_SACK_BLOCKS"},
-    "tcp.output": {"MAX_PERSIST"},
+    "tcp.sending": {"MAX_PERSIST"},
     "tcp.emit": {"MAX_PIECES", "MAX_DOUBLED_SEGMENTS"},
     "tcp.rtt": {"MAX_RTO"},
     "tcp.settings": {"ACK_LIMIT"},

@@ -50,7 +50,7 @@ def schedule(conn: ControlBlock, state: RackState, now: int) -> None:
 
 
 def on_timer(conn: ControlBlock, state: RackState, now: int) -> None:
-    """Act on the expired timer: :func:`~slirpy.tcp.output.output` then sends the probe, or looks for losses."""
+    """Act on the expired timer: :func:`~slirpy.tcp.sending.output` then sends the probe, or looks for losses."""
     conn.loss_timer_at = 0
     if state.loss_timer is LossTimer.REORDER:
         state.has_news = True
