@@ -40,7 +40,7 @@ class Case:
     seconds: float
     faults: dict[str, Any] = field(default_factory=dict)
     together: bool = True
-    """Whether both contenders run at the same time; otherwise in turns, because the processor may be the limit."""
+    """True if both contenders run at the same time; otherwise in turns, because the processor may be the limit."""
 
     def settings(self, bad: bool) -> dict[str, Any]:
         """Return the settings for ``faulty.py``; connections are opened while there is only the delay."""

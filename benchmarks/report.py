@@ -38,12 +38,12 @@ class Bar:
     value: float
     limit: float
     at_least: bool
-    """Whether ``limit`` is a minimum or a maximum."""
+    """True if ``limit`` is a minimum or a maximum."""
     unit: str = ""
 
     @property
     def held(self) -> bool:
-        """Whether the target is met."""
+        """Report whether the target is met."""
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
     def line(self) -> str:

@@ -390,7 +390,7 @@ class Guest:
         return frames, moved
 
     def _acknowledged(self) -> bool:
-        """Whether everything has arrived and there is room for more."""
+        """Report whether everything has arrived and there is room for more."""
         segments = self._segments()
         if not segments:
             return False

@@ -40,7 +40,7 @@ class Card:
 
     @property
     def interrupt(self) -> bool:
-        """Whether a frame has arrived, or could be stored now."""
+        """Report whether a frame has arrived, or could be stored now."""
         return bool(self._registers[RX_LENGTH] or self._waiting)
 
     def read(self, address: int) -> int:

@@ -24,7 +24,7 @@ _told: WeakKeyDictionary[object, Callable[[], None]] = WeakKeyDictionary()
 
 
 def is_fork(made_at: int) -> bool:
-    """Whether this process is a fork of the one in which :data:`count` was ``made_at``."""
+    """Report whether this process is a fork of the one in which :data:`count` was ``made_at``."""
     return made_at != count
 
 

@@ -11,7 +11,7 @@ from typing import TypeAlias
 __all__ = ["IsOurs", "check_own", "open_own"]
 
 IsOurs: TypeAlias = Callable[[bytes], bool]
-"""Whether a file that begins with these bytes, 1024 at most, was written by slirpy."""
+"""True if a file that begins with these bytes, 1024 at most, was written by slirpy."""
 
 _HEAD = 1024
 
@@ -53,7 +53,7 @@ def check_own(path: str | os.PathLike[str], is_ours: IsOurs) -> None:
 
 
 def _has_content(path: str | os.PathLike[str], status: os.stat_result, is_ours: IsOurs) -> bool:
-    """Whether there is content to replace.
+    """Report whether there is content to replace.
 
     Raises:
         FileExistsError: there is, and it must not be replaced.

@@ -17,7 +17,7 @@ PATH_MAX = ABSTRACT_MAX if sys.platform == "linux" else 103
 
 
 def is_unix_path(path: object) -> bool:
-    """Whether a value can be the path of a unix socket here: text of 1 to :data:`PATH_MAX` bytes, none of them
+    """Report whether a value can be the path of a unix socket here: text of 1 to :data:`PATH_MAX` bytes, none of them
     zero.
     """
     return isinstance(path, str) and "\0" not in path and 1 <= len(os.fsencode(path)) <= PATH_MAX

@@ -93,7 +93,7 @@ def qemu(
 
 
 def has_own_card(command: Sequence[str]) -> bool:
-    """Whether the command line already contains a card for our netdev."""
+    """Report whether the command line already contains a card for our netdev."""
     return any(("netdev", NETDEV) in _pairs(argument) for argument in command)
 
 

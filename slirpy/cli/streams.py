@@ -70,7 +70,7 @@ class StandardOutput:
 
     @property
     def failed(self) -> bool:
-        """Whether any write has failed."""
+        """Report whether any write has failed."""
         return self._file.error is not None
 
     def finish(self) -> str | None:
@@ -118,7 +118,7 @@ def write_line(line: str, patience: float = PATIENCE) -> bool:
 
 
 def _ready(patience: float) -> bool:
-    """Whether standard error can be written without waiting for a reader, as far as the system can tell."""
+    """Report whether standard error can be written without waiting for a reader, as far as the system can tell."""
     if not hasattr(select, "poll"):
         return True
     poll = select.poll()
@@ -130,7 +130,7 @@ def _ready(patience: float) -> bool:
 
 
 def _memory_is_limited() -> bool:
-    """Whether ``ulimit -v`` is set. Python then reports some failures to get memory as other errors."""
+    """Report whether ``ulimit -v`` is set. Python then reports some failures to get memory as other errors."""
     try:
         import resource
 

@@ -128,29 +128,29 @@ def boot_files(given: str | Sequence[BootChoice | str] | None) -> str | tuple[Bo
 
 
 def is_http(bootfile: str) -> bool:
-    """Whether HTTP boot can load the file."""
+    """Report whether HTTP boot can load the file."""
     return bootfile.lower().startswith(("http://", "https://"))
 
 
 def takes_http(request: DhcpRequest) -> bool:
-    """Whether the client is firmware that boots by HTTP (UEFI 2.10, section 24.7)."""
+    """Report whether the client is firmware that boots by HTTP (UEFI 2.10, section 24.7)."""
     return request.vendor_class.startswith(b"HTTPClient")
 
 
 def _takes(request: DhcpRequest, url: str) -> bool:
-    """Whether firmware can load a URL. DHCPv6 gives it all boot files as URLs, also those for TFTP."""
+    """Report whether firmware can load a URL. DHCPv6 gives it all boot files as URLs, also those for TFTP."""
     if takes_http(request):
         return is_http(url)
     return request.version == 6 and url.lower().startswith("tftp://")
 
 
 def waits_for_pxe(request: DhcpRequest) -> bool:
-    """Whether the client is firmware that looks for a boot file by PXE until a server ends the search."""
+    """Report whether the client is firmware that looks for a boot file by PXE until a server ends the search."""
     return request.vendor_class.startswith(b"PXEClient") and not is_ipxe(request)
 
 
 def is_ipxe(request: DhcpRequest) -> bool:
-    """Whether the client is iPXE; its user class is plain text, not in the form of RFC 3004."""
+    """Report whether the client is iPXE; its user class is plain text, not in the form of RFC 3004."""
     if request.user_class in (b"iPXE", b"\4iPXE"):
         return True
     return request.version == 4 and IPXE_OPTIONS in request.options

@@ -69,7 +69,7 @@ class Kind(abc.ABC):
     function: str = ""
     """Purpose of a function in place of a value, such as "make one". Empty: no function is accepted."""
     several = False
-    """Whether the value is a list, and a flag may be repeated."""
+    """True if the value is a list, and a flag may be repeated."""
 
     def check(self, name: str, value: Any) -> Any:
         """The value as :class:`~slirpy.config.Config` keeps it.

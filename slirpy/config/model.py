@@ -233,7 +233,8 @@ class Config:
         return found
 
     def contains(self, address: bytes) -> bool:
-        """Whether an address, as bytes, belongs to the virtual network; those of a family that is off never do.
+        """Report whether an address, as bytes, belongs to the virtual network; those of a family that is off
+        never do.
 
         All link-local IPv6 addresses do, since they have no meaning beyond a link.
         """

@@ -113,7 +113,7 @@ class Rule:
         put(self, "_networks", networks)
 
     def matches(self, request: FlowRequest) -> bool:
-        """Whether the rule matches this flow.
+        """Report whether the rule matches this flow.
 
         Raises:
             ConfigError: not a FlowRequest.
@@ -141,7 +141,7 @@ class Rule:
         )
 
     def _holds(self, length: int, number: int) -> bool:
-        """Whether an address of ``length`` bytes is in one of the networks."""
+        """Report whether an address of ``length`` bytes is in one of the networks."""
         return any(size == length and number >> shift == prefix for size, shift, prefix in self._networks)
 
     def verdict(self, request: FlowRequest) -> Verdict:

@@ -25,7 +25,7 @@ class Arrival(NamedTuple):
     packet: memoryview
     """The packet from its IP header on, without padding."""
     checksummed: bool
-    """Whether the link vouches for the transport checksum."""
+    """True if the link vouches for the transport checksum."""
 
     @property
     def payload(self) -> memoryview:

@@ -43,7 +43,7 @@ class FlowInfo:
     host: tuple[IPv4Address | IPv6Address, int] | None
     """The other end, as the guest addresses it. None for UDP and ICMP, where one socket serves all destinations."""
     inbound: bool
-    """Whether it was opened from outside, through a forward."""
+    """True if it was opened from outside, through a forward."""
     bytes_in: int
     """Payload bytes from the guest."""
     bytes_out: int

@@ -65,7 +65,9 @@ class Guard:
         self._ipv6 = network.config.ipv6
 
     def stops(self, port: LinkPort, view: memoryview) -> bool:
-        """Whether a frame from ``port``, of at least 14 bytes, must not reach other guests. If so, it is counted."""
+        """Report whether a frame from ``port``, of at least 14 bytes, must not reach other guests. If so, it is
+        counted.
+        """
         at = ethernet.HEADER_LENGTH
         for _ in range(HEADERS_MAX):
             kind = view[at - 2] << 8 | view[at - 1]
@@ -147,7 +149,9 @@ class Guard:
     # -------------------------------------------------------------------------------------- addresses
 
     def _claims(self, address: bytes, port: LinkPort, view: memoryview) -> bool:
-        """Whether a frame claims an address that its sender does not have. If it may have it, this is learned."""
+        """Report whether a frame claims an address that its sender does not have. If it may have it, this is
+        learned.
+        """
         network = self._network
         if not any(address) or not network.config.contains(address):
             return False

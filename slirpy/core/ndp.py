@@ -123,12 +123,12 @@ class Ndp:
         self.mac = ROUTER_MAC
 
     def carries(self, port: LinkPort) -> bool:
-        """Whether a link carries IPv6."""
+        """Report whether a link carries IPv6."""
         return self._network.config.ipv6 and port.mtu >= LEAST_MTU
 
     @staticmethod
     def takes(kind: int) -> bool:
-        """Whether a type of ICMPv6 message belongs to Neighbor Discovery."""
+        """Report whether a type of ICMPv6 message belongs to Neighbor Discovery."""
         return kind in _TYPES
 
     # ---------------------------------------------------------------------------------------- input
@@ -298,7 +298,7 @@ class Ndp:
 
     @staticmethod
     def declines(destination: bytes) -> bool:
-        """Whether :meth:`decline` handles frames for a MAC address."""
+        """Report whether :meth:`decline` handles frames for a MAC address."""
         return destination == ROUTER_MAC or destination in _OFF_GROUP_MACS
 
     def decline(self, port: LinkPort, mac: bytes, packet: memoryview) -> None:

@@ -81,7 +81,7 @@ class Neighbor:
         return self.seen
 
     def may_be_behind(self, port: LinkPort, now: int) -> bool:
-        """Whether the address may have moved to this link."""
+        """Report whether the address may have moved to this link."""
         old = self.port
         if old is None or old is port or old.closed or now - self.seen >= HOLD:
             return True
@@ -145,7 +145,7 @@ class Neighbors:
         self.probes.ask(address, time, but, done)
 
     def attached(self, link: object) -> bool:
-        """Whether a link is attached now."""
+        """Report whether a link is attached now."""
         return link in self._network.ports
 
     def heard(self, mac: bytes, port: LinkPort) -> int:
@@ -288,7 +288,7 @@ class Neighbors:
             neighbor.port.push(_addressed(frame, neighbor.mac), length)
 
     def is_known(self, address: bytes) -> bool:
-        """Whether a guest is known to have this address. If so, it answers for itself."""
+        """Report whether a guest is known to have this address. If so, it answers for itself."""
         neighbor = self._table.get(address)
         return neighbor is not None and neighbor.mac is not None
 

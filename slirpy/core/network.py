@@ -121,7 +121,7 @@ class Network:
         return self.gateway_for(guest)
 
     def is_broadcast(self, address: bytes) -> bool:
-        """Whether an address is a broadcast address of the virtual network, or a multicast group."""
+        """Report whether an address is a broadcast address of the virtual network, or a multicast group."""
         return (
             address == _LIMITED_BROADCAST
             or address == self.config.broadcast_address
@@ -129,7 +129,7 @@ class Network:
         )
 
     def may_be_guest(self, address: bytes) -> bool:
-        """Whether a guest can have this address."""
+        """Report whether a guest can have this address."""
         config = self.config
         return (
             config.contains(address)

@@ -54,7 +54,7 @@ class Layout(NamedTuple):
     pseudo: int
     """The ones' complement sum of the pseudo-header without its length."""
     cuttable: bool
-    """Whether it is a TCP segment that may be cut: neither SYN nor RST."""
+    """True if it is a TCP segment that may be cut: neither SYN nor RST."""
 
     @property
     def checksum_offset(self) -> int:
@@ -108,7 +108,7 @@ def layout(view: memoryview) -> Layout | None:
 
 
 def sum_ok(view: memoryview, where: Layout) -> bool:
-    """Whether the transport checksum is correct."""
+    """Report whether the transport checksum is correct."""
     length = where.end - where.transport
     return (ones_sum(view[where.transport : where.end]) + where.pseudo + length) % 65535 == 0
 

@@ -58,7 +58,9 @@ class Partial:
         return addresses[: len(addresses) // 2]
 
     def fits(self, at: int, offset: int, end: int, more: bool) -> bool:
-        """Whether a piece, inserted at index ``at``, overlaps no other and agrees with the packet's known end."""
+        """Report whether a piece, inserted at index ``at``, overlaps no other and agrees with the packet's
+        known end.
+        """
         if self.total is not None and (end > self.total or not more):
             return False
         starts = self.starts

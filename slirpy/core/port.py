@@ -75,9 +75,9 @@ class LinkPort:
         self.segmentation_offload = features.checksum_offload and features.segmentation_offload
         self.udp_segmentation_offload = features.checksum_offload and features.udp_segmentation_offload
         self.blocked = False
-        """Whether the link has no room. TCP waits meanwhile."""
+        """True if the link has no room. TCP waits meanwhile."""
         self.closed = False
-        """Whether the link is detached. Entries of the neighbour table may still name it."""
+        """True if the link is detached. Entries of the neighbour table may still name it."""
         self._out: list[Frame] = []
         self._borrowed = False  # some of them are views of buffers that last until the flush
         self._owned = 0  # bytes that were copied

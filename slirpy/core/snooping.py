@@ -77,7 +77,7 @@ class _Listeners:
         self.full = 0
 
     def takes_all(self, now: int) -> bool:
-        """Whether the port gets all multicast, because a host behind it may want it."""
+        """Report whether the port gets all multicast, because a host behind it may want it."""
         if self.full > now or self.querier > now or len(self.macs) > len(self.reporters):
             return True
         return any(self.reporters.get(mac, 0) <= now for mac in self.macs)
@@ -119,12 +119,12 @@ class Snooping:
         self._querier_until = now + QUERIER_PRESENT
 
     def yields_to_other(self, source: bytes, now: int) -> bool:
-        """Whether another querier has precedence over the one at ``source`` (RFC 3810, section 7.6.2)."""
+        """Report whether another querier has precedence over the one at ``source`` (RFC 3810, section 7.6.2)."""
         other, until = self._other
         return until > now and other < source
 
     def has_listeners(self, now: int) -> bool:
-        """Whether there is any report that is still valid."""
+        """Report whether there is any report that is still valid."""
         for listeners in self._ports.values():
             listeners.purge(now)
         return any(listeners.reporters for listeners in self._ports.values())

@@ -92,7 +92,7 @@ class _Recent:
         self._since = 0
 
     def elsewhere(self, key: int, port: LinkPort, now: int) -> bool:
-        """Whether that frame came from another port recently."""
+        """Report whether that frame came from another port recently."""
         age = now - self._since
         if age >= REPEAT_TIME // 2 or len(self._new) >= REPEAT_FRAMES // 2:
             self._old = self._new if age < REPEAT_TIME else {}

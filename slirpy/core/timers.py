@@ -42,7 +42,7 @@ class Alarm:
         self._callback = None
 
     def counts(self, entry: int) -> bool:
-        """Whether the heap entry made for time ``entry`` is the valid one."""
+        """Report whether the heap entry made for time ``entry`` is the valid one."""
         return entry == self._entry
 
     def ring(self, entry: int, now: int) -> None:

@@ -70,7 +70,7 @@ class Translation:
 
     @property
     def has_stand_ins(self) -> bool:
-        """Whether IPv6 hosts get stand-ins."""
+        """Report whether IPv6 hosts get stand-ins."""
         return self._size > 0
 
     def seen(self, host: bytes) -> bytes | None:
@@ -98,7 +98,8 @@ class Translation:
 
 
 def is_small(payload: Buffer) -> bool:
-    """Whether a guest cannot send the payload of a datagram in a smaller IPv6 packet, whatever it hears of the path.
+    """Report whether a guest cannot send the payload of a datagram in a smaller IPv6 packet, whatever it hears
+    of the path.
 
     If it goes to an IPv4 host, routers must be allowed to fragment it (RFC 7915, section 5.1).
     """

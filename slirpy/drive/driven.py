@@ -317,7 +317,7 @@ class Driven(abc.ABC):
             raise failure
 
     def _foreign(self) -> bool:
-        """Whether another thread drives the network."""
+        """Report whether another thread drives the network."""
         mailbox = self._mailbox
         return mailbox is not None and mailbox.foreign()
 

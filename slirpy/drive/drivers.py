@@ -96,7 +96,7 @@ class LoopDriver:
 
     @property
     def running(self) -> bool:
-        """Whether the loop runs."""
+        """Report whether the loop runs."""
         return self._loop.is_running()
 
     def arm(self) -> None:

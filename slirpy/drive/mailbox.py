@@ -81,7 +81,7 @@ class Mailbox:
         poller.register(self._receiver.fileno(), READ, self._ready)
 
     def foreign(self) -> bool:
-        """Whether the caller is not the thread that reads the notes."""
+        """Report whether the caller is not the thread that reads the notes."""
         return self.owner != threading.get_ident()
 
     def offer(self, notes: Sequence[Callable[[], object]]) -> int:

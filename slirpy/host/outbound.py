@@ -28,7 +28,7 @@ _IP_BOUND_IF, _IPV6_BOUND_IF, _IPPROTO_IPV6 = 25, 125, 41
 
 
 def is_loopback(address: bytes) -> bool:
-    """Whether an address is this machine's loopback."""
+    """Report whether an address is this machine's loopback."""
     return address[0] == 127 if len(address) == 4 else address == bytes(15) + b"\1"
 
 

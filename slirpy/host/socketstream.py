@@ -54,14 +54,14 @@ def tune(sock: socket.socket) -> None:
 
 
 def _at_mark(sock: socket.socket) -> bool:
-    """Whether the next byte is an urgent one. Used only where the poller reports urgent data: on Linux."""
+    """Report whether the next byte is an urgent one. Used only where the poller reports urgent data: on Linux."""
     from fcntl import ioctl
 
     return ioctl(sock, _SIOCATMARK, bytes(4)) != bytes(4)
 
 
 def _met_itself(sock: socket.socket) -> bool:
-    """Whether the port that the system chose for a socket is its destination port, at the same address.
+    """Report whether the port that the system chose for a socket is its destination port, at the same address.
 
     TCP then connects the socket to itself (RFC 9293, figure 8), at a port without a listener.
     """

@@ -258,7 +258,7 @@ class NameAnswer(NamedTuple):
     addresses: tuple[bytes, ...]
     """IPv4 and IPv6 addresses, four or sixteen bytes each, in the library's order."""
     exists: bool | None
-    """Whether the name exists; None: unknown for now."""
+    """True if the name exists; None: unknown for now."""
 
 
 class HostNetwork(Protocol):

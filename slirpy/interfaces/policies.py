@@ -48,7 +48,7 @@ class FlowRequest:
     """Destination in network order: four or sixteen bytes."""
     destination_port: int
     host: bool
-    """Whether the flow leads to the host's loopback."""
+    """True if the flow leads to the host's loopback."""
 
     def __init__(
         self,

@@ -237,7 +237,7 @@ class DgramLink:
 
 
 def is_multicast(endpoint: Endpoint) -> bool:
-    """Whether an address is a multicast group, not a single peer."""
+    """Report whether an address is a multicast group, not a single peer."""
     return not endpoint.local and ipaddress.ip_address(endpoint.address[0].partition("%")[0]).is_multicast
 
 

@@ -80,7 +80,7 @@ class Endpoint:
 
     @property
     def local(self) -> bool:
-        """Whether it is a unix socket."""
+        """Report whether it is a unix socket."""
         return isinstance(self.address, str | bytes)
 
     def __str__(self) -> str:

@@ -51,7 +51,7 @@ class StreamListener:
         self._poller: Poller | None = None
         self._stats: Stats | None = None
         self.closed = False
-        """Whether the listener has stopped accepting."""
+        """True if the listener has stopped accepting."""
 
     @property
     def guests(self) -> int:

@@ -183,7 +183,7 @@ class Options:
         return inet(host, port, kind, family, last)
 
     def has(self, prefix: str) -> bool:
-        """Whether any option begins with this prefix."""
+        """Report whether any option begins with this prefix."""
         return any(key.startswith(prefix) for key in self._values)
 
     def done(self) -> None:

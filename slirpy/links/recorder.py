@@ -33,7 +33,7 @@ FORMATS: dict[str, _Format] = {"pcap": pcap, "pcapng": pcapng}
 
 
 def _is_ours(head: bytes) -> bool:
-    """Whether a file begins like those that a :class:`Recorder` writes."""
+    """Report whether a file begins like those that a :class:`Recorder` writes."""
     return any(head.startswith(form.header(())) for form in FORMATS.values())
 
 

@@ -84,7 +84,7 @@ class NatTcpFlow(PumpedFlow):
         """Table that counts it: opening, open, or closed connections."""
         self.inbound = inbound
         self.outside = False
-        """Whether the guest's segments are relayed beyond the gateway."""
+        """True if the guest's segments are relayed beyond the gateway."""
         self.otherwise: Route | None = None
         """Route to try if nobody listens at the first one's end."""
         self.on_refused: Callable[[StreamPeer], None] | None = None
@@ -225,7 +225,7 @@ class NatTcpFlow(PumpedFlow):
             self._nat.count(self, self._nat.open)
 
     def _ends_here(self, seg: Segment, arrival: Arrival) -> bool:
-        """Whether a segment ends at the gateway because of its time to live."""
+        """Report whether a segment ends at the gateway because of its time to live."""
         ttl, first = arrival.header.hop_limit, self._arrival
         if (
             self.connecting

@@ -62,7 +62,7 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         self.pending: list[memoryview] = []
         self.path: UdpPath | None = None
         self.dns_only = True
-        """Whether it has sent only to DNS servers."""
+        """True if it has sent only to DNS servers."""
         # By the guest's name for it: the socket to use (None: the flow's own), the host address and port.
         self._targets: dict[tuple[bytes, int], tuple[DatagramPeer | None, bytes, int]] = {}
         # The reverse, where a policy made the two differ.
@@ -85,7 +85,7 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         self._nat.remove(self)
 
     def _is_answered(self) -> bool:
-        """Whether this was a resolver's flow, and all its queries have been answered."""
+        """Report whether this was a resolver's flow, and all its queries have been answered."""
         return self.dns_only and self.packets_out >= self.packets_in
 
     def send(self, arrival: Arrival, destination_port: int, payload: memoryview) -> None:

@@ -105,7 +105,7 @@ class ProcessWorker:
             self.ended(now)
 
     def ended(self, now: int) -> bool:
-        """Whether the program was reaped. After its grace time it is terminated, then killed."""
+        """Report whether the program was reaped. After its grace time it is terminated, then killed."""
         if self._reap():
             return True
         if self._until is not None and now >= self._until:

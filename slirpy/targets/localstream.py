@@ -38,11 +38,11 @@ class Worker(Protocol):
     """The user of the other end of a pair."""
 
     tcp: bool
-    """Whether it needs a TCP socket of the loopback."""
+    """True if it needs a TCP socket of the loopback."""
     failed: bool
-    """Whether the worker failed, so its end of stream must be reported as a reset. Set before its socket closes."""
+    """True if the worker failed, so its end of stream must be reported as a reset. Set before its socket closes."""
     broken: bool
-    """Whether the failure was its own; set when it has ended."""
+    """True if the failure was its own; set when it has ended."""
 
     def start(self, sock: socket.socket) -> None:
         """Take over the other end of the pair, unless this raises.
@@ -57,7 +57,7 @@ class Worker(Protocol):
         ...
 
     def ended(self, now: int) -> bool:
-        """Whether all of the worker has ended; called at intervals, with the time in nanoseconds."""
+        """Report whether all of the worker has ended; called at intervals, with the time in nanoseconds."""
         ...
 
     def kill(self, until: float) -> None:

@@ -24,7 +24,7 @@ TaskHandler: TypeAlias = Callable[["asyncio.StreamReader", "asyncio.StreamWriter
 
 
 def is_coroutine_function(function: Any) -> bool:
-    """Whether a call returns an awaitable: a coroutine function, or an object whose ``__call__`` is one."""
+    """Report whether a call returns an awaitable: a coroutine function, or an object whose ``__call__`` is one."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - not whether, but what is called
     )
@@ -119,7 +119,7 @@ class TaskWorker:
             self._loop.call_soon_threadsafe(cancel)
 
     def ended(self, now: int) -> bool:
-        """Whether the task has ended."""
+        """Report whether the task has ended."""
         return self._ended or self._loop.is_closed()
 
     def kill(self, until: float) -> None:

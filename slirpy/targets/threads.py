@@ -58,7 +58,7 @@ class ThreadWorker:
         """Shut the socket down: the handler reads the end, or its writes fail; nothing else can end a thread."""
 
     def ended(self, now: int) -> bool:
-        """Whether the handler has returned."""
+        """Report whether the handler has returned."""
         return self._thread is None or not self._thread.is_alive()
 
     def kill(self, until: float) -> None:

@@ -48,7 +48,7 @@ def keep_alive(conn: ControlBlock, now: int, emit: Emit) -> None:
 
 
 def exhausted(conn: ControlBlock, now: int) -> bool:
-    """Whether enough keep-alives are unanswered to give up; a single one proves nothing (MUST-29)."""
+    """Report whether enough keep-alives are unanswered to give up; a single one proves nothing (MUST-29)."""
     settings = conn.settings
     silent = conn.heard_at < conn.progress_at and now >= conn.progress_at + settings.keepalive_interval
     return silent and conn.probes >= settings.keepalive_count

@@ -22,7 +22,7 @@ _TIMESTAMPS = 12
 
 
 def in_flight(conn: ControlBlock, seq: int) -> bool:
-    """Whether ``seq`` was sent and is not acknowledged (RFC 5927, section 4.1)."""
+    """Report whether ``seq`` was sent and is not acknowledged (RFC 5927, section 4.1)."""
     return (seq - conn.snd_una) & MASK < (conn.snd_max - conn.snd_una) & MASK
 
 

@@ -116,7 +116,7 @@ class Reassembly:
         return self._starts[0] - self._position(rcv_nxt) if self.size else -1
 
     def beyond(self, seq: int) -> bool:
-        """Whether there is data at or after ``seq``."""
+        """Report whether there is data at or after ``seq``."""
         return self.size > 0 and self._ends[-1] > self._position(seq)
 
     def overlap(self, rcv_nxt: int, seq: int, length: int) -> tuple[int, int] | None:

@@ -275,7 +275,9 @@ def _synchronized(conn: ControlBlock, seg: Segment, now: int) -> None:
 
 
 def _plausible_ack(conn: ControlBlock, seg: Segment) -> bool:
-    """Whether the peer can have sent this ACK: for data that was sent, and no older than its largest window."""
+    """Report whether the peer can have sent this ACK: for data that was sent, and no older than its largest
+    window.
+    """
     if not seg.flags & ACK:
         return False
     ahead = (conn.snd_max - seg.ack) & MASK

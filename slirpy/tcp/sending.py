@@ -298,7 +298,7 @@ def _persist(conn: ControlBlock, now: int, emit: Emit) -> None:
 
 
 def _window_update_due(conn: ControlBlock) -> bool:
-    """Whether new room deserves a window update: the receiver's silly window avoidance (section 3.8.6.2.2).
+    """Report whether new room deserves a window update: the receiver's silly window avoidance (section 3.8.6.2.2).
 
     Half of the buffer does. So do two segments that at least double the window, since the peer may be waiting at a
     closed window.

@@ -14,20 +14,20 @@ HALF = 0x80000000
 
 
 def seq_lt(a: int, b: int) -> bool:
-    """Whether ``a`` is before ``b``."""
+    """Report whether ``a`` is before ``b``."""
     return (a - b) & MASK >= HALF
 
 
 def seq_le(a: int, b: int) -> bool:
-    """Whether ``a`` is ``b`` or before it."""
+    """Report whether ``a`` is ``b`` or before it."""
     return (b - a) & MASK < HALF
 
 
 def seq_gt(a: int, b: int) -> bool:
-    """Whether ``a`` is after ``b``."""
+    """Report whether ``a`` is after ``b``."""
     return (b - a) & MASK >= HALF
 
 
 def seq_ge(a: int, b: int) -> bool:
-    """Whether ``a`` is ``b`` or after it."""
+    """Report whether ``a`` is ``b`` or after it."""
     return (a - b) & MASK < HALF

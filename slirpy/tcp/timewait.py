@@ -24,7 +24,7 @@ STEP = 128_000
 
 
 def reopens(conn: ControlBlock, seg: Segment) -> bool:
-    """Whether a segment starts a new connection in place of ``conn``, by the rules of RFC 6191, section 2."""
+    """Report whether a segment starts a new connection in place of ``conn``, by the rules of RFC 6191, section 2."""
     if conn.state is not TIME_WAIT or seg.flags & (SYN | ACK | RST | FIN) != SYN:
         return False
     newer = seq_ge(seg.seq, conn.rcv_nxt)

@@ -157,7 +157,7 @@ class _Bench:
         return False
 
     def has(self, count: int) -> bool:
-        """Whether this many frames have arrived from the guest."""
+        """Report whether this many frames have arrived from the guest."""
         return len(self.frames) >= count
 
     def arrived(self, wanted: Sequence[bytes], got: list[bytes]) -> None:

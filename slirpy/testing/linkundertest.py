@@ -86,7 +86,7 @@ class LinkUnderTest:
     shortest: int = 14
     """Bytes of the shortest frame, likewise."""
     blocks: bool = True
-    """Whether the link refuses frames while the peer does not read; otherwise it accepts all, and may lose some."""
+    """True if the link refuses frames while the peer does not read; otherwise it accepts all, and may lose some."""
     garbage: Callable[[], object] | None = None
     """Makes the peer send malformed data, and reconnect if that ends its connection."""
 

@@ -70,7 +70,7 @@ class Captured(_Sent):
 
     @property
     def lost(self) -> bool:
-        """Whether it is never delivered."""
+        """Report whether it is never delivered."""
         return not self.delays
 
 

@@ -39,9 +39,9 @@ class Numbered(NamedTuple):
     ack: int
     sack: tuple[tuple[int, int], ...]
     again: bool
-    """Whether all of it was sent before."""
+    """True if all of it was sent before."""
     earlier: bool
-    """Whether it belongs to a connection that has a successor."""
+    """True if it belongs to a connection that has a successor."""
 
 
 class _Side:
@@ -54,7 +54,7 @@ class _Side:
         self.by_syn = by_syn
 
     def holds(self, number: int, ahead: int) -> bool:
-        """Whether a number fits this side; a keep-alive's may be one below the first."""
+        """Report whether a number fits this side; a keep-alive's may be one below the first."""
         return relative(number, self.base) >= -1 and relative(number, self.top) <= ahead
 
 

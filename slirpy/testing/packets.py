@@ -48,9 +48,9 @@ class Packet:
     delays: tuple[int, ...] = (0,)
     """Deliveries: see ``delays`` of :class:`~slirpy.testing.network.Captured`."""
     arrives: bool = False
-    """Whether this is the later arrival of the packet or of a copy, not its sending."""
+    """True if this is the later arrival of the packet or of a copy, not its sending."""
     is_housekeeping: bool = False
-    """Whether this is a packet by which IPv6 hosts find each other: to a group, or Neighbor Discovery."""
+    """True if this is a packet by which IPv6 hosts find each other: to a group, or Neighbor Discovery."""
 
 
 def read_all(frames: Iterable[Timed]) -> list[Packet]:

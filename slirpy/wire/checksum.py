@@ -76,7 +76,7 @@ def checksum(data: Buffer, initial: int = 0) -> int:
 
 
 def transport_ok(packet: Buffer, header_length: int, total_length: int, protocol: int) -> bool:
-    """Whether the TCP or UDP checksum in a packet of either family is correct.
+    """Report whether the TCP or UDP checksum in a packet of either family is correct.
 
     Args:
         packet: the packet from its IP header on.

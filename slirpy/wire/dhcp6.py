@@ -118,7 +118,7 @@ class Fqdn(NamedTuple):
 
     labels: tuple[str, ...]
     server_updates: bool
-    """Whether the client asks the server to enter the name in the DNS."""
+    """True if the client asks the server to enter the name in the DNS."""
 
 
 class Message(NamedTuple):

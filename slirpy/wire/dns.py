@@ -77,7 +77,7 @@ class Edns(NamedTuple):
     dnssec: bool
     """The DO bit (RFC 3225)."""
     harmless: bool
-    """Whether no option would change the answer, as the client's subnet would (RFC 7871)."""
+    """True if no option would change the answer, as the client's subnet would (RFC 7871)."""
     record: bytes
     """The record itself, without its owner."""
 
@@ -119,17 +119,17 @@ class Query:
 
     @property
     def is_internet(self) -> bool:
-        """Whether the class is IN."""
+        """Report whether the class is IN."""
         return self.question[-2:] == _IN
 
     @property
     def accepts_internet(self) -> bool:
-        """Whether records of the class IN answer the query: its class is IN or ANY."""
+        """Report whether records of the class IN answer the query: its class is IN or ANY."""
         return self.question[-2:] in (_IN, _ANY)
 
     @property
     def validates(self) -> bool:
-        """Whether the client checks signatures itself: it has set CD and DO (RFC 6147, section 3)."""
+        """Report whether the client checks signatures itself: it has set CD and DO (RFC 6147, section 3)."""
         return bool(self.message[3] & _CHECKING_DISABLED) and self.edns is not None and self.edns.dnssec
 
     @property
@@ -169,7 +169,7 @@ class Query:
         )
 
     def answered_by(self, answer: bytes, identifier: int, question: bytes | None = None) -> bool:
-        """Whether a message answers this query, sent with ``identifier`` (RFC 5452, section 9.1).
+        """Report whether a message answers this query, sent with ``identifier`` (RFC 5452, section 9.1).
 
         The answer must repeat the question, in whatever case; only an error may omit it. With ``question`` the case
         must match too.
@@ -300,7 +300,7 @@ def _name_end(message: bytes, at: int) -> int:
 
 
 def _is_root(message: bytes, start: int, end: int) -> bool:
-    """Whether the owner of a record is the root, possibly as a pointer to the end of another name."""
+    """Report whether the owner of a record is the root, possibly as a pointer to the end of another name."""
     if message[start] >= 0xC0:
         target = int.from_bytes(message[start:end], "big") & 0x3FFF
         return HEADER <= target < start and message[target] == 0
@@ -428,7 +428,9 @@ def read_records(message: bytes, at: int) -> Records | None:
 
 
 def _data_ok(names: _Names, kind: int, at: int, end: int) -> bool:
-    """Whether the names in the data of a record are valid. No other types may be compressed (RFC 3597, section 4)."""
+    """Report whether the names in the data of a record are valid. No other types may be compressed (RFC 3597,
+    section 4).
+    """
     if kind == _SOA:
         mailbox = names.walk(at)[0]
         return bool(mailbox) and mailbox < end and names.walk(mailbox)[0] == end - 20 and end - at >= 22

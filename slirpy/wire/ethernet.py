@@ -52,5 +52,5 @@ def payload_offset(frame: Buffer) -> int:
 
 
 def is_multicast(mac: bytes) -> bool:
-    """Whether a MAC address is a group address; broadcast is one too."""
+    """Report whether a MAC address is a group address; broadcast is one too."""
     return bool(mac[0] & 1)

@@ -69,7 +69,7 @@ class Refusal(NamedTuple):
     pointer: int = 0
     """Position of the culprit in the packet."""
     multicast: bool = False
-    """Whether to report it even if the packet went to a group (RFC 4443 section 2.4, e.3)."""
+    """True if it is reported even if the packet went to a group (RFC 4443 section 2.4, e.3)."""
 
 
 class _Chain:
@@ -249,7 +249,8 @@ def unfragmented(packet: Buffer, header: IPv6Header, payload: Buffer) -> bytes:
 
 
 def is_answerable(packet: Buffer, header: IPv6Header) -> bool:
-    """Whether an error may be sent about a packet: it carries no ICMPv6 error or redirect (RFC 4443 section 2.4, e).
+    """Report whether an error may be sent about a packet: it carries no ICMPv6 error or redirect (RFC 4443
+    section 2.4, e).
 
     The message may be behind extension headers because of which the packet was refused. If they cannot be followed,
     as in a later fragment, the packet counts as answerable.

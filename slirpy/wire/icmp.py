@@ -127,7 +127,7 @@ class Trouble(NamedTuple):
     """An ``errno`` value: ECONNREFUSED for a closed port, EMSGSIZE for a packet that was too big, EPROTO for one that
     was not understood, ENETUNREACH or EHOSTUNREACH for one that did not arrive; 0: the message says nothing."""
     hard: bool = False
-    """Whether the next packet will fare no better."""
+    """True if the next packet will fare no better."""
     mtu: int = 0
     """With EMSGSIZE: bytes of an IP packet that the next hop can carry; 0: unknown."""
 

@@ -48,15 +48,15 @@ class Messages(abc.ABC):
 
     @abc.abstractmethod
     def is_error(self, kind: int) -> bool:
-        """Whether a type is that of an error."""
+        """Report whether a type is that of an error."""
 
     @abc.abstractmethod
     def is_answerable(self, packet: Buffer, header: Header) -> bool:
-        """Whether an error may be sent about a packet: it carries none itself."""
+        """Report whether an error may be sent about a packet: it carries none itself."""
 
     @abc.abstractmethod
     def is_relayed(self, kind: int) -> bool:
-        """Whether errors of a type that the host gets about a guest's packet concern the guest."""
+        """Report whether errors of a type that the host gets about a guest's packet concern the guest."""
 
     @abc.abstractmethod
     def cause_of(self, kind: int, code: int) -> Cause | None:

@@ -74,13 +74,13 @@ def build(source: bytes, destination: bytes, kind: int, code: int, rest: int, pa
 
 
 def checksum_ok(source: bytes, destination: bytes, message: Buffer) -> bool:
-    """Whether the checksum of a message is correct."""
+    """Report whether the checksum of a message is correct."""
     pseudo = ipv6.pseudo_sum(source, destination, ipv6.ICMPV6, len(message))
     return (ones_sum(message) + pseudo) % 65535 == 0
 
 
 def is_error(kind: int) -> bool:
-    """Whether messages of a type are errors (RFC 4443 section 2.1)."""
+    """Report whether messages of a type are errors (RFC 4443 section 2.1)."""
     return kind < 128
 
 

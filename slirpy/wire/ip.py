@@ -49,7 +49,7 @@ class Header(Protocol):
 
     @property
     def dont_fragment(self) -> bool:
-        """Whether no router may cut the packet; always so with IPv6."""
+        """Report whether no router may cut the packet; always so with IPv6."""
         ...
 
     @property
@@ -64,12 +64,12 @@ class Header(Protocol):
 
     @property
     def is_fragment(self) -> bool:
-        """Whether this is a part of a packet."""
+        """Report whether this is a part of a packet."""
         ...
 
     @property
     def more_fragments(self) -> bool:
-        """Whether this is not the last part of a packet."""
+        """Report whether this is not the last part of a packet."""
         ...
 
     @property
@@ -129,18 +129,18 @@ class Family(abc.ABC):
 
     @abc.abstractmethod
     def is_multicast(self, address: bytes) -> bool:
-        """Whether an address is a group's."""
+        """Report whether an address is a group's."""
 
     @abc.abstractmethod
     def is_loopback(self, address: bytes) -> bool:
-        """Whether an address is a host's own loopback."""
+        """Report whether an address is a host's own loopback."""
 
     @abc.abstractmethod
     def is_martian(self, address: bytes) -> bool:
-        """Whether no packet on a wire can have this destination and lead to one host elsewhere."""
+        """Report whether no packet on a wire can have this destination and lead to one host elsewhere."""
 
     def is_unspecified(self, address: bytes) -> bool:
-        """Whether an address stands for none."""
+        """Report whether an address stands for none."""
         return address == self.unspecified
 
     def pseudo_sum(self, source: bytes, destination: bytes, protocol: int, length: int) -> int:

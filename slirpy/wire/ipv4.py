@@ -90,7 +90,7 @@ def parse(packet: Buffer) -> IPv4Header | None:
 
 
 def header_ok(packet: Buffer, header_length: int) -> bool:
-    """Whether the header's checksum is correct."""
+    """Report whether the header's checksum is correct."""
     return ones_sum(packet[:header_length]) == 0
 
 

@@ -76,7 +76,7 @@ class IPv6Header(NamedTuple):
     fragment_at: int = 0
     """Position of the Fragment header; 0: none."""
     reassembled: bool = False
-    """Whether the packet arrived in fragments (Neighbor Discovery must ignore it, RFC 6980 section 5)."""
+    """True if the packet arrived in fragments (Neighbor Discovery must ignore it, RFC 6980 section 5)."""
 
     @property
     def total_length(self) -> int:
@@ -84,7 +84,7 @@ class IPv6Header(NamedTuple):
 
     @property
     def dont_fragment(self) -> bool:
-        """Whether the sender can be told that the packet is too big: it has not fragmented it already."""
+        """Report whether the sender can be told that the packet is too big: it has not fragmented it already."""
         return not self.reassembled
 
     @property
@@ -142,7 +142,7 @@ def pseudo_sum(source: bytes, destination: bytes, protocol: int, length: int) ->
 
 
 def is_multicast(address: bytes) -> bool:
-    """Whether an address is a multicast group."""
+    """Report whether an address is a multicast group."""
     return address[0] == 0xFF
 
 

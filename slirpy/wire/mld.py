@@ -73,14 +73,14 @@ class Record(NamedTuple):
 
     @property
     def joins(self) -> bool:
-        """Whether the host wants anything that is sent to the group."""
+        """Report whether the host wants anything that is sent to the group."""
         if self.change in (Change.IS_EXCLUDE, Change.TO_EXCLUDE):
             return True
         return self.change is not Change.BLOCK_OLD and bool(self.sources)
 
     @property
     def leaves(self) -> bool:
-        """Whether the host wants nothing any more that is sent to the group."""
+        """Report whether the host wants nothing any more that is sent to the group."""
         return self.change in (Change.IS_INCLUDE, Change.TO_INCLUDE) and not self.sources
 
 
@@ -186,7 +186,7 @@ def router_alert(next_header: int = ipv6.ICMPV6) -> bytes:
 
 
 def has_router_alert(packet: Buffer) -> bool:
-    """Whether a packet, from its IPv6 header on, begins with a hop-by-hop header that alerts routers to MLD.
+    """Report whether a packet, from its IPv6 header on, begins with a hop-by-hop header that alerts routers to MLD.
 
     Receivers ignore messages without it (RFC 3810 section 6.2).
     """

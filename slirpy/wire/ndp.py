@@ -74,9 +74,9 @@ class RouterAdvertisement(NamedTuple):
     hop_limit: int
     """For hosts' packets; 0: unspecified."""
     managed: bool
-    """Whether addresses are assigned by DHCPv6."""
+    """True if addresses are assigned by DHCPv6."""
     other: bool
-    """Whether anything else is (RFC 4861 section 4.2)."""
+    """True if anything else is (RFC 4861 section 4.2)."""
     lifetime: int
     """Seconds for which it is a default router; 0: it is not one."""
     reachable: int
@@ -101,7 +101,7 @@ class NeighborAdvertisement(NamedTuple):
     router: bool
     solicited: bool
     override: bool
-    """Whether it replaces another MAC address of the target."""
+    """True if it replaces another MAC address of the target."""
 
 
 class Redirect(NamedTuple):

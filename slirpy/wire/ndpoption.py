@@ -80,9 +80,9 @@ class PrefixInformation(NamedTuple):
     prefix: bytes
     length: int
     on_link: bool = True
-    """Whether its addresses are reached without a router."""
+    """True if its addresses are reached without a router."""
     autonomous: bool = True
-    """Whether hosts make addresses of it themselves (SLAAC, RFC 4862), which takes a length of 64 on Ethernet."""
+    """True if hosts make addresses of it themselves (SLAAC, RFC 4862), which takes a length of 64 on Ethernet."""
     valid: int = 86400
     """Seconds; :data:`FOREVER` has no end."""
     preferred: int = 14400

@@ -15,7 +15,7 @@ __all__ = ["is_link_local", "split_scope", "with_interface", "with_scope"]
 
 
 def is_link_local(address: bytes) -> bool:
-    """Whether an address is one of fe80::/10."""
+    """Report whether an address is one of fe80::/10."""
     return len(address) == 16 and address[0] == 0xFE and address[1] & 0xC0 == 0x80
 
 

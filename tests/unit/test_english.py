@@ -12,7 +12,7 @@ from tests.support.repository import REPOSITORY
 PLACES = ("slirpy", "benchmarks", "examples")
 PRONOUN = re.compile(
     r"(Who|Whom|What|Whose|How|It|Its|Nobody|Nothing|Some(?:body|thing)|Whatever|Whoever|Where|One more|The same|As|"
-    r"So|That|This|These|Those|They|He|We|Us|Our|Here|There|Which)\b"
+    r"So|That|This|These|Those|They|He|We|Us|Our|Here|There|Which|Whether)\b"
 )
 ODD = re.compile(
     r"\b(is told|are told|tells? of|is to be|of (ours|yours|its own)|besides|as ever|who is|who has|nobody has)\b",

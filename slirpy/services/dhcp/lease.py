@@ -95,7 +95,7 @@ class Lease:
     """Monotonic nanoseconds."""
     state: LeaseState
     firmware: bool = False
-    """Whether boot firmware was the last to request it (see ``index.py``)."""
+    """True if boot firmware was the last to request it (see ``index.py``)."""
     seconds: int = 0
     """The lease time last granted, in seconds; 4294967295 is for ever."""
     reserved: bool = False
@@ -111,7 +111,7 @@ class Lease:
         return None if self.client_id is None else self.client_id + self.iaid
 
     def holds(self, now: int) -> bool:
-        """Whether it is bound, and has not expired."""
+        """Report whether it is bound, and has not expired."""
         return self.state is LeaseState.BOUND and self.expires > now
 
     def info(self, now: int) -> LeaseInfo:
@@ -128,7 +128,7 @@ class Lease:
         )
 
     def is_held_by_another(self, client: Client, now: int) -> bool:
-        """Whether the lease is offered or bound, and another MAC address was the last to request it."""
+        """Report whether the lease is offered or bound, and another MAC address was the last to request it."""
         return (
             self.mac != client.mac
             and self.expires > now

@@ -77,7 +77,7 @@ class LeaseTable:
     # --------------------------------------------------------------------------------------- questions
 
     def owns(self, address: bytes) -> bool:
-        """Whether an address can be leased: it belongs to the network, and to none of the virtual hosts."""
+        """Report whether an address can be leased: it belongs to the network, and to none of the virtual hosts."""
         return address in self.pool and address not in self._servers
 
     def static(self, client: Client, now: int) -> StaticLease | None:
@@ -96,7 +96,7 @@ class LeaseTable:
         return rule
 
     def available(self, address: bytes, client: Client, now: int) -> bool:
-        """Whether a client may have an address: it can be leased, and does not belong to another client."""
+        """Report whether a client may have an address: it can be leased, and does not belong to another client."""
         if not self.owns(address) or (client.fixed is not None and address != client.fixed):
             return False
         rule = self._static.get(address)
@@ -121,7 +121,7 @@ class LeaseTable:
         return self._shares.link(address)
 
     def may_set_aside(self, link: object, now: int) -> bool:
-        """Whether a guest behind ``link`` may withhold an address from the pool by using it without a lease.
+        """Report whether a guest behind ``link`` may withhold an address from the pool by using it without a lease.
 
         Such an address counts as held by the link, so that no guest can take the whole pool in this way.
         """
@@ -276,7 +276,7 @@ class LeaseTable:
     # ------------------------------------------------------------------------------------------ inside
 
     def _may_have_one(self, client: Client, now: int, avoid: Container[bytes] = ()) -> bool:
-        """Whether a client has an address, is to get a fixed one, or its link may hold one more."""
+        """Report whether a client has an address, is to get a fixed one, or its link may hold one more."""
         lease = self._index.find(client)
         has = lease is not None and lease.expires > now and lease.address not in avoid
         if client.fixed is not None or has:

@@ -1,4 +1,4 @@
-"""Whether an address is in use, and the search for one that is not (RFC 2131 sections 2.2, 3.1).
+"""Detection of addresses in use, and the search for one that is not (RFC 2131 sections 2.2, 3.1).
 
 Two machines that run at the same time must not have the same address. A guest may use an address that it never
 leased, and machines cloned from one image send the same client identifier, which makes them look like one client.
@@ -167,7 +167,9 @@ class Occupancy:
         return _Evidence.QUIET if new and self._links() > 1 else _Evidence.NONE, None
 
     def _just_requested(self, neighbors: Neighbors, lease: Lease, client: Client) -> bool:
-        """Whether the holder of a lease requested it a moment ago, and so may not have used the address yet."""
+        """Report whether the holder of a lease requested it a moment ago, and so may not have used the address
+        yet.
+        """
         if lease.heard is None or self._network.now - lease.heard >= FRESH:
             return False
         link = self._table.link(lease.address)

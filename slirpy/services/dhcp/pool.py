@@ -31,7 +31,7 @@ class AddressPool:
     lease_time: int
     """Seconds, for leases about which nothing else was decided."""
     has_identifiers: bool = False
-    """Whether the last 64 bits of the addresses are interface identifiers (RFC 4291 section 2.5.1)."""
+    """True if the last 64 bits of the addresses are interface identifiers (RFC 4291 section 2.5.1)."""
 
     def offset(self, address: bytes) -> int:
         """Position of an address of this family, from 0 to ``size`` if it is in the range."""
@@ -42,7 +42,7 @@ class AddressPool:
         return (int.from_bytes(self.first, "big") + offset).to_bytes(len(self.first), "big")
 
     def reserves(self, address: bytes) -> bool:
-        """Whether the last 64 bits of an address in the range mean something else than one host (RFC 5453)."""
+        """Report whether the last 64 bits of an address in the range mean something else than one host (RFC 5453)."""
         identifier = address[8:]
         if len(identifier) < 8 or not self.has_identifiers:
             return False

@@ -24,7 +24,7 @@ class Ruling(NamedTuple):
     fixed: bytes | None
     """The only address that the client may have."""
     by_rule: bool
-    """Whether that is the address of its static lease, and not one from the lease policy."""
+    """True if that is the address of its static lease, and not one from the lease policy."""
 
 
 def rule_on(config: Config, table: LeaseTable, request: DhcpRequest, client: Client, now: int) -> Ruling:

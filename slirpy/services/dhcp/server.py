@@ -40,7 +40,7 @@ class Decision(NamedTuple):
     answer: DhcpAnswer
     client: Client
     by_rule: bool
-    """Whether the client's address is that of its static lease, and not one from the lease policy."""
+    """True if the client's address is that of its static lease, and not one from the lease policy."""
 
 
 class DhcpService:

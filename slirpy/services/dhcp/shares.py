@@ -50,7 +50,7 @@ class LeaseShares:
         return self._link.get(address)
 
     def may_have(self, link: object, pool: int, now: int) -> bool:
-        """Whether a link may hold one more address of a pool of ``pool`` addresses."""
+        """Report whether a link may hold one more address of a pool of ``pool`` addresses."""
         self._expire(now)
         return link is None or self._links() < 2 or self.number(link) < max(pool - len(self._held), 1)
 

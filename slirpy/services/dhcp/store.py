@@ -214,7 +214,7 @@ class LeaseFile:
 
 
 def _is_ours(head: bytes) -> bool:
-    """Whether a file starts like a lease file, or contains only a part of such a start."""
+    """Report whether a file starts like a lease file, or contains only a part of such a start."""
     return _BEGINNING.match(head) is not None or b'{"format": '.startswith(head)
 
 

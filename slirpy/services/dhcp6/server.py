@@ -78,7 +78,9 @@ class Dhcp6Service:
         self._book.save_changes()
 
     def _is_for_us(self, exchange: Exchange) -> bool:
-        """Whether to answer a message at all (RFC 8415 section 16); a client's choice of another server is noted."""
+        """Report whether to answer a message at all (RFC 8415 section 16); a client's choice of another server
+        is noted.
+        """
         message = exchange.message
         kind, server = message.kind, message.server_id
         if any(any(relay.link) and not self._config.contains(relay.link) for relay in exchange.relays):
@@ -106,7 +108,9 @@ class Dhcp6Service:
 
     @staticmethod
     def _is_unicast(exchange: Exchange) -> bool:
-        """Whether a client sent a message to our own address, which it was not told to do (RFC 8415 section 18.4)."""
+        """Report whether a client sent a message to our own address, which it was not told to do (RFC 8415
+        section 18.4).
+        """
         return not exchange.relays and not is_multicast(exchange.datagram.destination)
 
     def _decide(self, exchange: Exchange, kind: Literal["discover", "request", "inform"]) -> Decision:

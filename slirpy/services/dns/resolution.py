@@ -72,7 +72,7 @@ class Request:
         self.server = server
 
     def answered_by(self, message: bytes) -> bool:
-        """Whether a message is an answer to this request."""
+        """Report whether a message is an answer to this request."""
         return self._query.answered_by(message, self._identifier, self._question)
 
 

@@ -237,7 +237,9 @@ class DnsService:
         return self._final(question, Answer(message))
 
     def _asks_other(self, question: Question, message: bytes) -> bool:
-        """Whether the other family's addresses are to be asked for, since an answer has none of the guest's."""
+        """Report whether the other family's addresses are to be asked for, since an answer has none of the
+        guest's.
+        """
         if question.other is None:
             question.other = self._synthesis.other_question(question.outside, message)
             if question.other is not None:

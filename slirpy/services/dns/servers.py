@@ -54,7 +54,7 @@ class Server:
     def __init__(self, resolver: Resolver, is_own: bool = False) -> None:
         self.resolver = resolver
         self.is_own = is_own
-        """Whether it has our own address; see :class:`Servers`."""
+        """True if it has our own address; see :class:`Servers`."""
         self.failing_until: int | None = None
         """The server is asked last until then, and by one query at a time after that. None: it works."""
         self.waiting: dict[Waiter, int] = {}
@@ -84,11 +84,11 @@ class Server:
         self._penalty = PENALTY
 
     def silent_since(self, since: int) -> bool:
-        """Whether nothing has come from it since then."""
+        """Report whether nothing has come from it since then."""
         return self._heard is None or self._heard <= since
 
     def dead(self, now: int) -> bool:
-        """Whether many queries wait for it without success."""
+        """Report whether many queries wait for it without success."""
         if self.failing_until is not None or len(self.waiting) < CROWD:
             return False
         since = max(next(iter(self.waiting.values())), self._heard or 0)
@@ -104,7 +104,7 @@ class Server:
         return worked
 
     def usable(self, now: int) -> bool:
-        """Whether it may be asked in its turn."""
+        """Report whether it may be asked in its turn."""
         return self.failing_until is None or (now >= self.failing_until and self._trial is None)
 
 
@@ -162,7 +162,9 @@ class Servers:
         self._returning.pop(message, None)
 
     def returned(self, message: bytes) -> bool:
-        """Whether a message that seems to come from a guest is one that we sent ourselves and that came back."""
+        """Report whether a message that seems to come from a guest is one that we sent ourselves and that came
+        back.
+        """
         came_back = self._returning.pop(message, None)
         if came_back is None:
             return False

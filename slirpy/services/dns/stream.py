@@ -73,11 +73,11 @@ class DnsStream:
         self._answers: deque[bytes] = deque()
         self._waiting: dict[Question, None] = {}  # in order, so that every run ends in the same way
         self._refused = False
-        """Whether a send was cut short, and the guest waits for room."""
+        """True if a send was cut short, and the guest waits for room."""
         self._shut = False
-        """Whether the guest has ended its direction."""
+        """True if the guest has ended its direction."""
         self._ended = False
-        """Whether no more queries are read: the remaining answers follow, then the end."""
+        """True if no more queries are read: the remaining answers follow, then the end."""
         self._last = network.now
         self._timer: Timer | None = network.call_at(self._last + IDLE, self._idle)
         owner.connected()
@@ -146,7 +146,7 @@ class DnsStream:
 
     @property
     def _finished(self) -> bool:
-        """Whether the end of the stream comes next."""
+        """Report whether the end of the stream comes next."""
         return (self._shut or self._ended) and not self._answers and not self._waiting
 
     def _signal_readable(self) -> None:

@@ -55,7 +55,7 @@ class Synthesis:
         return make_query(query, query.question[:-4], _OTHER[query.qtype])
 
     def _applies(self, query: Query) -> bool:
-        """Whether the family of a question is translated, and the guest does not check signatures itself."""
+        """Report whether the family of a question is translated, and the guest does not check signatures itself."""
         if query.qtype not in _OTHER or not query.is_internet or query.validates:
             return False
         translation = self._translation
@@ -63,7 +63,7 @@ class Synthesis:
 
     @staticmethod
     def _has_addresses(kind: int, message: bytes) -> bool:
-        """Whether an answer has an address."""
+        """Report whether an answer has an address."""
         from dnslib import DNSRecord
 
         try:

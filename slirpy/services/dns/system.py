@@ -29,7 +29,7 @@ _HEX = re.compile(r"0[xX][0-9a-fA-F]*")
 
 
 def may_look_up(query: Query) -> bool:
-    """Whether the library can answer a query."""
+    """Report whether the library can answer a query."""
     return query.is_plain and query.is_internet and query.qtype in (A, AAAA)
 
 

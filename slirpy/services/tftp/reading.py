@@ -159,7 +159,7 @@ class Reading(Transfer):
         self._transfers.enqueue(self)
 
     def _is_gap(self) -> bool:
-        """Whether a duplicate acknowledgement reports that the first block of the window is missing.
+        """Report whether a duplicate acknowledgement reports that the first block of the window is missing.
 
         A duplicate that arrives in the moment in which the window is sent was under way before.
         """

@@ -124,7 +124,7 @@ class GoneError(Exception):
 
 
 def has_body(method: bytes, status: int) -> bool:
-    """Whether an answer has a body (RFC 9110, section 6.4.1)."""
+    """Report whether an answer has a body (RFC 9110, section 6.4.1)."""
     return method != b"HEAD" and status not in (204, 304)
 
 

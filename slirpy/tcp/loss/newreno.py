@@ -155,7 +155,7 @@ def _send_gaps(conn: ControlBlock, end: int, budget: int, now: int, emit: Emit) 
 
 
 def _has_new(conn: ControlBlock, flight: int) -> bool:
-    """Whether there is data that was never sent, and the peer has room for it."""
+    """Report whether there is data that was never sent, and the peer has room for it."""
     return flight < conn.snd_wnd and flight < conn.snd_buf.length + conn.fin_queued
 
 

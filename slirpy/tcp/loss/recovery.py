@@ -102,12 +102,14 @@ def window(conn: ControlBlock, state: RackState, now: int, emit: Emit) -> int:
 
 
 def below_recover(conn: ControlBlock) -> bool:
-    """Whether SND.UNA has not reached RECOVER, so retransmissions belong to a time-out or recovery in progress."""
+    """Report whether SND.UNA has not reached RECOVER, so retransmissions belong to a time-out or recovery in
+    progress.
+    """
     return 0 < (conn.recover - conn.snd_una) & MASK <= (conn.snd_max - conn.snd_una) & MASK
 
 
 def no_loss_suspected(conn: ControlBlock) -> bool:
-    """Whether no data in flight was retransmitted or is assumed to be missing."""
+    """Report whether no data in flight was retransmitted or is assumed to be missing."""
     calm = conn.snd_nxt == conn.snd_max and not (conn.in_recovery or conn.sacked or conn.dupacks)
     return calm and not below_recover(conn)
 

@@ -22,7 +22,7 @@ a flight of 700 segments causes about this many."""
 
 
 def is_duplicate(blocks: Sequence[tuple[int, int]], ack: int) -> bool:
-    """Whether the first block is a D-SACK, which reports data that has arrived twice (RFC 2883, section 4)."""
+    """Report whether the first block is a D-SACK, which reports data that has arrived twice (RFC 2883, section 4)."""
     left, right = blocks[0]
     if seq_le(right, ack):
         return True

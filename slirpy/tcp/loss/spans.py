@@ -57,7 +57,7 @@ class Spans:
             del items[first]
 
     def was_resent(self, seq: int) -> bool:
-        """Whether the data at ``seq`` was retransmitted."""
+        """Report whether the data at ``seq`` was retransmitted."""
         return bool(self.items[self.locate(seq)][2] & AGAIN)
 
     def on_ack(self, una: int) -> None:

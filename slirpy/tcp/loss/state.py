@@ -95,7 +95,9 @@ class RackState:
 
     @property
     def unsettled(self) -> bool:
-        """Whether the next ACKs need the slow path, because of a probe, a timer, or the first echo after a loss."""
+        """Report whether the next ACKs need the slow path, because of a probe, a timer, or the first echo after
+        a loss.
+        """
         episode = self.episode
         echo_awaited = episode is not None and episode.stamp is not None
         return echo_awaited or self.tlp_end is not None or self.timer_expired

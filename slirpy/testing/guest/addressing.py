@@ -62,7 +62,7 @@ class Addressing(abc.ABC):
 
     @abc.abstractmethod
     def accepts(self, destination: bytes) -> bool:
-        """Whether packets with this destination are for the guest."""
+        """Report whether packets with this destination are for the guest."""
 
 
 class Addressing4(Addressing):
@@ -101,7 +101,7 @@ class Addressing6(Addressing):
 
     @property
     def active(self) -> bool:
-        """Whether the guest takes part in IPv6."""
+        """Report whether the guest takes part in IPv6."""
         return bool(self.addresses or self.tentative)
 
     def clear(self) -> None:
@@ -127,5 +127,5 @@ def common_bits(one: bytes, other: bytes) -> int:
 
 
 def _stays_on_link(destination: bytes) -> bool:
-    """Whether packets to this IPv6 address need a link-local source: link-local hosts and groups."""
+    """Report whether packets to this IPv6 address need a link-local source: link-local hosts and groups."""
     return is_link_local(destination) or (destination[0] == 0xFF and destination[1] & 15 <= 2)

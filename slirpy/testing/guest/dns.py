@@ -52,13 +52,13 @@ class Lookup:
         self.sent_at = guest.now
         """Nanoseconds."""
         self.done = False
-        """Whether an answer has arrived, or the last timeout has expired."""
+        """True if an answer has arrived, or the last timeout has expired."""
         self.answered_at: int | None = None
         """Nanoseconds; None without an answer."""
         self.rcode: str | None = None
         """Response code such as ``"NOERROR"`` or ``"SERVFAIL"``; None without an answer."""
         self.truncated = False
-        """Whether the answer was truncated (TC)."""
+        """True if the answer was truncated (TC)."""
         self.answers: list[str] = []
         """Data of the answer's records of the requested type, as text."""
         self.message = b""

@@ -82,5 +82,5 @@ class Reassembler:
 
 
 def _has_more(header: Packet) -> bool:
-    """Whether a fragment is not the last one of its packet."""
+    """Report whether a fragment is not the last one of its packet."""
     return bool(header.fragment & (ipv4.MF if isinstance(header, IPv4Header) else ipv6.MF))

@@ -128,11 +128,11 @@ class IpHost(GuestHost):
         addressing.networks.append((address, prefix))
 
     def is_own(self, address: bytes) -> bool:
-        """Whether an address is one of the guest's."""
+        """Report whether an address is one of the guest's."""
         return address in self._families[len(address)][0].addresses
 
     def has_address(self, destination: bytes) -> bool:
-        """Whether the guest has an address from which to send to ``destination``."""
+        """Report whether the guest has an address from which to send to ``destination``."""
         return self._families[len(destination)][0].source_for(destination) is not None
 
     def unconfigure(self) -> None:

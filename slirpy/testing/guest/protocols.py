@@ -65,7 +65,7 @@ class ProtocolHost(IpHost):
             counters.unhandled += 1
 
     def _hears(self, mac: bytes) -> bool:
-        """Whether the card takes frames for a group's MAC address."""
+        """Report whether the card takes frames for a group's MAC address."""
         return any(ipv6.multicast_mac(group) == mac for group in self.ipv6.groups())
 
     def _input_ip(self, packet: memoryview) -> None:

@@ -80,7 +80,7 @@ class GuestStream:
         self.count = 0
         self.paused = False
         self.established = False
-        """Whether the connection is or was established."""
+        """True if the connection is or was established."""
         self.on_data: Callable[[GuestStream], None] | None = None
         """Called when data was added to ``received``, or when the end has arrived."""
 
@@ -104,7 +104,7 @@ class GuestStream:
 
     @property
     def eof(self) -> bool:
-        """Whether the far side has ended its direction, and ``received`` got everything before that."""
+        """Report whether the far side has ended its direction, and ``received`` got everything before that."""
         return self.conn.fin_received and not self.conn.rcv_pending
 
     @property
@@ -114,7 +114,7 @@ class GuestStream:
 
     @property
     def closed(self) -> bool:
-        """Whether both directions have ended, or the connection died."""
+        """Report whether both directions have ended, or the connection died."""
         return self.conn.state in (State.CLOSED, State.TIME_WAIT)
 
     @property

@@ -114,7 +114,7 @@ class UdpHost:
         return socket
 
     def is_open(self, socket: UdpSocket) -> bool:
-        """Whether a socket has its port."""
+        """Report whether a socket has its port."""
         return self._sockets.get(socket.port) is socket
 
     def close(self, socket: UdpSocket) -> None:

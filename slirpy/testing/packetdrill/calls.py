@@ -81,7 +81,7 @@ class Sockets:
         self._epolls.observe()
 
     def _blocks(self, call: Call) -> bool:
-        """Whether a call waits if it cannot complete at once."""
+        """Report whether a call waits if it cannot complete at once."""
         return "MSG_DONTWAIT" not in self._flags(call) and self._own.blocks(call)
 
     def _flags(self, call: Call) -> set[str]:
@@ -338,5 +338,5 @@ class Sockets:
 
 
 def _is_null(value: Value) -> bool:
-    """Whether a call passes no buffer at all."""
+    """Report whether a call passes no buffer at all."""
     return isinstance(value, Word) and value.text == "NULL"

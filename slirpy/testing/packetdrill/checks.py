@@ -130,7 +130,7 @@ def _assignment(statement: ast.stmt) -> tuple[str, ast.expr] | None:
 
 
 def _prints(statement: ast.stmt) -> bool:
-    """Whether it is ``print(...)``, which has no effect here."""
+    """Report whether it is ``print(...)``, which has no effect here."""
     call = statement.value if isinstance(statement, ast.Expr) else None
     return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "print"
 

@@ -117,7 +117,7 @@ def compare(
 
 
 def _repeats_fin(packet: Packet, sent: Sent, host: Host) -> bool:
-    """Whether an ACK is compared with one that repeats the FIN."""
+    """Report whether an ACK is compared with one that repeats the FIN."""
     if packet.seq is None or packet.length or sent.data or not packet.flags & ~sent.flags & FIN:
         return False
     again = any(s.flags & FIN and (s.seq + len(s.data)) & MASK == packet.seq for s in host.outbound())

@@ -68,7 +68,7 @@ def choose(name: str, text: str, defines: dict[str, str]) -> str:
 
 
 def _is_directive(word: str, rest: str) -> bool:
-    """Whether it is a directive, not a comment that begins with such a word."""
+    """Report whether it is a directive, not a comment that begins with such a word."""
     if word in ("ifdef", "ifndef", "undef"):
         return rest.isidentifier()
     if word in ("else", "endif"):

@@ -35,7 +35,7 @@ class Descriptors:
         self.accepted: Connection | None = None
         """The connection returned by ``accept``."""
         self.connecting = False
-        """Whether ``connect`` was called."""
+        """True if ``connect`` was called."""
         self.nonblocking: set[int] = set()
         self.linger_reset = False
         self.read_shut = False
@@ -44,9 +44,9 @@ class Descriptors:
         self.notsent_lowat = 0
         """Value of TCP_NOTSENT_LOWAT; 0: unlimited."""
         self.send_buffer_set = False
-        """Whether SO_SNDBUF was set, so the buffer does not grow."""
+        """True if SO_SNDBUF was set, so the buffer does not grow."""
         self.inq = False
-        """Whether ``recvmsg`` reports the amount of remaining data."""
+        """True if ``recvmsg`` reports the amount of remaining data."""
         self.remembered: dict[str, object] = {}
         """Options that have no effect but can be read back."""
 
@@ -69,11 +69,11 @@ class Descriptors:
 
     @property
     def opened(self) -> bool:
-        """Whether the connection's socket was ever connected."""
+        """Report whether the connection's socket was ever connected."""
         return self.connecting or self.conn is self.accepted
 
     def acceptable(self) -> bool:
-        """Whether there is a connection for ``accept``, possibly one that has been reset."""
+        """Report whether there is a connection for ``accept``, possibly one that has been reset."""
         conn = self.conn
         if conn is self.accepted or conn.state in WAITING:
             return False
@@ -91,7 +91,7 @@ class Descriptors:
         return room
 
     def blocks(self, call: Call) -> bool:
-        """Whether the socket of a call waits if the call cannot complete at once."""
+        """Report whether the socket of a call waits if the call cannot complete at once."""
         return number(call, 0) not in self.nonblocking
 
     def told(self, call: Call, index: int, found: int) -> int:

@@ -61,7 +61,7 @@ def statements(name: str, text: str) -> list[Statement]:
 
 
 def _open(text: str) -> bool:
-    """Whether a call continues in the next line: one of its brackets is open."""
+    """Report whether a call continues in the next line: one of its brackets is open."""
     if "(" not in text or text.startswith(("--", "`")) or "%{" in text:
         return False
     depth = 0

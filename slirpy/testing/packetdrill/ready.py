@@ -60,7 +60,7 @@ def _compared(call: Call, found: set[str], expected: set[str]) -> None:
 
 
 def _waits(own: Descriptors, call: Call, index: int) -> bool:
-    """Whether a call that found nothing has to wait longer."""
+    """Report whether a call that found nothing has to wait longer."""
     timeout = number(call, index) * MS
     if not timeout or call.until is None:
         return False

@@ -310,7 +310,7 @@ class _Runner:
             raise FailureError(f"expected at {wanted} s, sent at {sent.time / SECOND:.6f} s: {packet.text}")
 
     def _overdue(self, rest: tuple[Event, ...]) -> None:
-        """Whether a segment was sent before this moment that no later line can match."""
+        """Report whether a segment was sent before this moment that no later line can match."""
         waiting = self.host.sent
         if not waiting or waiting[0].time >= self.host.now - self._setup.tolerance:
             return

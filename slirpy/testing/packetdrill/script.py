@@ -54,7 +54,7 @@ class When(NamedTuple):
     end: int
     """Equal to ``start``, or the end of a range."""
     anytime: bool = False
-    """Whether the time is ``*``: unspecified."""
+    """True if the time is ``*``: unspecified."""
 
 
 class Word(NamedTuple):

@@ -18,13 +18,13 @@ class System:
     defines: tuple[str, ...] = ("SLIRPY",)
     """Names for ``#ifdef``."""
     doubled: bool = False
-    """Whether SO_SNDBUF and SO_RCVBUF are doubled, for the system's overhead; half of the latter is window."""
+    """True if SO_SNDBUF and SO_RCVBUF are doubled, for the system's overhead; half of the latter is window."""
     shown_rcvbuf: int = 0
     """SO_RCVBUF of a new socket, if it differs from the size of its window."""
     quick_acks: int = 0
     """Number of segments acknowledged at once at the beginning, or until data flows the other way."""
     rounded: bool = False
-    """Whether the receive buffer is rounded up to a multiple of the MSS when the connection is established."""
+    """True if the receive buffer is rounded up to a multiple of the MSS when the connection is established."""
     unconnected_write: str = "EPIPE"
     """Error of a write to a socket that was never connected."""
     accept_reset: str = ""
@@ -32,21 +32,21 @@ class System:
     snd_grows: int = 0
     """Size to which the send buffer grows for blocking calls, unless SO_SNDBUF was set."""
     close_resets: bool = True
-    """Whether ``close`` with unread data resets the connection (RFC 2525, section 2.17)."""
+    """True if ``close`` with unread data resets the connection (RFC 2525, section 2.17)."""
     repeats_fin: bool = False
-    """Whether an ACK after the FIN repeats it until it is acknowledged; a plain ACK is accepted as equivalent."""
+    """True if an ACK after the FIN repeats it until it is acknowledged; a plain ACK is accepted as equivalent."""
     pause: int = 0
     """Nanoseconds that pass before each arriving segment: on a real machine no two events coincide."""
     push: bool = True
-    """Whether PSH is compared."""
+    """True if PSH is compared."""
     order: bool = True
-    """Whether the order of options and their padding is compared."""
+    """True if the order of options and their padding is compared."""
     window_slack: bool = False
-    """Whether a window may be up to two segments smaller: slirpy's edge moves in steps of that size (RFC 9293,
+    """True if a window may be up to two segments smaller: slirpy's edge moves in steps of that size (RFC 9293,
     section 3.8.6.2.2), theirs with every byte.
     """
     silence: bool = True
-    """Whether output after the last ``>`` makes a script fail."""
+    """True if output after the last ``>`` makes a script fail."""
     tolerance_percent: float = 0
     """Tolerance in percent of the time since the previous event."""
 

@@ -163,7 +163,7 @@ class Tokens:
         return found
 
     def _is_named(self) -> bool:
-        """Whether ``name=`` or ``name(...)=`` comes next."""
+        """Report whether ``name=`` or ``name(...)=`` comes next."""
         at = self._at + 1
         if not self.next.isidentifier():
             return False

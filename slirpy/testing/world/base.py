@@ -79,11 +79,11 @@ class SimWorld(SimClock, abc.ABC):
         self._pingable: set[bytes | None] = set()
         self._paths: dict[bytes, Path] = {}
         self.ipv4 = True
-        """Whether the host has a route to IPv4 addresses other than its loopback; traffic to them fails with
+        """True if the host has a route to IPv4 addresses other than its loopback; traffic to them fails with
         ENETUNREACH at once if not.
         """
         self.ipv6 = True
-        """Whether it has one to IPv6 addresses."""
+        """True if it has one to IPv6 addresses."""
 
     @property
     def latency_ns(self) -> int:
@@ -185,7 +185,7 @@ class SimWorld(SimClock, abc.ABC):
         return self._own_addresses[len(destination) == 16]
 
     def is_own(self, address: bytes) -> bool:
-        """Whether an address is one of the host's."""
+        """Report whether an address is one of the host's."""
         return is_loopback(address) or address in self._own_addresses
 
     @abc.abstractmethod

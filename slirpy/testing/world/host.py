@@ -78,7 +78,7 @@ def _error(number: int) -> OSError:
 
 
 def _is_taken(table: dict[Key, Any], address: bytes | None, port: int | None) -> bool:
-    """Whether another socket listens at an address and port."""
+    """Report whether another socket listens at an address and port."""
     for other, other_port in table:
         same = other == address
         if other and address and len(other) == len(address):

@@ -47,7 +47,7 @@ class Shape(NamedTuple):
 
     ttl: int = 64
     dont_fragment: bool = False
-    """Whether nobody may fragment it; routers never fragment IPv6 packets."""
+    """True if nobody may fragment it; routers never fragment IPv6 packets."""
 
 
 PLAIN = Shape()

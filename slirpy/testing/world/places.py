@@ -85,7 +85,7 @@ def shown(place: Place) -> SocketAddress:
 
 
 def is_loopback(address: bytes) -> bool:
-    """Whether an address of either family is the host's loopback."""
+    """Report whether an address of either family is the host's loopback."""
     return address[0] == 127 if len(address) == 4 else address == bytes(15) + b"\1"
 
 

@@ -35,7 +35,7 @@ class Remote:
         self.received = bytearray()
         """All data received so far. May be cleared."""
         self.ended = False
-        """Whether the other side has sent its end, and all data before it."""
+        """True if the other side has sent its end, and all data before it."""
         self.error: int | None = None
         """The ``errno`` value with which the connection failed."""
         self._paused = False
@@ -92,7 +92,7 @@ class Remote:
 
     @property
     def paused(self) -> bool:
-        """Whether it leaves incoming data in the connection's buffer, which then fills up."""
+        """Report whether it leaves incoming data in the connection's buffer, which then fills up."""
         return self._paused
 
     @paused.setter

@@ -60,7 +60,7 @@ class SimStream:
         self.local = local
         self.remote = remote
         self.alive = True
-        """Whether it is neither closed nor aborted nor failed."""
+        """True if it is neither closed nor aborted nor failed."""
         self.ttl = 0
         """Time to live of the stack's packets; 0: the system's default."""
         self._capacity = capacity
@@ -275,7 +275,7 @@ class SimListener:
         self.key = key
         self.accept = accept
         self.near = near
-        """Whether it is the stack's."""
+        """True if it is the stack's."""
 
     @property
     def text(self) -> str:
