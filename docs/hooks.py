@@ -146,7 +146,7 @@ def tcp_settings() -> str:
     rows = [f"| `{name}` | {getattr(values, name) / 1e9:g} s |" for name in times]
     rows += [
         f"| `{name}` | {getattr(values, name) // 1024} KiB |"
-        for name in ("rcv_first", "rcv_buffer", "snd_buffer")
+        for name in ("rcv_buffer_initial", "rcv_buffer", "snd_buffer")
     ]
     return "\n".join(["| setting | value |", "|---|---|", *rows])
 

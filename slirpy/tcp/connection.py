@@ -133,7 +133,7 @@ class Connection(ControlBlock):
         self.opened_at = self.progress_at = self.sent_at = now
         self.rcv_wscale = self.settings.wscale
         self.rcv_limit_max = self.settings.rcv_buffer
-        self.rcv_limit = min(self.settings.rcv_first, self.rcv_limit_max)
+        self.rcv_limit = min(self.settings.rcv_buffer_initial, self.rcv_limit_max)
 
     def write_room(self) -> int:
         """Return how many bytes should be passed to :meth:`write` now: those that can be sent at once, and a reserve.
@@ -227,7 +227,7 @@ class Connection(ControlBlock):
 
         The theory is in :mod:`slirpy.tcp.window`.
         """
-        if 2 * ((self.rcv_nxt - self.irs) & MASK) < self.settings.rcv_first:
+        if 2 * ((self.rcv_nxt - self.irs) & MASK) < self.settings.rcv_buffer_initial:
             return
         most = self.rcv_limit_max
         pool = self.pool

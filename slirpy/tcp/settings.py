@@ -16,11 +16,20 @@ ACK_LIMIT = 500 * MS
 """Acknowledgements are delayed for less than this (RFC 9293, MUST-40)."""
 
 _MINIMA = {
-    "mss": 1, "peer_mss": 1, "max_burst": 0, "rcv_buffer": 1, "rcv_first": 1, "snd_buffer": 1, "r1": 1,
+    "mss": 1, "peer_mss": 1, "max_burst": 0, "rcv_buffer": 1, "rcv_buffer_initial": 1, "snd_buffer": 1, "r1": 1,
     "time_wait": 0, "syn_timeout": 0, "user_timeout": 0, "keepalive_idle": 1, "keepalive_interval": 1,
     "keepalive_count": 1,
 }  # fmt: skip
-_SIZES = ("mss", "peer_mss", "max_burst", "rcv_buffer", "rcv_first", "snd_buffer", "r1", "keepalive_count")
+_SIZES = (
+    "mss",
+    "peer_mss",
+    "max_burst",
+    "rcv_buffer",
+    "rcv_buffer_initial",
+    "snd_buffer",
+    "r1",
+    "keepalive_count",
+)
 _SWITCHES = ("nodelay", "timestamps", "sack", "window_scaling", "rack", "keepalive", "idle_restart")
 _TIMES = ("delayed_ack", "syn_timeout", "user_timeout", "keepalive_idle", "keepalive_interval", "time_wait")
 _MAX_MSS = 0xFFFF
@@ -44,7 +53,7 @@ class Settings:
     """Maximum payload of one emitted piece: more than a segment if the link segments data itself; 0: one segment."""
     rcv_buffer: int = 1 << 20
     """Maximum number of received bytes waiting for the user; limits the window."""
-    rcv_first: int = 1 << 16
+    rcv_buffer_initial: int = 1 << 16
     """Initial value of that limit. It grows with the data that the user takes."""
     snd_buffer: int = 1 << 20
     """Maximum number of bytes that are written and not acknowledged."""

@@ -239,7 +239,7 @@ class ControlBlock:
         self.rcv_adv = 0
         """Right edge of the advertised window."""
         self.rcv_wscale = 0
-        self.rcv_limit = settings.rcv_first
+        self.rcv_limit = settings.rcv_buffer_initial
         """Maximum number of bytes that the window offers now."""
         self.rcv_limit_max = settings.rcv_buffer
         """Maximum number of bytes that it can grow to, also limited by the scaled header field."""

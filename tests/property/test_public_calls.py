@@ -181,7 +181,7 @@ RANGES: dict[str, Range] = {
     "tcp.Connection.read limit": (0, math.inf),
     "tcp.Settings mss": (1, 65535), "tcp.Settings peer_mss": (1, 65535),
     "tcp.Settings max_burst": (0, math.inf), "tcp.Settings rcv_buffer": (1, math.inf),
-    "tcp.Settings rcv_first": (1, math.inf), "tcp.Settings snd_buffer": (1, math.inf),
+    "tcp.Settings rcv_buffer_initial": (1, math.inf), "tcp.Settings snd_buffer": (1, math.inf),
     "tcp.Settings delayed_ack": (0, 499_999_999), "tcp.Settings syn_timeout": TIME,
     "tcp.Settings user_timeout": TIME, "tcp.Settings r1": (1, math.inf),
     "tcp.Settings keepalive_idle": (1, math.inf), "tcp.Settings keepalive_interval": (1, math.inf),

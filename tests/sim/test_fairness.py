@@ -167,7 +167,7 @@ def test_a_far_side_that_takes_little_gets_a_small_window() -> None:
         net.run(0.02)
         net.take()
         sent += 1000
-    assert Settings().rcv_first - 3000 < peer.conn.rcv_pending <= Settings().rcv_first
+    assert Settings().rcv_buffer_initial - 3000 < peer.conn.rcv_pending <= Settings().rcv_buffer_initial
     server.connections[0].paused = False
     net.run(5)
     assert server.connections[0].received == bytes(sent)
@@ -191,7 +191,7 @@ def test_windows_grow_with_what_is_taken(monkeypatch: pytest.MonkeyPatch) -> Non
         send_much(net, peer)
     send_much(net, peers[3], 10)
     limits = [peer.conn.rcv_limit for peer in peers]
-    assert limits == [1 << 20, 1 << 20, (2 << 20) // 3, Settings().rcv_first]
+    assert limits == [1 << 20, 1 << 20, (2 << 20) // 3, Settings().rcv_buffer_initial]
     peers[0].send(RST, seq=peers[0].seq)
     peers[1].send(RST, seq=peers[1].seq)
     send_much(net, peers[2], 500)

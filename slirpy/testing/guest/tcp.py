@@ -269,7 +269,7 @@ class TcpHost:
         family = family_of(far)
         mss = self.guest.mtu_for(far) - family.header_length - tcp.HEADER_LENGTH
         settings = Settings(
-            mss=mss, peer_mss=_PEER_MSS[family.version], rcv_buffer=rcv_buffer, rcv_first=rcv_buffer
+            mss=mss, peer_mss=_PEER_MSS[family.version], rcv_buffer=rcv_buffer, rcv_buffer_initial=rcv_buffer
         )
         iss, ts_offset = random.getrandbits(32), random.getrandbits(32)
         if previous is not None:

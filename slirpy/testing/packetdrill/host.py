@@ -308,7 +308,7 @@ class Host:
     def _round(self, conn: Connection) -> None:
         if self.system.rounded:
             mss = conn.mss + (_TIMESTAMPS if conn.ts_ok else 0)
-            size = -(-self.settings.rcv_first // mss) * mss
+            size = -(-self.settings.rcv_buffer_initial // mss) * mss
             self.shown_rcvbuf = size
             if conn.wscale_ok:
                 conn.rcv_limit = min(size, conn.rcv_limit_max)

@@ -91,7 +91,7 @@ def _changed(settings: Settings, name: str, value: int, doubled: bool) -> Settin
     if name == "SO_SNDBUF":
         return replace(settings, snd_buffer=2 * value if doubled else value)
     if name == "TCP_WINDOW_CLAMP":
-        return replace(settings, rcv_buffer=value, rcv_first=min(settings.rcv_first, value))
+        return replace(settings, rcv_buffer=value, rcv_buffer_initial=min(settings.rcv_buffer_initial, value))
     if name == "TCP_USER_TIMEOUT":
         return replace(settings, user_timeout=value * MS)
     if name == "TCP_SYNCNT":
@@ -112,7 +112,7 @@ def _changed(settings: Settings, name: str, value: int, doubled: bool) -> Settin
 def _set_receive_buffer(own: Descriptors, value: int) -> Outcome:
     host, conn = own.host, own.conn
     try:
-        host.renew(replace(host.settings, rcv_buffer=value, rcv_first=value))
+        host.renew(replace(host.settings, rcv_buffer=value, rcv_buffer_initial=value))
     except ConfigError:
         return -errno.EINVAL
     host.shown_rcvbuf = 2 * value if host.system.doubled else value
@@ -210,7 +210,7 @@ def _value(own: Descriptors, call: Call, name: str) -> int:
     host = own.host
     settings = host.settings
     if name == "SO_RCVBUF":
-        return host.shown_rcvbuf or settings.rcv_first
+        return host.shown_rcvbuf or settings.rcv_buffer_initial
     if name == "SO_SNDBUF":
         return settings.snd_buffer
     if name == "TCP_MAXSEG":

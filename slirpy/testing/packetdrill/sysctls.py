@@ -57,7 +57,7 @@ def _time(name: str, unit: int) -> Callable[[str], dict[str, Any]]:
 
 def _rmem(value: str) -> dict[str, Any]:
     _, default, most = map(_number, value.split())
-    return {"rcv_buffer": most, "rcv_first": min(default // 2, most), "shown_rcvbuf": default}
+    return {"rcv_buffer": most, "rcv_buffer_initial": min(default // 2, most), "shown_rcvbuf": default}
 
 
 def _wmem(value: str) -> dict[str, Any]:
@@ -91,7 +91,10 @@ def _must_be_zero(value: str) -> dict[str, Any]:
 
 
 SYSCTLS: dict[str, tuple[Callable[[str], dict[str, Any]], str]] = {
-    "net.ipv4.tcp_rmem": (_rmem, "`rcv_buffer` is the last number, `rcv_first` half of the second one"),
+    "net.ipv4.tcp_rmem": (
+        _rmem,
+        "`rcv_buffer` is the last number, `rcv_buffer_initial` half of the second one",
+    ),
     "net.ipv4.tcp_wmem": (_wmem, "`snd_buffer` is the second number"),
     "net.ipv4.tcp_timestamps": (_flag("timestamps"), "`timestamps`"),
     "net.ipv4.tcp_sack": (_flag("sack"), "`sack`"),
@@ -106,7 +109,7 @@ SYSCTLS: dict[str, tuple[Callable[[str], dict[str, Any]], str]] = {
     "net.ipv4.tcp_keepalive_probes": (_size("keepalive_count"), "`keepalive_count`"),
     "net.inet.tcp.rfc1323": (_rfc1323, "`window_scaling` and `timestamps`"),
     "net.inet.tcp.sack.enable": (_flag("sack"), "`sack`"),
-    "net.inet.tcp.recvspace": (_size("rcv_first"), "`rcv_first`"),
+    "net.inet.tcp.recvspace": (_size("rcv_buffer_initial"), "`rcv_buffer_initial`"),
     "net.inet.tcp.sendspace": (_size("snd_buffer"), "`snd_buffer`"),
     "kern.ipc.maxsockbuf": (_size("rcv_buffer"), "`rcv_buffer`"),
     "net.inet.tcp.delayed_ack": (_delayed, "`delayed_ack`, if it is 0"),

@@ -56,7 +56,7 @@ SYSTEMS: dict[str, System] = {
     "linux": System(
         settings={
             "rcv_buffer": 15 << 20,
-            "rcv_first": 65_535,
+            "rcv_buffer_initial": 65_535,
             "snd_buffer": 256 << 10,
             "delayed_ack": 40 * MS,
             "idle_restart": False,
@@ -74,7 +74,7 @@ SYSTEMS: dict[str, System] = {
     "freebsd": System(
         settings={
             "rcv_buffer": 2 << 20,
-            "rcv_first": 65_536,
+            "rcv_buffer_initial": 65_536,
             "snd_buffer": 32 << 10,
             "delayed_ack": 40 * MS,
             "syn_timeout": 75 * SECOND,

@@ -217,7 +217,7 @@ def test_one_segment_is_not_answered_twice() -> None:
 
 
 def test_answers_are_bounded_and_what_is_beyond_shares_the_last() -> None:
-    s = passive(Settings(rcv_first=1 << 20), wscale=7, sack_permitted=True)
+    s = passive(Settings(rcv_buffer_initial=1 << 20), wscale=7, sack_permitted=True)
     arrive(s, *range(40))
     s.conn.consume(s.conn.rcv_pending)
     arrive(s, 40, 41)

@@ -69,7 +69,7 @@ def test_without_scaling_nothing_beyond_sixteen_bits() -> None:
 def test_a_first_window_above_the_bound_is_the_bound() -> None:
     s = passive(Settings(rcv_buffer=5000))
     assert s.conn.rcv_limit == 5000
-    s = Script(Settings(rcv_first=3000))
+    s = Script(Settings(rcv_buffer_initial=3000))
     s.conn.connect(s.now)
     s.flush()
     assert s.send("S", 0).wnd == 3000

@@ -94,7 +94,7 @@ def test_early_text_byte_by_byte(order: str) -> None:
 
 def test_early_text_of_a_whole_window() -> None:
     def work() -> Connection:
-        s = quiet(Settings(rcv_first=WINDOW))
+        s = quiet(Settings(rcv_buffer_initial=WINDOW))
         s.flush()
         seq = 2
         while (room := s.conn.rcv_wnd - (seq - 1)) > 0:
@@ -205,7 +205,7 @@ def test_memory_goes_when_the_connection_closes() -> None:
     """The object may live on for a while, in a table; what it held does not. What the user has yet to read does."""
 
     def work() -> Connection:
-        s = quiet(Settings(rcv_first=WINDOW))
+        s = quiet(Settings(rcv_buffer_initial=WINDOW))
         feed(s, 1, b"unread")
         for number in range(100):
             feed(s, 101 + 2000 * number, bytes(1460))
@@ -243,7 +243,7 @@ held is far beyond it."""
 
 
 def test_a_segment_takes_no_longer_behind_many_holes() -> None:
-    s = quiet(Settings(rcv_first=WINDOW))
+    s = quiet(Settings(rcv_buffer_initial=WINDOW))
     for number in range(MAX_HOLES):
         feed(s, 3 + 1000 * number, b"x" * 500)
     rng = Random(5)

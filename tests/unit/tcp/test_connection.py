@@ -329,7 +329,7 @@ def test_window_opens_only_when_it_is_worth_it() -> None:
 
 @pytest.mark.rfc("9293", "SHLD-14")
 def test_the_window_never_shrinks() -> None:
-    s = passive(Settings(rcv_buffer=100_000, rcv_first=100_000), wscale=3)
+    s = passive(Settings(rcv_buffer=100_000, rcv_buffer_initial=100_000), wscale=3)
     edge = s.conn.rcv_adv
     for i in range(40):
         s.recv("A", 1 + 1000 * i, 1, data=bytes(1000))

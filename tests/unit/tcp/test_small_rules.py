@@ -49,7 +49,7 @@ def test_no_acknowledgement_is_delayed_for_half_a_second() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["mss", "max_burst", "rcv_buffer", "rcv_first", "snd_buffer", "r1", "time_wait"]
+    "name", ["mss", "max_burst", "rcv_buffer", "rcv_buffer_initial", "snd_buffer", "r1", "time_wait"]
 )
 def test_sizes_that_make_no_sense_are_the_callers_mistake(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} -1 is too small; choose [01] or more"):
@@ -57,7 +57,8 @@ def test_sizes_that_make_no_sense_are_the_callers_mistake(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["mss", "peer_mss", "max_burst", "rcv_buffer", "rcv_first", "snd_buffer", "r1", "keepalive_count"]
+    "name",
+    ["mss", "peer_mss", "max_burst", "rcv_buffer", "rcv_buffer_initial", "snd_buffer", "r1", "keepalive_count"],
 )
 @pytest.mark.parametrize("value", ["1460", 1460.0, None, True])
 def test_a_size_is_a_whole_number(name: str, value: object) -> None:

@@ -85,7 +85,7 @@ def test_the_edge_moves_by_two_segments_or_half_of_the_buffer(limit: int, growth
 
 
 def test_a_window_that_cannot_be_scaled_ends_at_16_bits() -> None:
-    s = passive(Settings(rcv_buffer=1 << 20, rcv_first=1 << 20))
+    s = passive(Settings(rcv_buffer=1 << 20, rcv_buffer_initial=1 << 20))
     assert (s.conn.rcv_limit, s.conn.rcv_limit_max) == (0xFFFF, 0xFFFF)
     s.recv("A", 1, 1, data=b"x").wait(SECOND)
     assert s.conn.rcv_wnd == 0xFFFF - 1
@@ -116,7 +116,7 @@ WINDOW = 100
 
 def windowed() -> Script:
     """It takes so many bytes, and knows SACK."""
-    s = passive(Settings(rcv_buffer=1000, rcv_first=1000), sack_permitted=True)
+    s = passive(Settings(rcv_buffer=1000, rcv_buffer_initial=1000), sack_permitted=True)
     s.conn.rcv_adv = (s.conn.rcv_nxt + WINDOW) & MASK
     s.conn.rcv_limit = s.conn.rcv_limit_max = WINDOW
     return s
@@ -251,7 +251,7 @@ def test_a_fin_keeps_to_the_peers_window() -> None:
 @pytest.mark.parametrize(("room", "taken"), [(1000, False), (1001, True)])
 def test_a_fin_behind_the_window_is_not_taken(early: int, room: int, taken: bool) -> None:
     """The FIN has a number of its own: where text fills the window, it lies beyond the edge."""
-    s = passive(Settings(rcv_first=room, rcv_buffer=room))
+    s = passive(Settings(rcv_buffer_initial=room, rcv_buffer=room))
     assert s.conn.rcv_wnd == room
     s.recv("FA", 1 + early, 1, data=bytes(1000 - early))
     s.recv("A", 1, 1, data=bytes(early))
@@ -267,7 +267,7 @@ def test_a_fin_behind_the_window_is_not_taken(early: int, room: int, taken: bool
 @pytest.mark.rfc("9293", "3.10.7.4")
 @pytest.mark.parametrize("payload", [499, 500])
 def test_a_fin_behind_the_window_of_a_syn_is_not_kept(payload: int) -> None:
-    s = Script(Settings(rcv_first=500, rcv_buffer=500))
+    s = Script(Settings(rcv_buffer_initial=500, rcv_buffer=500))
     s.conn.listen(s.now)
     s.recv("SF", 0, data=bytes(payload))
     s.recv("A", 1 + payload + (payload < 500), 1)
@@ -279,7 +279,7 @@ def test_a_fin_behind_the_window_of_a_syn_is_not_kept(payload: int) -> None:
 @pytest.mark.parametrize(("beyond", "heard"), [(-1, True), (0, True), (1, False)])
 def test_an_ack_at_the_right_edge_of_the_window_counts(beyond: int, heard: bool) -> None:
     """The peer has sent all that the window lets out, and its ACKs are numbered by that."""
-    s = passive(Settings(rcv_first=1050, rcv_buffer=1050))
+    s = passive(Settings(rcv_buffer_initial=1050, rcv_buffer=1050))
     s.write(b"x" * 100)
     s.out.clear()
     s.recv("A", 1 + 1050 + beyond, 101)
@@ -289,7 +289,7 @@ def test_an_ack_at_the_right_edge_of_the_window_counts(beyond: int, heard: bool)
 
 @pytest.mark.rfc("5961", "3.2 outside")
 def test_a_reset_at_the_right_edge_of_the_window_is_outside() -> None:
-    s = passive(Settings(rcv_first=1050, rcv_buffer=1050))
+    s = passive(Settings(rcv_buffer_initial=1050, rcv_buffer=1050))
     s.recv("R", 1 + 1050).silence()
     assert s.conn.stats.drop_tcp_reset == 1
     s.recv("R", 1 + 1049).send("A", 1, 1)
@@ -298,7 +298,7 @@ def test_a_reset_at_the_right_edge_of_the_window_is_outside() -> None:
 @pytest.mark.rfc("9293", "3.10.7.4 edge")
 def test_two_whose_windows_are_full_hear_each_other_when_both_paths_narrow() -> None:
     """Each has sent what the other's window holds, and lost it; each then numbers its ACKs by the other's edge."""
-    settings = Settings(mss=1050, rcv_first=1050, rcv_buffer=1050, timestamps=False, sack=False)
+    settings = Settings(mss=1050, rcv_buffer_initial=1050, rcv_buffer=1050, timestamps=False, sack=False)
     largest = 2000
 
     def wire(sender: str, segment: Segment) -> int | None:

@@ -24,7 +24,7 @@ DELAY = 20 * MS
 """One way."""
 EACH = 1 * MS
 """What the link takes for a segment: a round trip holds forty."""
-SETTINGS = Settings(mss=MSS, congestion=Reno, rcv_first=1 << 20)
+SETTINGS = Settings(mss=MSS, congestion=Reno, rcv_buffer_initial=1 << 20)
 
 
 @dataclass

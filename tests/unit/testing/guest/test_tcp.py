@@ -376,7 +376,7 @@ def test_two_guests_on_a_cable_that_delivers_within_send() -> None:
 
 
 def test_the_window_closes_for_a_peer_that_sends_byte_by_byte() -> None:
-    conn = Connection(Settings(rcv_buffer=66_000, rcv_first=66_000, delayed_ack=0), 1000)
+    conn = Connection(Settings(rcv_buffer=66_000, rcv_buffer_initial=66_000, delayed_ack=0), 1000)
 
     windows: list[int] = []
     conn.connect(0)

@@ -612,7 +612,7 @@ def test_strict_segments() -> None:
     ("command", "changes"),
     [
         ("sysctl -q net.ipv4.tcp_rmem='4096 131072 15728640'",
-         {"rcv_buffer": 15 << 20, "rcv_first": 65536, "shown_rcvbuf": 131072}),
+         {"rcv_buffer": 15 << 20, "rcv_buffer_initial": 65536, "shown_rcvbuf": 131072}),
         ('../common/defaults.sh\n../common/set_sysctls.py /proc/sys/net/ipv4/tcp_wmem="4096 50000 4194304" \\\n'
          " /proc/sys/net/ipv4/tcp_recovery=0", {"snd_buffer": 50000, "rack": False}),
         ('sysctl -q net.ipv4.tcp_wmem="4096 $((256*1024)) 4194304" > /dev/null 2>&1', {"snd_buffer": 262144}),
