@@ -181,7 +181,7 @@ class FreeHost(SimHost):
         self._peer = peer
         self.datagrams: DatagramOwner | None = None
 
-    def connect_tcp(self, address: bytes, port: int, owner: StreamOwner, ttl: int = 0) -> StreamPeer:  # type: ignore[override]
+    def connect_tcp(self, address: bytes, port: int, owner: StreamOwner, ttl: int = 0) -> StreamPeer:  # type: ignore[override] # a scripted peer
         """Connect at once."""
         if isinstance(self._peer, Echo):
             self._peer.owner = owner
@@ -189,7 +189,7 @@ class FreeHost(SimHost):
         owner.readable()
         return self._peer
 
-    def open_udp(self, owner: DatagramOwner, family: int = 4) -> DatagramPeer | int:  # type: ignore[override]
+    def open_udp(self, owner: DatagramOwner, family: int = 4) -> DatagramPeer | int:  # type: ignore[override] # a scripted peer
         """Open a socket that discards everything."""
         self.datagrams = owner
         return FreeDatagrams()
@@ -434,7 +434,7 @@ class Guest:
         for _ in range(count):
             self.received.clear()
             frames = [self.frame(ACK | PSH, b"\0")]
-            self.measured(lambda frames=frames: self.network.send(frames))  # type: ignore[misc]
+            self.measured(lambda frames=frames: self.network.send(frames))  # type: ignore[misc] # mypy infers no lambda with a default
             for segment in self._segments():
                 length = len(segment) - at - (segment[at + 12] >> 4) * 4
                 self.ack = (self.ack + (length if segment[at + 13] & PSH else 0)) & MASK

@@ -141,7 +141,7 @@ def test_asgi_takes_whatever_comes(data: bytes) -> None:
         reader, writer = asyncio.StreamReader(), Writer()
         reader.feed_data(data)
         reader.feed_eof()
-        await asgi(async_page)(reader, writer)  # type: ignore[arg-type]
+        await asgi(async_page)(reader, writer)  # type: ignore[arg-type] # enough of a reader and a writer
         # A guest that goes away in the middle of its request leaves the application without an answer to give.
         assert all("before it completed its answer" in str(context["exception"]) for context in failures), (
             failures
@@ -159,7 +159,7 @@ def test_these_requests_are_of_some_use() -> None:
         reader, writer = asyncio.StreamReader(), Writer()
         reader.feed_data(data)
         reader.feed_eof()
-        await asgi(async_page)(reader, writer)  # type: ignore[arg-type]
+        await asgi(async_page)(reader, writer)  # type: ignore[arg-type] # enough of a reader and a writer
         return writer.data
 
     for data in (

@@ -435,5 +435,5 @@ def test_every_kind_and_class_is_tried() -> None:
 def test_paths_are_kept_as_paths(tmp_path: Path) -> None:
     for row in OPTIONS:
         if isinstance(row.kind, Location):
-            assert getattr(Config(**{row.name: str(tmp_path)}), row.name) == tmp_path  # type: ignore[arg-type]
+            assert getattr(Config(**{row.name: str(tmp_path)}), row.name) == tmp_path  # type: ignore[arg-type] # each value fits its argument
     assert option("tftp").kind.check("tftp", len) is len

@@ -69,5 +69,5 @@ def test_the_history_has_a_bound() -> None:
     net = ready()
     for _ in range(HISTORY + 10):
         stream = net.guest.connect("192.0.2.7", 7)
-        net.run_until(lambda stream=stream: stream.closed)  # type: ignore[misc]
+        net.run_until(lambda stream=stream: stream.closed)  # type: ignore[misc] # mypy infers no lambda with a default
     assert len(net.stack.closed_flows) == HISTORY

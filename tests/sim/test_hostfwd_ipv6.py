@@ -105,7 +105,7 @@ def test_addresses_that_no_guest_can_have(guest: str, more: dict[str, bool], tex
     with pytest.raises(
         ForwardError, match=rf'hostfwd "tcp:\[::1\]:80-\[{guest}\]:80": guest address {guest}.*{text}'
     ):
-        VirtualNetwork(Config(hostfwd=[f"tcp:[::1]:80-[{guest}]:80"], **more))  # type: ignore[arg-type]
+        VirtualNetwork(Config(hostfwd=[f"tcp:[::1]:80-[{guest}]:80"], **more))  # type: ignore[arg-type] # each value fits its argument
 
 
 def test_no_ipv4_guest_on_a_network_without_ipv4() -> None:

@@ -370,7 +370,7 @@ class Alone(World):
     def __init__(self, count: int = 3) -> None:
         self.now = 1000 * SECOND
         self.network = SwitchNetwork(now=self.now)
-        self.net = self  # type: ignore[assignment]
+        self.net = self  # type: ignore[assignment] # the bench is its own network
         self.wires = []
         for _ in range(count):
             wire = Wire()

@@ -71,7 +71,7 @@ def exceeded(frame: Any, source: bytes, *, ttl: int | None = None) -> Any:
 def ttl_outward(net: Net) -> int:
     """Of the one connection that the host has been asked for."""
     (flow,) = net.stack.tcp_flows.values()
-    ttl: int = flow.peer.ttl  # type: ignore[attr-defined]
+    ttl: int = flow.peer.ttl  # type: ignore[attr-defined] # the peer is a SimStream
     return ttl
 
 

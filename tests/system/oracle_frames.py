@@ -198,7 +198,7 @@ class TcpEnd:
         self, name: str, flags: int, payload: bytes = b"", *, until: str = "", **more: bytes | int
     ) -> list[Seen]:
         """Send one segment and wait for another of kind ``until``, such as ``"tcp FIN"``."""
-        frame = self.segment(flags, payload, **more)  # type: ignore[arg-type]
+        frame = self.segment(flags, payload, **more)  # type: ignore[arg-type] # each value fits its argument
         wanted = (lambda seen: any(one.kind == until for one in seen)) if until else 0
         return self.took(self._talk.step(name, frame, until=wanted))
 

@@ -248,17 +248,17 @@ def test_times_are_nanoseconds(place: str, now: Any) -> None:
 
 def test_clocks_of_the_calendar(tmp_path: Any) -> None:
     with pytest.raises(ConfigError, match=r"^wall_clock\(\) = .* use time.time_ns, not time.time"):
-        Slirp(Config(lease_file=tmp_path / "leases"), wall_clock=time.time)  # type: ignore[arg-type]
-    capture = CaptureLink(CallbackLink(print), io.BytesIO(), clock=time.time)  # type: ignore[arg-type]
-    trace = TraceLink(CallbackLink(print), print, clock=time.time)  # type: ignore[arg-type]
+        Slirp(Config(lease_file=tmp_path / "leases"), wall_clock=time.time)  # type: ignore[arg-type] # the mistake
+    capture = CaptureLink(CallbackLink(print), io.BytesIO(), clock=time.time)  # type: ignore[arg-type] # the mistake
+    trace = TraceLink(CallbackLink(print), print, clock=time.time)  # type: ignore[arg-type] # the mistake
     for link in (capture, trace):
         with pytest.raises(ConfigError, match=r"^clock\(\) = .* use time.time_ns, not time.time"):
             link.input(ARP)
     for clock in (5, None, "now"):
         with pytest.raises(ConfigError, match=r"^clock is a function that gives nanoseconds"):
-            CaptureLink(CallbackLink(print), io.BytesIO(), clock=clock)  # type: ignore[arg-type]
+            CaptureLink(CallbackLink(print), io.BytesIO(), clock=clock)  # type: ignore[arg-type] # the mistake
 
 
 def test_what_is_waited_for_is_asked() -> None:
     with pytest.raises(ConfigError, match=r"^predicate is a function; given was True"):
-        virtual().run_until(True)  # type: ignore[arg-type]
+        virtual().run_until(True)  # type: ignore[arg-type] # the mistake

@@ -18,6 +18,7 @@ ODD = re.compile(
     r"\b(is told|are told|tells? of|is to be|of (ours|yours|its own)|besides|as ever|who is|who has|nobody has)\b",
     re.IGNORECASE,
 )
+IGNORED = re.compile(r"# type: ignore(?!\[[\w, -]+\] # \w).*")
 HANGING = re.compile(r"^ *[\])}](?:.*\S)?  # (?!fmt:|noqa|type:).*", re.MULTILINE)
 BODIES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -62,6 +63,18 @@ def test_no_comment_has_made_the_formatter_break_its_line() -> None:
         for place in (*PLACES, "tests", "docs")
         for path in sorted((REPOSITORY / place).rglob("*.py"))
         for match in HANGING.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert not faults, "\n".join(faults)
+
+
+def test_an_ignored_error_of_types_has_a_code_and_a_reason() -> None:
+    """``# type: ignore[code] # reason``."""
+    faults = [
+        f"{path.relative_to(REPOSITORY)}: {match.group()}"
+        for place in (*PLACES, "tests", "docs")
+        for path in sorted((REPOSITORY / place).rglob("*.py"))
+        for match in IGNORED.finditer(path.read_text(encoding="utf-8"))
+        if path.name != "test_english.py"
     ]
     assert not faults, "\n".join(faults)
 

@@ -260,7 +260,7 @@ def test_forwards_go_on(tmp_path: Path, how: Callable[[Slirp], None]) -> None:
                 driven.until(lambda: web.accepted, "a connection comes in")
                 stream = web.accepted.pop(0)
                 client.sendall(b"hello")
-                driven.until(lambda stream=stream: stream.received == b"hello")  # type: ignore[misc]
+                driven.until(lambda stream=stream: stream.received == b"hello")  # type: ignore[misc] # mypy infers no lambda with a default
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.sendto(b"x", ("127.0.0.1", udp.host_port))
             driven.until(lambda: dns.received, "a datagram comes in")
@@ -278,7 +278,7 @@ def test_connections_go_on() -> None:
             driven.until(lambda: not stream.unsent)
             assert far.recv(100) == turn
             far.sendall(turn)
-            driven.until(lambda turn=turn: stream.received.endswith(turn))  # type: ignore[misc]
+            driven.until(lambda turn=turn: stream.received.endswith(turn))  # type: ignore[misc] # mypy infers no lambda with a default
             in_child(lambda: use(net))
         stream.shutdown()
         driven.until(lambda: not stream.unsent)
@@ -378,7 +378,7 @@ def test_leases_are_written_by_the_parent_alone(tmp_path: Path) -> None:
             driven.guest.mac = MAC[:5] + bytes((number,))
             driven.guest.unconfigure()
             client = driven.guest.dhcp()
-            driven.until(lambda client=client: client.bound, "a lease")  # type: ignore[misc]
+            driven.until(lambda client=client: client.bound, "a lease")  # type: ignore[misc] # mypy infers no lambda with a default
         before = path.read_bytes(), path.stat().st_ino
         in_child(lambda: use(net))
         assert (path.read_bytes(), path.stat().st_ino) == before
@@ -551,7 +551,7 @@ def test_sockets_and_links_of_the_parent(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("host", "stream", "dgram")]
     poller = SelectorPoller()
     host = SocketHost(poller)
-    host.listen_unix(str(paths[0]), lambda accepted: None)  # type: ignore[arg-type, return-value]
+    host.listen_unix(str(paths[0]), lambda accepted: None)  # type: ignore[arg-type, return-value] # nobody connects
     stream = StreamLink.listen(unix(str(paths[1])))
     dgram = DgramLink.open(unix(str(paths[2])), unix(str(tmp_path / "nobody")))
 
@@ -560,7 +560,7 @@ def test_sockets_and_links_of_the_parent(tmp_path: Path) -> None:
         stats = Stats()
 
     for link in (stream, dgram):
-        link.start(Sink(), poller)  # type: ignore[arg-type]
+        link.start(Sink(), poller)  # type: ignore[arg-type] # all of a sink that a link needs to start
     for close in (host.close, stream.close, dgram.close):
         in_child(close)
         assert all(path.exists() for path in paths)

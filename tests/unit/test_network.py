@@ -560,7 +560,7 @@ def test_link_is_closed_with_the_network() -> None:
 
     link = Link()
     with Slirp(config()) as net:
-        net.attach_link(link)  # type: ignore[arg-type]
+        net.attach_link(link)  # type: ignore[arg-type] # send() wants a list
     assert link.closed == 1
 
 

@@ -130,7 +130,7 @@ class Slow(CallbackLink):
 @pytest.mark.parametrize(("hub", "kind"), [(False, "LinkPort"), (True, "HubPort")])
 def test_a_port(hub: bool, kind: str) -> None:
     net = VirtualNetwork(Config(hub=hub), seed=1)
-    port = net.stack.attach(Slow(print), None)  # type: ignore[arg-type]
+    port = net.stack.attach(Slow(print), None)  # type: ignore[arg-type] # the link uses no poller
     assert repr(port) == f"<{kind} of Slow, mtu 1500>"
     LinkPort.push(port, Frame((b"x",)), 1)
     assert repr(port) == f"<{kind} of Slow, mtu 1500, 1 frame queued>"

@@ -68,7 +68,7 @@ def test_counters_start_at_zero_and_count() -> None:
 
 def test_a_misspelt_counter_is_an_error() -> None:
     try:
-        Stats().drop_udp_chekcsum = 1  # type: ignore[attr-defined]
+        Stats().drop_udp_chekcsum = 1  # type: ignore[attr-defined] # no such counter
     except AttributeError:
         return
     raise AssertionError

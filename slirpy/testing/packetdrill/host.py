@@ -166,8 +166,8 @@ class Host:
         Raises:
             ConfigError: invalid settings.
         """
-        self.defaults = replace(self.defaults, **changes)  # type: ignore[arg-type]
-        settings = replace(self.settings, **changes)  # type: ignore[arg-type]
+        self.defaults = replace(self.defaults, **changes)  # type: ignore[arg-type] # each value fits its argument
+        settings = replace(self.settings, **changes)  # type: ignore[arg-type] # each value fits its argument
         if self.conn.state in (State.CLOSED, State.LISTEN):
             self.renew(settings)
         else:

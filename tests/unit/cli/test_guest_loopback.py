@@ -149,7 +149,7 @@ def test_a_guest_is_an_address(guest: Any) -> None:
 
 def test_an_opener_is_a_function() -> None:
     with Slirp() as net, pytest.raises(ConfigError, match="open_socket"):
-        net.reach_guest_loopback("10.0.2.15", None)  # type: ignore[arg-type]
+        net.reach_guest_loopback("10.0.2.15", None)  # type: ignore[arg-type] # the mistake
 
 
 def test_through_a_network() -> None:

@@ -77,7 +77,7 @@ def test_no_argument_is_empty(command: str) -> None:
 )
 def test_config_takes_no_empty_text_either(argument: str) -> None:
     with pytest.raises(ConfigError, match=argument):
-        Config(**{argument: ""})  # type: ignore[arg-type]
+        Config(**{argument: ""})  # type: ignore[arg-type] # each value fits its argument
 
 
 # ------------------------------------------------------------------------- names with options in them

@@ -101,7 +101,7 @@ def test_a_lone_string_is_no_list() -> None:
     with pytest.raises(ConfigError, match="guestfwd must be a list"):
         Config(guestfwd="tcp:*:*-cmd:cat")
     with pytest.raises(ConfigError, match="neither text nor a GuestForward"):
-        Config(guestfwd=[handler])  # type: ignore[list-item]
+        Config(guestfwd=[handler])  # type: ignore[list-item] # the mistake
 
 
 def test_servers_of_rules_are_virtual_hosts() -> None:

@@ -84,7 +84,7 @@ def test_addresses_as_bytes() -> None:
 
 def test_it_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Config().mtu = 9000  # type: ignore[misc]
+        Config().mtu = 9000  # type: ignore[misc] # frozen
 
 
 @pytest.mark.parametrize("mtu", [68, 1500, 65521])

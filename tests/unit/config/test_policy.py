@@ -142,9 +142,9 @@ def test_a_malformed_rule_names_the_part(text: str, part: str) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda: Rule("allow"),  # type: ignore[arg-type]
+        lambda: Rule("allow"),  # type: ignore[arg-type] # the mistake
         lambda: Rule(Action.ALLOW, "nowhere"),
-        lambda: Rule(Action.ALLOW, 7),  # type: ignore[arg-type]
+        lambda: Rule(Action.ALLOW, 7),  # type: ignore[arg-type] # the mistake
         lambda: Rule(Action.ALLOW, ports=((2, 1),)),
         lambda: Rule(Action.ALLOW, ports=((0, 65536),)),
         lambda: Rule(Action.ALLOW, protocol=IPProtocol.ICMP, ports=((1, 1),)),
@@ -153,12 +153,12 @@ def test_a_malformed_rule_names_the_part(text: str, part: str) -> None:
         lambda: Rule(Action.ALLOW, redirect=(b"\1", 1)),
         lambda: Rule(Action.ALLOW, redirect=(LOOPBACK, 65536)),
         lambda: RulePolicy("allow any"),
-        lambda: RulePolicy([7]),  # type: ignore[list-item]
-        lambda: RulePolicy([], "allow"),  # type: ignore[arg-type]
+        lambda: RulePolicy([7]),  # type: ignore[list-item] # the mistake
+        lambda: RulePolicy([], "allow"),  # type: ignore[arg-type] # the mistake
         lambda: Config(policy="allow any"),
-        lambda: Config(policy=7),  # type: ignore[arg-type]
+        lambda: Config(policy=7),  # type: ignore[arg-type] # the mistake
         lambda: Config(policy=["redirect any=10.0.2.9:80"]),
-        lambda: Config(restrict="on"),  # type: ignore[arg-type]
+        lambda: Config(restrict="on"),  # type: ignore[arg-type] # the mistake
     ],
 )
 def test_a_rule_that_cannot_be_is_refused(wrong: object) -> None:

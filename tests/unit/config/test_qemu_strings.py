@@ -301,7 +301,7 @@ def test_too_many_lookups(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_host_target_is_a_name() -> None:
     for name in ("", "a b", "127.0.0.1", "10.0.2", 5):
         with pytest.raises(ConfigError):
-            HostTarget(name, 80)  # type: ignore[arg-type]
+            HostTarget(name, 80)  # type: ignore[arg-type] # the mistake
     with pytest.raises(ConfigError):
         HostTarget("web", 0)
     assert str(GuestForward("10.0.2.9", 80, HostTarget("web", 80))) == "tcp:10.0.2.9:80-tcp:web:80"

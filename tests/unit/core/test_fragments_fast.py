@@ -65,7 +65,7 @@ def test_fragments_one_by_one_and_buffers_that_are_used_again() -> None:
     for number, payload in enumerate(payloads):
         for frame in cut(payload, number):
             buffer = bytearray(frame)
-            twins.send(buffer)  # type: ignore[arg-type]
+            twins.send(buffer)  # type: ignore[arg-type] # any buffer
             buffer[:] = b"\xee" * len(buffer)
     for net in twins.nets:
         assert carried(net) == payloads
@@ -123,7 +123,7 @@ def test_what_is_odd_is_judged_by_the_slow_way(odd: object) -> None:
     twins.send(*cut(bytes(5000), 1))
     twins.send(*cut(bytes(5000), 2))
     assert twins.nets[0].stats.udp_fastpath == 1
-    frames = odd(cut(Random(1).randbytes(5000), 77))  # type: ignore[operator]
+    frames = odd(cut(Random(1).randbytes(5000), 77))  # type: ignore[operator] # one of several functions
     twins.send(*frames)
     twins.send(*cut(bytes(5000), 78))
     for frame in frames:

@@ -103,7 +103,7 @@ def through(
     net = SwitchNetwork(mtu=mtu)
     wires = [PartsWire(FULL), PartsWire(out)]
     for wire in wires:
-        net.attach(wire, None)  # type: ignore[arg-type]
+        net.attach(wire, None)  # type: ignore[arg-type] # the link uses no poller
     buffer = bytearray(data)
     assert wires[0].sink is not None
     wires[0].sink.input(buffer, checksummed, gso_size)

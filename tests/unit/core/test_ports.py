@@ -18,7 +18,7 @@ from tests.unit.services.dhcp.world import offer
 
 def test_the_one_port_that_is_left_is_found() -> None:
     for free in (49152, 50000, 65535):
-        assert free_port(Random(1), 49152, lambda port, free=free: port != free) == free  # type: ignore[misc]
+        assert free_port(Random(1), 49152, lambda port, free=free: port != free) == free  # type: ignore[misc] # mypy infers no lambda with a default
     ports = {free_port(Random(seed), 49152, lambda port: False) for seed in range(50)}
     assert len(ports) > 40
     assert min(ports) >= 49152
@@ -27,7 +27,7 @@ def test_the_one_port_that_is_left_is_found() -> None:
 def test_no_port_is_left() -> None:
     asked: list[int] = []
     with pytest.raises(StateError, match="all ports from 65000"):
-        free_port(Random(1), 65000, lambda port: not asked.append(port))  # type: ignore[func-returns-value]
+        free_port(Random(1), 65000, lambda port: not asked.append(port))  # type: ignore[func-returns-value] # None, so the port is taken
     assert sorted(asked) == list(range(65000, 65536))
 
 
@@ -50,4 +50,4 @@ def test_the_pool_finds_an_address_behind_all_that_are_taken() -> None:
 
 def test_an_empty_queue_says_so() -> None:
     with pytest.raises(LookupError, match="no oldest entry"):
-        Party[Client]("x").longest_idle()  # type: ignore[type-var]
+        Party[Client]("x").longest_idle()  # type: ignore[type-var] # the clients here are texts

@@ -23,7 +23,7 @@ def test_calls_once_when_due() -> None:
 def test_order_is_of_time_then_of_making() -> None:
     timers, rung = Timers(), list[str]()
     for name, when in (("b", 5), ("c", 5), ("a", 1), ("d", 9)):
-        timers.call_at(when, lambda name=name: rung.append(name))  # type: ignore[misc]
+        timers.call_at(when, lambda name=name: rung.append(name))  # type: ignore[misc] # mypy infers no lambda with a default
     timers.run(100)
     assert rung == ["a", "b", "c", "d"]
 
@@ -104,7 +104,7 @@ def test_like_a_plain_list(actions: list[tuple[int, str, int]], limit: int) -> N
     timers._limit = limit  # sweep at any moment
     rung: list[tuple[int, int]] = []
     now = 0
-    alarms = [Alarm(timers, lambda n=n: rung.append((n, now))) for n in range(5)]  # type: ignore[misc]
+    alarms = [Alarm(timers, lambda n=n: rung.append((n, now))) for n in range(5)]  # type: ignore[misc] # mypy infers no lambda with a default
     want: dict[int, int] = {}
     dead: set[int] = set()
     for number, action, amount in actions:

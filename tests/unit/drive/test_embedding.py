@@ -161,7 +161,7 @@ def test_send_many_takes_all_or_raises_before_any(net: Slirp) -> None:
     frames: list[bytes] = []
     nic = net.attach(frames.append)
     with pytest.raises(ConfigError, match=r"^frames are"):
-        nic.send_many([ping(b"a"), "no frame"])  # type: ignore[list-item]
+        nic.send_many([ping(b"a"), "no frame"])  # type: ignore[list-item] # the mistake
     assert net.stats.frames_in == 0
     nic.close()
     with pytest.raises(StateError, match="card was removed"):
@@ -273,7 +273,7 @@ def test_what_on_frame_interrupted_is_due_at_once(net: Slirp) -> None:
     for nic, guest, mac in ((a, GUEST, GUEST_MAC), (b, ip("10.0.2.16"), b"\x52\x54\0\0\0\x16")):
         header = ipv4.build(guest, GATEWAY, ipv4.ICMP, 8)
         frame = GATEWAY_MAC + mac + b"\x08\x00" + header + icmp.build(icmp.ECHO_REQUEST, 0, 1, b"")
-        net._inbox.append(lambda nic=nic, frame=frame: net._deliver(nic, False, 0, frame))  # type: ignore[misc]
+        net._inbox.append(lambda nic=nic, frame=frame: net._deliver(nic, False, 0, frame))  # type: ignore[misc] # mypy infers no lambda with a default
     with pytest.raises(ZeroDivisionError):
         net.poll(0)
     fail = False
@@ -510,7 +510,7 @@ def test_the_thread_sleeps(net: Slirp, monkeypatch: pytest.MonkeyPatch) -> None:
 class NoReader(asyncio.SelectorEventLoop):
     """An event loop like that of Windows."""
 
-    def add_reader(self, *arguments: Any) -> None:  # type: ignore[override]
+    def add_reader(self, *arguments: Any) -> None:  # type: ignore[override] # it takes whatever it is given
         raise NotImplementedError
 
 

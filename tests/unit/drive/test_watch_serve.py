@@ -281,7 +281,7 @@ def test_a_guest_that_comes_again_keeps_its_connections(net: Slirp, path: str) -
             goal = far.progress + 100_000
             until(net, [far], lambda goal=goal: far.progress > goal, "progress")  # type: ignore[misc] # a default
             far.pull()
-            until(net, [], lambda n=number: net.stats.link_disconnects > n, "the end")  # type: ignore[misc]
+            until(net, [], lambda n=number: net.stats.link_disconnects > n, "the end")  # type: ignore[misc] # mypy infers no lambda with a default
             far.plug()
         far.unharmed()
         assert len([flow for flow in net.flows() if flow.protocol == "tcp"]) == 1

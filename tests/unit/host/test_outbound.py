@@ -77,7 +77,7 @@ def test_a_source_that_leads_nowhere(address: str) -> None:
 
 def test_what_is_none_is_refused() -> None:
     with pytest.raises(ConfigError, match="outbound 7 is neither text nor an Outbound"):
-        Config(outbound=7)  # type: ignore[arg-type]
+        Config(outbound=7)  # type: ignore[arg-type] # the mistake
 
 
 # ------------------------------------------------------------------------------- at the start

@@ -151,7 +151,7 @@ def test_a_full_disk_ends_the_capture_and_not_the_network() -> None:
         def write(self, data: object) -> int:
             if self.full:
                 raise OSError(28, "No space left on device")
-            return super().write(data)  # type: ignore[arg-type]
+            return super().write(data)  # type: ignore[arg-type] # a raw file takes any buffer
 
     file, inner, sink = Full(), FakeLink(), Sink()
     link = CaptureLink(inner, file)

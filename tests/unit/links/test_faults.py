@@ -335,4 +335,4 @@ def test_a_link_that_was_not_started_has_no_time() -> None:
 def test_values_out_of_range_are_told(wrong: dict[str, float]) -> None:
     (name,) = wrong
     with pytest.raises(ConfigError, match=rf"^{name} {wrong[name]}: "):
-        Faults(**wrong)  # type: ignore[arg-type]
+        Faults(**wrong)  # type: ignore[arg-type] # the mistake

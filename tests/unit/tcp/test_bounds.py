@@ -44,7 +44,7 @@ def held(work: Callable[[], object]) -> int:
 
 
 def quiet(settings: Settings | None = None, **opts: object) -> Script:
-    s = passive(settings, wnd=65535, **{"sack_permitted": True, "timestamps": (1, 1), "wscale": 7, **opts})  # type: ignore[arg-type]
+    s = passive(settings, wnd=65535, **{"sack_permitted": True, "timestamps": (1, 1), "wscale": 7, **opts})  # type: ignore[arg-type] # each value fits its argument
     s.out.clear()
     return s
 

@@ -311,7 +311,7 @@ def with_fates() -> list[Captured]:
 def test_lost_delayed_and_doubled_frames() -> None:
     assert ladder(with_fates()) == FATES
     assert {len(line) for line in ladder(with_fates(), width=60).splitlines()} == {60}
-    assert ladder([tuple(frame) for frame in with_fates()]).count("►") == 4  # type: ignore[misc]
+    assert ladder([tuple(frame) for frame in with_fates()]).count("►") == 4  # type: ignore[misc] # tuples without the attribute
     plain = ladder(with_fates(), ascii_only=True)
     assert plain.isascii()
     assert "|-- SYN seq=0 ---" in plain
@@ -357,7 +357,7 @@ def test_what_a_network_does_to_its_frames() -> None:
     net = network()
     fates: list[object] = [None, 30 * MS, (0, 5 * MS), []]
     begin = len(net.transcript)
-    net.fault = lambda direction, frame: fates.pop(0) if fates and direction == "in" and frame[23] == 6 else 0  # type: ignore[assignment, return-value]
+    net.fault = lambda direction, frame: fates.pop(0) if fates and direction == "in" and frame[23] == 6 else 0  # type: ignore[assignment, return-value] # a fate of any kind
     stream = net.guest.connect("192.0.2.7", 80)
     net.run_until(lambda: stream.established)
     stream.write(b"hello")
@@ -374,7 +374,7 @@ def test_what_a_network_does_to_its_frames() -> None:
 @pytest.mark.parametrize("fate", [0.5, "1", (1.5,), -1])
 def test_a_fate_that_cannot_be(fate: object) -> None:
     net = network()
-    net.fault = lambda direction, frame: fate  # type: ignore[assignment, return-value]
+    net.fault = lambda direction, frame: fate  # type: ignore[assignment, return-value] # a fate of any kind
     with pytest.raises(ConfigError, match="nanoseconds"):
         net.guest.connect("192.0.2.7", 80)
 

@@ -110,17 +110,17 @@ def test_a_world_that_goes_round_and_round_is_noticed(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("wrong", [{"delay": 0.5}, {"delay": -1}, {"now": 0.1}, {"wire": 3}])
 def test_arguments_of_a_pair_are_checked(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
-        Pair(**wrong)  # type: ignore[arg-type]
+        Pair(**wrong)  # type: ignore[arg-type] # the mistake
 
 
 def test_calls_of_a_pair_are_checked() -> None:
-    pair = Pair(wire=lambda sender, segment: 0.5)  # type: ignore[arg-type, return-value]
+    pair = Pair(wire=lambda sender, segment: 0.5)  # type: ignore[arg-type, return-value] # the mistake
     with pytest.raises(ConfigError, match="duration"):
-        pair.run(0.5)  # type: ignore[arg-type]
+        pair.run(0.5)  # type: ignore[arg-type] # the mistake
     with pytest.raises(ConfigError, match="limit"):
-        pair.run_until(lambda: True, 0.5)  # type: ignore[arg-type]
+        pair.run_until(lambda: True, 0.5)  # type: ignore[arg-type] # the mistake
     with pytest.raises(ConfigError, match="predicate"):
-        pair.run_until(True)  # type: ignore[arg-type]
+        pair.run_until(True)  # type: ignore[arg-type] # the mistake
     with pytest.raises(ConfigError, match="the delay that wire returned"):
         pair.connect()
 
@@ -177,7 +177,7 @@ def test_what_a_script_does_not_find_is_said() -> None:
     with pytest.raises(UnmetError, match="expected CLOSED: <Connection ESTABLISHED"):
         accepted().state(State.CLOSED)
     with pytest.raises(ConfigError, match="duration"):
-        accepted().wait(0.5)  # type: ignore[arg-type]
+        accepted().wait(0.5)  # type: ignore[arg-type] # the mistake
 
 
 def test_a_deadline_that_does_not_move_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

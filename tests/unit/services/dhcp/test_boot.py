@@ -272,7 +272,7 @@ def test_options_are_a_list_and_no_option_is_there_twice() -> None:
         Config(dhcp_options=["42=10.0.2.2", "ntp-server=10.0.2.9"])
     for code, value in ((53, b"x"), (300, b"x"), (42, "x"), ("42", b"x"), (42, bytes(256))):
         with pytest.raises(ConfigError):
-            DhcpOption(code, value)  # type: ignore[arg-type]
+            DhcpOption(code, value)  # type: ignore[arg-type] # the mistake
     hash(Config(dhcp_options=["42=10.0.2.2"]))
 
 

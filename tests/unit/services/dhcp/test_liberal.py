@@ -136,7 +136,7 @@ def test_any_hardware_has_an_address(world: World, what: str, flags: int) -> Non
     assert (offer.sent.destination, offer.sent.mac) == to
     (lease,) = world.book.leases()
     assert lease.mac == mac(1)
-    assert world.heard(fixed(2, **HARDWARE[what]) + b"\x35\1\1\xff", 2).yiaddr != FIRST  # type: ignore[union-attr]
+    assert world.heard(fixed(2, **HARDWARE[what]) + b"\x35\1\1\xff", 2).yiaddr != FIRST  # type: ignore[union-attr] # there is an answer
 
 
 def test_the_address_that_a_client_names_goes_before_its_frames(world: World) -> None:

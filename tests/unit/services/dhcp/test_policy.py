@@ -316,7 +316,7 @@ def test_the_policy_goes_before_the_rules() -> None:
 
 
 def test_what_is_no_answer_is_the_callers_mistake() -> None:
-    world = World(Config(lease_policy=lambda request: "10.0.2.15"))  # type: ignore[arg-type, return-value]
+    world = World(Config(lease_policy=lambda request: "10.0.2.15"))  # type: ignore[arg-type, return-value] # the mistake
     with pytest.raises(ConfigError, match="DhcpAnswer or None"):
         world.say(DISCOVER)
 

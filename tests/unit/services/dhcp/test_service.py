@@ -556,7 +556,7 @@ def test_padding_and_a_missing_end_are_forgiven(world: World) -> None:
 )
 def test_names_that_dhcp_cannot_carry_are_the_callers_mistake(bad: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match=next(iter(bad))):
-        World(Config(**bad))  # type: ignore[arg-type]
+        World(Config(**bad))  # type: ignore[arg-type] # the mistake
 
 
 # ------------------------------------------------------------------------------------------- garbage

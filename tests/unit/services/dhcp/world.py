@@ -114,7 +114,7 @@ class World:
         return Reply(sent[0]) if sent else None
 
     def reply(self, kind: int | None, client: int = 1, *options: tuple[int, bytes], **more: object) -> Reply:
-        reply = self.say(kind, client, *options, **more)  # type: ignore[arg-type]
+        reply = self.say(kind, client, *options, **more)  # type: ignore[arg-type] # each value fits its argument
         assert reply is not None
         return reply
 

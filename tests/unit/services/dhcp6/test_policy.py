@@ -193,7 +193,7 @@ def test_a_client_that_is_refused() -> None:
 
 
 def test_a_policy_that_is_wrong() -> None:
-    world = World(Config(lease_policy=lambda _: "no"))  # type: ignore[arg-type, return-value]
+    world = World(Config(lease_policy=lambda _: "no"))  # type: ignore[arg-type, return-value] # the mistake
     with pytest.raises(ConfigError, match="must give a DhcpAnswer or None"):
         world.say(SOLICIT, 1, ia())
 
@@ -203,9 +203,9 @@ def test_options_that_cannot_be_set(code: object) -> None:
     with pytest.raises(
         ConfigError, match="cannot be set: it is not from 1 to 65535, or it carries the protocol"
     ):
-        DhcpAnswer(options6={code: b""})  # type: ignore[dict-item]
+        DhcpAnswer(options6={code: b""})  # type: ignore[dict-item] # the mistake
     with pytest.raises(ConfigError, match="option 23: 7 is neither bytes nor None"):
-        DhcpAnswer(options6={23: 7})  # type: ignore[dict-item]
+        DhcpAnswer(options6={23: 7})  # type: ignore[dict-item] # the mistake
 
 
 # -------------------------------------------------------------------------------------------------- names

@@ -266,7 +266,7 @@ def test_a_folder_that_is_replaced_by_a_link_meanwhile(root: Path, monkeypatch: 
     real = os.stat
 
     def look(path: str, **more: object) -> os.stat_result:
-        status = real(path, **more)  # type: ignore[arg-type]
+        status = real(path, **more)  # type: ignore[arg-type] # each value fits its argument
         if path == "sub":
             (root / "sub").rename(root / "old")
             (root / "sub").symlink_to(root.parent)
@@ -457,7 +457,7 @@ def test_the_folder_is_checked_at_the_start(root: Path, tmp_path: Path) -> None:
         (7, "neither a folder nor a callable"),
     ):
         with pytest.raises(ConfigError, match=text):
-            Config(tftp=given)  # type: ignore[arg-type]
+            Config(tftp=given)  # type: ignore[arg-type] # the mistake
     with pytest.raises(ConfigError, match="tftp_write needs a folder"):
         Config(tftp_write=True)
     with pytest.raises(ConfigError, match="instead of a callable"):

@@ -24,7 +24,7 @@ GATEWAY_MAC = bytes.fromhex("52550a000202")
 
 def ready(**arguments: object) -> VirtualNetwork:
     """A network whose guest has its address."""
-    net = VirtualNetwork(**arguments)  # type: ignore[arg-type]
+    net = VirtualNetwork(**arguments)  # type: ignore[arg-type] # each value fits its argument
     net.boot()
     return net
 
