@@ -392,6 +392,7 @@ def packetdrill() -> str:
         "ICMP: `< icmp unreachable CODE [mtu N] [1:1001(1000)]`": {
             k: f"code {code}" for k, code in language.ICMP_CODES.items()
         },
+        "The same with `--ip_version=ipv6`": {k: f"code {code}" for k, code in language.ICMPV6_CODES.items()},
         "Variables of a kernel in commands between backticks": {k: text for k, (_, text) in SYSCTLS.items()},
         "Variables that cannot be set": {
             name: f"{', '.join(f'`{value}`' for value in same)}: {how}" for name, (same, how) in ONLY.items()

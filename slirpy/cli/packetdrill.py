@@ -38,6 +38,18 @@ SUFFIX = "*.pkt"
     help="Define a word for #ifdef, which VALUE replaces in calls; may be repeated.",
 )
 @click.option(
+    "--ip-version",
+    "--ip_version",
+    type=click.Choice(("ipv4", "ipv4-mapped-ipv6", "ipv6")),
+    help="IP version of the connection, whatever a script says.  [default: ipv4]",
+)
+@click.option(
+    "--mtu",
+    type=click.IntRange(61, 65_535),
+    metavar="N",
+    help="Bytes of the largest IP packet. 1520 lets scripts for IPv4 run with IPv6.  [default: 1500]",
+)
+@click.option(
     "--tolerance-usecs",
     type=click.IntRange(min=0),
     metavar="N",
@@ -56,6 +68,8 @@ def packetdrill(
     freebsd: bool,
     settings: tuple[str, ...],
     defines: tuple[str, ...],
+    ip_version: str | None,
+    mtu: int | None,
     tolerance_usecs: int | None,
     no_silence: bool,
     no_ladder: bool,
@@ -76,6 +90,7 @@ def packetdrill(
     Examples:
       slirpy packetdrill tests/packetdrill/rfc6298
       slirpy packetdrill --linux --junit report.xml packetdrill/gtests/net/tcp
+      slirpy packetdrill --ip-version ipv6 --mtu 1520 mine.pkt
       slirpy packetdrill --set delayed_ack=40ms --set rcv_buffer=64k mine.pkt
     """
     from slirpy.testing.packetdrill import ScriptError, run_file
@@ -83,7 +98,9 @@ def packetdrill(
 
     if linux and freebsd:
         fail("--linux and --freebsd exclude each other: name one")
-    values = _pairs("--set", settings)
+    path_options = {"ip_version": ip_version, "mtu": mtu}
+    values = {name: str(value) for name, value in path_options.items() if value is not None}
+    values |= _pairs("--set", settings)
     words = _pairs("--define", defines)
     report = _report(junit)
     system = "linux" if linux else "freebsd" if freebsd else "slirpy"

@@ -13,6 +13,7 @@ import pytest
 from slirpy.interfaces import Action, LinkFeatures, Verdict
 from slirpy.nat.tcp import NatTcpFlow
 from slirpy.testing import Echo, Remote, SimServer, Sink, Source
+from tests.support.frames6 import GUEST6, WORLD6, know6
 from tests.support.harness import (
     ACK,
     BROADCAST,
@@ -249,6 +250,20 @@ def test_a_guest_that_names_no_size_gets_what_its_link_takes(
     for frame in net.wire.sent:
         assert frame.gso_size in (0, largest)
     assert peer.drain() == bytes(5 * largest)
+
+
+@pytest.mark.rfc("9293", "MUST-15 IPv6")
+@pytest.mark.rfc("9293", "SHLD-5 IPv6")
+@pytest.mark.parametrize(("mtu", "largest"), [(1500, 1440), (1280, 1220), (9000, 1440)])
+def test_so_does_one_with_ipv6(mtu: int, largest: int) -> None:
+    net = Net(config(mtu=mtu))
+    know6(net)
+    net.host.serve_tcp(WORLD6, 80, lambda: Source(bytes(5 * largest)))
+    peer = Peer(net, address=WORLD6, guest=GUEST6)
+    peer.send(SYN, opts=b"")
+    net.run(0.01)
+    assert peer.one(SYN | ACK).opts[:4] == b"\2\4" + (mtu - 60).to_bytes(2, "big")
+    assert peer.conn.mss == largest
 
 
 @pytest.mark.parametrize("mss", [0, 1, 7, 8, 11, 12, 13, 20])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,9 +27,9 @@ from slirpy.tcp.seq import MASK
 from slirpy.tcp.states import SYNCHRONIZED
 from slirpy.testing.packetdrill.systems import SYSTEMS, System
 from slirpy.units import MS
-from slirpy.wire import icmp
-from slirpy.wire.ip import V4
-from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN, URG
+from slirpy.wire.icmp import Trouble
+from slirpy.wire.ip import V4, Family
+from slirpy.wire.tcp import ACK, FIN, HEADER_LENGTH, PSH, RST, SYN, URG
 
 __all__ = ["FailureError", "Host", "Sent", "pattern"]
 
@@ -40,7 +41,6 @@ _INTERACTIVE = 40 * MS
 """Data answered by data within this time belongs to a dialogue (Linux's pingpong mode)."""
 _PERIOD = 251  # a prime, so that bytes of neighbouring segments differ whatever their size
 _PATTERN = bytes(range(_PERIOD)) * 2
-_HEADERS = 40
 _TIMESTAMPS = 12
 _LARGEST_FIELD = 0xFFFF
 
@@ -81,6 +81,7 @@ class Host:
         ts_offset: start of the timestamp clock.
         system: system whose defaults apply.
         segment_size: maximum payload bytes of an arriving segment; longer ones are cut. 0: no limit.
+        family: IP version.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Host:
         ts_offset: int,
         system: System = SYSTEMS["slirpy"],
         segment_size: int = 0,
+        family: Family = V4,
     ) -> None:
         self.defaults = settings
         """Settings of a new socket."""
@@ -99,6 +101,7 @@ class Host:
         self.shown_rcvbuf = system.shown_rcvbuf
         """SO_RCVBUF of a new socket, if it differs from the size of its window."""
         self._segment_size = segment_size
+        self.family = family
         self.stats = Stats()
         self.iss, self.irs = iss, irs
         self._ts_offset = ts_offset
@@ -331,20 +334,14 @@ class Host:
         wire_ack = (ack + self.iss) & MASK
         return Segment((seq + self.irs) & MASK, wire_ack, flags, win, parse(options), memoryview(data), urg)
 
-    def refused(self, kind: int, code: int, mtu: int, seq: int, length: int) -> None:
+    def refused(self, trouble: Trouble, seq: int, length: int) -> None:
         """Deliver an ICMP message about a sent segment."""
         wire_seq = (seq + self.iss) & MASK
-        if (kind, code) == (icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED):
-            options = _TIMESTAMPS if self.conn.ts_ok else 0
-            too_big(
-                self.conn,
-                wire_seq,
-                mtu,
-                length + _HEADERS + options,
-                ip_header=V4.header_length,
-                least_mtu=V4.least_mtu,
-            )
+        if trouble.error == errno.EMSGSIZE:
+            header = self.family.header_length
+            total = header + HEADER_LENGTH + (_TIMESTAMPS if self.conn.ts_ok else 0) + length
+            least = self.family.least_mtu
+            too_big(self.conn, wire_seq, trouble.mtu, total, ip_header=header, least_mtu=least)
         else:
-            trouble = icmp.read_error(kind, code, mtu)
             refused_by_icmp(self.conn, wire_seq, trouble.error, trouble.hard)
         self.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from slirpy.wire import icmpv6
 from slirpy.wire.tcp import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "CALLS",
     "ELSEWHERE",
     "FLAGS",
+    "ICMPV6_CODES",
     "ICMP_CODES",
     "OPTIONS",
     "READABLE_OPTIONS",
@@ -55,10 +57,20 @@ ICMP_CODES = {
     "not_neighbour": 1,
     "address_unreachable": 1,
 }
-"""Codes of ``< icmp unreachable CODE [mtu N] [SEGMENT]``; the last four are ICMPv6's. The types ``time_exceeded``,
-``parameter_problem``, ``source_quench`` and ICMPv6's ``packet_too_big`` are supported too. ``redirect`` and other
-messages that are not about a segment have no effect.
+"""Codes of ``< icmp unreachable CODE [mtu N] [SEGMENT]`` in IPv4; the last four are ICMPv6's, for which their
+counterparts stand. The types ``time_exceeded``, ``parameter_problem``, ``source_quench`` and ICMPv6's
+``packet_too_big`` are supported too. ``redirect`` and other messages that are not about a segment have no effect.
 """
+
+ICMPV6_CODES = {
+    "net_unreachable": icmpv6.NO_ROUTE,
+    "no_route": icmpv6.NO_ROUTE,
+    "admin_prohibited": icmpv6.ADMIN_PROHIBITED,
+    "not_neighbour": icmpv6.BEYOND_SCOPE,
+    "address_unreachable": icmpv6.ADDRESS_UNREACHABLE,
+    "port_unreachable": icmpv6.PORT_UNREACHABLE,
+}
+"""Codes with ``--ip_version=ipv6``. A path with a smaller MTU is reported by the type ``packet_too_big``."""
 
 CALLS = {
     "socket": "`SOCK_STREAM` only, one at a time; another one when the connection before it has closed",
@@ -153,13 +165,16 @@ SCRIPT_OPTIONS = {
         " without it is not; with `--open` it always is"
     ),
     "tcp_ts_ecr_scaled": "does nothing",
-    "mtu": "the largest IP packet: the MSS is 40 less, with IPv6 60 less",
+    "mtu": "the largest IP packet: the MSS is 40 less, with IPv6 60 less; 1500 if it is not given",
     "mss": (
         "a longer inbound segment stands for several of this size that arrive together; with `--open` it is the field"
         " of `Settings`"
     ),
     "strict_segments": "a `>` stands for one segment, never for several that are sent together",
-    "ip_version": "`ipv4`, `ipv4-mapped-ipv6` or `ipv6`; nothing but the MSS depends on it",
+    "ip_version": (
+        "`ipv4`, `ipv4-mapped-ipv6` or `ipv6`: the length of the IP header, the MSS of a peer that names none (536,"
+        " with IPv6 1220), and the meaning of ICMP messages"
+    ),
     "non_fatal": "does nothing: a script ends at what differs",
     "local_ip": "does nothing",
     "remote_ip": "does nothing",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from slirpy.testing.packetdrill import language
+from slirpy.testing.packetdrill import language, messages
 from slirpy.testing.packetdrill.script import ANY, Event, Icmp, Option, Packet, UnsupportedError
 from slirpy.testing.packetdrill.tokens import Tokens
-from slirpy.wire import icmp
 from slirpy.wire.tcp import CWR, ECE
 
 __all__ = ["read_packet"]
@@ -15,19 +14,8 @@ __all__ = ["read_packet"]
 _LONGEST = 65_495
 _MOST_OPTIONS = 40
 _NOT_TCP = frozenset(("udp", "udplite", "sctp", "gre", "GREv0", "mpls", "ipv4", "ipv6", "raw"))
-_SOURCE_QUENCH, _PARAMETER_PROBLEM = 4, 12
-_ICMP_TYPES = {
-    "source_quench": _SOURCE_QUENCH,
-    "time_exceeded": icmp.TIME_EXCEEDED,
-    "parameter_problem": _PARAMETER_PROBLEM,
-}
 _WILD = ("..", "...")
 _IP_FIELDS = frozenset(("noecn", "ect0", "ect1", "ce", "tos", "ttl", "flowlabel"))
-_ICMP_IGNORED = frozenset(
-    ("redirect", "echo_request", "echo_reply", "router_advertisement", "router_solicitation", "timestamp",
-     "timestamp_reply", "info_request", "info_reply", "address_mask", "address_mask_reply"))  # fmt: skip
-_NOT_FOR_TCP = 5
-"""Any type of ICMP that is not about a segment."""
 _CODE_MISSING = ("[", "mtu", "id", "")
 
 
@@ -193,25 +181,15 @@ def _icmp(tokens: Tokens, inbound: bool, common: dict[str, Any], quoted: tuple[i
     if not inbound:
         raise UnsupportedError(line, "an ICMP message that is sent: there is TCP alone")
     word = tokens.take()
-    code = 0
-    too_big = word == "packet_too_big"
-    if word in _ICMP_IGNORED:
-        kind = _NOT_FOR_TCP
-        _code(tokens)
-    elif word == "unreachable":
-        code_word = tokens.take() if tokens.next not in _CODE_MISSING else "net_unreachable"
-        if code_word not in language.ICMP_CODES:
+    if word == "unreachable":
+        code = tokens.take() if tokens.next not in _CODE_MISSING else ""
+        if code and code not in language.ICMP_CODES:
             codes = ", ".join(language.ICMP_CODES)
-            raise UnsupportedError(line, f"icmp unreachable {code_word}; there is {codes}")
-        kind, code = icmp.UNREACHABLE, language.ICMP_CODES[code_word]
-    elif too_big:
-        kind, code = icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED
-    elif word in _ICMP_TYPES:
-        kind = _ICMP_TYPES[word]
-        _code(tokens)
+            raise UnsupportedError(line, f"icmp unreachable {code}; there is {codes}")
+    elif word in messages.TYPES or word in messages.ABOUT_NOTHING:
+        code = _code(tokens)
     else:
-        types = ", ".join(("unreachable", "packet_too_big", *_ICMP_TYPES))
-        raise UnsupportedError(line, f"icmp {word}; there is {types}")
+        raise UnsupportedError(line, f"icmp {word}; there is {', '.join(messages.TYPES)}")
     mtu = tokens.integer() if tokens.skip("mtu") else 0
     if tokens.skip("id"):
         tokens.integer()
@@ -225,14 +203,12 @@ def _icmp(tokens: Tokens, inbound: bool, common: dict[str, Any], quoted: tuple[i
         seq = first or 0
         tokens.need("]")
     tokens.end()
-    # The engine assumes IPv4: IPv6's header is 20 bytes longer.
-    return Icmp(kind=kind, code=code, mtu=mtu - 20 if too_big else mtu, seq=seq, length=length, **common)
+    return Icmp(type=word, code=code, mtu=mtu, seq=seq, length=length, **common)
 
 
-def _code(tokens: Tokens) -> None:
-    """Read a code that makes no difference."""
-    if tokens.next.isidentifier() and tokens.next not in _CODE_MISSING:
-        tokens.take()
+def _code(tokens: Tokens) -> str:
+    """Read a code, if there is one."""
+    return tokens.take() if tokens.next.isidentifier() and tokens.next not in _CODE_MISSING else ""
 
 
 # ---------------------------------------------------------------------------------------- options

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Literal
 
+from slirpy.config.text import with_port
 from slirpy.tcp import Segment, options
 from slirpy.tcp.seq import MASK
 from slirpy.testing.diagram import ladder
@@ -13,12 +15,13 @@ from slirpy.testing.packetdrill.host import Host, Sent
 from slirpy.testing.packetdrill.language import flag_text
 from slirpy.testing.packetdrill.script import Option
 from slirpy.units import SECOND
-from slirpy.wire import ipv4
-from slirpy.wire.tcp import FRAME
+from slirpy.wire import ethernet, ipv4, tcp
+from slirpy.wire.ip import V4, V6
 
 __all__ = ["Result", "draw", "notation", "read_options"]
 
-OURS, PEERS = (192, 0, 2, 1), (192, 0, 2, 2)
+ADDRESSES = {V4: ("192.0.2.1", "192.0.2.2"), V6: ("2001:db8::1", "2001:db8::2")}
+"""Addresses of the connection and its peer, in the networks for documentation."""
 _OUR_PORT, _PEER_PORT = 8080, 40000
 _NAMES = {0: "eol", 1: "nop", 2: "mss", 3: "wscale", 4: "sackOK", 5: "sack", 8: "TS"}
 
@@ -86,18 +89,19 @@ def draw(host: Host, transcript: Sequence[tuple[int, bool, Segment | Sent]]) -> 
     if not transcript:
         return "no segments"
     frames = [(time, "", _frame(host, segment)) for time, _, segment in transcript]
-    left, right = (f"{'.'.join(map(str, a))}:{p}" for a, p in ((OURS, _OUR_PORT), (PEERS, _PEER_PORT)))
-    return ladder(frames, left, right, limit=40)
+    ours, peers = ADDRESSES[host.family]
+    return ladder(frames, with_port(ours, _OUR_PORT), with_port(peers, _PEER_PORT), limit=40)
 
 
 def _frame(host: Host, segment: Segment | Sent) -> bytes:
     """Make an Ethernet frame for the ladder; checksums are left out."""
+    ours, peers = (ip_address(text).packed for text in ADDRESSES[host.family])
     if isinstance(segment, Sent):
-        ends = bytes((*OURS, *PEERS)) + _OUR_PORT.to_bytes(2, "big") + _PEER_PORT.to_bytes(2, "big")
+        ends = ours + peers + _OUR_PORT.to_bytes(2, "big") + _PEER_PORT.to_bytes(2, "big")
         seq, ack, wnd = (segment.seq + host.iss) & MASK, (segment.ack + host.irs) & MASK, segment.win
         data, raw = segment.data, segment.options
     else:
-        ends = bytes((*PEERS, *OURS)) + _PEER_PORT.to_bytes(2, "big") + _OUR_PORT.to_bytes(2, "big")
+        ends = peers + ours + _PEER_PORT.to_bytes(2, "big") + _OUR_PORT.to_bytes(2, "big")
         seq, ack, wnd, data = segment.seq, segment.ack, segment.wnd, bytes(segment.payload)
         o = segment.options
         raw = options.build(
@@ -107,10 +111,12 @@ def _frame(host: Host, segment: Segment | Sent) -> bytes:
             timestamps=o.timestamps,
             sack=o.sack[: options.MAX_SACK_BLOCKS],
         )
-    total = 40 + len(raw) + len(data)
-    offset = (20 + len(raw)) // 4 << 4
-    head = FRAME.pack(
-        bytes(12), 0x0800, 0x45, 0, min(total, 0xFFFF), 0, 0, 64, ipv4.TCP, 0, ends, seq, ack, offset, segment.flags,
-        wnd, 0, segment.urg,
-    )  # fmt: skip
+    length = tcp.HEADER_LENGTH + len(raw) + len(data)
+    offset = (tcp.HEADER_LENGTH + len(raw)) // 4 << 4
+    rest = ends, seq, ack, offset, segment.flags, wnd, 0, segment.urg
+    if host.family is V6:
+        head = tcp.FRAME6.pack(bytes(12), ethernet.TYPE_IPV6, 6 << 28, min(length, 0xFFFF), ipv4.TCP, 64, *rest)
+    else:
+        total = min(ipv4.HEADER_LENGTH + length, 0xFFFF)
+        head = tcp.FRAME.pack(bytes(12), ethernet.TYPE_IPV4, 0x45, 0, total, 0, 0, 64, ipv4.TCP, 0, *rest)
     return head + raw + data

@@ -17,6 +17,7 @@ from slirpy.testing.packetdrill.checks import check
 from slirpy.testing.packetdrill.compare import Clock, compare, encode, take
 from slirpy.testing.packetdrill.host import FailureError, Host
 from slirpy.testing.packetdrill.language import ELSEWHERE
+from slirpy.testing.packetdrill.messages import trouble_of
 from slirpy.testing.packetdrill.parser import parse
 from slirpy.testing.packetdrill.report import Result, draw, notation
 from slirpy.testing.packetdrill.script import (
@@ -194,7 +195,7 @@ class _Runner:
     def __init__(self, script: Script, setup: Setup, iss: int, irs: int, silence: bool) -> None:
         self._script = script
         self._setup = setup
-        self.host = Host(setup.settings, iss, irs, _TS_OFFSET, setup.system, setup.segment_size)
+        self.host = Host(setup.settings, iss, irs, _TS_OFFSET, setup.system, setup.segment_size, setup.family)
         self.host.on_flush = self._flushed
         self._user = User(self.host)
         self._sockets = Sockets(self.host, self._user)
@@ -256,7 +257,7 @@ class _Runner:
             self._paused += self._pause
             self._inject(event)
         elif isinstance(event, Icmp):
-            self.host.refused(event.kind, event.code, event.mtu, event.seq, event.length)
+            self.host.refused(trouble_of(event, self.host.family), event.seq, event.length)
         elif isinstance(event, Call):
             self._call(event)
         elif isinstance(event, Code):

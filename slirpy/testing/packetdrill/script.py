@@ -126,10 +126,11 @@ class Packet(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Icmp(Event):
-    """An ICMP message about a segment that was sent."""
+    """An ICMP message about a segment that was sent; its numbers depend on the IP version."""
 
-    kind: int
-    code: int
+    type: str
+    code: str
+    """Name of the code, or empty."""
     mtu: int
     seq: int
     length: int

@@ -13,13 +13,17 @@ from slirpy.testing.packetdrill import language
 from slirpy.testing.packetdrill.script import Script, ScriptError, UnsupportedError
 from slirpy.testing.packetdrill.systems import SYSTEMS, System
 from slirpy.units import MS, SECOND, US
+from slirpy.wire import tcp
+from slirpy.wire.ip import V4, V6, Family
 
 __all__ = ["Setup", "read_setup", "system_of"]
 
 DEFAULT_TOLERANCE_USECS = 4_000
 _UNITS = {"": 1, "ns": 1, "us": US, "ms": MS, "s": SECOND, "k": 1 << 10, "M": 1 << 20}
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)")
-_IP_HEADERS = {"ipv4": 40, "ipv4_mapped_ipv6": 40, "ipv6": 60}
+_IP_VERSIONS = {"ipv4": V4, "ipv4_mapped_ipv6": V4, "ipv6": V6}
+_PEER_MSS = {V4: 536, V6: 1220}
+"""The MSS of a peer that names none (RFC 9293, section 3.7.1)."""
 _SETTINGS = {field.name for field in fields(Settings)}
 
 
@@ -39,6 +43,8 @@ class Setup:
     strict_segments: bool
     segment_size: int
     """Maximum payload bytes of an arriving segment; 0: no limit."""
+    family: Family
+    """IP version."""
 
 
 def system_of(script: Script, name: str) -> str:
@@ -74,18 +80,22 @@ class _Reader:
         self._opened = {name: text for _, name, text in script.options}.get("open")
         self.tolerance = DEFAULT_TOLERANCE_USECS
         self._percent = system.tolerance_percent
-        self._tick, self._mtu, self._headers, self._segment_size = 0, 1500, 40, 0
+        self._tick, self._mtu, self._segment_size = 0, 1500, 0
+        self._family = V4
         self._strict = False
         self._values: dict[str, Any] = dict(system.settings)
 
     def setup(self) -> Setup:
         """Return the complete setup."""
-        if self._mtu - self._headers < 1:
+        headers = self._family.header_length + tcp.HEADER_LENGTH
+        if self._mtu - headers < 1:
             raise ScriptError(
-                f"{self._name}: mtu {self._mtu}: must be more than the {self._headers} bytes of the headers"
+                f"{self._name}: mtu {self._mtu}: must be more than the {headers} bytes of the headers"
             )
         # A socket uses Nagle's algorithm unless it is turned off; the engine's default is off.
-        settings = Settings(mss=self._mtu - self._headers, nodelay=self._opened is not None)
+        settings = Settings(
+            mss=self._mtu - headers, peer_mss=_PEER_MSS[self._family], nodelay=self._opened is not None
+        )
         try:
             settings = replace(settings, **self._values)
         except ConfigError as error:
@@ -99,6 +109,7 @@ class _Reader:
             bool(self._tick) or self._opened is not None,
             self._strict,
             self._segment_size,
+            self._family,
         )
 
     def read(self, line: int, name: str, text: str) -> None:
@@ -128,9 +139,9 @@ class _Reader:
             self._mtu = _whole(where, text)
         elif name == "ip_version":
             version = text.replace("-", "_")  # packetdrill itself writes ipv4-mapped-ipv6
-            if version not in _IP_HEADERS:
-                raise ScriptError(f"{where}: must be {', '.join(_IP_HEADERS)}")
-            self._headers = _IP_HEADERS[version]
+            if version not in _IP_VERSIONS:
+                raise ScriptError(f"{where}: must be {', '.join(_IP_VERSIONS)}")
+            self._family = _IP_VERSIONS[version]
         elif name == "strict_segments":
             self._strict = text != "false"
         elif name not in language.SCRIPT_OPTIONS:

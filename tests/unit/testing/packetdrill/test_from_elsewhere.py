@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from slirpy.cli.app import app
 from slirpy.testing.packetdrill import ScriptError, UnsupportedError, parse, run_text
-from slirpy.testing.packetdrill.language import ELSEWHERE, ICMP_CODES
+from slirpy.testing.packetdrill.language import ELSEWHERE, ICMP_CODES, ICMPV6_CODES
 from slirpy.testing.packetdrill.script import Call, Command, Packet, Word
 from slirpy.testing.packetdrill.sysctls import PROGRAMS, SYSCTLS, read_command
 from tests.unit.testing.packetdrill.scripts import SERVER, SOCKET, expect
@@ -490,9 +490,64 @@ def test_a_smaller_path_in_both_families() -> None:
         f"{{}}{ACCEPTED.replace('mss 1000', 'mss 1400')}+0 setsockopt(4, ..., TCP_NODELAY, [1], 4) = 0\n"
         f"+0 write(4, ..., 1400) = 1400\n+0 > P. 1:1401(1400) ack 1\n"
     )
-    script += "+.1 < icmp {} mtu 1060 [1:1401(1400)]\n+0 > . 1:{}({}) ack 1\n+0 > P. {}:1401({}) ack 1\n"
-    passes(script.format("", "unreachable frag_needed", 1021, 1020, 1021, 380))
-    passes(script.format("--ip_version=ipv6\n", "packet_too_big", 1001, 1000, 1001, 400))
+    script += "+.1 < icmp {} mtu {} [1:1401(1400)]\n+0 > . 1:{}({}) ack 1\n+0 > P. {}:1401({}) ack 1\n"
+    passes(script.format("", "unreachable frag_needed", 1060, 1021, 1020, 1021, 380))
+    passes(script.format("", "packet_too_big", 1080, 1021, 1020, 1021, 380))
+    passes(script.format("--ip_version=ipv6\n", "packet_too_big", 1360, 1301, 1300, 1301, 100))
+
+
+@pytest.mark.parametrize("code", [*ICMPV6_CODES, ""])
+def test_every_code_of_icmpv6(code: str) -> None:
+    opening = f"--ip_version=ipv6\n{SOCKET}+0...0.1 connect(3, ..., ...) = {{}}\n+0 > S 0:0(0) <...>\n"
+    opening += f"+.1 < icmp unreachable {code} [0:0(0)]\n"
+    if code in ("port_unreachable", "admin_prohibited"):
+        passes(opening.format("-1 ECONNREFUSED"))
+        return
+    soft = "ENETUNREACH" if code in ("", "no_route", "net_unreachable") else "EHOSTUNREACH"
+    passes(
+        f'{opening.format(0)}+0 %{{ assert soft_error == "{soft}" }}%\n'
+        "+0 < S. 0:0(0) ack 1 win 9\n+0 > . 1:1(0) ack 1\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (
+            "unreachable frag_needed mtu 1300",
+            "icmp unreachable frag_needed: ICMPv6 has none; it has net_unreach",
+        ),
+        ("unreachable frag_needed mtu 1300", "port_unreachable, and the type packet_too_big"),
+        ("unreachable host_unreachable", "icmp unreachable host_unreachable: ICMPv6 has none; it has"),
+        (
+            "source_quench",
+            "ICMPv6 has none; it has unreachable, packet_too_big, time_exceeded, parameter_problem",
+        ),
+    ],
+)
+def test_what_icmpv6_does_not_have(message: str, reason: str) -> None:
+    script = f"{SOCKET}+0...0.2 connect(3, ..., ...) = 0\n+0 > S 0:0(0) <...>\n+.1 < icmp {message} [0:0(0)]\n"
+    script += "+.1 < S. 0:0(0) ack 1 win 9\n+0 > . 1:1(0) ack 1\n"
+    passes(script)
+    result = run_text(script, settings={"ip_version": "ipv6"})
+    assert (result.outcome, result.line) == ("unsupported", 4)
+    assert reason in result.reason
+
+
+@pytest.mark.parametrize("version", ["ipv4", "ipv4-mapped-ipv6", "ipv6"])
+def test_a_ladder_has_the_addresses_of_the_version(version: str) -> None:
+    script = f"--ip_version={version}\n{SOCKET}+0...0.2 connect(3, ..., ...) = 0\n+0 > S 0:0(0) <...>\n"
+    failed = run_text(f"{script}+.1 < S. 0:0(0) ack 1 win 9\n+0 > . 2:2(0) ack 1\n")
+    assert failed.outcome == "fail"
+    head, syn, answer, *_ = failed.ladder.splitlines()
+    ends = (
+        ["[2001:db8::1]:8080", "[2001:db8::2]:40000"]
+        if version == "ipv6"
+        else ["192.0.2.1:8080", "192.0.2.2:40000"]
+    )
+    assert head.split() == ["time", *ends]
+    assert f"SYN seq=0 mss={1440 if version == 'ipv6' else 1460}" in syn
+    assert "SYN,ACK seq=0 ack=1" in answer
 
 
 # ----------------------------------------------------------------------------------- other systems

@@ -390,6 +390,10 @@ def test_settings() -> None:
     assert run_text("--open=passive --rcv_buffer=2k\n" + text.format(2048, 1460)).outcome == "pass"
     assert run_text("--open=passive --mtu=1000\n" + text.format(65535, 960)).outcome == "pass"
     assert run_text("--open=passive --ip_version=ipv6\n" + text.format(65535, 1440)).outcome == "pass"
+    assert (
+        run_text("--open=passive --ip_version=ipv6 --peer_mss=1300\n" + text.format(65535, 1440)).outcome
+        == "pass"
+    )
     more = {"rcv_buffer": "3k"}
     assert (
         run_text("--open=passive --rcv_buffer=2k\n" + text.format(3072, 1460), settings=more).outcome == "pass"
@@ -549,6 +553,32 @@ def test_mistakes_on_the_command_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert CliRunner().invoke(app, ["packetdrill", *arguments], prog_name="slirpy").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mss"),
+    [
+        ("", 1380),
+        ("--ip-version ipv4", 1400),
+        ("--ip_version=ipv4_mapped_ipv6", None),
+        ("--ip_version=ipv4-mapped-ipv6", 1400),
+        ("--ip_version=ipv6", 1380),
+        ("--mtu 1500", 1440),
+        ("--ip_version=ipv6 --mtu=1520", 1460),
+        ("--ip_version=ipv4 --mtu=1000", 960),
+        ("--ip_version=ipv4 --set ip_version=ipv6", 1380),
+        ("--mtu 60", None),
+    ],
+)
+def test_the_command_line_chooses_the_ip_version(arguments: str, mss: int | None, tmp_path: Path) -> None:
+    """As in packetdrill it has the last word."""
+    script = tmp_path / "mine.pkt"
+    script.write_text(
+        "--open=passive --ip_version=ipv6 --mtu=1440\n"
+        f"0 < S 0:0(0) win 65535 <mss 1000>\n+0 > S. 0:0(0) ack 1 <mss {mss}>\n"
+    )
+    result = CliRunner().invoke(app, ["packetdrill", *arguments.split(), str(script)], prog_name="slirpy")
+    assert result.exit_code == (0 if mss else 2), result.output
 
 
 # -------------------------------------------------------------------------------- the documentation
