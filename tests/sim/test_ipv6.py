@@ -722,6 +722,7 @@ def test_a_host_without_an_address_has_no_route_either(net: Net, number: int) ->
         assert error(net)[:3] == (1, 0, 0)
 
 
+@pytest.mark.rfc("4443", "2.2 b")
 @pytest.mark.parametrize(
     ("number", "code"), [(errno.EHOSTUNREACH, 3), (errno.EACCES, 1), (errno.ENETUNREACH, 0)]
 )

@@ -141,3 +141,19 @@ def test_answers_to_one_host_change_nothing_for_the_others() -> None:
         net.run(50)
         heard += to_all(net)
     assert 3 <= heard <= 10
+
+
+@pytest.mark.rfc("4861", "6.2.4 initial")
+def test_the_first_three_unsolicited_ones_come_soon() -> None:
+    for seed in range(20):
+        net = Net(config(), seed=seed)
+        know6(net)
+        waits, since = [], 0
+        for _ in range(50):
+            net.run(1)
+            since += 1
+            if to_all(net):
+                waits.append(since)
+                since = 0
+        assert len(waits) == 3
+        assert all(3 <= wait <= 17 for wait in waits)
