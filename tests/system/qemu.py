@@ -62,7 +62,7 @@ poweroff -f
 LEASE = """#!/bin/sh
 [ "$1" = bound ] || [ "$1" = renew ] || exit 0
 [ -z "$mtu" ] || ip link set eth0 mtu "$mtu" 2>/dev/null
-ip addr flush dev eth0
+ip -4 addr flush dev eth0
 ip addr add "$ip/$mask" dev eth0
 [ -z "$router" ] || ip route add default via "$router"
 for server in $dns; do echo "nameserver $server"; done >/etc/resolv.conf

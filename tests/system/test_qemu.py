@@ -40,20 +40,33 @@ SERVE = r"""
 mkdir -p /www/cgi-bin; printf '#!/bin/sh\ntouch /done\necho; echo bye\n' >/www/cgi-bin/done
 chmod +x /www/cgi-bin/done; ln -s /f /www/f; httpd -p 80 -h /www
 """
+# The addresses of the second family come from a router advertisement, after a check for duplicates.
+SIX = f"""
+n=0; while ! ip -6 addr show dev eth0 | grep fec0 | grep -qv tentative && [ $n -lt 100 ]; do
+sleep 0.1; n=$((n+1)); done
+echo "address6 $(ip -6 addr show dev eth0 | grep fec0)"
+echo "route6 $(ip -6 route show default)"
+echo "mtu6 $(cat /proc/sys/net/ipv6/conf/eth0/mtu)"
+echo "pings6 $(ping6 -c 3 -i 0.2 -W 2 fec0::2 | grep -c 'bytes from')"
+echo "name6 $(nslookup {NAME} fec0::3 2>&1 | tail -n 3 | grep Address)"
+"""
+GUEST6 = "fec0::5054:ff:fe12:3456"
 DONE = "n=0; while [ ! -e /done ] && [ $n -lt 600 ]; do sleep 0.1; n=$((n+1)); done\n"
 
 
-def everything(port: int, size: int = SIZE) -> str:
-    """Lease, ping, DNS, HTTP, bulk both ways, a server in the guest."""
+def everything(port: int, size: int = SIZE, *, six: bool = False) -> str:
+    """Lease, ping, DNS, HTTP, bulk both ways, a server in the guest. With ``six`` most of it is done over IPv6."""
     url = f"http://10.0.2.2:{port}"
+    gateway = "fec0::2" if six else "10.0.2.2"
+    bulk = f"http://[{gateway}]:{port}" if six else url
     return f"""{DHCP}
 echo "mtu of card $(cat /sys/class/net/eth0/mtu)"
 echo "pings $(ping -c 3 -i 0.2 -W 2 10.0.2.2 | grep -c 'bytes from')"
 echo "name $(nslookup {NAME} 10.0.2.3 2>&1 | tail -n 3 | grep Address)"
 echo "http $(wget -q -O - {url}/)"
-wget -q -O /f {url}/bytes/{size}; echo "down $(sha256sum </f)"
+{SIX if six else ""}wget -q -O /f {bulk}/bytes/{size}; echo "down $(sha256sum </f)"
 head='PUT /x HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: {size}\\r\\nConnection: close\\r\\n\\r\\n'
-echo "up $( (printf "$head"; cat /f) | nc 10.0.2.2 {port} | tail -n 1)"
+echo "up $( (printf "$head"; cat /f) | nc {gateway} {port} | tail -n 1)"
 {SERVE}echo; echo "{READY}"
 {DONE}"""
 
@@ -73,7 +86,7 @@ def fetch(port: int, path: str) -> bytes:
     return data
 
 
-def check_everything(guest: Guest, forward: int, mtu: int, size: int = SIZE) -> None:
+def check_everything(guest: Guest, forward: int, mtu: int, size: int = SIZE, *, six: bool = False) -> None:
     """Be the host's part of :func:`everything`, and judge what the guest said."""
     guest.wait_for(READY, SLOW)
     assert hashlib.sha256(fetch(forward, "/f")).hexdigest() == digest(size)
@@ -87,6 +100,12 @@ def check_everything(guest: Guest, forward: int, mtu: int, size: int = SIZE) -> 
     assert boot.after("http") == "hello from the server"
     assert boot.after("down").split()[0] == digest(size)
     assert boot.after("up") == digest(size)
+    if six:
+        assert f"{GUEST6}/64" in boot.after("address6")
+        assert boot.after("route6").startswith("default via fe80::2 dev eth0")
+        assert boot.after("mtu6") == str(mtu)
+        assert boot.after("pings6") == "3"
+        assert boot.after("name6").split()[-1] == ADDRESS
 
 
 @pytest.mark.parametrize(
@@ -102,13 +121,15 @@ def test_a_guest_does_everything(
 ) -> None:
     address = f"unix:{folder}/net.sock" if transport == "unix" else "tcp:127.0.0.1:0"
     dns = f"127.0.0.1:{resolver.port}"
-    with Listening("--hostfwd", "tcp::0-:80", "--dns", dns, address) as slirpy:
+    six = transport == "unix"
+    guest_address = f"[{GUEST6}]" if six else ""
+    with Listening("--hostfwd", f"tcp::0-{guest_address}:80", "--dns", dns, address) as slirpy:
         card = slirpy.card
         if transport == "socket":  # QEMU's older word for the same framing
             port = re.findall(r"addr\.port=(\d+)", " ".join(card))[0]
             card = ["-netdev", f"socket,id=n,connect=127.0.0.1:{port}", "-device", "virtio-net-pci,netdev=n"]
-        with Guest([QEMU, *machine(everything(web.port, size)), *card]) as guest:
-            check_everything(guest, slirpy.forward, 1500, size)
+        with Guest([QEMU, *machine(everything(web.port, size, six=six)), *card]) as guest:
+            check_everything(guest, slirpy.forward, 1500, size, six=six)
         assert slirpy.end() == ""
 
 
