@@ -20,6 +20,7 @@ from slirpy.errors import ConfigError
 
 __all__ = [
     "ARCHITECTURES",
+    "HTTP_CLIENT",
     "BootChoice",
     "boot_files",
     "choose_bootfile",
@@ -45,6 +46,8 @@ ARCHITECTURES: dict[str, frozenset[int]] = {
     "s390": frozenset((31, 32)),
 }
 """Names for the numbers of option 93 (RFC 5970 section 3.3 and its registry), by TFTP and by HTTP."""
+HTTP_CLIENT = b"HTTPClient"
+"""The vendor class of UEFI firmware that boots by HTTP, which it requires in a reply (UEFI 2.10, section 24.7)."""
 IPXE = "ipxe"
 """The name of iPXE, of any architecture."""
 IPXE_OPTIONS = 175
@@ -133,8 +136,8 @@ def is_http(bootfile: str) -> bool:
 
 
 def takes_http(request: DhcpRequest) -> bool:
-    """Report whether the client is firmware that boots by HTTP (UEFI 2.10, section 24.7)."""
-    return request.vendor_class.startswith(b"HTTPClient")
+    """Report whether the client is firmware that boots by HTTP."""
+    return request.vendor_class.startswith(HTTP_CLIENT)
 
 
 def _takes(request: DhcpRequest, url: str) -> bool:

@@ -29,6 +29,7 @@ __all__ = [
     "pack_option",
     "pack_relayed",
     "pack_status",
+    "pack_vendor_class",
     "read_message",
     "read_relayed",
     "write_message",
@@ -397,6 +398,13 @@ def write_message(kind: int, transaction: bytes, options: Iterable[bytes]) -> by
         options: whole options, in the order in which they are sent.
     """
     return bytes((kind,)) + transaction + b"".join(options)
+
+
+def pack_vendor_class(enterprise: int, data: bytes) -> bytes:
+    """Build the value of a Vendor Class option with one class, as ``enterprise`` has defined it (RFC 8415 section
+    21.16).
+    """
+    return enterprise.to_bytes(4, "big") + len(data).to_bytes(2, "big") + data
 
 
 def pack_relayed(relays: Sequence[Relay], message: bytes) -> bytes:

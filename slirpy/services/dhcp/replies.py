@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
 
 from slirpy.config import Config
-from slirpy.config.boot import BootChoice, choose_bootfile, is_http, takes_http, waits_for_pxe
+from slirpy.config.boot import HTTP_CLIENT, BootChoice, choose_bootfile, is_http, takes_http, waits_for_pxe
 from slirpy.config.dhcp import LEASE_TIME_FOREVER, DhcpAnswer, DhcpRequest, check_text
 from slirpy.errors import ConfigError
 from slirpy.wire import dhcp
@@ -20,9 +20,6 @@ from slirpy.wire.dhcp import FILE_SIZE, SNAME_SIZE, Message, reply_header, write
 
 __all__ = ["Parameters", "ReplyFields", "build_nak", "build_reply"]
 
-HTTP_CLIENT = b"HTTPClient"
-"""The vendor class (option 60) that UEFI firmware requires in a reply before it boots by HTTP (UEFI 2.10,
-section 24.7.3)."""
 PXE_CLIENT = b"PXEClient"
 """The vendor class that PXE firmware requires before it reads option 43."""
 LOCAL_BOOT = bytes.fromhex("060103") + b"\x09\x0d\0\0\x0aLocal boot" + b"\x0a\5\0Boot" + b"\xff"

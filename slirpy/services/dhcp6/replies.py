@@ -10,7 +10,7 @@ from ipaddress import IPv6Address
 from urllib.parse import quote
 
 from slirpy.config import Config
-from slirpy.config.boot import BootChoice, choose_bootfile
+from slirpy.config.boot import HTTP_CLIENT, BootChoice, choose_bootfile, is_http, takes_http
 from slirpy.config.dhcp import DhcpAnswer, DhcpRequest, check_text
 from slirpy.config.text import bracketed
 from slirpy.errors import ConfigError
@@ -22,6 +22,8 @@ __all__ = ["Parameters"]
 
 REFRESH_MIN = 600
 """IRT_MINIMUM: the least time after which clients ask for parameters again, in seconds (RFC 8415 section 7.6)."""
+UEFI_ENTERPRISE = 343
+"""The enterprise number in vendor classes of UEFI firmware, Intel's."""
 _IN_PATHS = "/:@!$&'()*+,;=~"
 """Characters that need no escape in the path of a URL (RFC 3986 section 3.3)."""
 
@@ -66,6 +68,8 @@ class Parameters:
             values[dhcp6.INFORMATION_REFRESH_TIME] = self._refresh_time(answer).to_bytes(4, "big")
         if requested is not None:
             values = {code: value for code, value in values.items() if code in requested}
+        if url and is_http(url) and takes_http(decision.request):
+            values[dhcp6.VENDOR_CLASS] = dhcp6.pack_vendor_class(UEFI_ENTERPRISE, HTTP_CLIENT)
         values |= answer.options6
         packed = [dhcp6.pack_option(code, value) for code, value in values.items() if value is not None]
         if requested is not None and dhcp6.CLIENT_FQDN in requested:

@@ -108,6 +108,16 @@ def test_who_is_given_a_url() -> None:
     assert boot([URL, "grub.efi"], HTTP) == URL
 
 
+def test_http_boot_recognizes_an_answer_by_its_vendor_class() -> None:
+    """EDK2 looks at no advertisement without it (UEFI 2.10, section 24.7.3)."""
+    world = World(Config(bootfile=[URL, "grub.efi"]))
+    for wanted in ((ASKS,), ()):
+        assert world.reply(SOLICIT, 1, ia(), *wanted, HTTP).options[16] == vendor(b"HTTPClient")[4:]
+        for other in (PXE, IPXE):
+            assert 16 not in world.reply(SOLICIT, 1, ia(), *wanted, other).options
+    assert 16 not in World(Config()).reply(SOLICIT, 1, ia(), HTTP).options
+
+
 def test_a_function_chooses() -> None:
     assert boot(lambda request: f"{request.architecture}.efi", architecture(7)) == "tftp://[fec0::2]/7.efi"
     assert boot(lambda request: "https://x/" if request.version == 6 else None) == "https://x/"
