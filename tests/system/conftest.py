@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ import pytest
 from tests.support.extent import FULL
 from tests.system.machine import LONGEST, PATH, missing
 from tests.system.resolver import Resolver
+from tests.system.routers import World
 from tests.system.user import User
 from tests.system.webserver import WebServer
 
@@ -119,3 +122,36 @@ def eventually() -> Callable[..., None]:
             time.sleep(0.01)
 
     return wait
+
+
+# ------------------------------------------------------------------------------------------------ routers
+
+
+@pytest.fixture(scope="session")
+def world() -> Iterator[World]:
+    """Routers and a host behind them, for the tests that ask for it."""
+    with ExitStack() as stack:
+        yield World(stack)
+
+
+@pytest.fixture
+def guest(world: World, slirpy: User, need: Callable[..., None]) -> Callable[..., str]:
+    """Run a shell script as a guest of a slirpy in ``home``; gives what it writes."""
+    need("ip", "ping", "traceroute", "tracepath", "nsenter", "unshare")
+
+    def run(script: str, *options: str, stderr: str = "") -> str:
+        command = slirpy.argv("run", "--dns", "127.0.0.1:9", *options, "--", "sh", "-c", script)
+        done = subprocess.run(
+            [*world.inside("home"), *command],
+            cwd=slirpy.folder,
+            env=slirpy.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stderr == stderr, done.stdout
+        return done.stdout
+
+    return run

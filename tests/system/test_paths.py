@@ -1,7 +1,6 @@
 """``slirpy run`` on a host with routers before it: ping, traceroute, tracepath, path MTU, refusals from far away.
 
-Everything happens in network namespaces of the test's own. slirpy's process is in ``home``; three links away, behind
-two routers, is ``far``; the link between the routers has an MTU of 1400. No route leads anywhere else.
+:mod:`tests.system.routers` has the routers.
 """
 
 from __future__ import annotations
@@ -12,140 +11,16 @@ import re
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 
 import pytest
 
-from tests.system.user import User
+from tests.system.routers import FAR, MTU, NEAR, NEXT, NOWHERE, PING_RANGE, World, hops, python
 
 pytestmark = [
     pytest.mark.system,
     pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs root, on Linux"),
 ]
-Need = Callable[..., None]
-
-NAMES = ("home", "near", "next", "far")
-LINKS = (("home", "near", "198.51.100"), ("near", "next", "203.0.113"), ("next", "far", "192.0.2"))
-SMALL = ("near", "next")
-MTU = 1400
-FAR, NEAR, NEXT = "192.0.2.2", "198.51.100.2", "203.0.113.2"
-NOWHERE = "198.18.0.1"  # no route of home's leads there
-PING_RANGE = "/proc/sys/net/ipv4/ping_group_range"
-
-SERVERS = """
-import socket, selectors
-udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); udp.bind(("", 7))
-tcp = socket.create_server(("", 9))
-chooser = selectors.DefaultSelector()
-chooser.register(udp, 1); chooser.register(tcp, 1)
-print("ready", flush=True)
-while True:
-    for key, _ in chooser.select():
-        if key.fileobj is udp:
-            data, name = udp.recvfrom(65535)
-            udp.sendto(data, name)
-        else:
-            try:
-                with tcp.accept()[0] as sock:
-                    total = 0
-                    while data := sock.recv(65536):
-                        total += len(data)
-                    sock.sendall(b"%d " % total + bytes(200_000))
-            except ConnectionError:
-                pass  # a traceroute takes an answer and resets
-"""
-
-
-class World:
-    """The namespaces. Each lives as long as a process of its own, so nothing is left behind."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self.pids: dict[str, int] = {}
-        for name in NAMES:
-            holder = subprocess.Popen(["unshare", "--net", "sleep", "600"])
-            stack.callback(holder.wait)
-            stack.callback(holder.kill)
-            self.pids[name] = holder.pid
-        end = time.monotonic() + 10
-        ours = os.readlink("/proc/self/ns/net")
-        while any(os.readlink(f"/proc/{pid}/ns/net") == ours for pid in self.pids.values()):
-            assert time.monotonic() < end, "unshare did not come to its point"
-            time.sleep(0.005)
-        for name in NAMES:
-            # Errors of the kernel's are not held back, for the test counts them; ping sockets are for all.
-            self.sh(name, f"echo 0 > /proc/sys/net/ipv4/icmp_ratelimit; echo 0 2147483647 > {PING_RANGE}")
-            self.sh(name, "echo 1 > /proc/sys/net/ipv4/ip_forward; ip link set lo up")
-        for left, right, net in LINKS:
-            mtu = MTU if (left, right) == SMALL else 1500
-            self.sh(left, f"ip link add to-{right} mtu {mtu} type veth "
-                          f"peer name to-{left} mtu {mtu} netns {self.pids[right]}")  # fmt: skip
-            for name, other, host in ((left, right, 1), (right, left, 2)):
-                self.sh(name, f"ip addr add {net}.{host}/24 dev to-{other}; ip link set to-{other} up")
-        self.sh("home", f"ip route add 203.0.113.0/24 via {NEAR}; ip route add 192.0.2.0/24 via {NEAR}")
-        self.sh("near", f"ip route add 192.0.2.0/24 via {NEXT}")
-        self.sh("next", "ip route add 198.51.100.0/24 via 203.0.113.1")
-        self.sh("far", "ip route add 203.0.113.0/24 via 192.0.2.1; ip route add 198.51.100.0/24 via 192.0.2.1")
-        servers = subprocess.Popen(
-            [*self.inside("far"), sys.executable, "-c", SERVERS], stdout=subprocess.PIPE, text=True
-        )
-        stack.callback(servers.wait)
-        stack.callback(servers.kill)
-        assert servers.stdout is not None
-        stack.callback(servers.stdout.close)
-        assert servers.stdout.readline() == "ready\n"
-
-    def inside(self, name: str) -> list[str]:
-        """What to put before a command line, to run it in a namespace."""
-        return ["nsenter", f"--net=/proc/{self.pids[name]}/ns/net", "--"]
-
-    def sh(self, name: str, script: str) -> str:
-        """Run a shell script in a namespace."""
-        done = subprocess.run(
-            [*self.inside(name), "sh", "-ec", script], capture_output=True, text=True, timeout=20, check=False
-        )
-        assert done.returncode == 0, (name, script, done.stderr)
-        return done.stdout
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    with ExitStack() as stack:
-        yield World(stack)
-
-
-@pytest.fixture
-def guest(world: World, slirpy: User, need: Need) -> Callable[..., str]:
-    """Run a shell script as a guest of a slirpy in ``home``; gives what it writes."""
-    need("ip", "ping", "traceroute", "tracepath", "nsenter", "unshare")
-
-    def run(script: str, *options: str, stderr: str = "") -> str:
-        command = slirpy.argv("run", "--dns", "127.0.0.1:9", *options, "--", "sh", "-c", script)
-        done = subprocess.run(
-            [*world.inside("home"), *command],
-            cwd=slirpy.folder,
-            env=slirpy.environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.stderr == stderr, done.stdout
-        return done.stdout
-
-    return run
-
-
-def python(script: str) -> str:
-    """A shell command that runs Python."""
-    return f"{sys.executable} - <<'END'\n{textwrap.dedent(script)}\nEND\n"
-
-
-def hops(output: str) -> list[str]:
-    """The addresses of a traceroute, in order."""
-    return re.findall(r"^ *\d+ +(\S+)", output, re.MULTILINE)
 
 
 @pytest.mark.client("traceroute", "hops, by UDP", "hops, by echo requests", service="ICMP")
