@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from random import Random, SystemRandom
 from typing import Any
 
-from slirpy.addresses import AnyAddress, address_object, ipv4, port_number
+from slirpy.addresses import AnyAddress, address_bytes, address_object, port_number
 from slirpy.config import Config
 from slirpy.config.guestfwd import GuestForward
 from slirpy.config.hostfwd import HostForward
@@ -278,23 +278,24 @@ class Slirp(Driven):
         """
         self._call(partial(self._stack.remove_hostfwd, rule))
 
-    def reach_guest_loopback(self, guest: str | IPv4Address, open_socket: SocketOpener) -> None:
-        """Let forwards reach services that listen only on a guest's own 127.0.0.1.
+    def reach_guest_loopback(self, guest: AnyAddress, open_socket: SocketOpener) -> None:
+        """Let forwards reach services that listen only on a guest's own loopback.
 
-        Connections that ``guest`` refuses at its network address are retried there. The service sees 127.0.0.1 as
-        its client.
+        Connections and datagrams that ``guest`` refuses at its network address are retried there, at 127.0.0.1, or at
+        ::1 if ``guest`` is an IPv6 address. The service sees that address as its client. A guest with addresses of
+        both families needs a call for each.
 
         Args:
             guest: address of the guest.
             open_socket: called with ``socket.SOCK_STREAM`` or ``socket.SOCK_DGRAM`` and a function. It must call
-                that function once, with a new IPv4 socket of the guest's network namespace or with None: at once, or
-                later from a callback of :meth:`poll`.
+                that function once, with a new socket of the guest's network namespace, which has the family of
+                ``guest``, or with None: at once, or later from a callback of :meth:`poll`.
 
         Raises:
-            ConfigError: ``guest`` is not an IPv4 address, or ``open_socket`` not a function.
+            ConfigError: ``guest`` is not an IP address, or ``open_socket`` not a function.
         """
         function("open_socket", open_socket, " that opens a socket inside the guest")
-        address = ipv4("guest", guest).packed
+        address = address_bytes("guest", guest)
         self._call(lambda: self._stack.lead_inside(InsideSockets(self._host.sockets, address, open_socket)))
 
     def guestfwds(self) -> list[GuestForward]:

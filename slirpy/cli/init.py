@@ -239,12 +239,12 @@ class _Supervisor:
         if "signal" in message:
             self._forward(message["signal"])
         elif "socket" in message:
-            self._open_socket(socket.SocketKind(message["socket"]))
+            self._open_socket(message["family"], message["socket"])
 
-    def _open_socket(self, kind: socket.SocketKind) -> None:
+    def _open_socket(self, family: int, kind: int) -> None:
         """Hand out a socket of this namespace."""
         try:
-            with socket.socket(socket.AF_INET, kind) as sock:
+            with socket.socket(family, kind) as sock:
                 self._channel.send({"socket": 0}, sock.fileno())
         except OSError as error:
             self._channel.send({"socket": error.errno})

@@ -40,7 +40,7 @@ Examples:
     "--hostfwd-loopback/--no-hostfwd-loopback",
     group=Group.SERVICES,
     default=None,
-    help="Let --hostfwd reach services that listen on CMD's own 127.0.0.1 only; they see 127.0.0.1 as the client."
+    help="Let --hostfwd reach services that listen on CMD's own loopback only; they see the loopback as the client."
     "  [default: yes, but no with --restrict, --allow, --deny or --policy]",
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[--] [CMD [ARG]...]")

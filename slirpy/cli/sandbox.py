@@ -7,6 +7,7 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 from slirpy.cli import linux, namespace
 from slirpy.cli.channel import Channel, Message
@@ -14,6 +15,8 @@ from slirpy.cli.init import explain_namespaces, found
 from slirpy.errors import SlirpyError
 
 __all__ = ["Sandbox", "SandboxError"]
+
+_Taker: TypeAlias = Callable[[socket.socket | None], None]
 
 ASKED_MAX = 32
 """Largest number of socket requests at init. Further ones wait here, so that sending never blocks."""
@@ -42,8 +45,8 @@ class Sandbox:
             SandboxError: this system does not allow it; the text says what to do.
         """
         self._warn = warn
-        self._asking: deque[tuple[socket.SocketKind, Callable[[socket.socket | None], None]]] = deque()
-        self._asked: deque[Callable[[socket.socket | None], None]] = deque()
+        self._asking: deque[tuple[int, socket.SocketKind, _Taker]] = deque()
+        self._asked: deque[tuple[int, _Taker]] = deque()
         self._channel, inner = Channel.pair()
         linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)  # init becomes our child when the founder ends
         founder = os.fork()
@@ -101,19 +104,24 @@ class Sandbox:
         """Send a signal to CMD, unless it was sent to the process group that slirpy shares with it."""
         self._channel.send({"signal": number})
 
-    def open_socket(self, kind: socket.SocketKind, done: Callable[[socket.socket | None], None]) -> None:
-        """Request an IPv4 socket of the namespace. :meth:`read` calls ``done`` with it, or with None."""
+    def open_socket(
+        self,
+        kind: socket.SocketKind,
+        done: _Taker,
+        family: int = socket.AF_INET,
+    ) -> None:
+        """Request a socket of the namespace. :meth:`read` calls ``done`` with it, or with None."""
         if self._child is None:
             done(None)
             return
-        self._asking.append((kind, done))
+        self._asking.append((family, kind, done))
         self._ask()
 
     def _ask(self) -> None:
         while self._asking and len(self._asked) < ASKED_MAX:
-            kind, done = self._asking.popleft()
-            self._asked.append(done)
-            self._channel.send({"socket": int(kind)})
+            family, kind, done = self._asking.popleft()
+            self._asked.append((family, done))
+            self._channel.send({"socket": int(kind), "family": int(family)})
 
     def read(self) -> int | None:
         """Handle messages from inside.
@@ -128,9 +136,9 @@ class Sandbox:
         if "exit" in message:
             return int(message["exit"])
         if "socket" in message and self._asked:
-            done = self._asked.popleft()
+            family, done = self._asked.popleft()
             self._ask()
-            done(None if descriptor is None else socket.socket(socket.AF_INET, fileno=descriptor))
+            done(None if descriptor is None else socket.socket(family, fileno=descriptor))
         return None
 
     def close(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from slirpy.addresses import IPAddress
@@ -79,11 +81,13 @@ class Session:
             if config.ipv4:
                 address = net.reserve(namespace.MAC)
                 addresses.append(namespace.Address(str(address), config.net.prefixlen, str(config.host)))
+                if self._loopback:
+                    net.reach_guest_loopback(address, sandbox.open_socket)
             if config.ipv6 and config.mtu >= LEAST_MTU:
                 address6 = str(_address6(config))
                 addresses.append(namespace.Address(address6, config.net6.prefixlen, str(config.host6)))
-            if self._loopback and config.ipv4:
-                net.reach_guest_loopback(address, sandbox.open_socket)
+                if self._loopback:
+                    net.reach_guest_loopback(address6, partial(sandbox.open_socket, family=socket.AF_INET6))
             tell_forwards(net)
             sandbox.configure(
                 namespace.Settings(

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from slirpy.host.addresses import name_of
 from slirpy.host.ipoptions import hear_errors
 from slirpy.host.opensockets import OpenSockets
 from slirpy.host.socketdatagram import SocketDatagram
@@ -22,7 +23,7 @@ __all__ = ["InsideSockets", "SocketOpener"]
 
 SocketOpener: TypeAlias = Callable[[socket.SocketKind, Callable[[socket.socket | None], None]], None]
 """Opens an IPv4 socket of a kind inside, and calls back with it or with None, at once or later."""
-_LOOPBACK = b"\x7f\0\0\x01"
+_LOOPBACKS = {4: b"\x7f\0\0\x01", 16: bytes(15) + b"\x01"}
 _WAITING = 16
 """Datagrams that may wait for their socket."""
 
@@ -32,7 +33,7 @@ class InsideSockets:
 
     Args:
         sockets: the open sockets of the guest's network.
-        guest: address of the guest in the namespace, four bytes.
+        guest: address of the guest in the namespace, four or sixteen bytes. Its family is that of the loopback.
         open_socket: opens sockets in the namespace.
     """
 
@@ -40,16 +41,17 @@ class InsideSockets:
         self._sockets = sockets
         self._open_socket = open_socket
         self.guest = guest
+        self._loopback = _LOOPBACKS[len(guest)]
 
     def connect_tcp(self, port: int, owner: StreamOwner) -> StreamPeer:
         """See :meth:`slirpy.nat.inside.Inside.connect_tcp`."""
-        stream = _Stream(self._sockets, owner, port)
+        stream = _Stream(self._sockets, owner, (self._loopback, port))
         self._open_socket(socket.SOCK_STREAM, stream.arrive)
         return stream
 
     def open_udp(self, owner: DatagramOwner) -> DatagramPeer:
         """See :meth:`slirpy.nat.inside.Inside.open_udp`."""
-        peer = _Datagrams(self._sockets, owner)
+        peer = _Datagrams(self._sockets, owner, self._loopback)
         self._open_socket(socket.SOCK_DGRAM, peer.arrive)
         return peer
 
@@ -57,11 +59,11 @@ class InsideSockets:
 class _Stream(SocketStream):
     """A connection to the loopback inside; its socket may not have arrived yet."""
 
-    __slots__ = ("_over", "_port")
+    __slots__ = ("_over", "_service")
 
-    def __init__(self, sockets: OpenSockets, owner: StreamOwner, port: int) -> None:
+    def __init__(self, sockets: OpenSockets, owner: StreamOwner, service: tuple[bytes, int]) -> None:
         super().__init__(sockets, None, owner)
-        self._port = port
+        self._service = service
         self._over = False
 
     def arrive(self, sock: socket.socket | None) -> None:
@@ -76,7 +78,7 @@ class _Stream(SocketStream):
         else:
             self._sock = sock
             self._sockets.opened(self)
-            self.start_connecting(_LOOPBACK, self._port)
+            self.start_connecting(*self._service)
 
     def abort(self) -> None:
         """See :meth:`slirpy.interfaces.StreamPeer.abort`."""
@@ -96,9 +98,10 @@ class _Stream(SocketStream):
 class _Datagrams:
     """A :class:`~slirpy.interfaces.DatagramPeer` inside; its socket may not have arrived yet."""
 
-    __slots__ = ("_over", "_owner", "_peer", "_sockets", "_waiting")
+    __slots__ = ("_loopback", "_over", "_owner", "_peer", "_sockets", "_waiting")
 
-    def __init__(self, sockets: OpenSockets, owner: DatagramOwner) -> None:
+    def __init__(self, sockets: OpenSockets, owner: DatagramOwner, loopback: bytes) -> None:
+        self._loopback = loopback
         self._sockets = sockets
         self._owner: DatagramOwner | None = owner
         self._peer: SocketDatagram | None = None
@@ -121,7 +124,7 @@ class _Datagrams:
         try:
             sock.setblocking(False)
             hear_errors(sock)
-            sock.bind(("127.0.0.1", 0))
+            sock.bind(name_of(self._loopback, 0))
             self._peer = SocketDatagram(self._sockets, sock, self._owner)
         except OSError as error:
             sock.close()
@@ -137,7 +140,7 @@ class _Datagrams:
     @property
     def address(self) -> tuple[bytes, int]:
         """Local address and port inside."""
-        return (bytes(4), 0) if self._peer is None else self._peer.address
+        return (bytes(len(self._loopback)), 0) if self._peer is None else self._peer.address
 
     @property
     def mtu(self) -> int:

@@ -46,45 +46,47 @@ class Forwards:
         self._tcp = tcp
         self._guest_address = guest_address
         self._active: dict[HostForward, list[_Active]] = {}
-        self._loopback: LoopbackForwards | None = None
-        self._detours: dict[int, list[UdpDetour]] = {}
+        self._loopbacks: dict[bytes, LoopbackForwards] = {}
+        self._detours: dict[tuple[bytes, int], list[UdpDetour]] = {}
 
     def lead_inside(self, loopback: LoopbackForwards) -> None:
         """From now on, retry on that guest's own loopback what the guest of ``loopback`` refuses."""
-        self._loopback = loopback
+        previous = self._loopbacks.get(loopback.inside.guest)
+        if previous is not None:
+            previous.close()
+        self._loopbacks[loopback.inside.guest] = loopback
         self.udp.on_refused = self._udp_refused
 
     def loopback_of(self, guest: bytes) -> LoopbackForwards | None:
         """The loopback on which to retry what ``guest`` refuses; None if there is none."""
-        loopback = self._loopback
-        return loopback if loopback is not None and loopback.inside.guest == guest else None
+        return self._loopbacks.get(guest)
 
     def detour(self, loopback: LoopbackForwards, guest_port: int) -> UdpDetour:
         """Make the detour of a UDP forward to a guest's port."""
         detour = UdpDetour(loopback, guest_port)
-        self._detours.setdefault(guest_port, []).append(detour)
+        self._detours.setdefault((detour.guest, guest_port), []).append(detour)
         return detour
 
     def _udp_refused(self, guest: bytes, port: int) -> None:
-        if self.loopback_of(guest) is not None:
-            for detour in self._detours.get(port, ()):
-                detour.refused()
+        for detour in self._detours.get((guest, port), ()):
+            detour.refused()
 
     def forget_detour(self, detour: UdpDetour) -> None:
         """Remove the detour of a forward that has ended."""
-        same = self._detours[detour.port]
+        key = detour.guest, detour.port
+        same = self._detours[key]
         same.remove(detour)
         if not same:
-            del self._detours[detour.port]
+            del self._detours[key]
 
     @property
     def flow_count(self) -> int:
         """Number of flows to a guest's loopback."""
-        return 0 if self._loopback is None else self._loopback.flow_count
+        return sum(loopback.flow_count for loopback in self._loopbacks.values())
 
     def flows(self) -> list[FlowInfo]:
         """Flows to a guest's loopback, which no other table contains."""
-        return [] if self._loopback is None else self._loopback.flows()
+        return [flow for loopback in self._loopbacks.values() for flow in loopback.flows()]
 
     def add(self, rule: HostForward) -> HostForward:
         """Start a forward. The returned rule contains the chosen port where the rule has 0.
@@ -166,8 +168,8 @@ class Forwards:
             for each in active:
                 each.close()
         self._active.clear()
-        if self._loopback is not None:
-            self._loopback.close()
+        for loopback in self._loopbacks.values():
+            loopback.close()
 
     def guest(self, rule: HostForward) -> bytes:
         """The guest address of a rule."""
@@ -201,6 +203,9 @@ class _UdpForward:
         via, guest = self._socket.answering, forwards.guest(rule)
         loopback = forwards.loopback_of(guest)
         if loopback is not None:
+            if self._detour is not None and self._detour.guest != guest:
+                forwards.forget_detour(self._detour)  # the first guest is another one now
+                self._detour = None
             if self._detour is None:
                 self._detour = forwards.detour(loopback, self._guest_port)
             if self._detour.on:

@@ -23,12 +23,14 @@ from slirpy.fair import OUTSIDE, Shares
 from slirpy.interfaces import DatagramOwner, DatagramPeer, IcmpReport, StreamOwner, StreamPeer
 from slirpy.nat.flow import DatagramFlow
 from slirpy.nat.limits import DescriptorLimit
+from slirpy.nat.routes import LOOPBACK, LOOPBACK6
 from slirpy.nat.splice import Splice
 from slirpy.units import SECOND
 
-__all__ = ["LOOPBACK", "Handover", "Inside", "LoopbackForwards", "UdpDetour"]
+__all__ = ["Handover", "Inside", "LoopbackForwards", "UdpDetour"]
 
-LOOPBACK = b"\x7f\0\0\x01"
+_LOOPBACKS = {4: LOOPBACK, 16: LOOPBACK6}
+"""By the length of the guest's address."""
 MAX_SPLICES = 1024
 MAX_CLIENTS = 1024
 """UDP clients of services on the guest's loopback."""
@@ -45,11 +47,11 @@ class Inside(Protocol):
 
     @property
     def guest(self) -> bytes:
-        """The address of that guest on the network."""
+        """The address of that guest on the network, whose family is that of the loopback."""
         ...
 
     def connect_tcp(self, port: int, owner: StreamOwner) -> StreamPeer:
-        """Start to connect to 127.0.0.1 inside; see :meth:`slirpy.interfaces.HostNetwork.connect_tcp`."""
+        """Start to connect to the loopback inside; see :meth:`slirpy.interfaces.HostNetwork.connect_tcp`."""
         ...
 
     def open_udp(self, owner: DatagramOwner) -> DatagramPeer:
@@ -98,12 +100,16 @@ class LoopbackForwards:
         parts: of the stack.
         inside: opens the sockets.
         descriptors: the limit that they share with all other flows.
+
+    Attributes:
+        address: the loopback, of the family of the guest's address.
     """
 
     def __init__(self, parts: Parts, inside: Inside, descriptors: DescriptorLimit) -> None:
         self.network = parts.network
         self._closed_flows = parts.tables.closed_flows
         self.inside = inside
+        self.address = _LOOPBACKS[len(inside.guest)]
         self._numbers = count()
         self._splices: Shares[Splice] = Shares(MAX_SPLICES)
         self._open: dict[bytes, Splice] = {}
@@ -125,7 +131,7 @@ class LoopbackForwards:
         if victim is not None:
             network.stats.hostfwd_loopback_evicted += 1
             self._evict(victim)
-        splice = Splice(network, client, place, port, self.key(), self._over)
+        splice = Splice(network, client, place, (self.address, port), self.key(), self._over)
         handover.owner = splice.near
         self._open[splice.key] = splice
         self._splices.add(splice, OUTSIDE, place[0])
@@ -195,10 +201,11 @@ class UdpDetour:
         on: whether datagrams go to the loopback: since the guest's address refused one, until the loopback does.
     """
 
-    __slots__ = ("_forwards", "_recent", "_size", "on", "port")
+    __slots__ = ("_forwards", "_recent", "_size", "guest", "on", "port")
 
     def __init__(self, forwards: LoopbackForwards, port: int) -> None:
         self._forwards = forwards
+        self.guest = forwards.inside.guest
         self._recent: deque[tuple[int, DatagramPeer, bytes, bytes, int]] = deque(maxlen=RECENT)
         self._size = 0
         self.port = port
@@ -241,7 +248,9 @@ class _Client(DatagramFlow[DatagramPeer]):
     def __init__(
         self, forwards: LoopbackForwards, detour: UdpDetour, place: tuple[DatagramPeer, bytes, int]
     ) -> None:
-        super().__init__(forwards.network, LOOPBACK, detour.port, forwards.key(), IDLE_TIMEOUT, inbound=True)
+        super().__init__(
+            forwards.network, forwards.address, detour.port, forwards.key(), IDLE_TIMEOUT, inbound=True
+        )
         self._forwards = forwards
         self._detour = detour
         self.place = place
@@ -256,14 +265,14 @@ class _Client(DatagramFlow[DatagramPeer]):
         self.last_activity = self._forwards.network.now
         self.packets_out += 1
         self.bytes_out += len(payload)
-        error = self.peer.send(payload, LOOPBACK, self.number) if self.peer is not None else 0
+        error = self.peer.send(payload, self.guest, self.number) if self.peer is not None else 0
         if error:
             self.datagram_error(error)
 
     def datagram(self, payload: bytes, address: bytes, port: int) -> None:
         """Pass the service's datagram on to the client; drop those of other programs inside."""
         network = self._forwards.network
-        if (address, port) != (LOOPBACK, self.number):
+        if (address, port) != (self.guest, self.number):
             network.stats.drop_udp_unreachable += 1
             return
         self.last_activity = network.now

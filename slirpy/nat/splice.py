@@ -19,7 +19,6 @@ __all__ = ["End", "Splice"]
 READ_SIZE = 1 << 16
 READS = 16
 """Reads from one end in one turn."""
-_LOOPBACK = b"\x7f\0\0\x01"
 
 
 class End:
@@ -71,7 +70,7 @@ class Splice:
         network: serves it at each flush when it is marked.
         client: the client's connection to the forward.
         place: the client's address and port.
-        port: of the guest's loopback.
+        service: address and port of the guest's loopback.
         key: unique among all splices.
         over: called once, at the end, with one of :data:`~slirpy.core.flows.ENDS`.
     """
@@ -79,13 +78,13 @@ class Splice:
     __slots__ = (
         "_network",
         "_over",
+        "_service",
         "dirty",
         "far",
         "key",
         "last_activity",
         "near",
         "place",
-        "port",
         "share",
         "started",
     )
@@ -95,14 +94,14 @@ class Splice:
         network: Network,
         client: StreamPeer,
         place: tuple[bytes, int],
-        port: int,
+        service: tuple[bytes, int],
         key: bytes,
         over: Callable[[Splice, str], None],
     ) -> None:
         self._network = network
         self._over: Callable[[Splice, str], None] | None = over
         self.place = place
-        self.port = port
+        self._service = service
         self.key = key
         self.share: Group[Splice] | None = None
         self.started = self.last_activity = network.now
@@ -185,7 +184,7 @@ class Splice:
         return FlowInfo(
             protocol="tcp",
             state=end or ("ESTABLISHED" if self.far.open else "CONNECTING"),
-            guest=(ip_address(_LOOPBACK), self.port),
+            guest=(ip_address(self._service[0]), self._service[1]),
             host=(ip_address(self.place[0]), self.place[1]),
             inbound=True,
             bytes_in=self.far.passed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from slirpy.nat import inside
 from slirpy.nat.inside import IDLE_TIMEOUT, RECENT, RECENT_BYTES
 from slirpy.nat.splice import READ_SIZE, READS, Splice
 from slirpy.testing import Echo, Remote, SimUdpServer
+from tests.support.frames6 import icmp6, know6
 from tests.support.harness import (
     ACK,
     GATEWAY,
@@ -61,7 +62,7 @@ class InnerPeer:
     def send(
         self, payload: Buffer, address: bytes, port: int, ttl: int = 0, dont_fragment: bool | None = None
     ) -> int:
-        assert address == LOOPBACK
+        assert address in (LOOPBACK, bytes(15) + b"\1")
         return self._peer.send(payload, HOME, port)
 
     def send_many(
@@ -84,10 +85,9 @@ class InnerPeer:
 class SimInside:
     """Opens sockets inside the guest, on a part of the simulated host that nothing else uses."""
 
-    guest = GUEST
-
-    def __init__(self, net: Net) -> None:
+    def __init__(self, net: Net, guest: bytes = GUEST) -> None:
         self._net = net
+        self.guest = guest
         self.connections = 0
         self.sockets = 0
         """UDP sockets that are open."""
@@ -148,6 +148,41 @@ class World:
 
     def ended(self) -> list[str]:
         return [flow.state for flow in self.net.stack.closed_flows if flow.guest[0].is_loopback]
+
+
+# --------------------------------------------------------------------------------------------- both families
+
+
+def test_the_loopback_of_the_address_that_refused() -> None:
+    """A guest has a loopback of each family. What its IPv6 address refuses goes to ::1, and to nothing else."""
+    world = World("tcp:[::1]:7001-[fec0::15]:80", "udp:[::1]:7002-[fec0::15]:80", "udp:127.0.0.1:7003-:80")
+    net, guest = world.net, ip_address("fec0::15").packed
+    know6(net, guest)
+    net.take()
+    inside = SimInside(net, guest)
+    net.stack.lead_inside(inside)
+    world.serve()
+    client = net.host.connect("::1", 7001, source=("2001:db8:9::9", 6000))
+    net.run(0.01)
+    peer = Peer(net, 6000, address=ip_address("2001:db8:9::9").packed, guest=guest, sport=80, seq=0)
+    peer.ack = peer.one(SYN).seq + 1
+    peer.send(RST | ACK)
+    net.run(0.02)
+    client.write(b"hello")
+    net.run(0.01)
+    assert bytes(world.programs[0].received) == b"hello"
+    assert (inside.connections, world.inside.connections) == (1, 0)
+    assert [str(flow.guest[0]) for flow in net.stack.flows()] == ["::1"]
+
+    for port, size in ((7002, 16), (7003, 4)):
+        net.host.send_udp(b"datagram", "::1" if size == 16 else "127.0.0.1", port)
+    net.run(0.01)
+    quoted = [bytes(frame.data) for frame in net.take() if frame.type == 0x86DD and frame.data.nxt == 17]
+    net.send(icmp6(1, 4, bytes(4) + quoted[0], source=guest, destination=quoted[0][8:24]))
+    assert (inside.sockets, world.inside.sockets) == (1, 0)
+    assert "::1" in [str(flow.guest[0]) for flow in net.stack.flows() if flow.protocol == "udp"]
+    net.stack.close()
+    assert inside.sockets == 0
 
 
 # ------------------------------------------------------------------------------------------------------------- TCP
@@ -252,7 +287,9 @@ def test_who_has_much_and_says_so_once() -> None:
     """One turn is bounded, so it takes several."""
     net = Net(config())
     over: list[str] = []
-    splice = Splice(net.stack.network, Plenty(0), CLIENT, 80, b"key", lambda splice, how: over.append(how))
+    splice = Splice(
+        net.stack.network, Plenty(0), CLIENT, (LOOPBACK, 80), b"key", lambda splice, how: over.append(how)
+    )
     splice.far.peer = Plenty(100)
     splice.far.connected()
     splice.far.readable()

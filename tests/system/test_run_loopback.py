@@ -40,7 +40,8 @@ async def main():
     loop = asyncio.get_running_loop()
     keep = []
     for word in sys.argv[1:]:
-        protocol, address, port = word.split(":")
+        protocol, place = word.split(":", 1)
+        address, port = place.rsplit(":", 1)
         if protocol == "tcp":
             keep.append(await asyncio.start_server(service(address), address, int(port), backlog=1024))
         else:
@@ -65,7 +66,7 @@ def services(
         ports = []
         for rule in rules:
             if ":0-" in rule:
-                told = re.match(r"hostfwd \w+ [0-9.]+:(\d+) ->", process.stderr.readline())
+                told = re.match(r"hostfwd \w+ [][0-9a-f.:]+:(\d+) ->", process.stderr.readline())
                 assert told is not None
                 ports.append(int(told[1]))
         assert process.stdout.readline() == "ready\n"
@@ -89,11 +90,21 @@ def tcp(place: int | str, data: bytes = b"question") -> bytes:
 
 
 def udp(port: int, data: bytes = b"question", address: str = "127.0.0.1") -> bytes:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
         sock.settimeout(20)
         sock.connect((address, port))
         sock.send(data)
         return sock.recv(1 << 16)
+
+
+def test_services_on_the_loopback_of_ipv6(slirpy: User) -> None:
+    rules = ["tcp::0-[fec0::15]:8000", "udp:[::1]:0-[fec0::15]:8000", "udp::0-[fec0::15]:8000"]
+    with services(slirpy, ["tcp:::1:8000", "udp:::1:8000"], rules) as (_, ports):
+        expected = b"::1 hears ::1 question"
+        assert tcp(ports[0]) == expected
+        for _ in range(2):
+            assert udp(ports[1], address="::1") == udp(ports[2]) == expected
 
 
 def test_services_on_the_loopback(slirpy: User, folder: Path) -> None:

@@ -30,7 +30,8 @@ Done = Callable[[socket.socket | None], None]
 class Opener:
     """Opens sockets, at once or when it is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, family: int = socket.AF_INET) -> None:
+        self._family = family
         self.later = False
         self.none = False
         self.waiting: list[tuple[socket.SocketKind, Done]] = []
@@ -43,7 +44,7 @@ class Opener:
     def give(self) -> None:
         waiting, self.waiting = self.waiting, []
         for kind, done in waiting:
-            done(None if self.none else socket.socket(socket.AF_INET, kind))
+            done(None if self.none else socket.socket(self._family, kind))
 
 
 LOOPBACK = b"\x7f\0\0\1"
@@ -112,6 +113,28 @@ def test_a_socket_that_comes_too_late_is_closed(world: World, how: str) -> None:
     assert datagrams.send(b"x", LOOPBACK, 9) == errno.EBADF
 
 
+@pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
+def test_the_loopback_is_of_the_guests_family(world: World) -> None:
+    inside = InsideSockets(
+        world.host.sockets, bytes.fromhex("fec0" + 13 * "00" + "15"), Opener(socket.AF_INET6)
+    )
+    loopback = bytes(15) + b"\1"
+    with (
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as listener,
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as server,
+    ):
+        server.bind(("::1", 0))
+        server.settimeout(5)
+        stream = inside.connect_tcp(listener.getsockname()[1], world.notes)
+        peer = inside.open_udp(world.notes)
+        assert peer.send(b"question", loopback, server.getsockname()[1]) == 0
+        data, name = server.recvfrom(100)
+        assert (data, name[0]) == (b"question", "::1")
+        world.until(lambda: "connected" in world.notes.calls)
+    stream.abort()
+    peer.close()
+
+
 def test_datagrams_wait_for_their_socket(world: World) -> None:
     world.opener.later = True
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
@@ -141,9 +164,9 @@ def test_no_socket_for_datagrams(world: World, later: bool) -> None:
     assert peer.send(b"x", LOOPBACK, 9) == errno.EBADF
 
 
-@pytest.mark.parametrize("guest", ["10.0.2", "", None, "::1", "guest"])
+@pytest.mark.parametrize("guest", ["10.0.2", "", None, "::1::", "guest"])
 def test_a_guest_is_an_address(guest: Any) -> None:
-    with Slirp() as net, pytest.raises(ConfigError, match=r"guest .* is not an IPv4 address"):
+    with Slirp() as net, pytest.raises(ConfigError, match=r"guest .* is not an IP address"):
         net.reach_guest_loopback(guest, Opener())
 
 
@@ -218,7 +241,7 @@ def test_sockets_are_asked_for_a_few_at_a_time() -> None:
     for number in range(ASKED_MAX + 3):
         received = sandbox.inner.receive()
         assert received is not None
-        assert received[0] == {"socket": int(socket.SOCK_STREAM)}
+        assert received[0] == {"socket": int(socket.SOCK_STREAM), "family": int(socket.AF_INET)}
         if number % 2:
             sandbox.inner.send({"socket": errno.EMFILE})
         else:
