@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import IPv6Network, ip_address
 from socket import if_nameindex
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slirpy.config.policy import RulePolicy
 from slirpy.interfaces import Action, FlowRequest, IPProtocol, Verdict
 from slirpy.nat.routes import LOOPBACK, LOOPBACK6, Refusal, Route, Router
+from slirpy.wire.nat64 import Nat64Prefix
 from slirpy.wire.scope import with_scope
 from tests.support.frames6 import WORLD6
 from tests.support.harness import GATEWAY, GUEST, WORLD, config, ip
@@ -150,3 +152,55 @@ def test_a_guest_never_reaches_what_is_not_the_world(destination: bytes) -> None
             assert not inside
             assert destination[0] not in (0, 127)
             assert destination[0] < 224
+
+
+# -------------------------------------------------------------------------------------- NAT64 and rules
+
+PREFIXES = [
+    "64:ff9b::/96", "2001:db8:64::/96", "2001:db8:64:1::/64", "2001:db8:64:100::/56", "2001:db8:64::/48",
+    "2001:db8:6400::/40", "2001:db8::/32", "64:ff9b:1::/48", "64:ff9b:1:8000::/64", "64:ff9b:1:ffff::/96",
+]  # fmt: skip
+
+
+def within(prefix: str, address: str) -> bytes:
+    network = IPv6Network(prefix)
+    return Nat64Prefix(network.network_address.packed, network.prefixlen).embed(ip(address))
+
+
+@pytest.mark.rfc("6052", "2.2 lengths")
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize(
+    ("rule", "address"),
+    [
+        ("deny private", "192.168.1.1"),
+        ("deny private", "100.64.0.1"),
+        ("deny link-local", "169.254.3.4"),
+        ("deny metadata", "169.254.169.254"),
+        ("drop metadata", "100.100.100.200"),
+        ("deny host", "10.0.2.2"),
+        ("deny 198.51.100.0/24:80", "198.51.100.7"),
+    ],
+)
+def test_rules_see_the_ipv4_host_behind_every_prefix(prefix: str, rule: str, address: str) -> None:
+    policy = RulePolicy([rule], Action.ALLOW)
+    router = Router(config(nat64=True, nat64_prefix=prefix, policy=policy))
+    refusal = Refusal.DROP if rule.startswith("drop") else Refusal.PROHIBITED
+    assert router.route(request(within(prefix, address))) is refusal
+    assert router.route(request(within(prefix, "203.0.113.5"))) == Route(ip("203.0.113.5"), 80)
+    allowing = config(nat64=True, nat64_prefix=prefix, policy=RulePolicy(["allow 198.51.100.7"], Action.DROP))
+    assert Router(allowing).route(request(within(prefix, "198.51.100.7"))) == Route(ip("198.51.100.7"), 80)
+    assert Router(allowing).route(request(within(prefix, address))) == (
+        Route(ip(address), 80) if address == "198.51.100.7" else Refusal.DROP
+    )
+
+
+@pytest.mark.parametrize("own", [None, "2001:db8:64::/96"])
+@pytest.mark.parametrize("prefix", [prefix for prefix in PREFIXES if prefix.startswith("64:")])
+def test_a_translator_outside_is_no_way_around_a_rule(own: str | None, prefix: str) -> None:
+    """A guest may have learnt the prefix from a DNS server of its own."""
+    policy = RulePolicy(["deny private", "deny metadata"], Action.ALLOW)
+    plan = config(policy=policy) if own is None else config(nat64=True, nat64_prefix=own, policy=policy)
+    for address in ("10.1.2.3", "192.168.1.1", "169.254.169.254", "100.64.7.7"):
+        assert Router(plan).route(request(within(prefix, address))) is Refusal.PROHIBITED
+    public = within(prefix, "203.0.113.5")
+    assert Router(plan).route(request(public)) == Route(public, 80)
