@@ -160,7 +160,7 @@ RANGES: dict[str, Range] = {
     "corrupt": (0, 1), "reorder": (0, 1), "kind": (1, 2), "ttl": (1, 255), "rcv_buffer": (1, math.inf),
     "protocol": (0, 255), "lease_time": (2, 2**32 - 1), "DnsRecord ttl": (0, 2**31 - 1),
     "HostForward count": (1, 65535), "LinkFeatures mtu": (68, 65535), "DhcpOption code": (1, 254),
-    "Outbound.source size": (4, 16), "Driven.poll timeout": ALL, "Driven.watch events": (1, 3),
+    "Outbound.source size": (4, 16), "Polled.poll timeout": ALL, "Polled.watch events": (1, 3),
     "Slirp.serve at": (0, 2**31 - 1), "Slirp.serve limit": (1, math.inf), "IPStack.flush now": ALL,
     "IPStack.tick now": ALL, "Stack now": ALL, "links.Endpoint family": (1, 10),
     "links.Endpoint.remove inode": TIME, "testing.SimWorld.path mtu": (68, 65535),
