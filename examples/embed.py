@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import socket
 import time
+from ipaddress import ip_address
 
 from slirpy import Config, Slirp
 from slirpy.wire import arp, ethernet, icmp, ipv4, udp
 
 MAC = bytes.fromhex("525400123456")
-GUEST, GATEWAY = bytes([10, 0, 2, 15]), bytes([10, 0, 2, 2])
+GUEST, GATEWAY = ip_address("10.0.2.15").packed, ip_address("10.0.2.2").packed
 
 
 class Guest:

@@ -25,7 +25,7 @@ def plug_in(net: Slirp, number: int) -> Guest:
         send,
         random=Random(number),
         now=time.monotonic_ns(),
-        mac=bytes((0x52, 0x54, 0, 0, 0, number)),
+        mac=f"52:54:00:00:00:{number:02x}",
     )
     nic = net.attach(lambda frame: guest.input(frame, time.monotonic_ns()))
     return guest

@@ -24,7 +24,7 @@ async def fetch(net: Slirp, number: int, port: int) -> bytes:
     """Send a line from one guest to the host, and read until the end."""
     frames: asyncio.Queue[bytes] = asyncio.Queue()
     nic = net.attach(frames.put_nowait)
-    guest = Guest(nic.send, random=Random(), now=time.monotonic_ns(), mac=bytes([0x52, 0x54, 0, 0, 0, number]))
+    guest = Guest(nic.send, random=Random(), now=time.monotonic_ns(), mac=f"52:54:00:00:00:{number:02x}")
     guest.configure(f"10.0.2.{number}", 24)
     stream = guest.connect("10.0.2.2", port)
     stream.write(b"guest %d was here\n" % number)

@@ -8,17 +8,18 @@ from __future__ import annotations
 import queue
 import socket
 import threading
+from ipaddress import ip_address
 
 from slirpy import Config, Nic, Slirp
 from slirpy.wire import ethernet, ipv4, udp
 
-GATEWAY = bytes([10, 0, 2, 2])
+GATEWAY = ip_address("10.0.2.2").packed
 GATEWAY_MAC = ethernet.virtual_mac(GATEWAY)
 
 
 def guest(nic: Nic, number: int, port: int) -> None:
     """Run a guest in its own thread: it sends a datagram to the host."""
-    mac, address = bytes([0x52, 0x54, 0, 0, 0, number]), bytes([10, 0, 2, number])
+    mac, address = bytes([0x52, 0x54, 0, 0, 0, number]), ip_address(f"10.0.2.{number}").packed
     data = b"guest %d" % number
     segment = udp.build(address, 5000, GATEWAY, port, data) + data
     nic.send(GATEWAY_MAC + mac + b"\x08\x00" + ipv4.build(address, GATEWAY, ipv4.UDP, len(segment)) + segment)
