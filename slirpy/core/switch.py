@@ -56,9 +56,11 @@ REPEAT_TIME = SECOND
 REPEAT_FRAMES = 4096
 _REFRESH = SECOND
 """Precision of the order of a port's addresses by age."""
-_LAST_PROTOCOL = 23
-_PROTOCOL_AT = {ethernet.TYPE_IPV4: _LAST_PROTOCOL, ethernet.TYPE_IPV6: 20}
-"""Position of the payload's protocol in a frame, by EtherType."""
+_HEAD = 24
+"""Bytes of a frame up to the payload's protocol, which is at 23 for IPv4 and at 20 for IPv6."""
+_TYPE_IPV4 = ethernet.TYPE_IPV4.to_bytes(2, "big")
+_TYPE_IPV6 = ethernet.TYPE_IPV6.to_bytes(2, "big")
+_TCP = bytes((ipv4.TCP,))
 
 
 class _Entry:
@@ -239,7 +241,8 @@ class Switch:
             Whether the stack must handle the frame as well: it is for a virtual host, a group, or all.
         """
         stats = self._stats
-        destination, source = bytes(view[:6]), bytes(view[6:12])
+        head = bytes(view[:_HEAD])
+        destination, source = head[:6], head[6:12]
         if source[0] & 1 or source in self._local:
             stats.drop_ethernet_source += 1
             return False
@@ -253,11 +256,14 @@ class Switch:
             if not self.learn(source, port, now):
                 return False
             if out is not port:
-                if guard is not None and len(view) > _LAST_PROTOCOL:
-                    # TCP has nothing to guard. Its segments are told apart here, without a call.
-                    at = _PROTOCOL_AT.get(view[12] << 8 | view[13])
-                    if (at is None or view[at] != ipv4.TCP) and guard.stops(port, view):
-                        return False
+                # TCP has nothing to guard. Its segments are told apart here, without a call.
+                if (
+                    guard is not None
+                    and (head[23:] != _TCP or head[12:14] != _TYPE_IPV4)
+                    and (head[20:21] != _TCP or head[12:14] != _TYPE_IPV6)
+                    and guard.stops(port, view)
+                ):
+                    return False
                 stats.switch_forwarded += 1
                 offload.deliver(stats, (out,), view, checksummed, gso_size)
             return False  # otherwise both are behind the same port, and the frame has reached its destination

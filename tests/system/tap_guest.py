@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from slirpy import Slirp
 from tests.system.netns import NetworkNamespace
 
 SECONDS = 60
-MACS = [f"52:54:00:00:00:{number:02x}" for number in (10, 11)]
-ADDRESSES = ["10.0.2.15", "10.0.2.16"]
+MACS = [f"52:54:00:00:00:{number:02x}" for number in (10, 11, 12)]
+ADDRESSES = ["10.0.2.15", "10.0.2.16", "10.0.2.17"]
 
 
 class Guest(NetworkNamespace):
@@ -48,3 +50,26 @@ class Guest(NetworkNamespace):
             except BaseException:
                 process.kill()
                 raise
+
+
+@contextmanager
+def served(net: Slirp) -> Iterator[None]:
+    """Let a thread serve a network, which must not fail."""
+    stop = False
+    errors: list[BaseException] = []
+
+    def serve() -> None:
+        try:
+            while not stop:
+                net.poll(0.05)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop = True
+        thread.join()
+    assert errors == []

@@ -18,7 +18,7 @@ import pytest
 from slirpy import Config, LinkFeatures, Slirp
 from slirpy.interfaces import Frame, Link, LinkSink, Poller
 from slirpy.links import TapLink
-from tests.system.tap_guest import SECONDS, Guest
+from tests.system.tap_guest import SECONDS, Guest, served
 
 pytestmark = [
     pytest.mark.system,
@@ -114,28 +114,14 @@ class Pair:
             self.net.attach_link(whole)
             self.links.append(whole)
             self.guests.append(guest)
-        self._stop = False
-        self.error: BaseException | None = None
-        thread = threading.Thread(target=self._serve)
-        thread.start()
-        stack.callback(thread.join)
-        stack.callback(setattr, self, "_stop", True)
-
-    def _serve(self) -> None:
-        try:
-            while not self._stop:
-                self.net.poll(0.05)
-        except BaseException as error:
-            self.error = error
+        stack.enter_context(served(self.net))
 
 
 @contextmanager
 def pair(mtu: int = 1500, *, offloads: bool = True, plain: bool = False, ipv6: bool = True) -> Iterator[Pair]:
     """``offloads``: the kernels'; ``plain``: the second guest's link has none; ``ipv6``: the network's."""
     with ExitStack() as stack:
-        made = Pair(stack, mtu, offloads, plain, ipv6)
-        yield made
-    assert made.error is None
+        yield Pair(stack, mtu, offloads, plain, ipv6)
 
 
 @pytest.fixture(autouse=True)
