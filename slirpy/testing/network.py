@@ -23,7 +23,7 @@ from slirpy.addresses import mac_bytes
 from slirpy.config import Config
 from slirpy.config.options import MTU_MAX, MTU_MIN
 from slirpy.config.resolver import Resolver
-from slirpy.config.values import function, instance, is_whole, nanoseconds, switch, whole
+from slirpy.config.values import instance, is_whole, nanoseconds, switch, whole
 from slirpy.core.port import LinkPort
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
@@ -33,6 +33,7 @@ from slirpy.testing.diagram import ladder
 from slirpy.testing.errors import UnmetError
 from slirpy.testing.guest import DEFAULT_MAC, Guest
 from slirpy.testing.text import seconds
+from slirpy.testing.virtualtime import VirtualTime
 from slirpy.testing.world.host import SimHost
 from slirpy.units import MS, SECOND
 
@@ -113,7 +114,7 @@ class _NoPoller:
     def unregister(self, fd: int) -> None: ...
 
 
-class VirtualNetwork:
+class VirtualNetwork(VirtualTime):
     """A network in virtual time; see the description of the module.
 
     Args:
@@ -218,28 +219,6 @@ class VirtualNetwork:
         return guest
 
     # ------------------------------------------------------------------------------------------ time
-
-    def run(self, duration: int) -> None:
-        """Advance the time by ``duration`` nanoseconds: 500_000_000 for half a second.
-
-        Raises:
-            ConfigError: a float, or a negative number.
-        """
-        self._go(self.now + nanoseconds("duration", duration), lambda: False)
-
-    def run_until(self, predicate: Callable[[], object], limit: int = 60 * SECOND) -> None:
-        """Advance the time until ``predicate()`` is true; it is called after each event.
-
-        Args:
-            limit: maximum number of nanoseconds.
-
-        Raises:
-            ConfigError: ``limit`` is a float or negative, or ``predicate`` cannot be called.
-            UnmetError: the limit was reached.
-        """
-        function("predicate", predicate)
-        if not self._go(self.now + nanoseconds("limit", limit), predicate):
-            raise UnmetError(f"not within {limit / SECOND:g} s of virtual time\n{self.summary()}")
 
     def boot(self, guest: Guest | None = None, *, ipv4: bool | None = None, ipv6: bool | None = None) -> Guest:
         """Bring up the network of a guest.

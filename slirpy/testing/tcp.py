@@ -32,6 +32,7 @@ from slirpy.tcp.segment import check_segment
 from slirpy.tcp.seq import MASK
 from slirpy.testing.errors import UnmetError
 from slirpy.testing.text import seconds, shortened
+from slirpy.testing.virtualtime import VirtualTime
 from slirpy.units import MS, SECOND
 from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN, URG
 
@@ -97,7 +98,7 @@ class Crossing(NamedTuple):
     """Times of its arrivals: normally one; none if it is lost."""
 
 
-class Pair:
+class Pair(VirtualTime):
     """Two connections, the wire between them, and the time.
 
     Args:
@@ -170,28 +171,6 @@ class Pair:
         self.a.connect(self.now)
         ends = self.a, self.b
         self.run_until(lambda: all(end.state is State.ESTABLISHED for end in ends), 600 * SECOND)
-
-    def run(self, duration: int) -> None:
-        """Advance the time by ``duration`` nanoseconds: 500_000_000 for half a second.
-
-        Raises:
-            ConfigError: a float, or a negative number.
-        """
-        self._go(self.now + nanoseconds("duration", duration), lambda: False)
-
-    def run_until(self, predicate: Callable[[], object], limit: int = 60 * SECOND) -> None:
-        """Advance the time until ``predicate()`` is true; it is called after each event.
-
-        Args:
-            limit: maximum number of nanoseconds.
-
-        Raises:
-            ConfigError: ``limit`` is a float or negative, or ``predicate`` cannot be called.
-            UnmetError: the limit was reached; the text shows the last segments.
-        """
-        function("predicate", predicate)
-        if not self._go(self.now + nanoseconds("limit", limit), predicate):
-            raise UnmetError(f"not within {limit / SECOND:g} s of virtual time\n{self.summary()}")
 
     def summary(self) -> str:
         """Describe both ends and the last segments, for messages of failed tests."""

@@ -41,11 +41,13 @@ SOME = 25
 LEFT_OUT: dict[str, str] = {
     "records, which slirpy makes and callers read": """
         DhcpRequest DnsQuestion FlowInfo LeaseInfo NeighborInfo Stats links.FaultCounters links.LinkOptions
-        testing.Call testing.Captured testing.Crossing testing.DhcpLease testing.DhcpMessage testing.GuestCounters
-        testing.IcmpError testing.Message testing.Ping testing.Received testing.Result testing.Sent""",
+        testing.Call testing.Captured testing.Crossing testing.Dhcp6Lease testing.DhcpLease testing.DhcpMessage
+        testing.GuestCounters testing.IcmpError testing.Message testing.Ping
+        testing.Received testing.Result testing.Sent""",
     "handles, which other calls make and return": """
-        Attachment GuestListener Nic testing.Autoconfiguration testing.DhcpClient testing.GuestStream testing.Lookup
-        testing.SimServer testing.SimUdpServer testing.StreamListener testing.UdpSocket""",
+        Attachment GuestListener Nic testing.Autoconfiguration testing.Dhcp6Client testing.DhcpClient
+        testing.GuestStream testing.Lookup testing.SimServer testing.SimUdpServer
+        testing.StreamListener testing.UdpSocket""",
     "every option is tried in test_options.py": "Config",
     "a structural type, which has no code": "testing.LinkPeer testing.LinkPeer.send",
     "the guest's side of a link, which the conformance suite calls": "testing.LocalPeer.send",
@@ -75,7 +77,7 @@ LEFT_OUT: dict[str, str] = {
         testing.Autoconfiguration.advertisement testing.GuestHost.send_frame testing.GuestStream.input
         testing.IpHost.add_address testing.IpHost.has_address testing.IpHost.is_own testing.IpHost.mtu_for
         testing.IpHost.path_mtu testing.IpHost.send_ip testing.IpHost.send_packet testing.IpHost.source_for
-        testing.UdpSocket.take""",
+        testing.UdpSocket.take testing.ProtocolHost.take_frame""",
     "the engine's fast lane, for each segment": """
         tcp.expire tcp.output tcp.segment_arrives tcp.reset_for tcp.reopens tcp.next_iss tcp.ControlBlock.close_with
         tcp.ControlBlock.enter tcp.ControlBlock.flight_before tcp.ControlBlock.give_up

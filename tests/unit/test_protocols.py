@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import io
+import re
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -50,7 +51,9 @@ def structural_types() -> dict[str, list[str]]:
         if path.parent.name == "interfaces":
             continue
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ClassDef) and any("Protocol" in ast.unparse(base) for base in node.bases):
+            if isinstance(node, ast.ClassDef) and any(
+                re.fullmatch(r"Protocol(\[.*\])?", ast.unparse(base)) for base in node.bases
+            ):
                 assert node.name not in found, f"there are two of the name {node.name}"
                 functions = [each for each in node.body if isinstance(each, ast.FunctionDef)]
                 found[node.name] = [each.name for each in functions if not each.decorator_list]

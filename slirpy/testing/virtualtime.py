@@ -1,0 +1,48 @@
+"""Time that passes only when a test says so."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+
+from slirpy.config.values import function, nanoseconds
+from slirpy.testing.errors import UnmetError
+from slirpy.units import SECOND
+
+__all__ = ["VirtualTime"]
+
+
+class VirtualTime(abc.ABC):
+    """Base of worlds in virtual time, which a test lets run for a while, or until something has happened."""
+
+    now: int
+
+    def run(self, duration: int) -> None:
+        """Advance the time by ``duration`` nanoseconds: 500_000_000 for half a second.
+
+        Raises:
+            ConfigError: a float, or a negative number.
+        """
+        self._go(self.now + nanoseconds("duration", duration), lambda: False)
+
+    def run_until(self, predicate: Callable[[], object], limit: int = 60 * SECOND) -> None:
+        """Advance the time until ``predicate()`` is true; it is called after each event.
+
+        Args:
+            limit: maximum number of nanoseconds.
+
+        Raises:
+            ConfigError: ``limit`` is a float or negative, or ``predicate`` cannot be called.
+            UnmetError: the limit was reached; the text is the :meth:`summary`.
+        """
+        function("predicate", predicate)
+        if not self._go(self.now + nanoseconds("limit", limit), predicate):
+            raise UnmetError(f"not within {limit / SECOND:g} s of virtual time\n{self.summary()}")
+
+    @abc.abstractmethod
+    def summary(self) -> str:
+        """Describe the state in a few lines, for messages of failed tests."""
+
+    @abc.abstractmethod
+    def _go(self, end: int, predicate: Callable[[], object]) -> bool:
+        """Advance from event to event; returns whether the predicate became true."""
