@@ -27,6 +27,9 @@ INTERVAL = 1.0
 _LINES_BESIDE = 6
 """Lines of a display other than flows: the summary, headings, and the count of the remaining flows."""
 
+_LINES_OF_TABLE = 3
+"""Lines of the table among them: headings, and the count."""
+
 _Key = tuple[str, object, object, bool]
 
 
@@ -117,4 +120,14 @@ class Top:
         drops = sum(count for name, count in stats.nonzero().items() if name.startswith("drop_"))
         room = max(self._console.height - _LINES_BESIDE, 1)
         text = Text(summary(len(flows), len(net.leases()), bytes_in, bytes_out, drops), style="bold")
-        return Group(text, flow_table(flows, self._console.width, most=room, ranked=True))
+        return Group(text, self._fitting(flows, room))
+
+    def _fitting(self, flows: Sequence[FlowInfo], room: int) -> RenderableType:
+        """Draw as many flows as have room, some of which take more than one line."""
+        most = room
+        while True:
+            table = flow_table(flows, self._console.width, most=most, ranked=True)
+            lines = len(self._console.render_lines(table)) - _LINES_OF_TABLE
+            if lines <= room or most == 1:
+                return table
+            most = max(min(most * room // lines, most - 1), 1)

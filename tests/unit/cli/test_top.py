@@ -125,6 +125,34 @@ def test_a_picture_every_second(screen: Screen) -> None:
             assert len([line for line in text.splitlines() if "udp" in line]) == 6
 
 
+@pytest.mark.parametrize("columns", [40, 79, 100, 130, 200])
+@pytest.mark.parametrize("lines", [8, 12, 40])
+def test_flows_of_several_lines_fit_the_terminal(
+    columns: int, lines: int, screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("LINES", str(lines))
+    many = [
+        FlowInfo(
+            "tcp", "ESTABLISHED", (IPv6Address(LONG), port), (IPv6Address(LONG), 443), False,
+            123_456, 1 << 30, 1000, 2000, 0, 0, 12.5, 0.0,
+        )
+        for port in range(50_001, 50_101)
+    ]  # fmt: skip
+    with Slirp(Config(resolvers=[])) as net:
+        top = Top(net, screen.file, clock=lambda: 5.0)
+        monkeypatch.setattr(net, "flows", lambda: many)
+        with top._console.capture() as capture:
+            top._console.print(top._picture(6.0))
+    drawn = capture.get().splitlines()
+    shown = sum(line.startswith("tcp") for line in drawn)
+    assert len(drawn) < lines or shown == 1
+    if columns == 200:  # each takes one line
+        assert shown == lines - 6
+    *_, last = drawn
+    assert last.split() == ["and", str(100 - shown), "more"]
+
+
 def test_the_end_of_the_terminal_is_not_the_end_of_the_network(
     screen: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
