@@ -17,6 +17,8 @@ __all__ = ["servers_of", "settle"]
 
 _NO_POOL = tuple(map(IPv4Network, ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3")))
 """Networks whose addresses a guest does not send to its gateway."""
+_LEAST_MTU6 = 1280
+"""Least MTU of IPv6 (RFC 8200, section 5)."""
 _LEAST_ADDRESSES = 4
 """Addresses of the smallest IPv6 network, which has no room for another server."""
 
@@ -32,6 +34,10 @@ def settle(values: dict[str, Any]) -> None:
     """
     if not values["ipv4"] and not values["ipv6"]:
         raise ConfigError("both ipv4 and ipv6 are off: a network carries at least one of them; leave one on")
+    if not values["ipv4"] and values["mtu"] < _LEAST_MTU6:
+        raise ConfigError(
+            f"mtu {values['mtu']}: ipv4 is off, and IPv6 needs an MTU of at least {_LEAST_MTU6}; choose that or more"
+        )
     _place_servers(values)
     _place_servers6(values)
     _check_translation(values)

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import Any
 
 from slirpy.addresses import port_number
@@ -88,8 +89,16 @@ class Endpoint:
             return f"unix:{self.path}"
         if self.local:
             return "unix:@" + os.fsdecode(self.address[1:]).rstrip("\0")
-        host, port = self.address[:2]
-        return with_port(host, port)
+        return with_port(self._host, self.address[1])
+
+    @property
+    def _host(self) -> str:
+        """The host's address, with the interface of a link-local one."""
+        host, scope = str(self.address[0]).partition("%")[0], self.address[3] if len(self.address) == 4 else 0
+        try:
+            return f"{host}%{socket.if_indextoname(scope)}" if scope else host
+        except OSError:  # the interface is gone
+            return f"{host}%{scope}"
 
     def qemu(self, prefix: str = "addr") -> str:
         """Return the address in QEMU's syntax, such as ``addr.type=unix,addr.path=/tmp/net.sock``.
@@ -109,8 +118,7 @@ class Endpoint:
             tight = "" if not name.endswith("\0") else f",{prefix}.tight=off"
             name = name.rstrip("\0").replace(",", ",,")
             return f"{prefix}.type=unix,{prefix}.path={name},{prefix}.abstract=on{tight}"
-        host, port = self.address[:2]
-        return f"{prefix}.type=inet,{prefix}.host={host},{prefix}.port={port}"
+        return f"{prefix}.type=inet,{prefix}.host={self._host},{prefix}.port={self.address[1]}"
 
     def open(self, kind: int) -> socket.socket:
         """Open a new non-blocking socket for this family.
@@ -278,6 +286,8 @@ def inet(
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise LinkError(f'there is no address of "{host}": {why}; write a numeric one') from None
     chosen, _, _, _, address = found[0]
+    if len(address) == 4 and not address[3] and IPv6Address(address[0]).is_link_local:
+        raise LinkError(f"{host} is link-local; write the interface too, for example {host}%eth0")
     return Endpoint(int(chosen), address, last_port if last_port > port else 0)
 
 

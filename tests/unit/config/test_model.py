@@ -369,6 +369,8 @@ def test_the_families_of_qemu(options: str, expected: Config) -> None:
          " 198.18.0.0/15"),
         ({"dns46": "198.18.0.0/15", "ipv4": False},
          "dns46 is for guests that have only IPv4, and ipv4 is off; leave one of the two out"),
+        ({"mtu": 1279, "ipv4": False},
+         "mtu 1279: ipv4 is off, and IPv6 needs an MTU of at least 1280; choose that or more"),
         ({"net6": "fec0::/129"},
          "net6 fec0::/129: the prefix must be from /4 to /126, so that it holds guests and servers"),
         ({"net6": "10.0.2.0/24"}, 'net6 "10.0.2.0/24" is not an IPv6 network; write for example fec0::/64'),
