@@ -170,6 +170,7 @@ RANGES: dict[str, Range] = {
     "links.Faults burst": (1, math.inf), "links.Faults queue": (0, math.inf),
     "links.Faults limit": (1, math.inf), "links.Recorder target": (0, 2**31 - 1),
     "links.CaptureLink target": (0, 2**31 - 1), "links.CaptureLink.start_capture target": (0, 2**31 - 1),
+    "links.TapLink mtu": (68, 65535),
     "links.TraceFile target": (0, 2**31 - 1), "links.StreamLink.connect reconnect": (0, 86400),
     "links.StreamListener endpoint": (0, 2**31 - 1), "links.StreamListener limit": (1, math.inf),
     "testing.Guest now": ALL, "testing.Guest.advance now": ALL, "testing.Guest.input now": ALL,
@@ -231,6 +232,14 @@ def invoke(call: PublicCall, instance: object, arguments: dict[str, Any]) -> obj
     return call.on(instance)(**values)
 
 
+def shown(value: Any) -> Iterator[str]:
+    """How a message may show a value, or one of several; it may be long."""
+    yield from (repr(value)[:30], str(value)[:30])
+    if isinstance(value, list | tuple | dict):
+        for each in value:
+            yield from shown(each)
+
+
 @contextmanager
 def scene_of(call: PublicCall) -> Iterator[tuple[object, dict[str, Any]]]:
     with ExitStack() as stack:
@@ -265,8 +274,12 @@ def test_what_makes_no_sense_is_refused(name: str, parameter: inspect.Parameter)
         @settings(max_examples=SOME)
         @given(values)
         def check(value: Any) -> None:
-            with pytest.raises(SlirpyError):
+            with pytest.raises(SlirpyError) as caught:
                 invoke(call, instance, {**arguments, parameter.name: value})
+            text = str(caught.value)
+            assert any(
+                words in text for words in (parameter.name, call.name.rpartition(".")[2], *shown(value))
+            ), text
 
         check()
 

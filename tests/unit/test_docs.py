@@ -243,6 +243,18 @@ def test_a_stranger_needs_twenty_lines(page: str) -> None:
     assert len(lines) <= 20
 
 
+def test_the_reference_has_every_name_of_the_faces() -> None:
+    described = {name for page in PAGES for name in re.findall(r"^::: (\S+)", page.read_text(), re.MULTILINE)}
+    missing = [
+        f"{face}.{name}"
+        for face in ("slirpy", "slirpy.links", "slirpy.testing", "slirpy.tcp")
+        for name in importlib.import_module(face).__all__
+        if not described
+        & {f"{face}.{name}", getattr(getattr(importlib.import_module(face), name), "__module__", "")}
+    ]
+    assert missing == ["slirpy.__version__"]
+
+
 def test_pages_and_examples_import_from_the_faces() -> None:
     """A reader need not know in which module a public name is defined."""
     hidden = re.compile(r"^ *(?:from|import) slirpy\.(?:links|testing)\.\w.*", re.MULTILINE)
