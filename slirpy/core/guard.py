@@ -1,7 +1,7 @@
 """A guard between guests: what only a router, a DHCP server or the owner of an address may say.
 
 The stack ignores such messages from guests. The guard keeps them from the other guests, too: the switch asks it about
-each frame from one guest to another that is not TCP. It stops
+each frame from one guest to another, except for TCP and UDP that is plainly something else. It stops
 
 - router advertisements and redirects of both families (the idea of RFC 6105), and queries of MLD,
 - messages of DHCP and DHCPv6 servers to clients (RFC 7610),
@@ -24,7 +24,7 @@ from slirpy.core.network import Network
 from slirpy.core.port import LinkPort
 from slirpy.wire import arp, ethernet, ipv4, ipv6, mld, ndp
 
-__all__ = ["Guard"]
+__all__ = ["HEAD_LENGTH", "Guard", "is_plain"]
 
 HEADERS_MAX = 8
 """Extension headers of a packet, and tags of a frame, that are followed."""
@@ -51,8 +51,33 @@ _HEADERS = frozenset(
 _LEAST = {ipv4.TCP: 0, ipv4.UDP: _UDP_LENGTH, ipv6.ICMPV6: _ICMP_LENGTH}
 _ROUTERS = frozenset((ndp.ROUTER_ADVERTISEMENT, ndp.REDIRECT, mld.QUERY))
 _SOLICITATIONS = frozenset((ndp.ROUTER_SOLICITATION, ndp.NEIGHBOR_SOLICITATION))
+HEAD_LENGTH = 58
+"""Bytes of a frame up to the ports of UDP over IPv6, for :func:`is_plain`."""
+_TYPE_IPV4, _TYPE_IPV6 = ethernet.TYPE_IPV4, ethernet.TYPE_IPV6
+_TCP, _UDP = ipv4.TCP, ipv4.UDP
+_NO_OPTIONS = 0x45
+"""First byte of an IPv4 header without options."""
+_CLIENT, _CLIENT6 = _CLIENT_PORT.to_bytes(2, "big"), _CLIENT_PORT6.to_bytes(2, "big")
 _NDP_LENGTH = 24
 """Bytes of a neighbour solicitation or advertisement up to the end of its target."""
+
+
+def is_plain(head: bytes) -> bool:
+    """Return whether the first :data:`HEAD_LENGTH` bytes of a frame show that there is nothing to guard.
+
+    That is so for TCP, and for UDP without further headers to another port than a DHCP client's. The guard comes to the
+    same conclusion, at a higher cost.
+    """
+    if len(head) < 24:
+        return False
+    kind = head[12] << 8 | head[13]
+    if kind == _TYPE_IPV4:
+        protocol = head[23]
+        return protocol == _TCP or (protocol == _UDP and head[14] == _NO_OPTIONS and head[36:38] != _CLIENT)
+    if kind == _TYPE_IPV6:
+        protocol = head[20]
+        return protocol == _TCP or (protocol == _UDP and head[56:58] != _CLIENT6)
+    return False
 
 
 class Guard:

@@ -30,14 +30,14 @@ from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 
 from slirpy.core import offload
-from slirpy.core.guard import Guard
+from slirpy.core.guard import HEAD_LENGTH, Guard, is_plain
 from slirpy.core.port import LinkPort, PortOwner
 from slirpy.core.snooping import Snooping
 from slirpy.fair import TokenBucket
 from slirpy.interfaces import Frame, Link
 from slirpy.stats import Stats
 from slirpy.units import SECOND
-from slirpy.wire import ethernet, ipv4
+from slirpy.wire import ethernet
 
 __all__ = ["AGE", "HOLD", "PORT_MACS", "HubPort", "Switch"]
 
@@ -56,11 +56,6 @@ REPEAT_TIME = SECOND
 REPEAT_FRAMES = 4096
 _REFRESH = SECOND
 """Precision of the order of a port's addresses by age."""
-_HEAD = 24
-"""Bytes of a frame up to the payload's protocol, which is at 23 for IPv4 and at 20 for IPv6."""
-_TYPE_IPV4 = ethernet.TYPE_IPV4.to_bytes(2, "big")
-_TYPE_IPV6 = ethernet.TYPE_IPV6.to_bytes(2, "big")
-_TCP = bytes((ipv4.TCP,))
 
 
 class _Entry:
@@ -241,7 +236,7 @@ class Switch:
             Whether the stack must handle the frame as well: it is for a virtual host, a group, or all.
         """
         stats = self._stats
-        head = bytes(view[:_HEAD])
+        head = bytes(view[:HEAD_LENGTH])
         destination, source = head[:6], head[6:12]
         if source[0] & 1 or source in self._local:
             stats.drop_ethernet_source += 1
@@ -256,13 +251,7 @@ class Switch:
             if not self.learn(source, port, now):
                 return False
             if out is not port:
-                # TCP has nothing to guard. Its segments are told apart here, without a call.
-                if (
-                    guard is not None
-                    and (head[23:] != _TCP or head[12:14] != _TYPE_IPV4)
-                    and (head[20:21] != _TCP or head[12:14] != _TYPE_IPV6)
-                    and guard.stops(port, view)
-                ):
+                if guard is not None and not is_plain(head) and guard.stops(port, view):
                     return False
                 stats.switch_forwarded += 1
                 offload.deliver(stats, (out,), view, checksummed, gso_size)

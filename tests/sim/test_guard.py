@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from slirpy.core import neighbor
+from slirpy.core.guard import Guard
 from tests.support.frames6 import (
     ALL_NODES,
     DNS6,
@@ -235,6 +236,22 @@ def test_what_guests_may_say_passes(name: str, to: bytes | None) -> None:
     pair = Pair()
     assert pair.tell(frame) == [frame.ljust(60, b"\0")]
     assert not [name for name in pair.net.stats.nonzero() if name.startswith("drop_guard")]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        eth(ipv4(6, bytes(20), destination=VICTIM), destination=VICTIM_MAC),
+        udp(b"", destination=VICTIM, to=VICTIM_MAC),
+        udp(b"x" * 100, destination=VICTIM, to=VICTIM_MAC),
+        tcp6(SYN, 1, source=GUEST6, destination=VICTIM6, to=VICTIM_MAC),
+        udp6(b"", source=GUEST6, destination=VICTIM6, to=VICTIM_MAC),
+    ],
+)
+def test_the_bulk_of_traffic_does_not_reach_the_guard(frame: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = Pair()
+    monkeypatch.delattr(Guard, "stops")
+    assert pair.tell(frame) == [frame.ljust(60, b"\0")]
 
 
 @pytest.mark.parametrize("claim", [
