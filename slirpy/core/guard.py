@@ -65,8 +65,8 @@ _NDP_LENGTH = 24
 def is_plain(head: bytes) -> bool:
     """Return whether the first :data:`HEAD_LENGTH` bytes of a frame show that there is nothing to guard.
 
-    That is so for TCP, and for UDP without further headers to another port than a DHCP client's. The guard comes to the
-    same conclusion, at a higher cost.
+    That is so for TCP, and for UDP without further headers to another port than a DHCP client's. The guard comes to
+    the same conclusion, at a higher cost.
     """
     if len(head) < 24:
         return False
