@@ -241,7 +241,7 @@ class Slirp(Driven):
         return self._look(self._stack.leases)
 
     def neighbors(self) -> list[NeighborInfo]:
-        """Return a snapshot of the ARP table: the guests' addresses seen so far, with MAC addresses."""
+        """Return a snapshot of the neighbour table: the guests' addresses seen so far, with MAC addresses."""
         return self._look(self._stack.neighbor_infos)
 
     def reserve(self, mac: Buffer | str) -> IPv4Address:

@@ -70,7 +70,7 @@ class StandardOutput:
 
     @property
     def failed(self) -> bool:
-        """Report whether any write has failed."""
+        """True if any write has failed."""
         return self._file.error is not None
 
     def finish(self) -> str | None:

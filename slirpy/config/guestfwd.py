@@ -79,7 +79,7 @@ class TcpTarget:
     """A listening TCP socket, anywhere that the host reaches.
 
     Raises:
-        ConfigError: an address or a port that cannot be.
+        ConfigError: an invalid address or port.
     """
 
     address: IPAddress
@@ -103,7 +103,7 @@ class HostTarget:
     The name is asked of the host's own resolver library; all its addresses are tried in their order.
 
     Raises:
-        ConfigError: a name or a port that cannot be.
+        ConfigError: an invalid name or port.
     """
 
     name: str
@@ -153,7 +153,7 @@ class GuestForward:
     """An address and port that guests can connect to, and the target that answers there.
 
     Raises:
-        ConfigError: one of the three that cannot be.
+        ConfigError: one of the three is invalid.
     """
 
     server: IPAddress | None

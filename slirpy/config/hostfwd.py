@@ -22,7 +22,7 @@ class HostForward:
     The addresses of host and guest may be of different families. The guest then sees the gateway as the client.
 
     Raises:
-        ConfigError: a part that cannot be; the text says which.
+        ConfigError: an invalid part; the text says which.
     """
 
     protocol: str

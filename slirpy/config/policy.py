@@ -63,7 +63,7 @@ class Rule:
     """One rule of a :class:`RulePolicy`. Its action applies to flows that match all of its parts.
 
     Raises:
-        ConfigError: a part that cannot be; the text says which.
+        ConfigError: an invalid part; the text says which.
     """
 
     action: Action

@@ -18,7 +18,7 @@ class Resolver:
     """A DNS server reachable from the host.
 
     Raises:
-        ConfigError: an address or a port that cannot be.
+        ConfigError: an invalid address or port.
     """
 
     address: IPAddress

@@ -70,7 +70,7 @@ class Translation:
 
     @property
     def has_stand_ins(self) -> bool:
-        """Report whether IPv6 hosts get stand-ins."""
+        """True if IPv6 hosts get stand-ins."""
         return self._size > 0
 
     def seen(self, host: bytes) -> bytes | None:

@@ -96,7 +96,7 @@ class LoopDriver:
 
     @property
     def running(self) -> bool:
-        """Report whether the loop runs."""
+        """True if the loop runs."""
         return self._loop.is_running()
 
     def arm(self) -> None:

@@ -43,7 +43,7 @@ class Attachment:
 
     @property
     def closed(self) -> bool:
-        """Report whether the link was removed."""
+        """True if the link was removed."""
         return self._port.closed
 
     def close(self) -> None:

@@ -35,7 +35,7 @@ class FlowRequest:
         source: text, an :mod:`ipaddress` object, or four or sixteen bytes, as ``destination``.
 
     Raises:
-        ConfigError: a value that cannot be.
+        ConfigError: an invalid value.
     """
 
     protocol: int
@@ -113,7 +113,7 @@ class Verdict:
     """A policy's decision.
 
     Raises:
-        ConfigError: a value that cannot be.
+        ConfigError: an invalid value.
     """
 
     action: Action

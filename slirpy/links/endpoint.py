@@ -81,7 +81,7 @@ class Endpoint:
 
     @property
     def local(self) -> bool:
-        """Report whether it is a unix socket."""
+        """True if it is a unix socket."""
         return isinstance(self.address, str | bytes)
 
     def __str__(self) -> str:

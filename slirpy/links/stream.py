@@ -116,7 +116,7 @@ class StreamLink:
 
     @property
     def connected(self) -> bool:
-        """Report whether a guest is connected."""
+        """True if a guest is connected."""
         return self._stream is not None and not self._connecting
 
     @property

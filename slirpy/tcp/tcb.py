@@ -337,12 +337,12 @@ class ControlBlock:
 
     @property
     def fin_sent(self) -> bool:
-        """Report whether SND.NXT is after our FIN."""
+        """True if SND.NXT is after our FIN."""
         return self.fin_queued and (self.snd_nxt - self.snd_una) & MASK > self.snd_buf.length
 
     @property
     def fin_received(self) -> bool:
-        """Report whether everything that the peer will ever send has arrived."""
+        """True if everything that the peer will ever send has arrived."""
         return self.fin_seq is not None and (self.rcv_nxt - self.fin_seq) & MASK == 1
 
     def timestamp(self, now: int) -> int:

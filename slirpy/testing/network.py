@@ -71,7 +71,7 @@ class Captured(_Sent):
 
     @property
     def lost(self) -> bool:
-        """Report whether it is never delivered."""
+        """True if it is never delivered."""
         return not self.delays
 
 

@@ -97,7 +97,7 @@ class Message(NamedTuple):
 
     @property
     def firmware(self) -> bool:
-        """Report whether the client is boot firmware, not the operating system that it boots."""
+        """True if the client is boot firmware, not the operating system that it boots."""
         return self.options.get(VENDOR_CLASS, b"").startswith((b"PXEClient", b"HTTPClient"))
 
     def address(self, option: int) -> bytes | None:

@@ -119,17 +119,17 @@ class Query:
 
     @property
     def is_internet(self) -> bool:
-        """Report whether the class is IN."""
+        """True if the class is IN."""
         return self.question[-2:] == _IN
 
     @property
     def accepts_internet(self) -> bool:
-        """Report whether records of the class IN answer the query: its class is IN or ANY."""
+        """True if records of the class IN answer the query: its class is IN or ANY."""
         return self.question[-2:] in (_IN, _ANY)
 
     @property
     def validates(self) -> bool:
-        """Report whether the client checks signatures itself: it has set CD and DO (RFC 6147, section 3)."""
+        """True if the client checks signatures itself: it has set CD and DO (RFC 6147, section 3)."""
         return bool(self.message[3] & _CHECKING_DISABLED) and self.edns is not None and self.edns.dnssec
 
     @property

@@ -49,7 +49,7 @@ class Header(Protocol):
 
     @property
     def dont_fragment(self) -> bool:
-        """Report whether no router may cut the packet; always so with IPv6."""
+        """True if no router may cut the packet; always so with IPv6."""
         ...
 
     @property
@@ -64,12 +64,12 @@ class Header(Protocol):
 
     @property
     def is_fragment(self) -> bool:
-        """Report whether this is a part of a packet."""
+        """True if this is a part of a packet."""
         ...
 
     @property
     def more_fragments(self) -> bool:
-        """Report whether this is not the last part of a packet."""
+        """True if this is not the last part of a packet."""
         ...
 
     @property

@@ -84,7 +84,7 @@ class IPv6Header(NamedTuple):
 
     @property
     def dont_fragment(self) -> bool:
-        """Report whether the sender can be told that the packet is too big: it has not fragmented it already."""
+        """True if the sender can be told that the packet is too big: it has not fragmented it already."""
         return not self.reassembled
 
     @property

@@ -73,14 +73,14 @@ class Record(NamedTuple):
 
     @property
     def joins(self) -> bool:
-        """Report whether the host wants anything that is sent to the group."""
+        """True if the host wants anything that is sent to the group."""
         if self.change in (Change.IS_EXCLUDE, Change.TO_EXCLUDE):
             return True
         return self.change is not Change.BLOCK_OLD and bool(self.sources)
 
     @property
     def leaves(self) -> bool:
-        """Report whether the host wants nothing any more that is sent to the group."""
+        """True if the host wants nothing any more that is sent to the group."""
         return self.change in (Change.IS_INCLUDE, Change.TO_INCLUDE) and not self.sources
 
 

@@ -58,7 +58,7 @@ class Exchange:
 
     @property
     def firmware(self) -> bool:
-        """Report whether the client is boot firmware, not the operating system that it boots."""
+        """True if the client is boot firmware, not the operating system that it boots."""
         return self.vendor_class.startswith((b"PXEClient", b"HTTPClient"))
 
     @property

@@ -146,7 +146,7 @@ class DnsStream:
 
     @property
     def _finished(self) -> bool:
-        """Report whether the end of the stream comes next."""
+        """True if the end of the stream comes next."""
         return (self._shut or self._ended) and not self._answers and not self._waiting
 
     def _signal_readable(self) -> None:

@@ -95,7 +95,7 @@ class RackState:
 
     @property
     def unsettled(self) -> bool:
-        """Report whether the next ACKs need the slow path, because of a probe, a timer, or the first echo after
+        """True if the next ACKs need the slow path, because of a probe, a timer, or the first echo after
         a loss.
         """
         episode = self.episode

@@ -101,7 +101,7 @@ class Addressing6(Addressing):
 
     @property
     def active(self) -> bool:
-        """Report whether the guest takes part in IPv6."""
+        """True if the guest takes part in IPv6."""
         return bool(self.addresses or self.tentative)
 
     def clear(self) -> None:

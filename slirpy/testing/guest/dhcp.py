@@ -79,7 +79,7 @@ class DhcpClient:
 
     @property
     def bound(self) -> bool:
-        """Report whether the guest has an address from this client."""
+        """True if the guest has an address from this client."""
         return self.lease is not None
 
     # ------------------------------------------------------------------------------------- for the user

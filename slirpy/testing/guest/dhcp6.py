@@ -101,12 +101,12 @@ class Dhcp6Client:
 
     @property
     def bound(self) -> bool:
-        """Report whether the guest has an address from this client."""
+        """True if the guest has an address from this client."""
         return self.lease is not None
 
     @property
     def informed(self) -> bool:
-        """Report whether a server has sent information: :attr:`dns`, :attr:`search` and :attr:`options`."""
+        """True if a server has sent information: :attr:`dns`, :attr:`search` and :attr:`options`."""
         return self._last is not None
 
     @property

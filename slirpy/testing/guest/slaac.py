@@ -98,7 +98,7 @@ class Autoconfiguration:
 
     @property
     def ready(self) -> bool:
-        """Report whether a router gave the guest an address, and no other host has claimed it."""
+        """True if a router gave the guest an address, and no other host has claimed it."""
         return any(address in self._addressing.addresses for address in self._addresses.until)
 
     @property

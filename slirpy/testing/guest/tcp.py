@@ -104,7 +104,7 @@ class GuestStream:
 
     @property
     def eof(self) -> bool:
-        """Report whether the far side has ended its direction, and ``received`` got everything before that."""
+        """True if the far side has ended its direction, and ``received`` got everything before that."""
         return self.conn.fin_received and not self.conn.rcv_pending
 
     @property
@@ -114,7 +114,7 @@ class GuestStream:
 
     @property
     def closed(self) -> bool:
-        """Report whether both directions have ended, or the connection died."""
+        """True if both directions have ended, or the connection died."""
         return self.conn.state in (State.CLOSED, State.TIME_WAIT)
 
     @property

@@ -69,7 +69,7 @@ class Descriptors:
 
     @property
     def opened(self) -> bool:
-        """Report whether the connection's socket was ever connected."""
+        """True if the connection's socket was ever connected."""
         return self.connecting or self.conn is self.accepted
 
     def acceptable(self) -> bool:

@@ -92,7 +92,7 @@ class Remote:
 
     @property
     def paused(self) -> bool:
-        """Report whether it leaves incoming data in the connection's buffer, which then fills up."""
+        """True if it leaves incoming data in the connection's buffer, which then fills up."""
         return self._paused
 
     @paused.setter
