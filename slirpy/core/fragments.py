@@ -82,6 +82,8 @@ class Fragments:
 
     timeout: ClassVar[int] = TIMEOUT
     """Time in which a packet must be complete, in nanoseconds."""
+    uncounted: ClassVar[int] = 0
+    """Bytes of a fragment's headers that do not count towards the 65535 bytes of a whole packet."""
 
     def __init__(
         self,
@@ -118,7 +120,8 @@ class Fragments:
         piece = packet[header.header_length : header.total_length]
         offset, more = header.fragment_offset, header.more_fragments
         end = offset + len(piece)
-        if not piece or (more and len(piece) % 8) or end + header.header_length > 65535:
+        length = end + header.header_length - self.uncounted
+        if not piece or (more and len(piece) % 8) or length > 65535:
             stats.drop_fragment_bad += 1
             return None
         if self._run is not None:

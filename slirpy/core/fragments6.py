@@ -7,6 +7,7 @@ from slirpy.core.fragments import Fragments
 from slirpy.core.partial import Partial
 from slirpy.units import SECOND
 from slirpy.wire import extension, ipv6
+from slirpy.wire.extension import FRAGMENT_LENGTH
 from slirpy.wire.ipv6 import IPv6Header
 
 __all__ = ["Fragments6"]
@@ -20,6 +21,7 @@ class Fragments6(Fragments):
     """
 
     timeout = 60 * SECOND
+    uncounted = ipv6.HEADER_LENGTH + FRAGMENT_LENGTH
 
     def _spoil(self, partial: Partial) -> None:
         """Give up a packet whose fragments overlap, and all fragments of it that are still to come (RFC 5722)."""

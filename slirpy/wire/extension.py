@@ -18,7 +18,16 @@ from slirpy.interfaces import Buffer
 from slirpy.wire import ipv6
 from slirpy.wire.ipv6 import HEADER_LENGTH, IPv6Header
 
-__all__ = ["HEADERS_MAX", "OPTIONS_MAX", "Reason", "Refusal", "is_answerable", "unfragmented", "walk"]
+__all__ = [
+    "FRAGMENT_LENGTH",
+    "HEADERS_MAX",
+    "OPTIONS_MAX",
+    "Reason",
+    "Refusal",
+    "is_answerable",
+    "unfragmented",
+    "walk",
+]
 
 HEADERS_MAX = 8
 """Extension headers of a packet."""
@@ -29,7 +38,8 @@ _SKIPPED_MAX = 64
 """Extension headers that are skipped in search of an ICMPv6 message."""
 _PAYLOAD_LENGTH_AT = 4
 _PAYLOAD_MAX = 0xFFFF
-_FRAGMENT_LENGTH = 8
+FRAGMENT_LENGTH = 8
+"""Bytes of a Fragment header."""
 _INFORMATIONAL, _REDIRECT = 128, 137
 _PAD1, _JUMBO = 0, 0xC2
 _SKIP, _DISCARD, _REPORT = 0, 1, 2
@@ -183,11 +193,11 @@ def _fragment(chain: _Chain, header: IPv6Header) -> IPv6Header | Refusal:
     packet, at = chain.packet, chain.at
     if header.reassembled:
         return Refusal(Reason.MALFORMED, _UNKNOWN_HEADER, chain.named_at)
-    if chain.end - at < _FRAGMENT_LENGTH:
+    if chain.end - at < FRAGMENT_LENGTH:
         return Refusal(Reason.MALFORMED)
     word = packet[at + 2] << 8 | packet[at + 3]
     chain.named_at = at
-    chain.at = at + _FRAGMENT_LENGTH
+    chain.at = at + FRAGMENT_LENGTH
     size = chain.end - chain.at
     found = header._replace(
         protocol=chain.kind,
@@ -268,7 +278,7 @@ def is_answerable(packet: Buffer, header: IPv6Header) -> bool:
         if kind == ipv6.FRAGMENT:
             if (packet[at + 2] << 8 | packet[at + 3]) & ipv6.OFFSET_MASK:
                 return True
-            kind, at = packet[at], at + _FRAGMENT_LENGTH
+            kind, at = packet[at], at + FRAGMENT_LENGTH
         else:
             kind, at = packet[at], at + (packet[at + 1] + 1) * 8
     return False
