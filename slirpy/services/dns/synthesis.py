@@ -19,7 +19,7 @@ TTL_MAX = 600
 _OTHER = {A: AAAA, AAAA: A}
 _OPT = 41
 _MAPPED = bytes(10) + b"\xff\xff"
-"""The first bytes of an IPv4-mapped address, which is useless to an IPv6-only guest (RFC 6147, section 5.1.4)."""
+"""The first bytes of an IPv4-mapped address, which leads nowhere (RFC 6147, section 5.1.4)."""
 
 
 class Synthesis:
@@ -99,7 +99,8 @@ class Synthesis:
                 if record.rtype in (CNAME, DNAME):
                     whole.add_answer(record)
                 elif record.rtype == _OTHER[query.qtype]:
-                    address = self._translation.assign(ip_address(str(record.rdata)).packed)
+                    host = ip_address(str(record.rdata)).packed
+                    address = None if host.startswith(_MAPPED) else self._translation.assign(host)
                     if address is not None:
                         data = (dnslib.A if query.qtype == A else dnslib.AAAA)(str(ip_address(address)))
                         ttl = min(record.ttl, limit)

@@ -161,6 +161,13 @@ def test_mapped_addresses_are_removed_from_an_answer_with_others() -> None:
     assert data(exchange(World(), ask(qtype="AAAA"), {"records": records})) == records
 
 
+def test_no_stand_in_for_a_mapped_address() -> None:
+    world = World(**DNS46)
+    assert data(exchange(world, ask(), {}, {"records": ["AAAA ::ffff:c000:209"]})) == []
+    others = {"records": ["AAAA ::ffff:c000:209", "AAAA 2001:db8::7"]}
+    assert data(exchange(World(**DNS46), ask(), {}, others)) == ["A 198.18.0.1"]
+
+
 @pytest.mark.rfc("6147", "5.1.4 never")
 def test_mapped_addresses_are_not_returned_either_if_there_are_no_others() -> None:
     mapped = {"records": ["AAAA ::ffff:c000:209"]}
