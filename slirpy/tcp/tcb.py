@@ -58,6 +58,19 @@ RTO_AFTER_LOST_SYN = 3 * SECOND
 """RTO until the first measurement if our SYN was lost (RFC 6298, (5.7))."""
 
 
+_RIGHT: set[tuple[type, type]] = set()
+"""Classes of settings and counters that were found right: the imports for the comparison take microseconds."""
+
+
+def _check_kinds(settings: Settings, stats: Stats) -> None:
+    from slirpy.stats import Stats
+    from slirpy.tcp.settings import Settings
+
+    instance("settings", settings, Settings, "a Settings")
+    instance("stats", stats, Stats, "a Stats")
+    _RIGHT.add((type(settings), type(stats)))
+
+
 class ControlBlock:
     """State of one end of a connection.
 
@@ -162,22 +175,24 @@ class ControlBlock:
         stats: Stats | None = None,
         pool: WindowPool | None = None,
     ) -> None:
-        # Data classes are slow to import, so importing the engine does not import them.
-        from slirpy.stats import Stats
-        from slirpy.tcp.settings import Settings
+        if settings is None:
+            from slirpy.tcp.settings import Settings  # a data class: slow to import, as are the counters below
 
-        if settings is not None:
-            instance("settings", settings, Settings, "a Settings")
-        if stats is not None:
-            instance("stats", stats, Stats, "a Stats")
+            settings = Settings()
+        if stats is None:
+            from slirpy.stats import Stats
+
+            stats = Stats()
+        if (type(settings), type(stats)) not in _RIGHT:
+            _check_kinds(settings, stats)
         if pool is not None:
             instance("pool", pool, WindowPool, "a WindowPool")
         if iss is None:
             iss = int.from_bytes(os.urandom(4), "big")
         else:
             whole("iss", iss, 0, MASK)
-        settings = self.settings = Settings() if settings is None else settings
-        self.stats = Stats() if stats is None else stats
+        self.settings = settings
+        self.stats = stats
         self.state = CLOSED
         self.passive = False
         self.error = 0
