@@ -5,21 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from tests.support.extent import FULL
 from tests.system.user import User
 from tests.system.webserver import WebServer, digest
 
 pytestmark = pytest.mark.system
 Need = Callable[..., None]
-SIZE = 20 << 20
+SIZE = (200 if FULL else 20) << 20
 
 
 @contextmanager
@@ -101,9 +105,63 @@ def test_what_is_transferred_arrives_whole(user: User, need: Need, web: WebServe
     assert up.strip() == hashlib.sha256(bytes(SIZE)).hexdigest()
 
 
+@pytest.mark.client("curl", "read", "tsize", "blksize chosen by a client", service="TFTP")
+def test_services_answer_over_ipv6(slirpy: User, need: Need, web: WebServer, folder: Path) -> None:
+    """TFTP, and a port of the host at an address of the network."""
+    need("curl", "tftp")
+    (folder / "file").write_text("read by TFTP\n")
+    script = (
+        "curl -sf -m 20 tftp://[fec0::2]/file; tftp -6 fec0::2 -c get file got; cat got;"
+        "curl -sf -m 20 http://[fec0::80]/; curl -sf -m 20 http://[2001:db8::80]/"
+    )
+    forwards = [
+        f"--guestfwd=tcp:[{server}]:80-tcp:127.0.0.1:{web.port}" for server in ("fec0::80", "2001:db8::80")
+    ]
+    result = slirpy.run("run", "--tftp", str(folder), *forwards, "--", "sh", "-c", script)
+    assert result.stdout == "read by TFTP\n" * 2 + "hello from the server\n" * 2, result
+
+
+@pytest.mark.parametrize("host", ["[::1]", "127.0.0.1"])
+def test_a_port_of_the_host_leads_to_the_guest(slirpy: User, need: Need, folder: Path, host: str) -> None:
+    need("curl", "sha256sum")
+    (folder / "page").write_bytes(b"from the guest" * 100_000)
+    server = [sys.executable, "-u", "-m", "http.server", "--bind", "fec0::15", "80"]
+    with slirpy.start("run", "--hostfwd", f"tcp:{host}:0-[fec0::15]:80", "--", *server) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        port = int(re.findall(r":(\d+) ->", process.stderr.readline())[0])
+        assert "Serving HTTP" in process.stdout.readline()
+        with urllib.request.urlopen(f"http://{host}:{port}/page", timeout=20) as answer:
+            assert answer.read() == b"from the guest" * 100_000
+        process.send_signal(signal.SIGTERM)
+
+
+@pytest.mark.client("iperf3", "TCP both ways", "UDP", service="TCP")
+def test_iperf3(slirpy: User, need: Need) -> None:
+    need("iperf3")
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as free:
+        port = free.getsockname()[1]
+    # The server may still be busy with the end of the run before.
+    script = (
+        f'run() {{ n=0; until iperf3 -6 -c fec0::2 -p {port} -n 20M "$@" || [ $n = 100 ]; do'
+        " n=$((n + 1)); sleep 0.1; done; }; run; run -R; run -u -b 500M"
+    )
+    with subprocess.Popen(
+        ["iperf3", "--forceflush", "-s", "-B", "::1", "-p", str(port)], stdout=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            assert server.stdout is not None
+            while "listening" not in server.stdout.readline():
+                pass
+            result = slirpy.run("run", "--", "sh", "-c", script)
+        finally:
+            server.kill()
+    assert result.stdout.count("iperf Done.") == 3, result
+
+
 def test_names_and_addresses_over_ipv6(user: User, need: Need) -> None:
     need("dig")
-    script = "dig +short @fec0::3 host.internal AAAA; dig +short +tcp @fec0::3 -x fec0::2"
+    script = "dig -6 +short @fec0::3 host.internal AAAA; dig -6 +short +tcp @fec0::3 -x fec0::2"
     result = user.run("run", "--", "sh", "-c", script)
     assert result.stdout.splitlines() == ["fec0::2", "gateway.internal."], result
 
