@@ -42,20 +42,26 @@ def root(folder: Path) -> Path:
     shutil.copy(kernel, root / "linux" / "vmlinuz")
     shutil.copy(files, root / "linux" / "initrd.gz")
     word = base64.b64encode(SCRIPT.encode()).decode()
+    six = (
+        "ifconf -c ipv6 net0 || shell\n"  # SLAAC and stateless DHCPv6, which has a boot file too
+    )
     (root / "boot.ipxe").write_text(
-        f"#!ipxe\nkernel linux/vmlinuz initrd=initrd.gz {LINE} script={word}\ninitrd linux/initrd.gz\nboot\n"
+        f"#!ipxe\nkernel linux/vmlinuz initrd=initrd.gz {LINE} script={word}\n{six}"
+        "echo asked for ${net0.dhcpv6/filename}\ninitrd tftp://[fec0::2]/linux/initrd.gz\nboot\n"
     )
     return root
 
 
 @pytest.mark.client("iPXE in QEMU", "PXE boot", "read", "tsize", "blksize chosen by a ROM")
+@pytest.mark.client("iPXE in QEMU", "boot file", service="DHCPv6")
 def test_a_machine_boots_over_the_network(slirpy: User, root: Path, need: Need) -> None:
-    """Script, kernel and initial file system; what runs in the end is told on the serial console."""
+    """Script and kernel over IPv4, initial file system over IPv6; what runs in the end is told on the console."""
     need(QEMU)
     machine = ["-M", "q35", "-m", "512", "-nographic", "-no-reboot", "-boot", "n"]
     options = ["--tftp", str(root), "--bootfile", "boot.ipxe", "--stats", "--dns", "127.0.0.1:9"]
     argv = [sys.executable, "-m", "slirpy", "qemu", *options, "--", QEMU, *machine]
     with Guest(argv, environment=slirpy.environment()) as guest:
+        guest.wait_for("asked for tftp://[fec0::2]/boot.ipxe", 40)
         guest.wait_for(MARK, 80)
         boot = guest.finish(20)
     assert boot.status == 0
