@@ -10,6 +10,7 @@ from types import ModuleType
 import dns
 import embedded
 import faults
+import firmware
 import grub
 import ipxe
 import latency
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "tftp": tftp,
     "ipxe": ipxe,
     "grub": grub,
+    "firmware": firmware,
 }
 ARGUMENTS = {"throughput": ["--mtu", "1500", "65520"]}
 QUICK = {

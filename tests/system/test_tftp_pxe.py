@@ -42,9 +42,7 @@ def root(folder: Path) -> Path:
     shutil.copy(kernel, root / "linux" / "vmlinuz")
     shutil.copy(files, root / "linux" / "initrd.gz")
     word = base64.b64encode(SCRIPT.encode()).decode()
-    six = (
-        "ifconf -c ipv6 net0 || shell\n"  # SLAAC and stateless DHCPv6, which has a boot file too
-    )
+    six = "ifconf -c ipv6 net0 || shell\n"  # SLAAC and stateless DHCPv6, which has a boot file too
     (root / "boot.ipxe").write_text(
         f"#!ipxe\nkernel linux/vmlinuz initrd=initrd.gz {LINE} script={word}\n{six}"
         "echo asked for ${net0.dhcpv6/filename}\ninitrd tftp://[fec0::2]/linux/initrd.gz\nboot\n"
