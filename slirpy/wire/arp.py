@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import NamedTuple
-
-import dpkt
 
 from slirpy.interfaces import Buffer
 
@@ -13,6 +12,9 @@ __all__ = ["REPLY", "REQUEST", "ArpPacket", "build", "parse"]
 REQUEST = 1
 REPLY = 2
 LENGTH = 28
+_IPV4_OVER_ETHERNET = bytes.fromhex("0001 0800 06 04")
+"""Hardware and protocol, and the lengths of their addresses."""
+_PACKET = Struct("!6sH6s4s6s4s")
 
 
 class ArpPacket(NamedTuple):
@@ -27,16 +29,12 @@ class ArpPacket(NamedTuple):
 
 def parse(data: Buffer) -> ArpPacket | None:
     """Read a packet; None if it is too short or not for IPv4 over Ethernet."""
-    try:
-        arp = dpkt.arp.ARP(bytes(data[:LENGTH]))
-    except dpkt.UnpackError:
+    if len(data) < LENGTH:
         return None
-    if (arp.hrd, arp.pro, arp.hln, arp.pln) != (1, 0x0800, 6, 4):
-        return None
-    return ArpPacket(arp.op, arp.sha, arp.spa, arp.tha, arp.tpa)
+    kind, *fields = _PACKET.unpack_from(data)
+    return ArpPacket(*fields) if kind == _IPV4_OVER_ETHERNET else None
 
 
 def build(packet: ArpPacket) -> bytes:
     """Build the 28 bytes of a packet."""
-    operation, sha, spa, tha, tpa = packet
-    return bytes(dpkt.arp.ARP(op=operation, sha=sha, spa=spa, tha=tha, tpa=tpa))
+    return _PACKET.pack(_IPV4_OVER_ETHERNET, *packet)

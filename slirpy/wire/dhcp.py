@@ -13,14 +13,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import dpkt
 from dnslib import DNSLabel
 from dnslib.label import DNSBuffer
 
 from slirpy.interfaces import Datagram
 from slirpy.wire.domainname import labels_of
+
+if TYPE_CHECKING:
+    import dpkt
 
 __all__ = [
     "Message",
@@ -146,6 +148,8 @@ def read_message(payload: bytes) -> tuple[dpkt.dhcp.DHCP, dict[int, bytes]] | No
     A BOOTP message without the magic number of RFC 1497 has no options. An option that extends beyond its field is
     ignored.
     """
+    import dpkt  # 200 modules, a tenth of the program's start, for those who get a message
+
     if len(payload) < _BOOTP:
         return None
     header = dpkt.dhcp.DHCP(payload[:_FIXED].ljust(_FIXED, b"\0"))
@@ -188,6 +192,8 @@ def _read_area(area: bytes, options: dict[int, bytes]) -> None:
 
 def reply_header(request: Message) -> dpkt.dhcp.DHCP:
     """Return the fixed fields of a reply, including those copied from the request (RFC 2131 table 3)."""
+    import dpkt
+
     header = request.header
     return dpkt.dhcp.DHCP(
         op=BOOTREPLY,
