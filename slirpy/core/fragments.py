@@ -227,7 +227,6 @@ class Fragments:
         macs: bytes,
         addresses: bytes,
         total: int,
-        ident: int,
         fragment: int,
     ) -> bool:
         """Insert an in-order fragment of a flow with a fast path. Otherwise change nothing and return False.
@@ -238,11 +237,10 @@ class Fragments:
             macs: ``frame[:12]``.
             addresses: source and destination.
             total: length of the packet according to its header.
-            ident: its identification.
             fragment: flags and offset, as in the header.
         """
         offset = (fragment & ipv4.OFFSET_MASK) << 3
-        key = addresses, ident << 8 | ipv4.UDP
+        key = addresses, (frame[18] << 8 | frame[19]) << 8 | ipv4.UDP
         run = partial = self._run
         if partial is None or partial.key != key or partial.port is not port:
             share = self._shares.get(port) if self._cost else None

@@ -7,7 +7,6 @@ the same datagrams either way.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from struct import Struct
 
 from slirpy.core.cutting import cut, cut6
 from slirpy.core.neighbor import Neighbor, Neighbors
@@ -15,23 +14,20 @@ from slirpy.core.network import Network
 from slirpy.core.port import LinkPort
 from slirpy.interfaces import Buffer, Frame, LinkSink
 from slirpy.units import SECOND
-from slirpy.wire import ethernet, ipv4, ipv6, udp
+from slirpy.wire import ethernet, ipv4, udp
 from slirpy.wire.checksum import ones_sum
+from slirpy.wire.headers import LAYOUT, LAYOUT6, layout_of
 from slirpy.wire.ip import V4, family_of
 
 __all__ = ["IPSender"]
 
-_HEADERS = Struct("!12sHBBHHHBBH8sHHHH")
-_HEADERS6 = Struct("!12sHIHBB32sHHHH")
 PATH_MTU_AGE = 600 * SECOND
 _TTL = 64
 _from_bytes = int.from_bytes
 _new_frame = tuple.__new__  # takes a third of the time of Frame(...), which counts for every frame
 _CONSTANT_WORDS = 0x4500 + (_TTL << 8 | ipv4.UDP)
-_VERSION6 = 6 << 28
 _CSUM_OFFSET = 6
-_SHORTEST = ethernet.MIN_LENGTH - ethernet.HEADER_LENGTH - ipv4.HEADER_LENGTH - udp.HEADER_LENGTH
-"""Least payload whose frame needs no padding; shorter ones take the slow path."""
+_MIDDLES = {layout: layout.middle(ipv4.UDP, _TTL) for layout in (LAYOUT, LAYOUT6)}
 
 
 class IPSender:
@@ -139,13 +135,16 @@ class IPSender:
             for payload in payloads:
                 self.send_datagram(source, source_port, destination, destination_port, payload)
             return
-        six = len(source) == 16
+        layout = layout_of(source)
+        pack, has_header_sum = layout.datagram_out.pack, layout.has_header_sum
+        middle, start = _MIDDLES[layout], layout.transport_at
+        header_in_total = layout.header_in_total
         mtu = min(port.mtu, self._path_mtu(neighbor)) if neighbor.path_mtu else port.mtu
-        ip_length = ipv6.HEADER_LENGTH if six else ipv4.HEADER_LENGTH
-        least, most = 0 if six else _SHORTEST, mtu - ip_length - udp.HEADER_LENGTH
-        start = ethernet.HEADER_LENGTH + ip_length
+        # A shorter frame would need padding: the slow path adds it.
+        least = ethernet.MIN_LENGTH - start - udp.HEADER_LENGTH
+        most = mtu + ethernet.HEADER_LENGTH - start - udp.HEADER_LENGTH
         offload, segments = port.checksum_offload, port.udp_segmentation_offload
-        macs = (neighbor.mac or ethernet.BROADCAST) + network.mac_for(source)
+        front = (neighbor.mac or ethernet.BROADCAST) + network.mac_for(source) + layout.front
         address_sum = _from_bytes(addresses, "big") % 65535
         # Otherwise the frame goes through the neighbour table, which asks for the guest again.
         direct = neighbor.mac is not None and network.now - neighbor.seen <= neighbor.fresh
@@ -172,18 +171,11 @@ class IPSender:
             else:
                 # Zero would mean "no checksum"; 0xFFFF is sent instead (RFC 768).
                 checksum = -(checksum + ports + length + ones_sum(payload)) % 65535 or 0xFFFF
-            if six:
-                header = _HEADERS6.pack(
-                    macs, ethernet.TYPE_IPV6, _VERSION6, length, ipv4.UDP, _TTL, addresses,
-                    source_port, destination_port, length, checksum,
-                )  # fmt: skip
-            else:
-                total = ipv4.HEADER_LENGTH + length
-                header = _HEADERS.pack(
-                    macs, ethernet.TYPE_IPV4,
-                    0x45, 0, total, 0, 0, _TTL, ipv4.UDP, -(_CONSTANT_WORDS + address_sum + total) % 65535,
-                    addresses, source_port, destination_port, length, checksum,
-                )  # fmt: skip
+            total = header_in_total + length
+            header = pack(
+                front, total, middle, -(_CONSTANT_WORDS + address_sum + total) % 65535 if has_header_sum else b"",
+                addresses, source_port, destination_port, length, checksum,
+            )  # fmt: skip
             if offload:
                 frame = _new_frame(Frame, ((header, *run), size if count > 1 else 0, start, _CSUM_OFFSET))
             else:

@@ -13,6 +13,7 @@ from slirpy.core.neighbor import Neighbor
 from slirpy.core.port import LinkPort
 from slirpy.interfaces import Datagram, DatagramPeer, Service
 from slirpy.wire import ethernet, ipv4
+from slirpy.wire.headers import layout_of
 from slirpy.wire.ip import V6, family_of, split_key
 
 __all__ = ["ServicePath", "Shape", "UdpPath", "UdpSender", "shape_of"]
@@ -51,10 +52,11 @@ class Shape(NamedTuple):
     macs: bytes
     """Destination and source MAC address."""
     neighbor: Neighbor
-    ttl: int
-    """Time to live, as the guest sends it."""
-    fragment: int
-    """The IPv4 header's field with DF, as the guest sends it."""
+    word: int
+    """Time to live and protocol, as the guest sends them; see :mod:`slirpy.wire.headers`."""
+    fragment: int | bytes
+    """The IPv4 header's field with DF, as the guest sends it; ``b""`` for IPv6."""
+    dont_fragment: bool
 
 
 def shape_of(arrival: Arrival) -> Shape | None:
@@ -70,9 +72,10 @@ def shape_of(arrival: Arrival) -> Shape | None:
         return None
     if ethernet.is_multicast(arrival.macs):
         return None
-    fragment = ipv4.DF if header.dont_fragment else 0
+    fragment: int | bytes = b"" if family is V6 else ipv4.DF if header.dont_fragment else 0
     key = bytes(packet[length - 2 * len(header.source) : length + 4])
-    return Shape(key, arrival.macs, arrival.neighbor, header.hop_limit, fragment)
+    word = layout_of(header.source).word(ipv4.UDP, header.hop_limit)
+    return Shape(key, arrival.macs, arrival.neighbor, word, fragment, header.dont_fragment)
 
 
 class _Path:
@@ -82,10 +85,10 @@ class _Path:
         mac: the guest's MAC address alone.
     """
 
-    __slots__ = ("fragment", "key", "mac", "macs", "neighbor", "ttl")
+    __slots__ = ("dont_fragment", "fragment", "key", "mac", "macs", "neighbor", "word")
 
     def __init__(self, shape: Shape) -> None:
-        self.key, self.macs, self.neighbor, self.ttl, self.fragment = shape
+        self.key, self.macs, self.neighbor, self.word, self.fragment, self.dont_fragment = shape
         self.mac = self.macs[6:]
 
 
@@ -121,7 +124,6 @@ class UdpPath(_Path):
     """Path to a host outside.
 
     Attributes:
-        dont_fragment: whether the packets are sent with DF.
         leaves_ipv6: whether the guest sends IPv6 to an IPv4 host, so that small packets are sent without DF.
         onward_ttl: time to live of packets that leave the host.
         peer: the host's socket.
@@ -129,14 +131,13 @@ class UdpPath(_Path):
         port: port of the far side.
     """
 
-    __slots__ = ("address", "dont_fragment", "flow", "leaves_ipv6", "onward_ttl", "peer", "port")
+    __slots__ = ("address", "flow", "leaves_ipv6", "onward_ttl", "peer", "port")
 
     def __init__(
         self, shape: Shape, onward_ttl: int, flow: UdpSender, target: tuple[DatagramPeer, bytes, int]
     ) -> None:
         """``target`` is ``peer``, ``address`` and ``port``."""
         super().__init__(shape)
-        self.dont_fragment = bool(shape.fragment & ipv4.DF)
         self.onward_ttl = onward_ttl
         self.flow = flow
         self.peer, self.address, self.port = target

@@ -11,12 +11,10 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 
 from slirpy.config.values import moment
-from slirpy.core import fastpath6, udppath6
 from slirpy.core.arp import Arp
 from slirpy.core.arrival import FlowOpeners
 from slirpy.core.demux import Demux
-from slirpy.core.fastpath import tcp_fastpath
-from slirpy.core.fastpath6 import tcp_fastpath6
+from slirpy.core.fastpath import tcp_fastpath, tcp_fastpath6
 from slirpy.core.flows import NeighborInfo
 from slirpy.core.fragments import Fragments
 from slirpy.core.fragments6 import Fragments6
@@ -28,17 +26,18 @@ from slirpy.core.parts import Parts
 from slirpy.core.port import LinkPort, check_port
 from slirpy.core.querier import Querier
 from slirpy.core.switch import HubPort, Switch
-from slirpy.core.udppath import HEADERS_LENGTH, udp_fastpath
-from slirpy.core.udppath6 import udp_fastpath6
+from slirpy.core.udppath import udp_fastpath, udp_fastpath6
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer, Link, LinkSink, Poller, Service, Timer
 from slirpy.interfaces.links import check_link
 from slirpy.units import SECOND
 from slirpy.wire import ethernet, ipv4
+from slirpy.wire.headers import LAYOUT, LAYOUT6
 
 __all__ = ["IPStack"]
 
-_MIN_FAST = 54
+_MIN_TCP, _MIN_UDP = LAYOUT.segment.size, LAYOUT.datagram.size
+_MIN_TCP6, _MIN_UDP6 = LAYOUT6.segment.size, LAYOUT6.datagram.size
 _IPV6 = 0x86
 """First byte of the EtherType of IPv6; that of IPv4 and ARP is 8."""
 
@@ -191,17 +190,17 @@ class IPStack:
         length = len(view)
         stats.bytes_in += length
         # On a hub, others would not see frames that take a fast path.
-        if length >= HEADERS_LENGTH and self.fastpath and not self._overheard:
-            # In this order the checks for IPv6 cost IPv4's segments nothing. With IPv6, byte 23 is one of an address.
-            if length >= _MIN_FAST and view[23] == ipv4.TCP:
-                if tcp_fastpath(self.network, self.tcp_flows, port, view, checksummed):
+        if length >= _MIN_UDP and self.fastpath and not self._overheard:
+            # In this order the checks for IPv6 cost IPv4 nothing. With IPv6, byte 23 is one of an address.
+            protocol = view[23]
+            if protocol == ipv4.TCP:
+                if length >= _MIN_TCP and tcp_fastpath(self.network, self.tcp_flows, port, view, checksummed):
                     return
-                if view[12] == _IPV6 and self._take_fast6(port, view, checksummed):
-                    return
-            elif view[12] == _IPV6:
-                if self._take_fast6(port, view, checksummed):
-                    return
-            elif udp_fastpath(self.network, self.udp_paths, self.fragments, port, view, checksummed):
+            elif protocol == ipv4.UDP and udp_fastpath(
+                self.network, self.udp_paths, self.fragments, port, view, checksummed
+            ):
+                return
+            if view[12] == _IPV6 and self._take_fast6(port, view, checksummed):
                 return
         if length < ethernet.HEADER_LENGTH:
             stats.drop_ethernet_short += 1
@@ -235,7 +234,7 @@ class IPStack:
 
     def _take_fast(self, port: LinkPort, view: memoryview, checksummed: bool) -> bool:
         """Try the fast paths, as :meth:`input` does."""
-        if len(view) < _MIN_FAST:
+        if len(view) < _MIN_TCP:
             return False
         if view[12] == _IPV6:
             return self._take_fast6(port, view, checksummed)
@@ -246,10 +245,10 @@ class IPStack:
     def _take_fast6(self, port: LinkPort, view: memoryview, checksummed: bool) -> bool:
         """Try the fast paths for IPv6."""
         length = len(view)
-        if length >= fastpath6.HEADERS_LENGTH and view[20] == ipv4.TCP:
+        if length >= _MIN_TCP6 and view[20] == ipv4.TCP:
             return tcp_fastpath6(self.network, self.tcp_flows, port, view, checksummed)
-        return length >= udppath6.HEADERS_LENGTH and udp_fastpath6(
-            self.network, self.udp_paths, port, view, checksummed
+        return length >= _MIN_UDP6 and udp_fastpath6(
+            self.network, self.udp_paths, self.fragments, port, view, checksummed
         )
 
     def _untag(self, view: memoryview) -> memoryview | None:

@@ -6,6 +6,7 @@ The far end of a connection is handled by ``nat/tcp.py``, which derives from thi
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 
 from slirpy.core.arrival import Arrival
 from slirpy.core.flows import FlowInfo
@@ -15,24 +16,94 @@ from slirpy.core.timers import Alarm
 from slirpy.interfaces import Buffer, Frame
 from slirpy.tcp import Connection, Segment, expire, output, segment_arrives
 from slirpy.tcp.states import SYNCHRONIZED
-from slirpy.wire import ethernet, ipv4, ipv6
+from slirpy.wire import ethernet
 from slirpy.wire.checksum import ones_sum
+from slirpy.wire.headers import LAYOUT, LAYOUT6, Layout, layout_of
 from slirpy.wire.ip import reverse_key, split_key
-from slirpy.wire.tcp import FRAME, FRAME6
+from slirpy.wire.ipv4 import DF, TCP
 
 __all__ = ["TcpFlow"]
 
-_CSUM_START = ethernet.HEADER_LENGTH + ipv4.HEADER_LENGTH
 _CSUM_OFFSET = 16
 _PADDING = bytes(ethernet.MIN_LENGTH)
 _TTL = 64
-_KEY_LENGTH = 12
-"""Length of an IPv4 flow key."""
-_VERSION6 = 6 << 28
-_HEADERS6 = ethernet.HEADER_LENGTH + ipv6.HEADER_LENGTH
 _from_bytes = int.from_bytes
 _new_frame = tuple.__new__  # a third of the time of calling Frame, which every frame would pay
-_CONSTANT_WORDS = 0x4500 + ipv4.DF + (_TTL << 8 | ipv4.TCP)
+_CONSTANT_WORDS = 0x4500 + DF + (_TTL << 8 | TCP)
+
+
+def _emitter(layout: Layout) -> Callable[..., None]:
+    """Return the method of :class:`TcpFlow` that sends a segment over an IP family.
+
+    As for the fast paths, one text serves both families, with numbers in a closure.
+    """
+    pack, has_header_sum = layout.segment_out.pack, layout.has_header_sum
+    # DF and an identification of zero: an atomic datagram needs none (RFC 6864, section 4.1).
+    middle = layout.middle(TCP, _TTL, DF)
+    transport_at, length_from = layout.transport_at, layout.length_from
+    header_in_total = layout.header_in_total
+
+    def emit(
+        self: TcpFlow,
+        seq: int,
+        ack: int,
+        flags: int,
+        wnd: int,
+        options: bytes,
+        parts: list[Buffer],
+        length: int,
+        urg: int = 0,
+        /,
+    ) -> None:
+        """Send a segment as a frame, or a large one that the link cuts."""
+        neighbor = self.neighbor
+        port = neighbor.port
+        header_length = 20 + len(options)
+        segment_length = header_length + length
+        total = header_in_total + segment_length
+        checksum = self._addresses + TCP + segment_length  # of the pseudo-header
+        offload = port is not None and port.checksum_offload
+        if not offload:
+            # Add the header's words by arithmetic: a 32-bit number is the sum of its halves, modulo 65535.
+            if len(parts) > 1:
+                parts = [b"".join(parts)]
+            checksum += self._ports + seq + ack + (header_length << 10) + flags + wnd + urg
+            if options:
+                checksum += _from_bytes(options, "big")  # whole words, so modulo 65535 it is their sum
+            if parts:
+                checksum += ones_sum(parts[0])
+            checksum = -checksum
+        header = pack(
+            (neighbor.mac or ethernet.BROADCAST) + self._front,
+            total,
+            middle,
+            -(self._base + total) % 65535 if has_header_sum else b"",
+            self._reverse_key,
+            seq,
+            ack,
+            header_length << 2,
+            flags,
+            wnd,
+            checksum % 65535,
+            urg,
+        )
+        self.packets_out += 1
+        self.bytes_out += length
+        total += length_from
+        if offload:
+            gso = self.conn.mss if length > self.conn.mss else 0
+            frame = _new_frame(Frame, ((header + options, *parts), gso, transport_at, _CSUM_OFFSET))
+        else:
+            if total < ethernet.MIN_LENGTH:
+                parts = [*parts, _PADDING[total:]]
+                total = ethernet.MIN_LENGTH
+            frame = _new_frame(Frame, ((header + options, *parts), 0, 0, 0))
+        if port is not None and neighbor.mac is not None:
+            port.push(frame, total)
+        else:
+            self.neighbors.send(neighbor, frame, total)
+
+    return emit
 
 
 class TcpFlow(abc.ABC):
@@ -45,9 +116,9 @@ class TcpFlow(abc.ABC):
     """
 
     __slots__ = (
-        "_addresses", "_alarm", "_base", "_ports", "_reverse_key", "_virtual_mac", "bytes_in", "bytes_out", "conn",
-        "dirty", "key", "last_activity", "macs", "neighbor", "neighbors", "network", "packets_in", "packets_out",
-        "started",
+        "_addresses", "_alarm", "_base", "_front", "_layout", "_ports", "_reverse_key", "_virtual_mac",
+        "bytes_in", "bytes_out", "conn", "dirty", "key", "last_activity", "macs", "neighbor", "neighbors",
+        "network", "packets_in", "packets_out", "started",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +131,8 @@ class TcpFlow(abc.ABC):
         self.conn = conn
         self._virtual_mac = network.mac_for(split_key(key).destination)
         self.macs = self._virtual_mac + (neighbor.mac or bytes(6))
+        self._layout = layout_of(split_key(key).destination)
+        self._front = self._virtual_mac + self._layout.front
         self._reverse_key = reverse_key(key)
         self._addresses = ones_sum(key[:-4])
         self._ports = ones_sum(key[-4:])
@@ -106,134 +179,11 @@ class TcpFlow(abc.ABC):
             expire(conn, now)
             if conn.soft_error and conn.state in SYNCHRONIZED:
                 self.neighbors.doubt(self.neighbor)
-        if output(conn, now, self.emit if len(self.key) == _KEY_LENGTH else self.emit6):
+        if output(conn, now, self.emit if self._layout is LAYOUT else self.emit6):
             self.mark()
         self._alarm.set(conn.deadline())
 
-    def emit(
-        self,
-        seq: int,
-        ack: int,
-        flags: int,
-        wnd: int,
-        options: bytes,
-        parts: list[Buffer],
-        length: int,
-        urg: int = 0,
-        /,
-    ) -> None:
-        """Send a segment as a frame, or a large one that the link cuts."""
-        neighbor = self.neighbor
-        port = neighbor.port
-        header_length = 20 + len(options)
-        segment_length = header_length + length
-        total = 20 + segment_length
-        checksum = self._addresses + ipv4.TCP + segment_length  # of the pseudo-header
-        offload = port is not None and port.checksum_offload
-        if not offload:
-            # Add the header's words by arithmetic: a 32-bit number is the sum of its halves, modulo 65535.
-            if len(parts) > 1:
-                parts = [b"".join(parts)]
-            checksum += self._ports + seq + ack + (header_length << 10) + flags + wnd + urg
-            if options:
-                checksum += _from_bytes(options, "big")  # whole words, so modulo 65535 it is their sum
-            if parts:
-                checksum += ones_sum(parts[0])
-            checksum = -checksum
-        header = FRAME.pack(
-            (neighbor.mac or ethernet.BROADCAST) + self._virtual_mac,
-            ethernet.TYPE_IPV4,
-            0x45,
-            0,
-            total,
-            # DF and an identification of zero: an atomic datagram needs none (RFC 6864, section 4.1).
-            0,
-            ipv4.DF,
-            _TTL,
-            ipv4.TCP,
-            -(self._base + total) % 65535,
-            self._reverse_key,
-            seq,
-            ack,
-            header_length << 2,
-            flags,
-            wnd,
-            checksum % 65535,
-            urg,
-        )
-        self.packets_out += 1
-        self.bytes_out += length
-        total += ethernet.HEADER_LENGTH
-        if offload:
-            gso = self.conn.mss if length > self.conn.mss else 0
-            frame = _new_frame(Frame, ((header + options, *parts), gso, _CSUM_START, _CSUM_OFFSET))
-        else:
-            if total < ethernet.MIN_LENGTH:
-                parts = [*parts, _PADDING[total:]]
-                total = ethernet.MIN_LENGTH
-            frame = _new_frame(Frame, ((header + options, *parts), 0, 0, 0))
-        if port is not None and neighbor.mac is not None:
-            port.push(frame, total)
-        else:
-            self.neighbors.send(neighbor, frame, total)
-
-    def emit6(
-        self,
-        seq: int,
-        ack: int,
-        flags: int,
-        wnd: int,
-        options: bytes,
-        parts: list[Buffer],
-        length: int,
-        urg: int = 0,
-        /,
-    ) -> None:
-        """Send a segment as an IPv6 frame, as :meth:`emit` does for IPv4."""
-        neighbor = self.neighbor
-        port = neighbor.port
-        header_length = 20 + len(options)
-        total = header_length + length
-        checksum = self._addresses + ipv4.TCP + total  # of the pseudo-header
-        offload = port is not None and port.checksum_offload
-        if not offload:
-            if len(parts) > 1:
-                parts = [b"".join(parts)]
-            checksum += self._ports + seq + ack + (header_length << 10) + flags + wnd + urg
-            if options:
-                checksum += _from_bytes(options, "big")
-            if parts:
-                checksum += ones_sum(parts[0])
-            checksum = -checksum
-        header = FRAME6.pack(
-            (neighbor.mac or ethernet.BROADCAST) + self._virtual_mac,
-            ethernet.TYPE_IPV6,
-            # No traffic class, and no flow label, which nothing needs on a link of its own (RFC 6437, section 3).
-            _VERSION6,
-            total,
-            ipv4.TCP,
-            _TTL,
-            self._reverse_key,
-            seq,
-            ack,
-            header_length << 2,
-            flags,
-            wnd,
-            checksum % 65535,
-            urg,
-        )
-        self.packets_out += 1
-        self.bytes_out += length
-        total += _HEADERS6
-        if offload:
-            gso = self.conn.mss if length > self.conn.mss else 0
-            frame = _new_frame(Frame, ((header + options, *parts), gso, _HEADERS6, _CSUM_OFFSET))
-        else:
-            frame = _new_frame(Frame, ((header + options, *parts), 0, 0, 0))
-        if port is not None and neighbor.mac is not None:
-            port.push(frame, total)
-        else:
-            self.neighbors.send(neighbor, frame, total)
+    emit, emit6 = _emitter(LAYOUT), _emitter(LAYOUT6)
 
     def release(self) -> None:
         """Drop all references that would keep an ended flow alive."""

@@ -1,70 +1,91 @@
-"""The fast path of UDP, for datagrams that resemble an earlier one of their flow.
+"""The fast paths of UDP, for datagrams that resemble an earlier one of their flow.
 
 One ``unpack`` reads all headers, and one dict lookup finds the :class:`~slirpy.core.paths.UdpPath`. In all but the
 common case the function changes nothing and returns False, and the datagram takes the slow path (``core/demux.py``
 and ``nat/udp.py``), which also creates the fast ones. Datagrams of one batch wait for the flush, so that one system
-call can send many of them. Datagrams for a service are delivered at once.
+call can send many of them. Datagrams for a service are delivered at once. Fragments of IPv6 take the slow path.
+
+One text makes a function for each IP family, as in ``core/fastpath.py``.
 """
 
 from __future__ import annotations
 
-from struct import Struct
+from collections.abc import Callable
+from typing import TypeAlias
 
 from slirpy.core.fragments import Fragments
 from slirpy.core.network import Network
 from slirpy.core.paths import ServicePath, UdpPath
 from slirpy.core.port import LinkPort
 from slirpy.wire.checksum import ones_sum
-from slirpy.wire.ipv4 import MF, OFFSET_MASK, UDP
+from slirpy.wire.headers import LAYOUT, LAYOUT6, Layout
+from slirpy.wire.ipv4 import UDP
 
-__all__ = ["HEADERS_LENGTH", "udp_fastpath"]
+__all__ = ["udp_fastpath", "udp_fastpath6"]
 
-HEADERS_LENGTH = 42
-"""Ethernet, IPv4 without options, UDP."""
-# MACs, EtherType; version, TOS, total length, identification, fragment, TTL, protocol, checksum, addresses and
-# ports; length, checksum.
-_unpack = Struct("!12sHBBHHHBBH12sHH").unpack_from
-_FRAGMENT = MF | OFFSET_MASK
+_Fastpath: TypeAlias = Callable[
+    [Network, dict[bytes, UdpPath | ServicePath], Fragments, LinkPort, memoryview, bool], bool
+]
 
 
-def udp_fastpath(
-    network: Network,
-    paths: dict[bytes, UdpPath | ServicePath],
-    fragments: Fragments,
-    port: LinkPort,
-    frame: memoryview,
-    checksummed: bool,
-) -> bool:
-    """Handle ``frame``, of at least 42 bytes, in the common case. Otherwise change nothing and return False."""
-    macs, ethertype, version, _, total, ident, fragment, ttl, protocol, _, key, length, field = _unpack(frame)
-    if protocol != UDP or version != 0x45 or ethertype != 0x0800:
-        return False
-    path = paths.get(key)
-    if path is None or path.ttl != ttl or path.fragment != fragment:
-        if not fragment & _FRAGMENT or not ttl:
+def _fastpath(layout: Layout) -> _Fastpath:
+    """Return the fast path of an IP family."""
+    kind, versions, whole = layout.kind, layout.versions, layout.whole
+    words = frozenset(layout.word(UDP, hops) for hops in range(1, 256))
+    transport_at, addresses_at = layout.transport_at, layout.addresses_at
+    payload_at = layout.datagram.size
+    header_in_total = layout.header_in_total
+    # IPv4 has a checksum of its header, and may have none of a datagram; with IPv6 it is the other way round.
+    has_header_sum, unpack = layout.has_header_sum, layout.datagram.unpack_from
+
+    def fastpath(
+        network: Network,
+        paths: dict[bytes, UdpPath | ServicePath],
+        fragments: Fragments,
+        port: LinkPort,
+        frame: memoryview,
+        checksummed: bool,
+    ) -> bool:
+        """Handle ``frame``, which has all headers, in the common case. Otherwise change nothing and return False."""
+        macs, ethertype, version, total, fragment, word, key, length, field = unpack(frame)
+        if version not in versions or ethertype != kind:
             return False
-        first = path if isinstance(path, UdpPath) and path.ttl == ttl and not path.fragment else None
-        return fragments.quick(first, port, frame, macs, key[:8], total, ident, fragment)
-    neighbor = path.neighbor
-    if path.macs != macs or neighbor.port is not port or total != length + 20:
-        return False
-    if neighbor.mac != path.mac:  # another MAC address has used this IP address since; the slow path returns it
-        return False
-    end = 34 + length
-    if length < 8 or end > len(frame) or ones_sum(frame[14:34]):
-        return False
-    if field and not checksummed and (ones_sum(frame[26:end]) + UDP + length) % 65535:
-        return False
-    neighbor.seen = network.now
-    network.stats.udp_fastpath += 1
-    if isinstance(path, ServicePath):
-        path.deliver(frame[HEADERS_LENGTH:end], port)
+        path = paths.get(key)
+        if path is None or path.word != word or path.fragment != fragment:
+            if fragment in whole or word not in words:
+                return False
+            first = path if isinstance(path, UdpPath) and path.word == word and not path.fragment else None
+            return fragments.quick(first, port, frame, macs, key[:8], total, fragment)
+        neighbor = path.neighbor
+        if path.macs != macs or neighbor.port is not port or total != length + header_in_total:
+            return False
+        if neighbor.mac != path.mac:
+            # Another MAC address has used this IP address since; the slow path returns it.
+            return False
+        end = transport_at + length
+        if length < 8 or end > len(frame) or (has_header_sum and ones_sum(frame[14:34])):
+            return False
+        if not checksummed:
+            if field:
+                if (ones_sum(frame[addresses_at:end]) + UDP + length) % 65535:
+                    return False
+            elif not has_header_sum:
+                return False
+        neighbor.seen = network.now
+        network.stats.udp_fastpath += 1
+        if isinstance(path, ServicePath):
+            path.deliver(frame[payload_at:end], port)
+            return True
+        flow = path.flow
+        if flow.path is not path:
+            flow.send_pending()  # keep a flow's datagrams in order across destinations
+            flow.path = path
+        flow.pending.append(frame[payload_at:end])
+        if not flow.dirty:
+            flow.mark()
         return True
-    flow = path.flow
-    if flow.path is not path:
-        flow.send_pending()  # keep a flow's datagrams in order across destinations
-        flow.path = path
-    flow.pending.append(frame[HEADERS_LENGTH:end])
-    if not flow.dirty:
-        flow.mark()
-    return True
+
+    return fastpath
+
+
+udp_fastpath, udp_fastpath6 = _fastpath(LAYOUT), _fastpath(LAYOUT6)

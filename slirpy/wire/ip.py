@@ -4,7 +4,7 @@ Addresses are bytes, so their length says which family they belong to. :func:`fa
 other length: an address that was cut or mixed up must not become a wrong packet. A flow key is source, destination,
 source port and destination port, as they lie side by side in a packet: 12 bytes for IPv4, 36 for IPv6.
 
-The fast paths read and write IPv4 by themselves, with one ``Struct`` for all headers of a frame.
+The fast paths read and write all headers of a frame at once; see :mod:`slirpy.wire.headers`.
 """
 
 from __future__ import annotations

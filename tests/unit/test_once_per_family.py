@@ -17,7 +17,7 @@ from tests.support.repository import PACKAGE
 
 FOLDERS = ("nat", "tcp", "services")
 EXCEPTED = ("services/dhcp6/",)
-"""DHCPv6 is another protocol than DHCP. Codecs, Neighbor Discovery and fast paths are outside of the folders."""
+"""DHCPv6 is another protocol than DHCP. Codecs and Neighbor Discovery are outside of the folders."""
 FAMILY = re.compile(r"(?:ip|inet)?v?[46](?![0-9])|(?<=[a-z_])v[46]", re.IGNORECASE)
 """The part of a name that says for which family something is."""
 SHORT = 25
@@ -72,13 +72,6 @@ def test_no_two_modules_are_alike() -> None:
         if common(found[one], found[other]) > MOST
     ]
     assert alike == [], "move what they share to one place"
-
-
-@pytest.mark.parametrize("twins", [("fastpath.py", "fastpath6.py"), ("udppath.py", "udppath6.py")])
-def test_the_measure_finds_twins(twins: tuple[str, str]) -> None:
-    """The fast paths, which exist twice for speed, would be found."""
-    one, other = (statements((PACKAGE / "core" / name).read_text()) for name in twins)
-    assert common(one, other) > 2 * MOST
 
 
 @pytest.mark.parametrize("name", ["nat/udp.py", "nat/icmp.py", "services/dhcp/leases.py"])

@@ -15,7 +15,8 @@ from slirpy.testing.packetdrill.host import Host, Sent
 from slirpy.testing.packetdrill.language import flag_text
 from slirpy.testing.packetdrill.script import Option
 from slirpy.units import SECOND
-from slirpy.wire import ethernet, ipv4, tcp
+from slirpy.wire import ipv4, tcp
+from slirpy.wire.headers import layout_of
 from slirpy.wire.ip import V4, V6
 
 __all__ = ["Result", "draw", "notation", "read_options"]
@@ -111,12 +112,11 @@ def _frame(host: Host, segment: Segment | Sent) -> bytes:
             timestamps=o.timestamps,
             sack=o.sack[: options.MAX_SACK_BLOCKS],
         )
+    layout = layout_of(ours)
     length = tcp.HEADER_LENGTH + len(raw) + len(data)
     offset = (tcp.HEADER_LENGTH + len(raw)) // 4 << 4
-    rest = ends, seq, ack, offset, segment.flags, wnd, 0, segment.urg
-    if host.family is V6:
-        head = tcp.FRAME6.pack(bytes(12), ethernet.TYPE_IPV6, 6 << 28, min(length, 0xFFFF), ipv4.TCP, 64, *rest)
-    else:
-        total = min(ipv4.HEADER_LENGTH + length, 0xFFFF)
-        head = tcp.FRAME.pack(bytes(12), ethernet.TYPE_IPV4, 0x45, 0, total, 0, 0, 64, ipv4.TCP, 0, *rest)
+    head = layout.segment_out.pack(
+        bytes(12) + layout.front, min(layout.header_in_total + length, 0xFFFF), layout.middle(ipv4.TCP, 64),
+        0 if layout.has_header_sum else b"", ends, seq, ack, offset, segment.flags, wnd, 0, segment.urg,
+    )  # fmt: skip
     return head + raw + data

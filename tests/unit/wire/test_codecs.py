@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from slirpy.tcp import options as tcp_options
-from slirpy.wire import arp, ethernet, icmp, ipv4, tcp, udp
+from slirpy.wire import arp, ethernet, headers, icmp, ipv4, tcp, udp
 from slirpy.wire.checksum import checksum, ones_sum, transport_ok
 from tests.support.harness import rfc1071
 
@@ -206,22 +206,40 @@ def test_transport_ok(
     assert not transport_ok(broken, packet.hl * 4, len(raw), protocol)
 
 
-@given(MAC, MAC, ADDRESS, ADDRESS, PORT, PORT, WORD, WORD, st.integers(0, 255), PORT, PORT)
+@given(st.sampled_from([4, 6]), st.data(), MAC, MAC, PORT, PORT, WORD, WORD, st.integers(0, 255), PORT, PORT)
 def test_frame_layout(
-    to: bytes, by: bytes, source: bytes, destination: bytes, sport: int, dport: int, seq: int, ack: int, flags: int,
-    wnd: int, urg: int,
+    version: int, data: st.DataObject, to: bytes, by: bytes, sport: int, dport: int, seq: int, ack: int,
+    flags: int, wnd: int, urg: int,
 ) -> None:  # fmt: skip
-    packet = dpkt.ip.IP(src=source, dst=destination, p=6, id=5, ttl=9, tos=7)
-    packet.data = dpkt.tcp.TCP(sport=sport, dport=dport, seq=seq, ack=ack, flags=flags, win=wnd, urp=urg)
-    packet.len = 40
-    raw = bytes(dpkt.ethernet.Ethernet(dst=to, src=by, data=packet))
-    fields = tcp.FRAME.unpack(raw)
+    """All headers in one piece, read and written as dpkt does it, in both IP families."""
+    size = 4 if version == 4 else 16
+    source, destination = (data.draw(st.binary(min_size=size, max_size=size)) for _ in range(2))
+    segment = dpkt.tcp.TCP(sport=sport, dport=dport, seq=seq, ack=ack, flags=flags, win=wnd, urp=urg, sum=7)
+    packet: Any
+    fragment: int | bytes
+    checksum: int | bytes
+    if version == 4:
+        layout = headers.LAYOUT
+        packet = dpkt.ip.IP(src=source, dst=destination, p=6, ttl=9, df=1, data=segment, len=40, sum=8)
+        total, fragment, word, checksum = 40, 0x4000, 9 << 8 | 6, 8
+    else:
+        layout = headers.LAYOUT6
+        packet = dpkt.ip6.IP6(src=source, dst=destination, nxt=6, hlim=9, data=segment, plen=20)
+        total, fragment, word, checksum = 20, b"", 6 << 8 | 9, b""
+    raw = bytes(dpkt.ethernet.Ethernet(dst=to, src=by, type=layout.kind, data=packet))
+    macs, kind, first, *rest = layout.segment.unpack(raw)
     key = source + destination + struct.pack("!HH", sport, dport)
-    assert fields[:9] == (to + by, 0x800, 0x45, 7, 40, 5, 0, 9, 6)
-    assert fields[10:16] == (key, seq, ack, 0x50, flags, wnd)
-    assert fields[17] == urg
-    assert tcp.FRAME.pack(*fields) == raw
-    assert tcp.HEADER.unpack_from(raw, 34)[:7] == (sport, dport, seq, ack, 0x50, flags, wnd)
+    assert (macs, kind) == (to + by, layout.kind)
+    assert first in layout.versions
+    assert rest == [total, fragment, word, key, seq, ack, 0x50, flags, wnd]
+    assert fragment in layout.whole
+    assert layout.word(6, 9) == word
+    front, middle = macs + layout.front, layout.middle(6, 9, 0x4000)
+    rest = [key, seq, ack, 0x50, flags, wnd, 7, urg]
+    assert layout.segment_out.pack(front, total, middle, checksum, *rest) == raw
+    assert tcp.HEADER.unpack_from(raw, layout.transport_at)[:7] == (sport, dport, seq, ack, 0x50, flags, wnd)
+    assert raw[layout.addresses_at : layout.transport_at] == source + destination
+    assert layout.datagram.unpack(raw[: layout.datagram.size])[2:7] == (first, total, fragment, word, key)
 
 
 def test_flag_names() -> None:
