@@ -41,11 +41,6 @@ def settle(values: dict[str, Any]) -> None:
     _place_servers(values)
     _place_servers6(values)
     _check_translation(values)
-    if values["dns_mode"] == "system" and values["resolvers"]:
-        raise ConfigError(
-            "dns_mode system asks the host's resolver library and no DNS server; if servers are given, choose forward"
-            " or auto"
-        )
     values["tftp"] = check_tftp(
         values["tftp"],
         write=values["tftp_write"],

@@ -184,14 +184,6 @@ def test_addresses_that_lead_nowhere_or_elsewhere(address: str | bytes, text: st
         assert str(caught.value).startswith('guestfwd "tcp:10.0.2.100:80-tcp:[')
 
 
-def test_dns_servers_are_of_no_use_to_the_resolver_library() -> None:
-    with pytest.raises(
-        ConfigError, match="dns_mode system asks the host's resolver library and no DNS server; if"
-    ):
-        Config(dns_mode="system", resolvers=["192.0.2.53"])
-    Config(dns_mode="system", resolvers=[])
-
-
 @pytest.mark.parametrize("prefix", ["129", "0", "3", "127", "-1", "999"])
 def test_prefixes_beyond_the_range_hear_the_range(prefix: str) -> None:
     with pytest.raises(ConfigError, match=f"net6 fec0::/{prefix}: the prefix must be from /4 to /126"):
