@@ -235,3 +235,16 @@ def test_errors_about_nothing_that_was_sent(net: Net) -> None:
         net.send(icmp6(kind, 0, bytes(4) + udp6(b"x", source=WORLD6, destination=GUEST6)[14:]))
     assert drops(net) == {"drop_icmp_unmatched": 6}
     net.silence()
+
+
+@pytest.mark.rfc("4443", "5.2")
+def test_errors_about_packets_to_another_guest(net: Net) -> None:
+    other = ip6("fec0::77")
+    know6(net, other)
+    net.host.serve_udp(WORLD6, 9, lambda payload, address, port: payload)
+    net.send(udp6(b"x"))
+    net.run(0.01)
+    (frame,) = net.raw()
+    net.send(icmp6(1, 4, bytes(4) + frame[14:], source=other))
+    assert drops(net) == {"drop_icmp_unmatched": 1}
+    assert len(net.stack.flows()) == 1
