@@ -176,8 +176,8 @@ def main(
     description: str | None,
     options: Callable[[argparse.ArgumentParser], None],
     measure: Callable[[argparse.Namespace], Report],
-) -> None:
-    """Run the command line of a benchmark."""
+) -> Report:
+    """Run the command line of a benchmark, and return what it has reported."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -195,3 +195,4 @@ def main(
     print("; ".join(f"{name} {value}" for name, value in machine.items()))
     if arguments.json is not None:
         write_json(arguments.json, [report], machine)
+    return report
