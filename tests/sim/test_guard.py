@@ -161,6 +161,10 @@ FORGED: dict[str, tuple[bytes, str]] = {
     "routers asked as the victim": (router_solicitation(source=VICTIM6), "drop_neighbor_spoofed"),
     "DHCPv6 server": (ipv6(UDP, REPLY6, **LOCAL), "drop_guard_dhcp"),
     "DHCPv6 server after options": (ipv6(OPTIONS, chain(OPTIONS, last=UDP) + REPLY6, **LOCAL), "drop_guard_dhcp"),
+    "UDP header that is cut short": (
+        ipv6(OPTIONS, chain(OPTIONS, last=UDP) + REPLY6[:3], **LOCAL),
+        "drop_guard_chain",
+    ),
     "DHCPv6 server in fragments": (
         fragment(0, REPLY6 + bytes(12), more=True, **LOCAL),
         "drop_guard_dhcp",
