@@ -6,19 +6,41 @@ so a misspelt name is a type error, and an increment costs no more than an addit
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Stats"]
 
 
-def _counter(what: str) -> int:
+def _counter(what: str) -> Any:
     """A counter that starts at zero, with the description that the documentation shows."""
-    return field(default=0, metadata={"what": what})
+    return what
 
 
-@dataclass(slots=True)
-class Stats:
-    """Counters of one network since its start. Frames and bytes "in" come from guests, "out" go to them."""
+class _Slots(type):
+    """Metaclass that makes a slot of each counter and keeps the descriptions.
+
+    A dataclass would do the same, but generates methods that name each of the counters several times. Compiling them
+    took longer than importing the TCP engine.
+    """
+
+    def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> Any:
+        described = {counter: body.pop(counter) for counter in body["__annotations__"]}
+        return super().__new__(
+            cls, name, bases, {**body, "__slots__": tuple(described), "_described": described}
+        )
+
+
+class Stats(metaclass=_Slots):
+    """Counters of one network since its start. Frames and bytes "in" come from guests, "out" go to them.
+
+    Args:
+        counters: values to start with, by name; all others are 0.
+
+    Raises:
+        AttributeError: there is no such counter.
+    """
 
     # ------------------------------------------------------------------------------------------- links
     frames_in: int = _counter("frames from guests")
@@ -291,9 +313,23 @@ class Stats:
     guestfwd_refused: int = _counter("guestfwd connections beyond the limit of programs, threads or tasks")
     guestfwd_broken: int = _counter("guestfwd targets that failed or died: programs, handlers, streams")
 
+    def __init__(self, **counters: int) -> None:
+        for name in self.describe():
+            setattr(self, name, 0)
+        for name, value in counters.items():
+            setattr(self, name, value)
+
+    __hash__ = None  # type: ignore[assignment] # mutable, and compared by value
+
+    def __repr__(self) -> str:
+        return f"Stats({', '.join(f'{name}={value}' for name, value in self.nonzero().items())})"
+
+    def __eq__(self, other: object) -> bool:
+        return self.as_dict() == other.as_dict() if isinstance(other, Stats) else NotImplemented
+
     def as_dict(self) -> dict[str, int]:
         """Return all counters by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: getattr(self, name) for name in self.describe()}
 
     def nonzero(self) -> dict[str, int]:
         """Return the counters that are not zero, by name."""
@@ -306,4 +342,5 @@ class Stats:
     @classmethod
     def describe(cls) -> dict[str, str]:
         """Return the description of each counter, by name."""
-        return {f.name: f.metadata["what"] for f in fields(cls)}
+        described: dict[str, str] = getattr(cls, "_described")  # noqa: B009 # mypy does not see it
+        return dict(described)
