@@ -27,6 +27,7 @@ from tests.support.frames6 import (
     ip6,
     ipv6,
     know6,
+    neighbor_advertisement,
     of_kind,
     udp6,
 )
@@ -145,6 +146,8 @@ def test_a_mapping_lasts_for_minutes_after_the_last_datagram_of_either_side(net:
     ((_, (address, port), _, _),) = net.server.received
     for _ in range(3):
         net.run(125)
+        net.send(neighbor_advertisement())  # a guest in silence would be asked whether it is still there
+        net.take()
         net.host.send_udp(b"still there?", address, port, source=("198.51.100.7", 9))
         net.run(0.1)
         assert len(of_kind(net.take(), UDP)) == 1
