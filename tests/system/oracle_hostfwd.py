@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from slirpy.errors import ForwardError
 from tests.system.oracle import PLAN4, Talk
 from tests.system.oracle_compare import Script
 from tests.system.oracle_frames import ACK, FIN, PSH, RST, SYN, TcpEnd, answer, hello
@@ -14,14 +15,13 @@ from tests.system.oracle_tcp import MSS_536, PATIENCE, SHORT, got, reset_on_clos
 from tests.system.oracle_udp import closed_port
 
 GUEST_PORT = 22
+ATTEMPTS = 5
 
 
 @contextmanager
 def forward(talk: Talk) -> Iterator[tuple[str, socket.socket, TcpEnd]]:
     """A forward to the guest: its rule, a client of the host that connects to it, and the guest's end of that."""
-    port = closed_port(talk, socket.SOCK_STREAM)
-    rule = f"tcp:{PLAN4.loopback}:{port}"
-    talk.net.forward(f"{rule}-:{GUEST_PORT}")
+    port, rule = _forwarded(talk)
     with socket.socket() as sock:
         sock.bind((PLAN4.loopback, 0))
         client = sock.getsockname()[1]
@@ -29,6 +29,22 @@ def forward(talk: Talk) -> Iterator[tuple[str, socket.socket, TcpEnd]]:
         sock.settimeout(PATIENCE)
         sock.connect((PLAN4.loopback, port))
         yield rule, sock, TcpEnd(talk, GUEST_PORT, client)
+
+
+def _forwarded(talk: Talk) -> tuple[int, str]:
+    """Add a forward at a free port of the host. A port may be taken by others right after it was found free."""
+    for attempt in range(1, ATTEMPTS + 1):
+        port = closed_port(talk, socket.SOCK_STREAM)
+        rule = f"tcp:{PLAN4.loopback}:{port}"
+        try:
+            talk.net.forward(f"{rule}-:{GUEST_PORT}")
+        except (ForwardError, AssertionError):
+            del talk.decoder.ports[port]
+            if attempt == ATTEMPTS:
+                raise
+        else:
+            break
+    return port, rule
 
 
 def inward(talk: Talk) -> None:
