@@ -264,6 +264,7 @@ def hostile(frames: int, checksummed: bool, monkeypatch: pytest.MonkeyPatch) -> 
     return net
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("checksummed", [False, True])
 def test_hostile_frames(checksummed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     net = hostile(FRAMES // 2, checksummed, monkeypatch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from tests.property.tcp_world import Path, Side, World, patient
 STEPS = 30_000
 
 
+@pytest.mark.long
 @given(
     a=sides,
     b=sides,

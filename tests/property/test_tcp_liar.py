@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,6 +53,7 @@ def forge(conn: Connection, lie: Lie) -> Segment:
     return Segment(number, (getattr(conn, acked) + ack) & MASK, kind, wnd, opts, bytes(size), seq & 0xFFFF)
 
 
+@pytest.mark.long
 @given(
     settings=st.builds(
         Settings,
@@ -145,6 +147,7 @@ def test_whatever_a_peer_says(
     assert conn.snd_buf.length == 0
 
 
+@pytest.mark.long
 @given(
     a=sides,
     b=sides,

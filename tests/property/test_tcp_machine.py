@@ -166,6 +166,7 @@ class Machine(RuleBasedStateMachine):
             self.world.finish()
 
 
+@pytest.mark.long
 @pytest.mark.rfc("9293", "MUST-38")
 def test_two_connections_and_the_worst_path() -> None:
     machine = hypothesis_seed(int(SEED))(Machine) if SEED is not None else Machine

@@ -110,6 +110,7 @@ def test_what_is_odd_is_judged_by_the_slow_way(odd: bytes) -> None:
     twins.run(0.1)
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=60)
 @given(st.randoms(use_true_random=False))
 def test_any_traffic(random: Random) -> None:

@@ -303,6 +303,7 @@ def test_a_guest_that_comes_again_keeps_its_lease(net: Slirp, path: str) -> None
     assert addresses == ["10.0.2.15", "10.0.2.16", "10.0.2.15"]
 
 
+@pytest.mark.long
 def test_a_guest_that_only_listens_is_found_again(net: Slirp, path: str) -> None:
     """It downloads: when nothing comes it has nothing to acknowledge, and waits. We have to look for it."""
     net.serve(f"unix:{path}")

@@ -70,6 +70,7 @@ def error_of(caller: socket.socket) -> int:
     return -1
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("many_descriptors")
 def test_five_thousand_that_nobody_answers() -> None:
     with ExitStack() as stack, Slirp(Config(hostfwd=["tcp::0-10.0.2.99:80", "tcp::0-:7"], resolvers=[])) as net:
@@ -110,6 +111,7 @@ def test_who_has_left_is_forgotten_at_once() -> None:
         assert descriptors() == had
 
 
+@pytest.mark.long
 def test_who_does_not_read() -> None:
     """What the guest sends them stays with the guest, but for a bounded part; others are served as ever."""
     with ExitStack() as stack, Slirp(Config(hostfwd=["tcp::0-:7"], resolvers=[])) as net:
