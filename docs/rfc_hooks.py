@@ -1,4 +1,4 @@
-"""What each RFC asks of us, and the tests that prove it: made when the documentation is built.
+"""Tables of the rules of each RFC and the tests that prove them, made when the documentation is built.
 
 The rows are in ``reference/rfc/NUMBER.toml``. The proofs are the markers of the tests, ``pytest.mark.rfc("9293",
 "MUST-13")``, and the heads of the scripts under ``tests/packetdrill``, ``# RFC 9293 MUST-13``. In a page, ``<!-- rfc:

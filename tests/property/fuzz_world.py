@@ -45,7 +45,7 @@ class Guest(abc.ABC):
 
     @abc.abstractmethod
     def kinds(self) -> list[tuple[Maker, int]]:
-        """What makes the frames of the pool, with weights."""
+        """Makers of the frames of the pool, with weights."""
 
     @abc.abstractmethod
     def frame(self) -> bytes:
@@ -117,7 +117,7 @@ def network(random: Random, checksummed: bool, **options: Any) -> Net:
 
 
 def forget(net: Net) -> None:
-    """What the simulation keeps for tests to look at would grow."""
+    """Forget the records that the simulation keeps for tests, which would grow."""
     net.host.calls.clear()
     for server in net.servers:
         server.connections.clear()

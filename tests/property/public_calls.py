@@ -166,7 +166,7 @@ KINDS: dict[str, _Kind] = {
     "Mapping": _kind("dict", st.sampled_from([{"x": 1}, {None: None}])),
     "object": _kind(", ".join(POOL)),
 }
-"""What a type in an annotation takes."""
+"""Kinds of values that a type in an annotation accepts."""
 CALLED = _kind("class, function")
 LISTED = _kind("list, tuple", st.sampled_from([[5.5], [object]]))
 PAIRED = _kind("tuple", st.sampled_from([(), (1,), (1, 2, 3), ("x", "y"), (None, None)]))

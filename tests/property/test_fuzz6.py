@@ -429,7 +429,7 @@ SWITCH_NAMES = (
     *(name for name in NAMES if name != "drop_icmp_type"), "switch_flooded", "switch_selected", "mld_reports",
     "mld_queries", "drop_mld_malformed", "drop_guard_router", "drop_guard_address", "drop_guard_chain",
 )  # fmt: skip
-"""The same with a switch, which keeps messages about multicast listeners from the stack."""
+"""Counters of a network with a switch, which keeps messages about multicast listeners from the stack."""
 
 SEVERAL = {"drop_fragment_bad", "drop_fragment_limit", "drop_fragment_overtaken", "drop_tcp_out_of_window"}
 """Counters that do not count alone: fragments end with others of their packet, and the ACK of a segment whose text a

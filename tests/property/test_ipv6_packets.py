@@ -27,7 +27,7 @@ def network() -> Net:
 
 
 def arrived(net: Net) -> list[bytes]:
-    """What the host has sent on."""
+    """Return the datagrams that the host has relayed."""
     return [call.detail for call in net.calls("send_udp")]
 
 

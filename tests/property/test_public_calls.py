@@ -233,7 +233,7 @@ def invoke(call: PublicCall, instance: object, arguments: dict[str, Any]) -> obj
 
 
 def shown(value: Any) -> Iterator[str]:
-    """How a message may show a value, or one of several; it may be long."""
+    """Return the forms in which a message may show a value, or one of several; it may be long."""
     yield from (repr(value)[:30], str(value)[:30])
     if isinstance(value, list | tuple | dict):
         for each in value:

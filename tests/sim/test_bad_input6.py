@@ -48,7 +48,7 @@ from tests.support.harness import GUEST_MAC, SYN, Net, config, eth, ipv4, udp
 
 OTHER_MAC = bytes.fromhex("525400aaaaaa")
 PADDING = b"\1\4" + bytes(4)
-"""What fills an extension header of eight bytes."""
+"""Body of an extension header of eight bytes."""
 DHCP6: dict[str, Any] = {"source": LINK_LOCAL, "destination": ip6("ff02::1:2"), "sport": 546, "dport": 547}
 SOLICITATION = b"\x87\0\0\0" + bytes(4) + ROUTER + SLLA
 

@@ -116,7 +116,7 @@ class Talk:
         """By step: what came out, and what was noted."""
         self.decoder = Decoder()
         self.at_end: list[Callable[[], bytes]] = []
-        """What makes the frames that end what a script has left open."""
+        """Functions that make the frames which end whatever a script has left open."""
         self._step = ""
         self._asked = 0
         self._solicited = False
