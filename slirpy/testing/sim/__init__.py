@@ -1,0 +1,1 @@
+"""Networks of named hosts that run whole programs in virtual time."""

@@ -1,0 +1,122 @@
+"""Everything that happened in a run, in one order: frames with their fates, and lines of text between them."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from struct import Struct
+from typing import Literal, TypeAlias
+
+__all__ = ["FrameRecord", "Kind", "NoteRecord", "Record", "Trace"]
+
+Kind: TypeAlias = Literal["log", "note", "exception", "fault", "task"]
+"""Origin of a line: the program's logging, a test's own note, an exception that ended a program, a fault, or a task
+that began or ended."""
+
+_FRAME = Struct("<cqII")  # type, time, length of the frame, number of deliveries
+_TIME = Struct("<q")
+_NOTE = Struct("<cq")
+
+
+class FrameRecord:
+    """A frame that a host sent.
+
+    Attributes:
+        time: virtual nanoseconds at which it was sent.
+        source, target: names of the hosts.
+        frame: Ethernet frame, as it travelled: with the change that a fault made.
+        arrivals: time of each delivery, in virtual nanoseconds; ``()`` if it is lost, two if it arrives twice. A held
+            frame gets its arrivals when it is released.
+        fault: reason why it was lost, delayed, repeated or changed, such as ``"loss"`` or ``"partition"``; ``""`` if
+            nothing happened to it.
+    """
+
+    __slots__ = ("arrivals", "fault", "frame", "source", "target", "time")
+
+    def __init__(
+        self,
+        time: int,
+        source: str,
+        target: str,
+        frame: bytes,
+        arrivals: tuple[int, ...] = (),
+        fault: str = "",
+    ) -> None:
+        self.time = time
+        self.source = source
+        self.target = target
+        self.frame = frame
+        self.arrivals = arrivals
+        self.fault = fault
+
+    def __repr__(self) -> str:
+        return (
+            f"FrameRecord(time={self.time}, source={self.source!r}, target={self.target!r},"
+            f" frame=<{len(self.frame)} bytes>, arrivals={self.arrivals}, fault={self.fault!r})"
+        )
+
+    @property
+    def lost(self) -> bool:
+        """True if it is never delivered."""
+        return not self.arrivals
+
+
+class NoteRecord:
+    """A line of text at a point of time.
+
+    Attributes:
+        time: virtual nanoseconds.
+        host: name of the host; ``""`` if it concerns the whole network.
+        kind: origin of the line.
+        text: one or several lines, without a newline at the end.
+    """
+
+    __slots__ = ("host", "kind", "text", "time")
+
+    def __init__(self, time: int, host: str, kind: Kind, text: str) -> None:
+        self.time = time
+        self.host = host
+        self.kind = kind
+        self.text = text
+
+    def __repr__(self) -> str:
+        return f"NoteRecord(time={self.time}, host={self.host!r}, kind={self.kind!r}, text={self.text!r})"
+
+
+Record: TypeAlias = FrameRecord | NoteRecord
+
+
+class Trace:
+    """Records of a run, in the order in which they were made; time never decreases.
+
+    Attributes:
+        records: append to it directly on the path of each frame.
+    """
+
+    __slots__ = ("records",)
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def __repr__(self) -> str:
+        return f"<Trace of {len(self.records)} records>"
+
+    def note(self, time: int, host: str, kind: Kind, text: str) -> None:
+        """Append a line of text."""
+        self.records.append(NoteRecord(time, host, kind, text))
+
+    def digest(self) -> str:
+        """Return the SHA-256 over all records in hexadecimal: equal for equal runs."""
+        hashed = sha256()
+        for record in self.records:
+            if isinstance(record, FrameRecord):
+                frame, arrivals = record.frame, record.arrivals
+                hashed.update(_FRAME.pack(b"F", record.time, len(frame), len(arrivals)))
+                hashed.update(frame)
+                for arrival in arrivals:
+                    hashed.update(_TIME.pack(arrival))
+                words = record.source, record.target, record.fault
+            else:
+                hashed.update(_NOTE.pack(b"N", record.time))
+                words = record.host, record.kind, record.text
+            hashed.update("\0".join(words).encode(errors="surrogatepass") + b"\0")
+        return hashed.hexdigest()

@@ -1,0 +1,86 @@
+"""Records of a run, and their digest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from slirpy.testing.sim.trace import FrameRecord, NoteRecord, Trace
+
+
+def frame(
+    time: int = 5,
+    source: str = "a",
+    target: str = "b",
+    data: bytes = b"frame",
+    arrivals: tuple[int, ...] = (7,),
+    fault: str = "",
+) -> FrameRecord:
+    return FrameRecord(time, source, target, data, arrivals, fault)
+
+
+def trace(*records: FrameRecord | NoteRecord) -> Trace:
+    made = Trace()
+    made.records += records
+    return made
+
+
+def test_equal_runs_have_equal_digests() -> None:
+    runs = [trace(frame(), NoteRecord(6, "a", "log", "line"), frame()).digest() for _ in range(2)]
+    assert runs[0] == runs[1]
+    assert len(runs[0]) == 64
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        frame(time=6),
+        frame(source="c"),
+        frame(target="c"),
+        frame(data=b"fram."),
+        frame(arrivals=()),
+        frame(arrivals=(8,)),
+        frame(arrivals=(7, 8)),
+        frame(fault="loss"),
+        frame(source="ab", target=""),
+        NoteRecord(5, "a", "log", "frame"),
+    ],
+    ids=repr,
+)
+def test_each_field_counts(other: FrameRecord | NoteRecord) -> None:
+    assert trace(frame()).digest() != trace(other).digest()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: NoteRecord(6, "a", "log", "line"),
+        lambda: NoteRecord(5, "b", "log", "line"),
+        lambda: NoteRecord(5, "a", "note", "line"),
+        lambda: NoteRecord(5, "a", "log", "lines"),
+    ],
+)
+def test_each_field_of_a_line_counts(change: Callable[[], NoteRecord]) -> None:
+    assert trace(NoteRecord(5, "a", "log", "line")).digest() != trace(change()).digest()
+
+
+def test_order_counts() -> None:
+    one, other = frame(), NoteRecord(5, "a", "log", "line")
+    assert trace(one, other).digest() != trace(other, one).digest()
+
+
+def test_text_that_is_not_unicode_is_hashed() -> None:
+    assert trace(NoteRecord(0, "a", "log", "\udcff")).digest()
+
+
+def test_repr() -> None:
+    assert (
+        repr(frame()) == "FrameRecord(time=5, source='a', target='b', frame=<5 bytes>, arrivals=(7,), fault='')"
+    )
+    assert repr(trace(frame())) == "<Trace of 1 records>"
+    assert frame(arrivals=()).lost
+    assert not frame().lost
+    made = Trace()
+    made.note(3, "", "fault", "partition")
+    assert repr(made.records) == "[NoteRecord(time=3, host='', kind='fault', text='partition')]"
