@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from slirpy.links.capture import CaptureLink
     from slirpy.links.dgram import DgramLink, multicast
     from slirpy.links.endpoint import Endpoint, abstract, inet, parse_endpoint, unix
-    from slirpy.links.faults import FaultCounters, FaultLink, Faults
+    from slirpy.links.faults import FaultLink
+    from slirpy.links.faultypath import FaultCounters, Faults, FaultyPath
     from slirpy.links.listener import StreamListener
     from slirpy.links.middleware import Middleware
     from slirpy.links.recorder import Recorder
@@ -34,6 +35,7 @@ __all__ = [
     "FaultCounters",
     "FaultLink",
     "Faults",
+    "FaultyPath",
     "LinkOptions",
     "Middleware",
     "Recorder",
@@ -56,7 +58,8 @@ _MODULES = {
     "capture": "CaptureLink",
     "dgram": "DgramLink multicast",
     "endpoint": "Endpoint abstract inet parse_endpoint unix",
-    "faults": "FaultCounters FaultLink Faults",
+    "faults": "FaultLink",
+    "faultypath": "FaultCounters Faults FaultyPath",
     "listener": "StreamListener",
     "middleware": "Middleware",
     "recorder": "Recorder",

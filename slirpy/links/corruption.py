@@ -13,7 +13,7 @@ from slirpy.interfaces import Buffer, Frame
 from slirpy.wire.checksum import checksum, ones_sum
 from slirpy.wire.ethernet import payload_offset
 
-__all__ = ["Received", "corrupt_received", "corrupt_sent"]
+__all__ = ["Received", "corrupt_bytes", "corrupt_received", "corrupt_sent"]
 
 Received: TypeAlias = tuple[Buffer, bool, int]
 """Arguments of :meth:`slirpy.interfaces.LinkSink.input`: a frame, whether it needs no check, and ``gso_size``."""
@@ -27,6 +27,13 @@ def _flip(data: bytearray, random: Random) -> None:
     if data:
         bit = random.randrange(len(data) * 8)
         data[bit >> 3] ^= 1 << (bit & 7)
+
+
+def corrupt_bytes(frame: bytes, random: Random) -> bytes:
+    """Return a frame with one wrong bit. Its checksum must be complete."""
+    data = bytearray(frame)
+    _flip(data, random)
+    return bytes(data)
 
 
 def corrupt_sent(frame: Frame, random: Random) -> Frame:

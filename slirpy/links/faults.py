@@ -1,166 +1,55 @@
 """A link around a link that loses, delays, reorders, duplicates and corrupts frames, or limits their rate.
 
-Each direction has its own faults, applied in this order: loss; duplication; corruption; the rate, a token bucket with
-a bounded queue before it; the delay with its jitter; reordering. Chances come from an injected generator and time
-from the stack, so a run in virtual time can be repeated to the byte.
-
-Frames that are not delayed are passed on in the same call, without a copy.
+Each direction has its own faults; see :mod:`slirpy.links.faultypath`. Time comes from the stack. Frames that are not
+delayed are passed on in the same call, without a copy.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
 from random import Random
 from typing import Generic, TypeVar
 
-from slirpy.config.values import amount, chance, instance, nanoseconds
+from slirpy.config.values import instance
 from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, Timer
 from slirpy.links.corruption import Received, corrupt_received, corrupt_sent
+from slirpy.links.faultypath import NONE, FaultCounters, Faults, FaultyPath
 from slirpy.links.middleware import Middleware
-from slirpy.units import MS, SECOND
 
-__all__ = ["FaultCounters", "FaultLink", "Faults"]
+__all__ = ["FaultLink"]
 
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Faults:
-    """Faults of one direction. Chances are from 0.0 to 1.0, times are nanoseconds.
-
-    Raises:
-        ConfigError: a value is out of range.
-    """
-
-    loss: float = 0.0
-    """Chance that a frame is lost."""
-    duplicate: float = 0.0
-    """Chance that a frame arrives twice."""
-    corrupt: float = 0.0
-    """Chance that one bit is wrong."""
-    delay: int = 0
-    """Nanoseconds of delay for each frame: 40_000_000 for 40 ms. A float is refused."""
-    jitter: int = 0
-    """Maximum additional delay in nanoseconds; it does not change the order."""
-    reorder: float = 0.0
-    """Chance that a frame is held back, so that others overtake it."""
-    reorder_delay: int = 10 * MS
-    """Nanoseconds for which such a frame is held back."""
-    rate: int | None = None
-    """Bits per second; None: unlimited."""
-    burst: int = 65549
-    """Bytes that pass at once after a pause, with ``rate``."""
-    queue: int = 262_144
-    """Bytes that may wait, with ``rate``; a frame beyond is dropped."""
-    limit: int = 1000
-    """Frames that may be held, for any reason; a frame beyond is dropped."""
-
-    def __post_init__(self) -> None:
-        for name in ("loss", "duplicate", "corrupt", "reorder"):
-            chance(name, getattr(self, name))
-        for name in ("delay", "jitter", "reorder_delay"):
-            nanoseconds(name, getattr(self, name))
-        amount("queue", self.queue, 0, " of bytes")
-        amount("burst", self.burst, 1, " of bytes")
-        amount("limit", self.limit, 1, " of frames")
-        if self.rate is not None:
-            amount("rate", self.rate, 1, " of bits a second")
-
-
-NONE = Faults()
-
-
-@dataclass(slots=True)
-class FaultCounters:
-    """Counters of the frames of one direction."""
-
-    frames: int = 0
-    """Frames that arrived."""
-    lost: int = 0
-    duplicated: int = 0
-    corrupted: int = 0
-    delayed: int = 0
-    """Frames delayed, for any reason."""
-    reordered: int = 0
-    dropped: int = 0
-    """Frames dropped: by the queue before the rate, or beyond ``limit``."""
-
-    def __str__(self) -> str:
-        return ", ".join(f"{field.name} {getattr(self, field.name)}" for field in fields(self))
-
-
 class _Direction(Generic[_T]):
-    """One direction: decides about each frame, and holds those that are delayed."""
+    """One direction: holds the frames that its path delays, and has a timer for the first of them."""
 
     def __init__(
         self,
         random: Random,
-        corrupt: Callable[[_T], _T],
+        corrupt: Callable[[_T, Random], _T],
         keep: Callable[[_T], _T],
         release: Callable[[list[_T]], None],
     ) -> None:
-        self.faults = NONE
-        self.counters = FaultCounters()
-        self._random = random
-        self._corrupt = corrupt
+        self.path = FaultyPath[_T](random, corrupt=corrupt)
         self._keep = keep
         self._release = release
         self._held: list[tuple[int, int, _T]] = []
         self._number = 0
-        self._last = 0  # departure of the last frame that keeps its place
-        self._free = 0  # when the rate allows the next byte, not counting the burst
         self._timer: Timer | None = None
         self._timer_at = 0
 
     def put(self, frame: _T, length: int, now: int) -> list[_T]:
         """Take a frame; returns the frames to pass on at once: none, one, or two."""
-        faults, counters, chance = self.faults, self.counters, self._random.random
-        counters.frames += 1
-        if faults.loss and chance() < faults.loss:
-            counters.lost += 1
-            return []
-        copies = [frame]
-        if faults.duplicate and chance() < faults.duplicate:
-            counters.duplicated += 1
-            copies.append(frame)
         at_once = []
-        for copy in copies:
-            if faults.corrupt and chance() < faults.corrupt:
-                counters.corrupted += 1
-                copy = self._corrupt(copy)
-            when = self._when(length, now)
-            if when is None or (when > now and len(self._held) >= faults.limit):
-                counters.dropped += 1
-            elif when > now:
-                counters.delayed += 1
+        for when, each in self.path.put(frame, length, now):
+            if when > now:
                 self._number += 1
-                heapq.heappush(self._held, (when, self._number, self._keep(copy)))
+                heapq.heappush(self._held, (when, self._number, self._keep(each)))
             else:
-                at_once.append(copy)
+                at_once.append(each)
         return at_once
-
-    def _when(self, length: int, now: int) -> int | None:
-        """Return the departure time of a frame; None: the queue before the rate is full."""
-        faults, random = self.faults, self._random
-        when = now
-        if faults.rate is not None:
-            # A token bucket as the theoretical arrival time of ATM's GCRA: one number instead of two.
-            free = max(self._free, now - faults.burst * 8 * SECOND // faults.rate)
-            free += length * 8 * SECOND // faults.rate
-            if free > now and (free - now) * faults.rate // (8 * SECOND) > faults.queue:
-                return None
-            self._free = free
-            when = max(now, free)
-        when += faults.delay
-        if faults.jitter:
-            when += random.randrange(faults.jitter + 1)
-        if faults.reorder and random.random() < faults.reorder:
-            self.counters.reordered += 1
-            return when + faults.reorder_delay
-        self._last = when = max(when, self._last)
-        return when
 
     def due(self, now: int) -> list[_T]:
         """Remove and return the frames that are due."""
@@ -223,10 +112,8 @@ class FaultLink(Middleware):
         instance("random", random, Random, "a random.Random")
         # One generator for each direction: they do not influence each other.
         there, back = Random(random.getrandbits(64)), Random(random.getrandbits(64))
-        self._to_guest = _Direction[Frame](there, lambda f: corrupt_sent(f, there), _keep_sent, self._transmit)
-        self._from_guest = _Direction[Received](
-            back, lambda f: corrupt_received(f, back), _keep_received, self._deliver
-        )
+        self._to_guest = _Direction[Frame](there, corrupt_sent, _keep_sent, self._transmit)
+        self._from_guest = _Direction[Received](back, corrupt_received, _keep_received, self._deliver)
         self.to_guest = to_guest
         self.from_guest = from_guest
         self._backlog: list[Frame] = []  # refused by the inner link for lack of room
@@ -241,30 +128,30 @@ class FaultLink(Middleware):
     @property
     def to_guest(self) -> Faults:
         """Faults of frames from the stack."""
-        return self._to_guest.faults
+        return self._to_guest.path.faults
 
     @to_guest.setter
     def to_guest(self, faults: Faults) -> None:
-        self._to_guest.faults = _checked("to_guest", faults)
+        self._to_guest.path.faults = _checked("to_guest", faults)
 
     @property
     def from_guest(self) -> Faults:
         """Faults of frames from the guest."""
-        return self._from_guest.faults
+        return self._from_guest.path.faults
 
     @from_guest.setter
     def from_guest(self, faults: Faults) -> None:
-        self._from_guest.faults = _checked("from_guest", faults)
+        self._from_guest.path.faults = _checked("from_guest", faults)
 
     @property
     def to_guest_counters(self) -> FaultCounters:
         """Counters of frames from the stack."""
-        return self._to_guest.counters
+        return self._to_guest.path.counters
 
     @property
     def from_guest_counters(self) -> FaultCounters:
         """Counters of frames from the guest."""
-        return self._from_guest.counters
+        return self._from_guest.path.counters
 
     def send(self, frames: Sequence[Frame]) -> int:
         """Accept all frames, or none while the inner link has no room for earlier ones."""
@@ -316,7 +203,7 @@ class FaultLink(Middleware):
     def _transmit(self, frames: list[Frame]) -> None:
         if self._backlog:
             room = max(self.to_guest.limit - len(self._backlog), 0)
-            self._to_guest.counters.dropped += max(len(frames) - room, 0)
+            self._to_guest.path.counters.dropped += max(len(frames) - room, 0)
             self._backlog += map(_keep_sent, frames[:room])
         elif frames:
             taken = self._inner.send(frames)

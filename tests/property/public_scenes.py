@@ -14,7 +14,7 @@ from typing import Any
 
 from slirpy import Action, Config, FlowRequest, Outbound, Rule, Slirp, Stack
 from slirpy.interfaces import IcmpReport
-from slirpy.links import CallbackLink, CaptureLink, Endpoint, FaultLink, Faults, Recorder
+from slirpy.links import CallbackLink, CaptureLink, Endpoint, FaultLink, Faults, FaultyPath, Recorder
 from slirpy.tcp import Connection, Segment, Settings, State
 from slirpy.testing import Guest, Pair, Remote, Script, SimHost, VirtualNetwork
 
@@ -128,6 +128,7 @@ INSTANCES: dict[str, Callable[[Scene], object]] = {
     "links.CaptureLink": lambda scene: scene.closed_after(CaptureLink(scene.link)),
     "links.Endpoint": lambda scene: Endpoint(socket.AF_INET, ("127.0.0.1", 0)),
     "links.FaultLink": lambda scene: FaultLink(scene.link, Random(1)),
+    "links.FaultyPath": lambda scene: FaultyPath(Random(1)),
     "links.Recorder": lambda scene: scene.closed_after(Recorder(scene.path("r.pcap"))),
     "testing.Remote": lambda scene: Remote(),
     "testing.Guest": lambda scene: scene.guest,
@@ -233,6 +234,8 @@ GOOD: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "links.FaultLink.from_guest =": lambda scene: {"faults": Faults()},
     "links.FaultLink.to_guest =": lambda scene: {"faults": Faults()},
     "links.Faults": lambda scene: {},
+    "links.FaultyPath": lambda scene: {"random": Random(1)},
+    "links.FaultyPath.faults =": lambda scene: {"faults": Faults()},
     "links.Middleware": lambda scene: {"inner": scene.link},
     "links.Recorder": lambda scene: {"target": scene.path("d.pcap")},
     "links.Recorder.interface": lambda scene: {},

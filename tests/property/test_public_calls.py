@@ -60,6 +60,7 @@ LEFT_OUT: dict[str, str] = {
         links.CaptureLink.input links.FaultLink.input links.Middleware.call_at links.Middleware.input
         links.Middleware.lost links.TraceLink.input""",
     "called by the link of a capture or a trace, for each frame": "links.Recorder.record links.TraceFile.write",
+    "called by a link or a simulation for each frame": "links.FaultyPath.put",
     "calls for services, which are part of a network and give it bytes; see slirpy.interfaces": """
         IPStack.bind IPStack.open_port IPStack.close_port IPStack.send_datagram IPStack.send_datagrams
         Stack.lead_inside""",
