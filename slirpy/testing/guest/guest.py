@@ -39,7 +39,7 @@ from slirpy.testing.guest.host import DEFAULT_MAC, packed
 from slirpy.testing.guest.icmp import IcmpError, Ping
 from slirpy.testing.guest.protocols import ProtocolHost
 from slirpy.testing.guest.slaac import Autoconfiguration
-from slirpy.testing.guest.tcp import GuestStream, StreamListener
+from slirpy.testing.guest.tcp import GuestStream, GuestTcp, StreamListener
 from slirpy.testing.guest.udp import UdpSocket
 from slirpy.wire import ipv6
 
@@ -60,6 +60,8 @@ class Guest(ProtocolHost):
     Raises:
         ConfigError: an argument that cannot be used, such as ``time.monotonic()`` for ``now``.
     """
+
+    tcp: GuestTcp
 
     def __init__(
         self,

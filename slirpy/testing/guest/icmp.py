@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from slirpy.addresses import IPAddress
 from slirpy.interfaces import Buffer
 from slirpy.testing.guest.fragments import Packet
 from slirpy.testing.guest.ip import IpHost
-from slirpy.testing.guest.tcp import TcpHost
+from slirpy.testing.guest.tcphost import TcpHost
 from slirpy.testing.guest.udp import UdpHost
 from slirpy.wire import ipv4
 from slirpy.wire.icmp import Cause
@@ -63,7 +63,7 @@ class IcmpError(NamedTuple):
 class IcmpClient:
     """Sends and answers echo requests, and passes errors to the protocols concerned."""
 
-    def __init__(self, guest: IpHost, udp: UdpHost, tcp: TcpHost) -> None:
+    def __init__(self, guest: IpHost, udp: UdpHost, tcp: TcpHost[Any]) -> None:
         self._guest = guest
         self._udp = udp
         self._tcp = tcp

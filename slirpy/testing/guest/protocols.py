@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 from slirpy.testing.guest.dhcp import DhcpClient
 from slirpy.testing.guest.dhcp6 import Dhcp6Client
@@ -12,7 +13,8 @@ from slirpy.testing.guest.icmp import IcmpClient
 from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.mld import MldHost
 from slirpy.testing.guest.slaac import Autoconfiguration
-from slirpy.testing.guest.tcp import TcpHost
+from slirpy.testing.guest.tcp import GuestTcp
+from slirpy.testing.guest.tcphost import TcpHost
 from slirpy.testing.guest.udp import UdpHost
 from slirpy.wire import ethernet, extension, icmp, ipv4, ipv6, mld, ndp
 from slirpy.wire.checksum import ones_sum, transport_ok
@@ -29,18 +31,27 @@ class ProtocolHost(IpHost):
     ) -> None:
         super().__init__(send, random, now, mac, mtu, hostname)
         self._reassembler = Reassembler()
-        self.udp_host = UdpHost(self, self._refuse_datagram)
-        self.tcp = TcpHost(self)
+        self.udp_host = self.make_udp()
+        self.tcp = self.make_tcp()
         self.icmp = IcmpClient(self, self.udp_host, self.tcp)
         self.mld = MldHost(self, self.ipv6)
         self._dhcp: DhcpClient | None = None
         self._dhcp6: Dhcp6Client | None = None
         self._autoconfiguration: Autoconfiguration | None = None
 
+    def make_udp(self) -> UdpHost:
+        """Return the guest's UDP."""
+        return UdpHost(self, self.refuse_datagram)
+
+    def make_tcp(self) -> TcpHost[Any]:
+        """Return the guest's TCP."""
+        return GuestTcp(self)
+
     def _serve(self) -> bool:
         return self.tcp.service() or self.mld.service()
 
-    def _refuse_datagram(self, header: Packet, packet: memoryview) -> None:
+    def refuse_datagram(self, header: Packet, packet: memoryview) -> None:
+        """Answer a datagram for an unbound port."""
         self.icmp.port_unreachable(header, packet)
 
     # -------------------------------------------------------------------------------------- frames in

@@ -1,0 +1,265 @@
+"""TCP of a host in virtual time: connections on the engine of :mod:`slirpy.tcp`, by their segments.
+
+The stack uses the same engine for its end; frames, demultiplexing and checksums are implemented separately here.
+Tests in which the two ends must not share a mistake should drive the stack with packets from another source.
+"""
+
+from __future__ import annotations
+
+import abc
+import errno
+from ipaddress import ip_address
+from typing import Any, Generic, TypeVar
+
+from slirpy.addresses import IPAddress
+from slirpy.core.timers import Alarm
+from slirpy.interfaces import Buffer
+from slirpy.tcp import (
+    Connection,
+    Segment,
+    Settings,
+    State,
+    expire,
+    next_iss,
+    output,
+    reopens,
+    reset_for,
+    segment_arrives,
+)
+from slirpy.tcp import options as tcp_options
+from slirpy.tcp.pathmtu import too_big
+from slirpy.tcp.segment import as_segments
+from slirpy.tcp.states import SYNCHRONIZED
+from slirpy.testing.guest.fragments import Packet
+from slirpy.testing.guest.ip import IpHost
+from slirpy.wire import ipv4, tcp
+from slirpy.wire.checksum import checksum
+from slirpy.wire.icmp import Trouble
+from slirpy.wire.ip import family_of, flow_key, reverse_key, split_key
+
+__all__ = ["TcpHost", "TcpStream"]
+
+_PEER_MSS = {4: 536, 6: 1220}
+"""MSS of a peer that does not announce one (RFC 9293, MUST-15)."""
+
+
+class TcpStream(abc.ABC):
+    """One connection of a :class:`~slirpy.testing.guest.tcp.TcpHost`.
+
+    Args:
+        host: the connections of which it is one.
+        key: the flow key of arriving segments.
+        conn: the engine's connection.
+        listener: the listener that the connection is for; None: it was opened from this side.
+    """
+
+    __slots__ = ("_alarm", "_host", "_key", "address", "conn", "established", "listener", "local_port", "port")
+
+    def __init__(self, host: TcpHost[Any], key: bytes, conn: Connection, listener: object = None) -> None:
+        self._host = host
+        self._key = key
+        self._alarm = Alarm(host.guest.timers, lambda: host.mark(self))
+        self.listener = listener
+        self.conn = conn
+        far, self.port, _, self.local_port = split_key(key)
+        self.address: IPAddress = ip_address(far)
+        self.established = False
+        """True if the connection is or was established."""
+
+    def act(self) -> None:
+        """Send what has become due by a call of the user."""
+        self._host.mark(self)
+        self._host.guest.flush()
+
+    def input(self, segment: Segment) -> None:
+        """Handle a segment of this connection."""
+        conn = self.conn
+        segment_arrives(conn, segment, self._host.guest.now)
+        if not self.established and conn.state in SYNCHRONIZED:
+            self.established = True
+            self.opened()
+        self._host.mark(self)
+
+    def service(self) -> None:
+        """Take the data received, and send what is due."""
+        conn, now = self.conn, self._host.guest.now
+        taken = self.take()
+        if conn.deadline() is not None:
+            expire(conn, now)
+        if output(conn, now, as_segments(self._send)):
+            self._host.mark(self)
+        self._alarm.set(conn.deadline())
+        if conn.rcv_queue:
+            conn.copy_received()
+        if conn.state is State.CLOSED:
+            self._host.forget(self._key, self)
+            self._alarm.cancel()
+        self.served(taken)
+
+    @abc.abstractmethod
+    def opened(self) -> None:
+        """Take note that the connection is established."""
+
+    @abc.abstractmethod
+    def take(self) -> bool:
+        """Take the data received; returns whether there was any."""
+
+    @abc.abstractmethod
+    def served(self, taken: bool) -> None:
+        """Report to the user, after everything that was due has been sent."""
+
+    def _send(self, segment: Segment) -> None:
+        key, options = self._key, segment.options.encode()
+        self._host.send(key, tcp.HEADER.pack(
+            self.local_port, self.port, segment.seq, segment.ack, (tcp.HEADER_LENGTH + len(options)) << 2,
+            segment.flags, segment.wnd, 0, segment.urg,
+        ) + options, [segment.payload])  # fmt: skip
+
+
+S = TypeVar("S", bound=TcpStream)
+
+
+class TcpHost(abc.ABC, Generic[S]):
+    """All TCP connections of a guest.
+
+    Args:
+        guest: the host that sends.
+    """
+
+    def __init__(self, guest: IpHost) -> None:
+        self.guest = guest
+        self.streams: dict[bytes, S] = {}
+        """Streams that are not closed, by the flow key of arriving segments."""
+        self._marked: dict[S, None] = {}
+
+    @abc.abstractmethod
+    def find_listener(self, address: bytes, port: int) -> object:
+        """Return the listener for connections to an address and port of the guest; None: there is none."""
+
+    @abc.abstractmethod
+    def make(self, key: bytes, conn: Connection, listener: object) -> S:
+        """Return the stream of a new connection."""
+
+    def free_key(self, address: bytes, port: int, own: bytes | None = None) -> bytes:
+        """Return the flow key of a connection to ``address`` from a free port."""
+        random = self.guest.random
+        source = own or self.guest.source_for(address)
+        while (key := flow_key(address, port, source, random.randrange(49152, 65536))) in self.streams:
+            pass
+        return key
+
+    def open(self, key: bytes, rcv_buffer: int) -> S:
+        """Start a connection whose arriving segments have this flow key."""
+        stream = self._open(key, self.settings(split_key(key).source, rcv_buffer))
+        stream.conn.connect(self.guest.now)
+        self.mark(stream)
+        return stream
+
+    def settings(self, far: bytes, rcv_buffer: int = 1 << 20) -> Settings:
+        """Return the settings of a connection to ``far``."""
+        family = family_of(far)
+        mss = self.guest.mtu_for(far) - family.header_length - tcp.HEADER_LENGTH
+        return Settings(
+            mss=mss, peer_mss=_PEER_MSS[family.version], rcv_buffer=rcv_buffer, rcv_buffer_initial=rcv_buffer
+        )
+
+    def _open(
+        self, key: bytes, settings: Settings, listener: object = None, previous: Connection | None = None
+    ) -> S:
+        random = self.guest.random
+        iss, ts_offset = random.getrandbits(32), random.getrandbits(32)
+        if previous is not None:
+            iss, ts_offset = next_iss(previous, iss), previous.ts_offset
+        stream = self.streams[key] = self.make(key, Connection(settings, iss, ts_offset=ts_offset), listener)
+        return stream
+
+    def mark(self, stream: S) -> None:
+        """Schedule ``stream`` for service."""
+        self._marked[stream] = None
+
+    def service(self) -> bool:
+        """Serve the scheduled streams; False if there were none."""
+        if not self._marked:
+            return False
+        marked, self._marked = self._marked, {}
+        for stream in marked:
+            stream.service()
+        return True
+
+    def forget(self, key: bytes, stream: S) -> None:
+        """Remove a closed connection."""
+        if self.streams.get(key) is stream:
+            del self.streams[key]
+
+    def input(self, header: Packet, packet: memoryview) -> None:
+        """Handle a segment with a correct checksum."""
+        guest = self.guest
+        start = header.header_length
+        if header.total_length < start + tcp.HEADER_LENGTH:
+            guest.counters.malformed += 1
+            return
+        far_port, port, seq, ack, offset, flags, wnd, _, urg = tcp.HEADER.unpack_from(packet, start)
+        data = start + (offset >> 4) * 4
+        if not start + tcp.HEADER_LENGTH <= data <= header.total_length:
+            guest.counters.malformed += 1
+            return
+        options = tcp_options.parse(packet[start + tcp.HEADER_LENGTH : data])
+        segment = Segment(seq, ack, flags, wnd, options, packet[data:], urg)
+        key = flow_key(header.source, far_port, header.destination, port)
+        stream = self.streams.get(key)
+        previous = None
+        if flags & (tcp.SYN | tcp.ACK | tcp.RST) == tcp.SYN:
+            listener = self.find_listener(header.destination, port)
+            if listener is not None and stream is not None and reopens(stream.conn, segment):
+                previous = stream.conn
+                previous.close_with(0)
+                self.mark(stream)
+                stream = None
+            if listener is not None and stream is None:
+                stream = self._open(key, self.settings(header.source), listener, previous)
+                stream.conn.listen(guest.now)
+        if stream is not None:
+            stream.input(segment)
+            return
+        guest.counters.unhandled += 1
+        answer = reset_for(segment)
+        if answer is not None and guest.is_own(header.destination):
+            number, ack, flags = answer
+            offset = tcp.HEADER_LENGTH << 2
+            self.send(key, tcp.HEADER.pack(port, far_port, number, ack, offset, flags, 0, 0, 0), [])
+
+    def send(self, key: bytes, header: bytes, parts: list[Buffer]) -> None:
+        """Send a segment to the peer of ``key``, the key of arriving segments; ``header`` has no checksum yet."""
+        far, _, own, _ = split_key(key)
+        family = family_of(own)
+        segment = b"".join((header, *parts))
+        value = checksum(segment, family.pseudo_sum(own, far, ipv4.TCP, len(segment)))
+        segment = b"".join((segment[:16], value.to_bytes(2, "big"), memoryview(segment)[18:]))
+        if family.version == 4:
+            ip_header = ipv4.build(own, far, ipv4.TCP, len(segment), fragment=ipv4.DF)
+        else:
+            ip_header = family.build(own, far, ipv4.TCP, len(segment))
+        self.guest.send_packet(far, ip_header + segment)
+
+    def error(self, sent: bytes, seq: int, length: int, trouble: Trouble) -> None:
+        """Handle an ICMP error about a segment.
+
+        A packet that was too big makes the segments of its connection smaller (RFC 8201, section 4); any other error
+        ends a connection that is opening (RFC 5461, section 4).
+
+        Args:
+            sent: the flow key of the segment.
+            seq: its sequence number.
+            length: of its packet, in bytes.
+        """
+        stream = self.streams.get(reverse_key(sent))
+        if stream is None:
+            return
+        if trouble.error == errno.EMSGSIZE:
+            family = family_of(split_key(sent).source)
+            header, least = family.header_length, family.least_mtu
+            too_big(stream.conn, seq, trouble.mtu, length, ip_header=header, least_mtu=least)
+            self.mark(stream)
+        elif trouble.error and stream.conn.state is State.SYN_SENT:
+            stream.conn.close_with(trouble.error)
+            self.mark(stream)
