@@ -84,6 +84,9 @@ class FaultCounters:
     dropped: int = 0
     """Frames dropped: by the queue before the rate, or beyond ``limit``."""
 
+    def __add__(self, other: FaultCounters) -> FaultCounters:
+        return FaultCounters(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
     def __str__(self) -> str:
         return ", ".join(f"{field.name} {getattr(self, field.name)}" for field in fields(self))
 

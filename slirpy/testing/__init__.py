@@ -19,6 +19,7 @@ from slirpy.lazy import exports
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
+    from slirpy.testing.cable import Captured, Fault
     from slirpy.testing.diagram import ladder
     from slirpy.testing.errors import UnmetError
     from slirpy.testing.guest import (
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     )
     from slirpy.testing.links import LINK_CHECKS
     from slirpy.testing.linkundertest import LinkCheck, LinkFactory, LinkPeer, LinkUnderTest, LocalPeer
-    from slirpy.testing.network import Captured, Fault, VirtualNetwork
+    from slirpy.testing.network import VirtualNetwork
     from slirpy.testing.packetdrill import Result, ScriptError, UnsupportedError, run_file, run_text
     from slirpy.testing.tcp import Crossing, Pair, Script, Sent, Wire, flag_bits, flag_letters
     from slirpy.testing.world.base import Call
@@ -102,13 +103,14 @@ __all__ = [
 ]
 
 _MODULES = {
+    "cable": "Captured Fault",
     "diagram": "ladder",
     "errors": "UnmetError",
     "guest": "DEFAULT_MAC Autoconfiguration Dhcp6Client Dhcp6Lease DhcpClient DhcpLease DhcpMessage Guest"
     " GuestCounters StreamListener GuestStream IcmpError Lookup Message Ping UdpSocket",
     "links": "LINK_CHECKS",
     "linkundertest": "LinkCheck LinkFactory LinkPeer LinkUnderTest LocalPeer",
-    "network": "Captured Fault VirtualNetwork",
+    "network": "VirtualNetwork",
     "packetdrill": "Result ScriptError UnsupportedError run_file run_text",
     "tcp": "Crossing Pair Script Sent Wire flag_bits flag_letters",
     "world.host": "SimHost",

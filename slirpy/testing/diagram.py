@@ -10,7 +10,7 @@ Sequence numbers count from the SYN of the connection that a segment belongs to,
 ``again`` marks a segment whose data were all sent before, ``earlier`` one of a connection whose ports were reused by
 the next. Faults of a :class:`VirtualNetwork <slirpy.testing.network.VirtualNetwork>` are visible too: the arrow of
 a lost frame ends on the way; a delayed one has a second, dotted line at its arrival, and so does each further copy of
-a duplicated one::
+a duplicated one. ``corrupted`` marks a frame of which a delivery has a wrong bit::
 
     0.000 ms  │── SYN seq=0 ─────────────────────────────✗ lost                   │
     1.000 ms  │── SYN seq=0 again ─────────────────────────┄ +2.500 ms            │
@@ -138,6 +138,8 @@ class _Drawing:
         for packet in packets:
             if packet.tcp is not None:
                 packet.label = self._tcp_label(packet, packet.tcp, numbering)
+            if packet.corrupted:
+                packet.label += " corrupted"
         times = [self._time(packet.time + max(packet.delays, default=0)) for packet in packets]
         self._column = max(len("time"), *map(len, times))
         self._room = width - self._column - 4  # two spaces, two poles

@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
-from typing import NamedTuple
 
 from slirpy.addresses import mac_bytes
 from slirpy.config import Config
@@ -26,9 +25,10 @@ from slirpy.config.resolver import Resolver
 from slirpy.config.values import instance, is_whole, nanoseconds, switch, whole
 from slirpy.core.port import LinkPort
 from slirpy.errors import ConfigError
-from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
+from slirpy.links.faultypath import NONE, FaultCounters, Faults, FaultyPath
 from slirpy.reprs import counted, never_raises
 from slirpy.stack import Stack
+from slirpy.testing.cable import Cables, Captured, Fault
 from slirpy.testing.diagram import ladder
 from slirpy.testing.errors import UnmetError
 from slirpy.testing.guest import DEFAULT_MAC, Guest
@@ -37,71 +37,13 @@ from slirpy.testing.virtualtime import VirtualTime
 from slirpy.testing.world.host import SimHost
 from slirpy.units import MS, SECOND
 
-__all__ = ["Captured", "Fault", "VirtualNetwork"]
+__all__ = ["VirtualNetwork"]
 
 _ROUNDS = 100_000
 _SHOWN = 24
 _LOOKED_AT = 20_000
 """Frames in which :meth:`VirtualNetwork.summary` searches for the beginnings of connections."""
 _RESOLVER = Resolver("192.0.2.53")
-
-
-class _Sent(NamedTuple):
-    time: int
-    direction: str
-    frame: bytes
-
-
-class Captured(_Sent):
-    """A frame that was sent: a tuple of ``time``, ``direction`` and ``frame``, and its deliveries.
-
-    Attributes:
-        time: virtual nanoseconds at which it was sent.
-        direction: ``"in"``: from a guest; ``"out"``: to a guest. As in :class:`slirpy.stats.Stats`.
-        frame: its bytes.
-        delays: additional nanoseconds of each delivery: normally ``(0,)``; ``()`` means that the frame is lost, two
-            values that it arrives twice. Not part of the tuple.
-    """
-
-    delays: tuple[int, ...] = (0,)
-
-    def __repr__(self) -> str:
-        fate = "" if self.delays == (0,) else f", delays={self.delays}"
-        return f"Captured(time={self.time}, direction={self.direction!r}, frame={self.frame!r}{fate})"
-
-    @property
-    def lost(self) -> bool:
-        """True if it is never delivered."""
-        return not self.delays
-
-
-Fault = Callable[[str, bytes], int | Sequence[int] | None]
-"""Called with direction and frame of each frame that is sent; returns nanoseconds of delay (more than others: out of
-order), None to lose it, or a delay for each of several copies.
-"""
-
-
-class _MemoryLink:
-    """The cable between the stack and one guest."""
-
-    def __init__(self, net: VirtualNetwork, mtu: int | None) -> None:
-        self.features = LinkFeatures(mtu=mtu)
-        self._net = net
-        self.guest: Guest | None = None
-
-    def start(self, sink: LinkSink, poller: Poller) -> None:
-        """Do nothing: the network delivers frames."""
-
-    def send(self, frames: Sequence[Frame]) -> int:
-        """Accept all frames."""
-        guest = self.guest
-        assert guest is not None
-        for frame in frames:
-            self._net.carry("out", b"".join(frame.parts), guest.input)
-        return len(frames)
-
-    def close(self) -> None:
-        """Do nothing: the link holds no resources."""
 
 
 class _NoPoller:
@@ -125,6 +67,7 @@ class VirtualNetwork(VirtualTime):
         latency_ns: one-way latency between the stack and the programs of the outside world.
         link_latency_ns: latency of frames between a guest and the stack.
         mtu: MTU of the first guest; None: the network's.
+        faults: chances of loss, delay and more for the frames of all guests, in both directions.
 
     Raises:
         ConfigError: an argument that cannot be used, such as a float instead of nanoseconds.
@@ -132,7 +75,8 @@ class VirtualNetwork(VirtualTime):
     Attributes:
         now: virtual nanoseconds since the start.
         stack, host, guest, guests: the parts; ``guest`` is the first of ``guests``.
-        fault: loses, delays and duplicates frames; see :data:`Fault`.
+        fault: loses, delays and duplicates chosen frames; see :data:`Fault`. ``to_guest`` and ``from_guest`` apply to
+            those that remain.
         transcript: every frame that was sent, in both directions, including lost ones; see :class:`Captured`.
     """
 
@@ -145,6 +89,7 @@ class VirtualNetwork(VirtualTime):
         latency_ns: int = 1 * MS,
         link_latency_ns: int = 0,
         mtu: int | None = None,
+        faults: Faults = NONE,
     ) -> None:
         if config is not None:
             instance("config", config, Config, "a slirpy.Config")
@@ -161,6 +106,7 @@ class VirtualNetwork(VirtualTime):
         self.host = SimHost(self._generator(), latency_ns=latency_ns)
         self.stack = Stack(self.config, self.host, random=self._generator())
         self.stack.fastpath = switch("fastpath", fastpath)
+        self._cables = Cables(seed, faults)
         self.guests: list[Guest] = []
         self._ports: list[LinkPort] = []
         self.guest = self.add_guest(mtu=mtu)
@@ -182,6 +128,34 @@ class VirtualNetwork(VirtualTime):
     def link_latency_ns(self, latency_ns: int) -> None:
         self._link_latency_ns = nanoseconds("link_latency_ns", latency_ns)
 
+    @property
+    def to_guest(self) -> Faults:
+        """Faults of frames to all guests. May be changed at any time."""
+        return self._cables.to_guest
+
+    @to_guest.setter
+    def to_guest(self, faults: Faults) -> None:
+        self._cables.set_to_guest("to_guest", faults)
+
+    @property
+    def from_guest(self) -> Faults:
+        """Faults of frames from all guests. May be changed at any time."""
+        return self._cables.from_guest
+
+    @from_guest.setter
+    def from_guest(self, faults: Faults) -> None:
+        self._cables.set_from_guest("from_guest", faults)
+
+    @property
+    def to_guest_counters(self) -> FaultCounters:
+        """Counters of frames to all guests; a copy."""
+        return self._cables.counters()[0]
+
+    @property
+    def from_guest_counters(self) -> FaultCounters:
+        """Counters of frames from all guests; a copy."""
+        return self._cables.counters()[1]
+
     def _generator(self) -> Random:
         return Random(self._random.getrandbits(64))
 
@@ -200,20 +174,17 @@ class VirtualNetwork(VirtualTime):
         number = len(self.guests)
         default = DEFAULT_MAC[:5] + bytes((DEFAULT_MAC[5] + number & 0xFF,))
         mac = default if mac is None else mac_bytes("mac", mac)
-        link = _MemoryLink(self, mtu)
-        port = self.stack.attach(link, _NoPoller())
-
-        def to_stack(frame: bytes) -> None:
-            self.stack.input(port, frame)
-
-        guest = link.guest = Guest(
-            lambda frame: self.carry("in", frame, to_stack),
+        cable = self._cables.add(self.carry, mtu)
+        port = self.stack.attach(cable, _NoPoller())
+        guest = Guest(
+            cable.input,
             random=self._generator(),
             now=self.now,
             mac=mac,
             mtu=port.mtu,
             hostname=f"guest{number}",
         )
+        cable.connect(guest.input, lambda frame: self.stack.input(port, frame))
         self.guests.append(guest)
         self._ports.append(port)
         return guest
@@ -292,8 +263,14 @@ class VirtualNetwork(VirtualTime):
         for guest in self.guests:
             guest.advance(now)
 
-    def carry(self, direction: str, frame: bytes, deliver: Callable[[bytes], None]) -> None:
-        """Carry a frame from a link or a guest."""
+    def carry(
+        self,
+        direction: str,
+        frame: bytes,
+        deliver: Callable[[bytes], None],
+        path: FaultyPath[bytes] | None = None,
+    ) -> None:
+        """Carry a frame from a link or a guest, on a path with faults if there is one."""
         now = max(self.now, self.stack.now)
         captured = Captured(now, direction, frame)
         self.transcript.append(captured)
@@ -302,9 +279,18 @@ class VirtualNetwork(VirtualTime):
             if type(fate) is not int or fate:
                 copies = () if fate is None else fate if isinstance(fate, list | tuple) else (fate,)
                 captured.delays = tuple(nanoseconds("the delay that fault returned", each) for each in copies)
-        for delay in captured.delays:
+        deliveries = [(delay, frame) for delay in captured.delays]
+        if path is not None:
+            deliveries = [
+                (delay + when - now, each)
+                for delay, _ in deliveries
+                for when, each in path.put(frame, len(frame), now)
+            ]
+            captured.delays = tuple(delay for delay, _ in deliveries)
+            captured.corrupted = any(each is not frame for _, each in deliveries)
+        for delay, each in deliveries:
             when = now + self._link_latency_ns + delay
-            heapq.heappush(self._queue, (when, next(self._sequence), deliver, frame))
+            heapq.heappush(self._queue, (when, next(self._sequence), deliver, each))
 
     # ---------------------------------------------------------------------------------- for people
 

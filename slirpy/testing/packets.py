@@ -19,9 +19,9 @@ __all__ = ["Packet", "Timed", "read_all"]
 
 Timed: TypeAlias = tuple[int, str, bytes]
 """Nanoseconds, a direction and an Ethernet frame, as in :attr:`VirtualNetwork.transcript
-<slirpy.testing.network.VirtualNetwork>`. An attribute ``delays``, as in that transcript, describes the frame's
-delivery. Directions matter only for frames between two guests, where a frame that came ``"in"`` and went ``"out"`` is
-one frame, and in a ladder of all packets.
+<slirpy.testing.network.VirtualNetwork>`. Attributes ``delays`` and ``corrupted``, as in that transcript, describe the
+frame's delivery. Directions matter only for frames between two guests, where a frame that came ``"in"`` and went
+``"out"`` is one frame, and in a ladder of all packets.
 """
 
 _DHCPV6_PORTS = {dhcp6.CLIENT_PORT, dhcp6.SERVER_PORT}
@@ -46,7 +46,9 @@ class Packet:
     label: str = ""
     tcp: Tcp | None = None
     delays: tuple[int, ...] = (0,)
-    """Deliveries: see ``delays`` of :class:`~slirpy.testing.network.Captured`."""
+    """Deliveries: see ``delays`` of :class:`~slirpy.testing.cable.Captured`."""
+    corrupted: bool = False
+    """True if a delivery has a wrong bit."""
     arrives: bool = False
     """True if this is the later arrival of the packet or of a copy, not its sending."""
     is_housekeeping: bool = False
@@ -77,6 +79,7 @@ def read_all(frames: Iterable[Timed]) -> list[Packet]:
         read = _read(time, direction, frame)
         if read is not None:
             read.delays = delays
+            read.corrupted = getattr(each, "corrupted", False)
             packets.append(read)
             if direction == "in":
                 came_in.setdefault(whole, []).append((read, []))

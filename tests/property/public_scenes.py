@@ -305,6 +305,8 @@ GOOD: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "testing.VirtualNetwork": lambda scene: {},
     "testing.VirtualNetwork.add_guest": lambda scene: {},
     "testing.VirtualNetwork.boot": lambda scene: {},
+    "testing.VirtualNetwork.from_guest =": lambda scene: {"faults": Faults()},
+    "testing.VirtualNetwork.to_guest =": lambda scene: {"faults": Faults()},
     "testing.VirtualNetwork.link_latency_ns =": lambda scene: {"latency_ns": 1},
     "testing.flag_bits": lambda scene: {"letters": "S"},
     "testing.flag_letters": lambda scene: {"flags": 1},

@@ -344,6 +344,8 @@ def test_a_tuple_as_ever() -> None:
     captured.delays = ()
     assert captured.lost
     assert repr(captured) == "Captured(time=1, direction='in', frame=b'frame', delays=())"
+    captured.delays, captured.corrupted = (0,), True
+    assert repr(captured) == "Captured(time=1, direction='in', frame=b'frame', corrupted)"
 
 
 def network() -> VirtualNetwork:
