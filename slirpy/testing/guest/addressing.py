@@ -83,7 +83,8 @@ class Addressing4(Addressing):
 
     def accepts(self, destination: bytes) -> bool:
         # A client without an address accepts all, because DHCP replies to the address on offer.
-        return not self.addresses or destination in (self.addresses[0], EVERYWHERE, self.broadcast())
+        own = self.addresses
+        return not own or destination in own or destination in (EVERYWHERE, self.broadcast())
 
 
 class Addressing6(Addressing):

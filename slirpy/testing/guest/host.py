@@ -56,10 +56,14 @@ class GuestHost:
         self.mtu = mtu
         self.hostname = hostname
         self.counters = GuestCounters()
-        self.timers = Timers()
+        self.timers = self.make_timers()
         self._send = send
         self._sending = False
         self._out: deque[bytes] = deque()
+
+    def make_timers(self) -> Timers:
+        """Return the guest's timers."""
+        return Timers()
 
     def send_frame(self, mac: bytes, kind: int, payload: bytes) -> None:
         """Queue a frame for the next :meth:`flush`."""

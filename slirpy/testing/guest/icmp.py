@@ -134,7 +134,7 @@ class IcmpClient:
         transport = quote.transport
         ports = int.from_bytes(transport[:2], "big"), int.from_bytes(transport[2:4], "big")
         if quote.protocol == ipv4.UDP:
-            self._udp.error(ports[0], trouble.error)
+            self._udp.error(ports[0], trouble.error, (quote.destination, ports[1]))
         elif quote.protocol == ipv4.TCP:
             sent = flow_key(quote.source, ports[0], quote.destination, ports[1])
             self._tcp.error(sent, int.from_bytes(transport[4:8], "big"), quote.total_length, trouble)

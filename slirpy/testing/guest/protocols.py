@@ -89,7 +89,7 @@ class ProtocolHost(IpHost):
         elif not self.ipv4.accepts(header.destination):
             counters.foreign += 1
         else:
-            self._deliver(header, packet[: header.total_length])
+            self.deliver(header, packet[: header.total_length])
 
     def _input_ip6(self, packet: memoryview, *, reassembled: bool) -> None:
         counters = self.counters
@@ -104,9 +104,9 @@ class ProtocolHost(IpHost):
         if isinstance(walked, extension.Refusal):
             counters.malformed += 1
             return
-        self._deliver(walked, packet[: header.total_length])
+        self.deliver(walked, packet[: header.total_length])
 
-    def _deliver(self, header: Packet, packet: memoryview) -> None:
+    def deliver(self, header: Packet, packet: memoryview) -> None:
         """Give a packet to its protocol, once it is whole."""
         counters = self.counters
         if header.is_fragment:

@@ -140,12 +140,19 @@ class TcpHost(abc.ABC, Generic[S]):
     def make(self, key: bytes, conn: Connection, listener: object) -> S:
         """Return the stream of a new connection."""
 
-    def free_key(self, address: bytes, port: int, own: bytes | None = None) -> bytes:
-        """Return the flow key of a connection to ``address`` from a free port."""
+    def free_key(self, address: bytes, port: int, own: bytes | None = None, own_port: int = 0) -> bytes:
+        """Return the flow key of a new connection to ``address``, from a free port unless ``own_port`` names one.
+
+        Raises:
+            OSError: EADDRINUSE: there is a connection from ``own_port``.
+        """
         random = self.guest.random
         source = own or self.guest.source_for(address)
-        while (key := flow_key(address, port, source, random.randrange(49152, 65536))) in self.streams:
-            pass
+        while (
+            key := flow_key(address, port, source, own_port or random.randrange(49152, 65536))
+        ) in self.streams:
+            if own_port:
+                raise OSError(errno.EADDRINUSE, f"port {own_port} is in use")
         return key
 
     def open(self, key: bytes, rcv_buffer: int) -> S:

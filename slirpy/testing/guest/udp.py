@@ -133,15 +133,18 @@ class UdpHost:
         if not udp.HEADER_LENGTH <= length <= header.total_length - start:
             guest.counters.malformed += 1
             return
-        socket = self._sockets.get(port)
-        if socket is None:
+        if not self.take(header, source_port, port, packet[start + udp.HEADER_LENGTH : start + length]):
             guest.counters.unhandled += 1
             self._refuse(header, packet)
-            return
-        payload = bytes(packet[start + udp.HEADER_LENGTH : start + length])
-        socket.take(Message(payload, ip_address(header.source), source_port))
 
-    def error(self, port: int, number: int) -> None:
-        """Handle an ICMP error about a datagram from ``port``."""
+    def take(self, header: Packet, source_port: int, port: int, payload: memoryview) -> bool:
+        """Give a datagram to the socket that it is for; False if there is none."""
+        socket = self._sockets.get(port)
+        if socket is not None:
+            socket.take(Message(bytes(payload), ip_address(header.source), source_port))
+        return socket is not None
+
+    def error(self, port: int, number: int, destination: tuple[bytes, int]) -> None:
+        """Handle an ICMP error about a datagram from ``port`` to ``destination``."""
         if port in self._sockets:
             self._sockets[port].errors.append(number)

@@ -1,0 +1,5 @@
+"""Programs of hosts: asyncio in virtual time."""
+
+from slirpy.testing.sim.aio.program import AsyncProgram
+
+__all__ = ["AsyncProgram"]

@@ -1,0 +1,22 @@
+"""Failures of runs in virtual time."""
+
+from __future__ import annotations
+
+from slirpy.errors import SlirpyError, StateError
+from slirpy.testing.errors import UnmetError
+
+__all__ = ["DeadlockError", "EscapeError", "ProgramError"]
+
+
+class ProgramError(SlirpyError):
+    """A program of a host failed; its exception is the cause."""
+
+
+class DeadlockError(UnmetError):
+    """Programs wait, and nothing is left to happen; or they never wait, and time stands still."""
+
+
+class EscapeError(StateError):
+    """A program asked for something that is not simulated, and that would leave the network: a thread, a process, a
+    real wait, another event loop. The text names the call and what to use instead.
+    """

@@ -1,0 +1,187 @@
+"""A named host of a :class:`~slirpy.testing.sim.network.Network`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_address
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from slirpy.addresses import IPAddress
+from slirpy.errors import StateError
+from slirpy.reprs import counted, never_raises
+from slirpy.testing.sim.clock import Clock
+from slirpy.testing.sim.sockets import HostSockets
+from slirpy.testing.sim.stack import HostStack
+from slirpy.units import SECOND
+
+if TYPE_CHECKING:
+    from slirpy.testing.sim.network import Network
+    from slirpy.testing.sim.program import Program
+
+__all__ = ["Host"]
+
+
+class Host:
+    """A host: programs, sockets, a clock, a disk.
+
+    Attributes:
+        name: its name, which programs can resolve.
+        net: the network that it belongs to.
+        clock: the clock that its programs see.
+        disk: files that survive a crash, by name.
+        random: source of randomness of its programs.
+        programs: everything that was started on it, in order.
+    """
+
+    def __init__(self, net: Network, name: str, clock: Clock, make: Callable[[], HostStack]) -> None:
+        self.net = net
+        self.name = name
+        self.clock = clock
+        self.disk: dict[str, bytes] = {}
+        self.random = Random(f"{net.seed} program {name}")
+        self.programs: list[Program] = []
+        self.stalled = False
+        self.deferred: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
+        self.epoch = 0
+        """Number of restarts."""
+        self._make = make
+        self._waiting: list[bytes] = []
+        self._stalls = 0
+        self.stack = make()
+        self.sockets = HostSockets(self)
+
+    @never_raises
+    def __repr__(self) -> str:
+        running = sum(not program.done for program in self.programs)
+        state = " crashed" if self.crashed else " paused" if self.stalled else ""
+        addresses = " ".join(map(str, self.addresses))
+        return f"<Host {self.name} {addresses}{state}: {counted(running, 'program')} running>"
+
+    @property
+    def addresses(self) -> list[IPAddress]:
+        """Its addresses, IPv4 first; link-local ones are left out."""
+        return [each for each in map(ip_address, self.packed_addresses) if not each.is_link_local]
+
+    @property
+    def packed_addresses(self) -> list[bytes]:
+        """Its addresses as four or sixteen bytes, IPv4 first."""
+        return [*self.stack.ipv4.addresses, *self.stack.ipv6.addresses]
+
+    @property
+    def address(self) -> str:
+        """Its first address as text."""
+        return str(self.addresses[0])
+
+    @property
+    def crashed(self) -> bool:
+        """True between :meth:`crash` and :meth:`restart`."""
+        return self.stack.dead
+
+    # ------------------------------------------------------------------------------------ for tests
+
+    def run(self, program: Any, *, name: str = "") -> Program:
+        """Start a program on the host.
+
+        Args:
+            program: a coroutine, or a function without arguments; a coroutine function runs on the asyncio loop, any
+                other function as a blocking program (extra ``blocking``). Only functions can be run again by
+                :meth:`restart`.
+            name: its name in reports; empty: that of the function.
+
+        Returns:
+            The running program. An exception in it ends the run of the network.
+
+        Raises:
+            ConfigError: something else.
+            StateError: the host has crashed.
+        """
+        if self.crashed:
+            raise StateError(f"host {self.name} has crashed; call restart() first")
+        return self.net.launch(self, program, name)
+
+    def crash(self, *, reset: bool = False) -> None:
+        """End all programs at once, without a FIN, and lose everything but the disk. Harmless when repeated.
+
+        Args:
+            reset: whether the connections are reset, as when a process is killed and its kernel survives; otherwise
+                the host falls silent, as when the power fails.
+        """
+        if self.crashed:
+            return
+        self._note("fault", "crash")
+        stack = self.stack
+        if reset:
+            for stream in list(stack.tcp.streams.values()):
+                stream.abort()
+        stack.dead = True
+        self._waiting.clear()
+        self.deferred.clear()
+        for program in self.programs:
+            program.kill()
+
+    def restart(self) -> None:
+        """Boot a crashed host, and start its programs again: those given as functions.
+
+        Raises:
+            StateError: the host has not crashed.
+        """
+        if not self.crashed:
+            raise StateError(f"host {self.name} is running; crash() it first")
+        self._note("fault", "restart")
+        self.epoch += 1
+        self.stalled, self._stalls = False, 0
+        self.stack = self._make()
+        self.sockets = HostSockets(self)
+        programs, self.programs = self.programs, []
+        for program in programs:
+            if program.again is not None:
+                self.run(program.again, name=program.name)
+
+    def pause(self, seconds: float | None = None) -> None:
+        """Stop the processor of the host: nothing is received, sent or run until :meth:`resume`.
+
+        Args:
+            seconds: of virtual time; None: until :meth:`resume` is called.
+        """
+        self._note("fault", "pause")
+        self._stalls += 1
+        self.stalled = True
+        self.stack.stall()
+        if seconds is not None:
+            self.net.scheduler.at(self.net.now + round(seconds * SECOND), self.resume)
+
+    def resume(self) -> None:
+        """Undo one :meth:`pause`. Harmless without one."""
+        self._stalls = max(self._stalls - 1, 0)
+        if self._stalls or not self.stalled:
+            return
+        self._note("fault", "resume")
+        self.stalled = False
+        waiting, self._waiting = self._waiting, []
+        for frame in waiting:
+            self.stack.receive(frame)
+        self.stack.resume()
+        deferred, self.deferred = self.deferred, []
+        for call, args in deferred:
+            self.net.scheduler.soon(self, call, *args)
+
+    def note(self, text: str) -> None:
+        """Add a line to the trace, such as the program's view of an event."""
+        self._note("note", text)
+
+    # -------------------------------------------------------------------------------------- inside
+
+    def _note(self, kind: Any, text: str) -> None:
+        self.net.trace.note(self.net.now, self.name, kind, text)
+
+    def receive(self, frame: bytes) -> None:
+        """Take a frame that has arrived."""
+        if self.stalled:
+            self._waiting.append(frame)
+        else:
+            self.stack.receive(frame)
+
+    def soon(self, call: Callable[..., object], *args: Any) -> None:
+        """Call ``call(*args)`` as soon as the host's processor is free."""
+        self.net.scheduler.soon(self, call, *args)

@@ -1,0 +1,135 @@
+"""The way from one host to another: faults, partitions, and frames that are held back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Protocol
+
+from slirpy.links.faultypath import FaultCounters, Faults, FaultyPath
+from slirpy.reprs import never_raises
+from slirpy.testing.sim.scheduler import Scheduler
+from slirpy.testing.sim.trace import FrameRecord, Trace
+
+__all__ = ["Path", "Plan"]
+
+
+class Plan(Protocol):
+    """Faults that a test has chosen."""
+
+    def apply(self, path: Path, record: FrameRecord) -> bool:
+        """Decide about a frame; False if it goes its way as usual."""
+        ...
+
+
+class Path:
+    """One direction between two hosts.
+
+    Attributes:
+        source, target: names of the hosts.
+        faults: the faults of frames to come; see :class:`~slirpy.links.faultypath.Faults`.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        trace: Trace,
+        source: str,
+        target: str,
+        deliver: Callable[[bytes], None],
+        faults: Faults,
+        random: Random,
+    ) -> None:
+        self._scheduler = scheduler
+        self._trace = trace
+        self._deliver = deliver
+        self._faulty = FaultyPath(random, faults)
+        self._held: list[FrameRecord] | None = None
+        self._cuts = 0
+        self.source = source
+        self.target = target
+        self.plan: Plan | None = None
+
+    @never_raises
+    def __repr__(self) -> str:
+        state = ", cut" if self._cuts else ", on hold" if self._held is not None else ""
+        return f"<Path {self.source} -> {self.target}{state}: {self.counters}>"
+
+    @property
+    def faults(self) -> Faults:
+        """The faults of frames to come. May be changed at any time."""
+        return self._faulty.faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self._faulty.faults = faults
+
+    @property
+    def counters(self) -> FaultCounters:
+        """Counters of the frames that were neither cut off nor held back."""
+        return self._faulty.counters
+
+    @property
+    def is_cut(self) -> bool:
+        """True while a partition is between the hosts."""
+        return self._cuts > 0
+
+    def cut(self) -> None:
+        """Lose every frame from now on. Cuts add up: each needs its :meth:`restore`."""
+        self._cuts += 1
+
+    def restore(self) -> None:
+        """Undo one :meth:`cut`. Harmless without one."""
+        self._cuts = max(self._cuts - 1, 0)
+
+    def hold(self) -> None:
+        """Hold back every frame from now on, until :meth:`release`."""
+        if self._held is None:
+            self._held = []
+
+    def release(self) -> None:
+        """Let the held frames go, in their order. Harmless without a :meth:`hold`."""
+        held, self._held = self._held, None
+        for record in held or ():
+            self._put(record)
+
+    def carry(self, frame: bytes) -> None:
+        """Take a frame from the source."""
+        record = FrameRecord(self._scheduler.now, self.source, self.target, frame)
+        self._trace.records.append(record)
+        if self._cuts:
+            record.fault = "partition"
+        elif self._held is not None:
+            record.fault = "hold"
+            self._held.append(record)
+        elif self.plan is None or not self.plan.apply(self, record):
+            self._put(record)
+
+    def send(self, record: FrameRecord, delay: int = 0, copies: int = 1) -> None:
+        """Send a frame on its way, later or more than once: for a plan of faults."""
+        for _ in range(copies):
+            if delay:
+                self._scheduler.at(self._scheduler.now + delay, self._put, record)
+            else:
+                self._put(record)
+
+    def _put(self, record: FrameRecord) -> None:
+        frame, counters = record.frame, self._faulty.counters
+        lost, corrupted = counters.lost, counters.corrupted
+        arrivals = self._faulty.put(frame, len(frame), self._scheduler.now)
+        for when, each in arrivals:
+            self._scheduler.at(when, self._deliver, each)
+            record.arrivals += (when,)
+        if len(arrivals) != 1 or counters.corrupted != corrupted:
+            self._explain(record, counters.lost != lost, [each for _, each in arrivals])
+
+    def _explain(self, record: FrameRecord, lost: bool, copies: list[bytes]) -> None:
+        """Note what has happened to a frame."""
+        if not copies:
+            reason = "loss" if lost else "queue full"
+        elif any(each is not record.frame for each in copies):
+            record.frame = copies[-1]
+            reason = "corruption"
+        else:
+            reason = "duplication"
+        record.fault = f"{record.fault}, {reason}" if record.fault else reason

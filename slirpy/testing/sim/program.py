@@ -1,0 +1,84 @@
+"""A program that runs on a host."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from slirpy.errors import StateError
+from slirpy.reprs import never_raises
+
+if TYPE_CHECKING:
+    from slirpy.testing.sim.host import Host
+
+__all__ = ["Program"]
+
+
+class Program(abc.ABC):
+    """A running program.
+
+    Attributes:
+        host: the host on which it runs.
+        name: its name in reports.
+        again: the function that starts it again after a crash; None: it cannot be started again.
+        done: True once it has ended.
+        error: the exception that ended it; None: there is none.
+    """
+
+    def __init__(self, host: Host, name: str, again: Callable[[], Any] | None) -> None:
+        self.host = host
+        self.name = name
+        self.again = again
+        self.done = False
+        self.error: BaseException | None = None
+        self._result: Any = None
+        self._killed = False
+
+    @never_raises
+    def __repr__(self) -> str:
+        state = (
+            "running" if not self.done else "killed" if self._killed else "failed" if self.error else "ended"
+        )
+        return f"<Program {self.name} on {self.host.name}: {state}>"
+
+    @property
+    def killed(self) -> bool:
+        """True if a crash of its host ended it, or :meth:`cancel`."""
+        return self._killed
+
+    def result(self) -> Any:
+        """Return the result of the program.
+
+        Raises:
+            StateError: it has not ended, or was killed.
+            Exception: the exception that ended it.
+        """
+        if self.error is not None:
+            raise self.error
+        if not self.done or self._killed:
+            raise StateError(f"program {self.name} on {self.host.name} has no result: {self!r}")
+        return self._result
+
+    def kill(self) -> None:
+        """End the program at once, as a crash of its host does. Harmless when it has ended."""
+        if not self.done:
+            self._killed = True
+            self._end()
+
+    @abc.abstractmethod
+    def _end(self) -> None:
+        """Stop whatever runs."""
+
+    @abc.abstractmethod
+    def where(self) -> str:
+        """Describe the place at which the program waits, for error messages."""
+
+    def ended(self, result: Any, error: BaseException | None) -> None:
+        """Take note of the end; for the class that runs it."""
+        self.done = True
+        if self._killed:
+            return
+        self._result, self.error = result, error
+        if error is not None:
+            self.host.net.failed(self, error)

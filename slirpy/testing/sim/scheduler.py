@@ -1,0 +1,82 @@
+"""Virtual time: events at their times, and calls that are ready now."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from typing import Any, Protocol, TypeAlias
+
+__all__ = ["Owner", "Scheduler"]
+
+Call: TypeAlias = Callable[..., object]
+
+
+class Owner(Protocol):
+    """The host on whose processor a call runs."""
+
+    stalled: bool
+    deferred: list[tuple[Call, tuple[Any, ...]]]
+    """Calls that wait until the host is no longer stalled."""
+
+
+class Scheduler:
+    """Everything that is still to happen in a network.
+
+    Events happen at their time; those of the same time in the order in which they were scheduled. Between two times
+    the ready calls run until none is left.
+
+    Args:
+        shuffle: source of the order of ready calls; None: first in, first out.
+
+    Attributes:
+        now: virtual nanoseconds.
+    """
+
+    __slots__ = ("_events", "_number", "_ready", "_shuffle", "now")
+
+    def __init__(self, shuffle: Random | None = None) -> None:
+        self.now = 0
+        self._shuffle = shuffle
+        self._number = 0
+        self._events: list[tuple[int, int, Call, tuple[Any, ...]]] = []
+        self._ready: deque[tuple[Owner | None, Call, tuple[Any, ...]]] = deque()
+
+    def at(self, when: int, call: Call, *args: Any) -> None:
+        """Call ``call(*args)`` at ``when`` virtual nanoseconds, or at once if that has passed."""
+        self._number = number = self._number + 1
+        heapq.heappush(self._events, (when, number, call, args))
+
+    def soon(self, owner: Owner | None, call: Call, *args: Any) -> None:
+        """Call ``call(*args)`` as soon as the present call has returned, on the processor of ``owner``."""
+        self._ready.append((owner, call, args))
+
+    def following(self) -> int | None:
+        """Return the time of the next event; None if there is none."""
+        return self._events[0][0] if self._events else None
+
+    @property
+    def idle(self) -> bool:
+        """True if nothing is ready now."""
+        return not self._ready
+
+    def run_ready(self) -> None:
+        """Run the calls that are ready, without those that they add."""
+        ready, shuffle = self._ready, self._shuffle
+        for _ in range(len(ready)):
+            if shuffle is not None and len(ready) > 1:
+                ready.rotate(-shuffle.randrange(len(ready)))
+            owner, call, args = ready.popleft()
+            if owner is not None and owner.stalled:
+                owner.deferred.append((call, args))
+            else:
+                call(*args)
+
+    def run_next(self) -> None:
+        """Go to the time of the next event, and run the events that are due then."""
+        events = self._events
+        self.now = now = max(self.now, events[0][0])
+        while events and events[0][0] <= now:
+            _, _, call, args = heapq.heappop(events)
+            call(*args)

@@ -1,0 +1,132 @@
+"""The sockets of a host in virtual time: the seam of host networks, for transports and for routers."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from slirpy.errors import StateError
+from slirpy.interfaces import Acceptor, DatagramOwner, Listener, NameAnswer, PingOwner, PingPeer, StreamOwner
+from slirpy.testing.sim.datagrams import HostDatagram
+from slirpy.testing.sim.streams import HostListener, HostStream
+
+if TYPE_CHECKING:
+    from slirpy.testing.sim.host import Host
+
+__all__ = ["HostSockets"]
+
+_ANY = {4: bytes(4), 6: bytes(16)}
+
+
+class _Refused:
+    """A stream that could not be opened: its owner was told."""
+
+    def send(self, buffers: object) -> int:
+        return 0
+
+    def recv(self, limit: int) -> bytes | None:
+        return None
+
+    def shutdown(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class HostSockets:
+    """A :class:`~slirpy.interfaces.HostNetwork` on the stack of a host.
+
+    The calls beyond that seam, :meth:`connect`, :meth:`listen` and :meth:`bind`, take what a program's socket can
+    choose, and raise :class:`OSError` as its calls do.
+
+    Args:
+        host: the host.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    # ------------------------------------------------------------------------------- for programs
+
+    def connect(
+        self, address: bytes, port: int, owner: StreamOwner, local: tuple[bytes | None, int] = (None, 0)
+    ) -> HostStream:
+        """Start to connect; ``local`` is the address and port from which, None and 0: any.
+
+        Raises:
+            OSError: ENETUNREACH: the host has no address of the family. EADDRINUSE: there is such a connection.
+        """
+        tcp = self._host.stack.tcp
+        try:
+            return tcp.connect(address, port, owner, local)
+        except StateError:
+            raise OSError(errno.ENETUNREACH, "Network is unreachable") from None
+
+    def listen(self, address: bytes, port: int, accept: Acceptor, *, dual: bool = False) -> HostListener:
+        """Listen at an address of the host, zeros: at all; port 0 chooses a free one.
+
+        Args:
+            dual: whether ``::`` means IPv4 as well.
+
+        Raises:
+            OSError: EADDRINUSE, or EADDRNOTAVAIL: the address is not the host's.
+        """
+        self._check_own(address)
+        return self._host.stack.tcp.listen(address, port, accept, dual=dual)
+
+    def bind(
+        self, address: bytes, port: int, owner: DatagramOwner, *, dual: bool = False, shared: bool = False
+    ) -> HostDatagram:
+        """Open a UDP socket at an address of the host, zeros: at all; port 0 chooses a free one.
+
+        Args:
+            dual: whether ``::`` means IPv4 as well.
+            shared: whether others may have the same port.
+
+        Raises:
+            OSError: EADDRINUSE, or EADDRNOTAVAIL: the address is not the host's.
+        """
+        self._check_own(address)
+        return self._host.stack.udp_sockets.bind(address, port, owner, dual=dual, shared=shared)
+
+    def _check_own(self, address: bytes) -> None:
+        if any(address) and not self._host.stack.is_own(address):
+            raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+
+    # ---------------------------------------------------------------------------- the seam of stacks
+
+    def connect_tcp(self, address: bytes, port: int, owner: StreamOwner, ttl: int = 0) -> HostStream | _Refused:
+        """See :meth:`slirpy.interfaces.HostNetwork.connect_tcp`."""
+        try:
+            return self.connect(address, port, owner)
+        except OSError as error:
+            owner.failed(error.errno or errno.EIO)
+            return _Refused()
+
+    def listen_tcp(self, address: bytes, port: int, accept: Acceptor) -> Listener:
+        """See :meth:`slirpy.interfaces.HostNetwork.listen_tcp`."""
+        return self.listen(address, port, accept)
+
+    def listen_unix(self, path: str, accept: Acceptor) -> Listener:
+        """See :meth:`slirpy.interfaces.HostNetwork.listen_unix`; simulated hosts have none."""
+        raise OSError(errno.EOPNOTSUPP, "simulated hosts have no unix sockets")
+
+    def open_udp(self, owner: DatagramOwner, family: int = 4) -> HostDatagram | int:
+        """See :meth:`slirpy.interfaces.HostNetwork.open_udp`."""
+        return self.bind(_ANY[family], 0, owner)
+
+    def bind_udp(self, address: bytes, port: int, owner: DatagramOwner) -> HostDatagram:
+        """See :meth:`slirpy.interfaces.HostNetwork.bind_udp`."""
+        return self.bind(address, port, owner)
+
+    def open_ping(self, owner: PingOwner, family: int = 4) -> PingPeer | int:
+        """See :meth:`slirpy.interfaces.HostNetwork.open_ping`."""
+        return errno.EPROTONOSUPPORT
+
+    def lookup(self, name: str, done: Callable[[NameAnswer], None]) -> bool:
+        """See :meth:`slirpy.interfaces.HostNetwork.lookup`."""
+        addresses = self._host.net.resolve(name, self._host)
+        self._host.soon(done, NameAnswer(tuple(addresses), exists=bool(addresses)))
+        return True

@@ -1,0 +1,341 @@
+"""TCP streams of a host in virtual time, as a program's socket has them: the seam of host networks.
+
+A :class:`HostStream` is a :class:`~slirpy.interfaces.StreamPeer` on the TCP engine. It behaves as a socket of Linux:
+received data stays in the receive buffer, and closes the window, until ``recv`` takes it; ``close`` sends a RST if
+data was left unread (RFC 2525, section 2.17), and otherwise a FIN after what was written.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, NamedTuple
+
+from slirpy.config.text import with_port
+from slirpy.interfaces import AcceptedStream, Acceptor, Buffer, StreamOwner
+from slirpy.reprs import never_raises
+from slirpy.tcp import Connection, Settings, State
+from slirpy.testing.guest.tcphost import TcpHost, TcpStream
+from slirpy.testing.text import error_name
+from slirpy.units import SECOND
+from slirpy.wire.ip import split_key
+
+if TYPE_CHECKING:
+    from slirpy.testing.sim.stack import HostStack
+
+__all__ = ["HostListener", "HostStream", "HostTcp"]
+
+ORPHAN = 60 * SECOND
+"""Time for which a closed stream waits for the FIN of the far side, as ``net.ipv4.tcp_fin_timeout`` of Linux."""
+_ANY = (bytes(4), bytes(16))
+
+
+class _Nobody:
+    """Owner of a stream that no program uses any more."""
+
+    def connected(self) -> None: ...
+
+    def readable(self) -> None: ...
+
+    def writable(self) -> None: ...
+
+    def failed(self, error: int) -> None: ...
+
+
+NOBODY = _Nobody()
+
+
+class HostStream(TcpStream):
+    """One connection, as a socket of a program has it."""
+
+    level_triggered = False
+
+    __slots__ = ("_announced", "_connected", "_dead", "_orphan", "_wants_room", "owner")
+
+    _host: HostTcp
+
+    def __init__(self, host: HostTcp, key: bytes, conn: Connection, listener: HostListener | None) -> None:
+        super().__init__(host, key, conn, listener)
+        self.owner: StreamOwner = NOBODY
+        self._connected = False  # the owner knows of the connection
+        self._announced = 0  # bytes of the stream, and its end, of which the owner knows
+        self._wants_room = False
+        self._dead = False
+        self._orphan = False
+
+    @never_raises
+    def __repr__(self) -> str:
+        error = f", {error_name(self.conn.error)}" if self.conn.error else ""
+        (own, port), (far, far_port) = self.local, self.remote
+        return (
+            f"<HostStream {with_port(ip_address(own), port)} - {with_port(ip_address(far), far_port)}"
+            f" {self.conn.state.value}{error}>"
+        )
+
+    @property
+    def local(self) -> tuple[bytes, int]:
+        """Address and port of this end."""
+        return split_key(self._key)[2:]
+
+    @property
+    def remote(self) -> tuple[bytes, int]:
+        """Address and port of the far end."""
+        return split_key(self._key)[:2]
+
+    @property
+    def room(self) -> int:
+        """Bytes that :meth:`send` takes now."""
+        conn = self.conn
+        if conn.fin_queued or conn.state is State.CLOSED or not self.established:
+            return 0
+        return max(conn.settings.snd_buffer - conn.snd_buf.length, 0)
+
+    @property
+    def available(self) -> int:
+        """Bytes that :meth:`recv` has to return."""
+        return self.conn.rcv_pending
+
+    @property
+    def ended(self) -> bool:
+        """True if the far side's end has been received; unread data may be before it."""
+        return self.conn.fin_received
+
+    # ------------------------------------------------------------------------- what the owner calls
+
+    def send(self, buffers: Sequence[Buffer]) -> int:
+        """See :meth:`slirpy.interfaces.StreamPeer.send`."""
+        room = self.room
+        data = b"".join(buffers)
+        if len(data) > room:
+            self._wants_room = True
+            data = data[:room]
+        if data:
+            self.conn.write(data)
+            self.act()
+        return len(data)
+
+    def recv(self, limit: int) -> bytes | None:
+        """See :meth:`slirpy.interfaces.StreamPeer.recv`."""
+        conn = self.conn
+        if conn.rcv_pending:
+            data = conn.read(limit)
+            if conn.state is not State.CLOSED:
+                self.act()  # the window may have opened
+            return data
+        return b"" if conn.fin_received else None
+
+    def shutdown(self) -> None:
+        """See :meth:`slirpy.interfaces.StreamPeer.shutdown`."""
+        self.conn.shutdown()
+        self.act()
+
+    def abort(self) -> None:
+        """See :meth:`slirpy.interfaces.StreamPeer.abort`."""
+        self._abandon()
+        self.conn.abort()
+        self.act()
+
+    def close(self) -> None:
+        """See :meth:`slirpy.interfaces.StreamPeer.close`."""
+        conn = self.conn
+        if self._orphan or conn.state is State.CLOSED:
+            self._abandon()
+            return
+        self._abandon()
+        if conn.rcv_pending or not self.established:
+            conn.abort()
+        else:
+            conn.shutdown()
+            guest = self._host.guest
+            guest.timers.call_at(guest.now + ORPHAN, self._expire)
+        self.act()
+
+    def _abandon(self) -> None:
+        self._orphan = True
+        self.owner = NOBODY
+
+    def _expire(self) -> None:
+        """End a stream whose far side does not close."""
+        if self.conn.state is State.FIN_WAIT_2:
+            self.conn.close_with(0)
+            self.act()
+
+    # ------------------------------------------------------------------------------------ inside
+
+    def opened(self) -> None:
+        listener, self.listener = self.listener, None
+        if isinstance(listener, HostListener):
+            listener.opening.discard(self)
+            if listener.closed:
+                self.conn.abort()
+                return
+            self._connected = True
+            self.owner = listener.accept(AcceptedStream(self, *self.remote))
+
+    def take(self) -> bool:
+        return False
+
+    def served(self, taken: bool) -> None:
+        conn = self.conn
+        if self._orphan:
+            if conn.rcv_pending and conn.state is not State.CLOSED:
+                conn.abort()  # nobody will read it
+                self._host.mark(self)
+            return
+        owner = self.owner
+        if self.established:
+            if not self._connected:
+                self._connected = True
+                owner.connected()
+            arrived = (conn.rcv_nxt - conn.irs) & 0xFFFFFFFF
+            if arrived != self._announced:
+                first = not self._announced
+                self._announced = arrived
+                if not first or conn.rcv_pending or conn.fin_received:
+                    self.owner.readable()
+            if self._wants_room and self.room:
+                self._wants_room = False
+                self.owner.writable()
+        if conn.state is State.CLOSED and not self._dead:
+            self._dead = True
+            if self.listener is not None and isinstance(self.listener, HostListener):
+                self.listener.opening.discard(self)
+            if conn.error:
+                self.owner.failed(conn.error)
+
+
+class HostListener:
+    """A listening port of a host.
+
+    Args:
+        host: the TCP of the host.
+        address: the address to listen at; zeros: all of the family; with ``dual`` all of both families.
+        port: its port.
+        accept: called with each new connection.
+        dual: whether connections over IPv4 are accepted as well, as a socket without IPV6_V6ONLY does.
+    """
+
+    def __init__(self, host: HostTcp, address: bytes, port: int, accept: Acceptor, dual: bool) -> None:
+        self._host = host
+        self._place = address, port
+        self.accept: Callable[[AcceptedStream], StreamOwner] = accept
+        self.dual = dual
+        self.opening: set[HostStream] = set()
+        self.closed = False
+
+    @never_raises
+    def __repr__(self) -> str:
+        address, port = self._place
+        return f"<HostListener {with_port(ip_address(address), port)}{' closed' if self.closed else ''}>"
+
+    @property
+    def address(self) -> tuple[bytes, int]:
+        """See :attr:`slirpy.interfaces.Listener.address`."""
+        return self._place
+
+    def matches(self, address: bytes) -> bool:
+        """Report whether connections to this address of the host are for the listener."""
+        own = self._place[0]
+        return own == address or (not any(own) and (self.dual or len(own) == len(address)))
+
+    def close(self) -> None:
+        """See :meth:`slirpy.interfaces.Listener.close`."""
+        self.closed = True
+        self._host.unlisten(self)
+
+
+class ConnectionLimits(NamedTuple):
+    """The part of a host's settings that differs between connections."""
+
+    mss: int
+    version: int
+
+
+class HostTcp(TcpHost[HostStream]):
+    """All TCP connections of a host.
+
+    Args:
+        guest: the host's stack.
+        base: settings of every connection; sizes that depend on the path are replaced.
+    """
+
+    def __init__(self, guest: HostStack, base: Settings) -> None:
+        super().__init__(guest)
+        self.base = base
+        self.listeners: dict[int, list[HostListener]] = {}
+        self._settings: dict[ConnectionLimits, Settings] = {}
+
+    def settings(self, far: bytes, rcv_buffer: int = 0) -> Settings:
+        header, version = (40, 4) if len(far) == 4 else (60, 6)
+        limits = ConnectionLimits(self.guest.mtu_for(far) - header, version)
+        settings = self._settings.get(limits)
+        if settings is None:
+            settings = self._settings[limits] = replace(
+                self.base, mss=limits.mss, peer_mss=536 if version == 4 else 1220
+            )
+        return settings
+
+    def connect(
+        self, address: bytes, port: int, owner: StreamOwner, local: tuple[bytes | None, int] = (None, 0)
+    ) -> HostStream:
+        """Start a connection, from a free port unless ``local`` names one.
+
+        Raises:
+            OSError: EADDRINUSE: there is such a connection already.
+        """
+        own, own_port = local
+        source = own if own is not None and any(own) else None
+        key = self.free_key(address, port, source, own_port)
+        stream = self.open(key, 0)
+        stream.owner = owner
+        self.guest.flush()
+        return stream
+
+    def listen(self, address: bytes, port: int, accept: Acceptor, *, dual: bool = False) -> HostListener:
+        """Listen at an address; port 0 chooses a free one.
+
+        Raises:
+            OSError: EADDRINUSE: another listener has the port at that address.
+        """
+        while not port:
+            candidate = self.guest.random.randrange(32768, 61000)
+            port = 0 if candidate in self.listeners else candidate
+        for other in self.listeners.get(port, ()):
+            same = len(other.address[0]) == len(address) or dual or other.dual
+            if other.address[0] == address or (same and not (any(address) and any(other.address[0]))):
+                raise OSError(
+                    errno.EADDRINUSE, f"Address already in use: {with_port(ip_address(address), port)}"
+                )
+        listener = HostListener(self, address, port, accept, dual)
+        self.listeners.setdefault(port, []).append(listener)
+        return listener
+
+    def unlisten(self, listener: HostListener) -> None:
+        """Forget a listener, and reset the connections that it has not accepted."""
+        port = listener.address[1]
+        others = [each for each in self.listeners.get(port, ()) if each is not listener]
+        if others:
+            self.listeners[port] = others
+        else:
+            self.listeners.pop(port, None)
+        for stream in list(listener.opening):
+            stream.abort()
+        listener.opening.clear()
+
+    def find_listener(self, address: bytes, port: int) -> HostListener | None:
+        found = None
+        for listener in self.listeners.get(port, ()):
+            if listener.matches(address):
+                found = listener
+                if any(listener.address[0]):
+                    break  # the more specific one
+        return found
+
+    def make(self, key: bytes, conn: Connection, listener: object) -> HostStream:
+        if not isinstance(listener, HostListener):
+            return HostStream(self, key, conn, None)
+        stream = HostStream(self, key, conn, listener)
+        listener.opening.add(stream)
+        return stream
