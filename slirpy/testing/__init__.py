@@ -3,6 +3,7 @@
 ==========================================  ======================================================================
 :class:`VirtualNetwork`, :class:`SimHost`   the whole stack in virtual time, with servers and clients outside
 :class:`Guest`                              a guest in pure Python: IPv4 and IPv6, DHCP, UDP, DNS, TCP
+:class:`History`, :class:`Model`            what clients of a service did, and one order that explains it
 :class:`Pair`, :class:`Script`              the TCP engine alone: two connections, or one and a script
 :data:`LINK_CHECKS`                         the conformance suite for a link of your own
 :func:`run_file`, :func:`run_text`          scripts in packetdrill's language
@@ -40,6 +41,21 @@ if TYPE_CHECKING:
         StreamListener,
         UdpSocket,
     )
+    from slirpy.testing.history import (
+        UNKNOWN,
+        CounterModel,
+        Event,
+        History,
+        Invocation,
+        KeyValueModel,
+        Linearization,
+        Model,
+        Operation,
+        QueueModel,
+        RegisterModel,
+        SetModel,
+        check_linearizable,
+    )
     from slirpy.testing.links import LINK_CHECKS
     from slirpy.testing.linkundertest import LinkCheck, LinkFactory, LinkPeer, LinkUnderTest, LocalPeer
     from slirpy.testing.network import VirtualNetwork
@@ -53,9 +69,11 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_MAC",
     "LINK_CHECKS",
+    "UNKNOWN",
     "Autoconfiguration",
     "Call",
     "Captured",
+    "CounterModel",
     "Crossing",
     "Dhcp6Client",
     "Dhcp6Lease",
@@ -63,11 +81,16 @@ __all__ = [
     "DhcpLease",
     "DhcpMessage",
     "Echo",
+    "Event",
     "Fault",
     "Guest",
     "GuestCounters",
     "GuestStream",
+    "History",
     "IcmpError",
+    "Invocation",
+    "KeyValueModel",
+    "Linearization",
     "LinkCheck",
     "LinkFactory",
     "LinkPeer",
@@ -75,15 +98,20 @@ __all__ = [
     "LocalPeer",
     "Lookup",
     "Message",
+    "Model",
+    "Operation",
     "Pair",
     "Ping",
+    "QueueModel",
     "Received",
+    "RegisterModel",
     "Remote",
     "Resetter",
     "Result",
     "Script",
     "ScriptError",
     "Sent",
+    "SetModel",
     "SimHost",
     "SimServer",
     "SimUdpServer",
@@ -95,6 +123,7 @@ __all__ = [
     "UnsupportedError",
     "VirtualNetwork",
     "Wire",
+    "check_linearizable",
     "flag_bits",
     "flag_letters",
     "ladder",
@@ -108,6 +137,8 @@ _MODULES = {
     "errors": "UnmetError",
     "guest": "DEFAULT_MAC Autoconfiguration Dhcp6Client Dhcp6Lease DhcpClient DhcpLease DhcpMessage Guest"
     " GuestCounters StreamListener GuestStream IcmpError Lookup Message Ping UdpSocket",
+    "history": "UNKNOWN CounterModel Event History Invocation KeyValueModel Linearization Model Operation QueueModel"
+    " RegisterModel SetModel check_linearizable",
     "links": "LINK_CHECKS",
     "linkundertest": "LinkCheck LinkFactory LinkPeer LinkUnderTest LocalPeer",
     "network": "VirtualNetwork",

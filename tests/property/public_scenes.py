@@ -16,7 +16,7 @@ from slirpy import Action, Config, FlowRequest, Outbound, Rule, Slirp, Stack
 from slirpy.interfaces import IcmpReport
 from slirpy.links import CallbackLink, CaptureLink, Endpoint, FaultLink, Faults, FaultyPath, Recorder
 from slirpy.tcp import Connection, Segment, Settings, State
-from slirpy.testing import Guest, Pair, Remote, Script, SimHost, VirtualNetwork
+from slirpy.testing import Guest, History, Pair, RegisterModel, Remote, Script, SimHost, VirtualNetwork
 
 __all__ = ["GOOD", "INSTANCES", "Scene"]
 
@@ -133,6 +133,8 @@ INSTANCES: dict[str, Callable[[Scene], object]] = {
     "testing.Remote": lambda scene: Remote(),
     "testing.Guest": lambda scene: scene.guest,
     "testing.Dhcp6Client": lambda scene: scene.guest.dhcp6(),
+    "testing.History": lambda scene: History(),
+    "testing.Invocation": lambda scene: History().invoke("a", "read"),
     "testing.GuestStream": lambda scene: scene.guest.connect(V4, 80),
     "testing.UdpSocket": lambda scene: scene.guest.udp(),
     "testing.IpHost": lambda scene: scene.guest,
@@ -271,6 +273,14 @@ GOOD: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "testing.Guest.resolve": lambda scene: {"name": "a.test"},
     "testing.Guest.udp": lambda scene: {},
     "testing.GuestStream.write": lambda scene: {"data": b"x"},
+    "testing.CounterModel": lambda scene: {},
+    "testing.History": lambda scene: {},
+    "testing.History.invoke": lambda scene: {"process": "a", "operation": "read"},
+    "testing.Invocation.fail": lambda scene: {},
+    "testing.Invocation.ok": lambda scene: {},
+    "testing.Invocation.unknown": lambda scene: {},
+    "testing.RegisterModel": lambda scene: {},
+    "testing.check_linearizable": lambda scene: {"history": History(), "model": RegisterModel()},
     "testing.LocalPeer": lambda scene: {"send": print, "frames": []},
     "testing.LinkUnderTest": lambda scene: {"link": scene.link, "peer": PEER},
     "testing.Pair": lambda scene: {},

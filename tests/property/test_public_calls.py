@@ -42,11 +42,11 @@ LEFT_OUT: dict[str, str] = {
     "records, which slirpy makes and callers read": """
         DhcpRequest DnsQuestion FlowInfo LeaseInfo NeighborInfo Stats links.FaultCounters links.LinkOptions
         testing.Call testing.Captured testing.Crossing testing.Dhcp6Lease testing.DhcpLease testing.DhcpMessage
-        testing.GuestCounters testing.IcmpError testing.Message testing.Ping
-        testing.Received testing.Result testing.Sent""",
+        testing.Event testing.GuestCounters testing.IcmpError testing.Linearization testing.Message
+        testing.Operation testing.Ping testing.Received testing.Result testing.Sent""",
     "handles, which other calls make and return": """
         Attachment GuestListener Nic testing.Autoconfiguration testing.Dhcp6Client testing.DhcpClient
-        testing.GuestStream testing.Lookup testing.SimServer testing.SimUdpServer
+        testing.GuestStream testing.Invocation testing.Lookup testing.SimServer testing.SimUdpServer
         testing.StreamListener testing.UdpSocket""",
     "every option is tried in test_options.py": "Config",
     "a structural type, which has no code": "testing.LinkPeer testing.LinkPeer.send",
@@ -72,6 +72,9 @@ LEFT_OUT: dict[str, str] = {
         testing.SimServer.accept testing.SimUdpServer.deliver testing.SimWorld.limit_recv testing.SimWorld.limit_send
         testing.SimWorld.record testing.SimWorld.source_for testing.Remote.assign testing.Remote.failed
         testing.VirtualNetwork.carry""",
+    "structural, and its steps, which the checker of histories makes": """
+        testing.Model testing.Model.step testing.Model.key testing.CounterModel.step testing.KeyValueModel.step
+        testing.KeyValueModel.key testing.QueueModel.step testing.RegisterModel.step testing.SetModel.step""",
     "methods for subclasses to override": """
         testing.Remote.on_data testing.Echo.on_data testing.Sink.on_data testing.Resetter.on_data""",
     "methods that the protocols of a guest call, for each packet": """
@@ -89,6 +92,10 @@ LEFT_OUT: dict[str, str] = {
 TRUSTED: dict[str, str] = {
     "Config.contains address": "asked for many packets; it is the stack that asks",
     "IPStack.attach poller": "passed to the link unread, and None where there is no descriptor to watch",
+    "testing.History.invoke value": "anything",
+    **{f"testing.Invocation.{name} reason": "anything" for name in ("fail", "unknown")},
+    "testing.Invocation.ok output": "anything",
+    "testing.RegisterModel value": "anything",
     **{f"IPStack.input {name}": "passed on for each frame" for name in ("port", "checksummed", "gso_size")},
 }
 """Parameters that are not tried, by the reason."""
@@ -106,6 +113,7 @@ ANNOTATIONS: dict[str, str] = {
     "Slirp.mount application": "Callable",
     "links.Endpoint address": "str | bytes | tuple",
     "GuestForward target": "str | Callable",
+    "testing.History.invoke process": "str | int",
     "testing.LinkUnderTest peer": "LinkPeer",
     "testing.LocalPeer frames": "List",
 }
@@ -122,6 +130,7 @@ MAY_BE_EMPTY = (
     "Config.from_qemu options", "DhcpAnswer hostname", "DhcpAnswer bootfile", "DhcpAnswer tftp_server_name",
     "Resolver scope", "Verdict reason", "links.CaptureLink name", "links.Recorder.interface name",
     "links.TraceLink name", "links.inet host", "links.multicast interface", "testing.Guest hostname",
+    "testing.History.invoke process",
     "testing.Script.inject flags", "testing.Script.expect flags", "testing.flag_bits letters",
     "testing.run_text text", "testing.run_text name",
 )  # fmt: skip
@@ -174,6 +183,8 @@ RANGES: dict[str, Range] = {
     "links.TapLink mtu": (68, 65535),
     "links.TraceFile target": (0, 2**31 - 1), "links.StreamLink.connect reconnect": (0, 86400),
     "links.StreamListener endpoint": (0, 2**31 - 1), "links.StreamListener limit": (1, math.inf),
+    "testing.CounterModel value": ALL, "testing.History.invoke process": ALL,
+    "testing.check_linearizable max_steps": (1, math.inf),
     "testing.Guest now": ALL, "testing.Guest.advance now": ALL, "testing.Guest.input now": ALL,
     "testing.Guest.udp port": ANY_PORT, "testing.LinkUnderTest longest": (14, 65549),
     "testing.LinkUnderTest shortest": (14, 65549), "testing.Resetter after": (0, math.inf),
