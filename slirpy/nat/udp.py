@@ -319,7 +319,7 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         self.packets_out += len(payloads)
         self.bytes_out += sum(map(len, payloads))
         nat.parts.ip.send_datagrams(*self._source_of_batch, self.guest, self.number, payloads)
-        if self.dns_only and self._is_answered():
+        if self._is_answered():
             self._alarm.set(nat.network.now + DNS_TIMEOUT)
 
     def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:

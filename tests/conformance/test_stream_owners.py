@@ -101,6 +101,22 @@ def test_pieces_that_are_announced_once(size: int, count: int) -> None:
     scene.until(lambda: scene.stream.received.endswith(b"later"))
 
 
+@pytest.mark.parametrize("count", [15, 16, 17, 100])
+def test_pieces_that_are_announced_once_wait_for_nothing(count: int) -> None:
+    """Not even for the guest's acknowledgement of the first ones; and others have their turns in between."""
+    scene = Scene(Scripted)
+    scene.until(lambda: scene.stream.established)
+    scene.net.run(SECOND)
+    scene.peer.pieces += [b"piece"] * count
+    scene.peer.owner.readable()
+    before = scene.peer.calls.count("recv")
+    scene.net.stack.flush(scene.net.now)
+    assert scene.peer.calls.count("recv") - before == 16
+    scene.net.run(0)
+    assert scene.peer.pieces == []
+    scene.until(lambda: scene.stream.received == b"piece" * count)
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 17])
 def test_the_end_behind_pieces_that_are_announced_once(count: int) -> None:
     scene = Scene(lambda owner: Scripted(owner, *[b"piece"] * count, b""))

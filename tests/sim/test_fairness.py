@@ -13,6 +13,7 @@ from slirpy.nat import udp as udp_module
 from slirpy.nat.limits import IDLE
 from slirpy.tcp import Settings
 from slirpy.testing import Remote
+from tests.support.frames6 import WORLD6, know6, udp6
 from tests.support.harness import (
     ACK,
     DNS,
@@ -310,21 +311,43 @@ def test_without_descriptors_who_has_most_gives_to_others() -> None:
 # ------------------------------------------------------------------------------ resolvers' ports
 
 
-@pytest.mark.parametrize("answered", [True, False])
-@pytest.mark.parametrize("elsewhere", [True, False])
-def test_after_a_dns_answer_a_port_is_kept_for_ten_seconds(answered: bool, elsewhere: bool) -> None:
+HISTORIES = {
+    "Q": 240,
+    "QA": 10,
+    "QAA": 10,
+    "QQA": 240,
+    "QQAA": 10,
+    "QQQAAA": 10,
+    "QAQ": 240,
+    "QAQA": 10,
+    "XA": 240,
+    "QX": 240,
+    "QAX": 240,
+    "XQA": 240,
+    "XQAA": 240,
+    "XAQA": 240,
+    "QAXAQA": 240,
+}
+"""Events of a flow, and the seconds for which it is kept after the last: Q, a query to a resolver; X, a datagram to
+another port; A, a datagram from the resolver."""
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+@pytest.mark.parametrize("family", [4, 6])
+def test_after_its_answers_a_resolver_s_port_is_kept_for_ten_seconds(family: int, history: str) -> None:
     net = Net()
-    far = net.host.serve_udp(WORLD, 53)
-    net.send(udp(b"query", dport=53))
-    if elsewhere:
-        net.send(udp(b"x", dport=123))
-    net.run(0.01)
-    if answered:
-        for _ in range(1 + elsewhere):
-            net.host.send_udp(b"answer", *far.received[0].source, source=(WORLD, 53))
+    server, build = (WORLD, udp) if family == 4 else (WORLD6, udp6)
+    if family == 6:
+        know6(net)
+    received = [net.host.serve_udp(server, port).received for port in (53, 9999)]
+    for event in history:
+        if event == "A":
+            source = (received[0] or received[1])[0].source
+            net.host.send_udp(b"answer", *source, source=(server, 53))
+        else:
+            net.send(build(b"query", dport=53 if event == "Q" else 9999))
         net.run(0.01)
-        assert net.take()
-    lasts = 10 if answered and not elsewhere else 240
+    lasts = HISTORIES[history]
     net.run(lasts - 1)
     assert len(net.stack.flows()) == 1
     net.run(1.1)

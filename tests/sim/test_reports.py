@@ -404,6 +404,17 @@ def test_fragmentation_needed_makes_segments_smaller(net: Net, ts: int | None) -
     assert max(packet.len for packet in more) <= 1000
 
 
+@pytest.mark.parametrize("length", [1, 32, 255])
+@pytest.mark.parametrize("unused", [0, 1, 255])
+def test_the_length_of_what_is_quoted_is_no_mtu(net: Net, length: int, unused: int) -> None:
+    """RFC 4884, section 4.1: it is in the byte before the next hop's MTU, and means nothing to an old receiver."""
+    peer, packets = downloading(net)
+    net.send(complaint(packets[0], 4, rest=unused << 24 | length << 16 | 1000))
+    net.run(0.001)
+    assert max(frame.data.len for frame in net.take()) == 1000
+    assert (net.stats.icmp_errors_in, peer.conn.mss) == (1, 960)
+
+
 @pytest.mark.rfc("5927", "4.1")
 @pytest.mark.rfc("5927", "7.2")
 @pytest.mark.rfc("1191", "3 floor")

@@ -475,6 +475,23 @@ def test_a_loop_of_two_switches(hub: bool, cables_between: int) -> None:
     assert one.stats.drop_switch_duplicate >= 200
 
 
+@pytest.mark.parametrize("hub", [True, False])
+@pytest.mark.parametrize("length", [14, 15, 59, 60])
+def test_a_short_frame_that_comes_round_padded_is_the_same_one(length: int, hub: bool) -> None:
+    """Frames from a TAP interface are not padded; after a real cable they are."""
+    switch = Hub(hub=hub)
+    short = frame(A, BROADCAST, b"")[:length].replace(b".", b"\0")
+    switch.send(0, short)
+    assert switch.counts() == [0, 1, 1]
+    switch.send(1, short.ljust(60, b"\0"))
+    assert switch.counts() == [0, 0, 0]
+    assert switch.stats.drop_switch_duplicate == 1
+    if hub:  # a switch would take another frame of this sender for spoofed
+        for other in (short.ljust(61, b"\0"), short.ljust(59, b"\0") + b"\1"):
+            switch.send(1, other)
+            assert switch.counts() == [1, 0, 1]
+
+
 def test_guests_across_a_loop_reach_each_other() -> None:
     one, two, cables = joined(False, 2)
     for number in range(10):

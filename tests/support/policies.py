@@ -35,6 +35,9 @@ ALL = ["redirect any=192.0.2.1"]
 EXACT = ["allow tcp:10.0.2.2:22"]
 NO_TEN = ["deny 10.0.0.0/8", "allow any"]
 ONLY_TEN = ["allow 10.0.0.0/8", "allow private"]
+PORTED = ["allow any:0-65535"]
+UNPORTED = ["deny any:0", "drop any:1-65535", "allow any"]
+PORTED_PROXY = ["redirect any:0-65535=192.0.2.1"]
 SIX_PROXY = ["redirect tcp:any:80=[2001:db8::1]:8080", "redirect udp:[2001:db8::/32]:53=host"]
 
 TABLE: list[tuple[list[str], str, str]] = [
@@ -177,6 +180,19 @@ TABLE: list[tuple[list[str], str, str]] = [
     (SIX_PROXY, "tcp 192.0.2.7:80", "2001:db8::1:8080"),
     (SIX_PROXY, "udp [2001:db8::7]:53", "127.0.0.1:53"),
     (SIX_PROXY, "udp 192.0.2.7:53", "reject"),
+    # ICMP has no ports, so no rule with ports is about it: neither those that allow, nor those that refuse.
+    (PORTED, "icmp 198.51.100.7", "reject"),
+    (PORTED, "icmp 2001:db8::1", "reject"),
+    (PORTED, "icmp 10.0.2.2", "reject"),
+    (PORTED, "tcp 198.51.100.7:65535", "allow"),
+    (PORTED, "udp [2001:db8::1]:1", "allow"),
+    (UNPORTED, "icmp 198.51.100.7", "allow"),
+    (UNPORTED, "icmp 2001:db8::1", "allow"),
+    (UNPORTED, "tcp 198.51.100.7:65535", "drop"),
+    (UNPORTED, "udp [2001:db8::1]:1", "drop"),
+    (PORTED_PROXY, "icmp 198.51.100.7", "reject"),
+    (PORTED_PROXY, "icmp 2001:db8::1", "reject"),
+    (PORTED_PROXY, "udp 198.51.100.7:7", "192.0.2.1:7"),
     ([], "tcp 198.51.100.7:80", "reject"),
     ([], "udp 10.0.2.2:80", "reject"),
 ]

@@ -242,6 +242,24 @@ def test_the_smaller_of_segment_size_and_mtu_counts(gso_size: int, mtu: int, cut
     assert {len(judge(data, mtu).data) for data in whole(frames)[:-1]} == {cut}
 
 
+@pytest.mark.parametrize(("gso_size", "cut"), [(1, 128), (127, 128), (128, 128), (129, 129)])
+@pytest.mark.parametrize("more", KINDS)
+def test_no_segment_size_makes_tens_of_thousands_of_frames(
+    more: dict[str, Any], gso_size: int, cut: int
+) -> None:
+    """The bound holds in both families, and for ports that cut as for those that are sent segments."""
+    payload = Random(1).randbytes(20_000)
+    frames, _ = through(tcp(payload, **more), LinkFeatures(), gso_size=gso_size)
+    parts = [judge(data, 1500).data for data in whole(frames)]
+    assert b"".join(parts) == payload
+    assert {len(part) for part in parts[:-1]} == {cut}
+    frames, _ = through(tcp(payload, **more), FULL, gso_size=gso_size)
+    if more.get("vlan"):
+        assert len(whole(frames)) == len(parts)  # frames with a tag are always cut here
+    else:
+        assert [frame.gso_size for frame in frames] == [cut]
+
+
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("mtu", [1500, 65521])
 def test_a_port_that_cuts_is_told_the_segment_size(version: int, mtu: int) -> None:

@@ -148,6 +148,39 @@ def test_a_taken_address_gets_a_nak(world: World) -> None:
     assert world.reply(REQUEST, 1, (50, address)).kind == ACK
 
 
+def test_an_offered_address_is_nobody_elses(world: World) -> None:
+    """For a minute, however another client asks for it; then it is free, and its client too late."""
+    address = world.reply(DISCOVER, 1).yiaddr
+    assert world.reply(DISCOVER, 2, (50, address)).yiaddr != address
+    assert world.reply(REQUEST, 3, (50, address)).kind == NAK
+    assert world.reply(REQUEST, 4, (50, address), (54, GATEWAY)).kind == NAK
+    assert world.reply(REQUEST, 5, ciaddr=address).kind == NAK
+    assert world.reply(None, 6).yiaddr != address  # BOOTP
+    assert world.book.v4.reserve(mac(7)) != address
+    assert not world.book.exclude(address)
+    assert world.reply(REQUEST, 1, (50, address), (54, GATEWAY)).kind == ACK
+
+
+@pytest.mark.parametrize("state", list(LeaseState))
+def test_which_addresses_another_client_may_have(world: World, state: LeaseState) -> None:
+    address = world.reply(DISCOVER, 1).yiaddr if state is LeaseState.OFFERED else world.lease(1)
+    if state is LeaseState.RELEASED:
+        world.say(RELEASE, 1, ciaddr=address)
+    elif state is LeaseState.DECLINED:
+        world.say(DECLINE, 1, (50, address), (54, GATEWAY))
+    table = world.book.v4.table
+    lease = table.at(address)
+    assert lease is not None
+    assert lease.state is state
+    seconds = {LeaseState.OFFERED: 60, LeaseState.BOUND: DAY, LeaseState.RELEASED: 0, LeaseState.DECLINED: 600}
+    if seconds[state]:
+        world.network.run(seconds[state] - 1)
+        assert not table.available(address, Client(mac(2)), world.network.now)
+        world.network.run(1)
+    assert table.available(address, Client(mac(2)), world.network.now)
+    assert world.reply(REQUEST, 2, (50, address)).kind == ACK
+
+
 def test_a_request_for_no_address_is_ignored(world: World) -> None:
     assert world.say(REQUEST) is None
     assert world.say(REQUEST, 1, (50, bytes(4))) is None

@@ -128,6 +128,19 @@ def test_the_offer_is_free_again_after_a_minute(world: World) -> None:
     assert world.book.leases() == []
 
 
+def test_an_offered_address_is_nobody_elses(world: World) -> None:
+    """For a minute, however another client asks for it."""
+    assert world.reply(SOLICIT, 1, ia()).addresses == [FIRST]
+    assert FIRST not in world.reply(SOLICIT, 2, ia(FIRST)).addresses
+    assert FIRST not in world.reply(SOLICIT, 3, ia(FIRST), RAPID).addresses
+    for client, kind in enumerate((REQUEST, RENEW, REBIND), 4):
+        answer = world.say(kind, client, ia(FIRST))
+        assert answer is None or FIRST not in answer.addresses
+    assert world.book.v6.reserve(mac(7)) != FIRST
+    assert not world.book.exclude(FIRST)
+    assert world.reply(REQUEST, 1, ia(FIRST)).addresses == [FIRST]
+
+
 def test_an_offer_is_free_when_another_server_is_chosen(world: World) -> None:
     world.reply(SOLICIT, 1, ia())
     assert world.say(REQUEST, 1, ia(FIRST), server=b"\0\4" + bytes(16)) is None

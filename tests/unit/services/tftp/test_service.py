@@ -294,6 +294,52 @@ def test_the_time_out_follows_the_round_trip_time() -> None:
     assert retransmits(client, 2) == [0.5, 1.5]
 
 
+@pytest.mark.parametrize("options", [{}, {"blksize": 100}, {"windowsize": 4}])
+def test_the_round_trip_time_of_what_was_sent_twice_is_not_known(options: dict[str, object]) -> None:
+    """The answer may be to the first packet (Karn); the next that is sent once is measured."""
+    server = served(f=bytes(50_000))
+    client = Client(server)
+    client.ask("f", options)
+    server.net.run(1)
+    last = client.take()[-1][1]
+    server.net.run(0.125)
+    client.ack(last)
+    client.take()
+    server.net.run(1)  # as long as at first: nothing was learned
+    sent = client.take()
+    assert sent
+    assert retransmits(client, 1.875) == []
+    server.net.run(0.125)
+    client.take()
+    client.ack(sent[-1][1])
+    latest = client.take()[-1][1]
+    server.net.run(0.125)
+    client.ack(latest)
+    client.take()
+    assert retransmits(client, 1)[0] == 0.5
+
+
+def test_a_window_that_is_sent_again_in_several_turns() -> None:
+    """All of it is acknowledged in the middle of that: what follows is sent, and nothing of it once more."""
+    server = served(f=bytes(1_000_000))
+    client = Client(server)
+    client.ask("f", {"windowsize": 80, "blksize": 1428})
+    assert client.granted()["windowsize"] == "80"
+    client.ack(0)
+    server.net.run(1e-6)
+    assert [number for _, number, _ in client.take()] == list(range(1, 81))
+    server.net.run(0.099_99)
+    again: list[int] = []
+    while not again:
+        server.net.run(1e-9)
+        again = [number for _, number, _ in client.take()]
+    assert again == list(range(1, len(again) + 1))
+    assert len(again) < 80
+    client.ack(80)
+    server.net.run(1e-6)
+    assert [number for _, number, _ in client.take()] == list(range(81, 161))
+
+
 def test_a_duplicate_acknowledgement_sends_nothing() -> None:
     """The sorcerer's apprentice (RFC 1123, section 4.2.3.1)."""
     server = served(f=pattern(2000))
