@@ -185,6 +185,7 @@ ROWS: dict[str, _Row] = {
     "TCP guest to host, 1500-byte segments, 16 to a flush": _tcp("up", batch=16),
     "TCP guest to host, segments of 1 byte": _tcp("up", 1),
     "TCP guest to host, 64 KiB frames, offloads": _tcp("up", offload=True),
+    "TCP guest to host, 64 KiB frames, offloads, 8 to a flush": _tcp("up", offload=True, batch=8),
     "TCP guest to host, segments of 1 byte, offloads": _tcp("up", 1, offload=True),
     "TCP host to guest, 1500-byte segments": _tcp("down"),
     "TCP host to guest, 64 KiB frames, offloads": _tcp("down", offload=True),

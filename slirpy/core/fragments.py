@@ -77,7 +77,7 @@ class Fragments:
         paths: UDP flows with a fast path.
 
     Attributes:
-        borrowed: whether some pieces are views of frames; :meth:`own` must be called before those change.
+        dirty: whether some pieces may be views of frames, so that the flush has to call :meth:`service`.
     """
 
     timeout: ClassVar[int] = TIMEOUT
@@ -103,7 +103,7 @@ class Fragments:
         """Packet whose pieces are arriving in order. Usually it is complete soon, so it is in no table yet."""
         self._views: dict[Partial, None] = {}
         """Packets in the tables, some of whose pieces are views of frames."""
-        self.borrowed = False
+        self.dirty = False
 
     def __len__(self) -> int:
         return sum(len(share.partial) for share in self._shares.values())
@@ -152,8 +152,14 @@ class Fragments:
             self._remove(partial)
             return self._whole(partial)
         self._views[partial] = None
-        self.borrowed = True
+        self._mark()
         return None
+
+    def _mark(self) -> None:
+        """Ask for :meth:`service` at the next flush."""
+        if not self.dirty:
+            self.dirty = True
+            self._network.dirty.append(self)
 
     def _spoil(self, partial: Partial) -> None:
         """Give up a packet whose fragments overlap."""
@@ -286,7 +292,8 @@ class Fragments:
         partial.pieces.append(frame[_HEADERS : _HEADERS + length])
         partial.have += length
         partial.end = end
-        self.borrowed = True
+        if not self.dirty:
+            self._mark()
         if last:
             partial.total = end
         if partial.have != partial.total:
@@ -335,9 +342,8 @@ class Fragments:
 
     # ------------------------------------------------------------------------------------------ bounds
 
-    def own(self) -> None:
+    def service(self, now: int) -> None:
         """Copy all pieces that are views of frames, and make room if they take too much memory."""
-        self.borrowed = False
         if self._run is not None:
             self._register(self._run)
         views, self._views = self._views, {}

@@ -27,7 +27,7 @@ class Fragments6(Fragments):
         """Give up a packet whose fragments overlap, and all fragments of it that are still to come (RFC 5722)."""
         partial.spoil()
         self._views[partial] = None  # what it costs now is counted at the flush
-        self.borrowed = True
+        self._mark()
 
     def _whole(self, partial: Partial) -> Arrival | None:
         first = partial.first

@@ -33,7 +33,7 @@ def gateway_for(config: Config, guest: bytes) -> bytes:
 
 
 class Marked(Protocol):
-    """A flow that has asked for service at the next flush."""
+    """A flow, or the reassembly of fragments, that has asked for service at the next flush."""
 
     dirty: bool
 
@@ -50,7 +50,7 @@ class Network:
         random: the only source of randomness.
         now: the time of the current batch in nanoseconds; only :class:`~slirpy.core.stack.IPStack` sets it.
         timers: all alarms.
-        dirty: flows that have asked for service at the next flush.
+        dirty: flows and the like that have asked for service at the next flush.
         ports: the attached links.
         addresses: the virtual hosts' addresses.
         groups: the IPv6 multicast groups that the virtual hosts listen to.

@@ -31,8 +31,9 @@ from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer, Link, LinkSink, Poller, Service, Timer
 from slirpy.interfaces.links import check_link
 from slirpy.units import SECOND
-from slirpy.wire import ethernet, ipv4
+from slirpy.wire import ethernet
 from slirpy.wire.headers import LAYOUT, LAYOUT6
+from slirpy.wire.ipv4 import TCP, UDP
 
 __all__ = ["IPStack"]
 
@@ -50,7 +51,8 @@ class IPStack:
         openers: functions for packets that open a flow.
 
     Attributes:
-        fastpath: whether the fast paths are used; tests turn them off.
+        fastpath: whether the fast paths are used. They are off on a hub, where others would not see the frames. Tests
+            turn them off as well.
         switch: the switch between the ports, used if there are several.
     """
 
@@ -69,8 +71,7 @@ class IPStack:
         self.closed_flows = tables.closed_flows
         self.conversations = tables.conversations
         self.stream_services = tables.stream_services
-        self.fastpath = True
-        self._overheard = network.config.hub
+        self.fastpath = not network.config.hub
         self._tables = tables
         self._ip = parts.ip
         self._macs = network.macs
@@ -107,7 +108,7 @@ class IPStack:
         mtu = self.config.mtu
         if link.features.mtu is not None:
             mtu = min(link.features.mtu, mtu)
-        port = HubPort(self, link, mtu, self.switch) if self._overheard else LinkPort(self, link, mtu)
+        port = HubPort(self, link, mtu, self.switch) if self.config.hub else LinkPort(self, link, mtu)
         self.ports.append(port)
         self.switch.plug(port, self.now)
         if len(self.ports) == 2:  # the switch was not used before; it starts with the known neighbours
@@ -159,10 +160,6 @@ class IPStack:
             now = moment("now", now)
         network = self.network
         network.now = now
-        if self.fragments.borrowed:
-            self.fragments.own()
-        if self.fragments6.borrowed:
-            self.fragments6.own()
         self.timers.run(now)
         # Flows that are marked meanwhile are serviced at the next flush, which deadline() makes due at once.
         dirty, network.dirty = network.dirty, []
@@ -189,14 +186,13 @@ class IPStack:
         stats.frames_in += 1
         length = len(view)
         stats.bytes_in += length
-        # On a hub, others would not see frames that take a fast path.
-        if length >= _MIN_UDP and self.fastpath and not self._overheard:
+        if length >= _MIN_UDP and self.fastpath:
             # In this order the checks for IPv6 cost IPv4 nothing. With IPv6, byte 23 is one of an address.
             protocol = view[23]
-            if protocol == ipv4.TCP:
+            if protocol == TCP:
                 if length >= _MIN_TCP and tcp_fastpath(self.network, self.tcp_flows, port, view, checksummed):
                     return
-            elif protocol == ipv4.UDP and udp_fastpath(
+            elif protocol == UDP and udp_fastpath(
                 self.network, self.udp_paths, self.fragments, port, view, checksummed
             ):
                 return
@@ -213,7 +209,7 @@ class IPStack:
             if untagged is None:
                 return
             view = untagged
-            if self.fastpath and not self._overheard and self._take_fast(port, view, checksummed):
+            if self.fastpath and self._take_fast(port, view, checksummed):
                 return
             kind = view[12] << 8 | view[13]
         macs = bytes(view[:12])
@@ -238,14 +234,14 @@ class IPStack:
             return False
         if view[12] == _IPV6:
             return self._take_fast6(port, view, checksummed)
-        if view[23] == ipv4.TCP:
+        if view[23] == TCP:
             return tcp_fastpath(self.network, self.tcp_flows, port, view, checksummed)
         return udp_fastpath(self.network, self.udp_paths, self.fragments, port, view, checksummed)
 
     def _take_fast6(self, port: LinkPort, view: memoryview, checksummed: bool) -> bool:
         """Try the fast paths for IPv6."""
         length = len(view)
-        if length >= _MIN_TCP6 and view[20] == ipv4.TCP:
+        if length >= _MIN_TCP6 and view[20] == TCP:
             return tcp_fastpath6(self.network, self.tcp_flows, port, view, checksummed)
         return length >= _MIN_UDP6 and udp_fastpath6(
             self.network, self.udp_paths, self.fragments, port, view, checksummed

@@ -105,7 +105,8 @@ class VirtualNetwork(VirtualTime):
         self._sequence = itertools.count()
         self.host = SimHost(self._generator(), latency_ns=latency_ns)
         self.stack = Stack(self.config, self.host, random=self._generator())
-        self.stack.fastpath = switch("fastpath", fastpath)
+        if not switch("fastpath", fastpath):
+            self.stack.fastpath = False
         self._cables = Cables(seed, faults)
         self.guests: list[Guest] = []
         self._ports: list[LinkPort] = []

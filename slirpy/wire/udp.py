@@ -31,8 +31,8 @@ def run_length(payloads: Sequence[Buffer], start: int) -> int:
     """
     size = total = len(payloads[start])
     count = 1
-    for index in range(start + 1, min(start + _RUN, len(payloads)) if size else 0):
-        length = len(payloads[index])
+    for payload in payloads[start + 1 : start + _RUN]:
+        length = len(payload)
         total += length
         if not 0 < length <= size or total > _RUN_BYTES:
             break

@@ -325,7 +325,8 @@ class Net:
         self.host = SimHost(Random(seed), latency_ns=latency)
         self.host.advance(start)
         self.stack = Stack(self.config, self.host, random=Random(seed), now=start)
-        self.stack.fastpath = fastpath
+        if not fastpath:
+            self.stack.fastpath = False
         self.checksummed = checksummed
         self.wire = link or Wire(features)
         self.port: LinkPort = self.stack.attach(self.wire, NoPoller())

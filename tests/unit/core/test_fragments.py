@@ -67,7 +67,7 @@ def quiet(net: Net) -> bool:
     empty = not any(
         share.partial or share.cost or any(s.partial for s in share.senders.values()) for share in shares
     )
-    return held(net) == 0 and fragments._cost == 0 and not fragments.borrowed and empty and len(shares) <= 1
+    return held(net) == 0 and fragments._cost == 0 and not fragments.dirty and empty and len(shares) <= 1
 
 
 def carried(net: Net) -> list[bytes]:

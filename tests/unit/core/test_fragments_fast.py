@@ -43,7 +43,7 @@ class FragmentTwins(Twins):
         super().compare()
         fast, slow = self.nets
         assert fast.stack.fragments._cost == slow.stack.fragments._cost
-        assert not fast.stack.fragments.borrowed
+        assert not fast.stack.fragments.dirty
 
 
 @pytest.mark.parametrize("size", [1473, 2900, 2960, 8000, 8001, 60_000, 65_507])
