@@ -1,8 +1,9 @@
 """Capture files: the pcapng format (draft-ietf-opsawg-pcapng), with nanoseconds and directions.
 
-Writing only, as in ``slirpy.wire.pcap``, which has the same functions. A file is a section header, interface
-descriptions, and for each frame an enhanced packet block, whose flags contain the direction. An interface is
-described before the first frame that crosses it, at any point in the file; interfaces are numbered in that order.
+Writing only, as in ``slirpy.wire.pcap``, which has the same functions, apart from those for comments, keys and lines
+of logs. A file is a section header, interface descriptions, and for each frame an enhanced packet block, whose flags
+contain the direction. An interface is described before the first frame that crosses it, at any point in the file;
+interfaces are numbered in that order.
 """
 
 from __future__ import annotations
@@ -11,18 +12,22 @@ from collections.abc import Sequence
 from struct import Struct
 
 from slirpy.interfaces import Buffer
+from slirpy.units import US
 from slirpy.wire.pcap import LINKTYPE_ETHERNET, SNAPLEN
 
-__all__ = ["header", "interface", "record"]
+__all__ = ["header", "interface", "journal_entry", "record", "tls_keys"]
 
 _SECTION_HEADER, _INTERFACE_DESCRIPTION, _ENHANCED_PACKET = 0x0A0D0D0A, 1, 6
+_JOURNAL_EXPORT, _DECRYPTION_SECRETS = 9, 10
+_TLS_KEY_LOG = 0x544C534B
 _BYTE_ORDER = 0x1A2B3C4D
 _NANOSECONDS = 9
 # Options, draft sections 3.5, 4.1, 4.2 and 4.3: code, length, value padded to 32 bits.
-_END, _SHB_USERAPPL, _IF_NAME, _IF_TSRESOL, _EPB_FLAGS = 0, 4, 2, 9, 2
+_END, _COMMENT, _SHB_USERAPPL, _IF_NAME, _IF_TSRESOL, _EPB_FLAGS = 0, 1, 4, 2, 9, 2
 _INBOUND, _OUTBOUND = 1, 2
 _NAME = b"slirpy"
 _LONGEST_NAME = 1024
+_LONGEST_COMMENT = 65535
 
 _BLOCK = Struct("<II")  # type, total length
 _LENGTH = Struct("<I")
@@ -32,6 +37,7 @@ _INTERFACE = Struct("<HHI")  # link type, reserved, snaplen
 # Type, total length, interface, time (upper half, lower half), captured length, original length.
 _PACKET = Struct("<IIIIIII")
 _PACKET_END = Struct("<HHIHHI")  # flags option, end of options, total length
+_SIZE = Struct("<Q")
 
 
 def _option(code: int, value: bytes) -> bytes:
@@ -60,7 +66,40 @@ def interface(name: str) -> bytes:
     return _block(_INTERFACE_DESCRIPTION, described)
 
 
-def record(time: int, parts: Sequence[Buffer], inbound: bool, interface: int = 0) -> bytes:
+def tls_keys(log: str) -> bytes:
+    """Return a Decryption Secrets Block with keys of TLS connections, for all frames behind it.
+
+    Args:
+        log: lines in the format of NSS, as ``ssl.SSLContext.keylog_filename`` writes them.
+    """
+    keys = log.encode()
+    body = _LENGTH.pack(_TLS_KEY_LOG) + _LENGTH.pack(len(keys)) + keys + bytes(-len(keys) % 4)
+    return _block(_DECRYPTION_SECRETS, body)
+
+
+def journal_entry(time: int, host: str, text: str) -> bytes:
+    """Return a line of a log, in the export format of systemd's journal; Wireshark shows it between the frames.
+
+    Args:
+        time: nanoseconds since 1970, UTC; only whole microseconds are kept.
+        host: name of the host, without a newline.
+        text: one or several lines.
+    """
+    message = text.encode(errors="replace")
+    entry = b"".join(
+        (
+            f"__REALTIME_TIMESTAMP={time // US}\n_HOSTNAME={host}\nPRIORITY=6\nMESSAGE\n".encode(
+                errors="replace"
+            ),
+            _SIZE.pack(len(message)),
+            message,
+            b"\n",
+        )
+    )
+    return _block(_JOURNAL_EXPORT, entry + bytes(-len(entry) % 4))
+
+
+def record(time: int, parts: Sequence[Buffer], inbound: bool, interface: int = 0, comment: str = "") -> bytes:
     """Return the record of one frame.
 
     Args:
@@ -68,17 +107,20 @@ def record(time: int, parts: Sequence[Buffer], inbound: bool, interface: int = 0
         parts: pieces of the frame, without the frame check sequence.
         inbound: whether it came from the guest, as ``frames_in`` counts it in :class:`slirpy.stats.Stats`.
         interface: number of the interface that it crossed.
+        comment: text for the reader.
     """
     frame = b"".join(parts)
     length = len(frame)
     captured = min(length, SNAPLEN)
     padding = -captured % 4
-    total = _PACKET.size + captured + padding + _PACKET_END.size
+    options = _option(_COMMENT, comment.encode(errors="replace")[:_LONGEST_COMMENT]) if comment else b""
+    total = _PACKET.size + captured + padding + len(options) + _PACKET_END.size
     return b"".join(
         (
             _PACKET.pack(_ENHANCED_PACKET, total, interface, time >> 32, time & 0xFFFFFFFF, captured, length),
             frame[:SNAPLEN],
             bytes(padding),
+            options,
             _PACKET_END.pack(_EPB_FLAGS, 4, _INBOUND if inbound else _OUTBOUND, _END, 0, total),
         )
     )

@@ -23,7 +23,7 @@ from slirpy.testing.history.models import Model, frozen
 
 __all__ = ["Linearization", "check_linearizable"]
 
-_STEPS = 1_000_000
+_STEPS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
