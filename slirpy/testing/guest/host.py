@@ -83,6 +83,9 @@ class GuestHost:
         finally:
             self._sending = False
 
+    def undeliverable(self, packet: bytes) -> None:
+        """Report a packet whose next hop was not found to its sender."""
+
     def _serve(self) -> bool:
         """Let the protocols queue their output; False if there was none."""
         return False

@@ -14,7 +14,7 @@ from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.tcphost import TcpHost
 from slirpy.testing.guest.udp import UdpHost
 from slirpy.wire import ipv4
-from slirpy.wire.icmp import Cause
+from slirpy.wire.icmp import Cause, Quote, Trouble
 from slirpy.wire.icmps import Messages, messages_of
 from slirpy.wire.ip import family_of, flow_key
 
@@ -129,8 +129,21 @@ class IcmpClient:
         trouble = codec.read_error(error.kind, error.code, error.info)
         if trouble.error == errno.EMSGSIZE:
             guest.path_mtu(quote.destination, trouble.mtu)
+        ping = self._report(codec, quote, trouble)
+        if ping is not None:
+            ping.error = error
+
+    def undeliverable(self, packet: bytes) -> None:
+        """Report a packet that did not leave the link to its sender, as a host does whose ARP or NDP fails."""
+        codec = messages_of(packet[12:16] if packet[0] >> 4 == 4 else packet[8:24])
+        quote = codec.read_quote(packet)
+        if quote is not None:
+            self._report(codec, quote, Trouble(errno.EHOSTUNREACH))
+
+    def _report(self, codec: Messages, quote: Quote, trouble: Trouble) -> Ping | None:
+        """Report trouble with a packet to its protocol; returns the ping that it concerns, if it was one."""
         if quote.fragment & ipv4.OFFSET_MASK:
-            return  # there is no transport header in it
+            return None  # there is no transport header in it
         transport = quote.transport
         ports = int.from_bytes(transport[:2], "big"), int.from_bytes(transport[2:4], "big")
         if quote.protocol == ipv4.UDP:
@@ -139,6 +152,5 @@ class IcmpClient:
             sent = flow_key(quote.source, ports[0], quote.destination, ports[1])
             self._tcp.error(sent, int.from_bytes(transport[4:8], "big"), quote.total_length, trouble)
         elif quote.protocol == family_of(quote.source).icmp and transport[0] == codec.echo_request:
-            ping = self._pings.pop(int.from_bytes(transport[6:8], "big"), None)
-            if ping is not None:
-                ping.error = error
+            return self._pings.pop(int.from_bytes(transport[6:8], "big"), None)
+        return None

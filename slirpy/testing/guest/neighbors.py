@@ -47,7 +47,11 @@ class NeighborTable(abc.ABC):
         if address not in self._waiting:
             return
         if not tries:
-            guest.counters.unreachable += len(self._waiting.pop(address))
+            packets = self._waiting.pop(address)
+            guest.counters.unreachable += len(packets)
+            for packet in packets:
+                guest.undeliverable(packet)
+            guest.flush()
             return
         self.requests += 1
         self.request(address)

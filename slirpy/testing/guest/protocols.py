@@ -54,6 +54,9 @@ class ProtocolHost(IpHost):
         """Answer a datagram for an unbound port."""
         self.icmp.port_unreachable(header, packet)
 
+    def undeliverable(self, packet: bytes) -> None:
+        self.icmp.undeliverable(packet)
+
     # -------------------------------------------------------------------------------------- frames in
 
     def take_frame(self, frame: memoryview) -> None:

@@ -16,8 +16,8 @@ from slirpy.testing.sim.stack import HostStack
 from slirpy.units import SECOND
 
 if TYPE_CHECKING:
-    from slirpy.testing.sim.network import Network
     from slirpy.testing.sim.program import Program
+    from slirpy.testing.sim.topology import Topology
 
 __all__ = ["Host"]
 
@@ -34,7 +34,7 @@ class Host:
         programs: everything that was started on it, in order.
     """
 
-    def __init__(self, net: Network, name: str, clock: Clock, make: Callable[[], HostStack]) -> None:
+    def __init__(self, net: Topology, name: str, clock: Clock, make: Callable[[], HostStack]) -> None:
         self.net = net
         self.name = name
         self.clock = clock

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Protocol
 
+from slirpy.checks import instance
 from slirpy.links.faultypath import FaultCounters, Faults, FaultyPath
 from slirpy.reprs import never_raises
 from slirpy.testing.sim.scheduler import Scheduler
@@ -44,8 +46,10 @@ class Path:
         self._trace = trace
         self._deliver = deliver
         self._faulty = FaultyPath(random, faults)
+        self._faults = faults
+        self._rates: list[tuple[int, list[int]]] = []
         self._held: list[FrameRecord] | None = None
-        self._cuts = 0
+        self._cuts: list[list[int]] = []
         self.source = source
         self.target = target
         self.plan: Plan | None = None
@@ -58,11 +62,31 @@ class Path:
     @property
     def faults(self) -> Faults:
         """The faults of frames to come. May be changed at any time."""
-        return self._faulty.faults
+        return self._faults
 
     @faults.setter
     def faults(self, faults: Faults) -> None:
+        instance("faults", faults, Faults, "a Faults, such as Faults(loss=0.05)")
+        self._faults = faults
+        rates = [rate for rate, _ in self._rates]
+        if rates:
+            faults = replace(faults, rate=min(rates if faults.rate is None else (*rates, faults.rate)))
         self._faulty.faults = faults
+
+    def slow(self, rate: int, hits: list[int]) -> None:
+        """Limit the path to ``rate`` bits per second until :meth:`unslow`. The lowest of several limits counts.
+
+        Args:
+            rate: bits per second.
+            hits: gets the time of each frame that is sent meanwhile.
+        """
+        self._rates.append((rate, hits))
+        self.faults = self._faults
+
+    def unslow(self, hits: list[int]) -> None:
+        """Undo the :meth:`slow` with this list. Harmless without one."""
+        self._rates = [each for each in self._rates if each[1] is not hits]
+        self.faults = self._faults
 
     @property
     def counters(self) -> FaultCounters:
@@ -72,15 +96,22 @@ class Path:
     @property
     def is_cut(self) -> bool:
         """True while a partition is between the hosts."""
-        return self._cuts > 0
+        return bool(self._cuts)
 
-    def cut(self) -> None:
-        """Lose every frame from now on. Cuts add up: each needs its :meth:`restore`."""
-        self._cuts += 1
+    def cut(self, hits: list[int] | None = None) -> None:
+        """Lose every frame from now on. Cuts add up: each needs its :meth:`restore`.
 
-    def restore(self) -> None:
-        """Undo one :meth:`cut`. Harmless without one."""
-        self._cuts = max(self._cuts - 1, 0)
+        Args:
+            hits: gets the time of each frame that is lost.
+        """
+        self._cuts.append([] if hits is None else hits)
+
+    def restore(self, hits: list[int] | None = None) -> None:
+        """Undo one :meth:`cut`, that with the same ``hits`` if there are several. Harmless without one."""
+        for number, cut in enumerate(self._cuts):
+            if hits is None or cut is hits:
+                del self._cuts[number]
+                break
 
     def hold(self) -> None:
         """Hold back every frame from now on, until :meth:`release`."""
@@ -99,11 +130,22 @@ class Path:
         self._trace.records.append(record)
         if self._cuts:
             record.fault = "partition"
+            for hits in self._cuts:
+                hits.append(record.time)
         elif self._held is not None:
             record.fault = "hold"
             self._held.append(record)
-        elif self.plan is None or not self.plan.apply(self, record):
-            self._put(record)
+        else:
+            for _, hits in self._rates:
+                hits.append(record.time)
+            if self.plan is None or not self.plan.apply(self, record):
+                self._put(record)
+
+    def insert(self, frame: bytes, reason: str) -> None:
+        """Send a frame that a box on the way has made."""
+        record = FrameRecord(self._scheduler.now, self.source, self.target, frame, fault=reason)
+        self._trace.records.append(record)
+        self._put(record)
 
     def send(self, record: FrameRecord, delay: int = 0, copies: int = 1) -> None:
         """Send a frame on its way, later or more than once: for a plan of faults."""

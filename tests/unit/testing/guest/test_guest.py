@@ -222,8 +222,10 @@ def test_icmp_errors_come_back_to_who_caused_them() -> None:
     ping, socket = net.guest.ping(unassigned), net.guest.udp()
     socket.send(b"x", unassigned, 9)
     net.run(5 * SECOND)
-    # Its own network is on the link: ARP gets no answer, and nothing is sent at all.
+    # Its own network is on the link: ARP gets no answer, nothing is sent at all, and the socket learns of it.
     assert (ping.error, net.guest.counters.unreachable) == (None, 2)
+    assert socket.errors == [errno.EHOSTUNREACH]
+    socket.errors.clear()
 
     net.host.unreachable(SERVER, error=errno.EHOSTUNREACH)
     stream = net.guest.connect("192.0.2.7", 9)

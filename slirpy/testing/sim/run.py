@@ -1,0 +1,222 @@
+"""The run of a network: programs, events, and the conditions of tests."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any, Literal
+
+from slirpy.checks import shown
+from slirpy.config.values import function
+from slirpy.errors import ConfigError, StateError
+from slirpy.links.faultypath import Faults
+from slirpy.testing.errors import UnmetError
+from slirpy.testing.sim.errors import DeadlockError, ProgramError
+from slirpy.testing.sim.host import Host
+from slirpy.testing.sim.program import Program
+from slirpy.testing.sim.topology import DEFAULT_PATH, EPOCH, Topology
+from slirpy.testing.text import seconds
+from slirpy.units import SECOND
+
+__all__ = ["Run", "whole_seconds"]
+
+_ROUNDS = 1_000_000
+"""Ready calls at one point of time after which programs are taken to spin."""
+
+
+class Run(Topology):
+    """The part of a :class:`~slirpy.testing.sim.network.Network` that lets time pass.
+
+    The arguments are described there.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        path: Faults = DEFAULT_PATH,
+        mtu: int = 1500,
+        order: Literal["fifo", "random"] = "fifo",
+        epoch: datetime = EPOCH,
+    ) -> None:
+        super().__init__(seed, path=path, mtu=mtu, order=order, epoch=epoch)
+        self._failure: tuple[Program, BaseException] | None = None
+        self._checks: list[tuple[str, Callable[[], object]]] = []
+        self._running = False
+        self.extensions: dict[str, Any] = {}
+        """What runs programs, such as the asyncio loop, by name; closed with the network."""
+
+    def run(
+        self,
+        main: Coroutine[Any, Any, Any] | Callable[[], Any],
+        *,
+        on: Host | str,
+        limit: float = 600.0,
+    ) -> Any:
+        """Run a program on a host until it ends, and return its result. The programs of other hosts run beside it.
+
+        Args:
+            main: a coroutine, or a function without arguments; see :meth:`Host.run`.
+            on: the host, or its name; it is made if there is none.
+            limit: maximum seconds of virtual time.
+
+        Raises:
+            ProgramError: a program of another host failed.
+            DeadlockError: everything waits, and nothing is left to happen.
+            UnmetError: the limit was reached.
+            Exception: the one that ended ``main``.
+        """
+        host = self.host(on) if isinstance(on, str) else self._host(on)
+        program = host.run(main)
+        self._drive(self.now + whole_seconds("limit", limit), lambda: program.done, program)
+        if not program.done:
+            raise UnmetError(
+                f"{program.name} did not end within {limit:g} s of virtual time: {program.where()}"
+            )
+        return program.result()
+
+    def run_for(self, duration: float) -> None:
+        """Let ``duration`` seconds of virtual time pass.
+
+        Raises:
+            ConfigError: negative, or not a number.
+            ProgramError: a program failed.
+        """
+        self._drive(self.now + whole_seconds("duration", duration), lambda: False)
+
+    def until(self, predicate: Callable[[], object], limit: float = 60.0) -> None:
+        """Let time pass until ``predicate()`` is true; it is called after each event.
+
+        Args:
+            limit: maximum seconds of virtual time.
+
+        Raises:
+            UnmetError: the limit was reached, or nothing is left to happen.
+            ProgramError: a program failed.
+        """
+        function("predicate", predicate)
+        if not self._drive(self.now + whole_seconds("limit", limit), predicate):
+            raise UnmetError(f"not within {limit:g} s of virtual time")
+
+    def settle(self, limit: float = 600.0) -> None:
+        """Let time pass until nothing is left to happen: no frame is under way, and no timer runs.
+
+        Args:
+            limit: maximum seconds of virtual time.
+
+        Raises:
+            UnmetError: the limit was reached.
+            ProgramError: a program failed.
+        """
+        end = self.now + whole_seconds("limit", limit)
+        self._drive(end, lambda: False, settle=True)
+        if self.scheduler.following() is not None:
+            raise UnmetError(f"the network was not idle within {limit:g} s of virtual time")
+
+    def always(self, check: Callable[[], object], name: str = "") -> None:
+        """Call ``check()`` after each event from now on; False, or an exception, ends the run.
+
+        Raises:
+            ConfigError: it cannot be called.
+        """
+        function("check", check)
+        self._checks.append((name or getattr(check, "__name__", "a check"), check))
+
+    def eventually(self, check: Callable[[], object], within: float) -> None:
+        """Let time pass until ``check()`` is true, at most ``within`` seconds.
+
+        Raises:
+            UnmetError: it was never true.
+            ProgramError: a program failed.
+        """
+        self.until(check, within)
+
+    def note(self, text: str) -> None:
+        """Add a line to the trace."""
+        self.trace.note(self.now, "", "note", text)
+
+    def launch(self, host: Host, program: Any, name: str) -> Program:
+        """Start a program; for :meth:`Host.run`."""
+        started: Program
+        if inspect.iscoroutine(program) or inspect.iscoroutinefunction(program):
+            from slirpy.testing.sim.aio import AsyncProgram
+
+            started = AsyncProgram(host, program, name)
+        elif callable(program):
+            from slirpy.testing.sim.blocking import BlockingProgram
+
+            started = BlockingProgram(host, program, name)
+        else:
+            raise ConfigError(f"a program is a coroutine or a function; given was {shown(program)}")
+        host.programs.append(started)
+        return started
+
+    def failed(self, program: Program, error: BaseException) -> None:
+        """Take note that an exception has ended a program; the first one ends the run."""
+        self.trace.note(self.now, program.host.name, "exception", f"{program.name}: {error!r}")
+        if self._failure is None:
+            self._failure = program, error
+
+    def _drive(
+        self,
+        end: int,
+        predicate: Callable[[], object],
+        program: Program | None = None,
+        *,
+        settle: bool = False,
+    ) -> bool:
+        """Go from event to event; returns whether the predicate became true."""
+        if self._running:
+            raise StateError("the network is running already; wait in the program itself, or start another one")
+        self._running = True
+        scheduler = self.scheduler
+        rounds, at = 0, self.now
+        try:
+            while True:
+                while not scheduler.idle:
+                    scheduler.run_ready()
+                    rounds += 1
+                    if rounds > _ROUNDS:
+                        raise DeadlockError(f"endless events at {seconds(at)}: programs never wait")
+                    if self._failure is not None:
+                        self._raise_failure(program)
+                for name, check in self._checks:
+                    if check() is False:
+                        raise UnmetError(f"{name} was not true at {seconds(self.now)}")
+                if predicate():
+                    return True
+                following = scheduler.following()
+                if following is None or following > end:
+                    break
+                if following > at:
+                    rounds, at = 0, following
+                scheduler.run_next()
+            if following is None and program is not None:
+                raise DeadlockError(
+                    f"{program.name} on {program.host.name} waits for something that never happens:"
+                    f" {program.where()}"
+                )
+            if not settle:
+                scheduler.now = max(scheduler.now, end)
+            return bool(predicate())
+        finally:
+            self._running = False
+
+    def _raise_failure(self, main: Program | None) -> None:
+        """End the run, because a program has failed."""
+        assert self._failure is not None
+        program, error = self._failure
+        self._failure = None
+        if program is main:
+            return  # its result raises
+        raise ProgramError(
+            f"{program.name} on {program.host.name} failed at {seconds(self.now)}: {error!r}"
+        ) from error
+
+
+def whole_seconds(what: str, duration: Any) -> int:
+    """Return a number of seconds in nanoseconds."""
+    if isinstance(duration, bool) or not isinstance(duration, int | float) or not 0 <= duration < 1e9:
+        raise ConfigError(f"{what} is a number of seconds, 0 or more; given was {shown(duration)}")
+    return round(duration * SECOND)

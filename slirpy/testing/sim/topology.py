@@ -1,0 +1,218 @@
+"""The hosts of a network, their names and addresses, and the paths between them."""
+
+from __future__ import annotations
+
+import abc
+from datetime import UTC, datetime
+from random import Random
+from typing import Any, Literal
+
+from slirpy.addresses import address_bytes
+from slirpy.checks import amount, instance, shown, whole
+from slirpy.config.values import host_name
+from slirpy.errors import ConfigError
+from slirpy.links.faultypath import Faults
+from slirpy.reprs import counted, never_raises
+from slirpy.tcp import Settings
+from slirpy.testing.sim.clock import TRUE_CLOCK, Clock
+from slirpy.testing.sim.host import Host
+from slirpy.testing.sim.path import Path, Plan
+from slirpy.testing.sim.program import Program
+from slirpy.testing.sim.scheduler import Scheduler
+from slirpy.testing.sim.stack import HostStack
+from slirpy.testing.sim.trace import Trace
+from slirpy.testing.text import seconds
+from slirpy.units import MS
+
+__all__ = ["DEFAULT_PATH", "EPOCH", "HOST_SETTINGS", "Topology"]
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+"""Time of day at which a network begins, unless it is told otherwise."""
+HOST_SETTINGS = Settings(
+    rcv_buffer=1 << 20, rcv_buffer_initial=1 << 16, snd_buffer=1 << 18, delayed_ack=40 * MS
+)
+"""Settings of the TCP connections of hosts: about those of Linux."""
+DEFAULT_PATH = Faults(delay=1 * MS)
+"""A path without faults, of one millisecond."""
+_FIRST4 = int.from_bytes(bytes((198, 18, 0, 0)), "big")  # RFC 2544: for tests of networks
+_HOSTS_MAX = 65_000
+_FIRST6 = bytes.fromhex("20010db8000000000000000000000000")  # RFC 3849: for documentation
+
+
+class Topology(abc.ABC):
+    """The part of a :class:`~slirpy.testing.sim.network.Network` that its hosts depend on.
+
+    The arguments are described there.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        path: Faults = DEFAULT_PATH,
+        mtu: int = 1500,
+        order: Literal["fifo", "random"] = "fifo",
+        epoch: datetime = EPOCH,
+    ) -> None:
+        instance("path", path, Faults, "a Faults, such as Faults(loss=0.05)")
+        instance("epoch", epoch, datetime, "a datetime with a time zone")
+        if order not in ("fifo", "random"):
+            raise ConfigError(f'order is "fifo" or "random"; given was {order!r}')
+        if epoch.tzinfo is None:
+            raise ConfigError(f"epoch {epoch} has no time zone; write datetime(..., tzinfo=UTC)")
+        self.seed = amount("seed", seed)
+        self.epoch = epoch
+        self.trace = Trace()
+        self.hosts: dict[str, Host] = {}
+        self.scheduler = Scheduler(Random(f"{seed} order") if order == "random" else None)
+        self._mtu = whole("mtu", mtu, 1280, 65521)
+        self._default = path
+        self._paths: dict[tuple[str, str], Path] = {}
+        self._macs: dict[bytes, bytes] = {}
+        self._by_mac: dict[bytes, Host] = {}
+        self._names: dict[str, list[bytes]] = {}
+        self._plan: Plan | None = None
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<Network seed {self.seed} at {seconds(self.now)}: {counted(len(self.hosts), 'host')}>"
+
+    @property
+    def now(self) -> int:
+        """Virtual nanoseconds since the beginning."""
+        return self.scheduler.now
+
+    # ------------------------------------------------------------------------------------- building
+
+    def host(
+        self,
+        name: str,
+        address: str | None = None,
+        *,
+        clock: Clock = TRUE_CLOCK,
+        tcp: Settings = HOST_SETTINGS,
+    ) -> Host:
+        """Return the host of this name, which is made at the first call.
+
+        Args:
+            name: letters, digits, dots and hyphens; programs resolve it to the host's addresses.
+            address: its IPv4 address; None: the next one of 198.18.0.0/16. Its IPv6 address is in 2001:db8::/64.
+            clock: the clock of its programs.
+            tcp: settings of its connections.
+
+        Raises:
+            ConfigError: a name or address that cannot be used, or one that another host has.
+        """
+        key = host_name("name", name, dot=True).lower()
+        known = self.hosts.get(key)
+        if known is not None:
+            if address is not None:
+                raise ConfigError(f"there is a host {name} already; choose another name, or omit the address")
+            return known
+        number = len(self.hosts) + 1
+        if number > _HOSTS_MAX:
+            raise ConfigError(f"a network has at most {_HOSTS_MAX} hosts")
+        own4 = (_FIRST4 + number).to_bytes(4, "big") if address is None else address_bytes("address", address)
+        if len(own4) != 4 or own4 in self._macs:
+            problem = "is not an IPv4 address" if len(own4) != 4 else "belongs to another host"
+            raise ConfigError(f"address {address} of host {name} {problem}")
+        own6 = _FIRST6[:8] + number.to_bytes(8, "big")
+        mac = b"\x02\x00" + number.to_bytes(4, "big")
+        instance("clock", clock, Clock, "a Clock")
+        instance("tcp", tcp, Settings, "a slirpy.tcp.Settings")
+
+        def make() -> HostStack:
+            random = Random(f"{self.seed} host {key} {host.epoch if key in self.hosts else 0}")
+            stack = HostStack(
+                self.scheduler,
+                lambda frame: self._transmit(host, frame),
+                random,
+                mac,
+                self._mtu,
+                key,
+                self._macs,
+                tcp,
+            )
+            stack.add_address(own4, 0)
+            stack.add_address(own6, 0)
+            return stack
+
+        host = Host(self, key, clock, make)
+        self.hosts[key] = self._by_mac[mac] = host
+        for own in host.packed_addresses:
+            self._macs[own] = mac
+        self._names[key] = [own4, own6]
+        return host
+
+    def resolve(self, name: str, host: Host | None = None) -> list[bytes]:
+        """Return the addresses of a name, four or sixteen bytes each, IPv4 first; empty: there is no such host.
+
+        Args:
+            name: name of a host, ``localhost``, or a name given by :meth:`alias`.
+            host: the host that asks; its own name is known to it, too.
+        """
+        key = name.rstrip(".").lower()
+        if key == "localhost" or key.endswith(".localhost"):
+            return [bytes((127, 0, 0, 1)), bytes(15) + b"\1"]
+        return list(self._names.get(key, ()))
+
+    def alias(self, name: str, *hosts: Host | str) -> None:
+        """Make a name resolve to the addresses of hosts.
+
+        Raises:
+            ConfigError: no host name, or it is taken.
+        """
+        key = host_name("name", name, dot=True).lower()
+        if key in self._names:
+            raise ConfigError(f"name {name} is taken; choose another one")
+        found = [self._host(each).packed_addresses for each in hosts]
+        self._names[key] = [address for each in found for address in each if address in self._macs]
+
+    def path(self, source: Host | str, target: Host | str) -> Path:
+        """Return the path from one host to another; the way back is another path.
+
+        Raises:
+            ConfigError: not a host of the network, or twice the same.
+        """
+        one, other = self._host(source), self._host(target)
+        if one is other:
+            raise ConfigError(f"a path leads from {one.name} to another host")
+        return self._path(one, other)
+
+    def _path(self, source: Host, target: Host) -> Path:
+        key = source.name, target.name
+        path = self._paths.get(key)
+        if path is None:
+            random = Random(f"{self.seed} path {source.name} {target.name}")
+            path = self._paths[key] = Path(
+                self.scheduler, self.trace, *key, target.receive, self._default, random
+            )
+            path.plan = self._plan
+        return path
+
+    def _host(self, which: Host | str) -> Host:
+        host = self.hosts.get(which.lower()) if isinstance(which, str) else which
+        if not isinstance(host, Host) or self.hosts.get(host.name) is not host:
+            known = ", ".join(self.hosts) or "none yet"
+            raise ConfigError(f"{shown(which)} is not a host of this network; there are: {known}")
+        return host
+
+    def _transmit(self, host: Host, frame: bytes) -> None:
+        """Carry a frame that a host has sent."""
+        target = self._by_mac.get(frame[:6])
+        if target is not None:
+            self._path(host, target).carry(frame)
+        elif frame[0] & 1:
+            for each in list(self.hosts.values()):
+                if each is not host:
+                    self._path(host, each).carry(frame)
+
+    # -------------------------------------------------------------------------------- for its hosts
+
+    @abc.abstractmethod
+    def launch(self, host: Host, program: Any, name: str) -> Program:
+        """Start a program; for :meth:`Host.run`."""
+
+    @abc.abstractmethod
+    def failed(self, program: Program, error: BaseException) -> None:
+        """Take note that an exception has ended a program; the first one ends the run."""
