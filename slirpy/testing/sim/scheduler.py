@@ -34,19 +34,34 @@ class Scheduler:
         now: virtual nanoseconds.
     """
 
-    __slots__ = ("_events", "_number", "_ready", "_shuffle", "now")
+    __slots__ = ("_cancelled", "_events", "_number", "_ready", "_shuffle", "now")
 
     def __init__(self, shuffle: Random | None = None) -> None:
         self.now = 0
         self._shuffle = shuffle
         self._number = 0
         self._events: list[tuple[int, int, Call, tuple[Any, ...]]] = []
+        self._cancelled: set[int] = set()
         self._ready: deque[tuple[Owner | None, Call, tuple[Any, ...]]] = deque()
 
-    def at(self, when: int, call: Call, *args: Any) -> None:
-        """Call ``call(*args)`` at ``when`` virtual nanoseconds, or at once if that has passed."""
+    def at(self, when: int, call: Call, *args: Any) -> int:
+        """Call ``call(*args)`` at ``when`` virtual nanoseconds, or at once if that has passed.
+
+        Returns:
+            The number of the event, for :meth:`cancel`.
+        """
         self._number = number = self._number + 1
         heapq.heappush(self._events, (when, number, call, args))
+        return number
+
+    def cancel(self, number: int) -> None:
+        """Forget an event that has not happened yet, so that time does not advance to it."""
+        cancelled = self._cancelled
+        cancelled.add(number)
+        if len(cancelled) > 64 and 2 * len(cancelled) > len(self._events):
+            self._events[:] = [event for event in self._events if event[1] not in cancelled]
+            heapq.heapify(self._events)
+            cancelled.clear()
 
     def soon(self, owner: Owner | None, call: Call, *args: Any) -> None:
         """Call ``call(*args)`` as soon as the present call has returned, on the processor of ``owner``."""
@@ -54,7 +69,10 @@ class Scheduler:
 
     def following(self) -> int | None:
         """Return the time of the next event; None if there is none."""
-        return self._events[0][0] if self._events else None
+        events, cancelled = self._events, self._cancelled
+        while cancelled and events and events[0][1] in cancelled:
+            cancelled.remove(heapq.heappop(events)[1])
+        return events[0][0] if events else None
 
     @property
     def idle(self) -> bool:
@@ -74,9 +92,12 @@ class Scheduler:
                 call(*args)
 
     def run_next(self) -> None:
-        """Go to the time of the next event, and run the events that are due then."""
-        events = self._events
+        """Go to the time of the next event, and run the events that are due then; :meth:`following` has found it."""
+        events, cancelled = self._events, self._cancelled
         self.now = now = max(self.now, events[0][0])
         while events and events[0][0] <= now:
-            _, _, call, args = heapq.heappop(events)
-            call(*args)
+            _, number, call, args = heapq.heappop(events)
+            if cancelled and number in cancelled:
+                cancelled.remove(number)
+            else:
+                call(*args)

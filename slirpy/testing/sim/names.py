@@ -1,0 +1,145 @@
+"""Names of hosts and services as programs resolve them: ``getaddrinfo`` and ``getnameinfo`` in a network."""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import IPv6Address, ip_address
+from typing import Any
+
+from slirpy.testing.sim.host import Host
+
+__all__ = ["AddressInfo", "getaddrinfo", "getnameinfo", "packed", "sockaddr"]
+
+AddressInfo = tuple[int, int, int, str, Any]
+_FAMILY = {4: socket.AF_INET, 16: socket.AF_INET6}
+_TYPES = (
+    (socket.SOCK_STREAM, socket.IPPROTO_TCP),
+    (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+    (socket.SOCK_RAW, 0),
+)
+_SERVICES = {
+    "domain": 53, "ftp": 21, "http": 80, "https": 443, "imap": 143, "imaps": 993, "mqtt": 1883, "ntp": 123,
+    "pop3": 110, "redis": 6379, "smtp": 25, "ssh": 22, "submission": 587, "telnet": 23, "tftp": 69,
+}  # fmt: skip
+"""Ports of services: a table of its own, because that of the system differs between machines."""
+
+
+def _error(number: int, text: str) -> socket.gaierror:
+    return socket.gaierror(number, text)
+
+
+def sockaddr(address: bytes, port: int) -> tuple[Any, ...]:
+    """Return a socket's address: a pair for IPv4, ``(text, port, 0, 0)`` for IPv6."""
+    text = str(ip_address(address))
+    return (text, port) if len(address) == 4 else (text, port, 0, 0)
+
+
+def packed(text: str, family: int) -> bytes | None:
+    """Return an address of a family as bytes; None: it is a name, or of the other family."""
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if family == socket.AF_INET6 and address.version == 4:
+        return IPv6Address(f"::ffff:{text}").packed
+    return None if family == socket.AF_INET and address.version == 6 else address.packed
+
+
+def _port(service: Any) -> int:
+    if service is None:
+        return 0
+    if isinstance(service, bytes):
+        service = service.decode("ascii", "replace")
+    if isinstance(service, str):
+        if service.isascii() and service.isdigit():
+            service = int(service)
+        elif service in _SERVICES:
+            service = _SERVICES[service]
+        else:
+            raise _error(socket.EAI_SERVICE, "Servname not supported for ai_socktype")
+    return int(service) & 0xFFFF
+
+
+def _addresses(host: Host, name: Any, family: int, flags: int) -> list[bytes]:
+    """Return the addresses of a name, in their order."""
+    if isinstance(name, bytes):
+        name = name.decode("ascii", "replace")
+    if name is None or name == "":
+        any4, any6 = (bytes(4), bytes(16))
+        if not flags & socket.AI_PASSIVE:
+            any4, any6 = bytes((127, 0, 0, 1)), bytes(15) + b"\1"
+        return [any4, any6]
+    try:
+        literal = ip_address(name.partition("%")[0])
+    except ValueError:
+        pass
+    else:
+        return [literal.packed]
+    if flags & socket.AI_NUMERICHOST:
+        raise _error(socket.EAI_NONAME, "Name or service not known")
+    return host.net.resolve(name, host)
+
+
+def getaddrinfo(
+    host: Host, name: Any, service: Any, family: int = 0, kind: int = 0, proto: int = 0, flags: int = 0
+) -> list[AddressInfo]:
+    """Return addresses as :func:`socket.getaddrinfo` does, IPv4 first.
+
+    Args:
+        host: the host that asks.
+        name: a name of the network, an address, or None: the unspecified addresses with AI_PASSIVE, otherwise those
+            of the loopback.
+        service: a port, or the name of a service.
+
+    Raises:
+        socket.gaierror: there is no such name, or no address of that family.
+    """
+    port = _port(service)
+    if name is None and service is None:
+        raise _error(socket.EAI_NONAME, "Name or service not known")
+    if family not in (0, socket.AF_INET, socket.AF_INET6):
+        raise _error(socket.EAI_FAMILY, "ai_family not supported")
+    kinds = [
+        (each, number) for each, number in _TYPES if kind in (0, each) and (proto in (0, number) or not number)
+    ]
+    if not kinds:
+        raise _error(socket.EAI_SOCKTYPE, "ai_socktype not supported")
+    found = _addresses(host, name, family, flags)
+    if not found:
+        raise _error(socket.EAI_NONAME, "Name or service not known")
+    suitable = [each for each in found if family in (0, _FAMILY[len(each)])]
+    if not suitable and family == socket.AF_INET6 and flags & socket.AI_V4MAPPED:
+        suitable = [bytes(10) + b"\xff\xff" + each for each in found]
+    if not suitable:
+        literal = isinstance(name, str) and packed(name, 0) is not None
+        number = socket.EAI_ADDRFAMILY if literal and hasattr(socket, "EAI_ADDRFAMILY") else socket.EAI_NONAME
+        text = "Address family for hostname not supported" if literal else "Name or service not known"
+        raise _error(number, text)
+    canonical = name if flags & socket.AI_CANONNAME and isinstance(name, str) else ""
+    return [
+        (_FAMILY[len(address)], each, proto or number, canonical, sockaddr(address, port))
+        for address in suitable
+        for each, number in kinds
+    ]
+
+
+def getnameinfo(host: Host, address: Any, flags: int = 0) -> tuple[str, str]:
+    """Return the name and the service of a socket's address, as :func:`socket.getnameinfo` does.
+
+    Raises:
+        socket.gaierror: not an address; or it has no name, and NI_NAMEREQD is set.
+    """
+    raw = packed(address[0], 0) if isinstance(address[0], str) else None
+    if raw is None:
+        raise _error(socket.EAI_NONAME, "Name or service not known")
+    number = int(address[1])
+    service = next((name for name, port in _SERVICES.items() if port == number), str(number))
+    if flags & socket.NI_NUMERICSERV:
+        service = str(number)
+    if not flags & socket.NI_NUMERICHOST:
+        for each in host.net.hosts.values():
+            if raw in each.packed_addresses or (each is host and ip_address(raw).is_loopback):
+                return (each.name if raw in each.packed_addresses else "localhost"), service
+        if flags & socket.NI_NAMEREQD:
+            raise _error(socket.EAI_NONAME, "Name or service not known")
+    return str(ip_address(raw)), service
