@@ -30,7 +30,8 @@ from slirpy.checks import amount, is_whole, switch
 from slirpy.config.text import split_port, with_port
 from slirpy.config.values import as_text, listed
 from slirpy.errors import ConfigError
-from slirpy.testing.numbering import Numbering, Place, Tcp
+from slirpy.testing.labels import segment_label
+from slirpy.testing.numbering import Numbering, Place
 from slirpy.testing.packets import Packet, Timed, read_all
 from slirpy.units import MS
 from slirpy.wire import tcp
@@ -137,7 +138,7 @@ class _Drawing:
         numbering = Numbering()
         for packet in packets:
             if packet.tcp is not None:
-                packet.label = self._tcp_label(packet, packet.tcp, numbering)
+                packet.label = segment_label(packet, packet.tcp, numbering, ports=self._ports)
             if packet.corrupted:
                 packet.label += " corrupted"
         times = [self._time(packet.time + max(packet.delays, default=0)) for packet in packets]
@@ -204,28 +205,6 @@ class _Drawing:
             arrow = f"{space}{note[1:]}{' ' * bool(note)}{end}{line * shaft} {label} {line * 2}"
         time = self._time(packet.time)
         self._lines.append(f"{time:>{self._column}}  {style.pole}{arrow}{style.pole}")
-
-    def _tcp_label(self, packet: Packet, segment: Tcp, numbering: Numbering) -> str:
-        """Describe a segment."""
-        shown = numbering.number(packet.source, packet.destination, segment)
-        flags, options = segment.flags, segment.options
-        words = [f"{packet.source[1]} > {packet.destination[1]}"] if self._ports else []
-        words += [tcp.flag_names(flags), f"seq={shown.seq}"]
-        if flags & tcp.ACK:
-            words.append(f"ack={shown.ack}")
-        if segment.length:
-            words.append(f"len={segment.length}")
-        if flags & tcp.SYN:
-            words += [f"mss={options.mss}"] if options.mss is not None else []
-            words += [f"wscale={options.wscale}"] if options.wscale is not None else []
-            words += ["sackOK"] if options.sack_permitted else []
-            words += ["TS"] if options.timestamps is not None else []
-        words += [f"sack={begin}-{end}" for begin, end in shown.sack]
-        if not segment.wnd and not flags & (tcp.RST | tcp.SYN):
-            words.append("win=0")
-        words += ["again"] if shown.again else []
-        words += ["earlier"] if shown.earlier else []
-        return " ".join(words)
 
 
 def _time_of(packet: Packet) -> int:

@@ -15,7 +15,7 @@ from slirpy.wire.describe6 import dhcpv6, icmp6
 from slirpy.wire.extension import Refusal, walk
 from slirpy.wire.ip import Header, family_of
 
-__all__ = ["Packet", "Timed", "read_all"]
+__all__ = ["Packet", "Timed", "read_all", "read_packet"]
 
 Timed: TypeAlias = tuple[int, str, bytes]
 """Nanoseconds, a direction and an Ethernet frame, as in :attr:`VirtualNetwork.transcript
@@ -76,7 +76,7 @@ def read_all(frames: Iterable[Timed]) -> list[Packet]:
                     onward.append(delays)
                     break
             continue
-        read = _read(time, direction, frame)
+        read = read_packet(time, direction, frame)
         if read is not None:
             read.delays = delays
             read.corrupted = getattr(each, "corrupted", False)
@@ -91,8 +91,14 @@ def read_all(frames: Iterable[Timed]) -> list[Packet]:
     return packets
 
 
-def _read(time: int, direction: str, frame: bytes) -> Packet | None:
-    """Parse a frame; None if it is not a complete packet of IPv4 or IPv6."""
+def read_packet(time: int, direction: str, frame: bytes) -> Packet | None:
+    """Parse a frame; None if it is not a complete packet of IPv4 or IPv6.
+
+    Args:
+        time: nanoseconds.
+        direction: name of the direction.
+        frame: an Ethernet frame.
+    """
     if len(frame) < ethernet.HEADER_LENGTH:
         return None
     start = ethernet.payload_offset(frame)

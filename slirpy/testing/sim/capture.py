@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator
 from heapq import merge
 
 from slirpy.testing.sim.trace import FrameRecord, NoteRecord, Record, Trace
-from slirpy.units import MS
 from slirpy.wire import pcapng
 
-__all__ = ["capture", "fate"]
+__all__ = ["capture"]
 
 
 def capture(
@@ -39,28 +38,12 @@ def capture(
     arrivals = () if host is None else _arrivals(trace, host)
     for time, record in merge(_sendings(records, host, lost), arrivals, key=lambda each: each[0]):
         if isinstance(record, NoteRecord):
-            parts.append(pcapng.journal_entry(epoch + time, record.host or "network", _line(record)))
+            parts.append(pcapng.journal_entry(epoch + time, record.host or "network", record.line))
         else:
             inbound = record.source != host if host is not None else False
             number = numbers[record.source if host is None else host]
-            comment = fate(record)
-            parts.append(pcapng.record(epoch + time, (record.frame,), inbound, number, comment))
+            parts.append(pcapng.record(epoch + time, (record.frame,), inbound, number, record.fate))
     return b"".join(parts)
-
-
-def fate(record: FrameRecord) -> str:
-    """Describe what became of a frame in a few words; empty if nothing happened to it."""
-    arrivals, fault = record.arrivals, record.fault
-    if not arrivals:
-        return f"lost: {fault}" if fault else "lost"
-    if not fault and len(arrivals) == 1:
-        return ""
-    after = ", ".join(f"+{(arrival - record.time) / MS:.3f}" for arrival in arrivals)
-    return f"{fault or 'repeated'}: arrives {'twice, ' if len(arrivals) == 2 else ''}{after} ms"
-
-
-def _line(record: NoteRecord) -> str:
-    return record.text if record.kind in ("log", "note") else f"{record.kind}: {record.text}"
 
 
 def _sendings(records: Iterable[Record], host: str | None, lost: bool) -> Iterator[tuple[int, Record]]:

@@ -6,6 +6,8 @@ from hashlib import sha256
 from struct import Struct
 from typing import Literal, TypeAlias
 
+from slirpy.units import MS
+
 __all__ = ["FrameRecord", "Kind", "NoteRecord", "Record", "Trace"]
 
 Kind: TypeAlias = Literal["log", "note", "exception", "fault", "task"]
@@ -59,6 +61,17 @@ class FrameRecord:
         """True if it is never delivered."""
         return not self.arrivals
 
+    @property
+    def fate(self) -> str:
+        """A few words about what became of the frame; empty if nothing happened to it."""
+        arrivals, fault = self.arrivals, self.fault
+        if not arrivals:
+            return "held" if fault == "hold" else f"lost: {fault}" if fault else "lost"
+        if not fault and len(arrivals) == 1:
+            return ""
+        after = ", ".join(f"+{(arrival - self.time) / MS:.3f}" for arrival in arrivals)
+        return f"{fault or 'repeated'}: arrives {'twice, ' if len(arrivals) == 2 else ''}{after} ms"
+
 
 class NoteRecord:
     """A line of text at a point of time.
@@ -80,6 +93,11 @@ class NoteRecord:
 
     def __repr__(self) -> str:
         return f"NoteRecord(time={self.time}, host={self.host!r}, kind={self.kind!r}, text={self.text!r})"
+
+    @property
+    def line(self) -> str:
+        """The text, with its origin unless that is obvious."""
+        return self.text if self.kind in ("log", "note") else f"{self.kind}: {self.text}"
 
 
 Record: TypeAlias = FrameRecord | NoteRecord

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slirpy.testing.sim.capture import capture, fate
+from slirpy.testing.sim.capture import capture
 from slirpy.testing.sim.trace import FrameRecord, Trace
 from slirpy.units import MS, SECOND
 from tests.support.traces import PEERS, Run
@@ -121,21 +121,6 @@ def test_a_host_sees_its_frames_when_they_are_sent_and_the_others_when_they_arri
 def test_lost_frames_can_be_left_out(run: Run) -> None:
     counts = [sum(kind == 6 for kind, _ in blocks(capture(run.trace, lost=lost))) for lost in (True, False)]
     assert counts[0] - counts[1] == 1
-
-
-@pytest.mark.parametrize(
-    ("arrivals", "fault", "text"),
-    [
-        ((1_000_000,), "", ""),
-        ((), "", "lost"),
-        ((), "loss", "lost: loss"),
-        ((3_000_000, 4_500_000), "", "repeated: arrives twice, +3.000, +4.500 ms"),
-        ((1, 2, 3), "Repeat", "Repeat: arrives +0.000, +0.000, +0.000 ms"),
-        ((2_000_000,), "corruption", "corruption: arrives +2.000 ms"),
-    ],
-)
-def test_fates(arrivals: tuple[int, ...], fault: str, text: str) -> None:
-    assert fate(FrameRecord(0, "a", "b", b"", arrivals, fault)) == text
 
 
 def test_an_empty_run_is_a_file_without_frames() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from slirpy.testing.sim.trace import FrameRecord, NoteRecord, Trace
+from slirpy.testing.sim.trace import FrameRecord, Kind, NoteRecord, Trace
 
 
 def frame(
@@ -84,3 +84,24 @@ def test_repr() -> None:
     made = Trace()
     made.note(3, "", "fault", "partition")
     assert repr(made.records) == "[NoteRecord(time=3, host='', kind='fault', text='partition')]"
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "fault", "text"),
+    [
+        ((1_000_000,), "", ""),
+        ((), "", "lost"),
+        ((), "loss", "lost: loss"),
+        ((), "hold", "held"),
+        ((3_000_000, 4_500_000), "", "repeated: arrives twice, +3.000, +4.500 ms"),
+        ((1, 2, 3), "Repeat", "Repeat: arrives +0.000, +0.000, +0.000 ms"),
+        ((2_000_000,), "corruption", "corruption: arrives +2.000 ms"),
+    ],
+)
+def test_fates(arrivals: tuple[int, ...], fault: str, text: str) -> None:
+    assert FrameRecord(0, "a", "b", b"", arrivals, fault).fate == text
+
+
+@pytest.mark.parametrize(("kind", "line"), [("log", "text"), ("note", "text"), ("fault", "fault: text")])
+def test_lines(kind: Kind, line: str) -> None:
+    assert NoteRecord(0, "a", kind, "text").line == line
