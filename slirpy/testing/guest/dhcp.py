@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
 from struct import Struct
 from typing import NamedTuple
@@ -72,6 +72,8 @@ class DhcpClient:
         self.state = "INIT"
         self.lease: DhcpLease | None = None
         self.received: list[DhcpMessage] = []
+        self.on_bound: Callable[[], None] | None = None
+        """Called when a lease was granted, also for a renewal."""
 
     @never_raises
     def __repr__(self) -> str:
@@ -228,6 +230,8 @@ class DhcpClient:
             guest.mtu = min(guest.mtu, mtu)
         self.state = "BOUND"
         self._alarm.set(guest.now + self._time(lease, 58, 4))
+        if self.on_bound is not None:
+            self.on_bound()
 
 
 def _parse(payload: bytes, xid: int, mac: bytes) -> DhcpMessage | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_address
 
 import dnslib
@@ -63,6 +64,8 @@ class Lookup:
         """Data of the answer's records of the requested type, as text."""
         self.message = b""
         """The answer as received."""
+        self.on_done: Callable[[], None] | None = None
+        """Called when :attr:`done` becomes true."""
         self._kind = kind
         self._ask(TRIES)
 
@@ -100,3 +103,5 @@ class Lookup:
     def _end(self) -> None:
         self.done = True
         self._socket.close()
+        if self.on_done is not None:
+            self.on_done()

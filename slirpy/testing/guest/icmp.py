@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, NamedTuple
@@ -39,6 +40,8 @@ class Ping:
     """TTL or hop limit of the reply."""
     error: IcmpError | None = None
     """The ICMP error received instead of a reply."""
+    on_done: Callable[[Ping], None] | None = None
+    """Called with the ping once it has a reply or an error."""
 
     @property
     def rtt(self) -> int | None:
@@ -112,6 +115,8 @@ class IcmpClient:
                 guest.counters.unhandled += 1
                 return
             ping.reply, ping.replied_at, ping.ttl = payload, guest.now, header.hop_limit
+            if ping.on_done is not None:
+                ping.on_done(ping)
         elif kind == codec.echo_request and guest.has_address(header.source):
             own = header.destination if guest.is_own(header.destination) else guest.source_for(header.source)
             self._send(own, header.source, (codec.echo_reply, 0, rest), payload)
@@ -132,6 +137,8 @@ class IcmpClient:
         ping = self._report(codec, quote, trouble)
         if ping is not None:
             ping.error = error
+            if ping.on_done is not None:
+                ping.on_done(ping)
 
     def undeliverable(self, packet: bytes) -> None:
         """Report a packet that did not leave the link to its sender, as a host does whose ARP or NDP fails."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import IPv6Address, IPv6Network
 from typing import Any, Generic, TypeVar
 
@@ -87,6 +88,8 @@ class Autoconfiguration:
         self.solicitations = 0
         self.managed = self.other = False
         self.hop_limit = 0
+        self.on_ready: Callable[[], None] | None = None
+        """Called once there is an address."""
 
     @never_raises
     def __repr__(self) -> str:
@@ -247,6 +250,9 @@ class Autoconfiguration:
         _replace(own.dns, dns, list(self._dns.until))
         times = [table.next() for table in tables]
         self._alarm.set(min((time for time in times if time is not None), default=None))
+        if self.on_ready is not None and self.ready:
+            done, self.on_ready = self.on_ready, None
+            done()
 
 
 def _replace(entries: list[_K], before: list[_K], wanted: list[_K]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from slirpy.addresses import IPAddress
 from slirpy.errors import StateError
 from slirpy.reprs import counted, never_raises
+from slirpy.testing.guest.dns import Lookup
 from slirpy.testing.sim.clock import Clock
 from slirpy.testing.sim.sockets import HostSockets
 from slirpy.testing.sim.stack import HostStack
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from slirpy.testing.sim.topology import Topology
 
 __all__ = ["Host"]
+
+DNS_PORT = 53
 
 
 class Host:
@@ -34,7 +37,14 @@ class Host:
         programs: everything that was started on it, in order.
     """
 
-    def __init__(self, net: Topology, name: str, clock: Clock, make: Callable[[], HostStack]) -> None:
+    def __init__(
+        self,
+        net: Topology,
+        name: str,
+        clock: Clock,
+        make: Callable[[], HostStack],
+        boot: Callable[[HostStack, Callable[[], None]], None],
+    ) -> None:
         self.net = net
         self.name = name
         self.clock = clock
@@ -46,6 +56,7 @@ class Host:
         self.epoch = 0
         """Number of restarts."""
         self._make = make
+        self._boot = boot
         self._waiting: list[bytes] = []
         self._stalls = 0
         self.stack = make()
@@ -134,9 +145,13 @@ class Host:
         self.stack = self._make()
         self.sockets = HostSockets(self)
         programs, self.programs = self.programs, []
-        for program in programs:
-            if program.again is not None:
-                self.run(program.again, name=program.name)
+
+        def start() -> None:
+            for program in programs:
+                if program.again is not None:
+                    self.run(program.again, name=program.name)
+
+        self._boot(self.stack, start)
 
     def pause(self, seconds: float | None = None) -> None:
         """Stop the processor of the host: nothing is received, sent or run until :meth:`resume`.
@@ -165,6 +180,42 @@ class Host:
         deferred, self.deferred = self.deferred, []
         for call, args in deferred:
             self.net.scheduler.soon(self, call, *args)
+
+    def lookup(self, name: str, done: Callable[[list[bytes]], None]) -> None:
+        """Find the addresses of a name, by the DNS that the host has been given, or else in the network's table.
+
+        Args:
+            name: name of a host, or an alias.
+            done: called later with the addresses, four or sixteen bytes each, IPv4 first; none: the name is unknown.
+        """
+        stack = self.stack
+        key = name.rstrip(".").lower()
+        if not stack.dns or key == self.name or key.split(".")[-1] == "localhost":
+            own = [
+                each
+                for each in stack.ipv4.addresses + stack.ipv6.addresses
+                if not ip_address(each).is_link_local
+            ]
+            found = own if key == self.name else self.net.resolve(name)
+            self.soon(done, found)
+            return
+        questions: list[Lookup] = []
+
+        def answered() -> None:
+            if len(questions) == 2 and all(question.done for question in questions):
+                self.soon(
+                    done, [ip_address(each).packed for question in questions for each in question.answers]
+                )
+
+        for kind in ("A", "AAAA"):
+            question = Lookup(stack, stack.udp_host, key, kind, stack.dns[0], DNS_PORT)
+            questions.append(question)
+            question.on_done = answered
+        stack.flush()
+
+    def boot(self, ready: Callable[[], None]) -> None:
+        """Obtain addresses, where the host has none of its own, and call ``ready``."""
+        self._boot(self.stack, ready)
 
     def note(self, text: str) -> None:
         """Add a line to the trace, such as the program's view of an event."""

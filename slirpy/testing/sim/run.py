@@ -11,11 +11,14 @@ from slirpy.checks import shown
 from slirpy.config.values import function
 from slirpy.errors import ConfigError, StateError
 from slirpy.links.faultypath import Faults
+from slirpy.tcp import Settings
 from slirpy.testing.errors import UnmetError
+from slirpy.testing.sim.clock import TRUE_CLOCK, Clock
 from slirpy.testing.sim.errors import DeadlockError, ProgramError
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.program import Program
-from slirpy.testing.sim.topology import DEFAULT_PATH, EPOCH, Topology
+from slirpy.testing.sim.router import Router
+from slirpy.testing.sim.topology import DEFAULT_PATH, EPOCH, HOST_SETTINGS, Topology
 from slirpy.testing.text import seconds
 from slirpy.units import SECOND
 
@@ -46,6 +49,23 @@ class Run(Topology):
         self._running = False
         self.extensions: dict[str, Any] = {}
         """What runs programs, such as the asyncio loop, by name; closed with the network."""
+
+    def host(
+        self,
+        name: str,
+        address: str | None = None,
+        *,
+        behind: Router | str | None = None,
+        clock: Clock = TRUE_CLOCK,
+        tcp: Settings = HOST_SETTINGS,
+    ) -> Host:
+        new = name.lower() not in self.hosts
+        host = super().host(name, address, behind=behind, clock=clock, tcp=tcp)
+        if behind is not None and new:
+            booted: list[bool] = []
+            host.boot(lambda: booted.append(True))
+            self.until(lambda: booted)
+        return host
 
     def run(
         self,

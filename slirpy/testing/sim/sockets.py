@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from slirpy.errors import StateError
 from slirpy.interfaces import Acceptor, DatagramOwner, Listener, NameAnswer, PingOwner, PingPeer, StreamOwner
 from slirpy.testing.sim.datagrams import HostDatagram
+from slirpy.testing.sim.pings import HostPing
 from slirpy.testing.sim.streams import HostListener, HostStream
 
 if TYPE_CHECKING:
@@ -123,10 +124,9 @@ class HostSockets:
 
     def open_ping(self, owner: PingOwner, family: int = 4) -> PingPeer | int:
         """See :meth:`slirpy.interfaces.HostNetwork.open_ping`."""
-        return errno.EPROTONOSUPPORT
+        return HostPing(self._host.stack, owner)
 
     def lookup(self, name: str, done: Callable[[NameAnswer], None]) -> bool:
         """See :meth:`slirpy.interfaces.HostNetwork.lookup`."""
-        addresses = self._host.net.resolve(name, self._host)
-        self._host.soon(done, NameAnswer(tuple(addresses), exists=bool(addresses)))
+        self._host.lookup(name, lambda found: done(NameAnswer(tuple(found), exists=bool(found))))
         return True

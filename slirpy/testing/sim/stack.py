@@ -9,6 +9,7 @@ from typing import Any
 from slirpy.core.timers import Alarm, Timers
 from slirpy.tcp import Settings
 from slirpy.testing.guest.protocols import ProtocolHost
+from slirpy.testing.guest.slaac import Autoconfiguration
 from slirpy.testing.sim.datagrams import HostUdp
 from slirpy.testing.sim.scheduler import Scheduler
 from slirpy.testing.sim.streams import HostTcp
@@ -70,6 +71,7 @@ class HostStack(ProtocolHost):
         self._neighbors = neighbors
         self._wake_at: int | None = None
         self._stalled = False
+        self._watchers: list[Callable[[], None]] = []
         self.dead = False
         """True after a crash: it neither receives nor sends any more."""
         super().__init__(send, random, scheduler.now, mac, mtu, hostname)
@@ -119,6 +121,18 @@ class HostStack(ProtocolHost):
         self.now = self._scheduler.now
         if not self.dead:
             super().flush()
+            for watcher in self._watchers:
+                watcher()
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Call ``watcher`` after everything that the stack does."""
+        self._watchers.append(watcher)
+
+    def autoconfigure(self, ready: Callable[[], None]) -> None:
+        """Obtain an IPv6 address from the routers on the link, and call ``ready`` once there is one."""
+        configuration = self._autoconfiguration = Autoconfiguration(self, self.ipv6, self.ndp, dad=False)
+        configuration.on_ready = ready
+        configuration.start()
 
     # ---------------------------------------------------------------------------------------- frames
 

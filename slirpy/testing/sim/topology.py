@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from random import Random
 from typing import Any, Literal
 
 from slirpy.addresses import address_bytes
 from slirpy.checks import amount, instance, shown, whole
+from slirpy.config import Config
 from slirpy.config.values import host_name
 from slirpy.errors import ConfigError
 from slirpy.links.faultypath import Faults
 from slirpy.reprs import counted, never_raises
 from slirpy.tcp import Settings
+from slirpy.testing.guest.dhcp import DhcpClient
 from slirpy.testing.sim.clock import TRUE_CLOCK, Clock
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.path import Path, Plan
 from slirpy.testing.sim.program import Program
+from slirpy.testing.sim.router import Router
 from slirpy.testing.sim.scheduler import Scheduler
 from slirpy.testing.sim.stack import HostStack
 from slirpy.testing.sim.trace import Trace
@@ -70,6 +75,7 @@ class Topology(abc.ABC):
         self._paths: dict[tuple[str, str], Path] = {}
         self._macs: dict[bytes, bytes] = {}
         self._by_mac: dict[bytes, Host] = {}
+        self._routers: dict[str, Router] = {}
         self._names: dict[str, list[bytes]] = {}
         self._plan: Plan | None = None
 
@@ -89,6 +95,7 @@ class Topology(abc.ABC):
         name: str,
         address: str | None = None,
         *,
+        behind: Router | str | None = None,
         clock: Clock = TRUE_CLOCK,
         tcp: Settings = HOST_SETTINGS,
     ) -> Host:
@@ -97,6 +104,7 @@ class Topology(abc.ABC):
         Args:
             name: letters, digits, dots and hyphens; programs resolve it to the host's addresses.
             address: its IPv4 address; None: the next one of 198.18.0.0/16. Its IPv6 address is in 2001:db8::/64.
+            behind: the router that is between it and the others; it gives the host its addresses.
             clock: the clock of its programs.
             tcp: settings of its connections.
 
@@ -106,43 +114,108 @@ class Topology(abc.ABC):
         key = host_name("name", name, dot=True).lower()
         known = self.hosts.get(key)
         if known is not None:
-            if address is not None:
-                raise ConfigError(f"there is a host {name} already; choose another name, or omit the address")
+            if address is not None or behind is not None:
+                raise ConfigError(f"there is a host {name} already; choose another name, or omit its place")
             return known
+        instance("clock", clock, Clock, "a Clock")
+        instance("tcp", tcp, Settings, "a slirpy.tcp.Settings")
         number = len(self.hosts) + 1
         if number > _HOSTS_MAX:
             raise ConfigError(f"a network has at most {_HOSTS_MAX} hosts")
+        mac = b"\x02\x00" + number.to_bytes(4, "big")
+        if behind is not None:
+            if address is not None:
+                raise ConfigError(f"host {name} gets its address from the router; omit address {address}")
+            return self._add_inside(key, mac, self._router(behind), clock, tcp)
         own4 = (_FIRST4 + number).to_bytes(4, "big") if address is None else address_bytes("address", address)
         if len(own4) != 4 or own4 in self._macs:
             problem = "is not an IPv4 address" if len(own4) != 4 else "belongs to another host"
             raise ConfigError(f"address {address} of host {name} {problem}")
         own6 = _FIRST6[:8] + number.to_bytes(8, "big")
-        mac = b"\x02\x00" + number.to_bytes(4, "big")
-        instance("clock", clock, Clock, "a Clock")
-        instance("tcp", tcp, Settings, "a slirpy.tcp.Settings")
 
         def make() -> HostStack:
-            random = Random(f"{self.seed} host {key} {host.epoch if key in self.hosts else 0}")
-            stack = HostStack(
-                self.scheduler,
-                lambda frame: self._transmit(host, frame),
-                random,
-                mac,
-                self._mtu,
-                key,
-                self._macs,
-                tcp,
-            )
+            stack = self._make_stack(key, lambda frame: self._transmit(host, frame), mac, self._macs, tcp)
             stack.add_address(own4, 0)
             stack.add_address(own6, 0)
             return stack
 
-        host = Host(self, key, clock, make)
+        host = Host(self, key, clock, make, lambda _, ready: ready())
         self.hosts[key] = self._by_mac[mac] = host
         for own in host.packed_addresses:
             self._macs[own] = mac
         self._names[key] = [own4, own6]
         return host
+
+    def _make_stack(
+        self,
+        name: str,
+        send: Callable[[bytes], None],
+        mac: bytes,
+        neighbors: Mapping[bytes, bytes],
+        tcp: Settings,
+    ) -> HostStack:
+        epoch = self.hosts[name].epoch if name in self.hosts else 0
+        random = Random(f"{self.seed} host {name} {epoch}")
+        return HostStack(self.scheduler, send, random, mac, self._mtu, name, neighbors, tcp)
+
+    def _add_inside(self, name: str, mac: bytes, router: Router, clock: Clock, tcp: Settings) -> Host:
+        """Add a host behind a router."""
+        config, outside = router.config, router.outside
+
+        def make() -> HostStack:
+            return self._make_stack(name, send, mac, {}, tcp)
+
+        def send(frame: bytes) -> None:
+            there.carry(frame)
+
+        def boot(stack: HostStack, ready: Callable[[], None]) -> None:
+            waiting = int(config.ipv4) + int(config.ipv6)
+
+            def configured() -> None:
+                nonlocal waiting
+                waiting -= 1
+                if not waiting:
+                    ready()
+
+            if config.ipv4:
+                dhcp = DhcpClient(stack, stack.udp_host)
+                dhcp.on_bound = partial(_once, dhcp, configured)
+                dhcp.start()
+            if config.ipv6:
+                stack.autoconfigure(configured)
+            stack.flush()
+
+        host = Host(self, name, clock, make, boot)
+        self.hosts[name] = host
+        back = self._add_path(outside, host, Faults(), host.receive)
+        there = self._add_path(host, outside, Faults(), router.plug_in(host, self._mtu, back.carry))
+        return host
+
+    def router(self, name: str, config: Config | None = None) -> Router:
+        """Add a router: a host of this name outside, and slirpy's stack inside.
+
+        Args:
+            name: its name, which other hosts resolve to its outer address.
+            config: its configuration; None: 10.0.2.0/24 with DHCP, and a DNS that knows the hosts of this network.
+
+        Raises:
+            ConfigError: a name that is taken, or a configuration that would ask the real machine.
+            ForwardError: a rule of the configuration cannot be set up.
+        """
+        if name.lower() in self.hosts:
+            raise ConfigError(f"there is a host {name} already; choose another name for the router")
+        if config is None:
+            config = Config(dns_mode="system")
+        instance("config", config, Config, "a slirpy.Config")
+        router = self._routers[name.lower()] = Router(self.host(name), config)
+        return router
+
+    def _router(self, which: Router | str) -> Router:
+        router = self._routers.get(which.lower()) if isinstance(which, str) else which
+        if not isinstance(router, Router) or router not in self._routers.values():
+            known = ", ".join(self._routers) or "none yet"
+            raise ConfigError(f"{shown(which)} is not a router of this network; there are: {known}")
+        return router
 
     def resolve(self, name: str, host: Host | None = None) -> list[bytes]:
         """Return the addresses of a name, four or sixteen bytes each, IPv4 first; empty: there is no such host.
@@ -180,14 +253,14 @@ class Topology(abc.ABC):
         return self._path(one, other)
 
     def _path(self, source: Host, target: Host) -> Path:
+        path = self._paths.get((source.name, target.name))
+        return self._add_path(source, target, self._default, target.receive) if path is None else path
+
+    def _add_path(self, source: Host, target: Host, faults: Faults, deliver: Callable[[bytes], None]) -> Path:
         key = source.name, target.name
-        path = self._paths.get(key)
-        if path is None:
-            random = Random(f"{self.seed} path {source.name} {target.name}")
-            path = self._paths[key] = Path(
-                self.scheduler, self.trace, *key, target.receive, self._default, random
-            )
-            path.plan = self._plan
+        random = Random(f"{self.seed} path {source.name} {target.name}")
+        path = self._paths[key] = Path(self.scheduler, self.trace, *key, deliver, faults, random)
+        path.plan = self._plan
         return path
 
     def _host(self, which: Host | str) -> Host:
@@ -216,3 +289,9 @@ class Topology(abc.ABC):
     @abc.abstractmethod
     def failed(self, program: Program, error: BaseException) -> None:
         """Take note that an exception has ended a program; the first one ends the run."""
+
+
+def _once(dhcp: DhcpClient, call: Callable[[], None]) -> None:
+    """Call a function for the first lease, and not for renewals."""
+    dhcp.on_bound = None
+    call()
