@@ -13,6 +13,7 @@ from slirpy.interfaces import Buffer, DatagramOwner
 from slirpy.reprs import never_raises
 from slirpy.testing.guest.fragments import Packet
 from slirpy.testing.guest.udp import UdpHost
+from slirpy.testing.sim.streams import overlap
 from slirpy.wire import ipv4, udp
 
 if TYPE_CHECKING:
@@ -138,9 +139,7 @@ class HostUdp(UdpHost):
             candidate = self.guest.random.randrange(32768, 61000)
             port = 0 if candidate in self.datagrams or candidate in self.open_ports else candidate
         for other in () if shared else self.datagrams.get(port, ()):
-            own = other.address[0]
-            same = len(own) == len(address) or dual or other.dual
-            if own == address or (same and not (any(address) and any(own))):
+            if overlap(other.address[0], other.dual, address, dual):
                 raise OSError(
                     errno.EADDRINUSE, f"Address already in use: {with_port(ip_address(address), port)}"
                 )

@@ -47,8 +47,6 @@ class Run(Topology):
         self._failure: tuple[Program, BaseException] | None = None
         self._checks: list[tuple[str, Callable[[], object]]] = []
         self._running = False
-        self.extensions: dict[str, Any] = {}
-        """What runs programs, such as the asyncio loop, by name; closed with the network."""
 
     def host(
         self,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, NamedTuple
 
+from slirpy.config.text import with_port
 from slirpy.errors import StateError
 from slirpy.interfaces import Acceptor, DatagramOwner, Listener, NameAnswer, PingOwner, PingPeer, StreamOwner
 from slirpy.testing.sim.datagrams import HostDatagram
 from slirpy.testing.sim.pings import HostPing
-from slirpy.testing.sim.streams import HostListener, HostStream
+from slirpy.testing.sim.streams import HostListener, HostStream, overlap
 
 if TYPE_CHECKING:
     from slirpy.testing.sim.host import Host
@@ -36,6 +38,19 @@ class _Refused:
     def close(self) -> None: ...
 
 
+class _Reservation(NamedTuple):
+    """A TCP port that a socket is bound to."""
+
+    owner: object
+    address: bytes
+    dual: bool
+    reuse: bool
+
+    def overlaps(self, address: bytes, dual: bool) -> bool:
+        """Report whether another socket at ``address`` would receive the same connections."""
+        return overlap(self.address, self.dual, address, dual)
+
+
 class HostSockets:
     """A :class:`~slirpy.interfaces.HostNetwork` on the stack of a host.
 
@@ -48,6 +63,7 @@ class HostSockets:
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self._reserved: dict[int, list[_Reservation]] = {}
 
     # ------------------------------------------------------------------------------- for programs
 
@@ -91,6 +107,43 @@ class HostSockets:
         """
         self._check_own(address)
         return self._host.stack.udp_sockets.bind(address, port, owner, dual=dual, shared=shared)
+
+    def reserve(self, owner: object, address: bytes, port: int, *, dual: bool, reuse: bool) -> int:
+        """Bind a TCP socket that does not listen yet, and return its port; 0 chooses a free one.
+
+        Args:
+            owner: whatever gives the port back by :meth:`unreserve`.
+            address: an address of the host; zeros: all of the family.
+            port: its port.
+            dual: whether ``::`` means IPv4 as well.
+            reuse: whether it has SO_REUSEADDR: connections of an earlier socket may remain on the port.
+
+        Raises:
+            OSError: EADDRINUSE, or EADDRNOTAVAIL: the address is not the host's.
+        """
+        self._check_own(address)
+        tcp = self._host.stack.tcp
+        taken = {stream.local_port for stream in tcp.streams.values()}
+        while not port:
+            candidate = tcp.guest.random.randrange(32768, 61000)
+            known = candidate in taken or candidate in self._reserved or candidate in tcp.listeners
+            port = 0 if known else candidate
+        others = self._reserved.setdefault(port, [])
+        if (
+            (not reuse and port in taken)
+            or any(each.overlaps(address, dual) and not (reuse and each.reuse) for each in others)
+            or any(overlap(*each.covers, address, dual) for each in tcp.listeners.get(port, ()))
+        ):
+            raise OSError(errno.EADDRINUSE, f"Address already in use: {with_port(ip_address(address), port)}")
+        others.append(_Reservation(owner, address, dual, reuse))
+        return port
+
+    def unreserve(self, owner: object) -> None:
+        """Give back what :meth:`reserve` has given to ``owner``. Harmless without it."""
+        for port, found in list(self._reserved.items()):
+            found[:] = [each for each in found if each.owner is not owner]
+            if not found:
+                del self._reserved[port]
 
     def _check_own(self, address: bytes) -> None:
         if any(address) and not self._host.stack.is_own(address):

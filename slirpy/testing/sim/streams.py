@@ -25,7 +25,7 @@ from slirpy.wire.ip import split_key
 if TYPE_CHECKING:
     from slirpy.testing.sim.stack import HostStack
 
-__all__ = ["HostListener", "HostStream", "HostTcp"]
+__all__ = ["HostListener", "HostStream", "HostTcp", "overlap"]
 
 ORPHAN = 60 * SECOND
 """Time for which a closed stream waits for the FIN of the far side, as ``net.ipv4.tcp_fin_timeout`` of Linux."""
@@ -93,6 +93,14 @@ class HostStream(TcpStream):
         return max(conn.settings.snd_buffer - conn.snd_buf.length, 0)
 
     @property
+    def has_room(self) -> bool:
+        """True if a third of the send buffer is free, as Linux wakes a writer, or if no data can be sent any more."""
+        conn = self.conn
+        if conn.fin_queued or conn.state is State.CLOSED:
+            return True
+        return self.established and self.room * 3 >= conn.settings.snd_buffer
+
+    @property
     def available(self) -> int:
         """Bytes that :meth:`recv` has to return."""
         return self.conn.rcv_pending
@@ -108,7 +116,7 @@ class HostStream(TcpStream):
         """See :meth:`slirpy.interfaces.StreamPeer.send`."""
         room = self.room
         data = b"".join(buffers)
-        if len(data) > room:
+        if len(data) >= room:
             self._wants_room = True
             data = data[:room]
         if data:
@@ -195,7 +203,7 @@ class HostStream(TcpStream):
                 self._announced = arrived
                 if not first or conn.rcv_pending or conn.fin_received:
                     self.owner.readable()
-            if self._wants_room and self.room:
+            if self._wants_room and self.room and self.has_room:
                 self._wants_room = False
                 self.owner.writable()
         if conn.state is State.CLOSED and not self._dead:
@@ -204,6 +212,14 @@ class HostStream(TcpStream):
                 self.listener.opening.discard(self)
             if conn.error:
                 self.owner.failed(conn.error)
+
+
+def overlap(one: bytes, one_dual: bool, other: bytes, other_dual: bool) -> bool:
+    """Report whether two sockets at the same port and these addresses would receive the same packets."""
+    if one == other:
+        return True
+    same = len(one) == len(other) or one_dual or other_dual
+    return same and not (any(one) and any(other))
 
 
 class HostListener:
@@ -234,6 +250,11 @@ class HostListener:
     def address(self) -> tuple[bytes, int]:
         """See :attr:`slirpy.interfaces.Listener.address`."""
         return self._place
+
+    @property
+    def covers(self) -> tuple[bytes, bool]:
+        """Its address, and whether zeros mean both families."""
+        return self._place[0], self.dual
 
     def matches(self, address: bytes) -> bool:
         """Report whether connections to this address of the host are for the listener."""
@@ -303,8 +324,7 @@ class HostTcp(TcpHost[HostStream]):
             candidate = self.guest.random.randrange(32768, 61000)
             port = 0 if candidate in self.listeners else candidate
         for other in self.listeners.get(port, ()):
-            same = len(other.address[0]) == len(address) or dual or other.dual
-            if other.address[0] == address or (same and not (any(address) and any(other.address[0]))):
+            if overlap(*other.covers, address, dual):
                 raise OSError(
                     errno.EADDRINUSE, f"Address already in use: {with_port(ip_address(address), port)}"
                 )

@@ -78,6 +78,8 @@ class Topology(abc.ABC):
         self._routers: dict[str, Router] = {}
         self._names: dict[str, list[bytes]] = {}
         self._plan: Plan | None = None
+        self.extensions: dict[str, Any] = {}
+        """What runs programs, such as the asyncio loop, by name; closed with the network."""
 
     @never_raises
     def __repr__(self) -> str:

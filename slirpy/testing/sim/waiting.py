@@ -1,0 +1,105 @@
+"""Waits of blocking programs, as sockets and locks see them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from slirpy.testing.sim.errors import EscapeError
+from slirpy.units import SECOND
+
+if TYPE_CHECKING:
+    from slirpy.testing.sim.host import Host
+
+__all__ = ["WAITER", "Waiter", "after", "wait_for", "waiter"]
+
+T = TypeVar("T")
+
+
+class Waiter(Protocol):
+    """A thread of a blocking program."""
+
+    def suspend(self, deadline: int | None) -> bool:
+        """Let others run until :meth:`wake` is called, or until ``deadline``.
+
+        Args:
+            deadline: virtual nanoseconds; None: no limit.
+
+        Returns:
+            False if the deadline has passed without a call of :meth:`wake`.
+        """
+        ...
+
+    def wake(self) -> None:
+        """Let the thread go on as soon as its host's processor is free. Harmless when it does not wait."""
+        ...
+
+
+WAITER: ContextVar[Waiter | None] = ContextVar("slirpy.testing.sim.waiter", default=None)
+"""The thread that runs now; None outside blocking programs."""
+
+
+def waiter(call: str, instead: str) -> Waiter:
+    """Return the thread that runs now, for a call that waits.
+
+    Args:
+        call: name of the call, for the error.
+        instead: advice, for the error.
+
+    Raises:
+        EscapeError: what runs now is not a blocking program, so that the wait would stop the whole network.
+    """
+    found = WAITER.get()
+    if found is None:
+        raise EscapeError(f"{call} would wait outside of a blocking program, and stop the network; {instead}")
+    return found
+
+
+class Watched(Protocol):
+    """Something to wait for."""
+
+    host: Host
+
+    def watch(self, call: Callable[[], object]) -> None:
+        """Call ``call()`` whenever its state may have changed."""
+        ...
+
+    def unwatch(self, call: Callable[[], object]) -> None:
+        """Undo one :meth:`watch`."""
+        ...
+
+
+def wait_for(what: Watched, call: str, attempt: Callable[[], T], limit: float | None) -> T:
+    """Return ``attempt()`` as soon as it does not raise :class:`BlockingIOError`.
+
+    Args:
+        what: the object on which the result depends.
+        call: name of the call, for errors.
+        attempt: function that is tried each time the object has changed.
+        limit: seconds on the clock of the host; None: no limit.
+
+    Raises:
+        TimeoutError: the limit has passed.
+        EscapeError: see :func:`waiter`.
+    """
+    thread = waiter(call, "use asyncio's own calls in an asyncio program")
+    deadline = None if limit is None else after(what.host, limit)
+    what.watch(thread.wake)
+    try:
+        while True:
+            woken = thread.suspend(deadline)
+            try:
+                return attempt()
+            except BlockingIOError:
+                if not woken:
+                    raise TimeoutError("timed out") from None
+    finally:
+        what.unwatch(thread.wake)
+
+
+def after(host: Host, seconds: float) -> int:
+    """Return the virtual time at which ``seconds`` have passed on the clock of a host."""
+    clock, now = host.clock, host.net.now
+    return clock.network_time(clock.monotonic(now) + math.ceil(seconds * SECOND))
