@@ -23,7 +23,7 @@ class Fate(Enum):
     SENT = "sent"
     LOST = "lost"
     LATE = "late"
-    """Sent now; a fault delays it, or repeats it, and each arrival has a row of its own."""
+    """Sent now; a fault delays or repeats it, and each arrival is another row."""
     ARRIVAL = "arrival"
 
 
