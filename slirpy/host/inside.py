@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeAlias
 
 from slirpy.host.addresses import name_of
@@ -17,7 +17,7 @@ from slirpy.host.ipoptions import hear_errors
 from slirpy.host.opensockets import OpenSockets
 from slirpy.host.socketdatagram import SocketDatagram
 from slirpy.host.socketstream import SocketStream
-from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer, StreamOwner, StreamPeer
+from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer, OneByOne, StreamOwner, StreamPeer
 
 __all__ = ["InsideSockets", "SocketOpener"]
 
@@ -95,7 +95,7 @@ class _Stream(SocketStream):
         self._owner = None
 
 
-class _Datagrams:
+class _Datagrams(OneByOne):
     """A :class:`~slirpy.interfaces.DatagramPeer` inside; its socket may not have arrived yet."""
 
     __slots__ = ("_loopback", "_over", "_owner", "_peer", "_sockets", "_waiting")
@@ -159,20 +159,6 @@ class _Datagrams:
             return errno.EAGAIN
         self._waiting.append((bytes(payload), address, port))
         return 0
-
-    def send_many(
-        self,
-        payloads: Sequence[Buffer],
-        address: bytes,
-        port: int,
-        ttl: int = 0,
-        dont_fragment: bool | None = None,
-    ) -> tuple[int, int]:
-        """See :meth:`slirpy.interfaces.DatagramPeer.send_many`."""
-        for sent, payload in enumerate(payloads):
-            if error := self.send(payload, address, port, ttl, dont_fragment):
-                return sent, error
-        return len(payloads), 0
 
     def close(self) -> None:
         """See :meth:`slirpy.interfaces.DatagramPeer.close`."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         StreamPeer,
     )
     from slirpy.interfaces.links import READ, WRITE, Frame, Link, LinkFeatures, LinkSink, Poller
+    from slirpy.interfaces.onebyone import OneByOne
     from slirpy.interfaces.policies import Action, FlowRequest, IPProtocol, Policy, RefusedHook, Verdict
     from slirpy.interfaces.services import Datagram, Service, ServiceNetwork, StreamService
 
@@ -66,6 +67,7 @@ __all__ = [
     "LinkSink",
     "Listener",
     "NameAnswer",
+    "OneByOne",
     "PingOwner",
     "PingPeer",
     "Policy",
@@ -86,6 +88,7 @@ _MODULES = {
     "hosts": "AcceptedStream Acceptor BoundDatagramPeer DatagramOwner DatagramPeer HostNetwork IcmpReport Listener"
     " NameAnswer PingOwner PingPeer StreamOwner StreamPeer",
     "links": "READ WRITE Frame Link LinkFeatures LinkSink Poller",
+    "onebyone": "OneByOne",
     "policies": "Action FlowRequest IPProtocol Policy RefusedHook Verdict",
     "services": "Datagram Service ServiceNetwork StreamService",
 }

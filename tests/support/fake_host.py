@@ -11,13 +11,14 @@ from slirpy.interfaces import (
     DatagramOwner,
     Listener,
     NameAnswer,
+    OneByOne,
     PingOwner,
     PingPeer,
     StreamOwner,
 )
 
 
-class FakeUdp:
+class FakeUdp(OneByOne):
     """A UDP socket."""
 
     def __init__(self, owner: DatagramOwner, family: int, error: int) -> None:
@@ -42,19 +43,6 @@ class FakeUdp:
         assert not self.closed
         self.sent.append((bytes(payload), address, port))
         return self.error
-
-    def send_many(
-        self,
-        payloads: Sequence[Buffer],
-        address: bytes,
-        port: int,
-        ttl: int = 0,
-        dont_fragment: bool | None = None,
-    ) -> tuple[int, int]:
-        for sent, payload in enumerate(payloads):
-            if error := self.send(payload, address, port, ttl, dont_fragment):
-                return sent, error
-        return len(payloads), 0
 
     def close(self) -> None:
         self.closed = True

@@ -26,6 +26,7 @@ __all__ = [
     "NOWHERE6",
     "PING_RANGE",
     "World",
+    "far_client",
     "hops",
     "python",
 ]
@@ -65,6 +66,65 @@ while True:
                     sock.sendall(b"%d " % total + bytes(200_000))
             except ConnectionError:
                 pass  # a traceroute takes an answer and resets
+"""
+
+# What a guest's program does with the servers above; it fills ``found``, which is printed at the end.
+CLIENT = """
+import errno, json, select, socket
+FAR, NOWHERE = {far!r}, {nowhere!r}
+IPV6 = ":" in FAR
+found = {{}}
+
+def udp(port):
+    sock = socket.socket(socket.AF_INET6 if IPV6 else socket.AF_INET, socket.SOCK_DGRAM)
+    sock.settimeout(10)
+    sock.connect((FAR, port))
+    return sock
+
+def greet():
+    sock = udp(7)
+    sock.send(b"hello")
+    found["echo"] = sock.recv(100).decode()
+    return sock
+
+def knock():
+    sock = udp(8)
+    sock.send(b"anyone?")
+    try:
+        sock.recv(100)
+    except ConnectionRefusedError:
+        found["closed"] = "refused"
+
+def largest(size, smaller):
+    # Send datagrams with DF until one is answered; the kernel refuses those that it knows to be too large.
+    sock, sizes = udp(7), []
+    sock.setsockopt(*((socket.IPPROTO_IPV6, 23) if IPV6 else (0, 10)), 2)  # IP_MTU_DISCOVER, IP_PMTUDISC_DO
+    for attempt in range(20):
+        try:
+            sock.send(bytes(size))
+            sizes.append(size)
+            if select.select([sock], [], [], 2)[0]:
+                found["fits"] = len(sock.recv(2000))
+                break
+        except OSError:
+            size = smaller(sock, size)
+    found["sizes"] = sizes
+
+def mtu(sock):
+    found["mtu"] = sock.getsockopt(*((socket.IPPROTO_IPV6, 24) if IPV6 else (0, 14)))  # IP_MTU
+    return found["mtu"]
+
+def transfer():
+    with socket.create_connection((FAR, 9), timeout=20) as tcp:
+        tcp.sendall(bytes(300_000))
+        tcp.shutdown(socket.SHUT_WR)
+        data = b""
+        while piece := tcp.recv(65536):
+            data += piece
+    found["tcp"] = [int(data[:6]), len(data) - 7]
+
+{body}
+print(json.dumps(found))
 """
 
 
@@ -132,6 +192,11 @@ class World:
 def python(script: str) -> str:
     """A shell command that runs Python."""
     return f"{sys.executable} - <<'END'\n{textwrap.dedent(script)}\nEND\n"
+
+
+def far_client(body: str, far: str = FAR, nowhere: str = NOWHERE) -> str:
+    """A shell command that runs Python with the functions of :data:`CLIENT`."""
+    return python(CLIENT.format(body=textwrap.dedent(body), far=far, nowhere=nowhere))
 
 
 def hops(output: str) -> list[str]:

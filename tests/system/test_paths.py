@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.system.routers import FAR, MTU, NEAR, NEXT, NOWHERE, PING_RANGE, World, hops, python
+from tests.system.routers import FAR, MTU, NEAR, NEXT, NOWHERE, PING_RANGE, World, far_client, hops, python
 
 pytestmark = [
     pytest.mark.system,
@@ -110,59 +110,16 @@ def test_ping_where_the_system_gives_no_ping_socket(world: World, guest: Callabl
 
 
 def test_udp_and_tcp_to_a_host_far_away(world: World, guest: Callable[..., str]) -> None:
-    script = f"""
-        import json, select, socket, time
-        FAR = "{FAR}"
-        found = {{}}
-        IP_MTU_DISCOVER, DO, IP_MTU = 10, 2, 14
-
-        def udp(port):
-            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            sock.settimeout(10)
-            sock.connect((FAR, port))
-            return sock
-
-        sock = udp(7)
-        sock.send(b"hello")
-        found["echo"] = sock.recv(100).decode()
+    script = """
+        sock = greet()
         sock.send(bytes(20_000))  # in fragments all the way, both ways
         found["large"] = len(sock.recv(65535))
-
-        sock = udp(8)
-        sock.send(b"anyone?")
-        try:
-            sock.recv(100)
-        except ConnectionRefusedError as error:
-            found["closed"] = "refused"
-
-        sock = udp(7)
-        sock.setsockopt(0, IP_MTU_DISCOVER, DO)
-        sizes = []
-        size = 1472
-        for attempt in range(20):
-            try:
-                sock.send(bytes(size))
-                sizes.append(size)
-                ready, _, _ = select.select([sock], [], [], 2)
-                if ready:
-                    found["fits"] = len(sock.recv(2000))
-                    break
-            except OSError:
-                found["mtu"] = sock.getsockopt(0, IP_MTU)
-                size = found["mtu"] - 28
-        found["sizes"] = sizes
-
-        with socket.create_connection((FAR, 9), timeout=20) as tcp:
-            tcp.sendall(bytes(300_000))
-            tcp.shutdown(socket.SHUT_WR)
-            data = b""
-            while piece := tcp.recv(65536):
-                data += piece
-        found["tcp"] = [int(data[:6]), len(data) - 7]
-        print(json.dumps(found))
+        knock()
+        largest(1472, lambda sock, size: mtu(sock) - 28)
+        transfer()
     """
     world.sh("home", "ip route flush cache")
-    found = json.loads(guest(python(script)))
+    found = json.loads(guest(far_client(script)))
     assert found == {
         "echo": "hello",
         "large": 20_000,

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.system.routers import FAR6, MTU, NEAR6, NEXT6, NOWHERE6, World, hops, python
+from tests.system.routers import FAR6, MTU, NEAR6, NEXT6, NOWHERE6, World, far_client, hops
 
 pytestmark = [
     pytest.mark.system,
@@ -59,21 +59,8 @@ def test_ping(world: World, guest: Callable[..., str]) -> None:
 
 def test_udp_and_tcp_to_a_host_far_away(world: World, guest: Callable[..., str]) -> None:
     """A datagram that is too big is dropped once; then the guest knows, and TCP sends smaller segments."""
-    script = f"""
-        import errno, json, select, socket
-        FAR = "{FAR6}"
-        found = {{}}
-        IPV6_MTU_DISCOVER, DO, IPV6_MTU = 23, 2, 24
-
-        def udp(port):
-            sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-            sock.settimeout(10)
-            sock.connect((FAR, port))
-            return sock
-
-        sock = udp(7)
-        sock.send(b"hello")
-        found["echo"] = sock.recv(100).decode()
+    script = """
+        sock = greet()
         refused = []
         while "large" not in found and len(refused) < 5:
             sock.send(bytes(20_000))  # in fragments all the way, both ways
@@ -82,46 +69,16 @@ def test_udp_and_tcp_to_a_host_far_away(world: World, guest: Callable[..., str])
             except OSError as error:  # the first one is lost, and a connected socket hears why
                 refused.append(errno.errorcode[error.errno])
         found["refused"] = refused
-
-        sock = udp(8)
-        sock.send(b"anyone?")
+        knock()
+        largest(mtu(udp(7)) - 48, lambda sock, size: size - 8)
+        transfer()
         try:
-            sock.recv(100)
-        except ConnectionRefusedError:
-            found["closed"] = "refused"
-
-        sock = udp(7)
-        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, DO)
-        sizes = []
-        found["mtu"] = sock.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU)
-        size = found["mtu"] - 48
-        for attempt in range(20):
-            try:
-                sock.send(bytes(size))
-                sizes.append(size)
-                ready, _, _ = select.select([sock], [], [], 2)
-                if ready:
-                    found["fits"] = len(sock.recv(2000))
-                    break
-            except OSError:
-                size -= 8
-        found["sizes"] = sizes
-
-        with socket.create_connection((FAR, 9), timeout=20) as tcp:
-            tcp.sendall(bytes(300_000))
-            tcp.shutdown(socket.SHUT_WR)
-            data = b""
-            while piece := tcp.recv(65536):
-                data += piece
-        found["tcp"] = [int(data[:6]), len(data) - 7]
-        try:
-            socket.create_connection(("{NOWHERE6}", 9), timeout=20)
+            socket.create_connection((NOWHERE, 9), timeout=20)
         except OSError as error:
             found["nowhere"] = error.strerror
-        print(json.dumps(found))
     """
     world.sh("home", "ip -6 route flush cache")
-    assert json.loads(guest(python(script))) == {
+    assert json.loads(guest(far_client(script, FAR6, NOWHERE6))) == {
         "echo": "hello",
         "large": 20_000,
         "refused": ["EMSGSIZE"],

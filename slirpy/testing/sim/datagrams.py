@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from slirpy.config.text import with_port
 from slirpy.errors import StateError
-from slirpy.interfaces import Buffer, DatagramOwner
+from slirpy.interfaces import Buffer, DatagramOwner, OneByOne
 from slirpy.reprs import never_raises
 from slirpy.testing.guest.fragments import Packet
 from slirpy.testing.guest.udp import UdpHost
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["HostDatagram", "HostUdp"]
 
 
-class HostDatagram:
+class HostDatagram(OneByOne):
     """A UDP socket: a :class:`~slirpy.interfaces.BoundDatagramPeer`.
 
     Args:
@@ -92,20 +92,6 @@ class HostDatagram:
         guest.send_ip(address, ipv4.UDP, header + data, source=source, hop_limit=ttl or 64)
         guest.flush()
         return 0
-
-    def send_many(
-        self,
-        payloads: Sequence[Buffer],
-        address: bytes,
-        port: int,
-        ttl: int = 0,
-        dont_fragment: bool | None = None,
-    ) -> tuple[int, int]:
-        """See :meth:`slirpy.interfaces.DatagramPeer.send_many`."""
-        for sent, payload in enumerate(payloads):
-            if error := self.send(payload, address, port, ttl, dont_fragment):
-                return sent, error
-        return len(payloads), 0
 
     def close(self) -> None:
         """See :meth:`slirpy.interfaces.DatagramPeer.close`."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple, TypeAlias
 
-from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer, IcmpReport
+from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer, IcmpReport, OneByOne
 from slirpy.reprs import counted, never_raises
 from slirpy.testing.text import socket_text
 from slirpy.testing.world.base import SimWorld
@@ -38,7 +38,7 @@ _Carry: TypeAlias = Callable[[bytes, Place, Place, "SimDatagram | None", Shape],
 """Lets a datagram arrive: payload, source, destination, the socket that hears of errors, and the packet's shape."""
 
 
-class SimDatagram:
+class SimDatagram(OneByOne):
     """A :class:`~slirpy.interfaces.BoundDatagramPeer` in memory: a socket of the stack."""
 
     __slots__ = ("_answering", "_carry", "_owner", "_shape", "_sim", "key", "mtu")
@@ -91,20 +91,6 @@ class SimDatagram:
         source = local or (host if any(host) else self._sim.source_for(address))
         return self._carry(data, (source, own_port), (address, port), self, self._shape)
 
-    def send_many(
-        self,
-        payloads: Sequence[Buffer],
-        address: bytes,
-        port: int,
-        ttl: int = 0,
-        dont_fragment: bool | None = None,
-    ) -> tuple[int, int]:
-        """See :meth:`slirpy.interfaces.DatagramPeer.send_many`."""
-        for sent, payload in enumerate(payloads):
-            if error := self.send(payload, address, port, ttl, dont_fragment):
-                return sent, error
-        return len(payloads), 0
-
     def close(self) -> None:
         """See :meth:`slirpy.interfaces.DatagramPeer.close`."""
         if self._owner is not None:
@@ -127,7 +113,7 @@ class SimDatagram:
             self._owner.datagram_error(error, report)
 
 
-class SimAnswering:
+class SimAnswering(OneByOne):
     """A :class:`~slirpy.interfaces.DatagramPeer` that sends through a :class:`SimDatagram` from one address."""
 
     __slots__ = ("_local", "_wildcard")
@@ -151,20 +137,6 @@ class SimAnswering:
     ) -> int:
         """See :meth:`slirpy.interfaces.DatagramPeer.send`."""
         return self._wildcard.send(payload, address, port, ttl, dont_fragment, self._local)
-
-    def send_many(
-        self,
-        payloads: Sequence[Buffer],
-        address: bytes,
-        port: int,
-        ttl: int = 0,
-        dont_fragment: bool | None = None,
-    ) -> tuple[int, int]:
-        """See :meth:`slirpy.interfaces.DatagramPeer.send_many`."""
-        for sent, payload in enumerate(payloads):
-            if error := self.send(payload, address, port, ttl, dont_fragment):
-                return sent, error
-        return len(payloads), 0
 
     def close(self) -> None:
         """Do nothing: the socket belongs to the :class:`SimDatagram`."""
