@@ -31,6 +31,8 @@ class Program(abc.ABC):
         self.name = name
         self.again = again
         self.done = False
+        self.over = False
+        """True once nothing of it runs any more: it was killed, or has failed."""
         self.error: BaseException | None = None
         self._result: Any = None
         self._killed = False
@@ -63,12 +65,12 @@ class Program(abc.ABC):
     def kill(self) -> None:
         """End the program at once, as a crash of its host does. Harmless when it has ended."""
         if not self.done:
-            self._killed = True
-            self._end()
+            self._killed = self.done = True
+        self._end()
 
     @abc.abstractmethod
     def _end(self) -> None:
-        """Stop whatever runs."""
+        """Stop whatever runs still, also of a program that has returned. Harmless when repeated."""
 
     @abc.abstractmethod
     def where(self) -> str:

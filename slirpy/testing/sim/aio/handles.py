@@ -1,0 +1,91 @@
+"""Calls of an event loop in virtual time."""
+
+from __future__ import annotations
+
+from asyncio import Handle, TimerHandle
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from traceback import extract_stack
+from typing import TYPE_CHECKING, Any
+
+from slirpy.testing.sim.aio.bases import get_running, set_running
+from slirpy.testing.sim.current import PROGRAM
+from slirpy.testing.sim.program import Program
+
+if TYPE_CHECKING:
+    from slirpy.testing.sim.aio.loop import SimLoop
+
+__all__ = ["SimHandle", "SimTimer"]
+
+
+def _init(
+    self: Any, callback: Callable[..., object], args: Any, loop: SimLoop, context: Context | None
+) -> None:
+    """Set what Handle.__init__ sets, in one step, and the program."""
+    if context is None:
+        context = copy_context()
+    self._callback = callback
+    self._args = args
+    self._loop = loop
+    self._context = context
+    self._cancelled = False
+    self._repr = None
+    self._source_traceback = extract_stack()[:-2] if loop.get_debug() else None
+    self.program = context.get(PROGRAM)
+
+
+def _run(self: Any) -> None:
+    """Make the call, unless its program was killed."""
+    if self._cancelled:
+        return
+    program = self.program
+    if program is not None and program.over:
+        return
+    loop: SimLoop = self._loop
+    outside = get_running()
+    set_running(loop)
+    try:
+        self._context.run(self._callback, *self._args)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        loop.callback_failed(self, error)
+    finally:
+        set_running(outside)
+
+
+class SimHandle(Handle):
+    """A call that is ready; nothing happens if its program was killed in the meantime."""
+
+    __slots__ = ("program",)
+
+    program: Program | None
+    __init__ = _init
+    _run = _run
+
+
+class SimTimer(TimerHandle):
+    """A call at a time.
+
+    Attributes:
+        number: of the scheduler's event; 0: it is not scheduled, or has happened.
+    """
+
+    __slots__ = ("number", "program")
+
+    program: Program | None
+
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        args: Any,
+        loop: SimLoop,
+        context: Context | None,
+    ) -> None:
+        _init(self, callback, args, loop, context)
+        self._when = when
+        self._scheduled = False
+        self.number = 0
+
+    _run = _run

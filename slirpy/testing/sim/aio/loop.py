@@ -1,0 +1,342 @@
+"""The event loop of all asyncio programs of a network, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio.base_events import BaseEventLoop
+from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
+from math import ceil, isfinite
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakValueDictionary
+
+from slirpy.errors import StateError
+from slirpy.reprs import never_raises
+from slirpy.testing.sim import names
+from slirpy.testing.sim.aio.bases import get_running, set_running
+from slirpy.testing.sim.aio.connections import Connections
+from slirpy.testing.sim.aio.handles import SimHandle, SimTimer
+from slirpy.testing.sim.aio.refused import Refusals
+from slirpy.testing.sim.aio.transport import StreamTransport
+from slirpy.testing.sim.current import PROGRAM, current_host
+from slirpy.testing.sim.errors import EscapeError
+from slirpy.testing.sim.host import Host
+
+if TYPE_CHECKING:
+    from slirpy.testing.sim.aio.program import AsyncProgram
+    from slirpy.testing.sim.topology import Topology
+
+__all__ = ["SimLoop", "loop_of"]
+
+_NANO = 1_000_000_000
+_NEVER = 1e15
+"""A time in seconds at which a timer is as good as none."""
+
+
+def loop_of(net: Topology) -> SimLoop:
+    """Return the event loop of a network, which is made at the first call."""
+    holder = net.extensions.get("asyncio")
+    if holder is None:
+        holder = net.extensions["asyncio"] = _Holder(SimLoop(net))
+    loop: SimLoop = holder.loop
+    return loop
+
+
+class _Holder:
+    """The loop as an extension of its network, which closes it; ``loop.close()`` is for programs, and refused."""
+
+    def __init__(self, loop: SimLoop) -> None:
+        self.loop = loop
+
+    def close(self) -> None:
+        self.loop.dispose()
+
+
+class SimLoop(Refusals, Connections):
+    """An event loop that takes its time, its order and its sockets from a network.
+
+    Each call belongs to the program in whose context it was made, and with it to a host: the host's clock, its
+    addresses, and the pauses of its processor. Programs find it with :func:`asyncio.get_running_loop`; it is not to
+    be run or closed by them.
+
+    Args:
+        net: the network.
+    """
+
+    def __init__(self, net: Topology) -> None:
+        BaseEventLoop.__init__(self)  # without the selector of its base
+        self._clock_resolution = 1e-9
+        self._transports: Any = WeakValueDictionary()
+        self.net = net
+        self.scheduler = net.scheduler
+        self._thread_id = get_ident()
+        self._tasks: WeakValueDictionary[int, asyncio.Task[Any]] = WeakValueDictionary()
+        self._made = 0
+        self._timers: dict[int, SimTimer] = {}
+        self._killed: list[asyncio.Task[Any]] = []
+        self.disposing = False
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<SimLoop of {self.net!r}{' closed' if self.is_closed() else ''}>"
+
+    def __del__(self, *_: Any) -> None: ...  # the base class warns of loops that were not closed
+
+    # ------------------------------------------------------------------------------------------ time
+
+    def time(self) -> float:
+        """Return the reading of the monotonic clock of the present host, in seconds."""
+        host = current_host()
+        now = self.scheduler.now
+        return (now if host is None else host.clock.monotonic(now)) / _NANO
+
+    def call_soon(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> SimHandle:
+        """See :meth:`asyncio.loop.call_soon`."""
+        if self._closed:
+            self._check_closed()
+        handle: SimHandle = SimHandle(callback, args, self, context)
+        program = handle.program
+        self.scheduler.soon(None if program is None else program.host, handle._run)
+        return handle
+
+    def call_soon_threadsafe(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> SimHandle:
+        """See :meth:`asyncio.loop.call_soon_threadsafe`; there are no other threads."""
+        if get_ident() != self._thread_id:
+            raise EscapeError(
+                "call_soon_threadsafe() was called in another thread, which runs in real time; start programs"
+                " with host.run() instead of threads"
+            )
+        return self.call_soon(callback, *args, context=context)
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> SimTimer:
+        """See :meth:`asyncio.loop.call_later`."""
+        if delay is None:
+            raise TypeError("delay must not be None")
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> SimTimer:
+        """See :meth:`asyncio.loop.call_at`; never early: times are rounded up to nanoseconds."""
+        if when is None:
+            raise TypeError("when cannot be None")
+        if self._closed:
+            self._check_closed()
+        timer = SimTimer(when, callback, args, self, context)
+        if when < _NEVER or not isfinite(when):
+            self._set(timer, when)
+        return timer
+
+    def _set(self, timer: SimTimer, when: float) -> None:
+        if not when < _NEVER:
+            return
+        reading = max(ceil(when * _NANO), 0)
+        if reading / _NANO < when:
+            reading += 1
+        program = timer.program
+        at = reading if program is None else program.host.clock.network_time(reading)
+        timer.number = number = self.scheduler.at(at, self._due, timer)
+        timer._scheduled = True
+        self._timers[number] = timer
+
+    def _due(self, timer: SimTimer) -> None:
+        del self._timers[timer.number]
+        timer.number = 0
+        timer._scheduled = False
+        program = timer.program
+        self.scheduler.soon(None if program is None else program.host, timer._run)
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        assert isinstance(handle, SimTimer)
+        number, handle.number = handle.number, 0
+        if number:
+            del self._timers[number]
+            self.scheduler.cancel(number)
+
+    # ----------------------------------------------------------------------------------------- tasks
+
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        """See :meth:`asyncio.loop.create_task`; names are numbered from one in each network."""
+        if self._closed:
+            self._check_closed()
+        self._made = number = self._made + 1
+        if options.get("name") is None:
+            options["name"] = f"Task-{number}"
+        if self._task_factory is None:
+            task: Any = asyncio.Task(coro, loop=self, **options)
+        else:
+            task = super().create_task(coro, **options)
+        context = options.get("context")
+        task.program = PROGRAM.get() if context is None else context.get(PROGRAM)
+        self._tasks[number] = task
+        return cast("asyncio.Task[Any]", task)
+
+    def start(self, program: AsyncProgram, coro: Coroutine[Any, Any, Any], context: Context) -> Any:
+        """Start the task of a program."""
+        task = self.create_task(coro, name=program.name, context=context)
+        task.add_done_callback(program.finished, context=context)
+        return task
+
+    def tasks_of(self, program: AsyncProgram) -> list[asyncio.Task[Any]]:
+        """Return the tasks of a program that still exist, in the order in which they were made."""
+        return [task for task in self._tasks.values() if getattr(task, "program", None) is program]
+
+    def abandon(self, program: AsyncProgram) -> None:
+        """Let nothing of a killed program run any more, not even ``finally`` clauses, until the loop is closed."""
+        self._killed += [task for task in self.tasks_of(program) if not task.done()]
+        for number, timer in list(self._timers.items()):
+            if timer.program is program:
+                del self._timers[number]
+                timer.number = 0
+                self.scheduler.cancel(number)
+
+    def release(self, program: AsyncProgram) -> None:
+        """Close the sockets of a killed program, as the system does."""
+        if program.host.crashed:
+            return
+        for stream in list(program.host.stack.tcp.streams.values()):
+            if isinstance(stream.owner, StreamTransport) and stream.owner.program is program:
+                stream.owner.release()
+
+    def context(self) -> Context:
+        """Return a copy of the present context."""
+        return copy_context()
+
+    def dispose(self) -> None:
+        """Close the loop: unwind all tasks in silence. Nothing that they do has any effect."""
+        outside = get_running()
+        set_running(self)
+        self.disposing = True
+        unwound: set[int] = set()
+        try:
+            while pending := [
+                task for task in [*self._tasks.values()] if not task.done() and id(task) not in unwound
+            ]:
+                for task in pending:
+                    unwound.add(id(task))
+                    self._unwind(task)
+        finally:
+            set_running(outside)
+        self._closed = True
+        self._killed.clear()
+        self._timers.clear()
+
+    def _unwind(self, task: Any) -> None:
+        task._log_destroy_pending = False
+        self._killed.append(task)
+        coro: Any = task.get_coro()
+        try:
+            task.program.context.copy().run(coro.close)
+        except BaseException:  # of any kind: the program is dead
+            return
+
+    # ---------------------------------------------------------------------------------------- errors
+
+    def callback_failed(self, handle: SimHandle | SimTimer, error: BaseException) -> None:
+        """Report an exception that a call has raised."""
+        program: Any = handle.program
+        if isinstance(error, SystemExit) and program is not None:
+            program.exited(error)
+            return
+        self.call_exception_handler(
+            {"message": f"Exception in callback {handle!r}", "exception": error, "handle": handle}
+        )
+
+    def set_exception_handler(self, handler: Any) -> None:
+        """See :meth:`asyncio.loop.set_exception_handler`; it is for the present program only."""
+        program: Any = PROGRAM.get()
+        if program is None:
+            super().set_exception_handler(handler)
+        elif handler is not None and not callable(handler):
+            raise TypeError(f"A callable object or None is expected, got {handler!r}")
+        else:
+            program.handler = handler
+
+    def get_exception_handler(self) -> Any:
+        """See :meth:`asyncio.loop.get_exception_handler`."""
+        program: Any = PROGRAM.get()
+        return super().get_exception_handler() if program is None else program.handler
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """See :meth:`asyncio.loop.call_exception_handler`: without a handler, an exception ends the run."""
+        program = self._program_of(context)
+        if self.disposing or (program is not None and program.over):
+            return
+        if program is None or program.handler is None:
+            super().call_exception_handler(context)
+            return
+        try:
+            program.handler(self, context)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self.default_exception_handler(
+                {"message": "Unhandled error in exception handler", "exception": error, "context": context}
+            )
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        """End the run with the exception of ``context``; without one, log as asyncio does."""
+        error = context.get("exception")
+        program = self._program_of(context)
+        if isinstance(error, asyncio.CancelledError):
+            return  # asyncio 3.11 reports each stream whose task was cancelled
+        if error is None or program is None:
+            super().default_exception_handler(context)
+        else:
+            program.fail(error, context)
+
+    def _program_of(self, context: dict[str, Any]) -> Any:
+        for key in ("task", "future", "handle", "transport"):
+            program = getattr(context.get(key), "program", None)
+            if program is not None:
+                return program
+        return PROGRAM.get()
+
+    # ----------------------------------------------------------------------------------------- names
+
+    def host(self) -> Host:
+        """Return the host whose program runs now.
+
+        Raises:
+            StateError: none does.
+        """
+        host = current_host()
+        if host is None:
+            raise StateError("no program runs now; call this in a program that host.run() or net.run() started")
+        return host
+
+    async def getaddrinfo(
+        self,
+        host: Any,
+        port: Any,
+        *,
+        family: int = 0,
+        type: int = 0,  # noqa: A002 - the name of asyncio
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        """See :meth:`asyncio.loop.getaddrinfo`."""
+        return names.getaddrinfo(self.host(), host, port, family, type, proto, flags)
+
+    async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
+        """See :meth:`asyncio.loop.getnameinfo`."""
+        return names.getnameinfo(self.host(), sockaddr, flags)
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        """Call a function at once, in place of another thread; see :meth:`asyncio.loop.run_in_executor`."""
+        self._check_closed()
+        future: asyncio.Future[Any] = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            future.set_exception(error)
+        return future

@@ -1,0 +1,334 @@
+"""Time, order and errors of the event loop in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import math
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from slirpy.testing.sim.clock import Clock
+from slirpy.testing.sim.errors import DeadlockError, EscapeError, ProgramError
+from slirpy.testing.sim.network import Network
+
+
+def test_sleep_takes_virtual_time_only(net: Network) -> None:
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        await asyncio.sleep(300)
+        return loop.time() - before
+
+    assert net.run(main, on="client") == pytest.approx(300)
+    assert net.now == 300_000_000_000
+
+
+@pytest.mark.parametrize("drift", [0, -333_333, 77_777, 500_000])
+def test_timers_are_never_early_on_the_clock_of_their_host(drift: int) -> None:
+    net = Network()
+    net.host("a", clock=Clock(drift=drift))
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for delay in (1e-9, 0.1, 1 / 3, 0.7, 1e-4, 12.34567891234):
+            when = loop.time() + delay
+            reached = loop.create_future()
+            loop.call_at(when, functools.partial(_stamp, reached))
+            now = await reached
+            assert when <= now < when + 1e-8
+
+    net.run(main, on="a")
+
+
+def _stamp(future: asyncio.Future[float]) -> None:
+    future.set_result(future.get_loop().time())
+
+
+def test_a_fast_clock_has_its_timers_earlier() -> None:
+    net = Network()
+    net.host("fast", clock=Clock(drift=100_000))
+    net.run(sleeper_for(1.1), on="fast")
+    assert net.now == pytest.approx(1_000_000_000, abs=10)
+
+
+def sleeper_for(duration: float) -> Callable[[], Any]:
+    """Return a program that sleeps."""
+
+    async def main() -> None:
+        await asyncio.sleep(duration)
+
+    return main
+
+
+def test_a_cancelled_timer_does_not_advance_time(net: Network) -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().call_later(600, print).cancel()
+        await asyncio.wait_for(asyncio.sleep(1), 900)
+
+    net.run(main, on="client")
+    net.settle()
+    assert net.now == 1_000_000_000
+
+
+def test_a_timer_that_never_comes(net: Network) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(math.inf):
+            await asyncio.sleep(1)
+
+    net.run(main, on="client")
+
+
+@pytest.mark.parametrize("order", ["fifo", "random"])
+def test_calls_that_are_ready_run_in_their_order_unless_it_is_random(order: Any) -> None:
+    net = Network(3, order=order)
+    seen: list[int] = []
+
+    async def main() -> None:
+        for number in range(20):
+            asyncio.get_running_loop().call_soon(seen.append, number)
+        await asyncio.sleep(1)
+
+    net.host("a")
+    net.run(main, on="a")
+    assert sorted(seen) == list(range(20))
+    assert (seen == sorted(seen)) is (order == "fifo")
+
+
+def test_a_pause_delays_the_calls_of_its_host_only(net: Network) -> None:
+    woke: dict[str, int] = {}
+
+    def sleeper(name: str) -> Callable[[], Any]:
+        async def main() -> None:
+            await asyncio.sleep(1)
+            woke[name] = net.now
+
+        return main
+
+    for name in ("server", "client"):
+        net.host(name).run(sleeper(name))
+    net.run_for(0.5)
+    net.host("client").pause(2)
+    net.run_for(5)
+    assert woke == {"server": 1_000_000_000, "client": 2_500_000_000}
+
+
+def test_names_of_tasks_are_the_same_in_each_network() -> None:
+    async def main() -> list[str]:
+        tasks = [asyncio.create_task(asyncio.sleep(0)) for _ in range(3)]
+        await asyncio.gather(*tasks)
+        return [task.get_name() for task in tasks]
+
+    first, second = (Network().run(main, on="a") for _ in range(2))
+    assert first == second == ["Task-2", "Task-3", "Task-4"]
+
+
+def test_an_exception_of_a_task_ends_the_run(net: Network) -> None:
+    async def fails() -> None:
+        raise ZeroDivisionError("of the task")
+
+    async def main() -> None:
+        task = asyncio.create_task(fails(), name="divider")
+        del task
+        await asyncio.sleep(60)
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        net.run(main, on="client")
+    assert "'divider' of main on client" in caught.value.__notes__[0]
+    assert net.now == 0
+
+
+def test_an_exception_that_nobody_retrieved_ends_the_run(net: Network) -> None:
+    async def fails() -> None:
+        raise ZeroDivisionError
+
+    kept = []
+
+    async def main() -> None:
+        kept.append(asyncio.create_task(fails(), name="kept"))
+        await asyncio.sleep(1)
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        net.run(main, on="client")
+    assert "'kept'" in caught.value.__notes__[0]
+
+
+def test_an_exception_of_another_host_ends_the_run(net: Network) -> None:
+    async def fails() -> None:
+        await asyncio.sleep(1)
+        raise ZeroDivisionError
+
+    net.host("other").run(fails)
+    with pytest.raises(ProgramError, match=r"fails on other failed at 1\.0+ s"):
+        net.run(sleeper_for(10), on="client")
+
+
+def test_an_exception_of_a_call_ends_the_run(net: Network) -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().call_later(1, lambda: 1 / 0)
+        await asyncio.sleep(60)
+
+    with pytest.raises(ZeroDivisionError):
+        net.run(main, on="client")
+
+
+def test_an_exception_of_a_connection_ends_the_run(net: Network) -> None:
+    async def failing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        raise ZeroDivisionError
+
+    async def serve() -> None:
+        await (await asyncio.start_server(failing, None, 8)).serve_forever()
+
+    async def main() -> None:
+        _reader, _writer = await asyncio.open_connection("server", 8)
+        await asyncio.sleep(60)
+
+    net.host("server").run(serve)
+    with pytest.raises(ProgramError, match="serve on server") as caught:
+        net.run(main, on="client")
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_an_exception_handler_is_for_its_program(net: Network) -> None:
+    seen: list[Any] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: seen.append(context["exception"]))
+        assert loop.get_exception_handler() is not None
+        loop.call_soon(lambda: 1 / 0)
+        await asyncio.sleep(1)
+
+    async def other() -> None:
+        await asyncio.sleep(2)
+        asyncio.get_running_loop().call_soon(lambda: 1 / 0)
+        await asyncio.sleep(2)
+
+    net.run(main, on="client")
+    assert [type(each) for each in seen] == [ZeroDivisionError]
+    with pytest.raises(ZeroDivisionError):
+        net.run(other, on="client")
+    assert len(seen) == 1
+
+
+def test_exit_with_a_status(net: Network) -> None:
+    async def leaves(status: int) -> None:
+        await asyncio.sleep(1)
+        raise SystemExit(status)
+
+    assert net.run(leaves(0), on="client") == 0
+    with pytest.raises(SystemExit):
+        net.run(leaves(3), on="client")
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("run_forever", ()),
+        ("run_until_complete", (None,)),
+        ("stop", ()),
+        ("close", ()),
+        ("add_signal_handler", (15, print)),
+        ("create_unix_server", (None, "/nowhere")),
+        ("subprocess_exec", (None, "ls")),
+        ("connect_read_pipe", (None, None)),
+    ],
+)
+def test_what_is_not_simulated_is_refused_by_name(net: Network, name: str, args: tuple[Any, ...]) -> None:
+    async def main() -> None:
+        getattr(asyncio.get_running_loop(), name)(*args)
+
+    with pytest.raises(EscapeError, match=name):
+        net.run(main, on="client")
+
+
+def test_a_call_from_another_thread_is_refused(net: Network) -> None:
+    caught: list[BaseException] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        def work() -> None:
+            try:
+                loop.call_soon_threadsafe(print)
+            except EscapeError as error:
+                caught.append(error)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+    net.run(main, on="client")
+    assert "another thread" in str(caught[0])
+
+
+def test_an_executor_runs_at_once(net: Network) -> None:
+    async def main() -> list[Any]:
+        loop = asyncio.get_running_loop()
+        done = [await loop.run_in_executor(None, pow, 2, 5), await asyncio.to_thread(pow, 3, 2)]
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.to_thread(divmod, 1, 0)
+        return done
+
+    assert net.run(main, on="client") == [32, 9]
+
+
+def test_a_wait_that_never_ends_names_its_place(net: Network) -> None:
+    async def inner() -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        await inner()
+
+    with (
+        Network() as alone,
+        pytest.raises(DeadlockError, match=r"test_loop\.py:\d+ in main, at .*\d+ in inner"),
+    ):
+        alone.run(main, on="client")
+
+
+def test_a_program_that_never_waits_is_an_error(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slirpy.testing.sim.run._ROUNDS", 1000)
+
+    async def main() -> None:
+        while True:
+            await asyncio.sleep(0)
+
+    with pytest.raises(DeadlockError, match="never wait"):
+        net.run(main, on="client")
+
+
+def test_the_running_loop_of_the_caller_is_restored() -> None:
+    async def inside() -> None:
+        asyncio.get_running_loop()
+
+    async def outside() -> None:
+        loop = asyncio.get_running_loop()
+        with Network() as net:
+            net.run(inside, on="a")
+        assert asyncio.get_running_loop() is loop
+
+    asyncio.run(outside())
+    with pytest.raises(RuntimeError):
+        asyncio.get_running_loop()
+
+
+def test_nothing_is_logged_when_a_network_is_closed(
+    net: Network, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    async def main() -> None:
+        reader, _ = await asyncio.open_connection("server", 7)
+        waiting = asyncio.create_task(reader.read())
+        assert waiting
+        await asyncio.sleep(1)
+
+    with caplog.at_level(logging.DEBUG):
+        net.run(main, on="client")
+        net.close()
+        del net
+    assert not caplog.records
+    assert not [each for each in recwarn if issubclass(each.category, RuntimeWarning)]
