@@ -60,6 +60,16 @@ if TYPE_CHECKING:
     from slirpy.testing.linkundertest import LinkCheck, LinkFactory, LinkPeer, LinkUnderTest, LocalPeer
     from slirpy.testing.network import VirtualNetwork
     from slirpy.testing.packetdrill import Result, ScriptError, UnsupportedError, run_file, run_text
+    from slirpy.testing.sim.clock import Clock
+    from slirpy.testing.sim.errors import DeadlockError, EscapeError, ProgramError
+    from slirpy.testing.sim.faults import Corrupt, Crash, Cut, Delay, Flow, Lose, Repeat, Reset, Slow, Stall
+    from slirpy.testing.sim.host import Host
+    from slirpy.testing.sim.network import Network
+    from slirpy.testing.sim.partition import Partition
+    from slirpy.testing.sim.path import Path
+    from slirpy.testing.sim.plan import Injected
+    from slirpy.testing.sim.program import Program
+    from slirpy.testing.sim.router import Router
     from slirpy.testing.tcp import Crossing, Pair, Script, Sent, Wire, flag_bits, flag_letters
     from slirpy.testing.world.base import Call
     from slirpy.testing.world.host import SimHost
@@ -73,21 +83,31 @@ __all__ = [
     "Autoconfiguration",
     "Call",
     "Captured",
+    "Clock",
+    "Corrupt",
     "CounterModel",
+    "Crash",
     "Crossing",
+    "Cut",
+    "DeadlockError",
+    "Delay",
     "Dhcp6Client",
     "Dhcp6Lease",
     "DhcpClient",
     "DhcpLease",
     "DhcpMessage",
     "Echo",
+    "EscapeError",
     "Event",
     "Fault",
+    "Flow",
     "Guest",
     "GuestCounters",
     "GuestStream",
     "History",
+    "Host",
     "IcmpError",
+    "Injected",
     "Invocation",
     "KeyValueModel",
     "Linearization",
@@ -97,17 +117,26 @@ __all__ = [
     "LinkUnderTest",
     "LocalPeer",
     "Lookup",
+    "Lose",
     "Message",
     "Model",
+    "Network",
     "Operation",
     "Pair",
+    "Partition",
+    "Path",
     "Ping",
+    "Program",
+    "ProgramError",
     "QueueModel",
     "Received",
     "RegisterModel",
     "Remote",
+    "Repeat",
+    "Reset",
     "Resetter",
     "Result",
+    "Router",
     "Script",
     "ScriptError",
     "Sent",
@@ -116,7 +145,9 @@ __all__ = [
     "SimServer",
     "SimUdpServer",
     "Sink",
+    "Slow",
     "Source",
+    "Stall",
     "StreamListener",
     "UdpSocket",
     "UnmetError",
@@ -132,6 +163,16 @@ __all__ = [
 ]
 
 _MODULES = {
+    "sim.clock": "Clock",
+    "sim.errors": "DeadlockError EscapeError ProgramError",
+    "sim.faults": "Corrupt Crash Cut Delay Flow Lose Repeat Reset Slow Stall",
+    "sim.host": "Host",
+    "sim.network": "Network",
+    "sim.partition": "Partition",
+    "sim.path": "Path",
+    "sim.plan": "Injected",
+    "sim.program": "Program",
+    "sim.router": "Router",
     "cable": "Captured Fault",
     "diagram": "ladder",
     "errors": "UnmetError",

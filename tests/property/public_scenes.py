@@ -16,7 +16,20 @@ from slirpy import Action, Config, FlowRequest, Outbound, Rule, Slirp, Stack
 from slirpy.interfaces import IcmpReport
 from slirpy.links import CallbackLink, CaptureLink, Endpoint, FaultLink, Faults, FaultyPath, Recorder
 from slirpy.tcp import Connection, Segment, Settings, State
-from slirpy.testing import Guest, History, Pair, RegisterModel, Remote, Script, SimHost, VirtualNetwork
+from slirpy.testing import (
+    Clock,
+    Flow,
+    Guest,
+    History,
+    Lose,
+    Network,
+    Pair,
+    RegisterModel,
+    Remote,
+    Script,
+    SimHost,
+    VirtualNetwork,
+)
 
 __all__ = ["GOOD", "INSTANCES", "Scene"]
 
@@ -75,6 +88,15 @@ class Scene:
 
     def make_net(self) -> VirtualNetwork:
         return VirtualNetwork(seed=1)
+
+    def make_hosts(self) -> Network:
+        """Two hosts, a router, and a host behind it."""
+        net = Network()
+        net.host("a")
+        net.host("b")
+        net.router("r")
+        net.host("c", behind="r")
+        return net
 
     def make_script(self) -> Script:
         script = Script()
@@ -145,6 +167,12 @@ INSTANCES: dict[str, Callable[[Scene], object]] = {
     "testing.SimWorld": lambda scene: scene.world,
     "testing.SimClock": lambda scene: scene.world,
     "testing.VirtualNetwork": lambda scene: scene.net,
+    "testing.Network": lambda scene: scene.hosts,
+    "testing.Run": lambda scene: scene.hosts,
+    "testing.Topology": lambda scene: scene.hosts,
+    "testing.Host": lambda scene: scene.hosts.host("a"),
+    "testing.Path": lambda scene: scene.hosts.path("a", "b"),
+    "testing.Clock": lambda scene: Clock(),
     "tcp.Connection": lambda scene: scene.connection,
     "tcp.Connection.connect": lambda scene: Connection(),
     "tcp.Connection.listen": lambda scene: Connection(),
@@ -155,6 +183,7 @@ REQUEST = FlowRequest(6, "10.0.2.15", 1, V4, 80)
 REPORT = IcmpReport(111, 3, 3, 0, bytes(4), bytes(4), 80, b"")
 DISCARD = Endpoint(socket.AF_INET, ("127.0.0.1", 9))
 PEER = SimpleNamespace(send=print, receive=print, close=print)
+FLOW = Flow("a", "b")
 ANSWERED = Segment(0xFFFFFFF0 + 4, 0, 16, 0)
 
 
@@ -286,6 +315,30 @@ GOOD: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "testing.Pair": lambda scene: {},
     "testing.VirtualTime.run": lambda scene: {"duration": 1},
     "testing.VirtualTime.run_until": lambda scene: {"predicate": lambda: True},
+    "testing.Clock": lambda scene: {},
+    "testing.Flow": lambda scene: {"client": "a", "server": "b"},
+    **{f"testing.{name}": lambda scene: {"flow": FLOW, "n": 1} for name in ("Lose", "Delay", "Repeat", "Corrupt")},
+    "testing.Reset": lambda scene: {"flow": FLOW},
+    **{f"testing.{name}": lambda scene: {"at": 1, "ms": 1, "a": "a", "b": "b"} for name in ("Cut", "Slow")},
+    **{f"testing.{name}": lambda scene: {"at": 1, "ms": 1, "host": "a"} for name in ("Stall", "Crash")},
+    "testing.Host.lookup": lambda scene: {"name": "b", "done": print},
+    "testing.Host.note": lambda scene: {"text": "x"},
+    "testing.Host.pause": lambda scene: {},
+    "testing.Host.crash": lambda scene: {},
+    "testing.Network": lambda scene: {},
+    "testing.Network.inject": lambda scene: {"faults": Lose(FLOW, 1)},
+    "testing.Run.always": lambda scene: {"check": print},
+    "testing.Run.eventually": lambda scene: {"check": lambda: True, "within": 1},
+    "testing.Run.host": lambda scene: {"name": "d"},
+    "testing.Run.note": lambda scene: {"text": "x"},
+    "testing.Run.run_for": lambda scene: {"duration": 1},
+    "testing.Run.settle": lambda scene: {"limit": 600},
+    "testing.Run.until": lambda scene: {"predicate": lambda: True},
+    "testing.Topology.alias": lambda scene: {"name": "www", "hosts": "a"},
+    "testing.Topology.path": lambda scene: {"source": "a", "target": "b"},
+    "testing.Topology.resolve": lambda scene: {"name": "a"},
+    "testing.Topology.router": lambda scene: {"name": "s"},
+    "testing.Path.faults =": lambda scene: {"faults": Faults()},
     "testing.Resetter": lambda scene: {},
     "testing.Script": lambda scene: {},
     "testing.Script.expect": lambda scene: {"flags": "SA"},

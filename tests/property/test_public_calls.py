@@ -46,8 +46,17 @@ LEFT_OUT: dict[str, str] = {
         testing.Operation testing.Ping testing.Received testing.Result testing.Sent""",
     "handles, which other calls make and return": """
         Attachment GuestListener Nic testing.Autoconfiguration testing.Dhcp6Client testing.DhcpClient
-        testing.GuestStream testing.Invocation testing.Lookup testing.SimServer testing.SimUdpServer
-        testing.StreamListener testing.UdpSocket""",
+        testing.GuestStream testing.Host testing.Injected testing.Invocation testing.Lookup testing.Partition
+        testing.Path testing.Program testing.Router testing.SimServer testing.SimUdpServer testing.StreamListener
+        testing.UdpSocket""",
+    "programs, which are coroutines or functions: tests/unit/testing/sim tries others": """
+        testing.Run.run testing.Host.run""",
+    "takes groups of hosts: tests/unit/testing/sim/test_network.py": "testing.Network.partition",
+    "methods that the parts of a simulated network call among themselves": """
+        testing.Run.launch testing.Run.failed testing.Host.boot testing.Host.receive testing.Host.soon
+        testing.Path.carry testing.Path.cut testing.Path.restore testing.Path.insert testing.Path.send
+        testing.Path.slow testing.Path.unslow testing.Program.ended testing.Router.plug_in testing.Clock.monotonic
+        testing.Clock.network_time""",
     "every option is tried in test_options.py": "Config",
     "a structural type, which has no code": "testing.LinkPeer testing.LinkPeer.send",
     "the guest's side of a link, which the conformance suite calls": "testing.LocalPeer.send",
@@ -78,10 +87,12 @@ LEFT_OUT: dict[str, str] = {
     "methods for subclasses to override": """
         testing.Remote.on_data testing.Echo.on_data testing.Sink.on_data testing.Resetter.on_data""",
     "methods that the protocols of a guest call, for each packet": """
-        testing.Autoconfiguration.advertisement testing.GuestHost.send_frame testing.GuestStream.input
+        testing.Autoconfiguration.advertisement testing.GuestHost.send_frame
         testing.IpHost.add_address testing.IpHost.has_address testing.IpHost.is_own testing.IpHost.mtu_for
         testing.IpHost.path_mtu testing.IpHost.send_ip testing.IpHost.send_packet testing.IpHost.source_for
-        testing.UdpSocket.take testing.ProtocolHost.take_frame""",
+        testing.UdpSocket.take testing.ProtocolHost.deliver testing.ProtocolHost.refuse_datagram
+        testing.ProtocolHost.take_frame testing.ProtocolHost.undeliverable testing.TcpStream.input
+        testing.GuestStream.served""",
     "the engine's fast lane, for each segment": """
         tcp.expire tcp.output tcp.segment_arrives tcp.reset_for tcp.reopens tcp.next_iss tcp.ControlBlock.close_with
         tcp.ControlBlock.enter tcp.ControlBlock.flight_before tcp.ControlBlock.give_up
@@ -130,7 +141,8 @@ MAY_BE_EMPTY = (
     "Config.from_qemu options", "DhcpAnswer hostname", "DhcpAnswer bootfile", "DhcpAnswer tftp_server_name",
     "Resolver scope", "Verdict reason", "links.CaptureLink name", "links.Recorder.interface name",
     "links.TraceLink name", "links.inet host", "links.multicast interface", "testing.Guest hostname",
-    "testing.History.invoke process",
+    "testing.History.invoke process", "testing.Run.always name", "testing.Run.note text", "testing.Host.note text",
+    "testing.Topology.resolve name",
     "testing.Script.inject flags", "testing.Script.expect flags", "testing.flag_bits letters",
     "testing.run_text text", "testing.run_text name",
 )  # fmt: skip
@@ -192,6 +204,11 @@ RANGES: dict[str, Range] = {
     "testing.flag_letters flags": (0, 255), "testing.ladder width": (60, math.inf),
     "testing.ladder limit": (2, math.inf), "testing.ladder last": (0, math.inf),
     "testing.run_file tolerance_usecs": TIME, "testing.run_text tolerance_usecs": TIME,
+    "n": TIME, "at": TIME, "ms": TIME, "bit": TIME, "connection": TIME, "after_bytes": TIME,
+    "testing.Slow rate": (1, math.inf), "testing.Clock offset": ALL, "testing.Clock drift": (-500_000, 500_000),
+    "testing.Network seed": TIME, "testing.Network mtu": (1280, 65521), "testing.Run.eventually within": (0, 1e9),
+    "testing.Run.run_for duration": (0, 1e9), "testing.Run.settle limit": (0, 1e9),
+    "testing.Run.until limit": (0, 1e9), "testing.Host.pause seconds": (0, 1e9),
     "tcp.Connection.abort error": (0, 4095), "tcp.Connection.consume count": (0, 3),
     "tcp.Connection.read limit": (0, math.inf),
     "tcp.Settings mss": (1, 65535), "tcp.Settings peer_mss": (1, 65535),

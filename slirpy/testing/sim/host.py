@@ -8,13 +8,15 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from slirpy.addresses import IPAddress
+from slirpy.checks import switch
+from slirpy.config.values import as_text, function, host_name
 from slirpy.errors import StateError
 from slirpy.reprs import counted, never_raises
 from slirpy.testing.guest.dns import Lookup
 from slirpy.testing.sim.clock import Clock
+from slirpy.testing.sim.durations import in_nanoseconds
 from slirpy.testing.sim.sockets import HostSockets
 from slirpy.testing.sim.stack import HostStack
-from slirpy.units import SECOND
 
 if TYPE_CHECKING:
     from slirpy.testing.sim.program import Program
@@ -118,6 +120,7 @@ class Host:
             reset: whether the connections are reset, as when a process is killed and its kernel survives; otherwise
                 the host falls silent, as when the power fails.
         """
+        switch("reset", reset)
         if self.crashed:
             return
         self._note("fault", "crash")
@@ -159,12 +162,13 @@ class Host:
         Args:
             seconds: of virtual time; None: until :meth:`resume` is called.
         """
+        length = None if seconds is None else in_nanoseconds("seconds", seconds)
         self._note("fault", "pause")
         self._stalls += 1
         self.stalled = True
         self.stack.stall()
-        if seconds is not None:
-            self.net.scheduler.at(self.net.now + round(seconds * SECOND), self.resume)
+        if length is not None:
+            self.net.scheduler.at(self.net.now + length, self.resume)
 
     def resume(self) -> None:
         """Undo one :meth:`pause`. Harmless without one."""
@@ -188,8 +192,9 @@ class Host:
             name: name of a host, or an alias.
             done: called later with the addresses, four or sixteen bytes each, IPv4 first; none: the name is unknown.
         """
+        function("done", done)
         stack = self.stack
-        key = name.rstrip(".").lower()
+        key = host_name("name", name, dot=True).rstrip(".").lower()
         if not stack.dns or key == self.name or key.split(".")[-1] == "localhost":
             own = [
                 each
@@ -219,7 +224,7 @@ class Host:
 
     def note(self, text: str) -> None:
         """Add a line to the trace, such as the program's view of an event."""
-        self._note("note", text)
+        self._note("note", as_text("text", text))
 
     # -------------------------------------------------------------------------------------- inside
 

@@ -77,7 +77,7 @@ def _addresses(host: Host, name: Any, family: int, flags: int) -> list[bytes]:
         return [literal.packed]
     if flags & socket.AI_NUMERICHOST:
         raise _error(socket.EAI_NONAME, "Name or service not known")
-    return host.net.resolve(name, host)
+    return host.net.resolve(name)
 
 
 def getaddrinfo(

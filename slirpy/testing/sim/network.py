@@ -15,14 +15,15 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Literal
 
-from slirpy.checks import instance
+from slirpy.checks import instance, switch
 from slirpy.errors import ConfigError
 from slirpy.links.faultypath import Faults
+from slirpy.testing.sim.durations import in_nanoseconds
 from slirpy.testing.sim.faults import KINDS, Fault, TimedFault
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.partition import Partition
 from slirpy.testing.sim.plan import Injected, Injections, actions
-from slirpy.testing.sim.run import Run, whole_seconds
+from slirpy.testing.sim.run import Run
 from slirpy.testing.sim.topology import DEFAULT_PATH, EPOCH
 from slirpy.testing.sim.trace import FrameRecord
 from slirpy.units import MS
@@ -85,8 +86,11 @@ class Network(Run):
         Raises:
             ConfigError: fewer than two groups, or a host that is not of the network.
         """
-        if len(groups) < 2 or any(isinstance(group, str) for group in groups):
+        switch("oneway", oneway)
+        if len(groups) < 2 or any(not isinstance(group, list | tuple | set | frozenset) for group in groups):
             raise ConfigError("partition() takes two or more collections of hosts, such as ['a'], ['b', 'c']")
+        start = self.now + in_nanoseconds("after", after)
+        lasting = None if during is None else in_nanoseconds("during", during)
         sides = [[self._host(each) for each in group] for group in groups]
         paths = [
             self._path(a, b)
@@ -99,13 +103,12 @@ class Network(Run):
         names = " | ".join(", ".join(host.name for host in side) for side in sides)
         name = f"partition {names}{' (one way)' if oneway else ''}"
         partition = Partition(self.scheduler, self.trace, name, paths)
-        start = self.now + whole_seconds("after", after)
         if after:
             self.scheduler.at(start, partition.begin)
         else:
             partition.begin()
-        if during is not None:
-            self.scheduler.at(start + whole_seconds("during", during), partition.heal)
+        if lasting is not None:
+            self.scheduler.at(start + lasting, partition.heal)
         return partition
 
     def inject(self, *faults: Fault) -> None:

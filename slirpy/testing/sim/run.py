@@ -8,21 +8,22 @@ from datetime import datetime
 from typing import Any, Literal
 
 from slirpy.checks import shown
-from slirpy.config.values import function
+from slirpy.config.values import as_text, function
 from slirpy.errors import ConfigError, StateError
 from slirpy.links.faultypath import Faults
 from slirpy.tcp import Settings
 from slirpy.testing.errors import UnmetError
 from slirpy.testing.sim.clock import TRUE_CLOCK, Clock
+from slirpy.testing.sim.durations import in_nanoseconds
 from slirpy.testing.sim.errors import DeadlockError, ProgramError
 from slirpy.testing.sim.host import Host
+from slirpy.testing.sim.idle import is_activity
 from slirpy.testing.sim.program import Program
 from slirpy.testing.sim.router import Router
 from slirpy.testing.sim.topology import DEFAULT_PATH, EPOCH, HOST_SETTINGS, Topology
 from slirpy.testing.text import seconds
-from slirpy.units import SECOND
 
-__all__ = ["Run", "whole_seconds"]
+__all__ = ["Run"]
 
 _ROUNDS = 1_000_000
 """Ready calls at one point of time after which programs are taken to spin."""
@@ -57,9 +58,9 @@ class Run(Topology):
         clock: Clock = TRUE_CLOCK,
         tcp: Settings = HOST_SETTINGS,
     ) -> Host:
-        new = name.lower() not in self.hosts
+        before = len(self.hosts)
         host = super().host(name, address, behind=behind, clock=clock, tcp=tcp)
-        if behind is not None and new:
+        if behind is not None and len(self.hosts) > before:
             booted: list[bool] = []
             host.boot(lambda: booted.append(True))
             self.until(lambda: booted)
@@ -87,7 +88,7 @@ class Run(Topology):
         """
         host = self.host(on) if isinstance(on, str) else self._host(on)
         program = host.run(main)
-        self._drive(self.now + whole_seconds("limit", limit), lambda: program.done, program)
+        self._drive(self.now + in_nanoseconds("limit", limit), lambda: program.done, program)
         if not program.done:
             raise UnmetError(
                 f"{program.name} did not end within {limit:g} s of virtual time: {program.where()}"
@@ -101,7 +102,7 @@ class Run(Topology):
             ConfigError: negative, or not a number.
             ProgramError: a program failed.
         """
-        self._drive(self.now + whole_seconds("duration", duration), lambda: False)
+        self._drive(self.now + in_nanoseconds("duration", duration), lambda: False)
 
     def until(self, predicate: Callable[[], object], limit: float = 60.0) -> None:
         """Let time pass until ``predicate()`` is true; it is called after each event.
@@ -114,11 +115,13 @@ class Run(Topology):
             ProgramError: a program failed.
         """
         function("predicate", predicate)
-        if not self._drive(self.now + whole_seconds("limit", limit), predicate):
+        if not self._drive(self.now + in_nanoseconds("limit", limit), predicate):
             raise UnmetError(f"not within {limit:g} s of virtual time")
 
     def settle(self, limit: float = 600.0) -> None:
-        """Let time pass until nothing is left to happen: no frame is under way, and no timer runs.
+        """Let time pass until nothing is going on: no frame under way, no open connection, no timer of a program.
+
+        Timers of routers, and those of leases, go on for ever, and do not count.
 
         Args:
             limit: maximum seconds of virtual time.
@@ -127,10 +130,11 @@ class Run(Topology):
             UnmetError: the limit was reached.
             ProgramError: a program failed.
         """
-        end = self.now + whole_seconds("limit", limit)
-        self._drive(end, lambda: False, settle=True)
-        if self.scheduler.following() is not None:
+        if not self._drive(self.now + in_nanoseconds("limit", limit), self._is_settled):
             raise UnmetError(f"the network was not idle within {limit:g} s of virtual time")
+
+    def _is_settled(self) -> bool:
+        return not any(is_activity(call) for call in self.scheduler.pending())
 
     def always(self, check: Callable[[], object], name: str = "") -> None:
         """Call ``check()`` after each event from now on; False, or an exception, ends the run.
@@ -139,6 +143,7 @@ class Run(Topology):
             ConfigError: it cannot be called.
         """
         function("check", check)
+        as_text("name", name)
         self._checks.append((name or getattr(check, "__name__", "a check"), check))
 
     def eventually(self, check: Callable[[], object], within: float) -> None:
@@ -152,7 +157,7 @@ class Run(Topology):
 
     def note(self, text: str) -> None:
         """Add a line to the trace."""
-        self.trace.note(self.now, "", "note", text)
+        self.trace.note(self.now, "", "note", as_text("text", text))
 
     def launch(self, host: Host, program: Any, name: str) -> Program:
         """Start a program; for :meth:`Host.run`."""
@@ -181,8 +186,6 @@ class Run(Topology):
         end: int,
         predicate: Callable[[], object],
         program: Program | None = None,
-        *,
-        settle: bool = False,
     ) -> bool:
         """Go from event to event; returns whether the predicate became true."""
         if self._running:
@@ -215,8 +218,7 @@ class Run(Topology):
                     f"{program.name} on {program.host.name} waits for something that never happens:"
                     f" {program.where()}"
                 )
-            if not settle:
-                scheduler.now = max(scheduler.now, end)
+            scheduler.now = max(scheduler.now, end)
             return bool(predicate())
         finally:
             self._running = False
@@ -231,10 +233,3 @@ class Run(Topology):
         raise ProgramError(
             f"{program.name} on {program.host.name} failed at {seconds(self.now)}: {error!r}"
         ) from error
-
-
-def whole_seconds(what: str, duration: Any) -> int:
-    """Return a number of seconds in nanoseconds."""
-    if isinstance(duration, bool) or not isinstance(duration, int | float) or not 0 <= duration < 1e9:
-        raise ConfigError(f"{what} is a number of seconds, 0 or more; given was {shown(duration)}")
-    return round(duration * SECOND)

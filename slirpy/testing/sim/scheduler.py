@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any, Protocol, TypeAlias
 
@@ -73,6 +73,10 @@ class Scheduler:
         while cancelled and events and events[0][1] in cancelled:
             cancelled.remove(heapq.heappop(events)[1])
         return events[0][0] if events else None
+
+    def pending(self) -> Iterator[Call]:
+        """Yield the calls of events that are to come, in no order."""
+        return (event[2] for event in self._events if event[1] not in self._cancelled)
 
     @property
     def idle(self) -> bool:

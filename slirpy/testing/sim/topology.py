@@ -12,7 +12,7 @@ from typing import Any, Literal
 from slirpy.addresses import address_bytes
 from slirpy.checks import amount, instance, shown, whole
 from slirpy.config import Config
-from slirpy.config.values import host_name
+from slirpy.config.values import as_text, host_name
 from slirpy.errors import ConfigError
 from slirpy.links.faultypath import Faults
 from slirpy.reprs import counted, never_raises
@@ -204,7 +204,7 @@ class Topology(abc.ABC):
             ConfigError: a name that is taken, or a configuration that would ask the real machine.
             ForwardError: a rule of the configuration cannot be set up.
         """
-        if name.lower() in self.hosts:
+        if host_name("name", name, dot=True).lower() in self.hosts:
             raise ConfigError(f"there is a host {name} already; choose another name for the router")
         if config is None:
             config = Config(dns_mode="system")
@@ -219,14 +219,13 @@ class Topology(abc.ABC):
             raise ConfigError(f"{shown(which)} is not a router of this network; there are: {known}")
         return router
 
-    def resolve(self, name: str, host: Host | None = None) -> list[bytes]:
+    def resolve(self, name: str) -> list[bytes]:
         """Return the addresses of a name, four or sixteen bytes each, IPv4 first; empty: there is no such host.
 
         Args:
             name: name of a host, ``localhost``, or a name given by :meth:`alias`.
-            host: the host that asks; its own name is known to it, too.
         """
-        key = name.rstrip(".").lower()
+        key = as_text("name", name).rstrip(".").lower()
         if key == "localhost" or key.endswith(".localhost"):
             return [bytes((127, 0, 0, 1)), bytes(15) + b"\1"]
         return list(self._names.get(key, ()))
