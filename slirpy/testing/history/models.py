@@ -30,6 +30,9 @@ class Model(ABC, Generic[_S]):
     Subclass it; :class:`RegisterModel` shows how.
     """
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
     @abstractmethod
     def initial(self) -> _S:
         """Return the first state."""
