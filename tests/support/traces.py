@@ -68,12 +68,20 @@ class Run:
         faults: called with the name of the sender, the number of the segment that it sends, from 0, and the segment;
             returns a :data:`Verdict`, or None.
         delay: nanoseconds each way.
+        spacing: nanoseconds between the arrivals of segments that are sent together. 0: they arrive together, and
+            :class:`~slirpy.testing.Pair` answers them together.
     """
 
     def __init__(
-        self, faults: Callable[[str, int, Segment], Verdict | None] = lambda *_: None, *, delay: int = 10 * MS
+        self,
+        faults: Callable[[str, int, Segment], Verdict | None] = lambda *_: None,
+        *,
+        delay: int = 10 * MS,
+        spacing: int = 0,
     ) -> None:
         self._faults = faults
+        self._spacing = spacing
+        self._free = {"client": 0, "server": 0}
         self._counts = {"client": 0, "server": 0}
         self._reasons: list[str] = []
         self.trace = Trace()
@@ -85,7 +93,10 @@ class Run:
         number = self._counts[source]
         self._counts[source] += 1
         fault, delays = self._faults(source, number, segment) or ("", (0,))
-        now = self.pair.now if hasattr(self, "pair") else 0
+        now = self.pair.now
+        waits = max(self._free[source] - now, 0)
+        self._free[source] = now + waits + self._spacing
+        delays = tuple(each + waits for each in delays)
         arrivals = tuple(now + self.pair.delay + each for each in delays)
         self.trace.records.append(
             FrameRecord(now, source, PEERS[source], frame_of(source, segment), arrivals, fault)
