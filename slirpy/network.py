@@ -1,4 +1,4 @@
-"""Slirp: the stack, the operating system's sockets, links and a clock. ``driving.py`` has the ways to drive it."""
+"""Slirp: the stack, the operating system's sockets, links and a clock. The ways to drive it are in ``drive/``."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _HEADERS6 = Struct("!14sIHBB32sBxHI").pack
 _FRAGMENT_LENGTH = 8
 _PADDING = bytes(ethernet.MIN_LENGTH)
 _from_bytes = int.from_bytes
-_new_frame = tuple.__new__  # as in core/udpout.py
+_new_frame = tuple.__new__  # as in core/ip.py
 
 
 def cut(

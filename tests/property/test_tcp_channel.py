@@ -1,4 +1,7 @@
-"""With fair loss everything arrives and both sides close; what must hold meanwhile, see :mod:`tcp_observer`."""
+"""Two connections on a path with fair loss: everything arrives, and both sides close.
+
+:mod:`tests.property.tcp_observer` checks what must hold meanwhile.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Two connections over a path that does its worst, and users who do what they like: what must hold always.
 
-The rules are in :mod:`tcp_world`, what must hold is in :mod:`tcp_observer`. At the end the path becomes perfect, and
-then everything arrives and both sides close, in bounded time. Without faults an example is an ordinary connection.
+The rules are in :mod:`tests.property.tcp_world`, what must hold is in :mod:`tests.property.tcp_observer`. At the end
+the path becomes perfect, and then everything arrives and both sides close, in bounded time. Without faults an example
+is an ordinary connection.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """lwIP uploads through a network that loses one frame in a hundred, without waiting for its timer.
 
 Without SACK a sender learns of a loss by three duplicate ACKs. If one ACK answers a whole batch of segments behind a
-hole, each loss costs a second and a half (:mod:`lwip_sender` is such a sender).
+hole, each loss costs a second and a half (:mod:`tests.sim.lwip_sender` is such a sender).
 """
 
 from __future__ import annotations

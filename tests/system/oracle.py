@@ -1,8 +1,8 @@
 """The same script of frames for QEMU's user network (libslirp) and for slirpy, and a record of what comes out.
 
 A script is a function that takes a :class:`Talk`, sends frames by steps, and plays the host's programs; it must do
-the same whichever network it talks to, and may be played over either IP family. :mod:`oracle_compare` runs it against
-both networks.
+the same whichever network it talks to, and may be played over either IP family. :mod:`tests.system.oracle_compare`
+runs it against both networks.
 
 Scripts speak to the gateway (which is this machine's loopback), to the network's own services and to addresses that
 nobody has. Those that name anything else are ``isolated``: QEMU then has a network namespace of its own, in which

@@ -1,4 +1,4 @@
-"""IPv6 frames in one line each; tests/unit/test_trace.py has those of IPv4."""
+"""IPv6 frames in one line each; tests/unit/links/test_trace.py has those of IPv4."""
 
 from __future__ import annotations
 
