@@ -57,6 +57,11 @@ class TraceConnection:
         """The frames that carried its segments."""
         return [each.record for each in self.passages]
 
+    @property
+    def trouble(self) -> int:
+        """Number of segments that a fault hit, or that were sent again."""
+        return sum(each.shown.again or bool(each.record.fate) for each in self.passages)
+
     def __str__(self) -> str:
         (client, server), (one, other) = self.hosts, self.places
         return f"connection {self.number}: {_end(client, one)} - {_end(server, other)}"
