@@ -21,7 +21,7 @@ _SERVICES = {
     "domain": 53, "ftp": 21, "http": 80, "https": 443, "imap": 143, "imaps": 993, "mqtt": 1883, "ntp": 123,
     "pop3": 110, "redis": 6379, "smtp": 25, "ssh": 22, "submission": 587, "telnet": 23, "tftp": 69,
 }  # fmt: skip
-"""Ports of services: a table of its own, because that of the system differs between machines."""
+"""Ports of services. That table of the system differs between machines."""
 
 
 def _error(number: int, text: str) -> socket.gaierror:

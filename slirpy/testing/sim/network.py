@@ -149,6 +149,8 @@ class Network(Run):
     def close(self) -> None:
         """End all programs, and give back what extensions hold. Harmless when repeated."""
         for host in self.hosts.values():
+            host.stack.dead = True  # nothing is sent any more
+        for host in self.hosts.values():
             for program in host.programs:
                 program.kill()
         for extension in self.extensions.values():

@@ -16,4 +16,4 @@ Server: Any = base_events.Server
 SSLProtocol: Any = sslproto.SSLProtocol
 get_running = events._get_running_loop
 set_running = events._set_running_loop
-set_nodelay: Any = base_events._set_nodelay  # type: ignore[attr-defined]
+set_nodelay: Any = base_events._set_nodelay  # type: ignore[attr-defined] # private

@@ -8,15 +8,20 @@ import inspect
 import socket
 import ssl as tls
 from collections.abc import Callable, Iterable
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from slirpy.interfaces import AcceptedStream, StreamOwner
 from slirpy.testing.sim.aio.bases import LoopBase, Server, SSLProtocol, set_nodelay
 from slirpy.testing.sim.aio.transport import StreamTransport
+from slirpy.testing.sim.current import PROGRAM
 from slirpy.testing.sim.errors import EscapeError
 from slirpy.testing.sim.names import packed
 from slirpy.testing.sim.scheduler import Scheduler
+from slirpy.testing.sim.socketapi import SimSocket
+from slirpy.testing.sim.socketapi.streamend import StreamEnd
 from slirpy.testing.sim.streams import HostStream
 
 if TYPE_CHECKING:
@@ -62,10 +67,11 @@ class _Attempt:
 
 
 class _Serving:
-    """What makes transports of accepted streams.
+    """A listening socket, whose connections get transports.
 
     Args:
         loop: the event loop.
+        sock: the socket.
         factory: makes the protocol of each connection.
         server: the server.
         context: TLS context; None: plain TCP.
@@ -73,14 +79,28 @@ class _Serving:
     """
 
     def __init__(
-        self, loop: Any, factory: Callable[[], Any], server: Any, context: tls.SSLContext | None, timeouts: Any
+        self,
+        loop: Any,
+        sock: Any,
+        factory: Callable[[], Any],
+        server: Any,
+        context: tls.SSLContext | None,
+        timeouts: Any,
     ) -> None:
         self._loop = loop
+        self.sock = sock
+        self.program = PROGRAM.get()
+        loop.endpoints[self] = None
         self._factory = factory
         self._server = server
         self._tls = context
         self._timeouts = timeouts
-        self._context = loop.context()
+        self._context = copy_context()
+
+    def release(self) -> None:
+        """Stop listening."""
+        self._loop.endpoints.pop(self, None)
+        self.sock.close()
 
     def accept(self, accepted: AcceptedStream) -> StreamOwner:
         """Take a new connection."""
@@ -91,17 +111,19 @@ class _Serving:
 
     def _wrapped(self) -> Any:
         handshake, shutdown = self._timeouts
-        return SSLProtocol(
-            self._loop, self._factory(), self._tls, None, True,
+        return self._loop.secured(
+            self._factory(), self._tls, None, True,
             ssl_handshake_timeout=handshake, ssl_shutdown_timeout=shutdown,
         )  # fmt: skip
 
 
-class Connections(LoopBase):  # type: ignore[misc]
+class Connections(LoopBase):  # type: ignore[misc] # a private class of asyncio
     """The part of the loop that makes streams and servers."""
 
     scheduler: Scheduler
     host: Callable[[], Host]
+    endpoints: dict[Any, None]
+    secure: WeakSet[Any]
 
     # ----------------------------------------------------------------------------------- connecting
 
@@ -116,7 +138,7 @@ class Connections(LoopBase):  # type: ignore[misc]
             mine.append(error)
             raise
         finally:
-            exceptions = mine = None  # type: ignore[assignment]  # a circle of references, as in asyncio
+            exceptions = mine = None  # type: ignore[assignment] # a circle of references, as in asyncio
 
     def _local(self, family: int, infos: Any, errors: list[OSError]) -> tuple[bytes | None, int]:
         """Return the address and port from which to connect."""
@@ -170,8 +192,8 @@ class Connections(LoopBase):  # type: ignore[misc]
         self, rawsock: Any, protocol: Any, sslcontext: Any, waiter: Any = None, **options: Any
     ) -> Any:
         extra, server = options.pop("extra", None), options.pop("server", None)
-        wrapped = SSLProtocol(
-            self, protocol, sslcontext, waiter,
+        wrapped = self.secured(
+            protocol, sslcontext, waiter,
             options.pop("server_side", False), options.pop("server_hostname", None), **options,
         )  # fmt: skip
         self._make_socket_transport(rawsock, wrapped, extra=extra, server=server)
@@ -188,8 +210,8 @@ class Connections(LoopBase):  # type: ignore[misc]
         if not getattr(transport, "_start_tls_compatible", False):
             raise TypeError(f"transport {transport!r} is not supported by start_tls()")
         waiter = self.create_future()
-        wrapped = SSLProtocol(
-            self, protocol, sslcontext, waiter, server_side, server_hostname, call_connection_made=False,
+        wrapped = self.secured(
+            protocol, sslcontext, waiter, server_side, server_hostname, call_connection_made=False,
             ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
         )  # fmt: skip
         transport.pause_reading()
@@ -203,6 +225,12 @@ class Connections(LoopBase):  # type: ignore[misc]
             transport.close()
             raise
         return wrapped._app_transport
+
+    def secured(self, *args: Any, **options: Any) -> Any:
+        """Return a new protocol of asyncio that has TLS, and another protocol above."""
+        protocol = SSLProtocol(self, *args, **options)
+        self.secure.add(protocol)
+        return protocol
 
     # -------------------------------------------------------------------------------------- serving
 
@@ -259,8 +287,6 @@ class Connections(LoopBase):  # type: ignore[misc]
         return list(places)
 
     def _bind(self, places: list[Any], options: dict[int, bool]) -> list[Any]:
-        from slirpy.testing.sim.socketapi import SimSocket
-
         sockets: list[SimSocket] = []
         try:
             for family, kind, proto, _, address in places:
@@ -287,16 +313,24 @@ class Connections(LoopBase):  # type: ignore[misc]
         ssl_handshake_timeout: float | None = None, ssl_shutdown_timeout: float | None = None, *_: Any,
     ) -> None:  # fmt: skip
         timeouts = ssl_handshake_timeout, ssl_shutdown_timeout
-        listener = sock.end.listener
-        serving = _Serving(self, protocol_factory, server, sslcontext, timeouts)
-        listener.accept = serving.accept
+        serving = _Serving(self, sock, protocol_factory, server, sslcontext, timeouts)
+        sock.end.listener.accept = serving.accept
         waiting = sock.end._accepted
         while waiting:
             stream = waiting.popleft().stream
             serving.accept(AcceptedStream(stream, *stream.remote))
 
     def _stop_serving(self, sock: Any) -> None:
-        sock.close()
+        for endpoint in list(self.endpoints):
+            if isinstance(endpoint, _Serving) and endpoint.sock is sock:
+                endpoint.release()
+
+    def socket_of(self, stream: HostStream, host: Host) -> SimSocket:
+        """Return a socket for a stream that was made without one."""
+        end = StreamEnd(host, socket.AF_INET if len(stream.local[0]) == 4 else socket.AF_INET6)
+        end.options[socket.IPPROTO_TCP, socket.TCP_NODELAY] = 1
+        end.stream = stream
+        return SimSocket.of(end)
 
     def attach(self, server: Any, transport: StreamTransport) -> None:
         """Tell a server of a connection."""

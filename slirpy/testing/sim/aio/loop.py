@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 from asyncio.base_events import BaseEventLoop
 from collections.abc import Callable, Coroutine
-from contextvars import Context, copy_context
+from contextvars import Context
 from math import ceil, isfinite
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from slirpy.errors import StateError
 from slirpy.reprs import never_raises
 from slirpy.testing.sim import names
 from slirpy.testing.sim.aio.bases import get_running, set_running
 from slirpy.testing.sim.aio.connections import Connections
+from slirpy.testing.sim.aio.datagrams import Datagrams
 from slirpy.testing.sim.aio.handles import SimHandle, SimTimer
+from slirpy.testing.sim.aio.readiness import Readiness
 from slirpy.testing.sim.aio.refused import Refusals
 from slirpy.testing.sim.aio.transport import StreamTransport
 from slirpy.testing.sim.current import PROGRAM, current_host
@@ -53,7 +55,7 @@ class _Holder:
         self.loop.dispose()
 
 
-class SimLoop(Refusals, Connections):
+class SimLoop(Refusals, Connections, Datagrams, Readiness):
     """An event loop that takes its time, its order and its sockets from a network.
 
     Each call belongs to the program in whose context it was made, and with it to a host: the host's clock, its
@@ -75,6 +77,9 @@ class SimLoop(Refusals, Connections):
         self._made = 0
         self._timers: dict[int, SimTimer] = {}
         self._killed: list[asyncio.Task[Any]] = []
+        self.endpoints: dict[Any, None] = {}
+        """Servers and UDP transports that are open."""
+        self.secure = WeakSet()
         self.disposing = False
 
     @never_raises
@@ -201,13 +206,12 @@ class SimLoop(Refusals, Connections):
         """Close the sockets of a killed program, as the system does."""
         if program.host.crashed:
             return
+        for endpoint in list(self.endpoints):
+            if endpoint.program is program:
+                endpoint.release()
         for stream in list(program.host.stack.tcp.streams.values()):
             if isinstance(stream.owner, StreamTransport) and stream.owner.program is program:
                 stream.owner.release()
-
-    def context(self) -> Context:
-        """Return a copy of the present context."""
-        return copy_context()
 
     def dispose(self) -> None:
         """Close the loop: unwind all tasks in silence. Nothing that they do has any effect."""
@@ -225,6 +229,9 @@ class SimLoop(Refusals, Connections):
         finally:
             set_running(outside)
         self._closed = True
+        for protocol in self.secure:
+            if protocol._app_transport is not None:
+                protocol._app_transport._closed = True  # or it warns that nobody has closed it
         self._killed.clear()
         self._timers.clear()
 

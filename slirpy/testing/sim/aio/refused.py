@@ -1,4 +1,4 @@
-"""What an event loop in virtual time refuses, by name."""
+"""Calls of an event loop that virtual time does not have: each is refused by name."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _refuse(name: str) -> Callable[..., NoReturn]:
     return refused
 
 
-class Refusals(LoopBase):  # type: ignore[misc]
+class Refusals(LoopBase):  # type: ignore[misc] # a private class of asyncio
     """Methods that would leave the network: each raises an EscapeError."""
 
 

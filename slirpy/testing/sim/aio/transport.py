@@ -34,7 +34,7 @@ def os_error(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
-class StreamTransport(FlowControl):  # type: ignore[misc]
+class StreamTransport(FlowControl):  # type: ignore[misc] # a private class of asyncio
     """A transport on a stream: the owner of the stream.
 
     All calls of the protocol are made by one call of the loop at a time, so that their order never depends on that of
@@ -129,6 +129,9 @@ class StreamTransport(FlowControl):  # type: ignore[misc]
             return
         if self._make is not None:
             self._begin()
+            if self._conn_lost or self._error or self._stream.available or self._stream.ended:
+                self._wake()  # the protocol's tasks run first, as with asyncio
+            return
         if self._conn_lost:
             self._end()
             return
@@ -348,6 +351,6 @@ class StreamTransport(FlowControl):  # type: ignore[misc]
             return sockaddr(*self._stream.local)
         if name == "socket":
             if self._sock is None:
-                self._sock = self._loop.socket_of(self._stream)
+                self._sock = self._loop.socket_of(self._stream, self._host)
             return TransportSocket(self._sock)
         return default
