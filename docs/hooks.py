@@ -1,4 +1,4 @@
-"""What the documentation takes from the code when it is built, so that the two cannot drift apart.
+"""Parts of the documentation that are taken from the code when it is built, so that the two cannot drift apart.
 
 A line ``<!-- generated: NAME -->`` in a page is replaced by what the function of that name in :data:`GENERATED`
 returns, as Markdown.
@@ -127,7 +127,7 @@ def counters() -> str:
 
 
 def qemu_keys() -> str:
-    """Which keys of QEMU's option string are understood."""
+    """Table of the keys of QEMU's option string that are understood."""
     known = ", ".join(f"`{key}`" for key in (*qemu.KEYS, *qemu.OLDER, *qemu.SWITCHES, *qemu.REPEATED))
     return f"Understood: {known} (the last {len(qemu.REPEATED)} may repeat)."
 
@@ -155,7 +155,7 @@ def tcp_settings() -> str:
 
 
 class Tried(NamedTuple):
-    """What one ``pytest.mark.client("dhclient", "lease", "renew")`` says."""
+    """The contents of one ``pytest.mark.client("dhclient", "lease", "renew")``."""
 
     service: str
     client: str
@@ -165,7 +165,7 @@ class Tried(NamedTuple):
 
 
 def tried(folder: Path = SYSTEM_TESTS) -> Iterator[Tried]:
-    """What the markers of all system tests say, in the order of files and lines.
+    """The markers of all system tests, in the order of files and lines.
 
     Raises:
         ValueError: a marker without a client and a feature, or one that is not plain text.
@@ -249,7 +249,7 @@ def _drawn() -> dict[tuple[State | str, State | str], str]:
 
 
 def _border(start: tuple[int, int], end: tuple[int, int]) -> tuple[float, float]:
-    """Where the line from the middle of the box at ``start`` to ``end`` leaves the box."""
+    """The point at which the line from the middle of the box at ``start`` to ``end`` leaves the box."""
     dx, dy = end[0] - start[0], end[1] - start[1]
     scale = min(
         HALF_WIDTH / abs(dx) if dx else float("inf"), (HALF_HEIGHT + 2) / abs(dy) if dy else float("inf")
@@ -364,7 +364,7 @@ def changelog() -> str:
 
 
 def libslirp() -> str:
-    """What differs from libslirp, a table for each area; ``tests/system/test_oracle.py`` proves it."""
+    """Differences from libslirp, a table for each area; ``tests/system/test_oracle.py`` proves it."""
     with (Path(__file__).parent / "reference" / "libslirp.toml").open("rb") as file:
         areas = tomllib.load(file)
     parts = []
@@ -380,7 +380,7 @@ def libslirp() -> str:
 
 
 def packetdrill() -> str:
-    """What of packetdrill's language is understood."""
+    """Table of the parts of packetdrill's language that are understood."""
     settings = ", ".join(f"`{name}`" for name in sorted(Settings.__dataclass_fields__))
     tables = {
         "Options of a script (`--name=value`)": {f"--{k}": text for k, text in language.SCRIPT_OPTIONS.items()},

@@ -36,7 +36,7 @@ STATUSES = {
     "left out": "not asked of everybody, and not done",
     "not applicable": "asks for something that does not exist here",
 }
-"""What a row may be. Without a word it is met."""
+"""States of a row. Without one the rule is met."""
 
 
 class Proof(NamedTuple):
@@ -217,7 +217,7 @@ def _link(proof: Proof) -> str:
 
 
 def summary(found: dict[str, Table]) -> str:
-    """How many rows of each RFC are in which state."""
+    """Table of the numbers of rows of each RFC in each state."""
     counts = {number: Counter(map(state, entry.rows.values())) for number, entry in found.items()}
     total = sum(counts.values(), Counter[str]())
     states = [name for name in (*STATUSES, "open") if total[name]]

@@ -1,4 +1,4 @@
-"""What is run of what was collected, and in which order."""
+"""Selection and order of the collected tests."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class Driver(ABC):
 
     @abstractmethod
     def refusing_place(self) -> Place:
-        """Where nobody listens."""
+        """Return an address and port at which nobody listens."""
 
     @abstractmethod
     def udp_echo(self) -> Place: ...

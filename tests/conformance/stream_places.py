@@ -44,11 +44,11 @@ class Place(ABC):
         return bytes(range(256)) * (size // 256) + bytes(size % 256)
 
     def answer(self, request: bytes) -> bytes:
-        """What comes back for it, up to the end."""
+        """Return everything that comes back for it, up to the end."""
         return request
 
     def comparable(self, received: bytes) -> bytes:
-        """What was received, without what differs from run to run."""
+        """Return the received bytes without those that differ from run to run."""
         return received
 
     @abstractmethod

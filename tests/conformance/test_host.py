@@ -1,4 +1,4 @@
-"""What every host network does, on real sockets and in the simulation."""
+"""Behaviour of every host network, on real sockets and in the simulation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every link does, for all of them."""
+"""Behaviour of every link."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Owner:
         self.unsent = memoryview(b"")
         self.shut = False
         self.left = -1
-        """How many calls there were when it released the stream; -1: not yet."""
+        """Number of calls when it released the stream; -1: not yet."""
         self._thrifty = thrifty
         self._readable = self._blocked = False
         self._shutting = False

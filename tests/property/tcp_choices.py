@@ -1,4 +1,4 @@
-"""What Hypothesis chooses from. The first choice is always the plainest, so that examples shrink to it."""
+"""Choices of Hypothesis. The first one is always the plainest, so that examples shrink to it."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ mtus = st.sampled_from((1500, 1280, 576, 150))
 
 @dataclass(frozen=True)
 class Weather:
-    """How often the path does what, as probabilities for each segment."""
+    """Faults of the path, as probabilities for each segment."""
 
     lose: float = 0.0
     repeat: float = 0.0

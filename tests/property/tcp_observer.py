@@ -1,4 +1,4 @@
-"""Who watches a TCP connection from outside, and says what may never happen.
+"""An observer of a TCP connection from outside, who says what may never happen.
 
 The observer of one end knows what the end's user did, what crossed the path, and what arrived. Its own models are
 too simple to be wrong: a set of sequence numbers is an integer with a bit for each. Numbers are *offsets*: from the
@@ -56,12 +56,12 @@ def bits(start: int, stop: int) -> int:
 
 @dataclass
 class Observer:
-    """What is known of one end from outside."""
+    """Knowledge about one end from outside."""
 
     name: str
     conn: Connection
     stream: bytes
-    """What its user will write, as far as it comes to that."""
+    """The data that its user will write, as far as it comes to that."""
     peer: Observer = field(init=False)
     written: int = 0
     shut: bool = False
@@ -315,7 +315,7 @@ class Observer:
     # ------------------------------------------------------------------------------------ after every step
 
     def check(self, now: int) -> None:
-        """What holds whenever all that is due was sent."""
+        """Check the rules that hold whenever all that is due was sent."""
         conn, peer = self.conn, self.peer
         unread = b"".join(conn.rcv_queue)
         assert len(unread) == conn.rcv_pending

@@ -33,7 +33,7 @@ PSEUDO = bytes((127, 0, 0, 1, 127, 0, 0, 2, 0, 6))
 
 @dataclass(frozen=True)
 class Side:
-    """How one end is made."""
+    """Settings of one end."""
 
     settings: Settings
     iss: int = 0
@@ -42,7 +42,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Path:
-    """What the path does with all segments. Options that it strips, it strips from both SYNs."""
+    """Changes that the path makes to all segments. Options that it strips, it strips from both SYNs."""
 
     strip_sack: bool = False
     strip_timestamps: bool = False
@@ -62,7 +62,7 @@ def encode(seq: int, ack: int, flags: int, wnd: int, opts: bytes, data: Buffer, 
 
 
 def decode(raw: bytes) -> Segment | None:
-    """What :func:`encode` made; None if the checksum is wrong, or the header is not whole."""
+    """Read the result of :func:`encode`. None if the checksum is wrong, or the header is not whole."""
     if len(raw) < 20 or ones_sum(PSEUDO + len(raw).to_bytes(2, "big") + raw) != 0:
         return None
     _, _, seq, ack, offset, flags, wnd, _, urg = HEADER.unpack_from(raw)
@@ -98,7 +98,7 @@ class World:
         """Somebody gave up, or was told to: data may be lost now."""
         self.sent_count = 0
         self.calls = 0
-        """What the users have done."""
+        """Actions of the users so far."""
         self.sane = True
         """Nothing has failed yet."""
         self.emitters = [self._emitter(0), self._emitter(1)]
@@ -201,7 +201,7 @@ class World:
         return as_segments(send)
 
     def _strip(self, opts: bytes) -> bytes:
-        """What a middlebox leaves of the options of a SYN."""
+        """Options of a SYN that a middlebox leaves in place."""
         had, path = options.parse(opts), self.path
         return options.build(
             mss=None if path.strip_mss else had.mss,

@@ -324,7 +324,7 @@ OUTSIDE: dict[type[Kind], Callable[[Any, Option], Values]] = {
 
 
 def allowed(kind: Kind, name: str) -> list[str]:
-    """What a message says about the allowed values: one of these at least."""
+    """Phrases with which a message describes the allowed values; it has one of these at least."""
     match kind:
         case Switch():
             return ["True or False"]
@@ -382,7 +382,7 @@ def allowed(kind: Kind, name: str) -> list[str]:
 
 
 def shown(value: Any) -> list[str]:
-    """How a message may write a value, or one of several."""
+    """Forms in which a message may write a value, or one of several."""
     texts = [repr(value), str(value), repr(str(value))[1:-1], *filter(str.isdigit, str(value).split())]
     return (
         texts + [text for each in value for text in shown(each)] if isinstance(value, list | tuple) else texts

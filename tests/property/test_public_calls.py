@@ -170,7 +170,7 @@ LESS: dict[str, Callable[[Any], bool]] = {
     "tcp.Settings congestion": is_plain,  # only a slow import could tell
     **dict.fromkeys(MAY_BE_EMPTY, lambda value: value != ""),
 }
-"""Which values that make no sense are tried."""
+"""Values to try among those that make no sense, by parameter."""
 
 # --------------------------------------------------------------------------------- ranges, and values inside
 

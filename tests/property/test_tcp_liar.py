@@ -188,7 +188,7 @@ def test_who_guesses_wrong_changes_nothing(
 
 
 def _matters(conn: Connection) -> tuple[object, ...]:
-    """What others must not change. An ACK may be due, and what came twice may be told."""
+    """State that others must not change. An ACK may be due, and what came twice may be reported."""
     received = (
         conn.rcv_nxt,
         conn.rcv_adv,

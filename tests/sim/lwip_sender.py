@@ -54,7 +54,7 @@ class LwipSender:
         self.retries = 0
         self.ticks = 0
         self.timed: tuple[int, int] | None = None
-        """What is timed: the number that acknowledges it, and when it was sent."""
+        """The timed segment: the number that acknowledges it, and when it was sent."""
         self.fast = self.timeouts = 0
 
     @property

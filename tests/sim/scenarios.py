@@ -224,7 +224,7 @@ def read_file(net: VirtualNetwork, options: bytes = b"", name: bytes = b"file", 
 
 
 def files(name: str, *_: object) -> bytes | None:
-    """What is served by TFTP."""
+    """Return the files that are served by TFTP."""
     return TEXT * 40 if name == "file" else None
 
 
@@ -639,5 +639,5 @@ def everything_at_once() -> VirtualNetwork:
 
 
 def folder_of_scenarios() -> Path:
-    """Where the hashes are."""
+    """Path of the hashes."""
     return Path(__file__).with_name("same_bytes.json")

@@ -1,4 +1,4 @@
-"""Which congestion control the connections of a network have."""
+"""The congestion control that the connections of a network have."""
 
 from __future__ import annotations
 

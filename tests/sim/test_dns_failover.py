@@ -22,7 +22,7 @@ def query(number: int) -> bytes:
 
 
 def answer(message: bytes, address: object, port: int) -> bytes:
-    """What a resolver says."""
+    """Answers of a resolver."""
     record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\x7f\0\0\1"
     return message[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + message[12:] + record
 

@@ -325,7 +325,7 @@ OF_ONE_FAMILY = {
 
 
 def _at(peer: Peer) -> int:
-    """Where the TCP header begins in a frame of this connection."""
+    """Offset of the TCP header in a frame of this connection."""
     return 34 if len(peer.guest) == 4 else 54
 
 

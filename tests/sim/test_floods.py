@@ -139,7 +139,7 @@ class Scene:
         return total + len(batch)
 
     def bounded(self) -> None:
-        """What there is now."""
+        """Check the bounds of all tables now."""
         stack = self.net.stack
         assert len(stack.tcp_flows) <= 3 * FLOWS
         assert len(stack._udp.flows) <= FLOWS

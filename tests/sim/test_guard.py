@@ -81,7 +81,7 @@ class Pair:
         return self.net.raw(self.victim)
 
     def tell(self, frame: bytes) -> list[bytes]:
-        """What the victim receives of one frame of the rogue."""
+        """Return the frames that the victim receives after one frame of the rogue."""
         self.net.send(frame)
         return self.take()
 

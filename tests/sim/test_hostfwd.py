@@ -163,7 +163,7 @@ def test_no_guest_address_also_means_one_that_was_only_heard(rule: str) -> None:
     port = net.stack.hostfwds()[0].host_port
 
     def target() -> bytes:
-        """Where somebody outside is led now."""
+        """Return the place to which a client outside is led now."""
         if rule.startswith("tcp"):
             connect(net, (WORLD, 1000 + len(net.stack.flows())))
         else:

@@ -326,7 +326,7 @@ def test_each_packet_has_a_number_of_its_own(net: World) -> None:
 
 
 def too_big(mtu: int, packet: bytes, source: bytes = GUEST6) -> bytes:
-    """What a guest says about a packet that is too big for it."""
+    """Return a guest's message about a packet that is too big for it."""
     return icmp6(2, 0, mtu.to_bytes(4, "big") + packet[:1200], source=source, destination=WORLD6)
 
 

@@ -138,7 +138,7 @@ def test_tcp_refused(net: VirtualNetwork) -> None:
 
 
 def outcomes(guest: Guest, net: VirtualNetwork, address: str) -> tuple[int, list[int]]:
-    """What a stream and a datagram to an address come to, and how soon."""
+    """Return the outcomes of a stream and a datagram to an address, and how soon they come."""
     start = net.now
     stream, socket, ping = guest.connect(address, 80), guest.udp(), guest.ping(address)
     socket.send(b"x", address, 53)

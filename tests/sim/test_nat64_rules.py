@@ -1,4 +1,4 @@
-"""What the RFCs ask of NAT64, frame by frame: an IPv6-only guest made of raw frames, and IPv4 hosts outside."""
+"""Rules of the RFCs for NAT64, frame by frame: an IPv6-only guest made of raw frames, and IPv4 hosts outside."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ def test_the_batch_path_verifies_too(net: Net) -> None:
 
 
 def test_a_link_that_is_detached_meanwhile(net: Net) -> None:
-    """What waits is asked for behind the other links."""
+    """An address with waiting frames is asked for behind the other links."""
     other = net.attach()
     say(net)
     net.stack.detach(net.port)

@@ -320,7 +320,7 @@ def test_restrict_leaves_tcp_forwards_both_directions() -> None:
 
 @pytest.mark.parametrize("who", [LOOPBACK, WORLD])
 def test_restrict_leaves_the_answers_of_udp_forwards(who: bytes) -> None:
-    """Which QEMU's own drops."""
+    """QEMU's own network drops it."""
     net, forward = restricted(hostfwd=["udp:0.0.0.0:5000-10.0.2.15:50"])
     net.host.send_udp(b"question", ip("192.0.2.1"), forward.host_port, (who, 777))
     net.run(0.01)
@@ -393,7 +393,7 @@ class Line:
 def judge(
     lines: list[Line], loopback: bool, protocol: str, address: str, port: int
 ) -> tuple[bytes, int] | None:
-    """Where a flow may lead; None if it may not be."""
+    """Place to which a flow may lead; None if it may not be."""
     host = address in ("10.0.2.2", "10.0.2.255", "255.255.255.255")
     if host and not loopback:
         return None

@@ -1,4 +1,4 @@
-"""What guests hear when the host's system refuses: the same for TCP, UDP and echo (RFC 1812, section 5.2.7.1)."""
+"""Reports to guests when the host's system refuses: the same for TCP, UDP and echo (RFC 1812, section 5.2.7.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the gateway's router advertisements say, read without slirpy's own codecs."""
+"""Router advertisements of the gateway, read without slirpy's own codecs."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def digest(net: VirtualNetwork) -> str:
 
 
 def recorded() -> dict[str, str]:
-    """What was recorded; empty before the first time."""
+    """The recorded hashes; empty before the first time."""
     path = folder_of_scenarios()
     found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     return found

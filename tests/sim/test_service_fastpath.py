@@ -111,7 +111,7 @@ def test_a_conversation_that_is_over_leaves_no_path() -> None:
 
 
 def test_a_port_whose_datagrams_go_to_the_host_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the guest has sent there before has a path of its own, to the host; the service would hear nothing."""
+    """An address to which the guest has sent before has a path to the host; the service would hear nothing."""
     net = Net(config(ipv6=False))  # with IPv6, the other loopback of the host comes into question at first
     net.know()
     net.host.serve_udp(b"\x7f\0\0\1", 50000)

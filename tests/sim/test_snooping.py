@@ -74,7 +74,7 @@ class World:
         return [any(frame[:12] == data[:12] for data in frames) for frames in self.take()]
 
     def take(self) -> list[list[bytes]]:
-        """What each guest received since the last call."""
+        """Frames that each guest received since the last call."""
         frames = [self.net.raw(wire) for wire in self.wires]
         for number, more in enumerate(frames):
             self.received[number] += more

@@ -168,7 +168,7 @@ class Hub:
             buffer[:] = b"\xee" * len(buffer)
 
     def take(self) -> list[list[bytes]]:
-        """What came out of each wire since the last call."""
+        """Frames that came out of each wire since the last call."""
         out = []
         for wire in self.wires:
             sent, wire.sent = wire.sent, []
@@ -610,7 +610,7 @@ def test_who_talks_to_the_gateway_is_known() -> None:
 
 
 def test_a_stack_on_a_hub() -> None:
-    """What the gateway hears and says is heard by everyone, once."""
+    """Frames to and from the gateway reach everyone, once."""
     net = Net(Config(hub=True, resolvers=[]))
     other, third = net.attach(), net.attach()
     question = arp(1, to=GATEWAY_MAC)

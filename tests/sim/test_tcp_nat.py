@@ -801,7 +801,7 @@ def test_flow_table(net: Net) -> None:
 
 
 def test_segmentation_without_checksums_is_no_offload() -> None:
-    """Who cuts a frame has to complete checksums, so a link that says it only cuts gets whole segments."""
+    """Cutting a frame takes new checksums, so a link that says it only cuts gets whole segments."""
     net = Net(features=LinkFeatures(segmentation_offload=True))
     peer, far = opened(net)
     far.write(bytes(10_000))

@@ -1,4 +1,4 @@
-"""How much is tested: everything in CI or with SLIRPY_FULL set, otherwise what does not take long."""
+"""Extent of the tests: everything in CI or with SLIRPY_FULL set, otherwise what does not take long."""
 
 from __future__ import annotations
 

@@ -139,5 +139,5 @@ class FakeHost:
         return True
 
     def open_sockets(self) -> int:
-        """How many are not closed."""
+        """Number of those that are not closed."""
         return sum(not item.closed for item in self.udp) + sum(not item.closed for item in self.tcp)

@@ -98,7 +98,7 @@ class FakeNetwork(Clock):
         self.advance(int(seconds * SECOND))
 
     def take(self) -> list[Sent]:
-        """What was sent since the last call."""
+        """Return the datagrams that were sent since the last call."""
         sent, self.sent = self.sent, []
         return sent
 

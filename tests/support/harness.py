@@ -55,7 +55,7 @@ def rfc1071(data: bytes) -> int:
 
 
 def transport_sum(packet: bytes) -> int:
-    """What the receiver's sum over pseudo-header and segment comes to; 0 is right."""
+    """Return the receiver's sum over pseudo-header and segment; 0 is right."""
     length = (packet[0] & 15) * 4
     segment = packet[length : int.from_bytes(packet[2:4], "big")]
     return rfc1071(packet[12:20] + bytes((0, packet[9])) + struct.pack("!H", len(segment)) + segment)

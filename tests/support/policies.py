@@ -1,4 +1,4 @@
-"""Which flow each policy lets through: the table that is tried from Python and through frames."""
+"""Flows that each policy lets through: the table that is tried from Python and through frames."""
 
 from __future__ import annotations
 

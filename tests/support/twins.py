@@ -14,7 +14,7 @@ class Twins:
     """``nets`` are the one with the fast path and the one without; ``more`` are arguments of :class:`Net`."""
 
     counter = "udp_fastpath"
-    """What counts frames that took the fast path."""
+    """Name of the counter of frames that took the fast path."""
 
     def __init__(self, plan: Config | None = None, **more: Any) -> None:
         self.nets = [Net(plan, fastpath=fast, **more) for fast in (True, False)]

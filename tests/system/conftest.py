@@ -1,4 +1,4 @@
-"""What the system tests share: tools that must be there, users, servers of their own, waiting with a bound."""
+"""Shared parts of the system tests: tools that must be there, users, servers, waiting with a bound."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def user(request: pytest.FixtureRequest, folder: Path) -> User:
 
 @pytest.fixture
 def slirpy(folder: Path) -> User:
-    """Who runs the tests, where it makes no difference."""
+    """The user who runs the tests, where it makes no difference."""
     name = "root" if sys.platform == "linux" and os.geteuid() == 0 else "nobody"
     _usable(name)
     return User(name, folder)

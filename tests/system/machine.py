@@ -1,4 +1,4 @@
-"""What the machine of the tests has, and how long one test may take there."""
+"""Equipment of the machine that runs the tests, and how long one test may take there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.extent import FULL
 LONGEST = 600 if FULL else 90
 """Seconds for one test at most."""
 PATH = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
-"""Where programs are looked for: those of root too, whoever runs the tests."""
+"""Folders of programs: those of root too, whoever runs the tests."""
 
 
 def missing(what: str) -> None:

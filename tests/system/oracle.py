@@ -34,7 +34,7 @@ WITHIN = 0.3
 QUIET = 0.015
 """Seconds of silence that end a step in which sockets have a part."""
 WATCHER = bytes.fromhex("5254000000c8")
-"""Who asks for the gateway at the end of each step: once he has his answer, so has everybody before him."""
+"""MAC address of a guest that asks for the gateway at the end of each step, and so is answered last."""
 
 
 Until: TypeAlias = int | Callable[[list[Seen]], bool]

@@ -44,7 +44,7 @@ Play: TypeAlias = Callable[[Talk], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Script:
-    """What is played, and on which network."""
+    """A script, and the network on which it is played."""
 
     name: str
     play: Play
@@ -199,7 +199,7 @@ def _paired(left: list[Seen], right: list[Seen]) -> Iterator[tuple[Seen | None, 
 
 
 def explain(found: list[Found], rows: Iterable[Row]) -> tuple[list[str], set[Row]]:
-    """What no row tells of, and the rows that tell of something."""
+    """Return the differences that no row describes, and the rows that describe one."""
     rows = list(rows)
     unlisted = []
     used: set[Row] = set()

@@ -24,7 +24,7 @@ _ADDRESSES = (1, 3, 6, 28, 50, 54)
 _TEXTS = (12, 15, 56, 60, 66, 67)
 _TFTP = ("?", "RRQ", "WRQ", "DATA", "ACK", "ERROR", "OACK")
 TFTP_CLIENTS = range(2000, 3000)
-"""What goes to these ports of the guest is TFTP."""
+"""Ports of the guest for TFTP."""
 
 
 @dataclass(slots=True)
@@ -32,11 +32,11 @@ class Seen:
     """One frame, or one thing that was seen at the host."""
 
     kind: str
-    """What it is, such as ``"dhcp OFFER"`` or ``"tcp SYN,ACK"``; frames of one kind are compared."""
+    """The kind, such as ``"dhcp OFFER"`` or ``"tcp SYN,ACK"``; frames of one kind are compared."""
     fields: dict[str, str]
     raw: bytes = b""
     segment: bytes = b""
-    """What follows the IP header and a Fragment header."""
+    """Return the payload behind the IP header and a Fragment header."""
     stream: tuple[str, int, bytes] | None = field(default=None, compare=False)
     """For a TCP segment: its flow, its relative sequence number, its text."""
 
@@ -261,7 +261,7 @@ def _options(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def merge_streams(seen: list[Seen]) -> list[Seen]:
-    """How a stream is cut, and how often it is acknowledged, is a matter of timing: one ``tcp`` for each flow.
+    """Join the segments of a stream to one ``tcp`` for each flow, since cuts and acknowledgements depend on timing.
 
     It tells what was sent, in which segment size at most, and how far was acknowledged at the end. Segments with SYN,
     FIN or RST stay as they are, but for the data of a FIN.

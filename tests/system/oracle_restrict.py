@@ -18,14 +18,14 @@ ON = "restrict=on"
 
 
 def leases(talk: Talk) -> None:
-    """What DHCP tells."""
+    """Ask by DHCP."""
     talk.step("discover", dhcp(DISCOVER, (55, bytes((1, 3, 6))), xid=1))
     talk.step("request", dhcp(REQUEST, wants(GUEST), server(), xid=2))
     talk.step("inform", dhcp(INFORM, (55, bytes((1, 3, 6))), xid=3, ciaddr=GUEST, source=GUEST))
 
 
 def parameters(talk: Talk) -> None:
-    """What router advertisements and DHCPv6 tell."""
+    """Ask for router advertisements, and by DHCPv6."""
     talk.step("hello", neighbor_solicitation(PLAN6.gateway))
     talk.step("advertisement", router_solicitation())
     talk.step("dhcp", information(xid=1))

@@ -56,7 +56,7 @@ def connected(
 
 
 def got(talk: Talk, sock: socket.socket, count: int = 1) -> None:
-    """What the program reads, noted: bytes, the end, or an error."""
+    """Note what the program reads: bytes, the end, or an error."""
     data = b""
     try:
         while len(data) < count:
@@ -165,7 +165,7 @@ def refused(talk: Talk) -> None:
 
 
 def options(talk: Talk) -> None:
-    """What a modern guest offers."""
+    """Connect with the options of a modern guest."""
     with connected(talk, MODERN) as (guest, sock):
         TcpEnd(talk, PORT + 1, guest.far).step("timestamps", SYN, options=TIMESTAMPS, until="tcp SYN")
         sock.sendall(bytes(20000))  # last: who does not acknowledge is soon sent a probe

@@ -108,7 +108,7 @@ def options(talk: Talk) -> None:
 
 
 def refusals(talk: Talk) -> None:
-    """What cannot be read."""
+    """Ask for files that cannot be read."""
     hello(talk)
     names = {
         "missing": b"nothing",
@@ -138,7 +138,7 @@ def refusals(talk: Talk) -> None:
 
 
 def odd(talk: Talk) -> None:
-    """What is malformed, or belongs to nothing."""
+    """Send packets that are malformed, or belong to nothing."""
     hello(talk)
     packets = {
         "ack": (ACK, b"\0\1"),

@@ -51,7 +51,7 @@ def closed_port(talk: Talk, kind: int = socket.SOCK_DGRAM) -> int:
 
 
 def heard(talk: Talk, sock: socket.socket, within: float = 0.03) -> tuple[str, int] | None:
-    """What comes to a socket of the host, noted; who sent it."""
+    """Note a datagram that comes to a socket of the host; returns the sender."""
     sock.settimeout(within * talk.patience)
     try:
         data, sender = sock.recvfrom(65535)

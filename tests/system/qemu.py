@@ -72,7 +72,7 @@ DHCP = "udhcpc -s /lease -i eth0 -q -n -f -O mtu -t 8 -T 1 2>/dev/null || echo '
 
 
 class MissingError(Exception):
-    """What a guest is made of is not on this machine; the text says what to do."""
+    """A part of the guest is not on this machine; the text says what to do."""
 
 
 # ------------------------------------------------------------------------------------------ kernel
@@ -118,7 +118,7 @@ def _run(*argv: str, folder: Path) -> str:
 
 
 def _kernel_folder() -> Path | None:
-    """Where the package was unpacked."""
+    """Folder into which the package was unpacked."""
     folder = CACHE / "kernel"
     return folder if list(folder.glob("boot/vmlinuz-*")) else None
 
@@ -140,7 +140,7 @@ def _archive(files: Mapping[str, tuple[int, bytes]]) -> bytes:
 
 
 def _libraries(program: str) -> set[str]:
-    """What a program is linked with, by absolute path."""
+    """Libraries with which a program is linked, by absolute path."""
     done = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
     return set(re.findall(r"(/\S+)", done.stdout))
 
@@ -206,11 +206,11 @@ def boot_files(*programs: str) -> tuple[Path, Path]:
 
 
 class Boot:
-    """What a boot says: one run of the script."""
+    """Output of a boot: one run of the script."""
 
     def __init__(self, output: str, status: int | None) -> None:
         self.output = output
-        """What the script has written, with plain ends of lines."""
+        """Output of the script, with plain ends of lines."""
         self.status = status
         """Its exit status; None if it did not come to its end."""
 
@@ -274,7 +274,7 @@ class Guest:
 
     @property
     def errors(self) -> str:
-        """What came on standard error."""
+        """Text that came on standard error."""
         return self._errors
 
     def wait_for(self, text: str, timeout: float = BOOT_SECONDS, times: int = 1) -> None:
@@ -306,7 +306,7 @@ class Guest:
         return bool(ready)
 
     def boots(self) -> list[Boot]:
-        """What each boot said, as far as it has come."""
+        """Output of each boot so far."""
         found = []
         for part in self._text.split(BEGIN + "\n")[1:]:
             output, mark, rest = part.partition(END)

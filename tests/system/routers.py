@@ -177,7 +177,7 @@ class World:
         assert servers.stdout.readline() == "ready\n"
 
     def inside(self, name: str) -> list[str]:
-        """What to put before a command line, to run it in a namespace."""
+        """Return the words before a command line that run it in a namespace."""
         return ["nsenter", f"--net=/proc/{self.pids[name]}/ns/net", "--"]
 
     def sh(self, name: str, script: str) -> str:

@@ -34,7 +34,7 @@ class Guest(NetworkNamespace):
         return f"fd00::{self.address.rpartition('.')[2]}/64"
 
     def fetch(self, url: str) -> bytes:
-        """What an HTTP server sends to the namespace."""
+        """Return the answer of an HTTP server to the namespace."""
         argv = self.command("curl", "-sSf", "--max-time", "50", url)
         return subprocess.run(argv, stdout=subprocess.PIPE, timeout=SECONDS, check=True).stdout
 

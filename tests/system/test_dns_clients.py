@@ -29,7 +29,7 @@ def silent() -> Iterator[Resolver]:
 
 
 def counters(stderr: str) -> dict[str, int]:
-    """What ``--stats`` has told."""
+    """Return the counters that ``--stats`` has printed."""
     return {name: int(value) for name, value in re.findall(r"^(\w+) +(\d+)", stderr, re.MULTILINE)}
 
 

@@ -118,7 +118,7 @@ def bad(request: pytest.FixtureRequest) -> Iterator[Bad]:
 
 
 def seen(bad: Bad, faults: Faults) -> None:
-    """What was to happen has happened, and nothing else."""
+    """Check that what was to happen has happened, and nothing else."""
     both = bad.link.to_guest_counters, bad.link.from_guest_counters
     for chance, times in (
         (faults.loss, sum(counters.lost for counters in both)),

@@ -1,4 +1,4 @@
-"""What the other side sees when one side dies in mid-transfer: a reset or an end, at once."""
+"""Sight of the other side when one side dies in mid-transfer: a reset or an end, at once."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def client_of_a_forward(user: User) -> Iterator[tuple[subprocess.Popen[str], soc
 
 
 def seconds_to_the_end(client: socket.socket) -> float:
-    """How long until the connection ends or is reset."""
+    """Time until the connection ends or is reset."""
     begun = time.monotonic()
     client.settimeout(20)
     try:

@@ -76,7 +76,7 @@ def services(
 
 
 def tcp(place: int | str, data: bytes = b"question") -> bytes:
-    """What a service answers."""
+    """Ask a service, and return its answer."""
     family, name = (socket.AF_UNIX, place) if isinstance(place, str) else (socket.AF_INET, ("127.0.0.1", place))
     with socket.socket(family) as sock:
         sock.settimeout(20)

@@ -113,7 +113,7 @@ except LinkError as error:
 
 
 def inside(program: str) -> str:
-    """What a program prints in a namespace of its own."""
+    """Return the output of a program in a namespace of its own."""
     argv = ["unshare", "--net", sys.executable, "-W", "error", "-c", PROGRAM + program]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=80, check=False)
     assert done.returncode == 0, done.stderr

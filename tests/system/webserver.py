@@ -102,7 +102,7 @@ class WebServer(ThreadingHTTPServer):
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Address on which it listens."""
         return self.server_port
 
     def server_bind(self) -> None:

@@ -65,7 +65,7 @@ def child(work: Callable[[], Any]) -> tuple[int, int]:
 
 
 def outcome(pid: int, reading: int) -> Any:
-    """What a child said. One that hangs is killed."""
+    """Return the output of a child. One that hangs is killed."""
     if not select.select([reading], [], [], SECONDS)[0]:
         os.kill(pid, signal.SIGKILL)
     with os.fdopen(reading, "rb") as file:
@@ -134,7 +134,7 @@ CALLS: dict[str, Callable[[Slirp, Any], object]] = {
 
 
 def attempts(net: Slirp, nic: Any) -> list[str]:
-    """What each call says in this process."""
+    """Return the outcome of each call in this process."""
     said = []
     for name, call in CALLS.items():
         try:
@@ -233,7 +233,7 @@ def test_a_fork_whose_child_returns_from_on_frame() -> None:
 
 
 def use(net: Slirp) -> None:
-    """What a child may do with a network, on its way out."""
+    """Use a network as a child may do on its way out."""
     with contextlib.suppress(SlirpyError):
         net.poll(0)
     net.close()

@@ -46,7 +46,7 @@ NOT_GROWTH = {
 
 
 def value(source: str) -> object:
-    """What a name of the third column stands for."""
+    """Return the value of a name in the third column."""
     module, name = source.rsplit(".", 1)
     if module[module.rindex(".") + 1].isupper():  # an attribute's default
         module, kind = module.rsplit(".", 1)

@@ -1,4 +1,4 @@
-"""What the package writes in one place only, so that two places cannot differ."""
+"""Facts that the package writes in one place only, so that two places cannot differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What slirpy writes replaces nothing that it did not write: captures, files in turn, traces."""
+"""Files that slirpy writes replace nothing that it did not write: captures, files in turn, traces."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def classes() -> dict[str, list[type]]:
 
 
 def named(name: str) -> Any:
-    """What a name in :data:`IMPLEMENTED` stands for."""
+    """Return the class of a name in :data:`IMPLEMENTED`."""
     first, _, attribute = name.partition(".")
     found = [each for each in classes()[first] if not attribute or hasattr(each, attribute)]
     assert len(found) == 1, f"{name}: {found}"

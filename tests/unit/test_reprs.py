@@ -1,4 +1,4 @@
-"""What a debugger or pytest prints for the objects of a network: one line, whatever state they are in."""
+"""Output of a debugger or pytest for the objects of a network: one line, whatever state they are in."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import pytest
 from tests.support.repository import REPOSITORY, load
 
 APPENDIX = {"MUST": 69, "SHLD": 31, "MAY": 18, "REC": 1}
-"""How many of each RFC 9293 has; none is missing."""
+"""Number of each that RFC 9293 has; none is missing."""
 
 ROWS = """
 title = "A protocol"

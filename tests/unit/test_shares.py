@@ -1,4 +1,4 @@
-"""Who goes at a bound: the party with most, its entry that was idle for longest."""
+"""Eviction at a bound: from the party with most, its entry that was idle for longest."""
 
 from __future__ import annotations
 

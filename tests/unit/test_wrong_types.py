@@ -261,7 +261,7 @@ FORMS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], object], tuple[str,
     "FlowRequest to": (lambda a: FlowRequest(6, FAR, 1, a, 2), lambda made: made.destination, (V4, V6)),
     "FlowRequest from": (lambda a: FlowRequest(6, a, 1, FAR, 2), lambda made: made.source, (V4, V6)),
 }
-"""How each is made of an address in any form, bytes too, and how the address is read."""
+"""Constructors that take an address in any form, bytes too, and how the address is read."""
 OTHERS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], object]]] = {
     "GuestRoute": (lambda a: GuestRoute("198.51.100.0/24", a), lambda made: made.gateway),
 }

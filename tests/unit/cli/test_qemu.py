@@ -197,7 +197,7 @@ def test_mistakes_are_told_in_one_line(options: list[str], status: int, said: st
 
 
 def test_listen_serves_guests_at_each_address(tmp_path: Path) -> None:
-    """What it prints is what connects: a path, and a port that was chosen."""
+    """The printed words connect: a path, and a port that was chosen."""
     path = tmp_path / "a,b.sock"
     with started(*SLIRPY, "listen", "--stats", f"unix:{path}", "tcp:127.0.0.1:0") as process:
         assert process.stdout is not None

@@ -177,7 +177,7 @@ def test_an_interrupt_while_modules_are_imported_ends_in_silence(module: str, ar
 
 
 def test_main_imports_nothing_before_interrupts_are_settled() -> None:
-    """What is imported before that is imported with Python's own handler, which ends in a traceback."""
+    """Modules that are loaded before are loaded with Python's own handler, which ends in a traceback."""
     result = slirpy(
         program="import sys, os, enum, re\nbefore = set(sys.modules)\nfrom slirpy.cli.main import main\n"
         "print(*sorted(set(sys.modules) - before))"

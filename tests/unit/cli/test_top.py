@@ -75,7 +75,7 @@ class Screen:
         self.file = os.fdopen(slave, "w", encoding="utf-8")
 
     def text(self) -> str:
-        """What has come since the last call."""
+        """Text that has come since the last call."""
         self.file.flush()
         parts = []
         while True:

@@ -30,7 +30,7 @@ REFERENCE = reference().splitlines()
 
 
 def shortcomings(row: Option) -> list[str]:
-    """What a row lacks."""
+    """Return the parts that a row lacks."""
     found = []
     texts = {"help": row.help, "more": row.more, "flag_help": row.flag_help}
     if not row.help:

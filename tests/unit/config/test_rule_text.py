@@ -1,4 +1,4 @@
-"""What many rules have in common: numbers, ports, an address with its port, words that are nearly right."""
+"""Forms that many rules share: numbers, ports, an address with its port, words that are nearly right."""
 
 from __future__ import annotations
 

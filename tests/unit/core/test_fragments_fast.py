@@ -37,7 +37,7 @@ def carried(net: Net) -> list[bytes]:
 
 
 class FragmentTwins(Twins):
-    """Whose fragments are compared, too."""
+    """Twins whose fragments are compared, too."""
 
     def compare(self) -> None:
         super().compare()

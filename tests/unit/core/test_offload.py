@@ -1,4 +1,4 @@
-"""What a port leaves to another: checksums and segmentation of frames that are handed on, judged by dpkt."""
+"""Work that a port leaves to another: checksums and segmentation of forwarded frames, judged by dpkt."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class PartsWire(Wire):
 def through(
     data: bytes, out: LinkFeatures, *, mtu: int = 1500, checksummed: bool = True, gso_size: int = 0
 ) -> tuple[list[Frame], SwitchNetwork]:
-    """What comes out of a port with some features when ``data`` comes in by another."""
+    """Return the frames that leave a port with some features when ``data`` comes in by another."""
     net = SwitchNetwork(mtu=mtu)
     wires = [PartsWire(FULL), PartsWire(out)]
     for wire in wires:

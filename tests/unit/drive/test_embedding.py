@@ -226,7 +226,7 @@ def test_a_foreign_loop_neither_stalls_nor_spins(net: Slirp, source: tuple[int, 
 
 
 def idle_rounds(net: Slirp, seconds: float = 0.3) -> int:
-    """How often a loop goes round in that time when nothing happens."""
+    """Number of turns that a loop makes in that time when nothing happens."""
     descriptor = net.fileno()
     assert descriptor is not None
     rounds, end, busy = 0, time.monotonic() + seconds, time.process_time()

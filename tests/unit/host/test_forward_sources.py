@@ -189,7 +189,7 @@ def test_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_how_many_addresses_are_remembered(world: World) -> None:
-    """What was asked at one that was forgotten is answered all the same."""
+    """A request at a forgotten address is answered all the same."""
     client = world.client(None)
     questions = []
     for number in range(LOCALS_MAX + 10):

@@ -1,4 +1,4 @@
-"""What only real sockets can do wrong: spinning, descriptors, memory. The rest is in the conformance suite."""
+"""Mistakes that only real sockets can make: spinning, descriptors, memory. The rest is in the conformance suite."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_a_refused_datagram_is_told_once_and_does_not_take_the_next_one_along() 
 
 
 class SamePort:
-    """Where sockets go out from: the port that they are to connect to, as the system may choose it by chance."""
+    """A source port equal to the one that sockets connect to, as the system may choose it by chance."""
 
     def __init__(self, port: int) -> None:
         self.place = "127.0.0.1", port

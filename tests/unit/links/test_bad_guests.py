@@ -65,7 +65,7 @@ def scene(net: Slirp, folder: Path) -> Iterator[Scene]:
 
 
 def who_has(source: bytes, claimed: bytes = EVIL_ADDRESS) -> bytes:
-    """Who has the gateway's address? asked in the name of ``source``."""
+    """Ask for the gateway's address in the name of ``source``."""
     question = arp.build(arp.ArpPacket(arp.REQUEST, source, claimed, bytes(6), GATEWAY))
     return ethernet.BROADCAST + source + b"\x08\x06" + question
 

@@ -307,7 +307,7 @@ fifos = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes"
 
 
 def drain(fd: int) -> bytes:
-    """What a pipe holds just now."""
+    """Bytes that are in a pipe just now."""
     os.set_blocking(fd, False)
     data = b""
     try:

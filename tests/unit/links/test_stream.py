@@ -29,7 +29,7 @@ GUEST = bytes.fromhex("525400123456")
 
 
 def ask(number: int) -> bytes:
-    """Who has 10.0.2.2? Asks a guest of a MAC and an IP address of its own."""
+    """Ask for 10.0.2.2, as a guest with a MAC and an IP address of its own."""
     sender = GUEST[:5] + bytes([number]), bytes([10, 0, 2, 15 + number])
     header = b"\xff" * 6 + sender[0] + bytes.fromhex("0806 0001 0800 06 04 0001")
     return header + b"".join(sender) + bytes(6) + bytes([10, 0, 2, 2])

@@ -95,7 +95,7 @@ def test_no_frame_raises_or_breaks_the_line() -> None:
 
 
 def test_a_whole_session_has_its_lines() -> None:
-    """What DHCP, ARP, ping and TCP of a guest look like, from end to end."""
+    """DHCP, ARP, ping and TCP of a guest in a trace, from end to end."""
     net = VirtualNetwork(seed=1)
     net.boot()
     ping = net.guest.ping("10.0.2.2")

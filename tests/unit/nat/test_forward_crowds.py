@@ -113,7 +113,7 @@ def test_who_has_left_is_forgotten_at_once() -> None:
 
 @pytest.mark.long
 def test_who_does_not_read() -> None:
-    """What the guest sends them stays with the guest, but for a bounded part; others are served as ever."""
+    """Data of the guest for them stays with the guest, but for a bounded part; others are served."""
     with ExitStack() as stack, Slirp(Config(hostfwd=["tcp::0-:7"], resolvers=[])) as net:
         driven = Driven(net)
         (rule,) = net.hostfwds()

@@ -1,4 +1,4 @@
-"""Where an address of the guest's world lies."""
+"""Places to which the addresses of the guest's world lead."""
 
 from __future__ import annotations
 

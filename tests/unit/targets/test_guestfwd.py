@@ -1,4 +1,4 @@
-"""What may stand at the end of a guestfwd rule, each for real: commands, Unix sockets, threads, asyncio handlers."""
+"""Targets at the end of a guestfwd rule, each for real: commands, Unix sockets, threads, asyncio handlers."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def arrive(s: Script, first: int, count: int) -> None:
 
 
 def answers(s: Script) -> list[int]:
-    """How many segments each of our ACKs acknowledges; then the user takes them."""
+    """Number of segments that each of our ACKs acknowledges; then the user takes them."""
     assert all(sent.flags == "A" and not sent.data for sent in s.out)
     numbers = [((sent.ack or 1) - 1) // MSS for sent in s.out]
     s.out.clear()

@@ -31,7 +31,7 @@ def arrive(s: Script, *numbers: int, size: int = MSS, **opts: Any) -> list[Sent]
 
 
 def acked(sent: list[Sent]) -> list[int]:
-    """How many segments each ACK acknowledges."""
+    """Number of segments that each ACK acknowledges."""
     return [((each.ack or 1) - 1) // MSS for each in sent]
 
 
@@ -270,7 +270,7 @@ def test_a_duplicate_ack_echoes_what_it_would_have_echoed_alone() -> None:
 
 
 def told(s: Script, sent: list[Sent]) -> tuple[dict[int, int], list[Blocks], set[tuple[int, int]]]:
-    """What a peer can learn: duplicates of each number, D-SACKs in their order, ranges that arrived."""
+    """Knowledge that a peer gains: duplicates of each number, D-SACKs in their order, ranges that arrived."""
     duplicates: dict[int, int] = {}
     last = None
     doubled: list[Blocks] = []

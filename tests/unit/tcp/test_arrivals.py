@@ -267,7 +267,7 @@ def test_every_state_is_here() -> None:
 
 
 def test_every_move_of_the_table_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is in the table and in the diagram, and never happens, would be a lie."""
+    """A transition that is in the table and in the diagram, and never happens, would be a lie."""
     moves: set[tuple[State, State]] = set()
     enter = ControlBlock.enter
 

@@ -51,7 +51,7 @@ def test_who_does_not_read_holds_one_small_window() -> None:
 
 
 def test_a_window_that_has_grown_does_not_shrink() -> None:
-    """What was offered may be on its way (RFC 9293, SHLD-14)."""
+    """A segment within an offered window may be on its way (RFC 9293, SHLD-14)."""
     s = passive(wscale=7)
     upload(s, 4_000_000)
     edge = s.conn.rcv_adv

@@ -1,4 +1,4 @@
-"""What a peer can send that it should not: what happens, by which RFC, and which counter tells of it.
+"""Input that a peer should not send: what happens, by which RFC, and which counter reports it.
 
 Most of these segments can be forged by somebody who sees nothing of the connection: none may change what is
 delivered, end the connection, or make it send more than it was sent.
@@ -234,7 +234,7 @@ def test_optimistic_acks_open_no_window() -> None:
 @pytest.mark.rfc("5961", "5.2 old")
 @pytest.mark.parametrize("ack", [1 - 65_536, -(1 << 30), 1 - (1 << 31)])
 def test_blind_data(ack: int) -> None:
-    """Who sees nothing has to guess the ACK too."""
+    """An attacker who sees nothing has to guess the ACK too."""
     s = passive()
     s.recv("PA", 1, ack, data=b"forged")
     s.send("A", 1, 1, b"")
@@ -321,7 +321,7 @@ MSS_1460 = b"\x02\x04\x05\xb4"
     ],
 )
 def test_impossible_options(data: bytes, bad: bool, mss: int | None) -> None:
-    """What can be read is read, up to a length that cannot be; and it is counted."""
+    """Options are read up to a length that cannot be; and it is counted."""
     parsed = options.parse(data)
     assert (parsed.bad, parsed.mss) == (bad, mss)
     s = Script()

@@ -1,4 +1,4 @@
-"""What a peer can make a connection hold, and how long a segment can take: measured, in the worst case of each.
+"""Bounds on what a peer can make a connection hold, and on the time of a segment: measured, in the worst cases.
 
 The bounds are those of docs/limits.md, "Memory of a connection".
 """

@@ -1,4 +1,4 @@
-"""What the property tests of the TCP engine have found, each as the few segments that it takes."""
+"""Findings of the property tests of the TCP engine, each as the few segments that it takes."""
 
 from __future__ import annotations
 

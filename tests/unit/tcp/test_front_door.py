@@ -174,7 +174,7 @@ def test_names_of_the_package() -> None:
 
 
 def test_the_fast_lane_ignores_what_comes_to_a_closed_connection() -> None:
-    """Whoever keeps the connections answers it, see ``reset_for``."""
+    """A stray segment is answered by the owner of the connections, see ``reset_for``."""
     conn = Connection(iss=1)
     tcp.segment_arrives(conn, Segment(9, 0, SYN, 100), 0)
     assert (conn.state, conn.reset, conn.segments_to_send(0)) == (State.CLOSED, None, [])

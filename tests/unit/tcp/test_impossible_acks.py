@@ -14,7 +14,7 @@ from slirpy.tcp.seq import MASK
 from tests.unit.tcp.script import MS, SECOND, Script, passive
 
 ANSWER = {"ack_now", "challenge_after", "noted", "reset", "stats", "settings"}
-"""What an answer consists of."""
+"""Parts of an answer."""
 WINDOW = 60_000
 SENT = 3000
 """Bytes of ours that are on their way."""

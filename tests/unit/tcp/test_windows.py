@@ -55,7 +55,7 @@ def test_room_is_told_when_it_is_worth_a_segment(limit: int, pending: int, known
 
 
 def test_the_first_window_is_not_news() -> None:
-    """What the SYN could not say goes with the first ACK, and makes none of its own."""
+    """The window that the SYN could not express goes with the first ACK, and causes none of its own."""
     assert not told(60_000, 0, 1000, received=0)
     assert told(60_000, 0, 1000, received=1)
 

@@ -169,7 +169,7 @@ def test_numbers_before_the_first_are_negative() -> None:
 
 
 def labels(frames: list[Timed], *, skip: int = len(CONVERSATION)) -> list[str]:
-    """What the lines after the first ones say, without arrows."""
+    """Text of the lines after the first ones, without arrows."""
     return [
         line.split("ms", 1)[1].strip(" │─►◄✗┄") for line in ladder(frames, width=100).splitlines()[1 + skip :]
     ]

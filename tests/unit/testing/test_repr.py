@@ -1,4 +1,4 @@
-"""What pytest prints for the objects of a test: one line with addresses, state and counts."""
+"""Output of pytest for the objects of a test: one line with addresses, state and counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ICMP errors quote, read by our codec and judged by dpkt's."""
+"""Quotes of ICMP errors, read by our codec and judged by dpkt's."""
 
 from __future__ import annotations
 

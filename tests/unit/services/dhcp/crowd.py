@@ -1,4 +1,4 @@
-"""What a server is surrounded by when many clients talk at random, and what must be true then."""
+"""Surroundings of a server when many clients talk at random, and what must be true then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which boot file a client is given, and options from text."""
+"""The boot file that a client is given, and options from text."""
 
 from __future__ import annotations
 

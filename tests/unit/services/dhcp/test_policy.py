@@ -1,4 +1,4 @@
-"""Who decides about a lease: rules for one client, the lease policy, and what firmwares are told to boot."""
+"""Decisions about a lease: rules for one client, the lease policy, and the boot files of firmwares."""
 
 from __future__ import annotations
 

@@ -639,7 +639,7 @@ def test_garbage_raises_nothing_and_each_message_counts(batch: list[tuple[bytes,
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """What a client may well send, as dpkt writes it, with some bytes changed, lost or put in."""
+    """Messages of a client, as dpkt writes them, with some bytes changed, lost or put in."""
     options = [
         (53, bytes((draw(st.integers(1, 8)),))), (50, ip("10.0.2.14")), (54, GATEWAY), (55, bytes(range(1, 122))),
         (57, b"\5\xdc"), (60, b"PXEClient:Arch:00007:UNDI:003001"), (61, b"\xff" + bytes(18)), (82, b"\1\4port"),

@@ -28,7 +28,7 @@ def mac(number: int) -> bytes:
 
 
 def offer(table: LeaseTable, client: Client, now: int = 0) -> Lease | None:
-    """What a DISCOVER does to a table."""
+    """Do to a table what a DISCOVER does."""
     lease = table.choose(client, None, now)
     if lease is not None:
         table.hold(lease, client, now)

@@ -37,7 +37,7 @@ def learn(world: World, query: bytes, answer: bytes | None = None) -> None:
 
 
 def asked(world: World) -> int:
-    """How many queries went out."""
+    """Number of queries that went out."""
     return sum(len(socket.sent) for socket in world.host.udp)
 
 

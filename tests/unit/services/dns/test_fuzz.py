@@ -1,4 +1,4 @@
-"""What dnslib makes of records, damaged: from guests and from resolvers. It raises nothing, and counts."""
+"""Damaged records, made by dnslib: from guests and from resolvers. They raise nothing, and count."""
 
 from __future__ import annotations
 

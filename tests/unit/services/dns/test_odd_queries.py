@@ -192,7 +192,7 @@ def test_names_outside_pass_as_they_are(message: bytes) -> None:
 
 
 def test_an_alias_to_a_name_outside_is_asked_for_cleanly() -> None:
-    """What stands behind the question may have pointers into it, and the other question has another length."""
+    """Records behind the question may have pointers into it, and the other question has another length."""
     ours = World(dns_records=["web.own=outside.test"], dns_cache=0)
     for number, message in enumerate((with_records(opt(owner=b"\xc0\x14")), PLAIN + b"\0", with_records(TSIG))):
         ours.say(message)

@@ -55,7 +55,7 @@ class Case:
 
 
 def state(resolution: Resolution) -> str:
-    """What the owner of a resolution has to do."""
+    """Return the state of a resolution, which says whether its owner has to act."""
     return "done" if resolution.done else "ready" if resolution.ready else "waiting"
 
 

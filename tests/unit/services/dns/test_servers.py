@@ -1,4 +1,4 @@
-"""Which resolver is asked when: those that fail come last for a while, and nobody waits for the dead."""
+"""Choice of a resolver: those that fail come last for a while, and nobody waits for the dead."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.services.dns.world import FIRST, SECOND_SERVER, World, answer_to
 
 
 def order(world: World) -> list[bytes]:
-    """Which servers were asked, in the order of sockets."""
+    """Servers that were asked, in the order of sockets."""
     return [socket.sent[0][1] for socket in world.host.udp]
 
 

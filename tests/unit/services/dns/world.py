@@ -32,7 +32,7 @@ def data(heard: DNSRecord) -> list[str]:
 
 
 def answer_to(query: bytes, address: str = "192.0.2.1") -> bytes:
-    """What a resolver says to a query."""
+    """Answer of a resolver to a query."""
     record = DNSRecord.parse(query)
     reply = record.reply()
     reply.add_answer(RR(record.q.qname, QTYPE.A, rdata=A(address), ttl=60))

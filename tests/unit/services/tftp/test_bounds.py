@@ -1,4 +1,4 @@
-"""What guests can make grow, and whose transfers go at the bound."""
+"""Tables that guests can make grow, and the transfers that end at the bound."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.unit.services.tftp.client import OTHER, Server, request
 
 
 def test_a_guest_that_shows_many_addresses(root: Path) -> None:
-    """Who is behind another link keeps transfers, even several and idle ones; the idlest of the flood goes."""
+    """Guests behind another link keep transfers, even several and idle ones; the idlest of the flood ends."""
     server = Server(root)
     mine, others = FakeSink(), FakeSink()
     for number in range(5):

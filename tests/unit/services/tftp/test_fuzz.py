@@ -1,4 +1,4 @@
-"""Whatever guests send to the TFTP server: no exception, a counter, bounded state, and others are served."""
+"""Any input of the TFTP server: no exception, a counter, bounded state, and others are served."""
 
 from __future__ import annotations
 

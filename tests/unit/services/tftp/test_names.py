@@ -31,7 +31,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def content(root: Path, name: str, **more: Any) -> bytes | int:
-    """What a guest gets for a name: the content, or the code of its error."""
+    """Return the content that a guest gets for a name, or the code of its error."""
     server = Server(root, **more)
     client = Client(server)
     client.ask(name)
@@ -221,7 +221,7 @@ def test_how_many_names_are_compared(root: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_nul_ends_the_name(root: Path) -> None:
-    """What follows it is the mode, and there is no such mode."""
+    """The following word is the mode, and there is no such mode."""
     client = Client(Server(root))
     client.ask(b"small\0../../secret")
     assert client.refused() == 4

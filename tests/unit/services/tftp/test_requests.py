@@ -9,7 +9,7 @@ from tests.unit.services.tftp.client import DATA, ERROR, OACK, Client, Server, f
 
 
 def answer(rest: bytes) -> tuple[int, int, bytes]:
-    """What comes back to a read request for the file "f" of 600 bytes with ``rest`` behind the name."""
+    """Return the answer to a read request for the file "f" of 600 bytes with ``rest`` behind the name."""
     client = Client(Server({"f": bytes(600)}.get))
     client.give(b"\0\1f\0" + rest)
     return client.one()

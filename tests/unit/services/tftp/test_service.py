@@ -235,7 +235,7 @@ def test_what_is_not_granted_is_not_mentioned(asked: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("mtu", "window"), [(65521, 2), (1500, 2), (576, 2), (68, 1)])
 def test_windows_fit_a_guests_socket(mtu: int, window: int) -> None:
-    """Where a block is many frames, it takes more room there."""
+    """A block that is many frames takes more room there."""
     client = Client(Server({"f": bytes(100)}.get, mtu=mtu))
     client.ask("f", {"windowsize": 64, "blksize": 65464})
     assert client.granted()["windowsize"] == str(window)
@@ -565,7 +565,7 @@ def test_rollover_while_writing(root: Path) -> None:
 
 
 def test_blocks_that_come_again_or_too_early(root: Path) -> None:
-    """What is there is acknowledged again; nothing is written twice or in a wrong order."""
+    """Blocks that are there are acknowledged again; nothing is written twice or in a wrong order."""
     data = pattern(1200)
     server = Server(root, tftp_write=True)
     client = Client(server)

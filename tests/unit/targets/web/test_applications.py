@@ -31,7 +31,7 @@ Message = dict[str, Any]
 
 @pytest.fixture
 def hooked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What a thread has raised."""
+    """Exceptions that threads have raised."""
     raised: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", lambda args: raised.append(args.exc_value))
     return raised

@@ -459,7 +459,7 @@ def test_the_window_after_an_idle_time_is_in_force_at_once() -> None:
 
 
 def test_there_is_new_data_to_send_in_a_recovery() -> None:
-    """What the peer tells to have left the network makes room for new data; who has none lets the path run dry."""
+    """Data that the peer reports to have left the network makes room for new data; without any, the path runs dry."""
     s = passive(Settings(congestion=Reno), wnd=1 << 15, wscale=6, mss=MSS, sack_permitted=True)
     s.conn.cc.cwnd = 400 * MSS
     s.recv("A", 1, 1, wnd=1 << 15)

@@ -37,7 +37,7 @@ def sending(settings: Settings, segments: int, *, window: int = 0, **opts: Any) 
 
 
 def sent(s: Script) -> list[int]:
-    """Which segments were sent."""
+    """Numbers of the segments that were sent."""
     numbers = [(one.seq - 1) // MSS for one in s.out]
     s.out.clear()
     return numbers

@@ -23,13 +23,13 @@ MSS = 1000
 DELAY = 20 * MS
 """One way."""
 EACH = 1 * MS
-"""What the link takes for a segment: a round trip holds forty."""
+"""Time of one segment on the link: a round trip holds forty."""
 SETTINGS = Settings(mss=MSS, congestion=Reno, rcv_buffer_initial=1 << 20)
 
 
 @dataclass
 class Run:
-    """What happened."""
+    """Events of a run."""
 
     sent: list[tuple[int, int, int]] = field(default_factory=list)
     """When, which byte first, how many: all that ``a`` sent with data."""

@@ -21,7 +21,7 @@ from tests.unit.tcp.script import MS, Script, passive
 
 
 def rounds(s: Script) -> list[list[int]]:
-    """Which segments are sent now, each time that it is asked to."""
+    """Numbers of the segments that are sent now, each time that it is asked to."""
     found = []
     more = True
     while more:
@@ -158,7 +158,7 @@ def marks(
     dupacks: int = 0,
     recovering: bool = False,
 ) -> tuple[list[tuple[int, int, int]], int, int, list[tuple[int, int]]]:
-    """What :func:`rack.detect` makes of spans: all numbers are of segments, times milliseconds.
+    """Run :func:`rack.detect` on spans: all numbers are of segments, times milliseconds.
 
     Answers the spans, how long to wait, and what :func:`rack.survey` makes of it: the pipe, and what is lost.
     """
@@ -296,7 +296,7 @@ def test_a_late_answer_to_what_waits_to_be_sent_again_tells_nothing_of_the_path(
 
 
 def test_a_recovery_whose_duplicates_are_forgotten() -> None:
-    """What moves SND.UNA ends the count of duplicates; the reordering window passes afterwards."""
+    """An ACK that moves SND.UNA ends the count of duplicates; the reordering window passes afterwards."""
     s = sending(RACK, 10)
     state = s.conn.rack
     assert state is not None

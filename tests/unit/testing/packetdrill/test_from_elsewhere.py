@@ -460,7 +460,7 @@ def test_every_missing_feature_has_words() -> None:
 
 @pytest.mark.parametrize("code", ICMP_CODES)
 def test_every_code_of_icmp(code: str) -> None:
-    """What is final ends an opening connection; the rest is an error that passes."""
+    """A final error ends an opening connection; any other is an error that passes."""
     script = f"{SOCKET}+0...0.1 connect(3, ..., ...) = -1 ECONNREFUSED\n+0 > S 0:0(0) <...>\n"
     script += f"+.1 < icmp unreachable {code} [0:0(0)]\n"
     if code in ("protocol_unreachable", "port_unreachable", "net_prohibited", "host_prohibited", "packet_filtered",

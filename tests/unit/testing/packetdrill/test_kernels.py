@@ -1,4 +1,4 @@
-"""What scripts of kernels ask for besides the rules of TCP: their sockets, their variables, their ``tcp_info``."""
+"""Features that scripts of kernels need besides the rules of TCP: sockets, variables, ``tcp_info``."""
 
 from __future__ import annotations
 
