@@ -12,7 +12,7 @@ by frame. Example::
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from slirpy.checks import instance, switch
@@ -21,14 +21,18 @@ from slirpy.links.faultypath import Faults
 from slirpy.testing.sim.durations import in_nanoseconds
 from slirpy.testing.sim.faults import KINDS, Fault, TimedFault
 from slirpy.testing.sim.host import Host
+from slirpy.testing.sim.netstat import sockets_of
 from slirpy.testing.sim.partition import Partition
 from slirpy.testing.sim.plan import Injected, Injections, actions
+from slirpy.testing.sim.report import Report
 from slirpy.testing.sim.run import Run
-from slirpy.testing.sim.topology import DEFAULT_PATH, EPOCH
+from slirpy.testing.sim.topology import DEFAULT_PATH, EPOCH, HOST_SETTINGS
 from slirpy.testing.sim.trace import FrameRecord
-from slirpy.units import MS
+from slirpy.units import MS, US
 
 __all__ = ["Network"]
+
+_YEAR_0 = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Network(Run):
@@ -146,6 +150,30 @@ class Network(Run):
         self.scheduler.at(self.now + fault.at * MS, begin)
         self.scheduler.at(self.now + (fault.at + fault.ms) * MS, end)
 
+    def report(self, failure: BaseException | str = "") -> Report:
+        """Return everything about the run so far: as text by ``str()``, as files by :meth:`Report.save`.
+
+        Args:
+            failure: the exception that a test ended with, or the failure in words.
+
+        Raises:
+            ConfigError: something else.
+        """
+        instance("failure", failure, (BaseException, str), "an exception or a text")
+        if isinstance(failure, BaseException):
+            failure = f"{type(failure).__name__}: {failure}"
+        return Report(
+            seed=self.seed,
+            now=self.now,
+            trace=self.trace,
+            plan=self.injected,
+            sockets={name: sockets_of(host.stack) for name, host in self.hosts.items()},
+            failure=failure,
+            epoch=(self.epoch - _YEAR_0) // timedelta(microseconds=1) * US,
+            keys=self.tls_keys.text(),
+            settings=HOST_SETTINGS,
+        )
+
     def close(self) -> None:
         """End all programs, and give back what extensions hold. Harmless when repeated."""
         for host in self.hosts.values():
@@ -156,6 +184,7 @@ class Network(Run):
         for extension in self.extensions.values():
             extension.close()
         self.extensions.clear()
+        self.tls_keys.close()
 
     def __enter__(self) -> Network:
         return self

@@ -18,6 +18,7 @@ from slirpy.testing.sim.durations import in_nanoseconds
 from slirpy.testing.sim.errors import DeadlockError, ProgramError
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.idle import is_activity
+from slirpy.testing.sim.logs import LogCapture
 from slirpy.testing.sim.program import Program
 from slirpy.testing.sim.router import Router
 from slirpy.testing.sim.topology import DEFAULT_PATH, EPOCH, HOST_SETTINGS, Topology
@@ -48,6 +49,7 @@ class Run(Topology):
         self._failure: tuple[Program, BaseException] | None = None
         self._checks: list[tuple[str, Callable[[], object]]] = []
         self._running = False
+        self._logs = LogCapture(self.trace, self.scheduler)
 
     def host(
         self,
@@ -191,6 +193,7 @@ class Run(Topology):
         if self._running:
             raise StateError("the network is running already; wait in the program itself, or start another one")
         self._running = True
+        self._logs.start()
         scheduler = self.scheduler
         rounds, at = 0, self.now
         try:
@@ -222,6 +225,7 @@ class Run(Topology):
             return bool(predicate())
         finally:
             self._running = False
+            self._logs.stop()
 
     def _raise_failure(self, main: Program | None) -> None:
         """End the run, because a program has failed."""

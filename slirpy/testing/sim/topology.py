@@ -25,6 +25,7 @@ from slirpy.testing.sim.program import Program
 from slirpy.testing.sim.router import Router
 from slirpy.testing.sim.scheduler import Scheduler
 from slirpy.testing.sim.stack import HostStack
+from slirpy.testing.sim.tlskeys import TlsKeys
 from slirpy.testing.sim.trace import Trace
 from slirpy.testing.text import seconds
 from slirpy.units import MS
@@ -78,6 +79,8 @@ class Topology(abc.ABC):
         self._routers: dict[str, Router] = {}
         self._names: dict[str, list[bytes]] = {}
         self._plan: Plan | None = None
+        self.tls_keys = TlsKeys()
+        """Secrets of TLS connections, for captures."""
         self.extensions: dict[str, Any] = {}
         """What runs programs, such as the asyncio loop, by name; closed with the network."""
 

@@ -226,9 +226,10 @@ class Connections(LoopBase):  # type: ignore[misc] # a private class of asyncio
             raise
         return wrapped._app_transport
 
-    def secured(self, *args: Any, **options: Any) -> Any:
+    def secured(self, protocol: Any, sslcontext: Any, *args: Any, **options: Any) -> Any:
         """Return a new protocol of asyncio that has TLS, and another protocol above."""
-        protocol = SSLProtocol(self, *args, **options)
+        self.net.tls_keys.watch(sslcontext)
+        protocol = SSLProtocol(self, protocol, sslcontext, *args, **options)
         self.secure.add(protocol)
         return protocol
 

@@ -14,6 +14,7 @@ from slirpy.testing.sim.capture import capture
 from slirpy.testing.sim.trace import FrameRecord, Trace
 from slirpy.units import MS, SECOND
 from tests.support.traces import PEERS, Run
+from tests.unit.testing.sim.tls import contexts
 
 EPOCH = 1_767_225_600 * SECOND
 REQUEST = b"GET /secret HTTP/1.1\r\nHost: server\r\n\r\n"
@@ -132,15 +133,10 @@ def test_an_empty_run_is_a_file_without_frames() -> None:
 
 def https(run: Run, log: Path) -> None:
     """Do one request over TLS on the connection, without certificates."""
-    contexts = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    contexts[0].check_hostname = False
-    contexts[0].verify_mode = ssl.CERT_NONE
-    for context in contexts:
-        context.maximum_version = ssl.TLSVersion.TLSv1_2
-        context.set_ciphers("AECDH-AES128-SHA:@SECLEVEL=0")
-    contexts[0].keylog_filename = str(log)
+    client, server = contexts()
+    client.keylog_filename = str(log)
     ends = {}
-    for source, context in zip(("client", "server"), contexts, strict=True):
+    for source, context in (("client", client), ("server", server)):
         came, left = ssl.MemoryBIO(), ssl.MemoryBIO()
         ends[source] = came, left, context.wrap_bio(came, left, server_side=source == "server")
 

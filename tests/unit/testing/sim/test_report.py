@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import platform
 import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -13,7 +15,7 @@ import pytest
 
 from slirpy import __version__
 from slirpy.errors import ConfigError
-from slirpy.testing import run_text
+from slirpy.testing import Network, run_text
 from slirpy.testing.sim.faults import Cut, Flow, Lose
 from slirpy.testing.sim.netstat import SocketInfo
 from slirpy.testing.sim.plan import Injected
@@ -21,6 +23,7 @@ from slirpy.testing.sim.report import KINDS, Report
 from slirpy.testing.sim.trace import FrameRecord, NoteRecord, Trace
 from slirpy.units import MS, SECOND
 from tests.support.traces import Run, packet_frame
+from tests.unit.testing.sim.tls import contexts
 
 LOST = Lose(Flow("client", "server"), 1)
 NASTY = "</script><script>alert(1)</script><!--"
@@ -109,6 +112,45 @@ def test_equal_runs_have_equal_files() -> None:
         other.plot(),
     )
     assert (one.pcapng(), one.packetdrill()) == (other.pcapng(), other.packetdrill())
+
+
+def test_the_report_of_a_network() -> None:
+    async def serve() -> None:
+        server = await asyncio.start_server(answer, "0.0.0.0", 443, ssl=server_context)
+        await server.serve_forever()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readline())
+        await reader.read()
+        writer.close()
+
+    async def ask() -> bytes:
+        reader, writer = await asyncio.open_connection("server", 443, ssl=client_context, server_hostname="")
+        writer.write(b"hello\n")
+        try:
+            return await reader.readline()
+        finally:
+            writer.close()
+
+    client_context, server_context = contexts()
+    with Network(seed=5, epoch=datetime(2026, 1, 1, tzinfo=UTC)) as net:
+        net.host("server").run(serve())
+        net.host("client")
+        net.inject(Lose(Flow("client", "server"), 1), Lose(Flow("client", "server", 1), 0))
+        assert net.run(ask(), on="client") == b"hello\n"
+        net.run_for(1)  # both ends say goodbye
+        made = net.report(ValueError("wrong answer"))
+    assert (made.seed, made.now, made.failure) == (5, net.now, "ValueError: wrong answer")
+    assert made.epoch == 1_767_225_600 * SECOND
+    assert made.keys.startswith("CLIENT_RANDOM ")
+    assert made.keys.split()[1].encode() in made.pcapng()
+    assert [bool(each.hits) for each in made.plan] == [True, False]
+    assert "hit nothing" in str(made)
+    assert made.sockets["server"][0].state == "LISTEN"
+    assert "--delayed_ack=40000000" in made.packetdrill()
+    assert net.report().keys == made.keys
+    with pytest.raises(ConfigError, match="failure must be an exception or a text"):
+        net.report(3)  # type: ignore[arg-type] # that is the point
 
 
 # ------------------------------------------------------------------------------------------------ files
