@@ -46,16 +46,18 @@ demo: $(READY) ## see it work; no privileges needed
 test: $(READY) ## all tests but the long ones; a few minutes
 	@$(BIN)/python -m pytest -q -p tests.spread -n $(JOBS) -m "not stress"
 
-stress: $(READY) ## the long tests
+stress: $(READY) ## the long tests, five minutes of fuzzing with Atheris among them
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[fuzz]' \
+		|| echo "slirpy: no Atheris for this Python; its tests are left out"
 	@$(BIN)/python -m pytest -q -m stress -o faulthandler_timeout=7200
 
 coverage: $(READY) ## branches of the TCP engine that its tests miss; none may
 	@$(BIN)/coverage run -m pytest -q -m "not long" tests/packetdrill tests/unit/tcp
 	@$(BIN)/coverage report
 
-mutants: $(READY) ## changes of the TCP engine that its tests do not notice; an hour or two
+mutants: $(READY) ## changes that the fast tests do not notice; many hours, or AREA=nat-udp for a part
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[mutation]'
-	@$(BIN)/mutmut run && $(BIN)/mutmut results
+	@$(BIN)/python -m tests.mutation $(AREA)
 
 bench: $(READY) ## measure the figures of README.md again (Linux, root, iperf3, slirp4netns)
 	@$(BIN)/python -m benchmarks
@@ -76,5 +78,5 @@ docs: $(READY) ## build the documentation into site/
 	@echo "built: site/index.html"
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) site build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage mutants
+	rm -rf $(VENV) site build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
