@@ -7,16 +7,13 @@ import socket
 from asyncio import transports
 from asyncio.trsock import TransportSocket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from slirpy.interfaces import Buffer
 from slirpy.reprs import never_raises
 from slirpy.testing.sim.aio.bases import LoopBase
 from slirpy.testing.sim.aio.handles import SimHandle
 from slirpy.testing.sim.socketapi import SimSocket
-
-if TYPE_CHECKING:
-    from slirpy.testing.sim.aio.loop import SimLoop
 
 __all__ = ["DatagramTransport", "Datagrams"]
 
@@ -38,7 +35,7 @@ class DatagramTransport(transports.DatagramTransport):
     """
 
     def __init__(
-        self, loop: SimLoop, sock: SimSocket, protocol: Any, address: Any, waiter: asyncio.Future[None] | None
+        self, loop: Any, sock: SimSocket, protocol: Any, address: Any, waiter: asyncio.Future[None] | None
     ) -> None:
         super().__init__({"socket": TransportSocket(sock)})
         self._loop = loop

@@ -6,21 +6,16 @@ from asyncio import Handle, TimerHandle
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from traceback import extract_stack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from slirpy.testing.sim.aio.bases import get_running, set_running
 from slirpy.testing.sim.current import PROGRAM
 from slirpy.testing.sim.program import Program
 
-if TYPE_CHECKING:
-    from slirpy.testing.sim.aio.loop import SimLoop
-
 __all__ = ["SimHandle", "SimTimer"]
 
 
-def _init(
-    self: Any, callback: Callable[..., object], args: Any, loop: SimLoop, context: Context | None
-) -> None:
+def _init(self: Any, callback: Callable[..., object], args: Any, loop: Any, context: Context | None) -> None:
     """Set what Handle.__init__ sets, in one step, and the program."""
     if context is None:
         context = copy_context()
@@ -41,7 +36,7 @@ def _run(self: Any) -> None:
     program = self.program
     if program is not None and program.over:
         return
-    loop: SimLoop = self._loop
+    loop: Any = self._loop
     outside = get_running()
     set_running(loop)
     try:
@@ -80,7 +75,7 @@ class SimTimer(TimerHandle):
         when: float,
         callback: Callable[..., object],
         args: Any,
-        loop: SimLoop,
+        loop: Any,
         context: Context | None,
     ) -> None:
         _init(self, callback, args, loop, context)

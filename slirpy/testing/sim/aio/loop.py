@@ -26,7 +26,7 @@ from slirpy.testing.sim.errors import EscapeError
 from slirpy.testing.sim.host import Host
 
 if TYPE_CHECKING:
-    from slirpy.testing.sim.aio.program import AsyncProgram
+    from slirpy.testing.sim.program import Program
     from slirpy.testing.sim.topology import Topology
 
 __all__ = ["SimLoop", "loop_of"]
@@ -183,17 +183,17 @@ class SimLoop(Refusals, Connections, Datagrams, Readiness):
         self._tasks[number] = task
         return cast("asyncio.Task[Any]", task)
 
-    def start(self, program: AsyncProgram, coro: Coroutine[Any, Any, Any], context: Context) -> Any:
+    def start(self, program: Any, coro: Coroutine[Any, Any, Any], context: Context) -> Any:
         """Start the task of a program."""
         task = self.create_task(coro, name=program.name, context=context)
         task.add_done_callback(program.finished, context=context)
         return task
 
-    def tasks_of(self, program: AsyncProgram) -> list[asyncio.Task[Any]]:
+    def tasks_of(self, program: Program) -> list[asyncio.Task[Any]]:
         """Return the tasks of a program that still exist, in the order in which they were made."""
         return [task for task in self._tasks.values() if getattr(task, "program", None) is program]
 
-    def abandon(self, program: AsyncProgram) -> None:
+    def abandon(self, program: Program) -> None:
         """Let nothing of a killed program run any more, not even ``finally`` clauses, until the loop is closed."""
         self._killed += [task for task in self.tasks_of(program) if not task.done()]
         for number, timer in list(self._timers.items()):
@@ -202,7 +202,7 @@ class SimLoop(Refusals, Connections, Datagrams, Readiness):
                 timer.number = 0
                 self.scheduler.cancel(number)
 
-    def release(self, program: AsyncProgram) -> None:
+    def release(self, program: Program) -> None:
         """Close the sockets of a killed program, as the system does."""
         if program.host.crashed:
             return

@@ -9,7 +9,7 @@ from asyncio.trsock import TransportSocket
 from collections.abc import Callable
 from contextvars import Context
 from errno import ECONNRESET, EPIPE
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from slirpy.interfaces import Buffer
 from slirpy.reprs import never_raises
@@ -18,9 +18,6 @@ from slirpy.testing.sim.aio.handles import SimHandle
 from slirpy.testing.sim.names import sockaddr
 from slirpy.testing.sim.program import Program
 from slirpy.testing.sim.streams import HostStream
-
-if TYPE_CHECKING:
-    from slirpy.testing.sim.aio.loop import SimLoop
 
 __all__ = ["StreamTransport", "os_error"]
 
@@ -55,7 +52,7 @@ class StreamTransport(FlowControl):  # type: ignore[misc] # a private class of a
 
     def __init__(
         self,
-        loop: SimLoop,
+        loop: Any,
         stream: HostStream,
         make: Callable[[], Any],
         context: Context | None,

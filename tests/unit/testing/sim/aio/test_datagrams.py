@@ -49,9 +49,8 @@ def shouting(net: Network) -> Network:
     """A network whose server answers at UDP port 53, over both families."""
 
     async def serve() -> None:
-        await asyncio.get_running_loop().create_datagram_endpoint(
-            Shouter, local_addr=("::", 53)
-        )  # both families
+        loop = asyncio.get_running_loop()
+        await loop.create_datagram_endpoint(Shouter, local_addr=("::", 53))
 
     net.run(serve, on="server")
     return net
