@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 from random import Random
+from types import NoneType
 
 from slirpy import forks
 from slirpy.addresses import mac_bytes
 from slirpy.config import Config
 from slirpy.config.guestfwd import GuestForward, make_guestfwd
 from slirpy.config.hostfwd import HostForward, parse_hostfwd
-from slirpy.config.values import one, switch
+from slirpy.config.values import instance, one, switch
 from slirpy.core.arrival import FlowOpeners
 from slirpy.core.flows import FlowInfo
 from slirpy.core.network import ROUTER
@@ -75,9 +76,9 @@ class Stack(IPStack):
         lease_store: LeaseStore | None = None,
         target_opener: TargetOpener | None = None,
     ) -> None:
-        _check("config", config, Config, optional=False)
-        _check("random", random, Random)
-        _check("stats", stats, Stats)
+        instance("config", config, Config, "a Config")
+        instance("random", random, (Random, NoneType), "a random.Random")
+        instance("stats", stats, (Stats, NoneType), "a Stats")
         _check_method("host", host, "connect_tcp", optional=False)
         _check_method("lease_store", lease_store, "load")
         _check_method("target_opener", target_opener, "opener")
@@ -240,11 +241,6 @@ class Stack(IPStack):
         if self._tftp is not None:
             self._tftp.close()
         self.flush(self.now)
-
-
-def _check(name: str, value: object, kind: type, *, optional: bool = True) -> None:
-    if not isinstance(value, kind) and not (optional and value is None):
-        raise ConfigError(f"{name} must be a {kind.__name__}; given was {value!r}")
 
 
 def _check_method(name: str, value: object, method: str, *, optional: bool = True) -> None:
