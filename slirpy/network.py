@@ -10,10 +10,11 @@ from random import Random, SystemRandom
 from typing import Any
 
 from slirpy.addresses import AnyAddress, address_bytes, address_object, port_number
+from slirpy.checks import amount
 from slirpy.config import Config
 from slirpy.config.guestfwd import GuestForward
 from slirpy.config.hostfwd import HostForward
-from slirpy.config.values import amount, clock_reading, function
+from slirpy.config.values import clock_reading, function
 from slirpy.core.flows import FlowInfo, NeighborInfo
 from slirpy.core.port import LinkPort
 from slirpy.drive.driven import Driven

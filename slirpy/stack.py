@@ -12,10 +12,11 @@ from types import NoneType
 
 from slirpy import forks
 from slirpy.addresses import mac_bytes
+from slirpy.checks import instance, switch
 from slirpy.config import Config
 from slirpy.config.guestfwd import GuestForward, make_guestfwd
 from slirpy.config.hostfwd import HostForward, parse_hostfwd
-from slirpy.config.values import instance, one, switch
+from slirpy.config.values import one
 from slirpy.core.arrival import FlowOpeners
 from slirpy.core.flows import FlowInfo
 from slirpy.core.network import ROUTER

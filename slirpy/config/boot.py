@@ -13,9 +13,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from slirpy.checks import switch, whole
 from slirpy.config.dhcp import DhcpRequest
 from slirpy.config.text import decimal, hint
-from slirpy.config.values import as_text, instances, listed, printable, switch, whole
+from slirpy.config.values import as_text, instances, listed, printable
 from slirpy.errors import ConfigError
 
 __all__ = [

@@ -9,7 +9,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from typing import Literal, NamedTuple, TypeAlias
 
 from slirpy.addresses import AnyAddress, IPAddress, address_object, ipv4, mac_bytes
-from slirpy.config.values import as_text, host_name, is_whole, switch, whole
+from slirpy.checks import is_whole, switch, whole
+from slirpy.config.values import as_text, host_name
 from slirpy.errors import ConfigError
 
 __all__ = [

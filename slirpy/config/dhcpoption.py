@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
+from slirpy.checks import whole
 from slirpy.config.dhcp import NOT_YOURS, check_text
 from slirpy.config.text import hint
-from slirpy.config.values import as_text, whole
+from slirpy.config.values import as_text
 from slirpy.errors import ConfigError
 
 __all__ = ["OPTIONS", "DhcpOption", "check_dhcp_options", "parse_dhcp_option"]

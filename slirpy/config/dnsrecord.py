@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple, TypeAlias
 
-from slirpy.config.values import as_text, is_whole
+from slirpy.checks import is_whole
+from slirpy.config.values import as_text
 from slirpy.errors import ConfigError
 
 __all__ = [

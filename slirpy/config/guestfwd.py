@@ -10,8 +10,9 @@ from ipaddress import ip_address
 from typing import TypeAlias
 
 from slirpy.addresses import AnyAddress, IPAddress, address_object, port_number, scoped_address
+from slirpy.checks import is_whole, switch, whole
 from slirpy.config.text import PORT_MAX, bracketed, decimal, parse_address, with_port
-from slirpy.config.values import as_text, function, host_name, is_whole, path, switch, whole
+from slirpy.config.values import as_text, function, host_name, path
 from slirpy.errors import ConfigError
 from slirpy.interfaces import FlowRequest, StreamOwner, StreamPeer
 

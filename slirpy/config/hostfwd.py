@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from slirpy.addresses import AnyAddress, IPAddress, address_object, port_number, scoped_address
+from slirpy.checks import whole
 from slirpy.config.text import PORT_MAX, bracketed, parse_address, parse_ports
-from slirpy.config.values import as_text, whole
+from slirpy.config.values import as_text
 from slirpy.errors import ConfigError
 from slirpy.paths import PATH_MAX, is_unix_path
 

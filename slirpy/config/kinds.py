@@ -16,16 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from slirpy.addresses import ipv4, ipv6
-from slirpy.config.values import (
-    check_starting_point,
-    function,
-    host_name,
-    listed,
-    path,
-    printable,
-    switch,
-    whole,
-)
+from slirpy.checks import switch, whole
+from slirpy.config.values import check_starting_point, function, host_name, listed, path, printable
 from slirpy.errors import ConfigError
 
 __all__ = [

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from slirpy.addresses import AnyAddress, IPAddress, address_object
-from slirpy.config.values import as_text, is_whole
+from slirpy.checks import is_whole
+from slirpy.config.values import as_text
 from slirpy.errors import ConfigError
 
 __all__ = ["Outbound", "parse_outbound"]

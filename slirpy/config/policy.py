@@ -22,9 +22,10 @@ from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any
 
 from slirpy.addresses import AnyAddress, IPAddress, reachable_place
+from slirpy.checks import instance, is_whole
 from slirpy.config.embedded import embedded_ipv4
 from slirpy.config.text import PORT_MAX, bracketed, decimal, parse_ports, split_port
-from slirpy.config.values import as_text, instance, is_whole, listed
+from slirpy.config.values import as_text, listed
 from slirpy.config.values import path as path_of
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Action, FlowRequest, IPProtocol, Verdict

@@ -1,8 +1,7 @@
-"""Checks of single values from callers.
+"""Checks of texts, paths, functions, clocks and lists from callers. Those of numbers are in :mod:`slirpy.checks`.
 
 Each returns the value in the form used from there on, or raises :class:`~slirpy.errors.ConfigError` with the name of
-the argument, the value given, and what to write instead. Python treats ``True`` as a number, but users do not, so
-numbers and switches are kept apart here.
+the argument, the value given, and what to write instead.
 """
 
 from __future__ import annotations
@@ -14,43 +13,22 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from slirpy.checks import (
-    amount,
-    chance,
-    descriptor,
-    instance,
-    is_whole,
-    moment,
-    nanoseconds,
-    octets,
-    switch,
-    whole,
-)
+from slirpy.checks import moment
 from slirpy.errors import ConfigError
 
 __all__ = [
     "FOR_EVER",
-    "amount",
     "as_text",
-    "chance",
     "check_starting_point",
     "clock_reading",
-    "descriptor",
     "function",
     "host_name",
-    "instance",
     "instances",
-    "is_whole",
     "listed",
-    "moment",
-    "nanoseconds",
-    "octets",
     "one",
     "path",
     "printable",
-    "switch",
     "wait_seconds",
-    "whole",
 ]
 
 FOR_EVER = 2_000_000.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 
-from slirpy.config.values import moment
+from slirpy.checks import moment
 from slirpy.core.arp import Arp
 from slirpy.core.arrival import FlowOpeners
 from slirpy.core.demux import Demux

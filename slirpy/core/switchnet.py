@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from slirpy.checks import moment, switch, whole
 from slirpy.config.options import MTU_MIN
-from slirpy.config.values import moment, switch, whole
 from slirpy.core.port import LinkPort, check_port
 from slirpy.core.switch import Switch
 from slirpy.core.timers import Timers

@@ -8,7 +8,8 @@ from functools import partial
 from threading import get_ident
 from typing import TypeVar
 
-from slirpy.config.values import FOR_EVER, descriptor, function, is_whole, wait_seconds
+from slirpy.checks import descriptor, is_whole
+from slirpy.config.values import FOR_EVER, function, wait_seconds
 from slirpy.drive.drivers import LoopDriver, ThreadDriver
 from slirpy.drive.mailbox import LIMIT, Mailbox
 from slirpy.drive.nic import Nic

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from slirpy.config.values import function, instance
+from slirpy.checks import instance
+from slirpy.config.values import function
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.starting import check_start
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Generic, TypeVar
 
-from slirpy.config.values import instance
+from slirpy.checks import instance
 from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, Timer
 from slirpy.links.corruption import Received, corrupt_received, corrupt_sent
 from slirpy.links.faultypath import NONE, FaultCounters, Faults, FaultyPath

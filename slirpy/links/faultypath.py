@@ -13,7 +13,8 @@ from dataclasses import dataclass, fields
 from random import Random
 from typing import Any, Generic, TypeVar, overload
 
-from slirpy.config.values import amount, chance, function, instance, nanoseconds
+from slirpy.checks import amount, chance, instance, nanoseconds
+from slirpy.config.values import function
 from slirpy.links.corruption import corrupt_bytes
 from slirpy.reprs import never_raises
 from slirpy.units import MS, SECOND

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from slirpy.config.values import amount, function
+from slirpy.checks import amount
+from slirpy.config.values import function
 from slirpy.errors import LinkError
 from slirpy.interfaces import READ, Poller
 from slirpy.links.endpoint import Endpoint, adopt

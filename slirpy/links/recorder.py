@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from io import IOBase
 from typing import BinaryIO, Protocol, TypeAlias
 
-from slirpy.config.values import amount, as_text, descriptor, function, moment
+from slirpy.checks import amount, descriptor, moment
+from slirpy.config.values import as_text, function
 from slirpy.config.values import path as path_of
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
-from slirpy.config.values import as_text, function, moment
+from slirpy.checks import moment
+from slirpy.config.values import as_text, function
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer, Frame, Link, LinkSink, Poller
 from slirpy.links.middleware import Middleware

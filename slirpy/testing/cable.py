@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple, TypeAlias
 
-from slirpy.config.values import instance
+from slirpy.checks import instance
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.faultypath import NONE, FaultCounters, Faults, FaultyPath
 

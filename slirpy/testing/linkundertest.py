@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from slirpy.config.values import function, instance, switch, whole
+from slirpy.checks import instance, switch, whole
+from slirpy.config.values import function
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Link, LinkSink
 from slirpy.interfaces.links import check_link

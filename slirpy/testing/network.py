@@ -19,10 +19,10 @@ from collections.abc import Callable
 from random import Random
 
 from slirpy.addresses import mac_bytes
+from slirpy.checks import instance, is_whole, nanoseconds, switch, whole
 from slirpy.config import Config
 from slirpy.config.options import MTU_MAX, MTU_MIN
 from slirpy.config.resolver import Resolver
-from slirpy.config.values import instance, is_whole, nanoseconds, switch, whole
 from slirpy.core.port import LinkPort
 from slirpy.errors import ConfigError
 from slirpy.links.faultypath import NONE, FaultCounters, Faults, FaultyPath

@@ -24,7 +24,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeAlias
 
-from slirpy.config.values import as_text, function, instance, is_whole, nanoseconds, octets, switch, whole
+from slirpy.checks import instance, is_whole, nanoseconds, octets, switch, whole
+from slirpy.config.values import as_text, function
 from slirpy.errors import ConfigError
 from slirpy.reprs import counted, never_raises
 from slirpy.tcp import Connection, Segment, Settings, State, TcpOptions

@@ -5,7 +5,8 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 
-from slirpy.config.values import function, nanoseconds
+from slirpy.checks import nanoseconds
+from slirpy.config.values import function
 from slirpy.testing.errors import UnmetError
 from slirpy.units import SECOND
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
-from slirpy.config.values import switch
+from slirpy.checks import switch
 from slirpy.core.timers import Alarm
 from slirpy.reprs import never_raises
 from slirpy.testing.guest.ip import IpHost

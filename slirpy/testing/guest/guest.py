@@ -26,9 +26,9 @@ from collections.abc import Callable
 from random import Random
 
 from slirpy.addresses import AnyAddress, mac_bytes, port_number
-from slirpy.checks import shown
+from slirpy.checks import amount, instance, moment, octets, shown, switch, whole
 from slirpy.config.options import MTU_MAX, MTU_MIN
-from slirpy.config.values import amount, as_text, function, instance, moment, octets, switch, whole
+from slirpy.config.values import as_text, function
 from slirpy.errors import ConfigError, StateError
 from slirpy.interfaces import Buffer
 from slirpy.reprs import counted, never_raises

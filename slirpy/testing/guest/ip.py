@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from random import Random
 
 from slirpy.addresses import AnyAddress, IPAddress, address_bytes
-from slirpy.config.values import whole
+from slirpy.checks import whole
 from slirpy.errors import ConfigError, StateError
 from slirpy.interfaces import Buffer
 from slirpy.testing.guest.addressing import Addressing, Addressing4, Addressing6

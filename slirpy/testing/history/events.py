@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, TypeAlias
 
-from slirpy.checks import shown
-from slirpy.config.values import as_text, function, is_whole
+from slirpy.checks import is_whole, shown
+from slirpy.config.values import as_text, function
 from slirpy.errors import ConfigError, StateError
 from slirpy.reprs import counted, never_raises
 from slirpy.testing.history.edn import as_edn

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slirpy.config.values import amount, as_text, switch, whole
+from slirpy.checks import amount, switch, whole
+from slirpy.config.values import as_text
 from slirpy.config.values import path as path_of
 from slirpy.errors import ConfigError, SlirpyError
 from slirpy.tcp.seq import MASK

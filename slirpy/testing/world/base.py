@@ -13,7 +13,8 @@ from random import Random
 from typing import NamedTuple
 
 from slirpy.addresses import AnyAddress, address_bytes
-from slirpy.config.values import instance, listed, nanoseconds, switch, whole
+from slirpy.checks import instance, nanoseconds, switch, whole
+from slirpy.config.values import listed
 from slirpy.errors import ConfigError
 from slirpy.testing.world.clock import SimClock
 from slirpy.testing.world.path import DIRECT, Path

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from slirpy.config.values import moment
+from slirpy.checks import moment
 from slirpy.errors import StateError
 
 __all__ = ["SimClock"]

@@ -25,7 +25,8 @@ from random import Random
 from typing import Any
 
 from slirpy.addresses import AnyAddress, address_bytes
-from slirpy.config.values import function, host_name, instance, octets, whole
+from slirpy.checks import instance, octets, whole
+from slirpy.config.values import function, host_name
 from slirpy.errors import ConfigError, StateError
 from slirpy.interfaces import (
     AcceptedStream,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from slirpy.config.values import amount, octets, switch
+from slirpy.checks import amount, octets, switch
 from slirpy.interfaces import AcceptedStream
 from slirpy.reprs import counted, never_raises
 from slirpy.testing.text import error_name
