@@ -24,8 +24,8 @@ ROLE = re.compile(r":(?:mod|class|func|meth|attr|data|exc|obj):`~?([\w.]+)`")
 
 def missing_files() -> Iterator[str]:
     """Place and name of each mentioned file that is none. The end of a path is enough."""
-    files = [path.relative_to(REPOSITORY).parts for path in (*SOURCES, *REPOSITORY.glob("*.*"))]
-    files += [path.relative_to(REPOSITORY).parts for path in (REPOSITORY / "docs").rglob("*.*")]
+    paths = [*REPOSITORY.glob("*.*"), *(path for place in PLACES for path in (REPOSITORY / place).rglob("*.*"))]
+    files = [path.relative_to(REPOSITORY).parts for path in paths]
     ends = {"/".join(parts[at:]) for parts in files for at in range(len(parts))} | OTHERS
     for path in (*PAGES, *SOURCES):
         text = path.read_text(encoding="utf-8")
