@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import inspect
 import socket
 import ssl as tls
-from collections.abc import Callable, Iterable
-from contextvars import copy_context
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from slirpy.interfaces import AcceptedStream, StreamOwner
-from slirpy.testing.sim.aio.bases import LoopBase, Server, SSLProtocol, set_nodelay
+from slirpy.testing.sim.aio.bases import LoopBase, SSLProtocol, set_nodelay
+from slirpy.testing.sim.aio.readiness import simulated
 from slirpy.testing.sim.aio.transport import StreamTransport
-from slirpy.testing.sim.current import PROGRAM
-from slirpy.testing.sim.errors import EscapeError
 from slirpy.testing.sim.names import packed
 from slirpy.testing.sim.scheduler import Scheduler
 from slirpy.testing.sim.socketapi import SimSocket
@@ -29,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Connections"]
 
-_TELLS = len(inspect.signature(Server._attach).parameters) > 1
-"""True if a server is given the transport with each connection, as since Python 3.13."""
 _LOOPBACK = {4: bytes((127, 0, 0, 1)), 16: bytes(15) + b"\1"}
 
 
@@ -64,57 +58,6 @@ class _Attempt:
     def failed(self, error: int) -> None:
         if not self._future.done():
             self._future.set_exception(OSError(error, f"Connect call failed {self._address}"))
-
-
-class _Serving:
-    """A listening socket, whose connections get transports.
-
-    Args:
-        loop: the event loop.
-        sock: the socket.
-        factory: makes the protocol of each connection.
-        server: the server.
-        context: TLS context; None: plain TCP.
-        timeouts: of handshake and shutdown, in seconds.
-    """
-
-    def __init__(
-        self,
-        loop: Any,
-        sock: Any,
-        factory: Callable[[], Any],
-        server: Any,
-        context: tls.SSLContext | None,
-        timeouts: Any,
-    ) -> None:
-        self._loop = loop
-        self.sock = sock
-        self.program = PROGRAM.get()
-        loop.endpoints[self] = None
-        self._factory = factory
-        self._server = server
-        self._tls = context
-        self._timeouts = timeouts
-        self._context = copy_context()
-
-    def release(self) -> None:
-        """Stop listening."""
-        self._loop.endpoints.pop(self, None)
-        self.sock.close()
-
-    def accept(self, accepted: AcceptedStream) -> StreamOwner:
-        """Take a new connection."""
-        stream = accepted.peer
-        assert isinstance(stream, HostStream)
-        make = self._factory if self._tls is None else self._wrapped
-        return StreamTransport(self._loop, stream, make, self._context.copy(), server=self._server)
-
-    def _wrapped(self) -> Any:
-        handshake, shutdown = self._timeouts
-        return self._loop.secured(
-            self._factory(), self._tls, None, True,
-            ssl_handshake_timeout=handshake, ssl_shutdown_timeout=shutdown,
-        )  # fmt: skip
 
 
 class Connections(LoopBase):  # type: ignore[misc] # a private class of asyncio
@@ -176,12 +119,11 @@ class Connections(LoopBase):  # type: ignore[misc] # a private class of asyncio
         made = None if waiter is None else partial(_wake, waiter)
         if isinstance(sock, _Established):
             return StreamTransport(self, sock.stream, lambda: protocol, None, made, server)
-        end: Any = getattr(sock, "end", None)
-        stream = getattr(end, "stream", None)
+        end = simulated(sock).end
+        assert isinstance(end, StreamEnd)
+        stream = end.stream
         if stream is None:
-            raise EscapeError(
-                f"{sock!r} is not a connected socket of a simulated host; make it in a program, with socket.socket()"
-            )
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
         set_nodelay(sock)
         transport = StreamTransport(self, stream, lambda: protocol, None, made, server, sock)
         if end.error:
@@ -233,113 +175,12 @@ class Connections(LoopBase):  # type: ignore[misc] # a private class of asyncio
         self.secure.add(protocol)
         return protocol
 
-    # -------------------------------------------------------------------------------------- serving
-
-    async def create_server(
-        self, protocol_factory: Any, host: Any = None, port: Any = None, *, family: int = socket.AF_UNSPEC,
-        flags: int = socket.AI_PASSIVE, sock: Any = None, backlog: int = 100, ssl: Any = None,
-        reuse_address: bool | None = None, reuse_port: bool | None = None, keep_alive: bool | None = None,
-        ssl_handshake_timeout: float | None = None, ssl_shutdown_timeout: float | None = None,
-        start_serving: bool = True,
-    ) -> Server:  # fmt: skip
-        """See :meth:`asyncio.loop.create_server`."""
-        if isinstance(ssl, bool):
-            raise TypeError("ssl argument must be an SSLContext or None")
-        if ssl is None and ssl_handshake_timeout is not None:
-            raise ValueError("ssl_handshake_timeout is only meaningful with ssl")
-        if ssl is None and ssl_shutdown_timeout is not None:
-            raise ValueError("ssl_shutdown_timeout is only meaningful with ssl")
-        if host is not None or port is not None:
-            if sock is not None:
-                raise ValueError("host/port and sock can not be specified at the same time")
-            options = {socket.SO_REUSEADDR: reuse_address is not False}
-            if reuse_port:
-                options[socket.SO_REUSEPORT] = True
-            if keep_alive:
-                options[socket.SO_KEEPALIVE] = True
-            sockets = self._bind(await self._places(host, port, family, flags), options)
-        elif sock is None:
-            raise ValueError("Neither host/port nor sock were specified")
-        elif sock.type != socket.SOCK_STREAM:
-            raise ValueError(f"A Stream Socket was expected, got {sock!r}")
-        else:
-            sockets = [sock]
-        for each in sockets:
-            each.setblocking(False)
-        timeouts = ssl_handshake_timeout, ssl_shutdown_timeout
-        server = Server(self, sockets, protocol_factory, ssl, backlog, *timeouts)
-        if start_serving:
-            server._start_serving()
-        return server
-
-    async def _places(self, host: Any, port: Any, family: int, flags: int) -> list[Any]:
-        """Return the addresses at which to listen, each once, in their order."""
-        hosts = (
-            [None]
-            if host == ""
-            else [host]
-            if isinstance(host, str) or not isinstance(host, Iterable)
-            else host
-        )
-        places: dict[Any, None] = {}
-        for each in hosts:
-            infos = await self.getaddrinfo(each, port, family=family, type=socket.SOCK_STREAM, flags=flags)
-            places.update(dict.fromkeys(infos))
-        return list(places)
-
-    def _bind(self, places: list[Any], options: dict[int, bool]) -> list[Any]:
-        sockets: list[SimSocket] = []
-        try:
-            for family, kind, proto, _, address in places:
-                sockets.append(sock := SimSocket(family, kind, proto))
-                for option, value in options.items():
-                    sock.setsockopt(socket.SOL_SOCKET, option, value)
-                if family == socket.AF_INET6:
-                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, True)
-                try:
-                    sock.bind(address)
-                except OSError as error:
-                    reason = (error.strerror or "").lower()
-                    raise OSError(
-                        error.errno, f"error while attempting to bind on address {address!r}: {reason}"
-                    ) from None
-        except BaseException:
-            for each in sockets:
-                each.close()
-            raise
-        return sockets
-
-    def _start_serving(
-        self, protocol_factory: Any, sock: Any, sslcontext: Any = None, server: Any = None, backlog: int = 100,
-        ssl_handshake_timeout: float | None = None, ssl_shutdown_timeout: float | None = None, *_: Any,
-    ) -> None:  # fmt: skip
-        timeouts = ssl_handshake_timeout, ssl_shutdown_timeout
-        serving = _Serving(self, sock, protocol_factory, server, sslcontext, timeouts)
-        sock.end.listener.accept = serving.accept
-        waiting = sock.end._accepted
-        while waiting:
-            stream = waiting.popleft().stream
-            serving.accept(AcceptedStream(stream, *stream.remote))
-
-    def _stop_serving(self, sock: Any) -> None:
-        for endpoint in list(self.endpoints):
-            if isinstance(endpoint, _Serving) and endpoint.sock is sock:
-                endpoint.release()
-
     def socket_of(self, stream: HostStream, host: Host) -> SimSocket:
         """Return a socket for a stream that was made without one."""
         end = StreamEnd(host, socket.AF_INET if len(stream.local[0]) == 4 else socket.AF_INET6)
         end.options[socket.IPPROTO_TCP, socket.TCP_NODELAY] = 1
         end.stream = stream
         return SimSocket.of(end)
-
-    def attach(self, server: Any, transport: StreamTransport) -> None:
-        """Tell a server of a connection."""
-        server._attach(transport) if _TELLS else server._attach()
-
-    def detach(self, server: Any, transport: StreamTransport) -> None:
-        """Tell a server of the end of a connection."""
-        server._detach(transport) if _TELLS else server._detach()
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

@@ -13,6 +13,7 @@ from slirpy.interfaces import Buffer
 from slirpy.reprs import never_raises
 from slirpy.testing.sim.aio.bases import LoopBase
 from slirpy.testing.sim.aio.handles import SimHandle
+from slirpy.testing.sim.aio.readiness import simulated
 from slirpy.testing.sim.socketapi import SimSocket
 
 __all__ = ["DatagramTransport", "Datagrams"]
@@ -257,4 +258,4 @@ class Datagrams(LoopBase):  # type: ignore[misc] # a private class of asyncio
         self, sock: Any, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None
     ) -> DatagramTransport:
         loop: Any = self
-        return DatagramTransport(loop, sock, protocol, address, waiter)
+        return DatagramTransport(loop, simulated(sock), protocol, address, waiter)

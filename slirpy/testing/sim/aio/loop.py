@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from asyncio.base_events import BaseEventLoop
 from collections.abc import Callable, Coroutine
 from contextvars import Context
@@ -17,9 +18,11 @@ from slirpy.testing.sim import names
 from slirpy.testing.sim.aio.bases import get_running, set_running
 from slirpy.testing.sim.aio.connections import Connections
 from slirpy.testing.sim.aio.datagrams import Datagrams
+from slirpy.testing.sim.aio.failures import Failures
 from slirpy.testing.sim.aio.handles import SimHandle, SimTimer
 from slirpy.testing.sim.aio.readiness import Readiness
 from slirpy.testing.sim.aio.refused import Refusals
+from slirpy.testing.sim.aio.servers import Servers
 from slirpy.testing.sim.aio.transport import StreamTransport
 from slirpy.testing.sim.current import PROGRAM, current_host
 from slirpy.testing.sim.errors import EscapeError
@@ -55,7 +58,7 @@ class _Holder:
         self.loop.dispose()
 
 
-class SimLoop(Refusals, Connections, Datagrams, Readiness):
+class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness):
     """An event loop that takes its time, its order and its sockets from a network.
 
     Each call belongs to the program in whose context it was made, and with it to a host: the host's clock, its
@@ -215,8 +218,9 @@ class SimLoop(Refusals, Connections, Datagrams, Readiness):
 
     def dispose(self) -> None:
         """Close the loop: unwind all tasks in silence. Nothing that they do has any effect."""
-        outside = get_running()
+        outside, logged = get_running(), logging.root.manager.disable
         set_running(self)
+        logging.disable()
         self.disposing = True
         unwound: set[int] = set()
         try:
@@ -227,6 +231,7 @@ class SimLoop(Refusals, Connections, Datagrams, Readiness):
                     unwound.add(id(task))
                     self._unwind(task)
         finally:
+            logging.disable(logged)
             set_running(outside)
         self._closed = True
         for protocol in self.secure:
@@ -243,68 +248,6 @@ class SimLoop(Refusals, Connections, Datagrams, Readiness):
             task.program.context.copy().run(coro.close)
         except BaseException:  # of any kind: the program is dead
             return
-
-    # ---------------------------------------------------------------------------------------- errors
-
-    def callback_failed(self, handle: SimHandle | SimTimer, error: BaseException) -> None:
-        """Report an exception that a call has raised."""
-        program: Any = handle.program
-        if isinstance(error, SystemExit) and program is not None:
-            program.exited(error)
-            return
-        self.call_exception_handler(
-            {"message": f"Exception in callback {handle!r}", "exception": error, "handle": handle}
-        )
-
-    def set_exception_handler(self, handler: Any) -> None:
-        """See :meth:`asyncio.loop.set_exception_handler`; it is for the present program only."""
-        program: Any = PROGRAM.get()
-        if program is None:
-            super().set_exception_handler(handler)
-        elif handler is not None and not callable(handler):
-            raise TypeError(f"A callable object or None is expected, got {handler!r}")
-        else:
-            program.handler = handler
-
-    def get_exception_handler(self) -> Any:
-        """See :meth:`asyncio.loop.get_exception_handler`."""
-        program: Any = PROGRAM.get()
-        return super().get_exception_handler() if program is None else program.handler
-
-    def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """See :meth:`asyncio.loop.call_exception_handler`: without a handler, an exception ends the run."""
-        program = self._program_of(context)
-        if self.disposing or (program is not None and program.over):
-            return
-        if program is None or program.handler is None:
-            super().call_exception_handler(context)
-            return
-        try:
-            program.handler(self, context)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            self.default_exception_handler(
-                {"message": "Unhandled error in exception handler", "exception": error, "context": context}
-            )
-
-    def default_exception_handler(self, context: dict[str, Any]) -> None:
-        """End the run with the exception of ``context``; without one, log as asyncio does."""
-        error = context.get("exception")
-        program = self._program_of(context)
-        if isinstance(error, asyncio.CancelledError):
-            return  # asyncio 3.11 reports each stream whose task was cancelled
-        if error is None or program is None:
-            super().default_exception_handler(context)
-        else:
-            program.fail(error, context)
-
-    def _program_of(self, context: dict[str, Any]) -> Any:
-        for key in ("task", "future", "handle", "transport"):
-            program = getattr(context.get(key), "program", None)
-            if program is not None:
-                return program
-        return PROGRAM.get()
 
     # ----------------------------------------------------------------------------------------- names
 

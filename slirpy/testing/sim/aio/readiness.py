@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from slirpy.testing.sim.aio.bases import LoopBase
 from slirpy.testing.sim.aio.handles import SimHandle
 from slirpy.testing.sim.errors import EscapeError
 from slirpy.testing.sim.scheduler import Scheduler
-from slirpy.testing.sim.socketapi import End, descriptors
+from slirpy.testing.sim.socketapi import End, SimSocket, descriptors
 
-__all__ = ["Readiness"]
+__all__ = ["Readiness", "simulated"]
+
+_MAKE = "make sockets in a program, with socket.socket()"
+_CALLS = (
+    "sock_accept", "sock_connect", "sock_recv", "sock_recv_into", "sock_recvfrom", "sock_recvfrom_into",
+    "sock_sendall", "sock_sendfile", "sock_sendto",
+)  # fmt: skip
+"""Calls of asyncio on a socket, their first argument."""
 
 
 class _Watch:
@@ -49,6 +57,17 @@ def _never() -> bool:
     return False
 
 
+def simulated(sock: Any) -> SimSocket:
+    """Return a socket that is simulated.
+
+    Raises:
+        EscapeError: it is not; nothing has happened to it.
+    """
+    if not isinstance(sock, SimSocket):
+        raise EscapeError(f"{sock!r} is not a socket of a simulated host; {_MAKE}")
+    return sock
+
+
 class Readiness(LoopBase):  # type: ignore[misc] # a private class of asyncio
     """The part of the loop that watches sockets: ``add_reader``, ``add_writer``, and the ``sock_`` calls on them."""
 
@@ -63,10 +82,7 @@ class Readiness(LoopBase):  # type: ignore[misc] # a private class of asyncio
         number = fd if isinstance(fd, int) else fd.fileno()
         table = descriptors(self.net)
         if number not in table.ends:
-            raise EscapeError(
-                f"descriptor {number} is not a socket of a simulated host; make sockets in a program,"
-                " with socket.socket()"
-            )
+            raise EscapeError(f"descriptor {number} is not a socket of a simulated host; {_MAKE}")
         end = table.find(number)
         handle: SimHandle = SimHandle(callback, args, self, None)
         self._remove(kind, number)
@@ -93,3 +109,18 @@ class Readiness(LoopBase):  # type: ignore[misc] # a private class of asyncio
 
     def _remove_writer(self, fd: Any) -> bool:
         return self._remove("write", fd)
+
+
+def _guarded(name: str) -> Any:
+    """Return a call of asyncio that refuses a socket that is not simulated, before it does anything."""
+    call = getattr(LoopBase, name)
+
+    @wraps(call)
+    async def guarded(self: Readiness, sock: Any, *args: Any, **options: Any) -> Any:
+        return await call(self, simulated(sock), *args, **options)
+
+    return guarded
+
+
+for _name in _CALLS:
+    setattr(Readiness, _name, _guarded(_name))

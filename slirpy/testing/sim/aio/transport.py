@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from asyncio import BufferedProtocol, constants
 from asyncio.trsock import TransportSocket
 from collections.abc import Callable
@@ -17,18 +16,14 @@ from slirpy.testing.sim.aio.bases import FlowControl
 from slirpy.testing.sim.aio.handles import SimHandle
 from slirpy.testing.sim.names import sockaddr
 from slirpy.testing.sim.program import Program
+from slirpy.testing.sim.socketapi.ends import failure
 from slirpy.testing.sim.streams import HostStream
 
-__all__ = ["StreamTransport", "os_error"]
+__all__ = ["StreamTransport"]
 
 _READ = 256 * 1024
 """Maximum bytes of one call of ``data_received``, as asyncio has it."""
 logger = logging.getLogger("asyncio")
-
-
-def os_error(number: int) -> OSError:
-    """Return the exception of an ``errno`` value, of the class that Python has for it."""
-    return OSError(number, os.strerror(number))
 
 
 class StreamTransport(FlowControl):  # type: ignore[misc] # a private class of asyncio
@@ -137,7 +132,7 @@ class StreamTransport(FlowControl):  # type: ignore[misc] # a private class of a
         if not (self._paused or self._closing or self._ended):
             self._read()
         if self._error and not self._conn_lost and (self._buffer or not (self._paused or self._ended)):
-            self._fatal_error(os_error(self._error))
+            self._fatal_error(failure(self._error))
 
     def _begin(self) -> None:
         assert self._make is not None
@@ -236,7 +231,7 @@ class StreamTransport(FlowControl):  # type: ignore[misc] # a private class of a
             self._conn_lost += 1
             return
         if self._error:
-            self._fatal_error(os_error(self._error))
+            self._fatal_error(failure(self._error))
             return
         if not self._buffer:
             sent = self._stream.send((data,))

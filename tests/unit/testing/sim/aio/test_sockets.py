@@ -165,5 +165,5 @@ def test_a_real_socket_is_refused(net: Network) -> None:
     async def main() -> None:
         await asyncio.open_connection(sock=real)
 
-    with real, other, pytest.raises(EscapeError, match="not a connected socket of a simulated host"):
+    with real, other, pytest.raises(EscapeError, match="not a socket of a simulated host"):
         net.run(main, on="client")
