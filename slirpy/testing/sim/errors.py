@@ -5,7 +5,7 @@ from __future__ import annotations
 from slirpy.errors import SlirpyError, StateError
 from slirpy.testing.errors import UnmetError
 
-__all__ = ["DeadlockError", "EscapeError", "ProgramError"]
+__all__ = ["DeadlockError", "EscapeError", "LeftoverError", "ProgramError"]
 
 
 class ProgramError(SlirpyError):
@@ -20,3 +20,7 @@ class EscapeError(StateError):
     """A program asked for something that is not simulated, and that would leave the network: a thread, a process, a
     real wait, another event loop. The text names the call and what to use instead.
     """
+
+
+class LeftoverError(StateError):
+    """A test has ended, and tasks that it has started have not. The text names them, and where they wait."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from slirpy.checks import instance, switch
 from slirpy.errors import ConfigError
@@ -66,6 +66,8 @@ class Network(Run):
         self._injections: Injections | None = None
         self.injected: list[Injected] = []
         """The faults of :meth:`inject`, in order, and what each has hit."""
+        self.partitions: list[Partition] = []
+        """The partitions that :meth:`partition` has made, in order."""
 
     # -------------------------------------------------------------------------------------- faults
 
@@ -107,6 +109,7 @@ class Network(Run):
         names = " | ".join(", ".join(host.name for host in side) for side in sides)
         name = f"partition {names}{' (one way)' if oneway else ''}"
         partition = Partition(self.scheduler, self.trace, name, paths)
+        self.partitions.append(partition)
         if after:
             self.scheduler.at(start, partition.begin)
         else:
@@ -150,11 +153,17 @@ class Network(Run):
         self.scheduler.at(self.now + fault.at * MS, begin)
         self.scheduler.at(self.now + (fault.at + fault.ms) * MS, end)
 
-    def report(self, failure: BaseException | str = "") -> Report:
+    def idle_faults(self) -> list[str]:
+        """Return the faults that have hit nothing, in words: a test that relies on one of them proves nothing."""
+        faults = [str(each.fault) for each in self.injected if not each.hits]
+        return faults + [each.name for each in self.partitions if not each.hits]
+
+    def report(self, failure: BaseException | str = "", **details: Any) -> Report:
         """Return everything about the run so far: as text by ``str()``, as files by :meth:`Report.save`.
 
         Args:
             failure: the exception that a test ended with, or the failure in words.
+            details: more for the JSON file, such as the name of a test; values that JSON can express.
 
         Raises:
             ConfigError: something else.
@@ -172,6 +181,7 @@ class Network(Run):
             epoch=(self.epoch - _YEAR_0) // timedelta(microseconds=1) * US,
             keys=self.tls_keys.text(),
             settings=HOST_SETTINGS,
+            details=details,
         )
 
     def close(self) -> None:

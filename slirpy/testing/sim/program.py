@@ -76,6 +76,10 @@ class Program(abc.ABC):
     def where(self) -> str:
         """Describe the place at which the program waits, for error messages."""
 
+    def leftovers(self) -> list[str]:
+        """Describe what the program has started and not ended, and where that waits."""
+        return []
+
     def ended(self, result: Any, error: BaseException | None) -> None:
         """Take note of the end; for the class that runs it."""
         self.done = True

@@ -47,6 +47,11 @@ class AsyncProgram(Program):
         """Describe the place at which the program waits: file, line and function."""
         return place_of(self._task)
 
+    def leftovers(self) -> list[str]:
+        """Describe the tasks that have not ended, and where they wait."""
+        tasks = [task for task in self._loop.tasks_of(self) if not task.done()]
+        return [f"{task.get_name()} at {place_of(task)}" for task in tasks]
+
     def finished(self, task: asyncio.Task[Any]) -> None:
         """Take note of the end of the main task."""
         if self.done:

@@ -1,0 +1,77 @@
+"""The options of the plugin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+__all__ = ["add", "artifacts", "check", "seeds", "shard"]
+
+
+def add(parser: pytest.Parser) -> None:
+    """Add the options to pytest's."""
+    group = parser.getgroup("sim", "networks in virtual time (slirpy)")
+    group.addoption(
+        "--sim-seeds", type=int, metavar="N", help="run tests with the marker sim with seeds 0 to N-1"
+    )
+    group.addoption(
+        "--sim-shard", metavar="I/N", help="run only the I-th of N parts of the seeds: for N machines, I from 1"
+    )
+    group.addoption("--sim-replay", metavar="FILE", help="run again what the JSON file of a report describes")
+    group.addoption("--sim-artifacts", metavar="DIR", help="write the reports of failed tests into this folder")
+    group.addoption(
+        "--sim-twice", action="store_true", help="run each test twice, and fail if the runs differ in anything"
+    )
+    group.addoption("--sim-strict", action="store_true", help="fail a test whose faults have hit nothing")
+    group.addoption(
+        "--sim-database",
+        metavar="URL",
+        help="share Hypothesis' failing examples by Redis: redis://HOST:PORT/DB",
+    )
+
+
+def check(config: pytest.Config) -> None:
+    """Check the values of the options.
+
+    Raises:
+        pytest.UsageError: one cannot be used.
+    """
+    number = config.getoption("--sim-seeds")
+    if number is not None and number < 1:
+        raise pytest.UsageError(f"--sim-seeds {number}: give a number from 1")
+    shard(config)
+    folder = artifacts(config)
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise pytest.UsageError(f"--sim-artifacts {folder}: this is not a folder")
+    url = config.getoption("--sim-database")
+    if url is not None:
+        from slirpy.testing.plugin.database import share
+
+        share(url)
+
+
+def shard(config: pytest.Config) -> tuple[int, int]:
+    """Return the part of the seeds to run, from 0, and the number of parts."""
+    text = config.getoption("--sim-shard")
+    if text is None:
+        return 0, 1
+    part, _, parts = text.partition("/")
+    if not (part.isascii() and part.isdigit() and parts.isascii() and parts.isdigit()):
+        raise pytest.UsageError(f"--sim-shard {text}: give two numbers, such as 1/4")
+    if not 1 <= int(part) <= int(parts):
+        raise pytest.UsageError(f"--sim-shard {text}: give a part from 1 to {parts or 'N'}, such as 1/4")
+    return int(part) - 1, int(parts)
+
+
+def seeds(config: pytest.Config, wanted: int) -> list[int]:
+    """Return the seeds with which to run a test that wants so many."""
+    part, parts = shard(config)
+    number = config.getoption("--sim-seeds") or wanted
+    return [seed for seed in range(number) if seed % parts == part]
+
+
+def artifacts(config: pytest.Config) -> Path | None:
+    """Return the folder for reports; None: they are not wanted."""
+    folder = config.getoption("--sim-artifacts")
+    return None if folder is None else Path(folder)

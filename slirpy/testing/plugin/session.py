@@ -1,0 +1,128 @@
+"""The networks of one test: made, checked, explained, closed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import pytest
+
+from slirpy.testing.plugin import options
+from slirpy.testing.plugin.difference import first_difference
+from slirpy.testing.plugin.marker import SimMarker, marker_of
+from slirpy.testing.sim.network import Network
+
+if TYPE_CHECKING:
+    from slirpy.testing.sim.report import Report
+
+__all__ = ["Session", "begin", "current_session", "find_session", "session_of", "session_of_network"]
+
+_KEY = pytest.StashKey["Session"]()
+_of_network: WeakKeyDictionary[Network, Session] = WeakKeyDictionary()
+_current: list[Session] = []
+
+
+class Session:
+    """The networks of one test.
+
+    Args:
+        item: the test.
+    """
+
+    def __init__(self, item: pytest.Item) -> None:
+        self._item = item
+        self._net: Network | None = None
+        self._report: Report | None = None
+        self._seed = 0
+        self.marker = marker_of(item) or SimMarker()
+
+    def open(self, seed: int) -> Network:
+        """Make a network."""
+        self._seed = seed
+        net = self._net = Network(seed, **self.marker.network)
+        _of_network[net] = self
+        return net
+
+    def close(self) -> None:
+        """Close the network."""
+        net, self._net = self._net, None
+        if net is not None:
+            net.close()
+
+    # --------------------------------------------------------------------------- after a test has passed
+
+    def after_call(self, item: pytest.Function) -> None:
+        """Check a test that has passed, and run it again if that is wanted."""
+        net = self._net
+        if net is None:
+            return
+        self.check(net)
+        if self._item.config.getoption("--sim-twice"):
+            self._repeat(item, net)
+
+    def check(self, net: Network) -> None:
+        """Fail a test whose faults have hit nothing, if that is wanted."""
+        if self._item.config.getoption("--sim-strict"):
+            idle = net.idle_faults()
+            if idle:
+                pytest.fail("faults that hit nothing:\n  " + "\n  ".join(idle), pytrace=False)
+
+    def _repeat(self, item: pytest.Function, first: Network) -> None:
+        """Run a test again with the same seed, and compare the traces."""
+        again = self.open(self._seed)
+        arguments = {name: item.funcargs[name] for name in item._fixtureinfo.argnames} | {"net": again}
+        item.obj(**arguments)
+        difference = first_difference(first.trace, again.trace)
+        first.close()
+        if difference:
+            pytest.fail(f"two runs with seed {self._seed} differ: {difference}", pytrace=False)
+
+    # ------------------------------------------------------------------------------- after a failure
+
+    def failed_example(self, net: Network, error: Exception) -> None:
+        """Keep the report of a failed example; the last one is the smallest that Hypothesis has found."""
+        self._report = self._made(net, error)
+
+    def explain(self, report: pytest.TestReport, call: pytest.CallInfo[Any]) -> None:
+        """Add the report of the network, and write its files if they are wanted."""
+        error = None if call.excinfo is None else call.excinfo.value
+        made = self._made(self._net, error) if self._net is not None else self._report
+        if made is None:
+            return
+        text = str(made)
+        folder = options.artifacts(self._item.config)
+        if folder is not None:
+            written = made.save(folder, self._item.nodeid)
+            text += "\nfiles: " + " ".join(map(str, written))
+        report.sections.append(("slirpy", text))
+
+    def _made(self, net: Network, error: BaseException | None) -> Report:
+        return net.report("" if error is None else error, test=self._item.nodeid)
+
+
+def session_of(item: pytest.Item) -> Session:
+    """Return the session of a test, which is made at the first call."""
+    session = item.stash.get(_KEY, None)
+    if session is None:
+        session = item.stash[_KEY] = Session(item)
+    return session
+
+
+def find_session(item: pytest.Item) -> Session | None:
+    """Return the session of a test; None: it has no network."""
+    return item.stash.get(_KEY, None)
+
+
+def session_of_network(net: Network) -> Session:
+    """Return the session that has made a network."""
+    return _of_network[net]
+
+
+def begin(item: pytest.Item) -> None:
+    """Take note of the test that runs now."""
+    _current[:] = [session_of(item)]
+
+
+def current_session() -> Session:
+    """Return the session of the test that runs now."""
+    return _current[-1]
