@@ -92,8 +92,11 @@ class Session:
         text = str(made)
         folder = options.artifacts(self._item.config)
         if folder is not None:
-            written = made.save(folder, self._item.nodeid)
-            text += "\nfiles: " + " ".join(map(str, written))
+            try:
+                written = made.save(folder, self._item.nodeid)
+                text += "\nfiles: " + " ".join(map(str, written))
+            except OSError as error:
+                text += f"\n--sim-artifacts {folder}: {error.strerror or error}: {error.filename or ''}"
         report.sections.append(("slirpy", text))
 
     def _made(self, net: Network, error: BaseException | None) -> Report:

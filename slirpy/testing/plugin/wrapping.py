@@ -68,6 +68,7 @@ def _of_coroutine(function: Callable[..., Any], takes_net: bool) -> Callable[...
 
     @functools.wraps(function)
     def run(*args: Any, **fixtures: Any) -> Any:
+        __tracebackhide__ = True
         net = fixtures["net"] if takes_net else fixtures.pop("net")
         _run(net, function(*args, **fixtures))
 
@@ -86,6 +87,7 @@ def _run(net: Any, coroutine: Any) -> None:
     """
     from slirpy.testing.plugin.session import session_of_network
 
+    __tracebackhide__ = True
     marker = session_of_network(net).marker
     host = net.host(marker.host)
     number = len(host.programs)
@@ -108,6 +110,7 @@ def _of_hypothesis(
 
     @functools.wraps(inner)
     def example(*args: Any, **values: Any) -> None:
+        __tracebackhide__ = True
         with examples.network() as net:
             if takes_net:
                 values["net"] = net

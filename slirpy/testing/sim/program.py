@@ -56,6 +56,7 @@ class Program(abc.ABC):
             StateError: it has not ended, or was killed.
             Exception: the exception that ended it.
         """
+        __tracebackhide__ = True  # pytest shows the program, not what ran it
         if self.error is not None:
             raise self.error
         if not self.done or self._killed:

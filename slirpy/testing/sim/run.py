@@ -88,6 +88,7 @@ class Run(Topology):
             UnmetError: the limit was reached.
             Exception: the one that ended ``main``.
         """
+        __tracebackhide__ = True  # pytest shows the program, not what ran it
         host = self.host(on) if isinstance(on, str) else self._host(on)
         program = host.run(main)
         self._drive(self.now + in_nanoseconds("limit", limit), lambda: program.done, program)
