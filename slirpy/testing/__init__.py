@@ -64,12 +64,15 @@ if TYPE_CHECKING:
     from slirpy.testing.sim.errors import DeadlockError, EscapeError, ProgramError
     from slirpy.testing.sim.faults import Corrupt, Crash, Cut, Delay, Flow, Lose, Repeat, Reset, Slow, Stall
     from slirpy.testing.sim.host import Host
+    from slirpy.testing.sim.injected import Injected
+    from slirpy.testing.sim.netstat import SocketInfo
     from slirpy.testing.sim.network import Network
     from slirpy.testing.sim.partition import Partition
     from slirpy.testing.sim.path import Path
-    from slirpy.testing.sim.plan import Injected
     from slirpy.testing.sim.program import Program
+    from slirpy.testing.sim.report import Report
     from slirpy.testing.sim.router import Router
+    from slirpy.testing.sim.trace import FrameRecord, NoteRecord, Trace
     from slirpy.testing.tcp import Crossing, Pair, Script, Sent, Wire, flag_bits, flag_letters
     from slirpy.testing.world.base import Call
     from slirpy.testing.world.host import SimHost
@@ -101,6 +104,7 @@ __all__ = [
     "Event",
     "Fault",
     "Flow",
+    "FrameRecord",
     "Guest",
     "GuestCounters",
     "GuestStream",
@@ -121,6 +125,7 @@ __all__ = [
     "Message",
     "Model",
     "Network",
+    "NoteRecord",
     "Operation",
     "Pair",
     "Partition",
@@ -133,6 +138,7 @@ __all__ = [
     "RegisterModel",
     "Remote",
     "Repeat",
+    "Report",
     "Reset",
     "Resetter",
     "Result",
@@ -146,9 +152,11 @@ __all__ = [
     "SimUdpServer",
     "Sink",
     "Slow",
+    "SocketInfo",
     "Source",
     "Stall",
     "StreamListener",
+    "Trace",
     "UdpSocket",
     "UnmetError",
     "UnsupportedError",
@@ -170,9 +178,12 @@ _MODULES = {
     "sim.network": "Network",
     "sim.partition": "Partition",
     "sim.path": "Path",
-    "sim.plan": "Injected",
+    "sim.injected": "Injected",
     "sim.program": "Program",
+    "sim.netstat": "SocketInfo",
+    "sim.report": "Report",
     "sim.router": "Router",
+    "sim.trace": "FrameRecord NoteRecord Trace",
     "cable": "Captured Fault",
     "diagram": "ladder",
     "errors": "UnmetError",

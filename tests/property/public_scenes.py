@@ -26,10 +26,12 @@ from slirpy.testing import (
     Pair,
     RegisterModel,
     Remote,
+    Report,
     Script,
     SimHost,
     VirtualNetwork,
 )
+from tests.support.traces import Run
 
 __all__ = ["GOOD", "INSTANCES", "Scene"]
 
@@ -168,6 +170,7 @@ INSTANCES: dict[str, Callable[[Scene], object]] = {
     "testing.SimClock": lambda scene: scene.world,
     "testing.VirtualNetwork": lambda scene: scene.net,
     "testing.Network": lambda scene: scene.hosts,
+    "testing.Report": lambda scene: Report(seed=0, now=0, trace=Run().trace),
     "testing.Run": lambda scene: scene.hosts,
     "testing.Topology": lambda scene: scene.hosts,
     "testing.Host": lambda scene: scene.hosts.host("a"),
@@ -308,6 +311,12 @@ GOOD: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "testing.Invocation.fail": lambda scene: {},
     "testing.Invocation.ok": lambda scene: {},
     "testing.Invocation.unknown": lambda scene: {},
+    "testing.Network.report": lambda scene: {},
+    "testing.Report.ladder": lambda scene: {},
+    "testing.Report.packetdrill": lambda scene: {},
+    "testing.Report.pcapng": lambda scene: {},
+    "testing.Report.plot": lambda scene: {},
+    "testing.Report.save": lambda scene: {"directory": scene.folder, "name": "x"},
     "testing.RegisterModel": lambda scene: {},
     "testing.check_linearizable": lambda scene: {"history": History(), "model": RegisterModel()},
     "testing.LocalPeer": lambda scene: {"send": print, "frames": []},

@@ -43,7 +43,8 @@ LEFT_OUT: dict[str, str] = {
         DhcpRequest DnsQuestion FlowInfo LeaseInfo NeighborInfo Stats links.FaultCounters links.LinkOptions
         testing.Call testing.Captured testing.Crossing testing.Dhcp6Lease testing.DhcpLease testing.DhcpMessage
         testing.Event testing.GuestCounters testing.IcmpError testing.Linearization testing.Message
-        testing.Operation testing.Ping testing.Received testing.Result testing.Sent""",
+        testing.Operation testing.Ping testing.Received testing.Result testing.Sent
+        testing.FrameRecord testing.NoteRecord testing.Report testing.SocketInfo testing.Trace.note""",
     "handles, which other calls make and return": """
         Attachment GuestListener Nic testing.Autoconfiguration testing.Dhcp6Client testing.DhcpClient
         testing.GuestStream testing.Host testing.Injected testing.Invocation testing.Lookup testing.Partition
@@ -142,7 +143,7 @@ MAY_BE_EMPTY = (
     "Resolver scope", "Verdict reason", "links.CaptureLink name", "links.Recorder.interface name",
     "links.TraceLink name", "links.inet host", "links.multicast interface", "testing.Guest hostname",
     "testing.History.invoke process", "testing.Run.always name", "testing.Run.note text", "testing.Host.note text",
-    "testing.Topology.resolve name",
+    "testing.Topology.resolve name", "testing.Network.report failure",
     "testing.Script.inject flags", "testing.Script.expect flags", "testing.flag_bits letters",
     "testing.run_text text", "testing.run_text name",
 )  # fmt: skip
@@ -196,6 +197,9 @@ RANGES: dict[str, Range] = {
     "links.TraceFile target": (0, 2**31 - 1), "links.StreamLink.connect reconnect": (0, 86400),
     "links.StreamListener endpoint": (0, 2**31 - 1), "links.StreamListener limit": (1, math.inf),
     "testing.CounterModel value": ALL, "testing.History.invoke process": ALL,
+    "testing.Report.ladder connection": (0, 0), "testing.Report.plot connection": (0, 0),
+    "testing.Report.packetdrill connection": (0, 0), "testing.Report.ladder width": (60, math.inf),
+    "testing.Report.ladder last": (0, math.inf),
     "testing.check_linearizable max_steps": (1, math.inf),
     "testing.Guest now": ALL, "testing.Guest.advance now": ALL, "testing.Guest.input now": ALL,
     "testing.Guest.udp port": ANY_PORT, "testing.LinkUnderTest longest": (14, 65549),

@@ -30,6 +30,8 @@ __all__ = ["host_ladder"]
 _NARROWEST = 60
 _TIGHT, _WIDE = 8, 22
 """Least and greatest distance of two columns, in characters."""
+_LABEL, _REMARK = 32, 24
+"""Characters of a label that a remark leaves room for, and of a remark that are always shown."""
 _LINES = 8
 """Most lines of a note."""
 _OTHERS = "others"
@@ -158,11 +160,13 @@ class _Drawing:
                 cells[target - step] = style.right if step > 0 else style.left
             else:
                 cells[target - step] = " "
+        room = self._width - self._text
         remark = f", {row.remark}" if row.remark else ""
+        remark = _shortened(remark, max(room - min(len(row.label), _LABEL), _REMARK))
         label = row.label
         if not {record.source, record.target} <= self._columns.keys():
             label = f"{record.source} > {record.target}: {label}"
-        return "".join(cells) + _shortened(label, self._width - self._text - len(remark)) + remark
+        return "".join(cells) + _shortened(label, room - len(remark)) + remark
 
     def _note(self, row: Row) -> list[str]:
         """Draw a note: at its host's column, or across all of them."""

@@ -26,7 +26,7 @@ class SocketInfo(NamedTuple):
         state: of a TCP connection, such as ``"ESTABLISHED"``; empty for UDP.
         recv_q: bytes received that the program has not read.
         send_q: bytes sent that the peer has not acknowledged.
-        retransmits: number of segments sent again.
+        retransmits: number of segments sent again, tail loss probes among them.
         rtt: smoothed round-trip time in nanoseconds; None: not measured.
     """
 
@@ -54,7 +54,7 @@ def sockets_of(stack: HostStack) -> list[SocketInfo]:
         for listener in listeners
     ]
     for stream in stack.tcp.streams.values():
-        conn = stream.conn
+        conn, stats = stream.conn, stream.conn.stats
         found.append(
             SocketInfo(
                 "tcp",
@@ -63,7 +63,7 @@ def sockets_of(stack: HostStack) -> list[SocketInfo]:
                 conn.state.value,
                 conn.rcv_pending,
                 conn.snd_buf.length,
-                conn.stats.tcp_retransmits,
+                stats.tcp_retransmits + stats.tcp_recovery_retransmits + stats.tcp_tail_probes,
                 conn.rtt.srtt or None,
             )
         )

@@ -21,9 +21,10 @@ from slirpy.links.faultypath import Faults
 from slirpy.testing.sim.durations import in_nanoseconds
 from slirpy.testing.sim.faults import KINDS, Fault, TimedFault
 from slirpy.testing.sim.host import Host
+from slirpy.testing.sim.injected import Injected
 from slirpy.testing.sim.netstat import sockets_of
 from slirpy.testing.sim.partition import Partition
-from slirpy.testing.sim.plan import Injected, Injections, actions
+from slirpy.testing.sim.plan import Injections, actions
 from slirpy.testing.sim.report import Report
 from slirpy.testing.sim.run import Run
 from slirpy.testing.sim.topology import DEFAULT_PATH, EPOCH, HOST_SETTINGS

@@ -120,7 +120,7 @@ def _lines(sent: Sequence[Passage], came: Sequence[Passage], base: tuple[int, in
 
 
 class _Received:
-    """What has arrived of the peer's numbers."""
+    """Received part of the peer's numbers."""
 
     def __init__(self) -> None:
         self._following = 0

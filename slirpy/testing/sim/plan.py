@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +12,6 @@ from slirpy.testing.sim.faults import (
     Crash,
     Cut,
     Delay,
-    Fault,
     Flow,
     FlowFault,
     Lose,
@@ -23,6 +21,7 @@ from slirpy.testing.sim.faults import (
     Stall,
     TimedFault,
 )
+from slirpy.testing.sim.injected import Injected
 from slirpy.testing.sim.partition import Partition
 from slirpy.testing.sim.path import Path
 from slirpy.testing.sim.segments import Seen, reset_frame, seen
@@ -32,25 +31,9 @@ from slirpy.wire import ethernet, ipv4, tcp
 
 if TYPE_CHECKING:
     from slirpy.testing.sim.host import Host
-    from slirpy.testing.sim.network import Network
+    from slirpy.testing.sim.topology import Topology
 
-__all__ = ["Injected", "Injections", "actions"]
-
-
-@dataclass(slots=True)
-class Injected:
-    """A fault of the plan, and what it has hit."""
-
-    fault: Fault
-    hits: list[int] = field(default_factory=list)
-    """Virtual nanoseconds of each frame or event that it has changed."""
-
-    def __str__(self) -> str:
-        if not self.hits:
-            return f"{self.fault}: hit nothing"
-        times = ", ".join(f"{hit / MS:.3f} ms" for hit in self.hits[:3])
-        more = f" and {len(self.hits) - 3} more" if len(self.hits) > 3 else ""
-        return f"{self.fault}: hit at {times}{more}"
+__all__ = ["Injections", "actions"]
 
 
 class _Where(NamedTuple):
@@ -201,7 +184,7 @@ def _flipped(frame: bytes, bit: int) -> bytes:
 
 
 def actions(
-    net: Network, fault: TimedFault, hosts: list[Host], hits: list[int]
+    net: Topology, fault: TimedFault, hosts: list[Host], hits: list[int]
 ) -> tuple[Callable[[], None], Callable[[], None]]:
     """Return the functions that begin and end a fault of a network; ``hosts`` are those of its places."""
     host, other = hosts[0], hosts[-1]

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from slirpy._version import __version__
-from slirpy.config.values import as_text
+from slirpy.checks import shown, switch
+from slirpy.config.values import as_text, listed
 from slirpy.config.values import path as path_of
 from slirpy.errors import ConfigError
 from slirpy.ownfile import open_own
@@ -23,9 +24,9 @@ from slirpy.tcp import Settings
 from slirpy.testing.sim import page, pktscript, plot
 from slirpy.testing.sim.capture import capture
 from slirpy.testing.sim.connections import TraceConnection, chosen_connection, find_connections
+from slirpy.testing.sim.injected import Injected
 from slirpy.testing.sim.ladder import host_ladder
 from slirpy.testing.sim.netstat import SocketInfo, netstat
-from slirpy.testing.sim.plan import Injected
 from slirpy.testing.sim.trace import FrameRecord, NoteRecord, Trace
 from slirpy.testing.text import seconds
 from slirpy.units import SECOND
@@ -162,8 +163,22 @@ class Report:
             host: capture at the interface of this host: frames for it at their arrivals. None: all frames of all
                 hosts, as they were sent.
             lost: whether to include frames that never arrived.
+
+        Raises:
+            ConfigError: a host that is not of the run.
         """
+        switch("lost", lost)
+        if host is not None and host not in (names := self._hosts()):
+            raise ConfigError(f"host {shown(host)} is not of the run; there are: {', '.join(names) or 'none'}")
         return capture(self.trace, host=host, lost=lost, keys=self.keys, epoch=self.epoch)
+
+    def _hosts(self) -> list[str]:
+        """Return the names of all hosts that did something."""
+        found = dict.fromkeys(self.sockets)
+        for each in self.trace.records:
+            names = (each.source, each.target) if isinstance(each, FrameRecord) else (each.host,)
+            found |= dict.fromkeys(filter(None, names))
+        return list(found)
 
     def plot(self, connection: int | None = None) -> str:
         """Return a time-sequence diagram of a TCP connection as SVG.
@@ -189,12 +204,12 @@ class Report:
         """
         chosen = self._chosen(connection)
         if host is not None and host not in chosen.hosts:
-            raise ConfigError(f"host {host!r} is not of {chosen}; choose {' or '.join(chosen.hosts)}")
+            raise ConfigError(f"host {shown(host)} is not of {chosen}; choose {' or '.join(chosen.hosts)}")
         return pktscript.packetdrill_script(chosen, host or chosen.hosts[0], self.settings)
 
     def _chosen(self, number: int | None) -> TraceConnection:
         if number is not None or not self.connections:
-            return chosen_connection(self.trace, number or 0)
+            return chosen_connection(self.trace, 0 if number is None else number)
         return max(self.connections, key=lambda each: (each.trouble, each.number))
 
     def html(self) -> str:
@@ -251,9 +266,10 @@ class Report:
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", as_text("name", name)).strip("-.")[-_NAME_MAX:]
         if not stem:
             raise ConfigError(f"name {name!r} has no letter or digit")
-        unknown = [kind for kind in kinds if kind not in KINDS]
+        chosen = listed("kinds", kinds)
+        unknown = [kind for kind in chosen if kind not in KINDS]
         if unknown:
-            raise ConfigError(f"kind {unknown[0]!r} is unknown; the kinds are {', '.join(KINDS)}")
+            raise ConfigError(f"kind {shown(unknown[0])} is unknown; the kinds are {', '.join(KINDS)}")
         makers: dict[str, Callable[[], str | bytes]] = {
             "txt": lambda: f"{self}\n",
             "html": self.html,
@@ -264,7 +280,7 @@ class Report:
         }
         folder.mkdir(parents=True, exist_ok=True)
         written = []
-        for kind in kinds:
+        for kind in chosen:
             if kind in ("svg", "pkt") and not self.connections:
                 continue
             path = folder / f"{stem}.{kind}"
