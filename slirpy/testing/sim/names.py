@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
@@ -60,7 +61,7 @@ def _port(service: Any) -> int:
     return int(service) & 0xFFFF
 
 
-def _addresses(host: Host, name: Any, family: int, flags: int) -> list[bytes]:
+def _addresses(host: Host, name: Any, flags: int, resolve: Callable[[str], list[bytes]] | None) -> list[bytes]:
     """Return the addresses of a name, in their order."""
     if isinstance(name, bytes):
         name = name.decode("ascii", "replace")
@@ -77,11 +78,18 @@ def _addresses(host: Host, name: Any, family: int, flags: int) -> list[bytes]:
         return [literal.packed]
     if flags & socket.AI_NUMERICHOST:
         raise _error(socket.EAI_NONAME, "Name or service not known")
-    return host.net.resolve(name)
+    return host.net.resolve(name) if resolve is None else resolve(name)
 
 
 def getaddrinfo(
-    host: Host, name: Any, service: Any, family: int = 0, kind: int = 0, proto: int = 0, flags: int = 0
+    host: Host,
+    name: Any,
+    service: Any,
+    family: int = 0,
+    kind: int = 0,
+    proto: int = 0,
+    flags: int = 0,
+    resolve: Callable[[str], list[bytes]] | None = None,
 ) -> list[AddressInfo]:
     """Return addresses as :func:`socket.getaddrinfo` does, IPv4 first.
 
@@ -90,6 +98,7 @@ def getaddrinfo(
         name: a name of the network, an address, or None: the unspecified addresses with AI_PASSIVE, otherwise those
             of the loopback.
         service: a port, or the name of a service.
+        resolve: function that finds the addresses of a name; None: the network's table.
 
     Raises:
         socket.gaierror: there is no such name, or no address of that family.
@@ -104,7 +113,7 @@ def getaddrinfo(
     ]
     if not kinds:
         raise _error(socket.EAI_SOCKTYPE, "ai_socktype not supported")
-    found = _addresses(host, name, family, flags)
+    found = _addresses(host, name, flags, resolve)
     if not found:
         raise _error(socket.EAI_NONAME, "Name or service not known")
     suitable = [each for each in found if family in (0, _FAMILY[len(each)])]

@@ -27,7 +27,7 @@ from slirpy.testing.sim.partition import Partition
 from slirpy.testing.sim.plan import Injections, actions
 from slirpy.testing.sim.report import Report
 from slirpy.testing.sim.run import Run
-from slirpy.testing.sim.topology import DEFAULT_PATH, EPOCH, HOST_SETTINGS
+from slirpy.testing.sim.topology import DEFAULT_PATH, EPOCH, HOST_SETTINGS, PATCH
 from slirpy.testing.sim.trace import FrameRecord
 from slirpy.units import MS, US
 
@@ -45,6 +45,9 @@ class Network(Run):
         mtu: largest IP packet between hosts, in bytes, 1280 to 65521.
         order: order of calls that are ready at the same time: ``"fifo"``, as asyncio has it, or ``"random"``.
         epoch: time of day at which it begins.
+        patch: parts of Python that programs see in a version of the network: ``"time"``, ``"random"`` (the module's
+            functions, and generators without a seed), ``"socket"`` (with ``select`` and ``ssl``), ``"entropy"``
+            (``os.urandom``, and what uses it, such as ``secrets``).
 
     Raises:
         ConfigError: an argument that cannot be used.
@@ -62,8 +65,9 @@ class Network(Run):
         mtu: int = 1500,
         order: Literal["fifo", "random"] = "fifo",
         epoch: datetime = EPOCH,
+        patch: Collection[str] = PATCH,
     ) -> None:
-        super().__init__(seed, path=path, mtu=mtu, order=order, epoch=epoch)
+        super().__init__(seed, path=path, mtu=mtu, order=order, epoch=epoch, patch=patch)
         self._injections: Injections | None = None
         self.injected: list[Injected] = []
         """The faults of :meth:`inject`, in order, and what each has hit."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
+from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from slirpy.testing.sim.idle import is_activity
 from slirpy.testing.sim.logs import LogCapture
 from slirpy.testing.sim.program import Program
 from slirpy.testing.sim.router import Router
-from slirpy.testing.sim.topology import DEFAULT_PATH, EPOCH, HOST_SETTINGS, Topology
+from slirpy.testing.sim.topology import DEFAULT_PATH, EPOCH, HOST_SETTINGS, PATCH, Topology
 from slirpy.testing.text import seconds
 
 __all__ = ["Run"]
@@ -44,12 +45,15 @@ class Run(Topology):
         mtu: int = 1500,
         order: Literal["fifo", "random"] = "fifo",
         epoch: datetime = EPOCH,
+        patch: Collection[str] = PATCH,
     ) -> None:
-        super().__init__(seed, path=path, mtu=mtu, order=order, epoch=epoch)
+        super().__init__(seed, path=path, mtu=mtu, order=order, epoch=epoch, patch=patch)
         self._failure: tuple[Program, BaseException] | None = None
         self._checks: list[tuple[str, Callable[[], object]]] = []
         self._running = False
         self._logs = LogCapture(self.trace, self.scheduler)
+        self._replaced = ExitStack()
+        self._is_replaced = False
 
     def host(
         self,
@@ -176,7 +180,15 @@ class Run(Topology):
         else:
             raise ConfigError(f"a program is a coroutine or a function; given was {shown(program)}")
         host.programs.append(started)
+        if self._running:
+            self._replace()
         return started
+
+    def replaced(self) -> AbstractContextManager[None]:
+        """Return a context in which Python's modules are as programs are to see them; for calls outside of a run."""
+        from slirpy.testing.sim.patch import patched
+
+        return patched()
 
     def failed(self, program: Program, error: BaseException) -> None:
         """Take note that an exception has ended a program; the first one ends the run."""
@@ -198,6 +210,8 @@ class Run(Topology):
         scheduler = self.scheduler
         rounds, at = 0, self.now
         try:
+            if any(host.programs for host in self.hosts.values()):
+                self._replace()
             while True:
                 while not scheduler.idle:
                     scheduler.run_ready()
@@ -227,6 +241,14 @@ class Run(Topology):
         finally:
             self._running = False
             self._logs.stop()
+            self._replaced.close()
+
+    def _replace(self) -> None:
+        """Replace Python's modules, as programs are to see them, until the run pauses."""
+        if not self._is_replaced:
+            self._is_replaced = True
+            self._replaced.callback(setattr, self, "_is_replaced", False)
+            self._replaced.enter_context(self.replaced())
 
     def _raise_failure(self, main: Program | None) -> None:
         """End the run, because a program has failed."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
 from typing import Any, Literal
@@ -30,10 +31,14 @@ from slirpy.testing.sim.trace import Trace
 from slirpy.testing.text import seconds
 from slirpy.units import MS
 
-__all__ = ["DEFAULT_PATH", "EPOCH", "HOST_SETTINGS", "Topology"]
+__all__ = ["DEFAULT_PATH", "EPOCH", "HOST_SETTINGS", "PATCH", "Topology"]
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 """Time of day at which a network begins, unless it is told otherwise."""
+PATCH = ("time", "random", "socket")
+"""Parts of Python that programs see in another version, unless a network is told otherwise."""
+_PARTS = {*PATCH, "entropy"}
+_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HOST_SETTINGS = Settings(
     rcv_buffer=1 << 20, rcv_buffer_initial=1 << 16, snd_buffer=1 << 18, delayed_ack=40 * MS
 )
@@ -59,6 +64,7 @@ class Topology(abc.ABC):
         mtu: int = 1500,
         order: Literal["fifo", "random"] = "fifo",
         epoch: datetime = EPOCH,
+        patch: Collection[str] = PATCH,
     ) -> None:
         instance("path", path, Faults, "a Faults, such as Faults(loss=0.05)")
         instance("epoch", epoch, datetime, "a datetime with a time zone")
@@ -66,8 +72,14 @@ class Topology(abc.ABC):
             raise ConfigError(f'order is "fifo" or "random"; given was {order!r}')
         if epoch.tzinfo is None:
             raise ConfigError(f"epoch {epoch} has no time zone; write datetime(..., tzinfo=UTC)")
+        if isinstance(patch, str) or not set(patch) <= _PARTS:
+            raise ConfigError(f"patch {shown(patch)} is not a collection of {', '.join(sorted(_PARTS))}")
         self.seed = amount("seed", seed)
         self.epoch = epoch
+        self.epoch_ns = (epoch - _UNIX_EPOCH) // timedelta(microseconds=1) * 1000
+        """:attr:`epoch` in nanoseconds since 1970."""
+        self.patch = frozenset({*patch, "always"})
+        """The parts of Python that programs see in another version; see :mod:`slirpy.testing.sim.patch`."""
         self.trace = Trace()
         self.hosts: dict[str, Host] = {}
         self.scheduler = Scheduler(Random(f"{seed} order") if order == "random" else None)
@@ -289,6 +301,10 @@ class Topology(abc.ABC):
     @abc.abstractmethod
     def launch(self, host: Host, program: Any, name: str) -> Program:
         """Start a program; for :meth:`Host.run`."""
+
+    @abc.abstractmethod
+    def replaced(self) -> AbstractContextManager[None]:
+        """Return a context in which Python's modules are as programs are to see them; for calls outside of a run."""
 
     @abc.abstractmethod
     def failed(self, program: Program, error: BaseException) -> None:

@@ -13,7 +13,7 @@ from slirpy.units import SECOND
 if TYPE_CHECKING:
     from slirpy.testing.sim.host import Host
 
-__all__ = ["WAITER", "Waiter", "after", "wait_for", "waiter"]
+__all__ = ["WAITER", "Waiter", "after", "current_waiter", "wait_for", "waiter"]
 
 T = TypeVar("T")
 
@@ -21,10 +21,14 @@ T = TypeVar("T")
 class Waiter(Protocol):
     """A thread of a blocking program."""
 
-    def suspend(self, deadline: int | None) -> bool:
+    active: bool
+    """True while it runs."""
+
+    def suspend(self, call: str, deadline: int | None) -> bool:
         """Let others run until :meth:`wake` is called, or until ``deadline``.
 
         Args:
+            call: name of the call that waits, for reports.
             deadline: virtual nanoseconds; None: no limit.
 
         Returns:
@@ -38,7 +42,13 @@ class Waiter(Protocol):
 
 
 WAITER: ContextVar[Waiter | None] = ContextVar("slirpy.testing.sim.waiter", default=None)
-"""The thread that runs now; None outside blocking programs."""
+"""The thread in whose context something runs; None outside blocking programs."""
+
+
+def current_waiter() -> Waiter | None:
+    """Return the thread that runs now; None: no blocking program is running, but a task, or a test."""
+    found = WAITER.get()
+    return found if found is not None and found.active else None  # a task may have been made in its context
 
 
 def waiter(call: str, instead: str) -> Waiter:
@@ -51,7 +61,7 @@ def waiter(call: str, instead: str) -> Waiter:
     Raises:
         EscapeError: what runs now is not a blocking program, so that the wait would stop the whole network.
     """
-    found = WAITER.get()
+    found = current_waiter()
     if found is None:
         raise EscapeError(f"{call} would wait outside of a blocking program, and stop the network; {instead}")
     return found
@@ -89,7 +99,7 @@ def wait_for(what: Watched, call: str, attempt: Callable[[], T], limit: float | 
     what.watch(thread.wake)
     try:
         while True:
-            woken = thread.suspend(deadline)
+            woken = thread.suspend(call, deadline)
             try:
                 return attempt()
             except BlockingIOError:

@@ -1,9 +1,14 @@
-"""A running program."""
+"""A running program that is a plain function."""
 
 from __future__ import annotations
 
+import contextvars
+import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from slirpy.testing.sim.blocking.threads import SimThread
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.program import Program
 
@@ -11,19 +16,61 @@ __all__ = ["BlockingProgram"]
 
 
 class BlockingProgram(Program):
-    """A program.
+    """A plain function that runs in a greenlet; calls that wait let virtual time pass.
+
+    It ends when the function returns. Threads that it has started go on until they end, or their host crashes, or the
+    network is closed. An exception in a thread ends the run, as one in the function does.
 
     Args:
         host: the host on which it runs.
-        program: what to run; see :meth:`slirpy.testing.sim.host.Host.run`.
+        program: a function without arguments.
         name: its name in reports; empty: that of the function.
+
+    Raises:
+        ConfigError: greenlet is not installed.
     """
 
-    def __init__(self, host: Host, program: Any, name: str) -> None:
-        super().__init__(host, name, None)
-        raise NotImplementedError
+    def __init__(self, host: Host, program: Callable[[], Any], name: str) -> None:
+        super().__init__(host, name or getattr(program, "__name__", type(program).__name__), program)
+        self.main = SimThread(host, program, contextvars.copy_context(), self.ended, self.start)
+        """The thread in which the function runs."""
+        self.main.is_main = True
+        self._others: list[SimThread] = []
 
-    def _end(self) -> None: ...
+    def start(self, thread: threading.Thread) -> SimThread:
+        """Run a thread that the program has started."""
+        self._others = [each for each in self._others if not each.done]
+        ended = partial(self._thread_ended, thread.name)
+        started = SimThread(self.host, thread.run, contextvars.Context(), ended, self.start)
+        started.object = thread
+        self._others.append(started)
+        return started
+
+    def _thread_ended(self, name: str, result: object, error: BaseException | None) -> None:
+        if error is not None and not isinstance(error, SystemExit):
+            error.add_note(f"in thread {name} of program {self.name}")
+            self.host.net.failed(self, error)
+
+    def _end(self) -> None:
+        self.done = True
+        self._kill(self.main, *self._others)
+
+    def kill(self) -> None:
+        super().kill()
+        self._kill(*self._others)  # they may go on after the function has returned
+
+    def _kill(self, *threads: SimThread) -> None:
+        running = [each for each in threads if not each.done]
+        if running:
+            with self.host.net.replaced():
+                for thread in running:
+                    thread.kill()
 
     def where(self) -> str:
-        return ""
+        waits = [self.main.where()]
+        waits += [
+            f"thread {each.object.name if each.object else ''} {each.where()}"
+            for each in self._others
+            if not each.done
+        ]
+        return "; ".join(waits)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from slirpy.testing.sim.host import Host
     from slirpy.testing.sim.topology import Topology
 
-__all__ = ["Descriptors", "End", "Received", "descriptors", "failure", "would_block"]
+__all__ = ["FIRST_DESCRIPTOR", "Descriptors", "End", "Received", "descriptors", "failure", "would_block"]
 
 FIRST_DESCRIPTOR = 1 << 30
 """The first simulated file descriptor; real ones are smaller."""
@@ -75,6 +75,10 @@ class End(abc.ABC):
 
     def hung_up(self) -> bool:
         """Report whether both directions have ended, as POLLHUP does."""
+        return False
+
+    def ended(self) -> bool:
+        """Report whether the other side has sent its end, as POLLRDHUP does."""
         return False
 
     def watch(self, call: Callable[[], object]) -> None:

@@ -51,6 +51,9 @@ class PairEnd(End):
     def can_write(self) -> bool:
         return self._shut_write or len(self._other._received) < BUFFER
 
+    def ended(self) -> bool:
+        return self._ended
+
     def hung_up(self) -> bool:
         return self._ended and self._shut_write
 

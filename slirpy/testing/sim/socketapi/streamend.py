@@ -88,6 +88,9 @@ class StreamEnd(End):
             return True
         return self.stream is not None and not self.connecting and self.stream.has_room
 
+    def ended(self) -> bool:
+        return self.dead or self.shut_read or (self.stream is not None and self.stream.ended)
+
     def hung_up(self) -> bool:
         if self.dead or (self.error and self.stream is None):
             return True

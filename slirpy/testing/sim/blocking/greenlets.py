@@ -1,0 +1,24 @@
+"""The package greenlet, which blocking programs need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slirpy.errors import ConfigError
+
+__all__ = ["load"]
+
+
+def load() -> Any:
+    """Return the module ``greenlet``.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import greenlet
+    except ImportError:
+        raise ConfigError(
+            "a program that is a plain function needs greenlet: pip install slirpy[blocking]"
+        ) from None
+    return greenlet

@@ -1,0 +1,56 @@
+"""The context in which Python's modules have their other versions."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from slirpy.testing.sim.patch.clocks import replace_time
+from slirpy.testing.sim.patch.processes import refuse_processes
+from slirpy.testing.sim.patch.randomness import replace_entropy, replace_random
+from slirpy.testing.sim.patch.sockets import replace_sockets
+from slirpy.testing.sim.patch.switches import Replacements
+from slirpy.testing.sim.patch.threads import replace_threads
+
+__all__ = ["patched"]
+
+_LOCK = threading.Lock()
+_depth = 0
+
+
+@cache
+def _everything() -> Replacements:
+    """Return all replacements; the first call searches the modules."""
+    made = Replacements()
+    for replace in (
+        replace_time,
+        replace_random,
+        replace_entropy,
+        replace_sockets,
+        replace_threads,
+        refuse_processes,
+    ):
+        replace(made)
+    return made
+
+
+@contextmanager
+def patched() -> Iterator[None]:
+    """Replace functions of Python's modules within a ``with`` block; may be nested.
+
+    Which of them a program sees is decided by the argument ``patch`` of its network.
+    """
+    global _depth
+    with _LOCK:
+        if not _depth:
+            _everything().install()
+        _depth += 1
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _depth -= 1
+            if not _depth:
+                _everything().remove()
