@@ -94,6 +94,10 @@ def parse(data: Buffer) -> TcpOptions:
     """Read options. Unknown ones are skipped; reading stops at an impossible length (MUST-7)."""
     if not data:
         return NONE
+    if len(data) == TIMESTAMP.size:  # the usual ones: timestamps alone, after two NOPs
+        word, value, echo = TIMESTAMP.unpack(data)
+        if word == TIMESTAMP_WORD:
+            return TcpOptions(None, None, False, (value, echo))
     mss = wscale = timestamps = None
     permitted = bad = False
     blocks: list[tuple[int, int]] = []

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from slirpy.addresses import IPAddress
 from slirpy.core.timers import Alarm
 from slirpy.interfaces import Buffer
+from slirpy.stats import Stats
 from slirpy.tcp import (
     Connection,
     Segment,
@@ -28,7 +29,7 @@ from slirpy.tcp import (
 )
 from slirpy.tcp import options as tcp_options
 from slirpy.tcp.pathmtu import too_big
-from slirpy.tcp.segment import as_segments
+from slirpy.tcp.segment import Emit, as_segments
 from slirpy.tcp.states import SYNCHRONIZED
 from slirpy.testing.guest.fragments import Packet
 from slirpy.testing.guest.ip import IpHost
@@ -53,7 +54,18 @@ class TcpStream(abc.ABC):
         listener: the listener that the connection is for; None: it was opened from this side.
     """
 
-    __slots__ = ("_alarm", "_host", "_key", "address", "conn", "established", "listener", "local_port", "port")
+    __slots__ = (
+        "_alarm",
+        "_emit",
+        "_host",
+        "_key",
+        "address",
+        "conn",
+        "established",
+        "listener",
+        "local_port",
+        "port",
+    )
 
     def __init__(self, host: TcpHost[Any], key: bytes, conn: Connection, listener: object = None) -> None:
         self._host = host
@@ -61,10 +73,15 @@ class TcpStream(abc.ABC):
         self._alarm = Alarm(host.guest.timers, lambda: host.mark(self))
         self.listener = listener
         self.conn = conn
+        self._emit = self.emitter()
         far, self.port, _, self.local_port = split_key(key)
         self.address: IPAddress = ip_address(far)
         self.established = False
         """True if the connection is or was established."""
+
+    def emitter(self) -> Emit:
+        """Return the function that sends a segment."""
+        return as_segments(self._send)
 
     def act(self) -> None:
         """Send what has become due by a call of the user."""
@@ -86,7 +103,7 @@ class TcpStream(abc.ABC):
         taken = self.take()
         if conn.deadline() is not None:
             expire(conn, now)
-        if output(conn, now, as_segments(self._send)):
+        if output(conn, now, self._emit):
             self._host.mark(self)
         self._alarm.set(conn.deadline())
         if conn.rcv_queue:
@@ -128,6 +145,8 @@ class TcpHost(abc.ABC, Generic[S]):
 
     def __init__(self, guest: IpHost) -> None:
         self.guest = guest
+        self.stats = Stats()
+        """Counters of the engine, of all connections."""
         self.streams: dict[bytes, S] = {}
         """Streams that are not closed, by the flow key of arriving segments."""
         self._marked: dict[S, None] = {}
@@ -177,7 +196,9 @@ class TcpHost(abc.ABC, Generic[S]):
         iss, ts_offset = random.getrandbits(32), random.getrandbits(32)
         if previous is not None:
             iss, ts_offset = next_iss(previous, iss), previous.ts_offset
-        stream = self.streams[key] = self.make(key, Connection(settings, iss, ts_offset=ts_offset), listener)
+        stream = self.streams[key] = self.make(
+            key, Connection(settings, iss, ts_offset=ts_offset, stats=self.stats), listener
+        )
         return stream
 
     def mark(self, stream: S) -> None:
@@ -200,37 +221,41 @@ class TcpHost(abc.ABC, Generic[S]):
 
     def input(self, header: Packet, packet: memoryview) -> None:
         """Handle a segment with a correct checksum."""
+        segment = packet[header.header_length : header.total_length]
+        self.take_segment(header.source, header.destination, segment)
+
+    def take_segment(self, source: bytes, destination: bytes, packet: memoryview) -> None:
+        """Handle a segment: header and payload, with a correct checksum."""
         guest = self.guest
-        start = header.header_length
-        if header.total_length < start + tcp.HEADER_LENGTH:
+        if len(packet) < tcp.HEADER_LENGTH:
             guest.counters.malformed += 1
             return
-        far_port, port, seq, ack, offset, flags, wnd, _, urg = tcp.HEADER.unpack_from(packet, start)
-        data = start + (offset >> 4) * 4
-        if not start + tcp.HEADER_LENGTH <= data <= header.total_length:
+        far_port, port, seq, ack, offset, flags, wnd, _, urg = tcp.HEADER.unpack_from(packet)
+        data = (offset >> 4) * 4
+        if not tcp.HEADER_LENGTH <= data <= len(packet):
             guest.counters.malformed += 1
             return
-        options = tcp_options.parse(packet[start + tcp.HEADER_LENGTH : data])
+        options = tcp_options.parse(packet[tcp.HEADER_LENGTH : data])
         segment = Segment(seq, ack, flags, wnd, options, packet[data:], urg)
-        key = flow_key(header.source, far_port, header.destination, port)
+        key = flow_key(source, far_port, destination, port)
         stream = self.streams.get(key)
         previous = None
         if flags & (tcp.SYN | tcp.ACK | tcp.RST) == tcp.SYN:
-            listener = self.find_listener(header.destination, port)
+            listener = self.find_listener(destination, port)
             if listener is not None and stream is not None and reopens(stream.conn, segment):
                 previous = stream.conn
                 previous.close_with(0)
                 self.mark(stream)
                 stream = None
             if listener is not None and stream is None:
-                stream = self._open(key, self.settings(header.source), listener, previous)
+                stream = self._open(key, self.settings(source), listener, previous)
                 stream.conn.listen(guest.now)
         if stream is not None:
             stream.input(segment)
             return
         guest.counters.unhandled += 1
         answer = reset_for(segment)
-        if answer is not None and guest.is_own(header.destination):
+        if answer is not None and guest.is_own(destination):
             number, ack, flags = answer
             offset = tcp.HEADER_LENGTH << 2
             self.send(key, tcp.HEADER.pack(port, far_port, number, ack, offset, flags, 0, 0, 0), [])

@@ -59,7 +59,7 @@ class Host:
         """Number of restarts."""
         self._make = make
         self._boot = boot
-        self._waiting: list[bytes] = []
+        self._waiting: list[tuple[bytes, bool]] = []
         self._stalls = 0
         self.stack = make()
         self.sockets = HostSockets(self)
@@ -178,8 +178,8 @@ class Host:
         self._note("fault", "resume")
         self.stalled = False
         waiting, self._waiting = self._waiting, []
-        for frame in waiting:
-            self.stack.receive(frame)
+        for frame, sound in waiting:
+            self.stack.receive(frame, sound)
         self.stack.resume()
         deferred, self.deferred = self.deferred, []
         for call, args in deferred:
@@ -231,12 +231,12 @@ class Host:
     def _note(self, kind: Any, text: str) -> None:
         self.net.trace.note(self.net.now, self.name, kind, text)
 
-    def receive(self, frame: bytes) -> None:
-        """Take a frame that has arrived."""
+    def receive(self, frame: bytes, sound: bool = True) -> None:
+        """Take a frame that has arrived; ``sound``: nothing has changed it on the way."""
         if self.stalled:
-            self._waiting.append(frame)
+            self._waiting.append((frame, sound))
         else:
-            self.stack.receive(frame)
+            self.stack.receive(frame, sound)
 
     def soon(self, call: Callable[..., object], *args: Any) -> None:
         """Call ``call(*args)`` as soon as the host's processor is free."""

@@ -38,7 +38,7 @@ class Path:
         trace: Trace,
         source: str,
         target: str,
-        deliver: Callable[[bytes], None],
+        deliver: Callable[[bytes, bool], None],
         faults: Faults,
         random: Random,
     ) -> None:
@@ -160,7 +160,7 @@ class Path:
         lost, corrupted = counters.lost, counters.corrupted
         arrivals = self._faulty.put(frame, len(frame), self._scheduler.now)
         for when, each in arrivals:
-            self._scheduler.at(when, self._deliver, each)
+            self._scheduler.at(when, self._deliver, each, each is frame and not record.changed)
             record.arrivals += (when,)
         if len(arrivals) != 1 or counters.corrupted != corrupted:
             self._explain(record, counters.lost != lost, [each for _, each in arrivals])
@@ -171,6 +171,7 @@ class Path:
             reason = "loss" if lost else "queue full"
         elif any(each is not record.frame for each in copies):
             record.frame = copies[-1]
+            record.changed = True
             reason = "corruption"
         else:
             reason = "duplication"

@@ -152,6 +152,7 @@ class Injections:
                     copies += copies > 0
                 case Corrupt(bit=bit):
                     record.frame = _flipped(record.frame, bit)
+                    record.changed = True
         if changed:
             path.send(record, delay, copies)
         if reset is not None:

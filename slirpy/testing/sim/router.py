@@ -93,12 +93,12 @@ class Router:
         """Counters of the stack."""
         return self.stack.stats
 
-    def plug_in(self, host: Host, mtu: int, carry: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    def plug_in(self, host: Host, mtu: int, carry: Callable[[bytes], None]) -> Callable[[bytes, bool], None]:
         """Connect a host; ``carry`` takes frames for it. Returns a function that takes its frames."""
         port: LinkPort = self.stack.attach(_Cable(mtu, carry), _NoPoller())
         self.inside.append(host)
 
-        def take(frame: bytes) -> None:
+        def take(frame: bytes, sound: bool) -> None:
             if not self.outside.crashed:
                 self.stack.tick(self._scheduler.now)
                 self.stack.input(port, frame)

@@ -20,6 +20,8 @@ __all__ = ["HostStack"]
 
 LOOPBACK_DELAY = 10 * US
 LOOPBACK_MTU = 65535
+_PLAIN_IPV4 = ethernet.TYPE_IPV4.to_bytes(2, "big") + b"\x45"
+_TYPE_IPV6 = ethernet.TYPE_IPV6.to_bytes(2, "big")
 
 
 class _PushedTimers(Timers):
@@ -53,6 +55,7 @@ class HostStack(ProtocolHost):
         hostname: name of the host.
         neighbors: MAC addresses of all other hosts by IP address; empty: they are found by ARP and NDP.
         settings: settings of the host's TCP connections.
+        path_to: returns the function that takes frames for a neighbor, by its MAC address; None: it varies.
     """
 
     def __init__(
@@ -65,7 +68,9 @@ class HostStack(ProtocolHost):
         hostname: str,
         neighbors: Mapping[bytes, bytes],
         settings: Settings,
+        path_to: Callable[[bytes], Callable[[bytes], None]] | None = None,
     ) -> None:
+        self._path_to = path_to
         self._base = settings
         self._scheduler = scheduler
         self._neighbors = neighbors
@@ -119,7 +124,7 @@ class HostStack(ProtocolHost):
 
     def flush(self) -> None:
         self.now = self._scheduler.now
-        if not self.dead:
+        if not self.dead and not self._sending:
             super().flush()
             for watcher in self._watchers:
                 watcher()
@@ -136,14 +141,42 @@ class HostStack(ProtocolHost):
 
     # ---------------------------------------------------------------------------------------- frames
 
-    def receive(self, frame: bytes) -> None:
-        """Take a frame from the outside."""
+    def receive(self, frame: bytes, sound: bool = True) -> None:
+        """Take a frame from the outside.
+
+        Args:
+            frame: Ethernet frame.
+            sound: whether its checksums are known to be right, because nothing has changed it on the way.
+        """
         if self.dead:
             return
         self.now = self._scheduler.now
         self.counters.frames_in += 1
-        self.take_frame(memoryview(frame))
+        if not (sound and self._take_segment(frame)):
+            self.take_frame(memoryview(frame))
         self.flush()
+
+    def _take_segment(self, frame: bytes) -> bool:
+        """Handle a TCP segment in a packet without options and extension headers; False if the frame is another."""
+        kind = frame[12:15]
+        if kind == _PLAIN_IPV4:
+            if frame[23] != ipv4.TCP or frame[20] & 0x3F or frame[21] or frame[:6] != self.mac:
+                return False
+            end = ethernet.HEADER_LENGTH + (frame[16] << 8 | frame[17])
+            source, destination, start = frame[26:30], frame[30:34], 34
+            own = self.ipv4.addresses
+        elif kind[:2] == _TYPE_IPV6:
+            if frame[20] != ipv4.TCP or frame[:6] != self.mac:
+                return False
+            end = 54 + (frame[18] << 8 | frame[19])
+            source, destination, start = frame[22:38], frame[38:54], 54
+            own = self.ipv6.addresses
+        else:
+            return False
+        if destination not in own or end > len(frame):
+            return False
+        self.tcp.take_segment(source, destination, memoryview(frame)[start:end])
+        return True
 
     def send_packet(self, destination: bytes, packet: bytes) -> None:
         mac = self._neighbors.get(destination)
@@ -162,6 +195,13 @@ class HostStack(ProtocolHost):
         header: Any = ipv4.parse(view) if view[0] >> 4 == 4 else ipv6.parse(view)
         self.deliver(header, view)
         self.flush()
+
+    def straight_to(self, destination: bytes) -> tuple[bytes, Callable[[bytes], None]] | None:
+        """Return the MAC address of a neighbor, and the function that takes frames for it; None: it has none."""
+        mac = self._neighbors.get(destination)
+        if mac is None or mac == self.mac or self._path_to is None:
+            return None
+        return mac, self._path_to(mac)
 
     # ------------------------------------------------------------------------------------- addresses
 

@@ -17,7 +17,9 @@ from slirpy.config.text import with_port
 from slirpy.interfaces import AcceptedStream, Acceptor, Buffer, StreamOwner
 from slirpy.reprs import never_raises
 from slirpy.tcp import Connection, Settings, State
+from slirpy.tcp.segment import Emit
 from slirpy.testing.guest.tcphost import TcpHost, TcpStream
+from slirpy.testing.sim.emitting import segment_emitter
 from slirpy.testing.text import error_name
 from slirpy.units import SECOND
 from slirpy.wire.ip import split_key
@@ -73,6 +75,15 @@ class HostStream(TcpStream):
             f"<HostStream {with_port(ip_address(own), port)} - {with_port(ip_address(far), far_port)}"
             f" {self.conn.state.value}{error}>"
         )
+
+    def emitter(self) -> Emit:
+        far, port, own, own_port = split_key(self._key)
+        stack = self._host.guest
+        straight = stack.straight_to(far)
+        if straight is None:
+            return super().emitter()
+        mac, carry = straight
+        return segment_emitter(mac + stack.mac, (own, own_port, far, port), stack.counters, carry)
 
     @property
     def local(self) -> tuple[bytes, int]:
@@ -284,6 +295,7 @@ class HostTcp(TcpHost[HostStream]):
 
     def __init__(self, guest: HostStack, base: Settings) -> None:
         super().__init__(guest)
+        self.guest: HostStack = guest
         self.base = base
         self.listeners: dict[int, list[HostListener]] = {}
         self._settings: dict[ConnectionLimits, Settings] = {}

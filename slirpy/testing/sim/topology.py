@@ -151,7 +151,14 @@ class Topology(abc.ABC):
         own6 = _FIRST6[:8] + number.to_bytes(8, "big")
 
         def make() -> HostStack:
-            stack = self._make_stack(key, lambda frame: self._transmit(host, frame), mac, self._macs, tcp)
+            stack = self._make_stack(
+                key,
+                lambda frame: self._transmit(host, frame),
+                mac,
+                self._macs,
+                tcp,
+                lambda target: self._path(host, self._by_mac[target]).carry,
+            )
             stack.add_address(own4, 0)
             stack.add_address(own6, 0)
             return stack
@@ -170,10 +177,11 @@ class Topology(abc.ABC):
         mac: bytes,
         neighbors: Mapping[bytes, bytes],
         tcp: Settings,
+        path_to: Callable[[bytes], Callable[[bytes], None]] | None = None,
     ) -> HostStack:
         epoch = self.hosts[name].epoch if name in self.hosts else 0
         random = Random(f"{self.seed} host {name} {epoch}")
-        return HostStack(self.scheduler, send, random, mac, self._mtu, name, neighbors, tcp)
+        return HostStack(self.scheduler, send, random, mac, self._mtu, name, neighbors, tcp, path_to)
 
     def _add_inside(self, name: str, mac: bytes, router: Router, clock: Clock, tcp: Settings) -> Host:
         """Add a host behind a router."""
@@ -272,7 +280,9 @@ class Topology(abc.ABC):
         path = self._paths.get((source.name, target.name))
         return self._add_path(source, target, self._default, target.receive) if path is None else path
 
-    def _add_path(self, source: Host, target: Host, faults: Faults, deliver: Callable[[bytes], None]) -> Path:
+    def _add_path(
+        self, source: Host, target: Host, faults: Faults, deliver: Callable[[bytes, bool], None]
+    ) -> Path:
         key = source.name, target.name
         random = Random(f"{self.seed} path {source.name} {target.name}")
         path = self._paths[key] = Path(self.scheduler, self.trace, *key, deliver, faults, random)

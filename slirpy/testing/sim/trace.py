@@ -32,9 +32,10 @@ class FrameRecord:
             frame gets its arrivals when it is released.
         fault: reason why it was lost, delayed, repeated or changed, such as ``"loss"`` or ``"partition"``; ``""`` if
             nothing happened to it.
+        changed: True if a fault has changed a bit of it.
     """
 
-    __slots__ = ("arrivals", "fault", "frame", "source", "target", "time")
+    __slots__ = ("arrivals", "changed", "fault", "frame", "source", "target", "time")
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class FrameRecord:
         self.frame = frame
         self.arrivals = arrivals
         self.fault = fault
+        self.changed = False
 
     def __repr__(self) -> str:
         return (
