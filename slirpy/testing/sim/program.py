@@ -87,5 +87,8 @@ class Program(abc.ABC):
         if self._killed:
             return
         self._result, self.error = result, error
+        net = self.host.net
         if error is not None:
-            self.host.net.failed(self, error)
+            net.failed(self, error)
+        else:
+            net.trace.note(net.now, self.host.name, "task", f"{self.name} ended")

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Collection, Coroutine
 from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime
+from traceback import StackSummary, walk_tb
 from typing import Any, Literal
 
 from slirpy.checks import shown
@@ -27,6 +28,8 @@ from slirpy.testing.text import seconds
 
 __all__ = ["Run"]
 
+_PLACES = 4
+"""Lines of code that the trace has of an exception."""
 _ROUNDS = 1_000_000
 """Ready calls at one point of time after which programs are taken to spin."""
 
@@ -180,6 +183,7 @@ class Run(Topology):
         else:
             raise ConfigError(f"a program is a coroutine or a function; given was {shown(program)}")
         host.programs.append(started)
+        self.trace.note(self.now, host.name, "task", f"{started.name} began")
         if self._running:
             self._replace()
         return started
@@ -192,7 +196,8 @@ class Run(Topology):
 
     def failed(self, program: Program, error: BaseException) -> None:
         """Take note that an exception has ended a program; the first one ends the run."""
-        self.trace.note(self.now, program.host.name, "exception", f"{program.name}: {error!r}")
+        text = "\n".join((f"{program.name}: {error!r}", *_places(error)))
+        self.trace.note(self.now, program.host.name, "exception", text)
         if self._failure is None:
             self._failure = program, error
 
@@ -260,3 +265,9 @@ class Run(Topology):
         raise ProgramError(
             f"{program.name} on {program.host.name} failed at {seconds(self.now)}: {error!r}"
         ) from error
+
+
+def _places(error: BaseException) -> list[str]:
+    """Return the lines of code nearest to an exception, the innermost last."""
+    frames = StackSummary.extract(walk_tb(error.__traceback__), limit=-_PLACES, lookup_lines=False)
+    return [f"  {each.filename}:{each.lineno} in {each.name}" for each in frames]

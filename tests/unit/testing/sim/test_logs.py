@@ -88,3 +88,25 @@ def test_a_record_that_cannot_be_formatted_does_not_end_the_program(capsys: pyte
             logging.getLogger().addHandler(handler)
     assert "--- Logging error ---" in capsys.readouterr().err
     assert logs(net) == []
+
+
+def test_programs_begin_end_and_fail() -> None:
+    async def ends() -> None: ...
+
+    async def fails() -> None:
+        raise KeyError("x")
+
+    with Network() as net:
+        net.run(ends(), on="a")
+        with pytest.raises(KeyError):
+            net.run(fails(), on="b")
+    notes = [each for each in net.trace.records if isinstance(each, NoteRecord)]
+    assert [(each.host, each.kind, each.text.partition("\n")[0].rpartition(".")[2]) for each in notes] == [
+        ("a", "task", "ends began"),
+        ("a", "task", "ends ended"),
+        ("b", "task", "fails began"),
+        ("b", "exception", "fails: KeyError('x')"),
+    ]
+    last = notes[-1].text.splitlines()[-1]
+    assert last.startswith(f"  {__file__}:")
+    assert last.endswith(" in fails")
