@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
@@ -29,12 +30,18 @@ def _error(number: int, text: str) -> socket.gaierror:
     return socket.gaierror(number, text)
 
 
+@lru_cache(4096)
+def _text(address: bytes) -> str:
+    return str(ip_address(address))
+
+
 def sockaddr(address: bytes, port: int) -> tuple[Any, ...]:
     """Return a socket's address: a pair for IPv4, ``(text, port, 0, 0)`` for IPv6."""
-    text = str(ip_address(address))
+    text = _text(address)
     return (text, port) if len(address) == 4 else (text, port, 0, 0)
 
 
+@lru_cache(4096)
 def packed(text: str, family: int) -> bytes | None:
     """Return an address of a family as bytes; None: it is a name, or of the other family."""
     try:

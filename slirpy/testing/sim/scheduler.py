@@ -86,6 +86,9 @@ class Scheduler:
     def run_ready(self) -> None:
         """Run the calls that are ready, without those that they add."""
         ready, shuffle = self._ready, self._shuffle
+        owner: Owner | None
+        call: Any
+        args: Any
         for _ in range(len(ready)):
             if shuffle is not None and len(ready) > 1:
                 ready.rotate(-shuffle.randrange(len(ready)))
@@ -94,6 +97,8 @@ class Scheduler:
                 owner.deferred.append((call, args))
             else:
                 call(*args)
+        # A traceback may keep this frame, and with it a task, which then would not report its exception.
+        owner = call = args = None
 
     def run_next(self) -> None:
         """Go to the time of the next event, and run the events that are due then; :meth:`following` has found it."""

@@ -47,6 +47,7 @@ def _run(self: Any) -> None:
         loop.callback_failed(self, error)
     finally:
         set_running(outside)
+        self = None  # a traceback may keep this frame
 
 
 class SimHandle(Handle):

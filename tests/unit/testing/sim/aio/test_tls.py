@@ -61,8 +61,12 @@ def test_a_certificate_of_another_name(tls: Network) -> None:
 
 
 def test_a_handshake_that_is_never_answered(tls: Network) -> None:
+    async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(900)
+        writer.close()
+
     async def silent() -> None:
-        await (await asyncio.start_server(lambda *_: asyncio.sleep(900), None, 444)).serve_forever()
+        await (await asyncio.start_server(wait, None, 444)).serve_forever()
 
     async def main() -> None:
         await asyncio.open_connection("server", 444, ssl=client_context(), ssl_handshake_timeout=20)
