@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from slirpy.testing.sim.current import current_host
 from slirpy.testing.sim.socketapi.simsocket import SimSocket
 
 __all__ = ["SimTLSSocket", "wrap_socket"]
@@ -36,6 +37,8 @@ class SimTLSSocket(SimSocket, ssl.SSLSocket):
         """Begin with TLS on a connected socket."""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._unsent, self._head, self._body = bytearray(), bytearray(), 0
+        if (host := current_host()) is not None:
+            host.net.tls_keys.watch(self._context)
         self._sslobj = self._context._wrap_bio(  # type: ignore[attr-defined]
             self._incoming,
             self._outgoing,

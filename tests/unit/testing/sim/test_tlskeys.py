@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
+from slirpy.testing import Network
 from slirpy.testing.sim.tlskeys import TlsKeys
 from tests.unit.testing.sim.tls import contexts, handshake
 
@@ -56,3 +58,24 @@ def test_without_tls_there_is_no_file(tmp_path: Path, monkeypatch: pytest.Monkey
     keys.close()
     keys.watch(object())  # type: ignore[arg-type] # as a context of a Python whose OpenSSL has no key log
     assert list(tmp_path.iterdir()) == []
+
+
+def test_those_of_blocking_programs_are_logged() -> None:
+    client, server = contexts()
+
+    def serve() -> None:
+        with socket.create_server(("0.0.0.0", 443)) as listening:
+            connection = server.wrap_socket(listening.accept()[0], server_side=True)
+            connection.sendall(connection.recv(100))
+            connection.close()
+
+    def ask() -> bytes:
+        with client.wrap_socket(socket.create_connection(("server", 443))) as connection:
+            connection.sendall(b"hello")
+            return connection.recv(100)
+
+    with Network() as net:
+        net.host("server").run(serve)
+        assert net.run(ask, on="client") == b"hello"
+        net.run_for(1)
+    assert len(net.tls_keys.text().splitlines()) == 1
