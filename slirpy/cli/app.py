@@ -16,6 +16,7 @@ COMMANDS = {
     "listen": ("slirpy.cli.listen:listen", "Serve guests, such as QEMU's, that connect by a socket."),
     "switch": ("slirpy.cli.switch:switch", "Join guests, TAP interfaces and other switches to one network."),
     "packetdrill": ("slirpy.cli.packetdrill:packetdrill", "Run scripts of packetdrill on the TCP engine."),
+    "replay": ("slirpy.cli.replay:replay", "Run a failed test in virtual time again, and draw it."),
     "demo": ("slirpy.cli.demo:demo", "See it work: no privileges, any system, a few seconds."),
 }
 """Name of each subcommand, the location of its click command, and a one-line description."""

@@ -19,6 +19,12 @@ def add(parser: pytest.Parser) -> None:
         "--sim-shard", metavar="I/N", help="run only the I-th of N parts of the seeds: for N machines, I from 1"
     )
     group.addoption("--sim-replay", metavar="FILE", help="run again what the JSON file of a report describes")
+    group.addoption(
+        "--sim-until",
+        type=float,
+        metavar="SECONDS",
+        help="stop each run at this virtual time; --pdb looks at it",
+    )
     group.addoption("--sim-artifacts", metavar="DIR", help="write the reports of failed tests into this folder")
     group.addoption(
         "--sim-twice", action="store_true", help="run each test twice, and fail if the runs differ in anything"
@@ -40,6 +46,9 @@ def check(config: pytest.Config) -> None:
     number = config.getoption("--sim-seeds")
     if number is not None and number < 1:
         raise pytest.UsageError(f"--sim-seeds {number}: give a number from 1")
+    until = config.getoption("--sim-until")
+    if until is not None and not 0 <= until < 1e9:
+        raise pytest.UsageError(f"--sim-until {until}: give a number of seconds, 0 or more")
     shard(config)
     folder = artifacts(config)
     if folder is not None and folder.exists() and not folder.is_dir():

@@ -10,16 +10,28 @@ import pytest
 from slirpy.testing.plugin import options
 from slirpy.testing.plugin.difference import first_difference
 from slirpy.testing.plugin.marker import SimMarker, marker_of
+from slirpy.testing.sim.errors import StoppedError
 from slirpy.testing.sim.network import Network
+from slirpy.units import SECOND
 
 if TYPE_CHECKING:
     from slirpy.testing.sim.report import Report
 
-__all__ = ["Session", "begin", "current_session", "find_session", "session_of", "session_of_network"]
+__all__ = [
+    "Session",
+    "begin",
+    "current_session",
+    "find_session",
+    "last_report",
+    "session_of",
+    "session_of_network",
+]
 
 _KEY = pytest.StashKey["Session"]()
 _of_network: WeakKeyDictionary[Network, Session] = WeakKeyDictionary()
 _current: list[Session] = []
+last_report: list[Report] = []
+"""The report of the last test that failed, or of any test with ``--sim-replay``: for ``slirpy replay``."""
 
 
 class Session:
@@ -41,6 +53,9 @@ class Session:
         self._seed = seed
         net = self._net = Network(seed, **self.marker.network)
         _of_network[net] = self
+        until = self._item.config.getoption("--sim-until")
+        if until is not None:
+            net.scheduler.at(round(until * SECOND), _stop, until)
         return net
 
     def close(self) -> None:
@@ -57,6 +72,7 @@ class Session:
         if net is None:
             return
         self.check(net)
+        last_report[:] = [self._made(net, None)] if self._item.config.getoption("--sim-replay") else []
         if self._item.config.getoption("--sim-twice"):
             self._repeat(item, net)
 
@@ -89,6 +105,7 @@ class Session:
         made = self._made(self._net, error) if self._net is not None else self._report
         if made is None:
             return
+        last_report[:] = [made]
         text = str(made)
         folder = options.artifacts(self._item.config)
         if folder is not None:
@@ -101,6 +118,10 @@ class Session:
 
     def _made(self, net: Network, error: BaseException | None) -> Report:
         return net.report("" if error is None else error, test=self._item.nodeid)
+
+
+def _stop(until: float) -> None:
+    raise StoppedError(f"stopped at {until:g} s of virtual time")
 
 
 def session_of(item: pytest.Item) -> Session:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from slirpy.errors import SlirpyError, StateError
 from slirpy.testing.errors import UnmetError
 
-__all__ = ["DeadlockError", "EscapeError", "LeftoverError", "ProgramError"]
+__all__ = ["DeadlockError", "EscapeError", "LeftoverError", "ProgramError", "StoppedError"]
 
 
 class ProgramError(SlirpyError):
@@ -24,3 +24,7 @@ class EscapeError(StateError):
 
 class LeftoverError(StateError):
     """A test has ended, and tasks that it has started have not. The text names them, and where they wait."""
+
+
+class StoppedError(UnmetError):
+    """The run was stopped at a time that somebody wants to look at."""

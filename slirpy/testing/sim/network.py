@@ -11,15 +11,17 @@ by frame. Example::
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from slirpy.checks import instance, switch
-from slirpy.errors import ConfigError
+from slirpy.config.values import function
+from slirpy.errors import ConfigError, StateError
 from slirpy.links.faultypath import Faults
 from slirpy.testing.sim.durations import in_nanoseconds
 from slirpy.testing.sim.faults import KINDS, Fault, TimedFault
+from slirpy.testing.sim.fork import in_a_copy
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.injected import Injected
 from slirpy.testing.sim.netstat import sockets_of
@@ -32,6 +34,8 @@ from slirpy.testing.sim.trace import FrameRecord
 from slirpy.units import MS, US
 
 __all__ = ["Network"]
+
+_T = TypeVar("_T")
 
 _YEAR_0 = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -157,6 +161,28 @@ class Network(Run):
         begin, end = actions(self, fault, hosts, injected.hits)
         self.scheduler.at(self.now + fault.at * MS, begin)
         self.scheduler.at(self.now + (fault.at + fault.ms) * MS, end)
+
+    def fork(self, branch: Callable[[], _T]) -> _T:
+        """Try a branch of the run: ``branch()`` goes on in a copy of this world, which then stays where it is now.
+
+        The copy is one of the whole process (POSIX), so programs of every kind may be in the middle of their work. A
+        branch may fork again. Example, a search for the fault that hurts::
+
+            for n in range(10):
+                if net.fork(lambda: fails_after(net, Lose(flow, n))):
+                    ...
+
+        Args:
+            branch: a function whose result can be pickled.
+
+        Raises:
+            StateError: within a program, or where processes cannot be forked.
+            Exception: the one that ended the branch.
+        """
+        function("branch", branch)
+        if self._running:
+            raise StateError("a running network cannot be forked; let it run for a while, and fork it then")
+        return in_a_copy(branch)
 
     def idle_faults(self) -> list[str]:
         """Return the faults that have hit nothing, in words: a test that relies on one of them proves nothing."""

@@ -32,7 +32,7 @@ from slirpy.testing.text import seconds
 from slirpy.units import SECOND
 from slirpy.wire import pcapng
 
-__all__ = ["KINDS", "Report"]
+__all__ = ["KINDS", "Report", "write_own"]
 
 KINDS = ("txt", "html", "pcapng", "svg", "pkt", "json")
 """Kinds of files that :meth:`Report.save` writes, by their suffixes."""
@@ -285,10 +285,19 @@ class Report:
                 continue
             path = folder / f"{stem}.{kind}"
             made = makers[kind]()
-            with os.fdopen(open_own(path, _is_ours), "wb") as file:
-                file.write(made if isinstance(made, bytes) else made.encode(errors="replace"))
+            write_own(path, made)
             written.append(path)
         return written
+
+
+def write_own(path: Path, content: str | bytes) -> None:
+    """Write a file of a report, which may replace an earlier one, but no file that slirpy did not write.
+
+    Raises:
+        OSError: the file cannot be written, or is another one.
+    """
+    with os.fdopen(open_own(path, _is_ours), "wb") as file:
+        file.write(content if isinstance(content, bytes) else content.encode(errors="replace"))
 
 
 def _is_ours(head: bytes) -> bool:
