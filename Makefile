@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Processes that run the tests. The system tests have one of them to themselves, which mostly waits.
 JOBS ?= 3
+# Tests start hundreds of Python programs. Without byte code, each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 # Candidates, best first; PYTHON=... puts one of your own before them.
 PYTHONS := $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11
 SUITABLE := import sys, ensurepip, venv; sys.exit(sys.implementation.name != "cpython" or sys.version_info < (3, 11))

@@ -50,7 +50,8 @@ def structural_types() -> dict[str, list[str]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         if path.parent.name == "interfaces":
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        text = path.read_text()
+        for node in ast.walk(ast.parse(text)) if "Protocol" in text else ():
             if isinstance(node, ast.ClassDef) and any(
                 re.fullmatch(r"Protocol(\[.*\])?", ast.unparse(base)) for base in node.bases
             ):
