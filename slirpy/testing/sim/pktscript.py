@@ -2,7 +2,7 @@
 
 What arrived at the host is given to the connection, and what the host sent is expected of it. The calls of the
 program are guessed from the segments: a ``write`` of all up to the next PSH before its first segment, a ``read``
-of data as soon as they have arrived, a ``close`` before the FIN. So the script of an orderly connection passes.
+of all data when the window has moved on, a ``close`` before the FIN. So the script of an orderly connection passes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from slirpy.tcp.seq import MASK
 from slirpy.testing.packetdrill.language import flag_text
 from slirpy.testing.packetdrill.report import read_options
 from slirpy.testing.sim.connections import Passage, TraceConnection
+from slirpy.testing.sim.sequence import window_shifts
 from slirpy.units import SECOND
 from slirpy.wire import ethernet, ipv4, ipv6, tcp
 
@@ -45,7 +46,8 @@ def packetdrill_script(connection: TraceConnection, host: str, settings: Setting
     sent = [each for each in passages if each.packet.source == own]
     came = [each for each in passages if each.packet.source == far]
     base = _first_number(sent), _first_number(came)
-    lines = _lines(sent, came, base)
+    shift = window_shifts(passages)[own != connection.places[0]]
+    lines = _lines(sent, came, base, shift)
     start = min((line.time for line in lines), default=0)
     is_active = bool(sent) and sent[0].segment.flags & (tcp.SYN | tcp.ACK) == tcp.SYN
     heading = [
@@ -87,7 +89,7 @@ def _options(sent: Sequence[Passage], settings: Settings, address_length: int) -
     return found
 
 
-def _lines(sent: Sequence[Passage], came: Sequence[Passage], base: tuple[int, int]) -> list[_Line]:
+def _lines(sent: Sequence[Passage], came: Sequence[Passage], base: tuple[int, int], shift: int) -> list[_Line]:
     """Return all lines in order: of what arrived at the same time as it was sent, first what it acknowledges."""
     arrivals = sorted(
         ((time, each) for each in came for time in each.record.arrivals), key=lambda each: each[0]
@@ -95,13 +97,7 @@ def _lines(sent: Sequence[Passage], came: Sequence[Passage], base: tuple[int, in
     calls = _calls(sent)
     received = _Received()
     lines: list[_Line] = []
-
-    def arrive(time: int, passage: Passage) -> None:
-        lines.append(_Line(time, _segment(passage, base, outbound=False)))
-        if count := received.add(passage):
-            lines.append(_Line(time, f"read({count})"))
-
-    position = 0
+    position = unread = edge = 0
     for number, passage in enumerate(sent):
         time, segment = passage.record.time, passage.segment
         acked = passage.shown.ack if segment.flags & tcp.ACK else -1
@@ -109,13 +105,19 @@ def _lines(sent: Sequence[Passage], came: Sequence[Passage], base: tuple[int, in
             arrivals[position][0] < time
             or (arrivals[position][0] == time and received.after(arrivals[position][1]) <= acked)
         ):
-            arrive(*arrivals[position])
+            when, arrived = arrivals[position]
+            lines.append(_Line(when, _segment(arrived, base, outbound=False)))
+            unread += received.add(arrived)
             position += 1
+        new_edge = acked + (segment.wnd << (0 if segment.flags & tcp.SYN else shift))
+        if unread and new_edge > edge:  # the window moves on when the program reads
+            lines.append(_Line(time, f"read({unread})"))
+            unread = 0
+        edge = max(edge, new_edge)
         lines += [_Line(time, call) for call in calls.get(number, ())]
         remark = f"  // {passage.record.fate}" if passage.record.fate else ""
         lines.append(_Line(time, _segment(passage, base, outbound=True) + remark))
-    for arrival in arrivals[position:]:
-        arrive(*arrival)
+    lines += [_Line(time, _segment(arrived, base, outbound=False)) for time, arrived in arrivals[position:]]
     return lines
 
 

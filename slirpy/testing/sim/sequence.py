@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from slirpy.testing.sim.connections import Passage, TraceConnection
 from slirpy.wire.tcp import ACK, FIN, RST, SYN
 
-__all__ = ["Mark", "Series", "series_of"]
+__all__ = ["Mark", "Series", "series_of", "window_shifts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def series_of(connection: TraceConnection) -> tuple[Series, Series]:
     """Return both directions of a connection: of the client's data, and of the server's."""
     client, server = connection.hosts
     found = Series(f"{client} > {server}"), Series(f"{server} > {client}")
-    shifts = _shifts(connection.passages)
+    shifts = window_shifts(connection.passages)
     for passage in connection.passages:
         own, other = found if passage.from_client else found[::-1]
         _add_segment(own, passage)
@@ -82,7 +82,7 @@ def series_of(connection: TraceConnection) -> tuple[Series, Series]:
     return found
 
 
-def _shifts(passages: Sequence[Passage]) -> tuple[int, int]:
+def window_shifts(passages: Sequence[Passage]) -> tuple[int, int]:
     """Return the window scale of both ends (RFC 7323, section 2.2): of the client, and of the server."""
     found = [
         next(
