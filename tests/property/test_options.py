@@ -5,10 +5,8 @@ Both kinds of values come from the table of options: a row is tried as soon as i
 
 from __future__ import annotations
 
-import string
 from collections.abc import Callable
 from functools import cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +48,9 @@ from slirpy.config.kinds import (
     TranslationPrefix,
     Word,
 )
+from slirpy.testing.strategies.names import labels
+from slirpy.testing.strategies.options import IN_RANGE, NET, NET6, TEXTS, Values, far, macs
 
-Values = st.SearchStrategy[Any]
-
-NET = IPv4Network("10.0.2.0/24")
-NET6 = IPv6Network("fec0::/64")
-SERVERS = {IPv4Address(f"10.0.2.{number}") for number in (2, 3, 4)}
 NEEDS: dict[str, dict[str, Any]] = {
     "smbserver": {"smb": "/"},
     "smbserver6": {"smb": "/"},
@@ -71,106 +66,6 @@ async def coroutine(*_: object) -> None:
 
 
 # ------------------------------------------------------------------------------------------ in range
-
-_MIDDLE = st.text(string.ascii_letters + string.digits + "-_", max_size=61)
-_EDGE = st.sampled_from(string.ascii_letters + string.digits + "_")
-LABELS = st.one_of(_EDGE, st.builds(lambda a, middle, z: a + middle + z, _EDGE, _MIDDLE, _EDGE))
-NAMES = st.lists(LABELS, min_size=1, max_size=3).map(".".join)
-GUESTS = st.integers(1, 254).map(lambda number: NET[number]).filter(lambda address: address not in SERVERS)
-FAR = st.integers(1, 254).map(lambda number: f"192.0.2.{number}")
-PORTS = st.integers(1, 65535)
-MACS = st.binary(min_size=5, max_size=5).map(lambda rest: "52:" + rest.hex(":"))
-
-TEXTS: dict[type, Values] = {
-    HostForward: st.builds(
-        "{}:{}:{}-{}:{}".format,
-        st.sampled_from(("tcp", "udp", "")),
-        st.one_of(st.just(""), FAR),
-        st.integers(0, 65535),
-        st.one_of(st.just(""), GUESTS),
-        PORTS,
-    ),
-    GuestForward: st.builds(
-        "tcp:{}:{}-{}".format,
-        st.one_of(GUESTS, FAR, st.just("*")),
-        st.one_of(PORTS, st.just("*")),
-        st.one_of(st.just("cmd:cat -n"), st.just("unix:/run/x"), st.builds("tcp:{}:{}".format, FAR, PORTS)),
-    ),
-    Resolver: st.one_of(
-        FAR, st.builds("{}:{}".format, FAR, PORTS), st.builds("[2001:db8::1]:{}".format, PORTS)
-    ),
-    DnsRecord: st.builds("{} {} A {}".format, LABELS, st.integers(0, 2**31 - 1), FAR),
-    StaticLease: st.builds("{}={}".format, MACS, GUESTS),
-    GuestRoute: st.one_of(st.just("192.0.2.0/24"), st.builds("198.51.100.0/25={}".format, GUESTS)),
-    DhcpOption: st.one_of(
-        st.builds("{}=u16:{}".format, st.integers(224, 254), st.integers(0, 65535)),
-        st.builds("ntp-server={}".format, FAR),
-    ),
-    Outbound: st.one_of(FAR, st.just("2001:db8::1"), st.builds("{},eth{}".format, FAR, st.integers(0, 9))),
-}
-"""Text of each kind of rule."""
-
-
-def _names_of_files(rows: Option) -> Values:
-    if rows.name == "lease_file":
-        return st.text(string.ascii_letters, min_size=1).map("/nonexistent/{}".format)
-    return st.sampled_from(["/", "/tmp", "/usr"])
-
-
-def _made(row: Option) -> Values:
-    if row.name == "bootfile":
-        files = st.text(string.ascii_letters + string.digits + "./", min_size=1, max_size=255)
-        return st.one_of(
-            files, st.lists(st.one_of(files, files.map("efi-x64={}".format)), min_size=1, max_size=3)
-        )
-    return st.lists(st.builds("allow {}:{}".format, FAR, PORTS), min_size=1, max_size=3)
-
-
-def _several(row: Option) -> Values:
-    assert isinstance(row.kind, Several)
-    each = INSIDE[type(row.kind.of)](row.kind.of, row)
-    key: Any = None
-    if row.name == "static_leases":
-        key = (lambda text: text[: text.index("=")], lambda text: text[text.index("=") :])
-    elif row.name == "dhcp_options":
-        key = lambda text: text[: text.index("=")]  # noqa: E731 - one option of a code
-    return st.lists(each, min_size=1, max_size=3, unique_by=key)
-
-
-INSIDE: dict[type[Kind], Callable[[Any, Option], Values]] = {
-    Switch: lambda kind, row: st.booleans(),
-    Number: lambda kind, row: st.one_of(
-        st.integers(kind.lowest, kind.highest), st.sampled_from((kind.lowest, kind.highest))
-    ),
-    Choice: lambda kind, row: st.sampled_from(kind.words),
-    Network: lambda kind, row: st.builds(
-        lambda address, prefix: f"{address}/{prefix}",
-        st.ip_addresses(v=4).filter(lambda each: 0 < each.packed[0] < 112),
-        st.integers(kind.shortest, kind.longest),
-    ).filter(
-        lambda text: (
-            not {127, 0, 10 if row.name == "dns46" else 0} & {IPv4Network(text, strict=False)[0].packed[0]}
-        )
-    ),
-    TranslationPrefix: lambda kind, row: st.sampled_from(
-        ["64:ff9b::/96", *(f"2001:db8::/{length}" for length in (32, 40, 48, 56, 64))]
-    ),
-    Network6: lambda kind, row: st.builds(
-        lambda address, prefix: f"{address}/{prefix}",
-        st.ip_addresses(network="2000::/3"),
-        st.integers(kind.shortest, kind.longest),
-    ),
-    Address6: lambda kind, row: st.ip_addresses(network=NET6).filter(lambda address: address != NET6[0]),
-    Address: lambda kind, row: GUESTS.filter(lambda address: str(address) != "10.0.2.15"),
-    HostName: lambda kind, row: NAMES,
-    Word: lambda kind, row: st.text(string.ascii_letters + string.digits + ".", min_size=1, max_size=255),
-    Location: lambda kind, row: _names_of_files(row),
-    Object: lambda kind, row: TEXTS[kind.made],
-    Made: lambda kind, row: _made(row),
-    Several: lambda kind, row: _several(row),
-    Function: lambda kind, row: st.sampled_from([print, len]),
-}
-"""Values that an option of each kind takes."""
 
 
 def words_of(value: Any) -> list[str]:
@@ -208,7 +103,7 @@ def from_qemu(row: Option, value: Any) -> Config:
 @pytest.mark.parametrize("row", OPTIONS, ids=lambda row: row.name)
 def test_what_is_in_range_is_taken_in_every_form(row: Option) -> None:
     @settings(max_examples=SOME)
-    @given(INSIDE[type(row.kind)](row.kind, row))
+    @given(IN_RANGE[type(row.kind)](row.kind, row))
     def check(value: Any) -> None:
         more = NEEDS.get(row.name, {})
         config = Config(**{row.name: value}, **more)
@@ -234,13 +129,13 @@ NUMBERED = st.integers(65536) | st.integers(max_value=-1)
 WRONG_TEXTS: dict[type, Values] = {
     HostForward: st.one_of(
         st.builds("tcp::{}-:80".format, NUMBERED), st.builds("udp::1-:{}".format, st.just(0) | NUMBERED),
-        st.builds("{}::1-:1".format, LABELS.filter(lambda text: text not in ("tcp", "udp", "unix"))), LABELS,
+        st.builds("{}::1-:1".format, labels.filter(lambda text: text not in ("tcp", "udp", "unix"))), labels,
     ),
-    GuestForward: st.one_of(st.builds("tcp:*:{}-cmd:cat".format, st.just(0) | NUMBERED), LABELS),
-    Resolver: st.one_of(st.builds("192.0.2.1:{}".format, st.just(0) | NUMBERED), LABELS),
-    DnsRecord: st.one_of(LABELS, st.builds("a.test {} A 192.0.2.1".format, st.integers(2**31, 2**33))),
-    StaticLease: st.one_of(st.builds("{}=10.0.3.1".format, MACS), st.builds("{}=10.0.2.2".format, MACS), LABELS),
-    GuestRoute: st.one_of(st.builds("192.0.2.0/{}".format, st.integers(33)), LABELS),
+    GuestForward: st.one_of(st.builds("tcp:*:{}-cmd:cat".format, st.just(0) | NUMBERED), labels),
+    Resolver: st.one_of(st.builds("192.0.2.1:{}".format, st.just(0) | NUMBERED), labels),
+    DnsRecord: st.one_of(labels, st.builds("a.test {} A 192.0.2.1".format, st.integers(2**31, 2**33))),
+    StaticLease: st.one_of(st.builds("{}=10.0.3.1".format, macs), st.builds("{}=10.0.2.2".format, macs), labels),
+    GuestRoute: st.one_of(st.builds("192.0.2.0/{}".format, st.integers(33)), labels),
     DhcpOption: st.one_of(st.builds("{}=x".format, st.integers(255)), st.builds("26=u16:{}".format, NUMBERED)),
     Outbound: st.sampled_from(["127.0.0.1", "0.0.0.0", "224.0.0.1", "a b", "eth0,eth1", "x" * 16]),
 }  # fmt: skip
@@ -249,7 +144,7 @@ BAD_NAMES = st.one_of(
     st.sampled_from(
         ["", ".", "-a", "a-", "a..b", "a b", "b\u00fccher", "a\0", "x" * 64, ".".join(["n" * 62] * 5)]
     ),
-    st.builds("{}{}{}".format, LABELS, st.sampled_from(" ,/;:@\n\t\x7f"), LABELS),
+    st.builds("{}{}{}".format, labels, st.sampled_from(" ,/;:@\n\t\x7f"), labels),
 )
 
 
@@ -259,7 +154,7 @@ def _wrong_made(row: Option) -> Values:
             st.just(""), st.just("a\n"), st.just("x" * 256), st.builds("{}=x".format, st.integers(65536))
         )
         return st.one_of(ODD, texts, st.lists(st.one_of(st.integers(), texts), min_size=1, max_size=2))
-    rules = st.builds("allow {}:{}".format, FAR, NUMBERED) | LABELS
+    rules = st.builds("allow {}:{}".format, far, NUMBERED) | labels
     return st.one_of(ODD, rules, st.lists(st.integers() | rules, min_size=1, max_size=2))
 
 
@@ -427,7 +322,7 @@ def test_none_is_a_value_only_where_it_is_the_default() -> None:
 def test_every_kind_and_class_is_tried() -> None:
     kinds = [row.kind for row in OPTIONS]
     kinds += [kind.of for kind in kinds if isinstance(kind, Several)]
-    assert {type(kind) for kind in kinds} == set(INSIDE) == set(OUTSIDE)
+    assert {type(kind) for kind in kinds} == set(IN_RANGE) == set(OUTSIDE)
     made = {kind.made for kind in kinds if isinstance(kind, Object)}
     assert made == set(TEXTS) == set(WRONG_TEXTS)
 

@@ -11,46 +11,13 @@ from slirpy.tcp import reassembly as reassembly_module
 from slirpy.tcp.loss import sack as sack_module
 from slirpy.tcp.segment import as_segments
 from slirpy.tcp.seq import MASK
-from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN, URG
+from slirpy.testing.strategies import Shape, segment_shapes
+from slirpy.wire.tcp import ACK, FIN, RST, SYN
 from tests.property.tcp_choices import chosen, sides, spans
 from tests.property.tcp_observer import Observer, S, Watched, bits
 from tests.property.tcp_world import SECOND, Path, Side, World, decode, encode
 
-offsets = st.sampled_from((0, 1, -1, 2, -2, 1460, 1 << 16, 1 << 31, -(1 << 16))) | st.integers(-70_000, 70_000)
 sizes = st.sampled_from((0, 1, 2, 100, 1460, 5000))
-flags = st.sampled_from(
-    (ACK, ACK | PSH, ACK | FIN, SYN, SYN | ACK, RST, RST | ACK, 0, FIN, ACK | URG, SYN | FIN, 255)
-)
-Lie = tuple[str, int, str, int, int, int, int, list[tuple[int, int]], int | None, int | None, int]
-"""Base and offset of SEG.SEQ, then of SEG.ACK; flags, window, size, SACK blocks, TSval, MSS, time until the next."""
-lies = st.tuples(
-    st.sampled_from(("rcv_nxt", "rcv_adv", "irs", "snd_una")),
-    offsets,
-    st.sampled_from(("snd_una", "snd_nxt", "snd_max", "iss")),
-    offsets,
-    flags,
-    st.sampled_from((65535, 0, 1, 100)),
-    sizes,
-    st.lists(st.tuples(offsets, offsets), max_size=4),
-    st.sampled_from((None, 0, 1, -1, 1 << 31, 100)),
-    st.sampled_from((None, 0, 7, 536, 1460, 65535)),
-    spans,
-)
-
-
-def forge(conn: Connection, lie: Lie) -> Segment:
-    """A segment near what the connection expects."""
-    base, seq, acked, ack, kind, wnd, size, blocks, ts, mss, _ = lie
-    una = conn.snd_una
-    opts = TcpOptions(
-        mss=mss,
-        wscale=None if mss is None else mss % 15,
-        sack_permitted=mss is not None,
-        timestamps=None if ts is None else ((conn.ts_recent + ts) & MASK, (conn.timestamp(0) + seq) & MASK),
-        sack=tuple(((una + a) & MASK, (una + b) & MASK) for a, b in blocks),
-    )
-    number = (getattr(conn, base) + seq) & MASK
-    return Segment(number, (getattr(conn, acked) + ack) & MASK, kind, wnd, opts, bytes(size), seq & 0xFFFF)
 
 
 @pytest.mark.long
@@ -65,7 +32,7 @@ def forge(conn: Connection, lie: Lie) -> Segment:
     iss=st.sampled_from((0, MASK, 1 << 31)),
     start=st.sampled_from(("passive", "listen", "connect")),
     written=st.sampled_from((0, 1, 5000)),
-    told=st.lists(lies, max_size=40),
+    told=st.lists(st.tuples(segment_shapes(), spans), max_size=40),
     act=st.integers(0, 40),
 )
 @chosen(150)
@@ -74,7 +41,7 @@ def test_whatever_a_peer_says(
     iss: int,
     start: str,
     written: int,
-    told: list[Lie],
+    told: list[tuple[Shape, int]],
     act: int,
 ) -> None:
     conn = Watched(settings, iss)
@@ -121,13 +88,13 @@ def test_whatever_a_peer_says(
         segment_arrives(conn, Segment(8, (iss + 1) & MASK, ACK, 65535), now)
         assert conn.state is S.ESTABLISHED
     flush()
-    for i, lie in enumerate(told):
+    for i, (shape, span) in enumerate(told):
         if conn.state is not S.CLOSED and not conn.fin_queued:
             if i in (0, act):
                 conn.write(bytes(written))
             if i == act:
                 conn.shutdown()
-        seg = forge(conn, lie)
+        seg = shape.on(conn)
         before, owed, state = conn.rcv_nxt, conn.reset, conn.state
         edge = conn.rcv_adv
         segment_arrives(conn, seg, now)
@@ -139,7 +106,7 @@ def test_whatever_a_peer_says(
         flush()
         if i % 3 == 0:
             conn.consume(conn.rcv_pending)
-        now += lie[-1]
+        now += span
         flush()
     if conn.state is not S.CLOSED:
         conn.abort()

@@ -12,10 +12,10 @@ from slirpy.tcp.loss import sack
 from slirpy.tcp.reassembly import Reassembly
 from slirpy.tcp.rtt import GRANULARITY, MAX_RTO, MIN_RTO, RtoEstimator
 from slirpy.tcp.seq import MASK, seq_ge, seq_gt, seq_le, seq_lt
+from slirpy.testing.strategies.transport import numbers, tcp_options
 from tests.property.tcp_choices import chosen
 from tests.property.tcp_observer import bits
 
-u32 = st.sampled_from((0, MASK, MASK - 100, 1 << 31)) | st.integers(0, MASK)
 SPAN = 600
 ranges = st.lists(st.tuples(st.integers(0, SPAN), st.integers(1, 90)), max_size=25)
 
@@ -33,7 +33,7 @@ def members(number: int) -> list[tuple[int, int]]:
     return found
 
 
-@given(una=u32, blocks=ranges, acks=st.lists(st.integers(1, 200), max_size=4), mss=st.integers(1, 60))
+@given(una=numbers, blocks=ranges, acks=st.lists(st.integers(1, 200), max_size=4), mss=st.integers(1, 60))
 @chosen(150)
 def test_the_scoreboard_is_a_set_of_numbers(
     una: int, blocks: list[tuple[int, int]], acks: list[int], mss: int
@@ -70,7 +70,7 @@ def test_the_scoreboard_is_a_set_of_numbers(
     assert [((seq - una) & MASK, (seq - una) % (1 << 32) + n) for seq, n in gaps] == members(holes)
 
 
-@given(start=u32, pieces=ranges, overlaps=st.tuples(st.integers(0, SPAN), st.integers(1, 90)))
+@given(start=numbers, pieces=ranges, overlaps=st.tuples(st.integers(0, SPAN), st.integers(1, 90)))
 @chosen(150)
 def test_reassembly_is_a_row_of_bytes_and_a_mask(
     start: int, pieces: list[tuple[int, int]], overlaps: tuple[int, int]
@@ -131,7 +131,7 @@ def test_the_time_out_is_rfc_6298_in_fractions(samples: list[int], backoffs: int
         assert rtt.rto == min(before << n, MAX_RTO)
 
 
-@given(u32, st.integers(-(1 << 31) + 1, (1 << 31) - 1))
+@given(numbers, st.integers(-(1 << 31) + 1, (1 << 31) - 1))
 @chosen(100)
 def test_numbers_are_ordered_as_their_distance_is(a: int, distance: int) -> None:
     b = (a + distance) & MASK
@@ -141,25 +141,10 @@ def test_numbers_are_ordered_as_their_distance_is(a: int, distance: int) -> None
     assert seq_ge(a, b) == (distance <= 0)
 
 
-@given(
-    mss=st.none() | st.integers(1, 65535),
-    wscale=st.none() | st.integers(0, 14),
-    permitted=st.booleans(),
-    timestamps=st.none() | st.tuples(u32, u32),
-    blocks=st.lists(st.tuples(u32, u32), max_size=3),
-    junk=st.binary(max_size=10),
-)
+@given(expected=tcp_options(), junk=st.binary(max_size=10))
 @chosen(100)
-def test_options_come_back_whatever_follows_their_end(
-    mss: int | None,
-    wscale: int | None,
-    permitted: bool,
-    timestamps: tuple[int, int] | None,
-    blocks: list[tuple[int, int]],
-    junk: bytes,
-) -> None:
-    data = options.build(mss=mss, wscale=wscale, sack_permitted=permitted, timestamps=timestamps, sack=blocks)
-    expected = options.TcpOptions(mss, wscale, permitted, timestamps, tuple(blocks))
+def test_options_come_back_whatever_follows_their_end(expected: options.TcpOptions, junk: bytes) -> None:
+    data = expected.encode()
     assert options.parse(data) == expected
     assert options.parse(b"\x01" + data + b"\xfd\x06junk" + b"\x00" + junk) == expected, (
         "unknown ones are skipped"

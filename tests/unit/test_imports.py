@@ -223,8 +223,9 @@ def run_python(code: str, *options: str) -> str:
 
 
 # What Windows or macOS do not have. Modules of the standard library that choose their form by sys.platform are
-# imported before it lies.
+# imported before it lies, and so is Hypothesis.
 ELSEWHERE = """
+import hypothesis.stateful
 import asyncio, ctypes, selectors, subprocess, tempfile, uuid, pathlib, os, select, signal, socket, sys
 for name in ("fcntl", "termios", "tty", "pty", "pwd", "grp", "resource", "syslog", "spwd", "crypt", "nis", "curses"):
     sys.modules[name] = None

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slirpy.testing.strategies.dhcp6 import relays as relay_agents
 from slirpy.wire import dhcp6
 from slirpy.wire.dhcp6 import Association, Fqdn, IaAddress, Message, Relay, Status
 from slirpy.wire.domainname import pack_names
@@ -211,14 +212,8 @@ def relayed(inner: bytes, *relays: Relay) -> bytes:
     return inner
 
 
-RELAYS = st.builds(
-    Relay, st.integers(0, 255), st.binary(min_size=16, max_size=16), st.binary(min_size=16, max_size=16),
-    st.none() | VALUES, st.none() | st.just(MAC),
-)  # fmt: skip
-
-
 @pytest.mark.rfc("8415", "18.3 relay")
-@given(st.lists(RELAYS, max_size=dhcp6.HOPS_MAX))
+@given(st.lists(relay_agents, max_size=dhcp6.HOPS_MAX))
 def test_relayed_messages(relays: list[Relay]) -> None:
     inner = dhcp6.write_message(dhcp6.SOLICIT, XID, [dhcp6.pack_option(8, b"\0\0")])
     found = dhcp6.read_relayed(memoryview(relayed(inner, *relays)))
@@ -280,7 +275,7 @@ def test_known_options_with_any_value(options: list[tuple[int, bytes]]) -> None:
     everything(message(*(dhcp6.pack_option(*option) for option in options)))
 
 
-@given(st.lists(RELAYS, max_size=2), st.data())
+@given(st.lists(relay_agents, max_size=2), st.data())
 def test_near_valid_messages(relays: list[Relay], data: st.DataObject) -> None:
     whole = bytearray(
         relayed(

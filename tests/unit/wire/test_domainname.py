@@ -8,19 +8,17 @@ from dnslib.label import DNSBuffer
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from slirpy.testing.strategies.names import names
 from slirpy.wire.domainname import labels_of, pack_names, read_names
 
-LABELS = st.text("abcXYZ019-_", min_size=1, max_size=63)
-NAMES = st.lists(LABELS, min_size=1, max_size=3).map(".".join)
+
+@given(st.lists(names, max_size=4), st.integers(0, 9))
+def test_names_come_back(several: list[str], filling: int) -> None:
+    packed = pack_names(several)
+    assert read_names(memoryview(packed + bytes(filling))) == tuple(several)
 
 
-@given(st.lists(NAMES, max_size=4), st.integers(0, 9))
-def test_names_come_back(names: list[str], filling: int) -> None:
-    packed = pack_names(names)
-    assert read_names(memoryview(packed + bytes(filling))) == tuple(names)
-
-
-@given(NAMES)
+@given(names)
 def test_dnslib_writes_the_same(name: str) -> None:
     buffer = DNSBuffer()
     buffer.encode_name(DNSLabel(name))
@@ -53,6 +51,6 @@ def test_what_is_not_plain_text_is_escaped() -> None:
 @given(st.binary(max_size=400))
 @example(b"")
 def test_garbage(data: bytes) -> None:
-    names = read_names(data)
-    if names is not None:
-        assert all(name.isprintable() and name for name in names)
+    found = read_names(data)
+    if found is not None:
+        assert all(name.isprintable() and name for name in found)

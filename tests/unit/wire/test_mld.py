@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slirpy.testing.strategies.neighbors import mld_records
 from slirpy.wire import icmpv6, ipv6, mld
 from slirpy.wire.extension import walk
 from slirpy.wire.ipv6 import UNSPECIFIED, IPv6Header
@@ -28,16 +29,7 @@ def header(source: bytes = GUEST, hop_limit: int = 1) -> IPv6Header:
     return found
 
 
-ADDRESSES = st.binary(min_size=16, max_size=16)
-RECORDS = st.builds(
-    Record,
-    st.sampled_from(Change),
-    st.binary(min_size=15, max_size=15).map(lambda rest: b"\xff" + rest),
-    st.lists(ADDRESSES, max_size=3).map(tuple),
-)
-
-
-@given(st.lists(RECORDS, max_size=5), st.sampled_from([GUEST, UNSPECIFIED]))
+@given(st.lists(mld_records, max_size=5), st.sampled_from([GUEST, UNSPECIFIED]))
 def test_reports_come_back(records: list[Record], source: bytes) -> None:
     message = mld.report(source, records)
     assert icmpv6.checksum_ok(source, mld.ROUTERS_V2, message)
@@ -150,7 +142,7 @@ def test_garbage(kind: int, data: bytes) -> None:
     mld.read_query(header(), message)
 
 
-@given(st.lists(RECORDS, min_size=1, max_size=3), st.data())
+@given(st.lists(mld_records, min_size=1, max_size=3), st.data())
 def test_near_valid_reports(records: list[Record], data: st.DataObject) -> None:
     message = bytearray(mld.report(GUEST, records))
     message[data.draw(st.integers(4, len(message) - 1))] = data.draw(st.integers(0, 255))

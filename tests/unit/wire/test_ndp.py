@@ -9,10 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slirpy.testing.strategies.neighbors import (
+    lifetimes,
+    nat64_options,
+    prefix_options,
+    search_options,
+    server_options,
+)
 from slirpy.wire import icmpv6, ipv6, ndp
 from slirpy.wire.ipv6 import ALL_NODES, ALL_ROUTERS, UNSPECIFIED, IPv6Header
 from slirpy.wire.ndpoption import (
-    FOREVER,
     OPTIONS_MAX,
     Dnssl,
     Mtu,
@@ -39,26 +45,12 @@ def header(source: bytes = ROUTER, destination: bytes = ALL_NODES, hop_limit: in
     return found
 
 
-ADDRESSES = st.binary(min_size=16, max_size=16)
-LIFETIMES = st.integers(0, FOREVER)
-NAMES = st.sampled_from(["example.org", "lan", "a.b.c", "x" * 63])
-PREFIXES = st.builds(
-    PrefixInformation, ADDRESSES, st.integers(0, 128), st.booleans(), st.booleans(), LIFETIMES, LIFETIMES
-)
-SERVERS = st.builds(Rdnss, LIFETIMES, st.lists(ADDRESSES, min_size=1, max_size=3).map(tuple))
-SEARCH = st.builds(Dnssl, LIFETIMES, st.lists(NAMES, min_size=1, max_size=3).map(tuple))
-NAT64 = st.builds(
-    Pref64,
-    st.integers(0, 8191).map(lambda steps: steps * 8),
-    st.binary(min_size=12, max_size=12).map(lambda prefix: prefix + bytes(4)),
-    st.sampled_from([32, 40, 48, 56, 64, 96]),
-)
-
-
 @given(
-    st.lists(PREFIXES, max_size=3), st.lists(SERVERS, max_size=2), st.lists(SEARCH, max_size=2),
-    st.lists(NAT64, max_size=2), st.none() | st.integers(1280, 65535), st.tuples(st.booleans(), st.booleans()),
-    st.tuples(st.integers(0, 255), st.integers(0, 65535), LIFETIMES, LIFETIMES),
+    st.lists(prefix_options, max_size=3), st.lists(server_options, max_size=2),
+    st.lists(search_options, max_size=2),
+    st.lists(nat64_options, max_size=2), st.none() | st.integers(1280, 65535),
+    st.tuples(st.booleans(), st.booleans()),
+    st.tuples(st.integers(0, 255), st.integers(0, 65535), lifetimes, lifetimes),
 )  # fmt: skip
 def test_a_router_advertisement_comes_back(
     prefixes: list[PrefixInformation],
@@ -328,7 +320,7 @@ def test_garbage(data: bytes, hops: int) -> None:
 def test_near_valid_messages(
     read: Callable[[IPv6Header, memoryview], object], message: bytes, source: bytes, data: st.DataObject
 ) -> None:
-    extra = data.draw(st.lists(PREFIXES | SERVERS | SEARCH | NAT64, max_size=3))
+    extra = data.draw(st.lists(prefix_options | server_options | search_options | nat64_options, max_size=3))
     changed = bytearray(message + b"".join(option.pack() for option in extra))
     for _ in range(data.draw(st.integers(1, 3))):
         changed[data.draw(st.integers(2, len(changed) - 1))] = data.draw(st.integers(0, 255))

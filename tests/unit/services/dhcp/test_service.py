@@ -15,6 +15,8 @@ from slirpy.services.dhcp import LeaseState
 from slirpy.services.dhcp.lease import Client
 from slirpy.services.dhcp.leases import LeaseTable
 from slirpy.services.dhcp.pool import ipv4_pool
+from slirpy.testing.strategies import dhcp_messages
+from slirpy.testing.strategies.damage import damaged
 from slirpy.wire.dhcp import read_message
 from tests.support.fake_network import SECOND, datagram
 from tests.unit.services.dhcp.world import (
@@ -594,35 +596,17 @@ def test_names_that_dhcp_cannot_carry_are_the_callers_mistake(bad: dict[str, str
 
 # ------------------------------------------------------------------------------------------- garbage
 
-options_strategy = st.lists(
-    st.tuples(
-        st.sampled_from([12, 50, 52, 53, 54, 55, 57, 60, 61, 0, 255, 82, 119]) | st.integers(0, 255),
-        st.binary(max_size=20)
-        | st.sampled_from([bytes((n,)) for n in range(10)])
-        | st.sampled_from([ip("10.0.2.15"), ip("10.0.2.16"), GATEWAY]),
-    ),
-    max_size=8,
+MACS = [mac(number).hex(":") for number in range(1, 4)]
+valid = st.one_of(
+    [dhcp_messages(macs=MACS, address=address) for address in ("10.0.2.14", "10.0.2.15", "192.168.0.1")]
+)
+"""Messages of few clients, about few addresses."""
+near = st.one_of(
+    [dhcp_messages("near", macs=MACS, address=address) for address in ("10.0.2.14", "10.0.2.15", "10.0.2.16")]
 )
 
 
-@st.composite
-def messages(draw: st.DrawFn) -> bytes:
-    """Almost right messages: of few clients, about few addresses."""
-    header = dpkt.dhcp.DHCP(
-        op=draw(st.sampled_from([1, 1, 1, 2])),
-        flags=draw(st.sampled_from([0, 0x8000])),
-        ciaddr=draw(st.sampled_from([0, 0, 0x0A00020F, 0x0A000210, 0xC0A80001])),
-        giaddr=draw(st.sampled_from([0, 0, 0, 0, 1])),
-        chaddr=mac(draw(st.integers(0, 3))),
-        file=draw(st.binary(max_size=10)),
-        sname=draw(st.binary(max_size=10)),
-        magic=draw(st.sampled_from([0x63825363] * 5 + [0])),
-    ).pack_hdr()
-    tail = b"".join(bytes((code, len(value))) + value for code, value in draw(options_strategy))
-    return bytes(header + tail)[: draw(st.sampled_from([None, None, None, 239, 240, 241, 250]))]
-
-
-@given(st.lists(st.tuples(messages() | st.binary(max_size=600), st.integers(0, 90_000)), max_size=12))
+@given(st.lists(st.tuples(valid | near | dhcp_messages("garbage"), st.integers(0, 90_000)), max_size=12))
 def test_garbage_raises_nothing_and_each_message_counts(batch: list[tuple[bytes, int]]) -> None:
     world = World(Config(net="10.0.2.8/29", dhcpstart="10.0.2.14"))
     for payload, seconds in batch:
@@ -637,24 +621,7 @@ def test_garbage_raises_nothing_and_each_message_counts(batch: list[tuple[bytes,
         world.network.run(seconds)
 
 
-@st.composite
-def damaged(draw: st.DrawFn) -> bytes:
-    """Messages of a client, as dpkt writes them, with some bytes changed, lost or put in."""
-    options = [
-        (53, bytes((draw(st.integers(1, 8)),))), (50, ip("10.0.2.14")), (54, GATEWAY), (55, bytes(range(1, 122))),
-        (57, b"\5\xdc"), (60, b"PXEClient:Arch:00007:UNDI:003001"), (61, b"\xff" + bytes(18)), (82, b"\1\4port"),
-        (93, b"\0\7"), (97, b"\0" + bytes(16)),
-    ]  # fmt: skip
-    chosen = draw(st.lists(st.sampled_from(options), unique=True).map(tuple))
-    message = bytearray(bytes(dpkt.dhcp.DHCP(chaddr=mac(draw(st.integers(0, 3))), opts=(options[0], *chosen))))
-    for _ in range(draw(st.integers(1, 6))):
-        at = draw(st.integers(0, len(message) - 1) | st.integers(min(236, len(message) - 1), len(message) - 1))
-        piece = draw(st.binary(max_size=3))
-        message[at : at + draw(st.integers(0, 3))] = piece
-    return bytes(message)
-
-
-@given(st.lists(damaged(), min_size=1, max_size=6), st.binary(max_size=40))
+@given(st.lists(damaged(valid, most=6), min_size=1, max_size=6), st.binary(max_size=40))
 def test_damaged_messages_raise_nothing_and_count(batch: list[bytes], told: bytes) -> None:
     def policy(request: DhcpRequest) -> DhcpAnswer | None:
         return DhcpAnswer(options={43: told}) if request.kind == "discover" else None

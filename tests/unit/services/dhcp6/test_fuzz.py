@@ -15,6 +15,9 @@ from slirpy import Config, DhcpAnswer, DhcpRequest, StateError
 from slirpy.core.neighbor import Neighbors
 from slirpy.services.dhcp import LeaseBook
 from slirpy.services.dhcp6 import Dhcp6Service
+from slirpy.testing.strategies import dhcp6_messages
+from slirpy.testing.strategies.damage import damaged
+from slirpy.testing.strategies.dhcp6 import KNOWN_OPTIONS
 from slirpy.wire import dhcp6
 from tests.support.fake_network import FakeNetwork, FakeSink, datagram
 from tests.unit.services.dhcp.crowd import RandomNeighbors, check_table
@@ -162,17 +165,14 @@ def test_the_table_is_bounded() -> None:
     assert len(world.book.v6.table._expiry) <= 464
 
 
-@given(st.binary(max_size=300))
+@given(dhcp6_messages("garbage") | dhcp6_messages("near") | damaged(dhcp6_messages()))
 def test_garbage(payload: bytes) -> None:
     World().hear(payload)
 
 
-KNOWN = [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 14, 15, 16, 18, 25, 39, 60, 61, 62, 79]
-
-
 @given(
     st.sampled_from([*range(1, 12), 12]),
-    st.lists(st.tuples(st.sampled_from(KNOWN), st.binary(max_size=40)), max_size=8),
+    st.lists(st.tuples(st.sampled_from(KNOWN_OPTIONS), st.binary(max_size=40)), max_size=8),
     st.booleans(),
 )
 def test_known_options_with_any_value(kind: int, options: list[tuple[int, bytes]], identified: bool) -> None:

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from dnslib import EDNS0, RR, DNSHeader, DNSQuestion, DNSRecord, EDNSOption
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slirpy.testing.strategies import dns_messages
+from slirpy.testing.strategies.damage import damaged
 from tests.unit.services.dns.world import FIRST, World, connect, framed
 
-ZONE = """
-example.test. 60 IN A 192.0.2.1
-example.test. 60 IN AAAA 2001:db8::1
-example.test. 60 IN MX 10 mail.example.test.
-example.test. 60 IN TXT "one" "two"
-example.test. 60 IN NS ns.example.test.
-www.example.test. 60 IN CNAME example.test.
-_x._tcp.example.test. 60 IN SRV 0 5 80 www.example.test.
-example.test. 60 IN SOA ns.example.test. root.example.test. 1 2 3 4 5
-1.2.0.192.in-addr.arpa. 60 IN PTR example.test.
-example.test. 60 IN CAA 0 issue "ca.test"
-example.test. 60 IN HTTPS 1 . alpn=h2
-example.test. 60 IN NAPTR 100 10 "u" "sip" "!^.*$!sip:x@example.test!" .
-"""
-RECORDS: list[Any] = list(RR.fromZone(ZONE))
 NAMES = [
     "example.test",
     "WWW.example.test",
@@ -34,29 +18,11 @@ NAMES = [
     "15.2.0.10.in-addr.arpa",
     ".",
 ]
-some = st.lists(st.sampled_from(RECORDS), max_size=4)
 
 
-@st.composite
-def messages(draw: st.DrawFn, *, answer: bool) -> bytes:
-    """A message that dnslib writes, and a few damaged bytes."""
-    question = DNSQuestion(draw(st.sampled_from(NAMES)), draw(st.sampled_from([1, 28, 16, 12, 6, 255, 252])))
-    code = draw(st.sampled_from([0, 0, 0, 2, 3, 5])) if answer else 0
-    record = DNSRecord(DNSHeader(id=7, qr=int(answer), rd=1, rcode=code), q=question)
-    if answer:
-        record.add_answer(*draw(some))
-        record.add_auth(*draw(some))
-    if draw(st.booleans()):
-        options = [
-            EDNSOption(code, b"x" * code)
-            for code in draw(st.lists(st.sampled_from([3, 8, 10, 12]), max_size=2))
-        ]
-        record.add_ar(EDNS0(udp_len=draw(st.integers(0, 65535)), flags="do", opts=options))
-    message = bytearray(record.pack())
-    for at, value in draw(st.lists(st.tuples(st.integers(2, 400), st.integers(0, 255)), max_size=4)):
-        if at < len(message):
-            message[at] = value
-    return bytes(message[: draw(st.sampled_from([None, None, -1, -7, 20]))])
+def messages(*, answer: bool) -> st.SearchStrategy[bytes]:
+    """A message with a few damaged bytes behind its identifier."""
+    return damaged(dns_messages(answer=answer, names=NAMES, identifier=7), after=2)
 
 
 def total(world: World) -> int:

@@ -15,6 +15,7 @@ from slirpy.config import Config
 from slirpy.config.resolver import Resolver
 from slirpy.services.dns import DnsService
 from slirpy.services.dns.servers import ResolverList, read_resolv_conf
+from slirpy.testing.strategies import dns_messages
 from slirpy.wire.dns import read_query
 from tests.support.fake_host import FakeTcp
 from tests.support.fake_network import SECOND, FakeNetwork, FakeSink
@@ -633,13 +634,7 @@ def test_the_service_uses_the_file(tmp_path: Path) -> None:
 
 # -------------------------------------------------------------------------------------------- garbage
 
-almost = st.builds(
-    lambda head, questions, body: head + questions.to_bytes(2, "big") + bytes(6) + body,
-    st.binary(min_size=4, max_size=4),
-    st.sampled_from([0, 1, 1, 1, 2, 65535]),
-    st.binary(max_size=40) | st.sampled_from([ask().pack()[12:], ask("a.b.c").pack()[12:]]),
-)
-garbage = almost | st.binary(max_size=600)
+garbage = dns_messages("garbage") | dns_messages("near")
 
 
 @given(garbage)

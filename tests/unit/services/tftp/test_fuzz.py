@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 import struct
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +17,8 @@ from tftpy.TftpPacketTypes import TftpPacketACK, TftpPacketDAT, TftpPacketOACK, 
 from slirpy import Config
 from slirpy.services.tftp import TftpService
 from slirpy.services.tftp.transfer import TRANSFERS_MAX
+from slirpy.testing.strategies import tftp_packets
+from slirpy.testing.strategies.tftp import any_names, any_options
 from tests.support.fake_network import FakeNetwork, datagram
 
 GATEWAY = b"\x0a\0\2\2"
@@ -112,16 +113,8 @@ def encoded(kind: Any, **values: Any) -> bytes:
     return buffer
 
 
-names = st.sampled_from(
-    ["f", "sub/g", "../secret", "out", "dir/secret", "/f", "new", "missing", "a" * 600]
-) | st.text(st.sampled_from(string.ascii_letters + string.digits + "./\\:-~ %"), max_size=40)
-values = st.sampled_from(["0", "1", "8", "512", "65464", "99999", "-1", "", "x", "1e3"])
-options = st.dictionaries(st.sampled_from(["blksize", "tsize", "timeout", "windowsize", "multicast"]), values)
-
-
 @settings(max_examples=150, deadline=None)
-@given(payloads=st.lists(st.binary(max_size=80) | st.builds(bytes.__add__, st.sampled_from(
-    [b"\0\1", b"\0\2", b"\0\3", b"\0\4", b"\0\5", b"\0\6"]), st.binary(max_size=60)), max_size=12))  # fmt: skip
+@given(payloads=st.lists(tftp_packets("garbage") | tftp_packets("near"), max_size=12))
 def test_any_bytes(root: Path, payloads: list[bytes]) -> None:
     world = World(root)
     for payload in payloads:
@@ -133,7 +126,10 @@ def test_any_bytes(root: Path, payloads: list[bytes]) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(
-    name=names, options=options, write=st.booleans(), mode=st.sampled_from(["octet", "netascii", "mail", ""])
+    name=any_names,
+    options=any_options,
+    write=st.booleans(),
+    mode=st.sampled_from(["octet", "netascii", "mail", ""]),
 )
 def test_any_request(root: Path, name: str, options: dict[str, str], write: bool, mode: str) -> None:
     world = World(root)
