@@ -55,9 +55,9 @@ def structural_types() -> dict[str, list[str]]:
             if isinstance(node, ast.ClassDef) and any(
                 re.fullmatch(r"Protocol(\[.*\])?", ast.unparse(base)) for base in node.bases
             ):
-                assert node.name not in found, f"there are two of the name {node.name}"
+                name = f"{path.stem}.{node.name}" if node.name in found else node.name  # two of one name
                 functions = [each for each in node.body if isinstance(each, ast.FunctionDef)]
-                found[node.name] = [each.name for each in functions if not each.decorator_list]
+                found[name] = [each.name for each in functions if not each.decorator_list]
     return found
 
 
