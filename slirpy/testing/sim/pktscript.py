@@ -110,7 +110,8 @@ def _lines(sent: Sequence[Passage], came: Sequence[Passage], base: tuple[int, in
             unread += received.add(arrived)
             position += 1
         new_edge = acked + (segment.wnd << (0 if segment.flags & tcp.SYN else shift))
-        if unread and new_edge > edge:  # the window moves on when the program reads
+        # The window moves on when the program reads, though not for a few bytes; a program that closes has read all.
+        if unread and (new_edge > edge or "close()" in calls.get(number, ())):
             lines.append(_Line(time, f"read({unread})"))
             unread = 0
         edge = max(edge, new_edge)

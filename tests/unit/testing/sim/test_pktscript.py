@@ -79,7 +79,7 @@ def test_lines() -> None:
     server = script_of(run, "server").splitlines()
     assert server[3] == "0.000000 < S 0:0(0) win 65535 <mss 1460,sackOK,TS val 0 ecr 0,nop,wscale 5>"
     assert "0.120000 < . 1:101(100) ack 1 win 2048 <nop,nop,TS val 120 ecr 10>" in server
-    assert "0.130000 read(100)" in server  # with the acknowledgement
+    assert "0.320000 read(100)" in server  # before it closes
 
 
 def test_settings_are_written() -> None:
