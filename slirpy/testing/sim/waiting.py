@@ -13,12 +13,12 @@ from slirpy.units import SECOND
 if TYPE_CHECKING:
     from slirpy.testing.sim.host import Host
 
-__all__ = ["WAITER", "Waiter", "after", "current_waiter", "wait_for", "waiter"]
+__all__ = ["WAITER", "WaitingThread", "after", "current_waiter", "wait_for", "waiter"]
 
 T = TypeVar("T")
 
 
-class Waiter(Protocol):
+class WaitingThread(Protocol):
     """A thread of a blocking program."""
 
     active: bool
@@ -41,17 +41,17 @@ class Waiter(Protocol):
         ...
 
 
-WAITER: ContextVar[Waiter | None] = ContextVar("slirpy.testing.sim.waiter", default=None)
+WAITER: ContextVar[WaitingThread | None] = ContextVar("slirpy.testing.sim.waiter", default=None)
 """The thread in whose context something runs; None outside blocking programs."""
 
 
-def current_waiter() -> Waiter | None:
+def current_waiter() -> WaitingThread | None:
     """Return the thread that runs now; None: no blocking program is running, but a task, or a test."""
     found = WAITER.get()
     return found if found is not None and found.active else None  # a task may have been made in its context
 
 
-def waiter(call: str, instead: str) -> Waiter:
+def waiter(call: str, instead: str) -> WaitingThread:
     """Return the thread that runs now, for a call that waits.
 
     Args:
@@ -67,8 +67,8 @@ def waiter(call: str, instead: str) -> Waiter:
     return found
 
 
-class Watched(Protocol):
-    """Something to wait for."""
+class Watchable(Protocol):
+    """An object that programs can wait for."""
 
     host: Host
 
@@ -81,7 +81,7 @@ class Watched(Protocol):
         ...
 
 
-def wait_for(what: Watched, call: str, attempt: Callable[[], T], limit: float | None) -> T:
+def wait_for(what: Watchable, call: str, attempt: Callable[[], T], limit: float | None) -> T:
     """Return ``attempt()`` as soon as it does not raise :class:`BlockingIOError`.
 
     Args:

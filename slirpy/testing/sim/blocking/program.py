@@ -49,7 +49,11 @@ class BlockingProgram(Program):
     def _thread_ended(self, name: str, result: object, error: BaseException | None) -> None:
         if error is not None and not isinstance(error, SystemExit):
             error.add_note(f"in thread {name} of program {self.name}")
-            self.host.net.failed(self, error)
+            if self.done:
+                self.host.net.failed(self, error)
+            else:
+                self.ended(None, error)
+                self._kill(self.main, *self._others)
 
     def _end(self) -> None:
         self.done = True

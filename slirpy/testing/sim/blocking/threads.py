@@ -24,7 +24,7 @@ _OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 class SimThread:
-    """A thread of a program: a :class:`~slirpy.testing.sim.waiting.Waiter`.
+    """A thread of a program: a :class:`~slirpy.testing.sim.waiting.WaitingThread`.
 
     Only one thread of a network runs at a time, and it goes on until it waits: there are no races within a piece of
     code that does not wait. The order of threads that are ready is that of the network's calls.
@@ -37,7 +37,7 @@ class SimThread:
         spawn: function that starts a thread in the same program.
 
     Attributes:
-        object: the ``threading.Thread`` that programs see; None: nobody has asked for it.
+        object: the ``threading.Thread`` that programs see; None until a program asks for it.
         number: what ``threading.get_ident()`` returns in it.
         active: True while it runs.
         done: True once it has ended.
@@ -118,7 +118,7 @@ class SimThread:
             self.active = False
 
     def suspend(self, call: str, deadline: int | None) -> bool:
-        """See :meth:`slirpy.testing.sim.waiting.Waiter.suspend`."""
+        """See :meth:`slirpy.testing.sim.waiting.WaitingThread.suspend`."""
         if self._killed:
             self._stop()
         self._waiting, self._woken, self._call = True, False, call
@@ -144,7 +144,7 @@ class SimThread:
         return self._woken
 
     def wake(self) -> None:
-        """See :meth:`slirpy.testing.sim.waiting.Waiter.wake`."""
+        """See :meth:`slirpy.testing.sim.waiting.WaitingThread.wake`."""
         if self._waiting:
             self._woken = True
             self._make_ready()

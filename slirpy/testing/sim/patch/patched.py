@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import cache
 
 from slirpy.testing.sim.patch.clocks import replace_time
+from slirpy.testing.sim.patch.descriptors import replace_descriptors
 from slirpy.testing.sim.patch.processes import refuse_processes
 from slirpy.testing.sim.patch.randomness import replace_entropy, replace_random
 from slirpy.testing.sim.patch.sockets import replace_sockets
@@ -29,6 +30,7 @@ def _everything() -> Replacements:
         replace_random,
         replace_entropy,
         replace_sockets,
+        replace_descriptors,
         replace_threads,
         refuse_processes,
     ):

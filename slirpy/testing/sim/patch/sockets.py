@@ -14,7 +14,7 @@ from slirpy.testing.sim.current import current_host
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.patch.processes import refusal
 from slirpy.testing.sim.patch.switches import Replacements, Switch
-from slirpy.testing.sim.socketapi.ends import FIRST_DESCRIPTOR, descriptors
+from slirpy.testing.sim.socketapi.ends import FIRST_DESCRIPTOR, close_descriptor, descriptors
 from slirpy.testing.sim.socketapi.polling import SimEpoll, SimPoll, select_ends
 from slirpy.testing.sim.socketapi.simsocket import SimSocket, pair
 from slirpy.testing.sim.socketapi.tls import SimTLSSocket, wrap_socket
@@ -129,10 +129,7 @@ def _close(host: Host, fd: int, /) -> None:
     if fd < FIRST_DESCRIPTOR:
         _REAL_CLOSE(fd)
         return
-    table = descriptors(host.net)
-    end = table.find(fd)
-    table.remove(fd)
-    end.release()
+    close_descriptor(host.net, fd)
 
 
 def _wrap(host: Host, context: ssl.SSLContext, sock: Any, *args: Any, **kwargs: Any) -> Any:

@@ -7,11 +7,13 @@ import _threading_local
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from slirpy.testing.sim.blocking.locks import SimLock
 from slirpy.testing.sim.blocking.program import BlockingProgram
 from slirpy.testing.sim.blocking.threads import SimThread
+from slirpy.testing.sim.current import current_host
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.patch.switches import ALWAYS, Replacements
 from slirpy.testing.sim.waiting import current_waiter, wait_for
@@ -21,9 +23,8 @@ __all__ = ["replace_threads"]
 _REAL_IDENT = _thread.get_ident
 _REAL_CURRENT = threading.current_thread
 _REAL_MAIN = threading.main_thread
-_MARK = "_slirpy_thread"
-_PyRLock: Any = threading._PyRLock  # type: ignore[attr-defined]
-_PySimpleQueue: Any = queue._PySimpleQueue  # type: ignore[attr-defined]
+_PYTHON_RLOCK: Any = vars(threading)["_PyRLock"]  # the version in Python, which is made of a lock
+_PYTHON_QUEUE: Any = vars(queue)["_PySimpleQueue"]
 
 
 def _running() -> SimThread | None:
@@ -40,13 +41,11 @@ def _start(host: Host, thread: Any) -> None:
         raise RuntimeError("threads can only be started once")
     running = _running()
     started = running.spawn(thread) if running is not None else _beside_asyncio(host, thread)
-    vars(thread)[_MARK] = started
-    thread._ident = thread._native_id = started.number
-    thread._started.set()
+    _bind(thread, started)
 
 
 def _beside_asyncio(host: Host, thread: threading.Thread) -> SimThread:
-    """Start a thread of an asyncio program, as a program of its own."""
+    """Start a thread of an asyncio program, as another program."""
     program = BlockingProgram(host, thread.run, thread.name)
     program.again = None  # whoever has started it does so again
     program.main.object, program.main.is_main = thread, False
@@ -54,35 +53,29 @@ def _beside_asyncio(host: Host, thread: threading.Thread) -> SimThread:
     return program.main
 
 
-def _join(real: Callable[..., None]) -> Callable[..., None]:
-    def join(self: Any, timeout: float | None = None) -> None:
-        started = vars(self).get(_MARK)
-        if not isinstance(started, SimThread):
-            real(self, timeout)
-            return
-        if started is _running():
-            raise RuntimeError("cannot join current thread")
+def _join(started: SimThread, timeout: float | None = None) -> None:
+    """See :meth:`threading.Thread.join`."""
+    if started is _running():
+        raise RuntimeError("cannot join current thread")
 
-        def ended() -> None:
-            if not started.done:
-                raise BlockingIOError
+    def ended() -> None:
+        if not started.done:
+            raise BlockingIOError
 
-        if started.done:
-            return
-        try:
-            wait_for(started, "Thread.join()", ended, None if timeout is None else max(timeout, 0.0))
-        except TimeoutError:
-            pass
-
-    return join
+    if started.done or current_host() is None:
+        return  # outside of programs, as when the interpreter ends, nothing goes on any more
+    try:
+        wait_for(started, "Thread.join()", ended, None if timeout is None else max(timeout, 0.0))
+    except TimeoutError:
+        pass
 
 
-def _is_alive(real: Callable[..., bool]) -> Callable[..., bool]:
-    def is_alive(self: Any) -> bool:
-        started = vars(self).get(_MARK)
-        return not started.done if isinstance(started, SimThread) else real(self)
-
-    return is_alive
+def _bind(thread: Any, started: SimThread) -> None:
+    """Let a thread of Python's stand for a simulated one, also when the network does not run."""
+    thread.join = partial(_join, started)
+    thread.is_alive = lambda: not started.done
+    thread._ident = thread._native_id = started.number
+    thread._started.set()
 
 
 def _current(host: Host) -> threading.Thread:
@@ -90,18 +83,9 @@ def _current(host: Host) -> threading.Thread:
     if running is None:
         return _REAL_CURRENT()
     if running.object is None:
-        running.object = made = _MainThread(name="MainThread", daemon=False)
-        vars(made)[_MARK] = running
-        made._ident = running.number
-        made._started.set()
+        running.object = threading.Thread(name="MainThread", daemon=False)
+        _bind(running.object, running)
     return running.object
-
-
-class _MainThread(threading.Thread):
-    """The thread in which the function of a program runs."""
-
-    _ident: int
-    _started: threading.Event
 
 
 def _main(host: Host) -> threading.Thread:
@@ -127,19 +111,16 @@ def _lock(host: Host) -> SimLock:
 
 
 def _rlock(host: Host) -> Any:
-    return _PyRLock()
+    return _PYTHON_RLOCK()
 
 
 def _simple_queue(host: Host) -> Any:
-    return _PySimpleQueue()
+    return _PYTHON_QUEUE()
 
 
 def replace_threads(all_of_it: Replacements) -> None:
     """Replace threads, locks, and what Python has built into C on top of them."""
-    thread = threading.Thread
-    all_of_it.method(ALWAYS, thread, "start", _start)
-    all_of_it.attribute(thread, "join", _join(thread.join))
-    all_of_it.attribute(thread, "is_alive", _is_alive(thread.is_alive))
+    all_of_it.method(ALWAYS, threading.Thread, "start", _start)
     all_of_it.value(ALWAYS, _thread.start_new_thread, _start_new_thread)
     all_of_it.value(ALWAYS, threading.current_thread, _current)
     all_of_it.value(ALWAYS, threading.main_thread, _main)

@@ -20,7 +20,7 @@ __all__ = ["DatagramEnd"]
 RECEIVE_BUFFER = 212_992
 """Bytes of datagrams that wait to be read, as ``net.core.rmem_default`` of Linux; what does not fit is lost."""
 OVERHEAD = 768
-"""Bytes that each datagram takes from the buffer besides its payload, about what Linux counts."""
+"""Bytes of the buffer that each datagram takes in addition to its payload, about what Linux counts."""
 _ANY = {socket.AF_INET: bytes(4), socket.AF_INET6: bytes(16)}
 
 

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from slirpy.testing.sim.host import Host
     from slirpy.testing.sim.topology import Topology
 
-__all__ = ["FIRST_DESCRIPTOR", "Descriptors", "End", "Received", "descriptors", "failure", "would_block"]
+__all__ = [
+    "FIRST_DESCRIPTOR",
+    "Descriptors",
+    "End",
+    "Received",
+    "close_descriptor",
+    "descriptors",
+    "failure",
+    "would_block",
+]
 
 FIRST_DESCRIPTOR = 1 << 30
 """The first simulated file descriptor; real ones are smaller."""
@@ -50,6 +59,7 @@ class End(abc.ABC):
 
     Attributes:
         error: a value of ``errno`` that the next call reports; 0: none.
+        nonblocking: True if calls through a descriptor do not wait (O_NONBLOCK), whatever the time-out of a socket.
         options: values set by ``setsockopt``, by level and name.
     """
 
@@ -59,6 +69,7 @@ class End(abc.ABC):
         self.host = host
         self.family = family
         self.error = 0
+        self.nonblocking = False
         self.options: dict[tuple[int, int], int | bytes] = {}
         self._users = 1
         self._watchers: list[Callable[[], object]] = []
@@ -252,6 +263,18 @@ class Descriptors:
     def close(self) -> None:
         """Forget all numbers."""
         self.ends.clear()
+
+
+def close_descriptor(net: Topology, number: int) -> None:
+    """Close a descriptor, and the socket with its last one.
+
+    Raises:
+        OSError: EBADF: it refers to nothing.
+    """
+    table = descriptors(net)
+    end = table.find(number)
+    table.remove(number)
+    end.release()
 
 
 def descriptors(net: Topology) -> Descriptors:

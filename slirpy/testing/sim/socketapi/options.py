@@ -13,7 +13,7 @@ from slirpy.units import MS, SECOND
 __all__ = ["TCP_KEEPIDLE", "configured"]
 
 TCP_KEEPIDLE: int = getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", -1))
-"""Its name is TCP_KEEPALIVE on macOS."""
+"""On macOS, the option has the name TCP_KEEPALIVE."""
 _TCP = socket.IPPROTO_TCP
 _SOL = socket.SOL_SOCKET
 _TIMES = {

@@ -29,6 +29,7 @@ _FLAG_BITS = getattr(socket, "SOCK_NONBLOCK", 0) | getattr(socket, "SOCK_CLOEXEC
 _UNSPEC_NAMES = {socket.AF_INET: bytes(4), socket.AF_INET6: bytes(16)}
 _MSG_DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
 _MSG_ERRQUEUE = getattr(socket, "MSG_ERRQUEUE", 0)
+_SENDFILE: Any = vars(socket.socket)["_sendfile_use_send"]  # reads the file, and sends what it has read
 _BUFFER_SIZES = {socket.SO_RCVBUF: 131072, socket.SO_SNDBUF: 2626560}
 
 
@@ -163,7 +164,7 @@ class SimSocket(socket.socket):
         try:
             return attempt()
         except BlockingIOError:
-            if self._timeout == 0.0 or (flags and flags & _MSG_DONTWAIT):
+            if self._timeout == 0.0 or end.nonblocking or (flags and flags & _MSG_DONTWAIT):
                 raise
         end.acquire()
         try:
@@ -334,7 +335,7 @@ class SimSocket(socket.socket):
         return self._send("sendmsg", views, flags, None if address is None else self._pack(address))
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
-        return self._sendfile_use_send(file, offset, count)  # type: ignore[attr-defined, no-any-return]
+        return int(_SENDFILE(self, file, offset, count))
 
     # --------------------------------------------------------------------------------------- closing
 

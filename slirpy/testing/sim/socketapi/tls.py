@@ -7,7 +7,6 @@ import ssl
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from slirpy.testing.sim.current import current_host
 from slirpy.testing.sim.socketapi.simsocket import SimSocket
 
 __all__ = ["SimTLSSocket", "wrap_socket"]
@@ -20,10 +19,10 @@ _RECORD = 16_384
 
 
 class SimTLSSocket(SimSocket, ssl.SSLSocket):
-    """What ``SSLContext.wrap_socket`` returns in a program. :func:`wrap_socket` makes it."""
+    """A TLS socket of a program; :func:`wrap_socket` makes it."""
 
     _sslobj: Any
-    _context: ssl.SSLContext
+    _context: Any  # ssl.SSLContext, with its private methods
     _session: ssl.SSLSession | None
     do_handshake_on_connect: bool
     suppress_ragged_eofs: bool
@@ -37,9 +36,8 @@ class SimTLSSocket(SimSocket, ssl.SSLSocket):
         """Begin with TLS on a connected socket."""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._unsent, self._head, self._body = bytearray(), bytearray(), 0
-        if (host := current_host()) is not None:
-            host.net.tls_keys.watch(self._context)
-        self._sslobj = self._context._wrap_bio(  # type: ignore[attr-defined]
+        self.end.host.net.tls_keys.watch(self._context)
+        self._sslobj = self._context._wrap_bio(
             self._incoming,
             self._outgoing,
             self.server_side,
@@ -263,7 +261,7 @@ def wrap_socket(
     SimSocket.__init__(made, sock.family, sock.type, sock.proto, sock.detach())
     made._context, made._session, made._sslobj = context, session, None
     made.server_side = server_side
-    made.server_hostname = context._encode_hostname(server_hostname)  # type: ignore[attr-defined]
+    made.server_hostname = made._context._encode_hostname(server_hostname)
     made.do_handshake_on_connect = do_handshake_on_connect
     made.suppress_ragged_eofs = suppress_ragged_eofs
     made.settimeout(timeout)

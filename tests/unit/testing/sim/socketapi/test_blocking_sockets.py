@@ -1,0 +1,204 @@
+"""Sockets of blocking programs: what waits, and for how long."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+import time
+
+import pytest
+
+from slirpy.links.faultypath import Faults
+from slirpy.testing.sim.network import Network
+from slirpy.units import MS
+
+
+def silent() -> None:
+    """Accept connections, and neither read nor write."""
+    with socket.create_server(("", 7)) as server:
+        kept = []
+        while True:
+            kept.append(server.accept())
+
+
+def test_a_connection_attempt_waits_as_long_as_its_time_out_allows(net: Network) -> None:
+    server = net.host("server")
+    net.host("client")
+    net.path("client", "server").cut()
+
+    def program() -> tuple[float, str]:
+        with pytest.raises(TimeoutError, match="timed out"):
+            socket.create_connection((server.address, 7), timeout=3)
+        after = time.monotonic()
+        with pytest.raises(TimeoutError, match="Connection timed out"):
+            socket.create_connection((server.address, 7))
+        return after, f"{time.monotonic() - after:.0f}"
+
+    assert net.run(program, on="client") == (3, "180")
+
+
+def test_sending_waits_for_room(net: Network) -> None:
+    net.host("server").run(silent)
+
+    def program() -> float:
+        with socket.create_connection(("server", 7), timeout=5) as connection:
+            with pytest.raises(TimeoutError):
+                connection.sendall(bytes(10_000_000))
+            return time.monotonic()
+
+    assert net.run(program, on="client") == pytest.approx(5, abs=0.1)
+
+
+def test_receiving_all_waits_for_all(net: Network) -> None:
+    def serve() -> None:
+        with socket.create_server(("", 7)) as server:
+            connection, _ = server.accept()
+            for _ in range(4):
+                connection.sendall(b"12345")
+                time.sleep(1)
+            connection.close()
+
+    net.host("server").run(serve)
+
+    def program() -> None:
+        with socket.create_connection(("server", 7)) as connection:
+            assert len(connection.recv(12, socket.MSG_WAITALL)) == 12
+            assert connection.recv(12) == b"345"
+            with pytest.raises(BlockingIOError):
+                connection.recv(1, socket.MSG_DONTWAIT)
+            assert connection.recv(100, socket.MSG_WAITALL) == b"12345"
+
+    net.run(program, on="client")
+
+
+def test_a_file_on_a_socket_reads_lines_and_writes(net: Network) -> None:
+    def serve() -> None:
+        with socket.create_server(("", 7)) as server:
+            connection, _ = server.accept()
+            with connection, connection.makefile("rwb") as file:
+                for line in file:
+                    file.write(line.upper())
+                    file.flush()
+
+    net.host("server").run(serve)
+
+    def program() -> list[str]:
+        with socket.create_connection(("server", 7)) as connection, connection.makefile("rw") as file:
+            file.write("one\ntwo\n")
+            file.flush()
+            return [file.readline(), file.readline()]
+
+    assert net.run(program, on="client") == ["ONE\n", "TWO\n"]
+
+
+def test_a_socket_closed_by_another_thread_stays_open_for_the_call_that_waits(net: Network) -> None:
+    """As in Linux: the call goes on, and its data arrives."""
+
+    def serve() -> None:
+        with socket.create_server(("", 7)) as server:
+            connection, _ = server.accept()
+            time.sleep(2)
+            connection.sendall(b"late")
+            assert connection.recv(1) == b""
+            connection.close()
+
+    net.host("server").run(serve)
+
+    def program() -> bytes:
+        connection = socket.create_connection(("server", 7))
+        threading.Timer(1, connection.close).start()
+        return connection.recv(10)
+
+    assert net.run(program, on="client") == b"late"
+    net.run_for(1)
+
+
+def test_shutting_down_a_listening_socket_ends_its_accept(net: Network) -> None:
+    def program() -> None:
+        with socket.create_server(("", 7)) as server:
+            threading.Timer(1, server.shutdown, (socket.SHUT_RDWR,)).start()
+            with pytest.raises(OSError, match="Invalid argument"):
+                server.accept()
+
+    net.run(program, on="client")
+
+
+def test_lingering_for_no_time_resets_the_connection(net: Network) -> None:
+    failures: list[int | None] = []
+
+    def serve() -> None:
+        with socket.create_server(("", 7)) as server:
+            connection, _ = server.accept()
+            try:
+                connection.recv(1)
+            except OSError as error:
+                failures.append(error.errno)
+
+    net.host("server").run(serve)
+
+    def program() -> None:
+        connection = socket.create_connection(("server", 7))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        connection.close()
+        time.sleep(1)
+
+    net.run(program, on="client")
+    assert failures == [errno.ECONNRESET]
+
+
+def test_keep_alive_finds_a_peer_that_has_gone(net: Network) -> None:
+    server = net.host("server")
+    server.run(silent)
+
+    def program() -> float:
+        with socket.create_connection(("server", 7)) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+            server.crash()
+            with pytest.raises(TimeoutError, match="Connection timed out"):
+                connection.recv(1)
+            return time.monotonic()
+
+    assert net.run(program, on="client") == pytest.approx(16, abs=0.1)
+
+
+@pytest.mark.parametrize(("nodelay", "segments"), [(0, 2), (1, 5)])
+def test_small_writes_are_joined_without_nodelay(nodelay: int, segments: int) -> None:
+    with Network(path=Faults(delay=50 * MS)) as net:
+        net.host("server").run(silent)
+
+        def program() -> None:
+            with socket.create_connection(("server", 7)) as connection:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, nodelay)
+                for _ in range(5):
+                    connection.sendall(b"x")
+                time.sleep(1)
+
+        net.run(program, on="client")
+        sent = net.host("server").stack.counters.frames_in
+        assert sent - 2 == segments  # beside SYN and ACK
+
+
+def test_datagrams_wait_and_time_out(net: Network) -> None:
+    def serve() -> None:
+        with socket.socket(type=socket.SOCK_DGRAM) as server:
+            server.bind(("", 53))
+            data, place = server.recvfrom(100)
+            time.sleep(1)
+            server.sendto(data.upper(), place)
+
+    net.host("server").run(serve)
+
+    def program() -> bytes:
+        with socket.socket(type=socket.SOCK_DGRAM) as client:
+            client.settimeout(0.5)
+            client.sendto(b"question", ("server", 53))
+            with pytest.raises(TimeoutError):
+                client.recv(100)
+            client.settimeout(None)
+            return client.recv(100)
+
+    assert net.run(program, on="client") == b"QUESTION"
