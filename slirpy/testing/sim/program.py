@@ -33,6 +33,8 @@ class Program(abc.ABC):
         self.done = False
         self.over = False
         """True once nothing of it runs any more: it was killed, or has failed."""
+        self.handler: Callable[[Any, dict[str, Any]], object] | None = None
+        """Exception handler that it has given to its event loop."""
         self.error: BaseException | None = None
         self._result: Any = None
         self._killed = False
@@ -67,7 +69,16 @@ class Program(abc.ABC):
         """End the program at once, as a crash of its host does. Harmless when it has ended."""
         if not self.done:
             self._killed = self.done = True
+        self.stop()
+
+    def stop(self) -> None:
+        """Let nothing of the program run any more."""
         self._end()
+        if not self.over:
+            self.over = True
+            loop = self.host.net.extensions.get("asyncio")
+            if loop is not None:
+                loop.abandon(self)
 
     @abc.abstractmethod
     def _end(self) -> None:
@@ -80,6 +91,26 @@ class Program(abc.ABC):
     def leftovers(self) -> list[str]:
         """Describe what the program has started and not ended, and where that waits."""
         return []
+
+    def exited(self, error: SystemExit) -> None:
+        """Take note of ``sys.exit()``: its status is the result, and an error unless it is 0 or None."""
+        if not self.done:
+            self.ended(error.code, None if error.code in (None, 0) else error)
+            self.stop()
+
+    def fail(self, error: BaseException, what: str) -> None:
+        """End the run with an exception that nothing in the program has handled.
+
+        Args:
+            error: the exception.
+            what: the part of the program that it comes from.
+        """
+        error.add_note(f"in {what}program {self.name} on {self.host.name}")
+        if self.done:
+            self.host.net.failed(self, error)
+        else:
+            self.ended(None, error)
+            self.stop()
 
     def ended(self, result: Any, error: BaseException | None) -> None:
         """Take note of the end; for the class that runs it."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from slirpy.testing.sim.errors import EscapeError
@@ -13,16 +13,13 @@ from slirpy.units import SECOND
 if TYPE_CHECKING:
     from slirpy.testing.sim.host import Host
 
-__all__ = ["WAITER", "WaitingThread", "after", "current_waiter", "wait_for", "waiter"]
+__all__ = ["RUNNING", "WaitingThread", "after", "current_waiter", "wait_for", "waiter"]
 
 T = TypeVar("T")
 
 
 class WaitingThread(Protocol):
     """A thread of a blocking program."""
-
-    active: bool
-    """True while it runs."""
 
     def suspend(self, call: str, deadline: int | None) -> bool:
         """Let others run until :meth:`wake` is called, or until ``deadline``.
@@ -41,14 +38,21 @@ class WaitingThread(Protocol):
         ...
 
 
-WAITER: ContextVar[WaitingThread | None] = ContextVar("slirpy.testing.sim.waiter", default=None)
-"""The thread in whose context something runs; None outside blocking programs."""
+class _Running(threading.local):
+    """The thread of a blocking program that runs now, for each real thread. A context variable would not do:
+    functions may run in a copy of another context, as those of ``asyncio.to_thread``.
+    """
+
+    waiter: WaitingThread | None = None
+
+
+RUNNING = _Running()
+"""Set by the threads themselves."""
 
 
 def current_waiter() -> WaitingThread | None:
     """Return the thread that runs now; None: no blocking program is running, but a task, or a test."""
-    found = WAITER.get()
-    return found if found is not None and found.active else None  # a task may have been made in its context
+    return RUNNING.waiter
 
 
 def waiter(call: str, instead: str) -> WaitingThread:

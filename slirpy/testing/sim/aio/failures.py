@@ -68,7 +68,10 @@ class Failures(LoopBase):  # type: ignore[misc] # a private class of asyncio
         if error is None or program is None:
             super().default_exception_handler(context)
         else:
-            program.fail(error, context)
+            task = context.get("task") or context.get("future")
+            name = f"task {task.get_name()!r} of " if isinstance(task, asyncio.Task) else ""
+            error.add_note(str(context.get("message")))
+            program.fail(error, name)
 
     def _program_of(self, context: dict[str, Any]) -> Any:
         for key in ("task", "future", "handle", "transport"):

@@ -18,13 +18,14 @@ from slirpy.testing.sim import names
 from slirpy.testing.sim.aio.bases import get_running, set_running
 from slirpy.testing.sim.aio.connections import Connections
 from slirpy.testing.sim.aio.datagrams import Datagrams
+from slirpy.testing.sim.aio.executor import Executor
 from slirpy.testing.sim.aio.failures import Failures
 from slirpy.testing.sim.aio.handles import SimHandle, SimTimer
 from slirpy.testing.sim.aio.readiness import Readiness
 from slirpy.testing.sim.aio.refused import Refusals
 from slirpy.testing.sim.aio.servers import Servers
 from slirpy.testing.sim.aio.transport import StreamTransport
-from slirpy.testing.sim.current import PROGRAM, current_host
+from slirpy.testing.sim.current import HOST, PROGRAM, current_host
 from slirpy.testing.sim.errors import EscapeError
 from slirpy.testing.sim.host import Host
 
@@ -54,11 +55,16 @@ class _Holder:
     def __init__(self, loop: SimLoop) -> None:
         self.loop = loop
 
+    def abandon(self, program: Program) -> None:
+        self.loop.abandon(program)
+        self.loop.release(program)
+        self.loop.stop_threads(program)
+
     def close(self) -> None:
         self.loop.dispose()
 
 
-class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness):
+class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Executor):
     """An event loop that takes its time, its order and its sockets from a network.
 
     Each call belongs to the program in whose context it was made, and with it to a host: the host's clock, its
@@ -80,6 +86,7 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness):
         self._made = 0
         self._timers: dict[int, SimTimer] = {}
         self._killed: list[asyncio.Task[Any]] = []
+        self.threads: dict[Any, Any] = {}
         self.endpoints: dict[Any, None] = {}
         """Servers and UDP transports that are open."""
         self.secure = WeakSet()
@@ -113,11 +120,11 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness):
     def call_soon_threadsafe(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> SimHandle:
-        """See :meth:`asyncio.loop.call_soon_threadsafe`; there are no other threads."""
+        """See :meth:`asyncio.loop.call_soon_threadsafe`; other threads are those of programs."""
         if get_ident() != self._thread_id:
             raise EscapeError(
-                "call_soon_threadsafe() was called in another thread, which runs in real time; start programs"
-                " with host.run() instead of threads"
+                "call_soon_threadsafe() was called in another thread, which runs in real time; start threads in"
+                " programs, or programs with host.run()"
             )
         return self.call_soon(callback, *args, context=context)
 
@@ -222,14 +229,9 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness):
         set_running(self)
         logging.disable()
         self.disposing = True
-        unwound: set[int] = set()
         try:
-            while pending := [
-                task for task in [*self._tasks.values()] if not task.done() and id(task) not in unwound
-            ]:
-                for task in pending:
-                    unwound.add(id(task))
-                    self._unwind(task)
+            with self.net.replaced():
+                self._unwind_all()
         finally:
             logging.disable(logged)
             set_running(outside)
@@ -240,12 +242,24 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness):
         self._killed.clear()
         self._timers.clear()
 
+    def _unwind_all(self) -> None:
+        unwound: set[int] = set()
+        while pending := [
+            task for task in [*self._tasks.values()] if not task.done() and id(task) not in unwound
+        ]:
+            for task in pending:
+                unwound.add(id(task))
+                self._unwind(task)
+
     def _unwind(self, task: Any) -> None:
         task._log_destroy_pending = False
         self._killed.append(task)
         coro: Any = task.get_coro()
+        context = Context()
+        context.run(PROGRAM.set, task.program)
+        context.run(HOST.set, None if task.program is None else task.program.host)
         try:
-            task.program.context.copy().run(coro.close)
+            context.run(coro.close)
         except BaseException:  # of any kind: the program is dead
             return
 
@@ -278,15 +292,3 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness):
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
         """See :meth:`asyncio.loop.getnameinfo`."""
         return names.getnameinfo(self.host(), sockaddr, flags)
-
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
-        """Call a function at once, in place of another thread; see :meth:`asyncio.loop.run_in_executor`."""
-        self._check_closed()
-        future: asyncio.Future[Any] = self.create_future()
-        try:
-            future.set_result(func(*args))
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:
-            future.set_exception(error)
-        return future

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any
 
@@ -27,7 +26,6 @@ class AsyncProgram(Program):
         name: its name in reports; empty: that of the function.
 
     Attributes:
-        handler: the exception handler that it has set.
         context: in which it runs: it names the host.
     """
 
@@ -35,7 +33,6 @@ class AsyncProgram(Program):
         again = None if asyncio.iscoroutine(program) else program
         name = name or getattr(program, "__name__", "") or type(program).__name__
         super().__init__(host, name, again)
-        self.handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None = None
         self.context = copy_context()
         self.context.run(HOST.set, host)
         self.context.run(PROGRAM.set, self)
@@ -72,28 +69,4 @@ class AsyncProgram(Program):
                     break
         self.ended(None if error is not None else task.result(), error)
 
-    def exited(self, error: SystemExit) -> None:
-        """Take note of ``sys.exit()``: its status is the result, and an error unless it is 0 or None."""
-        if not self.done:
-            self.ended(error.code, None if error.code in (None, 0) else error)
-            self._stop()
-
-    def fail(self, error: BaseException, context: dict[str, Any]) -> None:
-        """End the run with an exception that nothing in the program has handled."""
-        future = context.get("task") or context.get("future")
-        name = f" task {future.get_name()!r} of" if isinstance(future, asyncio.Task) else ""
-        error.add_note(f"in{name} {self.name} on {self.host.name}: {context.get('message')}")
-        if self.done:
-            self.host.net.failed(self, error)
-        else:
-            self.ended(None, error)
-            self._stop()
-
-    def _end(self) -> None:
-        self._stop()
-
-    def _stop(self) -> None:
-        if not self.over:
-            self.over = True
-            self._loop.abandon(self)
-            self._loop.release(self)
+    def _end(self) -> None: ...

@@ -12,14 +12,11 @@ __all__ = ["Refusals"]
 
 _HOSTS = "start one program on each host, with host.run()"
 _RUNNING = "the network runs the loop: await the coroutine, or start it with host.run() or net.run()"
-_SIGNALS = "call host.crash(), Program.kill(), or a function of the program"
 _INSTEAD = {
     "run_forever": _RUNNING,
     "run_until_complete": _RUNNING,
     "stop": "let the program return",
     "close": "close the network",
-    "add_signal_handler": _SIGNALS,
-    "remove_signal_handler": _SIGNALS,
     "subprocess_exec": _HOSTS,
     "subprocess_shell": _HOSTS,
     "connect_read_pipe": "use a socket or an asyncio.Queue",
@@ -39,7 +36,14 @@ def _refuse(name: str) -> Callable[..., NoReturn]:
 
 
 class Refusals(LoopBase):  # type: ignore[misc] # a private class of asyncio
-    """Methods that would leave the network: each raises an EscapeError."""
+    """Methods that would leave the network: each raises an EscapeError. Handlers of signals are ignored."""
+
+    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+        """Do nothing: nobody sends signals."""
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """Return False: there was no handler."""
+        return False
 
 
 for _name in _INSTEAD:

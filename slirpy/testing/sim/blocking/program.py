@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from slirpy.testing.sim.blocking.threads import SimThread
+from slirpy.testing.sim.current import PROGRAM
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.program import Program
 
@@ -32,7 +33,9 @@ class BlockingProgram(Program):
 
     def __init__(self, host: Host, program: Callable[[], Any], name: str) -> None:
         super().__init__(host, name or getattr(program, "__name__", type(program).__name__), program)
-        self.main = SimThread(host, program, contextvars.copy_context(), self.ended, self.start)
+        context = contextvars.copy_context()
+        context.run(PROGRAM.set, self)
+        self.main = SimThread(host, program, context, self.ended, self.start)
         """The thread in which the function runs."""
         self.main.is_main = True
         self._others: list[SimThread] = []
@@ -41,7 +44,9 @@ class BlockingProgram(Program):
         """Run a thread that the program has started."""
         self._others = [each for each in self._others if not each.done]
         ended = partial(self._thread_ended, thread.name)
-        started = SimThread(self.host, thread.run, contextvars.Context(), ended, self.start)
+        context = contextvars.Context()
+        context.run(PROGRAM.set, self)
+        started = SimThread(self.host, thread.run, context, ended, self.start)
         started.object = thread
         self._others.append(started)
         return started

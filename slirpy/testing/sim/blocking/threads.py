@@ -14,7 +14,7 @@ from typing import Any
 from slirpy.testing.sim.blocking.greenlets import load
 from slirpy.testing.sim.current import HOST
 from slirpy.testing.sim.host import Host
-from slirpy.testing.sim.waiting import WAITER
+from slirpy.testing.sim.waiting import RUNNING
 
 __all__ = ["SimThread"]
 
@@ -39,7 +39,6 @@ class SimThread:
     Attributes:
         object: the ``threading.Thread`` that programs see; None until a program asks for it.
         number: what ``threading.get_ident()`` returns in it.
-        active: True while it runs.
         done: True once it has ended.
     """
 
@@ -54,7 +53,6 @@ class SimThread:
         self._greenlets = load()
         self.host = host
         self.done = False
-        self.active = False
         self.object: threading.Thread | None = None
         self.is_main = False
         """True in the thread in which the function of a program runs."""
@@ -71,7 +69,6 @@ class SimThread:
         self._killed = 0
         self._joining: list[Callable[[], object]] = []
         context.run(HOST.set, host)
-        context.run(WAITER.set, self)
         self._greenlet = self._greenlets.greenlet(self._run)
         self._greenlet.gr_context = context
         host.soon(self._resume)
@@ -111,11 +108,11 @@ class SimThread:
         self._hub = hub
         if self._greenlet.parent is not hub:
             self._greenlet.parent = hub
-        self.active = True
+        outside, RUNNING.waiter = RUNNING.waiter, self
         try:
             switch(*args)
         finally:
-            self.active = False
+            RUNNING.waiter = outside
 
     def suspend(self, call: str, deadline: int | None) -> bool:
         """See :meth:`slirpy.testing.sim.waiting.WaitingThread.suspend`."""

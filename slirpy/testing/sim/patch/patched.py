@@ -9,6 +9,7 @@ from functools import cache
 
 from slirpy.testing.sim.patch.clocks import replace_time
 from slirpy.testing.sim.patch.descriptors import replace_descriptors
+from slirpy.testing.sim.patch.loops import replace_loops
 from slirpy.testing.sim.patch.processes import refuse_processes
 from slirpy.testing.sim.patch.randomness import replace_entropy, replace_random
 from slirpy.testing.sim.patch.sockets import replace_sockets
@@ -33,6 +34,7 @@ def _everything() -> Replacements:
         replace_descriptors,
         replace_threads,
         refuse_processes,
+        replace_loops,
     ):
         replace(made)
     return made

@@ -18,7 +18,7 @@ from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.patch.switches import ALWAYS, Replacements
 from slirpy.testing.sim.waiting import current_waiter, wait_for
 
-__all__ = ["replace_threads"]
+__all__ = ["beside_asyncio", "replace_threads"]
 
 _REAL_IDENT = _thread.get_ident
 _REAL_CURRENT = threading.current_thread
@@ -40,11 +40,11 @@ def _start(host: Host, thread: Any) -> None:
     if thread._started.is_set():
         raise RuntimeError("threads can only be started once")
     running = _running()
-    started = running.spawn(thread) if running is not None else _beside_asyncio(host, thread)
+    started = running.spawn(thread) if running is not None else beside_asyncio(host, thread)
     _bind(thread, started)
 
 
-def _beside_asyncio(host: Host, thread: threading.Thread) -> SimThread:
+def beside_asyncio(host: Host, thread: threading.Thread) -> SimThread:
     """Start a thread of an asyncio program, as another program."""
     program = BlockingProgram(host, thread.run, thread.name)
     program.again = None  # whoever has started it does so again
