@@ -172,7 +172,7 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Ex
         assert isinstance(handle, SimTimer)
         number, handle.number = handle.number, 0
         if number:
-            del self._timers[number]
+            self._timers.pop(number, None)  # the loop may have been closed
             self.scheduler.cancel(number)
 
     # ----------------------------------------------------------------------------------------- tasks
