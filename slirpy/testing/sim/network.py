@@ -201,7 +201,7 @@ class Network(Run):
         """
         instance("failure", failure, (BaseException, str), "an exception or a text")
         if isinstance(failure, BaseException):
-            failure = f"{type(failure).__name__}: {failure}"
+            failure = f"{type(failure).__name__}: {failure}".removesuffix(": ")
         return Report(
             seed=self.seed,
             now=self.now,

@@ -39,7 +39,7 @@ _LEGEND = (
     ("sent", "sent"),
     ("again", "retransmission"),
     ("lost", "lost"),
-    ("late", "delayed or repeated"),
+    ("late", "delayed"),
     ("ack", "acknowledged"),
     ("win", "window"),
     ("sack", "SACK"),
@@ -198,5 +198,5 @@ def _legend(entries: Sequence[tuple[str, str]]) -> list[str]:
     parts, at = [], _LEFT
     for kind, name in entries:
         parts.append(f'<path class="{kind}" d="M{at} 30h16"/><text x="{at + 20}" y="34">{name}</text>')
-        at += 30 + 6 * len(name)
+        at += 30 + round(6.8 * len(name))
     return parts

@@ -149,6 +149,7 @@ def test_the_report_of_a_network() -> None:
     assert made.sockets["server"][0].state == "LISTEN"
     assert "--delayed_ack=40000000" in made.packetdrill()
     assert net.report().keys == made.keys
+    assert net.report(TimeoutError()).failure == "TimeoutError"
     with pytest.raises(ConfigError, match="failure must be an exception or a text"):
         net.report(3)  # type: ignore[arg-type] # that is the point
 
