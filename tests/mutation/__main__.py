@@ -23,11 +23,11 @@ def main() -> int:
     for name in given.areas:
         if name not in areas:
             parser.error(f"no area {name!r}; known are {', '.join(areas)}")
-    listed, weak = mutmut.known(), False
+    weak = False
     for name in given.areas or areas:
         folder: Path = REPOSITORY / "build" / "mutation" / name
         figures = mutmut.run(name, folder, most=given.most, seed=given.seed, only=given.only)
-        unknown = [change for change in figures.survivors if change not in listed]
+        unknown = [change for change in figures.survivors if not mutmut.is_listed(change)]
         counted = figures.killed + len(unknown)
         rate = 100 * figures.killed / counted if counted else 100.0
         weak = weak or rate < given.least

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from tests.support.repository import REPOSITORY
 
-__all__ = ["AREAS", "Area", "Change", "Figures", "areas", "known", "run"]
+__all__ = ["AREAS", "Area", "Change", "Figures", "areas", "is_listed", "run"]
 
 AREAS = Path(__file__).with_name("areas.toml")
 _SURVIVORS = Path(__file__).with_name("survivors.toml")
@@ -74,10 +74,15 @@ def areas() -> dict[str, Area]:
     return {name: Area(**given) for name, given in tomllib.loads(AREAS.read_text()).items()}
 
 
-def known() -> dict[Change, str]:
-    """The survivors that need not be noticed, with the reason."""
-    listed = tomllib.loads(_SURVIVORS.read_text()).get("survivor", [])
-    return {Change(each["function"], each["was"], each["becomes"]): each["reason"] for each in listed}
+def is_listed(change: Change) -> bool:
+    """Report whether a survivor need not be noticed, by ``survivors.toml``."""
+    listed = tomllib.loads(_SURVIVORS.read_text())
+    return change in [
+        Change(each["function"], each["was"], each["becomes"]) for each in listed["survivor"]
+    ] or any(
+        re.search(each["was"], change.was) and re.search(each["becomes"], change.becomes)
+        for each in listed["kind"]
+    )
 
 
 def run(name: str, folder: Path, *, most: int | None, seed: int, only: str = "*") -> Figures:
@@ -101,7 +106,8 @@ def run(name: str, folder: Path, *, most: int | None, seed: int, only: str = "*"
     found = {mutant: code for mutant, code in _results(folder).items() if mutant in set(chosen)}
     unclear = {mutant: code for mutant, code in found.items() if code not in (*_KILLED, *_TIMEOUT, *_SURVIVED)}
     if unclear:
-        raise RuntimeError(f"mutmut left mutants without a result: {unclear}")
+        said = (folder / "output.txt").read_text(errors="replace")[-2000:]
+        raise RuntimeError(f"mutmut left {len(unclear)} mutants without a result; it said: {said}")
     survivors = [_change(folder, mutant) for mutant, code in found.items() if code in _SURVIVED]
     return Figures(count, len(found), len(found) - len(survivors), sorted(survivors))
 

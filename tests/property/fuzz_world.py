@@ -277,11 +277,12 @@ def fate(net: Net, frame: bytes) -> Fate:
 
 
 def check_fate(frame: bytes, fate: Fate) -> None:
-    """Check that a frame did not vanish, and was not dropped twice.
+    """Check that a frame did not vanish, and was not dropped twice; and that counters count upwards.
 
     Silent are ARP that asks nothing, advertisements that are believed, reports of groups, and TCP segments that a
     connection took without a word. The loss of fragments may be that of others.
     """
+    assert min(fate.counted.values(), default=1) > 0, (fate.counted, frame.hex())
     drops = {name: count for name, count in fate.counted.items() if name.startswith("drop_")}
     assert sum(drops.values()) <= 1 or SEVERAL.intersection(drops), (drops, frame.hex())
     if not fate.silent or frame[12:14] == b"\x08\x06":

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Callable
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -636,8 +635,3 @@ def everything_at_once() -> VirtualNetwork:
     net.stack.close()
     net.run(SECOND)
     return net
-
-
-def folder_of_scenarios() -> Path:
-    """Path of the hashes."""
-    return Path(__file__).with_name("same_bytes.json")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from typing import Any
 
 import dpkt
 import pytest
 
 from slirpy.core.probes import MAX_PROBES
+from slirpy.services.dhcp.occupancy import SEARCH_MAX
 from tests.support.harness import BROADCAST, GATEWAY, MS, Net, Wire, arp, config, echo, eth, ip, udp
 
 DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE = 1, 2, 3, 4, 5, 6, 7
@@ -316,6 +319,24 @@ def test_a_guest_that_claims_all_addresses_starves_nobody() -> None:
         one.speak()
     assert world.ask(two, DISCOVER) is not None
     assert len(world.net.stack.leases()) < 130
+
+
+def test_many_addresses_in_use_are_passed_over_without_recursion() -> None:
+    """However deep the program is in calls when it drives the network."""
+    world = World(2, net="10.0.0.0/16", dhcpstart="10.0.1.1")
+    one, two = world.guests
+    for number in range(SEARCH_MAX - 1):
+        one.address = bytes((10, 0, 1 + (number + 1 >> 8), number + 1 & 255))
+        one.speak()
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 100)
+    try:
+        offer = world.ask(two, DISCOVER)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert world.stats.dhcp_in_use == SEARCH_MAX - 1
+    assert offer is not None
+    assert offer.yiaddr == int.from_bytes(bytes((10, 0, 2, 0)), "big")
 
 
 def test_what_was_set_aside_comes_back() -> None:

@@ -94,6 +94,7 @@ def message(kind: int, body: bytes = bytes(12)) -> bytes:
 ADVERTISEMENT = message(134)
 REDIRECT = message(137, bytes(4) + ROUTER + GATEWAY6)
 REPLY6 = datagram(b"\7abc", sport=547, dport=546, **LOCAL)
+JUMBO = bytes((ICMPV6, 0, 0xC2, 4)) + (70_000).to_bytes(4, "big")
 PADDING = bytes((1, 4, 0, 0, 0, 0))
 
 
@@ -139,6 +140,9 @@ FORGED: dict[str, tuple[bytes, str]] = {
     "chain of 9": (local(OPTIONS, chain(*[OPTIONS] * 9) + ADVERTISEMENT), "drop_guard_chain"),
     "chain of 1000": (local(OPTIONS, chain(*[OPTIONS] * 180)), "drop_guard_chain"),
     "chain that ends early": (local(OPTIONS, chain(OPTIONS, last=ICMPV6) + b"\x86\0"), "drop_guard_chain"),
+    "chain that ends at a header": (local(OPTIONS, chain(OPTIONS, last=OPTIONS)), "drop_guard_chain"),
+    "jumbogram": (ipv6(0, JUMBO + ADVERTISEMENT, claimed=0, hop_limit=255, **LOCAL), "drop_guard_router"),
+    "for the victim, without options": (local(ICMPV6, message(136, bytes(4) + VICTIM6)), "drop_neighbor_spoofed"),
     "atomic fragment": (fragment(0, ADVERTISEMENT, more=False, protocol=ICMPV6, hop_limit=255, **LOCAL),
                         "drop_guard_fragment"),
     "first fragment": (fragment(0, ADVERTISEMENT, more=True, protocol=ICMPV6, hop_limit=255, **LOCAL),
@@ -183,6 +187,7 @@ FORGED: dict[str, tuple[bytes, str]] = {
     "ARP for the victim": (arp(2, sender=VICTIM), "drop_neighbor_spoofed"),
     "ARP with a tag": (tagged(arp(2, sender=VICTIM), 0), "drop_neighbor_spoofed"),
     "ICMP redirect": (eth(ipv4(1, b"\5" + bytes(35)), destination=BROADCAST), "drop_guard_router"),
+    "ICMP redirect and nothing else": (eth(ipv4(1, b"\5\0\0\0"), destination=BROADCAST)[:38], "drop_guard_router"),
     "ICMP router advertisement": (eth(ipv4(1, b"\x09" + bytes(15)), destination=BROADCAST), "drop_guard_router"),
 }  # fmt: skip
 
@@ -228,6 +233,9 @@ ALLOWED: dict[str, bytes] = {
     "an unknown protocol": eth(bytes(50), destination=BROADCAST, kind=0x88B5),
     "a tag cut short": eth(b"\0", destination=BROADCAST, kind=0x8100),
     "a header alone": eth(b"", destination=BROADCAST, kind=0x86DD),
+    "an advertisement whose target is beyond its end": ipv6(
+        ICMPV6, message(136, bytes(4) + VICTIM6), claimed=20, hop_limit=255, **LOCAL
+    ),
     "an advertisement cut short": local(ICMPV6, message(136, bytes(8))),
 }
 

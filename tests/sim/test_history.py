@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from ipaddress import ip_address
+
 import pytest
 
-from slirpy.core.flows import ENDS
+from slirpy.core.flows import ENDS, FlowInfo
 from slirpy.core.tables import HISTORY
 from slirpy.testing import Echo, Resetter, VirtualNetwork
+from tests.support.frames6 import GUEST6, WORLD6, echo6, know6, udp6
+from tests.support.harness import GUEST, WORLD, Net, echo, udp
 
 SECOND = 1_000_000_000
 SERVER = bytes((192, 0, 2, 7))
@@ -71,3 +76,46 @@ def test_the_history_has_a_bound() -> None:
         stream = net.guest.connect("192.0.2.7", 7)
         net.run_until(lambda stream=stream: stream.closed)  # type: ignore[misc] # mypy infers no lambda with a default
     assert len(net.stack.closed_flows) == HISTORY
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("protocol", ["udp", "icmp"])
+def test_a_snapshot_of_a_flow_without_a_connection(protocol: str, family: int) -> None:
+    net = Net()
+    guest, far = (GUEST, WORLD) if family == 4 else (GUEST6, WORLD6)
+    if family == 6:
+        know6(net)
+        net.silence()
+    net.host.serve_udp(far, 9, lambda payload, address, port: b"four")
+    net.host.answer_ping(far)
+    question = {
+        ("udp", 4): udp(b"hello"), ("udp", 6): udp6(b"hello"),
+        ("icmp", 4): echo(b"hello", to=WORLD, ident=5000), ("icmp", 6): echo6(b"hello", ident=5000),
+    }[protocol, family]  # fmt: skip
+    net.send(question)
+    net.run(1)
+    net.send(question)
+    net.run(0.5)
+    expected = FlowInfo(
+        protocol,
+        "OPEN",
+        (ip_address(guest), 5000),
+        None,
+        False,
+        10,
+        8 if protocol == "udp" else 10,
+        2,
+        2,
+        0,
+        0,
+        1.5,
+        0,
+    )
+    (flow,) = net.stack.flows()
+    assert 0.4 < flow.idle < 0.5
+    assert replace(flow, idle=0) == expected
+    net.run(300)
+    (flow,) = net.stack.closed_flows
+    assert flow.age == pytest.approx(241 if protocol == "udp" else 61, abs=0.1)
+    assert flow.idle == (240 if protocol == "udp" else 60)
+    assert replace(flow, idle=0, age=1.5) == replace(expected, state="CLOSED")

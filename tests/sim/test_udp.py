@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from slirpy.interfaces import Action, FlowRequest, Verdict
-from slirpy.nat.udp import MAX_ROUTES
+from slirpy.nat.udp import ALIAS_FIRST, MAX_ROUTES
 from tests.support.harness import (
     BROADCAST,
     DNS,
@@ -257,8 +257,10 @@ def test_an_answer_that_was_refused_later_is_counted(net: Net) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mtu", "size"), [(1500, 1473), (1500, 8000), (576, 4000), (68, 1000), (1500, 65507), (9000, 65507)]
-)
+    ("mtu", "size"),
+    [(1500, 1473), (1500, 2952), (1500, 2953), (1500, 4432), (1500, 8000), (576, 1648), (576, 4000), (68, 1000),
+     (1500, 65507), (9000, 65507)],
+)  # fmt: skip
 def test_large_answers_are_fragmented(mtu: int, size: int) -> None:
     net = Net(config(mtu=mtu))
     payload = bytes(i * 31 & 255 for i in range(size))
@@ -415,6 +417,33 @@ def test_answers_leave_from_where_was_asked() -> None:
     ]
     assert all(r.destination == (IPv4Address(place[0]), place[1]) for r in client.received)
     assert net.calls("open_udp") == []
+
+
+def test_a_client_keeps_the_port_that_stands_for_it() -> None:
+    net = forwarding("udp:0.0.0.0:0-:7000")
+    place = (ip("203.0.113.8"), 6000)
+    port = net.stack.hostfwds()[0].host_port
+    seen: dict[bytes, set[int]] = {}
+    for _ in range(3):
+        for address in (b"\x7f\0\0\1", b"\x7f\0\0\2", b"\x7f\0\0\3"):
+            net.host.send_udp(address, address, port, place)
+            net.run(0.01)
+            ((_, sport, _, payload),) = datagrams(net)
+            seen.setdefault(payload, set()).add(sport)
+    assert [len(ports) for ports in seen.values()] == [1, 1, 1]
+    assert seen[b"\x7f\0\0\1"] == {6000}
+    assert len(set.union(*seen.values())) == 3
+    assert all(ports == {6000} or min(ports) >= ALIAS_FIRST for ports in seen.values())
+
+
+def test_a_destination_with_another_ttl_and_then_another_destination(net: Net) -> None:
+    """The fast path is laid anew for the first, and forgotten for the second."""
+    other = ip("203.0.113.5")
+    for destination in (WORLD, other, WORLD):
+        for ttl in (64, 64, 63, 63, 64, 64):
+            net.send(udp(b"x", destination=destination, ttl=ttl))
+            net.run(0.001)
+    assert [address for address, _, _ in sent(net)] == [WORLD] * 6 + [other] * 6 + [WORLD] * 6
 
 
 def test_how_many_clients_of_a_forward_are_known() -> None:

@@ -180,7 +180,7 @@ class Occupancy:
 class _Search:
     """The search for an address for one client."""
 
-    __slots__ = ("avoid", "by_rule", "client", "found", "left", "wanted")
+    __slots__ = ("again", "avoid", "by_rule", "choosing", "client", "found", "left", "wanted")
 
     def __init__(self, client: Client, wanted: bytes | None, by_rule: bool, found: Found) -> None:
         self.client = client
@@ -189,6 +189,9 @@ class _Search:
         self.found = found
         self.avoid: set[bytes] = set()
         self.left = SEARCH_MAX
+        self.choosing = False
+        """True while :meth:`AddressSearch._next` runs, so that verdicts at once do not call it inside itself."""
+        self.again = False
 
 
 class AddressSearch:
@@ -221,7 +224,21 @@ class AddressSearch:
         self._next(search)
 
     def _next(self, search: _Search) -> None:
-        """Choose the next address, and have it judged."""
+        """Have one address after another judged, until one is free or has to be probed.
+
+        A guest can use many addresses, so that this is a loop: recursion would exceed Python's limit.
+        """
+        search.again = True
+        if search.choosing:
+            return
+        search.choosing = True
+        while search.again:
+            search.again = False
+            self._choose(search)
+        search.choosing = False
+
+    def _choose(self, search: _Search) -> None:
+        """Choose an address, and have it judged."""
         client, now = search.client, self._network.now
         lease = None
         if search.left:

@@ -19,6 +19,9 @@ __all__ = ["Answer", "Received", "SimDatagram", "SimUdpServer"]
 _PAYLOAD_MAX = {4: 65507, 16: 65527}
 """Bytes of a payload by the length of an address: 65535 less the headers of UDP and of IPv4."""
 
+LOCALS_MAX = 256
+"""Local addresses that a socket remembers, as on a real host."""
+
 Answer: TypeAlias = Callable[[bytes, IPv4Address | IPv6Address, int], bytes | None]
 """Called with payload, source address and source port of a datagram; returns the answer, or None."""
 
@@ -41,7 +44,7 @@ _Carry: TypeAlias = Callable[[bytes, Place, Place, "SimDatagram | None", Shape],
 class SimDatagram(OneByOne):
     """A :class:`~slirpy.interfaces.BoundDatagramPeer` in memory: a socket of the stack."""
 
-    __slots__ = ("_answering", "_carry", "_owner", "_shape", "_sim", "key", "mtu")
+    __slots__ = ("_answering", "_carry", "_locals", "_owner", "_shape", "_sim", "key", "mtu")
 
     def __init__(self, sim: SimWorld, address: Place, owner: DatagramOwner, carry: _Carry) -> None:
         self._sim = sim
@@ -50,6 +53,7 @@ class SimDatagram(OneByOne):
         self._owner: DatagramOwner | None = owner
         self._shape = PLAIN
         self._answering: SimAnswering | None = None
+        self._locals: dict[bytes, SimAnswering] = {}
         self.mtu = 0
 
     @never_raises
@@ -103,9 +107,18 @@ class SimDatagram(OneByOne):
             local = destination[0]
             if any(self.key[0]) or not self._sim.is_own(local):
                 self._answering = None
-            elif self._answering is None or self._answering.address[0] != local:
-                self._answering = SimAnswering(self, local)
+            else:
+                self._answering = self._answering_from(local)
             self._owner.datagram(payload, *source)
+
+    def _answering_from(self, local: bytes) -> SimAnswering:
+        """The same peer for the same address, as on a real host."""
+        known = self._locals.get(local)
+        if known is None:
+            if len(self._locals) >= LOCALS_MAX:
+                self._locals.clear()
+            known = self._locals[local] = SimAnswering(self, local)
+        return known
 
     def refuse(self, error: int, report: IcmpReport | None = None) -> None:
         """Deliver an error about an earlier datagram to the owner."""

@@ -422,6 +422,35 @@ def test_a_flood_pushes_out_nobody_else_s(monkeypatch: pytest.MonkeyPatch) -> No
     assert max(shares) - min(shares) <= 2 * 2152
 
 
+def test_many_links_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of them holds much, and the bound is never exceeded, not even while a packet is added."""
+    net = Net()
+    net.send(eth(ipv4(17, bytes(8), fragment=MF)))
+    one = net.stack.fragments._cost
+    limit = 9 * one + partial_module.PACKET_COST // 2
+    monkeypatch.setattr(module, "MAX_BYTES", limit)
+    monkeypatch.setattr(module, "LINK_BYTES", 8 * one)
+    most = 0
+    begin = module.Fragments._begin
+
+    def watched(self: module.Fragments, partial: partial_module.Partial) -> None:
+        nonlocal most
+        begin(self, partial)
+        most = max(most, self._cost)
+
+    monkeypatch.setattr(module.Fragments, "_begin", watched)
+    net = Net()
+    for number in range(2, 8):
+        wire = net.attach()
+        address, mac = bytes((10, 0, 2, 100 + number)), b"\2\0\0\0\0" + bytes((number,))
+        net.send(arp(2, sender=address, sender_mac=mac, to=GATEWAY_MAC), wire=wire)
+        for ident in range(3):
+            frame = eth(ipv4(17, bytes(8), source=address, ident=ident, fragment=MF), source=mac)
+            net.send(frame, wire=wire)
+    assert net.stack.fragments._cost == 9 * one
+    assert most <= limit
+
+
 def test_a_guest_that_left_leaves_nothing() -> None:
     net = Net()
     net.send(eth(ipv4(17, bytes(8), fragment=MF)))

@@ -71,6 +71,18 @@ def test_fragments_one_by_one_and_buffers_that_are_used_again() -> None:
         assert carried(net) == payloads
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_datagrams_whose_fragments_alternate_are_not_mixed(count: int) -> None:
+    twins = FragmentTwins()
+    twins.send(*cut(bytes(5000), 0))
+    payloads = [bytes((number,)) * 5000 for number in range(1, count + 1)]
+    frames = [cut(payload, number, nosum=True) for number, payload in enumerate(payloads, 1)]
+    twins.send(*(frame for column in zip(*frames, strict=True) for frame in column))
+    for net in twins.nets:
+        assert carried(net)[1:] == payloads
+    assert twins.nets[0].stats.udp_fastpath == count
+
+
 def test_nothing_is_copied_within_a_batch() -> None:
     net = Net()
     net.send(*cut(bytes(5000), 1))
