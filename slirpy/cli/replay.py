@@ -54,9 +54,9 @@ def replay(
 
     \b
     Examples:
-      slirpy replay reports/test_app.py-test_upload-seed17.json
-      slirpy replay --ladder --until 3.5 reports/test_app.py-test_upload-seed17.json
-      slirpy replay --pcapng run.pcapng --html run.html reports/test_app.py-test_upload-seed17.json
+      slirpy replay report.json
+      slirpy replay --ladder --until 3.5 report.json
+      slirpy replay --pcapng run.pcapng --html run.html report.json
     """
     try:
         import pytest

@@ -42,7 +42,7 @@ def register_profile() -> None:
 
 
 def without_explanation(function: Callable[..., Any]) -> None:
-    """Apply the profile ``sim`` to a test that has no settings of its own."""
+    """Apply the profile ``sim`` to a test without settings."""
     from hypothesis import settings
 
     if not hasattr(function, "_hypothesis_internal_settings_applied"):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from slirpy.testing.sim.durations import LONGEST
+
 __all__ = ["add", "artifacts", "check", "seeds", "shard"]
 
 
@@ -47,7 +49,7 @@ def check(config: pytest.Config) -> None:
     if number is not None and number < 1:
         raise pytest.UsageError(f"--sim-seeds {number}: give a number from 1")
     until = config.getoption("--sim-until")
-    if until is not None and not 0 <= until < 1e9:
+    if until is not None and not 0 <= until < LONGEST:
         raise pytest.UsageError(f"--sim-until {until}: give a number of seconds, 0 or more")
     shard(config)
     folder = artifacts(config)

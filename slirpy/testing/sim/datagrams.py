@@ -100,7 +100,7 @@ class HostDatagram(OneByOne):
 
 
 class HostUdp(UdpHost):
-    """All UDP sockets of a host: those of programs, and those of its own DHCP and DNS clients."""
+    """All UDP sockets of a host: those of programs, and those of the DHCP and DNS clients."""
 
     def __init__(self, guest: HostStack, refuse: Callable[[Packet, memoryview], None]) -> None:
         super().__init__(guest, refuse)

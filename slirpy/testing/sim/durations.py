@@ -8,10 +8,10 @@ from slirpy.checks import shown
 from slirpy.errors import ConfigError
 from slirpy.units import SECOND
 
-__all__ = ["in_nanoseconds"]
+__all__ = ["LONGEST", "in_nanoseconds"]
 
 LONGEST = 1e9
-"""About thirty years."""
+"""Seconds: about thirty years."""
 
 
 def in_nanoseconds(what: str, duration: Any) -> int:

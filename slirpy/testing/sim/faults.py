@@ -196,7 +196,7 @@ class TimedFault:
 
 @dataclass(frozen=True, slots=True)
 class Cut(TimedFault):
-    """Nothing passes between two hosts."""
+    """A cut between two hosts: every packet is lost."""
 
     a: str
     b: str

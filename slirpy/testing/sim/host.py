@@ -15,6 +15,7 @@ from slirpy.reprs import counted, never_raises
 from slirpy.testing.guest.dns import Lookup
 from slirpy.testing.sim.clock import Clock
 from slirpy.testing.sim.durations import in_nanoseconds
+from slirpy.testing.sim.scheduler import Processor
 from slirpy.testing.sim.sockets import HostSockets
 from slirpy.testing.sim.stack import HostStack
 
@@ -27,7 +28,7 @@ __all__ = ["Host"]
 DNS_PORT = 53
 
 
-class Host:
+class Host(Processor):
     """A host: programs, sockets, a clock, a disk.
 
     Attributes:
@@ -47,14 +48,13 @@ class Host:
         make: Callable[[], HostStack],
         boot: Callable[[HostStack, Callable[[], None]], None],
     ) -> None:
+        super().__init__()
         self.net = net
         self.name = name
         self.clock = clock
         self.disk: dict[str, bytes] = {}
         self.random = Random(f"{net.seed} program {name}")
         self.programs: list[Program] = []
-        self.stalled = False
-        self.deferred: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
         self.epoch = 0
         """Number of restarts."""
         self._make = make
@@ -73,17 +73,17 @@ class Host:
 
     @property
     def addresses(self) -> list[IPAddress]:
-        """Its addresses, IPv4 first; link-local ones are left out."""
+        """Addresses of the host, IPv4 first, without link-local ones."""
         return [each for each in map(ip_address, self.packed_addresses) if not each.is_link_local]
 
     @property
     def packed_addresses(self) -> list[bytes]:
-        """Its addresses as four or sixteen bytes, IPv4 first."""
+        """Addresses of the host as four or sixteen bytes, IPv4 first."""
         return [*self.stack.ipv4.addresses, *self.stack.ipv6.addresses]
 
     @property
     def address(self) -> str:
-        """Its first address as text."""
+        """First address of the host, as text."""
         return str(self.addresses[0])
 
     @property
@@ -219,7 +219,7 @@ class Host:
         stack.flush()
 
     def boot(self, ready: Callable[[], None]) -> None:
-        """Obtain addresses, where the host has none of its own, and call ``ready``."""
+        """Obtain addresses from the router, if the host is behind one, and call ``ready``."""
         self._boot(self.stack, ready)
 
     def note(self, text: str) -> None:

@@ -150,9 +150,9 @@ class Network(Run):
             self._injections = Injections(
                 past, lambda source, target, *rest: self.path(source, target).insert(*rest)
             )
-            self._plan = self._injections
+            self._plan = self._injections.apply
             for path in self._paths.values():
-                path.plan = self._injections
+                path.plan = self._injections.apply
         return self._injections
 
     def _schedule(self, injected: Injected, fault: TimedFault) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
-from typing import Protocol
+from typing import TypeAlias
 
 from slirpy.checks import instance
 from slirpy.links.faultypath import FaultCounters, Faults, FaultyPath
@@ -16,12 +16,8 @@ from slirpy.testing.sim.trace import FrameRecord, Trace
 __all__ = ["Path", "Plan"]
 
 
-class Plan(Protocol):
-    """Faults that a test has chosen."""
-
-    def apply(self, path: Path, record: FrameRecord) -> bool:
-        """Decide about a frame; False if it goes its way as usual."""
-        ...
+Plan: TypeAlias = Callable[["Path", FrameRecord], bool]
+"""Faults that a test has chosen: decides about a frame; returns False if it goes its way as usual."""
 
 
 class Path:
@@ -138,7 +134,7 @@ class Path:
         else:
             for _, hits in self._rates:
                 hits.append(record.time)
-            if self.plan is None or not self.plan.apply(self, record):
+            if self.plan is None or not self.plan(self, record):
                 self._put(record)
 
     def insert(self, frame: bytes, reason: str) -> None:

@@ -45,7 +45,7 @@ class _Where(NamedTuple):
 
 
 class _Direction:
-    """What has been seen of one direction of a connection."""
+    """One direction of a connection, as far as it has been seen."""
 
     __slots__ = ("carried", "count", "end", "flow")
 
@@ -105,7 +105,7 @@ class Tracker:
 
 
 class Injections:
-    """All faults of single segments of a network: the :class:`~slirpy.testing.sim.path.Plan` of its paths.
+    """All faults of single segments of a network: :meth:`apply` is the plan of its paths.
 
     Args:
         past: frames that were sent before, which count for the numbers of connections and segments.

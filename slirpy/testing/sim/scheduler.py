@@ -6,19 +6,24 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterator
 from random import Random
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
-__all__ = ["Owner", "Scheduler"]
+__all__ = ["Processor", "Scheduler"]
 
 Call: TypeAlias = Callable[..., object]
 
 
-class Owner(Protocol):
-    """The host on whose processor a call runs."""
+class Processor:
+    """The processor of a host, on which calls run.
 
-    stalled: bool
-    deferred: list[tuple[Call, tuple[Any, ...]]]
-    """Calls that wait until the host is no longer stalled."""
+    Attributes:
+        stalled: True while it runs nothing.
+        deferred: calls that wait until it is no longer stalled.
+    """
+
+    def __init__(self) -> None:
+        self.stalled = False
+        self.deferred: list[tuple[Call, tuple[Any, ...]]] = []
 
 
 class Scheduler:
@@ -42,7 +47,7 @@ class Scheduler:
         self._number = 0
         self._events: list[tuple[int, int, Call, tuple[Any, ...]]] = []
         self._cancelled: set[int] = set()
-        self._ready: deque[tuple[Owner | None, Call, tuple[Any, ...]]] = deque()
+        self._ready: deque[tuple[Processor | None, Call, tuple[Any, ...]]] = deque()
 
     def at(self, when: int, call: Call, *args: Any) -> int:
         """Call ``call(*args)`` at ``when`` virtual nanoseconds, or at once if that has passed.
@@ -63,7 +68,7 @@ class Scheduler:
             heapq.heapify(self._events)
             cancelled.clear()
 
-    def soon(self, owner: Owner | None, call: Call, *args: Any) -> None:
+    def soon(self, owner: Processor | None, call: Call, *args: Any) -> None:
         """Call ``call(*args)`` as soon as the present call has returned, on the processor of ``owner``."""
         self._ready.append((owner, call, args))
 
@@ -86,7 +91,7 @@ class Scheduler:
     def run_ready(self) -> None:
         """Run the calls that are ready, without those that they add."""
         ready, shuffle = self._ready, self._shuffle
-        owner: Owner | None
+        owner: Processor | None
         call: Any
         args: Any
         for _ in range(len(ready)):

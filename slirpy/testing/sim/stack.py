@@ -25,7 +25,7 @@ _TYPE_IPV6 = ethernet.TYPE_IPV6.to_bytes(2, "big")
 
 
 class _PushedTimers(Timers):
-    """Timers that say when their first deadline moves forward, so that nobody has to ask."""
+    """Timers that report when their first deadline moves forward: hosts without work cost no polling."""
 
     __slots__ = ("_earlier",)
 

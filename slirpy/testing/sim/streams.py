@@ -264,7 +264,7 @@ class HostListener:
 
     @property
     def covers(self) -> tuple[bytes, bool]:
-        """Its address, and whether zeros mean both families."""
+        """Address of the listener, and whether zeros mean both families."""
         return self._place[0], self.dual
 
     def matches(self, address: bytes) -> bool:

@@ -34,9 +34,9 @@ from slirpy.units import MS
 __all__ = ["DEFAULT_PATH", "EPOCH", "HOST_SETTINGS", "PATCH", "Topology"]
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
-"""Time of day at which a network begins, unless it is told otherwise."""
+"""Default time of day at which a network begins."""
 PATCH = ("time", "random", "socket")
-"""Parts of Python that programs see in another version, unless a network is told otherwise."""
+"""Default parts of Python that are replaced for programs."""
 _PARTS = {*PATCH, "entropy"}
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HOST_SETTINGS = Settings(
@@ -94,7 +94,7 @@ class Topology(abc.ABC):
         self.tls_keys = TlsKeys()
         """Secrets of TLS connections, for captures."""
         self.extensions: dict[str, Any] = {}
-        """What runs programs, such as the asyncio loop, by name; closed with the network."""
+        """Runners of programs, such as the asyncio loop, by name; closed with the network."""
 
     @never_raises
     def __repr__(self) -> str:
