@@ -77,12 +77,9 @@ def _addresses(host: Host, name: Any, flags: int, resolve: Callable[[str], list[
         if not flags & socket.AI_PASSIVE:
             any4, any6 = bytes((127, 0, 0, 1)), bytes(15) + b"\1"
         return [any4, any6]
-    try:
-        literal = ip_address(name.partition("%")[0])
-    except ValueError:
-        pass
-    else:
-        return [literal.packed]
+    literal = packed(name, 0)
+    if literal is not None:
+        return [literal]
     if flags & socket.AI_NUMERICHOST:
         raise _error(socket.EAI_NONAME, "Name or service not known")
     return host.net.resolve(name) if resolve is None else resolve(name)

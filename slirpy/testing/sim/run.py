@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Coroutine
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Collection, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from traceback import StackSummary, walk_tb
 from typing import Any, Literal
@@ -188,11 +188,14 @@ class Run(Topology):
             self._replace()
         return started
 
-    def replaced(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def replaced(self) -> Iterator[None]:
         """Return a context in which Python's modules are as programs are to see them; for calls outside of a run."""
+        from slirpy.testing.sim.aio.generators import closing_generators
         from slirpy.testing.sim.patch import patched
 
-        return patched()
+        with patched(), closing_generators(self):
+            yield
 
     def failed(self, program: Program, error: BaseException) -> None:
         """Take note that an exception has ended a program; the first one ends the run."""

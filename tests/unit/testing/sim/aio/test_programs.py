@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -164,6 +166,27 @@ def test_a_network_can_be_closed_twice_and_in_the_middle(net: Network) -> None:
     net.close()
     net.close()
     assert len(net.trace.records) == records
+
+
+def test_an_abandoned_generator_is_closed_by_its_program(net: Network) -> None:
+    seen: list[Any] = []
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            await asyncio.sleep(1)
+            seen.append(socket.gethostname())
+
+    async def main() -> None:
+        async for number in numbers():
+            seen.append(number)
+            break
+        await asyncio.sleep(2)
+
+    net.run(main, on="client")
+    assert seen == [1, "client"]
 
 
 async def _visits(count: int) -> None:

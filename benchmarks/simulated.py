@@ -1,0 +1,135 @@
+"""Speed of programs on simulated hosts: connections, networks, data and sleeps per second of processor time.
+
+Each figure is the median of some rounds::
+
+    python benchmarks/simulated.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections.abc import Callable
+from statistics import median
+
+from slirpy.links.faultypath import Faults
+from slirpy.testing import Network
+from slirpy.units import MS
+
+__all__ = ["connections", "data", "frames", "sleeps", "worlds"]
+
+BAD_PATH = Faults(loss=0.05, delay=50 * MS, jitter=10 * MS)
+HOSTS = 200
+
+
+async def _once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(await reader.read(65536))
+    writer.close()
+
+
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while received := await reader.read(65536):
+        writer.write(received)
+        await writer.drain()
+    writer.close()
+
+
+async def _serve() -> None:
+    await asyncio.start_server(_echo, "server", 7)
+    await (await asyncio.start_server(_once, "server", 80)).serve_forever()
+
+
+async def _visit(count: int) -> None:
+    for _ in range(count):
+        reader, writer = await asyncio.open_connection("server", 80)
+        writer.write(b"hello")
+        await reader.readexactly(5)
+        writer.close()
+        await writer.wait_closed()
+
+
+async def _transfer(size: int) -> None:
+    reader, writer = await asyncio.open_connection("server", 7)
+    writer.write(bytes(size))
+    writer.write_eof()
+    while await reader.read(65536):
+        pass
+    writer.close()
+
+
+def connections() -> float:
+    """Return connections with an echo and a close, one after the other, per second."""
+    with Network() as net:
+        net.host("server").run(_serve)
+        return _rate(1000, lambda: net.run(_visit(1000), on="client"))
+
+
+def worlds() -> float:
+    """Return networks of two hosts with one connection each, per second."""
+
+    def one() -> None:
+        with Network() as net:
+            net.host("server").run(_serve)
+            net.run(_visit(1), on="client")
+
+    def all_of_them() -> None:
+        for _ in range(200):
+            one()
+
+    return _rate(200, all_of_them)
+
+
+def data() -> float:
+    """Return MiB of an echo over a path with losses, per second, counted once."""
+    with Network(path=BAD_PATH) as net:
+        net.host("server").run(_serve)
+        return _rate(1, lambda: net.run(_transfer(1 << 20), on="client"))
+
+
+def frames() -> float:
+    """Return frames between many hosts that all visit one server, per second."""
+    with Network() as net:
+        net.host("server").run(_serve)
+        for number in range(HOSTS):
+            net.host(f"client{number}").run(_visit(5))
+        before = time.process_time()
+        net.run_for(60)
+        return len(net.trace.records) / (time.process_time() - before)
+
+
+def sleeps() -> float:
+    """Return simulated seconds of a program that sleeps a second at a time, per second."""
+
+    async def main() -> None:
+        for _ in range(20_000):
+            await asyncio.sleep(1)
+
+    with Network() as net:
+        return _rate(20_000, lambda: net.run(main, on="client", limit=30_000))
+
+
+def _rate(count: int, work: Callable[[], object]) -> float:
+    before = time.process_time()
+    work()
+    return count / (time.process_time() - before)
+
+
+def main() -> None:
+    """Print all figures."""
+    parser = argparse.ArgumentParser(description="Speed of programs on simulated hosts.")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of which the median counts")
+    rounds = parser.parse_args().rounds
+    rows = [
+        ("connections a second", connections),
+        ("networks a second", worlds),
+        ("MiB a second, echoed at 5 % loss", data),
+        (f"frames a second with {HOSTS} hosts", frames),
+        ("simulated seconds a second, of sleep", sleeps),
+    ]
+    for name, measure in rows:
+        print(f"{name:40}{median(measure() for _ in range(rounds)):12,.1f}")
+
+
+if __name__ == "__main__":
+    main()
