@@ -7,6 +7,7 @@
 :func:`dns_messages`, :func:`dhcp_messages`,                   payloads of UDP
 :func:`dhcp6_messages`, :func:`tftp_packets`
 :func:`icmp_errors`                                            errors about a packet
+:func:`fault_plans`                                            faults for a network of named hosts
 :func:`option_strings`                                         QEMU's ``-netdev user,...``
 =============================================================  ===================================================
 
@@ -31,6 +32,7 @@ from slirpy.testing.strategies.dns import dns_messages
 from slirpy.testing.strategies.frames import PROTOCOLS, Protocol, frames
 from slirpy.testing.strategies.icmp import icmp_errors
 from slirpy.testing.strategies.options import option_strings
+from slirpy.testing.strategies.plans import fault_plans
 from slirpy.testing.strategies.segments import Shape, segment_shapes, segments
 from slirpy.testing.strategies.streams import cuts
 from slirpy.testing.strategies.tftp import tftp_packets
@@ -47,6 +49,7 @@ __all__ = [
     "dhcp6_messages",
     "dhcp_messages",
     "dns_messages",
+    "fault_plans",
     "frames",
     "icmp_errors",
     "option_strings",

@@ -153,7 +153,7 @@ def test_the_simplest_of_all_is_a_router_solicitation() -> None:
 
 
 def test_a_condition_is_met_by_little() -> None:
-    """What a property needs stays, all else shrinks."""
+    """All that a property does not need shrinks."""
     found = find(frames("valid", "udp"), lambda frame: frame[12] == 0x86, settings=settings(database=None))
     assert "fec0::5054:ff:fe12:3456.1 > fec0::2.1: UDP, length 0" in describe(found)
 
