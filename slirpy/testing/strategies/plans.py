@@ -105,18 +105,15 @@ def _makers(names: list[str], last: int, protocols: list[_Transport]) -> dict[ty
 
     flow, n = flows(protocols), st.sampled_from(_NUMBERS)
     at, ms = st.integers(0, last).map(lambda earlier: last - earlier), st.integers(1, _LONGEST)
-    ways, rates = list(product(pairs, both)), list(product(pairs, _RATES))
+    ways = [(a, b, oneway) for (a, b), oneway in product(pairs, both)]
+    rates = [(a, b, rate) for (a, b), rate in product(pairs, _RATES)]
     makers: dict[type, st.SearchStrategy[Any]] = {
         Lose: st.builds(Lose, flow, n),
         Delay: st.builds(Delay, flow, n, ms),
         Repeat: st.builds(Repeat, flow, n),
         Corrupt: st.builds(Corrupt, flow, n, st.integers(0, 8 * 1500)),
-        Cut: st.builds(
-            lambda at, ms, way: Cut(at, ms, way[0][0], way[0][1], way[1]), at, ms, st.sampled_from(ways)
-        ),
-        Slow: st.builds(
-            lambda at, ms, way: Slow(at, ms, way[0][0], way[0][1], way[1]), at, ms, st.sampled_from(rates)
-        ),
+        Cut: st.builds(lambda at, ms, way: Cut(at, ms, *way), at, ms, st.sampled_from(ways)),
+        Slow: st.builds(lambda at, ms, way: Slow(at, ms, *way), at, ms, st.sampled_from(rates)),
         Stall: st.builds(Stall, at, ms, st.sampled_from(names)),
         Crash: st.builds(
             lambda at, ms, how: Crash(at, ms, *how), at, ms, st.sampled_from(list(product(names, both)))

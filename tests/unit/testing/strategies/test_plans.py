@@ -9,6 +9,7 @@ from hypothesis import find, given, settings
 
 from slirpy import ConfigError
 from slirpy.testing.sim.faults import KINDS, Crash, Cut, Delay, Fault, Flow, Lose, Reset, Slow, Stall
+from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.network import Network
 from slirpy.testing.strategies import fault_plans
 
@@ -88,7 +89,7 @@ def test_wrong_arguments(arguments: dict[str, Any], text: str) -> None:
 
 
 def test_every_kind_is_made() -> None:
-    hosts = [Network().host("x"), "y"]
+    hosts: list[Host | str] = [Network().host("x"), "y"]
     for kind in KINDS:
         found = find(fault_plans(hosts, kinds=[kind]), bool, settings=settings(ONCE, max_examples=30))
         assert type(found[0]) is kind
