@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from slirpy.testing.packetdrill import Result, ScriptError, UnsupportedError, run_file, run_text
     from slirpy.testing.sim.clock import Clock
     from slirpy.testing.sim.errors import DeadlockError, EscapeError, ProgramError
+    from slirpy.testing.sim.exploring import Failure, explore
     from slirpy.testing.sim.faults import Corrupt, Crash, Cut, Delay, Flow, Lose, Repeat, Reset, Slow, Stall
     from slirpy.testing.sim.host import Host
     from slirpy.testing.sim.injected import Injected
@@ -102,6 +103,7 @@ __all__ = [
     "Echo",
     "EscapeError",
     "Event",
+    "Failure",
     "Fault",
     "Flow",
     "FrameRecord",
@@ -163,6 +165,7 @@ __all__ = [
     "VirtualNetwork",
     "Wire",
     "check_linearizable",
+    "explore",
     "flag_bits",
     "flag_letters",
     "ladder",
@@ -173,6 +176,7 @@ __all__ = [
 _MODULES = {
     "sim.clock": "Clock",
     "sim.errors": "DeadlockError EscapeError ProgramError",
+    "sim.exploring": "Failure explore",
     "sim.faults": "Corrupt Crash Cut Delay Flow Lose Repeat Reset Slow Stall",
     "sim.host": "Host",
     "sim.network": "Network",

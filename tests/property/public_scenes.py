@@ -380,6 +380,7 @@ GOOD: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "testing.VirtualNetwork.from_guest =": lambda scene: {"faults": Faults()},
     "testing.VirtualNetwork.to_guest =": lambda scene: {"faults": Faults()},
     "testing.VirtualNetwork.link_latency_ns =": lambda scene: {"latency_ns": 1},
+    "testing.explore": lambda scene: {"scenario": print, "seeds": [1]},
     "testing.flag_bits": lambda scene: {"letters": "S"},
     "testing.flag_letters": lambda scene: {"flags": 1},
     "testing.ladder": lambda scene: {"frames": []},

@@ -42,7 +42,7 @@ LEFT_OUT: dict[str, str] = {
     "records, which slirpy makes and callers read": """
         DhcpRequest DnsQuestion FlowInfo LeaseInfo NeighborInfo Stats links.FaultCounters links.LinkOptions
         testing.Call testing.Captured testing.Crossing testing.Dhcp6Lease testing.DhcpLease testing.DhcpMessage
-        testing.Event testing.GuestCounters testing.IcmpError testing.Linearization testing.Message
+        testing.Event testing.Failure testing.GuestCounters testing.IcmpError testing.Linearization testing.Message
         testing.Operation testing.Ping testing.Received testing.Result testing.Sent
         testing.FrameRecord testing.NoteRecord testing.Report testing.SocketInfo testing.Trace.note""",
     "handles, which other calls make and return": """
@@ -52,11 +52,13 @@ LEFT_OUT: dict[str, str] = {
         testing.UdpSocket""",
     "programs, which are coroutines or functions: tests/unit/testing/sim tries others": """
         testing.Run.run testing.Host.run""",
+    "runs in another process: tests/unit/testing/sim/test_fork.py": "testing.Network.fork",
     "takes groups of hosts: tests/unit/testing/sim/test_network.py": "testing.Network.partition",
     "methods that the parts of a simulated network call among themselves": """
         testing.Run.launch testing.Run.failed testing.Host.boot testing.Host.receive testing.Host.soon
         testing.Path.carry testing.Path.cut testing.Path.restore testing.Path.insert testing.Path.send
-        testing.Path.slow testing.Path.unslow testing.Program.ended testing.Router.plug_in testing.Clock.monotonic
+        testing.Path.slow testing.Path.unslow testing.Program.ended testing.Program.exited testing.Program.fail
+        testing.Router.plug_in testing.Clock.monotonic
         testing.Clock.network_time""",
     "every option is tried in test_options.py": "Config",
     "a structural type, which has no code": "testing.LinkPeer testing.LinkPeer.send",
@@ -163,6 +165,7 @@ LESS: dict[str, Callable[[Any], bool]] = {
     # An argument that is false is not looked at: that would cost time for each frame.
     **{f"{call} {name}": is_true for call in PER_FRAME for name in ("checksummed", "gso_size")},
     "Nic.send_many frames": is_true,  # there are no frames in what is empty
+    "testing.Network patch": is_true,  # none of the parts
     "IPStack.call_at callback": is_plain,  # only a slow check could tell, and links set timers often
     "tcp.Connection.consume count": is_whole,  # called for every piece of data
     "testing.LocalPeer frames": lambda value: not isinstance(value, list),  # the link appends to it

@@ -103,7 +103,8 @@ class Host(Processor):
             name: its name in reports; empty: that of the function.
 
         Returns:
-            The running program. An exception in it ends the run of the network.
+            The running program. An exception in it ends the run of the network, also one in a task that nobody
+            awaits; there a ConnectionError is only noted, since servers outlive their clients.
 
         Raises:
             ConfigError: something else.

@@ -101,10 +101,16 @@ class Program(abc.ABC):
     def fail(self, error: BaseException, what: str) -> None:
         """End the run with an exception that nothing in the program has handled.
 
+        A broken connection is only noted: servers have a task or a thread for each client, and outlive their clients.
+
         Args:
             error: the exception.
             what: the part of the program that it comes from.
         """
+        if isinstance(error, ConnectionError):
+            net = self.host.net
+            net.trace.note(net.now, self.host.name, "exception", f"{what}{self.name}: {error!r}")
+            return
         error.add_note(f"in {what}program {self.name} on {self.host.name}")
         if self.done:
             self.host.net.failed(self, error)

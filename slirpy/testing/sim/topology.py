@@ -72,7 +72,9 @@ class Topology(abc.ABC):
             raise ConfigError(f'order is "fifo" or "random"; given was {order!r}')
         if epoch.tzinfo is None:
             raise ConfigError(f"epoch {epoch} has no time zone; write datetime(..., tzinfo=UTC)")
-        if isinstance(patch, str) or not set(patch) <= _PARTS:
+        if not isinstance(patch, list | tuple | set | frozenset) or not all(
+            part in list(_PARTS) for part in patch
+        ):
             raise ConfigError(f"patch {shown(patch)} is not a collection of {', '.join(sorted(_PARTS))}")
         self.seed = amount("seed", seed)
         self.epoch = epoch

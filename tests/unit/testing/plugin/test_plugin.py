@@ -195,7 +195,7 @@ def test_idle_example(net, n):
     result.assert_outcomes(failed=3)
     result.stdout.fnmatch_lines(
         [
-            "*two runs with seed 0 differ: record 0: *run 0, *run 1*",
+            "*two runs with seed 0 differ: record 1: *run 0, *run 1*",
             "*faults that hit nothing*",
             "*lose new segment 3*",
             "*partition client | server*",

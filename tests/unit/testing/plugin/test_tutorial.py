@@ -1,0 +1,40 @@
+"""The tests in the tutorial are tests that pass."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import slirpy.testing.plugin.examples
+import slirpy.testing.plugin.session
+import slirpy.testing.plugin.wrapping
+import slirpy.testing.sim.aio
+import slirpy.testing.sim.report  # noqa: F401 # see test_plugin.py
+from tests.support.repository import REPOSITORY
+
+pytest_plugins = ("pytester",)
+
+PLAIN = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:asyncio", "-p", "no:anyio")
+
+
+@pytest.mark.parametrize(
+    ("page", "passed", "xfailed"), [("tutorial/network", 24, 1), ("howto/network-faults", 9, 0)]
+)
+def test_page(pytester: pytest.Pytester, page: str, passed: int, xfailed: int) -> None:
+    """All code of a page together is one file of tests."""
+    text = (REPOSITORY / "docs" / f"{page}.md").read_text()
+    code = "\n\n".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    pytester.makepyfile(test_page=code)
+    result = pytester.runpytest_inprocess(*PLAIN)
+    result.assert_outcomes(passed=passed, xfailed=xfailed)
+
+
+def test_the_smallest_failure(pytester: pytest.Pytester) -> None:
+    """Without its mark, the planted bug shrinks to what the tutorial says."""
+    text = (REPOSITORY / "docs" / "tutorial" / "network.md").read_text()
+    code = "\n\n".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    pytester.makepyfile(test_page=re.sub(r"@pytest.mark.xfail.*\n", "", code))
+    result = pytester.runpytest_inprocess(*PLAIN, "-k", "every_answer")
+    result.assert_outcomes(failed=1, deselected=24)
+    result.stdout.fnmatch_lines(["*lost=?0, 1?*", "*questions=?0, 1?*"])
