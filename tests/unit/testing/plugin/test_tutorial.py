@@ -19,15 +19,28 @@ PLAIN = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:asyncio", "-p", "
 
 
 @pytest.mark.parametrize(
-    ("page", "passed", "xfailed"), [("tutorial/network", 24, 1), ("howto/network-faults", 9, 0)]
+    ("page", "passed", "xfailed"), [("docs/tutorial/network.md", 24, 1), ("docs/howto/network-faults.md", 9, 0)]
 )
 def test_page(pytester: pytest.Pytester, page: str, passed: int, xfailed: int) -> None:
     """All code of a page together is one file of tests."""
-    text = (REPOSITORY / "docs" / f"{page}.md").read_text()
+    text = (REPOSITORY / page).read_text()
     code = "\n\n".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
     pytester.makepyfile(test_page=code)
     result = pytester.runpytest_inprocess(*PLAIN)
     result.assert_outcomes(passed=passed, xfailed=xfailed)
+
+
+def test_readme(pytester: pytest.Pytester) -> None:
+    """The test in the README passes with all of its seeds."""
+    text = (REPOSITORY / "README.md").read_text()
+    (code,) = (
+        each
+        for each in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        if "mark.sim" in each
+    )
+    pytester.makepyfile(test_readme=code)
+    result = pytester.runpytest_inprocess(*PLAIN)
+    result.assert_outcomes(passed=200)
 
 
 def test_the_smallest_failure(pytester: pytest.Pytester) -> None:
