@@ -49,6 +49,15 @@ def _write(host: Host, fd: int, data: Any, /) -> int:
     return int(_wait(end, "os.write()", lambda: end.send([data])))
 
 
+def _sendfile(host: Host, out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
+    end = descriptors(host.net).find(out_fd)
+    data = os.read(in_fd, count) if offset is None else os.pread(in_fd, count, offset)
+    sent = int(_wait(end, "os.sendfile()", lambda: end.send([data])))
+    if offset is None and sent < len(data):
+        os.lseek(in_fd, sent - len(data), os.SEEK_CUR)
+    return sent
+
+
 def _get_blocking(host: Host, fd: int, /) -> bool:
     return not descriptors(host.net).find(fd).nonblocking
 
@@ -81,6 +90,7 @@ def replace_descriptors(all_of_it: Replacements) -> None:
         ("read", _read),
         ("write", _write),
         ("close", lambda host, fd: close_descriptor(host.net, fd)),
+        ("sendfile", _sendfile),
         ("get_blocking", _get_blocking),
         ("set_blocking", _set_blocking),
     ):

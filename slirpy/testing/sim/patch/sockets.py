@@ -13,7 +13,7 @@ from slirpy.testing.sim import names
 from slirpy.testing.sim.current import current_host
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.patch.processes import refusal
-from slirpy.testing.sim.patch.switches import Replacements, Switch
+from slirpy.testing.sim.patch.switches import Replacements
 from slirpy.testing.sim.socketapi.ends import FIRST_DESCRIPTOR, close_descriptor, descriptors
 from slirpy.testing.sim.socketapi.polling import SimEpoll, SimPoll, select_ends
 from slirpy.testing.sim.socketapi.simsocket import SimSocket, pair
@@ -163,17 +163,10 @@ def replace_sockets(all_of_it: Replacements) -> None:
     all_of_it.attribute(socket.socket, "__new__", _new)
     all_of_it.method("socket", ssl.SSLContext, "wrap_socket", _wrap)
     all_of_it.value("socket", select.select, select_ends)
-    for name, simulated_class, user in (
-        ("poll", SimPoll, "PollSelector"),
-        ("epoll", SimEpoll, "EpollSelector"),
-    ):
+    for name, simulated_class in (("poll", SimPoll), ("epoll", SimEpoll)):
         real = getattr(select, name, None)
         if real is not None:
             all_of_it.value("socket", real, simulated_class)
-            all_of_it.attribute(
-                getattr(selectors, user), "_selector_cls", Switch("socket", real, simulated_class)
-            )
-    all_of_it.attribute(selectors.SelectSelector, "_select", Switch("socket", select.select, select_ends))
     for name in ("kqueue", "devpoll"):
         if hasattr(select, name):
             instead = "use selectors.PollSelector, or select.poll()"

@@ -65,17 +65,17 @@ def method(part: str, real: Any, simulated: Any) -> Any:
 class Replacements:
     """All that is replaced, and the places in modules where it is.
 
-    A function is replaced in every module that has it, as ``from time import sleep`` makes them. Modules are searched
-    once.
+    A function is replaced in every module, and in every class of a module, that has it, as ``from time import sleep``
+    and ``clock = time.monotonic`` make them. Modules are searched once.
     """
 
     def __init__(self) -> None:
         self._values: dict[int, tuple[Any, Any]] = {}
-        self._back: dict[int, Any] = {}
+        self._back: dict[int, tuple[Any, Any]] = {}
         self._attributes: list[tuple[Any, str, Any]] = []
         self._saved: list[tuple[Any, str, Any]] = []
         self._searched: dict[str, ModuleType] = {}
-        self._found: list[tuple[dict[str, Any], str, Any, Any]] = []
+        self._found: list[tuple[Any, str, Any, Any]] = []
 
     def value(self, part: str, real: Any, simulated: Callable[..., Any]) -> None:
         """Replace a function, wherever a module has it."""
@@ -84,7 +84,7 @@ class Replacements:
     def object(self, real: Any, replacement: Any) -> None:
         """Replace any object, wherever a module has it."""
         self._values[id(real)] = real, replacement
-        self._back[id(replacement)] = real
+        self._back[id(replacement)] = real, replacement
 
     def method(self, part: str, owner: Any, name: str, simulated: Callable[..., Any]) -> None:
         """Replace a method of a class; in programs it is ``simulated(host, self, ...)``."""
@@ -97,8 +97,8 @@ class Replacements:
     def install(self) -> None:
         """Replace everything."""
         self._search(forwards=True)
-        for names, name, _, replacement in self._found:
-            names[name] = replacement
+        for owner, name, _, replacement in self._found:
+            setattr(owner, name, replacement)
         for owner, name, replacement in self._attributes:
             self._saved.append((owner, name, vars(owner).get(name, _MISSING)))
             setattr(owner, name, replacement)
@@ -112,9 +112,9 @@ class Replacements:
             else:
                 setattr(owner, name, real)
         self._search(forwards=False)
-        for names, name, real, replacement in self._found:
-            if names.get(name) is replacement:
-                names[name] = real
+        for owner, name, real, replacement in self._found:
+            if vars(owner).get(name) is replacement:
+                setattr(owner, name, real)
 
     def _search(self, forwards: bool) -> None:
         """Search modules that have been imported since the last time.
@@ -124,7 +124,7 @@ class Replacements:
         """
         if len(self._searched) == len(sys.modules):
             return
-        values, back = self._values, self._back
+        known = self._values if forwards else self._back
         for key, module in list(sys.modules.items()):
             if self._searched.get(key) is module:
                 continue
@@ -134,10 +134,12 @@ class Replacements:
                 continue
             for name, value in list(names.items()):
                 number = id(value)
-                if forwards and number in values:
-                    self._found.append((names, name, *values[number]))
-                elif not forwards and number in back:
-                    self._found.append((names, name, back[number], value))
+                if number in known:
+                    self._found.append((module, name, *known[number]))
+                elif isinstance(value, type) and value.__module__ == key:
+                    for attribute, inner in list(vars(value).items()):
+                        if id(inner) in known:
+                            self._found.append((value, attribute, *known[id(inner)]))
         for key in [key for key in self._searched if key not in sys.modules]:
             del self._searched[key]
 

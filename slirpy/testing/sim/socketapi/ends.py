@@ -119,6 +119,9 @@ class End(abc.ABC):
     def local(self) -> tuple[bytes, int] | None:
         """Own address and port; None: not bound."""
 
+    sender: tuple[bytes, int] | None = None
+    """Address and port from which an accepted connection came, even if it has been reset since."""
+
     def remote(self) -> tuple[bytes, int]:
         """Return address and port of the far end.
 

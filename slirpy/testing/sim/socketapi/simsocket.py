@@ -222,11 +222,8 @@ class SimSocket(socket.socket):
 
     def accept(self) -> tuple[SimSocket, Any]:
         end = self.end
-        accepted = SimSocket.of(self._call("accept", end.accept))
-        try:
-            return accepted, accepted.getpeername()
-        except OSError:  # reset in the meantime
-            return accepted, self._unpack(None)
+        accepted = self._call("accept", end.accept)
+        return SimSocket.of(accepted), self._unpack(accepted.sender)
 
     # ------------------------------------------------------------------------------------------ data
 

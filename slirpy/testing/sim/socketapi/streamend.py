@@ -139,7 +139,7 @@ class StreamEnd(End):
         assert isinstance(stream, HostStream)
         end = StreamEnd(self.host, self.family)
         end.options.update(self.options)
-        end.stream = stream
+        end.stream, end.sender = stream, stream.remote
         end._configure()
         self._accepted.append(end)
         self.changed()
