@@ -205,6 +205,14 @@ def test_what_is_forged_stops(name: str, to: bytes) -> None:
     assert off.tell(frame) == [frame.ljust(60, b"\0")]
 
 
+@pytest.mark.parametrize("to", [BROADCAST, NODES_MAC, VICTIM_MAC], ids=["broadcast", "group", "victim"])
+def test_no_guest_asks_for_groups(to: bytes) -> None:
+    """Without the guard, such a query has its own way: see test_snooping.py."""
+    pair = Pair()
+    assert pair.tell(to + local(ICMPV6, message(130, bytes(20)), 1)[6:]) == []
+    assert pair.net.stats.drop_guard_router == 1
+
+
 ALLOWED: dict[str, bytes] = {
     "echo": local(ICMPV6, message(128), 64),
     "echo after options": local(OPTIONS, chain(*[OPTIONS] * 7) + message(128), 64),
@@ -214,6 +222,8 @@ ALLOWED: dict[str, bytes] = {
     "own address": neighbor_advertisement(GUEST6, destination=ALL_NODES),
     "an address elsewhere": neighbor_advertisement(ip6("2001:db8::1"), destination=ALL_NODES),
     "first fragment": fragment(0, datagram(bytes(16), **LOCAL), more=True, **LOCAL),
+    "echo with another's address": local(ICMPV6, message(128, bytes(4) + VICTIM6), 64),
+    "much later fragment": fragment(2048, ADVERTISEMENT, more=False, protocol=ICMPV6, **LOCAL),
     "later fragment": fragment(8, ADVERTISEMENT, more=False, protocol=ICMPV6, **LOCAL),
     "DHCPv6 client": udp6(b"\1abc", sport=546, dport=547, **LOCAL),
     "TCP": tcp6(SYN, 1, source=GUEST6, destination=VICTIM6, to=VICTIM_MAC),

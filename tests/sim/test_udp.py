@@ -468,6 +468,14 @@ def test_the_guest_s_own_traffic_from_that_port_has_its_own_socket() -> None:
     assert len(net.calls("open_udp")) == 1
 
 
+def test_a_client_that_the_guest_has_talked_to_has_its_own_port() -> None:
+    net = forwarding()
+    net.host.black_hole(WORLD)
+    net.send(udp(b"x", sport=7000, dport=6000))
+    knock(net, b"q", (WORLD, 6000))
+    assert datagrams(net) == [(WORLD, 6000, 7000, b"q")]
+
+
 def test_forward_to_a_given_guest() -> None:
     net = Net(config(hostfwd=["udp::0-10.0.2.77:7000"]))
     net.know(address=ip("10.0.2.77"))
