@@ -11,6 +11,7 @@ from slirpy.core.timers import Alarm
 from slirpy.reprs import never_raises
 from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.udp import Message, UdpHost
+from slirpy.testing.recent import Recent
 from slirpy.units import SECOND
 from slirpy.wire import ethernet, ipv4, udp
 
@@ -58,7 +59,7 @@ class DhcpClient:
     Attributes:
         state: ``INIT``, ``SELECTING``, ``REQUESTING``, ``BOUND``, ``RENEWING`` or ``REBINDING``.
         lease: the last granted lease that is still valid.
-        received: every message from the server, in order. May be cleared.
+        received: the newest 10,000 messages from the server, in order. May be cleared.
     """
 
     def __init__(self, guest: IpHost, udp: UdpHost) -> None:
@@ -71,7 +72,7 @@ class DhcpClient:
         self._offer: DhcpMessage | None = None
         self.state = "INIT"
         self.lease: DhcpLease | None = None
-        self.received: list[DhcpMessage] = []
+        self.received: Recent[DhcpMessage] = Recent()
         self.on_bound: Callable[[], None] | None = None
         """Called when a lease was granted, also for a renewal."""
 

@@ -16,6 +16,7 @@ from slirpy.reprs import never_raises
 from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.udp import Message as Datagram
 from slirpy.testing.guest.udp import UdpHost
+from slirpy.testing.recent import Recent
 from slirpy.units import MS, SECOND
 from slirpy.wire import dhcp6
 from slirpy.wire.dhcp6 import Association, IaAddress, Message, pack_option
@@ -70,7 +71,7 @@ class Dhcp6Client:
         lease: the last granted lease that is still valid.
         duid: the client's identifier, made of the MAC address.
         iaid: the four bytes that name the association, the last ones of the MAC address.
-        received: every message from a server to this client, in order. May be cleared.
+        received: the newest 10,000 messages from a server to this client, in order. May be cleared.
     """
 
     def __init__(self, guest: IpHost, udp: UdpHost) -> None:
@@ -91,7 +92,7 @@ class Dhcp6Client:
         self.iaid = guest.mac[2:]
         self.state = "INIT"
         self.lease: Dhcp6Lease | None = None
-        self.received: list[Message] = []
+        self.received: Recent[Message] = Recent()
 
     @never_raises
     def __repr__(self) -> str:

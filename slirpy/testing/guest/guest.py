@@ -41,6 +41,7 @@ from slirpy.testing.guest.protocols import ProtocolHost
 from slirpy.testing.guest.slaac import Autoconfiguration
 from slirpy.testing.guest.tcp import GuestStream, GuestTcp, StreamListener
 from slirpy.testing.guest.udp import UdpSocket
+from slirpy.testing.recent import Recent
 from slirpy.wire import ipv6
 
 __all__ = ["Guest"]
@@ -238,8 +239,8 @@ class Guest(ProtocolHost):
         return ping
 
     @property
-    def icmp_errors(self) -> list[IcmpError]:
-        """All ICMP errors received, in order. May be cleared."""
+    def icmp_errors(self) -> Recent[IcmpError]:
+        """The newest 10,000 ICMP errors received, in order; its ``dropped`` counts older ones. May be cleared."""
         return self.icmp.errors
 
     def udp(self, port: int = 0) -> UdpSocket:

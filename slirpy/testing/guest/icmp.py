@@ -14,6 +14,7 @@ from slirpy.testing.guest.fragments import Packet
 from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.tcphost import TcpHost
 from slirpy.testing.guest.udp import UdpHost
+from slirpy.testing.recent import Recent
 from slirpy.wire import ipv4
 from slirpy.wire.icmp import Cause, Quote, Trouble
 from slirpy.wire.icmps import Messages, messages_of
@@ -73,7 +74,7 @@ class IcmpClient:
         self._identifier = guest.random.getrandbits(16)
         self._pings: dict[int, Ping] = {}
         self._sequence = 0
-        self.errors: list[IcmpError] = []
+        self.errors: Recent[IcmpError] = Recent()
 
     def ping(self, destination: bytes, payload: bytes, hop_limit: int) -> Ping:
         """Send an echo request."""

@@ -13,6 +13,7 @@ from slirpy.reprs import counted, never_raises
 from slirpy.testing.guest.fragments import Packet
 from slirpy.testing.guest.host import packed
 from slirpy.testing.guest.ip import IpHost
+from slirpy.testing.recent import Recent
 from slirpy.wire import ipv4, udp
 
 __all__ = ["Message", "UdpHost", "UdpSocket"]
@@ -33,10 +34,10 @@ class UdpSocket:
     def __init__(self, host: UdpHost, port: int) -> None:
         self._host = host
         self.port = port
-        self.received: list[Message] = []
-        """All datagrams received, in order. May be cleared."""
-        self.errors: list[int] = []
-        """``errno`` values of ICMP errors about datagrams of this socket."""
+        self.received: Recent[Message] = Recent()
+        """The newest 10,000 datagrams received, in order; ``received.dropped`` counts older ones. May be cleared."""
+        self.errors: Recent[int] = Recent()
+        """``errno`` values of the newest 10,000 ICMP errors about datagrams of this socket."""
         self.on_message: Callable[[Message], None] | None = None
         """Called with each datagram, after it was added to ``received``."""
         self._in = self._out = 0

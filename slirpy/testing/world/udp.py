@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer, IcmpReport, OneByOne
 from slirpy.reprs import counted, never_raises
+from slirpy.testing.recent import Recent
 from slirpy.testing.text import socket_text
 from slirpy.testing.world.base import SimWorld
 from slirpy.testing.world.path import PLAIN, Shape, shaped
@@ -163,8 +164,8 @@ class SimUdpServer:
         self._carry = carry
         self.key = key
         self._answer = answer
-        self.received: list[Received] = []
-        """All datagrams received, in order. May be cleared."""
+        self.received: Recent[Received] = Recent()
+        """The newest 10,000 datagrams received, in order; ``received.dropped`` counts older ones. May be cleared."""
 
     @never_raises
     def __repr__(self) -> str:
