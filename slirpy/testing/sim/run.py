@@ -188,6 +188,12 @@ class Run(Topology):
             self._replace()
         return started
 
+    def follow(self, program: Program, coro: Coroutine[Any, Any, Any]) -> Program:
+        """Run the coroutine that the function of a program has returned; the program ends with it."""
+        from slirpy.testing.sim.aio import ContinuedProgram
+
+        return ContinuedProgram(program, coro)
+
     @contextmanager
     def replaced(self) -> Iterator[None]:
         """Return a context in which Python's modules are as programs are to see them; for calls outside of a run."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -313,6 +313,10 @@ class Topology(abc.ABC):
     @abc.abstractmethod
     def launch(self, host: Host, program: Any, name: str) -> Program:
         """Start a program; for :meth:`Host.run`."""
+
+    @abc.abstractmethod
+    def follow(self, program: Program, coro: Coroutine[Any, Any, Any]) -> Program:
+        """Run the coroutine that the function of a program has returned; the program ends with it."""
 
     @abc.abstractmethod
     def replaced(self) -> AbstractContextManager[None]:

@@ -12,7 +12,7 @@ from slirpy.testing.sim.current import HOST, PROGRAM
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.program import Program
 
-__all__ = ["AsyncProgram"]
+__all__ = ["AsyncProgram", "ContinuedProgram"]
 
 
 class AsyncProgram(Program):
@@ -70,3 +70,22 @@ class AsyncProgram(Program):
         self.ended(None if error is not None else task.result(), error)
 
     def _end(self) -> None: ...
+
+
+class ContinuedProgram(AsyncProgram):
+    """The coroutine that a plain function has returned, as in ``host.run(lambda: serve(80))``.
+
+    Args:
+        begun: the program of the function, which ends with the coroutine.
+        coro: the coroutine.
+    """
+
+    def __init__(self, begun: Program, coro: Any) -> None:
+        self._begun = begun
+        super().__init__(begun.host, coro, begun.name)
+
+    def ended(self, result: Any, error: BaseException | None) -> None:
+        """Take note of the end, for both."""
+        self.done = True
+        if not self.killed:
+            self._begun.ended(result, error)

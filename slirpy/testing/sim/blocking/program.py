@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import inspect
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -19,8 +20,9 @@ __all__ = ["BlockingProgram"]
 class BlockingProgram(Program):
     """A plain function that runs in a greenlet; calls that wait let virtual time pass.
 
-    It ends when the function returns. Threads that it has started go on until they end, or their host crashes, or the
-    network is closed. An exception in a thread ends the run, as one in the function does.
+    It ends when the function returns, and if that returns a coroutine, when the coroutine ends. Threads that it has
+    started go on until they end, or their host crashes, or the network is closed. An exception in a thread ends the
+    run, as one in the function does.
 
     Args:
         host: the host on which it runs.
@@ -35,10 +37,17 @@ class BlockingProgram(Program):
         super().__init__(host, name or getattr(program, "__name__", type(program).__name__), program)
         context = contextvars.copy_context()
         context.run(PROGRAM.set, self)
-        self.main = SimThread(host, program, context, self.ended, self.start)
+        self.main = SimThread(host, program, context, self._main_ended, self.start)
         """The thread in which the function runs."""
         self.main.is_main = True
         self._others: list[SimThread] = []
+        self._continued: Program | None = None
+
+    def _main_ended(self, result: Any, error: BaseException | None) -> None:
+        if error is None and inspect.iscoroutine(result):
+            self._continued = self.host.net.follow(self, result)
+        else:
+            self.ended(result, error)
 
     def start(self, thread: threading.Thread) -> SimThread:
         """Run a thread that the program has started."""
@@ -62,6 +71,8 @@ class BlockingProgram(Program):
 
     def _end(self) -> None:
         self.done = True
+        if self._continued is not None:
+            self._continued.kill()
         self._kill(self.main, *self._others)
 
     def kill(self) -> None:
@@ -75,8 +86,11 @@ class BlockingProgram(Program):
                 for thread in running:
                     thread.kill()
 
+    def leftovers(self) -> list[str]:
+        return [] if self._continued is None else self._continued.leftovers()
+
     def where(self) -> str:
-        waits = [self.main.where()]
+        waits = [self.main.where() if self._continued is None else self._continued.where()]
         waits += [
             f"thread {each.object.name if each.object else ''} {each.where()}"
             for each in self._others

@@ -67,6 +67,38 @@ def test_a_coroutine_from_a_thread(net: Network) -> None:
     assert net.run(main, on="client") == b"abc"
 
 
+def test_a_plain_function_that_returns_a_coroutine(net: Network) -> None:
+    assert net.run(lambda: visit(b"hello"), on="client") == b"hello"
+
+
+def test_a_coroutine_of_a_plain_function_that_fails(net: Network) -> None:
+    async def fails() -> None:
+        await asyncio.sleep(1)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        net.run(lambda: fails(), on="client")  # noqa: PLW0108 - on purpose
+
+
+def test_a_coroutine_of_a_plain_function_ends_with_its_host_and_starts_again(net: Network) -> None:
+    begun: list[float] = []
+
+    async def wait() -> None:
+        begun.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(100)
+        begun.append(-1)
+
+    program = net.host("client").run(lambda: wait())  # noqa: PLW0108 - on purpose
+    net.run_for(1)
+    assert "test_threads.py" in program.where()
+    net.host("client").crash()
+    assert program.killed
+    net.run_for(1)
+    net.host("client").restart()
+    net.run_for(99)
+    assert begun == [0, 2]
+
+
 def test_asyncio_run_in_a_plain_function(net: Network) -> None:
     def main() -> list[Any]:
         time.sleep(1)
