@@ -194,6 +194,34 @@ def test_ftplib_takes_one_answer_for_the_next_after_a_failed_transfer(
     expect_bug("python", outcome[:3], wrong="200", right="550")
 
 
+def test_aioftp_takes_one_answer_for_the_next_after_a_failed_transfer(
+    net: Network, package: Packages, tmp_path: Path
+) -> None:
+    aioftp = package("aioftp")
+    (tmp_path / "file").write_bytes(bytes(300_000))
+
+    async def serve() -> None:
+        await aioftp.Server([aioftp.User(base_path=tmp_path, home_path="/")]).run("0.0.0.0", 21)
+
+    async def delete() -> str:
+        client = aioftp.Client()
+        await client.connect("server")
+        await client.login()
+        with pytest.raises(ConnectionResetError):
+            await client.download("file", tmp_path / "copy", write_into=True)
+        with pytest.raises(aioftp.StatusCodeError):
+            await client.get_current_directory()  # 226: the end of the transfer
+        try:
+            await client.remove_file("no-such-file")
+        except aioftp.StatusCodeError:
+            return "refused"
+        return "removed"
+
+    net.host("server").run(serve)
+    net.inject(Reset(Flow("client", "server", connection=1, back=True), after_bytes=100_000))
+    expect_bug("aioftp", net.run(delete, on="client"), wrong="removed", right="refused")
+
+
 def test_logging_loses_two_records_after_a_restart_of_the_server(net: Network) -> None:
     received: list[str] = []
 

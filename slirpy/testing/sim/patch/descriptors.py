@@ -11,6 +11,7 @@ from slirpy.testing.sim.errors import EscapeError
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.patch.switches import Replacements
 from slirpy.testing.sim.socketapi.ends import FIRST_DESCRIPTOR, End, close_descriptor, descriptors
+from slirpy.testing.sim.socketapi.pairend import PairEnd
 from slirpy.testing.sim.waiting import wait_for
 
 __all__ = ["replace_descriptors"]
@@ -66,6 +67,12 @@ def _set_blocking(host: Host, fd: int, blocking: bool, /) -> None:
     descriptors(host.net).find(fd).nonblocking = not blocking
 
 
+def _pipe(host: Host) -> tuple[int, int]:
+    table = descriptors(host.net)
+    reading, writing = PairEnd.pipe(host)
+    return table.add(reading), table.add(writing)
+
+
 def _fcntl(host: Host, fd: int, command: int, argument: int = 0, /) -> int:
     import fcntl
 
@@ -97,6 +104,7 @@ def replace_descriptors(all_of_it: Replacements) -> None:
         real = getattr(os, name, None)
         if real is not None:
             all_of_it.value("socket", real, _for_ends(real, simulated))
+    all_of_it.value("socket", os.pipe, _pipe)
     if sys.platform != "win32":
         import fcntl
 

@@ -38,6 +38,13 @@ class PairEnd(End):
         one._other, other._other = other, one
         return one, other
 
+    @classmethod
+    def pipe(cls, host: Host) -> tuple[PairEnd, PairEnd]:
+        """Return the end to read from, and the end to write to, of a new pipe."""
+        reading, writing = cls.both(host)
+        reading._shut_write = writing._ended = True
+        return reading, writing
+
     @property
     def local(self) -> tuple[bytes, int] | None:
         return None

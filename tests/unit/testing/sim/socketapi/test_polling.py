@@ -149,10 +149,28 @@ def test_descriptors_work_with_os_and_fcntl(net: Network) -> None:
         assert other.recv(1) == b""
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.close(other.fileno() + 100)
-        reading, writing = os.pipe()  # files are real
-        os.write(writing, b"real")
-        assert os.read(reading, 4) == b"real"
-        os.close(reading)
+        file = os.open(os.devnull, os.O_RDWR)  # files are real
+        assert os.write(file, b"real") == 4
+        assert os.read(file, 4) == b""
+        os.close(file)
+
+    net.run(program, on="client")
+
+
+def test_a_pipe_wakes_a_select(net: Network) -> None:
+    def program() -> None:
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        with pytest.raises(BlockingIOError):
+            os.read(reading, 1)
+        threading.Timer(2, os.write, (writing, b"x")).start()
+        assert select.select([reading], [writing], [], 0) == ([], [writing], [])
+        assert select.select([reading], [], []) == ([reading], [], [])
+        assert os.read(reading, 10) == b"x"
+        with pytest.raises(BrokenPipeError):
+            os.write(reading, b"x")
         os.close(writing)
+        assert os.read(reading, 10) == b""
+        os.close(reading)
 
     net.run(program, on="client")
