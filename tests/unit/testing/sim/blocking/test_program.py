@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from slirpy.errors import ConfigError
+from slirpy.errors import ConfigError, StateError
 from slirpy.links.faultypath import Faults
 from slirpy.testing.errors import UnmetError
 from slirpy.testing.sim.blocking import BlockingProgram
@@ -223,3 +223,21 @@ def test_a_program_that_was_never_run_can_be_killed(net: Network, program: Calla
     started.kill()
     assert started.done
     assert "has ended" in started.where()
+
+
+def test_leaving_a_program_is_its_error_and_an_interrupt_reaches_the_test(net: Network) -> None:
+    with pytest.raises(SystemExit):
+        net.run(lambda: sys.exit(3), on="client")
+
+    def interrupted() -> None:
+        time.sleep(1)
+        raise KeyboardInterrupt
+
+    net.host("server").run(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        net.run_for(2)
+
+
+def test_a_program_cannot_run_its_own_network(net: Network) -> None:
+    with pytest.raises(StateError, match="running already"):
+        net.run(lambda: net.run_for(1), on="client")
