@@ -96,6 +96,15 @@ class HostStack(ProtocolHost):
 
     # ------------------------------------------------------------------------------------------ time
 
+    @property
+    def now(self) -> int:
+        """Nanoseconds of the network: a program may use a host that has been idle for hours."""
+        return self._scheduler.now
+
+    @now.setter
+    def now(self, now: int) -> None:
+        """Do nothing: nobody sets the time of a host."""
+
     def _earlier(self, when: int) -> None:
         if self._wake_at is None or when < self._wake_at:
             self._wake_at = when
@@ -105,7 +114,6 @@ class HostStack(ProtocolHost):
         if when != self._wake_at or self.dead or self._stalled:
             return
         self._wake_at = None
-        self.now = self._scheduler.now
         self.timers.run(self.now)
         self.flush()
         following = self.timers.deadline()
@@ -123,7 +131,6 @@ class HostStack(ProtocolHost):
             self._wake(self._wake_at)
 
     def flush(self) -> None:
-        self.now = self._scheduler.now
         if not self.dead and not self._sending:
             super().flush()
             for watcher in self._watchers:
@@ -150,7 +157,6 @@ class HostStack(ProtocolHost):
         """
         if self.dead:
             return
-        self.now = self._scheduler.now
         self.counters.frames_in += 1
         if not (sound and self._take_segment(frame)):
             self.take_frame(memoryview(frame))
@@ -190,7 +196,6 @@ class HostStack(ProtocolHost):
     def _looped(self, packet: bytes) -> None:
         if self.dead:
             return
-        self.now = self._scheduler.now
         view = memoryview(packet)
         header: Any = ipv4.parse(view) if view[0] >> 4 == 4 else ipv6.parse(view)
         self.deliver(header, view)

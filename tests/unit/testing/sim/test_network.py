@@ -50,6 +50,16 @@ def test_same_seed_same_frames() -> None:
     assert digest(5) != digest(6)
 
 
+@pytest.mark.parametrize("idle", [130, 86_400])
+def test_exchange_after_a_long_idle_time(idle: float) -> None:
+    """A connection begins now, not when its host was busy last: its time limits count from here."""
+    net = network()
+    net.run_for(idle)
+    begin = net.now
+    assert talk(net).got == b"hello"
+    assert net.now - begin == 6 * MS
+
+
 @pytest.mark.parametrize("address", [bytes([127, 0, 0, 1]), bytes(15) + b"\1", None])
 def test_loopback(address: bytes | None) -> None:
     """A host talks to itself, by its loopback and by its own address, and no frame leaves it."""
