@@ -25,7 +25,7 @@ def test_inputs(target: str) -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_beginnings_of_inputs(target: str) -> None:
-    """What is cut short is no exception, either."""
+    """Inputs that are cut short raise no exception, either."""
     for data in inputs.read(target)[:20]:
         for length in range(min(len(data), 60)):
             TARGETS[target](data[:length])

@@ -255,7 +255,7 @@ def fuzz(guest: Guest, frames: int) -> None:
 
 
 class Fate(NamedTuple):
-    """What became of one frame."""
+    """Fate of one frame."""
 
     counted: dict[str, int]
     """Counters that have risen, but for those of all frames, and by how much."""

@@ -40,7 +40,7 @@ def counted(net: VirtualNetwork) -> dict[str, int]:
 
 
 def recorded(path: Path) -> dict[str, Any]:
-    """What is recorded by scenario; empty before the first time."""
+    """Recorded hashes, by scenario; empty before the first time."""
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return found
 

@@ -113,7 +113,7 @@ class SimDatagram(OneByOne):
             self._owner.datagram(payload, *source)
 
     def _answering_from(self, local: bytes) -> SimAnswering:
-        """The same peer for the same address, as on a real host."""
+        """Return the peer for an address, which stays the same, as on a real host."""
         known = self._locals.get(local)
         if known is None:
             if len(self._locals) >= LOCALS_MAX:
