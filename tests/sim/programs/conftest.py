@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
-from types import ModuleType
-from typing import Any
 
 import pytest
 
 from slirpy.testing.sim.network import Network
+from tests.sim.programs.packages import Packages
 from tests.sim.programs.path import BAD_PATH
-from tests.system.machine import missing
 
 
 @pytest.fixture
@@ -21,18 +18,6 @@ def net() -> Iterator[Network]:
         network.host("server")
         network.host("client")
         yield network
-
-
-class Packages:
-    """Packages of the extra ``programs``."""
-
-    def __call__(self, name: str) -> Any:
-        """Import a package, or skip the test if it is not there."""
-        try:
-            module: ModuleType = importlib.import_module(name)
-        except ImportError as error:
-            missing(f"{error}: install slirpy[programs]")
-        return module
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from slirpy.testing.sim.network import Network
-from tests.sim.programs.conftest import Packages
+from tests.sim.programs.packages import Packages
 from tests.sim.programs.redisserver import serve_redis
 from tests.support.certificate import client_context, server_context
 

@@ -23,7 +23,7 @@ from slirpy.links.faultypath import Faults
 from slirpy.testing import Flow, Lose, Network, Reset
 from slirpy.units import MS
 from tests.sim.programs.bugs import expect_bug
-from tests.sim.programs.conftest import Packages
+from tests.sim.programs.packages import Packages
 from tests.sim.programs.redisserver import serve_redis
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from slirpy.testing.sim.network import Network
-from tests.sim.programs.conftest import Packages
+from tests.sim.programs.packages import Packages
 from tests.support.certificate import PEM
 
 

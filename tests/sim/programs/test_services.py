@@ -7,7 +7,7 @@ from email.message import EmailMessage
 from typing import Any
 
 from slirpy.testing.sim.network import Network
-from tests.sim.programs.conftest import Packages
+from tests.sim.programs.packages import Packages
 from tests.sim.programs.redisserver import serve_redis
 
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from tests.sim.programs.conftest import Packages
+from tests.sim.programs.packages import Packages
 from tests.support.repository import REPOSITORY
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from slirpy.testing.sim.network import Network
-from tests.sim.programs.conftest import Packages
+from tests.sim.programs.packages import Packages
 from tests.support.certificate import client_context, server_context
 
 BODY = bytes(range(256)) * 4096

@@ -28,6 +28,7 @@ from slirpy.testing.sim.aio.transport import StreamTransport
 from slirpy.testing.sim.current import HOST, PROGRAM, current_host
 from slirpy.testing.sim.errors import EscapeError
 from slirpy.testing.sim.host import Host
+from slirpy.units import SECOND
 
 if TYPE_CHECKING:
     from slirpy.testing.sim.program import Program
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SimLoop", "loop_of"]
 
-_NANO = 1_000_000_000
-_NEVER = 1e15
+_NEVER = float(1 << 50)
 """A time in seconds at which a timer is as good as none."""
 
 
@@ -104,7 +104,7 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Ex
         """Return the reading of the monotonic clock of the present host, in seconds."""
         host = current_host()
         now = self.scheduler.now
-        return (now if host is None else host.clock.monotonic(now)) / _NANO
+        return (now if host is None else host.clock.monotonic(now)) / SECOND
 
     def call_soon(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
@@ -152,8 +152,8 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Ex
     def _set(self, timer: SimTimer, when: float) -> None:
         if not when < _NEVER:
             return
-        reading = max(ceil(when * _NANO), 0)
-        if reading / _NANO < when:
+        reading = max(ceil(when * SECOND), 0)
+        if reading / SECOND < when:
             reading += 1
         program = timer.program
         at = reading if program is None else program.host.clock.network_time(reading)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from slirpy.testing.sim.network import Network
+from tests.unit.testing.sim.aio.servers import serve_echo
 
 
 def test_a_crash_runs_no_cleanup(net: Network, caplog: pytest.LogCaptureFixture) -> None:
@@ -199,8 +200,6 @@ async def _visits(count: int) -> None:
 
 @pytest.mark.parametrize("order", ["fifo", "random"])
 def test_equal_runs_have_equal_transcripts(order: Any) -> None:
-    from tests.unit.testing.sim.aio.conftest import serve_echo
-
     def digest(seed: int) -> str:
         with Network(seed, order=order) as net:
             net.host("server").run(serve_echo)

@@ -12,7 +12,7 @@ from slirpy.links.faultypath import Faults
 from slirpy.testing.sim.network import Network
 from slirpy.units import MS
 from tests.support.certificate import client_context, server_context
-from tests.unit.testing.sim.aio.conftest import echo
+from tests.unit.testing.sim.aio.servers import echo
 
 
 @pytest.fixture
