@@ -155,6 +155,14 @@ class TcpHost(abc.ABC, Generic[S]):
     def find_listener(self, address: bytes, port: int) -> object:
         """Return the listener for connections to an address and port of the guest; None: there is none."""
 
+    def settings_for(self, listener: object, far: bytes) -> Settings:
+        """Return the settings of a connection from ``far`` to a listener."""
+        return self.settings(far)
+
+    def is_full(self, listener: object) -> bool:
+        """Report whether a listener takes no more connections for now, because earlier ones were not accepted."""
+        return False
+
     @abc.abstractmethod
     def make(self, key: bytes, conn: Connection, listener: object) -> S:
         """Return the stream of a new connection."""
@@ -242,13 +250,15 @@ class TcpHost(abc.ABC, Generic[S]):
         previous = None
         if flags & (tcp.SYN | tcp.ACK | tcp.RST) == tcp.SYN:
             listener = self.find_listener(destination, port)
+            if listener is not None and self.is_full(listener):
+                return  # the client tries again
             if listener is not None and stream is not None and reopens(stream.conn, segment):
                 previous = stream.conn
                 previous.close_with(0)
                 self.mark(stream)
                 stream = None
             if listener is not None and stream is None:
-                stream = self._open(key, self.settings(source), listener, previous)
+                stream = self._open(key, self.settings_for(listener, source), listener, previous)
                 stream.conn.listen(guest.now)
         if stream is not None:
             stream.input(segment)

@@ -68,16 +68,28 @@ class HostSockets:
     # ------------------------------------------------------------------------------- for programs
 
     def connect(
-        self, address: bytes, port: int, owner: StreamOwner, local: tuple[bytes | None, int] = (None, 0)
+        self,
+        address: bytes,
+        port: int,
+        owner: StreamOwner,
+        local: tuple[bytes | None, int] = (None, 0),
+        rcv_buffer: int = 0,
     ) -> HostStream:
-        """Start to connect; ``local`` is the address and port from which, None and 0: any.
+        """Start to connect.
+
+        Args:
+            address: address of the far end.
+            port: port of the far end.
+            owner: owner of the stream.
+            local: own address and port; None and 0: any.
+            rcv_buffer: bytes that the receive buffer holds; 0: as the host's settings say.
 
         Raises:
             OSError: ENETUNREACH: the host has no address of the family. EADDRINUSE: there is such a connection.
         """
         tcp = self._host.stack.tcp
         try:
-            return tcp.connect(address, port, owner, local)
+            return tcp.connect(address, port, owner, local, rcv_buffer)
         except StateError:
             raise OSError(errno.ENETUNREACH, "Network is unreachable") from None
 

@@ -233,6 +233,10 @@ def overlap(one: bytes, one_dual: bool, other: bytes, other_dual: bool) -> bool:
     return same and not (any(one) and any(other))
 
 
+def _never() -> bool:
+    return False
+
+
 class HostListener:
     """A listening port of a host.
 
@@ -250,6 +254,10 @@ class HostListener:
         self.accept: Callable[[AcceptedStream], StreamOwner] = accept
         self.dual = dual
         self.opening: set[HostStream] = set()
+        self.rcv_buffer = 0
+        """Bytes that the receive buffer of each connection holds; 0: as the host's settings say."""
+        self.is_full: Callable[[], bool] = _never
+        """Function that reports whether SYNs are ignored, because earlier connections were not accepted."""
         self.closed = False
 
     @never_raises
@@ -283,6 +291,7 @@ class ConnectionLimits(NamedTuple):
 
     mss: int
     version: int
+    rcv_buffer: int
 
 
 class HostTcp(TcpHost[HostStream]):
@@ -302,18 +311,31 @@ class HostTcp(TcpHost[HostStream]):
 
     def settings(self, far: bytes, rcv_buffer: int = 0) -> Settings:
         header, version = (40, 4) if len(far) == 4 else (60, 6)
-        limits = ConnectionLimits(self.guest.mtu_for(far) - header, version)
+        limits = ConnectionLimits(self.guest.mtu_for(far) - header, version, rcv_buffer)
         settings = self._settings.get(limits)
         if settings is None:
-            settings = self._settings[limits] = replace(
-                self.base, mss=limits.mss, peer_mss=536 if version == 4 else 1220
-            )
+            settings = replace(self.base, mss=limits.mss, peer_mss=536 if version == 4 else 1220)
+            if rcv_buffer:
+                settings = replace(settings, rcv_buffer=rcv_buffer, rcv_buffer_initial=rcv_buffer)
+            self._settings[limits] = settings
         return settings
 
     def connect(
-        self, address: bytes, port: int, owner: StreamOwner, local: tuple[bytes | None, int] = (None, 0)
+        self,
+        address: bytes,
+        port: int,
+        owner: StreamOwner,
+        local: tuple[bytes | None, int] = (None, 0),
+        rcv_buffer: int = 0,
     ) -> HostStream:
         """Start a connection, from a free port unless ``local`` names one.
+
+        Args:
+            address: address of the far end.
+            port: port of the far end.
+            owner: owner of the stream.
+            local: own address and port; None and 0: any.
+            rcv_buffer: bytes that the receive buffer holds; 0: as the host's settings say.
 
         Raises:
             OSError: EADDRINUSE: there is such a connection already.
@@ -321,7 +343,7 @@ class HostTcp(TcpHost[HostStream]):
         own, own_port = local
         source = own if own is not None and any(own) else None
         key = self.free_key(address, port, source, own_port)
-        stream = self.open(key, 0)
+        stream = self.open(key, rcv_buffer)
         stream.owner = owner
         self.guest.flush()
         return stream
@@ -364,6 +386,12 @@ class HostTcp(TcpHost[HostStream]):
                 if any(listener.address[0]):
                     break  # the more specific one
         return found
+
+    def settings_for(self, listener: object, far: bytes) -> Settings:
+        return self.settings(far, listener.rcv_buffer if isinstance(listener, HostListener) else 0)
+
+    def is_full(self, listener: object) -> bool:
+        return isinstance(listener, HostListener) and listener.is_full()
 
     def make(self, key: bytes, conn: Connection, listener: object) -> HostStream:
         if not isinstance(listener, HostListener):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from slirpy.tcp import Settings
@@ -29,6 +30,12 @@ def configured(settings: Settings, options: Mapping[tuple[int, int], int | bytes
 
     Without TCP_NODELAY, Nagle's algorithm is on, as in any kernel.
     """
+    return _configured(settings, tuple(options.items()))
+
+
+@lru_cache(maxsize=256)  # checking new settings takes longer than carrying a connection
+def _configured(settings: Settings, items: tuple[tuple[tuple[int, int], int | bytes], ...]) -> Settings:
+    options = dict(items)
     changes: dict[str, Any] = {}
     nodelay = bool(options.get((_TCP, socket.TCP_NODELAY)))
     if nodelay != settings.nodelay:
@@ -43,6 +50,8 @@ def configured(settings: Settings, options: Mapping[tuple[int, int], int | bytes
             changes["keepalive"] = bool(value)
         elif (level, name) == (_SOL, socket.SO_SNDBUF):
             changes["snd_buffer"] = max(2 * value, 4608)  # twice, and no less, as Linux has it
+    if changes.get("keepalive_count") == 1:
+        changes["keepalive_count"] = 2  # the engine never relies on one answer (RFC 9293, MUST-29)
     if changes.get("user_timeout") == 0:
         del changes["user_timeout"]  # 0 means the system's
     return replace(settings, **changes) if changes else settings

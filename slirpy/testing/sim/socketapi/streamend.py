@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from slirpy.errors import ConfigError
 from slirpy.interfaces import AcceptedStream, Buffer
 from slirpy.testing.sim.socketapi.ends import End, Received, failure, would_block
 from slirpy.testing.sim.socketapi.options import configured
@@ -21,6 +22,8 @@ __all__ = ["StreamEnd"]
 
 _LOOPBACK = {4: bytes((127, 0, 0, 1)), 16: ipv6.LOOPBACK}
 _SOMAXCONN = 4096
+_LEAST_BUFFER = 1152
+"""Bytes of data that the smallest receive buffer of Linux holds."""
 
 
 class StreamEnd(End):
@@ -133,6 +136,8 @@ class StreamEnd(End):
             self.bind(bytes(4 if self.family == socket.AF_INET else 16), 0)
         assert self._bound is not None
         self.listener = self.host.sockets.listen(*self._bound, self._accept, dual=self._dual)
+        self.listener.rcv_buffer = self._receive_buffer()
+        self.listener.is_full = lambda: len(self._accepted) > self._backlog
 
     def _accept(self, accepted: AcceptedStream) -> StreamEnd:
         stream = accepted.peer
@@ -163,7 +168,11 @@ class StreamEnd(End):
         self.connecting = True
         try:
             self.stream = self.host.sockets.connect(
-                address if any(address) else _LOOPBACK[len(address)], port, self, self._bound or (None, 0)
+                address if any(address) else _LOOPBACK[len(address)],
+                port,
+                self,
+                self._bound or (None, 0),
+                self._receive_buffer(),
             )
         except OSError:
             self.connecting = False
@@ -248,8 +257,18 @@ class StreamEnd(End):
     # ---------------------------------------------------------------------------------------- options
 
     def set_option(self, level: int, name: int, value: int | bytes) -> None:
+        base = self.host.stack.tcp.base if self.stream is None else self.stream.conn.settings
+        try:
+            configured(base, {**self.options, (level, name): value})
+        except ConfigError:
+            raise failure(errno.EINVAL) from None
         super().set_option(level, name, value)
         self._configure()
+
+    def _receive_buffer(self) -> int:
+        """Return the size that the program has chosen; 0: none."""
+        size = self.options.get((socket.SOL_SOCKET, socket.SO_RCVBUF))
+        return max(size, _LEAST_BUFFER) if isinstance(size, int) else 0
 
     def _configure(self) -> None:
         """Apply the options to the connection."""
@@ -259,3 +278,9 @@ class StreamEnd(End):
             if settings is not conn.settings:
                 conn.configure(settings)
                 self.stream.act()
+            size = self._receive_buffer()
+            if size and size != conn.rcv_limit_max:
+                # The handshake has fixed the largest number that the window field can express.
+                conn.rcv_limit = conn.rcv_limit_max = min(size, 0xFFFF << conn.rcv_wscale)
+        if self.listener is not None:
+            self.listener.rcv_buffer = self._receive_buffer()

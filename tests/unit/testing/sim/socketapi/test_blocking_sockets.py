@@ -202,3 +202,64 @@ def test_datagrams_wait_and_time_out(net: Network) -> None:
             return client.recv(100)
 
     assert net.run(program, on="client") == b"QUESTION"
+
+
+def test_a_full_queue_of_connections_ignores_further_ones(net: Network) -> None:
+    def serve() -> None:
+        with socket.create_server(("", 7), backlog=1) as server:
+            time.sleep(10)
+            kept = [server.accept() for _ in range(3)]
+            time.sleep(100)
+            kept.clear()
+
+    net.host("server").run(serve)
+
+    def program() -> list[float]:
+        times, kept = [], []
+        for _ in range(3):
+            kept.append(socket.create_connection(("server", 7)))
+            times.append(time.monotonic())
+        for each in kept:
+            each.close()
+        return times
+
+    _, second, third = net.run(program, on="client")
+    assert second < 0.1
+    assert 10 < third < 20  # by a repeated SYN
+
+
+def test_a_small_receive_buffer_holds_the_sender_back(net: Network) -> None:
+    def serve() -> None:
+        with socket.create_server(("", 7)) as server:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection, _ = server.accept()
+            time.sleep(1000)
+            connection.close()
+
+    net.host("server").run(serve)
+
+    def program() -> int:
+        with socket.create_connection(("server", 7)) as connection:
+            time.sleep(1)
+            connection.setblocking(False)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            sent = 0
+            for _ in range(200):
+                try:
+                    sent += connection.send(bytes(1000))
+                except BlockingIOError:
+                    time.sleep(0.1)
+            return sent
+
+    assert net.run(program, on="client") < 20_000
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("TCP_KEEPIDLE", 0), ("TCP_KEEPINTVL", -1), ("TCP_USER_TIMEOUT", -5)]
+)
+def test_senseless_values_of_options_are_refused(net: Network, name: str, value: int) -> None:
+    def program() -> None:
+        with socket.socket() as made, pytest.raises(OSError, match="Invalid argument"):
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+    net.run(program, on="client")
