@@ -12,6 +12,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from slirpy.testing.sim.blocking.greenlets import load
+from slirpy.testing.sim.blocking.trios import State, cancel, exchange
 from slirpy.testing.sim.current import HOST
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.waiting import RUNNING
@@ -68,6 +69,7 @@ class SimThread:
         self._woken = False
         self._killed = 0
         self._joining: list[Callable[[], object]] = []
+        self._trio: State = {}
         context.run(HOST.set, host)
         self._greenlet = self._greenlets.greenlet(self._run)
         self._greenlet.gr_context = context
@@ -109,10 +111,12 @@ class SimThread:
         if self._greenlet.parent is not hub:
             self._greenlet.parent = hub
         outside, RUNNING.waiter = RUNNING.waiter, self
+        trio_outside = exchange(self._trio)
         try:
             switch(*args)
         finally:
             RUNNING.waiter = outside
+            self._trio = exchange(trio_outside)
 
     def suspend(self, call: str, deadline: int | None) -> bool:
         """See :meth:`slirpy.testing.sim.waiting.WaitingThread.suspend`."""
@@ -166,9 +170,13 @@ class SimThread:
         """End the thread at once: the call in which it waits raises GreenletExit. Harmless when it has ended."""
         if self.done:
             return
-        self._killed = max(self._killed, 1)
         greenlet = self._greenlet
-        if greenlet is self._greenlets.getcurrent() or self._inside():
+        if greenlet is not self._greenlets.getcurrent() and not self._inside() and cancel(self._trio):
+            for _ in range(_PATIENCE):
+                if not self.done:
+                    self._switch(greenlet.switch)
+        self._killed = max(self._killed, 1)
+        if self.done or greenlet is self._greenlets.getcurrent() or self._inside():
             return  # it stops at its next wait
         if not greenlet:  # not begun
             self._finish()

@@ -15,6 +15,7 @@ from slirpy.testing.sim.patch.randomness import replace_entropy, replace_random
 from slirpy.testing.sim.patch.sockets import replace_sockets
 from slirpy.testing.sim.patch.switches import Replacements
 from slirpy.testing.sim.patch.threads import replace_threads
+from slirpy.testing.sim.patch.trios import replace_trio
 
 __all__ = ["patched"]
 
@@ -35,6 +36,7 @@ def _everything() -> Replacements:
         replace_threads,
         refuse_processes,
         replace_loops,
+        replace_trio,
     ):
         replace(made)
     return made

@@ -35,6 +35,11 @@ def refusal(name: str, instead: str) -> Any:
     return call
 
 
+def _no_wakeup(host: Host, fd: int, *, warn_on_full_buffer: bool = True) -> int:
+    """Take a descriptor to which signals are to be written, as trio does: none arrive."""
+    return -1
+
+
 def refuse_processes(all_of_it: Replacements) -> None:
     """Let calls that start processes, or that wait for signals, raise an error in programs."""
     for name, instead in _INSTEAD.items():
@@ -44,5 +49,6 @@ def refuse_processes(all_of_it: Replacements) -> None:
         if hasattr(signal, name):
             instead = "real time does not pass; use time.sleep() or a thread"
             all_of_it.value(ALWAYS, getattr(signal, name), refusal(f"signal.{name}", instead))
+    all_of_it.value(ALWAYS, signal.set_wakeup_fd, _no_wakeup)
     instead = "run the other program on a host, by host.run(), or the process outside the network"
     all_of_it.method(ALWAYS, subprocess.Popen, "__init__", refusal("subprocess.Popen", instead))

@@ -74,6 +74,7 @@ class Replacements:
         self._back: dict[int, tuple[Any, Any]] = {}
         self._attributes: list[tuple[Any, str, Any]] = []
         self._saved: list[tuple[Any, str, Any]] = []
+        self._late: dict[str, Callable[[Replacements, ModuleType], None]] = {}
         self._searched: dict[str, ModuleType] = {}
         self._found: list[tuple[Any, str, Any, Any]] = []
 
@@ -94,8 +95,14 @@ class Replacements:
         """Replace an attribute of a class."""
         self._attributes.append((owner, name, replacement))
 
+    def late(self, module: str, replace: Callable[[Replacements, ModuleType], None]) -> None:
+        """Call ``replace`` with this object and a module, once the module has been imported."""
+        self._late[module] = replace
+
     def install(self) -> None:
         """Replace everything."""
+        for name in [name for name in self._late if name in sys.modules]:
+            self._late.pop(name)(self, sys.modules[name])
         self._search(forwards=True)
         for owner, name, _, replacement in self._found:
             setattr(owner, name, replacement)

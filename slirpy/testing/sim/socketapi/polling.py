@@ -23,7 +23,6 @@ POLLNVAL = getattr(select, "POLLNVAL", 0x020)
 _READ = POLLIN | getattr(select, "POLLRDNORM", 0x040)
 _WRITE = POLLOUT | getattr(select, "POLLWRNORM", 0x100)
 _RDHUP = getattr(select, "POLLRDHUP", 0x2000)
-_UNSUPPORTED = {"EPOLLET": 1 << 31, "EPOLLONESHOT": 1 << 30}
 
 
 class _Several:
@@ -159,6 +158,12 @@ class SimPoll:
         return result
 
 
+_EDGE = 1 << 31
+_ONESHOT = getattr(select, "EPOLLONESHOT", 0)
+_DISABLED = -1
+"""Mask of a descriptor that has had its one event; ``modify`` sets another."""
+
+
 class SimEpoll:
     """``select.epoll()`` of a program, level-triggered.
 
@@ -176,9 +181,8 @@ class SimEpoll:
     def _check(self, fd: Any, eventmask: int = 0) -> int:
         if self.closed:
             raise ValueError("I/O operation on closed epoll object")
-        for name, bit in _UNSUPPORTED.items():
-            if eventmask & bit:
-                raise EscapeError(f"{name} is not simulated; use level-triggered events")
+        if eventmask & _EDGE:
+            raise EscapeError("EPOLLET is not simulated; use level-triggered events")
         return _number(fd)
 
     def register(self, fd: Any, eventmask: int = POLLIN | POLLPRI | POLLOUT) -> None:
@@ -210,12 +214,16 @@ class SimEpoll:
             del self._ends[number]  # a kernel forgets what is closed
 
         def attempt() -> list[tuple[int, int]]:
-            found = []
+            found: list[tuple[int, int]] = []
             for number, (end, mask) in self._ends.items():
-                ready = _events(end) & (mask | POLLERR | POLLHUP) if number in open_ends else 0
-                if ready:
+                ready = _events(end) & (mask | POLLERR | POLLHUP) if mask >= 0 and number in open_ends else 0
+                if ready and (maxevents < 0 or len(found) < maxevents):
                     found.append((number, ready))
-            return found if maxevents < 0 else found[:maxevents]
+            for number, _ in found:
+                end, mask = self._ends[number]
+                if mask & _ONESHOT:
+                    self._ends[number] = end, _DISABLED
+            return found
 
         limit = None if timeout is None or timeout < 0 else timeout
         waited = [end for end, _ in self._ends.values()]
