@@ -171,10 +171,10 @@ _PLACED6 = ("host6", "dns6")
 _FAMILIES = ("", "ipv4=on", "ipv6=on", "ipv4,ipv6", "noipv6", "ipv4=off")
 _UNKNOWN = ("nett=10.0.2.0/24", "mac=52:54:00:12:34:56", "type=tap", "x")
 _FLAWS = (
-    *_UNKNOWN, "net=10.0.2.0/33", "net=guest", "net=127.0.0.0/8", "host=10.0.3.1", "host=10.0.2.255", "dns=10.0.2",
-    "dhcpstart=10.0.3.1", "ipv6-net=fec0::/3", "ipv6-net=fe80::/64", "ipv6-host=fd00::2", "ipv4=maybe", "restrict=2",
-    "ipv4=off,ipv6=off", "hostfwd=tcp::70000-:80", "hostfwd=tcp::80", "hostfwd=icmp::1-:1",
-    "guestfwd=tcp:10.0.2.9:80", "smbserver=10.0.3.4", "hostname=", "hostname=-a", "hostname",
+    *_UNKNOWN, "net=10.0.2.0/33", "net=guest", "net=127.0.0.0/8", "host=172.16.0.1", "dns=10.0.2",
+    "dhcpstart=172.16.0.1", "ipv6-net=fec0::/3", "ipv6-net=fe80::/64", "ipv6-host=fd00::2", "ipv4=maybe",
+    "restrict=2",    "ipv4=off,ipv6=off", "hostfwd=tcp::70000-:80", "hostfwd=tcp::80", "hostfwd=icmp::1-:1",
+    "guestfwd=tcp:10.0.2.9:80", "smbserver=172.16.0.4", "hostname=", "hostname=-a", "hostname",
     "dnssearch=a..b", "tftp=", "bootfile=",
 )  # fmt: skip
 

@@ -16,7 +16,7 @@ from slirpy.testing.strategies.frames import _LOWER, FLAWS
 from slirpy.wire.describe import describe
 from tests.unit.testing.strategies.reading import read
 
-FEW = settings(max_examples=25, deadline=None)
+FEW = settings(max_examples=12, deadline=None)
 BOTH = pytest.mark.parametrize("ends", [FROM_GUEST, TO_GUEST], ids=["from guest", "to guest"])
 EACH = pytest.mark.parametrize("protocol", PROTOCOLS)
 BELOW = {"ndp": "icmpv6", "mld": "icmpv6", "dhcp": "udp", "dhcp6": "udp", "dns": "udp", "tftp": "udp"}
@@ -78,15 +78,14 @@ def test_the_guest_takes_valid_frames(protocol: Protocol) -> None:
 
 
 @EACH
-@BOTH
-def test_nearly_valid_frames_have_their_flaw_in_their_protocol(protocol: Protocol, ends: Ends) -> None:
+def test_nearly_valid_frames_have_their_flaw_in_their_protocol(protocol: Protocol) -> None:
     """The layers below it are right; where nobody has to notice the flaw, nothing raises."""
     tolerant = {flaw.name for flaw in FLAWS.get(protocol, ()) if flaw.tolerated}
 
     @FEW
-    @given(frames("near", protocol, ends=ends))
+    @given(frames("near", protocol))
     def check(frame: bytes) -> None:
-        layers = read(frame, ends.packed.destination_mac)
+        layers = read(frame, FROM_GUEST.packed.destination_mac)
         if not tolerant and protocol not in ("dhcp", "dhcp6", "tftp"):
             assert layers[-1] == ""
         if protocol in BELOW:
@@ -105,7 +104,7 @@ def test_each_flaw_is_refused(protocol: str, flaw: Flaw) -> None:
     make, _ = _LOWER[protocol]
     ends = TO_GUEST.packed
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=8, deadline=None)
     @given(kinds("near", make(ends), [flaw]))
     def check(frame: bytes) -> None:
         refused = read(frame, ends.destination_mac)[-1] == ""
@@ -117,14 +116,13 @@ def test_each_flaw_is_refused(protocol: str, flaw: Flaw) -> None:
 
 
 @EACH
-@BOTH
-def test_garbage_raises_nothing(protocol: Protocol, ends: Ends) -> None:
+def test_garbage_raises_nothing(protocol: Protocol) -> None:
     lower = BELOW.get(protocol)
 
     @FEW
-    @given(frames("garbage", protocol, ends=ends))
+    @given(frames("garbage", protocol, ends=TO_GUEST))
     def check(frame: bytes) -> None:
-        layers = read(frame, ends.packed.destination_mac)
+        layers = read(frame, TO_GUEST.packed.destination_mac)
         if lower == "udp":
             assert lower in layers
         elif protocol in ("tcp", "udp", "icmp", "icmpv6"):

@@ -23,7 +23,7 @@ from slirpy.wire.icmps import messages_of
 from slirpy.wire.ip import family_of
 from tests.unit.testing.strategies.reading import dhcp6_ok, dhcp_ok, dns_ok, tftp_ok
 
-FEW = settings(max_examples=30, deadline=None)
+FEW = settings(max_examples=20, deadline=None)
 ONCE = settings(database=None)
 DATAGRAM4 = ipv4.build(b"\x0a\0\2\2", b"\x0a\0\2\x0f", 17, 20) + b"\0\x07\0\x09\0\x14\0\0" + bytes(12)
 DATAGRAM6 = ipv6.build(b"\xfe" * 16, b"\xfd" * 16, 17, 20) + b"\0\x07\0\x09\0\x14\0\0" + bytes(12)
@@ -210,7 +210,6 @@ def test_option_strings() -> None:
     near()
     garbage()
     assert find(option_strings(), lambda text: True, settings=ONCE) == "user"
-    assert find(option_strings(), lambda text: "hostname" in text, settings=ONCE).startswith("user,hostname=")
     assert find(option_strings("near"), lambda text: True, settings=ONCE) == "user,nett=10.0.2.0/24"
 
 
