@@ -13,6 +13,7 @@ from slirpy.testing.sim.host import Host
 __all__ = ["AddressInfo", "getaddrinfo", "getnameinfo", "packed", "sockaddr"]
 
 AddressInfo = tuple[int, int, int, str, Any]
+_MAPPED = bytes(10) + b"\xff\xff"
 _FAMILY = {4: socket.AF_INET, 16: socket.AF_INET6}
 _TYPES = (
     (socket.SOCK_STREAM, socket.IPPROTO_TCP),
@@ -32,6 +33,8 @@ def _error(number: int, text: str) -> socket.gaierror:
 
 @lru_cache(4096)
 def _text(address: bytes) -> str:
+    if address[:12] == _MAPPED:
+        return f"::ffff:{ip_address(address[12:])}"  # Python 3.11 would write it in hexadecimal
     return str(ip_address(address))
 
 

@@ -44,7 +44,7 @@ class _Reservation(NamedTuple):
     owner: object
     address: bytes
     dual: bool
-    reuse: bool
+    reuse: Callable[[], bool]
 
     def overlaps(self, address: bytes, dual: bool) -> bool:
         """Report whether another socket at ``address`` would receive the same connections."""
@@ -120,7 +120,9 @@ class HostSockets:
         self._check_own(address)
         return self._host.stack.udp_sockets.bind(address, port, owner, dual=dual, shared=shared)
 
-    def reserve(self, owner: object, address: bytes, port: int, *, dual: bool, reuse: bool) -> int:
+    def reserve(
+        self, owner: object, address: bytes, port: int, *, dual: bool, reuse: Callable[[], bool]
+    ) -> int:
         """Bind a TCP socket that does not listen yet, and return its port; 0 chooses a free one.
 
         Args:
@@ -128,7 +130,8 @@ class HostSockets:
             address: an address of the host; zeros: all of the family.
             port: its port.
             dual: whether ``::`` means IPv4 as well.
-            reuse: whether it has SO_REUSEADDR: connections of an earlier socket may remain on the port.
+            reuse: function that reports whether it has SO_REUSEADDR now: connections of an earlier socket may remain
+                on the port.
 
         Raises:
             OSError: EADDRINUSE, or EADDRNOTAVAIL: the address is not the host's.
@@ -142,8 +145,8 @@ class HostSockets:
             port = 0 if known else candidate
         others = self._reserved.setdefault(port, [])
         if (
-            (not reuse and port in taken)
-            or any(each.overlaps(address, dual) and not (reuse and each.reuse) for each in others)
+            (not reuse() and port in taken)
+            or any(each.overlaps(address, dual) and not (reuse() and each.reuse()) for each in others)
             or any(overlap(*each.covers, address, dual) for each in tcp.listeners.get(port, ()))
         ):
             raise OSError(errno.EADDRINUSE, f"Address already in use: {with_port(ip_address(address), port)}")

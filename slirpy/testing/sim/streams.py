@@ -221,8 +221,11 @@ class HostStream(TcpStream):
             self._dead = True
             if self.listener is not None and isinstance(self.listener, HostListener):
                 self.listener.opening.discard(self)
-            if conn.error:
-                self.owner.failed(conn.error)
+            error = conn.error
+            if error == errno.ECONNRESET and conn.fin_received and not conn.fin_queued:
+                error = errno.EPIPE  # as Linux has it in CLOSE-WAIT
+            if error:
+                self.owner.failed(error)
 
 
 def overlap(one: bytes, one_dual: bool, other: bytes, other_dual: bool) -> bool:

@@ -65,6 +65,9 @@ class DatagramEnd(End):
     def can_read(self) -> bool:
         return bool(self._queue) or self.error != 0 or self._shut
 
+    def has_input(self) -> bool:
+        return bool(self._queue) or self._shut
+
     def can_write(self) -> bool:
         return True
 

@@ -84,6 +84,10 @@ class End(abc.ABC):
     def can_write(self) -> bool:
         """Report whether writing does not block, or a connection attempt has ended."""
 
+    def has_input(self) -> bool:
+        """Report whether there is something to read other than an error, as POLLIN does."""
+        return self.can_read()
+
     def hung_up(self) -> bool:
         """Report whether both directions have ended, as POLLHUP does."""
         return False

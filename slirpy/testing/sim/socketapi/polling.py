@@ -58,7 +58,7 @@ def _number(file: Any) -> int:
 
 def _events(end: End) -> int:
     """Return what is ready, as ``poll`` has it."""
-    found = (_READ if end.can_read() else 0) | (_WRITE if end.can_write() else 0)
+    found = (_READ if end.has_input() else 0) | (_WRITE if end.can_write() else 0)
     if end.ended():
         found |= _RDHUP
     if end.error:
@@ -105,8 +105,8 @@ def select_ends(
         table.find(_number(each))  # nothing ever is exceptional
 
     def attempt() -> tuple[list[Any], list[Any], list[Any]] | None:
-        readable = [each for each, end in reading if end.can_read()]
-        writable = [each for each, end in writing if end.can_write()]
+        readable = [each for each, end in reading if _events(end) & (_READ | POLLERR | POLLHUP)]
+        writable = [each for each, end in writing if _events(end) & (_WRITE | POLLERR)]
         return (readable, writable, []) if readable or writable else None
 
     ends = dict.fromkeys(end for _, end in reading + writing)

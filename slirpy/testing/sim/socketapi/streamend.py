@@ -89,15 +89,21 @@ class StreamEnd(End):
     def can_write(self) -> bool:
         if self.error or self.dead or self.shut_write:
             return True
-        return self.stream is not None and not self.connecting and self.stream.has_room
+        if self.stream is None:
+            return self.listener is None
+        return not self.connecting and self.stream.has_room
 
     def ended(self) -> bool:
-        return self.dead or self.shut_read or (self.stream is not None and self.stream.ended)
+        if self.dead or self.shut_read:
+            return True
+        return bool(self.error) if self.stream is None else self.stream.ended
 
     def hung_up(self) -> bool:
-        if self.dead or (self.error and self.stream is None):
+        if self.dead:
             return True
-        return self.stream is not None and self.shut_write and (self.stream.ended or self.shut_read)
+        if self.stream is None:
+            return self.listener is None
+        return self.shut_write and (self.stream.ended or self.shut_read)
 
     # -------------------------------------------------------------------------------------- addresses
 
@@ -121,8 +127,13 @@ class StreamEnd(End):
     def bind(self, address: bytes, port: int) -> None:
         if self.local is not None:
             raise failure(errno.EINVAL)
-        reuse = bool(self.option(socket.SOL_SOCKET, socket.SO_REUSEADDR))
-        self._bound = address, self.host.sockets.reserve(self, address, port, dual=self._dual, reuse=reuse)
+        self._bound = (
+            address,
+            self.host.sockets.reserve(self, address, port, dual=self._dual, reuse=self._reuses_address),
+        )
+
+    def _reuses_address(self) -> bool:
+        return bool(self.option(socket.SOL_SOCKET, socket.SO_REUSEADDR))
 
     # --------------------------------------------------------------------------------------- listening
 
