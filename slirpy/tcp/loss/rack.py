@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slirpy.tcp.loss import sack
-from slirpy.tcp.loss.spans import AGAIN, LOST, Span
+from slirpy.tcp.loss.spans import AGAIN, LATE, LOST, Span
 from slirpy.tcp.loss.state import PERSIST, RackState
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.tcb import DUPACK_THRESHOLD, ControlBlock
@@ -92,7 +92,9 @@ def _delivered(
         if not bits & AGAIN:
             if end < top:
                 state.reordering_seen = True
-        elif now - at < state.min_rtt or (echoed is not None and (echoed - conn.timestamp(at)) & MASK >= HALF):
+        elif now - at + LATE < state.min_rtt or (
+            echoed is not None and (echoed - conn.timestamp(at)) & MASK >= HALF
+        ):
             continue  # an earlier copy has arrived
         if at > state.xmit_at or (at == state.xmit_at and (una + end - state.end_seq) & MASK < HALF):
             state.xmit_at, state.end_seq = at, (una + end) & MASK

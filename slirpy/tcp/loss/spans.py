@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from slirpy.tcp.seq import HALF, MASK
 
-__all__ = ["AGAIN", "LOST", "MAX_SPANS", "Span", "Spans"]
+__all__ = ["AGAIN", "LATE", "LOST", "MAX_SPANS", "Span", "Spans"]
 
 AGAIN = 1
 """Bit of data that was sent more than once: the time and order of its arrival are ambiguous."""
@@ -19,6 +19,8 @@ LOST = 2
 MAX_SPANS = 256
 """Maximum number of records due to sending. Beyond it the last one grows, and takes the latest time, which only
 delays the detection of losses."""
+LATE = 1000
+"""Nanoseconds by which the recorded time of a retransmission may be late, at most; see :class:`Spans`."""
 GRAIN = 5
 """Resolution: a span contains data that was sent within SRTT / 2**GRAIN."""
 
@@ -28,19 +30,28 @@ Span = tuple[int, int, int]
 
 class Spans:
     """Sorted spans from SND.UNA, or a little before it, to SND.NXT. Their number is limited, as is the
-    scoreboard's."""
+    scoreboard's.
 
-    __slots__ = ("items",)
+    The order of sending counts, too: new data and a retransmission may leave in the same nanosecond of a virtual
+    clock, or in the same span. What is sent after a retransmission begins a span, and a retransmission after new data
+    counts as sent a nanosecond later; of equal times the higher sequence number is the later one.
+    """
+
+    __slots__ = ("items", "resent_at")
 
     def __init__(self) -> None:
         self.items: list[Span] = []
+        self.resent_at = -1
+        """Time of the latest retransmission."""
 
     def on_sent(self, seq: int, now: int, bits: int, srtt: int) -> None:
         """Record data that is sent from ``seq``, the previous SND.NXT. ``bits`` is 0 or :data:`AGAIN`."""
         items = self.items
+        if now < self.resent_at:
+            now = self.resent_at
         if items:
             start, at, old = items[-1]
-            if old == bits and now - at <= srtt >> GRAIN:
+            if old == bits and now - at <= srtt >> GRAIN and at >= self.resent_at:
                 return
             if len(items) >= MAX_SPANS:
                 items[-1] = (start, now, bits)
@@ -52,6 +63,8 @@ class Spans:
         first = self._cut(seq, nxt)
         last = self._cut(end, nxt)
         items = self.items
+        now = max(now, self.resent_at, items[-1][1] + 1 if items[-1][1] >= now else 0)
+        self.resent_at = now
         items[first:last] = [(seq, now, AGAIN)]
         if first and items[first - 1][1:] == (now, AGAIN):
             del items[first]

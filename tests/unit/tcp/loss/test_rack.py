@@ -49,6 +49,25 @@ def test_spans_are_a_map_from_numbers_to_times() -> None:
             assert not starts[1:] or starts[1] >= una
 
 
+def test_order_within_a_nanosecond() -> None:
+    """New data, a retransmission and new data again leave at the same time of a virtual clock: their order counts."""
+    spans = Spans()
+    spans.on_sent(0, 500, 0, 0)
+    spans.on_sent(100, 1000, 0, 0)
+    spans.on_resent(0, 50, 200, 1000)
+    spans.on_sent(200, 1000, 0, 32 << GRAIN)
+    assert spans.items == [(0, 1001, AGAIN), (50, 500, 0), (100, 1000, 0), (200, 1001, 0)]
+
+
+def test_new_data_after_a_retransmission_begins_a_span() -> None:
+    """It would seem to have been sent before the retransmission otherwise, and lost as soon as that arrives."""
+    spans = Spans()
+    spans.on_sent(0, 1000, 0, 0)
+    spans.on_resent(0, 50, 100, 1010)
+    spans.on_sent(100, 1020, 0, 32 << GRAIN)
+    assert spans.items == [(0, 1010, AGAIN), (50, 1000, 0), (100, 1020, 0)]
+
+
 def test_what_is_sent_at_about_the_same_time_is_one_span() -> None:
     spans = Spans()
     srtt = 32 << GRAIN
