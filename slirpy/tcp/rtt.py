@@ -15,11 +15,16 @@ GRANULARITY = 1 * MS  # of the timestamp clock
 
 
 class RtoEstimator:
-    """SRTT, RTTVAR and RTO, all in nanoseconds. Callers of :meth:`sample` observe Karn's rule (section 3)."""
+    """SRTT, RTTVAR and RTO, all in nanoseconds. Callers of :meth:`sample` observe Karn's rule (section 3).
 
-    __slots__ = ("backoff", "base", "rttvar", "srtt")
+    Args:
+        margin: minimum difference between RTO and SRTT, G of section 2.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("backoff", "base", "margin", "rttvar", "srtt")
+
+    def __init__(self, margin: int = GRANULARITY) -> None:
+        self.margin = margin
         self.srtt = 0
         """Smoothed round-trip time; 0 before the first sample."""
         self.rttvar = 0
@@ -39,7 +44,7 @@ class RtoEstimator:
             self.srtt = self.srtt or 1
         # Without min and max: this runs for every acknowledgement, and the calls took half of its time.
         spread = 4 * self.rttvar
-        base = self.srtt + (spread if spread > GRANULARITY else GRANULARITY)
+        base = self.srtt + (spread if spread > self.margin else self.margin)
         self.base = MIN_RTO if base < MIN_RTO else base if base < MAX_RTO else MAX_RTO
 
     @property

@@ -78,7 +78,8 @@ def expire(conn: ControlBlock, now: int) -> None:
     if now - since >= limit and (conn.probes or conn.timer_kind is not PERSIST):
         conn.give_up(conn.soft_error or errno.ETIMEDOUT)
         return
-    conn.rtt.back_off()
+    if conn.state is not SYN_SENT or conn.retries >= conn.settings.syn_linear_timeouts:
+        conn.rtt.back_off()
     if conn.timer_kind is PERSIST:
         conn.probe = True
     else:

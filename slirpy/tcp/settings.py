@@ -18,7 +18,7 @@ ACK_LIMIT = 500 * MS
 _MINIMA = {
     "mss": 1, "peer_mss": 1, "max_burst": 0, "rcv_buffer": 1, "rcv_buffer_initial": 1, "snd_buffer": 1, "r1": 1,
     "time_wait": 0, "syn_timeout": 0, "user_timeout": 0, "keepalive_idle": 1, "keepalive_interval": 1,
-    "keepalive_count": 1,
+    "keepalive_count": 1, "syn_linear_timeouts": 0, "rto_margin": 0, "peer_ack_delay": 0,
 }  # fmt: skip
 _SIZES = (
     "mss",
@@ -29,9 +29,19 @@ _SIZES = (
     "snd_buffer",
     "r1",
     "keepalive_count",
+    "syn_linear_timeouts",
 )
 _SWITCHES = ("nodelay", "timestamps", "sack", "window_scaling", "rack", "keepalive", "idle_restart")
-_TIMES = ("delayed_ack", "syn_timeout", "user_timeout", "keepalive_idle", "keepalive_interval", "time_wait")
+_TIMES = (
+    "delayed_ack",
+    "syn_timeout",
+    "user_timeout",
+    "keepalive_idle",
+    "keepalive_interval",
+    "time_wait",
+    "rto_margin",
+    "peer_ack_delay",
+)
 _MAX_MSS = 0xFFFF
 """Largest value of the option."""
 
@@ -70,6 +80,15 @@ class Settings:
     """Longest delay of an acknowledgement: less than 500 ms (RFC 9293, MUST-40). Short, because a guest waits."""
     rack: bool = True
     """Detect losses by time (RFC 8985) if the peer permits SACK; otherwise by counting alone (RFC 6675)."""
+    rto_margin: int = 1 * MS
+    """Minimum difference between the retransmission time-out and the smoothed round-trip time: G of RFC 6298, section
+    2. Linux has 200 ms."""
+    peer_ack_delay: int = 50 * MS
+    """Longest delay of the acknowledgement of a lone segment that a tail loss probe allows for: TLP.max_ack_delay of
+    RFC 8985, section 7.2. Linux and Windows delay for 40 ms; if a peer takes longer, a probe is sent in vain, which
+    costs one segment. As a sender, Linux allows for 200 ms."""
+    syn_linear_timeouts: int = 0
+    """Number of times that a SYN is sent again without doubling the time-out. Linux has 4 since version 6.5."""
     syn_timeout: int = 180 * SECOND
     """Time after which an attempt to connect fails: R2 of a SYN, at least three minutes (RFC 9293, MUST-23)."""
     user_timeout: int = 900 * SECOND

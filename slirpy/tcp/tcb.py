@@ -290,7 +290,7 @@ class ControlBlock:
         self.ts_recent = 0
         self.ts_offset = whole("ts_offset", ts_offset, 0, MASK)
         # Timers.
-        self.rtt = RtoEstimator()
+        self.rtt = RtoEstimator(settings.rto_margin)
         self.rtt_seq: int | None = None
         self.rtt_time = 0
         self.retries = 0

@@ -348,6 +348,7 @@ GOOD: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "testing.Topology.resolve": lambda scene: {"name": "a"},
     "testing.Topology.router": lambda scene: {"name": "s"},
     "testing.Path.faults =": lambda scene: {"faults": Faults()},
+    "testing.Path.mtu =": lambda scene: {"mtu": 1400},
     "testing.Resetter": lambda scene: {},
     "testing.Script": lambda scene: {},
     "testing.Script.expect": lambda scene: {"flags": "SA"},

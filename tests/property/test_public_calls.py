@@ -213,7 +213,8 @@ RANGES: dict[str, Range] = {
     "testing.run_file tolerance_usecs": TIME, "testing.run_text tolerance_usecs": TIME,
     "n": TIME, "at": TIME, "ms": TIME, "bit": TIME, "connection": TIME, "after_bytes": TIME,
     "testing.Slow rate": (1, math.inf), "testing.Clock offset": ALL, "testing.Clock drift": (-500_000, 500_000),
-    "testing.Network seed": TIME, "testing.Network mtu": (1280, 65521), "testing.Run.eventually within": (0, 1e9),
+    "testing.Network seed": TIME, "testing.Network mtu": (1280, 65521), "testing.Path.mtu = mtu": (1280, 65521),
+    "testing.Run.eventually within": (0, 1e9),
     "testing.Run.run_for duration": (0, 1e9), "testing.Run.settle limit": (0, 1e9),
     "testing.Run.until limit": (0, 1e9), "testing.Host.pause seconds": (0, 1e9),
     "tcp.Connection.abort error": (0, 4095), "tcp.Connection.consume count": (0, 3),
@@ -225,6 +226,7 @@ RANGES: dict[str, Range] = {
     "tcp.Settings user_timeout": TIME, "tcp.Settings r1": (1, math.inf),
     "tcp.Settings keepalive_idle": (1, math.inf), "tcp.Settings keepalive_interval": (1, math.inf),
     "tcp.Settings keepalive_count": (1, math.inf), "tcp.Settings time_wait": TIME,
+    "tcp.Settings rto_margin": TIME, "tcp.Settings peer_ack_delay": TIME, "tcp.Settings syn_linear_timeouts": TIME,
 }  # fmt: skip
 """Range of a number, by the name of the parameter, or of the callable and the parameter."""
 

@@ -130,6 +130,8 @@ OTHER_WORDS = (
     "keepalive_idle",
     "keepalive_interval",
     "time_wait",
+    "rto_margin",
+    "peer_ack_delay",
 )
 PLACES: dict[str, Callable[[Any], object]] = {
     "delay": lambda value: Faults(delay=value),

@@ -19,9 +19,6 @@ __all__ = ["on_ack", "on_timer", "schedule", "send"]
 
 MIN_PTO = 10 * MS
 """Minimum time until a probe; the RFC leaves it open. Guests share their machine, and may answer some ticks late."""
-PEER_ACK_DELAY = 50 * MS
-"""TLP.max_ack_delay: maximum delay of a lone segment's ACK. Linux and Windows use 40 ms; with a peer that uses more,
-the probe is sent in vain, which costs one segment."""
 FIRST_PTO = 1_000 * MS
 """Time until a probe before the first measurement."""
 
@@ -44,7 +41,7 @@ def schedule(conn: ControlBlock, state: RackState, now: int) -> None:
     srtt = conn.rtt.srtt
     wait = max(2 * srtt, MIN_PTO) if srtt else FIRST_PTO
     if flight <= conn.mss:
-        wait += PEER_ACK_DELAY
+        wait += conn.settings.peer_ack_delay
     state.loss_timer = LossTimer.PROBE
     conn.loss_timer_at = min(now + wait, conn.timer_at)
 

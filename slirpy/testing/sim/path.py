@@ -7,13 +7,18 @@ from dataclasses import replace
 from random import Random
 from typing import TypeAlias
 
-from slirpy.checks import instance
+from slirpy.checks import instance, whole
 from slirpy.links.faultypath import FaultCounters, Faults, FaultyPath
 from slirpy.reprs import never_raises
+from slirpy.testing.sim.narrow import fragment_frames, too_big_frame
 from slirpy.testing.sim.scheduler import Scheduler
 from slirpy.testing.sim.trace import FrameRecord, Trace
+from slirpy.wire import ethernet
 
 __all__ = ["Path", "Plan"]
+
+_UNLIMITED = 1 << 62
+_IP = ethernet.TYPE_IPV4.to_bytes(2, "big"), ethernet.TYPE_IPV6.to_bytes(2, "big")
 
 
 Plan: TypeAlias = Callable[["Path", FrameRecord], bool]
@@ -25,6 +30,7 @@ class Path:
 
     Attributes:
         source, target: names of the hosts.
+        back: takes a frame to the source, and the reason: the way of answers that a router on the way makes.
         faults: the faults of frames to come; see :class:`~slirpy.links.faultypath.Faults`.
     """
 
@@ -37,6 +43,7 @@ class Path:
         deliver: Callable[[bytes, bool], None],
         faults: Faults,
         random: Random,
+        back: Callable[[bytes, str], None],
     ) -> None:
         self._scheduler = scheduler
         self._trace = trace
@@ -46,8 +53,11 @@ class Path:
         self._rates: list[tuple[int, list[int]]] = []
         self._held: list[FrameRecord] | None = None
         self._cuts: list[list[int]] = []
+        self._mtu: int | None = None
+        self._longest = _UNLIMITED
         self.source = source
         self.target = target
+        self.back = back
         self.plan: Plan | None = None
 
     @never_raises
@@ -68,6 +78,19 @@ class Path:
         if rates:
             faults = replace(faults, rate=min(rates if faults.rate is None else (*rates, faults.rate)))
         self._faulty.faults = faults
+
+    @property
+    def mtu(self) -> int | None:
+        """Largest IP packet that a router on the way passes on, 1280 to 65521 bytes; None: whatever the hosts send.
+
+        It fragments larger packets of IPv4, or answers by ICMP that they are too big, as the packets demand.
+        """
+        return self._mtu
+
+    @mtu.setter
+    def mtu(self, mtu: int | None) -> None:
+        self._mtu = None if mtu is None else whole("mtu", mtu, 1280, 65521)
+        self._longest = _UNLIMITED if mtu is None else ethernet.HEADER_LENGTH + mtu
 
     def slow(self, rate: int, hits: list[int]) -> None:
         """Limit the path to ``rate`` bits per second until :meth:`unslow`. The lowest of several limits counts.
@@ -134,8 +157,25 @@ class Path:
         else:
             for _, hits in self._rates:
                 hits.append(record.time)
+            if len(frame) > self._longest and self._narrow(record):
+                return
             if self.plan is None or not self.plan(self, record):
                 self._put(record)
+
+    def _narrow(self, record: FrameRecord) -> bool:
+        """Handle a packet that is larger than the MTU; False if it is none of IP."""
+        mtu, frame = self._mtu, record.frame
+        if mtu is None or frame[12:14] not in _IP:
+            return False
+        pieces = fragment_frames(frame, mtu)
+        reason = "fragmentation" if pieces else f"larger than {mtu} bytes"
+        record.fault = reason
+        for piece in pieces:
+            self.insert(piece, reason)
+        answer = None if pieces else too_big_frame(frame, mtu)
+        if answer is not None:
+            self.back(answer, reason)
+        return True
 
     def insert(self, frame: bytes, reason: str) -> None:
         """Send a frame that a box on the way has made."""

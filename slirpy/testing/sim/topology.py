@@ -29,7 +29,7 @@ from slirpy.testing.sim.stack import HostStack
 from slirpy.testing.sim.tlskeys import TlsKeys
 from slirpy.testing.sim.trace import Trace
 from slirpy.testing.text import seconds
-from slirpy.units import MS
+from slirpy.units import MS, SECOND
 
 __all__ = ["DEFAULT_PATH", "EPOCH", "HOST_SETTINGS", "PATCH", "Topology"]
 
@@ -40,9 +40,18 @@ PATCH = ("time", "random", "socket")
 _PARTS = {*PATCH, "entropy"}
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HOST_SETTINGS = Settings(
-    rcv_buffer=1 << 20, rcv_buffer_initial=1 << 16, snd_buffer=1 << 18, delayed_ack=40 * MS
+    rcv_buffer=1 << 20,
+    rcv_buffer_initial=1 << 16,
+    snd_buffer=1 << 18,
+    delayed_ack=40 * MS,
+    rto_margin=200 * MS,
+    peer_ack_delay=200 * MS,
+    syn_linear_timeouts=4,
+    syn_timeout=131 * SECOND,
+    user_timeout=924_600 * MS,
 )
-"""Settings of the TCP connections of hosts: about those of Linux."""
+"""Settings of the TCP connections of hosts: those of Linux 6.5 and later, as far as programs notice them. Buffers are
+smaller than those to which Linux may grow. Linux counts retransmissions; its defaults end after these times."""
 DEFAULT_PATH = Faults(delay=1 * MS)
 """A path without faults, of one millisecond."""
 _FIRST4 = int.from_bytes(bytes((198, 18, 0, 0)), "big")  # RFC 2544: for tests of networks
@@ -287,7 +296,11 @@ class Topology(abc.ABC):
     ) -> Path:
         key = source.name, target.name
         random = Random(f"{self.seed} path {source.name} {target.name}")
-        path = self._paths[key] = Path(self.scheduler, self.trace, *key, deliver, faults, random)
+
+        def back(frame: bytes, reason: str) -> None:
+            self._paths[target.name, source.name].insert(frame, reason)
+
+        path = self._paths[key] = Path(self.scheduler, self.trace, *key, deliver, faults, random, back)
         path.plan = self._plan
         return path
 

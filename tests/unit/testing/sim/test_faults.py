@@ -38,11 +38,11 @@ def hits(net: Network) -> list[int]:
     ("fault", "after"),
     [
         (Lose(FLOW, 0), 1000),  # the SYN: one second
-        (Lose(FLOW, 1), 60),  # the data: a tail loss probe
+        (Lose(FLOW, 1), 202),  # the data: a tail loss probe, as late as Linux has it
         (Lose(BACK, 0), 1000),
-        (Lose(BACK, 1), 60),
-        (Delay(FLOW, 1, 300), 60),
-        (Corrupt(FLOW, 1, 500), 60),
+        (Lose(BACK, 1), 202),
+        (Delay(FLOW, 1, 300), 202),
+        (Corrupt(FLOW, 1, 500), 202),
         (Repeat(FLOW, 1), 0),
     ],
 )
@@ -69,7 +69,14 @@ def test_two_losses() -> None:
     net, client = exchange(Lose(FLOW, 0), Lose(FLOW, 1))
     assert client.got == b"hello"
     assert hits(net) == [1, 1]
-    assert net.now == 2_056 * MS  # no round-trip sample after a lost SYN: one second again
+    assert net.now == 2_206 * MS  # no round-trip sample after a lost SYN: one second again
+
+
+def test_lost_syns() -> None:
+    """The first four time-outs of a SYN are a second each, as with Linux."""
+    net, client = exchange(Cut(0, 4500, "client", "server"))
+    assert client.got == b"hello"
+    assert net.now == 5_006 * MS
 
 
 def test_injected_later() -> None:
