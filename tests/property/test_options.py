@@ -50,6 +50,7 @@ from slirpy.config.kinds import (
 )
 from slirpy.testing.strategies.names import labels
 from slirpy.testing.strategies.options import IN_RANGE, NET, NET6, TEXTS, Values, far, macs
+from tests.support.extent import FULL
 
 NEEDS: dict[str, dict[str, Any]] = {
     "smbserver": {"smb": "/"},
@@ -57,7 +58,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     **{key: {"tftp": "/tmp"} for key in ("tftp_write", "tftp_ignore_case", "tftp_single_port")},
 }
 """Options that make sense with others only."""
-SOME = 60
+SOME = 60 if FULL else 20
 """Examples for each option."""
 
 
