@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from slirpy.links.faultypath import Faults
 from slirpy.testing.sim.network import Network
+from slirpy.units import MS
 from tests.sim.programs.packages import Packages
 from tests.sim.programs.path import BAD_PATH
 
@@ -15,6 +17,15 @@ from tests.sim.programs.path import BAD_PATH
 def net() -> Iterator[Network]:
     """Hosts ``server`` and ``client`` with a bad path between them."""
     with Network(1, path=BAD_PATH) as network:
+        network.host("server")
+        network.host("client")
+        yield network
+
+
+@pytest.fixture
+def clear_net() -> Iterator[Network]:
+    """Hosts ``server`` and ``client``, 50 ms apart, without losses."""
+    with Network(path=Faults(delay=50 * MS)) as network:
         network.host("server")
         network.host("client")
         yield network

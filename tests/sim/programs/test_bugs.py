@@ -13,15 +13,12 @@ import time
 import warnings
 import xmlrpc.client
 import xmlrpc.server
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slirpy.links.faultypath import Faults
 from slirpy.testing import Flow, Lose, Network, Reset
-from slirpy.units import MS
 from tests.sim.programs.bugs import expect_bug
 from tests.sim.programs.packages import Packages
 from tests.sim.programs.redisserver import serve_redis
@@ -31,12 +28,9 @@ ANSWERS = Flow("client", "server", back=True)
 
 
 @pytest.fixture
-def net() -> Iterator[Network]:
-    """Hosts ``server`` and ``client``, 50 ms apart, without losses."""
-    with Network(path=Faults(delay=50 * MS)) as network:
-        network.host("server")
-        network.host("client")
-        yield network
+def net(clear_net: Network) -> Network:
+    """Hosts that are 50 ms apart, and a clear path."""
+    return clear_net
 
 
 def test_tftpy_gives_up_after_one_lost_block(net: Network, package: Packages, tmp_path: Path) -> None:
