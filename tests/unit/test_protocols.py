@@ -35,6 +35,7 @@ IMPLEMENTED: dict[str, tuple[Any, Any]] = {
     "Sink": ("_FileSink", "NetasciiSink"),
     "Source": ("_FileSource", "_BytesSource"),
     "Waiter": ("TcpFlow", "UdpFlow"),
+    "Watchable": ("SimLock", "SimThread"),
     "Worker": ("ProcessWorker", "TaskWorker"),
     "_Active": ("SocketListener", "_UdpForward"),
     "_Backend": ("_Epoll", "_Selector"),

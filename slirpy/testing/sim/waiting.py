@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 import threading
 from collections.abc import Callable
@@ -18,9 +19,10 @@ __all__ = ["RUNNING", "WaitingThread", "after", "current_waiter", "wait_for", "w
 T = TypeVar("T")
 
 
-class WaitingThread(Protocol):
+class WaitingThread(abc.ABC):
     """A thread of a blocking program."""
 
+    @abc.abstractmethod
     def suspend(self, call: str, deadline: int | None) -> bool:
         """Let others run until :meth:`wake` is called, or until ``deadline``.
 
@@ -31,11 +33,10 @@ class WaitingThread(Protocol):
         Returns:
             False if the deadline has passed without a call of :meth:`wake`.
         """
-        ...
 
+    @abc.abstractmethod
     def wake(self) -> None:
         """Let the thread go on as soon as its host's processor is free. Harmless when it does not wait."""
-        ...
 
 
 class _Running(threading.local):

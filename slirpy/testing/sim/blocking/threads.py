@@ -15,7 +15,7 @@ from slirpy.testing.sim.blocking.greenlets import load
 from slirpy.testing.sim.blocking.trios import State, cancel, exchange
 from slirpy.testing.sim.current import HOST
 from slirpy.testing.sim.host import Host
-from slirpy.testing.sim.waiting import RUNNING
+from slirpy.testing.sim.waiting import RUNNING, WaitingThread
 
 __all__ = ["SimThread"]
 
@@ -24,7 +24,7 @@ _PATIENCE = 100
 _OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
-class SimThread:
+class SimThread(WaitingThread):
     """A thread of a program: a :class:`~slirpy.testing.sim.waiting.WaitingThread`.
 
     Only one thread of a network runs at a time, and it goes on until it waits: there are no races within a piece of
