@@ -9,6 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
@@ -44,6 +45,21 @@ def test_timers_are_never_early_on_the_clock_of_their_host(drift: int) -> None:
             assert when <= now < when + 1e-8
 
     net.run(main, on="a")
+
+
+def test_no_time_is_early_by_a_rounding_error(net: Network) -> None:
+    late: list[float] = []
+
+    async def main() -> None:
+        loop, random = asyncio.get_running_loop(), Random(1)
+        for _ in range(2000):
+            when = random.random() * 1000
+            loop.call_at(when, lambda when=when: late.append(loop.time() - when))  # type: ignore[misc] # a default
+        await asyncio.sleep(1001)
+
+    net.run(main, on="client", limit=2000)
+    assert len(late) == 2000
+    assert 0 <= min(late) <= max(late) < 2e-9
 
 
 def _stamp(future: asyncio.Future[float]) -> None:
@@ -261,6 +277,26 @@ def test_a_thread_of_an_asyncio_program_can_call_its_loop(net: Network) -> None:
     assert net.run(main, on="client") == 2
 
 
+def test_a_call_from_a_real_thread_is_refused(net: Network) -> None:
+    caught: list[BaseException] = []
+
+    async def main() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    loop = net.run(main, on="client")
+
+    def work() -> None:
+        try:
+            loop.call_soon_threadsafe(print)
+        except EscapeError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert "another thread" in str(caught[0])
+
+
 @pytest.mark.parametrize("threads", [True, False])
 def test_an_executor(net: Network, monkeypatch: pytest.MonkeyPatch, threads: bool) -> None:
     monkeypatch.setattr("slirpy.testing.sim.aio.executor._HAS_THREADS", threads)
@@ -318,9 +354,16 @@ def test_the_running_loop_of_the_caller_is_restored() -> None:
 def test_nothing_is_logged_when_a_network_is_closed(
     net: Network, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
 ) -> None:
+    async def chatty(reader: asyncio.StreamReader) -> None:
+        try:
+            await reader.read()
+        except BaseException:
+            logging.exception("reported by the program")
+            raise
+
     async def main() -> None:
         reader, _ = await asyncio.open_connection("server", 7)
-        waiting = asyncio.create_task(reader.read())
+        waiting = asyncio.create_task(chatty(reader))
         assert waiting
         await asyncio.sleep(1)
 

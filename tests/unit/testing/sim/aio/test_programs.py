@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -36,10 +37,26 @@ def test_a_crash_runs_no_cleanup(net: Network, caplog: pytest.LogCaptureFixture)
     assert program.done
     assert program.killed
     net.run_for(200)
+    gc.collect()
     assert (undone, host.disk) == ([], {})
     with caplog.at_level(logging.DEBUG):
         net.close()
     assert not caplog.records
+
+
+def test_calls_that_are_ready_when_their_host_crashes_are_dropped(net: Network) -> None:
+    seen: list[str] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_soon(net.host("client").crash)
+        loop.call_soon(seen.append, "after the crash")
+        await asyncio.sleep(0)
+        seen.append("the task itself")
+
+    net.host("client").run(main)
+    net.run_for(1)
+    assert seen == []
 
 
 def test_timers_of_a_dead_host_do_not_advance_time(net: Network) -> None:
