@@ -56,6 +56,7 @@ from tests.support.harness import (
     ipv4,
     rfc1071,
     udp,
+    udp_segment,
     unreachable,
 )
 
@@ -819,6 +820,17 @@ def test_datagrams_find_the_loopback_at_which_somebody_listens(net: Net, count: 
     net.run(0.01)
     assert server.received[-1].payload == b"again"
     assert [bytes(packet.data.data) for packet in of_kind(net.take(), UDP)] == [b"AGAIN"]
+
+
+@pytest.mark.parametrize("dont_fragment", [True, False])
+def test_datagrams_keep_their_headers_when_they_go_elsewhere(net: Net, dont_fragment: bool) -> None:
+    server = net.host.serve_udp(LOOPBACK6, 9)
+    segment = udp_segment(b"hello", 5000, 9, GUEST, GATEWAY)
+    packet = ipv4(17, segment, destination=GATEWAY, ttl=7, fragment=0x4000 if dont_fragment else 0)
+    net.send(eth(packet))
+    net.run(0.01)
+    (received,) = server.received
+    assert (received.payload, received.shape.ttl, received.shape.dont_fragment) == (b"hello", 6, dont_fragment)
 
 
 def test_datagrams_that_both_loopbacks_refuse(net: Net) -> None:

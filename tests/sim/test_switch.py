@@ -530,6 +530,15 @@ def test_a_storm_is_bounded(hub: bool) -> None:
         assert switch.counts() == [0, allowed, allowed]
 
 
+@pytest.mark.parametrize(("hub", "most"), [(False, FLOOD_BURST), (True, 2 * FLOOD_BURST)])
+def test_a_storm_to_an_unknown_address_is_bounded_on_a_switch(hub: bool, most: int) -> None:
+    """On a hub all traffic is of that kind."""
+    switch = Hub(hub=hub)
+    for number in range(2 * FLOOD_BURST):
+        switch.send(0, frame(A, B, number.to_bytes(4, "big")))
+    assert switch.counts() == [0, most, most]
+
+
 def test_a_storm_does_not_stop_known_addresses() -> None:
     switch = Hub()
     switch.send(1, frame(B, BROADCAST))

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from slirpy.core.port import LinkPort
+from slirpy.core.port import QUEUE_LIMIT, LinkPort
 from slirpy.core.switchnet import SwitchNetwork
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
 
@@ -66,6 +66,38 @@ def test_room_that_is_announced_inside_send_is_used(at_once: int) -> None:
     assert link.sent == FRAMES
     assert not port.blocked
     assert flushes == -(-len(FRAMES) // at_once)
+
+
+def test_frames_that_come_while_the_link_sends_wait_behind_the_rest() -> None:
+    class Talkative(EagerLink):
+        def send(self, frames: Sequence[Frame]) -> int:
+            if not self.sent:
+                port.push(Frame((FRAMES[4],)), len(FRAMES[4]))
+            return super().send(frames)
+
+    net = SwitchNetwork()
+    link = Talkative(2)
+    port = net.attach(link, cast(Poller, None))
+    for frame in FRAMES[:4]:
+        port.push(Frame((frame,)), len(frame))
+    for _ in range(4):
+        net.flush(1000)
+    assert link.sent == FRAMES
+
+
+@pytest.mark.parametrize("blocked", [True, False])
+def test_only_a_link_without_room_has_a_bound(blocked: bool) -> None:
+    """What is queued within one flush comes from somewhere that has its own bound."""
+    net = SwitchNetwork()
+    link = EagerLink(10_000)
+    port = net.attach(link, cast(Poller, None))
+    port.blocked = blocked
+    for _ in range(QUEUE_LIMIT + 10):
+        port.push(Frame((FRAMES[0],)), len(FRAMES[0]))
+    port.writable()
+    net.flush(1000)
+    assert len(link.sent) == QUEUE_LIMIT + (0 if blocked else 10)
+    assert net.stats.drop_link_queue_full == (10 if blocked else 0)
 
 
 def test_a_waiter_is_marked_by_room_that_is_announced_inside_send() -> None:
