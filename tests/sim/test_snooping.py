@@ -344,7 +344,9 @@ def test_a_guest_is_no_querier() -> None:
     assert world.net.stats.drop_guard_router == 1
 
 
-@pytest.mark.parametrize(("source", "silent"), [(ip6("fe80::1"), True), (ROUTER, False), (ip6("fe80::3"), False)])
+@pytest.mark.parametrize(
+    ("source", "silent"), [(ip6("fe80::1"), True), (ROUTER, False), (ip6("fe80::3"), False)]
+)
 def test_the_lower_address_queries(source: bytes, silent: bool) -> None:
     world = World(guard=False)
     world.join_all()

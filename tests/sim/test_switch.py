@@ -11,7 +11,7 @@ import pytest
 
 from slirpy.config import Config
 from slirpy.core.port import QUEUE_BYTES, QUEUE_LIMIT
-from slirpy.core.switch import AGE, FLOOD_BURST, FLOOD_RATE, HOLD, PORT_MACS
+from slirpy.core.switch import AGE, FLOOD_BURST, FLOOD_RATE, HOLD, PORT_MACS, REPEAT_FRAMES
 from slirpy.core.switchnet import SwitchNetwork
 from slirpy.interfaces import LinkFeatures
 from slirpy.testing import Echo, Guest, VirtualNetwork
@@ -490,6 +490,18 @@ def test_a_short_frame_that_comes_round_padded_is_the_same_one(length: int, hub:
         for other in (short.ljust(61, b"\0"), short.ljust(59, b"\0") + b"\1"):
             switch.send(1, other)
             assert switch.counts() == [1, 0, 1]
+
+
+def test_how_many_frames_are_remembered() -> None:
+    switch = Hub(2, hub=True)
+    frames = [frame(A, B, number.to_bytes(4, "big")) for number in range(REPEAT_FRAMES)]
+    switch.send(0, *frames[:-1])
+    switch.send(1, frames[0])
+    assert switch.stats.drop_switch_duplicate == 1
+    switch.send(0, *frames[-1:], *frames[:10])
+    switch.take()
+    switch.send(1, frames[20])  # two halves came after it
+    assert switch.counts() == [1, 0]
 
 
 def test_guests_across_a_loop_reach_each_other() -> None:

@@ -168,6 +168,17 @@ def test_udp(version: int, length: int) -> None:
     assert (frame.csum_start, frame.csum_offset) == (34 if version == 4 else 54, 6)
 
 
+@pytest.mark.parametrize("features", [FULL, LinkFeatures()])
+@pytest.mark.parametrize(("version", "size"), [(4, 1472), (6, 1452)])
+def test_udp_as_large_as_the_mtu(version: int, size: int, features: LinkFeatures) -> None:
+    frames, net = through(udp(bytes(size), version=version), features)
+    assert [sum(map(len, frame.parts)) for frame in frames] == [1514]
+    assert net.stats.dropped() == 0
+    frames, net = through(udp(bytes(size + 1), version=version), features)
+    assert frames == []
+    assert net.stats.drop_switch_too_long == 1
+
+
 def test_udp_without_a_checksum_has_none_later() -> None:
     data = udp(b"x" * 40, nosum=True)
     for features in (FULL, LinkFeatures()):
