@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.documents import docstrings
 from tests.support.repository import REPOSITORY
 
 PLACES = ("slirpy", "benchmarks", "examples")
@@ -28,17 +29,6 @@ def files() -> Iterator[Path]:
     """All files that the rule covers."""
     for place in PLACES:
         yield from sorted((REPOSITORY / place).rglob("*.py"))
-
-
-def docstrings(text: str) -> Iterator[tuple[int, str]]:
-    """Line and text of all docstrings, including those of attributes and constants."""
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, BODIES):
-            for statement in node.body:
-                if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Constant):
-                    continue
-                if isinstance(statement.value.value, str):
-                    yield statement.lineno, statement.value.value
 
 
 def found(text: str) -> list[tuple[int, str]]:

@@ -8,9 +8,8 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
+from tests.support.documents import FENCE, PAGES, docstrings
 from tests.support.repository import REPOSITORY
-from tests.unit.test_docs import FENCE, PAGES
-from tests.unit.test_english import docstrings
 
 PLACES = ("slirpy", "benchmarks", "examples", "tests", "docs")
 SOURCES = [path for place in PLACES for path in sorted((REPOSITORY / place).rglob("*.py"))]

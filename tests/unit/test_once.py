@@ -24,6 +24,8 @@ NO_TIMES = {
     ("testing/sim/durations.py", 1e9),  # seconds
     ("testing/sim/faults.py", 1_000_000),  # bits per second
     ("testing/sim/run.py", 1_000_000),  # ready calls
+    ("testing/strategies/plans.py", 1_000_000),  # bits per second
+    ("testing/strategies/plans.py", 10_000_000),
 }
 
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 from slirpy.config.text import with_port
 from slirpy.errors import StateError
 from slirpy.interfaces import Buffer, DatagramOwner, OneByOne
 from slirpy.reprs import never_raises
 from slirpy.testing.guest.fragments import Packet
+from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.udp import UdpHost
 from slirpy.testing.sim.streams import overlap
 from slirpy.wire import ipv4, udp
-
-if TYPE_CHECKING:
-    from slirpy.testing.sim.stack import HostStack
 
 __all__ = ["HostDatagram", "HostUdp"]
 
@@ -102,7 +99,7 @@ class HostDatagram(OneByOne):
 class HostUdp(UdpHost):
     """All UDP sockets of a host: those of programs, and those of the DHCP and DNS clients."""
 
-    def __init__(self, guest: HostStack, refuse: Callable[[Packet, memoryview], None]) -> None:
+    def __init__(self, guest: IpHost, refuse: Callable[[Packet, memoryview], None]) -> None:
         super().__init__(guest, refuse)
         self.datagrams: dict[int, list[HostDatagram]] = {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import ip_address
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from slirpy.addresses import IPAddress
 from slirpy.checks import switch
@@ -15,20 +15,17 @@ from slirpy.reprs import counted, never_raises
 from slirpy.testing.guest.dns import Lookup
 from slirpy.testing.sim.clock import Clock
 from slirpy.testing.sim.durations import in_nanoseconds
-from slirpy.testing.sim.scheduler import Processor
+from slirpy.testing.sim.program import Program
 from slirpy.testing.sim.sockets import HostSockets
 from slirpy.testing.sim.stack import HostStack
-
-if TYPE_CHECKING:
-    from slirpy.testing.sim.program import Program
-    from slirpy.testing.sim.topology import Topology
+from slirpy.testing.sim.world import Machine, World
 
 __all__ = ["Host"]
 
 DNS_PORT = 53
 
 
-class Host(Processor):
+class Host(Machine):
     """A host: programs, sockets, a clock, a disk.
 
     Attributes:
@@ -42,15 +39,13 @@ class Host(Processor):
 
     def __init__(
         self,
-        net: Topology,
+        net: World[Program],
         name: str,
         clock: Clock,
         make: Callable[[], HostStack],
         boot: Callable[[HostStack, Callable[[], None]], None],
     ) -> None:
-        super().__init__()
-        self.net = net
-        self.name = name
+        super().__init__(net, name)
         self.clock = clock
         self.disk: dict[str, bytes] = {}
         self.random = Random(f"{net.seed} program {name}")
@@ -62,7 +57,7 @@ class Host(Processor):
         self._waiting: list[tuple[bytes, bool]] = []
         self._stalls = 0
         self.stack = make()
-        self.sockets = HostSockets(self)
+        self.sockets = HostSockets(self.stack, self.lookup)
 
     @never_raises
     def __repr__(self) -> str:
@@ -112,7 +107,8 @@ class Host(Processor):
         """
         if self.crashed:
             raise StateError(f"host {self.name} has crashed; call restart() first")
-        return self.net.launch(self, program, name)
+        started: Program = self.net.launch(self, program, name)
+        return started
 
     def crash(self, *, reset: bool = False) -> None:
         """End all programs at once, without a FIN, and lose everything but the disk. Harmless when repeated.
@@ -147,7 +143,7 @@ class Host(Processor):
         self.epoch += 1
         self.stalled, self._stalls = False, 0
         self.stack = self._make()
-        self.sockets = HostSockets(self)
+        self.sockets = HostSockets(self.stack, self.lookup)
         programs, self.programs = self.programs, []
 
         def start() -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from slirpy.errors import StateError
 from slirpy.reprs import never_raises
-
-if TYPE_CHECKING:
-    from slirpy.testing.sim.host import Host
+from slirpy.testing.sim.world import Machine
 
 __all__ = ["Program"]
 
@@ -26,8 +24,8 @@ class Program(abc.ABC):
         error: the exception that ended it; None: there is none.
     """
 
-    def __init__(self, host: Host, name: str, again: Callable[[], Any] | None) -> None:
-        self.host = host
+    def __init__(self, host: Machine, name: str, again: Callable[[], Any] | None) -> None:
+        self.host: Any = host  # a Host, whose class refers to this one
         self.name = name
         self.again = again
         self.done = False

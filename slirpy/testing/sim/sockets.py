@@ -5,17 +5,15 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from slirpy.config.text import with_port
 from slirpy.errors import StateError
 from slirpy.interfaces import Acceptor, DatagramOwner, Listener, NameAnswer, PingOwner, PingPeer, StreamOwner
 from slirpy.testing.sim.datagrams import HostDatagram
 from slirpy.testing.sim.pings import HostPing
+from slirpy.testing.sim.stack import HostStack
 from slirpy.testing.sim.streams import HostListener, HostStream, overlap
-
-if TYPE_CHECKING:
-    from slirpy.testing.sim.host import Host
 
 __all__ = ["HostSockets"]
 
@@ -58,11 +56,13 @@ class HostSockets:
     choose, and raise :class:`OSError` as its calls do.
 
     Args:
-        host: the host.
+        stack: the protocols of the host.
+        lookup: finds the addresses of a name, and calls a function with them later.
     """
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
+    def __init__(self, stack: HostStack, lookup: Callable[[str, Callable[[list[bytes]], None]], None]) -> None:
+        self._stack = stack
+        self._lookup = lookup
         self._reserved: dict[int, list[_Reservation]] = {}
 
     # ------------------------------------------------------------------------------- for programs
@@ -87,7 +87,7 @@ class HostSockets:
         Raises:
             OSError: ENETUNREACH: the host has no address of the family. EADDRINUSE: there is such a connection.
         """
-        tcp = self._host.stack.tcp
+        tcp = self._stack.tcp
         try:
             return tcp.connect(address, port, owner, local, rcv_buffer)
         except StateError:
@@ -103,7 +103,7 @@ class HostSockets:
             OSError: EADDRINUSE, or EADDRNOTAVAIL: the address is not the host's.
         """
         self._check_own(address)
-        return self._host.stack.tcp.listen(address, port, accept, dual=dual)
+        return self._stack.tcp.listen(address, port, accept, dual=dual)
 
     def bind(
         self, address: bytes, port: int, owner: DatagramOwner, *, dual: bool = False, shared: bool = False
@@ -118,7 +118,7 @@ class HostSockets:
             OSError: EADDRINUSE, or EADDRNOTAVAIL: the address is not the host's.
         """
         self._check_own(address)
-        return self._host.stack.udp_sockets.bind(address, port, owner, dual=dual, shared=shared)
+        return self._stack.udp_sockets.bind(address, port, owner, dual=dual, shared=shared)
 
     def reserve(
         self, owner: object, address: bytes, port: int, *, dual: bool, reuse: Callable[[], bool]
@@ -137,7 +137,7 @@ class HostSockets:
             OSError: EADDRINUSE, or EADDRNOTAVAIL: the address is not the host's.
         """
         self._check_own(address)
-        tcp = self._host.stack.tcp
+        tcp = self._stack.tcp
         taken = {stream.local_port for stream in tcp.streams.values()}
         while not port:
             candidate = tcp.guest.random.randrange(32768, 61000)
@@ -161,7 +161,7 @@ class HostSockets:
                 del self._reserved[port]
 
     def _check_own(self, address: bytes) -> None:
-        if any(address) and not self._host.stack.is_own(address):
+        if any(address) and not self._stack.is_own(address):
             raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
 
     # ---------------------------------------------------------------------------- the seam of stacks
@@ -192,9 +192,9 @@ class HostSockets:
 
     def open_ping(self, owner: PingOwner, family: int = 4) -> PingPeer | int:
         """See :meth:`slirpy.interfaces.HostNetwork.open_ping`."""
-        return HostPing(self._host.stack, owner)
+        return HostPing(self._stack, owner)
 
     def lookup(self, name: str, done: Callable[[NameAnswer], None]) -> bool:
         """See :meth:`slirpy.interfaces.HostNetwork.lookup`."""
-        self._host.lookup(name, lambda found: done(NameAnswer(tuple(found), exists=bool(found))))
+        self._lookup(name, lambda found: done(NameAnswer(tuple(found), exists=bool(found))))
         return True

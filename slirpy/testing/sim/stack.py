@@ -92,7 +92,7 @@ class HostStack(ProtocolHost):
         return self.udp_sockets
 
     def make_tcp(self) -> HostTcp:
-        return HostTcp(self, self._base)
+        return HostTcp(self, self._base, self.straight_to)
 
     # ------------------------------------------------------------------------------------------ time
 

@@ -11,21 +11,19 @@ import errno
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from slirpy.config.text import with_port
 from slirpy.interfaces import AcceptedStream, Acceptor, Buffer, StreamOwner
 from slirpy.reprs import never_raises
 from slirpy.tcp import Connection, Settings, State
 from slirpy.tcp.segment import Emit
+from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.tcphost import TcpHost, TcpStream
 from slirpy.testing.sim.emitting import segment_emitter
 from slirpy.testing.text import error_name
 from slirpy.units import SECOND
 from slirpy.wire.ip import split_key
-
-if TYPE_CHECKING:
-    from slirpy.testing.sim.stack import HostStack
 
 __all__ = ["HostListener", "HostStream", "HostTcp", "overlap"]
 
@@ -79,7 +77,7 @@ class HostStream(TcpStream):
     def emitter(self) -> Emit:
         far, port, own, own_port = split_key(self._key)
         stack = self._host.guest
-        straight = stack.straight_to(far)
+        straight = self._host.straight_to(far)
         if straight is None:
             return super().emitter()
         mac, carry = straight
@@ -303,11 +301,18 @@ class HostTcp(TcpHost[HostStream]):
     Args:
         guest: the host's stack.
         base: settings of every connection; sizes that depend on the path are replaced.
+        straight_to: returns the MAC address of a neighbor, and the function that takes frames for it; None: segments
+            go the way of all packets.
     """
 
-    def __init__(self, guest: HostStack, base: Settings) -> None:
+    def __init__(
+        self,
+        guest: IpHost,
+        base: Settings,
+        straight_to: Callable[[bytes], tuple[bytes, Callable[[bytes], None]] | None],
+    ) -> None:
         super().__init__(guest)
-        self.guest: HostStack = guest
+        self.straight_to = straight_to
         self.base = base
         self.listeners: dict[int, list[HostListener]] = {}
         self._settings: dict[ConnectionLimits, Settings] = {}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import abc
-from collections.abc import Callable, Collection, Coroutine, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
@@ -28,6 +26,7 @@ from slirpy.testing.sim.scheduler import Scheduler
 from slirpy.testing.sim.stack import HostStack
 from slirpy.testing.sim.tlskeys import TlsKeys
 from slirpy.testing.sim.trace import Trace
+from slirpy.testing.sim.world import World
 from slirpy.testing.text import seconds
 from slirpy.units import MS, SECOND
 
@@ -59,7 +58,7 @@ _HOSTS_MAX = 65_000
 _FIRST6 = bytes.fromhex("20010db8000000000000000000000000")  # RFC 3849: for documentation
 
 
-class Topology(abc.ABC):
+class Topology(World[Program]):
     """The part of a :class:`~slirpy.testing.sim.network.Network` that its hosts depend on.
 
     The arguments are described there.
@@ -110,11 +109,6 @@ class Topology(abc.ABC):
     @never_raises
     def __repr__(self) -> str:
         return f"<Network seed {self.seed} at {seconds(self.now)}: {counted(len(self.hosts), 'host')}>"
-
-    @property
-    def now(self) -> int:
-        """Virtual nanoseconds since the beginning."""
-        return self.scheduler.now
 
     # ------------------------------------------------------------------------------------- building
 
@@ -320,24 +314,6 @@ class Topology(abc.ABC):
             for each in list(self.hosts.values()):
                 if each is not host:
                     self._path(host, each).carry(frame)
-
-    # -------------------------------------------------------------------------------- for its hosts
-
-    @abc.abstractmethod
-    def launch(self, host: Host, program: Any, name: str) -> Program:
-        """Start a program; for :meth:`Host.run`."""
-
-    @abc.abstractmethod
-    def follow(self, program: Program, coro: Coroutine[Any, Any, Any]) -> Program:
-        """Run the coroutine that the function of a program has returned; the program ends with it."""
-
-    @abc.abstractmethod
-    def replaced(self) -> AbstractContextManager[None]:
-        """Return a context in which Python's modules are as programs are to see them; for calls outside of a run."""
-
-    @abc.abstractmethod
-    def failed(self, program: Program, error: BaseException) -> None:
-        """Take note that an exception has ended a program; the first one ends the run."""
 
 
 def _once(dhcp: DhcpClient, call: Callable[[], None]) -> None:

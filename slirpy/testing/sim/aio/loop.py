@@ -32,7 +32,7 @@ from slirpy.units import SECOND
 
 if TYPE_CHECKING:
     from slirpy.testing.sim.program import Program
-    from slirpy.testing.sim.topology import Topology
+    from slirpy.testing.sim.world import World
 
 __all__ = ["SimLoop", "loop_of"]
 
@@ -40,7 +40,7 @@ _NEVER = float(1 << 50)
 """A time in seconds at which a timer is as good as none."""
 
 
-def loop_of(net: Topology) -> SimLoop:
+def loop_of(net: World[Any]) -> SimLoop:
     """Return the event loop of a network, which is made at the first call."""
     holder = net.extensions.get("asyncio")
     if holder is None:
@@ -75,7 +75,7 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Ex
         net: the network.
     """
 
-    def __init__(self, net: Topology) -> None:
+    def __init__(self, net: World[Any]) -> None:
         BaseEventLoop.__init__(self)  # without the selector of its base
         self._clock_resolution = 1e-9
         self._transports: Any = WeakValueDictionary()

@@ -241,4 +241,4 @@ class _Numbers:
         return self._last
 
     def close(self) -> None:
-        """Do nothing; see :attr:`Topology.extensions`."""
+        """Do nothing; see :attr:`World.extensions`."""

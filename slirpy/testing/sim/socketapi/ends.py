@@ -7,13 +7,13 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slirpy.interfaces import Buffer
 
 if TYPE_CHECKING:
     from slirpy.testing.sim.host import Host
-    from slirpy.testing.sim.topology import Topology
+    from slirpy.testing.sim.world import World
 
 __all__ = [
     "FIRST_DESCRIPTOR",
@@ -272,7 +272,7 @@ class Descriptors:
         self.ends.clear()
 
 
-def close_descriptor(net: Topology, number: int) -> None:
+def close_descriptor(net: World[Any], number: int) -> None:
     """Close a descriptor, and the socket with its last one.
 
     Raises:
@@ -284,7 +284,7 @@ def close_descriptor(net: Topology, number: int) -> None:
     end.release()
 
 
-def descriptors(net: Topology) -> Descriptors:
+def descriptors(net: World[Any]) -> Descriptors:
     """Return the file descriptors of a network."""
     found = net.extensions.get("descriptors")
     if not isinstance(found, Descriptors):
