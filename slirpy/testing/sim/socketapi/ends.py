@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slirpy.interfaces import Buffer
+from slirpy.testing.sim.errors import DeadlockError
+from slirpy.testing.text import seconds
 
 if TYPE_CHECKING:
     from slirpy.testing.sim.host import Host
@@ -26,6 +28,8 @@ __all__ = [
     "would_block",
 ]
 
+IDLE_CALLS = 100_000
+"""Calls in vain, one after the other at one point of time, after which a program is taken to spin."""
 FIRST_DESCRIPTOR = 1 << 30
 """The first simulated file descriptor; real ones are smaller."""
 
@@ -73,6 +77,27 @@ class End(abc.ABC):
         self.options: dict[tuple[int, int], int | bytes] = {}
         self._users = 1
         self._watchers: list[Callable[[], object]] = []
+        self._idle_calls = 0
+        self._idle_at = 0
+
+    def idle(self, call: str) -> None:
+        """Take note of a call that did not wait and has brought nothing.
+
+        Args:
+            call: its name, for the error.
+
+        Raises:
+            DeadlockError: the program calls it again and again, and so time stands still for everybody.
+        """
+        now = self.host.net.now
+        if now != self._idle_at:
+            self._idle_at, self._idle_calls = now, 0
+        self._idle_calls += 1
+        if self._idle_calls > IDLE_CALLS:
+            raise DeadlockError(
+                f"a program of {self.host.name} spins at {seconds(now)}: {call} has brought nothing"
+                f" {IDLE_CALLS:,} times, and it never waits"
+            )
 
     # ------------------------------------------------------------------------------------ readiness
 

@@ -165,6 +165,7 @@ class SimSocket(socket.socket):
             return attempt()
         except BlockingIOError:
             if self._timeout == 0.0 or end.nonblocking or (flags and flags & _MSG_DONTWAIT):
+                end.idle(f"socket.{what}()")
                 raise
         end.acquire()
         try:
@@ -239,7 +240,10 @@ class SimSocket(socket.socket):
         else:
             peek = False
         end = self.end
-        return self._call(what, lambda: end.receive(limit, peek), flags)
+        received = self._call(what, lambda: end.receive(limit, peek), flags)
+        if not received.data and end.type == socket.SOCK_STREAM:
+            end.idle(f"socket.{what}()")
+        return received
 
     def _receive_all(self, what: str, limit: int, flags: int) -> Received:
         end, data = self.end, bytearray()
