@@ -53,7 +53,7 @@ def test_no_time_is_early_by_a_rounding_error(net: Network) -> None:
     async def main() -> None:
         loop, random = asyncio.get_running_loop(), Random(1)
         for _ in range(2000):
-            when = random.random() * 1000
+            when = math.nextafter(random.randrange(10**12) / 1e9, math.inf)
             loop.call_at(when, lambda when=when: late.append(loop.time() - when))  # type: ignore[misc] # a default
         await asyncio.sleep(1001)
 
@@ -354,6 +354,8 @@ def test_the_running_loop_of_the_caller_is_restored() -> None:
 def test_nothing_is_logged_when_a_network_is_closed(
     net: Network, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
 ) -> None:
+    kept: list[Any] = []
+
     async def chatty(reader: asyncio.StreamReader) -> None:
         try:
             await reader.read()
@@ -362,9 +364,8 @@ def test_nothing_is_logged_when_a_network_is_closed(
             raise
 
     async def main() -> None:
-        reader, _ = await asyncio.open_connection("server", 7)
-        waiting = asyncio.create_task(chatty(reader))
-        assert waiting
+        reader, writer = await asyncio.open_connection("server", 7)
+        kept.append((writer, asyncio.create_task(chatty(reader))))
         await asyncio.sleep(1)
 
     with caplog.at_level(logging.DEBUG):
