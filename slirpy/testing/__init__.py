@@ -8,6 +8,8 @@
 :data:`LINK_CHECKS`                         the conformance suite for a link of your own
 :func:`run_file`, :func:`run_text`          scripts in packetdrill's language
 :func:`ladder`                              frames drawn as a diagram
+:mod:`~slirpy.testing.strategies`           streams, frames, segments, messages and faults, drawn by Hypothesis
+:mod:`~slirpy.testing.machines`             state machines for programs in a network, and for TCP implementations
 ==========================================  ======================================================================
 
 None of them needs pytest, and none but the conformance suite opens a socket. The names are imported on first use

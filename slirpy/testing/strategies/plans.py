@@ -40,7 +40,7 @@ _CONNECTIONS = 4
 """Connections from a host to another one of which packets are hit."""
 _NUMBERS = [*range(4)] * 24 + [*range(4, 41)]
 """Numbers of packets in a flow; the first ones are frequent."""
-_RATES = (10_000_000, 1_000_000, 64_000, 9_600)
+_RATES = (2_048_000, 512_000, 64_000, 9_600)
 """Bits per second."""
 
 
