@@ -114,7 +114,7 @@ class Connections(LoopBase):  # type: ignore[misc] # a private class of asyncio
         return _Established(stream)
 
     def _make_socket_transport(
-        self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
+        self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None, **_: Any
     ) -> StreamTransport:
         made = None if waiter is None else partial(_wake, waiter)
         if isinstance(sock, _Established):

@@ -156,7 +156,7 @@ class Servers(LoopBase):  # type: ignore[misc] # a private class of asyncio
 
     def _start_serving(
         self, protocol_factory: Any, sock: Any, sslcontext: Any = None, server: Any = None, backlog: int = 100,
-        ssl_handshake_timeout: float | None = None, ssl_shutdown_timeout: float | None = None, *_: Any,
+        ssl_handshake_timeout: float | None = None, ssl_shutdown_timeout: float | None = None, *_: Any, **__: Any,
     ) -> None:  # fmt: skip
         timeouts = ssl_handshake_timeout, ssl_shutdown_timeout
         end = simulated(sock).end

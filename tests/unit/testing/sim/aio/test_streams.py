@@ -204,6 +204,7 @@ def test_abort_drops_what_was_not_sent(net: Network) -> None:
         transport.write(bytes(10_000_000))
         transport.abort()
         assert transport.is_closing()
+        assert transport.get_write_buffer_size() == 0
         transport.close()
         return await protocol.lost
 
@@ -422,3 +423,16 @@ def test_a_protocol_that_fails_ends_the_run(net: Network) -> None:
 
     with pytest.raises(ZeroDivisionError):
         net.run(main, on="client")
+
+
+@pytest.mark.parametrize("place", ["0.0.0.0", "::", "localhost", "127.0.0.1", "::1", "server"])
+def test_a_host_reaches_itself(net: Network, place: str) -> None:
+    async def main() -> bytes:
+        reader, writer = await asyncio.open_connection(place, 7)
+        writer.write(b"hello")
+        received = await reader.readexactly(5)
+        writer.close()
+        return received
+
+    assert net.run(main, on="server") == b"hello"
+    assert net.now < 1_000_000
