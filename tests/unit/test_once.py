@@ -20,6 +20,8 @@ NO_TIMES = {
     ("config/values.py", 2_000_000),  # seconds
     ("checks.py", 1e15),  # nanoseconds that a message still writes out
     ("cli/demo.py", 1e6),  # bits in a megabit
+    ("testing/strategies/plans.py", 1_000_000),  # bits per second
+    ("testing/strategies/plans.py", 10_000_000),
     ("testing/sim/clock.py", 1_000_000),  # parts per million
     ("testing/sim/durations.py", 1e9),  # seconds
     ("testing/sim/faults.py", 1_000_000),  # bits per second
