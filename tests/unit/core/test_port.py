@@ -87,7 +87,7 @@ def test_frames_that_come_while_the_link_sends_wait_behind_the_rest() -> None:
 
 @pytest.mark.parametrize("blocked", [True, False])
 def test_only_a_link_without_room_has_a_bound(blocked: bool) -> None:
-    """What is queued within one flush comes from somewhere that has its own bound."""
+    """Frames that are queued within one flush come from senders with bounds of their own."""
     net = SwitchNetwork()
     link = EagerLink(10_000)
     port = net.attach(link, cast(Poller, None))
