@@ -149,7 +149,8 @@ class TcpHost(abc.ABC, Generic[S]):
         """Counters of the engine, of all connections."""
         self.streams: dict[bytes, S] = {}
         """Streams that are not closed, by the flow key of arriving segments."""
-        self._marked: dict[S, None] = {}
+        self.marked: dict[S, None] = {}
+        """Streams that are due for service."""
 
     @abc.abstractmethod
     def find_listener(self, address: bytes, port: int) -> object:
@@ -211,13 +212,13 @@ class TcpHost(abc.ABC, Generic[S]):
 
     def mark(self, stream: S) -> None:
         """Schedule ``stream`` for service."""
-        self._marked[stream] = None
+        self.marked[stream] = None
 
     def service(self) -> bool:
         """Serve the scheduled streams; False if there were none."""
-        if not self._marked:
+        if not self.marked:
             return False
-        marked, self._marked = self._marked, {}
+        marked, self.marked = self.marked, {}
         for stream in marked:
             stream.service()
         return True

@@ -131,10 +131,12 @@ class HostStack(ProtocolHost):
             self._wake(self._wake_at)
 
     def flush(self) -> None:
-        if not self.dead and not self._sending:
+        if self.dead or self._sending:
+            return
+        if self.tcp.marked or self._out or self.mld.active:  # most calls find nothing to do
             super().flush()
-            for watcher in self._watchers:
-                watcher()
+        for watcher in self._watchers:
+            watcher()
 
     def watch(self, watcher: Callable[[], None]) -> None:
         """Call ``watcher`` after everything that the stack does."""
