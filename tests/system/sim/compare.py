@@ -1,4 +1,4 @@
-"""What differs between the two worlds."""
+"""Differences between the two worlds."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ __all__ = ["Outcome", "outcome_of"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a scenario.
+    """Outcome of a scenario.
 
     Attributes:
         facts: what the programs report, by side.
