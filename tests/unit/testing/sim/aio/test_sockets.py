@@ -82,10 +82,12 @@ def test_a_refused_connection(net: Network) -> None:
 
 def test_streams_on_a_socket_of_the_program(net: Network) -> None:
     async def main() -> bytes:
-        sock = nonblocking()
+        sock = SimSocket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, ("server", 7))
         reader, writer = await asyncio.open_connection(sock=sock)
         assert writer.get_extra_info("socket").fileno() == sock.fileno()
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         writer.write(b"hello")
         received = await reader.readexactly(5)
         writer.close()
@@ -94,6 +96,22 @@ def test_streams_on_a_socket_of_the_program(net: Network) -> None:
         return received
 
     assert net.run(main, on="client") == b"hello"
+
+
+def test_streams_on_a_socket_that_was_reset(net: Network) -> None:
+    async def main() -> None:
+        sock = nonblocking()
+        await asyncio.get_running_loop().sock_connect(sock, ("server", 7))
+        net.host("server").crash(reset=True)
+        await asyncio.sleep(1)
+        reader, writer = await asyncio.open_connection(sock=sock)
+        try:
+            await reader.read()
+        finally:
+            writer.close()
+
+    with pytest.raises(ConnectionResetError):
+        net.run(main, on="client")
 
 
 def test_a_server_on_a_socket_of_the_program(net: Network) -> None:

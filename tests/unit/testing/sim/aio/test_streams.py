@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -436,3 +437,28 @@ def test_a_host_reaches_itself(net: Network, place: str) -> None:
 
     assert net.run(main, on="server") == b"hello"
     assert net.now < 1_000_000
+
+
+def test_each_connection_has_its_own_context(net: Network) -> None:
+    seen: list[str] = []
+    variable: ContextVar[str] = ContextVar("variable", default="nothing")
+
+    class Setter(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            seen.append(variable.get())
+            variable.set("of another connection")
+            transport.close()
+
+    async def serve() -> None:
+        variable.set("of the program")
+        await asyncio.get_running_loop().create_server(Setter, None, 9)
+
+    async def main() -> None:
+        for _ in range(2):
+            _transport, protocol = await connected(9)
+            await protocol.lost
+
+    net.host("server").run(serve)
+    net.run_for(1)
+    net.run(main, on="client")
+    assert seen == ["of the program"] * 2
