@@ -63,7 +63,8 @@ def test_what_is_missing(root: Path, name: str) -> None:
 TRICKS = [
     "", "/", ".", "sub", "sub/", "..", "../secret", "/../secret", "sub/../../secret", "./../secret",
     "../srv-other/secret", "sub/..", "..\\secret", "sub\\..\\..\\secret", "\\..\\secret", "/..\\secret",
-    "C:\\boot.ini", "C:/boot.ini", "c:x", "/c:/x", "CON", "nul", "Aux.txt", "com1", "LPT9.log", "nul .txt", ".. ",
+    "C:\\boot.ini", "C:/boot.ini", "c:x", "/c:/x", "X:/x", "/x:y",
+    "CON", "nul", "Aux.txt", "com1", "LPT9.log", "nul .txt", ".. ",
     "... ", "sub/. ./x", "a\nb", "\x7f", "x" * 600, "a/" * 300 + "x", "x" * 513, "..;/secret", "%2e%2e/secret",
     ".slirpy-tftp-0123456789abcdef", "com¹", "LPT³.txt", "a\x85b", "a\u2028b",
 ]  # fmt: skip

@@ -531,8 +531,10 @@ def test_data_to_a_transfer_that_reads() -> None:
     client.ask("f")
     client.take()
     client.data(1, b"x")
+    client.data(2, b"x")
     client.give(packet(9, 1))
     client.silence()
+    assert server.stats.drop_tftp_duplicate == 3
     client.ack(1)
     assert client.one()[:2] == (DATA, 2)
 
