@@ -68,6 +68,7 @@ def test_sleeping_takes_virtual_time_on_the_clock_of_the_host(net: Network) -> N
 
     def sleep() -> tuple[float, float]:
         before, day = time.monotonic(), time.time()
+        assert day == net.epoch.timestamp() + 5
         time.sleep(110)
         return time.monotonic() - before, time.time() - day
 

@@ -261,3 +261,13 @@ def test_names_are_those_of_the_network(net: Network) -> None:
             socket.create_connection(("nowhere", 80))
 
     net.run(program, on="client")
+
+
+def test_a_function_that_a_program_puts_in_its_place_stays(
+    net: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = types.ModuleType("imports_sleep")
+    exec("from time import sleep", vars(module))
+    monkeypatch.setitem(sys.modules, "imports_sleep_too", module)
+    net.run(lambda: setattr(module, "sleep", print), on="client")
+    assert vars(module)["sleep"] is print

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import select
 import socket
 import threading
 import time
@@ -307,3 +308,39 @@ def test_polling_with_pauses_is_no_spinning(net: Network, monkeypatch: pytest.Mo
                 time.sleep(0.01)
 
     net.run(program, on="client")
+
+
+def test_a_buffer_that_is_full_to_the_last_byte_gets_room_again(net: Network) -> None:
+    net.host("server").run(silent)
+
+    def program() -> float:
+        with socket.create_connection(("server", 7)) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 10_000)
+            net.partition(["client"], ["server"], during=1)
+            assert connection.send(bytes(20_000)) == 20_000
+            assert select.select([], [connection], [], 0) == ([], [], [])
+            assert select.select([], [connection], []) == ([], [connection], [])
+            return time.monotonic()
+
+    assert 1 < net.run(program, on="client") < 5
+
+
+def test_a_pair_holds_its_writer_back(net: Network) -> None:
+    def program() -> tuple[int, float]:
+        one, other = socket.socketpair()
+        received: list[bytes] = []
+
+        def read() -> None:
+            time.sleep(2)
+            while data := other.recv(100_000):
+                received.append(data)
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        one.sendall(bytes(1_000_000))
+        sent = time.monotonic()
+        one.close()
+        thread.join()
+        return sum(map(len, received)), sent
+
+    assert net.run(program, on="client") == (1_000_000, 2)

@@ -172,6 +172,18 @@ def closed_with_data_unread() -> Outcome:
 
 
 @scenario
+def closed_with_data_only_peeked_at() -> Outcome:
+    client, accepted = connected()
+    with client:
+        client.sendall(b"unread")
+        settle()
+        found: Outcome = [accepted.recv(3, socket.MSG_PEEK)]
+        accepted.close()
+        settle()
+        return [*found, attempt(client.recv, 1)]
+
+
+@scenario
 def reset_with_data_unread_here() -> Outcome:
     client, accepted = connected()
     with client:
