@@ -35,6 +35,7 @@ class Scenario:
         resent: the side whose number of retransmissions must be equal; empty: it may differ.
         near: facts, by side and name, that are numbers which may differ by so much.
         linger: seconds for which the network runs on once both programs have ended.
+        shown: the point of time that a table shows.
     """
 
     faults: tuple[Fault, ...] = ()
@@ -45,6 +46,7 @@ class Scenario:
     resent: str = ""
     near: Mapping[str, int] = field(default_factory=dict)
     linger: float = 0.3
+    shown: str = "client end"
 
 
 def small_mtu(net: Network) -> None:
@@ -64,7 +66,7 @@ SCENARIOS: dict[str, Scenario] = {
     "lost SYN-ACK": Scenario((Lose(BACK, 0),), resent="client"),
     "two lost SYNs": Scenario((Cut(0, 1500, "client", "server"),), resent="client"),
     "lost request": Scenario((Lose(THERE, 1),), resent="client"),
-    "lost FIN": Scenario((Lose(THERE, 2),), resent="client"),
+    "lost FIN": Scenario((Lose(THERE, 2),), resent="client", shown="server ended"),
     "lost last ACK": Scenario(
         (Cut(520, 250, "client", "server", oneway=True),),
         Faults(delay=100 * MS),
@@ -101,9 +103,10 @@ SCENARIOS: dict[str, Scenario] = {
         path=Faults(delay=10 * MS, rate=1_000_000, burst=3000, queue=30_000),
         reason="a kernel needs time to send a burst, in which some datagrams leave the queue",
         near=BURST,
+        shown="server last",
     ),
     "UDP burst beyond a socket": Scenario(
-        reason="the room that a datagram takes depends on the driver", near=BURST
+        reason="the room that a datagram takes depends on the driver", near=BURST, shown="server last"
     ),
     "UDP to a closed port": Scenario(),
     "slow path with a full queue": Scenario(

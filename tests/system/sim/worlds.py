@@ -222,8 +222,8 @@ def real(name: str) -> tuple[Outcome, Network]:
     return outcome_of({side: each.log for side, each in sides.items()}, net.trace, began), net
 
 
-def main(names: list[str], at_once: int = 6) -> None:
-    """Run scenarios between kernels, some of them at once, and print a line of JSON for each."""
+def main(at_once: int, names: list[str]) -> None:
+    """Run scenarios between kernels, so many at once, and print a line of JSON for each."""
     waiting, running = list(names), set[int]()
     while waiting or running:
         while waiting and len(running) < at_once:
@@ -240,13 +240,13 @@ def main(names: list[str], at_once: int = 6) -> None:
         running.remove(os.wait()[0])
 
 
-def several(names: Collection[str]) -> dict[str, Outcome]:
-    """Run scenarios between kernels, in processes of their own.
+def several(names: Collection[str], at_once: int = 6) -> dict[str, Outcome]:
+    """Run scenarios between kernels, in processes of their own, so many at once.
 
     Raises:
         RuntimeError: one of them failed.
     """
-    argv = [sys.executable, "-m", __name__, *names]
+    argv = [sys.executable, "-m", __name__, str(at_once), *names]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=10 * LONGEST, check=True)
     reports = [json.loads(line) for line in done.stdout.splitlines()]
     failures = [report["failure"] for report in reports if "failure" in report]
@@ -256,4 +256,4 @@ def several(names: Collection[str]) -> dict[str, Outcome]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(int(sys.argv[1]), sys.argv[2:])
