@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import errno
 import socket
-import struct
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from slirpy.errors import StateError
 from slirpy.testing.sim.current import current_host
-from slirpy.testing.sim.errors import EscapeError
-from slirpy.testing.sim.socketapi.datagramend import DatagramEnd
 from slirpy.testing.sim.socketapi.ends import End, Received, descriptors, failure
+from slirpy.testing.sim.socketapi.opening import open_end
+from slirpy.testing.sim.socketapi.optioncalls import OptionCalls, escape
 from slirpy.testing.sim.socketapi.pairend import PairEnd
 from slirpy.testing.sim.socketapi.places import pack, unpack
 from slirpy.testing.sim.socketapi.streamend import StreamEnd
@@ -25,20 +24,13 @@ __all__ = ["SimSocket"]
 
 T = TypeVar("T")
 
-_FLAG_BITS = getattr(socket, "SOCK_NONBLOCK", 0) | getattr(socket, "SOCK_CLOEXEC", 0)
 _UNSPEC_NAMES = {socket.AF_INET: bytes(4), socket.AF_INET6: bytes(16)}
 _MSG_DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
 _MSG_ERRQUEUE = getattr(socket, "MSG_ERRQUEUE", 0)
 _SENDFILE: Any = vars(socket.socket)["_sendfile_use_send"]  # reads the file, and sends what it has read
-_BUFFER_SIZES = {socket.SO_RCVBUF: 131072, socket.SO_SNDBUF: 2626560}
 
 
-def escape(call: str, instead: str) -> NoReturn:
-    """Raise the error about a call that is not simulated."""
-    raise EscapeError(f"{call} is not simulated; {instead}")
-
-
-class SimSocket(socket.socket):
+class SimSocket(OptionCalls):
     """A socket of a simulated host, with the calls of :class:`socket.socket`.
 
     It belongs to the host whose program makes it. Its descriptor is a number that no real one has. A call that has to
@@ -75,7 +67,7 @@ class SimSocket(socket.socket):
         if fileno is None:
             if type > 0 and type & getattr(socket, "SOCK_NONBLOCK", 0):
                 self._timeout = 0.0
-            self._attach(host, _open(host, family, type))
+            self._attach(host, open_end(host, family, type))
             self._proto = max(proto, 0)
         else:
             self._end = descriptors(host.net).find(fileno)
@@ -364,71 +356,6 @@ class SimSocket(socket.socket):
     def __del__(self) -> None:
         if getattr(self, "_fd", -1) >= 0:
             self._real_close()
-
-    # ---------------------------------------------------------------------------------------- options
-
-    def getsockopt(self, level: int, optname: int, buflen: int = 0, /) -> Any:
-        end = self.end
-        if level == socket.SOL_SOCKET:
-            if optname == socket.SO_ERROR:
-                number, end.error = end.error, 0
-                return number
-            if optname == socket.SO_TYPE:
-                return int(end.type)
-            if optname == getattr(socket, "SO_ACCEPTCONN", -1):
-                return int(isinstance(end, StreamEnd) and end.listener is not None)
-            if optname == getattr(socket, "SO_DOMAIN", -1):
-                return end.family
-            if optname == getattr(socket, "SO_PROTOCOL", -1):
-                return socket.IPPROTO_TCP if end.type == socket.SOCK_STREAM else socket.IPPROTO_UDP
-            if optname in _BUFFER_SIZES and (level, optname) not in end.options:
-                return _BUFFER_SIZES[optname]
-        if level == socket.IPPROTO_TCP and optname == getattr(socket, "TCP_INFO", -1):
-            escape("TCP_INFO", "see host.stack.tcp.streams for the state of connections")
-        value = end.option(level, optname)
-        if buflen:
-            return (value if isinstance(value, bytes) else struct.pack("i", value))[:buflen]
-        if isinstance(value, bytes):
-            return int.from_bytes(value[:4], "little")
-        return 2 * value if level == socket.SOL_SOCKET and optname in _BUFFER_SIZES else value
-
-    def setsockopt(self, level: int, optname: int, value: Any, optlen: int = 0, /) -> None:
-        if value is None:
-            value = bytes(optlen)
-        if not isinstance(value, int):
-            value = bytes(value)
-            if len(value) == 4:
-                value = struct.unpack("i", value)[0]
-        self.end.set_option(level, optname, int(value) if isinstance(value, int) else value)
-
-    # ------------------------------------------------------------------------------- not simulated
-
-    def sendmsg_afalg(self, *args: Any, **kwargs: Any) -> NoReturn:
-        escape("socket.sendmsg_afalg()", "there is no AF_ALG")
-
-    def ioctl(self, *args: Any) -> NoReturn:
-        escape("socket.ioctl()", "use settimeout() and setsockopt()")
-
-    def share(self, *args: Any) -> NoReturn:
-        escape("socket.share()", "there are no processes to share it with")
-
-
-def _open(host: Host, family: int, kind: int) -> End:
-    """Return a new open socket.
-
-    Raises:
-        EscapeError: a kind of socket that is not simulated.
-    """
-    family = socket.AF_INET if family == -1 else family
-    kind = socket.SOCK_STREAM if kind == -1 else kind & ~_FLAG_BITS
-    if family in _UNSPEC_NAMES and kind == socket.SOCK_STREAM:
-        return StreamEnd(host, family)
-    if family in _UNSPEC_NAMES and kind == socket.SOCK_DGRAM:
-        return DatagramEnd(host, family)
-    raise EscapeError(
-        f"a socket of family {family!r} and type {kind!r} is not simulated; use AF_INET or AF_INET6 with SOCK_STREAM"
-        " or SOCK_DGRAM, or socketpair()"
-    )
 
 
 def _connected(end: End) -> None:
