@@ -57,9 +57,6 @@ class AsyncProgram(Program):
             self.ended(None, asyncio.CancelledError(f"{self.name} was cancelled"))
             return
         error = task.exception()
-        if isinstance(error, SystemExit):
-            self.exited(error)
-            return
         other: Any
         for other in self._loop.tasks_of(self) if error is None else ():
             if other.done() and other._log_traceback:

@@ -148,5 +148,6 @@ def test_a_port_is_free_again_after_its_socket_was_closed(net: Network) -> None:
                 await endpoint(local_addr=("127.0.0.1", 4000))
             transport.close()
             await protocol.lost
+            assert transport not in transport._loop.endpoints
 
     net.run(main, on="client")

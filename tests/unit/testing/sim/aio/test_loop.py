@@ -210,6 +210,27 @@ def test_an_exception_of_a_connection_ends_the_run(net: Network) -> None:
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
+def test_a_connection_whose_task_is_cancelled_does_not_end_the_run(net: Network) -> None:
+    async def cancelled(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(1)
+
+    async def serve() -> None:
+        await (await asyncio.start_server(cancelled, None, 8)).serve_forever()
+
+    async def main() -> bytes:
+        reader, writer = await asyncio.open_connection("server", 8)
+        writer.close()
+        await asyncio.sleep(2)
+        return await reader.read()
+
+    net.host("server").run(serve)
+    assert net.run(main, on="client") == b""
+
+
 def test_an_exception_handler_is_for_its_program(net: Network) -> None:
     seen: list[Any] = []
 
@@ -233,11 +254,21 @@ def test_an_exception_handler_is_for_its_program(net: Network) -> None:
 
 
 def test_exit_with_a_status(net: Network) -> None:
+    later: list[str] = []
+
+    async def background() -> None:
+        await asyncio.sleep(5)
+        later.append("the process is gone")
+
     async def leaves(status: int) -> None:
+        task = asyncio.create_task(background())
         await asyncio.sleep(1)
+        assert not task.done()
         raise SystemExit(status)
 
     assert net.run(leaves(0), on="client") == 0
+    net.run_for(10)
+    assert later == []
     with pytest.raises(SystemExit):
         net.run(leaves(3), on="client")
 

@@ -169,6 +169,26 @@ def test_readers_and_writers(net: Network) -> None:
     assert net.run(main, on="client") == ["writable", "he", "ll", "o"]
 
 
+def test_a_reader_of_a_crashed_host_is_not_called_again(net: Network) -> None:
+    calls: list[str] = []
+
+    async def main() -> None:
+        loop, sock = asyncio.get_running_loop(), nonblocking()
+        await loop.sock_connect(sock, ("server", 7))
+
+        def readable() -> None:
+            calls.append("and it reads nothing")
+            net.host("client").crash()
+
+        loop.add_reader(sock, readable)
+        await loop.sock_sendall(sock, b"hello")
+        await asyncio.sleep(60)
+
+    net.host("client").run(main)
+    net.run_for(5)
+    assert len(calls) == 1
+
+
 def test_a_real_descriptor_is_refused(net: Network) -> None:
     async def main() -> None:
         asyncio.get_running_loop().add_reader(0, os.getpid)
