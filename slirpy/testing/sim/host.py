@@ -18,11 +18,16 @@ from slirpy.testing.sim.durations import in_nanoseconds
 from slirpy.testing.sim.program import Program
 from slirpy.testing.sim.sockets import HostSockets
 from slirpy.testing.sim.stack import HostStack
+from slirpy.testing.sim.standstill import Standstill
 from slirpy.testing.sim.world import Machine, World
 
 __all__ = ["Host"]
 
 DNS_PORT = 53
+
+
+CLOCK_READS = 1_000_000
+"""Looks at the clock, at one point of time, after which a program is taken to wait for it to move."""
 
 
 class Host(Machine):
@@ -52,6 +57,7 @@ class Host(Machine):
         self.programs: list[Program] = []
         self.epoch = 0
         """Number of restarts."""
+        self.clock_reads = Standstill(CLOCK_READS)
         self._make = make
         self._boot = boot
         self._waiting: list[tuple[bytes, bool]] = []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.patch.switches import Replacements
@@ -11,6 +12,8 @@ from slirpy.testing.sim.waiting import after, current_waiter, waiter
 from slirpy.units import SECOND
 
 __all__ = ["replace_time"]
+
+T = TypeVar("T")
 
 _REAL_LOCALTIME = time.localtime
 _REAL_GMTIME = time.gmtime
@@ -28,6 +31,16 @@ def time_ns(host: Host) -> int:
 def monotonic_ns(host: Host) -> int:
     """Return the nanoseconds that a host's monotonic clock shows."""
     return host.clock.monotonic(host.net.now)
+
+
+def _counted(call: str, read: Callable[[Host], T]) -> Callable[[Host], T]:
+    """Return ``read`` for programs: one that waits in a loop for the clock to move would wait for ever."""
+
+    def counted(host: Host) -> T:
+        host.clock_reads.asked(host.net.now, host.name, f"{call}() was called")
+        return read(host)
+
+    return counted
 
 
 def _time(host: Host) -> float:
@@ -84,12 +97,12 @@ def _clock_gettime(host: Host, which: int, /) -> float:
 def replace_time(all_of_it: Replacements) -> None:
     """Replace the functions of the module ``time``; those that count the processor's time stay real."""
     for real, simulated in (
-        (time.time, _time),
-        (time.time_ns, time_ns),
-        (time.monotonic, _monotonic),
-        (time.monotonic_ns, monotonic_ns),
-        (time.perf_counter, _monotonic),
-        (time.perf_counter_ns, monotonic_ns),
+        (time.time, _counted("time.time", _time)),
+        (time.time_ns, _counted("time.time_ns", time_ns)),
+        (time.monotonic, _counted("time.monotonic", _monotonic)),
+        (time.monotonic_ns, _counted("time.monotonic_ns", monotonic_ns)),
+        (time.perf_counter, _counted("time.perf_counter", _monotonic)),
+        (time.perf_counter_ns, _counted("time.perf_counter_ns", monotonic_ns)),
         (time.sleep, _sleep),
         (time.localtime, _localtime),
         (time.gmtime, _gmtime),

@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slirpy.interfaces import Buffer
-from slirpy.testing.sim.errors import DeadlockError
-from slirpy.testing.text import seconds
+from slirpy.testing.sim.standstill import Standstill
 
 if TYPE_CHECKING:
     from slirpy.testing.sim.host import Host
@@ -77,8 +76,7 @@ class End(abc.ABC):
         self.options: dict[tuple[int, int], int | bytes] = {}
         self._users = 1
         self._watchers: list[Callable[[], object]] = []
-        self._idle_calls = 0
-        self._idle_at = 0
+        self._idle = Standstill(IDLE_CALLS)
 
     def idle(self, call: str) -> None:
         """Take note of a call that did not wait and has brought nothing.
@@ -89,15 +87,7 @@ class End(abc.ABC):
         Raises:
             DeadlockError: the program calls it again and again, and so time stands still for everybody.
         """
-        now = self.host.net.now
-        if now != self._idle_at:
-            self._idle_at, self._idle_calls = now, 0
-        self._idle_calls += 1
-        if self._idle_calls > IDLE_CALLS:
-            raise DeadlockError(
-                f"a program of {self.host.name} spins at {seconds(now)}: {call} has brought nothing"
-                f" {IDLE_CALLS:,} times, and it never waits"
-            )
+        self._idle.asked(self.host.net.now, self.host.name, f"{call} has brought nothing")
 
     # ------------------------------------------------------------------------------------ readiness
 

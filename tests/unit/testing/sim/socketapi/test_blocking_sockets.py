@@ -290,7 +290,9 @@ def test_a_program_that_spins_ends_the_run(net: Network, blocking: bool) -> None
                     pass
 
     net.host("server").run(serve)
-    with pytest.raises(DeadlockError, match=r"client spins at 0\.\d+ s: socket\.recv\(\) has brought nothing"):
+    with pytest.raises(
+        DeadlockError, match=r"client spins at 0\.\d+ s: socket\.recv\(\) has brought nothing, 100,000"
+    ):
         net.run(program, on="client")
 
 
@@ -344,3 +346,15 @@ def test_a_pair_holds_its_writer_back(net: Network) -> None:
         return sum(map(len, received)), sent
 
     assert net.run(program, on="client") == (1_000_000, 2)
+
+
+def test_a_program_that_waits_for_its_clock_to_move_ends_the_run(net: Network) -> None:
+    def program() -> None:
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            pass
+
+    with pytest.raises(
+        DeadlockError, match=r"client spins at 0\.0+ s: time\.monotonic\(\) was called, 1,000,000"
+    ):
+        net.run(program, on="client")
