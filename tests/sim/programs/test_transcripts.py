@@ -32,6 +32,10 @@ def test_plain_streams() -> None:
     assert len(digests("streams")) == 1
 
 
+def test_blocking_programs() -> None:
+    assert len(digests("blocking")) == 1
+
+
 def test_aiohttp(package: Packages) -> None:
     package("aiohttp")
     assert len(digests("aiohttp")) == 1

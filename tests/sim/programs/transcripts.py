@@ -1,10 +1,12 @@
-"""Print the digest of each of two equal runs: of plain streams, and of aiohttp."""
+"""Print the digest of each of two equal runs: of plain streams, of aiohttp, and of blocking programs."""
 
 from __future__ import annotations
 
 import asyncio
+import http.server
 import importlib
 import sys
+import urllib.request
 from typing import Any
 
 from slirpy.testing.sim.network import Network
@@ -41,7 +43,7 @@ def streams() -> str:
 
 def aiohttp() -> str:
     """Return the digest of a run with a server and a client of aiohttp, which show the time and random numbers."""
-    http: Any = importlib.import_module("aiohttp")
+    http_client: Any = importlib.import_module("aiohttp")
     web: Any = importlib.import_module("aiohttp.web")
 
     async def answer(request: Any) -> Any:
@@ -55,11 +57,11 @@ def aiohttp() -> str:
         await web.TCPSite(runner, port=80).start()
 
     async def main() -> None:
-        async with http.ClientSession() as session:
+        async with http_client.ClientSession() as session:
             for size in (1, 100_000):
                 async with session.post("http://server/", data=bytes(size)) as answer:
                     assert len(await answer.read()) == size
-            form = http.FormData()
+            form = http_client.FormData()
             form.add_field("file", b"with a random boundary", filename="file")
             async with session.post("http://server/", data=form) as answer:
                 await answer.read()
@@ -67,6 +69,25 @@ def aiohttp() -> str:
     with Network(7, path=BAD_PATH, patch=("time", "random", "socket", "entropy")) as net:
         net.run(serve, on="server")
         net.run(main, on="client")
+        return net.trace.digest()
+
+
+class _Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(bytes(100_000))
+
+    def log_message(self, *args: object) -> None: ...
+
+
+def blocking() -> str:
+    """Return the digest of a run with a threading server and three clients, all of them blocking."""
+    with Network(3, path=BAD_PATH, order="random") as net:
+        net.host("server").run(lambda: http.server.ThreadingHTTPServer(("", 80), _Page).serve_forever())
+        for number in range(3):
+            net.host(f"client{number}").run(lambda: urllib.request.urlopen("http://server/").read())
+        net.run_for(30)
         return net.trace.digest()
 
 
