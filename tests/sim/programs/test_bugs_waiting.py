@@ -66,12 +66,15 @@ def test_amqtt_broker_is_full_of_clients_that_have_died(net: Network, package: P
     listeners = {"default": {"type": "tcp", "bind": "0.0.0.0:1883", "max_connections": 2}}
 
     async def connect() -> None:
-        await client.MQTTClient(config={"auto_reconnect": False}).connect("mqtt://server/")
+        mqtt = client.MQTTClient(config={"auto_reconnect": False})
+        await mqtt.connect("mqtt://server/")
+        await mqtt.disconnect()
 
     async def serve() -> None:
         await broker.Broker({"listeners": listeners, "plugins": plugins}).start()
 
     net.run(serve, on="server")
+    net.run(connect, on="client")
     connect_and_die(net, 1883, connections=2)
     expect_bug("amqtt", ends_within(net, 1, connect), wrong=False, right=True)
 
