@@ -120,8 +120,9 @@ class Host(Machine):
         """End all programs at once, without a FIN, and lose everything but the disk. Harmless when repeated.
 
         Args:
-            reset: whether the connections are reset, as when a process is killed and its kernel survives; otherwise
-                the host falls silent, as when the power fails.
+            reset: whether the peers get a RST for each connection; otherwise the host falls silent, as when the power
+                fails. (A kernel whose process is killed sends a FIN, unless data was left unread: end the program for
+                that.)
         """
         switch("reset", reset)
         if self.crashed:
