@@ -232,7 +232,7 @@ def tftpy_client(folder: Path) -> Any:
                 return len(data)
             return super().sendto(data, *args)
 
-    socket.socket = Lossy  # type: ignore[misc]
+    socket.socket = Lossy  # type: ignore[misc] # a class stands for another
     background(lambda: tftpy.TftpServer(str(folder)).listen("127.0.0.1", port))
     time.sleep(0.3)
     try:

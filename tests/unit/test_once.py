@@ -20,11 +20,10 @@ NO_TIMES = {
     ("config/values.py", 2_000_000),  # seconds
     ("checks.py", 1e15),  # nanoseconds that a message still writes out
     ("cli/demo.py", 1e6),  # bits in a megabit
-    ("testing/strategies/plans.py", 1_000_000),  # bits per second
-    ("testing/strategies/plans.py", 10_000_000),
     ("testing/sim/clock.py", 1_000_000),  # parts per million
     ("testing/sim/durations.py", 1e9),  # seconds
     ("testing/sim/faults.py", 1_000_000),  # bits per second
+    ("testing/sim/host.py", 1_000_000),  # looks at the clock
     ("testing/sim/run.py", 1_000_000),  # ready calls
     ("testing/strategies/plans.py", 1_000_000),  # bits per second
     ("testing/strategies/plans.py", 10_000_000),
