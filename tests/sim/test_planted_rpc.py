@@ -37,7 +37,7 @@ async def double(numbers: list[int]) -> list[int]:
         while True:
             writer.write(b"%d\n" % number)
             try:
-                async with asyncio.timeout(0.25):
+                async with asyncio.timeout(0.4):
                     answers.append(int(await reader.readline()))
                     break
             except TimeoutError:
@@ -48,7 +48,7 @@ async def double(numbers: list[int]) -> list[int]:
 
 @pytest.mark.parametrize("number", SEEDS)
 def test_the_minimum_is_the_same(number: int) -> None:
-    """After a lost SYN there is no round-trip sample, so that the next loss is repaired after a second, not 60 ms."""
+    """After a lost SYN there is no round-trip sample: the next loss is repaired after a second, not 240 ms."""
     found: list[tuple[list[Fault], list[int]]] = []
 
     @seed(number)
