@@ -22,22 +22,27 @@ CASES: list[tuple[str, str, Any, Any]] = [
     ("ftplib_client", "python", "200", "550"),
     ("socket_handler", "python", ["record 0", "record 3"], [f"record {number}" for number in range(4)]),
     ("tftpy_client", "tftpy", "Timed-out waiting for traffic", "complete"),
+    ("umodbus_client", "uModbus", [100], [200]),
+    ("dnslib_client", "dnslib", "unpack requires a buffer of 2 bytes", "example.org."),
+    ("urllib_client", "python", 50_000, "IncompleteRead"),
+    ("amqtt_client", "amqtt", True, False),  # it still waits
+    ("gmqtt_client", "gmqtt", True, False),
+    ("paho_publish", "paho-mqtt", True, False),
+    ("stomp_py", "stomp.py", True, False),
+    ("py_mysql", "PyMySQL", True, False),
 ]
 
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Run all of them, in a process of their own."""
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-m",
-        "tests.system.real_bugs",
-        str(tmp_path_factory.mktemp("files")),
-    ]
-    run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=True)
-    return json.loads(run.stdout.splitlines()[-1])
+    """Run all of them, in processes of their own."""
+    found: dict[str, Any] = {}
+    for program in ("real_bugs", "real_silence"):
+        folder = str(tmp_path_factory.mktemp("files"))
+        command = [sys.executable, "-W", "ignore", "-m", f"tests.system.{program}", folder]
+        run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=True)
+        found.update(json.loads(run.stdout.splitlines()[-1]))
+    return found
 
 
 @pytest.mark.parametrize(("name", "package", "wrong", "right"), CASES)
