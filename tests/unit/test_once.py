@@ -25,8 +25,6 @@ NO_TIMES = {
     ("testing/sim/faults.py", 1_000_000),  # bits per second
     ("testing/sim/host.py", 1_000_000),  # looks at the clock
     ("testing/sim/run.py", 1_000_000),  # ready calls
-    ("testing/strategies/plans.py", 1_000_000),  # bits per second
-    ("testing/strategies/plans.py", 10_000_000),
 }
 
 
