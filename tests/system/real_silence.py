@@ -22,7 +22,7 @@ from typing import Any
 
 from dnslib import DNSRecord
 
-from tests.sim.programs.test_bugs_answers import Failing
+from tests.sim.programs.failing import Failing
 from tests.system.real_bugs import background, relay
 
 PATIENCE = 6.0

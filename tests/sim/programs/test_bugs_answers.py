@@ -18,6 +18,7 @@ import pytest
 
 from slirpy.testing import DeadlockError, Flow, Lose, Network
 from tests.sim.programs.bugs import expect_bug
+from tests.sim.programs.failing import Failing
 from tests.sim.programs.packages import Packages
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -99,18 +100,6 @@ def test_dnslib_spins_if_an_answer_ends_early(net: Network, package: Packages) -
 
     net.host("server").run(serve)
     expect_bug("dnslib", net.run(ask, on="client"), wrong="spins", right="ends")
-
-
-class Failing(http.server.BaseHTTPRequestHandler):
-    """Announces 100,000 bytes, and dies after half of them."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", "100000")
-        self.end_headers()
-        self.wfile.write(bytes(50_000))
-
-    def log_message(self, *args: object) -> None: ...
 
 
 def test_urllib_takes_half_a_file_for_the_whole(net: Network) -> None:

@@ -26,6 +26,14 @@ ENDING = [
 ]  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def hangup() -> Iterator[None]:
+    """Let SIGHUP end the programs, also where the tests themselves are run by nohup."""
+    old = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, old)
+
+
 @contextmanager
 def started(*argv: str) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
