@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
 
@@ -295,6 +296,15 @@ class ConnectionLimits(NamedTuple):
     rcv_buffer: int
 
 
+@lru_cache(maxsize=1024)
+def _settings_within(base: Settings, limits: ConnectionLimits) -> Settings:
+    """Return the settings of a connection; a test may make thousands of networks that need the same."""
+    settings = replace(base, mss=limits.mss, peer_mss=536 if limits.version == 4 else 1220)
+    if limits.rcv_buffer:
+        settings = replace(settings, rcv_buffer=limits.rcv_buffer, rcv_buffer_initial=limits.rcv_buffer)
+    return settings
+
+
 class HostTcp(TcpHost[HostStream]):
     """All TCP connections of a host.
 
@@ -322,10 +332,7 @@ class HostTcp(TcpHost[HostStream]):
         limits = ConnectionLimits(self.guest.mtu_for(far) - header, version, rcv_buffer)
         settings = self._settings.get(limits)
         if settings is None:
-            settings = replace(self.base, mss=limits.mss, peer_mss=536 if version == 4 else 1220)
-            if rcv_buffer:
-                settings = replace(settings, rcv_buffer=rcv_buffer, rcv_buffer_initial=rcv_buffer)
-            self._settings[limits] = settings
+            settings = self._settings[limits] = _settings_within(self.base, limits)
         return settings
 
     def connect(

@@ -76,7 +76,10 @@ class Replacements:
         self._saved: list[tuple[Any, str, Any]] = []
         self._late: dict[str, Callable[[Replacements, ModuleType], None]] = {}
         self._searched: dict[str, ModuleType] = {}
+        self._modules: dict[int, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {}
+        """Of each module: its names, and those of them that are replaced, with both values."""
         self._found: list[tuple[Any, str, Any, Any]] = []
+        """Attributes of classes in modules."""
 
     def value(self, part: str, real: Any, simulated: Callable[..., Any]) -> None:
         """Replace a function, wherever a module has it."""
@@ -104,6 +107,8 @@ class Replacements:
         for name in [name for name in self._late if name in sys.modules]:
             self._late.pop(name)(self, sys.modules[name])
         self._search(forwards=True)
+        for names, _, replacement in self._modules.values():
+            names.update(replacement)
         for owner, name, _, replacement in self._found:
             setattr(owner, name, replacement)
         for owner, name, replacement in self._attributes:
@@ -119,6 +124,10 @@ class Replacements:
             else:
                 setattr(owner, name, real)
         self._search(forwards=False)
+        for names, real, replacement in self._modules.values():
+            for name, value in replacement.items():
+                if names.get(name) is value:  # nobody else has replaced it meanwhile
+                    names[name] = real[name]
         for owner, name, real, replacement in self._found:
             if vars(owner).get(name) is replacement:
                 setattr(owner, name, real)
@@ -142,7 +151,9 @@ class Replacements:
             for name, value in list(names.items()):
                 number = id(value)
                 if number in known:
-                    self._found.append((module, name, *known[number]))
+                    real, replacement = known[number]
+                    _, before, after = self._modules.setdefault(id(module), (names, {}, {}))
+                    before[name], after[name] = real, replacement
                 elif isinstance(value, type) and value.__module__ == key:
                     for attribute, inner in list(vars(value).items()):
                         if id(inner) in known:
