@@ -18,7 +18,7 @@ def test_inputs(target: str) -> None:
     for data in known:
         try:
             TARGETS[target](data)
-        except Exception as error:
+        except Exception as error:  # any exception is a fault of the target
             error.add_note(f"input {data.hex()}")
             raise
 

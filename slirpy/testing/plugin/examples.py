@@ -24,7 +24,7 @@ def network() -> Iterator[Network]:
     try:
         yield net
         session.check(net)
-    except Exception as error:
+    except Exception as error:  # whatever the test fails with; it goes on to Hypothesis
         session.failed_example(net, error)
         raise
     finally:

@@ -131,5 +131,5 @@ def _of_hypothesis(
         return function(*args, net=_FRESH, **fixtures)
 
     parameters = [each for name, each in signature.parameters.items() if name != "net"]
-    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined] # as above
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined] # functions have them
     return run

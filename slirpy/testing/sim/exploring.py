@@ -55,6 +55,6 @@ def explore(
         with Network(seed, **arguments) as net:
             try:
                 scenario(net)
-            except Exception as error:
+            except Exception as error:  # whatever the scenario fails with is its result
                 failures.append(Failure(seed, f"{type(error).__name__}: {error}", str(net.report(error))))
     return failures

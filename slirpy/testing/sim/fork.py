@@ -70,7 +70,7 @@ def _pickled(error: BaseException | None, value: Any) -> bytes:
     try:
         answer = pickle.dumps((error, value))
         pickle.loads(answer)  # exceptions can be pickled, and fail to come back
-    except Exception as trouble:
+    except Exception as trouble:  # pickle raises what the classes of the values raise
         what = f"the result {value!r}" if error is None else f"the exception {error!r}"
         answer = pickle.dumps(
             (StateError(f"{what} cannot be returned from a copy of the world: {trouble}"), None)

@@ -60,7 +60,7 @@ def test_order_within_a_nanosecond() -> None:
 
 
 def test_new_data_after_a_retransmission_begins_a_span() -> None:
-    """It would seem to have been sent before the retransmission otherwise, and lost as soon as that arrives."""
+    """New data after a retransmission begins a span: in an earlier one it would seem lost once that arrives."""
     spans = Spans()
     spans.on_sent(0, 1000, 0, 0)
     spans.on_resent(0, 50, 100, 1010)

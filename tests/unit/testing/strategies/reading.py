@@ -104,7 +104,7 @@ def _udp(header: Header, datagram: bytes) -> list[str]:
 
 
 def dhcp_ok(payload: bytes) -> bool:
-    """Whether a client's message is read, with a type that it may have, or a server's."""
+    """Report whether a client's message is read, with a type that it may have, or a server's."""
     read = dhcp.read_message(payload)
     if read is None:
         return False
@@ -118,13 +118,13 @@ def dhcp_ok(payload: bytes) -> bool:
 
 
 def dhcp6_ok(payload: bytes) -> bool:
-    """Whether a message has a known type, and the identifier that all of these have."""
+    """Report whether a message has a known type, and the identifier that all of these have."""
     read = dhcp6.read_message(payload)
     return read is not None and read.kind in range(1, 12) and read.client_id is not None
 
 
 def dns_ok(payload: bytes) -> bool:
-    """Whether a query is read and may be answered, or all records of an answer are read."""
+    """Report whether a query is read and may be answered, or all records of an answer are read."""
     if len(payload) < dns.HEADER:
         return False
     if payload[2] & 0x80:
@@ -135,7 +135,7 @@ def dns_ok(payload: bytes) -> bool:
 
 
 def tftp_ok(payload: bytes) -> bool:
-    """Whether a packet has a known operation and all of its fields."""
+    """Report whether a packet has a known operation and all of its fields."""
     if len(payload) < 4 or not 1 <= int.from_bytes(payload[:2], "big") <= 6:
         return payload == b"\0\6"
     if payload[1] > 2:

@@ -97,7 +97,7 @@ def test_a_file_on_a_socket_reads_lines_and_writes(net: Network) -> None:
 
 
 def test_a_socket_closed_by_another_thread_stays_open_for_the_call_that_waits(net: Network) -> None:
-    """As in Linux: the call goes on, and its data arrives."""
+    """Go on with the call, as Linux does: its data arrives."""
 
     def serve() -> None:
         with socket.create_server(("", 7)) as server:

@@ -1,4 +1,4 @@
-"""The same calls on simulated sockets and on those of Linux have the same outcomes."""
+"""Equal outcomes of equal calls on simulated sockets and on those of Linux."""
 
 from __future__ import annotations
 
