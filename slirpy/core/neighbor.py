@@ -1,7 +1,8 @@
 """The neighbour table: guests' addresses, with their MAC addresses and links.
 
 The table knows neither ARP nor Neighbor Discovery and treats addresses of both families alike. Its creator hands in
-the function that asks for an address, and every packet that shows an address leads to :meth:`Neighbors.learn`.
+the function that asks for an address, and every packet that shows an address leads to :meth:`Neighbors.learn`. ARP asks
+once for a packet that has to wait, Neighbor Discovery up to three times, a second apart (RFC 4861, section 7.2.2).
 
 An address that was heard behind one link is not accepted from another within :data:`HOLD`. After such a silence it
 may move, because guests do. The link behind which it was first heard is its home, from which it may return at once.
@@ -33,6 +34,9 @@ __all__ = ["Neighbor", "Neighbors"]
 PENDING_FRAMES = 16
 """Maximum number of frames that wait for one neighbour's answer."""
 PENDING_TIME = 1 * SECOND
+"""Time to wait for the answer to one question."""
+MAX_MULTICAST_SOLICIT = 3
+"""Number of questions to all for the MAC address of an IPv6 neighbour (RFC 4861, section 10). ARP asks once."""
 AGE = 600 * SECOND
 """Time for which an entry stays valid without any packet from the neighbour."""
 REACHABLE_TIME = 30 * SECOND
@@ -264,9 +268,18 @@ class Neighbors:
             neighbor.mac = None
 
     def _ask(self, neighbor: Neighbor) -> None:
+        """Ask behind all links for a neighbour, and give up if nobody answers."""
+        self._ask_again(neighbor, 1 if len(neighbor.address) == 4 else MAX_MULTICAST_SOLICIT)
+
+    def _ask_again(self, neighbor: Neighbor, left: int) -> None:
+        if not left:
+            self._give_up(neighbor)
+            return
         network = self._network
         self._question(neighbor.address)
-        neighbor.alarm = network.call_at(network.now + PENDING_TIME, lambda: self._give_up(neighbor))
+        neighbor.alarm = network.call_at(
+            network.now + PENDING_TIME, lambda: self._ask_again(neighbor, left - 1)
+        )
 
     def _give_up(self, neighbor: Neighbor) -> None:
         network = self._network

@@ -159,6 +159,7 @@ def test_a_link_that_is_detached_meanwhile(net: Net) -> None:
     frames = [frame for frame in net.raw(other) if frame[54:55] == b"\x87"]
     assert [frame[:6] for frame in frames] == [ALL[0]]
     net.run(10)
+    assert len([frame for frame in net.raw(other) if frame[54:55] == b"\x87"]) == 2
     assert net.stats.ndp_probes == 0
     assert net.stats.drop_neighbor_unresolved == 1
 

@@ -34,7 +34,7 @@ NOT_GROWTH = {
     "targets.localstream": {"THROWN_MAX"},
     "targets.web.http": {"HEAD_MAX"},
     "core.ndp": {"HOP_LIMIT"},
-    "core.neighbor": {"MAX_UNICAST_SOLICIT"},
+    "core.neighbor": {"MAX_MULTICAST_SOLICIT", "MAX_UNICAST_SOLICIT"},
     "nat.tcp": {"MAX_PACKET"},
     "tcp.congestion.hystart": {"MAX_RTT_THRESH"},
     "tcp.options": {"MAX_WSCALE", "MAX_SACK_BLOCKS"},
