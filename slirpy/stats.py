@@ -103,8 +103,12 @@ class Stats(metaclass=_Slots):
         "ARP reply from an address that no guest can have, or with another sender than its frame"
     )
     arp_nobody: int = _counter("ARP requests from guests for an address that is not in use")
-    arp_unanswered: int = _counter("addresses that slirpy requested by ARP or Neighbor Discovery and no guest answered for in time")
-    drop_neighbor_unresolved: int = _counter("packet for a guest that did not answer ARP or Neighbor Discovery in time")
+    arp_unanswered: int = _counter(
+        "addresses that slirpy requested by ARP or Neighbor Discovery and no guest answered for in time"
+    )
+    drop_neighbor_unresolved: int = _counter(
+        "packet for a guest that did not answer ARP or Neighbor Discovery in time"
+    )
     drop_neighbor_queue_full: int = _counter(
         "oldest packet in the queue for a guest whose MAC address is still unknown: the queue was full"
     )

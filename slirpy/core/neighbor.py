@@ -1,8 +1,9 @@
 """The neighbour table: guests' addresses, with their MAC addresses and links.
 
 The table knows neither ARP nor Neighbor Discovery and treats addresses of both families alike. Its creator hands in
-the function that asks for an address, and every packet that shows an address leads to :meth:`Neighbors.learn`. ARP asks
-once for a packet that has to wait, Neighbor Discovery up to three times, a second apart (RFC 4861, section 7.2.2).
+the function that asks for an address, and every packet that shows an address leads to :meth:`Neighbors.learn`. For a
+packet that has to wait, ARP asks once, and Neighbor Discovery up to three times, a second apart (RFC 4861, section
+7.2.2).
 
 An address that was heard behind one link is not accepted from another within :data:`HOLD`. After such a silence it
 may move, because guests do. The link behind which it was first heard is its home, from which it may return at once.

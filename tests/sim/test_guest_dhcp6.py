@@ -350,6 +350,7 @@ def test_information_without_end() -> None:
     assert (server.client.state, server.take()) == ("INFORMED", [])
 
 
+@pytest.mark.rfc("8106", "5.3.1 both")
 def test_dns_servers_of_the_router_stay() -> None:
     server = Server()
     known = ip6("fec0::3")

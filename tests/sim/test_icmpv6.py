@@ -111,6 +111,8 @@ def test_congestion_is_not_reported(net: Net, error: int) -> None:
     assert drops(net) == {"drop_udp_host_full": 1, "drop_icmp_host_full": 1}
 
 
+@pytest.mark.rfc("4443", "3.4 code 0")
+@pytest.mark.rfc("4443", "3.4 pointer")
 @pytest.mark.rfc("4443", "3.4 discard")
 @pytest.mark.rfc("4443", "3.4 sent")
 @pytest.mark.rfc("8200", "4.4 left")
@@ -163,6 +165,7 @@ def test_no_error_to_nobody_in_particular(net: Net) -> None:
     net.silence()
 
 
+@pytest.mark.rfc("4443", "2.4 f bursts")
 @pytest.mark.rfc("4443", "2.4 f")
 def test_errors_have_a_rate(net: Net) -> None:
     net.send(*[ipv6(132, bytes(20))] * 1200)

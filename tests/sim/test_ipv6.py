@@ -592,6 +592,8 @@ def test_the_hop_limit_ends_at_the_gateway(net: Net) -> None:
     assert bytes(net.one().data.data)[0] == 129
 
 
+@pytest.mark.rfc("4443", "3.4 code 1")
+@pytest.mark.rfc("4443", "3.4 pointer")
 @pytest.mark.rfc("4443", "3.4 discard")
 @pytest.mark.rfc("4443", "3.4 sent")
 @pytest.mark.rfc("8200", "4 unknown")

@@ -39,7 +39,7 @@ from tests.support.frames6 import (
     of_kind,
     udp6,
 )
-from tests.support.harness import Net, config
+from tests.support.harness import SYN, Net, config
 
 DATA = bytes(Random(7).randbytes(2000))
 
@@ -222,6 +222,7 @@ def test_an_echo_in_fragments(net: World) -> None:
     assert reassembled(net, ICMPV6)[8:] == DATA
 
 
+@pytest.mark.rfc("4443", "3.3 fragments")
 @pytest.mark.rfc("8200", "4.5 time")
 @pytest.mark.rfc("8200", "4.5 time report")
 def test_a_packet_that_is_never_complete_is_reported(net: World) -> None:
@@ -330,6 +331,8 @@ def too_big(mtu: int, packet: bytes, source: bytes = GUEST6) -> bytes:
     return icmp6(2, 0, mtu.to_bytes(4, "big") + packet[:1200], source=source, destination=WORLD6)
 
 
+@pytest.mark.rfc("8201", "1 implement")
+@pytest.mark.rfc("8201", "3 first")
 @pytest.mark.rfc("8201", "4 reduce")
 @pytest.mark.rfc("8201", "4 elicit")
 @pytest.mark.rfc("8201", "4 fast")
@@ -371,6 +374,7 @@ def test_less_than_the_least_mtu_is_not_believed(net: World) -> None:
     assert max(map(len, net.raw())) > 14 + 1400
 
 
+@pytest.mark.rfc("8201", "3 first")
 @pytest.mark.rfc("8201", "4 increase")
 def test_a_report_makes_no_packet_larger(net: World) -> None:
     net.host.serve_udp(WORLD6, 10, lambda payload, address, port: DATA)
@@ -434,6 +438,21 @@ def test_tcp_hears_of_a_smaller_path(net: World) -> None:
     assert max(len(packet.data.data) for packet in segments) == 1300 - 60
 
 
+@pytest.mark.rfc("8201", "5.4 mss")
+def test_a_smaller_path_to_the_guest_does_not_change_what_it_may_send(net: World) -> None:
+    net.host.serve_udp(WORLD6, 10, lambda payload, address, port: DATA)
+    net.host.serve_tcp(WORLD6, 80, lambda: Source(b""))
+    net.send(udp6(b"x", dport=10))
+    net.run(0.01)
+    net.send(too_big(1300, net.raw()[0][14:]))
+    assert net.stack.neighbors.get(GUEST6).path_mtu == 1300
+    peer = Peer6(net)
+    peer.send(SYN, options=b"\2\4\5\xa0")
+    net.run(0.01)
+    (answer,) = peer.take()
+    assert answer.opts[:4] == b"\2\4" + (1440).to_bytes(2, "big")
+
+
 @pytest.mark.rfc("8201", "5.2 path")
 def test_a_report_is_about_the_way_to_one_guest(net: World) -> None:
     other = ip6("fec0::77")
@@ -489,6 +508,8 @@ def test_a_large_link_needs_no_fragments() -> None:
     assert net.heard() == [bytes(65520 - 48)]
 
 
+@pytest.mark.rfc("4443", "3.4 code 2")
+@pytest.mark.rfc("4443", "3.4 pointer")
 @pytest.mark.rfc("4443", "2.4 e.3")
 @pytest.mark.rfc("4443", "2.4 e.4")
 @pytest.mark.rfc("8200", "4.2 10")

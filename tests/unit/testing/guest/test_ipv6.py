@@ -13,7 +13,7 @@ from slirpy.tcp import State
 from slirpy.testing import Guest, GuestStream
 from slirpy.testing.guest.fragments import Reassembler, fragments
 from slirpy.wire import ethernet, icmpv6, ipv6, ndp, udp
-from slirpy.wire.ndpoption import Dnssl, Mtu, NdpOption, Pref64, PrefixInformation, Rdnss
+from slirpy.wire.ndpoption import FOREVER, Dnssl, Mtu, NdpOption, Pref64, PrefixInformation, Rdnss
 from tests.unit.testing.guest.hub import ROUTER, ROUTER_MAC, Hub, icmp_frame, icmp_of
 
 PREFIX = bytes.fromhex("fec00000000000000000000000000000")
@@ -248,6 +248,16 @@ def test_what_is_advertised_ends_with_its_lifetime() -> None:
     hub.run(200)
     assert (config.addresses, config.networks) == ([db8], [IPv6Network("2001:db8::/64")])
     assert fec0 not in guest.addresses
+
+
+@pytest.mark.rfc("8106", "5.1 infinity")
+def test_what_is_advertised_for_ever_stays() -> None:
+    hub = Hub()
+    guest = hub.guest()
+    config = guest.autoconfigure()
+    hub.advertise(PrefixInformation(PREFIX, 64), Rdnss(FOREVER, (DNS,)), Dnssl(FOREVER, ("lan",)))
+    hub.run(0xFFFFFFFF + 10)
+    assert (config.dns, config.search, guest.dns) == ([IPv6Address(DNS)], ["lan"], [DNS])
 
 
 @pytest.mark.rfc("4862", "5.5.3 e")
