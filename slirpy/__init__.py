@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from slirpy.core.flows import FlowInfo, NeighborInfo
     from slirpy.drive.nic import Attachment, GuestListener, Nic
     from slirpy.errors import ConfigError, ForwardError, LinkError, SlirpyError, StateError
-    from slirpy.interfaces import Action, FlowRequest, LinkFeatures, Verdict
+    from slirpy.interfaces import Action, Decision, FlowRequest, LinkFeatures, Verdict
     from slirpy.network import Slirp
     from slirpy.services.dhcp import LeaseInfo, LeaseState
     from slirpy.stack import Stack
@@ -43,6 +43,7 @@ __all__ = [
     "Command",
     "Config",
     "ConfigError",
+    "Decision",
     "DhcpAnswer",
     "DhcpOption",
     "DhcpRequest",
@@ -85,7 +86,7 @@ _MODULES = {
     "config": "Config",
     "core.flows": "FlowInfo NeighborInfo",
     "errors": "ConfigError ForwardError LinkError SlirpyError StateError",
-    "interfaces": "Action FlowRequest LinkFeatures Verdict",
+    "interfaces": "Action Decision FlowRequest LinkFeatures Verdict",
     "drive.nic": "Attachment GuestListener Nic",
     "config.boot": "BootChoice",
     "config.dhcp": "DhcpAnswer DhcpRequest GuestRoute StaticLease",

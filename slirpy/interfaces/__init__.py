@@ -1,4 +1,4 @@
-"""The six seams of slirpy, as structural types.
+"""The seams of slirpy, as structural types.
 
 ==========================  =================================================================
 :class:`Link`               carries Ethernet frames between a guest and the stack
@@ -7,6 +7,8 @@
 :class:`Service`            answers datagrams sent to an address of the virtual network
 :class:`Policy`             decides about each new flow
 :class:`CongestionControl`  decides how much of a TCP connection may be on its way
+:class:`FirstBytes`         reads what a client says first, on flows that a name allowed
+:class:`Events`             hears about flows, names, leases and the policy
 ==========================  =================================================================
 
 Conventions that hold for all of them:
@@ -24,6 +26,7 @@ TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
     from slirpy.interfaces.basics import Buffer, Timer
     from slirpy.interfaces.congestion import CongestionControl, CongestionFactory
+    from slirpy.interfaces.events import Events
     from slirpy.interfaces.hosts import (
         AcceptedStream,
         Acceptor,
@@ -39,13 +42,35 @@ if TYPE_CHECKING:
         StreamOwner,
         StreamPeer,
     )
+    from slirpy.interfaces.inspection import (
+        KEPT_MAX,
+        UNDECIDED,
+        Finding,
+        FirstBytes,
+        Inspector,
+        Passed,
+        Refused,
+        Undecided,
+    )
     from slirpy.interfaces.links import READ, WRITE, Frame, Link, LinkFeatures, LinkSink, Poller
     from slirpy.interfaces.onebyone import OneByOne
-    from slirpy.interfaces.policies import Action, FlowRequest, IPProtocol, Policy, RefusedHook, Verdict
+    from slirpy.interfaces.policies import (
+        TLS_MODES,
+        Action,
+        Decision,
+        FlowRequest,
+        IPProtocol,
+        Policy,
+        RefusedHook,
+        Verdict,
+    )
     from slirpy.interfaces.services import Datagram, Service, ServiceNetwork, StreamService
 
 __all__ = [
+    "KEPT_MAX",
     "READ",
+    "TLS_MODES",
+    "UNDECIDED",
     "WRITE",
     "AcceptedStream",
     "Acceptor",
@@ -57,21 +82,28 @@ __all__ = [
     "Datagram",
     "DatagramOwner",
     "DatagramPeer",
+    "Decision",
+    "Events",
+    "Finding",
+    "FirstBytes",
     "FlowRequest",
     "Frame",
     "HostNetwork",
     "IPProtocol",
     "IcmpReport",
+    "Inspector",
     "Link",
     "LinkFeatures",
     "LinkSink",
     "Listener",
     "NameAnswer",
     "OneByOne",
+    "Passed",
     "PingOwner",
     "PingPeer",
     "Policy",
     "Poller",
+    "Refused",
     "RefusedHook",
     "Service",
     "ServiceNetwork",
@@ -79,6 +111,7 @@ __all__ = [
     "StreamPeer",
     "StreamService",
     "Timer",
+    "Undecided",
     "Verdict",
 ]
 
@@ -87,9 +120,11 @@ _MODULES = {
     "congestion": "CongestionControl CongestionFactory",
     "hosts": "AcceptedStream Acceptor BoundDatagramPeer DatagramOwner DatagramPeer HostNetwork IcmpReport Listener"
     " NameAnswer PingOwner PingPeer StreamOwner StreamPeer",
+    "events": "Events",
+    "inspection": "KEPT_MAX UNDECIDED Finding FirstBytes Inspector Passed Refused Undecided",
     "links": "READ WRITE Frame Link LinkFeatures LinkSink Poller",
     "onebyone": "OneByOne",
-    "policies": "Action FlowRequest IPProtocol Policy RefusedHook Verdict",
+    "policies": "TLS_MODES Action Decision FlowRequest IPProtocol Policy RefusedHook Verdict",
     "services": "Datagram Service ServiceNetwork StreamService",
 }
 """Each name by the module that defines it. A name is imported on first use (PEP 562), so that the TCP engine alone

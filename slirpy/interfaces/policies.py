@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TypeAlias
 
 from slirpy.addresses import AnyAddress, IPAddress, address_bytes, port_number, reachable_place
+from slirpy.addresses import mac_bytes as _mac_bytes
 from slirpy.checks import is_whole, switch
 from slirpy.errors import ConfigError
+from slirpy.interfaces.basics import Buffer
 
-__all__ = ["Action", "FlowRequest", "IPProtocol", "Policy", "RefusedHook", "Verdict"]
+__all__ = ["TLS_MODES", "Action", "Decision", "FlowRequest", "IPProtocol", "Policy", "RefusedHook", "Verdict"]
+
+TLS_MODES = ("strict", "sni-optional", "off")
+"""Demands on the first bytes of a flow that a name allowed; see :attr:`Verdict.tls`."""
 
 
 class IPProtocol(enum.IntEnum):
@@ -33,6 +38,9 @@ class FlowRequest:
 
     Args:
         source: text, an :mod:`ipaddress` object, or four or sixteen bytes, as ``destination``.
+        mac: six bytes, or text.
+        names: domain names in any case, with or without a full stop at the end.
+        own: True or False, or a function that finds out when it is needed.
 
     Raises:
         ConfigError: an invalid value.
@@ -49,6 +57,16 @@ class FlowRequest:
     destination_port: int
     host: bool
     """True if the flow leads to the host's loopback."""
+    link: object = field(compare=False)
+    """The link that the guest is behind; None if unknown. Compare it by identity."""
+    mac_bytes: bytes = field(compare=False)
+    """The guest's MAC address; empty if unknown."""
+    lease: str = field(compare=False)
+    """Host name in the guest's DHCP lease; empty if it has none."""
+    names: tuple[str, ...]
+    """Names that stand for the destination, for this guest and now: it asked our DNS server for them, and this
+    address was in the answer. In lower case, without a full stop at the end, the latest first."""
+    _own: bool | Callable[[], bool] = field(compare=False)
 
     def __init__(
         self,
@@ -58,6 +76,12 @@ class FlowRequest:
         destination: AnyAddress,
         destination_port: int,
         host: bool = False,
+        *,
+        link: object = None,
+        mac: Buffer | str | None = None,
+        lease: str = "",
+        names: Sequence[str] = (),
+        own: bool | Callable[[], bool] = False,
     ) -> None:
         put = object.__setattr__
         put(self, "protocol", _protocol(protocol))
@@ -66,6 +90,28 @@ class FlowRequest:
         put(self, "destination_bytes", address_bytes("destination", destination))
         put(self, "destination_port", port_number("destination_port", destination_port))
         put(self, "host", switch("host", host))
+        put(self, "link", link)
+        put(
+            self,
+            "mac_bytes",
+            b"" if mac is None else mac if type(mac) is bytes and len(mac) == 6 else _mac_bytes("mac", mac),
+        )
+        if not isinstance(lease, str):
+            raise ConfigError(f"lease is the host name of a lease, text; given was {lease!r}")
+        put(self, "lease", lease)
+        put(self, "names", _names("names", names))
+        put(self, "_own", own if callable(own) else switch("own", own))
+
+    @property
+    def mac(self) -> str:
+        """The guest's MAC address, such as ``"52:54:00:12:34:56"``; empty if unknown."""
+        return self.mac_bytes.hex(":")
+
+    @property
+    def own(self) -> bool:
+        """True if the destination is an address of this host, whatever interface it belongs to, or leads to it."""
+        own = self._own
+        return self.host or (own() if callable(own) else own)
 
     @property
     def source(self) -> IPAddress:
@@ -106,6 +152,8 @@ class Action(enum.Enum):
     """Refuse it visibly: RST for TCP, ICMP "administratively prohibited" for UDP."""
     DROP = "drop"
     """Discard it silently."""
+    ASK = "ask"
+    """Hold it until somebody decides; without anybody to ask it is refused."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -122,9 +170,28 @@ class Verdict:
     as text, an :mod:`ipaddress` object, or bytes."""
     reason: str
     """Short reason for a refusal, for people who read the logs."""
+    rule: str
+    """Text of the rule that decided; empty if there is none."""
+    names: tuple[str, ...]
+    """With ``Action.ALLOW``: the names that allow the flow. It then goes to an address to which the first of them
+    resolves now, and the client has to say one of them; see ``tls``."""
+    tls: str
+    """With ``names``: ``"strict"`` refuses a client that says no name where its protocol has one, or another name;
+    ``"sni-optional"`` only one that says another name; with ``"off"`` nothing is read."""
+    proxy: str | None
+    """Proxy through which to connect, as the option ``proxy`` takes it; ``""``: none, whatever that option says;
+    None: as that option says."""
 
     def __init__(
-        self, action: Action, redirect: tuple[AnyAddress, int] | None = None, reason: str = ""
+        self,
+        action: Action,
+        redirect: tuple[AnyAddress, int] | None = None,
+        reason: str = "",
+        *,
+        rule: str = "",
+        names: Sequence[str] = (),
+        tls: str = "strict",
+        proxy: str | None = None,
     ) -> None:
         if not isinstance(action, Action):
             raise ConfigError(f"a verdict's action is one of slirpy.Action; given was {action!r}")
@@ -136,10 +203,97 @@ class Verdict:
         put(self, "action", action)
         put(self, "redirect", None if redirect is None else reachable_place("a verdict's redirect", redirect))
         put(self, "reason", reason)
+        if not isinstance(rule, str):
+            raise ConfigError(f"a verdict's rule is text; given was {rule!r}")
+        put(self, "rule", rule)
+        put(self, "names", _names("a verdict's names", names))
+        if tls not in TLS_MODES:
+            raise ConfigError(f"a verdict's tls is one of {', '.join(TLS_MODES)}; given was {tls!r}")
+        put(self, "tls", tls)
+        if not isinstance(proxy, str | None):
+            raise ConfigError(f"a verdict's proxy is text, or None; given was {proxy!r}")
+        put(self, "proxy", proxy)
 
 
-Policy: TypeAlias = Callable[[FlowRequest], Verdict]
-"""Asked once for each new flow to the host or beyond it."""
+class Decision:
+    """A verdict that is yet to come. A policy may return one; the flow is held until :meth:`give`, up to 30 seconds.
+
+    All calls must come from the thread that drives the network.
+    """
+
+    __slots__ = ("_verdict", "_waiting")
+
+    def __init__(self) -> None:
+        self._verdict: Verdict | None = None
+        self._waiting: list[Callable[[Verdict], object]] = []
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict, once it is there."""
+        return self._verdict
+
+    def give(self, verdict: Verdict) -> None:
+        """Decide. Only the first call counts.
+
+        Raises:
+            ConfigError: not a Verdict.
+        """
+        if not isinstance(verdict, Verdict):
+            raise ConfigError(
+                f"a decision is a slirpy.Verdict, such as Verdict(Action.ALLOW); given was {verdict!r}"
+            )
+        if self._verdict is not None:
+            return
+        self._verdict = verdict
+        waiting, self._waiting = self._waiting, []
+        for done in waiting:
+            done(verdict)
+
+    def then(self, done: Callable[[Verdict], object]) -> None:
+        """Call ``done`` with the verdict, now or when it comes.
+
+        Raises:
+            ConfigError: not a function.
+        """
+        if not callable(done):
+            raise ConfigError(f"done is a function that takes a Verdict; given was {done!r}")
+        if self._verdict is not None:
+            done(self._verdict)
+        else:
+            self._waiting.append(done)
+
+    def forget(self, done: Callable[[Verdict], object]) -> None:
+        """Drop a function that :meth:`then` took. Harmless when repeated.
+
+        Raises:
+            ConfigError: not a function.
+        """
+        if not callable(done):
+            raise ConfigError(f"done is the function that then() took; given was {done!r}")
+        if done in self._waiting:
+            self._waiting.remove(done)
+
+    @property
+    def awaited(self) -> bool:
+        """True while a flow waits for the verdict."""
+        return bool(self._waiting)
+
+
+def _names(parameter: str, names: object) -> tuple[str, ...]:
+    if names == ():
+        return ()
+    if (
+        isinstance(names, str)
+        or not isinstance(names, Sequence)
+        or not all(isinstance(each, str) for each in names)
+    ):
+        raise ConfigError(f"{parameter} is a list of domain names; given was {names!r}")
+    return tuple(name.lower().removesuffix(".") for name in names)
+
+
+Policy: TypeAlias = Callable[[FlowRequest], "Verdict | Decision | Awaitable[Verdict]"]
+"""Asked once for each new flow to the host or beyond it. It may be a coroutine function, or return a
+:class:`Decision`."""
 
 RefusedHook: TypeAlias = Callable[[FlowRequest, Verdict], object]
 """Called with each flow that a policy, ``restrict`` or ``host_loopback`` refused; for UDP, with each datagram."""

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
-from slirpy import Action, Config, FlowRequest, Outbound, Rule, Slirp, Stack
+from slirpy import Action, Config, Decision, FlowRequest, Outbound, Rule, Slirp, Stack, Verdict
 from slirpy.interfaces import IcmpReport
 from slirpy.links import CallbackLink, CaptureLink, Endpoint, FaultLink, Faults, FaultyPath, Recorder
 from slirpy.tcp import Connection, Segment, Settings, State
@@ -148,6 +148,7 @@ INSTANCES: dict[str, Callable[[Scene], object]] = {
     "IPStack": lambda scene: scene.core,
     "Config": lambda scene: Config(),
     "Outbound": lambda scene: Outbound(V4),
+    "Decision": lambda scene: Decision(),
     "Rule": lambda scene: Rule(Action.ALLOW),
     "links.CaptureLink": lambda scene: scene.closed_after(CaptureLink(scene.link)),
     "links.Endpoint": lambda scene: Endpoint(socket.AF_INET, ("127.0.0.1", 0)),
@@ -202,6 +203,9 @@ GOOD: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "DhcpAnswer": lambda scene: {},
     "DhcpOption": lambda scene: {"code": 42, "value": b"x"},
     "DnsRecord": lambda scene: {"name": "a.test", "type": "A", "value": V4},
+    "Decision.forget": lambda scene: {"done": print},
+    "Decision.give": lambda scene: {"verdict": Verdict(Action.ALLOW)},
+    "Decision.then": lambda scene: {"done": print},
     "FlowRequest": lambda scene: {
         "protocol": 6, "source": V4, "source_port": 1, "destination": V4, "destination_port": 2
     },

@@ -109,6 +109,7 @@ TRUSTED: dict[str, str] = {
     "Config.contains address": "asked for many packets; it is the stack that asks",
     "IPStack.attach poller": "passed to the link unread, and None where there is no descriptor to watch",
     "testing.History.invoke value": "anything",
+    "FlowRequest link": "anything: it is compared by identity",
     **{f"testing.Invocation.{name} reason": "anything" for name in ("fail", "unknown")},
     "testing.Invocation.ok output": "anything",
     "testing.RegisterModel value": "anything",
@@ -144,7 +145,8 @@ MORE: dict[str, Values] = {
 """Further values that make no sense."""
 MAY_BE_EMPTY = (
     "Config.from_qemu options", "DhcpAnswer hostname", "DhcpAnswer bootfile", "DhcpAnswer tftp_server_name",
-    "Resolver scope", "Verdict reason", "links.CaptureLink name", "links.Recorder.interface name",
+    "Resolver scope", "Verdict reason", "Verdict rule", "Verdict names", "Verdict proxy", "FlowRequest lease",
+    "FlowRequest names", "links.CaptureLink name", "links.Recorder.interface name",
     "links.TraceLink name", "links.inet host", "links.multicast interface", "testing.Guest hostname",
     "testing.History.invoke process", "testing.Run.always name", "testing.Run.note text", "testing.Host.note text",
     "testing.Topology.resolve name", "testing.Network.report failure",

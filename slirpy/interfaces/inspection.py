@@ -1,0 +1,67 @@
+"""The seam of inspection: what a client says first, read before the far side hears it.
+
+A flow that a name allowed is not believed to lead to that name until the client has said so. Its first bytes are kept
+and go to an inspector; the far side gets them once the inspector has passed the flow. Bytes of the far side reach the
+guest meanwhile, since some protocols begin with the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from slirpy.interfaces.policies import FlowRequest, Verdict
+
+__all__ = ["KEPT_MAX", "UNDECIDED", "Finding", "FirstBytes", "Inspector", "Passed", "Refused", "Undecided"]
+
+KEPT_MAX = 65_536
+"""Bytes of a client that are kept for an inspector. A flow that is undecided beyond that is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """More bytes are needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """The flow may go on; no more bytes are inspected."""
+
+    kind: str
+    """Protocol that was recognized: ``"tls"``, ``"http/1"``, ``"h2"``, ``"quic"``, ``"ssh"``, ``"other"``."""
+    names: tuple[str, ...] = ()
+    """Names that the client said, in lower case: the SNI or the host; empty if the protocol has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The flow is not what it was allowed for: it is reset."""
+
+    reason: str
+    """Short text for the logs, such as ``"SNI other.example is not a name of this address"``."""
+    names: tuple[str, ...] = ()
+    """Names that the client said."""
+    kind: str = ""
+    """Protocol, as in :attr:`Passed.kind`; empty if nothing was recognized."""
+
+
+UNDECIDED = Undecided()
+Finding: TypeAlias = Undecided | Passed | Refused
+
+
+class FirstBytes(Protocol):
+    """Reads what one client says first. After the first answer other than :class:`Undecided` it is dropped."""
+
+    def feed(self, data: bytes) -> Finding:
+        """Take the next bytes of the client, in order, each byte once; for UDP one datagram a call."""
+        ...
+
+    def end(self) -> Finding:
+        """The client has sent its FIN, and said nothing that decided; :class:`Undecided` counts as refused."""
+        ...
+
+
+Inspector: TypeAlias = Callable[[FlowRequest, Verdict], FirstBytes | None]
+"""Called as a flow opens that ``verdict.names`` allowed, unless ``verdict.tls`` is ``"off"``. The names that a client
+says must be among ``verdict.names``. None: the protocol and the port need no inspection."""
