@@ -6,12 +6,13 @@ import os
 import re
 import stat
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from slirpy.cli.flags import KEY_AND_VALUE, names_flags
-from slirpy.cli.streams import tell
+from slirpy.cli.streams import PATIENCE, tell
 from slirpy.config.text import hint
 from slirpy.errors import ConfigError
 from slirpy.links.tracefile import TraceFile
@@ -179,12 +180,12 @@ class FrameLog:
         self._trace: TraceFile | TextIO | None = None
         if capture is not None:
             self._recorder = open_recorder(capture, output)
-            stack.callback(_tell_end, "--capture", capture, self._recorder, "frames")
+            stack.callback(_watched("--capture", capture, self._recorder, "frames"))
             stack.callback(self._recorder.close)
         if trace is not None:
             self._trace = open_trace(trace)
             if isinstance(self._trace, TraceFile):
-                stack.callback(_tell_end, "--trace", trace, self._trace, "lines")
+                stack.callback(_watched("--trace", trace, self._trace, "lines"))
                 stack.callback(self._trace.close)
 
     def wrap(self, link: Link, name: str) -> Link:
@@ -216,8 +217,25 @@ class FrameLog:
         return Numbered(self.wrap(link, f"guest{number}"))
 
 
-def _tell_end(option: str, text: str, file: Recorder | TraceFile, what: str) -> None:
+def _watched(option: str, text: str, file: Recorder | TraceFile, what: str) -> Callable[[], None]:
+    """Report an error when it occurs: a session may last for days, and its recording is missing from now on.
+
+    Returns:
+        A function for the end, which reports what is missing and was not reported.
+    """
+    told = False
+
+    def say(error: OSError, patience: float = 0) -> None:  # the network does not wait
+        nonlocal told
+        told = told or tell(f'{option} "{text}": ended early: {error.strerror}', patience)
+
+    def end() -> None:
+        if file.error is not None:
+            say(file.error, PATIENCE)
+        elif file.dropped:
+            tell(f'{option} "{text}": {file.dropped} {what} are not in it: its reader was away, or too slow')
+
+    file.on_error = say
     if file.error is not None:
-        tell(f'{option} "{text}": ended early: {file.error.strerror}')
-    elif file.dropped:
-        tell(f'{option} "{text}": {file.dropped} {what} are not in it: its reader was away, or too slow')
+        say(file.error)
+    return end

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from slirpy.audit.severity import Severity, severity
+from slirpy.audit.text import plain
 from slirpy.cli.flags import Flag, check_plain_name, empty, flag
 from slirpy.config import option
 from slirpy.config.policy import Rule, RulePolicy, parse_rule
@@ -27,9 +29,14 @@ __all__ = ["RefusedFlows", "policy_of", "rule_options"]
 REPEAT = 30 * SECOND
 """Time for which a reported flow is not reported again."""
 BURST = 20
-"""Number of lines that may appear at once."""
+"""Number of lines of one class of severity that may appear at once."""
 LINES_A_SECOND = 2
 """Rate of lines after that burst."""
+_CLASS_NAMES = {
+    Severity.METADATA: "metadata services",
+    Severity.HOST: "the host",
+    Severity.PRIVATE: "private addresses",
+}
 REMEMBERED = 1024
 """Number of reported flows to remember. Beyond it, the oldest are forgotten."""
 
@@ -130,6 +137,8 @@ def policy_of(rules: Sequence[str]) -> RulePolicy | None:
 class RefusedFlows:
     """Reports refused flows to the user: one line each, without repetition, at a limited rate.
 
+    Each class of severity has its own rate, so that thousands of refusals of one class do not hide those of another.
+
     Args:
         tell: prints a line.
         clock: monotonic nanoseconds.
@@ -140,8 +149,8 @@ class RefusedFlows:
         self._clock = clock
         self._told: dict[tuple[object, ...], tuple[int, int]] = {}
         """Time when a flow was last reported, and how often it has been refused since."""
-        self._lines = TokenBucket(LINES_A_SECOND, BURST, clock())
-        self._untold = 0
+        self._lines = {level: TokenBucket(LINES_A_SECOND, BURST, clock()) for level in Severity}
+        self._untold = dict.fromkeys(Severity, 0)
 
     def __call__(self, request: FlowRequest, verdict: Verdict) -> None:
         """Report a refused flow; a :data:`~slirpy.interfaces.RefusedHook`."""
@@ -154,8 +163,9 @@ class RefusedFlows:
         if when is not None and now - when < REPEAT:
             self._told[key] = when, again + 1
             return
-        if not self._lines.take(now):
-            self._untold += 1
+        level = severity(request.destination_bytes, request.host)
+        if not self._lines[level].take(now):
+            self._untold[level] += 1
             return
         self._told.pop(key, None)
         if len(self._told) >= REMEMBERED:
@@ -165,9 +175,16 @@ class RefusedFlows:
 
     def close(self) -> None:
         """Report at the end how many flows were not reported."""
-        if self._untold:
-            self._say(f"{self._untold} more flows were refused and not reported")
-            self._untold = 0
+        total = sum(self._untold.values())
+        if total:
+            severe = [
+                f"{number} to {_CLASS_NAMES[level]}"
+                for level, number in self._untold.items()
+                if number and level in _CLASS_NAMES
+            ]
+            detail = f", of them {', '.join(severe)}" if severe else ""
+            self._say(f"{total} more flows were refused and not reported{detail}")
+            self._untold = dict.fromkeys(Severity, 0)
 
     def _say(self, line: str) -> None:
         with suppress(OSError):  # no reader, which must not stop the network
@@ -175,10 +192,11 @@ class RefusedFlows:
 
 
 def _line(request: FlowRequest, verdict: Verdict) -> str:
+    """The line about a refused flow; only plain text, also if a program's policy puts a guest's bytes in its reason."""
     protocol = IPProtocol(request.protocol)
     where = str(request.destination)
     if protocol is not IPProtocol.ICMP:
         where = with_port(where, request.destination_port)
     verb = "dropped" if verdict.action is Action.DROP else "refused"
-    reason = f" ({verdict.reason})" if verdict.reason else ""
+    reason = f" ({plain(verdict.reason)})" if verdict.reason else ""
     return f"{verb} {protocol.name.lower()} {request.source} -> {where}{reason}"

@@ -277,11 +277,14 @@ class Written:
 
     error: OSError | None
     """The error that ended it early, or None."""
+    on_error: Callable[[OSError], object] | None
+    """Called once, when the error occurs, in the thread that drives the network."""
     dropped: int
     """Number of records not written, because a pipe was full or had no reader."""
 
     def __init__(self) -> None:
         self.error = None
+        self.on_error = None
         self.dropped = 0
         self._output: Output | None = None
         self._links = 0
@@ -312,10 +315,12 @@ class Written:
                 output.close()
 
     def _fail(self, error: OSError) -> None:
-        self.error = error
+        first, self.error = self.error is None, error
         output, self._output = self._output, None
         if output is not None:
             output.abandon()
+        if first and self.on_error is not None:
+            self.on_error(error)
 
 
 def is_fifo(name: str | os.PathLike[str]) -> bool:

@@ -33,7 +33,8 @@ BASE = {
     "config",
 }
 WIRE = BASE | {"wire"}
-CORE = WIRE | {"tcp", "core"}
+AUDIT = WIRE | {"audit"}
+CORE = AUDIT | {"tcp", "core"}
 ALLOWED: dict[str, set[str]] = {
     "_version": set(),
     "errors": set(),
@@ -51,8 +52,9 @@ ALLOWED: dict[str, set[str]] = {
     "ownfile": set(),
     "config": {"addresses", "checks", "lazy", "units", "paths", "errors", "interfaces"},
     "wire": BASE,
+    "audit": WIRE,
     "tcp": WIRE,
-    "core": WIRE | {"tcp"},
+    "core": AUDIT | {"tcp"},
     "nat": CORE,
     "services": CORE,
     "links": WIRE,

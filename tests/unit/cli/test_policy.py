@@ -147,6 +147,44 @@ def test_a_scan_is_not_told_line_by_line() -> None:
     assert teller.take() == []
 
 
+@pytest.mark.parametrize(
+    "severe", ["tcp 169.254.169.254:80", "tcp [fd00:ec2::254]:80", "tcp [64:ff9b::169.254.169.254]:80"]
+)
+@pytest.mark.parametrize("noise", ["udp 198.51.100.{}:99", "tcp 10.1.2.{}:80", "tcp 127.0.0.{}:22"])
+def test_no_number_of_refusals_hides_one_that_matters_more(noise: str, severe: str) -> None:
+    teller = Teller()
+    for number in range(600):
+        teller.refuse(noise.format(number % 250))
+    assert len(teller.take()) == BURST
+    teller.refuse(severe)
+    (line,) = teller.take()
+    assert line.startswith(
+        f"refused tcp 10.0.2.15 -> {severe.removeprefix('tcp ')}".replace("169.254.169.254]", "a9fe:a9fe]")
+    )
+
+
+def test_the_classes_of_unreported_refusals_are_told() -> None:
+    teller = Teller()
+    for port in range(1, 31):
+        for address in ("198.51.100.7", "10.1.2.3", "169.254.169.254"):
+            teller.refuse(f"tcp {address}:{port}")
+    teller.take()
+    teller.refused.close()
+    assert teller.take() == [
+        "30 more flows were refused and not reported, of them 10 to metadata services, 10 to private addresses"
+    ]
+
+
+def test_a_reason_with_control_characters_is_escaped() -> None:
+    teller = Teller()
+    teller.refuse(
+        "tcp 198.51.100.7:80", Verdict(Action.REJECT, reason="no \x1b]0;owned\x07\nslirpy: all is well\u202e")
+    )
+    assert teller.take() == [
+        "refused tcp 10.0.2.15 -> 198.51.100.7:80 (no \\x1b]0;owned\\x07\\x0aslirpy: all is well\\u202e)"
+    ]
+
+
 def test_what_is_remembered_is_bounded() -> None:
     teller = Teller()
     for port in range(3 * REMEMBERED):
