@@ -1,7 +1,7 @@
 """Severity of an attempt: how much its destination matters, wherever a rule or a log has room for a few lines only.
 
 A guest that reaches for the metadata service of a cloud wants its host's credentials; one that tries a closed port
-somewhere on the Internet is probably a program with an old configuration. Each class has a budget of its own, so that
+somewhere on the Internet is probably a program with an old configuration. Budgets are kept by class, so that
 no number of attempts of one class hides those of another.
 """
 

@@ -192,7 +192,7 @@ class RefusedFlows:
 
 
 def _line(request: FlowRequest, verdict: Verdict) -> str:
-    """The line about a refused flow; only plain text, also if a program's policy puts a guest's bytes in its reason."""
+    """The line about a refused flow: plain text, even if a policy puts a guest's bytes in its reason."""
     protocol = IPProtocol(request.protocol)
     where = str(request.destination)
     if protocol is not IPProtocol.ICMP:

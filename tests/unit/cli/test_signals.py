@@ -187,13 +187,12 @@ def test_a_full_disk_behind_a_trace_costs_one_line_and_no_status() -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-@pytest.mark.parametrize("option", ["--trace", "--capture"])
-def test_a_full_disk_is_reported_while_the_network_runs(option: str) -> None:
+def test_a_full_disk_is_reported_while_the_network_runs() -> None:
     waiting = FAKE_QEMU.replace("sys.exit(7)", "sys.stdin.read(); sys.exit(7)")
-    argv = ["qemu", option, "/dev/full", "--", sys.executable, "-c", waiting]
+    argv = ["qemu", "--trace", "/dev/full", "--", sys.executable, "-c", waiting]
     with started(*argv, stdin=subprocess.PIPE) as process:
         assert process.stderr is not None
         line = process.stderr.readline()  # QEMU still waits for its input
-        assert line == f'slirpy: {option} "/dev/full": ended early: No space left on device\n'
+        assert line == 'slirpy: --trace "/dev/full": ended early: No space left on device\n'
         assert process.communicate("", timeout=20)[1] == ""
         assert process.returncode == 7

@@ -282,6 +282,8 @@ def test_a_full_device_is_told() -> None:
 def test_a_failed_write_leaves_whole_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that fills up in the middle of a record: what is there stays readable."""
     recorder = Recorder(tmp_path / "x.pcap")
+    told: list[OSError] = []
+    recorder.on_error = told.append
     recorder.record([(FRAME,)], inbound=True)
     write, calls = os.write, []
 
@@ -293,12 +295,14 @@ def test_a_failed_write_leaves_whole_records(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(os, "write", half)
     recorder.record([(FRAME,)] * 5, inbound=True)
+    assert [error.errno for error in told] == [28]
     monkeypatch.undo()
     recorder.record([(FRAME,)], inbound=True)
     recorder.close()
     assert len(read((tmp_path / "x.pcap").read_bytes())) == 1
     assert recorder.error is not None
     assert (recorder.frames, recorder.error.errno) == (1, 28)
+    assert len(told) == 1
 
 
 # ------------------------------------------------------------------------------------------- pipes
