@@ -179,6 +179,9 @@ class Stats(metaclass=_Slots):
         "datagram to a port where nothing listens, or to an address that is not allowed"
     )
     drop_udp_policy: int = _counter("datagram refused by policy")
+    drop_udp_unasked: int = _counter(
+        "datagram from a host that the guest has not sent to, while a policy restricts what it may reach"
+    )
     drop_udp_host_full: int = _counter("datagram: the host socket's buffer was full")
     drop_udp_host_error: int = _counter("datagram that the host's system refused to send")
     drop_udp_no_socket: int = _counter("datagram for which the system had no socket left")

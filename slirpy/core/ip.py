@@ -36,7 +36,7 @@ class IPSender:
     def __init__(self, network: Network, neighbors: Neighbors) -> None:
         self._network = network
         self._neighbors = neighbors
-        self._ident = network.random.getrandbits(16)
+        self._first_ident = network.random.getrandbits(32)
 
     def send(
         self,
@@ -69,11 +69,11 @@ class IPSender:
         if length > mtu - family.header_length:
             if family_of(source) is not family:
                 raise ValueError("the addresses of a packet are of one family")
-            neighbor.ident += 1
+            ident = self._next_ident(neighbor)
             if family is V4:
-                pieces, ident = cut, self._ident + neighbor.ident & 0xFFFF
+                pieces, ident = cut, ident & 0xFFFF
             else:
-                pieces, ident = cut6, self._ident * 0x10001 + neighbor.ident & 0xFFFFFFFF
+                pieces = cut6
             for frame, size in pieces(
                 ethernet_header, source + destination, protocol, payload, mtu, ident, ttl, tos
             ):
@@ -82,6 +82,17 @@ class IPSender:
         header = family.build(source, destination, protocol, length, hop_limit=ttl, traffic_class=tos)
         data = b"".join((ethernet_header, header, payload))
         self._send_frame(neighbor, Frame((data.ljust(ethernet.MIN_LENGTH, b"\0"),)), len(data), mac, port)
+
+    def _next_ident(self, neighbor: Neighbor) -> int:
+        """Return the identification, of 32 bits, of the next packet that is sent to a guest in fragments.
+
+        Each destination has its own count, so that numbers recur as late as possible (RFC 6864, section 5.2). The
+        count starts at random, so that no guest can guess the numbers of another (RFC 7739, section 5.2).
+        """
+        if neighbor.ident is None:
+            neighbor.ident, self._first_ident = self._first_ident, self._network.random.getrandbits(32)
+        neighbor.ident = neighbor.ident + 1 & 0xFFFFFFFF
+        return neighbor.ident
 
     def _path_mtu(self, neighbor: Neighbor) -> int:
         """The MTU that a guest has reported, which is forgotten after a while (RFC 8201, section 4)."""

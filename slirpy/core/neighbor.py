@@ -62,8 +62,8 @@ class Neighbor:
         self.fresh = AGE if len(address) == 4 else REACHABLE_TIME
         """Nanoseconds for which it counts as reachable after its last packet."""
         self.mac: bytes | None = None
-        self.ident = 0
-        """Number of packets sent to it in fragments. Guests are counted separately, so that numbers recur later."""
+        self.ident: int | None = None
+        """Identification of the latest packet that was sent to it in fragments; None: there was none."""
         self.path_mtu = 0
         """Largest IPv6 packet that it says it can be sent, in bytes; 0: it has said nothing."""
         self.path_mtu_since = 0

@@ -75,6 +75,8 @@ class Router:
         self._config = config
         self._translation = Translation(config) if translation is None else translation
         self._servers = config.server_addresses if servers is None else servers
+        self.restricts = config.policy is not None or config.restrict or not config.host_loopback
+        """True if a rule says that there are places which guests may not reach."""
         self._gateways = frozenset((config.gateway_address, config.gateway_address6, ROUTER))
         self._broadcasts = frozenset((config.broadcast_address, _LIMITED_BROADCAST))
 

@@ -1,7 +1,7 @@
 """UDP flows: one host socket for each address and port of a guest.
 
-Mapping and filter are endpoint-independent (RFC 4787, REQ-1 and REQ-8): any host that learns of the host's
-port may answer, which games and telephony need.
+Mapping is endpoint-independent (RFC 4787, REQ-1). So is filtering, unless a policy or the like restricts what guests
+may reach; it is address-dependent then (:mod:`slirpy.nat.contacts`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from slirpy.core.port import LinkPort
 from slirpy.core.translation import is_small, translated_mtu
 from slirpy.fair import OUTSIDE
 from slirpy.interfaces import DatagramPeer, HostNetwork, IcmpReport, IPProtocol
+from slirpy.nat.contacts import Contacts
 from slirpy.nat.flow import DatagramFlow, DatagramNat
 from slirpy.nat.limits import EXHAUSTED, DescriptorLimit
 from slirpy.nat.refusals import UNHEARD, tell_errno
@@ -46,14 +47,16 @@ MAX_ROUTES = 1024
 class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
     """A guest's (address, port), and the socket that represents it. Owner of that socket."""
 
-    __slots__ = ("_aliases", "_nat", "_other", "_paths", "_place_of_batch", "_reverse", "_source_of_batch",
-                 "_targets", "_trials", "_waiting", "dirty", "dns_only", "path", "pending")  # fmt: skip
+    __slots__ = ("_aliases", "_contacts", "_nat", "_other", "_paths", "_place_of_batch", "_reverse",
+                 "_source_of_batch", "_targets", "_trials", "_waiting", "dirty", "dns_only", "path",
+                 "pending")  # fmt: skip
     protocol = "udp"
 
     def __init__(self, nat: UdpNat, guest: bytes, port: int, *, inbound: bool = False) -> None:
         key = guest + port.to_bytes(2, "big")
         super().__init__(nat.network, guest, port, key, IDLE_TIMEOUT, inbound=inbound)
         self._nat = nat
+        self._contacts = Contacts() if nat.router.restricts else None
         self._other: DatagramPeer | None = None
         """The socket for hosts of the other family."""
         self._trials: dict[tuple[bytes, int], Trial] = {}
@@ -245,14 +248,24 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         if len(self._targets) >= MAX_ROUTES:  # drop the oldest: a port scan gets errors about its latest probes
             oldest = next(iter(self._targets))
             gone = _, address, port = self._targets.pop(oldest)
+            self._forget_contact(gone)
             self._aliases.pop(gone, None)
             if self._reverse.get((address, port)) == oldest:
                 del self._reverse[address, port]
             self._trials.pop((address, port), None)
         self._forget_paths()
         self._place_of_batch = None
+        if self._contacts is not None:
+            self._forget_contact(self._targets.get(seen))
+            if target[0] is None:
+                self._contacts.add(target[1])
         self._targets[seen] = target
         self.dns_only = self.dns_only and seen[1] == DNS_PORT
+
+    def _forget_contact(self, target: tuple[DatagramPeer | None, bytes, int] | None) -> None:
+        """Stop hearing from the host of a target, unless another target is there."""
+        if self._contacts is not None and target is not None and target[0] is None:
+            self._contacts.remove(target[1])
 
     def datagram(self, payload: bytes, address: bytes, port: int) -> None:
         """Relay a datagram that the host socket received for the guest."""
@@ -260,6 +273,9 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         if place == self._place_of_batch:
             self._waiting.append(payload)
             self.mark()
+            return
+        if self._contacts is not None and address not in self._contacts:
+            self._nat.network.stats.drop_udp_unasked += 1
             return
         seen = self._reverse.get(place)
         if seen is None:
