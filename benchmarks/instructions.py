@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,59 @@ def _tcp(direction: str, size: int | None = None, *, offload: bool = False, batc
         return move(SIZE if large else FRAMES * payload)[0]
 
     return row
+
+
+def _tcp_sockets(direction: str) -> _Row:
+    """Return a row of 64 KiB frames between the complete network and a socket of this process.
+
+    The kernel's part is not counted. The socket is drained or filled between the counts, a frame at a time, so the
+    system calls and their sizes are the same in each run.
+    """
+
+    def row(family: int, counted: _Counted) -> int:
+        size = 65160 // PLAIN[family] * PLAIN[family]
+        case = Case("", size, OFFLOAD, sockets=True, family=family)
+        with _listener(socket.SOCK_STREAM, family) as listener:
+            guest = Guest(case, listener.getsockname()[1], None, counted)
+            try:
+                guest.connect()
+                server, _ = listener.accept()
+                with server:
+                    step = (
+                        partial(_up, guest, server, size)
+                        if direction == "up"
+                        else partial(_down, guest, server, size)
+                    )
+                    _uncounted(guest, lambda: [step() for _ in range(FRAMES)])
+                    return sum(step() for _ in range(FRAMES))
+            finally:
+                guest.network.close()
+
+    return row
+
+
+def _listener(kind: int, family: int) -> socket.socket:
+    """Return a socket bound to the loopback."""
+    family, address = (socket.AF_INET, "127.0.0.1") if family == 4 else (socket.AF_INET6, "::1")
+    sock = socket.socket(family, kind)
+    sock.bind((address, 0))
+    if kind == socket.SOCK_STREAM:
+        sock.listen()
+    return sock
+
+
+def _up(guest: Guest, server: socket.socket, size: int) -> int:
+    """Let the guest send a frame, and take it from the socket; returns the frames."""
+    frames, moved = guest.upload(1)
+    while moved:
+        moved -= len(server.recv(moved))
+    return frames
+
+
+def _down(guest: Guest, server: socket.socket, size: int) -> int:
+    """Send a frame to the guest; returns the frames that it received."""
+    server.sendall(bytes(size))
+    return guest.download(1)[0]
 
 
 def _uncounted(guest: Guest, work: Callable[[], object]) -> None:
@@ -167,9 +221,7 @@ def _nic_send(family: int, counted: _Counted) -> int:
     """``Nic.send`` of the complete network, to a socket that nobody reads: the kernel discards what is too much."""
     received: list[bytes] = []
     network = RealNetwork(Case("", 0, family=family), received.append)
-    kind, address = (socket.AF_INET, "127.0.0.1") if family == 4 else (socket.AF_INET6, "::1")
-    with socket.socket(kind, socket.SOCK_DGRAM) as server:
-        server.bind((address, 0))
+    with _listener(socket.SOCK_DGRAM, family) as server:
         try:
             network.send([first_contact(family)])
             frames = [_datagram(family, received[0][6:12], 64, server.getsockname()[1])] * FRAMES
@@ -189,6 +241,8 @@ ROWS: dict[str, _Row] = {
     "TCP guest to host, segments of 1 byte, offloads": _tcp("up", 1, offload=True),
     "TCP host to guest, 1500-byte segments": _tcp("down"),
     "TCP host to guest, 64 KiB frames, offloads": _tcp("down", offload=True),
+    "TCP guest to host, 64 KiB frames, offloads, sockets": _tcp_sockets("up"),
+    "TCP host to guest, 64 KiB frames, offloads, sockets": _tcp_sockets("down"),
     "TCP round trip of 1 byte": _exchange,
     "UDP guest to host, 1400 bytes": _udp_up(1400),
     "UDP guest to host, 64 bytes, 16 to a flush": _udp_up(64, 16),

@@ -19,6 +19,9 @@ Detach: TypeAlias = Callable[[LinkPort], None]
 
 __all__ = ["Attachment", "GuestListener", "Nic"]
 
+_MAX_SIZE = 65535
+"""Maximum of ``gso_size``."""
+
 
 class Attachment:
     """A plugged-in link, as :meth:`Slirp.attach_link` returns it."""
@@ -118,8 +121,10 @@ class Nic(Attachment):
             ConfigError: ``frame`` is not contiguous bytes, or another argument has the wrong type or is out of range.
             StateError: the network is closed, or this card was removed.
         """
-        if checksummed or gso_size:
-            _check_offload(checksummed, gso_size)
+        if (checksummed or gso_size) and not (
+            type(checksummed) is bool and type(gso_size) is int and 0 <= gso_size <= _MAX_SIZE
+        ):
+            _refuse_offload(checksummed, gso_size)
         try:
             view = memoryview(frame).cast("B")
         except (TypeError, ValueError) as error:
@@ -145,8 +150,10 @@ class Nic(Attachment):
             ConfigError: as :meth:`send`; no frame of the call is taken then.
             StateError: the network is closed, or this card was removed.
         """
-        if checksummed or gso_size:
-            _check_offload(checksummed, gso_size)
+        if (checksummed or gso_size) and not (
+            type(checksummed) is bool and type(gso_size) is int and 0 <= gso_size <= _MAX_SIZE
+        ):
+            _refuse_offload(checksummed, gso_size)
         try:
             views = [memoryview(frame).cast("B") for frame in frames]
         except (TypeError, ValueError) as error:
@@ -156,9 +163,10 @@ class Nic(Attachment):
         return self._take(self, views, checksummed, gso_size)
 
 
-def _check_offload(checksummed: bool, gso_size: int) -> None:
+def _refuse_offload(checksummed: bool, gso_size: int) -> None:
+    """Raise the error of a wrong argument. The callers have checked already, in line, since each frame pays."""
     switch("checksummed", checksummed)
-    whole("gso_size", gso_size, 0, 65535)
+    whole("gso_size", gso_size, 0, _MAX_SIZE)
 
 
 Take: TypeAlias = Callable[[Nic, Sequence[memoryview], bool, int], int]
