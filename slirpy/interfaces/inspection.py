@@ -31,12 +31,18 @@ class Passed:
     kind: str
     """Protocol that was recognized: ``"tls"``, ``"http/1"``, ``"h2"``, ``"quic"``, ``"ssh"``, ``"other"``."""
     names: tuple[str, ...] = ()
-    """Names that the client said, in lower case: the SNI or the host; empty if the protocol has none."""
+    """Names that the client said, in lower case: the SNI or the host; empty if the protocol has none, or if the bytes
+    of this call contained none."""
+    more: bool = False
+    """True if the inspection goes on: each request of HTTP may name another host. All later bytes are fed too, before
+    they may go on, and a later answer may be :class:`Refused`."""
+    held: int = 0
+    """With ``more``: number of the latest bytes that have to wait, because they are an incomplete request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The flow is not what it was allowed for: it is reset."""
+    """The flow is not what it was allowed for: it ends."""
 
     reason: str
     """Short text for the logs, such as ``"SNI other.example is not a name of this address"``."""
@@ -44,6 +50,9 @@ class Refused:
     """Names that the client said."""
     kind: str = ""
     """Protocol, as in :attr:`Passed.kind`; empty if nothing was recognized."""
+    answer: bytes = b""
+    """Bytes for the client, in the far side's place, before its connection ends: a TLS alert, or a response of HTTP,
+    so that its program can show a reason. Empty: the connection is reset."""
 
 
 UNDECIDED = Undecided()
@@ -51,7 +60,14 @@ Finding: TypeAlias = Undecided | Passed | Refused
 
 
 class FirstBytes(Protocol):
-    """Reads what one client says first. After the first answer other than :class:`Undecided` it is dropped."""
+    """Reads what one client says. It is dropped after :class:`Refused`, and after :class:`Passed` without ``more``.
+
+    An implementation may have a method ``heard(data: bytes) -> None``: it is called with what the far side sends,
+    from the beginning and before the guest gets it, as long as the inspection lasts; ``feed(b"")`` afterwards tells
+    whether held bytes may go. It may have an attribute ``body``, the number of the next bytes that need not be fed,
+    such as the rest of an upload, or None for all; and a method ``skip(count: int)``, which is called with the number
+    of bytes that went on without.
+    """
 
     def feed(self, data: bytes) -> Finding:
         """Take the next bytes of the client, in order, each byte once; for UDP one datagram a call."""

@@ -16,7 +16,7 @@ from slirpy.interfaces.basics import Buffer
 
 __all__ = ["TLS_MODES", "Action", "Decision", "FlowRequest", "IPProtocol", "Policy", "RefusedHook", "Verdict"]
 
-TLS_MODES = ("strict", "sni-optional", "off")
+TLS_MODES = ("strict", "ech", "sni-optional", "off")
 """Demands on the first bytes of a flow that a name allowed; see :attr:`Verdict.tls`."""
 
 
@@ -176,8 +176,10 @@ class Verdict:
     """With ``Action.ALLOW``: the names that allow the flow. It then goes to an address to which the first of them
     resolves now, and the client has to say one of them; see ``tls``."""
     tls: str
-    """With ``names``: ``"strict"`` refuses a client that says no name where its protocol has one, or another name;
-    ``"sni-optional"`` only one that says another name; with ``"off"`` nothing is read."""
+    """With ``names``: ``"strict"`` refuses a client that says no name where its protocol has one, or another name, or
+    that may hide the name (ECH); ``"ech"`` is as strict, but allows ECH if the name in the clear is right;
+    ``"sni-optional"`` refuses only a client that says another name, or that may hide it; with ``"off"`` nothing is
+    read."""
     proxy: str | None
     """Proxy through which to connect, as the option ``proxy`` takes it; ``""``: none, whatever that option says;
     None: as that option says."""

@@ -9,7 +9,18 @@ from collections.abc import Callable
 
 from slirpy.config.embedded import embedded_ipv4
 from slirpy.core import offload
-from slirpy.interfaces import Datagram
+from slirpy.interfaces import (
+    UNDECIDED,
+    Action,
+    Datagram,
+    Finding,
+    FlowRequest,
+    IPProtocol,
+    Passed,
+    Refused,
+    Verdict,
+)
+from slirpy.nat.inspection import first_bytes
 from slirpy.tcp import options as tcp_options
 from slirpy.wire import (
     arp,
@@ -29,12 +40,14 @@ from slirpy.wire import (
     udp,
 )
 from slirpy.wire.describe import describe
+from slirpy.wire.http2 import PREFACE
 from slirpy.wire.icmps import messages_of
 from slirpy.wire.ip import family_of
 from tests.property import fuzz_world
 from tests.support.fake_network import FakeSink
 from tests.support.frames6 import ALL_NODES, GUEST6, LINK_LOCAL, WORLD6
 from tests.support.harness import GUEST, GUEST_MAC, WORLD
+from tests.support.quic import initial
 
 __all__ = ["CODECS"]
 
@@ -285,6 +298,49 @@ def tftp_(data: bytes) -> None:
     assert all(name == name.lower() for name, _ in request.options)
 
 
+def _first_bytes(data: bytes, port: int, protocol: IPProtocol, mode: str) -> None:
+    """A client that says this, cut at a place that the first byte tells, to an inspector."""
+    request = FlowRequest(protocol, "10.0.2.15", 40000, "192.0.2.1", port)
+    cut = data[0] if data else 0
+    findings = []
+    for pieces in ((data[1:],), (data[1 : 1 + cut], data[1 + cut :])):
+        reader = first_bytes(request, Verdict(Action.ALLOW, names=("a.example",), tls=mode))
+        assert reader is not None
+        finding: Finding = UNDECIDED
+        for piece in pieces:
+            finding = reader.feed(piece)
+            if isinstance(finding, Refused) or (isinstance(finding, Passed) and not finding.more):
+                break
+            assert not isinstance(finding, Passed) or set(finding.names) <= {"a.example"}
+        findings.append(type(finding))
+    if protocol == IPProtocol.TCP:
+        assert findings[0] is findings[1], findings  # however the stream is cut
+
+
+def tls_(data: bytes) -> None:
+    """First bytes of a client at port 443."""
+    _first_bytes(data, 443, IPProtocol.TCP, "strict")
+
+
+def http_(data: bytes) -> None:
+    """First bytes of a client at port 80, and at one that other protocols use too."""
+    _first_bytes(data, 80, IPProtocol.TCP, "strict")
+    _first_bytes(data, 22, IPProtocol.TCP, "sni-optional")
+
+
+def http2_(data: bytes) -> None:
+    """Frames of a client of HTTP/2."""
+    _first_bytes(
+        data[:1] + PREFACE + bytes.fromhex("000000040000000000") + data[1:], 80, IPProtocol.TCP, "strict"
+    )
+
+
+def quic_(data: bytes) -> None:
+    """A datagram to a QUIC server; and its frames, properly encrypted."""
+    _first_bytes(data, 443, IPProtocol.UDP, "strict")
+    _first_bytes(data[:1] + initial(data[1:1200]), 443, IPProtocol.UDP, "ech")
+
+
 CODECS: dict[str, Callable[[bytes], None]] = {
     "arp": arp_,
     "checksum": checksum_,
@@ -292,12 +348,16 @@ CODECS: dict[str, Callable[[bytes], None]] = {
     "dhcp6": dhcp6_,
     "dns": dns_,
     "ethernet": ethernet_,
+    "http": http_,
+    "http2": http2_,
     "icmp": icmp_,
     "ipv4": ipv4_,
     "ipv6": ipv6_,
     "mld": mld_,
     "ndp": ndp_,
+    "quic": quic_,
     "tcp_options": tcp_options_,
     "tftp": tftp_,
+    "tls": tls_,
     "udp": udp_,
 }

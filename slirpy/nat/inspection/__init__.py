@@ -1,0 +1,37 @@
+"""Inspection of what clients say first on flows that a name allowed (see :mod:`slirpy.interfaces.inspection`).
+
+Such a flow was allowed because the guest had asked our DNS server for a name and got this address. Many names
+share an address, so the client has to say the name again where its protocol has a place for it, and it has to be
+one of those that allow the flow:
+
+* TLS: the server name in the ClientHello, at any port.
+* HTTP/1 and HTTP/2 in clear: the host of every request, at any port.
+* QUIC: the server name in the ClientHello, at UDP port 443.
+* Anything else, such as SSH: by address and port alone. At the :data:`WEB_PORTS` it is refused, since a web server
+  may read more kindly than we do.
+"""
+
+from __future__ import annotations
+
+from slirpy.interfaces import FirstBytes, FlowRequest, IPProtocol, Verdict
+from slirpy.nat.inspection.streams import WEB_PORTS, StreamInspection
+
+__all__ = ["WEB_PORTS", "first_bytes"]
+
+_QUIC_PORT = 443
+
+
+def first_bytes(request: FlowRequest, verdict: Verdict) -> FirstBytes | None:
+    """Return a reader for a flow that ``verdict.names`` allowed; None if nothing needs to be read.
+
+    The :data:`~slirpy.interfaces.Inspector` of every network.
+    """
+    if verdict.tls == "off" or not verdict.names:
+        return None
+    if request.protocol == IPProtocol.TCP:
+        return StreamInspection(verdict.names, verdict.tls, web=request.destination_port in WEB_PORTS)
+    if request.protocol == IPProtocol.UDP and request.destination_port == _QUIC_PORT:
+        from slirpy.nat.inspection.quic import QuicInspection  # needs the extra "quic"
+
+        return QuicInspection(verdict.names, verdict.tls)
+    return None
