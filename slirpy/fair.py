@@ -20,11 +20,13 @@ from collections import OrderedDict
 from collections.abc import Container, Hashable
 from typing import Any, Generic, Protocol, TypeVar
 
-from slirpy.units import SECOND
+from slirpy.units import MS, SECOND
 
 __all__ = [
     "HEAVY",
     "OUTSIDE",
+    "TURN",
+    "TURN_FRAMES",
     "Entry",
     "Group",
     "Party",
@@ -39,6 +41,10 @@ HEAVY = 64
 """An address with more than a 64th of a bound is evicted from before the others on its link."""
 OUTSIDE = "outside"
 """The party of connections that come in by forwards."""
+TURN = 2 * MS
+"""Nanoseconds after which the turn of a link ends, so that the other guests do not wait for its flood."""
+TURN_FRAMES = 256
+"""Number of frames after which it ends, since they cause work at the flush, too."""
 _UNITS = SECOND
 """Billionths of a message, so that a nanosecond adds ``rate`` of them."""
 K = TypeVar("K", bound=Hashable)

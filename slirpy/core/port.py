@@ -38,8 +38,12 @@ class PortOwner(Protocol):
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
         """Call ``callback`` at the first flush at or after ``when``."""
 
-    def input(self, port: LinkPort, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
-        """Take one frame from a guest, which stays unchanged until the next flush has returned."""
+    def input(self, port: LinkPort, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> bool:
+        """Take one frame from a guest, which stays unchanged until the next flush has returned.
+
+        Returns whether it took the slow path.
+        """
+        ...
 
 
 class LinkPort:
@@ -84,9 +88,9 @@ class LinkPort:
         self._room_announced = False  # by writable(), since the last flush began
         self._waiters: dict[Waiter, None] = {}  # each once, however often it asks
 
-    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
-        """Pass a frame from the guest to the owner."""
-        self._owner.input(self, frame, checksummed, gso_size)
+    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> bool:
+        """Pass a frame from the guest to the owner. Returns whether it took the slow path."""
+        return self._owner.input(self, frame, checksummed, gso_size)
 
     def push(self, frame: Frame, length: int) -> None:
         """Queue a frame of ``length`` bytes for the next :meth:`flush`."""

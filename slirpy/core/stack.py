@@ -176,8 +176,12 @@ class IPStack:
 
     # ---------------------------------------------------------------------------------- frames in
 
-    def input(self, port: LinkPort, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
-        """Take one Ethernet frame from a guest. The frame must stay unchanged until the next flush has returned."""
+    def input(self, port: LinkPort, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> bool:
+        """Take one Ethernet frame from a guest. The frame must stay unchanged until the next flush has returned.
+
+        Returns:
+            Whether the frame took the slow path; see :meth:`slirpy.interfaces.LinkSink.input`.
+        """
         stats = self.stats
         try:
             view = memoryview(frame)
@@ -191,26 +195,26 @@ class IPStack:
             protocol = view[23]
             if protocol == TCP:
                 if length >= _MIN_TCP and tcp_fastpath(self.network, self.tcp_flows, port, view, checksummed):
-                    return
+                    return False
             elif protocol == UDP and udp_fastpath(
                 self.network, self.udp_paths, self.fragments, port, view, checksummed
             ):
-                return
+                return False
             if view[12] == _IPV6 and self._take_fast6(port, view, checksummed):
-                return
+                return False
         if length < ethernet.HEADER_LENGTH:
             stats.drop_ethernet_short += 1
-            return
+            return True
         if len(self.ports) > 1 and not self.switch.forward(port, view, checksummed, self.now, gso_size):
-            return
+            return True
         kind = view[12] << 8 | view[13]
         if kind in ethernet.TAGS:
             untagged = self._untag(view)
             if untagged is None:
-                return
+                return True
             view = untagged
             if self.fastpath and self._take_fast(port, view, checksummed):
-                return
+                return True
             kind = view[12] << 8 | view[13]
         macs = bytes(view[:12])
         if kind not in (ethernet.TYPE_IPV4, ethernet.TYPE_ARP, ethernet.TYPE_IPV6):
@@ -227,6 +231,7 @@ class IPStack:
             self._arp.input(port, view[ethernet.HEADER_LENGTH :], macs[6:])
         else:
             self._input.ipv4(port, macs, view[ethernet.HEADER_LENGTH :], checksummed)
+        return True
 
     def _take_fast(self, port: LinkPort, view: memoryview, checksummed: bool) -> bool:
         """Try the fast paths, as :meth:`input` does."""

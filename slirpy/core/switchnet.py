@@ -83,8 +83,11 @@ class SwitchNetwork:
             now = moment("now", now)
         self.now = now
 
-    def input(self, port: LinkPort, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
-        """Take one frame from a guest. The frame must stay unchanged until the next flush has returned."""
+    def input(self, port: LinkPort, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> bool:
+        """Take one frame from a guest. The frame must stay unchanged until the next flush has returned.
+
+        Returns True: no frame takes a fast path here (:meth:`slirpy.interfaces.LinkSink.input`).
+        """
         view = memoryview(frame)
         self.stats.frames_in += 1
         self.stats.bytes_in += len(view)
@@ -92,6 +95,7 @@ class SwitchNetwork:
             self.stats.drop_ethernet_short += 1
         elif not port.closed:
             self.switch.forward(port, view, checksummed, self.now, gso_size)
+        return True
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
         """Call ``callback`` at the first flush at or after ``when``, in nanoseconds.

@@ -11,9 +11,11 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from time import monotonic_ns
 from typing import TypeVar
 
 from slirpy.errors import StateError
+from slirpy.fair import TURN
 from slirpy.interfaces import READ, Poller
 
 __all__ = ["LIMIT", "Mailbox"]
@@ -121,10 +123,12 @@ class Mailbox:
 
     def _ready(self, mask: int) -> None:
         notes = self._notes
+        end = monotonic_ns() + TURN
         for _ in range(_BATCH):
             if not notes or self._closed:
                 break
-            notes.popleft()()
+            if notes.popleft()() and monotonic_ns() >= end:
+                break
         with self._lock:
             if not notes and self._signaled and not self._closed:  # otherwise the socket stays readable
                 self._signaled = False

@@ -189,12 +189,12 @@ class Polled:
         self._refused(len(views) - taken)
         return taken
 
-    def _deliver(self, nic: Nic, checksummed: bool, gso_size: int, frame: bytes) -> None:
+    def _deliver(self, nic: Nic, checksummed: bool, gso_size: int, frame: bytes) -> bool | None:
         sink = nic.inner.sink
         if sink is None:
             self._stack.stats.drop_nic_closed += 1
-        else:
-            sink.input(frame, checksummed, gso_size)
+            return None
+        return sink.input(frame, checksummed, gso_size)
 
     def _refused(self, frames: int) -> None:
         self._stack.stats.drop_nic_queue_full += frames
@@ -223,7 +223,7 @@ class Polled:
 
     def _timeout(self) -> float | None:
         deadline = self._stack.deadline()
-        if self._inbox or self._interrupted:
+        if self._inbox or self._interrupted or self._poller.pending:
             return 0.0
         return None if deadline is None else max(deadline - self._clock(), 0) / SECOND
 

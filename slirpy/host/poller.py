@@ -16,6 +16,7 @@ from typing import Protocol, TypeAlias
 
 from slirpy import forks
 from slirpy.errors import StateError
+from slirpy.fair import TURN
 from slirpy.interfaces import READ, WRITE
 
 __all__ = ["HANGUP", "URGENT", "SelectorPoller"]
@@ -132,7 +133,7 @@ class SelectorPoller:
         limit: maximum number of descriptors reported per poll, if the system can rotate among them.
     """
 
-    __slots__ = ("_backend", "_entries", "_gone", "_made_at", "_masks", "_wait")
+    __slots__ = ("_again", "_backend", "_entries", "_gone", "_made_at", "_masks", "_served", "_wait")
 
     def __init__(self, selector: selectors.BaseSelector | None = None, limit: int = _MAX_EVENTS) -> None:
         backend: _Backend
@@ -147,6 +148,8 @@ class SelectorPoller:
         self._masks = backend.masks
         self._entries: dict[int, tuple[int, Handler]] = {}
         self._gone: set[int] = set()
+        self._again: dict[int, None] = {}
+        self._served: set[int] = set()
         self._made_at = forks.count
 
     def _change(self, fd: int, old: int, new: int) -> None:
@@ -183,8 +186,21 @@ class SelectorPoller:
             KeyError: it is not registered.
         """
         events, _ = self._entries.pop(fd)
+        self._again.pop(fd, None)
         self._change(fd, events, 0)
         self._gone.add(fd)
+
+    def again(self, fd: int) -> None:
+        """Call the function of ``fd`` with READ at the next poll, which does not wait.
+
+        Nothing is called if the descriptor is not registered for READ by then.
+        """
+        self._again[fd] = None
+
+    @property
+    def pending(self) -> bool:
+        """True if the next poll has work without waiting, because of :meth:`again`."""
+        return bool(self._again)
 
     def poll(self, timeout_seconds: float | None, before: Callable[[], None] | None = None) -> int:
         """Wait until something is ready, call its function, and return the number of events.
@@ -202,9 +218,33 @@ class SelectorPoller:
             )
         if timeout_seconds is not None and timeout_seconds < 0.0:
             timeout_seconds = 0.0  # epoll would wait forever
+        if self._again:
+            return self._poll_again(before)
         batch = self._wait(timeout_seconds)
         if before is not None:
             before()
+        self._handle(batch)
+        return len(batch)
+
+    def _poll_again(self, before: Callable[[], None] | None) -> int:
+        """Do not wait, and call the functions of :meth:`again` after those of descriptors that are ready."""
+        again, self._again = self._again, {}
+        batch = self._wait(0)
+        if before is not None:
+            before()
+        self._handle(batch)
+        ready = {fd for fd, bits in batch if self._masks[bits & 31] & READ}
+        for fd in again:
+            entry = self._entries.get(fd)
+            if entry is not None and entry[0] & READ and fd not in ready and fd not in self._gone:
+                entry[1](READ)
+        return len(batch) + len(again)
+
+    def _handle(self, batch: list[tuple[int, int]], end: int | None = None) -> int | None:
+        """Call the functions of ready descriptors.
+
+        At ``end``, in nanoseconds, the rest waits for the next poll. Returns the last descriptor in this case.
+        """
         entries = self._entries
         masks = self._masks
         # A handler may unregister a descriptor whose event is still to come in this batch, and a new socket may
@@ -219,14 +259,17 @@ class SelectorPoller:
             mask = masks[bits & 31] & events
             if mask:
                 ready(mask)
-        return len(batch)
+                if end is not None and time.monotonic_ns() >= end:
+                    return fd
+        return None
 
     def group(self) -> SelectorPoller:
         """Make a nested poller, for many descriptors that must not delay the others.
 
-        Each poll of this one reports at most 64 of the group, and everything that is ready outside it: a guest's
-        link is served soon, however many sockets are busy. If the system cannot nest pollers, this returns the
-        poller itself. Close the group before its parent.
+        Each poll of this one reports at most 64 of the group, or as many as are served in
+        :data:`~slirpy.fair.TURN`, and everything that is ready outside it: a guest's link is served soon, however
+        many sockets are busy. If the system cannot nest pollers, this returns the poller itself. Close the group
+        before its parent.
         """
         if not hasattr(select, "epoll") or not isinstance(self._backend, _Epoll):
             return self
@@ -237,7 +280,20 @@ class SelectorPoller:
         return group
 
     def _take(self, mask: int) -> None:
-        self.poll(0)
+        """Handle a group in a turn. One that ends early is continued by descriptors that had no part in it."""
+        batch, served = self._wait(0), self._served
+        if served:
+            batch.sort(key=lambda event: event[0] in served)  # the system need not rotate among them
+            if batch and batch[0][0] in served:
+                served.clear()
+        last = self._handle(batch, time.monotonic_ns() + TURN)
+        if last is None:
+            served.clear()
+            return
+        for fd, _ in batch:
+            served.add(fd)
+            if fd == last:
+                return
 
     def fileno(self) -> int | None:
         """Return a descriptor that is readable when something is ready (epoll's or kqueue's own), or None.

@@ -106,16 +106,27 @@ class Poller(Protocol):
         """Forget a descriptor. Call this before the descriptor is closed."""
         ...
 
+    def again(self, fd: int) -> None:
+        """Call the descriptor's function with READ at the next poll, which does not wait, whether it is ready or not.
+
+        For links with data that they have read, but not handled yet.
+        """
+        ...
+
 
 class LinkSink(Protocol):
     """The stack's side of a link."""
 
-    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
+    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> bool | None:
         """Take one frame from the guest; it must stay unchanged until the next flush has returned.
 
         ``checksummed`` says that the transport checksum needs no check, because the frame never left this machine's
         memory or because the link checked it. ``gso_size`` says that the frame stands for TCP segments with that
         many bytes of payload each, as the guest would have cut it; 0: an ordinary frame.
+
+        Returns True if the frame took the slow path, where it may have opened a socket, for example. A link that
+        reads many frames at a time ends its turn with such a frame after :data:`slirpy.fair.TURN`, so that other
+        guests do not wait for the rest.
         """
         ...
 

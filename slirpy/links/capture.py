@@ -141,8 +141,8 @@ class CaptureLink(Middleware):
         if self._recorder is not None and self._own:
             self._recorder.close()
 
-    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
+    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> bool | None:
         """Write a frame from the guest and pass it on."""
         if self._recorder is not None:
             self._recorder.record(((frame,),), True, self._interface)
-        super().input(frame, checksummed, gso_size)
+        return super().input(frame, checksummed, gso_size)

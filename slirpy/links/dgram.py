@@ -12,12 +12,14 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 from functools import partial
+from time import monotonic_ns
 
 from slirpy import forks
 from slirpy.addresses import ipv4
 from slirpy.checks import instance
 from slirpy.config.values import as_text
 from slirpy.errors import LinkError
+from slirpy.fair import TURN
 from slirpy.interfaces import READ, WRITE, Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.endpoint import Endpoint, adopt, check_endpoint, reason
 from slirpy.links.options import Options, endpoint_keys
@@ -156,6 +158,7 @@ class DgramLink:
         if sink is None:
             return
         put, start = sink.input, 0
+        end = monotonic_ns() + TURN
         for _ in range(_BATCH):
             if _ROOM - start <= _LONGEST:
                 return
@@ -169,7 +172,8 @@ class DgramLink:
             if count > _LONGEST:
                 sink.stats.drop_link_oversized += 1
             elif count != _NOT_OURS:
-                put(view[start : start + count])
+                if put(view[start : start + count]) and monotonic_ns() >= end:
+                    return  # the rest stays in the kernel's queue until the next poll
                 start += count
 
     def send(self, frames: Sequence[Frame]) -> int:

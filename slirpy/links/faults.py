@@ -169,16 +169,17 @@ class FaultLink(Middleware):
         direction.arm(self.call_at, self._time)
         return len(frames)
 
-    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
+    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> bool | None:
         """Take a frame from the guest."""
         if self._sink is None:
-            return
+            return None
         now = self.now
         direction = self._from_guest
         arrived = direction.due(now)
         arrived += direction.put((frame, checksummed, gso_size), len(frame), now)
         self._deliver(arrived)
         direction.arm(self.call_at, self._time)
+        return True
 
     def writable(self) -> None:
         """Send the frames that wait for the inner link, and notify the stack once none waits any more."""

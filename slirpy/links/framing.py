@@ -2,7 +2,8 @@
 
 Input is read into one large buffer that lives as long as the connection, and frames are handed on as views of it,
 without a copy. The views are valid until the flush after this poll; the next read, at the next poll, reuses the
-buffer. Output goes to the kernel many frames at a time.
+buffer. A turn ends after :data:`~slirpy.fair.TURN`, and the next one begins with the frames that are left. Output
+goes to the kernel many frames at a time.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import socket
 import struct
 from bisect import bisect_right
 from collections.abc import Sequence
+from time import monotonic_ns
 
+from slirpy.fair import TURN, TURN_FRAMES
 from slirpy.interfaces import Buffer, Frame, LinkSink
 
 __all__ = ["LONGEST", "SHORTEST", "FrameStream"]
@@ -24,6 +27,10 @@ LONGEST = 69632
 _LENGTH = struct.Struct("!I")
 _ROOM = 256 * 1024
 _HALF = _ROOM // 2  # more than the longest frame with its length
+_SHORT_LOOK, _LONG_LOOK = 4 * 1024, 16 * 1024
+"""Bytes of frames on the fast path, small ones and large ones, after which the end of the turn is considered."""
+_FEW = 8
+"""Number of frames in ``_SHORT_LOOK`` bytes up to which they are large."""
 _HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
 _IOV_MAX = 1024  # buffers per sendmsg; every system accepts at least 1024
 
@@ -33,21 +40,27 @@ class FrameStream:
 
     Attributes:
         blocked: the kernel has no room; call :meth:`resume` when it has.
+        unfinished: the last turn has left frames; call :meth:`receive` again, even if nothing arrives.
         broken: nothing can be sent any more. Reading will report the same.
     """
 
-    __slots__ = ("_buffer", "_end", "_rest", "_start", "_view", "blocked", "broken", "sock")
+    __slots__ = ("_buffer", "_end", "_rest", "_start", "_view", "blocked", "broken", "sock",
+                 "unfinished")  # fmt: skip
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self.blocked = self.broken = False
+        self.blocked = self.broken = self.unfinished = False
         self._buffer = bytearray(_ROOM)
         self._view = memoryview(self._buffer)
         self._start = self._end = 0  # the incomplete frame received so far
         self._rest = b""  # the rest of a frame that the kernel accepted in part
 
     def receive(self, sink: LinkSink) -> bool:
-        """Read once and hand on all complete frames; False when the connection has ended, for any reason."""
+        """Read once, and hand on complete frames until the turn ends. Returns False when the connection has ended."""
+        return (self.unfinished or self._read(sink)) and self._hand_on(sink)
+
+    def _read(self, sink: LinkSink) -> bool:
+        """Read once. Returns False when the connection has ended."""
         view, start, end = self._view, self._start, self._end
         if start == end:
             start = end = 0
@@ -66,8 +79,18 @@ class FrameStream:
             if end > start or self._rest:
                 sink.stats.drop_link_truncated += 1
             return False
-        end += count
+        self._start, self._end = start, end + count
+        return True
+
+    def _hand_on(self, sink: LinkSink) -> bool:
+        """Hand on complete frames until the turn ends. Returns False if the other end is out of step."""
+        view, start, end = self._view, self._start, self._end
         buffer, unpack, put = self._buffer, _LENGTH.unpack_from, sink.input
+        stats = sink.stats
+        over = monotonic_ns() + TURN
+        first = seen = stats.frames_in
+        look = start + _SHORT_LOOK
+        self.unfinished = False
         while end - start >= 4:
             (length,) = unpack(buffer, start)
             if not SHORTEST <= length <= LONGEST:
@@ -76,8 +99,15 @@ class FrameStream:
             stop = start + 4 + length
             if stop > end:
                 break
-            put(view[start + 4 : stop])
+            slow = put(view[start + 4 : stop])
             start = stop
+            if slow or start >= look:
+                frames = stats.frames_in
+                if frames - first >= TURN_FRAMES or monotonic_ns() >= over:
+                    self.unfinished = end > start
+                    break
+                look = start + (_LONG_LOOK if frames - seen <= _FEW else _SHORT_LOOK)
+                seen = frames
         self._start, self._end = start, end
         return True
 

@@ -74,10 +74,9 @@ class Middleware:
 
     # --------------------------------------------------------------- a sink, as the inner link sees it
 
-    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
+    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> bool | None:
         """Pass on a frame from the guest."""
-        if self._sink is not None:
-            self._sink.input(frame, checksummed, gso_size)
+        return None if self._sink is None else self._sink.input(frame, checksummed, gso_size)
 
     def writable(self) -> None:
         """Pass on that the inner link has room again."""

@@ -246,7 +246,12 @@ class StreamLink:
             self._waiting = False
             poller.modify(stream.sock.fileno(), READ, self._ready)
             sink.writable()
-        if mask & READ and not stream.receive(sink) and self._stream is stream:
+        if not mask & READ:
+            return
+        if stream.receive(sink):
+            if stream.unfinished and self._stream is stream:
+                poller.again(stream.sock.fileno())
+        elif self._stream is stream:
             sink.stats.link_disconnects += 1
             self._connection_ended()
             self._report(False)

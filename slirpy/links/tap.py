@@ -13,10 +13,12 @@ import os
 import struct
 import sys
 from collections.abc import Sequence
+from time import monotonic_ns
 
 from slirpy.checks import descriptor, switch
 from slirpy.config.values import as_text
 from slirpy.errors import LinkError
+from slirpy.fair import TURN, TURN_FRAMES
 from slirpy.interfaces import READ, WRITE, Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.starting import check_start
 
@@ -41,8 +43,6 @@ _ETHERTYPE_IPV6 = 0x86  # first byte of the EtherType
 _FRAME_ROOM = 65535 + 14 + 4
 _ARENA = 16 * _FRAME_ROOM
 """Bytes of the read buffer: a MiB, which stays in the processor's cache until the flush."""
-_BATCH = 512
-"""Frames read at a time, if they are small."""
 
 
 def open_tap(name: str, *, existing: bool = False, offloads: bool = True) -> tuple[int, str]:
@@ -225,7 +225,8 @@ class TapLink:
             return
         readv, size = os.readv, len(header)
         arena, start = self._arena, 0
-        for _ in range(_BATCH):
+        end = monotonic_ns() + TURN
+        for _ in range(TURN_FRAMES):
             if start > _ARENA - _FRAME_ROOM:
                 return
             try:
@@ -242,7 +243,8 @@ class TapLink:
                 # checked it.
                 checksummed = bool(size and header[0] & (_NEEDS_CSUM | _DATA_VALID))
                 gso_size = _unpack_gso_size(header, 4)[0] if size and header[1] else 0
-                sink.input(arena[start : start + length], checksummed, gso_size)
+                if sink.input(arena[start : start + length], checksummed, gso_size) and monotonic_ns() >= end:
+                    return  # the rest stays in the kernel's queue until the next poll
                 start += length
 
     def send(self, frames: Sequence[Frame]) -> int:

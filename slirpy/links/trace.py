@@ -95,11 +95,11 @@ class TraceLink(Middleware):
             self._tell("out", [b"".join(frame.parts) for frame in frames[:taken]])
         return taken
 
-    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> None:
+    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> bool | None:
         """Print a frame from the guest and pass it on."""
         if self._out is not None or self._file is not None:
             self._tell("in ", (frame,))
-        super().input(frame, checksummed, gso_size)
+        return super().input(frame, checksummed, gso_size)
 
     def _tell(self, direction: str, frames: Sequence[Buffer]) -> None:
         if self._clock is not None:

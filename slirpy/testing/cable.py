@@ -50,7 +50,7 @@ Fault: TypeAlias = Callable[[str, bytes], int | Sequence[int] | None]
 order), None to lose it, or a delay for each of several copies.
 """
 
-Carry: TypeAlias = Callable[[str, bytes, Callable[[bytes], None], FaultyPath[bytes]], None]
+Carry: TypeAlias = Callable[[str, bytes, Callable[[bytes], object], FaultyPath[bytes]], None]
 """Carries a frame: its direction, the frame, the function that takes it at the other end, and the path."""
 
 
@@ -72,9 +72,9 @@ class Cable:
         self.from_guest = from_guest
         self._carry = carry
         self._to: Callable[[bytes], None] | None = None
-        self._from: Callable[[bytes], None] | None = None
+        self._from: Callable[[bytes], object] | None = None
 
-    def connect(self, guest: Callable[[bytes], None], stack: Callable[[bytes], None]) -> None:
+    def connect(self, guest: Callable[[bytes], None], stack: Callable[[bytes], object]) -> None:
         """Set the functions that take the frames at both ends."""
         self._to, self._from = guest, stack
 

@@ -55,6 +55,8 @@ class _NoPoller:
 
     def unregister(self, fd: int) -> None: ...
 
+    def again(self, fd: int) -> None: ...
+
 
 class VirtualNetwork(VirtualTime):
     """A network in virtual time; see the description of the module.
@@ -101,7 +103,7 @@ class VirtualNetwork(VirtualTime):
         self.fault: Fault | None = None
         self.transcript: list[Captured] = []
         self._random = Random(seed)
-        self._queue: list[tuple[int, int, Callable[[bytes], None], bytes]] = []
+        self._queue: list[tuple[int, int, Callable[[bytes], object], bytes]] = []
         self._sequence = itertools.count()
         self.host = SimHost(self._generator(), latency_ns=latency_ns)
         self.stack = Stack(self.config, self.host, random=self._generator())
@@ -268,7 +270,7 @@ class VirtualNetwork(VirtualTime):
         self,
         direction: str,
         frame: bytes,
-        deliver: Callable[[bytes], None],
+        deliver: Callable[[bytes], object],
         path: FaultyPath[bytes] | None = None,
     ) -> None:
         """Carry a frame from a link or a guest, on a path with faults if there is one."""

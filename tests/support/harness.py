@@ -78,6 +78,8 @@ class NoPoller:
     def unregister(self, fd: int) -> None:
         raise AssertionError
 
+    again = unregister
+
 
 class Wire:
     """A link that keeps what it is given. ``room`` bounds how many frames it takes; None: all of them."""

@@ -46,6 +46,8 @@ class _NoPoller:
 
     def unregister(self, fd: int) -> None: ...
 
+    def again(self, fd: int) -> None: ...
+
 
 class Router:
     """A router: a host of the network outside, a stack inside.

@@ -27,6 +27,8 @@ class Poller:
     def unregister(self, fd: int) -> None:
         """As before."""
 
+    again = unregister
+
 
 class Script:
     """A socket whose sends have outcomes; with each refusal come reports into its error queue."""
