@@ -13,6 +13,7 @@ import pytest
 
 from slirpy.core import fragments as fragments_module
 from slirpy.core import neighbor as neighbor_module
+from slirpy.testing import Echo
 from tests.support.frames6 import (
     ALL_NODES,
     DNS6,
@@ -27,6 +28,7 @@ from tests.support.frames6 import (
     UDP,
     UNSPECIFIED,
     WORLD6,
+    Peer6,
     checked,
     datagram,
     echo6,
@@ -389,3 +391,19 @@ def test_dns_in_another_prefix_is_another_server(net: Net) -> None:
     net.send(udp6(query, destination=b"\xfd" + DNS6[1:], dport=53))
     assert net.stats.dns_queries == 0
     assert [call.address for call in net.calls("send_udp")] == [b"\xfd" + DNS6[1:]]
+
+
+def test_gateway_and_dns_server_may_share_an_address() -> None:
+    """The smallest networks have no room for two: port 53 is the DNS server's, the others lead to the host."""
+    net = Net(config(host6="fec0::2", dns6="fec0::2"))
+    know6(net)
+    net.host.serve_tcp(b"\0" * 15 + b"\1", 80, Echo)
+    query = b"\0\1\1\0\0\1" + bytes(6) + b"\7gateway\x08internal\0\0\x1c\0\1"
+    net.send(udp6(query, destination=GATEWAY6, dport=53))
+    answer = bytes(net.one().data.data.data)
+    assert answer[:2] == query[:2]
+    assert answer.endswith(GATEWAY6)
+    peer = Peer6(net, GATEWAY6)
+    peer.open()
+    assert peer.ack > 0  # a SYN,ACK has come
+    still_works(net)
