@@ -18,6 +18,7 @@ SAYS = {
     "guests_on_a_switch.py": "over TCP: hello from the guest next door",
     "own_link.py": "the link keeps all 8 rules",
     "qemu_pair.py": "python examples/qemu_pair.py qemu-system-x86_64",  # it starts in tests/system
+    "tcp_of_others.py": "state.opens(active=False, iss=0)",
     "toy_emulator.py": "the guest's console: hello, guest!",
     "two_connections.py": "102400 bytes arrived after",
     "virtual_time.py": "sent again by a probe: 1",

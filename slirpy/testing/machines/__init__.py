@@ -14,11 +14,13 @@ try:
 except ImportError as error:
     raise ImportError("slirpy.testing.machines needs Hypothesis; install slirpy[testing]") from error
 
+from slirpy.testing.machines.forged import FORGED
 from slirpy.testing.machines.network import NetworkMachine, initialize, rule
 from slirpy.testing.machines.subject import ConnectionSubject, TcpSubject, from_bytes, to_bytes
 from slirpy.testing.machines.tcp import TcpMachine
 
 __all__ = [
+    "FORGED",
     "ConnectionSubject",
     "NetworkMachine",
     "TcpMachine",

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from slirpy.errors import ConfigError
 from slirpy.tcp import Connection, Segment, Settings, State
 from slirpy.tcp.seq import HALF, MASK
+from slirpy.testing.machines.forged import FORGED, forge, is_synchronized
 from slirpy.testing.machines.subject import TcpSubject
 from slirpy.units import MS, SECOND
 from slirpy.wire.tcp import ACK, FIN, RST, SYN, flag_names
@@ -25,6 +26,11 @@ _START = 1000 * SECOND
 _sizes = st.sampled_from((1, 100, 1460, 3000, 20_000))
 _places = st.integers(0, 5)
 _counts = st.integers(1, 10)
+_offsets = st.sampled_from((1, 100, 1000))
+
+
+def _kinds(machine: TcpMachine) -> st.SearchStrategy[str]:
+    return st.sampled_from(machine.forged)
 
 
 class TcpMachine(RuleBasedStateMachine):
@@ -49,9 +55,17 @@ class TcpMachine(RuleBasedStateMachine):
     """Seconds of virtual time until the end, once the path is perfect."""
     most_bytes: ClassVar[int] = 100_000
     """Bytes that each side writes at most, up to 262144."""
+    forged: ClassVar[tuple[str, ...]] = ()
+    """Kinds of segments that an attacker outside of the path sends to the subject: any of :data:`FORGED`.
+
+    An implementation of RFC 9293 survives them all; by default there are none.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        for kind in self.forged:
+            if kind not in FORGED:
+                raise ConfigError(f'forged has "{kind}"; the kinds are {", ".join(FORGED)}')
         self.now = _START
         self.subject: TcpSubject | None = None
         self.peer = Connection(self.peer_settings)
@@ -62,6 +76,8 @@ class TcpMachine(RuleBasedStateMachine):
         self._read = [0, 0]
         self._closed = [False, False]
         self._iss: int | None = None  # the subject's
+        self._sent = 0  # numbers that the subject has used, from its SYN on
+        self._active = False  # the subject has opened the connection
         self._edge: int | None = None  # right edge of the widest window that the peer has told
 
     def make_subject(self) -> TcpSubject:
@@ -81,6 +97,7 @@ class TcpMachine(RuleBasedStateMachine):
         self.subject = self.make_subject()
         if not isinstance(self.subject, TcpSubject):
             raise ConfigError(f"make_subject() must return a TcpSubject; it returned {self.subject!r}")
+        self._active = active
         if active:
             self.peer.listen(self.now)
         else:
@@ -156,6 +173,16 @@ class TcpMachine(RuleBasedStateMachine):
             self._to_subject(which)
         else:
             self._to_peer(which)
+
+    @precondition(lambda self: self.forged and self._is_attackable)
+    @rule(kind=st.runner().flatmap(_kinds), offset=_offsets)
+    def forge(self, kind: str, offset: int) -> None:
+        """Let a forged segment arrive, which must change nothing."""
+        if self._is_attackable and self.subject is not None and self._iss is not None:
+            segment = forge(kind, self.peer, self._iss + self._sent, offset, self.now)
+            self.subject.input(segment, self.now)
+            self._output()
+            assert not self.subject.closed, f"a forged segment ({kind}) has ended the connection: {self}"
 
     @rule(ms=st.sampled_from((1, 50, 250, 1000, 5000)))
     def wait(self, ms: int) -> None:
@@ -236,6 +263,11 @@ class TcpMachine(RuleBasedStateMachine):
     def _peer_ended(self) -> bool:
         return self.peer.fin_received and not self.peer.rcv_pending
 
+    @property
+    def _is_attackable(self) -> bool:
+        """True while both ends have a connection that no forged segment may end."""
+        return self.subject is not None and not self.subject.closed and is_synchronized(self.peer, self._active)
+
     def _deadline(self) -> int | None:
         assert self.subject is not None
         times = [each for each in (self.subject.deadline(), self.peer.deadline()) if each is not None]
@@ -273,6 +305,7 @@ class TcpMachine(RuleBasedStateMachine):
             self._iss = segment.seq
         if flags & RST or self._iss is None:
             return
+        self._sent = max(self._sent, (segment.seq + segment.length - self._iss) & MASK)
         begin = (segment.seq + bool(flags & SYN) - self._iss - 1) & MASK
         text = f"the subject's segment {flag_names(flags)} {begin}:{begin + len(data)}"
         if data:

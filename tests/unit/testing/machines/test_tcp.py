@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from slirpy import ConfigError
-from slirpy.tcp import Segment, Settings, TcpOptions
-from slirpy.testing.machines import ConnectionSubject, TcpMachine, TcpSubject, from_bytes, to_bytes
-from slirpy.wire.tcp import ACK, PSH
+from slirpy.tcp import Segment, Settings, State, TcpOptions
+from slirpy.tcp.seq import HALF, MASK
+from slirpy.testing.machines import FORGED, ConnectionSubject, TcpMachine, TcpSubject, from_bytes, to_bytes
+from slirpy.wire.tcp import ACK, PSH, RST, SYN
 from tests.unit.testing.machines.toy import Toy
 
 LOOKING = settings(
@@ -112,3 +113,47 @@ def test_segments_travel_as_bytes() -> None:
     assert from_bytes(raw[:19]) is None
     six = to_bytes(segment, source="fec0::1", destination="fec0::2")
     assert from_bytes(six, "fec0::1", "fec0::2") == segment
+
+
+class Gullible(ConnectionSubject):
+    """Slirpy's engine, which is made to believe a kind of forged segments."""
+
+    def __init__(self, believes: str) -> None:
+        super().__init__()
+        self.believes = believes
+
+    def input(self, segment: Segment, now: int) -> None:
+        conn = self.connection
+        if conn.state is not State.LISTEN and conn.irs is not None:
+            behind = (segment.seq - conn.rcv_nxt) & MASK >= HALF
+            if self.believes == "syn" and segment.flags & SYN and segment.seq != conn.irs:
+                conn.abort()
+            if segment.flags & RST and self.believes == ("old-reset" if behind else "reset"):
+                segment = segment._replace(seq=conn.rcv_nxt)
+            if 0 < (segment.ack - conn.snd_max) & MASK < HALF and segment.flags & ACK:
+                if self.believes == "ack" and not segment.payload:
+                    conn.abort()
+                if self.believes == "data":
+                    segment = segment._replace(ack=conn.snd_una)
+            if self.believes == "data-beyond" and 1 << 29 < (segment.seq - conn.rcv_nxt) & MASK < HALF:
+                segment = segment._replace(seq=conn.rcv_nxt)
+        super().input(segment, now)
+
+
+@pytest.mark.parametrize("kind", FORGED)
+def test_forged_segments_find_those_who_believe_them(kind: str) -> None:
+    machine = machine_of(lambda: Gullible(kind), forged=(kind,))
+    with pytest.raises(
+        AssertionError, match=r"forged segment|than (was|were) written|never sent|lacks data|not ended"
+    ):
+        run_state_machine_as_test(machine, settings=settings(LOOKING, phases=[Phase.generate]))
+
+
+def test_slirpys_own_survives_forged_segments() -> None:
+    machine = machine_of(lambda: ConnectionSubject(iss=0xFFFFFFF0), forged=tuple(FORGED))
+    run_state_machine_as_test(machine, settings=PASSING)
+
+
+def test_a_forged_kind_that_does_not_exist() -> None:
+    with pytest.raises(ConfigError, match='forged has "rst"; the kinds are reset, old-reset, syn'):
+        machine_of(ConnectionSubject, forged=("rst",))()
