@@ -21,7 +21,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ FAMILY_BAR = 1.1
 LIMIT = 600
 """Seconds that the count may take; callgrind is some fifty times slower than the processor."""
 WARM, SIZE, FRAMES = 1 << 20, 1 << 20, 200
+CONNECTIONS = 100
 GUEST_PORT, PORT = 40000, 9999
 _MEASURED, _MARK = "ffi_call", "getppid"
 _WORKER = "--below-callgrind"
@@ -165,6 +166,48 @@ def _exchange(family: int, counted: _Counted) -> int:
     return FRAMES
 
 
+def _connections(family: int, counted: _Counted) -> int:
+    """Open, use and close connections, with a server that answers at once."""
+    guest = Guest(Case("", 1, family=family), 80, Echo(), counted)
+    guest.connect()
+    _uncounted(guest, lambda: [guest.visit(_nothing) for _ in range(CONNECTIONS)])
+    for _ in range(CONNECTIONS):
+        guest.visit(_nothing)
+    return CONNECTIONS
+
+
+def _connections_sockets(family: int, counted: _Counted) -> int:
+    """Open, use and close connections to a socket of this process."""
+    with _listener(socket.SOCK_STREAM, family) as listener:
+        guest = Guest(Case("", 1, sockets=True, family=family), listener.getsockname()[1], None, counted)
+        try:
+            guest.connect()
+            first, _ = listener.accept()
+            with first:
+                _uncounted(guest, lambda: [_visit(guest, listener) for _ in range(CONNECTIONS)])
+                for _ in range(CONNECTIONS):
+                    _visit(guest, listener)
+            return CONNECTIONS
+        finally:
+            guest.network.close()
+
+
+def _visit(guest: Guest, listener: socket.socket) -> None:
+    """Let the guest make one connection."""
+
+    def acts() -> Generator[None, None, None]:
+        server, _ = listener.accept()
+        with server:
+            yield
+            server.send(server.recv(1))
+            yield
+            assert not server.recv(1)
+        yield
+
+    steps = acts()
+    guest.visit(lambda: next(steps))
+
+
 class _Datagrams:
     """A guest that sends and receives datagrams through one flow."""
 
@@ -244,6 +287,8 @@ ROWS: dict[str, _Row] = {
     "TCP guest to host, 64 KiB frames, offloads, sockets": _tcp_sockets("up"),
     "TCP host to guest, 64 KiB frames, offloads, sockets": _tcp_sockets("down"),
     "TCP round trip of 1 byte": _exchange,
+    "TCP connection, 1 byte each way": _connections,
+    "TCP connection, 1 byte each way, sockets": _connections_sockets,
     "UDP guest to host, 1400 bytes": _udp_up(1400),
     "UDP guest to host, 64 bytes, 16 to a flush": _udp_up(64, 16),
     "UDP host to guest, 1400 bytes": _udp_down(1400),

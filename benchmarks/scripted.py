@@ -46,7 +46,7 @@ ADDRESSES = {
 }
 """Guest and gateway, by IP family."""
 GUEST_PORT = 40000
-SYN, PSH, ACK = 2, 8, 16
+FIN, SYN, PSH, ACK = 1, 2, 8, 16
 MSS = {4: 1460, 6: 1440}
 """Largest payload of a segment without options at MTU 1500, by IP family."""
 TIMESTAMPS = 12
@@ -124,6 +124,7 @@ class Echo(Sink):
     def __init__(self) -> None:
         self.owner: StreamOwner | None = None
         self._answers = 0
+        self._ended = False
 
     def send(self, buffers: Sequence[Buffer]) -> int:
         """Accept everything, and announce an answer."""
@@ -133,11 +134,17 @@ class Echo(Sink):
         return sum(map(len, buffers))
 
     def recv(self, limit: int) -> bytes | None:
-        """Return the answer."""
+        """Return the answer, or the end after :meth:`shutdown`."""
         if not self._answers:
-            return None
+            return b"" if self._ended else None
         self._answers -= 1
         return b"x"
+
+    def shutdown(self) -> None:
+        """End this direction as well."""
+        self._ended = True
+        if self.owner is not None:
+            self.owner.readable()
 
 
 class FreeDatagrams:
@@ -183,11 +190,13 @@ class FreeHost(SimHost):
 
     def connect_tcp(self, address: bytes, port: int, owner: StreamOwner, ttl: int = 0) -> StreamPeer:  # type: ignore[override] # a scripted peer
         """Connect at once."""
-        if isinstance(self._peer, Echo):
-            self._peer.owner = owner
+        peer = self._peer
+        if isinstance(peer, Echo):
+            peer = Echo()
+            peer.owner = owner
         owner.connected()
         owner.readable()
-        return self._peer
+        return peer
 
     def open_udp(self, owner: DatagramOwner, family: int = 4) -> DatagramPeer | int:  # type: ignore[override] # a scripted peer
         """Open a socket that discards everything."""
@@ -313,6 +322,7 @@ class Guest:
         self.measured = measured
         """Calls its argument, and measures that."""
         self._port = port
+        self._own_port = GUEST_PORT
         self._family = case.family
         self._transport = 34 if case.family == 4 else 54
         self._mac = b""
@@ -327,10 +337,10 @@ class Guest:
             option = _TIMESTAMP.pack(0x0101, 8, 10, 1, 0)
         length = _TCP.size + len(option) + len(payload)
         fields = [
-            GUEST_PORT, self._port, self.seq, self.ack, (20 + len(option)) << 2, flags,
+            self._own_port, self._port, self.seq, self.ack, (20 + len(option)) << 2, flags,
             WINDOW >> WINDOW_SCALE if flags & ACK else 0xFFFF, 0, 0,
         ]  # fmt: skip
-        self.seq = (self.seq + len(payload) + (flags >> 1 & 1)) & MASK
+        self.seq = (self.seq + len(payload) + (flags >> 1 & 1) + (flags & FIN)) & MASK
         if not self._offload:
             # The payload is all zero, so its sum is too.
             addresses = b"".join(ADDRESSES[self._family])
@@ -345,17 +355,29 @@ class Guest:
         answer = next(frame for frame in self.received if frame[at : at + len(kind)] == kind)
         self._mac = answer[6:12]
         self.received.clear()
-        mss = MSS[self._family]
-        syn = struct.pack("!BBHBBBBII", 2, 4, mss, 1, 3, 3, WINDOW_SCALE, 0x0101080A, 1) + bytes(4)
-        self.network.send([self.frame(SYN, option=syn)])
-        self._until(lambda: bool(self._segments()), "SYN,ACK")
+        syn = struct.pack("!BBHBBBBII", 2, 4, MSS[self._family], 1, 3, 3, WINDOW_SCALE, 0x0101080A, 1) + bytes(4)
+        measured, self.measured = self.measured, lambda work: work()
+        self._open(syn)
+        self.measured = measured
+        self.network.send([self.frame(ACK)])
+
+    def _open(self, options: bytes) -> None:
+        """Send a SYN, and wait for its answer."""
+
+        def work(frames: Sequence[bytes]) -> None:
+            self.network.send(frames)
+            self._until(lambda: bool(self._segments()), "SYN,ACK")
+
+        self._measured(work, [self.frame(SYN, option=options)])
         answer = self._segments()[0]
         self.received.clear()
         at = self._transport
         assert answer[at + 13] == SYN | ACK, answer.hex()
         self.ack = (int.from_bytes(answer[at + 4 : at + 8], "big") + 1) & MASK
         self._scale = answer[answer.index(b"\3\3", at + 20) + 2]
-        self.network.send([self.frame(ACK)])
+
+    def _measured(self, work: Callable[[Sequence[bytes]], object], frames: Sequence[bytes]) -> None:
+        self.measured(lambda: work(frames))
 
     def _segments(self) -> list[bytes]:
         """Return the received segments, without advertisements of routers and the like."""
@@ -438,3 +460,40 @@ class Guest:
             for segment in self._segments():
                 length = len(segment) - at - (segment[at + 12] >> 4) * 4
                 self.ack = (self.ack + (length if segment[at + 13] & PSH else 0)) & MASK
+
+    def visit(self, server: Callable[[], object]) -> None:
+        """Open another connection, with the options of Linux, exchange a byte, and close it: the guest first.
+
+        Args:
+            server: lets the far side do what is next: accept, answer, close.
+        """
+        self._own_port += 1
+        self.seq += 1 << 16
+        self._open(
+            struct.pack("!BBHBBBBIIBBBB", 2, 4, MSS[self._family], 4, 2, 8, 10, 1, 0, 1, 3, 3, WINDOW_SCALE)
+        )
+        server()
+        self._measured(self.network.send, [self.frame(ACK)])
+        self._measured(self.network.send, [self.frame(ACK | PSH, b"\0")])
+        server()
+        self._await(PSH)
+        self._measured(self.network.send, [self.frame(ACK | FIN)])
+        server()
+        self._await(FIN)
+        self._measured(self.network.send, [self.frame(ACK)])
+
+    def _await(self, flag: int) -> None:
+        """Wait for a segment with this flag."""
+        at = self._transport
+
+        def arrived() -> bool:
+            return any(segment[at + 13] & flag for segment in self._segments())
+
+        if not arrived():
+            self.measured(lambda: self._until(arrived, "answer"))
+        for segment in self._segments():
+            length = len(segment) - at - (segment[at + 12] >> 4) * 4
+            flags = segment[at + 13]
+            if flags & (PSH | FIN):
+                self.ack = (self.ack + (length if flags & PSH else 0) + (flags & FIN)) & MASK
+        self.received.clear()
