@@ -170,10 +170,19 @@ def _connections(family: int, counted: _Counted) -> int:
     """Open, use and close connections, with a server that answers at once."""
     guest = Guest(Case("", 1, family=family), 80, Echo(), counted)
     guest.connect()
-    _uncounted(guest, lambda: [guest.visit(_nothing) for _ in range(CONNECTIONS)])
-    for _ in range(CONNECTIONS):
-        guest.visit(_nothing)
+    _repeat(guest, lambda: guest.visit(_nothing))
     return CONNECTIONS
+
+
+def _repeat(guest: Guest, visit: Callable[[], None]) -> None:
+    """Make as many connections without counting, then as many that count."""
+
+    def visits() -> None:
+        for _ in range(CONNECTIONS):
+            visit()
+
+    _uncounted(guest, visits)
+    visits()
 
 
 def _connections_sockets(family: int, counted: _Counted) -> int:
@@ -184,9 +193,7 @@ def _connections_sockets(family: int, counted: _Counted) -> int:
             guest.connect()
             first, _ = listener.accept()
             with first:
-                _uncounted(guest, lambda: [_visit(guest, listener) for _ in range(CONNECTIONS)])
-                for _ in range(CONNECTIONS):
-                    _visit(guest, listener)
+                _repeat(guest, lambda: _visit(guest, listener))
             return CONNECTIONS
         finally:
             guest.network.close()

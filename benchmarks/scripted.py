@@ -355,7 +355,9 @@ class Guest:
         answer = next(frame for frame in self.received if frame[at : at + len(kind)] == kind)
         self._mac = answer[6:12]
         self.received.clear()
-        syn = struct.pack("!BBHBBBBII", 2, 4, MSS[self._family], 1, 3, 3, WINDOW_SCALE, 0x0101080A, 1) + bytes(4)
+        syn = struct.pack("!BBHBBBBII", 2, 4, MSS[self._family], 1, 3, 3, WINDOW_SCALE, 0x0101080A, 1) + bytes(
+            4
+        )
         measured, self.measured = self.measured, lambda work: work()
         self._open(syn)
         self.measured = measured

@@ -5,6 +5,10 @@ nothing and returns False, and the segment takes the slow path (``core/demux.py`
 share :func:`~slirpy.tcp.receive.acknowledge` and :func:`~slirpy.tcp.delivery.accept_text`.
 ``tests/sim/test_fastpath.py`` turns this module off and checks that frames and state are identical.
 
+A segment of a known flow that is not the common case, such as the last ACK of a handshake or a FIN, takes the short
+way if its headers are usual: straight to :meth:`~slirpy.core.tcpflow.TcpFlow.take`, without the objects of the slow
+path.
+
 One text makes a function for each IP family. What differs between them are numbers, which a closure reads as fast as
 constants.
 """
@@ -18,18 +22,20 @@ from slirpy.core.network import Network
 from slirpy.core.port import LinkPort
 from slirpy.core.tcpflow import TcpFlow
 from slirpy.tcp.delivery import accept_text
-from slirpy.tcp.options import TIMESTAMP, TIMESTAMP_WORD
+from slirpy.tcp.options import NONE, TIMESTAMP, TIMESTAMP_WORD, TcpOptions
 from slirpy.tcp.receive import acknowledge
+from slirpy.tcp.segment import Segment
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.states import ESTABLISHED
 from slirpy.wire.checksum import ones_sum
 from slirpy.wire.headers import LAYOUT, LAYOUT6, Layout
 from slirpy.wire.ipv4 import TCP
-from slirpy.wire.tcp import ACK, PSH
+from slirpy.wire.tcp import ACK, FIN, PSH
 
 __all__ = ["tcp_fastpath", "tcp_fastpath6"]
 
 _unpack_timestamp = TIMESTAMP.unpack_from
+_USUAL = PSH | FIN
 _Fastpath: TypeAlias = Callable[[Network, dict[bytes, TcpFlow], LinkPort, memoryview, bool], bool]
 
 
@@ -41,6 +47,47 @@ def _fastpath(layout: Layout) -> _Fastpath:
     has_header_sum, unpack = layout.has_header_sum, layout.segment.unpack_from
     plain_at = transport_at + 20
     stamped_at = plain_at + TIMESTAMP.size
+
+    def short_way(
+        network: Network,
+        flow: TcpFlow,
+        port: LinkPort,
+        frame: memoryview,
+        checksummed: bool,
+        end: int,
+        head: tuple[int, int, int, int, int],
+    ) -> bool:
+        """Handle a segment of ``flow`` as the slow path does; if its headers are not usual, return False.
+
+        Args:
+            end: offset behind the packet.
+            head: SEQ, ACK, data offset, flags and window.
+        """
+        seq, ack, offset, flags, wnd = head
+        if flags & ~_USUAL != ACK or end > len(frame):
+            return False
+        if offset == 0x80:
+            start = stamped_at
+            if end < start:
+                return False
+            option, value, echoed = _unpack_timestamp(frame, plain_at)
+            if option != TIMESTAMP_WORD:
+                return False
+            options = TcpOptions(None, None, False, (value, echoed))
+        elif offset == 0x50:
+            start = plain_at
+            options = NONE
+            if end < start:
+                return False
+        else:
+            return False
+        if has_header_sum and ones_sum(frame[14:34]):
+            return False
+        if not checksummed and (ones_sum(frame[addresses_at:end]) + TCP + end - transport_at) % 65535:
+            return False
+        flow.neighbor.seen = network.now
+        flow.take(Segment(seq, ack, flags, wnd, options, frame[start:end]), port)
+        return True
 
     def fastpath(
         network: Network, flows: dict[bytes, TcpFlow], port: LinkPort, frame: memoryview, checksummed: bool
@@ -56,12 +103,10 @@ def _fastpath(layout: Layout) -> _Fastpath:
         if neighbor.port is not port or neighbor.mac != macs[6:]:
             return False  # another link or MAC address has used this IP address since
         conn = flow.conn
-        # PSH changes nothing for a receiver that delivers at once.
-        if flags & ~PSH != ACK or conn.state is not ESTABLISHED or seq != conn.rcv_nxt:
-            return False
         end = length_from + total
-        if end > len(frame):
-            return False
+        # PSH changes nothing for a receiver that delivers at once.
+        if flags & ~PSH != ACK or conn.state is not ESTABLISHED or seq != conn.rcv_nxt or end > len(frame):
+            return short_way(network, flow, port, frame, checksummed, end, (seq, ack, offset, flags, wnd))
         echoed: int | None = None
         if offset == 0x80:
             start = stamped_at
@@ -89,7 +134,7 @@ def _fastpath(layout: Layout) -> _Fastpath:
             or conn.slow_path_only
             or (not length and not acked and window == conn.snd_wnd)  # a duplicate, or a keep-alive
         ):
-            return False
+            return short_way(network, flow, port, frame, checksummed, end, (seq, ack, offset, flags, wnd))
         if has_header_sum and ones_sum(frame[14:34]):
             return False
         if not checksummed and (ones_sum(frame[addresses_at:end]) + TCP + end - transport_at) % 65535:

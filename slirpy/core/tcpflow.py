@@ -12,6 +12,7 @@ from slirpy.core.arrival import Arrival
 from slirpy.core.flows import FlowInfo
 from slirpy.core.neighbor import Neighbor, Neighbors
 from slirpy.core.network import Network
+from slirpy.core.port import LinkPort
 from slirpy.core.timers import Alarm
 from slirpy.interfaces import Buffer, Frame
 from slirpy.tcp import Connection, Segment, expire, output, segment_arrives
@@ -160,6 +161,10 @@ class TcpFlow(abc.ABC):
         """Handle a segment of this connection, on the slow path."""
         self.macs = arrival.macs
         self.neighbor = arrival.neighbor  # the old entry may have been evicted, or the guest may have moved
+        self.take(seg, arrival.port)
+
+    def take(self, seg: Segment, port: LinkPort) -> None:
+        """Handle a segment that has come through ``port``, from the neighbour that this flow has."""
         self.packets_in += 1
         self.bytes_in += len(seg.payload)
         self.last_activity = self.network.now

@@ -217,11 +217,16 @@ class NatTcpFlow(PumpedFlow):
             self._nat.remove(self)
             self._nat.open_tcp(arrival, self.key, seg, conn)
             return
-        opening = conn.state not in SYNCHRONIZED
         super().input(seg, arrival)
+
+    def take(self, seg: Segment, port: LinkPort) -> None:
+        """Handle a segment, and count the flow as open from the last one of its handshake on."""
+        conn = self.conn
+        opening = conn.state not in SYNCHRONIZED
+        super().take(seg, port)
         if opening and conn.state in SYNCHRONIZED:
             # The guest may be behind another link than assumed.
-            conn.configure(self._nat.settings(arrival.port, family_of(arrival.header.source)))
+            conn.configure(self._nat.settings(port, family_of(self.neighbor.address)))
             self._nat.count(self, self._nat.open)
 
     def _ends_here(self, seg: Segment, arrival: Arrival) -> bool:

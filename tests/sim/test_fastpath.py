@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from slirpy.interfaces import LinkFeatures
 from slirpy.nat.tcp import NatTcpFlow
 from slirpy.tcp.sendbuffer import SendBuffer
+from slirpy.tcp.states import TIME_WAIT
 from slirpy.testing import Remote
 from tests.support.frames6 import DNS6_MAC, GUEST6, WORLD6, echo6, neighbor_advertisement
 from tests.support.harness import (
@@ -521,6 +522,30 @@ def test_the_fast_path_is_taken() -> None:
     before = twins.fast
     twins.segment(ACK | PSH, b"data")
     assert twins.fast == before + 1
+
+
+def test_only_the_syn_of_a_usual_connection_takes_the_slow_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    twins = TcpTwins(ts=1)
+    slow = [0, 0]
+    for index, net in enumerate(twins.nets):
+        for name in ("ipv4", "ipv6"):
+            real = getattr(net.stack._input, name)
+
+            def counting(*arguments: Any, real: Any = real, index: int = index) -> None:
+                slow[index] += 1
+                real(*arguments)
+
+            monkeypatch.setattr(net.stack._input, name, counting)
+    twins.open(options(ts=(1, 0)))
+    twins.segment(ACK | PSH, b"data")
+    twins.each(lambda peer, far: far.finish())
+    twins.run(0.01)
+    twins.receive()
+    twins.segment(FIN | ACK)  # which acknowledges the far end's
+    twins.run(0.01)
+    (flow,) = twins.nets[0].stack.tcp_flows.values()
+    assert flow.conn.state is TIME_WAIT
+    assert slow == [1, 4]
 
 
 def test_somebody_else_who_speaks_with_the_address_keeps_it_no_longer_than_until_the_next_segment() -> None:
