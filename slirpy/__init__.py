@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from slirpy.config.hostfwd import HostForward
     from slirpy.config.outbound import Outbound
     from slirpy.config.policy import Rule, RulePolicy
+    from slirpy.config.proxy import Proxy
     from slirpy.config.resolver import Resolver
     from slirpy.core.flows import FlowInfo, NeighborInfo
     from slirpy.drive.nic import Attachment, GuestListener, Nic
@@ -65,6 +66,7 @@ __all__ = [
     "NeighborInfo",
     "Nic",
     "Outbound",
+    "Proxy",
     "Resolver",
     "Rule",
     "RulePolicy",
@@ -96,6 +98,7 @@ _MODULES = {
     "config.hostfwd": "HostForward",
     "config.outbound": "Outbound",
     "config.policy": "Rule RulePolicy",
+    "config.proxy": "Proxy",
     "config.resolver": "Resolver",
     "network": "Slirp",
     "services.dhcp": "LeaseInfo LeaseState",

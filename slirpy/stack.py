@@ -29,6 +29,7 @@ from slirpy.nat.hostfwd import Forwards
 from slirpy.nat.icmp import IcmpNat
 from slirpy.nat.inside import Inside, LoopbackForwards
 from slirpy.nat.limits import DescriptorLimit
+from slirpy.nat.proxies import Proxies
 from slirpy.nat.routes import Router
 from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
@@ -89,6 +90,8 @@ class Stack(IPStack):
         router = Router(config, parts.network.addresses, translation)
         descriptors = self._descriptors = DescriptorLimit(parts.network.stats)
         self._tcp = TcpNat(parts, host, router, descriptors)
+        if config.proxy is not None:
+            self._tcp.proxies = Proxies(config, parts.network, host)
         self._udp = UdpNat(parts, host, router, descriptors)
         self._ping = IcmpNat(parts, host, router, self._udp, descriptors)
         flow_openers = FlowOpeners(

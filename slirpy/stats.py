@@ -242,6 +242,7 @@ class Stats(metaclass=_Slots):
     tcp_flows: int = _counter("TCP connections opened")
     tcp_flows_refused: int = _counter("TCP connections that the host's side refused")
     tcp_flows_no_socket: int = _counter("TCP connections refused because the system had no descriptor left")
+    tcp_flows_proxy_refused: int = _counter("TCP connections that the upstream proxy refused")
     tcp_flows_evicted: int = _counter("TCP connections evicted to make room for another")
     flows_evicted_for_descriptors: int = _counter("flows of any kind evicted to free a descriptor for another")
     tcp_fastpath: int = _counter("segments handled by the fast path")

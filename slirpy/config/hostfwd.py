@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from slirpy.addresses import AnyAddress, IPAddress, address_object, port_number, scoped_address
-from slirpy.checks import whole
+from slirpy.checks import switch, whole
 from slirpy.config.text import PORT_MAX, bracketed, parse_address, parse_ports
 from slirpy.config.values import as_text
 from slirpy.errors import ConfigError
@@ -41,6 +41,9 @@ class HostForward:
     """Path of the Unix socket."""
     count: int
     """Number of consecutive ports, on both sides: the first host port leads to the first guest port."""
+    proxy_header: bool
+    """True if each TCP connection begins with a header of the PROXY protocol, version 2: the guest's server learns
+    the client's address, also where the guest sees the gateway as the client."""
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class HostForward:
         guest_port: int,
         path: str | None = None,
         count: int = 1,
+        proxy_header: bool = False,
     ) -> None:
         if protocol not in ("tcp", "udp", "unix"):
             raise ConfigError(f"hostfwd: protocol {protocol!r} is none of tcp, udp and unix")
@@ -67,6 +71,9 @@ class HostForward:
         if path is not None:
             check_unix_path("hostfwd:", path)
         put(self, "path", path)
+        put(self, "proxy_header", switch("hostfwd: proxy_header", proxy_header))
+        if proxy_header and protocol != "tcp":
+            raise ConfigError(f"hostfwd: a header of the PROXY protocol belongs to tcp, not to {protocol}")
 
     def __str__(self) -> str:
         address = "" if self.guest_address is None else bracketed(self.guest_address)
@@ -74,7 +81,7 @@ class HostForward:
         if self.path is not None:
             return f"unix:{self.path}-{guest}"
         host = f"{bracketed(self.host_address)}:{_ports(self.host_port, self.count)}"
-        return f"{self.protocol}:{host}-{guest}"
+        return f"{self.protocol}{_HEADER if self.proxy_header else ''}:{host}-{guest}"
 
 
 def _guest_address(value: AnyAddress) -> IPAddress:
@@ -93,6 +100,7 @@ def _ports(first: int, count: int) -> str:
     return str(first) if count == 1 else f"{first}-{first + count - 1}"
 
 
+_HEADER = "+proxy"
 _GUEST = r"(?P<guest>\[[^\[\]]*\]|[^:\[\]\-]*):(?P<gport>[^:{}]*)\Z"
 _HOSTFWD = re.compile(
     r"(?P<protocol>[^:]*):(?P<host>\[[^\[\]]*\]|[^:\[\]]*):(?P<hport>[^:\-]*(?:-[^:.\-]+(?=-))?)-"
@@ -114,6 +122,8 @@ def parse_hostfwd(rule: str) -> HostForward:
     takes a free one. Ports may be ranges of one length, such as ``tcp::8000-8010-:9000-9010``; a single guest port is
     where the guest's range begins.
 
+    With ``tcp+proxy`` in place of ``tcp`` each connection begins with a header of the PROXY protocol, version 2.
+
     Raises:
         ConfigError: the rule cannot be read; the text names the part.
     """
@@ -123,7 +133,8 @@ def parse_hostfwd(rule: str) -> HostForward:
     match = _HOSTFWD.match(rule)
     if match is None:
         raise ConfigError(f'hostfwd "{rule}": malformed; {_HELP}')
-    protocol = match["protocol"] or "tcp"
+    protocol = match["protocol"].removesuffix(_HEADER) or "tcp"
+    proxy_header = match["protocol"].endswith(_HEADER)
     if protocol not in ("tcp", "udp"):
         raise ConfigError(f'hostfwd "{rule}": protocol "{protocol}" is none of tcp, udp and unix; {_HELP}')
     host_port, count = _rule_ports(rule, "host port", match["hport"], lowest=0)
@@ -137,7 +148,7 @@ def parse_hostfwd(rule: str) -> HostForward:
     host = _rule_address(rule, "host address", match["host"]) or _LOOPBACK
     guest = _rule_address(rule, "guest address", match["guest"])
     try:
-        return HostForward(protocol, host, host_port, guest, guest_port, count=count)
+        return HostForward(protocol, host, host_port, guest, guest_port, count=count, proxy_header=proxy_header)
     except ConfigError as error:
         raise ConfigError(f'hostfwd "{rule}": {str(error).removeprefix("hostfwd: ")}') from None
 

@@ -19,6 +19,7 @@ from slirpy.config.hostfwd import HostForward
 from slirpy.config.options import OPTIONS
 from slirpy.config.outbound import Outbound
 from slirpy.config.policy import Rule
+from slirpy.config.proxy import Proxy
 from slirpy.config.qemu import fill_in, in_keys, read_qemu
 from slirpy.config.relations import servers_of, settle
 from slirpy.config.resolver import Resolver
@@ -58,6 +59,9 @@ class Config:
     congestion: str | CongestionFactory
     tcp_keepalive: int
     outbound: Outbound | None
+    proxy: Proxy | None
+    proxy_auth_file: Path | None
+    no_proxy: tuple[str, ...]
     hostfwd: tuple[HostForward, ...]
     guestfwd: tuple[GuestForward, ...]
     smb: Path | None
@@ -111,6 +115,9 @@ class Config:
         congestion: str | CongestionFactory = "cubic",
         tcp_keepalive: int = 0,
         outbound: Outbound | str | None = None,
+        proxy: Proxy | str | None = None,
+        proxy_auth_file: str | os.PathLike[str] | None = None,
+        no_proxy: Sequence[str] = (),
         hostfwd: Sequence[HostForward | str] = (),
         guestfwd: Sequence[GuestForward | str] = (),
         smb: str | os.PathLike[str] | None = None,

@@ -42,7 +42,7 @@ class Option:
     """Additional text for the documentation."""
     flag: str | None
     """The flag of the command line; None: Python only. The flag of a switch inverts its default;
-    one that begins with ``--no-`` has its counterpart."""
+    that of one that begins with ``--no-`` has its counterpart."""
     flag_help: str = ""
     """Help of the flag, where it differs in meaning from the option."""
     qemu: str | None = None

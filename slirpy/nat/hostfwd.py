@@ -14,8 +14,10 @@ from slirpy.core.flows import FlowInfo
 from slirpy.errors import ForwardError
 from slirpy.interfaces import AcceptedStream, BoundDatagramPeer, HostNetwork, IcmpReport, StreamOwner
 from slirpy.nat.inside import Handover, LoopbackForwards, UdpDetour
+from slirpy.nat.introduced import PrecededStream
 from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
+from slirpy.wire import proxyheader
 from slirpy.wire.scope import with_interface
 
 __all__ = ["Forwards"]
@@ -127,7 +129,11 @@ class Forwards:
 
         def accept(accepted: AcceptedStream) -> StreamOwner:
             guest = self.guest(rule)
-            flow = self._tcp.open_inbound(accepted.peer, accepted.address, accepted.port, guest, guest_port)
+            peer = accepted.peer
+            if rule.proxy_header:
+                place = with_interface(rule.host_address), rule.host_port + index
+                peer = PrecededStream(peer, proxyheader.build((accepted.address, accepted.port), place))
+            flow = self._tcp.open_inbound(peer, accepted.address, accepted.port, guest, guest_port)
             loopback = self.loopback_of(guest)
             if loopback is None:
                 return flow

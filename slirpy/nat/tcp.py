@@ -22,6 +22,7 @@ from slirpy.core.tcpflow import TcpFlow
 from slirpy.fair import OUTSIDE, Group, Shares
 from slirpy.interfaces import FlowRequest, HostNetwork, IcmpReport, IPProtocol, StreamPeer
 from slirpy.nat.limits import EXHAUSTED, DescriptorLimit
+from slirpy.nat.proxies import Proxies
 from slirpy.nat.pumps import PumpedFlow
 from slirpy.nat.refusals import UNHEARD, refuse_by_host, refuse_by_rule
 from slirpy.nat.reports import out_of_time
@@ -291,6 +292,8 @@ class TcpNat:
         self._descriptors = descriptors
         descriptors.share(self.opening, self.evict)
         descriptors.share(self.open, self.evict)
+        self.proxies: Proxies | None = None
+        """Upstream proxies; None: there are none."""
         self._settings: dict[tuple[Family, int, int], Settings] = {}
 
     # ------------------------------------------------------------------------------------- outward
@@ -326,13 +329,21 @@ class TcpNat:
     def connect(self, flow: NatTcpFlow, target: Route, arrival: Arrival) -> StreamPeer:
         """Connect to the far side, with what is left of the SYN's time to live."""
         ttl, port = onward_ttl(arrival.header.hop_limit, target.address), arrival.port
-        peer = self.host.connect_tcp(target.address, target.port, flow, ttl)
+        peer = self._connect(flow, target, ttl)
         if flow.peer_error in EXHAUSTED and self._descriptors.make_room(port, self.network.now):
             flow.peer_error = 0
-            peer = self.host.connect_tcp(target.address, target.port, flow, ttl)
+            peer = self._connect(flow, target, ttl)
         if flow.peer_error in EXHAUSTED:
             self.network.stats.tcp_flows_no_socket += 1
         return peer
+
+    def _connect(self, flow: NatTcpFlow, target: Route, ttl: int) -> StreamPeer:
+        """Connect directly, or through a proxy."""
+        proxies = self.proxies
+        proxy = None if proxies is None else proxies.choose(None, (), target.address)
+        if proxies is None or proxy is None:
+            return self.host.connect_tcp(target.address, target.port, flow, ttl)
+        return proxies.connect(proxy, target.address, target.port, flow)
 
     # -------------------------------------------------------------------------------------- inward
 

@@ -220,6 +220,7 @@ GOOD: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "Nic.send_many": lambda scene: {"frames": [bytes(60)]},
     "Outbound": lambda scene: {"address": V4},
     "Outbound.source": lambda scene: {"size": 4},
+    "Proxy": lambda scene: {"scheme": "http", "host": "proxy.example"},
     "Resolver": lambda scene: {"address": V4},
     "Rule": lambda scene: {"action": Action.ALLOW},
     "Rule.matches": lambda scene: {"request": REQUEST},

@@ -24,6 +24,7 @@ from slirpy import (
     GuestRoute,
     HostForward,
     Outbound,
+    Proxy,
     Resolver,
     StaticLease,
 )
@@ -138,6 +139,7 @@ WRONG_TEXTS: dict[type, Values] = {
     StaticLease: st.one_of(st.builds("{}=10.0.3.1".format, macs), st.builds("{}=10.0.2.2".format, macs), labels),
     GuestRoute: st.one_of(st.builds("192.0.2.0/{}".format, st.integers(33)), labels),
     DhcpOption: st.one_of(st.builds("{}=x".format, st.integers(255)), st.builds("26=u16:{}".format, NUMBERED)),
+    Proxy: st.one_of(labels, st.builds("http://proxy:{}".format, st.just(0) | NUMBERED)),
     Outbound: st.sampled_from(["127.0.0.1", "0.0.0.0", "224.0.0.1", "a b", "eth0,eth1", "x" * 16]),
 }  # fmt: skip
 """Text that is no rule."""
@@ -155,6 +157,8 @@ def _wrong_made(row: Option) -> Values:
             st.just(""), st.just("a\n"), st.just("x" * 256), st.builds("{}=x".format, st.integers(65536))
         )
         return st.one_of(ODD, texts, st.lists(st.one_of(st.integers(), texts), min_size=1, max_size=2))
+    if row.name == "no_proxy":
+        return ODD | BAD_NAMES
     rules = st.builds("allow {}:{}".format, far, NUMBERED) | labels
     return st.one_of(ODD, rules, st.lists(st.integers() | rules, min_size=1, max_size=2))
 

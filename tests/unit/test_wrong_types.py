@@ -50,6 +50,7 @@ from slirpy.config.guestfwd import parse_guestfwd
 from slirpy.config.hostfwd import parse_hostfwd
 from slirpy.config.outbound import parse_outbound
 from slirpy.config.policy import parse_rule
+from slirpy.config.proxy import parse_no_proxy, parse_proxy
 from slirpy.config.resolver import parse_resolver
 from slirpy.interfaces import IPProtocol
 from slirpy.links import CallbackLink, CaptureLink, DgramLink, StreamLink, parse_endpoint, parse_netdev, unix
@@ -755,6 +756,8 @@ READERS: dict[str, Callable[[Any], object]] = {
     "route": parse_route,
     "resolver": parse_resolver,
     "outbound": parse_outbound,
+    "proxy": parse_proxy,
+    "no_proxy": parse_no_proxy,
     "DNS record": parse_dns_record,
     "DHCP option": parse_dhcp_option,
     "bootfile": parse_bootfile,

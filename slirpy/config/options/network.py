@@ -6,14 +6,18 @@ from slirpy.config.kinds import (
     Address,
     Address6,
     Choice,
+    Location,
+    Made,
     Network,
     Network6,
     Number,
     Object,
+    Several,
     Switch,
     TranslationPrefix,
 )
 from slirpy.config.outbound import Outbound, parse_outbound
+from slirpy.config.proxy import Proxy, parse_no_proxy, parse_proxy
 from slirpy.config.rows import Group, Option
 
 __all__ = ["CONGESTION", "KEEPALIVE_MAX", "MTU_MAX", "MTU_MIN", "ROWS"]
@@ -186,5 +190,33 @@ ROWS: tuple[Option, ...] = (
         default_text="the system's choice",
         help="Source address or interface of outgoing traffic; both with a comma between.",
         flag="--outbound",
+    ),
+    Option(
+        name="proxy",
+        group=Group.NETWORK,
+        kind=Object(
+            made=Proxy, parse=parse_proxy, form="http://HOST[:PORT] or socks5://HOST[:PORT]", metavar="URL"
+        ),
+        default=None,
+        help="Proxy for TCP connections to the outside, by name where the name is known; UDP and ping are refused.",
+        flag="--proxy",
+    ),
+    Option(
+        name="proxy_auth_file",
+        group=Group.NETWORK,
+        kind=Location(what="file", metavar="FILE"),
+        default=None,
+        help="File whose first line is USER:PASSWORD for the proxy.",
+        flag="--proxy-auth-file",
+    ),
+    Option(
+        name="no_proxy",
+        group=Group.NETWORK,
+        kind=Several(
+            of=Made(make=parse_no_proxy, form="a name, a network, a word such as private, or *"), metavar="DEST"
+        ),
+        default=(),
+        help="Destinations that go without the proxy: a name with all names below it, a network, or private.",
+        flag="--no-proxy",
     ),
 )

@@ -16,6 +16,7 @@ from slirpy import (
     GuestRoute,
     HostForward,
     Outbound,
+    Proxy,
     Resolver,
     StaticLease,
 )
@@ -90,6 +91,9 @@ TEXTS: dict[type, Values] = {
         st.builds("{}=u16:{}".format, st.integers(224, 254), st.integers(0, 65535)),
         st.builds("ntp-server={}".format, far),
     ),
+    Proxy: st.builds(
+        "{}://{}:{}".format, st.sampled_from(("http", "socks5")), far | st.just("Proxy.example"), ports
+    ),
     Outbound: st.one_of(far, st.just("2001:db8::1"), st.builds("{},eth{}".format, far, st.integers(0, 9))),
 }
 """Text of each kind of rule."""
@@ -106,6 +110,10 @@ def _made(row: Option) -> Values:
         files = st.text(string.ascii_letters + string.digits + "./", min_size=1, max_size=255)
         return st.one_of(
             files, st.lists(st.one_of(files, files.map("efi-x64={}".format)), min_size=1, max_size=3)
+        )
+    if row.name == "no_proxy":
+        return st.one_of(
+            far, st.sampled_from(["private", "*", "192.0.2.0/24", "2001:db8::/32", "*.example.org"])
         )
     return st.lists(st.builds("allow {}:{}".format, far, ports), min_size=1, max_size=3)
 
