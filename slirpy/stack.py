@@ -110,7 +110,7 @@ class Stack(IPStack):
                 dhcp6.SERVER_PORT,
                 Dhcp6Service(config, self, self._leases),
             )
-        self._dns = DnsService(config, self, host, leases=self._leases.names, translation=translation)
+        self._dns = DnsService(config, self, host, guests=self._leases, translation=translation)
         if not config.restrict:  # these queries leave this machine
             for address in (config.dns_address, config.dns_address6):
                 self.bind((address,), _DNS_PORT, self._dns)

@@ -48,7 +48,7 @@ NOT_GROWTH = {
 def value(source: str) -> object:
     """Return the value of a name in the third column."""
     module, name = source.rsplit(".", 1)
-    if module[module.rindex(".") + 1].isupper():  # an attribute's default
+    if module.rpartition(".")[2][0].isupper():  # an attribute's default
         module, kind = module.rsplit(".", 1)
         return getattr(getattr(importlib.import_module(f"slirpy.{module}"), kind)(), name)
     return getattr(importlib.import_module(f"slirpy.{module}"), name)

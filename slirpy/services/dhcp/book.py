@@ -111,6 +111,17 @@ class LeaseBook:
         """
         return self._names.current(self._network.now)
 
+    def addresses_of(self, label: str) -> dict[int, bytes]:
+        """Return the addresses of the guest with this host name, by their length.
+
+        The name is in lower case, up to its first dot.
+        """
+        return self._names.addresses_of(label, self._network.now)
+
+    def label_at(self, address: bytes) -> str | None:
+        """Return the host name of the guest with this address, likewise; None if it has none."""
+        return self._names.label_at(address, self._network.now)
+
     def exclude(self, address: bytes) -> bool:
         """Never lease this address from now on.
 

@@ -4,18 +4,20 @@ The order is: what the function of the configuration returns; the records of the
 gateway and of guests with a lease, and the addresses of the virtual network, which nobody outside can know (as for
 private networks in RFC 6303); records with a wildcard; ``localhost`` (RFC 6761, section 6.3).
 
-The gateway and the guests have their names bare, below ``internal``, and below the domain of the configuration. A
-guest chooses its own name. So a guest's name has no dots, is not one that programs look up on their own, and never
-replaces another name.
+The gateway has its names bare, below ``internal``, and below the domain of the configuration, and so do guests whose
+names a static lease assigns. Other guests choose their own names. So such a name has no dots, is not one that
+programs look up on their own, and never replaces another name. It does not exist below the domain of the
+configuration, which may exist outside: a guest that calls itself ``git`` must not become the ``git`` of the company
+for the other guests. Bare, it could be that of a top-level domain, whose records about zones are asked for outside.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Address
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from slirpy.config import Config
 from slirpy.config.dnsrecord import (
@@ -28,10 +30,9 @@ from slirpy.config.dnsrecord import (
 )
 from slirpy.core.translation import Translation
 from slirpy.errors import ConfigError
-from slirpy.units import SECOND
 from slirpy.wire.dns import NXDOMAIN, REFUSED, SERVFAIL, Query
 
-__all__ = ["Alias", "Leases", "LocalNames", "with_alias"]
+__all__ = ["Alias", "GuestNames", "LocalNames", "with_alias"]
 
 A, CNAME, PTR, AAAA, ANY = 1, 5, 12, 28, 255
 TYPE_NUMBERS = {
@@ -42,11 +43,11 @@ CHAIN_MAX = 8
 """Longest chain of aliases that is followed."""
 LIVE_TTL = 30
 """Time to live of records that can change."""
-LEASES_AT_ONCE = 64
-"""Up to this number of leases the table of names is rebuilt for each question, beyond it once a second."""
 _HERE = b"\xc0\x0c"
 """A pointer to the name in the question."""
 _INTERNAL = "internal"
+_FOR_EVERYONE = 2
+"""Number of domains, bare names and ``internal``, in which guests have names that they chose."""
 _REVERSE = b"\x07in-addr\x04arpa\0"
 _REVERSE6 = b"\x03ip6\x04arpa\0"
 _HEX = "0123456789abcdef"
@@ -59,8 +60,20 @@ _TAKEN = frozenset(("gateway", "host", "localhost", "wpad", "isatap", "_gateway"
 """Names that no guest gets. Programs trust any host called WPAD or ISATAP."""
 _HOSTNAME = re.compile(r"[a-z0-9_-]{1,63}")
 
-Leases: TypeAlias = Callable[[], Iterable[tuple[str, bytes]]]
-"""The host name and address of each guest that has a lease, oldest first; once for each IP family."""
+_ZONE_TYPES = frozenset((2, 6, 43, 48))
+"""Types of records about zones: NS, SOA, DS, DNSKEY."""
+
+
+class GuestNames(Protocol):
+    """The host names of guests that have a lease, in lower case up to the first dot."""
+
+    def addresses_of(self, label: str) -> Mapping[int, bytes]:
+        """Return the addresses of the guest with this name, by their length."""
+        ...
+
+    def label_at(self, address: bytes) -> str | None:
+        """Return the name of the guest with this address."""
+        ...
 
 
 class _Entry(NamedTuple):
@@ -88,16 +101,20 @@ class Alias(NamedTuple):
 class LocalNames:
     """The names and the order in which they are searched; see the module's text."""
 
-    def __init__(self, config: Config, leases: Leases, translation: Translation) -> None:
+    def __init__(self, config: Config, guests: GuestNames | None, translation: Translation) -> None:
         self._config = config
-        self._leases = leases
+        self._guests = guests
         self._translation = translation
         self._exact: dict[bytes, list[_Entry]] = {}
         self._wild: dict[bytes, list[_Entry]] = {}
         self._domains = tuple(dict.fromkeys(("", _INTERNAL, *_domain(config))))
         self._suffixes = tuple(name_to_wire(domain) if domain else b"\0" for domain in self._domains)
-        self._guests: dict[str, dict[int, bytes]] = {}
-        self._next_look = 0
+        self._assigned = frozenset(
+            (lease.hostname.partition(".")[0].lower(), lease.address.packed)
+            for lease in config.static_leases
+            if lease.hostname
+        )
+        """Names that the configuration assigns, with their addresses."""
         gateways = [config.gateway_address] if config.ipv4 else []
         if config.ipv6:
             gateways.append(config.gateway_address6)
@@ -128,7 +145,7 @@ class LocalNames:
 
     # ------------------------------------------------------------------------------------- answers
 
-    def answer(self, query: Query, guest: bytes, now: int) -> bytes | Alias | None:
+    def answer(self, query: Query, guest: bytes) -> bytes | Alias | None:
         """The answer to a query, or the name outside to ask for; None if the name is not local.
 
         A query for a local name never goes outside, so one that cannot be answered is refused here.
@@ -136,7 +153,6 @@ class LocalNames:
         Args:
             query: the query; it has a question.
             guest: address of the guest that asks.
-            now: nanoseconds.
 
         Raises:
             Exception: whatever the function of the configuration raises, or a ConfigError about what it returns.
@@ -155,18 +171,18 @@ class LocalNames:
                     self._put(own, name_to_wire(record.name), entry)
         refusal = query.refusal or (0 if query.accepts_internet else REFUSED)
         if refusal:
-            ours = query.name in own or self._find(query.name, now) is not None
+            ours = query.name in own or self._find(query.name, query.qtype) is not None
             return query.reply(refusal) if ours else None
-        return self._follow(query, own, now)
+        return self._follow(query, own)
 
-    def _follow(self, query: Query, own: _Table, now: int) -> bytes | Alias | None:
+    def _follow(self, query: Query, own: _Table) -> bytes | Alias | None:
         """Go from alias to alias until there is an answer or a name that is not local."""
         name, owner, kind = query.name, _HERE, query.qtype
         records, count = b"", 0
         for _ in range(CHAIN_MAX):
             entries = own.get(name)
             if entries is None:
-                entries = self._find(name, now)
+                entries = self._find(name, kind)
             if entries is None:
                 return Alias(name, records, count) if count else None
             if entries is _NOWHERE:
@@ -192,11 +208,11 @@ class LocalNames:
                         found.append(_Entry(kind, entry.ttl, address))
         return found
 
-    def _find(self, name: bytes, now: int) -> list[_Entry] | None:
-        """The records of a name; None if it is not local."""
+    def _find(self, name: bytes, kind: int) -> list[_Entry] | None:
+        """The records of a name; None if it is not local, as far as ``kind`` is concerned."""
         entries = self._exact.get(name)
         if entries is None:
-            entries = self._of_guest(name, now)
+            entries = self._of_guest(name, kind)
         at = 0
         while entries is None and self._wild and name[at]:
             at += 1 + name[at]
@@ -205,17 +221,21 @@ class LocalNames:
             entries = [_Entry(A, LIVE_TTL, b"\x7f\0\0\1"), _Entry(AAAA, LIVE_TTL, bytes(15) + b"\1")]
         return entries
 
-    def _of_guest(self, name: bytes, now: int) -> list[_Entry] | None:
+    def _of_guest(self, name: bytes, kind: int) -> list[_Entry] | None:
         """The records of a guest's name or reverse name."""
         if name.endswith((_REVERSE, _REVERSE6)):
-            return self._of_address(name, now)
-        label = name[1 : 1 + name[0]]
-        if name[1 + len(label) :] not in self._suffixes:
+            return self._of_address(name)
+        label, suffix = name[1 : 1 + name[0]].decode("latin-1"), name[1 + name[0] :]
+        if self._guests is None or suffix not in self._suffixes or not _is_allowed(label):
             return None
-        addresses = self._known_guests(now).get(label.decode("latin-1"))
-        return None if addresses is None else [_address_entry(address) for address in addresses.values()]
+        if suffix == b"\0" and kind in _ZONE_TYPES:
+            return None
+        found = self._guests.addresses_of(label).values()
+        if suffix not in self._suffixes[:_FOR_EVERYONE] and not self._is_assigned(label, found):
+            return None
+        return [_address_entry(address) for address in found] or None
 
-    def _of_address(self, name: bytes, now: int) -> list[_Entry] | None:
+    def _of_address(self, name: bytes) -> list[_Entry] | None:
         address = _address_of(name)
         if address is None:
             return None
@@ -224,26 +244,25 @@ class LocalNames:
             return [_Entry(CNAME, LIVE_TTL, _reverse_name(host))]
         if host is None and not self._config.contains(address):
             return None
-        for label, addresses in self._known_guests(now).items():
-            if address in addresses.values():
-                return [_Entry(PTR, LIVE_TTL, _join(label, self._domains[-1]))]
-        return _NOWHERE
+        guests = self._guests
+        label = None if guests is None else guests.label_at(address)
+        if guests is None or label is None or not _is_allowed(label):
+            return _NOWHERE
+        assigned = self._is_assigned(label, guests.addresses_of(label).values())
+        return [_Entry(PTR, LIVE_TTL, _join(label, self._domains[-1] if assigned else _INTERNAL))]
 
-    def _known_guests(self, now: int) -> Mapping[str, Mapping[int, bytes]]:
-        """Addresses by host name and by their length."""
-        if len(self._guests) <= LEASES_AT_ONCE or now >= self._next_look:
-            self._next_look = now + SECOND
-            guests: dict[str, dict[int, bytes]] = {}
-            self._guests = guests
-            for name, address in self._leases():
-                label = name.partition(".")[0].lower()
-                if label not in _TAKEN and _HOSTNAME.fullmatch(label):
-                    guests.setdefault(label, {}).setdefault(len(address), address)
-        return self._guests
+    def _is_assigned(self, label: str, addresses: Iterable[bytes]) -> bool:
+        """Report whether the configuration assigns a name to the guest with these addresses, of both families."""
+        return any((label, address) in self._assigned for address in addresses)
 
 
 _NOWHERE: list[_Entry] = []
 """The records of a name that does not exist, in a part of the tree that is local."""
+
+
+def _is_allowed(label: str) -> bool:
+    """Report whether a guest may have this name."""
+    return label not in _TAKEN and _HOSTNAME.fullmatch(label) is not None
 
 
 def _domain(config: Config) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ their answers, and end soon. Questions that can be answered at once are always a
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple, NoReturn
 
@@ -21,7 +21,7 @@ from slirpy.core.translation import Translation
 from slirpy.fair import Tally
 from slirpy.interfaces import Datagram, HostNetwork, ServiceNetwork, StreamOwner, StreamPeer
 from slirpy.services.dns.cache import DnsCache
-from slirpy.services.dns.local import Leases, LocalNames, with_alias
+from slirpy.services.dns.local import GuestNames, LocalNames, with_alias
 from slirpy.services.dns.lookup import ForwardedLookup, Lookup, Question
 from slirpy.services.dns.resolution import Answer
 from slirpy.services.dns.servers import RESOLV_CONF, ResolverList, Servers
@@ -129,10 +129,6 @@ class _DatagramQuestion(Question):
         )
 
 
-def _no_leases() -> Iterable[tuple[str, bytes]]:
-    return ()
-
-
 class DnsService:
     """A :class:`~slirpy.interfaces.Service` for UDP port 53, and :meth:`stream` for TCP port 53.
 
@@ -141,7 +137,7 @@ class DnsService:
         network: where the guests are.
         host: where the resolvers are.
         resolv_conf: the file that names the resolvers, unless ``config.resolvers`` does.
-        leases: gives the names of guests.
+        guests: knows the names of guests; None: they have none.
         translation: addresses that stand for hosts of the other family; None: as ``config`` says.
     """
 
@@ -151,7 +147,7 @@ class DnsService:
         network: ServiceNetwork,
         host: HostNetwork,
         resolv_conf: str = RESOLV_CONF,
-        leases: Leases = _no_leases,
+        guests: GuestNames | None = None,
         translation: Translation | None = None,
     ) -> None:
         self._config = config
@@ -164,7 +160,7 @@ class DnsService:
         self._tcp = _Transport(Servers(network.stats, own), Quota(TCP_QUERIES_MAX, TCP_QUERIES_OF_GUEST_MAX))
         translation = Translation(config) if translation is None else translation
         self._synthesis = Synthesis(translation)
-        self._local = LocalNames(config, leases, translation)
+        self._local = LocalNames(config, guests, translation)
         self._cache = DnsCache(config.dns_cache, network.stats)
         self._lookups: dict[bytes, Lookup] = {}
         self._asked: set[object] = set()  # keys of the questions over UDP that wait
@@ -219,7 +215,7 @@ class DnsService:
         """The answer to a question, if it is known; None: it is delivered later, or dropped."""
         query, network = question.query, self._network
         try:
-            said = self._local.answer(query, question.guest, network.now)
+            said = self._local.answer(query, question.guest)
         except Exception as error:  # of the program's function: raised where it does no harm
             network.call_at(network.now, partial(_throw, error))
             said = query.reply(SERVFAIL)

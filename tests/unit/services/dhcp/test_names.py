@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from slirpy.services.dhcp.lease import Lease, LeaseState
 from slirpy.services.dhcp.names import HostNames
 
@@ -51,4 +53,42 @@ def test_nothing_is_left_behind() -> None:
         names.unlink(item)
         names.unlink(item)
     assert len(names) == 0
-    assert names._owners == {}
+    assert not names._owners
+    assert not names._by_label
+    assert not names._by_address
+
+
+def test_a_label_and_an_address_lead_to_each_other() -> None:
+    names = HostNames()
+    names.link(lease(FOUR, name="Web.mine"), 0)
+    names.link(lease(SIX, OTHER, name="web"), 0)
+    assert names.addresses_of("web", 0) == {4: FOUR}, "the other machine has no part in it, in neither family"
+    assert (names.label_at(FOUR, 0), names.label_at(SIX, 0), names.label_at(FIVE, 0)) == ("web", None, None)
+    names.link(lease(SEVEN, name="web.mine"), 0)
+    assert names.addresses_of("web", 0) == {4: FOUR, 16: SEVEN}
+    assert (names.addresses_of("web", 100), names.label_at(FOUR, 100)) == ({}, None)
+
+
+def test_the_indexes_forget_what_another_lease_replaces() -> None:
+    names = HostNames()
+    old = lease(FOUR, OTHER)
+    names.link(old, 0)
+    names.link(lease(FIVE), 0, static=True)
+    assert names.addresses_of("web", 0) == {4: FIVE}
+    assert names.label_at(FOUR, 0) is None
+    names.unlink(old)
+    assert names.label_at(FIVE, 0) == "web"
+
+
+def test_many_leases_cost_no_more_than_one() -> None:
+    """Processor time of a look at each of the two indexes, with 31,000 leases, and as many with one label."""
+    names = HostNames()
+    for number in range(31_000):
+        address = b"\x0a" + number.to_bytes(3, "big")
+        names.link(lease(address, name=f"guest{number}"), 0)
+        names.link(lease(b"\x0b" + address[1:], number.to_bytes(6, "big"), name=f"same.{number}"), 0)
+    began = time.thread_time()
+    for number in range(100):
+        assert names.label_at(b"\x0a" + number.to_bytes(3, "big"), 0) == f"guest{number}"
+        assert len(names.addresses_of("same", 0)) == 1
+    assert time.thread_time() - began < 0.02, "0.2 ms for each"

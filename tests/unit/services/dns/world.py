@@ -48,8 +48,19 @@ class World:
         self.link = FakeSink()
         self.leases: list[tuple[str, bytes]] = []
         config = Config(resolvers=resolvers, **more)
-        self.service = DnsService(config, self.network, self.host, leases=lambda: self.leases)
+        self.service = DnsService(config, self.network, self.host, guests=self)
         self.stats = self.network.stats
+
+    def addresses_of(self, label: str) -> dict[int, bytes]:
+        found: dict[int, bytes] = {}
+        for name, address in self.leases:
+            if name.partition(".")[0].lower() == label:
+                found.setdefault(len(address), address)
+        return found
+
+    def label_at(self, address: bytes) -> str | None:
+        labels = (name.partition(".")[0].lower() for name, other in self.leases if other == address)
+        return next((label for label in labels if self.addresses_of(label)[len(address)] == address), None)
 
     def guest(self, message: bytes, source: bytes = GUEST, port: int = 5000) -> Datagram:
         return datagram(

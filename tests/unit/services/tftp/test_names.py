@@ -221,6 +221,39 @@ def test_how_many_names_are_compared(root: Path, monkeypatch: pytest.MonkeyPatch
     assert content(root, "File9", tftp_ignore_case=True) == b"x"
 
 
+@pytest.mark.usefixtures("way")
+def test_how_many_names_are_compared_on_the_whole_way(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise each part of a long name could cost as much as a large folder."""
+    monkeypatch.setattr(tftp_paths, "ENTRIES_MAX", 7)
+    for folder in (root / "many", root / "many" / "More"):
+        folder.mkdir()
+        for number in range(4):
+            (folder / f"File{number}").write_bytes(b"x")
+    assert content(root, "many/more/File0", tftp_ignore_case=True) == b"x", "one folder is searched"
+    assert content(root, "many/more/file0", tftp_ignore_case=True) == 1, "two folders have 9 entries"
+
+
+@posix
+@pytest.mark.skipif(not tftp_paths.BY_DESCRIPTOR, reason="the system walks the way")
+def test_links_with_many_parts_are_given_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """39 links of 200 parts each took 13 ms, during which all guests waited."""
+    parts = "sub/../" * 100
+    for number in range(39):
+        (root / f"way{number}").symlink_to(parts + (f"way{number + 1}" if number < 38 else "small"))
+    (root / "short").symlink_to("sub/../" * 20 + "small")
+    looks = []
+    stat = os.stat
+
+    def counted(*given: Any, **more: Any) -> os.stat_result:
+        looks.append(given)
+        return stat(*given, **more)
+
+    monkeypatch.setattr(os, "stat", counted)
+    assert content(root, "way0") == 2
+    assert len(looks) <= tftp_paths.STEPS_MAX
+    assert content(root, "short") == b"hello"
+
+
 def test_a_nul_ends_the_name(root: Path) -> None:
     """The following word is the mode, and there is no such mode."""
     client = Client(Server(root))
