@@ -15,20 +15,17 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from random import Random
 from typing import Any, Protocol
 
 from slirpy import Config, LinkError, Slirp
-from slirpy.core.switchnet import SwitchNetwork
-from slirpy.host.poller import SelectorPoller
-from slirpy.interfaces import READ, Link
+from slirpy.drive.switched import PolledSwitch
+from slirpy.interfaces import Link
 from slirpy.links import CaptureLink, FaultLink, Faults, TapLink, open_tap
 from slirpy.stats import Stats
 
-SECOND = 1_000_000_000
 CLONE_NEWNET = 0x40000000
 GUEST, HOST = "10.0.2.15", "10.0.2.2"
 GUEST_MAC, HOST_MAC = "52:54:00:12:34:56", "52:55:0a:00:02:02"
@@ -51,32 +48,6 @@ class Network(Protocol):
     def watch(self, fd: int, ready: Callable[[int], None]) -> None: ...
 
     def poll(self, timeout: float) -> None: ...
-
-
-class Switched:
-    """A switch alone, driven like slirpy."""
-
-    def __init__(self) -> None:
-        self._poller = SelectorPoller()
-        self._network = SwitchNetwork(now=time.monotonic_ns())
-        self.stats: Stats = self._network.stats
-
-    def attach_link(self, link: Link) -> None:
-        """Plug in a link."""
-        self._network.attach(link, self._poller)
-
-    def watch(self, fd: int, ready: Callable[[int], None]) -> None:
-        """Wait for an additional descriptor."""
-        self._poller.register(fd, READ, ready)
-
-    def poll(self, timeout: float) -> None:
-        """Process pending work."""
-        network, clock = self._network, time.monotonic_ns
-        deadline = network.deadline()
-        if deadline is not None:
-            timeout = min(timeout, max(deadline - clock(), 0) / SECOND)
-        self._poller.poll(timeout, before=lambda: network.tick(clock()))
-        network.flush(clock())
 
 
 def tap_in(pid: int, address: str, mac: str, peer: str, peer_mac: str) -> TapLink:
@@ -130,7 +101,7 @@ def main() -> None:
     parser.add_argument("--capture", metavar="FILE")
     options = parser.parse_args()
     with ExitStack() as stack:
-        network: Network = stack.enter_context(Slirp(Config())) if len(options.pids) == 1 else Switched()
+        network: Network = stack.enter_context(Slirp(Config())) if len(options.pids) == 1 else PolledSwitch()
         tap = tap_in(options.pids[0], GUEST, GUEST_MAC, HOST, HOST_MAC)
         bad = FaultLink(tap, Random(options.seed))
         link: Link = bad

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -14,13 +13,11 @@ from slirpy.cli.flags import Command
 from slirpy.cli.options import option_flag
 from slirpy.cli.reporting import Reporting, report_options
 from slirpy.cli.streams import tell
-from slirpy.interfaces import READ
-from slirpy.units import SECOND
 
 if TYPE_CHECKING:
     from slirpy import Slirp
     from slirpy.cli.capture import FrameLog
-    from slirpy.interfaces import Link
+    from slirpy.drive.switched import PolledSwitch
     from slirpy.links.table import LinkOptions
 
 __all__ = ["switch"]
@@ -78,36 +75,6 @@ def switch(ports: Sequence[str], hub: bool, guard: bool, mtu: int, reporting: Re
         raise SystemExit(_serve(users[0] if users else None, links, hub, guard, mtu, log, reporting))
 
 
-class _Alone:
-    """A switch without slirpy's own port, driven like a :class:`~slirpy.Slirp`."""
-
-    def __init__(self, mtu: int, hub: bool) -> None:
-        from slirpy.core.switchnet import SwitchNetwork
-        from slirpy.host.poller import SelectorPoller
-
-        self._poller = SelectorPoller()
-        self._network = SwitchNetwork(mtu=mtu, hub=hub, now=time.monotonic_ns())
-        self.stats = self._network.stats
-
-    def attach_link(self, link: Link) -> None:
-        self._network.attach(link, self._poller)
-
-    def watch(self, fd: int, ready: Callable[[int], None]) -> None:
-        self._poller.register(fd, READ, ready)
-
-    def poll(self, timeout: float) -> None:
-        network, clock = self._network, time.monotonic_ns
-        deadline = network.deadline()
-        if deadline is not None:
-            timeout = min(timeout, max(deadline - clock(), 0) / SECOND)
-        self._poller.poll(timeout, before=lambda: network.tick(clock()))
-        network.flush(clock())
-
-    def close(self) -> None:
-        self._network.close()
-        self._poller.close()
-
-
 def _serve(
     user: str | None,
     links: Sequence[LinkOptions],
@@ -119,15 +86,16 @@ def _serve(
 ) -> int:
     """Relay frames until a signal ends it. Returns the exit status."""
     from slirpy.cli import serving
+    from slirpy.drive.switched import PolledSwitch
 
     with ExitStack() as stack:
         signals = stack.enter_context(serving.Ending(lambda: _report(network)))
         if sys.platform != "win32":
             serving.allow_descriptors()
         serving.keep_heap()
-        network: Slirp | _Alone
+        network: Slirp | PolledSwitch
         if user is None:
-            network = _Alone(mtu, hub)
+            network = PolledSwitch(mtu, hub)
         else:
             from slirpy import Config, Slirp
 
@@ -137,7 +105,7 @@ def _serve(
             name = options.name or f"{options.carrier}{number}"
             network.attach_link(log.wrap(options.open(), name))
         network.watch(signals.fileno(), signals.read)
-        if not isinstance(network, _Alone):
+        if not isinstance(network, PolledSwitch):
             serving.tell_forwards(network)
         tell(f"{len(links) + (user is not None)} ports are joined")
         while signals.status is None:
@@ -147,9 +115,10 @@ def _serve(
         return signals.status
 
 
-def _report(network: Slirp | _Alone) -> None:
+def _report(network: Slirp | PolledSwitch) -> None:
     """Show flows, if slirpy has a port, and counters."""
     from slirpy.cli.serving import report
+    from slirpy.drive.switched import PolledSwitch
 
-    flows = [] if isinstance(network, _Alone) else [*network.closed_flows(), *network.flows()]
+    flows = [] if isinstance(network, PolledSwitch) else [*network.closed_flows(), *network.flows()]
     report(flows, network.stats)

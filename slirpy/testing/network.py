@@ -30,7 +30,6 @@ from slirpy.reprs import counted, never_raises
 from slirpy.stack import Stack
 from slirpy.testing.cable import Cables, Captured, Fault
 from slirpy.testing.diagram import ladder
-from slirpy.testing.errors import UnmetError
 from slirpy.testing.guest import DEFAULT_MAC, Guest
 from slirpy.testing.text import seconds
 from slirpy.testing.virtualtime import VirtualTime
@@ -39,7 +38,6 @@ from slirpy.units import MS, SECOND
 
 __all__ = ["VirtualNetwork"]
 
-_ROUNDS = 100_000
 _SHOWN = 24
 _LOOKED_AT = 20_000
 """Frames in which :meth:`VirtualNetwork.summary` searches for the beginnings of connections."""
@@ -222,26 +220,6 @@ class VirtualNetwork(VirtualTime):
             configuration = chosen.autoconfigure()
             self.run_until(lambda: configuration.ready)
         return chosen
-
-    def _go(self, end: int, predicate: Callable[[], object]) -> bool:
-        """Advance from event to event; returns whether the predicate became true."""
-        at, rounds = self.now, 0
-        while True:
-            self._round()
-            if predicate():
-                return True
-            following = self._following()
-            if following is None or following > end:
-                break
-            if following > at:
-                at, rounds = following, 0
-            rounds += 1
-            if rounds > _ROUNDS:
-                raise UnmetError(f"endless events at {at} ns\n{self.summary()}")
-            self.now = at
-        self.now = end
-        self._round()
-        return bool(predicate())
 
     def _following(self) -> int | None:
         """Return the time of the next event, not before now; None: there is none."""

@@ -40,7 +40,6 @@ from slirpy.wire.tcp import ACK, FIN, PSH, RST, SYN, URG
 __all__ = ["Crossing", "Pair", "Script", "Sent", "Wire", "flag_bits", "flag_letters"]
 
 _LETTERS = {"S": SYN, "F": FIN, "R": RST, "P": PSH, "A": ACK, "U": URG}
-_ROUNDS = 100_000
 _SHOWN = 24
 
 
@@ -189,22 +188,6 @@ class Pair(VirtualTime):
                 f"{f' ack={ack}' if segment.flags & ACK else ''} len={len(segment.payload)} win={segment.wnd}, {fate}"
             )
         return "\n".join(lines)
-
-    def _go(self, end: int, predicate: Callable[[], object]) -> bool:
-        """Advance from event to event; returns whether the predicate became true."""
-        rounds = 0
-        while True:
-            self._round()
-            if predicate():
-                return True
-            following = self._following()
-            if following is None or following > end:
-                self.now = end
-                return False
-            rounds = rounds + 1 if following == self.now else 0
-            if rounds > _ROUNDS:
-                raise UnmetError(f"something goes round and round at {self.now} ns\n{self.summary()}")
-            self.now = following
 
     def _following(self) -> int | None:
         """Return the time of the next event, not before now; None: there is none."""

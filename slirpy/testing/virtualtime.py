@@ -12,6 +12,9 @@ from slirpy.units import SECOND
 
 __all__ = ["VirtualTime"]
 
+_ROUNDS = 100_000
+"""Rounds at one point of time after which events are taken to be endless."""
+
 
 class VirtualTime(abc.ABC):
     """Base of worlds in virtual time, which a test lets run for a while, or until something has happened."""
@@ -45,5 +48,27 @@ class VirtualTime(abc.ABC):
         """Describe the state in a few lines, for messages of failed tests."""
 
     @abc.abstractmethod
+    def _round(self) -> None:
+        """Process everything that is due now."""
+
+    @abc.abstractmethod
+    def _following(self) -> int | None:
+        """Return the time of the next event, not before now; None: there is none."""
+
     def _go(self, end: int, predicate: Callable[[], object]) -> bool:
         """Advance from event to event; returns whether the predicate became true."""
+        rounds = 0
+        while True:
+            self._round()
+            if predicate():
+                return True
+            following = self._following()
+            if following is None or following > end:
+                break
+            rounds = rounds + 1 if following == self.now else 0
+            if rounds > _ROUNDS:
+                raise UnmetError(f"endless events at {self.now} ns\n{self.summary()}")
+            self.now = following
+        self.now = end
+        self._round()
+        return bool(predicate())

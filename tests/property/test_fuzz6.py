@@ -43,6 +43,7 @@ from tests.support.frames6 import (
     Peer6,
     echo6,
     ip6,
+    ipv6,
     know6,
     mac_of,
     of_kind,
@@ -65,22 +66,6 @@ STRANGE = [
         "3ffe::1", "ff02::1:ff00:2", "ff02::1:ff00:3", "ff02::1:ff12:3456",
     )
 ]  # fmt: skip
-
-
-def frame6(
-    protocol: int,
-    payload: bytes,
-    source: bytes = GUEST6,
-    destination: bytes = WORLD6,
-    hop_limit: int = 64,
-    mac: bytes = GUEST_MAC,
-    to: bytes | None = None,
-) -> bytes:
-    """A frame with a packet."""
-    head = struct.pack("!IHBB", 0x60000000, len(payload), protocol, hop_limit) + source + destination
-    if to is None:
-        to = mac_of(destination) if destination[0] == 0xFF else ROUTER_MAC
-    return to + mac + b"\x86\xdd" + head + payload
 
 
 class Guest6(Guest):
@@ -159,7 +144,7 @@ class Guest6(Guest):
         head = struct.pack(
             "!HHIIBBHHH", port, dport, seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, offset, flags, window, 0, 0
         )
-        return frame6(TCP, packed(TCP, head + options + data, GUEST6, destination), GUEST6, destination)
+        return ipv6(TCP, packed(TCP, head + options + data, GUEST6, destination), GUEST6, destination)
 
     def datagram(self, data: bytes, sport: int, dport: int, source: bytes, destination: bytes) -> bytes:
         return packed(UDP, struct.pack("!HHHH", sport, dport, 8 + len(data), 0) + data, source, destination)
@@ -169,13 +154,13 @@ class Guest6(Guest):
         source, destination = self.source(), self.destination()
         data = random.randbytes(random.choice((0, 1, 20, 1400)))
         sport, dport = random.randrange(65536), random.choice((9, 53, 67, 547, random.randrange(65536)))
-        return frame6(UDP, self.datagram(data, sport, dport, source, destination), source, destination)
+        return ipv6(UDP, self.datagram(data, sport, dport, source, destination), source, destination)
 
     def echo(self) -> bytes:
         random = self.random
         source, destination = self.source(), self.destination()
         message = struct.pack("!BBHHH", 128, 0, 0, random.randrange(200), 1) + bytes(random.randrange(100))
-        return frame6(ICMPV6, packed(ICMPV6, message, source, destination), source, destination)
+        return ipv6(ICMPV6, packed(ICMPV6, message, source, destination), source, destination)
 
     def complaint(self) -> bytes:
         """An ICMPv6 error about something that the guest got, or almost."""
@@ -186,20 +171,20 @@ class Guest6(Guest):
             if len(flow.key) == 36:
                 seq = (flow.conn.snd_una + random.choice((0, 0, 1, -1, 1000))) & 0xFFFFFFFF
                 transport = flow.key[34:] + flow.key[32:34] + seq.to_bytes(4, "big") + bytes(12)
-                quoted = frame6(TCP, transport, flow.key[16:32], flow.key[:16])[14:]
+                quoted = ipv6(TCP, transport, flow.key[16:32], flow.key[:16])[14:]
             else:
                 quoted = random.randbytes(60)
         elif udp:
             guest = random.choice(udp)
             ports = b"\0\x09" + guest.number.to_bytes(2, "big")
-            quoted = frame6(UDP, ports + bytes(random.randrange(8)), WORLD6, guest.guest.rjust(16, b"\0"))[14:]
+            quoted = ipv6(UDP, ports + bytes(random.randrange(8)), WORLD6, guest.guest.rjust(16, b"\0"))[14:]
         else:
             quoted = random.randbytes(random.randrange(80))
         kind, code = random.choice(((2, 0), (2, 0), (1, 4), (1, random.randrange(9)), (3, 0), (4, 1)))
         mtu = random.choice((0, 67, 1279, 1280, 1400, 65535, 1 << 31))
         source = quoted[24:40] if len(quoted) >= 40 else GUEST6
         message = bytes((kind, code, 0, 0)) + mtu.to_bytes(4, "big") + quoted
-        return frame6(ICMPV6, packed(ICMPV6, message, source, GATEWAY6), source, GATEWAY6)
+        return ipv6(ICMPV6, packed(ICMPV6, message, source, GATEWAY6), source, GATEWAY6)
 
     # ------------------------------------------------------------------------------------- the link
 
@@ -227,7 +212,7 @@ class Guest6(Guest):
         options = bytes((random.choice((1, 2)), 1)) + mac if random.random() < 0.7 else self.options_of_ndp()
         hop_limit = 255 if random.random() < 0.85 else random.randrange(255)
         message = packed(ICMPV6, body + options, source, destination)
-        return frame6(ICMPV6, message, source, destination, hop_limit, mac)
+        return ipv6(ICMPV6, message, source, destination, hop_limit, mac)
 
     def routers(self) -> bytes:
         random = self.random
@@ -241,7 +226,7 @@ class Guest6(Guest):
         destination = random.choice((ALL_ROUTERS, ALL_NODES, ROUTER, GUEST6))
         message = bytes((kind, random.choice((0, 0, 0, 1)), 0, 0)) + body + self.options_of_ndp()
         hop_limit = 255 if random.random() < 0.85 else random.randrange(255)
-        return frame6(ICMPV6, packed(ICMPV6, message, source, destination), source, destination, hop_limit, mac)
+        return ipv6(ICMPV6, packed(ICMPV6, message, source, destination), source, destination, hop_limit, mac)
 
     def groups(self) -> bytes:
         """Multicast Listener Discovery, both versions."""
@@ -265,7 +250,7 @@ class Guest6(Guest):
         )
         options = b"\5\2\0\0\1\0" if random.random() < 0.85 else random.randbytes(6)
         payload = bytes((ICMPV6, 0)) + options + packed(ICMPV6, body, source, destination)
-        return frame6(HOP_BY_HOP, payload, source, destination, random.choice((1, 1, 1, 64)))
+        return ipv6(HOP_BY_HOP, payload, source, destination, random.choice((1, 1, 1, 64)))
 
     # ----------------------------------------------------------------------------------- the services
 
@@ -293,7 +278,7 @@ class Guest6(Guest):
             data = data[: random.randrange(len(data))]
         destination = random.choice((DHCP6_GROUP, DHCP6_GROUP, ROUTER, GATEWAY6))
         payload = self.datagram(data, random.choice((546, 546, 547, 9)), 547, source, destination)
-        return frame6(UDP, payload, source, destination, mac=self.mac())
+        return ipv6(UDP, payload, source, destination, mac=self.mac())
 
     def dns(self) -> bytes:
         random = self.random
@@ -303,7 +288,7 @@ class Guest6(Guest):
         if random.random() < 0.4:
             query = query[:12] + random.randbytes(random.randrange(60))
         payload = self.datagram(query, random.randrange(65536), 53, GUEST6, DNS6)
-        return frame6(UDP, payload, GUEST6, DNS6, to=bytes.fromhex("525600000003"))
+        return ipv6(UDP, payload, GUEST6, DNS6, to=bytes.fromhex("525600000003"))
 
     # ---------------------------------------------------------------------------- headers of IPv6 itself
 
@@ -352,7 +337,7 @@ class Guest6(Guest):
             )
         else:
             protocol, payload = self.chained(*inner, count)
-        return frame6(protocol, payload[:65000], source, destination)
+        return ipv6(protocol, payload[:65000], source, destination)
 
     def fragment(self) -> bytes:
         random = self.random
@@ -369,12 +354,12 @@ class Guest6(Guest):
         header = struct.pack("!BBHI", protocol, 0, offset | more | random.choice((0, 0, 0, 6)), ident)
         before = random.choice((0, 0, 0, 1, 2))
         protocol, payload = self.chained(FRAGMENT, header + piece, before)
-        return frame6(protocol, payload, source, destination)
+        return ipv6(protocol, payload, source, destination)
 
     def odd(self) -> bytes:
         random = self.random
         payload = random.randbytes(random.randrange(80))
-        return frame6(
+        return ipv6(
             random.randrange(256), payload, self.source(), self.destination(), random.choice((0, 1, 2, 64, 255)),
             self.mac(), random.choice((None, None, BROADCAST, mac_of(ALL_NODES), random.randbytes(6))),
         )  # fmt: skip

@@ -30,25 +30,7 @@ from slirpy import (
 )
 from slirpy.cli.app import app
 from slirpy.cli.options import network_config
-from slirpy.config import OPTIONS, Option, option
-from slirpy.config.kinds import (
-    Address,
-    Address6,
-    Choice,
-    Function,
-    HostName,
-    Kind,
-    Location,
-    Made,
-    Network,
-    Network6,
-    Number,
-    Object,
-    Several,
-    Switch,
-    TranslationPrefix,
-    Word,
-)
+from slirpy.config import OPTIONS, Option, kinds, option
 from slirpy.testing.strategies.names import labels
 from slirpy.testing.strategies.options import IN_RANGE, NET, NET6, TEXTS, Values, far, macs
 from tests.support.extent import FULL
@@ -85,7 +67,7 @@ def listen() -> click.Command:
 def from_flags(row: Option, value: Any) -> Config:
     """The network of a command line."""
     arguments = [f"--{name}={other}" for name, other in NEEDS.get(row.name, {}).items()]
-    if isinstance(row.kind, Switch):
+    if isinstance(row.kind, kinds.Switch):
         arguments += [str(row.flag)] if value is not row.default else []
     elif row.name == "policy":
         arguments += [f"--{rule.replace(' ', '=', 1)}" for rule in value]
@@ -163,7 +145,7 @@ def _wrong_made(row: Option) -> Values:
     return st.one_of(ODD, rules, st.lists(st.integers() | rules, min_size=1, max_size=2))
 
 
-def _not_whole(kind: Number) -> Values:
+def _not_whole(kind: kinds.Number) -> Values:
     return st.one_of(
         st.integers(max_value=kind.lowest - 1),
         st.integers(kind.highest + 1),
@@ -174,87 +156,87 @@ def _not_whole(kind: Number) -> Values:
     )
 
 
-OUTSIDE: dict[type[Kind], Callable[[Any, Option], Values]] = {
-    Switch: lambda kind, row: st.one_of(ODD, st.sampled_from(["on", "off", "true", ""]), st.none()),
-    Number: lambda kind, row: _not_whole(kind),
-    Choice: lambda kind, row: st.one_of(ODD, st.text().filter(lambda text: text not in kind.words), st.none()),
-    Network: lambda kind, row: st.one_of(
+OUTSIDE: dict[type[kinds.Kind], Callable[[Any, Option], Values]] = {
+    kinds.Switch: lambda kind, row: st.one_of(ODD, st.sampled_from(["on", "off", "true", ""]), st.none()),
+    kinds.Number: lambda kind, row: _not_whole(kind),
+    kinds.Choice: lambda kind, row: st.one_of(ODD, st.text().filter(lambda text: text not in kind.words), st.none()),
+    kinds.Network: lambda kind, row: st.one_of(
         ODD,
         st.builds("10.0.0.0/{}".format, st.integers(0, kind.shortest - 1) | st.integers(kind.longest + 1)),
         st.builds("{}.0.0.0/8".format, st.sampled_from([127, *range(224, 240)])),
         st.sampled_from(["", "fec0::/64", "10.0.2", "guest"]),
     ),
-    Network6: lambda kind, row: st.one_of(
+    kinds.Network6: lambda kind, row: st.one_of(
         ODD,
         st.builds("2000::/{}".format, st.integers(0, kind.shortest - 1) | st.integers(kind.longest + 1)),
         st.builds("{}/{}".format, st.sampled_from(["::1", "fe80::2", "ff02::1"]), st.integers(8, kind.longest)),
         st.sampled_from(["", "10.0.0.0/8", "fec0:", "guest"]),
     ),
-    TranslationPrefix: lambda kind, row: st.one_of(
+    kinds.TranslationPrefix: lambda kind, row: st.one_of(
         ODD,
         st.builds("2000::/{}".format, st.integers(0, 128).filter(lambda n: n not in (32, 40, 48, 56, 64, 96))),
         st.sampled_from(["", "10.0.0.0/8", "64:ff9b::1/96", "2001:db8:0:0:100::/96"]),
     ),
-    Address6: lambda kind, row: st.one_of(
+    kinds.Address6: lambda kind, row: st.one_of(
         ODD,
         st.ip_addresses(v=6).filter(lambda address: address not in NET6),
         st.just(NET6[0]),
         st.ip_addresses(v=4),
         BAD_NAMES,
     ),
-    Address: lambda kind, row: st.one_of(
+    kinds.Address: lambda kind, row: st.one_of(
         ODD,
         st.ip_addresses(v=4).filter(lambda address: address not in NET),
         st.sampled_from([NET[0], NET[-1]]),
         st.ip_addresses(v=6),
         BAD_NAMES,
     ),
-    HostName: lambda kind, row: st.one_of(ODD, BAD_NAMES),
-    Word: lambda kind, row: st.one_of(ODD, st.sampled_from(["", " ", "a b", "a\n", "\u00fc", "x" * 256])),
-    Location: lambda kind, row: st.one_of(ODD, st.sampled_from(["", "a\0b"])),
-    Object: lambda kind, row: st.one_of(ODD, WRONG_TEXTS[kind.made]),
-    Made: lambda kind, row: _wrong_made(row),
-    Several: lambda kind, row: st.one_of(
+    kinds.HostName: lambda kind, row: st.one_of(ODD, BAD_NAMES),
+    kinds.Word: lambda kind, row: st.one_of(ODD, st.sampled_from(["", " ", "a b", "a\n", "\u00fc", "x" * 256])),
+    kinds.Location: lambda kind, row: st.one_of(ODD, st.sampled_from(["", "a\0b"])),
+    kinds.Object: lambda kind, row: st.one_of(ODD, WRONG_TEXTS[kind.made]),
+    kinds.Made: lambda kind, row: _wrong_made(row),
+    kinds.Several: lambda kind, row: st.one_of(
         st.integers(), st.floats(), st.text(max_size=8), st.binary(max_size=8),
         st.lists(OUTSIDE[type(kind.of)](kind.of, row), min_size=1, max_size=1),
     ),
-    Function: lambda kind, row: st.one_of(ODD, st.text(), st.just(coroutine)),
+    kinds.Function: lambda kind, row: st.one_of(ODD, st.text(), st.just(coroutine)),
 }  # fmt: skip
 """Values that no option of each kind takes."""
 
 
-def allowed(kind: Kind, name: str) -> list[str]:
+def allowed(kind: kinds.Kind, name: str) -> list[str]:
     """Phrases with which a message describes the allowed values; it has one of these at least."""
     match kind:
-        case Switch():
+        case kinds.Switch():
             return ["True or False"]
-        case Number():
+        case kinds.Number():
             return [f"from {kind.lowest}"]
-        case Choice():
+        case kinds.Choice():
             return [", ".join(kind.words)]
-        case Function():
+        case kinds.Function():
             return [f"is a function of {kind.takes}", "give an ordinary function"]
-        case Several():
+        case kinds.Several():
             return [f"must be a list, such as {name}=[...]", *allowed(kind.of, name)]
-        case Network():
+        case kinds.Network():
             return [
                 f"from /{kind.shortest} to /{kind.longest}",
                 "write for example 10.0.2.0/24",
                 "choose one such as",
             ]
-        case Network6():
+        case kinds.Network6():
             return [
                 f"from /{kind.shortest} to /{kind.longest}",
                 "write for example fec0::/64",
                 "choose one such as",
             ]
-        case TranslationPrefix():
+        case kinds.TranslationPrefix():
             return ["write for example 64:ff9b::/96"]
-        case Address6():
+        case kinds.Address6():
             return ["such as fec0::2", "choose one from fec0::1 to fec0::ffff:ffff:ffff:ffff"]
-        case Address():
+        case kinds.Address():
             return ["such as 10.0.2.2", "choose one from 10.0.2.1 to 10.0.2.254"]
-        case HostName():
+        case kinds.HostName():
             return [
                 "such as guest.example.test",
                 "253 characters",
@@ -262,9 +244,9 @@ def allowed(kind: Kind, name: str) -> list[str]:
                 "leave it out",
                 "is not text",
             ]
-        case Word():
+        case kinds.Word():
             return ["give one name or address", "at most 255 ASCII characters", "leave it out", "is not text"]
-        case Location():
+        case kinds.Location():
             return ["give text or a pathlib.Path", "give one such as", "give for example /srv"]
     return [
         "write ",
@@ -325,15 +307,15 @@ def test_none_is_a_value_only_where_it_is_the_default() -> None:
 
 
 def test_every_kind_and_class_is_tried() -> None:
-    kinds = [row.kind for row in OPTIONS]
-    kinds += [kind.of for kind in kinds if isinstance(kind, Several)]
-    assert {type(kind) for kind in kinds} == set(IN_RANGE) == set(OUTSIDE)
-    made = {kind.made for kind in kinds if isinstance(kind, Object)}
+    used = [row.kind for row in OPTIONS]
+    used += [kind.of for kind in used if isinstance(kind, kinds.Several)]
+    assert {type(kind) for kind in used} == set(IN_RANGE) == set(OUTSIDE)
+    made = {kind.made for kind in used if isinstance(kind, kinds.Object)}
     assert made == set(TEXTS) == set(WRONG_TEXTS)
 
 
 def test_paths_are_kept_as_paths(tmp_path: Path) -> None:
     for row in OPTIONS:
-        if isinstance(row.kind, Location):
+        if isinstance(row.kind, kinds.Location):
             assert getattr(Config(**{row.name: str(tmp_path)}), row.name) == tmp_path  # type: ignore[arg-type] # each value fits its argument
     assert option("tftp").kind.check("tftp", len) is len

@@ -55,17 +55,6 @@ DHCP6: dict[str, Any] = {"source": LINK_LOCAL, "destination": ip6("ff02::1:2"), 
 SOLICITATION = b"\x87\0\0\0" + bytes(4) + ROUTER + SLLA
 
 
-def frame6(
-    protocol: int,
-    payload: bytes,
-    source: bytes = GUEST6,
-    destination: bytes = WORLD6,
-    hop_limit: int = 64,
-) -> bytes:
-    """A frame with a packet."""
-    return ipv6(protocol, payload, source=source, destination=destination, hop_limit=hop_limit)
-
-
 def counting(**counters: int) -> dict[str, int]:
     return counters
 
@@ -86,7 +75,7 @@ def one(frame: bytes, counter: str, answers: str = "") -> Case:
 def chain(count: int, destination: bytes = WORLD6) -> bytes:
     """A datagram behind so many extension headers."""
     headers = (b"\x3c\0" + PADDING) * (count - 1) + b"\x11\0" + PADDING
-    return frame6(60, headers + datagram(b"x", destination=destination), GUEST6, destination)
+    return ipv6(60, headers + datagram(b"x", destination=destination), GUEST6, destination)
 
 
 def from_source(source: str) -> list[bytes]:
@@ -110,7 +99,7 @@ def solicitation(source: bytes = LINK_LOCAL) -> bytes:
 
 def option(kind: int) -> bytes:
     """A datagram behind an option of this type."""
-    return frame6(60, b"\x11\0" + bytes((kind, 4)) + bytes(4) + datagram(b"x"))
+    return ipv6(60, b"\x11\0" + bytes((kind, 4)) + bytes(4) + datagram(b"x"))
 
 
 CASES = {
@@ -131,7 +120,7 @@ CASES = {
         ipv6(ICMPV6, SOLICITATION, source=LINK_LOCAL, destination=ROUTER, hop_limit=255), "drop_icmp_malformed"
     ),
     "solicitation in a fragment": one(
-        frame6(44, b"\x3a" + bytes(7) + solicitation(), LINK_LOCAL, solicited(ROUTER), 255), "drop_ndp_malformed"
+        ipv6(44, b"\x3a" + bytes(7) + solicitation(), LINK_LOCAL, solicited(ROUTER), 255), "drop_ndp_malformed"
     ),
     "solicitation from our address": one(neighbor_solicitation(GATEWAY6, source=GATEWAY6), "drop_ip_source"),
     "solicitation for a group's member that is not here": one(
@@ -222,21 +211,21 @@ CASES = {
         [fragment(0, ((b"\x3c\0" + PADDING) * 150)[:1200], more=True, protocol=60)], counting(drop_ipv6_extension=1)
     ),
     "2,000 options": one(
-        frame6(60, b"\x11\xff" + bytes(2046) + datagram(b"x")), "drop_ipv6_extension", "0409"
+        ipv6(60, b"\x11\xff" + bytes(2046) + datagram(b"x")), "drop_ipv6_extension", "0409"
     ),
     "routing header of type 0": one(
-        frame6(43, b"\x11\2\0\1" + bytes(4) + WORLD6 + datagram(b"x")), "drop_ipv6_extension", "0400"
+        ipv6(43, b"\x11\2\0\1" + bytes(4) + WORLD6 + datagram(b"x")), "drop_ipv6_extension", "0400"
     ),
     "hop-by-hop header that is not the first": one(
-        frame6(60, b"\0\0" + PADDING + b"\x11\0" + PADDING + datagram(b"x")), "drop_ipv6_header", "0401"
+        ipv6(60, b"\0\0" + PADDING + b"\x11\0" + PADDING + datagram(b"x")), "drop_ipv6_header", "0401"
     ),
-    "jumbogram": one(frame6(0, b"\x11\0\xc2\4\0\1\0\0" + datagram(b"x")), "drop_ipv6_extension", "0402"),
+    "jumbogram": one(ipv6(0, b"\x11\0\xc2\4\0\1\0\0" + datagram(b"x")), "drop_ipv6_extension", "0402"),
     "option that ends the packet": one(option(0x45), "drop_ipv6_extension"),
     "option that asks for a report": one(option(0x85), "drop_ipv6_extension", "0402"),
     "option beyond its header": one(
-        frame6(60, b"\x11\0\x05\x09" + bytes(4) + datagram(b"x")), "drop_ipv6_header"
+        ipv6(60, b"\x11\0\x05\x09" + bytes(4) + datagram(b"x")), "drop_ipv6_header"
     ),
-    "header beyond the packet": one(frame6(60, b"\x11\x09" + PADDING), "drop_ipv6_header"),
+    "header beyond the packet": one(ipv6(60, b"\x11\x09" + PADDING), "drop_ipv6_header"),
     "nothing": one(ipv6(59, b"xx"), "drop_ipv6_nothing"),
     "longer than its frame": one(ipv6(UDP, datagram(b"x"), claimed=1400), "drop_ipv6_header"),
     "shorter than its datagram": one(ipv6(UDP, datagram(b"x" * 50), claimed=20), "drop_udp_malformed"),
@@ -259,7 +248,7 @@ CASES = {
     "fragment of 7 bytes": one(fragment(0, bytes(7), more=True), "drop_ipv6_header", "0400"),
     "fragment beyond 65535 bytes": one(fragment(65528, bytes(16), more=False), "drop_ipv6_header", "0400"),
     "fragment inside a fragment": one(
-        frame6(44, b"\x2c" + bytes(7) + b"\x11" + bytes(7) + datagram(b"x")), "drop_ipv6_header", "0401"
+        ipv6(44, b"\x2c" + bytes(7) + b"\x11" + bytes(7) + datagram(b"x")), "drop_ipv6_header", "0401"
     ),
     "fragment header in the reassembled packet": Case(
         fragments(b"\x11\0\0\1" + bytes(4) + datagram(b"x" * 16), 16, protocol=44),

@@ -29,7 +29,7 @@ from tests.support.frames6 import (
     udp6,
 )
 from tests.support.harness import Net, config
-from tests.support.twins import Twins
+from tests.support.twins import UdpTwins
 
 CHECKSUM = LinkFeatures(checksum_offload=True)
 LARGE = LinkFeatures(checksum_offload=True, udp_segmentation_offload=True)
@@ -41,26 +41,12 @@ def numbered(size: int, number: int = 0, **more: Any) -> bytes:
     return udp6(bytes([number & 0xFF]) * size, **more)
 
 
-class UdpTwins(Twins):
-    """With two servers that send back the beginning of what they get."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        for net in self.nets:
-            know6(net)
-            for address in (WORLD6, OTHER):
-                net.host.serve_udp(address, None, lambda payload, source, port: payload[:700])
+def twins_of_udp() -> UdpTwins:
+    return UdpTwins(know6, WORLD6, OTHER)
 
 
 def test_the_second_datagram_goes_the_fast_way() -> None:
-    twins = UdpTwins()
-    twins.send(numbered(100))
-    assert twins.fast == 0
-    twins.send(*(numbered(100, number) for number in range(1, 40)))
-    twins.run(0.1)
-    assert twins.fast == 39
-    sent = [call for call in twins.nets[0].host.calls if call.name == "send_udp"]
-    assert len(sent) == 40
+    twins_of_udp().check_second_is_fast(numbered)
 
 
 PLAIN = numbered(100)
@@ -99,7 +85,7 @@ ODD = {
 
 @pytest.mark.parametrize("odd", ODD)
 def test_what_is_odd_is_judged_by_the_slow_way(odd: str) -> None:
-    twins = UdpTwins()
+    twins = twins_of_udp()
     twins.send(numbered(100), numbered(100, 1))
     twins.send(numbered(100, 2), ODD[odd], numbered(100, 3), ODD[odd])
     twins.run(0.1)
@@ -110,7 +96,7 @@ def test_what_is_odd_is_judged_by_the_slow_way(odd: str) -> None:
 @settings(deadline=None, max_examples=60)
 @given(st.randoms(use_true_random=False))
 def test_any_traffic(random: Random) -> None:
-    twins = UdpTwins()
+    twins = twins_of_udp()
     for _ in range(8):
         frames = []
         sport = random.choice((5000, 5000, 5001))  # one in a batch: order holds within a flow only

@@ -26,7 +26,7 @@ from tests.support.harness import (
     udp,
     udp_segment,
 )
-from tests.support.twins import Twins
+from tests.support.twins import UdpTwins
 
 CHECKSUM = LinkFeatures(checksum_offload=True)
 LARGE = LinkFeatures(checksum_offload=True, udp_segmentation_offload=True)
@@ -50,26 +50,12 @@ def changed(at: int, value: int) -> bytes:
     return bytes(frame)
 
 
-class UdpTwins(Twins):
-    """With two servers that send back the beginning of what they get."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        for net in self.nets:
-            net.know()
-            for address in (WORLD, OTHER):
-                net.host.serve_udp(address, None, lambda payload, source, port: payload[:700])
+def twins_of_udp() -> UdpTwins:
+    return UdpTwins(Net.know, WORLD, OTHER)
 
 
 def test_the_second_datagram_goes_the_fast_way() -> None:
-    twins = UdpTwins()
-    twins.send(datagram(100))
-    assert twins.fast == 0
-    twins.send(*(datagram(100, number) for number in range(1, 40)))
-    twins.run(0.1)
-    assert twins.fast == 39
-    sent = [call for call in twins.nets[0].host.calls if call.name == "send_udp"]
-    assert len(sent) == 40
+    twins_of_udp().check_second_is_fast(datagram)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +88,7 @@ def test_the_second_datagram_goes_the_fast_way() -> None:
     ],
 )
 def test_what_is_odd_is_judged_by_the_slow_way(odd: bytes) -> None:
-    twins = UdpTwins()
+    twins = twins_of_udp()
     twins.send(datagram(100), datagram(100, 1))
     twins.send(datagram(100, 2), odd, datagram(100, 3), odd)
     twins.run(0.1)
@@ -114,7 +100,7 @@ def test_what_is_odd_is_judged_by_the_slow_way(odd: bytes) -> None:
 @settings(deadline=None, max_examples=60)
 @given(st.randoms(use_true_random=False))
 def test_any_traffic(random: Random) -> None:
-    twins = UdpTwins()
+    twins = twins_of_udp()
     for _ in range(8):
         frames = []
         sport = random.choice((5000, 5000, 5001))  # one in a batch: order holds within a flow only

@@ -38,12 +38,12 @@ def solicited(address: bytes) -> bytes:
 def ipv6(
     protocol: int,
     payload: bytes,
-    *,
     source: bytes = GUEST6,
     destination: bytes = WORLD6,
     hop_limit: int = 64,
     mac: bytes = GUEST_MAC,
     to: bytes | None = None,
+    *,
     claimed: int | None = None,
 ) -> bytes:
     """A packet in a frame; ``claimed`` is a length to claim instead of the payload's."""

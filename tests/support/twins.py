@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from slirpy import Config
 from tests.support.harness import Net
 
-__all__ = ["Twins"]
+__all__ = ["Twins", "UdpTwins"]
 
 
 class Twins:
@@ -47,3 +48,28 @@ class Twins:
         assert judged.pop(self.counter) == 0
         del counted[self.counter]
         assert counted == judged
+
+
+class UdpTwins(Twins):
+    """Twins that know their guest, and whose ``servers`` send back the beginning of each datagram."""
+
+    def __init__(self, know: Callable[[Net], object], *servers: bytes) -> None:
+        super().__init__()
+        for net in self.nets:
+            know(net)
+            for address in servers:
+                net.host.serve_udp(address, None, lambda payload, source, port: payload[:700])
+
+    def check_second_is_fast(self, make: Callable[[int, int], bytes]) -> None:
+        """All datagrams of a flow but the first take the fast path.
+
+        Args:
+            make: makes a frame of a size, with a number.
+        """
+        self.send(make(100, 0))
+        assert self.fast == 0
+        self.send(*(make(100, number) for number in range(1, 40)))
+        self.run(0.1)
+        assert self.fast == 39
+        sent = [call for call in self.nets[0].host.calls if call.name == "send_udp"]
+        assert len(sent) == 40

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 
 from slirpy.services.tftp.files import Source
-from slirpy.services.tftp.transfer import PACKET_COST, RTO_MAX, RTO_MIN, Terms, Transfer, Transfers
+from slirpy.services.tftp.transfer import PACKET_COST, RTO_MAX, RTO_MIN, Start, Transfer, Transfers
 from slirpy.wire.tftp import ACK, DATA, HEADER, RefusalError, oack
 
 __all__ = ["Reading"]
@@ -25,18 +25,8 @@ PIECE = 65536
 class Reading(Transfer):
     """A transfer in which the guest reads and we send blocks."""
 
-    def __init__(
-        self,
-        transfers: Transfers,
-        server: bytes,
-        guest: bytes,
-        guest_port: int,
-        port: int,
-        request: bytes,
-        terms: Terms,
-        source: Source,
-    ) -> None:
-        super().__init__(transfers, server, guest, guest_port, port, request, terms)
+    def __init__(self, transfers: Transfers, start: Start, source: Source) -> None:
+        super().__init__(transfers, start)
         self._source = source
         self._piece = memoryview(b"")  # the piece that was read last
         self._at = 0  # where in it the next block begins
@@ -49,8 +39,8 @@ class Reading(Transfer):
         self._timed: int | None = None  # a block that was sent once, at _timed_at
         self._timed_at = 0
         self._repeated = 0  # the block after which a window was last sent again
-        if terms.accepted:
-            self._packets.append(oack(terms.accepted))
+        if start.terms.accepted:
+            self._packets.append(oack(start.terms.accepted))
             self._una = self._nxt = self._top = 0
 
     def _limit(self) -> int:

@@ -23,7 +23,7 @@ from slirpy.services.tftp.files import (
     open_write,
 )
 from slirpy.services.tftp.reading import Reading
-from slirpy.services.tftp.transfer import PORT, Transfer, Transfers, negotiate
+from slirpy.services.tftp.transfer import PORT, Start, Transfer, Transfers, negotiate
 from slirpy.services.tftp.writing import Writing
 from slirpy.units import SECOND
 from slirpy.wire.tftp import (
@@ -153,12 +153,13 @@ class TftpService:
         port = PORT
         if not self._single_port:
             port = self._network.open_port(server, guest, guest_port, self)
+        start = Start(server, guest, guest_port, port, payload, terms)
         if source is not None:
             self._network.stats.tftp_reads += 1
-            return Reading(self._transfers, server, guest, guest_port, port, payload, terms, source)
+            return Reading(self._transfers, start, source)
         assert sink is not None
         self._network.stats.tftp_writes += 1
-        return Writing(self._transfers, server, guest, guest_port, port, payload, terms, sink)
+        return Writing(self._transfers, start, sink)
 
     def _open_source(self, request: Request) -> Source:
         source: Source

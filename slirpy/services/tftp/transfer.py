@@ -29,7 +29,7 @@ from slirpy.interfaces import ServiceNetwork, Timer
 from slirpy.units import SECOND
 from slirpy.wire.tftp import Code, RefusalError, error
 
-__all__ = ["PACKET_COST", "PORT", "RTO_MAX", "RTO_MIN", "Terms", "Transfer", "Transfers", "negotiate"]
+__all__ = ["PACKET_COST", "PORT", "RTO_MAX", "RTO_MIN", "Start", "Terms", "Transfer", "Transfers", "negotiate"]
 
 PORT = 69
 
@@ -141,6 +141,20 @@ def _room(length: int, largest: int) -> int:
 # ------------------------------------------------------------------------------------------------ transfer
 
 
+class Start(NamedTuple):
+    """An accepted request: what every transfer begins with."""
+
+    server: bytes
+    """Our address."""
+    guest: bytes
+    guest_port: int
+    port: int
+    """Our port."""
+    request: bytes
+    """The packet."""
+    terms: Terms
+
+
 class Transfer(abc.ABC):
     """One transfer: timeouts, errors, the end.
 
@@ -157,27 +171,14 @@ class Transfer(abc.ABC):
 
     link: object = None
 
-    def __init__(
-        self,
-        transfers: Transfers,
-        server: bytes,
-        guest: bytes,
-        guest_port: int,
-        port: int,
-        request: bytes,
-        terms: Terms,
-    ) -> None:
+    def __init__(self, transfers: Transfers, start: Start) -> None:
         self._transfers = transfers
         self._network = transfers.network
         self._stats = transfers.network.stats
+        self.server, self.guest, self.guest_port, self.port, self.request, terms = start
         self._block = terms.block
         self._window = terms.window
         self._interval = terms.timeout
-        self.server = server
-        self.guest = guest
-        self.guest_port = guest_port
-        self.port = port
-        self.request = request
         self.started = self.active = self._network.now
         self.answered = False
         self.done = False
@@ -279,7 +280,6 @@ class Transfers:
 
     Args:
         network: where the guests are.
-        address: our address.
 
     Attributes:
         network: where the guests are.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from slirpy.services.tftp.files import Sink
-from slirpy.services.tftp.transfer import PACKET_COST, Terms, Transfer, Transfers
+from slirpy.services.tftp.transfer import PACKET_COST, Start, Transfer, Transfers
 from slirpy.wire.tftp import ACK, DATA, HEADER, Code, RefusalError, oack
 
 __all__ = ["Writing"]
@@ -12,24 +12,14 @@ __all__ = ["Writing"]
 class Writing(Transfer):
     """A transfer in which the guest writes and we acknowledge its blocks."""
 
-    def __init__(
-        self,
-        transfers: Transfers,
-        server: bytes,
-        guest: bytes,
-        guest_port: int,
-        port: int,
-        request: bytes,
-        terms: Terms,
-        sink: Sink,
-    ) -> None:
-        super().__init__(transfers, server, guest, guest_port, port, request, terms)
+    def __init__(self, transfers: Transfers, start: Start, sink: Sink) -> None:
+        super().__init__(transfers, start)
         self._sink = sink
         self._next = 1  # the next block in order
         self._missing = self._window  # blocks until the next acknowledgement
         self._acknowledged = -1  # the block that was acknowledged last
         self._acknowledged_at = 0
-        self._oack = oack(terms.accepted) if terms.accepted else None
+        self._oack = oack(start.terms.accepted) if start.terms.accepted else None
         self._complete = False
 
     def turn(self, budget: int) -> int:

@@ -21,7 +21,7 @@ from slirpy.testing.sim.faults import Crash, Cut
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.network import Network
 from slirpy.testing.sim.segments import seen
-from slirpy.testing.sim.topology import DEFAULT_PATH
+from slirpy.testing.sim.setup import DEFAULT_PATH
 from slirpy.testing.sim.trace import FrameRecord
 from slirpy.wire import ipv4
 

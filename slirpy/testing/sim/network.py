@@ -12,7 +12,7 @@ by frame. Example::
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 from slirpy.checks import instance, switch
@@ -29,15 +29,14 @@ from slirpy.testing.sim.partition import Partition
 from slirpy.testing.sim.plan import Injections, actions
 from slirpy.testing.sim.report import Report
 from slirpy.testing.sim.run import Run
-from slirpy.testing.sim.topology import DEFAULT_PATH, EPOCH, HOST_SETTINGS, PATCH
+from slirpy.testing.sim.setup import DEFAULT_PATH, EPOCH, PATCH, Setup
+from slirpy.testing.sim.topology import HOST_SETTINGS
 from slirpy.testing.sim.trace import FrameRecord
-from slirpy.units import MS, US
+from slirpy.units import MS
 
 __all__ = ["Network"]
 
 _T = TypeVar("_T")
-
-_YEAR_0 = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Network(Run):
@@ -71,7 +70,7 @@ class Network(Run):
         epoch: datetime = EPOCH,
         patch: Collection[str] = PATCH,
     ) -> None:
-        super().__init__(seed, path=path, mtu=mtu, order=order, epoch=epoch, patch=patch)
+        super().__init__(Setup(seed, path, mtu, order, epoch, patch))
         self._injections: Injections | None = None
         self.injected: list[Injected] = []
         """The faults of :meth:`inject`, in order, and what each has hit."""
@@ -209,7 +208,7 @@ class Network(Run):
             plan=self.injected,
             sockets={name: sockets_of(host.stack) for name, host in self.hosts.items()},
             failure=failure,
-            epoch=(self.epoch - _YEAR_0) // timedelta(microseconds=1) * US,
+            epoch=self.epoch_ns,
             keys=self.tls_keys.text(),
             settings=HOST_SETTINGS,
             details=details,

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
 from traceback import StackSummary, walk_tb
-from typing import Any, Literal
+from typing import Any
 
 from slirpy.checks import shown
 from slirpy.config.values import as_text, function
 from slirpy.errors import ConfigError, StateError
-from slirpy.links.faultypath import Faults
-from slirpy.tcp import Settings
 from slirpy.testing.errors import UnmetError
-from slirpy.testing.sim.clock import TRUE_CLOCK, Clock
 from slirpy.testing.sim.durations import in_nanoseconds
 from slirpy.testing.sim.errors import DeadlockError, ProgramError
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.idle import is_activity
 from slirpy.testing.sim.logs import LogCapture
 from slirpy.testing.sim.program import Program
-from slirpy.testing.sim.router import Router
-from slirpy.testing.sim.topology import DEFAULT_PATH, EPOCH, HOST_SETTINGS, PATCH, Topology
+from slirpy.testing.sim.setup import Setup
+from slirpy.testing.sim.topology import Topology
 from slirpy.testing.text import seconds
 
 __all__ = ["Run"]
@@ -35,22 +31,10 @@ _ROUNDS = 1_000_000
 
 
 class Run(Topology):
-    """The part of a :class:`~slirpy.testing.sim.network.Network` that lets time pass.
+    """The part of a :class:`~slirpy.testing.sim.network.Network` that lets time pass."""
 
-    The arguments are described there.
-    """
-
-    def __init__(
-        self,
-        seed: int = 0,
-        *,
-        path: Faults = DEFAULT_PATH,
-        mtu: int = 1500,
-        order: Literal["fifo", "random"] = "fifo",
-        epoch: datetime = EPOCH,
-        patch: Collection[str] = PATCH,
-    ) -> None:
-        super().__init__(seed, path=path, mtu=mtu, order=order, epoch=epoch, patch=patch)
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
         self._failure: tuple[Program, BaseException] | None = None
         self._checks: list[tuple[str, Callable[[], object]]] = []
         self._running = False
@@ -58,22 +42,10 @@ class Run(Topology):
         self._replaced = ExitStack()
         self._is_replaced = False
 
-    def host(
-        self,
-        name: str,
-        address: str | None = None,
-        *,
-        behind: Router | str | None = None,
-        clock: Clock = TRUE_CLOCK,
-        tcp: Settings = HOST_SETTINGS,
-    ) -> Host:
-        before = len(self.hosts)
-        host = super().host(name, address, behind=behind, clock=clock, tcp=tcp)
-        if behind is not None and len(self.hosts) > before:
-            booted: list[bool] = []
-            host.boot(lambda: booted.append(True))
-            self.until(lambda: booted)
-        return host
+    def _boot(self, host: Host) -> None:
+        booted: list[bool] = []
+        host.boot(lambda: booted.append(True))
+        self.until(lambda: booted)
 
     def run(
         self,

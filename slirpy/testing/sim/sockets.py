@@ -88,10 +88,15 @@ class HostSockets:
             OSError: ENETUNREACH: the host has no address of the family. EADDRINUSE: there is such a connection.
         """
         tcp = self._stack.tcp
+        own, own_port = local
         try:
-            return tcp.connect(address, port, owner, local, rcv_buffer)
+            key = tcp.free_key(address, port, own if own is not None and any(own) else None, own_port)
         except StateError:
             raise OSError(errno.ENETUNREACH, "Network is unreachable") from None
+        stream = tcp.open(key, rcv_buffer)
+        stream.owner = owner
+        self._stack.flush()
+        return stream
 
     def listen(self, address: bytes, port: int, accept: Acceptor, *, dual: bool = False) -> HostListener:
         """Listen at an address of the host, zeros: at all; port 0 chooses a free one.

@@ -335,34 +335,6 @@ class HostTcp(TcpHost[HostStream]):
             settings = self._settings[limits] = _settings_within(self.base, limits)
         return settings
 
-    def connect(
-        self,
-        address: bytes,
-        port: int,
-        owner: StreamOwner,
-        local: tuple[bytes | None, int] = (None, 0),
-        rcv_buffer: int = 0,
-    ) -> HostStream:
-        """Start a connection, from a free port unless ``local`` names one.
-
-        Args:
-            address: address of the far end.
-            port: port of the far end.
-            owner: owner of the stream.
-            local: own address and port; None and 0: any.
-            rcv_buffer: bytes that the receive buffer holds; 0: as the host's settings say.
-
-        Raises:
-            OSError: EADDRINUSE: there is such a connection already.
-        """
-        own, own_port = local
-        source = own if own is not None and any(own) else None
-        key = self.free_key(address, port, source, own_port)
-        stream = self.open(key, rcv_buffer)
-        stream.owner = owner
-        self.guest.flush()
-        return stream
-
     def listen(self, address: bytes, port: int, accept: Acceptor, *, dual: bool = False) -> HostListener:
         """Listen at an address; port 0 chooses a free one.
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, datetime, timedelta
+import abc
+from collections.abc import Callable, Mapping
 from functools import partial
 from random import Random
-from typing import Any, Literal
+from typing import Any
 
 from slirpy.addresses import address_bytes
-from slirpy.checks import amount, instance, shown, whole
+from slirpy.checks import instance, shown
 from slirpy.config import Config
 from slirpy.config.values import as_text, host_name
 from slirpy.errors import ConfigError
@@ -23,6 +23,7 @@ from slirpy.testing.sim.path import Path, Plan
 from slirpy.testing.sim.program import Program
 from slirpy.testing.sim.router import Router
 from slirpy.testing.sim.scheduler import Scheduler
+from slirpy.testing.sim.setup import Setup
 from slirpy.testing.sim.stack import HostStack
 from slirpy.testing.sim.tlskeys import TlsKeys
 from slirpy.testing.sim.trace import Trace
@@ -30,14 +31,8 @@ from slirpy.testing.sim.world import World
 from slirpy.testing.text import seconds
 from slirpy.units import MS, SECOND
 
-__all__ = ["DEFAULT_PATH", "EPOCH", "HOST_SETTINGS", "PATCH", "Topology"]
+__all__ = ["HOST_SETTINGS", "Topology"]
 
-EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
-"""Default time of day at which a network begins."""
-PATCH = ("time", "random", "socket")
-"""Default parts of Python that are replaced for programs."""
-_PARTS = {*PATCH, "entropy"}
-_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HOST_SETTINGS = Settings(
     rcv_buffer=1 << 20,
     rcv_buffer_initial=1 << 16,
@@ -51,50 +46,27 @@ HOST_SETTINGS = Settings(
 )
 """Settings of the TCP connections of hosts: those of Linux 6.5 and later, as far as programs notice them. Buffers are
 smaller than those to which Linux may grow. Linux counts retransmissions; its defaults end after these times."""
-DEFAULT_PATH = Faults(delay=1 * MS)
-"""A path without faults, of one millisecond."""
 _FIRST4 = int.from_bytes(bytes((198, 18, 0, 0)), "big")  # RFC 2544: for tests of networks
 _HOSTS_MAX = 65_000
 _FIRST6 = bytes.fromhex("20010db8000000000000000000000000")  # RFC 3849: for documentation
 
 
 class Topology(World[Program]):
-    """The part of a :class:`~slirpy.testing.sim.network.Network` that its hosts depend on.
+    """The part of a :class:`~slirpy.testing.sim.network.Network` that its hosts depend on."""
 
-    The arguments are described there.
-    """
-
-    def __init__(
-        self,
-        seed: int = 0,
-        *,
-        path: Faults = DEFAULT_PATH,
-        mtu: int = 1500,
-        order: Literal["fifo", "random"] = "fifo",
-        epoch: datetime = EPOCH,
-        patch: Collection[str] = PATCH,
-    ) -> None:
-        instance("path", path, Faults, "a Faults, such as Faults(loss=0.05)")
-        instance("epoch", epoch, datetime, "a datetime with a time zone")
-        if order not in ("fifo", "random"):
-            raise ConfigError(f'order is "fifo" or "random"; given was {order!r}')
-        if epoch.tzinfo is None:
-            raise ConfigError(f"epoch {epoch} has no time zone; write datetime(..., tzinfo=UTC)")
-        if not isinstance(patch, list | tuple | set | frozenset) or not all(
-            part in list(_PARTS) for part in patch
-        ):
-            raise ConfigError(f"patch {shown(patch)} is not a collection of {', '.join(sorted(_PARTS))}")
-        self.seed = amount("seed", seed)
-        self.epoch = epoch
-        self.epoch_ns = (epoch - _UNIX_EPOCH) // timedelta(microseconds=1) * 1000
+    def __init__(self, setup: Setup) -> None:
+        setup.check()
+        self.seed = seed = setup.seed
+        self.epoch = setup.epoch
+        self.epoch_ns = setup.epoch_ns
         """:attr:`epoch` in nanoseconds since 1970."""
-        self.patch = frozenset({*patch, "always"})
+        self.patch = frozenset({*setup.patch, "always"})
         """The parts of Python that programs see in another version; see :mod:`slirpy.testing.sim.patch`."""
         self.trace = Trace()
         self.hosts: dict[str, Host] = {}
-        self.scheduler = Scheduler(Random(f"{seed} order") if order == "random" else None)
-        self._mtu = whole("mtu", mtu, 1280, 65521)
-        self._default = path
+        self.scheduler = Scheduler(Random(f"{seed} order") if setup.order == "random" else None)
+        self._mtu = setup.mtu
+        self._default = setup.path
         self._paths: dict[tuple[str, str], Path] = {}
         self._macs: dict[bytes, bytes] = {}
         self._by_mac: dict[bytes, Host] = {}
@@ -219,7 +191,12 @@ class Topology(World[Program]):
         self.hosts[name] = host
         back = self._add_path(outside, host, Faults(), host.receive)
         there = self._add_path(host, outside, Faults(), router.plug_in(host, self._mtu, back.carry))
+        self._boot(host)
         return host
+
+    @abc.abstractmethod
+    def _boot(self, host: Host) -> None:
+        """Let time pass until a host has its addresses from its router."""
 
     def router(self, name: str, config: Config | None = None) -> Router:
         """Add a router: a host of this name outside, and slirpy's stack inside.

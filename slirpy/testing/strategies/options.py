@@ -20,25 +20,7 @@ from slirpy import (
     Resolver,
     StaticLease,
 )
-from slirpy.config import Option, option
-from slirpy.config.kinds import (
-    Address,
-    Address6,
-    Choice,
-    Function,
-    HostName,
-    Kind,
-    Location,
-    Made,
-    Network,
-    Network6,
-    Number,
-    Object,
-    Several,
-    Switch,
-    TranslationPrefix,
-    Word,
-)
+from slirpy.config import Option, kinds, option
 from slirpy.testing.strategies import building
 from slirpy.testing.strategies.building import ports
 from slirpy.testing.strategies.names import labels, names
@@ -119,7 +101,7 @@ def _made(row: Option) -> Values:
 
 
 def _several(row: Option) -> Values:
-    assert isinstance(row.kind, Several)
+    assert isinstance(row.kind, kinds.Several)
     each = IN_RANGE[type(row.kind.of)](row.kind.of, row)
     key: Any = None
     if row.name == "static_leases":
@@ -129,13 +111,13 @@ def _several(row: Option) -> Values:
     return st.lists(each, min_size=1, max_size=3, unique_by=key)
 
 
-IN_RANGE: dict[type[Kind], Callable[[Any, Option], Values]] = {
-    Switch: lambda kind, row: st.booleans(),
-    Number: lambda kind, row: st.one_of(
+IN_RANGE: dict[type[kinds.Kind], Callable[[Any, Option], Values]] = {
+    kinds.Switch: lambda kind, row: st.booleans(),
+    kinds.Number: lambda kind, row: st.one_of(
         st.integers(kind.lowest, kind.highest), st.sampled_from((kind.lowest, kind.highest))
     ),
-    Choice: lambda kind, row: st.sampled_from(kind.words),
-    Network: lambda kind, row: st.builds(
+    kinds.Choice: lambda kind, row: st.sampled_from(kind.words),
+    kinds.Network: lambda kind, row: st.builds(
         lambda address, prefix: f"{address}/{prefix}",
         st.ip_addresses(v=4).filter(lambda each: 0 < each.packed[0] < 112),
         st.integers(kind.shortest, kind.longest),
@@ -144,23 +126,23 @@ IN_RANGE: dict[type[Kind], Callable[[Any, Option], Values]] = {
             not {127, 0, 10 if row.name == "dns46" else 0} & {IPv4Network(text, strict=False)[0].packed[0]}
         )
     ),
-    TranslationPrefix: lambda kind, row: st.sampled_from(
+    kinds.TranslationPrefix: lambda kind, row: st.sampled_from(
         ["64:ff9b::/96", *(f"2001:db8::/{length}" for length in (32, 40, 48, 56, 64))]
     ),
-    Network6: lambda kind, row: st.builds(
+    kinds.Network6: lambda kind, row: st.builds(
         lambda address, prefix: f"{address}/{prefix}",
         st.ip_addresses(network="2000::/3"),
         st.integers(kind.shortest, kind.longest),
     ),
-    Address6: lambda kind, row: st.ip_addresses(network=NET6).filter(lambda address: address != NET6[0]),
-    Address: lambda kind, row: guests.filter(lambda address: str(address) != "10.0.2.15"),
-    HostName: lambda kind, row: names,
-    Word: lambda kind, row: st.text(string.ascii_letters + string.digits + ".", min_size=1, max_size=255),
-    Location: lambda kind, row: _names_of_files(row),
-    Object: lambda kind, row: TEXTS[kind.made],
-    Made: lambda kind, row: _made(row),
-    Several: lambda kind, row: _several(row),
-    Function: lambda kind, row: st.sampled_from([print, len]),
+    kinds.Address6: lambda kind, row: st.ip_addresses(network=NET6).filter(lambda address: address != NET6[0]),
+    kinds.Address: lambda kind, row: guests.filter(lambda address: str(address) != "10.0.2.15"),
+    kinds.HostName: lambda kind, row: names,
+    kinds.Word: lambda kind, row: st.text(string.ascii_letters + string.digits + ".", min_size=1, max_size=255),
+    kinds.Location: lambda kind, row: _names_of_files(row),
+    kinds.Object: lambda kind, row: TEXTS[kind.made],
+    kinds.Made: lambda kind, row: _made(row),
+    kinds.Several: lambda kind, row: _several(row),
+    kinds.Function: lambda kind, row: st.sampled_from([print, len]),
 }
 """Values that an option of each kind takes."""
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+import abc
+from collections.abc import Callable, Container, Sequence
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
 from random import Random
 from typing import cast
 
+from slirpy import Config, DhcpAnswer, DhcpRequest, StateError
+from slirpy.core.neighbor import Neighbors
 from slirpy.core.port import LinkPort
 from slirpy.core.probes import Occupant
+from slirpy.services.dhcp import LeaseBook
+from slirpy.services.dhcp.book import FamilyLeases
 from slirpy.services.dhcp.leases import LeaseTable
 from tests.support.fake_network import SECOND, FakeNetwork, FakeSink
 from tests.unit.services.dhcp.world import mac
+
+CLIENTS = 12
 
 
 class RandomNeighbors:
@@ -39,6 +48,43 @@ class RandomNeighbors:
 
     def attached(self, link: object) -> bool:
         return self.random.random() < 0.8
+
+
+class RandomClients(abc.ABC):
+    """A lease book, random clients, and a random policy; a subclass has the server and the messages."""
+
+    def __init__(self, seed: int, configs: Sequence[Config]) -> None:
+        self.random = random = Random(seed)
+        self.network = FakeNetwork()
+        self.links = [FakeSink() for _ in range(random.randrange(1, 4))]
+        neighbors = cast("Neighbors", RandomNeighbors(random, self.network, self.links, CLIENTS))
+        self.config = random.choice(configs)
+        if random.random() < 0.3:
+            self.config = replace(self.config, lease_policy=self._policy)
+        self.book = LeaseBook(self.config, self.network, None, lambda: len(self.links), neighbors)
+
+    @abc.abstractmethod
+    def policy_address(self) -> IPv4Address | IPv6Address:
+        """An address that the policy gives, in the pool or not."""
+
+    def _policy(self, request: DhcpRequest) -> DhcpAnswer | None:
+        chance = self.random.random()
+        if chance < 0.1:
+            return DhcpAnswer(refuse=True)
+        if chance < 0.2:
+            return DhcpAnswer(address=self.policy_address())
+        return DhcpAnswer(hostname="h", lease_time=2) if chance < 0.3 else None
+
+    def disturb(self, leases: FamilyLeases) -> None:
+        """Reserve an address and let time pass, at times."""
+        random = self.random
+        if random.random() < 0.05:
+            try:
+                leases.reserve(mac(random.randrange(CLIENTS)))
+            except StateError:
+                pass
+        if random.random() < 0.4:
+            self.network.run(random.choice((0.05, 0.2, 1, 70, 700)))
 
 
 def check_table(table: LeaseTable) -> None:

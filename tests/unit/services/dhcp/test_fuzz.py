@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import IPv4Address
-from random import Random
-from typing import cast
 
 import pytest
 
-from slirpy import Config, DhcpAnswer, DhcpRequest, StateError
-from slirpy.core.neighbor import Neighbors
-from slirpy.services.dhcp import DhcpService, LeaseBook
+from slirpy import Config
+from slirpy.services.dhcp import DhcpService
 from slirpy.wire.dhcp import CLIENT_ID, HOSTNAME, MESSAGE_TYPE, REQUESTED_ADDRESS, SERVER_ID, VENDOR_CLASS
-from tests.support.fake_network import FakeNetwork, FakeSink, datagram
-from tests.unit.services.dhcp.crowd import RandomNeighbors, check_table
+from tests.support.fake_network import datagram
+from tests.unit.services.dhcp.crowd import CLIENTS, RandomClients, check_table
 from tests.unit.services.dhcp.world import DECLINE, GATEWAY, INFORM, mac
 
-CLIENTS = 12
 CONFIGS = [
     Config(),
     Config(net="10.0.2.0/27", static_leases=["52:54:00:00:00:03=10.0.2.20,web", "id:db-1=10.0.2.21"]),
@@ -25,28 +20,16 @@ CONFIGS = [
 ]
 
 
-class Crowd:
+class Crowd(RandomClients):
     """A server and random clients."""
 
     def __init__(self, seed: int) -> None:
-        self.random = random = Random(seed)
-        self.network = FakeNetwork()
-        self.links = [FakeSink() for _ in range(random.randrange(1, 4))]
-        neighbors = cast("Neighbors", RandomNeighbors(random, self.network, self.links, CLIENTS))
-        config = random.choice(CONFIGS)
-        if random.random() < 0.3:
-            config = replace(config, lease_policy=self.policy)
-        self.book = LeaseBook(config, self.network, None, lambda: len(self.links), neighbors)
-        self.service = DhcpService(config, self.network, self.book)
+        super().__init__(seed, CONFIGS)
+        self.service = DhcpService(self.config, self.network, self.book)
         self.offered = [bytes(4)]
 
-    def policy(self, request: DhcpRequest) -> DhcpAnswer | None:
-        chance = self.random.random()
-        if chance < 0.1:
-            return DhcpAnswer(refuse=True)
-        if chance < 0.2:
-            return DhcpAnswer(address=IPv4Address(bytes((10, 0, 2, self.random.randrange(16, 30)))))
-        return DhcpAnswer(hostname="h", lease_time=2) if chance < 0.3 else None
+    def policy_address(self) -> IPv4Address:
+        return IPv4Address(bytes((10, 0, 2, self.random.randrange(16, 30))))
 
     def address(self) -> bytes:
         return self.random.choice(
@@ -75,17 +58,8 @@ class Crowd:
         random = self.random
         client = random.randrange(CLIENTS)
         self.service.datagram(datagram(self.message(client), mac=mac(client), link=random.choice(self.links)))
-        if random.random() < 0.05:
-            try:
-                self.book.v4.reserve(mac(random.randrange(CLIENTS)))
-            except StateError:
-                pass
-        if random.random() < 0.4:
-            self.network.run(random.choice((0.05, 0.2, 1, 70, 700)))
+        self.disturb(self.book.v4)
         self.offered += [sent.payload[16:20] for sent in self.network.take()]
-
-    def check(self) -> None:
-        check_table(self.book.v4.table)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -93,5 +67,5 @@ def test_the_table_stays_consistent(seed: int) -> None:
     crowd = Crowd(seed)
     for _ in range(150):
         crowd.step()
-        crowd.check()
+        check_table(crowd.book.v4.table)
     assert crowd.network.stats.dhcp_ack > 5

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import IPv6Address
-from random import Random
-from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slirpy import Config, DhcpAnswer, DhcpRequest, StateError
-from slirpy.core.neighbor import Neighbors
-from slirpy.services.dhcp import LeaseBook
+from slirpy import Config
 from slirpy.services.dhcp6 import Dhcp6Service
 from slirpy.testing.strategies import dhcp6_messages
 from slirpy.testing.strategies.damage import damaged
 from slirpy.testing.strategies.dhcp6 import KNOWN_OPTIONS
 from slirpy.wire import dhcp6
-from tests.support.fake_network import FakeNetwork, FakeSink, datagram
-from tests.unit.services.dhcp.crowd import RandomNeighbors, check_table
+from tests.support.fake_network import datagram
+from tests.unit.services.dhcp.crowd import CLIENTS, RandomClients, check_table
 from tests.unit.services.dhcp6.world import (
     GROUP,
     INFORMATION_REQUEST,
@@ -39,7 +34,6 @@ from tests.unit.services.dhcp6.world import (
     oro,
 )  # fmt: skip
 
-CLIENTS = 12
 CONFIGS = [
     Config(),
     Config(
@@ -50,28 +44,16 @@ CONFIGS = [
 ]
 
 
-class Crowd:
+class Crowd(RandomClients):
     """A server and random clients."""
 
     def __init__(self, seed: int) -> None:
-        self.random = random = Random(seed)
-        self.network = FakeNetwork()
-        self.links = [FakeSink() for _ in range(random.randrange(1, 4))]
-        neighbors = cast("Neighbors", RandomNeighbors(random, self.network, self.links, CLIENTS))
-        config = self.config = random.choice(CONFIGS)
-        if random.random() < 0.3:
-            config = replace(config, lease_policy=self.policy)
-        self.book = LeaseBook(config, self.network, None, lambda: len(self.links), neighbors)
-        self.service = Dhcp6Service(config, self.network, self.book)
+        super().__init__(seed, CONFIGS)
+        self.service = Dhcp6Service(self.config, self.network, self.book)
         self.offered = [bytes(16)]
 
-    def policy(self, request: DhcpRequest) -> DhcpAnswer | None:
-        chance = self.random.random()
-        if chance < 0.1:
-            return DhcpAnswer(refuse=True)
-        if chance < 0.2:
-            return DhcpAnswer(address=IPv6Address(self.address()))
-        return DhcpAnswer(hostname="h", lease_time=2) if chance < 0.3 else None
+    def policy_address(self) -> IPv6Address:
+        return IPv6Address(self.address())
 
     def address(self) -> bytes:
         near = self.config.net6.network_address + self.random.randrange(34)
@@ -119,13 +101,7 @@ class Crowd:
                 link=random.choice(self.links),
             )
         )
-        if random.random() < 0.05:
-            try:
-                self.book.v6.reserve(mac(random.randrange(CLIENTS)))
-            except StateError:
-                pass
-        if random.random() < 0.4:
-            self.network.run(random.choice((0.05, 0.2, 1, 70, 700)))
+        self.disturb(self.book.v6)
         for sent in self.network.take():
             if sent.payload[0] != dhcp6.RELAY_REPLY:
                 self.check_answer(Reply(sent))
