@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-__all__ = ["WAIT", "counter", "event", "script"]
+import pytest
+
+from tests.system.user import User
+
+__all__ = ["WAIT", "counter", "dhcpcd_files", "event", "script"]
 
 WAIT = 'wait_for() { n=0; until [ -e "$1" ]; do n=$((n + 1)); [ $n -lt 200 ] || exit 99; sleep 0.1; done; }\n'
 
@@ -15,6 +19,16 @@ def script(folder: Path, name: str, text: str) -> Path:
     path.write_text(text)
     path.chmod(0o755)
     return path
+
+
+def dhcpcd_files(slirpy: User, folder: Path, config: str) -> tuple[Path, Path]:
+    """Write the script that dhcpcd calls, and its configuration; skip the test if dhcpcd cannot run as this user."""
+    if slirpy.name != "root":
+        pytest.skip("dhcpcd gives up its privileges to a user of its own, which there is for root only")
+    hook = script(folder, "dhcpcd-script", "#!/bin/sh\nenv > $0.$reason.part\nmv $0.$reason.part $0.$reason\n")
+    path = folder / "dhcpcd.conf"
+    path.write_text(config)
+    return hook, path
 
 
 def event(path: Path, name: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.dhcp_events import WAIT, counter, event, script
+from tests.system.dhcp_events import WAIT, counter, dhcpcd_files, event, script
 from tests.system.machine import missing
 from tests.system.qemu import QEMU, Guest, MissingError, machine
 from tests.system.user import User
@@ -216,11 +216,6 @@ def test_dhclient_does_it_all(slirpy: User, need: Need, folder: Path) -> None:
     assert counter(result.stderr, "dhcp_nak") == 0
 
 
-DHCPCD_SCRIPT = """#!/bin/sh
-env > $0.$reason.part
-mv $0.$reason.part $0.$reason
-"""
-
 DHCPCD_CONF = """
 clientid ff:00:ab
 option interface_mtu, host_name, domain_name, domain_search, classless_static_routes
@@ -239,11 +234,7 @@ noarp
 @pytest.mark.client("dhcpcd", "static lease")
 def test_dhcpcd_does_it_all(slirpy: User, need: Need, folder: Path) -> None:
     need("dhcpcd", "ip")
-    if slirpy.name != "root":
-        pytest.skip("dhcpcd gives up its privileges to a user of its own, which there is for root only")
-    hook = script(folder, "dhcpcd-script", DHCPCD_SCRIPT)
-    config = folder / "dhcpcd.conf"
-    config.write_text(DHCPCD_CONF)
+    hook, config = dhcpcd_files(slirpy, folder, DHCPCD_CONF)
     client = f"dhcpcd -4 -f {config} -c {hook}"
     commands = (
         "set -e; for f in /run /var/lib/dhcpcd; do mount -t tmpfs tmpfs $f; done\n"  # where it keeps things

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.dhcp_events import WAIT, counter, event, script
+from tests.system.dhcp_events import WAIT, counter, dhcpcd_files, event, script
 from tests.system.machine import missing
 from tests.system.user import User
 
@@ -109,11 +109,6 @@ def test_dhclient_does_it_all(slirpy: User, need: Need, folder: Path) -> None:
     ]
 
 
-DHCPCD_SCRIPT = """#!/bin/sh
-env > $0.$reason.part
-mv $0.$reason.part $0.$reason
-"""
-
 DHCPCD_CONF = """
 duid ll
 ipv6rs
@@ -128,11 +123,7 @@ interface tap0
 @pytest.mark.client("dhcpcd", "boot file", "static lease", service="DHCPv6")
 def test_dhcpcd_does_it_all(slirpy: User, need: Need, folder: Path) -> None:
     need("dhcpcd", "ip")
-    if slirpy.name != "root":
-        pytest.skip("dhcpcd gives up its privileges to a user of its own, which there is for root only")
-    hook = script(folder, "dhcpcd-script", DHCPCD_SCRIPT)
-    config = folder / "dhcpcd.conf"
-    config.write_text(DHCPCD_CONF)
+    hook, config = dhcpcd_files(slirpy, folder, DHCPCD_CONF)
     client = f"dhcpcd -6 -f {config} -c {hook}"
     commands = (
         "for f in /run /var/lib/dhcpcd; do mount -t tmpfs tmpfs $f; done\n"  # where it keeps things
