@@ -103,7 +103,8 @@ def _expect(channel: Channel, what: str) -> Message:
 
 
 def _found(channel: Channel, command: Sequence[str], mask: Iterable[int]) -> None:
-    limits = {kind: _sysctl(f"user.max_{kind}_namespaces") for kind in _NAMESPACES}  # which differ further in
+    # Read before the first is made: inside, the limits are others.
+    limits = {kind: _sysctl(f"user.max_{kind}_namespaces") for kind in _NAMESPACES}
     for kind, flag in _NAMESPACES.items():  # one at a time, so that an exhausted limit can be named
         try:
             linux.unshare(flag)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slirpy.cli.flags import Command, check_plain_name
-from slirpy.cli.options import CONTEXT, network_config, network_options
+from slirpy.cli.options import CONTEXT, PLAIN_MTU, network_config, network_options
 from slirpy.cli.reporting import Reporting, report_options
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from slirpy.links.endpoint import Endpoint
 
 __all__ = ["listen", "qemu_arguments"]
-
-PLAIN_MTU = 1500
 
 EXAMPLES = """
 \b

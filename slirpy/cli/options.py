@@ -13,13 +13,15 @@ from slirpy.config import OPTIONS, Config, Option, option
 from slirpy.config.kinds import Choice, Location, Number, Switch
 from slirpy.errors import ConfigError
 
-__all__ = ["CONTEXT", "network_config", "network_options", "option_flag"]
+__all__ = ["CONTEXT", "PLAIN_MTU", "network_config", "network_options", "option_flag"]
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 CONTEXT: dict[str, Any] = {"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]}
 """Settings of a command that takes another command line: options after its first word belong to that."""
 
+PLAIN_MTU = 1500
+"""The MTU of a card that announces none."""
 _SEVERAL = frozenset(("hub", "guard"))
 """Options of networks with several guests."""
 

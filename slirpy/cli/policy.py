@@ -147,10 +147,10 @@ class RefusedFlows:
     def __init__(self, tell: Callable[[str], object], clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._tell = tell
         self._clock = clock
-        self._told: dict[tuple[object, ...], tuple[int, int]] = {}
+        self._reported: dict[tuple[object, ...], tuple[int, int]] = {}
         """Time when a flow was last reported, and how often it has been refused since."""
         self._lines = {level: TokenBucket(LINES_A_SECOND, BURST, clock()) for level in Severity}
-        self._untold = dict.fromkeys(Severity, 0)
+        self._unreported = dict.fromkeys(Severity, 0)
 
     def __call__(self, request: FlowRequest, verdict: Verdict) -> None:
         """Report a refused flow; a :data:`~slirpy.interfaces.RefusedHook`."""
@@ -159,32 +159,32 @@ class RefusedFlows:
             request.protocol, request.source_bytes, request.destination_bytes, request.destination_port, request.host,
             verdict,
         )  # fmt: skip
-        when, again = self._told.get(key, (None, 0))
+        when, again = self._reported.get(key, (None, 0))
         if when is not None and now - when < REPEAT:
-            self._told[key] = when, again + 1
+            self._reported[key] = when, again + 1
             return
         level = severity(request.destination_bytes, request.host)
         if not self._lines[level].take(now):
-            self._untold[level] += 1
+            self._unreported[level] += 1
             return
-        self._told.pop(key, None)
-        if len(self._told) >= REMEMBERED:
-            del self._told[next(iter(self._told))]
-        self._told[key] = now, 0
+        self._reported.pop(key, None)
+        if len(self._reported) >= REMEMBERED:
+            del self._reported[next(iter(self._reported))]
+        self._reported[key] = now, 0
         self._say(_line(request, verdict) + (f"; {again} times more before that" if again else ""))
 
     def close(self) -> None:
         """Report at the end how many flows were not reported."""
-        total = sum(self._untold.values())
+        total = sum(self._unreported.values())
         if total:
             severe = [
                 f"{number} to {_CLASS_NAMES[level]}"
-                for level, number in self._untold.items()
+                for level, number in self._unreported.items()
                 if number and level in _CLASS_NAMES
             ]
             detail = f", of them {', '.join(severe)}" if severe else ""
             self._say(f"{total} more flows were refused and not reported{detail}")
-            self._untold = dict.fromkeys(Severity, 0)
+            self._unreported = dict.fromkeys(Severity, 0)
 
     def _say(self, line: str) -> None:
         with suppress(OSError):  # no reader, which must not stop the network

@@ -22,7 +22,7 @@ import click
 
 from slirpy.cli.flags import Command, flag
 from slirpy.cli.main import fail
-from slirpy.cli.options import CONTEXT, network_config, network_options
+from slirpy.cli.options import CONTEXT, PLAIN_MTU, network_config, network_options
 from slirpy.cli.reporting import Reporting, report_options
 from slirpy.cli.streams import tell
 from slirpy.config import Group
@@ -36,7 +36,6 @@ __all__ = ["card_arguments", "has_own_card", "own_networks", "qemu"]
 
 LARGE_MTU = 65520
 """The largest multiple of 16 that fits into a frame of 64 KiB; similar programs use it too."""
-PLAIN_MTU = 1500
 NETDEV = "slirpy0"
 _DEFAULT = {"nic": "user"}
 """The kind of network that a QEMU option stands for if it names none."""

@@ -11,7 +11,7 @@ import click
 
 from slirpy.cli.flags import Command
 from slirpy.cli.options import option_flag
-from slirpy.cli.reporting import Reporting, report_options
+from slirpy.cli.reporting import LONGEST_WAIT, Reporting, report_options
 from slirpy.cli.streams import tell
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from slirpy.links.table import LinkOptions
 
 __all__ = ["switch"]
-
-_LONGEST = 60.0  # longest wait, in seconds
 
 EXAMPLES = """
 \b
@@ -109,7 +107,7 @@ def _serve(
             serving.tell_forwards(network)
         tell(f"{len(links) + (user is not None)} ports are joined")
         while signals.status is None:
-            network.poll(_LONGEST)
+            network.poll(LONGEST_WAIT)
         if reporting.stats:
             _report(network)
         return signals.status

@@ -10,7 +10,19 @@ from slirpy.checks import instance
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.faultypath import NONE, FaultCounters, Faults, FaultyPath
 
-__all__ = ["Cable", "Cables", "Captured", "Carry", "Fault"]
+__all__ = ["Cable", "Cables", "Captured", "Carry", "Fault", "NoPoller"]
+
+
+class NoPoller:
+    """A stub: there are no descriptors in virtual time."""
+
+    def register(self, fd: int, events: int, ready: Callable[[int], None]) -> None: ...
+
+    def modify(self, fd: int, events: int, ready: Callable[[int], None]) -> None: ...
+
+    def unregister(self, fd: int) -> None: ...
+
+    def again(self, fd: int) -> None: ...
 
 
 class _Sent(NamedTuple):

@@ -28,7 +28,7 @@ from slirpy.errors import ConfigError
 from slirpy.links.faultypath import NONE, FaultCounters, Faults, FaultyPath
 from slirpy.reprs import counted, never_raises
 from slirpy.stack import Stack
-from slirpy.testing.cable import Cables, Captured, Fault
+from slirpy.testing.cable import Cables, Captured, Fault, NoPoller
 from slirpy.testing.diagram import ladder
 from slirpy.testing.guest import DEFAULT_MAC, Guest
 from slirpy.testing.text import seconds
@@ -42,18 +42,6 @@ _SHOWN = 24
 _LOOKED_AT = 20_000
 """Frames in which :meth:`VirtualNetwork.summary` searches for the beginnings of connections."""
 _RESOLVER = Resolver("192.0.2.53")
-
-
-class _NoPoller:
-    """A stub: there are no descriptors in virtual time."""
-
-    def register(self, fd: int, events: int, ready: Callable[[int], None]) -> None: ...
-
-    def modify(self, fd: int, events: int, ready: Callable[[int], None]) -> None: ...
-
-    def unregister(self, fd: int) -> None: ...
-
-    def again(self, fd: int) -> None: ...
 
 
 class VirtualNetwork(VirtualTime):
@@ -176,7 +164,7 @@ class VirtualNetwork(VirtualTime):
         default = DEFAULT_MAC[:5] + bytes((DEFAULT_MAC[5] + number & 0xFF,))
         mac = default if mac is None else mac_bytes("mac", mac)
         cable = self._cables.add(self.carry, mtu)
-        port = self.stack.attach(cable, _NoPoller())
+        port = self.stack.attach(cable, NoPoller())
         guest = Guest(
             cable.input,
             random=self._generator(),

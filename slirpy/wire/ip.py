@@ -17,7 +17,18 @@ from slirpy.interfaces import Buffer
 from slirpy.wire import ethernet, ipv4, ipv6
 from slirpy.wire.checksum import checksum, ones_sum
 
-__all__ = ["V4", "V6", "Family", "FlowKey", "Header", "family_of", "flow_key", "reverse_key", "split_key"]
+__all__ = [
+    "V4",
+    "V6",
+    "Family",
+    "FlowKey",
+    "Header",
+    "family_of",
+    "flow_key",
+    "packet_family",
+    "reverse_key",
+    "split_key",
+]
 
 _PORTS = Struct("!HH")
 _KEY_LENGTHS = {12: 4, 36: 16}
@@ -243,6 +254,11 @@ _TRANSLATORS = bytes.fromhex("0064ff9b")
 V4: Family = _IPv4()
 V6: Family = _IPv6()
 _FAMILIES = {4: V4, 16: V6}
+
+
+def packet_family(packet: Buffer) -> Family:
+    """Return the family of a packet, by the version in its first byte."""
+    return V6 if packet[0] >> 4 == 6 else V4
 
 
 def family_of(address: bytes) -> Family:

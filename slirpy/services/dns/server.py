@@ -233,7 +233,7 @@ class DnsService:
         return self._final(question, Answer(message))
 
     def _asks_other(self, question: Question, message: bytes) -> bool:
-        """Report whether the other family's addresses are to be asked for, since an answer has none of the
+        """Report whether the other family's addresses should be asked for, since an answer has none of the
         guest's.
         """
         if question.other is None:

@@ -71,7 +71,7 @@ class IpHost(GuestHost):
 
     @property
     def dns(self) -> list[bytes]:
-        """DNS servers of the guest, four or sixteen bytes each, in the order in which they are to be asked."""
+        """DNS servers of the guest, four or sixteen bytes each, in the order in which they are asked."""
         return [*self.ipv4.dns, *self.ipv6.dns]
 
     def configure(

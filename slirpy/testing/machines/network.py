@@ -84,7 +84,7 @@ _ms = st.integers(1, 5000)
 class NetworkMachine(RuleBasedStateMachine):
     """Rules of a test that run as programs of hosts, and rules that schedule faults into the future.
 
-    A rule is atomic for Hypothesis, so a fault that is to hit the middle of one must have been scheduled before:
+    A rule is atomic for Hypothesis, so a fault can hit the middle of one only if it has been scheduled before:
     ``cut(a, b, at, ms)`` and ``crash(host, at, ms)`` do that, and ``wait(ms)`` lets time pass. Example::
 
         class Counter(NetworkMachine):

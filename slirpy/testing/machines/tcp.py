@@ -78,7 +78,7 @@ class TcpMachine(RuleBasedStateMachine):
         self._iss: int | None = None  # the subject's
         self._sent = 0  # numbers that the subject has used, from its SYN on
         self._active = False  # the subject has opened the connection
-        self._edge: int | None = None  # right edge of the widest window that the peer has told
+        self._edge: int | None = None  # right edge of the widest window that the peer has announced
 
     def make_subject(self) -> TcpSubject:
         """Make the end under test. Override it.

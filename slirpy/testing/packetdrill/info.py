@@ -168,7 +168,7 @@ NAMES: dict[str, tuple[Callable[[Host], Any], str]] = {
         lambda h: h.conn.rack.min_rtt // US if h.conn.rack is not None else 0,
         "the shortest round-trip time, microseconds; with SACK only",
     ),
-    "tcpi_snd_mss": (lambda h: h.conn.mss, "most bytes in a segment of ours"),
+    "tcpi_snd_mss": (lambda h: h.conn.mss, "most bytes in a segment that it sends"),
     "tcpi_rcv_mss": (lambda h: h.rcv_mss, "the largest segment of the peer so far, 536 at least"),
     "tcpi_advmss": (lambda h: h.conn.settings.mss, "the MSS that we tell"),
     "tcpi_unacked": (

@@ -27,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.add(parser)
 
 
+@pytest.hookimpl(tryfirst=True)  # before Hypothesis looks for the profile
 def pytest_configure(config: pytest.Config) -> None:
     """Describe the marker, and check the options."""
     config.addinivalue_line("markers", MARKER)

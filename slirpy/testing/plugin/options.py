@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from slirpy.testing.plugin.examples import PROFILE, register_profile
 from slirpy.testing.sim.durations import LONGEST
 
 __all__ = ["add", "artifacts", "check", "seeds", "shard"]
@@ -55,6 +56,8 @@ def check(config: pytest.Config) -> None:
     folder = artifacts(config)
     if folder is not None and folder.exists() and not folder.is_dir():
         raise pytest.UsageError(f"--sim-artifacts {folder}: this is not a folder")
+    if config.getoption("--hypothesis-profile", None) == PROFILE:
+        register_profile()
     url = config.getoption("--sim-database")
     if url is not None:
         from slirpy.testing.plugin.database import share

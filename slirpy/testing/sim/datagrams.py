@@ -13,7 +13,7 @@ from slirpy.reprs import never_raises
 from slirpy.testing.guest.fragments import Packet
 from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.udp import UdpHost
-from slirpy.testing.sim.streams import overlap
+from slirpy.testing.sim.ports import free_port, in_use, overlap
 from slirpy.wire import ipv4, udp
 
 __all__ = ["HostDatagram", "HostUdp"]
@@ -118,14 +118,12 @@ class HostUdp(UdpHost):
         Raises:
             OSError: EADDRINUSE: another socket has the port at that address.
         """
-        while not port:
-            candidate = self.guest.random.randrange(32768, 61000)
-            port = 0 if candidate in self.datagrams or candidate in self.open_ports else candidate
+        port = port or free_port(
+            self.guest.random, lambda port: port in self.datagrams or port in self.open_ports
+        )
         for other in () if shared else self.datagrams.get(port, ()):
             if overlap(other.address[0], other.dual, address, dual):
-                raise OSError(
-                    errno.EADDRINUSE, f"Address already in use: {with_port(ip_address(address), port)}"
-                )
+                raise in_use(address, port)
         datagram = HostDatagram(self, address, port, owner, dual)
         self.datagrams.setdefault(port, []).append(datagram)
         return datagram

@@ -200,12 +200,8 @@ class Host(Machine):
         stack = self.stack
         key = host_name("name", name, dot=True).rstrip(".").lower()
         if not stack.dns or key == self.name or key.split(".")[-1] == "localhost":
-            own = [
-                each
-                for each in stack.ipv4.addresses + stack.ipv6.addresses
-                if not ip_address(each).is_link_local
-            ]
-            found = own if key == self.name else self.net.resolve(name)
+            own = key == self.name
+            found = [each.packed for each in self.addresses] if own else self.net.resolve(name)
             self.soon(done, found)
             return
         questions: list[Lookup] = []

@@ -9,11 +9,11 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from slirpy.testing.sim.host import Host
+from slirpy.testing.sim.wellknown import ANY, LOOPBACK, MAPPED
 
 __all__ = ["AddressInfo", "getaddrinfo", "getnameinfo", "packed", "sockaddr"]
 
 AddressInfo = tuple[int, int, int, str, Any]
-_MAPPED = bytes(10) + b"\xff\xff"
 _FAMILY = {4: socket.AF_INET, 16: socket.AF_INET6}
 _TYPES = (
     (socket.SOCK_STREAM, socket.IPPROTO_TCP),
@@ -27,13 +27,9 @@ _SERVICES = {
 """Ports of services. That table of the system differs between machines."""
 
 
-def _error(number: int, text: str) -> socket.gaierror:
-    return socket.gaierror(number, text)
-
-
 @lru_cache(4096)
 def _text(address: bytes) -> str:
-    if address[:12] == _MAPPED:
+    if address[:12] == MAPPED:
         return f"::ffff:{ip_address(address[12:])}"  # Python 3.11 would write it in hexadecimal
     return str(ip_address(address))
 
@@ -67,7 +63,7 @@ def _port(service: Any) -> int:
         elif service in _SERVICES:
             service = _SERVICES[service]
         else:
-            raise _error(socket.EAI_SERVICE, "Servname not supported for ai_socktype")
+            raise socket.gaierror(socket.EAI_SERVICE, "Servname not supported for ai_socktype")
     return int(service) & 0xFFFF
 
 
@@ -76,15 +72,12 @@ def _addresses(host: Host, name: Any, flags: int, resolve: Callable[[str], list[
     if isinstance(name, bytes):
         name = name.decode("ascii", "replace")
     if name is None or name == "":
-        any4, any6 = (bytes(4), bytes(16))
-        if not flags & socket.AI_PASSIVE:
-            any4, any6 = bytes((127, 0, 0, 1)), bytes(15) + b"\1"
-        return [any4, any6]
+        return list((ANY if flags & socket.AI_PASSIVE else LOOPBACK).values())
     literal = packed(name, 0)
     if literal is not None:
         return [literal]
     if flags & socket.AI_NUMERICHOST:
-        raise _error(socket.EAI_NONAME, "Name or service not known")
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     return host.net.resolve(name) if resolve is None else resolve(name)
 
 
@@ -112,25 +105,25 @@ def getaddrinfo(
     """
     port = _port(service)
     if name is None and service is None:
-        raise _error(socket.EAI_NONAME, "Name or service not known")
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     if family not in (0, socket.AF_INET, socket.AF_INET6):
-        raise _error(socket.EAI_FAMILY, "ai_family not supported")
+        raise socket.gaierror(socket.EAI_FAMILY, "ai_family not supported")
     kinds = [
         (each, number) for each, number in _TYPES if kind in (0, each) and (proto in (0, number) or not number)
     ]
     if not kinds:
-        raise _error(socket.EAI_SOCKTYPE, "ai_socktype not supported")
+        raise socket.gaierror(socket.EAI_SOCKTYPE, "ai_socktype not supported")
     found = _addresses(host, name, flags, resolve)
     if not found:
-        raise _error(socket.EAI_NONAME, "Name or service not known")
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     suitable = [each for each in found if family in (0, _FAMILY[len(each)])]
     if not suitable and family == socket.AF_INET6 and flags & socket.AI_V4MAPPED:
-        suitable = [bytes(10) + b"\xff\xff" + each for each in found]
+        suitable = [MAPPED + each for each in found]
     if not suitable:
         literal = isinstance(name, str) and packed(name, 0) is not None
         number = socket.EAI_ADDRFAMILY if literal and hasattr(socket, "EAI_ADDRFAMILY") else socket.EAI_NONAME
         text = "Address family for hostname not supported" if literal else "Name or service not known"
-        raise _error(number, text)
+        raise socket.gaierror(number, text)
     canonical = name if flags & socket.AI_CANONNAME and isinstance(name, str) else ""
     return [
         (_FAMILY[len(address)], each, proto or number, canonical, sockaddr(address, port))
@@ -147,7 +140,7 @@ def getnameinfo(host: Host, address: Any, flags: int = 0) -> tuple[str, str]:
     """
     raw = packed(address[0], 0) if isinstance(address[0], str) else None
     if raw is None:
-        raise _error(socket.EAI_NONAME, "Name or service not known")
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     number = int(address[1])
     service = next((name for name, port in _SERVICES.items() if port == number), str(number))
     if flags & socket.NI_NUMERICSERV:
@@ -157,5 +150,5 @@ def getnameinfo(host: Host, address: Any, flags: int = 0) -> tuple[str, str]:
             if raw in each.packed_addresses or (each is host and ip_address(raw).is_loopback):
                 return (each.name if raw in each.packed_addresses else "localhost"), service
         if flags & socket.NI_NAMEREQD:
-            raise _error(socket.EAI_NONAME, "Name or service not known")
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     return str(ip_address(raw)), service

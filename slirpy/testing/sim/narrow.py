@@ -6,7 +6,7 @@ from slirpy.testing.guest.fragments import fragments
 from slirpy.wire import ethernet
 from slirpy.wire.icmp import Cause
 from slirpy.wire.icmps import messages_of
-from slirpy.wire.ip import family_of
+from slirpy.wire.ip import V6, packet_family
 
 __all__ = ["fragment_frames", "too_big_frame"]
 
@@ -20,8 +20,9 @@ def fragment_frames(frame: bytes, mtu: int) -> list[bytes]:
     That is so with DF, and always with IPv6 (RFC 8200, section 5).
     """
     packet = memoryview(frame)[ethernet.HEADER_LENGTH :]
-    header = family_of(frame[26:30] if packet[0] >> 4 == 4 else frame[22:38]).parse(packet)
-    if header is None or packet[0] >> 4 == 6 or header.dont_fragment or header.is_fragment:
+    family = packet_family(packet)
+    header = family.parse(packet)
+    if header is None or family is V6 or header.dont_fragment or header.is_fragment:
         return []
     payload = packet[header.header_length : header.total_length]
     ident = int.from_bytes(packet[4:6], "big")
@@ -35,7 +36,7 @@ def fragment_frames(frame: bytes, mtu: int) -> list[bytes]:
 def too_big_frame(frame: bytes, mtu: int) -> bytes | None:
     """Return the router's answer to a packet that does not fit (RFC 1191, RFC 8201); None if it must not answer."""
     packet = memoryview(frame)[ethernet.HEADER_LENGTH :]
-    family = family_of(frame[26:30] if packet[0] >> 4 == 4 else frame[22:38])
+    family = packet_family(packet)
     header = family.parse(packet)
     if header is None or header.fragment_offset:
         return None

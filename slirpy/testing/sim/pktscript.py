@@ -19,7 +19,8 @@ from slirpy.testing.packetdrill.report import read_options
 from slirpy.testing.sim.connections import Passage, TraceConnection
 from slirpy.testing.sim.sequence import window_shifts
 from slirpy.units import SECOND
-from slirpy.wire import ethernet, ipv4, ipv6, tcp
+from slirpy.wire import ethernet, tcp
+from slirpy.wire.ip import packet_family
 
 __all__ = ["SIGNATURE", "packetdrill_script"]
 
@@ -170,9 +171,8 @@ def _segment(passage: Passage, base: tuple[int, int], *, outbound: bool) -> str:
 
 def _raw_options(frame: bytes) -> bytes:
     """Return the options of the TCP segment in a frame."""
-    start = ethernet.payload_offset(frame)
-    view = memoryview(frame)[start:]
-    header = ipv4.parse(view) if frame[start] >> 4 == 4 else ipv6.parse(view)
+    view = memoryview(frame)[ethernet.payload_offset(frame) :]
+    header = packet_family(view).parse(view)
     assert header is not None
     segment = view[header.header_length : header.total_length]
     return bytes(segment[tcp.HEADER_LENGTH : (segment[12] >> 4) * 4])

@@ -12,6 +12,7 @@ from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
 from slirpy.reprs import counted, never_raises
 from slirpy.stack import Stack
 from slirpy.stats import Stats
+from slirpy.testing.cable import NoPoller
 from slirpy.testing.sim.host import Host
 
 __all__ = ["Router"]
@@ -35,18 +36,6 @@ class _Cable:
 
     def close(self) -> None:
         """Do nothing: the link holds no resources."""
-
-
-class _NoPoller:
-    """A stub: there are no descriptors in virtual time."""
-
-    def register(self, fd: int, events: int, ready: Callable[[int], None]) -> None: ...
-
-    def modify(self, fd: int, events: int, ready: Callable[[int], None]) -> None: ...
-
-    def unregister(self, fd: int) -> None: ...
-
-    def again(self, fd: int) -> None: ...
 
 
 class Router:
@@ -97,7 +86,7 @@ class Router:
 
     def plug_in(self, host: Host, mtu: int, carry: Callable[[bytes], None]) -> Callable[[bytes, bool], None]:
         """Connect a host; ``carry`` takes frames for it. Returns a function that takes its frames."""
-        port: LinkPort = self.stack.attach(_Cable(mtu, carry), _NoPoller())
+        port: LinkPort = self.stack.attach(_Cable(mtu, carry), NoPoller())
         self.inside.append(host)
 
         def take(frame: bytes, sound: bool) -> None:

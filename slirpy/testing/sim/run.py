@@ -168,7 +168,7 @@ class Run(Topology):
 
     @contextmanager
     def replaced(self) -> Iterator[None]:
-        """Return a context in which Python's modules are as programs are to see them; for calls outside of a run."""
+        """Return a context in which programs see their versions of Python's modules; for calls outside of a run."""
         from slirpy.testing.sim.aio.generators import closing_generators
         from slirpy.testing.sim.patch import patched
 
@@ -230,7 +230,7 @@ class Run(Topology):
             self._replaced.close()
 
     def _replace(self) -> None:
-        """Replace Python's modules, as programs are to see them, until the run pauses."""
+        """Replace Python's modules by the versions of programs until the run pauses."""
         if not self._is_replaced:
             self._is_replaced = True
             self._replaced.callback(setattr, self, "_is_replaced", False)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import NamedTuple
 
-from slirpy.config.text import with_port
 from slirpy.errors import StateError
 from slirpy.interfaces import Acceptor, DatagramOwner, Listener, NameAnswer, PingOwner, PingPeer, StreamOwner
 from slirpy.testing.sim.datagrams import HostDatagram
 from slirpy.testing.sim.pings import HostPing
+from slirpy.testing.sim.ports import free_port, in_use, overlap
 from slirpy.testing.sim.stack import HostStack
-from slirpy.testing.sim.streams import HostListener, HostStream, overlap
+from slirpy.testing.sim.streams import HostListener, HostStream
 
 __all__ = ["HostSockets"]
 
@@ -21,7 +20,7 @@ _ANY = {4: bytes(4), 6: bytes(16)}
 
 
 class _Refused:
-    """A stream that could not be opened: its owner was told."""
+    """A stream that could not be opened, as its owner has learned."""
 
     def send(self, buffers: object) -> int:
         return 0
@@ -144,17 +143,16 @@ class HostSockets:
         self._check_own(address)
         tcp = self._stack.tcp
         taken = {stream.local_port for stream in tcp.streams.values()}
-        while not port:
-            candidate = tcp.guest.random.randrange(32768, 61000)
-            known = candidate in taken or candidate in self._reserved or candidate in tcp.listeners
-            port = 0 if known else candidate
+        port = port or free_port(
+            tcp.guest.random, lambda port: port in taken or port in self._reserved or port in tcp.listeners
+        )
         others = self._reserved.setdefault(port, [])
         if (
             (not reuse() and port in taken)
             or any(each.overlaps(address, dual) and not (reuse() and each.reuse()) for each in others)
             or any(overlap(*each.covers, address, dual) for each in tcp.listeners.get(port, ()))
         ):
-            raise OSError(errno.EADDRINUSE, f"Address already in use: {with_port(ip_address(address), port)}")
+            raise in_use(address, port)
         others.append(_Reservation(owner, address, dual, reuse))
         return port
 

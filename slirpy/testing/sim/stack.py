@@ -15,6 +15,7 @@ from slirpy.testing.sim.scheduler import Scheduler
 from slirpy.testing.sim.streams import HostTcp
 from slirpy.units import US
 from slirpy.wire import ethernet, ipv4, ipv6
+from slirpy.wire.ip import packet_family
 
 __all__ = ["HostStack"]
 
@@ -81,7 +82,7 @@ class HostStack(ProtocolHost):
         """True after a crash: it neither receives nor sends any more."""
         super().__init__(send, random, scheduler.now, mac, mtu, hostname)
 
-    sockets: HostUdp
+    udp_sockets: HostUdp
     tcp: HostTcp
 
     def make_timers(self) -> Timers:
@@ -199,7 +200,7 @@ class HostStack(ProtocolHost):
         if self.dead:
             return
         view = memoryview(packet)
-        header: Any = ipv4.parse(view) if view[0] >> 4 == 4 else ipv6.parse(view)
+        header: Any = packet_family(view).parse(view)
         self.deliver(header, view)
         self.flush()
 

@@ -22,15 +22,15 @@ from slirpy.tcp.segment import Emit
 from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.tcphost import TcpHost, TcpStream
 from slirpy.testing.sim.emitting import segment_emitter
+from slirpy.testing.sim.ports import free_port, in_use, overlap
 from slirpy.testing.text import error_name
 from slirpy.units import SECOND
 from slirpy.wire.ip import split_key
 
-__all__ = ["HostListener", "HostStream", "HostTcp", "overlap"]
+__all__ = ["HostListener", "HostStream", "HostTcp"]
 
 ORPHAN = 60 * SECOND
 """Time for which a closed stream waits for the FIN of the far side, as ``net.ipv4.tcp_fin_timeout`` of Linux."""
-_ANY = (bytes(4), bytes(16))
 
 
 class _Nobody:
@@ -227,14 +227,6 @@ class HostStream(TcpStream):
                 self.owner.failed(error)
 
 
-def overlap(one: bytes, one_dual: bool, other: bytes, other_dual: bool) -> bool:
-    """Report whether two sockets at the same port and these addresses would receive the same packets."""
-    if one == other:
-        return True
-    same = len(one) == len(other) or one_dual or other_dual
-    return same and not (any(one) and any(other))
-
-
 def _never() -> bool:
     return False
 
@@ -341,14 +333,10 @@ class HostTcp(TcpHost[HostStream]):
         Raises:
             OSError: EADDRINUSE: another listener has the port at that address.
         """
-        while not port:
-            candidate = self.guest.random.randrange(32768, 61000)
-            port = 0 if candidate in self.listeners else candidate
+        port = port or free_port(self.guest.random, self.listeners.__contains__)
         for other in self.listeners.get(port, ()):
             if overlap(*other.covers, address, dual):
-                raise OSError(
-                    errno.EADDRINUSE, f"Address already in use: {with_port(ip_address(address), port)}"
-                )
+                raise in_use(address, port)
         listener = HostListener(self, address, port, accept, dual)
         self.listeners.setdefault(port, []).append(listener)
         return listener

@@ -27,6 +27,7 @@ from slirpy.testing.sim.setup import Setup
 from slirpy.testing.sim.stack import HostStack
 from slirpy.testing.sim.tlskeys import TlsKeys
 from slirpy.testing.sim.trace import Trace
+from slirpy.testing.sim.wellknown import LOOPBACK
 from slirpy.testing.sim.world import World
 from slirpy.testing.text import seconds
 from slirpy.units import MS, SECOND
@@ -48,7 +49,7 @@ HOST_SETTINGS = Settings(
 smaller than those to which Linux may grow. Linux counts retransmissions; its defaults end after these times."""
 _FIRST4 = int.from_bytes(bytes((198, 18, 0, 0)), "big")  # RFC 2544: for tests of networks
 _HOSTS_MAX = 65_000
-_FIRST6 = bytes.fromhex("20010db8000000000000000000000000")  # RFC 3849: for documentation
+_PREFIX6 = bytes.fromhex("20010db800000000")  # RFC 3849: for documentation
 
 
 class Topology(World[Program]):
@@ -125,7 +126,7 @@ class Topology(World[Program]):
         if len(own4) != 4 or own4 in self._macs:
             problem = "is not an IPv4 address" if len(own4) != 4 else "belongs to another host"
             raise ConfigError(f"address {address} of host {name} {problem}")
-        own6 = _FIRST6[:8] + number.to_bytes(8, "big")
+        own6 = _PREFIX6 + number.to_bytes(8, "big")
 
         def make() -> HostStack:
             stack = self._make_stack(
@@ -232,7 +233,7 @@ class Topology(World[Program]):
         """
         key = as_text("name", name).rstrip(".").lower()
         if key == "localhost" or key.endswith(".localhost"):
-            return [bytes((127, 0, 0, 1)), bytes(15) + b"\1"]
+            return list(LOOPBACK.values())
         return list(self._names.get(key, ()))
 
     def alias(self, name: str, *hosts: Host | str) -> None:

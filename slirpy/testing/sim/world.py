@@ -59,7 +59,7 @@ class World(abc.ABC, Generic[P]):
 
     @abc.abstractmethod
     def replaced(self) -> AbstractContextManager[None]:
-        """Return a context in which Python's modules are as programs are to see them; for calls outside of a run."""
+        """Return a context in which programs see their versions of Python's modules; for calls outside of a run."""
 
     @abc.abstractmethod
     def failed(self, program: P, error: BaseException) -> None:

@@ -42,6 +42,8 @@ _QUERY_FLAWS = (
 )  # fmt: skip
 _ANSWER_FLAWS = ("cut short", "record missing", "pointer to itself", "data beyond the end")
 _HEADER = 12
+_PLAIN = b"\0\0\1\0\1\0\0\0\x3c\0\4\xc0\0\2\1"
+"""An A record, without compression."""
 
 
 def dns_messages(
@@ -138,18 +140,13 @@ def _near(draw: st.DrawFn, names: tuple[str, ...], numbers: st.SearchStrategy[in
     elif flaw == "record missing":
         message[6:8] = (int.from_bytes(message[6:8], "big") + 1).to_bytes(2, "big")
         message[8:12] = bytes(4)
-        message[end:] = b"".join(_plain(each) for each in record.rr)
+        message[end:] = _PLAIN * len(record.rr)
     else:
         message[6:12] = b"\0\1\0\0\0\0"
         owner = (0xC000 | end).to_bytes(2, "big") if flaw == "pointer to itself" else b"\xc0\x0c"
         size = draw(st.integers(5, 0xFFFF)) if flaw == "data beyond the end" else 4
         message[end:] = owner + b"\0\1\0\1\0\0\0\x3c" + size.to_bytes(2, "big") + b"\xc0\0\2\1"
     return bytes(message)
-
-
-def _plain(record: Any) -> bytes:
-    """An A record in place of another one, without compression."""
-    return b"\0\0\1\0\1\0\0\0\x3c\0\4\xc0\0\2\1"
 
 
 def dns_frames(ends: Addresses, kind: Kind) -> st.SearchStrategy[Made]:

@@ -19,13 +19,12 @@ from slirpy.testing.sim.scheduler import Scheduler
 from slirpy.testing.sim.socketapi import SimSocket
 from slirpy.testing.sim.socketapi.streamend import StreamEnd
 from slirpy.testing.sim.streams import HostStream
+from slirpy.testing.sim.wellknown import reachable
 
 if TYPE_CHECKING:
     from slirpy.testing.sim.host import Host
 
 __all__ = ["Connections"]
-
-_LOOPBACK = {4: bytes((127, 0, 0, 1)), 16: bytes(15) + b"\1"}
 
 
 class _Established:
@@ -102,10 +101,8 @@ class Connections(LoopBase):  # type: ignore[misc] # a private class of asyncio
         address = packed(place[0], family)
         if address is None:
             raise OSError(errno.EINVAL, f"{place[0]!r} is not an address of the family")
-        if not any(address):
-            address = _LOOPBACK[len(address)]
         future = self.create_future()
-        stream = self.host().sockets.connect(address, place[1], _Attempt(future, place), local)
+        stream = self.host().sockets.connect(reachable(address), place[1], _Attempt(future, place), local)
         try:
             await future
         except BaseException:

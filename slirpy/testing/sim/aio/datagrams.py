@@ -65,8 +65,7 @@ class DatagramTransport(transports.DatagramTransport):
     def _wake(self) -> None:
         if not self._waiting:
             self._waiting = True
-            program = self._handle.program
-            self._loop.scheduler.soon(None if program is None else program.host, self._handle._run)
+            self._loop.scheduler.soon(self._handle.processor, self._handle._run)
 
     def _events(self) -> None:
         """Make the calls of the protocol that are due."""

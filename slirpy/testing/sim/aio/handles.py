@@ -11,12 +11,13 @@ from typing import Any
 from slirpy.testing.sim.aio.bases import get_running, set_running
 from slirpy.testing.sim.current import PROGRAM
 from slirpy.testing.sim.program import Program
+from slirpy.testing.sim.scheduler import Processor
 
 __all__ = ["SimHandle", "SimTimer"]
 
 
 def _init(self: Any, callback: Callable[..., object], args: Any, loop: Any, context: Context | None) -> None:
-    """Set what Handle.__init__ sets, in one step, and the program."""
+    """Set what Handle.__init__ sets, in one step, and the program with its processor."""
     if context is None:
         context = copy_context()
     self._callback = callback
@@ -26,7 +27,8 @@ def _init(self: Any, callback: Callable[..., object], args: Any, loop: Any, cont
     self._cancelled = False
     self._repr = None
     self._source_traceback = extract_stack()[:-2] if loop.get_debug() else None
-    self.program = context.get(PROGRAM)
+    self.program = program = context.get(PROGRAM)
+    self.processor = None if program is None else program.host
 
 
 def _run(self: Any) -> None:
@@ -53,8 +55,10 @@ def _run(self: Any) -> None:
 class SimHandle(Handle):
     """A call that is ready; nothing happens if its program was killed in the meantime."""
 
-    __slots__ = ("program",)
+    __slots__ = ("processor", "program")
 
+    processor: Processor | None
+    """The processor of the program's host, on which it runs; None: at once."""
     program: Program | None
     __init__ = _init
     _run = _run
@@ -67,8 +71,9 @@ class SimTimer(TimerHandle):
         number: of the scheduler's event; 0: it is not scheduled, or has happened.
     """
 
-    __slots__ = ("number", "program")
+    __slots__ = ("number", "processor", "program")
 
+    processor: Processor | None
     program: Program | None
 
     def __init__(

@@ -7,7 +7,7 @@ import logging
 from asyncio.base_events import BaseEventLoop
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from math import ceil, isfinite
+from math import ceil
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet, WeakValueDictionary
@@ -113,8 +113,7 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Ex
         if self._closed:
             self._check_closed()
         handle: SimHandle = SimHandle(callback, args, self, context)
-        program = handle.program
-        self.scheduler.soon(None if program is None else program.host, handle._run)
+        self.scheduler.soon(handle.processor, handle._run)
         return handle
 
     def call_soon_threadsafe(
@@ -145,12 +144,11 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Ex
         if self._closed:
             self._check_closed()
         timer = SimTimer(when, callback, args, self, context)
-        if when < _NEVER or not isfinite(when):
-            self._set(timer, when)
+        self._set(timer, when)
         return timer
 
     def _set(self, timer: SimTimer, when: float) -> None:
-        if not when < _NEVER:
+        if not when < _NEVER:  # or not a number
             return
         reading = max(ceil(when * SECOND), 0)
         if reading / SECOND < when:
@@ -165,8 +163,7 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Ex
         del self._timers[timer.number]
         timer.number = 0
         timer._scheduled = False
-        program = timer.program
-        self.scheduler.soon(None if program is None else program.host, timer._run)
+        self.scheduler.soon(timer.processor, timer._run)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         assert isinstance(handle, SimTimer)

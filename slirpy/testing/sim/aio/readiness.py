@@ -37,8 +37,7 @@ class _Watch:
     def _changed(self) -> None:
         if not self._waiting and self._ready():
             self._waiting = True
-            program = self.handle.program
-            self._scheduler.soon(None if program is None else program.host, self._run)
+            self._scheduler.soon(self.handle.processor, self._run)
 
     def _run(self) -> None:
         self._waiting = False

@@ -20,8 +20,8 @@ from slirpy.testing.sim.streams import HostStream
 
 __all__ = ["Servers"]
 
-_TELLS = len(inspect.signature(Server._attach).parameters) > 1
-"""True if a server is given the transport with each connection, as since Python 3.13."""
+_TAKES_TRANSPORT = len(inspect.signature(Server._attach).parameters) > 1
+"""True if the server is passed the transport of each connection, as from Python 3.13 on."""
 
 
 class _Serving:
@@ -176,9 +176,9 @@ class Servers(LoopBase):  # type: ignore[misc] # a private class of asyncio
                 endpoint.release()
 
     def attach(self, server: Any, transport: StreamTransport) -> None:
-        """Tell a server of a connection."""
-        server._attach(transport) if _TELLS else server._attach()
+        """Report a connection to its server."""
+        server._attach(transport) if _TAKES_TRANSPORT else server._attach()
 
     def detach(self, server: Any, transport: StreamTransport) -> None:
-        """Tell a server of the end of a connection."""
-        server._detach(transport) if _TELLS else server._detach()
+        """Report the end of a connection to its server."""
+        server._detach(transport) if _TAKES_TRANSPORT else server._detach()

@@ -71,8 +71,7 @@ class StreamTransport(FlowControl):  # type: ignore[misc] # a private class of a
         self._failure: BaseException | None = None
         self._closing = self._closed = self._paused = self._eof = self._ended = False
         self._empty_waiter: Any = None
-        program = self._handle.program
-        self._host = None if program is None else program.host
+        self._host: Any = self._handle.processor
         self._soon = loop.scheduler.soon
         if server is not None:
             loop.attach(server, self)

@@ -36,7 +36,7 @@ def refusal(name: str, instead: str) -> Any:
 
 
 def _no_wakeup(host: Host, fd: int, *, warn_on_full_buffer: bool = True) -> int:
-    """Take a descriptor to which signals are to be written, as trio does: none arrive."""
+    """Ignore a descriptor for signals, such as trio's: none arrive."""
     return -1
 
 

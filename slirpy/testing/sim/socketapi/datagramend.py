@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from slirpy.interfaces import Buffer, IcmpReport
 from slirpy.testing.sim.datagrams import HostDatagram
 from slirpy.testing.sim.socketapi.ends import End, Received, failure, would_block
+from slirpy.testing.sim.wellknown import reachable
 
 if TYPE_CHECKING:
     from slirpy.testing.sim.host import Host
@@ -94,22 +95,19 @@ class DatagramEnd(End):
         self._open(address, port)
 
     def _open(self, address: bytes, port: int) -> HostDatagram:
-        dual = self.family == socket.AF_INET6 and not self.option(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
         shared = any(
             self.option(socket.SOL_SOCKET, name)
             for name in (socket.SO_REUSEADDR, getattr(socket, "SO_REUSEPORT", -1))
         )
         bind = self.host.sockets.bind
-        self._datagram = bind(address, port, self, dual=dual, shared=shared)
+        self._datagram = bind(address, port, self, dual=self.dual, shared=shared)
         return self._datagram
 
     def _opened(self) -> HostDatagram:
         return self._datagram or self._open(_ANY[socket.AddressFamily(self.family)], 0)
 
     def connect(self, address: bytes, port: int) -> None:
-        if not any(address):
-            address = bytes((127, 0, 0, 1)) if len(address) == 4 else bytes(15) + b"\1"
-        self._opened().remote = address, port
+        self._opened().remote = reachable(address), port
 
     def disconnect(self) -> None:
         if self._datagram is not None:
@@ -122,11 +120,9 @@ class DatagramEnd(End):
         if place is None:
             raise failure(errno.EDESTADDRREQ)
         address, port = place
-        if not any(address):
-            address = bytes((127, 0, 0, 1)) if len(address) == 4 else bytes(15) + b"\1"
         payload = b"".join(buffers)
         ttl = self.option(socket.IPPROTO_IP, socket.IP_TTL)
-        error = datagram.send(payload, address, port, ttl if isinstance(ttl, int) else 0)
+        error = datagram.send(payload, reachable(address), port, ttl if isinstance(ttl, int) else 0)
         if error:
             raise failure(error)
         return len(payload)

@@ -245,6 +245,11 @@ class End(abc.ABC):
         """Return the value of an option."""
         return self.options.get((level, name), 0)
 
+    @property
+    def dual(self) -> bool:
+        """True if the address ``::`` means IPv4 as well: IPV6_V6ONLY is not set."""
+        return self.family == socket.AF_INET6 and not self.option(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+
     def set_option(self, level: int, name: int, value: int | bytes) -> None:
         """Set an option."""
         self.options[level, name] = value

@@ -8,10 +8,10 @@ from typing import Any
 
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.names import getaddrinfo, sockaddr
+from slirpy.testing.sim.wellknown import MAPPED
 
 __all__ = ["pack", "unpack"]
 
-_MAPPED = bytes(10) + b"\xff\xff"
 _LENGTHS = {socket.AF_INET: 4, socket.AF_INET6: 16}
 _LONGEST = {socket.AF_INET: 2, socket.AF_INET6: 4}
 
@@ -46,7 +46,7 @@ def pack(host: Host, family: int, place: Any) -> tuple[bytes, int]:
         return b"\xff" * 4, port
     text = getaddrinfo(host, name, port, family, flags=socket.AI_V4MAPPED)[0][4][0]
     address = socket.inet_pton(family, text.partition("%")[0])
-    return (address[12:] if address[:12] == _MAPPED else address), port
+    return (address[12:] if address[:12] == MAPPED else address), port
 
 
 def unpack(family: int, address: bytes, port: int) -> tuple[Any, ...]:

@@ -13,14 +13,13 @@ from slirpy.interfaces import AcceptedStream, Buffer
 from slirpy.testing.sim.socketapi.ends import End, Received, failure, would_block
 from slirpy.testing.sim.socketapi.options import configured
 from slirpy.testing.sim.streams import HostListener, HostStream
-from slirpy.wire import ipv6
+from slirpy.testing.sim.wellknown import reachable
 
 if TYPE_CHECKING:
     from slirpy.testing.sim.host import Host
 
 __all__ = ["StreamEnd"]
 
-_LOOPBACK = {4: bytes((127, 0, 0, 1)), 16: ipv6.LOOPBACK}
 _SOMAXCONN = 4096
 _LEAST_BUFFER = 1152
 """Bytes of data that the smallest receive buffer of Linux holds."""
@@ -120,16 +119,12 @@ class StreamEnd(End):
             raise failure(errno.ENOTCONN)
         return self.stream.remote
 
-    @property
-    def _dual(self) -> bool:
-        return self.family == socket.AF_INET6 and not self.option(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
-
     def bind(self, address: bytes, port: int) -> None:
         if self.local is not None:
             raise failure(errno.EINVAL)
         self._bound = (
             address,
-            self.host.sockets.reserve(self, address, port, dual=self._dual, reuse=self._reuses_address),
+            self.host.sockets.reserve(self, address, port, dual=self.dual, reuse=self._reuses_address),
         )
 
     def _reuses_address(self) -> bool:
@@ -146,7 +141,7 @@ class StreamEnd(End):
         if self._bound is None:
             self.bind(bytes(4 if self.family == socket.AF_INET else 16), 0)
         assert self._bound is not None
-        self.listener = self.host.sockets.listen(*self._bound, self._accept, dual=self._dual)
+        self.listener = self.host.sockets.listen(*self._bound, self._accept, dual=self.dual)
         self.listener.rcv_buffer = self._receive_buffer()
         self.listener.is_full = lambda: len(self._accepted) > self._backlog
 
@@ -179,7 +174,7 @@ class StreamEnd(End):
         self.connecting = True
         try:
             self.stream = self.host.sockets.connect(
-                address if any(address) else _LOOPBACK[len(address)],
+                reachable(address),
                 port,
                 self,
                 self._bound or (None, 0),

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import slirpy.testing.plugin.examples
 import slirpy.testing.plugin.session
@@ -249,6 +250,27 @@ def test_of_hypothesis(net):
 """,
     )
     result.assert_outcomes(passed=3)
+
+
+def test_profile(pytester: pytest.Pytester) -> None:
+    """The profile ``sim`` can be chosen for all tests of Hypothesis, those without a network, too."""
+    before = settings.get_current_profile_name()
+    try:
+        result = run(
+            pytester,
+            """
+from hypothesis import Phase, settings
+
+def test_phases():
+    assert Phase.explain not in settings().phases
+    assert Phase.shrink in settings().phases
+    assert settings().deadline is None
+""",
+            "--hypothesis-profile", "sim",
+        )  # fmt: skip
+    finally:
+        settings.load_profile(before)
+    result.assert_outcomes(passed=1)
 
 
 @pytest.mark.parametrize(
