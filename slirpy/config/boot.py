@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from slirpy.checks import switch, whole
-from slirpy.config.dhcp import DhcpRequest
+from slirpy.config.dhcp import BootFile, DhcpRequest, check_text
 from slirpy.config.text import decimal, hint
 from slirpy.config.values import as_text, instances, listed, printable
 from slirpy.errors import ConfigError
@@ -24,7 +24,7 @@ __all__ = [
     "HTTP_CLIENT",
     "BootChoice",
     "boot_files",
-    "choose_bootfile",
+    "bootfile_for",
     "is_http",
     "parse_bootfile",
     "takes_http",
@@ -158,6 +158,20 @@ def is_ipxe(request: DhcpRequest) -> bool:
     if request.user_class in (b"iPXE", b"\4iPXE"):
         return True
     return request.version == 4 and IPXE_OPTIONS in request.options
+
+
+def bootfile_for(given: str | Iterable[BootChoice] | BootFile | None, request: DhcpRequest) -> str | None:
+    """The boot file of a client by the option ``bootfile``. Returns None if there is none that the client could load.
+
+    Raises:
+        ConfigError: the option is a function, and DHCP cannot carry the name that it returned.
+    """
+    if callable(given):
+        chosen = given(request)
+        check_text("bootfile", chosen)
+        return chosen
+    choices = (BootChoice(given),) if isinstance(given, str) else given
+    return None if choices is None else choose_bootfile(choices, request)
 
 
 def choose_bootfile(choices: Iterable[BootChoice], request: DhcpRequest) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from typing import Literal, NamedTuple, TypeAlias
@@ -24,6 +24,7 @@ __all__ = [
     "StaticLease",
     "check_static_leases",
     "check_text",
+    "encoded_search",
     "parse_lease",
     "parse_route",
 ]
@@ -313,6 +314,20 @@ LeasePolicy: TypeAlias = Callable[[DhcpRequest], DhcpAnswer | None]
 
 BootFile: TypeAlias = Callable[[DhcpRequest], str | None]
 """Chooses a boot file, by the client's architecture for example."""
+
+
+def encoded_search(encode: Callable[[Sequence[str]], bytes], domains: Sequence[str]) -> bytes:
+    """Encode the search list.
+
+    Raises:
+        ConfigError: DHCP cannot carry it.
+    """
+    try:
+        return encode(domains)
+    except ValueError as error:
+        raise ConfigError(
+            f"dnssearch {error}: a domain name has ASCII labels of 1 to 63 bytes, and 255 in all"
+        ) from None
 
 
 def check_text(what: str, text: str | None) -> None:

@@ -136,10 +136,6 @@ class LeaseTable:
             del self._bound[address]
         return None
 
-    def names(self, now: int) -> list[tuple[str, bytes]]:
-        """Host name and address of each bound lease that owns a name."""
-        return self._names.current(now)
-
     def current(self, now: int) -> list[Lease]:
         """Copies of the leases that hold an address now."""
         return [replace(lease) for lease in self._by_address.values() if lease.expires > now]

@@ -12,9 +12,8 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
 
 from slirpy.config import Config
-from slirpy.config.boot import HTTP_CLIENT, BootChoice, choose_bootfile, is_http, takes_http, waits_for_pxe
-from slirpy.config.dhcp import LEASE_TIME_FOREVER, DhcpAnswer, DhcpRequest, check_text
-from slirpy.errors import ConfigError
+from slirpy.config.boot import HTTP_CLIENT, bootfile_for, is_http, takes_http, waits_for_pxe
+from slirpy.config.dhcp import LEASE_TIME_FOREVER, DhcpAnswer, DhcpRequest, check_text, encoded_search
 from slirpy.wire import dhcp
 from slirpy.wire.dhcp import FILE_SIZE, SNAME_SIZE, Message, reply_header, write_message
 
@@ -76,12 +75,7 @@ class Parameters:
             }
             options.append((dhcp.CLASSLESS_ROUTES, dhcp.classless_routes(gateways)))
         if config.dnssearch:
-            try:
-                options.append((dhcp.DOMAIN_SEARCH, dhcp.search_list(config.dnssearch)))
-            except ValueError as error:
-                raise ConfigError(
-                    f"dnssearch {error}: a domain name has ASCII labels of 1 to 63 bytes, and 255 in all"
-                ) from None
+            options.append((dhcp.DOMAIN_SEARCH, encoded_search(dhcp.search_list, config.dnssearch)))
         self._given = {option.code: option.value for option in config.dhcp_options}
         # A BOOTP message has little room: after the vital options, the user's come before our own.
         vital = {
@@ -90,8 +84,6 @@ class Parameters:
         self._options: dict[int, bytes | None] = {**vital, **self._given}
         for code, value in options:
             self._options.setdefault(code, value)
-        bootfile = config.bootfile
-        self._boot_choices = (BootChoice(bootfile),) if isinstance(bootfile, str) else bootfile
 
     def reply_fields(self, request: DhcpRequest, answer: DhcpAnswer) -> ReplyFields:
         """The parameters for one client: those of the configuration, as changed by the lease policy's answer.
@@ -102,12 +94,9 @@ class Parameters:
         config = self._config
         bootfile, http = answer.bootfile, True
         if bootfile is None:
-            choices = self._boot_choices
-            if callable(choices):  # like the lease policy, it knows the client, so its choice is final
-                bootfile = choices(request)
-                check_text("bootfile", bootfile)
-            elif choices is not None:
-                bootfile, http = choose_bootfile(choices, request), takes_http(request)
+            bootfile = bootfile_for(config.bootfile, request)
+            # Like the lease policy, a function knows the client, so its choice is final.
+            http = callable(config.bootfile) or takes_http(request)
         server = config.tftp_server_name if answer.tftp_server_name is None else answer.tftp_server_name
         options: dict[int, bytes | None] = {**self._options}
         if answer.hostname:
@@ -121,7 +110,7 @@ class Parameters:
                 options[code] = text.encode("ascii")
         if bootfile and http and is_http(bootfile):
             options.setdefault(dhcp.VENDOR_CLASS, HTTP_CLIENT)
-        if not bootfile and self._boot_choices and waits_for_pxe(request) and not options.keys() & _PXE_OPTIONS:
+        if not bootfile and config.bootfile and waits_for_pxe(request) and not options.keys() & _PXE_OPTIONS:
             options |= {dhcp.VENDOR_CLASS: PXE_CLIENT, dhcp.VENDOR_OPTIONS: LOCAL_BOOT}
         options |= answer.options
         return ReplyFields(

@@ -10,10 +10,9 @@ from ipaddress import IPv6Address
 from urllib.parse import quote
 
 from slirpy.config import Config
-from slirpy.config.boot import HTTP_CLIENT, BootChoice, choose_bootfile, is_http, takes_http
-from slirpy.config.dhcp import DhcpAnswer, DhcpRequest, check_text
+from slirpy.config.boot import HTTP_CLIENT, bootfile_for, is_http, takes_http
+from slirpy.config.dhcp import DhcpAnswer, DhcpRequest, encoded_search
 from slirpy.config.text import bracketed
-from slirpy.errors import ConfigError
 from slirpy.services.dhcp6.request import Decision, Exchange
 from slirpy.wire import dhcp6
 from slirpy.wire.domainname import pack_names
@@ -42,16 +41,8 @@ class Parameters:
         if not config.restrict:  # else nothing is reachable beyond the gateway
             self._options[dhcp6.DNS_SERVERS] = config.dns_address6
         search = config.dnssearch or ((config.domainname,) if config.domainname else ())
-        try:
-            domains = pack_names(search)
-        except ValueError as error:
-            raise ConfigError(
-                f"dnssearch {error}: a domain name has ASCII labels of 1 to 63 bytes, and 255 in all"
-            ) from None
-        if domains:
-            self._options[dhcp6.DOMAIN_LIST] = domains
-        bootfile = config.bootfile
-        self._boot_choices = (BootChoice(bootfile),) if isinstance(bootfile, str) else bootfile
+        if search:
+            self._options[dhcp6.DOMAIN_LIST] = encoded_search(pack_names, search)
 
     def options(self, exchange: Exchange, decision: Decision) -> list[bytes]:
         """The options for one client: those of the configuration, as changed by the lease policy's answer.
@@ -95,12 +86,7 @@ class Parameters:
     def _boot_url(self, request: DhcpRequest, answer: DhcpAnswer) -> str | None:
         bootfile = answer.bootfile
         if bootfile is None:
-            choices = self._boot_choices
-            if callable(choices):
-                bootfile = choices(request)
-                check_text("bootfile", bootfile)
-            elif choices is not None:
-                bootfile = choose_bootfile(choices, request)
+            bootfile = bootfile_for(self._config.bootfile, request)
         if not bootfile or "://" in bootfile:
             return bootfile
         server = self._tftp_server(answer)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from slirpy.testing.sim.host import Host
     from slirpy.testing.sim.program import Program
 
-__all__ = ["HOST", "PROGRAM", "current_host", "current_program"]
+__all__ = ["HOST", "PROGRAM", "current_host"]
 
 HOST: ContextVar[Host | None] = ContextVar("slirpy.testing.sim.host", default=None)
 """Set in the context of each task and of each greenlet of a program. Code outside programs, such as that of the test
@@ -18,6 +18,4 @@ or of another thread, has no host, and keeps real sockets, clocks and threads.
 current_host = HOST.get
 """Return the host whose program runs now; None outside programs."""
 PROGRAM: ContextVar[Program | None] = ContextVar("slirpy.testing.sim.program", default=None)
-"""Set together with :data:`HOST`."""
-current_program = PROGRAM.get
-"""Return the program that runs now; None outside programs."""
+"""The program that runs now; None outside programs. Set together with :data:`HOST`."""
