@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slirpy.testing.plugin.examples import PROFILE, register_profile
+from slirpy.testing.plugin.profile import PROFILE, register_profile
 from slirpy.testing.sim.durations import LONGEST
 
 __all__ = ["add", "artifacts", "check", "seeds", "shard"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from slirpy.testing.plugin.profile import without_explanation
 from slirpy.testing.sim.errors import LeftoverError
 
 __all__ = ["collect"]
@@ -121,7 +122,7 @@ def _of_hypothesis(
     if is_coroutine:
         del example.__wrapped__
     handle.inner_test = example
-    examples.without_explanation(function)
+    without_explanation(function)
     signature = inspect.signature(function)
     if not takes_net:
         return function
