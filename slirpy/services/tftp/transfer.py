@@ -145,11 +145,11 @@ class Start(NamedTuple):
     """An accepted request: what every transfer begins with."""
 
     server: bytes
-    """Our address."""
+    """Address of the server."""
     guest: bytes
     guest_port: int
     port: int
-    """Our port."""
+    """Port of the server."""
     request: bytes
     """The packet."""
     terms: Terms
