@@ -191,7 +191,7 @@ def test_what_is_remembered_is_bounded() -> None:
         teller.now += 1
         teller.refuse(f"tcp 198.51.100.7:{port}")
     assert len(teller.take()) == 3 * REMEMBERED
-    assert len(teller.refused._told) == REMEMBERED
+    assert len(teller.refused._reported) == REMEMBERED
 
 
 def test_an_output_that_is_closed_does_not_stop_the_network() -> None:
