@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 Message: TypeAlias = dict[str, Any]
 _LONGEST = 65536
+_LINE_MAX = 1000
 
 
 class Channel:
@@ -36,17 +37,39 @@ class Channel:
             pass
 
     def receive(self) -> tuple[Message, int | None] | None:
-        """Wait for a message, and the descriptor that may come with it. Returns None when the far end has closed."""
+        """Wait for a message, and the descriptor that may come with it.
+
+        Returns None when the far end has closed, or has sent anything but a message.
+        """
         try:
             data, descriptors, _, _ = socket.recv_fds(self._sock, _LONGEST, 1)
         except ConnectionResetError:
             return None
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
-        if not data:
+        try:
+            message = json.loads(data) if data else None
+        except (ValueError, RecursionError):
+            message = None
+        if not isinstance(message, dict):
+            for descriptor in descriptors:
+                os.close(descriptor)
             return None
-        return json.loads(data), descriptors[0] if descriptors else None
+        return message, descriptors[0] if descriptors else None
 
     def close(self) -> None:
         """Close this end."""
         self._sock.close()
+
+
+def whole(message: Message, key: str, largest: int) -> int:
+    """A whole number of a message; 0 if it is anything else, or out of range."""
+    value = message.get(key)
+    return value if type(value) is int and 0 <= value <= largest else 0
+
+
+def line(message: Message, key: str) -> str:
+    """A text of a message, as one line without control characters."""
+    value = message.get(key)
+    text = value if isinstance(value, str) else f"unexpected message {message!r}"
+    return "".join(each if each.isprintable() else " " for each in text)[:_LINE_MAX]

@@ -4,10 +4,16 @@ Three processes begin here. The *founder*, forked from slirpy, creates the names
 child is *init*, process 1 of the new PID namespace. When it ends, for whatever reason, the kernel kills all
 others in the namespace, and it ends when slirpy does, because it requests that signal. CMD is init's child.
 
-All stay in slirpy's session and process group. So the terminal treats them as one job: Ctrl-C, Ctrl-\\ and
-Ctrl-Z reach CMD from the terminal, and a shell as CMD can do job control. Signals that slirpy gets come to
-init as messages, and init passes on those that were sent to slirpy alone. It recognises them by not having
-received them itself: a signal to the group, from the terminal or a process, reaches init too.
+CMD enters a second user and mount namespace before it starts (:mod:`slirpy.cli.border`), so init and its mounts
+are out of its reach.
+
+All stay in slirpy's session. CMD has its own process group, as the job of a shell has: what it sends to its
+group reaches nobody outside. If slirpy is the terminal's foreground job, and reads from and writes to the terminal,
+the group of CMD becomes the foreground job. Otherwise it does so when it stops because it needs the terminal
+(``SIGTTIN``, ``SIGTTOU``): slirpy may be part of a pipeline whose other end reads the keyboard.
+Signals that slirpy gets come to init as messages: those of the terminal are for CMD's group, others for CMD. In the
+foreground, a *listener* in CMD's group learns whether Ctrl-C was a key or a signal from CMD. Init cannot be that:
+the kernel keeps the number of a group while it has members, and process 1 ends only when all other numbers are free.
 
 The conversation, over a :class:`~slirpy.cli.channel.Channel`:
 
@@ -17,11 +23,15 @@ from inside          to inside
 ``unshared``         ``mapped``: user and group ids are
 ``init`` (its pid)   ``adopted``: the founder is reaped, init is slirpy's child
 ``tap`` + descriptor ``settings``
-``ready``            ``start``
-``exec`` (errno, 0)  ``signal`` (number), any number of times
+``ready``            ``start`` (true: CMD gets the terminal)
+``exec`` (errno, 0)  ``signal`` (number) and ``group`` (false: CMD only), any number of times
+``stopped`` (signal  ``terminal``: CMD's group becomes the foreground job, and continues
+that stopped CMD)
 ``socket`` (errno)   ``socket`` (kind), any number of times: an IPv4 socket of the
 and a descriptor     namespace, answered in order
 ``exit`` (status)
+and ``key`` (signal
+that a key sent, 0)
 ``error`` (text)     (at any moment up to ``ready``, in place of the others)
 ===================  ============================================================
 """
@@ -33,15 +43,16 @@ import os
 import select
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import NoReturn
+from typing import NamedTuple, NoReturn, TextIO
 
-from slirpy.cli import linux, namespace
+from slirpy.cli import border, linux, namespace
+from slirpy.cli.border import Border
 from slirpy.cli.channel import Channel, Message
+from slirpy.cli.hide import protect_kernel
 from slirpy.errors import LinkError
 
-__all__ = ["FORWARDED", "explain_namespaces", "found"]
+__all__ = ["FORWARDED", "Job", "explain_namespaces", "found"]
 
 FORWARDED = (
     signal.SIGTERM,
@@ -58,6 +69,7 @@ FORWARDED = (
     signal.SIGPWR,
     signal.SIGWINCH,
     signal.SIGCONT,
+    signal.SIGTSTP,
 )
 """Signals to slirpy that are meant for CMD. They are blocked in slirpy and in init, and read as data."""
 
@@ -68,20 +80,31 @@ _NAMESPACES = {
     "pid": linux.CLONE_NEWPID,
 }
 """Kinds of namespaces, under the names that the kernel's limits use."""
-_SAME_SIGNAL_SECONDS = 0.5
-_LATE_SIGNAL_SECONDS = 0.005
+_KEY_SECONDS = 0.05
+_SOCKETS = "/proc/self/net/unix"
 
 
-def found(channel: Channel, command: Sequence[str], mask: Iterable[int]) -> NoReturn:
+class Job(NamedTuple):
+    """A command, and how to run it."""
+
+    command: Sequence[str]
+    """CMD and its arguments."""
+    mask: Iterable[int]
+    """Signals to block in CMD."""
+    border: Border
+    terminal: int
+    """Descriptor of the controlling terminal, or -1."""
+
+
+def found(channel: Channel, job: Job) -> NoReturn:
     """Act as the founder, in a newly forked process. Never returns.
 
     Args:
         channel: to slirpy.
-        command: CMD and its arguments.
-        mask: the signals to block in CMD.
+        job: what to run.
     """
     try:
-        _found(channel, command, mask)
+        _found(channel, job)
     except _GoneError:
         pass
     except Exception as error:
@@ -102,7 +125,8 @@ def _expect(channel: Channel, what: str) -> Message:
     return received[0]
 
 
-def _found(channel: Channel, command: Sequence[str], mask: Iterable[int]) -> None:
+def _found(channel: Channel, job: Job) -> None:
+    sockets = _open_sockets() if job.border.closed else None
     # Read before the first is made: inside, the limits are others.
     limits = {kind: _sysctl(f"user.max_{kind}_namespaces") for kind in _NAMESPACES}
     for kind, flag in _NAMESPACES.items():  # one at a time, so that an exhausted limit can be named
@@ -115,31 +139,42 @@ def _found(channel: Channel, command: Sequence[str], mask: Iterable[int]) -> Non
     _expect(channel, "mapped")
     pid = os.fork()
     if pid == 0:
-        _init(channel, command, mask)
+        _init(channel, job, sockets)
     else:
         channel.send({"init": pid})
 
 
-def _init(channel: Channel, command: Sequence[str], mask: Iterable[int]) -> None:
+def _open_sockets() -> TextIO | None:
+    """The list of the host's Unix sockets, which can be read later, from another network namespace."""
+    try:
+        return open(_SOCKETS, encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return None
+
+
+def _init(channel: Channel, job: Job, sockets: TextIO | None) -> None:
     _expect(channel, "adopted")
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     # If slirpy ended before that call, the next receive reports it.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         # Python's handler would raise in this process and in CMD's.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _set_up(channel)
+    without_suid = _set_up(channel, job.border, sockets or ())
     channel.send({"ready": True})
-    _expect(channel, "start")
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD, *FORWARDED))
+    foreground = bool(_expect(channel, "start")["start"])
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD, signal.SIGTTOU, *FORWARDED))
     signals = linux.signal_descriptor((signal.SIGCHLD, *FORWARDED))
     linux.read_signals(signals)  # earlier ones are slirpy's business
-    pid, error = _spawn(command, mask)
-    channel.send({"exec": error})
-    if error == 0:
-        _Supervisor(channel, signals, pid).run()
+    group, keys = _lead(signals)
+    pid = _spawn(channel, job, group, foreground=foreground, bounded=without_suid)
+    if not foreground:
+        os.kill(group, signal.SIGKILL)  # the group lives on; _reap() takes its leader
+    if pid is not None:
+        _Supervisor(channel, signals, pid, group, job.terminal, keys if foreground else -1).run()
 
 
-def _set_up(channel: Channel) -> None:
+def _set_up(channel: Channel, border: Border, sockets: Iterable[str]) -> bool:
+    """Set up the namespaces. Returns whether the kernel ignores rights that a program's file gives to it."""
     from slirpy.links.tap import open_tap
 
     try:
@@ -158,12 +193,30 @@ def _set_up(channel: Channel) -> None:
     namespace.set_kernel_parameters(ipv6=any(":" in address for address, _, _ in settings.addresses))
     _in_helper(channel, lambda: namespace.configure_interfaces(settings))
     try:
-        warning = namespace.private_mounts(settings.dns, settings.search)
+        warning = namespace.private_mounts(settings.dns, settings.search, border, sockets)
+        without_suid = not border.privileged and _lock()
     except OSError as error:
-        channel.send({"error": f"cannot replace /etc/resolv.conf in the namespace: {error.strerror}"})
+        channel.send(
+            {"error": f"cannot replace files in the namespace: {error.filename or ''} {error.strerror}"}
+        )
         raise _GoneError from None
     if warning is not None:
         channel.send({"warning": warning})
+    return without_suid
+
+
+def _lock() -> bool:
+    """Take from the mounts what CMD could use against the host. Returns False if the kernel is too old for a part."""
+    complete = True
+    try:
+        linux.set_mount_flags("/")
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        complete = False
+    if os.stat("/proc/sys/kernel").st_uid == 0:  # user 0 outside is user 0 here, so slirpy was started by root
+        protect_kernel()
+    return complete
 
 
 def _in_helper(channel: Channel, work: Callable[[], None]) -> None:
@@ -185,38 +238,125 @@ def _in_helper(channel: Channel, work: Callable[[], None]) -> None:
         raise _GoneError
 
 
-def _spawn(command: Sequence[str], mask: Iterable[int]) -> tuple[int, int]:
-    """Start CMD. Returns its process id and 0, or the ``errno`` value that says why it cannot be started."""
-    reader, writer = os.pipe()  # both are closed by exec, so success shows as the end of the pipe
+def _lead(signals: int) -> tuple[int, int]:
+    """Start the leader of CMD's group, which is also the listener: a leader could not begin a session, as CMD may.
+
+    Returns its process id, and a pipe from which to read the signals that keys sent to the group.
+    """
+    reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            for number in (signal.SIGPIPE, signal.SIGXFSZ):
-                signal.signal(number, signal.SIG_DFL)  # Python ignores them, and children inherit that
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            os.execvp(command[0], list(command))
-        except OSError as error:
-            os.write(writer, str(error.errno).encode())
-        except ValueError:  # an empty name
-            os.write(writer, str(errno.ENOENT).encode())
+            while True:
+                select.select([signals], [], [])
+                keys = [number for number, from_terminal in linux.read_origins(signals) if from_terminal]
+                os.write(writer, bytes(keys))
         finally:
-            os._exit(127)
+            os._exit(0)
+    os.setpgid(pid, pid)
     os.close(writer)
-    failure = os.read(reader, 16)
-    os.close(reader)
-    return pid, int(failure or b"0")
+    return pid, reader
+
+
+def _spawn(channel: Channel, job: Job, group: int, *, foreground: bool, bounded: bool) -> int | None:
+    """Start CMD in a process group, and report whether that was possible. Returns its process id, or None."""
+    inner, ours = Channel.pair()  # close-on-exec: success shows as the end of the conversation
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        _become(inner, job, group, foreground=foreground, bounded=bounded)
+    inner.close()
+    while (received := ours.receive()) is not None:
+        message = received[0]
+        if "unshared" in message:
+            ours.send({"mapped": _map_all(pid)})
+        elif "missing" in message:
+            channel.send(message)
+        else:
+            channel.send(message)
+            return None
+    channel.send({"exec": 0})
+    return pid
+
+
+def _map_all(pid: int) -> bool:
+    """Map all users and groups of this namespace to themselves in that of ``pid``. Returns False if there is one."""
+    try:
+        for kind in ("uid", "gid"):
+            with open(f"/proc/self/{kind}_map") as file:
+                ranges = [line.split() for line in file]
+            if len(ranges) == 1 and ranges[0][2] == "1":
+                return False
+            with open(f"/proc/{pid}/{kind}_map", "w") as file:
+                file.write("".join(f"{start} {start} {count}\n" for start, _, count in ranges))
+    except OSError:
+        return False  # no /proc of our own, in a container
+    return True
+
+
+def _become(channel: Channel, job: Job, group: int, *, foreground: bool, bounded: bool) -> NoReturn:
+    """Become CMD. Reports why that failed."""
+    try:
+        os.setpgid(0, group)
+        if foreground:
+            try:
+                os.tcsetpgrp(job.terminal, group)
+            except OSError:
+                pass  # not its controlling terminal
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)  # Python ignores them, and children inherit that
+        if job.border.hides():
+            _enter_folder_again()
+        linux.close_on_exec(job.border.descriptors)
+        mapped = False
+        if not job.border.privileged:
+            border.enter_namespaces()
+            channel.send({"unshared": True})
+            mapped = bool(_expect(channel, "mapped")["mapped"])
+        missing = border.shut_in(job.border, mapped, bounded)
+        if missing:
+            channel.send({"missing": missing})
+    except Exception as error:
+        # As in found(): this copy of the program must not go on.
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        what = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        channel.send(
+            {"error": f"cannot shut the command in: {what}{why}; --privileged runs it without a border"}
+        )
+        os._exit(127)
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, job.mask)
+        os.execvpe(job.command[0], list(job.command), job.border.variables())
+    except OSError as error:
+        channel.send({"exec": error.errno})
+    except ValueError:  # an empty name
+        channel.send({"exec": errno.ENOENT})
+    finally:
+        os._exit(127)
+
+
+def _enter_folder_again() -> None:
+    """Enter the current folder by its name: the one that the process is in may be hidden by now."""
+    try:
+        os.chdir(os.getcwd())
+    except OSError:
+        os.chdir("/")
 
 
 class _Supervisor:
     """Work of init while CMD runs: reap processes that end, and pass on signals."""
 
-    def __init__(self, channel: Channel, signals: int, command: int) -> None:
+    def __init__(
+        self, channel: Channel, signals: int, command: int, group: int, terminal: int, keys: int
+    ) -> None:
         self._channel = channel
         self._signals = signals
         self._command = command
+        self._group = group
+        self._terminal = terminal
+        self._keys = keys
         self._status: int | None = None
-        self._own: dict[int, float] = {}
-        """Time at which init itself received a signal."""
+        self._key = 0
 
     def run(self) -> None:
         """Return when CMD has ended and its status has been reported."""
@@ -229,7 +369,7 @@ class _Supervisor:
                     self._read_signals()
                 else:
                     self._obey()
-        self._channel.send({"exit": self._status})
+        self._channel.send({"exit": self._status, "key": self._key})
 
     def _obey(self) -> None:
         """Carry out slirpy's requests."""
@@ -238,7 +378,9 @@ class _Supervisor:
             raise _GoneError
         message, _ = received
         if "signal" in message:
-            self._forward(message["signal"])
+            self._forward(message["signal"], message["group"])
+        elif "terminal" in message:
+            self._give_terminal()
         elif "socket" in message:
             self._open_socket(message["family"], message["socket"])
 
@@ -251,35 +393,48 @@ class _Supervisor:
             self._channel.send({"socket": error.errno})
 
     def _read_signals(self) -> None:
-        for number in linux.read_signals(self._signals):
-            if number == signal.SIGCHLD:
-                self._reap()
-            else:
-                self._own[number] = time.monotonic()
+        linux.read_signals(self._signals)  # all but SIGCHLD are slirpy's business
+        self._reap()
 
     def _reap(self) -> None:
         """Reap all processes that have ended. Keep the status of CMD, in a shell's form, if it is among them."""
         while True:
             try:
-                pid, wait_status = os.waitpid(-1, os.WNOHANG)
+                pid, wait_status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
-            if pid == self._command:
-                code = os.waitstatus_to_exitcode(wait_status)
-                self._status = code if code >= 0 else 128 - code
+            if pid != self._command:
+                continue
+            if os.WIFSTOPPED(wait_status):
+                self._channel.send({"stopped": os.WSTOPSIG(wait_status)})
+                continue
+            code = os.waitstatus_to_exitcode(wait_status)
+            self._status = code if code >= 0 else 128 - code
+            if self._keys >= 0 and -code in (signal.SIGINT, signal.SIGQUIT):
+                heard = select.select([self._keys], [], [], _KEY_SECONDS)[0]
+                self._key = -code if heard and -code in os.read(self._keys, 64) else 0
 
-    def _forward(self, number: int) -> None:
-        """Pass on a signal that slirpy got, unless CMD got it at the same time as a member of our group."""
-        if number not in self._own:  # the kernel signals a group one by one: it may be a moment late
-            select.select([self._signals], [], [], _LATE_SIGNAL_SECONDS)
-            self._read_signals()
+    def _give_terminal(self) -> None:
+        try:
+            os.tcsetpgrp(self._terminal, self._group)
+        except OSError:
+            pass  # the terminal, or all of the group, is gone
+        self._forward(signal.SIGCONT, group=True)
+
+    def _forward(self, number: int, group: bool) -> None:
+        """Pass on a signal to CMD, or to its group; and to CMD in any case, which may have left the group."""
+        self._reap()
         if self._status is not None:
             return
-        got = self._own.pop(number, float("-inf"))
-        to_the_group = time.monotonic() - got < _SAME_SIGNAL_SECONDS
-        if not (to_the_group and os.getpgid(self._command) == os.getpgrp()):
+        in_group = os.getpgid(self._command) == self._group
+        if group:
+            try:
+                os.killpg(self._group, number)
+            except ProcessLookupError:
+                pass
+        if not (group and in_group):
             os.kill(self._command, number)
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Interface
 from typing import NamedTuple
 
 from slirpy.cli import linux
+from slirpy.cli.border import Border
+from slirpy.cli.hide import hidden_paths, hide
 from slirpy.cli.resolvconf import PATH, add_file, read_host, resolv_conf
 
 __all__ = [
@@ -80,15 +82,16 @@ def configure_interfaces(settings: Settings) -> None:
 def set_kernel_parameters(*, ipv6: bool) -> None:
     """Set kernel parameters of the namespace, as far as is permitted.
 
-    Allow ping without privileges. Let the kernel report each datagram that finds no listener: by default it limits
-    itself to one report a second, and forwards to the loopback depend on these reports. Its global limit, a thousand
-    a second, stays. With IPv6, tap0 needs no router advertisements and no duplicate address detection, since it is
-    configured from here; without it, no router would answer.
+    Allow ping, and ports below 1024, without privileges. Let the kernel report each datagram that finds no listener:
+    by default it limits itself to one report a second, and forwards to the loopback depend on these reports. Its
+    global limit, a thousand a second, stays. With IPv6, tap0 needs no router advertisements and no duplicate address
+    detection, since it is configured from here; without it, no router would answer.
 
     Args:
         ipv6: whether the network has IPv6.
     """
     _write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647", "0 0")
+    _write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
     _write("/proc/sys/net/ipv4/icmp_ratelimit", "0")
     if ipv6:
         _write(f"{_IPV6}/disable_ipv6", "0")  # the host's default for new interfaces may be 1
@@ -119,12 +122,14 @@ def keep_mounts_private() -> None:
     linux.mount("none", "/", flags=linux.MS_REC | linux.MS_SLAVE)
 
 
-def private_mounts(dns: str, search: Sequence[str]) -> str | None:
-    """Give the mount namespace its own /proc and /etc/resolv.conf.
+def private_mounts(dns: str, search: Sequence[str], border: Border, sockets: Iterable[str]) -> str | None:
+    """Give the mount namespace its own /proc and /etc/resolv.conf, and hide paths.
 
     Args:
         dns: address of the name server.
         search: search domains for names; if empty, those of the host apply.
+        border: which paths to hide.
+        sockets: lines of the list of the host's sockets.
 
     Returns:
         A warning, if programs will not find the name server automatically.
@@ -132,13 +137,19 @@ def private_mounts(dns: str, search: Sequence[str]) -> str | None:
     Raises:
         OSError: a mount was refused.
     """
+    hidden = hidden_paths(border, sockets)
     try:
         linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
     except OSError:
         pass  # inside a container that hides parts of /proc; the old one shows only the host's processes
     content = resolv_conf(dns, search, read_host())
-    files = {PATH: content} | dict.fromkeys(_LOOKUP_DAEMONS, b"")
-    if not _private_files(files)[PATH]:
+    empty = hide(hidden, border.keep, {os.path.realpath(PATH): content})
+    empty = [*filter(os.path.exists, _LOOKUP_DAEMONS), *empty]
+    there = _private_files({PATH: content} | dict.fromkeys(empty[:1], b""))
+    for path in empty[1:]:
+        # By name: there may be more of them than a process can open.
+        linux.mount(empty[0], path, flags=linux.MS_BIND)
+    if not there[PATH]:
         try:
             add_file(PATH, content)
         except OSError as error:

@@ -43,24 +43,97 @@ Examples:
     help="Let --hostfwd reach services that listen on CMD's own loopback only; they see the loopback as the client."
     "  [default: yes, but no with --restrict, --allow, --deny or --policy]",
 )
+@flag(
+    "--hide",
+    group=Group.FIREWALL,
+    multiple=True,
+    metavar="PATH",
+    help="Show CMD an empty folder or file in place of PATH.  May be repeated.",
+)
+@flag(
+    "--no-hide/--auto-hide",
+    group=Group.FIREWALL,
+    default=None,
+    help="Hide nothing but what --hide names. By default, with --restrict, --allow, --deny or --policy, CMD sees no"
+    " sockets of the host's programs: /run, /tmp/.X11-unix, those of tmux, D-Bus, SSH agents and so on.",
+)
+@flag(
+    "--keep",
+    group=Group.FIREWALL,
+    multiple=True,
+    metavar="PATH",
+    help="Leave PATH, which would be hidden, as it is.  May be repeated.",
+)
+@flag(
+    "--keep-fd",
+    group=Group.FIREWALL,
+    multiple=True,
+    type=click.IntRange(3),
+    metavar="N",
+    help="Let CMD inherit descriptor N. All others are closed, except 0, 1 and 2.  May be repeated.",
+)
+@flag(
+    "--uid",
+    group=Group.FIREWALL,
+    metavar="USER[:GROUP]",
+    help="Run CMD as this user, by number. As root this is the border that counts: without it, CMD owns root's files."
+    " Other users see themselves as this user, and stay themselves.",
+)
+@flag(
+    "--privileged",
+    group=Group.FIREWALL,
+    is_flag=True,
+    help="Leave CMD all capabilities in its namespaces, for tcpdump, tc, nft or apt. It can then undo what else is"
+    " described here.",
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[--] [CMD [ARG]...]")
-def run(reporting: Reporting, command: Sequence[str], hostfwd_loopback: bool | None, **network: Any) -> None:
+def run(
+    reporting: Reporting,
+    command: Sequence[str],
+    hostfwd_loopback: bool | None,
+    hide: Sequence[str],
+    no_hide: bool | None,
+    keep: Sequence[str],
+    keep_fd: Sequence[int],
+    uid: str | None,
+    privileged: bool,
+    **network: Any,
+) -> None:
     """Run CMD with slirpy as its only network.
 
     CMD runs in new user, network, mount and process namespaces: no root is needed where the system allows user
-    namespaces. CMD gets the interface tap0 with address, default route and name server. The host's 127.0.0.1 is
-    reachable at the gateway, 10.0.2.2. The default CMD is a shell. The exit status is CMD's; 127 if CMD is not found,
-    126 if it cannot be executed, 2 for a mistake in the options or a system that does not allow it.
+    namespaces, without capabilities. CMD gets the interface tap0 with address, default route and name server. The
+    host's 127.0.0.1 is reachable at the gateway, 10.0.2.2. The default CMD is a shell. The exit status is CMD's; 127
+    if CMD is not found, 126 if it cannot be executed, 2 for a mistake in the options or a system that does not allow
+    it.
     """
     config = network_config(network)
     if sys.platform != "linux":
         fail("run needs the namespaces of Linux; on this system try `slirpy demo`, or use slirpy from Python")
     command = command or (os.environ.get("SHELL") or "/bin/sh",)
+    from slirpy.cli.border import Border, check_descriptors, parse_user, root_notice
     from slirpy.cli.session import Session
+    from slirpy.cli.streams import tell
 
+    has_policy = config.restrict or config.policy is not None
     if hostfwd_loopback is None:
-        hostfwd_loopback = not config.restrict and config.policy is None
-    status, error = Session(config, command, reporting, loopback=hostfwd_loopback).run()
+        hostfwd_loopback = not has_policy
+    check_descriptors(keep_fd)
+    border = Border(
+        privileged=privileged,
+        closed=has_policy and not no_hide,
+        hide=hide,
+        keep=keep,
+        descriptors=keep_fd,
+        user=None if uid is None else parse_user(uid),
+    )
+    if privileged and uid is not None:
+        fail("--uid and --privileged exclude each other: only user 0 has capabilities")
+    if has_policy and sys.stderr.isatty() and (notice := root_notice(border)):
+        tell(notice)
+    session = Session(config, command, reporting, loopback=hostfwd_loopback)
+    session.border = border
+    status, error = session.run()
     if error:
         why = "not found" if error == errno.ENOENT else os.strerror(error).lower()
         fail(f"{command[0] or repr('')}: {why}", 127 if error == errno.ENOENT else 126)

@@ -6,12 +6,12 @@ import os
 import signal
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import TypeAlias
 
 from slirpy.cli import linux, namespace
-from slirpy.cli.channel import Channel, Message
-from slirpy.cli.init import explain_namespaces, found
+from slirpy.cli.channel import Channel, Message, line, whole
+from slirpy.cli.init import Job, explain_namespaces, found
 from slirpy.errors import SlirpyError
 
 __all__ = ["Sandbox", "SandboxError"]
@@ -33,12 +33,11 @@ class Sandbox:
     it is a child of slirpy.
     """
 
-    def __init__(self, command: Sequence[str], mask: Iterable[int], warn: Callable[[str], object]) -> None:
+    def __init__(self, job: Job, warn: Callable[[str], object]) -> None:
         """Create the namespaces. CMD is not started yet.
 
         Args:
-            command: CMD and its arguments.
-            mask: the signals to block in CMD.
+            job: what to run.
             warn: called with a line about each restriction.
 
         Raises:
@@ -46,22 +45,28 @@ class Sandbox:
         """
         self._warn = warn
         self._asking: deque[tuple[int, socket.SocketKind, _Taker]] = deque()
-        self._asked: deque[tuple[int, _Taker]] = deque()
+        self._asked: deque[tuple[int, socket.SocketKind, _Taker]] = deque()
         self._channel, inner = Channel.pair()
         linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)  # init becomes our child when the founder ends
         founder = os.fork()
         if founder == 0:
             self._channel.close()
-            found(inner, command, mask)
+            found(inner, job)
         inner.close()
         self._child: int | None = founder
+        self.missing = ""
+        """The parts of the border that this system lacks; usually empty."""
+        self.stopped: Callable[[int], object] = lambda _: None
+        """Called with the signal that has stopped CMD."""
+        self.key = 0
+        """The signal that a key of the terminal sent and that ended CMD; otherwise 0."""
         self.tap = -1
         """Descriptor of the TAP interface. The caller must close it."""
         try:
             self._expect("unshared")
             self._map_ids(founder)
             self._channel.send({"mapped": True})
-            init = int(self._expect("init")[0]["init"])
+            init = whole(self._expect("init")[0], "init", 1 << 22)
             os.waitpid(founder, 0)
             self._child = init
             linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 0)  # orphans of other programs are not reaped here
@@ -95,14 +100,31 @@ class Sandbox:
         self._channel.send({"settings": settings})
         self._expect("ready")
 
-    def start(self) -> int:
-        """Start CMD. Returns 0, or the ``errno`` value that says why that failed."""
-        self._channel.send({"start": True})
-        return int(self._expect("exec")[0]["exec"])
+    @property
+    def init(self) -> int:
+        """Process id of the first process of the namespaces."""
+        assert self._child is not None
+        return self._child
 
-    def signal(self, number: int) -> None:
-        """Send a signal to CMD, unless it was sent to the process group that slirpy shares with it."""
-        self._channel.send({"signal": number})
+    def start(self, *, foreground: bool = False) -> int:
+        """Start CMD. Returns 0, or the ``errno`` value that says why that failed.
+
+        Args:
+            foreground: make it the foreground job of the terminal.
+
+        Raises:
+            SandboxError: CMD cannot be shut in.
+        """
+        self._channel.send({"start": foreground})
+        return whole(self._expect("exec")[0], "exec", 4095)
+
+    def signal(self, number: int, *, group: bool) -> None:
+        """Send a signal to CMD, or with ``group`` to its process group."""
+        self._channel.send({"signal": number, "group": group})
+
+    def give_terminal(self) -> None:
+        """Make CMD the foreground job of the terminal, and continue it."""
+        self._channel.send({"terminal": True})
 
     def open_socket(
         self,
@@ -120,7 +142,7 @@ class Sandbox:
     def _ask(self) -> None:
         while self._asking and len(self._asked) < ASKED_MAX:
             family, kind, done = self._asking.popleft()
-            self._asked.append((family, done))
+            self._asked.append((family, kind, done))
             self._channel.send({"socket": int(kind), "family": int(family)})
 
     def read(self) -> int | None:
@@ -134,11 +156,16 @@ class Sandbox:
             return 128 + signal.SIGKILL  # init was killed, and with it all the others
         message, descriptor = received
         if "exit" in message:
-            return int(message["exit"])
+            self.key = whole(message, "key", signal.NSIG)
+            return whole(message, "exit", 255)
+        if "stopped" in message:
+            self.stopped(whole(message, "stopped", signal.NSIG))
         if "socket" in message and self._asked:
-            family, done = self._asked.popleft()
+            family, kind, done = self._asked.popleft()
             self._ask()
-            done(None if descriptor is None else socket.socket(family, fileno=descriptor))
+            done(None if descriptor is None else _checked(descriptor, family, kind))
+        elif descriptor is not None:
+            os.close(descriptor)
         return None
 
     def close(self) -> None:
@@ -160,11 +187,13 @@ class Sandbox:
                 raise SandboxError("the first process of the namespaces was killed; was memory short?")
             message, descriptor = received
             if "warning" in message:
-                self._warn(message["warning"])
+                self._warn(line(message, "warning"))
+            elif "missing" in message:
+                self.missing = line(message, "missing")
             elif what in message:
                 return message, descriptor
             else:
-                raise SandboxError(message.get("error", f"unexpected message {message}"))
+                raise SandboxError(line(message, "error"))
 
     def _map_ids(self, pid: int) -> None:
         """Set the users and groups that exist in the namespaces.
@@ -194,6 +223,19 @@ class Sandbox:
                     raise
                 return False
         return True
+
+
+def _checked(descriptor: int, family: int, kind: socket.SocketKind) -> socket.socket | None:
+    """Make a descriptor from inside the socket that it should be, and None of anything else."""
+    try:
+        sock = socket.socket(fileno=descriptor)
+    except OSError:
+        os.close(descriptor)
+        return None
+    if sock.family != family or sock.type != kind or sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        sock.close()
+        return None
+    return sock
 
 
 def _write_map(pid: int, kind: str, text: str) -> None:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from slirpy.addresses import IPAddress
 from slirpy.cli import namespace
+from slirpy.cli.border import Border
 from slirpy.cli.capture import STANDARD, FrameLog, own_standard_output, parse_capture
+from slirpy.cli.init import Job
 from slirpy.cli.reporting import Reporting
 from slirpy.cli.sandbox import Sandbox
 from slirpy.cli.serving import allow_descriptors, drain, keep_heap, tell_forwards
@@ -40,6 +42,8 @@ class Session:
         self._config = config
         self._command = command
         self._reporting = reporting
+        self.border = Border()
+        """The border around CMD."""
         self._loopback = loopback
         self._output: int | None = None
         self._status: int | None = None
@@ -60,12 +64,16 @@ class Session:
         signals = Signals()
         try:
             # Before any large import: processes forked from here keep that memory.
-            with Sandbox(self._command, signals.previous_mask, tell) as sandbox:
-                return self._connect(sandbox, signals)
+            job = Job(self._command, signals.previous_mask, self.border, terminal.descriptor)
+            with Sandbox(job, tell) as sandbox:
+                sandbox.stopped = partial(terminal.stopped, sandbox, signals)
+                result = self._connect(sandbox, signals, terminal)
+            terminal.pass_on(sandbox.key)
+            return result
         finally:
             terminal.restore()
 
-    def _connect(self, sandbox: Sandbox, signals: Signals) -> tuple[int, int]:
+    def _connect(self, sandbox: Sandbox, signals: Signals, terminal: Terminal) -> tuple[int, int]:
         from slirpy import Slirp
         from slirpy.core.ndp import LEAST_MTU
         from slirpy.links.tap import TapLink
@@ -99,7 +107,7 @@ class Session:
             )
             if (number := signals.fatal()) is not None:
                 return 128 + number, 0
-            if error := sandbox.start():
+            if error := sandbox.start(foreground=terminal.at_start()):
                 return 0, error
             net.attach_link(link)
             net.watch(signals.fileno(), lambda _: signals.forward(sandbox))

@@ -68,9 +68,11 @@ def test_a_command_is_root_inside_and_the_user_outside(user: User, folder: Path)
 
 
 @needs_root
-def test_a_command_of_root_may_change_to_another_user(slirpy: User, need: Need) -> None:
+def test_a_privileged_command_of_root_may_change_to_another_user(slirpy: User, need: Need) -> None:
     need("setpriv")
-    result = slirpy.run("run", "setpriv", "--reuid=1234", "--regid=1235", "--groups=1236,1237", "id")
+    result = slirpy.run(
+        "run", "--privileged", "setpriv", "--reuid=1234", "--regid=1235", "--groups=1236,1237", "id"
+    )
     assert re.search(r"uid=1234 gid=1235 groups=1235,1236,1237", result.stdout), result.stderr
 
 

@@ -131,6 +131,7 @@ def test_every_option_is_tried_above(command: str) -> None:
     used = {word for arguments, _ in FLAGS.values() for word in arguments if word.startswith("--")}
     same = {"--deny", "--reject", "--drop", "--redirect", "--deny-private", "--policy"}  # one list with --allow
     others = {"--capture", "--trace", "--stats", "--top", "--mac", "--hostfwd-loopback"}  # not of Config
+    others |= {"--hide", "--no-hide", "--keep", "--keep-fd", "--uid", "--privileged", "--sandbox"}
     for option in command_of(command).params:
         if isinstance(option, click.Option):
             assert {*option.opts, *option.secondary_opts} & (used | same | others), option.opts

@@ -1,0 +1,1 @@
+"""Walls around a process that carries guests' traffic (Linux)."""

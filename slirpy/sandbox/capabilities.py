@@ -1,0 +1,65 @@
+"""Capabilities and attributes of a process (capabilities(7), prctl(2))."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from struct import Struct
+
+from slirpy.sandbox.syscalls import call
+
+__all__ = ["drop_bounding_set", "drop_capabilities", "no_new_privileges", "not_dumpable"]
+
+_PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 23, 24, 4, 38
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+_VERSION_3 = 0x20080522
+_HEADER = Struct("=Ii")
+_LAST = 63
+
+
+def _prctl(option: int, argument: int = 0) -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    zero = ctypes.c_ulong(0)
+    result: int = libc.prctl(option, ctypes.c_ulong(argument), zero, zero, zero)
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), "prctl")
+    return result
+
+
+def no_new_privileges() -> None:
+    """Let no program that this process starts have more rights than it has, whatever the program's file says."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def not_dumpable() -> None:
+    """Keep other processes of the user from tracing this one, and its memory out of core files."""
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def drop_bounding_set() -> None:
+    """Remove all capabilities from those that a program can gain.
+
+    Needs ``CAP_SETPCAP``; without it nothing changes.
+    """
+    for number in range(_LAST + 1):
+        try:
+            if _prctl(_PR_CAPBSET_READ, number):
+                _prctl(_PR_CAPBSET_DROP, number)
+        except PermissionError:
+            return
+        except OSError:
+            break  # the kernel has no more
+
+
+def drop_capabilities() -> None:
+    """Give up all capabilities of this thread for good: the permitted, effective, inheritable and ambient ones.
+
+    Raises:
+        OSError: the system refused.
+    """
+    try:
+        _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    except OSError:
+        pass  # before Linux 4.3 there are none
+    call("capset", _HEADER.pack(_VERSION_3, 0), bytes(24))
