@@ -20,7 +20,7 @@ from typing import TypeAlias
 from tests.support.repository import REPOSITORY
 from tests.system.oracle import PLAN4, PLAN6, Plan, Talk
 from tests.system.oracle_decode import Seen
-from tests.system.oracle_networks import Libslirp, Network, Slirpy
+from tests.system.oracle_networks import Libslirp, LibslirpAlone, Network, Slirpy
 
 __all__ = [
     "TABLE",
@@ -54,6 +54,8 @@ class Script:
     plan: Plan = PLAN4
     group: str = ""
     """Scripts of one group, which have the same options, are played one after the other on the same network."""
+    alone: bool = False
+    """To libslirp without QEMU, which has no syntax for what is compared."""
     files: Mapping[str, bytes] = field(default_factory=dict)
     """By name; what begins with ``->`` is a symbolic link to the rest."""
 
@@ -119,10 +121,13 @@ def read_table(path: Path = TABLE) -> list[Listed]:
     ]
 
 
-def over_ipv6(scripts: Iterable[Script], *names: str, group: str = "") -> list[Script]:
+def over_ipv6(scripts: Iterable[Script], *names: str, group: str = "", alone: bool = False) -> list[Script]:
     """The scripts of these names once more, over IPv6: ``tcp-refused`` is called ``tcp6-refused``."""
     chosen = {script.name: script for script in scripts}
-    return [replace(chosen[name], name=name.replace("-", "6-", 1), plan=PLAN6, group=group) for name in names]
+    return [
+        replace(chosen[name], name=name.replace("-", "6-", 1), plan=PLAN6, group=group, alone=alone)
+        for name in names
+    ]
 
 
 def groups(scripts: Iterable[Script]) -> dict[str, tuple[Script, ...]]:
@@ -149,7 +154,8 @@ def differences(scripts: Sequence[Script], patience: float = 1.0) -> dict[str, l
                 (folder / path).write_bytes(content)
         options = scripts[0].options.format(folder=folder)
         with ThreadPoolExecutor(2) as threads:
-            theirs, ours = threads.map(partial(_played, scripts, options, patience), (Libslirp, Slirpy))
+            networks = LibslirpAlone if scripts[0].alone else Libslirp, Slirpy
+            theirs, ours = threads.map(partial(_played, scripts, options, patience), networks)
         return {
             script.name: list(_compare(script.name, *records))
             for script, *records in zip(scripts, theirs, ours, strict=True)

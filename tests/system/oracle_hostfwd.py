@@ -6,10 +6,11 @@ import errno
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import IPv6Address
 
 from slirpy.errors import ForwardError
-from tests.system.oracle import PLAN4, Talk
-from tests.system.oracle_compare import Script
+from tests.system.oracle import PLAN6, Talk
+from tests.system.oracle_compare import Script, over_ipv6
 from tests.system.oracle_frames import ACK, FIN, PSH, RST, SYN, TcpEnd, answer, hello
 from tests.system.oracle_tcp import MSS_536, PATIENCE, SHORT, got, reset_on_close, until_bytes
 from tests.system.oracle_udp import closed_port
@@ -22,12 +23,12 @@ ATTEMPTS = 5
 def forward(talk: Talk) -> Iterator[tuple[str, socket.socket, TcpEnd]]:
     """A forward to the guest: its rule, a client of the host that connects to it, and the guest's end of that."""
     port, rule = _forwarded(talk)
-    with socket.socket() as sock:
-        sock.bind((PLAN4.loopback, 0))
+    with socket.socket(talk.plan.sockets) as sock:
+        sock.bind((talk.plan.loopback, 0))
         client = sock.getsockname()[1]
         talk.decoder.ports[port], talk.decoder.ports[client] = "forward", "client"
         sock.settimeout(PATIENCE)
-        sock.connect((PLAN4.loopback, port))
+        sock.connect((talk.plan.loopback, port))
         yield rule, sock, TcpEnd(talk, GUEST_PORT, client)
 
 
@@ -35,9 +36,12 @@ def _forwarded(talk: Talk) -> tuple[int, str]:
     """Add a forward at a free port of the host. A port may be taken by others right after it was found free."""
     for attempt in range(1, ATTEMPTS + 1):
         port = closed_port(talk, socket.SOCK_STREAM)
-        rule = f"tcp:{PLAN4.loopback}:{port}"
+        loopback, guest = talk.plan.loopback, ""
+        if talk.plan is PLAN6:
+            loopback, guest = f"[{loopback}]", f"[{IPv6Address(talk.plan.guest)}]"
+        rule = f"tcp:{loopback}:{port}"
         try:
-            talk.net.forward(f"{rule}-:{GUEST_PORT}")
+            talk.net.forward(f"{rule}-{guest}:{GUEST_PORT}")
         except (ForwardError, AssertionError):
             del talk.decoder.ports[port]
             if attempt == ATTEMPTS:
@@ -62,10 +66,9 @@ def inward(talk: Talk) -> None:
         talk.net.unforward(rule)
         talk.note_flows("HOST_FORWARD")
         port = int(rule.rpartition(":")[2])
-        with socket.socket() as late:
-            talk.note(
-                "host", after_removal=errno.errorcode.get(late.connect_ex((PLAN4.loopback, port)), "connected")
-            )
+        with socket.socket(talk.plan.sockets) as late:
+            error = late.connect_ex((talk.plan.loopback, port))
+            talk.note("host", after_removal=errno.errorcode.get(error, "connected"))
         guest.step("up-after-removal", ACK | PSH, b"still here", until="tcp")
         got(talk, sock, 10)
         guest.step("fin", FIN | ACK, until="tcp")
@@ -146,3 +149,7 @@ SCRIPTS = [
     Script("hostfwd-guest-resets", guest_resets),
     Script("hostfwd-urgent", urgent),
 ]
+_LATER = [script.name for script in SCRIPTS if script.play is not early]
+SCRIPTS += over_ipv6(SCRIPTS, *_LATER, group="hostfwd6", alone=True) + over_ipv6(
+    SCRIPTS, "hostfwd-early", alone=True
+)

@@ -15,14 +15,16 @@ import select
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any, Protocol
 
 from slirpy import Action, Config, FlowRequest, Slirp, Verdict
+from tests.support.repository import REPOSITORY
 
-__all__ = ["START", "Libslirp", "Network", "Slirpy"]
+__all__ = ["START", "Libslirp", "LibslirpAlone", "Network", "Slirpy"]
 
 START = 10.0
 """Seconds that QEMU may take to start, and the host's programs to answer each other."""
@@ -136,10 +138,7 @@ class Libslirp:
         assert "removed" in self._monitor(f"hostfwd_remove {rule}")
 
     def flows(self) -> list[str]:
-        rows = re.findall(
-            r"^ +(\S+\[\S+\]|\S+\[\d+ sec\]) +\d+ +(\S+) +(\S+) +(\S+) +(\S+) ", self.info(), re.M
-        )
-        return [f"{kind} {source}:{sport} > {dest}:{dport}" for kind, source, sport, dest, dport in rows]
+        return _rows(self.info())
 
     def info(self) -> str:
         """``info usernet`` as it is."""
@@ -153,6 +152,67 @@ class Libslirp:
         said = self._process.communicate()[1]
         shutil.rmtree(self._folder, ignore_errors=True)
         return said.decode()
+
+
+class LibslirpAlone:
+    """libslirp without QEMU, with the addresses that it has by default: see :mod:`tests.system.oracle_library`.
+
+    Rules of ``hostfwd`` are ``tcp:[ADDRESS]:PORT-[ADDRESS]:PORT``.
+    """
+
+    name = "libslirp"
+
+    def __init__(self, options: str = "", isolated: bool = False) -> None:
+        assert not options
+        assert not isolated
+        self._frames, frames = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        descriptors = frames.fileno(), control.fileno()
+        with frames, control:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.system.oracle_library", *map(str, descriptors)],
+                cwd=REPOSITORY,
+                pass_fds=descriptors,
+            )
+        self._control.settimeout(START)
+
+    def _ask(self, *request: object) -> Any:
+        self._control.send(json.dumps(request).encode())
+        return json.loads(self._control.recv(1 << 20))
+
+    def send(self, frame: bytes) -> None:
+        self._frames.send(frame)
+
+    def receive(self, timeout: float) -> list[bytes]:
+        if not select.select([self._frames], [], [], timeout)[0]:
+            return []
+        frame = self._frames.recv(1 << 17)
+        if not frame:
+            raise ConnectionError("libslirp has gone")
+        return [frame]
+
+    def forward(self, rule: str) -> None:
+        host, port, guest, guest_port = re.findall(r"\[(.*?)\]:(\d+)-\[(.*?)\]:(\d+)", rule)[0]
+        assert self._ask("forward", host, int(port), guest, int(guest_port)) == 0
+
+    def unforward(self, rule: str) -> None:
+        host, port = re.findall(r"\[(.*?)\]:(\d+)", rule)[0]
+        assert self._ask("unforward", host, int(port)) == 0
+
+    def flows(self) -> list[str]:
+        return _rows(self._ask("flows"))
+
+    def close(self) -> None:
+        self._frames.close()
+        self._control.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def _rows(info: str) -> list[str]:
+    """The rows of libslirp's table of connections."""
+    rows = re.findall(r"^ +(\S+\[\S+\]|\S+\[\d+ sec\]) +\d+ +(\S+) +(\S+) +(\S+) +(\S+) ", info, re.M)
+    return [f"{kind} {source}:{sport} > {dest}:{dport}" for kind, source, sport, dest, dport in rows]
 
 
 def _inside(request: FlowRequest) -> Verdict:

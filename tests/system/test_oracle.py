@@ -6,6 +6,7 @@ The table is ``docs/reference/libslirp.toml``. To see what is not listed, run on
 
 from __future__ import annotations
 
+import ctypes
 import functools
 from collections.abc import Callable
 
@@ -23,10 +24,12 @@ from tests.system import (
     oracle_tftp,
     oracle_udp,
 )
+from tests.system.machine import missing
 from tests.system.oracle import GATEWAY, Talk
 from tests.system.oracle_compare import Found, Row, Script, differences, explain, groups, read_table
 from tests.system.oracle_decode import Decoder, Seen, merge_streams
 from tests.system.oracle_frames import fragments, udp_packet
+from tests.system.oracle_library import LIBRARY
 from tests.system.oracle_networks import Libslirp, Slirpy
 from tests.system.oracle_udp import program
 
@@ -55,6 +58,10 @@ ROWS = [row for listed in TABLE for row in listed.rows]
 def found(need: Callable[..., None]) -> Callable[[str], list[Found]]:
     """Plays a script to both, once."""
     need("qemu-system-x86_64", "unshare")
+    try:
+        ctypes.CDLL(LIBRARY)
+    except OSError:
+        missing(f"needs {LIBRARY}")
     return _found
 
 
