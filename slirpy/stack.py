@@ -21,6 +21,8 @@ from slirpy.core.arrival import FlowOpeners
 from slirpy.core.flows import FlowInfo
 from slirpy.core.network import ROUTER
 from slirpy.core.parts import Parts
+from slirpy.core.pins import Pins
+from slirpy.core.port import LinkPort
 from slirpy.core.stack import IPStack
 from slirpy.core.translation import Translation
 from slirpy.errors import ConfigError, ForwardError
@@ -37,6 +39,7 @@ from slirpy.reprs import counted, never_raises
 from slirpy.services.dhcp import DhcpService, LeaseBook, LeaseInfo, LeaseStore
 from slirpy.services.dhcp6 import Dhcp6Service
 from slirpy.services.dns import DnsService
+from slirpy.services.dns.pinning import GuestNames
 from slirpy.services.guestfwd import GuestForwards, TargetOpener
 from slirpy.services.tftp import TftpService
 from slirpy.stats import Stats
@@ -87,7 +90,8 @@ class Stack(IPStack):
         self._made_at = forks.count
         parts = self._parts = Parts(config, random or Random(), Stats() if stats is None else stats)
         translation = Translation(config)
-        router = Router(config, parts.network.addresses, translation)
+        router = self._router = Router(config, parts.network.addresses, translation, parts.network)
+        router.is_own = getattr(host, "is_own", router.is_own)
         descriptors = self._descriptors = DescriptorLimit(parts.network.stats)
         self._tcp = TcpNat(parts, host, router, descriptors)
         if config.proxy is not None:
@@ -110,8 +114,15 @@ class Stack(IPStack):
                 dhcp6.SERVER_PORT,
                 Dhcp6Service(config, self, self._leases),
             )
-        self._dns = DnsService(config, self, host, guests=self._leases, translation=translation)
-        if not config.restrict:  # these queries leave this machine
+        pins = Pins(config.dns_grace, router.is_own)
+        names = self._names = GuestNames(pins, self, translation)
+        self._dns = DnsService(
+            config, self, host, guests=self._leases, translation=translation, names=names
+        )
+        names.server = self._dns
+        router.names = names
+        router.lease_of = self._leases.hostname_of
+        if not config.no_dns and not config.restrict:  # these queries leave this machine
             for address in (config.dns_address, config.dns_address6):
                 self.bind((address,), _DNS_PORT, self._dns)
                 self.stream_services[address, _DNS_PORT] = self._dns_stream
@@ -150,7 +161,8 @@ class Stack(IPStack):
         return self._leases.v4.first_lease() or self.neighbors.first_heard(first) or first
 
     def _dns_stream(self, owner: StreamOwner, flow: FlowRequest) -> StreamPeer:
-        return self._dns.stream(owner, flow.source_bytes, self.neighbors.get(flow.source_bytes).port)
+        link = self.neighbors.get(flow.source_bytes).port
+        return self._dns.stream(owner, flow.source_bytes, link, flow.mac_bytes)
 
     def flows(self) -> list[FlowInfo]:
         """Return every TCP, UDP and ICMP echo flow."""
@@ -225,6 +237,11 @@ class Stack(IPStack):
         self._leases.save_changes()
         return IPv4Address(address)
 
+    def detach(self, port: LinkPort) -> None:
+        """Disconnect a link; see :meth:`slirpy.core.stack.IPStack.detach`."""
+        super().detach(port)
+        self._names.lost(port.link)
+
     def close(self) -> None:
         """End all flows, guests' connections by a RST, and release the host's resources. Flushes once.
 
@@ -239,6 +256,8 @@ class Stack(IPStack):
             self._udp.remove(udp_flow)
         for echo_flow in list(self._ping.flows.values()):
             self._ping.remove(echo_flow)
+        for nat in (self._udp, self._ping):
+            nat.holding.close()
         self._ndp.close()
         self._dns.close()
         self._leases.close()

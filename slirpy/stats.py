@@ -178,6 +178,7 @@ class Stats(metaclass=_Slots):
     drop_udp_unreachable: int = _counter(
         "datagram to a port where nothing listens, or to an address that is not allowed"
     )
+    drop_flow_held: int = _counter("packet of a flow that is held: too many wait already")
     drop_udp_policy: int = _counter("datagram refused by policy")
     drop_udp_unasked: int = _counter(
         "datagram from a host that the guest has not sent to, while a policy restricts what it may reach"
@@ -244,6 +245,10 @@ class Stats(metaclass=_Slots):
     tcp_flows_no_socket: int = _counter("TCP connections refused because the system had no descriptor left")
     tcp_flows_proxy_refused: int = _counter("TCP connections that the upstream proxy refused")
     tcp_flows_evicted: int = _counter("TCP connections evicted to make room for another")
+    tcp_flows_misnamed: int = _counter("TCP connections reset because of what the client said first")
+    udp_flows_misnamed: int = _counter("UDP flows refused because of what the client said first")
+    flows_held: int = _counter("flows held until a policy decided or a name was resolved")
+    flows_reset_by_policy: int = _counter("flows that a new policy no longer allowed")
     flows_evicted_for_descriptors: int = _counter("flows of any kind evicted to free a descriptor for another")
     tcp_fastpath: int = _counter("segments handled by the fast path")
     udp_fastpath: int = _counter("datagrams from guests handled by the fast path")

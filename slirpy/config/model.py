@@ -72,6 +72,10 @@ class Config:
     dns_cache: int
     dns_mode: str
     dns_mix_case: bool
+    no_dns: bool
+    dns_refused: str
+    dns_grace: int
+    dns_name_rate: int
     dns_answer: DnsAnswerer | None
     dhcpstart: IPv4Address
     dhcpstart6: IPv6Address
@@ -128,6 +132,10 @@ class Config:
         dns_cache: int = 1000,
         dns_mode: str = "auto",
         dns_mix_case: bool = False,
+        no_dns: bool = False,
+        dns_refused: str = "nxdomain",
+        dns_grace: int = 3600,
+        dns_name_rate: int = 120,
         dns_answer: DnsAnswerer | None = None,
         dhcpstart: IPv4Address | str | None = None,
         dhcpstart6: IPv6Address | str | None = None,

@@ -12,6 +12,7 @@ from typing import Protocol
 from slirpy.config import Config
 from slirpy.core.port import LinkPort
 from slirpy.core.timers import Alarm, Timers
+from slirpy.interfaces import Events
 from slirpy.stats import Stats
 from slirpy.wire import ethernet, ipv6
 from slirpy.wire.ip import family_of
@@ -55,11 +56,13 @@ class Network:
         addresses: the virtual hosts' addresses.
         groups: the IPv6 multicast groups that the virtual hosts listen to.
         macs: the virtual hosts' MAC addresses; ``group_macs``: those of the groups.
+        events: the sink of events; None: nobody listens.
+        flows_begun: number of flows that were reported to ``events``.
     """
 
     __slots__ = (
-        "_gateway_macs", "addresses", "config", "dirty", "group_macs", "groups", "macs", "now", "ports",
-        "random", "stats", "timers",
+        "_gateway_macs", "addresses", "config", "dirty", "events", "flows_begun", "group_macs", "groups", "macs",
+        "now", "ports", "random", "stats", "timers",
     )  # fmt: skip
 
     def __init__(self, config: Config, random: Random, stats: Stats) -> None:
@@ -67,6 +70,8 @@ class Network:
         self.stats = stats
         self.random = random
         self.now = 0
+        self.events: Events | None = None
+        self.flows_begun = 0
         self.timers = Timers()
         self.dirty: list[Marked] = []
         self.ports: list[LinkPort] = []

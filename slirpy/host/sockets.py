@@ -35,6 +35,8 @@ _BATCH = 64  # connections taken from one listener before others get their turn
 _BACKLOG = 1024
 _UDP_BUFFER = 1 << 20  # bytes that may wait for the next poll; the system may allow less
 _NOBODY = b"\x7f\0\0\1", 0  # a client of a unix socket has no address
+_NOT_OWN = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL)
+"""Errors with which the system refuses to bind a socket to an address of another host, or of no known family."""
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -241,6 +243,16 @@ class SocketHost:
     def lookup(self, name: str, done: Callable[[NameAnswer], None]) -> bool:
         """Ask the host's resolver library; see :meth:`slirpy.interfaces.HostNetwork.lookup`."""
         return self._lookups.start(name, done)
+
+    @staticmethod
+    def is_own(address: bytes) -> bool:
+        """Report whether an address is one of this host's, on whatever interface: a socket can be bound to it."""
+        try:
+            with new_socket(family_of(address), socket.SOCK_DGRAM) as sock:
+                sock.bind(name_of(address, 0))
+        except OSError as error:
+            return error.errno not in _NOT_OWN
+        return True
 
     def close(self) -> None:
         """Close all open sockets. Harmless when repeated."""

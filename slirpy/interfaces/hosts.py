@@ -264,6 +264,9 @@ class NameAnswer(NamedTuple):
 class HostNetwork(Protocol):
     """The outside world: the operating system's sockets, or a simulation.
 
+    A host network that knows its own addresses also has a method ``is_own(address: bytes) -> bool``. Policies and
+    rules by name rely on it to keep guests from the host.
+
     Outward calls never raise: failures are reported to the owner, possibly before the call returns. ``listen_tcp``
     and ``bind_udp`` are called on behalf of the configuration, not of a guest, and raise :class:`OSError`.
     """

@@ -40,7 +40,8 @@ class FlowRequest:
         source: text, an :mod:`ipaddress` object, or four or sixteen bytes, as ``destination``.
         mac: six bytes, or text.
         names: domain names in any case, with or without a full stop at the end.
-        own: True or False, or a function that finds out when it is needed.
+        lease: text, or a function that finds out when it is needed.
+        own: True or False, or such a function.
 
     Raises:
         ConfigError: an invalid value.
@@ -61,11 +62,10 @@ class FlowRequest:
     """The link that the guest is behind; None if unknown. Compare it by identity."""
     mac_bytes: bytes = field(compare=False)
     """The guest's MAC address; empty if unknown."""
-    lease: str = field(compare=False)
-    """Host name in the guest's DHCP lease; empty if it has none."""
     names: tuple[str, ...]
     """Names that stand for the destination, for this guest and now: it asked our DNS server for them, and this
     address was in the answer. In lower case, without a full stop at the end, the latest first."""
+    _lease: str | Callable[[], str] = field(compare=False)
     _own: bool | Callable[[], bool] = field(compare=False)
 
     def __init__(
@@ -79,7 +79,7 @@ class FlowRequest:
         *,
         link: object = None,
         mac: Buffer | str | None = None,
-        lease: str = "",
+        lease: str | Callable[[], str] = "",
         names: Sequence[str] = (),
         own: bool | Callable[[], bool] = False,
     ) -> None:
@@ -96,9 +96,9 @@ class FlowRequest:
             "mac_bytes",
             b"" if mac is None else mac if type(mac) is bytes and len(mac) == 6 else _mac_bytes("mac", mac),
         )
-        if not isinstance(lease, str):
+        if not isinstance(lease, str) and not callable(lease):
             raise ConfigError(f"lease is the host name of a lease, text; given was {lease!r}")
-        put(self, "lease", lease)
+        put(self, "_lease", lease)
         put(self, "names", _names("names", names))
         put(self, "_own", own if callable(own) else switch("own", own))
 
@@ -106,6 +106,11 @@ class FlowRequest:
     def mac(self) -> str:
         """The guest's MAC address, such as ``"52:54:00:12:34:56"``; empty if unknown."""
         return self.mac_bytes.hex(":")
+
+    @property
+    def lease(self) -> str:
+        """Host name in the guest's DHCP lease; empty if it has none."""
+        return self._lease() if callable(self._lease) else self._lease
 
     @property
     def own(self) -> bool:
@@ -124,6 +129,13 @@ class FlowRequest:
         broadcasts, which lead there too.
         """
         return ip_address(self.destination_bytes)
+
+    def _changed(self, **parts: object) -> FlowRequest:
+        """Return a copy with other parts, which are not checked."""
+        put, new = object.__setattr__, object.__new__(FlowRequest)
+        for name in FlowRequest.__slots__:
+            put(new, name, parts[name] if name in parts else getattr(self, name))
+        return new
 
     def __repr__(self) -> str:
         names = {protocol.value: protocol.name.lower() for protocol in IPProtocol}

@@ -10,16 +10,21 @@ from slirpy.core.arrival import Arrival
 from slirpy.core.flows import FlowInfo
 from slirpy.core.network import Network
 from slirpy.core.parts import Parts
+from slirpy.core.pins import Pin
 from slirpy.core.timers import Alarm
 from slirpy.fair import Group, Shares
 from slirpy.interfaces import DatagramPeer, FlowRequest, HostNetwork, IPProtocol, PingPeer
+from slirpy.nat.held import Holding
 from slirpy.nat.limits import DescriptorLimit
+from slirpy.nat.oversight import report_end
 from slirpy.nat.refusals import REFUSAL_CAUSES
 from slirpy.nat.routes import Refusal, Route, Router
 from slirpy.units import SECOND
 
 __all__ = ["DatagramFlow", "DatagramNat"]
 
+PINS_MAX = 1024
+"""Destinations of one flow whose pins are kept, and that are reported."""
 P = TypeVar("P", DatagramPeer, PingPeer)
 
 
@@ -35,7 +40,8 @@ class DatagramFlow(abc.ABC, Generic[P]):
     """
 
     __slots__ = ("_alarm", "_network", "_timeout", "bytes_in", "bytes_out", "guest", "inbound", "key",
-                 "last_activity", "number", "packets_in", "packets_out", "peer", "share", "started")  # fmt: skip
+                 "last_activity", "number", "packets_in", "packets_out", "peer", "pins", "serials", "share",
+                 "started")  # fmt: skip
     protocol: ClassVar[str]
     """Name in :class:`~slirpy.core.flows.FlowInfo`."""
 
@@ -51,6 +57,10 @@ class DatagramFlow(abc.ABC, Generic[P]):
         self.inbound = inbound
         self.share: Group[DatagramFlow[P]] | None = None
         self.peer: P | None = None
+        self.pins: list[Pin] = []
+        """Pins of the names that allowed its destinations."""
+        self.serials: list[int] = []
+        """Numbers of its destinations for :class:`~slirpy.interfaces.Events`."""
         self.started = self.last_activity = now
         self.bytes_in = self.bytes_out = self.packets_in = self.packets_out = 0
         self._alarm = Alarm(network.timers, self._check_idle)
@@ -128,11 +138,20 @@ class DatagramNat(abc.ABC, Generic[F]):
         self._shares: Shares[F] = Shares(limit)
         self._descriptors = descriptors
         descriptors.share(self._shares, self.remove)
+        self.holding = Holding(router, parts.network, self.protocol, self.resume)
 
-    def route(self, arrival: Arrival, number: int, destination: tuple[bytes, int]) -> Route | None:
-        """Route a packet to a new destination. Returns None if it was refused, with or without an error."""
-        route = self.router.route(FlowRequest(self.protocol, arrival.header.source, number, *destination))
-        if isinstance(route, Route):
+    def route(
+        self,
+        arrival: Arrival,
+        number: int,
+        destination: tuple[bytes, int],
+        payload: memoryview,
+        extra: int = 0,
+    ) -> Route | None:
+        """Route a packet to a new destination. Returns None if it was refused, with or without an error, or waits."""
+        key = arrival.header.source, number, destination
+        route = self.holding.route(arrival, key, payload, extra)
+        if route is None or isinstance(route, Route):
             return route
         if route is Refusal.MARTIAN:
             self.network.stats.drop_ip_destination += 1
@@ -144,6 +163,10 @@ class DatagramNat(abc.ABC, Generic[F]):
         if route is not Refusal.DROP:
             self.parts.errors.error(arrival, REFUSAL_CAUSES[route])
         return None
+
+    @abc.abstractmethod
+    def resume(self, arrival: Arrival, number: int, extra: int, payload: memoryview) -> None:
+        """Handle a packet that has waited; ``number`` and ``extra`` are what :meth:`route` was given."""
 
     @abc.abstractmethod
     def count_refused(self, *, by_policy: bool) -> None:
@@ -169,5 +192,29 @@ class DatagramNat(abc.ABC, Generic[F]):
         """End a flow. An entry in the history remains."""
         if self.flows.pop(flow.key, None) is not None:
             self._shares.remove(flow)
-            self.tables.closed_flows.append(flow.info(self.network.now, "CLOSED"))
+            info = flow.info(self.network.now, "CLOSED")
+            self.tables.closed_flows.append(info)
+            if self.network.events is not None:
+                for serial in flow.serials:
+                    report_end(self.network.events, serial, info)
         flow.close()
+        for pin in flow.pins:
+            self.router.release(pin)
+        flow.pins.clear()
+
+    def opened(self, flow: F, destination: tuple[bytes, int], route: Route) -> None:
+        """Note that a flow leads to a new destination."""
+        request, verdict = route.request, route.verdict
+        if request is not None and verdict is not None and verdict.names and len(flow.pins) < PINS_MAX:
+            pin = self.router.use(request, verdict.names[0])
+            if pin is not None:
+                flow.pins.append(pin)
+        network = self.network
+        if network.events is not None and len(flow.serials) < PINS_MAX:
+            network.flows_begun += 1
+            flow.serials.append(network.flows_begun)
+            if request is None:
+                request = FlowRequest(self.protocol, flow.guest, flow.number, *destination)
+            network.events.flow_opened(
+                network.flows_begun, request, verdict, route.address, route.port, flow.inbound
+            )

@@ -18,7 +18,7 @@ from slirpy.nat.flow import DatagramFlow, DatagramNat
 from slirpy.nat.limits import EXHAUSTED, DescriptorLimit
 from slirpy.nat.refusals import ERRNO_CAUSES, tell_errno
 from slirpy.nat.reports import out_of_time, relay, sent_echo
-from slirpy.nat.routes import Router, onward_ttl
+from slirpy.nat.routes import Route, Router, onward_ttl
 from slirpy.nat.udp import UdpNat
 from slirpy.tcp.pathmtu import refused_by_icmp, too_big
 from slirpy.units import SECOND
@@ -147,8 +147,9 @@ class IcmpNat(DatagramNat[IcmpFlow]):
         """Handle a guest's echo request to the outside."""
         header = arrival.header
         flow, address = self._known(header.source, identifier, header.destination)
+        route: Route | None = None
         if address is None:
-            route = self.route(arrival, identifier, (header.destination, 0))
+            route = self.route(arrival, identifier, (header.destination, 0), payload, sequence)
             if route is None:
                 return
             address = route.address
@@ -163,6 +164,7 @@ class IcmpNat(DatagramNat[IcmpFlow]):
                 return
         if flow.target(header.destination) is None:
             flow.map_destination(header.destination, address)
+            self.opened(flow, (header.destination, 0), route or Route(address, 0))
         if flow.peer is not None:
             flow.send(arrival, flow.peer, address, ttl, sequence, payload)
 
@@ -174,6 +176,10 @@ class IcmpNat(DatagramNat[IcmpFlow]):
             if address is not None:
                 return flow, address
         return None, None
+
+    def resume(self, arrival: Arrival, number: int, extra: int, payload: memoryview) -> None:
+        """Handle an echo request that has waited; ``extra`` is its sequence number."""
+        self.input_echo(arrival, number, extra, payload)
 
     def count_refused(self, *, by_policy: bool) -> None:
         """Count an echo request that was refused."""

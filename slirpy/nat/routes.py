@@ -7,46 +7,62 @@ Any other address of the virtual network that no guest has leads nowhere. All ot
 
 from __future__ import annotations
 
-import enum
+from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Protocol
 
 from slirpy.config import Config
 from slirpy.config.policy import checked_verdict
 from slirpy.core.network import ROUTER, gateway_for
+from slirpy.core.pins import Pin
 from slirpy.core.translation import UNASSIGNED, Translation
-from slirpy.interfaces import Action, FlowRequest, Verdict
+from slirpy.errors import ConfigError
+from slirpy.interfaces import Action, Decision, FlowRequest, Policy, Verdict
+from slirpy.nat.outcomes import HOLD_TIME, Pending, Refusal, Route
 from slirpy.wire.ip import family_of
 from slirpy.wire.scope import is_link_local, with_interface
 
-__all__ = ["LOOPBACK", "LOOPBACK6", "Refusal", "Route", "Router", "onward_ttl"]
+if TYPE_CHECKING:
+    from slirpy.core.network import Network
+
+__all__ = ["LOOPBACK", "LOOPBACK6", "NameSource", "Refusal", "Route", "Router", "onward_ttl"]
 
 LOOPBACK = b"\x7f\0\0\x01"
 LOOPBACK6 = bytes(15) + b"\x01"
 _LIMITED_BROADCAST = b"\xff\xff\xff\xff"
 _RESTRICTED = Verdict(Action.REJECT, reason="restrict")
 _SHUT = Verdict(Action.REJECT, reason="no host loopback")
+_UNDECIDED = Verdict(Action.REJECT, reason="nobody decided in time")
+_NOBODY = Verdict(Action.REJECT, reason="nobody to ask")
+_UNRESOLVED = "{} does not resolve to an address that may be used"
 
 
-class Refusal(enum.Enum):
-    """Reason why a flow is not allowed."""
+class NameSource(Protocol):
+    """The names that addresses stand for, and their addresses now. All addresses are as the host knows them, or those
+    of virtual hosts.
+    """
 
-    NET_UNREACHABLE = "net unreachable"
-    HOST_UNREACHABLE = "host unreachable"
-    PORT_UNREACHABLE = "port unreachable"
-    PROHIBITED = "administratively prohibited"
-    DROP = "dropped"
-    MARTIAN = "no such destination"
-    BEYOND_SCOPE = "source address of a smaller scope"
+    def names(self, request: FlowRequest) -> tuple[str, ...]:
+        """Return the names that the destination stands for, the latest first."""
+        ...
 
+    def resolve(
+        self, request: FlowRequest, name: str, done: Callable[[list[bytes]], object]
+    ) -> Callable[[], object] | None:
+        """Find the addresses of a name now, of the destination's family; empty: none that may be used.
 
-class Route(NamedTuple):
-    """Destination of a flow."""
+        Returns:
+            None if ``done`` has been called; else a function that gives up.
+        """
+        ...
 
-    address: bytes
-    port: int
-    otherwise: bytes | None = None
-    """Address to try if nobody listens at ``address``."""
+    def use(self, request: FlowRequest, name: str) -> Pin | None:
+        """Keep the pin of a name for a flow, until :meth:`release`."""
+        ...
+
+    def release(self, pin: Pin) -> None:
+        """End the use of a pin by one flow."""
+        ...
 
 
 def onward_ttl(ttl: int, address: bytes) -> int:
@@ -64,6 +80,15 @@ class Router:
         config: the network.
         servers: the addresses of virtual hosts, which may grow; None: those of ``config``.
         translation: addresses that stand for hosts of the other family; None: as ``config`` says.
+        network: times how long a flow is held; None: for ever.
+
+    Attributes:
+        policy: the policy in force; None: everything is allowed.
+        names: knows which names addresses stand for; None: no name stands for any.
+        is_own: reports whether an address is one of the host's own.
+        lease_of: the host name in the lease of a guest's address; empty: none.
+        asker: decides where a policy says :attr:`~slirpy.interfaces.Action.ASK`; None: such flows are refused.
+        awaiter: runs a coroutine of the policy, and decides with its result.
     """
 
     def __init__(
@@ -71,6 +96,7 @@ class Router:
         config: Config,
         servers: AbstractSet[bytes] | None = None,
         translation: Translation | None = None,
+        network: Network | None = None,
     ) -> None:
         self._config = config
         self._translation = Translation(config) if translation is None else translation
@@ -79,8 +105,15 @@ class Router:
         """True if a rule says that there are places which guests may not reach."""
         self._gateways = frozenset((config.gateway_address, config.gateway_address6, ROUTER))
         self._broadcasts = frozenset((config.broadcast_address, _LIMITED_BROADCAST))
+        self._network = network
+        self.policy: Policy | None = config.policy
+        self.names: NameSource | None = None
+        self.is_own: Callable[[bytes], bool] = _is_never
+        self.lease_of: Callable[[bytes], str] = _no_lease
+        self.asker: Callable[[FlowRequest, Verdict], Verdict | Decision | Awaitable[Verdict]] | None = None
+        self.awaiter: Callable[[Awaitable[Verdict]], Decision] = _step
 
-    def route(self, request: FlowRequest) -> Route | Refusal:
+    def route(self, request: FlowRequest) -> Route | Refusal | Pending:
         """Find the host address and port for a flow that is not for a virtual service."""
         config = self._config
         host = self._translation.host(request.destination_bytes)
@@ -90,42 +123,162 @@ class Router:
             if host in self._broadcasts:
                 return Refusal.MARTIAN  # IPv6 has no broadcast to translate
             # From here on it is a flow to the host itself, also for the policy.
-            request = FlowRequest(
-                request.protocol, request.source_bytes, request.source_port, host, request.destination_port
-            )
+            request = request._changed(destination_bytes=host)
         refusal, address = self._lookup(request.destination_bytes)
         if refusal is Refusal.MARTIAN:
             return refusal  # unassigned, so no error is sent
         if config.restrict:
-            return self._refuse(request, _RESTRICTED)
+            return self.refuse(request, _RESTRICTED)
         if refusal is not None:
             if refusal is Refusal.NET_UNREACHABLE:
-                self._refuse(request, _SHUT)
+                self.refuse(request, _SHUT)
             return refusal
         if is_link_local(request.source_bytes) and not family_of(address).is_loopback(address):
             return Refusal.BEYOND_SCOPE  # no router forwards its packets (RFC 4291, section 2.5.6)
-        if config.policy is not None:
-            if address is LOOPBACK or address is LOOPBACK6:
-                # Under one name, so that rules about the gateway also hold for broadcasts.
-                gateway = config.gateway_address if address is LOOPBACK else config.gateway_address6
-                request = FlowRequest(
-                    request.protocol, request.source_bytes, request.source_port, gateway,
-                    request.destination_port, True,
-                )  # fmt: skip
-            verdict = checked_verdict(config.policy(request))
-            if verdict.action is not Action.ALLOW:
-                return self._refuse(request, verdict)
-            if verdict.redirect is not None:
-                target, port = verdict.redirect
-                try:
-                    return Route(with_interface(target), port)
-                except OSError:
-                    return Refusal.NET_UNREACHABLE  # its interface is gone
-        return Route(address, request.destination_port, self._other_loopback(request.destination_bytes))
+        if self.policy is None:
+            return Route(address, request.destination_port, self._other_loopback(request.destination_bytes))
+        request = self._known(request, address)
+        found = self._judged(request, address, self.policy(request))
+        if isinstance(found, Pending) and self._network is not None:
+            self._bound(found, request, self._network)
+        return found
 
-    def _refuse(self, request: FlowRequest, verdict: Verdict) -> Refusal:
+    # ---------------------------------------------------------------------------------- the policy
+
+    def _known(self, request: FlowRequest, address: bytes) -> FlowRequest:
+        """The flow with all that is known about it."""
+        if address is LOOPBACK or address is LOOPBACK6:
+            # Under one name, so that rules about the gateway also hold for broadcasts.
+            gateway = self._config.gateway_address if address is LOOPBACK else self._config.gateway_address6
+            request = request._changed(destination_bytes=gateway, host=True)
+        names = () if self.names is None else self.names.names(request)
+        lease_of, source, is_own, target = (
+            self.lease_of,
+            request.source_bytes,
+            self.is_own,
+            request.destination_bytes,
+        )
+        return request._changed(names=names, _lease=lambda: lease_of(source), _own=lambda: is_own(target))
+
+    def allows(self, request: FlowRequest, said: tuple[str, ...] = ()) -> Verdict | Decision | None:
+        """The policy's present verdict about a flow that it has allowed before; None: there is no policy.
+
+        Args:
+            said: the names that its client has said; empty: those of its destination count.
+        """
+        if self.policy is None:
+            return None
+        host = self._translation.host(request.destination_bytes)
+        if host is not None and host != UNASSIGNED:
+            request = request._changed(destination_bytes=host)
+        request = self._known(request, self._lookup(request.destination_bytes)[1])
+        answer = self.policy(request._changed(names=said) if said else request)
+        if isinstance(answer, Verdict | Decision):
+            return answer
+        return self.awaiter(answer) if isinstance(answer, Awaitable) else checked_verdict(answer)
+
+    def _judged(
+        self, request: FlowRequest, address: bytes, answer: Verdict | Decision | Awaitable[Verdict]
+    ) -> Route | Refusal | Pending:
+        """The consequence of a policy's answer, which may be yet to come."""
+        if not isinstance(answer, Verdict) and isinstance(answer, Awaitable):
+            answer = self.awaiter(answer)
+        if not isinstance(answer, Decision):
+            return self._settled(request, address, checked_verdict(answer))
+        pending = Pending()
+        decision = answer
+
+        def given(verdict: Verdict) -> None:
+            pending.follow(self._settled(request, address, verdict))
+
+        pending.on_cancel.append(lambda: decision.forget(given))
+        decision.then(given)
+        return pending.outcome or pending
+
+    def _settled(self, request: FlowRequest, address: bytes, verdict: Verdict) -> Route | Refusal | Pending:
+        """The consequence of a verdict."""
+        if verdict.action is Action.ASK:
+            if self.asker is None:
+                return self.refuse(request, _NOBODY)
+            return self._judged(request, address, _final(self.asker(request, verdict)))
+        if verdict.action is not Action.ALLOW:
+            return self.refuse(request, verdict)
+        more = (
+            (verdict, request) if verdict.rule or verdict.names or verdict.proxy is not None else (None, None)
+        )
+        if verdict.redirect is not None:
+            target, port = verdict.redirect
+            try:
+                return Route(with_interface(target), port, None, *more)
+            except OSError:
+                return Refusal.NET_UNREACHABLE  # its interface is gone
+        if verdict.names and self.names is not None:
+            return self._by_name(request, verdict, self.names)
+        return Route(address, request.destination_port, self._other_loopback(request.destination_bytes), *more)
+
+    def _by_name(self, request: FlowRequest, verdict: Verdict, names: NameSource) -> Route | Refusal | Pending:
+        """Route to an address that the name of a verdict has now: the guest's choice if that is one of them."""
+        pending = Pending()
+
+        def resolved(addresses: list[bytes]) -> None:
+            wanted = request.destination_bytes
+            if wanted not in addresses:
+                wanted = next((each for each in addresses if self._may_stand_in(request, verdict, each)), b"")
+            refusal, address = self._lookup(wanted) if wanted else (Refusal.HOST_UNREACHABLE, wanted)
+            if refusal is not None:
+                reason = _UNRESOLVED.format(verdict.names[0])
+                self.refuse(request, Verdict(Action.REJECT, reason=reason, rule=verdict.rule))
+                pending.follow(Refusal.HOST_UNREACHABLE)
+            else:
+                port, otherwise = request.destination_port, self._other_loopback(wanted)
+                pending.follow(Route(address, port, otherwise, verdict, request))
+
+        give_up = names.resolve(request, verdict.names[0], resolved)
+        if give_up is not None:
+            pending.on_cancel.append(give_up)
+        return pending.outcome or pending
+
+    def _may_stand_in(self, request: FlowRequest, verdict: Verdict, address: bytes) -> bool:
+        """Report whether rules about addresses allow another address of the name too."""
+        if self.policy is None:
+            return True
+        host = address in self._gateways
+        is_own = self.is_own
+        other = request._changed(
+            destination_bytes=address, host=host, names=verdict.names, _own=lambda: is_own(address)
+        )
+        answer = self.policy(other)
+        if isinstance(answer, Verdict):
+            return answer.action is Action.ALLOW and answer.redirect is None
+        if isinstance(answer, Awaitable) and not isinstance(answer, Decision):
+            getattr(answer, "close", _nothing)()
+        return False  # it is not clear at once, so the flow ends here
+
+    def use(self, request: FlowRequest, name: str) -> Pin | None:
+        """Keep the pin of a name for a flow, until :meth:`release`."""
+        return None if self.names is None else self.names.use(request, name)
+
+    def release(self, pin: Pin) -> None:
+        """End the use of a pin by one flow."""
+        if self.names is not None:
+            self.names.release(pin)
+
+    def _bound(self, pending: Pending, request: FlowRequest, network: Network) -> None:
+        """Refuse a flow that has been held for too long."""
+
+        def too_late() -> None:
+            pending.follow(self.refuse(request, _UNDECIDED))
+
+        timer = network.call_at(network.now + HOLD_TIME, too_late)
+        pending.on_cancel.append(timer.cancel)
+        network.stats.flows_held += 1
+
+    def refuse(self, request: FlowRequest, verdict: Verdict) -> Refusal:
+        """Report that a flow is refused: by the policy, or because of its client's first bytes."""
         if self._config.on_refused is not None:
             self._config.on_refused(request, verdict)
+        if self._network is not None and self._network.events is not None:
+            self._network.events.flow_refused(request, verdict)
         return Refusal.DROP if verdict.action is Action.DROP else Refusal.PROHIBITED
 
     def _lookup(self, destination: bytes) -> tuple[Refusal | None, bytes]:
@@ -171,3 +324,34 @@ class Router:
         if address == LOOPBACK6 or is_link_local(address):
             return gateway_for(self._config, guest)
         return address
+
+
+def _is_never(address: bytes) -> bool:
+    return False
+
+
+def _no_lease(address: bytes) -> str:
+    return ""
+
+
+def _nothing() -> None: ...
+
+
+def _final(answer: Verdict | Decision | Awaitable[Verdict]) -> Verdict | Decision | Awaitable[Verdict]:
+    """The answer of somebody who was asked. To ask again is a refusal."""
+    return _NOBODY if isinstance(answer, Verdict) and answer.action is Action.ASK else answer
+
+
+def _step(coroutine: Awaitable[Verdict]) -> Decision:
+    """Run a coroutine that waits for nothing, where there is no event loop.
+
+    Raises:
+        ConfigError: it waits.
+    """
+    decision = Decision()
+    try:
+        next(iter(coroutine.__await__()))
+    except StopIteration as end:
+        decision.give(checked_verdict(end.value))
+        return decision
+    raise ConfigError("the policy is a coroutine function that waits, and no event loop drives this network")

@@ -16,12 +16,16 @@ from slirpy.core.arrival import Arrival
 from slirpy.core.flows import FlowInfo, ending
 from slirpy.core.neighbor import Neighbor
 from slirpy.core.parts import Parts
+from slirpy.core.pins import Pin
 from slirpy.core.port import LinkPort
 from slirpy.core.ports import free_port
 from slirpy.core.tcpflow import TcpFlow
 from slirpy.fair import OUTSIDE, Group, Shares
-from slirpy.interfaces import FlowRequest, HostNetwork, IcmpReport, IPProtocol, StreamPeer
+from slirpy.interfaces import FlowRequest, HostNetwork, IcmpReport, Inspector, IPProtocol, StreamPeer, Verdict
+from slirpy.nat.inspected import InspectedStream
 from slirpy.nat.limits import EXHAUSTED, DescriptorLimit
+from slirpy.nat.outcomes import Pending
+from slirpy.nat.oversight import inspected, report_end, request_of
 from slirpy.nat.proxies import Proxies
 from slirpy.nat.pumps import PumpedFlow
 from slirpy.nat.refusals import UNHEARD, refuse_by_host, refuse_by_rule
@@ -72,7 +76,7 @@ class NatTcpFlow(PumpedFlow):
     """A guest's connection through the NAT, from its SYN to its end."""
 
     __slots__ = ("_arrival", "_nat", "_report", "_syn", "connecting", "counted", "inbound", "on_refused",
-                 "otherwise", "outside", "share")  # fmt: skip
+                 "otherwise", "outside", "pending", "pin", "said", "serial", "share", "verdict")  # fmt: skip
 
     def __init__(self, nat: TcpNat, key: bytes, neighbor: Neighbor, conn: Connection, *, inbound: bool) -> None:
         super().__init__(nat.network, nat.neighbors, key, neighbor, conn)
@@ -92,6 +96,16 @@ class NatTcpFlow(PumpedFlow):
         """Called with the peer, which it takes over, if the guest refuses the connection."""
         self.connecting = not inbound
         self.read_ready = inbound
+        self.pending: Pending | None = None
+        """The route, if it is yet to be found."""
+        self.pin: Pin | None = None
+        """The pin of the name that allowed the flow."""
+        self.verdict: Verdict | None = None
+        """The policy's verdict, if it says more than that the flow is allowed."""
+        self.said: tuple[str, ...] = ()
+        """Names that the client said in its first bytes."""
+        self.serial = 0
+        """Number of the flow for :class:`~slirpy.interfaces.Events`; 0: it was not reported."""
 
     @never_raises
     def __repr__(self) -> str:
@@ -102,6 +116,24 @@ class NatTcpFlow(PumpedFlow):
             f"<NatTcpFlow {guest} {'<-' if self.inbound else '->'} {far}, {state},"
             f" {self.bytes_in} bytes in, {self.bytes_out} out>"
         )
+
+    def routed(self, found: Route | Refusal) -> None:
+        """Continue with the route that was pending."""
+        self.pending = None
+        arrival, syn, nat = self._arrival, self._syn, self._nat
+        if arrival is None or syn is None or self.conn.state is not SYN_RECEIVED:
+            return  # the guest has given up
+        if isinstance(found, Refusal):
+            refuse_by_rule(nat.parts, arrival, self.key, syn, found)
+        elif not onward_ttl(arrival.header.hop_limit, found.address):
+            out_of_time(nat.parts, arrival)
+        else:
+            nat.lead(self, found, arrival)
+            self.mark()
+            return
+        self._syn = None
+        self.conn.close_with(errno.ECONNREFUSED)
+        nat.remove(self)
 
     def hold(self, arrival: Arrival, syn: Segment) -> None:
         """Keep what is needed to refuse the connection later."""
@@ -120,6 +152,12 @@ class NatTcpFlow(PumpedFlow):
     def reported(self, report: IcmpReport) -> None:
         """Note an ICMP error, from a router or the far host, that rules out the connection."""
         self._report = report
+
+    def writable(self) -> None:
+        """Note that the peer accepts data again."""
+        if isinstance(self.peer, InspectedStream):
+            self.peer.resume()
+        super().writable()
 
     # ------------------------------------------------------------------------------------ service
 
@@ -272,6 +310,12 @@ class NatTcpFlow(PumpedFlow):
         """Drop every reference that leads back to this flow."""
         super().release()
         self._arrival = self._syn = self.on_refused = None
+        if self.pending is not None:
+            self.pending.cancel()
+            self.pending = None
+        if self.pin is not None:
+            self._nat.router.release(self.pin)
+            self.pin = None
 
 
 class TcpNat:
@@ -295,6 +339,8 @@ class TcpNat:
         self.proxies: Proxies | None = None
         """Upstream proxies; None: there are none."""
         self._settings: dict[tuple[Family, int, int], Settings] = {}
+        self.inspector: Inspector | None = None
+        """Makes the inspectors of flows that a name allowed."""
 
     # ------------------------------------------------------------------------------------- outward
 
@@ -303,15 +349,17 @@ class TcpNat:
         network = self.network
         source, source_port, destination, port = split_key(key)
         service = self.tables.stream_service(destination, port)
-        target: Route | None = None
-        request = FlowRequest(IPProtocol.TCP, source, source_port, destination, port)
+        target: Route | Pending | None = None
+        request = FlowRequest(
+            IPProtocol.TCP, source, source_port, destination, port, link=arrival.port.link, mac=arrival.macs[6:]
+        )
         if service is None:
             route = self.router.route(request)
             if isinstance(route, Refusal):
                 refuse_by_rule(self.parts, arrival, key, seg, route)
                 return
             target = route
-            if not onward_ttl(arrival.header.hop_limit, target.address):
+            if isinstance(target, Route) and not onward_ttl(arrival.header.hop_limit, target.address):
                 out_of_time(self.parts, arrival)
                 return
         flow = self._new_flow(key, arrival.neighbor, arrival.port, previous=previous)
@@ -320,11 +368,26 @@ class TcpNat:
         flow.hold(arrival, seg)
         if service is not None:
             flow.peer = service(flow, request)
+        elif isinstance(target, Pending):
+            flow.pending = target
+            target.then(flow.routed)
         elif target is not None:
-            flow.outside = not onward_ttl(1, target.address)
-            if target.otherwise is not None:
-                flow.otherwise = Route(target.otherwise, target.port)
-            flow.peer = self.connect(flow, target, arrival)
+            self.lead(flow, target, arrival)
+
+    def lead(self, flow: NatTcpFlow, target: Route, arrival: Arrival) -> None:
+        """Lead a new flow along its route."""
+        flow.outside = not onward_ttl(1, target.address)
+        if target.otherwise is not None:
+            flow.otherwise = target._replace(address=target.otherwise, otherwise=None)
+        flow.verdict = target.verdict
+        if target.verdict is not None and target.verdict.names and target.request is not None:
+            flow.pin = self.router.use(target.request, target.verdict.names[0])
+        events = self.network.events
+        if events is not None:
+            request = target.request or request_of(flow)
+            flow.serial = self.network.flows_begun = self.network.flows_begun + 1
+            events.flow_opened(flow.serial, request, target.verdict, target.address, target.port, False)
+        flow.peer = self.connect(flow, target, arrival)
 
     def connect(self, flow: NatTcpFlow, target: Route, arrival: Arrival) -> StreamPeer:
         """Connect to the far side, with what is left of the SYN's time to live."""
@@ -335,7 +398,19 @@ class TcpNat:
             peer = self._connect(flow, target, ttl)
         if flow.peer_error in EXHAUSTED:
             self.network.stats.tcp_flows_no_socket += 1
-        return peer
+        verdict, request = target.verdict, target.request
+        if (
+            verdict is None
+            or request is None
+            or not verdict.names
+            or self.inspector is None
+            or verdict.tls == "off"
+        ):
+            return peer
+        first = self.inspector(request, verdict)
+        return (
+            peer if first is None else inspected(self.network, self.router, flow, peer, first, request, verdict)
+        )
 
     def _connect(self, flow: NatTcpFlow, target: Route, ttl: int) -> StreamPeer:
         """Connect directly, or through a proxy."""
@@ -368,6 +443,9 @@ class TcpNat:
         flow.outside = not onward_ttl(1, address)
         flow.conn.connect(network.now)
         flow.mark()
+        if network.events is not None:
+            flow.serial = network.flows_begun = network.flows_begun + 1
+            network.events.flow_opened(flow.serial, request_of(flow), None, address, port, True)
         return flow
 
     # ---------------------------------------------------------------------------------------- both
@@ -454,5 +532,8 @@ class TcpNat:
             del tables.tcp_flows[flow.key]
             if isinstance(flow, NatTcpFlow):
                 flow.counted.remove(flow)
-            tables.closed_flows.append(flow.info(self.network.now, ending(flow.conn.error)))
+            info = flow.info(self.network.now, ending(flow.conn.error))
+            tables.closed_flows.append(info)
+            if isinstance(flow, NatTcpFlow) and flow.serial and self.network.events is not None:
+                report_end(self.network.events, flow.serial, info)
         flow.release()

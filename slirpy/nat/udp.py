@@ -96,10 +96,11 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         destination = arrival.header.destination, destination_port
         target = self._targets.get(destination)
         if target is None:
-            route = self._nat.route(arrival, self.number, destination)
+            route = self._nat.route(arrival, self.number, destination, payload, destination_port)
             if route is None:
                 return
             target = self.map_destination(destination, route)
+            self._nat.opened(self, destination, route)
         self.send_pending()  # keep a flow's datagrams in order
         via, address, port = target
         network = self._nat.network
@@ -387,12 +388,17 @@ class UdpNat(DatagramNat[UdpFlow]):
         if flow is None:
             # Route first: a refused datagram must not evict a working flow.
             destination = arrival.header.destination, destination_port
-            route = self.route(arrival, source_port, destination)
+            route = self.route(arrival, source_port, destination, payload, destination_port)
             if route is None:
                 return
             flow = self.open(source, source_port, arrival.port)
             flow.map_destination(destination, route)
+            self.opened(flow, destination, route)
         flow.send(arrival, destination_port, payload)
+
+    def resume(self, arrival: Arrival, number: int, extra: int, payload: memoryview) -> None:
+        """Handle a datagram that has waited; ``extra`` is its destination port."""
+        self.input_udp(arrival, number, extra, payload)
 
     def open(self, guest: bytes, port: int, link: LinkPort | None) -> UdpFlow:
         """Create a flow. Its socket is opened when the guest first sends. ``link`` is None if it begins outside."""

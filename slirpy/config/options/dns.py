@@ -10,7 +10,10 @@ from slirpy.config.rows import Group, Option
 __all__ = ["DNS_CACHE_MAX", "DNS_MODES", "ROWS"]
 
 DNS_MODES = ("auto", "forward", "system")
+DNS_REFUSALS = ("nxdomain", "refused")
 DNS_CACHE_MAX = 1_000_000
+DNS_GRACE_MAX = 7 * 86_400
+DNS_NAME_RATE_MAX = 1_000_000
 
 ROWS: tuple[Option, ...] = (
     Option(
@@ -65,6 +68,41 @@ ROWS: tuple[Option, ...] = (
         help="Send names in a random mix of upper and lower case, which makes answers harder to forge.",
         more="An answer that does not repeat the mix is ignored.",
         flag="--dns-mix-case",
+    ),
+    Option(
+        name="no_dns",
+        group=Group.DNS,
+        kind=Switch(),
+        default=False,
+        help="Answer no DNS queries: nothing listens at the DNS server's address.",
+        flag="--no-dns",
+    ),
+    Option(
+        name="dns_refused",
+        group=Group.DNS,
+        kind=Choice(words=DNS_REFUSALS),
+        default="nxdomain",
+        help="Answer for a name that no rule allows, under a policy with names: it does not exist, or a refusal.",
+        flag="--dns-refused",
+    ),
+    Option(
+        name="dns_grace",
+        group=Group.DNS,
+        kind=Number(lowest=0, highest=DNS_GRACE_MAX, unit="seconds", metavar="SECONDS"),
+        default=3600,
+        help="Time that an address still stands for a name in rules after the DNS answer has expired.",
+        more="A new connection goes to what the name resolves to then.",
+        flag="--dns-grace",
+    ),
+    Option(
+        name="dns_name_rate",
+        group=Group.DNS,
+        kind=Number(lowest=0, highest=DNS_NAME_RATE_MAX, unit="names a minute", metavar="N"),
+        default=120,
+        help="Under a policy with names: new names a minute below one domain that a guest may ask for outside;"
+        " 0: no limit.",
+        more="More of them look like a tunnel.",
+        flag="--dns-name-rate",
     ),
     Option(
         name="dns_answer",

@@ -104,6 +104,11 @@ class LeaseBook:
         now = self._network.now
         return [lease for family in self._families for lease in family.table.current(now)]
 
+    def hostname_of(self, address: bytes) -> str:
+        """Host name in the lease of an address; empty if there is none."""
+        lease = self._families[len(address) == 16].table.at(address)
+        return "" if lease is None or not lease.holds(self._network.now) else lease.hostname or ""
+
     def names(self) -> list[tuple[str, bytes]]:
         """Host name and address of each lease that owns a name.
 

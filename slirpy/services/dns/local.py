@@ -175,6 +175,18 @@ class LocalNames:
             return query.reply(refusal) if ours else None
         return self._follow(query, own)
 
+    def is_of_guest(self, name: bytes) -> bool:
+        """Report whether a name may be one that a guest chose: no record of the operator has it."""
+        return name not in self._exact and self._config.dns_answer is None and not self._is_wild(name)
+
+    def _is_wild(self, name: bytes) -> bool:
+        at = 0
+        while self._wild and name[at]:
+            at += 1 + name[at]
+            if name[at:] in self._wild:
+                return True
+        return False
+
     def _follow(self, query: Query, own: _Table) -> bytes | Alias | None:
         """Go from alias to alias until there is an answer or a name that is not local."""
         name, owner, kind = query.name, _HERE, query.qtype

@@ -42,16 +42,22 @@ class Question(abc.ABC):
         empty: the answer to ``outside`` in that case.
         alias: the alias.
         lookup: the lookup that it waits for.
+        mac: MAC address of the guest; empty if it is unknown.
+        trusted: whether the answer is the operator's own.
     """
 
-    __slots__ = ("alias", "empty", "guest", "key", "link", "lookup", "other", "outside", "query", "tcp")
+    __slots__ = (
+        "alias", "empty", "guest", "key", "link", "lookup", "mac", "other", "outside", "query", "tcp", "trusted",
+    )  # fmt: skip
 
-    def __init__(self, query: Query, guest: bytes, link: object, key: object = None) -> None:
+    def __init__(self, query: Query, guest: bytes, link: object, key: object = None, mac: bytes = b"") -> None:
         self.query = self.outside = query
         self.guest = guest
         self.link = link
         self.tcp = key is None
         self.key = key
+        self.mac = mac
+        self.trusted = False
         self.other: Query | None = None
         self.empty = b""
         self.alias: Alias | None = None

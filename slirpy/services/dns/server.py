@@ -23,6 +23,7 @@ from slirpy.interfaces import Datagram, HostNetwork, ServiceNetwork, StreamOwner
 from slirpy.services.dns.cache import DnsCache
 from slirpy.services.dns.local import GuestNames, LocalNames, with_alias
 from slirpy.services.dns.lookup import ForwardedLookup, Lookup, Question
+from slirpy.services.dns.pinning import GuestNames, OwnQuestion
 from slirpy.services.dns.resolution import Answer
 from slirpy.services.dns.servers import RESOLV_CONF, ResolverList, Servers
 from slirpy.services.dns.stream import DnsStream
@@ -103,7 +104,7 @@ class _Transport(NamedTuple):
 class _DatagramQuestion(Question):
     """A question that came over UDP."""
 
-    __slots__ = ("_address", "_link", "_mac", "_network", "_port")
+    __slots__ = ("_address", "_link", "_network", "_port")
 
     def __init__(self, network: ServiceNetwork, datagram: Datagram, query: Query) -> None:
         self.query = self.outside = query
@@ -113,7 +114,8 @@ class _DatagramQuestion(Question):
         self.alias = self.lookup = self.other = None
         self.empty = b""
         self._address = datagram.destination
-        self._mac = datagram.mac
+        self.mac = datagram.mac
+        self.trusted = False
         self._network = network
         self._port = datagram.source_port
         self.key = self.guest, self._port, query.message[:2], query.question
@@ -125,7 +127,7 @@ class _DatagramQuestion(Question):
             message = self.query.truncated()
             network.stats.dns_truncated += 1
         network.send_datagram(
-            self._address, PORT, self.guest, self._port, message, mac=self._mac, link=self._link
+            self._address, PORT, self.guest, self._port, message, mac=self.mac, link=self._link
         )
 
 
@@ -139,6 +141,7 @@ class DnsService:
         resolv_conf: the file that names the resolvers, unless ``config.resolvers`` does.
         guests: knows the names of guests; None: they have none.
         translation: addresses that stand for hosts of the other family; None: as ``config`` says.
+        names: hears of the addresses in answers to guests; None: nobody does.
     """
 
     def __init__(
@@ -149,7 +152,9 @@ class DnsService:
         resolv_conf: str = RESOLV_CONF,
         guests: GuestNames | None = None,
         translation: Translation | None = None,
+        names: GuestNames | None = None,
     ) -> None:
+        self._names = names
         self._config = config
         self._network = network
         self._host = host
@@ -198,16 +203,35 @@ class DnsService:
             return
         message = self._ask(question)
         if message is not None:
-            question.deliver(message)
+            question.deliver(self._noted(question, message))
 
-    def stream(self, owner: StreamOwner, guest: bytes = bytes(4), link: object = None) -> StreamPeer:
+    def ask_for(self, question: OwnQuestion) -> None:
+        """Answer a question of slirpy itself, now or later."""
+        message = self._ask(question)
+        if message is not None:
+            question.deliver(self._noted(question, message))
+
+    def give_up(self, question: OwnQuestion) -> None:
+        """Stop looking for the answer to a question of slirpy itself."""
+        self._abandon(question)
+
+    def _noted(self, question: Question, message: bytes) -> bytes:
+        """Record which addresses an answer gives to a guest, just before the guest gets it."""
+        if self._names is not None:
+            self._names.answered(question, message)
+        return message
+
+    def stream(
+        self, owner: StreamOwner, guest: bytes = bytes(4), link: object = None, mac: bytes = b""
+    ) -> StreamPeer:
         """The far end of a guest's connection to port 53. ``owner`` is connected before this returns."""
-        return DnsStream(self._network, self._ask_by_tcp, self._abandon, owner, guest, link)
+        return DnsStream(self._network, self._ask_by_tcp, self._abandon, owner, guest, link, mac)
 
     def _ask_by_tcp(self, question: Question) -> bytes | None:
         if self._tcp.servers.returned(question.query.message):
             return question.query.reply(SERVFAIL)
-        return self._ask(question)
+        message = self._ask(question)
+        return None if message is None else self._noted(question, message)
 
     # ------------------------------------------------------------------------------------------- ask
 
@@ -221,6 +245,7 @@ class DnsService:
             said = query.reply(SERVFAIL)
         if isinstance(said, bytes):
             network.stats.dns_local += 1
+            question.trusted = not self._local.is_of_guest(query.name)
             return said
         if said is not None:
             question.alias = said
@@ -318,7 +343,8 @@ class DnsService:
         lookup, question.lookup = question.lookup, None
         if lookup is None:
             return
-        self._tcp.quota.release(question.link, question.guest)
+        transport = self._tcp if question.tcp else self._udp
+        transport.quota.release(question.link, question.guest)
         del lookup.questions[question]
         if not lookup.questions:
             del self._lookups[lookup.key]
@@ -352,7 +378,7 @@ class DnsService:
                 if other is None:
                     continue
                 answer_of_question = Answer(other)
-            question.deliver(self._final(question, answer_of_question))
+            question.deliver(self._noted(question, self._final(question, answer_of_question)))
 
     def _final(self, question: Question, answer: Answer | None) -> bytes:
         """The answer to a guest's question, made from the one from outside."""

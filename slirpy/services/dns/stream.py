@@ -36,8 +36,8 @@ class _StreamQuestion(Question):
 
     __slots__ = ("_stream",)
 
-    def __init__(self, stream: DnsStream, query: Query, guest: bytes, link: object) -> None:
-        super().__init__(query, guest, link)
+    def __init__(self, stream: DnsStream, query: Query, guest: bytes, link: object, mac: bytes) -> None:
+        super().__init__(query, guest, link, mac=mac)
         self._stream = stream
 
     def deliver(self, message: bytes) -> None:
@@ -49,7 +49,7 @@ class DnsStream:
     """The far end of one connection; a :class:`~slirpy.interfaces.StreamPeer`."""
 
     __slots__ = (
-        "_abandon", "_answers", "_ask", "_ended", "_guest", "_input", "_last", "_link", "_network", "_owner",
+        "_abandon", "_answers", "_ask", "_ended", "_guest", "_input", "_last", "_link", "_mac", "_network", "_owner",
         "_refused", "_shut", "_timer", "_waiting",
     )  # fmt: skip
 
@@ -61,6 +61,7 @@ class DnsStream:
         owner: StreamOwner,
         guest: bytes,
         link: object,
+        mac: bytes = b"",
     ) -> None:
         """Connect ``owner`` at once. ``guest`` is the address of the guest, and ``link`` the link it is behind."""
         self._network = network
@@ -68,6 +69,7 @@ class DnsStream:
         self._abandon = abandon
         self._guest = guest
         self._link = link
+        self._mac = mac
         self._owner: StreamOwner | None = owner
         self._input = bytearray()
         self._answers: deque[bytes] = deque()
@@ -183,7 +185,7 @@ class DnsStream:
             stats.drop_dns_malformed += 1
             self._put(query.reply(FORMERR))
             return
-        question = _StreamQuestion(self, query, self._guest, self._link)
+        question = _StreamQuestion(self, query, self._guest, self._link, self._mac)
         self._waiting[question] = None
         answer = self._ask(question)
         if answer is not None:

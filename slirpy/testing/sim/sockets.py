@@ -197,6 +197,10 @@ class HostSockets:
         """See :meth:`slirpy.interfaces.HostNetwork.open_ping`."""
         return HostPing(self._stack, owner)
 
+    def is_own(self, address: bytes) -> bool:
+        """Report whether an address is one of this host's."""
+        return self._stack.is_own(address)
+
     def lookup(self, name: str, done: Callable[[NameAnswer], None]) -> bool:
         """See :meth:`slirpy.interfaces.HostNetwork.lookup`."""
         self._lookup(name, lambda found: done(NameAnswer(tuple(found), exists=bool(found))))

@@ -1,0 +1,77 @@
+"""Oversight of TCP flows: their first bytes, and the events that they cause."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from slirpy.core.flows import FlowInfo
+from slirpy.core.network import Network
+from slirpy.core.tcpflow import TcpFlow
+from slirpy.interfaces import (
+    Action,
+    Events,
+    FirstBytes,
+    FlowRequest,
+    IPProtocol,
+    Passed,
+    Refused,
+    StreamOwner,
+    StreamPeer,
+    Verdict,
+)
+from slirpy.nat.inspected import InspectedStream
+from slirpy.nat.routes import Router
+from slirpy.wire.ip import split_key
+
+__all__ = ["inspected", "report_end", "request_of"]
+
+
+class _Watched(StreamOwner, Protocol):
+    """A flow whose first bytes are read; see :class:`slirpy.nat.tcp.NatTcpFlow`."""
+
+    peer: StreamPeer | None
+    said: tuple[str, ...]
+    serial: int
+
+
+def request_of(flow: TcpFlow) -> FlowRequest:
+    """Return the request that a flow began with; of an inbound flow its reverse, with the guest as the source."""
+    guest, guest_port, far, far_port = split_key(flow.key)
+    neighbor = flow.neighbor
+    link = None if neighbor.port is None else neighbor.port.link
+    return FlowRequest(IPProtocol.TCP, guest, guest_port, far, far_port, link=link, mac=neighbor.mac)
+
+
+def inspected(
+    network: Network,
+    router: Router,
+    flow: _Watched,
+    peer: StreamPeer,
+    first: FirstBytes,
+    request: FlowRequest,
+    verdict: Verdict,
+) -> StreamPeer:
+    """Put an inspector before the far side of a flow; returns the two as one far side."""
+
+    def found(finding: Passed | Refused) -> None:
+        reason = finding.reason if isinstance(finding, Refused) else ""
+        if network.events is not None:
+            network.events.flow_inspected(flow.serial, finding.kind, finding.names, reason)
+        if reason:
+            network.stats.tcp_flows_misnamed += 1
+            router.refuse(request, Verdict(Action.REJECT, reason=reason, rule=verdict.rule))
+        elif finding.names:
+            flow.said = finding.names
+
+    def aside(stream: InspectedStream) -> None:
+        if flow.peer is stream:
+            flow.peer = stream.peer
+
+    return InspectedStream(peer, flow, first, found, aside, lambda call: network.call_at(network.now, call))
+
+
+def report_end(events: Events, serial: int, info: FlowInfo) -> None:
+    """Report the end of a flow."""
+    events.flow_ended(
+        serial, info.state, info.bytes_in, info.bytes_out, info.packets_in, info.packets_out, info.age
+    )

@@ -1,0 +1,161 @@
+"""Names of destinations: what guests were told by the DNS server, and what the names resolve to now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from slirpy.config.dnsrecord import name_from_wire, name_to_wire
+from slirpy.core.pins import Pin, Pins
+from slirpy.core.translation import Translation
+from slirpy.interfaces import FlowRequest, ServiceNetwork
+from slirpy.services.dns.lookup import Question
+from slirpy.wire.dns import TRUNCATED, Query, read_query
+from slirpy.wire.dnsanswer import addresses_in
+
+__all__ = ["GuestNames", "OwnQuestion"]
+
+A, AAAA = 1, 28
+_KINDS = {4: A, 16: AAAA}
+_HEADER = b"\0\0\1\0\0\1\0\0\0\0\0\1"
+"""One question, with the wish for recursion and an OPT record."""
+_OPT = b"\0\0\x29\x04\xd0\0\0\0\0\0\0"
+"""EDNS of version 0 for answers of up to 1232 bytes."""
+
+
+class OwnQuestion(Question):
+    """A question of slirpy itself, on behalf of a guest: what does a name resolve to now?
+
+    It is asked over UDP, and again over TCP if the answer is cut short.
+    """
+
+    __slots__ = ("_server", "done")
+
+    def __init__(self, query: Query, request: FlowRequest, server: _Server, done: Callable[[], object]) -> None:
+        super().__init__(query, request.source_bytes, request.link, mac=request.mac_bytes)
+        self.tcp = False
+        self._server = server
+        self.done: Callable[[], object] | None = done
+
+    def deliver(self, message: bytes) -> None:
+        """See :meth:`~slirpy.services.dns.lookup.Question.deliver`."""
+        if message[2] & TRUNCATED and not self.tcp and self.done is not None:
+            self.tcp = True
+            self.other, self.outside = None, self.query
+            self._server.ask_for(self)
+            return
+        done, self.done = self.done, None
+        if done is not None:
+            done()
+
+
+class _Server(Protocol):
+    """The DNS server, as far as it is needed here."""
+
+    def ask_for(self, question: OwnQuestion) -> None:
+        """Find an answer, and deliver it now or later."""
+
+    def give_up(self, question: OwnQuestion) -> None:
+        """Stop to look for the answer."""
+
+
+class GuestNames:
+    """The names of destinations; a :class:`~slirpy.nat.routes.NameSource`.
+
+    Args:
+        pins: the table.
+        network: gives the time.
+        translation: addresses that stand for hosts of the other family.
+        server: answers questions.
+    """
+
+    def __init__(
+        self, pins: Pins, network: ServiceNetwork, translation: Translation, server: _Server | None = None
+    ) -> None:
+        self._pins = pins
+        self._network = network
+        self._translation = translation
+        self.server = server
+
+    def answered(self, question: Question, message: bytes) -> tuple[bytes, ...]:
+        """Record the addresses in an answer that a guest gets. Returns those that count for the name."""
+        query = question.query
+        if not question.mac or query.qtype not in (A, AAAA):
+            return ()
+        found = []
+        for address, ttl in addresses_in(query, message):
+            host = self._translation.host(address)
+            if host != b"":
+                found.append((host or address, ttl))
+        length = 4 if query.qtype == A else 16
+        if any(len(address) != length for address, _ in found):  # they stand for hosts of the other family
+            length = 20 - length
+        return self._pins.note(
+            _link_of(question.link),
+            question.mac,
+            name_from_wire(query.name),
+            length,
+            found,
+            self._network.now,
+            trusted=question.trusted,
+        )
+
+    def names(self, request: FlowRequest) -> tuple[str, ...]:
+        """Return the names that a destination stands for."""
+        if not request.mac_bytes:
+            return ()
+        return self._pins.names(request.link, request.mac_bytes, request.destination_bytes, self._network.now)
+
+    def _current(self, request: FlowRequest, name: str) -> list[bytes]:
+        length = len(request.destination_bytes)
+        return self._pins.current(request.link, request.mac_bytes, name, length, self._network.now)
+
+    def resolve(
+        self, request: FlowRequest, name: str, done: Callable[[list[bytes]], object]
+    ) -> Callable[[], object] | None:
+        """Find the addresses of a name now; see :meth:`slirpy.nat.routes.NameSource.resolve`."""
+        addresses = self._current(request, name)
+        server = self.server
+        if addresses or server is None:
+            done(addresses)
+            return None
+        # A guest that knows hosts of the other family by addresses of its own asks for those.
+        length = len(request.destination_bytes)
+        if length != len(request.source_bytes) and self._translation.seen(request.destination_bytes):
+            length = len(request.source_bytes)
+        try:
+            wire = name_to_wire(name)
+        except ValueError:
+            done([])
+            return None
+        query = read_query(_HEADER + wire + _KINDS[length].to_bytes(2, "big") + b"\0\1" + _OPT)
+        if query is None:
+            done([])
+            return None
+        question = OwnQuestion(query, request, server, lambda: done(self._current(request, name)))
+        server.ask_for(question)
+        if question.done is None:
+            return None
+
+        def give_up() -> None:
+            question.done = None
+            server.give_up(question)
+
+        return give_up
+
+    def use(self, request: FlowRequest, name: str) -> Pin | None:
+        """Keep the pin of a name for a flow."""
+        return self._pins.use(request.link, request.mac_bytes, name, request.destination_bytes)
+
+    def release(self, pin: Pin) -> None:
+        """End the use of a pin."""
+        self._pins.release(pin, self._network.now)
+
+    def lost(self, link: object) -> None:
+        """Keep the pins of guests behind a link that is detached, for their MAC addresses."""
+        self._pins.lost(link)
+
+
+def _link_of(link: object) -> object:
+    """The link of a port, or the link itself."""
+    return getattr(link, "link", link)
