@@ -29,6 +29,7 @@ from slirpy.errors import ConfigError, ForwardError
 from slirpy.interfaces import Buffer, FlowRequest, HostNetwork, StreamOwner, StreamPeer
 from slirpy.nat.hostfwd import Forwards
 from slirpy.nat.icmp import IcmpNat
+from slirpy.nat.inspection import first_bytes
 from slirpy.nat.inside import Inside, LoopbackForwards
 from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.proxies import Proxies
@@ -97,6 +98,7 @@ class Stack(IPStack):
         if config.proxy is not None:
             self._tcp.proxies = Proxies(config, parts.network, host)
         self._udp = UdpNat(parts, host, router, descriptors)
+        self._tcp.inspector = self._udp.holding.inspector = first_bytes
         self._ping = IcmpNat(parts, host, router, self._udp, descriptors)
         flow_openers = FlowOpeners(
             self._tcp.open_tcp, self._udp.input_udp, self._ping.input_echo, self._ping.input_error
