@@ -22,15 +22,14 @@ from slirpy.core.flows import FlowInfo
 from slirpy.core.network import ROUTER
 from slirpy.core.parts import Parts
 from slirpy.core.pins import Pins
-from slirpy.core.port import LinkPort
 from slirpy.core.stack import IPStack
 from slirpy.core.translation import Translation
 from slirpy.errors import ConfigError, ForwardError
 from slirpy.interfaces import Buffer, FlowRequest, HostNetwork, StreamOwner, StreamPeer
 from slirpy.nat.hostfwd import Forwards
 from slirpy.nat.icmp import IcmpNat
-from slirpy.nat.inspection import first_bytes
 from slirpy.nat.inside import Inside, LoopbackForwards
+from slirpy.nat.inspection import first_bytes
 from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.proxies import Proxies
 from slirpy.nat.routes import Router
@@ -117,7 +116,8 @@ class Stack(IPStack):
                 Dhcp6Service(config, self, self._leases),
             )
         pins = Pins(config.dns_grace, router.is_own)
-        names = self._names = GuestNames(pins, self, translation)
+        names = GuestNames(pins, self, translation)
+        self.on_detach = names.lost
         self._dns = DnsService(
             config, self, host, guests=self._leases, translation=translation, names=names
         )
@@ -238,11 +238,6 @@ class Stack(IPStack):
         address = self._leases.v4.reserve(mac_bytes("mac", mac))
         self._leases.save_changes()
         return IPv4Address(address)
-
-    def detach(self, port: LinkPort) -> None:
-        """Disconnect a link; see :meth:`slirpy.core.stack.IPStack.detach`."""
-        super().detach(port)
-        self._names.lost(port.link)
 
     def close(self) -> None:
         """End all flows, guests' connections by a RST, and release the host's resources. Flushes once.

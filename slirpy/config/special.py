@@ -27,7 +27,7 @@ _CLOSED4 = (
     "0.0.0.0/8", "127.0.0.0/8", "192.0.0.0/24", "198.18.0.0/15", "224.0.0.0/3",
     *(network for networks in WORDS.values() for network in networks if ":" not in network),
 )  # fmt: skip
-"""Networks of this host, loopback, protocol assignments, benchmarks, multicast and reserved, and those of the words."""
+"""Networks of this host, loopback, protocol assignments, benchmarks, multicast, reserved, and those of the words."""
 _SPECIAL4 = ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "192.88.99.0/24", "192.31.196.0/24",
              "192.52.193.0/24", "192.175.48.0/24")  # fmt: skip
 """Further ones: documentation (RFC 5737), 6to4 relays (RFC 7526), AS112 (RFC 7534, 7535) and AMT (RFC 7450)."""

@@ -54,6 +54,7 @@ class IPStack:
         fastpath: whether the fast paths are used. They are off on a hub, where others would not see the frames. Tests
             turn them off as well.
         switch: the switch between the ports, used if there are several.
+        on_detach: called with each link that was detached; None: nothing is.
     """
 
     def __init__(self, parts: Parts, openers: FlowOpeners) -> None:
@@ -74,6 +75,7 @@ class IPStack:
         self.fastpath = not network.config.hub
         self._tables = tables
         self._ip = parts.ip
+        self.on_detach: Callable[[object], None] | None = None
         self._macs = network.macs
         self._ndp = Ndp(network, neighbors)
         network.macs.add(self._ndp.mac)
@@ -137,6 +139,8 @@ class IPStack:
             self.switch.unplug(port)
             self.neighbors.lost(port)
             port.close()
+            if self.on_detach is not None:
+                self.on_detach(port.link)
 
     # --------------------------------------------------------------------------- the life of a batch
 

@@ -182,7 +182,7 @@ class Verdict:
     as text, an :mod:`ipaddress` object, or bytes."""
     reason: str
     """Short reason for a refusal, for people who read the logs."""
-    rule: str
+    rule: str = field(compare=False)
     """Text of the rule that decided; empty if there is none."""
     names: tuple[str, ...]
     """With ``Action.ALLOW``: the names that allow the flow. It then goes to an address to which the first of them

@@ -43,6 +43,13 @@ class Route(NamedTuple):
     request: FlowRequest | None = None
     """With ``verdict``: the flow as the policy saw it."""
 
+    def __eq__(self, other: object) -> bool:
+        """Report whether two routes lead to the same place, for whatever reason."""
+        return isinstance(other, Route) and self[:3] == other[:3]
+
+    def __hash__(self) -> int:
+        return hash(self[:3])
+
 
 class Pending:
     """A route that is yet to be found.

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
-from slirpy import Action, Config, Decision, FlowRequest, Outbound, Rule, Slirp, Stack, Verdict
+from slirpy import Action, Config, Decision, FlowRequest, Outbound, Rule, RulePolicy, Slirp, Stack, Verdict
 from slirpy.interfaces import IcmpReport
 from slirpy.links import CallbackLink, CaptureLink, Endpoint, FaultLink, Faults, FaultyPath, Recorder
 from slirpy.tcp import Connection, Segment, Settings, State
@@ -150,6 +150,7 @@ INSTANCES: dict[str, Callable[[Scene], object]] = {
     "Outbound": lambda scene: Outbound(V4),
     "Decision": lambda scene: Decision(),
     "Rule": lambda scene: Rule(Action.ALLOW),
+    "RulePolicy": lambda scene: RulePolicy(["allow example.org:443"]),
     "links.CaptureLink": lambda scene: scene.closed_after(CaptureLink(scene.link)),
     "links.Endpoint": lambda scene: Endpoint(socket.AF_INET, ("127.0.0.1", 0)),
     "links.FaultLink": lambda scene: FaultLink(scene.link, Random(1)),
@@ -226,6 +227,8 @@ GOOD: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "Rule.matches": lambda scene: {"request": REQUEST},
     "Rule.verdict": lambda scene: {"request": REQUEST},
     "RulePolicy": lambda scene: {},
+    "RulePolicy.explain": lambda scene: {"request": REQUEST},
+    "RulePolicy.may_resolve": lambda scene: {"name": "example.org"},
     "RulePolicy.from_file": lambda scene: {"path": scene.written("rules.toml", "rules = []")},
     "Slirp": lambda scene: {},
     "Slirp.add_guestfwd": lambda scene: {"rule": RULE_IN},

@@ -63,6 +63,8 @@ LEFT_OUT: dict[str, str] = {
         testing.Router.plug_in testing.Clock.monotonic
         testing.Clock.network_time""",
     "every option is tried in test_options.py": "Config",
+    "called by policies for each flow, with what was checked": """
+        Rule.holds_all_of Rule.matches_name Rule.may_match Rule.verdict_for""",
     "a structural type, which has no code": "testing.LinkPeer testing.LinkPeer.send",
     "the guest's side of a link, which the conformance suite calls": "testing.LocalPeer.send",
     "methods of Link, which the stack calls, some of them for each batch of frames": """
@@ -110,6 +112,7 @@ TRUSTED: dict[str, str] = {
     "IPStack.attach poller": "passed to the link unread, and None where there is no descriptor to watch",
     "testing.History.invoke value": "anything",
     "FlowRequest link": "anything: it is compared by identity",
+    "FlowRequest lease": "a function is called later, if ever",
     **{f"testing.Invocation.{name} reason": "anything" for name in ("fail", "unknown")},
     "testing.Invocation.ok output": "anything",
     "testing.RegisterModel value": "anything",
@@ -145,8 +148,8 @@ MORE: dict[str, Values] = {
 """Further values that make no sense."""
 MAY_BE_EMPTY = (
     "Config.from_qemu options", "DhcpAnswer hostname", "DhcpAnswer bootfile", "DhcpAnswer tftp_server_name",
-    "Resolver scope", "Verdict reason", "Verdict rule", "Verdict names", "Verdict proxy", "FlowRequest lease",
-    "FlowRequest names", "links.CaptureLink name", "links.Recorder.interface name",
+    "Resolver scope", "Verdict reason", "Verdict rule", "Verdict names", "Verdict proxy",
+    "FlowRequest names", "RulePolicy.may_resolve name", "links.CaptureLink name", "links.Recorder.interface name",
     "links.TraceLink name", "links.inet host", "links.multicast interface", "testing.Guest hostname",
     "testing.History.invoke process", "testing.Run.always name", "testing.Run.note text", "testing.Host.note text",
     "testing.Topology.resolve name", "testing.Network.report failure",

@@ -104,7 +104,6 @@ def test_other_ways_to_write_it(text: str, plain: str) -> None:
         ("allow 1.2.3.4/33", 'destination "1.2.3.4/33"'),
         ("allow 1.2.3.4/24", "write 1.2.3.0/24"),
         ("allow 1.2.3", 'destination "1.2.3"'),
-        ("allow example.org:443", "rules on names are not built yet"),
         ("allow Private", 'destination "Private"'),
         ("allow 127.0.0.1:80", "write host"),
         ("allow 127.0.0.0/8", "write host"),

@@ -1,0 +1,195 @@
+"""Policies made of rules."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from itertools import chain
+
+from slirpy.checks import instance
+from slirpy.config.policy.destination import ANY, INTERNET
+from slirpy.config.policy.rule import Rule
+from slirpy.config.policy.text import parse_rule
+from slirpy.config.values import as_text, listed
+from slirpy.errors import ConfigError
+from slirpy.interfaces import Action, FlowRequest, Verdict
+
+__all__ = ["RulePolicy", "checked_verdict"]
+
+_REFUSALS = (Action.REJECT, Action.DROP)
+_LENIENCY = ("off", "sni-optional", "strict")
+
+
+class RulePolicy:
+    """A :data:`~slirpy.interfaces.Policy` made of rules: the first that matches decides.
+
+    Args:
+        rules: in their order; text is read by :func:`parse_rule`.
+        default: action for a flow that no rule matches.
+
+    Raises:
+        ConfigError: a rule that cannot be read.
+
+    Attributes:
+        has_names: whether there are rules by name. DNS then resolves only names that may be allowed.
+    """
+
+    __slots__ = ("_closing", "_exact", "_general", "_opening", "_otherwise", "_wild", "has_names", "rules")
+
+    def __init__(self, rules: Iterable[Rule | str] = (), default: Action = Action.REJECT) -> None:
+        if not isinstance(default, Action):
+            raise ConfigError(f"default is one of slirpy.Action; given was {default!r}")
+        self.rules = tuple(
+            parse_rule(rule) if isinstance(rule, str) else rule for rule in listed("rules", rules)
+        )
+        for rule in self.rules:
+            if not isinstance(rule, Rule):
+                raise ConfigError(f"a rule is text or a slirpy.Rule; given was {rule!r}")
+        self._otherwise = Verdict(default, reason="" if default is Action.ALLOW else "no rule allows it")
+        # Rules by name are found by the name, however many there are.
+        self._general = [number for number, rule in enumerate(self.rules) if not rule.by_name]
+        self._exact: dict[str, list[int]] = {}
+        self._wild: dict[str, list[int]] = {}
+        for number, rule in enumerate(self.rules):
+            if rule.by_name:
+                table = self._wild if rule.destination[0] == "*" else self._exact
+                table.setdefault(rule.destination.removeprefix("*."), []).append(number)
+        self.has_names = bool(self._exact or self._wild)
+        # The first rule that may allow a flow to any name, and the first that refuses all flows.
+        end = len(self.rules)
+        general = [(number, self.rules[number]) for number in self._general]
+        opening = (
+            n for n, rule in general if rule.action not in _REFUSALS and rule.destination in (ANY, INTERNET)
+        )
+        closing = (n for n, rule in general if rule.action in _REFUSALS and rule.refuses_all)
+        self._closing = next(closing, end + (default not in _REFUSALS))
+        self._opening = next(opening, end)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> RulePolicy:
+        """Read a TOML file; see :mod:`slirpy.config.policy.file`.
+
+        Raises:
+            ConfigError: the file cannot be read; the text names the part.
+        """
+        from slirpy.config.policy.file import read_policy  # only some programs need it
+
+        rules, default = read_policy(path)
+        return cls(rules, default)
+
+    @property
+    def default(self) -> Action:
+        """Action for a flow that no rule matches."""
+        return self._otherwise.action
+
+    def __call__(self, request: FlowRequest) -> Verdict:
+        """Decide about a flow.
+
+        Each name that the destination stands for is judged by itself, with the rules about addresses, and any that is
+        allowed suffices.
+        """
+        first = self._first_about_address(request)
+        if not request.names or not self.has_names:
+            return self._otherwise if first is None else self.rules[first].verdict(request)
+        end = len(self.rules) if first is None else first
+        judged = {name: self._first_about_name(request, name, end) for name in request.names}
+        deciding = sorted({number for number in judged.values() if number is not None})
+        allowing = [number for number in deciding if self.rules[number].action not in _REFUSALS]
+        if allowing:
+            rule = self.rules[allowing[0]]
+            alike = [number for number in allowing if self.rules[number].redirect == rule.redirect]
+            names = tuple(name for name, number in judged.items() if number in alike)
+            tls = min((self.rules[number].tls for number in alike), key=_LENIENCY.index)
+            return rule.verdict_for(request, names, tls)
+        others = tuple(name for name, number in judged.items() if number is None)
+        if deciding and not others:
+            return self.rules[deciding[0]].verdict_for(request, (), "strict")
+        verdict = self._otherwise if first is None else self.rules[first].verdict(request)
+        if deciding and verdict.action is Action.ALLOW:
+            # Some of the names are denied, so the client has to say that it wants another one.
+            return Verdict(Action.ALLOW, verdict.redirect, rule=verdict.rule, names=others, tls="sni-optional")
+        return verdict
+
+    def _first_about_address(self, request: FlowRequest) -> int | None:
+        """The number of the first rule that is not by name and matches."""
+        for number in self._general:
+            if self.rules[number].matches(request):
+                return number
+        return None
+
+    def _first_about_name(self, request: FlowRequest, name: str, end: int) -> int | None:
+        """The number of the first rule by name that matches because of a name, and comes before ``end``."""
+        for number in self._about(name):
+            if number >= end:
+                return None
+            if self.rules[number].may_match(request):
+                return number
+        return None
+
+    def _about(self, name: str) -> Sequence[int]:
+        """The numbers of the rules that are about a name, in order."""
+        found = self._exact.get(name, ())
+        if not self._wild:
+            return found
+        suffixes = []
+        at = name.find(".")
+        while at >= 0:
+            numbers = self._wild.get(name[at + 1 :])
+            if numbers is not None:
+                suffixes.append(numbers)
+            at = name.find(".", at + 1)
+        return sorted(chain(found, *suffixes)) if suffixes else found
+
+    def may_resolve(self, name: str) -> bool:
+        """Report whether guests may ask for a name outside: some rule may allow a flow to it.
+
+        Args:
+            name: in lower case, without a full stop at the end.
+
+        Without rules by name every name may be asked for.
+        """
+        as_text("name", name)
+        if not self.has_names:
+            return True
+        for number in self._about(name):
+            rule = self.rules[number]
+            if rule.action not in _REFUSALS:
+                if number < self._closing:
+                    return True
+            elif rule.protocol is None and not rule.ports and number < self._opening:
+                return False
+        return self._opening < self._closing
+
+    def explain(self, request: FlowRequest) -> Rule | None:
+        """Return the rule that decides about a flow; None: the default does.
+
+        Raises:
+            ConfigError: not a FlowRequest.
+        """
+        instance("request", request, FlowRequest, "a FlowRequest")
+        text = self(request).rule
+        return next((rule for rule in self.rules if str(rule) == text), None)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RulePolicy):
+            return NotImplemented
+        return (self.rules, self.default) == (other.rules, other.default)
+
+    def __hash__(self) -> int:
+        return hash((self.rules, self.default))
+
+    def __repr__(self) -> str:
+        return f"RulePolicy({[str(rule) for rule in self.rules]}, {self.default})"
+
+
+def checked_verdict(given: object) -> Verdict:
+    """Check a policy's verdict.
+
+    Raises:
+        ConfigError: not a Verdict.
+    """
+    if not isinstance(given, Verdict):
+        raise ConfigError(
+            f"the policy gave {given!r}; it must give a slirpy.Verdict, such as Verdict(Action.ALLOW)"
+        )
+    return given
