@@ -414,11 +414,14 @@ class TcpNat:
 
     def _connect(self, flow: NatTcpFlow, target: Route, ttl: int) -> StreamPeer:
         """Connect directly, or through a proxy."""
-        proxies = self.proxies
-        proxy = None if proxies is None else proxies.choose(None, (), target.address)
-        if proxies is None or proxy is None:
-            return self.host.connect_tcp(target.address, target.port, flow, ttl)
-        return proxies.connect(proxy, target.address, target.port, flow)
+        proxies, verdict = self.proxies, target.verdict
+        if proxies is not None:
+            chosen, names = (None, ()) if verdict is None else (verdict.proxy, verdict.names)
+            proxy = proxies.choose(chosen, names, target.address)
+            if proxy is not None:
+                by_name = names and verdict is not None and verdict.redirect is None
+                return proxies.connect(proxy, names[0] if by_name else target.address, target.port, flow)
+        return self.host.connect_tcp(target.address, target.port, flow, ttl)
 
     # -------------------------------------------------------------------------------------- inward
 
