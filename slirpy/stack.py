@@ -39,7 +39,7 @@ from slirpy.reprs import counted, never_raises
 from slirpy.services.dhcp import DhcpService, LeaseBook, LeaseInfo, LeaseStore
 from slirpy.services.dhcp6 import Dhcp6Service
 from slirpy.services.dns import DnsService
-from slirpy.services.dns.pinning import GuestNames
+from slirpy.services.dns.pinning import PinnedNames
 from slirpy.services.guestfwd import GuestForwards, TargetOpener
 from slirpy.services.tftp import TftpService
 from slirpy.stats import Stats
@@ -116,10 +116,17 @@ class Stack(IPStack):
                 Dhcp6Service(config, self, self._leases),
             )
         pins = Pins(config.dns_grace, router.is_own)
-        names = GuestNames(pins, self, translation)
+        names = PinnedNames(pins, self, translation)
         self.on_detach = names.lost
         self._dns = DnsService(
-            config, self, host, guests=self._leases, translation=translation, names=names
+            config,
+            self,
+            host,
+            guests=self._leases,
+            translation=translation,
+            names=names,
+            policy=lambda: router.policy,
+            events=lambda: parts.network.events,
         )
         names.server = self._dns
         router.names = names

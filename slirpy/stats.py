@@ -302,6 +302,15 @@ class Stats(metaclass=_Slots):
     dns_servers_failed: int = _counter("times that a DNS server was found to fail and became the last choice")
     dns_servfail: int = _counter("DNS queries answered SERVFAIL because no server answered")
     dns_retries: int = _counter("DNS queries repeated, to the same server or the next")
+    dns_names_refused: int = _counter("DNS queries refused because no rule of the policy allows the name")
+    dns_ech_removed: int = _counter("DNS answers from which keys for encrypted hellos (ECH) were removed")
+    drop_dns_opcode: int = _counter("DNS message other than a query, such as an update or a notification")
+    drop_dns_extra: int = _counter("DNS query with more than one question and EDNS")
+    drop_dns_class: int = _counter("DNS query of another class than IN, such as CHAOS")
+    drop_dns_type: int = _counter(
+        "DNS query for a zone transfer or another type that no resolver of a guest asks for"
+    )
+    drop_dns_name_rate: int = _counter("DNS query for one more new name below one domain than the rate allows")
     drop_dns_malformed: int = _counter("malformed DNS query")
     drop_dns_loop: int = _counter("DNS query that slirpy sent to the host's resolver and that came back to it")
     drop_dns_mismatch: int = _counter("upstream answer that matches no query")

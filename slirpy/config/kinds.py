@@ -60,6 +60,8 @@ class Kind(abc.ABC):
     """Placeholder of the value in ``--help``."""
     function: str = ""
     """Purpose of a function in place of a value, such as "make one". Empty: no function is accepted."""
+    may_wait: bool = False
+    """True if the function may be a coroutine function."""
     several = False
     """True if the value is a list, and a flag may be repeated."""
 
@@ -74,7 +76,8 @@ class Kind(abc.ABC):
             ConfigError: the value is not allowed; the text says what is.
         """
         if self.function and callable(value):
-            function(name, value)
+            if not self.may_wait:
+                function(name, value)
             return value
         return self._check(name, value)
 

@@ -119,7 +119,7 @@ def test_functions_can_be_called_and_are_no_coroutines(name: str, value: Any) ->
     assert refused(name, value).startswith(f"{name} is a ")
 
 
-@pytest.mark.parametrize("name", ["policy", "bootfile", "tftp"])
+@pytest.mark.parametrize("name", ["bootfile", "tftp"])
 def test_neither_are_those_that_may_be_something_else_too(name: str) -> None:
     assert refused(name, coroutine) == (
         f"{name} is a coroutine function, which nobody awaits; give an ordinary function, and let it start a task"

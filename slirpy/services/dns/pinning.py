@@ -13,7 +13,7 @@ from slirpy.services.dns.lookup import Question
 from slirpy.wire.dns import TRUNCATED, Query, read_query
 from slirpy.wire.dnsanswer import addresses_in
 
-__all__ = ["GuestNames", "OwnQuestion"]
+__all__ = ["PinnedNames", "OwnQuestion"]
 
 A, AAAA = 1, 28
 _KINDS = {4: A, 16: AAAA}
@@ -59,7 +59,7 @@ class _Server(Protocol):
         """Stop to look for the answer."""
 
 
-class GuestNames:
+class PinnedNames:
     """The names of destinations; a :class:`~slirpy.nat.routes.NameSource`.
 
     Args:

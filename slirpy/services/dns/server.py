@@ -11,25 +11,36 @@ their answers, and end soon. Questions that can be answered at once are always a
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, NoReturn
 
 from slirpy.config import Config
+from slirpy.config.dnsrecord import name_from_wire
 from slirpy.config.resolver import Resolver
 from slirpy.core.translation import Translation
 from slirpy.fair import Tally
-from slirpy.interfaces import Datagram, HostNetwork, ServiceNetwork, StreamOwner, StreamPeer
+from slirpy.interfaces import (
+    Datagram,
+    Events,
+    HostNetwork,
+    Policy,
+    ServiceNetwork,
+    StreamOwner,
+    StreamPeer,
+)
 from slirpy.services.dns.cache import DnsCache
+from slirpy.services.dns.filter import OutsideFilter
 from slirpy.services.dns.local import GuestNames, LocalNames, with_alias
 from slirpy.services.dns.lookup import ForwardedLookup, Lookup, Question
-from slirpy.services.dns.pinning import GuestNames, OwnQuestion
+from slirpy.services.dns.pinning import OwnQuestion, PinnedNames
 from slirpy.services.dns.resolution import Answer
 from slirpy.services.dns.servers import RESOLV_CONF, ResolverList, Servers
 from slirpy.services.dns.stream import DnsStream
 from slirpy.services.dns.synthesis import Synthesis
 from slirpy.services.dns.system import SystemLookup, may_look_up
 from slirpy.wire.dns import FORMERR, NOTIMP, SERVFAIL, Query, make_query, read_query, records_of
+from slirpy.wire.dnsanswer import HTTPS, SVCB, without_ech
 
 __all__ = ["DnsService"]
 
@@ -131,6 +142,10 @@ class _DatagramQuestion(Question):
         )
 
 
+def _no_events() -> Events | None:
+    return None
+
+
 class DnsService:
     """A :class:`~slirpy.interfaces.Service` for UDP port 53, and :meth:`stream` for TCP port 53.
 
@@ -142,6 +157,8 @@ class DnsService:
         guests: knows the names of guests; None: they have none.
         translation: addresses that stand for hosts of the other family; None: as ``config`` says.
         names: hears of the addresses in answers to guests; None: nobody does.
+        policy: returns the policy in force; None: that of ``config``.
+        events: returns the sink of events, if there is one.
     """
 
     def __init__(
@@ -152,9 +169,13 @@ class DnsService:
         resolv_conf: str = RESOLV_CONF,
         guests: GuestNames | None = None,
         translation: Translation | None = None,
-        names: GuestNames | None = None,
+        names: PinnedNames | None = None,
+        policy: Callable[[], Policy | None] | None = None,
+        events: Callable[[], Events | None] = _no_events,
     ) -> None:
         self._names = names
+        self._events = events
+        self._filter = OutsideFilter(config, network.stats, policy or (lambda: config.policy))
         self._config = config
         self._network = network
         self._host = host
@@ -217,9 +238,32 @@ class DnsService:
 
     def _noted(self, question: Question, message: bytes) -> bytes:
         """Record which addresses an answer gives to a guest, just before the guest gets it."""
-        if self._names is not None:
-            self._names.answered(question, message)
+        addresses = () if self._names is None else self._names.answered(question, message)
+        query = question.query
+        if query.qtype in (HTTPS, SVCB) and self._filter.by_name and not question.trusted:
+            plain = without_ech(query, message)
+            if plain is not message:
+                self._network.stats.dns_ech_removed += 1
+                message = query.reply(0) if plain is None else plain
+        events = self._events()
+        if events is not None and not isinstance(question, OwnQuestion):
+            events.dns_answer(
+                question.guest,
+                question.link,
+                question.mac,
+                name_from_wire(query.name),
+                query.qtype,
+                message[3] & 0x0F,
+                addresses,
+            )
         return message
+
+    def _tell_query(self, question: Question, outcome: str) -> None:
+        events = self._events()
+        if events is not None and not isinstance(question, OwnQuestion):
+            query = question.query
+            name = name_from_wire(query.name)
+            events.dns_query(question.guest, question.link, question.mac, name, query.qtype, outcome)
 
     def stream(
         self, owner: StreamOwner, guest: bytes = bytes(4), link: object = None, mac: bytes = b""
@@ -246,10 +290,15 @@ class DnsService:
         if isinstance(said, bytes):
             network.stats.dns_local += 1
             question.trusted = not self._local.is_of_guest(query.name)
+            self._tell_query(question, "local")
             return said
         if said is not None:
             question.alias = said
             question.outside = make_query(query, said.target)
+        refusal = self._filter.refusal(question.outside, query.name, question.link, question.mac, network.now)
+        self._tell_query(question, refusal[1] if refusal else "forwarded")
+        if refusal is not None:
+            return query.reply(refusal[0])
         message = self._ask_outside(question)
         if message is not None and self._asks_other(question, message):
             message = self._ask_outside(question)

@@ -63,7 +63,6 @@ def test_an_answer_is_given_again_with_its_time_counted_down(world: World) -> No
     [
         (ask("other.test").pack(), False),
         (ask("example.test", qtype="AAAA").pack(), False),
-        (ask("example.test").pack()[:-1] + b"\3", False),
         (with_edns(ask()), True),
         (with_edns(ask(), options=(10, 12)), True),
         (with_edns(ask(), options=(8,)), False),
@@ -71,10 +70,8 @@ def test_an_answer_is_given_again_with_its_time_counted_down(world: World) -> No
         (b"\0\7\1\x10" + ask().pack()[4:], False),
         (b"\0\7\1\x20" + ask().pack()[4:], False),
         (b"\0\7\0\0" + ask().pack()[4:], False),
-        (b"\0\7\x09\0" + ask().pack()[4:], False),
-        (ask().pack() + b"\0", False),
     ],
-    ids=["name", "type", "class", "edns", "cookie", "subnet", "do", "cd", "ad", "no rd", "opcode", "tail"],
+    ids=["name", "type", "edns", "cookie", "subnet", "do", "cd", "ad", "no rd"],
 )
 def test_what_makes_a_query_another_one(world: World, other: bytes, same: bool) -> None:
     learn(world, ask().pack())

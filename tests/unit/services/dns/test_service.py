@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from dnslib import EDNS0, QTYPE, RCODE, DNSQuestion, DNSRecord
+from dnslib import EDNS0, QTYPE, RCODE, DNSQuestion, DNSRecord, EDNSOption
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,12 +60,41 @@ def test_identifiers_are_random_and_sockets_fresh(world: World) -> None:
     assert len({item.sent[0][0][:2] for item in world.host.udp}) > 15
 
 
-def test_opcode_class_and_extensions_pass_unchanged(world: World) -> None:
-    record = DNSRecord(q=DNSQuestion("version.bind", QTYPE.TXT, 3))
-    record.header.opcode = 4
-    record.add_ar(EDNS0(udp_len=4096, flags="do"))
+def test_extensions_pass_unchanged(world: World) -> None:
+    record = DNSRecord(q=DNSQuestion("example.test", QTYPE.TXT))
+    record.add_ar(EDNS0(udp_len=4096, flags="do", opts=[EDNSOption(65001, b"x")]))
     world.say(record.pack())
     assert world.upstream()[2:] == record.pack()[2:]
+
+
+@pytest.mark.parametrize(
+    ("opcode", "kind", "category", "tail", "code", "counter"),
+    [
+        (1, QTYPE.A, 1, b"", "NOTIMP", "drop_dns_opcode"),
+        (2, QTYPE.A, 1, b"", "NOTIMP", "drop_dns_opcode"),
+        (4, QTYPE.SOA, 1, b"", "NOTIMP", "drop_dns_opcode"),
+        (5, QTYPE.SOA, 1, b"", "NOTIMP", "drop_dns_opcode"),
+        (6, QTYPE.A, 1, b"", "NOTIMP", "drop_dns_opcode"),
+        (0, QTYPE.A, 1, bytes(1), "FORMERR", "drop_dns_extra"),
+        (0, QTYPE.A, 1, b"Z" * 1000, "FORMERR", "drop_dns_extra"),
+        (0, QTYPE.TXT, 3, b"", "REFUSED", "drop_dns_class"),
+        (0, QTYPE.TXT, 4, b"", "REFUSED", "drop_dns_class"),
+        (0, QTYPE.TXT, 255, b"", "REFUSED", "drop_dns_class"),
+        (0, 251, 1, b"", "REFUSED", "drop_dns_type"),
+        (0, 252, 1, b"", "REFUSED", "drop_dns_type"),
+        (0, 249, 1, b"", "REFUSED", "drop_dns_type"),
+        (0, 0, 1, b"", "REFUSED", "drop_dns_type"),
+    ],
+)
+def test_other_messages_go_nowhere(
+    world: World, opcode: int, kind: int, category: int, tail: bytes, code: str, counter: str
+) -> None:
+    record = DNSRecord(q=DNSQuestion("example.test", kind, category))
+    record.header.opcode = opcode
+    heard = world.talk(record.pack() + tail)
+    assert RCODE[heard.header.rcode] == code
+    assert world.host.udp == []
+    assert getattr(world.stats, counter) == 1
 
 
 def test_large_and_truncated_answers_pass_as_they_are(world: World) -> None:

@@ -119,13 +119,6 @@ def test_an_error_about_ipv4_is_the_answer(rcode: int) -> None:
 
 
 @pytest.mark.rfc("6147", "5.1 class")
-def test_other_classes_are_not_translated() -> None:
-    world = World(**DNS64)
-    query = ask(qtype="AAAA")
-    query.q.qclass = 3
-    assert data(exchange(world, query, {})) == []
-
-
 def test_both_answers_are_cached() -> None:
     world = World(**DNS64)
     first = exchange(world, ask(qtype="AAAA"), {"soa": 40}, {"records": ["A 192.0.2.1"]})
