@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
-from dnslib import QTYPE, RR, A, AAAA, CNAME, DNSRecord
+from dnslib import AAAA, CNAME, QTYPE, RR, A, DNSRecord
 
 from slirpy import Action, Config, Decision, FlowRequest, RulePolicy, Verdict
 from slirpy.tcp import State
@@ -51,7 +51,7 @@ class World:
 
     def __init__(self, *rules: str, policy: object = None, **options: object) -> None:
         chosen = policy if policy is not None else RulePolicy(rules)
-        self.net = VirtualNetwork(Config(resolvers=[RESOLVER], policy=chosen, **options))  # type: ignore[arg-type]
+        self.net = VirtualNetwork(Config(resolvers=[RESOLVER], policy=chosen, **options))  # type: ignore[arg-type] # of whatever kind
         self.zone = Zone(self.net)
         self.servers = {
             address: self.net.host.serve_tcp(address, None, Echo) for address in (GOOD, OTHER, EVIL)

@@ -13,7 +13,7 @@ from slirpy.services.dns.lookup import Question
 from slirpy.wire.dns import TRUNCATED, Query, read_query
 from slirpy.wire.dnsanswer import addresses_in
 
-__all__ = ["PinnedNames", "OwnQuestion"]
+__all__ = ["OwnQuestion", "PinnedNames"]
 
 A, AAAA = 1, 28
 _KINDS = {4: A, 16: AAAA}

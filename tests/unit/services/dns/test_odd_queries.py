@@ -6,13 +6,11 @@ Version 1 of EDNS, OPT records in strange shapes, other classes, operations and 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 
 import pytest
 from dnslib import QTYPE, RCODE, DNSRecord
 
-from slirpy.config.dnsrecord import DnsQuestion
-from tests.unit.services.dns.world import GUEST, World, answer_to, ask, connect, fetch, framed, records
+from tests.unit.services.dns.world import World, answer_to, ask, connect, fetch, framed, records
 
 PLAIN: bytes = ask("Web.Own", identifier=9).pack()
 BADVERS = 16
@@ -163,8 +161,9 @@ def test_over_tcp_as_over_udp() -> None:
     assert ours.host.tcp == []
 
 
-PASS = ("plain", "EDNS 0", "EDNS 0 with a cookie", "EDNS 0 with an unknown option", "EDNS 0 with the client's network",
-        "no recursion desired", "all flags but QR", "a response code")  # fmt: skip
+PASS = ("plain", "EDNS 0", "EDNS 0 with a cookie", "EDNS 0 with an unknown option",
+        "EDNS 0 with the client's network", "no recursion desired",
+        "all flags but QR", "a response code")  # fmt: skip
 """Queries that are forwarded, if the name is not local: one question, and nothing more but EDNS."""
 
 
