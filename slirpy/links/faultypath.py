@@ -110,7 +110,7 @@ class FaultyPath(Generic[_T]):
         ConfigError: an argument of another type.
     """
 
-    __slots__ = ("_corrupt", "_faults", "_free", "_held", "_last", "_random", "counters")
+    __slots__ = ("_corrupt", "_faults", "_free", "_held", "_last", "_plain", "_random", "counters")
 
     @overload
     def __init__(self: FaultyPath[bytes], random: Random, faults: Faults = NONE) -> None: ...
@@ -146,6 +146,8 @@ class FaultyPath(Generic[_T]):
     def faults(self, faults: Faults) -> None:
         instance("faults", faults, Faults, "a Faults, such as Faults(loss=0.01)")
         self._faults = faults
+        chances = faults.loss or faults.duplicate or faults.corrupt or faults.jitter or faults.reorder
+        self._plain = not chances and faults.rate is None
 
     def put(self, frame: _T, length: int, now: int) -> list[tuple[int, _T]]:
         """Take a frame; returns its arrivals: none, one, or two.
@@ -161,6 +163,11 @@ class FaultyPath(Generic[_T]):
         """
         faults, counters, chance = self._faults, self.counters, self._random.random
         counters.frames += 1
+        held = self._held
+        while held and held[0] <= now:
+            heapq.heappop(held)
+        if self._plain:
+            return self._put_plain(frame, now)
         if faults.loss and chance() < faults.loss:
             counters.lost += 1
             return []
@@ -168,9 +175,6 @@ class FaultyPath(Generic[_T]):
         if faults.duplicate and chance() < faults.duplicate:
             counters.duplicated += 1
             copies.append(frame)
-        held = self._held
-        while held and held[0] <= now:
-            heapq.heappop(held)
         arrivals = []
         for copy in copies:
             if faults.corrupt and chance() < faults.corrupt:
@@ -185,6 +189,21 @@ class FaultyPath(Generic[_T]):
                 heapq.heappush(held, when)
             arrivals.append((when, copy))
         return arrivals
+
+    def _put_plain(self, frame: _T, now: int) -> list[tuple[int, _T]]:
+        """Take a frame that is at most delayed: the same as the rest of :meth:`put` without chances and rate."""
+        faults, held = self._faults, self._held
+        when = now + faults.delay
+        if when < self._last:
+            when = self._last
+        self._last = when
+        if when > now:
+            if len(held) >= faults.limit:
+                self.counters.dropped += 1
+                return []
+            self.counters.delayed += 1
+            heapq.heappush(held, when)
+        return [(when, frame)]
 
     def _when(self, length: int, now: int) -> int | None:
         """Return the arrival time of a frame; None: the queue before the rate is full."""

@@ -23,7 +23,6 @@ __all__ = [
     "sack_length",
     "start_timer",
     "window_field",
-    "window_growth",
 ]
 
 
@@ -107,20 +106,18 @@ def ack_sent_with_data(conn: ControlBlock) -> None:
     conn.ack_now = due
 
 
-def window_growth(conn: ControlBlock) -> int:
-    """Return how far the right edge of the receive window could move now, in bytes."""
-    room = conn.rcv_limit - conn.rcv_pending
-    return room - ((conn.rcv_adv - conn.rcv_nxt) & MASK)
-
-
 def window_field(conn: ControlBlock) -> int:
     """Return SEG.WND for the header, and move the advertised edge accordingly, never back (SHLD-14)."""
-    growth = window_growth(conn)
-    if growth >= min(2 * conn.mss, conn.rcv_limit // 2):
+    # Without min, because this runs for every segment that is sent.
+    limit, offered = conn.rcv_limit, (conn.rcv_adv - conn.rcv_nxt) & MASK
+    growth = limit - conn.rcv_pending - offered  # how far the edge could move
+    if growth >= 2 * conn.mss or growth >= limit >> 1:
         conn.rcv_adv = (conn.rcv_adv + growth) & MASK
+        offered = (offered + growth) & MASK
     # Rounded down: the edge stays, and data up to the old one is still accepted (RFC 7323, section 2.4). Rounded up,
     # the edge would move with every ACK, and a peer that sends byte by byte would never see the window close.
-    return min(((conn.rcv_adv - conn.rcv_nxt) & MASK) >> conn.rcv_wscale, 0xFFFF)
+    field = offered >> conn.rcv_wscale
+    return field if field < 0xFFFF else 0xFFFF
 
 
 def acknowledge_twice(conn: ControlBlock, now: int, emit: Emit) -> None:

@@ -39,6 +39,10 @@ TIMESTAMP_WORD = 0x0101080A
 """NOP, NOP, kind 8, length 10: the usual layout of timestamps (RFC 7323, appendix A)."""
 TIMESTAMP = Struct("!III")
 """Layout of the option: the word above, TSval, TSecr; twelve bytes."""
+_SYN = Struct("!HHIIIHBB")
+_SYN_WORDS = 0x0204, 0x0402080A, 0x0103, 3
+"""The usual options of a SYN, ours and Linux's: MSS, SACK permitted, timestamps, NOP, window scale. Their kinds and
+lengths are between the values."""
 
 
 class TcpOptions(NamedTuple):
@@ -98,6 +102,10 @@ def parse(data: Buffer) -> TcpOptions:
         word, value, echo = TIMESTAMP.unpack(data)
         if word == TIMESTAMP_WORD:
             return TcpOptions(None, None, False, (value, echo))
+    if len(data) == _SYN.size:
+        first, size, second, value, echo, third, fourth, shift = _SYN.unpack(data)
+        if (first, second, third, fourth) == _SYN_WORDS and size and shift <= MAX_WSCALE:
+            return TcpOptions(size, shift, True, (value, echo))
     mss = wscale = timestamps = None
     permitted = bad = False
     blocks: list[tuple[int, int]] = []
@@ -143,6 +151,9 @@ def build(
     sack: Sequence[tuple[int, int]] = (),
 ) -> bytes:
     """Return options as bytes, padded to a multiple of four."""
+    if mss is not None and timestamps is not None and sack_permitted and wscale is not None and not sack:
+        first, second, third, fourth = _SYN_WORDS
+        return _SYN.pack(first, mss, second, *timestamps, third, fourth, wscale)
     out = bytearray()
     if mss is not None:
         out += bytes((MSS, 4)) + mss.to_bytes(2, "big")

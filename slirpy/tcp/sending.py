@@ -21,7 +21,6 @@ from slirpy.tcp.emit import (
     sack_length,
     start_timer,
     window_field,
-    window_growth,
 )
 from slirpy.tcp.keepalive import exhausted, keep_alive
 from slirpy.tcp.loss import newreno, probe, recovery, undo
@@ -304,10 +303,9 @@ def _window_update_due(conn: ControlBlock) -> bool:
     Half of the buffer does. So do two segments that at least double the window, since the peer may be waiting at a
     closed window.
     """
-    growth = window_growth(conn)
-    if growth < (conn.rcv_limit + 1) >> 1 and (
-        growth < 2 * conn.mss or 2 * growth < conn.rcv_limit - conn.rcv_pending
-    ):
+    limit, room = conn.rcv_limit, conn.rcv_limit - conn.rcv_pending
+    growth = room - ((conn.rcv_adv - conn.rcv_nxt) & MASK)
+    if growth < (limit + 1) >> 1 and (growth < 2 * conn.mss or 2 * growth < room):
         return False
     if conn.state is not ESTABLISHED and conn.state not in (FIN_WAIT_1, FIN_WAIT_2):
         return False

@@ -189,8 +189,10 @@ class ControlBlock:
             instance("pool", pool, WindowPool, "a WindowPool")
         if iss is None:
             iss = int.from_bytes(os.urandom(4), "big")
-        else:
+        elif type(iss) is not int or not 0 <= iss <= MASK:
             whole("iss", iss, 0, MASK)
+        if type(ts_offset) is not int or not 0 <= ts_offset <= MASK:
+            whole("ts_offset", ts_offset, 0, MASK)
         self.settings = settings
         self.stats = stats
         self.state = CLOSED
@@ -288,7 +290,7 @@ class ControlBlock:
         # Options.
         self.sack_ok = self.ts_ok = self.wscale_ok = False
         self.ts_recent = 0
-        self.ts_offset = whole("ts_offset", ts_offset, 0, MASK)
+        self.ts_offset = ts_offset
         # Timers.
         self.rtt = RtoEstimator(settings.rto_margin)
         self.rtt_seq: int | None = None
@@ -461,4 +463,6 @@ class ControlBlock:
         """Return the maximum payload of one emitted piece, a multiple of the MSS."""
         if self.snd_up is not None:
             return self.mss  # a link that segments data would repeat the same urgent pointer in all segments
-        return max(self.settings.max_burst // self.mss, 1) * self.mss
+        mss = self.mss
+        pieces = self.settings.max_burst // mss
+        return pieces * mss if pieces > 1 else mss

@@ -39,11 +39,12 @@ def schedule(conn: ControlBlock, state: RackState, now: int) -> None:
             conn.loss_timer_at = 0
         return
     srtt = conn.rtt.srtt
-    wait = max(2 * srtt, MIN_PTO) if srtt else FIRST_PTO
+    wait = FIRST_PTO if not srtt else 2 * srtt if 2 * srtt > MIN_PTO else MIN_PTO
     if flight <= conn.mss:
         wait += conn.settings.peer_ack_delay
     state.loss_timer = LossTimer.PROBE
-    conn.loss_timer_at = min(now + wait, conn.timer_at)
+    due = now + wait
+    conn.loss_timer_at = due if due < conn.timer_at else conn.timer_at
 
 
 def on_timer(conn: ControlBlock, state: RackState, now: int) -> None:

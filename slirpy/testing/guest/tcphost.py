@@ -101,7 +101,8 @@ class TcpStream(abc.ABC):
         """Take the data received, and send what is due."""
         conn, now = self.conn, self._host.guest.now
         taken = self.take()
-        if conn.deadline() is not None:
+        due = conn.deadline()
+        if due is not None and due <= now:
             expire(conn, now)
         if output(conn, now, self._emit):
             self._host.mark(self)
@@ -246,7 +247,7 @@ class TcpHost(abc.ABC, Generic[S]):
             return
         options = tcp_options.parse(packet[tcp.HEADER_LENGTH : data])
         segment = Segment(seq, ack, flags, wnd, options, packet[data:], urg)
-        key = flow_key(source, far_port, destination, port)
+        key = source + destination + bytes(packet[:4])
         stream = self.streams.get(key)
         previous = None
         if flags & (tcp.SYN | tcp.ACK | tcp.RST) == tcp.SYN:

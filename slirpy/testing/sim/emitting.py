@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from struct import Struct
 
 from slirpy.interfaces import Buffer
 from slirpy.tcp.segment import Emit
 from slirpy.testing.guest.host import GuestCounters
-from slirpy.wire import ipv4, tcp
 from slirpy.wire.checksum import ones_sum
-from slirpy.wire.ip import family_of
+from slirpy.wire.headers import LAYOUT, LAYOUT6, Layout
+from slirpy.wire.ip import flow_key
+from slirpy.wire.ipv4 import DF, TCP
 
 __all__ = ["segment_emitter"]
 
 _TTL = 64
-_IPV4 = Struct("!HHIHH")
-_IPV6 = Struct("!IHBB")
-_WORDS4 = 0x4500 + ipv4.DF + (_TTL << 8 | ipv4.TCP)
+_WORDS = 0x4500 + DF + (_TTL << 8 | TCP)
 """Sum of the words of an IPv4 header that are the same in all."""
+_MAKERS: dict[int, Callable[..., Emit]] = {}
+"""By the length of an address."""
+_from_bytes = int.from_bytes
 
 
 def segment_emitter(
@@ -35,44 +36,67 @@ def segment_emitter(
         counters: counters of the sender.
         carry: takes the frame.
     """
-    own, own_port, far, far_port = places
-    addresses = own + far
-    address_sum = ones_sum(addresses)
-    constant = address_sum + ipv4.TCP + own_port + far_port
-    ethertype = family_of(own).ethertype.to_bytes(2, "big")
-    start = macs + ethertype
-    is_ipv4 = len(own) == 4
-    pack, pack4, pack6 = tcp.HEADER.pack, _IPV4.pack, _IPV6.pack
+    return _MAKERS[len(places[0])](macs, flow_key(*places), counters, carry)
 
-    def emit(
-        seq: int,
-        ack: int,
-        flags: int,
-        wnd: int,
-        options: bytes,
-        parts: list[Buffer],
-        length: int,
-        urg: int = 0,
-        /,
-    ) -> None:
-        """Send a segment."""
-        payload = b"".join(parts)
-        header_length = tcp.HEADER_LENGTH + len(options)
-        size = header_length + length
-        # A 32-bit number is the sum of its halves, modulo 65535.
-        total = constant + size + seq + ack + (header_length << 10) + flags + wnd + urg
-        if options:
-            total += ones_sum(options)
-        if payload:
-            total += ones_sum(payload)
-        header = pack(own_port, far_port, seq, ack, header_length << 2, flags, wnd, -total % 65535, urg)
-        if is_ipv4:
-            packet = size + ipv4.HEADER_LENGTH
-            value = -(_WORDS4 + packet + address_sum) % 65535
-            packed = pack4(0x4500, packet, ipv4.DF, _TTL << 8 | ipv4.TCP, value)
-        else:
-            packed = pack6(0x60000000, size, ipv4.TCP, _TTL)
-        counters.frames_out += 1
-        carry(b"".join((start, packed, addresses, header, options, payload)))
 
-    return emit
+def _maker(layout: Layout) -> Callable[[bytes, bytes, GuestCounters, Callable[[bytes], None]], Emit]:
+    """Return :func:`segment_emitter` for an IP family, whose constants all connections share."""
+    pack, has_header_sum = layout.segment_out.pack, layout.has_header_sum
+    middle, in_total, front = layout.middle(TCP, _TTL, DF), layout.header_in_total, layout.front
+
+    def make(macs: bytes, key: bytes, counters: GuestCounters, carry: Callable[[bytes], None]) -> Emit:
+        start = macs + front
+        addresses = ones_sum(key[:-4])
+        constant = addresses + ones_sum(key[-4:]) + TCP
+        constant_words = addresses + _WORDS
+
+        def emit(
+            seq: int,
+            ack: int,
+            flags: int,
+            wnd: int,
+            options: bytes,
+            parts: list[Buffer],
+            length: int,
+            urg: int = 0,
+            /,
+        ) -> None:
+            """Send a segment."""
+            header_length = 20 + len(options)
+            size = header_length + length
+            # A 32-bit number is the sum of its halves, modulo 65535.
+            total = constant + size + seq + ack + (header_length << 10) + flags + wnd + urg
+            if options:
+                total += _from_bytes(options, "big")  # whole words, so modulo 65535 it is their sum
+            if length:
+                payload = b"".join(parts)
+                total += ones_sum(payload)
+            else:
+                payload = b""
+            packet = in_total + size
+            counters.frames_out += 1
+            carry(
+                pack(
+                    start,
+                    packet,
+                    middle,
+                    -(constant_words + packet) % 65535 if has_header_sum else b"",
+                    key,
+                    seq,
+                    ack,
+                    header_length << 2,
+                    flags,
+                    wnd,
+                    -total % 65535,
+                    urg,
+                )
+                + options
+                + payload
+            )
+
+        return emit
+
+    return make
+
+
+_MAKERS.update({4: _maker(LAYOUT), 16: _maker(LAYOUT6)})

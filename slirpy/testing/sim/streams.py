@@ -15,6 +15,7 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from slirpy.config.text import with_port
+from slirpy.core.timers import Alarm
 from slirpy.interfaces import AcceptedStream, Acceptor, Buffer, StreamOwner
 from slirpy.reprs import never_raises
 from slirpy.tcp import Connection, Settings, State
@@ -53,7 +54,7 @@ class HostStream(TcpStream):
 
     level_triggered = False
 
-    __slots__ = ("_announced", "_connected", "_dead", "_orphan", "_wants_room", "owner")
+    __slots__ = ("_announced", "_connected", "_dead", "_expiry", "_orphan", "_wants_room", "owner")
 
     _host: HostTcp
 
@@ -65,6 +66,7 @@ class HostStream(TcpStream):
         self._wants_room = False
         self._dead = False
         self._orphan = False
+        self._expiry: Alarm | None = None  # of a stream that no program uses any more
 
     @never_raises
     def __repr__(self) -> str:
@@ -167,7 +169,7 @@ class HostStream(TcpStream):
         else:
             conn.shutdown()
             guest = self._host.guest
-            guest.timers.call_at(guest.now + ORPHAN, self._expire)
+            self._expiry = guest.timers.call_at(guest.now + ORPHAN, self._expire)
         self.act()
 
     def _abandon(self) -> None:
@@ -198,7 +200,11 @@ class HostStream(TcpStream):
     def served(self, taken: bool) -> None:
         conn = self.conn
         if self._orphan:
-            if conn.rcv_pending and conn.state is not State.CLOSED:
+            if conn.state is State.CLOSED:
+                if self._expiry is not None:
+                    self._expiry.cancel()  # which would keep this stream in memory until then
+                    self._expiry = None
+            elif conn.rcv_pending:
                 conn.abort()  # nobody will read it
                 self._host.mark(self)
             return

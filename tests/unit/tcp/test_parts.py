@@ -72,6 +72,30 @@ def test_sack_blocks_come_back(blocks: list[tuple[int, int]], timestamps: tuple[
     assert options.parse(data) == options.TcpOptions(timestamps=timestamps, sack=tuple(blocks))
 
 
+@given(
+    st.tuples(*map(st.integers, [0] * 4, [0xFFFF, MASK, MASK, 0xFF])),
+    st.none() | st.tuples(st.integers(0, 19), st.integers(0, 255)),
+)
+def test_the_usual_options_of_a_syn_are_read_as_any_others(
+    values: tuple[int, int, int, int], change: tuple[int, int] | None
+) -> None:
+    mss, value, echo, shift = values
+    numbers = value.to_bytes(4, "big") + echo.to_bytes(4, "big")
+    data = bytearray(b"\2\4" + mss.to_bytes(2, "big") + b"\4\2\x08\x0a" + numbers + b"\1\3\3" + bytes((shift,)))
+    if change is not None:
+        data[change[0]] = change[1]
+    assert options.parse(data) == options.parse(data + bytes(4))  # of another length, so read one by one
+
+
+def test_the_usual_options_of_a_syn_are_written_as_any_others() -> None:
+    numbers = {"mss": 1460, "timestamps": (1, 2), "wscale": 7}
+    usual = options.build(sack_permitted=True, **numbers)
+    assert usual == bytes.fromhex("020405b40402080a000000010000000201030307")
+    assert options.build(sack_permitted=True, sack=((3, 4),), **numbers) == usual + bytes.fromhex(
+        "0101050a0000000300000004"
+    )
+
+
 @pytest.mark.rfc("9293", "MUST-7")
 @given(st.binary(max_size=44))
 def test_any_bytes_are_options_of_some_kind(data: bytes) -> None:

@@ -179,6 +179,7 @@ class StreamTransport(FlowControl):  # type: ignore[misc] # a private class of a
                 protocol.connection_lost(self._failure)
         finally:
             self._failure = None
+            self._handle.cancel()  # else a circle, which would wait for the garbage collector
             (self._sock or self._stream).close()
             if self._server is not None:
                 self._loop.detach(self._server, self)
