@@ -43,7 +43,7 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, NoReturn, TextIO
 
 from slirpy.cli import border, linux, namespace
@@ -191,7 +191,11 @@ def _set_up(channel: Channel, border: Border, sockets: Iterable[str]) -> bool:
     os.close(descriptor)
     settings = namespace.Settings(*_expect(channel, "settings")["settings"])
     namespace.set_kernel_parameters(ipv6=any(":" in address for address, _, _ in settings.addresses))
-    _in_helper(channel, lambda: namespace.configure_interfaces(settings))
+    try:
+        namespace.configure_interfaces(settings)
+    except OSError as error:
+        channel.send({"error": f"cannot configure the network of the namespace: {error.strerror}"})
+        raise _GoneError from None
     try:
         warning = namespace.private_mounts(settings.dns, settings.search, border, sockets)
         without_suid = not border.privileged and _lock()
@@ -217,25 +221,6 @@ def _lock() -> bool:
     if os.stat("/proc/sys/kernel").st_uid == 0:  # user 0 outside is user 0 here, so slirpy was started by root
         protect_kernel()
     return complete
-
-
-def _in_helper(channel: Channel, work: Callable[[], None]) -> None:
-    """Do ``work`` in a separate process, because init stays, and the imports of ``work`` should not."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        except Exception as error:
-            # pyroute2 has its own errors, and this copy of the program must not go on with the caller's code.
-            why = str(error) or type(error).__name__  # a MemoryError has no text
-            channel.send({"error": f"cannot configure the network of the namespace: {why}"})
-        finally:
-            os._exit(status)
-    _, result = os.waitpid(pid, 0)
-    if result != 0:
-        raise _GoneError
 
 
 def _lead(signals: int) -> tuple[int, int]:

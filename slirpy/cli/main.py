@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["fail", "main"]
 
 INSTALL = "pip install 'slirpy[cli]'"
-_PARTS = ("click", "rich", "pyroute2")
+_PARTS = ("click", "rich")
 """Packages that the command line needs in addition to the library's."""
 
 
@@ -35,10 +35,12 @@ def main() -> NoReturn:
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    import gc
     import sys
 
     from slirpy.cli import streams
 
+    gc.set_threshold(10_000)  # imports make many objects that stay: collections among them took 10 ms
     output = streams.StandardOutput()
     try:
         status = _command()

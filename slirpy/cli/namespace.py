@@ -1,13 +1,12 @@
 """Network setup inside the namespaces: addresses, routes, and name resolution.
 
-Runs in the namespaces' first process and its helper. Everything happens in namespaces that slirpy created, so it is
+Runs in the namespaces' first process. Everything happens in namespaces that slirpy created, so it is
 undone when the last process in them ends. Nothing is written to a file system of the host.
 """
 
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Interface
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from slirpy.cli import linux
 from slirpy.cli.border import Border
 from slirpy.cli.hide import hidden_paths, hide
 from slirpy.cli.resolvconf import PATH, add_file, read_host, resolv_conf
+from slirpy.cli.rtnetlink import Interfaces
 
 __all__ = [
     "TAP",
@@ -31,7 +31,6 @@ TAP = "tap0"
 MAC = bytes.fromhex("525400123456")  # QEMU gives its first guest the same one
 _IPV6 = f"/proc/sys/net/ipv6/conf/{TAP}"
 """The kernel's parameters of IPv6 on tap0. Not there if the kernel has no IPv6."""
-_IFA_F_NODAD = 0x02
 _SCRATCH = "/tmp"
 _LOOKUP_DAEMONS = ("/run/nscd/socket", "/run/systemd/resolve/io.systemd.Resolve")
 
@@ -59,24 +58,21 @@ def configure_interfaces(settings: Settings) -> None:
     """Bring lo and tap0 up, with address and default route.
 
     Raises:
-        OSError: the system refused. pyroute2's errors are not derived from slirpy's.
+        OSError: the system refused.
     """
-    from pyroute2 import IPRoute  # costs 18 MiB and 0.1 s: only the helper process pays
-
-    with IPRoute() as route:
-        loopback, tap = (route.link_lookup(ifname=name)[0] for name in ("lo", TAP))
-        route.link("set", index=loopback, state="up")
-        route.link("set", index=tap, address=MAC.hex(":"), mtu=settings.mtu)
-        route.link("set", index=tap, state="up")
+    with Interfaces() as interfaces:
+        interfaces.bring_up("lo")
+        interfaces.bring_up(TAP, mac=MAC, mtu=settings.mtu)
         for address, prefix, gateway in settings.addresses:
             if ":" not in address:
                 broadcast = str(IPv4Interface(f"{address}/{prefix}").network.broadcast_address)
-                route.addr("add", index=tap, address=address, prefixlen=prefix, broadcast=broadcast)
-                route.route("add", dst="default", gateway=gateway)
+                interfaces.add_address(TAP, address, prefix, broadcast)
             elif os.path.exists(_IPV6):
                 # The network has one guest: nobody else can have its address, so there is no need to ask first.
-                route.addr("add", index=tap, address=address, prefixlen=prefix, flags=_IFA_F_NODAD)
-                route.route("add", family=socket.AF_INET6, dst="default", gateway=gateway, oif=tap)
+                interfaces.add_address(TAP, address, prefix)
+            else:
+                continue
+            interfaces.add_default_route(TAP, gateway)
 
 
 def set_kernel_parameters(*, ipv6: bool) -> None:
