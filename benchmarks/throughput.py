@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from networks import NETWORKS, Network, missing
 from processes import BenchmarkError, Iperf, cpu_seconds
-from report import Bar, Report, count, main, positive, ratio, show
+from report import Bar, Report, count, main, ratio, show
 
 GIB = 1 << 30
 DIRECTIONS = {"guest to host": (), "host to guest": ("-R",)}
@@ -19,7 +19,9 @@ FAMILY_BAR = 0.95
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--seconds", type=positive, default=2.5, help="length of each measurement")
+    parser.add_argument(
+        "--seconds", type=count, default=2, help="length of each measurement; iperf3 takes whole ones"
+    )
     parser.add_argument("--rounds", type=count, default=5, help="measurements of each kind")
     parser.add_argument(
         "--mtu", type=count, nargs="+", default=[1500], help="MTU of the guest: 1500, 65520, ..."

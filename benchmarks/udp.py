@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from networks import NETWORKS, missing
 from processes import START_SECONDS, BenchmarkError, Endpoint, Iperf, cpu_seconds
-from report import Bar, Report, count, main, positive, ratio, show
+from report import Bar, Report, count, main, ratio, show
 
 DIRECTIONS = {"guest to host": (), "host to guest": ("-R",)}
 BAR = 1.0
@@ -22,7 +22,9 @@ FRAGMENTS_BAR = 0.9
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--seconds", type=positive, default=2.5, help="length of each measurement")
+    parser.add_argument(
+        "--seconds", type=count, default=2, help="length of each measurement; iperf3 takes whole ones"
+    )
     parser.add_argument("--rounds", type=count, default=5, help="measurements of each kind")
     parser.add_argument("--size", type=count, nargs="+", default=[1400], help="payload of a datagram in bytes")
     parser.add_argument(
@@ -143,7 +145,7 @@ def _measure_fragments(arguments: argparse.Namespace, report: Report, names: lis
 
 
 def _run(
-    guest: Endpoint, size: int, seconds: float, *flags: str, rate: str = "0", family: int = 4
+    guest: Endpoint, size: int, seconds: int, *flags: str, rate: str = "0", family: int = 4
 ) -> tuple[int, int, float]:
     """Return the datagrams delivered, the datagrams lost, and the duration; ``rate`` as iperf3's ``-b``."""
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from processes import BenchmarkError, Iperf
-from report import Bar, Report, count, main, positive, ratio, show
+from report import Bar, Report, count, main, ratio, show
 
 OWN = "QEMU user"
 DIRECTIONS = {"guest to host": "", "host to guest": "-R"}
@@ -26,7 +26,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mtu", type=int, nargs="+", default=[1500, 65520], help="MTU of the guest, with slirpy"
     )
-    parser.add_argument("--seconds", type=positive, default=5.0, help="duration of one measurement")
+    parser.add_argument(
+        "--seconds", type=count, default=5, help="duration of one measurement; iperf3 takes whole ones"
+    )
     parser.add_argument("--rounds", type=count, default=3, help="measurements of each; the median counts")
 
 
