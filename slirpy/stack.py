@@ -105,6 +105,7 @@ class Stack(IPStack):
         super().__init__(parts, flow_openers)
         self.tick(now)
         self._leases = LeaseBook(config, self, lease_store, lambda: len(self.ports), self.neighbors)
+        self.neighbors.tenant = self._leases.tenant
         asked = (config.gateway_address, _LIMITED_BROADCAST, config.broadcast_address)
         self.bind(asked, _DHCP_PORT, DhcpService(config, self, self._leases))
         if config.ipv6:

@@ -85,13 +85,15 @@ class Stats(metaclass=_Slots):
     drop_mld_malformed: int = _counter(
         "MLD message that is malformed, has no Router Alert, or is not from a link-local address at hop limit 1"
     )
+    drop_switch_isolated: int = _counter("frame to another guest, while guests are isolated from each other")
+    drop_source_guard: int = _counter(
+        "frame from an address that is not leased to its MAC address and link, while that is required"
+    )
     drop_guard_router: int = _counter(
         "frame between guests: a router advertisement, redirect or MLD query of a guest"
     )
     drop_guard_dhcp: int = _counter("frame between guests: a message of a DHCP or DHCPv6 server")
-    drop_guard_address: int = _counter(
-        "frame between guests: ARP or Neighbor Discovery from an address of slirpy's own"
-    )
+    drop_guard_address: int = _counter("frame between guests: from an address of slirpy's own")
     drop_guard_fragment: int = _counter("frame between guests: Neighbor Discovery in a fragment")
     drop_guard_chain: int = _counter(
         "frame between guests whose chain of headers is incomplete, or too long to follow"

@@ -22,7 +22,7 @@ CONTEXT: dict[str, Any] = {"allow_interspersed_args": False, "help_option_names"
 
 PLAIN_MTU = 1500
 """The MTU of a card that announces none."""
-_SEVERAL = frozenset(("hub", "guard"))
+_SEVERAL = frozenset(("hub", "guard", "isolate", "source_guard"))
 """Options of networks with several guests."""
 
 
@@ -33,7 +33,7 @@ def network_options(
 
     Args:
         guest: the name of the guest in help texts.
-        several: whether there may be several guests, so that ``--hub`` and ``--no-guard`` make sense.
+        several: whether there may be several guests, so that ``--hub`` and ``--isolate`` make sense.
         defaults: how the help describes defaults that differ from those of :class:`~slirpy.config.Config`.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -48,9 +48,11 @@ Two switches joined, each with its guests:
 )
 @option_flag("hub")
 @option_flag("guard")
+@option_flag("isolate")
+@option_flag("source_guard")
 @option_flag("mtu")
 @report_options(top=False)
-def switch(ports: Sequence[str], hub: bool, guard: bool, mtu: int, reporting: Reporting) -> None:
+def switch(ports: Sequence[str], mtu: int, reporting: Reporting, **how: bool) -> None:
     """Join ports to one network: guests of QEMU, TAP interfaces, other switches, and slirpy's own (user).
 
     A frame goes to where its destination was last heard, and to all ports if that is not known. At most one port
@@ -62,22 +64,27 @@ def switch(ports: Sequence[str], hub: bool, guard: bool, mtu: int, reporting: Re
     from slirpy.config.optionstring import carrier_of
     from slirpy.links.table import parse_netdev
 
+    if how["hub"] and (how["isolate"] or how["source_guard"]):
+        raise click.UsageError(
+            "--hub excludes --isolate and --source-guard: every guest gets every frame of a hub"
+        )
     users = [text for text in ports if carrier_of(text) == "user"]
     if len(users) > 1:
         raise click.UsageError("only one port may be user; a second gateway belongs on a second switch")
+    if not users and (how["isolate"] or how["source_guard"]):
+        raise click.UsageError("--isolate and --source-guard need a port that is user, slirpy's own")
     if len(ports) < 2:
         raise click.UsageError("a switch takes two ports or more; repeat -netdev")
     links = [parse_netdev(text) for text in ports if text not in users]
     with ExitStack() as stack:
         log = FrameLog(reporting.capture, reporting.trace, stack, several=True)
-        raise SystemExit(_serve(users[0] if users else None, links, hub, guard, mtu, log, reporting))
+        raise SystemExit(_serve(users[0] if users else None, links, how, mtu, log, reporting))
 
 
 def _serve(
     user: str | None,
     links: Sequence[LinkOptions],
-    hub: bool,
-    guard: bool,
+    how: Mapping[str, bool],
     mtu: int,
     log: FrameLog,
     reporting: Reporting,
@@ -93,11 +100,11 @@ def _serve(
         serving.keep_heap()
         network: Slirp | PolledSwitch
         if user is None:
-            network = PolledSwitch(mtu, hub)
+            network = PolledSwitch(mtu, how["hub"])
         else:
             from slirpy import Config, Slirp
 
-            network = Slirp(Config.from_qemu(user, mtu=mtu, hub=hub, guard=guard))
+            network = Slirp(Config.from_qemu(user, mtu=mtu, **how))
         stack.callback(network.close)
         for number, options in enumerate(links):
             name = options.name or f"{options.carrier}{number}"

@@ -56,6 +56,8 @@ class Config:
     mtu: int
     hub: bool
     guard: bool
+    isolate: bool
+    source_guard: bool
     congestion: str | CongestionFactory
     tcp_keepalive: int
     outbound: Outbound | None
@@ -116,6 +118,8 @@ class Config:
         mtu: int = 1500,
         hub: bool = False,
         guard: bool = True,
+        isolate: bool = False,
+        source_guard: bool = False,
         congestion: str | CongestionFactory = "cubic",
         tcp_keepalive: int = 0,
         outbound: Outbound | str | None = None,

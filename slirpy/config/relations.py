@@ -38,6 +38,11 @@ def settle(values: dict[str, Any]) -> None:
         raise ConfigError(
             f"mtu {values['mtu']}: ipv4 is off, and IPv6 needs an MTU of at least {_LEAST_MTU6}; choose that or more"
         )
+    for option in ("isolate", "source_guard"):
+        if values["hub"] and values[option]:
+            raise ConfigError(
+                f"{option} and hub exclude each other: every guest gets every frame of a hub; leave one out"
+            )
     _place_servers(values)
     _place_servers6(values)
     _check_translation(values)

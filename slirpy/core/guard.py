@@ -5,10 +5,13 @@ each frame from one guest to another, except for TCP and UDP that is plainly som
 
 - router advertisements and redirects of both families (the idea of RFC 6105), and queries of MLD,
 - messages of DHCP and DHCPv6 servers to clients (RFC 7610),
-- ARP and Neighbor Discovery from an address of a virtual host, or from one that is in use behind another port.
+- every packet from an address of a virtual host, such as answers of the DNS server, whatever its protocol,
+- ARP and Neighbor Discovery from such an address, from one that is leased to another guest, or from one that is in
+  use behind another port.
 
 Addresses are those of the neighbour table, which learns from these messages; its rules decide when an address may
-move (:mod:`slirpy.core.neighbor`). A family that is off is not guarded, since it may have another router.
+move (:mod:`slirpy.core.neighbor`). With ``source_guard``, they apply to the source of each packet. A family that is
+off is not guarded, since it may have another router.
 
 **Evasion** (RFC 7113). Extension headers are followed, up to :data:`HEADERS_MAX`. A packet whose chain of headers is
 longer or incomplete, in particular a first fragment without the whole chain (RFC 7112), is stopped, and so is every
@@ -18,6 +21,8 @@ a VLAN identifier belong to another network and pass.
 """
 
 from __future__ import annotations
+
+from collections.abc import Container
 
 from slirpy.core.neighbor import Neighbors
 from slirpy.core.network import Network
@@ -62,19 +67,25 @@ _NDP_LENGTH = 24
 """Bytes of a neighbour solicitation or advertisement up to the end of its target."""
 
 
-def is_plain(head: bytes) -> bool:
+def is_plain(head: bytes, servers: Container[bytes]) -> bool:
     """Return whether the first :data:`HEAD_LENGTH` bytes of a frame show that there is nothing to guard.
 
-    That is so for TCP, and for UDP without further headers to another port than a DHCP client's. The guard comes to
-    the same conclusion, at a higher cost.
+    ``servers`` are the addresses of the virtual hosts.
+
+    That is so for TCP, and for UDP without further headers to another port than a DHCP client's, from other addresses
+    than theirs. The guard comes to the same conclusion, at a higher cost.
     """
     if len(head) < 24:
         return False
     kind = head[12] << 8 | head[13]
     if kind == _TYPE_IPV4:
+        if head[26:30] in servers:
+            return False
         protocol = head[23]
         return protocol == _TCP or (protocol == _UDP and head[14] == _NO_OPTIONS and head[36:38] != _CLIENT)
     if kind == _TYPE_IPV6:
+        if head[22:38] in servers:
+            return False
         protocol = head[20]
         return protocol == _TCP or (protocol == _UDP and head[56:58] != _CLIENT6)
     return False
@@ -88,6 +99,13 @@ class Guard:
         self._neighbors = neighbors
         self._ipv4 = network.config.ipv4
         self._ipv6 = network.config.ipv6
+        self._sources = network.config.source_guard
+
+    def passes(self, port: LinkPort, head: bytes, view: memoryview) -> bool:
+        """Report whether a frame from ``port`` may reach other guests; ``head`` is its beginning."""
+        if not self._sources and is_plain(head, self._network.addresses):
+            return True
+        return not self.stops(port, view)
 
     def stops(self, port: LinkPort, view: memoryview) -> bool:
         """Report whether a frame from ``port``, of at least 14 bytes, must not reach other guests. If so, it is
@@ -97,7 +115,7 @@ class Guard:
         for _ in range(HEADERS_MAX):
             kind = view[at - 2] << 8 | view[at - 1]
             if kind == ethernet.TYPE_IPV4:
-                return self._ipv4 and self._stops_ipv4(view[at:])
+                return self._ipv4 and self._stops_ipv4(port, view, at)
             if kind == ethernet.TYPE_IPV6:
                 return self._ipv6 and self._stops_ipv6(port, view, at)
             if kind == ethernet.TYPE_ARP:
@@ -115,9 +133,12 @@ class Guard:
 
     # ------------------------------------------------------------------------------------------- IPv4
 
-    def _stops_ipv4(self, packet: memoryview) -> bool:
+    def _stops_ipv4(self, port: LinkPort, view: memoryview, at: int) -> bool:
+        packet = view[at:]
         if len(packet) < ipv4.HEADER_LENGTH:
             return False
+        if self._is_forged(bytes(packet[12:16]), port, view):
+            return True
         start = (packet[0] & 0x0F) * 4
         protocol = packet[9]
         later = packet[6] & 0x1F or packet[7]
@@ -143,6 +164,8 @@ class Guard:
         header = ipv6.parse(packet)
         if header is None:
             return False  # no host accepts it
+        if self._is_forged(header.source, port, view):
+            return True
         stats = self._network.stats
         end = header.total_length if header.payload_length else len(packet)
         protocol, start, fragmented = _upper(packet, header.next_header, end)
@@ -172,6 +195,19 @@ class Guard:
         return self._claims(bytes(packet[start + 8 : start + _NDP_LENGTH]), port, view)
 
     # -------------------------------------------------------------------------------------- addresses
+
+    def _is_forged(self, source: bytes, port: LinkPort, view: memoryview) -> bool:
+        """Report whether the source of a packet shows that another host has sent it."""
+        network = self._network
+        if self._sources:
+            if not any(source):
+                return False  # a guest that has no address yet
+            if network.may_be_guest(source):
+                return self._neighbors.learn(source, bytes(view[6:12]), port) is None
+        elif not network.config.contains(source) or network.may_be_guest(source):
+            return False
+        network.stats.drop_guard_address += 1
+        return True
 
     def _claims(self, address: bytes, port: LinkPort, view: memoryview) -> bool:
         """Report whether a frame claims an address that its sender does not have. If it may have it, this is

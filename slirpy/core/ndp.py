@@ -257,7 +257,8 @@ class Ndp:
         if not self.carries(port):
             return ndp.router_advertisement(ROUTER, destination, ROUTER_MAC)
         config = self._network.config
-        slaac = config.net6.prefixlen == SLAAC_PREFIX
+        # An address that a guest makes up has no lease.
+        slaac = config.net6.prefixlen == SLAAC_PREFIX and not config.source_guard
         prefix = PrefixInformation(
             config.network_address6, config.net6.prefixlen, True, slaac, VALID, PREFERRED
         )

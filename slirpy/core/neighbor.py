@@ -7,7 +7,11 @@ packet that has to wait, ARP asks once, and Neighbor Discovery up to three times
 
 An address that was heard behind one link is not accepted from another within :data:`HOLD`. After such a silence it
 may move, because guests do. The link behind which it was first heard is its home, from which it may return at once.
-So a guest that takes over the address of a silent one loses it with that guest's next packet.
+So a guest that takes over the address of a silent one loses it with that guest's next packet. An address with a lease
+is not lost at all: while the lease lasts, it is accepted only from the MAC address of its tenant, or from the link
+behind which it was leased, since a bond of several cards sends from any of them. With
+``Config.source_guard``, every address needs a lease, and is accepted only from the link behind which it was leased;
+link-local ones, which nobody leases, belong to the first guest that uses them for as long as its link is attached.
 
 **Reachability.** Every packet from an address confirms its entry; the fast paths record this anyhow. An entry that
 is used after a silence of ``fresh`` nanoseconds is verified, while it stays in use. For IPv4, ARP asks once, and an
@@ -117,6 +121,9 @@ class Neighbors:
         self._solicit = solicit
         self._table: dict[bytes, Neighbor] = {}
         self._shares: Shares[Neighbor] = Shares(MAX_NEIGHBORS)
+        self._needs_lease = network.config.source_guard
+        self.tenant: Callable[[bytes], tuple[bytes, object] | None] = _nobody
+        """Returns the MAC address that has leased an address, and its link, or None if that is not known."""
         self.probes = Probes(network, question)
 
     def known(self) -> list[Neighbor]:
@@ -159,7 +166,15 @@ class Neighbors:
 
     def learn(self, address: bytes, mac: bytes, port: LinkPort) -> Neighbor | None:
         """Record a packet from ``address`` at ``mac`` behind ``port``. Returns None, counted, if it looks spoofed."""
-        neighbor = self.get(address)
+        if self._needs_lease and not self._is_leased(address, mac, port):
+            return None
+        known = self._table.get(address)
+        if known is None or known.port is not port or known.mac != mac:
+            tenant = self.tenant(address)
+            if tenant is not None and tenant[0] != mac and tenant[1] is not port:
+                self._network.stats.drop_neighbor_spoofed += 1
+                return None
+        neighbor = known or self.get(address)
         now = self._network.now
         if neighbor.port is not port:
             if not neighbor.may_be_behind(port, now):
@@ -173,6 +188,21 @@ class Neighbors:
         if neighbor.pending:
             self._release(neighbor)
         return neighbor
+
+    def _is_leased(self, address: bytes, mac: bytes, port: LinkPort) -> bool:
+        """Report whether a guest may use an address with ``source_guard``. If not, this is counted."""
+        tenant = self.tenant(address)
+        if tenant is not None:
+            link = tenant[1]
+            if tenant[0] == mac and (link is None or link is port or not self.attached(link)):
+                return True
+        elif is_link_local(address):
+            neighbor = self._table.get(address)
+            old = None if neighbor is None else neighbor.port
+            if neighbor is None or old is None or old.closed or (old is port and neighbor.mac == mac):
+                return True
+        self._network.stats.drop_source_guard += 1
+        return False
 
     def lost(self, port: LinkPort) -> None:
         """Forget that guests are behind ``port``, which was detached.
@@ -305,6 +335,10 @@ class Neighbors:
         """Report whether a guest is known to have this address. If so, it answers for itself."""
         neighbor = self._table.get(address)
         return neighbor is not None and neighbor.mac is not None
+
+
+def _nobody(address: bytes) -> None:
+    """Return None: no address is leased."""
 
 
 def _addressed(frame: Frame, mac: bytes) -> Frame:

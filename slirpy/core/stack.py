@@ -80,9 +80,12 @@ class IPStack:
         self._ndp = Ndp(network, neighbors)
         network.macs.add(self._ndp.mac)
         self._arp = Arp(network, neighbors)
-        hub = network.config.hub
-        guard = Guard(network, neighbors) if network.config.guard and not hub else None
-        self.switch = Switch(network.stats, network.macs, neighbors.heard, hub=hub, guard=guard)
+        config = network.config
+        hub = config.hub
+        guard = Guard(network, neighbors) if (config.guard or config.source_guard) and not hub else None
+        self.switch = Switch(
+            network.stats, network.macs, neighbors.heard, hub=hub, guard=guard, isolate=config.isolate
+        )
         self._querier = Querier(network, self.switch.snooping, self._ndp.carries)
         demux = Demux(network, parts.ip, parts.errors, tables, openers)
         self.fragments = Fragments(network, parts.errors, demux, tables.udp_paths)

@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 
 from slirpy.core import offload
-from slirpy.core.guard import HEAD_LENGTH, Guard, is_plain
+from slirpy.core.guard import HEAD_LENGTH, Guard
 from slirpy.core.port import LinkPort, PortOwner
 from slirpy.core.snooping import Snooping
 from slirpy.fair import TokenBucket
@@ -128,6 +128,7 @@ class Switch:
             Frames on the stack's fast paths do not pass through the switch.
         hub: whether to flood all frames and learn nothing, as QEMU's hub does.
         guard: decides about frames from one guest to another; None: all of them pass.
+        isolate: whether guests reach only the virtual hosts.
 
     Attributes:
         snooping: the multicast listeners; not used on a hub.
@@ -141,8 +142,10 @@ class Switch:
         *,
         hub: bool = False,
         guard: Guard | None = None,
+        isolate: bool = False,
     ) -> None:
         self.hub = hub
+        self._isolate = isolate
         self.snooping = Snooping(stats)
         self._guard = guard
         self._stats = stats
@@ -245,13 +248,17 @@ class Switch:
         if local and not self.hub:
             return self.learn(source, port, now)
         group = destination[0] & 1
+        if self._isolate:
+            if not group:
+                stats.drop_switch_isolated += 1
+            return self.learn(source, port, now) and bool(group)
         guard = self._guard
         out = None if group or self.hub else self.lookup(destination, now)
         if out is not None:
             if not self.learn(source, port, now):
                 return False
             if out is not port:
-                if guard is not None and not is_plain(head) and guard.stops(port, view):
+                if guard is not None and not guard.passes(port, head, view):
                     return False
                 stats.switch_forwarded += 1
                 offload.deliver(stats, (out,), view, checksummed, gso_size)

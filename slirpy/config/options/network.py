@@ -162,6 +162,23 @@ ROWS: tuple[Option, ...] = (
         flag="--no-guard",
     ),
     Option(
+        name="isolate",
+        group=Group.NETWORK,
+        kind=Switch(),
+        default=False,
+        help="Let guests reach the virtual hosts and the outside, but not each other.",
+        flag="--isolate",
+    ),
+    Option(
+        name="source_guard",
+        group=Group.NETWORK,
+        kind=Switch(),
+        default=False,
+        help="Accept packets only from addresses that DHCP has leased to the same MAC address and link.",
+        more="Static leases count, too. Guests of IPv6 need DHCPv6; link-local addresses need no lease.",
+        flag="--source-guard",
+    ),
+    Option(
         name="congestion",
         group=Group.NETWORK,
         kind=Choice(words=CONGESTION, function="make one"),

@@ -92,6 +92,7 @@ class LeaseBook:
             ConfigError: the store cannot be used.
         """
         self._network = network
+        self._static_counts = config.source_guard
         self._names = HostNames()
         self.v4 = FamilyLeases(ipv4_pool(config), network, links, neighbors, self._names)
         self.v6 = FamilyLeases(ipv6_pool(config), network, links, neighbors, self._names)
@@ -126,6 +127,16 @@ class LeaseBook:
     def label_at(self, address: bytes) -> str | None:
         """Return the host name of the guest with this address, likewise; None if it has none."""
         return self._names.label_at(address, self._network.now)
+
+    def tenant(self, address: bytes) -> tuple[bytes, object] | None:
+        """Return the MAC address that has leased an address, and the link behind which it did so, or None if that is
+        not known.
+
+        None: it is not leased. With ``source_guard``, a static lease counts, too, for guests that are
+        configured by hand.
+        """
+        table = (self.v4 if len(address) == 4 else self.v6).table
+        return table.tenant(address, self._network.now, static=self._static_counts)
 
     def exclude(self, address: bytes) -> bool:
         """Never lease this address from now on.

@@ -120,6 +120,16 @@ class LeaseTable:
         """The link from which an address was last requested; None if it is not held, or the link is not known."""
         return self._shares.link(address)
 
+    def tenant(self, address: bytes, now: int, *, static: bool) -> tuple[bytes, object] | None:
+        """Return the MAC address and the link, None if unknown, of the client to which an address is bound; with
+        ``static``, also of one to which the configuration assigns it.
+        """
+        lease = self._by_address.get(address)
+        if lease is not None and lease.holds(now):
+            return lease.mac, self._shares.link(address)
+        rule = self._static.get(address) if static else None
+        return None if rule is None or rule.mac is None else (rule.client, None)
+
     def may_set_aside(self, link: object, now: int) -> bool:
         """Report whether a guest behind ``link`` may withhold an address from the pool by using it without a lease.
 
@@ -199,7 +209,7 @@ class LeaseTable:
         lease = self._index.find(client)
         if lease is None or lease.address != address or lease.expires <= now:
             return False
-        if lease.is_held_by_another(client, now):
+        if lease.is_held_by_another(client, now) or self._is_elsewhere(lease, client):
             return False
         self._set_state(lease, client, LeaseState.RELEASED, now)
         return True
@@ -215,10 +225,20 @@ class LeaseTable:
     def decline(self, client: Client, address: bytes, now: int) -> bool:
         """Set aside the address that a client found in use; False if the client does not have it."""
         lease = self._index.find(client)
-        if lease is None or lease.address != address or lease.expires <= now:
+        if (
+            lease is None
+            or lease.address != address
+            or lease.expires <= now
+            or self._is_elsewhere(lease, client)
+        ):
             return False
         self._set_state(lease, client, LeaseState.DECLINED, now)
         return True
+
+    def _is_elsewhere(self, lease: Lease, client: Client) -> bool:
+        """Report whether a lease was requested behind another link: another guest wants to end it."""
+        link = self._shares.link(lease.address)
+        return None not in (link, client.link) and link is not client.link
 
     def exclude(self, address: bytes, now: int) -> bool:
         """Remove an address from the pool for good; False if it is held, or belongs to a static lease."""

@@ -40,6 +40,8 @@ FLAGS: dict[str, tuple[list[str], Any]] = {
     "mtu": (["--mtu", "9000"], 9000),
     "hub": (["--hub"], True),
     "guard": (["--no-guard"], False),
+    "isolate": (["--isolate"], True),
+    "source_guard": (["--source-guard"], True),
     "congestion": (["--congestion", "reno"], "reno"),
     "tcp_keepalive": (["--tcp-keepalive", "60"], 60),
     "hostname": (["--hostname", "guest"], "guest"),
@@ -90,6 +92,8 @@ PYTHON_ONLY = {
 NOT_IN = {
     "hub": (("run", "qemu"), "there is one guest"),
     "guard": (("run", "qemu"), "there is one guest"),
+    "isolate": (("run", "qemu"), "there is one guest"),
+    "source_guard": (("run", "qemu"), "there is one guest"),
 }
 """Options that some commands do not have, and why."""
 
