@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import textwrap
 import tomllib
@@ -31,6 +32,7 @@ from slirpy.testing.packetdrill.sysctls import IGNORED, ONLY, PROGRAMS, SYSCTLS
 MARKER = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
 ROLE = re.compile(r":(?:class|func|meth|data|mod|attr|exc):<code>~?([\w.]+)</code>")
 WIDTH = 72
+AUDIT_SCHEMA = Path(__file__).parents[1] / "slirpy" / "audit" / "schema.json"
 SYSTEM_TESTS = Path(__file__).parents[1] / "tests" / "system"
 
 
@@ -124,6 +126,41 @@ def counters() -> str:
     """A table of all counters."""
     rows = (f"| `{name}` | {text} |" for name, text in Stats.describe().items())
     return "\n".join(["| counter | what it counts |", "|---|---|", *rows])
+
+
+def audit() -> str:
+    """Tables of the fields of audit records, from their schema."""
+    schema = json.loads(AUDIT_SCHEMA.read_text())
+    shared, common = schema["$defs"], schema["properties"]
+    parts = ["## Every record", _fields({name: common[name] for name in schema["required"]}, shared)]
+    done: dict[tuple[str, ...], str] = {}
+    for event in schema["oneOf"]:
+        own = {name: field for name, field in event["properties"].items() if name not in common}
+        parts += [f"## `{event['title']}`", event["description"]]
+        same = [title for names, title in done.items() if set(names) <= own.keys() and len(names) > 5]
+        if same:
+            parts.append(f"It has the fields of `{same[0]}`.")
+            names = next(names for names, title in done.items() if title == same[0])
+            own = {name: field for name, field in own.items() if name not in names}
+        else:
+            done[tuple(own)] = event["title"]
+        if own:
+            parts.append(_fields(own, shared))
+    return "\n\n".join(parts)
+
+
+def _fields(fields: dict[str, Any], shared: dict[str, Any]) -> str:
+    rows = []
+    for name, field in fields.items():
+        found = shared[field["$ref"].rpartition("/")[2]] if "$ref" in field else field
+        kinds = found.get("type", "string")
+        kind = " or ".join([kinds] if isinstance(kinds, str) else kinds)
+        if "enum" in found:
+            kind = ", ".join(f"`{word}`" for word in found["enum"])
+        elif "const" in found:
+            kind = f"`{found['const']}`"
+        rows.append(f"| `{name}` | {kind} | {found['description']} |")
+    return "\n".join(["| field | values | meaning |", "|---|---|---|", *rows])
 
 
 def qemu_keys() -> str:
@@ -431,6 +468,7 @@ def packetdrill() -> str:
 
 
 GENERATED: dict[str, Callable[[], str]] = {
+    "audit": audit,
     "changelog": changelog,
     "cli": cli,
     "clients": clients,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import time
 from collections.abc import Callable
 from functools import partial
 from ipaddress import IPv4Address
 from random import Random, SystemRandom
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slirpy.addresses import AnyAddress, address_bytes, address_object, port_number
+from slirpy.audit.trail import AuditTrail
 from slirpy.checks import amount
 from slirpy.config import Config
 from slirpy.config.guestfwd import GuestForward
@@ -35,7 +38,12 @@ from slirpy.stack import Stack
 from slirpy.stats import Stats
 from slirpy.targets.opener import LocalTargetOpener
 
+if TYPE_CHECKING:
+    from slirpy.audit.learning import Learner
+
 __all__ = ["Slirp"]
+
+_log = logging.getLogger("slirpy")
 
 
 class Slirp(Driven):
@@ -57,11 +65,12 @@ class Slirp(Driven):
         config: see :class:`Config`; the default is QEMU's 10.0.2.0/24.
         random: source of sequence numbers and other random values; the default is the system's.
         clock: monotonic nanoseconds.
-        wall_clock: nanoseconds since 1970 (UTC), for the times in ``config.lease_file``.
+        wall_clock: nanoseconds since 1970 (UTC), for the times in ``config.lease_file`` and ``config.audit``.
 
     Raises:
         ConfigError: ``config.smb`` cannot work on this machine.
         ForwardError: a rule in ``config.hostfwd`` or ``config.guestfwd`` cannot be set up.
+        LinkError: the log of ``config.audit``, or the file of ``config.learn``, cannot be opened.
     """
 
     def __init__(
@@ -80,10 +89,21 @@ class Slirp(Driven):
             raise ConfigError(f"random must be a random.Random, such as Random(1); given was {random!r}")
         now = clock_reading("clock", clock)
         self.config = config if config is not None else Config()
-        if self.config.lease_file is None:
+        if self.config.lease_file is None and self.config.audit is None and self.config.learn is None:
             function("wall_clock", wall_clock, " that gives nanoseconds, such as time.time_ns")
         else:
             clock_reading("wall_clock", wall_clock, "time.time")
+        self._audit = _audit_trail(self.config, wall_clock)
+        self._learner: Learner | None = None
+        if self._audit is not None and self.config.learn is not None:
+            from slirpy.audit.learning import Learner
+
+            try:
+                self._learner = Learner(self.config.learn)
+            except LinkError:
+                self._audit.close()
+                raise
+            self._audit.add(self._learner.note)
         super().__init__(clock)
         source = None if self.config.outbound is None else Source(self.config.outbound)
         self._sockets = self._poller.group()
@@ -99,6 +119,7 @@ class Slirp(Driven):
                 now=now,
                 target_opener=self._local,
                 lease_store=None if file is None else LeaseFile(file, wall_clock),
+                audit=self._audit,
             )
             self._serve_smb()
         except BaseException:
@@ -106,6 +127,8 @@ class Slirp(Driven):
             self._host.close()
             self._sockets.close()
             self._poller.close()
+            if self._audit is not None:
+                self._audit.close()
             raise
 
     @never_raises
@@ -359,6 +382,30 @@ class Slirp(Driven):
         self._local.close()
         self._host.close()
         self._sockets.close()
+        if self._audit is not None:
+            self._audit.abandon()
+        if self._learner is not None:
+            error = self._learner.write()
+            if error is not None:
+                _log.warning('slirpy: learn "%s": cannot be written: %s', self.config.learn, error.strerror)
+
+
+def _audit_trail(config: Config, wall_clock: Callable[[], int]) -> AuditTrail | None:
+    """The audit trail that a configuration asks for.
+
+    Raises:
+        LinkError: the log cannot be opened.
+    """
+    audit = config.audit
+    if audit is None and config.learn is None:
+        return None
+    run = os.urandom(8).hex()
+    if isinstance(audit, str):
+        from slirpy.audit.log import AuditLog
+
+        log = AuditLog(audit, closed=config.audit_fail == "closed")
+        return AuditTrail(wall=wall_clock, run=run, log=log)
+    return AuditTrail(wall=wall_clock, run=run, function=audit)
 
 
 def _check_wrap(wrap: object) -> None:

@@ -8,7 +8,9 @@ import stat
 from collections.abc import Callable
 from typing import TypeAlias
 
-__all__ = ["IsOurs", "check_own", "open_own"]
+from slirpy.errors import LinkError
+
+__all__ = ["IsOurs", "check_own", "create_new", "open_own"]
 
 IsOurs: TypeAlias = Callable[[bytes], bool]
 """True if a file that begins with these bytes, 1024 at most, was written by slirpy."""
@@ -66,3 +68,33 @@ def _has_content(path: str | os.PathLike[str], status: os.stat_result, is_ours: 
         if not is_ours(file.read(_HEAD)):
             raise FileExistsError(errno.EEXIST, "it has content that slirpy did not write", os.fspath(path))
     return True
+
+
+def create_new(option: str, path: str | os.PathLike[str]) -> int:
+    """Create a file for what is written at the end, or open an empty one; returns the descriptor.
+
+    It is created at once, so that a mistake shows early, and a sandbox that begins later does not matter.
+
+    Args:
+        option: the name of the option, for messages.
+        path: the file.
+
+    Raises:
+        LinkError: it has content, is not a file, or cannot be had.
+    """
+    flags = os.O_WRONLY | os.O_CREAT
+    for name in ("O_CLOEXEC", "O_BINARY", "O_NOCTTY", "O_NOFOLLOW", "O_NONBLOCK"):
+        flags |= getattr(os, name, 0)
+    try:
+        fd = os.open(path, flags, 0o666)
+    except OSError as error:
+        why = os.strerror(error.errno or 0).lower()
+        raise LinkError(
+            f'{option} "{path}": cannot be written: {why}; name a file in a folder of yours'
+        ) from None
+    status = os.fstat(fd)
+    if status.st_size or not stat.S_ISREG(status.st_mode):
+        os.close(fd)
+        what = "has content" if status.st_size else "is not a file"
+        raise LinkError(f'{option} "{path}" {what}, and is left alone; name another file, or remove this one')
+    return fd

@@ -12,6 +12,7 @@ from types import NoneType
 
 from slirpy import forks
 from slirpy.addresses import mac_bytes
+from slirpy.audit.trail import AuditTrail
 from slirpy.checks import instance, switch
 from slirpy.config import Config
 from slirpy.config.guestfwd import GuestForward, make_guestfwd
@@ -64,6 +65,7 @@ class Stack(IPStack):
         now: nanoseconds, the start of time.
         lease_store: storage of DHCP leases across restarts; None: none.
         target_opener: opens streams to commands, Unix sockets and functions, which ``config.guestfwd`` may name.
+        audit: makes records of what happens; None: none, unless ``config.audit`` is a function.
 
     Raises:
         ConfigError: an argument has the wrong type.
@@ -80,6 +82,7 @@ class Stack(IPStack):
         now: int = 0,
         lease_store: LeaseStore | None = None,
         target_opener: TargetOpener | None = None,
+        audit: AuditTrail | None = None,
     ) -> None:
         instance("config", config, Config, "a Config")
         instance("random", random, (Random, NoneType), "a random.Random")
@@ -87,10 +90,15 @@ class Stack(IPStack):
         _check_method("host", host, "connect_tcp", optional=False)
         _check_method("lease_store", lease_store, "load")
         _check_method("target_opener", target_opener, "opener")
+        instance("audit", audit, (AuditTrail, NoneType), "an AuditTrail")
+        if audit is None and callable(config.audit):
+            audit = AuditTrail(function=config.audit)
+        self._audit = audit
         self._made_at = forks.count
         parts = self._parts = Parts(config, random or Random(), Stats() if stats is None else stats)
         translation = Translation(config)
         router = self._router = Router(config, parts.network.addresses, translation, parts.network)
+        router.asker = config.asker
         router.is_own = getattr(host, "is_own", router.is_own)
         descriptors = self._descriptors = DescriptorLimit(parts.network.stats)
         self._tcp = TcpNat(parts, host, router, descriptors)
@@ -104,7 +112,18 @@ class Stack(IPStack):
         )
         super().__init__(parts, flow_openers)
         self.tick(now)
-        self._leases = LeaseBook(config, self, lease_store, lambda: len(self.ports), self.neighbors)
+        if audit is not None:
+            parts.network.events = audit
+            nets = [net for on, net in ((config.ipv4, config.net), (config.ipv6, config.net6)) if on]
+            audit.started(self, nets, config.policy)
+        self._leases = LeaseBook(
+            config,
+            self,
+            lease_store,
+            lambda: len(self.ports),
+            self.neighbors,
+            None if audit is None else audit.lease,
+        )
         self.neighbors.tenant = self._leases.tenant
         asked = (config.gateway_address, _LIMITED_BROADCAST, config.broadcast_address)
         self.bind(asked, _DHCP_PORT, DhcpService(config, self, self._leases))
@@ -132,6 +151,8 @@ class Stack(IPStack):
         names.server = self._dns
         router.names = names
         router.lease_of = self._leases.hostname_of
+        if audit is not None:
+            audit.lease_of = self._leases.hostname_of
         if not config.no_dns and not config.restrict:  # these queries leave this machine
             for address in (config.dns_address, config.dns_address6):
                 self.bind((address,), _DNS_PORT, self._dns)
@@ -269,6 +290,8 @@ class Stack(IPStack):
         if self._tftp is not None:
             self._tftp.close()
         self.flush(self.now)
+        if self._audit is not None:
+            self._audit.close()
 
 
 def _check_method(name: str, value: object, method: str, *, optional: bool = True) -> None:

@@ -14,6 +14,8 @@ COMMANDS = {
     "run": ("slirpy.cli.run:run", "Run a command whose only network is slirpy (Linux)."),
     "qemu": ("slirpy.cli.qemu:qemu", "Run QEMU with its network card already connected to slirpy."),
     "listen": ("slirpy.cli.listen:listen", "Serve guests, such as QEMU's, that connect by a socket."),
+    "audit": ("slirpy.cli.audit:audit", "Show what audit logs say: who reached what, and what was refused."),
+    "policy": ("slirpy.cli.policycheck:policy", "Check a policy: which rule decides, and what it leaves open."),
     "switch": ("slirpy.cli.switch:switch", "Join guests, TAP interfaces and other switches to one network."),
     "packetdrill": ("slirpy.cli.packetdrill:packetdrill", "Run scripts of packetdrill on the TCP engine."),
     "replay": ("slirpy.cli.replay:replay", "Run a failed test in virtual time again, and draw it."),

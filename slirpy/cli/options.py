@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
 
+from slirpy.audit.text import plain
 from slirpy.cli.flags import check_plain_name, flag, names_flags
 from slirpy.cli.policy import RefusedFlows, policy_of, rule_options
 from slirpy.config import OPTIONS, Config, Option, option
 from slirpy.config.kinds import Choice, Location, Number, Switch
+from slirpy.config.policy import RulePolicy, lint
 from slirpy.errors import ConfigError
 
 __all__ = ["CONTEXT", "PLAIN_MTU", "network_config", "network_options", "option_flag"]
@@ -22,6 +25,7 @@ CONTEXT: dict[str, Any] = {"allow_interspersed_args": False, "help_option_names"
 
 PLAIN_MTU = 1500
 """The MTU of a card that announces none."""
+WARNINGS_SHOWN = 5
 _SEVERAL = frozenset(("hub", "guard", "isolate", "source_guard"))
 """Options of networks with several guests."""
 
@@ -142,12 +146,32 @@ def network_config(given: Mapping[str, Any], **defaults: Any) -> Config:
         if isinstance(row.kind, Location):
             check_plain_name(str(row.flag), value)
         values[row.name] = value
-    policy = policy_of(given["rules"])
+    ask, save = bool(given.get("ask")), given.get("ask_save")
+    if save is not None and not ask:
+        raise ConfigError(f'--ask-save "{save}": nothing is asked without --ask')
+    policy = policy_of(given["rules"], ask=ask)
     if policy is not None:
         values["policy"] = policy
-    if policy is not None or values.get("restrict") or not values.get("host_loopback", True):
+        _warn_about(policy)
+    if ask:
+        from slirpy.cli.asking import Asker
+
+        values["asker"] = Asker(None if save is None else Path(save))
+    closed = values.get("audit_fail") == "closed"
+    if policy is not None or closed or values.get("restrict") or not values.get("host_loopback", True):
         values["on_refused"] = _report_refused()
     return Config(**values)
+
+
+def _warn_about(policy: RulePolicy) -> None:
+    """Report rules that never match, and destinations that people believe shut."""
+    from slirpy.cli.streams import tell
+
+    warnings = lint(policy)
+    for warning in warnings[:WARNINGS_SHOWN]:
+        tell(f"warning: {plain(warning)}")
+    if len(warnings) > WARNINGS_SHOWN:
+        tell(f"{len(warnings) - WARNINGS_SHOWN} more warnings; see `slirpy policy check`")
 
 
 def _report_refused() -> RefusedFlows:

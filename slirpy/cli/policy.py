@@ -103,13 +103,26 @@ def rule_options() -> Iterator[Callable[[Any], Any]]:
         help="The same as --deny private.",
     )
     yield rule(policy.flag, metavar=policy.kind.metavar, text=policy.flag_help)
+    yield flag(
+        "--ask",
+        group=policy.group,
+        is_flag=True,
+        help="Hold flows that no rule knows for up to 30 s, and ask about them at the terminal.",
+    )
+    yield flag(
+        "--ask-save",
+        group=policy.group,
+        metavar="FILE",
+        help="With --ask: write FILE at the end, a policy of the answers always and never. It must not exist yet.",
+    )
 
 
-def policy_of(rules: Sequence[str]) -> RulePolicy | None:
+def policy_of(rules: Sequence[str], *, ask: bool = False) -> RulePolicy | None:
     """Build the policy that the options describe.
 
     Args:
         rules: as :class:`RuleOption` collects them.
+        ask: whether somebody is asked about what no rule knows.
 
     Raises:
         ConfigError: a rule that cannot be read.
@@ -131,7 +144,9 @@ def policy_of(rules: Sequence[str]) -> RulePolicy | None:
         raise ConfigError("--policy was given more than once; there is one list of rules and one default")
     if any(text.startswith("allow ") for text in rules):
         default = Action.REJECT
-    return RulePolicy(found, default) if rules else None
+    if ask:
+        default = Action.ASK
+    return RulePolicy(found, default) if rules or ask else None
 
 
 class RefusedFlows:

@@ -56,11 +56,17 @@ class Reporting:
 
     def live(self, net: Slirp, stack: ExitStack) -> Callable[[], float]:
         """Create a function for the loop that drives ``net``. It returns the seconds that the loop may wait."""
-        if not self.top:
-            return lambda: LONGEST_WAIT
-        from slirpy.cli.top import Top
+        looks: list[Callable[[], float]] = [lambda: LONGEST_WAIT]
+        if self.top:
+            from slirpy.cli.top import Top
 
-        return stack.enter_context(Top(net)).look
+            looks.append(stack.enter_context(Top(net)).look)
+        if net.config.asker is not None:
+            from slirpy.cli.asking import Asker
+
+            if isinstance(net.config.asker, Asker):
+                looks.append(stack.enter_context(net.config.asker.on(net)).look)
+        return lambda: min(look() for look in looks)
 
     def at_end(self, net: Slirp) -> None:
         """Show flows and counters, if requested."""

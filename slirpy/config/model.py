@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -25,7 +25,7 @@ from slirpy.config.relations import servers_of, settle
 from slirpy.config.resolver import Resolver
 from slirpy.config.tftp import TftpSource
 from slirpy.errors import ConfigError
-from slirpy.interfaces import CongestionFactory, Policy, RefusedHook
+from slirpy.interfaces import Asker, CongestionFactory, Policy, RefusedHook
 
 __all__ = ["Config"]
 
@@ -100,6 +100,10 @@ class Config:
     restrict: bool
     host_loopback: bool
     on_refused: RefusedHook | None
+    asker: Asker | None
+    audit: str | Callable[[dict[str, Any]], object] | None
+    audit_fail: str
+    learn: Path | None
 
     def __init__(
         self,
@@ -162,6 +166,10 @@ class Config:
         restrict: bool = False,
         host_loopback: bool = True,
         on_refused: RefusedHook | None = None,
+        asker: Asker | None = None,
+        audit: str | os.PathLike[str] | Callable[[dict[str, Any]], object] | None = None,
+        audit_fail: str = "open",
+        learn: str | os.PathLike[str] | None = None,
     ) -> None:
         given = locals()  # the arguments by name
         values = {option.name: option.check(given[option.name]) for option in OPTIONS}

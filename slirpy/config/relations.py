@@ -43,6 +43,8 @@ def settle(values: dict[str, Any]) -> None:
             raise ConfigError(
                 f"{option} and hub exclude each other: every guest gets every frame of a hub; leave one out"
             )
+    if values["audit_fail"] == "closed" and not isinstance(values["audit"], str):
+        raise ConfigError("audit_fail=closed needs a log that can fail; add audit=FILE, fd:N or unix:PATH")
     _place_servers(values)
     _place_servers6(values)
     _check_translation(values)

@@ -126,6 +126,8 @@ class IPStack:
             self.ports.remove(port)
             self.switch.unplug(port)
             raise
+        if self.network.events is not None:
+            self.network.events.link_changed(link, port, True)
         return port
 
     def detach(self, port: LinkPort) -> None:
@@ -144,6 +146,8 @@ class IPStack:
             port.close()
             if self.on_detach is not None:
                 self.on_detach(port.link)
+            if self.network.events is not None:
+                self.network.events.link_changed(port.link, port, False)
 
     # --------------------------------------------------------------------------- the life of a batch
 

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from slirpy.interfaces.policies import (
         TLS_MODES,
         Action,
+        Asker,
         Decision,
         FlowRequest,
         IPProtocol,
@@ -75,6 +76,7 @@ __all__ = [
     "AcceptedStream",
     "Acceptor",
     "Action",
+    "Asker",
     "BoundDatagramPeer",
     "Buffer",
     "CongestionControl",
@@ -124,7 +126,7 @@ _MODULES = {
     "inspection": "KEPT_MAX UNDECIDED Finding FirstBytes Inspector Passed Refused Undecided",
     "links": "READ WRITE Frame Link LinkFeatures LinkSink Poller",
     "onebyone": "OneByOne",
-    "policies": "TLS_MODES Action Decision FlowRequest IPProtocol Policy RefusedHook Verdict",
+    "policies": "TLS_MODES Action Asker Decision FlowRequest IPProtocol Policy RefusedHook Verdict",
     "services": "Datagram Service ServiceNetwork StreamService",
 }
 """Each name by the module that defines it. A name is imported on first use (PEP 562), so that the TCP engine alone

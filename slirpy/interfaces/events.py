@@ -15,6 +15,11 @@ __all__ = ["Events"]
 class Events(Protocol):
     """A sink of events. Its methods return at once and raise nothing."""
 
+    @property
+    def ready(self) -> bool:
+        """True if new flows may start."""
+        ...
+
     def flow_opened(
         self,
         number: int,
@@ -69,7 +74,10 @@ class Events(Protocol):
         """A guest gets an answer, with the addresses that count for the name."""
 
     def lease(self, mac: bytes, address: bytes, hostname: str, what: str) -> None:
-        """A lease changes; ``what`` is ``"bound"``, ``"renewed"``, ``"released"``, ``"declined"``, ``"expired"``."""
+        """A lease changes: it is ``"offered"``, ``"bound"``, ``"renewed"``, ``"released"`` or ``"declined"``."""
+
+    def link_changed(self, link: object, port: object, up: bool) -> None:
+        """A link was attached or detached. ``port`` is the network's end of it, by which services know it."""
 
     def policy_changed(self, policy: object, reset: int) -> None:
         """The policy was replaced; ``reset`` flows that it no longer allows were reset."""

@@ -14,7 +14,17 @@ from slirpy.checks import is_whole, switch
 from slirpy.errors import ConfigError
 from slirpy.interfaces.basics import Buffer
 
-__all__ = ["TLS_MODES", "Action", "Decision", "FlowRequest", "IPProtocol", "Policy", "RefusedHook", "Verdict"]
+__all__ = [
+    "TLS_MODES",
+    "Action",
+    "Asker",
+    "Decision",
+    "FlowRequest",
+    "IPProtocol",
+    "Policy",
+    "RefusedHook",
+    "Verdict",
+]
 
 TLS_MODES = ("strict", "ech", "sni-optional", "off")
 """Demands on the first bytes of a flow that a name allowed; see :attr:`Verdict.tls`."""
@@ -308,6 +318,9 @@ def _names(parameter: str, names: object) -> tuple[str, ...]:
 Policy: TypeAlias = Callable[[FlowRequest], "Verdict | Decision | Awaitable[Verdict]"]
 """Asked once for each new flow to the host or beyond it. It may be a coroutine function, or return a
 :class:`Decision`."""
+
+Asker: TypeAlias = Callable[[FlowRequest, Verdict], "Verdict | Decision | Awaitable[Verdict]"]
+"""Asked about each flow for which a policy says :attr:`Action.ASK`; the flow is held until it has decided."""
 
 RefusedHook: TypeAlias = Callable[[FlowRequest, Verdict], object]
 """Called with each flow that a policy, ``restrict`` or ``host_loopback`` refused; for UDP, with each datagram."""

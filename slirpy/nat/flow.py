@@ -16,16 +16,29 @@ from slirpy.fair import Group, Shares
 from slirpy.interfaces import DatagramPeer, FlowRequest, HostNetwork, IPProtocol, PingPeer
 from slirpy.nat.held import Holding
 from slirpy.nat.limits import DescriptorLimit
-from slirpy.nat.oversight import report_end
 from slirpy.nat.refusals import REFUSAL_CAUSES
 from slirpy.nat.routes import Refusal, Route, Router
 from slirpy.units import SECOND
+from slirpy.wire.ip import family_of
 
-__all__ = ["DatagramFlow", "DatagramNat"]
+__all__ = ["DatagramFlow", "DatagramNat", "Tally"]
 
 PINS_MAX = 1024
-"""Destinations of one flow whose pins are kept, and that are reported."""
+"""Destinations of one flow whose pins are kept."""
+TALLIES_MAX = 1024
+"""Maximum number of destinations of one flow whose traffic is counted; the oldest then counts as ended."""
 P = TypeVar("P", DatagramPeer, PingPeer)
+
+
+class Tally:
+    """Traffic of a flow with one destination."""
+
+    __slots__ = ("began", "bytes_in", "bytes_out", "packets_in", "packets_out", "serial")
+
+    def __init__(self, serial: int, now: int) -> None:
+        self.serial = serial
+        self.began = now
+        self.bytes_in = self.bytes_out = self.packets_in = self.packets_out = 0
 
 
 class DatagramFlow(abc.ABC, Generic[P]):
@@ -39,9 +52,25 @@ class DatagramFlow(abc.ABC, Generic[P]):
         peer: the socket, once it is open.
     """
 
-    __slots__ = ("_alarm", "_network", "_timeout", "bytes_in", "bytes_out", "guest", "inbound", "key",
-                 "last_activity", "number", "packets_in", "packets_out", "peer", "pins", "serials", "share",
-                 "started")  # fmt: skip
+    __slots__ = (
+        "_alarm",
+        "_network",
+        "_timeout",
+        "bytes_in",
+        "bytes_out",
+        "guest",
+        "inbound",
+        "key",
+        "last_activity",
+        "number",
+        "packets_in",
+        "packets_out",
+        "peer",
+        "pins",
+        "share",
+        "started",
+        "tallies",
+    )  # fmt: skip
     protocol: ClassVar[str]
     """Name in :class:`~slirpy.core.flows.FlowInfo`."""
 
@@ -59,12 +88,20 @@ class DatagramFlow(abc.ABC, Generic[P]):
         self.peer: P | None = None
         self.pins: list[Pin] = []
         """Pins of the names that allowed its destinations."""
-        self.serials: list[int] = []
+        self.tallies: dict[tuple[bytes, int], Tally] = {}
+        """Traffic by destination, as the guest sees it, while somebody listens to events."""
         """Numbers of its destinations for :class:`~slirpy.interfaces.Events`."""
         self.started = self.last_activity = now
         self.bytes_in = self.bytes_out = self.packets_in = self.packets_out = 0
         self._alarm = Alarm(network.timers, self._check_idle)
         self._alarm.set(now + timeout)
+
+    def count_sent(self, destination: tuple[bytes, int], packets: int, size: int) -> None:
+        """Count packets of the guest for a destination."""
+        tally = self.tallies.get(destination)
+        if tally is not None:
+            tally.packets_in += packets
+            tally.bytes_in += size
 
     def idle_timeout(self) -> int:
         """Time without packets after which the flow ends, in nanoseconds."""
@@ -194,27 +231,57 @@ class DatagramNat(abc.ABC, Generic[F]):
             self._shares.remove(flow)
             info = flow.info(self.network.now, "CLOSED")
             self.tables.closed_flows.append(info)
-            if self.network.events is not None:
-                for serial in flow.serials:
-                    report_end(self.network.events, serial, info)
+            for tally in flow.tallies.values():
+                self._end(tally)
+            flow.tallies.clear()
         flow.close()
         for pin in flow.pins:
             self.router.release(pin)
         flow.pins.clear()
 
-    def opened(self, flow: F, destination: tuple[bytes, int], route: Route) -> None:
-        """Note that a flow leads to a new destination."""
+    def _end(self, tally: Tally) -> None:
+        """Report that the traffic with a destination has ended."""
+        events, now = self.network.events, self.network.now
+        if events is not None:
+            seconds = (now - tally.began) / SECOND
+            events.flow_ended(
+                tally.serial,
+                "CLOSED",
+                tally.bytes_in,
+                tally.bytes_out,
+                tally.packets_in,
+                tally.packets_out,
+                seconds,
+            )
+
+    def opened(
+        self, flow: F, destination: tuple[bytes, int], route: Route, *, inbound: bool = False
+    ) -> Tally | None:
+        """Note that a flow leads to a new destination, or that a datagram came from one.
+
+        Returns:
+            The counts of the traffic with it; None if nobody listens to events.
+        """
         request, verdict = route.request, route.verdict
         if request is not None and verdict is not None and verdict.names and len(flow.pins) < PINS_MAX:
             pin = self.router.use(request, verdict.names[0])
             if pin is not None:
                 flow.pins.append(pin)
         network = self.network
-        if network.events is not None and len(flow.serials) < PINS_MAX:
-            network.flows_begun += 1
-            flow.serials.append(network.flows_begun)
-            if request is None:
-                request = FlowRequest(self.protocol, flow.guest, flow.number, *destination)
-            network.events.flow_opened(
-                network.flows_begun, request, verdict, route.address, route.port, flow.inbound
-            )
+        if network.events is None:
+            return None
+        previous = flow.tallies.pop(destination, None)
+        if previous is None and len(flow.tallies) >= TALLIES_MAX:
+            previous = flow.tallies.pop(next(iter(flow.tallies)))
+        if previous is not None:
+            self._end(previous)
+        network.flows_begun += 1
+        tally = flow.tallies[destination] = Tally(network.flows_begun, network.now)
+        if request is None:
+            neighbor = self.parts.neighbors.get(flow.guest)
+            link = None if neighbor.port is None else neighbor.port.link
+            source = self.protocol, flow.guest, flow.number
+            host = not inbound and family_of(route.address).is_loopback(route.address)
+            request = FlowRequest(*source, *destination, host, link=link, mac=neighbor.mac)
+        network.events.flow_opened(tally.serial, request, verdict, route.address, route.port, inbound)
+        return tally

@@ -130,6 +130,9 @@ class Forwards:
         def accept(accepted: AcceptedStream) -> StreamOwner:
             guest = self.guest(rule)
             peer = accepted.peer
+            if not self._tcp.router.admits:
+                peer.abort()
+                return Handover(None)
             if rule.proxy_header:
                 place = with_interface(rule.host_address), rule.host_port + index
                 peer = PrecededStream(peer, proxyheader.build((accepted.address, accepted.port), place))

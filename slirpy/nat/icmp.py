@@ -93,6 +93,8 @@ class IcmpFlow(DatagramFlow[PingPeer]):
         self.last_activity = network.now
         self.packets_in += 1
         self.bytes_in += len(payload)
+        if self.tallies:
+            self.count_sent((header.destination, 0), 1, len(payload))
         dont_fragment = header.dont_fragment
         if len(address) < len(self.guest) and is_small(payload):
             dont_fragment = False
@@ -113,6 +115,10 @@ class IcmpFlow(DatagramFlow[PingPeer]):
         self.last_activity = network.now
         self.packets_out += 1
         self.bytes_out += len(payload)
+        tally = self.tallies.get((seen, 0))
+        if tally is not None:
+            tally.packets_out += 1
+            tally.bytes_out += len(payload)
         messages = messages_of(self.guest)
         rest = self.number << 16 | sequence
         message = messages.build(seen, self.guest, messages.echo_reply, 0, rest, payload)

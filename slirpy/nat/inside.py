@@ -64,8 +64,8 @@ class Handover:
 
     __slots__ = ("owner",)
 
-    def __init__(self, owner: StreamOwner) -> None:
-        self.owner: StreamOwner | None = owner
+    def __init__(self, owner: StreamOwner | None) -> None:
+        self.owner = owner
 
     def connected(self) -> None:
         """See :class:`~slirpy.interfaces.StreamOwner`."""

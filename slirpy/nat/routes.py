@@ -25,12 +25,13 @@ from slirpy.wire.scope import is_link_local, with_interface
 if TYPE_CHECKING:
     from slirpy.core.network import Network
 
-__all__ = ["LOOPBACK", "LOOPBACK6", "NameSource", "Refusal", "Route", "Router", "onward_ttl"]
+__all__ = ["LOOPBACK", "LOOPBACK6", "NO_LOG", "NameSource", "Refusal", "Route", "Router", "onward_ttl"]
 
 LOOPBACK = b"\x7f\0\0\x01"
 LOOPBACK6 = bytes(15) + b"\x01"
 _LIMITED_BROADCAST = b"\xff\xff\xff\xff"
 _RESTRICTED = Verdict(Action.REJECT, reason="restrict")
+NO_LOG = Verdict(Action.REJECT, reason="no audit log")
 _SHUT = Verdict(Action.REJECT, reason="no host loopback")
 _UNDECIDED = Verdict(Action.REJECT, reason="nobody decided in time")
 _NOBODY = Verdict(Action.REJECT, reason="nobody to ask")
@@ -113,6 +114,12 @@ class Router:
         self.asker: Callable[[FlowRequest, Verdict], Verdict | Decision | Awaitable[Verdict]] | None = None
         self.awaiter: Callable[[Awaitable[Verdict]], Decision] = _step
 
+    @property
+    def admits(self) -> bool:
+        """True if new flows may start: nobody listens to events, or whoever does can record them."""
+        network = self._network
+        return network is None or network.events is None or network.events.ready
+
     def route(self, request: FlowRequest) -> Route | Refusal | Pending:
         """Find the host address and port for a flow that is not for a virtual service."""
         config = self._config
@@ -127,6 +134,8 @@ class Router:
         refusal, address = self._lookup(request.destination_bytes)
         if refusal is Refusal.MARTIAN:
             return refusal  # unassigned, so no error is sent
+        if not self.admits:
+            return self.refuse(request, NO_LOG)
         if config.restrict:
             return self.refuse(request, _RESTRICTED)
         if refusal is not None:

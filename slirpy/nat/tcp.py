@@ -30,7 +30,7 @@ from slirpy.nat.proxies import Proxies
 from slirpy.nat.pumps import PumpedFlow
 from slirpy.nat.refusals import UNHEARD, refuse_by_host, refuse_by_rule
 from slirpy.nat.reports import out_of_time
-from slirpy.nat.routes import Refusal, Route, Router, onward_ttl
+from slirpy.nat.routes import NO_LOG, Refusal, Route, Router, onward_ttl
 from slirpy.reprs import never_raises
 from slirpy.tcp import (
     Connection,
@@ -237,6 +237,7 @@ class NatTcpFlow(PumpedFlow):
         conn = self.conn
         if conn.state is TIME_WAIT and self.counted is not self._nat.over:
             self._nat.count(self, self._nat.over)
+            self.report_end("RESET" if conn.error else "CLOSED")  # nothing more is to come but repetitions
         if conn.error:
             self._abort_peer()
         elif conn.rcv_pending:
@@ -306,6 +307,13 @@ class NatTcpFlow(PumpedFlow):
             idle=(now - self.last_activity) / SECOND,
         )
 
+    def report_end(self, end: str) -> None:
+        """Report the end of the flow to whoever listens to events, once."""
+        serial, self.serial = self.serial, 0
+        network = self._nat.network
+        if serial and network.events is not None:
+            report_end(network.events, serial, self.info(network.now, end))
+
     def release(self) -> None:
         """Drop every reference that leads back to this flow."""
         super().release()
@@ -353,6 +361,9 @@ class TcpNat:
         request = FlowRequest(
             IPProtocol.TCP, source, source_port, destination, port, link=arrival.port.link, mac=arrival.macs[6:]
         )
+        if not self.router.admits:
+            refuse_by_rule(self.parts, arrival, key, seg, self.router.refuse(request, NO_LOG))
+            return
         if service is None:
             route = self.router.route(request)
             if isinstance(route, Refusal):
@@ -535,8 +546,6 @@ class TcpNat:
             del tables.tcp_flows[flow.key]
             if isinstance(flow, NatTcpFlow):
                 flow.counted.remove(flow)
-            info = flow.info(self.network.now, ending(flow.conn.error))
-            tables.closed_flows.append(info)
-            if isinstance(flow, NatTcpFlow) and flow.serial and self.network.events is not None:
-                report_end(self.network.events, flow.serial, info)
+                flow.report_end(ending(flow.conn.error))
+            tables.closed_flows.append(flow.info(self.network.now, ending(flow.conn.error)))
         flow.release()

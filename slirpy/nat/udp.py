@@ -25,7 +25,7 @@ from slirpy.nat.reports import out_of_time, relay, sent_udp
 from slirpy.nat.routes import Route, Router, onward_ttl
 from slirpy.nat.trial import Trial
 from slirpy.units import SECOND
-from slirpy.wire.ip import family_of
+from slirpy.wire.ip import family_of, split_key
 
 __all__ = ["UdpFlow", "UdpNat"]
 
@@ -113,6 +113,8 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         self.last_activity = network.now
         self.packets_in += 1
         self.bytes_in += len(payload)
+        if self.tallies:
+            self.count_sent(destination, 1, len(payload))
         dont_fragment = header.dont_fragment
         if len(address) < len(self.guest) and is_small(payload):
             dont_fragment = False
@@ -192,8 +194,12 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
             return
         payloads, self.pending = self.pending, []
         self.last_activity = self._nat.network.now
+        size = sum(map(len, payloads))
         self.packets_in += len(payloads)
-        self.bytes_in += sum(map(len, payloads))
+        self.bytes_in += size
+        if self.tallies:
+            _, _, destination, port = split_key(path.key)
+            self.count_sent((destination, port), len(payloads), size)
         if path.leaves_ipv6:
             for small, run in groupby(payloads, is_small):
                 self._send_many(path, list(run), path.dont_fragment and not small)
@@ -333,11 +339,23 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         payloads, self._waiting = self._waiting, []
         nat = self._nat
         self.last_activity = nat.network.now
+        size = sum(map(len, payloads))
         self.packets_out += len(payloads)
-        self.bytes_out += sum(map(len, payloads))
+        self.bytes_out += size
+        if nat.network.events is not None:
+            self._count_received(self._source_of_batch, len(payloads), size)
         nat.parts.ip.send_datagrams(*self._source_of_batch, self.guest, self.number, payloads)
         if self._is_answered():
             self._alarm.set(nat.network.now + DNS_TIMEOUT)
+
+    def _count_received(self, source: tuple[bytes, int], packets: int, size: int) -> None:
+        """Count datagrams to the guest. The first from a source that the guest has sent nothing to opens a flow."""
+        tally = self.tallies.get(source)
+        if tally is None:
+            tally = self._nat.opened(self, source, Route(*source), inbound=True)
+        if tally is not None:
+            tally.packets_out += packets
+            tally.bytes_out += size
 
     def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:
         """Report that an earlier datagram was refused: here, on its way, or at its destination."""
@@ -431,6 +449,8 @@ class UdpNat(DatagramNat[UdpFlow]):
         """Relay a datagram that arrived at the socket of a forward."""
         flow = self.flows.get(guest + guest_port.to_bytes(2, "big"))
         if flow is None:
+            if not self.router.admits:
+                return
             flow = self.open(guest, guest_port, None)
         flow.from_forward(via, payload, address, port)
 

@@ -36,6 +36,7 @@ from slirpy.testing.strategies.options import IN_RANGE, NET, NET6, TEXTS, Values
 from tests.support.extent import FULL
 
 NEEDS: dict[str, dict[str, Any]] = {
+    "audit_fail": {"audit": "/tmp/log"},
     "smbserver": {"smb": "/"},
     "smbserver6": {"smb": "/"},
     **{key: {"tftp": "/tmp"} for key in ("tftp_write", "tftp_ignore_case", "tftp_single_port")},
@@ -142,6 +143,13 @@ def _wrong_made(row: Option) -> Values:
     if row.name == "no_proxy":
         return ODD | BAD_NAMES
     rules = st.builds("allow {}:{}".format, far, NUMBERED) | labels
+    if row.name == "asker":
+        return st.one_of(ODD, st.text())
+    if row.name == "audit":
+        numbers = st.sampled_from(["x", "-1", "", "\u0661", "10000000000"])
+        return st.one_of(
+            ODD, st.builds("fd:{}".format, numbers), st.sampled_from(["", "unix:", "a\0", "unix:" + "x" * 109])
+        )
     return st.one_of(ODD, rules, st.lists(st.integers() | rules, min_size=1, max_size=2))
 
 

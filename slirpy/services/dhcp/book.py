@@ -9,7 +9,7 @@ from slirpy.config import Config
 from slirpy.errors import StateError
 from slirpy.interfaces import ServiceNetwork
 from slirpy.services.dhcp.lease import Client, Lease
-from slirpy.services.dhcp.leases import LeaseTable
+from slirpy.services.dhcp.leases import LeaseHook, LeaseTable
 from slirpy.services.dhcp.names import HostNames
 from slirpy.services.dhcp.occupancy import AddressSearch, Occupancy
 from slirpy.services.dhcp.pool import AddressPool, ipv4_pool, ipv6_pool
@@ -37,9 +37,10 @@ class FamilyLeases:
         links: Callable[[], int],
         neighbors: Neighbors | None,
         names: HostNames,
+        changed: LeaseHook | None,
     ) -> None:
         self._network = network
-        self.table = LeaseTable(pool, links=links, names=names)
+        self.table = LeaseTable(pool, links=links, names=names, changed=changed)
         self.occupancy = Occupancy(network, self.table, links, neighbors)
         self.search = AddressSearch(network, self.table, self.occupancy)
 
@@ -80,6 +81,7 @@ class LeaseBook:
         store: LeaseStore | None = None,
         links: Callable[[], int] = lambda: 1,
         neighbors: Neighbors | None = None,
+        changed: LeaseHook | None = None,
     ) -> None:
         """Create the tables, for the addresses from ``config.dhcpstart`` and ``dhcpstart6`` on.
 
@@ -87,6 +89,7 @@ class LeaseBook:
             store: keeps leases across restarts; those that it contains are loaded.
             links: returns the number of guests' links, which share the pools.
             neighbors: the guests that were heard, which can be probed; with None, only leased addresses are in use.
+            changed: called with each change of a lease.
 
         Raises:
             ConfigError: the store cannot be used.
@@ -94,8 +97,8 @@ class LeaseBook:
         self._network = network
         self._static_counts = config.source_guard
         self._names = HostNames()
-        self.v4 = FamilyLeases(ipv4_pool(config), network, links, neighbors, self._names)
-        self.v6 = FamilyLeases(ipv6_pool(config), network, links, neighbors, self._names)
+        self.v4 = FamilyLeases(ipv4_pool(config), network, links, neighbors, self._names, changed)
+        self.v6 = FamilyLeases(ipv6_pool(config), network, links, neighbors, self._names, changed)
         self._families = (self.v4, self.v6)
         tables = [family.table for family in self._families]
         self._keeper = None if store is None else LeaseKeeper(tables, network, store)

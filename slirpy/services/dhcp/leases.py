@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
+from typing import TypeAlias
 
 from slirpy.config.dhcp import LEASE_TIME_FOREVER, StaticLease
 from slirpy.services.dhcp.index import ExpiryHeap, LeaseIndex
@@ -23,10 +24,14 @@ from slirpy.services.dhcp.pool import AddressPool
 from slirpy.services.dhcp.shares import LeaseShares
 from slirpy.units import SECOND
 
-__all__ = ["LeaseTable"]
+__all__ = ["LeaseHook", "LeaseTable"]
 
 LEASES_MAX = 65_536
 """Bound of the table, whatever the size of the network."""
+
+LeaseHook: TypeAlias = Callable[[bytes, bytes, str, str], object]
+"""Called with the MAC address of the client, the address, the host name or an empty text, and what happens:
+``"renewed"``, or else the state of :class:`LeaseState` that begins."""
 
 _SECONDS = {LeaseState.OFFERED: 60, LeaseState.RELEASED: 0, LeaseState.DECLINED: 600}
 """Duration of the states that do not last for a lease time."""
@@ -46,6 +51,7 @@ class LeaseTable:
         limit: int = LEASES_MAX,
         links: Callable[[], int] = lambda: 1,
         names: HostNames | None = None,
+        changed: LeaseHook | None = None,
     ) -> None:
         """Create an empty table.
 
@@ -53,8 +59,10 @@ class LeaseTable:
             limit: bound of the table, 1 or more, not counting static leases.
             links: returns the number of links.
             names: the host names, if another table shares them.
+            changed: called with each change of a lease.
         """
         self.pool = pool
+        self._changed = changed
         self._limit = limit
         self._names = HostNames() if names is None else names
         self._servers = pool.servers
@@ -362,6 +370,7 @@ class LeaseTable:
     def _set_state(self, lease: Lease, client: Client, state: LeaseState, now: int, seconds: int = 0) -> None:
         """Change the state of a lease; nothing else does."""
         address = lease.address
+        renewed = state is LeaseState.BOUND and lease.holds(now) and lease.mac == client.mac
         self._unlink(lease)
         if state is not LeaseState.BOUND or lease.expires <= now:
             self._bound.pop(address, None)
@@ -388,6 +397,9 @@ class LeaseTable:
         self._shares.update(lease, client.link, now)
         if state is not LeaseState.OFFERED:
             self.changes += 1
+        if self._changed is not None:
+            what = "renewed" if renewed else state.value
+            self._changed(lease.mac, address, lease.hostname or "", what)
 
     def _link(self, lease: Lease, now: int) -> None:
         """Enter a lease under its client and its host name."""

@@ -282,6 +282,9 @@ class DnsService:
     def _ask(self, question: Question) -> bytes | None:
         """The answer to a question, if it is known; None: it is delivered later, or dropped."""
         query, network = question.query, self._network
+        events = self._events()
+        if events is not None and not events.ready:
+            return query.reply(SERVFAIL)
         try:
             said = self._local.answer(query, question.guest)
         except Exception as error:  # of the program's function: raised where it does no harm

@@ -97,6 +97,13 @@ def _made(row: Option) -> Values:
         return st.one_of(
             far, st.sampled_from(["private", "*", "192.0.2.0/24", "2001:db8::/32", "*.example.org"])
         )
+    if row.name == "asker":
+        return st.sampled_from([print, len])
+    if row.name == "audit":
+        files = st.text(string.ascii_letters, min_size=1, max_size=50)
+        return st.builds(
+            "{}{}".format, st.sampled_from(["unix:/nonexistent/", "/nonexistent/"]), files
+        ) | st.builds("fd:{}".format, st.integers(3, 10**9 - 1))
     return st.lists(st.builds("allow {}:{}".format, far, ports), min_size=1, max_size=3)
 
 

@@ -151,6 +151,9 @@ WRONG = [
     (["--redirect", "x"], "--redirect"),
     (["--redirect", "any=10.0.2.9"], "--redirect"),
     (["--policy", "/nonexistent"], "--policy"),
+    (["--audit", "fd:x"], "--audit"),
+    (["--audit-fail", "closed"], "--audit-fail"),
+    (["--ask-save", "/nonexistent/x"], "--ask-save"),
     (["--congestion", "x"], "--congestion"),
     (["--capture", "x,max=0"], "--capture"),
     (["--capture", "x,maxsize=1"], "--capture"),
@@ -173,7 +176,8 @@ def test_every_option_of_a_network_is_tried_above() -> None:
             and parameter.opts not in (["--hostfwd-loopback"], ["--no-hide"])
             and (not parameter.is_flag or parameter.name == "tftp_write")
         ):
-            named = set(parameter.opts) & {*flags, "--trace", "--lease-file", "--smb"}  # which need a network
+            # Those that need a network.
+            named = set(parameter.opts) & {*flags, "--trace", "--lease-file", "--smb", "--learn"}
             named |= set(parameter.opts) & {"--hide", "--keep", "--keep-fd", "--uid", "--sandbox"}
             assert named, parameter.opts
 

@@ -79,12 +79,16 @@ FLAGS: dict[str, tuple[list[str], Any]] = {
     "outbound": (["--outbound", "192.0.2.1"], Outbound(bytes([192, 0, 2, 1]))),
     "dhcp_options": (["--dhcp-option", "ntp-server=10.0.2.2"], (DhcpOption(42, bytes((10, 0, 2, 2))),)),
     "policy": (["--allow", "any:443"], RulePolicy(["allow any:443"])),
+    "audit": (["--audit", "unix:/run/log"], "unix:/run/log"),
+    "learn": (["--learn", "/tmp/policy.toml"], Path("/tmp/policy.toml")),
+    "audit_fail": (["--audit", "fd:9", "--audit-fail", "closed"], "closed"),
 }
 """Options of the command line that set an argument, and what it is then."""
 
 PYTHON_ONLY = {
     "lease_policy": "a function",
     "dns_answer": "a function",
+    "asker": "a function; the commands have --ask",
     "on_refused": "a function; the commands tell by themselves",
 }
 """Arguments without an option, and why."""
@@ -144,6 +148,7 @@ def test_every_option_is_tried_above(command: str) -> None:
     used = {word for arguments, _ in FLAGS.values() for word in arguments if word.startswith("--")}
     same = {"--deny", "--reject", "--drop", "--redirect", "--deny-private", "--policy"}  # one list with --allow
     others = {"--capture", "--trace", "--stats", "--top", "--mac", "--hostfwd-loopback"}  # not of Config
+    others |= {"--ask", "--ask-save"}
     others |= {"--hide", "--no-hide", "--keep", "--keep-fd", "--uid", "--privileged", "--sandbox"}
     for option in command_of(command).params:
         if isinstance(option, click.Option):
