@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from slirpy.cli.confined import SelfSandbox, sandbox_option, tell_lacking
 from slirpy.cli.flags import Command, check_plain_name
 from slirpy.cli.options import CONTEXT, PLAIN_MTU, network_config, network_options
 from slirpy.cli.reporting import Reporting, report_options
@@ -37,10 +38,12 @@ Examples:
 @click.command(cls=Command, context_settings=CONTEXT, epilog=EXAMPLES)
 @network_options("the first guest", several=True)
 @report_options()
+@sandbox_option()
 @click.argument("addresses", nargs=-1, required=True, metavar="ADDRESS...")
 def listen(
     reporting: Reporting,
     addresses: Sequence[str],
+    sandbox: str,
     **network: Any,
 ) -> None:
     """Serve guests that connect to ADDRESS: one network for all of them.
@@ -56,7 +59,8 @@ def listen(
     for address in addresses:
         check_plain_name("ADDRESS", address.removeprefix("unix:"))
     config = network_config(network)
-    raise SystemExit(_serve(config, [parse_listen_address(address) for address in addresses], reporting))
+    endpoints = [parse_listen_address(address) for address in addresses]
+    raise SystemExit(_serve(config, endpoints, reporting, sandbox))
 
 
 def qemu_arguments(endpoint: Endpoint, mtu: int) -> list[str]:
@@ -70,7 +74,7 @@ def qemu_arguments(endpoint: Endpoint, mtu: int) -> list[str]:
     return ["-netdev", f"stream,id=slirpy0,{endpoint.qemu()}", "-device", card]
 
 
-def _serve(config: Config, endpoints: Sequence[Endpoint | int], reporting: Reporting) -> int:
+def _serve(config: Config, endpoints: Sequence[Endpoint | int], reporting: Reporting, sandbox: str) -> int:
     """Serve until a signal ends it. Returns the exit status."""
     from slirpy import Slirp
     from slirpy.cli import serving
@@ -83,6 +87,7 @@ def _serve(config: Config, endpoints: Sequence[Endpoint | int], reporting: Repor
         if sys.platform != "win32":
             serving.allow_descriptors()
         serving.keep_heap()
+        confined = SelfSandbox(sandbox, config, stack)
         log = FrameLog(reporting.capture, reporting.trace, stack, several=True)
         net = stack.enter_context(Slirp(config))
         net.watch(signals.fileno(), signals.read)
@@ -91,6 +96,7 @@ def _serve(config: Config, endpoints: Sequence[Endpoint | int], reporting: Repor
             print(shlex.join(qemu_arguments(door.address, config.mtu)), flush=True)
         serving.tell_forwards(net)
         look = reporting.live(net, stack)
+        tell_lacking(confined.enter(reporting))
         while signals.status is None:
             net.poll(look())
         reporting.at_end(net)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from slirpy.cli.confined import SelfSandbox, sandbox_option, tell_lacking
 from slirpy.cli.flags import Command, flag
 from slirpy.cli.main import fail
 from slirpy.cli.options import CONTEXT, PLAIN_MTU, network_config, network_options
@@ -58,11 +59,13 @@ Examples:
 )
 @flag("--mac", group=Group.NETWORK, metavar="MAC", help="The card's address.  [default: QEMU's choice]")
 @report_options()
+@sandbox_option()
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] QEMU [ARG]...")
 def qemu(
     mac: str | None,
     reporting: Reporting,
     command: Sequence[str],
+    sandbox: str,
     **network: Any,
 ) -> None:
     """Run QEMU with slirpy as its network.
@@ -88,7 +91,7 @@ def qemu(
             f"{', '.join(others)}: QEMU's own network, beside slirpy's and not replaced by it; leave it out, and give"
             " its options to slirpy"
         )
-    raise SystemExit(_run(config, command, mac, reporting))
+    raise SystemExit(_run(config, command, mac, reporting, sandbox))
 
 
 def has_own_card(command: Sequence[str]) -> bool:
@@ -136,7 +139,7 @@ def card_arguments(command: Sequence[str], descriptor: int, mtu: int, mac: str |
     return arguments
 
 
-def _run(config: Config, command: Sequence[str], mac: str | None, reporting: Reporting) -> int:
+def _run(config: Config, command: Sequence[str], mac: str | None, reporting: Reporting, sandbox: str) -> int:
     """Run QEMU to its end and return its status as a shell does: 128 + n when signal n killed it."""
     from slirpy import Slirp
     from slirpy.cli import serving
@@ -148,6 +151,7 @@ def _run(config: Config, command: Sequence[str], mac: str | None, reporting: Rep
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # Before creating anything that a signal would leave behind.
         signals = stack.enter_context(serving.CaughtSignals((*serving.ENDING, serving.SHOWING, "SIGCHLD")))
+        confined = SelfSandbox(sandbox, config, stack)
         ours, theirs = socket.socketpair()
         stack.callback(theirs.close)
         link = FrameLog(reporting.capture, reporting.trace, stack).wrap(StreamLink(ours), NETDEV)
@@ -170,6 +174,7 @@ def _run(config: Config, command: Sequence[str], mac: str | None, reporting: Rep
         net.watch(signals.fileno(), woken)
         net.attach_link(link)
         look = reporting.live(net, stack)
+        tell_lacking(confined.enter(reporting, signals=(process.pid,)))
         while process.returncode is None:
             net.poll(look())
         serving.drain(net)

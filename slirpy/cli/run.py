@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from slirpy.cli.confined import sandbox_option
 from slirpy.cli.flags import Command, flag
 from slirpy.cli.main import fail
 from slirpy.cli.options import CONTEXT, network_config, network_options
@@ -36,6 +37,7 @@ Examples:
 @click.command(cls=Command, context_settings=CONTEXT, epilog=EXAMPLES)
 @network_options("CMD")
 @report_options()
+@sandbox_option()
 @flag(
     "--hostfwd-loopback/--no-hostfwd-loopback",
     group=Group.SERVICES,
@@ -45,28 +47,28 @@ Examples:
 )
 @flag(
     "--hide",
-    group=Group.FIREWALL,
+    group=Group.BORDER,
     multiple=True,
     metavar="PATH",
     help="Show CMD an empty folder or file in place of PATH.  May be repeated.",
 )
 @flag(
     "--no-hide/--auto-hide",
-    group=Group.FIREWALL,
+    group=Group.BORDER,
     default=None,
     help="Hide nothing but what --hide names. By default, with --restrict, --allow, --deny or --policy, CMD sees no"
     " sockets of the host's programs: /run, /tmp/.X11-unix, those of tmux, D-Bus, SSH agents and so on.",
 )
 @flag(
     "--keep",
-    group=Group.FIREWALL,
+    group=Group.BORDER,
     multiple=True,
     metavar="PATH",
     help="Leave PATH, which would be hidden, as it is.  May be repeated.",
 )
 @flag(
     "--keep-fd",
-    group=Group.FIREWALL,
+    group=Group.BORDER,
     multiple=True,
     type=click.IntRange(3),
     metavar="N",
@@ -74,14 +76,14 @@ Examples:
 )
 @flag(
     "--uid",
-    group=Group.FIREWALL,
+    group=Group.BORDER,
     metavar="USER[:GROUP]",
     help="Run CMD as this user, by number. As root this is the border that counts: without it, CMD owns root's files."
     " Other users see themselves as this user, and stay themselves.",
 )
 @flag(
     "--privileged",
-    group=Group.FIREWALL,
+    group=Group.BORDER,
     is_flag=True,
     help="Leave CMD all capabilities in its namespaces, for tcpdump, tc, nft or apt. It can then undo what else is"
     " described here.",
@@ -90,6 +92,7 @@ Examples:
 def run(
     reporting: Reporting,
     command: Sequence[str],
+    sandbox: str,
     hostfwd_loopback: bool | None,
     hide: Sequence[str],
     no_hide: bool | None,
@@ -126,13 +129,14 @@ def run(
         keep=keep,
         descriptors=keep_fd,
         user=None if uid is None else parse_user(uid),
+        strict=sandbox == "on",
     )
     if privileged and uid is not None:
         fail("--uid and --privileged exclude each other: only user 0 has capabilities")
     if has_policy and sys.stderr.isatty() and (notice := root_notice(border)):
         tell(notice)
     session = Session(config, command, reporting, loopback=hostfwd_loopback)
-    session.border = border
+    session.border, session.sandbox = border, sandbox
     status, error = session.run()
     if error:
         why = "not found" if error == errno.ENOENT else os.strerror(error).lower()

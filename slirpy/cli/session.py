@@ -12,6 +12,7 @@ from slirpy.addresses import IPAddress
 from slirpy.cli import namespace
 from slirpy.cli.border import Border
 from slirpy.cli.capture import STANDARD, FrameLog, own_standard_output, parse_capture
+from slirpy.cli.confined import SelfSandbox, tell_lacking
 from slirpy.cli.init import Job
 from slirpy.cli.reporting import Reporting
 from slirpy.cli.sandbox import Sandbox
@@ -44,6 +45,8 @@ class Session:
         self._reporting = reporting
         self.border = Border()
         """The border around CMD."""
+        self.sandbox = "auto"
+        """Value of ``--sandbox``: ``"auto"``, ``"on"`` or ``"off"``."""
         self._loopback = loopback
         self._output: int | None = None
         self._status: int | None = None
@@ -64,16 +67,20 @@ class Session:
         signals = Signals()
         try:
             # Before any large import: processes forked from here keep that memory.
-            job = Job(self._command, signals.previous_mask, self.border, terminal.descriptor)
-            with Sandbox(job, tell) as sandbox:
+            with ExitStack() as stack:
+                confined = SelfSandbox(self.sandbox, self._config, stack)
+                job = Job(self._command, signals.previous_mask, self.border, terminal.descriptor)
+                sandbox = stack.enter_context(Sandbox(job, tell))
                 sandbox.stopped = partial(terminal.stopped, sandbox, signals)
-                result = self._connect(sandbox, signals, terminal)
+                result = self._connect(sandbox, signals, terminal, confined)
             terminal.pass_on(sandbox.key)
             return result
         finally:
             terminal.restore()
 
-    def _connect(self, sandbox: Sandbox, signals: Signals, terminal: Terminal) -> tuple[int, int]:
+    def _connect(
+        self, sandbox: Sandbox, signals: Signals, terminal: Terminal, confined: SelfSandbox
+    ) -> tuple[int, int]:
         from slirpy import Slirp
         from slirpy.core.ndp import LEAST_MTU
         from slirpy.links.tap import TapLink
@@ -107,8 +114,10 @@ class Session:
             )
             if (number := signals.fatal()) is not None:
                 return 128 + number, 0
+            lacking = confined.enter(self._reporting, signals=(sandbox.init, 0))
             if error := sandbox.start(foreground=terminal.at_start()):
                 return 0, error
+            tell_lacking(lacking, sandbox.missing)
             net.attach_link(link)
             net.watch(signals.fileno(), lambda _: signals.forward(sandbox))
             net.watch(sandbox.fileno(), lambda _: self._from_inside(sandbox, net))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from slirpy.cli.confined import SelfSandbox, sandbox_option, tell_lacking
 from slirpy.cli.flags import Command
 from slirpy.cli.options import option_flag
 from slirpy.cli.reporting import LONGEST_WAIT, Reporting, report_options
@@ -52,7 +53,8 @@ Two switches joined, each with its guests:
 @option_flag("source_guard")
 @option_flag("mtu")
 @report_options(top=False)
-def switch(ports: Sequence[str], mtu: int, reporting: Reporting, **how: bool) -> None:
+@sandbox_option()
+def switch(ports: Sequence[str], mtu: int, reporting: Reporting, sandbox: str, **how: bool) -> None:
     """Join ports to one network: guests of QEMU, TAP interfaces, other switches, and slirpy's own (user).
 
     A frame goes to where its destination was last heard, and to all ports if that is not known. At most one port
@@ -78,7 +80,7 @@ def switch(ports: Sequence[str], mtu: int, reporting: Reporting, **how: bool) ->
     links = [parse_netdev(text) for text in ports if text not in users]
     with ExitStack() as stack:
         log = FrameLog(reporting.capture, reporting.trace, stack, several=True)
-        raise SystemExit(_serve(users[0] if users else None, links, how, mtu, log, reporting))
+        raise SystemExit(_serve(users[0] if users else None, links, how, mtu, log, reporting, sandbox))
 
 
 def _serve(
@@ -88,6 +90,7 @@ def _serve(
     mtu: int,
     log: FrameLog,
     reporting: Reporting,
+    sandbox: str,
 ) -> int:
     """Relay frames until a signal ends it. Returns the exit status."""
     from slirpy.cli import serving
@@ -100,11 +103,14 @@ def _serve(
         serving.keep_heap()
         network: Slirp | PolledSwitch
         if user is None:
+            confined = SelfSandbox(sandbox, None, stack)
             network = PolledSwitch(mtu, how["hub"])
         else:
             from slirpy import Config, Slirp
 
-            network = Slirp(Config.from_qemu(user, mtu=mtu, **how))
+            config = Config.from_qemu(user, mtu=mtu, **how)
+            confined = SelfSandbox(sandbox, config, stack)
+            network = Slirp(config)
         stack.callback(network.close)
         for number, options in enumerate(links):
             name = options.name or f"{options.carrier}{number}"
@@ -112,6 +118,7 @@ def _serve(
         network.watch(signals.fileno(), signals.read)
         if not isinstance(network, PolledSwitch):
             serving.tell_forwards(network)
+        tell_lacking(confined.enter(reporting, names=True))
         tell(f"{len(links) + (user is not None)} ports are joined")
         while signals.status is None:
             network.poll(LONGEST_WAIT)

@@ -20,6 +20,8 @@ class Group(StrEnum):
     DHCP = "DHCP"
     BOOT = "TFTP and boot"
     FIREWALL = "Firewall"
+    BORDER = "Border"
+    """Command line only."""
     WATCHING = "Watching"
     """Command line only."""
 

@@ -6,7 +6,7 @@ import ctypes
 import os
 from struct import Struct
 
-from slirpy.sandbox.syscalls import call
+from slirpy.sandbox.syscalls import c_library, call
 
 __all__ = ["drop_bounding_set", "drop_capabilities", "no_new_privileges", "not_dumpable"]
 
@@ -18,9 +18,8 @@ _LAST = 63
 
 
 def _prctl(option: int, argument: int = 0) -> int:
-    libc = ctypes.CDLL(None, use_errno=True)
     zero = ctypes.c_ulong(0)
-    result: int = libc.prctl(option, ctypes.c_ulong(argument), zero, zero, zero)
+    result: int = c_library().prctl(option, ctypes.c_ulong(argument), zero, zero, zero)
     if result < 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error), "prctl")

@@ -9,8 +9,9 @@ import ctypes
 import os
 import struct
 import sys
+from functools import cache
 
-__all__ = ["ARCHITECTURES", "NEWEST", "NUMBERS", "call", "machine"]
+__all__ = ["ARCHITECTURES", "NEWEST", "NUMBERS", "c_library", "call", "machine"]
 
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 """Values of ``AUDIT_ARCH_...`` by the name of the machine."""
@@ -201,12 +202,19 @@ NUMBERS = {"x86_64": _X86_64 | _COMMON, "aarch64": _AARCH64 | _COMMON}
 """Number of each system call by the name of the machine. A call that an architecture lacks is not in its table."""
 
 
+@cache
 def machine() -> str | None:
     """Return the name of the architecture of this process, or None if its system calls are unknown here."""
     if sys.platform != "linux" or struct.calcsize("P") != 8 or sys.byteorder != "little":
         return None
     name = os.uname().machine
     return name if name in NUMBERS else None
+
+
+@cache
+def c_library() -> ctypes.CDLL:
+    """Return the C library of this process."""
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def call(name: str, *arguments: object) -> int:
@@ -220,7 +228,7 @@ def call(name: str, *arguments: object) -> int:
         OSError: the system refused; ``ENOSYS`` also if this architecture is unknown or lacks the call.
     """
     number = NUMBERS.get(machine() or "", {}).get(name, -1)
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = c_library()
     words = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
     result: int = libc.syscall(ctypes.c_long(number), *words)
     if result < 0:

@@ -12,6 +12,7 @@ from typing import Any
 from slirpy.config.guestfwd import Command
 from slirpy.errors import ForwardError
 from slirpy.interfaces import FlowRequest
+from slirpy.sandbox import spawner
 from slirpy.units import SECOND
 
 __all__ = ["PROCESSES", "ProcessWorker", "find_program"]
@@ -52,13 +53,26 @@ class ProcessWorker:
     signals. It inherits other descriptors like any program that this process starts: standard error, no sockets.
     """
 
-    __slots__ = ("_asked", "_command", "_flow", "_path", "_pid", "_until", "broken", "failed", "tcp")
+    __slots__ = (
+        "_asked",
+        "_command",
+        "_flow",
+        "_path",
+        "_pid",
+        "_spawner",
+        "_until",
+        "broken",
+        "failed",
+        "tcp",
+    )
 
     def __init__(self, command: Command, path: str, flow: FlowRequest | None = None) -> None:
         self._command = command
         self._flow = flow
         self._path = path
         self._pid: int | None = None
+        """Process id of the program, or the number of its job at a spawner."""
+        self._spawner: spawner.Spawner | None = None
         self._until: int | None = None
         self._asked = False
         self.tcp = command.tcp
@@ -70,6 +84,9 @@ class ProcessWorker:
         if fd < 2:
             # Our descriptor is closed, and this one has the same number: it would stay close-on-exec.
             raise OSError(errno.EBADF, "standard input or output is closed")
+        if spawner.active is not None:
+            self._start_elsewhere(spawner.active, sock)
+            return
         actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, fd, 1)]
         if self._command.quiet:
             actions.append((os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0))
@@ -83,6 +100,19 @@ class ProcessWorker:
             setsigmask=(),
             setsigdef=_DEFAULT,
         )
+        sock.close()
+
+    def _start_elsewhere(self, other: spawner.Spawner, sock: socket.socket) -> None:
+        flow = b""
+        if self._flow is not None:
+            source, destination = self._flow.source.packed, self._flow.destination.packed
+            family = 4 if len(source) == 4 else 6
+            flow = spawner.FLOW.pack(
+                family, source, self._flow.source_port, destination, self._flow.destination_port
+            )
+        command = self._command
+        self._pid = other.run(other.register(self._path, command.argv, command.quiet), sock, flow)
+        self._spawner = other
         sock.close()
 
     def _names(self) -> dict[str, str]:
@@ -134,6 +164,12 @@ class ProcessWorker:
     def _reap(self) -> bool:
         if self._pid is None:
             return True
+        if self._spawner is not None:
+            code = self._spawner.ended(self._pid)
+            if code == spawner.RUNNING:
+                return False
+            self._end(code)
+            return True
         try:
             pid, status = os.waitpid(self._pid, os.WNOHANG)
         except ChildProcessError:
@@ -141,12 +177,19 @@ class ProcessWorker:
             pid, status = self._pid, 0
         if not pid:
             return False
-        self._pid = None
-        self.broken = status != 0 and not self._asked and not self._command.quiet
+        self._end(status)
         return True
 
+    def _end(self, status: int) -> None:
+        self._pid = None
+        self.broken = status != 0 and not self._asked and not self._command.quiet
+
     def _signal(self, number: int) -> None:
-        if self._pid is not None:
+        if self._pid is None:
+            return
+        if self._spawner is not None:
+            self._spawner.signal(self._pid, number)
+        else:
             try:
                 os.killpg(self._pid, number)
             except (ProcessLookupError, PermissionError):

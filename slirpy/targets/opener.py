@@ -16,6 +16,7 @@ from slirpy.host.opensockets import OpenSockets
 from slirpy.host.socketstream import SocketStream
 from slirpy.interfaces import FlowRequest, ServiceNetwork, StreamOwner, StreamPeer, StreamService
 from slirpy.paths import PATH_MAX, is_unix_path
+from slirpy.sandbox import spawner
 from slirpy.targets.commands import PROCESSES, ProcessWorker, find_program
 from slirpy.targets.localstream import LocalStream, Worker, WorkerPool
 from slirpy.targets.tasks import TASKS, BackgroundLoop, TaskWorker, is_coroutine_function
@@ -61,6 +62,8 @@ class LocalTargetOpener:
         """
         if isinstance(target, Command):
             path = find_program(target.argv[0], what)
+            if spawner.active is not None:
+                spawner.active.register(path, target.argv, target.quiet)
             pool = self._pool(ProcessWorker, network, PROCESSES)
             return self._starter(pool, lambda flow: ProcessWorker(target, path, flow))
         if isinstance(target, UnixTarget):

@@ -99,7 +99,8 @@ def test_a_run_inside_a_run(slirpy: User, need: Need) -> None:
     """The outer one's server has the address of the inner one's."""
     need("dig", "getent", "ip", "unshare")
     inner = [sys.executable, "-m", "slirpy", "run", "--", "sh", "-c", SCRIPT]
-    result = on_host(slirpy, "nameserver 10.0.2.3\n", ["10.0.2.3"], *slirpy.argv("run", "--", *inner))
+    outer = slirpy.argv("run", "--uid", "1000", "--", *inner)
+    result = on_host(slirpy, "nameserver 10.0.2.3\n", ["10.0.2.3"], *outer)
     assert statuses(result) == ["NOERROR"] * 3, result
 
 
@@ -116,7 +117,7 @@ def test_a_link_local_server_with_its_interface(slirpy: User, need: Need, named:
 @pytest.mark.parametrize("kind", ["dangling", pytest.param("none", marks=pytest.mark.long), "# nobody\n"])
 def test_a_host_without_a_named_server(user: User, need: Need, kind: str) -> None:
     need("dig", "getent", "ip", "unshare")
-    script = SCRIPT + "; grep -c . /etc/resolv.conf; cmp /etc/passwd /proc/1/root/etc/passwd; ls -d /etc/ssl"
+    script = SCRIPT + "; grep -c . /etc/resolv.conf; test -s /etc/passwd; ls -d /etc/ssl"
     result = on_host(user, kind, ["127.0.0.1"], *user.argv("run", "--", "sh", "-c", script))
     assert statuses(result) == ["NOERROR"] * 3, result
     assert result.stdout.split()[-4:] == ["192.0.2.77", "web.test", "1", "/etc/ssl"]

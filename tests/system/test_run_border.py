@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.repository import REPOSITORY
 from tests.system.tty import SHELL, terminal
 from tests.system.user import User
 
@@ -292,3 +295,14 @@ def test_a_pipeline_shares_the_terminal(slirpy: User, need: Need) -> None:
         tty.type("line\n")
         tty.expect("got-line")
         tty.expect("prompt> ")
+
+
+def test_the_recipe_for_bubblewrap(user: User, need: Need) -> None:
+    need("bwrap")
+    page = (REPOSITORY / "docs" / "howto" / "border.md").read_text()
+    recipe = re.search(r"```bash\nslirpy (run .*?) CMD\n```", page, re.DOTALL)
+    assert recipe is not None
+    words = shlex.split(recipe[1].replace("\\\n", " "))
+    (user.folder / "here").touch()
+    result = user.run(*words, "sh", "-c", "echo $(ls) $(ls /home /root); head -n 1 /etc/resolv.conf")
+    assert result.stdout == "here\nnameserver 10.0.2.3\n", result.stderr

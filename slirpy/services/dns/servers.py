@@ -41,6 +41,8 @@ PENALTY_MAX = 60 * SECOND
 _CHECK = SECOND
 """Nanoseconds between two checks of resolv.conf."""
 _FILE_SIZE_MAX = 65_536
+opener: Callable[[str, int], int] | None = None
+"""Opens resolv.conf for a process that may not do so itself; see :func:`open`."""
 
 Waiter: TypeAlias = Callable[[], None]
 """Identifies a query that waits for a server. Called when the server has failed; must close nothing within that."""
@@ -204,7 +206,7 @@ class ResolverList:
             seen = (status.st_mtime_ns, status.st_ino, status.st_dev, status.st_size)
             if seen == self._seen:
                 return
-            with open(self._path, "rb") as file:
+            with open(self._path, "rb", opener=opener) as file:
                 text = file.read(_FILE_SIZE_MAX).decode("utf-8", "replace")
         except OSError:
             self._seen = None

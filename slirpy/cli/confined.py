@@ -1,0 +1,203 @@
+"""``--sandbox``: shuts slirpy itself in, once a command has set everything up (:mod:`slirpy.sandbox`)."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from slirpy.cli.flags import flag
+from slirpy.cli.main import fail
+from slirpy.cli.streams import tell
+from slirpy.config import Group
+
+if TYPE_CHECKING:
+    from slirpy.cli.reporting import Reporting
+    from slirpy.config import Config
+
+__all__ = ["SelfSandbox", "sandbox_option", "tell_lacking"]
+
+_F = TypeVar("_F", bound=Callable[..., object])
+
+_RESOLV_CONF = "/etc/resolv.conf"
+_LOOKUP_FILES = ("/etc", "/run/systemd/resolve", "/run/nscd", "/var/lib/sss")
+"""Files that the system's resolver library and its plug-ins may read."""
+
+
+def sandbox_option() -> Callable[[_F], _F]:
+    """``--sandbox``: the command gets it as ``sandbox``."""
+    return flag(
+        "--sandbox",
+        group=Group.BORDER,
+        type=click.Choice(("auto", "on", "off")),
+        default="auto",
+        help="Shut slirpy itself in once it runs: no capabilities, no new processes, only the files and kinds of"
+        " sockets that it needs. auto names what this system lacks; on fails then.  [default: auto]",
+    )
+
+
+class SelfSandbox:
+    """The sandbox of one command.
+
+    Args:
+        mode: ``"auto"``, ``"on"`` or ``"off"``.
+        config: options of the network; None: there is none.
+    """
+
+    def __init__(self, mode: str, config: Config | None, stack: ExitStack) -> None:
+        self._mode = mode
+        self._config = config
+        if mode == "on" and sys.platform != "linux":
+            fail("--sandbox on: the sandbox needs Linux; use --sandbox auto")
+        self._on = mode != "off" and sys.platform == "linux"
+        if self._on:
+            self._prepare(stack)
+
+    def _prepare(self, stack: ExitStack) -> None:
+        """Start the process that will start programs, and open files that may be replaced, if there are any."""
+        config = self._config
+        if config is None:
+            return
+        programs = bool(config.smb) or any(_is_command(rule.target) for rule in config.guestfwd)
+        # The rule for a file is for this very file. A folder other than /etc is allowed instead.
+        replaced = not config.resolvers and os.path.dirname(os.path.realpath(_RESOLV_CONF)) == "/etc"
+        if programs or replaced:
+            from slirpy.sandbox import spawner
+
+            other = spawner.Spawner([_RESOLV_CONF] if replaced else [])
+            spawner.use(other)
+            stack.callback(other.close)
+            stack.callback(spawner.use, None)
+
+    def enter(
+        self, reporting: Reporting, *, signals: Iterable[int] = (), names: bool = False
+    ) -> tuple[str, ...]:
+        """Shut this process in. Ends the program with a message if ``--sandbox on`` cannot be met.
+
+        Returns the parts that this system lacks.
+
+        Args:
+            reporting: the reports requested, which are written to files.
+            signals: processes that can still be signalled.
+            names: whether links connect again later, by paths of Unix sockets or names of hosts.
+        """
+        if not self._on:
+            return ()
+        from slirpy.sandbox import confine, spawner
+
+        if spawner.active is not None:
+            spawner.active.seal()
+            _open_by(spawner.active)
+        files = _Files(self._config, reporting)
+        families = [socket.AF_INET, socket.AF_INET6]
+        looks_up = names or files.looks_up
+        if looks_up:
+            files.read += _LOOKUP_FILES
+        if looks_up or files.unix:
+            families.append(socket.AF_UNIX)
+        if looks_up:
+            families.append(socket.AF_NETLINK)
+        lacking = confine(
+            read=files.read,
+            write=files.write,
+            write_files=files.write_files,
+            remove=_folders_of_sockets(),
+            families=families,
+            signals=signals,
+        )
+        if lacking and self._mode == "on":
+            fail(f"--sandbox on: this system lacks {'; '.join(lacking)}; use --sandbox auto")
+        return lacking
+
+
+def tell_lacking(*parts: tuple[str, ...] | str) -> None:
+    """Tell in one line which parts of a sandbox this system lacks, if any."""
+    names = [name for part in parts for name in ((part,) if isinstance(part, str) else part) if name]
+    if names:
+        tell(f"--sandbox: this system lacks {'; '.join(names)}")
+
+
+class _Files:
+    """Files that are opened after the start."""
+
+    def __init__(self, config: Config | None, reporting: Reporting) -> None:
+        self.read: list[str] = []
+        self.write: list[str] = []
+        self.write_files: list[str] = []
+        self.looks_up = self.unix = False
+        if config is not None:
+            self._of_network(config)
+        self._of_reports(reporting)
+
+    def _of_network(self, config: Config) -> None:
+        from slirpy.config.guestfwd import UnixTarget
+
+        folder = os.path.dirname(os.path.realpath(_RESOLV_CONF))
+        if folder != "/etc":
+            self.read.append(folder)
+        if config.tftp is not None and not callable(config.tftp):
+            (self.write if config.tftp_write else self.read).append(os.fspath(config.tftp))
+        if config.lease_file is not None:
+            self.write.append(os.path.dirname(os.path.realpath(config.lease_file)))
+        self.unix = any(isinstance(rule.target, UnixTarget) for rule in config.guestfwd)
+        if config.dns_mode == "system":
+            self.looks_up = True
+
+    def _of_reports(self, reporting: Reporting) -> None:
+        from slirpy.cli.capture import parse_capture
+
+        names = [reporting.trace] if reporting.trace is not None else []
+        if reporting.capture is not None:
+            option = parse_capture(reporting.capture)
+            names.append(option.name)
+            if option.max_bytes is not None:  # files are created and renamed while it runs
+                self.write.append(os.path.dirname(os.path.abspath(option.name)))
+        self.write_files += filter(_is_fifo, names)  # opened again for each reader
+
+
+def _is_fifo(name: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(name).st_mode)
+    except OSError:
+        return False
+
+
+def _is_command(target: object) -> bool:
+    from slirpy.config.guestfwd import Command
+
+    return isinstance(target, Command)
+
+
+def _folders_of_sockets() -> list[str]:
+    """Folders of the Unix sockets of this process that have a path, which is removed at the end."""
+    folders: dict[str, None] = {}
+    for number in map(int, os.listdir("/proc/self/fd")):
+        try:
+            if not stat.S_ISSOCK(os.fstat(number).st_mode):
+                continue
+            with socket.socket(fileno=os.dup(number)) as sock:
+                name = sock.getsockname() if sock.family == socket.AF_UNIX else None
+        except OSError:
+            continue
+        if isinstance(name, str) and name:
+            folders[os.path.dirname(os.path.abspath(name))] = None
+    return [*folders]
+
+
+def _open_by(spawner: Any) -> None:
+    """Let the DNS service open resolv.conf by another process when it has been replaced."""
+    from slirpy.services.dns import servers
+
+    def opener(path: str, flags: int) -> int:
+        try:
+            return os.open(path, flags)
+        except PermissionError:
+            return int(spawner.open(path))
+
+    servers.opener = opener

@@ -1,0 +1,103 @@
+"""The sandbox of a process that carries guests' traffic: what it gives up once everything is set up."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterable
+
+from slirpy.errors import SlirpyError
+from slirpy.sandbox import capabilities, landlock, seccomp
+from slirpy.sandbox.syscalls import machine
+
+__all__ = ["ConfinementError", "confine"]
+
+_SYSTEM_FILES = ("/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf",
+                 "/etc/services", "/etc/protocols", "/etc/ld.so.cache", "/etc/localtime", "/dev/urandom",
+                 "/dev/random")  # fmt: skip
+_SYSTEM_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/share/zoneinfo")
+_PACKAGES = ("site-packages", "dist-packages", "lib-dynload")
+
+
+class ConfinementError(SlirpyError):
+    """A part of the sandbox is missing on this system."""
+
+
+def confine(
+    *,
+    read: Iterable[str] = (),
+    write: Iterable[str] = (),
+    write_files: Iterable[str] = (),
+    remove: Iterable[str] = (),
+    families: Iterable[int] = (socket.AF_INET, socket.AF_INET6),
+    signals: Iterable[int] = (),
+    strict: bool = False,
+) -> tuple[str, ...]:
+    """Shut this process in, for good. Call it after imports, binds and forks, and before threads start.
+
+    From then on the process has no capabilities, cannot start programs or processes, cannot trace or signal others,
+    and opens only the files given here and the interpreter's own, and only these families of sockets. Descriptors
+    that are open stay usable. Connections to other hosts are not restricted: they are the purpose of a network.
+
+    Args:
+        read: files, and folders with all that is in them, to read.
+        write: folders in which to create, replace and remove files too.
+        write_files: files to write to.
+        remove: folders from which to remove files.
+        families: of sockets that can be opened, ``AF_...``; pairs of Unix sockets always can.
+        signals: processes that can still be signalled, by number; 0 is its own group.
+        strict: raise an exception if a part is missing.
+
+    Returns:
+        The parts that this system lacks, each with the reason; empty if all are in force.
+
+    Raises:
+        ConfinementError: with ``strict``, if a part is missing. The others are in force.
+    """
+    missing = _shut(
+        dict.fromkeys((*read, *_own_files()), landlock.READ)
+        | dict.fromkeys(remove, landlock.REMOVE)
+        | dict.fromkeys((*write_files, os.devnull), landlock.WRITE_FILE)
+        | dict.fromkeys(write, landlock.WRITE),
+        tuple(families),
+        tuple(signals),
+    )
+    if missing and strict:
+        raise ConfinementError(f"the sandbox lacks {'; '.join(missing)}")
+    return missing
+
+
+def _shut(rules: dict[str, int], families: tuple[int, ...], signals: tuple[int, ...]) -> tuple[str, ...]:
+    if sys.platform != "linux":
+        return ("everything: it needs Linux",)
+    missing = []
+
+    def take(what: str, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except OSError as error:
+            missing.append(f"{what} ({(error.strerror or str(error)).lower()})")
+
+    threads = len(os.listdir("/proc/self/task")) - 1
+    if threads:
+        missing.append(f"Landlock and capabilities of {threads} threads that have started already")
+    name = machine()
+    take("no_new_privs", capabilities.no_new_privileges)
+    take("Landlock", lambda: landlock.restrict(rules, signals=bool(signals)))
+    capabilities.drop_bounding_set()
+    take("capabilities", capabilities.drop_capabilities)
+    take("dumpable", capabilities.not_dumpable)
+    if name is None:
+        missing.append(f"seccomp (the system calls of {os.uname().machine} are unknown)")
+    else:
+        take("seccomp", lambda: seccomp.install(seccomp.self_filter(name, families, signals)))
+    return tuple(missing)
+
+
+def _own_files() -> list[str]:
+    """Files of the interpreter and its packages, from which modules may be imported later, and of the C library."""
+    folders = {os.path.dirname(os.__file__)}
+    folders |= {path for path in sys.path if os.path.basename(path) in _PACKAGES}
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return [*folders, package, *_SYSTEM_FOLDERS, *_SYSTEM_FILES]
