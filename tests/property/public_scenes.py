@@ -346,7 +346,7 @@ GOOD: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "testing.Network.inject": lambda scene: {"faults": Lose(FLOW, 1)},
     "testing.Run.always": lambda scene: {"check": print},
     "testing.Run.eventually": lambda scene: {"check": lambda: True, "within": 1},
-    "testing.Run.host": lambda scene: {"name": "d"},
+    "testing.Topology.host": lambda scene: {"name": "d"},
     "testing.Run.note": lambda scene: {"text": "x"},
     "testing.Run.run_for": lambda scene: {"duration": 1},
     "testing.Run.settle": lambda scene: {"limit": 600},
