@@ -117,9 +117,10 @@ def malformed() -> list[bytes]:
 
 @pytest.mark.parametrize("number", range(6))
 def test_malformed(net: Net, number: int) -> None:
-    net.send(BROADCAST + GUEST_MAC + b"\x08\x06" + malformed()[number])
-    net.silence()
-    assert net.stats.drop_arp_malformed == 1
+    for count in (1, 2):
+        net.send(BROADCAST + GUEST_MAC + b"\x08\x06" + malformed()[number])
+        net.silence()
+        assert net.stats.drop_arp_malformed == count
 
 
 @pytest.mark.parametrize("operation", [0, 2, 3, 8, 65535])

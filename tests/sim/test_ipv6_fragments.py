@@ -389,6 +389,20 @@ def test_a_report_makes_no_packet_larger(net: World) -> None:
     assert 14 + 1288 < max(map(len, net.raw())) <= 14 + 1300
 
 
+@pytest.mark.rfc("8201", "4 least")
+def test_the_least_mtu_is_believed_and_no_less(net: World) -> None:
+    net.host.serve_udp(WORLD6, 10, lambda payload, address, port: DATA)
+    net.send(udp6(b"x", dport=10))
+    net.run(0.01)
+    first = net.raw()[0][14:]
+    net.send(too_big(1279, first))
+    assert drops(net) == {"drop_icmp_unmatched": 1}
+    assert net.stack.neighbors.get(GUEST6).path_mtu == 0
+    net.send(too_big(1280, first))
+    assert drops(net) == {"drop_icmp_unmatched": 1}
+    assert net.stack.neighbors.get(GUEST6).path_mtu == 1280
+
+
 @pytest.mark.rfc("8201", "4 validate")
 @pytest.mark.rfc("4443", "5.2")
 def test_a_report_about_nothing_that_was_sent(net: World) -> None:

@@ -141,7 +141,11 @@ def test_all_nodes_are_always_flooded() -> None:
     assert world.multicast(0, ALL_NODES) == [False, True, True]
 
 
-@pytest.mark.parametrize("group", [MDNS, solicited(ip6("fe80::99")), ip6("ff01::5")])
+@pytest.mark.parametrize(
+    "group",
+    [MDNS, solicited(ip6("fe80::99")), ip6("ff01::5")],
+    ids=("mDNS", "solicited node", "interface-local"),
+)
 def test_what_stays_on_the_link_and_nobody_reported_is_flooded(group: bytes) -> None:
     world = World()
     world.join_all()
@@ -345,7 +349,9 @@ def test_a_guest_is_no_querier() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "silent"), [(ip6("fe80::1"), True), (ROUTER, False), (ip6("fe80::3"), False)]
+    ("source", "silent"),
+    [(ip6("fe80::1"), True), (ROUTER, False), (ip6("fe80::3"), False)],
+    ids=("lower", "equal", "higher"),
 )
 def test_the_lower_address_queries(source: bytes, silent: bool) -> None:
     world = World(guard=False)
@@ -487,7 +493,7 @@ def test_malformed_queries_count() -> None:
     fragment(0, b"\x8f" + bytes(31), more=True, protocol=ICMPV6, destination=GROUP),
     udp6(b"\x8f" * 20, destination=GROUP),
     eth(bytes(40), destination=mac_of(GROUP), kind=0x88B5),
-])  # fmt: skip
+], ids=("empty", "zeros", "header beyond", "cut short", "fragment", "UDP", "another type"))  # fmt: skip
 def test_what_is_no_report_is_multicast_like_any_other(frame: bytes) -> None:
     world = World(guard=False)
     assert world.send(1, frame) == [True, False, True]

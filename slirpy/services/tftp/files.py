@@ -88,7 +88,7 @@ class _FileSource:
             self._fd = -1
 
 
-def open_read(root: Path, name: str, ignore_case: bool = False) -> Source:
+def open_read(root: Path, name: str, ignore_case: bool) -> Source:
     """Open a file of a folder.
 
     Args:

@@ -472,7 +472,7 @@ def test_two_guests_write_the_same_file(root: Path) -> None:
 
 def test_the_refusals_are_exceptions_of_the_service_only(root: Path) -> None:
     with pytest.raises(RefusalError):
-        open_read(root, "../x")
+        open_read(root, "../x", False)
     with pytest.raises(RefusalError):
         open_write(root, "../x", Server(root).net.random)
 
