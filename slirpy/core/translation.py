@@ -107,9 +107,10 @@ def is_small(payload: Buffer) -> bool:
 
 
 def translated_mtu(mtu: int, address: bytes, guest: bytes) -> int:
-    """The size of a guest's packet that fits a path to ``address`` with this MTU; 0 if the MTU is 0, so unknown.
+    """The size of a guest's packet that fits a path to ``address`` with this MTU. An MTU of 0 is unknown.
 
-    An IPv6 packet of 1280 bytes always fits an IPv4 path, in fragments if need be (RFC 7915, section 4.2).
+    The size is unknown, too, then, except that an IPv6 packet of 1280 bytes always fits an IPv4 path, in fragments if
+    need be (RFC 7915, section 4.2).
     """
     if len(address) == len(guest):
         return mtu

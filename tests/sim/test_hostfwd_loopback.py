@@ -530,6 +530,7 @@ def test_where_nobody_listens_at_all() -> None:
         world.net.run(0.05)
     assert world.heard() == []
     assert world.inside.sockets == 0
+    assert world.net.stats.drop_udp_host_error == 20
 
 
 def test_a_service_on_the_address_hears_all() -> None:
@@ -606,6 +607,19 @@ def test_only_the_service_is_heard() -> None:
     world.net.host.send_udp(b"forged", HOME if place[0].is_unspecified else place[0], place[1], (HOME, 54))
     world.net.run(0.01)
     assert world.heard() == []
+    assert world.net.stats.drop_udp_unreachable == 1
+
+
+@pytest.mark.parametrize("error", [errno.EAGAIN, errno.ENOBUFS])
+def test_an_answer_for_which_the_client_has_no_room_is_counted(error: int) -> None:
+    world = UdpWorld()
+    world.answer()
+    world.ask(b"one")
+    world.refuse()
+    world.net.host.udp_errors += [0, error]  # the question, the answer
+    world.ask(b"two")
+    assert world.heard() == [b"to one"]
+    assert world.net.stats.drop_udp_host_full == 1
 
 
 def test_a_forward_that_is_removed_leaves_nothing() -> None:

@@ -177,6 +177,16 @@ def test_an_echo_keeps_its_identifier_for_a_minute(net: World) -> None:
     assert net.stack.flows() == []
 
 
+def test_hosts_of_both_families_are_pinged_with_one_identifier(net: World) -> None:
+    for address in (WORLD, WORLD6):
+        net.host.answer_ping(address)
+    for destination in (FAR, WORLD6, FAR):
+        net.send(echo6(ident=77, destination=destination))
+        net.run(0.1)
+        assert [packet.src for packet in of_kind(net.take(), ICMPV6)] == [destination]
+    assert net.stats.icmp_flows == 2
+
+
 # ------------------------------------------------------------------------------------------- connections
 
 

@@ -153,6 +153,17 @@ def test_a_link_that_has_gone_is_told_nothing(net: Net) -> None:
     assert net.stats.ndp_router_adverts == 1
 
 
+def test_another_link_does_not_shorten_the_interval(net: Net) -> None:
+    first = solicitation(b"", source=NOWHERE)
+    net.send(first)
+    assert len(net.raw()) == 1
+    other = net.attach()
+    net.send(solicitation(b"", source=NOWHERE, mac=OTHER_MAC), wire=other)
+    assert len(net.raw(other)) == 1
+    net.send(first)
+    assert [frame for frame in net.raw() if frame[6:12] == ROUTER_MAC] == []
+
+
 MALFORMED = {
     "hop limit": solicitation(hop_limit=254),
     "code": solicitation(code=1),
@@ -221,9 +232,10 @@ OTHERS = {
 @pytest.mark.parametrize("what", OTHERS)
 def test_what_is_not_for_us_counts(net: Net, what: str) -> None:
     frame, counter = OTHERS[what]
-    net.send(frame)
-    assert net.raw() == []
-    assert counted(net) == {counter: 1}
+    for count in (1, 2):
+        net.send(frame)
+        assert net.raw() == []
+        assert counted(net) == {counter: count}
 
 
 # ------------------------------------------------------------------------------------------ neighbours

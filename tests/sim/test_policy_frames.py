@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from slirpy import Config, HostForward
 from slirpy.config.policy import WORDS
-from slirpy.interfaces import FlowRequest, IPProtocol, Verdict
+from slirpy.interfaces import Action, FlowRequest, IPProtocol, Verdict
 from slirpy.testing import VirtualNetwork
 from tests.support.harness import (
     ACK,
@@ -248,7 +248,12 @@ def test_a_policy_is_not_asked_about_what_is_inside() -> None:
 
 def test_restrict_refuses_what_is_not_inside() -> None:
     told: list[bytes] = []
-    net = Net(config(restrict=True, on_refused=lambda request, _: told.append(request.destination_bytes)))
+
+    def note(request: FlowRequest, verdict: Verdict) -> None:
+        assert verdict == Verdict(Action.REJECT, reason="restrict")
+        told.append(request.destination_bytes)
+
+    net = Net(config(restrict=True, on_refused=note))
     for address in (WORLD, GATEWAY, DNS, ip("10.0.2.77"), ip("192.168.1.1"), ip("169.254.169.254")):
         peer = Peer(net, 53, address=address)
         peer.send(SYN, opts=options())

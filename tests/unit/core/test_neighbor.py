@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from slirpy.core import neighbor as module
+from slirpy.interfaces import Frame
+from slirpy.wire import ethernet
 from tests.support.harness import (
     ACK,
     GATEWAY_MAC,
@@ -122,6 +124,28 @@ def test_no_packet_is_sent_to_nobody() -> None:
     net.silence()
     assert net.stats.drop_ip_source == 3
     assert net.calls("connect_tcp") == []
+
+
+def test_a_guest_that_was_asked_for_but_has_not_answered_was_not_heard() -> None:
+    net = Net()
+    net.stack.send_datagram(WORLD, 1, ip("10.0.2.99"), 2, b"waits")
+    net.run(0.01)
+    net.raw()
+    assert net.stack.neighbors.first_heard(GUEST) is None
+    net.know(address=ip("10.0.2.20"))
+    assert net.stack.neighbors.first_heard(GUEST) == ip("10.0.2.20")
+    net.know()
+    assert net.stack.neighbors.first_heard(GUEST) == GUEST
+
+
+def test_a_large_frame_waits_as_a_whole() -> None:
+    net = Net()
+    parts = (ethernet.BROADCAST + GATEWAY_MAC + b"\x08\x06", bytes(range(20)), bytes(range(26)))
+    net.stack.neighbors.send(net.stack.neighbors.get(GUEST), Frame(parts), 60)
+    net.run(0.01)
+    assert len(net.raw()) == 1, "it is asked who has the address"
+    net.send(arp(2, sender=GUEST, to=GATEWAY_MAC))
+    assert net.raw()[0][6:] == b"".join(parts)[6:]
 
 
 # ------------------------------------------------------------------------- an address behind two links

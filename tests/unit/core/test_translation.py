@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 import pytest
 
 from slirpy.config import Config
-from slirpy.core.translation import STAND_INS_MAX, UNASSIGNED, Translation
+from slirpy.core.translation import STAND_INS_MAX, UNASSIGNED, Translation, translated_mtu
 
 HOST = IPv4Address("192.0.2.7").packed
 
@@ -78,3 +78,23 @@ def test_the_number_of_stand_ins_is_bounded() -> None:
     stand_ins = [translation.assign(host6(number)) for number in range(STAND_INS_MAX + 10)]
     assert len(set(stand_ins)) == STAND_INS_MAX
     assert stand_ins[STAND_INS_MAX] == stand_ins[0]
+
+
+@pytest.mark.parametrize(
+    ("mtu", "host", "guest", "expected"),
+    [
+        (1400, 4, 4, 1400),
+        (1400, 16, 16, 1400),
+        (0, 4, 4, 0),
+        (0, 16, 16, 0),
+        (1400, 4, 16, 1420),
+        (1260, 4, 16, 1280),
+        (1261, 4, 16, 1281),
+        (68, 4, 16, 1280),
+        (0, 4, 16, 1280),
+        (1280, 16, 4, 1260),
+        (0, 16, 4, 0),
+    ],
+)
+def test_the_mtu_for_a_guest_of_the_other_family(mtu: int, host: int, guest: int, expected: int) -> None:
+    assert translated_mtu(mtu, bytes(host), bytes(guest)) == expected

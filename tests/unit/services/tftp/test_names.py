@@ -278,6 +278,13 @@ def test_links_that_stay_inside_are_followed(root: Path) -> None:
 
 @posix
 @pytest.mark.usefixtures("way")
+def test_the_whole_file_system_may_be_served(root: Path) -> None:
+    (root / "absolute").symlink_to(root / "small")
+    assert content(Path("/"), str(root / "absolute")) == b"hello"
+
+
+@posix
+@pytest.mark.usefixtures("way")
 def test_links_that_lead_out_are_refused(root: Path) -> None:
     (root / "out").symlink_to("../secret")
     (root / "absolute").symlink_to(root.parent / "secret")
@@ -432,14 +439,16 @@ def test_writing_has_to_be_allowed(root: Path) -> None:
     assert not (root / "new").exists()
 
 
-def test_a_full_disk_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@posix
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT])
+def test_a_full_disk_is_told(root: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server(root, tftp_write=True)
     client = Client(server)
     client.ask("new", write=True)
     client.take()
 
     def full(*_: object) -> int:
-        raise OSError(28, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "write", full)
     client.data(1, b"x" * 512)
