@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 from typing import Any
@@ -278,7 +279,13 @@ def test_rules_come_and_go() -> None:
     with pytest.raises(ForwardError, match="something answers there already"):
         stack.add_guestfwd(late)
     stack.remove_guestfwd(late)
-    with pytest.raises(ForwardError, match="no such rule; active are: tcp:"):
+    active = re.escape(f"active are: {stack.guestfwds()[0]}")
+    with pytest.raises(ForwardError, match=rf"^guestfwd 10\.0\.2\.101:7: there is no such rule; {active}$"):
+        stack.remove_guestfwd(late)
+    with pytest.raises(ForwardError, match=rf"^guestfwd \*:\*: there is no such rule; {active}$"):
+        stack.remove_guestfwd(GuestForward(None, None, StreamFactory(Greeter)))
+    stack.remove_guestfwd(stack.guestfwds()[0])
+    with pytest.raises(ForwardError, match=r"there is no such rule; active are: none$"):
         stack.remove_guestfwd(late)
     peer = Peer(net, 7, address=ip("10.0.2.101"), sport=50000)
     peer.send(SYN, opts=options())

@@ -107,10 +107,10 @@ class SimInside:
 
 
 class World:
-    def __init__(self, *rules: str, **more: Any) -> None:
+    def __init__(self, *rules: str, guest: bytes = GUEST, **more: Any) -> None:
         self.net = Net(config(hostfwd=list(rules or ("tcp:127.0.0.1:0-:80",))), **more)
-        self.net.know()
-        self.inside = SimInside(self.net)
+        self.net.know(address=guest)
+        self.inside = SimInside(self.net, guest)
         self.net.stack.lead_inside(self.inside)
         self.programs: list[Remote] = []
 
@@ -436,15 +436,15 @@ def test_the_end_of_the_network() -> None:
 
 
 def complaint(quoted: bytes, code: int = 3) -> bytes:
-    """The guest says that nobody listens."""
+    """The guest that the quoted packet went to says that nobody listens."""
     message = bytes((3, code, 0, 0)) + bytes(4) + quoted
     message = message[:2] + rfc1071(message).to_bytes(2, "big") + message[4:]
-    return eth(ipv4(1, message, destination=quoted[12:16]))
+    return eth(ipv4(1, message, source=quoted[16:20], destination=quoted[12:16]))
 
 
 class UdpWorld(World):
-    def __init__(self, rule: str = "udp:127.0.0.1:0-:53") -> None:
-        super().__init__(rule)
+    def __init__(self, rule: str = "udp:127.0.0.1:0-:53", guest: bytes = GUEST) -> None:
+        super().__init__(rule, guest=guest)
         self.clients: dict[tuple[bytes, int], SimUdpServer] = {}
 
     def answer(self) -> Any:
@@ -485,6 +485,27 @@ def test_datagrams_that_the_guest_refuses_go_to_its_loopback() -> None:
     assert (flow.host[0].packed, flow.host[1]) == CLIENT
     assert (flow.packets_in, flow.packets_out, flow.bytes_in, flow.bytes_out) == (2, 2, 12, 6)
     assert world.net.stats.hostfwd_loopback == 1
+
+
+def test_the_detour_follows_the_first_guest() -> None:
+    world = UdpWorld(guest=ip("10.0.2.20"))
+    world.answer()
+    world.ask(b"one")
+    world.refuse()
+    world.ask(b"two")
+    assert world.heard() == [b"to one", b"to two"]
+    world.net.silence()
+    world.net.know()  # the address that forwards prefer
+    later = SimInside(world.net)
+    world.net.stack.lead_inside(later)
+    world.ask(b"three")
+    assert world.net.one().data.dst == GUEST
+    assert world.heard() == []
+    assert later.sockets == 0
+    world.ask(b"four")
+    world.refuse()
+    assert world.heard() == [b"to three", b"to four"]
+    assert later.sockets == 1
 
 
 def test_clients_of_the_loopback_are_kept_apart() -> None:

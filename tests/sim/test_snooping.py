@@ -460,7 +460,16 @@ def test_reporters_are_bounded() -> None:
         {"source": ip6("2001:db8::1")},
         {"wrong": 1},
     ],
-    ids=str,
+    ids=(
+        "hop limit 2",
+        "hop limit 255",
+        "no option",
+        "another option",
+        "no MLD",
+        "site-local source",
+        "global source",
+        "sum",
+    ),
 )
 def test_bad_reports_count(more: dict[str, Any]) -> None:
     world = World()

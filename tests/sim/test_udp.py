@@ -188,6 +188,15 @@ def test_martians_are_dropped_in_silence(net: Net, where: str) -> None:
     assert sent(net) == []
 
 
+@pytest.mark.parametrize("where", ["10.0.2.77", "198.51.100.7"])
+def test_a_guest_without_an_address_reaches_nobody(net: Net, where: str) -> None:
+    """A DHCP client has none, and would be the only one to send from there."""
+    net.send(udp(b"x", sport=68, dport=67, source=bytes(4), destination=ip(where)))
+    assert net.stats.drop_udp_unreachable == 1
+    assert net.stack.flows() == []
+    assert net.host.calls == []
+
+
 def test_malformed(net: Net) -> None:
     good = udp_segment(b"abcdefgh", 5000, 9)
     wrong_sum = good[:6] + bytes((good[6] ^ 1,)) + good[7:]
