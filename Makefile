@@ -1,7 +1,7 @@
 # The targets set up by themselves: on a fresh clone `make demo` and `make test` are enough.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test stress coverage mutants bench lint format types docs clean
+.PHONY: help setup demo test stress coverage mutants bench counts lint format types docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -63,6 +63,9 @@ mutants: $(READY) ## changes that the fast tests do not notice; many hours, or A
 
 bench: $(READY) ## measure the figures of README.md again (Linux, root, iperf3, slirp4netns)
 	@$(BIN)/python -m benchmarks
+
+counts: $(READY) ## instructions of a frame and of a start, against those stored (valgrind)
+	@$(BIN)/python benchmarks/instructions.py --compare
 
 lint: $(READY) ## ruff: rules and format
 	@$(BIN)/ruff check .

@@ -1,4 +1,6 @@
-"""Instructions that slirpy executes for a frame, counted by callgrind: load does not matter, and runs agree to 0.3 %.
+"""Instructions of slirpy for a frame, and of a start, counted by callgrind.
+
+Load does not matter, and runs agree to 0.3 %.
 
 The network works in one process with scripted guests (``scripted.py``), without the kernel's part. A count depends on
 the build of Python and of the C library, but not on the clock or on other programs, so a change of 2 % is a change of
@@ -305,6 +307,16 @@ ROWS: dict[str, _Row] = {
 """The work that is counted, by name."""
 
 
+STARTS = {
+    "start: import slirpy": "import slirpy",
+    "start: from slirpy import Slirp": "from slirpy import Slirp",
+    "start: slirpy run, its modules": "import slirpy.cli.main, slirpy.cli.run",
+}
+"""Programs whose whole run is counted, less that of an empty one, by name."""
+ONCE = "once"
+"""Stands in the place of the IP family for what has none."""
+
+
 # -------------------------------------------------------------------------------------- the count
 
 
@@ -363,6 +375,30 @@ def count(text: str) -> dict[str, dict[str, int]]:
     """
     if shutil.which("valgrind") is None:
         raise BenchmarkError("needs valgrind")
+    rows = _count_rows(text) if selected(text) else {}
+    starts = [name for name in STARTS if text in name]
+    empty = _start("pass") if starts else 0
+    return rows | {name: {ONCE: _start(STARTS[name]) - empty} for name in starts}
+
+
+def _start(program: str) -> int:
+    """Return the instructions of a Python that runs ``program``; its byte code is compiled before."""
+    command = [sys.executable, "-c", program]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONHASHSEED"] = "0"
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        for tool in ([], ["valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={out}"]):
+            done = subprocess.run(
+                [*tool, *command], capture_output=True, text=True, timeout=LIMIT, check=False, env=environment
+            )
+            if done.returncode:
+                raise BenchmarkError(f"{program}: {done.stderr.strip()[-500:]}")
+        return _total(out)
+
+
+def _count_rows(text: str) -> dict[str, dict[str, int]]:
+    """Count the selected rows of :data:`ROWS`."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         argv = [
@@ -423,11 +459,14 @@ def measure(arguments: argparse.Namespace) -> Report:
     )
     counts = count(arguments.rows)
     for name, figures in counts.items():
+        for family, value in figures.items():
+            report.sample(f"{name}, {family}", value)
+        if ONCE in figures:
+            report.rows.append((name, show(figures[ONCE], 0), "", ""))
+            continue
         old, new = figures["IPv4"], figures["IPv6"]
         report.rows.append((name, show(old, 0), show(new, 0), f"{new / old:.2f}x"))
         report.bars.append(Bar(f"{name}, IPv6 to IPv4", new / old, FAMILY_BAR, at_least=False, unit="x"))
-        for family, value in figures.items():
-            report.sample(f"{name}, {family}", value)
     if arguments.compare:
         compare(report, counts, json.loads(STORED.read_text()), build(), arguments.tolerance)
     if arguments.write:
