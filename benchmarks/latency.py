@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 from contextlib import ExitStack
 from typing import Any
 
 from networks import NETWORKS, Network, missing
-from processes import Endpoint, cpu_seconds
+from processes import Endpoint, cpu_nanoseconds, pin
 from report import Report, count, main, positive, ratio, show
 
 NAMES = ("slirpy", "slirp4netns")
+PLACES = ("one", "any")
+"""Main rows: network, guest and server share one CPU. Beside them: each runs where the system puts it. Then waking
+another CPU costs more than the work, and is charged to whoever wakes it."""
 PATIENCE = 120.0
 
 
@@ -30,8 +34,9 @@ def measure(arguments: argparse.Namespace) -> Report:
         "Latency",
         f"Medians of {arguments.rounds} runs in turns, guest MTU 1500. A round trip is one byte to an echo server on"
         " the host's loopback and back; a short connection is connect, one round trip, close. CPU is that of the"
-        " network process alone, for each of them.",
-        ["what", "idle connections", "network", "a second", "slirpy is", "CPU us"],
+        " network process alone, for each of them. On one CPU: network, guest and server share it, so that no figure"
+        " depends on wake-ups between CPUs.",
+        ["what", "CPU", "idle connections", "network", "a second", "slirpy is", "CPU us"],
     )
     work: dict[str, tuple[str, dict[str, Any]]] = {
         "round trips": ("round_trips", {"seconds": arguments.seconds}),
@@ -50,18 +55,30 @@ def measure(arguments: argparse.Namespace) -> Report:
                 networks.append((idle, network))
                 port = server.ask("serve", kind="echo")["port"]
                 network.guest.ask("idle", PATIENCE, address="10.0.2.2", port=port, count=idle)
+        everywhere = os.sched_getaffinity(0)
+        places = dict(zip(PLACES, ({min(everywhere)}, everywhere), strict=True))
         for what, (command, details) in work.items():
             for _ in range(arguments.rounds):
-                for idle, network in networks:
-                    _measure(report, f"{what}, {idle} idle, {network.name}", network, server, command, details)
-            for idle in (0, arguments.idle):
-                ours = report.median(f"{what}, {idle} idle, slirpy: a second")
-                for name in NAMES:
-                    rate = report.median(f"{what}, {idle} idle, {name}: a second")
-                    cpu = report.median(f"{what}, {idle} idle, {name}: CPU us")
-                    times = "" if name == "slirpy" else ratio(ours, rate)
-                    report.rows.append((what, f"{idle:,}", name, show(rate, 0), times, show(cpu, 1)))
+                for place, cpus in places.items():
+                    for idle, network in networks:
+                        pin((network.pid, network.guest.process.pid, server.process.pid), cpus)
+                        case = f"{what}, {place} CPU, {idle} idle, {network.name}"
+                        _measure(report, case, network, server, command, details)
+            for place in places:
+                for idle in (0, arguments.idle):
+                    _add_rows(report, what, place, idle)
     return report
+
+
+def _add_rows(report: Report, what: str, place: str, idle: int) -> None:
+    """Add a row for each network."""
+    case = f"{what}, {place} CPU, {idle} idle"
+    ours = report.median(f"{case}, slirpy: a second")
+    for name in NAMES:
+        rate = report.median(f"{case}, {name}: a second")
+        cpu = report.median(f"{case}, {name}: CPU us")
+        times = "" if name == "slirpy" else ratio(ours, rate)
+        report.rows.append((what, place, f"{idle:,}", name, show(rate, 0), times, show(cpu, 1)))
 
 
 def _measure(
@@ -69,11 +86,11 @@ def _measure(
 ) -> None:
     # A new port each time: connections in TIME-WAIT belong to another one.
     port = server.ask("serve", kind="echo")["port"]
-    before = cpu_seconds(network.pid)
+    before = cpu_nanoseconds(network.pid)
     answer = network.guest.ask(command, PATIENCE, address="10.0.2.2", port=port, **details)
-    used = cpu_seconds(network.pid) - before
+    used = cpu_nanoseconds(network.pid) - before
     report.sample(f"{case}: a second", answer["count"] / answer["seconds"])
-    report.sample(f"{case}: CPU us", used * 1e6 / answer["count"])
+    report.sample(f"{case}: CPU us", used / 1000 / answer["count"])
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,8 +27,10 @@ __all__ = [
     "Endpoint",
     "Iperf",
     "Process",
+    "cpu_nanoseconds",
     "cpu_seconds",
     "memory_kib",
+    "pin",
     "raise_limits",
 ]
 
@@ -54,6 +56,19 @@ def cpu_seconds(pid: int) -> float:
     """Return the user and system time of a process, without its dead children."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def cpu_nanoseconds(pid: int) -> int:
+    """Return the processor time of a process by the scheduler's account, without that of threads that have ended."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
+
+
+def pin(pids: Sequence[int], cpus: Collection[int]) -> None:
+    """Let all threads of some processes run on these CPUs only; threads that they start later inherit that."""
+    for pid in pids:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(task.name), cpus)
 
 
 def memory_kib(pid: int, name: str) -> int:
