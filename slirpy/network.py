@@ -170,7 +170,8 @@ class Slirp(Driven):
 
         def plug() -> Nic:
             inner = CallbackLink(on_frame if self._through is None else self._through(on_frame), features)
-            port = self._stack.attach(inner if wrap is None else _wrapped(wrap, inner), self._poller)
+            outer = inner if wrap is None else _wrapped(wrap, inner)
+            port = self._stack.attach(self._limited(outer), self._poller)
             nic = Nic(port, self._detach, inner, self._input)
             self._nics = [nic, *(other for other in self._nics if not other.closed)]
             return nic
@@ -189,13 +190,21 @@ class Slirp(Driven):
         """
 
         def plug() -> Attachment:
-            if any(port.link is link for port in self._stack.ports):
+            if any(link in (port.link, getattr(port.link, "inner", None)) for port in self._stack.ports):
                 raise StateError(f"this link is plugged in already: {link!r}; close the attachment first")
-            return Attachment(self._stack.attach(link, self._poller), self._detach)
+            return Attachment(self._stack.attach(self._limited(link), self._poller), self._detach)
 
         check_link("link", link)
         self._check_open()
         return self._call(plug)
+
+    def _limited(self, link: Link) -> Link:
+        """Limit the bandwidth of a link, if the configuration says so."""
+        if self.config.rate is None:
+            return link
+        from slirpy.links.rate import RateLink
+
+        return RateLink(link, self.config.rate)
 
     def _detach(self, port: LinkPort) -> None:
         self._call(partial(self._stack.detach, port))

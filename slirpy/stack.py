@@ -26,6 +26,7 @@ from slirpy.core.pins import Pins
 from slirpy.core.stack import IPStack
 from slirpy.core.translation import Translation
 from slirpy.errors import ConfigError, ForwardError
+from slirpy.fair import TokenBuckets
 from slirpy.interfaces import Buffer, FlowRequest, HostNetwork, StreamOwner, StreamPeer
 from slirpy.nat.hostfwd import Forwards
 from slirpy.nat.icmp import IcmpNat
@@ -100,6 +101,8 @@ class Stack(IPStack):
         router = self._router = Router(config, parts.network.addresses, translation, parts.network)
         router.asker = config.asker
         router.is_own = getattr(host, "is_own", router.is_own)
+        if config.flow_rate:
+            router.openings = TokenBuckets(parts.network.ports, config.flow_rate)
         descriptors = self._descriptors = DescriptorLimit(parts.network.stats)
         self._tcp = TcpNat(parts, host, router, descriptors)
         if config.proxy is not None:

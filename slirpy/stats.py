@@ -85,6 +85,9 @@ class Stats(metaclass=_Slots):
     drop_mld_malformed: int = _counter(
         "MLD message that is malformed, has no Router Alert, or is not from a link-local address at hop limit 1"
     )
+    drop_link_rate: int = _counter("frame beyond the bandwidth of its link, and beyond the queue before it")
+    drop_flow_rate: int = _counter("packet that would open a flow, beyond the rate of its link")
+    memory_evicted: int = _counter("connections evicted because the data of all exceeded the budget for memory")
     drop_switch_isolated: int = _counter("frame to another guest, while guests are isolated from each other")
     drop_source_guard: int = _counter(
         "frame from an address that is not leased to its MAC address and link, while that is required"

@@ -58,6 +58,9 @@ class Config:
     guard: bool
     isolate: bool
     source_guard: bool
+    rate: int | None
+    flow_rate: int
+    memory: int
     congestion: str | CongestionFactory
     tcp_keepalive: int
     outbound: Outbound | None
@@ -124,6 +127,9 @@ class Config:
         guard: bool = True,
         isolate: bool = False,
         source_guard: bool = False,
+        rate: int | str | None = None,
+        flow_rate: int = 0,
+        memory: int | str | None = None,
         congestion: str | CongestionFactory = "cubic",
         tcp_keepalive: int = 0,
         outbound: Outbound | str | None = None,

@@ -10,6 +10,7 @@ from slirpy.config.dhcp import check_static_leases
 from slirpy.config.dhcpoption import check_dhcp_options
 from slirpy.config.guestfwd import GuestForward
 from slirpy.config.policy import RulePolicy
+from slirpy.config.sizes import default_memory
 from slirpy.config.tftp import check_tftp
 from slirpy.errors import ConfigError
 
@@ -38,6 +39,8 @@ def settle(values: dict[str, Any]) -> None:
         raise ConfigError(
             f"mtu {values['mtu']}: ipv4 is off, and IPv6 needs an MTU of at least {_LEAST_MTU6}; choose that or more"
         )
+    if values["memory"] is None:
+        values["memory"] = default_memory()
     for option in ("isolate", "source_guard"):
         if values["hub"] and values[option]:
             raise ConfigError(

@@ -201,6 +201,9 @@ class IcmpNat(DatagramNat[IcmpFlow]):
     def _open(self, arrival: Arrival, identifier: int, size: int) -> IcmpFlow | None:
         """Open a flow with its socket. Returns None, and reports it to the guest, if the system refuses."""
         network = self.network
+        if not self.router.may_open(arrival.port, network.now):
+            network.stats.drop_flow_rate += 1
+            return None
         self.make_room()
         flow = IcmpFlow(self, arrival.header.source, identifier, size)
         peer = self._host.open_ping(flow, flow.family)

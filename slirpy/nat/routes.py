@@ -17,6 +17,7 @@ from slirpy.core.network import ROUTER, gateway_for
 from slirpy.core.pins import Pin
 from slirpy.core.translation import UNASSIGNED, Translation
 from slirpy.errors import ConfigError
+from slirpy.fair import TokenBuckets
 from slirpy.interfaces import Action, Decision, FlowRequest, Policy, Verdict
 from slirpy.nat.outcomes import HOLD_TIME, Pending, Refusal, Route
 from slirpy.wire.ip import family_of
@@ -102,8 +103,8 @@ class Router:
         self._config = config
         self._translation = Translation(config) if translation is None else translation
         self._servers = config.server_addresses if servers is None else servers
-        self.restricts = config.policy is not None or config.restrict or not config.host_loopback
-        """True if a rule says that there are places which guests may not reach."""
+        self.openings: TokenBuckets[object] | None = None
+        """Limits new flows by link; None: they are unlimited."""
         self._gateways = frozenset((config.gateway_address, config.gateway_address6, ROUTER))
         self._broadcasts = frozenset((config.broadcast_address, _LIMITED_BROADCAST))
         self._network = network
@@ -115,10 +116,20 @@ class Router:
         self.awaiter: Callable[[Awaitable[Verdict]], Decision] = _step
 
     @property
+    def restricts(self) -> bool:
+        """True if a rule says that there are places which guests may not reach."""
+        config = self._config
+        return self.policy is not None or config.restrict or not config.host_loopback
+
+    @property
     def admits(self) -> bool:
         """True if new flows may start: nobody listens to events, or whoever does can record them."""
         network = self._network
         return network is None or network.events is None or network.events.ready
+
+    def may_open(self, link: object, now: int) -> bool:
+        """Report whether a guest behind ``link`` may open a flow now, in nanoseconds."""
+        return self.openings is None or self.openings.take(link, now)
 
     def route(self, request: FlowRequest) -> Route | Refusal | Pending:
         """Find the host address and port for a flow that is not for a virtual service."""

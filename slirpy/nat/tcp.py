@@ -24,6 +24,7 @@ from slirpy.fair import OUTSIDE, Group, Shares
 from slirpy.interfaces import FlowRequest, HostNetwork, IcmpReport, Inspector, IPProtocol, StreamPeer, Verdict
 from slirpy.nat.inspected import InspectedStream
 from slirpy.nat.limits import EXHAUSTED, DescriptorLimit
+from slirpy.nat.memory import LEAST, MemoryBudget
 from slirpy.nat.outcomes import Pending
 from slirpy.nat.oversight import inspected, report_end, request_of
 from slirpy.nat.proxies import Proxies
@@ -75,7 +76,7 @@ _TIMESTAMPS = 12
 class NatTcpFlow(PumpedFlow):
     """A guest's connection through the NAT, from its SYN to its end."""
 
-    __slots__ = ("_arrival", "_nat", "_report", "_syn", "connecting", "counted", "inbound", "on_refused",
+    __slots__ = ("_arrival", "_nat", "_report", "_syn", "connecting", "counted", "held", "inbound", "on_refused",
                  "otherwise", "outside", "pending", "pin", "said", "serial", "share", "verdict")  # fmt: skip
 
     def __init__(self, nat: TcpNat, key: bytes, neighbor: Neighbor, conn: Connection, *, inbound: bool) -> None:
@@ -85,6 +86,8 @@ class NatTcpFlow(PumpedFlow):
         self._syn: Segment | None = None
         self._report: IcmpReport | None = None  # why the far side was unreachable
         self.share: Group[NatTcpFlow] | None = None
+        self.held = 0
+        """Bytes of data, as far as the budget for memory knows."""
         self.counted = nat.opening
         """Table that counts it: opening, open, or closed connections."""
         self.inbound = inbound
@@ -176,11 +179,13 @@ class NatTcpFlow(PumpedFlow):
         elif conn.fin_received and not self.shut and not conn.rcv_pending and self.peer is not None:
             self.shut = True
             self.peer.shutdown()
-        if self.read_ready:
+        if self.read_ready and (not conn.snd_buf.length or not self._nat.memory.is_tight):
             self.from_peer()
         self.output(now)
         if conn.rcv_queue:
             conn.copy_received()
+        if self.held or conn.snd_buf.length > LEAST or conn.rcv_queue or conn.reassembly.size:
+            self._nat.memory.note(self, conn.snd_buf.length + conn.rcv_pending + conn.reassembly.size)
         if conn.state is CLOSED or conn.state is TIME_WAIT:
             self._closed()
 
@@ -340,7 +345,8 @@ class TcpNat:
         self.opening: Shares[NatTcpFlow] = Shares(MAX_OPENING)
         self.open: Shares[NatTcpFlow] = Shares(MAX_FLOWS)
         self.over: Shares[NatTcpFlow] = Shares(MAX_TIME_WAIT)
-        self.windows = WindowPool(WIDE_BYTES)
+        self.memory: MemoryBudget[NatTcpFlow] = MemoryBudget(self.network.config.memory, self._evict_for_memory)
+        self.windows = WindowPool(min(WIDE_BYTES, self.network.config.memory // 2))
         self._descriptors = descriptors
         descriptors.share(self.opening, self.evict)
         descriptors.share(self.open, self.evict)
@@ -355,6 +361,9 @@ class TcpNat:
     def open_tcp(self, arrival: Arrival, key: bytes, seg: Segment, previous: Connection | None = None) -> None:
         """Handle a guest's SYN that belongs to no flow, or that replaces ``previous``, which was in TIME-WAIT."""
         network = self.network
+        if not self.router.may_open(arrival.port, network.now):
+            network.stats.drop_flow_rate += 1  # the guest repeats its SYN
+            return
         source, source_port, destination, port = split_key(key)
         service = self.tables.stream_service(destination, port)
         target: Route | Pending | None = None
@@ -530,6 +539,10 @@ class TcpNat:
             self._settings[family, mtu, burst] = cached
         return cached
 
+    def _evict_for_memory(self, flow: NatTcpFlow) -> None:
+        self.network.stats.memory_evicted += 1
+        self.evict(flow)
+
     def evict(self, flow: TcpFlow) -> None:
         """Evict a flow, with resets to both sides."""
         if isinstance(flow, NatTcpFlow) and flow.connecting:
@@ -546,6 +559,7 @@ class TcpNat:
             del tables.tcp_flows[flow.key]
             if isinstance(flow, NatTcpFlow):
                 flow.counted.remove(flow)
+                self.memory.forget(flow)
                 flow.report_end(ending(flow.conn.error))
             tables.closed_flows.append(flow.info(self.network.now, ending(flow.conn.error)))
         flow.release()

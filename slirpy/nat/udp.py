@@ -404,6 +404,9 @@ class UdpNat(DatagramNat[UdpFlow]):
         source = arrival.header.source
         flow = self.flows.get(source + source_port.to_bytes(2, "big"))
         if flow is None:
+            if not self.router.may_open(arrival.port, self.network.now):
+                self.network.stats.drop_flow_rate += 1
+                return
             # Route first: a refused datagram must not evict a working flow.
             destination = arrival.header.destination, destination_port
             route = self.route(arrival, source_port, destination, payload, destination_port)

@@ -19,6 +19,7 @@ from slirpy.config.kinds import (
 from slirpy.config.outbound import Outbound, parse_outbound
 from slirpy.config.proxy import Proxy, parse_no_proxy, parse_proxy
 from slirpy.config.rows import Group, Option
+from slirpy.config.sizes import memory, rate
 
 __all__ = ["CONGESTION", "KEEPALIVE_MAX", "MTU_MAX", "MTU_MIN", "ROWS"]
 
@@ -177,6 +178,36 @@ ROWS: tuple[Option, ...] = (
         help="Accept packets only from addresses that DHCP has leased to the same MAC address and link.",
         more="Static leases count, too. Guests of IPv6 need DHCPv6; link-local addresses need no lease.",
         flag="--source-guard",
+    ),
+    Option(
+        name="rate",
+        group=Group.NETWORK,
+        kind=Made(make=rate, form="bytes a second: a number, or text with a unit such as 10M", metavar="BYTES"),
+        default=None,
+        default_text="unlimited",
+        help="Bandwidth of each guest's link in bytes a second, in each direction, such as 10M or 512KiB.",
+        more="Frames beyond wait for up to 200 ms, and are then dropped.",
+        flag="--rate",
+    ),
+    Option(
+        name="flow_rate",
+        group=Group.NETWORK,
+        kind=Number(lowest=0, highest=1_000_000, unit="flows", lowest_means="unlimited", metavar="N"),
+        default=0,
+        default_text="unlimited",
+        help="New TCP, UDP and ping flows a second of each guest's link; more are dropped.",
+        more="As many may begin at once after a pause.",
+        flag="--flow-rate",
+    ),
+    Option(
+        name="memory",
+        group=Group.NETWORK,
+        kind=Made(make=memory, form="bytes: a number, or text with a unit such as 256M", metavar="BYTES"),
+        default=None,
+        default_text="a quarter of the machine's, 512 MiB at most",
+        help="Budget for the data of all connections that wait for guests or far sides, such as 256M.",
+        more="Beyond it, the link that holds most loses its largest connection.",
+        flag="--memory",
     ),
     Option(
         name="congestion",

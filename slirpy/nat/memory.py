@@ -1,0 +1,134 @@
+"""The budget for the data of all connections that wait: for guests to acknowledge, or for far sides to read.
+
+Each connection reports the bytes that it holds after it was serviced, if these are more than :data:`LEAST`: data for
+the guest that is not acknowledged, data for the far side, and data behind a gap. When all of them together exceed the
+budget, the largest connection of the party that holds the most is evicted, until they do not. Parties are links, as
+in :mod:`slirpy.fair`. Before that, from three quarters of the budget on, no far side is read while its guest has yet
+to acknowledge earlier data, so that the data stay with their senders.
+
+The largest connection is found in constant time, up to a factor of two: connections are kept by the number of bits in
+the size of their data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, Protocol, TypeVar
+
+from slirpy.fair import Group
+
+__all__ = ["LEAST", "Holder", "MemoryBudget"]
+
+LEAST = 1024
+"""Bytes of data for the guest up to which a connection need not report."""
+_TIGHT = 4
+"""From all but one of these parts of the budget on, less is read."""
+
+
+class Holder(Protocol):
+    """A connection that holds data."""
+
+    held: int
+    """Bytes as last reported. Written by :class:`MemoryBudget` only."""
+    share: Group[Any] | None
+
+
+H = TypeVar("H", bound=Holder)
+
+
+class _Party(Generic[H]):
+    """Connections of one party."""
+
+    __slots__ = ("bytes", "sizes")
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.sizes: dict[int, dict[H, None]] = {}
+        """By the number of bits in the size of their data."""
+
+    def largest(self) -> H:
+        """Return one of the largest. There must be one."""
+        return next(iter(self.sizes[max(self.sizes)]))
+
+
+class MemoryBudget(Generic[H]):
+    """The data of many connections, bounded by ``limit`` bytes.
+
+    Args:
+        evict: ends a connection, which then holds nothing.
+
+    Attributes:
+        total: bytes that all connections hold.
+        is_tight: true if connections should take no more data than they need.
+    """
+
+    __slots__ = ("_evict", "_limit", "_parties", "_party_of", "_tight_from", "is_tight", "total")
+
+    def __init__(self, limit: int, evict: Callable[[H], None]) -> None:
+        self.total = 0
+        self.is_tight = False
+        self._limit = limit
+        self._tight_from = limit - limit // _TIGHT
+        self._evict = evict
+        self._parties: dict[Hashable, _Party[H]] = {}
+        self._party_of: dict[H, Hashable] = {}
+
+    def note(self, holder: H, size: int) -> None:
+        """Note the bytes that a connection holds now. This may evict connections, also that one."""
+        old = holder.held
+        if size == old:
+            return
+        if not size:
+            self.forget(holder)
+            return
+        name = self._party_of.get(holder) if old else None
+        if name is None:
+            if holder.share is None:
+                return  # it has ended
+            name = self._party_of[holder] = holder.share.party.name
+        party = self._parties.get(name)
+        if party is None:
+            party = self._parties[name] = _Party()
+        if size.bit_length() != old.bit_length():
+            self._unlist(party, holder, old)
+            party.sizes.setdefault(size.bit_length(), {})[holder] = None
+        holder.held = size
+        self._add(party, size - old)
+        while self.total > self._limit:
+            victim = max(self._parties.values(), key=_bytes_of).largest()
+            self._evict(victim)
+            self.forget(victim)
+
+    def forget(self, holder: H) -> None:
+        """Note that a connection holds nothing any more. Harmless when repeated."""
+        size = holder.held
+        if not size:
+            return
+        name = self._party_of.pop(holder)
+        party = self._parties[name]
+        self._unlist(party, holder, size)
+        holder.held = 0
+        self._add(party, -size)
+        if not party.sizes:
+            del self._parties[name]
+
+    def numbers(self) -> dict[Hashable, int]:
+        """Bytes that each party holds."""
+        return {name: party.bytes for name, party in self._parties.items()}
+
+    def _add(self, party: _Party[H], change: int) -> None:
+        party.bytes += change
+        self.total += change
+        self.is_tight = self.total >= self._tight_from
+
+    @staticmethod
+    def _unlist(party: _Party[H], holder: H, size: int) -> None:
+        if size:
+            same = party.sizes[size.bit_length()]
+            del same[holder]
+            if not same:
+                del party.sizes[size.bit_length()]
+
+
+def _bytes_of(party: _Party[Any]) -> int:
+    return party.bytes
