@@ -142,7 +142,7 @@ def _wrong_made(row: Option) -> Values:
         return st.one_of(ODD, texts, st.lists(st.one_of(st.integers(), texts), min_size=1, max_size=2))
     if row.name in ("rate", "memory"):
         return st.one_of(
-            ODD, st.integers(max_value=999), st.integers(1 << 51), st.floats(),
+            st.integers(max_value=999), st.integers(1 << 51), st.floats(), st.binary(max_size=8),
             st.sampled_from(["", "1", "10 X", "-5M", "5iB", "1e9", "1.2345M", "0x10", "M"]),
         )  # fmt: skip
     if row.name == "no_proxy":

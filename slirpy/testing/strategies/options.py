@@ -93,6 +93,11 @@ def _made(row: Option) -> Values:
         return st.one_of(
             files, st.lists(st.one_of(files, files.map("efi-x64={}".format)), min_size=1, max_size=3)
         )
+    if row.name in ("rate", "memory"):
+        number = st.integers(17, 900)
+        return st.one_of(
+            number.map(lambda n: n << 20), st.builds("{}{}".format, number, st.sampled_from(("M", "MiB", "GB")))
+        )
     if row.name == "no_proxy":
         return st.one_of(
             far, st.sampled_from(["private", "*", "192.0.2.0/24", "2001:db8::/32", "*.example.org"])
