@@ -198,6 +198,12 @@ class Slirp(Driven):
         self._check_open()
         return self._call(plug)
 
+    def _stop_listening(self, listener: StreamListener) -> None:
+        if not listener.closed:
+            place = listener.address
+            self._stack.hide_listener(place.address if not place.local else None, hide=False)
+            listener.close()
+
     def _limited(self, link: Link) -> Link:
         """Limit the bandwidth of a link, if the configuration says so."""
         if self.config.rate is None:
@@ -249,7 +255,9 @@ class Slirp(Driven):
             listener = StreamListener(address, welcome, limit=limit)
             listener.start(self._poller, self.stats)
             self._listeners = [listener, *others]
-            return GuestListener(listener, lambda: self._call(listener.close))
+            place = listener.address
+            self._stack.hide_listener(place.address if not place.local else None)
+            return GuestListener(listener, lambda: self._call(lambda: self._stop_listening(listener)))
 
         self._check_open()
         return self._call(listen)

@@ -6,7 +6,7 @@ time, its output frames and a deadline, so the same class serves an emulator, a 
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from random import Random
 from types import NoneType
 
@@ -27,7 +27,7 @@ from slirpy.core.stack import IPStack
 from slirpy.core.translation import Translation
 from slirpy.errors import ConfigError, ForwardError
 from slirpy.fair import TokenBuckets
-from slirpy.interfaces import Buffer, FlowRequest, HostNetwork, StreamOwner, StreamPeer
+from slirpy.interfaces import Buffer, FlowRequest, HostNetwork, IPProtocol, StreamOwner, StreamPeer
 from slirpy.nat.hostfwd import Forwards
 from slirpy.nat.icmp import IcmpNat
 from slirpy.nat.inside import Inside, LoopbackForwards
@@ -186,6 +186,16 @@ class Stack(IPStack):
     def lead_inside(self, inside: Inside) -> None:
         """Retry forwards that a guest refuses on that guest's own loopback, which ``inside`` reaches."""
         self._hostfwds.lead_inside(LoopbackForwards(self._parts, inside, self._descriptors))
+
+    def hide_listener(self, place: tuple[str, int] | None, *, hide: bool = True) -> None:
+        """Refuse guests' connections to a TCP port of the host where this network listens for guests, or no longer.
+
+        ``place`` begins with an address and a port; None: it is no port.
+        """
+        if place is not None:
+            ports = self._router.own_ports
+            address = ip_address(place[0].partition("%")[0]).packed
+            (ports.add if hide else ports.remove)(IPProtocol.TCP, address, place[1])
 
     def _forward_target(self) -> bytes:
         config = self.config

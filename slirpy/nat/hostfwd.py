@@ -12,7 +12,14 @@ from slirpy.config.hostfwd import HostForward
 from slirpy.config.text import with_port
 from slirpy.core.flows import FlowInfo
 from slirpy.errors import ForwardError
-from slirpy.interfaces import AcceptedStream, BoundDatagramPeer, HostNetwork, IcmpReport, StreamOwner
+from slirpy.interfaces import (
+    AcceptedStream,
+    BoundDatagramPeer,
+    HostNetwork,
+    IcmpReport,
+    IPProtocol,
+    StreamOwner,
+)
 from slirpy.nat.inside import Handover, LoopbackForwards, UdpDetour
 from slirpy.nat.introduced import PrecededStream
 from slirpy.nat.tcp import TcpNat
@@ -108,7 +115,16 @@ class Forwards:
                 raise ForwardError(_explain(rule, index, error)) from error
         chosen = replace(rule, host_port=active[0].address[1]) if rule.path is None else rule
         self._active[chosen] = active
+        self._note(chosen, active, self._tcp.router.own_ports.add)
         return chosen
+
+    @staticmethod
+    def _note(rule: HostForward, active: list[_Active], note: Callable[[IPProtocol, bytes, int], None]) -> None:
+        """Note where a forward listens, or no longer does, so that guests are not led back to it."""
+        if rule.path is None:
+            protocol = IPProtocol.TCP if rule.protocol == "tcp" else IPProtocol.UDP
+            for each in active:
+                note(protocol, *each.address)
 
     def _check_guest(self, rule: HostForward) -> None:
         network = self._tcp.network
@@ -164,6 +180,7 @@ class Forwards:
         if active is None:
             known = ", ".join(map(str, self._active)) or "none"
             raise ForwardError(f'hostfwd "{rule}": no such forward; active are: {known}')
+        self._note(rule, active, self._tcp.router.own_ports.remove)
         for each in active:
             each.close()
 

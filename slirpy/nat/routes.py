@@ -20,6 +20,7 @@ from slirpy.errors import ConfigError
 from slirpy.fair import TokenBuckets
 from slirpy.interfaces import Action, Decision, FlowRequest, Policy, Verdict
 from slirpy.nat.outcomes import HOLD_TIME, Pending, Refusal, Route
+from slirpy.nat.ownports import OwnPorts
 from slirpy.wire.ip import family_of
 from slirpy.wire.scope import is_link_local, with_interface
 
@@ -103,6 +104,7 @@ class Router:
         self._config = config
         self._translation = Translation(config) if translation is None else translation
         self._servers = config.server_addresses if servers is None else servers
+        self.own_ports = OwnPorts()
         self.openings: TokenBuckets[object] | None = None
         """Limits new flows by link; None: they are unlimited."""
         self._gateways = frozenset((config.gateway_address, config.gateway_address6, ROUTER))
@@ -155,6 +157,8 @@ class Router:
             return refusal
         if is_link_local(request.source_bytes) and not family_of(address).is_loopback(address):
             return Refusal.BEYOND_SCOPE  # no router forwards its packets (RFC 4291, section 2.5.6)
+        if self.own_ports.leads_to(request.protocol, address, request.destination_port, self.is_own):
+            return Refusal.PORT_UNREACHABLE
         if self.policy is None:
             return Route(address, request.destination_port, self._other_loopback(request.destination_bytes))
         request = self._known(request, address)
