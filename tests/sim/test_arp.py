@@ -51,12 +51,27 @@ def test_answers_for_its_own_addresses(net: Net, target: bytes, mac: bytes) -> N
 
 
 @pytest.mark.parametrize(
-    "target", ["10.0.2.15", "10.0.2.77", "10.0.2.4", "10.0.2.0", "10.0.2.255", "198.51.100.7"]
+    ("target", "nobody"),
+    [
+        ("10.0.2.15", 0),
+        ("10.0.2.77", 2),
+        ("10.0.2.4", 2),
+        ("10.0.2.0", 2),
+        ("10.0.2.255", 2),
+        ("198.51.100.7", 2),
+    ],
 )
-def test_answers_for_nothing_else(net: Net, target: str) -> None:
+def test_answers_for_nothing_else(net: Net, target: str, nobody: int) -> None:
     net.send(arp(1, target=ip(target)))
     net.send(arp(1, target=ip(target), sender=bytes(4)))  # a probe for duplicates
     net.silence()
+    assert net.stats.arp_nobody == nobody
+
+
+def test_an_announcement_of_a_stranger_asks_for_nobody(net: Net) -> None:
+    net.send(arp(1, sender=WORLD, target=WORLD))
+    net.silence()
+    assert net.stats.arp_nobody == 0
 
 
 def test_a_probe_for_our_address_is_answered(net: Net) -> None:

@@ -423,6 +423,14 @@ def test_a_handler_over_a_unix_socket_too() -> None:
     assert bytes(client.received) == b"x"
 
 
+def test_another_way_inside_ends_what_went_along_the_first() -> None:
+    world = World()
+    client, program = world.spliced()
+    world.net.stack.lead_inside(SimInside(world.net))
+    world.net.run(0.05)
+    assert client.error == program.error == errno.ECONNRESET
+
+
 def test_the_end_of_the_network() -> None:
     world = World("tcp:127.0.0.1:0-:80", "udp:127.0.0.1:0-:53")
     client, program = world.spliced()
@@ -518,10 +526,12 @@ def test_clients_of_the_loopback_are_kept_apart() -> None:
     for source in sources:
         assert world.heard(source) == [b"to %d" % source[1]]
     assert len({each.source for each in service.received}) == 5
-    assert world.inside.sockets == 5
+    assert world.inside.sockets == world.net.stats.hostfwd_loopback == 5
     world.net.run(IDLE_TIMEOUT / 1e9 + 1)
     assert world.inside.sockets == 0
     assert world.net.stack.flows() == []
+    inside = [flow for flow in world.net.stack.closed_flows if flow.guest[0].is_loopback]
+    assert [(flow.state, flow.guest[1]) for flow in inside] == [("CLOSED", 53)] * 5
 
 
 def test_when_the_loopback_refuses_the_address_is_tried_again() -> None:

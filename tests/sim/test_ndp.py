@@ -144,6 +144,15 @@ def test_each_link_has_a_rate_of_its_own(net: Net) -> None:
     assert len(net.raw()) == 1
 
 
+def test_each_link_has_a_rate_for_questions_of_neighbours(net: Net) -> None:
+    other = net.attach()
+    for _ in range(300):
+        net.send(neighbor())
+    assert net.stats.ndp_neighbor_adverts == 100
+    net.send(neighbor(mac=OTHER_MAC, options=b"\1\1" + OTHER_MAC), wire=other)
+    assert net.stats.ndp_neighbor_adverts == 101
+
+
 def test_a_link_that_has_gone_is_told_nothing(net: Net) -> None:
     for _ in range(2):
         net.send(solicitation(b"", source=NOWHERE))
