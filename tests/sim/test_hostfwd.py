@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 from typing import Any
 
 import pytest
@@ -228,6 +230,39 @@ def test_port_zero_tells_the_port() -> None:
     assert all(ports)
     assert ports[0] != ports[1]
     assert all(call.address == LOOPBACK for call in net.host.calls)
+
+
+@pytest.mark.parametrize(
+    ("rule", "error", "advice"),
+    [
+        ("tcp::80-:80", errno.EADDRINUSE, "choose another port, or 0 to have a free one"),
+        ("unix:/run/web.sock-:80", errno.EADDRINUSE, "choose another"),
+        ("tcp::80-:80", errno.EACCES, "ports below 1024 need privileges, try 8080"),
+        ("unix:/run/web.sock-:80", errno.EACCES, "choose another folder"),
+        (
+            "tcp:192.0.2.1:80-:80",
+            errno.EADDRNOTAVAIL,
+            "that is no address of this host; use 127.0.0.1 or 0.0.0.0",
+        ),
+        ("tcp:[2001:db8::1]:80-:80", errno.EADDRNOTAVAIL, "that is no address of this host; use [::1] or [::]"),
+        ("unix:/run/web.sock-:80", errno.ENOENT, "the folder does not exist"),
+        ("tcp:[fe80::1%no0]:80-:80", errno.ENODEV, "there is no such interface"),
+        ("tcp:[::1]:80-:80", errno.EAFNOSUPPORT, "this system has no IPv6"),
+        ("unix:/run/web.sock-:80", errno.EAFNOSUPPORT, "this system has no unix sockets"),
+    ],
+)
+def test_advice_if_the_host_refuses_to_listen(
+    rule: str, error: int, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = forwarding()
+
+    def refuse(*_: Any) -> Any:
+        raise OSError(error, os.strerror(error))
+
+    for name in ("listen_tcp", "listen_unix"):
+        monkeypatch.setattr(net.host, name, refuse)
+    with pytest.raises(ForwardError, match=rf"{re.escape(os.strerror(error).lower())}; {re.escape(advice)}$"):
+        net.stack.add_hostfwd(config(hostfwd=[rule]).hostfwd[0])
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
