@@ -314,6 +314,12 @@ def test_an_address_that_nobody_can_have(server: str) -> None:
         network(GuestForward(server, 7, StreamFactory(Greeter)))
 
 
+@pytest.mark.parametrize("server", ["240.0.0.1", "64:ff9b::c000:209"])
+def test_an_unusual_address(server: str) -> None:
+    rule = GuestForward(server, 7, StreamFactory(Greeter))
+    assert network(rule).stack.guestfwds() == [rule]
+
+
 def test_virtual_time_has_no_processes() -> None:
     with pytest.raises(ForwardError, match="in virtual time"):
         network("tcp:10.0.2.100:7-cmd:cat")
@@ -324,3 +330,16 @@ def test_restrict_leaves_it() -> None:
     net.host.serve_tcp(TARGET, 8080, Echo)
     Peer(net, 80, address=SERVER).open()
     assert GUEST in {key[:4] for key in net.stack.tcp_flows}
+
+
+def test_the_addresses_of_a_name_are_tried_in_order() -> None:
+    net = VirtualNetwork(config(guestfwd=["tcp:10.0.2.100:80-tcp:web.example:8080"]), seed=1)
+    net.boot()
+    addresses = [ip(f"192.0.2.{number}") for number in (9, 8, 7)]
+    net.host.add_name("web.example", *addresses)
+    net.host.serve_tcp(addresses[1], 8080, Echo)
+    stream = net.guest.connect("10.0.2.100", 80)
+    stream.write(b"hello")
+    net.run_until(lambda: stream.received == b"hello")
+    calls = [(call.address, call.port) for call in net.host.calls if call.name == "connect_tcp"]
+    assert calls == [(address, 8080) for address in addresses[:2]]
