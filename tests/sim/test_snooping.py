@@ -474,8 +474,9 @@ def test_reporters_are_bounded() -> None:
 def test_bad_reports_count(more: dict[str, Any]) -> None:
     world = World()
     world.join_all()
-    assert world.report(1, (TO_EX, GROUP), **more) == [False, False, False]
-    assert world.net.stats.drop_mld_malformed == 1
+    for count in (1, 2):
+        assert world.report(1, (TO_EX, GROUP), **more) == [False, False, False]
+        assert world.net.stats.drop_mld_malformed == count
     assert not any(world.multicast(0, GROUP))
 
 
