@@ -90,8 +90,8 @@ def _number(record: dict[str, Any], key: str) -> int:
 def is_refusal(record: dict[str, Any]) -> bool:
     """Report whether a record says that something was refused."""
     event = record["event"]
-    if event in ("refused", "inspected", "decision"):
-        return record.get("verdict") != "allow"
+    if event == "refused":  # also after first bytes that were the reason
+        return True
     if event == "omitted":
         return record.get("kind") == "refused"
     return event == "query" and record.get("outcome") not in ("local", "cached", "forwarded")

@@ -81,7 +81,7 @@ class Summary:
         self._last.append(record)
         if is_refusal(record):
             self._add_refusal(record)
-        if event in ("open", "end", "query", "refused", "inspected"):
+        if event in ("open", "end", "query", "refused"):
             self._add_name(record, event)
 
     def _add_name(self, record: dict[str, Any], event: str) -> None:
@@ -99,7 +99,7 @@ class Summary:
             name.refused += 1
 
     def _add_refusal(self, record: dict[str, Any]) -> None:
-        reason = record.get("rule") or record.get("reason") or record.get("outcome") or ""
+        reason = record.get("reason") or record.get("rule") or record.get("outcome") or ""
         key = _guest(record), _goal({**record, "destination_port": None}), str(reason)
         if key not in self._refusals and len(self._refusals) >= KEYS_MAX:
             key = _REST, "", ""
@@ -253,8 +253,8 @@ def describe(record: dict[str, Any]) -> str:
         case "end":
             moved = f"in {amount(_whole(get('bytes_in')))}, out {amount(_whole(get('bytes_out')))}"
             return f"{_goal(record)}: {get('end')} after {get('duration')} s, {moved}"
-        case "open" | "refused" | "inspected" | "question" | "decision":
-            why = get("rule") or get("reason")
+        case "open" | "refused" | "inspected":
+            why = get("reason") or get("rule")
             said = get("said")
             heard = f", says {', '.join(map(str, said))}" if isinstance(said, list) and said else ""
             arrow = "from " if get("inbound") else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
 
 import click
 
@@ -20,7 +21,7 @@ Examples:
   slirpy policy check policy.toml
   slirpy policy check policy.toml tcp:example.org:443 udp:8.8.8.8:53 host:8000 icmp:metadata
 """
-_SOURCE = "10.0.2.15"
+_SOURCES = {4: "10.0.2.15", 6: "fec0::15"}
 _SOMEWHERE = "1.1.1.1"
 """An address of the Internet, for those of names."""
 _PLACES = {
@@ -81,11 +82,8 @@ def _requests(text: str) -> Iterator[FlowRequest]:
     elif address == "any" or "/" in address:
         raise ConfigError(f'FLOW "{text}" has no single destination; write an address, a name, or a word')
     for port in ports or [0]:
-        yield FlowRequest(protocol, _source(address), 40000, address, port, host, names=names, own=own)
-
-
-def _source(address: str) -> str:
-    return "fec0::15" if ":" in address else _SOURCE
+        source = _SOURCES[ip_address(address).version]
+        yield FlowRequest(protocol, source, 40000, address, port, host, names=names, own=own)
 
 
 def _decision(policy: RulePolicy, text: str, request: FlowRequest) -> str:

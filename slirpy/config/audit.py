@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from slirpy.errors import ConfigError
-from slirpy.paths import PATH_MAX
+from slirpy.paths import PATH_MAX, is_unix_path
 
 __all__ = ["AuditPlace", "audit_text", "parse_audit"]
 
@@ -35,7 +35,7 @@ def parse_audit(text: str) -> AuditPlace:
         return AuditPlace(descriptor=int(number))
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
-        if not path or "\0" in path or len(os.fsencode(path)) > PATH_MAX:
+        if not is_unix_path(path):
             raise ConfigError(
                 f'audit "{text}": the path of a socket has 1 to {PATH_MAX} bytes; such as unix:/run/log.sock'
             )

@@ -7,13 +7,16 @@ import os
 import pty
 import select
 import stat
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from slirpy import RulePolicy
+from tests.support.repository import REPOSITORY
 from tests.system.user import User
 from tests.system.webserver import WebServer
 from tests.unit.audit.records import check, check_numbers, lines
@@ -167,3 +170,48 @@ def test_questions_at_the_terminal(slirpy: User, web: WebServer, folder: Path) -
     assert [record["reason"] for record in records if record["event"] == "refused"] == [
         "refused at the terminal"
     ] * 2
+
+
+# In a network namespace with two servers at public addresses, which no packet leaves.
+NAMES = """
+set -e
+ip link set lo up
+for address in 203.0.113.7 203.0.113.8; do
+    ip address add $address/32 dev lo
+    "$PYTHON" -m tests.system.webserver $address 8080 > $address.port &
+    echo $! >> servers
+done
+while [ ! -s 203.0.113.7.port ] || [ ! -s 203.0.113.8.port ]; do sleep 0.05; done
+run() {
+    "$PYTHON" -m slirpy run --dns 127.0.0.1:9 --dns-record web.example=203.0.113.7 \\
+        --dns-record new.example=203.0.113.8 "$@"
+}
+ask() { for name; do curl -s -o /dev/null -m 20 -w '%{http_code} ' "http://$name:8080/" || true; done; }
+run --learn policy.toml -- sh -c "$(declare -f ask); ask web.example"
+run --policy policy.toml --audit same.jsonl -- sh -c "$(declare -f ask); ask web.example"
+run --policy policy.toml --audit changed.jsonl -- sh -c "$(declare -f ask); ask web.example new.example"
+kill $(cat servers)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "linux" and os.geteuid() != 0, reason="needs root")
+def test_a_policy_that_is_learned_is_about_names(slirpy: User, folder: Path, need: Callable[..., None]) -> None:
+    need("bash", "curl", "ip", "unshare")
+    environment = slirpy.environment(PYTHON=sys.executable, PYTHONPATH=str(REPOSITORY))
+    result = subprocess.run(
+        ["unshare", "--net", "bash", "-c", NAMES],
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["200", "200", "200", "000"]
+    assert [str(rule) for rule in RulePolicy.from_file(folder / "policy.toml").rules] == [
+        "allow tcp:web.example:8080"
+    ]
+    refused = {
+        name: [
+            record["names"] for record in lines((folder / name).read_bytes()) if record["event"] == "refused"
+        ]
+        for name in ("same.jsonl", "changed.jsonl")
+    }
+    assert refused["same.jsonl"] == []
+    assert refused["changed.jsonl"] == [["new.example"]]
