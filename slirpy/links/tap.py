@@ -42,6 +42,8 @@ _ETHERTYPE_IPV6 = 0x86  # first byte of the EtherType
 
 _FRAME_ROOM = 65535 + 14 + 4
 _ARENA = 16 * _FRAME_ROOM
+PAUSE = 50_000
+"""Nanoseconds after which a small exchange is assumed to go on as it began."""
 """Bytes of the read buffer: a MiB, which stays in the processor's cache until the flush."""
 
 
@@ -197,6 +199,10 @@ class TapLink:
         self._sink: LinkSink | None = None
         self._poller: Poller | None = None
         self._waiting = False
+        self._read_at = 0
+        """Time when the last batch was read."""
+        self._single = False
+        """True if the last batch was one frame, or none."""
         self._headers: dict[tuple[int, int, int, int, int], bytes] = {}
 
     def start(self, sink: LinkSink, poller: Poller) -> None:
@@ -216,36 +222,44 @@ class TapLink:
             self._poller.modify(self._fd, READ, self._ready)
             self._sink.writable()
         if mask & READ:
-            self._read()
+            self._single = self._read() <= 1
+            self._read_at = monotonic_ns()
 
-    def _read(self) -> None:
-        """Read a batch; its memory is reused after the flush that follows."""
+    def _read(self) -> int:
+        """Read a batch; its memory is reused after the flush that follows. Returns the number of frames."""
         sink, fd, header = self._sink, self._fd, self._header
         if sink is None:
-            return
+            return 0
         readv, size = os.readv, len(header)
         arena, start = self._arena, 0
-        end = monotonic_ns() + TURN
-        for _ in range(TURN_FRAMES):
+        now = monotonic_ns()
+        # After one frame and a pause there is one frame again, as a rule. The poller tells of more, which are then
+        # read together. Asking for a second one here would cost a small exchange a system call and an exception.
+        single = self._single and now - self._read_at > PAUSE
+        end = now + TURN
+        for number in range(TURN_FRAMES):
             if start > _ARENA - _FRAME_ROOM:
-                return
+                return number
             try:
                 length = readv(fd, (header, arena[start : start + _FRAME_ROOM])) - size
             except BlockingIOError:
-                return
+                return number
             except InterruptedError:
                 continue
             except OSError:
                 self._stop()  # the interface disappeared
-                return
+                return number
             if length > 0:
                 # NEEDS_CSUM: the checksum is left to the receiver, and slirpy needs none. DATA_VALID: the kernel has
                 # checked it.
                 checksummed = bool(size and header[0] & (_NEEDS_CSUM | _DATA_VALID))
                 gso_size = _unpack_gso_size(header, 4)[0] if size and header[1] else 0
                 if sink.input(arena[start : start + length], checksummed, gso_size) and monotonic_ns() >= end:
-                    return  # the rest stays in the kernel's queue until the next poll
+                    return number + 1  # the rest stays in the kernel's queue until the next poll
+                if single:
+                    return 1
                 start += length
+        return TURN_FRAMES
 
     def send(self, frames: Sequence[Frame]) -> int:
         """Write each frame; the kernel takes one at a time."""

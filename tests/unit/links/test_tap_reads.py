@@ -1,0 +1,79 @@
+"""Number of reads of a TAP link."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from slirpy.interfaces import READ
+from slirpy.links import tap
+
+FRAME = bytes(60)
+
+
+class Kernel:
+    """A TAP descriptor, its sink and its poller: frames wait in a queue, and a clock is set by hand."""
+
+    def __init__(self) -> None:
+        self.waiting = self.arrived = self.reads = self.now = 0
+
+    def readv(self, fd: int, buffers: Any) -> int:
+        self.reads += 1
+        if not self.waiting:
+            raise BlockingIOError
+        self.waiting -= 1
+        return len(FRAME)
+
+    def input(self, frame: Any, checksummed: bool, gso_size: int) -> bool:
+        self.arrived += 1
+        return False
+
+    def register(self, fd: int, events: int, ready: Any) -> None:
+        self.ready = ready
+
+    def unregister(self, fd: int) -> None:
+        """Do nothing."""
+
+    def poll(self, pause: int, frames: int) -> int:
+        """Let frames come after a pause, and report the descriptor until it is empty; returns the reads."""
+        self.now += pause
+        self.waiting, self.reads = frames, 0
+        while self.waiting:
+            self.ready(READ)
+        return self.reads
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
+    made: Any = Kernel()
+    monkeypatch.setattr(tap, "_probe", lambda fd: (0, False, False))
+    monkeypatch.setattr(tap, "monotonic_ns", lambda: made.now)
+    monkeypatch.setattr(os, "readv", made.readv)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        link = tap.TapLink(os.dup(ours.fileno()))
+        link.start(made, made)
+        yield made
+        link.close()
+
+
+def test_small_exchanges_cost_one_read_each(kernel: Kernel) -> None:
+    assert kernel.poll(tap.PAUSE * 2, 1) == 2
+    assert [kernel.poll(tap.PAUSE * 2, 1) for _ in range(5)] == [1] * 5
+    assert kernel.arrived == 6
+
+
+def test_what_comes_without_a_pause_is_read_together(kernel: Kernel) -> None:
+    kernel.poll(tap.PAUSE * 2, 1)
+    assert kernel.poll(tap.PAUSE // 2, 10) == 11
+    assert kernel.poll(tap.PAUSE * 2, 10) == 11  # after a batch another one is expected, whatever the pause
+
+
+def test_more_than_the_expected_frame_is_read_by_the_next_poll(kernel: Kernel) -> None:
+    kernel.poll(tap.PAUSE * 2, 1)
+    assert kernel.poll(tap.PAUSE * 2, 10) == 1 + 10
+    assert kernel.arrived == 11
