@@ -21,6 +21,8 @@ _HEAD = 1024
 def open_own(path: str | os.PathLike[str], is_ours: IsOurs) -> int:
     """Open a file to write it from its beginning, or a device; returns the descriptor.
 
+    A new file is readable and writable by its owner only.
+
     Raises:
         FileExistsError: the file has other content.
         OSError: the file cannot be opened.
@@ -28,7 +30,7 @@ def open_own(path: str | os.PathLike[str], is_ours: IsOurs) -> int:
     flags = os.O_WRONLY | os.O_CREAT
     for name in ("O_CLOEXEC", "O_BINARY", "O_NOCTTY"):
         flags |= getattr(os, name, 0)
-    fd = os.open(path, flags, 0o666)
+    fd = os.open(path, flags, 0o600)  # it contains what guests sent and received
     try:
         if _has_content(path, os.fstat(fd), is_ours):
             os.ftruncate(fd, 0)
@@ -86,7 +88,7 @@ def create_new(option: str, path: str | os.PathLike[str]) -> int:
     for name in ("O_CLOEXEC", "O_BINARY", "O_NOCTTY", "O_NOFOLLOW", "O_NONBLOCK"):
         flags |= getattr(os, name, 0)
     try:
-        fd = os.open(path, flags, 0o666)
+        fd = os.open(path, flags, 0o600)  # it contains what guests sent and received
     except OSError as error:
         why = os.strerror(error.errno or 0).lower()
         raise LinkError(

@@ -16,6 +16,9 @@ PATH_MAX = ABSTRACT_MAX if sys.platform == "linux" else 103
 """Maximum bytes of a path, without the zero at its end; ``sun_path`` of the BSDs and of macOS is smaller."""
 
 
+_PRIVATE = 0o600
+
+
 def is_unix_path(path: object) -> bool:
     """Report whether a value can be the path of a unix socket here: text of 1 to :data:`PATH_MAX` bytes, none of them
     zero.
@@ -24,14 +27,14 @@ def is_unix_path(path: object) -> bool:
 
 
 def bind_unix(sock: socket.socket, path: str) -> None:
-    """Bind a socket to a path. An unused socket at that path is replaced.
+    """Bind a socket to a path, for its owner only. An unused socket at that path is replaced.
 
     Raises:
         FileExistsError: the path exists and is not a socket.
         OSError: it cannot be bound; EADDRINUSE: it is in use.
     """
     try:
-        sock.bind(path)
+        _bind_privately(sock, path)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
@@ -42,7 +45,18 @@ def bind_unix(sock: socket.socket, path: str) -> None:
             if probe.connect_ex(path) != errno.ECONNREFUSED:
                 raise  # it has a listener, or cannot be tested
         os.unlink(path)
+        _bind_privately(sock, path)
+
+
+def _bind_privately(sock: socket.socket, path: str) -> None:
+    try:
+        os.fchmod(sock.fileno(), _PRIVATE)  # Linux gives the path the permissions of the socket
         sock.bind(path)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        sock.bind(path)  # other systems do not, and refuse this
+        os.chmod(path, _PRIVATE)
 
 
 def inode_of(path: str) -> int | None:

@@ -10,6 +10,8 @@ from contextlib import suppress
 from io import BufferedWriter, FileIO, TextIOWrapper, UnsupportedOperation
 from typing import Any, TextIO
 
+from slirpy.audit.text import plain
+
 __all__ = ["StandardOutput", "exhausted", "flush_errors", "tell", "write_line"]
 
 _HINTS = {
@@ -111,7 +113,7 @@ def write_line(line: str, patience: float = PATIENCE) -> bool:
     try:
         if not _ready(patience):
             return False
-        print(line, file=sys.stderr, flush=True)
+        print(plain(line), file=sys.stderr, flush=True)
     except (OSError, ValueError):
         return False
     return True

@@ -28,10 +28,15 @@ import signal
 import socket
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from ipaddress import ip_address
 from struct import Struct
 from struct import error as struct_error
 from typing import Any, NoReturn
+
+from slirpy.sandbox import capabilities, seccomp
+from slirpy.sandbox.syscalls import machine
 
 __all__ = ["FLOW", "RUNNING", "Spawner", "active", "use"]
 
@@ -194,7 +199,7 @@ class _Server:
         if data or descriptors:
             raise ValueError
         if operation == _SEAL:
-            self._sealed = True
+            self._seal()
             return 0, None
         if operation == _ENDED:
             return self._ended(first), None
@@ -204,6 +209,22 @@ class _Server:
         if operation == _OPEN:
             return 0, os.open(self._files[first], os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         raise ValueError
+
+    def _seal(self) -> None:
+        """Complete the list. Without programs, this process needs no rights but to read its files."""
+        self._sealed = True
+        name = machine()
+        if self._programs or name is None:
+            return
+        for step in (
+            capabilities.no_new_privileges,
+            capabilities.drop_bounding_set,
+            capabilities.drop_capabilities,
+            capabilities.not_dumpable,
+            partial(seccomp.install, seccomp.self_filter(name, (), ())),
+        ):
+            with suppress(OSError):  # the other process tells what this system lacks
+                step()
 
     def _register(self, data: bytes, quiet: bool) -> int:
         if self._sealed or len(self._programs) >= _PROGRAMS_MAX:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from slirpy.cli.flags import check_plain_name
 from slirpy.errors import ConfigError, LinkError
 from slirpy.interfaces import Frame, Link
 from slirpy.links import CallbackLink, CaptureLink, Recorder, TraceFile, TraceLink
+from slirpy.ownfile import open_own
+from slirpy.paths import bind_unix
 from slirpy.wire import pcap, pcapng
 
 FRAME = bytes(range(60))
@@ -256,3 +259,15 @@ def test_a_name_that_takes_no_options_may_exist(tmp_path: Path) -> None:
     Path(name).touch()
     check_plain_name("--trace", name)
     check_plain_name("--trace", f"{tmp_path}/a,b")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_new_files_and_sockets_are_for_the_owner_only(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        os.close(open_own(tmp_path / "file", lambda head: True))
+        with socket.socket(socket.AF_UNIX) as sock:
+            bind_unix(sock, str(tmp_path / "socket"))
+    finally:
+        os.umask(before)
+    assert {oct((tmp_path / name).stat().st_mode & 0o777) for name in ("file", "socket")} == {"0o600"}
