@@ -12,6 +12,10 @@ _LONGEST = 65536
 _LINE_MAX = 1000
 
 
+class GoneError(Exception):
+    """The other side has ended or given up."""
+
+
 class Channel:
     """One end of a socket pair that preserves message boundaries. If either process ends, the other is notified."""
 
@@ -73,3 +77,15 @@ def line(message: Message, key: str) -> str:
     value = message.get(key)
     text = value if isinstance(value, str) else f"unexpected message {message!r}"
     return "".join(each if each.isprintable() else " " for each in text)[:_LINE_MAX]
+
+
+def expect(channel: Channel, what: str) -> Message:
+    """Wait for a message that contains a key.
+
+    Raises:
+        GoneError: another one came, or the far end has closed.
+    """
+    received = channel.receive()
+    if received is None or what not in received[0]:
+        raise GoneError
+    return received[0]

@@ -52,6 +52,7 @@ class SelfSandbox:
 
     def __init__(self, mode: str, config: Config | None, stack: ExitStack) -> None:
         self._mode = mode
+        self._missing = ""
         self._config = config
         if mode == "on" and sys.platform != "linux":
             fail("--sandbox on: the sandbox needs Linux; use --sandbox auto")
@@ -70,7 +71,11 @@ class SelfSandbox:
         if programs or replaced:
             from slirpy.sandbox import spawner
 
-            other = spawner.Spawner([_RESOLV_CONF] if replaced else [])
+            try:
+                other = spawner.Spawner([_RESOLV_CONF] if replaced else [])
+            except OSError as error:
+                self._missing = f"a process that starts programs ({(error.strerror or str(error)).lower()})"
+                return
             spawner.use(other)
             stack.callback(other.close)
             stack.callback(spawner.use, None)
@@ -103,13 +108,16 @@ class SelfSandbox:
             families.append(socket.AF_UNIX)
         if looks_up:
             families.append(socket.AF_NETLINK)
-        lacking = confine(
-            read=files.read,
-            write=files.write,
-            write_files=files.write_files,
-            remove=_folders_of_sockets(),
-            families=families,
-            signals=signals,
+        lacking = (
+            *filter(None, [self._missing]),
+            *confine(
+                read=files.read,
+                write=files.write,
+                write_files=files.write_files,
+                remove=_folders_of_sockets(),
+                families=families,
+                signals=signals,
+            ),
         )
         if lacking and self._mode == "on":
             fail(f"--sandbox on: this system lacks {'; '.join(lacking)}; use --sandbox auto")
@@ -177,7 +185,11 @@ def _is_command(target: object) -> bool:
 def _folders_of_sockets() -> list[str]:
     """Folders of the Unix sockets of this process that have a path, which is removed at the end."""
     folders: dict[str, None] = {}
-    for number in map(int, os.listdir("/proc/self/fd")):
+    try:
+        numbers = [*map(int, os.listdir("/proc/self/fd"))]
+    except OSError:
+        return []  # slirpy is in a sandbox already; paths stay behind then
+    for number in numbers:
         try:
             if not stat.S_ISSOCK(os.fstat(number).st_mode):
                 continue

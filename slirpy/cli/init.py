@@ -42,14 +42,14 @@ import errno
 import os
 import select
 import signal
-import socket
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, NoReturn, TextIO
 
 from slirpy.cli import border, linux, namespace
 from slirpy.cli.border import Border
-from slirpy.cli.channel import Channel, Message
+from slirpy.cli.channel import Channel, GoneError, expect
 from slirpy.cli.hide import protect_kernel
+from slirpy.cli.supervisor import Supervisor
 from slirpy.errors import LinkError
 
 __all__ = ["FORWARDED", "Job", "explain_namespaces", "found"]
@@ -80,7 +80,6 @@ _NAMESPACES = {
     "pid": linux.CLONE_NEWPID,
 }
 """Kinds of namespaces, under the names that the kernel's limits use."""
-_KEY_SECONDS = 0.05
 _SOCKETS = "/proc/self/net/unix"
 
 
@@ -105,24 +104,13 @@ def found(channel: Channel, job: Job) -> NoReturn:
     """
     try:
         _found(channel, job)
-    except _GoneError:
+    except GoneError:
         pass
     except Exception as error:
         # Report every exception to the other side: nothing would catch it here, in a copy of the program.
         channel.send({"error": str(error) or type(error).__name__})
     finally:
         os._exit(1)  # no reader is left
-
-
-class _GoneError(Exception):
-    """The other side has ended or given up."""
-
-
-def _expect(channel: Channel, what: str) -> Message:
-    received = channel.receive()
-    if received is None or what not in received[0]:
-        raise _GoneError
-    return received[0]
 
 
 def _found(channel: Channel, job: Job) -> None:
@@ -134,9 +122,9 @@ def _found(channel: Channel, job: Job) -> None:
             linux.unshare(flag)
         except OSError as error:
             channel.send({"error": explain_namespaces(error, kind, limits[kind])})
-            raise _GoneError from None
+            raise GoneError from None
     channel.send({"unshared": True})
-    _expect(channel, "mapped")
+    expect(channel, "mapped")
     pid = os.fork()
     if pid == 0:
         _init(channel, job, sockets)
@@ -153,7 +141,7 @@ def _open_sockets() -> TextIO | None:
 
 
 def _init(channel: Channel, job: Job, sockets: TextIO | None) -> None:
-    _expect(channel, "adopted")
+    expect(channel, "adopted")
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     # If slirpy ended before that call, the next receive reports it.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
@@ -161,7 +149,7 @@ def _init(channel: Channel, job: Job, sockets: TextIO | None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     without_suid = _set_up(channel, job.border, sockets or ())
     channel.send({"ready": True})
-    foreground = bool(_expect(channel, "start")["start"])
+    foreground = bool(expect(channel, "start")["start"])
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD, signal.SIGTTOU, *FORWARDED))
     signals = linux.signal_descriptor((signal.SIGCHLD, *FORWARDED))
     linux.read_signals(signals)  # earlier ones are slirpy's business
@@ -170,7 +158,7 @@ def _init(channel: Channel, job: Job, sockets: TextIO | None) -> None:
     if not foreground:
         os.kill(group, signal.SIGKILL)  # the group lives on; _reap() takes its leader
     if pid is not None:
-        _Supervisor(channel, signals, pid, group, job.terminal, keys if foreground else -1).run()
+        Supervisor(channel, signals, pid, group, job.terminal, keys if foreground else -1).run()
 
 
 def _set_up(channel: Channel, border: Border, sockets: Iterable[str]) -> bool:
@@ -181,21 +169,21 @@ def _set_up(channel: Channel, border: Border, sockets: Iterable[str]) -> bool:
         namespace.keep_mounts_private()
     except OSError as error:
         channel.send({"error": explain_namespaces(error)})
-        raise _GoneError from None
+        raise GoneError from None
     try:
         descriptor, _ = open_tap(namespace.TAP)
     except LinkError as error:
         channel.send({"error": str(error)})
-        raise _GoneError from None
+        raise GoneError from None
     channel.send({"tap": True}, descriptor)
     os.close(descriptor)
-    settings = namespace.Settings(*_expect(channel, "settings")["settings"])
+    settings = namespace.Settings(*expect(channel, "settings")["settings"])
     namespace.set_kernel_parameters(ipv6=any(":" in address for address, _, _ in settings.addresses))
     try:
         namespace.configure_interfaces(settings)
     except OSError as error:
         channel.send({"error": f"cannot configure the network of the namespace: {error.strerror}"})
-        raise _GoneError from None
+        raise GoneError from None
     try:
         warning = namespace.private_mounts(settings.dns, settings.search, border, sockets)
         without_suid = not border.privileged and _lock()
@@ -203,7 +191,7 @@ def _set_up(channel: Channel, border: Border, sockets: Iterable[str]) -> bool:
         channel.send(
             {"error": f"cannot replace files in the namespace: {error.filename or ''} {error.strerror}"}
         )
-        raise _GoneError from None
+        raise GoneError from None
     if warning is not None:
         channel.send({"warning": warning})
     return without_suid
@@ -297,7 +285,7 @@ def _become(channel: Channel, job: Job, group: int, *, foreground: bool, bounded
         if not job.border.privileged:
             border.enter_namespaces()
             channel.send({"unshared": True})
-            mapped = bool(_expect(channel, "mapped")["mapped"])
+            mapped = bool(expect(channel, "mapped")["mapped"])
         missing = border.shut_in(job.border, mapped, bounded)
         if missing:
             channel.send({"missing": missing})
@@ -326,101 +314,6 @@ def _enter_folder_again() -> None:
         os.chdir(os.getcwd())
     except OSError:
         os.chdir("/")
-
-
-class _Supervisor:
-    """Work of init while CMD runs: reap processes that end, and pass on signals."""
-
-    def __init__(
-        self, channel: Channel, signals: int, command: int, group: int, terminal: int, keys: int
-    ) -> None:
-        self._channel = channel
-        self._signals = signals
-        self._command = command
-        self._group = group
-        self._terminal = terminal
-        self._keys = keys
-        self._status: int | None = None
-        self._key = 0
-
-    def run(self) -> None:
-        """Return when CMD has ended and its status has been reported."""
-        poll = select.poll()
-        poll.register(self._signals, select.POLLIN)
-        poll.register(self._channel.fileno(), select.POLLIN)
-        while self._status is None:
-            for ready, _ in poll.poll():
-                if ready == self._signals:
-                    self._read_signals()
-                else:
-                    self._obey()
-        self._channel.send({"exit": self._status, "key": self._key})
-
-    def _obey(self) -> None:
-        """Carry out slirpy's requests."""
-        received = self._channel.receive()
-        if received is None:
-            raise _GoneError
-        message, _ = received
-        if "signal" in message:
-            self._forward(message["signal"], message["group"])
-        elif "terminal" in message:
-            self._give_terminal()
-        elif "socket" in message:
-            self._open_socket(message["family"], message["socket"])
-
-    def _open_socket(self, family: int, kind: int) -> None:
-        """Hand out a socket of this namespace."""
-        try:
-            with socket.socket(family, kind) as sock:
-                self._channel.send({"socket": 0}, sock.fileno())
-        except OSError as error:
-            self._channel.send({"socket": error.errno})
-
-    def _read_signals(self) -> None:
-        linux.read_signals(self._signals)  # all but SIGCHLD are slirpy's business
-        self._reap()
-
-    def _reap(self) -> None:
-        """Reap all processes that have ended. Keep the status of CMD, in a shell's form, if it is among them."""
-        while True:
-            try:
-                pid, wait_status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            if pid != self._command:
-                continue
-            if os.WIFSTOPPED(wait_status):
-                self._channel.send({"stopped": os.WSTOPSIG(wait_status)})
-                continue
-            code = os.waitstatus_to_exitcode(wait_status)
-            self._status = code if code >= 0 else 128 - code
-            if self._keys >= 0 and -code in (signal.SIGINT, signal.SIGQUIT):
-                heard = select.select([self._keys], [], [], _KEY_SECONDS)[0]
-                self._key = -code if heard and -code in os.read(self._keys, 64) else 0
-
-    def _give_terminal(self) -> None:
-        try:
-            os.tcsetpgrp(self._terminal, self._group)
-        except OSError:
-            pass  # the terminal, or all of the group, is gone
-        self._forward(signal.SIGCONT, group=True)
-
-    def _forward(self, number: int, group: bool) -> None:
-        """Pass on a signal to CMD, or to its group; and to CMD in any case, which may have left the group."""
-        self._reap()
-        if self._status is not None:
-            return
-        in_group = os.getpgid(self._command) == self._group
-        if group:
-            try:
-                os.killpg(self._group, number)
-            except ProcessLookupError:
-                pass
-        if not (group and in_group):
-            os.kill(self._command, number)
 
 
 def explain_namespaces(error: OSError, kind: str = "user", limit: str | None = None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterable
 
 from slirpy.errors import SlirpyError
@@ -79,8 +80,7 @@ def _shut(rules: dict[str, int], families: tuple[int, ...], signals: tuple[int, 
         except OSError as error:
             missing.append(f"{what} ({(error.strerror or str(error)).lower()})")
 
-    threads = len(os.listdir("/proc/self/task")) - 1
-    if threads:
+    if threads := _threads() - 1:
         missing.append(f"Landlock and capabilities of {threads} threads that have started already")
     name = machine()
     take("no_new_privs", capabilities.no_new_privileges)
@@ -93,6 +93,13 @@ def _shut(rules: dict[str, int], families: tuple[int, ...], signals: tuple[int, 
     else:
         take("seccomp", lambda: seccomp.install(seccomp.self_filter(name, families, signals)))
     return tuple(missing)
+
+
+def _threads() -> int:
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:  # in another sandbox
+        return threading.active_count()
 
 
 def _own_files() -> list[str]:

@@ -35,9 +35,6 @@ from struct import Struct
 from struct import error as struct_error
 from typing import Any, NoReturn
 
-from slirpy.sandbox import capabilities, seccomp
-from slirpy.sandbox.syscalls import machine
-
 __all__ = ["FLOW", "RUNNING", "Spawner", "active", "use"]
 
 FLOW = Struct("<B16sH16sH")
@@ -212,6 +209,10 @@ class _Server:
 
     def _seal(self) -> None:
         """Complete the list. Without programs, this process needs no rights but to read its files."""
+        # They load ctypes, which programs without a sandbox do not need.
+        from slirpy.sandbox import capabilities, seccomp
+        from slirpy.sandbox.syscalls import machine
+
         self._sealed = True
         name = machine()
         if self._programs or name is None:

@@ -39,18 +39,27 @@ def facts(pid: int) -> list[str]:
     ]
 
 
+def start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        env=User("root", folder).environment(),
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
 def test_the_table_of_sandboxes(
     folder: Path, eventually: Callable[..., None], need: Callable[..., None]
 ) -> None:
     need("slirp4netns", "passt", "unshare")
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
     commands = {
         "slirpy": User("root", folder).argv("listen", "--sandbox", "on", "unix:listen"),
         "passt": ["passt", "-f", "-s", f"{folder}/passt"],
     }
     started: list[subprocess.Popen[bytes]] = []
     try:
-        space = subprocess.Popen(["unshare", "-n", "sleep", "60"], **quiet)  # type: ignore[call-overload]
+        space = start(["unshare", "-n", "sleep", "60"], folder)
         started.append(space)
         eventually(
             lambda: os.readlink(f"/proc/{space.pid}/ns/net") != os.readlink("/proc/self/ns/net"), "namespace"
@@ -60,7 +69,7 @@ def test_the_table_of_sandboxes(
                                    "--enable-sandbox", "--enable-seccomp", str(space.pid), "tap0"]  # fmt: skip
         found = {}
         for name, command in commands.items():
-            process = subprocess.Popen(command, env=User("root", folder).environment(), **quiet)  # type: ignore[call-overload]
+            process = start(command, folder)
             started.append(process)
             status = Path(f"/proc/{process.pid}/status")
             eventually(lambda at=status: "Seccomp:\t2" in at.read_text(), f"{name} has its filter")
