@@ -24,6 +24,7 @@ from slirpy.units import MS, SECOND
 
 __all__ = [
     "HEAVY",
+    "LOOKS_MAX",
     "OUTSIDE",
     "TURN",
     "TURN_FRAMES",
@@ -41,6 +42,9 @@ HEAVY = 64
 """An address with more than a 64th of a bound is evicted from before the others on its link."""
 OUTSIDE = "outside"
 """The party of connections that come in by forwards."""
+LOOKS_MAX = 512
+"""Entries of one queue that are looked at in search of the one to evict: a millisecond."""
+_SPARE = 64
 TURN = 2 * MS
 """Nanoseconds after which the turn of a link ends, so that the other guests do not wait for its flood."""
 TURN_FRAMES = 256
@@ -115,27 +119,47 @@ E = TypeVar("E", bound=Entry)
 
 
 class _Queue(Generic[E]):
-    """Entries, and the order in which they were last used."""
+    """Entries, and the order in which they were last used.
 
-    __slots__ = ("_oldest", "entries")
+    The heap has a time for each entry since which it may have been used, but not evicted: that of its entering, or of
+    the last look at it. No entry was used last before its time. Times of removed entries stay behind for a while.
+    """
+
+    __slots__ = ("_times", "entries")
 
     def __init__(self) -> None:
         self.entries: dict[bytes, E] = {}
-        self._oldest: list[tuple[int, bytes]] = []  # a heap
+        self._times: list[tuple[int, bytes]] = []
+
+    def enter(self, entry: E) -> None:
+        """Add an entry."""
+        entries, times = self.entries, self._times
+        entries[entry.key] = entry
+        heapq.heappush(times, (entry.last_activity, entry.key))  # cheap, since it is the latest
+        if len(times) > 2 * len(entries) + _SPARE:
+            kept = {key: time for time, key in times if key in entries}  # one for each, also if it came again
+            self._times = sorted((time, key) for key, time in kept.items())
 
     def longest_idle(self) -> E:
-        """The entry to evict first. There must be one. It stays the same until it is used or removed."""
-        entries, oldest = self.entries, self._oldest
-        for _ in range(2):  # the second time, the heap has all entries
-            while oldest:
-                idle_since, key = oldest[0]
-                found = entries.get(key)
-                if found is not None and found.last_activity == idle_since:
-                    return found
-                heapq.heappop(oldest)  # used since, or removed; entries added later were used more recently
-            oldest[:] = [(entry.last_activity, key) for key, entry in entries.items()]
-            heapq.heapify(oldest)
-        raise LookupError("an empty queue has no oldest entry")
+        """The entry to evict first. There must be one. It stays the same until it is used or removed.
+
+        No call looks at more than :data:`LOOKS_MAX` entries. If so many were used or removed since the last look at
+        them, it is the longest idle of these.
+        """
+        entries, times = self.entries, self._times
+        best: E | None = None
+        for _ in range(LOOKS_MAX):
+            time, key = times[0]
+            found = entries.get(key)
+            if found is None:
+                heapq.heappop(times)
+            elif found.last_activity == time:
+                return found
+            else:
+                heapq.heapreplace(times, (found.last_activity, key))
+                if best is None or found.last_activity < best.last_activity:
+                    best = found
+        return best if best is not None else next(iter(entries.values()))
 
 
 class Group(_Queue[E]):
@@ -181,7 +205,8 @@ class Shares(Generic[E]):
         group = party.groups.get(address)
         if group is None:
             group = party.groups[address] = Group(party, address)
-        group.entries[entry.key] = party.entries[entry.key] = entry
+        group.enter(entry)
+        party.enter(entry)
         entry.share = group
         party.tally.change(group, 1)
         self._tally.change(party, 1)

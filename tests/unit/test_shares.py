@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from slirpy.fair import HEAVY, Group, Shares
+from slirpy.fair import HEAVY, LOOKS_MAX, Group, Shares
 from slirpy.nat.limits import IDLE, WARN_AGAIN, DescriptorLimit
 from slirpy.stats import Stats
 
@@ -186,3 +186,48 @@ def test_the_lack_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> Non
             descriptors.make_room("a", now)
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
     assert "ulimit -n" in caplog.text
+
+
+class Counted(Thing):
+    """An entry that counts the looks at it."""
+
+    looks = 0
+
+    @property
+    def last_activity(self) -> int:
+        Counted.looks += 1
+        return self._time
+
+    @last_activity.setter
+    def last_activity(self, time: int) -> None:
+        self._time = time
+
+
+def test_no_search_looks_at_all_entries() -> None:
+    """A guest that uses all of its connections, and opens one more, would delay all others by 40 ms."""
+    shares: Shares[Counted] = Shares(20_000)
+    things = [Counted(number.to_bytes(4, "big"), number) for number in range(20_000)]
+    for thing in things:
+        shares.add(thing, "a", b"")
+    for thing in things:
+        thing.last_activity += 100_000
+    Counted.looks = 0
+    victim = shares.to_evict()
+    assert Counted.looks <= 5 * LOOKS_MAX
+    assert victim is things[0], "the longest idle of those that were looked at"
+    assert shares.to_evict() is not None
+
+
+def test_an_entry_that_comes_and_goes_leaves_nothing_behind() -> None:
+    shares: Shares[Thing] = Shares(100)
+    things = fill(shares, 50, "a")
+    for now in range(1000, 3000):
+        shares.remove(things[0])
+        things[0].last_activity = now
+        shares.add(things[0], "a", b"")
+    (party,) = shares._parties.values()
+    assert len(party._times) <= 2 * 50 + 65
+    for thing in things:
+        thing.last_activity = 5000
+    things[7].last_activity = 4000
+    assert shares._from(party) is things[7]
