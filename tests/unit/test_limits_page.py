@@ -34,6 +34,7 @@ NOT_GROWTH = {
     "targets.localstream": {"THROWN_MAX"},
     "targets.web.http": {"HEAD_MAX"},
     "core.ndp": {"HOP_LIMIT"},
+    "core.pins": {"TTL_MAX"},
     "core.neighbor": {"MAX_MULTICAST_SOLICIT", "MAX_UNICAST_SOLICIT"},
     "nat.tcp": {"MAX_PACKET"},
     "tcp.congestion.hystart": {"MAX_RTT_THRESH"},
