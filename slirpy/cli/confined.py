@@ -154,6 +154,8 @@ class _Files:
         if config.lease_file is not None:
             self.write.append(os.path.dirname(os.path.realpath(config.lease_file)))
         self.unix = any(isinstance(rule.target, UnixTarget) for rule in config.guestfwd)
+        if isinstance(config.audit, str) and config.audit.startswith("unix:"):
+            self.unix = True  # the collector may come back
         if config.dns_mode == "system":
             self.looks_up = True
 

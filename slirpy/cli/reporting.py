@@ -33,11 +33,11 @@ class Reporting:
     top: bool = False
 
     @names_flags
-    def check(self, lease_file: str | None = None) -> None:
+    def check(self, others: Mapping[str, str | None] | None = None) -> None:
         """Check the options before anything else has started.
 
         Args:
-            lease_file: value of ``--lease-file``.
+            others: the files that options of the network write, by flag.
 
         Raises:
             ConfigError: an option that cannot be used, two that would write to one file, or no terminal for
@@ -45,7 +45,7 @@ class Reporting:
         """
         from slirpy.cli.capture import parse_capture
 
-        names = {"--lease-file": lease_file, "--trace": self.trace}
+        names = {**(others or {}), "--trace": self.trace}
         if self.capture is not None:
             names["--capture"] = parse_capture(self.capture).name
         if self.trace is not None:
@@ -122,7 +122,8 @@ def report_options(*, top: bool = True) -> Callable[[Callable[..., object]], Cal
             *arguments: Any, capture: str | None, trace: str | None, stats: bool, top: bool = False, **more: Any
         ) -> object:
             reporting = Reporting(capture, trace, stats, top)
-            reporting.check(more.get("lease_file"))
+            written = ("lease_file", "audit", "learn", "ask_save")
+            reporting.check({f"--{name.replace('_', '-')}": more.get(name) for name in written})
             return function(*arguments, reporting=reporting, **more)
 
         decorated: Callable[..., object] = collected
