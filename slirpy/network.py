@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from ipaddress import IPv4Address
 from random import Random, SystemRandom
@@ -17,6 +17,7 @@ from slirpy.checks import amount
 from slirpy.config import Config
 from slirpy.config.guestfwd import GuestForward
 from slirpy.config.hostfwd import HostForward
+from slirpy.config.policy import Rule
 from slirpy.config.values import clock_reading, function
 from slirpy.core.flows import FlowInfo, NeighborInfo
 from slirpy.core.port import LinkPort
@@ -26,7 +27,7 @@ from slirpy.errors import ConfigError, LinkError, StateError
 from slirpy.host.inside import InsideSockets, SocketOpener
 from slirpy.host.outbound import Source
 from slirpy.host.sockets import SocketHost
-from slirpy.interfaces import Buffer, Link, LinkFeatures
+from slirpy.interfaces import Buffer, Link, LinkFeatures, Policy
 from slirpy.interfaces.links import check_link
 from slirpy.links.callback import CallbackLink
 from slirpy.links.endpoint import Endpoint, parse_listen_address
@@ -36,6 +37,7 @@ from slirpy.reprs import never_raises
 from slirpy.services.dhcp import LeaseFile, LeaseInfo
 from slirpy.stack import Stack
 from slirpy.stats import Stats
+from slirpy.targets.decisions import Awaiter
 from slirpy.targets.opener import LocalTargetOpener
 
 if TYPE_CHECKING:
@@ -121,6 +123,8 @@ class Slirp(Driven):
                 lease_store=None if file is None else LeaseFile(file, wall_clock),
                 audit=self._audit,
             )
+            self._awaiter = Awaiter(self._sockets, self._local.event_loop)
+            self._stack.awaiter = self._awaiter
             self._serve_smb()
         except BaseException:
             self._local.close()
@@ -295,6 +299,28 @@ class Slirp(Driven):
         """
         return self._call(partial(self._stack.reserve, mac))
 
+    # ---------------------------------------------------------------------------------------- policy
+
+    @property
+    def policy(self) -> Policy | None:
+        """The policy in force; None: everything is allowed.
+
+        It may be replaced at any time: by a policy, a list of rules, or None. Flows that the new one does not allow
+        are reset.
+
+        Raises:
+            ConfigError: neither a policy nor a list of rules.
+        """
+        return self._look(lambda: self._stack.policy)
+
+    @policy.setter
+    def policy(self, policy: Policy | Sequence[Rule | str] | None) -> None:
+        def replace() -> None:
+            self._stack.policy = policy
+
+        self._check_open()
+        self._call(replace)
+
     # -------------------------------------------------------------------------------------- forwards
 
     def hostfwds(self) -> list[HostForward]:
@@ -396,6 +422,7 @@ class Slirp(Driven):
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
+        self._awaiter.close()
         self._local.close()
         self._host.close()
         self._sockets.close()

@@ -6,6 +6,7 @@ time, its output frames and a deadline, so the same class serves an emulator, a 
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Address, ip_address
 from random import Random
 from types import NoneType
@@ -14,9 +15,11 @@ from slirpy import forks
 from slirpy.addresses import mac_bytes
 from slirpy.audit.trail import AuditTrail
 from slirpy.checks import instance, switch
-from slirpy.config import Config
+from slirpy.config import Config, option
 from slirpy.config.guestfwd import GuestForward, make_guestfwd
 from slirpy.config.hostfwd import HostForward, parse_hostfwd
+from slirpy.config.policy import Rule, RulePolicy
+from slirpy.config.relations import check_redirects
 from slirpy.config.values import one
 from slirpy.core.arrival import FlowOpeners
 from slirpy.core.flows import FlowInfo
@@ -27,13 +30,24 @@ from slirpy.core.stack import IPStack
 from slirpy.core.translation import Translation
 from slirpy.errors import ConfigError, ForwardError
 from slirpy.fair import TokenBuckets
-from slirpy.interfaces import Buffer, FlowRequest, HostNetwork, IPProtocol, StreamOwner, StreamPeer
+from slirpy.interfaces import (
+    Buffer,
+    Decision,
+    FlowRequest,
+    HostNetwork,
+    IPProtocol,
+    Policy,
+    StreamOwner,
+    StreamPeer,
+    Verdict,
+)
 from slirpy.nat.hostfwd import Forwards
 from slirpy.nat.icmp import IcmpNat
 from slirpy.nat.inside import Inside, LoopbackForwards
 from slirpy.nat.inspection import first_bytes
 from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.proxies import Proxies
+from slirpy.nat.recheck import recheck
 from slirpy.nat.routes import Router
 from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
@@ -196,6 +210,35 @@ class Stack(IPStack):
             ports = self._router.own_ports
             address = ip_address(place[0].partition("%")[0]).packed
             (ports.add if hide else ports.remove)(IPProtocol.TCP, address, place[1])
+
+    @property
+    def policy(self) -> Policy | None:
+        """The policy in force; None: everything is allowed. A new one also applies to flows that are open: those that
+        it does not allow are reset.
+
+        Raises:
+            ConfigError: neither a policy nor a list of rules.
+        """
+        return self._router.policy
+
+    @policy.setter
+    def policy(self, policy: Policy | Sequence[Rule | str] | None) -> None:
+        checked: Policy | None = option("policy").check(policy)
+        if isinstance(checked, RulePolicy):
+            check_redirects(checked, self.config.net, self.config.net6)
+        self._router.policy = checked
+        reset = recheck(self._tcp, self._udp, self._ping, self.neighbors)
+        if self.network.events is not None:
+            self.network.events.policy_changed(checked, reset)
+
+    @property
+    def awaiter(self) -> Callable[[Awaitable[Verdict]], Decision]:
+        """Function that runs coroutines of a policy."""
+        return self._router.awaiter
+
+    @awaiter.setter
+    def awaiter(self, awaiter: Callable[[Awaitable[Verdict]], Decision]) -> None:
+        self._router.awaiter = awaiter
 
     def _forward_target(self) -> bytes:
         config = self.config

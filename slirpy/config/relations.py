@@ -14,7 +14,7 @@ from slirpy.config.sizes import default_memory
 from slirpy.config.tftp import check_tftp
 from slirpy.errors import ConfigError
 
-__all__ = ["servers_of", "settle"]
+__all__ = ["check_redirects", "servers_of", "settle"]
 
 _NO_POOL = tuple(map(IPv4Network, ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3")))
 """Networks whose addresses a guest does not send to its gateway."""
@@ -60,7 +60,7 @@ def settle(values: dict[str, Any]) -> None:
     check_dhcp_options(values["dhcp_options"])
     net: IPv4Network = values["net"]
     if isinstance(values["policy"], RulePolicy):
-        _check_redirects(values["policy"], net, values["net6"])
+        check_redirects(values["policy"], net, values["net6"])
     servers = servers_of(net, values["host"], values["dns"], values["smbserver"], values["guestfwd"])
     _place_pool(values, servers)
     _place_pool6(values)
@@ -187,7 +187,7 @@ def _inside(
     return address
 
 
-def _check_redirects(policy: RulePolicy, *nets: IPv4Network | IPv6Network) -> None:
+def check_redirects(policy: RulePolicy, *nets: IPv4Network | IPv6Network) -> None:
     """Check that redirects do not point into this network, whose addresses mean something else on the host."""
     for rule in policy.rules:
         if rule.redirect is not None and any(rule.redirect[0] in net for net in nets):

@@ -70,6 +70,10 @@ class IcmpFlow(DatagramFlow[PingPeer]):
         """End the flow because it was idle."""
         self._nat.remove(self)
 
+    def destinations(self) -> list[tuple[bytes, int]]:
+        """Return the addresses that it sends to, as the guest knows them, each with port 0."""
+        return [(destination, 0) for destination in self._routes]
+
     def target(self, destination: bytes) -> bytes | None:
         """Destination of requests to ``destination``; None: no request yet."""
         return self._routes.get(destination)

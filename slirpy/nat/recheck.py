@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
-from slirpy.interfaces import Action, Decision, Verdict
+from slirpy.core.neighbor import Neighbors
+from slirpy.interfaces import Action, Decision, FlowRequest, Verdict
+from slirpy.nat.flow import DatagramNat
+from slirpy.nat.icmp import IcmpFlow, IcmpNat
 from slirpy.nat.oversight import request_of
 from slirpy.nat.tcp import NatTcpFlow, TcpNat
+from slirpy.nat.udp import UdpFlow, UdpNat
 from slirpy.wire.ip import split_key
 
 __all__ = ["recheck"]
 
 
-def recheck(nat: TcpNat) -> int:
-    """Ask the policy about all outward flows again, and reset those that it no longer allows or would lead elsewhere.
+def recheck(tcp: TcpNat, udp: UdpNat, ping: IcmpNat, neighbors: Neighbors) -> int:
+    """Ask the policy about all outward flows again, and end those that it no longer allows or would lead elsewhere.
 
-    Returns the number of flows that were reset. A verdict that is yet to come is acted on when it comes.
+    Flows that are still held end too, since the former policy was asked about them. A UDP or echo flow ends if one of
+    its destinations is no longer allowed; its next datagram to another one begins a new flow.
+
+    Returns:
+        The number of flows that ended. A verdict that is yet to come is acted on when it comes.
     """
-    reset = 0
-    for flow in list(nat.tables.tcp_flows.values()):
-        known = _known_by(flow)
-        if known is None or _is_served(nat, known):
-            continue
-        answer = nat.router.allows(request_of(known), known.said)
-        if isinstance(answer, Decision):
-            answer.then(partial(_reset_unless_allowed, nat, known))
-        elif answer is not None:
-            reset += _reset_unless_allowed(nat, known, answer)
-    return reset
+    before = tcp.network.stats.flows_reset_by_policy
+    for flow in list(tcp.tables.tcp_flows.values()):
+        if isinstance(flow, NatTcpFlow) and not flow.inbound and not _is_served(tcp, flow):
+            _recheck_tcp(tcp, flow)
+    for nat, flows in ((udp, list(udp.flows.values())), (ping, list(ping.flows.values()))):
+        nat.holding.close()
+        for datagrams in flows:
+            if not datagrams.inbound:
+                _recheck_datagrams(nat, datagrams, neighbors)
+    return tcp.network.stats.flows_reset_by_policy - before
 
 
-def _known_by(flow: object) -> NatTcpFlow | None:
-    """The flow, if it leads outward through the NAT and has its route."""
-    return flow if isinstance(flow, NatTcpFlow) and not flow.inbound and flow.pending is None else None
+def _recheck_tcp(nat: TcpNat, flow: NatTcpFlow) -> None:
+    if flow.pending is not None:
+        _reset(nat, flow)
+        return
+    answer = nat.router.allows(request_of(flow), flow.said)
+    if isinstance(answer, Decision):
+        answer.then(partial(_reset_unless_allowed, nat, flow))
+    elif answer is not None:
+        _reset_unless_allowed(nat, flow, answer)
 
 
 def _is_served(nat: TcpNat, flow: NatTcpFlow) -> bool:
@@ -41,12 +55,42 @@ def _is_served(nat: TcpNat, flow: NatTcpFlow) -> bool:
     return nat.tables.stream_service(destination, port) is not None
 
 
-def _reset_unless_allowed(nat: TcpNat, flow: NatTcpFlow, verdict: Verdict) -> bool:
-    """Reset a flow unless a verdict lets it stay. Returns whether it was reset."""
+def _reset_unless_allowed(nat: TcpNat, flow: NatTcpFlow, verdict: Verdict) -> None:
+    """Reset a flow unless a verdict lets it stay."""
     leads_elsewhere = flow.verdict is not None and flow.verdict.redirect != verdict.redirect
-    stays = verdict.action in (Action.ALLOW, Action.ASK) and not leads_elsewhere
-    if stays or nat.tables.tcp_flows.get(flow.key) is not flow:
-        return False
-    nat.network.stats.flows_reset_by_policy += 1
-    nat.evict(flow)
-    return True
+    if leads_elsewhere or not _stays(verdict):
+        _reset(nat, flow)
+
+
+def _stays(verdict: Verdict) -> bool:
+    return verdict.action in (Action.ALLOW, Action.ASK)
+
+
+def _reset(nat: TcpNat, flow: NatTcpFlow) -> None:
+    if nat.tables.tcp_flows.get(flow.key) is flow:
+        nat.network.stats.flows_reset_by_policy += 1
+        nat.evict(flow)
+
+
+def _recheck_datagrams(nat: UdpNat | IcmpNat, flow: UdpFlow | IcmpFlow, neighbors: Neighbors) -> None:
+    neighbor = neighbors.get(flow.guest)
+    link = None if neighbor.port is None else neighbor.port.link
+    destinations: Iterable[tuple[bytes, int]] = flow.destinations()
+    for destination in destinations:
+        request = FlowRequest(
+            nat.protocol, flow.guest, flow.number, *destination, link=link, mac=neighbor.mac or None
+        )
+        answer = nat.router.allows(request)
+        if isinstance(answer, Decision):
+            answer.then(partial(_end_unless_allowed, nat, flow))
+        elif answer is not None and not _stays(answer):
+            _end_unless_allowed(nat, flow, answer)
+            return
+
+
+def _end_unless_allowed(
+    nat: DatagramNat[UdpFlow] | DatagramNat[IcmpFlow], flow: UdpFlow | IcmpFlow, verdict: Verdict
+) -> None:
+    if not _stays(verdict) and nat.flows.get(flow.key) is flow:
+        nat.network.stats.flows_reset_by_policy += 1
+        nat.remove(flow)  # type: ignore[arg-type] # a flow of this NAT, as the table says

@@ -87,6 +87,10 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         """End the flow because it was idle."""
         self._nat.remove(self)
 
+    def destinations(self) -> list[tuple[bytes, int]]:
+        """Return the addresses and ports that it sends to through its own socket, as the guest knows them."""
+        return [seen for seen, (via, _, _) in self._targets.items() if via is None]
+
     def _is_answered(self) -> bool:
         """Report whether this was a resolver's flow, and all its queries have been answered."""
         return self.dns_only and self.packets_out >= self.packets_in

@@ -73,7 +73,7 @@ class LocalTargetOpener:
         assert not isinstance(target, TcpTarget | HostTarget | StreamFactory)
         if is_coroutine_function(target):
             pool = self._pool(TaskWorker, network, TASKS)
-            return self._starter(pool, lambda flow: TaskWorker(self._get_loop(), target, flow))
+            return self._starter(pool, lambda flow: TaskWorker(self.event_loop(), target, flow))
         pool = self._pool(ThreadWorker, network, THREADS)
         return self._starter(pool, lambda flow: ThreadWorker(target, flow))
 
@@ -97,7 +97,8 @@ class LocalTargetOpener:
             self._pools[kind] = WorkerPool(network, limit)
         return self._pools[kind]
 
-    def _get_loop(self) -> asyncio.AbstractEventLoop:
+    def event_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the event loop in which coroutines run."""
         if self.loop is not None:
             return self.loop
         if self._background is None:

@@ -353,3 +353,61 @@ def test_nobody_waits_for_ever() -> None:
     assert 29 * SECOND < world.net.now - start < 31 * SECOND
     assert refused == ["nobody decided in time"]
     assert world.connections() == {}
+
+
+# ------------------------------------------------------------------------------- a policy that is replaced
+
+
+def test_a_new_policy_resets_what_it_does_not_allow() -> None:
+    world = World("allow any")
+    for address in (GOOD, OTHER):
+        world.net.host.serve_udp(address, 9, lambda payload, source, port: payload)
+    streams = {address: world.net.guest.connect(address, 22) for address in (GOOD, OTHER)}
+    sockets = {address: world.net.guest.udp() for address in (GOOD, OTHER)}
+    for address, udp in sockets.items():
+        udp.send(b"x", address, 9)
+    pings = [world.net.guest.ping(address) for address in (GOOD, OTHER)]
+    world.net.run(1 * SECOND)
+    assert {stream.state for stream in streams.values()} == {ESTABLISHED}
+    assert len(pings) == 2
+    world.net.stack.policy = RulePolicy([f"allow {GOOD}"])
+    world.net.run(1 * SECOND)
+    assert streams[GOOD].state is ESTABLISHED
+    assert streams[OTHER].closed
+    assert streams[OTHER].error
+    assert world.net.stack.stats.flows_reset_by_policy == 3
+    before = len(sockets[OTHER].received)
+    for address, udp in sockets.items():
+        udp.send(b"y", address, 9)
+    world.net.run(1 * SECOND)
+    assert [bytes(each.payload) for each in sockets[GOOD].received] == [b"x", b"y"]
+    assert len(sockets[OTHER].received) == before
+    assert not world.reached(OTHER)
+
+
+def test_a_new_policy_ends_what_the_former_one_holds() -> None:
+    decision = Decision()
+    world = World(policy=lambda request: decision)
+    stream = world.net.guest.connect(GOOD, 22)
+    world.net.run(1 * SECOND)
+    world.net.stack.policy = RulePolicy(["deny any"])
+    decision.give(Verdict(Action.ALLOW))
+    world.net.run(1 * SECOND)
+    assert stream.closed
+    assert world.connections() == {}
+
+
+def test_a_new_policy_looks_at_the_name_that_was_said() -> None:
+    world = World("allow one.example:443", "allow two.example:443")
+    for name in ("one.example", "two.example"):
+        world.zone[name] = [GOOD]
+        world.resolve(name)
+    streams = {}
+    for name in ("one.example", "two.example"):
+        streams[name] = world.net.guest.connect(GOOD, 443)
+        streams[name].write(client_hello(name))
+    world.net.run(1 * SECOND)
+    world.net.stack.policy = RulePolicy(["allow two.example:443"])
+    world.net.run(1 * SECOND)
+    assert streams["one.example"].closed
+    assert streams["two.example"].state is ESTABLISHED
