@@ -14,7 +14,7 @@ from slirpy.audit.severity import Severity, severity
 from slirpy.audit.text import plain
 from slirpy.cli.flags import Flag, check_plain_name, empty, flag
 from slirpy.config import option
-from slirpy.config.policy import Rule, RulePolicy, parse_rule
+from slirpy.config.policy import Rule, RulePolicy, parse_rule, profile_rules
 from slirpy.config.text import with_port
 from slirpy.errors import ConfigError
 from slirpy.fair import TokenBucket
@@ -82,9 +82,10 @@ def rule_options() -> Iterator[Callable[[Any], Any]]:
     assert policy.flag is not None
     yield rule(
         "--allow",
-        text="Allow this, and reject what no rule allows. RULE is [tcp:|udp:|icmp:]DESTINATION[:PORTS], as the guest"
-        " names it: a network, or any, host (the gateway: the host's 127.0.0.1), private, link-local, metadata."
-        " PORTS: 80,443,8000-8010. The first rule that matches decides.",
+        text="Allow this, and reject what no rule allows. RULE is [tcp:|udp:|icmp:|quic:]DESTINATION[:PORTS], as the"
+        " guest names it: a network; a name, example.org or *.example.org; or any, internet, self (every address of"
+        " this host), host (the gateway: the host's 127.0.0.1), private, link-local, metadata. PORTS:"
+        " 80,443,8000-8010. Behind a name: tls=strict, sni-optional or off. The first rule that matches decides.",
     )
     yield rule("--deny", "--reject", text="Reject this with RST or ICMP.")
     yield rule("--drop", text="Drop this silently.")
@@ -101,6 +102,12 @@ def rule_options() -> Iterator[Callable[[Any], Any]]:
         multiple=True,
         flag_value="deny private",
         help="The same as --deny private.",
+    )
+    yield rule(
+        "--profile",
+        metavar="NAME",
+        text="Put the rules of a profile before all others, and reject what no rule allows. agent: shut this host,"
+        " metadata services, link-local and private networks.",
     )
     yield rule(policy.flag, metavar=policy.kind.metavar, text=policy.flag_help)
     yield flag(
@@ -128,11 +135,14 @@ def policy_of(rules: Sequence[str], *, ask: bool = False) -> RulePolicy | None:
         ConfigError: a rule that cannot be read.
     """
     found: list[Rule] = []
+    first: list[Rule] = []
     default = Action.ALLOW
     files = 0
     for text in rules:
         word, _, value = text.partition(" ")
-        if word == "policy":
+        if word == "profile":
+            first += profile_rules(value)
+        elif word == "policy":
             check_plain_name("--policy", value)
             policy = RulePolicy.from_file(value)
             found += policy.rules
@@ -142,11 +152,11 @@ def policy_of(rules: Sequence[str], *, ask: bool = False) -> RulePolicy | None:
             found.append(parse_rule(text))
     if files > 1:
         raise ConfigError("--policy was given more than once; there is one list of rules and one default")
-    if any(text.startswith("allow ") for text in rules):
+    if first or any(text.startswith("allow ") for text in rules):
         default = Action.REJECT
     if ask:
         default = Action.ASK
-    return RulePolicy(found, default) if rules or ask else None
+    return RulePolicy([*first, *found], default) if rules or ask else None
 
 
 class RefusedFlows:

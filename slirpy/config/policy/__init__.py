@@ -15,9 +15,10 @@ the answer for that name (:mod:`slirpy.core.pins`). It never matches because of 
 from __future__ import annotations
 
 from slirpy.config.policy.lint import lint
+from slirpy.config.policy.profiles import PROFILES, profile_rules
 from slirpy.config.policy.rule import Rule
 from slirpy.config.policy.rules import RulePolicy, checked_verdict
 from slirpy.config.policy.text import parse_rule
 from slirpy.config.special import WORDS
 
-__all__ = ["WORDS", "Rule", "RulePolicy", "checked_verdict", "lint", "parse_rule"]
+__all__ = ["PROFILES", "WORDS", "Rule", "RulePolicy", "checked_verdict", "lint", "parse_rule", "profile_rules"]

@@ -4,6 +4,7 @@
 ``rules``      a list of what :func:`~slirpy.config.policy.parse_rule` reads
 ``default``    the action where no rule matches: ``"reject"``, ``"drop"``, ``"allow"`` or ``"ask"``; if it is
                left out, ``"reject"``
+``profile``    the name of a profile (:mod:`slirpy.config.policy.profiles`), whose rules come first
 ``include``    a list of other policies, by paths relative to this file. Their rules come behind those of this
                file, in order, and their defaults do not count
 =============  ======================================================================================
@@ -16,6 +17,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from slirpy.config.policy.profiles import profile_rules
 from slirpy.config.policy.rule import Rule
 from slirpy.config.policy.text import parse_rule
 from slirpy.config.values import path as path_of
@@ -24,7 +26,7 @@ from slirpy.interfaces import Action
 
 __all__ = ["read_policy"]
 
-_KEYS = ("rules", "default", "include")
+_KEYS = ("rules", "default", "include", "profile")
 FILES_MAX = 64
 """Files that one policy may consist of."""
 
@@ -78,6 +80,9 @@ def _from_table(found: dict[str, Any]) -> tuple[list[Rule], Action]:
             raise ConfigError(f'unknown key "{key}"; known are {", ".join(_KEYS)}')
     if not found:  # an empty file is probably an accident
         raise ConfigError('there are neither rules nor a default; write rules = ["allow ..."]')
+    profile = found.get("profile")
+    if profile is not None and not isinstance(profile, str):
+        raise ConfigError(f'profile is not a name such as "agent": {profile!r}')
     rules = found.get("rules", [])
     if not isinstance(rules, list) or not all(isinstance(rule, str) for rule in rules):
         raise ConfigError(f'rules is not a list of texts such as ["allow any:443"]: {rules!r}')
@@ -88,4 +93,5 @@ def _from_table(found: dict[str, Any]) -> tuple[list[Rule], Action]:
     known = [action.value for action in Action]
     if default not in known:
         raise ConfigError(f'default "{default}" is not one of {", ".join(known)}')
-    return [parse_rule(rule) for rule in rules], Action(default)
+    first = [] if profile is None else profile_rules(profile)
+    return [*first, *map(parse_rule, rules)], Action(default)

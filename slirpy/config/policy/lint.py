@@ -78,28 +78,31 @@ def _covers(earlier: Rule, rule: Rule) -> bool:
 
 
 def _left_open(policy: RulePolicy) -> list[str]:
-    """Destinations of the host's own world that a policy leaves open, though it refuses something."""
-    if not any(rule.action in _REFUSALS for rule in policy.rules) and policy.default not in _REFUSALS:
-        return []
+    """Destinations of the host's own world that are open, where the rules look as if they were shut.
+
+    That is the case for rules that allow some ports of ``any``, and for policies that deny ``private``.
+    """
+    denies_private = any(rule.destination == "private" and rule.action in _REFUSALS for rule in policy.rules)
     found = []
     for what, address, host, word in _PLACES:
         for port in _ports_of(policy):
             request = FlowRequest(
                 IPProtocol.TCP, _SOURCE, 40000, ip_address(address), port, host is True, own=host is not False
             )
-            rule = policy.explain(request)
             verdict = policy(request)
-            if verdict.action in _REFUSALS or verdict.redirect is not None or (rule and _means(rule, word)):
+            if verdict.action in _REFUSALS or verdict.redirect is not None:
+                continue
+            rule = policy.explain(request)
+            if not (denies_private or (rule is not None and _allows_ports_of_any(rule))):
                 continue
             because = f'"{rule}"' if rule is not None else "the default"
-            found.append(f"{because} opens {what}, port {port}; to shut that, write deny {word} before it")
+            found.append(f"{because} opens {what} (port {port}); to shut that, put deny {word} before it")
             break
     return found
 
 
-def _means(rule: Rule, word: str) -> bool:
-    """Report whether a rule speaks of a destination itself, so that nobody is surprised."""
-    return rule.destination not in (ANY,) and (rule.destination != "host" or word == "self")
+def _allows_ports_of_any(rule: Rule) -> bool:
+    return rule.destination == ANY and bool(rule.ports or rule.protocol is not None)
 
 
 def _ports_of(policy: RulePolicy) -> list[int]:
