@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from ipaddress import ip_network
 
 from slirpy.config.dnsrecord import name_from_wire, name_to_wire
@@ -14,13 +13,19 @@ __all__ = ["ANY", "HOST", "INTERNET", "PLAIN_WORDS", "SELF", "is_name", "name_of
 ANY, INTERNET, SELF = "any", "internet", "self"
 HOST = ("host", "loopback")
 PLAIN_WORDS = (ANY, *HOST, INTERNET, SELF, *WORDS)
-_LOOKS_LIKE_A_NAME = re.compile(r"(?:\*\.)?(?:[^.\s/:*]+\.)+(?:[^.\s/:*]*[^.\s/:*0-9][^.\s/:*]*)?\.?")
-"""Labels with dots between, the last of which is not a number. A single label needs a full stop behind it."""
+_NOT_IN_NAMES = frozenset("/:*[] \t")
 
 
 def is_name(text: str) -> bool:
-    """Report whether the text of a destination is a name, or a pattern of names, and no network or word."""
-    return text not in PLAIN_WORDS and _LOOKS_LIKE_A_NAME.fullmatch(text) is not None
+    """Report whether the text of a destination is a name, or a pattern of names, and no network or word.
+
+    It has labels with dots between, the last of which is not a number. A single label needs a full stop behind it.
+    """
+    rest = text.removeprefix("*.")
+    labels = rest.removesuffix(".").split(".")
+    if text in PLAIN_WORDS or not all(labels) or not _NOT_IN_NAMES.isdisjoint(rest):
+        return False
+    return (len(labels) > 1 or len(text) > len(labels[0])) and not labels[-1].isdigit()
 
 
 def name_of(text: str) -> str:
