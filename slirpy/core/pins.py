@@ -27,7 +27,8 @@ GUESTS_MAX = 1024
 """Guests with pins; beyond it, the one that has asked for no name longest is forgotten."""
 PINS_MAX = 8192
 """Pins of one guest; beyond it, the oldest without a flow is forgotten."""
-TTL_MAX = 86_400
+TTL_MIN, TTL_MAX = 1, 86_400
+"""Bounds of the seconds for which an answer lives: one is needed to use it at all."""
 
 
 class Pin:
@@ -149,7 +150,7 @@ class Pins:
             if known is None and len(guest.pins) >= PINS_MAX:
                 guest.make_room()
             pin = known or Pin(address, name)
-            pin.fresh_until = now + min(ttl, TTL_MAX) * SECOND
+            pin.fresh_until = now + min(max(ttl, TTL_MIN), TTL_MAX) * SECOND
             pin.until = max(pin.until, pin.fresh_until + self._grace)
             pin.trusted = trusted
             guest.put(pin)

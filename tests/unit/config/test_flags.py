@@ -149,15 +149,8 @@ def test_the_last_of_two_opposite_flags_holds(name: str) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_is_tried_above(command: str) -> None:
     used = {word for arguments, _ in FLAGS.values() for word in arguments if word.startswith("--")}
-    same = {
-        "--deny",
-        "--reject",
-        "--drop",
-        "--redirect",
-        "--deny-private",
-        "--policy",
-        "--profile",
-    }  # one list with --allow
+    # One list with --allow:
+    same = {"--deny", "--reject", "--drop", "--redirect", "--deny-private", "--policy", "--profile"}
     others = {"--capture", "--trace", "--stats", "--top", "--mac", "--hostfwd-loopback"}  # not of Config
     others |= {"--ask", "--ask-save"}
     others |= {"--hide", "--no-hide", "--keep", "--keep-fd", "--uid", "--privileged", "--sandbox"}
