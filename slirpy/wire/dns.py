@@ -38,6 +38,11 @@ TRUNCATED = 0x02
 """The TC bit, in the third byte of a message."""
 NAME_MAX = 255
 LABEL_MAX = 63
+RECORDS_MAX = 1000
+"""Records of an answer; one with more is not read, and so not believed."""
+STEPS_MAX = 4096
+"""Labels and pointers of all its names that are looked at. That is enough, unless a message was crafted to be slow
+to read."""
 UDP_SIZE_MIN = 512
 """UDP payload that every client accepts (RFC 1035, section 4.2.1)."""
 _RESPONSE = 0x8000
@@ -354,10 +359,11 @@ class Records:
 class _Names:
     """Checks the names of one message, each pointer target once."""
 
-    __slots__ = ("_known", "_message")
+    __slots__ = ("_known", "_message", "_steps")
 
     def __init__(self, message: bytes) -> None:
         self._message = message
+        self._steps = STEPS_MAX
         self._known: dict[int, int] = {}
         """Length of the whole name at each offset that a pointer has led to; 0 if there is none."""
 
@@ -367,6 +373,9 @@ class _Names:
         start, size = at, 0
         while at < len(message):
             length = message[at]
+            self._steps -= 1
+            if self._steps < 0:
+                return 0, 0
             if length == 0:
                 return (at + 1, size + 1) if size < NAME_MAX else (0, 0)
             if length <= LABEL_MAX:
@@ -394,11 +403,13 @@ def records_of(query: Query, answer: bytes) -> Records | None:
 
 
 def read_records(message: bytes, at: int) -> Records | None:
-    """Read the records behind the question, which ends at ``at``; None if they cannot be read.
+    """Read the records behind the question, which ends at ``at``; None if they cannot be read, or are too many.
 
     Bytes behind the last record are ignored; they begin at ``end`` of the result.
     """
     answers, authorities, additionals = _COUNTS.unpack_from(message, 6)
+    if answers + authorities + additionals > RECORDS_MAX:
+        return None
     names = _Names(message)
     records = Records(answers, [], None, None, 0, at)
     authority = range(answers, answers + authorities)

@@ -16,6 +16,8 @@ RECORDS_MAX = 512
 """Records of an answer that are read for addresses."""
 CHAIN_MAX = 16
 """Longest chain of aliases."""
+STEPS_MAX = 2048
+"""Labels and pointers that are looked at."""
 _RECORD = struct.Struct(">HHIH")
 _COUNTS = struct.Struct(">3H")
 _SIZES = {A: 4, AAAA: 16}
@@ -27,29 +29,42 @@ _LENGTH_MAX = 4096
 """Longest message that is written anew."""
 
 
-def _name_at(message: bytes, at: int) -> tuple[bytes, int]:
-    """The name at an offset, whole and in lower case, and its end in the message; ``b""`` if it is invalid."""
-    labels: list[bytes] = []
-    size, end, limit = 1, 0, at + 1
-    while at < len(message):
-        length = message[at]
-        if length == 0:
-            return b"".join(labels) + b"\0", end or at + 1
-        if length <= LABEL_MAX:
-            size += 1 + length
-            if size > NAME_MAX:
+class _Names:
+    """Reads the names of one message, whole and in lower case, with a bound on the work."""
+
+    __slots__ = ("_known", "_message", "_steps")
+
+    def __init__(self, message: bytes) -> None:
+        self._message = message
+        self._known: dict[int, bytes] = {}
+        """Names at offsets that pointers lead to."""
+        self._steps = STEPS_MAX
+
+    def at(self, at: int) -> tuple[bytes, int]:
+        """The name at an offset, and its end in the message; ``b""`` if it is invalid, or too much has been read."""
+        message, labels, size, start = self._message, [], 1, at
+        while at < len(message) and self._steps > 0:
+            self._steps -= 1
+            length = message[at]
+            if length == 0:
+                return b"".join(labels) + b"\0", at + 1
+            if length <= LABEL_MAX:
+                size += 1 + length
+                if size > NAME_MAX:
+                    break
+                labels.append(message[at : at + 1 + length].lower())
+                at += 1 + length
+                continue
+            target = int.from_bytes(message[at : at + 2], "big") & 0x3FFF
+            if length < 0xC0 or at + 2 > len(message) or not HEADER <= target < start:
                 break
-            labels.append(message[at : at + 1 + length].lower())
-            at += 1 + length
-            continue
-        if length < 0xC0 or at + 2 > len(message):
-            break
-        target = int.from_bytes(message[at : at + 2], "big") & 0x3FFF
-        if not HEADER <= target < limit - 1 or len(labels) > NAME_MAX:
-            break
-        end = end or at + 2
-        at, limit = target, target + 1  # backward only, so there is no loop
-    return b"", 0
+            name = self._known.get(target)  # backward only, so there is no loop
+            if name is None:
+                name = self._known[target] = self.at(target)[0]
+            if not name or size - 1 + len(name) > NAME_MAX:
+                break
+            return b"".join(labels) + name, at + 2
+        return b"", 0
 
 
 def addresses_in(query: Query, answer: bytes) -> list[tuple[bytes, int]]:
@@ -62,11 +77,12 @@ def addresses_in(query: Query, answer: bytes) -> list[tuple[bytes, int]]:
     if size is None or len(answer) < HEADER or answer[3] & 0x0F or answer[4:6] != b"\0\1":
         return []
     (count,) = struct.unpack_from(">H", answer, 6)
+    names = _Names(answer)
     aliases: dict[bytes, tuple[bytes, int]] = {}
     addresses: dict[bytes, list[tuple[bytes, int]]] = {}
     at = HEADER + len(query.question)
     for _ in range(min(count, RECORDS_MAX)):
-        owner, at = _name_at(answer, at)
+        owner, at = names.at(at)
         if not owner or at + 10 > len(answer):
             return []
         kind, category, ttl, length = _RECORD.unpack_from(answer, at)
@@ -80,7 +96,7 @@ def addresses_in(query: Query, answer: bytes) -> list[tuple[bytes, int]]:
         if kind == query.qtype and length == size:
             addresses.setdefault(owner, []).append((data, ttl))
         elif kind == CNAME:
-            aliases[owner] = _name_at(answer, at - length)[0], ttl
+            aliases[owner] = names.at(at - length)[0], ttl
     name, lowest = query.name, 2**31
     for _ in range(CHAIN_MAX):
         if name in addresses:
@@ -102,17 +118,18 @@ def without_ech(query: Query, answer: bytes) -> bytes | None:
     at = HEADER + (len(query.question) if answer[4:6] != b"\0\0" else 0)
     if sum(counts) > RECORDS_MAX or len(answer) > _LENGTH_MAX:
         return None
+    names = _Names(answer)
     records: list[bytes] = []
     found = False
     for _ in range(sum(counts)):
-        owner, at = _name_at(answer, at)
+        owner, at = names.at(at)
         if not owner or at + 10 > len(answer):
             return None
         kind, category, ttl, length = _RECORD.unpack_from(answer, at)
         start, at = at + 10, at + 10 + length
         if at > len(answer):
             return None
-        data = _data(answer, kind, start, at)
+        data = _data(names, answer, kind, start, at)
         if data is not None and kind in (SVCB, HTTPS):
             plain = _without(data)
             found = found or plain != data
@@ -126,22 +143,22 @@ def without_ech(query: Query, answer: bytes) -> bytes | None:
     return whole if len(whole) <= 65_535 else None
 
 
-def _data(message: bytes, kind: int, start: int, end: int) -> bytes | None:
+def _data(names: _Names, message: bytes, kind: int, start: int, end: int) -> bytes | None:
     """The data of a record, with its names whole; None if it cannot be read."""
     if kind == SOA:
-        first, at = _name_at(message, start)
-        second, at = _name_at(message, at) if first else (b"", 0)
+        first, at = names.at(start)
+        second, at = names.at(at) if first else (b"", 0)
         return first + second + message[at:end] if second and at == end - 20 else None
     if kind not in _NAMES_AT:
         return message[start:end]
     at = start + _NAMES_AT[kind]
-    name, _ = _name_at(message, at) if at < end else (b"", 0)
+    name, _ = names.at(at) if at < end else (b"", 0)
     return message[start:at] + name if name else None
 
 
 def _without(data: bytes) -> bytes | None:
     """The data of an HTTPS or SVCB record without the key ``ech``, also as a mandatory one; None if it is invalid."""
-    target, at = _name_at(data, 2)
+    target, at = _Names(data).at(2)
     if not target or at > len(data):
         return None
     kept = [data[:at]]
