@@ -42,7 +42,8 @@ class _Names:
 
     def at(self, at: int) -> tuple[bytes, int]:
         """The name at an offset, and its end in the message; ``b""`` if it is invalid, or too much has been read."""
-        message, labels, size, start = self._message, [], 1, at
+        labels: list[bytes] = []
+        message, size, start = self._message, 1, at
         while at < len(message) and self._steps > 0:
             self._steps -= 1
             length = message[at]
