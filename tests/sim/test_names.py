@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_address
 
 import pytest
@@ -26,12 +27,15 @@ class Zone:
         self.aliases: dict[str, str] = {}
         self.ttl = 60
         self.asked: list[str] = []
+        self.special: Callable[[bytes], bytes] | None = None
         net.host.serve_udp(RESOLVER, 53, self._answer)
 
     def __setitem__(self, name: str, addresses: list[str]) -> None:
         self.names[name] = addresses
 
     def _answer(self, payload: bytes, address: object, port: int) -> bytes:
+        if self.special is not None:
+            return self.special(payload)
         query = DNSRecord.parse(payload)
         name = str(query.q.qname).rstrip(".").lower()
         self.asked.append(name)

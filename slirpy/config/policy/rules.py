@@ -34,7 +34,17 @@ class RulePolicy:
         has_names: whether there are rules by name. DNS then resolves only names that may be allowed.
     """
 
-    __slots__ = ("_closing", "_exact", "_general", "_opening", "_otherwise", "_wild", "has_names", "rules")
+    __slots__ = (
+        "_closing",
+        "_exact",
+        "_general",
+        "_may_allow",
+        "_opening",
+        "_otherwise",
+        "_wild",
+        "has_names",
+        "rules",
+    )
 
     def __init__(self, rules: Iterable[Rule | str] = (), default: Action = Action.REJECT) -> None:
         if not isinstance(default, Action):
@@ -64,6 +74,8 @@ class RulePolicy:
         closing = (n for n, rule in general if rule.action in _REFUSALS and rule.refuses_all)
         self._closing = next(closing, end + (default not in _REFUSALS))
         self._opening = next(opening, end)
+        before = self.rules[: self._closing]
+        self._may_allow = self._closing > end or any(rule.action not in _REFUSALS for rule in before)
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> RulePolicy:
@@ -141,16 +153,16 @@ class RulePolicy:
         return sorted(chain(found, *suffixes)) if suffixes else found
 
     def may_resolve(self, name: str) -> bool:
-        """Report whether guests may ask for a name outside: some rule may allow a flow to it.
+        """Report whether guests may ask for a name outside: some rule may allow a flow to what it resolves to.
 
         Args:
             name: in lower case, without a full stop at the end.
 
-        Without rules by name every name may be asked for.
+        Without rules by name every name may be asked for, unless the policy allows nothing at all.
         """
         as_text("name", name)
         if not self.has_names:
-            return True
+            return self._may_allow
         for number in self._about(name):
             rule = self.rules[number]
             if rule.action not in _REFUSALS:

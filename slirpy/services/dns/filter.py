@@ -130,15 +130,14 @@ class OutsideFilter:
         if query.qtype in _TYPES_ONLY_ASKED:
             stats.drop_dns_type += 1
             return Refusal((REFUSED, "type"))
-        policy = self._policy()
-        if not getattr(policy, "has_names", False):
+        may_resolve = getattr(self._policy(), "may_resolve", None)
+        if may_resolve is None:
             return None
         name = name_from_wire(wire_name)
-        may_resolve = getattr(policy, "may_resolve", None)
-        if may_resolve is not None and not may_resolve(name):
+        if not may_resolve(name):
             stats.dns_names_refused += 1
             return Refusal((self._other, "no rule allows the name"))
-        if not self._rate.take(link, mac, name, now):
+        if self.by_name and not self._rate.take(link, mac, name, now):
             stats.drop_dns_name_rate += 1
             return Refusal((REFUSED, "too many names below one domain"))
         return None
