@@ -12,12 +12,11 @@ from slirpy.config.policy.rule import Rule
 from slirpy.config.policy.text import parse_rule
 from slirpy.config.values import as_text, listed
 from slirpy.errors import ConfigError
-from slirpy.interfaces import Action, FlowRequest, Verdict
+from slirpy.interfaces import TLS_MODES, Action, FlowRequest, Verdict
 
 __all__ = ["RulePolicy", "checked_verdict"]
 
 _REFUSALS = (Action.REJECT, Action.DROP)
-_LENIENCY = ("off", "sni-optional", "strict")
 
 
 class RulePolicy:
@@ -111,7 +110,7 @@ class RulePolicy:
             rule = self.rules[allowing[0]]
             alike = [number for number in allowing if self.rules[number].redirect == rule.redirect]
             names = tuple(name for name, number in judged.items() if number in alike)
-            tls = min((self.rules[number].tls for number in alike), key=_LENIENCY.index)
+            tls = max((self.rules[number].tls for number in alike), key=TLS_MODES.index)  # the most lenient
             return rule.verdict_for(request, names, tls)
         others = tuple(name for name, number in judged.items() if number is None)
         if deciding and not others:
