@@ -112,6 +112,7 @@ class Slirp(Driven):
         self._host = SocketHost(self._sockets, source)
         self._listeners: list[StreamListener] = []
         self._local = LocalTargetOpener(self._host.sockets)
+        self._awaiter = Awaiter(self._sockets, self._local.event_loop)
         try:
             file = self.config.lease_file
             self._stack = Stack(
@@ -120,11 +121,10 @@ class Slirp(Driven):
                 random=random or SystemRandom(),
                 now=now,
                 target_opener=self._local,
+                awaiter=self._awaiter,
                 lease_store=None if file is None else LeaseFile(file, wall_clock),
                 audit=self._audit,
             )
-            self._awaiter = Awaiter(self._sockets, self._local.event_loop)
-            self._stack.awaiter = self._awaiter
             self._serve_smb()
         except BaseException:
             self._local.close()

@@ -20,7 +20,7 @@ from slirpy.config.guestfwd import GuestForward, make_guestfwd
 from slirpy.config.hostfwd import HostForward, parse_hostfwd
 from slirpy.config.policy import Rule, RulePolicy
 from slirpy.config.relations import check_redirects
-from slirpy.config.values import one
+from slirpy.config.values import function, one
 from slirpy.core.arrival import FlowOpeners
 from slirpy.core.flows import FlowInfo
 from slirpy.core.network import ROUTER
@@ -81,6 +81,7 @@ class Stack(IPStack):
         lease_store: storage of DHCP leases across restarts; None: none.
         target_opener: opens streams to commands, Unix sockets and functions, which ``config.guestfwd`` may name.
         audit: makes records of what happens; None: none, unless ``config.audit`` is a function.
+        awaiter: runs the coroutines of a policy, each of which makes a decision; None: they may wait for nothing.
 
     Raises:
         ConfigError: an argument has the wrong type.
@@ -98,6 +99,7 @@ class Stack(IPStack):
         lease_store: LeaseStore | None = None,
         target_opener: TargetOpener | None = None,
         audit: AuditTrail | None = None,
+        awaiter: Callable[[Awaitable[Verdict]], Decision] | None = None,
     ) -> None:
         instance("config", config, Config, "a Config")
         instance("random", random, (Random, NoneType), "a random.Random")
@@ -114,6 +116,9 @@ class Stack(IPStack):
         translation = Translation(config)
         router = self._router = Router(config, parts.network.addresses, translation, parts.network)
         router.asker = config.asker
+        if awaiter is not None:
+            function("awaiter", awaiter, " of an awaitable")
+            router.awaiter = awaiter
         router.is_own = getattr(host, "is_own", router.is_own)
         if config.flow_rate:
             router.openings = TokenBuckets(parts.network.ports, config.flow_rate)
@@ -230,15 +235,6 @@ class Stack(IPStack):
         reset = recheck(self._tcp, self._udp, self._ping, self.neighbors)
         if self.network.events is not None:
             self.network.events.policy_changed(checked, reset)
-
-    @property
-    def awaiter(self) -> Callable[[Awaitable[Verdict]], Decision]:
-        """Function that runs coroutines of a policy."""
-        return self._router.awaiter
-
-    @awaiter.setter
-    def awaiter(self, awaiter: Callable[[Awaitable[Verdict]], Decision]) -> None:
-        self._router.awaiter = awaiter
 
     def _forward_target(self) -> bytes:
         config = self.config

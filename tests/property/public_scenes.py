@@ -355,6 +355,8 @@ GOOD: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "testing.Topology.path": lambda scene: {"source": "a", "target": "b"},
     "testing.Topology.resolve": lambda scene: {"name": "a"},
     "testing.Topology.router": lambda scene: {"name": "s"},
+    "Slirp.policy =": lambda scene: {"policy": ["deny any"]},
+    "Stack.policy =": lambda scene: {"policy": ["deny any"]},
     "testing.Path.faults =": lambda scene: {"faults": Faults()},
     "testing.Path.mtu =": lambda scene: {"mtu": 1400},
     "testing.Resetter": lambda scene: {},

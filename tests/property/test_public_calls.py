@@ -113,6 +113,7 @@ TRUSTED: dict[str, str] = {
     "testing.History.invoke value": "anything",
     "FlowRequest link": "anything: it is compared by identity",
     "FlowRequest lease": "a function is called later, if ever",
+    **{f"{owner}.policy = policy": "as the option of Config, test_options.py" for owner in ("Slirp", "Stack")},
     **{f"testing.Invocation.{name} reason": "anything" for name in ("fail", "unknown")},
     "testing.Invocation.ok output": "anything",
     "testing.RegisterModel value": "anything",
