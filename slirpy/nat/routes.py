@@ -133,11 +133,6 @@ class Router:
         """Report whether a guest behind ``link`` may open a flow now, in nanoseconds."""
         return self.openings is None or self.openings.take(link, now)
 
-    @property
-    def restricts(self) -> bool:
-        """True if a rule says that there are places which guests may not reach."""
-        return self.policy is not None or self._config.restrict or not self._config.host_loopback
-
     def route(self, request: FlowRequest) -> Route | Refusal | Pending:
         """Find the host address and port for a flow that is not for a virtual service."""
         config = self._config
