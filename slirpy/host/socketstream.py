@@ -36,7 +36,7 @@ _IOV_MAX = 1024  # buffers per sendmsg; every system accepts at least 1024
 # Linger for 0 seconds: close sends a RST.
 _LINGER_NOTHING = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 _SIOCATMARK = 0x8905
-_CONNECTING = (errno.EINPROGRESS, errno.EWOULDBLOCK)
+_CONNECTING = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
 _SHORT_TTL = 63
 """A smaller TTL suggests that the guest traces the path and wants to hear which router dropped the SYN. Common
 systems send 64 or more, which is not less than this after our decrement, and so avoids the system calls.
@@ -216,9 +216,9 @@ class SocketStream(OpenSocket):
                     self._hears = True
             error = sock.connect_ex(name_of(address, port))
             if error in _CONNECTING and family_of(address).is_loopback(address):
-                # A refusal by the host's own loopback is known by now, though connect could not return it yet. Taking
-                # it here saves a turn of the loop, and a guest that scans ports holds no descriptors.
-                error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or error
+                # The answer of the host's own loopback is there by now, though the first call could not return it.
+                # That saves a turn of the loop, and a guest that scans ports holds no descriptors.
+                error = sock.connect_ex(name_of(address, port))
             if error in _CONNECTING:
                 self._connecting = True
                 self._watch(WRITE)
