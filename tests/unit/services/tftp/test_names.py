@@ -83,6 +83,29 @@ def test_a_name_that_is_too_long_for_the_system(root: Path) -> None:
 
 
 @pytest.mark.usefixtures("way")
+def test_the_longest_name(root: Path) -> None:
+    assert content(root, "small".rjust(tftp_paths.MAX_NAME, "/")) == b"hello"
+    assert content(root, "small".rjust(tftp_paths.MAX_NAME + 1, "/")) == 2
+
+
+@pytest.mark.usefixtures("way")
+def test_a_name_of_capitals(root: Path) -> None:
+    (root / "X.X").write_bytes(b"window system")
+    assert content(root, "X.X") == b"window system"
+
+
+@posix
+@pytest.mark.skipif(not tftp_paths.BY_DESCRIPTOR, reason="the system has a bound of its own")
+def test_how_many_links_are_followed(root: Path) -> None:
+    target = "small"
+    for number in range(tftp_paths.LINKS_MAX + 1):
+        (root / f"link{number}").symlink_to(target)
+        target = f"link{number}"
+    assert content(root, f"link{tftp_paths.LINKS_MAX - 1}") == b"hello"
+    assert content(root, f"link{tftp_paths.LINKS_MAX}") == 2
+
+
+@pytest.mark.usefixtures("way")
 def test_names_in_utf_8(root: Path) -> None:
     """RFC 1350 has ASCII; clients send what was typed, and QEMU's server takes it."""
     (root / "größe").mkdir()
