@@ -44,9 +44,8 @@ from slirpy.interfaces import (
 from slirpy.nat.hostfwd import Forwards
 from slirpy.nat.icmp import IcmpNat
 from slirpy.nat.inside import Inside, LoopbackForwards
-from slirpy.nat.inspection import first_bytes
+from slirpy.nat.inspection import first_bytes, load_for
 from slirpy.nat.limits import DescriptorLimit
-from slirpy.nat.proxies import Proxies
 from slirpy.nat.recheck import recheck
 from slirpy.nat.routes import Router
 from slirpy.nat.tcp import TcpNat
@@ -124,11 +123,12 @@ class Stack(IPStack):
             router.openings = TokenBuckets(parts.network.ports, config.flow_rate)
         descriptors = self._descriptors = DescriptorLimit(parts.network.stats)
         self._tcp = TcpNat(parts, host, router, descriptors)
-        if config.proxy is not None:
-            self._tcp.proxies = Proxies(config, parts.network, host)
         self._udp = UdpNat(parts, host, router, descriptors)
         self._tcp.inspector = self._udp.holding.inspector = first_bytes
+        load_for(config.policy)
         self._ping = IcmpNat(parts, host, router, self._udp, descriptors)
+        if config.proxy is not None:
+            self._udp.proxies = self._ping.proxies = self._tcp.load_proxies()
         flow_openers = FlowOpeners(
             self._tcp.open_tcp, self._udp.input_udp, self._ping.input_echo, self._ping.input_error
         )
@@ -231,6 +231,7 @@ class Stack(IPStack):
         checked: Policy | None = option("policy").check(policy)
         if isinstance(checked, RulePolicy):
             check_redirects(checked, self.config.net, self.config.net6)
+        load_for(checked)
         self._router.policy = checked
         reset = recheck(self._tcp, self._udp, self._ping, self.neighbors)
         if self.network.events is not None:

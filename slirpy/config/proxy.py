@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from slirpy.addresses import port_number
-from slirpy.config.policy import WORDS
+from slirpy.config.special import WORDS
 from slirpy.config.text import PORT_MAX, decimal
 from slirpy.config.values import as_text
 from slirpy.errors import ConfigError
@@ -18,10 +18,9 @@ __all__ = ["Proxy", "goes_direct", "parse_no_proxy", "parse_proxy", "read_creden
 
 _SCHEMES = {"http": 8080, "socks5": 1080}
 """Schemes, and the port of each when none is given."""
-_URL = re.compile(
-    r"(?P<scheme>[^:/]*)://(?:(?P<user>[^/]*)@)?(?P<host>\[[^\[\]]*\]|[^:/\[\]]*)(?::(?P<port>[^/]*))?/?"
-)
-_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*")
+_URL = r"(?P<scheme>[^:/]*)://(?:(?P<user>[^/]*)@)?(?P<host>\[[^\[\]]*\]|[^:/\[\]]*)(?::(?P<port>[^/]*))?/?"
+_NAME = r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*"
+"""Both are compiled when they are used, which few programs do."""
 _HELP = "write http://HOST[:PORT] or socks5://HOST[:PORT]"
 _CREDENTIALS_MAX = 255
 """Bytes of a user name, and of a password (RFC 1929)."""
@@ -61,7 +60,7 @@ def _host(text: str) -> str:
         address = ip_address(bare)
     except ValueError:
         name = text.lower().removesuffix(".")
-        if _NAME.fullmatch(name) is None or re.fullmatch(r"[0-9.]+", name):
+        if re.fullmatch(_NAME, name) is None or re.fullmatch(r"[0-9.]+", name):
             raise ConfigError(f'proxy: host "{text}" is neither a name nor an address; {_HELP}') from None
         return name
     if address.is_unspecified or address.is_multicast:
@@ -76,7 +75,7 @@ def parse_proxy(text: str) -> Proxy:
         ConfigError: not of this form, or with a password, which everybody would see in the list of processes.
     """
     as_text("proxy", text)
-    match = _URL.fullmatch(text)
+    match = re.fullmatch(_URL, text)
     if match is None:
         raise ConfigError(f'proxy "{text}" is malformed; {_HELP}')
     if match["user"] is not None:
@@ -110,7 +109,7 @@ def parse_no_proxy(text: str) -> str:
         return str(ip_network(bare, strict=False))
     except ValueError:
         name = text.lower().removeprefix("*").removeprefix(".").removesuffix(".")
-        if _NAME.fullmatch(name) is None or re.fullmatch(r"[0-9./]+", name):
+        if re.fullmatch(_NAME, name) is None or re.fullmatch(r"[0-9./]+", name):
             words = ", ".join(WORDS)
             raise ConfigError(
                 f'no_proxy "{text}" is no network, no name such as example.org, and none of the words {words}, *'

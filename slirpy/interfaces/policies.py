@@ -205,6 +205,9 @@ class Verdict:
     proxy: str | None
     """Proxy through which to connect, as the option ``proxy`` takes it; ``""``: none, whatever that option says;
     None: as that option says."""
+    proxy_header: bool
+    """With ``redirect``: whether a TCP connection begins with a header of the PROXY protocol, version 2. It contains
+    the guest's address, the destination and its name."""
 
     def __init__(
         self,
@@ -216,6 +219,7 @@ class Verdict:
         names: Sequence[str] = (),
         tls: str = "strict",
         proxy: str | None = None,
+        proxy_header: bool = False,
     ) -> None:
         if not isinstance(action, Action):
             raise ConfigError(f"a verdict's action is one of slirpy.Action; given was {action!r}")
@@ -237,6 +241,7 @@ class Verdict:
         if not isinstance(proxy, str | None):
             raise ConfigError(f"a verdict's proxy is text, or None; given was {proxy!r}")
         put(self, "proxy", proxy)
+        put(self, "proxy_header", switch("a verdict's proxy_header", proxy_header))
 
 
 class Decision:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from ipaddress import ip_address
-from typing import ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from slirpy.core.arrival import Arrival
 from slirpy.core.flows import FlowInfo
@@ -13,13 +13,16 @@ from slirpy.core.parts import Parts
 from slirpy.core.pins import Pin
 from slirpy.core.timers import Alarm
 from slirpy.fair import Group, Shares
-from slirpy.interfaces import DatagramPeer, FlowRequest, HostNetwork, IPProtocol, PingPeer
-from slirpy.nat.held import Holding
+from slirpy.interfaces import Action, DatagramPeer, FlowRequest, HostNetwork, IPProtocol, PingPeer, Verdict
+from slirpy.nat.held import Holding, Key
 from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.refusals import REFUSAL_CAUSES
 from slirpy.nat.routes import Refusal, Route, Router
 from slirpy.units import SECOND
 from slirpy.wire.ip import family_of
+
+if TYPE_CHECKING:
+    from slirpy.nat.proxies import Proxies
 
 __all__ = ["DatagramFlow", "DatagramNat", "Tally"]
 
@@ -175,6 +178,8 @@ class DatagramNat(abc.ABC, Generic[F]):
         self._shares: Shares[F] = Shares(limit)
         self._descriptors = descriptors
         descriptors.share(self._shares, self.remove)
+        self.proxies: Proxies | None = None
+        """Proxies of TCP, behind which nothing else can be reached."""
         self.holding = Holding(router, parts.network, self.protocol, self.resume)
 
     def route(
@@ -188,18 +193,39 @@ class DatagramNat(abc.ABC, Generic[F]):
         """Route a packet to a new destination. Returns None if it was refused, with or without an error, or waits."""
         key = arrival.header.source, number, destination
         route = self.holding.route(arrival, key, payload, extra)
-        if route is None or isinstance(route, Route):
+        if isinstance(route, Route) and (self.proxies is not None or route.verdict is not None):
+            route = self._without_proxy(arrival, key, route)
+        if isinstance(route, Refusal):
+            self.refuse(arrival, route)
+            return None
+        return route
+
+    def _without_proxy(self, arrival: Arrival, key: Key, route: Route) -> Route | Refusal:
+        """Refuse a packet whose destination is behind a proxy, since proxies carry TCP only."""
+        chosen, proxies = None if route.verdict is None else route.verdict.proxy, self.proxies
+        if chosen == "" or (not chosen and proxies is None):
             return route
+        request = route.request
+        if request is None:
+            guest, number, destination = key
+            link, mac = arrival.port.link, arrival.macs[6:]
+            request = FlowRequest(self.protocol, guest, number, *destination, link=link, mac=mac)
+        names = self.router.names_of(request)
+        if proxies is not None and proxies.choose(route.verdict, names, route.address) is None:
+            return route
+        return self.router.refuse(request, Verdict(Action.REJECT, reason="the proxy carries TCP only"))
+
+    def refuse(self, arrival: Arrival, route: Refusal) -> None:
+        """Count a packet that is not allowed, and report the error that belongs to the refusal."""
         if route is Refusal.MARTIAN:
             self.network.stats.drop_ip_destination += 1
-            return None
+            return
         if route is Refusal.BEYOND_SCOPE:
             self.network.stats.drop_ip_scope += 1
         else:
             self.count_refused(by_policy=route in (Refusal.DROP, Refusal.PROHIBITED))
         if route is not Refusal.DROP:
             self.parts.errors.error(arrival, REFUSAL_CAUSES[route])
-        return None
 
     @abc.abstractmethod
     def resume(self, arrival: Arrival, number: int, extra: int, payload: memoryview) -> None:

@@ -155,19 +155,25 @@ class Holding:
             reason = "" if isinstance(finding, Passed) else finding.reason
             self._network.events.flow_inspected(0, finding.kind, finding.names, reason)
         if isinstance(finding, Passed):
+            if finding.more:
+                route = route._replace(first=first)
             self._found(key, held, route)
             return route
         return self._misnamed(route, finding.reason, key, held)
 
     def _misnamed(self, route: Route, reason: str, key: Key, held: _Held) -> Refusal:
-        """Refuse a flow because of what its client said."""
-        self._network.stats.udp_flows_misnamed += 1
-        refusal = Refusal.PROHIBITED
-        if route.request is not None and route.verdict is not None:
-            verdict = Verdict(Action.REJECT, reason=reason, rule=route.verdict.rule)
-            refusal = self._router.refuse(route.request, verdict)
+        """Refuse a new flow because of what its client said."""
+        refusal = self.misnamed(route, reason)
         self._found(key, held, refusal)
         return refusal
+
+    def misnamed(self, route: Route, reason: str) -> Refusal:
+        """Report that a datagram is refused because of what its client said."""
+        self._network.stats.udp_flows_misnamed += 1
+        if route.request is None or route.verdict is None:
+            return Refusal.PROHIBITED
+        verdict = Verdict(Action.REJECT, reason=reason, rule=route.verdict.rule)
+        return self._router.refuse(route.request, verdict)
 
     # ------------------------------------------------------------------------------------- outcomes
 

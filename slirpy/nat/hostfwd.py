@@ -21,7 +21,7 @@ from slirpy.interfaces import (
     StreamOwner,
 )
 from slirpy.nat.inside import Handover, LoopbackForwards, UdpDetour
-from slirpy.nat.introduced import PrecededStream
+from slirpy.nat.preceded import PrecededStream
 from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
 from slirpy.wire import proxyheader

@@ -9,7 +9,7 @@ from slirpy.core.network import Network
 from slirpy.interfaces import Buffer, HostNetwork, StreamOwner, StreamPeer
 from slirpy.nat.upstream import Prologue
 
-__all__ = ["IntroducedStream", "PrecededStream"]
+__all__ = ["IntroducedStream"]
 
 _READ = 4096
 
@@ -24,7 +24,7 @@ class IntroducedStream:
         host: opens the connection.
         owner: whoever uses the stream.
         prologue: says what comes first.
-        refused: called with the reason if the proxy refuses.
+        refused: called with the reason if the proxy refuses; None: it cannot.
     """
 
     __slots__ = ("_host", "_network", "_out", "_owner", "_places", "_plain", "_prologue", "_refused", "_rest",
@@ -36,7 +36,7 @@ class IntroducedStream:
         host: HostNetwork,
         owner: StreamOwner,
         prologue: Prologue,
-        refused: Callable[[str], object],
+        refused: Callable[[str], object] | None = None,
     ) -> None:
         self._network = network
         self._host = host
@@ -123,7 +123,8 @@ class IntroducedStream:
             if prologue.error:
                 peer.abort()
                 self.peer = None
-                self._refused(prologue.reason)
+                if self._refused is not None:
+                    self._refused(prologue.reason)
                 self._fail(prologue.error)
             elif prologue.done:
                 self._settle()
@@ -195,48 +196,3 @@ class IntroducedStream:
         self._owner = None
         if self.peer is not None:
             self.peer.close()
-
-
-class PrecededStream:
-    """A :class:`~slirpy.interfaces.StreamPeer` whose data are preceded by a header.
-
-    Args:
-        peer: the far side, whose owner stays the same.
-        header: what is received first.
-    """
-
-    __slots__ = ("_header", "_peer", "_plain")
-
-    def __init__(self, peer: StreamPeer, header: bytes) -> None:
-        self._peer = peer
-        self._header = header
-        self._plain = False
-
-    @property
-    def level_triggered(self) -> bool:
-        """True if the far side repeats its announcements, and the last piece came from there."""
-        return self._plain and bool(getattr(self._peer, "level_triggered", False))
-
-    def send(self, buffers: Sequence[Buffer]) -> int:
-        """See :class:`~slirpy.interfaces.StreamPeer`."""
-        return self._peer.send(buffers)
-
-    def recv(self, limit: int) -> bytes | None:
-        """See :class:`~slirpy.interfaces.StreamPeer`."""
-        if self._header:
-            data, self._header = self._header[:limit], self._header[limit:]
-            return data
-        self._plain = True
-        return self._peer.recv(limit)
-
-    def shutdown(self) -> None:
-        """See :class:`~slirpy.interfaces.StreamPeer`."""
-        self._peer.shutdown()
-
-    def abort(self) -> None:
-        """See :class:`~slirpy.interfaces.StreamPeer`."""
-        self._peer.abort()
-
-    def close(self) -> None:
-        """See :class:`~slirpy.interfaces.StreamPeer`."""
-        self._peer.close()

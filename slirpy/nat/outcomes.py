@@ -10,7 +10,7 @@ import enum
 from collections.abc import Callable
 from typing import NamedTuple
 
-from slirpy.interfaces import FlowRequest, Verdict
+from slirpy.interfaces import FirstBytes, FlowRequest, Verdict
 from slirpy.units import SECOND
 
 __all__ = ["HOLD_TIME", "Pending", "Refusal", "Route"]
@@ -42,6 +42,8 @@ class Route(NamedTuple):
     """The policy's verdict, if it says more than that the flow is allowed."""
     request: FlowRequest | None = None
     """With ``verdict``: the flow as the policy saw it."""
+    first: FirstBytes | None = None
+    """Reader of further datagrams, if their client may say other names later."""
 
     def __eq__(self, other: object) -> bool:
         """Report whether two routes lead to the same place, for whatever reason."""

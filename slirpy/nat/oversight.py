@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from slirpy.core.flows import FlowInfo
@@ -61,13 +62,16 @@ def inspected(
             network.stats.tcp_flows_misnamed += 1
             router.refuse(request, Verdict(Action.REJECT, reason=reason, rule=verdict.rule))
         elif finding.names:
-            flow.said = finding.names
+            flow.said = tuple(dict.fromkeys(flow.said + finding.names))
 
     def aside(stream: InspectedStream) -> None:
         if flow.peer is stream:
             flow.peer = stream.peer
 
-    return InspectedStream(peer, flow, first, found, aside, lambda call: network.call_at(network.now, call))
+    def later(delay: int, call: Callable[[], None]) -> object:
+        return network.call_at(network.now + delay, call)
+
+    return InspectedStream(peer, flow, first, found, aside, later)
 
 
 def report_end(events: Events, serial: int, info: FlowInfo) -> None:

@@ -9,11 +9,13 @@ from ipaddress import ip_address
 from slirpy.config import Config
 from slirpy.config.proxy import Proxy, goes_direct, parse_proxy, read_credentials
 from slirpy.core.network import Network
-from slirpy.interfaces import HostNetwork, NameAnswer, StreamOwner, StreamPeer
+from slirpy.interfaces import HostNetwork, NameAnswer, StreamOwner, StreamPeer, Verdict
 from slirpy.nat.introduced import IntroducedStream
-from slirpy.nat.upstream import HttpConnect, Socks5Connect
+from slirpy.nat.outcomes import Route
+from slirpy.nat.upstream import Header, HttpConnect, Socks5Connect
 from slirpy.units import SECOND
-from slirpy.wire.ip import family_of
+from slirpy.wire import proxyheader
+from slirpy.wire.ip import family_of, split_key
 
 __all__ = ["Proxies"]
 
@@ -48,19 +50,42 @@ class Proxies:
         self._waiting: dict[str, list[tuple[IntroducedStream, int]]] = {}
         self._warned: int | None = None
 
-    def choose(self, chosen: str | None, names: Sequence[str], address: bytes) -> Proxy | None:
-        """Return the proxy for a flow; None: it goes direct.
+    def choose(self, verdict: Verdict | None, names: Sequence[str], address: bytes) -> Proxy | None:
+        """Return the proxy for a flow; None: it goes direct, as redirected ones do.
 
         Args:
-            chosen: :attr:`slirpy.interfaces.Verdict.proxy`.
+            verdict: the policy's, which may name another proxy, or none.
             names: names of the destination.
-            address: the destination as the host sees it. The host's loopback is never behind a proxy.
+            address: the destination as the host sees it. The host's loopback is never behind the proxy of all.
         """
-        if chosen is not None:
-            return parse_proxy(chosen) if chosen else None
+        if verdict is not None and verdict.proxy is not None:
+            return parse_proxy(verdict.proxy) if verdict.proxy else None
+        if verdict is not None and verdict.redirect is not None:
+            return None
         if self._default is None or family_of(address).is_loopback(address):
             return None
         return None if goes_direct(self._no_proxy, names, address) else self._default
+
+    def open(self, owner: StreamOwner, key: bytes, target: Route, names: Sequence[str], ttl: int) -> StreamPeer:
+        """Connect a flow along its route: through its proxy, with a header before its data, or directly.
+
+        Args:
+            key: the flow's, from which a header of the PROXY protocol is made.
+            names: names of the destination.
+            ttl: time to live of a direct connection.
+        """
+        verdict, address, port = target.verdict, target.address, target.port
+        if verdict is not None and verdict.redirect is not None and verdict.proxy_header:
+            source, source_port, wanted, wanted_port = split_key(key)
+            name = names[0] if names else ""
+            header = Header(proxyheader.build((source, source_port), (wanted, wanted_port), name))
+            stream = IntroducedStream(self._network, self._host, owner, header)
+            stream.open([(address, port)], ttl)
+            return stream
+        proxy = self.choose(verdict, names, address)
+        if proxy is None:
+            return self._host.connect_tcp(address, port, owner, ttl)
+        return self.connect(proxy, names[0] if names else address, port, owner)
 
     def connect(self, proxy: Proxy, destination: str | bytes, port: int, owner: StreamOwner) -> StreamPeer:
         """Connect through a proxy to a name, or to an address of four or sixteen bytes."""

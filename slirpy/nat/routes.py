@@ -278,6 +278,10 @@ class Router:
             getattr(answer, "close", _nothing)()
         return False  # it is not clear at once, so the flow ends here
 
+    def names_of(self, request: FlowRequest) -> tuple[str, ...]:
+        """Return the names that a destination stands for."""
+        return request.names or (() if self.names is None else self.names.names(request))
+
     def use(self, request: FlowRequest, name: str) -> Pin | None:
         """Keep the pin of a name for a flow, until :meth:`release`."""
         return None if self.names is None else self.names.use(request, name)

@@ -10,6 +10,7 @@ import errno
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
 from slirpy.config.text import with_port
 from slirpy.core.arrival import Arrival
@@ -27,7 +28,6 @@ from slirpy.nat.limits import EXHAUSTED, DescriptorLimit
 from slirpy.nat.memory import LEAST, MemoryBudget
 from slirpy.nat.outcomes import Pending
 from slirpy.nat.oversight import inspected, report_end, request_of
-from slirpy.nat.proxies import Proxies
 from slirpy.nat.pumps import PumpedFlow
 from slirpy.nat.refusals import UNHEARD, refuse_by_host, refuse_by_rule
 from slirpy.nat.reports import out_of_time
@@ -48,6 +48,9 @@ from slirpy.tcp.window import WindowPool
 from slirpy.units import SECOND
 from slirpy.wire.ip import Family, family_of, flow_key, split_key
 from slirpy.wire.tcp import ACK, HEADER_LENGTH, RST, SYN
+
+if TYPE_CHECKING:
+    from slirpy.nat.proxies import Proxies
 
 __all__ = ["NatTcpFlow", "TcpNat"]
 
@@ -351,7 +354,7 @@ class TcpNat:
         descriptors.share(self.opening, self.evict)
         descriptors.share(self.open, self.evict)
         self.proxies: Proxies | None = None
-        """Upstream proxies; None: there are none."""
+        """Upstream proxies, once they are needed."""
         self._settings: dict[tuple[Family, int, int], Settings] = {}
         self.inspector: Inspector | None = None
         """Makes the inspectors of flows that a name allowed."""
@@ -433,15 +436,22 @@ class TcpNat:
         )
 
     def _connect(self, flow: NatTcpFlow, target: Route, ttl: int) -> StreamPeer:
-        """Connect directly, or through a proxy."""
-        proxies, verdict = self.proxies, target.verdict
-        if proxies is not None:
-            chosen, names = (None, ()) if verdict is None else (verdict.proxy, verdict.names)
-            proxy = proxies.choose(chosen, names, target.address)
-            if proxy is not None:
-                by_name = names and verdict is not None and verdict.redirect is None
-                return proxies.connect(proxy, names[0] if by_name else target.address, target.port, flow)
-        return self.host.connect_tcp(target.address, target.port, flow, ttl)
+        """Connect directly, through a proxy, or with a header before the guest's data."""
+        verdict = target.verdict
+        if self.proxies is None and (verdict is None or not (verdict.proxy or verdict.proxy_header)):
+            return self.host.connect_tcp(target.address, target.port, flow, ttl)
+        names = () if verdict is None else verdict.names
+        if not names:
+            names = self.router.names_of(target.request or request_of(flow))
+        return self.load_proxies().open(flow, flow.key, target, names, ttl)
+
+    def load_proxies(self) -> Proxies:
+        """Return the upstream proxies; loads their modules, which few networks need."""
+        if self.proxies is None:
+            from slirpy.nat import proxies
+
+            self.proxies = proxies.Proxies(self.network.config, self.network, self.host)
+        return self.proxies
 
     # -------------------------------------------------------------------------------------- inward
 

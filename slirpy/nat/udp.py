@@ -16,7 +16,7 @@ from slirpy.core.paths import UdpPath, UdpSender, shape_of
 from slirpy.core.port import LinkPort
 from slirpy.core.translation import is_small, translated_mtu
 from slirpy.fair import OUTSIDE
-from slirpy.interfaces import DatagramPeer, HostNetwork, IcmpReport, IPProtocol
+from slirpy.interfaces import DatagramPeer, HostNetwork, IcmpReport, IPProtocol, Passed, Refused, Undecided
 from slirpy.nat.contacts import Contacts
 from slirpy.nat.flow import DatagramFlow, DatagramNat
 from slirpy.nat.limits import EXHAUSTED, DescriptorLimit
@@ -47,7 +47,7 @@ MAX_ROUTES = 1024
 class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
     """A guest's (address, port), and the socket that represents it. Owner of that socket."""
 
-    __slots__ = ("_aliases", "_contacts", "_nat", "_other", "_paths", "_place_of_batch", "_reverse",
+    __slots__ = ("_aliases", "_contacts", "_nat", "_other", "_paths", "_place_of_batch", "_read", "_reverse",
                  "_source_of_batch", "_targets", "_trials", "_waiting", "dirty", "dns_only", "path",
                  "pending")  # fmt: skip
     protocol = "udp"
@@ -68,6 +68,8 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         """True if it has sent only to DNS servers."""
         # By the guest's name for it: the socket to use (None: the flow's own), the host address and port.
         self._targets: dict[tuple[bytes, int], tuple[DatagramPeer | None, bytes, int]] = {}
+        self._read: dict[tuple[bytes, int], Route] = {}
+        """Destinations whose datagrams are all read, since the client may say another name in any."""
         # The reverse, where a policy made the two differ.
         self._reverse: dict[tuple[bytes, int], tuple[bytes, int]] = {}
         # Clients of forwards whose address and port, as the guest sees them, already belonged to another client.
@@ -105,6 +107,8 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
                 return
             target = self.map_destination(destination, route)
             self._nat.opened(self, destination, route)
+        elif self._read and not self._passes(arrival, destination, payload):
+            return
         self.send_pending()  # keep a flow's datagrams in order
         via, address, port = target
         network = self._nat.network
@@ -139,8 +143,20 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         elif error:
             network.stats.drop_udp_host_error += 1
             tell_errno(self._nat.parts.errors, arrival, error, translated_mtu(peer.mtu, address, self.guest))
-        else:
+        elif destination not in self._read:
             self._lay_path(arrival, (peer, address, port), ttl)
+
+    def _passes(self, arrival: Arrival, destination: tuple[bytes, int], payload: memoryview) -> bool:
+        """Report whether a datagram may go on, where each of them is read. Half a name is dropped, and repeated."""
+        route = self._read.get(destination)
+        if route is None or route.first is None:
+            return True
+        finding = route.first.feed(bytes(payload))
+        if isinstance(finding, Refused):
+            self._nat.refuse(arrival, self._nat.holding.misnamed(route, finding.reason))
+        elif isinstance(finding, Undecided):
+            self._nat.network.stats.drop_flow_held += 1
+        return isinstance(finding, Passed)
 
     def _socket_for(self, address: bytes) -> DatagramPeer | int:
         """The flow's socket of the family of ``address``, opened if need be; otherwise the ``errno`` value."""
@@ -231,6 +247,8 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         """Send datagrams for ``destination`` along ``route`` from now on."""
         target = None, route.address, route.port
         self._remember(destination, target)
+        if route.first is not None:
+            self._read[destination] = route
         place = route.address, route.port
         plain = self._nat.router.source_seen(route.address, self.guest), route.port
         if self._nat.network.is_broadcast(destination[0]):
@@ -259,6 +277,7 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         if len(self._targets) >= MAX_ROUTES:  # drop the oldest: a port scan gets errors about its latest probes
             oldest = next(iter(self._targets))
             gone = _, address, port = self._targets.pop(oldest)
+            self._read.pop(oldest, None)
             self._forget_contact(gone)
             self._aliases.pop(gone, None)
             if self._reverse.get((address, port)) == oldest:

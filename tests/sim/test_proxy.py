@@ -13,6 +13,7 @@ import pytest
 from slirpy import Config, ConfigError
 from slirpy.testing import Remote, SimServer, VirtualNetwork
 from slirpy.testing.guest.tcp import GuestStream
+from tests.support.hellos import openssl_hello
 
 SECOND = 1_000_000_000
 PROXY = "192.0.2.9"
@@ -224,3 +225,60 @@ def test_files_without_a_password(tmp_path: Path, content: bytes | None) -> None
         file.write_bytes(content)
     with pytest.raises(ConfigError, match="proxy_auth_file"):
         VirtualNetwork(Config(resolvers=[], proxy=f"http://{PROXY}", proxy_auth_file=file))
+
+
+def test_a_known_name_goes_to_the_proxy() -> None:
+    """With a rule by name, and without a policy."""
+    for policy in (None, ["allow a.example"]):
+        config = Config(
+            resolvers=[], proxy=f"http://{PROXY}:3128", no_proxy=["b.example"], policy=policy,
+            dns_records=[f"a.example A {WORLD}", "b.example A 198.51.100.8"],
+        )  # fmt: skip
+        net = VirtualNetwork(config)
+        proxy = net.host.serve_tcp(PROXY, 3128, Remote)
+        direct = net.host.serve_tcp("198.51.100.8", 443, Remote)
+        net.boot()
+        net.guest.resolve("a.example")
+        net.guest.resolve("b.example")
+        net.run(SECOND)
+        stream = net.guest.connect(WORLD, 443)
+        net.guest.connect("198.51.100.8", 443)
+        net.run(SECOND)
+        assert (
+            bytes(proxy.connections[0].received)
+            == b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n"
+        )
+        assert len(direct.connections) == (policy is None)
+        proxy.connections[0].write(TUNNEL)
+        net.run(SECOND)
+        hello = openssl_hello("a.example" if policy else "anything.example")
+        stream.write(hello)
+        net.run(SECOND)
+        assert bytes(proxy.connections[0].received).endswith(hello)
+
+
+@pytest.mark.parametrize(("rule", "through"), [("proxy=none", False), (f"proxy=socks5://{PROXY}:1080", True)])
+def test_a_rule_names_its_own_proxy(rule: str, through: bool) -> None:
+    net = VirtualNetwork(Config(resolvers=[], proxy=f"http://{PROXY}:3128", policy=[f"allow any:80 {rule}"]))
+    common = net.host.serve_tcp(PROXY, 3128, Remote)
+    own = net.host.serve_tcp(PROXY, 1080, Remote)
+    direct = net.host.serve_tcp(WORLD, 80, Remote)
+    net.boot()
+    net.guest.connect(WORLD, 80)
+    net.run(SECOND)
+    assert [len(server.connections) for server in (common, own, direct)] == [0, through, not through]
+
+
+def test_other_protocols_are_refused_behind_a_proxy() -> None:
+    net = VirtualNetwork(Config(resolvers=[], proxy=f"http://{PROXY}:3128", no_proxy=["203.0.113.0/24"]))
+    servers = [net.host.serve_udp(address, 9) for address in (WORLD, "203.0.113.1", "127.0.0.1")]
+    net.boot()
+    sockets = [net.guest.udp() for _ in range(3)]
+    for socket, address in zip(sockets, (WORLD, "203.0.113.1", "10.0.2.2"), strict=True):
+        socket.send(address.encode(), address, 9)
+    ping = net.guest.ping(WORLD)
+    net.run(SECOND)
+    assert [len(server.received) for server in servers] == [0, 1, 1]
+    assert list(sockets[0].errors) == [errno.EHOSTUNREACH]
+    assert ping.rtt is None
+    assert net.stack.stats.drop_udp_policy == net.stack.stats.drop_icmp_policy == 1

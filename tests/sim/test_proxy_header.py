@@ -6,8 +6,10 @@ import pytest
 
 from slirpy import Config, ConfigError, HostForward
 from slirpy.config.hostfwd import parse_hostfwd
-from slirpy.testing import VirtualNetwork
+from slirpy.config.policy import parse_rule
+from slirpy.testing import Remote, VirtualNetwork
 from slirpy.wire.proxyheader import build
+from tests.support.hellos import openssl_hello
 
 MS = 1_000_000
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -59,3 +61,39 @@ def test_rules() -> None:
         parse_hostfwd("udp+proxy::8080-:80")
     with pytest.raises(ConfigError, match="none of tcp"):
         parse_hostfwd("sctp+proxy::8080-:80")
+
+
+def test_a_redirected_connection_begins_with_guest_and_destination() -> None:
+    net = VirtualNetwork(
+        Config(
+            resolvers=[], dns_records=["a.example A 198.51.100.7"],
+            policy=["redirect tcp:a.example:443=192.0.2.1:8443 proxy-protocol",
+                    "redirect tcp:any:80=192.0.2.1:8443 proxy-protocol",
+                    "redirect tcp:any:81=192.0.2.1:8443"],
+        )
+    )  # fmt: skip
+    server = net.host.serve_tcp("192.0.2.1", 8443, Remote)
+    net.boot()
+    net.guest.resolve("a.example")
+    net.run(100 * MS)
+    streams = [net.guest.connect("198.51.100.7", port) for port in (443, 80, 81)]
+    net.run(100 * MS)
+    heard = [bytes(connection.received) for connection in server.connections]
+    guest, far = b"\x0a\0\2\x0f", b"\xc6\x33\x64\7"
+    for number, port in enumerate((443, 80)):
+        start, end = SIGNATURE + b"\x21\x11\0\x18" + guest + far, port.to_bytes(2, "big") + b"\2\0\x09a.example"
+        assert (heard[number][: len(start)], heard[number][len(start) + 2 :]) == (start, end)
+    assert heard[2] == b""
+    hello = openssl_hello("a.example")
+    streams[0].write(hello)
+    streams[1].write(b"x")
+    net.run(100 * MS)
+    assert bytes(server.connections[0].received) == heard[0] + hello
+    assert bytes(server.connections[1].received) == heard[1] + b"x"
+
+
+def test_headers_are_for_redirects() -> None:
+    text = "redirect tcp:any:443=127.0.0.1:8443 proxy-protocol"
+    assert str(parse_rule(text)) == text
+    with pytest.raises(ConfigError, match="rules that redirect"):
+        parse_rule("allow any:443 proxy-protocol")

@@ -32,6 +32,7 @@ IMPLEMENTED: dict[str, tuple[Any, Any]] = {
     "NdpOption": ("LinkAddress", "PrefixInformation"),
     "Output": ("FileOutput", "Pipe"),
     "PortOwner": ("IPStack", "SwitchNetwork"),
+    "Prologue": ("HttpConnect", "Socks5Connect"),
     "Sink": ("_FileSink", "NetasciiSink"),
     "Source": ("_FileSource", "_BytesSource"),
     "Waiter": ("TcpFlow", "UdpFlow"),

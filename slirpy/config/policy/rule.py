@@ -10,6 +10,7 @@ from slirpy.addresses import AnyAddress, IPAddress, reachable_place
 from slirpy.checks import instance, is_whole, switch
 from slirpy.config.embedded import embedded_ipv4
 from slirpy.config.policy.destination import ANY, HOST, INTERNET, SELF, is_name, name_of, network_of
+from slirpy.config.proxy import parse_proxy
 from slirpy.config.special import WORDS, is_internet
 from slirpy.config.text import PORT_MAX, bracketed
 from slirpy.errors import ConfigError
@@ -57,6 +58,8 @@ class Rule:
     ``tls`` is ``"off"``: clients then fall back to TCP."""
     proxy: str | None
     """See :attr:`Verdict.proxy`."""
+    proxy_header: bool
+    """See :attr:`Verdict.proxy_header`."""
     _networks: tuple[tuple[int, int, int], ...] = field(repr=False, compare=False)
     """Address length in bytes, right shift, and the remaining prefix."""
     by_name: bool = field(repr=False, compare=False)
@@ -73,6 +76,7 @@ class Rule:
         tls: str = "strict",
         quic: bool = False,
         proxy: str | None = None,
+        proxy_header: bool = False,
     ) -> None:
         if not isinstance(action, Action):
             raise ConfigError(f"a rule's action is one of slirpy.Action; given was {action!r}")
@@ -95,9 +99,14 @@ class Rule:
         if switch("quic", quic) and (not by_name or protocol not in (None, IPProtocol.UDP)):
             raise ConfigError(f"quic is UDP to a name, and {destination} is none; write udp for addresses")
         if quic:
+            _load_cryptography()
             protocol, ports = IPProtocol.UDP, ports or ((443, 443),)
         if not isinstance(proxy, str | None):
             raise ConfigError(f"a rule's proxy is text, or None; given was {proxy!r}")
+        if proxy:
+            parse_proxy(proxy)
+        if switch("proxy_header", proxy_header) and redirect is None:
+            raise ConfigError("a header of the PROXY protocol is for rules that redirect")
         without = by_name or destination in (ANY, INTERNET, SELF, *HOST)
         networks = tuple(map(network_of, () if without else WORDS.get(destination, (destination,))))
         if destination in HOST:
@@ -111,6 +120,7 @@ class Rule:
         put(self, "tls", tls)
         put(self, "quic", quic)
         put(self, "proxy", proxy)
+        put(self, "proxy_header", proxy_header)
         put(self, "by_name", by_name)
         put(self, "_networks", networks)
 
@@ -202,7 +212,15 @@ class Rule:
         if self.redirect is not None:
             address, port = self.redirect
             redirect = address, port or request.destination_port
-        return Verdict(self.action, redirect, rule=text, names=names, tls=tls, proxy=self.proxy)
+        return Verdict(
+            self.action,
+            redirect,
+            rule=text,
+            names=names,
+            tls=tls,
+            proxy=self.proxy,
+            proxy_header=self.proxy_header,
+        )
 
     def __str__(self) -> str:
         """The rule as :func:`parse_rule` reads it."""
@@ -223,7 +241,21 @@ class Rule:
             target += f" tls={self.tls}"
         if self.proxy is not None:
             target += f" proxy={self.proxy or 'none'}"
+        if self.proxy_header:
+            target += " proxy-protocol"
         return f"{verb} {protocol}{destination}{ports}{target}"
+
+
+def _load_cryptography() -> None:
+    """Load the library that opens QUIC's packets, now rather than in the sandbox.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import cryptography.hazmat.primitives.ciphers.aead  # noqa: F401 - an extra, which few need
+    except ImportError:
+        raise ConfigError("quic needs the package cryptography; run: pip install 'slirpy[quic]'") from None
 
 
 def _check_request(request: object) -> None:

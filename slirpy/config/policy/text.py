@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Address, ip_address, ip_network
+from typing import Any
 
 from slirpy.addresses import IPAddress
 from slirpy.config.policy.destination import ANY, HOST, PLAIN_WORDS, is_name, network_of
@@ -26,6 +27,7 @@ _VERBS = {
 _PROTOCOLS = {"tcp": IPProtocol.TCP, "udp": IPProtocol.UDP, "icmp": IPProtocol.ICMP}
 _PARTS = re.compile(r"(?:([^:\[\]]*):)??(\[[^\[\]]*\]|[^:\[\]]*)(?::([^:\[\]]*))?")
 _LOOPBACK = IPv4Address("127.0.0.1")
+_OPTIONS = ("tls=", "proxy=", "proxy-protocol")
 _HELP = "write [tcp:|udp:|icmp:]DESTINATION[:PORTS], such as tcp:203.0.113.0/24:443 or example.org:443"
 
 
@@ -43,8 +45,9 @@ def parse_rule(text: str) -> Rule:
     traffic. DESTINATION is a network or address (IPv6 in brackets), a name (``example.org``, ``*.example.org``), or
     ``any``, ``host``, ``loopback``, ``self``, ``internet``, ``private``, ``link-local``, ``metadata``: see
     :class:`Rule`. PORTS are numbers and ranges: ``80,443,8000-8010``. ADDRESS may be ``host``, for 127.0.0.1.
-    Behind a rule by name may stand ``tls=strict``, ``tls=sni-optional`` or ``tls=off``; behind any that allows,
-    ``proxy=URL`` or ``proxy=none``.
+    Behind a rule by name may stand ``tls=strict``, ``tls=ech``, ``tls=sni-optional`` or ``tls=off``; behind any that
+    allows, ``proxy=URL`` or ``proxy=none``; behind one that redirects, ``proxy-protocol``: TCP connections begin with
+    a header of the PROXY protocol, version 2.
 
     Raises:
         ConfigError: the rule cannot be read; the text names the part.
@@ -70,16 +73,19 @@ def parse_rule(text: str) -> Rule:
         raise ConfigError(f'rule "{text}": {error}') from None
 
 
-def _options(text: str) -> tuple[str, dict[str, str]]:
+def _options(text: str) -> tuple[str, dict[str, Any]]:
     """Split what follows the verb into the rule proper and its options."""
     rest, *words = text.split() or [""]
-    options: dict[str, str] = {}
-    while words and words[-1].startswith(("tls=", "proxy=")):
+    options: dict[str, Any] = {}
+    while words and words[-1].startswith(_OPTIONS):
         key, _, value = words.pop().partition("=")
         if key in options:
             raise ConfigError(f"{key} is given twice")
         if key == "tls" and value not in TLS_MODES:
             raise ConfigError(f'tls "{value}" is not one of {", ".join(TLS_MODES)}')
+        if key == "proxy-protocol":
+            options["proxy_header"] = True
+            continue
         options[key] = "" if (key, value) == ("proxy", "none") else value
     return " ".join((rest, *words)), options
 

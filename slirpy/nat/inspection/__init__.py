@@ -7,18 +7,29 @@ one of those that allow the flow:
 * TLS: the server name in the ClientHello, at any port.
 * HTTP/1 and HTTP/2 in clear: the host of every request, at any port.
 * QUIC: the server name in the ClientHello, at UDP port 443.
-* Anything else, such as SSH: by address and port alone. At the :data:`WEB_PORTS` it is refused, since a web server
-  may read more kindly than we do.
+* Anything else, such as SSH: by address and port alone. At the :data:`~slirpy.nat.inspection.streams.WEB_PORTS` it
+  is refused, since a web server may read more kindly than we do.
 """
 
 from __future__ import annotations
 
+from slirpy.config.policy import RulePolicy
 from slirpy.interfaces import FirstBytes, FlowRequest, IPProtocol, Verdict
-from slirpy.nat.inspection.streams import WEB_PORTS, StreamInspection
 
-__all__ = ["WEB_PORTS", "first_bytes"]
+__all__ = ["first_bytes", "load_for"]
 
 _QUIC_PORT = 443
+
+
+def load_for(policy: object) -> None:
+    """Load the modules that a policy may need, as long as files can be read; networks without one need none."""
+    if policy is None:
+        return
+    import slirpy.nat.inspection.streams
+    import slirpy.nat.proxies
+
+    if isinstance(policy, RulePolicy) and any(rule.quic for rule in policy.rules):
+        import slirpy.nat.inspection.quic  # noqa: F401 - needs the extra "quic"
 
 
 def first_bytes(request: FlowRequest, verdict: Verdict) -> FirstBytes | None:
@@ -29,9 +40,13 @@ def first_bytes(request: FlowRequest, verdict: Verdict) -> FirstBytes | None:
     if verdict.tls == "off" or not verdict.names:
         return None
     if request.protocol == IPProtocol.TCP:
+        from slirpy.nat.inspection.streams import WEB_PORTS, StreamInspection
+
         return StreamInspection(verdict.names, verdict.tls, web=request.destination_port in WEB_PORTS)
-    if request.protocol == IPProtocol.UDP and request.destination_port == _QUIC_PORT:
-        from slirpy.nat.inspection.quic import QuicInspection  # needs the extra "quic"
+    if request.protocol == IPProtocol.UDP and (
+        request.destination_port == _QUIC_PORT or verdict.rule.partition(" ")[2].startswith("quic:")
+    ):
+        from slirpy.nat.inspection.quic import QuicInspection
 
         return QuicInspection(verdict.names, verdict.tls)
     return None

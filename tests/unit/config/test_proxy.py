@@ -7,6 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 from slirpy import Config, ConfigError, Proxy
+from slirpy.config.policy import parse_rule
 from slirpy.config.proxy import goes_direct, parse_no_proxy, parse_proxy
 
 
@@ -62,3 +63,9 @@ def test_destinations_without_a_proxy(rule: str, names: list[str], address: str,
 def test_what_is_no_destination(text: str) -> None:
     with pytest.raises(ConfigError, match="no_proxy"):
         Config(no_proxy=[text])
+
+
+def test_rules_check_their_proxy() -> None:
+    assert parse_rule("allow any:443 proxy=socks5://p:1").proxy == "socks5://p:1"
+    with pytest.raises(ConfigError, match="scheme 'ftp'"):
+        parse_rule("allow any:443 proxy=ftp://p")

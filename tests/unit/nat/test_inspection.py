@@ -16,8 +16,8 @@ from slirpy.interfaces import (
     Refused,
     Verdict,
 )
-from slirpy.nat.inspection import WEB_PORTS, first_bytes
-from slirpy.nat.inspection.streams import StreamInspection
+from slirpy.nat.inspection import first_bytes
+from slirpy.nat.inspection.streams import WEB_PORTS, StreamInspection
 from slirpy.wire.http2 import PREFACE
 from tests.support.hellos import client_hello, extension, openssl_hello, record, recorded, records, server_name
 from tests.support.quic import crypto, initial
