@@ -182,12 +182,15 @@ class NatTcpFlow(PumpedFlow):
         elif conn.fin_received and not self.shut and not conn.rcv_pending and self.peer is not None:
             self.shut = True
             self.peer.shutdown()
+        holds = self.held
         if self.read_ready and (not conn.snd_buf.length or not self._nat.memory.is_tight):
             self.from_peer()
+            holds = holds or conn.snd_buf.length > LEAST
         self.output(now)
         if conn.rcv_queue:
             conn.copy_received()
-        if self.held or conn.snd_buf.length > LEAST or conn.rcv_queue or conn.reassembly.size:
+            holds = True
+        if holds or conn.reassembly.size:
             self._nat.memory.note(self, conn.snd_buf.length + conn.rcv_pending + conn.reassembly.size)
         if conn.state is CLOSED or conn.state is TIME_WAIT:
             self._closed()
