@@ -207,17 +207,18 @@ class Attack:
             return None
         asked = name = str(query.q.qname).rstrip(".").lower()
         reply = query.reply()
+        chain = {name}
         for _ in range(5):
             if name not in self.aliases:
                 break
             reply.add_answer(RR(name, QTYPE.CNAME, ttl=self.ttl, rdata=CNAME(self.aliases[name])))
             name = self.aliases[name]
+            chain.add(name)
         addresses = self.zone.get(name, []) if query.q.qtype == QTYPE.A else []
         for text in addresses:
             reply.add_answer(RR(name, QTYPE.A, ttl=self.ttl, rdata=A(text)))
         for owner, text in self.extra:  # lies about names that nobody asked for
             reply.add_answer(RR(owner, QTYPE.A, ttl=86400, rdata=A(text)))
-        chain = {owner for owner, _ in self.extra if owner == name}
         counted = {*addresses, *(text for owner, text in self.extra if owner in chain)}
         self.judge.said.append(Said(asked, frozenset(counted), self.net.now, self.ttl))
         return bytes(reply.pack())
