@@ -101,7 +101,8 @@ def addresses_in(query: Query, answer: bytes) -> list[tuple[bytes, int]]:
     name, lowest = query.name, 2**31
     for _ in range(CHAIN_MAX):
         if name in addresses:
-            return [(address, min(ttl, lowest)) for address, ttl in addresses[name]]
+            lowest = min(lowest, *(ttl for _, ttl in addresses[name]))  # RFC 2181, section 5.2
+            return [(address, lowest) for address, _ in addresses[name]]
         if name not in aliases:
             break
         name, ttl = aliases[name]

@@ -42,7 +42,7 @@ ONE, TWO = bytes((192, 0, 2, 1)), bytes((192, 0, 2, 2))
     ("records", "expected"),
     [
         ([address("a.test", "192.0.2.1")], [(ONE, 60)]),
-        ([address("A.TEST", "192.0.2.1"), address("a.test", "192.0.2.2", 9)], [(ONE, 60), (TWO, 9)]),
+        ([address("A.TEST", "192.0.2.1"), address("a.test", "192.0.2.2", 9)], [(ONE, 9), (TWO, 9)]),
         ([address("b.test", "192.0.2.1")], []),
         ([alias("a.test", "b.test", 5), address("b.test", "192.0.2.1")], [(ONE, 5)]),
         ([address("b.test", "192.0.2.1"), alias("a.test", "b.test")], [(ONE, 60)]),
