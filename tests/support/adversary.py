@@ -219,8 +219,9 @@ class Attack:
             reply.add_answer(RR(name, QTYPE.A, ttl=self.ttl, rdata=A(text)))
         for owner, text in self.extra:  # lies about names that nobody asked for
             reply.add_answer(RR(owner, QTYPE.A, ttl=86400, rdata=A(text)))
-        counted = {*addresses, *(text for owner, text in self.extra if owner in chain)}
-        self.judge.said.append(Said(asked, frozenset(counted), self.net.now, self.ttl))
+        self.judge.said.append(Said(asked, frozenset(addresses), self.net.now, self.ttl))
+        lies = frozenset(text for owner, text in self.extra if owner in chain)
+        self.judge.said.append(Said(asked, lies, self.net.now, 86400))
         return bytes(reply.pack())
 
     # ------------------------------------------------------------------------------------------ tricks
