@@ -16,7 +16,7 @@ from random import Random
 from dnslib import CNAME, QTYPE, RR, A, DNSRecord
 
 from slirpy import Config, RulePolicy
-from slirpy.testing import Echo, Guest, VirtualNetwork
+from slirpy.testing import Guest, VirtualNetwork
 from tests.support.harness import rfc1071
 
 MS, SECOND = 1_000_000, 1_000_000_000
@@ -176,7 +176,7 @@ class Attack:
         self.extra: list[tuple[str, str]] = []
         self.ttl = 60
         self.net.host.serve_udp(RESOLVER, 53, self._answer)
-        self.server = self.net.host.serve_tcp(None, None, Echo)
+        self.server = self.net.host.serve_tcp(None, None)  # it keeps what it hears
         self.net.host.serve_udp(None, None, lambda payload, source, port: payload)
         self.net.boot()
         second = self.net.add_guest()
@@ -195,6 +195,11 @@ class Attack:
             "203.0.113.66",
             "198.51.100.0/24",
         ]
+        if random.random() < 0.2:  # an address of a name is shut
+            return [
+                Line(False, random.choice(("203.0.113.0/24", "198.51.100.0/24")), 0),
+                Line(True, "*.example", 0),
+            ]
         return [
             Line(random.random() < 0.7, random.choice(pool), random.choice((0, 0, 22, 80, 443)))
             for _ in range(random.randrange(1, 6))
